@@ -1,0 +1,51 @@
+"""kspde: Keller-Segel densities by finite elements, their N-particle systems, and the distance between the two.
+
+The backends are imported at first use: ``import kspde`` needs neither DOLFINx nor numba.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from kspde.domains import Box
+from kspde.errors import ConvergenceError, InputError, KspdeError, MissingBackendError
+from kspde.initial import CallableDensity, GaussianMixture, GridDensity, observed_positions
+from kspde.kernels import GaussianMollifier, Kernel, MaternMollifier, Yukawa
+from kspde.models import Field, FieldValues, Model, SignalDependentKellerSegel
+
+if TYPE_CHECKING:
+    from kspde.compare import compare
+    from kspde.fem import solve
+    from kspde.particles import simulate
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Box",
+    "CallableDensity",
+    "ConvergenceError",
+    "Field",
+    "FieldValues",
+    "GaussianMixture",
+    "GaussianMollifier",
+    "GridDensity",
+    "InputError",
+    "Kernel",
+    "KspdeError",
+    "MaternMollifier",
+    "MissingBackendError",
+    "Model",
+    "SignalDependentKellerSegel",
+    "Yukawa",
+    "compare",
+    "observed_positions",
+    "simulate",
+    "solve",
+]
+
+_LAZY = {"solve": "kspde.fem", "simulate": "kspde.particles", "compare": "kspde.compare"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'kspde' has no attribute {name!r}")

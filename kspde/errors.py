@@ -1,0 +1,127 @@
+"""The errors kspde raises, and the checks that raise them.
+
+A message names the value, what is valid, and the remedy, in one line.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "ConvergenceError",
+    "InputError",
+    "KspdeError",
+    "MissingBackendError",
+    "check_choice",
+    "check_finite",
+    "check_integer",
+    "check_number",
+]
+
+
+class KspdeError(Exception):
+    """Base of all errors raised on purpose by kspde."""
+
+
+class InputError(KspdeError, ValueError):
+    """A value given by the user is not valid."""
+
+
+class ConvergenceError(KspdeError, RuntimeError):
+    """A solve failed: the message names the step, t, dt, the reason and what to try."""
+
+
+class MissingBackendError(KspdeError, ImportError):
+    """A library that a backend needs is not installed."""
+
+
+def check_number(
+    name: str, value: Any, *, above: float | None = None, at_least: float | None = None, below: float | None = None
+) -> float:
+    """Return ``value`` as a finite float within the given bounds.
+
+    Args:
+        name: what the user calls the value.
+        value: what the user gave.
+        above: exclusive lower bound.
+        at_least: inclusive lower bound.
+        below: exclusive upper bound.
+
+    Raises:
+        InputError: not a real number, not finite, or out of bounds.
+    """
+    valid = "a finite number"
+    if above is not None:
+        valid += f" > {above:g}"
+    if at_least is not None:
+        valid += f" >= {at_least:g}"
+    if below is not None:
+        valid += f" and < {below:g}" if above is not None or at_least is not None else f" < {below:g}"
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise InputError(f"{name} = {value!r} is not a number: give {valid}")
+    number = float(value)
+    if (
+        not math.isfinite(number)
+        or (above is not None and number <= above)
+        or (at_least is not None and number < at_least)
+        or (below is not None and number >= below)
+    ):
+        raise InputError(f"{name} = {value} is not valid: give {valid}")
+    return number
+
+
+def check_integer(name: str, value: Any, *, at_least: int, at_most: int | None = None) -> int:
+    """Return ``value`` as an int within bounds.
+
+    Raises:
+        InputError: not an integer, or out of bounds.
+    """
+    valid = f"an integer >= {at_least}" + (f" and <= {at_most}" if at_most is not None else "")
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise InputError(f"{name} = {value!r} is not an integer: give {valid}")
+    if value < at_least or (at_most is not None and value > at_most):
+        raise InputError(f"{name} = {value} is not valid: give {valid}")
+    return int(value)
+
+
+def check_choice(name: str, value: Any, choices: Collection[str]) -> str:
+    """Return ``value`` if it is one of ``choices``.
+
+    Raises:
+        InputError: it is not.
+    """
+    if value not in choices:
+        raise InputError(f"{name} = {value!r} is not valid: give one of {', '.join(sorted(choices))}")
+    return str(value)
+
+
+def check_finite(name: str, value: Any, shape: tuple[int | None, ...]) -> npt.NDArray[np.float64]:
+    """Return ``value`` as a finite float64 array of the given shape.
+
+    Args:
+        name: what the user calls the value.
+        value: anything array-like.
+        shape: the expected shape; None stands for any length >= 1.
+
+    Raises:
+        InputError: wrong type, wrong shape, empty, NaN or infinite.
+    """
+    wanted = "(" + ", ".join("n" if n is None else str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"
+    try:
+        array = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} is not an array of numbers: give one of shape {wanted}") from None
+    if array.ndim != len(shape) or any(
+        n == 0 or (want is not None and n != want) for n, want in zip(array.shape, shape, strict=False)
+    ):
+        raise InputError(f"{name} has shape {array.shape}: give shape {wanted}, n >= 1")
+    bad = np.argwhere(~np.isfinite(array))
+    if len(bad):
+        index = tuple(int(i) for i in bad[0])
+        raise InputError(f"{name} has {array[index]} at index {index}: give finite numbers")
+    return array

@@ -1,0 +1,205 @@
+r"""Interaction kernels and mollifiers as functions of the Laplacian.
+
+A radial kernel :math:`K` on :math:`\mathbb R^d` acts by convolution, :math:`c = K * u`. All kernels here have a Fourier
+symbol that depends on :math:`|k|^2` alone,
+
+.. math:: \hat K(k) = g(|k|^2), \qquad K * u = g(-\Delta) u,
+
+so one object serves both backends: the particles multiply by :math:`g(|k|^2)` between two Fourier transforms, the
+finite elements apply the same :math:`g` to the discrete :math:`-\Delta`. Convolution multiplies symbols, and is
+written as in the papers: ``Yukawa(strength=chi) * GaussianMollifier(eps=0.3)`` is :math:`\Phi^\varepsilon = \Phi *
+j^\varepsilon`.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from kspde.errors import InputError, check_choice, check_integer, check_number
+
+__all__ = ["Convolution", "GaussianMollifier", "Kernel", "MaternMollifier", "Yukawa", "mollifier_kernel"]
+
+Array = npt.NDArray[np.float64]
+
+
+class Kernel(ABC):
+    """A radial convolution kernel, given by its symbol."""
+
+    @abstractmethod
+    def symbol(self, lam: Array) -> Array:
+        """Return g(λ) at λ = |k|², or at the eigenvalues of a discrete −Δ (same shape as ``lam``, λ ≥ 0)."""
+
+    @property
+    @abstractmethod
+    def decay_rate(self) -> float:
+        """Rate ρ of the kernel's exponential decay exp(−ρ|x|) at infinity; ``inf`` when it is faster."""
+
+    @property
+    @abstractmethod
+    def smoothing(self) -> float:
+        """Order s of the symbol's decay, g(λ) = O(λ^(−s/2)); ``inf`` when it is faster.
+
+        In dimension d the kernel is bounded and continuous when s > d, and continuously differentiable when s > d + 1.
+        """
+
+    def __mul__(self, other: Kernel) -> Kernel:
+        """Return the convolution of two kernels."""
+        return Convolution(first=self, second=other)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convolution(Kernel):
+    """The convolution of two kernels: the product of their symbols."""
+
+    first: Kernel
+    second: Kernel
+
+    def symbol(self, lam: Array) -> Array:
+        """Return the product of the two symbols."""
+        return self.first.symbol(lam) * self.second.symbol(lam)
+
+    @property
+    def decay_rate(self) -> float:
+        """The slower of the two rates."""
+        return min(self.first.decay_rate, self.second.decay_rate)
+
+    @property
+    def smoothing(self) -> float:
+        """The sum of the two orders."""
+        return self.first.smoothing + self.second.smoothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Yukawa(Kernel):
+    r"""The Yukawa potential: :math:`c = K * u` solves :math:`-\Delta c + \mu^2 c = \chi u` on :math:`\mathbb R^d`.
+
+    Symbol :math:`\chi / (\lambda + \mu^2)`. In two dimensions :math:`K(x) = \chi K_0(\mu |x|) / (2\pi)`: Wang, Li and
+    Huang's :math:`\Phi = \chi\tilde\Phi` (their display before (1.4)).
+
+    Attributes:
+        strength: χ, any finite number (negative repels).
+        screening: μ > 0, an inverse length.
+
+    Raises:
+        InputError: a value out of range.
+    """
+
+    strength: float = 1.0
+    screening: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number("strength", self.strength)
+        check_number("screening", self.screening, above=0)
+
+    def symbol(self, lam: Array) -> Array:
+        """Return χ / (λ + μ²)."""
+        return self.strength / (lam + self.screening**2)
+
+    @property
+    def decay_rate(self) -> float:
+        """The screening μ."""
+        return self.screening
+
+    @property
+    def smoothing(self) -> float:
+        """Two."""
+        return 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianMollifier(Kernel):
+    r"""The Gaussian probability density of standard deviation ε in each coordinate.
+
+    Symbol :math:`e^{-\varepsilon^2\lambda/2}`.
+
+    Attributes:
+        eps: ε > 0, a length.
+
+    Raises:
+        InputError: ε is not positive and finite.
+    """
+
+    eps: float
+
+    def __post_init__(self) -> None:
+        check_number("eps", self.eps, above=0)
+
+    def symbol(self, lam: Array) -> Array:
+        """Return exp(−ε²λ/2)."""
+        return np.exp(-0.5 * self.eps**2 * lam)
+
+    @property
+    def decay_rate(self) -> float:
+        """Infinite: it decays faster than any exponential."""
+        return math.inf
+
+    @property
+    def smoothing(self) -> float:
+        """Infinite."""
+        return math.inf
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaternMollifier(Kernel):
+    r"""The Matérn probability density of order m: symbol :math:`(1 + \varepsilon^2 \lambda / (2m))^{-m}`.
+
+    It has variance ε² in each coordinate like the Gaussian, to which it tends as m → ∞; it is positive, and m Helmholtz
+    solves apply it exactly.
+
+    Attributes:
+        eps: ε > 0, a length.
+        order: m ≥ 2.
+
+    Raises:
+        InputError: a value out of range.
+    """
+
+    eps: float
+    order: int = 2
+
+    def __post_init__(self) -> None:
+        check_number("eps", self.eps, above=0)
+        check_integer("order", self.order, at_least=2)
+
+    def symbol(self, lam: Array) -> Array:
+        """Return (1 + ε²λ/(2m))^(−m)."""
+        return (1.0 + self.eps**2 * lam / (2 * self.order)) ** (-self.order)
+
+    @property
+    def decay_rate(self) -> float:
+        """√(2m)/ε."""
+        return math.sqrt(2 * self.order) / self.eps
+
+    @property
+    def smoothing(self) -> float:
+        """2m."""
+        return 2.0 * self.order
+
+
+_MOLLIFIERS: dict[str, Callable[..., Kernel]] = {"gaussian": GaussianMollifier, "matern": MaternMollifier}
+
+
+def mollifier_kernel(eps: float, mollifier: str | Callable[..., Kernel] = "gaussian") -> Kernel:
+    """Return the mollifier j^ε.
+
+    Args:
+        eps: ε > 0, its standard deviation in each coordinate.
+        mollifier: "gaussian", "matern" (order 2), or a callable with a keyword ``eps`` that returns a kernel, such as
+            ``functools.partial(kspde.MaternMollifier, order=3)``.
+
+    Raises:
+        InputError: ε ≤ 0, or an unknown name.
+    """
+    check_number("eps", eps, above=0)
+    if callable(mollifier):
+        kernel = mollifier(eps=eps)
+        if not isinstance(kernel, Kernel):
+            raise InputError(f"mollifier returned {type(kernel).__name__}: it must return a kspde kernel")
+        return kernel
+    return _MOLLIFIERS[check_choice("mollifier", mollifier, _MOLLIFIERS)](eps=eps)

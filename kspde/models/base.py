@@ -1,0 +1,126 @@
+r"""What a model is.
+
+Every system of the family is a (multi-species) McKean-Vlasov pair. For species i, in Itô's sense,
+
+.. math::
+    dX_i &= b_i\,dt + \sqrt{2 D_i}\,dB, \\
+    \partial_t u_i &= \Delta(D_i u_i) - \nabla\cdot(b_i u_i),
+
+where the diffusion coefficient :math:`D_i \ge 0` and the drift :math:`b_i` are functions of the position, of *fields*
+:math:`c = K * u_j` (the convolution of a density, or of the empirical measure, with a kernel) and of their gradients.
+A model states its species, its fields, D and b; it knows nothing of meshes, particles or MPI.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from kspde.errors import InputError
+from kspde.kernels import Kernel, mollifier_kernel
+
+__all__ = ["Field", "FieldValues", "Model"]
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """A field c = K * u_source.
+
+    Attributes:
+        name: how coefficients refer to it.
+        kernel: K.
+        source: the species whose density is convolved.
+        gradient: whether the coefficients use ∇c (it is computed only then).
+        mollified: whether a regularised system replaces K by K * j^ε here.
+    """
+
+    name: str
+    kernel: Kernel
+    source: str = "u"
+    gradient: bool = False
+    mollified: bool = True
+
+
+@dataclass(frozen=True)
+class FieldValues:
+    """Fields at n points, as a model's coefficients see them.
+
+    ``c["v"]`` is the field v, shape (n,); ``c.gradient("v")`` its gradient, shape (n, d); ``c.points`` the positions,
+    shape (n, d).
+    """
+
+    points: Array
+    values: Mapping[str, Array]
+    gradients: Mapping[str, Array] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Array:
+        """Return the field's values, shape (n,)."""
+        return self.values[name]
+
+    def gradient(self, name: str) -> Array:
+        """Return the field's gradient, shape (n, d).
+
+        Raises:
+            InputError: the model did not declare that it uses this gradient.
+        """
+        if name not in self.gradients:
+            raise InputError(f"the gradient of field {name!r} is not computed: declare Field(..., gradient=True)")
+        return self.gradients[name]
+
+
+class Model(ABC):
+    """A system of the family: species, fields, diffusion coefficients and drifts.
+
+    Subclasses are frozen dataclasses of their parameters. Coefficients are evaluated at n points at once.
+    """
+
+    #: Dimension d of space.
+    dimension: int = 2
+
+    #: Names of the species.
+    species: tuple[str, ...] = ("u",)
+
+    @property
+    @abstractmethod
+    def fields(self) -> tuple[Field, ...]:
+        """The fields, with the kernels of the unregularised system."""
+
+    @abstractmethod
+    def diffusion(self, species: str, c: FieldValues) -> Array | float:
+        """Return D = σ²/2 of a species at the points of ``c``: shape (n,), or a number when it is constant."""
+
+    def drift(self, species: str, c: FieldValues) -> Array | None:
+        """Return the drift b of a species, shape (n, d), or None (the default) where a species has none."""
+        return None
+
+    @property
+    def signal(self) -> str | None:
+        """Name of the field that ``evaluate_signal`` evaluates unless told otherwise: the first."""
+        return self.fields[0].name if self.fields else None
+
+    def regularised_fields(
+        self, eps: float | None = None, mollifier: str | Callable[..., Kernel] = "gaussian"
+    ) -> tuple[Field, ...]:
+        """Return the fields with K replaced by K^ε = K * j^ε where ``eps`` is given.
+
+        Raises:
+            InputError: ε ≤ 0, an unknown mollifier, or a field whose source is no species of the model.
+        """
+        names = [f.name for f in self.fields]
+        for f in self.fields:
+            if f.source not in self.species:
+                raise InputError(
+                    f"field {f.name!r} has source {f.source!r}: give one of the species {', '.join(self.species)}"
+                )
+            if names.count(f.name) > 1:
+                raise InputError(f"two fields are called {f.name!r}: give each its own name")
+        if eps is None:
+            return self.fields
+        smoother = mollifier_kernel(eps, mollifier)
+        return tuple(replace(f, kernel=f.kernel * smoother) if f.mollified else f for f in self.fields)
