@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 from kspde.errors import InputError, KspdeError, MissingBackendError
@@ -55,11 +54,10 @@ def together(comm: Any) -> Iterator[None]:
             raise InputError(f"rank {rank}: {kind.__name__}: {text}")
 
 
-@cache
 def threads_per_rank(comm: Any) -> int:
     """Return the cores this rank may keep busy: the machine's usable cores over the ranks that share them.
 
-    An explicit ``OMP_NUM_THREADS`` wins. Collective at its first call for ``comm``.
+    An explicit ``OMP_NUM_THREADS`` wins. Collective.
     """
     from mpi4py import MPI
 
@@ -67,6 +65,6 @@ def threads_per_rank(comm: Any) -> int:
     if chosen.isdigit() and int(chosen) > 0:
         return int(chosen)
     node = comm.Split_type(MPI.COMM_TYPE_SHARED)
-    ranks = node.size
+    ranks = int(node.size)
     node.Free()
     return max(1, len(os.sched_getaffinity(0)) // ranks)
