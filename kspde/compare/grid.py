@@ -1,0 +1,161 @@
+r"""The uniform grid that both densities meet on, and convolution with a Gaussian there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["GaussianSmoother", "Grid", "deposit", "mass_interval"]
+
+Array = npt.NDArray[np.float64]
+
+#: Particles deposited at once, at least: their work arrays fit in the cache.
+_CHUNK = 65_536
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """A uniform tensor grid of points in R^d.
+
+    Attributes:
+        axes: ascending, equidistant coordinates in each direction, at least two a direction.
+    """
+
+    axes: tuple[Array, ...]
+
+    @classmethod
+    def covering(cls, lower: Array, upper: Array, points: Sequence[int]) -> Grid:
+        """Return the grid with the given first and last points, and ``points`` points, in each direction."""
+        return cls(axes=tuple(np.linspace(a, b, n) for a, b, n in zip(lower, upper, points, strict=True)))
+
+    @property
+    def dimension(self) -> int:
+        """The dimension d."""
+        return len(self.axes)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Points in each direction."""
+        return tuple(len(axis) for axis in self.axes)
+
+    @cached_property
+    def lower(self) -> Array:
+        """The first point, shape (d,)."""
+        return np.array([axis[0] for axis in self.axes])
+
+    @cached_property
+    def upper(self) -> Array:
+        """The last point, shape (d,)."""
+        return np.array([axis[-1] for axis in self.axes])
+
+    @cached_property
+    def spacing(self) -> Array:
+        """Distance of neighbouring points in each direction, shape (d,)."""
+        spacing: Array = (self.upper - self.lower) / (np.array(self.shape) - 1)
+        return spacing
+
+    @property
+    def cell_volume(self) -> float:
+        """Weight of a point in the grid's sum: the product of the spacings."""
+        return float(np.prod(self.spacing))
+
+
+def deposit(grid: Grid, points: Array) -> Array:
+    r"""Return the linear binning of points onto a grid: :math:`\sum_i \prod_a \Lambda((x_{i,a} - g_a)/\Delta_a)`.
+
+    Λ(s) = max(0, 1 − \|s\|) shares each point among the 2^d corners of its cell. A point outside the grid counts at the
+    nearest point of the grid's boundary, so the deposit's sum is the number of points.
+
+    Args:
+        grid: the grid.
+        points: shape (n, d); n = 0 is fine.
+    """
+    shape = np.array(grid.shape)
+    strides = np.append(np.cumprod(shape[:0:-1])[::-1], 1)
+    size = int(np.prod(shape))
+    out = np.zeros(size)
+    chunk = max(_CHUNK, size // 4)  # every chunk passes over the whole grid
+    for start in range(0, len(points), chunk):
+        base = np.zeros(min(chunk, len(points) - start), dtype=np.int64)
+        sides = []
+        for axis, (first, last, step, stride) in enumerate(
+            zip(grid.lower, shape - 1, grid.spacing, strides, strict=True)
+        ):
+            s = np.clip((points[start : start + chunk, axis] - first) / step, 0, last)
+            cell = np.minimum(s.astype(np.int64), last - 1)
+            base += stride * cell
+            s -= cell
+            sides.append((1 - s, s))
+        for corner in np.ndindex(*(2,) * grid.dimension):
+            weight = sides[0][corner[0]]
+            for axis in range(1, grid.dimension):
+                weight = weight * sides[axis][corner[axis]]
+            out += np.bincount(base + int(strides @ corner), weights=weight, minlength=size)
+    return out.reshape(grid.shape)
+
+
+class GaussianSmoother:
+    r"""Convolution with the Gaussian :math:`K_h` of standard deviation h on a grid, by zero-padded FFTs.
+
+    The symbol is :math:`e^{-h^2 |k|^2 / 2}`. For linearly binned particles it is divided by the binning's own transform
+    :math:`\prod_a \operatorname{sinc}^2(k_a \Delta_a / 2)`, so that the estimate is that of the particles where they
+    stand; what is left is aliasing, some 10⁻³ of one particle's kernel when the spacing is h/4.
+
+    Args:
+        grid: the grid.
+        bandwidth: h > 0, at least twice the spacing.
+    """
+
+    def __init__(self, grid: Grid, bandwidth: float) -> None:
+        from scipy.fft import next_fast_len
+
+        self.grid = grid
+        self.bandwidth = bandwidth
+        # Periodic images of what lies on the grid stay 8 h away: their kernels are below 1e-14 of their peaks here.
+        self._padded = tuple(
+            int(next_fast_len(n + int(np.ceil(8 * bandwidth / step)), real=True))
+            for n, step in zip(grid.shape, grid.spacing, strict=True)
+        )
+        gaussian: list[Array] = []
+        binned: list[Array] = []
+        for axis, (n, step) in enumerate(zip(self._padded, grid.spacing, strict=True)):
+            frequencies = np.fft.rfftfreq(n, step) if axis == grid.dimension - 1 else np.fft.fftfreq(n, step)
+            gaussian.append(np.exp(-0.5 * (2 * np.pi * bandwidth * frequencies) ** 2))
+            binned.append(gaussian[-1] / np.sinc(frequencies * step) ** 2)
+        self._gaussian = _outer(gaussian)
+        self._binned = _outer(binned)
+
+    def smooth(self, values: Array, workers: int = 1) -> Array:
+        """Return K_h * f for a function f given by its values at the grid points (zero outside), on some threads."""
+        return self._multiply(values, self._gaussian, workers)
+
+    def density(self, deposited: Array, workers: int = 1) -> Array:
+        """Return the sum of the particles' kernels K_h(x − x_i) from their linear binning, on some threads."""
+        return self._multiply(deposited, self._binned, workers) / self.grid.cell_volume
+
+    def _multiply(self, values: Array, symbol: Array, workers: int) -> Array:
+        from scipy.fft import irfftn, rfftn
+
+        transform = rfftn(values, s=self._padded, workers=workers)
+        transform *= symbol
+        out = irfftn(transform, s=self._padded, workers=workers, overwrite_x=True)
+        return np.ascontiguousarray(out[tuple(slice(n) for n in self.grid.shape)], dtype=np.float64)
+
+
+def mass_interval(axis: Array, marginal: Array, tail: float) -> tuple[float, float]:
+    """Return the shortest interval of grid points outside which a marginal has at most the share ``tail`` a side."""
+    cumulative = np.cumsum(np.maximum(marginal, 0.0))
+    first = int(np.searchsorted(cumulative, tail * cumulative[-1], side="right"))
+    last = int(np.searchsorted(cumulative, (1 - tail) * cumulative[-1], side="left"))
+    return float(axis[max(first - 1, 0)]), float(axis[min(last + 1, len(axis) - 1)])
+
+
+def _outer(factors: list[Array]) -> Array:
+    out = factors[0]
+    for factor in factors[1:]:
+        out = np.multiply.outer(out, factor)
+    return out
