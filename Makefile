@@ -1,0 +1,64 @@
+# make demo   the main job on two MPI ranks: installs into .venv, prints the distances and where the pictures are
+# make test   style, types and the test suite on one rank and on two
+# make lint   style and types alone
+# make clean  removes .venv, caches and demo-output
+#
+# PYTHON chooses the Python (>= 3.12) that .venv is made with: make demo PYTHON=python3.13
+
+PYTHON ?= python3
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: demo test lint clean venv
+
+# An active virtual environment, or modules found by PYTHONPATH, must not leak into .venv.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV CONDA_PREFIX
+export PIP_USER := 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet
+# A deadlock between ranks ends after this many seconds.
+LIMIT := 900
+PYTEST := $(BIN)/python -m pytest -o faulthandler_timeout=240 -p no:cacheprovider
+
+demo: venv
+	@$(MAKE) --no-print-directory .venv/installed-fem
+	@$(BIN)/mpirun -n 2 $(BIN)/kspde demo --out demo-output --force </dev/null
+
+test: lint
+	@echo "== pytest, 1 rank"
+	@timeout --kill-after=10 $(LIMIT) $(PYTEST) </dev/null
+	@echo "== pytest, 2 ranks"
+	@timeout --kill-after=10 $(LIMIT) $(BIN)/mpirun -n 2 $(PYTEST) </dev/null
+
+lint: venv
+	@$(MAKE) --no-print-directory .venv/installed-test
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+# A missing, broken, outdated or moved .venv is made anew. Its scripts hold the directory it was made in.
+venv:
+	@if ! found=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2]); sys.exit(sys.version_info < (3, 12))' 2>/dev/null); then \
+	  echo "kspde needs Python >= 3.12, but $(PYTHON) $${found:+is }$${found:-does not run}: install one, or name it with make PYTHON=python3.13" >&2; exit 1; \
+	fi
+	@if ! { [ "$$(cat .venv/made-in 2>/dev/null)" = "$(CURDIR)" ] && $(BIN)/python -m pip --version; } >/dev/null 2>&1; then \
+	  echo "making .venv with Python $$($(PYTHON) --version | cut -d' ' -f2)"; \
+	  rm -rf .venv && $(PYTHON) -m venv .venv && echo "$(CURDIR)" >.venv/made-in; \
+	fi
+
+.venv/installed-fem: pyproject.toml
+	@echo "installing kspde with DOLFINx into .venv (a minute the first time)"
+	@$(PIP) -e ".[fem]"
+	@touch $@
+
+.venv/installed-test: pyproject.toml
+	@echo "installing kspde with DOLFINx and the tools of its tests into .venv (a minute the first time)"
+	@$(PIP) -e ".[fem,test]"
+	@touch $@ .venv/installed-fem
+
+clean:
+	rm -rf .venv demo-output build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find kspde tests demos -name __pycache__ -prune -exec rm -rf {} +

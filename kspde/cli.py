@@ -1,0 +1,205 @@
+"""The command line: ``kspde demo``, ``kspde run``, ``kspde compare``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kspde import __version__
+from kspde.errors import ConvergenceError, KspdeError
+from kspde.parallel import together, world
+
+__all__ = ["main"]
+
+#: Exit statuses.
+BUG, BAD_INPUT, FAILED_SOLVE = 1, 2, 3
+
+#: Seconds that a rank which failed waits for the others to fail as well, before it ends the job.
+_PATIENCE = 5.0
+
+_STATUSES = """
+Exit status: 0 success, 2 bad input or a missing library, 3 a solve that failed, 130 interrupted, 1 an error in kspde
+itself. Every error but the last is one line on standard error.
+"""
+
+app = typer.Typer(
+    help="Keller-Segel densities by finite elements, their N-particle systems, and the distance between the two.",
+    epilog=_STATUSES,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+CaseFile = Annotated[Path, typer.Argument(metavar="CASE.toml", show_default=False, help="The case file.")]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Directory for the results; it must not exist.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace DIR if it holds an earlier result.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        print(f"kspde {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command(epilog="Examples: kspde demo; mpirun -n 2 kspde demo --out first-run")
+def demo(out: Out = Path("demo-output"), force: Force = False, quiet: Quiet = False) -> int:
+    """Run the built-in case: density, particles, distances, pictures. Takes less than half a minute."""
+    with resources.as_file(resources.files("kspde") / "cases" / "demo.toml") as case:
+        return _job("compare_case", case, out, force, quiet)
+
+
+@app.command(epilog="Examples: kspde run case.toml --out result; mpirun -n 4 kspde run case.toml --out result")
+def run(case: CaseFile, out: Out, force: Force = False, quiet: Quiet = False) -> int:
+    """Solve the density equation of a case.
+
+    DIR gets summary.json, diagnostics.csv (per time step), density.bp (for ParaView) and a picture.
+    """
+    return _job("run_case", case, out, force, quiet)
+
+
+@app.command(epilog="Examples: kspde compare case.toml --out result; mpirun -n 4 kspde compare case.toml --out result")
+def compare(case: CaseFile, out: Out, force: Force = False, quiet: Quiet = False) -> int:
+    """Solve the density equation, simulate the particles, and measure how far they are apart.
+
+    DIR gets what "run" writes, the distances in summary.json, particles.h5, and pictures of both densities and their
+    difference.
+    """
+    return _job("compare_case", case, out, force, quiet)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status.
+
+    Args:
+        arguments: what follows ``kspde``; by default from ``sys.argv``.
+    """
+    rank = _launched_rank()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without χ still gets its line
+    try:
+        with nullcontext() if rank == 0 else _no_output():
+            status = app(args=arguments, prog_name="kspde", standalone_mode=False)
+    except Exception as error:
+        # Typer's usage errors: the class to catch differs between its versions.
+        if not hasattr(error, "format_message"):
+            raise
+        if rank == 0:
+            _complain(f"{_lower(error.format_message())} (kspde --help explains)")
+        return BAD_INPUT
+    return status if isinstance(status, int) else 0
+
+
+def _job(name: str, path: Path, out: Path, force: bool, quiet: bool) -> int:
+    """Run a job of kspde.io.jobs on all ranks and return the exit status."""
+    try:
+        comm = world()
+    except KspdeError as error:
+        if _launched_rank() == 0:
+            _complain(str(error))
+        return BAD_INPUT
+
+    def job() -> None:
+        from kspde.io import Console, ResultDirectory, jobs, read_case
+
+        with together(comm):
+            case = read_case(path)
+        with ResultDirectory(out, comm, force=force) as results:
+            getattr(jobs, name)(case, results, comm, Console(comm, quiet=quiet))
+
+    return _guarded(job, comm)
+
+
+def _guarded(job: Callable[[], None], comm: Any) -> int:
+    """Run a collective job; whatever happens on whichever rank, the job ends and says why.
+
+    The ranks have agreed on a KspdeError before it gets here. Should one not have, the rank that failed ends the others
+    after a while: they may be waiting for it in a collective call.
+    """
+    watch = comm.Dup()
+    try:
+        with _terminable():
+            job()
+    except KspdeError as error:
+        line, status = str(error), FAILED_SOLVE if isinstance(error, ConvergenceError) else BAD_INPUT
+    except KeyboardInterrupt:
+        line, status = "interrupted: nothing was written", 130
+    except BaseException:
+        if comm.size == 1:
+            raise
+        sys.stderr.write(f"kspde: error on rank {comm.rank}:\n{traceback.format_exc()}")
+        sys.stderr.flush()
+        comm.Abort(BUG)
+        raise
+    else:
+        watch.Free()
+        return 0
+    if comm.rank == 0:
+        _complain(line)
+    request, deadline = watch.Ibarrier(), time.monotonic() + _PATIENCE
+    while not request.Test():
+        if time.monotonic() > deadline:
+            if comm.rank != 0:
+                _complain(f"rank {comm.rank}: {line}")
+            comm.Abort(status)
+        time.sleep(0.01)
+    watch.Free()
+    return status
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end a run as Ctrl-C does: nothing half-written stays behind."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _no_output() -> Iterator[None]:
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        yield
+
+
+def _launched_rank() -> int:
+    """Return this process's rank as the launcher tells it: help and usage errors need no MPI."""
+    for name in ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID"):
+        if os.environ.get(name, "").isdigit():
+            return int(os.environ[name])
+    return 0
+
+
+def _complain(line: str) -> None:
+    print("kspde: error:", " ".join(line.split()), file=sys.stderr, flush=True)
+
+
+def _lower(message: str) -> str:
+    return message[:1].lower() + message[1:].rstrip(".")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

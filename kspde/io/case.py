@@ -1,0 +1,186 @@
+"""Case files: what to compute, as TOML.
+
+A case file is data: nothing in it is evaluated, and nothing is unpickled from the files it names. Every mistake is one
+line that names the file, the dotted key, the value and what is valid.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from kspde.domains import Box
+from kspde.errors import InputError, check_integer, check_number
+from kspde.initial import GaussianMixture, GridDensity, InitialDensity, observed_positions, read_grid
+from kspde.io.schema import (
+    CaseFile,
+    GaussianMixtureSection,
+    PositionsSection,
+    RegularisationSection,
+    Section,
+)
+from kspde.io.wording import first_problem, naming
+from kspde.kernels import MaternMollifier, mollifier_kernel
+from kspde.models import Model, SignalDependentKellerSegel
+
+__all__ = ["Case", "read_case"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A case file whose every value has been checked.
+
+    Attributes:
+        path: the file.
+        content: its content, typed.
+        model: the system.
+        u0: the initial density.
+        domain: the truncated plane.
+        solve_options: keyword arguments of ``kspde.solve`` beyond model, u0 and domain.
+        simulate_options: keyword arguments of ``kspde.simulate`` beyond model and u0; None without [particles].
+        compare_options: keyword arguments of ``kspde.compare`` beyond the two results.
+    """
+
+    path: Path
+    content: CaseFile
+    model: Model
+    u0: InitialDensity
+    domain: Box
+    solve_options: dict[str, Any]
+    simulate_options: dict[str, Any] | None
+    compare_options: dict[str, Any]
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the file's content as a JSON-ready dict; reading it as a case file gives the same case."""
+        return self.content.model_dump(mode="json", exclude_unset=True)
+
+    def naming(self, section: str) -> Any:
+        """Return a context in which an InputError about a keyword argument names the key of this file.
+
+        Args:
+            section: where keywords that several sections know belong: "density", "particles" or "compare".
+        """
+        keys = {"t_end": "t_end"}
+        for name in ("model", "initial", "domain", "regularisation", section):
+            part = getattr(self.content, name)
+            keys |= {key: f"{name}.{key}" for key in (type(part).model_fields if part is not None else ())}
+        return naming(self.path, keys)
+
+
+def read_case(path: str | Path) -> Case:
+    """Read a case file and check all of it, the data files that it names included.
+
+    Args:
+        path: the case file; paths in it are relative to its directory.
+
+    Raises:
+        InputError: anything that is not valid, in one line.
+    """
+    path = Path(path)
+    raw = _read_toml(path)
+    try:
+        content = CaseFile.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(f"{path}: {first_problem(error, raw)}") from None
+    with naming(path, {}):
+        check_number("t_end", content.t_end, above=0)
+    model = _model(path, content)
+    u0 = _initial(path, content)
+    if u0.dimension != model.dimension:
+        raise InputError(f"{path}: [initial] is {u0.dimension}-dimensional: the model asks for {model.dimension}")
+    with _section(path, "domain", content.domain):
+        domain = Box(dimension=model.dimension, **content.domain.given())
+    regularised = _regularisation(path, content.regularisation)
+    return Case(
+        path=path,
+        content=content,
+        model=model,
+        u0=u0,
+        domain=domain,
+        solve_options={"t_end": content.t_end} | (content.density.given() if content.density else {}) | regularised,
+        simulate_options=_particles(path, content, regularised),
+        compare_options=_compare(path, content),
+    )
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: byte {error.start} is not UTF-8: a case file is a TOML text in UTF-8") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{path}: cannot be read ({reason}): give the path of a case file") from None
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InputError(f"{path}: not a TOML file: {error}") from None
+
+
+def _section(path: Path, name: str, section: Section, otherwise: str = "") -> Any:
+    return naming(path, {key: f"{name}.{key}" for key in type(section).model_fields}, otherwise or f"[{name}]")
+
+
+def _model(path: Path, content: CaseFile) -> Model:
+    with _section(path, "model", content.model):
+        return SignalDependentKellerSegel(**content.model.given())
+
+
+def _initial(path: Path, content: CaseFile) -> InitialDensity:
+    section = content.initial
+    if isinstance(section, GaussianMixtureSection):
+        with _section(path, "initial", section):
+            return GaussianMixture(**section.given())
+    with _section(path, "initial", section, otherwise="initial.file"):
+        file = path.parent / section.file
+        options = section.given("file")
+        if isinstance(section, PositionsSection):
+            return observed_positions(file, **options)
+        values, extent = read_grid(file)
+        options.setdefault("extent", extent)
+        if options["extent"] is None:
+            raise InputError("extent is missing: give [xmin, xmax, ymin, ymax], or an array extent in a .npz file")
+        return GridDensity(values, **options)
+
+
+def _regularisation(path: Path, section: RegularisationSection | None) -> dict[str, Any]:
+    """Return the keyword arguments ``eps`` and ``mollifier`` of both backends."""
+    if section is None:
+        return {}
+    with _section(path, "regularisation", section):
+        options = section.given("order")
+        if section.order is not None:
+            if section.mollifier != "matern":
+                raise InputError(f'order = {section.order} has no effect here: it needs mollifier = "matern"')
+            options["mollifier"] = partial(MaternMollifier, order=section.order)
+        mollifier_kernel(**options)
+        return options
+
+
+def _particles(path: Path, content: CaseFile, regularised: dict[str, Any]) -> dict[str, Any] | None:
+    if content.particles is None:
+        return None
+    options = content.particles.given()
+    with _section(path, "particles", content.particles):
+        check_integer("n", options["n"], at_least=1)
+        check_number("dt", options["dt"], above=0)
+        check_integer("seed", options.get("seed", 0), at_least=0)
+        check_number("field_tol", options.get("field_tol", 1e-6), above=0)
+    return {"t_end": content.t_end} | options | regularised
+
+
+def _compare(path: Path, content: CaseFile) -> dict[str, Any]:
+    if content.compare is None:
+        return {}
+    options = content.compare.given()
+    with _section(path, "compare", content.compare):
+        if "bandwidth" in options:
+            check_number("bandwidth", options["bandwidth"], above=0)
+        if "replicas" in options:
+            check_integer("replicas", options["replicas"], at_least=2)
+    return options

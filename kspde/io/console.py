@@ -1,0 +1,47 @@
+"""What a run says while it runs: lines on standard output and a progress bar, from rank 0."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+__all__ = ["Console"]
+
+
+class Console:
+    """The terminal, or the file, that rank 0 writes to.
+
+    Args:
+        comm: the communicator; all ranks but 0 are silent.
+        quiet: say nothing on rank 0 either.
+    """
+
+    def __init__(self, comm: Any, *, quiet: bool = False) -> None:
+        self._silent = quiet or comm.rank != 0
+
+    def say(self, text: str = "") -> None:
+        """Print a line; a reader that has gone away (``| head``) does not end the run."""
+        if self._silent:
+            return
+        try:
+            print(text, flush=True)
+        except BrokenPipeError:
+            self._silent = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    @contextmanager
+    def progress(self, label: str) -> Iterator[Callable[[float], None]]:
+        """Return a function that moves a progress bar to a fraction done; there is a bar on a terminal only."""
+        if self._silent or not sys.stderr.isatty():
+            yield lambda fraction: None
+            return
+        from rich.console import Console as Terminal
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Terminal(stderr=True), transient=True) as bar:
+            task = bar.add_task(f"{label:<11}", total=1.0)
+            yield lambda fraction: bar.update(task, completed=fraction)

@@ -1,0 +1,117 @@
+"""The two jobs of the command line: a density; a density, particles and their distance. Each fills a directory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import kspde
+from kspde.errors import InputError
+from kspde.io import report
+from kspde.io.case import Case
+from kspde.io.console import Console
+from kspde.io.results import ResultDirectory, provenance, write_csv
+from kspde.parallel import together
+
+__all__ = ["compare_case", "run_case"]
+
+
+def run_case(case: Case, results: ResultDirectory, comm: Any, console: Console) -> None:
+    """Solve the density equation of a case and write it. Collective.
+
+    Raises:
+        InputError: the case is not valid.
+        ConvergenceError: the solve failed.
+        MissingBackendError: DOLFINx is missing.
+    """
+    clock = _Clock()
+    console.say(report.heading(case, comm))
+    pde = _solve(case, comm, console, clock)
+    _write_density(pde, results, comm)
+    with clock("pictures"):
+        _plot_diagnostics(results, pde, None)
+    _finish(results, comm, {"command": "run", "parameters": case.parameters(), "density": _described(pde)}, clock)
+
+
+def compare_case(case: Case, results: ResultDirectory, comm: Any, console: Console) -> None:
+    """Solve the density equation of a case, simulate its particles, measure how far they are apart. Collective.
+
+    Raises:
+        InputError: the case is not valid, or has no [particles].
+        ConvergenceError: the solve failed.
+        MissingBackendError: DOLFINx is missing.
+    """
+    if case.simulate_options is None:
+        raise InputError(f"{case.path}: [particles] is missing: a comparison needs particles.n and particles.dt")
+    clock = _Clock()
+    console.say(report.heading(case, comm))
+    pde = _solve(case, comm, console, clock)
+    with clock("particles"), console.progress("particles") as progress, case.naming("particles"):
+        cloud = kspde.simulate(case.model, case.u0, progress=progress, comm=comm, **case.simulate_options)
+    console.say(report.particles_line(cloud, clock.seconds["particles"]))
+    with clock("distance"), case.naming("compare"):
+        distance = kspde.compare(pde, cloud, **case.compare_options)
+    console.say("\n".join(report.distance_lines(distance, clock.seconds["distance"])))
+    _write_density(pde, results, comm)
+    cloud.write(results.path / "particles.h5")
+    with clock("pictures"):
+        distance.plot(results.path / "distance.png")
+        _plot_diagnostics(results, pde, cloud)
+    summary = {
+        "command": "compare",
+        "parameters": case.parameters(),
+        "seed": cloud.seed,
+        "density": _described(pde),
+        "particles": cloud.summary(),
+        "distance": distance.summary(),
+    }
+    _finish(results, comm, summary, clock)
+
+
+class _Clock:
+    """Wall times of named stages, in seconds."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = time.perf_counter() - start
+
+    def all(self) -> dict[str, float]:
+        return {**self.seconds, "total": time.perf_counter() - self._start}
+
+
+def _solve(case: Case, comm: Any, console: Console, clock: _Clock) -> Any:
+    with clock("density"), console.progress("density") as progress, case.naming("density"):
+        pde = kspde.solve(case.model, case.u0, case.domain, progress=progress, comm=comm, **case.solve_options)
+    console.say(report.density_line(pde, clock.seconds["density"]))
+    return pde
+
+
+def _write_density(pde: Any, results: ResultDirectory, comm: Any) -> None:
+    pde.write_vtx(results.path / "density.bp")
+    with together(comm):
+        if comm.rank == 0:
+            write_csv(results.path / "diagnostics.csv", pde.diagnostics, pde.species)
+
+
+def _described(pde: Any) -> dict[str, Any]:
+    last = {name: values[-1] for name, values in pde.diagnostics.items()}
+    return {**pde.summary(), "final": last}
+
+
+def _finish(results: ResultDirectory, comm: Any, summary: dict[str, Any], clock: _Clock) -> None:
+    summary = {**summary, **provenance(comm), "wall_times": clock.all()}
+    with together(comm):
+        if comm.rank == 0:
+            results.write_summary(summary)
+
+
+def _plot_diagnostics(results: ResultDirectory, pde: Any, cloud: Any) -> None:
+    pass

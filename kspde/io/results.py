@@ -1,0 +1,220 @@
+"""Result directories, written whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import platform
+import secrets
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from kspde import __version__
+from kspde.errors import InputError
+from kspde.parallel import threads_per_rank, together
+
+__all__ = ["SUMMARY", "ResultDirectory", "provenance", "write_csv"]
+
+#: The file that makes a directory a result of kspde; it lists the others.
+SUMMARY = "summary.json"
+
+
+class ResultDirectory:
+    """A directory that appears under its name when everything in it has been written.
+
+    A context manager, collective over ``comm``. Inside, :attr:`path` is a hidden directory beside the final one;
+    leaving renames it, leaving by an error removes it. All that can be refused is refused on entering, before anything
+    is computed.
+
+    Args:
+        target: the final directory.
+        comm: the communicator.
+        force: replace an existing result. Only a directory that is empty, or that holds what a ``summary.json`` of
+            kspde lists and nothing else, is replaced.
+
+    Raises:
+        InputError: (on entering, on all ranks) the directory exists, or cannot be written.
+    """
+
+    def __init__(self, target: str | Path, comm: Any, *, force: bool = False) -> None:
+        self.target = Path(target)
+        self.path = self.target  # until entered
+        self._comm = comm
+        self._force = force
+        self._final = self.target
+
+    def __enter__(self) -> Self:
+        """Make the hidden directory on rank 0."""
+        with together(self._comm):
+            if self._comm.rank == 0:
+                self._prepare()
+        self.path, self._final = self._comm.bcast((self.path, self._final))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Rename the hidden directory, or remove it after an error."""
+        if kind is not None:
+            self.discard()
+            return
+        with together(self._comm):  # also: every rank has finished writing
+            pass
+        with together(self._comm):
+            if self._comm.rank == 0:
+                self._publish()
+
+    def discard(self) -> None:
+        """Remove the hidden directory. Not collective: a rank that is about to end the job calls it alone."""
+        if self.path != self.target:
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    def write_summary(self, content: Mapping[str, Any]) -> None:
+        """Write summary.json, with the names of all files here, on the calling rank; to be written last."""
+        listed = {"kspde": __version__, **content, "files": sorted({*os.listdir(self.path), SUMMARY})}
+        text = json.dumps(_strict(listed), indent=2, ensure_ascii=False, allow_nan=False)
+        (self.path / SUMMARY).write_text(text + "\n", encoding="utf-8")
+
+    def _prepare(self) -> None:
+        try:
+            final = self.target.resolve()
+            if final.is_dir():
+                self._check_replaceable(final)
+            elif final.exists():
+                raise InputError(f"{self.target} is a file: give --out the name of a new directory")
+            elif not final.parent.is_dir():
+                raise InputError(
+                    f"{self.target} cannot be written, there is no directory {final.parent}: create it first, "
+                    "or give another --out"
+                )
+            hidden = final.parent / f".{final.name}.{secrets.token_hex(4)}.partial"
+            hidden.mkdir()
+        except OSError as error:
+            raise InputError(f"{self.target} cannot be written ({error.strerror}): give another --out") from None
+        self._final, self.path = final, hidden
+
+    def _check_replaceable(self, final: Path) -> None:
+        if not self._force:
+            raise InputError(f"{self.target} exists: give another --out, or --force to replace it")
+        present = set(os.listdir(final))
+        if not present:
+            return
+        written = _files_of_result(final)
+        if written is None:
+            raise InputError(f"{self.target} is no result of kspde (no {SUMMARY} of ours): --force does not replace it")
+        if present - written:
+            foreign = sorted(present - written)[0]
+            raise InputError(f"{self.target} holds {foreign}, which is not part of the result: move it away first")
+
+    def _publish(self) -> None:
+        old = None
+        try:
+            if self._force and self._final.is_dir():
+                old = self.path.with_suffix(".old")
+                self._final.rename(old)
+            self.path.rename(self._final)
+        except OSError as error:
+            if old is not None and old.is_dir():
+                old.rename(self._final)
+            raise InputError(
+                f"{self.target} cannot be written ({error.strerror}): the finished results are in {self.path}"
+            ) from None
+        if old is not None:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _files_of_result(directory: Path) -> set[str] | None:
+    """Return the names that the summary of a result lists; None where there is no such summary."""
+    try:
+        content = json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(content, dict) or "kspde" not in content or not isinstance(content.get("files"), list):
+        return None
+    return {str(name) for name in content["files"]}
+
+
+def write_csv(path: Path, columns: Mapping[str, npt.NDArray[Any]], labels: Sequence[str]) -> None:
+    """Write arrays over the time steps as columns, with all digits.
+
+    Args:
+        path: the file.
+        columns: name -> shape (steps,), or (steps, k).
+        labels: names of the k entries; the column of the j-th is called ``name[labels[j]]``.
+    """
+    flat: dict[str, list[float]] = {}
+    for name, values in columns.items():
+        array = np.asarray(values)
+        if array.ndim == 1:
+            flat[name] = array.tolist()
+        else:
+            flat |= {f"{name}[{label}]": array[:, j].tolist() for j, label in enumerate(labels)}
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(flat)
+        writer.writerows(zip(*flat.values(), strict=True))
+
+
+def provenance(comm: Any) -> dict[str, Any]:
+    """Return what a result depends on beside its parameters: versions, machine, ranks, threads, date. Collective."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "ranks": comm.size,
+        "threads_per_rank": threads_per_rank(comm),
+        "versions": _versions(),
+        "machine": {
+            "host": platform.node(),
+            "system": platform.platform(),
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+        },
+    }
+
+
+def _versions() -> dict[str, str]:
+    from mpi4py import MPI
+
+    versions = {"kspde": __version__, "python": platform.python_version()}
+    # Asked of the modules that ran: the distributions have different names in the wheel, in conda and in containers.
+    for name in ("dolfinx", "h5py", "mpi4py", "numba", "numpy", "scipy"):
+        if name in sys.modules:
+            versions[name] = str(sys.modules[name].__version__)
+    if "petsc4py.PETSc" in sys.modules:
+        versions["petsc"] = ".".join(str(n) for n in sys.modules["petsc4py.PETSc"].Sys.getVersion())
+    versions["mpi"] = " ".join(MPI.Get_library_version().split("\n")[0].strip("\0").split())
+    return versions
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _strict(value: Any) -> Any:
+    """Return a value that strict JSON can say: numpy to Python, NaN and infinities to null."""
+    if isinstance(value, Mapping):
+        return {str(k): _strict(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray):
+        return _strict(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [_strict(v) for v in value]
+    if isinstance(value, np.generic):
+        return _strict(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (str, int)):
+        return value
+    return str(value)

@@ -1,0 +1,158 @@
+"""What a case file may contain: its sections, keys and types.
+
+Only types are declared here. Bounds are checked where the values are used, by the constructors of models, densities and
+domains, so that they are stated once. A key left out of the file takes the default of the function it is meant for.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+__all__ = [
+    "BoxSection",
+    "CaseFile",
+    "CompareSection",
+    "DensitySection",
+    "GaussianMixtureSection",
+    "GridSection",
+    "ModelSection",
+    "ParticlesSection",
+    "PositionsSection",
+    "RegularisationSection",
+    "Section",
+    "section_schema",
+]
+
+
+def _petsc_value(value: Any) -> Any:
+    if not isinstance(value, (str, int, float)):
+        raise PydanticCustomError("petsc_value", "a string, a number, true or false")
+    return value
+
+
+class Section(BaseModel):
+    """A table of the file: keys that are not declared are refused, and a value is never converted to another type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    def given(self, *left_out: str) -> dict[str, Any]:
+        """Return the keys that the file sets, as keyword arguments, without ``kind`` and those ``left_out``."""
+        return {
+            k: getattr(self, k) for k in type(self).model_fields if k in self.model_fields_set - {"kind", *left_out}
+        }
+
+
+class ModelSection(Section):
+    """[model]: the signal-dependent Keller-Segel system."""
+
+    kind: Literal["signal-dependent-keller-segel"] = Field(description="which system")
+    chi: float = Field(description="the strength χ of the signal")
+    mu: float | None = Field(default=None, description="the screening μ, an inverse length")
+
+
+class GaussianMixtureSection(Section):
+    """[initial] as a sum of isotropic Gaussians."""
+
+    kind: Literal["gaussian-mixture"]
+    weights: list[float] = Field(description="the share of each Gaussian")
+    means: list[list[float]] = Field(description="the centres, [[x, y], ...]")
+    stds: list[float] = Field(description="the standard deviation of each Gaussian")
+    mass: float | None = Field(default=None, description="the total mass")
+
+
+class GridSection(Section):
+    """[initial] as values on a grid: a .npy or .npz file."""
+
+    kind: Literal["grid"]
+    file: str = Field(description="a .npy or .npz file, relative to the case file")
+    extent: list[float] | None = Field(default=None, description="[xmin, xmax, ymin, ymax]")
+    orientation: str | None = Field(default=None, description='"xy" or "image"')
+    bandwidth: float | None = Field(default=None, description="a length to smooth with")
+    mass: float | None = Field(default=None, description="the total mass")
+
+
+class PositionsSection(Section):
+    """[initial] as observed positions: a .csv file."""
+
+    kind: Literal["positions"]
+    file: str = Field(description="a .csv file, relative to the case file")
+    bandwidth: float = Field(description="the standard deviation of the Gaussian around each position")
+    columns: list[str] | None = Field(default=None, description="the names of the coordinate columns")
+    mass: float | None = Field(default=None, description="the total mass")
+
+
+class BoxSection(Section):
+    """[domain]: the truncated plane."""
+
+    kind: Literal["box"] = Field(description="which domain")
+    half_width: float = Field(description="the box is [-half_width, half_width]²")
+    cells: int = Field(description="cells per direction")
+    degree: int | None = Field(default=None, description="the degree of the elements")
+    grading: float | None = Field(default=None, description="0 for equal cells")
+    boundary: str | None = Field(default=None, description='"decay" or "neumann"')
+
+
+class RegularisationSection(Section):
+    """[regularisation]: the mollifier j^ε. Without this section the density solves the unregularised equation."""
+
+    eps: float = Field(description="the standard deviation ε of the mollifier, a length")
+    mollifier: Literal["gaussian", "matern"] = Field(default="gaussian", description="which mollifier")
+    order: int | None = Field(default=None, description="the order of the Matérn mollifier")
+
+
+class DensitySection(Section):
+    """[density]: how the density equation is solved."""
+
+    tol: float | None = Field(default=None, description="the tolerance of the time step control")
+    scheme: str | None = Field(default=None, description='"adaptive" or "positive"')
+    dt: float | None = Field(default=None, description="the time step, for schemes with a fixed one")
+    petsc_options: dict[str, Annotated[Any, AfterValidator(_petsc_value)]] | None = Field(
+        default=None, description="PETSc options without the leading dash"
+    )
+
+
+class ParticlesSection(Section):
+    """[particles]: how the N-particle system is simulated."""
+
+    n: int = Field(description="the number N of particles")
+    dt: float = Field(description="the time step")
+    seed: int | None = Field(default=None, description="the seed of the random numbers")
+    field_tol: float | None = Field(default=None, description="the relative accuracy of the fields")
+
+
+class CompareSection(Section):
+    """[compare]: how the distance is measured."""
+
+    bandwidth: float | None = Field(default=None, description="the bandwidth of the density estimate")
+    replicas: int | None = Field(default=None, description="independent draws that give the statistical floor")
+
+
+class CaseFile(Section):
+    """A case file as a whole."""
+
+    t_end: float = Field(description="the final time of density and particles")
+    model: ModelSection = Field(description="which system")
+    initial: Annotated[GaussianMixtureSection | GridSection | PositionsSection, Field(discriminator="kind")] = Field(
+        description="the initial density"
+    )
+    domain: BoxSection = Field(description="the truncated plane")
+    regularisation: RegularisationSection | None = Field(default=None, description="the mollifier")
+    density: DensitySection | None = Field(default=None, description="how the density is solved")
+    particles: ParticlesSection | None = Field(default=None, description="how the particles are simulated")
+    compare: CompareSection | None = Field(default=None, description="how the distance is measured")
+
+
+def section_schema(name: str, kind: Any = None) -> type[Section] | None:
+    """Return what the section ``name`` of that ``kind`` may contain; None where the file has no such section."""
+    field = CaseFile.model_fields.get(name)
+    if field is None:
+        return None
+    for candidate in (field.annotation, *get_args(field.annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, Section):
+            tags = get_args(candidate.model_fields["kind"].annotation) if "kind" in candidate.model_fields else ()
+            if kind is None or not tags or kind in tags:
+                return candidate
+    return None

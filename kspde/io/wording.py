@@ -1,0 +1,114 @@
+"""One line for whatever is wrong with a case file: file, dotted key, value, what is valid."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kspde.errors import InputError
+from kspde.io.schema import CaseFile, section_schema
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
+
+__all__ = ["first_problem", "naming", "nearest"]
+
+#: What each of pydantic's type errors asks for.
+_TYPES = {
+    "bool_type": "true or false",
+    "dict_type": "a table",
+    "float_type": "a number",
+    "int_type": "an integer",
+    "list_type": "an array",
+    "model_attributes_type": "a table",
+    "model_type": "a table",
+    "string_type": "a string in quotes",
+}
+
+
+@contextmanager
+def naming(file: Path, keys: Mapping[str, str], otherwise: str = "") -> Iterator[None]:
+    """Say in an InputError which key of which file is meant.
+
+    The constructors name their own arguments: "chi = -1 is not valid: ...". Where the first word of a message is one of
+    ``keys``, its dotted key in the file takes its place; the message follows ``otherwise`` elsewhere.
+
+    Raises:
+        InputError: the same, with the file and the dotted key in front.
+    """
+    try:
+        yield
+    except InputError as error:
+        text = str(error)
+        word = re.match(r"\w+(?=\s)", text)
+        if word and word[0] in keys:
+            text = keys[word[0]] + text[word.end() :]
+        elif otherwise:
+            text = f"{otherwise}: {text}"
+        raise InputError(f"{file}: {text}") from None
+
+
+def nearest(word: str, valid: Collection[str]) -> str:
+    """Return the remedy for a word that is none of ``valid``: the one it resembles, or all of them."""
+    close = difflib.get_close_matches(word, sorted(valid), n=1, cutoff=0.5)
+    return f"did you mean {close[0]}?" if close else f"the keys are {', '.join(sorted(valid))}"
+
+
+def first_problem(error: ValidationError, raw: Mapping[str, Any]) -> str:
+    """Put into words the first thing that pydantic refused in a file's content ``raw``, and how many more there are."""
+    # A misspelt key is both unknown and missing: the unknown one has the better remedy.
+    problems = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
+    more = len(problems) - 1
+    return _words(problems[0], raw) + (f" ({more} more to correct)" if more else "")
+
+
+def _words(problem: ErrorDetails, raw: Mapping[str, Any]) -> str:
+    kind, keys = problem["type"], list(problem["loc"])
+    section = raw.get(str(keys[0])) if len(keys) > 1 else None
+    tag = section.get("kind") if isinstance(section, Mapping) else None
+    schema = (section_schema(str(keys[0]), tag) if len(keys) > 1 else None) or CaseFile
+    if len(keys) > 2 and keys[1] == tag:
+        del keys[1]  # pydantic names the union's member between the section and its key
+    if kind in ("union_tag_not_found", "union_tag_invalid"):
+        keys.append("kind")
+    name = _dotted(keys)
+    if kind == "extra_forbidden":
+        table = f"[{keys[0]}]" if len(keys) > 1 else "a case file"
+        return f"{name} is not a key of {table}: {nearest(str(keys[-1]), schema.model_fields)}"
+    if kind == "missing":
+        about = schema.model_fields[str(keys[-1])].description
+        shown = f"[{name}]" if len(keys) == 1 and section_schema(name) else name
+        return f"{shown} is missing: give {about}"
+    if kind == "union_tag_not_found":
+        return f"{name} is missing: give {_wanted(problem)}"
+    value = problem["ctx"]["tag"] if kind == "union_tag_invalid" else problem["input"]
+    return f"{name} = {_shown(value)} is not valid: give {_wanted(problem)}"
+
+
+def _wanted(problem: ErrorDetails) -> str:
+    context = problem.get("ctx", {})
+    choices = context.get("expected_tags") or context.get("expected")
+    if choices:
+        return str(choices).replace("'", '"')
+    return _TYPES.get(problem["type"], problem["msg"])
+
+
+def _dotted(keys: Sequence[int | str]) -> str:
+    return "".join(f"[{k}]" if isinstance(k, int) else f".{k}" for k in keys).removeprefix(".")
+
+
+def _shown(value: Any) -> str:
+    """Return a value as the file might have it, cut short."""
+    if isinstance(value, Mapping):
+        return "a table"
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except TypeError:  # a date or a time
+        text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
