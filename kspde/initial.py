@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -104,7 +104,9 @@ class GaussianMixture(InitialDensity):
         """Return the share of the mass outside the box (error functions, no cancellation)."""
         from scipy.special import ndtr
 
-        tails = ndtr((self.means - half_width) / self.stds[:, None]) + ndtr((-half_width - self.means) / self.stds[:, None])
+        tails = ndtr((self.means - half_width) / self.stds[:, None]) + ndtr(
+            (-half_width - self.means) / self.stds[:, None]
+        )
         with np.errstate(divide="ignore"):  # a component that is outside altogether has a tail of 1
             log_inside = np.log1p(-np.minimum(tails, 1.0)).sum(axis=1)
         return float(self.weights @ -np.expm1(log_inside))
@@ -459,3 +461,32 @@ def _linear_quantile(left: Array, right: Array, uniform: Array) -> Array:
     total = left + root
     out = np.where(total > 0, uniform * (left + right) / np.where(total > 0, total, 1.0), uniform)
     return np.clip(out, 0.0, 1.0)
+
+
+def densities_by_species(species: Sequence[str], dimension: int, u0: Any) -> dict[str, InitialDensity]:
+    """Return species -> initial density, in the order of ``species``.
+
+    Args:
+        species: the model's species.
+        dimension: the model's dimension.
+        u0: one ``InitialDensity``, or a mapping with one for every species.
+
+    Raises:
+        InputError: something else, a missing or unknown species, or a density of another dimension.
+    """
+    if isinstance(u0, InitialDensity) and len(species) == 1:
+        u0 = {species[0]: u0}
+    if not isinstance(u0, Mapping):
+        raise InputError(
+            f"u0 is a {type(u0).__name__}: give an initial density such as kspde.GaussianMixture or "
+            "kspde.CallableDensity"
+            + (f", one for each of {', '.join(species)} in a dictionary" if len(species) > 1 else "")
+        )
+    if set(u0) != set(species):
+        raise InputError(f"u0 has species {', '.join(map(str, u0)) or 'none'}: give {', '.join(species)}")
+    for name, u in u0.items():
+        if not isinstance(u, InitialDensity):
+            raise InputError(f"u0[{name!r}] is a {type(u).__name__}: give a density such as kspde.GaussianMixture")
+        if u.dimension != dimension:
+            raise InputError(f"u0 has dimension {u.dimension}, the model {dimension}: give a density on R^{dimension}")
+    return {name: u0[name] for name in species}

@@ -9,7 +9,7 @@ from typing import Any
 
 from kspde.errors import InputError, KspdeError, MissingBackendError
 
-__all__ = ["threads_per_rank", "together", "world"]
+__all__ = ["limited_threads", "threads_per_rank", "together", "world"]
 
 
 def world() -> Any:
@@ -68,3 +68,13 @@ def threads_per_rank(comm: Any) -> int:
     ranks = int(node.size)
     node.Free()
     return max(1, len(os.sched_getaffinity(0)) // ranks)
+
+
+@contextmanager
+def limited_threads(comm: Any, *, useful: int | None = None) -> Iterator[None]:
+    """Keep the BLAS libraries from using more threads than ``threads_per_rank``, or than the work has use for."""
+    from threadpoolctl import threadpool_limits
+
+    available = threads_per_rank(comm)
+    with threadpool_limits(available if useful is None else min(useful, available)):
+        yield

@@ -1,0 +1,176 @@
+r"""Adaptive time stepping with PETSc TS: a Rosenbrock-W method whose matrix is constant.
+
+In modal coordinates the semi-discrete system is :math:`\dot y = f(y)`. A W-method keeps its order with any matrix J in
+place of f'; J here is the diagonal :math:`-\bar D \Lambda`, Λ the eigenvalues of −Δ and :math:`\bar D = \sup D`, so
+that the linear systems of a step are pointwise divisions. On the modes of :math:`D\Delta` with :math:`0 \le D \le
+\bar D` the default, PETSc's ``ra34pw2`` (Rang and Angermann, BIT 45, 2005: four stages, order 3), then has an
+amplification factor at most 1 for every step: the factor of :math:`\dot y = -(1 - r)\lambda y`, J = −λ, is bounded by
+1 for all λ·dt ≥ 0 and all r from −1/2 to 1. (Those of PETSc's ``arkimex`` methods with the same splitting are not:
+their completion leaves :math:`r \lambda\,dt` unfiltered.) Drift and the dependence of D on the fields are of lower
+order in space.
+
+The local error of a step is kept below ``tol`` times the L² norm of the initial data, in L².
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kspde.errors import ConvergenceError, check_choice
+from kspde.fem.backend import apply_options
+from kspde.fem.diagnostics import Recorder
+from kspde.fem.operators import SemiDiscrete
+
+__all__ = ["solve_adaptive"]
+
+Array = npt.NDArray[np.float64]
+
+#: PETSc's Rosenbrock methods that keep their order with an inexact matrix and are stable with this one.
+W_METHODS = ("ra34pw2", "ra3pw", "r34prw", "2p", "2m")
+
+
+def solve_adaptive(
+    system: SemiDiscrete,
+    densities: Array,
+    *,
+    t_end: float,
+    tol: float,
+    options: dict[str, Any],
+    recorder: Recorder,
+    progress: Callable[[float], None] | None,
+    started: Callable[[], None],
+) -> tuple[Array, dict[str, Any]]:
+    """Integrate from 0 to ``t_end``.
+
+    Args:
+        system: the semi-discrete system.
+        densities: nodal initial densities.
+        t_end: the final time.
+        tol: the tolerance.
+        options: PETSc options of the TS.
+        recorder: is given every accepted step.
+        progress: is called with t/t_end after every accepted step.
+        started: is called when the set-up is over.
+
+    Returns:
+        The nodal densities at ``t_end``, and a summary.
+
+    Raises:
+        InputError: PETSc does not know an option.
+        ConvergenceError: the step control gave up.
+    """
+    from petsc4py import PETSc
+
+    check_choice("petsc_options: ts_type", options.get("ts_type", "rosw"), ("rosw",))
+    check_choice("petsc_options: ts_rosw_type", options.get("ts_rosw_type", W_METHODS[0]), W_METHODS)
+    check_choice("petsc_options: snes_type", options.get("snes_type", "ksponly"), ("ksponly",))
+    state = system.state(densities)
+    shape = state.shape
+    work = np.empty_like(state)
+    y = PETSc.Vec().createMPI((state.size, None), comm=system.space.comm)
+    y.array[:] = state.ravel()
+    residual = y.duplicate()
+    diagonal = y.duplicate()
+    diagonal.set(1.0)
+    jacobian = PETSc.Mat().createDiagonal(diagonal)
+    lam = system.laplacian.eigenvalues
+
+    norm = y.norm()
+    slope = system.rate(state)
+    bound = system.reset_bound()
+    speed = _norm(system.space.comm, slope)
+    ts = PETSc.TS().create(comm=system.space.comm)
+    failure: list[Exception] = []
+    last = [0.0]
+
+    def implicit(ts: Any, t: float, y: Any, dy: Any, out: Any) -> None:
+        np.subtract(dy.array_r, system.rate(y.array_r.reshape(shape)).ravel(), out=out.array)
+
+    def matrix(ts: Any, t: float, y: Any, dy: Any, shift: float, mat: Any, pre: Any) -> bool:
+        for i, d in enumerate(bound):
+            np.multiply(lam, d, out=work[i])
+        diagonal.array[:] = work.ravel()
+        diagonal.shift(shift)
+        mat.setDiagonal(diagonal)
+        return True
+
+    def monitor(ts: Any, step: int, t: float, y: Any) -> None:
+        if step:
+            bound[:] = system.reset_bound()
+        recorder.record(t, t - last[0], system.densities(y.array_r.reshape(shape)))
+        last[0] = t
+        if progress is not None:
+            progress(t / t_end)
+
+    def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
+        # PETSc replaces an exception that passes through it by an error code: keep the first.
+        def call(*args: Any) -> Any:
+            try:
+                return function(*args)
+            except Exception as error:
+                failure.append(error)
+                raise
+
+        return call
+
+    try:
+        ts.setType("rosw")
+        ts.setIFunction(guarded(implicit), residual)
+        ts.setIJacobian(guarded(matrix), jacobian, jacobian)
+        ts.setMonitor(guarded(monitor))
+        ts.setTime(0.0)
+        ts.setMaxTime(t_end)
+        ts.setMaxSteps(10**7)
+        ts.setExactFinalTime(PETSc.TS.ExactFinalTime.MATCHSTEP)
+        ts.setTimeStep(min(t_end, 0.01 * norm / speed) if speed > 0 else t_end)
+        ts.setTolerances(rtol=0.0, atol=tol * norm / np.sqrt(y.getSize()))
+        ts.setErrorIfStepFails(False)
+        ts.setSolution(y)
+        snes = ts.getSNES()
+        snes.setType("ksponly")
+        snes.getKSP().setType("preonly")
+        snes.getKSP().getPC().setType("jacobi")
+        apply_options(ts, options, {"ts_rosw_type": "ra34pw2", "ts_adapt_dt_min": 1e-12 * t_end})
+        started()
+        try:
+            ts.solve(y)
+        except PETSc.Error as error:
+            if failure:
+                raise failure[0] from None
+            raise ConvergenceError(_failed(ts, str(error).strip().splitlines()[-1])) from None
+        if ts.getConvergedReason() < 0 or ts.getTime() < t_end * (1 - 1e-12):
+            raise ConvergenceError(_failed(ts, _reason(ts)))
+        final = system.densities(y.array_r.reshape(shape))
+        summary = {
+            "method": f"{ts.getType()} {options.get('ts_rosw_type', 'ra34pw2')}",
+            "tol": tol,
+            "steps": ts.getStepNumber(),
+            "rejected_steps": ts.getStepRejections(),
+        }
+    finally:
+        for thing in (ts, jacobian, diagonal, residual, y):
+            thing.destroy()
+    return final, summary
+
+
+def _norm(comm: Any, x: Array) -> float:
+    return float(np.sqrt(comm.allreduce(float(np.vdot(x, x)))))
+
+
+def _reason(ts: Any) -> str:
+    from petsc4py import PETSc
+
+    names = {v: k for k, v in vars(PETSc.TS.ConvergedReason).items() if isinstance(v, int)}
+    return str(names.get(ts.getConvergedReason(), ts.getConvergedReason()))
+
+
+def _failed(ts: Any, reason: str) -> str:
+    return (
+        f"the solve failed in step {ts.getStepNumber() + 1} at t = {ts.getTime():.6g} "
+        f"with dt = {ts.getTimeStep():.3g}: {reason}. The density may concentrate, or the coefficients are not finite; "
+        'try a finer mesh, a larger eps, or scheme="positive"'
+    )

@@ -1,0 +1,140 @@
+"""The finite-element backend's entry point."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from kspde.domains import Box
+from kspde.errors import InputError, check_choice, check_number
+from kspde.fem import backend
+from kspde.initial import InitialDensity, densities_by_species
+from kspde.kernels import Kernel
+from kspde.models import Model
+from kspde.parallel import limited_threads, world
+
+if TYPE_CHECKING:
+    from kspde.fem.solution import Solution
+
+__all__ = ["solve"]
+
+
+def solve(
+    model: Model,
+    u0: InitialDensity | Mapping[str, InitialDensity],
+    domain: Box,
+    *,
+    t_end: float,
+    tol: float | None = None,
+    eps: float | None = None,
+    mollifier: str | Callable[..., Kernel] = "gaussian",
+    scheme: str = "adaptive",
+    dt: float | None = None,
+    petsc_options: Mapping[str, Any] | None = None,
+    progress: Callable[[float], None] | None = None,
+    comm: Any = None,
+) -> Solution:
+    r"""Solve a model's density equation by finite elements. Collective.
+
+    .. math:: \partial_t u_i = \Delta(D_i u_i) - \nabla\cdot(b_i u_i)
+
+    with no flux of u through the boundary and the fields' condition of ``domain.boundary``.
+
+    Args:
+        model: the model.
+        u0: the initial density; with several species, a mapping with one for each.
+        domain: the truncated domain.
+        t_end: final time > 0.
+        tol: tolerance of the adaptive scheme, 1e-6 unless given: the local error of a step stays below ``tol`` times
+            the L² norm of the initial data, in L².
+        eps: ε > 0 of the mollified system, in which every kernel K is replaced by K * j^ε; None for the local one.
+        mollifier: "gaussian", "matern" (order 2), or a callable as for ``kspde.kernels.mollifier_kernel``.
+        scheme: "adaptive" (order 3 in time, any degree) or "positive" (order 1, degree 1: u ≥ 0 for every ``dt``).
+        dt: the step of the positive scheme.
+        petsc_options: options of the TS (adaptive) or KSP (positive) object, without the leading dash.
+        progress: called on every rank after every step with t/t_end.
+        comm: the MPI communicator, ``MPI.COMM_WORLD`` unless given.
+
+    Raises:
+        InputError: a value is not valid, mass of u0 lies outside the domain, or the mesh does not resolve u0.
+        ConvergenceError: a step failed; the message names step, t, dt and reason.
+        MissingBackendError: DOLFINx is not installed.
+    """
+    if not isinstance(model, Model):
+        raise InputError(f"model is a {type(model).__name__}: give a kspde model such as SignalDependentKellerSegel")
+    if not isinstance(domain, Box):
+        raise InputError(f"domain is a {type(domain).__name__}: give a kspde.Box")
+    if domain.dimension != model.dimension:
+        raise InputError(
+            f"domain has dimension {domain.dimension}, the model {model.dimension}: give Box(dimension=...)"
+        )
+    densities = densities_by_species(model.species, model.dimension, u0)
+    t_end = check_number("t_end", t_end, above=0)
+    fields = model.regularised_fields(eps, mollifier)
+    check_choice("scheme", scheme, ("adaptive", "positive"))
+    if scheme == "adaptive":
+        if dt is not None:
+            raise InputError(
+                f'dt = {dt!r} has no effect on the adaptive scheme: leave it out, or use scheme="positive"'
+            )
+        tol = check_number("tol", 1e-6 if tol is None else tol, above=0, below=1)
+    else:
+        if tol is not None:
+            raise InputError(f"tol = {tol!r} has no effect on the positive scheme: leave it out and give dt")
+        if dt is None:
+            raise InputError("dt is not given: the positive scheme needs a step > 0")
+        dt = check_number("dt", dt, above=0)
+        if domain.degree != 1:
+            raise InputError(f"degree = {domain.degree} is not valid for the positive scheme: use Box(degree=1, ...)")
+    backend.require()
+    comm = world() if comm is None else comm
+
+    from kspde.fem.adaptive import solve_adaptive
+    from kspde.fem.diagnostics import Recorder
+    from kspde.fem.operators import SemiDiscrete, initial_densities
+    from kspde.fem.positive import solve_positive
+    from kspde.fem.solution import Solution
+    from kspde.fem.space import BoxSpace
+
+    # Below some 500 nodes a direction a second BLAS thread gains nothing, and spins where cores are shared.
+    small = domain.cells * domain.degree < 500
+    with limited_threads(comm, useful=1 if small else None):
+        start = time.perf_counter()
+        space = BoxSpace(domain, comm)
+        meshed = time.perf_counter()
+        nodal, mass_errors = initial_densities(space, densities)
+        system = SemiDiscrete(model, fields, space)
+        recorder = Recorder(space)
+        ready = meshed
+
+        def started() -> None:
+            nonlocal ready
+            ready = time.perf_counter()
+
+        shared: dict[str, Any] = {
+            "t_end": t_end,
+            "options": dict(petsc_options or {}),
+            "recorder": recorder,
+            "progress": progress,
+            "started": started,
+        }
+        if tol is not None:
+            final, details = solve_adaptive(system, nodal, tol=tol, **shared)
+        elif dt is not None:
+            final, details = solve_positive(system, nodal, dt=dt, **shared)
+        done = time.perf_counter()
+    return Solution(
+        model=model,
+        domain=domain,
+        t_end=t_end,
+        eps=eps,
+        mollifier=mollifier,
+        diagnostics=recorder.table(),
+        timings={"mesh": meshed - start, "setup": ready - meshed, "loop": done - ready},
+        masses={name: u.mass for name, u in densities.items()},
+        initial_mass_error=mass_errors,
+        _system=system,
+        _densities=final,
+        _scheme={"scheme": scheme, **details},
+    )
