@@ -134,7 +134,7 @@ def solve_adaptive(
         snes.setType("ksponly")
         snes.getKSP().setType("preonly")
         snes.getKSP().getPC().setType("jacobi")
-        apply_options(ts, options, {"ts_rosw_type": "ra34pw2", "ts_adapt_dt_min": 1e-12 * t_end})
+        apply_options(ts, options, {"ts_rosw_type": W_METHODS[0], "ts_adapt_dt_min": 1e-12 * t_end})
         started()
         try:
             ts.solve(y)
@@ -146,7 +146,7 @@ def solve_adaptive(
             raise ConvergenceError(_failed(ts, _reason(ts)))
         final = system.densities(y.array_r.reshape(shape))
         summary = {
-            "method": f"{ts.getType()} {options.get('ts_rosw_type', 'ra34pw2')}",
+            "method": f"{ts.getType()} {options.get('ts_rosw_type', W_METHODS[0])}",
             "tol": tol,
             "steps": ts.getStepNumber(),
             "rejected_steps": ts.getStepRejections(),
