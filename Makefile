@@ -17,6 +17,13 @@ export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
+ifneq ($(MAKECMDGOALS),clean)
+found := $(shell $(PYTHON) -c 'import sys; v = sys.version_info; print("%d.%d" % v[:2], "new" * (v >= (3, 12)))' 2>/dev/null)
+ifneq ($(lastword $(found)),new)
+$(error kspde needs Python >= 3.12, but $(PYTHON) $(if $(found),is $(firstword $(found)),does not run): install one, or name it: make PYTHON=python3.13)
+endif
+endif
+
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet
 # A deadlock between ranks ends after this many seconds.
@@ -39,11 +46,8 @@ lint: venv
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-# A missing, broken, outdated or moved .venv is made anew. Its scripts hold the directory it was made in.
+# A missing, broken or moved .venv is made anew. Its scripts hold the directory it was made in.
 venv:
-	@if ! found=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2]); sys.exit(sys.version_info < (3, 12))' 2>/dev/null); then \
-	  echo "kspde needs Python >= 3.12, but $(PYTHON) $${found:+is }$${found:-does not run}: install one, or name it with make PYTHON=python3.13" >&2; exit 1; \
-	fi
 	@if ! { [ "$$(cat .venv/made-in 2>/dev/null)" = "$(CURDIR)" ] && $(BIN)/python -m pip --version; } >/dev/null 2>&1; then \
 	  echo "making .venv with Python $$($(PYTHON) --version | cut -d' ' -f2)"; \
 	  rm -rf .venv && $(PYTHON) -m venv .venv && echo "$(CURDIR)" >.venv/made-in; \

@@ -118,12 +118,15 @@ def _job(name: str, path: Path, out: Path, force: bool, quiet: bool) -> int:
         return BAD_INPUT
 
     def job() -> None:
-        from kspde.io import Console, ResultDirectory, jobs, read_case
+        from kspde.io import SUMMARY, Console, ResultDirectory, jobs, read_case
 
         with together(comm):
             case = read_case(path)
+        console = Console(comm, quiet=quiet)
         with ResultDirectory(out, comm, force=force) as results:
-            getattr(jobs, name)(case, results, comm, Console(comm, quiet=quiet))
+            pictures = getattr(jobs, name)(case, results, comm, console)
+        console.say(f"\nPictures: {', '.join(str(out / picture) for picture in pictures)}")
+        console.say(f"All numbers: {out / SUMMARY}")
 
     return _guarded(job, comm)
 

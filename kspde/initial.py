@@ -419,8 +419,8 @@ def read_grid(path: str | Path) -> tuple[Any, Sequence[float] | None]:
         loaded = np.load(Path(path), allow_pickle=False)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, EOFError) as error:
-        raise InputError(f"{path} is no .npy or .npz file of numbers ({error})") from None
+    except (ValueError, EOFError):  # numpy's own message recommends to unpickle
+        raise InputError(f"{path} is no .npy or .npz file of numbers: write one with numpy.save or savez") from None
     if isinstance(loaded, np.ndarray):
         return loaded, None
     with loaded:

@@ -2,6 +2,6 @@
 
 from kspde.io.case import Case, read_case
 from kspde.io.console import Console
-from kspde.io.results import ResultDirectory
+from kspde.io.results import SUMMARY, ResultDirectory
 
-__all__ = ["Case", "Console", "ResultDirectory", "read_case"]
+__all__ = ["SUMMARY", "Case", "Console", "ResultDirectory", "read_case"]

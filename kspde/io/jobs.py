@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import kspde
+from kspde.compare import pictures
 from kspde.errors import InputError
 from kspde.io import report
 from kspde.io.case import Case
@@ -18,8 +19,11 @@ from kspde.parallel import together
 __all__ = ["compare_case", "run_case"]
 
 
-def run_case(case: Case, results: ResultDirectory, comm: Any, console: Console) -> None:
+def run_case(case: Case, results: ResultDirectory, comm: Any, console: Console) -> tuple[str, ...]:
     """Solve the density equation of a case and write it. Collective.
+
+    Returns:
+        The names of the pictures.
 
     Raises:
         InputError: the case is not valid.
@@ -31,12 +35,18 @@ def run_case(case: Case, results: ResultDirectory, comm: Any, console: Console) 
     pde = _solve(case, comm, console, clock)
     _write_density(pde, results, comm)
     with clock("pictures"):
-        _plot_diagnostics(results, pde, None)
-    _finish(results, comm, {"command": "run", "parameters": case.parameters(), "density": _described(pde)}, clock)
+        pictures.plot_density(pde, results.path / "density.png")
+        pictures.plot_diagnostics(pde, results.path / "diagnostics.png")
+    summary = {"command": "run", "parameters": case.parameters(), "density": _described(pde)}
+    _finish(results, comm, summary, clock)
+    return "density.png", "diagnostics.png"
 
 
-def compare_case(case: Case, results: ResultDirectory, comm: Any, console: Console) -> None:
+def compare_case(case: Case, results: ResultDirectory, comm: Any, console: Console) -> tuple[str, ...]:
     """Solve the density equation of a case, simulate its particles, measure how far they are apart. Collective.
+
+    Returns:
+        The names of the pictures.
 
     Raises:
         InputError: the case is not valid, or has no [particles].
@@ -57,8 +67,9 @@ def compare_case(case: Case, results: ResultDirectory, comm: Any, console: Conso
     _write_density(pde, results, comm)
     cloud.write(results.path / "particles.h5")
     with clock("pictures"):
-        distance.plot(results.path / "distance.png")
-        _plot_diagnostics(results, pde, cloud)
+        pictures.plot_densities(distance, results.path / "densities.png")
+        pictures.plot_difference(distance, results.path / "difference.png")
+        pictures.plot_diagnostics(pde, results.path / "diagnostics.png", cloud=cloud)
     summary = {
         "command": "compare",
         "parameters": case.parameters(),
@@ -68,6 +79,7 @@ def compare_case(case: Case, results: ResultDirectory, comm: Any, console: Conso
         "distance": distance.summary(),
     }
     _finish(results, comm, summary, clock)
+    return "densities.png", "difference.png", "diagnostics.png"
 
 
 class _Clock:
@@ -111,7 +123,3 @@ def _finish(results: ResultDirectory, comm: Any, summary: dict[str, Any], clock:
     with together(comm):
         if comm.rank == 0:
             results.write_summary(summary)
-
-
-def _plot_diagnostics(results: ResultDirectory, pde: Any, cloud: Any) -> None:
-    pass

@@ -23,6 +23,7 @@ __all__ = [
     "PositionsSection",
     "RegularisationSection",
     "Section",
+    "kinds",
     "section_schema",
 ]
 
@@ -48,7 +49,7 @@ class Section(BaseModel):
 class ModelSection(Section):
     """[model]: the signal-dependent Keller-Segel system."""
 
-    kind: Literal["signal-dependent-keller-segel"] = Field(description="which system")
+    kind: Literal["signal-dependent-keller-segel"]
     chi: float = Field(description="the strength χ of the signal")
     mu: float | None = Field(default=None, description="the screening μ, an inverse length")
 
@@ -87,7 +88,7 @@ class PositionsSection(Section):
 class BoxSection(Section):
     """[domain]: the truncated plane."""
 
-    kind: Literal["box"] = Field(description="which domain")
+    kind: Literal["box"]
     half_width: float = Field(description="the box is [-half_width, half_width]²")
     cells: int = Field(description="cells per direction")
     degree: int | None = Field(default=None, description="the degree of the elements")
@@ -147,12 +148,23 @@ class CaseFile(Section):
 
 def section_schema(name: str, kind: Any = None) -> type[Section] | None:
     """Return what the section ``name`` of that ``kind`` may contain; None where the file has no such section."""
-    field = CaseFile.model_fields.get(name)
-    if field is None:
-        return None
-    for candidate in (field.annotation, *get_args(field.annotation)):
-        if isinstance(candidate, type) and issubclass(candidate, Section):
-            tags = get_args(candidate.model_fields["kind"].annotation) if "kind" in candidate.model_fields else ()
-            if kind is None or not tags or kind in tags:
-                return candidate
+    for candidate in _candidates(name):
+        tags = _tags(candidate)
+        if kind is None or not tags or kind in tags:
+            return candidate
     return None
+
+
+def kinds(name: str) -> list[str]:
+    """Return the kinds that a section may have."""
+    return [tag for candidate in _candidates(name) for tag in _tags(candidate)]
+
+
+def _candidates(name: str) -> list[type[Section]]:
+    field = CaseFile.model_fields.get(name)
+    annotations = (field.annotation, *get_args(field.annotation)) if field else ()
+    return [a for a in annotations if isinstance(a, type) and issubclass(a, Section)]
+
+
+def _tags(section: type[Section]) -> tuple[str, ...]:
+    return get_args(section.model_fields["kind"].annotation) if "kind" in section.model_fields else ()

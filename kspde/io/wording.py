@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kspde.errors import InputError
-from kspde.io.schema import CaseFile, section_schema
+from kspde.io.schema import CaseFile, kinds, section_schema
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -75,28 +75,21 @@ def _words(problem: ErrorDetails, raw: Mapping[str, Any]) -> str:
     schema = (section_schema(str(keys[0]), tag) if len(keys) > 1 else None) or CaseFile
     if len(keys) > 2 and keys[1] == tag:
         del keys[1]  # pydantic names the union's member between the section and its key
-    if kind in ("union_tag_not_found", "union_tag_invalid"):
+    if kind.startswith("union_tag"):
         keys.append("kind")
     name = _dotted(keys)
     if kind == "extra_forbidden":
         table = f"[{keys[0]}]" if len(keys) > 1 else "a case file"
         return f"{name} is not a key of {table}: {nearest(str(keys[-1]), schema.model_fields)}"
+    if keys[-1] == "kind":
+        choices = " or ".join(f'"{k}"' for k in kinds(str(keys[0])))
+        stated = f"= {_shown(tag)} is not valid" if tag is not None else "is missing"
+        return f"{name} {stated}: give {choices}"
     if kind == "missing":
-        about = schema.model_fields[str(keys[-1])].description
         shown = f"[{name}]" if len(keys) == 1 and section_schema(name) else name
-        return f"{shown} is missing: give {about}"
-    if kind == "union_tag_not_found":
-        return f"{name} is missing: give {_wanted(problem)}"
-    value = problem["ctx"]["tag"] if kind == "union_tag_invalid" else problem["input"]
-    return f"{name} = {_shown(value)} is not valid: give {_wanted(problem)}"
-
-
-def _wanted(problem: ErrorDetails) -> str:
-    context = problem.get("ctx", {})
-    choices = context.get("expected_tags") or context.get("expected")
-    if choices:
-        return str(choices).replace("'", '"')
-    return _TYPES.get(problem["type"], problem["msg"])
+        return f"{shown} is missing: give {schema.model_fields[str(keys[-1])].description}"
+    wanted = _TYPES.get(kind) or problem.get("ctx", {}).get("expected", problem["msg"])
+    return f"{name} = {_shown(problem['input'])} is not valid: give {wanted.replace(chr(39), chr(34))}"
 
 
 def _dotted(keys: Sequence[int | str]) -> str:
