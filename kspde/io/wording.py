@@ -70,7 +70,7 @@ def first_problem(error: ValidationError, raw: Mapping[str, Any]) -> str:
 
 def _words(problem: ErrorDetails, raw: Mapping[str, Any]) -> str:
     kind, keys = problem["type"], list(problem["loc"])
-    section = raw.get(str(keys[0])) if len(keys) > 1 else None
+    section = raw.get(str(keys[0]))
     tag = section.get("kind") if isinstance(section, Mapping) else None
     schema = (section_schema(str(keys[0]), tag) if len(keys) > 1 else None) or CaseFile
     if len(keys) > 2 and keys[1] == tag:

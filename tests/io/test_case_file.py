@@ -1,0 +1,238 @@
+"""Case files: what they build, and the one line that a mistake gets."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import kspde
+from kspde.io.case import read_case
+from kspde.kernels import MaternMollifier
+
+DEMO = (Path(kspde.__file__).parent / "cases" / "demo.toml").read_text(encoding="utf-8")
+MIXTURE = DEMO[DEMO.index('kind = "gaussian-mixture"') : DEMO.index("[domain]")]
+DEMOS = Path(__file__).parents[2] / "demos"
+
+
+def write(directory: Path, old: str = "", new: str = "") -> Path:
+    """Write the demo's case with one thing changed; each rank has its own directory."""
+    assert old in DEMO
+    path = directory / "case.toml"
+    path.write_text(DEMO.replace(old, new, 1), encoding="utf-8")
+    return path
+
+
+def initial(directory: Path, section: str) -> Path:
+    return write(directory, MIXTURE, section + "\n")
+
+
+def refusal(path: Path) -> str:
+    """Return the line that refuses a case file, without the file's name."""
+    with pytest.raises(kspde.InputError) as caught:
+        read_case(path)
+    line = str(caught.value)
+    assert "\n" not in line
+    assert line.startswith(f"{path}: ")
+    return line.removeprefix(f"{path}: ").replace(str(path.parent) + "/", "")
+
+
+def test_demo_is_the_mixture_of_the_readme(tmp_path: Path, mixture: kspde.GaussianMixture) -> None:
+    case = read_case(write(tmp_path))
+    assert case.model == kspde.SignalDependentKellerSegel(chi=8.0, mu=1.0)
+    assert case.domain == kspde.Box(half_width=14.0, cells=32, degree=4)
+    points = np.array([[0.0, 0.0], [1.0, 0.5], [-3.0, 2.0]])
+    np.testing.assert_array_equal(case.u0(points), mixture(points))
+    assert case.solve_options == {"t_end": 0.5, "tol": 1e-6, "eps": 0.3, "mollifier": "gaussian"}
+    assert case.simulate_options == {
+        "t_end": 0.5,
+        "n": 100_000,
+        "dt": 0.01,
+        "seed": 1,
+        "eps": 0.3,
+        "mollifier": "gaussian",
+    }
+    assert case.compare_options == {"replicas": 20}
+
+
+def test_a_case_without_mollifier_and_particles_leaves_all_defaults_to_the_backends(tmp_path: Path) -> None:
+    path = tmp_path / "case.toml"
+    path.write_text(DEMO[: DEMO.index("[regularisation]")], encoding="utf-8")
+    case = read_case(path)
+    assert case.solve_options == {"t_end": 0.5}
+    assert case.simulate_options is None
+    assert case.compare_options == {}
+
+
+def test_parameters_say_the_same_case_again(tmp_path: Path) -> None:
+    case = read_case(
+        write(tmp_path, "tol = 1e-6", 'tol = 1e-6\npetsc_options = { ts_max_steps = 90, ts_rosw_type = "ra3pw" }')
+    )
+    again = json.loads(json.dumps(case.parameters(), allow_nan=False))
+    assert again["density"]["petsc_options"] == {"ts_max_steps": 90, "ts_rosw_type": "ra3pw"}
+    assert type(case.content).model_validate(again) == case.content
+
+
+def test_matern_order_reaches_both_backends(tmp_path: Path) -> None:
+    case = read_case(write(tmp_path, 'mollifier = "gaussian"', 'mollifier = "matern"\norder = 3'))
+    mollifier = case.solve_options["mollifier"]
+    assert isinstance(mollifier, partial)
+    assert mollifier(eps=0.3) == MaternMollifier(eps=0.3, order=3)
+    assert case.simulate_options is not None
+    assert case.simulate_options["mollifier"] is mollifier
+
+
+def test_grid_is_read_beside_the_case_file(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random((6, 9))
+    np.savez(tmp_path / "micrograph.npz", values=values, extent=[-2.0, 3.0, -1.0, 1.0])
+    section = 'kind = "grid"\nfile = "micrograph.npz"\norientation = "image"\nbandwidth = 0.4\nmass = 2.5'
+    u0 = read_case(initial(tmp_path, section)).u0
+    expected = kspde.GridDensity(values, (-2.0, 3.0, -1.0, 1.0), orientation="image", bandwidth=0.4, mass=2.5)
+    points = np.array([[0.0, 0.0], [2.9, -0.9], [-1.5, 0.4]])
+    np.testing.assert_array_equal(u0(points), expected(points))
+    assert u0.mass == 2.5
+    # An extent in the case file wins over the one in the .npz file.
+    u0 = read_case(initial(tmp_path, 'kind = "grid"\nfile = "micrograph.npz"\nextent = [0, 1, 0, 1]')).u0
+    np.testing.assert_array_equal(u0([[0.0, 1.0]]), kspde.GridDensity(values, (0, 1, 0, 1))([[0.0, 1.0]]))
+
+
+def test_observed_cells_demo(tmp_path: Path) -> None:
+    case = read_case(DEMOS / "observed_cells.toml")
+    assert isinstance(case.u0, kspde.GaussianMixture)
+    assert case.u0.means.shape == (400, 2)
+    assert set(case.u0.stds) == {0.35}
+    script = tmp_path / "make_observed_cells.py"
+    shutil.copy(DEMOS / "data" / script.name, script)
+    source = script.read_text(encoding="utf-8")
+    exec(compile(source, str(script), "exec"), {"__name__": "__main__", "__file__": str(script)})
+    shipped = (DEMOS / "data" / "observed_cells.csv").read_bytes()
+    assert (tmp_path / "observed_cells.csv").read_bytes() == shipped
+    assert b"SYNTHETIC" in shipped.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("chi = 8.0", "chi = -1", "model.chi = -1.0 is not valid: give a finite number >= 0"),
+        ("chi = 8.0", "chi = nan", "model.chi = nan is not valid: give a finite number >= 0"),
+        ("chi = 8.0", 'chi = "8"', 'model.chi = "8" is not valid: give a number'),
+        ("chi = 8.0", "chi = true", "model.chi = true is not valid: give a number"),
+        ("chi = 8.0", "chi = 1979-05-27", "model.chi = 1979-05-27 is not valid: give a number"),
+        ("chi = 8.0", "", "model.chi is missing: give the strength χ of the signal"),
+        ("chi = 8.0", "ch = 8.0", "model.ch is not a key of [model]: did you mean chi? (1 more to correct)"),
+        ("mu = 1.0", "mu = 0", "model.mu = 0.0 is not valid: give a finite number > 0"),
+        ("[model]", "t_edn = 3\n[model]", "t_edn is not a key of a case file: did you mean t_end?"),
+        (
+            "[domain]",
+            "[[domain]]",
+            'domain = [{"kind": "box", "half_width": 14.0, "cells": 32, "degree... is not valid: give a table',
+        ),
+        ('"signal-dependent-keller-segel"', '"kpp"', 'model.kind = "kpp" is not valid: give "signal-dependent-kel'),
+        ('"gaussian-mixture"', '"gauss"', 'initial.kind = "gauss" is not valid: give "gaussian-mixture" or "grid" or'),
+        ('kind = "gaussian-mixture"', "", 'initial.kind is missing: give "gaussian-mixture" or "grid" or "positions"'),
+        ('kind = "box"', "", 'domain.kind is missing: give "box"'),
+        ("weights = [0.5,", "weights = [0.4,", "initial.weights sum to 0.9: give positive numbers that sum to 1"),
+        ("weights = [0.5,", "weigths = [0.5,", "initial.weigths is not a key of [initial]: did you mean weights?"),
+        ("weights = [0.5,", 'weights = ["0.5",', 'initial.weights[0] = "0.5" is not valid: give a number'),
+        ("[0.2, 1.5]", "[0.2, nan]", "initial.means has nan at index (2, 1): give finite numbers"),
+        ("stds = [0.6,", "stds = [0.0,", "initial.stds contain 0: give positive lengths"),
+        (
+            "means = [[-1.2, 0.3], [1.3, -0.2], [0.2, 1.5]]",
+            "means = [[0], [1], [2]]",
+            "[initial] is 1-dimensional: the model asks for 2",
+        ),
+        ("half_width = 14.0", "half_width = -14", "domain.half_width = -14.0 is not valid: give a finite number > 0"),
+        ("cells = 32", "cells = 32.5", "domain.cells = 32.5 is not valid: give an integer"),
+        ("cells = 32", "cells = 0", "domain.cells = 0 is not valid: give an integer >= 2"),
+        ("degree = 4", 'boundary = "open"', "domain.boundary = 'open' is not valid: give one of decay, neumann"),
+        ("eps = 0.3", "eps = -0.3", "regularisation.eps = -0.3 is not valid: give a finite number > 0"),
+        ('"gaussian"', '"box"', 'regularisation.mollifier = "box" is not valid: give "gaussian" or "matern"'),
+        ('mollifier = "gaussian"', "order = 3", 'regularisation.order = 3 has no effect here: it needs mollifier = "m'),
+        ('"gaussian"', '"matern"\norder = 1', "regularisation.order = 1 is not valid: give an integer >= 2"),
+        (
+            "tol = 1e-6",
+            "petsc_options = { a = [1] }",
+            "density.petsc_options.a = [1] is not valid: give a string, a nu",
+        ),
+        ("n = 100_000", "n = 0", "particles.n = 0 is not valid: give an integer >= 1"),
+        ("n = 100_000", "n = 1e5", "particles.n = 100000.0 is not valid: give an integer"),
+        ("dt = 0.01", "dt = -0.01", "particles.dt = -0.01 is not valid: give a finite number > 0"),
+        ("dt = 0.01", "", "particles.dt is missing: give the time step"),
+        ("seed = 1", "seed = -1", "particles.seed = -1 is not valid: give an integer >= 0"),
+        ("seed = 1", "field_tol = 0", "particles.field_tol = 0.0 is not valid: give a finite number > 0"),
+        ("replicas = 20", "replicas = 1", "compare.replicas = 1 is not valid: give an integer >= 2"),
+        ("replicas = 20", "bandwidth = inf", "compare.bandwidth = inf is not valid: give a finite number > 0"),
+        ("t_end = 0.5", "t_end = -1", "t_end = -1.0 is not valid: give a finite number > 0"),
+        ("t_end = 0.5", "", "t_end is missing: give the final time of density and particles"),
+        ("[model]", "[model", "not a TOML file: Expected ']' at the end of a table declaration (at line 6, column 7)"),
+    ],
+)
+def test_a_mistake_is_one_line_with_the_key(tmp_path: Path, old: str, new: str, line: str) -> None:
+    assert refusal(write(tmp_path, old, new)).startswith(line)
+
+
+def test_missing_section(tmp_path: Path) -> None:
+    path = tmp_path / "case.toml"
+    path.write_text("t_end = 1.0", encoding="utf-8")
+    assert refusal(path) == "[model] is missing: give which system (2 more to correct)"
+
+
+def test_the_extent_of_a_bare_array_must_be_given(tmp_path: Path) -> None:
+    np.save(tmp_path / "values.npy", np.ones((3, 4)))
+    assert refusal(initial(tmp_path, 'kind = "grid"\nfile = "values.npy"')).startswith(
+        "initial.extent is missing: give [xmin, xmax, ymin, ymax]"
+    )
+
+
+@pytest.mark.parametrize(
+    ("section", "line"),
+    [
+        ('kind = "grid"\nfile = "none.npz"', "initial.file: cannot read none.npz: No such file or directory"),
+        ('kind = "grid"\nfile = "."', "initial.file: cannot read"),
+        ('kind = "grid"\nfile = "cells.csv"', "initial.file: cells.csv is no .npy or .npz file of numbers"),
+        ('kind = "grid"\nfile = "objects.npy"', "initial.file: objects.npy is no .npy or .npz file of numbers"),
+        (
+            'kind = "grid"\nfile = "line.npy"\nextent = [0, 1, 0, 1]',
+            "initial.extent has shape (4,): give shape (2,), n >= 1",
+        ),
+        ('kind = "grid"\nfile = "line.npy"\nextent = [0, 1]', "[initial] is 1-dimensional: the model asks for 2"),
+        ('kind = "positions"\nfile = "none.csv"\nbandwidth = 1', "initial.file: cannot read positions from none.csv"),
+        ('kind = "positions"\nfile = "cells.csv"\nbandwidth = 0', "initial.bandwidth = 0.0 is not valid: give a finit"),
+        ('kind = "positions"\nfile = "cells.csv"', "initial.bandwidth is missing: give the standard deviation"),
+        ('kind = "positions"\nfile = "cells.csv"\nbandwidth = 1', "initial.file: cells.csv, data row 2: y = 'nan' is"),
+        (
+            'kind = "positions"\nfile = "cells.csv"\nbandwidth = 1\ncolumns = ["x", "z"]',
+            "initial.file: cells.csv has no column 'z'",
+        ),
+        ('kind = "positions"\nfile = "line.npy"\nbandwidth = 1', "initial.file: cannot read positions from line.npy"),
+    ],
+)
+def test_a_data_file_that_does_not_fit_is_one_line(tmp_path: Path, section: str, line: str) -> None:
+    (tmp_path / "cells.csv").write_text("# made up\ncell,x,y\n1,0.5,0.5\n2,0.5,nan\n", encoding="utf-8")
+    np.save(tmp_path / "line.npy", np.ones(5))
+    np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
+    assert refusal(initial(tmp_path, section)).startswith(line)
+
+
+def test_files_that_are_no_case_files(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "none.toml") == (
+        "cannot be read (No such file or directory): give the path of a case file"
+    )
+    with pytest.raises(kspde.InputError, match=r"cannot be read \(Is a directory\)"):
+        read_case(tmp_path)
+    binary = tmp_path / "binary.toml"
+    binary.write_bytes(b"t_end = 1 # \xff")
+    assert refusal(binary) == "byte 12 is not UTF-8: a case file is a TOML text in UTF-8"
+
+
+def test_text_is_never_evaluated(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    code = f"__import__('pathlib').Path('{victim}').touch()"
+    for old, new in (("chi = 8.0", f'chi = "{code}"'), ('"gaussian"', f'"{code}"'), ("seed = 1", f'seed = "{code}"')):
+        refusal(write(tmp_path, old, new))
+    refusal(initial(tmp_path, f'kind = "grid"\nfile = "{code}"'))
+    assert not victim.exists()
