@@ -53,6 +53,7 @@ class Distance:
         density_pde: u/mass on it.
         density_particles: k on it.
         species: the species compared.
+        mass: its mass, which both densities are divided by.
         n: N.
         eps: ε of both, or None.
         t_end: the time.
@@ -71,6 +72,7 @@ class Distance:
     density_pde: Array
     density_particles: Array
     species: str
+    mass: float
     n: int
     eps: float | None
     t_end: float
@@ -105,6 +107,7 @@ class Distance:
         """Return a JSON-ready dict."""
         return {
             "species": self.species,
+            "mass": self.mass,
             "n": self.n,
             "eps": self.eps,
             "t_end": self.t_end,
@@ -217,6 +220,7 @@ def compare(
         density_pde=reference.density,
         density_particles=estimate,
         species=name,
+        mass=pde.masses[name],
         n=n,
         eps=pde.eps,
         t_end=pde.t_end,

@@ -11,7 +11,7 @@ from kspde.compare.checks import DensitySolution
 from kspde.compare.grid import Array, Grid, mass_interval
 from kspde.errors import InputError
 
-__all__ = ["MOST", "bounding_box", "check_mass", "common_grid"]
+__all__ = ["MOST", "bounding_box", "check_mass", "common_grid", "mass_grid"]
 
 #: Share of u's mass that the grid may leave out on either side of each direction.
 _TAIL = 1e-6
@@ -86,6 +86,19 @@ def common_grid(
                 f"give bandwidth >= {least:.3g}, or resolution"
             )
     return Grid.covering(lower, upper, shape), h
+
+
+def mass_grid(pde: DensitySolution, species: str) -> Grid:
+    """Return a grid over the mass of a density. Collective.
+
+    Raises:
+        InputError: the density has no mass.
+    """
+    d = pde.model.dimension
+    half_width = float(pde.domain.half_width)
+    search = Grid.covering(np.full(d, -half_width), np.full(d, half_width), [_SEARCH[d]] * d)
+    lower, upper = _bulk(search, pde.on_grid(search.axes, species))
+    return Grid.covering(lower, upper, [_SURVEY[d]] * d)
 
 
 def _bulk(grid: Grid, values: Array) -> Array:

@@ -1,0 +1,343 @@
+"""Pictures of densities, of their difference, and of diagnostics over time.
+
+Every function is collective and writes one file, on rank 0. Densities are shown where the mass is, not on the whole
+truncated domain; pictures of three-dimensional densities show the plane through the mean of the third coordinate.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kspde.compare.checks import DensitySolution, check_species
+from kspde.compare.grid import Array
+from kspde.compare.region import mass_grid
+from kspde.errors import InputError
+from kspde.parallel import together
+
+if TYPE_CHECKING:
+    from kspde.compare.distance import Distance
+
+__all__ = ["plot_densities", "plot_density", "plot_diagnostics", "plot_difference", "plot_distance"]
+
+#: Perceptually uniform, and a diverging map with white at 0; both readable without red-green vision.
+DENSITY_MAP, DIFFERENCE_MAP = "viridis", "PuOr_r"
+
+#: A picture shows the box outside which every density is below this fraction of the largest value.
+_SHOWN = 2e-3
+
+#: Width of a printed page's text, in inches.
+_PAGE = 7.2
+
+_BLUE, _ORANGE, _GREY = "#0072b2", "#d55e00", "#555555"
+
+_STYLE: Any = {
+    "font.size": 8.0,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 8.0,
+    "axes.linewidth": 0.6,
+    "xtick.labelsize": 7.0,
+    "ytick.labelsize": 7.0,
+    "legend.fontsize": 7.0,
+    "lines.linewidth": 1.2,
+    "mathtext.fontset": "cm",
+    "axes.formatter.use_mathtext": True,
+    "savefig.dpi": 220,
+    "savefig.bbox": "tight",
+    "savefig.pad_inches": 0.04,
+}
+
+
+def plot_distance(distance: Distance, path: str | Path) -> None:
+    """Write both densities, their difference beside, and the distances with their floors below.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    with _picture(path, distance.comm) as figures:
+        if figures is not None:
+            shown = _Shown(distance.axes, distance.density_pde, distance.density_particles)
+            if shown.dimension == 1:
+                figure = figures((_PAGE, 2.9))
+                left, right = figure.subplots(1, 2)
+                _curves(left, shown, distance)
+                _difference_curve(right, shown)
+            else:
+                figure = figures((_PAGE, 0.29 * _PAGE * shown.aspect + 1.8))
+                panels = figure.subplots(1, 3, sharex=True, sharey=True)
+                _density_pair(figure, panels[:2], shown, distance)
+                _difference_map(figure, panels[2], shown)
+                for panel in panels[1:]:
+                    panel.set_ylabel("")
+            figure.suptitle(_setting(distance, shown), fontsize=8.5)
+            figure.supxlabel(_caption(distance), fontsize=7.5)
+
+
+def plot_densities(distance: Distance, path: str | Path) -> None:
+    """Write both densities, on one colour scale.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    with _picture(path, distance.comm) as figures:
+        if figures is not None:
+            shown = _Shown(distance.axes, distance.density_pde, distance.density_particles)
+            if shown.dimension == 1:
+                figure = figures((_PAGE / 2, 2.6))
+                _curves(figure.subplots(), shown, distance)
+            else:
+                figure = figures((0.8 * _PAGE, 0.36 * _PAGE * shown.aspect + 1.45))
+                panels = figure.subplots(1, 2, sharex=True, sharey=True)
+                _density_pair(figure, panels, shown, distance)
+                panels[1].set_ylabel("")
+            figure.suptitle(_setting(distance, shown), fontsize=8.5)
+
+
+def plot_difference(distance: Distance, path: str | Path) -> None:
+    """Write the difference of the two densities, and the distances with their floors below.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    with _picture(path, distance.comm) as figures:
+        if figures is not None:
+            shown = _Shown(distance.axes, distance.density_pde, distance.density_particles)
+            figure = figures((0.6 * _PAGE, 3.0 if shown.dimension == 1 else 0.48 * _PAGE * shown.aspect + 2.1))
+            panel = figure.subplots()
+            if shown.dimension == 1:
+                _difference_curve(panel, shown)
+            else:
+                _difference_map(figure, panel, shown)
+            panel.set_title(f"{_setting(distance, shown)}\nparticles − density")
+            figure.supxlabel(_caption(distance), fontsize=6.5)
+
+
+def plot_density(pde: DensitySolution, path: str | Path, *, species: str | None = None) -> None:
+    """Write the density of one species at the final time.
+
+    Raises:
+        InputError: no such species, none given where there are several, or the file cannot be written.
+    """
+    name = check_species(pde.model, species)
+    grid = mass_grid(pde, name)
+    values = pde.on_grid(grid.axes, name)
+    with _picture(path, pde.comm) as figures:
+        if figures is not None:
+            shown = _Shown(grid.axes, values, values)
+            if shown.dimension == 1:
+                figure = figures((_PAGE / 2, 2.6))
+                panel = figure.subplots()
+                panel.plot(shown.axes[0], shown.first, color=_BLUE)
+                panel.set(xlabel="$x$", ylabel=_symbol(name), ylim=(0, None))
+            else:
+                figure = figures((0.55 * _PAGE, 0.46 * _PAGE * shown.aspect + 1.05))
+                panel = figure.subplots()
+                image = _image(panel, shown, shown.first, cmap=DENSITY_MAP, vmin=0.0, vmax=float(shown.first.max()))
+                _contours(panel, shown, shown.first, colors="white")
+                _bar(figure, image, panel, _symbol(name))
+            panel.set_title(", ".join(_times(pde.t_end, pde.eps) + shown.plane))
+
+
+def plot_diagnostics(pde: Any, path: str | Path, *, cloud: Any = None) -> None:
+    """Write a solution's diagnostics over time: mass, minimum, maximum, second moment, entropy, time step.
+
+    Args:
+        pde: a solution, with ``diagnostics`` of shape (steps,), or (steps, species) where it has several species.
+        path: the file.
+        cloud: particles whose second moment is drawn beside the density's.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    with _picture(path, pde.comm) as figures:
+        if figures is not None:
+            figure = figures((_PAGE, 3.9))
+            panels = figure.subplots(2, 3, sharex=True).ravel()
+            data: Mapping[str, Any] = pde.diagnostics
+            mass = np.asarray(data["mass"], dtype=np.float64)
+            names = tuple(pde.model.species)
+            drawn = (
+                (mass / mass[0] - 1, "mass / initial mass − 1"),
+                (data["minimum"], "minimum of the density"),
+                (data["maximum"], "maximum of the density"),
+                (data["second_moment"], "second moment ∫ |x|² u"),
+                (data["entropy"], "entropy ∫ u log u"),
+            )
+            for panel, (values, title) in zip(panels, drawn, strict=False):
+                _history(panel, data["t"], values, names)
+                panel.set_title(title, y=1.08)
+            if cloud is not None:
+                _particle_moments(panels[3], cloud)
+            if len(names) > 1 or cloud is not None:
+                panels[3].legend(frameon=False, handlelength=1.6)
+            dt = np.asarray(data["dt"], dtype=np.float64)
+            taken = dt > 0
+            panels[5].plot(np.asarray(data["t"])[taken], dt[taken], ".-", color=_BLUE, markersize=3, linewidth=0.8)
+            panels[5].set(yscale="log", ylim=(0.5 * dt[taken].min(), 2 * dt[taken].max()))
+            panels[5].set_title("time step", y=1.08)
+            for panel in panels[3:]:
+                panel.set_xlabel("$t$")
+            figure.suptitle(", ".join(_times(pde.t_end, pde.eps)), fontsize=8.5)
+
+
+class _Shown:
+    """The part of two densities that is worth a picture: coordinates, values, and which plane where d = 3."""
+
+    def __init__(self, axes: Sequence[Array], first: Array, second: Array) -> None:
+        self.plane: list[str] = []
+        if first.ndim == 3:
+            weights = np.maximum(first, 0).sum(axis=(0, 1))
+            k = int(np.argmin(np.abs(axes[2] - weights @ axes[2] / weights.sum())))
+            self.plane = [f"plane $z = {axes[2][k]:.2g}$"]
+            axes, first, second = axes[:2], first[:, :, k], second[:, :, k]
+        self.dimension = first.ndim
+        high = np.maximum(first, second) > _SHOWN * max(first.max(), second.max())
+        cut = []
+        for axis in range(first.ndim):
+            inside = np.flatnonzero(high.any(axis=tuple(a for a in range(first.ndim) if a != axis)))
+            margin = max(1, (inside[-1] - inside[0]) // 20)
+            cut.append(slice(max(0, inside[0] - margin), inside[-1] + margin + 1))
+        self.axes = [axis[part] for axis, part in zip(axes, cut, strict=True)]
+        self.first, self.second = first[tuple(cut)], second[tuple(cut)]
+
+    @property
+    def aspect(self) -> float:
+        """Height over width, within what a page can hold."""
+        width, height = (float(axis[-1] - axis[0]) for axis in self.axes[:2])
+        return float(np.clip(height / width, 0.3, 2.0))
+
+
+@contextmanager
+def _picture(path: str | Path, comm: Any) -> Iterator[Any]:
+    """Yield a maker of the one figure on rank 0, None elsewhere; write the figure at the end."""
+    with together(comm):
+        if comm.rank != 0:
+            yield None
+            return
+        import matplotlib
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        made: list[Figure] = []
+
+        def figures(size: tuple[float, float]) -> Figure:
+            made.append(Figure(figsize=size, layout="compressed"))
+            FigureCanvasAgg(made[-1])
+            return made[-1]
+
+        with matplotlib.rc_context(_STYLE):
+            yield figures
+            try:
+                made[0].savefig(path)
+            except OSError as error:
+                raise InputError(f"cannot write {path}: {error.strerror or error}") from None
+            except ValueError as error:
+                raise InputError(f"cannot write {path}: {error}") from None
+
+
+def _density_pair(figure: Any, panels: Any, shown: _Shown, distance: Distance) -> None:
+    top = float(max(shown.first.max(), shown.second.max()))
+    pairs = ((shown.first, "density"), (shown.second, f"particles, $N = {_thousands(distance.n)}$"))
+    for panel, (values, title) in zip(panels, pairs, strict=True):
+        image = _image(panel, shown, values, cmap=DENSITY_MAP, vmin=0.0, vmax=top)
+        _contours(panel, shown, values, colors="white", top=top)
+        panel.set_title(title)
+    _bar(figure, image, panels, _label(distance))
+
+
+def _difference_map(figure: Any, panel: Any, shown: _Shown) -> None:
+    difference = shown.second - shown.first
+    top = float(np.abs(difference).max()) or 1.0
+    image = _image(panel, shown, difference, cmap=DIFFERENCE_MAP, vmin=-top, vmax=top)
+    _contours(panel, shown, shown.first, colors=_GREY)
+    panel.set_title("particles − density")
+    _bar(figure, image, panel, "difference")
+
+
+def _image(panel: Any, shown: _Shown, values: Array, **colours: Any) -> Any:
+    (x, y), half = shown.axes, [0.5 * (axis[1] - axis[0]) for axis in shown.axes]
+    extent = (x[0] - half[0], x[-1] + half[0], y[0] - half[1], y[-1] + half[1])
+    image = panel.imshow(values.T, origin="lower", extent=extent, aspect="equal", interpolation="bilinear", **colours)
+    panel.set(xlabel="$x$", ylabel="$y$")
+    panel.locator_params(nbins=6, steps=[1, 2, 5, 10])
+    return image
+
+
+def _contours(panel: Any, shown: _Shown, values: Array, *, colors: str, top: float | None = None) -> None:
+    levels = (top or float(values.max())) * np.array([0.05, 0.2, 0.4, 0.6, 0.8])
+    panel.contour(*shown.axes, values.T, levels=levels, colors=colors, linewidths=0.4, alpha=0.7)
+
+
+def _bar(figure: Any, image: Any, panels: Any, label: str) -> None:
+    bar = figure.colorbar(image, ax=panels, label=label, location="bottom", shrink=0.85, aspect=30, pad=0.02)
+    bar.outline.set_linewidth(0.4)
+    bar.ax.locator_params(nbins=5)
+    bar.formatter.set_powerlimits((-3, 4))
+
+
+def _curves(panel: Any, shown: _Shown, distance: Distance) -> None:
+    panel.plot(shown.axes[0], shown.first, color=_BLUE, label="density")
+    label = f"particles, $N = {_thousands(distance.n)}$"
+    panel.plot(shown.axes[0], shown.second, color=_ORANGE, linestyle="--", label=label)
+    panel.set(title="densities", xlabel="$x$", ylabel=_label(distance))
+    panel.set_ylim(0, 1.25 * max(shown.first.max(), shown.second.max()))
+    panel.legend(frameon=False, loc="upper right")
+
+
+def _difference_curve(panel: Any, shown: _Shown) -> None:
+    difference = shown.second - shown.first
+    panel.fill_between(shown.axes[0], difference, color=_ORANGE, alpha=0.35, linewidth=0)
+    panel.plot(shown.axes[0], difference, color=_ORANGE, linewidth=0.8)
+    panel.axhline(0, color=_GREY, linewidth=0.5)
+    panel.set(xlabel="$x$", ylabel="difference", title="particles − density")
+    panel.ticklabel_format(axis="y", scilimits=(-3, 4))
+
+
+def _history(panel: Any, t: Any, values: Any, names: Sequence[str]) -> None:
+    columns = np.asarray(values, dtype=np.float64).reshape(len(t), -1)
+    for i, (name, column) in enumerate(zip(names, columns.T, strict=True)):
+        label = _symbol(name) if len(names) > 1 else "density"
+        panel.plot(t, column, ".-", color=(_BLUE, _ORANGE, "#009e73", "#cc79a7")[i % 4], markersize=3, label=label)
+    spread = float(np.ptp(columns))
+    if spread < 1e-13 * max(1.0, float(np.abs(columns).max())):
+        centre, reach = float(columns.mean()), 1e-13 * max(1.0, float(np.abs(columns).max()))
+        panel.set_ylim(centre - reach, centre + reach)
+    panel.ticklabel_format(axis="y", scilimits=(-3, 4), useOffset=False)
+
+
+def _particle_moments(panel: Any, cloud: Any) -> None:
+    moments = np.asarray(cloud.diagnostics["second_moment"], dtype=np.float64)
+    columns = moments.reshape(len(cloud.diagnostics["t"]), -1)
+    for i, column in enumerate(columns.T):
+        label = f"particles, $N = {_thousands(cloud.n)}$" if i == 0 else None
+        panel.plot(cloud.diagnostics["t"], column, color="black", linestyle=":", linewidth=1.0, label=label)
+
+
+def _setting(distance: Distance, shown: _Shown) -> str:
+    return ", ".join([*_times(distance.t_end, distance.eps), f"bandwidth $h = {distance.bandwidth:.3g}$", *shown.plane])
+
+
+def _times(t_end: float, eps: float | None) -> list[str]:
+    return [f"$t = {t_end:g}$"] + ([] if eps is None else [f"$\\varepsilon = {eps:g}$"])
+
+
+def _caption(distance: Distance) -> str:
+    l1, entropy = (distance.l1, distance.floor.l1), (distance.relative_entropy, distance.floor.relative_entropy)
+    return f"$L^1$ distance {l1[0]}, floor {l1[1]}\nrelative entropy {entropy[0]}, floor {entropy[1]}"
+
+
+def _symbol(species: str) -> str:
+    return f"${species}$" if re.fullmatch(r"[A-Za-z](_[A-Za-z0-9])?", species) else species
+
+
+def _label(distance: Distance) -> str:
+    return _symbol(distance.species) + ("" if abs(distance.mass - 1) < 1e-9 else " / mass")
+
+
+def _thousands(n: int) -> str:
+    return f"{n:,}".replace(",", r"\,")
