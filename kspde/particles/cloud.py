@@ -1,0 +1,152 @@
+"""The particles of a simulation: their positions at the end, and what was observed on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kspde.errors import InputError, check_choice
+from kspde.models import Model
+from kspde.models.base import Array
+from kspde.parallel import together
+
+__all__ = ["Cloud"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cloud:
+    """N particles a species at time ``t_end``, spread over the ranks in contiguous ranges of ids.
+
+    Attributes:
+        model: the model.
+        eps: ε of the regularised kernels, or None.
+        mollifier: the name of the mollifier.
+        t_end: final time.
+        dt: the time step used.
+        seed: seed of the random numbers.
+        comm: the MPI communicator.
+        counts: number of particles by species, over all ranks.
+        masses: mass by species; a particle weighs mass/n.
+        diagnostics: by name an array over the times 0, dt, ..., t_end: ``t``, and ``second_moment`` (mean of |x|²) and
+            ``mean``, of shapes (times,) and (times, d) for one species, (times, species) and (times, species, d) for
+            several.
+        timings: seconds of ``setup`` (sampling, first field, compilation when it is needed) and ``loop``.
+    """
+
+    model: Model
+    eps: float | None
+    mollifier: str
+    t_end: float
+    dt: float
+    seed: int
+    comm: Any
+    counts: Mapping[str, int]
+    masses: Mapping[str, float]
+    diagnostics: Mapping[str, Array]
+    timings: Mapping[str, float]
+    _positions: Mapping[str, Array] = field(repr=False)
+    _ids: Mapping[str, npt.NDArray[np.uint64]] = field(repr=False)
+    _details: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def species(self) -> tuple[str, ...]:
+        """Names of the species."""
+        return self.model.species
+
+    @property
+    def n(self) -> int | dict[str, int]:
+        """Number of particles over all ranks; by species when there are several."""
+        return self.counts[self.species[0]] if len(self.species) == 1 else dict(self.counts)
+
+    @property
+    def positions(self) -> Array:
+        """Positions of this rank's particles of the only species, shape (n_local, d).
+
+        Raises:
+            InputError: there are several species.
+        """
+        return self.of(self._species(None))
+
+    @property
+    def ids(self) -> npt.NDArray[np.uint64]:
+        """Ids of this rank's particles of the only species, shape (n_local,)."""
+        return self._ids[self._species(None)]
+
+    def of(self, species: str) -> Array:
+        """Return the positions of this rank's particles of a species, shape (n_local, d).
+
+        Raises:
+            InputError: an unknown species.
+        """
+        return self._positions[self._species(species)]
+
+    def gathered(self, species: str | None = None) -> Array | None:
+        """Return all positions of a species in the order of ids, shape (n, d), on rank 0; None elsewhere. Collective.
+
+        Raises:
+            InputError: an unknown species, or none named where there are several.
+        """
+        local = self._positions[self._species(species)]
+        if self.comm.size == 1:
+            return local.copy()
+        sizes = np.array(self.comm.allgather(local.size))
+        out = np.empty((int(sizes.sum()) // local.shape[1], local.shape[1])) if self.comm.rank == 0 else None
+        self.comm.Gatherv(local, None if out is None else (out, sizes), root=0)
+        return out
+
+    def summary(self) -> dict[str, Any]:
+        """Return parameters and final diagnostics, JSON-ready."""
+        return {
+            "n": self.n,
+            "t_end": self.t_end,
+            "dt": self.dt,
+            "eps": self.eps,
+            "mollifier": self.mollifier if self.eps is not None else None,
+            "seed": self.seed,
+            "masses": dict(self.masses),
+            **self._details,
+            "second_moment": self.diagnostics["second_moment"][-1].tolist(),
+            "mean": self.diagnostics["mean"][-1].tolist(),
+            "timings": dict(self.timings),
+        }
+
+    def write(self, path: str | Path) -> None:
+        """Write an HDF5 file: ``positions/<species>`` of shape (n, d) in the order of ids, ``diagnostics``. Collective.
+
+        Attributes of the file: t, dt, eps (absent when there is none), seed, kspde_version; of a dataset of positions:
+        n and mass. An existing file is replaced.
+
+        Raises:
+            InputError: the file cannot be written; on every rank.
+        """
+        import kspde
+
+        positions = {name: self.gathered(name) for name in self.species}
+        with together(self.comm):
+            if self.comm.rank == 0:
+                import h5py
+
+                try:
+                    with h5py.File(path, "w") as file:
+                        file.attrs.update(t=self.t_end, dt=self.dt, seed=self.seed, kspde_version=kspde.__version__)
+                        if self.eps is not None:
+                            file.attrs.update(eps=self.eps, mollifier=self.mollifier)
+                        for name, x in positions.items():
+                            data = file.create_dataset(f"positions/{name}", data=x)
+                            data.attrs.update(n=self.counts[name], mass=self.masses[name])
+                        for name, values in self.diagnostics.items():
+                            file.create_dataset(f"diagnostics/{name}", data=values)
+                except OSError as error:
+                    raise InputError(f"cannot write {path}: {error}") from None
+
+    def _species(self, species: str | None) -> str:
+        if species is None:
+            if len(self.species) > 1:
+                raise InputError(f"there are several species: name one of {', '.join(self.species)}")
+            return self.species[0]
+        return check_choice("species", species, self.species)

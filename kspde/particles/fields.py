@@ -1,0 +1,112 @@
+r"""Fields of the empirical measure at the particles.
+
+.. math:: c(x) = \sum_j w_j K(x - X_j), \qquad w_j = \text{mass}/N,
+
+over the particles X_j of the field's source species. Two evaluators: :class:`~kspde.particles.mesh.MeshFields`, the
+fast one, and :class:`~kspde.particles.direct.DirectFields`, a sum over all pairs.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kspde.models import Field, FieldValues
+from kspde.models.base import Array
+from kspde.particles.radial import check_bounded, is_zero, moment
+
+__all__ = ["Extent", "FieldEvaluator"]
+
+
+@dataclass(frozen=True)
+class Extent:
+    """The smallest box that holds all particles of all species and ranks: two corners of shape (d,)."""
+
+    lower: Array
+    upper: Array
+
+
+class FieldEvaluator(ABC):
+    """Fields at the particles: ``update`` with all positions, then ``at`` each species.
+
+    Args:
+        fields: the regularised fields.
+        dimension: d.
+        weights: w_j by species.
+        tol: the error allowed, relative to a field's largest value, and to its largest gradient.
+        include_self: whether a particle of the source species feels itself, as printed in Wang, Li and Huang's (1.3).
+        comm: the MPI communicator.
+
+    Raises:
+        InputError: a kernel that is unbounded at the origin.
+    """
+
+    def __init__(
+        self,
+        fields: tuple[Field, ...],
+        *,
+        dimension: int,
+        weights: Mapping[str, float],
+        tol: float,
+        include_self: bool,
+        comm: Any,
+    ) -> None:
+        for field in fields:
+            check_bounded(field.name, field.kernel, dimension, gradient=field.gradient)
+        self.fields = fields
+        #: The fields that do not vanish identically.
+        self.active = tuple(field for field in fields if not is_zero(field.kernel))
+        self.dimension = dimension
+        self.weights = dict(weights)
+        self.tol = tol
+        self.comm = comm
+        self._own = {
+            field.name: 0.0 if include_self else moment(field.kernel, dimension) * weights[field.source]
+            for field in self.active
+        }
+        self._buffers: dict[tuple[str, str], Array] = {}
+
+    @abstractmethod
+    def update(self, positions: Mapping[str, Array], extent: Extent) -> None:
+        """Take new positions of all species, each (n_local, d). Collective."""
+
+    @abstractmethod
+    def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
+        """Write a field at positions x, self-interaction included, and its gradient where one is wanted."""
+
+    def at(self, species: str, x: Array) -> FieldValues:
+        """Return all fields at the particles of a species, x of shape (n_local, d). Rank-local.
+
+        The arrays are overwritten by the next call for the same species.
+        """
+        values: dict[str, Array] = {}
+        gradients: dict[str, Array] = {}
+        for field in self.fields:
+            value = self._buffer(species, field.name, (len(x),))
+            gradient = self._buffer(species, f"∇{field.name}", x.shape) if field.gradient else None
+            if field in self.active:
+                self._evaluate(field, x, value, gradient)
+                if field.source == species and self._own[field.name]:
+                    value -= self._own[field.name]
+            else:
+                value[:] = 0.0
+                if gradient is not None:
+                    gradient[:] = 0.0
+            values[field.name] = value
+            if gradient is not None:
+                gradients[field.name] = gradient
+        return FieldValues(x, values, gradients)
+
+    def summary(self) -> dict[str, Any]:
+        """Return what is worth knowing about the last evaluation, JSON-ready."""
+        return {}
+
+    def _buffer(self, species: str, name: str, shape: tuple[int, ...]) -> Array:
+        held = self._buffers.get((species, name))
+        if held is None or held.shape != shape:
+            held = self._buffers[species, name] = np.empty(shape)
+        return held

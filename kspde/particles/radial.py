@@ -1,0 +1,166 @@
+r"""A kernel as a function of distance, by quadrature of its symbol.
+
+.. math::
+    K(r) = \frac1\pi\int_0^\infty g \cos kr\,dk, \qquad
+    K(r) = \frac1{2\pi}\int_0^\infty g\,J_0(kr)\,k\,dk, \qquad
+    K(r) = \frac1{2\pi^2}\int_0^\infty g\,\frac{\sin kr}{kr}\,k^2\,dk
+
+in dimension 1, 2 and 3, with g = g(k²).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from kspde.errors import InputError
+from kspde.kernels import Kernel
+from kspde.models.base import Array
+
+__all__ = ["K_OF", "RadialTable", "check_bounded", "is_zero", "largest_slope", "moment", "profile", "radial_weights"]
+
+_STEP = 0.01
+#: Wavenumbers, equidistant in ln k: the trapezoidal rule in ln k is spectrally accurate for smooth symbols.
+K_OF: Array = np.exp(np.arange(-30.0, 35.0, _STEP))
+#: Surface of the unit sphere over (2π)^d.
+_FACTOR = {1: 1 / math.pi, 2: 1 / (2 * math.pi), 3: 1 / (2 * math.pi**2)}
+#: The most values of a Bessel function that a table may cost.
+_MOST_VALUES = 4_000_000_000
+
+
+def is_zero(kernel: Kernel) -> bool:
+    """Return whether the kernel vanishes (χ = 0)."""
+    return not np.any(kernel.symbol(K_OF**2))
+
+
+def check_bounded(name: str, kernel: Kernel, dimension: int, *, gradient: bool) -> None:
+    """Refuse a kernel whose value, or gradient where it is used, is unbounded at the origin.
+
+    Raises:
+        InputError: the symbol decays too slowly for the dimension.
+    """
+    needed = dimension + (1 if gradient else 0)
+    if not is_zero(kernel) and kernel.smoothing <= needed:
+        what = "the gradient of its kernel" if gradient and kernel.smoothing > dimension else "its kernel"
+        raise InputError(
+            f"field {name!r}: {what} is singular in dimension {dimension}: give eps, so that particles interact by the "
+            f"mollified kernel (its symbol decays as |k|^-{kernel.smoothing:g}, more than {needed} is needed)"
+        )
+
+
+def radial_weights(kernel: Kernel, dimension: int) -> Array:
+    """Return weights w with K(0) = Σ w at the wavenumbers K_OF."""
+    out: Array = _FACTOR[dimension] * _STEP * K_OF**dimension * kernel.symbol(K_OF**2)
+    return out
+
+
+def moment(kernel: Kernel, dimension: int) -> float:
+    """Return K(0)."""
+    return float(radial_weights(kernel, dimension).sum())
+
+
+def largest_slope(kernel: Kernel, dimension: int) -> float:
+    """Return sup |K'|, to a few percent."""
+    weights = np.abs(radial_weights(kernel, dimension)) * K_OF
+    middle = float(K_OF[np.searchsorted(np.cumsum(weights), 0.5 * weights.sum())])
+    r = np.geomspace(0.03, 10.0, 80) / middle
+    return float(np.abs(profile(kernel, dimension, r, tol=1e-3, slope=True)).max())
+
+
+def profile(kernel: Kernel, dimension: int, r: Array, *, tol: float, slope: bool = False) -> Array:
+    """Return K (or dK/dr) at distances r, shape (n,), ascending; the integral is cut where ``tol`` of it is left.
+
+    Raises:
+        InputError: the symbol decays so slowly that the quadrature would take too long.
+    """
+    from scipy.special import erfc
+
+    weights = np.abs(radial_weights(kernel, dimension)) * (K_OF if slope else 1.0)
+    left = np.cumsum(weights[::-1])[::-1]
+    cut, taper_from = (float(K_OF[np.flatnonzero(left > share * left[0])[-1]]) for share in (tol, 1e-3))
+    decades = 2 * math.sqrt(math.log(1e3 / tol))
+    nodes, node_weights = np.polynomial.legendre.leggauss(16)
+    out = np.empty(len(r))
+    for part in np.array_split(np.arange(len(r)), 1 + len(r) // 64):
+        # Away from r = 0 a window that falls over a width of several 1/r ends the integral early: what it removes
+        # oscillates away.
+        width = decades / max(float(r[part].min()), 1e-300)
+        end = taper_from + 12 * width
+        tapered = end < cut
+        # Sixteen Gauss nodes on a panel of two wavelengths, graded towards k = 0; fewer panels where r is small.
+        edges = _panels(min(end, cut), 4 * np.pi / max(float(r[part].max()), 1e-300))
+        if 16.0 * len(edges) * len(r) > _MOST_VALUES:
+            raise InputError(
+                f"the kernel's symbol decays as |k|^-{kernel.smoothing:g}: its values at {len(r)} distances to "
+                f"accuracy {tol:.1g} take {len(edges)} panels: give a larger field_tol or eps"
+            )
+        size = np.diff(edges)
+        k = (edges[:-1, None] + 0.5 * size[:, None] * (nodes + 1)).ravel()
+        w = (0.5 * size[:, None] * node_weights).ravel() * _FACTOR[dimension] * kernel.symbol(k**2)
+        w *= k ** (dimension - 1)
+        if tapered:
+            w *= 0.5 * erfc((k - taper_from - 6 * width) / width)
+        block = max(1, 2_000_000 // len(k))
+        for start in range(0, len(part), block):
+            which = part[start : start + block]
+            z = np.multiply.outer(r[which], k)
+            out[which] = _derived(dimension, z) @ (-k * w) if slope else _basic(dimension, z) @ w
+    return out
+
+
+def _panels(cut: float, widest: float) -> Array:
+    graded = cut * 1.5 ** np.arange(-60.0, 1.0)
+    graded = graded[np.append(True, np.diff(graded) <= widest)] if len(graded) > 1 else graded
+    start = float(graded[-1])
+    count = math.ceil((cut - start) / widest)
+    uniform = np.linspace(start, cut, count + 1)[1:] if count else np.empty(0)
+    return np.concatenate(([0.0], graded, uniform))
+
+
+def _basic(dimension: int, z: Array) -> Array:
+    from scipy.special import j0
+
+    out: Array = np.cos(z) if dimension == 1 else j0(z) if dimension == 2 else np.sinc(z / np.pi)
+    return out
+
+
+def _derived(dimension: int, z: Array) -> Array:
+    from scipy.special import j1, spherical_jn
+
+    out: Array = np.sin(z) if dimension == 1 else j1(z) if dimension == 2 else spherical_jn(1, z)
+    return out
+
+
+class RadialTable:
+    """K(r), or dK/dr, on [0, reach] as a spline of degree 5 in √r, refined until it is accurate.
+
+    In √r because kernels of finite smoothness have odd powers and logarithms of r at the origin.
+
+    Attributes:
+        coefficients: shape (intervals, 6), ascending powers of the distance from the interval's left end.
+        step: length of an interval.
+    """
+
+    def __init__(self, kernel: Kernel, dimension: int, reach: float, *, tol: float, slope: bool = False) -> None:
+        from scipy.interpolate import make_interp_spline
+
+        weights = np.abs(radial_weights(kernel, dimension)) * (K_OF if slope else 1.0)
+        bandwidth = float(K_OF[np.searchsorted(np.cumsum(weights), 0.9 * weights.sum())])
+        count = max(16, math.ceil(reach * bandwidth))
+        end = math.sqrt(reach)
+        values = profile(kernel, dimension, np.linspace(0, end, count + 1) ** 2, tol=0.1 * tol, slope=slope)
+        while True:
+            # A function of r is even in √r: mirrored points spare the spline an end at r = 0.
+            s = np.linspace(0, end, count + 1)
+            spline = make_interp_spline(np.concatenate((-s[8:0:-1], s)), np.concatenate((values[8:0:-1], values)), k=5)
+            middles = 0.5 * (s[1:] + s[:-1])
+            exact = profile(kernel, dimension, middles**2, tol=0.1 * tol, slope=slope)
+            if np.abs(spline(middles) - exact).max() <= tol * np.abs(values).max():
+                break
+            merged = np.empty(2 * count + 1)
+            merged[::2], merged[1::2] = values, exact
+            values, count = merged, 2 * count
+        self.step = end / count
+        derivatives = [spline.derivative(power)(s[:-1]) / math.factorial(power) for power in range(1, 6)]
+        self.coefficients: Array = np.stack([values[:-1], *derivatives], axis=1)
