@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +17,7 @@ import typer
 
 from kspde import __version__
 from kspde.errors import ConvergenceError, KspdeError
+from kspde.fem import backend
 from kspde.parallel import together, world
 
 __all__ = ["main"]
@@ -25,10 +26,10 @@ __all__ = ["main"]
 BUG, BAD_INPUT, FAILED_SOLVE = 1, 2, 3
 
 #: Seconds that a rank which failed waits for the others to fail as well, before it ends the job.
-_PATIENCE = 5.0
+_PATIENCE = 2.0
 
 _STATUSES = """
-Exit status: 0 success, 2 bad input or a missing library, 3 a solve that failed, 130 interrupted, 1 an error in kspde
+Exit status: 0 success, 2 bad input or a missing library, 3 a solve that failed, 130 or 143 interrupted, 1 an error in kspde
 itself. Every error but the last is one line on standard error.
 """
 
@@ -122,6 +123,7 @@ def _job(name: str, path: Path, out: Path, force: bool, quiet: bool) -> int:
 
         with together(comm):
             case = read_case(path)
+            backend.require()
         console = Console(comm, quiet=quiet)
         with ResultDirectory(out, comm, force=force) as results:
             pictures = getattr(jobs, name)(case, results, comm, console)
@@ -138,23 +140,24 @@ def _guarded(job: Callable[[], None], comm: Any) -> int:
     after a while: they may be waiting for it in a collective call.
     """
     watch = comm.Dup()
+    stopped: list[int] = []
     try:
-        with _terminable():
+        with _stoppable(stopped):
             job()
-    except KspdeError as error:
-        line, status = str(error), FAILED_SOLVE if isinstance(error, ConvergenceError) else BAD_INPUT
-    except KeyboardInterrupt:
-        line, status = "interrupted: nothing was written", 130
-    except BaseException:
-        if comm.size == 1:
-            raise
-        sys.stderr.write(f"kspde: error on rank {comm.rank}:\n{traceback.format_exc()}")
-        sys.stderr.flush()
-        comm.Abort(BUG)
-        raise
-    else:
         watch.Free()
         return 0
+    except BaseException as error:
+        if stopped:  # whatever became of the KeyboardInterrupt on its way through PETSc
+            line, status = "interrupted: nothing was written", 128 + stopped[0]
+        elif isinstance(error, KspdeError):
+            line, status = str(error), FAILED_SOLVE if isinstance(error, ConvergenceError) else BAD_INPUT
+        elif comm.size == 1:
+            raise
+        else:
+            sys.stderr.write(f"kspde: error on rank {comm.rank}:\n{traceback.format_exc()}")
+            sys.stderr.flush()
+            comm.Abort(BUG)
+            raise
     if comm.rank == 0:
         _complain(line)
     request, deadline = watch.Ibarrier(), time.monotonic() + _PATIENCE
@@ -169,17 +172,23 @@ def _guarded(job: Callable[[], None], comm: Any) -> int:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM end a run as Ctrl-C does: nothing half-written stays behind."""
+def _stoppable(stopped: list[int]) -> Iterator[None]:
+    """Raise KeyboardInterrupt at Ctrl-C and SIGTERM, and note the signal; leave closed pipes to Python."""
+    # PETSc installs handlers that end the process on the spot, leaving half-written results; it must have come first.
+    with suppress(KspdeError):
+        backend.require()
 
-    def interrupt(number: int, frame: Any) -> None:
+    def stop(number: int, frame: Any) -> None:
+        stopped.append(number)
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    handlers = {signal.SIGINT: stop, signal.SIGTERM: stop, signal.SIGPIPE: signal.SIG_IGN}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -46,7 +46,7 @@ def naming(file: Path, keys: Mapping[str, str], otherwise: str = "") -> Iterator
         yield
     except InputError as error:
         text = str(error)
-        word = re.match(r"\w+(?=\s)", text)
+        word = re.match(r"\w+(?=[\s:])", text)
         if word and word[0] in keys:
             text = keys[word[0]] + text[word.end() :]
         elif otherwise:

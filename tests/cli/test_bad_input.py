@@ -1,0 +1,167 @@
+"""Bad input: one line on standard error, exit status 2, nothing left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import kspde
+
+
+@pytest.mark.parametrize("command", ["run", "compare"])
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("chi = 8.0", "ch = 8.0", "case.toml: model.ch is not a key of [model]: did you mean chi? (1 more to correct)"),
+        ("chi = 8.0", 'chi = "8"', 'case.toml: model.chi = "8" is not valid: give a number'),
+        ("chi = 8.0", "chi = -8.0", "case.toml: model.chi = -8.0 is not valid: give a finite number >= 0"),
+        ("chi = 8.0", "chi = nan", "case.toml: model.chi = nan is not valid: give a finite number >= 0"),
+        ("eps = 0.3", "eps = -0.3", "case.toml: regularisation.eps = -0.3 is not valid: give a finite number > 0"),
+        ("dt = 0.01", "dt = -0.01", "case.toml: particles.dt = -0.01 is not valid: give a finite number > 0"),
+        ("n = 500", "n = 0", "case.toml: particles.n = 0 is not valid: give an integer >= 1"),
+        ("[0.5, 0.3, 0.2]", "[0.5, 0.3]", "case.toml: initial.means has shape (3, 2): give shape (2, n), n >= 1"),
+        (
+            "weights = [0.5,",
+            "weights = [0.6,",
+            "case.toml: initial.weights sum to 1.1: give positive numbers that sum to 1",
+        ),
+        ("tol = 1e-3", "tol = -1", "case.toml: density.tol = -1.0 is not valid: give a finite number > 0 and < 1"),
+        ("tol = 1e-3", 'scheme = "implicit"', "case.toml: density.scheme = 'implicit' is not valid: give one of "),
+        ("tol = 1e-3", "dt = 0.1", "case.toml: density.dt = 0.1 has no effect on the adaptive scheme"),
+        (
+            "tol = 1e-3",
+            'scheme = "positive"\ndt = -0.1',
+            "case.toml: density.dt = -0.1 is not valid: give a finite",
+        ),
+        ("tol = 1e-3", 'scheme = "positive"\ndt = 0.1', "case.toml: domain.degree = 4 is not valid for the positive"),
+        ("tol = 1e-3", "petsc_options = { ts_max_step = 3 }", "case.toml: density.petsc_options: 'ts_max_step' is not"),
+    ],
+)
+def test_a_bad_value(
+    case_file: Callable[..., Path], refused: Callable[..., str], command: str, old: str, new: str, line: str
+) -> None:
+    path = case_file(old, new)
+    assert refused(command, path, "--out", path.parent / "result").startswith(line)
+
+
+def test_a_box_too_small_for_the_initial_data(case_file: Callable[..., Path], refused: Callable[..., str]) -> None:
+    path = case_file("half_width = 9.0", "half_width = 2.0")
+    line = refused("run", path, "--out", path.parent / "result")
+    outside = kspde.GaussianMixture(
+        weights=(0.5, 0.3, 0.2), means=((-1.2, 0.3), (1.3, -0.2), (0.2, 1.5)), stds=(0.6, 0.5, 0.7)
+    ).mass_outside(2.0)
+    assert "half_width" in line
+    assert f"{outside:.3g}" in line
+
+
+@pytest.mark.parametrize("arguments", [["run"], ["compare"]])
+def test_a_missing_case_file(shared_tmp_path: Path, refused: Callable[..., str], arguments: list[str]) -> None:
+    line = refused(*arguments, shared_tmp_path / "none.toml", "--out", shared_tmp_path / "result")
+    assert line == "none.toml: cannot be read (No such file or directory): give the path of a case file"
+
+
+@pytest.mark.parametrize(
+    ("section", "line"),
+    [
+        (
+            'kind = "positions"\nfile = "none.csv"\nbandwidth = 0.1',
+            "case.toml: initial.file: cannot read positions from none.csv: No such file or directory",
+        ),
+        (
+            'kind = "grid"\nfile = "line.npy"\nextent = [0, 1]',
+            "case.toml: [initial] is 1-dimensional: the model asks for 2",
+        ),
+        (
+            'kind = "grid"\nfile = "line.npy"\nextent = [0, 1, 0, 1]',
+            "case.toml: initial.extent has shape (4,): give shape (2,), n >= 1",
+        ),
+    ],
+)
+def test_a_data_file_that_is_missing_or_has_the_wrong_shape(
+    case_file: Callable[..., Path], refused: Callable[..., str], small_case: str, comm: Any, section: str, line: str
+) -> None:
+    mixture = small_case[small_case.index('kind = "gaussian-mixture"') : small_case.index("[domain]")]
+    path = case_file(mixture, section + "\n")
+    if comm.rank == 0:
+        np.save(path.parent / "line.npy", np.ones(7))
+    comm.Barrier()
+    assert refused("run", path, "--out", path.parent / "result") == line
+
+
+def test_particles_are_needed_to_compare(
+    case_file: Callable[..., Path], refused: Callable[..., str], small_case: str
+) -> None:
+    path = case_file(small_case[small_case.index("[particles]") :], "")
+    line = refused("compare", path, "--out", path.parent / "result")
+    assert line == "case.toml: [particles] is missing: a comparison needs particles.n and particles.dt"
+
+
+@pytest.mark.parametrize("command", ["run", "compare"])
+def test_an_existing_directory(
+    case_file: Callable[..., Path],
+    refused: Callable[..., str],
+    comm: Any,
+    command: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = case_file()
+    if comm.rank == 0:
+        (path.parent / "result").mkdir()
+    comm.Barrier()
+
+    def compute(*_: Any, **__: Any) -> None:
+        pytest.fail("refused too late")
+
+    monkeypatch.setattr(kspde, "solve", compute, raising=False)
+    line = refused(command, path, "--out", path.parent / "result")
+    assert line == "result exists: give another --out, or --force to replace it"
+
+
+def test_a_directory_that_cannot_be_written(case_file: Callable[..., Path], refused: Callable[..., str]) -> None:
+    path = case_file()
+    assert refused("run", path, "--out", "/proc/result").startswith("/proc/result cannot be written (")
+    line = refused("run", path, "--out", path.parent / "none" / "result")
+    assert line.startswith("none/result cannot be written, there is no directory none")
+    assert refused("run", path, "--out", path).startswith("case.toml is a file: give --out the name of a new directory")
+
+
+def test_force_does_not_replace_what_is_no_result(
+    case_file: Callable[..., Path], refused: Callable[..., str], comm: Any
+) -> None:
+    path = case_file()
+    if comm.rank == 0:
+        (path.parent / "thesis").mkdir()
+        (path.parent / "thesis" / "chapter1.tex").touch()
+    comm.Barrier()
+    line = refused("run", path, "--out", path.parent / "thesis", "--force")
+    assert line == "thesis is no result of kspde (no summary.json of ours): --force does not replace it"
+    assert (path.parent / "thesis" / "chapter1.tex").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["run"], "CASE.toml"),
+        (["rnu", "case.toml"], "Did you mean 'run'?"),
+        (["run", "case.toml"], "--out"),
+        (["run", "case.toml", "--uot", "x"], "--uot"),
+        (["run", "case.toml", "more", "--out", "x"], "(more)"),
+        (["run", "case.toml", "--out"], "--out"),
+        (["--quite"], "--quite"),
+    ],
+)
+def test_a_wrong_command(refused: Callable[..., str], arguments: list[str], word: str) -> None:
+    line = refused(*arguments)
+    assert word in line
+    assert line.endswith("(kspde --help explains)")
+
+
+def test_a_solve_that_fails(case_file: Callable[..., Path], refused: Callable[..., str]) -> None:
+    path = case_file("tol = 1e-3", "tol = 1e-3\npetsc_options = { ts_max_steps = 2 }")
+    line = refused("run", path, "--out", path.parent / "result", status=3)
+    for word in ("step 3", "t = ", "dt = ", "CONVERGED_ITS"):
+        assert word in line

@@ -1,0 +1,168 @@
+"""What the commands do and write when all is well."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+import kspde
+from kspde.cli import main
+from kspde.io.case import read_case
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def read_summary(directory: Path) -> dict[str, Any]:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    content: dict[str, Any] = json.loads((directory / "summary.json").read_text("utf-8"), parse_constant=refuse)
+    return content
+
+
+def test_run_writes_the_density(
+    case_file: Callable[..., Path], kspde_command: Callable[..., Any], shared_tmp_path: Path, comm: Any
+) -> None:
+    path, target = case_file(), shared_tmp_path / "result"
+    outcome = kspde_command("run", path, "--out", target)
+    assert outcome.status == 0
+    assert outcome.err == ""
+    assert ("density" in outcome.out) == (comm.rank == 0)
+    names = ["density.bp", "density.png", "diagnostics.csv", "diagnostics.png", "summary.json"]
+    assert sorted(os.listdir(target)) == names
+    assert sorted(os.listdir(shared_tmp_path)) == ["case.toml", "result"]
+
+    case = read_case(path)
+    summary = read_summary(target)
+    assert summary["files"] == names
+    assert summary["parameters"] == case.parameters()
+    assert summary["ranks"] == comm.size
+    assert set(summary["versions"]) >= {"kspde", "python", "numpy", "dolfinx", "petsc", "mpi", "mpi4py"}
+    assert summary["wall_times"]["total"] > 0
+
+    pde = kspde.solve(case.model, case.u0, case.domain, **case.solve_options)
+    rows = list(csv.DictReader((target / "diagnostics.csv").open(newline="")))
+    assert set(rows[0]) == set(pde.diagnostics)
+    for name, values in pde.diagnostics.items():
+        np.testing.assert_array_equal([float(row[name]) for row in rows], values)
+        assert summary["density"]["final"][name] == values[-1]
+    assert (target / "density.png").read_bytes().startswith(PNG)
+    assert (target / "diagnostics.png").read_bytes().startswith(PNG)
+
+
+def test_compare_writes_the_particles_and_the_distance_too(
+    case_file: Callable[..., Path], kspde_command: Callable[..., Any], shared_tmp_path: Path, comm: Any
+) -> None:
+    path, target = case_file(), shared_tmp_path / "result"
+    outcome = kspde_command("compare", path, "--out", target)
+    assert (outcome.status, outcome.err) == (0, "")
+    names = ["densities.png", "density.bp", "diagnostics.csv", "diagnostics.png", "difference.png", "particles.h5"]
+    assert sorted(os.listdir(target)) == [*names, "summary.json"]
+    summary = read_summary(target)
+    assert summary["seed"] == 1
+    assert summary["particles"]["n"] == 500
+    assert set(summary["versions"]) >= {"numba", "h5py"}
+
+    case = read_case(path)
+    assert case.simulate_options is not None
+    pde = kspde.solve(case.model, case.u0, case.domain, **case.solve_options)
+    cloud = kspde.simulate(case.model, case.u0, **case.simulate_options)
+    distance = kspde.compare(pde, cloud, **case.compare_options)
+    assert summary["distance"]["l1"]["value"] == pytest.approx(distance.l1.value, rel=1e-9)
+    assert summary["distance"]["floor"]["replicas"] == 2
+    gathered = cloud.gathered()
+    if comm.rank == 0:
+        with h5py.File(target / "particles.h5") as file:
+            found: list[Any] = []
+            file.visititems(lambda _, item: found.append(item[...]) if isinstance(item, h5py.Dataset) else None)
+        assert any(a.shape == (500, 2) and np.allclose(a, gathered, rtol=0, atol=1e-12) for a in found)
+        for words in ("L1 distance", "relative entropy", str(distance.l1), str(distance.floor.l1), "500 independent"):
+            assert words in outcome.out
+        for picture in ("densities.png", "difference.png", "diagnostics.png"):
+            assert str(target / picture) in outcome.out
+            assert (target / picture).read_bytes().startswith(PNG)
+
+
+def test_particles_wall_times_and_seed_follow_the_case(
+    case_file: Callable[..., Path], kspde_command: Callable[..., Any], shared_tmp_path: Path
+) -> None:
+    ends = []
+    for seed in (1, 2, 1):
+        outcome = kspde_command(
+            "compare", case_file("seed = 1", f"seed = {seed}"), "-o", shared_tmp_path / "r", "--force"
+        )
+        assert outcome.status == 0
+        ends.append(read_summary(shared_tmp_path / "r")["distance"]["l1"]["value"])
+    assert ends[0] != ends[1]
+    assert ends[0] == pytest.approx(ends[2], rel=1e-9)
+
+
+def test_quiet_says_nothing(case_file: Callable[..., Path], kspde_command: Callable[..., Any], comm: Any) -> None:
+    path = case_file()
+    outcome = kspde_command("run", path, "--out", path.parent / "result", "--quiet")
+    assert (outcome.status, outcome.out, outcome.err) == (0, "", "")
+    outcome = kspde_command("run", path, "--out", path.parent / "result", "--quiet")
+    assert outcome.status == 2
+    assert (outcome.err != "") == (comm.rank == 0)
+
+
+def test_force_runs_again(case_file: Callable[..., Path], kspde_command: Callable[..., Any], comm: Any) -> None:
+    path = case_file()
+    target = path.parent / "result"
+    for chi in (8.0, 2.0):
+        case_file("chi = 8.0", f"chi = {chi}")
+        assert kspde_command("run", path, "--out", target, "--force").status == 0
+        comm.Barrier()
+        assert read_summary(target)["parameters"]["model"]["chi"] == chi
+        comm.Barrier()
+
+
+def test_options_of_the_density_reach_the_solver(
+    case_file: Callable[..., Path], kspde_command: Callable[..., Any]
+) -> None:
+    positive = ("tol = 1e-3", 'scheme = "positive"\ndt = 0.01', "degree = 4", "degree = 1", "cells = 12", "cells = 48")
+    path = case_file(*positive)
+    target = path.parent / "result"
+    assert kspde_command("run", path, "--out", target).status == 0
+    with (target / "diagnostics.csv").open(newline="") as file:
+        steps = [float(row["dt"]) for row in csv.DictReader(file)]
+    np.testing.assert_allclose(steps, [0.0] + [0.01] * 5, rtol=1e-12)
+    path = case_file("tol = 1e-3", 'petsc_options = { ts_rosw_type = "ra3pw" }')
+    assert kspde_command("run", path, "--out", target, "--force").status == 0
+    assert "ra3pw" in read_summary(target)["density"]["method"]
+
+
+def test_version_and_help(kspde_command: Callable[..., Any], comm: Any) -> None:
+    def said(*arguments: str) -> str:
+        outcome = kspde_command(*arguments)
+        assert (outcome.status, outcome.err) == (0, "")
+        assert comm.rank == 0 or outcome.out == ""
+        text: str = comm.bcast(outcome.out)
+        return text
+
+    assert said("--version") == f"kspde {kspde.__version__}\n"
+    top = said("--help")
+    for word in ("demo", "run", "compare", "Exit status", "--version"):
+        assert word in top
+    assert said() == top
+    assert "demo-output" in said("demo", "--help")
+    compare = " ".join(said("compare", "--help").split())
+    for word in ("CASE.toml", "--out", "--force", "--quiet", "mpirun -n 4 kspde compare case.toml --out result"):
+        assert word in compare
+
+
+def test_help_is_printed_by_the_first_rank_alone(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PMI_RANK", "1")
+    assert main(["--help"]) == 0
+    assert main(["--nonsense"]) == 2
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,76 @@
+"""Whole programs, started from the suite's run on one rank: a job of MPI cannot start another one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mpi4py import MPI
+
+import kspde
+
+collect_ignore_glob = ["test_*.py"] if MPI.COMM_WORLD.size > 1 else []
+
+BIN = Path(sys.executable).parent
+
+#: The demo's case, coarse and short: about half a second.
+SMALL = (
+    (Path(kspde.__file__).parent / "cases" / "demo.toml")
+    .read_text(encoding="utf-8")
+    .replace("t_end = 0.5 ", "t_end = 0.05")
+    .replace("half_width = 14.0", "half_width = 9.0")
+    .replace("cells = 32", "cells = 12")
+    .replace("tol = 1e-6", "tol = 1e-3")
+    .replace("n = 100_000", "n = 2_000")
+    .replace("replicas = 20", "replicas = 2")
+)
+
+
+def environment() -> dict[str, str]:
+    """Return the environment without what an MPI launcher leaves in it."""
+    foreign = ("PMI", "MPI", "OMPI", "HYD", "SLURM")
+    return {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
+
+
+@pytest.fixture
+def small_case(tmp_path: Path) -> Path:
+    """The small case as a file."""
+    path = tmp_path / "case.toml"
+    path.write_text(SMALL, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs a program of this environment in a temporary directory."""
+
+    def run(program: str, *arguments: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(BIN / program), *map(str, arguments)],
+            cwd=tmp_path,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Return a function that starts a program of this environment in a temporary directory."""
+
+    def run(program: str, *arguments: object, **options: object) -> subprocess.Popen[str]:
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+        return subprocess.Popen(
+            [str(BIN / program), *map(str, arguments)], cwd=tmp_path, env=environment(), text=True, **streams
+        )
+
+    return run

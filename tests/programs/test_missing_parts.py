@@ -1,0 +1,54 @@
+"""Machines on which something is missing or too old."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+#: Runs the command line where a module cannot be imported.
+WITHOUT = """
+import sys
+sys.modules["{module}"] = None
+from kspde.cli import main
+sys.exit(main({arguments}))
+"""
+
+
+@pytest.mark.parametrize("module", ["dolfinx", "petsc4py", "mpi4py.MPI"])
+@pytest.mark.parametrize("command", ["run", "compare"])
+def test_without_a_library_one_line_says_how_to_install_it(
+    shell: Callable[..., Any], small_case: Path, tmp_path: Path, module: str, command: str
+) -> None:
+    arguments = [command, "case.toml", "--out", "result"]
+    done = shell("python", "-c", WITHOUT.format(module=module, arguments=arguments))
+    assert done.returncode == 2
+    assert done.stderr.startswith("kspde: error: ")
+    assert 'pip install "kspde[fem]"' in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert os.listdir(tmp_path) == ["case.toml"]
+
+
+def test_without_mpi_there_is_still_help(shell: Callable[..., Any]) -> None:
+    done = shell("python", "-c", WITHOUT.format(module="mpi4py", arguments=["--help"]))
+    assert done.returncode == 0
+    assert "Usage: kspde" in done.stdout
+
+
+@pytest.mark.parametrize(("version", "found"), [("3.11 ", "but PYTHON is 3.11"), ("", "but PYTHON does not run")])
+def test_make_names_the_python_it_needs(tmp_path: Path, version: str, found: str) -> None:
+    old = tmp_path / "python"
+    old.write_text(f"#!/bin/sh\necho '{version}'\n")
+    old.chmod(0o755)
+    done = subprocess.run(
+        ["make", "-C", ROOT, "demo", f"PYTHON={old}"], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode != 0
+    assert f"kspde needs Python >= 3.12, {found}:".replace("PYTHON", str(old)) in done.stderr
+    assert done.stderr.count("\n") == 1

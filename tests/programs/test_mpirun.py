@@ -1,0 +1,90 @@
+"""The command line under mpirun, as a user starts it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def test_the_same_numbers_on_one_rank_and_on_two(shell: Callable[..., Any], small_case: Path, tmp_path: Path) -> None:
+    summaries = {}
+    for ranks in (1, 2):
+        done = shell("mpirun", "-n", ranks, "kspde", "compare", "case.toml", "--out", f"on-{ranks}")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.count("L1 distance  ") == 1
+        summaries[ranks] = json.loads((tmp_path / f"on-{ranks}" / "summary.json").read_text("utf-8"))
+    assert sorted(os.listdir(tmp_path)) == ["case.toml", "on-1", "on-2"]
+    one, two = summaries[1], summaries[2]
+    assert (one["ranks"], two["ranks"]) == (1, 2)
+    assert one["files"] == two["files"]
+    for name, value in one["density"]["final"].items():
+        assert two["density"]["final"][name] == pytest.approx(value, rel=1e-9, abs=1e-12)
+    for distance in ("l1", "relative_entropy"):
+        assert two["distance"][distance]["value"] == pytest.approx(one["distance"][distance]["value"], rel=1e-9)
+        floor = one["distance"]["floor"][distance]["value"]
+        assert two["distance"]["floor"][distance]["value"] == pytest.approx(floor, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["run", "none.toml", "--out", "r"], "kspde: error: none.toml: cannot be read (No such file or directory): "),
+        (["run", "case.toml", "--out", "."], "kspde: error: . exists: give another --out, or --force to replace it"),
+        (["run", "case.toml", "--nonsense"], "kspde: error: no such option: --nonsense"),
+    ],
+)
+def test_an_error_is_said_once(
+    shell: Callable[..., Any], small_case: Path, tmp_path: Path, arguments: list[str], line: str
+) -> None:
+    done = shell("mpirun", "-n", 2, "kspde", *arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith(line)
+    assert done.stderr.count("\n") == 1
+    assert os.listdir(tmp_path) == ["case.toml"]
+
+
+def test_help_is_said_once(shell: Callable[..., Any]) -> None:
+    done = shell("mpirun", "-n", 2, "kspde", "--help")
+    assert done.returncode == 0
+    assert done.stdout.count("Usage:") == 1
+
+
+#: Runs the command line with a solver that goes wrong on rank 1, while rank 0 waits for it.
+BROKEN = """
+import sys, kspde, kspde.cli
+from mpi4py import MPI
+
+def solve(*arguments, **options):
+    if MPI.COMM_WORLD.rank == 1:
+        raise {error}
+    MPI.COMM_WORLD.Barrier()
+
+kspde.solve = solve
+kspde.cli._PATIENCE = 0.5
+sys.exit(kspde.cli.main(["run", "case.toml", "--out", "result"]))
+"""
+
+
+def test_an_unexpected_error_on_one_rank_ends_the_job(
+    shell: Callable[..., Any], small_case: Path, tmp_path: Path
+) -> None:
+    done = shell("mpirun", "-n", 2, "python", "-c", BROKEN.format(error="ZeroDivisionError('by rank 1')"))
+    assert done.returncode == 1
+    assert "kspde: error on rank 1:\nTraceback" in done.stderr
+    assert "ZeroDivisionError: by rank 1" in done.stderr
+    assert os.listdir(tmp_path) == ["case.toml"]
+
+
+def test_an_error_that_one_rank_alone_raises_ends_the_job(
+    shell: Callable[..., Any], small_case: Path, tmp_path: Path
+) -> None:
+    done = shell("mpirun", "-n", 2, "python", "-c", BROKEN.format(error="kspde.InputError('no agreement')"))
+    assert done.returncode == 2
+    assert "kspde: error: rank 1: case.toml: no agreement" in done.stderr
+    assert os.listdir(tmp_path) == ["case.toml"]
