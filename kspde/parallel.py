@@ -57,17 +57,16 @@ def together(comm: Any) -> Iterator[None]:
 def threads_per_rank(comm: Any) -> int:
     """Return the cores this rank may keep busy: the machine's usable cores over the ranks that share them.
 
-    An explicit ``OMP_NUM_THREADS`` wins. Collective.
+    An explicit ``OMP_NUM_THREADS`` wins. The launcher says how many ranks share the machine (MPICH, Open MPI, MVAPICH);
+    where it does not, all ranks of ``comm`` are taken to.
     """
-    from mpi4py import MPI
 
-    chosen = os.environ.get("OMP_NUM_THREADS", "")
-    if chosen.isdigit() and int(chosen) > 0:
-        return int(chosen)
-    node = comm.Split_type(MPI.COMM_TYPE_SHARED)
-    ranks = int(node.size)
-    node.Free()
-    return max(1, len(os.sched_getaffinity(0)) // ranks)
+    def counted(*names: str) -> int | None:
+        values = (os.environ.get(name, "") for name in names)
+        return next((int(v) for v in values if v.isdigit() and int(v) > 0), None)
+
+    ranks = counted("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE") or int(comm.size)
+    return counted("OMP_NUM_THREADS") or max(1, len(os.sched_getaffinity(0)) // ranks)
 
 
 @contextmanager
