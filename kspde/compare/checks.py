@@ -8,26 +8,51 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from kspde.compare.grid import Array
+from kspde.domains import Box
 from kspde.errors import InputError
 from kspde.models import Model
 
 __all__ = ["DensitySolution", "ParticleCloud", "check_comparable", "check_species"]
 
 
-class DensitySolution(Protocol):
-    """What is read of a solution: the density on a tensor grid, and what it is the density of."""
+class _Run(Protocol):
+    """What a solution and a cloud have in common."""
 
-    model: Model
-    domain: Any
-    eps: float | None
-    t_end: float
-    comm: Any
+    @property
+    def model(self) -> Model:
+        """The model."""
+        ...
+
+    @property
+    def eps(self) -> float | None:
+        """The mollifier's ε, None for the unregularised system."""
+        ...
+
+    @property
+    def t_end(self) -> float:
+        """The final time."""
+        ...
 
     @property
     def masses(self) -> Mapping[str, float]:
         """Mass of each species."""
+        ...
+
+    @property
+    def comm(self) -> Any:
+        """The communicator."""
+        ...
+
+
+class DensitySolution(_Run, Protocol):
+    """What is read of a solution: the density on a tensor grid, and what it is the density of."""
+
+    @property
+    def domain(self) -> Box:
+        """The domain."""
         ...
 
     def on_grid(self, axes: Any, species: str | None = None) -> Array:
@@ -35,18 +60,12 @@ class DensitySolution(Protocol):
         ...
 
 
-class ParticleCloud(Protocol):
+class ParticleCloud(_Run, Protocol):
     """What is read of a cloud: this rank's positions and ids, and what they are particles of."""
 
-    model: Model
-    eps: float | None
-    t_end: float
-    comm: Any
-    ids: Any
-
     @property
-    def masses(self) -> Mapping[str, float]:
-        """Mass of each species."""
+    def ids(self) -> npt.NDArray[np.uint64]:
+        """This rank's particle ids, shape (n_local,), the same for each species."""
         ...
 
     def of(self, species: str) -> Array:

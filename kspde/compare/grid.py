@@ -102,8 +102,8 @@ class GaussianSmoother:
     r"""Convolution with the Gaussian :math:`K_h` of standard deviation h on a grid, by zero-padded FFTs.
 
     The symbol is :math:`e^{-h^2 |k|^2 / 2}`. For linearly binned particles it is divided by the binning's own transform
-    :math:`\prod_a \operatorname{sinc}^2(k_a \Delta_a / 2)`, so that the estimate is that of the particles where they
-    stand; what is left is aliasing, some 10⁻³ of one particle's kernel when the spacing is h/4.
+    :math:`\prod_a \operatorname{sinc}^2(k_a \Delta_a / 2)`, so that the binning widens no kernel on average over a
+    particle's offset in its cell; what is left is −Δ²/6 to Δ²/12 in one kernel's variance, of either sign.
 
     Args:
         grid: the grid.
