@@ -9,8 +9,13 @@ Depositing on and gathering from a grid of spacing h with B-splines of order p, 
 .. math:: e^2 = 1 - \frac{1}{(1+A)^2}, \qquad e_\nabla^2 = \frac{A_1 + A + 3A^2 + A^3}{(1+A)^3},
 
 for the value and for the gradient of the gathering spline, with :math:`A = S/\hat B^2 - 1` and
-:math:`A_1 = \sum_m k_m^2 \hat B(k_m h)^2 / (k\hat B)^2 - 1`; e = 1 for what the grid does not resolve. The error of the
-kernel is at most :math:`(2\pi)^{-d}\int |g| e\,dk`, attained near the origin, where the kernel itself is largest.
+:math:`A_1 = \sum_m k_m^2 \hat B(k_m h)^2 / (k\hat B)^2 - 1`; e = 1 for what the grid does not resolve.
+
+The kernel's error is at most :math:`(2\pi)^{-d}\int |g| e\,dk`, that of its gradient
+:math:`(2\pi)^{-d}\int |kg| e_\nabla\,dk`, attained within a few h of the origin: by a particle on itself and on close
+neighbours. There the kernel is largest too, so that these bounds, relative to K(0) and sup|∇K|, bound the error of the
+field of any cloud relative to the suprema of the field and of its gradient over space. For many independent particles
+the errors average out, and are far smaller.
 """
 
 from __future__ import annotations
@@ -96,7 +101,7 @@ def image_distance(kernel: Kernel, dimension: int, tol: float) -> float:
     else:
         length = 40.0 / half
     count = 2 * math.ceil(length * 9.0 / (np.pi * width))
-    k: Array = np.arange(count // 2 + 1) * (np.pi / length)
+    k = np.linspace(0.0, np.pi * (count // 2) / length, count // 2 + 1)
     tail = np.abs(np.fft.irfft(kernel.symbol(k**2) * np.exp(-0.5 * (width * k) ** 2), count)[: count // 2])
     beyond = np.cumsum(tail[::-1])[::-1]
     bad = (4 * dimension * beyond > tol * beyond[0]) | (4 * dimension * tail > tol * tail.max())

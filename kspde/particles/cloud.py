@@ -129,7 +129,7 @@ class Cloud:
         positions = {name: self.gathered(name) for name in self.species}
         with together(self.comm):
             if self.comm.rank == 0:
-                import h5py
+                from kspde.hdf5 import h5py
 
                 try:
                     with h5py.File(path, "w") as file:

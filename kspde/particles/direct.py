@@ -59,7 +59,7 @@ def _sum_values(out: Array, x: Array, sources: Array, table: Array, step: float,
             for axis in range(d):
                 r2 += (x[i, axis] - sources[j, axis]) ** 2
             s = np.sqrt(np.sqrt(r2))
-            cell = min(np.int64(s / step), last)
+            cell = min(int(s / step), last)
             t = s - cell * step
             c = table[cell]
             total += c[0] + t * (c[1] + t * (c[2] + t * (c[3] + t * (c[4] + t * c[5]))))
@@ -79,7 +79,7 @@ def _sum_gradients(out: Array, x: Array, sources: Array, table: Array, step: flo
             if r2 > 0.0:
                 r = np.sqrt(r2)
                 s = np.sqrt(r)
-                cell = min(np.int64(s / step), last)
+                cell = min(int(s / step), last)
                 t = s - cell * step
                 c = table[cell]
                 slope = c[0] + t * (c[1] + t * (c[2] + t * (c[3] + t * (c[4] + t * c[5]))))

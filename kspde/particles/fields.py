@@ -37,7 +37,7 @@ class FieldEvaluator(ABC):
         fields: the regularised fields.
         dimension: d.
         weights: w_j by species.
-        tol: the error allowed, relative to a field's largest value, and to its largest gradient.
+        tol: the error allowed at the particles, relative to the supremum of the field over space, and of its gradient.
         include_self: whether a particle of the source species feels itself, as printed in Wang, Li and Huang's (1.3).
         comm: the MPI communicator.
 

@@ -65,8 +65,9 @@ def simulate(
         eps: ε of the mollified kernels K^ε = K * j^ε; None keeps K, which must then be bounded.
         mollifier: "gaussian", "matern", or a callable with a keyword ``eps``.
         seed: an integer >= 0.
-        field_tol: error allowed in the fields at the particles, relative to the largest value of a field, and to the
-            largest gradient.
+        field_tol: error allowed in the fields at the particles, relative to the supremum of a field over space, and
+            of its gradient. A mesh keeps it a priori for every position of the particles; with many particles the error
+            is some hundred times smaller.
         method: "mesh" (spread, multiply, gather), or "direct", a sum over all pairs, to check it with.
         include_self: whether j = i is in the sum, as printed in (1.3).
         progress: called on every rank after every step with t/``t_end``.
