@@ -15,10 +15,10 @@ from kspde.domains import Box
 from kspde.errors import InputError
 from kspde.models import Model
 
-__all__ = ["DensitySolution", "ParticleCloud", "check_comparable", "check_species"]
+__all__ = ["DensitySolution", "ParticleCloud", "Run", "check_comparable", "check_species"]
 
 
-class _Run(Protocol):
+class Run(Protocol):
     """What a solution and a cloud have in common."""
 
     @property
@@ -29,6 +29,11 @@ class _Run(Protocol):
     @property
     def eps(self) -> float | None:
         """The mollifier's ε, None for the unregularised system."""
+        ...
+
+    @property
+    def mollifier(self) -> Any:
+        """The mollifier: its name, or a callable or its representation."""
         ...
 
     @property
@@ -47,7 +52,7 @@ class _Run(Protocol):
         ...
 
 
-class DensitySolution(_Run, Protocol):
+class DensitySolution(Run, Protocol):
     """What is read of a solution: the density on a tensor grid, and what it is the density of."""
 
     @property
@@ -60,12 +65,11 @@ class DensitySolution(_Run, Protocol):
         ...
 
 
-class ParticleCloud(_Run, Protocol):
+class ParticleCloud(Run, Protocol):
     """What is read of a cloud: this rank's positions and ids, and what they are particles of."""
 
-    @property
-    def ids(self) -> npt.NDArray[np.uint64]:
-        """This rank's particle ids, shape (n_local,), the same for each species."""
+    def ids_of(self, species: str) -> npt.NDArray[np.uint64]:
+        """Return this rank's particle ids of a species, shape (n_local,)."""
         ...
 
     def of(self, species: str) -> Array:
@@ -119,8 +123,8 @@ def check_comparable(pde: DensitySolution, cloud: ParticleCloud, species: str) -
         _refuse("number of ranks", pde.comm.size, cloud.comm.size)
 
 
-def _mollifier(owner: Any) -> Any:
-    return getattr(owner, "mollifier", "gaussian")
+def _mollifier(run: Run) -> str:
+    return run.mollifier if isinstance(run.mollifier, str) else repr(run.mollifier)
 
 
 def _same(a: Any, b: Any) -> bool:

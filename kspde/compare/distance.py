@@ -184,13 +184,11 @@ def compare(
     comm = cloud.comm
     threads = threads_per_rank(comm)
 
-    points = np.asarray(cloud.of(name), dtype=np.float64)
+    points, ids = np.asarray(cloud.of(name), dtype=np.float64), np.asarray(cloud.ids_of(name))
     with together(comm):
         bad = np.flatnonzero(~np.isfinite(points).all(axis=1))
         if len(bad):
-            raise InputError(
-                f"particle {cloud.ids[bad[0]]} is at {tuple(points[bad[0]].tolist())}: give finite positions"
-            )
+            raise InputError(f"particle {ids[bad[0]]} is at {tuple(points[bad[0]].tolist())}: give finite positions")
     n = comm.allreduce(len(points))
     if n < 2:
         raise InputError(f"the cloud has {n} particles: a distance with its interval needs at least 2")
@@ -204,7 +202,7 @@ def compare(
     total = _summed(deposit(grid, points), comm)
     estimate = np.maximum(smoother.density(total, threads) / n, 0.0)
     estimate /= estimate.sum() * grid.cell_volume
-    left_out, sizes = left_out_distances(reference, smoother, points, np.asarray(cloud.ids), total, n, comm, threads)
+    left_out, sizes = left_out_distances(reference, smoother, points, ids, total, n, comm, threads)
     draws = independent_draws(reference, smoother, n, replicas, seed, comm, threads)
     here = reference.distances(estimate)
     return Distance(

@@ -178,7 +178,7 @@ def plot_diagnostics(pde: Any, path: str | Path, *, cloud: Any = None) -> None:
             dt = np.asarray(data["dt"], dtype=np.float64)
             taken = dt > 0
             panels[5].plot(np.asarray(data["t"])[taken], dt[taken], ".-", color=_BLUE, markersize=3, linewidth=0.8)
-            panels[5].set(yscale="log", ylim=(0.5 * dt[taken].min(), 2 * dt[taken].max()))
+            panels[5].set(ylim=(0.5 * dt[taken].min(), 2 * dt[taken].max()), yscale="log")
             panels[5].set_title("time step", y=1.08)
             for panel in panels[3:]:
                 panel.set_xlabel("$t$")
@@ -314,7 +314,7 @@ def _particle_moments(panel: Any, cloud: Any) -> None:
     moments = np.asarray(cloud.diagnostics["second_moment"], dtype=np.float64)
     columns = moments.reshape(len(cloud.diagnostics["t"]), -1)
     for i, column in enumerate(columns.T):
-        label = f"particles, $N = {_thousands(cloud.n)}$" if i == 0 else None
+        label = None if i > 0 else "particles" if columns.shape[1] > 1 else f"particles, $N = {_thousands(cloud.n)}$"
         panel.plot(cloud.diagnostics["t"], column, color="black", linestyle=":", linewidth=1.0, label=label)
 
 

@@ -85,6 +85,14 @@ class Cloud:
         """
         return self._positions[self._species(species)]
 
+    def ids_of(self, species: str) -> npt.NDArray[np.uint64]:
+        """Return the ids of this rank's particles of a species, shape (n_local,).
+
+        Raises:
+            InputError: an unknown species.
+        """
+        return self._ids[self._species(species)]
+
     def gathered(self, species: str | None = None) -> Array | None:
         """Return all positions of a species in the order of ids, shape (n, d), on rank 0; None elsewhere. Collective.
 

@@ -74,6 +74,9 @@ class KnownCloud:
     def of(self, species: str) -> np.ndarray:
         return self.positions
 
+    def ids_of(self, species: str) -> np.ndarray:
+        return self.ids
+
 
 def draws(density: kspde.GaussianMixture, n: int, seed: int) -> np.ndarray:
     """Return n points of a mixture, by numpy's own means."""

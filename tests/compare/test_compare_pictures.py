@@ -102,14 +102,14 @@ def test_colour_scales(
 
 
 def test_the_image_is_not_transposed(shared_tmp_path: Path, figures: list[Any]) -> None:
-    density = kspde.GaussianMixture(weights=(1.0,), means=((2.0, -1.0),), stds=(0.3,))
+    density = kspde.GaussianMixture(weights=(0.8, 0.2), means=((2.0, -1.0), (0.5, 0.0)), stds=(0.3, 0.3))
     pde = KnownDensity(density=density)
     pictures.plot_density(pde, shared_tmp_path / "density.png")
     for figure in figures:
         (image,) = figure.axes[0].images
         left, right, bottom, top = image.get_extent()
-        assert left < 2.0 < right < 4
-        assert bottom < -1.0 < top < 1
+        assert -2 < left < 2.0 < right < 4
+        assert -3 < bottom < -1.0 < top < 2
         rows, columns = image.get_array().shape
         row, column = np.unravel_index(np.argmax(image.get_array()), (rows, columns))
         assert left + (column + 0.5) / columns * (right - left) == pytest.approx(2.0, abs=0.05)
@@ -156,9 +156,14 @@ def test_diagnostics(shared_tmp_path: Path, figures: list[Any], comm: MPI.Comm) 
 
 
 def test_diagnostics_of_two_species(shared_tmp_path: Path, figures: list[Any]) -> None:
-    pictures.plot_diagnostics(with_history(species=("a", "b")), shared_tmp_path / "diagnostics.png")
+    pde = with_history(species=("a", "b"))
+    moments = {"t": np.array([0.0, 0.5]), "second_moment": np.array([[3.0, 6.0], [6.0, 12.0]])}
+    cloud = KnownCloud(draws(pde.density, 50, 1), pde, diagnostics=moments, n={"a": 50, "b": 50})
+    pictures.plot_diagnostics(pde, shared_tmp_path / "diagnostics.png", cloud=cloud)
     for figure in figures:
-        assert [line.get_label() for line in figure.axes[3].lines] == ["$a$", "$b$"]
+        assert len(figure.axes[3].lines) == 4
+        labels = [text.get_text() for text in figure.axes[3].get_legend().get_texts()]
+        assert labels == ["$a$", "$b$", "particles"]
 
 
 def test_species_of_a_density(shared_tmp_path: Path) -> None:
