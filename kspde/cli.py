@@ -29,8 +29,8 @@ BUG, BAD_INPUT, FAILED_SOLVE = 1, 2, 3
 _PATIENCE = 2.0
 
 _STATUSES = """
-Exit status: 0 success, 2 bad input or a missing library, 3 a solve that failed, 130 or 143 interrupted, 1 an error in kspde
-itself. Every error but the last is one line on standard error.
+Exit status: 0 success, 2 bad input or a missing library, 3 a solve that failed, 130 or 143 interrupted, 1 an error in
+kspde itself. Every error but the last is one line on standard error.
 """
 
 app = typer.Typer(
@@ -155,8 +155,7 @@ def _guarded(job: Callable[[], None], comm: Any) -> int:
             raise
         else:
             sys.stderr.write(f"kspde: error on rank {comm.rank}:\n{traceback.format_exc()}")
-            sys.stderr.flush()
-            comm.Abort(BUG)
+            _end(comm, BUG)
             raise
     if comm.rank == 0:
         _complain(line)
@@ -165,10 +164,17 @@ def _guarded(job: Callable[[], None], comm: Any) -> int:
         if time.monotonic() > deadline:
             if comm.rank != 0:
                 _complain(f"rank {comm.rank}: {line}")
-            comm.Abort(status)
+            _end(comm, status)
         time.sleep(0.01)
     watch.Free()
     return status
+
+
+def _end(comm: Any, status: int) -> None:
+    """End all ranks, once the launcher has had time to pass on what this one wrote."""
+    sys.stderr.flush()
+    time.sleep(0.3)
+    comm.Abort(status)
 
 
 @contextmanager
@@ -182,8 +188,8 @@ def _stoppable(stopped: list[int]) -> Iterator[None]:
         stopped.append(number)
         raise KeyboardInterrupt
 
-    handlers = {signal.SIGINT: stop, signal.SIGTERM: stop, signal.SIGPIPE: signal.SIG_IGN}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before[signal.SIGPIPE] = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     try:
         yield
     finally:
@@ -206,7 +212,8 @@ def _launched_rank() -> int:
 
 
 def _complain(line: str) -> None:
-    print("kspde: error:", " ".join(line.split()), file=sys.stderr, flush=True)
+    sys.stderr.write(f"kspde: error: {' '.join(line.split())}\n")
+    sys.stderr.flush()
 
 
 def _lower(message: str) -> str:

@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import kspde
-from kspde.compare import pictures
+from kspde.compare import compare, pictures
 from kspde.errors import InputError
+from kspde.fem import solve
 from kspde.io import report
 from kspde.io.case import Case
 from kspde.io.console import Console
 from kspde.io.results import ResultDirectory, provenance, write_csv
 from kspde.parallel import together
+from kspde.particles import simulate
 
 __all__ = ["compare_case", "run_case"]
 
@@ -59,10 +60,10 @@ def compare_case(case: Case, results: ResultDirectory, comm: Any, console: Conso
     console.say(report.heading(case, comm))
     pde = _solve(case, comm, console, clock)
     with clock("particles"), console.progress("particles") as progress, case.naming("particles"):
-        cloud = kspde.simulate(case.model, case.u0, progress=progress, comm=comm, **case.simulate_options)
+        cloud = simulate(case.model, case.u0, progress=progress, comm=comm, **case.simulate_options)
     console.say(report.particles_line(cloud, clock.seconds["particles"]))
     with clock("distance"), case.naming("compare"):
-        distance = kspde.compare(pde, cloud, **case.compare_options)
+        distance = compare(pde, cloud, **case.compare_options)
     console.say("\n".join(report.distance_lines(distance, clock.seconds["distance"])))
     _write_density(pde, results, comm)
     cloud.write(results.path / "particles.h5")
@@ -101,7 +102,7 @@ class _Clock:
 
 def _solve(case: Case, comm: Any, console: Console, clock: _Clock) -> Any:
     with clock("density"), console.progress("density") as progress, case.naming("density"):
-        pde = kspde.solve(case.model, case.u0, case.domain, progress=progress, comm=comm, **case.solve_options)
+        pde = solve(case.model, case.u0, case.domain, progress=progress, comm=comm, **case.solve_options)
     console.say(report.density_line(pde, clock.seconds["density"]))
     return pde
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import kspde
+from kspde.io import jobs
 
 
 @pytest.mark.parametrize("command", ["run", "compare"])
@@ -116,7 +117,7 @@ def test_an_existing_directory(
     def compute(*_: Any, **__: Any) -> None:
         pytest.fail("refused too late")
 
-    monkeypatch.setattr(kspde, "solve", compute, raising=False)
+    monkeypatch.setattr(jobs, "solve", compute)
     line = refused(command, path, "--out", path.parent / "result")
     assert line == "result exists: give another --out, or --force to replace it"
 

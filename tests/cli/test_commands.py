@@ -9,12 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 
 import kspde
 from kspde.cli import main
+from kspde.hdf5 import h5py
 from kspde.io.case import read_case
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -125,6 +125,7 @@ def test_force_runs_again(case_file: Callable[..., Path], kspde_command: Callabl
         comm.Barrier()
 
 
+@pytest.mark.filterwarnings("error")
 def test_options_of_the_density_reach_the_solver(
     case_file: Callable[..., Path], kspde_command: Callable[..., Any]
 ) -> None:

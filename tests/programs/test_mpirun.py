@@ -57,7 +57,7 @@ def test_help_is_said_once(shell: Callable[..., Any]) -> None:
 
 #: Runs the command line with a solver that goes wrong on rank 1, while rank 0 waits for it.
 BROKEN = """
-import sys, kspde, kspde.cli
+import sys, kspde.cli, kspde.io.jobs
 from mpi4py import MPI
 
 def solve(*arguments, **options):
@@ -65,7 +65,7 @@ def solve(*arguments, **options):
         raise {error}
     MPI.COMM_WORLD.Barrier()
 
-kspde.solve = solve
+kspde.io.jobs.solve = solve
 kspde.cli._PATIENCE = 0.5
 sys.exit(kspde.cli.main(["run", "case.toml", "--out", "result"]))
 """
