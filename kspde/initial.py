@@ -7,6 +7,8 @@ A density carries its mass :math:`\int u_0`, 1 unless said otherwise; a particle
 from __future__ import annotations
 
 import csv
+import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -169,7 +171,7 @@ class GridDensity(InitialDensity):
         if np.any(bounds[:, 1] <= bounds[:, 0]):
             raise InputError(f"extent = {tuple(bounds.ravel())} is empty: give xmin < xmax, ymin < ymax, ...")
         self.lower, self.upper = bounds[:, 0], bounds[:, 1]
-        self.spacing = (self.upper - self.lower) / (np.array(array.shape) - 1)
+        self.spacing: Array = (self.upper - self.lower) / (np.array(array.shape) - 1)
         if bandwidth > 0:
             from scipy.ndimage import gaussian_filter
 
@@ -207,12 +209,13 @@ class GridDensity(InitialDensity):
         """Return ∫ hat_i over the extent cut to [−half_width, half_width], for the hats of one direction."""
         n = self.values.shape[axis]
         ends = np.clip((np.array([-half_width, half_width]) - self.lower[axis]) / self.spacing[axis], 0.0, float(n - 1))
-        weights = np.zeros(n)
+        weights = np.zeros(n, dtype=np.float64)
         cells = np.arange(n - 1)
         a, b = np.clip(ends[0] - cells, 0, 1), np.clip(ends[1] - cells, 0, 1)
         weights[1:] += 0.5 * (b**2 - a**2)
         weights[:-1] += (b - a) - 0.5 * (b**2 - a**2)
-        return weights * self.spacing[axis]
+        weights *= self.spacing[axis]
+        return weights
 
     def sample(self, random: RandomNumbers, ids: npt.NDArray[np.uint64]) -> Array:
         """Draw exactly from the multilinear density: a cell by its mass, then each coordinate by its marginal."""
@@ -229,7 +232,7 @@ class GridDensity(InitialDensity):
         t = np.empty((len(ids), self.dimension))
         for axis in range(self.dimension):
             # Given the earlier coordinates, the marginal in this one is linear between its two sides.
-            sides = corners.reshape(len(ids), 2, -1).sum(axis=2)
+            sides = corners.reshape(len(ids), 2, 2 ** (self.dimension - 1 - axis)).sum(axis=2)
             t[:, axis] = _linear_quantile(sides[:, 0], sides[:, 1], uniforms[:, 1 + axis])
             shape = (len(ids),) + (1,) * (corners.ndim - 2)
             corners = corners[:, 0] * (1 - t[:, axis]).reshape(shape) + corners[:, 1] * t[:, axis].reshape(shape)
@@ -273,7 +276,8 @@ class CallableDensity(InitialDensity):
         self.dimension = check_integer("dimension", dimension, at_least=1, at_most=3)
         self.half_width = check_number("half_width", half_width, above=0)
         self.mass = check_number("mass", mass, above=0)
-        n = check_integer("resolution", resolution or {1: 4096, 2: 512, 3: 96}[dimension], at_least=8)
+        default = {1: 4096, 2: 512, 3: 96}[self.dimension]
+        n = check_integer("resolution", default if resolution is None else resolution, at_least=8)
         self._function = function
         self._factor = 1.0
         axis = np.linspace(-self.half_width, self.half_width, n + 1)
@@ -386,15 +390,23 @@ def read_positions(path: str | Path, columns: Sequence[str]) -> Array:
         InputError: the file is missing or unreadable, lacks a column, or a value is no finite number.
     """
     try:
-        with Path(path).open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
+        # Spreadsheets write a byte order mark, and people write blanks around names.
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(line for line in file if not line.startswith("#"))
+            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+            rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"cannot read positions from {path}: {reason}") from None
-    missing = [c for c in columns if not rows or c not in rows[0]]
+    found = tuple(reader.fieldnames or ())
+    missing = [c for c in columns if c not in found]
     if missing:
-        found = ", ".join(str(c) for c in rows[0]) if rows else "no rows"
-        raise InputError(f"{path} has no column {missing[0]!r}: its first row must name {', '.join(columns)} ({found})")
+        raise InputError(
+            f"{path} has no column {missing[0]!r}: its first row must name {', '.join(columns)} "
+            f"(it reads {', '.join(found)!r})"
+        )
+    if not rows:
+        raise InputError(f"{path} has no positions: give a row of numbers a cell below the names of the columns")
     out = np.empty((len(rows), len(columns)))
     for i, row in enumerate(rows):
         for j, column in enumerate(columns):
@@ -419,7 +431,7 @@ def read_grid(path: str | Path) -> tuple[Any, Sequence[float] | None]:
         loaded = np.load(Path(path), allow_pickle=False)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, EOFError):  # numpy's own message recommends to unpickle
+    except (ValueError, EOFError, zipfile.BadZipFile):  # numpy's own message recommends to unpickle
         raise InputError(f"{path} is no .npy or .npz file of numbers: write one with numpy.save or savez") from None
     if isinstance(loaded, np.ndarray):
         return loaded, None
@@ -429,7 +441,7 @@ def read_grid(path: str | Path) -> tuple[Any, Sequence[float] | None]:
         try:
             extent = loaded["extent"].ravel().tolist() if "extent" in loaded.files else None
             return loaded["values"], extent
-        except ValueError as error:
+        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise InputError(f"{path} cannot be read ({error})") from None
 
 

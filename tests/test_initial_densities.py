@@ -1,0 +1,287 @@
+"""Initial densities: values, exact masses, samples that follow them, and what bad input gets."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from scipy import integrate, stats
+
+import kspde
+from kspde.initial import read_grid, read_positions
+from kspde.random import Philox
+
+IDS = np.arange(40_000, dtype=np.uint64)
+
+
+def cell_counts_agree(density, points, edges):
+    """Chi-square of the counts in the cells of a tensor grid against integrals of the density there."""
+    nodes, weights = np.polynomial.legendre.leggauss(12)
+    d = len(edges)
+    x = [0.5 * (e[:-1, None] + e[1:, None] + np.diff(e)[:, None] * nodes) for e in edges]
+    w = [0.5 * np.diff(e)[:, None] * weights for e in edges]
+    grid = np.stack(np.meshgrid(*[a.ravel() for a in x], indexing="ij"), axis=-1)
+    values = density(grid.reshape(-1, d)).reshape(grid.shape[:-1])
+    for axis in range(d):
+        cells, q = w[axis].shape
+        values = np.moveaxis(values, axis, -1)
+        values = np.einsum("...cq,cq->...c", values.reshape(*values.shape[:-1], cells, q), w[axis])
+        values = np.moveaxis(values, -1, axis)
+    share = values.ravel() / density.mass
+    counts = np.histogramdd(points, bins=edges)[0].ravel()
+    share, counts = np.append(share, 1 - share.sum()), np.append(counts, len(points) - counts.sum())
+    rare = share * len(points) < 10
+    expected = np.append(share[~rare], share[rare].sum()) * len(points)
+    observed = np.append(counts[~rare], counts[rare].sum())
+    if expected[-1] < 10:
+        expected, observed = (
+            np.append(expected[:-2], expected[-2:].sum()),
+            np.append(observed[:-2], observed[-2:].sum()),
+        )
+    return stats.chisquare(observed, expected, sum_check=False).pvalue > 1e-4
+
+
+def skewed(x):
+    return np.exp(-((x[:, 0] - 0.3) ** 2) * 2) * (1 + np.tanh(3 * x[:, 0])) * np.exp(-(x[:, 1] ** 2) / 0.18)
+
+
+def test_mixture_has_the_values_of_its_formula(mixture):
+    x = np.array([[0.0, 0.0], [1.0, 0.5]])
+    expected = sum(
+        w * stats.multivariate_normal(m, s**2 * np.eye(2)).pdf(x)
+        for w, m, s in zip(mixture.weights, mixture.means, mixture.stds, strict=True)
+    )
+    np.testing.assert_allclose(mixture(x), expected, rtol=1e-13)
+
+
+def test_mixture_mass_outside_is_exact(mixture):
+    for half_width in (0.5, 2.0, 4.0):
+        inside = integrate.dblquad(
+            lambda y, x: mixture([[x, y]])[0], -half_width, half_width, -half_width, half_width, epsabs=1e-11
+        )[0]
+        assert mixture.mass_outside(half_width) == pytest.approx(1 - inside, abs=1e-9)
+    one = kspde.GaussianMixture(weights=[1.0], means=[[0.0]], stds=[1.0])
+    assert one.mass_outside(9.0) == pytest.approx(2 * stats.norm.sf(9.0), rel=1e-10)
+    away = kspde.GaussianMixture(weights=[1.0], means=[[50.0, 0.0]], stds=[1.0])
+    assert away.mass_outside(1.0) == 1.0
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3])
+def test_mixture_samples_follow_it(dimension):
+    means = np.array([[-1.0, 0.4, 0.2], [1.5, -0.3, 0.9]])[:, :dimension]
+    density = kspde.GaussianMixture(weights=(0.7, 0.3), means=means, stds=(0.8, 0.3), mass=2.0)
+    x = density.sample(Philox(1), IDS)
+    assert cell_counts_agree(density, x, [np.linspace(-3, 3, {1: 60, 2: 16, 3: 8}[dimension])] * dimension)
+    marginal = sum(
+        w * stats.norm(m, s).cdf(x[:, 0]) for w, m, s in zip((0.7, 0.3), means[:, 0], (0.8, 0.3), strict=True)
+    )
+    assert stats.kstest(marginal, "uniform").pvalue > 1e-4
+
+
+@pytest.mark.parametrize("shape", [(6,), (4, 5), (3, 4, 2)])
+def test_grid_density_is_multilinear_with_exact_masses_and_samples(shape):
+    values = np.random.default_rng(1).random(shape)
+    values.flat[0] = 0.0
+    extent = [-1.0, 2.0, 0.5, 1.5, -0.5, 0.5][: 2 * len(shape)]
+    density = kspde.GridDensity(values, extent, mass=3.0)
+    axes = [np.linspace(a, b, m) for a, b, m in zip(extent[::2], extent[1::2], shape, strict=True)]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(shape))
+    np.testing.assert_allclose(density(grid) / density(grid).max(), values.ravel() / values.max(), atol=1e-12)
+    assert density(np.full((1, len(shape)), 5.0)) == 0.0
+    # Gauss-Legendre in every cell integrates a multilinear function exactly: total, and what is cut off at 0.9.
+    for half_width in (10.0, 0.9):
+        total = 0.0
+        nodes, weights = np.polynomial.legendre.leggauss(2)
+        edges = [np.unique(np.clip(np.append(a, [-half_width, half_width]), -half_width, half_width)) for a in axes]
+        edges = [e[(e >= a[0]) & (e <= a[-1])] for e, a in zip(edges, axes, strict=True)]
+        x = [(0.5 * (e[:-1, None] + e[1:, None] + np.diff(e)[:, None] * nodes)).ravel() for e in edges]
+        w = [(0.5 * np.diff(e)[:, None] * weights).ravel() for e in edges]
+        points = np.stack(np.meshgrid(*x, indexing="ij"), axis=-1).reshape(-1, len(shape))
+        weight = np.prod(np.stack(np.meshgrid(*w, indexing="ij"), axis=-1).reshape(-1, len(shape)), axis=1)
+        total = float(density(points) @ weight)
+        assert density.mass_outside(half_width) == pytest.approx(1 - total / 3.0, abs=1e-12)
+    x = density.sample(Philox(2), IDS)
+    edges = [
+        np.linspace(a[0], a[-1], 1 + {1: 30, 2: 12, 3: 4}[len(shape)] // (m - 1) * (m - 1))
+        for a, m in zip(axes, shape, strict=True)
+    ]
+    edges = [e if len(e) > 1 else a for e, a in zip(edges, axes, strict=True)]
+    assert cell_counts_agree(density, x, edges)
+
+
+def test_grid_density_of_an_image_has_its_first_row_on_top():
+    image = np.zeros((3, 5))
+    image[0, 4] = 1.0  # top right
+    density = kspde.GridDensity(image, (0.0, 4.0, 0.0, 2.0), orientation="image")
+    assert density([[4.0, 2.0]]) > 0
+    assert density([[4.0, 0.0]]) == 0
+    assert density([[0.0, 2.0]]) == 0
+
+
+def test_grid_density_bandwidth_is_a_length():
+    values = np.zeros((201, 101))
+    values[100, 50] = 1.0
+    density = kspde.GridDensity(values, (-5.0, 5.0, -5.0, 5.0), bandwidth=0.6)
+    x = density.sample(Philox(3), IDS)
+    np.testing.assert_allclose(x.std(axis=0), 0.6, rtol=0.03)
+
+
+def test_callable_density_has_its_mass_and_samples_follow_the_function_itself():
+    density = kspde.CallableDensity(skewed, half_width=4.0, mass=2.0)
+    total = integrate.dblquad(lambda y, x: density([[x, y]])[0], -4, 4, -3, 3, epsabs=1e-10)[0]
+    assert total == pytest.approx(2.0, abs=1e-8)
+    x = density.sample(Philox(4), IDS)
+    assert cell_counts_agree(density, x, [np.linspace(-1.5, 2, 20), np.linspace(-1, 1, 15)])
+    # A coarse envelope costs rejections, not accuracy.
+    coarse = kspde.CallableDensity(skewed, half_width=4.0, mass=2.0, resolution=64)
+    assert cell_counts_agree(density, coarse.sample(Philox(5), IDS), [np.linspace(-1.5, 2, 20), np.linspace(-1, 1, 15)])
+    assert density.mass_outside(4.0) == 0.0
+    outside = 1 - integrate.dblquad(lambda y, x: density([[x, y]])[0], -0.5, 0.5, -0.5, 0.5, epsabs=1e-10)[0] / 2
+    assert density.mass_outside(0.5) == pytest.approx(outside, abs=0.02)
+
+
+@pytest.mark.parametrize(("dimension", "half_width"), [(1, 9.0), (3, 6.0)])
+def test_callable_density_in_other_dimensions(dimension, half_width):
+    density = kspde.CallableDensity(
+        lambda x: np.exp(-0.5 * (x**2).sum(axis=1)), half_width=half_width, dimension=dimension, resolution=64
+    )
+    peak = (2 * np.pi) ** (-dimension / 2)
+    assert density(np.zeros((1, dimension)))[0] == pytest.approx(peak, rel=1e-5)
+    assert stats.kstest(density.sample(Philox(6), IDS)[:, -1], "norm").pvalue > 1e-4
+
+
+def test_observed_positions_are_smoothed_with_the_stated_bandwidth():
+    points = np.array([[0.0, 1.0], [2.0, -1.0], [2.5, 0.0], [-1.0, 0.5]])
+    density = kspde.observed_positions(points, bandwidth=0.4, mass=5.0)
+    x = np.array([[0.1, 0.2]])
+    r2 = ((x - points) ** 2).sum(axis=1)
+    assert density(x)[0] == pytest.approx(5.0 * np.mean(np.exp(-r2 / 0.32) / (2 * np.pi * 0.16)), rel=1e-12)
+    assert cell_counts_agree(density, density.sample(Philox(7), IDS), [np.linspace(-2, 4, 20), np.linspace(-2, 2, 15)])
+
+
+@pytest.mark.parametrize(
+    "density",
+    [
+        kspde.GaussianMixture(weights=(0.5, 0.5), means=((0.0, 1.0), (2.0, 0.0)), stds=(0.5, 0.3)),
+        kspde.GridDensity(np.arange(12.0).reshape(3, 4), (0.0, 1.0, 0.0, 1.0)),
+        kspde.GridDensity(np.arange(12.0), (0.0, 1.0)),
+        kspde.GridDensity(np.arange(24.0).reshape(2, 3, 4), (0.0, 1.0) * 3),
+        kspde.CallableDensity(skewed, half_width=4.0, resolution=64),
+    ],
+    ids=["mixture", "grid", "grid 1D", "grid 3D", "callable"],
+)
+def test_samples_depend_on_the_ids_alone(density):
+    random = Philox(8)
+    ids = IDS[:1000]
+    whole = density.sample(random, ids)
+    assert np.array_equal(whole[600:], density.sample(random, ids[600:]))
+    assert density.sample(random, ids[:0]).shape == (0, density.dimension)
+    assert not np.array_equal(whole, density.sample(Philox(9), ids))
+
+
+def test_positions_are_read_from_a_table(shared_tmp_path, comm):
+    path = shared_tmp_path / f"cells-{comm.rank}.csv"
+    path.write_text("\ufeffid, x ,y\n# a comment\n1,0.5,2\n2,1e-1,-3\n", encoding="utf-8")
+    assert read_positions(path, ("x", "y")).tolist() == [[0.5, 2.0], [0.1, -3.0]]
+    density = kspde.observed_positions(path, bandwidth=0.1)
+    assert density.means.tolist() == [[0.5, 2.0], [0.1, -3.0]]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\n1,2\n", "has no column 'x': its first row must name x, y (it reads 'a, b')"),
+        ("", "has no column 'x'"),
+        ("x,y\n", "has no positions: give a row of numbers a cell"),
+        ("x,y\n1,2\n3,far\n", "data row 2: y = 'far' is not a finite number"),
+        ("x,y\n1\n", "data row 1: y = None is not a finite number"),
+        ("x,y\nnan,1\n", "data row 1: x = 'nan' is not a finite number"),
+    ],
+)
+def test_bad_tables_of_positions(shared_tmp_path, comm, text, message):
+    path = shared_tmp_path / f"cells-{comm.rank}.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(kspde.InputError, match=re.escape(message)):
+        kspde.observed_positions(path, bandwidth=0.1)
+
+
+def test_a_missing_table_is_named():
+    with pytest.raises(kspde.InputError, match=r"cannot read positions from /nowhere/cells.csv: No such file"):
+        kspde.observed_positions("/nowhere/cells.csv", bandwidth=0.1)
+
+
+def test_grids_are_read_without_unpickling(shared_tmp_path, comm):
+    path = shared_tmp_path / f"grid-{comm.rank}.npz"
+    np.savez_compressed(path, values=np.ones((3, 4)), extent=[0.0, 1.0, 0.0, 2.0])
+    values, extent = read_grid(path)
+    assert values.shape == (3, 4)
+    assert extent == [0.0, 1.0, 0.0, 2.0]
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(kspde.InputError, match=r"is no \.npy or \.npz file of numbers"):
+        read_grid(path)
+    np.save(path.with_suffix(".npy"), np.array([{"a": 1}]), allow_pickle=True)
+    with pytest.raises(kspde.InputError, match=r"is no \.npy or \.npz file of numbers"):
+        read_grid(path.with_suffix(".npy"))
+    np.savez(path, heights=np.ones(3))
+    with pytest.raises(kspde.InputError, match=r"has arrays heights: it must have one called values"):
+        read_grid(path)
+
+
+MIXTURE = {"weights": (0.5, 0.5), "means": ((0.0, 0.0), (1.0, 1.0)), "stds": (1.0, 1.0)}
+GRID = {"values": np.ones((3, 4)), "extent": (0.0, 1.0, 0.0, 1.0)}
+FUNCTION = {"function": skewed, "half_width": 4.0}
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad", "message"),
+    [
+        (kspde.GaussianMixture, MIXTURE, {"weights": (0.5, 0.4)}, "weights sum to 0.9: give positive numbers"),
+        (kspde.GaussianMixture, MIXTURE, {"weights": (1.5, -0.5)}, "weights contain -0.5"),
+        (kspde.GaussianMixture, MIXTURE, {"weights": (0.5, float("nan"))}, r"weights has nan at index (1,)"),
+        (kspde.GaussianMixture, MIXTURE, {"weights": "half"}, "weights is not an array of numbers"),
+        (kspde.GaussianMixture, MIXTURE, {"means": ((0.0, 0.0),)}, "means has shape (1, 2)"),
+        (kspde.GaussianMixture, MIXTURE, {"means": np.zeros((2, 4))}, "means have dimension 4"),
+        (kspde.GaussianMixture, MIXTURE, {"stds": (1.0, 0.0)}, "stds contain 0: give positive lengths"),
+        (kspde.GaussianMixture, MIXTURE, {"mass": -1.0}, "mass = -1.0 is not valid"),
+        (kspde.GridDensity, GRID, {"values": np.ones((3, 1))}, "values have shape (3, 1)"),
+        (kspde.GridDensity, GRID, {"values": -np.ones((3, 4))}, "values contain -1: give numbers >= 0"),
+        (kspde.GridDensity, GRID, {"values": np.full((3, 4), np.inf)}, "values contain inf at index (0, 0)"),
+        (kspde.GridDensity, GRID, {"values": np.zeros((3, 4))}, "values have no mass"),
+        (kspde.GridDensity, GRID, {"extent": (0.0, 1.0)}, "extent has shape (2,)"),
+        (kspde.GridDensity, GRID, {"extent": (0.0, 1.0, 2.0, 2.0)}, "is empty: give xmin < xmax, ymin < ymax"),
+        (kspde.GridDensity, GRID, {"orientation": "up"}, "orientation = 'up' is not valid"),
+        (kspde.GridDensity, GRID, {"bandwidth": -1.0}, "bandwidth = -1.0 is not valid"),
+        (
+            kspde.GridDensity,
+            GRID,
+            {"values": np.ones(3), "extent": (0.0, 1.0), "orientation": "image"},
+            'orientation = "image" needs 2 dimensions, values have 1',
+        ),
+        (kspde.CallableDensity, FUNCTION, {"function": 3}, "function is a int: give a callable"),
+        (kspde.CallableDensity, FUNCTION, {"function": lambda x: x}, "function returned shape"),
+        (kspde.CallableDensity, FUNCTION, {"function": lambda x: -skewed(x)}, "give finite values >= 0"),
+        (kspde.CallableDensity, FUNCTION, {"function": lambda x: 0 * skewed(x)}, "function has no mass"),
+        (kspde.CallableDensity, FUNCTION, {"half_width": 0.5}, "give a half_width outside which it vanishes"),
+        (kspde.CallableDensity, FUNCTION, {"resolution": 0}, "resolution = 0 is not valid"),
+        (kspde.CallableDensity, FUNCTION, {"dimension": 4}, "dimension = 4 is not valid"),
+    ],
+)
+def test_bad_input(kind, good, bad, message):
+    kind(**good)
+    with pytest.raises(kspde.InputError, match=re.escape(message)):
+        kind(**{**good, **bad})
+
+
+def test_points_of_a_wrong_shape_are_refused(mixture):
+    with pytest.raises(kspde.InputError, match=re.escape("points have shape (3,): give shape (n, 2)")):
+        mixture([0.0, 1.0, 2.0])
+
+
+def test_a_function_too_narrow_for_the_envelope_is_refused():
+    def narrow(x):
+        return np.exp(-((x[:, 0] / 3) ** 2)) + 200 * np.exp(-(((x[:, 0] - 0.51) / 0.02) ** 2))
+
+    density = kspde.CallableDensity(narrow, half_width=16.0, dimension=1, resolution=32)
+    with pytest.raises(kspde.InputError, match="give a larger resolution than 32"):
+        density.sample(Philox(1), IDS)
