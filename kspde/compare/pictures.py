@@ -29,7 +29,7 @@ __all__ = ["plot_densities", "plot_density", "plot_diagnostics", "plot_differenc
 DENSITY_MAP, DIFFERENCE_MAP = "viridis", "PuOr_r"
 
 #: A picture shows the box outside which every density is below this fraction of the largest value.
-_SHOWN = 2e-3
+_SHOWN = 4e-3
 
 #: Width of a printed page's text, in inches.
 _PAGE = 7.2
@@ -264,7 +264,7 @@ def _image(panel: Any, shown: _Shown, values: Array, **colours: Any) -> Any:
     extent = (x[0] - half[0], x[-1] + half[0], y[0] - half[1], y[-1] + half[1])
     image = panel.imshow(values.T, origin="lower", extent=extent, aspect="equal", interpolation="bilinear", **colours)
     panel.set(xlabel="$x$", ylabel="$y$")
-    panel.locator_params(nbins=6, steps=[1, 2, 5, 10])
+    panel.locator_params(nbins=8, steps=[1, 2, 5, 10])
     return image
 
 
