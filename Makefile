@@ -25,7 +25,7 @@ endif
 endif
 
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet
+PIP := $(BIN)/python -m pip install --quiet --quiet
 # A deadlock between ranks ends after this many seconds.
 LIMIT := 900
 PYTEST := $(BIN)/python -m pytest -o faulthandler_timeout=240 -p no:cacheprovider
