@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 HEADER = """\
-# Cell positions in a two-patch colony assay: SYNTHETIC, drawn at random by demos/data/make_observed_cells.py (seed 2024).
+# Cell positions in a two-patch colony assay: SYNTHETIC, drawn by demos/data/make_observed_cells.py (seed 2024).
 # No cell was observed. Unit of length: the range 1/mu of the chemotactic signal. Licence: MIT, as kspde itself.
 cell,x,y
 """
