@@ -17,15 +17,49 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
 from kspde.errors import InputError, check_choice, check_integer, check_number
 
-__all__ = ["Convolution", "GaussianMollifier", "Kernel", "MaternMollifier", "Yukawa", "mollifier_kernel"]
+__all__ = [
+    "Convolution",
+    "GaussianMollifier",
+    "Kernel",
+    "MaternMollifier",
+    "ResolventPolynomial",
+    "Yukawa",
+    "mollifier_kernel",
+]
 
 Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolventPolynomial:
+    r"""A polynomial in one resolvent, :math:`p(s)`, :math:`s = (1 + \tau\lambda)^{-1} \in (0, 1]`.
+
+    Applied to a function it costs as many Helmholtz solves, all with the same matrix, as its degree.
+
+    Attributes:
+        tau: τ > 0.
+        chebyshev: its coefficients in T_k(2s − 1).
+        decay_rate: rate of the decaying solutions of c − τΔc = 0 where the domain's condition is "decay"; ``inf`` for
+            mollifiers, which keep the mass.
+        error: bound on its deviation from the symbol it stands for, relative to the symbol's maximum.
+    """
+
+    tau: float
+    chebyshev: tuple[float, ...]
+    decay_rate: float = math.inf
+    error: float = 0.0
+
+    def __call__(self, lam: Array) -> Array:
+        """Return p at eigenvalues λ ≥ 0 of −Δ."""
+        s = 1.0 / (1.0 + self.tau * lam)
+        return np.asarray(np.polynomial.chebyshev.chebval(2.0 * s - 1.0, np.array(self.chebyshev)))
 
 
 class Kernel(ABC):
@@ -48,6 +82,11 @@ class Kernel(ABC):
         In dimension d the kernel is bounded and continuous when s > d, and continuously differentiable when s > d + 1.
         """
 
+    @property
+    @abstractmethod
+    def resolvents(self) -> tuple[ResolventPolynomial, ...]:
+        """Polynomials in resolvents of −Δ whose product is g: what a space without a spectral transform applies."""
+
     def __mul__(self, other: Kernel) -> Kernel:
         """Return the convolution of two kernels."""
         return Convolution(first=self, second=other)
@@ -63,6 +102,11 @@ class Convolution(Kernel):
     def symbol(self, lam: Array) -> Array:
         """Return the product of the two symbols."""
         return self.first.symbol(lam) * self.second.symbol(lam)
+
+    @property
+    def resolvents(self) -> tuple[ResolventPolynomial, ...]:
+        """Those of both."""
+        return (*self.first.resolvents, *self.second.resolvents)
 
     @property
     def decay_rate(self) -> float:
@@ -102,6 +146,12 @@ class Yukawa(Kernel):
         return self.strength / (lam + self.screening**2)
 
     @property
+    def resolvents(self) -> tuple[ResolventPolynomial, ...]:
+        """(χ/μ²) s with τ = 1/μ²: one solve, exact."""
+        half = 0.5 * self.strength / self.screening**2
+        return (ResolventPolynomial(tau=self.screening**-2, chebyshev=(half, half), decay_rate=self.screening),)
+
+    @property
     def decay_rate(self) -> float:
         """The screening μ."""
         return self.screening
@@ -133,6 +183,16 @@ class GaussianMollifier(Kernel):
     def symbol(self, lam: Array) -> Array:
         """Return exp(−ε²λ/2)."""
         return np.exp(-0.5 * self.eps**2 * lam)
+
+    @property
+    def resolvents(self) -> tuple[ResolventPolynomial, ...]:
+        """The interpolant of degree 16 in one resolvent, 1e-7 from the symbol for every λ; p(1) = 1 keeps the mass.
+
+        With x = ε²λ/2 and s = 1/(1 + x/a), e^(−x) = exp(a − a/s) is smooth on [0, 1]; a balances both ends.
+        """
+        return (
+            ResolventPolynomial(tau=0.5 * self.eps**2 / _GAUSSIAN_POLE, chebyshev=_gaussian_chebyshev(), error=1e-7),
+        )
 
     @property
     def decay_rate(self) -> float:
@@ -172,6 +232,12 @@ class MaternMollifier(Kernel):
         return (1.0 + self.eps**2 * lam / (2 * self.order)) ** (-self.order)
 
     @property
+    def resolvents(self) -> tuple[ResolventPolynomial, ...]:
+        """s^m with τ = ε²/(2m): m solves, exact."""
+        power = np.polynomial.chebyshev.poly2cheb(np.polynomial.polynomial.polypow([0.5, 0.5], self.order))
+        return (ResolventPolynomial(tau=self.eps**2 / (2 * self.order), chebyshev=tuple(power.tolist())),)
+
+    @property
     def decay_rate(self) -> float:
         """√(2m)/ε."""
         return math.sqrt(2 * self.order) / self.eps
@@ -180,6 +246,17 @@ class MaternMollifier(Kernel):
     def smoothing(self) -> float:
         """2m."""
         return 2.0 * self.order
+
+
+_GAUSSIAN_POLE = 11.5
+
+
+@cache
+def _gaussian_chebyshev(degree: int = 16) -> tuple[float, ...]:
+    nodes = np.cos(np.pi * np.arange(degree, -1, -1) / degree)
+    s = 0.5 * (1.0 + nodes)
+    values = np.exp(_GAUSSIAN_POLE * (1.0 - 1.0 / np.where(s > 0, s, 1.0)), where=s > 0, out=np.zeros_like(s))
+    return tuple(np.polynomial.chebyshev.chebfit(nodes, values, degree).tolist())
 
 
 _MOLLIFIERS: dict[str, Callable[..., Kernel]] = {"gaussian": GaussianMollifier, "matern": MaternMollifier}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from kspde.fem.space import BoxSpace
+from kspde.fem.space import Space
 
 __all__ = ["DIAGNOSTICS", "Recorder"]
 
@@ -27,9 +27,9 @@ DIAGNOSTICS = {
 class Recorder:
     """Collects the diagnostics of all species, the same on every rank."""
 
-    def __init__(self, space: BoxSpace) -> None:
+    def __init__(self, space: Space) -> None:
         self._space = space
-        self._radius2 = np.sum(space.points**2, axis=1).reshape(space.slabs.shape)
+        self._radius2 = np.sum(space.points**2, axis=1).reshape(space.mass.shape)
         self._rows: list[tuple[float, float, Array]] = []
 
     def record(self, t: float, dt: float, densities: Array) -> None:

@@ -76,7 +76,6 @@ class _Diffusion:
         wanted.destroy()
         where = space.V.tabulate_dof_coordinates()[: self.owned, : space.dimension]
         self.coordinates = np.stack([self._ghosted(x) for x in where.T], axis=1)
-        self.factors: Array = np.ones(())
         ksp = PETSc.KSP().create(space.comm)
         ksp.setOperators(self.matrix)
         ksp.setTolerances(rtol=RESIDUAL, atol=1e-300, max_it=1000)
@@ -90,33 +89,25 @@ class _Diffusion:
             ksp.getPC().setType("bjacobi")
         else:
             ksp.setType("cg")
-            ksp.getPC().setType("python")
-            ksp.getPC().setPythonContext(self)
+            self.precondition = space.preconditioner(ksp.getPC())
         self.ksp = ksp
         apply_options(ksp, options)
         ksp.setInitialGuessNonzero(ksp.getType() != "preonly")
 
-    def apply(self, pc: Any, x: Any, y: Any) -> None:
-        """Apply the preconditioner: the system with a constant D, by fast diagonalisation."""
-        space = self.space
-        nodal = space.from_dolfinx(x.array_r) / space.mass
-        y.array[:] = space.to_dolfinx(self.system.laplacian.apply(self.factors, nodal))
-
     def step(self, u: Array, diffusion: Array, drift: Array | None, dt: float) -> tuple[Array, int]:
         """Return w^{n+1} / D (owned degrees of freedom) and the number of iterations."""
-        from mpi4py import MPI
-
         inverse = 1.0 / diffusion
         shift = self.mass * inverse / dt
         if drift is None:
-            self.matrix.setDiagonal(_wrapped(self.rhs, self.stiffness_diagonal + shift))
+            self.rhs.array[:] = self.stiffness_diagonal + shift
+            self.matrix.setDiagonal(self.rhs)
+            total = self.space.total(np.array([shift.sum(), self.mass.sum()]))
+            self.precondition(float(total[0] / total[1]))
         else:
             entries = self._fitted(diffusion, drift)
             entries[self.on_diagonal] += shift
             self.matrix.setValuesCSR(*self.csr, entries)
             self.matrix.assemble()
-        mean = self.space.comm.allreduce(np.array([float(shift.sum()), float(self.mass.sum())]), op=MPI.SUM)
-        self.factors = 1.0 / (mean[0] / mean[1] + self.system.laplacian.eigenvalues)
         self.rhs.array[:] = self.mass * u / dt
         self.w.array[:] = u * diffusion
         self.ksp.solve(self.rhs, self.w)
@@ -183,7 +174,7 @@ def solve_positive(
     solvers: list[_Diffusion] = []
     iterations = 0
     t, step = 0.0, 0
-    shape = space.slabs.shape
+    shape = space.mass.shape
     densities = densities.copy()
     try:
         for drift in drifts:
@@ -233,11 +224,6 @@ def _check_coefficients(comm: Any, species: str, diffusion: Array, drift: Array 
         raise ConvergenceError(
             f"the coefficients of {species} are not finite, or its diffusion coefficient is not positive"
         )
-
-
-def _wrapped(like: Any, values: Array) -> Any:
-    like.array[:] = values
-    return like
 
 
 def _bernoulli(p: Array) -> Array:

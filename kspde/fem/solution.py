@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import basix
 import numpy as np
 import numpy.typing as npt
 
@@ -96,8 +95,7 @@ class Solution:
         from dolfinx import fem, io
 
         space = self._system.space
-        # ParaView takes a Lagrange cell's nodes for equidistant ones.
-        shown = fem.functionspace(space.mesh, space.element(basix.LagrangeVariant.equispaced))
+        shown = fem.functionspace(space.mesh, space.plotting_element())
         functions = []
         names = [(name, self._density(name)) for name in self.species]
         names += [(f.name, self._field(f.name)) for f in self._system.fields]
@@ -110,16 +108,16 @@ class Solution:
 
     def summary(self) -> dict[str, Any]:
         """Return what characterises the run, ready for JSON."""
-        box = self.domain
+        space = self._system.space
         return {
             **self._scheme,
             "t_end": self.t_end,
             "eps": self.eps,
             "mollifier": None if self.eps is None else _name(self.mollifier),
-            "nodes": int(np.prod(self._system.space.shape)),
-            "cells": box.cells**box.dimension,
-            "degree": box.degree,
-            "half_width": box.half_width,
+            "domain": str(self.domain),
+            "nodes": space.nodes,
+            "cells": space.cells,
+            "degree": space.degree,
             "initial_mass_error": self.initial_mass_error,
             "timings": self.timings,
         }
@@ -139,7 +137,7 @@ class Solution:
         names = [f.name for f in self._system.fields]
         if name not in names:
             raise InputError(f"field = {name!r} is not valid: the model's fields are {', '.join(names) or 'none'}")
-        return self._system.field_values(self._densities)[name].reshape(self._system.space.slabs.shape)
+        return self._system.field_values(self._densities)[name].reshape(self._system.space.mass.shape)
 
     def _points(self, points: npt.ArrayLike) -> Array:
         return check_finite("points", points, (None, self.domain.dimension))

@@ -91,11 +91,11 @@ def solve(
     comm = world() if comm is None else comm
 
     from kspde.fem.adaptive import solve_adaptive
+    from kspde.fem.box import BoxSpace
     from kspde.fem.diagnostics import Recorder
     from kspde.fem.operators import SemiDiscrete, initial_densities
     from kspde.fem.positive import solve_positive
     from kspde.fem.solution import Solution
-    from kspde.fem.space import BoxSpace
 
     # Below some 500 nodes a direction a second BLAS thread gains nothing, and spins where cores are shared.
     small = domain.cells * domain.degree < 500

@@ -1,0 +1,274 @@
+"""The space of a box: tensor-product operators, diagonalised once, beside DOLFINx's mesh and function space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+import basix
+import basix.ufl
+import numpy as np
+import numpy.typing as npt
+import ufl
+from dolfinx import fem, graph, mesh
+
+from kspde.domains import Box
+from kspde.errors import InputError
+from kspde.fem.space import FieldOperator, Space, decay_coefficient, outside_error
+from kspde.fem.tensor import Axis, Slabs, TensorLaplacian
+from kspde.kernels import Kernel
+
+__all__ = ["BoxSpace"]
+
+Array = npt.NDArray[np.float64]
+
+_CELLS = {1: "interval", 2: "quadrilateral", 3: "hexahedron"}
+
+
+class BoxSpace(Space):
+    """Continuous GLL elements of a given degree on a box.
+
+    Nodal arrays have shape ``slabs.shape``: this rank's rows of the tensor grid of nodes. The state is the array of
+    modal coefficients y = QᵀMu (see ``tensor``): its Euclidean norm is the L² norm of u. The DOLFINx mesh is cut into
+    the same slabs, so both numberings share all nodes but those on the cuts.
+
+    Args:
+        box: the geometry.
+        comm: the communicator.
+
+    Attributes:
+        axes: one ``Axis`` per direction.
+        slabs: the distribution of nodal arrays.
+    """
+
+    def __init__(self, box: Box, comm: Any) -> None:
+        self.box = box
+        self.comm = comm
+        self.dimension = box.dimension
+        self.degree = box.degree
+        self.radius = box.half_width
+        axis = Axis(box.vertices, box.degree)
+        self.axes = [axis] * box.dimension
+        self.shape = (len(axis),) * box.dimension
+        self.nodes = int(np.prod(self.shape))
+        self.cells = box.cells**box.dimension
+        cuts = np.linspace(0, box.cells, comm.size + 1).astype(int)
+        starts = cuts * box.degree
+        starts[-1] = len(axis)
+        self.slabs = Slabs(comm, self.shape, starts.tolist())
+        self.state_shape = self.slabs.modal_shape
+        self.weights = 1.0
+        rows = slice(self.slabs.first, self.slabs.last)
+        nodes = [axis.nodes[rows], *[axis.nodes] * (box.dimension - 1)]
+        self.points = np.stack(np.meshgrid(*nodes, indexing="ij"), axis=-1).reshape(-1, box.dimension)
+        weights = axis.mass[rows]
+        for _ in range(box.dimension - 1):
+            weights = np.multiply.outer(weights, axis.mass)
+        self.mass = weights.reshape(self.slabs.shape)
+        self._laplacians: dict[float, TensorLaplacian] = {}
+        self.mesh = _slab_mesh(comm, box, cuts)
+        self.V = fem.functionspace(self.mesh, self._element(basix.LagrangeVariant.gll_warped))
+
+    def _element(self, variant: basix.LagrangeVariant) -> Any:
+        return basix.ufl.element("Lagrange", _CELLS[self.dimension], self.degree, lagrange_variant=variant)
+
+    def plotting_element(self) -> Any:
+        """Return the element with equidistant nodes."""
+        return self._element(basix.LagrangeVariant.equispaced)
+
+    def laplacian(self, robin: float = 0.0) -> TensorLaplacian:
+        """Return the diagonalised −Δ with ∂_n c + robin·c = 0 on the boundary, made once."""
+        if robin not in self._laplacians:
+            self._laplacians[robin] = TensorLaplacian(self.axes, self.slabs, robin)
+        return self._laplacians[robin]
+
+    def state(self, nodal: Array) -> Array:
+        """Return the modal coefficients. Collective."""
+        return self.laplacian().transform(nodal)
+
+    def nodal(self, state: Array) -> Array:
+        """Return the nodal values. Collective."""
+        return self.laplacian().back(state)
+
+    def diffusion(self, w: Array) -> Array:
+        """Return −Λ QᵀM w. Collective."""
+        laplacian = self.laplacian()
+        return -laplacian.eigenvalues * laplacian.transform(w.reshape(self.slabs.shape))
+
+    def divergence(self, flux: Array) -> Array:
+        """Return Σ_a Qᵀ G_a F_a. Collective."""
+        laplacian = self.laplacian()
+        parts = (laplacian.divergence(flux[:, a].reshape(self.slabs.shape), a) for a in range(self.dimension))
+        return np.asarray(sum(parts))
+
+    def shifted_solver(self, options: dict[str, Any]) -> Callable[[float, float, Array], Array]:
+        """Return the pointwise division in modal space.
+
+        Raises:
+            InputError: options are given; there is no iterative solver that could take them.
+        """
+        if options:
+            raise InputError(
+                f"petsc_options: {next(iter(options))!r} has no effect on a Box, whose linear systems are diagonal: "
+                "leave it out (options of the time stepping begin with ts_)"
+            )
+        lam = self.laplacian().eigenvalues
+        return lambda shift, diffusion, rhs: rhs / (shift + diffusion * lam)
+
+    def field_operator(self, kernel: Kernel, name: str) -> FieldOperator:
+        """Return the pointwise multiplication by the symbol; one Robin coefficient for all sides.
+
+        Raises:
+            InputError: the symbol is not finite on the spectrum.
+        """
+        robin = 0.0
+        if self.box.boundary == "decay":
+            robin = float(decay_coefficient(kernel.decay_rate, self.radius, self.dimension))
+        return _Symbol(self, kernel, robin, name)
+
+    def preconditioner(self, pc: Any) -> Callable[[float], None]:
+        """Use the matrix with the mean shift, by fast diagonalisation."""
+        context = _ConstantShift(self)
+        pc.setType("python")
+        pc.setPythonContext(context)
+        return context.set
+
+    def evaluate(self, nodal: Array, points: Array) -> Array:
+        """Return the function at points (n, d) from the (p+1)^d nodes of their cells. Collective.
+
+        Raises:
+            InputError: a point lies outside the box.
+        """
+        outside = np.flatnonzero(np.any(np.abs(points) > self.radius, axis=1))
+        if len(outside):
+            raise outside_error(points, outside, f"[-{self.radius:g}, {self.radius:g}]^{self.dimension}")
+        tables = [axis.shape_functions(points[:, a]) for a, axis in enumerate(self.axes)]
+        out = np.zeros(len(points))
+        values = nodal.reshape(-1, *self.shape[1:])
+        for offsets in product(range(self.degree + 1), repeat=self.dimension):
+            index = [first + k for (first, _), k in zip(tables, offsets, strict=True)]
+            weight = np.prod([shapes[:, k] for (_, shapes), k in zip(tables, offsets, strict=True)], axis=0)
+            here = (index[0] >= self.slabs.first) & (index[0] < self.slabs.last)
+            local = [i[here] for i in index]
+            local[0] = local[0] - self.slabs.first
+            out[here] += weight[here] * values[tuple(local)]
+        return self.total(out)
+
+    def on_grid(self, nodal: Array, axes: Sequence[Array]) -> Array:
+        """Return the function on a tensor grid, one small matrix product a direction. Collective.
+
+        Raises:
+            InputError: a coordinate lies outside the box.
+        """
+        for a, x in enumerate(axes):
+            if np.any(np.abs(x) > self.radius):
+                raise InputError(
+                    f"axis {a} of the grid reaches {x[np.argmax(np.abs(x))]:g}, outside "
+                    f"[-{self.radius:g}, {self.radius:g}]: give coordinates inside"
+                )
+        out = nodal.reshape(-1, *self.shape[1:])
+        for a, (axis, x) in enumerate(zip(self.axes, axes, strict=True)):
+            matrix = axis.interpolation(x)
+            if a == 0:
+                matrix = matrix[:, self.slabs.first : self.slabs.last]
+            out = np.moveaxis(np.tensordot(matrix, out, axes=(1, a)), 0, a)
+        return self.total(np.ascontiguousarray(out))
+
+    @cached_property
+    def _to_slabs(self) -> tuple[Any, Any, Any]:
+        """Vectors in DOLFINx's and in the slabs' order, and the PETSc scatter from the first to the second."""
+        from petsc4py import PETSc
+
+        owned = self.V.dofmap.index_map.size_local
+        where = self.V.tabulate_dof_coordinates()[:owned]
+        tensor = np.zeros(owned, dtype=np.int64)
+        for a, axis in enumerate(self.axes):
+            midpoints = 0.5 * (axis.nodes[1:] + axis.nodes[:-1])
+            tensor = tensor * len(axis) + np.searchsorted(midpoints, where[:, a])
+        theirs = PETSc.Vec().createMPI((owned, None), comm=self.comm)
+        ours = PETSc.Vec().createMPI((self.mass.size, None), comm=self.comm)
+        to = PETSc.IS().createGeneral(tensor.astype(PETSc.IntType), comm=self.comm)
+        scatter = PETSc.Scatter().create(theirs, None, ours, to)
+        to.destroy()
+        return theirs, ours, scatter
+
+    def from_dolfinx(self, owned: Array) -> Array:
+        """Return a nodal array from the owned degrees of freedom of a function in ``V``. Collective."""
+        theirs, ours, scatter = self._to_slabs
+        theirs.array[:] = owned
+        scatter.scatter(theirs, ours)
+        return np.array(ours.array_r).reshape(self.slabs.shape)
+
+    def to_dolfinx(self, nodal: Array) -> Array:
+        """Return the owned degrees of freedom in ``V`` of a nodal array. Collective."""
+        theirs, ours, scatter = self._to_slabs
+        ours.array[:] = nodal.ravel()
+        scatter.scatter(ours, theirs, mode="reverse")
+        return np.array(theirs.array_r)
+
+
+class _Symbol(FieldOperator):
+    """K * u as a pointwise factor in the modal space of the field's boundary condition."""
+
+    def __init__(self, space: BoxSpace, kernel: Kernel, robin: float, name: str) -> None:
+        self.key = robin
+        self._laplacian = space.laplacian(robin)
+        self._space = space
+        self._factors = kernel.symbol(self._laplacian.eigenvalues)
+        if not np.all(np.isfinite(self._factors)):
+            raise InputError(f"the symbol of field {name!r} is not finite on the spectrum of the Laplacian")
+
+    def prepare(self, nodal: Array, state: Array | None) -> Array:
+        """Return the modal coefficients of u; those of Neumann's condition are the state."""
+        if state is not None and self.key == 0.0:
+            return state
+        return self._laplacian.transform(nodal)
+
+    def apply(self, prepared: Array, gradient: bool) -> tuple[Array, Array | None]:
+        """Multiply and transform back."""
+        modes = self._factors * prepared
+        value = self._laplacian.back(modes).ravel()
+        if not gradient:
+            return value, None
+        axes = range(self._space.dimension)
+        return value, np.stack([self._laplacian.derivative(modes, a).ravel() for a in axes], axis=1)
+
+
+class _ConstantShift:
+    """A PETSc preconditioner: (K + s̄M)⁻¹ by fast diagonalisation."""
+
+    def __init__(self, space: BoxSpace) -> None:
+        self._space = space
+        self._laplacian = space.laplacian()
+        self._factors: Array = np.ones(())
+
+    def set(self, shift: float) -> None:
+        self._factors = 1.0 / (shift + self._laplacian.eigenvalues)
+
+    def apply(self, pc: Any, x: Any, y: Any) -> None:
+        space = self._space
+        nodal = space.from_dolfinx(x.array_r) / space.mass
+        y.array[:] = space.to_dolfinx(self._laplacian.apply(self._factors, nodal))
+
+
+def _slab_mesh(comm: Any, box: Box, cuts: npt.NDArray[np.int64]) -> Any:
+    """Return the DOLFINx mesh of a box, the cells [cuts[r], cuts[r+1]) of the first direction on rank r."""
+    d, n = box.dimension, box.cells
+    strides = [(n + 1) ** (d - 1 - a) for a in range(d)]
+    mine = [np.arange(cuts[comm.rank], cuts[comm.rank + 1]), *[np.arange(n)] * (d - 1)]
+    corner = sum(i * s for i, s in zip(np.meshgrid(*mine, indexing="ij"), strides, strict=True))
+    # Corners of a reference cell: the first direction runs fastest.
+    offsets = [sum(b * s for b, s in zip(reversed(bits), strides, strict=True)) for bits in product((0, 1), repeat=d)]
+    cells = (np.asarray(corner).reshape(-1, 1) + np.array(offsets)).astype(np.int64)
+    share = np.linspace(0, (n + 1) ** d, comm.size + 1).astype(int)
+    index = np.unravel_index(np.arange(share[comm.rank], share[comm.rank + 1]), (n + 1,) * d)
+    points = np.stack([box.vertices[i] for i in index], axis=1)
+
+    def stay(comm: Any, parts: int, types: Any, cells: Any) -> Any:
+        count = len(cells[0]) // 2**d
+        return graph.adjacencylist(np.full((count, 1), comm.rank, dtype=np.int32))._cpp_object
+
+    coordinates = ufl.Mesh(basix.ufl.element("Lagrange", _CELLS[d], 1, shape=(d,)))
+    return mesh.create_mesh(comm, cells, coordinates, points, partitioner=stay)
