@@ -31,7 +31,7 @@ LIMIT := 900
 PYTEST := $(BIN)/python -m pytest -o faulthandler_timeout=240 -p no:cacheprovider
 
 demo: venv
-	@$(MAKE) --no-print-directory .venv/installed-fem
+	@$(MAKE) --silent --no-print-directory .venv/installed-fem
 	@$(BIN)/mpirun -n 2 $(BIN)/kspde demo --out demo-output --force </dev/null
 
 test: lint
@@ -41,7 +41,7 @@ test: lint
 	@timeout --kill-after=10 $(LIMIT) $(BIN)/mpirun -n 2 $(PYTEST) </dev/null
 
 lint: venv
-	@$(MAKE) --no-print-directory .venv/installed-test
+	@$(MAKE) --silent --no-print-directory .venv/installed-test
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
