@@ -27,7 +27,7 @@ import numpy as np
 from kspde.errors import InputError
 from kspde.kernels import Kernel
 from kspde.models.base import Array
-from kspde.particles.radial import K_OF, largest_slope, moment, radial_weights
+from kspde.radial import K_OF, largest_slope, moment, radial_weights
 
 __all__ = ["ORDER", "image_distance", "spacing", "spline_transform"]
 

@@ -11,7 +11,7 @@ from kspde.compiled import compiled_parallel, prange, use_threads
 from kspde.models import Field
 from kspde.models.base import Array
 from kspde.particles.fields import Extent, FieldEvaluator
-from kspde.particles.radial import RadialTable
+from kspde.radial import RadialTable
 
 __all__ = ["DirectFields"]
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from kspde.models import Field, FieldValues
 from kspde.models.base import Array
-from kspde.particles.radial import check_bounded, is_zero, moment
+from kspde.radial import check_bounded, is_zero, moment
 
 __all__ = ["Extent", "FieldEvaluator"]
 

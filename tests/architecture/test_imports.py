@@ -14,7 +14,7 @@ from kspde import models
 PACKAGE = Path(kspde.__file__).parent
 
 #: What each part may import beside itself.
-FOUNDATION = {"errors", "parallel", "kernels", "initial", "domains", "random", "compiled", "hdf5", "models"}
+FOUNDATION = {"errors", "parallel", "kernels", "initial", "domains", "random", "compiled", "hdf5", "radial", "models"}
 MAY_IMPORT = {
     **dict.fromkeys(FOUNDATION, FOUNDATION),
     "fem": FOUNDATION,
