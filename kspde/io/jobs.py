@@ -16,6 +16,7 @@ from kspde.io.console import Console
 from kspde.io.results import ResultDirectory, provenance, write_csv
 from kspde.parallel import together
 from kspde.particles import simulate
+from kspde.radial import check_bounded
 
 __all__ = ["compare_case", "run_case"]
 
@@ -56,6 +57,10 @@ def compare_case(case: Case, results: ResultDirectory, comm: Any, console: Conso
     """
     if case.simulate_options is None:
         raise InputError(f"{case.path}: [particles] is missing: a comparison needs particles.n and particles.dt")
+    with case.naming("particles"):  # before the density is solved, which may take long
+        options = {k: case.simulate_options[k] for k in ("eps", "mollifier") if k in case.simulate_options}
+        for f in case.model.regularised_fields(**options):
+            check_bounded(f.name, f.kernel, case.model.dimension, gradient=f.gradient)
     clock = _Clock()
     console.say(report.heading(case, comm))
     pde = _solve(case, comm, console, clock)

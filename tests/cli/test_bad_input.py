@@ -13,6 +13,10 @@ import kspde
 from kspde.io import jobs
 
 
+def too_late(*_: Any, **__: Any) -> None:
+    pytest.fail("computed before it was refused")
+
+
 @pytest.mark.parametrize("command", ["run", "compare"])
 @pytest.mark.parametrize(
     ("old", "new", "line"),
@@ -101,6 +105,16 @@ def test_particles_are_needed_to_compare(
     assert line == "case.toml: [particles] is missing: a comparison needs particles.n and particles.dt"
 
 
+def test_particles_need_a_mollifier(
+    case_file: Callable[..., Path], refused: Callable[..., str], small_case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "solve", too_late)
+    section = small_case[small_case.index("[regularisation]") : small_case.index("[density]")]
+    path = case_file(section, "")
+    line = refused("compare", path, "--out", path.parent / "result")
+    assert line.startswith("case.toml: field 'v': its kernel is singular in dimension 2: give eps")
+
+
 @pytest.mark.parametrize("command", ["run", "compare"])
 def test_an_existing_directory(
     case_file: Callable[..., Path],
@@ -113,11 +127,7 @@ def test_an_existing_directory(
     if comm.rank == 0:
         (path.parent / "result").mkdir()
     comm.Barrier()
-
-    def compute(*_: Any, **__: Any) -> None:
-        pytest.fail("refused too late")
-
-    monkeypatch.setattr(jobs, "solve", compute)
+    monkeypatch.setattr(jobs, "solve", too_late)
     line = refused(command, path, "--out", path.parent / "result")
     assert line == "result exists: give another --out, or --force to replace it"
 
