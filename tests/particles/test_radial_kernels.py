@@ -10,7 +10,7 @@ from scipy.interpolate import BSpline
 import kspde
 from kspde.kernels import mollifier_kernel
 from kspde.particles.accuracy import image_distance, spacing
-from kspde.particles.radial import RadialTable, moment, profile
+from kspde.radial import RadialTable, moment, profile
 from kspde.particles.splines import _slopes, _weights
 
 

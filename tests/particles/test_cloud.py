@@ -1,0 +1,180 @@
+"""What a simulation returns, the file it writes, and what bad input gets."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+import kspde
+from kspde.hdf5 import h5py
+from kspde.models.base import Field, Model
+
+KELLER_SEGEL = kspde.SignalDependentKellerSegel(chi=8.0)
+GOOD = {"n": 50, "t_end": 0.2, "dt": 0.1, "eps": 0.5}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faulty(Model):
+    """Two species whose coefficients are given."""
+
+    dimension: int = 2
+    species: tuple[str, ...] = ("a", "b")
+    noise: object = 1.0
+    velocity: object = None
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        return ()
+
+    def diffusion(self, species, c):
+        return self.noise(c.points) if callable(self.noise) else self.noise
+
+    def drift(self, species, c):
+        return self.velocity(c.points) if callable(self.velocity) else self.velocity
+
+
+def both(mixture):
+    return {"a": mixture, "b": mixture}
+
+
+def test_file_holds_positions_in_the_order_of_ids(mixture, shared_tmp_path):
+    cloud = kspde.simulate(KELLER_SEGEL, mixture, seed=7, **GOOD)
+    path = shared_tmp_path / "particles.h5"
+    cloud.write(path)
+    positions = cloud.gathered()
+    if cloud.comm.rank == 0:
+        with h5py.File(path) as file:
+            assert np.array_equal(file["positions/u"][:], positions)
+            assert dict(file["positions/u"].attrs) == {"n": 50, "mass": 1.0}
+            assert np.array_equal(file["diagnostics/t"][:], cloud.diagnostics["t"])
+            attributes = dict(file.attrs)
+        expected = {"t": 0.2, "dt": 0.1, "eps": 0.5, "mollifier": "gaussian", "seed": 7}
+        assert attributes == {**expected, "kspde_version": kspde.__version__}
+    else:
+        assert positions is None
+    cloud.comm.barrier()
+    with pytest.raises(kspde.InputError, match=r"cannot write /nowhere/particles\.h5"):
+        cloud.write("/nowhere/particles.h5")
+
+
+def test_file_of_several_species_without_a_mollifier(mixture, shared_tmp_path):
+    cloud = kspde.simulate(Faulty(), both(mixture), n={"a": 3, "b": 1}, t_end=0.1, dt=0.1)
+    path = shared_tmp_path / "particles.h5"
+    cloud.write(path)
+    if cloud.comm.rank == 0:
+        with h5py.File(path) as file:
+            assert {name: data.shape for name, data in file["positions"].items()} == {"a": (3, 2), "b": (1, 2)}
+            assert "eps" not in file.attrs
+    cloud.comm.barrier()
+
+
+def test_summary_is_json(mixture):
+    cloud = kspde.simulate(KELLER_SEGEL, mixture, **GOOD)
+    summary = json.loads(json.dumps(cloud.summary()))
+    assert summary["n"] == 50
+    assert summary["eps"] == 0.5
+    assert summary["method"] == "mesh"
+    assert summary["field_tol"] == 1e-6
+    assert len(summary["modes"]) == 2
+    assert set(cloud.timings) == {"setup", "loop"}
+    assert cloud.model is KELLER_SEGEL
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n": 0}, "n = 0 is not valid: give an integer >= 1"),
+        ({"n": 2.5}, "n = 2.5 is not an integer"),
+        ({"n": {"v": 3}}, "n has species v: the model's are u"),
+        ({"dt": -0.1}, "dt = -0.1 is not valid: give a finite number > 0"),
+        ({"dt": float("nan")}, "dt = nan is not valid"),
+        ({"dt": 1e-12}, "give a larger dt"),
+        ({"t_end": 0.0}, "t_end = 0.0 is not valid: give a finite number > 0"),
+        ({"t_end": "1"}, "t_end = '1' is not a number"),
+        ({"eps": -1.0}, "eps = -1.0 is not valid: give a finite number > 0"),
+        ({"eps": None}, "field 'v': its kernel is singular in dimension 2: give eps"),
+        ({"mollifier": "box"}, "mollifier = 'box' is not valid: give one of gaussian, matern"),
+        ({"method": "fmm"}, "method = 'fmm' is not valid: give one of direct, mesh"),
+        ({"field_tol": 0.0}, "field_tol = 0.0 is not valid: give a finite number >= 1e-12 and < 1"),
+        ({"field_tol": 2.0}, "field_tol = 2.0 is not valid"),
+        ({"seed": -1}, "seed = -1 is not valid: give an integer >= 0"),
+        ({"u0": None}, "u0 is a NoneType: give an initial density"),
+        ({"u0": {"v": None}}, "u0 has species v: the model's are u"),
+        (
+            {"u0": kspde.GaussianMixture(weights=[1.0], means=[[0.0]], stds=[1.0])},
+            "u0 has dimension 1: the model has dimension 2",
+        ),
+        ({"model": "keller-segel"}, "model is a str: give a kspde model"),
+        (
+            {"u0": kspde.GaussianMixture(weights=[0.5, 0.5], means=[[0.0, 0.0], [1e6, 1e6]], stds=[1.0, 1.0])},
+            "check for particles far away",
+        ),
+    ],
+)
+def test_bad_input(mixture, change, message):
+    arguments = {"model": KELLER_SEGEL, "u0": mixture, **GOOD, **change}
+    with pytest.raises(kspde.InputError, match=re.escape(message)):
+        kspde.simulate(arguments.pop("model"), arguments.pop("u0"), **arguments)
+
+
+def test_one_density_for_several_species_is_refused(mixture):
+    with pytest.raises(kspde.InputError, match="u0 is one density for several species: give a mapping with keys a, b"):
+        kspde.simulate(Faulty(), mixture, n=3, t_end=1.0, dt=0.5)
+
+
+@pytest.mark.parametrize(
+    ("noise", "velocity", "kind", "message"),
+    [
+        (
+            -1.0,
+            None,
+            kspde.ConvergenceError,
+            r"^step 0, t = 0, dt = 0\.5: the diffusion coefficient of species 'a' is -1 ",
+        ),
+        (float("nan"), None, kspde.ConvergenceError, r"is nan at particle \d+: it must be >= 0 and finite"),
+        (
+            lambda x: np.where(np.arange(len(x)) == len(x) - 1, np.inf, 1.0),
+            None,
+            kspde.ConvergenceError,
+            r"is inf at particle \d+",
+        ),
+        (lambda x: np.ones((len(x), 2)), None, kspde.InputError, r"diffusion\('a', c\) returned shape \(\d+, 2\)"),
+        (
+            1.0,
+            lambda x: x[:, 0],
+            kspde.InputError,
+            r"drift\('a', c\) returned shape \(\d+,\): return \(\d+, 2\) or None",
+        ),
+        (
+            1.0,
+            lambda x: np.where(np.abs(x) < 1e3, 1e4 * np.sign(x), np.nan),
+            kspde.ConvergenceError,
+            r"^step 1, t = 0\.5, dt = 0\.5: particle 0 of species 'a' moved to a position that is not finite",
+        ),
+    ],
+)
+def test_faulty_coefficients(mixture, noise, velocity, kind, message):
+    with pytest.raises(kind, match=message):
+        kspde.simulate(Faulty(noise=noise, velocity=velocity), both(mixture), n=40, t_end=2.0, dt=0.5)
+
+
+def test_an_error_on_one_rank_reaches_all(mixture, comm):
+    def only_here(x):
+        return -1.0 if comm.rank == comm.size - 1 else 1.0
+
+    with pytest.raises(kspde.ConvergenceError, match="the diffusion coefficient of species 'a' is -1 at particle"):
+        kspde.simulate(Faulty(noise=only_here), both(mixture), n=40, t_end=2.0, dt=0.5)
+
+
+def test_a_cloud_that_outgrows_every_grid_names_the_step(mixture):
+    @dataclass(frozen=True, kw_only=True)
+    class Explosive(kspde.SignalDependentKellerSegel):
+        def drift(self, species, c):
+            return 1e7 * c.points
+
+    with pytest.raises(kspde.ConvergenceError, match=r"^step 1, t = 0\.1, dt = 0\.1: the fields of a cloud of size"):
+        kspde.simulate(Explosive(chi=8.0), mixture, **GOOD)
