@@ -162,6 +162,27 @@ def test_faulty_coefficients(mixture, noise, velocity, kind, message):
         kspde.simulate(Faulty(noise=noise, velocity=velocity), both(mixture), n=40, t_end=2.0, dt=0.5)
 
 
+def test_the_particle_that_is_lost_is_named(mixture, comm):
+    def last_is_lost(x):
+        return np.where(np.arange(len(x))[:, None] == len(x) - 1, np.inf, np.zeros_like(x))
+
+    faulty = Faulty(species=("a",), velocity=last_is_lost)
+    with pytest.raises(
+        kspde.ConvergenceError, match=f"particle {40 // comm.size - 1} of species 'a' moved to a position"
+    ):
+        kspde.simulate(faulty, mixture, n=40, t_end=2.0, dt=0.5)
+
+
+def test_a_density_that_gives_nan_is_refused(mixture):
+    class Broken(kspde.GaussianMixture):
+        def sample(self, random, ids):
+            return np.where(ids[:, None] == 3, np.nan, super().sample(random, ids))
+
+    broken = Broken(weights=mixture.weights, means=mixture.means, stds=mixture.stds)
+    with pytest.raises(kspde.InputError, match="u0 of species 'u' gave particle 3 a position that is not finite"):
+        kspde.simulate(KELLER_SEGEL, broken, **GOOD)
+
+
 def test_an_error_on_one_rank_reaches_all(mixture, comm):
     def only_here(x):
         return -1.0 if comm.rank == comm.size - 1 else 1.0

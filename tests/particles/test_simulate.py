@@ -247,7 +247,7 @@ def test_the_field_of_a_cloud_of_strangers_is_linear_in_its_mass(mixture):
 
 @pytest.mark.parametrize(
     ("dt", "steps", "used"),
-    [(0.1, 5, 0.1), (0.3, 2, 0.25), (0.7, 1, 0.5), (0.5 / 3, 3, 0.5 / 3), (0.1 + 1e-17, 5, 0.1)],
+    [(0.1, 5, 0.1), (0.3, 2, 0.25), (0.4, 2, 0.25), (0.7, 1, 0.5), (0.5 / 3, 3, 0.5 / 3), (0.1 + 1e-17, 5, 0.1)],
 )
 def test_the_last_step_ends_at_t_end(dt, steps, used, mixture):
     seen = []
