@@ -10,8 +10,8 @@ from scipy.interpolate import BSpline
 import kspde
 from kspde.kernels import mollifier_kernel
 from kspde.particles.accuracy import image_distance, spacing
-from kspde.radial import RadialTable, moment, profile
 from kspde.particles.splines import _slopes, _weights
+from kspde.radial import RadialTable, moment, profile
 
 
 @pytest.mark.parametrize("d", [1, 2, 3])
