@@ -6,13 +6,14 @@ The backends are imported at first use: ``import kspde`` needs neither DOLFINx n
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from kspde.domains import Box
+from kspde.domains import Box, Disk, MeshFile
 from kspde.errors import ConvergenceError, InputError, KspdeError, MissingBackendError
 from kspde.initial import CallableDensity, GaussianMixture, GridDensity, observed_positions
 from kspde.kernels import GaussianMollifier, Kernel, MaternMollifier, Yukawa
 from kspde.models import Field, FieldValues, Model, SignalDependentKellerSegel
 
 if TYPE_CHECKING:
+    from kspde import theory
     from kspde.compare import compare
     from kspde.fem import solve
     from kspde.particles import simulate
@@ -23,6 +24,7 @@ __all__ = [
     "Box",
     "CallableDensity",
     "ConvergenceError",
+    "Disk",
     "Field",
     "FieldValues",
     "GaussianMixture",
@@ -32,6 +34,7 @@ __all__ = [
     "Kernel",
     "KspdeError",
     "MaternMollifier",
+    "MeshFile",
     "MissingBackendError",
     "Model",
     "SignalDependentKellerSegel",
@@ -40,6 +43,7 @@ __all__ = [
     "observed_positions",
     "simulate",
     "solve",
+    "theory",
 ]
 
 _LAZY = {"solve": "kspde.fem", "simulate": "kspde.particles", "compare": "kspde.compare"}
@@ -48,4 +52,6 @@ _LAZY = {"solve": "kspde.fem", "simulate": "kspde.particles", "compare": "kspde.
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(import_module(_LAZY[name]), name)
+    if name == "theory":
+        return import_module("kspde.theory")
     raise AttributeError(f"module 'kspde' has no attribute {name!r}")

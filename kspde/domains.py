@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from kspde.errors import check_choice, check_integer, check_number
+from kspde.errors import InputError, check_choice, check_integer, check_number
 
-__all__ = ["Box"]
+__all__ = ["Box", "Disk", "Domain", "MeshFile"]
+
+_BOUNDARIES = ("decay", "neumann")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +48,7 @@ class Box:
         check_integer("degree", self.degree, at_least=1, at_most=16)
         check_integer("dimension", self.dimension, at_least=1, at_most=3)
         check_number("grading", self.grading, at_least=0, below=20)
-        check_choice("boundary", self.boundary, ("decay", "neumann"))
+        check_choice("boundary", self.boundary, _BOUNDARIES)
 
     @property
     def vertices(self) -> npt.NDArray[np.float64]:
@@ -53,3 +56,83 @@ class Box:
         s = np.linspace(-1.0, 1.0, self.cells + 1)
         x = s if self.grading == 0 else np.sinh(self.grading * s) / np.sinh(self.grading)
         return self.half_width * 0.5 * (x - x[::-1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disk:
+    """The disk of radius R around the origin, meshed by gmsh with cells that grow from the centre to the rim.
+
+    The boundary is a polygon (degree 1): its area, and with it the mass of a constant, is short by O(h²).
+
+    Attributes:
+        radius: R > 0.
+        size: cell size at the centre.
+        rim_size: cell size at the rim; ``size`` unless given.
+        cell: "triangle" or "quadrilateral".
+        degree: of the elements; 1 on triangles.
+        boundary: "decay" or "neumann", as for ``Box``.
+
+    Raises:
+        InputError: a value out of range.
+    """
+
+    radius: float
+    size: float
+    rim_size: float | None = None
+    cell: str = "triangle"
+    degree: int = 1
+    boundary: str = "decay"
+
+    @property
+    def dimension(self) -> int:
+        """Two."""
+        return 2
+
+    def __post_init__(self) -> None:
+        check_number("radius", self.radius, above=0)
+        check_number("size", self.size, above=0)
+        if self.rim_size is not None:
+            check_number("rim_size", self.rim_size, above=0)
+        for name, size in (("size", self.size), ("rim_size", self.rim_size or self.size)):
+            if size > self.radius:
+                raise InputError(f"{name} = {size:g} is not valid: give a cell size <= radius = {self.radius:g}")
+        check_choice("cell", self.cell, ("triangle", "quadrilateral"))
+        check_integer("degree", self.degree, at_least=1, at_most=8)
+        if self.cell == "triangle" and self.degree != 1:
+            raise InputError(
+                f"degree = {self.degree} is not valid on triangles, where only degree 1 has a diagonal mass matrix "
+                'with positive weights: give degree=1, or cell="quadrilateral"'
+            )
+        check_choice("boundary", self.boundary, _BOUNDARIES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeshFile:
+    """A mesh from a file: gmsh's .msh, or anything meshio reads.
+
+    Cells of the model's dimension make the domain: intervals, triangles, quadrilaterals, tetrahedra or hexahedra, one
+    kind alone, with straight edges.
+
+    Attributes:
+        path: the file.
+        degree: of the elements; 1 on triangles and tetrahedra.
+        boundary: "decay" or "neumann", as for ``Box``; the decay condition takes each boundary point's distance from
+            the origin.
+
+    Raises:
+        InputError: a value out of range. (The file itself is read, and its errors raised, when the mesh is built.)
+    """
+
+    path: str | Path
+    degree: int = 1
+    boundary: str = "decay"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.path, (str, Path)):
+            raise InputError(f"path is a {type(self.path).__name__}: give the name of a mesh file")
+        check_integer("degree", self.degree, at_least=1, at_most=8)
+        check_choice("boundary", self.boundary, _BOUNDARIES)
+
+
+#: What ``solve`` accepts.
+Domain = Box | Disk | MeshFile

@@ -77,7 +77,8 @@ def solve_adaptive(
     y.array[:] = state.ravel()
     residual = y.duplicate()
     tolerances = y.duplicate()
-    solver = _Shifted(space.shifted_solver(linear), shape)
+    failure: list[BaseException] = []
+    solver = _Shifted(space.shifted_solver(linear), shape, failure)
     # PETSc wants a matrix; only the preconditioner, which inverts it, is ever applied.
     jacobian = PETSc.Mat().createPython((y.getSizes(), y.getSizes()), solver, comm=space.comm)
     jacobian.setUp()
@@ -89,7 +90,6 @@ def solve_adaptive(
     ).tolist()
     tolerances.array[:] = (tol * norm / np.sqrt(y.getSize() * np.broadcast_to(space.weights, shape))).ravel()
     ts = PETSc.TS().create(comm=space.comm)
-    failure: list[Exception] = []
     last = [0.0]
 
     def implicit(ts: Any, t: float, y: Any, dy: Any, out: Any) -> None:
@@ -113,7 +113,7 @@ def solve_adaptive(
         def call(*args: Any) -> Any:
             try:
                 return function(*args)
-            except Exception as error:
+            except BaseException as error:
                 failure.append(error)
                 raise
 
@@ -142,8 +142,10 @@ def solve_adaptive(
         try:
             ts.solve(y)
         except PETSc.Error as error:
-            if failure:
+            if failure and not isinstance(failure[0], ConvergenceError):
                 raise failure[0] from None
+            if failure:
+                raise ConvergenceError(_failed(ts, str(failure[0]))) from None
             raise ConvergenceError(_failed(ts, str(error).strip().splitlines()[-1])) from None
         if ts.getConvergedReason() < 0 or ts.getTime() < t_end * (1 - 1e-12):
             raise ConvergenceError(_failed(ts, _reason(ts)))
@@ -163,16 +165,23 @@ def solve_adaptive(
 class _Shifted:
     """PETSc preconditioner that solves with the W-method's matrix, shift·M + D̄K, one species after the other."""
 
-    def __init__(self, solve: Callable[[float, float, Array], Array], shape: tuple[int, ...]) -> None:
+    def __init__(
+        self, solve: Callable[[float, float, Array], Array], shape: tuple[int, ...], failure: list[BaseException]
+    ) -> None:
         self._solve = solve
+        self._failure = failure
         self._shape = shape
         self.shift = 1.0
         self.bounds: Array = np.ones(shape[0])
 
     def apply(self, pc: Any, x: Any, y: Any) -> None:
         rhs, out = x.array_r.reshape(self._shape), y.array.reshape(self._shape)
-        for i, bound in enumerate(self.bounds):
-            out[i] = self._solve(self.shift, float(bound), rhs[i])
+        try:
+            for i, bound in enumerate(self.bounds):
+                out[i] = self._solve(self.shift, float(bound), rhs[i])
+        except BaseException as error:
+            self._failure.append(error)
+            raise
 
 
 def _reason(ts: Any) -> str:
@@ -185,6 +194,6 @@ def _reason(ts: Any) -> str:
 def _failed(ts: Any, reason: str) -> str:
     return (
         f"the solve failed in step {ts.getStepNumber() + 1} at t = {ts.getTime():.6g} "
-        f"with dt = {ts.getTimeStep():.3g}: {reason}. The density may concentrate, or the coefficients are not finite; "
+        f"with dt = {ts.getTimeStep():.3g}: {reason}. The density may concentrate, or the coefficients are not finite: "
         'try a finer mesh, a larger eps, or scheme="positive"'
     )

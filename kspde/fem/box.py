@@ -16,7 +16,7 @@ from dolfinx import fem, graph, mesh
 
 from kspde.domains import Box
 from kspde.errors import InputError
-from kspde.fem.space import FieldOperator, Space, decay_coefficient, outside_error
+from kspde.fem.space import FieldOperator, Space, decay_coefficient, gll_rule, outside_error
 from kspde.fem.tensor import Axis, Slabs, TensorLaplacian
 from kspde.kernels import Kernel
 
@@ -48,6 +48,7 @@ class BoxSpace(Space):
         self.comm = comm
         self.dimension = box.dimension
         self.degree = box.degree
+        self.measure = gll_rule(box.degree)
         self.radius = box.half_width
         axis = Axis(box.vertices, box.degree)
         self.axes = [axis] * box.dimension

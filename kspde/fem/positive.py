@@ -29,10 +29,11 @@ import numpy.typing as npt
 import ufl
 from dolfinx import fem
 
-from kspde.errors import ConvergenceError
+from kspde.errors import ConvergenceError, InputError
 from kspde.fem.backend import apply_options
 from kspde.fem.diagnostics import Recorder
 from kspde.fem.operators import SemiDiscrete
+from kspde.fem.space import Space
 
 __all__ = ["RESIDUAL", "solve_positive"]
 
@@ -166,9 +167,9 @@ def solve_positive(
     """
     space, model = system.space, system.model
     u, v = ufl.TrialFunction(space.V), ufl.TestFunction(space.V)
-    vertex_rule = ufl.dx(metadata={"quadrature_rule": "GLL", "quadrature_degree": 1})
-    stiffness = fem.assemble_matrix(fem.form(ufl.inner(ufl.grad(u), ufl.grad(v)) * vertex_rule))
+    stiffness = fem.assemble_matrix(fem.form(ufl.inner(ufl.grad(u), ufl.grad(v)) * ufl.dx(metadata=space.measure)))
     stiffness.scatter_reverse()
+    _check_edges(space, stiffness)
     c = system.field_values(densities)
     drifts = [system.coefficients(species, c)[1] is not None for species in model.species]
     solvers: list[_Diffusion] = []
@@ -215,6 +216,29 @@ def solve_positive(
             solver.free()
     summary = {"method": "positive, linearly implicit", "dt": dt, "steps": step, "linear_iterations": iterations}
     return densities, summary
+
+
+def _check_edges(space: Space, stiffness: Any) -> None:
+    """Refuse a mesh on which K has positive entries off the diagonal: the scheme would lose its guarantee."""
+    columns = stiffness.index_map(1)
+    owned = columns.size_local
+    rows = np.repeat(np.arange(owned), np.diff(stiffness.indptr[: owned + 1]))
+    entries = stiffness.data[: stiffness.indptr[owned]]
+    diagonal = np.zeros(owned)
+    on_diagonal = stiffness.indices[: len(rows)] == rows
+    diagonal[rows[on_diagonal]] = entries[on_diagonal]
+    bad = np.flatnonzero(~on_diagonal & (entries > 1e-10 * diagonal[rows]))
+    where = space.V.tabulate_dof_coordinates()[:, : space.dimension]
+    worst = max(((float(entries[k] / diagonal[rows[k]]), where[rows[k]].tolist()) for k in bad), default=None)
+    everywhere = [w for w in space.comm.allgather(worst) if w is not None]
+    count = int(space.total(np.array([len(bad)]))[0])
+    if count:
+        place = ", ".join(f"{x:.4g}" for x in max(everywhere)[1])
+        raise InputError(
+            f"the mesh has {(count + 1) // 2} edges where the positive scheme loses its guarantee (the stiffness "
+            f"matrix is positive there), the worst at ({place}): use a Delaunay mesh of triangles, a Box, or "
+            'scheme="adaptive"'
+        )
 
 
 def _check_coefficients(comm: Any, species: str, diffusion: Array, drift: Array | None) -> None:

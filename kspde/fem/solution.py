@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kspde.domains import Box
+from kspde.domains import Domain
 from kspde.errors import InputError, check_finite
 from kspde.fem.operators import SemiDiscrete
 from kspde.kernels import Kernel
@@ -40,7 +40,7 @@ class Solution:
     """
 
     model: Model
-    domain: Box
+    domain: Domain
     t_end: float
     eps: float | None
     mollifier: str | Callable[..., Kernel]
@@ -140,11 +140,11 @@ class Solution:
         return self._system.field_values(self._densities)[name].reshape(self._system.space.mass.shape)
 
     def _points(self, points: npt.ArrayLike) -> Array:
-        return check_finite("points", points, (None, self.domain.dimension))
+        return check_finite("points", points, (None, self.model.dimension))
 
     def _axes(self, axes: Sequence[npt.ArrayLike]) -> list[Array]:
-        if len(axes) != self.domain.dimension:
-            raise InputError(f"axes has {len(axes)} coordinate arrays: give {self.domain.dimension}")
+        if len(axes) != self.model.dimension:
+            raise InputError(f"axes has {len(axes)} coordinate arrays: give {self.model.dimension}")
         return [check_finite(f"axes[{a}]", x, (None,)) for a, x in enumerate(axes)]
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from kspde.domains import Box
+from kspde.domains import Box, Disk, Domain
 from kspde.errors import InputError, check_choice, check_number
 from kspde.fem import backend
 from kspde.initial import InitialDensity, densities_by_species
@@ -16,6 +16,7 @@ from kspde.parallel import limited_threads, world
 
 if TYPE_CHECKING:
     from kspde.fem.solution import Solution
+    from kspde.fem.space import Space
 
 __all__ = ["solve"]
 
@@ -23,7 +24,7 @@ __all__ = ["solve"]
 def solve(
     model: Model,
     u0: InitialDensity | Mapping[str, InitialDensity],
-    domain: Box,
+    domain: Domain,
     *,
     t_end: float,
     tol: float | None = None,
@@ -63,9 +64,9 @@ def solve(
     """
     if not isinstance(model, Model):
         raise InputError(f"model is a {type(model).__name__}: give a kspde model such as SignalDependentKellerSegel")
-    if not isinstance(domain, Box):
-        raise InputError(f"domain is a {type(domain).__name__}: give a kspde.Box")
-    if domain.dimension != model.dimension:
+    if not isinstance(domain, Domain):
+        raise InputError(f"domain is a {type(domain).__name__}: give a kspde.Box, kspde.Disk or kspde.MeshFile")
+    if isinstance(domain, (Box, Disk)) and domain.dimension != model.dimension:
         raise InputError(
             f"domain has dimension {domain.dimension}, the model {model.dimension}: give Box(dimension=...)"
         )
@@ -86,22 +87,23 @@ def solve(
             raise InputError("dt is not given: the positive scheme needs a step > 0")
         dt = check_number("dt", dt, above=0)
         if domain.degree != 1:
-            raise InputError(f"degree = {domain.degree} is not valid for the positive scheme: use Box(degree=1, ...)")
+            raise InputError(
+                f"degree = {domain.degree} is not valid for the positive scheme: use a domain with degree=1"
+            )
     backend.require()
     comm = world() if comm is None else comm
 
     from kspde.fem.adaptive import solve_adaptive
-    from kspde.fem.box import BoxSpace
     from kspde.fem.diagnostics import Recorder
     from kspde.fem.operators import SemiDiscrete, initial_densities
     from kspde.fem.positive import solve_positive
     from kspde.fem.solution import Solution
 
     # Below some 500 nodes a direction a second BLAS thread gains nothing, and spins where cores are shared.
-    small = domain.cells * domain.degree < 500
+    small = not isinstance(domain, Box) or domain.cells * domain.degree < 500
     with limited_threads(comm, useful=1 if small else None):
         start = time.perf_counter()
-        space = BoxSpace(domain, comm)
+        space = _space(domain, model.dimension, comm)
         meshed = time.perf_counter()
         nodal, mass_errors = initial_densities(space, densities)
         system = SemiDiscrete(model, fields, space)
@@ -138,3 +140,13 @@ def solve(
         _densities=final,
         _scheme={"scheme": scheme, **details},
     )
+
+
+def _space(domain: Domain, dimension: int, comm: Any) -> Space:
+    if isinstance(domain, Box):
+        from kspde.fem.box import BoxSpace
+
+        return BoxSpace(domain, comm)
+    from kspde.fem.mesh_space import MeshSpace
+
+    return MeshSpace(domain, dimension, comm)

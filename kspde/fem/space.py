@@ -3,7 +3,7 @@ r"""What a finite-element space must offer to the schemes.
 All spaces have a diagonal mass matrix M (nodes and quadrature points coincide), so products are nodal and masses exact.
 *Nodal arrays* hold the values at this rank's nodes. The *state* of the adaptive scheme is a vector of coordinates
 chosen by the space (nodal values on a general mesh, modal coefficients on a box); functionals of test functions are
-*dual* vectors. Both are such that the L² inner product of states is a weighted sum Σ w y z: w y is the dual vector of y.
+*dual* vectors. The L² inner product of states is a weighted sum Σ w y z, so that w y is the dual vector of y.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class Space(ABC):
         nodes: the number of nodes on all ranks.
         cells: the number of cells on all ranks.
         degree: the polynomial degree.
+        measure: UFL metadata of the quadrature rule whose points are the nodes.
     """
 
     comm: Any
@@ -65,6 +66,7 @@ class Space(ABC):
     nodes: int
     cells: int
     degree: int
+    measure: dict[str, Any]
 
     #: shape of a state of one species, and the weights w
     state_shape: tuple[int, ...]
@@ -147,6 +149,11 @@ class Space(ABC):
         function.x.array[: self.V.dofmap.index_map.size_local] = self.to_dolfinx(nodal)
         function.x.scatter_forward()
         return function
+
+
+def gll_rule(degree: int) -> dict[str, Any]:
+    """Return the UFL measure's metadata of the GLL rule whose points are the nodes of this degree."""
+    return {"quadrature_rule": "GLL", "quadrature_degree": max(1, 2 * degree - 1)}
 
 
 def outside_error(points: Array, outside: npt.NDArray[np.int64], domain: str) -> InputError:

@@ -1,0 +1,320 @@
+"""The space of a general mesh: sparse matrices assembled by DOLFINx, linear systems by PETSc."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import basix
+import basix.ufl
+import numpy as np
+import numpy.typing as npt
+import ufl
+from dolfinx import fem, geometry, la, mesh
+from dolfinx.fem.petsc import assemble_matrix
+from mpi4py import MPI
+from petsc4py import PETSc
+
+from kspde.domains import Disk, MeshFile
+from kspde.errors import ConvergenceError, InputError
+from kspde.fem.backend import apply_options
+from kspde.fem.meshes import CELL_NAMES, mesh_arrays
+from kspde.fem.space import FieldOperator, Space, decay_coefficient, gll_rule, outside_error
+from kspde.kernels import Kernel, ResolventPolynomial
+from kspde.parallel import together
+
+__all__ = ["MeshSpace"]
+
+Array = npt.NDArray[np.float64]
+
+#: Up to so many nodes a sparse Cholesky factorisation beats multigrid, in 1, 2 and 3 dimensions.
+DIRECT_NODES = {1: 10**6, 2: 60_000, 3: 8_000}
+
+#: Relative residual of the linear systems.
+_RESIDUAL = 1e-11
+
+
+class MeshSpace(Space):
+    """Continuous elements on a mesh of simplices (degree 1, vertex rule) or of quadrilaterals or hexahedra (GLL).
+
+    Nodal arrays, states and DOLFINx's owned degrees of freedom are the same; the weights of states are the mass matrix.
+
+    Args:
+        domain: a ``Disk`` or a ``MeshFile``.
+        dimension: the dimension of its cells.
+        comm: the communicator.
+
+    Raises:
+        InputError: the mesh is not valid; see ``meshes.mesh_arrays``.
+    """
+
+    def __init__(self, domain: Disk | MeshFile, dimension: int, comm: Any) -> None:
+        self.comm = comm
+        self.dimension = dimension
+        self.degree = domain.degree
+        self.domain = domain
+        arrays = None
+        with together(comm):
+            if comm.rank == 0:
+                arrays = mesh_arrays(domain, dimension)
+                if arrays[0] in ("triangle", "tetra") and domain.degree != 1:
+                    raise InputError(
+                        f"degree = {domain.degree} is not valid on {arrays[0]} cells, where only degree 1 has a "
+                        "diagonal mass matrix with positive weights: give degree=1"
+                    )
+        kind = comm.bcast(None if arrays is None else arrays[0])
+        name, _, order = CELL_NAMES[kind]
+        self._cell = name
+        simplex = kind in ("triangle", "tetra")
+        if arrays is None:
+            points, cells = np.empty((0, dimension)), np.empty((0, len(order)), dtype=np.int64)
+        else:
+            points, cells = arrays[1], arrays[2][:, order]
+        self.cells = comm.bcast(len(cells))
+        low, high = comm.bcast((points.min(initial=np.inf), points.max(initial=-np.inf)))
+        self.radius = float(max(abs(low), abs(high)))
+        self._centre, self._reach = 0.5 * (low + high), 0.5 * (high - low)
+        coordinates = ufl.Mesh(basix.ufl.element("Lagrange", name, 1, shape=(dimension,)))
+        self.mesh = mesh.create_mesh(comm, cells, coordinates, points)
+        self.V = fem.functionspace(self.mesh, self._element(basix.LagrangeVariant.gll_warped))
+        self.measure = gll_rule(domain.degree)
+        if simplex:
+            self.measure = {"quadrature_rule": "vertex", "quadrature_degree": 1}
+        index_map = self.V.dofmap.index_map
+        owned = index_map.size_local
+        self.nodes = index_map.size_global
+        self.points = self.V.tabulate_dof_coordinates()[:owned, :dimension].copy()
+        dx = ufl.dx(metadata=self.measure)
+        v = ufl.TestFunction(self.V)
+        self.mass = self._assembled(v * dx)
+        self.state_shape = self.mass.shape
+        self.weights = self.mass
+        u = ufl.TrialFunction(self.V)
+        self.stiffness = assemble_matrix(fem.form(ufl.inner(ufl.grad(u), ufl.grad(v)) * dx))
+        self.stiffness.assemble()
+        self._x, self._y = self.stiffness.createVecs()
+        self._systems: dict[tuple[float, float], _System] = {}
+
+    def _element(self, variant: basix.LagrangeVariant) -> Any:
+        return basix.ufl.element("Lagrange", self._cell, self.degree, lagrange_variant=variant)
+
+    def plotting_element(self) -> Any:
+        """Return the element with equidistant nodes."""
+        return self._element(basix.LagrangeVariant.equispaced)
+
+    def state(self, nodal: Array) -> Array:
+        """Return the nodal values."""
+        return nodal
+
+    def nodal(self, state: Array) -> Array:
+        """Return the nodal values."""
+        return state
+
+    def from_dolfinx(self, owned: Array) -> Array:
+        """Return a copy."""
+        return np.array(owned)
+
+    def to_dolfinx(self, nodal: Array) -> Array:
+        """Return a copy."""
+        return np.array(nodal)
+
+    def _times(self, matrix: Any, x: Array, *, transposed: bool = False) -> Array:
+        self._x.array[:] = x
+        (matrix.multTranspose if transposed else matrix.mult)(self._x, self._y)
+        return np.array(self._y.array_r)
+
+    @cached_property
+    def _advection(self) -> list[Any]:
+        """The matrices (G_a)_ij = ∫ ∂_a φ_i φ_j."""
+        u, v = ufl.TrialFunction(self.V), ufl.TestFunction(self.V)
+        matrices = []
+        for axis in range(self.dimension):
+            matrix = assemble_matrix(fem.form(u * v.dx(axis) * ufl.dx(metadata=self.measure)))
+            matrix.assemble()
+            matrices.append(matrix)
+        return matrices
+
+    def diffusion(self, w: Array) -> Array:
+        """Return −K w. Collective."""
+        return -self._times(self.stiffness, w)
+
+    def divergence(self, flux: Array) -> Array:
+        """Return Σ_a G_a F_a. Collective."""
+        return np.asarray(sum(self._times(g, flux[:, a]) for a, g in enumerate(self._advection)))
+
+    def gradient(self, nodal: Array) -> Array:
+        """Return ∇c at the nodes, its L² projection by the mass matrix's quadrature: shape (n, d). Collective."""
+        columns = [self._times(g, nodal, transposed=True) / self.mass for g in self._advection]
+        return np.stack(columns, axis=1)
+
+    def boundary_weights(self, rate: float) -> Array:
+        """Return ∫ κ(|x|) φ_i over the boundary, κ the decay condition's coefficient at each node. Collective."""
+        kappa = fem.Function(self.V)
+        distance = np.linalg.norm(self.V.tabulate_dof_coordinates(), axis=1)
+        kappa.x.array[:] = decay_coefficient(rate, np.maximum(distance, 1e-6 * self.radius), self.dimension)
+        if self.dimension == 1:  # the boundary that DOLFINx finds would contain the cuts between ranks
+            ends = np.abs(self.points[:, 0] - self._centre) > self._reach * (1 - 1e-12)
+            return np.where(ends, kappa.x.array[: len(self.mass)], 0.0)
+        self.mesh.topology.create_connectivity(self.dimension - 1, self.dimension)
+        form = kappa * ufl.TestFunction(self.V) * ufl.ds(metadata=self.measure)
+        return self._assembled(form)
+
+    def _assembled(self, form: Any) -> Array:
+        vector = fem.assemble_vector(fem.form(form))
+        vector.scatter_reverse(la.InsertMode.add)
+        return np.array(vector.array[: len(self.points)])
+
+    def shifted_solver(self, options: dict[str, Any]) -> Callable[[float, float, Array], Array]:
+        """Return a solver with one matrix a species, refactorised only when shift or D change. Collective."""
+        return _ShiftedSystems(self, options)
+
+    def field_operator(self, kernel: Kernel, name: str) -> FieldOperator:
+        """Return the kernel as polynomials in resolvents: Helmholtz solves with constant matrices."""
+        return _Resolvents(self, kernel)
+
+    def preconditioner(self, pc: Any) -> Callable[[float], None]:
+        """Use algebraic multigrid on large meshes, a factorisation on small ones."""
+        _choose(pc, self)
+        return lambda shift: None
+
+    def resolvent(self, part: ResolventPolynomial) -> _System:
+        """Return the solver of c + τ(−Δ)c = f, made once for each τ and boundary condition."""
+        decaying = self.domain.boundary == "decay" and np.isfinite(part.decay_rate)
+        key = (part.tau, part.decay_rate if decaying else np.inf)
+        if key not in self._systems:
+            system = _System(self, {})
+            extra = part.tau * self.boundary_weights(part.decay_rate) if decaying else 0.0
+            system.update(self.mass + extra, part.tau)
+            self._systems[key] = system
+        return self._systems[key]
+
+    def evaluate(self, nodal: Array, points: Array) -> Array:
+        """Return the function at points (n, d): each by the lowest rank that has a cell there. Collective.
+
+        Raises:
+            InputError: a point lies outside the mesh.
+        """
+        where = np.zeros((len(points), 3))
+        where[:, : self.dimension] = points
+        function = self.function(nodal)
+        candidates = geometry.compute_collisions_points(self._tree, where)
+        hits = geometry.compute_colliding_cells(self.mesh, candidates, where)
+        first = hits.offsets[:-1]
+        found = np.diff(hits.offsets) > 0
+        owner = np.where(found, self.comm.rank, self.comm.size).astype(np.int64)
+        lowest = np.empty_like(owner)
+        self.comm.Allreduce(owner, lowest, op=MPI.MIN)
+        outside = np.flatnonzero(lowest == self.comm.size)
+        if len(outside):
+            raise outside_error(points, outside, "the mesh")
+        mine = np.flatnonzero(lowest == self.comm.rank)
+        out = np.zeros(len(points))
+        if len(mine):
+            cells = hits.array[first[mine]]
+            out[mine] = function.eval(where[mine], cells).reshape(-1)
+        return self.total(out)
+
+    @cached_property
+    def _tree(self) -> Any:
+        return geometry.bb_tree(self.mesh, self.dimension, padding=1e-10 * self.radius)
+
+
+class _System:
+    """A symmetric positive definite system diag(m) + a·K, by Cholesky's factorisation or CG with multigrid."""
+
+    def __init__(self, space: MeshSpace, options: dict[str, Any]) -> None:
+        self._space = space
+        self._options = options
+        self.matrix = space.stiffness.duplicate(copy=True)
+        self._rhs, self._solution = self.matrix.createVecs()
+        self._ksp = PETSc.KSP().create(space.comm)
+        self._ready = False
+
+    def update(self, diagonal: Array, factor: float) -> None:
+        """Set the matrix to diag(diagonal) + factor·K. Collective."""
+        self._space.stiffness.copy(self.matrix, structure=PETSc.Mat.Structure.SAME_NONZERO_PATTERN)
+        self.matrix.scale(factor)
+        self._rhs.array[:] = diagonal
+        self.matrix.setDiagonal(self._rhs, addv=PETSc.InsertMode.ADD_VALUES)
+        ksp = self._ksp
+        ksp.setOperators(self.matrix)
+        if not self._ready:
+            ksp.setType("cg")
+            ksp.setNormType(PETSc.KSP.NormType.UNPRECONDITIONED)
+            ksp.setTolerances(rtol=_RESIDUAL, atol=1e-300, max_it=500)
+            ksp.setInitialGuessNonzero(True)
+            _choose(ksp.getPC(), self._space)
+            apply_options(ksp, self._options)
+            self._ready = True
+
+    def solve(self, rhs: Array, guess: Array | None = None) -> Array:
+        """Return the solution. Collective.
+
+        Raises:
+            ConvergenceError: the iteration did not converge.
+        """
+        self._rhs.array[:] = rhs
+        self._solution.array[:] = 0.0 if guess is None else guess
+        self._ksp.solve(self._rhs, self._solution)
+        reason = self._ksp.getConvergedReason()
+        if reason < 0:
+            raise ConvergenceError(
+                f"a linear system did not converge (KSP reason {reason} after {self._ksp.getIterationNumber()} "
+                'iterations; petsc_options such as {"ksp_max_it": 2000} reach it)'
+            )
+        return np.array(self._solution.array_r)
+
+
+class _ShiftedSystems:
+    """The systems shift·M + D·K of the adaptive scheme: one matrix for each D in use."""
+
+    def __init__(self, space: MeshSpace, options: dict[str, Any]) -> None:
+        self._space = space
+        self._system = _System(space, options)
+        self._current: tuple[float, float] | None = None
+
+    def __call__(self, shift: float, diffusion: float, rhs: Array) -> Array:
+        if self._current != (shift, diffusion):
+            self._system.update(shift * self._space.mass, diffusion)
+            self._current = (shift, diffusion)
+        return self._system.solve(rhs)
+
+
+class _Resolvents(FieldOperator):
+    """K * u by Chebyshev's recurrence in each of the kernel's resolvents."""
+
+    key = "nodal"
+
+    def __init__(self, space: MeshSpace, kernel: Kernel) -> None:
+        self._space = space
+        self._parts = [(part, space.resolvent(part)) for part in kernel.resolvents]
+
+    def prepare(self, nodal: Array, state: Array | None) -> Array:
+        """Return the nodal values."""
+        return nodal
+
+    def apply(self, prepared: Array, gradient: bool) -> tuple[Array, Array | None]:
+        """Apply the polynomials one after the other."""
+        c = prepared
+        # The mollifiers first: their matrices are close to M, and the last factor is the smoothest.
+        for part, system in sorted(self._parts, key=lambda p: p[0].tau):
+            c = self._polynomial(part, system, c)
+        return c, self._space.gradient(c) if gradient else None
+
+    def _polynomial(self, part: ResolventPolynomial, system: _System, x: Array) -> Array:
+        mass = self._space.mass
+        before, now = x, 2.0 * system.solve(mass * x, x) - x
+        out = part.chebyshev[0] * before + part.chebyshev[1] * now
+        for coefficient in part.chebyshev[2:]:
+            before, now = now, 4.0 * system.solve(mass * now, now) - 2.0 * now - before
+            out += coefficient * now
+        return out
+
+
+def _choose(pc: Any, space: MeshSpace) -> None:
+    if space.nodes <= DIRECT_NODES[space.dimension]:
+        pc.setType("cholesky")
+        pc.setFactorSolverType("mumps")
+    else:
+        pc.setType("gamg")

@@ -1,0 +1,209 @@
+"""Meshes as arrays, on rank 0: from gmsh, from files; checked before anything collective happens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kspde.domains import Disk, MeshFile
+from kspde.errors import InputError, MissingBackendError
+
+__all__ = ["CELL_NAMES", "mesh_arrays"]
+
+Array = npt.NDArray[np.float64]
+Cells = npt.NDArray[np.int64]
+
+#: meshio's name -> (DOLFINx's name, dimension, DOLFINx's order of the corners)
+CELL_NAMES: dict[str, tuple[str, int, list[int]]] = {
+    "line": ("interval", 1, [0, 1]),
+    "triangle": ("triangle", 2, [0, 1, 2]),
+    "quad": ("quadrilateral", 2, [0, 1, 3, 2]),
+    "tetra": ("tetrahedron", 3, [0, 1, 2, 3]),
+    "hexahedron": ("hexahedron", 3, [0, 1, 3, 2, 4, 5, 7, 6]),
+}
+_GMSH_TYPES = {1: "line", 2: "triangle", 3: "quad", 4: "tetra", 5: "hexahedron"}
+_DIMENSIONS = {kind: d for kind, (_, d, _) in CELL_NAMES.items()}
+
+#: for each corner of a cell in VTK's order, the corners its edges lead to, in right-handed order
+_CORNERS: dict[str, list[tuple[int, ...]]] = {
+    "line": [(0, 1)],
+    "triangle": [(0, 1, 2)],
+    "quad": [(0, 1, 3), (1, 2, 0), (2, 3, 1), (3, 0, 2)],
+    "tetra": [(0, 1, 2, 3)],
+    "hexahedron": [
+        (0, 1, 3, 4), (1, 2, 0, 5), (2, 3, 1, 6), (3, 0, 2, 7),
+        (4, 7, 5, 0), (5, 4, 6, 1), (6, 5, 7, 2), (7, 6, 4, 3),
+    ],
+}  # fmt: skip
+
+
+def mesh_arrays(domain: Disk | MeshFile, dimension: int) -> tuple[str, Array, Cells]:
+    """Return (kind, points, cells) of a domain: meshio's name of its cells, (n, d) coordinates, corners in VTK's order.
+
+    Args:
+        domain: the domain.
+        dimension: the dimension its cells must have.
+
+    Raises:
+        InputError: a file that cannot be read, no cells of the dimension, mixed, inverted, degenerate or duplicate
+            cells.
+        MissingBackendError: gmsh is not installed.
+    """
+    if isinstance(domain, Disk):
+        kind, points, cells = _gmsh_arrays(lambda gmsh: _draw_disk(gmsh, domain), 2, "Disk")
+        if kind == "triangle":
+            points, cells = _delaunay_disk(points[:, :2], domain.radius)
+    else:
+        path = Path(domain.path)
+        if not path.is_file():
+            raise InputError(f"path = {str(domain.path)!r} is not a file: give the name of a mesh file")
+        kind, points, cells = _read(path, dimension)
+    points, cells = _compact(points[:, :dimension], cells)
+    _check(kind, points, cells, str(getattr(domain, "path", domain)))
+    return kind, points, cells
+
+
+def _gmsh_arrays(draw: Any, dimension: int, name: str) -> tuple[str, Array, Cells]:
+    try:
+        import gmsh
+    except (ImportError, OSError) as error:
+        raise MissingBackendError(f'{name} needs gmsh ({error}): pip install "kspde[mesh]"') from None
+    gmsh.initialize(interruptible=False)
+    try:
+        gmsh.option.setNumber("General.Terminal", 0)
+        draw(gmsh)
+        tags, coordinates, _ = gmsh.model.mesh.getNodes()
+        index = np.zeros(int(tags.max(initial=0)) + 1, dtype=np.int64)
+        index[tags.astype(np.int64)] = np.arange(len(tags))
+        types, _, corners = gmsh.model.mesh.getElements(dimension)
+        blocks: dict[str, list[Cells]] = {}
+        for number, nodes in zip(types, corners, strict=True):
+            label, _, _, count, _, primary = gmsh.model.mesh.getElementProperties(number)
+            kind = _GMSH_TYPES.get(int(number), label)
+            blocks.setdefault(kind, []).append(index[nodes.astype(np.int64)].reshape(-1, count)[:, :primary])
+        kind, cells = _only_kind(blocks, dimension, name)
+        return kind, coordinates.reshape(-1, 3), cells
+    except Exception as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{name}: gmsh fails ({str(error).strip() or type(error).__name__})") from None
+    finally:
+        gmsh.finalize()
+
+
+def _draw_disk(gmsh: Any, disk: Disk) -> None:
+    rim = disk.rim_size or disk.size
+    gmsh.model.occ.addDisk(0.0, 0.0, 0.0, disk.radius, disk.radius)
+    gmsh.model.occ.synchronize()
+    field = gmsh.model.mesh.field.add("MathEval")
+    gmsh.model.mesh.field.setString(
+        field, "F", f"{disk.size!r} + {rim - disk.size!r} * Sqrt(x*x + y*y) / {disk.radius!r}"
+    )
+    gmsh.model.mesh.field.setAsBackgroundMesh(field)
+    for name in ("ExtendFromBoundary", "FromPoints", "FromCurvature"):
+        gmsh.option.setNumber(f"Mesh.MeshSize{name}", 0)
+    gmsh.option.setNumber("Mesh.Algorithm", 5)
+    if disk.cell == "quadrilateral":
+        gmsh.model.mesh.setRecombine(2, 1)
+        gmsh.option.setNumber("Mesh.RecombinationAlgorithm", 2)
+    gmsh.model.mesh.generate(2)
+
+
+def _delaunay_disk(points: Array, radius: float) -> tuple[Array, Cells]:
+    """Return the Delaunay triangulation of points in a disk, with no obtuse angle opposite the rim.
+
+    gmsh's smoothing leaves a few edges that are not Delaunay; there, and where an angle opposite a boundary edge is
+    obtuse, the stiffness matrix has a positive entry off its diagonal. Boundary edges of the second kind are halved.
+    """
+    from scipy.spatial import Delaunay
+
+    for _ in range(10):
+        triangulation = Delaunay(points)
+        cells = triangulation.simplices.astype(np.int64)
+        cell, opposite = np.nonzero(triangulation.neighbors < 0)
+        a, b = (points[cells[cell, (opposite + k) % 3]] for k in (1, 2))
+        apex = points[cells[cell, opposite]]
+        obtuse = np.sum((a - apex) * (b - apex), axis=1) < 0
+        if not np.any(obtuse):
+            break
+        middle = 0.5 * (a + b)[obtuse]
+        points = np.concatenate([points, radius * middle / np.linalg.norm(middle, axis=1)[:, None]])
+    return points, cells
+
+
+def _read(path: Path, dimension: int) -> tuple[str, Array, Cells]:
+    if path.suffix.lower() == ".msh":
+        try:
+            return _gmsh_arrays(lambda gmsh: gmsh.open(str(path)), dimension, str(path))
+        except MissingBackendError:
+            pass  # meshio reads the format too
+    import meshio
+
+    import kspde.hdf5  # noqa: F401 - meshio's own import of h5py would clash with DOLFINx
+
+    try:
+        mesh = meshio.read(path)
+    except (Exception, SystemExit) as error:  # meshio raises, or exits, with whatever its readers meet
+        raise InputError(f"{path} cannot be read as a mesh ({str(error).strip() or type(error).__name__})") from None
+    blocks: dict[str, list[Cells]] = {}
+    for block in mesh.cells:
+        blocks.setdefault(block.type, []).append(np.asarray(block.data, dtype=np.int64))
+    kind, cells = _only_kind(blocks, dimension, str(path))
+    points = np.asarray(mesh.points, dtype=np.float64)
+    return kind, np.pad(points, ((0, 0), (0, 3 - points.shape[1]))), cells
+
+
+def _only_kind(blocks: dict[str, list[Cells]], dimension: int, name: str) -> tuple[str, Cells]:
+    """Return the one kind of cell of the dimension, and its cells."""
+    present = {k: sum(len(b) for b in v) for k, v in blocks.items() if sum(len(b) for b in v)}
+    names = {1: "lines", 2: "triangles or quadrilaterals", 3: "tetrahedra or hexahedra"}[dimension]
+    found = ", ".join(f"{count} {kind}" for kind, count in present.items()) or "no cells"
+    known = [kind for kind in present if _DIMENSIONS.get(kind) == dimension]
+    strange = [kind for kind in present if kind not in _DIMENSIONS and kind != "vertex"]
+    if len(known) > 1:
+        raise InputError(f"{name} mixes cells of dimension {dimension} ({found}): give a mesh with {names} only")
+    if not known:
+        hint = f" (cells with curved edges, such as {strange[0]}, are not supported)" if strange else ""
+        raise InputError(f"{name} has no cells of dimension {dimension} ({found}){hint}: give a mesh of {names}")
+    return known[0], np.concatenate(blocks[known[0]])
+
+
+def _compact(points: Array, cells: Cells) -> tuple[Array, Cells]:
+    """Drop points that no cell uses."""
+    used, renumbered = np.unique(cells, return_inverse=True)
+    return np.ascontiguousarray(points[used], dtype=np.float64), renumbered.reshape(cells.shape).astype(np.int64)
+
+
+def _check(kind: str, points: Array, cells: Cells, name: str) -> None:
+    if not np.all(np.isfinite(points)):
+        raise InputError(
+            f"{name}: point {int(np.argwhere(~np.isfinite(points))[0, 0])} has a coordinate that is not finite"
+        )
+
+    def where(cell: int) -> str:
+        return "(" + ", ".join(f"{c:.4g}" for c in points[cells[cell]].mean(axis=0)) + ")"
+
+    same = np.sort(cells, axis=1)
+    _, first, counts = np.unique(same, axis=0, return_index=True, return_counts=True)
+    if np.any(counts > 1):
+        bad = int(first[np.argmax(counts > 1)])
+        raise InputError(
+            f"{name} has {int((counts - 1).sum())} duplicate cells, the first at {where(bad)}: remove them"
+        )
+    measures = []
+    for corner, *others in _CORNERS[kind]:
+        edges = np.stack([points[cells[:, k]] - points[cells[:, corner]] for k in others], axis=1)
+        measures.append(np.linalg.det(edges) / np.maximum(np.prod(np.linalg.norm(edges, axis=2), axis=1), 1e-300))
+    angles = np.array(measures)
+    # Some programs number all cells the other way round; what must not happen is a change of sign.
+    sign = 1.0 if np.median(angles) > 0 else -1.0
+    worst = (sign * angles).min(axis=0)
+    if np.any(worst <= 1e-10):
+        bad = int(np.argmin(worst))
+        raise InputError(
+            f"{name} has {int(np.sum(worst <= 1e-10))} inverted or degenerate cells, the worst at {where(bad)}: "
+            "mend the mesh"
+        )
