@@ -1,4 +1,4 @@
-"""The command line: ``kspde demo``, ``kspde run``, ``kspde compare``."""
+"""The command line: ``kspde demo``, ``kspde run``, ``kspde compare``, ``kspde theory``."""
 
 from __future__ import annotations
 
@@ -86,6 +86,27 @@ def compare(case: CaseFile, out: Out, force: Force = False, quiet: Quiet = False
     return _job("compare_case", case, out, force, quiet)
 
 
+@app.command(epilog="Examples: kspde theory; kspde theory case.toml")
+def theory(
+    case: Annotated[
+        Path | None, typer.Argument(metavar="CASE.toml", show_default=False, help="A case file to look at.")
+    ] = None,
+) -> int:
+    """Print what the papers promise: admissible exponents, sharp constants, norms of kernels, conditions.
+
+    With a case, also which hypotheses its model, parameters and initial density satisfy.
+    """
+
+    def job(comm: Any) -> None:
+        from kspde.io import Console, promises, read_case
+
+        with together(comm):
+            lines = list(promises.promise_lines(None if case is None else read_case(case)))
+        Console(comm).say("\n".join(lines).lstrip("\n"))
+
+    return _collectively(job)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status.
 
@@ -111,14 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _job(name: str, path: Path, out: Path, force: bool, quiet: bool) -> int:
     """Run a job of kspde.io.jobs on all ranks and return the exit status."""
-    try:
-        comm = world()
-    except KspdeError as error:
-        if _launched_rank() == 0:
-            _complain(str(error))
-        return BAD_INPUT
 
-    def job() -> None:
+    def job(comm: Any) -> None:
         from kspde.io import SUMMARY, Console, ResultDirectory, jobs, read_case
 
         with together(comm):
@@ -130,7 +145,18 @@ def _job(name: str, path: Path, out: Path, force: bool, quiet: bool) -> int:
         console.say(f"\nPictures: {', '.join(str(out / picture) for picture in pictures)}")
         console.say(f"All numbers: {out / SUMMARY}")
 
-    return _guarded(job, comm)
+    return _collectively(job)
+
+
+def _collectively(job: Callable[[Any], None]) -> int:
+    """Run a collective job on all ranks and return the exit status."""
+    try:
+        comm = world()
+    except KspdeError as error:
+        if _launched_rank() == 0:
+            _complain(str(error))
+        return BAD_INPUT
+    return _guarded(lambda: job(comm), comm)
 
 
 def _guarded(job: Callable[[], None], comm: Any) -> int:

@@ -1,4 +1,4 @@
-"""What a run says while it runs: lines on standard output and a progress bar, from rank 0."""
+"""What a run says while it runs: lines on standard output, warnings and a progress bar, from rank 0."""
 
 from __future__ import annotations
 
@@ -31,6 +31,12 @@ class Console:
         except BrokenPipeError:
             self._silent = True
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    def warn(self, text: str) -> None:
+        """Print a line that begins with "warning:" on standard error."""
+        if not self._silent:
+            sys.stderr.write(f"warning: {text}\n")
+            sys.stderr.flush()
 
     @contextmanager
     def progress(self, label: str) -> Iterator[Callable[[float], None]]:

@@ -13,6 +13,7 @@ from kspde.fem import solve
 from kspde.io import report
 from kspde.io.case import Case
 from kspde.io.console import Console
+from kspde.io.promises import case_hypotheses
 from kspde.io.results import ResultDirectory, provenance, write_csv
 from kspde.parallel import together
 from kspde.particles import simulate
@@ -33,7 +34,7 @@ def run_case(case: Case, results: ResultDirectory, comm: Any, console: Console) 
         MissingBackendError: DOLFINx is missing.
     """
     clock = _Clock()
-    console.say(report.heading(case, comm))
+    _begin(case, comm, console)
     pde = _solve(case, comm, console, clock)
     _write_density(pde, results, comm)
     with clock("pictures"):
@@ -62,7 +63,7 @@ def compare_case(case: Case, results: ResultDirectory, comm: Any, console: Conso
         for f in case.model.regularised_fields(**options):
             check_bounded(f.name, f.kernel, case.model.dimension, gradient=f.gradient)
     clock = _Clock()
-    console.say(report.heading(case, comm))
+    _begin(case, comm, console)
     pde = _solve(case, comm, console, clock)
     with clock("particles"), console.progress("particles") as progress, case.naming("particles"):
         cloud = simulate(case.model, case.u0, progress=progress, comm=comm, **case.simulate_options)
@@ -86,6 +87,14 @@ def compare_case(case: Case, results: ResultDirectory, comm: Any, console: Conso
     }
     _finish(results, comm, summary, clock)
     return "densities.png", "difference.png", "diagnostics.png"
+
+
+def _begin(case: Case, comm: Any, console: Console) -> None:
+    """Say what is about to run, and which hypotheses its parameters leave."""
+    console.say(report.heading(case, comm))
+    for hypothesis in case_hypotheses(case):
+        if hypothesis.parameter and hypothesis.verdict is False:
+            console.warn(hypothesis.warning)
 
 
 class _Clock:

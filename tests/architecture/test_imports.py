@@ -20,8 +20,8 @@ MAY_IMPORT = {
     "fem": FOUNDATION,
     "particles": FOUNDATION,
     "compare": FOUNDATION | {"fem", "particles"},
-    "theory": FOUNDATION | {"fem", "particles"},
-    "io": FOUNDATION | {"fem", "particles", "compare"},
+    "theory": FOUNDATION,
+    "io": FOUNDATION | {"fem", "particles", "compare", "theory"},
     "cli": FOUNDATION | {"fem", "particles", "compare", "theory", "io"},
 }
 MODELS_MAY_IMPORT = {"errors", "kernels", "models"}
