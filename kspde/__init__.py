@@ -11,6 +11,7 @@ from kspde.errors import ConvergenceError, InputError, KspdeError, MissingBacken
 from kspde.initial import CallableDensity, GaussianMixture, GridDensity, observed_positions
 from kspde.kernels import GaussianMollifier, Kernel, MaternMollifier, Yukawa
 from kspde.models import Field, FieldValues, Model, SignalDependentKellerSegel
+from kspde.output import SaveAt
 
 if TYPE_CHECKING:
     from kspde import theory
@@ -37,6 +38,7 @@ __all__ = [
     "MeshFile",
     "MissingBackendError",
     "Model",
+    "SaveAt",
     "SignalDependentKellerSegel",
     "Yukawa",
     "compare",

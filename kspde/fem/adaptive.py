@@ -22,8 +22,8 @@ import numpy.typing as npt
 
 from kspde.errors import ConvergenceError, check_choice
 from kspde.fem.backend import apply_options
-from kspde.fem.diagnostics import Recorder
 from kspde.fem.operators import SemiDiscrete
+from kspde.fem.state import Observer
 
 __all__ = ["solve_adaptive"]
 
@@ -40,10 +40,9 @@ def solve_adaptive(
     t_end: float,
     tol: float,
     options: dict[str, Any],
-    recorder: Recorder,
-    progress: Callable[[float], None] | None,
+    observer: Observer,
     started: Callable[[], None],
-) -> tuple[Array, dict[str, Any]]:
+) -> dict[str, Any]:
     """Integrate from 0 to ``t_end``.
 
     Args:
@@ -52,12 +51,11 @@ def solve_adaptive(
         t_end: the final time.
         tol: the tolerance.
         options: PETSc options of the TS.
-        recorder: is given every accepted step.
-        progress: is called with t/t_end after every accepted step.
+        observer: is told of the start and of every accepted step.
         started: is called when the set-up is over.
 
     Returns:
-        The nodal densities at ``t_end``, and a summary.
+        A summary; the observer has the densities.
 
     Raises:
         InputError: PETSc does not know an option.
@@ -90,7 +88,6 @@ def solve_adaptive(
     ).tolist()
     tolerances.array[:] = (tol * norm / np.sqrt(y.getSize() * np.broadcast_to(space.weights, shape))).ravel()
     ts = PETSc.TS().create(comm=space.comm)
-    last = [0.0]
 
     def implicit(ts: Any, t: float, y: Any, dy: Any, out: Any) -> None:
         rate = system.rate(y.array_r.reshape(shape))
@@ -103,10 +100,7 @@ def solve_adaptive(
     def monitor(ts: Any, step: int, t: float, y: Any) -> None:
         if step:
             solver.bounds = system.reset_bound()
-        recorder.record(t, t - last[0], system.densities(y.array_r.reshape(shape)))
-        last[0] = t
-        if progress is not None:
-            progress(t / t_end)
+        observer(t, system.densities(y.array_r.reshape(shape)))
 
     def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
         # PETSc replaces an exception that passes through it by an error code: keep the first.
@@ -125,7 +119,7 @@ def solve_adaptive(
         ts.setIJacobian(guarded(matrix), jacobian, jacobian)
         ts.setMonitor(guarded(monitor))
         ts.setTime(0.0)
-        ts.setMaxTime(t_end)
+        ts.setTimeSpan([0.0, *(t for t in observer.times if t > 0)])
         ts.setMaxSteps(10**7)
         ts.setExactFinalTime(PETSc.TS.ExactFinalTime.MATCHSTEP)
         ts.setTimeStep(min(t_end, 0.01 * norm / speed) if speed > 0 else t_end)
@@ -149,7 +143,6 @@ def solve_adaptive(
             raise ConvergenceError(_failed(ts, str(error).strip().splitlines()[-1])) from None
         if ts.getConvergedReason() < 0 or ts.getTime() < t_end * (1 - 1e-12):
             raise ConvergenceError(_failed(ts, _reason(ts)))
-        final = system.densities(y.array_r.reshape(shape))
         summary = {
             "method": f"{ts.getType()} {options.get('ts_rosw_type', W_METHODS[0])}",
             "tol": tol,
@@ -159,7 +152,7 @@ def solve_adaptive(
     finally:
         for thing in (ts, jacobian, tolerances, residual, y):
             thing.destroy()
-    return final, summary
+    return summary
 
 
 class _Shifted:

@@ -64,6 +64,7 @@ class BoxSpace(Space):
         rows = slice(self.slabs.first, self.slabs.last)
         nodes = [axis.nodes[rows], *[axis.nodes] * (box.dimension - 1)]
         self.points = np.stack(np.meshgrid(*nodes, indexing="ij"), axis=-1).reshape(-1, box.dimension)
+        self.rim = np.max(np.abs(self.points), axis=1, initial=0.0) > 0.9 * self.radius
         weights = axis.mass[rows]
         for _ in range(box.dimension - 1):
             weights = np.multiply.outer(weights, axis.mass)
@@ -103,6 +104,12 @@ class BoxSpace(Space):
         laplacian = self.laplacian()
         parts = (laplacian.divergence(flux[:, a].reshape(self.slabs.shape), a) for a in range(self.dimension))
         return np.asarray(sum(parts))
+
+    def gradient(self, nodal: Array) -> Array:
+        """Return ∇c at the nodes. Collective."""
+        laplacian = self.laplacian()
+        modes = laplacian.transform(nodal)
+        return np.stack([laplacian.derivative(modes, a).ravel() for a in range(self.dimension)], axis=1)
 
     def shifted_solver(self, options: dict[str, Any]) -> Callable[[float, float, Array], Array]:
         """Return the pointwise division in modal space.

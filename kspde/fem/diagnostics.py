@@ -2,12 +2,18 @@ r"""Integral quantities of the densities, recorded at every accepted step."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 
-from kspde.fem.space import Space
+from kspde.errors import InputError, check_choice
 
-__all__ = ["DIAGNOSTICS", "Recorder"]
+if TYPE_CHECKING:
+    from kspde.fem.operators import SemiDiscrete
+
+__all__ = ["DIAGNOSTICS", "STATISTICS", "Recorder"]
 
 Array = npt.NDArray[np.float64]
 
@@ -21,38 +27,107 @@ DIAGNOSTICS = {
     "l2": "∫u²",
     "second_moment": "∫|x|²u",
     "entropy": "∫u log u, where u > 0",
+    "boundary_mass": "∫u over the outer tenth of the domain (of max |x_a| on a box, of |x| on a mesh)",
 }
+
+#: Statistics that are recorded on demand.
+STATISTICS = {
+    "fisher_information": "∫|∇u|²/u, where u > 1e-12",
+    "log_gradient": "sup |∇log u|, where u > 1e-12",
+    "free_energy": "the model's free energy, where it has one; the same for all species",
+}
+
+#: Below this density logarithmic gradients are round-off.
+_TINY = 1e-12
 
 
 class Recorder:
-    """Collects the diagnostics of all species, the same on every rank."""
+    """Collects the diagnostics of all species, the same on every rank.
 
-    def __init__(self, space: Space) -> None:
-        self._space = space
+    Args:
+        system: the semi-discrete system.
+        statistics: names among ``STATISTICS``.
+
+    Raises:
+        InputError: an unknown name, or a free energy of a model that has none.
+    """
+
+    def __init__(self, system: SemiDiscrete, statistics: tuple[str, ...] = ()) -> None:
+        for name in statistics:
+            check_choice("statistics", name, STATISTICS)
+        if "free_energy" in statistics and not system.model.has_free_energy:
+            raise InputError(f"statistics: free_energy is not defined for {type(system.model).__name__}: leave it out")
+        space = system.space
+        self._system = system
+        self._statistics = statistics
         self._radius2 = np.sum(space.points**2, axis=1).reshape(space.mass.shape)
-        self._rows: list[tuple[float, float, Array]] = []
+        self._rim = space.rim.reshape(space.mass.shape)
+        self._rows: list[tuple[float, float, dict[str, Array]]] = []
 
     def record(self, t: float, dt: float, densities: Array) -> None:
         """Add a row for nodal densities of shape (species, ...). Collective."""
-        from mpi4py import MPI
-
-        comm = self._space.comm
+        space = self._system.space
         integrands = []
         for u in densities:
             positive = np.maximum(u, 0.0)
             logarithm = np.log(positive, where=positive > 0, out=np.zeros_like(positive))
-            integrands += [u, u * u, self._radius2 * u, positive * logarithm]
-        mass, l2, moment, entropy = self._space.integral(*integrands).reshape(-1, 4).T
+            integrands += [u, u * u, self._radius2 * u, positive * logarithm, self._rim * u]
+        mass, l2, moment, entropy, rim = space.integral(*integrands).reshape(len(densities), -1).T
         ends = np.array([[-u.min(initial=np.inf), u.max(initial=-np.inf)] for u in densities])
-        extremes = np.empty_like(ends)
-        comm.Allreduce(ends, extremes, op=MPI.MAX)
-        self._rows.append((t, dt, np.stack([mass, -extremes[:, 0], extremes[:, 1], l2, moment, entropy])))
+        extremes = self._maximum(ends)
+        row = {
+            "mass": mass,
+            "minimum": -extremes[:, 0],
+            "maximum": extremes[:, 1],
+            "l2": l2,
+            "second_moment": moment,
+            "entropy": entropy,
+            "boundary_mass": rim,
+        }
+        row |= {name: _COMPUTE[name](self, densities) for name in self._statistics}
+        self._rows.append((t, dt, row))
 
     def table(self) -> dict[str, Array]:
         """Return name -> values: shape (steps,), or (steps, species) but for t and dt where there are several."""
-        values = np.array([row for _, _, row in self._rows])
-        if values.shape[2] == 1:
-            values = values[:, :, 0]
-        names = list(DIAGNOSTICS)
         table = {"t": np.array([t for t, _, _ in self._rows]), "dt": np.array([dt for _, dt, _ in self._rows])}
-        return table | {name: values[:, i] for i, name in enumerate(names[2:])}
+        for name in self._rows[0][2]:
+            values = np.array([row[name] for _, _, row in self._rows])
+            table[name] = values[:, 0] if values.shape[1] == 1 else values
+        return table
+
+    def _maximum(self, local: Array) -> Array:
+        from mpi4py import MPI
+
+        out = np.empty_like(local)
+        self._system.space.comm.Allreduce(local, out, op=MPI.MAX)
+        return out
+
+    def _slopes(self, u: Array) -> tuple[Array, Array]:
+        """Return |∇u|² and u at the local nodes where u is not tiny, zero and one elsewhere."""
+        gradient = self._system.space.gradient(u)
+        flat = u.ravel()
+        seen = flat > _TINY
+        return np.where(seen, np.sum(gradient**2, axis=1), 0.0), np.where(seen, flat, 1.0)
+
+    def _fisher_information(self, densities: Array) -> Array:
+        space = self._system.space
+        parts = [self._slopes(u) for u in densities]
+        return space.integral(*[(slope / u).reshape(space.mass.shape) for slope, u in parts])
+
+    def _log_gradient(self, densities: Array) -> Array:
+        parts = [self._slopes(u) for u in densities]
+        return self._maximum(np.array([np.sqrt((slope / u**2).max(initial=0.0)) for slope, u in parts]))
+
+    def _free_energy(self, densities: Array) -> Array:
+        system = self._system
+        c = system.field_values(densities)
+        flat = {name: u.ravel() for name, u in zip(system.model.species, densities, strict=True)}
+        density = system.model.free_energy_density(flat, c)
+        return np.repeat(system.space.integral(np.reshape(density, system.space.mass.shape)), len(densities))
+
+
+_COMPUTE: dict[str, Callable[[Recorder, Array], Array]] = {
+    "fisher_information": Recorder._fisher_information,
+    "log_gradient": Recorder._log_gradient,
+    "free_energy": Recorder._free_energy,
+}

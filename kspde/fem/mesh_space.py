@@ -85,6 +85,8 @@ class MeshSpace(Space):
         owned = index_map.size_local
         self.nodes = index_map.size_global
         self.points = self.V.tabulate_dof_coordinates()[:owned, :dimension].copy()
+        distance = np.linalg.norm(self.points, axis=1)
+        self.rim = distance > 0.9 * comm.allreduce(float(distance.max(initial=0.0)), op=MPI.MAX)
         dx = ufl.dx(metadata=self.measure)
         v = ufl.TestFunction(self.V)
         self.mass = self._assembled(v * dx)

@@ -31,9 +31,9 @@ from dolfinx import fem
 
 from kspde.errors import ConvergenceError, InputError
 from kspde.fem.backend import apply_options
-from kspde.fem.diagnostics import Recorder
 from kspde.fem.operators import SemiDiscrete
 from kspde.fem.space import Space
+from kspde.fem.state import Observer
 
 __all__ = ["RESIDUAL", "solve_positive"]
 
@@ -157,11 +157,10 @@ def solve_positive(
     t_end: float,
     dt: float,
     options: dict[str, Any],
-    recorder: Recorder,
-    progress: Callable[[float], None] | None,
+    observer: Observer,
     started: Callable[[], None],
-) -> tuple[Array, dict[str, Any]]:
-    """Integrate from 0 to ``t_end`` with steps of ``dt`` (the last one is shorter where dt does not divide t_end).
+) -> dict[str, Any]:
+    """Integrate from 0 to ``t_end`` with steps of ``dt`` (shorter ones where dt does not divide the times to be saved).
 
     Arguments, results and errors are those of ``solve_adaptive``, with a fixed step for the tolerance.
     """
@@ -181,13 +180,13 @@ def solve_positive(
         for drift in drifts:
             solvers.append(_Diffusion(system, stiffness, drift, options))
         masses = space.integral(*densities)
-        recorder.record(0.0, 0.0, densities)
+        observer(0.0, densities)
         started()
         while t < t_end * (1 - 1e-12):
             step += 1
-            tau = min(dt, t_end - t)
-            if t_end - t - tau < 1e-9 * dt:
-                tau = t_end - t
+            # Steps end at the times to be saved; no step is left that is shorter than rounding.
+            due = observer.next_time - t
+            tau = due if due < dt * (1 + 1e-9) else dt
             c = system.field_values(densities)
             try:
                 for i, species in enumerate(model.species):
@@ -208,14 +207,11 @@ def solve_positive(
                 ) from None
             densities *= (masses / space.integral(*densities)).reshape(-1, *(1,) * (densities.ndim - 1))
             t += tau
-            recorder.record(t, tau, densities)
-            if progress is not None:
-                progress(t / t_end)
+            observer(t, densities)
     finally:
         for solver in solvers:
             solver.free()
-    summary = {"method": "positive, linearly implicit", "dt": dt, "steps": step, "linear_iterations": iterations}
-    return densities, summary
+    return {"method": "positive, linearly implicit", "dt": dt, "steps": step, "linear_iterations": iterations}
 
 
 def _check_edges(space: Space, stiffness: Any) -> None:

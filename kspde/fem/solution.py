@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kspde.domains import Domain
-from kspde.errors import InputError, check_finite
+from kspde.errors import check_number
 from kspde.fem.operators import SemiDiscrete
+from kspde.fem.state import State, between
 from kspde.kernels import Kernel
 from kspde.models import Model
 
@@ -23,9 +24,10 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Solution:
-    """Densities and fields at ``t_end``, and what was recorded on the way.
+    """Densities and fields at ``t_end`` and at saved times, and what was recorded on the way.
 
-    Methods that return values at points or grids are collective: call them on every rank, with the same arguments.
+    Methods that return values at points or grids are collective: call them on every rank, with the same arguments. They
+    take a time t: ``t_end`` unless given; other times must be saved, or lie between saved ones.
 
     Attributes:
         model: the model.
@@ -34,8 +36,10 @@ class Solution:
         eps: the mollifier's ε, None for the local equation.
         mollifier: the mollifier.
         diagnostics: per accepted step, name -> array: t, dt, mass, minimum, maximum, l2 (∫u²), second_moment (∫|x|²u),
-            entropy (∫u log u); shape (steps,), or (steps, species) but for t and dt where there are several species.
+            entropy (∫u log u), and the statistics asked for; shape (steps,), or (steps, species) but for t and dt where
+            there are several species.
         timings: seconds: mesh, setup, loop.
+        masses: the mass of each species.
         initial_mass_error: relative error of each species' discrete mass before it was scaled to the exact one.
     """
 
@@ -49,7 +53,7 @@ class Solution:
     masses: dict[str, float]
     initial_mass_error: dict[str, float]
     _system: SemiDiscrete = field(repr=False)
-    _densities: Array = field(repr=False)
+    _states: list[tuple[float, Array, Array]] = field(repr=False)
     _scheme: dict[str, Any] = field(repr=False)
 
     @property
@@ -62,49 +66,82 @@ class Solution:
         """Names of the species."""
         return self.model.species
 
-    def evaluate(self, points: npt.ArrayLike, species: str | None = None) -> Array:
+    @property
+    def times(self) -> Array:
+        """The saved times, the last of which is ``t_end``."""
+        return np.array([state[0] for state in self._states])
+
+    def at(self, t: float | None = None) -> State:
+        """Return the state at time t: saved, or interpolated between saved ones (cubic Hermite, order 4).
+
+        Raises:
+            InputError: t is not between saved times.
+        """
+        t = self.t_end if t is None else check_number("t", t, at_least=0)
+        return State(self._system, t, between(self._states, t))
+
+    def evaluate(self, points: npt.ArrayLike, species: str | None = None, t: float | None = None) -> Array:
         """Return u at points of shape (n, d): shape (n,), the same on every rank.
 
         Raises:
-            InputError: wrong shape, points outside the domain, or an unknown species.
+            InputError: wrong shape, points outside the domain, an unknown species, or a time that is not saved.
         """
-        return self._system.space.evaluate(self._density(species), self._points(points))
+        return self.at(t).evaluate(points, species)
 
-    def evaluate_signal(self, points: npt.ArrayLike, field: str | None = None) -> Array:
+    def evaluate_signal(self, points: npt.ArrayLike, field: str | None = None, t: float | None = None) -> Array:
         """Return a field (the model's signal unless named) at points of shape (n, d).
 
         Raises:
-            InputError: wrong shape, points outside the domain, or an unknown field.
+            InputError: wrong shape, points outside the domain, an unknown field, or a time that is not saved.
         """
-        return self._system.space.evaluate(self._field(field), self._points(points))
+        return self.at(t).evaluate_signal(points, field)
 
-    def on_grid(self, axes: Sequence[npt.ArrayLike], species: str | None = None) -> Array:
+    def on_grid(self, axes: Sequence[npt.ArrayLike], species: str | None = None, t: float | None = None) -> Array:
         """Return u on the tensor grid of d coordinate arrays: shape (len(axes[0]), ...), the same on every rank."""
-        return self._system.space.on_grid(self._density(species), self._axes(axes))
+        return self.at(t).on_grid(axes, species)
 
-    def signal_on_grid(self, axes: Sequence[npt.ArrayLike], field: str | None = None) -> Array:
+    def signal_on_grid(self, axes: Sequence[npt.ArrayLike], field: str | None = None, t: float | None = None) -> Array:
         """Return a field (the model's signal unless named) on the tensor grid of d coordinate arrays."""
-        return self._system.space.on_grid(self._field(field), self._axes(axes))
+        return self.at(t).signal_on_grid(axes, field)
 
-    def function(self, species: str | None = None) -> Any:
+    def function(self, species: str | None = None, t: float | None = None) -> Any:
         """Return u as a ``dolfinx.fem.Function`` on this solution's mesh. Collective."""
-        return self._system.space.function(self._density(species), species or self.species[0])
+        return self.at(t).function(species)
 
     def write_vtx(self, path: str | Path) -> None:
-        """Write all densities and fields at ``t_end`` to an ADIOS2 .bp directory for ParaView. Collective."""
+        """Write all densities and fields at the saved times to an ADIOS2 .bp directory for ParaView. Collective."""
         from dolfinx import fem, io
 
         space = self._system.space
+        # ParaView takes a Lagrange cell's nodes for equidistant ones.
         shown = fem.functionspace(space.mesh, space.plotting_element())
-        functions = []
-        names = [(name, self._density(name)) for name in self.species]
-        names += [(f.name, self._field(f.name)) for f in self._system.fields]
-        for name, nodal in names:
-            function = fem.Function(shown, name=name)
-            function.interpolate(space.function(nodal))
-            functions.append(function)
+        names = [*self.species, *(f.name for f in self._system.fields)]
+        functions = [fem.Function(shown, name=name) for name in names]
         with io.VTXWriter(space.comm, str(path), functions) as writer:
-            writer.write(self.t_end)
+            for t in self.times:
+                state = self.at(t)
+                nodal = [state.density(s) for s in self.species] + [state.field(f.name) for f in self._system.fields]
+                for function, values in zip(functions, nodal, strict=True):
+                    function.interpolate(space.function(values))
+                writer.write(t)
+
+    def write_xdmf(self, path: str | Path) -> None:
+        """Write all densities and fields at the saved times, at the mesh's vertices, to XDMF with HDF5. Collective."""
+        import basix.ufl
+        from dolfinx import fem, io
+
+        space = self._system.space
+        vertices = fem.functionspace(space.mesh, basix.ufl.element("Lagrange", space.mesh.basix_cell(), 1))
+        with io.XDMFFile(space.comm, str(path), "w") as file:
+            file.write_mesh(space.mesh)
+            for t in self.times:
+                state = self.at(t)
+                fields = {s: state.density(s) for s in self.species}
+                fields |= {f.name: state.field(f.name) for f in self._system.fields}
+                for name, values in fields.items():
+                    function = fem.Function(vertices, name=name)
+                    function.interpolate(space.function(values))
+                    file.write_function(function, t)
 
     def summary(self) -> dict[str, Any]:
         """Return what characterises the run, ready for JSON."""
@@ -121,31 +158,6 @@ class Solution:
             "initial_mass_error": self.initial_mass_error,
             "timings": self.timings,
         }
-
-    def _density(self, species: str | None) -> Array:
-        if species is None:
-            if len(self.species) > 1:
-                raise InputError(f"species is not given: give one of {', '.join(self.species)}")
-            species = self.species[0]
-        if species not in self.species:
-            raise InputError(f"species = {species!r} is not valid: give one of {', '.join(self.species)}")
-        nodal: Array = self._densities[self.species.index(species)]
-        return nodal
-
-    def _field(self, name: str | None) -> Array:
-        name = name or self.model.signal
-        names = [f.name for f in self._system.fields]
-        if name not in names:
-            raise InputError(f"field = {name!r} is not valid: the model's fields are {', '.join(names) or 'none'}")
-        return self._system.field_values(self._densities)[name].reshape(self._system.space.mass.shape)
-
-    def _points(self, points: npt.ArrayLike) -> Array:
-        return check_finite("points", points, (None, self.model.dimension))
-
-    def _axes(self, axes: Sequence[npt.ArrayLike]) -> list[Array]:
-        if len(axes) != self.model.dimension:
-            raise InputError(f"axes has {len(axes)} coordinate arrays: give {self.model.dimension}")
-        return [check_finite(f"axes[{a}]", x, (None,)) for a, x in enumerate(axes)]
 
 
 def _name(mollifier: str | Callable[..., Kernel]) -> str:

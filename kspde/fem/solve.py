@@ -12,6 +12,7 @@ from kspde.fem import backend
 from kspde.initial import InitialDensity, densities_by_species
 from kspde.kernels import Kernel
 from kspde.models import Model
+from kspde.output import SaveAt
 from kspde.parallel import limited_threads, world
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def solve(
     scheme: str = "adaptive",
     dt: float | None = None,
     petsc_options: Mapping[str, Any] | None = None,
+    save: SaveAt | None = None,
     progress: Callable[[float], None] | None = None,
     comm: Any = None,
 ) -> Solution:
@@ -54,6 +56,8 @@ def solve(
         scheme: "adaptive" (order 3 in time, any degree) or "positive" (order 1, degree 1: u ≥ 0 for every ``dt``).
         dt: the step of the positive scheme.
         petsc_options: options of the TS (adaptive) or KSP (positive) object, without the leading dash.
+        save: times at which states are saved beside ``t_end``, further statistics (``fisher_information``,
+            ``log_gradient``, ``free_energy``), and a callback that is given a ``State`` at each of these times.
         progress: called on every rank after every step with t/t_end.
         comm: the MPI communicator, ``MPI.COMM_WORLD`` unless given.
 
@@ -94,7 +98,6 @@ def solve(
     comm = world() if comm is None else comm
 
     from kspde.fem.adaptive import solve_adaptive
-    from kspde.fem.diagnostics import Recorder
     from kspde.fem.operators import SemiDiscrete, initial_densities
     from kspde.fem.positive import solve_positive
     from kspde.fem.solution import Solution
@@ -107,7 +110,7 @@ def solve(
         meshed = time.perf_counter()
         nodal, mass_errors = initial_densities(space, densities)
         system = SemiDiscrete(model, fields, space)
-        recorder = Recorder(space)
+        observer = Observer(system, t_end, save or SaveAt(), progress)
         ready = meshed
 
         def started() -> None:
@@ -117,14 +120,13 @@ def solve(
         shared: dict[str, Any] = {
             "t_end": t_end,
             "options": dict(petsc_options or {}),
-            "recorder": recorder,
-            "progress": progress,
+            "observer": observer,
             "started": started,
         }
         if tol is not None:
-            final, details = solve_adaptive(system, nodal, tol=tol, **shared)
+            details = solve_adaptive(system, nodal, tol=tol, **shared)
         elif dt is not None:
-            final, details = solve_positive(system, nodal, dt=dt, **shared)
+            details = solve_positive(system, nodal, dt=dt, **shared)
         done = time.perf_counter()
     return Solution(
         model=model,
@@ -132,12 +134,12 @@ def solve(
         t_end=t_end,
         eps=eps,
         mollifier=mollifier,
-        diagnostics=recorder.table(),
+        diagnostics=observer.recorder.table(),
         timings={"mesh": meshed - start, "setup": ready - meshed, "loop": done - ready},
         masses={name: u.mass for name, u in densities.items()},
         initial_mass_error=mass_errors,
         _system=system,
-        _densities=final,
+        _states=observer.states,
         _scheme={"scheme": scheme, **details},
     )
 

@@ -53,6 +53,7 @@ class Space(ABC):
         nodes: the number of nodes on all ranks.
         cells: the number of cells on all ranks.
         degree: the polynomial degree.
+        rim: whether a local node lies in the outer tenth of the domain.
         measure: UFL metadata of the quadrature rule whose points are the nodes.
     """
 
@@ -67,6 +68,7 @@ class Space(ABC):
     cells: int
     degree: int
     measure: dict[str, Any]
+    rim: npt.NDArray[np.bool_]
 
     #: shape of a state of one species, and the weights w
     state_shape: tuple[int, ...]
@@ -87,6 +89,10 @@ class Space(ABC):
     @abstractmethod
     def divergence(self, flux: Array) -> Array:
         """Return the functional φ ↦ ∫ F·∇φ of a nodal flux, shape (n, d): a dual vector. Collective."""
+
+    @abstractmethod
+    def gradient(self, nodal: Array) -> Array:
+        """Return ∇c at the nodes, its L² projection by the mass matrix's quadrature: shape (n, d). Collective."""
 
     @abstractmethod
     def shifted_solver(self, options: dict[str, Any]) -> Callable[[float, float, Array], Array]:

@@ -99,6 +99,23 @@ class Model(ABC):
         """Return the drift b of a species, shape (n, d), or None (the default) where a species has none."""
         return None
 
+    def free_energy_density(self, densities: Mapping[str, Array], c: FieldValues) -> Array:
+        r"""Return the integrand f of the free energy ∫f, shape (n,), where the model has one.
+
+        Args:
+            densities: species -> values at the points of ``c``.
+            c: the fields there.
+
+        Raises:
+            NotImplementedError: the model has none.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no free energy")
+
+    @property
+    def has_free_energy(self) -> bool:
+        """Whether ``free_energy_density`` is defined."""
+        return type(self).free_energy_density is not Model.free_energy_density
+
     @property
     def signal(self) -> str | None:
         """Name of the field that ``evaluate_signal`` evaluates unless told otherwise: the first."""

@@ -14,7 +14,19 @@ from kspde import models
 PACKAGE = Path(kspde.__file__).parent
 
 #: What each part may import beside itself.
-FOUNDATION = {"errors", "parallel", "kernels", "initial", "domains", "random", "compiled", "hdf5", "radial", "models"}
+FOUNDATION = {
+    "errors",
+    "parallel",
+    "kernels",
+    "initial",
+    "domains",
+    "random",
+    "compiled",
+    "hdf5",
+    "output",
+    "radial",
+    "models",
+}
 MAY_IMPORT = {
     **dict.fromkeys(FOUNDATION, FOUNDATION),
     "fem": FOUNDATION,

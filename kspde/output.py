@@ -1,0 +1,56 @@
+"""What a run saves on its way, the same for both backends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kspde.errors import InputError, check_finite
+
+__all__ = ["SaveAt"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaveAt:
+    """Times at which states are saved, statistics beyond the usual ones, and a function that is called.
+
+    Attributes:
+        times: increasing times in [0, t_end]; steps end exactly there.
+        statistics: names of further statistics; which there are depends on the backend.
+        callback: called with the state at each of these times, on every rank.
+
+    Raises:
+        InputError: times that are not finite, negative or not increasing.
+    """
+
+    times: npt.ArrayLike = ()
+    statistics: tuple[str, ...] = ()
+    callback: Callable[[Any], None] | None = None
+
+    def __post_init__(self) -> None:
+        times = np.asarray(self.times, dtype=np.float64)
+        if times.size:
+            times = check_finite("times", times, (None,))
+            if times[0] < 0 or np.any(np.diff(times) <= 0):
+                raise InputError(f"times = {times.tolist()} are not valid: give increasing times >= 0")
+        object.__setattr__(self, "times", tuple(times.tolist()))
+        if isinstance(self.statistics, str) or not all(isinstance(name, str) for name in self.statistics):
+            raise InputError(f"statistics = {self.statistics!r} is not valid: give a tuple of names")
+        object.__setattr__(self, "statistics", tuple(self.statistics))
+        if self.callback is not None and not callable(self.callback):
+            raise InputError(f"callback is a {type(self.callback).__name__}: give a function of one argument")
+
+    def until(self, t_end: float) -> tuple[float, ...]:
+        """Return the times, with the end as the last one.
+
+        Raises:
+            InputError: a time after ``t_end``.
+        """
+        times: tuple[float, ...] = tuple(self.times)  # type: ignore[arg-type]
+        if times and times[-1] > t_end * (1 + 1e-12):
+            raise InputError(f"times reach {times[-1]:g}, after t_end = {t_end:g}: give times in [0, t_end]")
+        return (*(t for t in times if t < t_end * (1 - 1e-12)), t_end)
