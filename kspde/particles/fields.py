@@ -45,6 +45,9 @@ class FieldEvaluator(ABC):
         InputError: a kernel that is unbounded at the origin.
     """
 
+    #: The time of the positions; only fields that are given as functions of time depend on it.
+    t: float = 0.0
+
     def __init__(
         self,
         fields: tuple[Field, ...],

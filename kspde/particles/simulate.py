@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,19 +9,20 @@ from typing import Any
 import numpy as np
 
 from kspde.compiled import use_threads
-from kspde.errors import ConvergenceError, InputError, check_choice, check_integer, check_number
-from kspde.initial import InitialDensity
+from kspde.errors import InputError, check_choice, check_integer, check_number
+from kspde.initial import InitialDensity, densities_by_species
 from kspde.kernels import Kernel
 from kspde.models import Model
 from kspde.models.base import Array
 from kspde.parallel import together, world
 from kspde.particles.cloud import Cloud
 from kspde.particles.direct import DirectFields
-from kspde.particles.euler import euler_maruyama
 from kspde.particles.fields import FieldEvaluator
 from kspde.particles.mesh import MeshFields
-from kspde.particles.observe import Observation, observe
-from kspde.random import Ids, Philox
+from kspde.particles.run import Moments, Observer, Progress, Run, schedule
+from kspde.particles.schemes import SCHEMES
+from kspde.particles.system import System, local_ids
+from kspde.random import Philox
 
 __all__ = ["simulate"]
 
@@ -84,17 +84,16 @@ def simulate(
     """
     begin = time.perf_counter()
     comm = world() if comm is None else comm
-    densities, counts = _per_species(model, u0, n)
+    if not isinstance(model, Model):
+        raise InputError(f"model is a {type(model).__name__}: give a kspde model, such as SignalDependentKellerSegel")
+    densities = densities_by_species(model.species, model.dimension, u0)
+    counts = _counts(model.species, n)
     t_end = check_number("t_end", t_end, above=0)
     given_dt = check_number("dt", dt, above=0)
     check_number("field_tol", field_tol, at_least=1e-12, below=1)
     check_choice("method", method, _EVALUATORS)
     start, noise = Philox(seed, _START), Philox(seed, _NOISE)
-    # A ratio that is an integer up to rounding is that integer.
-    steps = max(1, math.ceil(t_end / given_dt * (1 - 1e-12) - 1e-9))
-    if steps >= 1 << 32:
-        raise InputError(f"dt = {given_dt:g} makes {steps:.3g} steps to t_end = {t_end:g}: give a larger dt")
-    dt = t_end / steps
+    times = schedule(t_end, given_dt, (t_end,))
     use_threads(comm)
 
     evaluator = _EVALUATORS[method](
@@ -105,63 +104,40 @@ def simulate(
         include_self=include_self,
         comm=comm,
     )
-    ids = _local_ids(model.species, counts, comm)
+    ids = local_ids(model.species, counts, comm)
     positions: dict[str, Array] = {}
     with together(comm):
         for name in model.species:
             positions[name] = np.ascontiguousarray(densities[name].sample(start, ids[name]), dtype=np.float64)
-    seen = observe(positions, ids, counts, comm)
-    if seen.not_finite is not None:
-        raise InputError(
-            f"u0 of species {seen.not_finite[0]!r} gave particle {seen.not_finite[1]} a position that is not finite"
-        )
-    evaluator.update(positions, seen.extent)
-    history = [seen]
+    system = System(
+        model=model, evaluator=evaluator, positions=positions, ids=ids, counts=counts, noise=noise, comm=comm
+    )
+    moments = Moments("moments", "particles", model.species, model.dimension, len(times) - 1)
+    observers: list[Observer] = [moments]
+    if progress is not None:
+        observers.append(Progress(progress))
+    run = Run({"particles": system}, scheme=SCHEMES["euler-maruyama"], times=times, observers=observers)
+    run.start()
     ready = time.perf_counter()
-
-    for step in range(steps):
-        where = f"step {step}, t = {step * dt:.6g}, dt = {dt:.6g}"
-        if step:
-            try:
-                evaluator.update(positions, seen.extent)
-            except InputError as error:
-                raise ConvergenceError(f"{where}: {error}") from None
-        with together(comm):
-            try:
-                for name in model.species:
-                    x = positions[name]
-                    euler_maruyama(model, name, evaluator.at(name, x), x, ids[name], step=step, dt=dt, noise=noise)
-            except ConvergenceError as error:
-                raise ConvergenceError(f"{where}: {error}") from None
-        seen = observe(positions, ids, counts, comm)
-        if seen.not_finite is not None:
-            name, lost = seen.not_finite
-            raise ConvergenceError(
-                f"{where}: particle {lost} of species {name!r} moved to a position that is not finite: check the "
-                f"model's drift, or give a smaller dt"
-            )
-        history.append(seen)
-        if progress is not None:
-            progress((step + 1) / steps)
-
+    run.finish()
     end = time.perf_counter()
     return Cloud(
         model=model,
         eps=None if eps is None else float(eps),
         mollifier=mollifier if isinstance(mollifier, str) else repr(mollifier),
         t_end=t_end,
-        dt=dt,
+        dt=float(np.diff(times).max()),
         seed=int(seed),
         comm=comm,
         counts=counts,
         masses={name: densities[name].mass for name in model.species},
-        diagnostics=_diagnostics(history, model.species, dt),
+        diagnostics={"t": times, **moments.diagnostics()},
         timings={"setup": ready - begin, "loop": end - ready},
         _positions=positions,
         _ids=ids,
         _details={
-            "scheme": "euler-maruyama",
-            "steps": steps,
+            "scheme": run.scheme.name,
+            "steps": len(times) - 1,
             "dt_given": given_dt,
             "method": method,
             "field_tol": field_tol,
@@ -171,45 +147,9 @@ def simulate(
     )
 
 
-def _per_species(model: Any, u0: Any, n: Any) -> tuple[dict[str, InitialDensity], dict[str, int]]:
-    if not isinstance(model, Model):
-        raise InputError(f"model is a {type(model).__name__}: give a kspde model, such as SignalDependentKellerSegel")
-    names = model.species
-    if not isinstance(u0, Mapping):
-        if len(names) > 1:
-            raise InputError(f"u0 is one density for several species: give a mapping with keys {', '.join(names)}")
-        u0 = {names[0]: u0}
+def _counts(species: tuple[str, ...], n: Any) -> dict[str, int]:
     if not isinstance(n, Mapping):
-        n = dict.fromkeys(names, n)
-    for what, mapping in (("u0", u0), ("n", n)):
-        if set(mapping) != set(names):
-            found = ", ".join(str(key) for key in mapping) or "none"
-            raise InputError(f"{what} has species {found}: the model's are {', '.join(names)}")
-    for name in names:
-        if not isinstance(u0[name], InitialDensity):
-            raise InputError(f"u0 is a {type(u0[name]).__name__}: give an initial density, such as GaussianMixture")
-        if u0[name].dimension != model.dimension:
-            raise InputError(f"u0 has dimension {u0[name].dimension}: the model has dimension {model.dimension}")
-    return {name: u0[name] for name in names}, {name: check_integer("n", n[name], at_least=1) for name in names}
-
-
-def _local_ids(species: tuple[str, ...], counts: Mapping[str, int], comm: Any) -> dict[str, Ids]:
-    """Split the ids into contiguous ranges, one a rank; those of one species follow those of another."""
-    out: dict[str, Ids] = {}
-    offset = 0
-    for name in species:
-        first, last = (counts[name] * r // comm.size for r in (comm.rank, comm.rank + 1))
-        out[name] = np.arange(offset + first, offset + last, dtype=np.uint64)
-        offset += counts[name]
-    return out
-
-
-def _diagnostics(history: list[Observation], species: tuple[str, ...], dt: float) -> dict[str, Array]:
-    second = np.array([[seen.second_moment[name] for name in species] for seen in history])
-    mean = np.array([[seen.mean[name] for name in species] for seen in history])
-    one = len(species) == 1
-    return {
-        "t": dt * np.arange(len(history)),
-        "second_moment": second[:, 0] if one else second,
-        "mean": mean[:, 0] if one else mean,
-    }
+        n = dict.fromkeys(species, n)
+    if set(n) != set(species):
+        raise InputError(f"n has species {', '.join(map(str, n)) or 'none'}: give {', '.join(species)}")
+    return {name: check_integer("n", n[name], at_least=1) for name in species}

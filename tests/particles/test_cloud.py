@@ -89,7 +89,7 @@ def test_summary_is_json(mixture):
     [
         ({"n": 0}, "n = 0 is not valid: give an integer >= 1"),
         ({"n": 2.5}, "n = 2.5 is not an integer"),
-        ({"n": {"v": 3}}, "n has species v: the model's are u"),
+        ({"n": {"v": 3}}, "n has species v: give u"),
         ({"dt": -0.1}, "dt = -0.1 is not valid: give a finite number > 0"),
         ({"dt": float("nan")}, "dt = nan is not valid"),
         ({"dt": 1e-12}, "give a larger dt"),
@@ -103,10 +103,10 @@ def test_summary_is_json(mixture):
         ({"field_tol": 2.0}, "field_tol = 2.0 is not valid"),
         ({"seed": -1}, "seed = -1 is not valid: give an integer >= 0"),
         ({"u0": None}, "u0 is a NoneType: give an initial density"),
-        ({"u0": {"v": None}}, "u0 has species v: the model's are u"),
+        ({"u0": {"v": None}}, "u0 has species v: give u"),
         (
             {"u0": kspde.GaussianMixture(weights=[1.0], means=[[0.0]], stds=[1.0])},
-            "u0 has dimension 1: the model has dimension 2",
+            "u0 has dimension 1, the model 2: give a density on R^2",
         ),
         ({"model": "keller-segel"}, "model is a str: give a kspde model"),
         (
@@ -122,7 +122,7 @@ def test_bad_input(mixture, change, message):
 
 
 def test_one_density_for_several_species_is_refused(mixture):
-    with pytest.raises(kspde.InputError, match="u0 is one density for several species: give a mapping with keys a, b"):
+    with pytest.raises(kspde.InputError, match="u0 is a GaussianMixture: .*, one for each of a, b in a dictionary"):
         kspde.simulate(Faulty(), mixture, n=3, t_end=1.0, dt=0.5)
 
 

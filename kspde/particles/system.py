@@ -1,0 +1,100 @@
+"""Particles of all species, the fields that move them, and their noise: what a scheme advances."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kspde.errors import ConvergenceError, InputError
+from kspde.models import FieldValues, Model
+from kspde.models.base import Array
+from kspde.particles.fields import FieldEvaluator
+from kspde.particles.observe import Observation, observe
+from kspde.random import Ids, Philox
+
+__all__ = ["System", "local_ids"]
+
+
+@dataclass(kw_only=True)
+class System:
+    """Particles at one time.
+
+    Attributes:
+        model: the model.
+        evaluator: the fields at the particles.
+        positions: by species this rank's positions, shape (n_local, d); schemes overwrite them.
+        ids: by species this rank's ids, shape (n_local,).
+        counts: by species the number of particles on all ranks.
+        noise: the random numbers that move them.
+        comm: the communicator.
+        seen: what ``observe`` found last.
+    """
+
+    model: Model
+    evaluator: FieldEvaluator
+    positions: dict[str, Array]
+    ids: Mapping[str, Ids]
+    counts: Mapping[str, int]
+    noise: Philox
+    comm: Any
+    seen: Observation = field(init=False)
+
+    def observe(self) -> tuple[str, int] | None:
+        """Observe the particles; return (species, id) of one whose position is not finite, or None. Collective."""
+        self.seen = observe(self.positions, self.ids, self.counts, self.comm)
+        return self.seen.not_finite
+
+    def prepare(self, t: float) -> None:
+        """Compute the fields of the observed positions at time t. Collective.
+
+        Raises:
+            ConvergenceError: they would need a grid beyond the memory limit; on every rank.
+        """
+        self._update(self.positions, self.seen, t)
+
+    def prepare_stage(self, positions: Mapping[str, Array], t: float) -> None:
+        """Compute the fields of other positions of the same particles at time t. Collective.
+
+        Raises:
+            ConvergenceError: a position that is not finite, or a cloud beyond what a grid can hold; on every rank.
+        """
+        stage = observe(positions, self.ids, self.counts, self.comm)
+        self.refuse_lost(stage.not_finite)
+        self._update(positions, stage, t)
+
+    def _update(self, positions: Mapping[str, Array], seen: Observation, t: float) -> None:
+        self.evaluator.t = t
+        try:
+            self.evaluator.update(positions, seen.extent)
+        except InputError as error:
+            raise ConvergenceError(str(error)) from None
+
+    def at(self, species: str, x: Array) -> FieldValues:
+        """Return the prepared fields at positions x of particles of a species. Rank-local."""
+        return self.evaluator.at(species, x)
+
+    def refuse_lost(self, lost: tuple[str, int] | None) -> None:
+        """Raise the error for a particle that has left the numbers.
+
+        Raises:
+            ConvergenceError: there is one.
+        """
+        if lost is not None:
+            raise ConvergenceError(
+                f"particle {lost[1]} of species {lost[0]!r} moved to a position that is not finite: check the model's "
+                f"drift, or give a smaller dt"
+            )
+
+
+def local_ids(species: tuple[str, ...], counts: Mapping[str, int], comm: Any) -> dict[str, Ids]:
+    """Split the ids into contiguous ranges, one a rank; those of one species follow those of another."""
+    out: dict[str, Ids] = {}
+    offset = 0
+    for name in species:
+        first, last = (counts[name] * r // comm.size for r in (comm.rank, comm.rank + 1))
+        out[name] = np.arange(offset + first, offset + last, dtype=np.uint64)
+        offset += counts[name]
+    return out
