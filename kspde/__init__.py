@@ -10,7 +10,16 @@ from kspde.domains import Box, Disk, MeshFile
 from kspde.errors import ConvergenceError, InputError, KspdeError, MissingBackendError
 from kspde.initial import CallableDensity, GaussianMixture, GridDensity, observed_positions
 from kspde.kernels import GaussianMollifier, Kernel, MaternMollifier, Yukawa
-from kspde.models import Field, FieldValues, Model, SignalDependentKellerSegel
+from kspde.models import (
+    AlgebraicMotility,
+    ExponentialMotility,
+    Field,
+    FieldValues,
+    LocalSensing,
+    Model,
+    OnePlusExponentialMotility,
+    SignalDependentKellerSegel,
+)
 from kspde.output import SaveAt
 
 if TYPE_CHECKING:
@@ -22,10 +31,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AlgebraicMotility",
     "Box",
     "CallableDensity",
     "ConvergenceError",
     "Disk",
+    "ExponentialMotility",
     "Field",
     "FieldValues",
     "GaussianMixture",
@@ -34,10 +45,12 @@ __all__ = [
     "InputError",
     "Kernel",
     "KspdeError",
+    "LocalSensing",
     "MaternMollifier",
     "MeshFile",
     "MissingBackendError",
     "Model",
+    "OnePlusExponentialMotility",
     "SaveAt",
     "SignalDependentKellerSegel",
     "Yukawa",

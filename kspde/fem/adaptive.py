@@ -35,7 +35,7 @@ W_METHODS = ("ra34pw2", "ra3pw", "r34prw", "2p", "2m")
 
 def solve_adaptive(
     system: SemiDiscrete,
-    densities: Array,
+    unknowns: Array,
     *,
     t_end: float,
     tol: float,
@@ -47,7 +47,7 @@ def solve_adaptive(
 
     Args:
         system: the semi-discrete system.
-        densities: nodal initial densities.
+        unknowns: nodal unknowns at the start.
         t_end: the final time.
         tol: the tolerance.
         options: PETSc options of the TS.
@@ -69,24 +69,29 @@ def solve_adaptive(
     space = system.space
     stepping = {name: value for name, value in options.items() if name.startswith(("ts_", "snes_"))}
     linear = {name: value for name, value in options.items() if name not in stepping}
-    state = system.state(densities)
+    state = system.state(unknowns)
     shape = state.shape
     y = PETSc.Vec().createMPI((state.size, None), comm=space.comm)
     y.array[:] = state.ravel()
     residual = y.duplicate()
     tolerances = y.duplicate()
     failure: list[BaseException] = []
-    solver = _Shifted(space.shifted_solver(linear), shape, failure)
+    solver = _Shifted(system.solver(linear), shape, failure)
     # PETSc wants a matrix; only the preconditioner, which inverts it, is ever applied.
     jacobian = PETSc.Mat().createPython((y.getSizes(), y.getSizes()), solver, comm=space.comm)
     jacobian.setUp()
 
     slope = system.rate(state)
     solver.bounds = system.reset_bound()
-    norm, speed = np.sqrt(
-        space.total(np.array([np.sum(space.weights * state**2), np.sum(slope**2 / space.weights)]))
-    ).tolist()
-    tolerances.array[:] = (tol * norm / np.sqrt(y.getSize() * np.broadcast_to(space.weights, shape))).ravel()
+    axes = tuple(range(1, state.ndim))
+    parts = np.stack([np.sum(space.weights * state**2, axis=axes), np.sum(slope**2 / space.weights, axis=axes)])
+    norms, speeds = np.sqrt(space.total(parts))
+    # Each unknown by its own norm; one that vanishes (a signal with χ = 0) by the largest.
+    allowed = tol * np.where(norms > 0, norms, norms.max()) / np.sqrt(y.getSize())
+    tolerances.array[:] = (
+        allowed.reshape(-1, *(1,) * len(axes)) / np.sqrt(np.broadcast_to(space.weights, shape))
+    ).ravel()
+    first = 0.01 * float(np.min(norms[speeds > 0] / speeds[speeds > 0], initial=100.0 * t_end))
     ts = PETSc.TS().create(comm=space.comm)
 
     def implicit(ts: Any, t: float, y: Any, dy: Any, out: Any) -> None:
@@ -100,7 +105,7 @@ def solve_adaptive(
     def monitor(ts: Any, step: int, t: float, y: Any) -> None:
         if step:
             solver.bounds = system.reset_bound()
-        observer(t, system.densities(y.array_r.reshape(shape)))
+        observer(t, system.nodal(y.array_r.reshape(shape)))
 
     def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
         # PETSc replaces an exception that passes through it by an error code: keep the first.
@@ -122,7 +127,7 @@ def solve_adaptive(
         ts.setTimeSpan([0.0, *(t for t in observer.times if t > 0)])
         ts.setMaxSteps(10**7)
         ts.setExactFinalTime(PETSc.TS.ExactFinalTime.MATCHSTEP)
-        ts.setTimeStep(min(t_end, 0.01 * norm / speed) if speed > 0 else t_end)
+        ts.setTimeStep(min(t_end, first))
         ts.setTolerances(rtol=0.0, atol=tolerances)
         ts.setErrorIfStepFails(False)
         ts.setSolution(y)
@@ -156,22 +161,21 @@ def solve_adaptive(
 
 
 class _Shifted:
-    """PETSc preconditioner that solves with the W-method's matrix, shift·M + D̄K, one species after the other."""
+    """PETSc preconditioner that solves with the W-method's matrix."""
 
     def __init__(
-        self, solve: Callable[[float, float, Array], Array], shape: tuple[int, ...], failure: list[BaseException]
+        self, solve: Callable[[float, Array, Array], Array], shape: tuple[int, ...], failure: list[BaseException]
     ) -> None:
         self._solve = solve
         self._failure = failure
         self._shape = shape
         self.shift = 1.0
-        self.bounds: Array = np.ones(shape[0])
+        self.bounds: Array = np.ones(1)
 
     def apply(self, pc: Any, x: Any, y: Any) -> None:
         rhs, out = x.array_r.reshape(self._shape), y.array.reshape(self._shape)
         try:
-            for i, bound in enumerate(self.bounds):
-                out[i] = self._solve(self.shift, float(bound), rhs[i])
+            out[:] = self._solve(self.shift, self.bounds, rhs)
         except BaseException as error:
             self._failure.append(error)
             raise

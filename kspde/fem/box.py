@@ -225,6 +225,8 @@ class _Symbol(FieldOperator):
         self._laplacian = space.laplacian(robin)
         self._space = space
         self._factors = kernel.symbol(self._laplacian.eigenvalues)
+        rate = kernel.decay_rate
+        self._stiff = self._laplacian.eigenvalues + (rate**2 if np.isfinite(rate) else 0.0)
         if not np.all(np.isfinite(self._factors)):
             raise InputError(f"the symbol of field {name!r} is not finite on the spectrum of the Laplacian")
 
@@ -242,6 +244,27 @@ class _Symbol(FieldOperator):
             return value, None
         axes = range(self._space.dimension)
         return value, np.stack([self._laplacian.derivative(modes, a).ravel() for a in axes], axis=1)
+
+    def gradient(self, nodal: Array) -> Array:
+        """Return ∇c at the nodes. Collective."""
+        modes = self._laplacian.transform(nodal)
+        return np.stack([self._laplacian.derivative(modes, a).ravel() for a in range(self._space.dimension)], axis=1)
+
+    def state(self, nodal: Array) -> Array:
+        """Return the modal coefficients. Collective."""
+        return self._laplacian.transform(nodal)
+
+    def nodal(self, state: Array) -> Array:
+        """Return the nodal values. Collective."""
+        return self._laplacian.back(state)
+
+    def relaxation(self, prepared: Array, state: Array) -> Array:
+        """Return (Λ + ρ²)(g û − ĉ)."""
+        return self._stiff * (self._factors * prepared - state)
+
+    def relaxation_solve(self, shift: float, tau: float, rhs: Array) -> Array:
+        """Divide."""
+        return rhs / (shift + self._stiff / tau)
 
 
 class _ConstantShift:

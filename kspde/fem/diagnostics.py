@@ -32,8 +32,8 @@ DIAGNOSTICS = {
 
 #: Statistics that are recorded on demand.
 STATISTICS = {
-    "fisher_information": "∫|∇u|²/u, where u > 1e-12",
-    "log_gradient": "sup |∇log u|, where u > 1e-12",
+    "fisher_information": "∫|∇u|²/u, where u > 1e-12 and u is above the noise, 100 times its most negative value",
+    "log_gradient": "sup |∇log u|, over the same set",
     "free_energy": "the model's free energy, where it has one; the same for all species",
 }
 
@@ -64,9 +64,10 @@ class Recorder:
         self._rim = space.rim.reshape(space.mass.shape)
         self._rows: list[tuple[float, float, dict[str, Array]]] = []
 
-    def record(self, t: float, dt: float, densities: Array) -> None:
-        """Add a row for nodal densities of shape (species, ...). Collective."""
+    def record(self, t: float, dt: float, unknowns: Array) -> None:
+        """Add a row for nodal unknowns. Collective."""
         space = self._system.space
+        densities = self._densities(unknowns)
         integrands = []
         for u in densities:
             positive = np.maximum(u, 0.0)
@@ -84,7 +85,7 @@ class Recorder:
             "entropy": entropy,
             "boundary_mass": rim,
         }
-        row |= {name: _COMPUTE[name](self, densities) for name in self._statistics}
+        row |= {name: _COMPUTE[name](self, unknowns) for name in self._statistics}
         self._rows.append((t, dt, row))
 
     def table(self) -> dict[str, Array]:
@@ -95,6 +96,9 @@ class Recorder:
             table[name] = values[:, 0] if values.shape[1] == 1 else values
         return table
 
+    def _densities(self, unknowns: Array) -> Array:
+        return unknowns[: len(self._system.model.species)]
+
     def _maximum(self, local: Array) -> Array:
         from mpi4py import MPI
 
@@ -103,24 +107,26 @@ class Recorder:
         return out
 
     def _slopes(self, u: Array) -> tuple[Array, Array]:
-        """Return |∇u|² and u at the local nodes where u is not tiny, zero and one elsewhere."""
+        """Return |∇u|² and u at the local nodes where u is not tiny, zero and one elsewhere. Collective."""
         gradient = self._system.space.gradient(u)
         flat = u.ravel()
-        seen = flat > _TINY
+        noise = 100.0 * float(self._maximum(np.array([-flat.min(initial=0.0)]))[0])
+        seen = flat > max(_TINY, noise)
         return np.where(seen, np.sum(gradient**2, axis=1), 0.0), np.where(seen, flat, 1.0)
 
-    def _fisher_information(self, densities: Array) -> Array:
+    def _fisher_information(self, unknowns: Array) -> Array:
         space = self._system.space
-        parts = [self._slopes(u) for u in densities]
+        parts = [self._slopes(u) for u in self._densities(unknowns)]
         return space.integral(*[(slope / u).reshape(space.mass.shape) for slope, u in parts])
 
-    def _log_gradient(self, densities: Array) -> Array:
-        parts = [self._slopes(u) for u in densities]
+    def _log_gradient(self, unknowns: Array) -> Array:
+        parts = [self._slopes(u) for u in self._densities(unknowns)]
         return self._maximum(np.array([np.sqrt((slope / u**2).max(initial=0.0)) for slope, u in parts]))
 
-    def _free_energy(self, densities: Array) -> Array:
+    def _free_energy(self, unknowns: Array) -> Array:
         system = self._system
-        c = system.field_values(densities)
+        c = system.field_values(unknowns)
+        densities = self._densities(unknowns)
         flat = {name: u.ravel() for name, u in zip(system.model.species, densities, strict=True)}
         density = system.model.free_energy_density(flat, c)
         return np.repeat(system.space.integral(np.reshape(density, system.space.mass.shape)), len(densities))

@@ -291,6 +291,12 @@ class _Resolvents(FieldOperator):
     def __init__(self, space: MeshSpace, kernel: Kernel) -> None:
         self._space = space
         self._parts = [(part, space.resolvent(part)) for part in kernel.resolvents]
+        rate = kernel.decay_rate
+        self._diagonal = (rate**2 if np.isfinite(rate) else 0.0) * space.mass
+        if space.domain.boundary == "decay" and np.isfinite(rate):
+            self._diagonal = self._diagonal + space.boundary_weights(rate)
+        self._relaxing: _System | None = None
+        self._shift = 0.0
 
     def prepare(self, nodal: Array, state: Array | None) -> Array:
         """Return the nodal values."""
@@ -303,6 +309,32 @@ class _Resolvents(FieldOperator):
         for part, system in sorted(self._parts, key=lambda p: p[0].tau):
             c = self._polynomial(part, system, c)
         return c, self._space.gradient(c) if gradient else None
+
+    def gradient(self, nodal: Array) -> Array:
+        """Return ∇c at the nodes. Collective."""
+        return self._space.gradient(nodal)
+
+    def state(self, nodal: Array) -> Array:
+        """Return the nodal values."""
+        return nodal
+
+    def nodal(self, state: Array) -> Array:
+        """Return the nodal values."""
+        return state
+
+    def relaxation(self, prepared: Array, state: Array) -> Array:
+        """Return (K + R + ρ²M)(K * u − c), R the boundary condition's matrix. Collective."""
+        difference = self.apply(prepared, False)[0] - state
+        return self._diagonal * difference - self._space.diffusion(difference)
+
+    def relaxation_solve(self, shift: float, tau: float, rhs: Array) -> Array:
+        """Solve with shift·M + (K + R + ρ²M)/τ, refactorised when the shift changes. Collective."""
+        if self._relaxing is None:
+            self._relaxing = _System(self._space, {})
+        if self._shift != shift:
+            self._relaxing.update(shift * self._space.mass + self._diagonal / tau, 1.0 / tau)
+            self._shift = shift
+        return self._relaxing.solve(rhs)
 
     def _polynomial(self, part: ResolventPolynomial, system: _System, x: Array) -> Array:
         mass = self._space.mass

@@ -2,7 +2,7 @@ r"""The semi-discrete system of a model on a space: what every time-stepping sch
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,12 @@ Array = npt.NDArray[np.float64]
 
 
 class SemiDiscrete:
-    r"""A model's density equations, discretised in space.
+    r"""A model's equations, discretised in space.
 
     With nodes as quadrature points, :math:`M\dot u = -K(D u) + \sum_a G_a (b_a u)`, where M is diagonal, :math:`K_{ij}
     = \int \nabla\varphi_i\cdot\nabla\varphi_j` and :math:`(G_a)_{ij} = \int \partial_a\varphi_i\,\varphi_j`; products
-    are nodal. Both terms are orthogonal to constants, so mass is conserved exactly.
+    are nodal. Both terms are orthogonal to constants, so mass is conserved exactly. Fields that relax (``Field.tau``
+    > 0) are unknowns beside the densities: *unknowns* are nodal values of shape (species + relaxing fields, ...).
 
     Args:
         model: the model.
@@ -40,23 +41,39 @@ class SemiDiscrete:
         self.model = model
         self.fields = fields
         self.space = space
-        self.shape = (len(model.species), *space.state_shape)
         self.bound = np.zeros(len(model.species))
         self._operators = {f.name: space.field_operator(f.kernel, f.name) for f in fields}
+        #: relaxing fields, in the order of their rows among the unknowns
+        self.relaxing = tuple(f for f in fields if f.tau > 0)
 
-    def state(self, densities: Array) -> Array:
-        """Return the state of nodal densities, shape (species, ...). Collective."""
-        return np.stack([self.space.state(u) for u in densities])
+    def start(self, densities: Array) -> Array:
+        """Return the unknowns that belong to initial densities: relaxing fields start from K * u_0. Collective."""
+        rows = [*densities]
+        for f in self.relaxing:
+            operator = self._operators[f.name]
+            prepared = operator.prepare(densities[self.model.species.index(f.source)], None)
+            rows.append(operator.apply(prepared, False)[0].reshape(self.space.mass.shape))
+        return np.stack(rows)
 
-    def densities(self, state: Array) -> Array:
-        """Return the nodal densities of a state. Collective."""
-        return np.stack([self.space.nodal(y) for y in state])
+    def state(self, unknowns: Array) -> Array:
+        """Return the state of nodal unknowns. Collective."""
+        n = len(self.model.species)
+        rows = [self.space.state(u) for u in unknowns[:n]]
+        rows += [self._operators[f.name].state(c) for f, c in zip(self.relaxing, unknowns[n:], strict=True)]
+        return np.stack(rows)
 
-    def field_values(self, densities: Array, state: Array | None = None) -> FieldValues:
+    def nodal(self, state: Array) -> Array:
+        """Return the nodal unknowns of a state. Collective."""
+        n = len(self.model.species)
+        rows = [self.space.nodal(y) for y in state[:n]]
+        rows += [self._operators[f.name].nodal(c) for f, c in zip(self.relaxing, state[n:], strict=True)]
+        return np.stack(rows)
+
+    def field_values(self, unknowns: Array, state: Array | None = None) -> FieldValues:
         """Return all fields, and the gradients the model uses, at the local nodes. Collective.
 
         Args:
-            densities: nodal densities.
+            unknowns: nodal unknowns.
             state: their state where it is known; it may save a transform.
         """
         values: dict[str, Array] = {}
@@ -64,11 +81,16 @@ class SemiDiscrete:
         prepared: dict[Hashable, Any] = {}
         for f in self.fields:
             operator = self._operators[f.name]
-            species = self.model.species.index(f.source)
-            key = (f.source, operator.key)
-            if key not in prepared:
-                prepared[key] = operator.prepare(densities[species], None if state is None else state[species])
-            values[f.name], gradient = operator.apply(prepared[key], f.gradient)
+            if f in self.relaxing:
+                nodal = unknowns[self._row(f)]
+                values[f.name] = nodal.ravel()
+                gradient = operator.gradient(nodal) if f.gradient else None
+            else:
+                species = self.model.species.index(f.source)
+                key = (f.source, operator.key)
+                if key not in prepared:
+                    prepared[key] = operator.prepare(unknowns[species], None if state is None else state[species])
+                values[f.name], gradient = operator.apply(prepared[key], f.gradient)
             if gradient is not None:
                 gradients[f.name] = gradient
         return FieldValues(self.space.points, values, gradients)
@@ -84,17 +106,47 @@ class SemiDiscrete:
 
     def rate(self, state: Array) -> Array:
         """Return M dy/dt as a dual vector, shape as ``state``. Collective. Also raises ``bound`` where D exceeds it."""
-        densities = self.densities(state)
-        c = self.field_values(densities, state)
+        unknowns = self.nodal(state)
+        c = self.field_values(unknowns, state)
         out = np.empty_like(state)
         for i, species in enumerate(self.model.species):
             diffusion, drift = self.coefficients(species, c)
-            u = densities[i].ravel()
+            u = unknowns[i].ravel()
             out[i] = self.space.diffusion(diffusion * u)
             if drift is not None:
                 out[i] += self.space.divergence(drift * u[:, None])
             self.bound[i] = max(self.bound[i], float(np.max(diffusion, initial=0.0)))
+        for f in self.relaxing:
+            operator = self._operators[f.name]
+            source = self.model.species.index(f.source)
+            prepared = operator.prepare(unknowns[source], state[source])
+            out[self._row(f)] = operator.relaxation(prepared, state[self._row(f)]) / f.tau
         return out
+
+    def solver(self, options: dict[str, Any]) -> Callable[[float, Array, Array], Array]:
+        """Return a solver (shift, D̄, r) ↦ y of the systems of the W-method, one row of unknowns after the other.
+
+        Args:
+            options: PETSc options of the linear solver.
+        """
+        solve = self.space.shifted_solver(options)
+
+        def apply(shift: float, bounds: Array, rhs: Array) -> Array:
+            rows = [solve(shift, float(bound), r) for bound, r in zip(bounds, rhs[: len(bounds)], strict=True)]
+            for f in self.relaxing:
+                rows.append(self._operators[f.name].relaxation_solve(shift, f.tau, rhs[self._row(f)]))
+            return np.stack(rows)
+
+        return apply
+
+    def relax(self, unknowns: Array, dt: float) -> None:
+        """Advance the relaxing fields by a step of the implicit Euler scheme, in place. Collective."""
+        for f in self.relaxing:
+            operator = self._operators[f.name]
+            prepared = operator.prepare(unknowns[self.model.species.index(f.source)], None)
+            old = operator.state(unknowns[self._row(f)])
+            change = operator.relaxation_solve(1.0 / dt, f.tau, operator.relaxation(prepared, old) / f.tau)
+            unknowns[self._row(f)] = operator.nodal(old + change)
 
     def reset_bound(self) -> Array:
         """Return the largest D of each species over all ranks since the last call, and forget it. Collective."""
@@ -104,6 +156,9 @@ class SemiDiscrete:
         self.space.comm.Allreduce(self.bound, bound, op=MPI.MAX)
         self.bound[:] = 0.0
         return bound
+
+    def _row(self, f: Field) -> int:
+        return len(self.model.species) + self.relaxing.index(f)
 
 
 def initial_densities(space: Space, u0: Mapping[str, Any]) -> tuple[Array, dict[str, float]]:

@@ -152,7 +152,7 @@ class _Diffusion:
 
 def solve_positive(
     system: SemiDiscrete,
-    densities: Array,
+    unknowns: Array,
     *,
     t_end: float,
     dt: float,
@@ -169,25 +169,26 @@ def solve_positive(
     stiffness = fem.assemble_matrix(fem.form(ufl.inner(ufl.grad(u), ufl.grad(v)) * ufl.dx(metadata=space.measure)))
     stiffness.scatter_reverse()
     _check_edges(space, stiffness)
-    c = system.field_values(densities)
+    c = system.field_values(unknowns)
     drifts = [system.coefficients(species, c)[1] is not None for species in model.species]
     solvers: list[_Diffusion] = []
     iterations = 0
     t, step = 0.0, 0
     shape = space.mass.shape
-    densities = densities.copy()
+    unknowns = unknowns.copy()
+    densities = unknowns[: len(model.species)]
     try:
         for drift in drifts:
             solvers.append(_Diffusion(system, stiffness, drift, options))
         masses = space.integral(*densities)
-        observer(0.0, densities)
+        observer(0.0, unknowns)
         started()
         while t < t_end * (1 - 1e-12):
             step += 1
             # Steps end at the times to be saved; no step is left that is shorter than rounding.
             due = observer.next_time - t
             tau = due if due < dt * (1 + 1e-9) else dt
-            c = system.field_values(densities)
+            c = system.field_values(unknowns)
             try:
                 for i, species in enumerate(model.species):
                     diffusion, b = system.coefficients(species, c)
@@ -206,8 +207,9 @@ def solve_positive(
                     'or petsc_options such as {"ksp_max_it": 5000} or {"ksp_type": "preonly", "pc_type": "lu"}'
                 ) from None
             densities *= (masses / space.integral(*densities)).reshape(-1, *(1,) * (densities.ndim - 1))
+            system.relax(unknowns, tau)
             t += tau
-            observer(t, densities)
+            observer(t, unknowns)
     finally:
         for solver in solvers:
             solver.free()

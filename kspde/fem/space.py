@@ -38,6 +38,26 @@ class FieldOperator(ABC):
     def apply(self, prepared: Any, gradient: bool) -> tuple[Array, Array | None]:
         """Return the field at the local nodes, (n,), and its gradient, (n, d), if wanted. Collective."""
 
+    @abstractmethod
+    def gradient(self, nodal: Array) -> Array:
+        """Return ∇c at the nodes of a field with these values: shape (n, d). Collective."""
+
+    @abstractmethod
+    def state(self, nodal: Array) -> Array:
+        """Return the state of a field, by this operator's boundary condition. Collective."""
+
+    @abstractmethod
+    def nodal(self, state: Array) -> Array:
+        """Return the nodal values of such a state. Collective."""
+
+    @abstractmethod
+    def relaxation(self, prepared: Any, state: Array) -> Array:
+        """Return (Δ − ρ²)(c − K * u) as a dual vector, for a field's state c; ρ is the decay rate. Collective."""
+
+    @abstractmethod
+    def relaxation_solve(self, shift: float, tau: float, rhs: Array) -> Array:
+        """Return the state y with shift·y + (−Δ + ρ²)y/τ = rhs, a dual vector. Collective."""
+
 
 class Space(ABC):
     """A finite-element space with a diagonal mass matrix.

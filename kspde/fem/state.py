@@ -19,7 +19,7 @@ Array = npt.NDArray[np.float64]
 
 
 class State:
-    """The densities of all species, and through them the fields, at one time.
+    """The densities of all species and the fields at one time.
 
     All methods are collective: call them on every rank, with the same arguments.
 
@@ -27,10 +27,10 @@ class State:
         t: the time.
     """
 
-    def __init__(self, system: SemiDiscrete, t: float, densities: Array) -> None:
+    def __init__(self, system: SemiDiscrete, t: float, unknowns: Array) -> None:
         self.t = t
         self._system = system
-        self._densities = densities
+        self._unknowns = unknowns
 
     def evaluate(self, points: npt.ArrayLike, species: str | None = None) -> Array:
         """Return u at points of shape (n, d): shape (n,), the same on every rank.
@@ -67,7 +67,7 @@ class State:
         """
         where = self._points(points)
         density = self.density(species)
-        c = self._system.field_values(self._densities)
+        c = self._system.field_values(self._unknowns)
         diffusion, _ = self._system.coefficients(species or self._system.model.species[0], c)
         return self._system.space.evaluate(diffusion.reshape(density.shape) * density, where)
 
@@ -95,7 +95,7 @@ class State:
         species = species or names[0]
         if species not in names:
             raise InputError(f"species = {species!r} is not valid: give one of {', '.join(names)}")
-        nodal: Array = self._densities[names.index(species)]
+        nodal: Array = self._unknowns[names.index(species)]
         return nodal
 
     def field(self, name: str | None = None) -> Array:
@@ -108,7 +108,7 @@ class State:
         names = [f.name for f in self._system.fields]
         if name not in names:
             raise InputError(f"field = {name!r} is not valid: the model's fields are {', '.join(names) or 'none'}")
-        return self._system.field_values(self._densities)[name].reshape(self._system.space.mass.shape)
+        return self._system.field_values(self._unknowns)[name].reshape(self._system.space.mass.shape)
 
     def _points(self, points: npt.ArrayLike) -> Array:
         return check_finite("points", points, (None, self._system.space.dimension))
@@ -132,7 +132,7 @@ class Observer:
     Attributes:
         recorder: the diagnostics.
         times: the times at which states are saved; the last is ``t_end``.
-        states: the saved (t, densities, time derivatives), in order.
+        states: the saved (t, unknowns, time derivatives), in order.
     """
 
     def __init__(
@@ -152,22 +152,22 @@ class Observer:
         """The next time at which a state is due."""
         return self.times[min(len(self.states), len(self.times) - 1)]
 
-    def __call__(self, t: float, densities: Array) -> None:
-        """Take note of the densities at an accepted time, or at the start. Collective."""
-        self.recorder.record(t, t - self._last, densities)
+    def __call__(self, t: float, unknowns: Array) -> None:
+        """Take note of the unknowns at an accepted time, or at the start. Collective."""
+        self.recorder.record(t, t - self._last, unknowns)
         self._last = t
         if len(self.states) < len(self.times) and t >= self.next_time - 1e-12 * self._t_end:
-            state = self._system.state(densities)
+            state = self._system.state(unknowns)
             slopes = self._system.rate(state) / self._system.space.weights
-            self.states.append((self.next_time, densities.copy(), self._system.densities(slopes)))
+            self.states.append((self.next_time, unknowns.copy(), self._system.nodal(slopes)))
             if self._callback is not None:
-                self._callback(State(self._system, t, densities))
+                self._callback(State(self._system, t, unknowns))
         if self._progress is not None:
             self._progress(t / self._t_end)
 
 
 def between(states: Sequence[tuple[float, Array, Array]], t: float) -> Array:
-    """Return the densities at a time between saved states, by cubic Hermite interpolation.
+    """Return the unknowns at a time between saved states, by cubic Hermite interpolation.
 
     With h the distance of the saved times its error is at most h⁴/384 sup |∂_t⁴u|.
 

@@ -1,6 +1,16 @@
 """Models: mathematics written once, consumed by the finite-element and by the particle backend alike."""
 
 from kspde.models.base import Field, FieldValues, Model
-from kspde.models.local_sensing import SignalDependentKellerSegel
+from kspde.models.local_sensing import LocalSensing, SignalDependentKellerSegel
+from kspde.models.motility import AlgebraicMotility, ExponentialMotility, OnePlusExponentialMotility
 
-__all__ = ["Field", "FieldValues", "Model", "SignalDependentKellerSegel"]
+__all__ = [
+    "AlgebraicMotility",
+    "ExponentialMotility",
+    "Field",
+    "FieldValues",
+    "LocalSensing",
+    "Model",
+    "OnePlusExponentialMotility",
+    "SignalDependentKellerSegel",
+]

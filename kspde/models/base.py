@@ -38,6 +38,8 @@ class Field:
         source: the species whose density is convolved.
         gradient: whether the coefficients use ∇c (it is computed only then).
         mollified: whether a regularised system replaces K by K * j^ε here.
+        tau: τ > 0 makes the field relax to K * u instead of being equal to it: τ∂_t c = (Δ − ρ²)(c − K * u), ρ the
+            kernel's decay rate; for the Yukawa potential that is τ∂_t c = Δc − μ²c + χu. It starts from K * u_0.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Field:
     source: str = "u"
     gradient: bool = False
     mollified: bool = True
+    tau: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,84 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from kspde.errors import check_number
+from kspde.errors import InputError, check_number
 from kspde.kernels import Yukawa
 from kspde.models.base import Array, Field, FieldValues, Model
+from kspde.models.motility import ExponentialMotility, Motility, OnePlusExponentialMotility
 
-__all__ = ["SignalDependentKellerSegel"]
+__all__ = ["LocalSensing", "SignalDependentKellerSegel"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SignalDependentKellerSegel(Model):
+class LocalSensing(Model):
+    r"""Cells whose motility depends on the signal they emit: Wang, Li and Huang's (1.2), on the plane.
+
+    .. math::
+        \partial_t u = \Delta\big(\gamma(v) u\big), \qquad \tau\partial_t v - \Delta v + \mu^2 v = \chi u.
+
+    With ``eps`` the backends replace :math:`\chi u` by :math:`\chi u * j^\varepsilon`. The particles are
+    :math:`dX_i = \sqrt{2\gamma(v)}\,dB_i`, v the signal of the empirical measure.
+
+    Attributes:
+        motility: γ, a function of an array v that uses numpy only, such as ``ExponentialMotility(alpha=1.0)``.
+        chi: χ ≥ 0.
+        mu: the screening μ > 0, an inverse length.
+        tau: τ ≥ 0; 0 for a signal that is always in equilibrium. Where τ > 0 it starts from that equilibrium.
+
+    Raises:
+        InputError: a value out of range.
+    """
+
+    motility: Motility
+    chi: float
+    mu: float = 1.0
+    tau: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not callable(self.motility):
+            raise InputError(
+                f"motility is a {type(self.motility).__name__}: give a function of v, such as "
+                "kspde.ExponentialMotility(alpha=1.0)"
+            )
+        check_number("chi", self.chi, at_least=0)
+        check_number("mu", self.mu, above=0)
+        check_number("tau", self.tau, at_least=0)
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """The signal v = Φ * u, or what relaxes to it."""
+        return (Field(name="v", kernel=Yukawa(strength=self.chi, screening=self.mu), tau=self.tau),)
+
+    def diffusion(self, species: str, c: FieldValues) -> Array:
+        """Return the motility γ(v)."""
+        return np.asarray(self.motility(c["v"]))
+
+    @property
+    def has_free_energy(self) -> bool:
+        """Whether γ is exponential and τ = 0."""
+        return isinstance(self.motility, ExponentialMotility) and self.tau == 0
+
+    def free_energy_density(self, densities: Mapping[str, Array], c: FieldValues) -> Array:
+        r"""Return u log u − (α/2) u v, for γ = e^(−αv) and τ = 0.
+
+        There :math:`\partial_t u = \nabla\cdot(u e^{-\alpha v} \nabla(\log u - \alpha v))` and v is a symmetric linear
+        function of u, so :math:`F = \int u \log u - \tfrac\alpha2 u v` falls at the rate
+        :math:`\int u e^{-\alpha v} |\nabla(\log u - \alpha v)|^2`.
+        """
+        if not isinstance(self.motility, ExponentialMotility) or self.tau != 0:
+            return super().free_energy_density(densities, c)
+        u = np.maximum(densities["u"], 0.0)
+        logarithm = np.log(u, where=u > 0, out=np.zeros_like(u))
+        return u * (logarithm - 0.5 * self.motility.alpha * c["v"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignalDependentKellerSegel(LocalSensing):
     r"""The signal-dependent Keller-Segel system of Wang, Li and Huang.
 
     .. math::
@@ -36,18 +101,5 @@ class SignalDependentKellerSegel(Model):
         InputError: a value out of range.
     """
 
-    chi: float
-    mu: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_number("chi", self.chi, at_least=0)
-        check_number("mu", self.mu, above=0)
-
-    @property
-    def fields(self) -> tuple[Field, ...]:
-        """The signal v = Φ * u."""
-        return (Field(name="v", kernel=Yukawa(strength=self.chi, screening=self.mu)),)
-
-    def diffusion(self, species: str, c: FieldValues) -> Array:
-        """Return the motility γ(v) = e^(−v) + 1."""
-        return np.exp(-c["v"]) + 1.0
+    motility: Motility = field(default_factory=OnePlusExponentialMotility, init=False, repr=False)
+    tau: float = field(default=0.0, init=False, repr=False)

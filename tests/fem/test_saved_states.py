@@ -1,0 +1,111 @@
+"""Saved states, values between them, statistics on demand, gradients, files."""
+
+import re
+import warnings
+
+import numpy as np
+import pytest
+
+import kspde
+
+MODEL = kspde.SignalDependentKellerSegel(chi=0.0)
+U0 = kspde.GaussianMixture(weights=[1.0], means=[[0.3, -0.2]], stds=[0.7])
+BOX = kspde.Box(half_width=14.0, cells=20, degree=6)
+POINTS = np.random.default_rng(5).uniform(-3, 3, (40, 2))
+
+
+def exact(t: float, points: np.ndarray = POINTS) -> np.ndarray:
+    variance = 0.49 + 4 * t
+    return np.exp(-np.sum((points - [0.3, -0.2]) ** 2, axis=1) / (2 * variance)) / (2 * np.pi * variance)
+
+
+def test_states_at_and_between_saved_times() -> None:
+    seen = []
+    times = np.linspace(0, 0.5, 6)
+    save = kspde.SaveAt(times=times, callback=lambda state: seen.append((state.t, state.evaluate(POINTS[:1])[0])))
+    pde = kspde.solve(MODEL, U0, BOX, t_end=0.5, tol=1e-7, save=save)
+    np.testing.assert_allclose(pde.times, times)
+    for t in times:
+        assert np.abs(pde.evaluate(POINTS, t=t) - exact(t)).max() < 2e-7
+        assert np.min(np.abs(pde.diagnostics["t"] - t)) < 1e-12  # a step ends exactly there
+    np.testing.assert_allclose(seen, [(t, exact(t)[0]) for t in times], atol=2e-7)
+
+    def between(n: int) -> float:
+        saved = kspde.SaveAt(times=np.linspace(0.1, 0.5, n))
+        result = kspde.solve(MODEL, U0, BOX, t_end=0.5, tol=1e-8, save=saved)
+        return max(np.abs(result.evaluate(POINTS, t=t) - exact(t)).max() for t in np.linspace(0.13, 0.49, 9))
+
+    coarse, fine = between(3), between(9)
+    assert coarse < 2e-3
+    assert 50 < coarse / fine < 700  # order 4: 256
+
+
+def test_times_that_were_not_saved_are_refused() -> None:
+    pde = kspde.solve(MODEL, U0, BOX, t_end=0.1, tol=1e-4)
+    with pytest.raises(kspde.InputError, match=r"t = 0\.05 is not between saved states .*SaveAt"):
+        pde.evaluate(POINTS, t=0.05)
+    for times, words in (([0.2, 0.1], "increasing"), ([-1.0], "increasing"), ([np.nan], "nan")):
+        with pytest.raises(kspde.InputError, match=words):
+            kspde.SaveAt(times=times)
+    for save, words in (
+        (kspde.SaveAt(times=[0.3]), r"times reach 0\.3, after t_end = 0\.1"),
+        (kspde.SaveAt(statistics=("temperature",)), "statistics = 'temperature' .* fisher_information"),
+    ):
+        with pytest.raises(kspde.InputError, match=words):
+            kspde.solve(MODEL, U0, BOX, t_end=0.1, save=save)
+
+
+@pytest.mark.parametrize("scheme", ["adaptive", "positive"])
+def test_statistics_of_a_gaussian(scheme) -> None:
+    """Fisher information d/s²; |∇log u| = |x − m|/s² is largest where u = 1e-12, which asks for exact tails."""
+    names = ("fisher_information", "log_gradient")
+    if scheme == "adaptive":
+        box = kspde.Box(half_width=14.0, cells=24, degree=10)
+        options = {"tol": 1e-8}
+    else:
+        box = kspde.Box(half_width=14.0, cells=96, degree=1)
+        options = {"scheme": "positive", "dt": 0.01}
+    pde = kspde.solve(MODEL, U0, box, t_end=0.1, save=kspde.SaveAt(times=[0.055], statistics=names), **options)
+    variance = 0.49 + 4 * pde.diagnostics["t"]
+    np.testing.assert_allclose(
+        pde.diagnostics["fisher_information"], 2 / variance, rtol=1e-7 if scheme == "adaptive" else 0.05
+    )
+    reach = np.sqrt(-2 * variance * np.log(1e-12 * 2 * np.pi * variance)) / variance
+    np.testing.assert_allclose(pde.diagnostics["log_gradient"], reach, rtol=0.06 if scheme == "adaptive" else 0.15)
+    assert np.min(np.abs(pde.diagnostics["t"] - 0.055)) < 1e-12
+
+
+def test_gradients_and_w() -> None:
+    model = kspde.SignalDependentKellerSegel(chi=4.0)
+    pde = kspde.solve(model, U0, BOX, t_end=0.1, tol=1e-6)
+    h = 1e-4
+    steps = np.array([[h, 0.0], [0.0, h]])
+    slopes = np.stack([(pde.evaluate(POINTS + s) - pde.evaluate(POINTS - s)) / (2 * h) for s in steps], axis=1)
+    np.testing.assert_allclose(pde.at().evaluate_gradient(POINTS), slopes, atol=1e-4)
+    w = (1 + np.exp(-pde.evaluate_signal(POINTS))) * pde.evaluate(POINTS)
+    np.testing.assert_allclose(pde.at().evaluate_w(POINTS), w, atol=1e-6)
+
+
+def test_mass_at_the_boundary_is_noticed(comm) -> None:
+    small = kspde.Box(half_width=5.0, cells=20, degree=4)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        pde = kspde.solve(MODEL, U0, small, t_end=0.8, tol=1e-5)
+    assert pde.diagnostics["boundary_mass"][-1] > 1e-3
+    mine = [str(w.message) for w in caught if w.category is UserWarning]
+    assert len(mine) == (comm.rank == 0)  # said once
+    said = comm.bcast(mine[0] if mine else None)
+    assert re.match(r"a share 0\.\d+ of the mass is in the outer tenth of the domain at t = 0\.8", said)
+    advised = float(re.search(r"half_width of (\S+)", said)[1])
+    enough = kspde.solve(MODEL, U0, kspde.Box(half_width=advised, cells=30, degree=4), t_end=0.8, tol=1e-5)
+    assert enough.diagnostics["boundary_mass"][-1] < 2e-6
+
+
+def test_files_at_all_saved_times(shared_tmp_path, comm) -> None:
+    pde = kspde.solve(MODEL, U0, BOX, t_end=0.1, tol=1e-3, save=kspde.SaveAt(times=[0.0, 0.05]))
+    pde.write_vtx(shared_tmp_path / "density.bp")
+    pde.write_xdmf(shared_tmp_path / "density.xdmf")
+    comm.Barrier()
+    text = (shared_tmp_path / "density.xdmf").read_text()
+    assert len(re.findall(r'<Time Value="0\.050*3?"', text)) == 2  # u and v
+    assert (shared_tmp_path / "density.h5").is_file()
