@@ -6,6 +6,7 @@ The backends are imported at first use: ``import kspde`` needs neither DOLFINx n
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from kspde.checkpoint import Checkpoint, StoppedError
 from kspde.domains import Box, Disk, MeshFile
 from kspde.errors import ConvergenceError, InputError, KspdeError, MissingBackendError
 from kspde.initial import CallableDensity, GaussianMixture, GridDensity, observed_positions
@@ -34,6 +35,7 @@ __all__ = [
     "AlgebraicMotility",
     "Box",
     "CallableDensity",
+    "Checkpoint",
     "ConvergenceError",
     "Disk",
     "ExponentialMotility",
@@ -53,6 +55,7 @@ __all__ = [
     "OnePlusExponentialMotility",
     "SaveAt",
     "SignalDependentKellerSegel",
+    "StoppedError",
     "Yukawa",
     "compare",
     "observed_positions",

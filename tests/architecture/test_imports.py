@@ -16,6 +16,7 @@ PACKAGE = Path(kspde.__file__).parent
 #: What each part may import beside itself.
 FOUNDATION = {
     "errors",
+    "checkpoint",
     "parallel",
     "kernels",
     "initial",

@@ -1,0 +1,308 @@
+"""Checkpoints of a run: files that a killed job goes on from.
+
+A checkpoint is an HDF5 file ``checkpoint-<step>.h5``. Its first 512 bytes, which HDF5 skips, hold a checksum of the
+rest, so that a damaged file is recognised; the file itself holds a description of the problem, so that one of another
+problem is. Files are written under a temporary name, forced to the disk, and renamed: a job that is killed while it
+writes leaves the earlier ones as they were. The last two are kept. Arrays are stored as a whole, so that a run may go
+on with another number of ranks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kspde.errors import InputError, KspdeError, check_number
+from kspde.parallel import together
+
+__all__ = ["Checkpoint", "CheckpointStore", "Saved", "StoppedError"]
+
+Array = npt.NDArray[Any]
+
+_BLOCK = 512
+_MAGIC = b"kspde checkpoint, blake2b of the rest: "
+_KEPT = 2
+
+
+class StoppedError(KspdeError, RuntimeError):
+    """A run was told to stop (SIGTERM) and wrote a checkpoint first."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where and how often a run writes checkpoints.
+
+    Attributes:
+        directory: of the files; all ranks must reach it. It is created where it is missing.
+        every: seconds of wall time between two checkpoints, >= 0; 0 writes one after every step.
+
+    Raises:
+        InputError: ``every`` is no number >= 0, or ``directory`` no path.
+    """
+
+    directory: str | Path
+    every: float = 600.0
+
+    def __post_init__(self) -> None:
+        check_number("every", self.every, at_least=0)
+        if not isinstance(self.directory, (str, Path)):
+            raise InputError(f"directory is a {type(self.directory).__name__}: give a path")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved:
+    """A checkpoint that has been found good.
+
+    Attributes:
+        path: of the file.
+        step: the number of steps taken.
+        shared: by name the arrays that are the same on every rank.
+    """
+
+    path: Path
+    step: int
+    shared: Mapping[str, Array]
+
+    def part(self, name: str, first: int, last: int) -> Array:
+        """Return rows first:last of an array that was spread over the ranks. Rank-local.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        from kspde.hdf5 import h5py
+
+        try:
+            with h5py.File(self.path) as file:
+                out: Array = file[f"parts/{name}"][first:last]
+        except (OSError, KeyError) as error:
+            raise InputError(f"cannot read checkpoint {self.path}: {error}") from None
+        return out
+
+
+class CheckpointStore:
+    """Writes and finds the checkpoints of one problem; a context in which SIGTERM asks for one.
+
+    Args:
+        checkpoint: where and how often.
+        problem: what decides the result, JSON-ready; the number of ranks does not belong to it.
+        comm: the communicator.
+
+    Attributes:
+        stopping: whether SIGTERM has come, as known to all ranks since the last ``due``.
+
+    Raises:
+        InputError: the directory cannot be made; on every rank.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, problem: Mapping[str, Any], comm: Any) -> None:
+        self.comm = comm
+        self.stopping = False
+        self._directory = Path(checkpoint.directory)
+        self._every = float(checkpoint.every)
+        self._problem = json.loads(json.dumps(dict(problem)))
+        self._known: list[Path] = []
+        self._last = time.monotonic()
+        self._asked = False
+        self._before: Any = None
+        with together(comm):
+            if comm.rank == 0:
+                try:
+                    self._directory.mkdir(parents=True, exist_ok=True)
+                except OSError as error:
+                    raise InputError(f"cannot make the directory {self._directory}: {error.strerror}") from None
+
+    def __enter__(self) -> CheckpointStore:
+        """Take over SIGTERM; only the main thread can."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGTERM, self._ask)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give SIGTERM back."""
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
+
+    def due(self) -> bool:
+        """Return whether a checkpoint is due, the same on every rank. Collective."""
+        words = (self._asked, self.comm.rank == 0 and time.monotonic() >= self._last + self._every)
+        if self.comm.size > 1:
+            everyone = self.comm.allgather(words)
+            words = (any(w[0] for w in everyone), any(w[1] for w in everyone))
+        self.stopping = words[0]
+        return words[0] or words[1]
+
+    def write(self, step: int, *, parts: Mapping[str, Array], shared: Mapping[str, Array]) -> Path:
+        """Write a checkpoint and remove all but the last two. Collective.
+
+        Args:
+            step: the number of steps taken.
+            parts: this rank's rows of arrays that are spread over the ranks in their order.
+            shared: arrays that are the same on every rank.
+
+        Raises:
+            InputError: the file cannot be written; on every rank.
+        """
+        path = self._directory / f"checkpoint-{step:010d}.h5"
+        failed: OSError | None = None
+        hidden = path.with_name(f".{path.name}.{os.getpid()}")
+        file: Any = None
+        if self.comm.rank == 0:
+            from kspde.hdf5 import h5py
+
+            try:
+                file = h5py.File(hidden, "w", userblock_size=_BLOCK)
+                file.attrs.update(step=step, problem=json.dumps(self._problem))
+                for name, value in shared.items():
+                    file.create_dataset(f"shared/{name}", data=value)
+            except OSError as error:
+                failed = error
+        for name, value in parts.items():
+            # Rank 0 takes what it is sent even when it cannot write: nobody waits for ever.
+            rows = self.comm.gather(len(value))
+            if self.comm.rank:
+                self.comm.send(np.ascontiguousarray(value), dest=0)
+                continue
+            try:
+                if failed is None:
+                    data = file.create_dataset(f"parts/{name}", (sum(rows), *value.shape[1:]), value.dtype)
+            except OSError as error:
+                failed = error
+            first = 0
+            for rank, count in enumerate(rows):
+                part = value if rank == 0 else self.comm.recv(source=rank)
+                try:
+                    if failed is None:
+                        data[first : first + count] = part
+                except OSError as error:
+                    failed = error
+                first += count
+        with together(self.comm):
+            if self.comm.rank == 0:
+                try:
+                    if file is not None:
+                        file.close()
+                    if failed is not None:
+                        raise failed
+                    _seal(hidden)
+                    hidden.replace(path)
+                    _sync(self._directory)
+                except OSError as error:
+                    with suppress(OSError):
+                        hidden.unlink()
+                    raise InputError(f"cannot write checkpoint {path}: {error.strerror or error}") from None
+                self._known = [p for p in self._known if p != path] + [path]
+                for old in self._known[:-_KEPT]:
+                    with suppress(OSError):
+                        old.unlink()
+                self._known = self._known[-_KEPT:]
+        self._last = time.monotonic()
+        return path
+
+    def latest(self) -> Saved | None:
+        """Return the newest good checkpoint of this problem, or None where there is none. Collective.
+
+        A damaged file, or one of another problem, is named in a warning and passed over.
+
+        Raises:
+            InputError: there are checkpoints, but of other problems only; on every rank.
+        """
+        found: Saved | None = None
+        with together(self.comm):
+            if self.comm.rank == 0:
+                foreign: list[str] = []
+                for path in sorted(self._directory.glob("checkpoint-*.h5")):
+                    try:
+                        saved = _read(path, self._problem)
+                    except _DamagedError as error:
+                        warnings.warn(f"checkpoint {path} is damaged ({error}): it is not used", stacklevel=2)
+                        self._known.append(path)
+                    except _ForeignError as error:
+                        foreign.append(f"checkpoint {path} is of another problem ({error})")
+                    else:
+                        found = saved
+                        self._known.append(path)
+                if found is None and foreign:
+                    raise InputError(f"{foreign[-1]}: give another directory, or that problem")
+                for line in foreign:
+                    warnings.warn(f"{line}: it is not used", stacklevel=2)
+        return self.comm.bcast(found) if self.comm.size > 1 else found
+
+    def _ask(self, number: int, frame: Any) -> None:
+        self._asked = True
+
+
+class _DamagedError(Exception):
+    """A file that is not as it was written."""
+
+
+class _ForeignError(Exception):
+    """A file of another problem."""
+
+
+def _read(path: Path, problem: Mapping[str, Any]) -> Saved:
+    from kspde.hdf5 import h5py
+
+    try:
+        with path.open("rb") as raw:
+            head = raw.read(_BLOCK)
+            if not head.startswith(_MAGIC):
+                raise _DamagedError("it does not begin like one")
+            if _digest(raw) != head[len(_MAGIC) :].split(b"\n")[0].decode("ascii", "replace"):
+                raise _DamagedError("its checksum is wrong")
+        with h5py.File(path) as file:
+            theirs = json.loads(file.attrs["problem"])
+            shared = {name: data[()] for name, data in file["shared"].items()} if "shared" in file else {}
+            step = int(file.attrs["step"])
+    except (OSError, KeyError, ValueError) as error:
+        raise _DamagedError(str(error)) from None
+    for key in sorted({*theirs, *problem}):
+        if theirs.get(key) != problem.get(key):
+            raise _ForeignError(f"{key} = {_short(theirs.get(key))} there, {_short(problem.get(key))} here")
+    return Saved(path=path, step=step, shared=shared)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def _digest(raw: Any) -> str:
+    total = hashlib.blake2b(digest_size=32)
+    while block := raw.read(1 << 22):
+        total.update(block)
+    return total.hexdigest()
+
+
+def _seal(path: Path) -> None:
+    """Write the checksum into the block that HDF5 skips, and force the file to the disk."""
+    with path.open("r+b") as raw:
+        raw.seek(_BLOCK)
+        digest = _digest(raw)
+        raw.seek(0)
+        raw.write(_MAGIC + digest.encode("ascii") + b"\n")
+        raw.flush()
+        os.fsync(raw.fileno())
+
+
+def _sync(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,144 @@
+"""Checkpoint files: what is written is found again, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import numpy as np
+import pytest
+
+import kspde
+from kspde.checkpoint import Checkpoint, CheckpointStore
+from kspde.hdf5 import h5py
+
+PROBLEM = {"model": "test", "seed": 1, "n": {"u": 11}}
+
+
+def rows(comm, n=11):
+    first, last = n * comm.rank // comm.size, n * (comm.rank + 1) // comm.size
+    return first, last, np.arange(2.0 * n).reshape(n, 2)[first:last]
+
+
+def write(directory, comm, steps=(3,), problem=PROBLEM):
+    store = CheckpointStore(Checkpoint(directory), problem, comm)
+    store.latest()
+    for step in steps:
+        store.write(step, parts={"x": rows(comm)[2] + step}, shared={"history": np.full((2, 3), float(step))})
+    return store
+
+
+def names(directory, comm):
+    comm.barrier()
+    found = sorted(os.listdir(directory))
+    comm.barrier()
+    return found
+
+
+def test_what_is_written_is_found_and_two_are_kept(shared_tmp_path, comm):
+    directory = shared_tmp_path / "made" / "here"
+    assert CheckpointStore(Checkpoint(directory), PROBLEM, comm).latest() is None
+    write(directory, comm, steps=(3, 7, 12))
+    assert names(directory, comm) == ["checkpoint-0000000007.h5", "checkpoint-0000000012.h5"]
+    saved = CheckpointStore(Checkpoint(directory), PROBLEM, comm).latest()
+    assert saved.step == 12
+    assert np.array_equal(saved.shared["history"], np.full((2, 3), 12.0))
+    first, last, x = rows(comm)
+    assert np.array_equal(saved.part("x", first, last), x + 12)
+    assert np.array_equal(saved.part("x", 2, 9), np.arange(22.0).reshape(11, 2)[2:9] + 12)
+    # A file that HDF5's own tools read.
+    with h5py.File(saved.path) as file:
+        assert file.attrs["step"] == 12
+    comm.barrier()
+    write(directory, comm, steps=(13,))
+    assert names(directory, comm) == ["checkpoint-0000000012.h5", "checkpoint-0000000013.h5"]
+
+
+def test_types_are_kept(shared_tmp_path, comm):
+    store = CheckpointStore(Checkpoint(shared_tmp_path), PROBLEM, comm)
+    ids = np.arange(comm.rank, comm.rank + 1, dtype=np.uint64)
+    store.write(1, parts={"ids": ids, "f": ids.astype(np.float32)}, shared={"one": np.array(1.5)})
+    saved = CheckpointStore(Checkpoint(shared_tmp_path), PROBLEM, comm).latest()
+    assert saved.part("ids", 0, comm.size).dtype == np.uint64
+    assert saved.part("f", 0, comm.size).tolist() == list(range(comm.size))
+    assert saved.shared["one"] == 1.5
+
+
+@pytest.mark.parametrize("damage", ["cut", "byte", "head", "empty", "text"])
+def test_a_damaged_file_is_named_and_the_one_before_is_used(shared_tmp_path, comm, damage):
+    write(shared_tmp_path, comm, steps=(3, 7))
+    path = shared_tmp_path / "checkpoint-0000000007.h5"
+    if comm.rank == 0:
+        whole = bytearray(path.read_bytes())
+        if damage == "byte":
+            whole[len(whole) // 2] ^= 1
+        elif damage == "head":
+            whole[45] ^= 1
+        path.write_bytes({"cut": whole[:-100], "empty": b"", "text": b"hello"}.get(damage, bytes(whole)))
+    comm.barrier()
+    store = CheckpointStore(Checkpoint(shared_tmp_path), PROBLEM, comm)
+    if comm.rank == 0:
+        with pytest.warns(UserWarning, match=r"checkpoint .*checkpoint-0000000007\.h5 is damaged"):
+            saved = store.latest()
+    else:
+        saved = store.latest()
+    assert saved.step == 3
+    # The next one takes the damaged one's place, not the good one's.
+    store.write(9, parts={}, shared={})
+    store.write(10, parts={}, shared={})
+    assert names(shared_tmp_path, comm) == ["checkpoint-0000000009.h5", "checkpoint-0000000010.h5"]
+
+
+def test_a_foreign_file_is_refused_by_name(shared_tmp_path, comm):
+    write(shared_tmp_path, comm, steps=(3,))
+    other = {**PROBLEM, "seed": 2}
+    with pytest.raises(
+        kspde.InputError, match=r"checkpoint-0000000003\.h5 is of another problem \(seed = 1 there, 2 here\)"
+    ):
+        CheckpointStore(Checkpoint(shared_tmp_path), other, comm).latest()
+    assert names(shared_tmp_path, comm) == ["checkpoint-0000000003.h5"]
+
+
+def test_a_write_that_fails_leaves_the_others(shared_tmp_path, comm):
+    store = write(shared_tmp_path, comm, steps=(3,))
+    if comm.rank == 0:  # no file can take the place of a directory
+        (shared_tmp_path / "checkpoint-0000000005.h5").mkdir()
+    comm.barrier()
+    with pytest.raises(kspde.InputError, match=r"cannot write checkpoint .*checkpoint-0000000005\.h5"):
+        store.write(5, parts={"x": rows(comm)[2]}, shared={})
+    assert names(shared_tmp_path, comm) == ["checkpoint-0000000003.h5", "checkpoint-0000000005.h5"]
+    if comm.rank == 0:
+        (shared_tmp_path / "checkpoint-0000000005.h5").rmdir()
+    comm.barrier()
+    assert CheckpointStore(Checkpoint(shared_tmp_path), PROBLEM, comm).latest().step == 3
+
+
+def test_when_one_is_due(shared_tmp_path, comm):
+    assert CheckpointStore(Checkpoint(shared_tmp_path, every=0), PROBLEM, comm).due()
+    store = CheckpointStore(Checkpoint(shared_tmp_path, every=3600), PROBLEM, comm)
+    assert not store.due()
+    before = signal.getsignal(signal.SIGTERM)
+    with store:
+        if comm.rank == comm.size - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert store.due()
+        assert store.stopping
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"directory": 3}, "directory is a int: give a path"),
+        ({"directory": "x", "every": -1.0}, "every = -1.0 is not valid"),
+        ({"directory": "x", "every": "10"}, "every = '10' is not a number"),
+    ],
+)
+def test_bad_input(arguments, message):
+    with pytest.raises(kspde.InputError, match=message):
+        Checkpoint(**arguments)
+
+
+def test_a_directory_that_cannot_be_made(comm):
+    with pytest.raises(kspde.InputError, match="cannot make the directory /proc/nowhere"):
+        CheckpointStore(Checkpoint("/proc/nowhere"), PROBLEM, comm)
