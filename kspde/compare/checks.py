@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from kspde.compare.grid import Array
-from kspde.domains import Box
 from kspde.errors import InputError
 from kspde.models import Model
 
@@ -56,11 +55,11 @@ class DensitySolution(Run, Protocol):
     """What is read of a solution: the density on a tensor grid, and what it is the density of."""
 
     @property
-    def domain(self) -> Box:
-        """The domain."""
+    def half_width(self) -> float:
+        """Half-width of the smallest box around the origin that contains the domain."""
         ...
 
-    def on_grid(self, axes: Any, species: str | None = None) -> Array:
+    def on_grid(self, axes: Any, species: str | None = None, *, outside: float | None = None) -> Array:
         """Return u at ``t_end`` on a tensor grid, the same on every rank."""
         ...
 

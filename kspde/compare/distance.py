@@ -194,7 +194,7 @@ def compare(
         raise InputError(f"the cloud has {n} particles: a distance with its interval needs at least 2")
 
     grid, h = common_grid(pde, name, bounding_box(points, comm, dimension), n, bandwidth, resolution)
-    values = np.asarray(pde.on_grid(grid.axes, name), dtype=np.float64)
+    values = np.asarray(pde.on_grid(grid.axes, name, outside=0.0), dtype=np.float64)
     check_mass(float(values.sum()) * grid.cell_volume, pde.masses[name], grid)
     reference = Reference(values, grid.cell_volume, _CLIP)
     smoother = GaussianSmoother(grid, h)

@@ -125,7 +125,7 @@ def plot_density(pde: DensitySolution, path: str | Path, *, species: str | None 
     """
     name = check_species(pde.model, species)
     grid = mass_grid(pde, name)
-    values = pde.on_grid(grid.axes, name)
+    values = pde.on_grid(grid.axes, name, outside=0.0)
     with _picture(path, pde.comm) as figures:
         if figures is not None:
             shown = _Shown(grid.axes, values, values)

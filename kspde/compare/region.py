@@ -51,14 +51,14 @@ def common_grid(
         InputError: the grid asked for, or the largest allowed, cannot resolve the bandwidth.
     """
     d = pde.model.dimension
-    domain = np.outer((-1.0, 1.0), np.full(d, float(pde.domain.half_width)))
+    domain = np.outer((-1.0, 1.0), np.full(d, float(pde.half_width)))
     cloud = np.clip(cloud, domain[0], domain[1])
     search = Grid.covering(domain[0], domain[1], [_SEARCH[d]] * d)
-    bulk = _bulk(search, pde.on_grid(search.axes, species))
+    bulk = _bulk(search, pde.on_grid(search.axes, species, outside=0.0))
     margin = search.spacing  # a peak between the points of the coarse grid shows on the finer one
     lower, upper = np.minimum(bulk[0], cloud[0]) - margin, np.maximum(bulk[1], cloud[1]) + margin
     survey = Grid.covering(np.maximum(lower, domain[0]), np.minimum(upper, domain[1]), [_SURVEY[d]] * d)
-    values = np.asarray(pde.on_grid(survey.axes, species), dtype=np.float64)
+    values = np.asarray(pde.on_grid(survey.axes, species, outside=0.0), dtype=np.float64)
     bulk = _bulk(survey, values)
     h = bandwidth
     if h is None:
@@ -95,9 +95,9 @@ def mass_grid(pde: DensitySolution, species: str) -> Grid:
         InputError: the density has no mass.
     """
     d = pde.model.dimension
-    half_width = float(pde.domain.half_width)
+    half_width = float(pde.half_width)
     search = Grid.covering(np.full(d, -half_width), np.full(d, half_width), [_SEARCH[d]] * d)
-    lower, upper = _bulk(search, pde.on_grid(search.axes, species))
+    lower, upper = _bulk(search, pde.on_grid(search.axes, species, outside=0.0))
     return Grid.covering(lower, upper, [_SURVEY[d]] * d)
 
 

@@ -143,15 +143,18 @@ class BoxSpace(Space):
         pc.setPythonContext(context)
         return context.set
 
-    def evaluate(self, nodal: Array, points: Array) -> Array:
+    def evaluate(self, nodal: Array, points: Array, outside: float | None = None) -> Array:
         """Return the function at points (n, d) from the (p+1)^d nodes of their cells. Collective.
 
         Raises:
             InputError: a point lies outside the box.
         """
-        outside = np.flatnonzero(np.any(np.abs(points) > self.radius, axis=1))
-        if len(outside):
-            raise outside_error(points, outside, f"[-{self.radius:g}, {self.radius:g}]^{self.dimension}")
+        missed = np.flatnonzero(np.any(np.abs(points) > self.radius, axis=1))
+        if len(missed):
+            if outside is None:
+                raise outside_error(points, missed, f"[-{self.radius:g}, {self.radius:g}]^{self.dimension}")
+            points = points.copy()
+            points[missed] = 0.0
         tables = [axis.shape_functions(points[:, a]) for a, axis in enumerate(self.axes)]
         out = np.zeros(len(points))
         values = nodal.reshape(-1, *self.shape[1:])
@@ -162,27 +165,33 @@ class BoxSpace(Space):
             local = [i[here] for i in index]
             local[0] = local[0] - self.slabs.first
             out[here] += weight[here] * values[tuple(local)]
-        return self.total(out)
+        out = self.total(out)
+        out[missed] = outside
+        return out
 
-    def on_grid(self, nodal: Array, axes: Sequence[Array]) -> Array:
+    def on_grid(self, nodal: Array, axes: Sequence[Array], outside: float | None = None) -> Array:
         """Return the function on a tensor grid, one small matrix product a direction. Collective.
 
         Raises:
             InputError: a coordinate lies outside the box.
         """
+        beyond = [np.abs(x) > self.radius for x in axes]
         for a, x in enumerate(axes):
-            if np.any(np.abs(x) > self.radius):
+            if np.any(beyond[a]) and outside is None:
                 raise InputError(
                     f"axis {a} of the grid reaches {x[np.argmax(np.abs(x))]:g}, outside "
                     f"[-{self.radius:g}, {self.radius:g}]: give coordinates inside"
                 )
         out = nodal.reshape(-1, *self.shape[1:])
         for a, (axis, x) in enumerate(zip(self.axes, axes, strict=True)):
-            matrix = axis.interpolation(x)
+            matrix = axis.interpolation(np.where(beyond[a], 0.0, x))
             if a == 0:
                 matrix = matrix[:, self.slabs.first : self.slabs.last]
             out = np.moveaxis(np.tensordot(matrix, out, axes=(1, a)), 0, a)
-        return self.total(np.ascontiguousarray(out))
+        out = self.total(np.ascontiguousarray(out))
+        for a, missed in enumerate(beyond):
+            out[(slice(None),) * a + (missed,)] = outside
+        return out
 
     @cached_property
     def _to_slabs(self) -> tuple[Any, Any, Any]:

@@ -191,7 +191,7 @@ class MeshSpace(Space):
             self._systems[key] = system
         return self._systems[key]
 
-    def evaluate(self, nodal: Array, points: Array) -> Array:
+    def evaluate(self, nodal: Array, points: Array, outside: float | None = None) -> Array:
         """Return the function at points (n, d): each by the lowest rank that has a cell there. Collective.
 
         Raises:
@@ -207,15 +207,17 @@ class MeshSpace(Space):
         owner = np.where(found, self.comm.rank, self.comm.size).astype(np.int64)
         lowest = np.empty_like(owner)
         self.comm.Allreduce(owner, lowest, op=MPI.MIN)
-        outside = np.flatnonzero(lowest == self.comm.size)
-        if len(outside):
-            raise outside_error(points, outside, "the mesh")
+        missed = np.flatnonzero(lowest == self.comm.size)
+        if len(missed) and outside is None:
+            raise outside_error(points, missed, "the mesh")
         mine = np.flatnonzero(lowest == self.comm.rank)
         out = np.zeros(len(points))
         if len(mine):
             cells = hits.array[first[mine]]
             out[mine] = function.eval(where[mine], cells).reshape(-1)
-        return self.total(out)
+        out = self.total(out)
+        out[missed] = outside
+        return out
 
     @cached_property
     def _tree(self) -> Any:

@@ -67,6 +67,11 @@ class Solution:
         return self.model.species
 
     @property
+    def half_width(self) -> float:
+        """The half-width of the smallest box around the origin that contains the domain."""
+        return self._system.space.radius
+
+    @property
     def times(self) -> Array:
         """The saved times, the last of which is ``t_end``."""
         return np.array([state[0] for state in self._states])
@@ -96,13 +101,34 @@ class Solution:
         """
         return self.at(t).evaluate_signal(points, field)
 
-    def on_grid(self, axes: Sequence[npt.ArrayLike], species: str | None = None, t: float | None = None) -> Array:
-        """Return u on the tensor grid of d coordinate arrays: shape (len(axes[0]), ...), the same on every rank."""
-        return self.at(t).on_grid(axes, species)
+    def on_grid(
+        self,
+        axes: Sequence[npt.ArrayLike],
+        species: str | None = None,
+        t: float | None = None,
+        *,
+        outside: float | None = None,
+    ) -> Array:
+        """Return u on the tensor grid of d coordinate arrays: shape (len(axes[0]), ...), the same on every rank.
 
-    def signal_on_grid(self, axes: Sequence[npt.ArrayLike], field: str | None = None, t: float | None = None) -> Array:
-        """Return a field (the model's signal unless named) on the tensor grid of d coordinate arrays."""
-        return self.at(t).signal_on_grid(axes, field)
+        Args:
+            axes: the coordinates in each direction.
+            species: which species, where there are several.
+            t: the time.
+            outside: the value outside the domain; without it points there are refused.
+        """
+        return self.at(t).on_grid(axes, species, outside=outside)
+
+    def signal_on_grid(
+        self,
+        axes: Sequence[npt.ArrayLike],
+        field: str | None = None,
+        t: float | None = None,
+        *,
+        outside: float | None = None,
+    ) -> Array:
+        """Return a field (the model's signal unless named) on such a grid."""
+        return self.at(t).signal_on_grid(axes, field, outside=outside)
 
     def function(self, species: str | None = None, t: float | None = None) -> Any:
         """Return u as a ``dolfinx.fem.Function`` on this solution's mesh. Collective."""

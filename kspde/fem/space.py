@@ -139,8 +139,13 @@ class Space(ABC):
         """Set up ``pc`` for the matrix K + diag(s·M) in DOLFINx's order; return what tells it the mean of s."""
 
     @abstractmethod
-    def evaluate(self, nodal: Array, points: Array) -> Array:
+    def evaluate(self, nodal: Array, points: Array, outside: float | None = None) -> Array:
         """Return the finite-element function with these nodal values at ``points`` (n, d). Collective.
+
+        Args:
+            nodal: the nodal values.
+            points: the points.
+            outside: the value at points outside the domain; without it they are refused.
 
         Raises:
             InputError: a point lies outside the domain.
@@ -150,14 +155,14 @@ class Space(ABC):
     def plotting_element(self) -> Any:
         """Return the element whose nodes ParaView expects."""
 
-    def on_grid(self, nodal: Array, axes: Sequence[Array]) -> Array:
+    def on_grid(self, nodal: Array, axes: Sequence[Array], outside: float | None = None) -> Array:
         """Return the function on the tensor grid of coordinate arrays, the same on every rank. Collective.
 
         Raises:
             InputError: a grid point lies outside the domain.
         """
         grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
-        return self.evaluate(nodal, grid.reshape(-1, self.dimension)).reshape(grid.shape[:-1])
+        return self.evaluate(nodal, grid.reshape(-1, self.dimension), outside).reshape(grid.shape[:-1])
 
     def integral(self, *integrands: Array) -> Array:
         """Return the integrals of nodal arrays by the mass matrix's quadrature. Collective: one reduction for all."""

@@ -71,13 +71,26 @@ class State:
         diffusion, _ = self._system.coefficients(species or self._system.model.species[0], c)
         return self._system.space.evaluate(diffusion.reshape(density.shape) * density, where)
 
-    def on_grid(self, axes: Sequence[npt.ArrayLike], species: str | None = None) -> Array:
-        """Return u on the tensor grid of d coordinate arrays: shape (len(axes[0]), ...), the same on every rank."""
-        return self._system.space.on_grid(self.density(species), self._axes(axes))
+    def on_grid(
+        self, axes: Sequence[npt.ArrayLike], species: str | None = None, *, outside: float | None = None
+    ) -> Array:
+        """Return u on the tensor grid of d coordinate arrays: shape (len(axes[0]), ...), the same on every rank.
 
-    def signal_on_grid(self, axes: Sequence[npt.ArrayLike], field: str | None = None) -> Array:
-        """Return a field (the model's signal unless named) on the tensor grid of d coordinate arrays."""
-        return self._system.space.on_grid(self.field(field), self._axes(axes))
+        Args:
+            axes: the coordinates in each direction.
+            species: which species, where there are several.
+            outside: the value outside the domain; without it points there are refused.
+
+        Raises:
+            InputError: points outside the domain, or an unknown species.
+        """
+        return self._system.space.on_grid(self.density(species), self._axes(axes), outside)
+
+    def signal_on_grid(
+        self, axes: Sequence[npt.ArrayLike], field: str | None = None, *, outside: float | None = None
+    ) -> Array:
+        """Return a field (the model's signal unless named) on such a grid."""
+        return self._system.space.on_grid(self.field(field), self._axes(axes), outside)
 
     def function(self, species: str | None = None) -> Any:
         """Return u as a ``dolfinx.fem.Function`` on the solution's mesh."""

@@ -7,6 +7,7 @@ line that names the file, the dotted key, the value and what is valid.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,21 +15,42 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from kspde.domains import Box
+from kspde.domains import Box, Disk, Domain, MeshFile
 from kspde.errors import InputError, check_integer, check_number
 from kspde.initial import GaussianMixture, GridDensity, InitialDensity, observed_positions, read_grid
 from kspde.io.schema import (
+    BoxSection,
     CaseFile,
+    DiskSection,
     GaussianMixtureSection,
+    LocalSensingSection,
+    MeshSection,
     PositionsSection,
     RegularisationSection,
     Section,
 )
 from kspde.io.wording import first_problem, naming
 from kspde.kernels import MaternMollifier, mollifier_kernel
-from kspde.models import Model, SignalDependentKellerSegel
+from kspde.models import (
+    AlgebraicMotility,
+    ExponentialMotility,
+    LocalSensing,
+    Model,
+    OnePlusExponentialMotility,
+    SignalDependentKellerSegel,
+)
+from kspde.models.motility import Motility
+from kspde.output import SaveAt
 
 __all__ = ["Case", "read_case"]
+
+
+#: name in the file -> family, its parameters
+_MOTILITIES: dict[str, tuple[Callable[..., Motility], tuple[str, ...]]] = {
+    "one-plus-exponential": (OnePlusExponentialMotility, ()),
+    "exponential": (ExponentialMotility, ("alpha",)),
+    "algebraic": (AlgebraicMotility, ("k",)),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +72,7 @@ class Case:
     content: CaseFile
     model: Model
     u0: InitialDensity
-    domain: Box
+    domain: Domain
     solve_options: dict[str, Any]
     simulate_options: dict[str, Any] | None
     compare_options: dict[str, Any]
@@ -93,8 +115,7 @@ def read_case(path: str | Path) -> Case:
     u0 = _initial(path, content)
     if u0.dimension != model.dimension:
         raise InputError(f"{path}: [initial] is {u0.dimension}-dimensional: the model asks for {model.dimension}")
-    with _section(path, "domain", content.domain):
-        domain = Box(dimension=model.dimension, **content.domain.given())
+    domain = _domain(path, content.domain, model.dimension)
     regularised = _regularisation(path, content.regularisation)
     return Case(
         path=path,
@@ -102,7 +123,7 @@ def read_case(path: str | Path) -> Case:
         model=model,
         u0=u0,
         domain=domain,
-        solve_options={"t_end": content.t_end} | (content.density.given() if content.density else {}) | regularised,
+        solve_options={"t_end": content.t_end} | _density(path, content) | regularised,
         simulate_options=_particles(path, content, regularised),
         compare_options=_compare(path, content),
     )
@@ -127,8 +148,37 @@ def _section(path: Path, name: str, section: Section, otherwise: str = "") -> An
 
 
 def _model(path: Path, content: CaseFile) -> Model:
-    with _section(path, "model", content.model):
-        return SignalDependentKellerSegel(**content.model.given())
+    section = content.model
+    with _section(path, "model", section):
+        if not isinstance(section, LocalSensingSection):
+            return SignalDependentKellerSegel(**section.given())
+        shape = {name: getattr(section, name) for name in section.given() if name in ("alpha", "k")}
+        family, own = _MOTILITIES[section.motility]
+        for name, value in shape.items():
+            if name not in own:
+                raise InputError(f'{name} = {value} has no effect with motility = "{section.motility}": leave it out')
+        return LocalSensing(motility=family(**shape), **section.given("motility", "alpha", "k"))
+
+
+def _domain(path: Path, section: BoxSection | DiskSection | MeshSection, dimension: int) -> Domain:
+    with _section(path, "domain", section):
+        if isinstance(section, MeshSection):
+            return MeshFile(path=path.parent / section.file, **section.given("file"))
+        if isinstance(section, DiskSection):
+            return Disk(**section.given())
+        return Box(dimension=dimension, **section.given())
+
+
+def _density(path: Path, content: CaseFile) -> dict[str, Any]:
+    if content.density is None:
+        return {}
+    options = content.density.given("times", "statistics")
+    with _section(path, "density", content.density):
+        times, statistics = content.density.times, content.density.statistics
+        if times is not None or statistics is not None:
+            options["save"] = SaveAt(times=times or (), statistics=tuple(statistics or ()))
+            options["save"].until(content.t_end)
+    return options
 
 
 def _initial(path: Path, content: CaseFile) -> InitialDensity:

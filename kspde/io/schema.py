@@ -16,13 +16,16 @@ __all__ = [
     "CaseFile",
     "CompareSection",
     "DensitySection",
+    "DiskSection",
     "GaussianMixtureSection",
     "GridSection",
-    "ModelSection",
+    "LocalSensingSection",
+    "MeshSection",
     "ParticlesSection",
     "PositionsSection",
     "RegularisationSection",
     "Section",
+    "SignalDependentSection",
     "kinds",
     "section_schema",
 ]
@@ -46,12 +49,24 @@ class Section(BaseModel):
         }
 
 
-class ModelSection(Section):
+class SignalDependentSection(Section):
     """[model]: the signal-dependent Keller-Segel system."""
 
     kind: Literal["signal-dependent-keller-segel"]
     chi: float = Field(description="the strength χ of the signal")
     mu: float | None = Field(default=None, description="the screening μ, an inverse length")
+
+
+class LocalSensingSection(Section):
+    """[model]: local sensing with one of the motilities of the literature."""
+
+    kind: Literal["local-sensing"]
+    motility: Literal["one-plus-exponential", "exponential", "algebraic"] = Field(description="the family of γ")
+    alpha: float | None = Field(default=None, description="α of the exponential motility")
+    k: float | None = Field(default=None, description="k of the algebraic motility")
+    chi: float = Field(description="the strength χ of the signal")
+    mu: float | None = Field(default=None, description="the screening μ, an inverse length")
+    tau: float | None = Field(default=None, description="τ of the signal's own dynamics; 0 for none")
 
 
 class GaussianMixtureSection(Section):
@@ -96,6 +111,27 @@ class BoxSection(Section):
     boundary: str | None = Field(default=None, description='"decay" or "neumann"')
 
 
+class DiskSection(Section):
+    """[domain]: a disk, meshed by gmsh."""
+
+    kind: Literal["disk"]
+    radius: float = Field(description="the radius")
+    size: float = Field(description="the size of the cells at the centre")
+    rim_size: float | None = Field(default=None, description="the size of the cells at the rim")
+    cell: str | None = Field(default=None, description='"triangle" or "quadrilateral"')
+    degree: int | None = Field(default=None, description="the degree of the elements")
+    boundary: str | None = Field(default=None, description='"decay" or "neumann"')
+
+
+class MeshSection(Section):
+    """[domain]: a mesh file."""
+
+    kind: Literal["mesh"]
+    file: str = Field(description="a mesh file, relative to the case file")
+    degree: int | None = Field(default=None, description="the degree of the elements")
+    boundary: str | None = Field(default=None, description='"decay" or "neumann"')
+
+
 class RegularisationSection(Section):
     """[regularisation]: the mollifier j^ε. Without this section the density solves the unregularised equation."""
 
@@ -108,6 +144,8 @@ class DensitySection(Section):
     """[density]: how the density equation is solved."""
 
     tol: float | None = Field(default=None, description="the tolerance of the time step control")
+    times: list[float] | None = Field(default=None, description="times at which the density is saved beside t_end")
+    statistics: list[str] | None = Field(default=None, description="statistics recorded beside the usual ones")
     scheme: str | None = Field(default=None, description='"adaptive" or "positive"')
     dt: float | None = Field(default=None, description="the time step, for schemes with a fixed one")
     petsc_options: dict[str, Annotated[Any, AfterValidator(_petsc_value)]] | None = Field(
@@ -135,11 +173,15 @@ class CaseFile(Section):
     """A case file as a whole."""
 
     t_end: float = Field(description="the final time of density and particles")
-    model: ModelSection = Field(description="which system")
+    model: Annotated[SignalDependentSection | LocalSensingSection, Field(discriminator="kind")] = Field(
+        description="which system"
+    )
     initial: Annotated[GaussianMixtureSection | GridSection | PositionsSection, Field(discriminator="kind")] = Field(
         description="the initial density"
     )
-    domain: BoxSection = Field(description="the truncated plane")
+    domain: Annotated[BoxSection | DiskSection | MeshSection, Field(discriminator="kind")] = Field(
+        description="the truncated plane"
+    )
     regularisation: RegularisationSection | None = Field(default=None, description="the mollifier")
     density: DensitySection | None = Field(default=None, description="how the density is solved")
     particles: ParticlesSection | None = Field(default=None, description="how the particles are simulated")

@@ -51,7 +51,7 @@ class KnownDensity:
         self.masses = self.masses or dict.fromkeys(self.model.species, self.density.mass)
         self.species = self.model.species
 
-    def on_grid(self, axes: Any, species: str | None = None) -> np.ndarray:
+    def on_grid(self, axes: Any, species: str | None = None, *, outside: float | None = None) -> np.ndarray:
         for axis in axes:
             if np.any(np.abs(axis) > self.half_width * (1 + 1e-12)):
                 raise ValueError("a point outside the domain was asked for")

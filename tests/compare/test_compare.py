@@ -162,7 +162,9 @@ def test_round_off_in_the_tail_of_the_density(mixture: kspde.GaussianMixture) ->
     """A discrete density that is slightly negative far out changes nothing to speak of."""
     clean, noisy = KnownDensity(density=mixture), KnownDensity(density=mixture)
     exact = noisy.on_grid
-    noisy.on_grid = lambda axes, species=None: exact(axes, species) - 1e-9 * np.abs(np.cos(7 * np.add.outer(*axes)))
+    noisy.on_grid = lambda axes, species=None, outside=None: (
+        exact(axes, species) - 1e-9 * np.abs(np.cos(7 * np.add.outer(*axes)))
+    )
     cloud = KnownCloud(draws(mixture, 20_000, 3), clean)
     a, b = compare(clean, cloud, replicas=2), compare(noisy, cloud, replicas=2)
     assert b.l1.value == pytest.approx(a.l1.value, rel=1e-3)
@@ -259,7 +261,7 @@ def test_bad_clouds_and_densities(comm: MPI.Comm) -> None:
     with pytest.raises(kspde.InputError, match=r"particle \d+ is at \(.*, nan\): give finite positions"):
         compare(pde, cloud)
     nothing = KnownDensity(density=gaussian())
-    nothing.on_grid = lambda axes, species=None: np.zeros([len(axis) for axis in axes])
+    nothing.on_grid = lambda axes, species=None, outside=None: np.zeros([len(axis) for axis in axes])
     with pytest.raises(kspde.InputError, match="the density has no mass between"):
         compare(nothing, KnownCloud(draws(pde.density, 50, 2), nothing))
     less = KnownDensity(density=gaussian(), masses={"u": 1.5})
