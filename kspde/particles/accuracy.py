@@ -27,12 +27,10 @@ import numpy as np
 from kspde.errors import InputError
 from kspde.kernels import Kernel
 from kspde.models.base import Array
+from kspde.particles.splines import ORDER
 from kspde.radial import K_OF, largest_slope, moment, radial_weights
 
-__all__ = ["ORDER", "image_distance", "spacing", "spline_transform"]
-
-#: Order of the B-splines: they are piecewise of degree ORDER − 1.
-ORDER = 6
+__all__ = ["image_distance", "spacing", "spline_transform"]
 
 
 def spline_transform(phase: Array) -> Array:

@@ -21,7 +21,8 @@ from kspde.models import Field
 from kspde.models.base import Array
 from kspde.particles.accuracy import alias_sum, image_distance, spacing, spline_transform
 from kspde.particles.fields import Extent, FieldEvaluator
-from kspde.particles.splines import DEPOSIT, GATHER, GATHER_GRADIENT, reduce_grids
+from kspde.particles.splines import DEPOSIT, GATHER, GATHER_GRADIENT, REACH, reduce_grids
+from kspde.particles.transform import CornerConvolution
 
 __all__ = ["MEMORY_LIMIT", "MeshFields"]
 
@@ -64,8 +65,6 @@ class MeshFields(FieldEvaluator):
             return
         if not self.shape or np.any(extent.lower < self._inner[0]) or np.any(extent.upper > self._inner[1]):
             self._build(extent)
-        from scipy import fft
-
         for source in self._sources:
             DEPOSIT[self.dimension](
                 self._grids, positions[source], self._lower, 1.0 / self.spacing, self.weights[source]
@@ -75,13 +74,8 @@ class MeshFields(FieldEvaluator):
                 from mpi4py import MPI
 
                 self.comm.Allreduce(MPI.IN_PLACE, self._grids[0], op=MPI.SUM)
-            transform = fft.rfftn(self._grids[0], workers=self._threads)
-            for field in self.active:
-                if field.source == source:
-                    product = transform * self._factors[field.name]
-                    self._coefficients[field.name] = fft.irfftn(
-                        product, s=self.shape, workers=self._threads, overwrite_x=True
-                    )
+            factors = {f.name: self._factors[f.name] for f in self.active if f.source == source}
+            self._coefficients.update(self._convolve(self._grids[0], factors))
 
     def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
         c = self._coefficients[field.name]
@@ -96,24 +90,38 @@ class MeshFields(FieldEvaluator):
             return {}
         return {"modes": list(self.shape), "spacing": self.spacing, "padding": self.padding, "threads": self._threads}
 
+    def state(self) -> dict[str, Array]:
+        """Return the extent that the box was built for."""
+        return {"lower": self._built.lower, "upper": self._built.upper} if self.shape else {}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Build the box for that extent."""
+        if state:
+            self._build(Extent(state["lower"], state["upper"]))
+
     def _build(self, extent: Extent) -> None:
         from scipy import fft
 
+        self._built = extent
         size = extent.upper - extent.lower
         slack = _SLACK * (size + self.padding)
-        wanted = (size + 2 * slack + self.padding) / self.spacing
-        self._check_memory(size, wanted)
+        inner = size + 2 * slack
+        # The nodes that splines of particles in the inner box touch, and one against rounding.
+        corner = tuple(math.ceil(m) + sum(REACH) + 1 for m in np.minimum(inner / self.spacing, 1e15))
+        wanted = (inner + self.padding) / self.spacing
+        self._check_memory(size, wanted, corner)
         self.shape = tuple(int(fft.next_fast_len(math.ceil(m), real=True)) for m in wanted)
         self._inner = (extent.lower - slack, extent.upper + slack)
-        self._lower = 0.5 * (extent.lower + extent.upper) - 0.5 * self.spacing * np.array(self.shape)
-        self._grids = np.empty((self._threads, *self.shape))
+        self._lower = self._inner[0] - REACH[0] * self.spacing
+        self._convolve = CornerConvolution(self.shape, corner, threads=self._threads)
+        self._grids = np.empty((self._threads, *corner))
         self._coefficients: dict[str, Array] = {}
         self._factors = {f.name: self._factor(f) for f in self.active}
 
-    def _check_memory(self, size: Array, wanted: Array) -> None:
-        # Private grids, transform, product, and a factor and coefficients a field.
-        arrays = self._threads + 2 + 1.5 * len(self.active)
-        needed = 8.0 * float(np.prod(wanted)) * arrays
+    def _check_memory(self, size: Array, wanted: Array, corner: tuple[int, ...]) -> None:
+        shape = tuple(math.ceil(m) for m in np.minimum(wanted, 1e15))
+        needed = 8.0 * self._threads * math.prod(corner)
+        needed += CornerConvolution.bytes_needed(shape, corner, len(self.active))
         if needed > self.memory_limit:
             cloud = " × ".join(f"{s:.4g}" for s in size)
             modes = " × ".join(f"{m:.0f}" for m in wanted)

@@ -1,7 +1,8 @@
 r"""Deposit on and gather from a uniform grid with B-splines of order 6, compiled.
 
 A particle at grid coordinate :math:`s = (x - \text{lower})/h` touches the six nodes from ⌊s⌋ − 2 on, in each direction,
-with weights :math:`B(s - j)`. The caller makes sure that these nodes lie on the grid; nothing wraps around.
+with weights :math:`B(s - j)`. The caller makes sure that these nodes, and two more at the end of the last direction
+(:mod:`kspde.particles.lanes`), lie in the array; nothing wraps around.
 """
 
 from __future__ import annotations
@@ -12,63 +13,79 @@ import numpy as np
 
 from kspde.compiled import compiled_parallel, inlined, prange
 from kspde.models.base import Array
+from kspde.particles.lanes import ZERO, Lanes, add_scaled, dot, load, polynomials, scatter_add
 
-__all__ = ["DEPOSIT", "GATHER", "GATHER_GRADIENT", "reduce_grids"]
+__all__ = ["DEPOSIT", "GATHER", "GATHER_GRADIENT", "ORDER", "REACH", "reduce_grids"]
 
-_1, _2, _3, _4, _5 = (np.uint64(j) for j in range(1, 6))
-_Six = tuple[float, float, float, float, float, float]
-
-
-@inlined
-def _weights(t: float) -> _Six:
-    """Return B at the six nodes, for t = s − ⌊s⌋ in [0, 1)."""
-    u = 1.0 - t
-    t2 = t * t
-    u2 = u * u
-    w0 = u2 * u2 * u * (1 / 120)
-    w5 = t2 * t2 * t * (1 / 120)
-    w1 = (((((5.0 * t - 20.0) * t + 20.0) * t + 20.0) * t - 50.0) * t + 26.0) * (1 / 120)
-    w4 = (((((5.0 * u - 20.0) * u + 20.0) * u + 20.0) * u - 50.0) * u + 26.0) * (1 / 120)
-    w2 = ((30.0 - 10.0 * t) * t2 - 60.0) * t2 * (1 / 120) + 0.55
-    w3 = ((30.0 - 10.0 * u) * u2 - 60.0) * u2 * (1 / 120) + 0.55
-    return w0, w1, w2, w3, w4, w5
+#: Order of the B-splines: they are piecewise of degree ORDER − 1.
+ORDER = 6
+#: Nodes touched before and after ⌊s⌋, the empty lanes included.
+REACH = (2, 5)
 
 
-@inlined
-def _slopes(t: float) -> _Six:
-    """Return dB/ds at the six nodes."""
-    u = 1.0 - t
-    t2 = t * t
-    u2 = u * u
-    d0 = u2 * u2 * (-1 / 24)
-    d5 = t2 * t2 * (1 / 24)
-    d1 = ((((25.0 * t - 80.0) * t + 60.0) * t + 40.0) * t - 50.0) * (1 / 120)
-    d4 = ((((25.0 * u - 80.0) * u + 60.0) * u + 40.0) * u - 50.0) * (-1 / 120)
-    d2 = ((120.0 - 50.0 * t) * t2 - 120.0) * t * (1 / 120)
-    d3 = ((120.0 - 50.0 * u) * u2 - 120.0) * u * (-1 / 120)
-    return d0, d1, d2, d3, d4, d5
+def _spline_polynomials(order: int) -> Array:
+    """Return c with B(s − j) = Σ_k c[k, j] t^k at the nodes j = 0, 1, ... from ⌊s⌋ − order/2 + 1 on, t = s − ⌊s⌋.
+
+    By the recursion (q − 1) B_q(x) = x B_{q−1}(x) + (q − x) B_{q−1}(x − 1) on [0, q], piece by piece.
+    """
+    pieces: Array = np.ones((1, 1))
+    for q in range(2, order + 1):
+        longer = np.zeros((q, q))
+        for m in range(q):
+            if m < q - 1:
+                longer[m, :-1] += m * pieces[m]
+                longer[m, 1:] += pieces[m]
+            if m > 0:
+                longer[m, :-1] += (q - m) * pieces[m - 1]
+                longer[m, 1:] -= pieces[m - 1]
+        pieces = longer / (q - 1)
+    return np.ascontiguousarray(pieces[::-1].T)
+
+
+_COEFFICIENTS = _spline_polynomials(ORDER)
+_weights = polynomials(_COEFFICIENTS)
+_slopes = polynomials(_COEFFICIENTS[1:] * np.arange(1.0, ORDER)[:, None])
 
 
 @inlined
-def _add_row(grid: Array, at: np.uint64, f: float, w: _Six) -> None:
-    grid[at] += f * w[0]
-    grid[at + _1] += f * w[1]
-    grid[at + _2] += f * w[2]
-    grid[at + _3] += f * w[3]
-    grid[at + _4] += f * w[4]
-    grid[at + _5] += f * w[5]
+def _split(x: float, lower: float, per_length: float) -> Any:
+    """Return the first of the six nodes, and the distance from ⌊s⌋ to s."""
+    s = (x - lower) * per_length
+    a = np.int64(s)
+    return a - 2, s - a
 
 
 @inlined
-def _dot_row(grid: Array, at: np.uint64, w: _Six) -> Any:
-    return (
-        grid[at] * w[0]
-        + grid[at + _1] * w[1]
-        + grid[at + _2] * w[2]
-        + grid[at + _3] * w[3]
-        + grid[at + _4] * w[4]
-        + grid[at + _5] * w[5]
-    )
+def _add_plane(grid: Array, at: int, stride: int, f: float, u: Lanes, v: Lanes) -> None:
+    """Add f u_p v_q at grid[at + p stride + q]."""
+    scatter_add(grid, at, f * u[0], v)
+    scatter_add(grid, at + stride, f * u[1], v)
+    scatter_add(grid, at + 2 * stride, f * u[2], v)
+    scatter_add(grid, at + 3 * stride, f * u[3], v)
+    scatter_add(grid, at + 4 * stride, f * u[4], v)
+    scatter_add(grid, at + 5 * stride, f * u[5], v)
+
+
+@inlined
+def _plane(grid: Array, at: int, stride: int, u: Lanes) -> Lanes:
+    """Return Σ_p u_p grid[at + p stride + q] for lanes q."""
+    total = add_scaled(ZERO, u[0], load(grid, at))
+    total = add_scaled(total, u[1], load(grid, at + stride))
+    total = add_scaled(total, u[2], load(grid, at + 2 * stride))
+    total = add_scaled(total, u[3], load(grid, at + 3 * stride))
+    total = add_scaled(total, u[4], load(grid, at + 4 * stride))
+    return add_scaled(total, u[5], load(grid, at + 5 * stride))
+
+
+@inlined
+def _block(grid: Array, at: int, slab: int, stride: int, u: Lanes, v: Lanes) -> Lanes:
+    """Return Σ_p u_p Σ_q v_q grid[at + p slab + q stride + r] for lanes r."""
+    total = add_scaled(ZERO, u[0], _plane(grid, at, stride, v))
+    total = add_scaled(total, u[1], _plane(grid, at + slab, stride, v))
+    total = add_scaled(total, u[2], _plane(grid, at + 2 * slab, stride, v))
+    total = add_scaled(total, u[3], _plane(grid, at + 3 * slab, stride, v))
+    total = add_scaled(total, u[4], _plane(grid, at + 4 * slab, stride, v))
+    return add_scaled(total, u[5], _plane(grid, at + 5 * slab, stride, v))
 
 
 @compiled_parallel
@@ -78,9 +95,8 @@ def _deposit_1d(grids: Array, x: Array, lower: Array, per_length: float, weight:
         grid = grids[task]
         grid[:] = 0.0
         for i in range(n * task // tasks, n * (task + 1) // tasks):
-            s = (x[i, 0] - lower[0]) * per_length
-            a = np.int64(s)
-            _add_row(grid, np.uint64(a - 2), weight, _weights(s - a))
+            a, s = _split(x[i, 0], lower[0], per_length)
+            scatter_add(grid, a, weight, _weights(s))
 
 
 @compiled_parallel
@@ -90,35 +106,30 @@ def _deposit_2d(grids: Array, x: Array, lower: Array, per_length: float, weight:
         grid = grids[task].ravel()
         grid[:] = 0.0
         for i in range(n * task // tasks, n * (task + 1) // tasks):
-            s0 = (x[i, 0] - lower[0]) * per_length
-            s1 = (x[i, 1] - lower[1]) * per_length
-            a0, a1 = np.int64(s0), np.int64(s1)
-            u, v = _weights(s0 - a0), _weights(s1 - a1)
-            row = (a0 - 2) * columns + a1 - 2
-            _add_row(grid, np.uint64(row), weight * u[0], v)
-            _add_row(grid, np.uint64(row + columns), weight * u[1], v)
-            _add_row(grid, np.uint64(row + 2 * columns), weight * u[2], v)
-            _add_row(grid, np.uint64(row + 3 * columns), weight * u[3], v)
-            _add_row(grid, np.uint64(row + 4 * columns), weight * u[4], v)
-            _add_row(grid, np.uint64(row + 5 * columns), weight * u[5], v)
+            a0, s0 = _split(x[i, 0], lower[0], per_length)
+            a1, s1 = _split(x[i, 1], lower[1], per_length)
+            _add_plane(grid, a0 * columns + a1, columns, weight, _weights(s0), _weights(s1))
 
 
 @compiled_parallel
 def _deposit_3d(grids: Array, x: Array, lower: Array, per_length: float, weight: float) -> None:
     tasks, n, rows, columns = len(grids), len(x), grids.shape[2], grids.shape[3]
+    slab = rows * columns
     for task in prange(tasks):
         grid = grids[task].ravel()
         grid[:] = 0.0
         for i in range(n * task // tasks, n * (task + 1) // tasks):
-            s0 = (x[i, 0] - lower[0]) * per_length
-            s1 = (x[i, 1] - lower[1]) * per_length
-            s2 = (x[i, 2] - lower[2]) * per_length
-            a0, a1, a2 = np.int64(s0), np.int64(s1), np.int64(s2)
-            u, v, w = _weights(s0 - a0), _weights(s1 - a1), _weights(s2 - a2)
-            for p in range(6):
-                for q in range(6):
-                    row = ((a0 - 2 + p) * rows + a1 - 2 + q) * columns + a2 - 2
-                    _add_row(grid, np.uint64(row), weight * u[p] * v[q], w)
+            a0, s0 = _split(x[i, 0], lower[0], per_length)
+            a1, s1 = _split(x[i, 1], lower[1], per_length)
+            a2, s2 = _split(x[i, 2], lower[2], per_length)
+            u, v, w = _weights(s0), _weights(s1), _weights(s2)
+            at = (a0 * rows + a1) * columns + a2
+            _add_plane(grid, at, columns, weight * u[0], v, w)
+            _add_plane(grid, at + slab, columns, weight * u[1], v, w)
+            _add_plane(grid, at + 2 * slab, columns, weight * u[2], v, w)
+            _add_plane(grid, at + 3 * slab, columns, weight * u[3], v, w)
+            _add_plane(grid, at + 4 * slab, columns, weight * u[4], v, w)
+            _add_plane(grid, at + 5 * slab, columns, weight * u[5], v, w)
 
 
 @compiled_parallel
@@ -135,9 +146,8 @@ def reduce_grids(grids: Array) -> None:
 @compiled_parallel
 def _gather_1d(out: Array, c: Array, x: Array, lower: Array, per_length: float) -> None:
     for i in prange(len(x)):
-        s = (x[i, 0] - lower[0]) * per_length
-        a = np.int64(s)
-        out[i] = _dot_row(c, np.uint64(a - 2), _weights(s - a))
+        a, s = _split(x[i, 0], lower[0], per_length)
+        out[i] = dot(load(c, a), _weights(s))
 
 
 @compiled_parallel
@@ -145,19 +155,9 @@ def _gather_2d(out: Array, c: Array, x: Array, lower: Array, per_length: float) 
     columns = c.shape[1]
     grid = c.ravel()
     for i in prange(len(x)):
-        s0 = (x[i, 0] - lower[0]) * per_length
-        s1 = (x[i, 1] - lower[1]) * per_length
-        a0, a1 = np.int64(s0), np.int64(s1)
-        u, v = _weights(s0 - a0), _weights(s1 - a1)
-        row = (a0 - 2) * columns + a1 - 2
-        out[i] = (
-            u[0] * _dot_row(grid, np.uint64(row), v)
-            + u[1] * _dot_row(grid, np.uint64(row + columns), v)
-            + u[2] * _dot_row(grid, np.uint64(row + 2 * columns), v)
-            + u[3] * _dot_row(grid, np.uint64(row + 3 * columns), v)
-            + u[4] * _dot_row(grid, np.uint64(row + 4 * columns), v)
-            + u[5] * _dot_row(grid, np.uint64(row + 5 * columns), v)
-        )
+        a0, s0 = _split(x[i, 0], lower[0], per_length)
+        a1, s1 = _split(x[i, 1], lower[1], per_length)
+        out[i] = dot(_plane(grid, a0 * columns + a1, columns, _weights(s0)), _weights(s1))
 
 
 @compiled_parallel
@@ -165,27 +165,20 @@ def _gather_3d(out: Array, c: Array, x: Array, lower: Array, per_length: float) 
     rows, columns = c.shape[1], c.shape[2]
     grid = c.ravel()
     for i in prange(len(x)):
-        s0 = (x[i, 0] - lower[0]) * per_length
-        s1 = (x[i, 1] - lower[1]) * per_length
-        s2 = (x[i, 2] - lower[2]) * per_length
-        a0, a1, a2 = np.int64(s0), np.int64(s1), np.int64(s2)
-        u, v, w = _weights(s0 - a0), _weights(s1 - a1), _weights(s2 - a2)
-        value = 0.0
-        for p in range(6):
-            for q in range(6):
-                row = ((a0 - 2 + p) * rows + a1 - 2 + q) * columns + a2 - 2
-                value += u[p] * v[q] * _dot_row(grid, np.uint64(row), w)
-        out[i] = value
+        a0, s0 = _split(x[i, 0], lower[0], per_length)
+        a1, s1 = _split(x[i, 1], lower[1], per_length)
+        a2, s2 = _split(x[i, 2], lower[2], per_length)
+        at = (a0 * rows + a1) * columns + a2
+        out[i] = dot(_block(grid, at, rows * columns, columns, _weights(s0), _weights(s1)), _weights(s2))
 
 
 @compiled_parallel
 def _gather_gradient_1d(out: Array, gradient: Array, c: Array, x: Array, lower: Array, per_length: float) -> None:
     for i in prange(len(x)):
-        s = (x[i, 0] - lower[0]) * per_length
-        a = np.int64(s)
-        at = np.uint64(a - 2)
-        out[i] = _dot_row(c, at, _weights(s - a))
-        gradient[i, 0] = per_length * _dot_row(c, at, _slopes(s - a))
+        a, s = _split(x[i, 0], lower[0], per_length)
+        nodes = load(c, a)
+        out[i] = dot(nodes, _weights(s))
+        gradient[i, 0] = per_length * dot(nodes, _slopes(s))
 
 
 @compiled_parallel
@@ -193,48 +186,32 @@ def _gather_gradient_2d(out: Array, gradient: Array, c: Array, x: Array, lower: 
     columns = c.shape[1]
     grid = c.ravel()
     for i in prange(len(x)):
-        s0 = (x[i, 0] - lower[0]) * per_length
-        s1 = (x[i, 1] - lower[1]) * per_length
-        a0, a1 = np.int64(s0), np.int64(s1)
-        u, v = _weights(s0 - a0), _weights(s1 - a1)
-        du, dv = _slopes(s0 - a0), _slopes(s1 - a1)
-        row = (a0 - 2) * columns + a1 - 2
-        value, along0, along1 = 0.0, 0.0, 0.0
-        for p in range(6):
-            at = np.uint64(row + p * columns)
-            line = _dot_row(grid, at, v)
-            value += u[p] * line
-            along0 += du[p] * line
-            along1 += u[p] * _dot_row(grid, at, dv)
-        out[i] = value
-        gradient[i, 0] = per_length * along0
-        gradient[i, 1] = per_length * along1
+        a0, s0 = _split(x[i, 0], lower[0], per_length)
+        a1, s1 = _split(x[i, 1], lower[1], per_length)
+        at = a0 * columns + a1
+        v = _weights(s1)
+        line = _plane(grid, at, columns, _weights(s0))
+        out[i] = dot(line, v)
+        gradient[i, 0] = per_length * dot(_plane(grid, at, columns, _slopes(s0)), v)
+        gradient[i, 1] = per_length * dot(line, _slopes(s1))
 
 
 @compiled_parallel
 def _gather_gradient_3d(out: Array, gradient: Array, c: Array, x: Array, lower: Array, per_length: float) -> None:
     rows, columns = c.shape[1], c.shape[2]
+    slab = rows * columns
     grid = c.ravel()
     for i in prange(len(x)):
-        s0 = (x[i, 0] - lower[0]) * per_length
-        s1 = (x[i, 1] - lower[1]) * per_length
-        s2 = (x[i, 2] - lower[2]) * per_length
-        a0, a1, a2 = np.int64(s0), np.int64(s1), np.int64(s2)
-        u, v, w = _weights(s0 - a0), _weights(s1 - a1), _weights(s2 - a2)
-        du, dv, dw = _slopes(s0 - a0), _slopes(s1 - a1), _slopes(s2 - a2)
-        value, along0, along1, along2 = 0.0, 0.0, 0.0, 0.0
-        for p in range(6):
-            for q in range(6):
-                at = np.uint64(((a0 - 2 + p) * rows + a1 - 2 + q) * columns + a2 - 2)
-                line = _dot_row(grid, at, w)
-                value += u[p] * v[q] * line
-                along0 += du[p] * v[q] * line
-                along1 += u[p] * dv[q] * line
-                along2 += u[p] * v[q] * _dot_row(grid, at, dw)
-        out[i] = value
-        gradient[i, 0] = per_length * along0
-        gradient[i, 1] = per_length * along1
-        gradient[i, 2] = per_length * along2
+        a0, s0 = _split(x[i, 0], lower[0], per_length)
+        a1, s1 = _split(x[i, 1], lower[1], per_length)
+        a2, s2 = _split(x[i, 2], lower[2], per_length)
+        at = (a0 * rows + a1) * columns + a2
+        u, v, w = _weights(s0), _weights(s1), _weights(s2)
+        line = _block(grid, at, slab, columns, u, v)
+        out[i] = dot(line, w)
+        gradient[i, 0] = per_length * dot(_block(grid, at, slab, columns, _slopes(s0), v), w)
+        gradient[i, 1] = per_length * dot(_block(grid, at, slab, columns, u, _slopes(s1)), w)
+        gradient[i, 2] = per_length * dot(line, _slopes(s2))
 
 
 #: By dimension: (private grids (threads, M, ...), positions (n, d), lower corner, 1/h, a particle's weight).

@@ -1,0 +1,135 @@
+"""Eight doubles at once in compiled loops: rows of a spline's support as machine vectors.
+
+A spline touches a few neighbouring nodes, too few for a compiler to vectorise a loop over them; these operations spell
+the vectors out. Eight lanes are a tuple of eight floats to the loop that uses them, and a vector in what it becomes;
+the compiler breaks it up where the processor's are shorter. A spline of fewer nodes leaves the last lanes zero, so that
+a row reads, and adds zero to, eight nodes: they must exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from kspde.models.base import Array
+
+__all__ = ["LANES", "ZERO", "add_scaled", "dot", "load", "polynomials", "scatter_add"]
+
+LANES = 8
+Lanes = tuple[float, float, float, float, float, float, float, float]
+ZERO: Lanes = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+_DOUBLE, _INDEX = ir.DoubleType(), ir.IntType(32)
+_VECTOR = ir.VectorType(_DOUBLE, LANES)
+_UNDEFINED = ir.Constant(_VECTOR, ir.Undefined)
+_TUPLE = types.UniTuple(types.float64, LANES)
+_FAST = ("contract", "reassoc")
+
+
+def _mask(lanes: list[int]) -> Any:
+    return ir.Constant(ir.VectorType(_INDEX, LANES), lanes)
+
+
+def _vector(builder: Any, lanes: Any) -> Any:
+    out = _UNDEFINED
+    for j in range(LANES):
+        out = builder.insert_element(out, builder.extract_value(lanes, j), ir.Constant(_INDEX, j))
+    return out
+
+
+def _tuple(builder: Any, vector: Any) -> Any:
+    out = ir.Constant(ir.ArrayType(_DOUBLE, LANES), ir.Undefined)
+    for j in range(LANES):
+        out = builder.insert_value(out, builder.extract_element(vector, ir.Constant(_INDEX, j)), j)
+    return out
+
+
+def _spread(builder: Any, number: Any) -> Any:
+    first = builder.insert_element(_UNDEFINED, number, ir.Constant(_INDEX, 0))
+    return builder.shuffle_vector(first, _UNDEFINED, _mask([0] * LANES))
+
+
+def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    return builder.fadd(builder.fmul(a, b, flags=_FAST), c, flags=_FAST)
+
+
+def _address(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+    return builder.bitcast(builder.gep(data, [arguments[1]]), _VECTOR.as_pointer())
+
+
+def polynomials(coefficients: Array) -> Callable[[float], Lanes]:
+    """Return a compiled function t ↦ Σ_k coefficients[k, j] t^k for lanes j; shape (degree + 1, at most 8)."""
+    padded = np.zeros((len(coefficients), LANES))
+    padded[:, : coefficients.shape[1]] = coefficients
+    rows = [ir.Constant(_VECTOR, row.tolist()) for row in padded]
+
+    def evaluate(typing: Any, t: Any) -> Any:
+        def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            at, out = _spread(builder, arguments[0]), rows[-1]
+            for row in rows[-2::-1]:
+                out = _multiply_add(builder, out, at, row)
+            return _tuple(builder, out)
+
+        return _TUPLE(types.float64), emit
+
+    compiled: Callable[[float], Lanes] = intrinsic(evaluate)
+    return compiled
+
+
+def _load(typing: Any, grid: Any, at: Any) -> Any:
+    """Return grid[at:at + 8] of a one-dimensional array."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _tuple(builder, builder.load(_address(context, builder, signature, arguments), align=8))
+
+    return _TUPLE(grid, types.int64), emit
+
+
+def _scatter_add(typing: Any, grid: Any, at: Any, factor: Any, lanes: Any) -> Any:
+    """Add factor × lanes to grid[at:at + 8] of a one-dimensional array."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address = _address(context, builder, signature, arguments)
+        scale, vector = _spread(builder, arguments[2]), _vector(builder, arguments[3])
+        builder.store(_multiply_add(builder, scale, vector, builder.load(address, align=8)), address, align=8)
+        return context.get_dummy_value()
+
+    return types.void(grid, types.int64, types.float64, _TUPLE), emit
+
+
+def _add_scaled(typing: Any, total: Any, factor: Any, lanes: Any) -> Any:
+    """Return total + factor × lanes."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        total, factor, lanes = arguments
+        out = _multiply_add(builder, _spread(builder, factor), _vector(builder, lanes), _vector(builder, total))
+        return _tuple(builder, out)
+
+    return _TUPLE(_TUPLE, types.float64, _TUPLE), emit
+
+
+def _dot(typing: Any, first: Any, second: Any) -> Any:
+    """Return the sum of the products of the lanes."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        vector = builder.fmul(*(_vector(builder, lanes) for lanes in arguments), flags=_FAST)
+        half = LANES // 2
+        while half:
+            upper = builder.shuffle_vector(vector, _UNDEFINED, _mask([(j + half) % LANES for j in range(LANES)]))
+            vector = builder.fadd(vector, upper, flags=_FAST)
+            half //= 2
+        return builder.extract_element(vector, ir.Constant(_INDEX, 0))
+
+    return types.float64(_TUPLE, _TUPLE), emit
+
+
+load: Callable[[Array, int], Lanes] = intrinsic(_load)
+scatter_add: Callable[[Array, int, float, Lanes], None] = intrinsic(_scatter_add)
+add_scaled: Callable[[Lanes, float, Lanes], Lanes] = intrinsic(_add_scaled)
+dot: Callable[[Lanes, Lanes], float] = intrinsic(_dot)
