@@ -133,7 +133,7 @@ def solve(
             details = solve_positive(system, system.start(nodal), dt=dt, **shared)
         done = time.perf_counter()
     diagnostics = observer.recorder.table()
-    if comm.rank == 0:
+    if comm.rank == 0 and domain.boundary == "decay":
         _warn_of_truncation(domain, model.dimension, diagnostics)
     return Solution(
         model=model,

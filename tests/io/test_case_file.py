@@ -114,6 +114,21 @@ def test_observed_cells_demo(tmp_path: Path) -> None:
     assert b"SYNTHETIC" in shipped.splitlines()[0]
 
 
+def test_other_domains_and_models(tmp_path: Path) -> None:
+    box = '[domain]\nkind = "box"\nhalf_width = 14.0\ncells = 32\ndegree = 4\n'
+    disk = 'kind = "disk"\nradius = 14.0\nsize = 0.2\nrim_size = 1.5'
+    case = read_case(write(tmp_path, box, f"[domain]\n{disk}\n"))
+    assert case.domain == kspde.Disk(radius=14.0, size=0.2, rim_size=1.5)
+    case = read_case(write(tmp_path, box, '[domain]\nkind = "mesh"\nfile = "dish.msh"\nboundary = "neumann"\n'))
+    assert case.domain == kspde.MeshFile(path=tmp_path / "dish.msh", boundary="neumann")
+    motility = 'kind = "local-sensing"\nmotility = "exponential"\nalpha = 2.0\ntau = 1.0'
+    case = read_case(write(tmp_path, 'kind = "signal-dependent-keller-segel"', motility))
+    expected = kspde.LocalSensing(motility=kspde.ExponentialMotility(alpha=2.0), chi=8.0, tau=1.0)
+    assert case.model == expected
+    case = read_case(write(tmp_path, "tol = 1e-6", 'tol = 1e-6\ntimes = [0.1, 0.2]\nstatistics = ["log_gradient"]'))
+    assert case.solve_options["save"] == kspde.SaveAt(times=(0.1, 0.2), statistics=("log_gradient",))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "line"),
     [
@@ -124,6 +139,13 @@ def test_observed_cells_demo(tmp_path: Path) -> None:
         ("chi = 8.0", "chi = 1979-05-27", "model.chi = 1979-05-27 is not valid: give a number"),
         ("chi = 8.0", "", "model.chi is missing: give the strength χ of the signal"),
         ("chi = 8.0", "ch = 8.0", "model.ch is not a key of [model]: did you mean chi? (1 more to correct)"),
+        (
+            '"signal-dependent-keller-segel"',
+            '"local-sensing"\nmotility = "algebraic"\nalpha = 1.0',
+            'model.alpha = 1.0 has no effect with motility = "algebraic": leave it out',
+        ),
+        ("tol = 1e-6", "times = [0.2, 0.1]", "density.times = [0.2, 0.1] are not valid: give increasing times"),
+        ("tol = 1e-6", "times = [0.9]", "density.times reach 0.9, after t_end = 0.5: give times in [0, t_end]"),
         ("mu = 1.0", "mu = 0", "model.mu = 0.0 is not valid: give a finite number > 0"),
         ("[model]", "t_edn = 3\n[model]", "t_edn is not a key of a case file: did you mean t_end?"),
         (
@@ -134,7 +156,7 @@ def test_observed_cells_demo(tmp_path: Path) -> None:
         ('"signal-dependent-keller-segel"', '"kpp"', 'model.kind = "kpp" is not valid: give "signal-dependent-kel'),
         ('"gaussian-mixture"', '"gauss"', 'initial.kind = "gauss" is not valid: give "gaussian-mixture" or "grid" or'),
         ('kind = "gaussian-mixture"', "", 'initial.kind is missing: give "gaussian-mixture" or "grid" or "positions"'),
-        ('kind = "box"', "", 'domain.kind is missing: give "box"'),
+        ('kind = "box"', "", 'domain.kind is missing: give "box" or "disk" or "mesh"'),
         ("weights = [0.5,", "weights = [0.4,", "initial.weights sum to 0.9: give positive numbers that sum to 1"),
         ("weights = [0.5,", "weigths = [0.5,", "initial.weigths is not a key of [initial]: did you mean weights?"),
         ("weights = [0.5,", 'weights = ["0.5",', 'initial.weights[0] = "0.5" is not valid: give a number'),

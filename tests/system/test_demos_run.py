@@ -1,0 +1,33 @@
+"""Each demo runs as it stands, with a pinned number."""
+
+import runpy
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+DEMOS = Path(__file__).parents[2] / "demos"
+
+
+def run(name: str) -> dict[str, Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return runpy.run_path(str(DEMOS / name))
+
+
+def test_truncation() -> None:
+    table = run("truncation.py")["table"]
+    assert table[14.0, "decay"][0] < 5e-6
+    assert table[14.0, "neumann"][0] < 5e-6
+    assert table[7.0, "decay"][1] < 0.2 * table[7.0, "neumann"][1]
+    assert table[5.0, "decay"][2] > 1e-3  # the mass itself is at the wall
+
+
+def test_disk_and_mesh() -> None:
+    names = run("disk_and_mesh.py")
+    assert names["errors"]["triangle"] < 2e-3
+    assert names["errors"]["quadrilateral"] < 1e-4
+    assert names["coarse"].diagnostics["minimum"].min() >= 0
+    assert names["centre"][-1] == pytest.approx(1 / (12 * np.pi), rel=0.05)
