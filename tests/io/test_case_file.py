@@ -115,7 +115,7 @@ def test_observed_cells_demo(tmp_path: Path) -> None:
 
 
 def test_other_domains_and_models(tmp_path: Path) -> None:
-    box = '[domain]\nkind = "box"\nhalf_width = 14.0\ncells = 32\ndegree = 4\n'
+    box = DEMO[DEMO.index("[domain]") : DEMO.index("[regularisation]")]
     disk = 'kind = "disk"\nradius = 14.0\nsize = 0.2\nrim_size = 1.5'
     case = read_case(write(tmp_path, box, f"[domain]\n{disk}\n"))
     assert case.domain == kspde.Disk(radius=14.0, size=0.2, rim_size=1.5)
