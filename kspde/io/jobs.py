@@ -116,8 +116,12 @@ class _Clock:
 
 
 def _solve(case: Case, comm: Any, console: Console, clock: _Clock) -> Any:
-    with clock("density"), console.progress("density") as progress, case.naming("density"):
-        pde = solve(case.model, case.u0, case.domain, progress=progress, comm=comm, **case.solve_options)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        with clock("density"), console.progress("density") as progress, case.naming("density"):
+            pde = solve(case.model, case.u0, case.domain, progress=progress, comm=comm, **case.solve_options)
+    for warning in caught:
+        console.warn(str(warning.message))
     console.say(report.density_line(pde, clock.seconds["density"]))
     return pde
 
