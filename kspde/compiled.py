@@ -6,13 +6,18 @@ One place for the flags: every function is cached on disk, so that only the firs
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any, cast
 
 import numba
 
 from kspde.parallel import threads_per_rank
 
-__all__ = ["compiled", "compiled_parallel", "inlined", "prange", "use_threads"]
+__all__ = ["BLOCK", "compiled", "compiled_parallel", "in_blocks", "inlined", "prange", "use_threads"]
+
+#: Particles whose temporaries stay in a core's cache.
+BLOCK = 16_384
 
 prange = numba.prange
 
@@ -40,3 +45,26 @@ def use_threads(comm: Any) -> int:
     threads = min(threads_per_rank(comm), int(numba.config.NUMBA_NUM_THREADS))
     numba.set_num_threads(threads)
     return threads
+
+
+def in_blocks(work: Callable[[slice], None], n: int) -> None:
+    """Call ``work`` with blocks of ``range(n)``, on the threads that compiled loops use.
+
+    For work that is numpy between compiled functions that are not parallel themselves. What the lowest block raises is
+    raised, after all have ended.
+    """
+    blocks = [slice(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
+    threads = min(int(numba.get_num_threads()), len(blocks))
+    if threads <= 1:
+        for block in blocks:
+            work(block)
+        return
+    waiting = [_pool(threads).submit(work, block) for block in blocks]
+    errors = [error for error in (each.exception() for each in waiting) if error is not None]
+    if errors:
+        raise errors[0]
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="kspde")

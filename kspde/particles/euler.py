@@ -8,15 +8,14 @@ with standard normals ξ^k that are a function of (seed, k, particle id). Weak o
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from kspde.compiled import compiled_parallel, prange
+from kspde.compiled import compiled, in_blocks
 from kspde.errors import ConvergenceError, InputError
 from kspde.models import FieldValues, Model
 from kspde.models.base import Array
 from kspde.random import CHUNK, Ids, Philox, fill_normal_pairs
 
-__all__ = ["euler_maruyama"]
+__all__ = ["bad_diffusion", "coefficients", "euler_maruyama"]
 
 _NO_DRIFT: Array = np.zeros((1, 1))
 
@@ -30,51 +29,78 @@ def euler_maruyama(
         InputError: the model returned a diffusion or drift of a wrong shape.
         ConvergenceError: a diffusion coefficient that is negative or not finite; the message names the particle.
     """
-    diffusion = np.atleast_1d(np.asarray(model.diffusion(species, c), dtype=np.float64))
-    if diffusion.shape not in ((len(x),), (1,)):
-        raise InputError(
-            f"diffusion({species!r}, c) returned shape {diffusion.shape}: return a number or shape ({len(x)},)"
+
+    def advance(block: slice) -> None:
+        part = FieldValues(
+            x[block],
+            {name: values[block] for name, values in c.values.items()},
+            {name: values[block] for name, values in c.gradients.items()},
         )
+        diffusion, drift = coefficients(model, species, part)
+        b = _NO_DRIFT if drift is None else drift
+        bad = _advance(part.points, diffusion, b, drift is not None, dt, ids[block], np.uint64(step), noise.key)
+        if bad >= 0:
+            value = diffusion[bad if len(diffusion) > 1 else 0]
+            raise bad_diffusion(species, float(value), int(ids[block][bad]))
+
+    in_blocks(advance, len(x))
+
+
+def coefficients(model: Model, species: str, c: FieldValues) -> tuple[Array, Array | None]:
+    """Return D, of shape (n,) or (1,), and the drift, of shape (n, d), or None where there is none. Rank-local.
+
+    Raises:
+        InputError: the model returned another shape.
+    """
+    n, d = c.points.shape
+    diffusion = np.ascontiguousarray(np.atleast_1d(np.asarray(model.diffusion(species, c), dtype=np.float64)))
+    if diffusion.shape not in ((n,), (1,)):
+        raise InputError(f"diffusion({species!r}, c) returned shape {diffusion.shape}: return a number or shape ({n},)")
     drift = model.drift(species, c)
-    b = _NO_DRIFT if drift is None else np.ascontiguousarray(drift, dtype=np.float64)
-    if drift is not None and b.shape != x.shape:
-        raise InputError(f"drift({species!r}, c) returned shape {b.shape}: return {x.shape} or None")
-    bad = np.full((len(x) + CHUNK - 1) // CHUNK, -1, dtype=np.int64)
-    _advance(x, np.ascontiguousarray(diffusion), b, drift is not None, dt, ids, np.uint64(step), noise.key, bad)
-    if np.any(bad >= 0):
-        i = int(bad[bad >= 0][0])
-        value = diffusion[i if len(diffusion) > 1 else 0]
-        raise ConvergenceError(
-            f"the diffusion coefficient of species {species!r} is {value:g} at particle {ids[i]}: it must be >= 0 and "
-            f"finite; check the model's parameters, or give a smaller dt"
-        )
+    if drift is None:
+        return diffusion, None
+    drift = np.ascontiguousarray(drift, dtype=np.float64)
+    if drift.shape != (n, d):
+        raise InputError(f"drift({species!r}, c) returned shape {drift.shape}: return {(n, d)} or None")
+    return diffusion, drift
 
 
-@compiled_parallel
+def bad_diffusion(species: str, value: float, particle: int) -> ConvergenceError:
+    """Return the error for a diffusion coefficient that is negative or not finite."""
+    return ConvergenceError(
+        f"the diffusion coefficient of species {species!r} is {value:g} at particle {particle}: it must be >= 0 and "
+        f"finite; check the model's parameters, or give a smaller dt"
+    )
+
+
+@compiled
 def _advance(
-    x: Array,
-    diffusion: Array,
-    drift: Array,
-    has_drift: bool,
-    dt: float,
-    ids: Ids,
-    step: np.uint64,
-    key: Ids,
-    bad: npt.NDArray[np.int64],
-) -> None:
+    x: Array, diffusion: Array, drift: Array, has_drift: bool, dt: float, ids: Ids, step: np.uint64, key: Ids
+) -> int:
+    """Advance x in place; return the first particle with a bad diffusion coefficient, or −1."""
     n, d = x.shape
     constant = len(diffusion) == 1
-    for chunk in prange(len(bad)):
-        start = chunk * CHUNK
+    first_bad = -1
+    coordinates = x.reshape(n * d)
+    amplitude, first, second = np.empty(CHUNK), np.empty(CHUNK), np.empty(CHUNK)
+    for start in range(0, n, CHUNK):
         size = min(CHUNK, n - start)
-        amplitude, first, second = np.empty(size), np.empty(size), np.empty(size)
+        bad = 0
         for i in range(size):
             value = diffusion[0] if constant else diffusion[start + i]
-            if not 0.0 <= value < np.inf and bad[chunk] < 0:
-                bad[chunk] = start + i
+            bad += 0 if 0.0 <= value < np.inf else 1
             amplitude[i] = np.sqrt(2.0 * dt * value)
+        if bad and first_bad < 0:
+            first_bad = start
+            while not constant and 0.0 <= diffusion[first_bad] < np.inf:
+                first_bad += 1
         for j in range((d + 1) // 2):
-            fill_normal_pairs(first, second, ids, start, step, np.uint64(j), key[0], key[1])
+            fill_normal_pairs(first[:size], second[:size], ids, start, step, np.uint64(j), key[0], key[1])
+            if d == 2:  # a stride that the compiler knows
+                for i in range(size):
+                    coordinates[2 * (start + i)] += amplitude[i] * first[i]
+                    coordinates[2 * (start + i) + 1] += amplitude[i] * second[i]
+                continue
             for i in range(size):
                 x[start + i, 2 * j] += amplitude[i] * first[i]
             if 2 * j + 1 < d:
@@ -84,3 +110,4 @@ def _advance(
             for i in range(start, start + size):
                 for axis in range(d):
                     x[i, axis] += dt * drift[i, axis]
+    return first_bad
