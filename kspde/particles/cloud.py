@@ -14,6 +14,8 @@ from kspde.errors import InputError, check_choice
 from kspde.models import Model
 from kspde.models.base import Array
 from kspde.parallel import together
+from kspde.particles.system import gather_rows
+from kspde.particles.twin import Coupling
 
 __all__ = ["Cloud"]
 
@@ -36,6 +38,9 @@ class Cloud:
             ``mean``, of shapes (times,) and (times, d) for one species, (times, species) and (times, species, d) for
             several.
         timings: seconds of ``setup`` (sampling, first field, compilation when it is needed) and ``loop``.
+        statistics: by name an array over the saved times ``t``; see :mod:`kspde.particles.statistics`.
+        mean_field: the mean-field particles with the same starting points and noise, if a mean field was given.
+        coupling: the distance between the two.
     """
 
     model: Model
@@ -49,6 +54,9 @@ class Cloud:
     masses: Mapping[str, float]
     diagnostics: Mapping[str, Array]
     timings: Mapping[str, float]
+    statistics: Mapping[str, Array] = field(default_factory=dict)
+    mean_field: Cloud | None = None
+    coupling: Coupling | None = None
     _positions: Mapping[str, Array] = field(repr=False)
     _ids: Mapping[str, npt.NDArray[np.uint64]] = field(repr=False)
     _details: Mapping[str, Any] = field(repr=False)
@@ -99,13 +107,7 @@ class Cloud:
         Raises:
             InputError: an unknown species, or none named where there are several.
         """
-        local = self._positions[self._species(species)]
-        if self.comm.size == 1:
-            return local.copy()
-        sizes = np.array(self.comm.allgather(local.size))
-        out = np.empty((int(sizes.sum()) // local.shape[1], local.shape[1])) if self.comm.rank == 0 else None
-        self.comm.Gatherv(local, None if out is None else (out, sizes), root=0)
-        return out
+        return gather_rows(self._positions[self._species(species)], self.comm)
 
     def summary(self) -> dict[str, Any]:
         """Return parameters and final diagnostics, JSON-ready."""
@@ -121,20 +123,29 @@ class Cloud:
             "second_moment": self.diagnostics["second_moment"][-1].tolist(),
             "mean": self.diagnostics["mean"][-1].tolist(),
             "timings": dict(self.timings),
+            **self._twins_summary(),
         }
 
-    def write(self, path: str | Path) -> None:
+    def write(self, path: str | Path, *, dtype: str = "float64") -> None:
         """Write an HDF5 file: ``positions/<species>`` of shape (n, d) in the order of ids, ``diagnostics``. Collective.
 
-        Attributes of the file: t, dt, eps (absent when there is none), seed, kspde_version; of a dataset of positions:
-        n and mass. An existing file is replaced.
+        With ``statistics`` and ``mean_field/<species>``, the positions of the mean-field particles, where there are
+        any. Attributes of the file: t, dt, eps (absent when there is none), seed, kspde_version; of a dataset of
+        positions: n and mass. An existing file is replaced.
+
+        Args:
+            path: of the file.
+            dtype: of the positions, "float64" or "float32".
 
         Raises:
-            InputError: the file cannot be written; on every rank.
+            InputError: an unknown dtype, or the file cannot be written; on every rank.
         """
         import kspde
 
-        positions = {name: self.gathered(name) for name in self.species}
+        check_choice("dtype", dtype, ("float32", "float64"))
+        positions = {f"positions/{name}": self.gathered(name) for name in self.species}
+        if self.mean_field is not None:
+            positions |= {f"mean_field/{name}": self.mean_field.gathered(name) for name in self.species}
         with together(self.comm):
             if self.comm.rank == 0:
                 from kspde.hdf5 import h5py
@@ -145,12 +156,25 @@ class Cloud:
                         if self.eps is not None:
                             file.attrs.update(eps=self.eps, mollifier=self.mollifier)
                         for name, x in positions.items():
-                            data = file.create_dataset(f"positions/{name}", data=x)
-                            data.attrs.update(n=self.counts[name], mass=self.masses[name])
-                        for name, values in self.diagnostics.items():
-                            file.create_dataset(f"diagnostics/{name}", data=values)
+                            data = file.create_dataset(name, data=x, dtype=dtype)
+                            species = name.split("/", 1)[1]
+                            data.attrs.update(n=self.counts[species], mass=self.masses[species])
+                        for group, arrays in (("diagnostics", self.diagnostics), ("statistics", self.statistics)):
+                            for name, values in arrays.items():
+                                file.create_dataset(f"{group}/{name}", data=values)
                 except OSError as error:
                     raise InputError(f"cannot write {path}: {error}") from None
+
+    def _twins_summary(self) -> dict[str, Any]:
+        if self.mean_field is None or self.coupling is None:
+            return {}
+        return {
+            "mean_field": {
+                "second_moment": self.mean_field.diagnostics["second_moment"][-1].tolist(),
+                "largest_distance": self.coupling.supremum,
+                **self.mean_field._details,
+            }
+        }
 
     def _species(self, species: str | None) -> str:
         if species is None:

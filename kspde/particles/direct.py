@@ -33,12 +33,24 @@ class DirectFields(FieldEvaluator):
             self._all[source] = np.concatenate(parts)
         diameter = float(np.linalg.norm(extent.upper - extent.lower))
         if diameter > self._reach:
-            self._reach = 1.3 * diameter or 1.0
-            for field in self.active:
-                for slope in (False, True)[: 1 + field.gradient]:
-                    self._tables[field.name, slope] = RadialTable(
-                        field.kernel, self.dimension, self._reach, tol=0.01 * self.tol, slope=slope
-                    )
+            self._tabulate(1.3 * diameter or 1.0)
+
+    def state(self) -> dict[str, Array]:
+        """Return how far the tables reach."""
+        return {"reach": np.array([self._reach])} if self._tables else {}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Tabulate as far."""
+        if state:
+            self._tabulate(float(state["reach"][0]))
+
+    def _tabulate(self, reach: float) -> None:
+        self._reach = reach
+        for field in self.active:
+            for slope in (False, True)[: 1 + field.gradient]:
+                self._tables[field.name, slope] = RadialTable(
+                    field.kernel, self.dimension, reach, tol=0.01 * self.tol, slope=slope
+                )
 
     def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
         sources, weight = self._all[field.source], self.weights[field.source]

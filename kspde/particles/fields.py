@@ -108,6 +108,13 @@ class FieldEvaluator(ABC):
         """Return what is worth knowing about the last evaluation, JSON-ready."""
         return {}
 
+    def state(self) -> dict[str, Array]:
+        """Return what the next update depends on besides the positions: a resumed run takes it up."""
+        return {}
+
+    def restore(self, state: Mapping[str, Array]) -> None:  # noqa: B027 - most have nothing to take up
+        """Take up what ``state`` returned, before the first update."""
+
     def _buffer(self, species: str, name: str, shape: tuple[int, ...]) -> Array:
         held = self._buffers.get((species, name))
         if held is None or held.shape != shape:

@@ -135,8 +135,8 @@ def schedule(t_end: float, dt: float, stops: Sequence[float]) -> Array:
 class Moments:
     """Mean and second moment of every species over the steps."""
 
-    def __init__(self, name: str, system: str, species: tuple[str, ...], dimension: int, steps: int) -> None:
-        self.name = name
+    def __init__(self, system: str, species: tuple[str, ...], dimension: int, steps: int) -> None:
+        self.name = f"moments_{system}"
         self._system = system
         self._species = species
         self._mean = np.full((steps + 1, len(species), dimension), np.nan)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from kspde.parallel import together
 from kspde.particles.euler import euler_maruyama
 from kspde.particles.system import System
+from kspde.particles.weak_second import weak_second_step
 
 __all__ = ["SCHEMES", "Scheme"]
 
@@ -51,6 +52,15 @@ _ALL = (
         source="Maruyama, Rend. Circ. Mat. Palermo 4 (1955); Kloeden and Platen, Numerical Solution of Stochastic "
         "Differential Equations (1992), sections 10.2 and 14.1",
         advance=_euler_maruyama,
+    ),
+    Scheme(
+        name="weak-2",
+        weak_order=2.0,
+        strong_order=0.5,
+        field_evaluations=3,
+        source="Kloeden and Platen, Numerical Solution of Stochastic Differential Equations (1992), section 14.2 "
+        "(after Talay), with iterated integrals of rank 2: kspde.particles.weak_second",
+        advance=weak_second_step,
     ),
 )
 

@@ -4,30 +4,38 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from kspde.checkpoint import Checkpoint, CheckpointStore
 from kspde.compiled import use_threads
 from kspde.errors import InputError, check_choice, check_integer, check_number
 from kspde.initial import InitialDensity, densities_by_species
-from kspde.kernels import Kernel
+from kspde.kernels import Kernel, mollifier_kernel
 from kspde.models import Model
-from kspde.models.base import Array
-from kspde.parallel import together, world
+from kspde.output import SaveAt
+from kspde.parallel import limited_threads, world
 from kspde.particles.cloud import Cloud
 from kspde.particles.direct import DirectFields
 from kspde.particles.fields import FieldEvaluator
 from kspde.particles.mesh import MeshFields
+from kspde.particles.result import Results
+from kspde.particles.resume import CheckpointWriter, description, restore
 from kspde.particles.run import Moments, Observer, Progress, Run, schedule
 from kspde.particles.schemes import SCHEMES
+from kspde.particles.start import starting_points
+from kspde.particles.statistics import Saves, check_statistics
 from kspde.particles.system import System, local_ids
+from kspde.particles.twin import CouplingHistory, KnownFields, MeanField, check_mean_field
 from kspde.random import Philox
 
 __all__ = ["simulate"]
 
-#: Streams of a seed: where particles start, and what moves them.
-_START, _NOISE = 0, 1
+#: The stream of a seed that moves the particles.
+_NOISE = 1
 _EVALUATORS: dict[str, Callable[..., FieldEvaluator]] = {"mesh": MeshFields, "direct": DirectFields}
 
 
@@ -40,20 +48,27 @@ def simulate(
     dt: float,
     eps: float | None = None,
     mollifier: str | Callable[..., Kernel] = "gaussian",
+    initial: str = "u0",
+    scheme: str = "euler-maruyama",
+    mean_field: MeanField | None = None,
     seed: int = 0,
     field_tol: float = 1e-6,
     method: str = "mesh",
     include_self: bool = True,
+    save: SaveAt | None = None,
+    checkpoint: Checkpoint | None = None,
+    resume: bool = False,
     progress: Callable[[float], None] | None = None,
     comm: Any = None,
 ) -> Cloud:
-    r"""Simulate N particles from t = 0 to ``t_end`` by the Euler-Maruyama scheme.
+    r"""Simulate N particles from t = 0 to ``t_end``.
 
     .. math:: dX_i = b\,dt + \sqrt{2 D}\,dB_i, \qquad c(X_i) = \sum_j \frac{\text{mass}}{N} K^\varepsilon(X_i - X_j),
 
     with D and b the model's diffusion coefficient and drift at the fields c of the empirical measure: Wang, Li and
-    Huang's (1.3) for their model. The positions depend on the seed, but on the number of ranks only through round-off
-    in the fields. Collective over ``comm``.
+    Huang's (1.3) for their model. With a mean field, their (1.8) beside it, from the same starting points and with the
+    same Brownian motions. The positions depend on the seed, but on the number of ranks only through round-off in the
+    fields. Collective over ``comm``.
 
     Args:
         model: the model.
@@ -61,15 +76,30 @@ def simulate(
         n: number of particles; for several species by name, or the same for all.
         t_end: final time > 0.
         dt: time step > 0. Steps are equal and the last ends at ``t_end``: where ``t_end``/``dt`` is no integer the step
-            is shortened to ``t_end``/⌈``t_end``/``dt``⌉ (``Cloud.dt``, and both in its summary).
+            is shortened to ``t_end``/⌈``t_end``/``dt``⌉ (``Cloud.dt``, and both in its summary); between saved times
+            likewise.
         eps: ε of the mollified kernels K^ε = K * j^ε; None keeps K, which must then be bounded.
         mollifier: "gaussian", "matern", or a callable with a keyword ``eps``.
+        initial: "u0", or "mollified": from u_0 * j^ε, which is ζ_i plus an independent draw from the mollifier. The
+            paper's (1.8) and (3.2) start from u_0, its (1.9) from u_0 * j^ε; the relative entropy of the particles'
+            law to the density's is 0 at t = 0 only where both start alike, so give ``solve`` the same.
+        scheme: "euler-maruyama" (weak order 1, strong order 1/2, one field evaluation a step), or "weak-2" (weak order
+            2, strong order 1/2, three); :data:`kspde.particles.schemes.SCHEMES` has their sources.
+        mean_field: what ``solve`` returned for this model, up to ``t_end`` at least, saved often enough that it can be
+            interpolated in time. Its fields are interpolated in space to ``field_tol``, where it is smooth enough for
+            that; the error is measured and in the summary.
         seed: an integer >= 0.
         field_tol: error allowed in the fields at the particles, relative to the supremum of a field over space, and
             of its gradient. A mesh keeps it a priori for every position of the particles; with many particles the error
             is some hundred times smaller.
         method: "mesh" (spread, multiply, gather), or "direct", a sum over all pairs, to check it with.
         include_self: whether j = i is in the sum, as printed in (1.3).
+        save: times that steps end at, statistics to take there ("moments", "minimal_distance", "histogram",
+            "field_fluctuations"), and a function that is called with the cloud of that time. Its arrays are the run's
+            own: copy what is kept.
+        checkpoint: where and how often the state is written; SIGTERM then writes one and stops the run.
+        resume: whether to go on from the newest checkpoint of this same run, where there is one. The result is that of
+            a run that was never stopped: bitwise on as many ranks and threads, to round-off on others.
         progress: called on every rank after every step with t/``t_end``.
         comm: the MPI communicator; all of MPI's ranks unless given.
 
@@ -80,71 +110,126 @@ def simulate(
         InputError: a value that is not valid, a kernel that is singular at the origin, or a field that would need a
             grid larger than memory allows.
         ConvergenceError: a diffusion coefficient that is negative or not finite, a position that is not finite, or a
-            cloud that has grown beyond what a grid can hold.
+            cloud that has grown beyond what a grid, or the mean field's domain, can hold.
+        StoppedError: SIGTERM came, and a checkpoint was written.
     """
     begin = time.perf_counter()
     comm = world() if comm is None else comm
     if not isinstance(model, Model):
         raise InputError(f"model is a {type(model).__name__}: give a kspde model, such as SignalDependentKellerSegel")
+    relaxing = [f.name for f in model.fields if f.tau > 0]
+    if relaxing:
+        raise InputError(f"field {relaxing[0]!r} has tau > 0, which the particles do not simulate: use tau = 0")
     densities = densities_by_species(model.species, model.dimension, u0)
     counts = _counts(model.species, n)
     t_end = check_number("t_end", t_end, above=0)
     given_dt = check_number("dt", dt, above=0)
     check_number("field_tol", field_tol, at_least=1e-12, below=1)
     check_choice("method", method, _EVALUATORS)
-    start, noise = Philox(seed, _START), Philox(seed, _NOISE)
-    times = schedule(t_end, given_dt, (t_end,))
+    check_choice("scheme", scheme, SCHEMES)
+    check_choice("initial", initial, ("u0", "mollified"))
+    if initial == "mollified" and eps is None:
+        raise InputError('initial = "mollified" needs a mollifier: give eps')
+    if mean_field is not None:
+        check_mean_field(mean_field, model, t_end)
+    save = check_statistics(save, mean_field=mean_field is not None)
+    _check_checkpoint(checkpoint, resume)
+    noise = Philox(seed, _NOISE)
+    stops = (t_end,) if save is None else save.until(t_end)
+    times = schedule(t_end, given_dt, stops)
+    save_steps = [] if save is None else [int(np.abs(times - t).argmin()) for t in stops]
     use_threads(comm)
 
-    evaluator = _EVALUATORS[method](
-        model.regularised_fields(eps, mollifier),
-        dimension=model.dimension,
-        weights={name: densities[name].mass / counts[name] for name in model.species},
-        tol=field_tol,
-        include_self=include_self,
-        comm=comm,
-    )
+    options = {
+        "dimension": model.dimension,
+        "weights": {name: densities[name].mass / counts[name] for name in model.species},
+        "tol": field_tol,
+        "comm": comm,
+    }
+    fields = model.regularised_fields(eps, mollifier)
+    own_fields = partial(_EVALUATORS[method], fields, include_self=include_self, **options)
+    evaluators = {"particles": own_fields()}
+    if mean_field is not None:
+        evaluators["mean_field"] = KnownFields(fields, source=mean_field, **options)
     ids = local_ids(model.species, counts, comm)
-    positions: dict[str, Array] = {}
-    with together(comm):
-        for name in model.species:
-            positions[name] = np.ascontiguousarray(densities[name].sample(start, ids[name]), dtype=np.float64)
-    system = System(
-        model=model, evaluator=evaluator, positions=positions, ids=ids, counts=counts, noise=noise, comm=comm
-    )
-    moments = Moments("moments", "particles", model.species, model.dimension, len(times) - 1)
-    observers: list[Observer] = [moments]
-    if progress is not None:
-        observers.append(Progress(progress))
-    run = Run({"particles": system}, scheme=SCHEMES["euler-maruyama"], times=times, observers=observers)
-    run.start()
-    ready = time.perf_counter()
-    run.finish()
-    end = time.perf_counter()
-    return Cloud(
-        model=model,
-        eps=None if eps is None else float(eps),
-        mollifier=mollifier if isinstance(mollifier, str) else repr(mollifier),
-        t_end=t_end,
-        dt=float(np.diff(times).max()),
-        seed=int(seed),
-        comm=comm,
-        counts=counts,
-        masses={name: densities[name].mass for name in model.species},
-        diagnostics={"t": times, **moments.diagnostics()},
-        timings={"setup": ready - begin, "loop": end - ready},
-        _positions=positions,
-        _ids=ids,
-        _details={
-            "scheme": run.scheme.name,
-            "steps": len(times) - 1,
+    smoother = mollifier_kernel(eps, mollifier) if eps is not None and initial == "mollified" else None
+    zeta = starting_points(densities, ids, seed=seed, mollifier=smoother, comm=comm)
+    systems = {
+        label: System(
+            model=model,
+            evaluator=evaluator,
+            positions={name: x.copy() for name, x in zeta.items()},
+            ids=ids,
+            counts=counts,
+            noise=noise,
+            comm=comm,
+        )
+        for label, evaluator in evaluators.items()
+    }
+    steps = len(times) - 1
+    results = Results(
+        common={
+            "model": model,
+            "eps": None if eps is None else float(eps),
+            "mollifier": mollifier if isinstance(mollifier, str) else repr(mollifier),
+            "seed": int(seed),
+            "comm": comm,
+            "counts": counts,
+            "masses": {name: density.mass for name, density in densities.items()},
+        },
+        details={
+            "scheme": scheme,
+            "steps": steps,
             "dt_given": given_dt,
+            "initial": initial,
             "method": method,
             "field_tol": field_tol,
             "include_self": include_self,
-            **evaluator.summary(),
         },
+        moments={label: Moments(label, model.species, model.dimension, steps) for label in systems},
     )
+    observers: list[Observer] = [*results.moments.values()]
+    if mean_field is not None:
+        results.coupling = CouplingHistory(model.species, steps)
+        observers.append(results.coupling)
+    if save is not None:
+        results.saves = Saves(save=save, steps=save_steps, own_fields=own_fields, snapshot=results.cloud)
+        observers.append(results.saves)
+    if progress is not None:
+        observers.append(Progress(progress))
+
+    store = None
+    if checkpoint is not None:
+        problem = description(
+            model,
+            densities,
+            times=times,
+            mean_field=mean_field is not None,
+            statistics=[] if save is None else list(save.statistics),
+            saves=[] if save is None else save_steps,
+            **{key: results.common[key] for key in ("eps", "mollifier", "seed", "counts")},
+            **results.details,
+        )
+        store = CheckpointStore(checkpoint, problem, comm)
+        observers.append(CheckpointWriter(store))
+    run = Run(systems, scheme=SCHEMES[scheme], times=times, observers=observers)
+    saved = store.latest() if store is not None else None
+    if saved is not None and resume:
+        restore(run, saved)
+    run.start()
+    ready = time.perf_counter()
+    with limited_threads(comm), store or nullcontext():
+        run.finish()
+    return results.cloud(run, {"setup": ready - begin, "loop": time.perf_counter() - ready})
+
+
+def _check_checkpoint(checkpoint: Any, resume: Any) -> None:
+    if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
+        raise InputError(
+            f"checkpoint is a {type(checkpoint).__name__}: give kspde.Checkpoint(directory, every=seconds)"
+        )
+    if resume and checkpoint is None:
+        raise InputError("resume = True has nothing to go on from: give checkpoint, with the directory of the files")
 
 
 def _counts(species: tuple[str, ...], n: Any) -> dict[str, int]:

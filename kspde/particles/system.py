@@ -15,7 +15,7 @@ from kspde.particles.fields import FieldEvaluator
 from kspde.particles.observe import Observation, observe
 from kspde.random import Ids, Philox
 
-__all__ = ["System", "local_ids"]
+__all__ = ["System", "gather_rows", "local_ids"]
 
 
 @dataclass(kw_only=True)
@@ -97,4 +97,14 @@ def local_ids(species: tuple[str, ...], counts: Mapping[str, int], comm: Any) ->
         first, last = (counts[name] * r // comm.size for r in (comm.rank, comm.rank + 1))
         out[name] = np.arange(offset + first, offset + last, dtype=np.uint64)
         offset += counts[name]
+    return out
+
+
+def gather_rows(local: Array, comm: Any) -> Array | None:
+    """Return the rows of all ranks, in their order, on rank 0; None elsewhere. Collective."""
+    if comm.size == 1:
+        return local.copy()
+    sizes = np.array(comm.allgather(local.size))
+    out = np.empty((int(sizes.sum()) // local.shape[1], local.shape[1])) if comm.rank == 0 else None
+    comm.Gatherv(local, None if out is None else (out, sizes), root=0)
     return out

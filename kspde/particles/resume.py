@@ -1,0 +1,107 @@
+"""Checkpoints of a run, and its continuation from one."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from kspde.checkpoint import CheckpointStore, Saved, StoppedError
+from kspde.initial import InitialDensity
+from kspde.models.base import Array
+from kspde.parallel import together
+from kspde.particles.run import Run
+from kspde.random import Philox
+
+__all__ = ["CheckpointWriter", "description", "restore"]
+
+
+class CheckpointWriter:
+    """Writes a checkpoint after a step when one is due; must be the last observer."""
+
+    name = "checkpoints"
+
+    def __init__(self, store: CheckpointStore) -> None:
+        self._store = store
+
+    def look(self, run: Run) -> None:
+        """Write one if it is due. Collective.
+
+        Raises:
+            StoppedError: SIGTERM asked for it, and there are steps left.
+            InputError: it cannot be written.
+        """
+        if run.step == len(run.times) - 1 or not self._store.due():
+            return
+        parts: dict[str, Array] = {}
+        shared: dict[str, Array] = {}
+        for label, system in run.systems.items():
+            parts |= {f"{label}.{species}": x for species, x in system.positions.items()}
+            shared |= {f"{label}.fields.{key}": value for key, value in system.evaluator.state().items()}
+        for observer in run.observers:
+            shared |= {f"observer.{observer.name}.{key}": value for key, value in observer.state().items()}
+        path = self._store.write(run.step, parts=parts, shared=shared)
+        if self._store.stopping:
+            raise StoppedError(
+                f"stopped by SIGTERM after step {run.step}, t = {run.t:.6g}: {path} holds the state, resume=True goes "
+                f"on from there"
+            )
+
+    def state(self) -> Mapping[str, Array]:
+        """Return nothing."""
+        return {}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Take nothing."""
+
+
+def restore(run: Run, saved: Saved) -> None:
+    """Put a run into the state of a checkpoint. Collective.
+
+    Raises:
+        InputError: the file cannot be read; on every rank.
+    """
+
+    def under(prefix: str) -> dict[str, Array]:
+        return {key.removeprefix(prefix): value for key, value in saved.shared.items() if key.startswith(prefix)}
+
+    run.step = saved.step
+    for label, system in run.systems.items():
+        system.evaluator.restore(under(f"{label}.fields."))
+        offset = 0
+        with together(system.comm):
+            for species, x in system.positions.items():
+                # Ids are contiguous on a rank, and those of one species follow those of another.
+                first = int(system.ids[species][0]) - offset if len(x) else 0
+                x[:] = saved.part(f"{label}.{species}", first, first + len(x))
+                offset += system.counts[species]
+    for observer in run.observers:
+        observer.restore(under(f"observer.{observer.name}."))
+
+
+def description(
+    model: Any, densities: Mapping[str, InitialDensity], *, seed: int, times: Array, **others: Any
+) -> dict[str, Any]:
+    """Return what decides a run's result, JSON-ready and the same on any number of ranks.
+
+    Densities are told apart by their mass and some draws.
+    """
+    from kspde import __version__
+
+    ids = np.arange(64, dtype=np.uint64)
+    draws = b"".join(density.sample(Philox(0), ids).tobytes() for density in densities.values())
+    return {
+        "backend": "particles",
+        "kspde": __version__,
+        # The address of a function says nothing about it, and changes.
+        "model": re.sub(r" at 0x[0-9a-f]+", "", repr(model)),
+        "u0": hashlib.blake2b(draws, digest_size=8).hexdigest(),
+        "masses": {name: density.mass for name, density in densities.items()},
+        "seed": seed,
+        "steps": len(times) - 1,
+        "times": hashlib.blake2b(times.tobytes(), digest_size=8).hexdigest(),
+        **others,
+    }

@@ -1,0 +1,204 @@
+r"""What is measured of the particles at saved times, without storing their positions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kspde.errors import InputError, check_choice
+from kspde.models.base import Array
+from kspde.output import SaveAt
+from kspde.parallel import threads_per_rank, together
+from kspde.particles.fields import FieldEvaluator
+from kspde.particles.run import Run
+from kspde.particles.system import System, gather_rows
+
+__all__ = ["STATISTICS", "Saves"]
+
+#: Bins of a histogram.
+BINS = 64
+
+
+@dataclass(frozen=True)
+class _Context:
+    """What a statistic may look at."""
+
+    particles: System
+    twins: System | None
+    #: Makes an evaluator of the fields of an empirical measure.
+    own_fields: Callable[[], FieldEvaluator]
+
+
+def _sum(comm: Any, values: Array) -> Array:
+    out: Array = np.ascontiguousarray(values, dtype=np.float64)
+    if comm.size > 1:
+        from mpi4py import MPI
+
+        comm.Allreduce(MPI.IN_PLACE, out, op=MPI.SUM)
+    return out
+
+
+def moments(context: _Context) -> dict[str, Array]:
+    """Return ``covariance``, (species, d, d), and the central moments of order 3 and 4 of each coordinate."""
+    system = context.particles
+    covariance, third, fourth = [], [], []
+    for name, x in system.positions.items():
+        y = x - system.seen.mean[name]
+        n = system.counts[name]
+        covariance.append(_sum(system.comm, y.T @ y) / n)
+        third.append(_sum(system.comm, (y**3).sum(axis=0)) / n)
+        fourth.append(_sum(system.comm, (y**4).sum(axis=0)) / n)
+    return {
+        "covariance": np.array(covariance),
+        "third_moment": np.array(third),
+        "fourth_moment": np.array(fourth),
+    }
+
+
+def minimal_distance(context: _Context) -> dict[str, Array]:
+    """Return ``minimal_distance``, min |X_i − X_j| over i ≠ j of a species, (species,); inf for one particle.
+
+    Rank 0 builds a k-d tree of all of them.
+    """
+    system = context.particles
+    out = np.full(len(system.positions), np.inf)
+    for i, (name, local) in enumerate(system.positions.items()):
+        x = gather_rows(local, system.comm)
+        with together(system.comm):
+            if x is not None and system.counts[name] > 1:
+                from scipy.spatial import cKDTree
+
+                distance, _ = cKDTree(x).query(x, k=2, workers=threads_per_rank(system.comm))
+                out[i] = distance[:, 1].min()
+    return {"minimal_distance": np.asarray(system.comm.bcast(out))}
+
+
+def histogram(context: _Context) -> dict[str, Array]:
+    """Return ``histogram``, (species, d, bins), the counts of each coordinate, and ``histogram_edges``.
+
+    The bins divide the extent of all particles at that time.
+    """
+    system = context.particles
+    extent = system.seen.extent
+    counts, edges = [], []
+    for x in system.positions.values():
+        for axis in range(x.shape[1]):
+            low, high = float(extent.lower[axis]), float(extent.upper[axis])
+            edge = np.linspace(low, high if high > low else low + 1.0, BINS + 1)
+            counts.append(_sum(system.comm, np.histogram(x[:, axis], edge)[0].astype(np.float64)))
+            edges.append(edge)
+    shape = (len(system.positions), system.model.dimension, -1)
+    return {
+        "histogram": np.array(counts).reshape(shape),
+        "histogram_edges": np.array(edges).reshape(shape),
+    }
+
+
+def field_fluctuations(context: _Context) -> dict[str, Array]:
+    r"""Return moments of the fields' fluctuation at the mean-field particles, by field, over particles of all species.
+
+    .. math:: F_i = \sum_j w_j K^\varepsilon(\bar X_i - \bar X_j) - K^\varepsilon * u^\varepsilon(\bar X_i)
+
+    is what the law of large numbers of Wang, Li and Huang's Lemma 2 bounds, :math:`E|F|^{2m} \le C(m) N^{-m}`:
+    ``fluctuation_moments``, (fields, 2), the means of F² and F⁴, and ``fluctuation_maximum``, (fields,). ∇K is not
+    looked at.
+    """
+    system = context.twins
+    if system is None:
+        raise InputError('statistics = "field_fluctuations" needs mean_field: give what kspde.solve returned')
+    own = context.own_fields()
+    own.update(system.positions, system.seen.extent)
+    powers = np.zeros((len(own.fields), 2))
+    largest = np.zeros(len(own.fields))
+    for name, x in system.positions.items():
+        here, there = own.at(name, x), system.at(name, x)
+        for i, f in enumerate(own.fields):
+            square = np.square(here[f.name] - there[f.name])
+            powers[i] += square.sum(), np.square(square).sum()
+            largest[i] = max(largest[i], math.sqrt(square.max(initial=0.0)))
+    if system.comm.size > 1:
+        from mpi4py import MPI
+
+        system.comm.Allreduce(MPI.IN_PLACE, largest, op=MPI.MAX)
+    return {
+        "fluctuation_moments": _sum(system.comm, powers) / sum(system.counts.values()),
+        "fluctuation_maximum": largest,
+    }
+
+
+#: By name: a collective function of the context that returns arrays whose first axis is that of species, or of fields.
+STATISTICS: dict[str, Callable[[_Context], dict[str, Array]]] = {
+    "moments": moments,
+    "minimal_distance": minimal_distance,
+    "histogram": histogram,
+    "field_fluctuations": field_fluctuations,
+}
+
+
+@dataclass
+class Saves:
+    """Takes the statistics at the saved times, and calls the user's function.
+
+    Attributes:
+        save: what is wanted.
+        steps: the steps after which, ascending.
+        own_fields: makes an evaluator of the fields of an empirical measure.
+        state: makes what the user's function is called with.
+    """
+
+    save: SaveAt
+    steps: Sequence[int]
+    own_fields: Callable[[], FieldEvaluator]
+    snapshot: Callable[[Run], Any]
+    name: str = "saves"
+    _rows: dict[str, list[Array]] = field(default_factory=dict)
+
+    def look(self, run: Run) -> None:
+        """Take them where it is time. Collective."""
+        if run.step not in self.steps:
+            return
+        twins = run.systems.get("mean_field")
+        if twins is not None and "field_fluctuations" in self.save.statistics:
+            twins.prepare(run.t)
+        context = _Context(run.particles, twins, self.own_fields)
+        found = {"t": np.array(run.t)}
+        for name in self.save.statistics:
+            found |= STATISTICS[name](context)
+        for name, value in found.items():
+            self._rows.setdefault(name, []).append(value)
+        if self.save.callback is not None:
+            self.save.callback(self.snapshot(run))
+
+    def state(self) -> Mapping[str, Array]:
+        """Return all rows so far."""
+        return {name: np.array(rows) for name, rows in self._rows.items()}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Take the rows."""
+        self._rows = {name: list(rows) for name, rows in state.items()}
+
+    def result(self) -> dict[str, Array]:
+        """Return by name an array over the saved times; without the axis of species, or fields, when there is one."""
+        out = self.state()
+        return {name: rows[:, 0] if rows.ndim > 1 and rows.shape[1] == 1 else rows for name, rows in out.items()}
+
+
+def check_statistics(save: Any, *, mean_field: bool) -> SaveAt | None:
+    """Return ``save`` after a look at it.
+
+    Raises:
+        InputError: no SaveAt, an unknown statistic, or one that needs a mean field where there is none.
+    """
+    if save is None:
+        return None
+    if not isinstance(save, SaveAt):
+        raise InputError(f"save is a {type(save).__name__}: give kspde.SaveAt(times=...)")
+    for name in save.statistics:
+        check_choice("statistics", name, STATISTICS)
+    if "field_fluctuations" in save.statistics and not mean_field:
+        raise InputError('statistics = "field_fluctuations" needs mean_field: give what kspde.solve returned')
+    return save

@@ -1,0 +1,218 @@
+"""Mean-field particles beside the interacting ones: known fields, shared noise, the law, the distance."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+from scipy import stats
+
+import kspde
+from kspde.models.base import Field, FieldValues, Model
+from kspde.particles.twin import Coupling
+from kspde.random import Philox
+
+KELLER_SEGEL = kspde.SignalDependentKellerSegel(chi=8.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drifting(Model):
+    """dX = ∇c dt + √(2 (1 + c²)) dB."""
+
+    dimension: int = 2
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        return (Field(name="c", kernel=kspde.Yukawa(), gradient=True),)
+
+    def diffusion(self, species, c: FieldValues):
+        return 1.0 + c["c"] ** 2
+
+    def drift(self, species, c: FieldValues):
+        return c.gradient("c")
+
+
+def wave(x, t):
+    """A field and its gradient at points (n, d)."""
+    k = np.array([0.7, -0.4, 0.3])[: x.shape[1]]
+    phase = x @ k + 2.0 * t
+    return np.sin(phase), np.cos(phase)[:, None] * k
+
+
+@dataclass
+class Wave:
+    """A field known in closed form, as a mean field."""
+
+    model: Model
+    t_end: float = 1.0
+    half_width: float = math.inf
+
+    def signal_on_grid(self, axes, field=None, t=None):
+        assert field == "c"
+        if max(np.abs(axis).max() for axis in axes) > self.half_width:
+            raise kspde.InputError("points lie outside the box")
+        grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+        return wave(grid.reshape(-1, len(axes)), t)[0].reshape(grid.shape[:-1])
+
+
+def gaussian(dimension):
+    return kspde.GaussianMixture(weights=[1.0], means=[[0.0] * dimension], stds=[1.0])
+
+
+def everywhere(cloud):
+    return cloud.comm.bcast(cloud.gathered())
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3])
+def test_twins_follow_the_given_field_with_the_same_start_and_noise(dimension):
+    n, dt, steps = 200, 0.1, 4
+    model = Drifting(dimension=dimension)
+    cloud = kspde.simulate(
+        model, gaussian(dimension), n=n, t_end=steps * dt, dt=dt, eps=1.0, seed=5, mean_field=Wave(model)
+    )
+    ids = np.arange(n, dtype=np.uint64)
+    start = gaussian(dimension).sample(Philox(5, 0), ids)
+    x, history = start, [np.mean(start**2) * dimension]
+    for step in range(steps):
+        c, slope = wave(x, step * dt)
+        noise = Philox(5, 1).normals(ids, step, dimension)
+        x = x + dt * slope + np.sqrt(2 * (1 + c**2) * dt)[:, None] * noise
+        history.append((x**2).sum(axis=1).mean())
+    np.testing.assert_allclose(everywhere(cloud.mean_field), x, atol=2e-5)
+    np.testing.assert_allclose(cloud.mean_field.diagnostics["second_moment"], history, rtol=1e-5)
+    summary = cloud.summary()["mean_field"]
+    assert 0 < summary["error"]["c"] < 1e-6
+    distance = np.sqrt(((everywhere(cloud) - x) ** 2).sum(axis=1)).max()
+    assert cloud.coupling.distance.shape == (steps + 1, 1)
+    assert cloud.coupling.distance[0, 0] == 0
+    assert cloud.coupling.distance[-1, 0] == pytest.approx(distance, rel=1e-4)
+    assert cloud.coupling.supremum == cloud.coupling.distance.max() == summary["largest_distance"]
+
+
+def test_the_interacting_particles_are_those_of_a_run_without_twins():
+    model = Drifting()
+    options = {"n": 100, "t_end": 0.2, "dt": 0.1, "eps": 1.0}
+    alone = kspde.simulate(model, gaussian(2), **options)
+    assert np.array_equal(
+        alone.positions, kspde.simulate(model, gaussian(2), mean_field=Wave(model), **options).positions
+    )
+    assert alone.mean_field is None
+    assert alone.coupling is None
+
+
+def test_a_rough_field_is_sampled_more_finely():
+    @dataclass
+    class Rough(Wave):
+        def signal_on_grid(self, axes, field=None, t=None):
+            x, y = np.meshgrid(*axes, indexing="ij")
+            return np.sin(6 * x) * np.cos(5 * y)
+
+    model = Drifting()
+    options = {"n": 100, "t_end": 0.1, "dt": 0.1, "eps": 1.0}
+    nodes, error = [], []
+    for tol in (1e-2, 1e-4, 1e-6):
+        cloud = kspde.simulate(model, gaussian(2), mean_field=Rough(model), field_tol=tol, **options)
+        nodes.append(max(cloud.summary()["mean_field"]["nodes"]))
+        error.append(cloud.summary()["mean_field"]["error"]["c"])
+        assert error[-1] < tol
+    assert nodes[0] < nodes[1] < nodes[2]
+
+
+def test_without_interaction_twins_are_the_particles(mixture):
+    model = kspde.SignalDependentKellerSegel(chi=0.0)
+    cloud = kspde.simulate(model, mixture, n=50, t_end=0.3, dt=0.1, mean_field=Wave(model))
+    assert np.array_equal(cloud.positions, cloud.mean_field.positions)
+    assert cloud.coupling.supremum == 0
+    assert cloud.coupling.stopping_time(0.5) == math.inf
+
+
+def test_stopping_time_is_the_first_crossing():
+    coupling = Coupling(
+        t=np.array([0.0, 0.1, 0.2, 0.3]), distance=np.array([[0.0], [0.05], [0.3], [0.2]]), n={"u": 100}
+    )
+    assert coupling.stopping_time(0.5) == 0.2  # 100^-0.5 = 0.1
+    assert coupling.stopping_time(math.log(1 / 0.05) / math.log(100) + 1e-12) == 0.1
+    assert coupling.stopping_time(0.1) == math.inf  # 100^-0.1 = 0.63
+    several = replace(coupling, distance=np.array([[0, 0], [0.2, 0], [0, 0], [0, 0.9]]), n={"a": 4, "b": 100})
+    assert several.stopping_time(0.5) == 0.3
+    with pytest.raises(kspde.InputError, match="alpha = 0 is not valid"):
+        coupling.stopping_time(0)
+
+
+@pytest.fixture(scope="module")
+def solved():
+    mixture = kspde.GaussianMixture(
+        weights=(0.5, 0.3, 0.2), means=((-1.2, 0.3), (1.3, -0.2), (0.2, 1.5)), stds=(0.6, 0.5, 0.7)
+    )
+    return kspde.solve(
+        KELLER_SEGEL,
+        mixture,
+        kspde.Box(half_width=14.0, cells=20, degree=5),
+        t_end=0.5,
+        eps=0.3,
+        tol=1e-6,
+        save=kspde.SaveAt(times=np.linspace(0, 0.5, 11)),
+    )
+
+
+def test_the_distance_falls_as_it_should(mixture, solved):
+    # Trials elsewhere: .024 at N = 250 and .0036 at N = 16 000, with a spread of a quarter from run to run.
+    options = {"t_end": 0.5, "dt": 0.025, "eps": 0.3, "mean_field": solved, "field_tol": 1e-4}
+    few = [kspde.simulate(KELLER_SEGEL, mixture, n=250, seed=s, **options).coupling for s in range(8)]
+    many = [kspde.simulate(KELLER_SEGEL, mixture, n=16_000, seed=s, **options).coupling for s in range(4)]
+    assert 0.017 < np.mean([c.supremum for c in few]) < 0.031
+    assert 0.0025 < np.mean([c.supremum for c in many]) < 0.0052
+    assert all(c.stopping_time(0.1) == math.inf for c in few + many)
+    assert all(0 < c.stopping_time(1.5) < 0.1 for c in few + many)
+
+
+def test_the_law_of_the_twins_is_the_density(mixture, solved):
+    n = 40_000
+    cloud = kspde.simulate(
+        KELLER_SEGEL, mixture, n=n, t_end=0.5, dt=0.025, eps=0.3, mean_field=solved, scheme="weak-2", field_tol=1e-4
+    )
+    x = everywhere(cloud.mean_field)
+    axis = np.linspace(-12, 12, 481)
+    density = solved.on_grid([axis, axis])
+    for i in range(2):
+        marginal = density.sum(axis=1 - i) * (axis[1] - axis[0])
+        cdf = np.concatenate([[0.0], np.cumsum(0.5 * (marginal[1:] + marginal[:-1]))]) * (axis[1] - axis[0])
+        assert cdf[-1] == pytest.approx(1.0, abs=1e-4)
+        assert stats.kstest(np.interp(x[:, i], axis, cdf / cdf[-1]), "uniform").pvalue > 1e-3
+    second = solved.diagnostics["second_moment"][-1]
+    squares = (x**2).sum(axis=1)
+    assert squares.mean() == pytest.approx(second, abs=4.5 * squares.std() / np.sqrt(n))
+
+
+def test_twins_do_not_depend_on_the_number_of_ranks(comm):
+    model = Drifting()
+    options = {"n": 101, "t_end": 0.3, "dt": 0.1, "eps": 1.0, "mean_field": Wave(model)}
+    here = kspde.simulate(model, gaussian(2), comm=MPI.COMM_SELF, **options)
+    there = kspde.simulate(model, gaussian(2), comm=comm, **options)
+    np.testing.assert_allclose(everywhere(there.mean_field), here.mean_field.positions, atol=1e-11)
+    np.testing.assert_allclose(there.coupling.distance, here.coupling.distance, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("mean_field", "kind", "message"),
+    [
+        (3, kspde.InputError, "mean_field is a int without signal_on_grid: give what kspde.solve returned"),
+        (Wave(Drifting(), t_end=0.1), kspde.InputError, "mean_field ends at t = 0.1: t_end = 0.2 needs a longer"),
+        (Wave(KELLER_SEGEL), kspde.InputError, "mean_field solves SignalDependentKellerSegel"),
+        (Wave(Drifting(), half_width=3.0), kspde.InputError, "the mean field at t = 0 is needed on .*larger domain"),
+    ],
+)
+def test_bad_mean_fields(mean_field, kind, message):
+    with pytest.raises(kind, match=message):
+        kspde.simulate(Drifting(), gaussian(2), n=100, t_end=0.2, dt=0.1, eps=1.0, mean_field=mean_field)
+
+
+def test_twins_that_leave_the_domain_name_the_step():
+    model = Drifting()
+    with pytest.raises(kspde.ConvergenceError, match=r"^step [1-9].*: the mean field at t = .* is needed on"):
+        kspde.simulate(
+            model, gaussian(2), n=100, t_end=50.0, dt=5.0, eps=1.0, mean_field=Wave(model, t_end=50.0, half_width=12.0)
+        )
