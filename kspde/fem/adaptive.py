@@ -15,6 +15,7 @@ The local error of a step is kept below ``tol`` times the L² norm of the initia
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ import numpy.typing as npt
 from kspde.errors import ConvergenceError, check_choice
 from kspde.fem.backend import apply_options
 from kspde.fem.operators import SemiDiscrete
+from kspde.fem.restart import Position, Restart
 from kspde.fem.state import Observer
 
 __all__ = ["solve_adaptive"]
@@ -35,23 +37,25 @@ W_METHODS = ("ra34pw2", "ra3pw", "r34prw", "2p", "2m")
 
 def solve_adaptive(
     system: SemiDiscrete,
-    unknowns: Array,
+    start: Position,
     *,
     t_end: float,
     tol: float,
     options: dict[str, Any],
     observer: Observer,
+    restart: Restart,
     started: Callable[[], None],
 ) -> dict[str, Any]:
     """Integrate from 0 to ``t_end``.
 
     Args:
         system: the semi-discrete system.
-        unknowns: nodal unknowns at the start.
+        start: where to begin: at t = 0, or at a checkpoint.
         t_end: the final time.
         tol: the tolerance.
         options: PETSc options of the TS.
         observer: is told of the start and of every accepted step.
+        restart: writes checkpoints.
         started: is called when the set-up is over.
 
     Returns:
@@ -69,7 +73,7 @@ def solve_adaptive(
     space = system.space
     stepping = {name: value for name, value in options.items() if name.startswith(("ts_", "snes_"))}
     linear = {name: value for name, value in options.items() if name not in stepping}
-    state = system.state(unknowns)
+    state = system.state(start.unknowns)
     shape = state.shape
     y = PETSc.Vec().createMPI((state.size, None), comm=space.comm)
     y.array[:] = state.ravel()
@@ -82,10 +86,13 @@ def solve_adaptive(
     jacobian.setUp()
 
     slope = system.rate(state)
-    solver.bounds = system.reset_bound()
+    bounds = system.reset_bound()
+    solver.bounds = bounds if start.bounds is None else start.bounds
     axes = tuple(range(1, state.ndim))
     parts = np.stack([np.sum(space.weights * state**2, axis=axes), np.sum(slope**2 / space.weights, axis=axes)])
     norms, speeds = np.sqrt(space.total(parts))
+    if start.norms is not None:
+        norms = start.norms
     # Each unknown by its own norm; one that vanishes (a signal with χ = 0) by the largest.
     allowed = tol * np.where(norms > 0, norms, norms.max()) / np.sqrt(y.getSize())
     tolerances.array[:] = (
@@ -93,6 +100,7 @@ def solve_adaptive(
     ).ravel()
     first = 0.01 * float(np.min(norms[speeds > 0] / speeds[speeds > 0], initial=100.0 * t_end))
     ts = PETSc.TS().create(comm=space.comm)
+    position = replace(start, norms=norms)
 
     def implicit(ts: Any, t: float, y: Any, dy: Any, out: Any) -> None:
         rate = system.rate(y.array_r.reshape(shape))
@@ -103,9 +111,15 @@ def solve_adaptive(
         return True
 
     def monitor(ts: Any, step: int, t: float, y: Any) -> None:
+        if start.step and step == start.step:
+            return  # PETSc begins by showing where it starts; that has been recorded before the checkpoint
         if step:
             solver.bounds = system.reset_bound()
-        observer(t, system.nodal(y.array_r.reshape(shape)))
+        position.step, position.t, position.dt, position.bounds = step, t, ts.getTimeStep(), solver.bounds
+        position.unknowns = system.nodal(y.array_r.reshape(shape))
+        observer(t, position.unknowns)
+        if step:
+            restart.look(position)
 
     def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
         # PETSc replaces an exception that passes through it by an error code: keep the first.
@@ -123,11 +137,12 @@ def solve_adaptive(
         ts.setIFunction(guarded(implicit), residual)
         ts.setIJacobian(guarded(matrix), jacobian, jacobian)
         ts.setMonitor(guarded(monitor))
-        ts.setTime(0.0)
-        ts.setTimeSpan([0.0, *(t for t in observer.times if t > 0)])
+        ts.setTime(start.t)
+        ts.setStepNumber(start.step)
+        ts.setTimeSpan([start.t, *(t for t in observer.times if t > start.t)])
         ts.setMaxSteps(10**7)
         ts.setExactFinalTime(PETSc.TS.ExactFinalTime.MATCHSTEP)
-        ts.setTimeStep(min(t_end, first))
+        ts.setTimeStep(min(t_end, first) if start.dt is None else start.dt)
         ts.setTolerances(rtol=0.0, atol=tolerances)
         ts.setErrorIfStepFails(False)
         ts.setSolution(y)
@@ -141,7 +156,7 @@ def solve_adaptive(
         try:
             ts.solve(y)
         except PETSc.Error as error:
-            if failure and not isinstance(failure[0], ConvergenceError):
+            if failure and not isinstance(failure[0], ConvergenceError):  # StoppedError among them
                 raise failure[0] from None
             if failure:
                 raise ConvergenceError(_failed(ts, str(failure[0]))) from None

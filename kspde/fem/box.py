@@ -14,6 +14,7 @@ import numpy.typing as npt
 import ufl
 from dolfinx import fem, graph, mesh
 
+from kspde.checkpoint import Saved
 from kspde.domains import Box
 from kspde.errors import InputError
 from kspde.fem.space import FieldOperator, Space, decay_coefficient, gll_rule, outside_error
@@ -192,6 +193,18 @@ class BoxSpace(Space):
         for a, missed in enumerate(beyond):
             out[(slice(None),) * a + (missed,)] = outside
         return out
+
+    def labels(self) -> dict[str, Array]:
+        """Return nothing: rows follow one another from rank to rank."""
+        return {}
+
+    def read(self, saved: Saved, name: str) -> Array:
+        """Return this rank's rows. Rank-local.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        return np.asarray(saved.part(name, self.slabs.first, self.slabs.last)).reshape(self.slabs.shape)
 
     @cached_property
     def _to_slabs(self) -> tuple[Any, Any, Any]:

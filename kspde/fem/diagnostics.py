@@ -2,7 +2,7 @@ r"""Integral quantities of the densities, recorded at every accepted step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -87,6 +87,14 @@ class Recorder:
         }
         row |= {name: _COMPUTE[name](self, unknowns) for name in self._statistics}
         self._rows.append((t, dt, row))
+
+    def restore(self, table: Mapping[str, Array]) -> None:
+        """Take up the rows of a table."""
+        names = [name for name in table if name not in ("t", "dt")]
+        self._rows = [
+            (float(t), float(dt), {name: np.atleast_1d(table[name][k]) for name in names})
+            for k, (t, dt) in enumerate(zip(table["t"], table["dt"], strict=True))
+        ]
 
     def table(self) -> dict[str, Array]:
         """Return name -> values: shape (steps,), or (steps, species) but for t and dt where there are several."""

@@ -16,6 +16,7 @@ from dolfinx.fem.petsc import assemble_matrix
 from mpi4py import MPI
 from petsc4py import PETSc
 
+from kspde.checkpoint import Saved
 from kspde.domains import Disk, MeshFile
 from kspde.errors import ConvergenceError, InputError
 from kspde.fem.backend import apply_options
@@ -97,6 +98,7 @@ class MeshSpace(Space):
         self.stiffness.assemble()
         self._x, self._y = self.stiffness.createVecs()
         self._systems: dict[tuple[float, float], _System] = {}
+        self._indexed: tuple[Any, Any] = (None, None)
 
     def _element(self, variant: basix.LagrangeVariant) -> Any:
         return basix.ufl.element("Lagrange", self._cell, self.degree, lagrange_variant=variant)
@@ -218,6 +220,24 @@ class MeshSpace(Space):
         out = self.total(out)
         out[missed] = outside
         return out
+
+    def labels(self) -> dict[str, Array]:
+        """Return the nodes' coordinates: their order depends on the number of ranks."""
+        return {"points": self.points}
+
+    def read(self, saved: Saved, name: str) -> Array:
+        """Return the values at this rank's nodes, found by their coordinates. Rank-local.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        if saved.path != self._indexed[0]:
+            from scipy.spatial import cKDTree
+
+            _, index = cKDTree(saved.part("points", 0, self.nodes)).query(self.points)
+            self._indexed = (saved.path, index)
+        values = saved.part(name, 0, self.nodes)
+        return np.asarray(values[self._indexed[1]])
 
     @cached_property
     def _tree(self) -> Any:

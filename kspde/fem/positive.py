@@ -32,6 +32,7 @@ from dolfinx import fem
 from kspde.errors import ConvergenceError, InputError
 from kspde.fem.backend import apply_options
 from kspde.fem.operators import SemiDiscrete
+from kspde.fem.restart import Position, Restart
 from kspde.fem.space import Space
 from kspde.fem.state import Observer
 
@@ -152,12 +153,13 @@ class _Diffusion:
 
 def solve_positive(
     system: SemiDiscrete,
-    unknowns: Array,
+    start: Position,
     *,
     t_end: float,
     dt: float,
     options: dict[str, Any],
     observer: Observer,
+    restart: Restart,
     started: Callable[[], None],
 ) -> dict[str, Any]:
     """Integrate from 0 to ``t_end`` with steps of ``dt`` (shorter ones where dt does not divide the times to be saved).
@@ -169,19 +171,20 @@ def solve_positive(
     stiffness = fem.assemble_matrix(fem.form(ufl.inner(ufl.grad(u), ufl.grad(v)) * ufl.dx(metadata=space.measure)))
     stiffness.scatter_reverse()
     _check_edges(space, stiffness)
+    unknowns = start.unknowns.copy()
     c = system.field_values(unknowns)
     drifts = [system.coefficients(species, c)[1] is not None for species in model.species]
     solvers: list[_Diffusion] = []
     iterations = 0
-    t, step = 0.0, 0
+    t, step = start.t, start.step
     shape = space.mass.shape
-    unknowns = unknowns.copy()
     densities = unknowns[: len(model.species)]
     try:
         for drift in drifts:
             solvers.append(_Diffusion(system, stiffness, drift, options))
         masses = space.integral(*densities)
-        observer(0.0, unknowns)
+        if not step:
+            observer(0.0, unknowns)
         started()
         while t < t_end * (1 - 1e-12):
             step += 1
@@ -210,6 +213,7 @@ def solve_positive(
             system.relax(unknowns, tau)
             t += tau
             observer(t, unknowns)
+            restart.look(Position(step=step, t=t, unknowns=unknowns))
     finally:
         for solver in solvers:
             solver.free()

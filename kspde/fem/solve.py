@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kspde.checkpoint import Checkpoint, CheckpointStore
 from kspde.domains import Box, Disk, Domain
 from kspde.errors import InputError, check_choice, check_number
 from kspde.fem import backend
@@ -38,6 +40,8 @@ def solve(
     dt: float | None = None,
     petsc_options: Mapping[str, Any] | None = None,
     save: SaveAt | None = None,
+    checkpoint: Checkpoint | None = None,
+    resume: bool = False,
     progress: Callable[[float], None] | None = None,
     comm: Any = None,
 ) -> Solution:
@@ -61,11 +65,14 @@ def solve(
         petsc_options: options of the TS (adaptive) or KSP (positive) object, without the leading dash.
         save: times at which states are saved beside ``t_end``, further statistics (``fisher_information``,
             ``log_gradient``, ``free_energy``), and a callback that is given a ``State`` at each of these times.
+        checkpoint: where and how often the state is written to disk; SIGTERM then writes one more and stops.
+        resume: go on from the newest checkpoint of this very problem, if there is one; on any number of ranks.
         progress: called on every rank after every step with t/t_end.
         comm: the MPI communicator, ``MPI.COMM_WORLD`` unless given.
 
     Raises:
         InputError: a value is not valid, mass of u0 lies outside the domain, or the mesh does not resolve u0.
+        StoppedError: SIGTERM came, and a checkpoint has been written.
         ConvergenceError: a step failed; the message names step, t, dt and reason.
         MissingBackendError: DOLFINx is not installed.
     """
@@ -80,6 +87,10 @@ def solve(
     densities = densities_by_species(model.species, model.dimension, u0)
     t_end = check_number("t_end", t_end, above=0)
     fields = model.regularised_fields(eps, mollifier)
+    if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
+        raise InputError(f"checkpoint is a {type(checkpoint).__name__}: give kspde.Checkpoint(directory)")
+    if resume and checkpoint is None:
+        raise InputError("resume=True needs checkpoint=kspde.Checkpoint(directory): give where to go on from")
     check_choice("scheme", scheme, ("adaptive", "positive"))
     if scheme == "adaptive":
         if dt is not None:
@@ -103,6 +114,7 @@ def solve(
     from kspde.fem.adaptive import solve_adaptive
     from kspde.fem.operators import SemiDiscrete, initial_densities
     from kspde.fem.positive import solve_positive
+    from kspde.fem.restart import Position, Restart, description
     from kspde.fem.solution import Solution
     from kspde.fem.state import Observer
 
@@ -116,6 +128,20 @@ def solve(
         system = SemiDiscrete(model, fields, space)
         observer = Observer(system, t_end, save or SaveAt(), progress)
         ready = meshed
+        store = None
+        if checkpoint is not None:
+            facts: dict[str, Any] = {
+                "domain": domain,
+                "fields": fields,
+                "t_end": t_end,
+                "scheme": scheme,
+                "tol": tol,
+                "dt": dt,
+            }
+            facts |= {"times": observer.times, "petsc_options": dict(petsc_options or {})}
+            store = CheckpointStore(checkpoint, description(model, densities, **facts), comm)
+        restart = Restart(store, system, observer)
+        start_at = (restart.latest() if resume else None) or Position(unknowns=system.start(nodal))
 
         def started() -> None:
             nonlocal ready
@@ -125,12 +151,14 @@ def solve(
             "t_end": t_end,
             "options": dict(petsc_options or {}),
             "observer": observer,
+            "restart": restart,
             "started": started,
         }
-        if tol is not None:
-            details = solve_adaptive(system, system.start(nodal), tol=tol, **shared)
-        elif dt is not None:
-            details = solve_positive(system, system.start(nodal), dt=dt, **shared)
+        with store or nullcontext():
+            if tol is not None:
+                details = solve_adaptive(system, start_at, tol=tol, **shared)
+            elif dt is not None:
+                details = solve_positive(system, start_at, dt=dt, **shared)
         done = time.perf_counter()
     diagnostics = observer.recorder.table()
     if comm.rank == 0 and domain.boundary == "decay":

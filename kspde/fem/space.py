@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kspde.checkpoint import Saved
 from kspde.errors import InputError
 from kspde.kernels import Kernel
 
@@ -149,6 +150,18 @@ class Space(ABC):
 
         Raises:
             InputError: a point lies outside the domain.
+        """
+
+    @abstractmethod
+    def labels(self) -> dict[str, Array]:
+        """Return what tells this rank's nodes from others in a file, by name, where their order does not."""
+
+    @abstractmethod
+    def read(self, saved: Saved, name: str) -> Array:
+        """Return this rank's part of a nodal array that any number of ranks has written. Rank-local.
+
+        Raises:
+            InputError: the file cannot be read.
         """
 
     @abstractmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -159,6 +159,12 @@ class Observer:
         self._callback = save.callback
         self._progress = progress
         self._last = 0.0
+
+    def restore(self, table: Mapping[str, Array], states: list[tuple[float, Array, Array]]) -> None:
+        """Take up what was recorded before a checkpoint."""
+        self.recorder.restore(table)
+        self.states = states
+        self._last = float(table["t"][-1])
 
     @property
     def next_time(self) -> float:

@@ -1,0 +1,141 @@
+"""Checkpoints of a density run, and its continuation from one."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kspde.checkpoint import CheckpointStore, StoppedError
+from kspde.fem.operators import SemiDiscrete
+from kspde.fem.state import Observer
+from kspde.initial import InitialDensity
+
+__all__ = ["Position", "Restart", "description"]
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(kw_only=True)
+class Position:
+    """Where a run stands: what its scheme needs to go on from there.
+
+    Attributes:
+        step: accepted steps so far.
+        t: the time.
+        unknowns: nodal densities and relaxing fields.
+        dt: the length of the next step; None where the scheme has yet to choose its first.
+        bounds: the largest diffusion coefficients of the last step; None at the start.
+        norms: the L² norms of the initial data, to which tolerances refer; None at the start.
+    """
+
+    step: int = 0
+    t: float = 0.0
+    unknowns: Array
+    dt: float | None = None
+    bounds: Array | None = None
+    norms: Array | None = None
+
+
+class Restart:
+    """Writes checkpoints of a run, and reads them.
+
+    Args:
+        store: where they are; None for a run without.
+        system: the semi-discrete system.
+        observer: what has been recorded so far belongs to the checkpoint.
+    """
+
+    def __init__(self, store: CheckpointStore | None, system: SemiDiscrete, observer: Observer) -> None:
+        self._store = store
+        self._system = system
+        self._observer = observer
+
+    def look(self, position: Position) -> None:
+        """Write a checkpoint if one is due. Collective.
+
+        Raises:
+            StoppedError: SIGTERM asked for it, and the run is not at its end.
+            InputError: it cannot be written.
+        """
+        if self._store is None:
+            return
+        due = self._store.due()
+        next_time, end = self._observer.next_time, self._observer.times[-1]
+        if not due or position.t >= end * (1 - 1e-12):
+            return
+        if position.dt is not None and next_time < end and position.t + position.dt > next_time * (1 - 1e-10):
+            return  # the next step is cut short to end at a saved time: its natural length would be lost
+        parts = dict(self._system.space.labels())
+        parts |= {f"unknown.{i}": u for i, u in enumerate(position.unknowns)}
+        for j, (_, unknowns, slopes) in enumerate(self._observer.states):
+            parts |= {f"saved.{j}.{i}": u for i, u in enumerate(unknowns)}
+            parts |= {f"slope.{j}.{i}": u for i, u in enumerate(slopes)}
+        shared: dict[str, Array] = {"t": np.array(position.t)}
+        if position.dt is not None:
+            shared["dt"] = np.array(position.dt)
+        shared |= {k: v for k, v in (("bounds", position.bounds), ("norms", position.norms)) if v is not None}
+        shared["saved"] = np.array([t for t, _, _ in self._observer.states])
+        shared |= {f"diagnostics.{name}": values for name, values in self._observer.recorder.table().items()}
+        path = self._store.write(position.step, parts=parts, shared=shared)
+        if self._store.stopping:
+            raise StoppedError(
+                f"stopped by SIGTERM after step {position.step}, t = {position.t:.6g}: {path} holds the state, "
+                "resume=True goes on from there"
+            )
+
+    def latest(self) -> Position | None:
+        """Return where the newest good checkpoint stands, with the observer as it was then; None without one.
+
+        Raises:
+            InputError: there are checkpoints of other problems only, or the file cannot be read. Collective.
+        """
+        from kspde.parallel import together
+
+        saved = None if self._store is None else self._store.latest()
+        if saved is None:
+            return None
+        space = self._system.space
+        rows = len(self._system.model.species) + len(self._system.relaxing)
+        with together(space.comm):
+
+            def nodal(name: str) -> Array:
+                return np.stack([space.read(saved, f"{name}.{i}") for i in range(rows)])
+
+            unknowns = nodal("unknown")
+            states = [(float(t), nodal(f"saved.{j}"), nodal(f"slope.{j}")) for j, t in enumerate(saved.shared["saved"])]
+        prefix = "diagnostics."
+        table = {k.removeprefix(prefix): v for k, v in saved.shared.items() if k.startswith(prefix)}
+        self._observer.restore(table, states)
+        return Position(
+            step=saved.step,
+            t=float(saved.shared["t"]),
+            unknowns=unknowns,
+            dt=float(saved.shared["dt"]) if "dt" in saved.shared else None,
+            bounds=saved.shared.get("bounds"),
+            norms=saved.shared.get("norms"),
+        )
+
+
+def description(model: Any, densities: Mapping[str, InitialDensity], **others: Any) -> dict[str, Any]:
+    """Return what decides a run's result, JSON-ready and the same on any number of ranks.
+
+    Densities are told apart by their mass and their values at some points.
+    """
+    from kspde import __version__
+
+    points = np.random.default_rng(0).normal(size=(256, model.dimension))
+    values = b"".join(np.asarray(u(points)).tobytes() for u in densities.values())
+    return {
+        "backend": "fem",
+        "kspde": __version__,
+        # The address of a function says nothing about it, and changes.
+        **{k: re.sub(r" at 0x[0-9a-f]+", "", str(v)) for k, v in {"model": model, **others}.items()},
+        "u0": hashlib.blake2b(values, digest_size=8).hexdigest(),
+        "masses": {name: density.mass for name, density in densities.items()},
+    }

@@ -1,0 +1,135 @@
+"""Runs that are stopped, killed or cut off, and go on as if nothing had happened, on any number of ranks."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+
+import kspde
+
+MODEL = kspde.SignalDependentKellerSegel(chi=8.0)
+PARABOLIC = kspde.LocalSensing(motility=kspde.ExponentialMotility(), chi=3.0, tau=1.0)
+BOX = kspde.Box(half_width=14.0, cells=10, degree=4)
+POINTS = [(0.0, 0.0), (1.0, 0.5), (3.0, 3.0)]
+CASES = {
+    "adaptive": (MODEL, BOX, {"tol": 1e-5}),
+    "parabolic": (PARABOLIC, BOX, {"tol": 1e-4}),
+    "positive": (MODEL, kspde.Box(half_width=14.0, cells=40, degree=1), {"scheme": "positive", "dt": 0.02}),
+    "disk": (MODEL, kspde.Disk(radius=14.0, size=0.1, rim_size=1.5), {"tol": 1e-4}),
+}
+
+
+class PowerCutError(Exception):
+    """Raised in the middle of a run."""
+
+
+def cut_after(fraction: float):
+    def progress(done: float) -> None:
+        if done > fraction:
+            raise PowerCutError
+
+    return progress
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_interrupted_run_ends_where_the_undisturbed_one_does(mixture, shared_tmp_path, comm, case) -> None:
+    model, domain, options = CASES[case]
+    options = {"t_end": 0.3, "eps": 0.3, "save": kspde.SaveAt(times=[0.0, 0.1, 0.2]), **options}
+    undisturbed = kspde.solve(model, mixture, domain, **options)
+    checkpoint = kspde.Checkpoint(shared_tmp_path / "run", every=0)
+    for fraction in (0.2, 0.5, 0.7):
+        with pytest.raises(PowerCutError):
+            kspde.solve(
+                model, mixture, domain, checkpoint=checkpoint, resume=True, progress=cut_after(fraction), **options
+            )
+        comm.Barrier()
+    assert len(list((shared_tmp_path / "run").glob("checkpoint-*.h5"))) == 2
+    # On the same ranks, then, from the same files, on one rank alone.
+    for ranks in (comm, MPI.COMM_SELF):
+        seen: list[float] = []
+        if ranks is comm or comm.rank == 0:
+            resumed = kspde.solve(
+                model, mixture, domain, checkpoint=checkpoint, resume=True, comm=ranks, progress=seen.append, **options
+            )
+            assert seen[0] > 0.6  # it did go on, it did not begin anew
+            if ranks is comm:
+                expected = [undisturbed.evaluate(POINTS, t=t) for t in (0.1, 0.15, 0.3)]
+            for t, values in zip((0.1, 0.15, 0.3), expected, strict=True):
+                np.testing.assert_allclose(resumed.evaluate(POINTS, t=t), values, atol=1e-10)
+            for name, values in undisturbed.diagnostics.items():
+                np.testing.assert_allclose(resumed.diagnostics[name], values, rtol=1e-9, atol=1e-11, err_msg=name)
+        comm.Barrier()
+
+
+def test_damaged_and_foreign_checkpoints(mixture, shared_tmp_path, comm) -> None:
+    directory = shared_tmp_path / "run"
+    checkpoint = kspde.Checkpoint(directory, every=0)
+    options = {"t_end": 0.3, "tol": 1e-4}
+    with pytest.raises(PowerCutError):
+        kspde.solve(MODEL, mixture, BOX, checkpoint=checkpoint, progress=cut_after(0.6), **options)
+    comm.Barrier()
+    older, newest = sorted(directory.glob("checkpoint-*.h5"))
+    if comm.rank == 0:
+        with newest.open("r+b") as file:
+            file.seek(4000)
+            file.write(b"damage")
+    comm.Barrier()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        resumed = kspde.solve(MODEL, mixture, BOX, checkpoint=checkpoint, resume=True, **options)
+    if comm.rank == 0:
+        assert any(newest.name in str(w.message) and "damaged" in str(w.message) for w in caught)
+    undisturbed = kspde.solve(MODEL, mixture, BOX, **options)
+    np.testing.assert_allclose(resumed.evaluate(POINTS), undisturbed.evaluate(POINTS), atol=1e-10)
+    other = kspde.SignalDependentKellerSegel(chi=7.0)
+    with pytest.raises(kspde.InputError, match=r"checkpoint .* is of another problem \(fields = .*strength=8\.0"):
+        kspde.solve(other, mixture, BOX, checkpoint=checkpoint, resume=True, **options)
+    with pytest.raises(kspde.InputError, match="resume=True needs checkpoint"):
+        kspde.solve(MODEL, mixture, BOX, resume=True, **options)
+    assert older.parent == directory
+
+
+SCRIPT = """
+import sys
+import kspde
+u0 = kspde.GaussianMixture(weights=[1.0], means=[[0.3, 0.0]], stds=[0.6])
+box = kspde.Box(half_width=14.0, cells=30, degree=4)
+pde = kspde.solve(kspde.SignalDependentKellerSegel(chi=8.0), u0, box, t_end=0.5, tol=3e-8, eps=0.3,
+                  checkpoint=kspde.Checkpoint(sys.argv[1], every=0.0), resume=True)
+print(repr(pde.evaluate([[0.0, 0.0]])[0]), len(pde.diagnostics["t"]))
+"""
+
+
+@pytest.mark.skipif(MPI.COMM_WORLD.size > 1, reason="starts processes of its own")
+def test_killed_and_terminated_processes_go_on(tmp_path: Path) -> None:
+    script = tmp_path / "run.py"
+    script.write_text(SCRIPT)
+
+    def start(directory: str) -> subprocess.Popen[str]:
+        command = [sys.executable, str(script), str(tmp_path / directory)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
+
+    undisturbed = start("undisturbed").communicate(timeout=120)[0].split()
+    random = np.random.default_rng(3)
+    for number in (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM):
+        before = set((tmp_path / "killed").glob("checkpoint-*.h5"))
+        process = start("killed")
+        while set((tmp_path / "killed").glob("checkpoint-*.h5")) <= before and process.poll() is None:
+            time.sleep(0.02)
+        time.sleep(random.uniform(0.0, 0.4))
+        process.send_signal(number)
+        _, words = process.communicate(timeout=120)
+        if process.returncode:  # it may have been faster
+            assert process.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 1)
+            assert number == signal.SIGKILL or "stopped by SIGTERM after step" in words
+    out, words = start("killed").communicate(timeout=120)
+    assert words == ""
+    assert abs(float(out.split()[0].strip("np.float64()")) - float(undisturbed[0].strip("np.float64()"))) < 1e-10
+    assert out.split()[1] == undisturbed[1]
