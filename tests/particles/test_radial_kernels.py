@@ -10,7 +10,8 @@ from scipy.interpolate import BSpline
 import kspde
 from kspde.kernels import mollifier_kernel
 from kspde.particles.accuracy import image_distance, spacing
-from kspde.particles.splines import _slopes, _weights
+from kspde.particles.splines import DEPOSIT, GATHER, GATHER_GRADIENT
+from kspde.particles.transform import CornerConvolution
 from kspde.radial import RadialTable, moment, profile
 
 
@@ -39,13 +40,60 @@ def test_value_at_the_origin(d, mollifier):
     assert moment(kernel, d) == pytest.approx(kernel_and_slope(d, mollifier, 0.5, np.zeros(1))[0][0], rel=1e-7)
 
 
-def test_spline_weights_are_the_quintic_b_spline():
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_splines_are_the_quintic_b_spline_in_every_direction(d):
     spline = BSpline.basis_element(np.arange(-3.0, 4.0), extrapolate=False)
-    for t in np.append(np.random.default_rng(0).random(20), 0.0):
-        nodes = np.arange(-2, 4)
-        np.testing.assert_allclose(_weights(t), np.nan_to_num(spline(t - nodes)), atol=1e-15)
-        np.testing.assert_allclose(_slopes(t), np.nan_to_num(spline.derivative()(t - nodes)), atol=1e-14)
-        assert sum(_weights(t)) == pytest.approx(1.0, abs=1e-15)
+    random = np.random.default_rng(d)
+    shape, lower, h = (14, 15, 16)[:d], np.array([-0.3, 0.1, 2.0])[:d], 0.25
+    nodes = [low + h * np.arange(m) for low, m in zip(lower, shape, strict=True)]
+    x = lower + h * (4 + 5 * random.random((20, d)))
+    x[0] = lower + 5 * h  # on a node
+
+    def along(axis, what):
+        return np.nan_to_num(what((x[:, axis, None] - nodes[axis]) / h))
+
+    def product(*factors):
+        out = factors[0]
+        for factor in factors[1:]:
+            out = out[..., None] * factor.reshape(len(x), *(1,) * (out.ndim - 1), -1)
+        return out
+
+    weights = product(*(along(axis, spline) for axis in range(d)))
+    grids = np.full((2, *shape), np.nan)
+    DEPOSIT[d](grids, x, lower, 1 / h, 0.5)
+    np.testing.assert_allclose(grids.sum(axis=0), 0.5 * weights.sum(axis=0), atol=1e-14)
+    c = random.normal(size=shape)
+    axes = tuple(range(1, d + 1))
+    values, same, gradient = np.empty(20), np.empty(20), np.empty((20, d))
+    GATHER[d](values, c, x, lower, 1 / h)
+    GATHER_GRADIENT[d](same, gradient, c, x, lower, 1 / h)
+    np.testing.assert_allclose(values, (weights * c).sum(axis=axes), atol=1e-14)
+    np.testing.assert_allclose(same, values, atol=1e-15)
+    for axis in range(d):
+        slopes = product(
+            *(along(b, spline.derivative() if a == b else spline) for a, b in ((axis, b) for b in range(d)))
+        )
+        np.testing.assert_allclose(gradient[:, axis], (slopes * c).sum(axis=axes) / h, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("shape", "corner"), [((12,), (5,)), ((12, 9), (5, 4)), ((12, 10), (12, 10)), ((6, 9, 10), (2, 5, 4))]
+)
+@pytest.mark.parametrize("batch", [64e6, 300.0])
+def test_convolution_in_a_corner_is_the_periodic_one(shape, corner, batch, monkeypatch):
+    monkeypatch.setattr("kspde.particles.transform._BATCH", batch)
+    random = np.random.default_rng(0)
+    kernels = {name: np.fft.rfftn(random.normal(size=shape)) for name in "ab"}
+    factors = {name: kernel.real.copy() for name, kernel in kernels.items()}
+    sources = random.normal(size=corner)
+    whole = np.zeros(shape)
+    whole[tuple(slice(m) for m in corner)] = sources
+    got = CornerConvolution(shape, corner, threads=2)(sources, factors)
+    for name, factor in factors.items():
+        expected = np.fft.irfftn(np.fft.rfftn(whole) * factor, s=shape, axes=range(len(shape)))
+        kept = tuple(slice(m) for m in corner[:-1])
+        np.testing.assert_allclose(got[name], expected[kept], atol=1e-13)
+    assert CornerConvolution.bytes_needed(shape, corner, 2) > sum(f.nbytes for f in factors.values())
 
 
 def test_spacing_scales_with_eps_and_falls_with_the_tolerance():
