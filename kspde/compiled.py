@@ -53,9 +53,11 @@ def in_blocks(work: Callable[[slice], None], n: int) -> None:
     For work that is numpy between compiled functions that are not parallel themselves. What the lowest block raises is
     raised, after all have ended.
     """
-    blocks = [slice(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
-    threads = min(int(numba.get_num_threads()), len(blocks))
-    if threads <= 1:
+    threads = int(numba.get_num_threads())
+    # As many for each thread.
+    count = -(-n // (threads * BLOCK)) * threads if n > BLOCK else min(n, 1)
+    blocks = [slice(n * j // count, n * (j + 1) // count) for j in range(count)]
+    if min(threads, count) <= 1:
         for block in blocks:
             work(block)
         return

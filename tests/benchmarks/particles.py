@@ -1,0 +1,214 @@
+"""Time the particle backend against a bare finufft pair, the direct sum, and itself on two ranks.
+
+    python -m tests.benchmarks.particles [--most 1e7] [--output particles.txt]
+
+The table goes to the terminal and to a file. The model is the README's: χ = 8, ε = 0.3, field_tol = 1e-6, three
+Gaussians. Every figure is the best of several, taken in turns so that a busy machine slows all alike. For the ranks this
+script starts itself under ``mpirun`` on 1 and on 2 of them, one thread each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+import kspde
+from kspde.compiled import use_threads
+from kspde.parallel import world
+from kspde.particles.direct import DirectFields
+from kspde.particles.euler import euler_maruyama
+from kspde.particles.mesh import MeshFields
+from kspde.particles.observe import observe
+from kspde.random import Philox
+
+MODEL = kspde.SignalDependentKellerSegel(chi=8.0)
+U0 = kspde.GaussianMixture(weights=(0.5, 0.3, 0.2), means=((-1.2, 0.3), (1.3, -0.2), (0.2, 1.5)), stds=(0.6, 0.5, 0.7))
+EPS, TOL, DT = 0.3, 1e-6, 0.01
+
+
+class Steps:
+    """One step after the other of n particles, and the parts of a step."""
+
+    def __init__(self, n: int, evaluator: type = MeshFields) -> None:
+        self.comm = world()
+        use_threads(self.comm)
+        first, last = (n * r // self.comm.size for r in (self.comm.rank, self.comm.rank + 1))
+        self.n, self.ids = n, np.arange(first, last, dtype=np.uint64)
+        self.x = U0.sample(Philox(0, 0), self.ids)
+        self.noise = Philox(0, 1)
+        self.fields = evaluator(
+            MODEL.regularised_fields(EPS),
+            dimension=2,
+            weights={"u": 1 / n},
+            tol=TOL,
+            include_self=True,
+            comm=self.comm,
+        )
+        self.count = 0
+        self.observe()
+
+    def observe(self) -> None:
+        self.extent = observe({"u": self.x}, {"u": self.ids}, {"u": self.n}, self.comm).extent
+
+    def update(self) -> None:
+        self.fields.update({"u": self.x}, self.extent)
+
+    def evaluate(self) -> None:
+        self.c = self.fields.at("u", self.x)
+
+    def advance(self) -> None:
+        # A thousandth of the step: the cloud, and so the work, stays the same however often this runs.
+        euler_maruyama(MODEL, "u", self.c, self.x, self.ids, step=self.count, dt=1e-6 * DT, noise=self.noise)
+        self.count += 1
+
+    def step(self) -> None:
+        self.update()
+        self.evaluate()
+        self.advance()
+        self.observe()
+
+
+def best(calls: dict[str, Callable[[], None]], *, seconds: float) -> dict[str, float]:
+    """Call all in turns for about ``seconds`` (three times at least); return the least time of each."""
+    least = dict.fromkeys(calls, np.inf)
+    start, rounds = time.perf_counter(), 0
+    while rounds < 3 or (time.perf_counter() - start < seconds and rounds < 200):
+        for name, call in calls.items():
+            begin = time.perf_counter()
+            call()
+            least[name] = min(least[name], time.perf_counter() - begin)
+        rounds += 1
+    return least
+
+
+def finufft_pair(x: np.ndarray, threads: int) -> Callable[[], None]:
+    import finufft
+
+    half = 1.01 * np.abs(x).max() + 8.0
+    a, b = (np.ascontiguousarray(x[:, axis] * (np.pi / half)) for axis in range(2))
+    strengths = np.ones(len(x), dtype=complex)
+
+    def pair() -> None:
+        modes = finufft.nufft2d1(a, b, strengths, (192, 192), eps=1e-6, nthreads=threads)
+        finufft.nufft2d2(a, b, modes, eps=1e-6, nthreads=threads)
+
+    return pair
+
+
+def table(most: float) -> list[str]:
+    threads = use_threads(world())
+    lines = [
+        f"{'N':>10} {'step s':>9} {'ns/particle':>11} "
+        + " ".join(f"{name:>9}" for name in ("deposit", "gather", "advance", "observe"))
+        + f" {'GB':>6}"
+    ]
+    for n in (10**5, 10**6, 10**7):
+        if n > most:
+            continue
+        steps = Steps(n)
+        calls = {name: getattr(steps, name) for name in ("step", "update", "evaluate", "advance", "observe")}
+        pair = n == 10**6
+        if pair:
+            calls["finufft"] = finufft_pair(steps.x, threads)
+        steps.step()
+        least = best(calls, seconds=6.0)
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+        parts = " ".join(f"{least[name]:>9.4f}" for name in ("update", "evaluate", "advance", "observe"))
+        lines.append(f"{n:>10} {least['step']:>9.4f} {1e9 * least['step'] / n:>11.1f} {parts} {memory:>6.2f}")
+        if pair:
+            against = f"finufft type 1 + type 2, 192² modes, 1e-6, {threads} threads: {least['finufft']:.4f} s"
+            against += f"; a step takes {least['step'] / least['finufft']:.2f} of it"
+    lines += [against] if most >= 1e6 else []
+    n = 20_000
+    mesh, direct = Steps(n), Steps(n, DirectFields)
+    for each in (mesh, direct):
+        each.update()
+        each.evaluate()
+    error = np.abs(mesh.c["v"] - direct.c["v"]).max() / direct.c["v"].max()
+    least = best({"mesh": lambda: (mesh.update(), mesh.evaluate()), "direct": lambda: direct.evaluate()}, seconds=3.0)
+    lines.append(
+        f"direct sum, N = {n}: {least['direct']:.3f} s, mesh {least['mesh']:.4f} s, largest difference {error:.1e} of "
+        f"the field"
+    )
+    return lines
+
+
+def scaling(n: int) -> list[str]:
+    """Run the steps on 1 and on 2 ranks, one thread each, in turns."""
+    times: dict[int, float] = {1: np.inf, 2: np.inf}
+    for _ in range(3):
+        for ranks in times:
+            command = [
+                "mpirun",
+                "-n",
+                str(ranks),
+                sys.executable,
+                "-m",
+                "tests.benchmarks.particles",
+                "--rank-of",
+                str(n),
+            ]
+            done = subprocess.run(
+                command, capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+            )
+            times[ranks] = min(times[ranks], float(done.stdout.split()[-1]))
+    return [
+        f"N = {n}, one thread a rank: 1 rank {times[1]:.4f} s, 2 ranks {times[2]:.4f} s, "
+        f"efficiency {times[1] / times[2] / 2:.0%}"
+    ]
+
+
+def machine() -> list[str]:
+    model = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.processor(),
+    )
+    versions = ", ".join(
+        f"{name} {importlib.metadata.version(name)}" for name in ("kspde", "numpy", "numba", "scipy", "finufft")
+    )
+    load = os.getloadavg()[0]
+    return [
+        f"{time.strftime('%Y-%m-%d %H:%M')}, {model}, {len(os.sched_getaffinity(0))} cores, load before {load:.1f}",
+        f"Python {platform.python_version()}, {versions}",
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--most", type=float, default=1e7, help="largest number of particles")
+    parser.add_argument("--output", type=Path, default=Path("particles.txt"), help="file for the table")
+    parser.add_argument("--rank-of", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.rank_of:
+        steps = Steps(arguments.rank_of)
+        steps.step()
+        least = np.inf
+        for _ in range(20):
+            steps.comm.barrier()
+            begin = time.perf_counter()
+            steps.step()
+            steps.comm.barrier()
+            least = min(least, time.perf_counter() - begin)
+        if steps.comm.rank == 0:
+            print(least)
+        return
+    lines = machine()
+    lines += table(arguments.most)
+    lines += scaling(min(10**6, int(arguments.most)))
+    text = "\n".join(lines) + "\n"
+    print(text, end="")
+    arguments.output.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
