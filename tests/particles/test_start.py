@@ -1,0 +1,124 @@
+"""Where particles start: from u_0, or from u_0 * j^ε."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import kspde
+from kspde.kernels import Kernel
+from kspde.particles.start import draw_from
+from kspde.random import Philox
+
+IDS = np.arange(200_000, dtype=np.uint64)
+
+
+@pytest.mark.parametrize("order", [2, 3, 5])
+@pytest.mark.parametrize("dimension", [1, 2, 3])
+def test_matern_draws_have_the_mollifiers_symbol(order, dimension):
+    # The symbol is the characteristic function: E cos(k·x) = (1 + ε²|k|²/(2m))^(−m).
+    kernel = kspde.MaternMollifier(eps=0.7, order=order)
+    x = draw_from(kernel, Philox(1, 2), IDS, dimension)
+    assert x.shape == (len(IDS), dimension)
+    for k in (0.5, 1.5, 4.0):
+        direction = np.ones(dimension) / np.sqrt(dimension)
+        found = np.cos(k * (x @ direction)).mean()
+        assert found == pytest.approx(kernel.symbol(np.array(k**2)), abs=4.5 / np.sqrt(len(IDS)))
+    np.testing.assert_allclose(x.var(axis=0), 0.49, rtol=0.03)
+
+
+def test_gaussian_draws_and_those_of_a_convolution():
+    gaussian = kspde.GaussianMollifier(eps=0.3)
+    x = draw_from(gaussian, Philox(1, 2), IDS, 2)
+    assert stats.kstest(x[:, 1], stats.norm(0, 0.3).cdf).pvalue > 1e-4
+    both = draw_from(gaussian * kspde.GaussianMollifier(eps=0.4), Philox(1, 2), IDS, 2)
+    assert stats.kstest(both[:, 0], stats.norm(0, 0.5).cdf).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("mollifier", ["gaussian", "matern"])
+def test_mollified_starts_have_the_law_and_keep_zeta(mixture, mollifier, comm):
+    n, eps = 20_000, 0.8
+    options = {"n": n, "t_end": 1e-12, "dt": 1.0, "eps": eps, "seed": 3, "mollifier": mollifier, "field_tol": 1e-3}
+    model = kspde.SignalDependentKellerSegel(chi=8.0)
+    cloud = kspde.simulate(model, mixture, initial="mollified", **options)
+    plain = kspde.simulate(model, mixture, initial="u0", **options)
+    x, zeta = comm.bcast(cloud.gathered()), comm.bcast(plain.gathered())
+    np.testing.assert_allclose(zeta, mixture.sample(Philox(3, 0), np.arange(n, dtype=np.uint64)), atol=1e-4)
+    shift = x - zeta
+    np.testing.assert_allclose(shift.var(axis=0), eps**2, rtol=6 * np.sqrt(5 / n))
+    assert np.abs(np.corrcoef(shift.T, zeta.T)[:2, 2:]).max() < 4.5 / np.sqrt(n)
+    assert cloud.summary()["initial"] == "mollified"
+    if mollifier == "gaussian":
+        stds = np.sqrt(mixture.stds**2 + eps**2)
+        cdf = sum(
+            w * stats.norm(m, s).cdf(x[:, 0])
+            for w, m, s in zip(mixture.weights, mixture.means[:, 0], stds, strict=True)
+        )
+        assert stats.kstest(cdf, "uniform").pvalue > 1e-4
+
+
+def test_twins_start_where_the_particles_do(mixture):
+    model = kspde.SignalDependentKellerSegel(chi=0.0)
+
+    class Known:
+        t_end = 1.0
+
+        def signal_on_grid(self, axes, field=None, t=None):
+            raise AssertionError("χ = 0: nobody asks")
+
+    known = Known()
+    known.model = model
+    cloud = kspde.simulate(model, mixture, n=50, t_end=0.1, dt=0.1, eps=0.5, initial="mollified", mean_field=known)
+    assert cloud.coupling.supremum == 0
+
+
+class Strange(Kernel):
+    """A mollifier nobody knows how to draw from."""
+
+    def __init__(self, eps):
+        self.eps = eps
+
+    def symbol(self, lam):
+        return np.exp(-self.eps * lam**2)
+
+    decay_rate = 1.0
+    smoothing = 9.0
+    resolvents = ()
+
+    def __repr__(self):
+        return "Strange"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"initial": "u1"}, "initial = 'u1' is not valid: give one of mollified, u0"),
+        ({"initial": "mollified", "eps": None}, 'initial = "mollified" needs a mollifier: give eps'),
+        ({"initial": "mollified", "mollifier": Strange}, "draws from Gaussian and Matérn mollifiers, not from Strange"),
+    ],
+)
+def test_bad_input(mixture, options, message):
+    good = {"n": 10, "t_end": 0.1, "dt": 0.1, "eps": 0.5}
+    with pytest.raises(kspde.InputError, match=message):
+        kspde.simulate(kspde.SignalDependentKellerSegel(chi=8.0), mixture, **{**good, **options})
+
+
+def test_a_callable_mollifier_is_drawn_from(mixture):
+    cloud = kspde.simulate(
+        kspde.SignalDependentKellerSegel(chi=0.0),
+        mixture,
+        n=10,
+        t_end=1e-12,
+        dt=1.0,
+        eps=0.5,
+        initial="mollified",
+        mollifier=partial(kspde.MaternMollifier, order=3),
+    )
+    ids = cloud.ids
+    expected = mixture.sample(Philox(0, 0), ids) + draw_from(
+        kspde.MaternMollifier(eps=0.5, order=3), Philox(0, 2), ids, 2
+    )
+    np.testing.assert_allclose(cloud.positions, expected, atol=1e-5)
