@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from kspde import __version__
+from kspde.checkpoint import StoppedError
 from kspde.errors import ConvergenceError, KspdeError
 from kspde.fem import backend
 from kspde.parallel import together, world
@@ -45,6 +46,10 @@ app = typer.Typer(
 CaseFile = Annotated[Path, typer.Argument(metavar="CASE.toml", show_default=False, help="The case file.")]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Directory for the results; it must not exist.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace DIR if it holds an earlier result.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoints of an interrupted run.")]
+Every = Annotated[
+    float, typer.Option("--checkpoint-every", metavar="SECONDS", help="Wall time between two checkpoints.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 
 
@@ -68,22 +73,36 @@ def demo(out: Out = Path("demo-output"), force: Force = False, quiet: Quiet = Fa
 
 
 @app.command(epilog="Examples: kspde run case.toml --out result; mpirun -n 4 kspde run case.toml --out result")
-def run(case: CaseFile, out: Out, force: Force = False, quiet: Quiet = False) -> int:
+def run(
+    case: CaseFile,
+    out: Out,
+    force: Force = False,
+    quiet: Quiet = False,
+    resume: Resume = False,
+    checkpoint_every: Every = 600.0,
+) -> int:
     """Solve the density equation of a case.
 
     DIR gets summary.json, diagnostics.csv (per time step), density.bp (for ParaView) and a picture.
     """
-    return _job("run_case", case, out, force, quiet)
+    return _job("run_case", case, out, force, quiet, resume, checkpoint_every)
 
 
 @app.command(epilog="Examples: kspde compare case.toml --out result; mpirun -n 4 kspde compare case.toml --out result")
-def compare(case: CaseFile, out: Out, force: Force = False, quiet: Quiet = False) -> int:
+def compare(
+    case: CaseFile,
+    out: Out,
+    force: Force = False,
+    quiet: Quiet = False,
+    resume: Resume = False,
+    checkpoint_every: Every = 600.0,
+) -> int:
     """Solve the density equation, simulate the particles, and measure how far they are apart.
 
     DIR gets what "run" writes, the distances in summary.json, particles.h5, and pictures of both densities and their
     difference.
     """
-    return _job("compare_case", case, out, force, quiet)
+    return _job("compare_case", case, out, force, quiet, resume, checkpoint_every)
 
 
 @app.command(epilog="Examples: kspde theory; kspde theory case.toml")
@@ -130,18 +149,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status if isinstance(status, int) else 0
 
 
-def _job(name: str, path: Path, out: Path, force: bool, quiet: bool) -> int:
+def _job(name: str, path: Path, out: Path, force: bool, quiet: bool, resume: bool = False, every: float = 600.0) -> int:
     """Run a job of kspde.io.jobs on all ranks and return the exit status."""
 
     def job(comm: Any) -> None:
-        from kspde.io import SUMMARY, Console, ResultDirectory, jobs, read_case
+        from kspde.io import SUMMARY, Console, Restarts, ResultDirectory, jobs, read_case
 
         with together(comm):
             case = read_case(path)
             backend.require()
         console = Console(comm, quiet=quiet)
-        with ResultDirectory(out, comm, force=force) as results:
-            pictures = getattr(jobs, name)(case, results, comm, console)
+        with (
+            Restarts(out, comm, every=every, resume=resume, force=force) as restarts,
+            ResultDirectory(out, comm, force=force) as results,
+        ):
+            pictures = getattr(jobs, name)(case, results, restarts, comm, console)
         console.say(f"\nPictures: {', '.join(str(out / picture) for picture in pictures)}")
         console.say(f"All numbers: {out / SUMMARY}")
 
@@ -175,6 +197,8 @@ def _guarded(job: Callable[[], None], comm: Any) -> int:
     except BaseException as error:
         if stopped:  # whatever became of the KeyboardInterrupt on its way through PETSc
             line, status = "interrupted: nothing was written", 128 + stopped[0]
+        elif isinstance(error, StoppedError):
+            line, status = str(error).replace("resume=True", "--resume"), 128 + signal.SIGTERM
         elif isinstance(error, KspdeError):
             line, status = str(error), FAILED_SOLVE if isinstance(error, ConvergenceError) else BAD_INPUT
         elif comm.size == 1:

@@ -15,6 +15,7 @@ from kspde.io import report
 from kspde.io.case import Case
 from kspde.io.console import Console
 from kspde.io.promises import case_hypotheses
+from kspde.io.restarts import Restarts
 from kspde.io.results import ResultDirectory, provenance, write_csv
 from kspde.parallel import together
 from kspde.particles import simulate
@@ -23,7 +24,7 @@ from kspde.radial import check_bounded
 __all__ = ["compare_case", "run_case"]
 
 
-def run_case(case: Case, results: ResultDirectory, comm: Any, console: Console) -> tuple[str, ...]:
+def run_case(case: Case, results: ResultDirectory, restarts: Restarts, comm: Any, console: Console) -> tuple[str, ...]:
     """Solve the density equation of a case and write it. Collective.
 
     Returns:
@@ -36,7 +37,7 @@ def run_case(case: Case, results: ResultDirectory, comm: Any, console: Console) 
     """
     clock = _Clock()
     _begin(case, comm, console)
-    pde = _solve(case, comm, console, clock)
+    pde = _solve(case, restarts, comm, console, clock)
     _write_density(pde, results, comm)
     with clock("pictures"):
         pictures.plot_density(pde, results.path / "density.png")
@@ -46,7 +47,9 @@ def run_case(case: Case, results: ResultDirectory, comm: Any, console: Console) 
     return "density.png", "diagnostics.png"
 
 
-def compare_case(case: Case, results: ResultDirectory, comm: Any, console: Console) -> tuple[str, ...]:
+def compare_case(
+    case: Case, results: ResultDirectory, restarts: Restarts, comm: Any, console: Console
+) -> tuple[str, ...]:
     """Solve the density equation of a case, simulate its particles, measure how far they are apart. Collective.
 
     Returns:
@@ -60,14 +63,15 @@ def compare_case(case: Case, results: ResultDirectory, comm: Any, console: Conso
     if case.simulate_options is None:
         raise InputError(f"{case.path}: [particles] is missing: a comparison needs particles.n and particles.dt")
     with case.naming("particles"):  # before the density is solved, which may take long
-        options = {k: case.simulate_options[k] for k in ("eps", "mollifier") if k in case.simulate_options}
-        for f in case.model.regularised_fields(**options):
+        kernels = {k: case.simulate_options[k] for k in ("eps", "mollifier") if k in case.simulate_options}
+        for f in case.model.regularised_fields(**kernels):
             check_bounded(f.name, f.kernel, case.model.dimension, gradient=f.gradient)
     clock = _Clock()
     _begin(case, comm, console)
-    pde = _solve(case, comm, console, clock)
+    pde = _solve(case, restarts, comm, console, clock)
     with clock("particles"), console.progress("particles") as progress, case.naming("particles"):
-        cloud = simulate(case.model, case.u0, progress=progress, comm=comm, **case.simulate_options)
+        options = {**case.simulate_options, **restarts.options("particles")}
+        cloud = simulate(case.model, case.u0, progress=progress, comm=comm, **options)
     console.say(report.particles_line(cloud, clock.seconds["particles"]))
     with clock("distance"), case.naming("compare"):
         distance = compare(pde, cloud, **case.compare_options)
@@ -115,11 +119,12 @@ class _Clock:
         return {**self.seconds, "total": time.perf_counter() - self._start}
 
 
-def _solve(case: Case, comm: Any, console: Console, clock: _Clock) -> Any:
+def _solve(case: Case, restarts: Restarts, comm: Any, console: Console, clock: _Clock) -> Any:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         with clock("density"), console.progress("density") as progress, case.naming("density"):
-            pde = solve(case.model, case.u0, case.domain, progress=progress, comm=comm, **case.solve_options)
+            options = {**case.solve_options, **restarts.options("density")}
+            pde = solve(case.model, case.u0, case.domain, progress=progress, comm=comm, **options)
     for warning in caught:
         console.warn(str(warning.message))
     console.say(report.density_line(pde, clock.seconds["density"]))

@@ -1,0 +1,68 @@
+"""Where the command line keeps the checkpoints of a run until its results are complete."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from kspde.checkpoint import Checkpoint
+from kspde.errors import InputError, check_number
+from kspde.parallel import together
+
+__all__ = ["Restarts"]
+
+
+class Restarts:
+    """The hidden directory ``.DIR.checkpoints`` beside the result directory DIR.
+
+    A context manager, collective over ``comm``: it is removed when the run has succeeded, and kept, if there is a
+    checkpoint in it, when the run has not.
+
+    Args:
+        target: the result directory.
+        comm: the communicator.
+        every: seconds of wall time between two checkpoints.
+        resume: go on from the newest ones.
+        force: discard those of an earlier run.
+
+    Raises:
+        InputError: (on entering, on all ranks) an earlier run has left checkpoints and it is not said what to do with
+            them, there is nothing to resume, or ``every`` is negative.
+    """
+
+    def __init__(self, target: Path, comm: Any, *, every: float, resume: bool, force: bool) -> None:
+        self.path = target.parent / f".{target.name}.checkpoints"
+        self._comm = comm
+        self._every = every
+        self._resume = resume
+        self._force = force
+
+    def __enter__(self) -> Self:
+        """Look at what an earlier run has left."""
+        with together(self._comm):
+            check_number("--checkpoint-every", self._every, at_least=0)
+            if self._comm.rank == 0:
+                left = any(self.path.glob("*/checkpoint-*.h5"))
+                if self._resume and not left:
+                    raise InputError(f"there are no checkpoints in {self.path}: start without --resume")
+                if left and not self._resume:
+                    if not self._force:
+                        raise InputError(
+                            f"an interrupted run has left checkpoints in {self.path}: --resume goes on from them, "
+                            "--force discards them"
+                        )
+                    shutil.rmtree(self.path, ignore_errors=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Remove the directory after a success, and after a failure that left no checkpoint."""
+        if self._comm.rank == 0 and (kind is None or not any(self.path.glob("*/checkpoint-*.h5"))):
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    def options(self, stage: str) -> dict[str, Any]:
+        """Return the keyword arguments of a stage's backend: "density" or "particles"."""
+        return {"checkpoint": Checkpoint(self.path / stage, every=self._every), "resume": self._resume}
