@@ -2,5 +2,7 @@
 
 from kspde.particles.cloud import Cloud
 from kspde.particles.simulate import simulate
+from kspde.particles.states import StateFiles
+from kspde.particles.twin import Coupling, MeanField
 
-__all__ = ["Cloud", "simulate"]
+__all__ = ["Cloud", "Coupling", "MeanField", "StateFiles", "simulate"]

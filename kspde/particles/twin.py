@@ -169,7 +169,8 @@ class KnownFields(FieldEvaluator):
             except InputError as error:
                 box = " × ".join(f"[{axis[0]:.4g}, {axis[-1]:.4g}]" for axis in axes)
                 raise InputError(
-                    f"the mean field at t = {self.t:.6g} is needed on {box}: solve on a larger domain ({error})"
+                    f"{error} (the mean-field particles need the field at t = {self.t:.6g} on {box}: solve on a domain "
+                    f"that holds it, and save the states that lead there)"
                 ) from None
             self._coefficients[field.name] = np.ascontiguousarray(spline_filter(values, order=5, mode="mirror"))
             found = np.empty(len(points))

@@ -122,7 +122,7 @@ def test_bad_input(mixture, change, message):
 
 
 def test_one_density_for_several_species_is_refused(mixture):
-    with pytest.raises(kspde.InputError, match="u0 is a GaussianMixture: .*, one for each of a, b in a dictionary"):
+    with pytest.raises(kspde.InputError, match=r"u0 is a GaussianMixture: .*, one for each of a, b in a dictionary"):
         kspde.simulate(Faulty(), mixture, n=3, t_end=1.0, dt=0.5)
 
 
