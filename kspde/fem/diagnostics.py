@@ -62,7 +62,9 @@ class Recorder:
         self._statistics = statistics
         self._radius2 = np.sum(space.points**2, axis=1).reshape(space.mass.shape)
         self._rim = space.rim.reshape(space.mass.shape)
-        self._rows: list[tuple[float, float, dict[str, Array]]] = []
+        self._names = [*list(DIAGNOSTICS)[2:], *statistics]
+        #: t, dt and the values of all names and species, one array a step
+        self._rows: list[Array] = []
 
     def record(self, t: float, dt: float, unknowns: Array) -> None:
         """Add a row for nodal unknowns. Collective."""
@@ -86,22 +88,22 @@ class Recorder:
             "boundary_mass": rim,
         }
         row |= {name: _COMPUTE[name](self, unknowns) for name in self._statistics}
-        self._rows.append((t, dt, row))
+        self._rows.append(np.concatenate([[t, dt], *(row[name] for name in self._names)]))
 
     def restore(self, table: Mapping[str, Array]) -> None:
         """Take up the rows of a table."""
-        names = [name for name in table if name not in ("t", "dt")]
-        self._rows = [
-            (float(t), float(dt), {name: np.atleast_1d(table[name][k]) for name in names})
-            for k, (t, dt) in enumerate(zip(table["t"], table["dt"], strict=True))
-        ]
+        steps = len(table["t"])
+        columns = [np.reshape(table[name], (steps, -1)) for name in ("t", "dt", *self._names)]
+        self._rows = [row.copy() for row in np.concatenate(columns, axis=1)]
 
     def table(self) -> dict[str, Array]:
         """Return name -> values: shape (steps,), or (steps, species) but for t and dt where there are several."""
-        table = {"t": np.array([t for t, _, _ in self._rows]), "dt": np.array([dt for _, dt, _ in self._rows])}
-        for name in self._rows[0][2]:
-            values = np.array([row[name] for _, _, row in self._rows])
-            table[name] = values[:, 0] if values.shape[1] == 1 else values
+        rows = np.array(self._rows)
+        table = {"t": rows[:, 0], "dt": rows[:, 1]}
+        species = len(self._system.model.species)
+        for k, name in enumerate(self._names):
+            values = rows[:, 2 + k * species : 2 + (k + 1) * species]
+            table[name] = values[:, 0] if species == 1 else values
         return table
 
     def _densities(self, unknowns: Array) -> Array:
