@@ -1,0 +1,85 @@
+"""Simulations that are killed at any moment and go on exactly."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kspde.hdf5 import h5py
+
+SCRIPT = """
+import sys
+import numpy as np
+import kspde
+
+u0 = kspde.GaussianMixture(weights=(0.6, 0.4), means=((-1.2, 0.3), (1.3, -0.2)), stds=(0.6, 0.5))
+cloud = kspde.simulate(
+    kspde.SignalDependentKellerSegel(chi=8.0), u0, n=1000, t_end=0.5, dt=1 / 300, eps=0.3, seed=6,
+    save=kspde.SaveAt(times=np.linspace(0, 0.5, 6), statistics=("moments", "minimal_distance")),
+    checkpoint=kspde.Checkpoint(sys.argv[1], every=0.03), resume=True,
+    progress=lambda fraction: print(fraction, flush=True),
+)
+cloud.write(sys.argv[2])
+"""
+
+
+@pytest.fixture
+def launch(tmp_path: Path, start: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that starts the script."""
+    (tmp_path / "run.py").write_text(SCRIPT, encoding="utf-8")
+    return lambda *arguments: start("python", "run.py", *arguments)
+
+
+def contents(path: Path) -> dict[str, np.ndarray]:
+    found = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def test_runs_killed_at_random_moments_end_as_one_that_was_not(launch: Callable[..., Any], tmp_path: Path) -> None:
+    chance = random.Random(20)
+    whole = launch("checkpoints_whole", "whole.h5")
+    _, err = whole.communicate(timeout=120)
+    assert whole.returncode == 0, err
+    killed = 0
+    for _ in range(3):
+        with launch("checkpoints", "pieces.h5") as process:
+            assert process.stdout is not None
+            for _ in range(chance.randrange(12, 45)):  # steps
+                process.stdout.readline()
+            time.sleep(0.01 * chance.random())
+            process.kill()
+            killed += process.wait() == -signal.SIGKILL
+    assert killed == 3
+    last = launch("checkpoints", "pieces.h5")
+    out, err = last.communicate(timeout=120)
+    assert last.returncode == 0, err
+    assert float(out.split()[0]) > 0.05  # it went on from a checkpoint
+    one, other = contents(tmp_path / "whole.h5"), contents(tmp_path / "pieces.h5")
+    assert set(one) == set(other)
+    assert {"positions/u", "statistics/covariance", "statistics/minimal_distance", "diagnostics/mean"} <= set(one)
+    for name, values in one.items():
+        np.testing.assert_array_equal(other[name], values, err_msg=name)
+
+
+def test_sigterm_stops_with_one_line_and_a_checkpoint(launch: Callable[..., Any], tmp_path: Path) -> None:
+    with launch("checkpoints", "pieces.h5") as process:
+        assert process.stdout is not None
+        for _ in range(5):
+            process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert err.splitlines()[-1].startswith("kspde.checkpoint.StoppedError: stopped by SIGTERM after step ")
+    names = sorted(os.listdir(tmp_path / "checkpoints"))
+    assert 1 <= len(names) <= 2
+    assert names[-1].removesuffix(".h5") in err
