@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from kspde.errors import InputError
 from kspde.fem.space import Space
+from kspde.kernels import Kernel
 from kspde.models import Field, FieldValues, Model
 
 __all__ = ["SemiDiscrete"]
@@ -193,3 +194,12 @@ def initial_densities(space: Space, u0: Mapping[str, Any]) -> tuple[Array, dict[
             )
         nodal[i] *= u.mass / masses[i]
     return nodal, errors
+
+
+def mollified(space: Space, nodal: Array, kernel: Kernel) -> Array:
+    """Return u * j^ε for nodal densities u, shape (species, ...), with the same masses. Collective."""
+    operator = space.field_operator(kernel, "j")
+    smooth = np.stack([operator.apply(operator.prepare(u, None), False)[0].reshape(u.shape) for u in nodal])
+    # On a box with the condition of decay a little would leave through the boundary.
+    factors = space.integral(*nodal) / space.integral(*smooth)
+    return smooth * factors.reshape(-1, *(1,) * (smooth.ndim - 1))

@@ -15,7 +15,7 @@ from kspde.domains import Box, Disk, Domain
 from kspde.errors import InputError, check_choice, check_number
 from kspde.fem import backend
 from kspde.initial import InitialDensity, densities_by_species
-from kspde.kernels import Kernel
+from kspde.kernels import Kernel, mollifier_kernel
 from kspde.models import Model
 from kspde.output import SaveAt
 from kspde.parallel import limited_threads, world
@@ -36,6 +36,7 @@ def solve(
     tol: float | None = None,
     eps: float | None = None,
     mollifier: str | Callable[..., Kernel] = "gaussian",
+    initial: str = "u0",
     scheme: str = "adaptive",
     dt: float | None = None,
     petsc_options: Mapping[str, Any] | None = None,
@@ -60,6 +61,8 @@ def solve(
             the L² norm of the initial data, in L².
         eps: ε > 0 of the mollified system, in which every kernel K is replaced by K * j^ε; None for the local one.
         mollifier: "gaussian", "matern" (order 2), or a callable as for ``kspde.kernels.mollifier_kernel``.
+        initial: "u0", or "mollified": from u_0 * j^ε. Wang, Li and Huang start the particles (1.8) from u_0 but the
+            density (1.9) from u_0 * j^ε; only where both start alike does the relative entropy start from 0.
         scheme: "adaptive" (order 3 in time, any degree) or "positive" (order 1, degree 1: u ≥ 0 for every ``dt``).
         dt: the step of the positive scheme.
         petsc_options: options of the TS (adaptive) or KSP (positive) object, without the leading dash.
@@ -91,6 +94,9 @@ def solve(
         raise InputError(f"checkpoint is a {type(checkpoint).__name__}: give kspde.Checkpoint(directory)")
     if resume and checkpoint is None:
         raise InputError("resume=True needs checkpoint=kspde.Checkpoint(directory): give where to go on from")
+    check_choice("initial", initial, ("u0", "mollified"))
+    if initial == "mollified" and eps is None:
+        raise InputError('initial = "mollified" needs a mollifier: give eps')
     check_choice("scheme", scheme, ("adaptive", "positive"))
     if scheme == "adaptive":
         if dt is not None:
@@ -112,7 +118,7 @@ def solve(
     comm = world() if comm is None else comm
 
     from kspde.fem.adaptive import solve_adaptive
-    from kspde.fem.operators import SemiDiscrete, initial_densities
+    from kspde.fem.operators import SemiDiscrete, initial_densities, mollified
     from kspde.fem.positive import solve_positive
     from kspde.fem.restart import Position, Restart, description
     from kspde.fem.solution import Solution
@@ -125,6 +131,8 @@ def solve(
         space = _space(domain, model.dimension, comm)
         meshed = time.perf_counter()
         nodal, mass_errors = initial_densities(space, densities)
+        if initial == "mollified" and eps is not None:
+            nodal = mollified(space, nodal, mollifier_kernel(eps, mollifier))
         system = SemiDiscrete(model, fields, space)
         observer = Observer(system, t_end, save or SaveAt(), progress)
         ready = meshed
@@ -138,7 +146,7 @@ def solve(
                 "tol": tol,
                 "dt": dt,
             }
-            facts |= {"times": observer.times, "petsc_options": dict(petsc_options or {})}
+            facts |= {"initial": initial, "times": observer.times, "petsc_options": dict(petsc_options or {})}
             store = CheckpointStore(checkpoint, description(model, densities, **facts), comm)
         restart = Restart(store, system, observer)
         start_at = (restart.latest() if resume else None) or Position(unknowns=system.start(nodal))
@@ -175,7 +183,7 @@ def solve(
         initial_mass_error=mass_errors,
         _system=system,
         _states=observer.states,
-        _scheme={"scheme": scheme, **details},
+        _scheme={"scheme": scheme, "initial": initial, **details},
     )
 
 

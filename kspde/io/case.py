@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from kspde.domains import Box, Disk, Domain, MeshFile
-from kspde.errors import InputError, check_integer, check_number
+from kspde.errors import InputError, check_choice, check_integer, check_number
 from kspde.initial import GaussianMixture, GridDensity, InitialDensity, observed_positions, read_grid
 from kspde.io.schema import (
     BoxSection,
@@ -203,12 +203,14 @@ def _regularisation(path: Path, section: RegularisationSection | None) -> dict[s
     if section is None:
         return {}
     with _section(path, "regularisation", section):
-        options = section.given("order")
+        options = section.given("order", "initial")
         if section.order is not None:
             if section.mollifier != "matern":
                 raise InputError(f'order = {section.order} has no effect here: it needs mollifier = "matern"')
             options["mollifier"] = partial(MaternMollifier, order=section.order)
         mollifier_kernel(**options)
+        if section.initial is not None:
+            options["initial"] = check_choice("initial", section.initial, ("u0", "mollified"))
         return options
 
 

@@ -138,6 +138,7 @@ class RegularisationSection(Section):
     eps: float = Field(description="the standard deviation ε of the mollifier, a length")
     mollifier: Literal["gaussian", "matern"] = Field(default="gaussian", description="which mollifier")
     order: int | None = Field(default=None, description="the order of the Matérn mollifier")
+    initial: str | None = Field(default=None, description='"u0" or "mollified": what both backends start from')
 
 
 class DensitySection(Section):

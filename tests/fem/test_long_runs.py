@@ -8,10 +8,11 @@ import pytest
 
 import kspde
 
+CAPPED = {"ts_adapt_dt_max": 1e-3}
 CASES = {
     "positive": (kspde.Box(half_width=8.0, cells=24, degree=1), {"scheme": "positive", "dt": 1e-3}),
-    "adaptive": (kspde.Box(half_width=8.0, cells=8, degree=3), {"tol": 1e-3, "petsc_options": {"ts_adapt_dt_max": 1e-3}}),
-    "disk": (kspde.Disk(radius=8.0, size=0.15, rim_size=1.5), {"tol": 1e-2, "petsc_options": {"ts_adapt_dt_max": 1e-3}}),
+    "adaptive": (kspde.Box(half_width=8.0, cells=8, degree=3), {"tol": 1e-3, "petsc_options": CAPPED}),
+    "disk": (kspde.Disk(radius=8.0, size=0.15, rim_size=1.5), {"tol": 1e-2, "petsc_options": CAPPED}),
 }  # fmt: skip
 
 

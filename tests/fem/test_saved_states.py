@@ -75,6 +75,25 @@ def test_statistics_of_a_gaussian(scheme) -> None:
     assert np.min(np.abs(pde.diagnostics["t"] - 0.055)) < 1e-12
 
 
+@pytest.mark.parametrize("mollifier", ["gaussian", "matern"])
+def test_mollified_initial_data(mollifier) -> None:
+    """A Gaussian mollified by a Gaussian is one of variance s² + ε²; by Matérn's it has the same second moment."""
+    variance = 0.49 + 0.09
+    for domain in (BOX, kspde.Disk(radius=14.0, size=0.5, rim_size=3.0, cell="quadrilateral", degree=4)):
+        pde = kspde.solve(
+            MODEL, U0, domain, t_end=1e-9, tol=1e-4, eps=0.3, mollifier=mollifier, initial="mollified"
+        )  # fmt: skip
+        moment = 2 * variance + 0.13
+        assert pde.diagnostics["second_moment"][0] == pytest.approx(moment, rel=2e-4)
+        assert abs(pde.diagnostics["mass"][0] - 1) < 1e-12
+        if mollifier == "gaussian":
+            r2 = np.sum((POINTS - [0.3, -0.2]) ** 2, axis=1)
+            smooth = np.exp(-r2 / (2 * variance)) / (2 * np.pi * variance)
+            assert np.abs(pde.evaluate(POINTS) - smooth).max() < (1e-7 if domain is BOX else 2e-4)
+    with pytest.raises(kspde.InputError, match='initial = "mollified" needs a mollifier: give eps'):
+        kspde.solve(MODEL, U0, BOX, t_end=0.1, initial="mollified")
+
+
 def test_gradients_and_w() -> None:
     model = kspde.SignalDependentKellerSegel(chi=4.0)
     pde = kspde.solve(model, U0, BOX, t_end=0.1, tol=1e-6)
