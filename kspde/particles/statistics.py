@@ -147,7 +147,8 @@ class Saves:
         save: what is wanted.
         steps: the steps after which, ascending.
         own_fields: makes an evaluator of the fields of an empirical measure.
-        state: makes what the user's function is called with.
+        snapshot: makes what the user's function is called with.
+        name: names its arrays in a checkpoint.
     """
 
     save: SaveAt

@@ -103,9 +103,11 @@ class KnownFields(FieldEvaluator):
         elif self._at == self.t:
             return
         self._at = self.t
-        errors = self._sample()
-        while max(errors.values()) > self.tol and np.prod(2.0 * np.array(self.shape)) < _MOST:
+        errors = self._sample_or_nothing()
+        while (errors is None or max(errors.values()) > self.tol) and np.prod(2.0 * np.array(self.shape)) < _MOST:
             self._build(extent, 0.5 * self.spacing)
+            errors = self._sample_or_nothing()
+        if errors is None:
             errors = self._sample()
         self.error = {name: max(self.error[name], e) for name, e in errors.items()}
 
@@ -148,6 +150,13 @@ class KnownFields(FieldEvaluator):
         self._lower = self._inner[0] - _MARGIN * spacing
         size = np.ceil((self._inner[1] - self._inner[0]) / spacing) + 2 * _MARGIN + 1
         self.shape = tuple(int(m) for m in size)
+
+    def _sample_or_nothing(self) -> dict[str, float] | None:
+        """Return the errors, or None where the grid leaves the domain: a finer one has a narrower margin."""
+        try:
+            return self._sample()
+        except InputError:
+            return None
 
     def _sample(self) -> dict[str, float]:
         """Set the splines' coefficients at time t; return their errors between the nodes."""

@@ -121,6 +121,16 @@ def test_a_rough_field_is_sampled_more_finely():
     assert nodes[0] < nodes[1] < nodes[2]
 
 
+def test_a_domain_that_is_just_large_enough():
+    # The margin of the first, coarse grid would not fit.
+    model = Drifting()
+    options = {"n": 500, "t_end": 0.01, "dt": 0.01, "eps": 1.0}
+    x = gaussian(2).sample(Philox(0, 0), np.arange(500, dtype=np.uint64))
+    half_width = 1.35 * np.abs(x).max()
+    cloud = kspde.simulate(model, gaussian(2), mean_field=Wave(model, half_width=half_width), **options)
+    assert cloud.summary()["mean_field"]["error"]["c"] < 1e-6
+
+
 def test_without_interaction_twins_are_the_particles(mixture):
     model = kspde.SignalDependentKellerSegel(chi=0.0)
     cloud = kspde.simulate(model, mixture, n=50, t_end=0.3, dt=0.1, mean_field=Wave(model))
