@@ -33,8 +33,17 @@ def test_first_script(shared_tmp_path, monkeypatch, comm) -> None:
     assert (shared_tmp_path / "distance.png").stat().st_size > 10_000
 
 
-def test_own_model(shared_tmp_path, monkeypatch, capsys) -> None:
+def test_disks_and_saved_states(shared_tmp_path, monkeypatch, comm) -> None:
     names = run(SCRIPTS[1], shared_tmp_path, monkeypatch)
+    assert names["pde"].times.tolist() == [0.0, 0.1, 0.2]
+    assert len(names["pde"].diagnostics["fisher_information"]) == len(names["pde"].diagnostics["t"])
+    assert names["positive"].diagnostics["minimum"].min() >= 0
+    comm.Barrier()
+    assert (shared_tmp_path / "density.bp").is_dir()
+
+
+def test_own_model(shared_tmp_path, monkeypatch, capsys) -> None:
+    names = run(SCRIPTS[2], shared_tmp_path, monkeypatch)
     pde, cloud = names["pde"], names["cloud"]
     assert abs(pde.diagnostics["mass"][-1] - 1) < 1e-12
     # ∫|x|²u and the particles' mean |X|² agree within four standard errors of N(0, s²I)-like clouds.
