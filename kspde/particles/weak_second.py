@@ -38,6 +38,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from kspde.compiled import compiled_parallel, prange
 from kspde.models.base import Array
 from kspde.parallel import together
 from kspde.particles.euler import bad_diffusion, coefficients
@@ -47,6 +48,7 @@ __all__ = ["weak_second_step"]
 
 #: Of √(h/2) s: the displacement of the central difference.
 _SHARE = 1e-3
+_NO_DRIFT: Array = np.zeros((0, 0))
 
 
 def weak_second_step(system: System, step: int, t: float, dt: float) -> None:
@@ -57,50 +59,81 @@ def weak_second_step(system: System, step: int, t: float, dt: float) -> None:
         ConvergenceError: a diffusion coefficient that is negative or not finite, or a stage that left the numbers.
     """
     amplitude: dict[str, Array] = {}
-    normals: dict[str, tuple[Array, Array]] = {}
+    normals: dict[str, Array] = {}
     stages: tuple[dict[str, Array], dict[str, Array]] = ({}, {})
     move: dict[str, Array] = {}
     with together(system.comm):
         for name, x in system.positions.items():
             s, b = _amplitude_and_drift(system, name, x)
-            u, w = np.hsplit(system.noise.normals(system.ids[name], step, 2 * x.shape[1]), 2)
-            amplitude[name], normals[name] = s, (u, w)
-            for stage, xi in zip(stages, (u, w), strict=True):
-                stage[name] = x + 0.5 * dt * b + np.sqrt(0.5 * dt) * s * xi
-            move[name] = 0.5 * np.sqrt(dt) * s * (w - u)
+            amplitude[name], normals[name] = s, system.noise.normals(system.ids[name], step, 2 * x.shape[1])
+            for stage in stages:
+                stage[name] = np.empty_like(x)
+            move[name] = np.empty_like(x)
+            _begin(stages[0][name], stages[1][name], move[name], x, s, b, normals[name], dt)
     for which, stage in enumerate(stages):
         system.prepare_stage(stage, t + 0.5 * dt)
         with together(system.comm):
             for name, h in stage.items():
-                u, w = normals[name]
-                z = np.sqrt(0.5) * (u + w)
                 s, b = _amplitude_and_drift(system, name, h)
-                move[name] += 0.5 * np.sqrt(dt) * s * (z - w if which == 0 else z + u) + 0.5 * dt * b
+                _add_stage(move[name], s, b, normals[name], which, dt)
                 if which == 0:
                     _add_correction(system, name, h, amplitude[name], move[name], dt)
     for name, x in system.positions.items():
         x += move[name]
 
 
-def _amplitude_and_drift(system: System, species: str, x: Array) -> tuple[Array, Array | float]:
-    """Return s = √(2D), shape (n, 1) or (1, 1), and b, shape (n, d) or 0, in the prepared fields."""
+def _amplitude_and_drift(system: System, species: str, x: Array) -> tuple[Array, Array]:
+    """Return s = √(2D), shape (n,) or (1,), and b, shape (n, d) or (0, 0) for none, in the prepared fields."""
     diffusion, drift = coefficients(system.model, species, system.at(species, x))
     bad = np.flatnonzero(~((diffusion >= 0) & (diffusion < np.inf)))
     if len(bad) and len(x):
         raise bad_diffusion(species, float(diffusion[bad[0]]), int(system.ids[species][bad[0]]))
-    return np.sqrt(2.0 * diffusion)[:, None], 0.0 if drift is None else drift
+    return np.sqrt(2.0 * diffusion), _NO_DRIFT if drift is None else drift
 
 
 def _add_correction(system: System, species: str, h: Array, s: Array, move: Array, dt: float) -> None:
     """Add −(h/2) s ∇s at the stage, by differences in the stage's fields."""
     share = _SHARE * np.sqrt(0.5 * dt)
+    shifted = h.copy()
     for axis in range(h.shape[1]):
         difference: Array | float = 0.0
         for sign in (1.0, -1.0):
-            shifted = h.copy()
-            shifted[:, axis] += sign * share * s[:, 0]
+            shifted[:, axis] = h[:, axis] + sign * share * s
             value, _ = _amplitude_and_drift(system, species, shifted)
             if len(value) == 1 and len(h) > 1:
                 return  # a number: the same everywhere
-            difference = difference + sign * value[:, 0]
+            difference = difference + sign * value
+        shifted[:, axis] = h[:, axis]
         move[:, axis] -= np.sqrt(0.5 * dt) / (2 * _SHARE) * difference
+
+
+@compiled_parallel
+def _begin(first: Array, second: Array, move: Array, x: Array, s: Array, b: Array, normals: Array, dt: float) -> None:
+    """Write the two stages, and what the fields at the start contribute to the step."""
+    n, d = x.shape
+    root, half = np.sqrt(0.5 * dt), 0.5 * np.sqrt(dt)
+    varies, drifts = len(s) == n, b.shape == x.shape
+    for i in prange(n):
+        amplitude = s[i] if varies else s[0]
+        for axis in range(d):
+            u, w = normals[i, axis], normals[i, d + axis]
+            middle = x[i, axis] + (0.5 * dt * b[i, axis] if drifts else 0.0)
+            first[i, axis] = middle + root * amplitude * u
+            second[i, axis] = middle + root * amplitude * w
+            move[i, axis] = half * amplitude * (w - u)
+
+
+@compiled_parallel
+def _add_stage(move: Array, s: Array, b: Array, normals: Array, which: int, dt: float) -> None:
+    """Add what the fields at a stage contribute."""
+    n, d = move.shape
+    half = 0.5 * np.sqrt(dt)
+    varies, drifts = len(s) == n, b.shape == move.shape
+    for i in prange(n):
+        amplitude = s[i] if varies else s[0]
+        for axis in range(d):
+            u, w = normals[i, axis], normals[i, d + axis]
+            z = np.sqrt(0.5) * (u + w)
+            move[i, axis] += half * amplitude * (z - w if which == 0 else z + u)
+            if drifts:
+                move[i, axis] += 0.5 * dt * b[i, axis]
