@@ -3,7 +3,9 @@ r"""Fields by spread, multiply, gather on a uniform periodic grid.
 Particles are deposited with B-splines of order 6, the grid is transformed, multiplied by :math:`g(|k|^2)` over the
 splines' own transforms, transformed back, and gathered with the same splines; their derivative gives the gradient. The
 box follows the cloud, with room for it to move and padding that keeps the periodic images apart; spacing and padding
-follow from the kernel and the tolerance (:mod:`kspde.particles.accuracy`).
+follow from the kernel and the tolerance (:mod:`kspde.particles.accuracy`). Where such a grid would take more memory
+than allowed, the kernels are split: a coarser grid carries what it resolves, and a sum over neighbours the rest
+(:mod:`kspde.particles.near`).
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from kspde.models import Field
 from kspde.models.base import Array
 from kspde.particles.accuracy import alias_sum, image_distance, spacing, spline_transform
 from kspde.particles.fields import Extent, FieldEvaluator
+from kspde.particles.near import NearSums, Screened, longest_screen
 from kspde.particles.splines import DEPOSIT, GATHER, GATHER_GRADIENT, REACH, reduce_grids
 from kspde.particles.transform import CornerConvolution
 
@@ -30,6 +33,8 @@ __all__ = ["MEMORY_LIMIT", "MeshFields"]
 MEMORY_LIMIT = 4e9
 #: Room for the cloud to move before the box is rebuilt, on each side, as a share of its extent plus the padding.
 _SLACK = 0.1
+#: Grids of a split kernel may take this share of the limit: the transforms should not take longer than the neighbours.
+_SHARE = 0.25
 
 
 class MeshFields(FieldEvaluator):
@@ -40,6 +45,7 @@ class MeshFields(FieldEvaluator):
         padding: the least distance between the cloud and its periodic images.
         shape: grid points per direction, after the first update.
         memory_limit: bytes the grids of one rank may take.
+        screen: s, the length that splits the kernels; 0 when the grid carries all of them.
     """
 
     def __init__(self, fields: tuple[Field, ...], *, memory_limit: float = MEMORY_LIMIT, **options: Any) -> None:
@@ -47,13 +53,10 @@ class MeshFields(FieldEvaluator):
         self.memory_limit = memory_limit
         self.shape: tuple[int, ...] = ()
         self._threads = use_threads(self.comm)
+        self._near: NearSums | None = None
         self._sources = tuple(dict.fromkeys(field.source for field in self.active))
         if self.active:
-            d = self.dimension
-            self.spacing = min(spacing(f.kernel, d, gradient=f.gradient, tol=self.tol) for f in self.active)
-            self.padding = max(image_distance(f.kernel, d, self.tol) for f in self.active)
-            # Six nodes of a spline on either side.
-            self.padding = max(self.padding, 12 * self.spacing)
+            self._screen(0.0)
 
     def update(self, positions: Mapping[str, Array], extent: Extent) -> None:
         """Deposit all particles and compute the spline coefficients of every field. Collective.
@@ -65,6 +68,9 @@ class MeshFields(FieldEvaluator):
             return
         if not self.shape or np.any(extent.lower < self._inner[0]) or np.any(extent.upper > self._inner[1]):
             self._build(extent)
+        if self._near is not None:
+            sources = {source: positions[source] for source in self._sources}
+            self._near.update(sources, extent.lower, extent.upper, self.comm)
         for source in self._sources:
             DEPOSIT[self.dimension](
                 self._grids, positions[source], self._lower, 1.0 / self.spacing, self.weights[source]
@@ -83,12 +89,18 @@ class MeshFields(FieldEvaluator):
             GATHER[self.dimension](values, c, x, self._lower, 1.0 / self.spacing)
         else:
             GATHER_GRADIENT[self.dimension](values, gradient, c, x, self._lower, 1.0 / self.spacing)
+        if self._near is not None:
+            self._near.add(field, x, self.weights[field.source], values, gradient)
 
     def summary(self) -> dict[str, Any]:
         """Return the grid's data."""
         if not self.shape:
             return {}
-        return {"modes": list(self.shape), "spacing": self.spacing, "padding": self.padding, "threads": self._threads}
+        near = (
+            {} if self._near is None else {"screen": self.screen, "reach": self._near.reach, "pairs": self._near.pairs}
+        )
+        grid = {"modes": list(self.shape), "spacing": self.spacing, "padding": self.padding, "threads": self._threads}
+        return {**grid, **near}
 
     def state(self) -> dict[str, Array]:
         """Return the extent that the box was built for."""
@@ -99,37 +111,78 @@ class MeshFields(FieldEvaluator):
         if state:
             self._build(Extent(state["lower"], state["upper"]))
 
-    def _build(self, extent: Extent) -> None:
-        from scipy import fft
+    def _screen(self, scale: float) -> None:
+        """Choose kernels, spacing and padding of the grid for a screen length, 0 for none."""
+        d, self.screen = self.dimension, scale
+        self._near = None
+        self._kernels = {f.name: Screened(kernel=f.kernel, scale=scale) if scale else f.kernel for f in self.active}
+        self.spacing = min(spacing(self._kernels[f.name], d, gradient=f.gradient, tol=self.tol) for f in self.active)
+        self.padding = max(image_distance(self._kernels[f.name], d, self.tol) for f in self.active)
+        # Six nodes of a spline on either side.
+        self.padding = max(self.padding, 12 * self.spacing)
 
+    def _build(self, extent: Extent) -> None:
         self._built = extent
         size = extent.upper - extent.lower
+        if self.screen:
+            self._screen(0.0)
+        if self._bytes(size) > self.memory_limit:
+            self._split(size)
         slack = _SLACK * (size + self.padding)
-        inner = size + 2 * slack
+        self._set_box(extent.lower - slack, extent.upper + slack)
+
+    def _split(self, size: Array) -> None:
+        """Take the shortest screen whose grid fits.
+
+        Raises:
+            InputError: none does.
+        """
+        asked = self._bytes(size), self._wanted((1 + 2 * _SLACK) * size + 2 * _SLACK * self.padding), self.spacing
+        scale = 2.0 * self.spacing
+        screens = [longest_screen(f.kernel, self.tol) for f in self.active]
+        longest = min((s for s in screens if s > 0), default=float(size.max()))
+        while self._bytes(size) > _SHARE * self.memory_limit:
+            scale *= 1.25
+            if scale > longest:
+                raise self._too_large(size, *asked)
+            self._screen(scale)
+        self._near = NearSums(self.active, self.dimension, scale, tol=self.tol)
+
+    def _too_large(self, size: Array, needed: float, wanted: Array, spacing: float) -> InputError:
+        cloud = " × ".join(f"{s:.4g}" for s in size)
+        modes = " × ".join(f"{m:.0f}" for m in wanted)
+        return InputError(
+            f"the fields of a cloud of size {cloud} to relative accuracy {self.tol:g} need {modes} modes (spacing "
+            f"{spacing:.3g}, padding {self.padding:.3g}) and {needed / 1e9:.3g} GB a rank, but the limit is "
+            f"{self.memory_limit / 1e9:.3g} GB: give a larger eps or field_tol, or check for particles far away"
+        )
+
+    def _wanted(self, inner: Array) -> Array:
+        """Return the grid points that a box for the cloud and the padding take, by direction."""
+        return np.minimum((inner + self.padding) / self.spacing, 1e15)
+
+    def _corner(self, inner: Array) -> tuple[int, ...]:
         # The nodes that splines of particles in the inner box touch, and one against rounding.
-        corner = tuple(math.ceil(m) + sum(REACH) + 1 for m in np.minimum(inner / self.spacing, 1e15))
-        wanted = (inner + self.padding) / self.spacing
-        self._check_memory(size, wanted, corner)
-        self.shape = tuple(int(fft.next_fast_len(math.ceil(m), real=True)) for m in wanted)
-        self._inner = (extent.lower - slack, extent.upper + slack)
-        self._lower = self._inner[0] - REACH[0] * self.spacing
+        return tuple(math.ceil(m) + sum(REACH) + 1 for m in np.minimum(inner / self.spacing, 1e15))
+
+    def _bytes(self, size: Array) -> float:
+        """Return what the grids for a cloud of a size take."""
+        inner = size + 2 * _SLACK * (size + self.padding)
+        shape, corner = tuple(math.ceil(m) for m in self._wanted(inner)), self._corner(inner)
+        grids = 8.0 * self._threads * math.prod(corner)
+        return grids + CornerConvolution.bytes_needed(shape, corner, len(self.active))
+
+    def _set_box(self, lower: Array, upper: Array) -> None:
+        from scipy import fft
+
+        self._inner = (lower, upper)
+        corner = self._corner(upper - lower)
+        self.shape = tuple(int(fft.next_fast_len(math.ceil(m), real=True)) for m in self._wanted(upper - lower))
+        self._lower = lower - REACH[0] * self.spacing
         self._convolve = CornerConvolution(self.shape, corner, threads=self._threads)
         self._grids = np.empty((self._threads, *corner))
         self._coefficients: dict[str, Array] = {}
         self._factors = {f.name: self._factor(f) for f in self.active}
-
-    def _check_memory(self, size: Array, wanted: Array, corner: tuple[int, ...]) -> None:
-        shape = tuple(math.ceil(m) for m in np.minimum(wanted, 1e15))
-        needed = 8.0 * self._threads * math.prod(corner)
-        needed += CornerConvolution.bytes_needed(shape, corner, len(self.active))
-        if needed > self.memory_limit:
-            cloud = " × ".join(f"{s:.4g}" for s in size)
-            modes = " × ".join(f"{m:.0f}" for m in wanted)
-            raise InputError(
-                f"the fields of a cloud of size {cloud} to relative accuracy {self.tol:g} need {modes} modes (spacing "
-                f"{self.spacing:.3g}, padding {self.padding:.3g}) and {needed / 1e9:.3g} GB a rank, but the limit is "
-                f"{self.memory_limit / 1e9:.3g} GB: give a larger eps or field_tol, or check for particles far away"
-            )
 
     def _factor(self, field: Field) -> Array:
         """Return g/h^d times B̂²/S², S the sum over aliases, on the half-complex grid; 1/B̂² where those are small."""
@@ -144,5 +197,5 @@ class MeshFields(FieldEvaluator):
             shape[axis] = count
             squared = squared + ((phase / self.spacing) ** 2).reshape(shape)
             correction = correction * one.reshape(shape)
-        out: Array = field.kernel.symbol(np.asarray(squared)) * correction
+        out: Array = self._kernels[field.name].symbol(np.asarray(squared)) * correction
         return out

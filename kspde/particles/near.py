@@ -1,0 +1,252 @@
+r"""The short-range part of a kernel, for what no grid resolves: a sum over neighbours.
+
+A kernel K whose symbol decays slowly, or whose mollifier is narrow, is split by the screen
+
+.. math:: S(\lambda) = e^{-x} \sum_{j<J} \frac{x^j}{j!}, \qquad x = \tfrac12 s^2 \lambda,
+
+into :math:`S K`, which a grid of spacing about s/2 carries, and the rest. :math:`1 - S = O(x^J)` is negligible where K
+is long-ranged, s μ ≪ 1, so that the rest ends at a few s: it is tabulated, and summed over the particles within that
+distance with the help of cells as wide.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kspde.compiled import compiled_parallel, prange
+from kspde.errors import InputError
+from kspde.kernels import Kernel, ResolventPolynomial
+from kspde.models import Field
+from kspde.models.base import Array
+from kspde.radial import RadialTable, profile
+
+__all__ = ["NearSums", "Screened", "longest_screen"]
+
+_TERMS = 4
+#: The most pairs that a rank sums over in a step: some minutes.
+_MOST_PAIRS = 1e11
+
+Cells = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Screened(Kernel):
+    """A kernel times the screen of length ``scale``, or, with ``rest``, what the screen leaves of it."""
+
+    kernel: Kernel
+    scale: float
+    rest: bool = False
+
+    def symbol(self, lam: Array) -> Array:
+        """Return g S or g (1 − S)."""
+        from scipy.special import gammainc, gammaincc
+
+        share = gammainc if self.rest else gammaincc
+        out: Array = self.kernel.symbol(lam) * share(_TERMS, 0.5 * self.scale**2 * lam)
+        return out
+
+    @property
+    def decay_rate(self) -> float:
+        """That of the kernel."""
+        return self.kernel.decay_rate
+
+    @property
+    def smoothing(self) -> float:
+        """Infinite, or that of the kernel for the rest."""
+        return self.kernel.smoothing if self.rest else np.inf
+
+    @property
+    def resolvents(self) -> tuple[ResolventPolynomial, ...]:
+        """None: it exists on grids only.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError("a screened kernel exists on grids only")
+
+
+class NearSums:
+    """Sums of the fields' short-range parts over neighbours.
+
+    Attributes:
+        reach: the distance beyond which nothing is summed.
+
+    Raises:
+        InputError: a part does not end within the distances looked at.
+    """
+
+    def __init__(self, fields: tuple[Field, ...], dimension: int, scale: float, *, tol: float) -> None:
+        self._dimension = dimension
+        rests = {f.name: Screened(kernel=f.kernel, scale=scale, rest=True) for f in fields}
+        self.reach = max(_reach(rests[f.name], f.kernel, dimension, scale, tol=tol, slope=f.gradient) for f in fields)
+        self._tables = {
+            (f.name, slope): RadialTable(rests[f.name], dimension, self.reach, tol=0.05 * tol, slope=slope)
+            for f in fields
+            for slope in (False, True)[: 1 + f.gradient]
+        }
+        self._sorted: dict[str, Array] = {}
+        self._starts: dict[str, Cells] = {}
+        self._shape: Cells = np.ones(3, dtype=np.int64)
+        self._lower: Array = np.zeros(3)
+        self._width = self.reach
+        self.pairs = 0.0
+
+    def update(self, positions: Mapping[str, Array], lower: Array, upper: Array, comm: Any) -> None:
+        """Gather all particles on every rank and sort them into cells. Collective.
+
+        Raises:
+            InputError: more pairs than a step can take; on every rank.
+        """
+        d = self._dimension
+        everyone = {
+            name: np.concatenate(comm.allgather(x)) if comm.size > 1 else x.copy() for name, x in positions.items()
+        }
+        most = max(64, 4 * max(len(x) for x in everyone.values()))
+        self._width = max(self.reach, float(np.prod(np.maximum(upper - lower, self.reach)) / most) ** (1 / d))
+        self._lower[:d] = lower
+        self._shape[:d] = np.floor((upper - lower) / self._width).astype(np.int64) + 1
+        self.pairs = 0.0
+        for name, x in everyone.items():
+            cell = np.zeros(len(x), dtype=np.int64)
+            for axis in range(d):
+                along = np.clip(((x[:, axis] - lower[axis]) / self._width).astype(np.int64), 0, self._shape[axis] - 1)
+                cell = cell * self._shape[axis] + along
+            count = np.bincount(cell, minlength=int(self._shape[:d].prod()))
+            self._starts[name] = np.concatenate(([0], np.cumsum(count)))
+            self._sorted[name] = x[np.argsort(cell, kind="stable")]
+            self.pairs += _neighbours(count.reshape(self._shape[:d]))
+        if self.pairs / comm.size > _MOST_PAIRS:
+            raise InputError(
+                f"the fields need a sum over {self.pairs:.3g} pairs of particles closer than {self.reach:.3g}, the "
+                f"limit is {_MOST_PAIRS * comm.size:.3g} a step: give a larger eps or field_tol, or fewer particles"
+            )
+
+    def add(self, field: Field, x: Array, weight: float, values: Array, gradient: Array | None) -> None:
+        """Add the short-range part of a field at positions x, and of its gradient where one is wanted."""
+        sources, starts = self._sorted[field.source], self._starts[field.source]
+        cells = (self._shape, self._lower, 1.0 / self._width, self.reach**2)
+        table = self._tables[field.name, False]
+        _add_values(values, x, sources, starts, *cells, table.coefficients, table.step, weight)
+        if gradient is not None:
+            table = self._tables[field.name, True]
+            _add_gradients(gradient, x, sources, starts, *cells, table.coefficients, table.step, weight)
+
+
+def longest_screen(kernel: Kernel, tol: float) -> float:
+    """Return the s beyond which 1 − S leaves more than a tenth of ``tol`` of the kernel where it is long-ranged."""
+    x: float = (0.1 * tol * math.factorial(_TERMS)) ** (1 / _TERMS)
+    return math.sqrt(2.0 * x) / kernel.decay_rate
+
+
+def _reach(rest: Kernel, kernel: Kernel, dimension: int, scale: float, *, tol: float, slope: bool) -> float:
+    """Return the distance from which on the rest and its integral are below ``tol``/4, relative to the kernel's."""
+    r = scale * np.linspace(0.05, 16.0, 320)
+    reach = float(r[0])
+    for derived in (False, True)[: 1 + slope]:
+        size = np.abs(profile(rest, dimension, r, tol=0.02 * tol, slope=derived))
+        whole = np.abs(profile(kernel, dimension, r, tol=1e-3, slope=derived))
+        beyond = np.cumsum((size * r ** (dimension - 1))[::-1])[::-1]
+        bad = size > 0.25 * tol * whole.max()
+        bad |= beyond > 0.25 * tol * (whole * r ** (dimension - 1)).sum()
+        where = np.flatnonzero(bad)
+        # What lies beyond the last distance counts as well: the integral must have ended before.
+        if len(where) and where[-1] >= len(r) - 16:
+            raise InputError(f"the short-range part of a kernel does not end within {r[-1]:.3g}: give a larger eps")
+        reach = max(reach, float(r[where[-1] + 1]) if len(where) else 0.0)
+    return reach
+
+
+def _neighbours(count: npt.NDArray[np.int64]) -> float:
+    """Return the number of ordered pairs in the same or in adjacent cells."""
+    padded = np.pad(count, 1).astype(np.float64)
+    around = np.zeros(count.shape)
+    for shift in product(range(3), repeat=count.ndim):
+        around += padded[tuple(slice(s, s + m) for s, m in zip(shift, count.shape, strict=True))]
+    return float((around * count).sum())
+
+
+@compiled_parallel
+def _add_values(
+    out: Array,
+    x: Array,
+    sources: Array,
+    starts: Cells,
+    shape: Cells,
+    lower: Array,
+    per_width: float,
+    reach2: float,
+    table: Array,
+    step: float,
+    weight: float,
+) -> None:
+    d, last = x.shape[1], len(table) - 1
+    for i in prange(len(x)):
+        a0 = int(np.floor((x[i, 0] - lower[0]) * per_width))
+        a1 = int(np.floor((x[i, 1] - lower[1]) * per_width)) if d > 1 else 0
+        a2 = int(np.floor((x[i, 2] - lower[2]) * per_width)) if d > 2 else 0
+        total = 0.0
+        for c0 in range(max(a0 - 1, 0), min(a0 + 2, shape[0])):
+            for c1 in range(max(a1 - 1, 0), min(a1 + 2, shape[1])):
+                row = (c0 * shape[1] + c1) * shape[2]
+                first, end = max(a2 - 1, 0), min(a2 + 2, shape[2])
+                if first >= end:
+                    continue
+                # Cells along the last direction are neighbours in memory.
+                for j in range(starts[row + first], starts[row + end]):
+                    r2 = 0.0
+                    for axis in range(d):
+                        r2 += (x[i, axis] - sources[j, axis]) ** 2
+                    if r2 < reach2:
+                        s = np.sqrt(np.sqrt(r2))
+                        cell = min(int(s / step), last)
+                        t = s - cell * step
+                        c = table[cell]
+                        total += c[0] + t * (c[1] + t * (c[2] + t * (c[3] + t * (c[4] + t * c[5]))))
+        out[i] += weight * total
+
+
+@compiled_parallel
+def _add_gradients(
+    out: Array,
+    x: Array,
+    sources: Array,
+    starts: Cells,
+    shape: Cells,
+    lower: Array,
+    per_width: float,
+    reach2: float,
+    table: Array,
+    step: float,
+    weight: float,
+) -> None:
+    d, last = x.shape[1], len(table) - 1
+    for i in prange(len(x)):
+        a0 = int(np.floor((x[i, 0] - lower[0]) * per_width))
+        a1 = int(np.floor((x[i, 1] - lower[1]) * per_width)) if d > 1 else 0
+        a2 = int(np.floor((x[i, 2] - lower[2]) * per_width)) if d > 2 else 0
+        for c0 in range(max(a0 - 1, 0), min(a0 + 2, shape[0])):
+            for c1 in range(max(a1 - 1, 0), min(a1 + 2, shape[1])):
+                row = (c0 * shape[1] + c1) * shape[2]
+                first, end = max(a2 - 1, 0), min(a2 + 2, shape[2])
+                if first >= end:
+                    continue
+                for j in range(starts[row + first], starts[row + end]):
+                    r2 = 0.0
+                    for axis in range(d):
+                        r2 += (x[i, axis] - sources[j, axis]) ** 2
+                    if 0.0 < r2 < reach2:
+                        r = np.sqrt(r2)
+                        s = np.sqrt(r)
+                        cell = min(int(s / step), last)
+                        t = s - cell * step
+                        c = table[cell]
+                        slope = c[0] + t * (c[1] + t * (c[2] + t * (c[3] + t * (c[4] + t * c[5]))))
+                        for axis in range(d):
+                            out[i, axis] += weight * slope / r * (x[i, axis] - sources[j, axis])
