@@ -204,7 +204,7 @@ def simulate(
             model,
             densities,
             times=times,
-            mean_field=mean_field is not None,
+            mean_field=None if mean_field is None else [float(mean_field.t_end), getattr(mean_field, "eps", None)],
             statistics=[] if save is None else list(save.statistics),
             saves=[] if save is None else save_steps,
             **{key: results.common[key] for key in ("eps", "mollifier", "seed", "counts")},

@@ -129,6 +129,7 @@ def test_a_run_of_another_problem_is_refused(mixture, shared_tmp_path):
         (mixture, {"dt": 0.05}, "dt_given = 0.1 there, 0.05 here"),
         (mixture, {"scheme": "weak-2"}, "scheme = "),
         (mixture, {"eps": 0.4}, r"eps = 0.3 there, 0.4 here"),
+        (mixture, {"mean_field": None, "save": None}, "mean_field = "),
         (other, {}, "u0 = "),
     ):
         with pytest.raises(kspde.InputError, match=rf"checkpoint-\d+\.h5 is of another problem \({message}"):
