@@ -21,7 +21,7 @@ from kspde.parallel import limited_threads, world
 from kspde.particles.cloud import Cloud
 from kspde.particles.direct import DirectFields
 from kspde.particles.fields import FieldEvaluator
-from kspde.particles.mesh import MeshFields
+from kspde.particles.mesh import MEMORY_LIMIT, MeshFields
 from kspde.particles.result import Results
 from kspde.particles.resume import CheckpointWriter, description, restore
 from kspde.particles.run import Moments, Observer, Progress, Run, schedule
@@ -54,6 +54,7 @@ def simulate(
     seed: int = 0,
     field_tol: float = 1e-6,
     method: str = "mesh",
+    memory_limit: float = MEMORY_LIMIT,
     include_self: bool = True,
     save: SaveAt | None = None,
     checkpoint: Checkpoint | None = None,
@@ -93,6 +94,8 @@ def simulate(
             of its gradient. A mesh keeps it a priori for every position of the particles; with many particles the error
             is some hundred times smaller.
         method: "mesh" (spread, multiply, gather), or "direct", a sum over all pairs, to check it with.
+        memory_limit: bytes that the mesh of a rank may take. Kernels that need a finer mesh (a small ε, a slow
+            symbol) are split into what a mesh carries and a sum over neighbours, or refused with the numbers.
         include_self: whether j = i is in the sum, as printed in (1.3).
         save: times that steps end at, statistics to take there ("moments", "minimal_distance", "histogram",
             "field_fluctuations"), and a function that is called with the cloud of that time. Its arrays are the run's
@@ -126,6 +129,7 @@ def simulate(
     given_dt = check_number("dt", dt, above=0)
     check_number("field_tol", field_tol, at_least=1e-12, below=1)
     check_choice("method", method, _EVALUATORS)
+    check_number("memory_limit", memory_limit, above=0)
     check_choice("scheme", scheme, SCHEMES)
     check_choice("initial", initial, ("u0", "mollified"))
     if initial == "mollified" and eps is None:
@@ -148,6 +152,8 @@ def simulate(
     }
     fields = model.regularised_fields(eps, mollifier)
     own_fields = partial(_EVALUATORS[method], fields, include_self=include_self, **options)
+    if method == "mesh":
+        own_fields = partial(own_fields, memory_limit=memory_limit)
     evaluators = {"particles": own_fields()}
     if mean_field is not None:
         evaluators["mean_field"] = KnownFields(fields, source=mean_field, **options)

@@ -3,8 +3,8 @@
     python -m tests.benchmarks.particles [--most 1e7] [--output particles.txt]
 
 The table goes to the terminal and to a file. The model is the README's: χ = 8, ε = 0.3, field_tol = 1e-6, three
-Gaussians. Every figure is the best of several, taken in turns so that a busy machine slows all alike. For the ranks this
-script starts itself under ``mpirun`` on 1 and on 2 of them, one thread each.
+Gaussians. Every figure is the best of several, taken in turns so that a busy machine slows all alike. For the ranks
+this script starts itself under ``mpirun`` on 1 and on 2 of them, one thread each.
 """
 
 from __future__ import annotations

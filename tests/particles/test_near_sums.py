@@ -118,3 +118,17 @@ def test_too_many_pairs_are_refused_with_the_numbers(comm, monkeypatch):
     mine = np.ascontiguousarray(x[60 * comm.rank // comm.size : 60 * (comm.rank + 1) // comm.size])
     with pytest.raises(kspde.InputError, match=r"need a sum over 3\.\d+e\+03 pairs of particles closer than 0\.\d+"):
         mesh.update({"u": mine}, Extent(x.min(axis=0), x.max(axis=0)))
+
+
+def test_the_memory_limit_decides_between_one_mesh_and_a_split(mixture):
+    options = {"n": 200, "t_end": 0.1, "dt": 0.05, "eps": 0.05, "field_tol": 1e-4}
+    model = kspde.SignalDependentKellerSegel(chi=8.0)
+    whole = kspde.simulate(model, mixture, **options)
+    parts = kspde.simulate(model, mixture, memory_limit=8e6, **options)
+    assert "screen" not in whole.summary()
+    assert parts.summary()["screen"] > 0
+    np.testing.assert_allclose(parts.positions, whole.positions, atol=1e-4)
+    with pytest.raises(kspde.InputError, match=r"and 0\.\d+ GB a rank, but the limit is 0\.0001 GB"):
+        kspde.simulate(model, mixture, memory_limit=1e5, **options)
+    with pytest.raises(kspde.InputError, match="memory_limit = 0 is not valid: give a finite number > 0"):
+        kspde.simulate(model, mixture, memory_limit=0, **options)
