@@ -112,6 +112,10 @@ class BoxSpace(Space):
         modes = laplacian.transform(nodal)
         return np.stack([laplacian.derivative(modes, a).ravel() for a in range(self.dimension)], axis=1)
 
+    def spectrum(self) -> Array:
+        """Return Λ."""
+        return self.laplacian().eigenvalues
+
     def shifted_solver(self, options: dict[str, Any]) -> Callable[[float, float, Array], Array]:
         """Return the pointwise division in modal space.
 
@@ -283,6 +287,10 @@ class _Symbol(FieldOperator):
     def relaxation(self, prepared: Array, state: Array) -> Array:
         """Return (Λ + ρ²)(g û − ĉ)."""
         return self._stiff * (self._factors * prepared - state)
+
+    def spectrum(self) -> Array:
+        """Return Λ + ρ²."""
+        return self._stiff
 
     def relaxation_solve(self, shift: float, tau: float, rhs: Array) -> Array:
         """Divide."""

@@ -124,6 +124,19 @@ class SemiDiscrete:
             out[self._row(f)] = operator.relaxation(prepared, state[self._row(f)]) / f.tau
         return out
 
+    def linear_part(self, bounds: Array) -> Array:
+        """Return the diagonal of the linear part −D̄Λ in state coordinates, one row an unknown.
+
+        Args:
+            bounds: D̄ of each species.
+
+        Raises:
+            InputError: the space's states are not modal.
+        """
+        rows = [-bound * self.space.spectrum() for bound in bounds]
+        rows += [-self._operators[f.name].spectrum() / f.tau for f in self.relaxing]
+        return np.stack(rows)
+
     def solver(self, options: dict[str, Any]) -> Callable[[float, Array, Array], Array]:
         """Return a solver (shift, D̄, r) ↦ y of the systems of the W-method, one row of unknowns after the other.
 

@@ -164,7 +164,7 @@ def solve_positive(
 ) -> dict[str, Any]:
     """Integrate from 0 to ``t_end`` with steps of ``dt`` (shorter ones where dt does not divide the times to be saved).
 
-    Arguments, results and errors are those of ``solve_adaptive``, with a fixed step for the tolerance.
+    Arguments, results and errors are those of ``solve_rosenbrock``, with a fixed step for the tolerance.
     """
     space, model = system.space, system.model
     u, v = ufl.TrialFunction(space.V), ufl.TestFunction(space.V)

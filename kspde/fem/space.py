@@ -55,6 +55,10 @@ class FieldOperator(ABC):
     def relaxation(self, prepared: Any, state: Array) -> Array:
         """Return (Δ − ρ²)(c − K * u) as a dual vector, for a field's state c; ρ is the decay rate. Collective."""
 
+    def spectrum(self) -> Array:
+        """Return the eigenvalues of −Δ + ρ² at a state's entries, where states of fields are modal."""
+        raise InputError("this space has no modal coordinates")
+
     @abstractmethod
     def relaxation_solve(self, shift: float, tau: float, rhs: Array) -> Array:
         """Return the state y with shift·y + (−Δ + ρ²)y/τ = rhs, a dual vector. Collective."""
@@ -114,6 +118,10 @@ class Space(ABC):
     @abstractmethod
     def gradient(self, nodal: Array) -> Array:
         """Return ∇c at the nodes, its L² projection by the mass matrix's quadrature: shape (n, d). Collective."""
+
+    def spectrum(self) -> Array:
+        """Return the eigenvalues of −Δ at a state's entries, where states are modal."""
+        raise InputError("this space has no modal coordinates")
 
     @abstractmethod
     def shifted_solver(self, options: dict[str, Any]) -> Callable[[float, float, Array], Array]:

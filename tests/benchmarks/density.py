@@ -25,6 +25,7 @@ MODEL = kspde.SignalDependentKellerSegel(chi=8.0)
 U0 = kspde.GaussianMixture(weights=(0.5, 0.3, 0.2), means=((-1.2, 0.3), (1.3, -0.2), (0.2, 1.5)), stds=(0.6, 0.5, 0.7))
 T_END = 0.5
 AXIS = np.linspace(-10, 10, 201)
+EXPONENTIAL = [(8, 7, 1e-3), (12, 6, 1e-4), (12, 8, 1e-4), (12, 8, 1e-6), (20, 8, 1e-8)]
 CASES = [
     (8, 7, 1e-4),
     (8, 7, 1e-5),
@@ -80,14 +81,22 @@ def main() -> None:
     fine = kspde.Box(half_width=14.0, cells=20, degree=10)
     exact = kspde.solve(MODEL, U0, fine, t_end=T_END, tol=2e-8).on_grid([AXIS, AXIS])
     rows = []
-    for cells, degree, tol in CASES:
+    schemes = [("adaptive", *case) for case in CASES] + [("exponential", *case) for case in EXPONENTIAL]
+    for scheme, cells, degree, tol in schemes:
         box = kspde.Box(half_width=14.0, cells=cells, degree=degree)
-        runs = [kspde.solve(MODEL, U0, box, t_end=T_END, tol=tol) for _ in range(REPEAT)]
+        runs = [kspde.solve(MODEL, U0, box, t_end=T_END, tol=tol, scheme=scheme) for _ in range(REPEAT)]
         best = min(run.timings["loop"] for run in runs)
         error = l1(runs[0].on_grid([AXIS, AXIS]), exact)
         steps = len(runs[0].diagnostics["t"]) - 1
         rows.append(
-            ("kspde", f"{cells} cells, degree {degree}, tol {tol:g}", runs[0].summary()["nodes"], steps, best, error)
+            (
+                f"kspde, {scheme}",
+                f"{cells} cells, degree {degree}, tol {tol:g}",
+                runs[0].summary()["nodes"],
+                steps,
+                best,
+                error,
+            )
         )
     for modes, steps in ((64, 12), (72, 25), (96, 50), (96, 100)):
         runs_f = [fourier(modes, steps) for _ in range(REPEAT)]

@@ -47,6 +47,12 @@ def test_tolerance_in_error_out(exact) -> None:
         assert 0.02 * tol < error < 10 * tol, f"tol {tol:g}: L1 error {error:.3e}"
 
 
+def test_exponential_scheme_is_far_below_its_tolerance(exact) -> None:
+    for tol in (1e-3, 1e-5, 1e-7):
+        error = l1_error(exact, cells=16, degree=8, tol=tol, scheme="exponential")
+        assert error < max(0.1 * tol, 1e-7), f"tol {tol:g}: L1 error {error:.3e}"
+
+
 def test_order_in_time_of_a_fixed_step(exact) -> None:
     """With the step control off the W-method has order 3."""
     errors = []

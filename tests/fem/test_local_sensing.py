@@ -100,6 +100,10 @@ def test_parabolic_signal_against_fourier(mixture) -> None:
     pde = kspde.solve(model, mixture, box, t_end=0.3, tol=1e-6)
     assert np.abs(pde.evaluate(POINTS) - u).max() < 1e-6
     assert np.abs(pde.evaluate_signal(POINTS) - v).max() < 5e-6
+    fast = kspde.solve(model, mixture, box, t_end=0.3, tol=1e-6, scheme="exponential")
+    assert np.abs(fast.evaluate(POINTS) - u).max() < 1e-6
+    assert np.abs(fast.evaluate_signal(POINTS) - v).max() < 5e-6
+    assert abs(fast.diagnostics["mass"][-1] - 1) < 1e-12
     instant = kspde.LocalSensing(motility=kspde.AlgebraicMotility(), chi=6.0)
     other = kspde.solve(instant, mixture, box, t_end=0.3, tol=1e-4).evaluate_signal(POINTS)
     assert np.abs(other - v).max() > 1e-2  # τ has an effect

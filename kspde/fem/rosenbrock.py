@@ -27,7 +27,7 @@ from kspde.fem.operators import SemiDiscrete
 from kspde.fem.restart import Position, Restart
 from kspde.fem.state import Observer
 
-__all__ = ["solve_adaptive"]
+__all__ = ["solve_rosenbrock"]
 
 Array = npt.NDArray[np.float64]
 
@@ -35,7 +35,7 @@ Array = npt.NDArray[np.float64]
 W_METHODS = ("ra34pw2", "ra3pw", "r34prw", "2p", "2m")
 
 
-def solve_adaptive(
+def solve_rosenbrock(
     system: SemiDiscrete,
     start: Position,
     *,
