@@ -1,0 +1,22 @@
+r"""Initial densities: one object that both backends use.
+
+The finite elements evaluate :math:`u_0` at their nodes; the particles draw :math:`\zeta_i` from :math:`u_0 / \int u_0`.
+A density carries its mass :math:`\int u_0`, 1 unless said otherwise; a particle then weighs mass/N.
+"""
+
+from kspde.initial.base import InitialDensity, RandomNumbers, densities_by_species
+from kspde.initial.function import CallableDensity
+from kspde.initial.grid import GridDensity, read_grid
+from kspde.initial.mixture import GaussianMixture, observed_positions, read_positions
+
+__all__ = [
+    "CallableDensity",
+    "GaussianMixture",
+    "GridDensity",
+    "InitialDensity",
+    "RandomNumbers",
+    "densities_by_species",
+    "observed_positions",
+    "read_grid",
+    "read_positions",
+]

@@ -1,0 +1,104 @@
+"""What an initial density is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from kspde.errors import InputError
+
+__all__ = ["Array", "InitialDensity", "RandomNumbers", "cell_maxima", "cell_means", "densities_by_species", "points_of"]
+
+Array = npt.NDArray[np.float64]
+
+
+class RandomNumbers(Protocol):
+    """Random numbers that depend only on (stream, particle id, step), never on which rank asks."""
+
+    def uniforms(self, ids: npt.NDArray[np.uint64], step: int, count: int) -> Array:
+        """Return independent uniforms in (0, 1), shape (len(ids), count)."""
+        ...
+
+    def normals(self, ids: npt.NDArray[np.uint64], step: int, count: int) -> Array:
+        """Return independent standard normals, shape (len(ids), count)."""
+        ...
+
+
+class InitialDensity(ABC):
+    """A non-negative density u_0 on R^d."""
+
+    mass: float
+    dimension: int
+
+    @abstractmethod
+    def __call__(self, x: npt.ArrayLike) -> Array:
+        """Return u_0 at points ``x`` of shape (n, d): shape (n,)."""
+
+    @abstractmethod
+    def mass_outside(self, half_width: float) -> float:
+        """Return the share of the mass outside [−half_width, half_width]^d, in [0, 1]."""
+
+    @abstractmethod
+    def sample(self, random: RandomNumbers, ids: npt.NDArray[np.uint64]) -> Array:
+        """Draw one point a particle id from u_0/mass: shape (len(ids), d), a function of the ids alone."""
+
+
+def densities_by_species(species: Sequence[str], dimension: int, u0: Any) -> dict[str, InitialDensity]:
+    """Return species -> initial density, in the order of ``species``.
+
+    Args:
+        species: the model's species.
+        dimension: the model's dimension.
+        u0: one ``InitialDensity``, or a mapping with one for every species.
+
+    Raises:
+        InputError: something else, a missing or unknown species, or a density of another dimension.
+    """
+    if isinstance(u0, InitialDensity) and len(species) == 1:
+        u0 = {species[0]: u0}
+    if not isinstance(u0, Mapping):
+        raise InputError(
+            f"u0 is a {type(u0).__name__}: give an initial density such as kspde.GaussianMixture or "
+            "kspde.CallableDensity"
+            + (f", one for each of {', '.join(species)} in a dictionary" if len(species) > 1 else "")
+        )
+    if set(u0) != set(species):
+        raise InputError(f"u0 has species {', '.join(map(str, u0)) or 'none'}: give {', '.join(species)}")
+    for name, u in u0.items():
+        if not isinstance(u, InitialDensity):
+            raise InputError(f"u0[{name!r}] is a {type(u).__name__}: give a density such as kspde.GaussianMixture")
+        if u.dimension != dimension:
+            raise InputError(f"u0 has dimension {u.dimension}, the model {dimension}: give a density on R^{dimension}")
+    return {name: u0[name] for name in species}
+
+
+def points_of(x: npt.ArrayLike, dimension: int) -> Array:
+    """Return ``x`` as an array of points, shape (n, d).
+
+    Raises:
+        InputError: another shape.
+    """
+    points = np.asarray(x, dtype=np.float64)
+    if points.ndim != 2 or points.shape[1] != dimension:
+        raise InputError(f"points have shape {points.shape}: give shape (n, {dimension})")
+    return points
+
+
+def cell_means(values: Array) -> Array:
+    """Return the mean of the corners of each cell of a grid: its integral over the cell, divided by its volume."""
+    for axis in range(values.ndim):
+        a = np.moveaxis(values, axis, 0)
+        values = np.moveaxis(0.5 * (a[1:] + a[:-1]), 0, axis)
+    return values
+
+
+def cell_maxima(values: Array) -> Array:
+    """Return the largest of the corners of each cell of a grid."""
+    for axis in range(values.ndim):
+        a = np.moveaxis(values, axis, 0)
+        values = np.moveaxis(np.maximum(a[1:], a[:-1]), 0, axis)
+    return values

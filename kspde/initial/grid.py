@@ -1,0 +1,175 @@
+"""Densities given by values on a grid."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kspde.errors import InputError, check_choice, check_finite, check_number
+from kspde.initial.base import Array, InitialDensity, RandomNumbers, cell_means, points_of
+
+__all__ = ["GridDensity", "read_grid"]
+
+
+class GridDensity(InitialDensity):
+    r"""A density given by values on a uniform grid of points, multilinear in between and zero outside.
+
+    The values are scaled so that the multilinear density has the given mass (a micrograph's grey values need no unit).
+
+    Args:
+        values: values ≥ 0 at the grid points, a d-dimensional array with ``values[i, j]`` at (x_i, y_j), at least two
+            points a direction.
+        extent: (xmin, xmax, ymin, ymax, ...): coordinates of the first and last points in each direction.
+        mass: the total mass.
+        orientation: "xy" (as above) or "image" (2D only): rows from the top, ``values[row, column]``.
+        bandwidth: standard deviation, in units of the coordinates, of a Gaussian the values are smoothed with first;
+            0 leaves them as they are.
+
+    Raises:
+        InputError: wrong shape, non-finite or negative values, no mass, an empty extent.
+    """
+
+    def __init__(
+        self,
+        values: npt.ArrayLike,
+        extent: Sequence[float],
+        *,
+        mass: float = 1.0,
+        orientation: str = "xy",
+        bandwidth: float = 0.0,
+    ) -> None:
+        try:
+            array = np.array(values, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise InputError("values are not an array of numbers: give a 1-, 2- or 3-dimensional array") from None
+        if not 1 <= array.ndim <= 3 or min(array.shape, default=0) < 2:
+            raise InputError(f"values have shape {array.shape}: give 1 to 3 dimensions with at least 2 points each")
+        check_choice("orientation", orientation, ("xy", "image"))
+        check_number("bandwidth", bandwidth, at_least=0)
+        self.mass = check_number("mass", mass, above=0)
+        self.dimension = array.ndim
+        if orientation == "image":
+            if array.ndim != 2:
+                raise InputError(f'orientation = "image" needs 2 dimensions, values have {array.ndim}: use "xy"')
+            array = np.ascontiguousarray(array[::-1].T)
+        if not np.all(np.isfinite(array)):
+            index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+            raise InputError(f"values contain {array[index]} at index {index}: give finite numbers >= 0")
+        if array.min() < 0:
+            raise InputError(f"values contain {array.min():g}: give numbers >= 0")
+        bounds = check_finite("extent", extent, (2 * array.ndim,)).reshape(-1, 2)
+        if np.any(bounds[:, 1] <= bounds[:, 0]):
+            raise InputError(f"extent = {tuple(bounds.ravel())} is empty: give xmin < xmax, ymin < ymax, ...")
+        self.lower, self.upper = bounds[:, 0], bounds[:, 1]
+        self.spacing: Array = (self.upper - self.lower) / (np.array(array.shape) - 1)
+        if bandwidth > 0:
+            from scipy.ndimage import gaussian_filter
+
+            array = gaussian_filter(array, bandwidth / self.spacing, mode="constant")
+        total = float(cell_means(array).sum() * np.prod(self.spacing))
+        if total <= 0:
+            raise InputError("values have no mass: at least one value must be positive")
+        self.values = array * (self.mass / total)
+
+    def __call__(self, x: npt.ArrayLike) -> Array:
+        """Return the multilinear density at points of shape (n, d); zero outside the extent."""
+        points = points_of(x, self.dimension)
+        inside = np.all((points >= self.lower) & (points <= self.upper), axis=1)
+        s = (points[inside] - self.lower) / self.spacing
+        cell = np.minimum(s.astype(np.int64), np.array(self.values.shape) - 2)
+        t = s - cell
+        out = np.zeros(len(points))
+        total = np.zeros(len(s))
+        for corner in np.ndindex(*(2,) * self.dimension):
+            weight = np.prod([t[:, a] if c else 1 - t[:, a] for a, c in enumerate(corner)], axis=0)
+            total += weight * self.values[tuple(cell[:, a] + c for a, c in enumerate(corner))]
+        out[inside] = total
+        return out
+
+    def mass_outside(self, half_width: float) -> float:
+        """Return the share of the mass outside the box: exact for the multilinear density."""
+        part = self.values
+        for axis in range(self.dimension):
+            weights = self._clipped_weights(axis, half_width)
+            part = np.tensordot(weights, part, axes=(0, 0))
+        share = 1.0 - float(part) / self.mass
+        return share if share > 1e-14 else 0.0
+
+    def _clipped_weights(self, axis: int, half_width: float) -> Array:
+        """Return ∫ hat_i over the extent cut to [−half_width, half_width], for the hats of one direction."""
+        n = self.values.shape[axis]
+        ends = np.clip((np.array([-half_width, half_width]) - self.lower[axis]) / self.spacing[axis], 0.0, float(n - 1))
+        weights = np.zeros(n, dtype=np.float64)
+        cells = np.arange(n - 1)
+        a, b = np.clip(ends[0] - cells, 0, 1), np.clip(ends[1] - cells, 0, 1)
+        weights[1:] += 0.5 * (b**2 - a**2)
+        weights[:-1] += (b - a) - 0.5 * (b**2 - a**2)
+        weights *= self.spacing[axis]
+        return weights
+
+    def sample(self, random: RandomNumbers, ids: npt.NDArray[np.uint64]) -> Array:
+        """Draw exactly from the multilinear density: a cell by its mass, then each coordinate by its marginal."""
+        uniforms = random.uniforms(ids, 0, 1 + self.dimension)
+        chosen = np.searchsorted(self._cumulative, uniforms[:, 0] * self._cumulative[-1], side="right")
+        cell = np.unravel_index(np.minimum(chosen, len(self._cumulative) - 1), cell_means(self.values).shape)
+        corners = np.stack(
+            [
+                self.values[tuple(cell[a] + c for a, c in enumerate(corner))]
+                for corner in np.ndindex(*(2,) * self.dimension)
+            ],
+            axis=1,
+        ).reshape(len(ids), *(2,) * self.dimension)
+        t = np.empty((len(ids), self.dimension))
+        for axis in range(self.dimension):
+            # Given the earlier coordinates, the marginal in this one is linear between its two sides.
+            sides = corners.reshape(len(ids), 2, 2 ** (self.dimension - 1 - axis)).sum(axis=2)
+            t[:, axis] = _linear_quantile(sides[:, 0], sides[:, 1], uniforms[:, 1 + axis])
+            shape = (len(ids),) + (1,) * (corners.ndim - 2)
+            corners = corners[:, 0] * (1 - t[:, axis]).reshape(shape) + corners[:, 1] * t[:, axis].reshape(shape)
+        return self.lower + (np.stack(cell, axis=1) + t) * self.spacing
+
+    @cached_property
+    def _cumulative(self) -> Array:
+        return np.cumsum(cell_means(self.values).ravel())
+
+
+def read_grid(path: str | Path) -> tuple[Any, Sequence[float] | None]:
+    """Read (values, extent or None) of a .npy file, or of a .npz file with arrays ``values`` and, perhaps, ``extent``.
+
+    Nothing is unpickled.
+
+    Raises:
+        InputError: the file is missing, no such file, or lacks ``values``.
+    """
+    try:
+        loaded = np.load(Path(path), allow_pickle=False)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+    except (ValueError, EOFError, zipfile.BadZipFile):  # numpy's own message recommends to unpickle
+        raise InputError(f"{path} is no .npy or .npz file of numbers: write one with numpy.save or savez") from None
+    if isinstance(loaded, np.ndarray):
+        return loaded, None
+    with loaded:
+        if "values" not in loaded.files:
+            raise InputError(f"{path} has arrays {', '.join(loaded.files) or '(none)'}: it must have one called values")
+        try:
+            extent = loaded["extent"].ravel().tolist() if "extent" in loaded.files else None
+            return loaded["values"], extent
+        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise InputError(f"{path} cannot be read ({error})") from None
+
+
+def _linear_quantile(left: Array, right: Array, uniform: Array) -> Array:
+    """Return the quantile t ∈ [0, 1] of the density proportional to left·(1 − t) + right·t."""
+    # Root of ½(right − left)t² + left·t = ½u(left + right), in the form that does not cancel.
+    root = np.sqrt(left**2 + uniform * (right**2 - left**2))
+    total = left + root
+    out = np.where(total > 0, uniform * (left + right) / np.where(total > 0, total, 1.0), uniform)
+    return np.clip(out, 0.0, 1.0)

@@ -1,0 +1,137 @@
+"""Gaussian mixtures, and densities of observed positions."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from kspde.errors import InputError, check_finite, check_number
+from kspde.initial.base import Array, InitialDensity, RandomNumbers, points_of
+
+__all__ = ["GaussianMixture", "observed_positions", "read_positions"]
+
+#: Nodes × components evaluated at once; bounds the memory of a large mixture.
+_CHUNK = 4_000_000
+
+
+class GaussianMixture(InitialDensity):
+    r"""A mixture of isotropic Gaussians, :math:`u_0 = \text{mass} \sum_j w_j\, G(\cdot - m_j; s_j)`.
+
+    Args:
+        weights: w_j > 0 with sum 1, shape (k,).
+        means: m_j, shape (k, d).
+        stds: standard deviations s_j > 0 in each coordinate, shape (k,).
+        mass: the total mass.
+
+    Raises:
+        InputError: wrong shapes, non-finite numbers, weights not positive or not summing to 1, s_j ≤ 0.
+    """
+
+    def __init__(self, *, weights: npt.ArrayLike, means: npt.ArrayLike, stds: npt.ArrayLike, mass: float = 1.0) -> None:
+        self.weights = check_finite("weights", weights, (None,))
+        k = len(self.weights)
+        self.means = check_finite("means", means, (k, None))
+        self.stds = check_finite("stds", stds, (k,))
+        self.mass = check_number("mass", mass, above=0)
+        self.dimension = self.means.shape[1]
+        if self.dimension > 3:
+            raise InputError(f"means have dimension {self.dimension}: give shape (k, d) with d = 1, 2 or 3")
+        if np.any(self.weights <= 0):
+            raise InputError(f"weights contain {self.weights.min():g}: give positive numbers that sum to 1")
+        if abs(self.weights.sum() - 1) > 1e-9:
+            raise InputError(f"weights sum to {self.weights.sum():.10g}: give positive numbers that sum to 1")
+        if np.any(self.stds <= 0):
+            raise InputError(f"stds contain {self.stds.min():g}: give positive lengths")
+
+    def __call__(self, x: npt.ArrayLike) -> Array:
+        """Return u_0 at points of shape (n, d)."""
+        points = points_of(x, self.dimension)
+        scale = self.mass * self.weights / (2 * np.pi * self.stds**2) ** (self.dimension / 2)
+        out = np.empty(len(points))
+        step = max(1, _CHUNK // len(scale))
+        for start in range(0, len(points), step):
+            part = points[start : start + step]
+            r2 = np.zeros((len(part), len(scale)))
+            for axis in range(self.dimension):
+                r2 += np.subtract.outer(part[:, axis], self.means[:, axis]) ** 2
+            out[start : start + step] = np.exp(-0.5 * r2 / self.stds**2) @ scale
+        return out
+
+    def mass_outside(self, half_width: float) -> float:
+        """Return the share of the mass outside the box (error functions, no cancellation)."""
+        from scipy.special import ndtr
+
+        tails = ndtr((self.means - half_width) / self.stds[:, None]) + ndtr(
+            (-half_width - self.means) / self.stds[:, None]
+        )
+        with np.errstate(divide="ignore"):  # a component that is outside altogether has a tail of 1
+            log_inside = np.log1p(-np.minimum(tails, 1.0)).sum(axis=1)
+        return float(self.weights @ -np.expm1(log_inside))
+
+    def sample(self, random: RandomNumbers, ids: npt.NDArray[np.uint64]) -> Array:
+        """Draw a component by its weight, then a Gaussian around its mean."""
+        choice = np.searchsorted(np.cumsum(self.weights), random.uniforms(ids, 0, 1)[:, 0])
+        choice = np.minimum(choice, len(self.weights) - 1)
+        normals = random.normals(ids, 1, self.dimension)
+        return self.means[choice] + self.stds[choice, None] * normals
+
+
+def observed_positions(
+    positions: npt.ArrayLike | str | Path, *, bandwidth: float, mass: float = 1.0, columns: Sequence[str] = ("x", "y")
+) -> GaussianMixture:
+    """Return the kernel density estimate of observed cell positions, with a Gaussian kernel.
+
+    Args:
+        positions: an array of shape (n, d), or the path of a .csv file whose first row names its columns.
+        bandwidth: the kernel's standard deviation in each coordinate, in units of the positions.
+        mass: the total mass.
+        columns: the names of the coordinate columns in the file.
+
+    Raises:
+        InputError: a file that is missing, has no such columns or a value that is no finite number; bandwidth ≤ 0.
+    """
+    check_number("bandwidth", bandwidth, above=0)
+    points = read_positions(positions, columns) if isinstance(positions, (str, Path)) else positions
+    points = check_finite("positions", points, (None, None))
+    n = len(points)
+    return GaussianMixture(weights=np.full(n, 1.0 / n), means=points, stds=np.full(n, float(bandwidth)), mass=mass)
+
+
+def read_positions(path: str | Path, columns: Sequence[str]) -> Array:
+    """Read coordinate columns of a .csv file: shape (n, d).
+
+    Raises:
+        InputError: the file is missing or unreadable, lacks a column, or a value is no finite number.
+    """
+    try:
+        # Spreadsheets write a byte order mark, and people write blanks around names.
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(line for line in file if not line.startswith("#"))
+            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"cannot read positions from {path}: {reason}") from None
+    found = tuple(reader.fieldnames or ())
+    missing = [c for c in columns if c not in found]
+    if missing:
+        raise InputError(
+            f"{path} has no column {missing[0]!r}: its first row must name {', '.join(columns)} "
+            f"(it reads {', '.join(found)!r})"
+        )
+    if not rows:
+        raise InputError(f"{path} has no positions: give a row of numbers a cell below the names of the columns")
+    out = np.empty((len(rows), len(columns)))
+    for i, row in enumerate(rows):
+        for j, column in enumerate(columns):
+            try:
+                out[i, j] = float(row[column])
+            except (TypeError, ValueError):
+                out[i, j] = np.nan
+            if not np.isfinite(out[i, j]):
+                raise InputError(f"{path}, data row {i + 1}: {column} = {row[column]!r} is not a finite number")
+    return out
