@@ -25,7 +25,7 @@ from kspde.output import SaveAt
 
 if TYPE_CHECKING:
     from kspde import theory
-    from kspde.compare import compare
+    from kspde.distances import compare
     from kspde.fem import solve
     from kspde.particles import simulate
 
@@ -64,7 +64,7 @@ __all__ = [
     "theory",
 ]
 
-_LAZY = {"solve": "kspde.fem", "simulate": "kspde.particles", "compare": "kspde.compare"}
+_LAZY = {"solve": "kspde.fem", "simulate": "kspde.particles", "compare": "kspde.distances"}
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from kspde.compare import compare, pictures
+from kspde.distances import compare, pictures
 from kspde.errors import InputError
 from kspde.fem import solve
 from kspde.io import report

@@ -32,10 +32,10 @@ MAY_IMPORT = {
     **dict.fromkeys(FOUNDATION, FOUNDATION),
     "fem": FOUNDATION,
     "particles": FOUNDATION,
-    "compare": FOUNDATION | {"fem", "particles"},
+    "distances": FOUNDATION | {"fem", "particles"},
     "theory": FOUNDATION,
-    "io": FOUNDATION | {"fem", "particles", "compare", "theory"},
-    "cli": FOUNDATION | {"fem", "particles", "compare", "theory", "io"},
+    "io": FOUNDATION | {"fem", "particles", "distances", "theory"},
+    "cli": FOUNDATION | {"fem", "particles", "distances", "theory", "io"},
 }
 MODELS_MAY_IMPORT = {"errors", "kernels", "models"}
 
@@ -102,7 +102,7 @@ def test_no_backend_names_a_model() -> None:
     assert "local_sensing" in files
     wrong = []
     for part, path, tree in modules():
-        if part not in ("fem", "particles", "compare"):
+        if part not in ("fem", "particles", "distances"):
             continue
         for node in ast.walk(tree):
             words = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kspde.compare.bandwidth import IntegratedSquaredError
-from kspde.compare.grid import Grid
+from kspde.distances.bandwidth import IntegratedSquaredError
+from kspde.distances.grid import Grid
 
 
 def closed_form(h: np.ndarray | float, std: float, n: int, d: int) -> np.ndarray | float:

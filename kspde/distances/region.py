@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from kspde.compare.bandwidth import IntegratedSquaredError
-from kspde.compare.checks import DensitySolution
-from kspde.compare.grid import Array, Grid, mass_interval
+from kspde.distances.bandwidth import IntegratedSquaredError
+from kspde.distances.checks import DensitySolution
+from kspde.distances.grid import Array, Grid, mass_interval
 from kspde.errors import InputError
 
 __all__ = ["MOST", "bounding_box", "check_mass", "common_grid", "mass_grid"]

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from kspde.compare.grid import Array
+from kspde.distances.grid import Array
 from kspde.errors import InputError
 from kspde.models import Model
 

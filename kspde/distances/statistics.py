@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kspde.compare.grid import Array
+from kspde.distances.grid import Array
 
 __all__ = ["Estimate", "Reference", "jackknife", "prediction"]
 

@@ -14,7 +14,7 @@ from compare_standins import KnownCloud, KnownDensity, Still, draws, gaussian
 from mpi4py import MPI
 
 import kspde
-from kspde.compare import Distance, compare, pictures
+from kspde.distances import Distance, compare, pictures
 
 
 @pytest.fixture(scope="module")

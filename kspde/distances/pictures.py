@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kspde.compare.checks import DensitySolution, check_species
-from kspde.compare.grid import Array
-from kspde.compare.region import mass_grid
+from kspde.distances.checks import DensitySolution, check_species
+from kspde.distances.grid import Array
+from kspde.distances.region import mass_grid
 from kspde.errors import InputError
 from kspde.parallel import together
 
 if TYPE_CHECKING:
-    from kspde.compare.distance import Distance
+    from kspde.distances.distance import Distance
 
 __all__ = ["plot_densities", "plot_density", "plot_diagnostics", "plot_difference", "plot_distance"]
 

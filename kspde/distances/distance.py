@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from kspde.compare.checks import DensitySolution, ParticleCloud, check_comparable, check_species
-from kspde.compare.grid import Array, GaussianSmoother, deposit
-from kspde.compare.region import MOST, bounding_box, check_mass, common_grid
-from kspde.compare.resampling import independent_draws, left_out_distances
-from kspde.compare.statistics import Estimate, Reference, jackknife, prediction
+from kspde.distances.checks import DensitySolution, ParticleCloud, check_comparable, check_species
+from kspde.distances.grid import Array, GaussianSmoother, deposit
+from kspde.distances.region import MOST, bounding_box, check_mass, common_grid
+from kspde.distances.resampling import independent_draws, left_out_distances
+from kspde.distances.statistics import Estimate, Reference, jackknife, prediction
 from kspde.errors import InputError, check_integer, check_number
 from kspde.parallel import threads_per_rank, together
 
@@ -99,7 +99,7 @@ class Distance:
         Raises:
             InputError: the file cannot be written.
         """
-        from kspde.compare.pictures import plot_distance
+        from kspde.distances.pictures import plot_distance
 
         plot_distance(self, path)
 
@@ -149,10 +149,10 @@ def compare(
     point.
 
     - **Bandwidth.** By default the h that minimises the exact mean integrated squared error of N independent draws from
-      u (:class:`kspde.compare.bandwidth.IntegratedSquaredError`).
+      u (:class:`kspde.distances.bandwidth.IntegratedSquaredError`).
     - **Intervals.** 95 %, for the expectation of the statistic at this N and h, by a delete-a-group jackknife over
-      particle ids (:func:`kspde.compare.statistics.jackknife`). By Efron and Stein's inequality it is conservative for
-      independent particles; interacting ones are so only in the limit.
+      particle ids (:func:`kspde.distances.statistics.jackknife`). By Efron and Stein's inequality it is conservative
+      for independent particles; interacting ones are so only in the limit.
     - **Floor.** Even independent draws from u have k ≠ u, by noise and by smoothing. ``replicas`` clouds of N points
       are drawn from the multilinear interpolant of u on the grid and treated in the same way. A distance inside the
       floor's interval says no more than that the particles are not told from independent draws.

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from kspde.compare.grid import Array, GaussianSmoother, deposit
-from kspde.compare.statistics import Reference
+from kspde.distances.grid import Array, GaussianSmoother, deposit
+from kspde.distances.statistics import Reference
 from kspde.initial import GridDensity
 from kspde.parallel import together
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kspde.compare.grid import GaussianSmoother, Grid, deposit, mass_interval
+from kspde.distances.grid import GaussianSmoother, Grid, deposit, mass_interval
 
 
 def grid_of(dimension: int, points: int = 24) -> Grid:

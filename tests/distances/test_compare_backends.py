@@ -10,7 +10,7 @@ from compare_standins import KnownDensity, gaussian
 from mpi4py import MPI
 
 import kspde
-from kspde.compare import compare, pictures
+from kspde.distances import compare, pictures
 
 BOX = kspde.Box(half_width=12.0, cells=12, degree=6)
 

@@ -11,7 +11,7 @@ from compare_standins import KnownCloud, KnownDensity, Still, draws, gaussian, q
 from mpi4py import MPI
 
 import kspde
-from kspde.compare import Distance, compare
+from kspde.distances import Distance, compare
 
 
 def on_the_line(mean: float, std: float) -> tuple[float, float]:

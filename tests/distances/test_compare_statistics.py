@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from kspde.compare import Estimate
-from kspde.compare.statistics import Reference, jackknife, prediction
+from kspde.distances import Estimate
+from kspde.distances.statistics import Reference, jackknife, prediction
 
 
 def normal(x: np.ndarray, mean: float, std: float) -> np.ndarray:
