@@ -31,9 +31,11 @@ SMALL = (
 
 
 def environment() -> dict[str, str]:
-    """Return the environment without what an MPI launcher leaves in it."""
+    """Return the environment without what an MPI launcher leaves in it, with this Python's programs found first."""
     foreign = ("PMI", "MPI", "OMPI", "HYD", "SLURM")
-    return {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
+    # mpirun looks its programs up by name, and no virtual environment need be active.
+    return kept | {"PATH": f"{BIN}{os.pathsep}{kept.get('PATH', os.defpath)}"}
 
 
 @pytest.fixture
