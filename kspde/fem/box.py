@@ -109,8 +109,7 @@ class BoxSpace(Space):
     def gradient(self, nodal: Array) -> Array:
         """Return ∇c at the nodes. Collective."""
         laplacian = self.laplacian()
-        modes = laplacian.transform(nodal)
-        return np.stack([laplacian.derivative(modes, a).ravel() for a in range(self.dimension)], axis=1)
+        return laplacian.gradient(laplacian.transform(nodal))
 
     def spectrum(self) -> Array:
         """Return Λ."""
@@ -249,7 +248,6 @@ class _Symbol(FieldOperator):
     def __init__(self, space: BoxSpace, kernel: Kernel, robin: float, name: str) -> None:
         self.key = robin
         self._laplacian = space.laplacian(robin)
-        self._space = space
         self._factors = kernel.symbol(self._laplacian.eigenvalues)
         rate = kernel.decay_rate
         self._stiff = self._laplacian.eigenvalues + (rate**2 if np.isfinite(rate) else 0.0)
@@ -265,16 +263,11 @@ class _Symbol(FieldOperator):
     def apply(self, prepared: Array, gradient: bool) -> tuple[Array, Array | None]:
         """Multiply and transform back."""
         modes = self._factors * prepared
-        value = self._laplacian.back(modes).ravel()
-        if not gradient:
-            return value, None
-        axes = range(self._space.dimension)
-        return value, np.stack([self._laplacian.derivative(modes, a).ravel() for a in axes], axis=1)
+        return self._laplacian.back(modes).ravel(), self._laplacian.gradient(modes) if gradient else None
 
     def gradient(self, nodal: Array) -> Array:
         """Return ∇c at the nodes. Collective."""
-        modes = self._laplacian.transform(nodal)
-        return np.stack([self._laplacian.derivative(modes, a).ravel() for a in range(self._space.dimension)], axis=1)
+        return self._laplacian.gradient(self._laplacian.transform(nodal))
 
     def state(self, nodal: Array) -> Array:
         """Return the modal coefficients. Collective."""

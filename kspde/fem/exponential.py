@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kspde.errors import ConvergenceError
-from kspde.fem.operators import SemiDiscrete
+from kspde.fem.operators import SemiDiscrete, row_tolerances
 from kspde.fem.restart import Position, Restart
 from kspde.fem.state import Observer
 
@@ -73,16 +73,15 @@ def solve_exponential(
     y = system.state(start.unknowns)
     rate = system.rate(y)
     bounds = system.reset_bound()
-    norms, speeds = _norms(system, y), _norms(system, rate)
-    if start.norms is not None:
-        norms = start.norms
     if start.bounds is not None:
         bounds = start.bounds
-    allowed = tol * np.where(norms > 0, norms, norms.max())
+    norms = system.norms(y) if start.norms is None else start.norms
+    speeds = system.norms(rate)
+    allowed = row_tolerances(tol, norms)
     moving = speeds > 0
     h = float(np.min(0.1 * norms[moving] / speeds[moving], initial=t_end)) if start.dt is None else start.dt
     position = replace(start, norms=norms, bounds=bounds)
-    steps = rejected = 0
+    rejected = 0
     started()
     if not start.step:
         observer(0.0, start.unknowns)
@@ -91,8 +90,8 @@ def solve_exponential(
         due = observer.next_time - position.t
         # Two equal steps rather than a full one and a sliver; the natural length is kept for later.
         tau = due if h >= due * (1 - 1e-12) else 0.5 * due if h > 0.5 * due else h
-        new, new_rate, error = _step(system, factors, y, rate, tau, position.bounds)
-        ratio = float(np.max(_norms(system, error) / allowed))
+        new, new_rate, error = _step(system, factors, y, rate, tau, bounds)
+        ratio = float(np.max(system.norms(error) / allowed))
         # NaN, from coefficients that are not finite or a step far too long, is a rejection too.
         change = _SHRINK if not np.isfinite(ratio) else _SAFETY * max(ratio, 1e-12) ** -0.2
         change = min(_GROW, max(_SHRINK, change))
@@ -109,8 +108,7 @@ def solve_exponential(
         # A step that was cut short says little about the next one.
         h = max(h, tau * change) if tau < h else tau * change
         y, rate = new, new_rate
-        steps += 1
-        position.bounds = system.reset_bound()
+        position.bounds = bounds = system.reset_bound()
         position.t = observer.next_time if tau == due else position.t + tau
         position.step += 1
         position.dt = h
@@ -148,10 +146,10 @@ class _Factors:
 
 
 def _step(
-    system: SemiDiscrete, factors: _Factors, y: Array, rate: Array, h: float, bounds: Array | None
+    system: SemiDiscrete, factors: _Factors, y: Array, rate: Array, h: float, bounds: Array
 ) -> tuple[Array, Array, Array]:
     """Return the new state, its rate, and the estimate of the local error."""
-    factors.prepare(h, np.zeros(0) if bounds is None else bounds)
+    factors.prepare(h, bounds)
     rest = [rate - factors.linear * y]
     stage, slope = y, rate
     for i in range(1, len(_NODES)):
@@ -170,9 +168,3 @@ def _step(
 
 def _times(factors: _Factors, c: float, x: Array) -> Array:
     return factors(c) * x if c else x
-
-
-def _norms(system: SemiDiscrete, state: Array) -> Array:
-    """Return the L² norm of each row. Collective."""
-    axes = tuple(range(1, state.ndim))
-    return np.sqrt(system.space.total(np.sum(state**2, axis=axes)))

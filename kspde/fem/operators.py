@@ -162,6 +162,10 @@ class SemiDiscrete:
             change = operator.relaxation_solve(1.0 / dt, f.tau, operator.relaxation(prepared, old) / f.tau)
             unknowns[self._row(f)] = operator.nodal(old + change)
 
+    def norms(self, state: Array) -> Array:
+        """Return the L² norm of each row of a state. Collective."""
+        return np.sqrt(self.space.total(np.sum(self.space.weights * state**2, axis=tuple(range(1, state.ndim)))))
+
     def reset_bound(self) -> Array:
         """Return the largest D of each species over all ranks since the last call, and forget it. Collective."""
         from mpi4py import MPI
@@ -173,6 +177,11 @@ class SemiDiscrete:
 
     def _row(self, f: Field) -> int:
         return len(self.model.species) + self.relaxing.index(f)
+
+
+def row_tolerances(tol: float, norms: Array) -> Array:
+    """Return the local errors allowed to unknowns: each by its own norm, one that vanishes (χ = 0) by the largest."""
+    return tol * np.where(norms > 0, norms, norms.max())
 
 
 def initial_densities(space: Space, u0: Mapping[str, Any]) -> tuple[Array, dict[str, float]]:

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from kspde.errors import ConvergenceError, check_choice
 from kspde.fem.backend import apply_options
-from kspde.fem.operators import SemiDiscrete
+from kspde.fem.operators import SemiDiscrete, row_tolerances
 from kspde.fem.restart import Position, Restart
 from kspde.fem.state import Observer
 
@@ -88,15 +88,11 @@ def solve_rosenbrock(
     slope = system.rate(state)
     bounds = system.reset_bound()
     solver.bounds = bounds if start.bounds is None else start.bounds
-    axes = tuple(range(1, state.ndim))
-    parts = np.stack([np.sum(space.weights * state**2, axis=axes), np.sum(slope**2 / space.weights, axis=axes)])
-    norms, speeds = np.sqrt(space.total(parts))
-    if start.norms is not None:
-        norms = start.norms
-    # Each unknown by its own norm; one that vanishes (a signal with χ = 0) by the largest.
-    allowed = tol * np.where(norms > 0, norms, norms.max()) / np.sqrt(y.getSize())
+    norms = system.norms(state) if start.norms is None else start.norms
+    speeds = system.norms(slope / space.weights)
+    allowed = row_tolerances(tol, norms) / np.sqrt(y.getSize())
     tolerances.array[:] = (
-        allowed.reshape(-1, *(1,) * len(axes)) / np.sqrt(np.broadcast_to(space.weights, shape))
+        allowed.reshape(-1, *(1,) * (state.ndim - 1)) / np.sqrt(np.broadcast_to(space.weights, shape))
     ).ravel()
     first = 0.01 * float(np.min(norms[speeds > 0] / speeds[speeds > 0], initial=100.0 * t_end))
     ts = PETSc.TS().create(comm=space.comm)

@@ -176,13 +176,18 @@ class Observer:
         self.recorder.record(t, t - self._last, unknowns)
         self._last = t
         if len(self.states) < len(self.times) and t >= self.next_time - 1e-12 * self._t_end:
-            state = self._system.state(unknowns)
-            slopes = self._system.rate(state) / self._system.space.weights
-            self.states.append((self.next_time, unknowns.copy(), self._system.nodal(slopes)))
+            self.states.append((self.next_time, unknowns.copy(), self._slopes(unknowns)))
             if self._callback is not None:
                 self._callback(State(self._system, t, unknowns))
         if self._progress is not None:
             self._progress(t / self._t_end)
+
+    def _slopes(self, unknowns: Array) -> Array:
+        """Return the time derivatives, which interpolation needs; there is none with a single saved state."""
+        if len(self.times) == 1:
+            return np.zeros_like(unknowns)
+        slopes = self._system.rate(self._system.state(unknowns)) / self._system.space.weights
+        return self._system.nodal(slopes)
 
 
 def between(states: Sequence[tuple[float, Array, Array]], t: float) -> Array:

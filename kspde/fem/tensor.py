@@ -183,6 +183,10 @@ class TensorLaplacian:
         r"""Return the nodal values of ∂_a of the function with these modes, its L² projection with GLL quadrature."""
         return self._backwards([*self._back[:axis], self._slope[axis], *self._back[axis + 1 :]], modes)
 
+    def gradient(self, modes: Array) -> Array:
+        """Return the nodal values of all first derivatives, shape (n_local, d). Collective."""
+        return np.stack([self.derivative(modes, a).ravel() for a in range(len(self._slope))], axis=1)
+
     def divergence(self, flux: Array, axis: int) -> Array:
         r"""Return the modal coefficients of the functional φ ↦ ∫ F ∂_a φ, that is of −∂_a F with no flux outside."""
         return self._forwards([*self._forth[:axis], self._flux[axis], *self._forth[axis + 1 :]], flux)
