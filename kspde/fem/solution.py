@@ -14,6 +14,7 @@ from kspde.domains import Domain
 from kspde.errors import check_number
 from kspde.fem.operators import SemiDiscrete
 from kspde.fem.state import State, between
+from kspde.initial import InitialDensity
 from kspde.kernels import Kernel
 from kspde.models import Model
 
@@ -32,6 +33,8 @@ class Solution:
     Attributes:
         model: the model.
         domain: the domain.
+        u0: the initial density of each species.
+        initial: "u0" or "mollified": what the densities start from.
         t_end: the final time.
         eps: the mollifier's ε, None for the local equation.
         mollifier: the mollifier.
@@ -45,6 +48,8 @@ class Solution:
 
     model: Model
     domain: Domain
+    u0: dict[str, InitialDensity]
+    initial: str
     t_end: float
     eps: float | None
     mollifier: str | Callable[..., Kernel]

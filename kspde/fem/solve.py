@@ -182,6 +182,8 @@ def solve(
     return Solution(
         model=model,
         domain=domain,
+        u0=densities,
+        initial=initial,
         t_end=t_end,
         eps=eps,
         mollifier=mollifier,

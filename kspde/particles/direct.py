@@ -17,11 +17,19 @@ __all__ = ["DirectFields"]
 
 
 class DirectFields(FieldEvaluator):
-    """Fields by a sum over all pairs, the kernels tabulated by distance to a hundredth of the tolerance."""
+    """Fields by a sum over all pairs, the kernels tabulated by distance to a hundredth of the tolerance.
 
-    def __init__(self, fields: tuple[Field, ...], **options: Any) -> None:
+    Args:
+        fields: the regularised fields.
+        group: where the particles are many small systems, the size of one: particles ``group``·k to ``group``·k +
+            ``group`` − 1 of each species interact, and a rank holds whole systems. None: all with all.
+        **options: as for :class:`~kspde.particles.fields.FieldEvaluator`.
+    """
+
+    def __init__(self, fields: tuple[Field, ...], *, group: int | None = None, **options: Any) -> None:
         super().__init__(fields, **options)
         use_threads(self.comm)
+        self._group = group
         self._all: dict[str, Array] = {}
         self._reach = -1.0
         self._tables: dict[tuple[str, bool], RadialTable] = {}
@@ -29,7 +37,8 @@ class DirectFields(FieldEvaluator):
     def update(self, positions: Mapping[str, Array], extent: Extent) -> None:
         """Gather all particles on every rank, and tabulate the kernels up to the cloud's diameter. Collective."""
         for source in dict.fromkeys(field.source for field in self.active):
-            parts = self.comm.allgather(positions[source]) if self.comm.size > 1 else [positions[source]]
+            everywhere = self._group is None and self.comm.size > 1
+            parts = self.comm.allgather(positions[source]) if everywhere else [positions[source]]
             self._all[source] = np.concatenate(parts)
         diameter = float(np.linalg.norm(extent.upper - extent.lower))
         if diameter > self._reach:
@@ -54,19 +63,23 @@ class DirectFields(FieldEvaluator):
 
     def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
         sources, weight = self._all[field.source], self.weights[field.source]
+        group = self._group or len(sources)
         table = self._tables[field.name, False]
-        _sum_values(values, x, sources, table.coefficients, table.step, weight)
+        _sum_values(values, x, sources, group, table.coefficients, table.step, weight)
         if gradient is not None:
             table = self._tables[field.name, True]
-            _sum_gradients(gradient, x, sources, table.coefficients, table.step, weight)
+            _sum_gradients(gradient, x, sources, group, table.coefficients, table.step, weight)
 
 
 @compiled_parallel
-def _sum_values(out: Array, x: Array, sources: Array, table: Array, step: float, weight: float) -> None:
+def _sum_values(
+    out: Array, x: Array, sources: Array, group: int, table: Array, step: float, weight: float
+) -> None:
     d, last = x.shape[1], len(table) - 1
     for i in prange(len(x)):
         total = 0.0
-        for j in range(len(sources)):
+        first = i - i % group if group < len(sources) else 0
+        for j in range(first, first + group):
             r2 = 0.0
             for axis in range(d):
                 r2 += (x[i, axis] - sources[j, axis]) ** 2
@@ -79,12 +92,15 @@ def _sum_values(out: Array, x: Array, sources: Array, table: Array, step: float,
 
 
 @compiled_parallel
-def _sum_gradients(out: Array, x: Array, sources: Array, table: Array, step: float, weight: float) -> None:
+def _sum_gradients(
+    out: Array, x: Array, sources: Array, group: int, table: Array, step: float, weight: float
+) -> None:
     d, last = x.shape[1], len(table) - 1
     for i in prange(len(x)):
         for axis in range(d):
             out[i, axis] = 0.0
-        for j in range(len(sources)):
+        first = i - i % group if group < len(sources) else 0
+        for j in range(first, first + group):
             r2 = 0.0
             for axis in range(d):
                 r2 += (x[i, axis] - sources[j, axis]) ** 2
