@@ -77,6 +77,10 @@ class FieldEvaluator(ABC):
     def update(self, positions: Mapping[str, Array], extent: Extent) -> None:
         """Take new positions of all species, each (n_local, d). Collective."""
 
+    def update_stage(self, positions: Mapping[str, Array], extent: Extent) -> None:
+        """Take positions within a step, which leave no trace in what follows. Collective."""
+        self.update(positions, extent)
+
     @abstractmethod
     def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
         """Write a field at positions x, self-interaction included, and its gradient where one is wanted."""

@@ -15,13 +15,14 @@ from kspde.compiled import use_threads
 from kspde.errors import InputError, check_choice, check_integer, check_number
 from kspde.initial import InitialDensity, densities_by_species
 from kspde.kernels import Kernel, mollifier_kernel
-from kspde.models import Model
+from kspde.models import Field, Model
 from kspde.output import SaveAt
 from kspde.parallel import limited_threads, world
 from kspde.particles.cloud import Cloud
 from kspde.particles.direct import DirectFields
 from kspde.particles.fields import FieldEvaluator
 from kspde.particles.mesh import MEMORY_LIMIT, MeshFields
+from kspde.particles.relaxing import RelaxingFields
 from kspde.particles.result import Results
 from kspde.particles.resume import CheckpointWriter, description, restore
 from kspde.particles.run import Moments, Observer, Progress, Run, schedule
@@ -120,9 +121,6 @@ def simulate(
     comm = world() if comm is None else comm
     if not isinstance(model, Model):
         raise InputError(f"model is a {type(model).__name__}: give a kspde model, such as SignalDependentKellerSegel")
-    relaxing = [f.name for f in model.fields if f.tau > 0]
-    if relaxing:
-        raise InputError(f"field {relaxing[0]!r} has tau > 0, which the particles do not simulate: use tau = 0")
     densities = densities_by_species(model.species, model.dimension, u0)
     counts = _counts(model.species, n)
     t_end = check_number("t_end", t_end, above=0)
@@ -136,7 +134,7 @@ def simulate(
         raise InputError('initial = "mollified" needs a mollifier: give eps')
     if mean_field is not None:
         check_mean_field(mean_field, model, t_end)
-    save = check_statistics(save, mean_field=mean_field is not None)
+    save = check_statistics(save, mean_field=mean_field is not None, relaxing=any(f.tau > 0 for f in model.fields))
     _check_checkpoint(checkpoint, resume)
     noise = Philox(seed, _NOISE)
     stops = (t_end,) if save is None else save.until(t_end)
@@ -151,9 +149,7 @@ def simulate(
         "comm": comm,
     }
     fields = model.regularised_fields(eps, mollifier)
-    own_fields = partial(_EVALUATORS[method], fields, include_self=include_self, **options)
-    if method == "mesh":
-        own_fields = partial(own_fields, memory_limit=memory_limit)
+    own_fields = partial(_own_fields(fields, method, memory_limit), fields, include_self=include_self, **options)
     evaluators = {"particles": own_fields()}
     if mean_field is not None:
         evaluators["mean_field"] = KnownFields(fields, source=mean_field, **options)
@@ -227,6 +223,25 @@ def simulate(
     with limited_threads(comm), store or nullcontext():
         run.finish()
     return results.cloud(run, {"setup": ready - begin, "loop": time.perf_counter() - ready})
+
+
+def _own_fields(fields: tuple[Field, ...], method: str, memory_limit: float) -> Callable[..., FieldEvaluator]:
+    """Return what makes the evaluator of the fields of an empirical measure.
+
+    Raises:
+        InputError: a direct sum is asked for where a field relaxes.
+    """
+    evaluator = _EVALUATORS[method]
+    if method == "mesh":
+        evaluator = partial(evaluator, memory_limit=memory_limit)
+    relaxing = [f.name for f in fields if f.tau > 0]
+    if not relaxing:
+        return evaluator
+    if method == "direct":
+        raise InputError(
+            f'method = "direct" sums over pairs, which gives no field with tau > 0 such as {relaxing[0]!r}: use "mesh"'
+        )
+    return partial(RelaxingFields, others=evaluator, memory_limit=memory_limit)
 
 
 def _check_checkpoint(checkpoint: Any, resume: Any) -> None:

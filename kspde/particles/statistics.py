@@ -188,11 +188,12 @@ class Saves:
         return {name: rows[:, 0] if rows.ndim > 1 and rows.shape[1] == 1 else rows for name, rows in out.items()}
 
 
-def check_statistics(save: Any, *, mean_field: bool) -> SaveAt | None:
+def check_statistics(save: Any, *, mean_field: bool, relaxing: bool) -> SaveAt | None:
     """Return ``save`` after a look at it.
 
     Raises:
-        InputError: no SaveAt, an unknown statistic, or one that needs a mean field where there is none.
+        InputError: no SaveAt, an unknown statistic, or one that needs a mean field where there is none, or fields
+            without memory where some have one.
     """
     if save is None:
         return None
@@ -202,4 +203,9 @@ def check_statistics(save: Any, *, mean_field: bool) -> SaveAt | None:
         check_choice("statistics", name, STATISTICS)
     if "field_fluctuations" in save.statistics and not mean_field:
         raise InputError('statistics = "field_fluctuations" needs mean_field: give what kspde.solve returned')
+    if "field_fluctuations" in save.statistics and relaxing:
+        raise InputError(
+            'statistics = "field_fluctuations" is the law of large numbers at one time, which says nothing of a field '
+            "with tau > 0: leave it out"
+        )
     return save

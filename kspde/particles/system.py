@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,11 +11,13 @@ import numpy as np
 from kspde.errors import ConvergenceError, InputError
 from kspde.models import FieldValues, Model
 from kspde.models.base import Array
-from kspde.particles.fields import FieldEvaluator
+from kspde.particles.fields import Extent, FieldEvaluator
 from kspde.particles.observe import Observation, observe
 from kspde.random import Ids, Philox
 
 __all__ = ["System", "gather_rows", "local_ids"]
+
+_Update = Callable[[Mapping[str, Array], Extent], None]
 
 
 @dataclass(kw_only=True)
@@ -53,7 +55,7 @@ class System:
         Raises:
             ConvergenceError: they would need a grid beyond the memory limit; on every rank.
         """
-        self._update(self.positions, self.seen, t)
+        self._update(self.evaluator.update, self.positions, self.seen, t)
 
     def prepare_stage(self, positions: Mapping[str, Array], t: float) -> None:
         """Compute the fields of other positions of the same particles at time t. Collective.
@@ -63,12 +65,12 @@ class System:
         """
         stage = observe(positions, self.ids, self.counts, self.comm)
         self.refuse_lost(stage.not_finite)
-        self._update(positions, stage, t)
+        self._update(self.evaluator.update_stage, positions, stage, t)
 
-    def _update(self, positions: Mapping[str, Array], seen: Observation, t: float) -> None:
+    def _update(self, update: _Update, positions: Mapping[str, Array], seen: Observation, t: float) -> None:
         self.evaluator.t = t
         try:
-            self.evaluator.update(positions, seen.extent)
+            update(positions, seen.extent)
         except InputError as error:
             raise ConvergenceError(str(error)) from None
 

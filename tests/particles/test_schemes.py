@@ -50,6 +50,8 @@ class PairFields:
     def update(self, positions, extent):
         self.other = positions["u"][:, 0].reshape(-1, 2)[:, ::-1].ravel()
 
+    update_stage = update
+
     def at(self, species, x):
         return FieldValues(x, {"other": self.other, "t": np.full(len(x), self.t)})
 
