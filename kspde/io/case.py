@@ -222,6 +222,7 @@ def _particles(path: Path, content: CaseFile, regularised: dict[str, Any]) -> di
         check_integer("n", options["n"], at_least=1)
         check_number("dt", options["dt"], above=0)
         check_integer("seed", options.get("seed", 0), at_least=0)
+        check_integer("replica", options.get("replica", 0), at_least=0)
         check_number("field_tol", options.get("field_tol", 1e-6), above=0)
     return {"t_end": content.t_end} | options | regularised
 

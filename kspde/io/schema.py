@@ -160,6 +160,7 @@ class ParticlesSection(Section):
     n: int = Field(description="the number N of particles")
     dt: float = Field(description="the time step")
     seed: int | None = Field(default=None, description="the seed of the random numbers")
+    replica: int | None = Field(default=None, description="which of the independent runs with that seed")
     field_tol: float | None = Field(default=None, description="the relative accuracy of the fields")
 
 

@@ -31,6 +31,7 @@ class Cloud:
         t_end: final time.
         dt: the time step used.
         seed: seed of the random numbers.
+        replica: which of the independent runs with that seed.
         comm: the MPI communicator.
         counts: number of particles by species, over all ranks.
         masses: mass by species; a particle weighs mass/n.
@@ -54,6 +55,7 @@ class Cloud:
     masses: Mapping[str, float]
     diagnostics: Mapping[str, Array]
     timings: Mapping[str, float]
+    replica: int = 0
     statistics: Mapping[str, Array] = field(default_factory=dict)
     mean_field: Cloud | None = None
     coupling: Coupling | None = None
@@ -118,6 +120,7 @@ class Cloud:
             "eps": self.eps,
             "mollifier": self.mollifier if self.eps is not None else None,
             "seed": self.seed,
+            "replica": self.replica,
             "masses": dict(self.masses),
             **self._details,
             "second_moment": self.diagnostics["second_moment"][-1].tolist(),
@@ -130,8 +133,8 @@ class Cloud:
         """Write an HDF5 file: ``positions/<species>`` of shape (n, d) in the order of ids, ``diagnostics``. Collective.
 
         With ``statistics`` and ``mean_field/<species>``, the positions of the mean-field particles, where there are
-        any. Attributes of the file: t, dt, eps (absent when there is none), seed, kspde_version; of a dataset of
-        positions: n and mass. An existing file is replaced.
+        any. Attributes of the file: t, dt, eps (absent when there is none), seed, replica, kspde_version; of a dataset
+        of positions: n and mass. An existing file is replaced.
 
         Args:
             path: of the file.
@@ -152,7 +155,8 @@ class Cloud:
 
                 try:
                     with h5py.File(path, "w") as file:
-                        file.attrs.update(t=self.t_end, dt=self.dt, seed=self.seed, kspde_version=kspde.__version__)
+                        file.attrs.update(t=self.t_end, dt=self.dt, kspde_version=kspde.__version__)
+                        file.attrs.update(seed=self.seed, replica=self.replica)
                         if self.eps is not None:
                             file.attrs.update(eps=self.eps, mollifier=self.mollifier)
                         for name, x in positions.items():

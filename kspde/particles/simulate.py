@@ -27,7 +27,7 @@ from kspde.particles.result import Results
 from kspde.particles.resume import CheckpointWriter, description, restore
 from kspde.particles.run import Moments, Observer, Progress, Run, schedule
 from kspde.particles.schemes import SCHEMES
-from kspde.particles.start import starting_points
+from kspde.particles.start import NOISE, starting_points, stream
 from kspde.particles.statistics import Saves, check_statistics
 from kspde.particles.system import System, local_ids
 from kspde.particles.twin import CouplingHistory, KnownFields, MeanField, check_mean_field
@@ -35,8 +35,6 @@ from kspde.random import Philox
 
 __all__ = ["simulate"]
 
-#: The stream of a seed that moves the particles.
-_NOISE = 1
 _EVALUATORS: dict[str, Callable[..., FieldEvaluator]] = {"mesh": MeshFields, "direct": DirectFields}
 
 
@@ -53,6 +51,7 @@ def simulate(
     scheme: str = "euler-maruyama",
     mean_field: MeanField | None = None,
     seed: int = 0,
+    replica: int = 0,
     field_tol: float = 1e-6,
     method: str = "mesh",
     memory_limit: float = MEMORY_LIMIT,
@@ -91,6 +90,8 @@ def simulate(
             interpolated in time. Its fields are interpolated in space to ``field_tol``, where it is smooth enough for
             that; the error is measured and in the summary.
         seed: an integer >= 0.
+        replica: an integer >= 0: runs with one seed and different replicas are independent of each other, starting
+            points and noise. For averages over runs.
         field_tol: error allowed in the fields at the particles, relative to the supremum of a field over space, and
             of its gradient. A mesh keeps it a priori for every position of the particles; with many particles the error
             is some hundred times smaller.
@@ -136,7 +137,8 @@ def simulate(
         check_mean_field(mean_field, model, t_end)
     save = check_statistics(save, mean_field=mean_field is not None, relaxing=any(f.tau > 0 for f in model.fields))
     _check_checkpoint(checkpoint, resume)
-    noise = Philox(seed, _NOISE)
+    check_integer("replica", replica, at_least=0, at_most=(1 << 32) - 1)
+    noise = Philox(seed, stream(NOISE, replica))
     stops = (t_end,) if save is None else save.until(t_end)
     times = schedule(t_end, given_dt, stops)
     save_steps = [] if save is None else [int(np.abs(times - t).argmin()) for t in stops]
@@ -155,7 +157,7 @@ def simulate(
         evaluators["mean_field"] = KnownFields(fields, source=mean_field, **options)
     ids = local_ids(model.species, counts, comm)
     smoother = mollifier_kernel(eps, mollifier) if eps is not None and initial == "mollified" else None
-    zeta = starting_points(densities, ids, seed=seed, mollifier=smoother, comm=comm)
+    zeta = starting_points(densities, ids, seed=seed, mollifier=smoother, comm=comm, replica=replica)
     systems = {
         label: System(
             model=model,
@@ -175,6 +177,7 @@ def simulate(
             "eps": None if eps is None else float(eps),
             "mollifier": mollifier if isinstance(mollifier, str) else repr(mollifier),
             "seed": int(seed),
+            "replica": int(replica),
             "comm": comm,
             "counts": counts,
             "masses": {name: density.mass for name, density in densities.items()},
@@ -209,7 +212,7 @@ def simulate(
             mean_field=None if mean_field is None else [float(mean_field.t_end), getattr(mean_field, "eps", None)],
             statistics=[] if save is None else list(save.statistics),
             saves=[] if save is None else save_steps,
-            **{key: results.common[key] for key in ("eps", "mollifier", "seed", "counts")},
+            **{key: results.common[key] for key in ("eps", "mollifier", "seed", "replica", "counts")},
             **results.details,
         )
         store = CheckpointStore(checkpoint, problem, comm)

@@ -14,14 +14,25 @@ from kspde.models.base import Array
 from kspde.parallel import together
 from kspde.random import Ids, Philox
 
-__all__ = ["draw_from", "starting_points"]
+__all__ = ["NOISE", "draw_from", "starting_points", "stream"]
 
-#: Streams of a seed: ζ_i, and what mollifies them.
-_ZETA, _SHIFT = 0, 2
+#: Streams of a seed: ζ_i, what moves the particles, and what mollifies ζ_i.
+_ZETA, NOISE, _SHIFT = 0, 1, 2
+
+
+def stream(kind: int, replica: int) -> tuple[int, ...]:
+    """Return the stream of a replica: (kind,) for the first, replica 0, and (kind, r) for the others."""
+    return (kind, replica) if replica else (kind,)
 
 
 def starting_points(
-    densities: Mapping[str, InitialDensity], ids: Mapping[str, Ids], *, seed: int, mollifier: Kernel | None, comm: Any
+    densities: Mapping[str, InitialDensity],
+    ids: Mapping[str, Ids],
+    *,
+    seed: int,
+    mollifier: Kernel | None,
+    comm: Any,
+    replica: int = 0,
 ) -> dict[str, Array]:
     """Return by species this rank's starting points ζ_i, shape (n_local, d), plus a draw from the mollifier if given.
 
@@ -30,7 +41,7 @@ def starting_points(
     Raises:
         InputError: the density cannot be drawn from, or the mollifier; on every rank.
     """
-    zeta, shift = Philox(seed, _ZETA), Philox(seed, _SHIFT)
+    zeta, shift = Philox(seed, stream(_ZETA, replica)), Philox(seed, stream(_SHIFT, replica))
     positions: dict[str, Array] = {}
     with together(comm):
         for name, density in densities.items():

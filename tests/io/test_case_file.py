@@ -59,6 +59,12 @@ def test_demo_is_the_mixture_of_the_readme(tmp_path: Path, mixture: kspde.Gaussi
     assert case.compare_options == {"replicas": 20}
 
 
+def test_the_replica_reaches_the_particles(tmp_path: Path) -> None:
+    case = read_case(write(tmp_path, "seed = 1", "seed = 1\nreplica = 4"))
+    assert case.simulate_options is not None
+    assert (case.simulate_options["seed"], case.simulate_options["replica"]) == (1, 4)
+
+
 def test_a_case_without_mollifier_and_particles_leaves_all_defaults_to_the_backends(tmp_path: Path) -> None:
     path = tmp_path / "case.toml"
     path.write_text(DEMO[: DEMO.index("[regularisation]")], encoding="utf-8")
@@ -185,6 +191,7 @@ def test_other_domains_and_models(tmp_path: Path) -> None:
         ("dt = 0.01", "dt = -0.01", "particles.dt = -0.01 is not valid: give a finite number > 0"),
         ("dt = 0.01", "", "particles.dt is missing: give the time step"),
         ("seed = 1", "seed = -1", "particles.seed = -1 is not valid: give an integer >= 0"),
+        ("seed = 1", "replica = -1", "particles.replica = -1 is not valid: give an integer >= 0"),
         ("seed = 1", "field_tol = 0", "particles.field_tol = 0.0 is not valid: give a finite number > 0"),
         ("replicas = 20", "replicas = 1", "compare.replicas = 1 is not valid: give an integer >= 2"),
         ("replicas = 20", "bandwidth = inf", "compare.bandwidth = inf is not valid: give a finite number > 0"),

@@ -42,7 +42,7 @@ def both(mixture):
 
 
 def test_file_holds_positions_in_the_order_of_ids(mixture, shared_tmp_path):
-    cloud = kspde.simulate(KELLER_SEGEL, mixture, seed=7, **GOOD)
+    cloud = kspde.simulate(KELLER_SEGEL, mixture, seed=7, replica=2, **GOOD)
     path = shared_tmp_path / "particles.h5"
     cloud.write(path)
     positions = cloud.gathered()
@@ -52,7 +52,7 @@ def test_file_holds_positions_in_the_order_of_ids(mixture, shared_tmp_path):
             assert dict(file["positions/u"].attrs) == {"n": 50, "mass": 1.0}
             assert np.array_equal(file["diagnostics/t"][:], cloud.diagnostics["t"])
             attributes = dict(file.attrs)
-        expected = {"t": 0.2, "dt": 0.1, "eps": 0.5, "mollifier": "gaussian", "seed": 7}
+        expected = {"t": 0.2, "dt": 0.1, "eps": 0.5, "mollifier": "gaussian", "seed": 7, "replica": 2}
         assert attributes == {**expected, "kspde_version": kspde.__version__}
     else:
         assert positions is None
@@ -78,6 +78,7 @@ def test_summary_is_json(mixture):
     assert summary["n"] == 50
     assert summary["eps"] == 0.5
     assert summary["method"] == "mesh"
+    assert (summary["seed"], summary["replica"]) == (0, 0)
     assert summary["field_tol"] == 1e-6
     assert len(summary["modes"]) == 2
     assert set(cloud.timings) == {"setup", "loop"}
@@ -102,6 +103,8 @@ def test_summary_is_json(mixture):
         ({"field_tol": 0.0}, "field_tol = 0.0 is not valid: give a finite number >= 1e-12 and < 1"),
         ({"field_tol": 2.0}, "field_tol = 2.0 is not valid"),
         ({"seed": -1}, "seed = -1 is not valid: give an integer >= 0"),
+        ({"replica": -1}, "replica = -1 is not valid: give an integer >= 0"),
+        ({"replica": 1.5}, "replica = 1.5 is not an integer"),
         ({"u0": None}, "u0 is a NoneType: give an initial density"),
         ({"u0": {"v": None}}, "u0 has species v: give u"),
         (
