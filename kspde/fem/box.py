@@ -96,9 +96,12 @@ class BoxSpace(Space):
         return self.laplacian().back(state)
 
     def diffusion(self, w: Array) -> Array:
-        """Return −Λ QᵀM w. Collective."""
+        """Return −Λ QᵀM w, or −Σ_a Λ_a QᵀM w_a. Collective."""
         laplacian = self.laplacian()
-        return -laplacian.eigenvalues * laplacian.transform(w.reshape(self.slabs.shape))
+        if w.ndim == 1:
+            return -laplacian.eigenvalues * laplacian.transform(w.reshape(self.slabs.shape))
+        parts = zip(w.T, laplacian.directions, strict=False)  # a line counts as a plane of one column
+        return np.asarray(sum(-lam * laplacian.transform(part.reshape(self.slabs.shape)) for part, lam in parts))
 
     def divergence(self, flux: Array) -> Array:
         """Return Σ_a Qᵀ G_a F_a. Collective."""

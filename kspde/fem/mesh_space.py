@@ -141,6 +141,8 @@ class MeshSpace(Space):
 
     def diffusion(self, w: Array) -> Array:
         """Return −K w. Collective."""
+        if w.ndim == 2:
+            raise InputError("a diffusion coefficient for each direction needs a kspde.Box: give one as the domain")
         return -self._times(self.stiffness, w)
 
     def divergence(self, flux: Array) -> Array:

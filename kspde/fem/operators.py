@@ -97,9 +97,10 @@ class SemiDiscrete:
         return FieldValues(self.space.points, values, gradients)
 
     def coefficients(self, species: str, c: FieldValues) -> tuple[Array, Array | None]:
-        """Return D, shape (n_local,), and b, shape (n_local, d) or None, of a species at the local nodes."""
+        """Return D, shape (n_local,) or (n_local, d), and b, (n_local, d) or None, of a species at the local nodes."""
         n = len(self.space.points)
-        diffusion = np.broadcast_to(np.asarray(self.model.diffusion(species, c), dtype=np.float64), (n,))
+        diffusion = np.asarray(self.model.diffusion(species, c), dtype=np.float64)
+        diffusion = np.broadcast_to(diffusion, (n, self.space.dimension) if diffusion.ndim == 2 else (n,))
         drift = self.model.drift(species, c)
         if drift is not None:
             drift = np.broadcast_to(np.asarray(drift, dtype=np.float64), (n, self.space.dimension))
@@ -113,7 +114,7 @@ class SemiDiscrete:
         for i, species in enumerate(self.model.species):
             diffusion, drift = self.coefficients(species, c)
             u = unknowns[i].ravel()
-            out[i] = self.space.diffusion(diffusion * u)
+            out[i] = self.space.diffusion(diffusion * (u if diffusion.ndim == 1 else u[:, None]))
             if drift is not None:
                 out[i] += self.space.divergence(drift * u[:, None])
             self.bound[i] = max(self.bound[i], float(np.max(diffusion, initial=0.0)))

@@ -244,6 +244,11 @@ def _check_edges(space: Space, stiffness: Any) -> None:
 
 
 def _check_coefficients(comm: Any, species: str, diffusion: Array, drift: Array | None) -> None:
+    if diffusion.ndim == 2:
+        raise InputError(
+            f"species {species!r} has one diffusion coefficient a direction, which the positive scheme does not take: "
+            'use scheme="adaptive"'
+        )
     good = bool(np.all(np.isfinite(diffusion)) and np.all(diffusion > 0))
     good = good and (drift is None or bool(np.all(np.isfinite(drift))))
     if comm.allreduce(int(not good)):

@@ -109,7 +109,11 @@ class Space(ABC):
 
     @abstractmethod
     def diffusion(self, w: Array) -> Array:
-        """Return the functional φ ↦ −∫ ∇w·∇φ of nodal values w, a dual vector. Collective."""
+        """Return the functional φ ↦ −∫ ∇w·∇φ of nodal values w, (n,), or −Σ_a ∫ ∂_a w_a ∂_a φ of w, (n, d). Collective.
+
+        Raises:
+            InputError: one w a direction is not possible here.
+        """
 
     @abstractmethod
     def divergence(self, flux: Array) -> Array:

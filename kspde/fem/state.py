@@ -63,12 +63,14 @@ class State:
         """Return w = D u, D the diffusion coefficient, at points of shape (n, d).
 
         Raises:
-            InputError: as for ``evaluate``.
+            InputError: as for ``evaluate``, or a model with one diffusion coefficient a direction.
         """
         where = self._points(points)
         density = self.density(species)
         c = self._system.field_values(self._unknowns)
         diffusion, _ = self._system.coefficients(species or self._system.model.species[0], c)
+        if diffusion.ndim == 2:
+            raise InputError("w = D u is not one function: the model has one diffusion coefficient a direction")
         return self._system.space.evaluate(diffusion.reshape(density.shape) * density, where)
 
     def on_grid(

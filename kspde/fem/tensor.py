@@ -165,11 +165,13 @@ class TensorLaplacian:
             for matrices in (self._back, self._forth):
                 matrices.append(np.ones((1, 1)))
             pairs.append((np.zeros(1), np.ones((1, 1))))
-        lam = pairs[0][0].reshape(-1, *(1,) * (len(pairs) - 1))
-        for a, (values, _) in enumerate(pairs[1:], start=1):
-            lam = lam + values[slabs.modal if a == 1 else slice(None)].reshape(-1, *(1,) * (len(pairs) - 1 - a))
-        #: eigenvalues at this rank's modes, shape ``slabs.modal_shape``
-        self.eigenvalues: Array = lam
+        #: eigenvalues of each direction at this rank's modes, broadcastable to ``slabs.modal_shape``
+        self.directions: list[Array] = [
+            values[slabs.modal if a == 1 else slice(None)].reshape(-1, *(1,) * (len(pairs) - 1 - a))
+            for a, (values, _) in enumerate(pairs)
+        ]
+        #: their sums, shape ``slabs.modal_shape``
+        self.eigenvalues: Array = np.asarray(sum(self.directions[1:], self.directions[0]))
 
     def transform(self, x: Array) -> Array:
         """Return the modal coefficients QᵀM x of nodal values of shape ``slabs.shape``. Collective."""

@@ -96,7 +96,10 @@ class Model(ABC):
 
     @abstractmethod
     def diffusion(self, species: str, c: FieldValues) -> Array | float:
-        """Return D = σ²/2 of a species at the points of ``c``: shape (n,), or a number when it is constant."""
+        """Return D = σ²/2 of a species at the points of ``c``: shape (n,), or a number when it is constant.
+
+        Shape (n, d) stands for one coefficient a direction, ∂_t u = Σ_a ∂_a∂_a(D_a u): densities on a ``Box`` only.
+        """
 
     def drift(self, species: str, c: FieldValues) -> Array | None:
         """Return the drift b of a species, shape (n, d), or None (the default) where a species has none."""
