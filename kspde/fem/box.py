@@ -44,6 +44,8 @@ class BoxSpace(Space):
         slabs: the distribution of nodal arrays.
     """
 
+    modal = True
+
     def __init__(self, box: Box, comm: Any) -> None:
         self.box = box
         self.comm = comm

@@ -13,10 +13,7 @@ embedded method of order 4 (Dormand and Prince, J. Comput. Appl. Math. 6, 1980) 
 below ``tol`` times the L² norm of the initial data, in L², row by row. The constant mode of a density has L = N = 0, so
 mass is exact.
 
-On smooth densities and with γ = 1 + e^(−v) it needs a tenth of the evaluations of the Rosenbrock-W method for the same
-error (``tests/benchmarks/density.py``). Where D varies by orders of magnitude Lawson's methods lose their order: with
-γ = e^(−3v), χ = 50, the error at tol = 1e-6 is seventy times tol, in as many steps as the W-method takes. Use that one
-there.
+``kspde.fem.adaptive`` says where it is used.
 """
 
 from __future__ import annotations
@@ -53,6 +50,8 @@ _DIFFERENCE = (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 52
 #: A step that is this many times smaller than t_end means that the density has become singular.
 _SMALLEST = 1e-12
 _SAFETY, _SHRINK, _GROW = 0.9, 0.2, 5.0
+#: inf D / sup D below which another method takes over
+_LEAST_RATIO = 0.1
 
 
 def solve_exponential(
@@ -61,18 +60,21 @@ def solve_exponential(
     *,
     t_end: float,
     tol: float,
-    options: dict[str, Any],
     observer: Observer,
     restart: Restart,
     started: Callable[[], None],
-) -> dict[str, Any]:
-    """Integrate from ``start`` to ``t_end``; arguments, result and errors are those of ``solve_rosenbrock``.
+) -> tuple[Position, dict[str, Any]]:
+    """Integrate from ``start`` to ``t_end``, or until D varies too much; arguments are those of ``solve_rosenbrock``.
 
-    ``options`` must be empty: there is no PETSc object to take them.
+    Returns:
+        Where the run stands, and a summary. Before ``t_end`` the position is marked as handed over.
+
+    Raises:
+        ConvergenceError: the step control gave up.
     """
     y = system.state(start.unknowns)
     rate = system.rate(y)
-    bounds = system.reset_bound()
+    bounds, lowest = system.diffusion_range()
     if start.bounds is not None:
         bounds = start.bounds
     norms = system.norms(y) if start.norms is None else start.norms
@@ -80,13 +82,13 @@ def solve_exponential(
     allowed = row_tolerances(tol, norms)
     moving = speeds > 0
     h = float(np.min(0.1 * norms[moving] / speeds[moving], initial=t_end)) if start.dt is None else start.dt
-    position = replace(start, norms=norms, bounds=bounds)
+    position = replace(start, norms=norms, bounds=bounds, handed_over=_uneven(bounds, lowest))
     rejected = 0
     started()
-    if not start.step:
+    if not start.step and not position.handed_over:
         observer(0.0, start.unknowns)
     factors = _Factors(system)
-    while position.t < t_end:
+    while position.t < t_end and not position.handed_over:
         due = observer.next_time - position.t
         # Two equal steps rather than a full one and a sliver; the natural length is kept for later.
         tau = due if h >= due * (1 - 1e-12) else 0.5 * due if h > 0.5 * due else h
@@ -97,6 +99,7 @@ def solve_exponential(
         change = min(_GROW, max(_SHRINK, change))
         if not ratio <= 1.0:
             rejected += 1
+            system.forget_diffusion()
             h = tau * min(change, 0.9)
             if h < _SMALLEST * t_end:
                 raise ConvergenceError(
@@ -108,19 +111,25 @@ def solve_exponential(
         # A step that was cut short says little about the next one.
         h = max(h, tau * change) if tau < h else tau * change
         y, rate = new, new_rate
-        position.bounds = bounds = system.reset_bound()
+        bounds, lowest = system.diffusion_range()
+        position.bounds, position.handed_over = bounds, _uneven(bounds, lowest)
         position.t = observer.next_time if tau == due else position.t + tau
         position.step += 1
-        position.dt = h
+        position.dt = None if position.handed_over else h
         position.unknowns = system.nodal(y)
         observer(position.t, position.unknowns)
         restart.look(position)
-    return {
+    return position, {
         "method": "Lawson, Dormand-Prince 5(4)",
         "tol": tol,
         "steps": position.step,
         "rejected_steps": rejected,
     }
+
+
+def _uneven(highest: Array, lowest: Array) -> bool:
+    """Return whether the D of some species varies too much for Lawson's methods."""
+    return bool(np.any(lowest < _LEAST_RATIO * highest))
 
 
 class _Factors:

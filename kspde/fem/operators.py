@@ -31,9 +31,6 @@ class SemiDiscrete:
         fields: its fields, regularised or not.
         space: the finite-element space.
 
-    Attributes:
-        bound: the largest diffusion coefficient of each species seen since ``reset_bound``, over all local nodes.
-
     Raises:
         InputError: a kernel cannot be applied on this space.
     """
@@ -42,7 +39,9 @@ class SemiDiscrete:
         self.model = model
         self.fields = fields
         self.space = space
-        self.bound = np.zeros(len(model.species))
+        # sup D and sup (−D) of each species over the local nodes, since ``diffusion_range`` was last called
+        self._extremes = np.empty((2, len(model.species)))
+        self.forget_diffusion()
         self._operators = {f.name: space.field_operator(f.kernel, f.name) for f in fields}
         #: relaxing fields, in the order of their rows among the unknowns
         self.relaxing = tuple(f for f in fields if f.tau > 0)
@@ -107,7 +106,7 @@ class SemiDiscrete:
         return diffusion, drift
 
     def rate(self, state: Array) -> Array:
-        """Return M dy/dt as a dual vector, shape as ``state``. Collective. Also raises ``bound`` where D exceeds it."""
+        """Return M dy/dt as a dual vector, shape as ``state``. Collective. ``diffusion_range`` takes note of D."""
         unknowns = self.nodal(state)
         c = self.field_values(unknowns, state)
         out = np.empty_like(state)
@@ -117,7 +116,8 @@ class SemiDiscrete:
             out[i] = self.space.diffusion(diffusion * (u if diffusion.ndim == 1 else u[:, None]))
             if drift is not None:
                 out[i] += self.space.divergence(drift * u[:, None])
-            self.bound[i] = max(self.bound[i], float(np.max(diffusion, initial=0.0)))
+            for row, values in zip(self._extremes, (diffusion, -diffusion), strict=True):
+                row[i] = max(row[i], float(np.max(values, initial=-np.inf)))
         for f in self.relaxing:
             operator = self._operators[f.name]
             source = self.model.species.index(f.source)
@@ -167,14 +167,18 @@ class SemiDiscrete:
         """Return the L² norm of each row of a state. Collective."""
         return np.sqrt(self.space.total(np.sum(self.space.weights * state**2, axis=tuple(range(1, state.ndim)))))
 
-    def reset_bound(self) -> Array:
-        """Return the largest D of each species over all ranks since the last call, and forget it. Collective."""
+    def diffusion_range(self) -> tuple[Array, Array]:
+        """Return sup D and inf D of each species in all rates since the last call, and forget them. Collective."""
         from mpi4py import MPI
 
-        bound = np.empty_like(self.bound)
-        self.space.comm.Allreduce(self.bound, bound, op=MPI.MAX)
-        self.bound[:] = 0.0
-        return bound
+        extremes = np.empty_like(self._extremes)
+        self.space.comm.Allreduce(self._extremes, extremes, op=MPI.MAX)
+        self.forget_diffusion()
+        return extremes[0], -extremes[1]
+
+    def forget_diffusion(self) -> None:
+        """Forget the D of a step that was rejected: its stages may lie anywhere."""
+        self._extremes[:] = [[0.0], [-np.inf]]
 
     def _row(self, f: Field) -> int:
         return len(self.model.species) + self.relaxing.index(f)

@@ -32,6 +32,7 @@ class Position:
         dt: the length of the next step; None where the scheme has yet to choose its first.
         bounds: the largest diffusion coefficients of the last step; None at the start.
         norms: the L² norms of the initial data, to which tolerances refer; None at the start.
+        handed_over: whether the adaptive scheme has gone on to its second method.
     """
 
     step: int = 0
@@ -40,6 +41,7 @@ class Position:
     dt: float | None = None
     bounds: Array | None = None
     norms: Array | None = None
+    handed_over: bool = False
 
 
 class Restart:
@@ -76,7 +78,7 @@ class Restart:
         for j, (_, unknowns, slopes) in enumerate(self._observer.states):
             parts |= {f"saved.{j}.{i}": u for i, u in enumerate(unknowns)}
             parts |= {f"slope.{j}.{i}": u for i, u in enumerate(slopes)}
-        shared: dict[str, Array] = {"t": np.array(position.t)}
+        shared: dict[str, Array] = {"t": np.array(position.t), "handed_over": np.array(position.handed_over)}
         if position.dt is not None:
             shared["dt"] = np.array(position.dt)
         shared |= {k: v for k, v in (("bounds", position.bounds), ("norms", position.norms)) if v is not None}
@@ -119,6 +121,7 @@ class Restart:
             dt=float(saved.shared["dt"]) if "dt" in saved.shared else None,
             bounds=saved.shared.get("bounds"),
             norms=saved.shared.get("norms"),
+            handed_over=bool(saved.shared["handed_over"]),
         )
 
 

@@ -86,7 +86,7 @@ def solve_rosenbrock(
     jacobian.setUp()
 
     slope = system.rate(state)
-    bounds = system.reset_bound()
+    bounds, _ = system.diffusion_range()
     solver.bounds = bounds if start.bounds is None else start.bounds
     norms = system.norms(state) if start.norms is None else start.norms
     speeds = system.norms(slope / space.weights)
@@ -98,7 +98,13 @@ def solve_rosenbrock(
     ts = PETSc.TS().create(comm=space.comm)
     position = replace(start, norms=norms)
 
+    rejections = 0
+
     def implicit(ts: Any, t: float, y: Any, dy: Any, out: Any) -> None:
+        nonlocal rejections
+        if ts.getStepRejections() > rejections:
+            rejections = ts.getStepRejections()
+            system.forget_diffusion()
         rate = system.rate(y.array_r.reshape(shape))
         np.subtract(space.weights * dy.array_r.reshape(shape), rate, out=out.array.reshape(shape))
 
@@ -110,7 +116,7 @@ def solve_rosenbrock(
         if start.step and step == start.step:
             return  # PETSc begins by showing where it starts; that has been recorded before the checkpoint
         if step:
-            solver.bounds = system.reset_bound()
+            solver.bounds, _ = system.diffusion_range()
         position.step, position.t, position.dt, position.bounds = step, t, ts.getTimeStep(), solver.bounds
         position.unknowns = system.nodal(y.array_r.reshape(shape))
         observer(t, position.unknowns)

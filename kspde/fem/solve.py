@@ -63,11 +63,12 @@ def solve(
         mollifier: "gaussian", "matern" (order 2), or a callable as for ``kspde.kernels.mollifier_kernel``.
         initial: "u0", or "mollified": from u_0 * j^ε. Wang, Li and Huang start the particles (1.8) from u_0 but the
             density (1.9) from u_0 * j^ε; only where both start alike does the relative entropy start from 0.
-        scheme: "adaptive" (PETSc TS, order 3 in time, any degree and domain), "exponential" (order 5, on a Box; several
-            times faster where D varies little and all is smooth, see ``kspde.fem.exponential``), or "positive" (order
-            1, degree 1: u ≥ 0 for every ``dt``).
+        scheme: "adaptive" (any degree and domain; on a Box an exponential integrator of order 5 while sup D < 10 inf D,
+            else and elsewhere PETSc's TS, see ``kspde.fem.adaptive``), "rosenbrock" (PETSc's TS throughout, order 3),
+            or "positive" (order 1, degree 1: u ≥ 0 for every ``dt``).
         dt: the step of the positive scheme.
-        petsc_options: options of the TS (adaptive) or KSP (positive) object, without the leading dash.
+        petsc_options: options of the TS (adaptive, which is then "rosenbrock") or KSP (positive) object, without the
+            leading dash.
         save: times at which states are saved beside ``t_end``, further statistics (``fisher_information``,
             ``log_gradient``, ``free_energy``), and a callback that is given a ``State`` at each of these times.
         checkpoint: where and how often the state is written to disk; SIGTERM then writes one more and stops.
@@ -99,11 +100,7 @@ def solve(
     check_choice("initial", initial, ("u0", "mollified"))
     if initial == "mollified" and eps is None:
         raise InputError('initial = "mollified" needs a mollifier: give eps')
-    check_choice("scheme", scheme, ("adaptive", "exponential", "positive"))
-    if scheme == "exponential" and not isinstance(domain, Box):
-        raise InputError('scheme = "exponential" is not valid here: it needs a Box, use "adaptive" on other domains')
-    if scheme == "exponential" and petsc_options:
-        raise InputError('petsc_options have no effect on scheme = "exponential": leave them out, or use "adaptive"')
+    check_choice("scheme", scheme, ("adaptive", "rosenbrock", "positive"))
     if scheme != "positive":
         if dt is not None:
             raise InputError(
@@ -123,7 +120,7 @@ def solve(
     backend.require()
     comm = world() if comm is None else comm
 
-    from kspde.fem.exponential import solve_exponential
+    from kspde.fem.adaptive import solve_adaptive
     from kspde.fem.operators import SemiDiscrete, initial_densities, mollified
     from kspde.fem.positive import solve_positive
     from kspde.fem.restart import Position, Restart, description
@@ -171,7 +168,7 @@ def solve(
         }
         with store or nullcontext():
             if tol is not None:
-                integrate = solve_exponential if scheme == "exponential" else solve_rosenbrock
+                integrate = solve_adaptive if scheme == "adaptive" else solve_rosenbrock
                 details = integrate(system, start_at, tol=tol, **shared)
             elif dt is not None:
                 details = solve_positive(system, start_at, dt=dt, **shared)

@@ -78,6 +78,7 @@ class Space(ABC):
         nodes: the number of nodes on all ranks.
         cells: the number of cells on all ranks.
         degree: the polynomial degree.
+        modal: whether states are coordinates in which −Δ is diagonal.
         rim: whether a local node lies in the outer tenth of the domain.
         measure: UFL metadata of the quadrature rule whose points are the nodes.
     """
@@ -94,6 +95,7 @@ class Space(ABC):
     degree: int
     measure: dict[str, Any]
     rim: npt.NDArray[np.bool_]
+    modal: bool = False
 
     #: shape of a state of one species, and the weights w
     state_shape: tuple[int, ...]

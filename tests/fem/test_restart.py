@@ -14,8 +14,8 @@ BOX = kspde.Box(half_width=14.0, cells=10, degree=4)
 POINTS = [(0.0, 0.0), (1.0, 0.5), (3.0, 3.0)]
 CASES = {
     "adaptive": (MODEL, BOX, {"tol": 1e-5}),
-    "parabolic": (PARABOLIC, BOX, {"tol": 1e-4}),
-    "exponential": (PARABOLIC, BOX, {"tol": 1e-6, "scheme": "exponential"}),
+    "parabolic": (PARABOLIC, BOX, {"tol": 1e-7}),
+    "rosenbrock": (MODEL, BOX, {"tol": 1e-5, "scheme": "rosenbrock"}),
     "positive": (MODEL, kspde.Box(half_width=14.0, cells=40, degree=1), {"scheme": "positive", "dt": 0.02}),
     "disk": (MODEL, kspde.Disk(radius=14.0, size=0.1, rim_size=1.5), {"tol": 1e-4}),
 }
