@@ -5,16 +5,23 @@ One place for the flags: every function is cached on disk, so that only the firs
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, cast
 
 import numba
+from numba.core import types
+from numba.extending import intrinsic
 
 from kspde.parallel import threads_per_rank
 
-__all__ = ["BLOCK", "compiled", "compiled_parallel", "in_blocks", "inlined", "prange", "use_threads"]
+__all__ = ["BLOCK", "compiled", "compiled_parallel", "in_blocks", "inlined", "prange", "use_threads", "widest_vectors"]
+
+# Between compiled loops other threads have work, the transforms' and those of in_blocks: OpenMP's must not spin for
+# milliseconds meanwhile, its default. Read when its library is loaded, at the first parallel loop.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 #: Particles whose temporaries stay in a core's cache.
 BLOCK = 16_384
@@ -40,6 +47,20 @@ def compiled_parallel[F: Callable[..., Any]](function: F) -> F:
     return cast(F, numba.njit(cache=True, parallel=True, error_model="numpy", fastmath=_FASTMATH)(function))
 
 
+def _widest_vectors(typing: Any) -> Any:
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        # llvmlite's own add() knows no attributes with a value.
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        return context.get_dummy_value()
+
+    return types.void(), emit
+
+
+#: Called in a compiled function: its loops become vectors as wide as the processor has. By default LLVM keeps to half
+#: of AVX-512's, which pays only where there is little arithmetic.
+widest_vectors: Callable[[], None] = intrinsic(_widest_vectors)
+
+
 def use_threads(comm: Any) -> int:
     """Let compiled loops use the cores this rank owns; return their number. Collective at its first call."""
     threads = min(threads_per_rank(comm), int(numba.config.NUMBA_NUM_THREADS))
@@ -53,16 +74,27 @@ def in_blocks(work: Callable[[slice], None], n: int) -> None:
     For work that is numpy between compiled functions that are not parallel themselves. What the lowest block raises is
     raised, after all have ended.
     """
-    threads = int(numba.get_num_threads())
-    # As many for each thread.
-    count = -(-n // (threads * BLOCK)) * threads if n > BLOCK else min(n, 1)
-    blocks = [slice(n * j // count, n * (j + 1) // count) for j in range(count)]
-    if min(threads, count) <= 1:
-        for block in blocks:
-            work(block)
+    threads = min(int(numba.get_num_threads()), max(1, -(-n // BLOCK)))
+
+    def share(thread: int) -> None:
+        first, last = n * thread // threads, n * (thread + 1) // threads
+        count = max(1, -(-(last - first) // BLOCK))
+        for j in range(count):
+            block = slice(first + (last - first) * j // count, first + (last - first) * (j + 1) // count)
+            if block.start < block.stop:
+                work(block)
+
+    if threads == 1:
+        share(0)
         return
-    waiting = [_pool(threads).submit(work, block) for block in blocks]
-    errors = [error for error in (each.exception() for each in waiting) if error is not None]
+    # One task a thread: handing one over costs as much as thousands of particles.
+    waiting = [_pool(threads).submit(share, thread) for thread in range(1, threads)]
+    errors = []
+    try:
+        share(0)
+    except Exception as error:
+        errors.append(error)
+    errors += [error for error in (each.exception() for each in waiting) if error is not None]
     if errors:
         raise errors[0]
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from kspde.compiled import compiled, compiled_parallel, inlined, prange
+from kspde.compiled import compiled, compiled_parallel, inlined, prange, widest_vectors
 from kspde.errors import InputError, check_integer
 
 __all__ = ["Philox", "fill_normal_pairs", "philox4x32"]
@@ -185,6 +185,7 @@ def fill_normal_pairs(
     first: Array, second: Array, ids: Ids, start: int, step: np.uint64, block: np.uint64, k0: np.uint64, k1: np.uint64
 ) -> None:
     """Write the normals 2·block and 2·block + 1 of the particles ids[start:start + len(first)]."""
+    widest_vectors()
     for i in range(len(first)):
         first[i], second[i] = normal_pair(ids[start + i], step, block, k0, k1)
 
@@ -194,6 +195,7 @@ def fill_uniform_pairs(
     first: Array, second: Array, ids: Ids, start: int, step: np.uint64, block: np.uint64, k0: np.uint64, k1: np.uint64
 ) -> None:
     """Write the uniforms 2·block and 2·block + 1 of the particles ids[start:start + len(first)]."""
+    widest_vectors()
     for i in range(len(first)):
         first[i], second[i] = uniform_pair(ids[start + i], step, block, k0, k1)
 

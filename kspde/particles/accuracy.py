@@ -30,7 +30,7 @@ from kspde.models.base import Array
 from kspde.particles.splines import ORDER
 from kspde.radial import K_OF, largest_slope, moment, radial_weights
 
-__all__ = ["image_distance", "spacing", "spline_transform"]
+__all__ = ["band", "image_distance", "spacing", "spline_transform"]
 
 
 def spline_transform(phase: Array) -> Array:
@@ -74,6 +74,18 @@ def spacing(kernel: Kernel, dimension: int, *, gradient: bool, tol: float) -> fl
         middle = 0.5 * (low + high)
         low, high = (middle, high) if error(math.exp(middle)) <= 0.5 * tol else (low, middle)
     return math.exp(low)
+
+
+def band(kernel: Kernel, dimension: int, *, gradient: bool, tol: float) -> float:
+    """Return the wavenumber beyond which a two-hundredth of ``tol`` is left of the kernel, and of its gradient.
+
+    A grid that is fine enough for the splines has many modes beyond a mollifier's band.
+    """
+    weights = np.abs(radial_weights(kernel, dimension))
+    bad = np.cumsum(weights[::-1])[::-1] > 0.005 * tol * abs(moment(kernel, dimension))
+    if gradient:
+        bad |= np.cumsum((K_OF * weights)[::-1])[::-1] > 0.005 * tol * largest_slope(kernel, dimension)
+    return float(K_OF[np.flatnonzero(bad)[-1]])
 
 
 def image_distance(kernel: Kernel, dimension: int, tol: float) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kspde.compiled import compiled, in_blocks
+from kspde.compiled import compiled, in_blocks, widest_vectors
 from kspde.errors import ConvergenceError, InputError
 from kspde.models import FieldValues, Model
 from kspde.models.base import Array
@@ -78,6 +78,7 @@ def _advance(
     x: Array, diffusion: Array, drift: Array, has_drift: bool, dt: float, ids: Ids, step: np.uint64, key: Ids
 ) -> int:
     """Advance x in place; return the first particle with a bad diffusion coefficient, or −1."""
+    widest_vectors()
     n, d = x.shape
     constant = len(diffusion) == 1
     first_bad = -1

@@ -21,7 +21,7 @@ from kspde.compiled import use_threads
 from kspde.errors import InputError
 from kspde.models import Field
 from kspde.models.base import Array
-from kspde.particles.accuracy import alias_sum, image_distance, spacing, spline_transform
+from kspde.particles.accuracy import alias_sum, band, image_distance, spacing, spline_transform
 from kspde.particles.fields import Extent, FieldEvaluator
 from kspde.particles.near import NearSums, Screened, longest_screen
 from kspde.particles.splines import DEPOSIT, GATHER, GATHER_GRADIENT, REACH, reduce_grids
@@ -117,6 +117,7 @@ class MeshFields(FieldEvaluator):
         self._near = None
         self._kernels = {f.name: Screened(kernel=f.kernel, scale=scale) if scale else f.kernel for f in self.active}
         self.spacing = min(spacing(self._kernels[f.name], d, gradient=f.gradient, tol=self.tol) for f in self.active)
+        self._band = max(band(self._kernels[f.name], d, gradient=f.gradient, tol=self.tol) for f in self.active)
         self.padding = max(image_distance(self._kernels[f.name], d, self.tol) for f in self.active)
         # Six nodes of a spline on either side.
         self.padding = max(self.padding, 12 * self.spacing)
@@ -170,7 +171,11 @@ class MeshFields(FieldEvaluator):
         inner = size + 2 * _SLACK * (size + self.padding)
         shape, corner = tuple(math.ceil(m) for m in self._wanted(inner)), self._corner(inner)
         grids = 8.0 * self._threads * math.prod(corner)
-        return grids + CornerConvolution.bytes_needed(shape, corner, len(self.active))
+        return grids + CornerConvolution.bytes_needed(shape, corner, len(self.active), self._columns(shape[-1]))
+
+    def _columns(self, points: int) -> int:
+        """Return how many modes along the last direction the kernels have."""
+        return min(points // 2 + 1, math.ceil(self._band * points * self.spacing / (2 * np.pi)) + 1)
 
     def _set_box(self, lower: Array, upper: Array) -> None:
         from scipy import fft
@@ -185,11 +190,11 @@ class MeshFields(FieldEvaluator):
         self._factors = {f.name: self._factor(f) for f in self.active}
 
     def _factor(self, field: Field) -> Array:
-        """Return g/h^d times B̂²/S², S the sum over aliases, on the half-complex grid; 1/B̂² where those are small."""
+        """Return g/h^d times B̂²/S², S the sum over aliases, on the half-complex grid's first columns."""
         squared: Array | float = 0.0
         correction: Array | float = 1.0 / self.spacing**self.dimension
         for axis, m in enumerate(self.shape):
-            count = m // 2 + 1 if axis == self.dimension - 1 else m
+            count = self._columns(m) if axis == self.dimension - 1 else m
             index: npt.NDArray[np.int64] = np.arange(count)
             phase = 2 * np.pi * np.where(index <= m // 2, index, index - m) / m
             one = 1.0 / (spline_transform(phase) * (1.0 + alias_sum(phase))) ** 2

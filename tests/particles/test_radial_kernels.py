@@ -9,7 +9,7 @@ from scipy.interpolate import BSpline
 
 import kspde
 from kspde.kernels import mollifier_kernel
-from kspde.particles.accuracy import image_distance, spacing
+from kspde.particles.accuracy import band, image_distance, spacing
 from kspde.particles.splines import DEPOSIT, GATHER, GATHER_GRADIENT
 from kspde.particles.transform import CornerConvolution
 from kspde.radial import RadialTable, moment, profile
@@ -80,20 +80,25 @@ def test_splines_are_the_quintic_b_spline_in_every_direction(d):
     ("shape", "corner"), [((12,), (5,)), ((12, 9), (5, 4)), ((12, 10), (12, 10)), ((6, 9, 10), (2, 5, 4))]
 )
 @pytest.mark.parametrize("batch", [64e6, 300.0])
-def test_convolution_in_a_corner_is_the_periodic_one(shape, corner, batch, monkeypatch):
+@pytest.mark.parametrize("columns", [100, 3])
+def test_convolution_in_a_corner_is_the_periodic_one(shape, corner, batch, columns, monkeypatch):
     monkeypatch.setattr("kspde.particles.transform._BATCH", batch)
     random = np.random.default_rng(0)
     kernels = {name: np.fft.rfftn(random.normal(size=shape)) for name in "ab"}
-    factors = {name: kernel.real.copy() for name, kernel in kernels.items()}
+    factors = {name: kernel.real[..., :columns].copy() for name, kernel in kernels.items()}
     sources = random.normal(size=corner)
     whole = np.zeros(shape)
     whole[tuple(slice(m) for m in corner)] = sources
     got = CornerConvolution(shape, corner, threads=2)(sources, factors)
     for name, factor in factors.items():
-        expected = np.fft.irfftn(np.fft.rfftn(whole) * factor, s=shape, axes=range(len(shape)))
+        modes = np.fft.rfftn(whole)
+        modes[..., columns:] = 0.0
+        modes[..., :columns] *= factor
+        expected = np.fft.irfftn(modes, s=shape, axes=range(len(shape)))
         kept = tuple(slice(m) for m in corner[:-1])
         np.testing.assert_allclose(got[name], expected[kept], atol=1e-13)
-    assert CornerConvolution.bytes_needed(shape, corner, 2) > sum(f.nbytes for f in factors.values())
+    held = factors["a"].shape[-1]
+    assert CornerConvolution.bytes_needed(shape, corner, 2, held) > sum(f.nbytes for f in factors.values())
 
 
 def test_spacing_scales_with_eps_and_falls_with_the_tolerance():
@@ -105,6 +110,14 @@ def test_spacing_scales_with_eps_and_falls_with_the_tolerance():
     assert one[0] > one[1] > one[2]
     np.testing.assert_allclose(np.array(ten) / np.array(one), 10, rtol=0.15)
     assert spacing(kernel(0.1), 2, gradient=False, tol=1e-6) > one[2]
+
+
+@pytest.mark.parametrize("tol", [1e-3, 1e-6, 1e-9])
+def test_band_holds_all_but_a_share_of_the_kernel(tol):
+    # ∫ exp(−ε²k²/2) k dk beyond k is exp(−ε²k²/2) of the whole.
+    kernel = kspde.GaussianMollifier(eps=0.2)
+    assert band(kernel, 2, gradient=False, tol=tol) == pytest.approx(np.sqrt(-2 * np.log(0.005 * tol)) / 0.2, rel=0.02)
+    assert band(kernel, 2, gradient=True, tol=tol) > band(kernel, 2, gradient=False, tol=tol)
 
 
 @pytest.mark.parametrize("tol", [1e-3, 1e-6, 1e-9])
