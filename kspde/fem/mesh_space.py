@@ -25,7 +25,7 @@ from kspde.fem.space import FieldOperator, Space, decay_coefficient, gll_rule, o
 from kspde.kernels import Kernel, ResolventPolynomial
 from kspde.parallel import together
 
-__all__ = ["MeshSpace"]
+__all__ = ["DIRECT_NODES", "MeshSpace", "choose_preconditioner"]
 
 Array = npt.NDArray[np.float64]
 
@@ -181,7 +181,7 @@ class MeshSpace(Space):
 
     def preconditioner(self, pc: Any) -> Callable[[float], None]:
         """Use algebraic multigrid on large meshes, a factorisation on small ones."""
-        _choose(pc, self)
+        choose_preconditioner(pc, self)
         return lambda shift: None
 
     def resolvent(self, part: ResolventPolynomial) -> _System:
@@ -270,7 +270,7 @@ class _System:
             ksp.setNormType(PETSc.KSP.NormType.UNPRECONDITIONED)
             ksp.setTolerances(rtol=_RESIDUAL, atol=1e-300, max_it=500)
             ksp.setInitialGuessNonzero(True)
-            _choose(ksp.getPC(), self._space)
+            choose_preconditioner(ksp.getPC(), self._space)
             apply_options(ksp, self._options)
             self._ready = True
 
@@ -370,7 +370,8 @@ class _Resolvents(FieldOperator):
         return out
 
 
-def _choose(pc: Any, space: MeshSpace) -> None:
+def choose_preconditioner(pc: Any, space: Space) -> None:
+    """Use a sparse Cholesky factorisation on small meshes, algebraic multigrid on large ones."""
     if space.nodes <= DIRECT_NODES[space.dimension]:
         pc.setType("cholesky")
         pc.setFactorSolverType("mumps")

@@ -1,264 +1,237 @@
-r"""The positive scheme: first order in time, degree 1, u ≥ 0 and exact mass for every step.
+r"""The positive schemes: degree 1, u ≥ 0 and exact mass for every step.
 
-With w = D u the equation ∂_t u = Δ(D u) − ∇·(b u) has the flux −∇w + (b/D) w. On the graph of the stiffness matrix K,
-exponential fitting (Scharfetter and Gummel, 1969) gives the flux from node i to node j
+**"positive", order 1.** D and b are frozen at the old time, and each species makes an implicit Euler step
+:math:`S_{\Delta t}` with the fluxes of ``kspde.fem.transport``, where it is proved that u ≥ 0 and that mass is kept.
+Fields that relax make an implicit Euler step with the new densities.
 
-.. math:: F_{ij} = -K_{ij}\,\big(B(-p_{ij})\, w_i - B(p_{ij})\, w_j\big), \qquad
-    p_{ij} = \frac{b_i + b_j}{D_i + D_j}\cdot(x_j - x_i), \qquad B(p) = \frac{p}{e^p - 1},
+**"positive2", order 2.** With :math:`u_1 = S_{\Delta t} u^n` and :math:`u_2 = S_{\Delta t/2} S_{\Delta t/2} u^n`, whose
+stages have the fluxes F_1, F_a and F_b, Richardson's extrapolation :math:`2 u_2 - u_1` has local error O(Δt³). On
+:math:`\dot y = -\lambda y` its factor is :math:`2/(1 + z/2)^2 - 1/(1 + z)`, z = λΔt: between −.07 and 1, and 0 at
+infinity. It may be negative. But it differs from :math:`u_2 \ge 0` by fluxes along edges,
 
-and, with D and b at the old time, one linear system a step for each species:
+.. math:: m\,(2 u_2 - u_1)_i = m_i u_{2,i} - \sum_j A_{ij}, \qquad
+    A = \Delta t\,\big(\tfrac12 F_a(u_a) + \tfrac12 F_b(u_2) - F_1(u_1)\big) = -A^T ,
 
-.. math:: \Big(\tfrac1{\Delta t} M D^{-1} + A\Big) w^{n+1} = \tfrac1{\Delta t} M u^n, \qquad (A w)_i = \sum_j F_{ij},
-    \qquad u^{n+1} = D^{-1} w^{n+1}.
+and the limiter of ``kspde.fem.limiter`` keeps these from taking more than there is: u ≥ 0 and exact mass again, for
+every Δt, and no change of the extrapolation wherever at all nodes :math:`\sum_j A_{ij}^+ \le m_i u_{2,i}`. Since
+A = O(Δt²), that is so where u is smooth and positive, for small Δt; in tails, where an implicit Euler step leaves more
+than there is in :math:`2u_2`, amounts are at stake that vanish faster than any power of Δt. Fields that relax are
+extrapolated too; where u_1 and u_2 give them the same sign they keep it.
 
-Positivity, for every Δt, D > 0, b and u^n ≥ 0: where K has no positive entry off the diagonal (at degree 1 on a tensor
-grid with the vertex rule it is the 3-, 5- or 7-point stencil), A has none either, because B > 0; its columns sum to
-zero, because F_ij = −F_ji. So the matrix is strictly diagonally dominant by columns with positive diagonal: an
-M-matrix, its inverse is non-negative. Mass: summing the equations leaves Σ M u^{n+1} = Σ M u^n. Without drift B(0) = 1,
-A = K and the matrix is symmetric. What the iterative solution leaves of both statements, about ``RESIDUAL``, is
-repaired: negative values of that size are set to zero and the mass is scaled.
+With ``tol`` the step is chosen so that :math:`u_2 - u_1`, the local error of the scheme of order 1, stays below ``tol``
+times the L² norm of the initial data; u ≥ 0 does not depend on it. (Modified Patankar-Runge-Kutta methods reach the
+same order with two systems a step, and were tried; but they do not damp: their factor is −1/2 at infinity.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import ufl
-from dolfinx import fem
 
 from kspde.errors import ConvergenceError, InputError
-from kspde.fem.backend import apply_options
-from kspde.fem.operators import SemiDiscrete
+from kspde.fem.graph import Graph
+from kspde.fem.limiter import limited
+from kspde.fem.operators import SemiDiscrete, row_tolerances
 from kspde.fem.restart import Position, Restart
-from kspde.fem.space import Space
 from kspde.fem.state import Observer
+from kspde.fem.transport import Motion, Transport, scaled
 
-__all__ = ["RESIDUAL", "solve_positive"]
+__all__ = ["solve_positive"]
 
 Array = npt.NDArray[np.float64]
 
-#: Relative residual, in the unpreconditioned norm, to which the linear systems are solved.
-RESIDUAL = 1e-13
-
-
-class _Diffusion:
-    """The linear systems of one species: matrix, solver, preconditioner."""
-
-    def __init__(self, system: SemiDiscrete, stiffness: Any, drift: bool, options: dict[str, Any]) -> None:
-        from petsc4py import PETSc
-
-        space = system.space
-        self.system = system
-        self.space = space
-        self.drift = drift
-        columns = stiffness.index_map(1)
-        self.owned = columns.size_local
-        rows = stiffness.indptr[: self.owned + 1]
-        self.columns = stiffness.indices[: rows[-1]]
-        self.rows = np.repeat(np.arange(self.owned), np.diff(rows))
-        self.entries = np.array(stiffness.data[: rows[-1]])
-        self.on_diagonal = self.columns == self.rows
-        everywhere = np.concatenate([np.arange(*columns.local_range), columns.ghosts])
-        self.csr = (rows.astype(PETSc.IntType), everywhere[self.columns].astype(PETSc.IntType))
-        self.stiffness_diagonal = self.entries[self.on_diagonal]
-        self.mass = space.to_dolfinx(space.mass)
-
-        n = columns.size_global
-        self.matrix = PETSc.Mat().createAIJ(
-            ((self.owned, n), (self.owned, n)), csr=(*self.csr, self.entries), comm=space.comm
-        )
-        self.w, self.rhs = self.matrix.createVecs()
-        self.residual = self.rhs.duplicate()
-        self.ghosts = PETSc.Vec().createSeq(len(columns.ghosts), comm=PETSc.COMM_SELF)
-        wanted = PETSc.IS().createGeneral(columns.ghosts.astype(PETSc.IntType), comm=PETSc.COMM_SELF)
-        self.scatter = PETSc.Scatter().create(self.rhs, wanted, self.ghosts, None)
-        wanted.destroy()
-        where = space.V.tabulate_dof_coordinates()[: self.owned, : space.dimension]
-        self.coordinates = np.stack([self._ghosted(x) for x in where.T], axis=1)
-        ksp = PETSc.KSP().create(space.comm)
-        ksp.setOperators(self.matrix)
-        ksp.setTolerances(rtol=RESIDUAL, atol=1e-300, max_it=1000)
-        # A stale or poor preconditioner would fool a test of the preconditioned residual.
-        ksp.setNormType(PETSc.KSP.NormType.UNPRECONDITIONED)
-        if drift:
-            # Not symmetric, and far from the Laplacian where drift dominates: incomplete LU of the M-matrix.
-            ksp.setType("gmres")
-            ksp.setGMRESRestart(100)
-            ksp.setPCSide(PETSc.PC.Side.RIGHT)
-            ksp.getPC().setType("bjacobi")
-        else:
-            ksp.setType("cg")
-            self.precondition = space.preconditioner(ksp.getPC())
-        self.ksp = ksp
-        apply_options(ksp, options)
-        ksp.setInitialGuessNonzero(ksp.getType() != "preonly")
-
-    def step(self, u: Array, diffusion: Array, drift: Array | None, dt: float) -> tuple[Array, int]:
-        """Return w^{n+1} / D (owned degrees of freedom) and the number of iterations."""
-        inverse = 1.0 / diffusion
-        shift = self.mass * inverse / dt
-        if drift is None:
-            self.rhs.array[:] = self.stiffness_diagonal + shift
-            self.matrix.setDiagonal(self.rhs)
-            total = self.space.total(np.array([shift.sum(), self.mass.sum()]))
-            self.precondition(float(total[0] / total[1]))
-        else:
-            entries = self._fitted(diffusion, drift)
-            entries[self.on_diagonal] += shift
-            self.matrix.setValuesCSR(*self.csr, entries)
-            self.matrix.assemble()
-        self.rhs.array[:] = self.mass * u / dt
-        self.w.array[:] = u * diffusion
-        self.ksp.solve(self.rhs, self.w)
-        reason = self.ksp.getConvergedReason()
-        self.matrix.mult(self.w, self.residual)
-        self.residual.aypx(-1.0, self.rhs)
-        relative = self.residual.norm() / max(self.rhs.norm(), 1e-300)
-        if (reason < 0 and not relative < 1e-11) or not relative < 1e-9:
-            raise ConvergenceError(
-                f"KSP reason {reason} after {self.ksp.getIterationNumber()} iterations, "
-                f"relative residual {relative:.3g}"
-            )
-        return self.w.array_r * inverse, self.ksp.getIterationNumber()
-
-    def _fitted(self, diffusion: Array, drift: Array) -> Array:
-        """Return the entries of A by exponential fitting, row by row as those of K."""
-        d = self._ghosted(diffusion)
-        i, j = self.rows, self.columns
-        p = np.zeros(len(i))
-        for axis in range(self.space.dimension):
-            b = self._ghosted(drift[:, axis])
-            p += (b[i] + b[j]) * (self.coordinates[j, axis] - self.coordinates[i, axis])
-        p /= d[i] + d[j]
-        entries = self.entries * _bernoulli(p)
-        # A column's diagonal entry balances the rest of its column; by F_ij = −F_ji that is a sum over its own row.
-        outflow = np.where(self.on_diagonal, 0.0, -self.entries * _bernoulli(-p))
-        entries[self.on_diagonal] = np.bincount(i, weights=outflow, minlength=self.owned)
-        return entries
-
-    def _ghosted(self, owned: Array) -> Array:
-        """Return values at all columns of this rank's rows, from those of the owned ones. Collective."""
-        self.residual.array[:] = owned
-        self.scatter.scatter(self.residual, self.ghosts)
-        return np.concatenate([owned, self.ghosts.array_r])
-
-    def free(self) -> None:
-        """Free the PETSc objects. Collective."""
-        for thing in (self.ksp, self.matrix, self.scatter, self.ghosts, self.w, self.rhs, self.residual):
-            thing.destroy()
+#: A step that is this many times smaller than t_end means that the control has failed.
+_SMALLEST = 1e-12
+_SAFETY, _SHRINK, _GROW = 0.9, 0.2, 5.0
 
 
 def solve_positive(
     system: SemiDiscrete,
     start: Position,
     *,
+    order: int,
     t_end: float,
-    dt: float,
+    dt: float | None = None,
+    tol: float | None = None,
     options: dict[str, Any],
     observer: Observer,
     restart: Restart,
     started: Callable[[], None],
 ) -> dict[str, Any]:
-    """Integrate from 0 to ``t_end`` with steps of ``dt`` (shorter ones where dt does not divide the times to be saved).
+    """Integrate from ``start`` to ``t_end``.
 
-    Arguments, results and errors are those of ``solve_rosenbrock``, with a fixed step for the tolerance.
+    With ``order`` 1 or 2, and either ``dt``, a fixed step (shorter ones are made where it does not divide the times to
+    be saved), or for order 2 ``tol``, the tolerance of a step that is controlled. The other arguments, results and
+    errors are those of ``solve_rosenbrock``.
     """
-    space, model = system.space, system.model
-    u, v = ufl.TrialFunction(space.V), ufl.TestFunction(space.V)
-    stiffness = fem.assemble_matrix(fem.form(ufl.inner(ufl.grad(u), ufl.grad(v)) * ufl.dx(metadata=space.measure)))
-    stiffness.scatter_reverse()
-    _check_edges(space, stiffness)
-    unknowns = start.unknowns.copy()
-    c = system.field_values(unknowns)
-    drifts = [system.coefficients(species, c)[1] is not None for species in model.species]
-    solvers: list[_Diffusion] = []
-    iterations = 0
-    t, step = start.t, start.step
-    shape = space.mass.shape
-    densities = unknowns[: len(model.species)]
-    try:
-        for drift in drifts:
-            solvers.append(_Diffusion(system, stiffness, drift, options))
-        masses = space.integral(*densities)
-        if not step:
-            observer(0.0, unknowns)
+    position = replace(start)
+    rejected = 0
+    with _Stepper(system, options, order) as stepper:
+        stepper.begin(position.unknowns)
+        if tol is not None and position.norms is None:
+            position.norms = stepper.norms(position.unknowns)
+        allowed = None if tol is None or position.norms is None else row_tolerances(tol, position.norms)
+        h = dt or position.dt or _first(system, position.unknowns, tol or 0.0, t_end)
+        if not position.step:
+            observer(0.0, position.unknowns)
         started()
-        while t < t_end * (1 - 1e-12):
-            step += 1
-            # Steps end at the times to be saved; no step is left that is shorter than rounding.
-            due = observer.next_time - t
-            tau = due if due < dt * (1 + 1e-9) else dt
-            c = system.field_values(unknowns)
+        while position.t < t_end * (1 - 1e-12):
+            # Steps end at the times to be saved; none is left that is shorter than rounding.
+            due = observer.next_time - position.t
+            tau = due if due < h * (1 + 1e-9) else 0.5 * due if allowed is not None and due < 2.0 * h else h
             try:
-                for i, species in enumerate(model.species):
-                    diffusion, b = system.coefficients(species, c)
-                    _check_coefficients(space.comm, species, diffusion, b)
-                    new, count = solvers[i].step(
-                        space.to_dolfinx(densities[i]),
-                        space.to_dolfinx(diffusion.reshape(shape)),
-                        None if b is None else np.stack([space.to_dolfinx(q.reshape(shape)) for q in b.T], axis=1),
-                        tau,
-                    )
-                    iterations += count
-                    densities[i] = np.maximum(space.from_dolfinx(new), 0.0)
+                unknowns, difference = stepper.step(position.unknowns, tau)
             except ConvergenceError as error:
-                raise ConvergenceError(
-                    f"the solve failed in step {step} at t = {t:.6g} with dt = {tau:.3g}: {error}; try a smaller dt, "
-                    'or petsc_options such as {"ksp_max_it": 5000} or {"ksp_type": "preonly", "pc_type": "lu"}'
-                ) from None
-            densities *= (masses / space.integral(*densities)).reshape(-1, *(1,) * (densities.ndim - 1))
-            system.relax(unknowns, tau)
-            t += tau
-            observer(t, unknowns)
-            restart.look(Position(step=step, t=t, unknowns=unknowns))
-    finally:
-        for solver in solvers:
-            solver.free()
-    return {"method": "positive, linearly implicit", "dt": dt, "steps": step, "linear_iterations": iterations}
+                raise _failed(position, tau, str(error)) from None
+            if allowed is not None:
+                ratio = float(np.max(stepper.norms(difference) / allowed))
+                change = min(_GROW, max(_SHRINK, _SAFETY * max(ratio, 1e-12) ** -0.5))
+                if not ratio <= 1.0:
+                    rejected += 1
+                    h = tau * min(change, 0.9)
+                    if h < _SMALLEST * t_end:
+                        raise _failed(position, h, "the error stays above tol for every step")
+                    continue
+                # A step that was cut short says little about the next one.
+                h = max(h, tau * change) if tau < h else tau * change
+                position.dt = h
+            position.t = observer.next_time if tau == due else position.t + tau
+            position.step += 1
+            position.unknowns = unknowns
+            observer(position.t, unknowns)
+            restart.look(position)
+    details: dict[str, Any] = {"steps": position.step, "linear_iterations": stepper.iterations}
+    if order == 1:
+        return {"method": "positive, linearly implicit", "dt": dt, **details}
+    control = {"dt": dt} if tol is None else {"tol": tol, "rejected_steps": rejected}
+    return {"method": "positive, extrapolated and limited", **control, **details, "held_back": stepper.held_back}
 
 
-def _check_edges(space: Space, stiffness: Any) -> None:
-    """Refuse a mesh on which K has positive entries off the diagonal: the scheme would lose its guarantee."""
-    columns = stiffness.index_map(1)
-    owned = columns.size_local
-    rows = np.repeat(np.arange(owned), np.diff(stiffness.indptr[: owned + 1]))
-    entries = stiffness.data[: stiffness.indptr[owned]]
-    diagonal = np.zeros(owned)
-    on_diagonal = stiffness.indices[: len(rows)] == rows
-    diagonal[rows[on_diagonal]] = entries[on_diagonal]
-    bad = np.flatnonzero(~on_diagonal & (entries > 1e-10 * diagonal[rows]))
-    where = space.V.tabulate_dof_coordinates()[:, : space.dimension]
-    worst = max(((float(entries[k] / diagonal[rows[k]]), where[rows[k]].tolist()) for k in bad), default=None)
-    everywhere = [w for w in space.comm.allgather(worst) if w is not None]
-    count = int(space.total(np.array([len(bad)]))[0])
-    if count:
-        place = ", ".join(f"{x:.4g}" for x in max(everywhere)[1])
-        raise InputError(
-            f"the mesh has {(count + 1) // 2} edges where the positive scheme loses its guarantee (the stiffness "
-            f"matrix is positive there), the worst at ({place}): use a Delaunay mesh of triangles, a Box, or "
-            'scheme="adaptive"'
-        )
+class _Stepper:
+    """The steps of both schemes.
+
+    Attributes:
+        held_back: the largest share of a species' mass that the limiter has held back in a step.
+    """
+
+    def __init__(self, system: SemiDiscrete, options: dict[str, Any], order: int) -> None:
+        self._system = system
+        self._options = options
+        self._order = order
+        self._species = len(system.model.species)
+        self._transports: list[Transport] = []
+        self._masses: Array = np.zeros(self._species)
+        self._graph: Graph | None = None
+        self.held_back = 0.0
+
+    def __enter__(self) -> _Stepper:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        for thing in (*self._transports, self._graph):
+            if thing is not None and on_all_ranks(self._system.space.comm, error):
+                thing.free()
+
+    @property
+    def iterations(self) -> int:
+        """All linear iterations so far."""
+        return sum(transport.iterations for transport in self._transports)
+
+    def begin(self, unknowns: Array) -> None:
+        """Make the linear systems, and take note of the masses. Collective."""
+        system = self._system
+        self._graph = Graph(system.space)
+        c = system.field_values(unknowns)
+        for species in system.model.species:
+            drift = system.coefficients(species, c)[1] is not None
+            self._transports.append(Transport(self._graph, drift, self._options))
+        self._masses = system.space.integral(*unknowns[: self._species])
+
+    def norms(self, unknowns: Array) -> Array:
+        """Return the L² norm of each row. Collective."""
+        return np.sqrt(self._system.space.integral(*(row * row for row in unknowns)))
+
+    def step(self, unknowns: Array, dt: float) -> tuple[Array, Array]:
+        """Return the new unknowns, and for order 2 the difference u_2 − u_1. Collective.
+
+        Raises:
+            ConvergenceError: a linear system was not solved, or coefficients are not valid.
+        """
+        first = self._motions(unknowns)
+        whole = self._euler(unknowns, first, dt)
+        if self._order == 1:
+            return whole, np.zeros(())
+        half = self._euler(unknowns, first, 0.5 * dt)
+        second = self._motions(half)
+        twice = self._euler(half, second, 0.5 * dt)
+        space, n = self._system.space, self._species
+        new = 2.0 * twice - whole
+        for i in range(n):
+            a, b, one = (space.to_dolfinx(u[i]) for u in (half, twice, whole))
+            flux = dt * (first[i].flux(0.5 * a - one) + 0.5 * second[i].flux(b))
+            graph = first[i].graph
+            amounts, held_back = limited(graph, graph.mass * b, flux)
+            new[i] = space.from_dolfinx(scaled(graph, amounts / graph.mass, float(self._masses[i])))
+            share = float(space.total(np.array([held_back]))[0] / self._masses[i])
+            self.held_back = max(self.held_back, share)
+        signs = np.sign(twice[n:])
+        new[n:] = np.where((signs == np.sign(whole[n:])) & (signs != np.sign(new[n:])), 0.0, new[n:])
+        return new, twice - whole
+
+    def _motions(self, unknowns: Array) -> list[Motion]:
+        """Return the fluxes of all species, their coefficients frozen at these unknowns."""
+        system, space = self._system, self._system.space
+        c = system.field_values(unknowns)
+        motions = []
+        for transport, species in zip(self._transports, system.model.species, strict=True):
+            diffusion, drift = system.coefficients(species, c)
+            _check_coefficients(space.comm, species, diffusion, drift)
+            d, *b = (
+                space.to_dolfinx(np.reshape(q, space.mass.shape))
+                for q in (diffusion, *(() if drift is None else drift.T))
+            )
+            motions.append(Motion(transport.graph, d, np.stack(b, axis=1) if b else None))
+        return motions
+
+    def _euler(self, unknowns: Array, motions: list[Motion], dt: float) -> Array:
+        """Return the unknowns after an implicit Euler step."""
+        space = self._system.space
+        new = unknowns.copy()
+        for i, (transport, motion) in enumerate(zip(self._transports, motions, strict=True)):
+            u = transport.step(motion, space.to_dolfinx(unknowns[i]), dt, float(self._masses[i]))
+            new[i] = space.from_dolfinx(u)
+        self._system.relax(new, dt)
+        return new
+
+
+def _first(system: SemiDiscrete, unknowns: Array, tol: float, t_end: float) -> float:
+    """Return a first step: the time in which the unknowns change by √tol of their norms."""
+    state = system.state(unknowns)
+    norms, speeds = system.norms(state), system.norms(system.rate(state) / system.space.weights)
+    moving = speeds > 0
+    return float(np.sqrt(tol)) * float(np.min(norms[moving] / speeds[moving], initial=t_end))
+
+
+def _failed(position: Position, dt: float, reason: str) -> ConvergenceError:
+    return ConvergenceError(
+        f"the solve failed in step {position.step + 1} at t = {position.t:.6g} with dt = {dt:.3g}: {reason}; try a "
+        'smaller dt, or petsc_options such as {"ksp_max_it": 5000} or {"ksp_type": "preonly", "pc_type": "lu"}'
+    )
 
 
 def _check_coefficients(comm: Any, species: str, diffusion: Array, drift: Array | None) -> None:
     if diffusion.ndim == 2:
         raise InputError(
-            f"species {species!r} has one diffusion coefficient a direction, which the positive scheme does not take: "
+            f"species {species!r} has one diffusion coefficient a direction, which the positive schemes do not take: "
             'use scheme="adaptive"'
         )
-    good = bool(np.all(np.isfinite(diffusion)) and np.all(diffusion > 0))
+    good = bool(np.all(np.isfinite(diffusion)) and np.all(diffusion >= 0))
     good = good and (drift is None or bool(np.all(np.isfinite(drift))))
     if comm.allreduce(int(not good)):
         raise ConvergenceError(
-            f"the coefficients of {species} are not finite, or its diffusion coefficient is not positive"
+            f"the coefficients of {species} are not finite, or its diffusion coefficient is negative"
         )
-
-
-def _bernoulli(p: Array) -> Array:
-    """Return p / (e^p − 1), by its series where that cancels."""
-    small = np.abs(p) < 1e-4
-    safe = np.where(small, 1.0, np.clip(p, -700.0, 700.0))
-    return np.where(small, 1.0 - 0.5 * p + p * p / 12.0, safe / np.expm1(safe))

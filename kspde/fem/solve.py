@@ -18,7 +18,7 @@ from kspde.initial import InitialDensity, densities_by_species
 from kspde.kernels import Kernel, mollifier_kernel
 from kspde.models import Model
 from kspde.output import SaveAt
-from kspde.parallel import limited_threads, world
+from kspde.parallel import communicator, limited_threads
 
 if TYPE_CHECKING:
     from kspde.fem.solution import Solution
@@ -57,18 +57,20 @@ def solve(
         u0: the initial density; with several species, a mapping with one for each.
         domain: the truncated domain.
         t_end: final time > 0.
-        tol: tolerance of the adaptive scheme, 1e-6 unless given: the local error of a step stays below ``tol`` times
-            the L² norm of the initial data, in L².
+        tol: tolerance of the adaptive schemes, 1e-6 unless given: the local error of a step stays below ``tol`` times
+            the L² norm of the initial data, in L². With "positive2" the step may be controlled too, by the local error
+            of its scheme of order 1: give ``tol`` in place of ``dt``.
         eps: ε > 0 of the mollified system, in which every kernel K is replaced by K * j^ε; None for the local one.
         mollifier: "gaussian", "matern" (order 2), or a callable as for ``kspde.kernels.mollifier_kernel``.
         initial: "u0", or "mollified": from u_0 * j^ε. Wang, Li and Huang start the particles (1.8) from u_0 but the
             density (1.9) from u_0 * j^ε; only where both start alike does the relative entropy start from 0.
         scheme: "adaptive" (any degree and domain; on a Box an exponential integrator of order 5 while sup D < 10 inf D,
             else and elsewhere PETSc's TS, see ``kspde.fem.adaptive``), "rosenbrock" (PETSc's TS throughout, order 3),
-            or "positive" (order 1, degree 1: u ≥ 0 for every ``dt``).
-        dt: the step of the positive scheme.
-        petsc_options: options of the TS (adaptive, which is then "rosenbrock") or KSP (positive) object, without the
-            leading dash.
+            "positive" (order 1) or "positive2" (order 2), both of degree 1 and with u ≥ 0 and exact mass for every step
+            and all data, see ``kspde.fem.positive``. Where the others find u < −10 ``tol`` max u, they warn.
+        dt: the fixed step of the positive schemes.
+        petsc_options: options of the TS (adaptive, which is then "rosenbrock") or KSP (positive schemes) object,
+            without the leading dash.
         save: times at which states are saved beside ``t_end``, further statistics (``fisher_information``,
             ``log_gradient``, ``free_energy``), and a callback that is given a ``State`` at each of these times.
         checkpoint: where and how often the state is written to disk; SIGTERM then writes one more and stops.
@@ -100,25 +102,12 @@ def solve(
     check_choice("initial", initial, ("u0", "mollified"))
     if initial == "mollified" and eps is None:
         raise InputError('initial = "mollified" needs a mollifier: give eps')
-    check_choice("scheme", scheme, ("adaptive", "rosenbrock", "positive"))
-    if scheme != "positive":
-        if dt is not None:
-            raise InputError(
-                f'dt = {dt!r} has no effect on the adaptive scheme: leave it out, or use scheme="positive"'
-            )
-        tol = check_number("tol", 1e-6 if tol is None else tol, above=0, below=1)
-    else:
-        if tol is not None:
-            raise InputError(f"tol = {tol!r} has no effect on the positive scheme: leave it out and give dt")
-        if dt is None:
-            raise InputError("dt is not given: the positive scheme needs a step > 0")
-        dt = check_number("dt", dt, above=0)
-        if domain.degree != 1:
-            raise InputError(
-                f"degree = {domain.degree} is not valid for the positive scheme: use a domain with degree=1"
-            )
+    check_choice("scheme", scheme, ("adaptive", "rosenbrock", "positive", "positive2"))
+    tol, dt = _step_control(scheme, tol, dt)
+    if scheme.startswith("positive") and domain.degree != 1:
+        raise InputError(f"degree = {domain.degree} is not valid for the positive schemes: use a domain with degree=1")
     backend.require()
-    comm = world() if comm is None else comm
+    comm = communicator(comm)
 
     from kspde.fem.adaptive import solve_adaptive
     from kspde.fem.operators import SemiDiscrete, initial_densities, mollified
@@ -167,15 +156,20 @@ def solve(
             "started": started,
         }
         with store or nullcontext():
-            if tol is not None:
+            if scheme.startswith("positive"):
+                order = 1 if scheme == "positive" else 2
+                details = solve_positive(system, start_at, order=order, dt=dt, tol=tol, **shared)
+            elif tol is not None:
                 integrate = solve_adaptive if scheme == "adaptive" else solve_rosenbrock
                 details = integrate(system, start_at, tol=tol, **shared)
-            elif dt is not None:
-                details = solve_positive(system, start_at, dt=dt, **shared)
         done = time.perf_counter()
     diagnostics = observer.recorder.table()
     if comm.rank == 0 and domain.boundary == "decay":
         _warn_of_truncation(domain, model.dimension, diagnostics)
+    if tol is not None and not scheme.startswith("positive"):
+        details["negative"] = _negative_values(model.species, tol, diagnostics)
+        if comm.rank == 0 and details["negative"]:
+            _warn_of_negative_values(details["negative"])
     return Solution(
         model=model,
         domain=domain,
@@ -213,6 +207,51 @@ def _warn_of_truncation(domain: Domain, dimension: int, diagnostics: dict[str, A
         f"so truncation shows: a half_width of {enough:.3g} would hold it",
         stacklevel=3,
     )
+
+
+def _negative_values(species: tuple[str, ...], tol: float, diagnostics: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the worst value below −10·tol·max u, the maximum at the same time, if there is one."""
+    lowest, highest = (np.reshape(diagnostics[name], (-1, len(species))) for name in ("minimum", "maximum"))
+    share = -lowest / np.where(highest > 0, highest, 1.0)
+    k, i = np.unravel_index(int(np.argmax(share)), share.shape)
+    if not share[k, i] > 10.0 * tol:
+        return None
+    when = float(diagnostics["t"][k])
+    return {"species": species[i], "value": float(lowest[k, i]), "maximum": float(highest[k, i]), "t": when, "tol": tol}
+
+
+def _warn_of_negative_values(worst: dict[str, Any]) -> None:
+    warnings.warn(
+        f"{worst['species']} = {worst['value']:.3g} at t = {worst['t']:g} is below -10 tol = {-10 * worst['tol']:.3g} "
+        f"times its maximum {worst['maximum']:.3g}, so the mesh does not resolve the density: use a finer one, or "
+        'scheme="positive2" with degree=1',
+        stacklevel=3,
+    )
+
+
+def _step_control(scheme: str, tol: float | None, dt: float | None) -> tuple[float | None, float | None]:
+    """Return the tolerance or the fixed step of a scheme; the other one is None.
+
+    Raises:
+        InputError: a value is not valid, missing, or without effect.
+    """
+    if scheme == "positive" and tol is not None:
+        raise InputError(f"tol = {tol!r} has no effect on the positive scheme: leave it out and give dt")
+    if scheme == "positive" and dt is None:
+        raise InputError("dt is not given: the positive scheme needs a step > 0")
+    if scheme == "positive2" and tol is None and dt is None:
+        raise InputError("neither dt nor tol is given: positive2 needs a fixed step > 0, or a tolerance")
+    if scheme == "positive2" and tol is not None and dt is not None:
+        raise InputError(f"dt = {dt!r} has no effect beside tol = {tol!r}: leave one of them out")
+    if not scheme.startswith("positive"):
+        if dt is not None:
+            raise InputError(
+                f'dt = {dt!r} has no effect on the adaptive scheme: leave it out, or use scheme="positive2"'
+            )
+        tol = 1e-6 if tol is None else tol
+    if tol is not None:
+        tol = check_number("tol", tol, above=0, below=1)
+    return tol, None if dt is None else check_number("dt", dt, above=0)
 
 
 def _space(domain: Domain, dimension: int, comm: Any) -> Space:

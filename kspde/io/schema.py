@@ -147,7 +147,7 @@ class DensitySection(Section):
     tol: float | None = Field(default=None, description="the tolerance of the time step control")
     times: list[float] | None = Field(default=None, description="times at which the density is saved beside t_end")
     statistics: list[str] | None = Field(default=None, description="statistics recorded beside the usual ones")
-    scheme: str | None = Field(default=None, description='"adaptive", "rosenbrock" or "positive"')
+    scheme: str | None = Field(default=None, description='"adaptive", "rosenbrock", "positive" or "positive2"')
     dt: float | None = Field(default=None, description="the time step, for schemes with a fixed one")
     petsc_options: dict[str, Annotated[Any, AfterValidator(_petsc_value)]] | None = Field(
         default=None, description="PETSc options without the leading dash"

@@ -1,0 +1,267 @@
+r"""Mass that moves along the edges of a graph with frozen coefficients, and its implicit Euler step.
+
+With D and b given at the nodes, exponential fitting (Scharfetter and Gummel, IEEE Trans. Electron Devices 16, 1969) of
+the flux :math:`-\nabla(D u) + b u` gives, for the edge from i to j of conductance k (``Graph``),
+
+.. math::
+    F_{ij} = k_{ij}\,(a_{ij} u_i - a_{ji} u_j), \qquad
+    a_{ij} = \frac{D_i}{\bar D}\, \frac{q}{1 - e^{-q/\bar D}} \ge 0, \qquad
+    q = \tfrac12 (b_i + b_j)\cdot(x_j - x_i), \quad \bar D = \tfrac12 (D_i + D_j);
+
+without drift a_ij = D_i and F is the stiffness matrix's flux of w = D u. Everything stays finite as D → 0, where a_ij
+becomes the upwind flux :math:`\max(q, 0)`. The step from u to u' with Δt solves
+
+.. math:: m_i u'_i + \Delta t \sum_j F_{ij}(u') = m_i u_i. \tag{1}
+
+**u' ≥ 0 and Σ m u' = Σ m u for every Δt > 0, D ≥ 0, b and u ≥ 0.** No entry of the matrix off the diagonal, −Δt k a_ji,
+is positive, and because F_ij = −F_ji its columns sum to m_i > 0. So it is strictly diagonally dominant by columns: an
+M-matrix, whose inverse has no negative entry. Summing (1) over i leaves the masses. (Berman and Plemmons, Nonnegative
+Matrices in the Mathematical Sciences, chapter 6.)
+
+**What the iterative solution leaves of this.** With the residual r the approximation is ũ = u' + δ, and from the same
+two facts Σ m|δ| ≤ Σ|r|, about ``RESIDUAL`` times the mass, or what round-off allows. The exact solution is not
+negative, so max(ũ, 0) is no farther from it than ũ. One sweep of Jacobi's iteration follows,
+
+.. math::
+    u'_i = \Big(m_i u_i + \Delta t \sum_j k_{ij} a_{ji} \max(\tilde u_j, 0)\Big) \Big/
+           \Big(m_i + \Delta t \sum_j k_{ij} a_{ij}\Big),
+
+sums, products and quotients of numbers that are not negative: no result is below 0 in floating-point arithmetic
+either. It does not increase Σ m|δ|, and is right where D is 0. Its mass differs from the exact one by the residual's
+size; one factor 1 + O(Σ|r|/mass), refused above ``_LARGEST_CORRECTION``, restores that to the last bits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from mpi4py import MPI
+from petsc4py import PETSc
+
+from kspde.errors import ConvergenceError
+from kspde.fem.backend import apply_options
+from kspde.fem.graph import Graph
+from kspde.fem.mesh_space import DIRECT_NODES, choose_preconditioner
+
+__all__ = ["RESIDUAL", "Motion", "Transport"]
+
+Array = npt.NDArray[np.float64]
+
+#: Relative residual, in the unpreconditioned norm, to which the linear systems are solved.
+RESIDUAL = 1e-13
+#: Relative residual above which a solution is refused.
+_REFUSED = 1e-10
+#: sup D/inf D up to which a box's Laplacian with a constant shift is a good preconditioner
+_EVEN = 50.0
+#: Largest relative change of the mass by the residual of a linear system.
+_LARGEST_CORRECTION = 1e-8
+_ROUND_OFF = 2.0**-52
+
+
+class Motion:
+    """The fluxes of one species, its coefficients frozen.
+
+    Args:
+        graph: the graph.
+        diffusion: D ≥ 0 at this rank's nodes, shape (owned,).
+        drift: b there, shape (owned, d), or None.
+
+    Attributes:
+        leaving, arriving: k a_ij and k a_ji of each edge (i, j); None without drift.
+    """
+
+    leaving: Array | None = None
+    arriving: Array | None = None
+
+    def __init__(self, graph: Graph, diffusion: Array, drift: Array | None) -> None:
+        self.graph = graph
+        self.diffusion = diffusion
+        if drift is None:
+            return
+        d = graph.ghosted(diffusion)
+        i, j = graph.tails, graph.heads
+        q = np.zeros(len(i))
+        for b, x in zip(drift.T, graph.coordinates.T, strict=True):
+            b = graph.ghosted(b)
+            q += (b[i] + b[j]) * (x[j] - x[i])
+        q *= 0.5
+        mean = 0.5 * (d[i] + d[j])
+        # Where neither end diffuses the quotient D_i/D̄ is that of equal coefficients.
+        moving = mean > 0
+        mean_or_one = np.where(moving, mean, 1.0)
+        self.leaving = graph.conductance * fitted(q, mean) * np.where(moving, d[i] / mean_or_one, 1.0)
+        self.arriving = graph.conductance * fitted(-q, mean) * np.where(moving, d[j] / mean_or_one, 1.0)
+
+    def flux(self, u: Array) -> Array:
+        """Return F_ij of each edge: what leaves i for j in unit time. Collective."""
+        i, j = self.graph.tails, self.graph.heads
+        if self.leaving is None:
+            w = self.graph.ghosted(self.diffusion * u)
+            return np.asarray(self.graph.conductance * (w[i] - w[j]))
+        u = self.graph.ghosted(u)
+        return np.asarray(self.leaving * u[i] - self.arriving * u[j])
+
+
+class Transport:
+    """Implicit Euler steps of one species: matrix, Krylov solvers, preconditioners.
+
+    Args:
+        graph: the graph.
+        drift: whether the species has a drift. Without, the system is solved for w = D u and symmetric.
+        options: PETSc options of the Krylov solver.
+
+    Attributes:
+        iterations: all linear iterations so far.
+    """
+
+    def __init__(self, graph: Graph, drift: bool, options: dict[str, Any]) -> None:
+        self.graph = graph
+        self.iterations = 0
+        self._drift = drift
+        self._options = options
+        self._matrix = graph.matrix(graph.total + graph.mass, -graph.conductance)
+        self._x, self._rhs = self._matrix.createVecs()
+        self._residual = self._rhs.duplicate()
+        self._set_shift: Any = None
+        self._solvers = [self._solver(robust=False)]
+
+    def _solver(self, *, robust: bool) -> Any:
+        """Return a Krylov solver; the robust one has a factorisation or multigrid for preconditioner."""
+        space = self.graph.space
+        ksp = PETSc.KSP().create(space.comm)
+        ksp.setOperators(self._matrix)
+        ksp.setTolerances(rtol=RESIDUAL, atol=1e-300, divtol=1e300, max_it=1000)
+        # A stale or poor preconditioner would fool a test of the preconditioned residual.
+        ksp.setNormType(PETSc.KSP.NormType.UNPRECONDITIONED)
+        if self._drift:
+            # Not symmetric, and far from the Laplacian where drift dominates: incomplete LU of the M-matrix.
+            ksp.setType("gmres")
+            ksp.setGMRESRestart(100)
+            ksp.setPCSide(PETSc.PC.Side.RIGHT)
+            ksp.getPC().setType("lu" if robust else "bjacobi")
+            if robust:
+                ksp.getPC().setFactorSolverType("mumps")
+        else:
+            ksp.setType("cg")
+            if robust:
+                choose_preconditioner(ksp.getPC(), space)
+            else:
+                self._set_shift = space.preconditioner(ksp.getPC())
+        apply_options(ksp, self._options)
+        ksp.setInitialGuessNonzero(ksp.getType() != "preonly")
+        return ksp
+
+    def step(self, motion: Motion, u: Array, dt: float, mass: float) -> Array:
+        """Return u' of (1) from u with the given mass, both at this rank's nodes in DOLFINx's order. Collective.
+
+        Raises:
+            ConvergenceError: no solver reached the residual.
+        """
+        graph = self.graph
+        old = graph.mass * u
+        if motion.leaving is None or motion.arriving is None:
+            d = motion.diffusion
+            w = graph.ghosted(np.maximum(self._w(old, u, d, dt), 0.0))
+            arrived = graph.sums(graph.conductance * w[graph.heads])
+            leaving = graph.total * d
+        else:
+            leaving = graph.sums(motion.leaving)
+            diagonal = graph.mass + dt * leaving
+            self._matrix.setValuesCSR(*graph.csr, graph.entries(diagonal, -dt * motion.arriving))
+            self._matrix.assemble()
+            raw = graph.ghosted(np.maximum(self._solve(old, u, diagonal, (0, 1)), 0.0))
+            arrived = graph.sums(motion.arriving * raw[graph.heads])
+        return scaled(graph, (old + dt * arrived) / (graph.mass + dt * leaving), mass)
+
+    def _w(self, old: Array, u: Array, d: Array, dt: float) -> Array:
+        """Return the solution w = D u' of (M/(Δt D) + K) w = M u/Δt, not yet free of negative round-off."""
+        graph, space = self.graph, self.graph.space
+        ends = np.array([d.max(initial=0.0), -d.min(initial=np.inf)])
+        space.comm.Allreduce(MPI.IN_PLACE, ends, op=MPI.MAX)
+        # Below 1e-100 sup D nothing moves in any number of steps; the quotient must not overflow.
+        positive = np.maximum(d, max(1e-100 * ends[0], 1e-150))
+        shift = graph.mass / (dt * positive)
+        diagonal = graph.total + shift
+        self._rhs.array[:] = diagonal
+        self._matrix.setDiagonal(self._rhs)
+        if self._set_shift is not None:
+            total = space.total(np.array([shift.sum(), graph.mass.sum()]))
+            self._set_shift(float(total[0] / total[1]))
+        even = ends[0] <= -_EVEN * ends[1]
+        return self._solve(old / dt, d * u, diagonal, (0, 1) if even else (1, 0))
+
+    def _solve(self, rhs: Array, guess: Array, diagonal: Array, order: tuple[int, ...]) -> Array:
+        """Try the solvers in turn."""
+        space = self.graph.space
+        if "pc_type" in self._options or (self._drift and space.nodes > DIRECT_NODES[space.dimension]):
+            order = (0,)
+        self._rhs.array[:] = rhs
+        words = ""
+        for which in order:
+            if which == len(self._solvers):
+                self._solvers.append(self._solver(robust=True))
+            self._x.array[:] = guess
+            words = self._converge(self._solvers[which], diagonal)
+            if not words:
+                return np.array(self._x.array_r)
+        raise ConvergenceError(words)
+
+    def _converge(self, ksp: Any, diagonal: Array) -> str:
+        """Solve until the true residual is as small as asked for, or as round-off lets it be; say what went wrong."""
+        size = self._rhs.norm()
+        residual, limit = self._quality(diagonal, size)
+        if residual > size:
+            self._x.set(0.0)
+        while True:
+            before = residual
+            ksp.setTolerances(atol=limit)
+            ksp.solve(self._rhs, self._x)
+            self.iterations += ksp.getIterationNumber()
+            residual, limit = self._quality(diagonal, size)
+            if residual <= limit:
+                return ""
+            # The solver may have gone by its own, updated residual: it goes on from where it is while that helps.
+            if ksp.getConvergedReason() < 0 or not residual < 0.5 * before:
+                break
+        if residual <= max(_REFUSED * size, 100.0 * limit):
+            return ""
+        return (
+            f"KSP reason {ksp.getConvergedReason()} after {ksp.getIterationNumber()} iterations, "
+            f"relative residual {residual / size:.3g}"
+        )
+
+    def _quality(self, diagonal: Array, size: float) -> tuple[float, float]:
+        """Return the residual's norm, and what it need not fall below: a share of the right side, or rounding."""
+        self._residual.array[:] = diagonal * self._x.array_r
+        limit = max(RESIDUAL * size, 4.0 * _ROUND_OFF * self._residual.norm(), 1e-300)
+        self._matrix.mult(self._x, self._residual)
+        self._residual.aypx(-1.0, self._rhs)
+        return self._residual.norm(), limit
+
+    def free(self) -> None:
+        """Free the PETSc objects. Collective."""
+        for thing in (*self._solvers, self._matrix, self._x, self._rhs, self._residual):
+            thing.destroy()
+
+
+def scaled(graph: Graph, u: Array, mass: float) -> Array:
+    """Return u ≥ 0 times the factor that gives it its mass, 1 but for a residual. Collective.
+
+    Raises:
+        ConvergenceError: the factor is not close to 1.
+    """
+    factor = mass / float(graph.space.total(np.array([np.vdot(graph.mass, u)]))[0])
+    if not abs(factor - 1.0) < _LARGEST_CORRECTION:
+        raise ConvergenceError(f"the mass is wrong by a factor {factor:.10g}")
+    return u * factor
+
+
+def fitted(q: Array, d: Array) -> Array:
+    """Return q/(1 − e^(−q/d)) for d ≥ 0, by its series where that cancels and max(q, 0) where d = 0."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        p = np.where(q == 0.0, 0.0, np.clip(q / d, -700.0, 700.0))
+    small = np.abs(p) < 1e-4
+    safe = np.where(small, 1.0, p)
+    return np.where(small, d * (1.0 + 0.5 * p + p * p / 12.0), np.maximum(q / -np.expm1(-safe), 0.0))
