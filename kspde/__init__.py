@@ -26,6 +26,7 @@ from kspde.output import SaveAt
 if TYPE_CHECKING:
     from kspde import theory
     from kspde.distances import compare
+    from kspde.evidence import coupled_distance, entropy_bound, liouville
     from kspde.fem import solve
     from kspde.particles import simulate
 
@@ -58,13 +59,23 @@ __all__ = [
     "StoppedError",
     "Yukawa",
     "compare",
+    "coupled_distance",
+    "entropy_bound",
+    "liouville",
     "observed_positions",
     "simulate",
     "solve",
     "theory",
 ]
 
-_LAZY = {"solve": "kspde.fem", "simulate": "kspde.particles", "compare": "kspde.distances"}
+_LAZY = {
+    "solve": "kspde.fem",
+    "simulate": "kspde.particles",
+    "compare": "kspde.distances",
+    "entropy_bound": "kspde.evidence",
+    "coupled_distance": "kspde.evidence",
+    "liouville": "kspde.evidence",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,269 @@
+r"""The distance of the particles' one-particle law from the density, from particles coupled to their mean field.
+
+The interacting particles X_i (Wang, Li and Huang's (1.3)) and the mean-field particles :math:`\bar X_i` (their (1.8))
+share starting points and Brownian motions, and :math:`\bar X_i` has the law :math:`u^\varepsilon`. So for each replica
+r of the whole system
+
+.. math:: \hat\delta_r(x) = \frac1N \sum_i K_h(x - X_i) - K_h(x - \bar X_i), \qquad
+    E\,\hat\delta_r = K_h * \delta, \quad \delta = u_{N,1} - u^\varepsilon,
+
+and the replicas are independent. What two kernel density estimates share cancels: the variance falls with
+:math:`|X - \bar X|^2`, not with 1/N alone. The Euler-Maruyama error of both systems cancels to leading order too.
+
+**From δ̂ to an L¹ distance.** The norm of a noisy mean is too large, :math:`E\|\frac1R\sum_r\hat\delta_r\|_1 \ge
+\|K_h * \delta\|_1` (Jensen). Signs taken from all other replicas make it too small: with :math:`\hat\delta_{-r}` their
+mean,
+
+.. math:: V = \frac1R \sum_r \int \hat\delta_r \operatorname{sign}\hat\delta_{-r}, \qquad
+    E\,V = \int (K_h * \delta)\, E \operatorname{sign}\hat\delta_{-r} \le \|K_h * \delta\|_1,
+
+since both factors are independent. Where the noise is small the two agree. The value is V (zero if negative), which is
+never too large on average. The 95 % interval reaches from a lower limit for E V to an upper one for the expected norm
+of the mean, each at 97.5 %, and so holds :math:`\|K_h * \delta\|_1` with at least 95 %. ``floor`` says what the norm of
+the mean is without any difference of the laws: X and X̄ are swapped at random, replica by replica.
+
+Smoothing by K_h can only lower the norm, :math:`\|K_h * \delta\|_1 \le \|\delta\|_1`; ``smoothing`` is how much a
+second smoothing lowers the value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from kspde.distances.bandwidth import IntegratedSquaredError
+from kspde.distances.grid import GaussianSmoother, Grid, deposit, mass_interval
+from kspde.distances.statistics import Estimate
+from kspde.errors import InputError, check_choice, check_number
+from kspde.evidence.ensemble import Ensemble, MeanFieldSolution
+from kspde.models.base import Array
+
+__all__ = ["CoupledDistance", "coupled_distance", "signed_estimate"]
+
+#: Replicas are pooled to at most this many blocks.
+_BLOCKS = 64
+#: Random swaps for the floor.
+_SWAPS = 400
+# By dimension: points to find the mass with, points a bandwidth, and the most a direction.
+_SEARCH = {1: 4097, 2: 513, 3: 97}
+_PER_BANDWIDTH = {1: 8.0, 2: 4.0, 3: 2.2}
+_MOST = {1: 65536, 2: 1024, 3: 128}
+#: Share of u's mass beyond the grid on either side of each direction.
+_TAIL = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CoupledDistance:
+    r"""How far the one-particle law is from the density at the final time, both smoothed by K_h.
+
+    Attributes:
+        l1: :math:`\|K_h * (u_{N,1} - u)\|_1`, per unit of mass.
+        norm_of_mean: the norm of the mean difference itself, which noise makes larger.
+        floor: the same if the two laws were equal, by random swaps: its mean, and the interval of one such draw.
+        plain: :math:`\|K_h * \mu - u\|_1` of all interacting particles of all replicas together.
+        plain_floor: the same of the mean-field particles, whose law is u.
+        smoothing: by how much smoothing once more lowers the value.
+        bandwidth: h.
+        mean_distance: the root mean square of :math:`|X_i - \bar X_i|`.
+        axes: coordinates of the grid.
+        difference: the mean of the replicas' differences on it.
+        species: the species.
+        n: N.
+        replicas: R.
+    """
+
+    l1: Estimate
+    norm_of_mean: float
+    floor: Estimate
+    plain: float
+    plain_floor: float
+    smoothing: float
+    bandwidth: float
+    mean_distance: float
+    axes: tuple[Array, ...]
+    difference: Array
+    species: str
+    n: int
+    replicas: int
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the norm of the mean exceeds the floor's interval: equal laws do so once in forty times."""
+        return self.norm_of_mean > self.floor.interval[1]
+
+    def summary(self) -> dict[str, Any]:
+        """Return what characterises it, ready for JSON."""
+        return {
+            "n": self.n,
+            "replicas": self.replicas,
+            "species": self.species,
+            "l1": self.l1.summary(),
+            "norm_of_mean": self.norm_of_mean,
+            "floor": self.floor.summary(),
+            "plain": self.plain,
+            "plain_floor": self.plain_floor,
+            "smoothing": self.smoothing,
+            "bandwidth": self.bandwidth,
+            "mean_distance": self.mean_distance,
+            "resolved": self.resolved,
+        }
+
+
+def coupled_distance(
+    pde: MeanFieldSolution,
+    *,
+    n: int,
+    dt: float,
+    replicas: int = 32,
+    seed: int = 0,
+    species: str | None = None,
+    bandwidth: float | None = None,
+    include_self: bool = True,
+    field_tol: float = 1e-6,
+    progress: Callable[[float], None] | None = None,
+) -> CoupledDistance:
+    r"""Return the coupled estimate of :math:`\|u_{N,1} - u\|_1` at the solution's final time. Collective.
+
+    Args:
+        pde: what ``solve`` returned, saved from t = 0 to ``t_end``.
+        n: N, particles of each species.
+        dt: time step > 0.
+        replicas: independent systems, at least 4.
+        seed: an integer >= 0.
+        species: which one, where there are several.
+        bandwidth: h > 0; None takes the one that minimises the mean integrated squared error of a plain kernel density
+            estimate from all replicas' particles, so that both estimates are seen at the same h.
+        include_self: whether j = i is in the fields' sums.
+        field_tol: error allowed in the fields, as for ``simulate``. It bounds what can be resolved.
+        progress: called on every rank after every step with t/``t_end``.
+
+    Raises:
+        InputError: a value out of range, states that are not saved, or a bandwidth that no grid resolves.
+        ConvergenceError: a coefficient or a position that is not finite.
+    """
+    if replicas < 4:
+        raise InputError(f"replicas = {replicas} is not valid: give an integer >= 4")
+    if bandwidth is not None:
+        check_number("bandwidth", bandwidth, above=0)
+    ensemble = Ensemble(
+        pde=pde,
+        n=n,
+        dt=dt,
+        replicas=replicas,
+        seed=seed,
+        twins=True,
+        include_self=include_self,
+        field_tol=field_tol,
+        progress=progress,
+    )
+    names = pde.model.species
+    if species is None and len(names) > 1:
+        raise InputError(f"species is not given: give one of {', '.join(names)}")
+    name = check_choice("species", names[0] if species is None else species, names)
+    grid, h = _grid(pde, name, n * replicas, bandwidth)
+    ensemble.run()
+
+    x, y = (ensemble.systems[label].positions[name] for label in ("particles", "mean_field"))
+    blocks = min(_BLOCKS, replicas)
+    block_of = ensemble.replica_of * blocks // replicas
+    ends = np.searchsorted(block_of, np.arange(blocks + 1))
+    deposits = np.zeros((blocks, 2, *grid.shape))
+    for b, (first, last) in enumerate(pairwise(ends.tolist())):
+        if last > first:
+            deposits[b, 0] = deposit(grid, x[first:last])
+            deposits[b, 1] = deposit(grid, y[first:last])
+    ensemble.sums(deposits)
+    square = ensemble.sums(np.array([np.square(x - y).sum()]))
+    sizes = np.bincount(np.arange(replicas) * blocks // replicas, minlength=blocks) * float(n)
+
+    smoother = GaussianSmoother(grid, h)
+    differences = np.stack(
+        [smoother.density(d[0] - d[1]) / size for d, size in zip(deposits, sizes, strict=True)]
+    ).reshape(blocks, -1)
+    volume = grid.cell_volume
+    value, norm, interval = signed_estimate(differences, volume)
+    twice = np.stack([smoother.smooth(d.reshape(grid.shape)) for d in differences]).reshape(blocks, -1)
+    u = pde.on_grid(grid.axes, name, outside=0.0)
+    u = u / (u.sum() * volume)
+    plain = [float(np.abs(smoother.density(d) / sizes.sum() - u).sum()) * volume for d in deposits.sum(axis=0)]
+    return CoupledDistance(
+        l1=Estimate(max(value, 0.0), interval),
+        norm_of_mean=norm,
+        floor=_floor(differences, volume, seed),
+        plain=plain[0],
+        plain_floor=plain[1],
+        smoothing=value - signed_estimate(twice, volume)[0],
+        bandwidth=h,
+        mean_distance=float(np.sqrt(square[0] / sizes.sum())),
+        axes=grid.axes,
+        difference=differences.mean(axis=0).reshape(grid.shape),
+        species=name,
+        n=n,
+        replicas=replicas,
+    )
+
+
+def signed_estimate(differences: Array, volume: float) -> tuple[float, float, tuple[float, float]]:
+    r"""Return V, the norm of the mean, and the 95 % interval of the norm of the expected difference.
+
+    Args:
+        differences: independent estimates δ̂_r of one function on a grid, shape (R, points).
+        volume: weight of a point.
+    """
+    from scipy.stats import t
+
+    count = len(differences)
+    total = differences.sum(axis=0)
+    held_out, left_out = np.empty(count), np.empty(count)
+    for r, own in enumerate(differences):
+        others = total - own
+        held_out[r] = float(own @ np.sign(others)) * volume
+        left_out[r] = float(np.abs(others).sum()) * volume / (count - 1)
+    value = float(held_out.mean())
+    norm = float(np.abs(total).sum()) * volume / count
+    reach = float(t.ppf(0.975, count - 1))
+    below = reach * float(held_out.std(ddof=1)) / np.sqrt(count)
+    above = reach * float(np.sqrt((count - 1) * left_out.var()))  # the delete-one jackknife
+    return value, norm, (max(0.0, value - below), float(norm + above))
+
+
+def _floor(differences: Array, volume: float, seed: int) -> Estimate:
+    """Return the norm of the mean under random swaps of X and X̄: mean, and the interval of one draw."""
+    count = len(differences)
+    signs = np.random.default_rng([seed, count]).integers(0, 2, (_SWAPS, count)) * 2.0 - 1.0
+    norms = np.concatenate([np.abs(part @ differences).sum(axis=1) for part in np.array_split(signs, 20)])
+    norms *= volume / count
+    low, high = np.quantile(norms, (0.025, 0.975))
+    return Estimate(float(norms.mean()), (float(low), float(high)))
+
+
+def _grid(pde: MeanFieldSolution, species: str, n: int, bandwidth: float | None) -> tuple[Grid, float]:
+    """Return the grid over the mass of the density at t_end, and the bandwidth. Collective.
+
+    Raises:
+        InputError: no grid resolves the bandwidth.
+    """
+    d = pde.model.dimension
+    lower, upper = np.full(d, -pde.half_width), np.full(d, pde.half_width)
+    for _ in range(2):  # once to find the mass, once to see it well
+        survey = Grid.covering(lower, upper, [_SEARCH[d]] * d)
+        u = np.maximum(pde.on_grid(survey.axes, species, outside=0.0), 0.0)
+        sides = [
+            mass_interval(axis, u.sum(axis=tuple(b for b in range(d) if b != a)), _TAIL)
+            for a, axis in enumerate(survey.axes)
+        ]
+        lower, upper = np.array(sides).T
+    h = bandwidth
+    if h is None:
+        h = IntegratedSquaredError(survey, u / (u.sum() * survey.cell_volume), n).minimise()
+        h = float(pde.comm.bcast(h))
+    lower, upper = lower - 6 * h, upper + 6 * h
+    points = np.ceil((upper - lower) * _PER_BANDWIDTH[d] / h).astype(int) + 1
+    if np.any(2 * (upper - lower) / h > _MOST[d]):
+        least = 2 * float((upper - lower).max()) / _MOST[d]
+        raise InputError(f"bandwidth = {h:.3g} needs too fine a grid: give bandwidth >= {least:.3g}")
+    return Grid.covering(lower, upper, np.minimum(points, _MOST[d]).tolist()), h
