@@ -9,13 +9,14 @@ from typing import Any, Self
 
 from kspde.checkpoint import Checkpoint
 from kspde.errors import InputError, check_number
+from kspde.io.results import hidden_path
 from kspde.parallel import together
 
 __all__ = ["Restarts"]
 
 
 class Restarts:
-    """The hidden directory ``.DIR.checkpoints`` beside the result directory DIR.
+    """The hidden directory ``.DIR.checkpoints`` beside the result directory DIR (``.checkpoints`` in a mount point).
 
     A context manager, collective over ``comm``: it is removed when the run has succeeded, and kept, if there is a
     checkpoint in it, when the run has not.
@@ -33,7 +34,7 @@ class Restarts:
     """
 
     def __init__(self, target: Path, comm: Any, *, every: float, resume: bool, force: bool) -> None:
-        self.path = target.parent / f".{target.name}.checkpoints"
+        self.path = hidden_path(target, "checkpoints")
         self._comm = comm
         self._every = every
         self._resume = resume

@@ -23,10 +23,22 @@ from kspde import __version__
 from kspde.errors import InputError
 from kspde.parallel import threads_per_rank, together
 
-__all__ = ["SUMMARY", "ResultDirectory", "provenance", "write_csv"]
+__all__ = ["SUMMARY", "ResultDirectory", "hidden_path", "provenance", "write_csv"]
 
 #: The file that makes a directory a result of kspde; it lists the others.
 SUMMARY = "summary.json"
+#: Hidden companions of a result directory that outlive a run.
+_COMPANIONS = ("checkpoints",)
+
+
+def hidden_path(target: Path, name: str) -> Path:
+    """Return where a hidden companion of a result directory lives: beside it, or in it if it is a mount point.
+
+    A mount point, such as a container's volume, cannot be replaced, and what is beside it is not kept.
+    """
+    if os.path.ismount(target):
+        return target / f".{name}"
+    return target.parent / f".{target.name}.{name}"
 
 
 class ResultDirectory:
@@ -34,7 +46,7 @@ class ResultDirectory:
 
     A context manager, collective over ``comm``. Inside, :attr:`path` is a hidden directory beside the final one;
     leaving renames it, leaving by an error removes it. All that can be refused is refused on entering, before anything
-    is computed.
+    is computed. An empty mount point is filled instead, ``summary.json`` last.
 
     Args:
         target: the final directory.
@@ -97,16 +109,20 @@ class ResultDirectory:
                     f"{self.target} cannot be written, there is no directory {final.parent}: create it first, "
                     "or give another --out"
                 )
-            hidden = final.parent / f".{final.name}.{secrets.token_hex(4)}.partial"
+            hidden = hidden_path(final, f"{secrets.token_hex(4)}.partial")
             hidden.mkdir()
         except OSError as error:
             raise InputError(f"{self.target} cannot be written ({error.strerror}): give another --out") from None
         self._final, self.path = final, hidden
 
     def _check_replaceable(self, final: Path) -> None:
+        present = set(os.listdir(final))
+        if os.path.ismount(final):
+            present -= {hidden_path(final, name).name for name in _COMPANIONS} | {"lost+found"}
+            if not present:
+                return
         if not self._force:
             raise InputError(f"{self.target} exists: give another --out, or --force to replace it")
-        present = set(os.listdir(final))
         if not present:
             return
         written = _files_of_result(final)
@@ -119,6 +135,9 @@ class ResultDirectory:
     def _publish(self) -> None:
         old = None
         try:
+            if self.path.parent == self._final:
+                self._fill()
+                return
             if self._force and self._final.is_dir():
                 old = self.path.with_suffix(".old")
                 self._final.rename(old)
@@ -131,6 +150,19 @@ class ResultDirectory:
             ) from None
         if old is not None:
             shutil.rmtree(old, ignore_errors=True)
+
+    def _fill(self) -> None:
+        """Move the files into the mount point; without its summary it is no result."""
+        present = set(os.listdir(self._final)) & (_files_of_result(self._final) or set())
+        for name in sorted(present, key=lambda name: name != SUMMARY):
+            path = self._final / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        for name in sorted(os.listdir(self.path), key=lambda name: name == SUMMARY):
+            (self.path / name).rename(self._final / name)
+        self.path.rmdir()
 
 
 def _files_of_result(directory: Path) -> set[str] | None:

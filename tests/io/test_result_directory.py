@@ -131,6 +131,34 @@ def test_force_replaces_an_empty_directory(shared_tmp_path: Path, comm: Any, the
     assert there() == ["result"]
 
 
+def test_fills_a_mount_point(shared_tmp_path: Path, comm: Any, there: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's volume cannot be renamed."""
+    target = shared_tmp_path / "out"
+    target.mkdir(exist_ok=True)
+    (target / ".checkpoints").mkdir(exist_ok=True)
+    comm.Barrier()
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == target)
+    inode = target.stat().st_ino
+
+    def fail() -> None:
+        with ResultDirectory(target, comm) as results:
+            assert results.path.parent == target
+            fill(results, comm)
+            raise kspde.ConvergenceError("step 3")
+
+    with pytest.raises(kspde.ConvergenceError):
+        fail()
+    comm.Barrier()
+    assert os.listdir(target) == [".checkpoints"]
+    make(target, comm, "1")
+    assert "exists: give another --out, or --force" in refusal(target, comm)
+    make(target, comm, "2", force=True)
+    assert sorted(os.listdir(target)) == [".checkpoints", "numbers.txt", "summary.json"]
+    assert (target / "numbers.txt").read_text() == "2"
+    assert target.stat().st_ino == inode
+    assert there() == ["out"]
+
+
 @pytest.mark.parametrize("summary", [None, "{}", "[1]", "not json", '{"kspde": "0.1.0"}'])
 def test_force_spares_what_is_no_result(shared_tmp_path: Path, comm: Any, summary: str | None) -> None:
     target = shared_tmp_path / "thesis"
