@@ -12,11 +12,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import threading
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,13 +30,21 @@ import numpy.typing as npt
 from kspde.errors import InputError, KspdeError, check_number
 from kspde.parallel import together
 
-__all__ = ["Checkpoint", "CheckpointStore", "Saved", "StoppedError"]
+__all__ = ["Checkpoint", "CheckpointStore", "Saved", "StoppedError", "check_room", "fingerprint", "run_description"]
 
 Array = npt.NDArray[Any]
 
 _BLOCK = 512
 _MAGIC = b"kspde checkpoint, blake2b of the rest: "
 _KEPT = 2
+
+_ADDRESS = " at 0x[0-9a-f]+"
+
+#: Bytes that a file takes beside its arrays, at most.
+_OVERHEAD = 1 << 16
+
+#: What h5py raises when a file cannot be written: RuntimeError when it is closed.
+_FILE_ERRORS = (OSError, RuntimeError)
 
 
 class StoppedError(KspdeError, RuntimeError):
@@ -159,18 +168,20 @@ class CheckpointStore:
             InputError: the file cannot be written; on every rank.
         """
         path = self._directory / f"checkpoint-{step:010d}.h5"
-        failed: OSError | None = None
+        failed: OSError | RuntimeError | None = None
         hidden = path.with_name(f".{path.name}.{os.getpid()}")
         file: Any = None
+        size = self.comm.reduce(sum(value.nbytes for value in parts.values()))
         if self.comm.rank == 0:
             from kspde.hdf5 import h5py
 
             try:
+                _reserve(hidden, size + sum(value.nbytes for value in shared.values()))
                 file = h5py.File(hidden, "w", userblock_size=_BLOCK)
                 file.attrs.update(step=step, problem=json.dumps(self._problem))
                 for name, value in shared.items():
                     file.create_dataset(f"shared/{name}", data=value)
-            except OSError as error:
+            except _FILE_ERRORS as error:
                 failed = error
         for name, value in parts.items():
             # Rank 0 takes what it is sent even when it cannot write: nobody waits for ever.
@@ -181,7 +192,7 @@ class CheckpointStore:
             try:
                 if failed is None:
                     data = file.create_dataset(f"parts/{name}", (sum(rows), *value.shape[1:]), value.dtype)
-            except OSError as error:
+            except _FILE_ERRORS as error:
                 failed = error
             first = 0
             for rank, count in enumerate(rows):
@@ -189,7 +200,7 @@ class CheckpointStore:
                 try:
                     if failed is None:
                         data[first : first + count] = part
-                except OSError as error:
+                except _FILE_ERRORS as error:
                     failed = error
                 first += count
         with together(self.comm):
@@ -202,10 +213,10 @@ class CheckpointStore:
                     _seal(hidden)
                     hidden.replace(path)
                     _sync(self._directory)
-                except OSError as error:
+                except _FILE_ERRORS as error:
                     with suppress(OSError):
                         hidden.unlink()
-                    raise InputError(f"cannot write checkpoint {path}: {error.strerror or error}") from None
+                    raise InputError(f"cannot write checkpoint {path}: {_reason(error)}") from None
                 self._known = [p for p in self._known if p != path] + [path]
                 for old in self._known[:-_KEPT]:
                     with suppress(OSError):
@@ -253,6 +264,70 @@ class _DamagedError(Exception):
 
 class _ForeignError(Exception):
     """A file of another problem."""
+
+
+def run_description(
+    backend: str, model: Any, masses: Mapping[str, float], samples: Iterable[Array], **facts: Any
+) -> dict[str, Any]:
+    """Return what decides a run's result, JSON-ready and the same on any number of ranks.
+
+    Args:
+        backend: its name.
+        model: the model.
+        masses: of the initial densities, by species.
+        samples: arrays that tell the initial densities from others: some values, or some draws.
+        facts: all else; what is no number, string or None is described by its ``str``.
+    """
+    from kspde import __version__
+
+    told = {
+        # The address of a function says nothing about it, and changes.
+        name: value if value is None or isinstance(value, (str, int, float)) else re.sub(_ADDRESS, "", str(value))
+        for name, value in {"model": model, **facts}.items()
+    }
+    return {
+        "backend": backend,
+        "kspde": __version__,
+        **told,
+        "u0": fingerprint(*samples),
+        "masses": dict(masses),
+    }
+
+
+def fingerprint(*arrays: Array) -> str:
+    """Return a short digest of arrays."""
+    return hashlib.blake2b(b"".join(np.asarray(x).tobytes() for x in arrays), digest_size=8).hexdigest()
+
+
+def check_room(comm: Any, path: str | Path, size: int) -> None:
+    """Refuse to begin a file, or a directory of files, of about ``size`` bytes where there is no room. Collective.
+
+    Libraries that meet a full disk half-way end the process, or leave the other ranks waiting.
+
+    Raises:
+        InputError: the disk is full, or the directory cannot be written to; on every rank.
+    """
+    with together(comm):
+        if comm.rank == 0:
+            probe = Path(path).absolute()
+            probe = probe.with_name(f".{probe.name}.{os.getpid()}.room")
+            try:
+                _reserve(probe, size)
+            except OSError as error:
+                raise InputError(f"cannot write {path}: {_reason(error)}") from None
+            finally:
+                with suppress(OSError):
+                    probe.unlink()
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Ask the file system for ``size`` bytes, and some more for what surrounds them, under this name."""
+    with path.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, size + _OVERHEAD)
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
 
 
 def _read(path: Path, problem: Mapping[str, Any]) -> Saved:

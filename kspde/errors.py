@@ -25,7 +25,13 @@ __all__ = [
 
 
 class KspdeError(Exception):
-    """Base of all errors raised on purpose by kspde."""
+    """Base of all errors raised on purpose by kspde.
+
+    Attributes:
+        rank: the MPI rank on which it arose, where that is another one; else None.
+    """
+
+    rank: int | None = None
 
 
 class InputError(KspdeError, ValueError):

@@ -1,15 +1,37 @@
-"""MPI: the communicator, errors that all ranks share, threads per rank."""
+"""MPI: the communicator, errors that all ranks share, the end of a job in which one rank fails, threads per rank."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import TracebackType
 from typing import Any
+
+import numpy as np
 
 from kspde.errors import InputError, KspdeError, MissingBackendError
 
-__all__ = ["limited_threads", "threads_per_rank", "together", "world"]
+__all__ = [
+    "all_or_none",
+    "communicator",
+    "end_job",
+    "last_words",
+    "limited_threads",
+    "on_all_ranks",
+    "threads_per_rank",
+    "together",
+    "world",
+]
+
+#: Seconds that a rank which fails waits for the others to fail as well, before it ends the job.
+_PATIENCE = 2.0
+
+#: Of the messages of failing ranks; every MPI library has tags up to 32 767.
+_TAG = 32_693
 
 
 def world() -> Any:
@@ -27,12 +49,118 @@ def world() -> Any:
     return MPI.COMM_WORLD
 
 
+def communicator(comm: Any = None) -> Any:
+    """Return the communicator of a collective job: ``comm``, or all of MPI's ranks.
+
+    From then on an exception that nothing catches on one rank ends the whole job, as under ``python -m mpi4py``, where
+    the other ranks would wait for it for ever. Interactive shells and pytest, which catch all, see no difference.
+
+    Raises:
+        MissingBackendError: mpi4py finds no MPI library.
+    """
+    everyone = world()
+    if everyone.size > 1 and not isinstance(sys.excepthook, _LastWords):
+        sys.excepthook = _LastWords(sys.excepthook)
+    return everyone if comm is None else comm
+
+
+class _LastWords:
+    """The excepthook of a job of several ranks."""
+
+    def __init__(self, before: Callable[..., Any]) -> None:
+        self._before = before
+
+    def __call__(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        from mpi4py import MPI
+
+        said = [] if MPI.Is_finalized() else _end_unless_all(MPI.COMM_WORLD, error)
+        # What all ranks raise is said once, by the rank where it arose.
+        if not (isinstance(error, KspdeError) and error.rank is not None) and _last_line(error) not in said:
+            self._before(kind, error, trace)
+
+
+@contextmanager
+def all_or_none(comm: Any) -> Iterator[None]:
+    """Run a user's function, which may make collective calls: it raises on every rank, or its error ends the job.
+
+    Where it raises on some ranks only, the others go on, or wait inside it, and cannot be told. Costs nothing where all
+    goes well.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not on_all_ranks(comm, error):
+            _end_unless_all(comm, error)
+            vars(error)["on_all_ranks"] = True
+        raise
+
+
+def on_all_ranks(comm: Any, error: BaseException | None) -> bool:
+    """Return whether all ranks are known to have come here with this error, or without one.
+
+    Then collective work is still possible: PETSc objects can be freed, for one.
+    """
+    return error is None or comm.size == 1 or isinstance(error, KspdeError) or hasattr(error, "on_all_ranks")
+
+
+def _end_unless_all(comm: Any, error: BaseException) -> list[str]:
+    """Return what ranks below this one raised, once all ranks have come here; else end the job with a traceback."""
+    everyone = last_words(comm, _last_line(error))
+    if everyone is None:
+        sys.stderr.write(f"kspde: rank {comm.rank} of {comm.size} failed, and others did not:\n")
+        traceback.print_exception(error)
+        end_job(comm, 1)
+    return (everyone or [])[: comm.rank]
+
+
+def _last_line(error: BaseException) -> str:
+    return "".join(traceback.format_exception_only(error))
+
+
+def last_words(comm: Any, said: str) -> list[str] | None:
+    """Return what all ranks say, once all have come here; None when they do not within some seconds.
+
+    For a rank that has failed and cannot know whether the others have: point-to-point, so that it meets no collective
+    call that they may be in.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    if comm.rank:
+        comm.isend(said[-4000:], 0, _TAG)
+        deadline += _PATIENCE  # rank 0 answers when the slowest has come, or ends the job
+        while not comm.iprobe(0, _TAG):
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(0.01)
+        everyone: list[str] = comm.recv(source=0, tag=_TAG)
+        return everyone
+    heard = {0: said[-4000:]}
+    while len(heard) < comm.size:
+        for rank in range(1, comm.size):
+            if rank not in heard and comm.iprobe(rank, _TAG):
+                heard[rank] = comm.recv(source=rank, tag=_TAG)
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(0.01)
+    everyone = [heard[rank] for rank in range(comm.size)]
+    for rank in range(1, comm.size):
+        comm.send(everyone, rank, _TAG)
+    return everyone
+
+
+def end_job(comm: Any, status: int) -> None:
+    """End all ranks, once the launcher has had time to pass on what this one wrote."""
+    sys.stderr.flush()
+    time.sleep(0.3)
+    comm.Abort(status)
+
+
 @contextmanager
 def together(comm: Any) -> Iterator[None]:
     """Run a rank-local block; what any rank raises, every rank raises.
 
     The block must not contain collective calls. Ranks where the block went well raise the error of the lowest rank
-    that failed, so that none waits in a later collective call for a rank that has left.
+    that failed, so that none waits in a later collective call for a rank that has left. Where all goes well it costs
+    the reduction of one number.
 
     Raises:
         KspdeError: (or the rank's own error) when the block failed on any rank.
@@ -42,16 +170,29 @@ def together(comm: Any) -> Iterator[None]:
         yield
     except Exception as error:
         mine = error
-    words = None if mine is None else (isinstance(mine, KspdeError), type(mine), str(mine))
-    everyone = comm.allgather(words) if comm.size > 1 else [words]
+    if comm.size > 1:
+        failures = np.array([mine is not None], dtype=np.int64)
+        total = np.empty_like(failures)
+        comm.Allreduce(failures, total)
+        if total[0]:
+            _raise_first(comm, mine)
     if mine is not None:
         raise mine
-    for rank, theirs in enumerate(everyone):
+
+
+def _raise_first(comm: Any, mine: Exception | None) -> None:
+    """Raise the own error, or that of the lowest rank which has one. Collective."""
+    # The class of an error of the user's own need not be known elsewhere: its name is.
+    words = None if mine is None else (type(mine) if isinstance(mine, KspdeError) else type(mine).__name__, str(mine))
+    for rank, theirs in enumerate(comm.allgather(words)):
+        if mine is not None:
+            vars(mine)["on_all_ranks"] = True
+            raise mine
         if theirs is not None:
-            ours, kind, text = theirs
-            if ours:
-                raise kind(text)
-            raise InputError(f"rank {rank}: {kind.__name__}: {text}")
+            kind, text = theirs
+            error = InputError(f"rank {rank}: {kind}: {text}") if isinstance(kind, str) else kind(text)
+            error.rank = rank
+            raise error
 
 
 def threads_per_rank(comm: Any) -> int:

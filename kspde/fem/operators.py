@@ -12,6 +12,7 @@ from kspde.errors import InputError
 from kspde.fem.space import Space
 from kspde.kernels import Kernel
 from kspde.models import Field, FieldValues, Model
+from kspde.parallel import together
 
 __all__ = ["SemiDiscrete"]
 
@@ -96,13 +97,17 @@ class SemiDiscrete:
         return FieldValues(self.space.points, values, gradients)
 
     def coefficients(self, species: str, c: FieldValues) -> tuple[Array, Array | None]:
-        """Return D, shape (n_local,) or (n_local, d), and b, (n_local, d) or None, of a species at the local nodes."""
+        """Return D, shape (n_local,) or (n_local, d), and b, (n_local, d) or None, of a species at the local nodes.
+
+        Collective: what the model raises on one rank is raised on all.
+        """
         n = len(self.space.points)
-        diffusion = np.asarray(self.model.diffusion(species, c), dtype=np.float64)
-        diffusion = np.broadcast_to(diffusion, (n, self.space.dimension) if diffusion.ndim == 2 else (n,))
-        drift = self.model.drift(species, c)
-        if drift is not None:
-            drift = np.broadcast_to(np.asarray(drift, dtype=np.float64), (n, self.space.dimension))
+        with together(self.space.comm):
+            diffusion = np.asarray(self.model.diffusion(species, c), dtype=np.float64)
+            diffusion = np.broadcast_to(diffusion, (n, self.space.dimension) if diffusion.ndim == 2 else (n,))
+            drift = self.model.drift(species, c)
+            if drift is not None:
+                drift = np.broadcast_to(np.asarray(drift, dtype=np.float64), (n, self.space.dimension))
         return diffusion, drift
 
     def rate(self, state: Array) -> Array:
@@ -198,8 +203,6 @@ def initial_densities(space: Space, u0: Mapping[str, Any]) -> tuple[Array, dict[
     Raises:
         InputError: a density has mass outside the box, or the mesh does not resolve it.
     """
-    from kspde.parallel import together
-
     half_width = space.radius
     with together(space.comm):
         nodal = np.stack([u(space.points).reshape(space.mass.shape) for u in u0.values()])

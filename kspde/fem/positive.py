@@ -14,9 +14,9 @@ infinity. It may be negative. But it differs from :math:`u_2 \ge 0` by fluxes al
 
 and the limiter of ``kspde.fem.limiter`` keeps these from taking more than there is: u ≥ 0 and exact mass again, for
 every Δt, and no change of the extrapolation wherever at all nodes :math:`\sum_j A_{ij}^+ \le m_i u_{2,i}`. Since
-A = O(Δt²), that is so where u is smooth and positive, for small Δt; in tails, where an implicit Euler step leaves more
-than there is in :math:`2u_2`, amounts are at stake that vanish faster than any power of Δt. Fields that relax are
-extrapolated too; where u_1 and u_2 give them the same sign they keep it.
+A = O(Δt²), that is so for small Δt where u is smooth and positive. In the tails of a Gaussian it is not: there u_1 > 2
+u_2 at any Δt, but farther out for a smaller one; what the limiter holds back there (``held_back``) falls faster than
+Δt². Fields that relax are extrapolated too; where u_1 and u_2 give them the same sign they keep it.
 
 With ``tol`` the step is chosen so that :math:`u_2 - u_1`, the local error of the scheme of order 1, stays below ``tol``
 times the L² norm of the initial data; u ≥ 0 does not depend on it. (Modified Patankar-Runge-Kutta methods reach the
@@ -39,8 +39,9 @@ from kspde.fem.operators import SemiDiscrete, row_tolerances
 from kspde.fem.restart import Position, Restart
 from kspde.fem.state import Observer
 from kspde.fem.transport import Motion, Transport, scaled
+from kspde.parallel import on_all_ranks
 
-__all__ = ["solve_positive"]
+__all__ = ["Stepper", "solve_positive"]
 
 Array = npt.NDArray[np.float64]
 
@@ -70,7 +71,7 @@ def solve_positive(
     """
     position = replace(start)
     rejected = 0
-    with _Stepper(system, options, order) as stepper:
+    with Stepper(system, options, order) as stepper:
         stepper.begin(position.unknowns)
         if tol is not None and position.norms is None:
             position.norms = stepper.norms(position.unknowns)
@@ -111,7 +112,7 @@ def solve_positive(
     return {"method": "positive, extrapolated and limited", **control, **details, "held_back": stepper.held_back}
 
 
-class _Stepper:
+class Stepper:
     """The steps of both schemes.
 
     Attributes:
@@ -128,7 +129,7 @@ class _Stepper:
         self._graph: Graph | None = None
         self.held_back = 0.0
 
-    def __enter__(self) -> _Stepper:
+    def __enter__(self) -> Stepper:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
@@ -212,7 +213,7 @@ def _first(system: SemiDiscrete, unknowns: Array, tol: float, t_end: float) -> f
     """Return a first step: the time in which the unknowns change by √tol of their norms."""
     state = system.state(unknowns)
     norms, speeds = system.norms(state), system.norms(system.rate(state) / system.space.weights)
-    moving = speeds > 0
+    moving = (speeds > 0) & (norms > 0)
     return float(np.sqrt(tol)) * float(np.min(norms[moving] / speeds[moving], initial=t_end))
 
 

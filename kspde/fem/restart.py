@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kspde.checkpoint import CheckpointStore, StoppedError
+from kspde.checkpoint import CheckpointStore, StoppedError, run_description
 from kspde.fem.operators import SemiDiscrete
 from kspde.fem.state import Observer
 from kspde.initial import InitialDensity
@@ -125,20 +123,8 @@ class Restart:
         )
 
 
-def description(model: Any, densities: Mapping[str, InitialDensity], **others: Any) -> dict[str, Any]:
-    """Return what decides a run's result, JSON-ready and the same on any number of ranks.
-
-    Densities are told apart by their mass and their values at some points.
-    """
-    from kspde import __version__
-
+def description(model: Any, densities: Mapping[str, InitialDensity], **facts: Any) -> dict[str, Any]:
+    """Return what decides a run's result; densities are told apart by their values at some points."""
     points = np.random.default_rng(0).normal(size=(256, model.dimension))
-    values = b"".join(np.asarray(u(points)).tobytes() for u in densities.values())
-    return {
-        "backend": "fem",
-        "kspde": __version__,
-        # The address of a function says nothing about it, and changes.
-        **{k: re.sub(r" at 0x[0-9a-f]+", "", str(v)) for k, v in {"model": model, **others}.items()},
-        "u0": hashlib.blake2b(values, digest_size=8).hexdigest(),
-        "masses": {name: density.mass for name, density in densities.items()},
-    }
+    masses = {name: density.mass for name, density in densities.items()}
+    return run_description("fem", model, masses, [u(points) for u in densities.values()], **facts)

@@ -14,6 +14,7 @@ The local error of a step is kept below ``tol`` times the L² norm of the initia
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -26,6 +27,7 @@ from kspde.fem.backend import apply_options
 from kspde.fem.operators import SemiDiscrete, row_tolerances
 from kspde.fem.restart import Position, Restart
 from kspde.fem.state import Observer
+from kspde.parallel import on_all_ranks
 
 __all__ = ["solve_rosenbrock"]
 
@@ -172,8 +174,9 @@ def solve_rosenbrock(
             "rejected_steps": ts.getStepRejections(),
         }
     finally:
-        for thing in (ts, jacobian, tolerances, residual, y):
-            thing.destroy()
+        if on_all_ranks(space.comm, sys.exception()):
+            for thing in (ts, jacobian, tolerances, residual, y):
+                thing.destroy()
     return summary
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kspde.checkpoint import check_room
 from kspde.domains import Domain
 from kspde.errors import check_number
 from kspde.fem.operators import SemiDiscrete
@@ -144,6 +145,7 @@ class Solution:
         from dolfinx import fem, io
 
         space = self._system.space
+        self._check_room(path, len(space.mesh.geometry.x) + space.mass.size)
         # ParaView takes a Lagrange cell's nodes for equidistant ones.
         shown = fem.functionspace(space.mesh, space.plotting_element())
         names = [*self.species, *(f.name for f in self._system.fields)]
@@ -162,6 +164,7 @@ class Solution:
         from dolfinx import fem, io
 
         space = self._system.space
+        self._check_room(path, len(space.mesh.geometry.x))
         vertices = fem.functionspace(space.mesh, basix.ufl.element("Lagrange", space.mesh.basix_cell(), 1))
         with io.XDMFFile(space.comm, str(path), "w") as file:
             file.write_mesh(space.mesh)
@@ -173,6 +176,11 @@ class Solution:
                     function = fem.Function(vertices, name=name)
                     function.interpolate(space.function(values))
                     file.write_function(function, t)
+
+    def _check_room(self, path: str | Path, nodes: int) -> None:
+        """Refuse files for which there is no room: ADIOS2 and HDF5 would end the process, or hang. Collective."""
+        values = len(self.times) * (len(self.species) + len(self._system.fields)) + 3
+        check_room(self.comm, path, int(8 * values * self._system.space.total(np.array([nodes]))[0]))
 
     def summary(self) -> dict[str, Any]:
         """Return what characterises the run, ready for JSON."""

@@ -12,6 +12,7 @@ from kspde.errors import InputError, check_finite
 from kspde.fem.diagnostics import Recorder
 from kspde.fem.operators import SemiDiscrete
 from kspde.output import SaveAt
+from kspde.parallel import all_or_none
 
 __all__ = ["Observer", "State"]
 
@@ -180,9 +181,11 @@ class Observer:
         if len(self.states) < len(self.times) and t >= self.next_time - 1e-12 * self._t_end:
             self.states.append((self.next_time, unknowns.copy(), self._slopes(unknowns)))
             if self._callback is not None:
-                self._callback(State(self._system, t, unknowns))
+                with all_or_none(self._system.space.comm):
+                    self._callback(State(self._system, t, unknowns))
         if self._progress is not None:
-            self._progress(t / self._t_end)
+            with all_or_none(self._system.space.comm):
+                self._progress(t / self._t_end)
 
     def _slopes(self, unknowns: Array) -> Array:
         """Return the time derivatives, which interpolation needs; there is none with a single saved state."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from kspde.checkpoint import CheckpointStore, Saved, StoppedError
+from kspde.checkpoint import CheckpointStore, Saved, StoppedError, fingerprint, run_description
 from kspde.initial import InitialDensity
 from kspde.models.base import Array
 from kspde.parallel import together
@@ -82,26 +80,9 @@ def restore(run: Run, saved: Saved) -> None:
         observer.restore(under(f"observer.{observer.name}."))
 
 
-def description(
-    model: Any, densities: Mapping[str, InitialDensity], *, seed: int, times: Array, **others: Any
-) -> dict[str, Any]:
-    """Return what decides a run's result, JSON-ready and the same on any number of ranks.
-
-    Densities are told apart by their mass and some draws.
-    """
-    from kspde import __version__
-
+def description(model: Any, densities: Mapping[str, InitialDensity], *, times: Array, **facts: Any) -> dict[str, Any]:
+    """Return what decides a run's result; densities are told apart by some draws."""
     ids = np.arange(64, dtype=np.uint64)
-    draws = b"".join(density.sample(Philox(0), ids).tobytes() for density in densities.values())
-    return {
-        "backend": "particles",
-        "kspde": __version__,
-        # The address of a function says nothing about it, and changes.
-        "model": re.sub(r" at 0x[0-9a-f]+", "", repr(model)),
-        "u0": hashlib.blake2b(draws, digest_size=8).hexdigest(),
-        "masses": {name: density.mass for name, density in densities.items()},
-        "seed": seed,
-        "steps": len(times) - 1,
-        "times": hashlib.blake2b(times.tobytes(), digest_size=8).hexdigest(),
-        **others,
-    }
+    masses = {name: density.mass for name, density in densities.items()}
+    draws = [density.sample(Philox(0), ids) for density in densities.values()]
+    return run_description("particles", model, masses, draws, times=fingerprint(times), **facts)

@@ -11,6 +11,7 @@ import numpy as np
 
 from kspde.errors import ConvergenceError, InputError
 from kspde.models.base import Array
+from kspde.parallel import all_or_none
 from kspde.particles.schemes import Scheme
 from kspde.particles.system import System
 
@@ -102,7 +103,8 @@ class Run:
 
     def _look(self) -> None:
         for observer in self.observers:
-            observer.look(self)
+            with all_or_none(self.particles.comm):
+                observer.look(self)
 
     @contextmanager
     def _located(self, dt: float) -> Iterator[None]:
