@@ -44,7 +44,7 @@ class Results:
             timings=timings,
             statistics={} if self.saves is None else self.saves.result(),
             mean_field=twins,
-            coupling=None if self.coupling is None else self.coupling.result(run.times[: run.step + 1], self._counts),
+            coupling=None if self.coupling is None else self.coupling.result(run, self._counts),
         )
 
     @property

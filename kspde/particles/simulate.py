@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ from kspde.initial import InitialDensity, densities_by_species
 from kspde.kernels import Kernel, mollifier_kernel
 from kspde.models import Field, Model
 from kspde.output import SaveAt
-from kspde.parallel import limited_threads, world
+from kspde.parallel import communicator, limited_threads
 from kspde.particles.cloud import Cloud
 from kspde.particles.direct import DirectFields
 from kspde.particles.fields import FieldEvaluator
@@ -50,6 +50,7 @@ def simulate(
     initial: str = "u0",
     scheme: str = "euler-maruyama",
     mean_field: MeanField | None = None,
+    mean_field_differs: Sequence[str] = (),
     seed: int = 0,
     replica: int = 0,
     field_tol: float = 1e-6,
@@ -88,7 +89,9 @@ def simulate(
             2, strong order 1/2, three); :data:`kspde.particles.schemes.SCHEMES` has their sources.
         mean_field: what ``solve`` returned for this model, up to ``t_end`` at least, saved often enough that it can be
             interpolated in time. Its fields are interpolated in space to ``field_tol``, where it is smooth enough for
-            that; the error is measured and in the summary.
+            that; the error in space, and that in time between saved states, are measured (``Coupling.field_error``).
+        mean_field_differs: "eps" where the mean field's ε or mollifier is meant to be another than the particles', such
+            as that of the local equation; "initial" where it is meant to start from another density.
         seed: an integer >= 0.
         replica: an integer >= 0: runs with one seed and different replicas are independent of each other, starting
             points and noise. For averages over runs.
@@ -119,7 +122,7 @@ def simulate(
         StoppedError: SIGTERM came, and a checkpoint was written.
     """
     begin = time.perf_counter()
-    comm = world() if comm is None else comm
+    comm = communicator(comm)
     if not isinstance(model, Model):
         raise InputError(f"model is a {type(model).__name__}: give a kspde model, such as SignalDependentKellerSegel")
     densities = densities_by_species(model.species, model.dimension, u0)
@@ -133,8 +136,6 @@ def simulate(
     check_choice("initial", initial, ("u0", "mollified"))
     if initial == "mollified" and eps is None:
         raise InputError('initial = "mollified" needs a mollifier: give eps')
-    if mean_field is not None:
-        check_mean_field(mean_field, model, t_end)
     save = check_statistics(save, mean_field=mean_field is not None, relaxing=any(f.tau > 0 for f in model.fields))
     _check_checkpoint(checkpoint, resume)
     check_integer("replica", replica, at_least=0, at_most=(1 << 32) - 1)
@@ -151,6 +152,16 @@ def simulate(
         "comm": comm,
     }
     fields = model.regularised_fields(eps, mollifier)
+    if mean_field is not None:
+        check_mean_field(
+            mean_field,
+            model,
+            t_end,
+            fields=fields,
+            densities=densities,
+            initial=initial,
+            differs=mean_field_differs,
+        )
     own_fields = partial(_own_fields(fields, method, memory_limit), fields, include_self=include_self, **options)
     evaluators = {"particles": own_fields()}
     if mean_field is not None:

@@ -10,17 +10,20 @@ splines of order 6. The grid is refined until the splines reproduce the fields b
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from kspde.errors import InputError, check_number
+from kspde.errors import InputError, check_choice, check_number
+from kspde.initial import InitialDensity
 from kspde.models import Field, Model
 from kspde.models.base import Array
 from kspde.particles.fields import Extent, FieldEvaluator
+from kspde.particles.saved_times import SavedTimes
 from kspde.particles.splines import GATHER, GATHER_GRADIENT
+from kspde.random import Philox
 
 if TYPE_CHECKING:
     from kspde.particles.run import Run
@@ -55,21 +58,70 @@ class MeanField(Protocol):
         ...
 
 
-def check_mean_field(mean_field: Any, model: Model, t_end: float) -> None:
-    """Refuse what is no solution of this model up to ``t_end``.
+def check_mean_field(
+    mean_field: Any,
+    model: Model,
+    t_end: float,
+    *,
+    fields: tuple[Field, ...],
+    densities: Mapping[str, InitialDensity],
+    initial: str,
+    differs: Any,
+) -> None:
+    """Refuse what is no solution up to ``t_end`` of the particles' own problem, up to what is meant to differ.
+
+    What a mean field does not say of itself is not checked.
+
+    Args:
+        mean_field: the mean field.
+        model: the particles' model.
+        t_end: their final time.
+        fields: their regularised fields.
+        densities: their initial densities, by species.
+        initial: "u0" or "mollified".
+        differs: names of what may differ: "eps" (the mollifier too), "initial" (the density particles start from too).
 
     Raises:
-        InputError: another kind of object, another model, or a solution that ends earlier.
+        InputError: another kind of object, another problem, or a solution that ends earlier.
     """
     for name in ("signal_on_grid", "model", "t_end"):
         if not hasattr(mean_field, name):
             raise InputError(
                 f"mean_field is a {type(mean_field).__name__} without {name}: give what kspde.solve returned"
             )
+    if isinstance(differs, str) or not isinstance(differs, Collection):
+        raise InputError(f"mean_field_differs = {differs!r} is not valid: give a tuple of names")
+    for name in differs:
+        check_choice("mean_field_differs", name, ("eps", "initial"))
     if mean_field.model != model:
         raise InputError(f"mean_field solves {mean_field.model}: the particles' model is {model}; solve that one")
     if mean_field.t_end < t_end * (1 - 1e-12):
         raise InputError(f"mean_field ends at t = {mean_field.t_end:g}: t_end = {t_end:g} needs a longer solution")
+    if "eps" not in differs and hasattr(mean_field, "eps"):
+        theirs = model.regularised_fields(mean_field.eps, getattr(mean_field, "mollifier", "gaussian"))
+        for f, g in zip(fields, theirs, strict=True):
+            if f.kernel != g.kernel:
+                raise InputError(
+                    f"mean_field has the kernel {g.kernel} in field {f.name!r}, the particles {f.kernel}: give both "
+                    f'the same eps and mollifier, or mean_field_differs = ("eps",) if that is meant'
+                )
+    if "initial" in differs:
+        return
+    remedy = 'or mean_field_differs = ("initial",) if that is meant'
+    if getattr(mean_field, "initial", initial) != initial:
+        raise InputError(
+            f"mean_field starts from initial = {mean_field.initial!r}, the particles from {initial!r}: give both the "
+            f"same, {remedy}"
+        )
+    ids = np.arange(64, dtype=np.uint64)
+    for name, density in densities.items():
+        other = getattr(mean_field, "u0", densities)[name]
+        points = np.asarray(density.sample(Philox(0), ids), dtype=np.float64)
+        if other is not density and not np.allclose(other(points), density(points), rtol=1e-9, atol=0):
+            raise InputError(
+                f"mean_field starts from another u0 of species {name!r} than the particles: give both the same, "
+                f"{remedy}"
+            )
 
 
 class KnownFields(FieldEvaluator):
@@ -78,6 +130,7 @@ class KnownFields(FieldEvaluator):
     Attributes:
         error: by field, the largest deviation of the splines from the density's own field between the nodes, over all
             times, relative to the supremum of the field over the grid.
+        saved: the times at which the density was saved, and the error of the fields between them.
         spacing: h of the grid now.
     """
 
@@ -85,6 +138,7 @@ class KnownFields(FieldEvaluator):
         super().__init__(fields, include_self=True, **options)
         self._source = source
         self.error = {field.name: 0.0 for field in self.active}
+        self.saved = SavedTimes(source, self.active)
         self.spacing = 0.0
         self.shape: tuple[int, ...] = ()
         self._at = math.nan
@@ -110,6 +164,7 @@ class KnownFields(FieldEvaluator):
         if errors is None:
             errors = self._sample()
         self.error = {name: max(self.error[name], e) for name, e in errors.items()}
+        self.saved.look(self.t, *self._inner)
 
     def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
         c = self._coefficients[field.name]
@@ -120,19 +175,25 @@ class KnownFields(FieldEvaluator):
 
     def summary(self) -> dict[str, Any]:
         """Return the grid's data and the measured error."""
-        return {"nodes": list(self.shape), "spacing": self.spacing, "error": dict(self.error)}
+        return {
+            "nodes": list(self.shape),
+            "spacing": self.spacing,
+            "error": dict(self.error),
+            "time_error": dict(self.saved.error),
+        }
 
     def state(self) -> dict[str, Array]:
         """Return what the next update depends on besides the positions."""
         if not self.shape:
             return {}
-        errors = np.array([self.error[field.name] for field in self.active])
+        errors = [[e[f.name] for f in self.active] for e in (self.error, self.saved.error)]
         return {
             "lower": self._lower,
             "shape": np.array(self.shape, dtype=np.float64),
             "spacing": np.array([self.spacing]),
             "inner": np.stack(self._inner),
-            "error": errors,
+            "error": np.array(errors),
+            "interval": np.array([self.saved.interval], dtype=np.float64),
         }
 
     def restore(self, state: Mapping[str, Array]) -> None:
@@ -141,7 +202,9 @@ class KnownFields(FieldEvaluator):
             self._lower, self._inner = state["lower"], (state["inner"][0], state["inner"][1])
             self.shape = tuple(int(m) for m in state["shape"])
             self.spacing = float(state["spacing"][0])
-            self.error = {f.name: float(e) for f, e in zip(self.active, state["error"], strict=True)}
+            for errors, row in zip((self.error, self.saved.error), state["error"], strict=True):
+                errors.update({f.name: float(e) for f, e in zip(self.active, row, strict=True)})
+            self.saved.interval = int(state["interval"][0])
 
     def _build(self, extent: Extent, spacing: float) -> None:
         slack = _SLACK * (extent.upper - extent.lower) + 2 * spacing
@@ -171,20 +234,20 @@ class KnownFields(FieldEvaluator):
         points = np.stack(np.meshgrid(*checks, indexing="ij"), axis=-1).reshape(-1, self.dimension)
         self._coefficients: dict[str, Array] = {}
         errors = {}
-        for field in self.active:
+        for f in self.active:
             try:
-                values = self._source.signal_on_grid(axes, field=field.name, t=self.t)
-                exact = self._source.signal_on_grid(checks, field=field.name, t=self.t)
+                values = self._source.signal_on_grid(axes, field=f.name, t=self.t)
+                exact = self._source.signal_on_grid(checks, field=f.name, t=self.t)
             except InputError as error:
                 box = " × ".join(f"[{axis[0]:.4g}, {axis[-1]:.4g}]" for axis in axes)
                 raise InputError(
                     f"{error} (the mean-field particles need the field at t = {self.t:.6g} on {box}: solve on a domain "
                     f"that holds it, and save the states that lead there)"
                 ) from None
-            self._coefficients[field.name] = np.ascontiguousarray(spline_filter(values, order=5, mode="mirror"))
+            self._coefficients[f.name] = np.ascontiguousarray(spline_filter(values, order=5, mode="mirror"))
             found = np.empty(len(points))
-            self._evaluate(field, points, found, None if not field.gradient else np.empty_like(points))
-            errors[field.name] = float(np.abs(found - exact.ravel()).max() / (np.abs(values).max() or 1.0))
+            self._evaluate(f, points, found, None if not f.gradient else np.empty_like(points))
+            errors[f.name] = float(np.abs(found - exact.ravel()).max() / (np.abs(values).max() or 1.0))
         return errors
 
 
@@ -196,11 +259,15 @@ class Coupling:
         t: the times, shape (times,).
         distance: max_i |X_i − X̄_i| over the particles of a species, shape (times, species).
         n: by species the number of particles.
+        field_error: by field the measured error of the mean-field particles' field, in space and in time together,
+            relative to the field's supremum: what may lie between X̄ and the twins of the density that was solved for,
+            beside that density's own error.
     """
 
     t: Array
     distance: Array
     n: Mapping[str, int]
+    field_error: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def supremum(self) -> float:
@@ -250,6 +317,9 @@ class CouplingHistory:
         """Take the distances."""
         self._distance = state["distance"]
 
-    def result(self, times: Array, n: Mapping[str, int]) -> Coupling:
-        """Return them with their times."""
-        return Coupling(t=times, distance=self._distance, n=dict(n))
+    def result(self, run: Run, n: Mapping[str, int]) -> Coupling:
+        """Return them up to now, with their times."""
+        here = slice(0, run.step + 1)
+        errors = run.systems["mean_field"].evaluator.summary()
+        total = {name: e + errors["time_error"][name] for name, e in errors["error"].items()}
+        return Coupling(t=run.times[here], distance=self._distance[here], n=dict(n), field_error=total)

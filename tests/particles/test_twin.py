@@ -197,6 +197,109 @@ def test_the_law_of_the_twins_is_the_density(mixture, solved):
     assert squares.mean() == pytest.approx(second, abs=4.5 * squares.std() / np.sqrt(n))
 
 
+@dataclass
+class SavedWave(Wave):
+    """The wave, known at some times, and between them by cubic Hermite interpolation."""
+
+    times: np.ndarray | None = None
+
+    def signal_on_grid(self, axes, field=None, t=None):
+        k = min(max(int(np.searchsorted(self.times, t)) - 1, 0), len(self.times) - 2)
+        start, end = self.times[k : k + 2]
+        h, s = end - start, (t - start) / (end - start)
+        value, slope = {}, {}
+        for end_point, time in enumerate((start, end)):
+            value[end_point] = super().signal_on_grid(axes, field, time)
+            delta = 1e-5
+            change = super().signal_on_grid(axes, field, time + delta) - super().signal_on_grid(
+                axes, field, time - delta
+            )
+            slope[end_point] = change / (2 * delta)
+        out = (1 + 2 * s) * (1 - s) ** 2 * value[0] + s**2 * (3 - 2 * s) * value[1]
+        return out + h * s * (1 - s) * ((1 - s) * slope[0] - s * slope[1])
+
+
+@pytest.mark.parametrize("times", [np.linspace(0, 1, 5), np.array([0.0, 0.1, 0.5, 0.8, 1.0])])
+def test_the_error_between_saved_times_is_measured(times):
+    # sin(phase + 2t): ∂_t⁴ = 16 sin, so that the error is h⁴/384 · 16 of the supremum, within an interval of length h.
+    model = Drifting()
+    source = SavedWave(model, times=times)
+    options = {"n": 50, "t_end": 1.0, "dt": 0.05, "eps": 1.0, "seed": 1}
+    cloud = kspde.simulate(model, gaussian(2), mean_field=source, **options)
+    summary = cloud.summary()["mean_field"]
+    expected = 16 * np.diff(times).max() ** 4 / 384
+    assert 0.6 * expected < summary["time_error"]["c"] < 1.5 * expected
+    assert cloud.coupling.field_error["c"] == summary["error"]["c"] + summary["time_error"]["c"]
+    # ... and it moves the twins no more than that.
+    exact = kspde.simulate(model, gaussian(2), mean_field=Wave(model), **options)
+    assert exact.coupling.field_error["c"] == exact.summary()["mean_field"]["error"]["c"]
+    moved = np.abs(everywhere(cloud.mean_field) - everywhere(exact.mean_field)).max()
+    assert 0 < moved < 5 * expected
+
+
+def test_steps_at_saved_times_have_no_error_in_time():
+    model = Drifting()
+    source = SavedWave(model, times=np.linspace(0, 1, 11))
+    options = {"n": 50, "t_end": 1.0, "eps": 1.0, "mean_field": source}
+    cloud = kspde.simulate(model, gaussian(2), dt=0.1, **options)
+    assert cloud.summary()["mean_field"]["time_error"] == {"c": 0.0}
+    # The stages of the scheme of order 2 lie between.
+    second = kspde.simulate(model, gaussian(2), dt=0.1, scheme="weak-2", **options)
+    assert second.summary()["mean_field"]["time_error"]["c"] == pytest.approx(16 * 0.1**4 / 384, rel=0.3)
+
+
+def test_one_interval_is_judged_by_lower_degrees():
+    # Degree 2 against 3: h³/48 · |∂_t³|, here with h = 1 and 8 cos; the error itself is 16/384.
+    model = Drifting()
+    source = SavedWave(model, times=np.array([0.0, 1.0]))
+    cloud = kspde.simulate(model, gaussian(2), n=50, t_end=1.0, dt=0.25, eps=1.0, mean_field=source)
+    assert 0.6 * 8 / 48 < cloud.coupling.field_error["c"] < 1.2 * 8 / 48
+
+
+def test_the_error_in_time_of_a_solution(mixture, solved):
+    # Against the same solution saved four times as often, in the middle of the intervals.
+    options = {"t_end": 0.5, "eps": 0.3, "tol": 1e-7}
+    box = kspde.Box(half_width=14.0, cells=20, degree=5)
+    fine = kspde.solve(KELLER_SEGEL, mixture, box, save=kspde.SaveAt(times=np.linspace(0, 0.5, 41)), **options)
+    coarse = kspde.solve(KELLER_SEGEL, mixture, box, save=kspde.SaveAt(times=np.linspace(0, 0.5, 6)), **options)
+    axes = [np.linspace(-3, 3, 25)] * 2
+    actual = 0.0
+    for t in 0.05 + 0.1 * np.arange(5):
+        exact = fine.signal_on_grid(axes, t=t)
+        actual = max(actual, np.abs(coarse.signal_on_grid(axes, t=t) - exact).max() / exact.max())
+    cloud = kspde.simulate(KELLER_SEGEL, mixture, n=500, t_end=0.5, dt=0.05, eps=0.3, mean_field=coarse)
+    found = cloud.summary()["mean_field"]["time_error"]["v"]
+    assert 0.3 * actual < found < 3 * actual
+
+
+def test_another_problems_solution_is_refused_unless_it_is_meant(mixture, solved):
+    options = {"n": 100, "t_end": 0.1, "dt": 0.05, "mean_field": solved}
+    other = kspde.GaussianMixture(weights=[1.0], means=[[0.0, 0.0]], stds=[1.0])
+    for u0, change, message, differs in (
+        (mixture, {"eps": 0.4}, r"mean_field has the kernel .*eps=0.3.* in field 'v', the particles .*eps=0.4", "eps"),
+        (mixture, {"eps": 0.3, "mollifier": "matern"}, "mean_field has the kernel .*Gaussian.*Matern", "eps"),
+        (
+            mixture,
+            {"eps": 0.3, "initial": "mollified"},
+            "mean_field starts from initial = 'u0', the particles from 'mollified'",
+            "initial",
+        ),
+        (other, {"eps": 0.3}, "mean_field starts from another u0 of species 'u' than the particles", "initial"),
+    ):
+        with pytest.raises(kspde.InputError, match=message):
+            kspde.simulate(KELLER_SEGEL, u0, **options | change)
+        cloud = kspde.simulate(KELLER_SEGEL, u0, mean_field_differs=(differs,), **options | change)
+        assert cloud.coupling.supremum > 0
+    same = kspde.GaussianMixture(weights=mixture.weights, means=mixture.means, stds=mixture.stds)
+    kspde.simulate(KELLER_SEGEL, same, eps=0.3, **options)
+    for differs, message in (
+        ("eps", r"mean_field_differs = 'eps' is not valid: give a tuple of names"),
+        (("chi",), r"mean_field_differs = 'chi' is not valid: give one of eps, initial"),
+    ):
+        with pytest.raises(kspde.InputError, match=message):
+            kspde.simulate(KELLER_SEGEL, mixture, eps=0.3, mean_field_differs=differs, **options)
+
+
 def test_twins_do_not_depend_on_the_number_of_ranks(comm):
     model = Drifting()
     options = {"n": 101, "t_end": 0.3, "dt": 0.1, "eps": 1.0, "mean_field": Wave(model)}
