@@ -19,9 +19,9 @@ from kspde.parallel import threads_per_rank
 
 __all__ = ["BLOCK", "compiled", "compiled_parallel", "in_blocks", "inlined", "prange", "use_threads", "widest_vectors"]
 
-# Between compiled loops other threads have work, the transforms' and those of in_blocks: OpenMP's must not spin for
-# milliseconds meanwhile, its default. Read when its library is loaded, at the first parallel loop.
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+# Between compiled loops other threads have work, the transforms' and those of in_blocks: OpenMP's must not spin
+# meanwhile, by default for milliseconds. Read when its library is loaded, at the first parallel loop.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 #: Particles whose temporaries stay in a core's cache.
 BLOCK = 16_384
