@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from kspde import theory
     from kspde.distances import compare
     from kspde.evidence import coupled_distance, entropy_bound, liouville
-    from kspde.fem import solve
-    from kspde.particles import simulate
+    from kspde.fem.solve import solve
+    from kspde.particles.simulate import simulate
 
 __version__ = "0.1.0"
 

@@ -2,7 +2,7 @@
 
 from kspde.evidence.coupled import CoupledDistance, coupled_distance
 from kspde.evidence.entropy import BoundOverTime, EntropyBound, entropy_bound
-from kspde.evidence.liouville import NParticleLaw, liouville
+from kspde.evidence.particle_law import NParticleLaw, liouville
 
 __all__ = [
     "BoundOverTime",
