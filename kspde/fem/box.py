@@ -145,11 +145,11 @@ class BoxSpace(Space):
             robin = float(decay_coefficient(kernel.decay_rate, self.radius, self.dimension))
         return _Symbol(self, kernel, robin, name)
 
-    def preconditioner(self, pc: Any) -> Callable[[float], None]:
+    def preconditioner(self, ksp: Any) -> Callable[[float], None]:
         """Use the matrix with the mean shift, by fast diagonalisation."""
         context = _ConstantShift(self)
-        pc.setType("python")
-        pc.setPythonContext(context)
+        ksp.getPC().setType("python")
+        ksp.getPC().setPythonContext(context)
         return context.set
 
     def evaluate(self, nodal: Array, points: Array, outside: float | None = None) -> Array:

@@ -14,26 +14,19 @@ import ufl
 from dolfinx import fem, geometry, la, mesh
 from dolfinx.fem.petsc import assemble_matrix
 from mpi4py import MPI
-from petsc4py import PETSc
 
 from kspde.checkpoint import Saved
 from kspde.domains import Disk, MeshFile
-from kspde.errors import ConvergenceError, InputError
-from kspde.fem.backend import apply_options
+from kspde.errors import InputError
 from kspde.fem.meshes import CELL_NAMES, mesh_arrays
 from kspde.fem.space import FieldOperator, Space, decay_coefficient, gll_rule, outside_error
+from kspde.fem.sparse import KeptPreconditioner, SparseSystem
 from kspde.kernels import Kernel, ResolventPolynomial
 from kspde.parallel import together
 
-__all__ = ["DIRECT_NODES", "MeshSpace", "choose_preconditioner"]
+__all__ = ["MeshSpace"]
 
 Array = npt.NDArray[np.float64]
-
-#: Up to so many nodes a sparse Cholesky factorisation beats multigrid, in 1, 2 and 3 dimensions.
-DIRECT_NODES = {1: 10**6, 2: 60_000, 3: 8_000}
-
-#: Relative residual of the linear systems.
-_RESIDUAL = 1e-11
 
 
 class MeshSpace(Space):
@@ -55,6 +48,7 @@ class MeshSpace(Space):
         self.dimension = dimension
         self.degree = domain.degree
         self.domain = domain
+        self.solver = domain.solver
         arrays = None
         with together(comm):
             if comm.rank == 0:
@@ -72,12 +66,16 @@ class MeshSpace(Space):
             points, cells = np.empty((0, dimension)), np.empty((0, len(order)), dtype=np.int64)
         else:
             points, cells = arrays[1], arrays[2][:, order]
-        self.cells = comm.bcast(len(cells))
         low, high = comm.bcast((points.min(initial=np.inf), points.max(initial=-np.inf)))
         self.radius = float(max(abs(low), abs(high)))
         self._centre, self._reach = 0.5 * (low + high), 0.5 * (high - low)
         coordinates = ufl.Mesh(basix.ufl.element("Lagrange", name, 1, shape=(dimension,)))
         self.mesh = mesh.create_mesh(comm, cells, coordinates, points)
+        del arrays, points, cells
+        for _ in range(0 if name in ("triangle", "quadrilateral") else domain.refine):
+            self.mesh.topology.create_entities(1)
+            self.mesh = mesh.uniform_refine(self.mesh)
+        self.cells = self.mesh.topology.index_map(dimension).size_global
         self.V = fem.functionspace(self.mesh, self._element(basix.LagrangeVariant.gll_warped))
         self.measure = gll_rule(domain.degree)
         if simplex:
@@ -97,7 +95,7 @@ class MeshSpace(Space):
         self.stiffness = assemble_matrix(fem.form(ufl.inner(ufl.grad(u), ufl.grad(v)) * dx))
         self.stiffness.assemble()
         self._x, self._y = self.stiffness.createVecs()
-        self._systems: dict[tuple[float, float], _System] = {}
+        self._systems: dict[tuple[float, float], SparseSystem] = {}
         self._indexed: tuple[Any, Any] = (None, None)
 
     def _element(self, variant: basix.LagrangeVariant) -> Any:
@@ -179,17 +177,16 @@ class MeshSpace(Space):
         """Return the kernel as polynomials in resolvents: Helmholtz solves with constant matrices."""
         return _Resolvents(self, kernel)
 
-    def preconditioner(self, pc: Any) -> Callable[[float], None]:
+    def preconditioner(self, ksp: Any) -> Callable[[float], None]:
         """Use algebraic multigrid on large meshes, a factorisation on small ones."""
-        choose_preconditioner(pc, self)
-        return lambda shift: None
+        return KeptPreconditioner(ksp, self)
 
-    def resolvent(self, part: ResolventPolynomial) -> _System:
+    def resolvent(self, part: ResolventPolynomial) -> SparseSystem:
         """Return the solver of c + τ(−Δ)c = f, made once for each τ and boundary condition."""
         decaying = self.domain.boundary == "decay" and np.isfinite(part.decay_rate)
         key = (part.tau, part.decay_rate if decaying else np.inf)
         if key not in self._systems:
-            system = _System(self, {})
+            system = SparseSystem(self, self.stiffness, {}, constant=True)
             extra = part.tau * self.boundary_weights(part.decay_rate) if decaying else 0.0
             system.update(self.mass + extra, part.tau)
             self._systems[key] = system
@@ -246,58 +243,12 @@ class MeshSpace(Space):
         return geometry.bb_tree(self.mesh, self.dimension, padding=1e-10 * self.radius)
 
 
-class _System:
-    """A symmetric positive definite system diag(m) + a·K, by Cholesky's factorisation or CG with multigrid."""
-
-    def __init__(self, space: MeshSpace, options: dict[str, Any]) -> None:
-        self._space = space
-        self._options = options
-        self.matrix = space.stiffness.duplicate(copy=True)
-        self._rhs, self._solution = self.matrix.createVecs()
-        self._ksp = PETSc.KSP().create(space.comm)
-        self._ready = False
-
-    def update(self, diagonal: Array, factor: float) -> None:
-        """Set the matrix to diag(diagonal) + factor·K. Collective."""
-        self._space.stiffness.copy(self.matrix, structure=PETSc.Mat.Structure.SAME_NONZERO_PATTERN)
-        self.matrix.scale(factor)
-        self._rhs.array[:] = diagonal
-        self.matrix.setDiagonal(self._rhs, addv=PETSc.InsertMode.ADD_VALUES)
-        ksp = self._ksp
-        ksp.setOperators(self.matrix)
-        if not self._ready:
-            ksp.setType("cg")
-            ksp.setNormType(PETSc.KSP.NormType.UNPRECONDITIONED)
-            ksp.setTolerances(rtol=_RESIDUAL, atol=1e-300, max_it=500)
-            ksp.setInitialGuessNonzero(True)
-            choose_preconditioner(ksp.getPC(), self._space)
-            apply_options(ksp, self._options)
-            self._ready = True
-
-    def solve(self, rhs: Array, guess: Array | None = None) -> Array:
-        """Return the solution. Collective.
-
-        Raises:
-            ConvergenceError: the iteration did not converge.
-        """
-        self._rhs.array[:] = rhs
-        self._solution.array[:] = 0.0 if guess is None else guess
-        self._ksp.solve(self._rhs, self._solution)
-        reason = self._ksp.getConvergedReason()
-        if reason < 0:
-            raise ConvergenceError(
-                f"a linear system did not converge (KSP reason {reason} after {self._ksp.getIterationNumber()} "
-                'iterations; petsc_options such as {"ksp_max_it": 2000} reach it)'
-            )
-        return np.array(self._solution.array_r)
-
-
 class _ShiftedSystems:
     """The systems shift·M + D·K of the adaptive scheme: one matrix for each D in use."""
 
     def __init__(self, space: MeshSpace, options: dict[str, Any]) -> None:
         self._space = space
-        self._system = _System(space, options)
+        self._system = SparseSystem(space, space.stiffness, options, constant=False)
         self._current: tuple[float, float] | None = None
 
     def __call__(self, shift: float, diffusion: float, rhs: Array) -> Array:
@@ -319,7 +270,7 @@ class _Resolvents(FieldOperator):
         self._diagonal = (rate**2 if np.isfinite(rate) else 0.0) * space.mass
         if space.domain.boundary == "decay" and np.isfinite(rate):
             self._diagonal = self._diagonal + space.boundary_weights(rate)
-        self._relaxing: _System | None = None
+        self._relaxing: SparseSystem | None = None
         self._shift = 0.0
 
     def prepare(self, nodal: Array, state: Array | None) -> Array:
@@ -354,13 +305,13 @@ class _Resolvents(FieldOperator):
     def relaxation_solve(self, shift: float, tau: float, rhs: Array) -> Array:
         """Solve with shift·M + (K + R + ρ²M)/τ, refactorised when the shift changes. Collective."""
         if self._relaxing is None:
-            self._relaxing = _System(self._space, {})
+            self._relaxing = SparseSystem(self._space, self._space.stiffness, {}, constant=False)
         if self._shift != shift:
             self._relaxing.update(shift * self._space.mass + self._diagonal / tau, 1.0 / tau)
             self._shift = shift
         return self._relaxing.solve(rhs)
 
-    def _polynomial(self, part: ResolventPolynomial, system: _System, x: Array) -> Array:
+    def _polynomial(self, part: ResolventPolynomial, system: SparseSystem, x: Array) -> Array:
         mass = self._space.mass
         before, now = x, 2.0 * system.solve(mass * x, x) - x
         out = part.chebyshev[0] * before + part.chebyshev[1] * now
@@ -368,12 +319,3 @@ class _Resolvents(FieldOperator):
             before, now = now, 4.0 * system.solve(mass * now, now) - 2.0 * now - before
             out += coefficient * now
         return out
-
-
-def choose_preconditioner(pc: Any, space: Space) -> None:
-    """Use a sparse Cholesky factorisation on small meshes, algebraic multigrid on large ones."""
-    if space.nodes <= DIRECT_NODES[space.dimension]:
-        pc.setType("cholesky")
-        pc.setFactorSolverType("mumps")
-    else:
-        pc.setType("gamg")

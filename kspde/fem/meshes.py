@@ -55,7 +55,7 @@ def mesh_arrays(domain: Disk | MeshFile, dimension: int) -> tuple[str, Array, Ce
     if isinstance(domain, Disk):
         kind, points, cells = _gmsh_arrays(lambda gmsh: _draw_disk(gmsh, domain), 2, "Disk")
         if kind == "triangle":
-            points, cells = _delaunay_disk(points[:, :2], domain.radius)
+            points, cells = _delaunay_disk(points[:, :2], domain.radius, 0.2 if domain.refine else 0.0)
     else:
         path = Path(domain.path)
         if not path.is_file():
@@ -63,6 +63,8 @@ def mesh_arrays(domain: Disk | MeshFile, dimension: int) -> tuple[str, Array, Ce
         kind, points, cells = _read(path, dimension)
     points, cells = _compact(points[:, :dimension], cells)
     _check(kind, points, cells, str(getattr(domain, "path", domain)))
+    for _ in range(domain.refine if kind in ("triangle", "quad") else 0):
+        points, cells = _refined(kind, points, cells, domain.radius if isinstance(domain, Disk) else None)
     return kind, points, cells
 
 
@@ -95,12 +97,12 @@ def _gmsh_arrays(draw: Any, dimension: int, name: str) -> tuple[str, Array, Cell
 
 
 def _draw_disk(gmsh: Any, disk: Disk) -> None:
-    rim = disk.rim_size or disk.size
+    size, rim = (2.0**disk.refine * s for s in (disk.size, disk.rim_size or disk.size))
     gmsh.model.occ.addDisk(0.0, 0.0, 0.0, disk.radius, disk.radius)
     gmsh.model.occ.synchronize()
     field = gmsh.model.mesh.field.add("MathEval")
     gmsh.model.mesh.field.setString(
-        field, "F", f"{disk.size!r} + {rim - disk.size!r} * Sqrt(x*x + y*y) / {disk.radius!r}"
+        field, "F", f"{size:.17g} + ({rim - size:.17g}) * Sqrt(x*x + y*y) / {disk.radius:.17g}"
     )
     gmsh.model.mesh.field.setAsBackgroundMesh(field)
     for name in ("ExtendFromBoundary", "FromPoints", "FromCurvature"):
@@ -112,8 +114,8 @@ def _draw_disk(gmsh: Any, disk: Disk) -> None:
     gmsh.model.mesh.generate(2)
 
 
-def _delaunay_disk(points: Array, radius: float) -> tuple[Array, Cells]:
-    """Return the Delaunay triangulation of points in a disk, with no obtuse angle opposite the rim.
+def _delaunay_disk(points: Array, radius: float, margin: float) -> tuple[Array, Cells]:
+    """Return the Delaunay triangulation of points in a disk, angles opposite the rim having a cosine >= ``margin``.
 
     gmsh's smoothing leaves a few edges that are not Delaunay; there, and where an angle opposite a boundary edge is
     obtuse, the stiffness matrix has a positive entry off its diagonal. Boundary edges of the second kind are halved.
@@ -126,12 +128,79 @@ def _delaunay_disk(points: Array, radius: float) -> tuple[Array, Cells]:
         cell, opposite = np.nonzero(triangulation.neighbors < 0)
         a, b = (points[cells[cell, (opposite + k) % 3]] for k in (1, 2))
         apex = points[cells[cell, opposite]]
-        obtuse = np.sum((a - apex) * (b - apex), axis=1) < 0
+        a, b = a - apex, b - apex
+        obtuse = np.sum(a * b, axis=1) < margin * np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
         if not np.any(obtuse):
             break
-        middle = 0.5 * (a + b)[obtuse]
+        middle = (apex + 0.5 * (a + b))[obtuse]
         points = np.concatenate([points, radius * middle / np.linalg.norm(middle, axis=1)[:, None]])
     return points, cells
+
+
+def _refined(kind: str, points: Array, cells: Cells, radius: float | None) -> tuple[Array, Cells]:
+    """Return a mesh of triangles or quadrilaterals with each cell split in four, new rim points put on a circle.
+
+    Halves of a triangle's edges keep the angles opposite them. The lines between its midpoints have the same angle A of
+    the triangle on both sides, so where A > π/2 the stiffness matrix, −cot A there, would be positive: there the line
+    from the obtuse corner to the middle of the longest edge takes its place, with π − A on both sides. Next to these
+    few lines, and to points put on the circle, edges are flipped where that keeps a Delaunay mesh one.
+    """
+    n, corners = len(points), cells.shape[1]
+    ends = np.stack([cells, np.roll(cells, -1, axis=1)], axis=-1)  # edge k runs from corner k to the next
+    keys = ends.min(axis=-1) * n + ends.max(axis=-1)
+    edges, index, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    del ends, keys
+    middles = 0.5 * (points[edges // n] + points[edges % n])
+    rim = counts == 1 if radius is not None else np.zeros(len(edges), dtype=bool)
+    if radius is not None:
+        middles[rim] *= radius / np.linalg.norm(middles[rim], axis=1)[:, None]
+    m = n + index.reshape(cells.shape)
+    around = [np.stack([cells[:, k], m[:, k], m[:, k - 1]], axis=1) for k in range(corners)]
+    if kind == "quad":
+        centre = n + len(edges) + np.arange(len(cells))
+        fours = [np.stack([c[:, 0], c[:, 1], centre, c[:, 2]], axis=1) for c in around]
+        return np.concatenate([points, middles, points[cells].mean(axis=1)]), np.concatenate(fours)
+    inner = m
+    touched = np.concatenate([np.zeros(n, dtype=bool), rim])
+    for k in range(3):
+        apex, left, right = (points[cells[:, (k + j) % 3]] for j in range(3))
+        bad = np.sum((left - apex) * (right - apex), axis=1) < 0
+        across = m[bad, (k + 1) % 3]
+        inner[bad] = np.stack([cells[bad, k], across, m[bad, k - 1]], axis=1)
+        around[k][bad, 2] = across
+        touched[cells[bad, k]] = True
+    points, cells = np.concatenate([points, middles]), np.concatenate([*around, inner])
+    touched[cells[touched[cells].any(axis=1)]] = True
+    near = np.flatnonzero(touched[cells].any(axis=1))
+    cells[near] = _flipped(points, cells[near])
+    return points, cells
+
+
+def _flipped(points: Array, cells: Cells) -> Cells:
+    """Return triangles with the edges flipped whose opposite angles sum to more than π (Lawson, 1977)."""
+    cells = cells.copy()
+    for _ in range(20):
+        ends = np.stack([cells, np.roll(cells, -1, axis=1)], axis=-1)
+        keys = (ends.min(axis=-1) * len(points) + ends.max(axis=-1)).ravel()
+        order = np.argsort(keys, kind="stable")
+        twins = np.flatnonzero(keys[order[1:]] == keys[order[:-1]])
+        half = np.stack([order[twins], order[twins + 1]])
+        cell, corner = half // 3, half % 3
+        i, j = cells[cell[0], corner[0]], cells[cell[0], (corner[0] + 1) % 3]
+        across = cells[cell, (corner + 2) % 3]
+        a, b = points[i] - points[across], points[j] - points[across]
+        bad = np.sum(np.sum(a * b, axis=-1) / np.abs(a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]), axis=0) < -1e-12
+        # No triangle takes part in two flips at a time.
+        first = np.full(len(cells), len(keys))
+        number = np.flatnonzero(bad)
+        np.minimum.at(first, cell[:, number].ravel(), np.tile(number, 2))
+        number = number[np.all(first[cell[:, number]] == number, axis=0)]
+        if not len(number):
+            break
+        (p, q), i, j = across[:, number], i[number], j[number]
+        cells[cell[0, number]] = np.stack([p, i, q], axis=1)
+        cells[cell[1, number]] = np.stack([q, j, p], axis=1)
+    return cells
 
 
 def _read(path: Path, dimension: int) -> tuple[str, Array, Cells]:

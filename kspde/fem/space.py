@@ -150,8 +150,12 @@ class Space(ABC):
         """Return a nodal array from the owned degrees of freedom of a function in ``V``. Collective."""
 
     @abstractmethod
-    def preconditioner(self, pc: Any) -> Callable[[float], None]:
-        """Set up ``pc`` for the matrix K + diag(s·M) in DOLFINx's order; return what tells it the mean of s."""
+    def preconditioner(self, ksp: Any) -> Callable[[float], None]:
+        """Give ``ksp``, whose matrix K + diag(s·M) is in DOLFINx's order, its preconditioner.
+
+        Returns:
+            What to call with the mean of s whenever s has changed, before the solve.
+        """
 
     @abstractmethod
     def evaluate(self, nodal: Array, points: Array, outside: float | None = None) -> Array:

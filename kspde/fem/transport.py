@@ -43,13 +43,14 @@ from petsc4py import PETSc
 from kspde.errors import ConvergenceError
 from kspde.fem.backend import apply_options
 from kspde.fem.graph import Graph
-from kspde.fem.mesh_space import DIRECT_NODES, choose_preconditioner
+from kspde.fem.sparse import RESIDUAL as MULTIGRID_RESIDUAL
+from kspde.fem.sparse import choose_preconditioner, direct
 
 __all__ = ["RESIDUAL", "Motion", "Transport"]
 
 Array = npt.NDArray[np.float64]
 
-#: Relative residual, in the unpreconditioned norm, to which the linear systems are solved.
+#: Relative residual, in the unpreconditioned norm, to which the linear systems are solved where that is cheap.
 RESIDUAL = 1e-13
 #: Relative residual above which a solution is refused.
 _REFUSED = 1e-10
@@ -125,6 +126,9 @@ class Transport:
         self._x, self._rhs = self._matrix.createVecs()
         self._residual = self._rhs.duplicate()
         self._set_shift: Any = None
+        self._accuracy = RESIDUAL if graph.space.modal or direct(graph.space) else MULTIGRID_RESIDUAL
+        #: by which u changed in the last step in unit time, as a first guess for the next one
+        self._rate: Array | float = 0.0
         self._solvers = [self._solver(robust=False)]
 
     def _solver(self, *, robust: bool) -> Any:
@@ -132,7 +136,7 @@ class Transport:
         space = self.graph.space
         ksp = PETSc.KSP().create(space.comm)
         ksp.setOperators(self._matrix)
-        ksp.setTolerances(rtol=RESIDUAL, atol=1e-300, divtol=1e300, max_it=1000)
+        ksp.setTolerances(rtol=self._accuracy, atol=1e-300, divtol=1e300, max_it=1000)
         # A stale or poor preconditioner would fool a test of the preconditioned residual.
         ksp.setNormType(PETSc.KSP.NormType.UNPRECONDITIONED)
         if self._drift:
@@ -148,7 +152,7 @@ class Transport:
             if robust:
                 choose_preconditioner(ksp.getPC(), space)
             else:
-                self._set_shift = space.preconditioner(ksp.getPC())
+                self._set_shift = space.preconditioner(ksp)
         apply_options(ksp, self._options)
         ksp.setInitialGuessNonzero(ksp.getType() != "preonly")
         return ksp
@@ -161,9 +165,10 @@ class Transport:
         """
         graph = self.graph
         old = graph.mass * u
+        guess = np.maximum(u + dt * self._rate, 0.0)
         if motion.leaving is None or motion.arriving is None:
             d = motion.diffusion
-            w = graph.ghosted(np.maximum(self._w(old, u, d, dt), 0.0))
+            w = graph.ghosted(np.maximum(self._w(old, guess, d, dt), 0.0))
             arrived = graph.sums(graph.conductance * w[graph.heads])
             leaving = graph.total * d
         else:
@@ -171,11 +176,13 @@ class Transport:
             diagonal = graph.mass + dt * leaving
             self._matrix.setValuesCSR(*graph.csr, graph.entries(diagonal, -dt * motion.arriving))
             self._matrix.assemble()
-            raw = graph.ghosted(np.maximum(self._solve(old, u, diagonal, (0, 1)), 0.0))
+            raw = graph.ghosted(np.maximum(self._solve(old, guess, diagonal, (0, 1)), 0.0))
             arrived = graph.sums(motion.arriving * raw[graph.heads])
-        return scaled(graph, (old + dt * arrived) / (graph.mass + dt * leaving), mass)
+        new = scaled(graph, (old + dt * arrived) / (graph.mass + dt * leaving), mass)
+        self._rate = (new - u) / dt
+        return new
 
-    def _w(self, old: Array, u: Array, d: Array, dt: float) -> Array:
+    def _w(self, old: Array, guess: Array, d: Array, dt: float) -> Array:
         """Return the solution w = D u' of (M/(Δt D) + K) w = M u/Δt, not yet free of negative round-off."""
         graph, space = self.graph, self.graph.space
         ends = np.array([d.max(initial=0.0), -d.min(initial=np.inf)])
@@ -190,12 +197,12 @@ class Transport:
             total = space.total(np.array([shift.sum(), graph.mass.sum()]))
             self._set_shift(float(total[0] / total[1]))
         even = ends[0] <= -_EVEN * ends[1]
-        return self._solve(old / dt, d * u, diagonal, (0, 1) if even else (1, 0))
+        return self._solve(old / dt, d * guess, diagonal, (0, 1) if even else (1, 0))
 
     def _solve(self, rhs: Array, guess: Array, diagonal: Array, order: tuple[int, ...]) -> Array:
         """Try the solvers in turn."""
         space = self.graph.space
-        if "pc_type" in self._options or (self._drift and space.nodes > DIRECT_NODES[space.dimension]):
+        if "pc_type" in self._options or (self._drift and not direct(space)):
             order = (0,)
         self._rhs.array[:] = rhs
         words = ""
@@ -235,7 +242,7 @@ class Transport:
     def _quality(self, diagonal: Array, size: float) -> tuple[float, float]:
         """Return the residual's norm, and what it need not fall below: a share of the right side, or rounding."""
         self._residual.array[:] = diagonal * self._x.array_r
-        limit = max(RESIDUAL * size, 4.0 * _ROUND_OFF * self._residual.norm(), 1e-300)
+        limit = max(self._accuracy * size, 4.0 * _ROUND_OFF * self._residual.norm(), 1e-300)
         self._matrix.mult(self._x, self._residual)
         self._residual.aypx(-1.0, self._rhs)
         return self._residual.norm(), limit

@@ -86,18 +86,6 @@ def test_ranks_agree(mixture) -> None:
         np.testing.assert_allclose(ours.evaluate_signal(POINTS), alone.evaluate_signal(POINTS), atol=1e-10)
 
 
-def test_large_systems_are_solved_by_multigrid(mixture, monkeypatch) -> None:
-    from kspde.fem import mesh_space
-
-    disk = kspde.Disk(radius=12.0, size=0.1, rim_size=1.5)
-    direct = kspde.solve(MODEL, mixture, disk, t_end=0.1, tol=1e-4)
-    monkeypatch.setitem(mesh_space.DIRECT_NODES, 2, 0)
-    multigrid = kspde.solve(MODEL, mixture, disk, t_end=0.1, tol=1e-4)
-    np.testing.assert_allclose(multigrid.evaluate(POINTS), direct.evaluate(POINTS), atol=1e-9)
-    with pytest.raises(kspde.ConvergenceError, match=r"step 1 at t = 0 .* a linear system did not converge"):
-        kspde.solve(MODEL, mixture, disk, t_end=0.1, tol=1e-4, petsc_options={"ksp_max_it": 1})
-
-
 @pytest.mark.parametrize("boundary", ["decay", "neumann"])
 def test_the_decay_condition_is_the_planes(boundary) -> None:
     """A narrow source in a small disk: with "decay" its signal is the plane's, with "neumann" it is not."""
