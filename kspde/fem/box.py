@@ -44,6 +44,7 @@ class BoxSpace(Space):
         slabs: the distribution of nodal arrays.
     """
 
+    linear_solver = "fast diagonalisation"
     modal = True
 
     def __init__(self, box: Box, comm: Any) -> None:

@@ -20,7 +20,7 @@ from kspde.domains import Disk, MeshFile
 from kspde.errors import InputError
 from kspde.fem.meshes import CELL_NAMES, mesh_arrays
 from kspde.fem.space import FieldOperator, Space, decay_coefficient, gll_rule, outside_error
-from kspde.fem.sparse import KeptPreconditioner, SparseSystem
+from kspde.fem.sparse import DIRECT_NODES, KeptPreconditioner, SparseSystem
 from kspde.kernels import Kernel, ResolventPolynomial
 from kspde.parallel import together
 
@@ -48,7 +48,6 @@ class MeshSpace(Space):
         self.dimension = dimension
         self.degree = domain.degree
         self.domain = domain
-        self.solver = domain.solver
         arrays = None
         with together(comm):
             if comm.rank == 0:
@@ -83,6 +82,8 @@ class MeshSpace(Space):
         index_map = self.V.dofmap.index_map
         owned = index_map.size_local
         self.nodes = index_map.size_global
+        few = self.nodes <= DIRECT_NODES[dimension]
+        self.linear_solver = domain.solver if domain.solver != "auto" else "direct" if few else "multigrid"
         self.points = self.V.tabulate_dof_coordinates()[:owned, :dimension].copy()
         distance = np.linalg.norm(self.points, axis=1)
         self.rim = distance > 0.9 * comm.allreduce(float(distance.max(initial=0.0)), op=MPI.MAX)

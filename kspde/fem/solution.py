@@ -194,6 +194,7 @@ class Solution:
             "nodes": space.nodes,
             "cells": space.cells,
             "degree": space.degree,
+            "linear_solver": space.linear_solver,
             "initial_mass_error": self.initial_mass_error,
             "timings": self.timings,
         }

@@ -78,6 +78,7 @@ class Space(ABC):
         nodes: the number of nodes on all ranks.
         cells: the number of cells on all ranks.
         degree: the polynomial degree.
+        linear_solver: how linear systems are solved: "fast diagonalisation", "direct" or "multigrid".
         modal: whether states are coordinates in which −Δ is diagonal.
         rim: whether a local node lies in the outer tenth of the domain.
         measure: UFL metadata of the quadrature rule whose points are the nodes.
@@ -95,6 +96,7 @@ class Space(ABC):
     degree: int
     measure: dict[str, Any]
     rim: npt.NDArray[np.bool_]
+    linear_solver: str
     modal: bool = False
 
     #: shape of a state of one species, and the weights w

@@ -38,9 +38,8 @@ _STALE = 3.0
 
 
 def direct(space: Space) -> bool:
-    """Return whether systems on this mesh are factorised."""
-    wanted = getattr(space, "solver", "auto")
-    return space.nodes <= DIRECT_NODES[space.dimension] if wanted == "auto" else wanted == "direct"
+    """Return whether sparse systems on this mesh are factorised."""
+    return space.linear_solver == "direct" or (space.modal and space.nodes <= DIRECT_NODES[space.dimension])
 
 
 def choose_preconditioner(pc: Any, space: Space) -> None:
@@ -62,8 +61,7 @@ class KeptPreconditioner:
 
     def __init__(self, ksp: Any, space: Space) -> None:
         self._ksp = ksp
-        self._matrix: Any = None
-        self._shift = 0.0
+        self._shift: float | None = None
         self._least: int | None = None
         self._keeps = not direct(space)
         choose_preconditioner(ksp.getPC(), space)
@@ -72,22 +70,18 @@ class KeptPreconditioner:
         """Take note that the matrix has changed; ``shift`` is the mean of its diagonal part. Collective."""
         if not self._keeps:
             return
-        current, _ = self._ksp.getOperators()
-        if self._matrix is None:
-            self._matrix = current.duplicate(copy=True)
-            self._ksp.setOperators(current, self._matrix)
+        current, kept = self._ksp.getOperators()
+        if self._shift is None:
+            kept = current.duplicate(copy=True)
+            self._ksp.setOperators(current, kept)
+            kept.destroy()  # the solver holds it
             self._shift = shift
             return
         count = self._ksp.getIterationNumber()
         self._least = count if self._least is None else min(count, self._least)
         if max(shift / self._shift, self._shift / shift) > _STALE or count > 1.5 * self._least + 4:
-            current.copy(self._matrix, structure=PETSc.Mat.Structure.SAME_NONZERO_PATTERN)
+            current.copy(kept, structure=PETSc.Mat.Structure.SAME_NONZERO_PATTERN)
             self._shift, self._least = shift, None
-
-    def free(self) -> None:
-        """Free the copy. Collective."""
-        if self._matrix is not None:
-            self._matrix.destroy()
 
 
 class SparseSystem:

@@ -118,9 +118,11 @@ class DiskSection(Section):
     radius: float = Field(description="the radius")
     size: float = Field(description="the size of the cells at the centre")
     rim_size: float | None = Field(default=None, description="the size of the cells at the rim")
+    refine: int | None = Field(default=None, description="how often the cells are split")
     cell: str | None = Field(default=None, description='"triangle" or "quadrilateral"')
     degree: int | None = Field(default=None, description="the degree of the elements")
     boundary: str | None = Field(default=None, description='"decay" or "neumann"')
+    solver: str | None = Field(default=None, description='"auto", "direct" or "multigrid"')
 
 
 class MeshSection(Section):
@@ -129,7 +131,9 @@ class MeshSection(Section):
     kind: Literal["mesh"]
     file: str = Field(description="a mesh file, relative to the case file")
     degree: int | None = Field(default=None, description="the degree of the elements")
+    refine: int | None = Field(default=None, description="how often the cells are split")
     boundary: str | None = Field(default=None, description='"decay" or "neumann"')
+    solver: str | None = Field(default=None, description='"auto", "direct" or "multigrid"')
 
 
 class RegularisationSection(Section):

@@ -1,0 +1,109 @@
+"""Direct, multigrid or fast diagonalisation: chosen by domain and size, overridable, the same answer from each."""
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+from scipy.sparse import csr_array, diags_array
+from scipy.sparse.linalg import spsolve
+
+import kspde
+
+MODEL = kspde.SignalDependentKellerSegel(chi=8.0)
+DISK = {"radius": 12.0, "size": 0.15, "rim_size": 1.5, "refine": 1}
+POINTS = [(0, 0), (1, 0.5), (-1.2, 0.3), (3, 3), (0.2, 1.5)]
+
+
+def linear_solver(domain, u0) -> str:
+    return kspde.solve(MODEL, u0, domain, t_end=1e-6, tol=1e-2).summary()["linear_solver"]
+
+
+def test_domain_and_size_choose(mixture, monkeypatch) -> None:
+    from kspde.fem import sparse
+
+    assert linear_solver(kspde.Box(half_width=12.0, cells=20, degree=3), mixture) == "fast diagonalisation"
+    assert linear_solver(kspde.Disk(**DISK), mixture) == "direct"
+    monkeypatch.setitem(sparse.DIRECT_NODES, 2, 1000)
+    assert linear_solver(kspde.Disk(**DISK), mixture) == "multigrid"
+    assert linear_solver(kspde.Disk(**DISK, solver="direct"), mixture) == "direct"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"tol": 1e-3},
+        {"tol": 1e-3, "eps": 0.3},
+        {"scheme": "positive", "dt": 0.03},
+        {"scheme": "positive2", "dt": 0.03},
+    ],
+    ids=["adaptive", "mollified", "positive", "positive2"],
+)
+def test_both_give_the_same_answer(mixture, options) -> None:
+    runs = [
+        kspde.solve(MODEL, mixture, kspde.Disk(**DISK, solver=solver), t_end=0.1, **options)
+        for solver in ("direct", "multigrid")
+    ]
+    direct, multigrid = runs
+    assert [run.summary()["linear_solver"] for run in runs] == ["direct", "multigrid"]
+    np.testing.assert_allclose(multigrid.evaluate(POINTS), direct.evaluate(POINTS), atol=1e-9)
+    np.testing.assert_allclose(multigrid.evaluate_signal(POINTS), direct.evaluate_signal(POINTS), atol=1e-9)
+    for run in runs:
+        assert np.abs(run.diagnostics["mass"] - 1).max() < 1e-12
+        assert "scheme" not in options or run.diagnostics["minimum"].min() >= 0
+
+
+def test_a_multigrid_that_does_not_converge_says_so(mixture) -> None:
+    disk = kspde.Disk(**DISK, solver="multigrid")
+    with pytest.raises(kspde.ConvergenceError, match=r"step 1 at t = 0 .* a linear system did not converge"):
+        kspde.solve(MODEL, mixture, disk, t_end=0.1, tol=1e-4, petsc_options={"ksp_max_it": 1})
+    with pytest.raises(kspde.ConvergenceError, match=r"step 1 at t = 0 with dt = 0\.05: KSP reason .*try"):
+        kspde.solve(
+            MODEL, mixture, disk, t_end=0.1, scheme="positive", dt=0.05, petsc_options={"ksp_max_it": 1}
+        )  # fmt: skip
+
+
+def test_a_solver_that_there_is_not() -> None:
+    with pytest.raises(kspde.InputError, match=r"solver = 'lu' is not valid: give one of auto, direct, multigrid"):
+        kspde.Disk(**DISK, solver="lu")
+    with pytest.raises(kspde.InputError, match="solver = 'amg'"):
+        kspde.MeshFile(path="mesh.msh", solver="amg")
+
+
+def test_kept_hierarchies_solve_what_changes() -> None:
+    """Diagonals from 1 to 10⁴, smooth and rough, against SciPy's factorisation; each rank on a mesh of its own."""
+    from kspde.fem.backend import require
+
+    require()
+    from kspde.fem.mesh_space import MeshSpace
+    from kspde.fem.sparse import SparseSystem
+
+    space = MeshSpace(kspde.Disk(radius=3.0, size=0.2, refine=1, solver="multigrid"), 2, MPI.COMM_SELF)
+    starts, columns, entries = space.stiffness.getValuesCSR()
+    n = len(space.mass)
+    stiffness = csr_array((entries, columns, starts), shape=(n, n))
+    system = SparseSystem(space, space.stiffness, {}, constant=False)
+    random = np.random.default_rng(1)
+    counts = []
+    for shift in (1.0, 1.1, 2.0, 20.0, 21.0, 1e4, 1.0):
+        diagonal = shift * space.mass * (1 + random.random(n))
+        system.update(diagonal, 0.5)
+        rhs = random.standard_normal(n)
+        exact = spsolve((0.5 * stiffness + diags_array(diagonal)).tocsc(), rhs)
+        np.testing.assert_allclose(system.solve(rhs), exact, atol=1e-8 * np.abs(exact).max())
+        counts.append(system.iterations)
+    assert max(counts) < 25
+
+
+def test_first_guesses_save_iterations() -> None:
+    """The signal of a density that moves steadily: solved from what is known, the tenth time in half the iterations."""
+    from kspde.fem.backend import require
+
+    require()
+    from kspde.fem.mesh_space import MeshSpace
+
+    space = MeshSpace(kspde.Disk(radius=6.0, size=0.3, refine=1, solver="multigrid"), 2, MPI.COMM_WORLD)
+    system = space.resolvent(kspde.Yukawa().resolvents[0])
+    counts = []
+    for t in 0.02 * np.arange(10):
+        system.solve(space.mass * np.exp(-np.sum((space.points - [t, 0.0]) ** 2, axis=1)))
+        counts.append(system.iterations)
+    assert counts[-1] < 0.5 * counts[0]
