@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from kspde.errors import InputError
 from kspde.models import Field, FieldValues
 from kspde.models.base import Array
 from kspde.radial import check_bounded, is_zero, moment
 
-__all__ = ["Extent", "FieldEvaluator"]
+__all__ = ["Extent", "FieldEvaluator", "check_resolved"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,20 @@ class Extent:
 
     lower: Array
     upper: Array
+
+
+def check_resolved(extent: Extent, spacing: float, tol: float) -> None:
+    """Refuse positions so far from the origin that their rounding is more than ``tol`` of a grid's spacing.
+
+    Raises:
+        InputError: there are some.
+    """
+    farthest = max(float(np.abs(extent.lower).max()), float(np.abs(extent.upper).max()))
+    if np.finfo(np.float64).eps * farthest > tol * spacing:
+        raise InputError(
+            f"particles lie up to {farthest:.3g} from the origin, where positions are rounded by more than "
+            f"{tol:g} of the fields' grid spacing {spacing:.3g}: move the origin, or check for particles far away"
+        )
 
 
 class FieldEvaluator(ABC):

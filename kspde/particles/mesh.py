@@ -22,7 +22,7 @@ from kspde.errors import InputError
 from kspde.models import Field
 from kspde.models.base import Array
 from kspde.particles.accuracy import alias_sum, band, image_distance, spacing, spline_transform
-from kspde.particles.fields import Extent, FieldEvaluator
+from kspde.particles.fields import Extent, FieldEvaluator, check_resolved
 from kspde.particles.near import NearSums, Screened, longest_screen
 from kspde.particles.splines import DEPOSIT, GATHER, GATHER_GRADIENT, REACH, reduce_grids
 from kspde.particles.transform import CornerConvolution
@@ -117,12 +117,15 @@ class MeshFields(FieldEvaluator):
         self._near = None
         self._kernels = {f.name: Screened(kernel=f.kernel, scale=scale) if scale else f.kernel for f in self.active}
         self.spacing = min(spacing(self._kernels[f.name], d, gradient=f.gradient, tol=self.tol) for f in self.active)
-        self._band = max(band(self._kernels[f.name], d, gradient=f.gradient, tol=self.tol) for f in self.active)
+        # A grid that is fine enough for the splines has many modes that a mollified kernel has not.
+        share = 0.005 * self.tol
+        self._band = max(band(self._kernels[f.name], d, gradient=f.gradient, share=share) for f in self.active)
         self.padding = max(image_distance(self._kernels[f.name], d, self.tol) for f in self.active)
         # Six nodes of a spline on either side.
         self.padding = max(self.padding, 12 * self.spacing)
 
     def _build(self, extent: Extent) -> None:
+        check_resolved(extent, self.spacing, self.tol)
         self._built = extent
         size = extent.upper - extent.lower
         if self.screen:

@@ -36,7 +36,7 @@ from kspde.errors import InputError
 from kspde.models import Field
 from kspde.models.base import Array
 from kspde.particles.accuracy import alias_sum, image_distance, spacing, spline_transform
-from kspde.particles.fields import Extent, FieldEvaluator
+from kspde.particles.fields import Extent, FieldEvaluator, check_resolved
 from kspde.particles.splines import DEPOSIT, GATHER, GATHER_GRADIENT, REACH, reduce_grids
 
 __all__ = ["RelaxingFields"]
@@ -246,6 +246,7 @@ class RelaxingFields(FieldEvaluator):
         """
         if self.shape and np.all(extent.lower >= self._inner[0]) and np.all(extent.upper <= self._inner[1]):
             return
+        check_resolved(extent, self.spacing, self.tol)
         h, slack = self.spacing, _SLACK * (extent.upper - extent.lower + 0.5 * self.padding)
         lower, upper = extent.lower - slack, extent.upper + slack
         old = (self.shape, self._corner, self._lower) if self.shape else None

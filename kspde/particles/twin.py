@@ -20,7 +20,7 @@ from kspde.errors import InputError, check_choice, check_number
 from kspde.initial import InitialDensity
 from kspde.models import Field, Model
 from kspde.models.base import Array
-from kspde.particles.fields import Extent, FieldEvaluator
+from kspde.particles.fields import Extent, FieldEvaluator, check_resolved
 from kspde.particles.saved_times import SavedTimes
 from kspde.particles.splines import GATHER, GATHER_GRADIENT
 from kspde.random import Philox
@@ -207,6 +207,7 @@ class KnownFields(FieldEvaluator):
             self.saved.interval = int(state["interval"][0])
 
     def _build(self, extent: Extent, spacing: float) -> None:
+        check_resolved(extent, spacing, self.tol)
         slack = _SLACK * (extent.upper - extent.lower) + 2 * spacing
         self._inner = (extent.lower - slack, extent.upper + slack)
         self.spacing = spacing

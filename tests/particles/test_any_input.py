@@ -1,0 +1,121 @@
+"""Whatever the particles are: few, coincident, far away, in any order, lost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import kspde
+from kspde.initial import InitialDensity
+from kspde.models.base import Field, FieldValues, Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attraction(Model):
+    """dX = ∇c dt + √(2 D (1 + e^(−c))) dB."""
+
+    dimension: int = 2
+    noise: float = 0.0
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        return (Field(name="c", kernel=kspde.Yukawa(strength=4.0), gradient=True),)
+
+    def diffusion(self, species, c: FieldValues):
+        return self.noise * (1 + np.exp(-c["c"]))
+
+    def drift(self, species, c: FieldValues):
+        return c.gradient("c")
+
+
+class Points(InitialDensity):
+    """Starts particle i in the i-th of given points."""
+
+    mass = 1.0
+
+    def __init__(self, points):
+        self.points = np.asarray(points, dtype=float)
+        self.dimension = self.points.shape[1]
+
+    def __call__(self, x):
+        raise NotImplementedError
+
+    def mass_outside(self, half_width):
+        return 0.0
+
+    def sample(self, random, ids):
+        return self.points[ids.astype(int) % len(self.points)]
+
+
+def everywhere(cloud):
+    return cloud.comm.bcast(cloud.gathered())
+
+
+@pytest.mark.parametrize("method", ["mesh", "direct"])
+@pytest.mark.parametrize("dimension", [1, 2, 3])
+def test_another_order_of_the_particles_is_the_same_system(dimension, method):
+    random = np.random.default_rng(dimension)
+    points, order = random.normal(size=(30, dimension)), random.permutation(30)
+    options = {"n": 30, "t_end": 0.3, "dt": 0.1, "eps": 0.6, "method": method, "field_tol": 1e-4}
+    model = Attraction(dimension=dimension)
+    one = everywhere(kspde.simulate(model, Points(points), **options))
+    other = everywhere(kspde.simulate(model, Points(points[order]), **options))
+    np.testing.assert_allclose(other, one[order], atol=1e-9)
+    assert np.abs(one - points).max() > 5e-3
+
+
+def test_a_signal_with_memory_does_not_know_the_order_either():
+    @dataclass(frozen=True, kw_only=True)
+    class Slow(Attraction):
+        @property
+        def fields(self):
+            return (Field(name="c", kernel=kspde.Yukawa(strength=4.0), gradient=True, tau=1.0),)
+
+    random = np.random.default_rng(9)
+    points, order = random.normal(size=(30, 2)), random.permutation(30)
+    options = {"n": 30, "t_end": 0.3, "dt": 0.1, "eps": 0.6}
+    one = everywhere(kspde.simulate(Slow(), Points(points), **options))
+    np.testing.assert_allclose(
+        everywhere(kspde.simulate(Slow(), Points(points[order]), **options)), one[order], atol=1e-9
+    )
+
+
+def coordinates(dimension):
+    near = st.floats(-2, 2, allow_nan=False)
+    rare = st.sampled_from([0.0, 1.0, 1e-300, 1e6, -1e6, 1e150, 1.7e308, np.inf, -np.inf, np.nan])
+    return st.lists(st.one_of(near, near, near, rare), min_size=dimension, max_size=dimension)
+
+
+@st.composite
+def clouds(draw):
+    dimension = draw(st.integers(1, 3))
+    points = draw(st.lists(coordinates(dimension), min_size=1, max_size=4))
+    return np.array([points[draw(st.integers(0, len(points) - 1))] for _ in range(draw(st.integers(1, 7)))])
+
+
+@settings(max_examples=25)
+@given(points=clouds(), noise=st.sampled_from([0.0, 0.5]), scheme=st.sampled_from(["euler-maruyama", "weak-2"]))
+def test_every_cloud_is_simulated_or_refused_in_one_line(points, noise, scheme):
+    # Few points, often the same, some far away or no numbers: the direct sum's result, or an error that says why.
+    n, dimension = points.shape
+    model = Attraction(dimension=dimension, noise=noise)
+    options = {"n": n, "t_end": 0.2, "dt": 0.1, "eps": 0.8, "scheme": scheme, "field_tol": 1e-3}
+    limited = {"memory_limit": 2e7, **options}
+    if not np.isfinite(points).all():
+        lost = int(np.flatnonzero(~np.isfinite(points).all(axis=1))[0])
+        with pytest.raises(kspde.InputError, match=f"gave particle {lost} a position that is not finite"):
+            kspde.simulate(model, Points(points), **limited)
+        return
+    if np.abs(points).max() > 1e7 or np.ptp(points, axis=0).max() > 1e3:
+        with pytest.raises(kspde.InputError, match=r"^[^\n]*check for particles far away$"):
+            kspde.simulate(model, Points(points), **limited)
+        return
+    x = everywhere(kspde.simulate(model, Points(points), **limited))
+    assert np.isfinite(x).all()
+    exact = everywhere(kspde.simulate(model, Points(points), method="direct", **options))
+    np.testing.assert_allclose(x, exact, rtol=1e-6, atol=5e-3)
+    assert len(set(map(tuple, points))) > 1 or noise > 0 or np.allclose(x, points, atol=5e-3)
