@@ -6,7 +6,7 @@ Fields that relax make an implicit Euler step with the new densities.
 
 **"positive2", order 2.** With :math:`u_1 = S_{\Delta t} u^n` and :math:`u_2 = S_{\Delta t/2} S_{\Delta t/2} u^n`, whose
 stages have the fluxes F_1, F_a and F_b, Richardson's extrapolation :math:`2 u_2 - u_1` has local error O(Δt³). On
-:math:`\dot y = -\lambda y` its factor is :math:`2/(1 + z/2)^2 - 1/(1 + z)`, z = λΔt: between −.07 and 1, and 0 at
+:math:`\dot y = -\lambda y` its factor is :math:`2/(1 + z/2)^2 - 1/(1 + z)`, z = λΔt: between −.04 and 1, and 0 at
 infinity. It may be negative. But it differs from :math:`u_2 \ge 0` by fluxes along edges,
 
 .. math:: m\,(2 u_2 - u_1)_i = m_i u_{2,i} - \sum_j A_{ij}, \qquad

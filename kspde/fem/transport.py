@@ -19,16 +19,17 @@ M-matrix, whose inverse has no negative entry. Summing (1) over i leaves the mas
 Matrices in the Mathematical Sciences, chapter 6.)
 
 **What the iterative solution leaves of this.** With the residual r the approximation is ũ = u' + δ, and from the same
-two facts Σ m|δ| ≤ Σ|r|, about ``RESIDUAL`` times the mass, or what round-off allows. The exact solution is not
-negative, so max(ũ, 0) is no farther from it than ũ. One sweep of Jacobi's iteration follows,
+two facts Σ m|δ| ≤ Σ|r| ≤ √n |r|₂; |r|₂ is at most ``RESIDUAL`` |M u|₂, with multigrid 1e-11 |M u|₂, or what round-off
+allows. The exact solution is not negative, so max(ũ, 0) is no farther from it than ũ. One sweep of Jacobi's iteration
+follows,
 
 .. math::
     u'_i = \Big(m_i u_i + \Delta t \sum_j k_{ij} a_{ji} \max(\tilde u_j, 0)\Big) \Big/
            \Big(m_i + \Delta t \sum_j k_{ij} a_{ij}\Big),
 
 sums, products and quotients of numbers that are not negative: no result is below 0 in floating-point arithmetic
-either. It does not increase Σ m|δ|, and is right where D is 0. Its mass differs from the exact one by the residual's
-size; one factor 1 + O(Σ|r|/mass), refused above ``_LARGEST_CORRECTION``, restores that to the last bits.
+either. The sweep moves max(ũ, 0) by its residual over the diagonal, and needs no division by D. The mass is then wrong
+by no more than Σ|r|; one factor 1 + O(Σ|r|/mass), refused above ``_LARGEST_CORRECTION``, restores it to the last bits.
 """
 
 from __future__ import annotations
@@ -129,30 +130,44 @@ class Transport:
         self._accuracy = RESIDUAL if graph.space.modal or direct(graph.space) else MULTIGRID_RESIDUAL
         #: by which u changed in the last step in unit time, as a first guess for the next one
         self._rate: Array | float = 0.0
-        self._solvers = [self._solver(robust=False)]
+        # Preconditioners in the order in which they are tried. Multigrid's smoother may overestimate its range and fail
+        # where the diagonal dominates; there, as for every M-matrix, incomplete LU exists and serves.
+        if drift:
+            self._kinds = ["incomplete", "direct"] if direct(graph.space) else ["incomplete"]
+        else:
+            sparse = ["chosen"] if direct(graph.space) else ["chosen", "incomplete"]
+            self._kinds = ["space's", *(sparse if graph.space.modal else sparse[1:])]
+        if "pc_type" in options:
+            self._kinds = self._kinds[:1]
+        self._best = self._kinds[0]
+        self._solvers = {self._best: self._solver(self._best)}
 
-    def _solver(self, *, robust: bool) -> Any:
-        """Return a Krylov solver; the robust one has a factorisation or multigrid for preconditioner."""
+    def _solver(self, kind: str) -> Any:
+        """Return a Krylov solver with one of the preconditioners."""
         space = self.graph.space
         ksp = PETSc.KSP().create(space.comm)
         ksp.setOperators(self._matrix)
-        ksp.setTolerances(rtol=self._accuracy, atol=1e-300, divtol=1e300, max_it=1000)
+        last = kind == self._kinds[-1]
+        ksp.setTolerances(rtol=self._accuracy, atol=1e-300, divtol=1e300, max_it=2000 if last else 300)
         # A stale or poor preconditioner would fool a test of the preconditioned residual.
         ksp.setNormType(PETSc.KSP.NormType.UNPRECONDITIONED)
         if self._drift:
-            # Not symmetric, and far from the Laplacian where drift dominates: incomplete LU of the M-matrix.
+            # Not symmetric, and far from the Laplacian where drift dominates.
             ksp.setType("gmres")
             ksp.setGMRESRestart(100)
             ksp.setPCSide(PETSc.PC.Side.RIGHT)
-            ksp.getPC().setType("lu" if robust else "bjacobi")
-            if robust:
-                ksp.getPC().setFactorSolverType("mumps")
         else:
             ksp.setType("cg")
-            if robust:
-                choose_preconditioner(ksp.getPC(), space)
-            else:
-                self._set_shift = space.preconditioner(ksp)
+        pc = ksp.getPC()
+        if kind == "space's":
+            self._set_shift = space.preconditioner(ksp)
+        elif kind == "chosen":
+            choose_preconditioner(pc, space)
+        elif kind == "direct":
+            pc.setType("lu")
+            pc.setFactorSolverType("mumps")
+        else:
+            pc.setType("bjacobi")
         apply_options(ksp, self._options)
         ksp.setInitialGuessNonzero(ksp.getType() != "preonly")
         return ksp
@@ -176,7 +191,7 @@ class Transport:
             diagonal = graph.mass + dt * leaving
             self._matrix.setValuesCSR(*graph.csr, graph.entries(diagonal, -dt * motion.arriving))
             self._matrix.assemble()
-            raw = graph.ghosted(np.maximum(self._solve(old, guess, diagonal, (0, 1)), 0.0))
+            raw = graph.ghosted(np.maximum(self._solve(old, guess, diagonal, self._best), 0.0))
             arrived = graph.sums(motion.arriving * raw[graph.heads])
         new = scaled(graph, (old + dt * arrived) / (graph.mass + dt * leaving), mass)
         self._rate = (new - u) / dt
@@ -196,22 +211,21 @@ class Transport:
         if self._set_shift is not None:
             total = space.total(np.array([shift.sum(), graph.mass.sum()]))
             self._set_shift(float(total[0] / total[1]))
-        even = ends[0] <= -_EVEN * ends[1]
-        return self._solve(old / dt, d * guess, diagonal, (0, 1) if even else (1, 0))
+        uneven = space.modal and ends[0] > -_EVEN * ends[1]
+        return self._solve(old / dt, d * guess, diagonal, self._kinds[min(int(uneven), len(self._kinds) - 1)])
 
-    def _solve(self, rhs: Array, guess: Array, diagonal: Array, order: tuple[int, ...]) -> Array:
-        """Try the solvers in turn."""
-        space = self.graph.space
-        if "pc_type" in self._options or (self._drift and not direct(space)):
-            order = (0,)
-        self._rhs.array[:] = rhs
+    def _solve(self, rhs: Array, guess: Array, diagonal: Array, first: str) -> Array:
+        """Solve, with ``first`` of the preconditioners and, if it fails, the others."""
         words = ""
-        for which in order:
-            if which == len(self._solvers):
-                self._solvers.append(self._solver(robust=True))
+        self._rhs.array[:] = rhs
+        start = self._kinds.index(first)
+        for kind in (*self._kinds[start:], *self._kinds[:start]):
+            if kind not in self._solvers:
+                self._solvers[kind] = self._solver(kind)
             self._x.array[:] = guess
-            words = self._converge(self._solvers[which], diagonal)
+            words = self._converge(self._solvers[kind], diagonal)
             if not words:
+                self._best = kind
                 return np.array(self._x.array_r)
         raise ConvergenceError(words)
 
@@ -249,7 +263,7 @@ class Transport:
 
     def free(self) -> None:
         """Free the PETSc objects. Collective."""
-        for thing in (*self._solvers, self._matrix, self._x, self._rhs, self._residual):
+        for thing in (*self._solvers.values(), self._matrix, self._x, self._rhs, self._residual):
             thing.destroy()
 
 
