@@ -1,6 +1,9 @@
-"""How far a density and a cloud of particles are apart."""
+"""How far a density and particles are apart."""
 
-from kspde.distances.distance import Distance, Floor, compare
+from kspde.distances.distance import compare
+from kspde.distances.over_time import OverTime
+from kspde.distances.result import Distance, Estimates, Floor
+from kspde.distances.saved import Snapshots
 from kspde.distances.statistics import Estimate
 
-__all__ = ["Distance", "Estimate", "Floor", "compare"]
+__all__ = ["Distance", "Estimate", "Estimates", "Floor", "OverTime", "Snapshots", "compare"]

@@ -59,8 +59,10 @@ class DensitySolution(Run, Protocol):
         """Half-width of the smallest box around the origin that contains the domain."""
         ...
 
-    def on_grid(self, axes: Any, species: str | None = None, *, outside: float | None = None) -> Array:
-        """Return u at ``t_end`` on a tensor grid, the same on every rank."""
+    def on_grid(
+        self, axes: Any, species: str | None = None, t: float | None = None, *, outside: float | None = None
+    ) -> Array:
+        """Return u at time t, ``t_end`` unless given, on a tensor grid, the same on every rank."""
         ...
 
 
@@ -91,8 +93,8 @@ def check_species(model: Model, species: str | None) -> str:
     return species
 
 
-def check_comparable(pde: DensitySolution, cloud: ParticleCloud, species: str) -> None:
-    """Refuse a density and a cloud that do not belong together.
+def check_comparable(pde: DensitySolution, cloud: ParticleCloud, species: str, *, t: float | None = None) -> None:
+    """Refuse a density and a cloud that do not belong together, at time t or the final one.
 
     Raises:
         InputError: their models, parameters, ε, mollifiers, times, masses or communicators differ.
@@ -114,8 +116,9 @@ def check_comparable(pde: DensitySolution, cloud: ParticleCloud, species: str) -
         _refuse("eps", pde.eps, cloud.eps)
     if pde.eps is not None and _mollifier(pde) != _mollifier(cloud):
         _refuse("mollifier", _mollifier(pde), _mollifier(cloud))
-    if not math.isclose(pde.t_end, cloud.t_end, rel_tol=1e-9):
-        _refuse("t_end", pde.t_end, cloud.t_end)
+    t_end = pde.t_end if t is None else t
+    if not math.isclose(t_end, cloud.t_end, rel_tol=1e-9, abs_tol=1e-9 * pde.t_end):
+        _refuse("t_end", t_end, cloud.t_end)
     if not math.isclose(pde.masses[species], cloud.masses[species], rel_tol=1e-3):
         _refuse(f"mass of {species}", pde.masses[species], cloud.masses[species])
     if pde.comm.size != cloud.comm.size:

@@ -17,13 +17,23 @@ import numpy as np
 from kspde.distances.checks import DensitySolution, check_species
 from kspde.distances.grid import Array
 from kspde.distances.region import mass_grid
+from kspde.distances.view import View
 from kspde.errors import InputError
 from kspde.parallel import together
 
 if TYPE_CHECKING:
-    from kspde.distances.distance import Distance
+    from kspde.distances.result import Distance
 
-__all__ = ["plot_densities", "plot_density", "plot_diagnostics", "plot_difference", "plot_distance"]
+__all__ = [
+    "picture",
+    "plot_densities",
+    "plot_density",
+    "plot_diagnostics",
+    "plot_difference",
+    "plot_distance",
+    "setting_of",
+    "thousands",
+]
 
 #: Perceptually uniform, and a diverging map with white at 0; both readable without red-green vision.
 DENSITY_MAP, DIFFERENCE_MAP = "viridis", "PuOr_r"
@@ -32,9 +42,9 @@ DENSITY_MAP, DIFFERENCE_MAP = "viridis", "PuOr_r"
 _SHOWN = 4e-3
 
 #: Width of a printed page's text, in inches.
-_PAGE = 7.2
+PAGE = 7.2
 
-_BLUE, _ORANGE, _GREY = "#0072b2", "#d55e00", "#555555"
+BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#555555"
 
 _STYLE: Any = {
     "font.size": 8.0,
@@ -59,16 +69,16 @@ def plot_distance(distance: Distance, path: str | Path) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    with _picture(path, distance.comm) as figures:
+    with picture(path, distance.comm) as figures:
         if figures is not None:
             shown = _Shown(distance.axes, distance.density_pde, distance.density_particles)
             if shown.dimension == 1:
-                figure = figures((_PAGE, 2.9))
+                figure = figures((PAGE, 2.9))
                 left, right = figure.subplots(1, 2)
                 _curves(left, shown, distance)
                 _difference_curve(right, shown)
             else:
-                figure = figures((_PAGE, 0.29 * _PAGE * shown.aspect + 1.8))
+                figure = figures((PAGE, 0.29 * PAGE * shown.aspect + 1.8))
                 panels = figure.subplots(1, 3, sharex=True, sharey=True)
                 _density_pair(figure, panels[:2], shown, distance)
                 _difference_map(figure, panels[2], shown)
@@ -84,14 +94,14 @@ def plot_densities(distance: Distance, path: str | Path) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    with _picture(path, distance.comm) as figures:
+    with picture(path, distance.comm) as figures:
         if figures is not None:
             shown = _Shown(distance.axes, distance.density_pde, distance.density_particles)
             if shown.dimension == 1:
-                figure = figures((_PAGE / 2, 2.6))
+                figure = figures((PAGE / 2, 2.6))
                 _curves(figure.subplots(), shown, distance)
             else:
-                figure = figures((0.8 * _PAGE, 0.36 * _PAGE * shown.aspect + 1.45))
+                figure = figures((0.8 * PAGE, 0.36 * PAGE * shown.aspect + 1.45))
                 panels = figure.subplots(1, 2, sharex=True, sharey=True)
                 _density_pair(figure, panels, shown, distance)
                 panels[1].set_ylabel("")
@@ -104,10 +114,10 @@ def plot_difference(distance: Distance, path: str | Path) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    with _picture(path, distance.comm) as figures:
+    with picture(path, distance.comm) as figures:
         if figures is not None:
             shown = _Shown(distance.axes, distance.density_pde, distance.density_particles)
-            figure = figures((0.6 * _PAGE, 3.0 if shown.dimension == 1 else 0.48 * _PAGE * shown.aspect + 2.1))
+            figure = figures((0.6 * PAGE, 3.0 if shown.dimension == 1 else 0.48 * PAGE * shown.aspect + 2.1))
             panel = figure.subplots()
             if shown.dimension == 1:
                 _difference_curve(panel, shown)
@@ -124,23 +134,24 @@ def plot_density(pde: DensitySolution, path: str | Path, *, species: str | None 
         InputError: no such species, none given where there are several, or the file cannot be written.
     """
     name = check_species(pde.model, species)
-    grid = mass_grid(pde, name)
-    values = pde.on_grid(grid.axes, name, outside=0.0)
-    with _picture(path, pde.comm) as figures:
+    view = View(pde=pde, species=name)
+    grid = mass_grid(view)
+    values = view.on_grid(grid.axes)
+    with picture(path, pde.comm) as figures:
         if figures is not None:
             shown = _Shown(grid.axes, values, values)
             if shown.dimension == 1:
-                figure = figures((_PAGE / 2, 2.6))
+                figure = figures((PAGE / 2, 2.6))
                 panel = figure.subplots()
-                panel.plot(shown.axes[0], shown.first, color=_BLUE)
+                panel.plot(shown.axes[0], shown.first, color=BLUE)
                 panel.set(xlabel="$x$", ylabel=_symbol(name), ylim=(0, None))
             else:
-                figure = figures((0.55 * _PAGE, 0.46 * _PAGE * shown.aspect + 1.05))
+                figure = figures((0.55 * PAGE, 0.46 * PAGE * shown.aspect + 1.05))
                 panel = figure.subplots()
                 image = _image(panel, shown, shown.first, cmap=DENSITY_MAP, vmin=0.0, vmax=float(shown.first.max()))
                 _contours(panel, shown, shown.first, colors="white")
                 _bar(figure, image, panel, _symbol(name))
-            panel.set_title(", ".join(_times(pde.t_end, pde.eps) + shown.plane))
+            panel.set_title(", ".join(setting_of(pde.t_end, pde.eps) + shown.plane))
 
 
 def plot_diagnostics(pde: Any, path: str | Path, *, cloud: Any = None) -> None:
@@ -154,9 +165,9 @@ def plot_diagnostics(pde: Any, path: str | Path, *, cloud: Any = None) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    with _picture(path, pde.comm) as figures:
+    with picture(path, pde.comm) as figures:
         if figures is not None:
-            figure = figures((_PAGE, 3.9))
+            figure = figures((PAGE, 3.9))
             panels = figure.subplots(2, 3, sharex=True).ravel()
             data: Mapping[str, Any] = pde.diagnostics
             mass = np.asarray(data["mass"], dtype=np.float64)
@@ -177,12 +188,12 @@ def plot_diagnostics(pde: Any, path: str | Path, *, cloud: Any = None) -> None:
                 panels[3].legend(frameon=False, handlelength=1.6)
             dt = np.asarray(data["dt"], dtype=np.float64)
             taken = dt > 0
-            panels[5].plot(np.asarray(data["t"])[taken], dt[taken], ".-", color=_BLUE, markersize=3, linewidth=0.8)
+            panels[5].plot(np.asarray(data["t"])[taken], dt[taken], ".-", color=BLUE, markersize=3, linewidth=0.8)
             panels[5].set(ylim=(0.5 * dt[taken].min(), 2 * dt[taken].max()), yscale="log")
             panels[5].set_title("time step", y=1.08)
             for panel in panels[3:]:
                 panel.set_xlabel("$t$")
-            figure.suptitle(", ".join(_times(pde.t_end, pde.eps)), fontsize=8.5)
+            figure.suptitle(", ".join(setting_of(pde.t_end, pde.eps)), fontsize=8.5)
 
 
 class _Shown:
@@ -213,7 +224,7 @@ class _Shown:
 
 
 @contextmanager
-def _picture(path: str | Path, comm: Any) -> Iterator[Any]:
+def picture(path: str | Path, comm: Any) -> Iterator[Any]:
     """Yield a maker of the one figure on rank 0, None elsewhere; write the figure at the end."""
     with together(comm):
         if comm.rank != 0:
@@ -242,7 +253,7 @@ def _picture(path: str | Path, comm: Any) -> Iterator[Any]:
 
 def _density_pair(figure: Any, panels: Any, shown: _Shown, distance: Distance) -> None:
     top = float(max(shown.first.max(), shown.second.max()))
-    pairs = ((shown.first, "density"), (shown.second, f"particles, $N = {_thousands(distance.n)}$"))
+    pairs = ((shown.first, "density"), (shown.second, f"particles, $N = {thousands(distance.n)}$"))
     for panel, (values, title) in zip(panels, pairs, strict=True):
         image = _image(panel, shown, values, cmap=DENSITY_MAP, vmin=0.0, vmax=top)
         _contours(panel, shown, values, colors="white", top=top)
@@ -254,7 +265,7 @@ def _difference_map(figure: Any, panel: Any, shown: _Shown) -> None:
     difference = shown.second - shown.first
     top = float(np.abs(difference).max()) or 1.0
     image = _image(panel, shown, difference, cmap=DIFFERENCE_MAP, vmin=-top, vmax=top)
-    _contours(panel, shown, shown.first, colors=_GREY)
+    _contours(panel, shown, shown.first, colors=GREY)
     panel.set_title("particles − density")
     _bar(figure, image, panel, "difference")
 
@@ -281,9 +292,9 @@ def _bar(figure: Any, image: Any, panels: Any, label: str) -> None:
 
 
 def _curves(panel: Any, shown: _Shown, distance: Distance) -> None:
-    panel.plot(shown.axes[0], shown.first, color=_BLUE, label="density")
-    label = f"particles, $N = {_thousands(distance.n)}$"
-    panel.plot(shown.axes[0], shown.second, color=_ORANGE, linestyle="--", label=label)
+    panel.plot(shown.axes[0], shown.first, color=BLUE, label="density")
+    label = f"particles, $N = {thousands(distance.n)}$"
+    panel.plot(shown.axes[0], shown.second, color=ORANGE, linestyle="--", label=label)
     panel.set(title="densities", xlabel="$x$", ylabel=_label(distance))
     panel.set_ylim(0, 1.25 * max(shown.first.max(), shown.second.max()))
     panel.legend(frameon=False, loc="upper right")
@@ -291,9 +302,9 @@ def _curves(panel: Any, shown: _Shown, distance: Distance) -> None:
 
 def _difference_curve(panel: Any, shown: _Shown) -> None:
     difference = shown.second - shown.first
-    panel.fill_between(shown.axes[0], difference, color=_ORANGE, alpha=0.35, linewidth=0)
-    panel.plot(shown.axes[0], difference, color=_ORANGE, linewidth=0.8)
-    panel.axhline(0, color=_GREY, linewidth=0.5)
+    panel.fill_between(shown.axes[0], difference, color=ORANGE, alpha=0.35, linewidth=0)
+    panel.plot(shown.axes[0], difference, color=ORANGE, linewidth=0.8)
+    panel.axhline(0, color=GREY, linewidth=0.5)
     panel.set(xlabel="$x$", ylabel="difference", title="particles − density")
     panel.ticklabel_format(axis="y", scilimits=(-3, 4))
 
@@ -302,7 +313,7 @@ def _history(panel: Any, t: Any, values: Any, names: Sequence[str]) -> None:
     columns = np.asarray(values, dtype=np.float64).reshape(len(t), -1)
     for i, (name, column) in enumerate(zip(names, columns.T, strict=True)):
         label = _symbol(name) if len(names) > 1 else "density"
-        panel.plot(t, column, ".-", color=(_BLUE, _ORANGE, "#009e73", "#cc79a7")[i % 4], markersize=3, label=label)
+        panel.plot(t, column, ".-", color=(BLUE, ORANGE, "#009e73", "#cc79a7")[i % 4], markersize=3, label=label)
     spread = float(np.ptp(columns))
     if spread < 1e-13 * max(1.0, float(np.abs(columns).max())):
         centre, reach = float(columns.mean()), 1e-13 * max(1.0, float(np.abs(columns).max()))
@@ -314,16 +325,19 @@ def _particle_moments(panel: Any, cloud: Any) -> None:
     moments = np.asarray(cloud.diagnostics["second_moment"], dtype=np.float64)
     columns = moments.reshape(len(cloud.diagnostics["t"]), -1)
     for i, column in enumerate(columns.T):
-        label = None if i > 0 else "particles" if columns.shape[1] > 1 else f"particles, $N = {_thousands(cloud.n)}$"
+        label = None if i > 0 else "particles" if columns.shape[1] > 1 else f"particles, $N = {thousands(cloud.n)}$"
         panel.plot(cloud.diagnostics["t"], column, color="black", linestyle=":", linewidth=1.0, label=label)
 
 
 def _setting(distance: Distance, shown: _Shown) -> str:
-    return ", ".join([*_times(distance.t_end, distance.eps), f"bandwidth $h = {distance.bandwidth:.3g}$", *shown.plane])
+    return ", ".join(
+        [*setting_of(distance.t_end, distance.eps), f"bandwidth $h = {distance.bandwidth:.3g}$", *shown.plane]
+    )
 
 
-def _times(t_end: float, eps: float | None) -> list[str]:
-    return [f"$t = {t_end:g}$"] + ([] if eps is None else [f"$\\varepsilon = {eps:g}$"])
+def setting_of(t_end: float | None, eps: float | None) -> list[str]:
+    """Return what a picture says of its time and ε."""
+    return ([] if t_end is None else [f"$t = {t_end:g}$"]) + ([] if eps is None else [f"$\\varepsilon = {eps:g}$"])
 
 
 def _caption(distance: Distance) -> str:
@@ -339,5 +353,6 @@ def _label(distance: Distance) -> str:
     return _symbol(distance.species) + ("" if abs(distance.mass - 1) < 1e-9 else " / mass")
 
 
-def _thousands(n: int) -> str:
+def thousands(n: int) -> str:
+    """Return a number with its thousands set apart, for mathematical type."""
     return f"{n:,}".replace(",", r"\,")

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from kspde.distances.bandwidth import IntegratedSquaredError
-from kspde.distances.checks import DensitySolution
 from kspde.distances.grid import Array, Grid, mass_interval
+from kspde.distances.view import View
 from kspde.errors import InputError
 
 __all__ = ["MOST", "bounding_box", "check_mass", "common_grid", "mass_grid"]
@@ -35,13 +35,12 @@ def bounding_box(points: Array, comm: Any, dimension: int) -> Array:
 
 
 def common_grid(
-    pde: DensitySolution, species: str, cloud: Array, n: int, bandwidth: float | None, resolution: int | None
+    view: View, cloud: Array, n: int, bandwidth: float | None, resolution: int | None
 ) -> tuple[Grid, float]:
     """Return the grid to compare on, and the bandwidth. Collective.
 
     Args:
-        pde: the density.
-        species: which one.
+        view: the density.
         cloud: the particles' bounding box, shape (2, d).
         n: N.
         bandwidth: h, or None for the one that minimises the mean integrated squared error.
@@ -50,20 +49,20 @@ def common_grid(
     Raises:
         InputError: the grid asked for, or the largest allowed, cannot resolve the bandwidth.
     """
-    d = pde.model.dimension
-    domain = np.outer((-1.0, 1.0), np.full(d, float(pde.half_width)))
+    d = view.dimension
+    domain = np.outer((-1.0, 1.0), np.full(d, view.half_width))
     cloud = np.clip(cloud, domain[0], domain[1])
     search = Grid.covering(domain[0], domain[1], [_SEARCH[d]] * d)
-    bulk = _bulk(search, pde.on_grid(search.axes, species, outside=0.0))
+    bulk = _bulk(search, view.on_grid(search.axes))
     margin = search.spacing  # a peak between the points of the coarse grid shows on the finer one
     lower, upper = np.minimum(bulk[0], cloud[0]) - margin, np.maximum(bulk[1], cloud[1]) + margin
     survey = Grid.covering(np.maximum(lower, domain[0]), np.minimum(upper, domain[1]), [_SURVEY[d]] * d)
-    values = np.asarray(pde.on_grid(survey.axes, species, outside=0.0), dtype=np.float64)
+    values = view.on_grid(survey.axes)
     bulk = _bulk(survey, values)
     h = bandwidth
     if h is None:
         h = IntegratedSquaredError(survey, values / (values.sum() * survey.cell_volume), n).minimise()
-        h = float(pde.comm.bcast(h))
+        h = float(view.comm.bcast(h))
     padding = 6 * h
     lower = np.maximum(np.minimum(bulk[0], cloud[0]) - padding, domain[0])
     upper = np.minimum(np.maximum(bulk[1], cloud[1]) + padding, domain[1])
@@ -88,16 +87,16 @@ def common_grid(
     return Grid.covering(lower, upper, shape), h
 
 
-def mass_grid(pde: DensitySolution, species: str) -> Grid:
+def mass_grid(view: View) -> Grid:
     """Return a grid over the mass of a density. Collective.
 
     Raises:
         InputError: the density has no mass.
     """
-    d = pde.model.dimension
-    half_width = float(pde.half_width)
+    d = view.dimension
+    half_width = view.half_width
     search = Grid.covering(np.full(d, -half_width), np.full(d, half_width), [_SEARCH[d]] * d)
-    lower, upper = _bulk(search, pde.on_grid(search.axes, species, outside=0.0))
+    lower, upper = _bulk(search, view.on_grid(search.axes))
     return Grid.covering(lower, upper, [_SURVEY[d]] * d)
 
 

@@ -1,97 +1,104 @@
-"""The particles without some of themselves, and clouds drawn from the density: what the uncertainties rest on."""
+r"""Clouds of independent particles, drawn from the density or from between it and the particles, and what they tell.
+
+**Why not the bootstrap.** A distance's variance depends on how far apart the two laws are. Points resampled from the
+particles themselves are too far from u by the particles' own noise: where the particles have the density u, the
+bootstrap (and the jackknife, to first order) doubles the noise's share of the variance. So draws are taken from
+
+.. math:: p_\lambda = (1 - \lambda) u + \lambda \mu_N, \qquad 0 \le \lambda \le 1,
+
+and the family is inverted: with m(λ) and s(λ) the mean and standard deviation of the distance of N draws from
+:math:`p_\lambda`, the interval for the expectation of the distance consists of the m(λ) with
+:math:`|\theta - m(\lambda)| \le t\, s(\lambda)`, t Student's quantile (Neyman's construction along a one-parameter
+family). With :math:`g(\lambda) = D(K_h * p_\lambda, u)`, the same distance without noise, g ∘ m⁻¹ takes a value, and
+both ends of the interval, to an estimate of :math:`D(K_h * p, u)`, p the particles' own law.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from kspde.distances.grid import Array, GaussianSmoother, deposit
-from kspde.distances.statistics import Reference
-from kspde.initial import GridDensity
+from kspde.distances.grid import Array
+from kspde.distances.statistics import Estimate
 from kspde.parallel import together
 
-__all__ = ["independent_draws", "left_out_distances"]
+__all__ = ["LAMBDAS", "invert", "node_counts", "replicated"]
 
-#: Groups of the jackknife.
-_GROUPS = 24
+#: Where the family is tried.
+LAMBDAS = np.array([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
 
-
-def left_out_distances(
-    reference: Reference,
-    smoother: GaussianSmoother,
-    points: Array,
-    ids: Any,
-    total: Array,
-    n: int,
-    comm: Any,
-    threads: int,
-) -> tuple[Array, list[int]]:
-    """Return both distances without group g, shape (G, 2), and the groups' sizes; group g has the ids g modulo G."""
-    count = min(_GROUPS, n)
-    groups = (ids % np.uint64(count)).astype(np.int64)
-    points = points[np.argsort(groups, kind="stable")]
-    local = np.bincount(groups, minlength=count)
-    ends = np.cumsum(local)
-    sizes = [int(size) for size in np.sum(comm.allgather(local), axis=0)]
-    mine: list[tuple[int, tuple[float, float]]] = []
-    # Each rank treats every size-th group, so that no rank holds the deposits of all.
-    for first in range(0, count, comm.size):
-        received = np.zeros(0)
-        for g in range(first, min(first + comm.size, count)):
-            part = deposit(smoother.grid, points[ends[g] - local[g] : ends[g]])
-            whole = np.empty_like(part) if g - first == comm.rank else None
-            comm.Reduce(part, whole, root=g - first)
-            if whole is not None:
-                received = whole
-        g = first + comm.rank
-        if g < count:
-            without = smoother.density(total - received, threads) / (n - sizes[g])
-            mine.append((g, reference.distances(without)))
-    return np.array([value for _, value in sorted(chain.from_iterable(comm.allgather(mine)))]), sizes
+#: Uniform numbers drawn at once.
+_CHUNK = 4_000_000
 
 
-def independent_draws(
-    reference: Reference, smoother: GaussianSmoother, n: int, replicas: int, seed: int, comm: Any, threads: int
-) -> Array:
-    """Return both distances of clouds of n independent points drawn from the density itself, shape (replicas, 2)."""
-    grid = smoother.grid
-    mine: list[tuple[int, tuple[float, float]]] = []
-    with together(comm):
-        extent = np.stack([grid.lower, grid.upper], axis=1).ravel().tolist()
-        density = GridDensity(reference.density, extent)
+def node_counts(cumulative: Array, shape: tuple[int, ...], n: int, random: np.random.Generator) -> Array:
+    """Return how many of n independent draws fall on each node of a grid.
 
-        def one(replica: int) -> tuple[int, tuple[float, float]]:
-            random = _Stream(seed, replica)
-            deposited = np.zeros(grid.shape)
-            for start in range(0, n, _Stream.CHUNK):
-                ids = np.arange(start, min(start + _Stream.CHUNK, n), dtype=np.uint64)
-                deposited += deposit(grid, density.sample(random, ids))
-            return replica, reference.distances(smoother.density(deposited) / n)
+    Nodes suffice: the grid resolves the bandwidth, so the sum over nodes is a spectrally accurate quadrature and each
+    kernel stands exactly where its particle is. By inversion, so that a last digit moves one particle and no more.
 
-        with ThreadPoolExecutor(threads) as pool:
-            mine = list(pool.map(one, range(comm.rank, replicas, comm.size)))
-    return np.array([value for _, value in sorted(chain.from_iterable(comm.allgather(mine)))])
-
-
-class _Stream:
-    """The random numbers of one replica, drawn in sequence: a replica is drawn whole, on one rank.
-
-    The first of a point's uniforms picks its cell; points have no names here, so they come sorted by it, and the search
-    for cells and the deposit run through memory in order.
+    Args:
+        cumulative: of the nodes' probabilities, flat, any scale.
+        shape: the grid's.
+        n: how many.
+        random: whose uniform numbers are used.
     """
+    counts = np.zeros(len(cumulative))
+    for start in range(0, n, _CHUNK):
+        uniforms = random.random(min(_CHUNK, n - start)) * cumulative[-1]
+        uniforms.sort()
+        edges = np.searchsorted(uniforms, cumulative[:-1], side="left")
+        counts += np.diff(edges, prepend=0, append=len(uniforms))
+    return counts.reshape(shape)
 
-    CHUNK = 65_536
 
-    def __init__(self, seed: int, replica: int) -> None:
-        self._generator = np.random.default_rng([seed, replica])
+def replicated(task: Callable[[int], Array], count: int, comm: Any, threads: int) -> Array:
+    """Return ``task(0)``, ..., ``task(count - 1)``, stacked; each is computed on one rank, in a thread. Collective."""
+    mine: list[tuple[int, Array]] = []
+    with together(comm):
+        indices = range(comm.rank, count, comm.size)
+        with ThreadPoolExecutor(max(1, threads)) as pool:
+            mine = list(zip(indices, pool.map(task, indices), strict=True))
+    gathered = chain.from_iterable(comm.allgather(mine))
+    return np.array([value for _, value in sorted(gathered, key=lambda pair: pair[0])])
 
-    def uniforms(self, ids: Any, step: int, count: int) -> Array:
-        uniforms = self._generator.random((len(ids), count))
-        uniforms[:, 0].sort()
-        return uniforms
 
-    def normals(self, ids: Any, step: int, count: int) -> Array:
-        return self._generator.standard_normal((len(ids), count))
+def invert(value: float, mean: Array, deviation: Array, bare: Array, reach: float) -> tuple[Estimate, Estimate]:
+    """Return a distance with the interval of its expectation, and the same without noise.
+
+    Args:
+        value: θ.
+        mean: m(λ) at :data:`LAMBDAS`.
+        deviation: s(λ).
+        bare: g(λ).
+        reach: t.
+    """
+    # What decreases is round-off, or noise that happens to oppose the smoothing: monotone envelopes can be inverted.
+    m, g = np.maximum.accumulate(mean), np.maximum.accumulate(bare)
+    step = 1e-12 * max(float(m[-1]), 1e-300) * np.arange(len(m))
+    ends = []
+    for sign in (1, -1):
+        bound = np.maximum.accumulate(mean + sign * reach * deviation) + step
+        if value < bound[0]:
+            ends.append(value - sign * reach * deviation[0])
+        elif value > bound[-1]:
+            ends.append(value - sign * reach * deviation[-1])
+        else:
+            ends.append(np.interp(np.interp(value, bound, LAMBDAS), LAMBDAS, m))
+    low, high = max(0.0, min(float(ends[0]), value)), max(float(ends[1]), value)
+
+    def without_noise(y: float) -> float:
+        if y < m[0]:
+            return max(0.0, float(g[0] - (m[0] - y)))
+        if y > m[-1]:
+            return float(g[-1] + y - m[-1])
+        return float(np.interp(y, m + step, g))
+
+    return (
+        Estimate(value, (low, high)),
+        Estimate(without_noise(value), (without_noise(low), without_noise(high))),
+    )

@@ -2,14 +2,17 @@ r"""Distances between two densities on a grid, and how sure they are."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from kspde.distances.grid import Array
+from kspde.errors import KspdeError
 
-__all__ = ["Estimate", "Reference", "jackknife", "prediction"]
+__all__ = ["ON_GRID", "Estimate", "Reference", "interval", "prediction", "reach_of"]
+
+#: What :meth:`Reference.distances` returns, in this order.
+ON_GRID = ("l1", "l2", "relative_entropy", "reverse_relative_entropy")
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,13 @@ class Estimate:
 class Reference:
     r"""The density u that estimates are measured against, on a grid.
 
-    Both integrals below are sums over the grid, of u and of an estimate k that are both normalised to 1 by that same
-    sum; so Csiszár-Kullback-Pinsker, :math:`L^1(k, u)^2 \le 2 H(k|u)`, holds for the numbers themselves.
+    All integrals below are sums over the grid, of u and of an estimate k that are both normalised to 1 by that same
+    sum; so Csiszár, Kullback and Pinsker's :math:`L^1(k, u)^2 \le 2 \min(H(k|u), H(u|k))` is a theorem about the
+    numbers themselves. It is checked for each that is returned.
 
-    A discrete u may be negative or lost in round-off where it is small. It is clipped from below at ``clip`` times its
-    maximum; :meth:`clipped_mass` says how much of an estimate lies where that happened.
+    A discrete u may be negative or lost in round-off where it is small, and k is 0 far from all particles. Both are
+    raised to ``clip`` times the maximum of u before they are normalised; :meth:`clipped_mass` and
+    :meth:`uncovered_mass` say how much of k and of u lies where that happened to the other.
 
     Args:
         density: u at the grid points, any scale.
@@ -59,69 +64,97 @@ class Reference:
         self._volume = cell_volume
         clipped = np.maximum(density, level)
         self.density: Array = clipped / (clipped.sum() * cell_volume)
+        self._level = clip * float(self.density.max())
         self._log = np.log(self.density)
 
-    def distances(self, estimate: Array) -> tuple[float, float]:
-        r"""Return :math:`\int |k - u|` and :math:`\int k \log(k/u)` for an estimate k of any scale."""
-        k = self._normalised(estimate)
-        l1 = float(np.abs(k - self.density).sum()) * self._volume
-        with np.errstate(divide="ignore", invalid="ignore"):
-            terms = k * (np.log(k) - self._log)
-        terms[k <= 0] = 0.0
-        return l1, max(0.0, float(terms.sum()) * self._volume)
+    def distances(self, estimate: Array) -> Array:
+        r"""Return four distances of an estimate k of any scale, shape (4,), in the order of :data:`ON_GRID`.
+
+        :math:`\int |k - u|`, :math:`(\int (k - u)^2)^{1/2}` (a length to the power −d/2), :math:`\int k \log(k/u)`,
+        :math:`\int u \log(u/k)`; the entropies as sums of :math:`k \log(k/u) - k + u \ge 0`, which do not cancel.
+
+        Raises:
+            KspdeError: the numbers contradict Csiszár, Kullback and Pinsker's inequality.
+        """
+        k = self.normalised(estimate)
+        gap = k - self.density
+        ratio = np.log(k) - self._log
+        l1 = float(np.abs(gap).sum()) * self._volume
+        l2 = float(np.sqrt(np.vdot(gap, gap) * self._volume))
+        total = float(gap.sum())  # round-off
+        forward = max(0.0, (float(np.vdot(k, ratio)) - total) * self._volume)
+        backward = max(0.0, (total - float(np.vdot(self.density, ratio))) * self._volume)
+        if not l1**2 <= 2 * min(forward, backward) * (1 + 1e-9) + 1e-13:
+            raise KspdeError(
+                f"L1 = {l1!r} and the relative entropies {forward!r}, {backward!r} contradict Csiszar, Kullback and "
+                "Pinsker: please report this with the case"
+            )
+        return np.array([l1, l2, forward, backward])
+
+    def normalised(self, estimate: Array) -> Array:
+        """Return an estimate of mass 1, nowhere below the level (but for the last normalisation)."""
+        # The transforms leave round-off of either sign where no particle is near.
+        positive = np.maximum(estimate, 0.0)
+        positive /= positive.sum() * self._volume
+        np.maximum(positive, self._level, out=positive)
+        positive /= positive.sum() * self._volume
+        return positive
 
     def clipped_mass(self, estimate: Array) -> float:
         """Return the share of an estimate's mass that lies where u was clipped."""
-        return float(self._normalised(estimate)[self._clipped].sum()) * self._volume
+        return float(self.normalised(estimate)[self._clipped].sum()) * self._volume
 
-    def _normalised(self, estimate: Array) -> Array:
-        # The transforms leave round-off of either sign where no particle is near.
-        positive = np.maximum(estimate, 0.0)
-        normalised: Array = positive / (positive.sum() * self._volume)
-        return normalised
+    def uncovered_mass(self, estimate: Array) -> float:
+        """Return the share of u's mass that lies where an estimate was clipped."""
+        bare = self.normalised(estimate) <= self._level * (1 + 1e-6)
+        return float(self.density[bare].sum()) * self._volume
 
 
-def jackknife(value: float, left_out: Array, sizes: Sequence[int]) -> Estimate:
-    r"""Return a statistic of n particles with the 95 % interval of its expectation, by the delete-a-group jackknife.
+def reach_of(draws: int, clouds: int = 1) -> float:
+    r"""Return the t quantile .975 for a standard deviation that R draws and, beyond one, C clouds estimate.
 
-    With :math:`\theta` the statistic of all, :math:`\theta_{-g}` that without group g of size :math:`m_g`,
-    :math:`h_g = n/m_g`, pseudo-values :math:`\tilde\theta_g = h_g \theta - (h_g - 1) \theta_{-g}` and their combination
-    :math:`\theta_J = G\theta - \sum_g (1 - m_g/n)\,\theta_{-g}`, the squared standard error is
+    The degrees of freedom are R − 1 for one cloud. For several the variance is that of the draws times the ratio of two
+    others (:func:`interval`), and Satterthwaite's rule gives :math:`1/\nu = 2/(R - 1) + 1/(C - 1)`.
+    """
+    from scipy.stats import t
 
-    .. math:: s^2 = \frac1G \sum_g \frac{(\tilde\theta_g - \theta_J)^2}{h_g - 1}
+    freedom = draws - 1.0 if clouds == 1 else 1 / (2 / (draws - 1) + 1 / (clouds - 1))
+    return float(t.ppf(0.975, freedom))
 
-    (Busing, Meijer & van der Leeden, Statistics and Computing 9, 1999; for equal groups
-    :math:`\frac{G-1}{G} \sum_g (\theta_{-g} - \bar\theta)^2`), and the interval is
-    :math:`\theta \pm t_{G-1,\,.975}\, s`, cut at 0 below since both distances are non-negative.
 
-    By Efron and Stein's inequality :math:`s^2` is on average no smaller than the variance it stands for, up to the
-    difference between n and n − m particles: the interval is conservative. It takes the particles as independent.
+def interval(value: float, near: Array, far: Array, reach: float) -> Estimate:
+    r"""Return a distance with the 95 % interval of its expectation, from draws of two laws.
+
+    The variance of a squared distance from u is that of its noise plus a part that grows with the distance itself
+    (exactly so for the energy distance, a squared Hilbert norm). So it is taken to be linear in the mean, through those
+    of draws from u and of draws from the points, :math:`V(m) = V_0 + s\,(m - m_0)`, and constant below
+    :math:`m_0`; the interval consists of all m with :math:`(\theta - m)^2 \le t^2 V(m)`.
 
     Args:
         value: θ.
-        left_out: θ_{−g}, shape (G,), G ≥ 2.
-        sizes: m_g ≥ 1, shape (G,).
+        near: the distances of draws from u, shape (R,).
+        far: the distances of draws from the points, shape (R,).
+        reach: t, times the ratio of deviations where there are several clouds.
     """
-    from scipy.stats import t
+    least = float(near.var(ddof=1))
+    rise, origin = float(far.mean() - near.mean()), float(near.mean())
+    slope = max(0.0, (float(far.var(ddof=1)) - least) / rise) if rise > 0 else 0.0
+    t2 = reach**2
+    ends = []
+    for sign in (-1, 1):
+        constant = least + slope * (value - origin)
+        root = (t2 * slope) ** 2 + 4 * t2 * constant
+        end = value + 0.5 * (t2 * slope + sign * float(np.sqrt(max(root, 0.0))))
+        ends.append(end if root >= 0 and end >= origin else value + sign * reach * float(np.sqrt(least)))
+    return Estimate(value, (max(0.0, min(ends[0], value)), max(ends[1], value)))
 
-    count = len(left_out)
-    without, m = np.asarray(left_out, dtype=np.float64), np.asarray(sizes, dtype=np.float64)
-    h = m.sum() / m
-    pseudo = h * value - (h - 1) * without
-    centre = count * value - float((1 - 1 / h) @ without)
-    error = float(np.sqrt(np.mean((pseudo - centre) ** 2 / (h - 1))))
-    reach = float(t.ppf(0.975, count - 1)) * error
-    return Estimate(value, (max(0.0, value - reach), value + reach))
 
-
-def prediction(draws: Array) -> Estimate:
+def prediction(draws: Array, least: float = 0.0) -> Estimate:
     r"""Return the mean of R independent draws with the interval that holds one more with probability 95 %.
 
-    The interval is :math:`\bar y \pm t_{R-1,\,.975}\, s \sqrt{1 + 1/R}`, cut at 0 below.
+    The interval is :math:`\bar y \pm t_{R-1,\,.975}\, s \sqrt{1 + 1/R}`, cut at ``least`` below.
     """
-    from scipy.stats import t
-
     y = np.asarray(draws, dtype=np.float64)
     mean = float(y.mean())
-    reach = float(t.ppf(0.975, len(y) - 1) * y.std(ddof=1) * np.sqrt(1 + 1 / len(y)))
-    return Estimate(mean, (max(0.0, mean - reach), mean + reach))
+    reach = reach_of(len(y)) * float(y.std(ddof=1) * np.sqrt(1 + 1 / len(y)))
+    return Estimate(mean, (max(least, mean - reach), mean + reach))

@@ -1,0 +1,202 @@
+r"""Distances of scattered points from a density, without smoothing them: Wasserstein, energy, nearest neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kspde.distances.grid import Array, Grid
+from kspde.distances.lines import ON_LINES, Lines
+from kspde.distances.neighbours import ON_NEIGHBOURS, LogDensity, relative_entropy_of
+from kspde.distances.region import mass_grid
+from kspde.distances.resampling import replicated
+from kspde.distances.statistics import Estimate, interval, prediction, reach_of
+from kspde.distances.view import View, rows_of
+from kspde.errors import InputError
+from kspde.initial import GridDensity
+from kspde.parallel import together
+
+__all__ = ["MOST_EXACT", "ON_POINTS", "Scattered", "scattered_distances"]
+
+#: What is measured here.
+ON_POINTS = (*ON_LINES, *ON_NEIGHBOURS)
+
+#: Points up to which the optimal transport plan itself is computed: its cost grows with the square and more.
+MOST_EXACT = 3000
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scattered:
+    """Distances by name; :class:`kspde.distances.distance.Distance` describes the attributes."""
+
+    measured: Mapping[str, Estimate]
+    debiased: Mapping[str, Estimate]
+    floor: Mapping[str, Estimate]
+
+
+def scattered_distances(
+    view: View,
+    clouds: Sequence[Array],
+    *,
+    names: Collection[str],
+    exact: bool,
+    neighbours: int,
+    replicas: int,
+    seed: int,
+    comm: Any,
+    threads: int,
+) -> Scattered:
+    r"""Return the distances of the mean of the clouds' empirical measures from u (or from :math:`u \otimes u`).
+
+    Collective.
+
+    Args:
+        view: the density.
+        clouds: all points of each cloud, the same on every rank, shapes (n, D), n the same for all.
+        names: of :data:`ON_POINTS`.
+        exact: Wasserstein distances by optimal transport plans, not sliced.
+        neighbours: k, for the nearest-neighbour estimate.
+        replicas: clouds drawn for the floor, and again for the intervals.
+        seed: of the draws.
+        comm: the communicator.
+        threads: of this rank.
+
+    Raises:
+        InputError: more points than exact transport can take; POT is missing.
+    """
+    pooled = np.concatenate(clouds)
+    total, n = len(pooled), len(clouds[0])
+    if exact:
+        _check_exact(total)
+    grid = mass_grid(view.one)
+    values = np.maximum(view.one.on_grid(grid.axes), 0.0)
+    values /= values.sum() * grid.cell_volume
+    source = _Draws(grid, values, view.r)
+    measured: dict[str, Estimate] = {}
+    debiased: dict[str, Estimate] = {}
+    floor: dict[str, Estimate] = {}
+    wanted = [name for name in ON_LINES if name in names]
+    if wanted:
+        centre = np.tile(0.5 * (grid.lower + grid.upper), view.r)
+        radius = float(np.sqrt(np.max(np.sum((pooled - centre) ** 2, axis=1))))
+        lines = Lines(grid, values, view.r, radius)
+        sort = "wasserstein2" in wanted and not exact
+        chosen = [ON_LINES.index(name) for name in wanted]
+
+        def statistics(points: Array, random: np.random.Generator) -> Array:
+            out = lines.distances(points, quantiles=sort)
+            if exact and wanted != ["energy"]:
+                out[:2] = _transport(points, source.points(len(points), random))
+            return out[chosen]
+
+        def drawn(replica: int, stream: int, count: int, weight: float) -> Array:
+            random = np.random.default_rng([seed, stream, replica])
+            return statistics(source.between(count, random, pooled, weight), random)
+
+        with together(comm):
+            here = statistics(pooled, np.random.default_rng([seed, 9]))
+        near = replicated(lambda i: drawn(i, 3, total, 0.0), replicas, comm, threads)
+        far = replicated(lambda i: drawn(i, 4, total, 1.0), replicas, comm, threads)
+        reach = np.full(len(wanted), reach_of(replicas, len(clouds)))
+        if len(clouds) > 1:
+            observed = lines.distances(pooled, quantiles=False)[2]
+            share = max(0.0, 1.0 - lines.noise / (total * observed)) if observed > 0 else 0.0
+            singles = replicated(lambda i: drawn(i, 5, n, float(np.sqrt(share))), replicas, comm, threads)
+            each = replicated(
+                lambda i: statistics(clouds[i], np.random.default_rng([seed, 8, i])), len(clouds), comm, threads
+            )
+            reach *= each.std(axis=0, ddof=1) / singles.std(axis=0, ddof=1)
+        for i, name in enumerate(wanted):
+            measured[name] = interval(float(here[i]), near[:, i], far[:, i], float(reach[i]))
+            floor[name] = prediction(near[:, i])
+        if "energy" in measured:
+            debiased["energy"] = _shifted(measured["energy"], lines.noise / total)
+    for name in ON_NEIGHBOURS:
+        if name in names:
+            log_density = LogDensity(grid, values, view.r)
+            measured[name], floor[name] = relative_entropy_of(
+                pooled,
+                log_density,
+                source.points,
+                k=neighbours,
+                replicas=replicas,
+                seed=seed,
+                comm=comm,
+                threads=threads,
+            )
+            debiased[name] = measured[name]  # it has no kernel whose bias could be taken away
+    return Scattered(measured=measured, debiased=debiased, floor=floor)
+
+
+class _Draws:
+    r"""Independent draws of :math:`u^{\otimes r}`, and from between it and given points.
+
+    They come from the multilinear interpolant of values on a grid. Interpolation convolves them with hats of variance
+    Δ²/6 a direction; half that much of the second difference, taken away before, keeps the variances.
+    """
+
+    def __init__(self, grid: Grid, density: Array, r: int) -> None:
+        sharp = density.copy()
+        for axis in range(density.ndim):
+            a = np.moveaxis(density, axis, 0)
+            second = np.zeros_like(a)
+            second[1:-1] = a[2:] - 2 * a[1:-1] + a[:-2]
+            sharp -= np.moveaxis(second, 0, axis) / 12
+        extent = np.stack([grid.lower, grid.upper], axis=1).ravel().tolist()
+        self._density = GridDensity(np.maximum(sharp, 0.0), extent)
+        self._r = r
+
+    def points(self, n: int, random: np.random.Generator) -> Array:
+        """Return n draws, shape (n, r d)."""
+        ids = np.arange(n * self._r, dtype=np.uint64)
+        return rows_of(self._density.sample(_Uniforms(random), ids), self._r)
+
+    def between(self, n: int, random: np.random.Generator, points: Array, weight: float) -> Array:
+        """Return n draws, each with probability ``weight`` one of the given points instead."""
+        out = self.points(n, random)
+        if weight > 0:
+            replaced = random.random(n) < weight
+            out[replaced] = points[random.integers(len(points), size=int(replaced.sum()))]
+        return out
+
+
+class _Uniforms:
+    """A numpy generator as ``InitialDensity.sample`` wants it; ids play no part."""
+
+    def __init__(self, random: np.random.Generator) -> None:
+        self._random = random
+
+    def uniforms(self, ids: Any, step: int, count: int) -> Array:
+        return self._random.random((len(ids), count))
+
+    def normals(self, ids: Any, step: int, count: int) -> Array:
+        return self._random.standard_normal((len(ids), count))
+
+
+def _check_exact(n: int) -> None:
+    if n > MOST_EXACT:
+        raise InputError(
+            f'wasserstein = "exact" needs at most {MOST_EXACT} points, there are {n}: give wasserstein = "sliced"'
+        )
+    try:
+        import ot  # noqa: F401
+    except ImportError:
+        raise InputError(
+            'wasserstein = "exact" needs POT: pip install "kspde[transport]", or give wasserstein = "sliced"'
+        ) from None
+
+
+def _transport(x: Array, y: Array) -> Array:
+    """Return W_1 and W_2 of the empirical measures of two sets of points, by optimal plans."""
+    import ot
+
+    squared = np.maximum(ot.dist(x, y), 0.0)
+    return np.array([ot.emd2([], [], np.sqrt(squared)), np.sqrt(ot.emd2([], [], squared))])
+
+
+def _shifted(estimate: Estimate, by: float) -> Estimate:
+    low, high = estimate.interval
+    return Estimate(estimate.value - by, (max(0.0, low - by), max(0.0, high - by)))

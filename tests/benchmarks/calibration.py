@@ -1,0 +1,227 @@
+"""Do the intervals of ``kspde.compare`` cover what they say they cover, for independent draws from a known density?
+
+Run: ``mpirun -n 2 python -m tests.benchmarks.calibration [--cases NAME ...] [--repetitions 400] [--out FILE]``; about a
+quarter of an hour in all. Every run writes the Markdown table anew from the cases run so far, kept in ``--store``.
+
+Two truths are known for draws from a density p:
+
+- the *expectation* of the statistic D(K_h * μ_N, u) at this N and h, which ``distance.l1`` and its like have an
+  interval for: here the mean over all repetitions;
+- D(K_h * p, u), which ``distance.debiased`` estimates: here by quadrature of Gaussian mixtures, whose smoothing is
+  exact (the energy distance: closed forms; the nearest-neighbour entropy: H(p|u), without K_h).
+
+The bandwidth is fixed within a case, at what ``compare`` chooses for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+
+import kspde
+from kspde.distances import Distance, compare
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "distances"))
+from compare_standins import KnownCloud, KnownDensity, draws
+
+LINE = kspde.GaussianMixture(weights=(0.6, 0.4), means=((-1,), (1.5,)), stds=(0.6, 1))
+PLANE = kspde.GaussianMixture(
+    weights=(0.5, 0.3, 0.2), means=((-1.2, 0.3), (1.3, -0.2), (0.2, 1.5)), stds=(0.6, 0.5, 0.7)
+)
+GRID = ("l1", "l2", "relative_entropy", "reverse_relative_entropy")
+POINTS = ("wasserstein1", "wasserstein2", "energy", "relative_entropy_knn")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """N draws, from u shifted in the first coordinate, compared with u."""
+
+    density: kspde.GaussianMixture
+    n: int
+    shift: float = 0.0
+    r: int = 1
+    clouds: int = 1
+    distances: tuple[str, ...] = GRID + POINTS
+    options: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def law(self) -> kspde.GaussianMixture:
+        u = self.density
+        means = u.means + self.shift * np.eye(u.dimension)[0]
+        return kspde.GaussianMixture(weights=u.weights, means=means, stds=u.stds)
+
+    def compare(self, repetition: int, bandwidth: float | None) -> Distance:
+        pde = KnownDensity(density=self.density, half_width=9, comm=MPI.COMM_SELF)
+        law, k = self.law, self.clouds
+        clouds = [KnownCloud(draws(law, self.n, 1_000 * (k * repetition + i) + 7), pde) for i in range(k)]
+        return compare(
+            pde,
+            clouds,
+            r=self.r,
+            distances=self.distances,
+            seed=repetition,
+            bandwidth=bandwidth,
+            **dict(self.options),
+        )
+
+
+CASES: Mapping[str, Setting] = {
+    "line, p = u": Setting(density=LINE, n=1000),
+    "line, p near u": Setting(density=LINE, n=1000, shift=0.1),
+    "line, p far from u": Setting(density=LINE, n=1000, shift=0.5),
+    "line, N = 100": Setting(density=LINE, n=100),
+    "line, 8 clouds": Setting(
+        density=LINE, n=500, clouds=8, distances=(*GRID, "wasserstein1", "wasserstein2", "energy")
+    ),
+    "plane, p = u": Setting(density=PLANE, n=1000),
+    "plane, p near u": Setting(density=PLANE, n=1000, shift=0.15),
+    "plane, p far from u": Setting(density=PLANE, n=1000, shift=0.6),
+    "plane, exact transport, p = u": Setting(
+        density=PLANE, n=150, distances=("wasserstein1", "wasserstein2"), options=(("wasserstein", "exact"),)
+    ),
+    "pairs on the line, p = u": Setting(density=LINE, n=2000, r=2),
+    "pairs in the plane, p = u": Setting(density=PLANE, n=1000, r=2, distances=POINTS),
+    "pairs in the plane, p far from u": Setting(density=PLANE, n=1000, r=2, shift=0.6, distances=POINTS),
+}
+
+
+def mixture_at(u: kspde.GaussianMixture, axes: list[np.ndarray], h: float) -> np.ndarray:
+    """Return K_h * u on a tensor grid."""
+    smooth = kspde.GaussianMixture(weights=u.weights, means=u.means, stds=np.hypot(u.stds, h))
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+    return smooth(points.reshape(-1, len(axes))).reshape(points.shape[:-1])
+
+
+def mean_distance(p: kspde.GaussianMixture, q: kspde.GaussianMixture, r: int) -> float:
+    """Return E|X − Y| for independent X, Y of laws p^{⊗r}, q^{⊗r}."""
+    # |z| = (1/(2√π)) ∫_0^∞ (1 − exp(−s z²)) s^{−3/2} ds; the mean of exp(−s|Z|²) factorises over the r parts.
+    x = np.linspace(-40, 40, 4001)
+    s = np.exp(x)
+    pair = np.zeros_like(s)
+    d = p.dimension
+    for a, m, v in zip(p.weights, p.means, p.stds**2, strict=True):
+        for b, m2, v2 in zip(q.weights, q.means, q.stds**2, strict=True):
+            spread = 1 + 2 * s * (v + v2)
+            pair += a * b * np.exp(-s * np.sum((m - m2) ** 2) / spread) * spread ** (-d / 2)
+    return float(np.sum((1 - pair**r) / np.sqrt(s)) * (x[1] - x[0]) / (2 * np.sqrt(np.pi)))
+
+
+def truths(setting: Setting, h: float | None) -> dict[str, float]:
+    """Return D(K_h * p, u) by quadrature."""
+    u, p, r = setting.density, setting.law, setting.r
+    out = {"energy": 2 * mean_distance(p, u, r) - mean_distance(p, p, r) - mean_distance(u, u, r)}
+    points = 3001 if u.dimension == 1 and r == 1 else 801
+    axes = [np.linspace(-9, 9, points)] * u.dimension
+    volume = (axes[0][1] - axes[0][0]) ** u.dimension
+    sharp, v = mixture_at(p, axes, 0.0), mixture_at(u, axes, 0.0)
+    out["relative_entropy_knn"] = r * float(np.sum(sharp * np.log(sharp / v)) * volume)
+    if h is not None:
+        k = mixture_at(p, axes, h)
+        if r == 2:
+            k, v, volume = np.multiply.outer(k, k), np.multiply.outer(v, v), volume**2
+        out["l1"] = float(np.abs(k - v).sum() * volume)
+        out["l2"] = float(np.sqrt(((k - v) ** 2).sum() * volume))
+        out["relative_entropy"] = float(np.sum(k * np.log(k / v)) * volume)
+        out["reverse_relative_entropy"] = float(np.sum(v * np.log(v / k)) * volume)
+    return out
+
+
+def calibrate(setting: Setting, repetitions: int, comm: MPI.Comm) -> dict[str, Any]:
+    """Return the rows of one case's table. Collective."""
+    begin = time.perf_counter()
+    h = setting.compare(0, None).bandwidth
+    mine = []
+    for repetition in range(comm.rank, repetitions, comm.size):
+        d = setting.compare(repetition, h)
+        mine.append(
+            {
+                name: (e.value, *e.interval, *d.floor[name].interval, *_pair(d.debiased.by_name.get(name)))
+                for name, e in d.by_name.items()
+            }
+        )
+    rows = [row for part in comm.allgather(mine) for row in part]
+    exact = truths(setting, h)
+    table = {}
+    for name in rows[0]:
+        value, low, high, floor_low, floor_high, bare, bare_low, bare_high = np.array([row[name] for row in rows]).T
+        mean = float(value.mean())
+        entry = {
+            "mean": mean,
+            "deviation": float(value.std(ddof=1)),
+            "width": float(np.mean(high - low)),
+            "covered": float(np.mean((low <= mean) & (mean <= high))),
+            "in floor": float(np.mean((floor_low <= value) & (value <= floor_high))),
+        }
+        if name in exact and np.all(np.isfinite(bare)):
+            entry["exact"] = exact[name]
+            entry["debiased"] = float(bare.mean())
+            entry["covered exact"] = float(np.mean((bare_low <= exact[name]) & (exact[name] <= bare_high)))
+        table[name] = entry
+    return {"rows": table, "bandwidth": h, "repetitions": len(rows), "seconds": time.perf_counter() - begin}
+
+
+def _pair(estimate: Any) -> tuple[float, float, float]:
+    return (np.nan, np.nan, np.nan) if estimate is None else (estimate.value, *estimate.interval)
+
+
+def report(store: Mapping[str, Any]) -> str:
+    """Return the Markdown table of the cases in the store."""
+    lines = [
+        "# Calibration of the intervals",
+        "",
+        "Written by `mpirun -n 2 python -m tests.benchmarks.calibration`. N independent draws from p are compared",
+        "with u; 95 % intervals. *covered*: share of repetitions whose interval holds the statistic's expectation;",
+        "*in floor*: share of values inside their floor's interval (95 % is right where p = u);",
+        "*exact*: D(K_h * p, u) by quadrature; *debiased*: the mean of its estimates; *covered exact*: share of",
+        "intervals that hold it. The standard error of a share of .95 in 400 is .011.",
+    ]
+    for case in (name for name in CASES if name in store):
+        content, setting = store[case], CASES[case]
+        h = "" if content["bandwidth"] is None else f", h = {content['bandwidth']:.3g}"
+        lines += [
+            "",
+            f"## {case}",
+            "",
+            f"N = {setting.n}{h}, shift {setting.shift:g}, "
+            f"{content['repetitions']} repetitions, {content['seconds']:.0f} s",
+            "",
+            "| distance | mean | its deviation | mean width | covered | in floor | exact | debiased | covered exact |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        ]
+        for name, e in content["rows"].items():
+            bare = f"{e['exact']:.4g} | {e['debiased']:.4g} | {e['covered exact']:.3f}" if "exact" in e else " | | "
+            lines.append(
+                f"| {name} | {e['mean']:.4g} | {e['deviation']:.2g} | {e['width']:.2g} | {e['covered']:.3f} "
+                f"| {e['in floor']:.3f} | {bare} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES), metavar="NAME")
+    parser.add_argument("--repetitions", type=int, default=400)
+    parser.add_argument("--store", type=Path, default=Path("calibration.json"), help="results of the cases so far")
+    parser.add_argument("--out", type=Path, default=Path("calibration.md"), help="the table")
+    arguments = parser.parse_args()
+    comm = MPI.COMM_WORLD
+    store = json.loads(arguments.store.read_text()) if arguments.store.exists() else {}
+    for case in arguments.cases:
+        store[case] = calibrate(CASES[case], arguments.repetitions, comm)
+        if comm.rank == 0:
+            arguments.store.write_text(json.dumps(store, indent=1))
+            arguments.out.write_text(report(store))
+            print(case, json.dumps(store[case], indent=1), flush=True)
+
+
+if __name__ == "__main__":
+    main()
