@@ -89,7 +89,7 @@ def in_blocks(work: Callable[[slice], None], n: int) -> None:
         return
     # One task a thread: handing one over costs as much as thousands of particles.
     waiting = [_pool(threads).submit(share, thread) for thread in range(1, threads)]
-    errors = []
+    errors: list[BaseException] = []
     try:
         share(0)
     except Exception as error:

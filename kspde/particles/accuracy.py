@@ -76,15 +76,15 @@ def spacing(kernel: Kernel, dimension: int, *, gradient: bool, tol: float) -> fl
     return math.exp(low)
 
 
-def band(kernel: Kernel, dimension: int, *, gradient: bool, tol: float) -> float:
-    """Return the wavenumber beyond which a two-hundredth of ``tol`` is left of the kernel, and of its gradient.
+def band(kernel: Kernel, dimension: int, *, gradient: bool, share: float) -> float:
+    """Return the wavenumber beyond which a share is left of the kernel's integral, and of its gradient's.
 
-    A grid that is fine enough for the splines has many modes beyond a mollifier's band.
+    Relative to K(0) and to sup|∇K|: that is what the field loses without the modes beyond.
     """
     weights = np.abs(radial_weights(kernel, dimension))
-    bad = np.cumsum(weights[::-1])[::-1] > 0.005 * tol * abs(moment(kernel, dimension))
+    bad = np.cumsum(weights[::-1])[::-1] > share * abs(moment(kernel, dimension))
     if gradient:
-        bad |= np.cumsum((K_OF * weights)[::-1])[::-1] > 0.005 * tol * largest_slope(kernel, dimension)
+        bad |= np.cumsum((K_OF * weights)[::-1])[::-1] > share * largest_slope(kernel, dimension)
     return float(K_OF[np.flatnonzero(bad)[-1]])
 
 

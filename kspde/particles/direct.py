@@ -72,9 +72,7 @@ class DirectFields(FieldEvaluator):
 
 
 @compiled_parallel
-def _sum_values(
-    out: Array, x: Array, sources: Array, group: int, table: Array, step: float, weight: float
-) -> None:
+def _sum_values(out: Array, x: Array, sources: Array, group: int, table: Array, step: float, weight: float) -> None:
     d, last = x.shape[1], len(table) - 1
     for i in prange(len(x)):
         total = 0.0
@@ -92,9 +90,7 @@ def _sum_values(
 
 
 @compiled_parallel
-def _sum_gradients(
-    out: Array, x: Array, sources: Array, group: int, table: Array, step: float, weight: float
-) -> None:
+def _sum_gradients(out: Array, x: Array, sources: Array, group: int, table: Array, step: float, weight: float) -> None:
     d, last = x.shape[1], len(table) - 1
     for i in prange(len(x)):
         for axis in range(d):

@@ -117,7 +117,9 @@ class MeshFields(FieldEvaluator):
         self._near = None
         self._kernels = {f.name: Screened(kernel=f.kernel, scale=scale) if scale else f.kernel for f in self.active}
         self.spacing = min(spacing(self._kernels[f.name], d, gradient=f.gradient, tol=self.tol) for f in self.active)
-        self._band = max(band(self._kernels[f.name], d, gradient=f.gradient, tol=self.tol) for f in self.active)
+        # A grid that is fine enough for the splines has many modes that a mollified kernel has not.
+        share = 0.005 * self.tol
+        self._band = max(band(self._kernels[f.name], d, gradient=f.gradient, share=share) for f in self.active)
         self.padding = max(image_distance(self._kernels[f.name], d, self.tol) for f in self.active)
         # Six nodes of a spline on either side.
         self.padding = max(self.padding, 12 * self.spacing)

@@ -315,7 +315,7 @@ def test_bad_input(mixture):
     fluctuations = {"mean_field": zero, "save": kspde.SaveAt(statistics=("field_fluctuations",))}
     for change, message in (
         ({"include_self": False}, "include_self = False has no meaning where a field has tau > 0"),
-        ({"method": "direct"}, 'method = "direct" sums over pairs, .* such as .v.: use "mesh"'),
+        ({"method": "direct"}, r'method = .direct. gives no field with tau > 0 such as .v., .*: use method = "mesh"'),
         ({"eps": None}, "field 'v': its kernel is singular in dimension 2: give eps"),
         ({"memory_limit": 1e5}, r"of a cloud of size .* need \d+ × \d+ modes .* the limit is 0.0001 GB"),
         (fluctuations, '"field_fluctuations" is the law of large numbers at one time'),
