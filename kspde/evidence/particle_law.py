@@ -76,7 +76,7 @@ class NParticleLaw:
     solution: Any
 
 
-def liouville(pde: MeanFieldSolution, *, n: int = 2, tol: float = 1e-8, include_self: bool = True) -> NParticleLaw:
+def liouville(pde: MeanFieldSolution, *, n: int = 2, tol: float = 1e-7, include_self: bool = True) -> NParticleLaw:
     """Solve Liouville's equation for N particles on the line, and measure its distance from the product. Collective.
 
     Args:

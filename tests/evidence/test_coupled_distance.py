@@ -1,0 +1,102 @@
+"""The coupled estimate: its interval's coverage, its resolution, and the exact law of two particles."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from particle_systems import START, T_END, density, plane
+
+import kspde
+from kspde.evidence.coupled import signed_estimate
+
+
+def shifted(shift: float, noise: float, replicas: int, rng: np.random.Generator):
+    """Estimates of the difference of two Gaussians a shift apart, with smooth noise; the points' weight and ‖δ‖₁."""
+    x = np.linspace(-6, 6, 97)
+    step = x[1] - x[0]
+    delta = np.exp(-0.5 * (x - shift) ** 2) - np.exp(-0.5 * x**2)
+    delta /= np.sqrt(2 * np.pi)
+    k = np.arange(1, 13)[:, None]
+    modes = np.exp(-0.5 * x**2) * np.cos(k * x / 2 + k**2)
+    weights = rng.normal(size=(replicas, len(k))) * noise
+    return delta + weights @ modes, step, float(np.abs(delta).sum() * step)
+
+
+@pytest.mark.parametrize("noise", [0.003, 0.03, 0.3])
+def test_the_interval_covers_and_the_value_is_not_too_large(noise: float) -> None:
+    rng = np.random.default_rng(11)
+    covered, values, norms = 0, [], []
+    for _ in range(300):
+        differences, step, truth = shifted(0.02, noise, 16, rng)
+        value, norm, (low, high) = signed_estimate(differences, step)
+        covered += low <= truth <= high
+        values.append(value)
+        norms.append(norm)
+    assert covered >= 0.93 * 300  # at least 95 %, up to two and a half standard deviations of the count
+    assert np.mean(values) <= truth + 3 * np.std(values) / np.sqrt(300)
+    assert np.mean(norms) >= truth - 3 * np.std(norms) / np.sqrt(300)
+    if noise == 0.003:
+        assert np.mean(values) == pytest.approx(truth, rel=0.1)
+
+
+def test_two_particles_against_their_exact_law() -> None:
+    pde = density("signal-dependent")
+    exact = kspde.liouville(pde, n=2)
+    found = kspde.coupled_distance(pde, n=2, dt=0.005, replicas=20_000, seed=2)
+    x = np.linspace(-8, 8, 1601)
+    law = exact.solution.on_grid([x, exact.nodes]) @ exact.weights
+    delta = law - pde.on_grid([x])
+    step = x[1] - x[0]
+    kernel = np.exp(-0.5 * (x / found.bandwidth) ** 2)
+    smooth = float(np.abs(np.convolve(delta, kernel / kernel.sum(), mode="same")).sum()) * step
+    low, high = found.l1.interval
+    assert low < smooth < high
+    assert high - low < 0.3 * smooth
+    assert found.l1.value == pytest.approx(smooth, rel=0.1)
+    assert smooth < exact.marginal_l1[0, -1]
+    assert found.smoothing > 0
+    assert found.resolved
+
+
+def test_it_resolves_what_the_plain_estimate_cannot() -> None:
+    found = kspde.coupled_distance(plane(), n=250, dt=0.05, replicas=40, seed=1)
+    certified = kspde.entropy_bound(plane(), n=250, dt=0.05, replicas=8, seed=1).l1(1)
+    assert found.plain == pytest.approx(found.plain_floor, rel=0.1)  # the plain one sees its own noise only
+    assert found.l1.interval[1] < 0.1 * found.plain_floor
+    assert found.floor.value < 0.1 * found.plain_floor
+    assert found.l1.interval[1] < certified.interval[1][-1]
+    assert 0.004 < found.mean_distance < 0.02
+
+
+def test_no_interaction_no_difference() -> None:
+    free = density("signal-dependent")
+    pde = kspde.solve(
+        replace(free.model, chi=0.0),
+        START,
+        free.domain,
+        t_end=T_END,
+        tol=1e-6,
+        eps=0.3,
+        save=kspde.SaveAt(times=(0.0,)),
+    )
+    found = kspde.coupled_distance(pde, n=50, dt=0.05, replicas=4, bandwidth=0.2)
+    assert found.l1.value == found.mean_distance == found.norm_of_mean == 0.0
+    assert found.l1.interval == (0.0, 0.0)
+    assert found.plain > 0.01
+    assert found.bandwidth == 0.2
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"replicas": 3}, "replicas = 3 is not valid: give an integer >= 4"),
+        ({"bandwidth": 0.0}, "bandwidth = 0.0 is not valid"),
+        ({"bandwidth": 1e-6}, "needs too fine a grid: give bandwidth >="),
+        ({"species": "w"}, "species = 'w' is not valid: give one of u"),
+    ],
+)
+def test_bad_input(change, words: str) -> None:
+    with pytest.raises(kspde.InputError, match=words):
+        kspde.coupled_distance(density("signal-dependent"), **({"n": 4, "dt": 0.1} | change))

@@ -1,0 +1,162 @@
+"""The entropy bound: against the exact law of two particles, the formula written out, and what must vanish."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from particle_systems import START, T_END, density, plane
+
+import kspde
+from kspde.evidence import ensemble
+from kspde.evidence.ensemble import Ensemble
+from kspde.evidence.entropy import EntropyBound, production
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sensing(kspde.Model):
+    """A diffusion coefficient that depends on a gradient."""
+
+    dimension = 1
+
+    @property
+    def fields(self):
+        return (kspde.Field(name="c", kernel=kspde.Yukawa(), gradient=True),)
+
+    def diffusion(self, species, c):
+        return 1.0 + c.gradient("c")[:, 0] ** 2
+
+
+def test_two_particles_against_their_exact_law() -> None:
+    pde = density("signal-dependent")
+    exact = kspde.liouville(pde, n=2)
+    found = kspde.entropy_bound(pde, n=2, dt=0.005, replicas=8000, seed=3)
+    assert found.times[-1] == T_END
+    low, high = found.interval
+    half = 0.5 * (high[-1] - low[-1])
+    assert half < 0.1 * exact.bound[-1]
+    assert abs(found.value[-1] - exact.bound[-1]) < 1.5 * half  # 95 % is one half; three standard errors are 1.5
+    assert found.value[-1] > exact.entropy[-1]
+    assert found.l1(2).value[-1] > exact.marginal_l1[1, -1]
+    assert found.unresolved < 1e-2
+
+
+def test_drift_and_position_against_the_exact_law() -> None:
+    pde = density("drift")
+    exact = kspde.liouville(pde, n=2)
+    found = kspde.entropy_bound(pde, n=2, dt=0.005, replicas=8000, seed=4)
+    half = 0.5 * (found.interval[1][-1] - found.interval[0][-1])
+    assert abs(found.value[-1] - exact.bound[-1]) < 1.5 * half + 0.01 * exact.bound[-1]
+
+
+def test_the_formula_of_the_signal_dependent_system() -> None:
+    # c = e^(−a)(∇a − ∇b) − (e^(−a) − e^(−b))(∇log u − ∇b), D = 1 + e^(−a), written out.
+    rng = np.random.default_rng(5)
+    x, a, b = rng.normal(size=(7, 2)), rng.uniform(0, 2, 7), rng.uniform(0, 2, 7)
+    da, db, score = rng.normal(size=(3, 7, 2))
+    c = np.exp(-a)[:, None] * (da - db) - (np.exp(-a) - np.exp(-b))[:, None] * (score - db)
+    own, known = (kspde.FieldValues(x, {"v": v}, {"v": dv}) for v, dv in ((a, da), (b, db)))
+    found = production(kspde.SignalDependentKellerSegel(chi=8.0), "u", own, known, score)
+    assert found == pytest.approx((c**2).sum(axis=1) / (4 * (1 + np.exp(-a))), rel=1e-7)
+
+
+def test_the_check_numbers_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    bound = kspde.entropy_bound(plane(), n=250, dt=0.05, replicas=8, seed=0)
+    assert 0.008 < 250 * bound.value[-1] < 0.025
+    assert bound.interval[0][-1] < bound.value[-1] < bound.interval[1][-1]
+    assert bound.samples.shape == (8, 11)
+    assert np.all(np.diff(bound.value) > 0)
+    assert bound.score_error < 1e-4
+    assert bound.unresolved < 1e-3
+    assert bound.l1(1).value == pytest.approx(np.sqrt(2 * bound.value))
+    assert bound.l1(2).value == pytest.approx(np.sqrt(2 * 250 * bound.value / 125))
+    assert bound.l1(3).interval[1] == pytest.approx(np.sqrt(2 * 250 * bound.interval[1] / 83))
+    # The fields of one replica after the other on a mesh, instead of sums over pairs.
+    monkeypatch.setattr(ensemble, "_DIRECT", 1)
+    meshed = kspde.entropy_bound(plane(), n=250, dt=0.05, replicas=8, seed=0)
+    assert meshed.samples == pytest.approx(bound.samples, rel=1e-3, abs=1e-9)
+
+
+def test_without_self_interaction_another_law_is_measured() -> None:
+    pde = density("signal-dependent")
+    printed, exact = (kspde.liouville(pde, n=2, include_self=choice).bound[-1] for choice in (True, False))
+    found = kspde.entropy_bound(pde, n=2, dt=0.005, replicas=4000, seed=3, include_self=False)
+    half = 0.5 * (found.interval[1][-1] - found.interval[0][-1])
+    assert abs(found.value[-1] - exact) < 1.5 * half
+    assert abs(printed - exact) > 5 * half
+
+
+def test_replica_0_is_a_simulation() -> None:
+    pde = plane()
+    many = Ensemble(pde=pde, n=40, dt=0.05, replicas=3, seed=7, twins=True)
+    many.run()
+    cloud = kspde.simulate(pde.model, pde.u0, n=40, t_end=0.5, dt=0.05, eps=0.3, seed=7, mean_field=pde)
+    ours = cloud.comm.allgather(many.particles.positions["u"][many.replica_of == 0])
+    twins = cloud.comm.allgather(many.systems["mean_field"].positions["u"][many.replica_of == 0])
+    theirs, other = cloud.comm.bcast(cloud.gathered()), cloud.comm.bcast(cloud.mean_field.gathered())
+    assert np.concatenate(ours) == pytest.approx(theirs, abs=1e-5)
+    assert np.concatenate(twins) == pytest.approx(other, abs=1e-5)
+
+
+def test_no_interaction_no_entropy() -> None:
+    free = density("signal-dependent")
+    pde = kspde.solve(
+        replace(free.model, chi=0.0),
+        START,
+        free.domain,
+        t_end=T_END,
+        tol=1e-6,
+        eps=0.3,
+        save=kspde.SaveAt(times=(0.0,)),
+    )
+    bound = kspde.entropy_bound(pde, n=10, dt=0.05, replicas=3)
+    assert np.abs(bound.value).max() < 1e-15
+
+
+def test_several_species_share_the_entropy() -> None:
+    times = np.linspace(0, 1, 3)
+    bound = EntropyBound(
+        times=times,
+        value=0.01 * times,
+        interval=(0.005 * times, 0.02 * times),
+        samples=np.zeros((2, 3)),
+        counts={"a": 30, "b": 10},
+        unresolved=0.0,
+        score_error=0.0,
+    )
+    # 40 H bounds the entropy of all; it is shared by 10 disjoint blocks of three of species a.
+    assert bound.l1(3, "a").value[-1] == pytest.approx(np.sqrt(2 * 40 * 0.01 / 10))
+    with pytest.raises(kspde.InputError, match="species is not given: give one of a, b"):
+        bound.l1(1)
+    with pytest.raises(kspde.InputError, match="r = 11 is not valid"):
+        bound.l1(11, "b")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"replicas": 1}, "replicas = 1 is not valid"),
+        ({"n": 0}, "n = 0 is not valid"),
+        ({"dt": -0.1}, "dt = -0.1 is not valid"),
+        ({"pde": "saved"}, "pde is a str without model: give what kspde.solve returned"),
+    ],
+)
+def test_bad_input(change, words: str) -> None:
+    arguments = {"pde": density("signal-dependent"), "n": 4, "dt": 0.1} | change
+    with pytest.raises(kspde.InputError, match=words):
+        kspde.entropy_bound(arguments.pop("pde"), **arguments)
+
+
+def test_what_the_bound_cannot_take() -> None:
+    box = kspde.Box(half_width=8.0, cells=12, degree=4, dimension=1)
+    unsaved = kspde.solve(density("signal-dependent").model, START, box, t_end=0.1, tol=1e-4, eps=0.3)
+    with pytest.raises(kspde.InputError, match=r"saved at t = 0.1 only.*save=kspde.SaveAt"):
+        kspde.entropy_bound(unsaved, n=4, dt=0.1)
+    start = kspde.SaveAt(times=(0.0,))
+    sharp = kspde.solve(density("signal-dependent").model, START, box, t_end=0.1, tol=1e-4, save=start)
+    with pytest.raises(kspde.InputError, match="give eps"):
+        kspde.entropy_bound(sharp, n=4, dt=0.1)
+    sensing = kspde.solve(Sensing(), START, box, t_end=0.1, tol=1e-4, eps=0.3, save=start)
+    with pytest.raises(kspde.InputError, match=r"cannot be differentiated.*not of their gradients"):
+        kspde.entropy_bound(sensing, n=4, dt=0.1)
