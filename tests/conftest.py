@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +19,58 @@ import kspde
 hypothesis.settings.register_profile("ranks", derandomize=True, database=None, deadline=None)
 hypothesis.settings.load_profile("ranks")
 
+#: Seconds that a rank which has failed a test waits for the others to end it.
+_PATIENCE = float(os.environ.get("KSPDE_TEST_PATIENCE", "30"))
 
-class _FailuresOnly:
-    """What a rank other than 0 says: its failures, at once, since the other ranks may wait for it for ever."""
+
+class _Agreement:
+    """Ends the job when a test has failed on one rank and another one is still in it: it waits there for ever."""
+
+    def __init__(self) -> None:
+        self._comm = MPI.COMM_WORLD.Dup()
+        self._said: list[str] = []
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.failed:
-            self._say(f"{report.nodeid} ({report.when})\n{report.longreprtext}")
+            text = f"\nFAILED on rank {self._comm.rank}: {report.nodeid} ({report.when})\n{report.longreprtext}\n"
+            self._said.append(text)
+            if self._comm.rank:  # the others leave their reports to rank 0, which may not have this one
+                self._say(text)
 
     def pytest_collectreport(self, report: Any) -> None:
-        if report.failed:
-            self._say(f"{report.nodeid}\n{report.longreprtext}")
+        if report.failed and self._comm.rank:
+            self._say(f"\nFAILED on rank {self._comm.rank}: {report.nodeid}\n{report.longreprtext}\n")
 
     def pytest_internalerror(self, excrepr: Any) -> None:
-        self._say(str(excrepr))
+        self._say(f"\nFAILED on rank {self._comm.rank}: {excrepr}\n")
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        """Meet the other ranks after each test."""
+        outcome = yield
+        met, deadline = self._comm.Ibarrier(), time.monotonic() + _PATIENCE
+        while not met.Test():
+            if self._said and time.monotonic() > deadline:
+                if self._comm.rank == 0:
+                    self._say(self._said[-1])
+                self._say(f"\n{item.nodeid} failed on rank {self._comm.rank}, another rank is still in it: giving up\n")
+                time.sleep(0.3)
+                MPI.COMM_WORLD.Abort(1)
+            time.sleep(1e-4)
+        self._said.clear()
+        return outcome
 
     def _say(self, text: str) -> None:
-        sys.__stderr__.write(f"\nFAILED on rank {MPI.COMM_WORLD.rank}: {text}\n")
+        sys.__stderr__.write(text)
         sys.__stderr__.flush()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Leave the report to rank 0."""
+    """Leave the report to rank 0, and let ranks meet after each test."""
+    if MPI.COMM_WORLD.size > 1:
+        config.pluginmanager.register(_Agreement())
     if MPI.COMM_WORLD.rank > 0:
-        config.pluginmanager.register(_FailuresOnly())
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the terminal reporter is about to be given it
 
 

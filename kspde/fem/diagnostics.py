@@ -33,7 +33,7 @@ DIAGNOSTICS = {
 #: Statistics that are recorded on demand.
 STATISTICS = {
     "fisher_information": "∫|∇u|²/u, where u > 1e-12 and u is above the noise, 100 times its most negative value",
-    "log_gradient": "sup |∇log u|, over the same set",
+    "log_gradient": "sup |∇log u|, over the cells in which that holds everywhere",
     "free_energy": "the model's free energy, where it has one; the same for all species",
 }
 
@@ -116,22 +116,36 @@ class Recorder:
         self._system.space.comm.Allreduce(local, out, op=MPI.MAX)
         return out
 
-    def _slopes(self, u: Array) -> tuple[Array, Array]:
-        """Return |∇u|² and u at the local nodes where u is not tiny, zero and one elsewhere. Collective."""
-        gradient = self._system.space.gradient(u)
-        flat = u.ravel()
-        noise = 100.0 * float(self._maximum(np.array([-flat.min(initial=0.0)]))[0])
-        seen = flat > max(_TINY, noise)
-        return np.where(seen, np.sum(gradient**2, axis=1), 0.0), np.where(seen, flat, 1.0)
+    def _floor(self, u: Array) -> float:
+        """Return the density below which logarithms are round-off or noise. Collective."""
+        return max(_TINY, 100.0 * float(self._maximum(np.array([-u.min(initial=0.0)]))[0]))
+
+    def _log_slopes(self, u: Array, floor: float) -> Array:
+        """Return ∇log max(u, floor) at the local nodes, shape (n, d). Collective.
+
+        The logarithm of a tail is smooth where the tail is not: on a Gaussian it is a polynomial.
+        """
+        return self._system.space.gradient(np.log(np.maximum(u, floor)))
 
     def _fisher_information(self, unknowns: Array) -> Array:
         space = self._system.space
-        parts = [self._slopes(u) for u in self._densities(unknowns)]
-        return space.integral(*[(slope / u).reshape(space.mass.shape) for slope, u in parts])
+        parts = []
+        for u in self._densities(unknowns):
+            floor = self._floor(u)
+            slope = np.sum(self._log_slopes(u, floor) ** 2, axis=1).reshape(space.mass.shape)
+            parts.append(np.where(u > floor, u * slope, 0.0))
+        return space.integral(*parts)
 
     def _log_gradient(self, unknowns: Array) -> Array:
-        parts = [self._slopes(u) for u in self._densities(unknowns)]
-        return self._maximum(np.array([np.sqrt((slope / u**2).max(initial=0.0)) for slope, u in parts]))
+        largest = []
+        for u in self._densities(unknowns):
+            floor = self._floor(u)
+            slope = self._log_slopes(u, floor)
+            # Where a node of the same cell is at the floor, the slope depends on the floor.
+            other = self._log_slopes(u, 0.5 * floor)
+            inside = np.all(np.abs(slope - other) <= 1e-6 * (1.0 + np.abs(slope)), axis=1) & (u.ravel() > floor)
+            largest.append(np.sqrt(np.max(np.sum(slope**2, axis=1), where=inside, initial=0.0)))
+        return self._maximum(np.array(largest))
 
     def _free_energy(self, unknowns: Array) -> Array:
         system = self._system
