@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -142,3 +143,82 @@ def test_bad_input(arguments, message):
 def test_a_directory_that_cannot_be_made(comm):
     with pytest.raises(kspde.InputError, match="cannot make the directory /proc/nowhere"):
         CheckpointStore(Checkpoint("/proc/nowhere"), PROBLEM, comm)
+
+
+class Clock:
+    """Wall time that passes as it is told, differently on each rank: what rank 0's clock says counts."""
+
+    def __init__(self, comm) -> None:
+        self.now = 1000.0 * comm.rank
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize("backend", ["density", "particles"])
+def test_checkpoints_follow_wall_time(shared_tmp_path, comm, monkeypatch, backend):
+    """With steps of 3 s and one checkpoint every 10 s, every fourth step writes one: 3, 6, 9, 12 ≥ 10."""
+    clock = Clock(comm)
+    monkeypatch.setattr("kspde.checkpoint.time", clock)
+    written = []
+    write = CheckpointStore.write
+
+    def noted(store, step, **arrays):
+        written.append(step)
+        return write(store, step, **arrays)
+
+    monkeypatch.setattr(CheckpointStore, "write", noted)
+    steps = []
+
+    def progress(done: float) -> None:
+        steps.append(done)
+        # Rank 1's clock is slow, and that of a third rank stands still.
+        clock.now += {0: 3.0, 1: 0.5}.get(comm.rank, 0.0)
+
+    u0 = kspde.GaussianMixture(weights=[1.0], means=[[0.0, 0.0]], stds=[0.8])
+    model = kspde.SignalDependentKellerSegel(chi=1.0)
+    checkpoint = Checkpoint(shared_tmp_path, every=10.0)
+    if backend == "density":
+        box = kspde.Box(half_width=6.0, cells=24, degree=1)
+        kspde.solve(
+            model, u0, box, t_end=0.2, scheme="positive", dt=0.01, progress=progress, checkpoint=checkpoint
+        )  # fmt: skip
+        assert steps[0] == 0.0  # the start is reported too, and takes its 3 s
+        expected = [3, 7, 11, 15, 19]
+    else:
+        kspde.simulate(
+            model, u0, n=50, t_end=0.2, dt=0.01, eps=0.5, progress=progress, checkpoint=checkpoint
+        )  # fmt: skip
+        expected = [4, 8, 12, 16]
+    assert written == expected
+    assert comm.allgather(written) == [expected] * comm.size
+    assert names(shared_tmp_path, comm) == [f"checkpoint-{step:010d}.h5" for step in expected[-2:]]
+
+
+@pytest.mark.parametrize("backend", ["density", "particles"])
+def test_checkpoints_at_an_interval_of_real_time(shared_tmp_path, comm, monkeypatch, backend):
+    """Steps that take 20 ms, a checkpoint every 100 ms: at most one in five steps, and some."""
+    written = []
+    write = CheckpointStore.write
+
+    def noted(store, step, **arrays):
+        written.append(step)
+        return write(store, step, **arrays)
+
+    monkeypatch.setattr(CheckpointStore, "write", noted)
+    u0 = kspde.GaussianMixture(weights=[1.0], means=[[0.0, 0.0]], stds=[0.8])
+    model = kspde.SignalDependentKellerSegel(chi=1.0)
+    options = {
+        "t_end": 0.3,
+        "dt": 0.01,
+        "checkpoint": Checkpoint(shared_tmp_path, every=0.1),
+        "progress": lambda done: time.sleep(0.02),
+    }
+    begin = time.monotonic()
+    if backend == "density":
+        kspde.solve(model, u0, kspde.Box(half_width=6.0, cells=24, degree=1), scheme="positive", **options)
+    else:
+        kspde.simulate(model, u0, n=50, eps=0.5, **options)
+    assert 2 <= len(written) <= (time.monotonic() - begin) / 0.1
+    assert comm.allgather(written) == [written] * comm.size
+    assert len(names(shared_tmp_path, comm)) == 2
