@@ -31,3 +31,17 @@ def test_disk_and_mesh() -> None:
     assert names["errors"]["quadrilateral"] < 1e-4
     assert names["coarse"].diagnostics["minimum"].min() >= 0
     assert names["centre"][-1] == pytest.approx(1 / (12 * np.pi), rel=0.05)
+
+
+def test_time_step() -> None:
+    table = run("time_step.py")["table"]
+    for at_zero, wide_zero, _, _, _ in table.values():
+        assert np.all(np.abs(at_zero) < 2.25 * wide_zero)  # of two standard errors
+    bias = {key: row[2] for key, row in table.items()}
+    wide = max(row[3][0] for row in table.values())
+    assert bias["euler-maruyama", 1] == pytest.approx([-0.185, 0.0020], abs=3 * wide)
+    assert 1.7 < bias["euler-maruyama", 1][0] / bias["euler-maruyama", 2][0] < 2.6
+    assert 1.7 < bias["euler-maruyama", 2][0] / bias["euler-maruyama", 4][0] < 2.7
+    assert 2.0 < bias["weak-2", 1][0] / bias["weak-2", 2][0] < 6.0
+    assert abs(bias["weak-2", 4][0]) < wide
+    assert np.all(np.abs(bias["weak-2", 1]) < 0.3 * np.abs(bias["euler-maruyama", 1]))
