@@ -25,7 +25,7 @@ from kspde.output import SaveAt
 
 if TYPE_CHECKING:
     from kspde import theory
-    from kspde.distances import compare
+    from kspde.distances import Snapshots, compare
     from kspde.evidence import coupled_distance, entropy_bound, liouville
     from kspde.fem.solve import solve
     from kspde.particles.simulate import simulate
@@ -56,6 +56,7 @@ __all__ = [
     "OnePlusExponentialMotility",
     "SaveAt",
     "SignalDependentKellerSegel",
+    "Snapshots",
     "StoppedError",
     "Yukawa",
     "compare",
@@ -72,6 +73,7 @@ _LAZY = {
     "solve": "kspde.fem",
     "simulate": "kspde.particles",
     "compare": "kspde.distances",
+    "Snapshots": "kspde.distances",
     "entropy_bound": "kspde.evidence",
     "coupled_distance": "kspde.evidence",
     "liouville": "kspde.evidence",

@@ -40,13 +40,16 @@ def distance_lines(distance: Any, seconds: float) -> list[str]:
     n = f"{distance.n:,}"
     work = f"kernel density estimate, bandwidth {distance.bandwidth:.3g}"
     lines = [f"  distance   {work:<58} {seconds:7.2f} s", ""]
-    lines.append(f"  {'':<24} {'particles to density':<32} floor: {n} independent draws from the density")
+    lines.append(f"  {'':<26} {'particles to density':<34} floor: {n} independent draws from the density")
     rows = (
         ("L1 distance", distance.l1, distance.floor.l1),
+        ("L2 distance", distance.l2, distance.floor.l2),
         ("relative entropy", distance.relative_entropy, distance.floor.relative_entropy),
+        ("reverse relative entropy", distance.reverse_relative_entropy, distance.floor.reverse_relative_entropy),
     )
-    lines += [f"  {name:<24} {measured!s:<32} {floor}" for name, measured, floor in rows]
-    lines.append(f"  {'smoothing alone, L1':<24} {distance.bandwidth_bias:.2g}")
+    lines += [f"  {name:<26} {measured!s:<34} {floor}" for name, measured, floor in rows]
+    lines.append(f"  {'smoothing alone, L1':<26} {distance.bandwidth_bias:.2g}")
+    lines.append(f"  {'without noise, L1':<26} {distance.debiased.l1}")
     lines += ["", f"  {_verdict(distance)}"]
     return lines
 
