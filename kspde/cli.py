@@ -1,4 +1,4 @@
-"""The command line: ``kspde demo``, ``kspde run``, ``kspde compare``, ``kspde theory``."""
+"""The command line: ``kspde`` demo, run, compare, study, ledger and theory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import typer
 
 from kspde import __version__
 from kspde.checkpoint import StoppedError
-from kspde.errors import ConvergenceError, KspdeError
+from kspde.errors import ConvergenceError, InputError, KspdeError
 from kspde.fem import backend
 from kspde.parallel import together, world
 
@@ -103,6 +103,80 @@ def compare(
     difference.
     """
     return _job("compare_case", case, out, force, quiet, resume, checkpoint_every)
+
+
+@app.command(
+    epilog="Examples: kspde study mollification --small --out first; mpirun -n 3 kspde study mine.toml --out result"
+)
+def study(
+    path: Annotated[
+        str, typer.Argument(metavar="STUDY", show_default=False, help="A study file, or the name of a ready-made one.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="DIR", help="Directory for the results; an interrupted one is finished."),
+    ],
+    small: Annotated[
+        bool, typer.Option("--small", help="Take the small setting: about a minute on two cores.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Go on in DIR though the study has changed; what has not changed is kept.")
+    ] = False,
+    quiet: Quiet = False,
+) -> int:
+    """Measure something over a sweep of parameters, fit its rate, and set it beside what is promised.
+
+    Ready-made: theorem1, theorem2, lemma2, mollification, pde-convergence, time-step. Finished points are kept in
+    DIR/points: the same command goes on after a kill, and repeats none. Under mpirun rank 0 hands out the points: give
+    one rank more than there are cores. DIR gets table.csv, table.h5, pictures, report.html and summary.json.
+    """
+
+    def job(comm: Any) -> None:
+        from kspde.io import SUMMARY, Console, study_file, study_job
+
+        with together(comm):
+            chosen = study_file.read_study(path, small=small)
+            backend.require()
+        console = Console(comm, quiet=quiet)
+        study_job.run_study(chosen, out, comm, console, force=force)
+        console.say(f"\nReport: {out / 'report.html'}")
+        console.say(f"All numbers: {out / SUMMARY}")
+
+    return _collectively(job)
+
+
+@app.command(epilog="Examples: kspde ledger; kspde ledger --out ledger.html --results my-theorem1")
+def ledger(
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="FILE", help="Write to a .html, .md or .json file; an existing one is replaced."
+        ),
+    ] = None,
+    results: Annotated[
+        list[Path] | None,
+        typer.Option("--results", metavar="DIR", help="Results of a study, instead of those that come with kspde."),
+    ] = None,
+) -> int:
+    """Set each quantitative claim of the papers beside its measured value.
+
+    The measured values are read from results of studies, those that come with kspde unless --results gives others.
+    """
+
+    def job(comm: Any) -> None:
+        from kspde.io import Console
+        from kspde.io.ledger_file import ledger_text, read_results
+
+        with together(comm):
+            text = ledger_text(read_results(results or []), out) if comm.rank == 0 else ""
+            if out is not None and comm.rank == 0:
+                try:
+                    out.write_text(text, encoding="utf-8")
+                except OSError as error:
+                    raise InputError(f"{out} cannot be written ({error.strerror}): give another --out") from None
+        Console(comm).say(text.rstrip("\n") if out is None else f"Ledger: {out}")
+
+    return _collectively(job)
 
 
 @app.command(epilog="Examples: kspde theory; kspde theory case.toml")

@@ -7,7 +7,7 @@ line that names the file, the dotted key, the value and what is valid.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -42,7 +42,7 @@ from kspde.models import (
 from kspde.models.motility import Motility
 from kspde.output import SaveAt
 
-__all__ = ["Case", "read_case"]
+__all__ = ["Case", "case_of", "read_case", "read_toml"]
 
 
 #: name in the file -> family, its parameters
@@ -104,7 +104,15 @@ def read_case(path: str | Path) -> Case:
         InputError: anything that is not valid, in one line.
     """
     path = Path(path)
-    raw = _read_toml(path)
+    return case_of(path, read_toml(path))
+
+
+def case_of(path: Path, raw: Mapping[str, Any]) -> Case:
+    """Return the case that a file's content describes; see ``read_case``.
+
+    Raises:
+        InputError: anything that is not valid, in one line.
+    """
     try:
         content = CaseFile.model_validate(raw)
     except ValidationError as error:
@@ -129,7 +137,12 @@ def read_case(path: str | Path) -> Case:
     )
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the content of a TOML file.
+
+    Raises:
+        InputError: it cannot be read, or is no TOML.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

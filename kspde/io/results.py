@@ -23,7 +23,7 @@ from kspde import __version__
 from kspde.errors import InputError
 from kspde.parallel import threads_per_rank, together
 
-__all__ = ["SUMMARY", "ResultDirectory", "hidden_path", "provenance", "write_csv"]
+__all__ = ["SUMMARY", "ResultDirectory", "hidden_path", "provenance", "write_csv", "write_json"]
 
 #: The file that makes a directory a result of kspde; it lists the others.
 SUMMARY = "summary.json"
@@ -94,8 +94,7 @@ class ResultDirectory:
     def write_summary(self, content: Mapping[str, Any]) -> None:
         """Write summary.json, with the names of all files here, on the calling rank; to be written last."""
         listed = {"kspde": __version__, **content, "files": sorted({*os.listdir(self.path), SUMMARY})}
-        text = json.dumps(_strict(listed), indent=2, ensure_ascii=False, allow_nan=False)
-        (self.path / SUMMARY).write_text(text + "\n", encoding="utf-8")
+        write_json(self.path / SUMMARY, listed)
 
     def _prepare(self) -> None:
         try:
@@ -174,6 +173,12 @@ def _files_of_result(directory: Path) -> set[str] | None:
     if not isinstance(content, dict) or "kspde" not in content or not isinstance(content.get("files"), list):
         return None
     return {str(name) for name in content["files"]}
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write strict JSON: numpy's numbers as Python's, NaN and infinities as null."""
+    text = json.dumps(_strict(content), indent=2, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def write_csv(path: Path, columns: Mapping[str, npt.NDArray[Any]], labels: Sequence[str]) -> None:

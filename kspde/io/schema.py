@@ -6,6 +6,7 @@ domains, so that they are stated once. A key left out of the file takes the defa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -26,8 +27,9 @@ __all__ = [
     "RegularisationSection",
     "Section",
     "SignalDependentSection",
-    "kinds",
-    "section_schema",
+    "SystemFile",
+    "schemas_at",
+    "tags",
 ]
 
 
@@ -175,8 +177,8 @@ class CompareSection(Section):
     replicas: int | None = Field(default=None, description="independent draws that give the statistical floor")
 
 
-class CaseFile(Section):
-    """A case file as a whole."""
+class SystemFile(Section):
+    """What case files and study files have in common: a system and how it is computed."""
 
     t_end: float = Field(description="the final time of density and particles")
     model: Annotated[SignalDependentSection | LocalSensingSection, Field(discriminator="kind")] = Field(
@@ -191,28 +193,43 @@ class CaseFile(Section):
     regularisation: RegularisationSection | None = Field(default=None, description="the mollifier")
     density: DensitySection | None = Field(default=None, description="how the density is solved")
     particles: ParticlesSection | None = Field(default=None, description="how the particles are simulated")
+
+
+class CaseFile(SystemFile):
+    """A case file as a whole."""
+
     compare: CompareSection | None = Field(default=None, description="how the distance is measured")
 
 
-def section_schema(name: str, kind: Any = None) -> type[Section] | None:
-    """Return what the section ``name`` of that ``kind`` may contain; None where the file has no such section."""
-    for candidate in _candidates(name):
-        tags = _tags(candidate)
-        if kind is None or not tags or kind in tags:
-            return candidate
-    return None
+def schemas_at(root: type[Section], keys: Sequence[int | str]) -> tuple[list[type[Section]], list[int | str]]:
+    """Return what may stand at a place of a file, and the place without the tags that pydantic puts into it.
+
+    Args:
+        root: what the whole file may contain.
+        keys: the place as pydantic names it: keys, indices of arrays, and the kind of a section behind its name.
+    """
+    here: list[type[Section]] = [root]
+    place: list[int | str] = []
+    for key in keys:
+        if isinstance(key, int):
+            place.append(key)
+            continue
+        tagged = [schema for schema in here if key in tags(schema)]
+        if tagged:
+            here = tagged
+            continue
+        place.append(key)
+        fields = [schema.model_fields[key] for schema in here if key in schema.model_fields]
+        here = [candidate for field in fields for candidate in _sections(field.annotation)]
+    return here, place
 
 
-def kinds(name: str) -> list[str]:
-    """Return the kinds that a section may have."""
-    return [tag for candidate in _candidates(name) for tag in _tags(candidate)]
-
-
-def _candidates(name: str) -> list[type[Section]]:
-    field = CaseFile.model_fields.get(name)
-    annotations = (field.annotation, *get_args(field.annotation)) if field else ()
-    return [a for a in annotations if isinstance(a, type) and issubclass(a, Section)]
-
-
-def _tags(section: type[Section]) -> tuple[str, ...]:
+def tags(section: type[Section]) -> tuple[str, ...]:
+    """Return the kinds that a section stands for."""
     return get_args(section.model_fields["kind"].annotation) if "kind" in section.model_fields else ()
+
+
+def _sections(annotation: Any) -> list[type[Section]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [found for part in get_args(annotation) for found in _sections(part)]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kspde.errors import InputError
-from kspde.io.schema import CaseFile, kinds, section_schema
+from kspde.io.schema import CaseFile, Section, schemas_at, tags
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -60,36 +60,55 @@ def nearest(word: str, valid: Collection[str]) -> str:
     return f"did you mean {close[0]}?" if close else f"the keys are {', '.join(sorted(valid))}"
 
 
-def first_problem(error: ValidationError, raw: Mapping[str, Any]) -> str:
-    """Put into words the first thing that pydantic refused in a file's content ``raw``, and how many more there are."""
+def first_problem(
+    error: ValidationError, raw: Mapping[str, Any], *, root: type[Section] = CaseFile, what: str = "a case file"
+) -> str:
+    """Put into words the first thing that pydantic refused in a file's content, and how many more there are.
+
+    Args:
+        error: what pydantic raised.
+        raw: the content.
+        root: what the file may contain.
+        what: what such a file is called.
+    """
     # A misspelt key is both unknown and missing: the unknown one has the better remedy.
     problems = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
     more = len(problems) - 1
-    return _words(problems[0], raw) + (f" ({more} more to correct)" if more else "")
+    return _words(problems[0], raw, root, what) + (f" ({more} more to correct)" if more else "")
 
 
-def _words(problem: ErrorDetails, raw: Mapping[str, Any]) -> str:
-    kind, keys = problem["type"], list(problem["loc"])
-    section = raw.get(str(keys[0]))
-    tag = section.get("kind") if isinstance(section, Mapping) else None
-    schema = (section_schema(str(keys[0]), tag) if len(keys) > 1 else None) or CaseFile
-    if len(keys) > 2 and keys[1] == tag:
-        del keys[1]  # pydantic names the union's member between the section and its key
+def _words(problem: ErrorDetails, raw: Mapping[str, Any], root: type[Section], what: str) -> str:
+    kind = problem["type"]
     if kind.startswith("union_tag"):
-        keys.append("kind")
-    name = _dotted(keys)
-    if kind == "extra_forbidden":
-        table = f"[{keys[0]}]" if len(keys) > 1 else "a case file"
-        return f"{name} is not a key of {table}: {nearest(str(keys[-1]), schema.model_fields)}"
-    if keys[-1] == "kind":
-        choices = " or ".join(f'"{k}"' for k in kinds(str(keys[0])))
+        sections, place = schemas_at(root, problem["loc"])
+        tag = _at(raw, place).get("kind")
+        choices = " or ".join(f'"{k}"' for section in sections for k in tags(section))
         stated = f"= {_shown(tag)} is not valid" if tag is not None else "is missing"
-        return f"{name} {stated}: give {choices}"
+        return f"{_dotted([*place, 'kind'])} {stated}: give {choices}"
+    around, above = schemas_at(root, problem["loc"][:-1])
+    key = problem["loc"][-1]
+    place = [*above, key]
+    name = _dotted(place)
+    if kind == "extra_forbidden":
+        table = f"[{_dotted(above)}]" if above else what
+        valid = {field for schema in around for field in schema.model_fields}
+        return f"{name} is not a key of {table}: {nearest(str(key), valid)}"
     if kind == "missing":
-        shown = f"[{name}]" if len(keys) == 1 and section_schema(name) else name
-        return f"{shown} is missing: give {schema.model_fields[str(keys[-1])].description}"
+        shown = f"[{name}]" if len(place) == 1 and schemas_at(root, place)[0] else name
+        description = next(s.model_fields[str(key)].description for s in around if key in s.model_fields)
+        return f"{shown} is missing: give {description}"
     wanted = _TYPES.get(kind) or problem.get("ctx", {}).get("expected", problem["msg"])
     return f"{name} = {_shown(problem['input'])} is not valid: give {wanted.replace(chr(39), chr(34))}"
+
+
+def _at(raw: Any, place: Sequence[int | str]) -> Mapping[str, Any]:
+    """Return the table at a place of a file's content, empty where there is none."""
+    for key in place:
+        if isinstance(raw, list) and isinstance(key, int):
+            raw = raw[key]
+        else:
+            raw = raw.get(key) if isinstance(raw, Mapping) else None
+    return raw if isinstance(raw, Mapping) else {}
 
 
 def _dotted(keys: Sequence[int | str]) -> str:

@@ -35,8 +35,9 @@ MAY_IMPORT = {
     "distances": FOUNDATION | {"fem", "particles"},
     "theory": FOUNDATION,
     "evidence": FOUNDATION | {"fem", "particles", "distances"},
-    "io": FOUNDATION | {"fem", "particles", "distances", "theory", "evidence"},
-    "cli": FOUNDATION | {"fem", "particles", "distances", "theory", "evidence", "io"},
+    "studies": FOUNDATION | {"fem", "particles", "distances", "theory", "evidence"},
+    "io": FOUNDATION | {"fem", "particles", "distances", "theory", "evidence", "studies"},
+    "cli": FOUNDATION | {"fem", "particles", "distances", "theory", "evidence", "studies", "io"},
 }
 MODELS_MAY_IMPORT = {"errors", "kernels", "models"}
 

@@ -1,0 +1,29 @@
+"""Studies: a quantity measured over a sweep of parameters, its rate, and what is promised of it."""
+
+from kspde.studies.execute import open_directory, run_points
+from kspde.studies.fits import Rate, fit_rate
+from kspde.studies.measures import MEASURES
+from kspde.studies.outcome import FittedRate, Outcome, outcome_of, verdict
+from kspde.studies.promises import DegreePromise, OrderPromise, Promise, Theorem1Promise, Theorem2Promise
+from kspde.studies.study import Fit, Point, Problem, Study
+
+__all__ = [
+    "MEASURES",
+    "DegreePromise",
+    "Fit",
+    "FittedRate",
+    "OrderPromise",
+    "Outcome",
+    "Point",
+    "Problem",
+    "Promise",
+    "Rate",
+    "Study",
+    "Theorem1Promise",
+    "Theorem2Promise",
+    "fit_rate",
+    "open_directory",
+    "outcome_of",
+    "run_points",
+    "verdict",
+]

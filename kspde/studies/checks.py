@@ -1,0 +1,194 @@
+r"""Computations that claims are held against where no study is needed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from kspde import theory
+from kspde.kernels import Yukawa
+from kspde.models.base import Array
+from kspde.studies.ledger import Check
+
+__all__ = [
+    "chained_entropy",
+    "critical_mass",
+    "cubic_inequality",
+    "entropy_condition",
+    "first_remark",
+    "hessian_bound",
+    "initial_entropy",
+    "lipschitz_bound",
+    "pinsker",
+    "printed_pinsker",
+    "second_remark",
+    "second_remark_range",
+    "stability",
+    "subadditivity",
+    "w11_bound",
+]
+
+_EPS = (0.32, 0.16, 0.08, 0.04, 0.02)
+_CHI = 8.0
+
+
+def _exact(value: str, ratio: float) -> Check:
+    return Check(value=value, ratio=ratio, interval=(ratio, ratio))
+
+
+def w11_bound() -> Check:
+    r"""Return ‖Φ^ε‖ in W^{1,1} over ‖Φ‖ ‖j‖, (1.5): ∫Φ = χ, ∫|∇Φ| = χ∫_0^∞ r K_1(r) dr = χπ/2."""
+    norms = _norms().column("w11")
+    bound = _CHI * (1.0 + 0.5 * math.pi)
+    ratio = float(norms.max()) / bound
+    return _exact(f"at most {norms.max():.3f} = {ratio:.3f} of the bound {bound:.3f}, chi = 8, eps = .32 to .02", ratio)
+
+
+def lipschitz_bound() -> Check:
+    r"""Return ‖Φ^ε‖ in W^{1,∞} over ‖Φ‖_{W^{1,1}} ‖j^ε‖_∞, (1.6), with ‖j^ε‖_∞ = 1/(2πε²) of the Gaussian."""
+    bounds = _CHI * (1.0 + 0.5 * math.pi) / (2.0 * math.pi * np.square(_EPS))
+    return _powers("w1inf", bounds)
+
+
+def hessian_bound() -> Check:
+    r"""Return ‖D²Φ^ε‖_∞ over ‖∇Φ‖_{L¹} ‖∇j^ε‖_∞, (1.7), with ‖∇j^ε‖_∞ = e^(−1/2)/(2πε³) of the Gaussian."""
+    bounds = _CHI * 0.5 * math.pi * math.exp(-0.5) / (2.0 * math.pi * np.power(_EPS, 3))
+    return _powers("hessian_sup", bounds)
+
+
+def _norms() -> theory.NormTable:
+    return theory.mollified_norms(Yukawa(strength=_CHI), _EPS)
+
+
+def _powers(name: str, bounds: Array) -> Check:
+    table = _norms()
+    shares = table.column(name) / bounds
+    power = float(table.exponents(name)[-1])
+    ratio = float(shares.max())
+    return _exact(
+        f"grows like eps^{power:.2f}; {shares[0]:.3f} to {shares[-1]:.4f} of the bound, eps = .32 to .02", ratio
+    )
+
+
+def first_remark() -> Check:
+    """Return Remark 1's numbers against the printed ones."""
+    one = theory.theorem1(theta=0.3, alpha=0.1, m=4)
+    computed = (*one.gamma_terms, *one.eta_terms(0.019))
+    return _printed(computed, ("0.033", "0.02", "0.1", "0.02"))
+
+
+def second_remark() -> Check:
+    """Return Remark 2's numbers against the printed ones."""
+    two = theory.theorem2(theta=0.4, alpha=0.1, m=7)
+    computed = (*two.gamma_terms, *two.eta_terms(0.0025), *two.beta_terms(0.0025, 0.03))
+    return _printed(computed, ("0.029", "0.006", "0.2", "0.12", "74", "8"))
+
+
+def _printed(computed: Sequence[float], printed: Sequence[str]) -> Check:
+    def unit(text: str) -> float:
+        return 10.0 ** -len(text.partition(".")[2])
+
+    ratio = max(abs(c - float(p)) / (0.5 * unit(p)) for c, p in zip(computed, printed, strict=True))
+    return _exact(f"{', '.join(f'{c:.5g}' for c in computed)} (printed {', '.join(printed)})", ratio)
+
+
+def second_remark_range() -> Check:
+    """Return the printed upper end of γ over the one below which some η satisfies Theorem 2's own conditions."""
+    two = theory.theorem2(theta=0.4, alpha=0.1, m=7)
+    ratio = two.gamma_sup / two.gamma_nonempty
+    return _exact(f"an eta exists for gamma < {two.gamma_nonempty:.5f} only (printed {two.gamma_sup:.5f})", ratio)
+
+
+def pinsker() -> Check:
+    r"""Return the largest ‖p − q‖₁/√(2H) of two unit Gaussians δ apart: 2 erf(δ/√8)/δ."""
+    return _gaussians(lambda h: math.sqrt(2.0 * h), "sqrt(2H)")
+
+
+def printed_pinsker() -> Check:
+    r"""Return the largest ‖p − q‖₁/(2H) of the same: the inequality that (3.5) and (3.27) use."""
+    return _gaussians(lambda h: 2.0 * h, "2H")
+
+
+def _gaussians(bound: Callable[[float], float], name: str) -> Check:
+    apart = (0.1, 0.5, 1.0, 2.0)
+    ratios = [2.0 * math.erf(d / math.sqrt(8.0)) / bound(0.5 * d * d) for d in apart]
+    worst = int(np.argmax(ratios))
+    return _exact(f"L1 = {ratios[worst]:.3f} {name} for two unit Gaussians {apart[worst]:g} apart", ratios[worst])
+
+
+def subadditivity() -> Check:
+    """Return the largest (1/⌊N/r⌋)/(2r/N), r ≤ N ≤ 400: whether H_r ≤ (2r/N) H_N follows from the blocks of r."""
+    n, r = np.meshgrid(np.arange(1, 401), np.arange(1, 401), indexing="ij")
+    allowed = r <= n
+    ratio = float(np.max((1.0 / (n // np.maximum(r, 1))[allowed]) / (2.0 * r / n)[allowed]))
+    return _exact(f"1/floor(N/r) is at most {ratio:.3f} of 2r/N, r <= N <= 400", ratio)
+
+
+def chained_entropy() -> Check:
+    """Return the largest H_k/((k/N) H_N) of a Gaussian law with equal correlations to the product of its marginals.
+
+    For any exchangeable law and any product law H_k/k does not decrease with k (Han's inequality).
+    """
+    rho, n = 0.3, 5
+
+    def entropy(k: int) -> float:
+        return -0.5 * ((k - 1) * math.log(1.0 - rho) + math.log(1.0 + (k - 1) * rho))
+
+    ratios = [entropy(k) / (k / n * entropy(n)) for k in range(2, n)]
+    return _exact(
+        f"H_k = {min(ratios):.3f} to {max(ratios):.3f} of (k/N) H_N, exchangeable Gaussian, N = 5", max(ratios)
+    )
+
+
+def initial_entropy() -> Check:
+    """Return H(u_0 | u_0 * j^ε) of three Gaussians at ε = .3 over round-off: (3.26) takes it for zero."""
+    weights = np.array([0.5, 0.3, 0.2])
+    means = np.array([[-1.2, 0.3], [1.3, -0.2], [0.2, 1.5]])
+    stds = np.array([0.6, 0.5, 0.7])
+    axis = np.linspace(-7.0, 7.0, 701)
+    x = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1)
+
+    def mixture(variances: Array) -> Array:
+        parts = [
+            w * np.exp(-np.square(x - m).sum(axis=-1) / (2 * v)) / (2 * np.pi * v)
+            for w, m, v in zip(weights, means, variances, strict=True)
+        ]
+        return np.asarray(np.sum(parts, axis=0))
+
+    u, smooth = mixture(stds**2), mixture(stds**2 + 0.09)
+    entropy = float(np.sum(u * np.log(u / smooth)) * (axis[1] - axis[0]) ** 2)
+    return _exact(f"H(0) = {entropy:.4f} per particle at eps = .3, three Gaussians", entropy / 1e-12)
+
+
+def entropy_condition() -> Check:
+    """Return whether 4 a_11 a_22 > (a_12 + a_21)² makes the entropy decay: a = −1 satisfies it, and it grows."""
+    a = np.array([[-1.0, 0.0], [0.0, -1.0]])
+    holds = 4 * a[0, 0] * a[1, 1] > (a[0, 1] + a[1, 0]) ** 2
+    decays = theory.entropy_decays(a)
+    least = float(np.linalg.eigvalsh(a + a.T).min())
+    return _exact(
+        f"a = -1 satisfies it, and a + a^T has the eigenvalue {least:g}: positive definite is what is needed",
+        2.0 if holds and not decays else 0.5,
+    )
+
+
+def stability() -> Check:
+    """Return the density that the printed stability condition admits over the one that its proof needs."""
+    driver = theory.LinearDriver(a=1.0, b=1.0)
+    ratio = driver.max_density_printed / driver.max_density
+    return _exact(f"M_inf < {driver.max_density:.4f} b is needed (printed {driver.max_density_printed:g} b)", ratio)
+
+
+def critical_mass() -> Check:
+    """Return the printed critical mass over the right one, for −Δφ = 2πu."""
+    right = theory.critical_mass(diffusion=1.0, chi=1.0, source=2.0 * math.pi)
+    printed = 8.0 * math.pi
+    return _exact(f"{right:g} D/chi for c_d = 2 pi (printed 8 pi D/chi = {printed:.4f} D/chi)", printed / right)
+
+
+def cubic_inequality() -> Check:
+    """Return the time at which y' = 1 + y³, y(0) = 0, blows up: 2π/(3√3); the claim would have it infinite."""
+    time = 2.0 * math.pi / (3.0 * math.sqrt(3.0))
+    return _exact(f"y' = 1 + y^3 from y(0) = 0 blows up at t = {time:.4f}", math.inf)

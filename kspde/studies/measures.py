@@ -1,0 +1,115 @@
+r"""What can be measured at a point of a study. A measure is a function of a task that returns quantities by name.
+
+Each measure works on one process, with the communicator ``task.comm`` of that process alone; points run side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kspde.errors import InputError
+from kspde.studies.particle_measures import chaos, coupling, fluctuations, weak_error
+from kspde.studies.pde_measures import convergence, mollification
+from kspde.studies.quantities import Quantity
+from kspde.studies.task import Task
+
+__all__ = ["MEASURES", "Measure", "measured"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """A measure and what it returns.
+
+    Attributes:
+        function: task, then its options as keywords -> quantities by name.
+        quantities: by name what each is, in a line.
+        particles: whether it simulates particles.
+        mollified: whether it needs a mollifier.
+    """
+
+    function: Callable[..., dict[str, Quantity]]
+    quantities: Mapping[str, str]
+    particles: bool
+    mollified: bool
+
+
+MEASURES: dict[str, Measure] = {
+    "coupling": Measure(
+        function=coupling,
+        quantities={
+            "sup": "E max_i sup_t |X_i - Xbar_i|",
+            "probability": "P(max_i sup_t |X_i - Xbar_i| > N^-alpha)",
+            "minimal_distance": "E min_(i != j) |X_i - X_j| at t_end",
+            "markov": "N^(2 alpha) E (max_i sup_t |X_i - Xbar_i|)^2, which bounds that probability (Markov)",
+        },
+        particles=True,
+        mollified=True,
+    ),
+    "chaos": Measure(
+        function=chaos,
+        quantities={
+            "l1": "L1 distance of the one-particle law from the density, coupled estimate",
+            "entropy": "bound on the relative entropy per particle of the N-particle law",
+            "total_entropy": "the same of all N particles",
+            "certified_l1": "sqrt(2 H_1): certified bound on the L1 distance, from the entropy bound",
+        },
+        particles=True,
+        mollified=True,
+    ),
+    "fluctuations": Measure(
+        function=fluctuations,
+        quantities={
+            "moment_1": "E |(1/N) sum_j h_ij|^2, i.i.d. copies",
+            "moment_2": "E |(1/N) sum_j h_ij|^4, i.i.d. copies",
+            "moment_3": "E |(1/N) sum_j h_ij|^6, i.i.d. copies",
+            "constant_1": "moment_1 N / sup|psi|^2, the C(1) it needs",
+            "constant_2": "moment_2 N^2 / sup|psi|^4, the C(2) it needs",
+            "constant_3": "moment_3 N^3 / sup|psi|^6, the C(3) it needs",
+        },
+        particles=True,
+        mollified=True,
+    ),
+    "mollification": Measure(
+        function=mollification,
+        quantities={"l1": "L1 norm of u^eps - u at t_end", "l2": "L2 norm of u^eps - u at t_end"},
+        particles=False,
+        mollified=True,
+    ),
+    "convergence": Measure(
+        function=convergence,
+        quantities={
+            "l1": "L1 distance from a finer solution at t_end",
+            "point": "error at a point, against a number known from elsewhere",
+        },
+        particles=False,
+        mollified=False,
+    ),
+    "weak-error": Measure(
+        function=weak_error,
+        quantities={
+            "second_moment": "E |X_T|^2 over the density's second moment, minus 1; chi = 0 is the control variate",
+            "free": "the same for chi = 0 itself, where the law is known and the scheme exact",
+        },
+        particles=True,
+        mollified=True,
+    ),
+}
+
+
+def measured(name: str, task: Task, options: Mapping[str, Any]) -> dict[str, Quantity]:
+    """Return what a measure finds at a task.
+
+    Raises:
+        InputError: the problem is not one that the measure is for.
+        ConvergenceError: a solve failed.
+    """
+    measure = MEASURES[name]
+    if measure.mollified and task.problem.solve.get("eps") is None:
+        raise InputError(f'measure "{name}" needs a mollifier: give [regularisation] eps')
+    if measure.particles and not task.problem.simulate:
+        raise InputError(f'measure "{name}" needs particles: give [particles] n and dt')
+    if len(task.problem.model.species) > 1:
+        raise InputError(f'measure "{name}" is for one species: the model has {len(task.problem.model.species)}')
+    return measure.function(task, **options)

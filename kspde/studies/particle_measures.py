@@ -1,0 +1,160 @@
+r"""Measures of particles: the coupling, propagation of chaos, the law of large numbers, the error of the time step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from kspde.errors import InputError, check_integer, check_number
+from kspde.evidence import coupled_distance, entropy_bound
+from kspde.evidence.ensemble import Ensemble
+from kspde.models.base import Array
+from kspde.particles import simulate
+from kspde.radial import moment
+from kspde.studies.quantities import Quantity, fraction, given, mean
+from kspde.studies.task import Task
+
+__all__ = ["chaos", "coupling", "fluctuations", "weak_error"]
+
+
+def coupling(task: Task, *, replicas: int, alpha: float, saves: int = 25) -> dict[str, Quantity]:
+    r"""Return E S, P(S > N^(−α)) and N^(2α) E S² for :math:`S = \max_i \sup_t |X_i - \bar X_i|`.
+
+    X are Wang, Li and Huang's particles (1.3), X̄ their (1.8), with the same starting points and Brownian motions. Their
+    Theorem 1 bounds :math:`P(\max_i |X_i - \bar X_i|(t) > N^{-\alpha})` at each t; the supremum over t, here over the
+    steps, is inside S, so that more is asked. Where the probability is too small to be seen, Markov's inequality
+    :math:`P(S > N^{-\alpha}) \le N^{2\alpha} E S^2` bounds it: if that decays at a rate, so does the probability. Beside
+    them, E min_{i≠j} |X_i − X_j| at the end.
+
+    Args:
+        task: the point.
+        replicas: independent systems, at least 2.
+        alpha: α > 0.
+        saves: intervals between the saved states that the mean field is interpolated from.
+    """
+    check_number("alpha", alpha, above=0)
+    ensemble = _ensemble(task, replicas, saves)
+    n = check_integer("n", ensemble.n, at_least=2)
+    largest = np.zeros(replicas)
+    last = len(ensemble.times) - 1
+    nearest = np.full(replicas, np.inf)
+
+    def look(step: int, t: float) -> None:
+        for name, x in ensemble.particles.positions.items():
+            square = np.square(x - ensemble.systems["mean_field"].positions[name]).sum(axis=1)
+            np.maximum(largest, square.reshape(replicas, n).max(axis=1), out=largest)
+            if step == last:
+                nearest[:] = [_nearest(own) for own in x.reshape(replicas, n, -1)]
+
+    ensemble.run(look)
+    sup = np.sqrt(largest)
+    return {
+        "sup": mean(sup),
+        "minimal_distance": mean(nearest),
+        "probability": fraction(sup > n**-alpha),
+        "markov": mean((n**alpha * sup) ** 2),
+    }
+
+
+def chaos(task: Task, *, replicas: int, saves: int = 25) -> dict[str, Quantity]:
+    r"""Return the coupled L¹ distance and the entropy bound, at the final time.
+
+    See :func:`kspde.evidence.coupled_distance` and :func:`kspde.evidence.entropy_bound`. The bound holds for the whole
+    N-particle law; the certified L¹ bound is that of one particle, :math:`\sqrt{2 H_1}`.
+    """
+    pde = task.density(saves=saves)
+    options = _particles(task)
+    bound = entropy_bound(pde, replicas=replicas, **options)
+    distance = coupled_distance(pde, replicas=replicas, **options)
+    certified = bound.l1(r=1)
+    low, high = (float(end[-1]) for end in certified.interval)
+    return {
+        "l1": given(distance.l1.value, distance.l1.interval),
+        "entropy": mean(bound.samples[:, -1]),
+        "total_entropy": mean(options["n"] * bound.samples[:, -1]),
+        "certified_l1": given(float(certified.value[-1]), (low, high)),
+    }
+
+
+def fluctuations(task: Task, *, replicas: int) -> dict[str, Quantity]:
+    r"""Return :math:`E|\frac1N \sum_j h_{ij}|^{2m}` for m = 1, 2, 3, from i.i.d. copies.
+
+    Wang, Li and Huang's Lemma 2 with ψ = Φ^ε, the kernel of the model's first field:
+    :math:`h_{ij} = \psi(\bar X_i - \bar X_j) - \psi * u(\bar X_i)`, the term j = i included, and bounded by
+    :math:`C(m) \|\psi\|_\infty^{2m} N^{-m}`. The copies are the starting points, drawn from u_0 exactly: no time step
+    enters. Each replica gives the mean over its i.
+    """
+    ensemble = _ensemble(task, replicas, 1)
+    n = ensemble.n
+    field = ensemble.fields[0]
+    largest = abs(moment(field.kernel, task.problem.model.dimension))  # a positive definite function: its value at 0
+    if largest == 0.0:
+        raise InputError("the model's field vanishes (chi = 0): give a chi > 0")
+    means = np.zeros((3, replicas))
+
+    def look(step: int, t: float) -> None:
+        if step:
+            return
+        own, known = (ensemble.systems[label] for label in ("particles", "mean_field"))
+        for name, x in own.positions.items():
+            square = np.square(own.at(name, x)[field.name] - known.at(name, x)[field.name]).reshape(replicas, n)
+            for m in range(3):
+                means[m] = np.mean(square ** (m + 1), axis=1)
+
+    ensemble.run(look)
+    out = {f"moment_{m + 1}": mean(means[m]) for m in range(3)}
+    scale = n / largest**2
+    return out | {f"constant_{m + 1}": mean(means[m] * scale ** (m + 1)) for m in range(3)}
+
+
+def weak_error(task: Task, *, replicas: int, scheme: str = "euler-maruyama") -> dict[str, Quantity]:
+    r"""Return the error of :math:`E|X_T|^2`, relative to the density's second moment.
+
+    The density is that of the finite elements. With χ = 0 particles Y of the same noise, whose fields vanish, go
+    beside: :math:`E|X_T|^2 \approx \overline{|X_T|^2 - |Y_T|^2} + E|Y_T|^2`, where the last is the density's second
+    moment for χ = 0, has a fraction of the variance. For χ = 0 the coefficient is constant and both schemes are exact
+    in law, whatever the step: ``free``, the error of :math:`\overline{|Y_T|^2}`, is scatter alone. The system of N
+    particles has itself a bias of order 1/N, which is no error of the step.
+
+    Args:
+        task: the point.
+        replicas: independent systems, at least 2.
+        scheme: "euler-maruyama", promised weak order 1, or "weak-2", 2.
+    """
+    check_integer("replicas", replicas, at_least=2)
+    model = task.problem.model
+    if not hasattr(model, "chi"):
+        raise InputError(f'measure "weak-error" needs a model with a strength chi: {model} has none')
+    free: Any = replace(model, chi=0.0)  # type: ignore[type-var]
+    exact = float(task.density().diagnostics["second_moment"][-1])
+    exact_free = float(task.density(model=free).diagnostics["second_moment"][-1])
+    rows = np.empty((2, replicas))
+    options = {**task.problem.simulate, "seed": task.seed, "scheme": scheme, "comm": task.comm}
+    for r in range(replicas):
+        x, y = (
+            float(simulate(each, task.problem.u0, **(options | {"replica": r})).diagnostics["second_moment"][-1])
+            for each in (model, free)
+        )
+        rows[:, r] = x - y - (exact - exact_free), y - exact_free
+    return {"second_moment": mean(rows[0] / exact), "free": mean(rows[1] / exact_free)}
+
+
+def _nearest(x: Array) -> float:
+    """Return the least distance between two of the points x, shape (n, d), n >= 2."""
+    from scipy.spatial import cKDTree
+
+    return float(cKDTree(x).query(x, k=2)[0][:, 1].min())
+
+
+def _particles(task: Task) -> dict[str, Any]:
+    given_options = task.problem.simulate
+    chosen = {name: given_options[name] for name in ("n", "dt", "field_tol") if name in given_options}
+    return {**chosen, "seed": task.seed}
+
+
+def _ensemble(task: Task, replicas: int, saves: int) -> Ensemble:
+    pde = task.density(saves=saves)
+    check_integer("replicas", replicas, at_least=2)
+    return Ensemble(pde=pde, replicas=replicas, twins=True, **_particles(task))

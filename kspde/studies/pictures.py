@@ -1,0 +1,112 @@
+"""Pictures of a study: each fitted quantity in log-log, the fitted line, and the promised slope."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from kspde.studies.outcome import FittedRate, Outcome
+from kspde.studies.study import GROWING
+
+__all__ = ["picture_of", "pictures_of"]
+
+#: Colours that are told apart by all eyes (Okabe and Ito).
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+_MARKERS = "osD^vP"
+_NAMES = {
+    "n": "number of particles N",
+    "eps": "mollifier's ε",
+    "dt": "time step dt",
+    "cells": "cells a direction",
+    "tol": "tolerance",
+}
+
+
+def pictures_of(outcome: Outcome) -> dict[str, bytes]:
+    """Return by file name a picture (PNG) of each fitted quantity against each parameter."""
+    groups: dict[str, list[FittedRate]] = {}
+    for rate in outcome.rates:
+        groups.setdefault(f"{rate.fit.quantity}-{rate.fit.against}", []).append(rate)
+    return {
+        f"{name}.png": picture_of(rates, outcome.quantities[rates[0].fit.quantity]) for name, rates in groups.items()
+    }
+
+
+def picture_of(rates: Sequence[FittedRate], title: str) -> bytes:
+    """Return a picture (PNG) of the rates of one quantity against one parameter."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.set_xscale("log")
+    fit = rates[0].fit
+    values = [abs(q.value) for rate in rates for q in rate.values]
+    if any(values):
+        axes.set_yscale("log")
+        if not all(values):  # zeros are shown below the smallest value
+            axes.set_yscale("symlog", linthresh=0.5 * min(v for v in values if v))
+    for index, rate in enumerate(rates):
+        _draw(axes, rate, index)
+    orders: dict[tuple[float, str], list[int]] = {}
+    for index, rate in enumerate(rates):
+        for promise in rate.promises:
+            orders.setdefault((promise.order, promise.status), []).append(index)
+    for (order, status), members in orders.items():
+        _guide(axes, rates[members[0]], order, status, members[0] if len(members) < len(rates) else None)
+    axes.set_xlabel(_NAMES.get(fit.against, fit.against))
+    axes.set_ylabel(fit.quantity.replace("_", " "))
+    axes.set_title(title, fontsize=10)
+    axes.grid(visible=True, which="major", alpha=0.3)
+    axes.legend(fontsize=8)
+    ticks = sorted({x for rate in rates for x in rate.x})
+    if len(ticks) <= 8:
+        axes.set_xticks(ticks, [f"{x:,.4g}" for x in ticks])
+        axes.set_xticks([], minor=True)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
+
+
+def _draw(axes: Any, rate: FittedRate, index: int) -> None:
+    """Draw the values with their intervals, and the fitted line."""
+    colour, marker = _COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)]
+    x = np.array(rate.x)
+    order = np.argsort(x)
+    values = np.array([abs(q.value) for q in rate.values])
+    low = np.array([min(q.interval) for q in rate.values])
+    high = np.array([max(q.interval) for q in rate.values])
+    signed = np.array([q.value for q in rate.values])
+    reach = np.stack([np.clip(signed - low, 0, 0.95 * values), np.clip(high - signed, 0, None)])
+    words = rate.label or rate.fit.quantity.replace("_", " ")
+    if rate.order is not None:
+        p, (q, r) = rate.order
+        words += f": order {p:.3g} [{q:.3g}, {r:.3g}]"
+    axes.errorbar(x[order], values[order], yerr=reach[:, order], fmt=marker, ms=5, color=colour, capsize=3, label=words)
+    if rate.rate is not None:
+        ends = np.array([x.min(), x.max()])
+        axes.plot(ends, rate.rate.constant * ends**rate.rate.slope, "--", lw=1, color=colour)
+
+
+def _guide(axes: Any, rate: FittedRate, order: float, status: str, index: int | None) -> None:
+    """Draw the promised slope through the value at the coarse end."""
+    resolved = [(x, abs(q.value)) for x, q in zip(rate.x, rate.values, strict=True) if q.value != 0]
+    if not resolved:
+        return
+    growing = rate.fit.against in GROWING
+    x0, y0 = min(resolved) if growing else max(resolved)
+    ends = np.array([min(rate.x), max(rate.x)])
+    slope = -order if growing else order
+    axes.plot(
+        ends,
+        1.25 * y0 * (ends / x0) ** slope,
+        "-",
+        lw=1.4,
+        alpha=0.6,
+        color="black" if index is None else _COLOURS[index % len(_COLOURS)],
+        label=f"{status}: order {order:.3g}",
+    )

@@ -1,0 +1,82 @@
+"""What a measure returns: numbers with their replicas or their intervals."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Quantity", "exactly", "fraction", "from_record", "given", "mean"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantity:
+    """A number.
+
+    Attributes:
+        value: the number.
+        interval: its 95 % interval; (value, value) for a deterministic one.
+        error: its standard error, 0 for a deterministic one.
+        samples: independent values whose mean it is; empty where it is no mean.
+    """
+
+    value: float
+    interval: tuple[float, float]
+    error: float = 0.0
+    samples: tuple[float, ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        """Return it ready for JSON."""
+        return {
+            "value": self.value,
+            "interval": list(self.interval),
+            "error": self.error,
+            "samples": list(self.samples),
+        }
+
+
+def from_record(record: dict[str, Any]) -> Quantity:
+    """Return what ``Quantity.record`` wrote."""
+    low, high = record["interval"]
+    return Quantity(
+        value=record["value"], interval=(low, high), error=record["error"], samples=tuple(record["samples"])
+    )
+
+
+def exactly(value: float) -> Quantity:
+    """Return a deterministic number."""
+    return Quantity(value=float(value), interval=(float(value), float(value)))
+
+
+def mean(samples: npt.ArrayLike) -> Quantity:
+    """Return the mean of independent samples with Student's interval; at least two."""
+    from scipy.stats import t
+
+    x = np.asarray(samples, dtype=np.float64)
+    error = float(x.std(ddof=1)) / math.sqrt(len(x))
+    reach = float(t.ppf(0.975, len(x) - 1)) * error
+    value = float(x.mean())
+    return Quantity(value=value, interval=(value - reach, value + reach), error=error, samples=tuple(x.tolist()))
+
+
+def fraction(happened: npt.ArrayLike) -> Quantity:
+    """Return the share of independent trials in which something happened, with Clopper and Pearson's interval."""
+    from scipy.stats import beta
+
+    x = np.asarray(happened, dtype=np.float64)
+    n, k = len(x), int(x.sum())
+    low = float(beta.ppf(0.025, k, n - k + 1)) if k > 0 else 0.0
+    high = float(beta.ppf(0.975, k + 1, n - k)) if k < n else 1.0
+    share = k / n
+    return Quantity(
+        value=share, interval=(low, high), error=math.sqrt(share * (1 - share) / n), samples=tuple(x.tolist())
+    )
+
+
+def given(value: float, interval: tuple[float, float]) -> Quantity:
+    """Return a number whose 95 % interval is known; its error is a quarter of the interval's width, nearly."""
+    low, high = float(interval[0]), float(interval[1])
+    return Quantity(value=float(value), interval=(low, high), error=(high - low) / (2 * 1.959964))
