@@ -31,6 +31,8 @@ def test_disk_and_mesh() -> None:
     assert names["errors"]["quadrilateral"] < 1e-4
     assert names["coarse"].diagnostics["minimum"].min() >= 0
     assert names["centre"][-1] == pytest.approx(1 / (12 * np.pi), rel=0.05)
+    assert names["steps"][0] > 0.5  # it went on, it did not begin anew
+    assert names["difference"] < 1e-10
 
 
 def test_time_step() -> None:

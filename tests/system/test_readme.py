@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 SCRIPTS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 CASES = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
 
@@ -34,7 +35,11 @@ def test_first_script(shared_tmp_path, monkeypatch, comm) -> None:
 
 
 def test_disks_and_saved_states(shared_tmp_path, monkeypatch, comm) -> None:
+    if comm.rank == 0:
+        (shared_tmp_path / "meshes").symlink_to(ROOT / "meshes")
+    comm.Barrier()
     names = run(SCRIPTS[1], shared_tmp_path, monkeypatch)
+    assert abs(names["settled"].diagnostics["mass"][-1] - 1) < 1e-12
     assert names["pde"].times.tolist() == [0.0, 0.1, 0.2]
     assert len(names["pde"].diagnostics["fisher_information"]) == len(names["pde"].diagnostics["t"])
     assert names["positive"].diagnostics["minimum"].min() >= 0
