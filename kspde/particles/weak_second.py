@@ -15,8 +15,9 @@ u, w and :math:`z = (u + w)/\sqrt2`,
 
 .. math:: \Delta W = \sqrt h\, z, \qquad V_{pq} = \frac{h}{\sqrt2} (w_p u_q - u_p w_q) \quad (p \ne q)
 
-have these moments, and V has rank 2: the sums over p are derivatives of the coefficients along two displacements of all
-particles at once. With the two stages
+have these moments, :math:`E V_{pq} V_{rs} = h^2 (\delta_{pr}\delta_{qs} - \delta_{ps}\delta_{qr})`,
+:math:`E V_{pq} \Delta W_r \Delta W_s = 0`, and odd ones vanish. V has rank 2: the sums over p are derivatives of the
+coefficients along two displacements of all particles at once. With the two stages
 
 .. math:: H^u = X + \tfrac h2 b + \sqrt{h/2}\, s u, \qquad H^w = X + \tfrac h2 b + \sqrt{h/2}\, s w
 
@@ -30,8 +31,10 @@ at time t + h/2, every particle i steps by
 coefficients with an index taken at that stage. The last term is the Itô correction: by Gaussian integration by parts it
 cancels the mean of the bracket exactly. The gradient with respect to the particle's own position is a central
 difference in the stage's fields, over 10⁻³ of the displacement; what that leaves out is a fraction of 10⁻⁷ of a
-first-order error.
-Strong order ½: V is no Lévy area.
+first-order error. A field with τ > 0 is an unknown without noise: its value at both stages is its own after h/2 with
+the source of the beginning of the step (:mod:`kspde.particles.relaxing`).
+
+Strong order ½, as Euler and Maruyama's scheme: V is no Lévy area. Where the noise commutes it is 1.
 """
 
 from __future__ import annotations

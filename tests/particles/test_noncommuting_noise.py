@@ -1,4 +1,4 @@
-"""Noise that does not commute: the strong orders, and every moment of a step in the plane and of the whole system.
+"""Noise that does not commute, fields with memory: the strong orders, and all moments of a step of weak order 2.
 
 Two particles on the line move each other's noise, and one in the plane its own two coordinates' noises.
 """
@@ -136,6 +136,78 @@ def test_one_step_in_the_plane_has_all_moments_to_third_order():
     plain = [scheme_expectations("euler-maruyama", h) - e for h, e in zip(steps, exact, strict=True)]
     size = [np.abs(e).max() for e in plain]
     assert np.log2(size[1] / size[2]) == pytest.approx(2, abs=0.15)
+
+
+LAG = 1.7
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remembering(Plane):
+    """dX = −k X dt + √(1 + αX² + βc) dB on the line, dc = −a(c − X²) dt: a field with memory."""
+
+    dimension: int = 1
+
+    def diffusion(self, species, c: FieldValues):
+        return 0.5 * (1 + FIRST * c.points[:, 0] ** 2 + SECOND * c["c"])
+
+    def drift(self, species, c: FieldValues):
+        return -PULL * c.points
+
+
+class Memory(Nothing):
+    """Each particle's own c, advanced as :mod:`kspde.particles.relaxing` says, with X² as the source."""
+
+    def __init__(self, c):
+        self.c, self.source, self.known = c, None, 0.0
+
+    def update(self, positions, extent):
+        fresh = positions["u"][:, 0] ** 2
+        if self.source is not None:
+            a = LAG * (self.t - self.known)
+            lag = -np.expm1(-a) / a
+            self.c = fresh + np.exp(-a) * (self.c - self.source) - lag * (fresh - self.source)
+        self.source, self.known, self.shown = fresh, self.t, self.c
+
+    def update_stage(self, positions, extent):
+        self.shown = self.source + np.exp(-LAG * (self.t - self.known)) * (self.c - self.source)
+
+    def at(self, species, x):
+        return FieldValues(x, {"c": self.shown})
+
+
+def test_one_step_with_memory_has_all_moments_to_third_order():
+    # c counts as X²: the generator keeps polynomials in X and c of that degree up to 4.
+    powers = [(i, j) for i in range(5) for j in range(3) if i + 2 * j <= 4]
+    index = {m: k for k, m in enumerate(powers)}
+    generator = np.zeros((len(powers), len(powers)))
+    for (i, j), row in index.items():
+        generator[row, row] -= PULL * i + LAG * j
+        if j:
+            generator[row, index[i + 2, j - 1]] += LAG * j
+        if i >= 2:
+            factor = 0.5 * i * (i - 1)
+            for term, weight in (((i - 2, j), 1.0), ((i, j), FIRST), ((i - 2, j + 1), SECOND)):
+                generator[row, index[term]] += factor * weight
+    start_x, start_c = 0.6, 0.9
+    start = np.array([start_x**i * start_c**j for i, j in powers])
+    z, weight = np.polynomial.hermite_e.hermegauss(12)
+    choices = np.array(list(product(range(12), repeat=2)))
+    weights = (weight / weight.sum())[choices].prod(axis=1)
+    noise = SimpleNamespace(normals=lambda ids, step, count: z[choices])
+    errors = []
+    for h in (0.08, 0.04, 0.02):
+        exact = solve_ivp(lambda t, m: generator @ m, (0, h), start, method="DOP853", rtol=1e-13, atol=1e-14).y[:, -1]
+        memory = Memory(np.full(len(choices), start_c))
+        system = system_of(Remembering(), memory, np.full((len(choices), 1), start_x), noise)
+        SCHEMES["weak-2"].advance(system, 0, 0.0, h)
+        system.observe()
+        system.prepare(h)
+        x, c = system.positions["u"][:, 0], memory.c
+        errors.append([weights @ (x**i * c**j) for i, j in powers[1:]] - exact[1:])
+    orders = np.log2(np.abs(np.array(errors[:-1]) / np.array(errors[1:])))
+    assert orders.min() > 2.7
+    assert np.median(orders) == pytest.approx(3, abs=0.15)
+    assert np.abs(errors[0]).max() < 15 * 0.08**3
 
 
 def bridge(increments, substeps, random, h):
