@@ -1,19 +1,29 @@
 """Thousands of steps need no more memory than hundreds: PETSc objects made in a loop would."""
 
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+from mpi4py import MPI
 
 import kspde
 
 CAPPED = {"ts_adapt_dt_max": 1e-3}
+LOW = kspde.Box(half_width=6.0, cells=24, degree=1)
+HIGH = kspde.Box(half_width=6.0, cells=6, degree=3)
+DISK = kspde.Disk(radius=6.0, size=0.3, rim_size=1.5)
+MULTIGRID = {"ksp_type": "cg", "pc_type": "gamg"}
 CASES = {
-    "positive": (kspde.Box(half_width=8.0, cells=24, degree=1), {"scheme": "positive", "dt": 1e-3}),
-    "adaptive": (kspde.Box(half_width=8.0, cells=8, degree=3), {"tol": 1e-3, "petsc_options": CAPPED}),
-    "disk": (kspde.Disk(radius=8.0, size=0.15, rim_size=1.5), {"tol": 1e-2, "petsc_options": CAPPED}),
-}  # fmt: skip
+    "positive": (LOW, {"scheme": "positive", "dt": 1e-3}),
+    "positive2": (LOW, {"scheme": "positive2", "dt": 1e-3}),
+    "adaptive": (HIGH, {"tol": 1e-2, "save": kspde.SaveAt(times=np.linspace(0.0, 2.0, 2001))}),
+    "rosenbrock": (HIGH, {"scheme": "rosenbrock", "tol": 1e-2, "petsc_options": CAPPED}),
+    "disk": (DISK, {"tol": 1e-2, "petsc_options": CAPPED}),
+    "disk, multigrid": (DISK, {"tol": 1e-2, "petsc_options": {**CAPPED, **MULTIGRID}}),
+    "disk, positive": (DISK, {"scheme": "positive", "dt": 1e-3}),
+}
 
 
 def resident() -> int:
@@ -21,16 +31,21 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-@pytest.mark.parametrize("case", CASES)
+# Ranks that share cores wait for each other in every step: one case of each kind of linear algebra has to do.
+@pytest.mark.parametrize("case", CASES if MPI.COMM_WORLD.size == 1 else ("adaptive", "disk"))
 def test_two_thousand_steps_do_not_grow(case) -> None:
     domain, options = CASES[case]
-    u0 = kspde.GaussianMixture(weights=[1.0], means=[[0.0, 0.0]], stds=[0.7])
+    u0 = kspde.GaussianMixture(weights=[1.0], means=[[0.0, 0.0]], stds=[0.9])
     seen: list[int] = []
-    kspde.solve(
-        kspde.SignalDependentKellerSegel(chi=4.0), u0, domain, t_end=2.0, eps=0.3, mollifier="matern",
-        progress=lambda done: seen.append(resident()), **options,
-    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        pde = kspde.solve(
+            kspde.SignalDependentKellerSegel(chi=4.0), u0, domain, t_end=2.01, eps=0.5, mollifier="matern",
+            progress=lambda done: seen.append(resident()), **options,
+        )  # fmt: skip
     assert len(seen) >= 2000
     growth = np.mean(seen[-100:]) - np.mean(seen[300:400])
-    # What is kept on purpose is a row of diagnostics a step, a few hundred bytes; a leaked Vec would be ten times that.
-    assert growth < 4e6, f"{growth / 1e6:.1f} MB"
+    # What is kept on purpose is a row of diagnostics a step, a few hundred bytes, and the saved states with their
+    # slopes. A leaked PETSc vector of one number costs 5 MB here.
+    kept = (len(pde.times) - 1) * 2 * 8 * pde.summary()["nodes"] * 0.8 / pde.comm.size
+    assert growth - kept < 3e6, f"{(growth - kept) / 1e6:.1f} MB"
