@@ -152,6 +152,7 @@ def end_job(comm: Any, status: int) -> None:
     sys.stderr.flush()
     time.sleep(0.3)
     comm.Abort(status)
+    os._exit(status)  # it may return, and leave the rest to the launcher
 
 
 @contextmanager

@@ -43,7 +43,6 @@ def test_an_exception_on_one_rank_ends_the_job(
     [
         ("checkpoint", "box-positive", "cannot write checkpoint"),
         ("vtx", "box", "cannot write"),
-        ("xdmf", "disk", "cannot write"),
         ("file", "particles", "cannot write"),
     ],
 )
