@@ -99,7 +99,7 @@ def test_summary_is_json(mixture):
         ({"eps": -1.0}, "eps = -1.0 is not valid: give a finite number > 0"),
         ({"eps": None}, "field 'v': its kernel is singular in dimension 2: give eps"),
         ({"mollifier": "box"}, "mollifier = 'box' is not valid: give one of gaussian, matern"),
-        ({"method": "fmm"}, "method = 'fmm' is not valid: give one of direct, mesh"),
+        ({"method": "fmm"}, "method = 'fmm' is not valid: give one of direct, finufft, mesh"),
         ({"field_tol": 0.0}, "field_tol = 0.0 is not valid: give a finite number >= 1e-12 and < 1"),
         ({"field_tol": 2.0}, "field_tol = 2.0 is not valid"),
         ({"seed": -1}, "seed = -1 is not valid: give an integer >= 0"),

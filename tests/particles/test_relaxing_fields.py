@@ -130,19 +130,19 @@ def test_fields_with_and_without_memory_side_by_side(comm):
 
 def test_the_field_of_a_smooth_path_is_of_second_order_in_the_step():
     def path(t):
-        return np.stack([np.cos(t + np.arange(3)), np.sin(1.5 * t) + np.arange(3)], axis=1)
+        return (np.sin(1.5 * t + np.arange(3)) + np.arange(3))[:, None]
 
     at_rest = exact(path(1.0), 1.0, [0.0], [path(0.0)])[0]
     moving = integral(path(1.0), lambda age: [(1.0, path(1.0 - age)), (-1.0, path(0.0))], 0.0, 1.0)[0]
     errors = []
     for steps in (16, 32, 64):
-        fields = evaluator((field(),), 2, 3, MPI.COMM_SELF, tol=1e-7)
+        fields = evaluator((field(),), 1, 3, MPI.COMM_SELF, tol=1e-7)
         for k in range(steps + 1):
             found = take(fields, path(k / steps), k / steps, MPI.COMM_SELF)[0]
         errors.append(np.abs(found - at_rest - moving).max() / np.abs(found).max())
     assert np.log2(errors[0] / errors[1]) == pytest.approx(2, abs=0.15)
     assert np.log2(errors[1] / errors[2]) == pytest.approx(2, abs=0.1)
-    assert errors[2] < 3e-5
+    assert errors[2] < 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
