@@ -126,7 +126,11 @@ MOTILITIES = [
 
 
 @pytest.mark.parametrize("name", [*BOXES, "triangles", *FILES])
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60 if MPI.COMM_WORLD.size == 1 else 15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(
     model=st.sampled_from(MODELS),
     chi=st.sampled_from([0.0, 1.0, 30.0, 1e3, 1e4]),
