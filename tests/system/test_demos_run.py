@@ -47,3 +47,17 @@ def test_time_step() -> None:
     assert 2.0 < bias["weak-2", 1][0] / bias["weak-2", 2][0] < 6.0
     assert abs(bias["weak-2", 4][0]) < wide
     assert np.all(np.abs(bias["weak-2", 1]) < 0.3 * np.abs(bias["euler-maruyama", 1]))
+
+
+def test_entropy_bound() -> None:
+    names = run("entropy_bound.py")
+    for n, bound in names["bounds"].items():
+        assert 0.008 < n * bound.value[-1] < 0.025
+        near = names["coupled"][n]
+        assert near.l1.interval[1] < bound.l1(1).interval[1][-1]
+        assert near.l1.interval[1] < 0.2 * near.plain_floor
+    assert names["exact"][2].entropy[-1] == pytest.approx(0.001613, rel=1e-2)
+    for n, law in names["exact"].items():
+        assert law.entropy[-1] < law.bound[-1]
+        low, high = names["sampled"][n].interval
+        assert 0.85 * low[-1] < law.bound[-1] < 1.15 * high[-1]
