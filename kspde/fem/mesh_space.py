@@ -71,8 +71,9 @@ class MeshSpace(Space):
         coordinates = ufl.Mesh(basix.ufl.element("Lagrange", name, 1, shape=(dimension,)))
         self.mesh = mesh.create_mesh(comm, cells, coordinates, points)
         del arrays, points, cells
-        for _ in range(0 if name in ("triangle", "quadrilateral") else domain.refine):
-            self.mesh.topology.create_entities(1)
+        for _ in range(domain.refine if name in ("tetrahedron", "hexahedron") else 0):
+            for entities in (1, 2):
+                self.mesh.topology.create_entities(entities)
             self.mesh = mesh.uniform_refine(self.mesh)
         self.cells = self.mesh.topology.index_map(dimension).size_global
         self.V = fem.functionspace(self.mesh, self._element(basix.LagrangeVariant.gll_warped))

@@ -63,7 +63,7 @@ def mesh_arrays(domain: Disk | MeshFile, dimension: int) -> tuple[str, Array, Ce
         kind, points, cells = _read(path, dimension)
     points, cells = _compact(points[:, :dimension], cells)
     _check(kind, points, cells, str(getattr(domain, "path", domain)))
-    for _ in range(domain.refine if kind in ("triangle", "quad") else 0):
+    for _ in range(domain.refine if kind in ("line", "triangle", "quad") else 0):
         points, cells = _refined(kind, points, cells, domain.radius if isinstance(domain, Disk) else None)
     return kind, points, cells
 
@@ -138,7 +138,7 @@ def _delaunay_disk(points: Array, radius: float, margin: float) -> tuple[Array, 
 
 
 def _refined(kind: str, points: Array, cells: Cells, radius: float | None) -> tuple[Array, Cells]:
-    """Return a mesh of triangles or quadrilaterals with each cell split in four, new rim points put on a circle.
+    """Return a mesh of lines, triangles or quadrilaterals with each cell split, new rim points put on a circle.
 
     Halves of a triangle's edges keep the angles opposite them. The lines between its midpoints have the same angle A of
     the triangle on both sides, so where A > π/2 the stiffness matrix, −cot A there, would be positive: there the line
@@ -146,6 +146,10 @@ def _refined(kind: str, points: Array, cells: Cells, radius: float | None) -> tu
     few lines, and to points put on the circle, edges are flipped where that keeps a Delaunay mesh one.
     """
     n, corners = len(points), cells.shape[1]
+    if kind == "line":
+        middle = n + np.arange(len(cells))
+        halves = [np.stack([cells[:, 0], middle], axis=1), np.stack([middle, cells[:, 1]], axis=1)]
+        return np.concatenate([points, points[cells].mean(axis=1)]), np.concatenate(halves)
     ends = np.stack([cells, np.roll(cells, -1, axis=1)], axis=-1)  # edge k runs from corner k to the next
     keys = ends.min(axis=-1) * n + ends.max(axis=-1)
     edges, index, counts = np.unique(keys, return_inverse=True, return_counts=True)

@@ -28,10 +28,10 @@ Array = npt.NDArray[np.float64]
 DIRECT_NODES = {1: 10**6, 2: 60_000, 3: 8_000}
 
 #: Relative residual, in the unpreconditioned norm, to which multigrid solves.
-RESIDUAL = 1e-11
+RESIDUAL = 1e-10
 
 #: Solutions among whose differences a constant matrix's first guess is sought.
-_REMEMBERED = 12
+_REMEMBERED = 10
 
 #: Factor by which the mean diagonal may leave the one that the hierarchy was made for.
 _STALE = 3.0

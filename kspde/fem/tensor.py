@@ -11,6 +11,9 @@ Q_a = I`, every function of the discrete Laplacian :math:`M^{-1}K` is a pointwis
 
 (Lynch, Rice and Thomas, Numer. Math. 6, 1964.) It is the finite-element twin of a Fourier code, on graded elements and
 at any degree. Over MPI ranks the nodes lie in slabs of the first direction; two transposes make that direction whole.
+
+A box is symmetric about 0, so its modes are even or odd. On large ones the matrices are applied by halves, to the even
+and to the odd part of a function: half the operations.
 """
 
 from __future__ import annotations
@@ -25,6 +28,9 @@ import numpy.typing as npt
 __all__ = ["Axis", "Slabs", "TensorLaplacian"]
 
 Array = npt.NDArray[np.float64]
+
+#: From so many nodes a direction halves pay.
+HALVES_FROM = 256
 
 
 class Axis:
@@ -70,12 +76,21 @@ class Axis:
         return len(self.nodes)
 
     def eigen(self, robin: float) -> tuple[Array, Array]:
-        """Return eigenvalues, ascending, and M-orthonormal eigenvectors of K + robin·(boundary values)."""
+        """Return eigenvalues and M-orthonormal eigenvectors of K + robin·(boundary values).
+
+        They are ascending; from ``HALVES_FROM`` nodes those of even vectors, ascending, come before those of odd ones.
+        """
         scale = 1.0 / np.sqrt(self.mass)
         matrix = self.stiffness.copy()
         matrix[0, 0] += robin
         matrix[-1, -1] += robin
-        values, vectors = np.linalg.eigh(scale[:, None] * matrix * scale)
+        matrix = scale[:, None] * matrix * scale
+        if len(self) < HALVES_FROM:
+            values, vectors = np.linalg.eigh(matrix)
+        else:
+            parts = [(basis, *np.linalg.eigh(basis.T @ matrix @ basis)) for basis in _even_and_odd(len(self))]
+            values = np.concatenate([values for _, values, _ in parts])
+            vectors = np.concatenate([basis @ vectors for basis, _, vectors in parts], axis=1)
         return np.maximum(values, 0.0), scale[:, None] * vectors
 
     def shape_functions(self, x: Array) -> tuple[npt.NDArray[np.int64], Array]:
@@ -157,10 +172,20 @@ class TensorLaplacian:
     def __init__(self, axes: Sequence[Axis], slabs: Slabs, robin: float = 0.0) -> None:
         self.slabs = slabs
         pairs = [axis.eigen(robin) for axis in axes]
-        self._back = [vectors for _, vectors in pairs]
-        self._forth = [np.ascontiguousarray(v.T * axis.mass) for (_, v), axis in zip(pairs, axes, strict=True)]
-        self._slope = [(axis.advection.T / axis.mass[:, None]) @ v for (_, v), axis in zip(pairs, axes, strict=True)]
-        self._flux = [v.T @ axis.advection for (_, v), axis in zip(pairs, axes, strict=True)]
+        both = list(zip(axes, pairs, strict=True))
+        back: list[Array] = [vectors for _, (_, vectors) in both]
+        forth: list[Array] = [np.ascontiguousarray(v.T * axis.mass) for axis, (_, v) in both]
+        slope: list[Array] = [(axis.advection.T / axis.mass[:, None]) @ v for axis, (_, v) in both]
+        flux: list[Array] = [v.T @ axis.advection for axis, (_, v) in both]
+        self._back: list[Matrix] = [*back]
+        self._forth: list[Matrix] = [*forth]
+        self._slope: list[Matrix] = [*slope]
+        self._flux: list[Matrix] = [*flux]
+        if len(axes) == 2 and len(axes[0]) >= HALVES_FROM:
+            self._back = [_Halves(m, forwards=False, derivative=False) for m in back]
+            self._slope = [_Halves(m, forwards=False, derivative=True) for m in slope]
+            self._forth = [_Halves(m, forwards=True, derivative=False) for m in forth]
+            self._flux = [_Halves(m, forwards=True, derivative=True) for m in flux]
         if len(axes) == 1:
             for matrices in (self._back, self._forth):
                 matrices.append(np.ones((1, 1)))
@@ -197,19 +222,93 @@ class TensorLaplacian:
         """Return g(M⁻¹K) x for ``factors`` = g(eigenvalues) and nodal values ``x``. Collective."""
         return self.back(factors * self.transform(x))
 
-    def _forwards(self, matrices: Sequence[Array], x: Array) -> Array:
+    def _forwards(self, matrices: Sequence[Matrix], x: Array) -> Array:
         return _first(matrices[0], self.slabs.transpose(_others(matrices[1:], x)))
 
-    def _backwards(self, matrices: Sequence[Array], modes: Array) -> Array:
+    def _backwards(self, matrices: Sequence[Matrix], modes: Array) -> Array:
         return _others(matrices[1:], self.slabs.transpose_back(_first(matrices[0], modes)))
 
 
-def _first(matrix: Array, x: Array) -> Array:
-    return (matrix @ x.reshape(len(x), -1)).reshape(x.shape)
+class _Halves:
+    """A matrix of an axis by its blocks, for even and odd functions and modes.
+
+    Args:
+        matrix: shape (nodes, modes) or, ``forwards``, (modes, nodes); even modes come first.
+        forwards: whether it maps nodal values to modes.
+        derivative: whether it takes even functions to odd modes, and odd ones to even modes.
+    """
+
+    def __init__(self, matrix: Array, *, forwards: bool, derivative: bool) -> None:
+        self._forwards = forwards
+        n = len(matrix)
+        self._middle = n - n // 2
+        modes = (slice(0, self._middle), slice(self._middle, n))
+        #: modes of even functions, and of odd ones
+        self._modes = modes[::-1] if derivative else modes
+        nodes = (slice(0, self._middle), slice(0, n // 2))
+        self._blocks = [
+            np.ascontiguousarray(matrix[m, k] if forwards else matrix[k, m])
+            for m, k in zip(self._modes, nodes, strict=True)
+        ]
+
+    def first(self, x: Array) -> Array:
+        """Return the product with x, shape (n, columns)."""
+        n, half = len(x), len(x) // 2
+        even, odd = self._blocks
+        out = np.empty(x.shape)
+        if self._forwards:
+            mirrored = x[: -half - 1 : -1]
+            sums = x[: self._middle].copy()
+            sums[:half] += mirrored
+            np.matmul(even, sums, out=out[self._modes[0]])
+            np.matmul(odd, np.subtract(x[:half], mirrored, out=sums[:half]), out=out[self._modes[1]])
+            return out
+        symmetric, other = even @ x[self._modes[0]], odd @ x[self._modes[1]]
+        out[: self._middle] = symmetric
+        out[:half] += other
+        np.subtract(symmetric[:half], other, out=out[: n - half - 1 : -1])
+        return out
+
+    def last(self, x: Array) -> Array:
+        """Return x, shape (rows, n), times the transpose."""
+        n = x.shape[1]
+        half = n // 2
+        even, odd = self._blocks
+        out = np.empty(x.shape)
+        if self._forwards:
+            mirrored = x[:, : -half - 1 : -1]
+            sums = x[:, : self._middle].copy()
+            sums[:, :half] += mirrored
+            out[:, self._modes[0]] = sums @ even.T
+            out[:, self._modes[1]] = (x[:, :half] - mirrored) @ odd.T
+            return out
+        symmetric, other = x[:, self._modes[0]] @ even.T, x[:, self._modes[1]] @ odd.T
+        out[:, : self._middle] = symmetric
+        out[:, :half] += other
+        np.subtract(symmetric[:, :half], other, out=out[:, : n - half - 1 : -1])
+        return out
 
 
-def _others(matrices: Sequence[Array], x: Array) -> Array:
-    if x.ndim == 3:
-        x = np.matmul(matrices[0], x)
-        return x @ matrices[1].T
-    return x @ matrices[0].T
+def _even_and_odd(n: int) -> tuple[Array, Array]:
+    """Return orthonormal bases of the even and of the odd vectors of n entries, in columns."""
+    half = np.eye(n)[:, : n // 2] / np.sqrt(2.0)
+    even = half + half[::-1]
+    if n % 2:
+        even = np.concatenate([even, np.eye(n)[:, n // 2 : n // 2 + 1]], axis=1)
+    return even, half - half[::-1]
+
+
+#: a matrix, or its halves
+Matrix = Array | _Halves
+
+
+def _first(matrix: Matrix, x: Array) -> Array:
+    flat = x.reshape(len(x), -1)
+    return (matrix.first(flat) if isinstance(matrix, _Halves) else matrix @ flat).reshape(x.shape)
+
+
+def _others(matrices: Sequence[Matrix], x: Array) -> Array:
+    *middle, last = matrices
+    for matrix in middle:
+        x = np.matmul(np.asarray(matrix), x)
+    return last.last(x) if isinstance(last, _Halves) else np.asarray(x @ last.T)

@@ -86,6 +86,104 @@ def test_ranks_agree(mixture) -> None:
         np.testing.assert_allclose(ours.evaluate_signal(POINTS), alone.evaluate_signal(POINTS), atol=1e-10)
 
 
+def cotangent_weights(points: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """Return K_ij of each edge {i, j} of triangles: −½ the cotangents of the angles opposite, summed."""
+    count = len(points)
+    keys, weights = [], []
+    for k in range(3):
+        a, b, c = (cells[:, (k + m) % 3] for m in range(3))
+        e, f = points[b] - points[a], points[c] - points[a]
+        keys.append(np.minimum(b, c) * count + np.maximum(b, c))
+        weights.append(-0.5 * np.sum(e * f, axis=1) / np.abs(e[:, 0] * f[:, 1] - e[:, 1] * f[:, 0]))
+    _, edge = np.unique(np.concatenate(keys), return_inverse=True)
+    return np.bincount(edge, weights=np.concatenate(weights))
+
+
+def area(points: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    x, y = points[cells].transpose(2, 0, 1)
+    return 0.5 * np.abs(np.sum(x * np.roll(y, -1, axis=1) - y * np.roll(x, -1, axis=1), axis=1))
+
+
+@pytest.mark.parametrize(("size", "rim_size"), [(0.3, 1.7), (0.4, 1.6), (0.9, 0.9), (1.0, 0.3), (0.25, 0.6)])
+@pytest.mark.parametrize("refine", [1, 2, 3])
+def test_refined_disks_are_delaunay_and_round(size, rim_size, refine) -> None:
+    """No stiffness entry off the diagonal is positive; all points of the rim on the circle; cells of the size asked."""
+    from kspde.fem.meshes import mesh_arrays
+
+    sizes = {"size": size / 2**refine, "rim_size": rim_size / 2**refine}
+    kind, points, cells = mesh_arrays(kspde.Disk(radius=6.0, refine=refine, **sizes), 2)
+    assert kind == "triangle"
+    assert cotangent_weights(points, cells).max() < 1e-12
+    areas = area(points, cells)
+    assert areas.min() > 0
+    # n points on the circle make a polygon short by a share 2π²/3 · n⁻² when they are equally spaced.
+    rim = int(np.sum(np.abs(np.linalg.norm(points, axis=1) - 6.0) < 1e-12))
+    assert 0 < 1 - areas.sum() / (36 * np.pi) < 1.5 * 2 * np.pi**2 / 3 / rim**2
+    _, once_points, once = mesh_arrays(kspde.Disk(radius=6.0, **sizes), 2)
+    assert 0.6 < len(cells) / len(once) < 1.6
+    assert len(once_points) > 100
+
+
+def test_lawsons_flips_make_a_delaunay_mesh() -> None:
+    """A sheared grid, all diagonals the wrong way."""
+    from kspde.fem.meshes import _flipped
+
+    n = 12
+    x, y = np.meshgrid(np.arange(n), np.arange(n), indexing="ij")
+    points = np.stack([x + 1.7 * y, 1.0 * y], axis=-1).reshape(-1, 2)
+    corner = (x * n + y)[:-1, :-1].ravel()
+    cells = np.concatenate([
+        np.stack([corner, corner + n, corner + n + 1], axis=1), np.stack([corner, corner + n + 1, corner + 1], axis=1)
+    ])  # fmt: skip
+    assert cotangent_weights(points, cells).max() > 0.1
+    flipped = _flipped(points, cells)
+    assert area(points, flipped).sum() == pytest.approx(area(points, cells).sum(), rel=1e-12)
+    _, count = np.unique(
+        np.sort(flipped[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1), axis=0, return_counts=True
+    )
+    assert count.max() == 2
+    interior = cotangent_weights(points, flipped)[count == 2]
+    assert interior.max() < 1e-12
+
+
+def test_a_refined_mesh_gives_the_same_numbers(mixture) -> None:
+    """The same cell sizes, meshed at once or coarsely and split: errors of the same size, not the same mesh."""
+    errors = []
+    for refine in (0, 2):
+        disk = kspde.Disk(radius=14.0, size=0.1, rim_size=1.0, refine=refine)
+        pde = kspde.solve(MODEL, mixture, disk, t_end=0.5, tol=1e-4)
+        errors.append(np.abs(pde.evaluate(POINTS) - LOCAL).max())
+        positive = kspde.solve(MODEL, mixture, disk, t_end=0.02, scheme="positive", dt=0.01)
+        assert positive.diagnostics["minimum"].min() >= 0
+    assert max(errors) < 4e-4
+    quads = kspde.Disk(radius=14.0, size=0.35, rim_size=1.5, refine=1, cell="quadrilateral", degree=4)
+    assert np.abs(kspde.solve(MODEL, mixture, quads, t_end=0.5, tol=1e-4).evaluate(POINTS) - LOCAL).max() < 1e-4
+
+
+def test_refined_mesh_files(shared_tmp_path, comm) -> None:
+    """Every cell becomes 2^d, in one, two and three dimensions, and the volume stays."""
+    from kspde.fem.backend import require
+
+    require()
+    from kspde.fem.mesh_space import MeshSpace
+
+    ellipse = kspde.MeshFile(path=ELLIPSE)
+    coarse, fine = (MeshSpace(m, 2, comm) for m in (ellipse, kspde.MeshFile(path=ELLIPSE, refine=2)))
+    assert fine.cells == 16 * coarse.cells
+    np.testing.assert_allclose(fine.integral(np.ones(len(fine.points))), coarse.integral(np.ones(len(coarse.points))))
+    for kind in ("line", "tetra", "hexahedron"):
+        path = shared_tmp_path / f"{kind}.vtk"
+        if comm.rank == 0:
+            points, cells = cube(kind) if kind != "line" else (np.linspace([-4.0, 0, 0], [4.0, 0, 0], 13), None)
+            cells = np.stack([np.arange(12), np.arange(1, 13)], axis=1) if cells is None else cells
+            meshio.write(path, meshio.Mesh(points, [(kind, cells)]))
+        comm.Barrier()
+        dimension = 1 if kind == "line" else 3
+        space = MeshSpace(kspde.MeshFile(path=path, refine=1), dimension, comm)
+        assert space.cells == {"line": 24, "tetra": 6 * 12**3 * 8, "hexahedron": 24**3}[kind]
+        assert space.integral(np.ones(len(space.points)))[0] == pytest.approx(8.0**dimension, rel=1e-12)
+
+
 @pytest.mark.parametrize("boundary", ["decay", "neumann"])
 def test_the_decay_condition_is_the_planes(boundary) -> None:
     """A narrow source in a small disk: with "decay" its signal is the plane's, with "neumann" it is not."""
@@ -195,6 +293,8 @@ def test_bad_files_and_arguments(mixture, shared_tmp_path, comm) -> None:
         ({"radius": -1.0, "size": 0.1}, "radius = -1"),
         ({"radius": 1.0, "size": 2.0}, "size = 2 is not valid: give a cell size <= radius"),
         ({"radius": 1.0, "size": 0.1, "cell": "hexagon"}, "cell = 'hexagon'"),
+        ({"radius": 1.0, "size": 0.1, "refine": -1}, "refine = -1"),
+        ({"radius": 1.0, "size": 0.1, "refine": 4}, "refine = 4 is not valid: it begins with cells of size 1.6"),
         ({"radius": 1.0, "size": 0.1, "degree": 2}, "degree = 2 is not valid on triangles"),
     ):
         with pytest.raises(kspde.InputError, match=words):

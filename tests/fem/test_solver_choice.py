@@ -107,3 +107,30 @@ def test_first_guesses_save_iterations() -> None:
         system.solve(space.mass * np.exp(-np.sum((space.points - [t, 0.0]) ** 2, axis=1)))
         counts.append(system.iterations)
     assert counts[-1] < 0.5 * counts[0]
+
+
+@pytest.mark.parametrize("cells", [12, 13])
+def test_halves_of_a_box_are_the_whole(monkeypatch, cells) -> None:
+    """Even and odd functions apart, as on large boxes, or together: the same functions of −Δ and derivatives."""
+    from kspde.fem.backend import require
+
+    require()
+    from kspde.fem import tensor
+    from kspde.fem.box import BoxSpace
+
+    results = []
+    for threshold in (10**9, 2):
+        monkeypatch.setattr(tensor, "HALVES_FROM", threshold)
+        space = BoxSpace(kspde.Box(half_width=5.0, cells=cells, degree=3), MPI.COMM_WORLD)
+        x, y = space.points.T
+        f = np.exp(-((x - 0.4) ** 2) - (y + 0.7) ** 2 + 0.3 * x).reshape(space.slabs.shape)
+        made = []
+        for robin in (0.0, 0.8):
+            laplacian = space.laplacian(robin)
+            made.append(laplacian.apply(1 / (1 + laplacian.eigenvalues), f).ravel())
+            made += list(laplacian.gradient(laplacian.transform(f)).T)
+            made += [laplacian.back(laplacian.divergence(f, a)).ravel() for a in range(2)]
+            made.append(np.array([np.sqrt(space.total(np.sum(laplacian.transform(f) ** 2)))]))
+        results.append(made)
+    for whole, halves in zip(*results, strict=True):
+        np.testing.assert_allclose(halves, whole, atol=1e-11 * max(1.0, np.abs(whole).max(initial=0.0)))
