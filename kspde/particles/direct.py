@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from kspde.compiled import compiled_parallel, prange, use_threads
+from kspde.compiled import use_threads
 from kspde.models import Field
 from kspde.models.base import Array
 from kspde.particles.fields import Extent, FieldEvaluator
+from kspde.particles.pairs import sum_all
 from kspde.radial import RadialTable
 
 __all__ = ["DirectFields"]
@@ -64,48 +65,8 @@ class DirectFields(FieldEvaluator):
     def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
         sources, weight = self._all[field.source], self.weights[field.source]
         group = self._group or len(sources)
-        table = self._tables[field.name, False]
-        _sum_values(values, x, sources, group, table.coefficients, table.step, weight)
-        if gradient is not None:
-            table = self._tables[field.name, True]
-            _sum_gradients(gradient, x, sources, group, table.coefficients, table.step, weight)
-
-
-@compiled_parallel
-def _sum_values(out: Array, x: Array, sources: Array, group: int, table: Array, step: float, weight: float) -> None:
-    d, last = x.shape[1], len(table) - 1
-    for i in prange(len(x)):
-        total = 0.0
-        first = i - i % group if group < len(sources) else 0
-        for j in range(first, first + group):
-            r2 = 0.0
-            for axis in range(d):
-                r2 += (x[i, axis] - sources[j, axis]) ** 2
-            s = np.sqrt(np.sqrt(r2))
-            cell = min(int(s / step), last)
-            t = s - cell * step
-            c = table[cell]
-            total += c[0] + t * (c[1] + t * (c[2] + t * (c[3] + t * (c[4] + t * c[5]))))
-        out[i] = weight * total
-
-
-@compiled_parallel
-def _sum_gradients(out: Array, x: Array, sources: Array, group: int, table: Array, step: float, weight: float) -> None:
-    d, last = x.shape[1], len(table) - 1
-    for i in prange(len(x)):
-        for axis in range(d):
-            out[i, axis] = 0.0
-        first = i - i % group if group < len(sources) else 0
-        for j in range(first, first + group):
-            r2 = 0.0
-            for axis in range(d):
-                r2 += (x[i, axis] - sources[j, axis]) ** 2
-            if r2 > 0.0:
-                r = np.sqrt(r2)
-                s = np.sqrt(r)
-                cell = min(int(s / step), last)
-                t = s - cell * step
-                c = table[cell]
-                slope = c[0] + t * (c[1] + t * (c[2] + t * (c[3] + t * (c[4] + t * c[5]))))
-                for axis in range(d):
-                    out[i, axis] += weight * slope / r * (x[i, axis] - sources[j, axis])
+        table, slopes = (self._tables[field.name, slope] for slope in (False, gradient is not None))
+        out = np.empty((0, self.dimension)) if gradient is None else gradient
+        sum_all(
+            values, out, x, sources, group, table.coefficients, table.step, slopes.coefficients, slopes.step, weight
+        )

@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kspde.compiled import compiled_parallel, prange
 from kspde.errors import InputError
 from kspde.kernels import Kernel, ResolventPolynomial
 from kspde.models import Field
 from kspde.models.base import Array
+from kspde.particles.pairs import Cells, add_neighbours
 from kspde.radial import RadialTable, profile
 
 __all__ = ["NearSums", "Screened", "longest_screen"]
@@ -32,8 +32,6 @@ __all__ = ["NearSums", "Screened", "longest_screen"]
 _TERMS = 4
 #: The most pairs that a rank sums over in a step: some minutes.
 _MOST_PAIRS = 1e11
-
-Cells = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,12 +129,22 @@ class NearSums:
     def add(self, field: Field, x: Array, weight: float, values: Array, gradient: Array | None) -> None:
         """Add the short-range part of a field at positions x, and of its gradient where one is wanted."""
         sources, starts = self._sorted[field.source], self._starts[field.source]
-        cells = (self._shape, self._lower, 1.0 / self._width, self.reach**2)
-        table = self._tables[field.name, False]
-        _add_values(values, x, sources, starts, *cells, table.coefficients, table.step, weight)
-        if gradient is not None:
-            table = self._tables[field.name, True]
-            _add_gradients(gradient, x, sources, starts, *cells, table.coefficients, table.step, weight)
+        table, slopes = (self._tables[field.name, slope] for slope in (False, gradient is not None))
+        out = np.empty((0, self._dimension)) if gradient is None else gradient
+        cells = (self._shape, self._lower, 1.0 / self._width, self.reach)
+        add_neighbours(
+            values,
+            out,
+            x,
+            sources,
+            starts,
+            *cells,
+            table.coefficients,
+            table.step,
+            slopes.coefficients,
+            slopes.step,
+            weight,
+        )
 
 
 def longest_screen(kernel: Kernel, tol: float) -> float:
@@ -170,83 +178,3 @@ def _neighbours(count: npt.NDArray[np.int64]) -> float:
     for shift in product(range(3), repeat=count.ndim):
         around += padded[tuple(slice(s, s + m) for s, m in zip(shift, count.shape, strict=True))]
     return float((around * count).sum())
-
-
-@compiled_parallel
-def _add_values(
-    out: Array,
-    x: Array,
-    sources: Array,
-    starts: Cells,
-    shape: Cells,
-    lower: Array,
-    per_width: float,
-    reach2: float,
-    table: Array,
-    step: float,
-    weight: float,
-) -> None:
-    d, last = x.shape[1], len(table) - 1
-    for i in prange(len(x)):
-        a0 = int(np.floor((x[i, 0] - lower[0]) * per_width))
-        a1 = int(np.floor((x[i, 1] - lower[1]) * per_width)) if d > 1 else 0
-        a2 = int(np.floor((x[i, 2] - lower[2]) * per_width)) if d > 2 else 0
-        total = 0.0
-        for c0 in range(max(a0 - 1, 0), min(a0 + 2, shape[0])):
-            for c1 in range(max(a1 - 1, 0), min(a1 + 2, shape[1])):
-                row = (c0 * shape[1] + c1) * shape[2]
-                first, end = max(a2 - 1, 0), min(a2 + 2, shape[2])
-                if first >= end:
-                    continue
-                # Cells along the last direction are neighbours in memory.
-                for j in range(starts[row + first], starts[row + end]):
-                    r2 = 0.0
-                    for axis in range(d):
-                        r2 += (x[i, axis] - sources[j, axis]) ** 2
-                    if r2 < reach2:
-                        s = np.sqrt(np.sqrt(r2))
-                        cell = min(int(s / step), last)
-                        t = s - cell * step
-                        c = table[cell]
-                        total += c[0] + t * (c[1] + t * (c[2] + t * (c[3] + t * (c[4] + t * c[5]))))
-        out[i] += weight * total
-
-
-@compiled_parallel
-def _add_gradients(
-    out: Array,
-    x: Array,
-    sources: Array,
-    starts: Cells,
-    shape: Cells,
-    lower: Array,
-    per_width: float,
-    reach2: float,
-    table: Array,
-    step: float,
-    weight: float,
-) -> None:
-    d, last = x.shape[1], len(table) - 1
-    for i in prange(len(x)):
-        a0 = int(np.floor((x[i, 0] - lower[0]) * per_width))
-        a1 = int(np.floor((x[i, 1] - lower[1]) * per_width)) if d > 1 else 0
-        a2 = int(np.floor((x[i, 2] - lower[2]) * per_width)) if d > 2 else 0
-        for c0 in range(max(a0 - 1, 0), min(a0 + 2, shape[0])):
-            for c1 in range(max(a1 - 1, 0), min(a1 + 2, shape[1])):
-                row = (c0 * shape[1] + c1) * shape[2]
-                first, end = max(a2 - 1, 0), min(a2 + 2, shape[2])
-                if first >= end:
-                    continue
-                for j in range(starts[row + first], starts[row + end]):
-                    r2 = 0.0
-                    for axis in range(d):
-                        r2 += (x[i, axis] - sources[j, axis]) ** 2
-                    if 0.0 < r2 < reach2:
-                        r = np.sqrt(r2)
-                        s = np.sqrt(r)
-                        cell = min(int(s / step), last)
-                        t = s - cell * step
-                        c = table[cell]
-                        slope = c[0] + t * (c[1] + t * (c[2] + t * (c[3] + t * (c[4] + t * c[5]))))
-                        for axis in range(d):
-                            out[i, axis] += weight * slope / r * (x[i, axis] - sources[j, axis])

@@ -6,6 +6,8 @@ import re
 
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from mpi4py import MPI
 from reference_kernels import sums
 
@@ -276,3 +278,24 @@ def test_a_bounded_kernel_needs_no_mollifier(comm):
     exact = np.exp(-((x - x.T) ** 2) / 0.5).mean(axis=1) / np.sqrt(2 * np.pi * 0.25)
     value, _ = evaluate(MeshFields, without, x, comm, tol=1e-7)
     assert np.abs(value - exact).max() <= 1e-7 * exact.max()
+
+
+@settings(max_examples=10)
+@given(
+    mollifier=st.sampled_from(["gaussian", "matern"]),
+    eps=st.floats(0.05, 2.0),
+    mu=st.floats(0.3, 4.0),
+    spread=st.floats(0.01, 20.0),
+    far=st.sampled_from([0.0, 100.0, 1000.0]),
+    digits=st.integers(2, 7),
+)
+def test_the_tolerance_is_kept_whatever_the_parameters(mollifier, eps, mu, spread, far, digits):
+    comm, tol = MPI.COMM_WORLD, 10.0**-digits
+    x = spread * np.random.default_rng(7).normal(size=(40, 1))
+    x[0] += far
+    assume(abs(mu - 2 / eps) > 0.1 * mu)  # where the reference's partial fractions cancel
+    value, gradient = evaluate(MeshFields, field(mollifier, eps, gradient=True, mu=mu), x, comm, tol=tol)
+    exact, exact_gradient = sums(1, mollifier, eps, x, x, 1 / len(x), mu=mu)
+    largest, steepest = suprema(1, mollifier, eps, x, mu=mu)
+    assert np.abs(value - exact).max() <= tol * largest
+    assert np.abs(gradient - exact_gradient).max() <= tol * steepest
