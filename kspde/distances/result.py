@@ -117,7 +117,7 @@ class Distance(Estimates):
 
     Attributes:
         floor: for independent draws from u: a distance inside the floor's interval is not resolved.
-        debiased: the distances without the particles' noise; none for Wasserstein distances.
+        debiased: the distances without the particles' noise; none for Wasserstein distances and nearest neighbours.
         smoothing: D(K_h * u, u) by name: what smoothing alone does to u.
         bandwidth: h; None where no density was estimated.
         clipped_mass: share of k where u was below ``clip_level`` times its maximum and raised to it.

@@ -127,7 +127,6 @@ def scattered_distances(
                 comm=comm,
                 threads=threads,
             )
-            debiased[name] = measured[name]  # it has no kernel whose bias could be taken away
     return Scattered(measured=measured, debiased=debiased, floor=floor)
 
 

@@ -8,7 +8,7 @@ Two truths are known for draws from a density p:
 - the *expectation* of the statistic D(K_h * μ_N, u) at this N and h, which ``distance.l1`` and its like have an
   interval for: here the mean over all repetitions;
 - D(K_h * p, u), which ``distance.debiased`` estimates: here by quadrature of Gaussian mixtures, whose smoothing is
-  exact (the energy distance: closed forms; the nearest-neighbour entropy: H(p|u), without K_h).
+  exact (the energy distance: closed forms).
 
 The bandwidth is fixed within a case, at what ``compare`` chooses for it.
 """
@@ -122,8 +122,7 @@ def truths(setting: Setting, h: float | None) -> dict[str, float]:
     points = 3001 if u.dimension == 1 and r == 1 else 801
     axes = [np.linspace(-9, 9, points)] * u.dimension
     volume = (axes[0][1] - axes[0][0]) ** u.dimension
-    sharp, v = mixture_at(p, axes, 0.0), mixture_at(u, axes, 0.0)
-    out["relative_entropy_knn"] = r * float(np.sum(sharp * np.log(sharp / v)) * volume)
+    v = mixture_at(u, axes, 0.0)
     if h is not None:
         k = mixture_at(p, axes, h)
         if r == 2:
