@@ -75,6 +75,11 @@ class Kernel(ABC):
         """Rate ρ of the kernel's exponential decay exp(−ρ|x|) at infinity; ``inf`` when it is faster."""
 
     @property
+    def relaxation_rate(self) -> float:
+        """The ρ of τ∂_t c = (Δ − ρ²)(c − K * u), for fields with a dynamics of their own."""
+        return self.decay_rate if math.isfinite(self.decay_rate) else 0.0
+
+    @property
     @abstractmethod
     def smoothing(self) -> float:
         """Order s of the symbol's decay, g(λ) = O(λ^(−s/2)); ``inf`` when it is faster.
@@ -112,6 +117,11 @@ class Convolution(Kernel):
     def decay_rate(self) -> float:
         """The slower of the two rates."""
         return min(self.first.decay_rate, self.second.decay_rate)
+
+    @property
+    def relaxation_rate(self) -> float:
+        """That of the first: a mollifier changes the source of a field, not its equation."""
+        return self.first.relaxation_rate
 
     @property
     def smoothing(self) -> float:

@@ -255,8 +255,7 @@ class _Symbol(FieldOperator):
         self.key = robin
         self._laplacian = space.laplacian(robin)
         self._factors = kernel.symbol(self._laplacian.eigenvalues)
-        rate = kernel.decay_rate
-        self._stiff = self._laplacian.eigenvalues + (rate**2 if np.isfinite(rate) else 0.0)
+        self._stiff = self._laplacian.eigenvalues + kernel.relaxation_rate**2
         if not np.all(np.isfinite(self._factors)):
             raise InputError(f"the symbol of field {name!r} is not finite on the spectrum of the Laplacian")
 

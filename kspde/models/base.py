@@ -39,7 +39,8 @@ class Field:
         gradient: whether the coefficients use ∇c (it is computed only then).
         mollified: whether a regularised system replaces K by K * j^ε here.
         tau: τ > 0 makes the field relax to K * u instead of being equal to it: τ∂_t c = (Δ − ρ²)(c − K * u), ρ the
-            kernel's decay rate; for the Yukawa potential that is τ∂_t c = Δc − μ²c + χu. It starts from K * u_0.
+            kernel's ``relaxation_rate``; for the Yukawa potential that is τ∂_t c = Δc − μ²c + χu, mollified or not the
+            same equation, with the source χu * j^ε. It starts from K * u_0.
     """
 
     name: str

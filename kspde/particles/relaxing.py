@@ -1,6 +1,6 @@
 r"""Fields with a dynamics of their own, advanced with the particles on a periodic grid.
 
-A field with τ > 0 solves, mode by mode, with ρ the kernel's decay rate and λ = \|k\|²,
+A field with τ > 0 solves, mode by mode, with ρ the kernel's relaxation rate and λ = \|k\|²,
 
 .. math:: \tau\,\partial_t \hat c = -(\lambda + \rho^2)\,(\hat c - \hat s), \qquad \hat s(t) = \hat K \hat\mu^N(t),
 
@@ -229,11 +229,11 @@ class RelaxingFields(FieldEvaluator):
         """Return e^(−a) and (1 − e^(−a))/a on the half-complex grid."""
         # Equal steps differ by rounding; the factors must not depend on which came first.
         dt = float(f"{dt:.12g}")
-        key = (field.tau, field.kernel.decay_rate, dt)
+        key = (field.tau, field.kernel.relaxation_rate, dt)
         if key not in self._held:
             while len(self._held) >= 2 * len(self._relaxing):
                 self._held.pop(next(iter(self._held)))
-            a = (self._squared + field.kernel.decay_rate**2) * (dt / field.tau)
+            a = (self._squared + field.kernel.relaxation_rate**2) * (dt / field.tau)
             decay = np.exp(-a)
             self._held[key] = decay, -np.expm1(-a) / a
         return self._held[key]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.integrate import quad
 from scipy.special import j1, jnp_zeros
 
 import kspde
@@ -120,6 +121,31 @@ def test_parabolic_signal_against_fourier(mixture) -> None:
     disk = kspde.solve(model, mixture, quads, t_end=0.3, tol=1e-4)
     assert np.abs(disk.evaluate(POINTS) - u).max() < 2e-4
     assert np.abs(disk.evaluate_signal(POINTS) - v).max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("domain", "bound"),
+    [
+        (kspde.Box(half_width=14.0, cells=14, degree=6, boundary="neumann"), 1e-6),
+        (kspde.Disk(radius=14.0, size=0.2, rim_size=1.5, boundary="neumann"), 2e-3),
+    ],
+)
+def test_a_wide_mollifier_leaves_the_fields_equation(domain, bound) -> None:
+    """D = 1: u is Gaussian, and each mode of v, τ∂_t v = Δv − v + χ u * j, is a sum of two exponentials."""
+    chi, tau, eps, std, t = 3.0, 0.7, 3.0, 0.8, 0.4
+    model = kspde.LocalSensing(motility=np.ones_like, chi=chi, tau=tau)
+    u0 = kspde.GaussianMixture(weights=[1.0], means=[[0.0, 0.0]], stds=[std])
+    pde = kspde.solve(model, u0, domain, t_end=t, eps=eps, mollifier="matern", tol=1e-6)
+
+    def mode(k: float) -> float:
+        lam = k**2
+        source = chi * np.exp(-(std**2) * lam / 2) / (1 + eps**2 * lam / 4) ** 2  # Matérn's order is 2: decay 2/ε < 1
+        rate = (lam + 1) / tau
+        relaxed = np.exp(-rate * t) / (lam + 1)
+        return k / (2 * np.pi) * source * (relaxed + (np.exp(-lam * t) - np.exp(-rate * t)) / (tau * (rate - lam)))
+
+    exact = quad(mode, 0.0, 40.0, epsabs=1e-12)[0]
+    assert pde.evaluate_signal([[0.0, 0.0]])[0] == pytest.approx(exact, rel=bound)
 
 
 def test_any_function_is_a_motility(mixture) -> None:
