@@ -65,21 +65,25 @@ class KeptPreconditioner:
         self._least: int | None = None
         self._keeps = not direct(space)
         choose_preconditioner(ksp.getPC(), space)
+        if self._keeps:
+            current, _ = ksp.getOperators()
+            kept = current.duplicate(copy=True)
+            ksp.setOperators(current, kept)
+            kept.destroy()  # the solver holds it
 
     def __call__(self, shift: float) -> None:
         """Take note that the matrix has changed; ``shift`` is the mean of its diagonal part. Collective."""
         if not self._keeps:
             return
         current, kept = self._ksp.getOperators()
-        if self._shift is None:
-            kept = current.duplicate(copy=True)
-            self._ksp.setOperators(current, kept)
-            kept.destroy()  # the solver holds it
-            self._shift = shift
-            return
         count = self._ksp.getIterationNumber()
-        self._least = count if self._least is None else min(count, self._least)
-        if max(shift / self._shift, self._shift / shift) > _STALE or count > 1.5 * self._least + 4:
+        if self._shift is not None:
+            self._least = count if self._least is None else min(count, self._least)
+        if (
+            self._shift is None
+            or max(shift / self._shift, self._shift / shift) > _STALE
+            or count > 1.5 * (self._least or count) + 4
+        ):
             current.copy(kept, structure=PETSc.Mat.Structure.SAME_NONZERO_PATTERN)
             self._shift, self._least = shift, None
 
