@@ -269,7 +269,7 @@ class _Resolvents(FieldOperator):
         self._space = space
         self._parts = [(part, space.resolvent(part)) for part in kernel.resolvents]
         rate = kernel.decay_rate
-        self._diagonal = (rate**2 if np.isfinite(rate) else 0.0) * space.mass
+        self._diagonal = kernel.relaxation_rate**2 * space.mass
         if space.domain.boundary == "decay" and np.isfinite(rate):
             self._diagonal = self._diagonal + space.boundary_weights(rate)
         self._relaxing: SparseSystem | None = None
