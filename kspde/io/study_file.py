@@ -41,6 +41,7 @@ from kspde.studies import (
     Study,
     Theorem1Promise,
     Theorem2Promise,
+    check_problem,
 )
 
 __all__ = ["read_study", "ready_studies"]
@@ -194,8 +195,15 @@ def _points(file: Path, raw: Mapping[str, Any], axes: Sequence[_Axis]) -> Iterat
         if content.density is not None and (content.density.times or content.density.statistics):
             raise InputError(f"{file}: density.times and density.statistics have no effect in a study: leave them out")
         measure = content.measure
-        if content.particles is not None and not MEASURES[measure.kind].particles:
-            raise InputError(f'{file}: [particles] has no effect with measure "{measure.kind}": leave it out')
+        problem = Problem(
+            model=case.model,
+            u0=case.u0,
+            domain=case.domain,
+            solve=case.solve_options,
+            simulate=case.simulate_options or {},
+        )
+        with naming(file, {}):
+            check_problem(measure.kind, problem)
         derived = {axis.place[-1]: _get(raw_point, axis.place) for axis in axes if axis.factor is not None}
         system = {name: getattr(content, name) for name in SystemFile.model_fields if name in content.model_fields_set}
         parameters = {
@@ -209,13 +217,7 @@ def _points(file: Path, raw: Mapping[str, Any], axes: Sequence[_Axis]) -> Iterat
         yield Point(
             swept={**values, **derived},
             parameters=parameters,
-            problem=Problem(
-                model=case.model,
-                u0=case.u0,
-                domain=case.domain,
-                solve=case.solve_options,
-                simulate=case.simulate_options or {},
-            ),
+            problem=problem,
             measure=measure.kind,
             options=measure.given(),
         )

@@ -333,7 +333,7 @@ def _own() -> tuple[Claim, ...]:
         Claim(
             source=_REVIEW,
             number="stopping times",
-            promised="the minimal distance between particles is controlled; in fact E min |X_i − X_j| ~ N^−1 (expected)",
+            promised="the minimal distance between particles is controlled; expected is E min |X_i − X_j| ~ N^−1",
             evidence=Rated(
                 study="theorem1", quantity="minimal_distance", against="n", order=1.0, group={"gamma": _GAMMA_1}
             ),
@@ -364,8 +364,8 @@ def _own() -> tuple[Claim, ...]:
         Claim(
             source="kspde",
             number="time step control",
-            promised="L¹ error ~ tolerance (expected)",
-            evidence=Rated(study="pde-convergence", quantity="l1", against="tol", order=1.0, group={}),
+            promised="W-method of order 3, local error below tol: L¹ error ~ tol^(3/4) (expected)",
+            evidence=Rated(study="pde-convergence", quantity="time", against="tol", order=0.75, group={"degree": 4}),
         ),
         *(
             Claim(

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import kspde
+from kspde import __version__
 from kspde.errors import InputError, KspdeError
 from kspde.parallel import together
 from kspde.studies.measures import measured
@@ -182,7 +182,7 @@ def _compute(point: Point, directory: Path) -> None:
         except KspdeError as error:
             raise type(error)(f"at {point.label}: {error}" if point.swept else str(error)) from None
     record = {
-        "kspde": kspde.__version__,
+        "kspde": __version__,
         "swept": dict(point.swept),
         "parameters": dict(point.parameters),
         "seed": point.seed,

@@ -13,9 +13,10 @@ from kspde.errors import InputError
 from kspde.studies.particle_measures import chaos, coupling, fluctuations, weak_error
 from kspde.studies.pde_measures import convergence, mollification
 from kspde.studies.quantities import Quantity
+from kspde.studies.study import Problem
 from kspde.studies.task import Task
 
-__all__ = ["MEASURES", "Measure", "measured"]
+__all__ = ["MEASURES", "Measure", "check_problem", "measured"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +82,7 @@ MEASURES: dict[str, Measure] = {
         function=convergence,
         quantities={
             "l1": "L1 distance from a finer solution at t_end",
+            "time": "L1 distance from the solution on the same mesh with the reference's tolerance",
             "point": "error at a point, against a number known from elsewhere",
         },
         particles=False,
@@ -98,6 +100,23 @@ MEASURES: dict[str, Measure] = {
 }
 
 
+def check_problem(name: str, problem: Problem) -> None:
+    """Refuse a problem that a measure is not for.
+
+    Raises:
+        InputError: no mollifier, no particles, several species.
+    """
+    measure = MEASURES[name]
+    if measure.mollified and problem.solve.get("eps") is None:
+        raise InputError(f'measure "{name}" needs a mollifier: give [regularisation] eps')
+    if measure.particles and not problem.simulate:
+        raise InputError(f'measure "{name}" needs particles: give [particles] n and dt')
+    if problem.simulate and not measure.particles:
+        raise InputError(f'[particles] has no effect with measure "{name}": leave it out')
+    if len(problem.model.species) > 1:
+        raise InputError(f'measure "{name}" is for one species: the model has {len(problem.model.species)}')
+
+
 def measured(name: str, task: Task, options: Mapping[str, Any]) -> dict[str, Quantity]:
     """Return what a measure finds at a task.
 
@@ -105,11 +124,5 @@ def measured(name: str, task: Task, options: Mapping[str, Any]) -> dict[str, Qua
         InputError: the problem is not one that the measure is for.
         ConvergenceError: a solve failed.
     """
-    measure = MEASURES[name]
-    if measure.mollified and task.problem.solve.get("eps") is None:
-        raise InputError(f'measure "{name}" needs a mollifier: give [regularisation] eps')
-    if measure.particles and not task.problem.simulate:
-        raise InputError(f'measure "{name}" needs particles: give [particles] n and dt')
-    if len(task.problem.model.species) > 1:
-        raise InputError(f'measure "{name}" is for one species: the model has {len(task.problem.model.species)}')
-    return measure.function(task, **options)
+    check_problem(name, task.problem)
+    return MEASURES[name].function(task, **options)

@@ -25,8 +25,8 @@ def coupling(task: Task, *, replicas: int, alpha: float, saves: int = 25) -> dic
     X are Wang, Li and Huang's particles (1.3), X̄ their (1.8), with the same starting points and Brownian motions. Their
     Theorem 1 bounds :math:`P(\max_i |X_i - \bar X_i|(t) > N^{-\alpha})` at each t; the supremum over t, here over the
     steps, is inside S, so that more is asked. Where the probability is too small to be seen, Markov's inequality
-    :math:`P(S > N^{-\alpha}) \le N^{2\alpha} E S^2` bounds it: if that decays at a rate, so does the probability. Beside
-    them, E min_{i≠j} |X_i − X_j| at the end.
+    :math:`P(S > N^{-\alpha}) \le N^{2\alpha} E S^2` bounds it: if that decays at a rate, so does the probability.
+    Beside them, E min_{i≠j} |X_i − X_j| at the end.
 
     Args:
         task: the point.

@@ -1,0 +1,83 @@
+"""A study of seconds, and what computes a study."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kspde.studies import Outcome, Study, open_directory, outcome_of, run_points
+
+#: Coarse, short, and yet with a rate: the mollifier's error at small times is of order 2 in eps.
+TINY = """
+title = "A title with <angles> & an ampersand"
+about = "First paragraph.\\n\\nSecond."
+t_end = 0.02
+
+[model]
+kind = "signal-dependent-keller-segel"
+chi = 8.0
+
+[initial]
+kind = "gaussian-mixture"
+weights = [1.0]
+means = [[0.0, 0.0]]
+stds = [1.0]
+
+[domain]
+kind = "box"
+half_width = 10.0
+cells = 10
+degree = 5
+
+[density]
+tol = 1e-8
+
+[sweep]
+regularisation.eps = [0.2, 0.1, 0.05]
+
+[measure]
+kind = "mollification"
+
+[[fits]]
+quantity = "l1"
+against = "eps"
+promises = [{ kind = "order", value = 2.0, source = "Taylor", status = "expected" }]
+
+[small.sweep]
+regularisation.eps = [0.2, 0.1]
+"""
+
+
+@pytest.fixture
+def tiny_file(shared_tmp_path: Path, comm: Any) -> Callable[..., Path]:
+    """Return a function that writes the tiny study with some things changed: old, new, old, new, ..."""
+
+    def write(*changes: str) -> Path:
+        text = TINY
+        for old, new in zip(changes[::2], changes[1::2], strict=True):
+            assert old in text
+            text = text.replace(old, new, 1)
+        path = shared_tmp_path / "tiny.toml"
+        comm.Barrier()
+        if comm.rank == 0:
+            path.write_text(text, encoding="utf-8")
+        comm.Barrier()
+        return path
+
+    return write
+
+
+@pytest.fixture
+def carried_out(shared_tmp_path: Path, comm: Any) -> Callable[[Study], Outcome]:
+    """Return a function that computes a study, on all ranks, and returns its outcome."""
+
+    def run(study: Study) -> Outcome:
+        directory = shared_tmp_path / study.name
+        open_directory(study, directory, comm)
+        assert run_points(study, directory, comm) == (len(study.points), 0)
+        return outcome_of(study, directory)
+
+    return run

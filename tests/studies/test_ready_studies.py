@@ -1,0 +1,166 @@
+"""The studies that come with kspde: each computes what it says, on points cut down to seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+from reduced_studies import reduced
+
+import kspde
+from kspde import theory
+from kspde.io.study_file import read_study, ready_studies
+from kspde.radial import moment
+from kspde.studies import MEASURES, Outcome, Study
+
+Run = Callable[[Study], Outcome]
+NAMES = ("lemma2", "mollification", "pde-convergence", "theorem1", "theorem2", "time-step")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("small", [True, False])
+def test_all_are_valid(name: str, small: bool) -> None:
+    study = read_study(name, small=small)
+    assert set(ready_studies()) == set(NAMES)
+    assert len({point.key for point in study.points}) == len(study.points)
+    assert len({point.seed for point in study.points}) == len(study.points)
+    assert study.fits
+    assert all(fit.quantity in MEASURES[study.measure].quantities for fit in study.fits)
+
+
+def values(outcome: Outcome, name: str) -> list[Any]:
+    return [record["quantities"][name] for record in outcome.records]
+
+
+def test_theorem1_measures_the_coupling(carried_out: Run) -> None:
+    study = reduced(
+        "theorem1", lambda n, **_: n in (125, 500), options={"replicas": 4, "saves": 4}, t_end=0.12, dt=0.03
+    )
+    outcome = carried_out(study)
+    point, sup = study.points[0], values(outcome, "sup")
+    # The first replica is what simulate gives with the same seed.
+    problem = point.problem
+    save = kspde.SaveAt(times=np.linspace(0, 0.12, 5))
+    pde = kspde.solve(problem.model, problem.u0, problem.domain, save=save, comm=MPI.COMM_SELF, **problem.solve)
+    cloud = kspde.simulate(
+        problem.model, problem.u0, mean_field=pde, comm=MPI.COMM_SELF, **(dict(problem.simulate) | {"seed": point.seed})
+    )
+    assert cloud.coupling is not None
+    assert sup[0].samples[0] == pytest.approx(cloud.coupling.supremum, rel=1e-4)
+    assert sup[1].value < 0.8 * sup[0].value
+    for record, s in zip(outcome.records, sup, strict=True):
+        level = record["swept"]["n"] ** 0.1
+        assert record["quantities"]["markov"].value == pytest.approx(np.mean((level * np.array(s.samples)) ** 2))
+        assert record["quantities"]["probability"].value == np.mean(np.array(s.samples) * level > 1) == 0
+        assert record["swept"]["eps"] == pytest.approx(0.3 * record["swept"]["n"] ** -0.019)
+    promised = {p.order for rate in outcome.rates for p in rate.promises if rate.fit.quantity == "markov"}
+    assert promised == {theory.theorem1(theta=0.3, alpha=0.1, m=4).eta_sup(0.019)}
+
+
+def test_the_minimal_distance_is_that_of_independent_points(carried_out: Run) -> None:
+    # For i.i.d. points the number of pairs closer than r is nearly Poisson of mean N² π r² ∫u²/2.
+    study = reduced("theorem1", lambda n, **_: n == 500, options={"replicas": 64, "saves": 1}, t_end=1e-3, dt=1e-3)
+    found = values(carried_out(study), "minimal_distance")[0]
+    u0 = study.points[0].problem.u0
+    axis = np.linspace(-6, 6, 601)
+    grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
+    square = np.sum(u0(grid) ** 2) * (axis[1] - axis[0]) ** 2
+    expected = 0.5 * np.sqrt(np.pi / (0.5 * 500**2 * np.pi * square))  # E of a Rayleigh variable
+    assert abs(found.value - expected) < 4 * found.error
+
+
+def test_lemma2_measures_the_variance_that_a_quadrature_gives(carried_out: Run) -> None:
+    study = reduced("lemma2", lambda n, **_: n == 100, options={"replicas": 400}, t_end=0.01)
+    outcome = carried_out(study)
+    m, k = 512, 2 * np.pi * np.fft.fftfreq(512, 28 / 512)
+    axis = -14 + 28 / m * np.arange(m)
+    lam = k[:, None] ** 2 + k[None, :] ** 2
+    symbol = 8 / (1 + lam) * np.exp(-0.045 * lam)
+    u = study.points[0].problem.u0(np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)).reshape(m, m)
+    psi = np.fft.ifft2(symbol).real * (m / 28) ** 2  # centred at the first node
+    mean = np.fft.ifft2(np.fft.fft2(u) * symbol).real
+    second = np.fft.ifft2(np.fft.fft2(u) * np.fft.fft2(psi**2)).real * (28 / m) ** 2
+    cell, n = (28 / m) ** 2, 100
+    variance = np.sum(u * (second - mean**2)) * cell
+    own = np.sum(u * (psi[0, 0] - mean) ** 2) * cell  # j = i
+    found = values(outcome, "moment_1")[0]
+    assert abs(found.value - ((n - 1) * variance + own) / n**2) < 4 * found.error
+    assert found.error < 0.05 * found.value
+    top = moment(kspde.Yukawa(strength=8.0) * kspde.GaussianMollifier(eps=0.3), 2)
+    for power in (1, 2, 3):
+        scaled = values(outcome, f"moment_{power}")[0].value * n**power / top ** (2 * power)
+        assert values(outcome, f"constant_{power}")[0].value == pytest.approx(scaled)
+
+
+def test_theorem2_measures_law_and_entropy(carried_out: Run) -> None:
+    study = reduced("theorem2", lambda n, **_: n in (64, 128), options={"replicas": 8, "saves": 3}, t_end=0.06, dt=0.03)
+    outcome = carried_out(study)
+    for record in outcome.records:
+        q, n = record["quantities"], record["swept"]["n"]
+        assert q["total_entropy"].value == pytest.approx(n * q["entropy"].value)
+        assert q["certified_l1"].value == pytest.approx(np.sqrt(2 * q["entropy"].value))
+        assert q["l1"].interval[0] <= q["certified_l1"].interval[1]
+    two = theory.theorem2(theta=0.4, alpha=0.1, m=7)
+    orders = {(r.fit.quantity, p.status): p.order for r in outcome.rates for p in r.promises}
+    assert orders["l1", "printed"] == pytest.approx(0.0025 * two.beta_sup(0.0025, 0.03)) == 0.02
+    assert orders["l1", "proved"] == pytest.approx(0.01)
+    assert orders["entropy", "proved"] == pytest.approx(0.02)
+
+
+def test_mollification_is_of_order_two(carried_out: Run) -> None:
+    study = reduced(
+        "mollification", lambda eps, mollifier: eps < 0.15 and mollifier == "gaussian", options={}, t_end=0.05
+    )
+    outcome = carried_out(study)
+    for rate in outcome.rates:
+        assert rate.order is not None
+        assert rate.order[0] == pytest.approx(2.0, abs=0.05)
+        assert [p.verdict for p in rate.promises] == ["supported"]
+    # u^eps - u to first order in time: t Lap(((exp(-v))' (v^eps - v)) u), by a Fourier code.
+    m = 512
+    axis = -14 + 28 / m * np.arange(m)
+    k = 2 * np.pi * np.fft.fftfreq(m, 28 / m)
+    lam = k[:, None] ** 2 + k[None, :] ** 2
+    u = study.points[0].problem.u0(np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)).reshape(m, m)
+
+    def signal(eps: float) -> Any:
+        return np.fft.ifft2(np.fft.fft2(u) * 8 / (1 + lam) * np.exp(-(eps**2) * lam / 2)).real
+
+    eps = outcome.records[-1]["swept"]["eps"]
+    rate_of_change = np.fft.ifft2(-lam * np.fft.fft2((np.exp(-signal(eps)) - np.exp(-signal(0.0))) * u)).real
+    size = 0.05 * np.abs(rate_of_change).sum() * (28 / m) ** 2
+    assert 0.3 * size < values(outcome, "l1")[-1].value < size  # diffusion has smoothed it since
+
+
+def test_convergence_is_measured_against_the_finer_solution_and_the_known_number(carried_out: Run) -> None:
+    study = reduced(
+        "pde-convergence",
+        lambda cells, degree, tol: (cells, degree) in ((12, 2), (24, 2), (12, 4)) and tol == 1e-5,
+        options={"reference_cells": 24, "reference_degree": 6, "reference_tol": 1e-7},
+        t_end=0.5,
+    )
+    errors = {(r["swept"]["cells"], r["swept"]["degree"]): r["quantities"] for r in carried_out(study).records}
+    assert errors[24, 2]["l1"].value < 0.25 * errors[12, 2]["l1"].value
+    assert errors[12, 4]["l1"].value < 0.2 * errors[12, 2]["l1"].value
+    assert errors[24, 2]["point"].value < 2e-4
+    assert errors[12, 4]["point"].value < 2e-4
+    assert 0 < errors[24, 2]["time"].value < 0.1 * errors[24, 2]["l1"].value
+
+
+def test_time_step_errors_fall_and_the_free_system_has_none(carried_out: Run) -> None:
+    study = reduced(
+        "time-step",
+        lambda dt, scheme: scheme == "euler-maruyama" and dt != 0.125,
+        options={"replicas": 4},
+        t_end=0.5,
+        n=4000,
+    )
+    outcome = carried_out(study)
+    errors = [abs(q.value) for q in values(outcome, "second_moment")]
+    assert errors[0] > 2 * errors[1]
+    assert errors[0] > 4 * values(outcome, "second_moment")[0].error
+    for free in values(outcome, "free"):
+        assert abs(free.value) < 5 * free.error

@@ -1,0 +1,241 @@
+"""Studies that go on where they were stopped, and what they write."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import kspde
+from kspde.hdf5 import h5py
+from kspde.io.console import Console
+from kspde.io.study_file import read_study
+from kspde.io.study_job import run_study
+from kspde.studies import execute, open_directory, run_points
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch, comm: Any) -> Callable[[], int]:
+    """Return a function that says how many points have been measured, on all ranks together."""
+    calls = []
+    measured = execute.measured
+
+    def counting(*arguments: Any) -> Any:
+        calls.append(arguments)
+        return measured(*arguments)
+
+    monkeypatch.setattr(execute, "measured", counting)
+    return lambda: sum(comm.allgather(len(calls)))
+
+
+def files(directory: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in (directory / "points").glob("*.json")}
+
+
+def test_finished_points_are_not_repeated(
+    tiny_file: Callable[..., Path],
+    shared_tmp_path: Path,
+    counted: Callable[[], int],
+    comm: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    study, out = read_study(tiny_file()), shared_tmp_path / "out"
+    finished = execute._write
+
+    def stopping(path: Path, content: Any) -> None:
+        # What a kill leaves: some points finished, one half written under its temporary name.
+        if "quantities" in content and content["swept"]["eps"] == 0.05:
+            path.with_name(f".{path.name}.1").write_text("{", encoding="utf-8")
+            raise kspde.ConvergenceError("stopped here")
+        finished(path, content)
+
+    monkeypatch.setattr(execute, "_write", stopping)
+    open_directory(study, out, comm)
+    with pytest.raises(kspde.ConvergenceError, match="stopped here"):
+        run_points(study, out, comm)
+    comm.Barrier()
+    assert counted() == 3
+    before = files(out)
+    assert len(before) == 2
+
+    monkeypatch.setattr(execute, "_write", finished)
+    shares: list[float] = []
+    open_directory(study, out, comm)
+    assert run_points(study, out, comm, shares.append) == (1, 2)
+    comm.Barrier()
+    assert counted() == 4
+    assert before.items() <= files(out).items()
+    assert shares == ([1.0] if comm.rank == 0 else [])
+    assert run_points(study, out, comm) == (0, 3)
+    assert counted() == 4
+
+
+def test_a_damaged_point_is_computed_again(tiny_file: Callable[..., Path], shared_tmp_path: Path, comm: Any) -> None:
+    study, out = read_study(tiny_file(), small=True), shared_tmp_path / "out"
+    open_directory(study, out, comm)
+    assert run_points(study, out, comm) == (2, 0)
+    path = out / "points" / f"{study.points[0].key}.json"
+    whole = path.read_text(encoding="utf-8")
+    comm.Barrier()
+    if comm.rank == 0:
+        path.write_text(whole[: len(whole) // 2], encoding="utf-8")
+    comm.Barrier()
+    assert run_points(study, out, comm) == (1, 1)
+    comm.Barrier()
+    assert json.loads(path.read_text("utf-8"))["quantities"] == json.loads(whole)["quantities"]
+
+
+def test_a_changed_study_is_refused_by_name_or_completed(
+    tiny_file: Callable[..., Path], shared_tmp_path: Path, comm: Any
+) -> None:
+    out = shared_tmp_path / "out"
+    first = read_study(tiny_file())
+    open_directory(first, out, comm)
+    assert run_points(first, out, comm) == (3, 0)
+    finer = read_study(tiny_file("cells = 10", "cells = 12"))
+    with pytest.raises(kspde.InputError, match=r"other parameters \(domain.cells = 10 there, 12 here\)"):
+        open_directory(finer, out, comm)
+    longer = read_study(tiny_file("[0.2, 0.1, 0.05]", "[0.2, 0.1, 0.05, 0.15]"))
+    with pytest.raises(kspde.InputError, match=r"eps = \[0.2, 0.1, 0.05\] there, \[0.2, 0.1, 0.05, 0.15\] here"):
+        open_directory(longer, out, comm)
+    open_directory(longer, out, comm, force=True)
+    assert run_points(longer, out, comm) == (1, 3)
+    comm.Barrier()
+    with pytest.raises(kspde.InputError, match="holds no study"):
+        open_directory(first, out / "points", comm)
+    comm.Barrier()
+    if comm.rank == 0:
+        about = json.loads((out / "study.json").read_text("utf-8"))
+        (out / "study.json").write_text(json.dumps(about | {"study": "other"}), encoding="utf-8")
+    comm.Barrier()
+    with pytest.raises(kspde.InputError, match="holds the study other, not tiny: give another --out"):
+        open_directory(first, out, comm, force=True)
+
+
+def test_a_point_that_fails_is_named_on_every_rank(
+    tiny_file: Callable[..., Path], shared_tmp_path: Path, comm: Any
+) -> None:
+    study = read_study(tiny_file("half_width = 10.0", "half_width = 1.0"))
+    open_directory(study, shared_tmp_path / "out", comm)
+    with pytest.raises(kspde.InputError, match=r"^at eps = 0\.\d+: "):
+        run_points(study, shared_tmp_path / "out", comm)
+
+
+def test_the_result_is_the_same_on_any_number_of_ranks(
+    tiny_file: Callable[..., Path], shared_tmp_path: Path, comm: Any
+) -> None:
+    # An own computation of one point, on this rank alone.
+    study, out = read_study(tiny_file(), small=True), shared_tmp_path / "out"
+    open_directory(study, out, comm)
+    run_points(study, out, comm)
+    comm.Barrier()
+    point = study.points[0]
+    from mpi4py import MPI
+
+    from kspde.studies.pde_measures import mollification
+    from kspde.studies.task import Task
+
+    alone = mollification(Task(problem=point.problem, seed=point.seed, comm=MPI.COMM_SELF))
+    record = execute.read_point(out, point)
+    assert record is not None
+    assert record["quantities"]["l1"].value == pytest.approx(alone["l1"].value, rel=1e-12)
+
+
+def test_tables_report_and_summary(tiny_file: Callable[..., Path], shared_tmp_path: Path, comm: Any) -> None:
+    study, out = read_study(tiny_file()), shared_tmp_path / "out"
+    run_study(study, out, comm, Console(comm, quiet=True))
+    comm.Barrier()
+    if comm.rank:
+        return
+    assert sorted(os.listdir(out)) == [
+        "l1-eps.png",
+        "points",
+        "report.html",
+        "study.json",
+        "summary.json",
+        "table.csv",
+        "table.h5",
+    ]
+    with (out / "table.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["eps"], row["quantity"]) for row in rows] == [
+        (str(eps), name) for eps in (0.2, 0.1, 0.05) for name in ("l1", "l2")
+    ]
+    with h5py.File(out / "table.h5") as file:
+        assert {name.decode() for name in file["table/quantity"][()]} == {"l1", "l2"}
+        np.testing.assert_array_equal(file["table/value"][()], [float(row["value"]) for row in rows])
+    summary = json.loads((out / "summary.json").read_text("utf-8"))
+    (rate,) = summary["rates"]
+    assert rate["order"] == pytest.approx(2.0, abs=0.05)
+    assert [p["verdict"] for p in rate["promises"]] == ["supported"]
+    assert summary["points"][0]["quantities"]["l1"]["value"] == float(rows[0]["value"])
+    assert summary["provenance"]["versions"]["kspde"] == kspde.__version__
+
+
+def test_the_report_loads_nothing(tiny_file: Callable[..., Path], shared_tmp_path: Path, comm: Any) -> None:
+    from html.parser import HTMLParser
+
+    out = shared_tmp_path / "out"
+    run_study(read_study(tiny_file()), out, comm, Console(comm, quiet=True))
+    comm.Barrier()
+    if comm.rank:
+        return
+    found: list[tuple[str, str | None]] = []
+    open_tags: list[str] = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+            if tag not in ("meta", "img"):
+                open_tags.append(tag)
+            assert tag not in ("script", "link", "iframe", "object")
+            found.extend((name, value) for name, value in attributes if name in ("src", "href", "srcset"))
+
+        def handle_endtag(self, tag: str) -> None:
+            assert open_tags.pop() == tag
+
+    text = (out / "report.html").read_text(encoding="utf-8")
+    Reader().feed(text)
+    assert open_tags == []
+    assert [name for name, _ in found] == ["src"]
+    assert all(value is not None and value.startswith("data:image/png;base64,") for _, value in found)
+    assert "url(" not in text
+    assert "@import" not in text
+    assert "<h1>A title with &lt;angles&gt; &amp; an ampersand</h1>" in text
+    assert "<p>First paragraph.</p>" in text
+
+
+def test_a_law_ties_eps_to_the_number_of_particles(tiny_file: Callable[..., Path]) -> None:
+    path = tiny_file(
+        "regularisation.eps = [0.2, 0.1, 0.05]",
+        "particles.n = [100, 400]\nregularisation.eps = { c = 0.3, gamma = [0.1, 0.2] }",
+        "[sweep]",
+        "[particles]\nn = 1\ndt = 0.01\n\n[sweep]",
+        'kind = "mollification"',
+        'kind = "fluctuations"\nreplicas = 4',
+        'quantity = "l1"',
+        'quantity = "moment_1"',
+        'against = "eps"',
+        'against = "n"',
+    )
+    study = read_study(path)
+    assert study.axes == {"n": (100, 400), "gamma": (0.1, 0.2)}
+    for point in study.points:
+        expected = 0.3 * point.swept["n"] ** -point.swept["gamma"]
+        assert point.swept["eps"] == point.problem.solve["eps"] == pytest.approx(expected)
+        assert point.problem.simulate["n"] == point.swept["n"]
+
+
+def test_the_key_is_that_of_all_parameters(tiny_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    point = read_study(tiny_file()).points[0]
+    keys = {point.key}
+    for change in (("t_end = 0.02", "t_end = 0.03"), ("chi = 8.0", "chi = 8.1"), ("tol = 1e-8", "tol = 1e-7")):
+        keys.add(read_study(tiny_file(*change)).points[0].key)
+    monkeypatch.setattr(kspde, "__version__", "another")
+    keys.add(point.key)
+    assert len(keys) == 5
