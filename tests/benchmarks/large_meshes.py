@@ -141,8 +141,8 @@ def table(results: list[tuple[dict, dict]]) -> str:
         "diagnostics included), of the second-order one three of each, of the Rosenbrock-W method (the adaptive scheme "
         "off the box) four of each, tol = 1e-4. On a box the adaptive scheme is the exponential integrator, six "
         "evaluations a step. Iterations are those of conjugate gradients a step, for the signal and for w; those of "
-        "the W-method are together. Memory is that of all ranks less that of Python and its libraries, at the peak, "
-        "which is the making of the mesh, and after the run; the peak's total is with everything.",
+        "the W-method are together. Memory is that of all ranks less that of Python and its libraries, at the peak "
+        "and after the run; the peak's total is with everything.",
         "",
         "| domain | scheme | solver | nodes | ranks | mesh, s | set-up, s | step, s | µs a node and step "
         "| iterations a step | kB a node, peak | after | total, GB |",
