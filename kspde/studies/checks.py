@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 
@@ -58,6 +59,7 @@ def hessian_bound() -> Check:
     return _powers("hessian_sup", bounds)
 
 
+@cache
 def _norms() -> theory.NormTable:
     return theory.mollified_norms(Yukawa(strength=_CHI), _EPS)
 

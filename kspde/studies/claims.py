@@ -136,6 +136,15 @@ def _second_theorem() -> tuple[Claim, ...]:
         ),
         Claim(
             source=_WLH,
+            number="Remark 2, last display",
+            promised=f"max_i E sup_t |X_i − X̄_i|² ≤ C ε^8 = C N^−{8 * _GAMMA_2:g}",
+            evidence=Rated(
+                study="theorem1", quantity="mean_square", against="n", order=8 * _GAMMA_2, group={"gamma": _GAMMA_2}
+            ),
+            erratum="No case of Theorem 2, which bounds marginals; it follows from Theorem 1 up to any smaller power.",
+        ),
+        Claim(
+            source=_WLH,
             number="Theorem 2, range of γ",
             promised="for every γ < min{2α/7, …} there is an η with 5γ < η < min{…}",
             evidence=Computed(check=checks.second_remark_range, command="kspde theory"),

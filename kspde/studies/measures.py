@@ -42,6 +42,7 @@ MEASURES: dict[str, Measure] = {
         quantities={
             "sup": "E max_i sup_t |X_i - Xbar_i|",
             "probability": "P(max_i sup_t |X_i - Xbar_i| > N^-alpha)",
+            "mean_square": "E sup_t |X_i - Xbar_i|^2 of one particle",
             "minimal_distance": "E min_(i != j) |X_i - X_j| at t_end",
             "markov": "N^(2 alpha) E (max_i sup_t |X_i - Xbar_i|)^2, which bounds that probability (Markov)",
         },

@@ -20,13 +20,14 @@ __all__ = ["chaos", "coupling", "fluctuations", "weak_error"]
 
 
 def coupling(task: Task, *, replicas: int, alpha: float, saves: int = 25) -> dict[str, Quantity]:
-    r"""Return E S, P(S > N^(−α)) and N^(2α) E S² for :math:`S = \max_i \sup_t |X_i - \bar X_i|`.
+    r"""Return E S, P(S > N^(−α)), N^(2α) E S² and more, for :math:`S = \max_i \sup_t |X_i - \bar X_i|`.
 
     X are Wang, Li and Huang's particles (1.3), X̄ their (1.8), with the same starting points and Brownian motions. Their
     Theorem 1 bounds :math:`P(\max_i |X_i - \bar X_i|(t) > N^{-\alpha})` at each t; the supremum over t, here over the
     steps, is inside S, so that more is asked. Where the probability is too small to be seen, Markov's inequality
     :math:`P(S > N^{-\alpha}) \le N^{2\alpha} E S^2` bounds it: if that decays at a rate, so does the probability.
-    Beside them, E min_{i≠j} |X_i − X_j| at the end.
+    Beside them, :math:`E \sup_t |X_i - \bar X_i|^2` of one particle, for which no logarithm of N is to be expected, and
+    :math:`E \min_{i \ne j} |X_i - X_j|` at the end.
 
     Args:
         task: the point.
@@ -37,21 +38,22 @@ def coupling(task: Task, *, replicas: int, alpha: float, saves: int = 25) -> dic
     check_number("alpha", alpha, above=0)
     ensemble = _ensemble(task, replicas, saves)
     n = check_integer("n", ensemble.n, at_least=2)
-    largest = np.zeros(replicas)
+    largest = np.zeros((replicas, n))
     last = len(ensemble.times) - 1
     nearest = np.full(replicas, np.inf)
 
     def look(step: int, t: float) -> None:
         for name, x in ensemble.particles.positions.items():
             square = np.square(x - ensemble.systems["mean_field"].positions[name]).sum(axis=1)
-            np.maximum(largest, square.reshape(replicas, n).max(axis=1), out=largest)
+            np.maximum(largest, square.reshape(replicas, n), out=largest)
             if step == last:
                 nearest[:] = [_nearest(own) for own in x.reshape(replicas, n, -1)]
 
     ensemble.run(look)
-    sup = np.sqrt(largest)
+    sup = np.sqrt(largest.max(axis=1))
     return {
         "sup": mean(sup),
+        "mean_square": mean(largest.mean(axis=1)),
         "minimal_distance": mean(nearest),
         "probability": fraction(sup > n**-alpha),
         "markov": mean((n**alpha * sup) ** 2),

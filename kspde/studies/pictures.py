@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ __all__ = ["picture_of", "pictures_of"]
 #: Colours that are told apart by all eyes (Okabe and Ito).
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _MARKERS = "osD^vP"
+_LINES = {"proved": "-", "expected": "-.", "printed": ":"}
 _NAMES = {
     "n": "number of particles N",
     "eps": "mollifier's ε",
@@ -57,10 +59,11 @@ def picture_of(rates: Sequence[FittedRate], title: str) -> bytes:
         for promise in rate.promises:
             orders.setdefault((promise.order, promise.status), []).append(index)
     for (order, status), members in orders.items():
-        _guide(axes, rates[members[0]], order, status, members[0] if len(members) < len(rates) else None)
+        shared = len(members) == len(rates)
+        _guide(axes, rates[members[0]], order, status, None if shared else members[0])
     axes.set_xlabel(_NAMES.get(fit.against, fit.against))
     axes.set_ylabel(fit.quantity.replace("_", " "))
-    axes.set_title(title, fontsize=10)
+    axes.set_title("\n".join(textwrap.wrap(title, 80)), fontsize=10)
     axes.grid(visible=True, which="major", alpha=0.3)
     axes.legend(fontsize=8)
     ticks = sorted({x for rate in rates for x in rate.x})
@@ -104,7 +107,7 @@ def _guide(axes: Any, rate: FittedRate, order: float, status: str, index: int | 
     axes.plot(
         ends,
         1.25 * y0 * (ends / x0) ** slope,
-        "-",
+        _LINES.get(status, "-"),
         lw=1.4,
         alpha=0.6,
         color="black" if index is None else _COLOURS[index % len(_COLOURS)],

@@ -29,8 +29,8 @@ stds = [1.0]
 [domain]
 kind = "box"
 half_width = 10.0
-cells = 10
-degree = 5
+cells = 12
+degree = 6
 
 [density]
 tol = 1e-8

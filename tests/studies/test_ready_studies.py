@@ -37,7 +37,11 @@ def values(outcome: Outcome, name: str) -> list[Any]:
 
 def test_theorem1_measures_the_coupling(carried_out: Run) -> None:
     study = reduced(
-        "theorem1", lambda n, **_: n in (125, 500), options={"replicas": 4, "saves": 4}, t_end=0.12, dt=0.03
+        "theorem1",
+        lambda n, gamma, **_: n in (125, 500) and gamma == 0.019,
+        options={"replicas": 4, "saves": 4},
+        t_end=0.12,
+        dt=0.03,
     )
     outcome = carried_out(study)
     point, sup = study.points[0], values(outcome, "sup")
@@ -54,6 +58,7 @@ def test_theorem1_measures_the_coupling(carried_out: Run) -> None:
     for record, s in zip(outcome.records, sup, strict=True):
         level = record["swept"]["n"] ** 0.1
         assert record["quantities"]["markov"].value == pytest.approx(np.mean((level * np.array(s.samples)) ** 2))
+        assert 0 < record["quantities"]["mean_square"].value < np.mean(np.array(s.samples) ** 2)
         assert record["quantities"]["probability"].value == np.mean(np.array(s.samples) * level > 1) == 0
         assert record["swept"]["eps"] == pytest.approx(0.3 * record["swept"]["n"] ** -0.019)
     promised = {p.order for rate in outcome.rates for p in rate.promises if rate.fit.quantity == "markov"}
@@ -62,7 +67,13 @@ def test_theorem1_measures_the_coupling(carried_out: Run) -> None:
 
 def test_the_minimal_distance_is_that_of_independent_points(carried_out: Run) -> None:
     # For i.i.d. points the number of pairs closer than r is nearly Poisson of mean N² π r² ∫u²/2.
-    study = reduced("theorem1", lambda n, **_: n == 500, options={"replicas": 64, "saves": 1}, t_end=1e-3, dt=1e-3)
+    study = reduced(
+        "theorem1",
+        lambda n, gamma, **_: n == 500 and gamma == 0.019,
+        options={"replicas": 64, "saves": 1},
+        t_end=1e-3,
+        dt=1e-3,
+    )
     found = values(carried_out(study), "minimal_distance")[0]
     u0 = study.points[0].problem.u0
     axis = np.linspace(-6, 6, 601)

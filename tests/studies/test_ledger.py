@@ -1,0 +1,193 @@
+"""The ledger: its rule, its errata, and that its numbers are those of results and theory."""
+
+from __future__ import annotations
+
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import kspde
+from kspde import theory
+from kspde.io.ledger_file import ledger_text, read_results
+from kspde.io.study_file import read_study, ready_studies
+from kspde.studies import checks
+from kspde.studies.claims import claims
+from kspde.studies.ledger import Check, Claim, Computed, NotTestable, Rated, Ratio, Row, rows_of
+
+
+def row(results: dict[str, Any], source: str, number: str, promised: str = "") -> Row:
+    found = [r for r in rows_of(claims(), results) if r.source == source and r.number == number]
+    (one,) = [r for r in found if r.promised.startswith(promised)]
+    return one
+
+
+def summary(order: float | None, interval: list[float] | None) -> dict[str, Any]:
+    rate = {"quantity": "q", "against": "n", "group": {"g": 1}, "x": [10.0, 100.0], "values": [0.0, 0.0]}
+    return {"s": {"command": "run it", "rates": [rate | {"order": order, "interval": interval}], "points": []}}
+
+
+@pytest.mark.parametrize(
+    ("order", "interval", "verdict"),
+    [
+        (0.6, [0.5, 0.7], "supported"),
+        (0.6, [0.3, 0.7], "not resolved"),
+        (0.2, [0.1, 0.3], "contradicted"),
+        (0.2, [None, None], "not resolved"),
+        (None, None, "not resolved"),
+    ],
+)
+def test_rates_are_judged_by_their_interval(order: float | None, interval: list[float] | None, verdict: str) -> None:
+    claim = Claim(
+        source="a",
+        number="b",
+        promised="c",
+        evidence=Rated(study="s", quantity="q", against="n", order=0.5, group={"g": 1}),
+    )
+    (found,) = rows_of([claim], summary(order, interval))
+    assert (found.verdict, found.command) == (verdict, "run it")
+    assert ("order 0." in found.measured) == (order is not None)
+    (missing,) = rows_of([claim], {})
+    assert (missing.verdict, missing.measured) == ("not testable", "no results of the study s are at hand")
+    other = copy.deepcopy(summary(order, interval))
+    other["s"]["rates"][0]["group"] = {"g": 2}
+    assert rows_of([claim], other)[0].verdict == "not testable"
+
+
+@pytest.mark.parametrize(
+    ("interval", "verdict"),
+    [((0.5, 1.0), "supported"), ((0.5, 1.5), "not resolved"), ((1.1, 1.5), "contradicted")],
+)
+def test_ratios_are_judged_by_their_interval(interval: tuple[float, float], verdict: str) -> None:
+    def check() -> Check:
+        return Check(value="v", ratio=1.0, interval=interval)
+
+    claim = Claim(source="a", number="b", promised="c", evidence=Computed(check=check))
+    assert rows_of([claim], {})[0].verdict == verdict
+
+
+def test_every_claim_points_at_a_fit_that_a_study_makes_in_both_settings() -> None:
+    for claim in claims():
+        if not isinstance(claim.evidence, Rated):
+            continue
+        for small in (True, False):
+            study = read_study(claim.evidence.study, small=small)
+            fits = {(fit.quantity, fit.against) for fit in study.fits}
+            assert (claim.evidence.quantity, claim.evidence.against) in fits, claim.number
+            for name, value in claim.evidence.group.items():
+                assert value in study.axes[name], claim.number
+
+
+def test_the_shipped_results_are_those_of_the_ready_studies() -> None:
+    results = read_results([])
+    assert set(results) == set(ready_studies())
+    for name, found in results.items():
+        assert found["kspde"] == kspde.__version__
+        study = read_study(name, small=found["setting"] == "small")
+        assert found["axes"] == {axis: list(values) for axis, values in study.axes.items()}
+        assert len(found["points"]) == len(study.points)
+        for point, swept in zip(found["points"], study.points, strict=True):
+            assert point["swept"] == pytest.approx(dict(swept.swept))
+        assert found["fixed"] == dict(study.points[0].parameters)
+        assert found["provenance"]["date"]
+    for claim, r in zip(claims(), rows_of(claims(), results), strict=True):
+        if isinstance(claim.evidence, (Rated, Ratio)):
+            assert r.verdict != "not testable", claim
+            assert r.command.startswith("kspde study ")
+        assert (r.verdict == "not testable") == isinstance(claim.evidence, NotTestable)
+
+
+def test_measured_values_come_from_the_results() -> None:
+    results: dict[str, Any] = copy.deepcopy(read_results([]))
+    before = row(results, "Wang, Li, Huang", "Lemma 2, (2.2), m = 1")
+    (rate,) = [r for r in results["lemma2"]["rates"] if r["quantity"] == "moment_1"]
+    assert f"{rate['order']:.3f}" in before.measured
+    rate.update(order=0.5, interval=[0.4, 0.6])
+    after = row(results, "Wang, Li, Huang", "Lemma 2, (2.2), m = 1")
+    assert (after.verdict, after.interval) == ("contradicted", "[0.400, 0.600]")
+    assert "order 0.500" in after.measured
+
+
+def test_the_ratio_of_the_distance_and_its_certified_bound() -> None:
+    results: dict[str, Any] = copy.deepcopy(read_results([]))
+    number = "(3.5) with the root"
+    assert row(results, "Wang, Li, Huang", number).verdict in ("supported", "not resolved")
+    quantities = results["theorem2"]["points"][0]["quantities"]
+    quantities["l1"] = {"value": 5.0, "interval": [4.0, 6.0]}
+    found = row(results, "Wang, Li, Huang", number)
+    assert found.verdict == "contradicted"
+    assert "L1 = 5" in found.measured
+
+
+def test_all_errata_are_stated() -> None:
+    text = " ".join(r.erratum for r in rows_of(claims(), read_results([])))
+    for phrase in (
+        "‖p − q‖₁ ≤ √(2H)",
+        "C ε^{β/2}",
+        "(1.8) and (3.2) start from u₀, (1.9) from u₀ * j^ε",
+        "H_r ≤ H_N/⌊N/r⌋",
+        "With c_d = 2π it is 4D/χ",
+        "∫dz/(1 + z³) converges",
+        "Not proved for the nonlocal (9)",
+        "C₀ is defined at density zero",
+        "bounds |X_i − X̄_i|, not the distance between particles",
+        "no η exists",
+        "m = 7 is (1+θ)/(1−2θ) itself",
+        "fails for every Gaussian",
+        "a₁₁ > 0 is needed too",
+        "exchanges expectation and supremum",
+        "one power of 1/ε too large",
+    ):
+        assert phrase in text, phrase
+    assert all(r.promised and r.measured and r.verdict for r in rows_of(claims(), read_results([])))
+
+
+def test_promised_orders_are_those_of_the_theory() -> None:
+    orders = {(c.number, c.promised[:5]): c.evidence.order for c in claims() if isinstance(c.evidence, Rated)}
+    assert orders["Theorem 1, (1.14)", "P(max"] == theory.theorem1(theta=0.3, alpha=0.1, m=4).eta_sup(0.019)
+    beta = theory.theorem2(theta=0.4, alpha=0.1, m=7).beta_sup(0.0025, 0.03)
+    assert orders["Theorem 2, (3.30)", "H(u_N"] == 0.0025 * beta
+    assert orders["Theorem 2, corrected", "‖u_{N"] == 0.00125 * beta
+
+
+def test_computed_values() -> None:
+    # Two unit Gaussians 0.1 apart, by quadrature.
+    x = np.linspace(-9, 9, 40001)
+    p, q = (np.exp(-((x - m) ** 2) / 2) / math.sqrt(2 * math.pi) for m in (0.0, 0.1))
+    l1, entropy = np.sum(np.abs(p - q)) * (x[1] - x[0]), np.sum(p * np.log(p / q)) * (x[1] - x[0])
+    assert checks.printed_pinsker().ratio == pytest.approx(l1 / (2 * entropy), rel=1e-6)
+    assert checks.pinsker().ratio == pytest.approx(l1 / math.sqrt(2 * entropy), rel=1e-6)
+    assert checks.subadditivity().ratio < 1
+    assert checks.chained_entropy().ratio < 1
+    assert checks.first_remark().ratio < 1
+    assert checks.second_remark().ratio <= 1
+    assert checks.critical_mass().ratio == pytest.approx(2 * math.pi)
+    assert checks.stability().ratio == pytest.approx((1 + math.sqrt(3)) / 2)
+    assert checks.second_remark_range().ratio == pytest.approx(0.00625 * 37 / 0.2, rel=1e-3)
+    # The entropy of u_0 to u_0 * j^ε, by draws.
+    u0 = kspde.GaussianMixture(
+        weights=[0.5, 0.3, 0.2], means=[[-1.2, 0.3], [1.3, -0.2], [0.2, 1.5]], stds=[0.6, 0.5, 0.7]
+    )
+    smooth = kspde.GaussianMixture(
+        weights=[0.5, 0.3, 0.2], means=u0.means, stds=[math.hypot(s, 0.3) for s in (0.6, 0.5, 0.7)]
+    )
+    rng = np.random.default_rng(3)
+    kind = rng.choice(3, 400_000, p=[0.5, 0.3, 0.2])
+    draws = u0.means[kind] + rng.standard_normal((400_000, 2)) * u0.stds[kind, None]
+    logs = np.log(u0(draws) / smooth(draws))
+    reach = 5 * logs.std() / math.sqrt(len(logs))
+    assert abs(checks.initial_entropy().ratio * 1e-12 - logs.mean()) < reach
+
+
+def test_norms_stay_below_the_bounds_of_the_paper() -> None:
+    for check in (checks.w11_bound, checks.lipschitz_bound, checks.hessian_bound):
+        assert 0.01 < check().ratio < 1
+    assert "eps^-1" in checks.hessian_bound().value or "eps^-2" in checks.hessian_bound().value
+
+
+def test_the_page_among_the_demos_is_what_the_command_writes() -> None:
+    page = Path(__file__).parents[2] / "demos" / "ledger.md"
+    assert page.read_text(encoding="utf-8") == ledger_text(read_results([]), page)
