@@ -19,6 +19,7 @@ from typing import Any
 
 from kspde import __version__
 from kspde.errors import InputError, KspdeError
+from kspde.fem import backend
 from kspde.parallel import together
 from kspde.studies.measures import measured
 from kspde.studies.quantities import from_record
@@ -119,7 +120,9 @@ def run_points(
     Raises:
         InputError: a measure refuses its point, which the message names; on every rank.
         ConvergenceError: a solve failed; on every rank.
+        MissingBackendError: DOLFINx is not installed.
     """
+    backend.require()  # PETSc begins on all ranks together, or waits for them for ever
     missing: list[Point] = []
     with together(comm):
         if comm.rank == 0:
