@@ -50,6 +50,8 @@ _DIFFERENCE = (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 52
 #: A step that is this many times smaller than t_end means that the density has become singular.
 _SMALLEST = 1e-12
 _SAFETY, _SHRINK, _GROW = 0.9, 0.2, 5.0
+#: A factor below this is zero: numbers too small for full precision slow matrix products down ten times.
+_NEGLIGIBLE = 1e-40
 #: inf D / sup D below which another method takes over
 _LEAST_RATIO = 0.1
 
@@ -150,7 +152,9 @@ class _Factors:
     def __call__(self, c: float) -> Array:
         c = round(c, 12)  # 4/5 and 1 − 1/5 are one
         if c not in self._made:
-            self._made[c] = np.exp((c * self._key[0]) * self.linear)
+            made = np.exp((c * self._key[0]) * self.linear)
+            made[made < _NEGLIGIBLE] = 0.0
+            self._made[c] = made
         return self._made[c]
 
 

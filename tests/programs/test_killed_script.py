@@ -14,7 +14,7 @@ import sys
 import kspde
 u0 = kspde.GaussianMixture(weights=[1.0], means=[[0.3, 0.0]], stds=[0.6])
 box = kspde.Box(half_width=14.0, cells=30, degree=4)
-pde = kspde.solve(kspde.SignalDependentKellerSegel(chi=8.0), u0, box, t_end=0.5, tol=3e-8, eps=0.3,
+pde = kspde.solve(kspde.SignalDependentKellerSegel(chi=8.0), u0, box, t_end=0.5, tol=3e-8, eps=0.3, scheme="rosenbrock",
                   checkpoint=kspde.Checkpoint(sys.argv[1], every=0.0), resume=True)
 print(repr(pde.evaluate([[0.0, 0.0]])[0]), len(pde.diagnostics["t"]))
 """
