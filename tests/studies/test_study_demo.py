@@ -11,4 +11,5 @@ def test_studies() -> None:
     MPI.COMM_WORLD.Barrier()
     low, high = names["interval"]
     assert 0.8 < names["order"] < 1.2
+    assert low < names["order"] < high
     assert high - low < 0.5
