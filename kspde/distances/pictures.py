@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from kspde.distances.result import Distance
 
 __all__ = [
+    "Shown",
+    "draw_bar",
+    "draw_contours",
+    "draw_image",
+    "drawing",
     "picture",
     "plot_densities",
     "plot_density",
@@ -32,6 +37,7 @@ __all__ = [
     "plot_difference",
     "plot_distance",
     "setting_of",
+    "symbol_of",
     "thousands",
 ]
 
@@ -71,7 +77,7 @@ def plot_distance(distance: Distance, path: str | Path) -> None:
     """
     with picture(path, distance.comm) as figures:
         if figures is not None:
-            shown = _Shown(distance.axes, distance.density_pde, distance.density_particles)
+            shown = Shown(distance.axes, distance.density_pde, distance.density_particles)
             if shown.dimension == 1:
                 figure = figures((PAGE, 2.9))
                 left, right = figure.subplots(1, 2)
@@ -96,7 +102,7 @@ def plot_densities(distance: Distance, path: str | Path) -> None:
     """
     with picture(path, distance.comm) as figures:
         if figures is not None:
-            shown = _Shown(distance.axes, distance.density_pde, distance.density_particles)
+            shown = Shown(distance.axes, distance.density_pde, distance.density_particles)
             if shown.dimension == 1:
                 figure = figures((PAGE / 2, 2.6))
                 _curves(figure.subplots(), shown, distance)
@@ -116,7 +122,7 @@ def plot_difference(distance: Distance, path: str | Path) -> None:
     """
     with picture(path, distance.comm) as figures:
         if figures is not None:
-            shown = _Shown(distance.axes, distance.density_pde, distance.density_particles)
+            shown = Shown(distance.axes, distance.density_pde, distance.density_particles)
             figure = figures((0.6 * PAGE, 3.0 if shown.dimension == 1 else 0.48 * PAGE * shown.aspect + 2.1))
             panel = figure.subplots()
             if shown.dimension == 1:
@@ -139,18 +145,18 @@ def plot_density(pde: DensitySolution, path: str | Path, *, species: str | None 
     values = view.on_grid(grid.axes)
     with picture(path, pde.comm) as figures:
         if figures is not None:
-            shown = _Shown(grid.axes, values, values)
+            shown = Shown(grid.axes, values, values)
             if shown.dimension == 1:
                 figure = figures((PAGE / 2, 2.6))
                 panel = figure.subplots()
                 panel.plot(shown.axes[0], shown.first, color=BLUE)
-                panel.set(xlabel="$x$", ylabel=_symbol(name), ylim=(0, None))
+                panel.set(xlabel="$x$", ylabel=symbol_of(name), ylim=(0, None))
             else:
                 figure = figures((0.55 * PAGE, 0.46 * PAGE * shown.aspect + 1.05))
                 panel = figure.subplots()
-                image = _image(panel, shown, shown.first, cmap=DENSITY_MAP, vmin=0.0, vmax=float(shown.first.max()))
-                _contours(panel, shown, shown.first, colors="white")
-                _bar(figure, image, panel, _symbol(name))
+                image = draw_image(panel, shown, shown.first, cmap=DENSITY_MAP, vmin=0.0, vmax=float(shown.first.max()))
+                draw_contours(panel, shown, shown.first, colors="white")
+                draw_bar(figure, image, panel, symbol_of(name))
             panel.set_title(", ".join(setting_of(pde.t_end, pde.eps) + shown.plane))
 
 
@@ -196,7 +202,7 @@ def plot_diagnostics(pde: Any, path: str | Path, *, cloud: Any = None) -> None:
             figure.suptitle(", ".join(setting_of(pde.t_end, pde.eps)), fontsize=8.5)
 
 
-class _Shown:
+class Shown:
     """The part of two densities that is worth a picture: coordinates, values, and which plane where d = 3."""
 
     def __init__(self, axes: Sequence[Array], first: Array, second: Array) -> None:
@@ -224,8 +230,8 @@ class _Shown:
 
 
 @contextmanager
-def picture(path: str | Path, comm: Any) -> Iterator[Any]:
-    """Yield a maker of the one figure on rank 0, None elsewhere; write the figure at the end."""
+def drawing(comm: Any) -> Iterator[Any]:
+    """Yield a maker of figures in the style of all pictures on rank 0, None elsewhere. Collective."""
     with together(comm):
         if comm.rank != 0:
             yield None
@@ -234,43 +240,58 @@ def picture(path: str | Path, comm: Any) -> Iterator[Any]:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        made: list[Figure] = []
-
         def figures(size: tuple[float, float]) -> Figure:
-            made.append(Figure(figsize=size, layout="compressed"))
-            FigureCanvasAgg(made[-1])
-            return made[-1]
+            figure = Figure(figsize=size, layout="compressed")
+            FigureCanvasAgg(figure)
+            return figure
 
         with matplotlib.rc_context(_STYLE):
             yield figures
-            try:
-                made[0].savefig(path)
-            except OSError as error:
-                raise InputError(f"cannot write {path}: {error.strerror or error}") from None
-            except ValueError as error:
-                raise InputError(f"cannot write {path}: {error}") from None
 
 
-def _density_pair(figure: Any, panels: Any, shown: _Shown, distance: Distance) -> None:
+@contextmanager
+def picture(path: str | Path, comm: Any) -> Iterator[Any]:
+    """Yield a maker of the one figure on rank 0, None elsewhere; write the figure at the end."""
+    with drawing(comm) as figures:
+        if figures is None:
+            yield None
+            return
+        made: list[Any] = []
+
+        def first(size: tuple[float, float]) -> Any:
+            made.append(figures(size))
+            return made[-1]
+
+        yield first
+        try:
+            made[0].savefig(path)
+        except OSError as error:
+            raise InputError(f"cannot write {path}: {error.strerror or error}") from None
+        except ValueError as error:
+            raise InputError(f"cannot write {path}: {error}") from None
+
+
+def _density_pair(figure: Any, panels: Any, shown: Shown, distance: Distance) -> None:
     top = float(max(shown.first.max(), shown.second.max()))
     pairs = ((shown.first, "density"), (shown.second, f"particles, $N = {thousands(distance.n)}$"))
     for panel, (values, title) in zip(panels, pairs, strict=True):
-        image = _image(panel, shown, values, cmap=DENSITY_MAP, vmin=0.0, vmax=top)
-        _contours(panel, shown, values, colors="white", top=top)
+        image = draw_image(panel, shown, values, cmap=DENSITY_MAP, vmin=0.0, vmax=top)
+        draw_contours(panel, shown, values, colors="white", top=top)
         panel.set_title(title)
-    _bar(figure, image, panels, _label(distance))
+    draw_bar(figure, image, panels, _label(distance))
 
 
-def _difference_map(figure: Any, panel: Any, shown: _Shown) -> None:
+def _difference_map(figure: Any, panel: Any, shown: Shown) -> None:
     difference = shown.second - shown.first
     top = float(np.abs(difference).max()) or 1.0
-    image = _image(panel, shown, difference, cmap=DIFFERENCE_MAP, vmin=-top, vmax=top)
-    _contours(panel, shown, shown.first, colors=GREY)
+    image = draw_image(panel, shown, difference, cmap=DIFFERENCE_MAP, vmin=-top, vmax=top)
+    draw_contours(panel, shown, shown.first, colors=GREY)
     panel.set_title("particles − density")
-    _bar(figure, image, panel, "difference")
+    draw_bar(figure, image, panel, "difference")
 
 
-def _image(panel: Any, shown: _Shown, values: Array, **colours: Any) -> Any:
+def draw_image(panel: Any, shown: Shown, values: Array, **colours: Any) -> Any:
+    """Draw values as an image with labelled axes, and return it."""
     (x, y), half = shown.axes, [0.5 * (axis[1] - axis[0]) for axis in shown.axes]
     extent = (x[0] - half[0], x[-1] + half[0], y[0] - half[1], y[-1] + half[1])
     image = panel.imshow(values.T, origin="lower", extent=extent, aspect="equal", interpolation="bilinear", **colours)
@@ -279,19 +300,21 @@ def _image(panel: Any, shown: _Shown, values: Array, **colours: Any) -> Any:
     return image
 
 
-def _contours(panel: Any, shown: _Shown, values: Array, *, colors: str, top: float | None = None) -> None:
+def draw_contours(panel: Any, shown: Shown, values: Array, *, colors: str, top: float | None = None) -> None:
+    """Draw contours at fixed shares of the largest value."""
     levels = (top or float(values.max())) * np.array([0.05, 0.2, 0.4, 0.6, 0.8])
     panel.contour(*shown.axes, values.T, levels=levels, colors=colors, linewidths=0.4, alpha=0.7)
 
 
-def _bar(figure: Any, image: Any, panels: Any, label: str) -> None:
+def draw_bar(figure: Any, image: Any, panels: Any, label: str) -> None:
+    """Draw the colour bar of an image below panels."""
     bar = figure.colorbar(image, ax=panels, label=label, location="bottom", shrink=0.85, aspect=30, pad=0.02)
     bar.outline.set_linewidth(0.4)
     bar.ax.locator_params(nbins=5)
     bar.formatter.set_powerlimits((-3, 4))
 
 
-def _curves(panel: Any, shown: _Shown, distance: Distance) -> None:
+def _curves(panel: Any, shown: Shown, distance: Distance) -> None:
     panel.plot(shown.axes[0], shown.first, color=BLUE, label="density")
     label = f"particles, $N = {thousands(distance.n)}$"
     panel.plot(shown.axes[0], shown.second, color=ORANGE, linestyle="--", label=label)
@@ -300,7 +323,7 @@ def _curves(panel: Any, shown: _Shown, distance: Distance) -> None:
     panel.legend(frameon=False, loc="upper right")
 
 
-def _difference_curve(panel: Any, shown: _Shown) -> None:
+def _difference_curve(panel: Any, shown: Shown) -> None:
     difference = shown.second - shown.first
     panel.fill_between(shown.axes[0], difference, color=ORANGE, alpha=0.35, linewidth=0)
     panel.plot(shown.axes[0], difference, color=ORANGE, linewidth=0.8)
@@ -312,7 +335,7 @@ def _difference_curve(panel: Any, shown: _Shown) -> None:
 def _history(panel: Any, t: Any, values: Any, names: Sequence[str]) -> None:
     columns = np.asarray(values, dtype=np.float64).reshape(len(t), -1)
     for i, (name, column) in enumerate(zip(names, columns.T, strict=True)):
-        label = _symbol(name) if len(names) > 1 else "density"
+        label = symbol_of(name) if len(names) > 1 else "density"
         panel.plot(t, column, ".-", color=(BLUE, ORANGE, "#009e73", "#cc79a7")[i % 4], markersize=3, label=label)
     spread = float(np.ptp(columns))
     if spread < 1e-13 * max(1.0, float(np.abs(columns).max())):
@@ -329,7 +352,7 @@ def _particle_moments(panel: Any, cloud: Any) -> None:
         panel.plot(cloud.diagnostics["t"], column, color="black", linestyle=":", linewidth=1.0, label=label)
 
 
-def _setting(distance: Distance, shown: _Shown) -> str:
+def _setting(distance: Distance, shown: Shown) -> str:
     return ", ".join(
         [*setting_of(distance.t_end, distance.eps), f"bandwidth $h = {distance.bandwidth:.3g}$", *shown.plane]
     )
@@ -345,12 +368,13 @@ def _caption(distance: Distance) -> str:
     return f"$L^1$ distance {l1[0]}, floor {l1[1]}\nrelative entropy {entropy[0]}, floor {entropy[1]}"
 
 
-def _symbol(species: str) -> str:
+def symbol_of(species: str) -> str:
+    """Return a species' name as it is printed."""
     return f"${species}$" if re.fullmatch(r"[A-Za-z](_[A-Za-z0-9])?", species) else species
 
 
 def _label(distance: Distance) -> str:
-    return _symbol(distance.species) + ("" if abs(distance.mass - 1) < 1e-9 else " / mass")
+    return symbol_of(distance.species) + ("" if abs(distance.mass - 1) < 1e-9 else " / mass")
 
 
 def thousands(n: int) -> str:

@@ -17,7 +17,7 @@
 # - a **coupled estimate** of ‖u_{N,1} − u^ε‖₁ itself, from particles that share their noise with mean-field particles;
 # - for N = 2 and 3 on the line, the **exact** H and L¹ distances, from Liouville's equation on R^N.
 #
-# Run: `python demos/entropy_bound.py`, half a minute; with `--full`, the table and the picture below, three minutes.
+# Run: `python demos/07_entropy_bound.py`, half a minute; with `--full`, the table and the picture below, three minutes.
 
 # %%
 import sys
@@ -164,4 +164,6 @@ if root and full:
     right.plot(law.times, law.entropy, "C3", label="exact H")
     right.set(xlabel="t", ylabel="H(t) per particle", title="N = 2 on the line", xlim=(0, 0.25), ylim=(0, None))
     right.legend(loc="upper left", frameon=False)
-    figure.savefig(Path(__file__).parent / "pictures" / "entropy_bound.png", dpi=110)
+    figure.savefig(
+        (Path(__file__).parent if "__file__" in globals() else Path.cwd()) / "pictures" / "entropy_bound.png", dpi=110
+    )

@@ -11,7 +11,7 @@
 # run that is cut off and goes on. On triangles the mass matrix is lumped (vertex rule), and on a Delaunay mesh the
 # scheme `"positive"` keeps u ≥ 0 for every time step.
 #
-# Run: `python demos/disk_and_mesh.py` (or under `mpirun -n 2`); about 15 seconds. Needs gmsh (`pip install
+# Run: `python demos/04_disk_and_mesh.py` (or under `mpirun -n 2`); about 15 seconds. Needs gmsh (`pip install
 # "kspde[mesh]"`).
 
 # %%
@@ -61,7 +61,7 @@ say(f"smallest value {coarse.diagnostics['minimum'].min():.1e}, mass - 1 = {coar
 # nothing leaves it (`boundary="neumann"`).
 
 # %%
-here = Path(__file__).parent if "__file__" in globals() else Path("demos")
+here = Path(__file__).parent if "__file__" in globals() else Path.cwd()
 dish = kspde.MeshFile(path=here.parent / "meshes" / "ellipse.msh", boundary="neumann")
 drop = kspde.GaussianMixture(weights=[1.0], means=[[0.0, 0.0]], stds=[0.6])
 save = kspde.SaveAt(times=[0.1, 1.0], statistics=("fisher_information",))

@@ -21,7 +21,7 @@
 #    the same noise, and known expectations: the mean of f(X) − f(X⁰) is far less noisy than that of f(X). (A finite N
 #    adds a difference of order 1/N, which does not show.)
 #
-# Run: `python demos/time_step.py` (or under `mpirun -n 2`); about ten seconds. The picture goes to
+# Run: `python demos/08_time_step.py` (or under `mpirun -n 2`); about ten seconds. The picture goes to
 # `pictures/time_step.png` beside this file.
 
 # %%
@@ -139,4 +139,6 @@ if comm.rank == 0 and __name__ == "__main__":
         panel.set_xticks(dt, [f"1/{round(1 / x)}" for x in dt])
         panel.minorticks_off()
     axes[0].legend()
-    figure.savefig(Path(__file__).parent / "pictures" / "time_step.png", dpi=110)
+    figure.savefig(
+        (Path(__file__).parent if "__file__" in globals() else Path.cwd()) / "pictures" / "time_step.png", dpi=110
+    )

@@ -11,7 +11,7 @@
 # −Δv + v = χu, gets one of two conditions there: `boundary="decay"`, the Robin condition ∂ₙv + (K₁(L)/K₀(L)) v = 0 met
 # by the decaying solution outside, or `boundary="neumann"`. The initial density is three Gaussians, χ = 8, T = 0.5.
 #
-# Run: `python demos/truncation.py` (or under `mpirun -n 2`); about ten seconds.
+# Run: `python demos/03_truncation.py` (or under `mpirun -n 2`); about ten seconds.
 
 # %%
 import warnings

@@ -1,0 +1,193 @@
+"""Particles over the density: at one time, and as an animation.
+
+Both show the first particles by number, a sample of the law, over the density on the plane. They are collective and
+write one file, on rank 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kspde.distances.checks import DensitySolution, ParticleCloud, check_comparable, check_species
+from kspde.distances.grid import Array
+from kspde.distances.pictures import (
+    DENSITY_MAP,
+    PAGE,
+    Shown,
+    draw_bar,
+    draw_contours,
+    draw_image,
+    drawing,
+    picture,
+    setting_of,
+    symbol_of,
+    thousands,
+)
+from kspde.distances.region import mass_grid
+from kspde.distances.saved import Snapshots
+from kspde.distances.view import View
+from kspde.errors import InputError, check_choice, check_integer, check_number
+
+__all__ = ["animate", "plot_particles"]
+
+#: White with a dark rim is told from every colour of the map.
+_DOTS: Any = {"color": "white", "edgecolors": "black", "linewidths": 0.25, "zorder": 3}
+
+_FORMATS = (".webp", ".gif", ".png")
+
+
+def plot_particles(
+    pde: DensitySolution, cloud: ParticleCloud, path: str | Path, *, species: str | None = None, most: int = 2000
+) -> None:
+    """Write the particles over the density at their common final time.
+
+    Args:
+        pde: the density.
+        cloud: the particles.
+        path: the file.
+        species: which one, where the model has several.
+        most: particles shown, the first by number.
+
+    Raises:
+        InputError: densities and particles that do not belong together, a dimension other than 2, or the file cannot be
+            written.
+    """
+    name = _planar(pde, species)
+    check_comparable(pde, cloud, name)
+    check_integer("most", most, at_least=1)
+    view = View(pde=pde, species=name)
+    axes = mass_grid(view).axes
+    values = view.on_grid(axes)
+    points = _first(cloud, name, most)
+    with picture(path, pde.comm) as figures:
+        if figures is not None:
+            shown = Shown(axes, values, values)
+            figure = figures((0.55 * PAGE, 0.46 * PAGE * shown.aspect + 1.05))
+            panel = figure.subplots()
+            image = draw_image(panel, shown, shown.first, cmap=DENSITY_MAP, vmin=0.0, vmax=float(values.max()))
+            _dots(panel, shown, points)
+            draw_bar(figure, image, panel, symbol_of(name))
+            panel.set_title(", ".join([*setting_of(pde.t_end, pde.eps), f"${thousands(len(points))}$ particles"]))
+
+
+def animate(
+    pde: DensitySolution,
+    states: Snapshots | Sequence[ParticleCloud],
+    path: str | Path,
+    *,
+    species: str | None = None,
+    most: int = 1000,
+    seconds: float = 0.15,
+) -> None:
+    """Write an animation of the density with particles over it: animated WebP, GIF or PNG by the file's name.
+
+    The colours mean the same in all frames, on a square-root scale, so that late and spread densities show.
+
+    Args:
+        pde: the density.
+        states: the particles at increasing times in [0, t_end], such as :class:`kspde.Snapshots` filled.
+        path: the file: .webp, .gif or .png.
+        species: which one, where the model has several.
+        most: particles shown, the first by number.
+        seconds: that a frame is shown.
+
+    Raises:
+        InputError: another suffix, no states, densities and particles that do not belong together, a dimension other
+            than 2, or the file cannot be written.
+    """
+    name = _planar(pde, species)
+    check_choice("suffix", Path(path).suffix, _FORMATS)
+    check_integer("most", most, at_least=1)
+    check_number("seconds", seconds, above=0)
+    clouds: list[Any] = list(states.clouds if isinstance(states, Snapshots) else states)
+    if len(clouds) < 2:
+        raise InputError(f"states has {len(clouds)} times: give particles at 2 or more")
+    times = [float(cloud.t_end) for cloud in clouds]
+    for t, cloud in zip(times, clouds, strict=True):
+        check_comparable(pde, cloud, name, t=t)
+    views = [View(pde=pde, species=name, t=t) for t in times]
+    axes = mass_grid(views[int(np.argmax(times))]).axes
+    densities = [view.on_grid(axes) for view in views]
+    points = [_first(cloud, name, most) for cloud in clouds]
+    with drawing(pde.comm) as figures:
+        if figures is not None:
+            shown = Shown(
+                axes,
+                np.asarray(np.max([d / d.max() for d in densities], axis=0), dtype=np.float64),
+                densities[-1] / densities[-1].max(),
+            )
+            inside = tuple(
+                slice(int(np.searchsorted(axis, part[0])), int(np.searchsorted(axis, part[-1])) + 1)
+                for axis, part in zip(axes, shown.axes, strict=True)
+            )
+            frames = _frames(figures, pde, name, shown, [d[inside] for d in densities], points, times)
+            try:
+                frames[0].save(
+                    path, save_all=True, append_images=frames[1:], duration=round(1000 * seconds), loop=0, quality=85
+                )
+            except OSError as error:
+                raise InputError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def _frames(
+    figures: Any,
+    pde: DensitySolution,
+    name: str,
+    shown: Shown,
+    densities: Sequence[Array],
+    points: Sequence[Array],
+    times: Sequence[float],
+) -> list[Any]:
+    """Return the frames as Pillow's images, all of one size."""
+    from matplotlib.colors import PowerNorm
+    from PIL import Image
+
+    figure = figures((0.55 * PAGE, 0.46 * PAGE * shown.aspect + 1.05))
+    figure.set_dpi(130)
+    norm = PowerNorm(0.5, vmin=0.0, vmax=float(max(d.max() for d in densities)))
+    panel = figure.subplots()
+    frames = []
+    for index, (density, dots, t) in enumerate(zip(densities, points, times, strict=True)):
+        panel.clear()
+        image = draw_image(panel, shown, np.maximum(density, 0.0), cmap=DENSITY_MAP, norm=norm)
+        draw_contours(panel, shown, density, colors="white")
+        _dots(panel, shown, dots)
+        panel.set_title(
+            ", ".join([f"$t = {t:.2f}$", *setting_of(None, pde.eps), f"${thousands(len(dots))}$ particles"])
+        )
+        if index == 0:
+            draw_bar(figure, image, panel, symbol_of(name))
+            figure.canvas.draw()
+            figure.set_layout_engine("none")  # frames must not move against each other
+        figure.canvas.draw()
+        frames.append(Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()))
+    return frames
+
+
+def _planar(pde: DensitySolution, species: str | None) -> str:
+    """Return the species' name, of a model on the plane."""
+    if pde.model.dimension != 2:
+        raise InputError(
+            f"{type(pde.model).__name__} has dimension {pde.model.dimension}: particles are drawn on the plane"
+        )
+    return check_species(pde.model, species)
+
+
+def _first(cloud: ParticleCloud, species: str, most: int) -> Array:
+    """Return the first particles by number, shape (at most ``most``, 2), on rank 0. Collective."""
+    ids = np.asarray(cloud.ids_of(species))
+    mine = ids < most
+    parts = cloud.comm.gather((ids[mine], np.asarray(cloud.of(species))[mine]))
+    if parts is None:
+        return np.empty((0, 2))
+    order = np.argsort(np.concatenate([part[0] for part in parts]))
+    return np.concatenate([part[1] for part in parts])[order]
+
+
+def _dots(panel: Any, shown: Shown, points: Array) -> None:
+    panel.scatter(*points.T, s=max(1.5, min(5.0, 4000.0 / max(len(points), 1))), **_DOTS)
+    panel.set(xlim=(shown.axes[0][0], shown.axes[0][-1]), ylim=(shown.axes[1][0], shown.axes[1][-1]))
