@@ -142,7 +142,7 @@ def study(
         console.say(f"\nReport: {out / 'report.html'}")
         console.say(f"All numbers: {out / SUMMARY}")
 
-    return _collectively(job)
+    return _collectively(job, kept="finished points are kept, the same command goes on")
 
 
 @app.command(epilog="Examples: kspde ledger; kspde ledger --out ledger.html --results my-theorem1")
@@ -244,18 +244,18 @@ def _job(name: str, path: Path, out: Path, force: bool, quiet: bool, resume: boo
     return _collectively(job)
 
 
-def _collectively(job: Callable[[Any], None]) -> int:
-    """Run a collective job on all ranks and return the exit status."""
+def _collectively(job: Callable[[Any], None], kept: str = "nothing was written") -> int:
+    """Run a collective job on all ranks and return the exit status; ``kept`` says what an interrupted one leaves."""
     try:
         comm = world()
     except KspdeError as error:
         if _launched_rank() == 0:
             _complain(str(error))
         return BAD_INPUT
-    return _guarded(lambda: job(comm), comm)
+    return _guarded(lambda: job(comm), comm, kept)
 
 
-def _guarded(job: Callable[[], None], comm: Any) -> int:
+def _guarded(job: Callable[[], None], comm: Any, kept: str) -> int:
     """Run a collective job; whatever happens on whichever rank, the job ends and says why.
 
     The ranks have agreed on a KspdeError before it gets here. Should one not have, the rank that failed ends the others
@@ -270,7 +270,7 @@ def _guarded(job: Callable[[], None], comm: Any) -> int:
         return 0
     except BaseException as error:
         if stopped:  # whatever became of the KeyboardInterrupt on its way through PETSc
-            line, status = "interrupted: nothing was written", 128 + stopped[0]
+            line, status = f"interrupted: {kept}", 128 + stopped[0]
         elif isinstance(error, StoppedError):
             line, status = str(error).replace("resume=True", "--resume"), 128 + signal.SIGTERM
         elif isinstance(error, KspdeError):

@@ -42,3 +42,18 @@ def test_a_killed_study_goes_on(shell: Callable[..., Any], start: Callable[..., 
     assert len(after) == 6
     assert before.items() <= after.items()
     assert len(json.loads((tmp_path / "out" / "summary.json").read_text("utf-8"))["points"]) == 6
+
+
+def test_an_interrupted_study_says_what_it_keeps(start: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text(STUDY, encoding="utf-8")
+    for ranks in (1, 2):
+        out = tmp_path / f"on-{ranks}"
+        process = start("mpirun", "-n", ranks, "kspde", "study", "study.toml", "--out", out.name)
+        deadline = time.monotonic() + 100
+        while not list(out.glob("points/[!.]*.json")) and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=30)
+        assert process.returncode != 0
+        assert said.count("kspde: error: interrupted: finished points are kept, the same command goes on") == 1
+        assert not (out / "summary.json").exists()
