@@ -14,8 +14,8 @@
 #     mpirun -n 3 kspde study theorem1 --out result    # rank 0 hands the points out; killed, it goes on
 #     kspde ledger --results result --out ledger.html  # every claim of the papers beside its measured value
 #
-# Pictures of the full settings: demos/pictures/study-theorem1.png, study-lemma2.png, study-time-step.png; every claim and
-# its measured value: demos/ledger.md.
+# Pictures of the full settings: demos/pictures/study-theorem1.png, study-lemma2.png, study-time-step.png; every claim
+# and its measured value: demos/ledger.md.
 #
 # Here the same from Python, ten seconds on two cores. Run: `python demos/studies.py`
 

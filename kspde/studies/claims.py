@@ -342,12 +342,18 @@ def _own() -> tuple[Claim, ...]:
         Claim(
             source=_REVIEW,
             number="stopping times",
-            promised="the minimal distance between particles is controlled; expected is E min |X_i − X_j| ~ N^−1",
+            promised="they control the minimal distance between particles",
+            evidence=NotTestable(reason="a statement about a proof; the minimal distance itself is the next row"),
+            erratum="Theorem 1's stopping time bounds |X_i − X̄_i|, not the distance between particles. No minimal "
+            "distance is needed, since Φ^ε is bounded.",
+        ),
+        Claim(
+            source="kspde",
+            number="minimal distance",
+            promised="E min_{i≠j} |X_i − X_j| ~ N^−1 for smooth densities in the plane (expected)",
             evidence=Rated(
                 study="theorem1", quantity="minimal_distance", against="n", order=1.0, group={"gamma": _GAMMA_1}
             ),
-            erratum="Theorem 1's stopping time bounds |X_i − X̄_i|, not the distance between particles. No minimal "
-            "distance is needed, since Φ^ε is bounded; for smooth densities in the plane it is of order N^−1.",
         ),
         Claim(
             source="kspde",
