@@ -1,5 +1,6 @@
 # make demo   the main job on two MPI ranks: installs into .venv, prints the distances and where the pictures are
 # make test   style, types and the test suite on one rank and on two
+# make book   runs the demos and builds the handbook, with the reference and the ledger: build/book/html/index.html
 # make lint   style and types alone
 # make clean  removes .venv, caches and demo-output
 #
@@ -9,7 +10,7 @@ PYTHON ?= python3
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test lint clean venv
+.PHONY: demo test book lint clean venv
 
 # An active virtual environment, or modules found by PYTHONPATH, must not leak into .venv.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV CONDA_PREFIX
@@ -27,7 +28,7 @@ endif
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --quiet
 # A deadlock between ranks ends after this many seconds.
-LIMIT := 900
+LIMIT := 1500
 PYTEST := $(BIN)/python -m pytest -o faulthandler_timeout=240 -p no:cacheprovider
 
 demo: venv
@@ -39,6 +40,12 @@ test: lint
 	@timeout --kill-after=10 $(LIMIT) $(PYTEST) </dev/null
 	@echo "== pytest, 2 ranks"
 	@timeout --kill-after=10 $(LIMIT) $(BIN)/mpirun -n 2 $(PYTEST) </dev/null
+
+book: venv
+	@$(MAKE) --silent --no-print-directory .venv/installed-book
+	@$(BIN)/python book/assemble.py build/book/source
+	@timeout --kill-after=10 $(LIMIT) $(BIN)/sphinx-build -q -W --keep-going build/book/source build/book/html </dev/null
+	@echo "the book: build/book/html/index.html"
 
 lint: venv
 	@$(MAKE) --silent --no-print-directory .venv/installed-test
@@ -61,6 +68,11 @@ venv:
 .venv/installed-test: pyproject.toml
 	@echo "installing kspde with DOLFINx and the tools of its tests into .venv (a minute the first time)"
 	@$(PIP) -e ".[fem,test]"
+	@touch $@ .venv/installed-fem
+
+.venv/installed-book: pyproject.toml
+	@echo "installing kspde with DOLFINx and the tools of its book into .venv (a minute the first time)"
+	@$(PIP) -e ".[fem,mesh,book]"
 	@touch $@ .venv/installed-fem
 
 clean:

@@ -135,17 +135,17 @@ if root:
 if root:
     pictures.mkdir(exist_ok=True)
 MPI.COMM_WORLD.Barrier()
+near = np.linspace(-3.5, 3.5, 141)
+densities = np.stack([pde.on_grid([near, near], species=name) / u0[name].mass for name in model.species])
 with picture(pictures / "own_model.png", MPI.COMM_WORLD) as figures:
     if figures is not None:
         figure = figures((7.2, 3.2))
         panels = figure.subplots(1, 2, sharex=True, sharey=True)
-        part = slice(*np.searchsorted(x, [-3.5, 3.5]))
-        for panel, density, name in zip(panels, exact, model.species, strict=True):
-            shown = density[part, part] / (1.0 if name == "a" else 1.5)
-            image = panel.imshow(shown.T, origin="lower", extent=[-3.5, 3.5] * 2, cmap="viridis", vmin=0, vmax=0.22)
-            panel.contour(
-                x[part], x[part], shown.T, levels=[0.02, 0.06, 0.1, 0.14, 0.18], colors="white", linewidths=0.4
+        for panel, shown, name in zip(panels, densities, model.species, strict=True):
+            image = panel.imshow(
+                shown.T, origin="lower", extent=[-3.5, 3.5] * 2, cmap="viridis", vmin=0, vmax=densities.max()
             )
+            panel.contour(near, near, shown.T, levels=[0.02, 0.06, 0.1, 0.14], colors="white", linewidths=0.4)
             panel.set(title=f"species {name}, $t = 0.5$", xlabel="$x$")
         panels[0].set_ylabel("$y$")
         figure.colorbar(image, ax=panels, label="density / mass", aspect=25)
@@ -153,7 +153,8 @@ with picture(pictures / "own_model.png", MPI.COMM_WORLD) as figures:
 # %% [markdown]
 # ![The densities of both species](pictures/own_model.png)
 #
-# The species have moved apart, *a* to the left and *b* to the right, and each is dented where the other is.
+# The species have moved apart, *a* to the left and *b* to the right: their peaks are 1.5 from each other, and *b* is drawn
+# out along the front between them.
 #
 # ## The Patlak–Keller–Segel system
 #

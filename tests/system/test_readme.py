@@ -1,6 +1,7 @@
 """The README's scripts run as they stand, and its case file is the built-in one."""
 
 import re
+import shlex
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -60,3 +61,63 @@ def test_own_model(shared_tmp_path, monkeypatch, capsys) -> None:
 def test_case_file_is_the_built_in_one() -> None:
     built_in = (resources.files("kspde") / "cases" / "demo.toml").read_text(encoding="utf-8")
     assert tomllib.loads(CASES[0]) == tomllib.loads(built_in)
+
+
+def shell_lines() -> list[list[str]]:
+    """The indented commands of the README, without their comments."""
+    blocks = re.findall(r"(?:^    \S.*\n)+", README.replace("\n\n", "\n\n\n"), re.MULTILINE)
+    starts = ("kspde ", "mpirun ", "make ", "mkdir ", "docker ", "git ")
+    lines = [line.strip() for block in blocks for line in block.splitlines()]
+    return [shlex.split(line, comments=True) for line in lines if line.strip().startswith(starts)]
+
+
+def test_make_and_docker_lines_fit_their_files() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = {line[1] for line in shell_lines() if line[0] == "make"}
+    assert targets == {"demo", "test"}
+    for target in targets | set(re.findall(r"`make (\w+)`", README)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    docker = [line[1:] for line in shell_lines() if line[0] == "docker"]
+    assert docker[0] == ["build", "-f", "docker/Dockerfile", "-t", "kspde", "."]
+    assert (ROOT / docker[0][2]).is_file()
+    entry = (ROOT / "docker" / "entrypoint").read_text(encoding="utf-8")
+    dockerfile = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8")
+    assert [line[line.index("kspde") + 1] for line in docker[1:]] == ["demo", "mpirun", "jupyter"]
+    assert "  jupyter)" in entry
+    assert "--port=8888" in entry
+    assert "EXPOSE 8888" in dockerfile
+    assert docker[3][2:4] == ["-p", "8888:8888"]
+    assert docker[1][3].endswith(":" + re.findall(r"^VOLUME (.*)", dockerfile, re.MULTILINE)[0])
+    assert "--uid 1000" in dockerfile
+
+
+def test_shell_commands_are_understood(comm) -> None:
+    """Each command of kspde exists and has the options that the README gives it (tests/programs run them)."""
+    if comm.rank:
+        return
+    from typer.main import get_command
+
+    from kspde.cli import app
+
+    known = get_command(app).commands  # type: ignore[attr-defined]
+    lines = [line[line.index("kspde") :] for line in shell_lines() if line[0] in ("kspde", "mpirun")]
+    lines = [line for line in lines if line[1].isalpha()]  # not what a command prints
+    assert {line[1] for line in lines} >= {"demo", "run", "compare", "theory"}
+    for line in lines:
+        options = {name for parameter in known[line[1]].params for name in parameter.opts}
+        for word in line[2:]:
+            assert not word.startswith("--") or word in options, line
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+    table = re.findall(r"^\| \[\w+\]\(demos/(\w+)\.py\) \|", README, re.MULTILINE)
+    assert sorted(table) == sorted(path.stem for path in (ROOT / "demos").glob("*.py"))
+
+
+def test_citation_is_of_this_version() -> None:
+    import kspde
+
+    assert f"version {kspde.__version__}" in README
+    assert f"version = {{{kspde.__version__}}}" in README

@@ -1,0 +1,80 @@
+"""Assemble the book's sources: python book/assemble.py DIRECTORY.
+
+The chapters are book/*.md, the demos as notebooks (jupytext), and the ledger of the papers' claims as ``kspde ledger``
+writes it. Sphinx then runs the notebooks: ``make book`` does both.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jupytext
+import nbformat
+
+ROOT = Path(__file__).resolve().parents[1]
+DEMOS = ROOT / "demos"
+
+
+def demos() -> list[Path]:
+    """Return the demos."""
+    return sorted(DEMOS.glob("*.py"))
+
+
+def listed() -> list[str]:
+    """Return the chapters of index.md's tables of contents, in order."""
+    tables = re.findall(
+        r"```\{toctree\}\n(.*?)```", (ROOT / "book" / "index.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    return [line for table in tables for line in table.splitlines() if line and not line.startswith(":")]
+
+
+def notebook(demo: Path) -> nbformat.NotebookNode:
+    """Return a demo as a notebook, valid by nbformat's schema."""
+    made = jupytext.read(demo, fmt="py:percent")
+    made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    for number, cell in enumerate(made.cells):  # random otherwise, and the cache of executed notebooks would miss
+        cell["id"] = f"{demo.stem[:50].replace('_', '-')}-{number}"
+    nbformat.validate(made)
+    return made
+
+
+def ledger() -> str:
+    """Return the chapter of the ledger, in Markdown: what ``kspde ledger --out ledger.md`` writes, under a title."""
+    made = ROOT / "build" / "book" / "ledger.md"
+    made.parent.mkdir(parents=True, exist_ok=True)
+    made.unlink(missing_ok=True)
+    call = "import sys; from kspde.cli import main; sys.argv = ['kspde', 'ledger', '--out', sys.argv[1]]; main()"
+    subprocess.run([sys.executable, "-c", call, str(made)], check=True, stdout=subprocess.DEVNULL)
+    text = made.read_text(encoding="utf-8")
+    return text if text.lstrip().startswith("# ") else f"# The ledger\n\n{text}"
+
+
+def readme() -> str:
+    """Return the README with its links to files of the repository turned into links inside the book, or into names."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = re.sub(r"\[([^\]]+)\]\(demos/(\w+)\.py\)", r"[\1](demos/\2.ipynb)", text)
+    return re.sub(r"(?<!!)\[([^\]]+)\]\((?!http|demos/\w+\.ipynb|#)[^)]+\)", r"\1", text)
+
+
+def assemble(directory: Path) -> None:
+    """Write conf.py, all chapters and what the demos read into a directory, which is made anew."""
+    if directory.exists():
+        shutil.rmtree(directory)
+    shutil.copytree(ROOT / "book", directory, ignore=shutil.ignore_patterns("assemble.py", "__pycache__"))
+    for folder in ("data", "pictures"):
+        shutil.copytree(DEMOS / folder, directory / "demos" / folder)
+    shutil.copytree(ROOT / "meshes", directory / "meshes")
+    for case in DEMOS.glob("*.toml"):
+        shutil.copy(case, directory / "demos")
+    for demo in demos():
+        nbformat.write(notebook(demo), directory / "demos" / f"{demo.stem}.ipynb")
+    (directory / "ledger.md").write_text(ledger(), encoding="utf-8")
+    (directory / "readme.md").write_text(readme(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    assemble(Path(sys.argv[1]))

@@ -1,0 +1,94 @@
+"""The book's parts that need no Sphinx (``make book`` builds it): notebooks, tables of contents, escaped docstrings."""
+
+import ast
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DEMOS = sorted((ROOT / "demos").glob("*.py"))
+
+
+def module(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"book_{name}", ROOT / "book" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+@pytest.mark.parametrize("demo", DEMOS, ids=lambda path: path.stem)
+def test_demos_are_notebooks(demo: Path) -> None:
+    notebook = module("assemble").notebook(demo)
+    nbformat.validate(notebook)
+    kinds = [cell["cell_type"] for cell in notebook.cells]
+    assert kinds[0] == "markdown", "a demo begins with its title"
+    assert re.match(r"# \S", notebook.cells[0]["source"])
+    assert kinds.count("code") >= 2
+    code = "\n".join(cell["source"] for cell in notebook.cells if cell["cell_type"] == "code")
+    assert ast.dump(ast.parse(code)) == ast.dump(ast.parse(demo.read_text(encoding="utf-8")))  # nothing is lost
+    header = notebook.cells[0]["source"] + notebook.cells[1]["source"]
+    assert f"python demos/{demo.name}" in header, "a demo says how it is run"
+    assert re.search(r"seconds|minute", header), "and what it costs"
+    assert "__file__" not in code or '"__file__" in globals()' in code  # a notebook has none
+
+
+def test_every_chapter_is_in_a_table_of_contents_once(shared_tmp_path: Path, comm: Any) -> None:
+    book = module("assemble")
+    listed = book.listed()
+    assert len(set(listed)) == len(listed)
+    if comm.rank == 0:
+        book.assemble(shared_tmp_path / "source")
+        made = {
+            path.relative_to(shared_tmp_path / "source").with_suffix("").as_posix()
+            for path in (shared_tmp_path / "source").rglob("*")
+            if path.suffix in (".md", ".ipynb") and "meshes" not in path.parts
+        }
+        assert made == {*listed, "index"}
+        assert {f"demos/{path.stem}" for path in DEMOS} <= set(listed)
+        assert listed.index("demos/01_first_solve") < listed.index("demos/studies") < listed.index("demos/10_own_model")
+        readme = (shared_tmp_path / "source" / "readme.md").read_text(encoding="utf-8")
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", readme):
+            assert (shared_tmp_path / "source" / target).exists(), target
+        for notebook in (shared_tmp_path / "source" / "demos").glob("*.ipynb"):
+            for target in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", notebook.read_text(encoding="utf-8")):
+                assert (notebook.parent / target).exists(), target
+        ledger = (shared_tmp_path / "source" / "ledger.md").read_text(encoding="utf-8")
+        assert ledger.startswith("# ")
+        assert "Theorem 1" in ledger
+    comm.Barrier()
+
+
+def test_docstrings_are_plain_text_outside_of_directives() -> None:
+    conf = module("conf")
+    assert conf.plain("|x|² and Φ * u, c_*, u_0, ``a * b``, :math:`|x|`") == (
+        r"\|x\|² and Φ \* u, c\_\*, u_0, ``a * b``, :math:`|x|`"
+    )
+    lines = ["a * b", "", ".. math::", "    |x| * y_", "", "    * z", "after |x|"]
+    assert conf.escape(lines) == [r"a \* b", *lines[1:6], r"after \|x\|"]
+    assert conf.extensions[0] == "myst_nb"
+    assert conf.nb_execution_raise_on_error is True
+
+
+def test_the_reference_names_what_there_is() -> None:
+    text = (ROOT / "book" / "api.md").read_text(encoding="utf-8")
+    import kspde
+
+    for name in re.findall(r"automodule:: (\S+)", text):
+        assert importlib.util.find_spec(name) is not None, name
+    public = [name for name in kspde.__all__ if name != "theory"]
+    shown = text + "".join(
+        Path(spec.origin).read_text(encoding="utf-8")
+        for name in re.findall(r"automodule:: (\S+)", text)
+        if (spec := importlib.util.find_spec(name)) is not None and spec.origin
+    )
+    for name in public:
+        assert re.search(rf"\b(class|def) {name}\b|\.{name}\b|, {name}\b|members: {name}\b", shown), name
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert "sphinx-build -q -W --keep-going build/book/source build/book/html" in makefile
