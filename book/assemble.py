@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -43,14 +42,10 @@ def notebook(demo: Path) -> nbformat.NotebookNode:
 
 
 def ledger() -> str:
-    """Return the chapter of the ledger, in Markdown: what ``kspde ledger --out ledger.md`` writes, under a title."""
-    made = ROOT / "build" / "book" / "ledger.md"
-    made.parent.mkdir(parents=True, exist_ok=True)
-    made.unlink(missing_ok=True)
-    call = "import sys; from kspde.cli import main; sys.argv = ['kspde', 'ledger', '--out', sys.argv[1]]; main()"
-    subprocess.run([sys.executable, "-c", call, str(made)], check=True, stdout=subprocess.DEVNULL)
-    text = made.read_text(encoding="utf-8")
-    return text if text.lstrip().startswith("# ") else f"# The ledger\n\n{text}"
+    """Return the chapter of the ledger, in Markdown, as ``kspde ledger --out ledger.md`` writes it."""
+    from kspde.io.ledger_file import ledger_text, read_results
+
+    return ledger_text(read_results([]), Path("ledger.md"))
 
 
 def readme() -> str:

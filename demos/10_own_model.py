@@ -153,8 +153,8 @@ with picture(pictures / "own_model.png", MPI.COMM_WORLD) as figures:
 # %% [markdown]
 # ![The densities of both species](pictures/own_model.png)
 #
-# The species have moved apart, *a* to the left and *b* to the right: their peaks are 1.5 from each other, and *b* is drawn
-# out along the front between them.
+# The species have moved apart, *a* to the left and *b* to the right: their peaks are 1.5 from each other, and *b* is
+# drawn out along the front between them.
 #
 # ## The Patlak–Keller–Segel system
 #
