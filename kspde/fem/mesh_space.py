@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
@@ -27,6 +28,9 @@ from kspde.parallel import together
 __all__ = ["MeshSpace"]
 
 Array = npt.NDArray[np.float64]
+
+#: Systems of relaxing fields that are kept: an extrapolated step has two shifts, those of Δt and of Δt/2.
+_SHIFTS = 2
 
 
 class MeshSpace(Space):
@@ -97,6 +101,7 @@ class MeshSpace(Space):
         self.stiffness = assemble_matrix(fem.form(ufl.inner(ufl.grad(u), ufl.grad(v)) * dx))
         self.stiffness.assemble()
         self._x, self._y = self.stiffness.createVecs()
+        _trim()
         self._systems: dict[tuple[float, float], SparseSystem] = {}
         self._indexed: tuple[Any, Any] = (None, None)
 
@@ -164,7 +169,9 @@ class MeshSpace(Space):
             return np.where(ends, kappa.x.array[: len(self.mass)], 0.0)
         self.mesh.topology.create_connectivity(self.dimension - 1, self.dimension)
         form = kappa * ufl.TestFunction(self.V) * ufl.ds(metadata=self.measure)
-        return self._assembled(form)
+        weights = self._assembled(form)
+        _trim()
+        return weights
 
     def _assembled(self, form: Any) -> Array:
         vector = fem.assemble_vector(fem.form(form))
@@ -245,6 +252,13 @@ class MeshSpace(Space):
         return geometry.bb_tree(self.mesh, self.dimension, padding=1e-10 * self.radius)
 
 
+def _trim() -> None:
+    """Give memory that has been freed back to the system: the C library keeps that of a mesh's many small arrays."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:  # glibc has it
+        trim(0)
+
+
 class _ShiftedSystems:
     """The systems shift·M + D·K of the adaptive scheme: one matrix for each D in use."""
 
@@ -272,8 +286,7 @@ class _Resolvents(FieldOperator):
         self._diagonal = kernel.relaxation_rate**2 * space.mass
         if space.domain.boundary == "decay" and np.isfinite(rate):
             self._diagonal = self._diagonal + space.boundary_weights(rate)
-        self._relaxing: SparseSystem | None = None
-        self._shift = 0.0
+        self._relaxing: dict[float, SparseSystem] = {}
 
     def prepare(self, nodal: Array, state: Array | None) -> Array:
         """Return the nodal values."""
@@ -305,13 +318,16 @@ class _Resolvents(FieldOperator):
         return self._diagonal * difference - self._space.diffusion(difference)
 
     def relaxation_solve(self, shift: float, tau: float, rhs: Array) -> Array:
-        """Solve with shift·M + (K + R + ρ²M)/τ, refactorised when the shift changes. Collective."""
-        if self._relaxing is None:
-            self._relaxing = SparseSystem(self._space, self._space.stiffness, {}, constant=False)
-        if self._shift != shift:
-            self._relaxing.update(shift * self._space.mass + self._diagonal / tau, 1.0 / tau)
-            self._shift = shift
-        return self._relaxing.solve(rhs)
+        """Solve with shift·M + (K + R + ρ²M)/τ, one system for each of the two latest shifts. Collective."""
+        system = self._relaxing.pop(shift, None)
+        if system is None:
+            if len(self._relaxing) < _SHIFTS:
+                system = SparseSystem(self._space, self._space.stiffness, {}, constant=False)
+            else:
+                system = self._relaxing.pop(next(iter(self._relaxing)))
+            system.update(shift * self._space.mass + self._diagonal / tau, 1.0 / tau)
+        self._relaxing[shift] = system
+        return system.solve(rhs)
 
     def _polynomial(self, part: ResolventPolynomial, system: SparseSystem, x: Array) -> Array:
         mass = self._space.mass

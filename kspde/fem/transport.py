@@ -44,8 +44,8 @@ from petsc4py import PETSc
 from kspde.errors import ConvergenceError
 from kspde.fem.backend import apply_options
 from kspde.fem.graph import Graph
+from kspde.fem.sparse import MULTIGRID, choose_preconditioner, direct
 from kspde.fem.sparse import RESIDUAL as MULTIGRID_RESIDUAL
-from kspde.fem.sparse import choose_preconditioner, direct
 
 __all__ = ["RESIDUAL", "Motion", "Transport"]
 
@@ -168,7 +168,7 @@ class Transport:
             pc.setFactorSolverType("mumps")
         else:
             pc.setType("bjacobi")
-        apply_options(ksp, self._options)
+        apply_options(ksp, self._options, MULTIGRID)
         ksp.setInitialGuessNonzero(ksp.getType() != "preonly")
         return ksp
 

@@ -93,6 +93,59 @@ def test_kept_hierarchies_solve_what_changes() -> None:
     assert max(counts) < 25
 
 
+def test_multigrid_where_the_diagonal_dominates() -> None:
+    """K + sM with s up to 10⁶, and s many times larger on one half of the disk: what went in comes out.
+
+    The preconditioner is positive definite for each s. Where a kept hierarchy no longer serves it is made anew.
+    """
+    from kspde.fem.backend import require
+
+    require()
+    from kspde.fem.mesh_space import MeshSpace
+    from kspde.fem.sparse import SparseSystem
+
+    space = MeshSpace(kspde.Disk(radius=3.0, size=0.2, refine=1, solver="multigrid"), 2, MPI.COMM_WORLD)
+    x, y = space.points.T
+    exact = np.sin(3 * x) * np.cos(40 * y)
+    for shift in 10.0 ** np.arange(-1, 6.1, 0.5):
+        system = SparseSystem(space, space.stiffness, {}, constant=False)
+        for diagonal, limit in ((shift * space.mass, 20), (0.075 * shift * space.mass * (1 + 50 * (x > 0)), 500)):
+            system.update(diagonal, 1.0)
+            solution = system.solve(diagonal * exact - space.diffusion(exact))
+            np.testing.assert_allclose(solution, exact, atol=1e-7)
+            assert system.iterations <= limit
+
+
+def test_two_shifts_keep_a_system_each() -> None:
+    """Relaxing fields of an extrapolated step: the two shifts' solutions, without a system made after the second."""
+    from kspde.fem.backend import require
+
+    require()
+    from kspde.fem.mesh_space import MeshSpace
+    from kspde.fem.sparse import SparseSystem
+
+    space = MeshSpace(kspde.Disk(radius=3.0, size=0.3, refine=1, boundary="neumann"), 2, MPI.COMM_WORLD)
+    operator = space.field_operator(kspde.Yukawa(), "v")
+    exact = np.cos(space.points[:, 0])
+    made = []
+    with pytest.MonkeyPatch.context() as patch:
+        plain = SparseSystem.update
+
+        def counted(self, diagonal, factor) -> None:
+            made.append(factor)
+            plain(self, diagonal, factor)
+
+        patch.setattr(SparseSystem, "update", counted)
+        for shift in (10.0, 20.0, 20.0, 10.0, 20.0, 20.0):
+            # shift·M + (K + M)/τ with τ = 2
+            rhs = (shift + 0.5) * space.mass * exact - 0.5 * space.diffusion(exact)
+            np.testing.assert_allclose(operator.relaxation_solve(shift, 2.0, rhs), exact, atol=1e-9)
+        assert len(made) == 2
+        rhs = 30.5 * space.mass * exact - 0.5 * space.diffusion(exact)
+        np.testing.assert_allclose(operator.relaxation_solve(30.0, 2.0, rhs), exact, atol=1e-9)
+        assert len(made) == 3
+
+
 def test_first_guesses_save_iterations() -> None:
     """The signal of a density that moves steadily: solved from what is known, the tenth time in half the iterations."""
     from kspde.fem.backend import require
