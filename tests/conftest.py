@@ -15,6 +15,15 @@ from mpi4py import MPI
 
 import kspde
 
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave to one rank what is marked so: each case's linear algebra is tested on several ranks elsewhere."""
+    if MPI.COMM_WORLD.size > 1:
+        alone = [item for item in items if item.get_closest_marker("one_rank")]
+        config.hook.pytest_deselected(items=alone)
+        items[:] = [item for item in items if item not in alone]
+
+
 # The ranks must try the same examples, or they meet in different collective calls.
 hypothesis.settings.register_profile("ranks", derandomize=True, database=None, deadline=None)
 hypothesis.settings.load_profile("ranks")

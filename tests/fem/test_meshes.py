@@ -40,7 +40,11 @@ def test_resolvents_make_up_the_symbol(kernel) -> None:
 
 @pytest.mark.parametrize(
     ("options", "expected"),
-    [({}, LOCAL), ({"eps": 0.3}, GAUSSIAN), ({"eps": 0.3, "mollifier": "matern"}, MATERN)],
+    [
+        ({}, LOCAL),
+        pytest.param({"eps": 0.3}, GAUSSIAN, marks=pytest.mark.one_rank),
+        ({"eps": 0.3, "mollifier": "matern"}, MATERN),
+    ],
     ids=["local", "gaussian", "matern"],
 )
 def test_quadrilaterals_of_degree_four(mixture, options, expected) -> None:
@@ -57,7 +61,7 @@ def test_triangles_converge_with_order_two(mixture) -> None:
     errors = []
     for size in (0.2, 0.1, 0.05):
         disk = kspde.Disk(radius=14.0, size=size, rim_size=10 * size)
-        pde = kspde.solve(MODEL, mixture, disk, t_end=0.5, tol=1e-5)
+        pde = kspde.solve(MODEL, mixture, disk, t_end=0.5, tol=1e-4)
         u, v = (f(pde) - f(exact) for f in (lambda p: p.on_grid([axis] * 2), lambda p: p.signal_on_grid([axis] * 2)))
         errors.append((np.abs(u).sum() * 0.3**2, np.abs(v).max()))
         assert np.abs(pde.diagnostics["mass"] - 1).max() < 1e-12

@@ -144,12 +144,14 @@ def test_fills_a_mount_point(shared_tmp_path: Path, comm: Any, there: Any, monke
         with ResultDirectory(target, comm) as results:
             assert results.path.parent == target
             fill(results, comm)
+            comm.Barrier()
             raise kspde.ConvergenceError("step 3")
 
     with pytest.raises(kspde.ConvergenceError):
         fail()
     comm.Barrier()
     assert os.listdir(target) == [".checkpoints"]
+    comm.Barrier()
     make(target, comm, "1")
     assert "exists: give another --out, or --force" in refusal(target, comm)
     make(target, comm, "2", force=True)

@@ -56,6 +56,7 @@ def test_first_solve(run: Run) -> None:
     assert (names["here"] / "density.bp").is_dir()
 
 
+@pytest.mark.one_rank
 def test_particles(run: Run, comm: Any) -> None:
     names = run(
         "02_particles.py",
@@ -77,6 +78,7 @@ def test_particles(run: Run, comm: Any) -> None:
             assert animation.n_frames == 6
 
 
+@pytest.mark.one_rank
 def test_patterns(run: Run) -> None:
     names = run("05_patterns.py")
     lam = 32 * (np.pi / 16) ** 2
@@ -89,6 +91,7 @@ def test_patterns(run: Run) -> None:
     assert names["pde"].diagnostics["mass"][-1] == pytest.approx(768, rel=1e-11)
 
 
+@pytest.mark.one_rank
 def test_mean_field_twins(run: Run) -> None:
     names = run(
         "06_mean_field_twins.py",
@@ -114,6 +117,7 @@ def test_own_model(run: Run) -> None:
         assert distance.l1.value < 0.2
 
 
+@pytest.mark.one_rank
 def test_truncation(run: Run) -> None:
     table = run("03_truncation.py")["table"]
     assert table[14.0, "decay"][0] < 5e-6
@@ -132,6 +136,7 @@ def test_disk_and_mesh(run: Run) -> None:
     assert names["difference"] < 1e-10
 
 
+@pytest.mark.one_rank
 def test_time_step(run: Run) -> None:
     table = run("08_time_step.py")["table"]
     for at_zero, wide_zero, _, _, _ in table.values():
@@ -146,6 +151,7 @@ def test_time_step(run: Run) -> None:
     assert np.all(np.abs(bias["weak-2", 1]) < 0.3 * np.abs(bias["euler-maruyama", 1]))
 
 
+@pytest.mark.one_rank
 def test_entropy_bound(run: Run) -> None:
     names = run("07_entropy_bound.py")
     for n, bound in names["bounds"].items():
