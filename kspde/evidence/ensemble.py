@@ -110,7 +110,7 @@ def check_solution(pde: Any) -> None:
             raise InputError(f"pde is a {type(pde).__name__} without {name}: give what kspde.solve returned")
     relaxing = [f.name for f in pde.model.fields if f.tau > 0]
     if relaxing:
-        raise InputError(f"field {relaxing[0]!r} has tau > 0, which the particles do not simulate: use tau = 0")
+        raise InputError(f"field {relaxing[0]!r} has tau > 0, which is not covered here: use tau = 0")
     if len(pde.times) < 2 or pde.times[0] > 0:
         raise InputError(
             f"pde is saved at t = {', '.join(f'{t:g}' for t in pde.times[:3])} only: it is needed from 0 to t_end, "

@@ -1,14 +1,14 @@
 r"""Sparse symmetric systems on a general mesh: Cholesky's factorisation, or conjugate gradients with multigrid.
 
 Algebraic multigrid is PETSc's GAMG: smoothed aggregation, and as smoother one symmetric Gauss-Seidel sweep on each
-rank's rows. For a symmetric positive definite matrix that sweep converges whatever the diagonal, on one or two ranks,
-and for M-matrices on any number, so the preconditioner is positive definite. PETSc's own choice, Chebyshev's, is not
-where the diagonal dominates and the spectrum's estimate is off. Two things keep the cost down over many steps. A matrix
-:math:`D_t + K` whose diagonal alone changes keeps the hierarchy made for an earlier diagonal :math:`D_s`: with
-:math:`D_s/\rho \le D_t \le \rho D_s` the spectrum of one in the other lies in :math:`[1/\rho, \rho]`, so the number of
-iterations grows by a factor of √ρ·√ρ at most; it is made anew when that shows. And a constant matrix takes as first
-guess the best approximation, in its norm, among the differences of the latest solutions (Fischer, Comput. Methods Appl.
-Mech. Engrg. 163, 1998).
+rank's rows. For a symmetric positive definite matrix that sweep converges whatever the diagonal, on one or two ranks
+(on more, for the M-matrix of the finest level), so the preconditioner is positive definite. PETSc's own choice,
+Chebyshev's, may fail to be where the diagonal dominates and the spectrum's estimate is off. Two things keep the cost
+down over many steps. A matrix :math:`D_t + K` whose diagonal alone changes keeps the hierarchy made for an earlier
+diagonal :math:`D_s`: with :math:`D_s/\rho \le D_t \le \rho D_s` the spectrum of one in the other lies in
+:math:`[1/\rho, \rho]`, so the number of iterations grows by a factor of about ρ at most; it is made anew when that
+shows. And a constant matrix takes as first guess the best approximation, in its norm, among the differences of the
+latest solutions (Fischer, Comput. Methods Appl. Mech. Engrg. 163, 1998).
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ def simulate(
             of its gradient. A mesh keeps it a priori for every position of the particles; with many particles the error
             is some hundred times smaller.
         method: "mesh" (spread, multiply, gather); "finufft", non-uniform Fourier transforms, which needs that library:
-            five to fifteen times slower at the tolerances of a simulation, but with a Gaussian mollifier its modes grow
+            three to twenty times slower at the tolerances of a simulation, but with a Gaussian mollifier its modes grow
             only as √log(1/``field_tol``) in each direction, so that it is faster, and takes far less memory, below
             about 1e-10 in two dimensions and 1e-8 in three; "direct", a sum over all pairs. Each checks the others.
         memory_limit: bytes that the mesh, or the modes, of a rank may take. Kernels that need a finer mesh (a small ε,
