@@ -55,5 +55,6 @@ def test_an_interrupted_study_says_what_it_keeps(start: Callable[..., Any], tmp_
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=30)
         assert process.returncode != 0
-        assert said.count("kspde: error: interrupted: finished points are kept, the same command goes on") == 1
+        # The rank that hears of it first may be any.
+        assert said.count("interrupted: finished points are kept, the same command goes on") == 1
         assert not (out / "summary.json").exists()
