@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +101,21 @@ def mixture() -> kspde.GaussianMixture:
     return kspde.GaussianMixture(
         weights=(0.5, 0.3, 0.2), means=((-1.2, 0.3), (1.3, -0.2), (0.2, 1.5)), stds=(0.6, 0.5, 0.7)
     )
+
+
+@pytest.fixture
+def write_changed(shared_tmp_path: Path, comm: Any) -> Callable[..., Path]:
+    """Return a function that writes a text to a file, with some things changed: old, new, old, new, ..."""
+
+    def write(name: str, text: str, *changes: str) -> Path:
+        for old, new in zip(changes[::2], changes[1::2], strict=True):
+            assert old in text
+            text = text.replace(old, new, 1)
+        path = shared_tmp_path / name
+        comm.Barrier()
+        if comm.rank == 0:
+            path.write_text(text, encoding="utf-8")
+        comm.Barrier()
+        return path
+
+    return write

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from kspde.compiled import use_threads
+from kspde.distances.checks import DensitySolution
 from kspde.errors import ConvergenceError, InputError, check_integer, check_number
 from kspde.initial import InitialDensity
 from kspde.kernels import mollifier_kernel
@@ -35,13 +36,8 @@ __all__ = ["Ensemble", "MeanFieldSolution", "check_solution"]
 _DIRECT = 400
 
 
-class MeanFieldSolution(Protocol):
+class MeanFieldSolution(DensitySolution, Protocol):
     """What is read of a solution: what it solves, its density and its fields over time."""
-
-    @property
-    def model(self) -> Any:
-        """The model."""
-        ...
 
     @property
     def u0(self) -> Mapping[str, InitialDensity]:
@@ -54,44 +50,8 @@ class MeanFieldSolution(Protocol):
         ...
 
     @property
-    def eps(self) -> float | None:
-        """The mollifier's ε."""
-        ...
-
-    @property
-    def mollifier(self) -> Any:
-        """The mollifier."""
-        ...
-
-    @property
-    def t_end(self) -> float:
-        """The final time."""
-        ...
-
-    @property
     def times(self) -> Array:
         """The saved times."""
-        ...
-
-    @property
-    def masses(self) -> Mapping[str, float]:
-        """The mass of each species."""
-        ...
-
-    @property
-    def half_width(self) -> float:
-        """Half-width of the smallest box around the origin that contains the domain."""
-        ...
-
-    @property
-    def comm(self) -> Any:
-        """The communicator."""
-        ...
-
-    def on_grid(
-        self, axes: Any, species: str | None = None, t: float | None = None, *, outside: float | None = None
-    ) -> Array:
-        """Return u on a tensor grid, the same on every rank. Collective."""
         ...
 
     def signal_on_grid(self, axes: Any, field: str | None = None, t: float | None = None) -> Array:

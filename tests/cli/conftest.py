@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,21 +57,9 @@ def small_case() -> str:
 
 
 @pytest.fixture
-def case_file(shared_tmp_path: Path, comm: Any) -> Callable[..., Path]:
+def case_file(write_changed: Callable[..., Path]) -> Callable[..., Path]:
     """Return a function that writes the small case with some things changed: old, new, old, new, ..."""
-
-    def write(*changes: str) -> Path:
-        text = SMALL
-        for old, new in zip(changes[::2], changes[1::2], strict=True):
-            assert old in text
-            text = text.replace(old, new, 1)
-        path = shared_tmp_path / "case.toml"
-        if comm.rank == 0:
-            path.write_text(text, encoding="utf-8")
-        comm.Barrier()
-        return path
-
-    return write
+    return partial(write_changed, "case.toml", SMALL)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,22 +35,9 @@ sweep.regularisation.eps = [0.4, 0.2, 0.1]
 
 
 @pytest.fixture
-def study_file(shared_tmp_path: Path, comm: Any) -> Callable[..., Path]:
+def study_file(write_changed: Callable[..., Path]) -> Callable[..., Path]:
     """Return a function that writes the study with some things changed: old, new, old, new, ..."""
-
-    def write(*changes: str) -> Path:
-        text = STUDY
-        for old, new in zip(changes[::2], changes[1::2], strict=True):
-            assert old in text
-            text = text.replace(old, new, 1)
-        path = shared_tmp_path / "tiny.toml"
-        comm.Barrier()
-        if comm.rank == 0:
-            path.write_text(text, encoding="utf-8")
-        comm.Barrier()
-        return path
-
-    return write
+    return partial(write_changed, "tiny.toml", STUDY)
 
 
 def test_a_study_and_a_ledger_of_it(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,22 +53,9 @@ regularisation.eps = [0.2, 0.1]
 
 
 @pytest.fixture
-def tiny_file(shared_tmp_path: Path, comm: Any) -> Callable[..., Path]:
+def tiny_file(write_changed: Callable[..., Path]) -> Callable[..., Path]:
     """Return a function that writes the tiny study with some things changed: old, new, old, new, ..."""
-
-    def write(*changes: str) -> Path:
-        text = TINY
-        for old, new in zip(changes[::2], changes[1::2], strict=True):
-            assert old in text
-            text = text.replace(old, new, 1)
-        path = shared_tmp_path / "tiny.toml"
-        comm.Barrier()
-        if comm.rank == 0:
-            path.write_text(text, encoding="utf-8")
-        comm.Barrier()
-        return path
-
-    return write
+    return partial(write_changed, "tiny.toml", TINY)
 
 
 @pytest.fixture
