@@ -24,7 +24,7 @@ u0 = kspde.GaussianMixture(weights=(0.6, 0.4), means=((-1.2, 0.3), (1.3, -0.2)),
 cloud = kspde.simulate(
     kspde.SignalDependentKellerSegel(chi=8.0), u0, n=1000, t_end=0.5, dt=1 / 300, eps=0.3, seed=6,
     save=kspde.SaveAt(times=np.linspace(0, 0.5, 6), statistics=("moments", "minimal_distance")),
-    checkpoint=kspde.Checkpoint(sys.argv[1], every=0.03), resume=True,
+    checkpoint=kspde.Checkpoint(sys.argv[1], every=0), resume=True,
     progress=lambda fraction: print(fraction, flush=True),
 )
 cloud.write(sys.argv[2])
