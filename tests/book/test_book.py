@@ -52,7 +52,7 @@ def test_every_chapter_is_in_a_table_of_contents_once(shared_tmp_path: Path, com
         }
         assert made == {*listed, "index"}
         assert {f"demos/{path.stem}" for path in DEMOS} <= set(listed)
-        assert listed.index("demos/01_first_solve") < listed.index("demos/studies") < listed.index("demos/10_own_model")
+        assert listed.index("demos/01_first_solve") < listed.index("demos/09_studies") < listed.index("demos/10_own_model")
         readme = (shared_tmp_path / "source" / "readme.md").read_text(encoding="utf-8")
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", readme):
             assert (shared_tmp_path / "source" / target).exists(), target

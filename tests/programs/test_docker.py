@@ -25,10 +25,11 @@ DOCKER = ROOT / "docker"
         (("demo", "--out", "/out"), "kspde demo --out /out"),
         (("kspde", "theory"), "kspde theory"),
         (("mpirun", "-n", "2", "kspde", "demo"), "mpirun -n 2 kspde demo"),
+        (("test", "tests/fem"), "python -m pytest -p no:cacheprovider tests/fem"),
     ],
 )
 def test_entry_point(tmp_path: Path, arguments: tuple[str, ...], called: str) -> None:
-    for name in ("kspde", "mpirun", "jupyter"):
+    for name in ("kspde", "mpirun", "jupyter", "python"):
         program = tmp_path / name
         program.write_text('#!/bin/sh\necho "${0##*/} $*"\n')
         program.chmod(program.stat().st_mode | stat.S_IXUSR)

@@ -7,7 +7,7 @@ from mpi4py import MPI
 
 
 def test_studies() -> None:
-    names = runpy.run_path(str(Path(__file__).parents[2] / "demos" / "studies.py"))
+    names = runpy.run_path(str(Path(__file__).parents[2] / "demos" / "09_studies.py"))
     MPI.COMM_WORLD.Barrier()
     low, high = names["interval"]
     assert 0.8 < names["order"] < 1.2

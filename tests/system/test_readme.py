@@ -82,8 +82,9 @@ def test_make_and_docker_lines_fit_their_files() -> None:
     assert (ROOT / docker[0][2]).is_file()
     entry = (ROOT / "docker" / "entrypoint").read_text(encoding="utf-8")
     dockerfile = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8")
-    assert [line[line.index("kspde") + 1] for line in docker[1:]] == ["demo", "mpirun", "jupyter"]
+    assert [line[line.index("kspde") + 1] for line in docker[1:]] == ["demo", "mpirun", "jupyter", "test"]
     assert "  jupyter)" in entry
+    assert "  test)" in entry
     assert "--port=8888" in entry
     assert "EXPOSE 8888" in dockerfile
     assert docker[3][2:4] == ["-p", "8888:8888"]

@@ -17,7 +17,7 @@
 # Pictures of the full settings: demos/pictures/study-theorem1.png, study-lemma2.png, study-time-step.png; every claim
 # and its measured value: demos/ledger.md.
 #
-# Here the same from Python, ten seconds on two cores. Run: `python demos/studies.py`
+# Here the same from Python, ten seconds on two cores. Run: `python demos/09_studies.py`
 
 # %%
 import tempfile
