@@ -5,11 +5,14 @@ the flux :math:`-\nabla(D u) + b u` gives, for the edge from i to j of conductan
 
 .. math::
     F_{ij} = k_{ij}\,(a_{ij} u_i - a_{ji} u_j), \qquad
-    a_{ij} = \frac{D_i}{\bar D}\, \frac{q}{1 - e^{-q/\bar D}} \ge 0, \qquad
-    q = \tfrac12 (b_i + b_j)\cdot(x_j - x_i), \quad \bar D = \tfrac12 (D_i + D_j);
+    a_{ij} = \frac{q}{1 - e^{-q/D_i}} \ge 0, \qquad
+    q = \tfrac12 (b_i + b_j)\cdot(x_j - x_i);
 
-without drift a_ij = D_i and F is the stiffness matrix's flux of w = D u. Everything stays finite as D → 0, where a_ij
-becomes the upwind flux :math:`\max(q, 0)`. The step from u to u' with Δt solves
+without drift a_ij = D_i and F is the stiffness matrix's flux of w = D u. As D_i → 0, whatever D_j, a_ij becomes the
+upwind flux :math:`\max(q, 0)`: a D that vanishes somewhere does not stop the drift. (With one D̄ an edge and a factor
+D_i/D̄, which is exact for the equilibria of a varying D, nothing would leave a node without diffusion.) Since
+:math:`a_{ij} = D_i + q/2 + q^2/(12 D_i) + \dots`, the flux is consistent to second order. The step from u to u' with
+Δt solves
 
 .. math:: m_i u'_i + \Delta t \sum_j F_{ij}(u') = m_i u_i. \tag{1}
 
@@ -82,19 +85,15 @@ class Motion:
         self.diffusion = diffusion
         if drift is None:
             return
-        d = graph.ghosted(diffusion)
+        d = graph.ghosted(diffusion) + 0.0  # of -0.0 the quotient q/d would have the wrong sign
         i, j = graph.tails, graph.heads
         q = np.zeros(len(i))
         for b, x in zip(drift.T, graph.coordinates.T, strict=True):
             b = graph.ghosted(b)
             q += (b[i] + b[j]) * (x[j] - x[i])
         q *= 0.5
-        mean = 0.5 * (d[i] + d[j])
-        # Where neither end diffuses the quotient D_i/D̄ is that of equal coefficients.
-        moving = mean > 0
-        mean_or_one = np.where(moving, mean, 1.0)
-        self.leaving = graph.conductance * fitted(q, mean) * np.where(moving, d[i] / mean_or_one, 1.0)
-        self.arriving = graph.conductance * fitted(-q, mean) * np.where(moving, d[j] / mean_or_one, 1.0)
+        self.leaving = graph.conductance * fitted(q, d[i])
+        self.arriving = graph.conductance * fitted(-q, d[j])
 
     def flux(self, u: Array) -> Array:
         """Return F_ij of each edge: what leaves i for j in unit time. Collective."""

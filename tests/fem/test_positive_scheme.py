@@ -83,6 +83,31 @@ def test_the_wind_blows_in_the_right_direction() -> None:
     assert 2.5 < coarse / fine < 6
 
 
+@dataclass(frozen=True, kw_only=True)
+class Calm(kspde.Model):
+    """A wind of speed 1, and a diffusion that vanishes somewhere: whatever it is, the mean moves with the wind."""
+
+    flat: float
+    dimension = 1
+    fields = ()
+
+    def diffusion(self, species, c):
+        return np.minimum(self.flat * c.points[:, 0] ** 2, 1.0)  # -0.0 where flat is
+
+    def drift(self, species, c):
+        return np.ones_like(c.points)
+
+
+@pytest.mark.parametrize("flat", [0.2, 1e3, 0.0, -0.0])
+def test_where_diffusion_vanishes_the_wind_goes_on(flat) -> None:
+    u0 = kspde.GaussianMixture(weights=[1.0], means=[[-1.0]], stds=[0.25])
+    box = kspde.Box(half_width=8.0, cells=200, degree=1, dimension=1, grading=0.0)
+    pde = kspde.solve(Calm(flat=flat), u0, box, t_end=2.0, scheme="positive", dt=0.02)
+    x = box.vertices
+    mean = float(np.sum(x * pde.on_grid([x])) * (x[1] - x[0]))
+    assert abs(mean - 1.0) < 1e-3
+
+
 def test_a_zero_step_solve_keeps_the_data() -> None:
     """Mass that the mesh misses is scaled away, nothing else: nodal values are those of u_0 up to that factor."""
     u0 = kspde.GaussianMixture(weights=[1.0], means=[[0.0, 0.0]], stds=[0.7])
