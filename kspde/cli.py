@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from importlib import resources
@@ -19,15 +17,12 @@ from kspde import __version__
 from kspde.checkpoint import StoppedError
 from kspde.errors import ConvergenceError, InputError, KspdeError
 from kspde.fem import backend
-from kspde.parallel import together, world
+from kspde.parallel import communicator, end_job, last_words, together
 
 __all__ = ["main"]
 
 #: Exit statuses.
 BUG, BAD_INPUT, FAILED_SOLVE = 1, 2, 3
-
-#: Seconds that a rank which failed waits for the others to fail as well, before it ends the job.
-_PATIENCE = 2.0
 
 _STATUSES = """
 Exit status: 0 success, 2 bad input or a missing library, 3 a solve that failed, 130 or 143 interrupted, 1 an error in
@@ -245,28 +240,22 @@ def _job(name: str, path: Path, out: Path, force: bool, quiet: bool, resume: boo
 
 
 def _collectively(job: Callable[[Any], None], kept: str = "nothing was written") -> int:
-    """Run a collective job on all ranks and return the exit status; ``kept`` says what an interrupted one leaves."""
+    """Run a collective job on all ranks and return the exit status; ``kept`` says what an interrupted one leaves.
+
+    An error in kspde itself passes, as out of any script (``kspde.parallel.communicator``). The ranks have agreed on a
+    KspdeError before it gets here. Should one not have, or be interrupted alone, it ends the others after a while: they
+    may be waiting for it in a collective call.
+    """
     try:
-        comm = world()
+        comm = communicator()
     except KspdeError as error:
         if _launched_rank() == 0:
             _complain(str(error))
         return BAD_INPUT
-    return _guarded(lambda: job(comm), comm, kept)
-
-
-def _guarded(job: Callable[[], None], comm: Any, kept: str) -> int:
-    """Run a collective job; whatever happens on whichever rank, the job ends and says why.
-
-    The ranks have agreed on a KspdeError before it gets here. Should one not have, the rank that failed ends the others
-    after a while: they may be waiting for it in a collective call.
-    """
-    watch = comm.Dup()
     stopped: list[int] = []
     try:
         with _stoppable(stopped):
-            job()
-        watch.Free()
+            job(comm)
         return 0
     except BaseException as error:
         if stopped:  # whatever became of the KeyboardInterrupt on its way through PETSc
@@ -275,30 +264,15 @@ def _guarded(job: Callable[[], None], comm: Any, kept: str) -> int:
             line, status = str(error).replace("resume=True", "--resume"), 128 + signal.SIGTERM
         elif isinstance(error, KspdeError):
             line, status = str(error), FAILED_SOLVE if isinstance(error, ConvergenceError) else BAD_INPUT
-        elif comm.size == 1:
-            raise
         else:
-            sys.stderr.write(f"kspde: error on rank {comm.rank}:\n{traceback.format_exc()}")
-            _end(comm, BUG)
             raise
-    if comm.rank == 0:
+    everyone = last_words(comm, line)
+    if everyone is None:
+        _complain(f"rank {comm.rank}: {line}")
+        end_job(comm, status)
+    elif line not in everyone[: comm.rank]:
         _complain(line)
-    request, deadline = watch.Ibarrier(), time.monotonic() + _PATIENCE
-    while not request.Test():
-        if time.monotonic() > deadline:
-            if comm.rank != 0:
-                _complain(f"rank {comm.rank}: {line}")
-            _end(comm, status)
-        time.sleep(0.01)
-    watch.Free()
     return status
-
-
-def _end(comm: Any, status: int) -> None:
-    """End all ranks, once the launcher has had time to pass on what this one wrote."""
-    sys.stderr.flush()
-    time.sleep(0.3)
-    comm.Abort(status)
 
 
 @contextmanager

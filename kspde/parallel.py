@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -27,7 +29,7 @@ __all__ = [
     "world",
 ]
 
-#: Seconds that a rank which fails waits for the others to fail as well, before it ends the job.
+#: Seconds that a rank which fails waits for the others to come to an end as well, before it ends the job.
 _PATIENCE = 2.0
 
 #: Of the messages of failing ranks; every MPI library has tags up to 32 767.
@@ -52,8 +54,9 @@ def world() -> Any:
 def communicator(comm: Any = None) -> Any:
     """Return the communicator of a collective job: ``comm``, or all of MPI's ranks.
 
-    From then on an exception that nothing catches on one rank ends the whole job, as under ``python -m mpi4py``, where
-    the other ranks would wait for it for ever. Interactive shells and pytest, which catch all, see no difference.
+    From then on a rank that fails ends the whole job, as under ``python -m mpi4py``, where the others would wait for it
+    for ever: by an exception that nothing catches, or by leaving with a status that is not 0. Interactive shells and
+    pytest, which catch all, see no difference.
 
     Raises:
         MissingBackendError: mpi4py finds no MPI library.
@@ -65,18 +68,53 @@ def communicator(comm: Any = None) -> Any:
 
 
 class _LastWords:
-    """The excepthook of a job of several ranks."""
+    """What a process of a job of several ranks does before it ends: the excepthook, and what runs at exit.
+
+    Python tells neither of a ``SystemExit``; its monitoring does, when the outermost frame is left by one.
+    """
 
     def __init__(self, before: Callable[..., Any]) -> None:
         self._before = before
+        self._process = os.getpid()
+        self._said = False
+        self._exit: tuple[int, str] | None = None
+        atexit.register(self._leave)
+        tool = next((number for number in (4, 3) if sys.monitoring.get_tool(number) is None), None)
+        if tool is not None:  # else an exit on one rank alone is not noticed
+            unwinding = sys.monitoring.events.PY_UNWIND
+            sys.monitoring.use_tool_id(tool, "kspde")
+            sys.monitoring.register_callback(tool, unwinding, self._unwound)
+            sys.monitoring.set_events(tool, unwinding)
 
     def __call__(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        from mpi4py import MPI
-
-        said = [] if MPI.Is_finalized() else _end_unless_all(MPI.COMM_WORLD, error)
+        """Say what an exception that nothing catches has to say, on one rank if all have it."""
+        said = [] if self._over() else _end_unless_all(world(), error)
+        self._said = True
         # What all ranks raise is said once, by the rank where it arose.
         if not (isinstance(error, KspdeError) and error.rank is not None) and _last_line(error) not in said:
             self._before(kind, error, trace)
+
+    def _unwound(self, code: Any, offset: int, error: BaseException) -> None:
+        """Take note of an exit that leaves the outermost frame."""
+        if not isinstance(error, SystemExit) or sys._getframe(1).f_back is not None:
+            return
+        if threading.current_thread() is threading.main_thread():
+            status = error.code if isinstance(error.code, int) else int(error.code is not None)
+            self._exit = (status, "".join(traceback.format_exception(error))) if status else None
+
+    def _leave(self) -> None:
+        """Let others that fail know that this rank is not waited for, or end them if it fails alone."""
+        if self._said or self._over():
+            return
+        status, text = self._exit or (0, "")
+        comm = world()
+        if last_words(comm, text) is None and status:
+            _end_others(comm, text, status)
+
+    def _over(self) -> bool:
+        from mpi4py import MPI
+
+        return bool(MPI.Is_finalized()) or os.getpid() != self._process
 
 
 @contextmanager
@@ -104,13 +142,16 @@ def on_all_ranks(comm: Any, error: BaseException | None) -> bool:
 
 
 def _end_unless_all(comm: Any, error: BaseException) -> list[str]:
-    """Return what ranks below this one raised, once all ranks have come here; else end the job with a traceback."""
+    """Return what ranks below this one said, once all ranks have come here; else end the job with a traceback."""
     everyone = last_words(comm, _last_line(error))
     if everyone is None:
-        sys.stderr.write(f"kspde: rank {comm.rank} of {comm.size} failed, and others did not:\n")
-        traceback.print_exception(error)
-        end_job(comm, 1)
+        _end_others(comm, "".join(traceback.format_exception(error)), 1)
     return (everyone or [])[: comm.rank]
+
+
+def _end_others(comm: Any, text: str, status: int) -> None:
+    sys.stderr.write(f"kspde: rank {comm.rank} of {comm.size} failed, and others did not:\n{text}")
+    end_job(comm, status)
 
 
 def _last_line(error: BaseException) -> str:
@@ -120,31 +161,40 @@ def _last_line(error: BaseException) -> str:
 def last_words(comm: Any, said: str) -> list[str] | None:
     """Return what all ranks say, once all have come here; None when they do not within some seconds.
 
-    For a rank that has failed and cannot know whether the others have: point-to-point, so that it meets no collective
-    call that they may be in.
+    For a rank that cannot know whether the others have come to an end as well: point-to-point, so that it meets no
+    collective call that they may be in.
     """
+    said = said[-4000:]
     deadline = time.monotonic() + _PATIENCE
     if comm.rank:
-        comm.isend(said[-4000:], 0, _TAG)
+        comm.isend(said, 0, _TAG)
         deadline += _PATIENCE  # rank 0 answers when the slowest has come, or ends the job
-        while not comm.iprobe(0, _TAG):
-            if time.monotonic() > deadline:
-                return None
-            time.sleep(0.01)
+        if not _until(deadline, lambda: comm.iprobe(0, _TAG)):
+            return None
         everyone: list[str] = comm.recv(source=0, tag=_TAG)
         return everyone
-    heard = {0: said[-4000:]}
-    while len(heard) < comm.size:
+    heard: dict[int, str] = {0: said}
+
+    def listen() -> bool:
         for rank in range(1, comm.size):
             if rank not in heard and comm.iprobe(rank, _TAG):
                 heard[rank] = comm.recv(source=rank, tag=_TAG)
-        if time.monotonic() > deadline:
-            return None
-        time.sleep(0.01)
+        return len(heard) == int(comm.size)
+
+    if not _until(deadline, listen):
+        return None
     everyone = [heard[rank] for rank in range(comm.size)]
-    for rank in range(1, comm.size):
-        comm.send(everyone, rank, _TAG)
+    answers = [comm.isend(everyone, rank, _TAG) for rank in range(1, comm.size)]
+    _until(deadline, lambda: all(answer.Test() for answer in answers))  # who has waited too long takes none
     return everyone
+
+
+def _until(deadline: float, condition: Callable[[], Any]) -> bool:
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 def end_job(comm: Any, status: int) -> None:

@@ -1,9 +1,16 @@
-"""A program, not a test: one rank fails, in the way that the first argument names."""
+"""A program, not a test: one rank fails, in the way that the first argument names.
+
+``failing.py WHAT WHERE DIR``: what fails, in a density on a domain or in "particles", with a directory for files.
+"""
 
 from __future__ import annotations
 
+import os
 import resource
+import signal
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,14 +30,16 @@ DOMAINS: dict[str, tuple[Any, dict[str, Any]]] = {
     "disk": (kspde.Disk(radius=8.0, size=0.35, rim_size=1.5), {"tol": 1e-3}),
     "disk-positive": (kspde.Disk(radius=8.0, size=0.35, rim_size=1.5), {"scheme": "positive", "dt": 0.01}),
 }
+#: What all ranks learn of: they wait for each other as long as they need.
+AGREED = ("motility", "checkpoint", "vtx", "file")
 
 
+@dataclass
 class Fuse:
     """Raises on rank 1 when it has been called some times."""
 
-    def __init__(self, error: BaseException) -> None:
-        self.left = 3
-        self.error = error
+    error: BaseException
+    left: int = 3
 
     def __call__(self, *_: Any) -> None:
         self.left -= 1
@@ -52,58 +61,49 @@ class Motility:
         return "Motility"
 
 
-def density(what: str, where: str) -> None:
-    """Solve, with something that fails."""
-    domain, options = DOMAINS[where]
+def failing(what: str, collective: Callable[[Any], Any]) -> tuple[kspde.LocalSensing, dict[str, Any]]:
+    """Return a model, and options of either backend, of which one fails.
+
+    Args:
+        what: fails.
+        collective: to be called with the state at each saved time.
+    """
     motility: Any = kspde.ExponentialMotility()
+    options: dict[str, Any] = {}
     if what == "motility":
         motility = Motility(Fuse(ZeroDivisionError("in the motility")))
     elif what == "progress":
         options["progress"] = Fuse(MemoryError("in the progress"))
     elif what == "callback":
-        fuse = Fuse(LookupError("in the callback"))
-        fuse.left = 1
+        fuse = Fuse(LookupError("in the callback"), left=1)
 
         def call(state: Any) -> None:
             fuse()
-            state.evaluate([[0.0, 0.0]])
+            collective(state)
 
         options["save"] = kspde.SaveAt(times=[0.0, 0.1, 0.2], callback=call)
     elif what == "checkpoint":
         options["checkpoint"] = kspde.Checkpoint(sys.argv[3], every=0)
         full()
-    pde = kspde.solve(kspde.LocalSensing(motility=motility, chi=4.0), U0, domain, t_end=0.5, **options)
+    return kspde.LocalSensing(motility=motility, chi=4.0), options
+
+
+def density(what: str, where: str) -> None:
+    """Solve, with something that fails."""
+    domain, own = DOMAINS[where]
+    model, options = failing(what, lambda state: state.evaluate([[0.0, 0.0]]))
+    pde = kspde.solve(model, U0, domain, t_end=0.5, **own, **options)
     if what in ("vtx", "xdmf"):
         full()
         getattr(pde, f"write_{what}")(f"{sys.argv[3]}/density.{what}")
     elif what == "script":
-        Fuse.__call__(fuse := Fuse(OSError("in the script")))
-        fuse.left = 0
-        fuse()
+        Fuse(OSError("in the script"), left=0)()
         pde.evaluate([[0.0, 0.0]])
 
 
 def particles(what: str) -> None:
     """Simulate, with something that fails."""
-    options: dict[str, Any] = {}
-    motility: Any = kspde.ExponentialMotility()
-    if what == "motility":
-        motility = Motility(Fuse(ZeroDivisionError("in the motility")))
-    elif what == "progress":
-        options["progress"] = Fuse(MemoryError("in the progress"))
-    elif what == "callback":
-        fuse = Fuse(LookupError("in the callback"))
-        fuse.left = 1
-
-        def call(cloud: Any) -> None:
-            fuse()
-            cloud.gathered()
-
-        options["save"] = kspde.SaveAt(times=[0.0, 0.1, 0.2], callback=call)
-    elif what == "checkpoint":
-        options["checkpoint"] = kspde.Checkpoint(sys.argv[3], every=0)
-        full()
-    model = kspde.LocalSensing(motility=motility, chi=4.0)
+    model, options = failing(what, lambda cloud: cloud.gathered())
     cloud = kspde.simulate(model, U0, n=5000, t_end=0.5, dt=0.02, eps=0.3, **options)
     if what == "file":
         full()
@@ -116,10 +116,30 @@ def full() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 
 
+def leave(how: str, which: str) -> None:
+    """Leave the program on rank 1 or on all, while the others wait for it, or have come to their end."""
+    comm = kspde.parallel.communicator()
+    with suppress(SystemExit):  # one that is caught is none
+        sys.exit(7)
+    if RANK == 1 or which == "all":
+        if how == "exit":
+            sys.exit(3)
+        elif how == "words":
+            raise SystemExit("no data")
+        elif how == "at once":
+            os._exit(3)
+        elif how == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+    if which != "free":
+        comm.Barrier()
+
+
 if __name__ == "__main__":
-    if sys.argv[1] != "motility":  # nobody to wait for
+    if sys.argv[1] not in AGREED and sys.argv[2] not in ("all", "free"):  # nobody to wait for
         kspde.parallel._PATIENCE = 0.5
-    if sys.argv[2] == "particles":
+    if sys.argv[2] in ("alone", "all", "free"):
+        leave(sys.argv[1], sys.argv[2])
+    elif sys.argv[2] == "particles":
         particles(sys.argv[1])
     else:
         density(sys.argv[1], sys.argv[2])

@@ -57,7 +57,7 @@ def test_help_is_said_once(shell: Callable[..., Any]) -> None:
 
 #: Runs the command line with a solver that goes wrong on rank 1, while rank 0 waits for it.
 BROKEN = """
-import sys, kspde.cli, kspde.io.jobs
+import sys, kspde.cli, kspde.io.jobs, kspde.parallel
 from mpi4py import MPI
 
 def solve(*arguments, **options):
@@ -66,7 +66,7 @@ def solve(*arguments, **options):
     MPI.COMM_WORLD.Barrier()
 
 kspde.io.jobs.solve = solve
-kspde.cli._PATIENCE = 0.5
+kspde.parallel._PATIENCE = 0.5
 sys.exit(kspde.cli.main(["run", "case.toml", "--out", "result"]))
 """
 
@@ -76,7 +76,7 @@ def test_an_unexpected_error_on_one_rank_ends_the_job(
 ) -> None:
     done = shell("mpirun", "-n", 2, "python", "-c", BROKEN.format(error="ZeroDivisionError('by rank 1')"))
     assert done.returncode == 1
-    assert "kspde: error on rank 1:\nTraceback" in done.stderr
+    assert "kspde: rank 1 of 2 failed, and others did not:\nTraceback" in done.stderr
     assert "ZeroDivisionError: by rank 1" in done.stderr
     assert os.listdir(tmp_path) == ["case.toml"]
 
