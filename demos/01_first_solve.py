@@ -25,9 +25,11 @@ import numpy as np
 from mpi4py import MPI
 
 import kspde
-from kspde.distances.pictures import picture, plot_density, plot_diagnostics
+from kspde.distances.pictures import plot_density, plot_diagnostics
+from kspde.distances.pictures_style import BLUE, COLUMN, ORANGE, picture
 
-here = Path(__file__).parent if "__file__" in globals() else Path.cwd()  # a notebook runs where it is
+# A notebook runs where it is.
+here = Path(__file__).parent if "__file__" in globals() else Path.cwd()
 pictures = here / "pictures"
 root = MPI.COMM_WORLD.rank == 0
 
@@ -37,7 +39,11 @@ root = MPI.COMM_WORLD.rank == 0
 
 # %%
 model = kspde.SignalDependentKellerSegel(chi=8.0)
-u0 = kspde.GaussianMixture(weights=(0.5, 0.3, 0.2), means=((-1.2, 0.3), (1.3, -0.2), (0.2, 1.5)), stds=(0.6, 0.5, 0.7))
+u0 = kspde.GaussianMixture(
+    weights=(0.5, 0.3, 0.2),
+    means=((-1.2, 0.3), (1.3, -0.2), (0.2, 1.5)),
+    stds=(0.6, 0.5, 0.7),
+)
 box = kspde.Box(half_width=14.0, cells=32, degree=4)
 
 pde = kspde.solve(model, u0, box, t_end=0.5, tol=1e-6)
@@ -50,7 +56,9 @@ pde = kspde.solve(model, u0, box, t_end=0.5, tol=1e-6)
 centre = float(pde.evaluate([[0.0, 0.0]])[0])
 signal = float(pde.evaluate_signal([[0.0, 0.0]])[0])
 if root:
-    print(f"u(0, 0) = {centre:.9f}, off by {abs(centre - 0.05184776299):.0e}; v(0, 0) = {signal:.6f}")
+    print(
+        f"u(0, 0) = {centre:.9f}, off by {abs(centre - 0.05184776299):.0e}; v(0, 0) = {signal:.6f}"
+    )
 
 # %% [markdown]
 # Its diagnostics have one row a time step. Mass is kept to round-off. The second moment obeys
@@ -72,17 +80,25 @@ if root:
 
 # %%
 axis = np.linspace(-6.0, 6.0, 121)
-fine = kspde.solve(model, u0, kspde.Box(half_width=14.0, cells=32, degree=6), t_end=0.5, tol=1e-7).on_grid([axis, axis])
+fine = kspde.solve(
+    model, u0, kspde.Box(half_width=14.0, cells=32, degree=6), t_end=0.5, tol=1e-7
+).on_grid([axis, axis])
 errors: dict[int, dict[int, float]] = {2: {}, 4: {}}
 for degree, meshes in ((2, (16, 24, 48)), (4, (8, 16, 32))):
     for cells in meshes:
         mesh = kspde.Box(half_width=14.0, cells=cells, degree=degree)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            density = kspde.solve(model, u0, mesh, t_end=0.5, tol=1e-6).on_grid([axis, axis])
-        errors[degree][cells] = float(np.abs(density - fine).sum()) * (axis[1] - axis[0]) ** 2
+            density = kspde.solve(model, u0, mesh, t_end=0.5, tol=1e-6).on_grid(
+                [axis, axis]
+            )
+        errors[degree][cells] = (
+            float(np.abs(density - fine).sum()) * (axis[1] - axis[0]) ** 2
+        )
         if root:
-            print(f"degree {degree}, {cells:2d} cells a direction: L1 error {errors[degree][cells]:.1e}")
+            print(
+                f"degree {degree}, {cells:2d} cells a direction: L1 error {errors[degree][cells]:.1e}"
+            )
 
 # %% [markdown]
 # Pictures to keep, and a file for ParaView (VTX: open `density.bp` with the reader of that name).
@@ -96,14 +112,27 @@ plot_diagnostics(pde, pictures / "first_solve_diagnostics.png")
 pde.write_vtx(here / "density.bp")
 with picture(pictures / "first_solve_rates.png", MPI.COMM_WORLD) as figures:
     if figures is not None:
-        panel = figures((3.5, 2.8)).subplots()
-        for (degree, row), colour, marker in zip(errors.items(), ("#d55e00", "#0072b2"), "os", strict=True):
+        panel = figures((COLUMN, 2.7)).subplots()
+        for (degree, row), colour, marker in zip(
+            errors.items(), (ORANGE, BLUE), "os", strict=True
+        ):
             h = 28.0 / np.array(list(row))
             values = np.array(list(row.values()))
             panel.loglog(h, values, marker, color=colour, label=f"degree {degree}")
             promised = values[0] * (h / h[0]) ** (degree + 1)
-            panel.loglog(h, promised, "-", color=colour, alpha=0.5, label=f"order {degree + 1}, promised")
-        panel.set(xlabel="mean size $h$ of the cells", ylabel="$L^1$ error of $u$", title="$t = 0.5$")
+            panel.loglog(
+                h,
+                promised,
+                "-",
+                color=colour,
+                alpha=0.5,
+                label=f"order {degree + 1}, promised",
+            )
+        panel.set(
+            xlabel="mean size $h$ of the cells",
+            ylabel="$L^1$ error of $u$",
+            title="$t = 0.5$",
+        )
         panel.set_xticks([0.5, 1.0, 2.0], ["0.5", "1", "2"])
         panel.minorticks_off()
         panel.legend(frameon=False)

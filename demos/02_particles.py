@@ -28,7 +28,8 @@ import kspde
 from kspde.distances.pictures import plot_densities, plot_difference
 from kspde.distances.pictures_of_particles import animate, plot_particles
 
-here = Path(__file__).parent if "__file__" in globals() else Path.cwd()  # a notebook runs where it is
+# A notebook runs where it is.
+here = Path(__file__).parent if "__file__" in globals() else Path.cwd()
 pictures = here / "pictures"
 root = MPI.COMM_WORLD.rank == 0
 
@@ -38,7 +39,11 @@ root = MPI.COMM_WORLD.rank == 0
 
 # %%
 model = kspde.SignalDependentKellerSegel(chi=8.0)
-u0 = kspde.GaussianMixture(weights=(0.5, 0.3, 0.2), means=((-1.2, 0.3), (1.3, -0.2), (0.2, 1.5)), stds=(0.6, 0.5, 0.7))
+u0 = kspde.GaussianMixture(
+    weights=(0.5, 0.3, 0.2),
+    means=((-1.2, 0.3), (1.3, -0.2), (0.2, 1.5)),
+    stds=(0.6, 0.5, 0.7),
+)
 times = np.linspace(0.0, 0.5, 11)
 n = 20_000
 
@@ -53,7 +58,14 @@ pde = kspde.solve(
     save=kspde.SaveAt(times=times),
 )
 cloud = kspde.simulate(
-    model, u0, n=n, t_end=0.5, dt=0.01, eps=0.3, seed=1, save=kspde.SaveAt(times=times, callback=snapshots)
+    model,
+    u0,
+    n=n,
+    t_end=0.5,
+    dt=0.01,
+    eps=0.3,
+    seed=1,
+    save=kspde.SaveAt(times=times, callback=snapshots),
 )
 
 # %% [markdown]
@@ -63,11 +75,17 @@ cloud = kspde.simulate(
 # integrated squared error against u. Intervals are 95 %.
 
 # %%
-distance = kspde.compare(pde, cloud, times=[0.0, 0.1, 0.2, 0.3, 0.4, 0.5], states=snapshots, replicas=10)
+distance = kspde.compare(
+    pde, cloud, times=[0.0, 0.1, 0.2, 0.3, 0.4, 0.5], states=snapshots, replicas=10
+)
 if root:
     print(f"L1 distance       {distance.l1}, floor {distance.floor.l1}")
-    print(f"relative entropy  {distance.relative_entropy}, floor {distance.floor.relative_entropy}")
-    print("above the floor" if distance.above_floor else "not told from independent draws")
+    print(
+        f"relative entropy  {distance.relative_entropy}, floor {distance.floor.relative_entropy}"
+    )
+    print(
+        "above the floor" if distance.above_floor else "not told from independent draws"
+    )
 
 # %% [markdown]
 # One more check that needs no bandwidth: the mean of |X|² against ∫|x|²u, whose standard error is known.
@@ -75,10 +93,14 @@ if root:
 # %%
 square = float(cloud.diagnostics["second_moment"][-1])
 expected = float(pde.diagnostics["second_moment"][-1])
-fourth = MPI.COMM_WORLD.allreduce(float(np.sum(np.sum(cloud.positions**2, axis=1) ** 2))) / n
+fourth = (
+    MPI.COMM_WORLD.allreduce(float(np.sum(np.sum(cloud.positions**2, axis=1) ** 2))) / n
+)
 standard_error = float(np.sqrt((fourth - square**2) / n))
 if root:
-    print(f"mean |X|² = {square:.4f}, ∫|x|²u = {expected:.4f}, standard error {standard_error:.4f}")
+    print(
+        f"mean |X|² = {square:.4f}, ∫|x|²u = {expected:.4f}, standard error {standard_error:.4f}"
+    )
 
 # %% [markdown]
 # ## Pictures

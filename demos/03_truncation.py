@@ -22,16 +22,24 @@ from mpi4py import MPI
 import kspde
 
 model = kspde.SignalDependentKellerSegel(chi=8.0)
-u0 = kspde.GaussianMixture(weights=(0.5, 0.3, 0.2), means=((-1.2, 0.3), (1.3, -0.2), (0.2, 1.5)), stds=(0.6, 0.5, 0.7))
+u0 = kspde.GaussianMixture(
+    weights=(0.5, 0.3, 0.2),
+    means=((-1.2, 0.3), (1.3, -0.2), (0.2, 1.5)),
+    stds=(0.6, 0.5, 0.7),
+)
 axis = np.linspace(-4.9, 4.9, 99)
 
 
-def density_and_signal(half_width: float, boundary: str) -> tuple[np.ndarray, np.ndarray, float]:
+def density_and_signal(
+    half_width: float, boundary: str
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Return u and v on a grid and the share of the mass in the outer tenth of the box, with cells of equal quality."""
     cells = {20.0: 28, 14.0: 24, 7.0: 18, 5.0: 16}[half_width]
     box = kspde.Box(half_width=half_width, cells=cells, degree=8, boundary=boundary)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # kspde warns of mass near the boundary: that is the point here
+        warnings.simplefilter(
+            "ignore"
+        )  # kspde warns of mass near the boundary: that is the point here
         pde = kspde.solve(model, u0, box, t_end=0.5, tol=1e-6)
     share = float(pde.diagnostics["boundary_mass"][-1])
     return pde.on_grid([axis, axis]), pde.signal_on_grid([axis, axis]), share

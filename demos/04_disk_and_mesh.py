@@ -24,9 +24,15 @@ from mpi4py import MPI
 import kspde
 
 model = kspde.SignalDependentKellerSegel(chi=8.0)
-u0 = kspde.GaussianMixture(weights=(0.5, 0.3, 0.2), means=((-1.2, 0.3), (1.3, -0.2), (0.2, 1.5)), stds=(0.6, 0.5, 0.7))
+u0 = kspde.GaussianMixture(
+    weights=(0.5, 0.3, 0.2),
+    means=((-1.2, 0.3), (1.3, -0.2), (0.2, 1.5)),
+    stds=(0.6, 0.5, 0.7),
+)
 points = [(0.0, 0.0), (1.0, 0.5), (3.0, 3.0)]
-exact = np.array([0.05184776299, 0.04279991812, 0.00262050833])  # a Fourier solution, all digits right
+exact = np.array(
+    [0.05184776299, 0.04279991812, 0.00262050833]
+)  # a Fourier solution, all digits right
 
 
 def say(text: str) -> None:
@@ -40,13 +46,17 @@ def say(text: str) -> None:
 
 # %%
 triangles = kspde.Disk(radius=14.0, size=0.1, rim_size=1.5)
-quadrilaterals = kspde.Disk(radius=14.0, size=0.7, rim_size=3.0, cell="quadrilateral", degree=4)
+quadrilaterals = kspde.Disk(
+    radius=14.0, size=0.7, rim_size=3.0, cell="quadrilateral", degree=4
+)
 errors = {}
 for disk in (triangles, quadrilaterals):
     pde = kspde.solve(model, u0, disk, t_end=0.5, tol=1e-4)
     errors[disk.cell] = float(np.abs(pde.evaluate(points) - exact).max())
     nodes = pde.summary()["nodes"]
-    say(f"{disk.cell}s, degree {disk.degree}: {nodes} nodes, error at three points {errors[disk.cell]:.1e}")
+    say(
+        f"{disk.cell}s, degree {disk.degree}: {nodes} nodes, error at three points {errors[disk.cell]:.1e}"
+    )
 
 # %% [markdown]
 # The positive scheme with a step of 5, a hundred times too long to be accurate: nothing is negative, nothing is lost.
@@ -54,7 +64,9 @@ for disk in (triangles, quadrilaterals):
 
 # %%
 coarse = kspde.solve(model, u0, triangles, t_end=20.0, scheme="positive", dt=5.0)
-say(f"smallest value {coarse.diagnostics['minimum'].min():.1e}, mass - 1 = {coarse.diagnostics['mass'][-1] - 1:.0e}")
+say(
+    f"smallest value {coarse.diagnostics['minimum'].min():.1e}, mass - 1 = {coarse.diagnostics['mass'][-1] - 1:.0e}"
+)
 
 # %% [markdown]
 # A mesh file: any format that gmsh or meshio reads. Here the ellipse x²/16 + y²/9 < 1 is a dish with closed walls, so
@@ -91,13 +103,23 @@ def cut(done: float) -> None:
 
 with TemporaryDirectory() as mine:
     directory = MPI.COMM_WORLD.bcast(mine)  # one that all ranks share
-    options = {"t_end": 0.5, "tol": 1e-4, "checkpoint": kspde.Checkpoint(directory, every=0)}
+    options = {
+        "t_end": 0.5,
+        "tol": 1e-4,
+        "checkpoint": kspde.Checkpoint(directory, every=0),
+    }
     try:
         kspde.solve(model, u0, quadrilaterals, progress=cut, **options)
     except PowerCutError:
-        say(f"interrupted, with {len(list(Path(directory).glob('checkpoint-*.h5')))} checkpoints")
+        say(
+            f"interrupted, with {len(list(Path(directory).glob('checkpoint-*.h5')))} checkpoints"
+        )
     steps: list[float] = []
-    resumed = kspde.solve(model, u0, quadrilaterals, resume=True, progress=steps.append, **options)
+    resumed = kspde.solve(
+        model, u0, quadrilaterals, resume=True, progress=steps.append, **options
+    )
     MPI.COMM_WORLD.Barrier()
 difference = float(np.abs(resumed.evaluate(points) - pde.evaluate(points)).max())
-say(f"resumed at t = {0.5 * steps[0]:.2f}; it differs from the undisturbed run by {difference:.0e}")
+say(
+    f"resumed at t = {0.5 * steps[0]:.2f}; it differs from the undisturbed run by {difference:.0e}"
+)

@@ -30,10 +30,11 @@ import numpy as np
 from mpi4py import MPI
 
 import kspde
-from kspde.distances.pictures import picture
+from kspde.distances.pictures_style import COLUMN, GREY, ORANGE, picture
 from kspde.initial import InitialDensity
 
-here = Path(__file__).parent if "__file__" in globals() else Path.cwd()  # a notebook runs where it is
+# A notebook runs where it is.
+here = Path(__file__).parent if "__file__" in globals() else Path.cwd()
 pictures = here / "pictures"
 root = MPI.COMM_WORLD.rank == 0
 side = 8.0  # the dish is [−side, side]²
@@ -57,7 +58,13 @@ class NearlyConstant(InitialDensity):
 
     def __call__(self, x):
         angles = np.pi * (np.asarray(x) + side) / (2 * side)
-        return mean * (1 + sum(a * np.prod(np.cos(np.array(k) * angles), axis=1) for k, a in self.modes.items()))
+        return mean * (
+            1
+            + sum(
+                a * np.prod(np.cos(np.array(k) * angles), axis=1)
+                for k, a in self.modes.items()
+            )
+        )
 
     def mass_outside(self, half_width):
         return 0.0
@@ -87,7 +94,14 @@ def promised(squares: float, motility: str = "e^(-v)") -> float:
 def measured(mode: tuple[int, int], model: kspde.LocalSensing, t_end: float) -> float:
     """Return the rate at which a small mode grows."""
     times = (t_end / 3, t_end)
-    pde = kspde.solve(model, NearlyConstant({mode: 1e-4}), dish, t_end=t_end, tol=1e-8, save=kspde.SaveAt(times=times))
+    pde = kspde.solve(
+        model,
+        NearlyConstant({mode: 1e-4}),
+        dish,
+        t_end=t_end,
+        tol=1e-8,
+        save=kspde.SaveAt(times=times),
+    )
     first, last = (float(pde.evaluate(corner, t=t)[0]) - mean for t in times)
     return float(np.log(last / first) / (times[1] - times[0]))
 
@@ -110,10 +124,22 @@ if root:
 
 # %%
 random = np.random.default_rng(3)
-start = NearlyConstant({(k, m): 0.01 * random.standard_normal() for k in range(6) for m in range(6) if k + m})
+start = NearlyConstant(
+    {
+        (k, m): 0.01 * random.standard_normal()
+        for k in range(6)
+        for m in range(6)
+        if k + m
+    }
+)
 times = (0.0, 60.0, 100.0)
 pde = kspde.solve(
-    model, start, dish, t_end=100.0, tol=1e-4, save=kspde.SaveAt(times=times, statistics=("free_energy",))
+    model,
+    start,
+    dish,
+    t_end=100.0,
+    tol=1e-4,
+    save=kspde.SaveAt(times=times, statistics=("free_energy",)),
 )
 energy = pde.diagnostics["free_energy"]
 rise = float(np.diff(energy).max() / (energy[0] - energy[-1]))
@@ -121,7 +147,9 @@ axis = np.linspace(-side, side, 129)
 states = [pde.on_grid([axis, axis], t=t) for t in times]
 if root:
     pictures.mkdir(exist_ok=True)
-    print(f"maximum {[round(float(state.max()), 2) for state in states]} at t = {times}")
+    print(
+        f"maximum {[round(float(state.max()), 2) for state in states]} at t = {times}"
+    )
     print(f"free energy {energy[0]:.3f} -> {energy[-1]:.3f}")
 MPI.COMM_WORLD.Barrier()
 
@@ -130,25 +158,53 @@ with picture(pictures / "patterns.png", MPI.COMM_WORLD) as figures:
     if figures is not None:
         from matplotlib.colors import LogNorm
 
-        figure = figures((7.2, 2.7))
-        panels = figure.subplots(1, 4)
+        figure = figures((1.4 * COLUMN, 5.2))
+        panels = figure.subplots(2, 2).ravel()
         lam = np.linspace(0.01, 3.2, 100)
-        panels[0].plot(lam, -lam * np.exp(-mean) * (1 - mean / (1 + lam)), color="#555555", label=r"$\sigma(\lambda)$")
+        panels[0].plot(
+            lam,
+            -lam * np.exp(-mean) * (1 - mean / (1 + lam)),
+            color=GREY,
+            label=r"$\sigma(\lambda)$",
+        )
         at = [(k**2 + m**2) * (np.pi / (2 * side)) ** 2 for k, m in rates]
-        panels[0].plot(at, [rate for rate, _ in rates.values()], "o", color="#d55e00", markersize=4, label="measured")
-        panels[0].axhline(0, color="#555555", linewidth=0.5)
-        panels[0].set(xlabel=r"$\lambda$", title="growth rate", box_aspect=1)
+        panels[0].plot(
+            at,
+            [rate for rate, _ in rates.values()],
+            "o",
+            color=ORANGE,
+            label="measured",
+        )
+        panels[0].axhline(0, color=GREY, linewidth=0.5)
+        panels[0].set(
+            xlabel=r"$\lambda$", title="growth rate per unit time", box_aspect=1
+        )
         panels[0].legend(frameon=False)
-        norm = LogNorm(min(float(s.min()) for s in states), max(float(s.max()) for s in states))
+        norm = LogNorm(
+            min(float(s.min()) for s in states), max(float(s.max()) for s in states)
+        )
         for panel, state, t in zip(panels[1:], states, times, strict=True):
-            image = panel.imshow(state.T, origin="lower", extent=[-side, side] * 2, cmap="viridis", norm=norm)
-            panel.set(title=f"$t = {t:g}$", xlabel="$x$")
-        panels[1].set_ylabel("$y$")
-        figure.colorbar(image, ax=panels[1:], label="$u$", location="bottom", aspect=40, shrink=0.8)
+            image = panel.imshow(
+                state.T,
+                origin="lower",
+                extent=[-side, side] * 2,
+                cmap="viridis",
+                norm=norm,
+            )
+            panel.set(title=f"$t = {t:g}$", xlabel="$x$", ylabel="$y$")
+        bar = figure.colorbar(
+            image,
+            ax=list(panels),
+            label="$u$ per unit area",
+            location="bottom",
+            aspect=40,
+        )
+        bar.set_ticks([1.5, 2.0, 3.0, 4.0, 5.0], labels=["1.5", "2", "3", "4", "5"])
+        bar.minorticks_off()
 
 # %% [markdown]
 # ![Growth rates, and the density at three times](pictures/patterns.png)
 #
-# Left: the measured rates on the curve σ(λ). Right: the density on one logarithmic colour scale. Aggregates form at the
-# distance the fastest mode asks for, first at the walls, where a mode has its crests. They go on becoming narrower; a
-# longer run needs a finer mesh, and kspde then says so.
+# First the measured rates on the curve σ(λ), then the density at three times on one logarithmic colour scale.
+# Aggregates form at the distance the fastest mode asks for, first at the walls, where a mode has its crests. They go
+# on becoming narrower; a longer run needs a finer mesh, and kspde then says so.

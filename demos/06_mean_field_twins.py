@@ -26,9 +26,10 @@ import numpy as np
 from mpi4py import MPI
 
 import kspde
-from kspde.distances.pictures import picture
+from kspde.distances.pictures_style import BLUE, COLOURS, GREY, PAGE, picture, thousands
 
-here = Path(__file__).parent if "__file__" in globals() else Path.cwd()  # a notebook runs where it is
+# A notebook runs where it is.
+here = Path(__file__).parent if "__file__" in globals() else Path.cwd()
 pictures = here / "pictures"
 root = MPI.COMM_WORLD.rank == 0
 
@@ -37,9 +38,21 @@ root = MPI.COMM_WORLD.rank == 0
 
 # %%
 model = kspde.SignalDependentKellerSegel(chi=8.0)
-u0 = kspde.GaussianMixture(weights=(0.5, 0.3, 0.2), means=((-1.2, 0.3), (1.3, -0.2), (0.2, 1.5)), stds=(0.6, 0.5, 0.7))
+u0 = kspde.GaussianMixture(
+    weights=(0.5, 0.3, 0.2),
+    means=((-1.2, 0.3), (1.3, -0.2), (0.2, 1.5)),
+    stds=(0.6, 0.5, 0.7),
+)
 save = kspde.SaveAt(times=np.linspace(0.0, 0.5, 26))
-pde = kspde.solve(model, u0, kspde.Box(half_width=14.0, cells=24, degree=6), t_end=0.5, tol=1e-6, eps=0.3, save=save)
+pde = kspde.solve(
+    model,
+    u0,
+    kspde.Box(half_width=14.0, cells=24, degree=6),
+    t_end=0.5,
+    tol=1e-6,
+    eps=0.3,
+    save=save,
+)
 
 sizes = (250, 1000, 4000, 16_000)
 runs = 6
@@ -49,7 +62,16 @@ error = 0.0
 for n in sizes:
     for replica in range(runs):
         cloud = kspde.simulate(
-            model, u0, n=n, t_end=0.5, dt=0.02, eps=0.3, seed=0, replica=replica, mean_field=pde, field_tol=1e-5
+            model,
+            u0,
+            n=n,
+            t_end=0.5,
+            dt=0.02,
+            eps=0.3,
+            seed=0,
+            replica=replica,
+            mean_field=pde,
+            field_tol=1e-5,
         )
         gaps[n][replica] = cloud.coupling.distance[:, 0]
         error = max(error, cloud.coupling.field_error["v"])
@@ -78,21 +100,50 @@ if root:
 MPI.COMM_WORLD.Barrier()
 with picture(pictures / "twins.png", MPI.COMM_WORLD) as figures:
     if figures is not None:
-        left, right = figures((7.2, 2.9)).subplots(1, 2)
-        for n, colour in zip(sizes, ("#cc79a7", "#d55e00", "#009e73", "#0072b2"), strict=True):
+        left, right = figures((PAGE, 3.4)).subplots(1, 2)
+        for n, colour in zip(sizes, COLOURS, strict=False):
             low, high = gaps[n].min(axis=0), gaps[n].max(axis=0)
             left.fill_between(times, low, high, color=colour, alpha=0.2, linewidth=0)
-            left.plot(times, gaps[n].mean(axis=0), color=colour, label=f"$N = {n}$")
-        left.set(xlabel="$t$", ylabel=r"$\max_i |X_i - \bar X_i|$", xlim=(0, 0.5), ylim=(0, None))
+            left.plot(
+                times, gaps[n].mean(axis=0), color=colour, label=f"$N = {thousands(n)}$"
+            )
+        left.set(
+            xlabel="$t$",
+            ylabel=r"$\max_i |X_i - \bar X_i|$",
+            xlim=(0, 0.5),
+            ylim=(0, None),
+        )
         left.set_title("mean and range of 6 runs")
         left.legend(frameon=False)
         right.errorbar(
-            sizes, mean, 2 * deviation, fmt="o", color="#0072b2", capsize=3, markersize=4, label="measured, ±2 s.e."
+            sizes,
+            mean,
+            2 * deviation,
+            fmt="o",
+            color=BLUE,
+            capsize=3,
+            label="measured, ±2 s.e.",
         )
-        right.plot(sizes, mean[0] * (np.array(sizes) / sizes[0]) ** -0.5, "--", color="#555555", label="$N^{-1/2}$")
-        right.set(xscale="log", yscale="log", xlabel="$N$", ylabel=r"$E\,\max_i \sup_t |X_i - \bar X_i|$")
+        right.plot(
+            sizes,
+            mean[0] * (np.array(sizes) / sizes[0]) ** -0.5,
+            "--",
+            color=GREY,
+            label="order 1/2, promised",
+        )
+        right.set(
+            xscale="log",
+            yscale="log",
+            xlabel="$N$",
+            ylabel=r"$E\,\max_i \sup_t |X_i - \bar X_i|$",
+        )
         right.set_title("the rate")
-        right.legend(frameon=False)
+        right.set_xticks(sizes, [f"${thousands(n)}$" for n in sizes])
+        right.set_yticks(
+            [0.003, 0.005, 0.01, 0.02, 0.03], ["0.003", "0.005", "0.01", "0.02", "0.03"]
+        )
+        right.minorticks_off()
+        right.legend(frameon=False, loc="upper right")
 
 # %% [markdown]
 # ![Distance of the twins over time and against N](pictures/twins.png)

@@ -28,6 +28,14 @@ import numpy as np
 from mpi4py import MPI
 
 import kspde
+from kspde.distances.pictures_style import (
+    BLUE,
+    COLOURS,
+    ORANGE,
+    PAGE,
+    picture,
+    thousands,
+)
 
 full = "--full" in sys.argv
 sizes = (250, 1000, 4000, 16_000) if full else (100, 200)
@@ -41,7 +49,11 @@ root = MPI.COMM_WORLD.rank == 0
 # time; its error does not show (degree 6).
 
 # %%
-u0 = kspde.GaussianMixture(weights=(0.5, 0.3, 0.2), means=((-1.2, 0.3), (1.3, -0.2), (0.2, 1.5)), stds=(0.6, 0.5, 0.7))
+u0 = kspde.GaussianMixture(
+    weights=(0.5, 0.3, 0.2),
+    means=((-1.2, 0.3), (1.3, -0.2), (0.2, 1.5)),
+    stds=(0.6, 0.5, 0.7),
+)
 pde = kspde.solve(
     kspde.SignalDependentKellerSegel(chi=8.0),
     u0,
@@ -52,11 +64,15 @@ pde = kspde.solve(
     save=kspde.SaveAt(times=np.linspace(0, 0.5, 26)),
 )
 bounds = {n: kspde.entropy_bound(pde, n=n, dt=dt, replicas=8, seed=0) for n in sizes}
-coupled = {n: kspde.coupled_distance(pde, n=n, dt=dt, replicas=32, seed=0) for n in sizes}
+coupled = {
+    n: kspde.coupled_distance(pde, n=n, dt=dt, replicas=32, seed=0) for n in sizes
+}
 
 # %%
 if root:
-    print("| N | N H(T) <= | certified L1 <= | coupled estimate of the L1 distance | plain estimate | its floor |")
+    print(
+        "| N | N H(T) <= | certified L1 <= | coupled estimate of the L1 distance | plain estimate | its floor |"
+    )
     print("| --- | --- | --- | --- | --- | --- |")
     for n in sizes:
         bound, near = bounds[n], coupled[n]
@@ -98,25 +114,35 @@ class Line(kspde.SignalDependentKellerSegel):
     dimension = 1
 
 
-start = kspde.GaussianMixture(weights=(0.6, 0.4), means=((-0.8,), (0.9,)), stds=(0.6, 0.5))
+start = kspde.GaussianMixture(
+    weights=(0.6, 0.4), means=((-0.8,), (0.9,)), stds=(0.6, 0.5)
+)
 exact, sampled, pairs = {}, {}, {}
 for n, cells in ((2, 20), (3, 10 if full else 7)):
     line = kspde.solve(
         Line(chi=8.0),
         start,
-        kspde.Box(half_width=8.0, cells=cells, degree=6 if full or n == 2 else 5, dimension=1),
+        kspde.Box(
+            half_width=8.0, cells=cells, degree=6 if full or n == 2 else 5, dimension=1
+        ),
         t_end=0.25,
         tol=1e-6,
         eps=0.3,
         save=kspde.SaveAt(times=np.linspace(0, 0.25, 11)),
     )
     exact[n] = kspde.liouville(line, n=n, tol=1e-7 if n == 2 else 1e-5)
-    sampled[n] = kspde.entropy_bound(line, n=n, dt=0.01, replicas=20_000 if full else 1000, seed=0)
-    pairs[n] = kspde.coupled_distance(line, n=n, dt=0.01, replicas=20_000 if full else 1000, seed=0)
+    sampled[n] = kspde.entropy_bound(
+        line, n=n, dt=0.01, replicas=20_000 if full else 1000, seed=0
+    )
+    pairs[n] = kspde.coupled_distance(
+        line, n=n, dt=0.01, replicas=20_000 if full else 1000, seed=0
+    )
 
 # %%
 if root:
-    print("| N | exact H(T) | bound, exact integral | bound from particles | exact L1 | coupled | certified |")
+    print(
+        "| N | exact H(T) | bound, exact integral | bound from particles | exact L1 | coupled | certified |"
+    )
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for n, law in exact.items():
         bound, near = sampled[n], pairs[n]
@@ -141,29 +167,58 @@ if root:
 # %% [markdown]
 # ## Over time
 #
-# Left: N H(t) in the plane, with 95 % bands. Right: N = 2 on the line, exact entropy and its bound.
+# Left: N H(t) in the plane, with 95 % intervals. Right: N = 2 on the line, exact entropy and its bound.
 #
 # ![N H(t) for several N, and the exact entropy of two particles below its bound](pictures/entropy_bound.png)
 
 # %%
-if root and full:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for n, bound in bounds.items():
-        (curve,) = left.plot(bound.times, n * bound.value, label=f"N = {n:,}")
-        left.fill_between(
-            bound.times, n * bound.interval[0], n * bound.interval[1], alpha=0.15, color=curve.get_color()
-        )
-    left.set(xlabel="t", ylabel="bound on N H(t)", title="in the plane", xlim=(0, 0.5), ylim=(0, None))
-    left.legend(loc="upper left", frameon=False)
-    law, bound = exact[2], sampled[2]
-    right.fill_between(bound.times, *bound.interval, alpha=0.3, color="C0", label="bound from 20,000 pairs, 95 %")
-    right.plot(law.times, law.bound, "C0--", label="bound, exact integral")
-    right.plot(law.times, law.entropy, "C3", label="exact H")
-    right.set(xlabel="t", ylabel="H(t) per particle", title="N = 2 on the line", xlim=(0, 0.25), ylim=(0, None))
-    right.legend(loc="upper left", frameon=False)
-    figure.savefig(
-        (Path(__file__).parent if "__file__" in globals() else Path.cwd()) / "pictures" / "entropy_bound.png", dpi=110
-    )
+if full:
+    # A notebook runs where it is.
+    here = Path(__file__).parent if "__file__" in globals() else Path.cwd()
+    with picture(here / "pictures" / "entropy_bound.png", MPI.COMM_WORLD) as figures:
+        if figures is not None:
+            left, right = figures((PAGE, 3.4)).subplots(1, 2)
+            for i, (n, bound) in enumerate(bounds.items()):
+                below, above = (
+                    n * (bound.value - bound.interval[0]),
+                    n * (bound.interval[1] - bound.value),
+                )
+                left.errorbar(
+                    bound.times,
+                    n * bound.value,
+                    (below, above),
+                    errorevery=(14 + 3 * i, 12),
+                    color=COLOURS[i],
+                    capsize=2,
+                    label=f"$N = {thousands(n)}$",
+                )
+            left.set(
+                xlabel="$t$",
+                ylabel="bound on $N H(t)$",
+                title="in the plane",
+                xlim=(0, 0.51),
+                ylim=(0, None),
+            )
+            left.legend(loc="upper left", frameon=False)
+            law, bound = exact[2], sampled[2]
+            right.fill_between(
+                bound.times,
+                *bound.interval,
+                alpha=0.3,
+                color=BLUE,
+                linewidth=0,
+                label="bound, sampled, 95 %",
+            )
+            right.plot(
+                law.times, law.bound, "--", color=BLUE, label="bound, exact integral"
+            )
+            right.plot(law.times, law.entropy, color=ORANGE, label="exact $H$")
+            right.set(
+                xlabel="$t$",
+                ylabel="$H(t)$ per particle",
+                title="$N = 2$ on the line",
+                xlim=(0, 0.25),
+                ylim=(0, None),
+            )
+            right.ticklabel_format(axis="y", scilimits=(-2, 4))
+            right.legend(loc="upper left", frameon=False)

@@ -31,8 +31,13 @@ import numpy as np
 from mpi4py import MPI
 
 import kspde
+from kspde.distances.pictures_style import BLUE, ORANGE, PAGE, picture
 
-u0 = kspde.GaussianMixture(weights=(0.5, 0.3, 0.2), means=((-1.2, 0.3), (1.3, -0.2), (0.2, 1.5)), stds=(0.6, 0.5, 0.7))
+u0 = kspde.GaussianMixture(
+    weights=(0.5, 0.3, 0.2),
+    means=((-1.2, 0.3), (1.3, -0.2), (0.2, 1.5)),
+    stds=(0.6, 0.5, 0.7),
+)
 t_end, eps = 0.5, 0.3
 n = 200_000
 comm = MPI.COMM_WORLD
@@ -55,11 +60,24 @@ def functions(x: np.ndarray) -> np.ndarray:
 variance = u0.stds**2 + 4 * t_end
 squares = (u0.means**2).sum(axis=1)
 free_exact = np.array(
-    [u0.weights @ (squares + 2 * variance), u0.weights @ (np.exp(-0.5 * squares / (1 + variance)) / (1 + variance))]
+    [
+        u0.weights @ (squares + 2 * variance),
+        u0.weights @ (np.exp(-0.5 * squares / (1 + variance)) / (1 + variance)),
+    ]
 )
 
-model, free_model = kspde.SignalDependentKellerSegel(chi=8.0), kspde.SignalDependentKellerSegel(chi=0.0)
-pde = kspde.solve(model, u0, kspde.Box(half_width=14.0, cells=24, degree=6), t_end=t_end, eps=eps, tol=1e-7)
+model, free_model = (
+    kspde.SignalDependentKellerSegel(chi=8.0),
+    kspde.SignalDependentKellerSegel(chi=0.0),
+)
+pde = kspde.solve(
+    model,
+    u0,
+    kspde.Box(half_width=14.0, cells=24, degree=6),
+    t_end=t_end,
+    eps=eps,
+    tol=1e-7,
+)
 axis = np.linspace(-14, 14, 561)
 grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1)
 weights = pde.on_grid([axis, axis]) * (axis[1] - axis[0]) ** 2
@@ -69,10 +87,19 @@ density_exact = np.array([np.sum(weights * f) for f in functions(grid)])
 # ## The study
 
 # %%
-table: dict[tuple[str, int], tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]] = {}
+table: dict[
+    tuple[str, int], tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]
+] = {}
 for scheme in ("euler-maruyama", "weak-2"):
     for steps in (1, 2, 4, 8):
-        options = {"n": n, "t_end": t_end, "dt": t_end / steps, "scheme": scheme, "seed": 1, "field_tol": 1e-4}
+        options = {
+            "n": n,
+            "t_end": t_end,
+            "dt": t_end / steps,
+            "scheme": scheme,
+            "seed": 1,
+            "field_tol": 1e-4,
+        }
         free = kspde.simulate(free_model, u0, **options)
         cloud = kspde.simulate(model, u0, eps=eps, **options)
         f, f_free = functions(cloud.positions), functions(free.positions)
@@ -88,7 +115,9 @@ for scheme in ("euler-maruyama", "weak-2"):
 
 # %%
 if comm.rank == 0:
-    print("| scheme | Δt | χ = 0: E e^(−X²/2) − exact | χ = 8: E X² − ∫x²u | E e^(−X²/2) − ∫e^(−x²/2)u | loop |")
+    print(
+        "| scheme | Δt | χ = 0: E e^(−X²/2) − exact | χ = 8: E X² − ∫x²u | E e^(−X²/2) − ∫e^(−x²/2)u | loop |"
+    )
     print("| --- | --- | --- | --- | --- | --- |")
     for (scheme, steps), (at_zero, wide_zero, bias, wide, seconds) in table.items():
         print(
@@ -118,27 +147,51 @@ if comm.rank == 0:
 # ![Errors against the time step](pictures/time_step.png)
 
 # %%
-if comm.rank == 0 and __name__ == "__main__":
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
-    for panel, which, title in zip(axes, (0, 1), ("$E|X_T|^2$", "$E e^{-|X_T|^2/2}$"), strict=True):
-        for scheme, marker in (("euler-maruyama", "o"), ("weak-2", "s")):
-            rows = [(t_end / steps, *row[2:4]) for (name, steps), row in table.items() if name == scheme]
-            dt = np.array([row[0] for row in rows])
-            bias, wide = (np.array([row[i][which] for row in rows]) for i in (1, 2))
-            panel.errorbar(dt, np.abs(bias), yerr=wide, marker=marker, capsize=3, label=scheme)
-        first = abs(table["euler-maruyama", 1][2][which])
-        panel.plot(dt, first * dt / dt[0], "k:", lw=1, label="order 1")
-        panel.plot(dt, abs(table["weak-2", 1][2][which]) * (dt / dt[0]) ** 2, "k--", lw=1, label="order 2")
-        panel.set(xscale="log", yscale="log", xlabel="Δt", ylim=(1e-3 * first, 2 * first))
-        panel.set_title(f"|error| of {title}, χ = 8")
-        panel.set_xticks(dt, [f"1/{round(1 / x)}" for x in dt])
-        panel.minorticks_off()
-    axes[0].legend()
-    figure.savefig(
-        (Path(__file__).parent if "__file__" in globals() else Path.cwd()) / "pictures" / "time_step.png", dpi=110
-    )
+# A notebook runs where it is.
+here = Path(__file__).parent if "__file__" in globals() else Path.cwd()
+titles = ("error of $E|X_T|^2$", "error of $E e^{-|X_T|^2/2}$")
+with picture(here / "pictures" / "time_step.png", comm) as figures:
+    if figures is not None:
+        panels = figures((PAGE, 3.4)).subplots(1, 2)
+        for which, (panel, title) in enumerate(zip(panels, titles, strict=True)):
+            for scheme, order, colour, marker in (
+                ("euler-maruyama", 1, BLUE, "o"),
+                ("weak-2", 2, ORANGE, "s"),
+            ):
+                rows = [
+                    (t_end / steps, *row[2:4])
+                    for (name, steps), row in table.items()
+                    if name == scheme
+                ]
+                dt = np.array([row[0] for row in rows])
+                bias, wide = (np.array([row[i][which] for row in rows]) for i in (1, 2))
+                promised = abs(bias[0]) * (dt / dt[0]) ** order
+                panel.errorbar(
+                    dt,
+                    np.abs(bias),
+                    wide,
+                    fmt=marker,
+                    color=colour,
+                    capsize=3,
+                    label=scheme,
+                )
+                panel.plot(
+                    dt,
+                    promised,
+                    "--",
+                    color=colour,
+                    alpha=0.6,
+                    label=f"order {order}, promised",
+                )
+            first = abs(table["euler-maruyama", 1][2][which])
+            panel.set(
+                xscale="log",
+                yscale="log",
+                xlabel=r"$\Delta t$",
+                ylim=(1e-3 * first, 3 * first),
+                title=title,
+            )
+            panel.set_xticks(dt, [f"1/{round(1 / x)}" for x in dt])
+            panel.minorticks_off()
+        panels[0].set_ylabel(r"$|$error$|$, two standard errors")
+        panels[0].legend(frameon=False, loc="lower right")

@@ -25,9 +25,10 @@ import numpy as np
 from mpi4py import MPI
 
 import kspde
-from kspde.distances.pictures import picture
+from kspde.distances.pictures_style import PAGE, picture
 
-here = Path(__file__).parent if "__file__" in globals() else Path.cwd()  # a notebook runs where it is
+# A notebook runs where it is.
+here = Path(__file__).parent if "__file__" in globals() else Path.cwd()
 pictures = here / "pictures"
 root = MPI.COMM_WORLD.rank == 0
 
@@ -56,26 +57,41 @@ class TwoSpecies(kspde.Model):
 
     @property
     def fields(self):
-        return tuple(kspde.Field(name=s, kernel=kspde.Yukawa(), source=s, gradient=True) for s in self.species)
+        return tuple(
+            kspde.Field(name=s, kernel=kspde.Yukawa(), source=s, gradient=True)
+            for s in self.species
+        )
 
     def diffusion(self, species, c):
         i = self.species.index(species)
-        return self.sigmas[i] + sum(s * c[name] for s, name in zip(self.restless[i], self.species, strict=True))
+        return self.sigmas[i] + sum(
+            s * c[name] for s, name in zip(self.restless[i], self.species, strict=True)
+        )
 
     def drift(self, species, c):
         row = self.push[self.species.index(species)]
-        return -sum(a * c.gradient(name) for a, name in zip(row, self.species, strict=True))
+        return -sum(
+            a * c.gradient(name) for a, name in zip(row, self.species, strict=True)
+        )
 
 
-model = TwoSpecies(push=((1.0, 6.0), (6.0, 1.0)), restless=((0.0, 2.0), (2.0, 0.0)), sigmas=(0.3, 0.3))
+model = TwoSpecies(
+    push=((1.0, 6.0), (6.0, 1.0)), restless=((0.0, 2.0), (2.0, 0.0)), sigmas=(0.3, 0.3)
+)
 u0 = {
     "a": kspde.GaussianMixture(weights=[1.0], means=[[-0.4, 0.0]], stds=[0.6]),
-    "b": kspde.GaussianMixture(weights=[0.5, 0.5], means=[[0.6, 0.3], [0.2, -0.5]], stds=[0.5, 0.6], mass=1.5),
+    "b": kspde.GaussianMixture(
+        weights=[0.5, 0.5], means=[[0.6, 0.3], [0.2, -0.5]], stds=[0.5, 0.6], mass=1.5
+    ),
 }
 box = kspde.Box(half_width=10.0, cells=16, degree=6)
 pde = kspde.solve(model, u0, box, t_end=0.5, tol=1e-6, eps=0.3)
-cloud = kspde.simulate(model, u0, n={"a": 20_000, "b": 30_000}, t_end=0.5, dt=0.01, eps=0.3, seed=4)
-distances = {name: kspde.compare(pde, cloud, species=name, replicas=8) for name in model.species}
+cloud = kspde.simulate(
+    model, u0, n={"a": 20_000, "b": 30_000}, t_end=0.5, dt=0.01, eps=0.3, seed=4
+)
+distances = {
+    name: kspde.compare(pde, cloud, species=name, replicas=8) for name in model.species
+}
 if root:
     for name, distance in distances.items():
         print(f"species {name}: L1 distance {distance.l1}, floor {distance.floor.l1}")
@@ -98,7 +114,9 @@ if root:
 
 
 # %%
-def fourier(modes: int = 96, length: float = 20.0, steps: int = 100) -> tuple[np.ndarray, np.ndarray]:
+def fourier(
+    modes: int = 96, length: float = 20.0, steps: int = 100
+) -> tuple[np.ndarray, np.ndarray]:
     """Return an axis and both densities at t = 0.5, by fourth-order Runge-Kutta steps of the Fourier modes."""
     x = (np.arange(modes) - modes // 2) * length / modes
     points = np.stack(np.meshgrid(x, x, indexing="ij"), axis=-1).reshape(-1, 2)
@@ -106,16 +124,24 @@ def fourier(modes: int = 96, length: float = 20.0, steps: int = 100) -> tuple[np
     ik = 1j * np.stack(np.meshgrid(k, k, indexing="ij"))
     k2 = (k**2)[:, None] + k**2
     kernel = np.exp(-(0.3**2) * k2 / 2) / (1 + k2)
-    push, restless, sigmas = np.array(model.push), np.array(model.restless), np.array(model.sigmas)
+    push, restless, sigmas = (
+        np.array(model.push),
+        np.array(model.restless),
+        np.array(model.sigmas),
+    )
 
     def slope(y):
         u, c = np.fft.ifft2(y).real, np.fft.ifft2(kernel * y).real
         gradients = np.fft.ifft2(ik * (kernel * y)[:, None]).real
         spread = sigmas[:, None, None] + np.einsum("ij,jxy->ixy", restless, c)
         flux = u[:, None] * np.einsum("ij,jaxy->iaxy", push, gradients)
-        return np.einsum("axy,iaxy->ixy", ik, np.fft.fft2(flux)) - k2 * np.fft.fft2(spread * u)
+        return np.einsum("axy,iaxy->ixy", ik, np.fft.fft2(flux)) - k2 * np.fft.fft2(
+            spread * u
+        )
 
-    y = np.stack([np.fft.fft2(u0[name](points).reshape(modes, modes)) for name in model.species])
+    y = np.stack(
+        [np.fft.fft2(u0[name](points).reshape(modes, modes)) for name in model.species]
+    )
     dt = 0.5 / steps
     for _ in range(steps):
         k_1 = slope(y)
@@ -129,26 +155,49 @@ x, exact = fourier()
 ours = np.stack([pde.on_grid([x[1:], x[1:]], species=name) for name in model.species])
 difference = float(np.abs(ours - exact[:, 1:, 1:]).max())
 if root:
-    print(f"largest difference from the Fourier solution: {difference:.0e}, of values up to {exact.max():.2f}")
+    print(
+        f"largest difference from the Fourier solution: {difference:.0e}, of values up to {exact.max():.2f}"
+    )
 
 # %%
 if root:
     pictures.mkdir(exist_ok=True)
 MPI.COMM_WORLD.Barrier()
 near = np.linspace(-3.5, 3.5, 141)
-densities = np.stack([pde.on_grid([near, near], species=name) / u0[name].mass for name in model.species])
+densities = np.stack(
+    [pde.on_grid([near, near], species=name) / u0[name].mass for name in model.species]
+)
 with picture(pictures / "own_model.png", MPI.COMM_WORLD) as figures:
     if figures is not None:
-        figure = figures((7.2, 3.2))
+        figure = figures((0.8 * PAGE, 3.9))
         panels = figure.subplots(1, 2, sharex=True, sharey=True)
         for panel, shown, name in zip(panels, densities, model.species, strict=True):
             image = panel.imshow(
-                shown.T, origin="lower", extent=[-3.5, 3.5] * 2, cmap="viridis", vmin=0, vmax=densities.max()
+                shown.T,
+                origin="lower",
+                extent=[-3.5, 3.5] * 2,
+                cmap="viridis",
+                vmin=0,
+                vmax=densities.max(),
+                interpolation="bilinear",
             )
-            panel.contour(near, near, shown.T, levels=[0.02, 0.06, 0.1, 0.14], colors="white", linewidths=0.4)
+            panel.contour(
+                near,
+                near,
+                shown.T,
+                levels=[0.02, 0.06, 0.1, 0.14],
+                colors="white",
+                linewidths=0.4,
+            )
             panel.set(title=f"species {name}, $t = 0.5$", xlabel="$x$")
         panels[0].set_ylabel("$y$")
-        figure.colorbar(image, ax=panels, label="density / mass", aspect=25)
+        figure.colorbar(
+            image,
+            ax=panels,
+            label="density / mass, per unit area",
+            location="bottom",
+            aspect=30,
+        )
 
 # %% [markdown]
 # ![The densities of both species](pictures/own_model.png)
@@ -183,7 +232,11 @@ class PatlakKellerSegel(kspde.Model):
 
     @property
     def fields(self):
-        return (kspde.Field(name="c", kernel=kspde.Yukawa(screening=self.mu), gradient=True),)
+        return (
+            kspde.Field(
+                name="c", kernel=kspde.Yukawa(screening=self.mu), gradient=True
+            ),
+        )
 
     def diffusion(self, species, c):
         return 1.0
@@ -193,12 +246,18 @@ class PatlakKellerSegel(kspde.Model):
 
 
 lam = np.linspace(0.0, 60.0, 600_001)[1:] - 5e-5  # midpoints
-bracket = np.sum(lam * np.exp(-(0.1**2) * lam / 2) / (lam + 0.1**2) * np.exp(-lam)) * 1e-4 / (2 * np.pi)
+bracket = (
+    np.sum(lam * np.exp(-(0.1**2) * lam / 2) / (lam + 0.1**2) * np.exp(-lam))
+    * 1e-4
+    / (2 * np.pi)
+)
 
 growth = {}
 save = kspde.SaveAt(times=np.linspace(0.01, 0.1, 10))
 for share in (0.5, 1.0, 1.5):  # of the critical mass
-    drop = kspde.GaussianMixture(weights=[1.0], means=[[0.0, 0.0]], stds=[1.0], mass=share * 8 * np.pi)
+    drop = kspde.GaussianMixture(
+        weights=[1.0], means=[[0.0, 0.0]], stds=[1.0], mass=share * 8 * np.pi
+    )
     cells = kspde.solve(
         PatlakKellerSegel(),
         drop,

@@ -14,3 +14,5 @@ DOMAINS = (
 
 for domain in DOMAINS:
     kspde.solve(MODEL, U0, domain, t_end=0.01, tol=1e-2)
+for domain in (kspde.Box(half_width=8.0, cells=40, degree=1), DOMAINS[0]):
+    kspde.solve(MODEL, U0, domain, t_end=0.01, scheme="positive", dt=0.01)

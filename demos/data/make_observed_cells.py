@@ -22,12 +22,21 @@ def positions(seed: int = 2024) -> np.ndarray:
     """Return the cells' centres, shape (400, 2)."""
     random = np.random.Generator(np.random.PCG64(seed))
     dense = random.normal((-1.4, 0.3), (0.55, 0.45), (230, 2))
-    angle, radius = random.uniform(0, 2 * np.pi, 150), 0.9 * np.sqrt(random.uniform(0.05, 1, 150))
-    loose = np.stack([1.6 + radius * np.cos(angle), -0.4 + 1.3 * radius * np.sin(angle)], axis=1)
+    angle, radius = (
+        random.uniform(0, 2 * np.pi, 150),
+        0.9 * np.sqrt(random.uniform(0.05, 1, 150)),
+    )
+    loose = np.stack(
+        [1.6 + radius * np.cos(angle), -0.4 + 1.3 * radius * np.sin(angle)], axis=1
+    )
     stragglers = random.uniform((-3.0, -2.0), (3.0, 2.0), (20, 2))
     return random.permutation(np.concatenate([dense, loose, stragglers]))
 
 
 if __name__ == "__main__":
-    rows = "".join(f"{i},{x:.3f},{y:.3f}\n" for i, (x, y) in enumerate(positions(), start=1))
-    Path(__file__).with_name("observed_cells.csv").write_text(HEADER + rows, encoding="utf-8")
+    rows = "".join(
+        f"{i},{x:.3f},{y:.3f}\n" for i, (x, y) in enumerate(positions(), start=1)
+    )
+    Path(__file__).with_name("observed_cells.csv").write_text(
+        HEADER + rows, encoding="utf-8"
+    )

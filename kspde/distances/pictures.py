@@ -2,13 +2,12 @@
 
 Every function is collective and writes one file, on rank 0. Densities are shown where the mass is, not on the whole
 truncated domain; pictures of three-dimensional densities show the plane through the mean of the third coordinate.
+Lengths and times are in the model's own units; a density is mass per unit length, area or volume.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +15,23 @@ import numpy as np
 
 from kspde.distances.checks import DensitySolution, check_species
 from kspde.distances.grid import Array
+from kspde.distances.pictures_style import (
+    BLUE,
+    COLOURS,
+    COLUMN,
+    DENSITY_MAP,
+    DIFFERENCE_MAP,
+    GREY,
+    ORANGE,
+    PAGE,
+    per_volume,
+    picture,
+    setting_of,
+    symbol_of,
+    thousands,
+)
 from kspde.distances.region import mass_grid
 from kspde.distances.view import View
-from kspde.errors import InputError
-from kspde.parallel import together
 
 if TYPE_CHECKING:
     from kspde.distances.result import Distance
@@ -29,44 +41,15 @@ __all__ = [
     "draw_bar",
     "draw_contours",
     "draw_image",
-    "drawing",
-    "picture",
     "plot_densities",
     "plot_density",
     "plot_diagnostics",
     "plot_difference",
     "plot_distance",
-    "setting_of",
-    "symbol_of",
-    "thousands",
 ]
-
-#: Perceptually uniform, and a diverging map with white at 0; both readable without red-green vision.
-DENSITY_MAP, DIFFERENCE_MAP = "viridis", "PuOr_r"
 
 #: A picture shows the box outside which every density is below this fraction of the largest value.
 _SHOWN = 4e-3
-
-#: Width of a printed page's text, in inches.
-PAGE = 7.2
-
-BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#555555"
-
-_STYLE: Any = {
-    "font.size": 8.0,
-    "axes.titlesize": 8.5,
-    "axes.labelsize": 8.0,
-    "axes.linewidth": 0.6,
-    "xtick.labelsize": 7.0,
-    "ytick.labelsize": 7.0,
-    "legend.fontsize": 7.0,
-    "lines.linewidth": 1.2,
-    "mathtext.fontset": "cm",
-    "axes.formatter.use_mathtext": True,
-    "savefig.dpi": 220,
-    "savefig.bbox": "tight",
-    "savefig.pad_inches": 0.04,
-}
 
 
 def plot_distance(distance: Distance, path: str | Path) -> None:
@@ -84,14 +67,14 @@ def plot_distance(distance: Distance, path: str | Path) -> None:
                 _curves(left, shown, distance)
                 _difference_curve(right, shown)
             else:
-                figure = figures((PAGE, 0.29 * PAGE * shown.aspect + 1.8))
+                figure = figures((PAGE, 0.29 * PAGE * shown.aspect + 2.3))
                 panels = figure.subplots(1, 3, sharex=True, sharey=True)
                 _density_pair(figure, panels[:2], shown, distance)
-                _difference_map(figure, panels[2], shown)
+                _difference_map(figure, panels[2], shown, len(distance.axes))
                 for panel in panels[1:]:
                     panel.set_ylabel("")
-            figure.suptitle(_setting(distance, shown), fontsize=8.5)
-            figure.supxlabel(_caption(distance), fontsize=7.5)
+            figure.suptitle(_setting(distance, shown))
+            figure.supxlabel(_caption(distance))
 
 
 def plot_densities(distance: Distance, path: str | Path) -> None:
@@ -104,14 +87,14 @@ def plot_densities(distance: Distance, path: str | Path) -> None:
         if figures is not None:
             shown = Shown(distance.axes, distance.density_pde, distance.density_particles)
             if shown.dimension == 1:
-                figure = figures((PAGE / 2, 2.6))
+                figure = figures((COLUMN, 2.5))
                 _curves(figure.subplots(), shown, distance)
             else:
-                figure = figures((0.8 * PAGE, 0.36 * PAGE * shown.aspect + 1.45))
+                figure = figures((0.8 * PAGE, 0.36 * PAGE * shown.aspect + 1.75))
                 panels = figure.subplots(1, 2, sharex=True, sharey=True)
                 _density_pair(figure, panels, shown, distance)
                 panels[1].set_ylabel("")
-            figure.suptitle(_setting(distance, shown), fontsize=8.5)
+            figure.suptitle(_setting(distance, shown))
 
 
 def plot_difference(distance: Distance, path: str | Path) -> None:
@@ -123,14 +106,14 @@ def plot_difference(distance: Distance, path: str | Path) -> None:
     with picture(path, distance.comm) as figures:
         if figures is not None:
             shown = Shown(distance.axes, distance.density_pde, distance.density_particles)
-            figure = figures((0.6 * PAGE, 3.0 if shown.dimension == 1 else 0.48 * PAGE * shown.aspect + 2.1))
+            figure = figures((COLUMN, 3.2 if shown.dimension == 1 else 0.85 * COLUMN * shown.aspect + 1.9))
             panel = figure.subplots()
             if shown.dimension == 1:
                 _difference_curve(panel, shown)
             else:
-                _difference_map(figure, panel, shown)
+                _difference_map(figure, panel, shown, len(distance.axes))
             panel.set_title(f"{_setting(distance, shown)}\nparticles − density")
-            figure.supxlabel(_caption(distance), fontsize=6.5)
+            figure.supxlabel(_caption(distance, between=",\n   "))
 
 
 def plot_density(pde: DensitySolution, path: str | Path, *, species: str | None = None) -> None:
@@ -147,16 +130,16 @@ def plot_density(pde: DensitySolution, path: str | Path, *, species: str | None 
         if figures is not None:
             shown = Shown(grid.axes, values, values)
             if shown.dimension == 1:
-                figure = figures((PAGE / 2, 2.6))
+                figure = figures((COLUMN, 2.5))
                 panel = figure.subplots()
                 panel.plot(shown.axes[0], shown.first, color=BLUE)
-                panel.set(xlabel="$x$", ylabel=symbol_of(name), ylim=(0, None))
+                panel.set(xlabel="$x$", ylabel=per_volume(symbol_of(name), 1), ylim=(0, None))
             else:
-                figure = figures((0.55 * PAGE, 0.46 * PAGE * shown.aspect + 1.05))
+                figure = figures((COLUMN, 0.85 * COLUMN * shown.aspect + 1.0))
                 panel = figure.subplots()
                 image = draw_image(panel, shown, shown.first, cmap=DENSITY_MAP, vmin=0.0, vmax=float(shown.first.max()))
                 draw_contours(panel, shown, shown.first, colors="white")
-                draw_bar(figure, image, panel, symbol_of(name))
+                draw_bar(figure, image, panel, per_volume(symbol_of(name), len(grid.axes)))
             panel.set_title(", ".join(setting_of(pde.t_end, pde.eps) + shown.plane))
 
 
@@ -173,21 +156,21 @@ def plot_diagnostics(pde: Any, path: str | Path, *, cloud: Any = None) -> None:
     """
     with picture(path, pde.comm) as figures:
         if figures is not None:
-            figure = figures((PAGE, 3.9))
-            panels = figure.subplots(2, 3, sharex=True).ravel()
+            figure = figures((1.4 * COLUMN, 5.6))
+            panels = figure.subplots(3, 2, sharex=True).ravel()
             data: Mapping[str, Any] = pde.diagnostics
             mass = np.asarray(data["mass"], dtype=np.float64)
             names = tuple(pde.model.species)
             drawn = (
-                (mass / mass[0] - 1, "mass / initial mass − 1"),
+                (mass / mass[0] - 1, "mass, relative change"),
                 (data["minimum"], "minimum of the density"),
                 (data["maximum"], "maximum of the density"),
-                (data["second_moment"], "second moment ∫ |x|² u"),
-                (data["entropy"], "entropy ∫ u log u"),
+                (data["second_moment"], r"second moment $\int\;|x|^2 u$"),
+                (data["entropy"], r"entropy $\int\;u\,\log u$"),
             )
             for panel, (values, title) in zip(panels, drawn, strict=False):
                 _history(panel, data["t"], values, names)
-                panel.set_title(title, y=1.08)
+                panel.set_title(title, y=1.1)
             if cloud is not None:
                 _particle_moments(panels[3], cloud)
             if len(names) > 1 or cloud is not None:
@@ -196,10 +179,11 @@ def plot_diagnostics(pde: Any, path: str | Path, *, cloud: Any = None) -> None:
             taken = dt > 0
             panels[5].plot(np.asarray(data["t"])[taken], dt[taken], ".-", color=BLUE, markersize=3, linewidth=0.8)
             panels[5].set(ylim=(0.5 * dt[taken].min(), 2 * dt[taken].max()), yscale="log")
-            panels[5].set_title("time step", y=1.08)
-            for panel in panels[3:]:
+            panels[5].set_title(r"time step $\Delta t$", y=1.1)
+            for panel in panels[4:]:
                 panel.set_xlabel("$t$")
-            figure.suptitle(", ".join(setting_of(pde.t_end, pde.eps)), fontsize=8.5)
+            if pde.eps is not None:
+                figure.suptitle(", ".join(setting_of(None, pde.eps)))
 
 
 class Shown:
@@ -229,48 +213,6 @@ class Shown:
         return float(np.clip(height / width, 0.3, 2.0))
 
 
-@contextmanager
-def drawing(comm: Any) -> Iterator[Any]:
-    """Yield a maker of figures in the style of all pictures on rank 0, None elsewhere. Collective."""
-    with together(comm):
-        if comm.rank != 0:
-            yield None
-            return
-        import matplotlib
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
-        def figures(size: tuple[float, float]) -> Figure:
-            figure = Figure(figsize=size, layout="compressed")
-            FigureCanvasAgg(figure)
-            return figure
-
-        with matplotlib.rc_context(_STYLE):
-            yield figures
-
-
-@contextmanager
-def picture(path: str | Path, comm: Any) -> Iterator[Any]:
-    """Yield a maker of the one figure on rank 0, None elsewhere; write the figure at the end."""
-    with drawing(comm) as figures:
-        if figures is None:
-            yield None
-            return
-        made: list[Any] = []
-
-        def first(size: tuple[float, float]) -> Any:
-            made.append(figures(size))
-            return made[-1]
-
-        yield first
-        try:
-            made[0].savefig(path)
-        except OSError as error:
-            raise InputError(f"cannot write {path}: {error.strerror or error}") from None
-        except ValueError as error:
-            raise InputError(f"cannot write {path}: {error}") from None
-
-
 def _density_pair(figure: Any, panels: Any, shown: Shown, distance: Distance) -> None:
     top = float(max(shown.first.max(), shown.second.max()))
     pairs = ((shown.first, "density"), (shown.second, f"particles, $N = {thousands(distance.n)}$"))
@@ -281,13 +223,13 @@ def _density_pair(figure: Any, panels: Any, shown: Shown, distance: Distance) ->
     draw_bar(figure, image, panels, _label(distance))
 
 
-def _difference_map(figure: Any, panel: Any, shown: Shown) -> None:
+def _difference_map(figure: Any, panel: Any, shown: Shown, dimension: int) -> None:
     difference = shown.second - shown.first
     top = float(np.abs(difference).max()) or 1.0
     image = draw_image(panel, shown, difference, cmap=DIFFERENCE_MAP, vmin=-top, vmax=top)
     draw_contours(panel, shown, shown.first, colors=GREY)
     panel.set_title("particles − density")
-    draw_bar(figure, image, panel, "difference")
+    draw_bar(figure, image, panel, per_volume("difference", dimension))
 
 
 def draw_image(panel: Any, shown: Shown, values: Array, **colours: Any) -> Any:
@@ -328,7 +270,7 @@ def _difference_curve(panel: Any, shown: Shown) -> None:
     panel.fill_between(shown.axes[0], difference, color=ORANGE, alpha=0.35, linewidth=0)
     panel.plot(shown.axes[0], difference, color=ORANGE, linewidth=0.8)
     panel.axhline(0, color=GREY, linewidth=0.5)
-    panel.set(xlabel="$x$", ylabel="difference", title="particles − density")
+    panel.set(xlabel="$x$", ylabel=per_volume("difference", 1), title="particles − density")
     panel.ticklabel_format(axis="y", scilimits=(-3, 4))
 
 
@@ -336,7 +278,7 @@ def _history(panel: Any, t: Any, values: Any, names: Sequence[str]) -> None:
     columns = np.asarray(values, dtype=np.float64).reshape(len(t), -1)
     for i, (name, column) in enumerate(zip(names, columns.T, strict=True)):
         label = symbol_of(name) if len(names) > 1 else "density"
-        panel.plot(t, column, ".-", color=(BLUE, ORANGE, "#009e73", "#cc79a7")[i % 4], markersize=3, label=label)
+        panel.plot(t, column, ".-", color=COLOURS[i % len(COLOURS)], markersize=3, label=label)
     spread = float(np.ptp(columns))
     if spread < 1e-13 * max(1.0, float(np.abs(columns).max())):
         centre, reach = float(columns.mean()), 1e-13 * max(1.0, float(np.abs(columns).max()))
@@ -358,25 +300,11 @@ def _setting(distance: Distance, shown: Shown) -> str:
     )
 
 
-def setting_of(t_end: float | None, eps: float | None) -> list[str]:
-    """Return what a picture says of its time and ε."""
-    return ([] if t_end is None else [f"$t = {t_end:g}$"]) + ([] if eps is None else [f"$\\varepsilon = {eps:g}$"])
-
-
-def _caption(distance: Distance) -> str:
+def _caption(distance: Distance, between: str = ", ") -> str:
     l1, entropy = (distance.l1, distance.floor.l1), (distance.relative_entropy, distance.floor.relative_entropy)
-    return f"$L^1$ distance {l1[0]}, floor {l1[1]}\nrelative entropy {entropy[0]}, floor {entropy[1]}"
-
-
-def symbol_of(species: str) -> str:
-    """Return a species' name as it is printed."""
-    return f"${species}$" if re.fullmatch(r"[A-Za-z](_[A-Za-z0-9])?", species) else species
+    return f"$L^1$ distance {l1[0]}{between}floor {l1[1]}\nrelative entropy {entropy[0]}{between}floor {entropy[1]}"
 
 
 def _label(distance: Distance) -> str:
-    return symbol_of(distance.species) + ("" if abs(distance.mass - 1) < 1e-9 else " / mass")
-
-
-def thousands(n: int) -> str:
-    """Return a number with its thousands set apart, for mathematical type."""
-    return f"{n:,}".replace(",", r"\,")
+    symbol = symbol_of(distance.species) + ("" if abs(distance.mass - 1) < 1e-9 else " / mass,")
+    return per_volume(symbol, len(distance.axes))

@@ -14,14 +14,12 @@ import numpy as np
 
 from kspde.distances.checks import DensitySolution, ParticleCloud, check_comparable, check_species
 from kspde.distances.grid import Array
-from kspde.distances.pictures import (
+from kspde.distances.pictures import Shown, draw_bar, draw_contours, draw_image
+from kspde.distances.pictures_style import (
+    COLUMN,
     DENSITY_MAP,
-    PAGE,
-    Shown,
-    draw_bar,
-    draw_contours,
-    draw_image,
     drawing,
+    per_volume,
     picture,
     setting_of,
     symbol_of,
@@ -66,11 +64,11 @@ def plot_particles(
     with picture(path, pde.comm) as figures:
         if figures is not None:
             shown = Shown(axes, values, values)
-            figure = figures((0.55 * PAGE, 0.46 * PAGE * shown.aspect + 1.05))
+            figure = figures((COLUMN, 0.85 * COLUMN * shown.aspect + 1.0))
             panel = figure.subplots()
             image = draw_image(panel, shown, shown.first, cmap=DENSITY_MAP, vmin=0.0, vmax=float(values.max()))
             _dots(panel, shown, points)
-            draw_bar(figure, image, panel, symbol_of(name))
+            draw_bar(figure, image, panel, per_volume(symbol_of(name), 2))
             panel.set_title(", ".join([*setting_of(pde.t_end, pde.eps), f"${thousands(len(points))}$ particles"]))
 
 
@@ -146,8 +144,8 @@ def _frames(
     from matplotlib.colors import PowerNorm
     from PIL import Image
 
-    figure = figures((0.55 * PAGE, 0.46 * PAGE * shown.aspect + 1.05))
-    figure.set_dpi(130)
+    figure = figures((COLUMN, 0.85 * COLUMN * shown.aspect + 1.0))
+    figure.set_dpi(160)
     norm = PowerNorm(0.5, vmin=0.0, vmax=float(max(d.max() for d in densities)))
     panel = figure.subplots()
     frames = []
@@ -160,7 +158,7 @@ def _frames(
             ", ".join([f"$t = {t:.2f}$", *setting_of(None, pde.eps), f"${thousands(len(dots))}$ particles"])
         )
         if index == 0:
-            draw_bar(figure, image, panel, symbol_of(name))
+            draw_bar(figure, image, panel, per_volume(symbol_of(name), 2))
             figure.canvas.draw()
             figure.set_layout_engine("none")  # frames must not move against each other
         figure.canvas.draw()

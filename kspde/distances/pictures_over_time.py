@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kspde.distances.over_time import OverTime
-from kspde.distances.pictures import BLUE, GREY, ORANGE, PAGE, picture, setting_of, thousands
+from kspde.distances.pictures_style import BLUE, COLUMN, GREY, ORANGE, PAGE, picture, setting_of, thousands
 from kspde.errors import check_choice
 
 __all__ = ["plot_over_time"]
@@ -15,8 +15,8 @@ __all__ = ["plot_over_time"]
 _TITLES = {
     "l1": "$L^1$ distance",
     "l2": "$L^2$ distance",
-    "relative_entropy": "relative entropy $H(k|u)$",
-    "reverse_relative_entropy": "relative entropy $H(u|k)$",
+    "relative_entropy": r"relative entropy $H(\hat u_N|u)$",
+    "reverse_relative_entropy": r"relative entropy $H(u|\hat u_N)$",
     "wasserstein1": "Wasserstein-1",
     "wasserstein2": "Wasserstein-2",
     "energy": "energy distance",
@@ -38,7 +38,7 @@ def plot_over_time(table: OverTime, path: str | Path, names: Sequence[str] | Non
         if figures is not None:
             columns = min(2, len(names))
             rows = -(-len(names) // columns)
-            figure = figures((PAGE * (0.55 if columns == 1 else 1.0), 2.5 * rows + 0.5))
+            figure = figures((COLUMN if columns == 1 else PAGE, (2.2 if columns == 1 else 2.9) * rows + 0.5))
             panels = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
             for panel, name in zip(panels, names, strict=False):
                 _panel(panel, table, name)
@@ -48,7 +48,7 @@ def plot_over_time(table: OverTime, path: str | Path, names: Sequence[str] | Non
                 panel.set_xlabel("$t$")
                 panel.xaxis.set_tick_params(labelbottom=True)
             panels[0].legend(frameon=False, handlelength=1.8, loc="best")
-            figure.suptitle(", ".join([f"$N = {thousands(table.n)}$", *setting_of(None, table.eps)]), fontsize=8.5)
+            figure.suptitle(", ".join([f"$N = {thousands(table.n)}$", *setting_of(None, table.eps)]))
 
 
 def _panel(panel: Any, table: OverTime, name: str) -> None:
@@ -63,6 +63,6 @@ def _panel(panel: Any, table: OverTime, name: str) -> None:
     )
     if f"smoothing_{name}" in table.columns:
         panel.plot(t, table[f"smoothing_{name}"], color=ORANGE, linestyle="--", linewidth=1.0, label="smoothing alone")
-    panel.set_title(_TITLES[name])
+    panel.set_title(_TITLES[name], y=1.08)  # above the power of ten
     panel.set_ylim(min(0.0, 1.1 * float(table[f"{name}_low"].min())), None)
     panel.ticklabel_format(axis="y", scilimits=(-3, 4))

@@ -40,11 +40,11 @@ MEASURES: dict[str, Measure] = {
     "coupling": Measure(
         function=coupling,
         quantities={
-            "sup": "E max_i sup_t |X_i - Xbar_i|",
-            "probability": "P(max_i sup_t |X_i - Xbar_i| > N^-alpha)",
-            "mean_square": "E sup_t |X_i - Xbar_i|^2 of one particle",
-            "minimal_distance": "E min_(i != j) |X_i - X_j| at t_end",
-            "markov": "N^(2 alpha) E (max_i sup_t |X_i - Xbar_i|)^2, which bounds that probability (Markov)",
+            "sup": "E maxᵢ supₜ |Xᵢ − X̄ᵢ|",
+            "probability": "P(maxᵢ supₜ |Xᵢ − X̄ᵢ| > N⁻ᵅ)",
+            "mean_square": "E supₜ |Xᵢ − X̄ᵢ|² of one particle",
+            "minimal_distance": "E min over i ≠ j of |Xᵢ − Xⱼ| at the end",
+            "markov": "N²ᵅ E (maxᵢ supₜ |Xᵢ − X̄ᵢ|)², which bounds that probability (Markov)",
         },
         particles=True,
         mollified=True,
@@ -52,10 +52,10 @@ MEASURES: dict[str, Measure] = {
     "chaos": Measure(
         function=chaos,
         quantities={
-            "l1": "L1 distance of the one-particle law from the density, coupled estimate",
+            "l1": "L¹ distance of the one-particle law from the density, coupled estimate",
             "entropy": "bound on the relative entropy per particle of the N-particle law",
             "total_entropy": "the same of all N particles",
-            "certified_l1": "sqrt(2 H_1): certified bound on the L1 distance, from the entropy bound",
+            "certified_l1": "√(2H₁): certified bound on the L¹ distance, from the entropy bound",
         },
         particles=True,
         mollified=True,
@@ -63,27 +63,27 @@ MEASURES: dict[str, Measure] = {
     "fluctuations": Measure(
         function=fluctuations,
         quantities={
-            "moment_1": "E |(1/N) sum_j h_ij|^2, i.i.d. copies",
-            "moment_2": "E |(1/N) sum_j h_ij|^4, i.i.d. copies",
-            "moment_3": "E |(1/N) sum_j h_ij|^6, i.i.d. copies",
-            "constant_1": "moment_1 N / sup|psi|^2, the C(1) it needs",
-            "constant_2": "moment_2 N^2 / sup|psi|^4, the C(2) it needs",
-            "constant_3": "moment_3 N^3 / sup|psi|^6, the C(3) it needs",
+            "moment_1": "E |(1/N) Σⱼ hᵢⱼ|², i.i.d. copies",
+            "moment_2": "E |(1/N) Σⱼ hᵢⱼ|⁴, i.i.d. copies",
+            "moment_3": "E |(1/N) Σⱼ hᵢⱼ|⁶, i.i.d. copies",
+            "constant_1": "moment_1 N / sup|ψ|², the C(1) it needs",
+            "constant_2": "moment_2 N² / sup|ψ|⁴, the C(2) it needs",
+            "constant_3": "moment_3 N³ / sup|ψ|⁶, the C(3) it needs",
         },
         particles=True,
         mollified=True,
     ),
     "mollification": Measure(
         function=mollification,
-        quantities={"l1": "L1 norm of u^eps - u at t_end", "l2": "L2 norm of u^eps - u at t_end"},
+        quantities={"l1": "L¹ norm of uᵋ − u at the end", "l2": "L² norm of uᵋ − u at the end"},
         particles=False,
         mollified=True,
     ),
     "convergence": Measure(
         function=convergence,
         quantities={
-            "l1": "L1 distance from a finer solution at t_end",
-            "time": "L1 distance from the solution on the same mesh with the reference's tolerance",
+            "l1": "L¹ distance from a finer solution at the end",
+            "time": "L¹ distance from the solution on the same mesh with the reference's tolerance",
             "point": "error at a point, against a number known from elsewhere",
         },
         particles=False,
@@ -92,8 +92,8 @@ MEASURES: dict[str, Measure] = {
     "weak-error": Measure(
         function=weak_error,
         quantities={
-            "second_moment": "E |X_T|^2 over the density's second moment, minus 1; chi = 0 is the control variate",
-            "free": "the same for chi = 0 itself, where the law is known and the scheme exact",
+            "second_moment": "E |X(T)|² over the density's second moment, minus 1; χ = 0 is the control variate",
+            "free": "the same for χ = 0 itself, where the law is known and the scheme exact",
         },
         particles=True,
         mollified=True,

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import io
+import re
 import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from kspde.distances.pictures_style import COLOURS, COLUMN, styled
 from kspde.studies.outcome import FittedRate, Outcome
 from kspde.studies.study import GROWING
 
 __all__ = ["picture_of", "pictures_of"]
 
-#: Colours that are told apart by all eyes (Okabe and Ito).
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _MARKERS = "osD^vP"
 _LINES = {"proved": "-", "expected": "-.", "printed": ":"}
 _NAMES = {
     "n": "number of particles N",
     "eps": "mollifier's ε",
-    "dt": "time step dt",
+    "dt": "time step Δt",
     "cells": "cells a direction",
     "tol": "tolerance",
 }
+#: What the names in labels are written as.
+_GREEK = {"alpha": "α", "chi": "χ", "dt": "Δt", "eps": "ε", "gamma": "γ", "mu": "μ", "n": "N"}
 
 
 def pictures_of(outcome: Outcome) -> dict[str, bytes]:
@@ -39,12 +41,16 @@ def pictures_of(outcome: Outcome) -> dict[str, bytes]:
 
 def picture_of(rates: Sequence[FittedRate], title: str) -> bytes:
     """Return a picture (PNG) of the rates of one quantity against one parameter."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    buffer = io.BytesIO()
+    with styled() as figures:
+        figure = figures((1.25 * COLUMN, 0.85 * COLUMN + 0.15 * (2 * len(rates))))
+        _draw_rates(figure.subplots(), rates, title)
+        figure.legend(loc="outside lower center", frameon=False, handlelength=1.8)
+        figure.savefig(buffer, format="png")
+    return buffer.getvalue()
 
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
+
+def _draw_rates(axes: Any, rates: Sequence[FittedRate], title: str) -> None:
     axes.set_xscale("log")
     fit = rates[0].fit
     values = [abs(q.value) for rate in rates for q in rate.values]
@@ -63,21 +69,22 @@ def picture_of(rates: Sequence[FittedRate], title: str) -> bytes:
         _guide(axes, rates[members[0]], order, status, None if shared else members[0])
     axes.set_xlabel(_NAMES.get(fit.against, fit.against))
     axes.set_ylabel(fit.quantity.replace("_", " "))
-    axes.set_title("\n".join(textwrap.wrap(title, 80)), fontsize=10)
+    axes.set_title("\n".join(textwrap.wrap(title, 52)))
     axes.grid(visible=True, which="major", alpha=0.3)
-    axes.legend(fontsize=8)
     ticks = sorted({x for rate in rates for x in rate.x})
     if len(ticks) <= 8:
-        axes.set_xticks(ticks, [f"{x:,.4g}" for x in ticks])
+        least = 0.14 * np.log(ticks[-1] / ticks[0])  # labels must not touch
+        kept = [ticks[-1]]
+        for x in reversed(ticks):
+            if np.log(kept[0] / x) > least:
+                kept.insert(0, x)
+        axes.set_xticks(kept, [f"{x:,.0f}" if x == round(x) else f"{x:.4g}" for x in kept])
         axes.set_xticks([], minor=True)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
 
 
 def _draw(axes: Any, rate: FittedRate, index: int) -> None:
     """Draw the values with their intervals, and the fitted line."""
-    colour, marker = _COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)]
+    colour, marker = COLOURS[index % len(COLOURS)], _MARKERS[index % len(_MARKERS)]
     x = np.array(rate.x)
     order = np.argsort(x)
     values = np.array([abs(q.value) for q in rate.values])
@@ -85,14 +92,15 @@ def _draw(axes: Any, rate: FittedRate, index: int) -> None:
     high = np.array([max(q.interval) for q in rate.values])
     signed = np.array([q.value for q in rate.values])
     reach = np.stack([np.clip(signed - low, 0, 0.95 * values), np.clip(high - signed, 0, None)])
-    words = rate.label or rate.fit.quantity.replace("_", " ")
+    words = re.sub(r"[a-z]+", lambda name: _GREEK.get(name[0], name[0]), rate.label)
+    words = words or rate.fit.quantity.replace("_", " ")
     if rate.order is not None:
         p, (q, r) = rate.order
         words += f": order {p:.3g} [{q:.3g}, {r:.3g}]"
-    axes.errorbar(x[order], values[order], yerr=reach[:, order], fmt=marker, ms=5, color=colour, capsize=3, label=words)
+    axes.errorbar(x[order], values[order], yerr=reach[:, order], fmt=marker, color=colour, capsize=2, label=words)
     if rate.rate is not None:
         ends = np.array([x.min(), x.max()])
-        axes.plot(ends, rate.rate.constant * ends**rate.rate.slope, "--", lw=1, color=colour)
+        axes.plot(ends, rate.rate.constant * ends**rate.rate.slope, "--", linewidth=1, color=colour)
 
 
 def _guide(axes: Any, rate: FittedRate, order: float, status: str, index: int | None) -> None:
@@ -108,8 +116,7 @@ def _guide(axes: Any, rate: FittedRate, order: float, status: str, index: int | 
         ends,
         1.25 * y0 * (ends / x0) ** slope,
         _LINES.get(status, "-"),
-        lw=1.4,
         alpha=0.6,
-        color="black" if index is None else _COLOURS[index % len(_COLOURS)],
+        color="black" if index is None else COLOURS[index % len(COLOURS)],
         label=f"{status}: order {order:.3g}",
     )

@@ -73,7 +73,7 @@ def test_distance(
     distance.plot(shared_tmp_path / "distance.png")
     comm.barrier()
     width, height = size_of(shared_tmp_path / "distance.png")
-    assert 1300 < width < 1800  # a page at 220 dots an inch
+    assert 1500 < width < 1900  # a page at 250 dots an inch
     assert 400 < height < 1200
     assert len(figures) == (1 if comm.rank == 0 else 0)
     for figure in figures:
