@@ -1,11 +1,14 @@
 """Assemble the book's sources: python book/assemble.py DIRECTORY.
 
 The chapters are book/*.md, the demos as notebooks (jupytext), and the ledger of the papers' claims as ``kspde ledger``
-writes it. Sphinx then runs the notebooks: ``make book`` does both.
+writes it. Sphinx then runs the notebooks: ``make book`` does both. MathJax comes from a package: the book needs no
+network.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import re
 import shutil
 import sys
@@ -28,7 +31,8 @@ def listed() -> list[str]:
     tables = re.findall(
         r"```\{toctree\}\n(.*?)```", (ROOT / "book" / "index.md").read_text(encoding="utf-8"), re.DOTALL
     )
-    return [line for table in tables for line in table.splitlines() if line and not line.startswith(":")]
+    lines = [line for table in tables for line in table.splitlines() if line and not line.startswith(":")]
+    return [re.sub(r".* <(.+)>", r"\1", line) for line in lines]
 
 
 def notebook(demo: Path) -> nbformat.NotebookNode:
@@ -42,10 +46,34 @@ def notebook(demo: Path) -> nbformat.NotebookNode:
 
 
 def ledger() -> str:
-    """Return the chapter of the ledger, in Markdown, as ``kspde ledger --out ledger.md`` writes it."""
+    """Return the chapter of the ledger, in Markdown: what ``kspde ledger`` writes, a narrow table a source."""
     from kspde.io.ledger_file import ledger_text, read_results
 
-    return ledger_text(read_results([]), Path("ledger.md"))
+    results = read_results([])
+    content = json.loads(ledger_text(results, Path("ledger.json")))
+    whole = ledger_text(results, Path("ledger.md")).splitlines()
+    out = [whole[0], "", content["rule"]]
+    sections: dict[str, list[dict[str, str]]] = {}
+    for row in content["rows"]:
+        sections.setdefault(row["source"], []).append(row)
+    for source, rows in sections.items():
+        out += ["", f"## {source}", "", "| promised | measured | verdict |", "| --- | --- | --- |"]
+        for row in rows:
+            row = {name: plain(text) for name, text in row.items()}
+            promised = f"**{row['number']}**<br>{row['promised']}"
+            measured = " ".join(part for part in (row["measured"], row["interval"]) if part)
+            if row["command"]:
+                measured += f"<br>`{row['command']}`"
+            if row["erratum"]:
+                measured += f"<br>*Erratum:* {row['erratum']}"
+            out.append(f"| {promised} | {measured} | {row['verdict']} |")
+    last = next(i for i, line in enumerate(whole) if line.startswith("Where the numbers"))
+    return "\n".join([*out, "", "## Where the numbers come from", "", *whole[last + 1 :], ""])
+
+
+def plain(text: str) -> str:
+    """Return a text in which the characters that mean something to Markdown mean themselves."""
+    return re.sub(r"([|*_<>$\\\[\]])", r"\\\1", text.replace("\n", " "))
 
 
 def readme() -> str:
@@ -63,13 +91,23 @@ def assemble(directory: Path) -> None:
     for folder in ("data", "pictures"):
         shutil.copytree(DEMOS / folder, directory / "demos" / folder)
     shutil.copytree(ROOT / "meshes", directory / "meshes")
-    for case in DEMOS.glob("*.toml"):
-        shutil.copy(case, directory / "demos")
+    for case in ("observed_cells.toml", "studies.toml"):
+        shutil.copy(DEMOS / case, directory / "demos")
     for demo in demos():
         nbformat.write(notebook(demo), directory / "demos" / f"{demo.stem}.ipynb")
     (directory / "ledger.md").write_text(ledger(), encoding="utf-8")
     (directory / "readme.md").write_text(readme(), encoding="utf-8")
 
 
+def add_mathjax(directory: Path) -> None:
+    """Copy MathJax, one file that draws all characters itself, to where conf.py expects it."""
+    spec = importlib.util.find_spec("mathjax")
+    if spec is None or not spec.submodule_search_locations:
+        raise SystemExit('the book needs MathJax: pip install "kspde[book]"')
+    package = Path(spec.submodule_search_locations[0])
+    shutil.copy(package / "static" / "mathjax" / "es5" / "tex-svg.js", directory / "static" / "mathjax.js")
+
+
 if __name__ == "__main__":
     assemble(Path(sys.argv[1]))
+    add_mathjax(Path(sys.argv[1]))

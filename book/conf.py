@@ -16,6 +16,9 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ex
 exclude_patterns = ["meshes", "**/.ipynb_checkpoints"]
 html_theme = "furo"
 html_title = f"kspde {version}"
+html_static_path = ["static"]
+html_css_files = ["book.css"]
+mathjax_path = "mathjax.js"
 
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 3

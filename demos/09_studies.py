@@ -81,4 +81,4 @@ comm.Barrier()
 #
 # ![The error of the second moment against the time step](pictures/study-time-step.png)
 #
-# Every claim stands beside its measured value in the ledger ([ledger.md](ledger.md)).
+# Every claim stands beside its measured value in the ledger (`kspde ledger`, `demos/ledger.md`).
