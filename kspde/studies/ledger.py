@@ -192,7 +192,8 @@ def _rated(evidence: Rated, summary: Mapping[str, Any]) -> tuple[str, str, str, 
         command = summary["command"]
         if rate["order"] is None:
             values = ", ".join(f"{value:.2g}" for value in rate["values"])
-            return f"no rate: values {values} for {where} are not told from zero", "", command, "not resolved"
+            stated = f"no rate: of the values {values} for {where} too few are told from zero"
+            return stated, "", command, "not resolved"
         low, high = rate["interval"]
         low, high = (float("-inf") if low is None else low), (float("inf") if high is None else high)
         return (
