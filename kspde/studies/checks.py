@@ -22,6 +22,7 @@ __all__ = [
     "hessian_bound",
     "initial_entropy",
     "lipschitz_bound",
+    "maximum_of_martingales",
     "pinsker",
     "printed_pinsker",
     "second_remark",
@@ -79,6 +80,19 @@ def first_remark() -> Check:
     one = theory.theorem1(theta=0.3, alpha=0.1, m=4)
     computed = (*one.gamma_terms, *one.eta_terms(0.019))
     return _printed(computed, ("0.033", "0.02", "0.1", "0.02"))
+
+
+def maximum_of_martingales() -> Check:
+    r"""Return E max_i |B_i(1)|² of N planar Brownian motions over its value 2 at N = 1: (2.6) has a constant here.
+
+    |B_i(1)|²/2 are independent exponential variables, whose maximum has the mean :math:`\sum_{k \le N} 1/k`.
+    """
+    sizes = (1, 100, 10_000)
+    means = [2.0 * float(np.sum(1.0 / np.arange(1, n + 1))) for n in sizes]
+    found = ", ".join(f"{mean:.4g}" for mean in means)
+    return _exact(
+        f"sigma = 1, t = 1: E max |B_i|^2 = {found} for N = 1, 100, 10000, like 2 log N", means[-1] / means[0]
+    )
 
 
 def second_remark() -> Check:

@@ -109,14 +109,21 @@ def _first_theorem() -> tuple[Claim, ...]:
             number="Theorem 1, (1.14)",
             promised=f"P(max_i |X_i − X̄_i| > N^−α) ≤ C N^−η, η = {eta:g} at Remark 1's parameters",
             evidence=Rated(study="theorem1", quantity="markov", against="n", order=eta, group=group),
-            erratum="None in the statement. Measured is N^{2α} E max_i sup_t |X_i − X̄_i|², which bounds the "
-            "probability by Markov's inequality.",
+            erratum="Measured is N^{2α} E max_i sup_t |X_i − X̄_i|², which bounds the probability (Markov).",
         ),
         Claim(
             source=_WLH,
             number="Theorem 1, (1.14)",
             promised="the same, the probability itself",
             evidence=Rated(study="theorem1", quantity="probability", against="n", order=eta, group=group),
+        ),
+        Claim(
+            source=_WLH,
+            number="Theorem 1, proof, (2.6)",
+            promised="E max_i |∫σ_i dB_i|² ≤ C E∫ max_i |σ_i|² ds, C independent of N",
+            evidence=Computed(check=checks.maximum_of_martingales),
+            erratum="The maximum cannot be taken inside. Moments of high order of one particle (exchangeability) and a "
+            "union over i prove the theorem instead.",
         ),
     )
 
@@ -223,7 +230,8 @@ def _cross_diffusion() -> tuple[Claim, ...]:
             promised="E Σ_i sup_s sup_k |X − X̂| ≤ C η when η^{−2d−4} ≤ δ log N",
             evidence=_CROSS,
             erratum="The estimate of J₃ exchanges expectation and supremum over k, which is not allowed; higher "
-            "moments and a sum over particles repair it at the price of any small power of N.",
+            "moments and a sum over particles repair it at the price of any small power of N. So do those of K₁ and "
+            "K₂ (Lemma 14), which need (10) in uniform norms.",
         ),
         Claim(
             source=_CDJ,

@@ -9,7 +9,8 @@ For n species with :math:`\partial_t u_i - \sigma_i\Delta u_i = \operatorname{di
 - entropy (introduction, after Galiano and Selgas): ∫ Σ u_i (log u_i − 1) decays if 4 a_11 a_22 > (a_12 + a_21)²;
 - Theorem 3: E Σ_i sup_s sup_k |X − X̂| ≤ C η when η^(−2d−4) ≤ δ log N with δ small, s > d/2 + 2. In the estimate of
   J_3 its proof exchanges the expectation with the supremum over k, which is not allowed; a bound on higher moments and
-  a sum over the N particles give the same at the price of a power of N that can be made as small as one likes.
+  a sum over the N particles give the same at the price of a power of N that can be made as small as one likes. K_1 and
+  K_2 in Lemma 14 do the same; there (10) would be needed in uniform norms.
 """
 
 from __future__ import annotations

@@ -12,6 +12,12 @@ numbers given (0.1 means 1/10), so that hypotheses with equality, such as m ≥ 
 **A correction.** What the proof of Theorem 2 bounds by :math:`\varepsilon^\beta`, in (3.30), is the relative entropy.
 Their (3.5) and (3.27) pass to L¹ by ‖·‖₁ ≤ 2H_r; the inequality of Csiszár, Kullback and Pinsker is :math:`\|\cdot\|_1
 \le \sqrt{2 H_r}`. The L¹ rate is therefore :math:`\varepsilon^{\beta/2}`, half the printed exponent.
+
+**A gap.** The proof of Theorem 1 takes a maximum over i inside Itô's isometry, (2.6): :math:`E\max_i|\int\sigma_i
+dB_i|^2 \le C\,E\int\max_i|\sigma_i|^2`, which is false (σ_i = 1: the left side grows like log N), and a factor log N
+in Gronwall's inequality would cost every power of N. The theorem can be proved without: by exchangeability the moment
+of order 2p of :math:`X_1 - \bar X_1`, stopped at τ_α, satisfies a closed inequality of the same form, and a union over
+i follows, :math:`P \le N^{1 + 2p\alpha} E|X_1 - \bar X_1|^{2p}` with p large.
 """
 
 from __future__ import annotations
