@@ -30,7 +30,18 @@ import numpy.typing as npt
 from kspde.errors import InputError, KspdeError, check_number
 from kspde.parallel import together
 
-__all__ = ["Checkpoint", "CheckpointStore", "Saved", "StoppedError", "check_room", "fingerprint", "run_description"]
+__all__ = [
+    "FILE_ERRORS",
+    "Checkpoint",
+    "CheckpointStore",
+    "Saved",
+    "StoppedError",
+    "check_room",
+    "fingerprint",
+    "reason",
+    "reserve",
+    "run_description",
+]
 
 Array = npt.NDArray[Any]
 
@@ -44,7 +55,7 @@ _ADDRESS = " at 0x[0-9a-f]+"
 _OVERHEAD = 1 << 16
 
 #: What h5py raises when a file cannot be written: RuntimeError when it is closed.
-_FILE_ERRORS = (OSError, RuntimeError)
+FILE_ERRORS = (OSError, RuntimeError)
 
 
 class StoppedError(KspdeError, RuntimeError):
@@ -176,12 +187,12 @@ class CheckpointStore:
             from kspde.hdf5 import h5py
 
             try:
-                _reserve(hidden, size + sum(value.nbytes for value in shared.values()))
+                reserve(hidden, size + sum(value.nbytes for value in shared.values()))
                 file = h5py.File(hidden, "w", userblock_size=_BLOCK)
                 file.attrs.update(step=step, problem=json.dumps(self._problem))
                 for name, value in shared.items():
                     file.create_dataset(f"shared/{name}", data=value)
-            except _FILE_ERRORS as error:
+            except FILE_ERRORS as error:
                 failed = error
         for name, value in parts.items():
             # Rank 0 takes what it is sent even when it cannot write: nobody waits for ever.
@@ -192,7 +203,7 @@ class CheckpointStore:
             try:
                 if failed is None:
                     data = file.create_dataset(f"parts/{name}", (sum(rows), *value.shape[1:]), value.dtype)
-            except _FILE_ERRORS as error:
+            except FILE_ERRORS as error:
                 failed = error
             first = 0
             for rank, count in enumerate(rows):
@@ -200,7 +211,7 @@ class CheckpointStore:
                 try:
                     if failed is None:
                         data[first : first + count] = part
-                except _FILE_ERRORS as error:
+                except FILE_ERRORS as error:
                     failed = error
                 first += count
         with together(self.comm):
@@ -213,10 +224,10 @@ class CheckpointStore:
                     _seal(hidden)
                     hidden.replace(path)
                     _sync(self._directory)
-                except _FILE_ERRORS as error:
+                except FILE_ERRORS as error:
                     with suppress(OSError):
                         hidden.unlink()
-                    raise InputError(f"cannot write checkpoint {path}: {_reason(error)}") from None
+                    raise InputError(f"cannot write checkpoint {path}: {reason(error)}") from None
                 self._known = [p for p in self._known if p != path] + [path]
                 for old in self._known[:-_KEPT]:
                     with suppress(OSError):
@@ -312,21 +323,22 @@ def check_room(comm: Any, path: str | Path, size: int) -> None:
             probe = Path(path).absolute()
             probe = probe.with_name(f".{probe.name}.{os.getpid()}.room")
             try:
-                _reserve(probe, size)
+                reserve(probe, size)
             except OSError as error:
-                raise InputError(f"cannot write {path}: {_reason(error)}") from None
+                raise InputError(f"cannot write {path}: {reason(error)}") from None
             finally:
                 with suppress(OSError):
                     probe.unlink()
 
 
-def _reserve(path: Path, size: int) -> None:
+def reserve(path: Path, size: int) -> None:
     """Ask the file system for ``size`` bytes, and some more for what surrounds them, under this name."""
     with path.open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, size + _OVERHEAD)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Return why a file cannot be written, in one line."""
     return (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
 
 

@@ -137,7 +137,7 @@ def study(
         console.say(f"\nReport: {out / 'report.html'}")
         console.say(f"All numbers: {out / SUMMARY}")
 
-    return _collectively(job, kept="finished points are kept, the same command goes on")
+    return _collectively(job, lambda: "finished points are kept, the same command goes on")
 
 
 @app.command(epilog="Examples: kspde ledger; kspde ledger --out ledger.html --results my-theorem1")
@@ -236,10 +236,15 @@ def _job(name: str, path: Path, out: Path, force: bool, quiet: bool, resume: boo
         console.say(f"\nPictures: {', '.join(str(out / picture) for picture in pictures)}")
         console.say(f"All numbers: {out / SUMMARY}")
 
-    return _collectively(job)
+    def kept() -> str:
+        from kspde.io import Restarts
+
+        return "--resume goes on from the last checkpoint" if Restarts.left(out) else "nothing was written"
+
+    return _collectively(job, kept)
 
 
-def _collectively(job: Callable[[Any], None], kept: str = "nothing was written") -> int:
+def _collectively(job: Callable[[Any], None], kept: Callable[[], str] = lambda: "nothing was written") -> int:
     """Run a collective job on all ranks and return the exit status; ``kept`` says what an interrupted one leaves.
 
     An error in kspde itself passes, as out of any script (``kspde.parallel.communicator``). The ranks have agreed on a
@@ -259,7 +264,7 @@ def _collectively(job: Callable[[Any], None], kept: str = "nothing was written")
         return 0
     except BaseException as error:
         if stopped:  # whatever became of the KeyboardInterrupt on its way through PETSc
-            line, status = f"interrupted: {kept}", 128 + stopped[0]
+            line, status = f"interrupted: {kept()}", 128 + stopped[0]
         elif isinstance(error, StoppedError):
             line, status = str(error).replace("resume=True", "--resume"), 128 + signal.SIGTERM
         elif isinstance(error, KspdeError):
@@ -268,7 +273,7 @@ def _collectively(job: Callable[[Any], None], kept: str = "nothing was written")
             raise
     everyone = last_words(comm, line)
     if everyone is None:
-        _complain(f"rank {comm.rank}: {line}")
+        _complain(line if stopped else f"rank {comm.rank}: {line}")
         end_job(comm, status)
     elif line not in everyone[: comm.rank]:
         _complain(line)

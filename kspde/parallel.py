@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from types import TracebackType
 from typing import Any
 
@@ -62,9 +63,14 @@ def communicator(comm: Any = None) -> Any:
         MissingBackendError: mpi4py finds no MPI library.
     """
     everyone = world()
-    if everyone.size > 1 and not isinstance(sys.excepthook, _LastWords):
-        sys.excepthook = _LastWords(sys.excepthook)
+    if everyone.size > 1:
+        _watch_the_end()
     return everyone if comm is None else comm
+
+
+@cache
+def _watch_the_end() -> _LastWords:
+    return _LastWords()
 
 
 class _LastWords:
@@ -73,11 +79,11 @@ class _LastWords:
     Python tells neither of a ``SystemExit``; its monitoring does, when the outermost frame is left by one.
     """
 
-    def __init__(self, before: Callable[..., Any]) -> None:
-        self._before = before
+    def __init__(self) -> None:
+        self._before, sys.excepthook = sys.excepthook, self
         self._process = os.getpid()
         self._said = False
-        self._exit: tuple[int, str] | None = None
+        self._failed: tuple[int, str] = (0, "")
         atexit.register(self._leave)
         tool = next((number for number in (4, 3) if sys.monitoring.get_tool(number) is None), None)
         if tool is not None:  # else an exit on one rank alone is not noticed
@@ -95,20 +101,19 @@ class _LastWords:
             self._before(kind, error, trace)
 
     def _unwound(self, code: Any, offset: int, error: BaseException) -> None:
-        """Take note of an exit that leaves the outermost frame."""
-        if not isinstance(error, SystemExit) or sys._getframe(1).f_back is not None:
-            return
-        if threading.current_thread() is threading.main_thread():
-            status = error.code if isinstance(error.code, int) else int(error.code is not None)
-            self._exit = (status, "".join(traceback.format_exception(error))) if status else None
+        """Take note of what leaves the outermost frame."""
+        if sys._getframe(1).f_back is None and threading.current_thread() is threading.main_thread():
+            code = error.code if isinstance(error, SystemExit) else 1
+            status = code if isinstance(code, int) else int(code is not None)
+            self._failed = (status, "".join(traceback.format_exception(error)))
 
     def _leave(self) -> None:
         """Let others that fail know that this rank is not waited for, or end them if it fails alone."""
         if self._said or self._over():
             return
-        status, text = self._exit or (0, "")
         comm = world()
-        if last_words(comm, text) is None and status:
+        status, text = self._failed
+        if last_words(comm, text if status else "") is None and status:
             _end_others(comm, text, status)
 
     def _over(self) -> bool:

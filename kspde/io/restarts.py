@@ -45,7 +45,7 @@ class Restarts:
         with together(self._comm):
             check_number("--checkpoint-every", self._every, at_least=0)
             if self._comm.rank == 0:
-                left = any(self.path.glob("*/checkpoint-*.h5"))
+                left = _checkpoints_in(self.path)
                 if self._resume and not left:
                     raise InputError(f"there are no checkpoints in {self.path}: start without --resume")
                 if left and not self._resume:
@@ -61,9 +61,18 @@ class Restarts:
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Remove the directory after a success, and after a failure that left no checkpoint."""
-        if self._comm.rank == 0 and (kind is None or not any(self.path.glob("*/checkpoint-*.h5"))):
+        if self._comm.rank == 0 and (kind is None or not _checkpoints_in(self.path)):
             shutil.rmtree(self.path, ignore_errors=True)
+
+    @staticmethod
+    def left(target: Path) -> bool:
+        """Return whether a run into ``target`` has left checkpoints."""
+        return _checkpoints_in(hidden_path(target, "checkpoints"))
 
     def options(self, stage: str) -> dict[str, Any]:
         """Return the keyword arguments of a stage's backend: "density" or "particles"."""
         return {"checkpoint": Checkpoint(self.path / stage, every=self._every), "resume": self._resume}
+
+
+def _checkpoints_in(path: Path) -> bool:
+    return any(path.glob("*/checkpoint-*.h5"))

@@ -151,23 +151,20 @@ class Cloud:
             positions |= {f"mean_field/{name}": self.mean_field.gathered(name) for name in self.species}
         with together(self.comm):
             if self.comm.rank == 0:
-                from kspde.hdf5 import h5py
+                from kspde.hdf5 import new_file
 
-                try:
-                    with h5py.File(path, "w") as file:
-                        file.attrs.update(t=self.t_end, dt=self.dt, kspde_version=kspde.__version__)
-                        file.attrs.update(seed=self.seed, replica=self.replica)
-                        if self.eps is not None:
-                            file.attrs.update(eps=self.eps, mollifier=self.mollifier)
-                        for name, x in positions.items():
-                            data = file.create_dataset(name, data=x, dtype=dtype)
-                            species = name.split("/", 1)[1]
-                            data.attrs.update(n=self.counts[species], mass=self.masses[species])
-                        for group, arrays in (("diagnostics", self.diagnostics), ("statistics", self.statistics)):
-                            for name, values in arrays.items():
-                                file.create_dataset(f"{group}/{name}", data=values)
-                except OSError as error:
-                    raise InputError(f"cannot write {path}: {error}") from None
+                with new_file(path, sum(x.nbytes for x in positions.values())) as file:
+                    file.attrs.update(t=self.t_end, dt=self.dt, kspde_version=kspde.__version__)
+                    file.attrs.update(seed=self.seed, replica=self.replica)
+                    if self.eps is not None:
+                        file.attrs.update(eps=self.eps, mollifier=self.mollifier)
+                    for name, x in positions.items():
+                        data = file.create_dataset(name, data=x, dtype=dtype)
+                        species = name.split("/", 1)[1]
+                        data.attrs.update(n=self.counts[species], mass=self.masses[species])
+                    for group, arrays in (("diagnostics", self.diagnostics), ("statistics", self.statistics)):
+                        for name, values in arrays.items():
+                            file.create_dataset(f"{group}/{name}", data=values)
 
     def _twins_summary(self) -> dict[str, Any]:
         if self.mean_field is None or self.coupling is None:

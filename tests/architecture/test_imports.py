@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import kspde
@@ -42,12 +43,11 @@ MAY_IMPORT = {
 MODELS_MAY_IMPORT = {"errors", "kernels", "models"}
 
 
-def modules() -> Iterator[tuple[str, Path, ast.Module]]:
+@cache
+def modules() -> list[tuple[str, Path, ast.Module]]:
     """Return (part of the package, file, syntax tree) for every module but kspde/__init__.py."""
-    for path in sorted(PACKAGE.rglob("*.py")):
-        part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        if part != "__init__":
-            yield part, path, ast.parse(path.read_text(encoding="utf-8"))
+    parts = ((path.relative_to(PACKAGE).parts[0].removesuffix(".py"), path) for path in sorted(PACKAGE.rglob("*.py")))
+    return [(part, path, ast.parse(path.read_text(encoding="utf-8"))) for part, path in parts if part != "__init__"]
 
 
 def imported(tree: ast.Module) -> Iterator[tuple[str, int]]:

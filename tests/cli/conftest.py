@@ -13,6 +13,7 @@ import pytest
 
 import kspde
 from kspde.cli import main
+from kspde.distances import pictures
 
 #: The demo's case with a coarse mesh, a short time and few particles.
 SMALL = (
@@ -48,6 +49,13 @@ def kspde_command(capfd: pytest.CaptureFixture[str], comm: Any) -> Callable[...,
         return Outcome(status, *capfd.readouterr())
 
     return run
+
+
+@pytest.fixture
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw nothing: what is looked at is elsewhere."""
+    for name in (name for name in pictures.__all__ if name.startswith("plot_")):
+        monkeypatch.setattr(pictures, name, lambda *_, **__: None)
 
 
 @pytest.fixture

@@ -91,6 +91,7 @@ def test_compare_writes_the_particles_and_the_distance_too(
             assert (target / picture).read_bytes().startswith(PNG)
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_the_seed_of_the_case_moves_the_particles(
     case_file: Callable[..., Path], kspde_command: Callable[..., Any], shared_tmp_path: Path
 ) -> None:
@@ -102,6 +103,7 @@ def test_the_seed_of_the_case_moves_the_particles(
     assert ends[0] != ends[1]
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_quiet_says_nothing(case_file: Callable[..., Path], kspde_command: Callable[..., Any], comm: Any) -> None:
     path = case_file()
     outcome = kspde_command("run", path, "--out", path.parent / "result", "--quiet")
@@ -111,6 +113,7 @@ def test_quiet_says_nothing(case_file: Callable[..., Path], kspde_command: Calla
     assert (outcome.err != "") == (comm.rank == 0)
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_force_runs_again(case_file: Callable[..., Path], kspde_command: Callable[..., Any], comm: Any) -> None:
     path = case_file()
     target = path.parent / "result"
@@ -122,6 +125,7 @@ def test_force_runs_again(case_file: Callable[..., Path], kspde_command: Callabl
         comm.Barrier()
 
 
+@pytest.mark.usefixtures("without_pictures")
 @pytest.mark.filterwarnings("error")
 def test_options_of_the_density_reach_the_solver(
     case_file: Callable[..., Path], kspde_command: Callable[..., Any]

@@ -17,6 +17,9 @@ collect_ignore_glob = ["test_*.py"] if MPI.COMM_WORLD.size > 1 else []
 
 BIN = Path(sys.executable).parent
 
+#: Seconds after which a program hangs, also on a slow machine where others are at work and numba has yet to compile.
+LIMIT = 300.0
+
 #: The demo's case, coarse and short: about half a second.
 SMALL = (
     (Path(kspde.__file__).parent / "cases" / "demo.toml")
@@ -50,7 +53,7 @@ def small_case(tmp_path: Path) -> Path:
 def shell(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return a function that runs a program of this environment in a temporary directory."""
 
-    def run(program: str, *arguments: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def run(program: str, *arguments: object, timeout: float = LIMIT) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [str(BIN / program), *map(str, arguments)],
             cwd=tmp_path,

@@ -1,6 +1,7 @@
 """A program, not a test: one rank fails, in the way that the first argument names.
 
-``failing.py WHAT WHERE DIR``: what fails, in a density on a domain or in "particles", with a directory for files.
+``failing.py WHAT WHERE``: what fails, in a density on a domain, in "particles", or in a program that does nothing else.
+``failing.py full DIR``: no file in the directory grows, as on a disk that is full.
 """
 
 from __future__ import annotations
@@ -30,8 +31,6 @@ DOMAINS: dict[str, tuple[Any, dict[str, Any]]] = {
     "disk": (kspde.Disk(radius=8.0, size=0.35, rim_size=1.5), {"tol": 1e-3}),
     "disk-positive": (kspde.Disk(radius=8.0, size=0.35, rim_size=1.5), {"scheme": "positive", "dt": 0.01}),
 }
-#: What all ranks learn of: they wait for each other as long as they need.
-AGREED = ("motility", "checkpoint", "vtx", "file")
 
 
 @dataclass
@@ -82,38 +81,42 @@ def failing(what: str, collective: Callable[[Any], Any]) -> tuple[kspde.LocalSen
             collective(state)
 
         options["save"] = kspde.SaveAt(times=[0.0, 0.1, 0.2], callback=call)
-    elif what == "checkpoint":
-        options["checkpoint"] = kspde.Checkpoint(sys.argv[3], every=0)
-        full()
     return kspde.LocalSensing(motility=motility, chi=4.0), options
 
 
-def density(what: str, where: str) -> None:
+def density(what: str, where: str, **more: Any) -> Any:
     """Solve, with something that fails."""
     domain, own = DOMAINS[where]
     model, options = failing(what, lambda state: state.evaluate([[0.0, 0.0]]))
-    pde = kspde.solve(model, U0, domain, t_end=0.5, **own, **options)
-    if what in ("vtx", "xdmf"):
-        full()
-        getattr(pde, f"write_{what}")(f"{sys.argv[3]}/density.{what}")
-    elif what == "script":
-        Fuse(OSError("in the script"), left=0)()
-        pde.evaluate([[0.0, 0.0]])
+    return kspde.solve(model, U0, domain, t_end=0.3, **own, **options, **more)
 
 
-def particles(what: str) -> None:
+def particles(what: str, **more: Any) -> Any:
     """Simulate, with something that fails."""
     model, options = failing(what, lambda cloud: cloud.gathered())
-    cloud = kspde.simulate(model, U0, n=5000, t_end=0.5, dt=0.02, eps=0.3, **options)
-    if what == "file":
-        full()
-        cloud.write(f"{sys.argv[3]}/particles.h5")
+    return kspde.simulate(model, U0, n=2000, t_end=0.3, dt=0.02, eps=0.3, **options, **more)
 
 
-def full() -> None:
-    """From now on no file of rank 0 grows beyond a kilobyte, as on a disk that is full."""
+def full(directory: str) -> None:
+    """Write all kinds of files where no file of rank 0 grows beyond a kilobyte: each is refused on all ranks."""
+    pde, cloud = density("nothing", "box"), particles("nothing")
+    checkpoint = kspde.Checkpoint(directory, every=0)
     if RANK == 0:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+    tries: dict[str, Callable[[], Any]] = {
+        "checkpoint of the density": lambda: density("nothing", "box-positive", checkpoint=checkpoint),
+        "checkpoint of the particles": lambda: particles("nothing", checkpoint=checkpoint),
+        "vtx": lambda: pde.write_vtx(f"{directory}/density.bp"),
+        "xdmf": lambda: pde.write_xdmf(f"{directory}/density.xdmf"),
+        "states": lambda: cloud.write(f"{directory}/particles.h5"),
+    }
+    for name, attempt in tries.items():
+        try:
+            attempt()
+        except kspde.InputError as error:
+            for line in MPI.COMM_WORLD.gather(str(error)) or []:
+                print(f"{name}: {line}", flush=True)
+    cloud.write(f"{directory}/particles.h5")
 
 
 def leave(how: str, which: str) -> None:
@@ -122,6 +125,8 @@ def leave(how: str, which: str) -> None:
     with suppress(SystemExit):  # one that is caught is none
         sys.exit(7)
     if RANK == 1 or which == "all":
+        if how == "error":
+            raise OSError("in the script")
         if how == "exit":
             sys.exit(3)
         elif how == "words":
@@ -135,11 +140,14 @@ def leave(how: str, which: str) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] not in AGREED and sys.argv[2] not in ("all", "free"):  # nobody to wait for
+    what, where = sys.argv[1:]
+    if what in ("progress", "callback") or where == "alone":  # nobody to wait for
         kspde.parallel._PATIENCE = 0.5
-    if sys.argv[2] in ("alone", "all", "free"):
-        leave(sys.argv[1], sys.argv[2])
-    elif sys.argv[2] == "particles":
-        particles(sys.argv[1])
+    if what == "full":
+        full(where)
+    elif where in ("alone", "all", "free"):
+        leave(what, where)
+    elif where == "particles":
+        particles(what)
     else:
-        density(sys.argv[1], sys.argv[2])
+        density(what, where)
