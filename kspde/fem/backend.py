@@ -7,9 +7,10 @@ from typing import Any
 
 from kspde.errors import InputError, MissingBackendError
 
-__all__ = ["apply_options", "require"]
+__all__ = ["PREFIX", "apply_options", "require"]
 
-_PREFIX = "kspde_"
+#: Prefix of the names of our solvers' options in PETSc's database
+PREFIX = "kspde_"
 
 
 def require() -> None:
@@ -43,8 +44,8 @@ def apply_options(solver: Any, options: dict[str, Any], defaults: dict[str, Any]
     """
     from petsc4py import PETSc
 
-    database = PETSc.Options(_PREFIX)
-    solver.setOptionsPrefix(_PREFIX)
+    database = PETSc.Options(PREFIX)
+    solver.setOptionsPrefix(PREFIX)
     settings = {**(defaults or {}), **options}
     try:
         for name, value in settings.items():
@@ -53,10 +54,10 @@ def apply_options(solver: Any, options: dict[str, Any], defaults: dict[str, Any]
             solver.setFromOptions()
             solver.setUp()
         except PETSc.Error as error:
-            reason = str(error).strip().splitlines()[-1].removeprefix("[0] ").replace(_PREFIX, "")
+            reason = str(error).strip().splitlines()[-1].removeprefix("[0] ").replace(PREFIX, "")
             raise InputError(f"petsc_options = {options} are not valid: {reason}") from None
         for name in options:
-            if not PETSc.Options().used(_PREFIX + name):
+            if not PETSc.Options().used(PREFIX + name):
                 raise InputError(
                     f"petsc_options: {name!r} is not an option of this solver ({type(solver).__name__}, type "
                     f"{solver.getType()}): see the PETSc manual for those of this type"

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import ufl
-from dolfinx import fem
-from dolfinx.fem.petsc import assemble_matrix
 from petsc4py import PETSc
 
 from kspde.errors import InputError
 from kspde.fem.space import Space
+from kspde.fem.stiffness import Ghosts, Stiffness
 
 __all__ = ["Graph"]
 
 Array = npt.NDArray[np.float64]
-
-#: Entries of the stiffness matrix below this share of the diagonal ones are round-off: no edges.
-_ROUNDING = 1e-12
-#: Positive entries off the diagonal above this share of it break the M-matrix.
-_TOO_POSITIVE = 1e-10
+Indices = npt.NDArray[np.int32]
 
 
 class Graph:
@@ -29,20 +24,17 @@ class Graph:
 
     Each rank holds the edges of its own nodes, in both directions where both ends are its own, sorted by the first end:
     arrays over edges belong to (i, j) = (``tails``, ``heads``). The conductances are symmetric to the last bit, on all
-    ranks: what leaves i for j arrives at j. Nodes are in DOLFINx's order.
+    ranks: what leaves i for j arrives at j. Nodes are in DOLFINx's order. Edges are listed when they are first asked
+    for; the sparse matrix, in ``stiffness``, has all that a species without drift needs.
 
     Args:
         space: the space, of degree 1.
 
     Attributes:
+        stiffness: K and its matrix.
         owned: the number of this rank's nodes.
-        starts: the first edge of each node and, last, the number of edges.
-        tails, heads: the ends of each edge, as indices of arrays with ghosts (see ``ghosted``).
-        conductance: k_ij.
         total: Σ_j k_ij, shape (owned,).
         mass: the diagonal of M, shape (owned,).
-        coordinates: those of all ends, shape (n, d).
-        csr: rows and columns of the matrices with an entry for each node and each edge, as PETSc wants them.
 
     Raises:
         InputError: K has a positive entry off the diagonal.
@@ -50,52 +42,70 @@ class Graph:
 
     def __init__(self, space: Space) -> None:
         self.space = space
-        u, v = ufl.TrialFunction(space.V), ufl.TestFunction(space.V)
-        stiffness = assemble_matrix(fem.form(ufl.inner(ufl.grad(u), ufl.grad(v)) * ufl.dx(metadata=space.measure)))
-        stiffness.assemble()
-        # DOLFINx sums the contributions of cells to K_ij and to K_ji in different orders.
-        other = stiffness.transpose(PETSc.Mat())
-        stiffness.axpy(1.0, other)
-        stiffness.scale(0.5)
-        other.destroy()
-        first, last = stiffness.getOwnershipRange()
-        starts, columns, entries = stiffness.getValuesCSR()
-        n = stiffness.getSize()[0]
-        stiffness.destroy()
-        self.owned = last - first
-        rows = np.repeat(np.arange(self.owned, dtype=np.int32), np.diff(starts))
-        inside = (columns >= first) & (columns < last)
-        ghosts = np.unique(columns[~inside])
-        local = np.where(inside, columns - first, self.owned + np.searchsorted(ghosts, columns)).astype(np.int32)
-        self._scratch = PETSc.Vec().createMPI((self.owned, n), comm=space.comm)
-        self._ghosts = PETSc.Vec().createSeq(len(ghosts), comm=PETSc.COMM_SELF)
-        wanted = PETSc.IS().createGeneral(ghosts, comm=PETSc.COMM_SELF)
-        self._scatter = PETSc.Scatter().create(self._scratch, wanted, self._ghosts, None)
-        wanted.destroy()
-
-        of_node = np.zeros(self.owned)
-        on_diagonal = local == rows
-        of_node[rows[on_diagonal]] = entries[on_diagonal]
-        largest = self.ghosted(of_node)
-        _check(space, rows, ~on_diagonal & (entries > _TOO_POSITIVE * largest[rows]), entries / largest[rows])
-        edges = ~on_diagonal & (-entries > _ROUNDING * np.minimum(largest[rows], largest[local]))
-        self.tails, self.heads, self.conductance = rows[edges], local[edges], -entries[edges]
-        self.starts = np.concatenate([[0], np.cumsum(np.bincount(self.tails, minlength=self.owned))])
-        self.total = self.sums(self.conductance)
+        self.stiffness = space.stiffness or Stiffness(space)
+        _check(space, *self.stiffness.positive)
+        self.total = self.stiffness.diagonal
+        self.owned = len(self.total)
         self.mass = space.to_dolfinx(space.mass)
-        where = space.V.tabulate_dof_coordinates()[: self.owned, : space.dimension]
-        self.coordinates = np.stack([self.ghosted(x) for x in where.T], axis=1)
 
-        kept = edges | on_diagonal
-        pattern = np.concatenate([[0], np.cumsum(np.bincount(rows[kept], minlength=self.owned))])
-        self.csr = (pattern.astype(PETSc.IntType), columns[kept].astype(PETSc.IntType))
-        self._diagonal = on_diagonal[kept]
+    @cached_property
+    def _edges(self) -> tuple[Ghosts, Indices, Indices, Indices, Array, tuple[Any, Any]]:
+        """Ghosts, first edges, tails, heads, conductances, and the pattern of matrices. Collective."""
+        matrix = self.stiffness.matrix
+        first, last = matrix.getOwnershipRange()
+        starts, columns, entries = matrix.getValuesCSR()
+        rows = np.repeat(np.arange(self.owned, dtype=np.int32), np.diff(starts))
+        edges = columns != rows + first
+        ghosts = Ghosts(self.space.comm, first, last, columns)
+        heads = ghosts.local(columns[edges])
+        # a diagonal entry in each row
+        return ghosts, starts - np.arange(self.owned + 1), rows[edges], heads, -entries[edges], (starts, columns)
+
+    @property
+    def starts(self) -> Indices:
+        """The first edge of each node and, last, the number of edges."""
+        return self._edges[1]
+
+    @property
+    def tails(self) -> Indices:
+        """The first end of each edge."""
+        return self._edges[2]
+
+    @property
+    def heads(self) -> Indices:
+        """The other end of each edge, as an index of arrays with ghosts (see ``ghosted``)."""
+        return self._edges[3]
+
+    @property
+    def conductance(self) -> Array:
+        """The conductance k_ij of each edge."""
+        return self._edges[4]
+
+    @property
+    def csr(self) -> tuple[Any, Any]:
+        """Rows and columns of the matrices with an entry for each node and each edge, as PETSc wants them."""
+        return self._edges[5]
+
+    @cached_property
+    def coordinates(self) -> Array:
+        """The coordinates of all ends, shape (n, d). Collective."""
+        where = self.space.V.tabulate_dof_coordinates()[: self.owned, : self.space.dimension]
+        return np.stack([self.ghosted(x) for x in where.T], axis=1)
+
+    @cached_property
+    def _diagonal(self) -> npt.NDArray[np.bool_]:
+        on_diagonal = np.ones(len(self.csr[1]), dtype=bool)
+        starts = self.csr[0]
+        first = self.stiffness.matrix.getOwnershipRange()[0]
+        rows = np.repeat(np.arange(self.owned, dtype=np.int32), np.diff(starts))
+        np.equal(self.csr[1], rows + first, out=on_diagonal)
+        return on_diagonal
 
     def matrix(self, diagonal: Array, off_diagonal: Array) -> Any:
         """Return a PETSc matrix with given entries, (owned,) and one an edge. Collective."""
-        sizes = self._scratch.getSizes()
+        sizes = self.stiffness.matrix.getSizes()
         values = self.entries(diagonal, off_diagonal)
-        return PETSc.Mat().createAIJ((sizes, sizes), csr=(*self.csr, values), comm=self.space.comm)
+        return PETSc.Mat().createAIJ(sizes, csr=(*self.csr, values), comm=self.space.comm)
 
     def entries(self, diagonal: Array, off_diagonal: Array) -> Array:
         """Return a matrix's entries in the order of ``csr``."""
@@ -114,24 +124,24 @@ class Graph:
 
     def ghosted(self, owned: Array) -> Array:
         """Return values at all ends of this rank's edges, from those at its own nodes. Collective."""
-        if self.space.comm.size == 1:
-            return owned
-        self._scratch.array[:] = owned
-        self._scatter.scatter(self._scratch, self._ghosts)
-        return np.concatenate([owned, self._ghosts.array_r])
+        return self._edges[0](owned)
 
     def free(self) -> None:
         """Free the PETSc objects. Collective."""
-        for thing in (self._scatter, self._ghosts, self._scratch):
-            thing.destroy()
+        if "_edges" in self.__dict__:
+            self._edges[0].free()
+        if self.stiffness is not self.space.stiffness:
+            self.stiffness.free()
 
 
-def _check(space: Space, rows: npt.NDArray[np.int64], bad: npt.NDArray[np.bool_], shares: Array) -> None:
+def _check(space: Space, rows: Indices, shares: Array) -> None:
     """Refuse a mesh on which K has positive entries off the diagonal: the scheme would lose its guarantee."""
-    where = space.V.tabulate_dof_coordinates()[:, : space.dimension]
-    worst = max(((float(shares[k]), where[rows[k]].tolist()) for k in np.flatnonzero(bad)), default=None)
+    worst = None
+    if len(rows):
+        k = int(np.argmax(shares))
+        worst = (float(shares[k]), space.V.tabulate_dof_coordinates()[rows[k], : space.dimension].tolist())
     everywhere = [w for w in space.comm.allgather(worst) if w is not None]
-    count = int(space.total(np.array([bad.sum()]))[0])
+    count = int(space.total(np.array([len(rows)]))[0])
     if count:
         place = ", ".join(f"{x:.4g}" for x in max(everywhere)[1])
         raise InputError(

@@ -19,9 +19,10 @@ from mpi4py import MPI
 from kspde.checkpoint import Saved
 from kspde.domains import Disk, MeshFile
 from kspde.errors import InputError
-from kspde.fem.meshes import CELL_NAMES, mesh_arrays
+from kspde.fem.meshes import CELL_NAMES, MeshArrays, mesh_arrays
 from kspde.fem.space import FieldOperator, Space, decay_coefficient, gll_rule, outside_error
 from kspde.fem.sparse import DIRECT_NODES, KeptPreconditioner, SparseSystem
+from kspde.fem.stiffness import Stiffness, interpolations, original_numbers
 from kspde.kernels import Kernel, ResolventPolynomial
 from kspde.parallel import together
 
@@ -56,25 +57,27 @@ class MeshSpace(Space):
         with together(comm):
             if comm.rank == 0:
                 arrays = mesh_arrays(domain, dimension)
-                if arrays[0] in ("triangle", "tetra") and domain.degree != 1:
+                if arrays.kind in ("triangle", "tetra") and domain.degree != 1:
                     raise InputError(
-                        f"degree = {domain.degree} is not valid on {arrays[0]} cells, where only degree 1 has a "
+                        f"degree = {domain.degree} is not valid on {arrays.kind} cells, where only degree 1 has a "
                         "diagonal mass matrix with positive weights: give degree=1"
                     )
-        kind = comm.bcast(None if arrays is None else arrays[0])
+        kind = comm.bcast(None if arrays is None else arrays.kind)
         name, _, order = CELL_NAMES[kind]
         self._cell = name
         simplex = kind in ("triangle", "tetra")
-        if arrays is None:
-            points, cells = np.empty((0, dimension)), np.empty((0, len(order)), dtype=np.int64)
-        else:
-            points, cells = arrays[1], arrays[2][:, order]
+        points, cells = np.empty((0, dimension)), np.empty((0, len(order)), dtype=np.int64)
+        rim, parents = None, None
+        if arrays is not None:
+            points, cells, parents = arrays.points, arrays.cells[:, order], arrays.parents
+            rim = _measures(arrays)
+        del arrays
         low, high = comm.bcast((points.min(initial=np.inf), points.max(initial=-np.inf)))
         self.radius = float(max(abs(low), abs(high)))
         self._centre, self._reach = 0.5 * (low + high), 0.5 * (high - low)
         coordinates = ufl.Mesh(basix.ufl.element("Lagrange", name, 1, shape=(dimension,)))
         self.mesh = mesh.create_mesh(comm, cells, coordinates, points)
-        del arrays, points, cells
+        del points, cells
         for _ in range(domain.refine if name in ("tetrahedron", "hexahedron") else 0):
             for entities in (1, 2):
                 self.mesh.topology.create_entities(entities)
@@ -97,10 +100,16 @@ class MeshSpace(Space):
         self.mass = self._assembled(v * dx)
         self.state_shape = self.mass.shape
         self.weights = self.mass
-        u = ufl.TrialFunction(self.V)
-        self.stiffness = assemble_matrix(fem.form(ufl.inner(ufl.grad(u), ufl.grad(v)) * dx))
-        self.stiffness.assemble()
-        self._x, self._y = self.stiffness.createVecs()
+        self._boundary: tuple[Any, Array] | None = None
+        coarser = []
+        if domain.degree == 1 and name not in ("tetrahedron", "hexahedron"):
+            numbers = original_numbers(self)
+            if dimension == 2:
+                self._boundary = _chosen(numbers, *comm.bcast(rim))
+            if self.linear_solver == "multigrid":
+                coarser = interpolations(comm, numbers, parents or ())
+        self.stiffness: Stiffness = Stiffness(self, coarser)
+        self._x, self._y = self.stiffness.matrix.createVecs()
         _trim()
         self._systems: dict[tuple[float, float], SparseSystem] = {}
         self._indexed: tuple[Any, Any] = (None, None)
@@ -148,7 +157,7 @@ class MeshSpace(Space):
         """Return −K w. Collective."""
         if w.ndim == 2:
             raise InputError("a diffusion coefficient for each direction needs a kspde.Box: give one as the domain")
-        return -self._times(self.stiffness, w)
+        return -self.stiffness.times(w)
 
     def divergence(self, flux: Array) -> Array:
         """Return Σ_a G_a F_a. Collective."""
@@ -161,9 +170,13 @@ class MeshSpace(Space):
 
     def boundary_weights(self, rate: float) -> Array:
         """Return ∫ κ(|x|) φ_i over the boundary, κ the decay condition's coefficient at each node. Collective."""
+        if self._boundary is not None:
+            nodes, measures = self._boundary
+            weights = np.zeros(len(self.points))
+            weights[nodes] = measures * self._kappa(rate, self.points[nodes])
+            return weights
         kappa = fem.Function(self.V)
-        distance = np.linalg.norm(self.V.tabulate_dof_coordinates(), axis=1)
-        kappa.x.array[:] = decay_coefficient(rate, np.maximum(distance, 1e-6 * self.radius), self.dimension)
+        kappa.x.array[:] = self._kappa(rate, self.V.tabulate_dof_coordinates())
         if self.dimension == 1:  # the boundary that DOLFINx finds would contain the cuts between ranks
             ends = np.abs(self.points[:, 0] - self._centre) > self._reach * (1 - 1e-12)
             return np.where(ends, kappa.x.array[: len(self.mass)], 0.0)
@@ -172,6 +185,10 @@ class MeshSpace(Space):
         weights = self._assembled(form)
         _trim()
         return weights
+
+    def _kappa(self, rate: float, points: Array) -> Array:
+        distance = np.maximum(np.linalg.norm(points, axis=1), 1e-6 * self.radius)
+        return np.asarray(decay_coefficient(rate, distance, self.dimension))
 
     def _assembled(self, form: Any) -> Array:
         vector = fem.assemble_vector(fem.form(form))
@@ -250,6 +267,22 @@ class MeshSpace(Space):
     @cached_property
     def _tree(self) -> Any:
         return geometry.bb_tree(self.mesh, self.dimension, padding=1e-10 * self.radius)
+
+
+def _measures(arrays: MeshArrays) -> tuple[Any, Array]:
+    """Return the nodes of a plane mesh's boundary, and at each ∫ φ over it by the vertex rule: half of two edges."""
+    lengths = np.linalg.norm(arrays.points[arrays.rim[:, 0]] - arrays.points[arrays.rim[:, 1]], axis=1)
+    nodes, index = np.unique(arrays.rim, return_inverse=True)
+    return nodes, np.bincount(index.ravel(), weights=np.repeat(0.5 * lengths, 2), minlength=len(nodes))
+
+
+def _chosen(numbers: Any, nodes: Any, values: Array) -> tuple[Any, Array]:
+    """Return the places in ``numbers`` of those among ``nodes``, increasing, and their values."""
+    if not len(nodes):
+        return np.zeros(0, dtype=np.int64), np.zeros(0)
+    k = np.minimum(np.searchsorted(nodes, numbers), len(nodes) - 1)
+    here = np.flatnonzero(nodes[k] == numbers)
+    return here, values[k[here]]
 
 
 def _trim() -> None:

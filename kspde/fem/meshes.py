@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import numpy.typing as npt
 from kspde.domains import Disk, MeshFile
 from kspde.errors import InputError, MissingBackendError
 
-__all__ = ["CELL_NAMES", "mesh_arrays"]
+__all__ = ["CELL_NAMES", "MeshArrays", "mesh_arrays"]
 
 Array = npt.NDArray[np.float64]
 Cells = npt.NDArray[np.int64]
+Parents = npt.NDArray[np.int32]
 
 #: meshio's name -> (DOLFINx's name, dimension, DOLFINx's order of the corners)
 CELL_NAMES: dict[str, tuple[str, int, list[int]]] = {
@@ -40,8 +42,28 @@ _CORNERS: dict[str, list[tuple[int, ...]]] = {
 }  # fmt: skip
 
 
-def mesh_arrays(domain: Disk | MeshFile, dimension: int) -> tuple[str, Array, Cells]:
-    """Return (kind, points, cells) of a domain: meshio's name of its cells, (n, d) coordinates, corners in VTK's order.
+@dataclass(frozen=True, kw_only=True)
+class MeshArrays:
+    """A mesh as arrays.
+
+    Attributes:
+        kind: meshio's name of the cells.
+        points: coordinates, shape (n, d).
+        cells: the cells' corners in VTK's order.
+        rim: the ends of the boundary's edges, shape (m, 2), of a mesh of triangles or quadrilaterals; else none.
+        parents: an array for each refinement: row k names the earlier points in whose middle its k-th new point was
+            put, some of them twice. New points follow the earlier ones.
+    """
+
+    kind: str
+    points: Array
+    cells: Cells
+    rim: Cells
+    parents: tuple[Parents, ...]
+
+
+def mesh_arrays(domain: Disk | MeshFile, dimension: int) -> MeshArrays:
+    """Return the mesh of a domain.
 
     Args:
         domain: the domain.
@@ -63,9 +85,13 @@ def mesh_arrays(domain: Disk | MeshFile, dimension: int) -> tuple[str, Array, Ce
         kind, points, cells = _read(path, dimension)
     points, cells = _compact(points[:, :dimension], cells)
     _check(kind, points, cells, str(getattr(domain, "path", domain)))
+    parents: list[Parents] = []
+    rim = _rim(cells, len(points)) if kind in ("triangle", "quad") else np.empty((0, 2), dtype=np.int64)
+    radius = domain.radius if isinstance(domain, Disk) else None
     for _ in range(domain.refine if kind in ("line", "triangle", "quad") else 0):
-        points, cells = _refined(kind, points, cells, domain.radius if isinstance(domain, Disk) else None)
-    return kind, points, cells
+        points, cells, rim, new = _refined(kind, points, cells, radius)
+        parents.append(new)
+    return MeshArrays(kind=kind, points=points, cells=cells, rim=rim, parents=tuple(parents))
 
 
 def _gmsh_arrays(draw: Any, dimension: int, name: str) -> tuple[str, Array, Cells]:
@@ -137,8 +163,23 @@ def _delaunay_disk(points: Array, radius: float, margin: float) -> tuple[Array, 
     return points, cells
 
 
-def _refined(kind: str, points: Array, cells: Cells, radius: float | None) -> tuple[Array, Cells]:
+def _edges(cells: Cells, n: int) -> Cells:
+    """Return a number for each edge of triangles or quadrilaterals with n points: edge k runs from corner k on."""
+    following = np.roll(cells, -1, axis=1)
+    return np.minimum(cells, following) * n + np.maximum(cells, following)
+
+
+def _rim(cells: Cells, n: int) -> Cells:
+    """Return the ends of the edges with one cell: shape (m, 2)."""
+    edges, counts = np.unique(_edges(cells, n), return_counts=True)
+    alone = edges[counts == 1]
+    return np.stack([alone // n, alone % n], axis=1)
+
+
+def _refined(kind: str, points: Array, cells: Cells, radius: float | None) -> tuple[Array, Cells, Cells, Parents]:
     """Return a mesh of lines, triangles or quadrilaterals with each cell split, new rim points put on a circle.
+
+    Results are as the attributes points, cells, rim and an entry of parents of ``MeshArrays``.
 
     Halves of a triangle's edges keep the angles opposite them. The lines between its midpoints have the same angle A of
     the triangle on both sides, so where A > π/2 the stiffness matrix, −cot A there, would be positive: there the line
@@ -149,23 +190,27 @@ def _refined(kind: str, points: Array, cells: Cells, radius: float | None) -> tu
     if kind == "line":
         middle = n + np.arange(len(cells))
         halves = [np.stack([cells[:, 0], middle], axis=1), np.stack([middle, cells[:, 1]], axis=1)]
-        return np.concatenate([points, points[cells].mean(axis=1)]), np.concatenate(halves)
-    ends = np.stack([cells, np.roll(cells, -1, axis=1)], axis=-1)  # edge k runs from corner k to the next
-    keys = ends.min(axis=-1) * n + ends.max(axis=-1)
-    edges, index, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    del ends, keys
-    middles = 0.5 * (points[edges // n] + points[edges % n])
-    rim = counts == 1 if radius is not None else np.zeros(len(edges), dtype=bool)
+        points = np.concatenate([points, points[cells].mean(axis=1)])
+        return points, np.concatenate(halves), np.empty((0, 2), dtype=np.int64), cells.astype(np.int32)
+    edges, index, counts = np.unique(_edges(cells, n), return_inverse=True, return_counts=True)
+    parents = np.stack([edges // n, edges % n], axis=1).astype(np.int32)
+    middles = 0.5 * (points[parents[:, 0]] + points[parents[:, 1]])
+    alone = np.flatnonzero(counts == 1)
+    rim = np.concatenate([np.stack([parents[alone, k], n + alone], axis=1) for k in (0, 1)])
+    moved = np.zeros(len(edges), dtype=bool)
     if radius is not None:
-        middles[rim] *= radius / np.linalg.norm(middles[rim], axis=1)[:, None]
+        moved[alone] = True
+        middles[alone] *= radius / np.linalg.norm(middles[alone], axis=1)[:, None]
     m = n + index.reshape(cells.shape)
+    del edges, index, counts
     around = [np.stack([cells[:, k], m[:, k], m[:, k - 1]], axis=1) for k in range(corners)]
     if kind == "quad":
-        centre = n + len(edges) + np.arange(len(cells))
+        centre = n + len(middles) + np.arange(len(cells))
         fours = [np.stack([c[:, 0], c[:, 1], centre, c[:, 2]], axis=1) for c in around]
-        return np.concatenate([points, middles, points[cells].mean(axis=1)]), np.concatenate(fours)
+        points = np.concatenate([points, middles, points[cells].mean(axis=1)])
+        return points, np.concatenate(fours), rim, np.concatenate([np.tile(parents, 2), cells.astype(np.int32)])
     inner = m
-    touched = np.concatenate([np.zeros(n, dtype=bool), rim])
+    touched = np.concatenate([np.zeros(n, dtype=bool), moved])
     for k in range(3):
         apex, left, right = (points[cells[:, (k + j) % 3]] for j in range(3))
         bad = np.sum((left - apex) * (right - apex), axis=1) < 0
@@ -177,15 +222,14 @@ def _refined(kind: str, points: Array, cells: Cells, radius: float | None) -> tu
     touched[cells[touched[cells].any(axis=1)]] = True
     near = np.flatnonzero(touched[cells].any(axis=1))
     cells[near] = _flipped(points, cells[near])
-    return points, cells
+    return points, cells, rim, parents
 
 
 def _flipped(points: Array, cells: Cells) -> Cells:
     """Return triangles with the edges flipped whose opposite angles sum to more than π (Lawson, 1977)."""
     cells = cells.copy()
     for _ in range(20):
-        ends = np.stack([cells, np.roll(cells, -1, axis=1)], axis=-1)
-        keys = (ends.min(axis=-1) * len(points) + ends.max(axis=-1)).ravel()
+        keys = _edges(cells, len(points)).ravel()
         order = np.argsort(keys, kind="stable")
         twins = np.flatnonzero(keys[order[1:]] == keys[order[:-1]])
         half = np.stack([order[twins], order[twins + 1]])

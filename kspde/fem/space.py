@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ import numpy.typing as npt
 from kspde.checkpoint import Saved
 from kspde.errors import InputError
 from kspde.kernels import Kernel
+
+if TYPE_CHECKING:
+    from kspde.fem.stiffness import Stiffness
 
 __all__ = ["FieldOperator", "Space", "decay_coefficient"]
 
@@ -55,8 +58,8 @@ class FieldOperator(ABC):
     def relaxation(self, prepared: Any, state: Array) -> Array:
         """Return (Δ − ρ²)(c − K * u) as a dual vector, for a field's state c; ρ is the decay rate. Collective."""
 
-    def spectrum(self) -> Array:
-        """Return the eigenvalues of −Δ + ρ² at a state's entries, where states of fields are modal."""
+    def spectrum(self) -> tuple[Array, Array]:
+        """Return the eigenvalues of −Δ + ρ² at a state's entries, where states of fields are modal, as below."""
         raise InputError("this space has no modal coordinates")
 
     @abstractmethod
@@ -98,6 +101,8 @@ class Space(ABC):
     rim: npt.NDArray[np.bool_]
     linear_solver: str
     modal: bool = False
+    #: K in DOLFINx's order with the matrix of all systems, where the space keeps it
+    stiffness: Stiffness | None = None
 
     #: shape of a state of one species, and the weights w
     state_shape: tuple[int, ...]
@@ -127,8 +132,11 @@ class Space(ABC):
     def gradient(self, nodal: Array) -> Array:
         """Return ∇c at the nodes, its L² projection by the mass matrix's quadrature: shape (n, d). Collective."""
 
-    def spectrum(self) -> Array:
-        """Return the eigenvalues of −Δ at a state's entries, where states are modal."""
+    def spectrum(self) -> tuple[Array, Array]:
+        """Return the eigenvalues of −Δ at a state's entries, where states are modal.
+
+        As two arrays to be added, along the first direction and along the others.
+        """
         raise InputError("this space has no modal coordinates")
 
     @abstractmethod
@@ -153,7 +161,7 @@ class Space(ABC):
 
     @abstractmethod
     def preconditioner(self, ksp: Any) -> Callable[[float], None]:
-        """Give ``ksp``, whose matrix K + diag(s·M) is in DOLFINx's order, its preconditioner.
+        """Give ``ksp``, whose matrix K + diag(s·M) is in DOLFINx's order, its preconditioner; its options come after.
 
         Returns:
             What to call with the mean of s whenever s has changed, before the solve.

@@ -1,14 +1,17 @@
 r"""Sparse symmetric systems on a general mesh: Cholesky's factorisation, or conjugate gradients with multigrid.
 
-Algebraic multigrid is PETSc's GAMG: smoothed aggregation, and as smoother one symmetric Gauss-Seidel sweep on each
-rank's rows. For a symmetric positive definite matrix that sweep converges whatever the diagonal, on one or two ranks
-(on more, for the M-matrix of the finest level), so the preconditioner is positive definite. PETSc's own choice,
-Chebyshev's, may fail to be where the diagonal dominates and the spectrum's estimate is off. Two things keep the cost
-down over many steps. A matrix :math:`D_t + K` whose diagonal alone changes keeps the hierarchy made for an earlier
-diagonal :math:`D_s`: with :math:`D_s/\rho \le D_t \le \rho D_s` the spectrum of one in the other lies in
-:math:`[1/\rho, \rho]`, so the number of iterations grows by a factor of about ρ at most; it is made anew when that
-shows. And a constant matrix takes as first guess the best approximation, in its norm, among the differences of the
-latest solutions (Fischer, Comput. Methods Appl. Mech. Engrg. 163, 1998).
+All systems of a mesh share one matrix, :math:`K + \mathrm{diag}(s)`, and on meshes made by refinement also the coarser
+ones (``kspde.fem.stiffness``, with the proof that the cycle is positive definite). On the coarsest of these, or on the
+mesh itself where it is not refined, multigrid is algebraic: PETSc's GAMG, smoothed aggregation, and as smoother one
+symmetric Gauss-Seidel sweep on each rank's rows. For a symmetric positive definite matrix that sweep converges whatever
+the diagonal, on one or two ranks (on more, for M-matrices), so the preconditioner is positive definite. PETSc's own
+choice, Chebyshev's, may fail to be where the diagonal dominates and the spectrum's estimate is off.
+
+Two things keep the cost down over many steps. A matrix :math:`D_t + K` whose diagonal alone changes keeps the
+aggregates made for an earlier diagonal :math:`D_s`: with :math:`D_s/\rho \le D_t \le \rho D_s` the spectrum of one in
+the other lies in :math:`[1/\rho, \rho]`, so the number of iterations grows by a factor of about ρ at most; they are
+made anew when that shows. And a constant matrix takes as first guess the best approximation, in its norm, among the
+differences of the latest solutions (Fischer, Comput. Methods Appl. Mech. Engrg. 163, 1998).
 """
 
 from __future__ import annotations
@@ -20,8 +23,9 @@ import numpy.typing as npt
 from petsc4py import PETSc
 
 from kspde.errors import ConvergenceError
-from kspde.fem.backend import apply_options
+from kspde.fem.backend import PREFIX, apply_options
 from kspde.fem.space import Space
+from kspde.fem.stiffness import Stiffness
 
 __all__ = [
     "DIRECT_NODES",
@@ -41,18 +45,23 @@ DIRECT_NODES = {1: 10**6, 2: 60_000, 3: 8_000}
 #: Relative residual, in the unpreconditioned norm, to which multigrid solves.
 RESIDUAL = 1e-10
 
-#: PETSc options of multigrid.
-MULTIGRID: dict[str, Any] = {
+_SMOOTHER: dict[str, Any] = {
     "mg_levels_ksp_type": "richardson",
     "mg_levels_pc_type": "sor",
     "mg_levels_ksp_max_it": 1,
     "mg_levels_ksp_norm_type": "none",
 }
 
+#: PETSc options of multigrid, and of the algebraic one on the coarsest of nested meshes.
+MULTIGRID: dict[str, Any] = _SMOOTHER | {f"mg_coarse_{name}": value for name, value in _SMOOTHER.items()}
+
+#: Cycles of algebraic multigrid on the coarsest of nested meshes.
+_CYCLES = 2
+
 #: Solutions among whose differences a constant matrix's first guess is sought.
 _REMEMBERED = 10
 
-#: Factor by which the mean diagonal may leave the one that the hierarchy was made for.
+#: Factor by which the mean diagonal may leave the one that the aggregates were made for.
 _STALE = 3.0
 
 
@@ -70,29 +79,64 @@ def choose_preconditioner(pc: Any, space: Space) -> None:
         pc.setType("gamg")
 
 
+def _nest(pc: Any, stiffness: Stiffness) -> Any:
+    """Use the coarser meshes' matrices; return the matrix of which algebraic multigrid is made on the coarsest."""
+    pc.setOptionsPrefix(PREFIX)
+    pc.setType("mg")
+    coarsest = len(stiffness.coarser)
+    pc.setMGLevels(coarsest + 1)
+    options = PETSc.Options()
+    for k, interpolation in enumerate(stiffness.coarser):
+        level = coarsest - k
+        pc.setMGInterpolation(level, interpolation)
+        for smoother, sweep in (
+            (pc.getMGSmootherDown(level), "pc_sor_local_forward"),
+            (pc.getMGSmootherUp(level), "pc_sor_local_backward"),
+        ):
+            smoother.setOperators(stiffness.matrices[k])
+            inner = smoother.getPC()
+            inner.setType("sor")
+            name = inner.getOptionsPrefix() + sweep
+            options[name] = None
+            inner.setFromOptions()
+            options.delValue(name)
+    coarse = pc.getMGCoarseSolve()
+    # Several cycles are sure to be positive definite together where all levels are of one matrix.
+    kept = stiffness.matrices[-1].duplicate(copy=True)
+    coarse.setOperators(kept)
+    coarse.setType("richardson")
+    coarse.setNormType(PETSc.KSP.NormType.NONE)
+    coarse.setTolerances(max_it=_CYCLES)
+    coarse.getPC().setType("gamg")
+    return kept
+
+
 class KeptPreconditioner:
-    """The preconditioner of a matrix that changes: a factorisation is made anew, a hierarchy is kept while it serves.
+    """The preconditioner of a matrix that changes: a factorisation is made anew, multigrid is kept while it serves.
+
+    Other systems use the same matrix with other diagonals, so nothing is made anew unless this is called.
 
     Args:
-        ksp: the solver, its matrix set.
+        ksp: the solver, its matrix set; options may change its preconditioner afterwards.
         space: the space.
     """
 
     def __init__(self, ksp: Any, space: Space) -> None:
         self._ksp = ksp
+        self._stiffness = space.stiffness
+        self._coarsest: Any = None
         self._shift: float | None = None
         self._least: int | None = None
-        self._keeps = not direct(space)
-        choose_preconditioner(ksp.getPC(), space)
-        if self._keeps:
-            current, _ = ksp.getOperators()
-            kept = current.duplicate(copy=True)
-            ksp.setOperators(current, kept)
-            kept.destroy()  # the solver holds it
+        if space.stiffness is not None and space.stiffness.coarser and not direct(space):
+            self._coarsest = _nest(ksp.getPC(), space.stiffness)
+        else:
+            choose_preconditioner(ksp.getPC(), space)
+        ksp.getPC().setReusePreconditioner(True)
 
     def __call__(self, shift: float) -> None:
         """Take note that the matrix has changed; ``shift`` is the mean of its diagonal part. Collective."""
-        if not self._keeps:
+        if self._ksp.getPC().getType() not in ("mg", "gamg"):
+            self.renew()
             return
         count = self._ksp.getIterationNumber()
         if self._shift is not None:
@@ -106,34 +150,68 @@ class KeptPreconditioner:
             self.renew()
 
     def renew(self) -> bool:
-        """Make the hierarchy anew from the matrix as it is; return whether there is one. Collective."""
-        if self._keeps:
-            current, kept = self._ksp.getOperators()
-            current.copy(kept, structure=PETSc.Mat.Structure.SAME_NONZERO_PATTERN)
-            self._least = None
-        return self._keeps
+        """Make the preconditioner anew from the matrix as it is; return whether it may be another one. Collective."""
+        pc = self._ksp.getPC()
+        if pc.getType() == "mg" and self._stiffness is not None:
+            self._stiffness.matrices[-1].copy(self._coarsest, structure=PETSc.Mat.Structure.SAME_NONZERO_PATTERN)
+        else:
+            pc.setReusePreconditioner(False)
+            pc.setUp()
+            pc.setReusePreconditioner(True)
+        self._least = None
+        return pc.getType() in ("mg", "gamg")
+
+
+class _FirstGuess:
+    """The best approximation, in a constant matrix's norm, among the differences of the latest solutions."""
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        #: orthonormal in the matrix's inner product
+        self._basis: list[Array] = []
+
+    def __call__(self, rhs: Array) -> Array | None:
+        """Return the guess for a right side, or None. Collective."""
+        if not self._basis:
+            return None
+        weights = self._space.total(np.array([np.vdot(x, rhs) for x in self._basis]))
+        guess: Array = weights[0] * self._basis[0]
+        for weight, x in zip(weights[1:], self._basis[1:], strict=True):
+            guess += weight * x
+        return guess
+
+    def learn(self, solution: Array, guess: Array | None, times: Any) -> None:
+        """Take note of a solution; ``times`` multiplies with the matrix. Collective."""
+        if len(self._basis) == _REMEMBERED or guess is None:
+            self._basis, guess = [], None
+        new = solution.copy() if guess is None else solution - guess
+        product = times(new)
+        weights = self._space.total(np.array([np.vdot(x, product) for x in (*self._basis, new)]))
+        for weight, x in zip(weights[:-1], self._basis, strict=True):
+            new -= weight * x
+        square = float(weights[-1] - np.sum(weights[:-1] ** 2))
+        if square > 1e-300:
+            self._basis.append(new / np.sqrt(square))
 
 
 class SparseSystem:
-    """A symmetric positive definite system diag(m) + a·K, with a fixed K.
+    """A symmetric positive definite system diag(m) + a·K.
 
     Args:
         space: the space.
-        stiffness: K.
+        stiffness: K, whose matrix is used.
         options: PETSc options of the KSP.
         constant: whether m and a are set once.
     """
 
-    def __init__(self, space: Space, stiffness: Any, options: dict[str, Any], *, constant: bool) -> None:
+    def __init__(self, space: Space, stiffness: Stiffness, options: dict[str, Any], *, constant: bool) -> None:
         self._space = space
         self._stiffness = stiffness
         self._options = options
-        self._constant = constant
-        self._diagonal = stiffness.getDiagonal()
-        self.matrix = stiffness.duplicate(copy=True)
-        self._rhs, self._solution = self.matrix.createVecs()
+        self._rhs, self._solution = stiffness.matrix.createVecs()
         self._ksp = PETSc.KSP().create(space.comm)
         self._kept: KeptPreconditioner | None = None
+        self._guess = _FirstGuess(space) if constant and not direct(space) else None
 
     @property
     def iterations(self) -> int:
@@ -141,31 +219,21 @@ class SparseSystem:
         return int(self._ksp.getIterationNumber())
 
     def update(self, diagonal: Array, factor: float) -> None:
-        """Set the matrix to diag(diagonal) + factor·K, of which K + diag(diagonal)/factor is stored. Collective."""
+        """Set the matrix to diag(diagonal) + factor·K, of which K + diag(diagonal)/factor is used. Collective."""
         self._factor = factor
-        self._rhs.array[:] = self._diagonal.array_r + diagonal / factor
-        self.matrix.setDiagonal(self._rhs)
-        if self._constant:
-            choose_preconditioner(self._ksp.getPC(), self._space)
-        elif self._kept is not None:
-            self._kept(self._mean(diagonal / factor))
-            return
-        ksp = self._ksp
-        ksp.setOperators(self.matrix)
-        ksp.setType("cg")
-        ksp.setNormType(PETSc.KSP.NormType.UNPRECONDITIONED)
-        ksp.setTolerances(rtol=RESIDUAL, atol=1e-300, max_it=500)
-        ksp.setInitialGuessNonzero(True)
-        if not self._constant:
+        self._shift = diagonal / factor
+        self._stiffness.shift(self._shift)
+        if self._kept is None:
+            ksp = self._ksp
+            ksp.setOperators(self._stiffness.matrix)
+            ksp.setType("cg")
+            ksp.setNormType(PETSc.KSP.NormType.UNPRECONDITIONED)
+            ksp.setTolerances(rtol=RESIDUAL, atol=1e-300, max_it=500)
+            ksp.setInitialGuessNonzero(True)
             self._kept = KeptPreconditioner(ksp, self._space)
-            self._kept(self._mean(diagonal / factor))
-        elif not direct(self._space):
-            ksp.setUseFischerGuess(1, _REMEMBERED)
-        apply_options(ksp, self._options, MULTIGRID)
-
-    def _mean(self, diagonal: Array) -> float:
-        total = self._space.total(np.array([diagonal.sum(), self._space.mass.sum()]))
-        return float(total[0] / total[1])
+            apply_options(ksp, self._options, MULTIGRID)
+        total = self._space.total(np.array([self._shift.sum(), self._space.mass.sum()]))
+        self._kept(float(total[0] / total[1]))
 
     def solve(self, rhs: Array, guess: Array | None = None) -> Array:
         """Return the solution. Collective.
@@ -173,18 +241,29 @@ class SparseSystem:
         Raises:
             ConvergenceError: the iteration did not converge.
         """
+        self._stiffness.shift(self._shift)
         np.divide(rhs, self._factor, out=self._rhs.array)
-        self._solution.array[:] = 0.0 if guess is None else guess
-        self._ksp.solve(self._rhs, self._solution)
-        reason = self._ksp.getConvergedReason()
+        better = self._guess(self._rhs.array_r) if self._guess is not None else None
+        reason = self._attempt(guess if better is None else better)
         if reason < 0 and self._kept is not None and self._kept.renew():
             # The mean of the diagonal hides how far it has moved at some nodes.
-            self._solution.array[:] = 0.0 if guess is None else guess
-            self._ksp.solve(self._rhs, self._solution)
-            reason = self._ksp.getConvergedReason()
+            reason = self._attempt(guess)
         if reason < 0:
             raise ConvergenceError(
                 f"a linear system did not converge (KSP reason {reason} after {self.iterations} "
                 'iterations; petsc_options such as {"ksp_max_it": 2000} reach it)'
             )
-        return np.array(self._solution.array_r)
+        solution = np.array(self._solution.array_r)
+        if self._guess is not None:
+            self._guess.learn(solution, better, self._times)
+        return solution
+
+    def _attempt(self, guess: Array | None) -> int:
+        self._solution.array[:] = 0.0 if guess is None else guess
+        self._ksp.solve(self._rhs, self._solution)
+        return int(self._ksp.getConvergedReason())
+
+    def _times(self, x: Array) -> Array:
+        self._solution.array[:] = x
+        self._stiffness.matrix.mult(self._solution, self._rhs)
+        return np.asarray(self._rhs.array_r)

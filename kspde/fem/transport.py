@@ -98,7 +98,7 @@ class Motion:
     def flux(self, u: Array) -> Array:
         """Return F_ij of each edge: what leaves i for j in unit time. Collective."""
         i, j = self.graph.tails, self.graph.heads
-        if self.leaving is None:
+        if self.leaving is None or self.arriving is None:
             w = self.graph.ghosted(self.diffusion * u)
             return np.asarray(self.graph.conductance * (w[i] - w[j]))
         u = self.graph.ghosted(u)
@@ -122,7 +122,11 @@ class Transport:
         self.iterations = 0
         self._drift = drift
         self._options = options
-        self._matrix = graph.matrix(graph.total + graph.mass, -graph.conductance)
+        if drift:
+            self._matrix = graph.matrix(graph.total + graph.mass, -graph.conductance)
+        else:
+            self._matrix = graph.stiffness.matrix
+            graph.stiffness.shift(graph.mass)
         self._x, self._rhs = self._matrix.createVecs()
         self._residual = self._rhs.duplicate()
         self._set_shift: Any = None
@@ -182,8 +186,8 @@ class Transport:
         guess = np.maximum(u + dt * self._rate, 0.0)
         if motion.leaving is None or motion.arriving is None:
             d = motion.diffusion
-            w = graph.ghosted(np.maximum(self._w(old, guess, d, dt), 0.0))
-            arrived = graph.sums(graph.conductance * w[graph.heads])
+            w = np.maximum(self._w(old, guess, d, dt), 0.0)
+            arrived = -graph.stiffness.times(w, diagonal=False)
             leaving = graph.total * d
         else:
             leaving = graph.sums(motion.leaving)
@@ -205,8 +209,7 @@ class Transport:
         positive = np.maximum(d, max(1e-100 * ends[0], 1e-150))
         shift = graph.mass / (dt * positive)
         diagonal = graph.total + shift
-        self._rhs.array[:] = diagonal
-        self._matrix.setDiagonal(self._rhs)
+        graph.stiffness.shift(shift)
         if self._set_shift is not None:
             total = space.total(np.array([shift.sum(), graph.mass.sum()]))
             self._set_shift(float(total[0] / total[1]))
@@ -262,8 +265,10 @@ class Transport:
 
     def free(self) -> None:
         """Free the PETSc objects. Collective."""
-        for thing in (*self._solvers.values(), self._matrix, self._x, self._rhs, self._residual):
+        for thing in (*self._solvers.values(), self._x, self._rhs, self._residual):
             thing.destroy()
+        if self._drift:
+            self._matrix.destroy()
 
 
 def scaled(graph: Graph, u: Array, mass: float) -> Array:

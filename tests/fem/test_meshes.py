@@ -115,7 +115,8 @@ def test_refined_disks_are_delaunay_and_round(size, rim_size, refine) -> None:
     from kspde.fem.meshes import mesh_arrays
 
     sizes = {"size": size / 2**refine, "rim_size": rim_size / 2**refine}
-    kind, points, cells = mesh_arrays(kspde.Disk(radius=6.0, refine=refine, **sizes), 2)
+    mesh = mesh_arrays(kspde.Disk(radius=6.0, refine=refine, **sizes), 2)
+    kind, points, cells = mesh.kind, mesh.points, mesh.cells
     assert kind == "triangle"
     assert cotangent_weights(points, cells).max() < 1e-12
     areas = area(points, cells)
@@ -123,7 +124,8 @@ def test_refined_disks_are_delaunay_and_round(size, rim_size, refine) -> None:
     # n points on the circle make a polygon short by a share 2π²/3 · n⁻² when they are equally spaced.
     rim = int(np.sum(np.abs(np.linalg.norm(points, axis=1) - 6.0) < 1e-12))
     assert 0 < 1 - areas.sum() / (36 * np.pi) < 1.5 * 2 * np.pi**2 / 3 / rim**2
-    _, once_points, once = mesh_arrays(kspde.Disk(radius=6.0, **sizes), 2)
+    coarse = mesh_arrays(kspde.Disk(radius=6.0, **sizes), 2)
+    once_points, once = coarse.points, coarse.cells
     assert 0.6 < len(cells) / len(once) < 1.6
     assert len(once_points) > 100
 

@@ -77,7 +77,7 @@ def test_kept_hierarchies_solve_what_changes() -> None:
     from kspde.fem.sparse import SparseSystem
 
     space = MeshSpace(kspde.Disk(radius=3.0, size=0.2, refine=1, solver="multigrid"), 2, MPI.COMM_SELF)
-    starts, columns, entries = space.stiffness.getValuesCSR()
+    starts, columns, entries = space.stiffness.matrix.getValuesCSR()
     n = len(space.mass)
     stiffness = csr_array((entries, columns, starts), shape=(n, n))
     system = SparseSystem(space, space.stiffness, {}, constant=False)

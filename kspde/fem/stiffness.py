@@ -1,0 +1,237 @@
+r"""The stiffness matrix of a mesh, shared by all systems :math:`K + \mathrm{diag}(s)`, with those of coarser meshes.
+
+Systems differ by their diagonals alone, so one sparse matrix serves them all: each sets its diagonal before it solves.
+
+**Nested meshes.** A mesh that was made by refinement knows the coarser ones. With P the interpolation of a coarse
+function at the finer nodes (new ones lie in the middle of two or four earlier ones, but for those moved to a circle),
+the coarse matrices are :math:`P^T K P`, made once, and for the diagonal :math:`P^T s`, its lumped projection, made
+before each solve: no system needs a hierarchy of its own. Since P's rows sum to 1, :math:`P^T \mathrm{diag}(s) P \le
+\mathrm{diag}(P^T s)` (convexity), so a coarse correction is never too long.
+
+**One V-cycle is positive definite**, as conjugate gradients need. It goes down with a Gauss-Seidel sweep on each rank's
+rows, a triangular matrix S, and up with the one in the reverse order, :math:`S^T`; with the coarse cycle B_c it is
+
+.. math:: B = S^{-T} (S + S^T - A) S^{-1} + (1 - S^{-T} A)\, P B_c P^T (1 - A S^{-1}),
+
+so it is enough that S + S^T − A is positive definite and B_c semidefinite. S + S^T − A has A's diagonal, and the
+negative of A's entries between ranks: where A is an M-matrix it is strictly diagonally dominant, for any number of
+ranks and any s > 0. Coarse matrices are made M-matrices: what is positive off their diagonals moves to the diagonal
+(K grows by :math:`k (e_i - e_j)(e_i - e_j)^T`). On one rank S + S^T − A is A's diagonal, positive for every mesh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import ufl
+from dolfinx import fem
+from dolfinx.fem.petsc import assemble_matrix
+from petsc4py import PETSc
+
+from kspde.fem.space import Space
+
+__all__ = ["Ghosts", "Stiffness", "interpolations", "original_numbers"]
+
+Array = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int32]
+
+#: Negative entries off the diagonal below this share of the diagonal ones are round-off: no edges.
+_ROUNDING = 1e-12
+#: Positive entries off the diagonal up to this share of it are dropped too; larger ones break the M-matrix.
+_TOO_POSITIVE = 1e-10
+
+
+class Ghosts:
+    """Values at the nodes of other ranks that this rank's rows of a matrix reach.
+
+    Args:
+        comm: the communicator.
+        first, last: this rank's nodes, in PETSc's numbers.
+        columns: PETSc's numbers of the nodes that are reached.
+    """
+
+    def __init__(self, comm: Any, first: int, last: int, columns: Indices) -> None:
+        self._alone = comm.size == 1
+        self._first, self._last = first, last
+        self._numbers = np.unique(columns[(columns < first) | (columns >= last)])
+        if self._alone:
+            return
+        self._owned = PETSc.Vec().createMPI((last - first, None), comm=comm)
+        self._ghosts = PETSc.Vec().createSeq(len(self._numbers), comm=PETSc.COMM_SELF)
+        wanted = PETSc.IS().createGeneral(self._numbers, comm=PETSc.COMM_SELF)
+        self._scatter = PETSc.Scatter().create(self._owned, wanted, self._ghosts, None)
+        wanted.destroy()
+
+    def local(self, columns: Indices) -> Indices:
+        """Return the indices, in what ``__call__`` returns, of nodes in PETSc's numbers."""
+        if self._alone:
+            return columns
+        own = columns - self._first
+        inside = (columns >= self._first) & (columns < self._last)
+        beyond = self._last - self._first + np.searchsorted(self._numbers, columns)
+        return np.where(inside, own, beyond).astype(np.int32)
+
+    def __call__(self, owned: Array) -> Array:
+        """Return values at this rank's nodes with those at the others behind them. Collective."""
+        if self._alone:
+            return owned
+        self._owned.array[:] = owned
+        self._scatter.scatter(self._owned, self._ghosts)
+        return np.concatenate([owned, self._ghosts.array_r])
+
+    def free(self) -> None:
+        """Free the PETSc objects. Collective."""
+        if not self._alone:
+            for thing in (self._scatter, self._ghosts, self._owned):
+                thing.destroy()
+
+
+class Stiffness:
+    r"""K with :math:`K_{ij} = \int \nabla\varphi_i\cdot\nabla\varphi_j`, symmetric to the last bit, rows of sum 0.
+
+    Args:
+        space: the space; its nodes are in DOLFINx's order.
+        coarser: interpolations from the next coarser mesh, the finest first (see ``interpolations``).
+
+    Attributes:
+        matrix: K + diag(s) with the s of the latest ``shift``, or K's entries with other diagonals.
+        diagonal: K's own, shape (owned,).
+        positive: rows of positive entries off the diagonal, and their shares of the diagonal.
+        matrices: ``matrix`` and the coarser ones.
+        coarser: the interpolations.
+    """
+
+    def __init__(self, space: Space, coarser: Sequence[Any] = ()) -> None:
+        u, v = ufl.TrialFunction(space.V), ufl.TestFunction(space.V)
+        fine = assemble_matrix(fem.form(ufl.inner(ufl.grad(u), ufl.grad(v)) * ufl.dx(metadata=space.measure)))
+        fine.assemble()
+        # DOLFINx sums the contributions of cells to K_ij and to K_ji in different orders.
+        other = fine.transpose(PETSc.Mat())
+        fine.axpy(1.0, other, structure=PETSc.Mat.Structure.SAME_NONZERO_PATTERN)
+        fine.scale(0.5)
+        other.destroy()
+        self.matrix, self.positive = _cleaned(fine, positive=True)
+        self.coarser = list(coarser)
+        self.matrices = [self.matrix]
+        for interpolation in coarser:
+            product = self.matrices[-1].PtAP(interpolation)
+            self.matrices.append(_cleaned(product, positive=False)[0])
+        self._diagonals = [matrix.getDiagonal() for matrix in self.matrices]
+        self._shifts = [diagonal.duplicate() for diagonal in self._diagonals]
+        self._x, self._y = self.matrix.createVecs()
+        self.diagonal: Array = self._diagonals[0].array_r
+
+    def shift(self, s: Array | float) -> None:
+        """Let ``matrix`` be K + diag(s), and the coarser ones likewise. Collective."""
+        self._shifts[0].array[:] = s
+        for k, interpolation in enumerate(self.coarser):
+            interpolation.multTranspose(self._shifts[k], self._shifts[k + 1])
+        for matrix, diagonal, shift in zip(self.matrices, self._diagonals, self._shifts, strict=True):
+            shift.axpy(1.0, diagonal)
+            matrix.setDiagonal(shift)
+
+    def times(self, x: Array, *, diagonal: bool = True) -> Array:
+        """Return K x, or K x without the diagonal's part: then all terms of a sum have the same sign. Collective."""
+        if diagonal:
+            self.matrix.setDiagonal(self._diagonals[0])
+        else:
+            self._y.set(0.0)
+            self.matrix.setDiagonal(self._y)
+        self._x.array[:] = x
+        self.matrix.mult(self._x, self._y)
+        return np.array(self._y.array_r)
+
+    def free(self) -> None:
+        """Free the PETSc objects. Collective."""
+        for thing in (*self.matrices, *self._diagonals, *self._shifts, self._x, self._y):
+            thing.destroy()
+
+
+def _cleaned(matrix: Any, *, positive: bool) -> tuple[Any, tuple[Indices, Array]]:
+    """Return a matrix without round-off for edges, its diagonal the negative sum of the rest of the row.
+
+    Args:
+        matrix: the matrix, symmetric; destroyed unless it is returned.
+        positive: whether positive entries off the diagonal stay. They are returned: their rows, and shares of the
+            diagonal.
+    """
+    first, last = matrix.getOwnershipRange()
+    starts, columns, entries = matrix.getValuesCSR()
+    rows = np.repeat(np.arange(last - first, dtype=np.int32), np.diff(starts))
+    on_diagonal = columns == rows + first
+    own = entries[on_diagonal]
+    ghosts = Ghosts(matrix.comm.tompi4py(), first, last, columns)
+    smaller = np.minimum(own[rows], ghosts(own)[ghosts.local(columns)])
+    ghosts.free()
+    edges = entries < -_ROUNDING * smaller
+    if positive:
+        edges |= entries > _TOO_POSITIVE * smaller
+    edges &= ~on_diagonal
+    del smaller
+    entries[~edges] = 0.0
+    entries[on_diagonal] = -np.add.reduceat(entries, starts[:-1]) if len(own) else 0.0
+    bad = np.flatnonzero(edges & (entries > 0.0))
+    kept = edges | on_diagonal
+    counts = np.add.reduceat(kept, starts[:-1], dtype=np.int32) if len(own) else np.zeros(0, dtype=np.int32)
+    pattern = np.concatenate([[0], np.cumsum(counts)]).astype(PETSc.IntType)
+    csr = (pattern, columns[kept].astype(PETSc.IntType), entries[kept])
+    found = rows[bad], entries[bad] / own[rows[bad]]
+    clean = PETSc.Mat().createAIJ(matrix.getSizes(), csr=csr, comm=matrix.comm)
+    matrix.destroy()
+    return clean, found
+
+
+def original_numbers(space: Space) -> Indices:
+    """Return the numbers in the mesh's source of this rank's nodes, at degree 1, in DOLFINx's order."""
+    dofmap, geometry = space.V.dofmap, space.mesh.geometry
+    index_map = dofmap.index_map
+    numbers = np.empty(index_map.size_local + index_map.num_ghosts, dtype=np.int32)
+    numbers[dofmap.list.ravel()] = geometry.input_global_indices[geometry.dofmaps[0].ravel()]
+    return numbers[: index_map.size_local]
+
+
+def interpolations(comm: Any, numbers: Indices, parents: Sequence[Indices]) -> list[Any]:
+    """Return the interpolations between the meshes of successive refinements, the finest first. Collective.
+
+    A coarse node belongs to the rank of the same node of the finest mesh, in the same order.
+
+    Args:
+        comm: the communicator.
+        numbers: of this rank's nodes in the mesh's source.
+        parents: on rank 0, an array for each refinement, see ``meshes.mesh_arrays``.
+    """
+    levels = comm.bcast(len(parents))
+    owned = comm.gather(numbers) if levels else None
+    out = []
+    for level in reversed(range(levels)):
+        pieces = None
+        if owned is not None:
+            old = sum(map(len, owned)) - len(parents[level])
+            pieces, owned = _rows(owned, parents[level], old)
+        counts, columns, coarse = comm.scatter(pieces)
+        starts = np.concatenate([[0], np.cumsum(counts)]).astype(PETSc.IntType)
+        values = np.repeat(1.0 / counts, counts)
+        shape = ((len(counts), None), (coarse, None))
+        out.append(PETSc.Mat().createAIJ(shape, csr=(starts, columns, values), comm=comm))
+    return out
+
+
+def _rows(owned: list[Indices], parents: Indices, old: int) -> tuple[list[tuple[Any, ...]], list[Indices]]:
+    """Return each rank's part of an interpolation: entries a row, columns, coarse nodes; and these nodes' numbers."""
+    kept = [numbers[numbers < old] for numbers in owned]
+    place = np.empty(old, dtype=PETSc.IntType)
+    place[np.concatenate(kept)] = np.arange(old, dtype=PETSc.IntType)
+    pieces = []
+    for numbers, coarse in zip(owned, kept, strict=True):
+        is_old = numbers < old
+        columns = np.empty((len(numbers), parents.shape[1]), dtype=PETSc.IntType)
+        columns[is_old] = place[numbers[is_old], None]
+        columns[~is_old] = place[parents[numbers[~is_old] - old]]
+        columns.sort(axis=1)
+        new = np.ones(columns.shape, dtype=bool)
+        new[:, 1:] = columns[:, 1:] != columns[:, :-1]
+        pieces.append((new.sum(axis=1, dtype=np.int32), columns[new], len(coarse)))
+    return pieces, kept
