@@ -15,9 +15,11 @@ from kspde.domains import Domain
 from kspde.errors import check_number
 from kspde.fem.operators import SemiDiscrete
 from kspde.fem.state import State, between
+from kspde.fem.xdmf import merge_series
 from kspde.initial import InitialDensity
 from kspde.kernels import Kernel
 from kspde.models import Model
+from kspde.parallel import together
 
 __all__ = ["Solution"]
 
@@ -176,6 +178,9 @@ class Solution:
                     function = fem.Function(vertices, name=name)
                     function.interpolate(space.function(values))
                     file.write_function(function, t)
+        with together(space.comm):
+            if space.comm.rank == 0:
+                merge_series(path)
 
     def _check_room(self, path: str | Path, nodes: int) -> None:
         """Refuse files for which there is no room: ADIOS2 and HDF5 would end the process, or hang. Collective."""

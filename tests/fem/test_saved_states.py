@@ -4,6 +4,7 @@ import math
 import re
 import warnings
 
+import meshio
 import numpy as np
 import pytest
 
@@ -152,12 +153,15 @@ def test_files_at_all_saved_times(shared_tmp_path, comm) -> None:
     pde.write_vtx(shared_tmp_path / "density.bp")
     pde.write_xdmf(shared_tmp_path / "density.xdmf")
     comm.Barrier()
-    text = (shared_tmp_path / "density.xdmf").read_text()
-    assert len(re.findall(r'<Time Value="0\.050*3?"', text)) == 2  # u and v
-    with h5py.File(shared_tmp_path / "density.h5") as file:
-        where = file["Mesh/mesh/geometry"][:, :2]
-        saved = [values[()].ravel() for _, values in sorted(file["Function/u"].items())]
-    assert len(saved) == 3
+    # A reader that shares nothing with the writer.
+    with meshio.xdmf.TimeSeriesReader(shared_tmp_path / "density.xdmf") as reader:
+        where, _ = reader.read_points_cells()
+        series = [reader.read_data(k)[:2] for k in range(reader.num_steps)]
+    np.testing.assert_allclose([t for t, _ in series], [0.0, 0.05, 0.1], atol=1e-15)
+    for t, data in series:
+        assert sorted(data) == ["u", "v"]
+        np.testing.assert_allclose(data["v"].ravel(), pde.evaluate_signal(where, t=t), atol=1e-13)
+    saved = [data["u"].ravel() for _, data in series]
     words = np.concatenate([np.frombuffer(p.read_bytes()) for p in (shared_tmp_path / "density.bp").glob("data.*")])
     words = np.sort(words[np.isfinite(words)])
     for t, values in zip((0.0, 0.05, 0.1), saved, strict=True):
