@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import kspde
-from kspde.hdf5 import h5py
 
 MODEL = kspde.SignalDependentKellerSegel(chi=0.0)
 U0 = kspde.GaussianMixture(weights=[1.0], means=[[0.3, -0.2]], stds=[0.7])
