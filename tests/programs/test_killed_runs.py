@@ -51,15 +51,15 @@ def test_runs_killed_at_random_moments_end_as_one_that_was_not(launch: Callable[
     _, err = whole.communicate(timeout=120)
     assert whole.returncode == 0, err
     killed = 0
-    for _ in range(3):
+    for _ in range(2):
         with launch("checkpoints", "pieces.h5") as process:
             assert process.stdout is not None
-            for _ in range(chance.randrange(12, 45)):  # steps
+            for _ in range(chance.randrange(12, 70)):  # steps
                 process.stdout.readline()
             time.sleep(0.01 * chance.random())
             process.kill()
             killed += process.wait() == -signal.SIGKILL
-    assert killed == 3
+    assert killed == 2
     last = launch("checkpoints", "pieces.h5")
     out, err = last.communicate(timeout=120)
     assert last.returncode == 0, err

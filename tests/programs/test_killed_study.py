@@ -15,7 +15,7 @@ about = "Six points of half a second each."
 t_end = 0.3
 model = { kind = "signal-dependent-keller-segel", chi = 8.0 }
 initial = { kind = "gaussian-mixture", weights = [1.0], means = [[0.0, 0.0]], stds = [1.0] }
-domain = { kind = "box", half_width = 10.0, cells = 24, degree = 6 }
+domain = { kind = "box", half_width = 10.0, cells = 20, degree = 6 }
 density = { tol = 1e-9 }
 measure = { kind = "mollification" }
 sweep = { regularisation.eps = [0.4, 0.3, 0.2, 0.15, 0.1, 0.05] }
@@ -27,12 +27,12 @@ def test_a_killed_study_goes_on(shell: Callable[..., Any], start: Callable[..., 
     points = tmp_path / "out" / "points"
     process = start("kspde", "study", "study.toml", "--out", "out")
     deadline = time.monotonic() + 100
-    while len(list(points.glob("[!.]*.json"))) < 2 and time.monotonic() < deadline and process.poll() is None:
+    while not list(points.glob("[!.]*.json")) and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     before = {path.name: path.stat().st_mtime_ns for path in points.glob("[!.]*.json")}
-    assert 2 <= len(before) < 6
+    assert 1 <= len(before) < 6
     assert not (tmp_path / "out" / "summary.json").exists()
 
     done = shell("mpirun", "-n", 2, "kspde", "study", "study.toml", "--out", "out")
@@ -53,7 +53,7 @@ def test_an_interrupted_study_says_what_it_keeps(start: Callable[..., Any], tmp_
         while not list(out.glob("points/[!.]*.json")) and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=60)
         assert process.returncode != 0
         # The rank that hears of it first may be any.
         assert said.count("interrupted: finished points are kept, the same command goes on") == 1

@@ -17,26 +17,27 @@ WITHOUT = """
 import sys
 sys.modules["{module}"] = None
 from kspde.cli import main
-sys.exit(main({arguments}))
+sys.exit(max(main(arguments) for arguments in {commands}))
 """
 
 
 @pytest.mark.parametrize("module", ["dolfinx", "petsc4py", "mpi4py.MPI"])
-@pytest.mark.parametrize("command", ["run", "compare"])
 def test_without_a_library_one_line_says_how_to_install_it(
-    shell: Callable[..., Any], small_case: Path, tmp_path: Path, module: str, command: str
+    shell: Callable[..., Any], small_case: Path, tmp_path: Path, module: str
 ) -> None:
-    arguments = [command, "case.toml", "--out", "result"]
-    done = shell("python", "-c", WITHOUT.format(module=module, arguments=arguments))
+    commands = [[command, "case.toml", "--out", "result"] for command in ("run", "compare")]
+    done = shell("python", "-c", WITHOUT.format(module=module, commands=commands))
     assert done.returncode == 2
-    assert done.stderr.startswith("kspde: error: ")
-    assert 'pip install "kspde[fem]"' in done.stderr
-    assert done.stderr.count("\n") == 1
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2
+    for line in lines:
+        assert line.startswith("kspde: error: ")
+        assert 'pip install "kspde[fem]"' in line
     assert os.listdir(tmp_path) == ["case.toml"]
 
 
 def test_without_mpi_there_is_still_help(shell: Callable[..., Any]) -> None:
-    done = shell("python", "-c", WITHOUT.format(module="mpi4py", arguments=["--help"]))
+    done = shell("python", "-c", WITHOUT.format(module="mpi4py", commands=[["--help"]]))
     assert done.returncode == 0
     assert "Usage: kspde" in done.stdout
 
