@@ -31,8 +31,7 @@ def listed() -> list[str]:
     tables = re.findall(
         r"```\{toctree\}\n(.*?)```", (ROOT / "book" / "index.md").read_text(encoding="utf-8"), re.DOTALL
     )
-    lines = [line for table in tables for line in table.splitlines() if line and not line.startswith(":")]
-    return [re.sub(r".* <(.+)>", r"\1", line) for line in lines]
+    return [line for table in tables for line in table.splitlines() if line and not line.startswith(":")]
 
 
 def notebook(demo: Path) -> nbformat.NotebookNode:
@@ -79,6 +78,7 @@ def plain(text: str) -> str:
 def readme() -> str:
     """Return the README with its links to files of the repository turned into links inside the book, or into names."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = text.replace("# kspde\n", "# Getting started\n", 1)
     text = re.sub(r"\[([^\]]+)\]\(demos/(\w+)\.py\)", r"[\1](demos/\2.ipynb)", text)
     return re.sub(r"(?<!!)\[([^\]]+)\]\((?!http|demos/\w+\.ipynb|#)[^)]+\)", r"\1", text)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 from typing import Any
 
 import kspde
@@ -31,18 +33,23 @@ nb_execution_raise_on_error = True
 nb_output_stderr = "remove"
 nb_merge_streams = True
 
+add_module_names = False
+toc_object_entries_show_parents = "hide"
 autodoc_typehints = "none"  # the docstrings say what is given and returned
 autodoc_member_order = "bysource"
 napoleon_use_ivar = True
 napoleon_use_rtype = False
 
-# Where a docstring is not plain text to reStructuredText: inside literals, roles, and the block of a directive.
-_KEPT = re.compile(r"(``.+?``|:[a-z:]+:`[^`]+`|`[^`]+`_?)")
+# Where a docstring is not plain text to reStructuredText: inside literals, roles, *emphasis*, and directives' blocks.
+_KEPT = re.compile(r"(``.+?``|:[a-z:]+:`[^`]+`|`[^`]+`_?|(?<![\w*])\*[A-Za-z][\w -]*[A-Za-z]\*(?![\w*]))")
+
+#: A sentence of one letter or number, which would begin a list: "kernel: K."
+_LIST = re.compile(r"^(\s*\w[\w, ]*: )(?=\w\.(\s|$))")
 
 
 def plain(line: str) -> str:
     """Return a line of text in which | * _ mean themselves: |x|², Φ * u, c_*."""
-    parts = _KEPT.split(line)
+    parts = _KEPT.split(_LIST.sub(r"\1\\", line))
     for i in range(0, len(parts), 2):
         parts[i] = re.sub(r"(\*|\||_(?!\w))", r"\\\1", parts[i])
     return "".join(parts)
@@ -65,8 +72,14 @@ def escape(lines: list[str]) -> list[str]:
 
 def _process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     lines[:] = escape(lines)
+    if what in ("attribute", "property"):
+        lines.insert(0, "")  # or napoleon takes what stands before a colon for a type
 
 
 def setup(app: Any) -> None:
-    """Have docstrings escaped before napoleon reads them."""
+    """Have docstrings escaped before napoleon reads them, and keep the notebooks' kernels quiet."""
+    profile = Path(app.outdir).parent / "ipython" / "profile_default"
+    profile.mkdir(parents=True, exist_ok=True)
+    (profile / "ipython_kernel_config.py").write_text('c.IPKernelApp.log_level = "ERROR"\n', encoding="utf-8")
+    os.environ["IPYTHONDIR"] = str(profile.parent)
     app.connect("autodoc-process-docstring", _process, priority=100)

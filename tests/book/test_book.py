@@ -52,7 +52,9 @@ def test_every_chapter_is_in_a_table_of_contents_once(shared_tmp_path: Path, com
         }
         assert made == {*listed, "index"}
         assert {f"demos/{path.stem}" for path in DEMOS} <= set(listed)
-        assert listed.index("demos/01_first_solve") < listed.index("demos/09_studies") < listed.index("demos/10_own_model")
+        assert (
+            listed.index("demos/01_first_solve") < listed.index("demos/09_studies") < listed.index("demos/10_own_model")
+        )
         readme = (shared_tmp_path / "source" / "readme.md").read_text(encoding="utf-8")
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", readme):
             assert (shared_tmp_path / "source" / target).exists(), target
@@ -67,6 +69,8 @@ def test_every_chapter_is_in_a_table_of_contents_once(shared_tmp_path: Path, com
 
 def test_docstrings_are_plain_text_outside_of_directives() -> None:
     conf = module("conf")
+    assert conf.plain("of *fields* and kernel: K.") == "of *fields* and kernel: K."
+    assert conf.plain("    kernel: K.") == r"    kernel: \K."
     assert conf.plain("|x|² and Φ * u, c_*, u_0, ``a * b``, :math:`|x|`") == (
         r"\|x\|² and Φ \* u, c\_\*, u_0, ``a * b``, :math:`|x|`"
     )
