@@ -15,13 +15,15 @@ directions, since :math:`|x| = \gamma_D \operatorname{mean}_\omega |\omega\cdot 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from math import gamma, pi, sqrt
 
 import numpy as np
 
 from kspde.distances.grid import Array, Grid
 
-__all__ = ["LINES", "ON_LINES", "Lines", "directions"]
+__all__ = ["LINES", "ON_LINES", "Displacement", "Lines", "directions"]
 
 #: What :meth:`Lines.distances` returns, in this order.
 ON_LINES = ("wasserstein1", "wasserstein2", "energy")
@@ -44,6 +46,19 @@ def directions(dimension: int) -> Array:
     random = np.random.default_rng(20_11)
     frames = [np.linalg.qr(random.standard_normal((dimension, dimension)))[0] for _ in range(count // dimension)]
     return np.concatenate(frames)
+
+
+@dataclass(frozen=True)
+class Displacement:
+    """How far points are from a density on every line.
+
+    Attributes:
+        distribution: F_N − F at the nodes, shape (lines, nodes).
+        quantiles: Q_N − Q at the levels, shape (lines, levels), or None.
+    """
+
+    distribution: Array
+    quantiles: Array | None
 
 
 class Lines:
@@ -95,26 +110,57 @@ class Lines:
 
         Without ``quantiles`` the second is NaN, and half of the time is saved.
         """
+        return self._measured(points, None, np.zeros(1), quantiles)[0]
+
+    def displacement(self, points: Array, *, quantiles: bool = True) -> Displacement:
+        """Return F_N − F and, if wanted, Q_N − Q of points on every line."""
+        parts = list(self._displacements(points, quantiles))
+        off = np.array([part[1] for part in parts]) if quantiles else None
+        return Displacement(np.array([part[0] for part in parts]), off)
+
+    def along(self, points: Array, direction: Displacement, by: Array) -> Array:
+        """Return the distances of points whose displacement is moved by multiples of another, shape (len(by), 3).
+
+        Args:
+            points: shape (n, D).
+            direction: of as many points.
+            by: the multiples.
+        """
+        return self._measured(points, direction, by, direction.quantiles is not None)
+
+    def _measured(self, points: Array, direction: Displacement | None, by: Array, quantiles: bool) -> Array:
+        sums = np.zeros((len(by), 3))
+        for line, (gap, off) in enumerate(self._displacements(points, quantiles)):
+            moved = gap[None, :] if direction is None else gap + by[:, None] * direction.distribution[line]
+            sums[:, 0] += np.abs(moved).sum(axis=1) * self.step
+            sums[:, 2] += 2 * np.einsum("ij,ij->i", moved, moved) * self.step
+            if off is None:
+                continue
+            square, mixed, other = float(off @ off), 0.0, 0.0
+            if direction is not None and direction.quantiles is not None:
+                with_it = direction.quantiles[line]
+                mixed, other = float(off @ with_it), float(with_it @ with_it)
+            sums[:, 1] += np.maximum(square + 2 * by * mixed + by**2 * other, 0.0) / len(off)
+        sums /= len(self.directions)
+        sums[:, 1] = np.sqrt(sums[:, 1]) if quantiles else np.nan
+        sums[:, 2] *= self._energy
+        return sums
+
+    def _displacements(self, points: Array, quantiles: bool) -> Iterator[tuple[Array, Array | None]]:
+        """Yield F_N − F at the nodes, and Q_N − Q at the levels if wanted, line by line."""
         n = len(points)
         centred = points - self.centre
-        levels = (np.arange(self._levels(n)) + 0.5) / self._levels(n)
-        chosen = np.minimum((levels * n).astype(np.int64), n - 1)
+        count = self._levels(n)
+        chosen = np.minimum(((np.arange(count) + 0.5) / count * n).astype(np.int64), n - 1)
         known = self.quantiles(n) if quantiles else None
-        first = second = cramer = 0.0
         for line, (direction, f) in enumerate(zip(self.directions, self.distribution, strict=True)):
             x = centred @ direction
             # F_N is right-continuous: a particle counts from the first node at or after it.
             at = np.ceil((x - self.nodes[0]) / self.step).astype(np.int64)
             gap = np.cumsum(np.bincount(np.clip(at, 0, _POINTS - 1), minlength=_POINTS)) / n - f
-            first += float(np.abs(gap).sum()) * self.step
-            cramer += 2 * float(gap @ gap) * self.step
             if known is not None:
                 x.sort()
-                off = x[chosen] - known[line]
-                second += float(off @ off) / len(off)
-        count = len(self.directions)
-        w2 = sqrt(second / count) if quantiles else np.nan
-        return np.array([first / count, w2, self._energy * cramer / count])
+            yield gap, None if known is None else x[chosen] - known[line]
 
     def quantiles(self, n: int) -> Array:
         """Return u's quantiles at the levels used for n points, shape (lines, levels); kept for the next call."""

@@ -87,10 +87,11 @@ def relative_entropy_of(
     comm: Any,
     threads: int,
 ) -> tuple[Estimate, Estimate]:
-    """Return the estimate with the 95 % interval of its expectation, and the floor. Collective.
+    r"""Return the estimate with the 95 % interval of its expectation, and the floor. Collective.
 
-    The terms of the sum are dependent through their neighbours. The variance of their mean is their sample variance
-    over n, times the ratio of the two that draws from the density itself show.
+    The variance of the mean is that of draws from the density itself, where the terms' dependence through their
+    neighbours shows, plus what the particles' terms vary more than those of such draws, over n: with p the particles'
+    density the terms are :math:`\log(p/u)` plus a noise whose law is the same for all smooth densities.
 
     Args:
         points: all of them, the same on every rank, shape (n, D).
@@ -111,7 +112,7 @@ def relative_entropy_of(
     with together(comm):
         here = measured(points)
     draws = replicated(lambda i: measured(draw(n, np.random.default_rng([seed, 6, i]))), replicas, comm, threads)
-    inflation = draws[:, 0].var(ddof=1) / draws[:, 1].mean()
-    reach = reach_of(replicas) * float(np.sqrt(inflation * here[1]))
+    more = max(0.0, float(here[1] - draws[:, 1].mean()))
+    reach = reach_of(replicas) * float(np.sqrt(draws[:, 0].var(ddof=1) + more))
     value = float(here[0])
     return Estimate(value, (value - reach, value + reach)), prediction(draws[:, 0], least=-np.inf)

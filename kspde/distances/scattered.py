@@ -1,4 +1,8 @@
-r"""Distances of scattered points from a density, without smoothing them: Wasserstein, energy, nearest neighbours."""
+r"""Distances of scattered points from a density, without smoothing them: Wasserstein, energy, nearest neighbours.
+
+The intervals invert the family of :mod:`kspde.distances.resampling`. On lines the displacements :math:`F_N - F` and
+:math:`Q_N - Q` add up, so one set of draws, from near the particles' own λ, serves the whole family.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,8 @@ from kspde.distances.grid import Array, Grid
 from kspde.distances.lines import ON_LINES, Lines
 from kspde.distances.neighbours import ON_NEIGHBOURS, LogDensity, relative_entropy_of
 from kspde.distances.region import mass_grid
-from kspde.distances.resampling import replicated
-from kspde.distances.statistics import Estimate, interval, prediction, reach_of
+from kspde.distances.resampling import LAMBDAS, away, invert, replicated
+from kspde.distances.statistics import SQUARED, Estimate, prediction, reach_of
 from kspde.distances.view import View, rows_of
 from kspde.errors import InputError
 from kspde.initial import GridDensity
@@ -81,36 +85,60 @@ def scattered_distances(
     wanted = [name for name in ON_LINES if name in names]
     if wanted:
         centre = np.tile(0.5 * (grid.lower + grid.upper), view.r)
-        radius = float(np.sqrt(np.max(np.sum((pooled - centre) ** 2, axis=1))))
+        means = np.array([cloud.mean(axis=0) for cloud in clouds])
+        moved = pooled + away(grid, values, view.r, means, total)
+        radius = float(np.sqrt(max(np.max(np.sum((x - centre) ** 2, axis=1)) for x in (pooled, moved))))
         lines = Lines(grid, values, view.r, radius)
         sort = "wasserstein2" in wanted and not exact
         chosen = [ON_LINES.index(name) for name in wanted]
+        plans = exact and wanted != ["energy"]
+        on_lines = not plans or "energy" in wanted
+        family = LAMBDAS[::2] if plans else LAMBDAS  # an optimal plan is costly
+        direction = lines.displacement(moved, quantiles=sort)
+        observed = lines.distances(pooled, quantiles=False)[2]
+        share = max(0.0, 1.0 - lines.noise / (total * observed)) if observed > 0 else 0.0
+        weight = float(np.sqrt(share))
 
         def statistics(points: Array, random: np.random.Generator) -> Array:
-            out = lines.distances(points, quantiles=sort)
-            if exact and wanted != ["energy"]:
+            out = lines.distances(points, quantiles=sort) if on_lines else np.zeros(len(ON_LINES))
+            if plans:
                 out[:2] = _transport(points, source.points(len(points), random))
             return out[chosen]
 
-        def drawn(replica: int, stream: int, count: int, weight: float) -> Array:
-            random = np.random.default_rng([seed, stream, replica])
-            return statistics(source.between(count, random, pooled, weight), random)
+        def floor_of(replica: int) -> Array:
+            random = np.random.default_rng([seed, 3, replica])
+            return statistics(source.points(total, random), random)
+
+        def along_family(replica: int) -> Array:
+            out = np.zeros((len(family), len(ON_LINES)))
+            if on_lines:
+                near = source.between(total, np.random.default_rng([seed, 4, replica]), moved, weight)
+                out = lines.along(near, direction, family - weight)
+            if plans:
+                # The same random numbers for every λ, so that the more points are replaced the larger it is.
+                for i, at in enumerate(family):
+                    random = np.random.default_rng([seed, 4, replica])
+                    points = source.between(total, random, moved, float(at))
+                    out[i, :2] = _transport(points, source.points(total, random))
+            return out[:, chosen]
+
+        def single(replica: int) -> Array:
+            random = np.random.default_rng([seed, 5, replica])
+            return statistics(source.between(n, random, pooled, weight), random)
 
         with together(comm):
             here = statistics(pooled, np.random.default_rng([seed, 9]))
-        near = replicated(lambda i: drawn(i, 3, total, 0.0), replicas, comm, threads)
-        far = replicated(lambda i: drawn(i, 4, total, 1.0), replicas, comm, threads)
+        near = replicated(floor_of, replicas, comm, threads)
+        curves = replicated(along_family, replicas, comm, threads)
         reach = np.full(len(wanted), reach_of(replicas, len(clouds)))
         if len(clouds) > 1:
-            observed = lines.distances(pooled, quantiles=False)[2]
-            share = max(0.0, 1.0 - lines.noise / (total * observed)) if observed > 0 else 0.0
-            singles = replicated(lambda i: drawn(i, 5, n, float(np.sqrt(share))), replicas, comm, threads)
+            singles = replicated(single, replicas, comm, threads)
             each = replicated(
                 lambda i: statistics(clouds[i], np.random.default_rng([seed, 8, i])), len(clouds), comm, threads
             )
             reach *= each.std(axis=0, ddof=1) / singles.std(axis=0, ddof=1)
         for i, name in enumerate(wanted):
-            measured[name] = interval(float(here[i]), near[:, i], far[:, i], float(reach[i]))
+            measured[name] = invert(float(here[i]), curves[:, :, i], float(reach[i]), squared=name in SQUARED)
             floor[name] = prediction(near[:, i])
         if "energy" in measured:
             debiased["energy"] = _shifted(measured["energy"], lines.noise / total)

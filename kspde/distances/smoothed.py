@@ -10,8 +10,8 @@ import numpy as np
 
 from kspde.distances.grid import Array, GaussianSmoother, deposit
 from kspde.distances.region import bounding_box, check_mass, common_grid
-from kspde.distances.resampling import LAMBDAS, invert, node_counts, replicated
-from kspde.distances.statistics import ON_GRID, Estimate, Reference, prediction, reach_of
+from kspde.distances.resampling import LAMBDAS, away, invert, node_counts, replicated, without_noise
+from kspde.distances.statistics import ON_GRID, SQUARED, Estimate, Reference, prediction, reach_of
 from kspde.distances.view import View
 
 __all__ = ["CLIP", "Smoothed", "smoothed_distances"]
@@ -79,8 +79,11 @@ def smoothed_distances(
 
     # All means of draws are on nodes, so without the correction for the binning.
     volume = grid.cell_volume
+    means = np.array([_summed(points.sum(axis=0), comm) / n for points in clouds])
+    way = away(grid, reference.density, view.r, means, total)
+    moved = np.sum([_summed(deposit(grid, points + way), comm) for points in clouds], axis=0)
     blurred = smoother.smooth(reference.density, threads)
-    seen = smoother.smooth(binned / (total * volume), threads)
+    seen = smoother.smooth(moved / (total * volume), threads)
     noise = (float(4 * np.pi * h**2) ** (-0.5 * grid.dimension) - float(np.vdot(blurred, blurred)) * volume) / total
     gap = float(np.vdot(here - blurred, here - blurred)) * volume
     weight = float(np.sqrt(max(0.0, 1.0 - noise / gap))) if gap > 0 else 0.0
@@ -90,7 +93,7 @@ def smoothed_distances(
     scales = [np.divide(f, between, out=np.zeros_like(f), where=between > 0) for f in family]
     probabilities = {
         "u": np.cumsum(reference.density * volume),
-        "between": np.cumsum((1 - weight) * reference.density * volume + weight * binned / total),
+        "between": np.cumsum((1 - weight) * reference.density * volume + weight * moved / total),
     }
 
     def drawn(of: str, count: int, replica: int, stream: int) -> Array:
@@ -109,18 +112,17 @@ def smoothed_distances(
 
     floors = replicated(floor, replicas, comm, threads)
     curves = replicated(along_family, replicas, comm, threads)
-    deviation = curves.std(axis=0, ddof=1)
+    reach = np.full(len(ON_GRID), reach_of(replicas, len(clouds)))
     if len(clouds) > 1:
         singles = replicated(single, replicas, comm, threads)
         each = np.array([reference.distances(smoother.density(part, threads)) for part in parts])
-        deviation = deviation * (each.std(axis=0, ddof=1) / singles.std(axis=0, ddof=1))
+        reach *= each.std(axis=0, ddof=1) / singles.std(axis=0, ddof=1)
     bare = np.array([reference.distances(f) for f in family])
-    reach = reach_of(replicas, len(clouds))
     measured, debiased = {}, {}
     for i, (name, value) in enumerate(zip(ON_GRID, reference.distances(here), strict=True)):
-        measured[name], debiased[name] = invert(
-            float(value), curves[:, :, i].mean(axis=0), deviation[:, i], bare[:, i], reach
-        )
+        draws = curves[:, :, i]
+        measured[name] = invert(float(value), draws, float(reach[i]), squared=name in SQUARED)
+        debiased[name] = without_noise(measured[name], draws, bare[:, i])
     return Smoothed(
         measured=measured,
         debiased=_consistent(debiased),

@@ -9,10 +9,13 @@ import numpy as np
 from kspde.distances.grid import Array
 from kspde.errors import KspdeError
 
-__all__ = ["ON_GRID", "Estimate", "Reference", "interval", "prediction", "reach_of"]
+__all__ = ["ON_GRID", "SQUARED", "Estimate", "Reference", "prediction", "reach_of"]
 
 #: What :meth:`Reference.distances` returns, in this order.
 ON_GRID = ("l1", "l2", "relative_entropy", "reverse_relative_entropy")
+
+#: The distances that grow like the square of a small difference.
+SQUARED = ("relative_entropy", "reverse_relative_entropy", "energy")
 
 
 @dataclass(frozen=True)
@@ -114,39 +117,12 @@ def reach_of(draws: int, clouds: int = 1) -> float:
     r"""Return the t quantile .975 for a standard deviation that R draws and, beyond one, C clouds estimate.
 
     The degrees of freedom are R − 1 for one cloud. For several the variance is that of the draws times the ratio of two
-    others (:func:`interval`), and Satterthwaite's rule gives :math:`1/\nu = 2/(R - 1) + 1/(C - 1)`.
+    others, and Satterthwaite's rule gives :math:`1/\nu = 2/(R - 1) + 1/(C - 1)`.
     """
     from scipy.stats import t
 
     freedom = draws - 1.0 if clouds == 1 else 1 / (2 / (draws - 1) + 1 / (clouds - 1))
     return float(t.ppf(0.975, freedom))
-
-
-def interval(value: float, near: Array, far: Array, reach: float) -> Estimate:
-    r"""Return a distance with the 95 % interval of its expectation, from draws of two laws.
-
-    The variance of a squared distance from u is that of its noise plus a part that grows with the distance itself
-    (exactly so for the energy distance, a squared Hilbert norm). So it is taken to be linear in the mean, through those
-    of draws from u and of draws from the points, :math:`V(m) = V_0 + s\,(m - m_0)`, and constant below
-    :math:`m_0`; the interval consists of all m with :math:`(\theta - m)^2 \le t^2 V(m)`.
-
-    Args:
-        value: θ.
-        near: the distances of draws from u, shape (R,).
-        far: the distances of draws from the points, shape (R,).
-        reach: t, times the ratio of deviations where there are several clouds.
-    """
-    least = float(near.var(ddof=1))
-    rise, origin = float(far.mean() - near.mean()), float(near.mean())
-    slope = max(0.0, (float(far.var(ddof=1)) - least) / rise) if rise > 0 else 0.0
-    t2 = reach**2
-    ends = []
-    for sign in (-1, 1):
-        constant = least + slope * (value - origin)
-        root = (t2 * slope) ** 2 + 4 * t2 * constant
-        end = value + 0.5 * (t2 * slope + sign * float(np.sqrt(max(root, 0.0))))
-        ends.append(end if root >= 0 and end >= origin else value + sign * reach * float(np.sqrt(least)))
-    return Estimate(value, (max(0.0, min(ends[0], value)), max(ends[1], value)))
 
 
 def prediction(draws: Array, least: float = 0.0) -> Estimate:

@@ -39,7 +39,7 @@ def on_the_line(mean: float, std: float) -> tuple[float, float]:
 def test_known_distances(mean: float, std: float, h: float) -> None:
     """Points at the quantiles of N(mean, std²), smoothed by h, are N(mean, std² + h²) up to the last few quantiles."""
     pde = KnownDensity(density=gaussian(dimension=1))
-    distance = compare(pde, KnownCloud(quantiles(200_000, mean=mean, std=std), pde), bandwidth=h, replicas=2)
+    distance = compare(pde, KnownCloud(quantiles(60_000, mean=mean, std=std), pde), bandwidth=h, replicas=2)
     l1, entropy = on_the_line(mean, np.hypot(std, h))
     assert distance.l1.value == pytest.approx(l1, rel=1e-3)
     assert distance.relative_entropy.value == pytest.approx(entropy, rel=2e-3)
@@ -50,7 +50,7 @@ def test_known_distances(mean: float, std: float, h: float) -> None:
 @pytest.mark.parametrize("dimension", [1, 2, 3])
 def test_draws_from_the_density_are_not_above_the_floor(dimension: int, comm: MPI.Comm) -> None:
     pde = KnownDensity(density=gaussian(dimension=dimension))
-    distance = compare(pde, KnownCloud(draws(pde.density, 2000, 6), pde), replicas=8)
+    distance = compare(pde, KnownCloud(draws(pde.density, 2000, 6), pde), replicas=4)
     assert not distance.above_floor
     assert distance.l1.value**2 <= 2 * distance.relative_entropy.value
     assert distance.floor.l1.value**2 <= 2 * distance.floor.relative_entropy.value
@@ -103,9 +103,9 @@ def test_seed_and_replicas(mixture: kspde.GaussianMixture) -> None:
 
 def test_the_grid_is_fine_enough(mixture: kspde.GaussianMixture) -> None:
     pde = KnownDensity(density=mixture)
-    cloud = KnownCloud(draws(mixture, 20_000, 3), pde)
-    default, fine = compare(pde, cloud, replicas=2), compare(pde, cloud, replicas=2, resolution=600)
-    assert max(fine.density_pde.shape) == 600
+    cloud = KnownCloud(draws(mixture, 5000, 3), pde)
+    default, fine = compare(pde, cloud, replicas=2), compare(pde, cloud, replicas=2, resolution=400)
+    assert max(fine.density_pde.shape) == 400
     assert default.l1.value == pytest.approx(fine.l1.value, rel=5e-3)
     assert default.relative_entropy.value == pytest.approx(fine.relative_entropy.value, rel=5e-3)
 

