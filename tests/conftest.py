@@ -25,7 +25,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 # The ranks must try the same examples, or they meet in different collective calls.
-hypothesis.settings.register_profile("ranks", derandomize=True, database=None, deadline=None)
+# A slow machine is not the tests' fault.
+hypothesis.settings.register_profile(
+    "ranks",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("ranks")
 
 #: Seconds that a rank which has failed a test waits for the others to end it.
