@@ -230,6 +230,8 @@ def mollified(space: Space, nodal: Array, kernel: Kernel) -> Array:
     """Return u * j^ε for nodal densities u, shape (species, ...), with the same masses. Collective."""
     operator = space.field_operator(kernel, "j")
     smooth = np.stack([operator.apply(operator.prepare(u, None), False)[0].reshape(u.shape) for u in nodal])
+    # What is negative is round-off of the transforms, or the elements' own overshoot; u * j^ε is not.
+    smooth = np.maximum(smooth, 0.0)
     # On a box with the condition of decay a little would leave through the boundary.
     factors = space.integral(*nodal) / space.integral(*smooth)
     return smooth * factors.reshape(-1, *(1,) * (smooth.ndim - 1))

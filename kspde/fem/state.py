@@ -55,10 +55,15 @@ class State:
         Raises:
             InputError: as for ``evaluate``.
         """
-        where = self._points(points)
-        space = self._system.space
-        slopes = space.gradient(self.density(species))
-        return np.stack([space.evaluate(slope.reshape(space.mass.shape), where) for slope in slopes.T], axis=1)
+        return self._slope(self.density(species), self._points(points))
+
+    def evaluate_signal_gradient(self, points: npt.ArrayLike, field: str | None = None) -> Array:
+        """Return ∇c of a field (the model's signal unless named) at points of shape (n, d): shape (n, d), likewise.
+
+        Raises:
+            InputError: as for ``evaluate_signal``.
+        """
+        return self._slope(self.field(field), self._points(points))
 
     def evaluate_w(self, points: npt.ArrayLike, species: str | None = None) -> Array:
         """Return w = D u, D the diffusion coefficient, at points of shape (n, d).
@@ -125,6 +130,11 @@ class State:
         if name not in names:
             raise InputError(f"field = {name!r} is not valid: the model's fields are {', '.join(names) or 'none'}")
         return self._system.field_values(self._unknowns)[name].reshape(self._system.space.mass.shape)
+
+    def _slope(self, nodal: Array, points: Array) -> Array:
+        space = self._system.space
+        slopes = space.gradient(nodal)
+        return np.stack([space.evaluate(slope.reshape(space.mass.shape), points) for slope in slopes.T], axis=1)
 
     def _points(self, points: npt.ArrayLike) -> Array:
         return check_finite("points", points, (None, self._system.space.dimension))
@@ -209,7 +219,9 @@ def between(states: Sequence[tuple[float, Array, Array]], t: float) -> Array:
         return states[int(exact[0])][1]
     if not times[0] < t < times[-1]:
         saved = f"{times[0]:g} to {times[-1]:g}" if len(times) > 1 else f"{times[0]:g} alone"
-        raise InputError(f"t = {t:g} is not between saved states ({saved}): give save=kspde.SaveAt(times=...) to solve")
+        raise InputError(
+            f"t = {t:.12g} is not between saved states ({saved}): give save=kspde.SaveAt(times=...) to solve"
+        )
     k = int(np.searchsorted(times, t)) - 1
     (t0, u0, du0), (t1, u1, du1) = states[k], states[k + 1]
     h = t1 - t0
