@@ -97,8 +97,14 @@ def check_comparable(pde: DensitySolution, cloud: ParticleCloud, species: str, *
     """Refuse a density and a cloud that do not belong together, at time t or the final one.
 
     Raises:
-        InputError: their models, parameters, ε, mollifiers, times, masses or communicators differ.
+        InputError: their models, parameters, ε, mollifiers, times, masses or communicators differ, or particles have
+            weights of their own.
     """
+    if species in getattr(cloud, "variations", ()):
+        raise InputError(
+            f"the particles of {species!r} have weights of their own: they are no draws from a density, and have no "
+            f"distance to one; compare a cloud without weights"
+        )
     if pde.model.dimension != cloud.model.dimension:
         _refuse("dimension", pde.model.dimension, cloud.model.dimension)
     if type(pde.model) is not type(cloud.model):

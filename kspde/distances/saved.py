@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class Snapshot:
         comm: the communicator.
         positions: this rank's, by species, shapes (n_local, d).
         ids: by species, shapes (n_local,).
+        variations: by species with weights of their own, which have no distance to a density.
     """
 
     model: Model
@@ -45,6 +46,7 @@ class Snapshot:
     comm: Any
     positions: Mapping[str, Array]
     ids: Mapping[str, npt.NDArray[np.uint64]]
+    variations: Mapping[str, float] = field(default_factory=dict)
 
     def of(self, species: str) -> Array:
         """Return this rank's positions of a species, shape (n_local, d)."""
@@ -78,6 +80,7 @@ class Snapshots:
                 comm=cloud.comm,
                 positions={name: np.array(cloud.of(name)) for name in names},
                 ids={name: np.array(cloud.ids_of(name)) for name in names},
+                variations=dict(getattr(cloud, "variations", {})),
             )
         )
 
@@ -162,6 +165,7 @@ class _Files:
             comm=comm,
             positions=positions,
             ids=ids,
+            variations=getattr(cloud, "variations", {}),
         )
 
     def _check(self, path: Path, file: Any) -> None:

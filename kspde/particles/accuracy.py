@@ -38,18 +38,26 @@ def spline_transform(phase: Array) -> Array:
     return np.sinc(phase / (2 * np.pi)) ** ORDER
 
 
-def alias_sum(phase: Array, power: int = 0) -> Array:
-    """Return Σ_{m≠0} (k_m/k)^power B̂(k_m h)² / B̂(kh)² for 0 < |kh| ≤ π, accurate where it is tiny."""
-    total = np.zeros_like(phase)
+def alias_sum(phase: Array) -> Array:
+    """Return Σ_{m≠0} B̂(k_m h)² / B̂(kh)² for 0 < |kh| ≤ π, accurate where it is tiny."""
+    return _alias_sums(phase)[0]
+
+
+def _alias_sums(phase: Array) -> tuple[Array, Array]:
+    """Return the sum of ``alias_sum``, and the same with factors (k_m/k)²."""
+    total, steep = np.zeros_like(phase), np.zeros_like(phase)
     for m in (-4, -3, -2, -1, 1, 2, 3, 4):
-        total += np.abs(phase / (phase + 2 * np.pi * m)) ** (2 * ORDER - power)
-    return total
+        square = np.square(phase / (phase + 2 * np.pi * m))
+        power = square ** (ORDER - 1)
+        steep += power
+        total += power * square
+    return total, steep
 
 
 def _relative_errors(phase: Array) -> tuple[Array, Array]:
     resolved = phase <= np.pi
     inner = np.where(resolved, phase, 1.0)
-    a, a1 = alias_sum(inner), alias_sum(inner, power=2)
+    a, a1 = _alias_sums(inner)
     value = np.sqrt((2 * a + a**2) / (1 + a) ** 2)
     slope = np.sqrt((a1 + a + 3 * a**2 + a**3) / (1 + a) ** 3)
     return np.where(resolved, value, 1.0), np.where(resolved, slope, 1.0)

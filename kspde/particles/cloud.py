@@ -34,10 +34,12 @@ class Cloud:
         replica: which of the independent runs with that seed.
         comm: the MPI communicator.
         counts: number of particles by species, over all ranks.
-        masses: mass by species; a particle weighs mass/n.
+        masses: mass by species; a particle weighs mass/n. With weights of their own the sum of these.
         diagnostics: by name an array over the times 0, dt, ..., t_end: ``t``, and ``second_moment`` (mean of |x|²) and
             ``mean``, of shapes (times,) and (times, d) for one species, (times, species) and (times, species, d) for
-            several.
+            several. Of a species with weights of its own they are Σ_j w_j |X_j|² / Σ_j |w_j| and the like: times
+            ``variations``, integrals over the measure Σ_j w_j δ_{X_j}.
+        variations: Σ_j |w_j| by species, of those with weights of their own.
         timings: seconds of ``setup`` (sampling, first field, compilation when it is needed) and ``loop``.
         statistics: by name an array over the saved times ``t``; see :mod:`kspde.particles.statistics`.
         mean_field: the mean-field particles with the same starting points and noise, if a mean field was given.
@@ -59,9 +61,11 @@ class Cloud:
     statistics: Mapping[str, Array] = field(default_factory=dict)
     mean_field: Cloud | None = None
     coupling: Coupling | None = None
+    variations: Mapping[str, float] = field(default_factory=dict)
     _positions: Mapping[str, Array] = field(repr=False)
     _ids: Mapping[str, npt.NDArray[np.uint64]] = field(repr=False)
     _details: Mapping[str, Any] = field(repr=False)
+    _weights: Mapping[str, float | Array] = field(default_factory=dict, repr=False)
 
     @property
     def species(self) -> tuple[str, ...]:
@@ -103,6 +107,16 @@ class Cloud:
         """
         return self._ids[self._species(species)]
 
+    def weights_of(self, species: str) -> Array:
+        """Return the weights of this rank's particles of a species, shape (n_local,): mass/n, or their own.
+
+        Raises:
+            InputError: an unknown species.
+        """
+        name = self._species(species)
+        equal = self.masses[name] / self.counts[name]
+        return np.array(np.broadcast_to(self._weights.get(name, equal), (len(self._positions[name]),)))
+
     def gathered(self, species: str | None = None) -> Array | None:
         """Return all positions of a species in the order of ids, shape (n, d), on rank 0; None elsewhere. Collective.
 
@@ -122,6 +136,7 @@ class Cloud:
             "seed": self.seed,
             "replica": self.replica,
             "masses": dict(self.masses),
+            **({"variations": dict(self.variations)} if self.variations else {}),
             **self._details,
             "second_moment": self.diagnostics["second_moment"][-1].tolist(),
             "mean": self.diagnostics["mean"][-1].tolist(),
@@ -133,8 +148,9 @@ class Cloud:
         """Write an HDF5 file: ``positions/<species>`` of shape (n, d) in the order of ids, ``diagnostics``. Collective.
 
         With ``statistics`` and ``mean_field/<species>``, the positions of the mean-field particles, where there are
-        any. Attributes of the file: t, dt, eps (absent when there is none), seed, replica, kspde_version; of a dataset
-        of positions: n and mass. An existing file is replaced.
+        any, and ``weights/<species>``, shape (n,), where particles have their own. Attributes of the file: t, dt, eps
+        (absent when there is none), seed, replica, kspde_version; of a dataset of positions: n and mass. An existing
+        file is replaced.
 
         Args:
             path: of the file.
@@ -149,11 +165,13 @@ class Cloud:
         positions = {f"positions/{name}": self.gathered(name) for name in self.species}
         if self.mean_field is not None:
             positions |= {f"mean_field/{name}": self.mean_field.gathered(name) for name in self.species}
+        weights = {name: gather_rows(self.weights_of(name)[:, None], self.comm) for name in self.variations}
         with together(self.comm):
             if self.comm.rank == 0:
                 from kspde.hdf5 import new_file
 
-                with new_file(path, sum(x.nbytes for x in positions.values())) as file:
+                size = sum(x.nbytes for x in (*positions.values(), *weights.values()) if x is not None)
+                with new_file(path, size) as file:
                     file.attrs.update(t=self.t_end, dt=self.dt, kspde_version=kspde.__version__)
                     file.attrs.update(seed=self.seed, replica=self.replica)
                     if self.eps is not None:
@@ -162,6 +180,8 @@ class Cloud:
                         data = file.create_dataset(name, data=x, dtype=dtype)
                         species = name.split("/", 1)[1]
                         data.attrs.update(n=self.counts[species], mass=self.masses[species])
+                    for name, w in weights.items():
+                        file.create_dataset(f"weights/{name}", data=np.ravel(np.asarray(w)))
                     for group, arrays in (("diagnostics", self.diagnostics), ("statistics", self.statistics)):
                         for name, values in arrays.items():
                             file.create_dataset(f"{group}/{name}", data=values)

@@ -12,6 +12,7 @@ from kspde.models import Field
 from kspde.models.base import Array
 from kspde.particles.fields import Extent, FieldEvaluator
 from kspde.particles.pairs import sum_all
+from kspde.particles.weights import everyones
 from kspde.radial import RadialTable
 
 __all__ = ["DirectFields"]
@@ -32,15 +33,17 @@ class DirectFields(FieldEvaluator):
         use_threads(self.comm)
         self._group = group
         self._all: dict[str, Array] = {}
+        self._all_weights: dict[str, tuple[Array | None, float]] = {}
         self._reach = -1.0
         self._tables: dict[tuple[str, bool], RadialTable] = {}
 
     def update(self, positions: Mapping[str, Array], extent: Extent) -> None:
         """Gather all particles on every rank, and tabulate the kernels up to the cloud's diameter. Collective."""
         for source in dict.fromkeys(field.source for field in self.active):
-            everywhere = self._group is None and self.comm.size > 1
-            parts = self.comm.allgather(positions[source]) if everywhere else [positions[source]]
-            self._all[source] = np.concatenate(parts)
+            self._all[source] = self._gathered(positions[source])
+            if source not in self._all_weights:
+                w = self.weights[source]
+                self._all_weights[source] = (self._gathered(w), 1.0) if isinstance(w, np.ndarray) else (None, w)
         diameter = float(np.linalg.norm(extent.upper - extent.lower))
         if diameter > self._reach:
             self._tabulate(1.3 * diameter or 1.0)
@@ -54,6 +57,9 @@ class DirectFields(FieldEvaluator):
         if state:
             self._tabulate(float(state["reach"][0]))
 
+    def _gathered(self, rows: Array) -> Array:
+        return everyones(rows, self.comm) if self._group is None else rows.copy()
+
     def _tabulate(self, reach: float) -> None:
         self._reach = reach
         for field in self.active:
@@ -63,10 +69,9 @@ class DirectFields(FieldEvaluator):
                 )
 
     def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
-        sources, weight = self._all[field.source], self.weights[field.source]
+        sources = self._all[field.source]
         group = self._group or len(sources)
         table, slopes = (self._tables[field.name, slope] for slope in (False, gradient is not None))
         out = np.empty((0, self.dimension)) if gradient is None else gradient
-        sum_all(
-            values, out, x, sources, group, table.coefficients, table.step, slopes.coefficients, slopes.step, weight
-        )
+        tables = (table.coefficients, table.step, slopes.coefficients, slopes.step)
+        sum_all(values, out, x, sources, group, *tables, *self._all_weights[field.source])

@@ -1,9 +1,10 @@
 r"""Fields of the empirical measure at the particles.
 
-.. math:: c(x) = \sum_j w_j K(x - X_j), \qquad w_j = \text{mass}/N,
+.. math:: c(x) = \sum_j w_j K(x - X_j)
 
-over the particles X_j of the field's source species. Two evaluators: :class:`~kspde.particles.mesh.MeshFields`, the
-fast one, and :class:`~kspde.particles.direct.DirectFields`, a sum over all pairs.
+over the particles X_j of the field's source species, each of weight mass/N or with one of its own. Three evaluators:
+:class:`~kspde.particles.mesh.MeshFields`, the fast one, :class:`~kspde.particles.fourier.FourierFields`, and
+:class:`~kspde.particles.direct.DirectFields`, a sum over all pairs.
 """
 
 from __future__ import annotations
@@ -51,8 +52,9 @@ class FieldEvaluator(ABC):
     Args:
         fields: the regularised fields.
         dimension: d.
-        weights: w_j by species.
-        tol: the error allowed at the particles, relative to the supremum of the field over space, and of its gradient.
+        weights: w_j by species: a number for all its particles, or this rank's, shape (n_local,), of either sign.
+        tol: the error allowed at the particles, relative to the supremum of the field over space, and of its gradient;
+            where weights have both signs, of the field that their absolute values would have.
         include_self: whether a particle of the source species feels itself, as printed in Wang, Li and Huang's (1.3).
         comm: the MPI communicator.
 
@@ -68,7 +70,7 @@ class FieldEvaluator(ABC):
         fields: tuple[Field, ...],
         *,
         dimension: int,
-        weights: Mapping[str, float],
+        weights: Mapping[str, float | Array],
         tol: float,
         include_self: bool,
         comm: Any,
@@ -82,10 +84,9 @@ class FieldEvaluator(ABC):
         self.weights = dict(weights)
         self.tol = tol
         self.comm = comm
-        self._own = {
-            field.name: 0.0 if include_self else moment(field.kernel, dimension) * weights[field.source]
-            for field in self.active
-        }
+        self._own: dict[str, float | Array] = (
+            {} if include_self else {f.name: moment(f.kernel, dimension) * weights[f.source] for f in self.active}
+        )
         self._buffers: dict[tuple[str, str], Array] = {}
 
     @abstractmethod
@@ -112,7 +113,7 @@ class FieldEvaluator(ABC):
             gradient = self._buffer(species, f"∇{field.name}", x.shape) if field.gradient else None
             if field in self.active:
                 self._evaluate(field, x, value, gradient)
-                if field.source == species and self._own[field.name]:
+                if field.source == species and field.name in self._own:
                     value -= self._own[field.name]
             else:
                 value[:] = 0.0

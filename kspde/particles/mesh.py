@@ -24,7 +24,7 @@ from kspde.models.base import Array
 from kspde.particles.accuracy import alias_sum, band, image_distance, spacing, spline_transform
 from kspde.particles.fields import Extent, FieldEvaluator, check_resolved
 from kspde.particles.near import NearSums, Screened, longest_screen
-from kspde.particles.splines import DEPOSIT, GATHER, GATHER_GRADIENT, REACH, reduce_grids
+from kspde.particles.splines import DEPOSIT, REACH, gather, reduce_grids
 from kspde.particles.transform import CornerConvolution
 
 __all__ = ["MEMORY_LIMIT", "MeshFields"]
@@ -32,7 +32,7 @@ __all__ = ["MEMORY_LIMIT", "MeshFields"]
 #: Bytes that the grids of one rank may take.
 MEMORY_LIMIT = 4e9
 #: Room for the cloud to move before the box is rebuilt, on each side, as a share of its extent plus the padding.
-_SLACK = 0.1
+_SLACK = 0.04
 #: Grids of a split kernel may take this share of the limit: the transforms should not take longer than the neighbours.
 _SHARE = 0.25
 
@@ -84,13 +84,9 @@ class MeshFields(FieldEvaluator):
             self._coefficients.update(self._convolve(self._grids[0], factors))
 
     def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
-        c = self._coefficients[field.name]
-        if gradient is None:
-            GATHER[self.dimension](values, c, x, self._lower, 1.0 / self.spacing)
-        else:
-            GATHER_GRADIENT[self.dimension](values, gradient, c, x, self._lower, 1.0 / self.spacing)
+        gather(values, gradient, self._coefficients[field.name], x, self._lower, self.spacing)
         if self._near is not None:
-            self._near.add(field, x, self.weights[field.source], values, gradient)
+            self._near.add(field, x, values, gradient)
 
     def summary(self) -> dict[str, Any]:
         """Return the grid's data."""
@@ -150,7 +146,7 @@ class MeshFields(FieldEvaluator):
             if scale > longest:
                 raise self._too_large(size, *asked)
             self._screen(scale)
-        self._near = NearSums(self.active, self.dimension, scale, tol=self.tol)
+        self._near = NearSums(self.active, self.dimension, scale, weights=self.weights, tol=self.tol)
 
     def _too_large(self, size: Array, needed: float, wanted: Array, spacing: float) -> InputError:
         cloud = " × ".join(f"{s:.4g}" for s in size)

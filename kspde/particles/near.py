@@ -25,6 +25,7 @@ from kspde.kernels import Kernel, ResolventPolynomial
 from kspde.models import Field
 from kspde.models.base import Array
 from kspde.particles.pairs import Cells, add_neighbours
+from kspde.particles.weights import everyones
 from kspde.radial import RadialTable, profile
 
 __all__ = ["NearSums", "Screened", "longest_screen"]
@@ -44,11 +45,14 @@ class Screened(Kernel):
 
     def symbol(self, lam: Array) -> Array:
         """Return g S or g (1 − S)."""
-        from scipy.special import gammainc, gammaincc
+        x = 0.5 * self.scale**2 * np.asarray(lam, dtype=np.float64)
+        if self.rest:
+            from scipy.special import gammainc  # 1 − S, accurate where it is tiny
 
-        share = gammainc if self.rest else gammaincc
-        out: Array = self.kernel.symbol(lam) * share(_TERMS, 0.5 * self.scale**2 * lam)
-        return out
+            return np.asarray(self.kernel.symbol(lam) * gammainc(_TERMS, x))
+        x = np.minimum(x, 1e3)  # where S is 0, and no power of x overflows
+        series = sum(x**j / math.factorial(j) for j in range(_TERMS))
+        return np.asarray(self.kernel.symbol(lam) * (np.exp(-x) * series))
 
     @property
     def decay_rate(self) -> float:
@@ -73,6 +77,13 @@ class Screened(Kernel):
 class NearSums:
     """Sums of the fields' short-range parts over neighbours.
 
+    Args:
+        fields: the fields.
+        dimension: d.
+        scale: s.
+        weights: as of :class:`~kspde.particles.fields.FieldEvaluator`.
+        tol: relative error of the parts.
+
     Attributes:
         reach: the distance beyond which nothing is summed.
 
@@ -80,7 +91,15 @@ class NearSums:
         InputError: a part does not end within the distances looked at.
     """
 
-    def __init__(self, fields: tuple[Field, ...], dimension: int, scale: float, *, tol: float) -> None:
+    def __init__(
+        self,
+        fields: tuple[Field, ...],
+        dimension: int,
+        scale: float,
+        *,
+        weights: Mapping[str, float | Array],
+        tol: float,
+    ) -> None:
         self._dimension = dimension
         rests = {f.name: Screened(kernel=f.kernel, scale=scale, rest=True) for f in fields}
         self.reach = max(_reach(rests[f.name], f.kernel, dimension, scale, tol=tol, slope=f.gradient) for f in fields)
@@ -89,6 +108,11 @@ class NearSums:
             for f in fields
             for slope in (False, True)[: 1 + f.gradient]
         }
+        self._weights = weights
+        #: Of the particles of all ranks, where they have weights of their own; and those sorted by cell, or None, with
+        #: what is left as a factor.
+        self._all_weights: dict[str, Array] = {}
+        self._sorted_weights: dict[str, tuple[Array | None, float]] = {}
         self._sorted: dict[str, Array] = {}
         self._starts: dict[str, Cells] = {}
         self._shape: Cells = np.ones(3, dtype=np.int64)
@@ -103,9 +127,7 @@ class NearSums:
             InputError: more pairs than a step can take; on every rank.
         """
         d = self._dimension
-        everyone = {
-            name: np.concatenate(comm.allgather(x)) if comm.size > 1 else x.copy() for name, x in positions.items()
-        }
+        everyone = {name: everyones(x, comm) for name, x in positions.items()}
         most = max(64, 4 * max(len(x) for x in everyone.values()))
         self._width = max(self.reach, float(np.prod(np.maximum(upper - lower, self.reach)) / most) ** (1 / d))
         self._lower[:d] = lower
@@ -118,7 +140,15 @@ class NearSums:
                 cell = cell * self._shape[axis] + along
             count = np.bincount(cell, minlength=int(self._shape[:d].prod()))
             self._starts[name] = np.concatenate(([0], np.cumsum(count)))
-            self._sorted[name] = x[np.argsort(cell, kind="stable")]
+            order = np.argsort(cell, kind="stable")
+            self._sorted[name] = x[order]
+            weights = self._weights[name]
+            if isinstance(weights, np.ndarray):
+                if name not in self._all_weights:
+                    self._all_weights[name] = everyones(weights, comm)
+                self._sorted_weights[name] = self._all_weights[name][order], 1.0
+            else:
+                self._sorted_weights[name] = None, weights
             self.pairs += _neighbours(count.reshape(self._shape[:d]))
         if self.pairs / comm.size > _MOST_PAIRS:
             raise InputError(
@@ -126,7 +156,7 @@ class NearSums:
                 f"limit is {_MOST_PAIRS * comm.size:.3g} a step: give a larger eps or field_tol, or fewer particles"
             )
 
-    def add(self, field: Field, x: Array, weight: float, values: Array, gradient: Array | None) -> None:
+    def add(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
         """Add the short-range part of a field at positions x, and of its gradient where one is wanted."""
         sources, starts = self._sorted[field.source], self._starts[field.source]
         table, slopes = (self._tables[field.name, slope] for slope in (False, gradient is not None))
@@ -143,7 +173,7 @@ class NearSums:
             table.step,
             slopes.coefficients,
             slopes.step,
-            weight,
+            *self._sorted_weights[field.source],
         )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from kspde.compiled import compiled_parallel, prange
 from kspde.models.base import Array
 from kspde.particles.fields import Extent
+from kspde.particles.weights import ParticleWeights, weight_of
 from kspde.random import CHUNK, Ids
 
 __all__ = ["Observation", "observe"]
@@ -22,8 +23,8 @@ class Observation:
 
     Attributes:
         extent: of all species together.
-        mean: by species, shape (d,).
-        second_moment: by species, the mean of |x|².
+        mean: by species, shape (d,): the mean of x, with weights of their own Σ_j w_j x_j / Σ_j |w_j|.
+        second_moment: by species, the mean of |x|², or Σ_j w_j |x_j|² / Σ_j |w_j|.
         not_finite: (species, id) of the first particle whose position is not finite, or None.
     """
 
@@ -34,9 +35,14 @@ class Observation:
 
 
 def observe(
-    positions: Mapping[str, Array], ids: Mapping[str, Ids], counts: Mapping[str, int], comm: Any
+    positions: Mapping[str, Array],
+    ids: Mapping[str, Ids],
+    counts: Mapping[str, int],
+    comm: Any,
+    weights: ParticleWeights | None = None,
 ) -> Observation:
     """Observe particles of all species; ``counts`` holds their numbers over all ranks. Collective."""
+    variations: Mapping[str, float] = {} if weights is None else weights.variations
     species = tuple(positions)
     d = positions[species[0]].shape[1]
     least = np.full((len(species), 2 * d + 1), np.inf)
@@ -44,7 +50,7 @@ def observe(
     for row, name in enumerate(species):
         x = positions[name]
         partial = np.empty(((len(x) + CHUNK - 1) // CHUNK, 3 * d + 1))
-        _pass(x, partial)
+        _pass(x, None if weights is None else weights.own(name), partial)
         if len(partial):
             least[row, : 2 * d] = partial[:, : 2 * d].min(axis=0)
             sums[row] = partial[:, 2 * d :].sum(axis=0)
@@ -61,15 +67,17 @@ def observe(
     corners = least.min(axis=0)
     return Observation(
         extent=Extent(corners[:d], -corners[d : 2 * d]),
-        mean={name: sums[row, :d] / counts[name] for row, name in enumerate(species)},
-        second_moment={name: float(sums[row, d]) / counts[name] for row, name in enumerate(species)},
+        mean={name: sums[row, :d] / variations.get(name, counts[name]) for row, name in enumerate(species)},
+        second_moment={
+            name: float(sums[row, d]) / variations.get(name, counts[name]) for row, name in enumerate(species)
+        },
         not_finite=lost[0] if lost else None,
     )
 
 
 @compiled_parallel
-def _pass(x: Array, out: Array) -> None:
-    """Write, a row a chunk: least x, least −x, sum of x, each (d,), and the sum of |x|²."""
+def _pass(x: Array, weights: Array | None, out: Array) -> None:
+    """Write, a row a chunk: least x, least −x, weighted sum of x, each (d,), and the weighted sum of |x|²."""
     n, d = x.shape
     for chunk in prange(len(out)):
         square = 0.0
@@ -79,8 +87,8 @@ def _pass(x: Array, out: Array) -> None:
                 v = x[i, axis]
                 low = min(low, v)
                 high = max(high, v)
-                total += v
-                square += v * v
+                total += weight_of(weights, i) * v
+                square += weight_of(weights, i) * (v * v)
             out[chunk, axis] = low
             out[chunk, d + axis] = -high
             out[chunk, 2 * d + axis] = total

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from kspde.compiled import compiled_parallel, inlined, prange
 from kspde.models.base import Array
+from kspde.particles.weights import weight_of
 
 __all__ = ["add_neighbours", "sum_all"]
 
@@ -35,6 +36,15 @@ def _difference(x: Array, i: int, sources: Array, j: int, d: int) -> Any:
 
 
 @inlined
+def _pair(r2: float, weight: float, table: Array, step: float, slopes: Array, slope_step: float, sloped: bool) -> Any:
+    """Return w K(r) and w K'(r)/r at distance r, whose square is given; 0 for the second where none is wanted."""
+    r = np.sqrt(r2)
+    root = np.sqrt(r)
+    slope = weight * _tabulated(slopes, slope_step, root) / r if sloped and r > 0.0 else 0.0
+    return weight * _tabulated(table, step, root), slope
+
+
+@inlined
 def _add_to_row(gradient: Array, i: int, d: int, g0: float, g1: float, g2: float) -> None:
     gradient[i, 0] += g0
     if d > 1:
@@ -54,7 +64,8 @@ def sum_all(
     step: float,
     slopes: Array,
     slope_step: float,
-    weight: float,
+    weights: Array | None,
+    factor: float,
 ) -> None:
     """Write the sums over all sources, or over those of a particle's own group.
 
@@ -68,7 +79,8 @@ def sum_all(
         step: its step.
         slopes: those of its derivative's table; anything where no gradient is wanted.
         slope_step: its step.
-        weight: of every source.
+        weights: of the sources, shape (N,), or None for 1.
+        factor: of all sums.
     """
     d, sloped = x.shape[1], len(gradient) > 0
     for i in prange(len(x)):
@@ -76,18 +88,15 @@ def sum_all(
         first = i - i % group if group < len(sources) else 0
         for j in range(first, first + group):
             z0, z1, z2, r2 = _difference(x, i, sources, j, d)
-            r = np.sqrt(r2)
-            root = np.sqrt(r)
-            total += _tabulated(table, step, root)
-            if sloped and r > 0.0:
-                slope = _tabulated(slopes, slope_step, root) / r
-                g0 += slope * z0
-                g1 += slope * z1
-                g2 += slope * z2
-        values[i] = weight * total
+            value, slope = _pair(r2, weight_of(weights, j), table, step, slopes, slope_step, sloped)
+            total += value
+            g0 += slope * z0
+            g1 += slope * z1
+            g2 += slope * z2
+        values[i] = factor * total
         if sloped:
             gradient[i] = 0.0
-            _add_to_row(gradient, i, d, weight * g0, weight * g1, weight * g2)
+            _add_to_row(gradient, i, d, factor * g0, factor * g1, factor * g2)
 
 
 @compiled_parallel
@@ -105,7 +114,8 @@ def add_neighbours(
     step: float,
     slopes: Array,
     slope_step: float,
-    weight: float,
+    weights: Array | None,
+    factor: float,
 ) -> None:
     """Add the sums over the sources closer than ``reach``; arguments as of ``sum_all``, and the cells.
 
@@ -123,7 +133,8 @@ def add_neighbours(
         step: its step.
         slopes: those of its derivative's table; anything where no gradient is wanted.
         slope_step: its step.
-        weight: of every source.
+        weights: of the sources, shape (N,), or None for 1.
+        factor: of all sums.
     """
     d, sloped, reach2 = x.shape[1], len(gradient) > 0, reach**2
     for i in prange(len(x)):
@@ -141,14 +152,11 @@ def add_neighbours(
                 for j in range(starts[row + first], starts[row + end]):
                     z0, z1, z2, r2 = _difference(x, i, sources, j, d)
                     if r2 < reach2:
-                        r = np.sqrt(r2)
-                        root = np.sqrt(r)
-                        total += _tabulated(table, step, root)
-                        if sloped and r > 0.0:
-                            slope = _tabulated(slopes, slope_step, root) / r
-                            g0 += slope * z0
-                            g1 += slope * z1
-                            g2 += slope * z2
-        values[i] += weight * total
+                        value, slope = _pair(r2, weight_of(weights, j), table, step, slopes, slope_step, sloped)
+                        total += value
+                        g0 += slope * z0
+                        g1 += slope * z1
+                        g2 += slope * z2
+        values[i] += factor * total
         if sloped:
-            _add_to_row(gradient, i, d, weight * g0, weight * g1, weight * g2)
+            _add_to_row(gradient, i, d, factor * g0, factor * g1, factor * g2)

@@ -37,7 +37,7 @@ from kspde.models import Field
 from kspde.models.base import Array
 from kspde.particles.accuracy import alias_sum, image_distance, spacing, spline_transform
 from kspde.particles.fields import Extent, FieldEvaluator, check_resolved
-from kspde.particles.splines import DEPOSIT, GATHER, GATHER_GRADIENT, REACH, reduce_grids
+from kspde.particles.splines import DEPOSIT, REACH, gather, reduce_grids
 
 __all__ = ["RelaxingFields"]
 
@@ -108,12 +108,8 @@ class RelaxingFields(FieldEvaluator):
         Raises:
             InputError: the grid would take more than ``memory_limit``; on every rank.
         """
-        if self._others is not None:
-            self._others.t = self.t
-            self._others.update(positions, extent)
-        if not self._relaxing:
+        if not self._prepared(positions, extent):
             return
-        self._cover(extent)
         if self._at != self.t:
             fresh = self._deposited(positions)
             if not self._modes:
@@ -137,13 +133,7 @@ class RelaxingFields(FieldEvaluator):
         Raises:
             InputError: the grid would take more than ``memory_limit``; on every rank.
         """
-        if self._others is not None:
-            self._others.t = self.t
-            self._others.update(positions, extent)
-        if not self._relaxing:
-            return
-        self._cover(extent)
-        if self._shown == self.t:
+        if not self._prepared(positions, extent) or self._shown == self.t:
             return
         stage: dict[str, Modes] = {}
         for f in self._relaxing:
@@ -152,15 +142,20 @@ class RelaxingFields(FieldEvaluator):
             stage[f.name] = source + decay * (self._modes[f.name] - source)
         self._show(stage)
 
+    def _prepared(self, positions: Mapping[str, Array], extent: Extent) -> bool:
+        """Update the fields that do not relax, cover the extent, and return whether there are others. Collective."""
+        if self._others is not None:
+            self._others.t = self.t
+            self._others.update(positions, extent)
+        if self._relaxing:
+            self._cover(extent)
+        return bool(self._relaxing)
+
     def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
         if self._others is not None and field not in self._relaxing:
             self._others._evaluate(field, x, values, gradient)
             return
-        c = self._coefficients[field.name]
-        if gradient is None:
-            GATHER[self.dimension](values, c, x, self._lower, 1.0 / self.spacing)
-        else:
-            GATHER_GRADIENT[self.dimension](values, gradient, c, x, self._lower, 1.0 / self.spacing)
+        gather(values, gradient, self._coefficients[field.name], x, self._lower, self.spacing)
 
     def summary(self) -> dict[str, Any]:
         """Return the grids' data."""

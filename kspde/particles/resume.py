@@ -12,6 +12,7 @@ from kspde.initial import InitialDensity
 from kspde.models.base import Array
 from kspde.parallel import together
 from kspde.particles.run import Run
+from kspde.particles.weights import ParticleWeights, everyones
 from kspde.random import Philox
 
 __all__ = ["CheckpointWriter", "description", "restore"]
@@ -80,8 +81,19 @@ def restore(run: Run, saved: Saved) -> None:
         observer.restore(under(f"observer.{observer.name}."))
 
 
-def description(model: Any, densities: Mapping[str, InitialDensity], *, times: Array, **facts: Any) -> dict[str, Any]:
-    """Return what decides a run's result; densities are told apart by some draws."""
+def description(
+    model: Any,
+    densities: Mapping[str, InitialDensity],
+    *,
+    times: Array,
+    weights: ParticleWeights,
+    comm: Any,
+    **facts: Any,
+) -> dict[str, Any]:
+    """Return what decides a run's result; densities are told apart by some draws, weights by themselves. Collective."""
+    if weights.variations:
+        arrays = [everyones(np.asarray(weights.each[name]), comm) for name in weights.variations]
+        facts["weights"] = f"{', '.join(weights.variations)}: {fingerprint(*arrays)}"
     ids = np.arange(64, dtype=np.uint64)
     masses = {name: density.mass for name, density in densities.items()}
     draws = [density.sample(Philox(0), ids) for density in densities.values()]

@@ -32,6 +32,7 @@ from kspde.particles.start import NOISE, starting_points, stream
 from kspde.particles.statistics import Saves, check_statistics
 from kspde.particles.system import System, local_ids
 from kspde.particles.twin import CouplingHistory, KnownFields, MeanField, check_mean_field
+from kspde.particles.weights import GivenWeights, ParticleWeights, particle_weights
 from kspde.random import Philox
 
 __all__ = ["simulate"]
@@ -50,6 +51,7 @@ def simulate(
     n: int | Mapping[str, int],
     t_end: float,
     dt: float,
+    weights: GivenWeights | Mapping[str, GivenWeights] | None = None,
     eps: float | None = None,
     mollifier: str | Callable[..., Kernel] = "gaussian",
     initial: str = "u0",
@@ -70,12 +72,12 @@ def simulate(
 ) -> Cloud:
     r"""Simulate N particles from t = 0 to ``t_end``.
 
-    .. math:: dX_i = b\,dt + \sqrt{2 D}\,dB_i, \qquad c(X_i) = \sum_j \frac{\text{mass}}{N} K^\varepsilon(X_i - X_j),
+    .. math:: dX_i = b\,dt + \sqrt{2 D}\,dB_i, \qquad c(X_i) = \sum_j w_j K^\varepsilon(X_i - X_j),
 
-    with D and b the model's diffusion coefficient and drift at the fields c of the empirical measure: Wang, Li and
-    Huang's (1.3) for their model. With a mean field, their (1.8) beside it, from the same starting points and with the
-    same Brownian motions. The positions depend on the seed, but on the number of ranks only through round-off in the
-    fields. Collective over ``comm``.
+    with D and b the model's diffusion coefficient and drift at the fields c of the empirical measure, w_j = mass/N
+    unless ``weights`` are given: Wang, Li and Huang's (1.3) for their model. With a mean field, their (1.8) beside it,
+    from the same starting points and with the same Brownian motions. The positions depend on the seed, but on the
+    number of ranks only through round-off in the fields. Collective over ``comm``.
 
     Args:
         model: the model.
@@ -85,6 +87,12 @@ def simulate(
         dt: time step > 0. Steps are equal and the last ends at ``t_end``: where ``t_end``/``dt`` is no integer the step
             is shortened to ``t_end``/⌈``t_end``/``dt``⌉ (``Cloud.dt``, and both in its summary); between saved times
             likewise.
+        weights: w_j of the particles, finite numbers of either sign, where they are not all mass/``n``: an array of
+            shape (n,), the same on every rank, or a function of the starting points that returns one of shape (m,) for
+            points (m, d), such as the sign of a vorticity at particles that are drawn from its modulus; for several
+            species by name, those that are left out keep mass/``n``. The 1/N of a sum (1/N) Σ M_j K is not added:
+            give M/``n``. ``Cloud.masses`` is then Σ w_j, moments and histograms are those of the measure Σ w_j δ_{X_j},
+            and ``compare`` refuses the cloud, which is no sample of a density.
         eps: ε of the mollified kernels K^ε = K * j^ε; None keeps K, which must then be bounded.
         mollifier: "gaussian", "matern", or a callable with a keyword ``eps``.
         initial: "u0", or "mollified": from u_0 * j^ε, which is ζ_i plus an independent draw from the mollifier. The
@@ -101,8 +109,9 @@ def simulate(
         replica: an integer >= 0: runs with one seed and different replicas are independent of each other, starting
             points and noise. For averages over runs.
         field_tol: error allowed in the fields at the particles, relative to the supremum of a field over space, and
-            of its gradient. A mesh keeps it a priori for every position of the particles; with many particles the error
-            is some hundred times smaller.
+            of its gradient; where weights have both signs, of the field that their absolute values would have. A mesh
+            keeps it a priori for every position of the particles; with many particles the error is some hundred times
+            smaller.
         method: "mesh" (spread, multiply, gather); "finufft", non-uniform Fourier transforms, which needs that library:
             three to twenty times slower at the tolerances of a simulation, but with a Gaussian mollifier its modes grow
             only as √log(1/``field_tol``) in each direction, so that it is faster, and takes far less memory, below
@@ -153,9 +162,15 @@ def simulate(
     save_steps = [] if save is None else [int(np.abs(times - t).argmin()) for t in stops]
     use_threads(comm)
 
+    ids = local_ids(model.species, counts, comm)
+    smoother = mollifier_kernel(eps, mollifier) if eps is not None and initial == "mollified" else None
+    zeta = starting_points(densities, ids, seed=seed, mollifier=smoother, comm=comm, replica=replica)
+    masses = {name: density.mass for name, density in densities.items()}
+    weighing = particle_weights(weights, zeta, counts=counts, masses=masses, comm=comm)
+    _check_weights(weighing, save, masses, mean_field=mean_field is not None)
     options = {
         "dimension": model.dimension,
-        "weights": {name: densities[name].mass / counts[name] for name in model.species},
+        "weights": weighing.each,
         "tol": field_tol,
         "comm": comm,
     }
@@ -174,9 +189,6 @@ def simulate(
     evaluators = {"particles": own_fields()}
     if mean_field is not None:
         evaluators["mean_field"] = KnownFields(fields, source=mean_field, **options)
-    ids = local_ids(model.species, counts, comm)
-    smoother = mollifier_kernel(eps, mollifier) if eps is not None and initial == "mollified" else None
-    zeta = starting_points(densities, ids, seed=seed, mollifier=smoother, comm=comm, replica=replica)
     systems = {
         label: System(
             model=model,
@@ -186,6 +198,7 @@ def simulate(
             counts=counts,
             noise=noise,
             comm=comm,
+            weights=weighing,
         )
         for label, evaluator in evaluators.items()
     }
@@ -199,7 +212,9 @@ def simulate(
             "replica": int(replica),
             "comm": comm,
             "counts": counts,
-            "masses": {name: density.mass for name, density in densities.items()},
+            "masses": weighing.masses,
+            "variations": weighing.variations,
+            "_weights": weighing.each,
         },
         details={
             "scheme": scheme,
@@ -228,6 +243,8 @@ def simulate(
             model,
             densities,
             times=times,
+            weights=weighing,
+            comm=comm,
             mean_field=None if mean_field is None else [float(mean_field.t_end), getattr(mean_field, "eps", None)],
             statistics=[] if save is None else list(save.statistics),
             saves=[] if save is None else save_steps,
@@ -245,6 +262,27 @@ def simulate(
     with limited_threads(comm), store or nullcontext():
         run.finish()
     return results.cloud(run, {"setup": ready - begin, "loop": time.perf_counter() - ready})
+
+
+def _check_weights(
+    weights: ParticleWeights, save: SaveAt | None, masses: Mapping[str, float], *, mean_field: bool
+) -> None:
+    """Refuse what has no meaning for weights.
+
+    Raises:
+        InputError: central moments of a measure with two signs, or a mean field of another mass.
+    """
+    if weights.signed and save is not None and "moments" in save.statistics:
+        raise InputError(
+            f'statistics = "moments" are central moments, which have no meaning with weights < 0 (species '
+            f"{weights.signed[0]!r}): leave them out; diagnostics hold the first two moments of the measure"
+        )
+    for name, size in weights.variations.items():
+        if mean_field and abs(weights.masses[name] - masses[name]) > 1e-9 * size:
+            raise InputError(
+                f"weights of {name!r} sum to {weights.masses[name]:.12g}, the mean field's density has mass "
+                f"{masses[name]:.12g}: scale the weights to that mass, or leave mean_field out"
+            )
 
 
 def _own_fields(fields: tuple[Field, ...], method: str, memory_limit: float) -> Callable[..., FieldEvaluator]:

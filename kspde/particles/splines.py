@@ -14,8 +14,9 @@ import numpy as np
 from kspde.compiled import compiled_parallel, inlined, prange
 from kspde.models.base import Array
 from kspde.particles.lanes import ZERO, Lanes, add_scaled, dot, load, polynomials, scatter_add
+from kspde.particles.weights import weight_of
 
-__all__ = ["DEPOSIT", "GATHER", "GATHER_GRADIENT", "ORDER", "REACH", "reduce_grids"]
+__all__ = ["DEPOSIT", "GATHER", "GATHER_GRADIENT", "ORDER", "REACH", "gather", "reduce_grids"]
 
 #: Order of the B-splines: they are piecewise of degree ORDER − 1.
 ORDER = 6
@@ -89,18 +90,18 @@ def _block(grid: Array, at: int, slab: int, stride: int, u: Lanes, v: Lanes) -> 
 
 
 @compiled_parallel
-def _deposit_1d(grids: Array, x: Array, lower: Array, per_length: float, weight: float) -> None:
+def _deposit_1d(grids: Array, x: Array, lower: Array, per_length: float, weights: float | Array) -> None:
     tasks, n = len(grids), len(x)
     for task in prange(tasks):
         grid = grids[task]
         grid[:] = 0.0
         for i in range(n * task // tasks, n * (task + 1) // tasks):
             a, s = _split(x[i, 0], lower[0], per_length)
-            scatter_add(grid, a, weight, _weights(s))
+            scatter_add(grid, a, weight_of(weights, i), _weights(s))
 
 
 @compiled_parallel
-def _deposit_2d(grids: Array, x: Array, lower: Array, per_length: float, weight: float) -> None:
+def _deposit_2d(grids: Array, x: Array, lower: Array, per_length: float, weights: float | Array) -> None:
     tasks, n, columns = len(grids), len(x), grids.shape[2]
     for task in prange(tasks):
         grid = grids[task].ravel()
@@ -108,11 +109,12 @@ def _deposit_2d(grids: Array, x: Array, lower: Array, per_length: float, weight:
         for i in range(n * task // tasks, n * (task + 1) // tasks):
             a0, s0 = _split(x[i, 0], lower[0], per_length)
             a1, s1 = _split(x[i, 1], lower[1], per_length)
+            weight = weight_of(weights, i)
             _add_plane(grid, a0 * columns + a1, columns, weight, _weights(s0), _weights(s1))
 
 
 @compiled_parallel
-def _deposit_3d(grids: Array, x: Array, lower: Array, per_length: float, weight: float) -> None:
+def _deposit_3d(grids: Array, x: Array, lower: Array, per_length: float, weights: float | Array) -> None:
     tasks, n, rows, columns = len(grids), len(x), grids.shape[2], grids.shape[3]
     slab = rows * columns
     for task in prange(tasks):
@@ -122,7 +124,7 @@ def _deposit_3d(grids: Array, x: Array, lower: Array, per_length: float, weight:
             a0, s0 = _split(x[i, 0], lower[0], per_length)
             a1, s1 = _split(x[i, 1], lower[1], per_length)
             a2, s2 = _split(x[i, 2], lower[2], per_length)
-            u, v, w = _weights(s0), _weights(s1), _weights(s2)
+            u, v, w, weight = _weights(s0), _weights(s1), _weights(s2), weight_of(weights, i)
             at = (a0 * rows + a1) * columns + a2
             _add_plane(grid, at, columns, weight * u[0], v, w)
             _add_plane(grid, at + slab, columns, weight * u[1], v, w)
@@ -214,9 +216,27 @@ def _gather_gradient_3d(out: Array, gradient: Array, c: Array, x: Array, lower: 
         gradient[i, 2] = per_length * dot(line, _slopes(s2))
 
 
-#: By dimension: (private grids (threads, M, ...), positions (n, d), lower corner, 1/h, a particle's weight).
+#: By dimension: (private grids (threads, M, ...), positions (n, d), lower corner, 1/h, a weight for all, or (n,)).
 DEPOSIT = {1: _deposit_1d, 2: _deposit_2d, 3: _deposit_3d}
 #: By dimension: (values out (n,), spline coefficients (M, ...), positions, lower corner, 1/h).
 GATHER = {1: _gather_1d, 2: _gather_2d, 3: _gather_3d}
 #: The same, with the gradients (n, d) after the values.
 GATHER_GRADIENT = {1: _gather_gradient_1d, 2: _gather_gradient_2d, 3: _gather_gradient_3d}
+
+
+def gather(values: Array, gradient: Array | None, c: Array, x: Array, lower: Array, spacing: float) -> None:
+    """Write a spline's values at positions x, (n, d), and its gradient, (n, d), where one is wanted.
+
+    Args:
+        values: shape (n,).
+        gradient: shape (n, d), or None.
+        c: the spline's coefficients, shape (M, ...).
+        x: shape (n, d).
+        lower: the grid's corner, shape (d,).
+        spacing: h.
+    """
+    d = x.shape[1]
+    if gradient is None:
+        GATHER[d](values, c, x, lower, 1.0 / spacing)
+    else:
+        GATHER_GRADIENT[d](values, gradient, c, x, lower, 1.0 / spacing)

@@ -43,20 +43,31 @@ def _sum(comm: Any, values: Array) -> Array:
 
 
 def moments(context: _Context) -> dict[str, Array]:
-    """Return ``covariance``, (species, d, d), and the central moments of order 3 and 4 of each coordinate."""
+    """Return ``covariance``, (species, d, d), and the central moments of order 3 and 4 of each coordinate.
+
+    Of the empirical measure over its mass: with weights w_j ≥ 0 of their own, sums Σ_j w_j f(X_j) / Σ_j w_j.
+    """
     system = context.particles
     covariance, third, fourth = [], [], []
     for name, x in system.positions.items():
         y = x - system.seen.mean[name]
-        n = system.counts[name]
-        covariance.append(_sum(system.comm, y.T @ y) / n)
-        third.append(_sum(system.comm, (y**3).sum(axis=0)) / n)
-        fourth.append(_sum(system.comm, (y**4).sum(axis=0)) / n)
+        w, total = _weights(system, name)
+        covariance.append(_sum(system.comm, (w * y).T @ y) / total)
+        third.append(_sum(system.comm, (w * y**3).sum(axis=0)) / total)
+        fourth.append(_sum(system.comm, (w * y**4).sum(axis=0)) / total)
     return {
         "covariance": np.array(covariance),
         "third_moment": np.array(third),
         "fourth_moment": np.array(fourth),
     }
+
+
+def _weights(system: System, species: str) -> tuple[Array | float, float]:
+    """Return weights that multiply rows, and their sum: 1 and n where all are equal."""
+    own = system.own_weights(species)
+    if own is None:
+        return 1.0, system.counts[species]
+    return own[:, None], float(_sum(system.comm, own.sum(keepdims=True))[0])
 
 
 def minimal_distance(context: _Context) -> dict[str, Array]:
@@ -80,16 +91,18 @@ def minimal_distance(context: _Context) -> dict[str, Array]:
 def histogram(context: _Context) -> dict[str, Array]:
     """Return ``histogram``, (species, d, bins), the counts of each coordinate, and ``histogram_edges``.
 
-    The bins divide the extent of all particles at that time.
+    Particles with weights of their own count with these: a bin has what the measure Σ_j w_j δ_{X_j} gives it. The bins
+    divide the extent of all particles at that time.
     """
     system = context.particles
     extent = system.seen.extent
     counts, edges = [], []
-    for x in system.positions.values():
+    for name, x in system.positions.items():
+        own = system.own_weights(name)
         for axis in range(x.shape[1]):
             low, high = float(extent.lower[axis]), float(extent.upper[axis])
             edge = np.linspace(low, high if high > low else low + 1.0, BINS + 1)
-            counts.append(_sum(system.comm, np.histogram(x[:, axis], edge)[0].astype(np.float64)))
+            counts.append(_sum(system.comm, np.histogram(x[:, axis], edge, weights=own)[0].astype(np.float64)))
             edges.append(edge)
     shape = (len(system.positions), system.model.dimension, -1)
     return {

@@ -13,6 +13,7 @@ from kspde.models import FieldValues, Model
 from kspde.models.base import Array
 from kspde.particles.fields import Extent, FieldEvaluator
 from kspde.particles.observe import Observation, observe
+from kspde.particles.weights import ParticleWeights
 from kspde.random import Ids, Philox
 
 __all__ = ["System", "gather_rows", "local_ids"]
@@ -32,6 +33,7 @@ class System:
         counts: by species the number of particles on all ranks.
         noise: the random numbers that move them.
         comm: the communicator.
+        weights: of the particles, where some have their own.
         seen: what ``observe`` found last.
     """
 
@@ -42,12 +44,17 @@ class System:
     counts: Mapping[str, int]
     noise: Philox
     comm: Any
+    weights: ParticleWeights | None = None
     seen: Observation = field(init=False)
 
     def observe(self) -> tuple[str, int] | None:
         """Observe the particles; return (species, id) of one whose position is not finite, or None. Collective."""
-        self.seen = observe(self.positions, self.ids, self.counts, self.comm)
+        self.seen = observe(self.positions, self.ids, self.counts, self.comm, self.weights)
         return self.seen.not_finite
+
+    def own_weights(self, species: str) -> Array | None:
+        """Return the weights of this rank's particles of a species, or None where all are equal."""
+        return None if self.weights is None else self.weights.own(species)
 
     def prepare(self, t: float) -> None:
         """Compute the fields of the observed positions at time t. Collective.

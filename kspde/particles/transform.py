@@ -19,6 +19,8 @@ __all__ = ["CornerConvolution"]
 
 #: Bytes of a batch of columns.
 _BATCH = 64e6
+#: Grids of fewer points are transformed by one thread: handing work over takes as long as it saves.
+_FEW = 1e5
 
 
 class CornerConvolution:
@@ -33,7 +35,7 @@ class CornerConvolution:
     def __init__(self, shape: tuple[int, ...], corner: tuple[int, ...], *, threads: int) -> None:
         self.shape = shape
         self.corner = corner
-        self._threads = threads
+        self._threads = threads if math.prod(shape) > _FEW else 1
         lines = math.prod(shape[:-1])
         self._columns = max(1, int(_BATCH / (16 * lines)))
 

@@ -22,7 +22,7 @@ from kspde.models import Field, Model
 from kspde.models.base import Array
 from kspde.particles.fields import Extent, FieldEvaluator, check_resolved
 from kspde.particles.saved_times import SavedTimes
-from kspde.particles.splines import GATHER, GATHER_GRADIENT
+from kspde.particles.splines import gather
 from kspde.random import Philox
 
 if TYPE_CHECKING:
@@ -167,11 +167,7 @@ class KnownFields(FieldEvaluator):
         self.saved.look(self.t, *self._inner)
 
     def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
-        c = self._coefficients[field.name]
-        if gradient is None:
-            GATHER[self.dimension](values, c, x, self._lower, 1.0 / self.spacing)
-        else:
-            GATHER_GRADIENT[self.dimension](values, gradient, c, x, self._lower, 1.0 / self.spacing)
+        gather(values, gradient, self._coefficients[field.name], x, self._lower, self.spacing)
 
     def summary(self) -> dict[str, Any]:
         """Return the grid's data and the measured error."""

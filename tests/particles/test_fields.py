@@ -15,6 +15,7 @@ import kspde
 from kspde.kernels import mollifier_kernel
 from kspde.particles.direct import DirectFields
 from kspde.particles.fields import Extent
+from kspde.particles.fourier import FourierFields
 from kspde.particles.mesh import MeshFields
 
 
@@ -210,7 +211,8 @@ def test_box_follows_the_cloud_with_room_to_move(comm):
     assert shapes[2] < shapes[3] < shapes[4]
 
 
-def test_every_field_has_its_source_and_its_kernel(comm):
+@pytest.mark.parametrize("kind", [MeshFields, DirectFields, FourierFields])
+def test_every_field_has_its_source_and_its_kernel(kind, comm):
     random = np.random.default_rng(3)
     x = {"a": random.normal(size=(30, 1)), "b": random.normal(size=(50, 1)) + 1.0}
     weights = {"a": 2.0 / 30, "b": 0.5 / 50}
@@ -220,24 +222,18 @@ def test_every_field_has_its_source_and_its_kernel(comm):
         kspde.Field(name="nothing", kernel=kspde.Yukawa(strength=0.0), source="b", gradient=True),
     )
     everyone = np.concatenate(list(x.values()))
-    extent = Extent(everyone.min(axis=0), everyone.max(axis=0))
-    first = {name: np.array([0, 1]) * 0 + len(p) * comm.rank // comm.size for name, p in x.items()}
-    mine = {
-        name: np.ascontiguousarray(p[int(first[name][0]) : len(p) * (comm.rank + 1) // comm.size])
-        for name, p in x.items()
-    }
-    for kind in (MeshFields, DirectFields):
-        evaluator = kind(fields, dimension=1, weights=weights, tol=1e-7, include_self=False, comm=comm)
-        evaluator.update(mine, extent)
-        for name in ("a", "b"):
-            c = evaluator.at(name, mine[name])
-            for source, mollifier, eps, chi in (("a", "gaussian", 0.5, 1.0), ("b", "matern", 0.4, 3.0)):
-                exact, _ = sums(1, mollifier, eps, mine[name], x[source], weights[source], chi=chi)
-                if source == name:
-                    exact -= sums(1, mollifier, eps, np.zeros((1, 1)), np.zeros((1, 1)), weights[source], chi=chi)[0]
-                np.testing.assert_allclose(c[f"from {source}"], exact, atol=3e-7)
-            assert not c["nothing"].any()
-            assert not c.gradient("nothing").any()
+    mine = {name: p[len(p) * comm.rank // comm.size : len(p) * (comm.rank + 1) // comm.size] for name, p in x.items()}
+    evaluator = kind(fields, dimension=1, weights=weights, tol=1e-7, include_self=False, comm=comm)
+    evaluator.update(mine, Extent(everyone.min(axis=0), everyone.max(axis=0)))
+    for name in ("a", "b"):
+        c = evaluator.at(name, mine[name])
+        for source, mollifier, eps, chi in (("a", "gaussian", 0.5, 1.0), ("b", "matern", 0.4, 3.0)):
+            exact, _ = sums(1, mollifier, eps, mine[name], x[source], weights[source], chi=chi)
+            if source == name:
+                exact -= sums(1, mollifier, eps, np.zeros((1, 1)), np.zeros((1, 1)), weights[source], chi=chi)[0]
+            np.testing.assert_allclose(c[f"from {source}"], exact, atol=3e-7)
+        assert not c["nothing"].any()
+        assert not c.gradient("nothing").any()
 
 
 def test_a_grid_that_does_not_fit_is_refused_with_the_numbers(comm):
@@ -299,3 +295,29 @@ def test_the_tolerance_is_kept_whatever_the_parameters(mollifier, eps, mu, sprea
     largest, steepest = suprema(1, mollifier, eps, x, mu=mu)
     assert np.abs(value - exact).max() <= tol * largest
     assert np.abs(gradient - exact_gradient).max() <= tol * steepest
+
+
+@settings(max_examples=8)
+@given(
+    dimension=st.sampled_from([2, 3]),
+    eps=st.floats(0.5, 2.0),
+    mu=st.floats(0.6, 4.0),
+    spread=st.floats(0.01, 4.0),
+    offset=st.sampled_from([0.0, 5.0, 100.0]),
+    tol=st.floats(1e-5, 1e-2),
+    slopes=st.booleans(),
+)
+def test_the_tolerance_is_kept_in_the_plane_and_in_space(dimension, eps, mu, spread, offset, tol, slopes):
+    # Matérn's kernel, whose values are closed forms: with a Gaussian the plane's reference is a quadrature.
+    comm, eps = MPI.COMM_WORLD, eps * (dimension - 1)
+    tol = max(tol, 10.0 ** (-9 + 2 * dimension))
+    x = spread * np.random.default_rng(7).normal(size=(20, dimension)) + offset
+    assume(abs(mu - 2 / eps) > 0.1 * mu)
+    mollifier = "matern" if dimension == 2 else "gaussian"
+    fields = field(mollifier, eps, gradient=slopes, mu=mu)
+    value, gradient = evaluate(MeshFields, fields, x, comm, tol=tol)
+    exact, exact_gradient = sums(dimension, mollifier, eps, x, x, 1 / len(x), mu=mu)
+    largest, steepest = suprema(dimension, mollifier, eps, x, mu=mu)
+    assert np.abs(value - exact).max() <= tol * largest
+    if slopes:
+        assert np.linalg.norm(gradient - exact_gradient, axis=1).max() <= tol * steepest

@@ -10,7 +10,6 @@ from reference_kernels import sums
 from test_fields import at_all, cloud, evaluate, field, suprema
 
 import kspde
-from kspde.particles.fields import Extent
 from kspde.particles.fourier import FourierFields
 from kspde.particles.mesh import MeshFields
 
@@ -52,27 +51,6 @@ def test_few_particles_fewer_than_ranks_and_without_themselves(n, comm):
         value, gradient = evaluate(FourierFields, fields, x, comm, tol=1e-6, include_self=include_self)
         assert np.abs(value - exact + (0.0 if include_self else own)).max() <= 1e-6 * largest
         assert np.linalg.norm(gradient - exact_gradient, axis=1).max() <= 1e-6 * steepest
-
-
-def test_every_field_has_its_source_and_its_kernel(comm):
-    random = np.random.default_rng(3)
-    x = {"a": random.normal(size=(30, 1)), "b": random.normal(size=(50, 1)) + 1.0}
-    weights = {"a": 2.0 / 30, "b": 0.5 / 50}
-    fields = (
-        kspde.Field(name="from a", kernel=kspde.Yukawa() * kspde.GaussianMollifier(eps=0.5), source="a"),
-        kspde.Field(name="from b", kernel=kspde.Yukawa(strength=3.0) * kspde.MaternMollifier(eps=0.4), source="b"),
-        kspde.Field(name="nothing", kernel=kspde.Yukawa(strength=0.0), source="b", gradient=True),
-    )
-    everyone = np.concatenate(list(x.values()))
-    mine = {name: p[len(p) * comm.rank // comm.size : len(p) * (comm.rank + 1) // comm.size] for name, p in x.items()}
-    evaluator = FourierFields(fields, dimension=1, weights=weights, tol=1e-7, include_self=True, comm=comm)
-    evaluator.update(mine, Extent(everyone.min(axis=0), everyone.max(axis=0)))
-    for name in ("a", "b"):
-        c = evaluator.at(name, mine[name])
-        for source, mollifier, eps, chi in (("a", "gaussian", 0.5, 1.0), ("b", "matern", 0.4, 3.0)):
-            exact, _ = sums(1, mollifier, eps, mine[name], x[source], weights[source], chi=chi)
-            np.testing.assert_allclose(c[f"from {source}"], exact, atol=2e-7)
-        assert not c["nothing"].any()
 
 
 def test_box_follows_the_cloud_and_is_taken_up_again(comm):

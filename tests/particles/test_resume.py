@@ -75,7 +75,11 @@ def same(one, other, *, exact=True):
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"scheme": "weak-2", "initial": "mollified"}, {"method": "direct", "include_self": False}],
+    [
+        {},
+        {"scheme": "weak-2", "initial": "mollified"},
+        {"method": "direct", "include_self": False, "weights": np.linspace(0.0, 2.0, 203) / 203},
+    ],
 )
 def test_a_stopped_run_goes_on_as_if_nothing_had_been(mixture, shared_tmp_path, changes):
     whole = kspde.simulate(KELLER_SEGEL, mixture, **options(**changes))
@@ -130,6 +134,7 @@ def test_a_run_of_another_problem_is_refused(mixture, shared_tmp_path):
         (mixture, {"scheme": "weak-2"}, "scheme = "),
         (mixture, {"eps": 0.4}, r"eps = 0.3 there, 0.4 here"),
         (mixture, {"mean_field": None, "save": None}, "mean_field = "),
+        (mixture, {"weights": np.linspace(0.0, 2.0, 203) / 203}, 'weights = null there, "u: '),
         (other, {}, "u0 = "),
     ):
         with pytest.raises(kspde.InputError, match=rf"checkpoint-\d+\.h5 is of another problem \({message}"):

@@ -1,0 +1,141 @@
+r"""Weights of single particles: what each of them carries into the fields, of either sign.
+
+A species' empirical measure is :math:`\mu^N = \sum_j w_j \delta_{X_j}`. Without weights of its own every particle has
+:math:`w_j = \text{mass}/N`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numba.core import types
+from numba.extending import overload
+
+from kspde.errors import InputError, check_finite
+from kspde.models.base import Array
+from kspde.parallel import together
+
+__all__ = ["GivenWeights", "ParticleWeights", "everyones", "particle_weights", "weight_of"]
+
+#: What a user gives for a species: all weights in the order of ids, or a function of starting points.
+GivenWeights = Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParticleWeights:
+    """Weights of all species.
+
+    Attributes:
+        masses: by species Σ_j w_j over all ranks.
+        each: by species w_j: a number where all are equal, else this rank's, shape (n_local,).
+        variations: Σ_j |w_j| over all ranks, of the species with weights of their own.
+        signed: the species with a weight < 0.
+    """
+
+    masses: Mapping[str, float]
+    each: Mapping[str, float | Array]
+    variations: Mapping[str, float] = field(default_factory=dict)
+    signed: tuple[str, ...] = ()
+
+    def own(self, species: str) -> Array | None:
+        """Return this rank's weights of a species, or None where all are equal."""
+        each = self.each[species]
+        return each if isinstance(each, np.ndarray) else None
+
+
+def particle_weights(
+    weights: GivenWeights | Mapping[str, GivenWeights] | None,
+    positions: Mapping[str, Array],
+    *,
+    counts: Mapping[str, int],
+    masses: Mapping[str, float],
+    comm: Any,
+) -> ParticleWeights:
+    """Return the weights of particles that start at ``positions``, by species (n_local, d). Collective.
+
+    Args:
+        weights: of the only species, or by name: an array of shape (n,), or a function that returns one of shape (m,)
+            for points (m, d). Species that are left out have mass/n a particle.
+        positions: this rank's starting points.
+        counts: particles by species over all ranks.
+        masses: of the initial densities.
+        comm: the communicator.
+
+    Raises:
+        InputError: an unknown species, a wrong shape, a weight that is not finite, or none that is not 0; on every
+            rank.
+    """
+    species = tuple(positions)
+    given = _by_species(weights, species)
+    each: dict[str, float | Array] = {name: masses[name] / counts[name] for name in species}
+    sums = np.zeros((3, len(species)))
+    with together(comm):
+        for i, name in enumerate(species):
+            if name in given:
+                own = _local(f"weights of {name!r}", given[name], positions[name], counts[name], comm)
+                each[name] = own
+                sums[:, i] = own.sum(), np.abs(own).sum(), (own < 0).sum()
+    if comm.size > 1:
+        from mpi4py import MPI
+
+        comm.Allreduce(MPI.IN_PLACE, sums, op=MPI.SUM)
+    totals = dict(masses)
+    for i, name in enumerate(species):
+        if name in given:
+            totals[name] = float(sums[0, i])
+            if not 0 < sums[1, i] < np.inf:
+                raise InputError(
+                    f"the weights of {name!r} have the absolute sum {sums[1, i]:g}: give some that are not 0"
+                )
+    return ParticleWeights(
+        masses=totals,
+        each=each,
+        variations={name: float(sums[1, i]) for i, name in enumerate(species) if name in given},
+        signed=tuple(name for i, name in enumerate(species) if sums[2, i]),
+    )
+
+
+def _by_species(weights: Any, species: tuple[str, ...]) -> Mapping[str, GivenWeights]:
+    if weights is None:
+        return {}
+    if not isinstance(weights, Mapping):
+        if len(species) > 1:
+            raise InputError(f"weights are not by species: give a dictionary with some of {', '.join(species)}")
+        return {species[0]: weights}
+    for name in weights:
+        if name not in species:
+            raise InputError(f"weights has species {name!r}: give some of {', '.join(species)}")
+    return weights
+
+
+def _local(label: str, given: GivenWeights, x: Array, count: int, comm: Any) -> Array:
+    if callable(given):
+        return check_finite(label, given(x.copy()), (len(x),)) if len(x) else np.empty(0)
+    first, last = (count * r // comm.size for r in (comm.rank, comm.rank + 1))
+    return check_finite(label, given, (count,))[first:last].copy()
+
+
+def everyones(rows: Array, comm: Any) -> Array:
+    """Return a copy of the rows of all ranks, in their order, on every rank. Collective."""
+    return np.concatenate(comm.allgather(rows) if comm.size > 1 else [rows])
+
+
+def weight_of(weights: float | Array | None, j: int) -> float:
+    """Return the weight of particle j in compiled loops: each kind of weights has a version of its own.
+
+    None stands for weights of 1, whose multiplication the compiler leaves out.
+    """
+    raise NotImplementedError
+
+
+# Numba wants the parameters as in what is returned, and lambdas have no annotations.
+@overload(weight_of, inline="always")
+def _weight_of(weights, j):  # type: ignore[no-untyped-def]
+    if isinstance(weights, types.Array):
+        return lambda weights, j: weights[j]
+    if isinstance(weights, types.NoneType):
+        return lambda weights, j: 1.0
+    return lambda weights, j: weights
