@@ -72,8 +72,8 @@ def escape(lines: list[str]) -> list[str]:
 
 def _process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     lines[:] = escape(lines)
-    if what in ("attribute", "property"):
-        lines.insert(0, "")  # or napoleon takes what stands before a colon for a type
+    if what in ("attribute", "property") and lines:
+        lines[0] = lines[0].replace(": ", "\u2236 ")  # napoleon takes what stands before a colon for a type
 
 
 def setup(app: Any) -> None:

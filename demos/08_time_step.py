@@ -152,7 +152,8 @@ here = Path(__file__).parent if "__file__" in globals() else Path.cwd()
 titles = ("error of $E|X_T|^2$", "error of $E e^{-|X_T|^2/2}$")
 with picture(here / "pictures" / "time_step.png", comm) as figures:
     if figures is not None:
-        panels = figures((PAGE, 3.4)).subplots(1, 2)
+        figure = figures((PAGE, 4.0))
+        panels = figure.subplots(1, 2)
         for which, (panel, title) in enumerate(zip(panels, titles, strict=True)):
             for scheme, order, colour, marker in (
                 ("euler-maruyama", 1, BLUE, "o"),
@@ -194,4 +195,7 @@ with picture(here / "pictures" / "time_step.png", comm) as figures:
             panel.set_xticks(dt, [f"1/{round(1 / x)}" for x in dt])
             panel.minorticks_off()
         panels[0].set_ylabel(r"$|$error$|$, two standard errors")
-        panels[0].legend(frameon=False, loc="lower right")
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(
+            handles, labels, frameon=False, loc="outside lower center", ncols=2
+        )

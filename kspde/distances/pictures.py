@@ -70,7 +70,7 @@ def plot_distance(distance: Distance, path: str | Path) -> None:
                 figure = figures((PAGE, 0.29 * PAGE * shown.aspect + 2.3))
                 panels = figure.subplots(1, 3, sharex=True, sharey=True)
                 _density_pair(figure, panels[:2], shown, distance)
-                _difference_map(figure, panels[2], shown, len(distance.axes))
+                _difference_map(figure, panels[2], shown, "difference")  # per unit area as well
                 for panel in panels[1:]:
                     panel.set_ylabel("")
             figure.suptitle(_setting(distance, shown))
@@ -111,7 +111,7 @@ def plot_difference(distance: Distance, path: str | Path) -> None:
             if shown.dimension == 1:
                 _difference_curve(panel, shown)
             else:
-                _difference_map(figure, panel, shown, len(distance.axes))
+                _difference_map(figure, panel, shown, per_volume("difference", len(distance.axes)))
             panel.set_title(f"{_setting(distance, shown)}\nparticles − density")
             figure.supxlabel(_caption(distance, between=",\n   "))
 
@@ -165,8 +165,8 @@ def plot_diagnostics(pde: Any, path: str | Path, *, cloud: Any = None) -> None:
                 (mass / mass[0] - 1, "mass, relative change"),
                 (data["minimum"], "minimum of the density"),
                 (data["maximum"], "maximum of the density"),
-                (data["second_moment"], r"second moment $\int\;|x|^2 u$"),
-                (data["entropy"], r"entropy $\int\;u\,\log u$"),
+                (data["second_moment"], "second moment ∫ |x|² u"),
+                (data["entropy"], "entropy ∫ u log u"),
             )
             for panel, (values, title) in zip(panels, drawn, strict=False):
                 _history(panel, data["t"], values, names)
@@ -223,13 +223,13 @@ def _density_pair(figure: Any, panels: Any, shown: Shown, distance: Distance) ->
     draw_bar(figure, image, panels, _label(distance))
 
 
-def _difference_map(figure: Any, panel: Any, shown: Shown, dimension: int) -> None:
+def _difference_map(figure: Any, panel: Any, shown: Shown, label: str) -> None:
     difference = shown.second - shown.first
     top = float(np.abs(difference).max()) or 1.0
     image = draw_image(panel, shown, difference, cmap=DIFFERENCE_MAP, vmin=-top, vmax=top)
     draw_contours(panel, shown, shown.first, colors=GREY)
     panel.set_title("particles − density")
-    draw_bar(figure, image, panel, per_volume("difference", dimension))
+    draw_bar(figure, image, panel, label, loc="left")  # the power of ten is at the right
 
 
 def draw_image(panel: Any, shown: Shown, values: Array, **colours: Any) -> Any:
@@ -248,9 +248,10 @@ def draw_contours(panel: Any, shown: Shown, values: Array, *, colors: str, top: 
     panel.contour(*shown.axes, values.T, levels=levels, colors=colors, linewidths=0.4, alpha=0.7)
 
 
-def draw_bar(figure: Any, image: Any, panels: Any, label: str) -> None:
+def draw_bar(figure: Any, image: Any, panels: Any, label: str, loc: str = "center") -> None:
     """Draw the colour bar of an image below panels."""
-    bar = figure.colorbar(image, ax=panels, label=label, location="bottom", shrink=0.85, aspect=30, pad=0.02)
+    bar = figure.colorbar(image, ax=panels, location="bottom", shrink=0.85, aspect=30, pad=0.02)
+    bar.set_label(label, loc=loc)
     bar.outline.set_linewidth(0.4)
     bar.ax.locator_params(nbins=5)
     bar.formatter.set_powerlimits((-3, 4))

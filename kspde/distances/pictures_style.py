@@ -53,7 +53,7 @@ _STYLE: Any = {
 }
 
 #: In points, in a picture of a column's width.
-_SIZES = {
+_SIZES: Any = {
     "font.size": 8.0,
     "axes.titlesize": 8.5,
     "figure.titlesize": 8.5,
