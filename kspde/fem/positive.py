@@ -149,7 +149,7 @@ class Stepper:
         c = system.field_values(unknowns)
         for species in system.model.species:
             drift = system.coefficients(species, c)[1] is not None
-            self._transports.append(Transport(self._graph, drift, self._options))
+            self._transports.append(Transport(self._graph, drift, self._options, in_turn=self._order == 1))
         self._masses = system.space.integral(*unknowns[: self._species])
 
     def norms(self, unknowns: Array) -> Array:

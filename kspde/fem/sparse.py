@@ -106,7 +106,8 @@ def _nest(pc: Any, stiffness: Stiffness) -> Any:
     coarse.setOperators(kept)
     coarse.setType("richardson")
     coarse.setNormType(PETSc.KSP.NormType.NONE)
-    coarse.setTolerances(max_it=_CYCLES)
+    # Always so many cycles: with tolerances the preconditioner would not be linear.
+    coarse.setTolerances(rtol=0.0, atol=0.0, max_it=_CYCLES)
     coarse.getPC().setType("gamg")
     return kept
 

@@ -22,7 +22,7 @@ M-matrix, whose inverse has no negative entry. Summing (1) over i leaves the mas
 Matrices in the Mathematical Sciences, chapter 6.)
 
 **What the iterative solution leaves of this.** With the residual r the approximation is ũ = u' + δ, and from the same
-two facts Σ m|δ| ≤ Σ|r| ≤ √n |r|₂; |r|₂ is at most ``RESIDUAL`` |M u|₂, with multigrid 1e-11 |M u|₂, or what round-off
+two facts Σ m|δ| ≤ Σ|r| ≤ √n |r|₂; |r|₂ is at most ``RESIDUAL`` |M u|₂, with multigrid 1e-10 |M u|₂, or what round-off
 allows. The exact solution is not negative, so max(ũ, 0) is no farther from it than ũ. One sweep of Jacobi's iteration
 follows,
 
@@ -112,13 +112,15 @@ class Transport:
         graph: the graph.
         drift: whether the species has a drift. Without, the system is solved for w = D u and symmetric.
         options: PETSc options of the Krylov solver.
+        in_turn: whether each step starts where the last one has ended.
 
     Attributes:
         iterations: all linear iterations so far.
     """
 
-    def __init__(self, graph: Graph, drift: bool, options: dict[str, Any]) -> None:
+    def __init__(self, graph: Graph, drift: bool, options: dict[str, Any], *, in_turn: bool) -> None:
         self.graph = graph
+        self._in_turn = in_turn
         self.iterations = 0
         self._drift = drift
         self._options = options
@@ -131,10 +133,11 @@ class Transport:
         self._residual = self._rhs.duplicate()
         self._set_shift: Any = None
         self._accuracy = RESIDUAL if graph.space.modal or direct(graph.space) else MULTIGRID_RESIDUAL
-        #: by which u changed in the last step in unit time, as a first guess for the next one
-        self._rate: Array | float = 0.0
-        # Preconditioners in the order in which they are tried. Multigrid's smoother may overestimate its range and fail
-        # where the diagonal dominates; there, as for every M-matrix, incomplete LU exists and serves.
+        #: by which u changed in unit time in the last step, and in the one before it if that was as long
+        self._rates: list[Array] = []
+        self._dt = 0.0
+        # Preconditioners in the order in which they are tried. For every M-matrix incomplete LU exists and serves, also
+        # where the diagonal dominates and an option of multigrid has made it fail.
         if drift:
             self._kinds = ["incomplete", "direct"] if direct(graph.space) else ["incomplete"]
         else:
@@ -183,7 +186,7 @@ class Transport:
         """
         graph = self.graph
         old = graph.mass * u
-        guess = np.maximum(u + dt * self._rate, 0.0)
+        guess = self._guess(u, dt)
         if motion.leaving is None or motion.arriving is None:
             d = motion.diffusion
             w = np.maximum(self._w(old, guess, d, dt), 0.0)
@@ -197,8 +200,18 @@ class Transport:
             raw = graph.ghosted(np.maximum(self._solve(old, guess, diagonal, self._best), 0.0))
             arrived = graph.sums(motion.arriving * raw[graph.heads])
         new = scaled(graph, (old + dt * arrived) / (graph.mass + dt * leaving), mass)
-        self._rate = (new - u) / dt
+        kept = self._rates[:1] if self._in_turn and dt == self._dt else []
+        self._rates, self._dt = [(new - u) / dt, *kept], dt
         return new
+
+    def _guess(self, u: Array, dt: float) -> Array:
+        """Return what u is after dt if its rate of change goes on as it did, or goes on changing as it did."""
+        guess = u
+        if self._rates:
+            guess = u + dt * self._rates[0]
+        if len(self._rates) == 2 and dt == self._dt:
+            guess += dt * (self._rates[0] - self._rates[1])
+        return np.maximum(guess, 0.0)
 
     def _w(self, old: Array, guess: Array, d: Array, dt: float) -> Array:
         """Return the solution w = D u' of (M/(Δt D) + K) w = M u/Δt, not yet free of negative round-off."""

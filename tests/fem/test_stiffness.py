@@ -1,0 +1,148 @@
+"""The matrix that all systems share, the coarser meshes' matrices, and the cycle through them."""
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+
+import kspde
+
+DISK = kspde.Disk(radius=3.0, size=0.12, rim_size=0.3, refine=2, solver="multigrid")
+
+
+def space_of(domain, comm=MPI.COMM_WORLD):
+    """Return the space of a plane mesh."""
+    from kspde.fem.backend import require
+
+    require()
+    from kspde.fem.mesh_space import MeshSpace
+
+    return MeshSpace(domain, 2, comm)
+
+
+def square(path, n: int = 6) -> None:
+    """Write a mesh of the square [0, 2]² with n² cells each cut into two triangles, as a text file."""
+    import meshio
+
+    x = np.linspace(0.0, 2.0, n + 1)
+    points = np.stack(np.meshgrid(x, x, indexing="ij"), axis=-1).reshape(-1, 2)
+    corner = (np.arange(n)[:, None] * (n + 1) + np.arange(n)).ravel()
+    a, b, c, d = corner, corner + n + 1, corner + n + 2, corner + 1
+    cells = np.concatenate([np.stack([a, b, c], axis=1), np.stack([a, c, d], axis=1)])
+    meshio.Mesh(points, [("triangle", cells)]).write(path)
+
+
+def energies(points, cells, f):
+    """Return ∫|∇f|² of the piecewise linear interpolant, cell by cell, from the gradients of its barycentric parts."""
+    a, b, c = (points[cells[:, k]] for k in range(3))
+    twice = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
+    slopes = sum(f[cells[:, k], None] * (v - u)[:, ::-1] * [-1, 1] for k, (u, v) in enumerate(((b, c), (c, a), (a, b))))
+    return float(np.sum(np.sum(slopes**2, axis=1) / np.abs(twice))) / 2
+
+
+def test_coarse_matrices_are_those_of_the_coarse_meshes(shared_tmp_path, comm) -> None:
+    """Pᵀ…Pᵀ K P…P of nested meshes: the energy of a function on the first mesh, and P of linear functions is exact."""
+    if comm.rank == 0:
+        square(shared_tmp_path / "square.vtk")
+    comm.barrier()
+    from kspde.fem.meshes import mesh_arrays
+
+    path = shared_tmp_path / "square.vtk"
+    space = space_of(kspde.MeshFile(path=path, refine=2, solver="multigrid"))
+    stiffness = space.stiffness
+    first = mesh_arrays(kspde.MeshFile(path=path), 2)
+    assert [m.getSize()[0] for m in stiffness.matrices] == [25**2, 13**2, 7**2]
+
+    # Coarse nodes are fine nodes of the same rank, in the same order.
+    x = [stiffness.matrix.createVecRight() for _ in range(2)]
+    for vector, values in zip(x, space.points.T, strict=True):
+        vector.array[:] = values
+    lattice = np.all(np.abs(space.points * 3 - np.round(space.points * 3)) < 1e-9, axis=1)
+    coarse = space.points[lattice]
+    values = np.sin(2 * coarse[:, 0]) + coarse[:, 0] * coarse[:, 1] ** 2
+    f, product = stiffness.matrices[-1].createVecs()
+    assert len(f.array) == len(coarse)
+    f.array[:] = values
+    stiffness.shift(0.0)
+    stiffness.matrices[-1].mult(f, product)
+    exact = np.sin(2 * first.points[:, 0]) + first.points[:, 0] * first.points[:, 1] ** 2
+    assert f.dot(product) == pytest.approx(energies(first.points, first.cells, exact), rel=1e-12)
+    for direction in range(2):
+        f.array[:] = coarse[:, direction]
+        for interpolation in reversed(stiffness.coarser):
+            finer = interpolation.createVecLeft()
+            interpolation.mult(f, finer)
+            f = finer
+        np.testing.assert_allclose(f.array, space.points[:, direction], atol=1e-14)
+        f = stiffness.matrices[-1].createVecRight()
+
+
+@pytest.mark.parametrize("cell", ["triangle", "quadrilateral"])
+def test_boundary_weights_are_those_of_a_form(cell) -> None:
+    """∫ κ φ_i over the rim, from the mesh's arrays and by DOLFINx; their sum is κ times the polygon's length."""
+    space = space_of(kspde.Disk(radius=3.0, size=0.5, rim_size=0.8, refine=1, cell=cell))
+    ours = space.boundary_weights(0.7)
+    space._boundary = None
+    np.testing.assert_allclose(ours, space.boundary_weights(0.7), atol=1e-14)
+    total = space.total(np.array([ours.sum()]))[0]
+    from scipy.special import k0, k1
+
+    assert total == pytest.approx(6 * np.pi * 0.7 * k1(2.1) / k0(2.1), rel=5e-3)
+    assert total > 0
+
+
+def test_systems_of_one_matrix_do_not_disturb_each_other() -> None:
+    """Two systems solved in turns: each keeps its solution and its iterations, and so do the products with K."""
+    from kspde.fem.sparse import SparseSystem
+
+    for domain in (DISK, kspde.Disk(radius=3.0, size=0.1, solver="multigrid"), kspde.Disk(radius=3.0, size=0.3)):
+        space = space_of(domain)
+        f = np.exp(-np.sum(space.points**2, axis=1))
+        stretched = space.diffusion(f)
+        systems = []
+        for shift in (1.0, 400.0):
+            system = SparseSystem(space, space.stiffness, {}, constant=False)
+            system.update(shift * space.mass, 1.0)
+            once = system.solve(space.mass * f)
+            systems.append((shift, system, once, system.iterations))
+        for _ in range(2):
+            for shift, system, once, count in systems:
+                again = system.solve(space.mass * f)
+                np.testing.assert_allclose(again, once, atol=1e-8 / shift)
+                np.testing.assert_allclose(
+                    shift * space.mass * again - space.diffusion(again), space.mass * f, atol=1e-9
+                )
+                assert system.iterations <= count + 1
+        np.testing.assert_array_equal(space.diffusion(f), stretched)
+
+
+def test_a_cycle_is_symmetric_and_positive_definite() -> None:
+    """As a matrix, for diagonals that vary by up to six decades from node to node.
+
+    Its eigenvalues relative to the inverse of the system lie in (0, 1], or little above where aggregates are kept.
+    """
+    from kspde.fem.sparse import SparseSystem
+
+    space = space_of(kspde.Disk(radius=3.0, size=0.35, rim_size=0.6, refine=1, solver="multigrid"))
+    random = np.random.default_rng(5)
+    everywhere = random.random((4, space.nodes))
+    first = space.V.dofmap.index_map.local_range[0]
+    own = slice(first, first + len(space.mass))
+    system = SparseSystem(space, space.stiffness, {}, constant=False)
+    for decades, numbers in zip((0.0, 3.0, 6.0, 6.0), everywhere, strict=True):
+        system.update(space.mass * 10.0 ** (decades * (numbers[own] - 0.5)), 1.0)
+        x, y = space.stiffness.matrix.createVecs()
+        cycle, matrix = [], []
+        for k in range(space.nodes):
+            x.set(0.0)
+            if own.start <= k < own.stop:
+                x.array[k - first] = 1.0
+            system._ksp.getPC().apply(x, y)
+            cycle.append(np.concatenate(space.comm.allgather(y.array)))
+            space.stiffness.matrix.mult(x, y)
+            matrix.append(np.concatenate(space.comm.allgather(y.array)))
+        b, a = np.array(cycle), np.array(matrix)
+        np.testing.assert_allclose(b, b.T, rtol=0, atol=1e-8 * np.abs(b).max())
+        root = np.linalg.cholesky(a)
+        eigenvalues = np.linalg.eigvalsh(root.T @ (0.5 * (b + b.T)) @ root)
+        assert eigenvalues.min() > 0.2
+        assert eigenvalues.max() < 1.5
