@@ -110,7 +110,8 @@ class Lines:
 
         Without ``quantiles`` the second is NaN, and half of the time is saved.
         """
-        return self._measured(points, None, np.zeros(1), quantiles)[0]
+        out: Array = self._measured(points, None, np.zeros(1), quantiles)[0]
+        return out
 
     def displacement(self, points: Array, *, quantiles: bool = True) -> Displacement:
         """Return F_N − F and, if wanted, Q_N − Q of points on every line."""

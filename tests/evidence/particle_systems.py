@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -46,6 +46,14 @@ def density(name: str, cells: int = 14, degree: int = 6, half_width: float = 8.0
     box = kspde.Box(half_width=half_width, cells=cells, degree=degree, dimension=1)
     save = kspde.SaveAt(times=np.linspace(0, T_END, saved))
     return kspde.solve(MODELS[name], START, box, t_end=T_END, tol=1e-7, eps=0.3, save=save)
+
+
+@cache
+def free():
+    """The signal-dependent system without its signal (χ = 0), where particles are independent."""
+    like = density("signal-dependent")
+    save = kspde.SaveAt(times=(0.0, T_END / 2))
+    return kspde.solve(replace(like.model, chi=0.0), START, like.domain, t_end=T_END, tol=1e-7, eps=0.3, save=save)
 
 
 @cache

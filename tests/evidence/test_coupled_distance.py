@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
-from particle_systems import START, T_END, density, plane
+from particle_systems import density, free, plane
 
 import kspde
 from kspde.evidence.coupled import signed_estimate
@@ -71,17 +69,7 @@ def test_it_resolves_what_the_plain_estimate_cannot() -> None:
 
 
 def test_no_interaction_no_difference() -> None:
-    free = density("signal-dependent")
-    pde = kspde.solve(
-        replace(free.model, chi=0.0),
-        START,
-        free.domain,
-        t_end=T_END,
-        tol=1e-6,
-        eps=0.3,
-        save=kspde.SaveAt(times=(0.0,)),
-    )
-    found = kspde.coupled_distance(pde, n=50, dt=0.05, replicas=4, bandwidth=0.2)
+    found = kspde.coupled_distance(free(), n=50, dt=0.05, replicas=4, bandwidth=0.2)
     assert found.l1.value == found.mean_distance == found.norm_of_mean == 0.0
     assert found.l1.interval == (0.0, 0.0)
     assert found.plain > 0.01

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
-from particle_systems import START, T_END, density
+from particle_systems import START, T_END, density, free
 from scipy.interpolate import CubicSpline
 from scipy.special import erfc
 
@@ -96,17 +95,7 @@ def test_marginals_obey_subadditivity_and_pinsker(pair) -> None:
 
 
 def test_no_interaction_no_entropy() -> None:
-    free = density("signal-dependent")
-    alone = kspde.solve(
-        replace(free.model, chi=0.0),
-        START,
-        free.domain,
-        t_end=T_END,
-        tol=1e-7,
-        eps=EPS,
-        save=kspde.SaveAt(times=(0.0, T_END / 2)),
-    )
-    law = kspde.liouville(alone, n=2)
+    law = kspde.liouville(free(), n=2)
     assert np.abs(law.entropy).max() < 1e-10
     assert law.bound == pytest.approx(0.0, abs=1e-14)
     assert law.marginal_l1.max() < 1e-7
