@@ -117,9 +117,10 @@ class BoxSpace(Space):
         laplacian = self.laplacian()
         return laplacian.gradient(laplacian.transform(nodal))
 
-    def spectrum(self) -> Array:
+    def spectrum(self) -> tuple[Array, Array]:
         """Return Λ."""
-        return self.laplacian().eigenvalues
+        first, *others = self.laplacian().directions
+        return first, np.asarray(sum(others))
 
     def shifted_solver(self, options: dict[str, Any]) -> Callable[[float, float, Array], Array]:
         """Return the pointwise division in modal space.
@@ -257,7 +258,8 @@ class _Symbol(FieldOperator):
         self._factors = kernel.symbol(self._laplacian.eigenvalues)
         # Numbers too small for full precision slow matrix products down ten times.
         self._factors[np.abs(self._factors) < 1e-40 * np.abs(self._factors).max(initial=0.0)] = 0.0
-        self._stiff = self._laplacian.eigenvalues + kernel.relaxation_rate**2
+        self._rate = kernel.relaxation_rate**2
+        self._stiff = self._laplacian.eigenvalues + self._rate
         if not np.all(np.isfinite(self._factors)):
             raise InputError(f"the symbol of field {name!r} is not finite on the spectrum of the Laplacian")
 
@@ -288,9 +290,10 @@ class _Symbol(FieldOperator):
         """Return (Λ + ρ²)(g û − ĉ)."""
         return self._stiff * (self._factors * prepared - state)
 
-    def spectrum(self) -> Array:
+    def spectrum(self) -> tuple[Array, Array]:
         """Return Λ + ρ²."""
-        return self._stiff
+        first, *others = self._laplacian.directions
+        return first + self._rate, np.asarray(sum(others))
 
     def relaxation_solve(self, shift: float, tau: float, rhs: Array) -> Array:
         """Divide."""
@@ -303,15 +306,15 @@ class _ConstantShift:
     def __init__(self, space: BoxSpace) -> None:
         self._space = space
         self._laplacian = space.laplacian()
-        self._factors: Array = np.ones(())
+        self._apply = self._laplacian.roughly(np.ones(()))
 
     def set(self, shift: float) -> None:
-        self._factors = 1.0 / (shift + self._laplacian.eigenvalues)
+        self._apply = self._laplacian.roughly(1.0 / (shift + self._laplacian.eigenvalues))
 
     def apply(self, pc: Any, x: Any, y: Any) -> None:
         space = self._space
         nodal = space.from_dolfinx(x.array_r) / space.mass
-        y.array[:] = space.to_dolfinx(self._laplacian.apply(self._factors, nodal))
+        y.array[:] = space.to_dolfinx(self._apply(nodal))
 
 
 def _slab_mesh(comm: Any, box: Box, cuts: npt.NDArray[np.int64]) -> Any:

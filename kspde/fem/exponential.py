@@ -18,7 +18,7 @@ mass is exact.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -52,6 +52,8 @@ _SMALLEST = 1e-12
 _SAFETY, _SHRINK, _GROW = 0.9, 0.2, 5.0
 #: A factor below this is zero: numbers too small for full precision slow matrix products down ten times.
 _NEGLIGIBLE = 1e-40
+#: Modes that are worked on at a time, so that what is added up for them stays in the cache.
+_BATCH = 2**15
 #: inf D / sup D below which another method takes over
 _LEAST_RATIO = 0.1
 
@@ -135,13 +137,17 @@ def _uneven(highest: Array, lowest: Array) -> bool:
 
 
 class _Factors:
-    """The exponentials e^(c h L) of a step, made once for each h and D̄."""
+    """The exponentials e^(c h L) of a step, made once for each h and D̄.
+
+    L is a sum over directions: each exponential is the product of one along the first and one along the others.
+    """
 
     def __init__(self, system: SemiDiscrete) -> None:
         self._system = system
         self._key: tuple[float, ...] = ()
-        self.linear: Array = np.zeros(())
-        self._made: dict[float, Array] = {}
+        #: L of each unknown, as two arrays to be added
+        self.linear: list[tuple[Array, Array]] = []
+        self._made: dict[float, list[tuple[Array, Array]]] = {}
 
     def prepare(self, h: float, bounds: Array) -> None:
         key = (h, *bounds.tolist())
@@ -149,13 +155,16 @@ class _Factors:
             self._key, self._made = key, {}
             self.linear = self._system.linear_part(bounds)
 
-    def __call__(self, c: float) -> Array:
+    def __call__(self, c: float) -> list[tuple[Array, Array]]:
         c = round(c, 12)  # 4/5 and 1 − 1/5 are one
         if c not in self._made:
-            made = np.exp((c * self._key[0]) * self.linear)
-            made[made < _NEGLIGIBLE] = 0.0
-            self._made[c] = made
+            self._made[c] = [(self._exp(c, a), self._exp(c, b)) for a, b in self.linear]
         return self._made[c]
+
+    def _exp(self, c: float, x: Array) -> Array:
+        made = np.exp((c * self._key[0]) * x)
+        made[made < _NEGLIGIBLE] = 0.0
+        return made
 
 
 def _step(
@@ -163,21 +172,48 @@ def _step(
 ) -> tuple[Array, Array, Array]:
     """Return the new state, its rate, and the estimate of the local error."""
     factors.prepare(h, bounds)
-    rest = [rate - factors.linear * y]
+    rest = [_rest(factors, rate, y)]
     stage, slope = y, rate
     for i in range(1, len(_NODES)):
-        stage = factors(_NODES[i]) * y
-        for j, a in enumerate(_MATRIX[i]):
-            if a:
-                stage += (h * a) * _times(factors, _NODES[i] - _NODES[j], rest[j])
+        terms = [(h * a, _NODES[i] - _NODES[j], rest[j]) for j, a in enumerate(_MATRIX[i]) if a]
+        stage = _sum(factors, [(1.0, _NODES[i], y), *terms])
         slope = system.rate(stage)
-        rest.append(slope - factors.linear * stage)
-    error = np.zeros_like(y)
-    for node, e, r in zip(_NODES, _DIFFERENCE, rest, strict=True):
-        if e:
-            error += (h * e) * _times(factors, 1.0 - node, r)
+        rest.append(_rest(factors, slope, stage))
+    error = _sum(factors, [(h * e, 1.0 - c, r) for c, e, r in zip(_NODES, _DIFFERENCE, rest, strict=True) if e])
     return stage, slope, error
 
 
-def _times(factors: _Factors, c: float, x: Array) -> Array:
-    return factors(c) * x if c else x
+def _rest(factors: _Factors, rate: Array, y: Array) -> Array:
+    """Return N = rate − L y."""
+    out = np.empty_like(y)
+    for k, rows in _batches(y):
+        a, b = factors.linear[k]
+        np.multiply(a[rows] + b, y[k, rows], out=out[k, rows])
+        np.subtract(rate[k, rows], out[k, rows], out=out[k, rows])
+    return out
+
+
+def _sum(factors: _Factors, terms: Sequence[tuple[float, float, Array]]) -> Array:
+    """Return Σ w e^(c h L) x over terms (w, c, x)."""
+    out = np.empty_like(terms[0][2])
+    for k, rows in _batches(out):
+        total = out[k, rows]
+        total[:] = 0.0
+        for weight, c, x in terms:
+            if c:
+                first, others = factors(c)[k]
+                part = x[k, rows] * others
+                part *= weight * first[rows]
+            else:
+                part = weight * x[k, rows]
+            total += part
+    return out
+
+
+def _batches(x: Array) -> Iterator[tuple[int, slice]]:
+    """Yield each unknown with rows of its modes, a batch at a time."""
+    unknowns, n = x.shape[:2]
+    length = max(1, _BATCH * unknowns * n // max(1, x.size))
+    for k in range(unknowns):
+        for start in range(0, n, length):
+            yield k, slice(start, start + length)

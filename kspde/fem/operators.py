@@ -130,8 +130,8 @@ class SemiDiscrete:
             out[self._row(f)] = operator.relaxation(prepared, state[self._row(f)]) / f.tau
         return out
 
-    def linear_part(self, bounds: Array) -> Array:
-        """Return the diagonal of the linear part −D̄Λ in state coordinates, one row an unknown.
+    def linear_part(self, bounds: Array) -> list[tuple[Array, Array]]:
+        """Return the diagonal of the linear part −D̄Λ in state coordinates, for each unknown two arrays to be added.
 
         Args:
             bounds: D̄ of each species.
@@ -139,9 +139,9 @@ class SemiDiscrete:
         Raises:
             InputError: the space's states are not modal.
         """
-        rows = [-bound * self.space.spectrum() for bound in bounds]
-        rows += [-self._operators[f.name].spectrum() / f.tau for f in self.relaxing]
-        return np.stack(rows)
+        factors = [(self.space.spectrum(), bound) for bound in bounds]
+        factors += [(self._operators[f.name].spectrum(), 1.0 / f.tau) for f in self.relaxing]
+        return [(-c * first, -c * others) for (first, others), c in factors]
 
     def solver(self, options: dict[str, Any]) -> Callable[[float, Array, Array], Array]:
         """Return a solver (shift, D̄, r) ↦ y of the systems of the W-method, one row of unknowns after the other.
@@ -234,4 +234,4 @@ def mollified(space: Space, nodal: Array, kernel: Kernel) -> Array:
     smooth = np.maximum(smooth, 0.0)
     # On a box with the condition of decay a little would leave through the boundary.
     factors = space.integral(*nodal) / space.integral(*smooth)
-    return smooth * factors.reshape(-1, *(1,) * (smooth.ndim - 1))
+    return np.asarray(smooth * factors.reshape(-1, *(1,) * (smooth.ndim - 1)))

@@ -11,25 +11,25 @@ Q_a = I`, every function of the discrete Laplacian :math:`M^{-1}K` is a pointwis
 
 (Lynch, Rice and Thomas, Numer. Math. 6, 1964.) It is the finite-element twin of a Fourier code, on graded elements and
 at any degree. Over MPI ranks the nodes lie in slabs of the first direction; two transposes make that direction whole.
-
-A box is symmetric about 0, so its modes are even or odd. On large ones the matrices are applied by halves, to the even
-and to the odd part of a function: half the operations.
+Large planes use ``kspde.fem.plane``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import basix
 import numpy as np
 import numpy.typing as npt
 
+from kspde.fem.plane import Direction, Plane
+
 __all__ = ["Axis", "Slabs", "TensorLaplacian"]
 
 Array = npt.NDArray[np.float64]
 
-#: From so many nodes a direction halves pay.
+#: From so many nodes a direction a plane is transformed by halves.
 HALVES_FROM = 256
 
 
@@ -91,7 +91,12 @@ class Axis:
             parts = [(basis, *np.linalg.eigh(basis.T @ matrix @ basis)) for basis in _even_and_odd(len(self))]
             values = np.concatenate([values for _, values, _ in parts])
             vectors = np.concatenate([basis @ vectors for basis, _, vectors in parts], axis=1)
-        return np.maximum(values, 0.0), scale[:, None] * vectors
+        values, vectors = np.maximum(values, 0.0), scale[:, None] * vectors
+        if robin == 0.0:
+            # The first belongs to constants, which hold all the mass: not only up to the round-off of the others.
+            values[0], vectors[:, 0] = 0.0, 1.0 / np.sqrt(self.mass.sum())
+            vectors[:, 1:] -= self.mass @ vectors[:, 1:] / self.mass.sum()
+        return values, vectors
 
     def shape_functions(self, x: Array) -> tuple[npt.NDArray[np.int64], Array]:
         """Return the first node of the cell of each point ``x`` inside, and the p + 1 shape functions there."""
@@ -120,13 +125,16 @@ class Slabs:
         comm: the communicator.
         shape: global shape; a one-dimensional array counts as (n, 1).
         starts: first row of each rank and, last, the number of rows.
+        columns: the same of the second direction after the transpose; even parts unless given.
     """
 
-    def __init__(self, comm: Any, shape: Sequence[int], starts: Sequence[int]) -> None:
+    def __init__(
+        self, comm: Any, shape: Sequence[int], starts: Sequence[int], columns: npt.NDArray[np.int64] | None = None
+    ) -> None:
         self.comm = comm
         full = tuple(shape) if len(shape) > 1 else (shape[0], 1)
         self.rows = np.asarray(starts)
-        self.columns = np.linspace(0, full[1], comm.size + 1).astype(int)
+        self.columns = np.linspace(0, full[1], comm.size + 1).astype(int) if columns is None else columns
         self.rest = full[2:]
         r = comm.rank
         self.first, self.last = int(self.rows[r]), int(self.rows[r + 1])
@@ -136,6 +144,12 @@ class Slabs:
         depth = int(np.prod(self.rest))
         self._by_rows = np.diff(self.rows) * self.modal_shape[1] * depth
         self._by_columns = np.diff(self.columns) * self.shape[0] * depth
+
+    def with_columns(self, columns: npt.NDArray[np.int64]) -> Slabs:
+        """Return the slabs of an array with other columns."""
+        if columns is self.columns:
+            return self
+        return Slabs(self.comm, (int(self.rows[-1]), int(columns[-1]), *self.rest), self.rows.tolist(), columns)
 
     def transpose(self, x: Array) -> Array:
         """Return the array split by columns, shape ``modal_shape``. Collective."""
@@ -171,24 +185,12 @@ class TensorLaplacian:
 
     def __init__(self, axes: Sequence[Axis], slabs: Slabs, robin: float = 0.0) -> None:
         self.slabs = slabs
-        pairs = [axis.eigen(robin) for axis in axes]
-        both = list(zip(axes, pairs, strict=True))
-        back: list[Array] = [vectors for _, (_, vectors) in both]
-        forth: list[Array] = [np.ascontiguousarray(v.T * axis.mass) for axis, (_, v) in both]
-        slope: list[Array] = [(axis.advection.T / axis.mass[:, None]) @ v for axis, (_, v) in both]
-        flux: list[Array] = [v.T @ axis.advection for axis, (_, v) in both]
-        self._back: list[Matrix] = [*back]
-        self._forth: list[Matrix] = [*forth]
-        self._slope: list[Matrix] = [*slope]
-        self._flux: list[Matrix] = [*flux]
-        if len(axes) == 2 and len(axes[0]) >= HALVES_FROM:
-            self._back = [_Halves(m, forwards=False, derivative=False) for m in back]
-            self._slope = [_Halves(m, forwards=False, derivative=True) for m in slope]
-            self._forth = [_Halves(m, forwards=True, derivative=False) for m in forth]
-            self._flux = [_Halves(m, forwards=True, derivative=True) for m in flux]
+        made = {id(axis): axis.eigen(robin) for axis in axes}  # directions that are the same share their matrices
+        pairs = [made[id(axis)] for axis in axes]
+        self._size = len(axes)
+        self._plane: Plane | None = None
+        self._rough: Plane | None = None
         if len(axes) == 1:
-            for matrices in (self._back, self._forth):
-                matrices.append(np.ones((1, 1)))
             pairs.append((np.zeros(1), np.ones((1, 1))))
         #: eigenvalues of each direction at this rank's modes, broadcastable to ``slabs.modal_shape``
         self.directions: list[Array] = [
@@ -197,96 +199,74 @@ class TensorLaplacian:
         ]
         #: their sums, shape ``slabs.modal_shape``
         self.eigenvalues: Array = np.asarray(sum(self.directions[1:], self.directions[0]))
+        if len(axes) == 2 and min(map(len, axes)) >= HALVES_FROM:
+            self._plane = self._halved(axes, made)
+            return
+        self._back = [vectors for _, vectors in pairs]
+        self._forth = [np.ascontiguousarray(v.T * axis.mass) for axis, (_, v) in zip(axes, pairs, strict=False)]
+        if len(axes) == 1:
+            self._forth.append(np.ones((1, 1)))
+        both = list(zip(axes, pairs, strict=False))
+        self._slope = [(axis.advection.T / axis.mass[:, None]) @ v for axis, (_, v) in both]
+        self._flux = [v.T @ axis.advection for axis, (_, v) in both]
+
+    def _halved(self, axes: Sequence[Axis], made: dict[int, tuple[Array, Array]]) -> Plane:
+        """Return the transforms of a large plane."""
+        kinds: dict[str, dict[int, Direction]] = {"forth": {}, "flux": {}, "back": {}, "slope": {}}
+        for axis in {id(axis): axis for axis in axes}.values():
+            modes = made[id(axis)][1].T
+            kinds["forth"][id(axis)] = Direction(modes * axis.mass, derivative=False)
+            kinds["flux"][id(axis)] = Direction(modes @ axis.advection, derivative=True)
+            kinds["back"][id(axis)] = Direction(modes, derivative=False)
+            kinds["slope"][id(axis)] = Direction(modes @ axis.advection / axis.mass, derivative=True)
+        matrices = {name: [kind[id(axis)] for axis in axes] for name, kind in kinds.items()}
+        rows = slice(self.slabs.first, self.slabs.last)
+        return Plane(self.slabs, axes[0].mass[rows], eigenvalues=self.directions, **matrices)
 
     def transform(self, x: Array) -> Array:
         """Return the modal coefficients QᵀM x of nodal values of shape ``slabs.shape``. Collective."""
-        return self._forwards(self._forth, x)
+        return self._forwards(x)
 
     def back(self, modes: Array) -> Array:
         """Return the nodal values Q x̂ of modal coefficients. Collective."""
-        return self._backwards(self._back, modes)
+        return self._backwards(modes)
 
     def derivative(self, modes: Array, axis: int) -> Array:
         r"""Return the nodal values of ∂_a of the function with these modes, its L² projection with GLL quadrature."""
-        return self._backwards([*self._back[:axis], self._slope[axis], *self._back[axis + 1 :]], modes)
+        return self._backwards(modes, axis)
 
     def gradient(self, modes: Array) -> Array:
         """Return the nodal values of all first derivatives, shape (n_local, d). Collective."""
-        return np.stack([self.derivative(modes, a).ravel() for a in range(len(self._slope))], axis=1)
+        return np.stack([self.derivative(modes, a).ravel() for a in range(self._size)], axis=1)
 
     def divergence(self, flux: Array, axis: int) -> Array:
         r"""Return the modal coefficients of the functional φ ↦ ∫ F ∂_a φ, that is of −∂_a F with no flux outside."""
-        return self._forwards([*self._forth[:axis], self._flux[axis], *self._forth[axis + 1 :]], flux)
+        return self._forwards(flux, axis)
 
     def apply(self, factors: Array, x: Array) -> Array:
         """Return g(M⁻¹K) x for ``factors`` = g(eigenvalues) and nodal values ``x``. Collective."""
         return self.back(factors * self.transform(x))
 
-    def _forwards(self, matrices: Sequence[Matrix], x: Array) -> Array:
+    def roughly(self, factors: Array) -> Callable[[Array], Array]:
+        """Return x ↦ g(M⁻¹K) x for a preconditioner: on large planes modes with little of x are left out."""
+        if self._plane is None:
+            return lambda x: self.apply(factors, x)
+        if self._rough is None:
+            self._rough = self._plane.roughly()
+        plane = self._rough
+        return lambda x: plane.backwards(factors * plane.forwards(x))
+
+    def _forwards(self, x: Array, axis: int | None = None) -> Array:
+        if self._plane is not None:
+            return self._plane.forwards(x, axis)
+        matrices = [self._flux[a] if a == axis else m for a, m in enumerate(self._forth)]
         return _first(matrices[0], self.slabs.transpose(_others(matrices[1:], x)))
 
-    def _backwards(self, matrices: Sequence[Matrix], modes: Array) -> Array:
+    def _backwards(self, modes: Array, axis: int | None = None) -> Array:
+        if self._plane is not None:
+            return self._plane.backwards(modes, axis)
+        matrices = [self._slope[a] if a == axis else m for a, m in enumerate(self._back)]
         return _others(matrices[1:], self.slabs.transpose_back(_first(matrices[0], modes)))
-
-
-class _Halves:
-    """A matrix of an axis by its blocks, for even and odd functions and modes.
-
-    Args:
-        matrix: shape (nodes, modes) or, ``forwards``, (modes, nodes); even modes come first.
-        forwards: whether it maps nodal values to modes.
-        derivative: whether it takes even functions to odd modes, and odd ones to even modes.
-    """
-
-    def __init__(self, matrix: Array, *, forwards: bool, derivative: bool) -> None:
-        self._forwards = forwards
-        n = len(matrix)
-        self._middle = n - n // 2
-        modes = (slice(0, self._middle), slice(self._middle, n))
-        #: modes of even functions, and of odd ones
-        self._modes = modes[::-1] if derivative else modes
-        nodes = (slice(0, self._middle), slice(0, n // 2))
-        self._blocks = [
-            np.ascontiguousarray(matrix[m, k] if forwards else matrix[k, m])
-            for m, k in zip(self._modes, nodes, strict=True)
-        ]
-
-    def first(self, x: Array) -> Array:
-        """Return the product with x, shape (n, columns)."""
-        n, half = len(x), len(x) // 2
-        even, odd = self._blocks
-        out = np.empty(x.shape)
-        if self._forwards:
-            mirrored = x[: -half - 1 : -1]
-            sums = x[: self._middle].copy()
-            sums[:half] += mirrored
-            np.matmul(even, sums, out=out[self._modes[0]])
-            np.matmul(odd, np.subtract(x[:half], mirrored, out=sums[:half]), out=out[self._modes[1]])
-            return out
-        symmetric, other = even @ x[self._modes[0]], odd @ x[self._modes[1]]
-        out[: self._middle] = symmetric
-        out[:half] += other
-        np.subtract(symmetric[:half], other, out=out[: n - half - 1 : -1])
-        return out
-
-    def last(self, x: Array) -> Array:
-        """Return x, shape (rows, n), times the transpose."""
-        n = x.shape[1]
-        half = n // 2
-        even, odd = self._blocks
-        out = np.empty(x.shape)
-        if self._forwards:
-            mirrored = x[:, : -half - 1 : -1]
-            sums = x[:, : self._middle].copy()
-            sums[:, :half] += mirrored
-            out[:, self._modes[0]] = sums @ even.T
-            out[:, self._modes[1]] = (x[:, :half] - mirrored) @ odd.T
-            return out
-        symmetric, other = x[:, self._modes[0]] @ even.T, x[:, self._modes[1]] @ odd.T
-        out[:, : self._middle] = symmetric
-        out[:, :half] += other
-        np.subtract(symmetric[:, :half], other, out=out[:, : n - half - 1 : -1])
-        return out
 
 
 def _even_and_odd(n: int) -> tuple[Array, Array]:
@@ -298,17 +278,12 @@ def _even_and_odd(n: int) -> tuple[Array, Array]:
     return even, half - half[::-1]
 
 
-#: a matrix, or its halves
-Matrix = Array | _Halves
+def _first(matrix: Array, x: Array) -> Array:
+    return (matrix @ x.reshape(len(x), -1)).reshape(x.shape)
 
 
-def _first(matrix: Matrix, x: Array) -> Array:
-    flat = x.reshape(len(x), -1)
-    return (matrix.first(flat) if isinstance(matrix, _Halves) else matrix @ flat).reshape(x.shape)
-
-
-def _others(matrices: Sequence[Matrix], x: Array) -> Array:
+def _others(matrices: Sequence[Array], x: Array) -> Array:
     *middle, last = matrices
     for matrix in middle:
-        x = np.matmul(np.asarray(matrix), x)
-    return last.last(x) if isinstance(last, _Halves) else np.asarray(x @ last.T)
+        x = np.matmul(matrix, x)
+    return np.asarray(x @ last.T)

@@ -1,0 +1,133 @@
+"""Transforms of large planes leave out modes: what that changes, against the matrices of all modes."""
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+
+import kspde
+from kspde.fem import backend
+
+backend.require()
+
+from kspde.fem import plane, tensor  # noqa: E402
+from kspde.fem.box import BoxSpace  # noqa: E402
+
+SHARE = plane.NEGLIGIBLE
+
+
+@pytest.fixture(scope="module", params=[(1, 402, 2.5), (8, 51, 0.0)])
+def space(request: pytest.FixtureRequest) -> BoxSpace:
+    degree, cells, grading = request.param
+    return BoxSpace(kspde.Box(half_width=10.0, cells=cells, degree=degree, grading=grading), MPI.COMM_WORLD)
+
+
+class Dense:
+    """The transforms by the whole matrices, on one rank: shape (n, n) arrays."""
+
+    def __init__(self, space: BoxSpace, robin: float) -> None:
+        axis = space.axes[0]
+        self.mass = axis.mass
+        self.values, self.modes = axis.eigen(robin)
+        self.slope = (axis.advection.T / axis.mass[:, None]) @ self.modes
+
+    def forth(self, x: np.ndarray) -> np.ndarray:
+        q = self.modes.T * self.mass
+        return q @ x @ q.T
+
+    def norm(self, x: np.ndarray) -> float:
+        return float(np.sqrt(self.mass @ x**2 @ self.mass))
+
+
+def grid(space: BoxSpace) -> tuple[np.ndarray, np.ndarray]:
+    nodes = space.axes[0].nodes
+    return nodes[:, None], nodes[None, :]
+
+
+def bump(space: BoxSpace, width: float) -> np.ndarray:
+    x, y = grid(space)
+    return np.exp(-((x - 0.7) ** 2 + (y + 0.4) ** 2) / (2 * width**2)) + 0.1 * np.exp(-((x + 2) ** 2) - y**2)
+
+
+def rows(space: BoxSpace, x: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(x[space.slabs.first : space.slabs.last])
+
+
+def columns(space: BoxSpace, modes: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(modes[:, space.slabs.modal])
+
+
+def norm(space: BoxSpace, x: np.ndarray) -> float:
+    return float(np.sqrt(space.total(np.array([np.sum(x**2)]))[0]))
+
+
+@pytest.mark.parametrize("robin", [0.0, 0.9])
+def test_no_function_loses_more_than_the_share(space: BoxSpace, robin: float) -> None:
+    """Smooth and rough ones in turn, so that a guess from the last function is often wrong."""
+    dense, laplacian = Dense(space, robin), tensor.TensorLaplacian(space.axes, space.slabs, robin)
+    smooth, narrow = bump(space, 1.2), bump(space, 0.5)
+    x, y = grid(space)
+    lone = dense.modes[:, -3][:, None] * dense.modes[:, -40][None, :]  # one mode, far above all of the others
+    functions = [smooth, smooth, narrow, smooth, smooth + 1e-9 * lone, smooth + 1e-3 * np.sin(40 * x * y), 0 * smooth]
+    for f in [*functions, smooth, 1e-100 * smooth]:
+        modes = dense.forth(f)
+        size = float(np.linalg.norm(modes))
+        assert norm(space, laplacian.transform(rows(space, f)) - columns(space, modes)) <= 2 * SHARE * size
+        nodal = laplacian.back(columns(space, modes))
+        error = np.sqrt(space.mass) * (nodal - rows(space, f))
+        assert norm(space, error) <= 2 * SHARE * size
+        gradient = dense.slope @ modes @ dense.modes.T
+        energy = float(np.sqrt(np.sum(dense.values[:, None] * modes**2)))
+        error = np.sqrt(space.mass) * (laplacian.derivative(columns(space, modes), 0) - rows(space, gradient))
+        assert norm(space, error) <= 2 * SHARE * energy
+
+
+def test_most_modes_of_a_smooth_function_are_left_out(space: BoxSpace) -> None:
+    laplacian = tensor.TensorLaplacian(space.axes, space.slabs)
+    sizes: list[int] = []
+    plain = plane.Direction._pieces
+
+    def counted(self: plane.Direction, chosen: np.ndarray | None) -> list:
+        sizes.append(len(self._blocks[0]) * 2 if chosen is None else len(chosen))
+        return plain(self, chosen)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plane.Direction, "_pieces", counted)
+        f = rows(space, bump(space, 1.2))
+        for _ in range(2):
+            laplacian.back(laplacian.transform(f))
+    assert min(sizes[:2]) > 400  # the first time nothing is known
+    assert max(sizes[2:]) < 200
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_a_number_is_not_left_out(space: BoxSpace, bad: float) -> None:
+    laplacian = tensor.TensorLaplacian(space.axes, space.slabs)
+    f = rows(space, bump(space, 1.2))
+    modes = laplacian.transform(f)
+    laplacian.transform(f)
+    if space.comm.rank == 0:
+        f[5, 7] = bad
+        modes[-1, -1] = bad
+    with np.errstate(invalid="ignore"):
+        assert not np.isfinite(norm(space, laplacian.transform(f)))
+        assert not np.isfinite(norm(space, laplacian.back(modes)))
+
+
+def test_probes_find_what_a_guess_has_missed() -> None:
+    """Their estimate of the modes left out has the right mean, and hardly ever a tenth of the norm."""
+    axis = tensor.Axis(kspde.Box(half_width=5.0, cells=60, degree=2, grading=0).vertices, 2)
+    _, modes = axis.eigen(0.0)
+    n = len(axis)
+    modes = np.concatenate([modes[:, ::2], modes[:, 1::2]], axis=1)  # ascending: even and odd ones alternate
+    rng = np.random.default_rng(1)
+    estimates = []
+    chosen = np.arange(10)
+    for seed in range(200):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(np.random, "default_rng", lambda _, seed=seed: np.random.Generator(np.random.PCG64(seed)))
+            forth = plane.Direction((modes * axis.mass[:, None]).T, derivative=False)
+        k = int(rng.integers(10, n))
+        estimates.append(forth.forth_first(modes[:, [k]] + modes[:, [3]], chosen)[1])
+    assert np.mean(estimates) == pytest.approx(1.0, abs=0.15)  # their standard deviation is ½ each
+    assert min(estimates) > 0.01
+    assert np.std(estimates) == pytest.approx(0.5, abs=0.15)
