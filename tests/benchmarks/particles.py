@@ -112,6 +112,7 @@ def table(most: float) -> list[str]:
         + " ".join(f"{name:>9}" for name in ("deposit", "gather", "advance", "observe"))
         + f" {'GB':>6}"
     ]
+    rates = []
     for n in (10**5, 10**6, 10**7):
         if n > most:
             continue
@@ -122,12 +123,14 @@ def table(most: float) -> list[str]:
             calls["finufft"] = finufft_pair(steps.x, threads)
         steps.step()
         least = best(calls, seconds=6.0)
+        rates.append(least["step"] / n)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
         parts = " ".join(f"{least[name]:>9.4f}" for name in ("update", "evaluate", "advance", "observe"))
         lines.append(f"{n:>10} {least['step']:>9.4f} {1e9 * least['step'] / n:>11.1f} {parts} {memory:>6.2f}")
         if pair:
             against = f"finufft type 1 + type 2, 192² modes, 1e-6, {threads} threads: {least['finufft']:.4f} s"
             against += f"; a step takes {least['step'] / least['finufft']:.2f} of it"
+    lines.append(f"ns/particle, largest over least: {max(rates) / min(rates):.2f}")
     lines += [against] if most >= 1e6 else []
     n = 20_000
     mesh, direct = Steps(n), Steps(n, DirectFields)
@@ -144,27 +147,30 @@ def table(most: float) -> list[str]:
 
 
 def scaling(n: int) -> list[str]:
-    """Run the steps on 1 and on 2 ranks, one thread each, in turns."""
-    times: dict[int, float] = {1: np.inf, 2: np.inf}
+    """Run the steps on 1 and on 2 ranks, and two half as large by themselves at the same time; one thread each.
+
+    The last is what the machine leaves of two cores when nothing is shared but its memory.
+    """
+    alone = [sys.executable, "-m", "tests.benchmarks.particles", "--rank-of"]
+    kinds = {
+        "one": [["mpirun", "-n", "1", *alone, str(n)]],
+        "two": [["mpirun", "-n", "2", *alone, str(n)]],
+        "apart": [["mpirun", "-n", "1", *alone, str(n // 2)]] * 2,
+    }
+    times: dict[str, list[float]] = {kind: [] for kind in kinds}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for _ in range(3):
-        for ranks in times:
-            command = [
-                "mpirun",
-                "-n",
-                str(ranks),
-                sys.executable,
-                "-m",
-                "tests.benchmarks.particles",
-                "--rank-of",
-                str(n),
-            ]
-            done = subprocess.run(
-                command, capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-            )
-            times[ranks] = min(times[ranks], float(done.stdout.split()[-1]))
+        for kind, commands in kinds.items():
+            running = [subprocess.Popen(c, stdout=subprocess.PIPE, text=True, env=environment) for c in commands]
+            said = [each.communicate()[0] for each in running]
+            times[kind].append(max(float(text.split()[-1]) for text in said))
+    one, two, apart = (float(np.median(times[kind])) for kind in kinds)
+    each = ", ".join(f"{a / b / 2:.0%}" for a, b in zip(times["one"], times["two"], strict=True))
     return [
-        f"N = {n}, one thread a rank: 1 rank {times[1]:.4f} s, 2 ranks {times[2]:.4f} s, "
-        f"efficiency {times[1] / times[2] / 2:.0%}"
+        f"N = {n}, one thread a rank, medians of 3 runs: 1 rank {one:.4f} s, 2 ranks {two:.4f} s, efficiency "
+        f"{one / two / 2:.0%} ({each})",
+        f"two runs of {n // 2} particles by themselves at the same time: {apart:.4f} s, so that the machine allows "
+        f"{one / apart / 2:.0%}",
     ]
 
 
@@ -176,9 +182,10 @@ def machine() -> list[str]:
     versions = ", ".join(
         f"{name} {importlib.metadata.version(name)}" for name in ("kspde", "numpy", "numba", "scipy", "finufft")
     )
-    load = os.getloadavg()[0]
+    load = os.getloadavg()[0]  # of others, when the machine is not quiet: then run it under chrt --fifo 1
     return [
-        f"{time.strftime('%Y-%m-%d %H:%M')}, {model}, {len(os.sched_getaffinity(0))} cores, load before {load:.1f}",
+        f"{time.strftime('%Y-%m-%d %H:%M')}, {model}, {len(os.sched_getaffinity(0))} cores, load before {load:.1f}"
+        + (", at real-time priority" if os.sched_getscheduler(0) == os.SCHED_FIFO else ""),
         f"Python {platform.python_version()}, {versions}",
     ]
 
@@ -202,12 +209,12 @@ def main() -> None:
         if steps.comm.rank == 0:
             print(least)
         return
-    lines = machine()
-    lines += table(arguments.most)
-    lines += scaling(min(10**6, int(arguments.most)))
-    text = "\n".join(lines) + "\n"
-    print(text, end="")
-    arguments.output.write_text(text)
+    lines: list[str] = []
+    for part in (machine, lambda: table(arguments.most), lambda: scaling(min(10**6, int(arguments.most)))):
+        new = part()
+        print("\n".join(new), flush=True)
+        lines += new
+        arguments.output.write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
