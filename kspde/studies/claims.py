@@ -19,6 +19,7 @@ _REVIEW = "Review of Wang, Li, Huang"
 
 _CROSS = NotTestable(reason="no study: the cross-diffusion systems (1)-(5) are not among the models here")
 _VOLATILITY = NotTestable(reason="no study: a volatility that depends on the density is not among the models here")
+_TAILS = NotTestable(reason="no study: no model here has the Biot-Savart kernel, or the Landau particles' noise")
 _VORTEX = NotTestable(reason="no study: the Biot-Savart kernel is not among the kernels here")
 _GAS = NotTestable(reason="no study: singular kernels without a mollifier are not among the kernels here")
 _LANDAU = NotTestable(reason="no study: the Landau particles have matrix noise, which no model here has")
@@ -314,7 +315,7 @@ def _slides() -> tuple[Claim, ...]:
         Claim(
             source=_FENG,
             number="local estimate (2024)",
-            promised="H_k ≤ M (1 + t)^M (H_k(0) + k²/N²)",
+            promised="H_k ≤ M (1 + t)^M (H_k(0) + k²/N²) for σ > √2 A ‖V‖_∞, K = ∇·V",
             evidence=_VORTEX,
         ),
         Claim(
@@ -331,7 +332,7 @@ def _slides() -> tuple[Claim, ...]:
             source=_FENG,
             number="Propositions 1, 3",
             promised="|∇log ρ| ≲ 1 + |x| and Gaussian tails propagate",
-            evidence=_VORTEX,
+            evidence=_TAILS,
         ),
     )
 
