@@ -155,7 +155,7 @@ def scaling(n: int) -> list[str]:
     kinds = {
         "one": [["mpirun", "-n", "1", *alone, str(n)]],
         "two": [["mpirun", "-n", "2", *alone, str(n)]],
-        "apart": [["mpirun", "-n", "1", *alone, str(n // 2)]] * 2,
+        "apart": [[*alone, str(n // 2)]] * 2,
     }
     times: dict[str, list[float]] = {kind: [] for kind in kinds}
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -182,7 +182,7 @@ def machine() -> list[str]:
     versions = ", ".join(
         f"{name} {importlib.metadata.version(name)}" for name in ("kspde", "numpy", "numba", "scipy", "finufft")
     )
-    load = os.getloadavg()[0]  # of others, when the machine is not quiet: then run it under chrt --fifo 1
+    load = os.getloadavg()[0]  # of others: then chrt --fifo 1 helps the table, not mpirun
     return [
         f"{time.strftime('%Y-%m-%d %H:%M')}, {model}, {len(os.sched_getaffinity(0))} cores, load before {load:.1f}"
         + (", at real-time priority" if os.sched_getscheduler(0) == os.SCHED_FIFO else ""),
