@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -86,6 +88,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Leave the report to rank 0, and let ranks meet after each test."""
     if MPI.COMM_WORLD.size > 1:
         config.pluginmanager.register(_Agreement())
+        # hypothesis also tries the constants of all modules that it finds loaded: the ranks must have the same ones.
+        for module in pkgutil.walk_packages(kspde.__path__, "kspde."):
+            if not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
     if MPI.COMM_WORLD.rank > 0:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the terminal reporter is about to be given it
 

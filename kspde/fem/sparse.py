@@ -35,6 +35,7 @@ __all__ = [
     "SparseSystem",
     "choose_preconditioner",
     "direct",
+    "factorise",
 ]
 
 Array = npt.NDArray[np.float64]
@@ -61,6 +62,9 @@ _CYCLES = 2
 #: Solutions among whose differences a constant matrix's first guess is sought.
 _REMEMBERED = 10
 
+#: Per cent of memory that MUMPS takes beyond its estimate, which pivots and small shares of several ranks exceed.
+_SPARE = 300
+
 #: Factor by which the mean diagonal may leave the one that the aggregates were made for.
 _STALE = 3.0
 
@@ -73,10 +77,17 @@ def direct(space: Space) -> bool:
 def choose_preconditioner(pc: Any, space: Space) -> None:
     """Use a sparse Cholesky factorisation on small meshes, algebraic multigrid on large ones, unless told which."""
     if direct(space):
-        pc.setType("cholesky")
-        pc.setFactorSolverType("mumps")
+        factorise(pc, "cholesky")
     else:
         pc.setType("gamg")
+
+
+def factorise(pc: Any, kind: str) -> None:
+    """Use MUMPS' factorisation, "cholesky" or "lu"; the operators must be set. Collective."""
+    pc.setType(kind)
+    pc.setFactorSolverType("mumps")
+    pc.setFactorSetUpSolverType()
+    pc.getFactorMatrix().setMumpsIcntl(14, _SPARE)
 
 
 def _nest(pc: Any, stiffness: Stiffness) -> Any:

@@ -47,7 +47,7 @@ from petsc4py import PETSc
 from kspde.errors import ConvergenceError
 from kspde.fem.backend import apply_options
 from kspde.fem.graph import Graph
-from kspde.fem.sparse import MULTIGRID, choose_preconditioner, direct
+from kspde.fem.sparse import MULTIGRID, choose_preconditioner, direct, factorise
 from kspde.fem.sparse import RESIDUAL as MULTIGRID_RESIDUAL
 
 __all__ = ["RESIDUAL", "Motion", "Transport"]
@@ -170,8 +170,7 @@ class Transport:
         elif kind == "chosen":
             choose_preconditioner(pc, space)
         elif kind == "direct":
-            pc.setType("lu")
-            pc.setFactorSolverType("mumps")
+            factorise(pc, "lu")
         else:
             pc.setType("bjacobi")
         apply_options(ksp, self._options, MULTIGRID)

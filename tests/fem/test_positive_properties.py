@@ -164,3 +164,23 @@ def test_nothing_is_negative_and_nothing_is_lost(
             # Over all ranks, which otherwise go on with different examples.
             assert space.comm.allreduce(lowest, op=MPI.MIN) >= 0.0
             assert np.abs(space.integral(*unknowns[:n]) / masses - 1).max() < 1e-12
+
+
+def test_a_numbering_that_needs_more_memory_than_estimated(shared_tmp_path, comm) -> None:
+    """On two ranks the factorisation of this mesh exceeds MUMPS' own estimate."""
+    path = shared_tmp_path / "mixed.vtk"
+    if comm.rank == 0:
+        random = np.random.default_rng(11)
+        points, [(kind, cells)] = tetrahedra()
+        order = random.permutation(len(points))
+        cells = np.argsort(order)[cells][random.permutation(len(cells))]
+        meshio.write(path, meshio.Mesh(points[order], [(kind, cells)]))
+    comm.Barrier()
+    space = MeshSpace(kspde.MeshFile(path=path), 3, comm)
+    equation = Sensing(motility=MOTILITIES[0], chi=1.0, tau=0.0, dimension=3)
+    system = SemiDiscrete(equation, equation.regularised_fields(None, "gaussian"), space)
+    unknowns = system.start(density(space, "spike", 0)[None])
+    with Stepper(system, {}, 1) as stepper:
+        stepper.begin(unknowns)
+        stepped, _ = stepper.step(unknowns, 1.0)
+    assert space.integral(*stepped) == pytest.approx(space.integral(*unknowns), rel=1e-12)
