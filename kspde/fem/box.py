@@ -119,8 +119,7 @@ class BoxSpace(Space):
 
     def spectrum(self) -> tuple[Array, Array]:
         """Return Λ."""
-        first, *others = self.laplacian().directions
-        return first, np.asarray(sum(others))
+        return self.laplacian().separated
 
     def shifted_solver(self, options: dict[str, Any]) -> Callable[[float, float, Array], Array]:
         """Return the pointwise division in modal space.
@@ -292,8 +291,8 @@ class _Symbol(FieldOperator):
 
     def spectrum(self) -> tuple[Array, Array]:
         """Return Λ + ρ²."""
-        first, *others = self._laplacian.directions
-        return first + self._rate, np.asarray(sum(others))
+        first, others = self._laplacian.separated
+        return first + self._rate, others
 
     def relaxation_solve(self, shift: float, tau: float, rhs: Array) -> Array:
         """Divide."""

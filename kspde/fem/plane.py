@@ -246,13 +246,15 @@ class Direction:
         return pieces
 
     def _probes(self, chosen: Indices | None) -> list[Array]:
-        """Return random sums of the rows of all other modes, for even and for odd functions."""
+        """Return random sums of the rows of all other modes, for even and for odd functions; none if all are chosen."""
+        if chosen is None:
+            return []
         probes = []
         for (a, b), block, normal in zip(self._modes, self._blocks, self._normal, strict=True):
             others = normal.copy()
-            others[:, slice(None) if chosen is None else chosen[(chosen >= a) & (chosen < b)] - a] = 0.0
+            others[:, chosen[(chosen >= a) & (chosen < b)] - a] = 0.0
             probes.append(others @ block)
-        return [] if chosen is None else probes
+        return probes
 
 
 def _chosen(energies: Array, share: float) -> Indices | None:

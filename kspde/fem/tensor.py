@@ -197,8 +197,11 @@ class TensorLaplacian:
             values[slabs.modal if a == 1 else slice(None)].reshape(-1, *(1,) * (len(pairs) - 1 - a))
             for a, (values, _) in enumerate(pairs)
         ]
+        first, second, *others = self.directions
+        #: two arrays to be added: the first direction's, and the sums of the others'
+        self.separated: tuple[Array, Array] = (first, np.asarray(sum(others, second)))
         #: their sums, shape ``slabs.modal_shape``
-        self.eigenvalues: Array = np.asarray(sum(self.directions[1:], self.directions[0]))
+        self.eigenvalues: Array = np.add(*self.separated)
         if len(axes) == 2 and min(map(len, axes)) >= HALVES_FROM:
             self._plane = self._halved(axes, made)
             return
