@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,20 @@ __all__ = ["Graph"]
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int32]
+
+
+class _Edges(NamedTuple):
+    """The edges of a rank's nodes, as ``Graph`` has them."""
+
+    ghosts: Ghosts
+    starts: Indices
+    tails: Indices
+    heads: Indices
+    conductance: Array
+    #: rows and columns of the matrices
+    csr: tuple[Any, Any]
+    #: which of their entries are not on the diagonal
+    entries: npt.NDArray[np.bool_]
 
 
 class Graph:
@@ -49,57 +63,54 @@ class Graph:
         self.mass = space.to_dolfinx(space.mass)
 
     @cached_property
-    def _edges(self) -> tuple[Ghosts, Indices, Indices, Indices, Array, tuple[Any, Any]]:
-        """Ghosts, first edges, tails, heads, conductances, and the pattern of matrices. Collective."""
+    def _edges(self) -> _Edges:
+        """The edges, from the stiffness matrix. Collective."""
         matrix = self.stiffness.matrix
         first, last = matrix.getOwnershipRange()
         starts, columns, entries = matrix.getValuesCSR()
         rows = np.repeat(np.arange(self.owned, dtype=np.int32), np.diff(starts))
         edges = columns != rows + first
         ghosts = Ghosts(self.space.comm, first, last, columns)
-        heads = ghosts.local(columns[edges])
-        # a diagonal entry in each row
-        return ghosts, starts - np.arange(self.owned + 1), rows[edges], heads, -entries[edges], (starts, columns)
+        return _Edges(
+            ghosts=ghosts,
+            starts=starts - np.arange(self.owned + 1),  # a diagonal entry in each row
+            tails=rows[edges],
+            heads=ghosts.local(columns[edges]),
+            conductance=-entries[edges],
+            csr=(starts, columns),
+            entries=edges,
+        )
 
     @property
     def starts(self) -> Indices:
         """The first edge of each node and, last, the number of edges."""
-        return self._edges[1]
+        return self._edges.starts
 
     @property
     def tails(self) -> Indices:
         """The first end of each edge."""
-        return self._edges[2]
+        return self._edges.tails
 
     @property
     def heads(self) -> Indices:
         """The other end of each edge, as an index of arrays with ghosts (see ``ghosted``)."""
-        return self._edges[3]
+        return self._edges.heads
 
     @property
     def conductance(self) -> Array:
         """The conductance k_ij of each edge."""
-        return self._edges[4]
+        return self._edges.conductance
 
     @property
     def csr(self) -> tuple[Any, Any]:
         """Rows and columns of the matrices with an entry for each node and each edge, as PETSc wants them."""
-        return self._edges[5]
+        return self._edges.csr
 
     @cached_property
     def coordinates(self) -> Array:
         """The coordinates of all ends, shape (n, d). Collective."""
         where = self.space.V.tabulate_dof_coordinates()[: self.owned, : self.space.dimension]
         return np.stack([self.ghosted(x) for x in where.T], axis=1)
-
-    @cached_property
-    def _diagonal(self) -> npt.NDArray[np.bool_]:
-        on_diagonal = np.ones(len(self.csr[1]), dtype=bool)
-        starts = self.csr[0]
-        first = self.stiffness.matrix.getOwnershipRange()[0]
-        rows = np.repeat(np.arange(self.owned, dtype=np.int32), np.diff(starts))
-        np.equal(self.csr[1], rows + first, out=on_diagonal)
-        return on_diagonal
 
     def matrix(self, diagonal: Array, off_diagonal: Array) -> Any:
         """Return a PETSc matrix with given entries, (owned,) and one an edge. Collective."""
@@ -109,9 +120,10 @@ class Graph:
 
     def entries(self, diagonal: Array, off_diagonal: Array) -> Array:
         """Return a matrix's entries in the order of ``csr``."""
-        values = np.empty(len(self._diagonal))
-        values[self._diagonal] = diagonal
-        values[~self._diagonal] = off_diagonal
+        edges = self._edges.entries
+        values = np.empty(len(edges))
+        values[~edges] = diagonal
+        values[edges] = off_diagonal
         return values
 
     def sums(self, edges: Array) -> Array:
@@ -124,12 +136,12 @@ class Graph:
 
     def ghosted(self, owned: Array) -> Array:
         """Return values at all ends of this rank's edges, from those at its own nodes. Collective."""
-        return self._edges[0](owned)
+        return self._edges.ghosts(owned)
 
     def free(self) -> None:
         """Free the PETSc objects. Collective."""
         if "_edges" in self.__dict__:
-            self._edges[0].free()
+            self._edges.ghosts.free()
         if self.stiffness is not self.space.stiffness:
             self.stiffness.free()
 
