@@ -37,7 +37,7 @@ from kspde.distances.grid import Array, Grid
 from kspde.distances.statistics import Estimate
 from kspde.parallel import together
 
-__all__ = ["AWAY", "LAMBDAS", "away", "invert", "node_counts", "replicated", "without_noise"]
+__all__ = ["AWAY", "LAMBDAS", "away", "invert", "node_counts", "replicated", "weight_without_noise", "without_noise"]
 
 #: Where the family is tried.
 LAMBDAS = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
@@ -108,6 +108,16 @@ def away(grid: Grid, density: Array, r: int, means: Array, total: int) -> Array:
     side = 1.0 if along.mean() >= float(np.tile(mean, r) @ axis) else -1.0
     out: Array = side * AWAY * deviation * axis
     return out
+
+
+def weight_without_noise(noise: float, gap: float) -> float:
+    """Return the λ at which p_λ is as far from u as the particles are without their noise.
+
+    Args:
+        noise: the expectation of a squared Hilbert distance for draws from u.
+        gap: this distance of the particles.
+    """
+    return float(np.sqrt(max(0.0, 1.0 - noise / gap))) if gap > 0 else 0.0
 
 
 def invert(value: float, draws: Array, reach: float, *, squared: bool = False) -> Estimate:

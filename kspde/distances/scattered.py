@@ -16,7 +16,7 @@ from kspde.distances.grid import Array, Grid
 from kspde.distances.lines import ON_LINES, Lines
 from kspde.distances.neighbours import ON_NEIGHBOURS, LogDensity, relative_entropy_of
 from kspde.distances.region import mass_grid
-from kspde.distances.resampling import LAMBDAS, away, invert, replicated
+from kspde.distances.resampling import LAMBDAS, away, invert, replicated, weight_without_noise
 from kspde.distances.statistics import SQUARED, Estimate, prediction, reach_of
 from kspde.distances.view import View, rows_of
 from kspde.errors import InputError
@@ -96,8 +96,7 @@ def scattered_distances(
         family = LAMBDAS[::2] if plans else LAMBDAS  # an optimal plan is costly
         direction = lines.displacement(moved, quantiles=sort)
         observed = lines.distances(pooled, quantiles=False)[2]
-        share = max(0.0, 1.0 - lines.noise / (total * observed)) if observed > 0 else 0.0
-        weight = float(np.sqrt(share))
+        weight = weight_without_noise(lines.noise, total * observed)
 
         def statistics(points: Array, random: np.random.Generator) -> Array:
             out = lines.distances(points, quantiles=sort) if on_lines else np.zeros(len(ON_LINES))

@@ -10,7 +10,15 @@ import numpy as np
 
 from kspde.distances.grid import Array, GaussianSmoother, deposit
 from kspde.distances.region import bounding_box, check_mass, common_grid
-from kspde.distances.resampling import LAMBDAS, away, invert, node_counts, replicated, without_noise
+from kspde.distances.resampling import (
+    LAMBDAS,
+    away,
+    invert,
+    node_counts,
+    replicated,
+    weight_without_noise,
+    without_noise,
+)
 from kspde.distances.statistics import ON_GRID, SQUARED, Estimate, Reference, prediction, reach_of
 from kspde.distances.view import View
 
@@ -86,7 +94,7 @@ def smoothed_distances(
     seen = smoother.smooth(moved / (total * volume), threads)
     noise = (float(4 * np.pi * h**2) ** (-0.5 * grid.dimension) - float(np.vdot(blurred, blurred)) * volume) / total
     gap = float(np.vdot(here - blurred, here - blurred)) * volume
-    weight = float(np.sqrt(max(0.0, 1.0 - noise / gap))) if gap > 0 else 0.0
+    weight = weight_without_noise(noise, gap)
     between = (1 - weight) * blurred + weight * seen
     family = [(1 - w) * blurred + w * seen for w in LAMBDAS]
     # Where no kernel reaches, the draws are 0 as well.
