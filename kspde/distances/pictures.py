@@ -174,7 +174,9 @@ def plot_diagnostics(pde: Any, path: str | Path, *, cloud: Any = None) -> None:
             if cloud is not None:
                 _particle_moments(panels[3], cloud)
             if len(names) > 1 or cloud is not None:
-                panels[3].legend(frameon=False, handlelength=1.6)
+                figure.legend(
+                    *panels[3].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False
+                )
             dt = np.asarray(data["dt"], dtype=np.float64)
             taken = dt > 0
             panels[5].plot(np.asarray(data["t"])[taken], dt[taken], ".-", color=BLUE, markersize=3, linewidth=0.8)

@@ -162,7 +162,8 @@ def test_diagnostics_of_two_species(shared_tmp_path: Path, figures: list[Any]) -
     pictures.plot_diagnostics(pde, shared_tmp_path / "diagnostics.png", cloud=cloud)
     for figure in figures:
         assert len(figure.axes[3].lines) == 4
-        labels = [text.get_text() for text in figure.axes[3].get_legend().get_texts()]
+        (legend,) = figure.legends  # below the panels
+        labels = [text.get_text() for text in legend.get_texts()]
         assert labels == ["$a$", "$b$", "particles"]
 
 
