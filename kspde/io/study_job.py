@@ -54,7 +54,7 @@ def write_results(outcome: Outcome, directory: Path, about: dict[str, Any]) -> N
     study = outcome.study
     write_csv_table(outcome, directory / "table.csv")
     write_hdf5_table(outcome, directory / "table.h5")
-    pictures = pictures_of(outcome)
+    pictures = pictures_of(outcome.rates, study.measure)
     for name, picture in pictures.items():
         (directory / name).write_bytes(picture)
     (directory / "report.html").write_text(html_report(outcome, pictures, about), encoding="utf-8")

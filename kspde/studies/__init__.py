@@ -3,7 +3,7 @@
 from kspde.studies.execute import open_directory, run_points
 from kspde.studies.fits import Rate, fit_rate
 from kspde.studies.measures import MEASURES, check_problem
-from kspde.studies.outcome import FittedRate, Outcome, outcome_of, verdict
+from kspde.studies.outcome import FittedRate, Outcome, outcome_of, rates_of, verdict
 from kspde.studies.promises import DegreePromise, OrderPromise, Promise, Theorem1Promise, Theorem2Promise
 from kspde.studies.study import Fit, Point, Problem, Study
 
@@ -25,6 +25,7 @@ __all__ = [
     "fit_rate",
     "open_directory",
     "outcome_of",
+    "rates_of",
     "run_points",
     "verdict",
 ]

@@ -12,7 +12,7 @@ from typing import Any
 from kspde.errors import InputError
 from kspde.studies.particle_measures import chaos, coupling, fluctuations, weak_error
 from kspde.studies.pde_measures import convergence, mollification
-from kspde.studies.quantities import Quantity
+from kspde.studies.quantities import Meaning, Quantity
 from kspde.studies.study import Problem
 from kspde.studies.task import Task
 
@@ -25,13 +25,13 @@ class Measure:
 
     Attributes:
         function: task, then its options as keywords -> quantities by name.
-        quantities: by name what each is, in a line.
+        quantities: by name what each is.
         particles: whether it simulates particles.
         mollified: whether it needs a mollifier.
     """
 
     function: Callable[..., dict[str, Quantity]]
-    quantities: Mapping[str, str]
+    quantities: Mapping[str, Meaning]
     particles: bool
     mollified: bool
 
@@ -40,11 +40,26 @@ MEASURES: dict[str, Measure] = {
     "coupling": Measure(
         function=coupling,
         quantities={
-            "sup": "E maxᵢ supₜ |Xᵢ − X̄ᵢ|",
-            "probability": "P(maxᵢ supₜ |Xᵢ − X̄ᵢ| > N⁻ᵅ)",
-            "mean_square": "E supₜ |Xᵢ − X̄ᵢ|² of one particle",
-            "minimal_distance": "E min over i ≠ j of |Xᵢ − Xⱼ| at the end",
-            "markov": "N²ᵅ E (maxᵢ supₜ |Xᵢ − X̄ᵢ|)², which bounds that probability (Markov)",
+            "sup": Meaning(
+                symbol="E max_i sup_t |X_i − X̄_i|",
+                words="Largest distance of a particle from its mean-field twin, over all particles and times",
+            ),
+            "probability": Meaning(
+                symbol="P(max_i sup_t |X_i − X̄_i| > N^{−α})",
+                words="Share of the systems in which a particle leaves its mean-field twin by more than N^{−α}",
+            ),
+            "mean_square": Meaning(
+                symbol="E sup_t |X_i − X̄_i|^2",
+                words="Mean square of the largest distance in time of one particle from its mean-field twin",
+            ),
+            "minimal_distance": Meaning(
+                symbol="E min_{i≠j} |X_i − X_j|",
+                words="Least distance between two particles at the end",
+            ),
+            "markov": Meaning(
+                symbol="N^{2α} E max_i sup_t |X_i − X̄_i|^2",
+                words="Markov's bound on the probability that a particle leaves its twin by more than N^{−α}",
+            ),
         },
         particles=True,
         mollified=True,
@@ -52,10 +67,21 @@ MEASURES: dict[str, Measure] = {
     "chaos": Measure(
         function=chaos,
         quantities={
-            "l1": "L¹ distance of the one-particle law from the density, coupled estimate",
-            "entropy": "bound on the relative entropy per particle of the N-particle law",
-            "total_entropy": "the same of all N particles",
-            "certified_l1": "√(2H₁): certified bound on the L¹ distance, from the entropy bound",
+            "l1": Meaning(
+                symbol="‖u_{N,1} − u^ε‖_{L^1}",
+                words="Distance of the one-particle law from the density, coupled estimate",
+            ),
+            "entropy": Meaning(
+                symbol="bound on H_N / N",
+                words="Bound on the relative entropy H_N of the N-particle law, per particle",
+            ),
+            "total_entropy": Meaning(
+                symbol="bound on H_N", words="Bound on the relative entropy H_N of the N-particle law"
+            ),
+            "certified_l1": Meaning(
+                symbol="bound on ‖u_{N,1} − u^ε‖_{L^1}",
+                words="Bound on the distance of the one-particle law from the density, from the bound on the entropy",
+            ),
         },
         particles=True,
         mollified=True,
@@ -63,28 +89,46 @@ MEASURES: dict[str, Measure] = {
     "fluctuations": Measure(
         function=fluctuations,
         quantities={
-            "moment_1": "E |(1/N) Σⱼ hᵢⱼ|², i.i.d. copies",
-            "moment_2": "E |(1/N) Σⱼ hᵢⱼ|⁴, i.i.d. copies",
-            "moment_3": "E |(1/N) Σⱼ hᵢⱼ|⁶, i.i.d. copies",
-            "constant_1": "moment_1 N / sup|ψ|², the C(1) it needs",
-            "constant_2": "moment_2 N² / sup|ψ|⁴, the C(2) it needs",
-            "constant_3": "moment_3 N³ / sup|ψ|⁶, the C(3) it needs",
+            **{
+                f"moment_{m}": Meaning(
+                    symbol=f"E |N^{{−1}} Σ_j h_{{ij}}|^{2 * m}",
+                    words=f"Moment of order {2 * m} of the fluctuations of independent copies",
+                )
+                for m in (1, 2, 3)
+            },
+            **{
+                f"constant_{m}": Meaning(
+                    symbol=f"E |N^{{−1}} Σ_j h_{{ij}}|^{2 * m} · N^{m} / ‖ψ‖_∞^{2 * m}",
+                    words=f"The constant C({m}) that this moment needs",
+                )
+                for m in (1, 2, 3)
+            },
         },
         particles=True,
         mollified=True,
     ),
     "mollification": Measure(
         function=mollification,
-        quantities={"l1": "L¹ norm of uᵋ − u at the end", "l2": "L² norm of uᵋ − u at the end"},
+        quantities={
+            f"l{p}": Meaning(
+                symbol=f"‖u^ε − u‖_{{L^{p}}}", words=f"What the mollifier changes of the density at the end, in L^{p}"
+            )
+            for p in (1, 2)
+        },
         particles=False,
         mollified=True,
     ),
     "convergence": Measure(
         function=convergence,
         quantities={
-            "l1": "L¹ distance from a finer solution at the end",
-            "time": "L¹ distance from the solution on the same mesh with the reference's tolerance",
-            "point": "error at a point, against a number known from elsewhere",
+            "l1": Meaning(symbol="‖u_h − u‖_{L^1}", words="Distance from a finer solution at the end"),
+            "time": Meaning(
+                symbol="‖u_{h,tol} − u_h‖_{L^1}",
+                words="Distance from the solution on the same mesh with the reference's tolerance",
+            ),
+            "point": Meaning(
+                symbol="|u_h(x_0) − u(x_0)|", words="Error at a point, against a number known from elsewhere"
+            ),
         },
         particles=False,
         mollified=False,
@@ -92,8 +136,14 @@ MEASURES: dict[str, Measure] = {
     "weak-error": Measure(
         function=weak_error,
         quantities={
-            "second_moment": "E |X(T)|² over the density's second moment, minus 1; χ = 0 is the control variate",
-            "free": "the same for χ = 0 itself, where the law is known and the scheme exact",
+            "second_moment": Meaning(
+                symbol="relative error of E |X_T|^2",
+                words="Second moment of the particles over that of the density, minus 1, by the control variate χ = 0",
+            ),
+            "free": Meaning(
+                symbol="relative error of E |Y_T|^2",
+                words="The same for χ = 0 itself, where the law is known and the scheme exact: scatter alone",
+            ),
         },
         particles=True,
         mollified=True,

@@ -22,10 +22,10 @@ from typing import Any
 from kspde.studies.execute import read_point
 from kspde.studies.fits import Rate, fit_rate
 from kspde.studies.measures import MEASURES
-from kspde.studies.quantities import Quantity
+from kspde.studies.quantities import Meaning, Quantity, given
 from kspde.studies.study import GROWING, Fit, Study, shown
 
-__all__ = ["TOLERANCE", "FittedRate", "Outcome", "Promised", "outcome_of", "verdict"]
+__all__ = ["TOLERANCE", "FittedRate", "Outcome", "Promised", "outcome_of", "rates_of", "verdict"]
 
 #: τ as a share of the promised order.
 TOLERANCE = 0.05
@@ -124,10 +124,10 @@ class Outcome:
     rates: tuple[FittedRate, ...]
 
     @property
-    def quantities(self) -> Mapping[str, str]:
+    def quantities(self) -> Mapping[str, Meaning]:
         """By name what was measured."""
         present = self.records[0]["quantities"]
-        return {name: text for name, text in MEASURES[self.study.measure].quantities.items() if name in present}
+        return {name: what for name, what in MEASURES[self.study.measure].quantities.items() if name in present}
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Return the tidy table: a row for each point and quantity."""
@@ -153,6 +153,35 @@ def outcome_of(study: Study, directory: Path) -> Outcome:
         raise ValueError(f"{len(records) - len(done)} points are missing")
     rates = tuple(rate for fit in study.fits for rate in _fitted(study, fit, done))
     return Outcome(study=study, records=done, rates=rates)
+
+
+def rates_of(summary: Mapping[str, Any]) -> list[FittedRate]:
+    """Return the rates in a study's summary, as :meth:`FittedRate.summary` wrote them.
+
+    Args:
+        summary: the content of ``summary.json``.
+    """
+    return [
+        FittedRate(
+            fit=Fit(quantity=entry["quantity"], against=entry["against"]),
+            group=entry["group"],
+            x=tuple(entry["x"]),
+            values=tuple(
+                given(v, (low, high)) for v, (low, high) in zip(entry["values"], entry["intervals"], strict=True)
+            ),
+            rate=_rate(entry["rate"]) if entry["rate"] else None,
+            promises=tuple(Promised(**promise) for promise in entry["promises"]),
+        )
+        for entry in summary["rates"]
+    ]
+
+
+def _rate(entry: Mapping[str, Any]) -> Rate:
+    """Return a rate from a summary, where null stands for what is not finite."""
+    low, high = entry["interval"]
+    interval = (float("-inf") if low is None else low, float("inf") if high is None else high)
+    local = tuple(float("nan") if slope is None else slope for slope in entry["local"])
+    return Rate(**{**entry, "interval": interval, "local": local})
 
 
 def _fitted(study: Study, fit: Fit, records: tuple[Mapping[str, Any], ...]) -> Iterator[FittedRate]:

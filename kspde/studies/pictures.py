@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -11,46 +10,44 @@ from typing import Any
 import numpy as np
 
 from kspde.distances.pictures_style import COLOURS, COLUMN, styled
-from kspde.studies.outcome import FittedRate, Outcome
+from kspde.studies.measures import MEASURES
+from kspde.studies.outcome import FittedRate
+from kspde.studies.quantities import Meaning
 from kspde.studies.study import GROWING
+from kspde.studies.words import PARAMETERS, label_of, mathtext, sentence, symbol_of
 
 __all__ = ["picture_of", "pictures_of"]
 
 _MARKERS = "osD^vP"
 _LINES = {"proved": "-", "expected": "-.", "printed": ":"}
-_NAMES = {
-    "n": "number of particles N",
-    "eps": "mollifier's ε",
-    "dt": "time step Δt",
-    "cells": "cells a direction",
-    "tol": "tolerance",
-}
-#: What the names in labels are written as.
-_GREEK = {"alpha": "α", "chi": "χ", "dt": "Δt", "eps": "ε", "gamma": "γ", "mu": "μ", "n": "N"}
 
 
-def pictures_of(outcome: Outcome) -> dict[str, bytes]:
-    """Return by file name a picture (PNG) of each fitted quantity against each parameter."""
+def pictures_of(rates: Sequence[FittedRate], measure: str) -> dict[str, bytes]:
+    """Return by file name a picture (PNG) of each fitted quantity against each parameter.
+
+    Args:
+        rates: of a study.
+        measure: what the study measures.
+    """
     groups: dict[str, list[FittedRate]] = {}
-    for rate in outcome.rates:
+    for rate in rates:
         groups.setdefault(f"{rate.fit.quantity}-{rate.fit.against}", []).append(rate)
-    return {
-        f"{name}.png": picture_of(rates, outcome.quantities[rates[0].fit.quantity]) for name, rates in groups.items()
-    }
+    meanings = MEASURES[measure].quantities
+    return {f"{name}.png": picture_of(group, meanings[group[0].fit.quantity]) for name, group in groups.items()}
 
 
-def picture_of(rates: Sequence[FittedRate], title: str) -> bytes:
+def picture_of(rates: Sequence[FittedRate], meaning: Meaning) -> bytes:
     """Return a picture (PNG) of the rates of one quantity against one parameter."""
     buffer = io.BytesIO()
     with styled() as figures:
         figure = figures((1.25 * COLUMN, 0.85 * COLUMN + 0.15 * (2 * len(rates))))
-        _draw_rates(figure.subplots(), rates, title)
+        _draw_rates(figure.subplots(), rates, meaning)
         figure.legend(loc="outside lower center", frameon=False, handlelength=1.8)
         figure.savefig(buffer, format="png")
     return buffer.getvalue()
 
 
-def _draw_rates(axes: Any, rates: Sequence[FittedRate], title: str) -> None:
+def _draw_rates(axes: Any, rates: Sequence[FittedRate], meaning: Meaning) -> None:
     axes.set_xscale("log")
     fit = rates[0].fit
     values = [abs(q.value) for rate in rates for q in rate.values]
@@ -67,9 +64,9 @@ def _draw_rates(axes: Any, rates: Sequence[FittedRate], title: str) -> None:
     for (order, status), members in orders.items():
         shared = len(members) == len(rates)
         _guide(axes, rates[members[0]], order, status, None if shared else members[0])
-    axes.set_xlabel(_NAMES.get(fit.against, fit.against))
-    axes.set_ylabel(fit.quantity.replace("_", " "))
-    axes.set_title("\n".join(textwrap.wrap(title, 52)))
+    axes.set_xlabel(sentence(PARAMETERS.get(fit.against, ("", symbol_of(fit.against)))[1]))
+    axes.set_ylabel(mathtext(meaning.symbol))
+    axes.set_title("\n".join(sentence(line) for line in textwrap.wrap(meaning.words, 52, break_on_hyphens=False)))
     axes.grid(visible=True, which="major", alpha=0.3)
     ticks = sorted({x for rate in rates for x in rate.x})
     if len(ticks) <= 8:
@@ -78,8 +75,15 @@ def _draw_rates(axes: Any, rates: Sequence[FittedRate], title: str) -> None:
         for x in reversed(ticks):
             if np.log(kept[0] / x) > least:
                 kept.insert(0, x)
-        axes.set_xticks(kept, [f"{x:,.0f}" if x == round(x) else f"{x:.4g}" for x in kept])
+        axes.set_xticks(kept, [_tick(x) for x in kept])
         axes.set_xticks([], minor=True)
+
+
+def _tick(x: float) -> str:
+    power = round(np.log10(x))
+    if x < 0.01 and np.isclose(x, 10.0**power, rtol=1e-12):
+        return f"$10^{{{power}}}$"
+    return f"{x:,.0f}" if x == round(x) else f"{x:.4g}"
 
 
 def _draw(axes: Any, rate: FittedRate, index: int) -> None:
@@ -92,8 +96,7 @@ def _draw(axes: Any, rate: FittedRate, index: int) -> None:
     high = np.array([max(q.interval) for q in rate.values])
     signed = np.array([q.value for q in rate.values])
     reach = np.stack([np.clip(signed - low, 0, 0.95 * values), np.clip(high - signed, 0, None)])
-    words = re.sub(r"[a-z]+", lambda name: _GREEK.get(name[0], name[0]), rate.label)
-    words = words or rate.fit.quantity.replace("_", " ")
+    words = sentence(label_of(rate.group)) or "measured"
     if rate.order is not None:
         p, (q, r) = rate.order
         words += f": order {p:.3g} [{q:.3g}, {r:.3g}]"
@@ -118,5 +121,5 @@ def _guide(axes: Any, rate: FittedRate, order: float, status: str, index: int | 
         _LINES.get(status, "-"),
         alpha=0.6,
         color="black" if index is None else COLOURS[index % len(COLOURS)],
-        label=f"{status}: order {order:.3g}",
+        label=f"{status}: order {order:.3g}" + ("" if index is None else f" ({sentence(label_of(rate.group))})"),
     )

@@ -1,4 +1,4 @@
-"""What a measure returns: numbers with their replicas or their intervals."""
+"""What a measure returns: numbers with their replicas or their intervals, and what they are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Quantity", "exactly", "fraction", "from_record", "given", "mean"]
+__all__ = ["Meaning", "Quantity", "exactly", "fraction", "from_record", "given", "mean"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,19 @@ class Quantity:
             "error": self.error,
             "samples": list(self.samples),
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meaning:
+    """What a quantity is, for readers of pictures and reports.
+
+    Attributes:
+        symbol: its formula, as :mod:`kspde.studies.words` reads it: the label of an axis.
+        words: the same in a line: the title of a picture.
+    """
+
+    symbol: str
+    words: str
 
 
 def from_record(record: dict[str, Any]) -> Quantity:

@@ -9,6 +9,7 @@ from typing import Any
 
 from kspde.studies.outcome import TOLERANCE, FittedRate, Outcome
 from kspde.studies.study import shown
+from kspde.studies.words import Formula, html, label_of, symbol_of
 
 __all__ = ["RATE_COLUMNS", "html_report", "html_table", "page", "rate_rows"]
 
@@ -42,12 +43,15 @@ def html_report(outcome: Outcome, pictures: Mapping[str, bytes], provenance: Map
         *(f"<p>{escape(paragraph)}</p>" for paragraph in study.about.strip().split("\n\n")),
         f"<p>Setting: {escape(study.setting)}. Run again: <code>{escape(study.command)}</code></p>",
         "<h2>Rates</h2>",
-        html_table(RATE_COLUMNS, rate_rows(outcome.rates)),
-        f"<p>{escape(_RULE)}</p>",
+        html_table(RATE_COLUMNS, _rates(outcome)),
+        f"<p>{html(_RULE)}</p>",
         "<h2>Pictures</h2>",
         *(_figure(name, picture) for name, picture in pictures.items()),
         "<h2>What was measured</h2>",
-        html_table(("quantity", "meaning"), list(outcome.quantities.items())),
+        html_table(
+            ("quantity", "meaning", "name in the tables"),
+            [(Formula(what.symbol), Formula(what.words), name) for name, what in outcome.quantities.items()],
+        ),
         html_table(*_values(outcome)),
     ]
     remarks = sorted({line for record in outcome.records for line in record["warnings"]})
@@ -58,7 +62,7 @@ def html_report(outcome: Outcome, pictures: Mapping[str, bytes], provenance: Map
 
 
 _RULE = (
-    "Least squares in log-log. Order p: at most a constant times N^-p, eps^p, dt^p or h^p. Supported: the lower end of "
+    "Least squares in log-log. Order p: at most a constant times N^{−p}, ε^p, Δt^p or h^p. Supported: the lower end of "
     f"the 95 % interval of the order reaches the promise, less {TOLERANCE:.0%} of it; contradicted: the upper end does "
     "not; not resolved: otherwise. This says how fast the quantity decays over these values. Asymptotic statements are "
     "neither proved nor disproved by it."
@@ -85,12 +89,27 @@ def _cell(text: str) -> str:
     verdicts = ("supported", "contradicted", "not resolved", "not testable")
     if text in verdicts:
         return f'<td class="{text.replace(" ", "-")}">{text}</td>'
+    if isinstance(text, Formula):
+        return f"<td>{html(text)}</td>"
     kind = ' class="number"' if text[:1].isdigit() or text[:2] in ("[0", "[-") or text[:1] in "-[" else ""
     return f"<td{kind}>{escape(text)}</td>"
 
 
+def _rates(outcome: Outcome) -> list[tuple[str, ...]]:
+    """Return the rows of the table of rates in symbols."""
+    out: list[tuple[str, ...]] = []
+    for rate in outcome.rates:
+        symbols = (
+            Formula(outcome.quantities[rate.fit.quantity].symbol),
+            symbol_of(rate.fit.against),
+            label_of(rate.group) or "all",
+        )
+        out += [(*symbols, *row[len(symbols) :]) for row in rate_rows([rate])]
+    return out
+
+
 def rate_rows(rates: Sequence[FittedRate]) -> list[tuple[str, ...]]:
-    """Return the rows of the table of rates: one for each rate and promise."""
+    """Return the rows of the table of rates, by the names of columns: one for each rate and promise."""
     out: list[tuple[str, ...]] = []
     for rate in rates:
         if rate.order is None:
@@ -111,7 +130,7 @@ def _values(outcome: Outcome) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     rows = [
         (
             *(shown(record["swept"][name]) for name in swept),
-            name,
+            Formula(outcome.quantities[name].symbol),
             f"{quantity.value:.4g}",
             "" if quantity.error == 0 and not quantity.samples else _interval(quantity.interval),
             str(len(quantity.samples)) if quantity.samples else "",
@@ -119,7 +138,7 @@ def _values(outcome: Outcome) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         for record in outcome.records
         for name, quantity in record["quantities"].items()
     ]
-    return (*swept, "quantity", "value", "95 % interval", "replicas"), rows
+    return (*map(symbol_of, swept), "quantity", "value", "95 % interval", "replicas"), rows
 
 
 def _interval(interval: tuple[float, float]) -> str:

@@ -1,0 +1,111 @@
+"""What readers see in place of the names of columns: in pictures and in the report."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kspde.io.ledger_file import read_results
+from kspde.io.results import write_json
+from kspde.studies import MEASURES, Outcome, Study, rates_of
+from kspde.studies.pictures import pictures_of
+from kspde.studies.report import html_report
+from kspde.studies.words import PARAMETERS, html, label_of, mathtext, sentence, symbol_of
+
+#: Names of columns that are no words.
+NAMES = {"eps", "gamma", "dt", "n", "l1", "l2"} | {
+    name for measure in MEASURES.values() for name in measure.quantities if "_" in name
+}
+
+
+@pytest.mark.parametrize(
+    ("formula", "as_html", "as_mathtext"),
+    [
+        (
+            "‖u_{N,1} − u^ε‖_{L^1}",
+            "‖u<sub>N,1</sub> − u<sup>ε</sup>‖<sub>L<sup>1</sup></sub>",
+            r"$\|u_{N,1}-u^\varepsilon \|_{L^1}$",
+        ),
+        ("bound on H_N / N", "bound on H<sub>N</sub> / N", "bound on $H_N/N$"),
+        ("E max_i |X̄_i|^2", "E max<sub>i</sub> |X̄<sub>i</sub>|<sup>2</sup>", r"$E\,\mathrm{max}_i\,|\bar{X}_i|^2$"),
+        ("a < b & c", "a &lt; b &amp; c", r"a $<\,b\,&\,c$"),
+    ],
+)
+def test_formulas(formula: str, as_html: str, as_mathtext: str) -> None:
+    assert html(formula) == as_html
+    assert mathtext(formula) == as_mathtext
+
+
+def test_words_between_formulas() -> None:
+    assert sentence("Least distance of A from N-particle laws, by N^{−α}.") == (
+        r"Least distance of A from $N$-particle laws, by $N^{-\alpha }$."
+    )
+    assert label_of({"gamma": 0.019, "n": 1000, "my_own": "x"}) == "γ = 0.019, N = 1,000, my own = x"
+
+
+def test_every_quantity_is_set_without_marks_that_are_left_over() -> None:
+    from matplotlib.mathtext import MathTextParser
+
+    parser = MathTextParser("agg")
+    for measure in MEASURES.values():
+        for name, what in measure.quantities.items():
+            for text in (mathtext(what.symbol), sentence(what.words)):
+                parser.parse(text)
+                assert re.sub(r"\$[^$]*\$", "", text).isascii()
+                assert text.isascii(), text
+            for text in (html(what.symbol), html(what.words)):
+                assert not re.search(r"[_^{}\\]", text)
+            assert len(what.symbol) <= 50
+            assert name not in (what.symbol, what.words)
+
+
+@pytest.mark.parametrize("name", sorted(read_results([])))
+def test_pictures_of_shipped_results(
+    name: str, monkeypatch: pytest.MonkeyPatch, comm: Any, shared_tmp_path: Path
+) -> None:
+    from matplotlib.figure import Figure
+
+    seen: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: seen.append(self))
+    summary = read_results([])[name]
+    rates = rates_of(summary)
+    # What is read back is what was written, nulls for infinite ends included.
+    path = shared_tmp_path / f"{comm.rank}.json"
+    write_json(path, {"rates": [rate.summary() for rate in rates]})
+    assert json.loads(path.read_text(encoding="utf-8"))["rates"] == summary["rates"]
+
+    assert list(pictures_of(rates, summary["measure"])) == list(
+        dict.fromkeys(f"{rate['quantity']}-{rate['against']}.png" for rate in summary["rates"])
+    )
+    columns = re.compile(rf"\b({'|'.join(NAMES)})\b")
+    for figure in seen:
+        (axes,) = figure.axes
+        (legend,) = figure.legends
+        shown = [axes.get_xlabel(), axes.get_ylabel(), axes.get_title(), *(t.get_text() for t in legend.get_texts())]
+        assert all(shown)
+        words = " ".join(re.sub(r"\\[a-z]+", "", re.sub(r"\$[^$]*\$", "", text)) for text in shown)
+        assert not columns.search(words), words
+    by_symbol = {figure.axes[0].get_ylabel() for figure in seen}
+    fitted = {rate["quantity"] for rate in summary["rates"]}
+    assert by_symbol == {mathtext(MEASURES[summary["measure"]].quantities[q].symbol) for q in fitted}
+
+
+def test_the_report_speaks_in_symbols(
+    tiny_file: Callable[..., Path], carried_out: Callable[[Study], Outcome], comm: Any
+) -> None:
+    from kspde.io.study_file import read_study
+
+    outcome = carried_out(read_study(tiny_file()))
+    page = html_report(outcome, {}, {})
+    heads = [re.findall("<th>(.*?)</th>", table) for table in page.split("<table>")[1:]]
+    assert heads[1] == ["quantity", "meaning", "name in the tables"]
+    assert heads[2][0] == symbol_of("eps") == PARAMETERS["eps"][0] == "ε"
+    norm = "‖u<sup>ε</sup> − u‖<sub>L<sup>1</sup></sub>"
+    assert f"<tr><td>{norm}</td><td>ε</td><td>all</td>" in page
+    assert page.count(f"<td>{norm}</td>") == 2 + len(outcome.records)
+    assert page.count("<td>l1</td>") == 1  # beside its symbol and meaning
