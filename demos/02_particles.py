@@ -128,7 +128,8 @@ animate(pde, snapshots, pictures / "particles.webp", most=600)
 # ![The difference](pictures/particles_difference.png)
 #
 # Over time the distance stays inside its floor: at this N the interaction has not made the particles any less like
-# independent draws. What is left below the floor is seen by coupling, in the next chapters.
+# independent draws. What is left below the floor is seen by coupling: see the chapters on mean-field twins and on
+# independence.
 #
 # ![L1 distance and relative entropy over time, with the floor's band](pictures/particles_over_time.png)
 #

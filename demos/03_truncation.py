@@ -83,6 +83,6 @@ if MPI.COMM_WORLD.rank == 0:
 # | 5 | neumann | 7.2e-03 | 2.3e-02 | 1.8e-02 |
 #
 # (The time steps are the same in all runs, so that their error cancels.) At L = 14 neither condition costs anything. At
-# L = 7 the decay condition is some thirty times better for the signal, ten times for the density. At L = 5 the density
-# itself has reached the wall, and no condition for v can help: kspde warns, and says which half-width would hold the
-# mass.
+# L = 7 the decay condition is nearly thirty times better for the signal, eight times for the density. At L = 5 the
+# density itself has reached the wall, and no condition for v can mend it: kspde warns, and says which half-width would
+# hold the mass.

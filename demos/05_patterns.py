@@ -120,7 +120,7 @@ if root:
 # ## A pattern
 #
 # Many small modes with fixed random amplitudes; the fastest, λ = √ū − 1, takes over, with a wave length of
-# 2π/√λ ≈ 7.3. For γ = e^(−αv) the free energy ∫u log u − (α/2)uv can only fall.
+# 2π/√λ ≈ 7.3. For γ = e^(−αv) the free energy ∫(u log u − (α/2) u v) can only fall.
 
 # %%
 random = np.random.default_rng(3)

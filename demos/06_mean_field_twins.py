@@ -91,8 +91,9 @@ if root:
     print(f"falls like N^({slope:.2f})")
 
 # %% [markdown]
-# The fitted slope is a little flatter than −½: the maximum over N particles grows slowly with N. What the coupling buys
-# is put to work in the next chapter.
+# The fitted slope is a little flatter than −½: the maximum over N particles grows slowly with N. (The mean square of
+# one particle's supₜ |Xᵢ − X̄ᵢ|, without the maximum, falls like 1/N: see the chapter on studies.) What the coupling
+# buys is put to work in the next chapter.
 
 # %%
 if root:
@@ -129,7 +130,7 @@ with picture(pictures / "twins.png", MPI.COMM_WORLD) as figures:
             mean[0] * (np.array(sizes) / sizes[0]) ** -0.5,
             "--",
             color=GREY,
-            label="order 1/2, promised",
+            label="order 1/2",
         )
         right.set(
             xscale="log",

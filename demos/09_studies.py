@@ -73,7 +73,8 @@ comm.Barrier()
 # would have to begin above 0.95.
 #
 # The results of the ready-made studies in their full settings come with kspde; their pictures are drawn from them.
-# Dashed is the fit, with the 95 % interval of its order; the other lines are what is promised.
+# Dashed is the fit, with the 95 % interval of its order; the other lines are what is promised. The bars are 95 %
+# intervals; one that holds 0 goes down to the frame.
 
 # %%
 SHOWN = {

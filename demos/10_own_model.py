@@ -278,5 +278,6 @@ for share in (0.5, 1.0, 1.5):  # of the critical mass
         )
 
 # %% [markdown]
-# The sign changes where it should, a little late: screening weakens the attraction of distant cells. For the unscreened
-# system, and past the blow-up that the mollifier prevents, see how the numbers move with μ and ε.
+# The sign changes where it should, a little late: screening weakens the attraction of distant cells, the mollifier that
+# of near ones. For the unscreened system, and past the blow-up that the mollifier prevents, see how the numbers move
+# with μ and ε.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from kspde.distances.pictures_style import COLOURS, COLUMN, styled
+from kspde.models.base import Array
 from kspde.studies.measures import MEASURES
 from kspde.studies.outcome import FittedRate
 from kspde.studies.quantities import Meaning
@@ -64,6 +65,13 @@ def _draw_rates(axes: Any, rates: Sequence[FittedRate], meaning: Meaning) -> Non
     for (order, status), members in orders.items():
         shared = len(members) == len(rates)
         _guide(axes, rates[members[0]], order, status, None if shared else members[0])
+    if axes.get_yscale() == "log":  # intervals that hold 0 go down to the frame
+        frame = axes.get_ylim()
+        for index, rate in enumerate(rates):
+            reached = _ends(rate)[:, 0] <= 0
+            tops = np.array([abs(q.value) for q in rate.values])[reached]
+            axes.vlines(np.array(rate.x)[reached], frame[0], tops, color=COLOURS[index % len(COLOURS)])
+        axes.set_ylim(frame)
     axes.set_xlabel(sentence(PARAMETERS.get(fit.against, ("", symbol_of(fit.against)))[1]))
     axes.set_ylabel(mathtext(meaning.symbol))
     axes.set_title("\n".join(sentence(line) for line in textwrap.wrap(meaning.words, 52, break_on_hyphens=False)))
@@ -86,16 +94,20 @@ def _tick(x: float) -> str:
     return f"{x:,.0f}" if x == round(x) else f"{x:.4g}"
 
 
+def _ends(rate: FittedRate) -> Array:
+    """Return the ends of the intervals of the values' absolute values, shape (K, 2); below 0 where 0 is inside."""
+    return np.array([sorted(np.copysign(1.0, q.value) * end for end in q.interval) for q in rate.values])
+
+
 def _draw(axes: Any, rate: FittedRate, index: int) -> None:
     """Draw the values with their intervals, and the fitted line."""
     colour, marker = COLOURS[index % len(COLOURS)], _MARKERS[index % len(_MARKERS)]
     x = np.array(rate.x)
     order = np.argsort(x)
     values = np.array([abs(q.value) for q in rate.values])
-    low = np.array([min(q.interval) for q in rate.values])
-    high = np.array([max(q.interval) for q in rate.values])
-    signed = np.array([q.value for q in rate.values])
-    reach = np.stack([np.clip(signed - low, 0, 0.95 * values), np.clip(high - signed, 0, None)])
+    ends = _ends(rate)
+    low = np.where((ends[:, 0] <= 0) & (axes.get_yscale() == "log"), values, np.clip(ends[:, 0], 0.0, None))
+    reach = np.stack([values - low, ends[:, 1] - values]).clip(0.0)
     words = sentence(label_of(rate.group)) or "measured"
     if rate.order is not None:
         p, (q, r) = rate.order
