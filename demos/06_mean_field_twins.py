@@ -112,10 +112,12 @@ with picture(pictures / "twins.png", MPI.COMM_WORLD) as figures:
             xlabel="$t$",
             ylabel=r"$\max_i |X_i - \bar X_i|$",
             xlim=(0, 0.5),
-            ylim=(0, None),
+            ylim=(0, 1.3 * gaps[sizes[0]].max()),
         )
         left.set_title("mean and range of 6 runs")
-        left.legend(frameon=False)
+        left.legend(
+            frameon=False, loc="upper left", ncols=2, handlelength=1.2, columnspacing=1
+        )
         right.errorbar(
             sizes,
             mean,
