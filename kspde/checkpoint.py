@@ -239,29 +239,31 @@ class CheckpointStore:
     def latest(self) -> Saved | None:
         """Return the newest good checkpoint of this problem, or None where there is none. Collective.
 
-        A damaged file, or one of another problem, is named in a warning and passed over.
+        A damaged file, or one of another problem, is named in a warning and passed over for an earlier one.
 
         Raises:
-            InputError: there are checkpoints, but of other problems only; on every rank.
+            InputError: there are checkpoints, but none that can be used: damaged, or of another problem; on every rank.
         """
         found: Saved | None = None
         with together(self.comm):
             if self.comm.rank == 0:
-                foreign: list[str] = []
+                unfit: list[tuple[str, str]] = []
                 for path in sorted(self._directory.glob("checkpoint-*.h5")):
                     try:
                         saved = _read(path, self._problem)
                     except _DamagedError as error:
-                        warnings.warn(f"checkpoint {path} is damaged ({error}): it is not used", stacklevel=2)
+                        remedy = "there is no good one before it, remove it to start from the beginning"
+                        unfit.append((f"checkpoint {path} is damaged ({error})", remedy))
                         self._known.append(path)
                     except _ForeignError as error:
-                        foreign.append(f"checkpoint {path} is of another problem ({error})")
+                        remedy = "give another directory, or that problem"
+                        unfit.append((f"checkpoint {path} is of another problem ({error})", remedy))
                     else:
                         found = saved
                         self._known.append(path)
-                if found is None and foreign:
-                    raise InputError(f"{foreign[-1]}: give another directory, or that problem")
-                for line in foreign:
+                if found is None and unfit:
+                    raise InputError(": ".join(unfit[-1]))
+                for line, _ in unfit:
                     warnings.warn(f"{line}: it is not used", stacklevel=2)
         return self.comm.bcast(found) if self.comm.size > 1 else found
 

@@ -41,9 +41,21 @@ app = typer.Typer(
 CaseFile = Annotated[Path, typer.Argument(metavar="CASE.toml", show_default=False, help="The case file.")]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Directory for the results; it must not exist.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace DIR if it holds an earlier result.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoints of an interrupted run.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on from the checkpoints of an interrupted run, if there are any.")
+]
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a number: give seconds >= 0") from None
+
+
 Every = Annotated[
-    float, typer.Option("--checkpoint-every", metavar="SECONDS", help="Wall time between two checkpoints.")
+    float,
+    typer.Option("--checkpoint-every", metavar="SECONDS", parser=_seconds, help="Wall time between two checkpoints."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 
@@ -67,37 +79,37 @@ def demo(out: Out = Path("demo-output"), force: Force = False, quiet: Quiet = Fa
         return _job("compare_case", case, out, force, quiet)
 
 
-@app.command(epilog="Examples: kspde run case.toml --out result; mpirun -n 4 kspde run case.toml --out result")
-def run(
-    case: CaseFile,
-    out: Out,
-    force: Force = False,
-    quiet: Quiet = False,
-    resume: Resume = False,
-    checkpoint_every: Every = 600.0,
-) -> int:
+def _add_job(name: str, about: str) -> None:
+    """Add a command that fills a directory from a case file, by the function ``NAME_case`` of kspde.io.jobs."""
+    call = f"kspde {name} case.toml --out result"
+
+    @app.command(name, help=about, epilog=f"Examples: {call}; mpirun -n 4 {call}")
+    def command(
+        case: CaseFile,
+        out: Out,
+        force: Force = False,
+        quiet: Quiet = False,
+        resume: Resume = False,
+        checkpoint_every: Every = 600.0,
+    ) -> int:
+        return _job(f"{name}_case", case, out, force, quiet, resume, checkpoint_every)
+
+
+_add_job(
+    "run",
     """Solve the density equation of a case.
 
-    DIR gets summary.json, diagnostics.csv (per time step), density.bp (for ParaView) and a picture.
-    """
-    return _job("run_case", case, out, force, quiet, resume, checkpoint_every)
-
-
-@app.command(epilog="Examples: kspde compare case.toml --out result; mpirun -n 4 kspde compare case.toml --out result")
-def compare(
-    case: CaseFile,
-    out: Out,
-    force: Force = False,
-    quiet: Quiet = False,
-    resume: Resume = False,
-    checkpoint_every: Every = 600.0,
-) -> int:
+    DIR gets summary.json, diagnostics.csv (per time step), density.bp (for ParaView) and pictures.
+    """,
+)
+_add_job(
+    "compare",
     """Solve the density equation, simulate the particles, and measure how far they are apart.
 
     DIR gets what "run" writes, the distances in summary.json, particles.h5, and pictures of both densities and their
     difference.
-    """
-    return _job("compare_case", case, out, force, quiet, resume, checkpoint_every)
+    """,
+)
 
 
 @app.command(
@@ -229,8 +241,8 @@ def _job(name: str, path: Path, out: Path, force: bool, quiet: bool, resume: boo
             backend.require()
         console = Console(comm, quiet=quiet)
         with (
-            Restarts(out, comm, every=every, resume=resume, force=force) as restarts,
             ResultDirectory(out, comm, force=force) as results,
+            Restarts(out, comm, console, every=every, resume=resume, force=force) as restarts,
         ):
             pictures = getattr(jobs, name)(case, results, restarts, comm, console)
         console.say(f"\nPictures: {', '.join(str(out / picture) for picture in pictures)}")
@@ -269,6 +281,8 @@ def _collectively(job: Callable[[Any], None], kept: Callable[[], str] = lambda: 
             line, status = str(error).replace("resume=True", "--resume"), 128 + signal.SIGTERM
         elif isinstance(error, KspdeError):
             line, status = str(error), FAILED_SOLVE if isinstance(error, ConvergenceError) else BAD_INPUT
+        elif isinstance(error, MemoryError):
+            line, status = f"out of memory ({error}): give fewer cells or particles, or a larger machine", BAD_INPUT
         else:
             raise
     everyone = last_words(comm, line)
@@ -315,7 +329,8 @@ def _launched_rank() -> int:
 
 
 def _complain(line: str) -> None:
-    sys.stderr.write(f"kspde: error: {' '.join(line.split())}\n")
+    line = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in " ".join(line.split()))
+    sys.stderr.write(f"kspde: error: {line}\n")
     sys.stderr.flush()
 
 

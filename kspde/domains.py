@@ -15,6 +15,12 @@ __all__ = ["Box", "Disk", "Domain", "MeshFile"]
 _BOUNDARIES = ("decay", "neumann")
 _SOLVERS = ("auto", "direct", "multigrid")
 
+#: PETSc's and DOLFINx's indices have 32 bits.
+_MOST_NODES = 2**31 - 1
+
+#: The smallest cell of a disk, in units of its radius: gmsh does not come to an end for cells near round-off.
+_LEAST_SIZE = 1e-7
+
 
 @dataclass(frozen=True, kw_only=True)
 class Box:
@@ -48,6 +54,12 @@ class Box:
         check_integer("cells", self.cells, at_least=2)
         check_integer("degree", self.degree, at_least=1, at_most=16)
         check_integer("dimension", self.dimension, at_least=1, at_most=3)
+        nodes = (self.cells * self.degree + 1) ** self.dimension
+        if nodes > _MOST_NODES:
+            raise InputError(
+                f"cells = {self.cells} of degree {self.degree} have {nodes} nodes: give fewer, for at most "
+                f"{_MOST_NODES} nodes"
+            )
         check_number("grading", self.grading, at_least=0, below=20)
         check_choice("boundary", self.boundary, _BOUNDARIES)
 
@@ -111,6 +123,13 @@ class Disk:
                 )
         check_choice("cell", self.cell, ("triangle", "quadrilateral"))
         check_integer("degree", self.degree, at_least=1, at_most=8)
+        if self.size < _LEAST_SIZE * self.radius:
+            raise InputError(f"size = {self.size:g} is not valid: give at least {_LEAST_SIZE:g} of the radius")
+        nodes = 3.6 * (self.degree * self.radius / max(self.size, self.rim_size or self.size)) ** 2
+        if nodes > _MOST_NODES:
+            raise InputError(
+                f"size = {self.size:g} makes {nodes:.1e} nodes or more: give larger cells, for less than 2^31"
+            )
         if self.cell == "triangle" and self.degree != 1:
             raise InputError(
                 f"degree = {self.degree} is not valid on triangles, where only degree 1 has a diagonal mass matrix "

@@ -24,6 +24,13 @@ __all__ = [
 ]
 
 
+#: The largest number that a check lets pass: its square and its cube are finite too.
+_LARGEST = 1e100
+
+#: The first integer that arrays and files cannot hold.
+_INTEGERS_END = 1 << 63
+
+
 class KspdeError(Exception):
     """Base of all errors raised on purpose by kspde.
 
@@ -59,7 +66,7 @@ def check_number(
         below: exclusive upper bound.
 
     Raises:
-        InputError: not a real number, not finite, or out of bounds.
+        InputError: not a real number, not finite, out of bounds, or beyond 1e100 in size.
     """
     valid = "a finite number"
     if above is not None:
@@ -70,7 +77,10 @@ def check_number(
         valid += f" and < {below:g}" if above is not None or at_least is not None else f" < {below:g}"
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise InputError(f"{name} = {value!r} is not a number: give {valid}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        number = math.inf
     if (
         not math.isfinite(number)
         or (above is not None and number <= above)
@@ -78,6 +88,8 @@ def check_number(
         or (below is not None and number >= below)
     ):
         raise InputError(f"{name} = {value} is not valid: give {valid}")
+    if abs(number) > _LARGEST:
+        raise InputError(f"{name} = {value} is not valid: give {valid}, of size {_LARGEST:g} at most")
     return number
 
 
@@ -85,13 +97,15 @@ def check_integer(name: str, value: Any, *, at_least: int, at_most: int | None =
     """Return ``value`` as an int within bounds.
 
     Raises:
-        InputError: not an integer, or out of bounds.
+        InputError: not an integer, out of bounds, or larger than arrays and files can hold.
     """
     valid = f"an integer >= {at_least}" + (f" and <= {at_most}" if at_most is not None else "")
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise InputError(f"{name} = {value!r} is not an integer: give {valid}")
     if value < at_least or (at_most is not None and value > at_most):
         raise InputError(f"{name} = {value} is not valid: give {valid}")
+    if value >= _INTEGERS_END:
+        raise InputError(f"{name} = {value} is not valid: give {valid} and < 2^63")
     return int(value)
 
 
@@ -119,7 +133,7 @@ def check_finite(name: str, value: Any, shape: tuple[int | None, ...]) -> npt.ND
     """
     wanted = "(" + ", ".join("n" if n is None else str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"
     try:
-        array = np.array(value, dtype=np.float64)
+        array = np.asarray(value).astype(np.float64, casting="same_kind")  # nothing imaginary is dropped
     except (TypeError, ValueError):
         raise InputError(f"{name} is not an array of numbers: give one of shape {wanted}") from None
     if array.ndim != len(shape) or any(

@@ -90,6 +90,19 @@ def test_a_damaged_file_is_named_and_the_one_before_is_used(shared_tmp_path, com
     assert names(shared_tmp_path, comm) == ["checkpoint-0000000009.h5", "checkpoint-0000000010.h5"]
 
 
+def test_damaged_files_alone_are_refused_by_name(shared_tmp_path, comm):
+    write(shared_tmp_path, comm, steps=(3, 7))
+    if comm.rank == 0:
+        for path in shared_tmp_path.iterdir():
+            path.write_bytes(path.read_bytes()[:-1])
+    comm.barrier()
+    with pytest.raises(
+        kspde.InputError, match=r"0007\.h5 is damaged .*: there is no good one before it, remove it"
+    ):
+        CheckpointStore(Checkpoint(shared_tmp_path), PROBLEM, comm).latest()
+    assert len(names(shared_tmp_path, comm)) == 2
+
+
 def test_a_foreign_file_is_refused_by_name(shared_tmp_path, comm):
     write(shared_tmp_path, comm, steps=(3,))
     other = {**PROBLEM, "seed": 2}

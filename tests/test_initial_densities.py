@@ -191,11 +191,12 @@ def test_positions_are_read_from_a_table(shared_tmp_path, comm):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a,b\n1,2\n", "has no column 'x': its first row must name x, y (it reads 'a, b')"),
+        ("a,b\n1,2\n", "has no column 'x': its first row must name x, y, separated by commas (it reads 'a, b')"),
         ("", "has no column 'x'"),
         ("x,y\n", "has no positions: give a row of numbers a cell"),
         ("x,y\n1,2\n3,far\n", "data row 2: y = 'far' is not a finite number"),
-        ("x,y\n1\n", "data row 1: y = None is not a finite number"),
+        ("x,y\n1\n", "data row 1: y is missing"),
+        ("x,y\n1,5,2,5\n", "data row 1 has more entries than the first row names: x, y"),
         ("x,y\nnan,1\n", "data row 1: x = 'nan' is not a finite number"),
     ],
 )
@@ -204,6 +205,12 @@ def test_bad_tables_of_positions(shared_tmp_path, comm, text, message):
     path.write_text(text, encoding="utf-8")
     with pytest.raises(kspde.InputError, match=re.escape(message)):
         kspde.observed_positions(path, bandwidth=0.1)
+
+
+@pytest.mark.parametrize("columns", [(), ("x", "x")])
+def test_columns_of_a_table_are_named_once(columns):
+    with pytest.raises(kspde.InputError, match="give the name of a column for each coordinate"):
+        kspde.observed_positions("cells.csv", bandwidth=0.1, columns=columns)
 
 
 def test_a_missing_table_is_named():
@@ -252,6 +259,9 @@ FUNCTION = {"function": skewed, "half_width": 4.0}
         (kspde.GridDensity, GRID, {"extent": (0.0, 1.0, 2.0, 2.0)}, "is empty: give xmin < xmax, ymin < ymax"),
         (kspde.GridDensity, GRID, {"orientation": "up"}, "orientation = 'up' is not valid"),
         (kspde.GridDensity, GRID, {"bandwidth": -1.0}, "bandwidth = -1.0 is not valid"),
+        (kspde.GridDensity, GRID, {"bandwidth": 1e20}, "bandwidth = 1e+20 is not valid: give a length within the ext"),
+        (kspde.GridDensity, GRID, {"values": np.full((3, 4), 1 + 1j)}, "values are not an array of real numbers"),
+        (kspde.GridDensity, GRID, {"extent": (0.0, 1j, 0.0, 1.0)}, "extent is not an array of numbers"),
         (
             kspde.GridDensity,
             GRID,

@@ -46,9 +46,9 @@ class GridDensity(InitialDensity):
         bandwidth: float = 0.0,
     ) -> None:
         try:
-            array = np.array(values, dtype=np.float64)
+            array = np.asarray(values).astype(np.float64, casting="same_kind")
         except (TypeError, ValueError):
-            raise InputError("values are not an array of numbers: give a 1-, 2- or 3-dimensional array") from None
+            raise InputError("values are not an array of real numbers: give 1 to 3 dimensions of them") from None
         if not 1 <= array.ndim <= 3 or min(array.shape, default=0) < 2:
             raise InputError(f"values have shape {array.shape}: give 1 to 3 dimensions with at least 2 points each")
         check_choice("orientation", orientation, ("xy", "image"))
@@ -66,9 +66,11 @@ class GridDensity(InitialDensity):
             raise InputError(f"values contain {array.min():g}: give numbers >= 0")
         bounds = check_finite("extent", extent, (2 * array.ndim,)).reshape(-1, 2)
         if np.any(bounds[:, 1] <= bounds[:, 0]):
-            raise InputError(f"extent = {tuple(bounds.ravel())} is empty: give xmin < xmax, ymin < ymax, ...")
+            raise InputError(f"extent = {bounds.ravel().tolist()} is empty: give xmin < xmax, ymin < ymax, ...")
         self.lower, self.upper = bounds[:, 0], bounds[:, 1]
         self.spacing: Array = (self.upper - self.lower) / (np.array(array.shape) - 1)
+        if bandwidth > float(np.max(self.upper - self.lower)):
+            raise InputError(f"bandwidth = {bandwidth:g} is not valid: give a length within the extent")
         if bandwidth > 0:
             from scipy.ndimage import gaussian_filter
 
@@ -149,21 +151,21 @@ def read_grid(path: str | Path) -> tuple[Any, Sequence[float] | None]:
         InputError: the file is missing, no such file, or lacks ``values``.
     """
     try:
-        loaded = np.load(Path(path), allow_pickle=False)
+        with Path(path).open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return loaded, None
+            names = loaded.files
+            arrays = {name: loaded[name] for name in names if name in ("values", "extent")}
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile):  # numpy's own message recommends to unpickle
-        raise InputError(f"{path} is no .npy or .npz file of numbers: write one with numpy.save or savez") from None
-    if isinstance(loaded, np.ndarray):
-        return loaded, None
-    with loaded:
-        if "values" not in loaded.files:
-            raise InputError(f"{path} has arrays {', '.join(loaded.files) or '(none)'}: it must have one called values")
-        try:
-            extent = loaded["extent"].ravel().tolist() if "extent" in loaded.files else None
-            return loaded["values"], extent
-        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise InputError(f"{path} cannot be read ({error})") from None
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error):  # numpy's own message recommends to unpickle
+        raise InputError(
+            f"{path} is no .npy or .npz file of numbers, or a damaged one: write one with numpy.save or savez"
+        ) from None
+    if "values" not in arrays:
+        raise InputError(f"{path} has arrays {', '.join(names) or '(none)'}: it must have one called values")
+    return arrays["values"], arrays["extent"].ravel().tolist() if "extent" in arrays else None
 
 
 def _linear_quantile(left: Array, right: Array, uniform: Array) -> Array:

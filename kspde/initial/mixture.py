@@ -92,7 +92,8 @@ def observed_positions(
         columns: the names of the coordinate columns in the file.
 
     Raises:
-        InputError: a file that is missing, has no such columns or a value that is no finite number; bandwidth ≤ 0.
+        InputError: a file that is missing, has no such columns or a value that is no finite number; bandwidth ≤ 0;
+            no names of columns, or one twice.
     """
     check_number("bandwidth", bandwidth, above=0)
     points = read_positions(positions, columns) if isinstance(positions, (str, Path)) else positions
@@ -107,31 +108,38 @@ def read_positions(path: str | Path, columns: Sequence[str]) -> Array:
     Raises:
         InputError: the file is missing or unreadable, lacks a column, or a value is no finite number.
     """
+    if not columns or len(set(columns)) < len(columns):
+        raise InputError(f"columns = {list(columns)} is not valid: give the name of a column for each coordinate")
     try:
         # Spreadsheets write a byte order mark, and people write blanks around names.
         with Path(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(line for line in file if not line.startswith("#"))
             reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
             rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise InputError(f"cannot read positions from {path}: byte {error.start} is not UTF-8, save it so") from None
+    except (OSError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"cannot read positions from {path}: {reason}") from None
     found = tuple(reader.fieldnames or ())
     missing = [c for c in columns if c not in found]
     if missing:
         raise InputError(
-            f"{path} has no column {missing[0]!r}: its first row must name {', '.join(columns)} "
-            f"(it reads {', '.join(found)!r})"
+            f"{path} has no column {missing[0]!r}: its first row must name {', '.join(columns)}, separated by "
+            f"commas (it reads {', '.join(found)!r})"
         )
     if not rows:
         raise InputError(f"{path} has no positions: give a row of numbers a cell below the names of the columns")
     out = np.empty((len(rows), len(columns)))
     for i, row in enumerate(rows):
+        if any(row.get(None, ())):  # decimal commas, for one
+            raise InputError(f"{path}, data row {i + 1} has more entries than the first row names: {', '.join(found)}")
         for j, column in enumerate(columns):
             try:
                 out[i, j] = float(row[column])
             except (TypeError, ValueError):
                 out[i, j] = np.nan
             if not np.isfinite(out[i, j]):
-                raise InputError(f"{path}, data row {i + 1}: {column} = {row[column]!r} is not a finite number")
+                what = "is missing" if row[column] is None else f"= {row[column]!r} is not a finite number"
+                raise InputError(f"{path}, data row {i + 1}: {column} {what}")
     return out

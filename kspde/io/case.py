@@ -137,22 +137,28 @@ def case_of(path: Path, raw: Mapping[str, Any]) -> Case:
     )
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path, what: str = "a case file") -> dict[str, Any]:
     """Return the content of a TOML file.
+
+    Args:
+        path: the file.
+        what: what such a file is called.
 
     Raises:
         InputError: it cannot be read, or is no TOML.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: byte {error.start} is not UTF-8: a case file is a TOML text in UTF-8") from None
+        raise InputError(f"{path}: byte {error.start} is not UTF-8: {what} is a TOML text, save it in UTF-8") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"{path}: cannot be read ({reason}): give the path of a case file") from None
+        raise InputError(f"{path}: cannot be read ({reason}): give the path of {what}") from None
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except RecursionError:
+        raise InputError(f"{path}: not a TOML file: nested too deeply") from None
+    except ValueError as error:  # also an integer of thousands of digits
         raise InputError(f"{path}: not a TOML file: {error}") from None
 
 

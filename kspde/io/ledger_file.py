@@ -36,18 +36,27 @@ def read_results(directories: Sequence[Path]) -> dict[str, Mapping[str, Any]]:
         directories: results of ``kspde study``.
 
     Raises:
-        InputError: a directory that holds no result of a study.
+        InputError: a directory that holds no result of a study, or one that no claim asks for.
     """
     shipped = Path(str(resources.files("kspde") / "studies" / "results"))
     out = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(shipped.glob("*.json"))}
     for directory in directories:
         try:
             summary = json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
-            out[summary["study"]] = {name: summary[name] for name in ("study", "command", "rates", "points")} | summary
-        except (OSError, ValueError, KeyError, TypeError):
+            name = str(summary["study"])
+            asking = [claim for claim in claims() if name == getattr(claim.evidence, "study", None)]
+            rows_of(asking, {name: summary})  # what is missing in the file, or of another kind, shows here
+            _origins({name: summary})
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError):
             raise InputError(
                 f"{directory} holds no result of a study: give a directory that kspde study has finished"
             ) from None
+        if not asking:
+            raise InputError(
+                f"{directory} holds the study {name}, which no claim of the ledger asks for: give results of "
+                f"{', '.join(out)}"
+            )
+        out[name] = summary
     return out
 
 
@@ -59,7 +68,7 @@ def ledger_text(results: Mapping[str, Mapping[str, Any]], out: Path | None) -> s
     """
     formats = {".html": _html, ".md": _markdown, ".json": _json}
     if out is not None and out.suffix not in formats:
-        raise InputError(f"out = {out} is not valid: give a file that ends in {', '.join(formats)}")
+        raise InputError(f"--out {out} is not valid: give a file that ends in {', '.join(formats)}")
     rows = rows_of(claims(), results)
     return (_terminal if out is None else formats[out.suffix])(rows, results)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from types import TracebackType
@@ -9,10 +10,14 @@ from typing import Any, Self
 
 from kspde.checkpoint import Checkpoint
 from kspde.errors import InputError, check_number
+from kspde.io.console import Console
 from kspde.io.results import hidden_path
 from kspde.parallel import together
 
 __all__ = ["Restarts"]
+
+#: The stages of a run, each with a directory of its own.
+_STAGES = ("density", "particles")
 
 
 class Restarts:
@@ -24,18 +29,21 @@ class Restarts:
     Args:
         target: the result directory.
         comm: the communicator.
+        console: is told that there is nothing to resume.
         every: seconds of wall time between two checkpoints.
-        resume: go on from the newest ones.
+        resume: go on from the newest ones; from the beginning where there are none, so that a job which is started
+            again and again can always ask for it.
         force: discard those of an earlier run.
 
     Raises:
         InputError: (on entering, on all ranks) an earlier run has left checkpoints and it is not said what to do with
-            them, there is nothing to resume, or ``every`` is negative.
+            them, something else is in their place, or ``every`` is negative.
     """
 
-    def __init__(self, target: Path, comm: Any, *, every: float, resume: bool, force: bool) -> None:
+    def __init__(self, target: Path, comm: Any, console: Console, *, every: float, resume: bool, force: bool) -> None:
         self.path = hidden_path(target, "checkpoints")
         self._comm = comm
+        self._console = console
         self._every = every
         self._resume = resume
         self._force = force
@@ -45,9 +53,12 @@ class Restarts:
         with together(self._comm):
             check_number("--checkpoint-every", self._every, at_least=0)
             if self._comm.rank == 0:
+                for place in (self.path, *(self.path / stage for stage in _STAGES)):
+                    if os.path.lexists(place) and not place.is_dir():
+                        raise InputError(f"{place} is in the place of the checkpoints' directory: move it away first")
                 left = _checkpoints_in(self.path)
                 if self._resume and not left:
-                    raise InputError(f"there are no checkpoints in {self.path}: start without --resume")
+                    self._console.warn(f"no checkpoint in {self.path}: --resume starts from the beginning")
                 if left and not self._resume:
                     if not self._force:
                         raise InputError(

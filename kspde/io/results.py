@@ -99,6 +99,8 @@ class ResultDirectory:
     def _prepare(self) -> None:
         try:
             final = self.target.resolve()
+            if final.is_symlink():  # what is left of a circle of links
+                raise InputError(f"{self.target} is a link that leads to itself: give another --out")
             if final.is_dir():
                 self._check_replaceable(final)
             elif final.exists():
@@ -126,7 +128,9 @@ class ResultDirectory:
             return
         written = _files_of_result(final)
         if written is None:
-            raise InputError(f"{self.target} is no result of kspde (no {SUMMARY} of ours): --force does not replace it")
+            raise InputError(
+                f"{self.target} is no result of kspde (no {SUMMARY} of ours): --force spares it, give another --out"
+            )
         if present - written:
             foreign = sorted(present - written)[0]
             raise InputError(f"{self.target} holds {foreign}, which is not part of the result: move it away first")

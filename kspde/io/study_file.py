@@ -17,6 +17,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import itertools
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -71,14 +72,12 @@ def read_study(path: str | Path, *, small: bool = False) -> Study:
         InputError: anything that is not valid, in one line.
     """
     ready = ready_studies()
-    name = str(path)
-    if name in ready and not Path(path).exists():
-        file = ready[name]
-    elif not Path(path).exists() and Path(path).suffix != ".toml":
-        raise InputError(f"{path} is neither a study file nor a ready-made study: the latter are {', '.join(ready)}")
-    else:
-        file = Path(path)
-    raw = read_toml(file)
+    name, file = str(path), Path(path)
+    if not os.path.exists(path):  # pathlib's raises where the name is too long
+        if name not in ready and file.suffix != ".toml":
+            raise InputError(f"{path} is neither a study file nor a ready-made study: these are {', '.join(ready)}")
+        file = ready.get(name, file)
+    raw = read_toml(file, "a study file")
     changes = raw.pop("small", None)
     if small:
         if not isinstance(changes, Mapping):

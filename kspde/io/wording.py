@@ -92,13 +92,25 @@ def _words(problem: ErrorDetails, raw: Mapping[str, Any], root: type[Section], w
     if kind == "extra_forbidden":
         table = f"[{_dotted(above)}]" if above else what
         valid = {field for schema in around for field in schema.model_fields}
-        return f"{name} is not a key of {table}: {nearest(str(key), valid)}"
+        return f"{name} is not a key of {table}: {_elsewhere(str(key), above, raw, root) or nearest(str(key), valid)}"
     if kind == "missing":
         shown = f"[{name}]" if len(place) == 1 and schemas_at(root, place)[0] else name
         description = next(s.model_fields[str(key)].description for s in around if key in s.model_fields)
         return f"{shown} is missing: give {description}"
     wanted = _TYPES.get(kind) or problem.get("ctx", {}).get("expected", problem["msg"])
     return f"{name} = {_shown(problem['input'])} is not valid: give {wanted.replace(chr(39), chr(34))}"
+
+
+def _elsewhere(key: str, above: Sequence[int | str], raw: Mapping[str, Any], root: type[Section]) -> str:
+    """Return the remedy for a key that another section has, or this one with another ``kind``; "" for others."""
+    if not above and root is CaseFile and "sweep" in raw:
+        return "a file with [sweep] is a study, for kspde study"
+    for section in root.model_fields:
+        for schema in schemas_at(root, [section])[0]:
+            if key in schema.model_fields:
+                kinds = "".join(f' with kind = "{kind}"' for kind in tags(schema)[:1])
+                return f"it is one of [{section}]{kinds}"
+    return ""
 
 
 def _at(raw: Any, place: Sequence[int | str]) -> Mapping[str, Any]:
@@ -112,13 +124,19 @@ def _at(raw: Any, place: Sequence[int | str]) -> Mapping[str, Any]:
 
 
 def _dotted(keys: Sequence[int | str]) -> str:
-    return "".join(f"[{k}]" if isinstance(k, int) else f".{k}" for k in keys).removeprefix(".")
+    return "".join(f"[{k}]" if isinstance(k, int) else f".{_key(k)}" for k in keys).removeprefix(".")
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[\w-]+", key) else json.dumps(key, ensure_ascii=False)
 
 
 def _shown(value: Any) -> str:
     """Return a value as the file might have it, cut short."""
     if isinstance(value, Mapping):
         return "a table"
+    if isinstance(value, float):  # JSON spells nan and inf in its own way
+        return str(value)
     try:
         text = json.dumps(value, ensure_ascii=False)
     except TypeError:  # a date or a time

@@ -58,15 +58,16 @@ def _open(study: Study, directory: Path, force: bool) -> None:
     if directory.is_dir() and os.listdir(directory):
         try:
             theirs = json.loads(about.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            named = str(theirs["study"])
+            differs = _difference(theirs, described) if theirs != described else ""
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
             raise InputError(f"{directory} exists and holds no study: give another --out") from None
-        if not isinstance(theirs, dict) or theirs.get("study") != study.name:
-            named = theirs.get("study") if isinstance(theirs, dict) else None
+        if named != study.name:
             raise InputError(f"{directory} holds the study {named}, not {study.name}: give another --out")
-        if theirs != described and not force:
+        if differs and not force:
             raise InputError(
-                f"{directory} holds this study with other parameters ({_difference(theirs, described)}): give another "
-                "--out, or --force to compute what has changed and keep the rest"
+                f"{directory} holds this study with other parameters ({differs}): give another --out, or --force to "
+                "compute what has changed and keep the rest"
             )
     elif directory.exists() and not directory.is_dir():
         raise InputError(f"{directory} is a file: give --out the name of a directory")

@@ -149,8 +149,88 @@ def test_force_does_not_replace_what_is_no_result(
         (path.parent / "thesis" / "chapter1.tex").touch()
     comm.Barrier()
     line = refused("run", path, "--out", path.parent / "thesis", "--force")
-    assert line == "thesis is no result of kspde (no summary.json of ours): --force does not replace it"
+    assert line == "thesis is no result of kspde (no summary.json of ours): --force spares it, give another --out"
     assert (path.parent / "thesis" / "chapter1.tex").exists()
+
+
+@pytest.mark.parametrize(
+    ("place", "out", "options", "line"),
+    [
+        (
+            ".result.checkpoints/density/checkpoint-0000000003.h5",
+            "result",
+            ["--resume"],
+            "case.toml: checkpoint .result.checkpoints/density/checkpoint-0000000003.h5 is damaged (it does not begin "
+            "like one): there is no good one before it, remove it to start from the beginning",
+        ),
+        (
+            ".result.checkpoints/density/checkpoint-0000000003.h5",
+            "result",
+            [],
+            "an interrupted run has left checkpoints in .result.checkpoints: --resume goes on from them, --force",
+        ),
+        (
+            ".thesis.checkpoints/density/checkpoint-0000000003.h5",
+            "thesis",
+            ["--force"],
+            "thesis is no result of kspde",
+        ),
+        (
+            ".result.checkpoints/density",
+            "result",
+            [],
+            ".result.checkpoints/density is in the place of the checkpoints' directory: move it away first",
+        ),
+        (
+            ".result.checkpoints",
+            "result",
+            ["--resume"],
+            ".result.checkpoints is in the place of the checkpoints' directory: move it away first",
+        ),
+    ],
+)
+def test_what_an_earlier_run_left_is_not_lost(
+    case_file: Callable[..., Path],
+    refused: Callable[..., str],
+    comm: Any,
+    place: str,
+    out: str,
+    options: list[str],
+    line: str,
+) -> None:
+    path = case_file()
+    left = path.parent / place
+    if comm.rank == 0:
+        left.parent.mkdir(parents=True, exist_ok=True)
+        left.write_text("left", encoding="utf-8")
+        if out == "thesis":
+            (path.parent / out).mkdir()
+            (path.parent / out / "chapter1.tex").touch()
+    comm.Barrier()
+    assert refused("run", path, "--out", path.parent / out, *options).startswith(line)
+    assert left.read_text(encoding="utf-8") == "left"
+
+
+def test_a_link_that_leads_to_itself(case_file: Callable[..., Path], refused: Callable[..., str], comm: Any) -> None:
+    path = case_file()
+    circle = path.parent / "circle"
+    if comm.rank == 0:
+        circle.symlink_to(circle)
+    comm.Barrier()
+    assert refused("run", path, "--out", circle) == "circle is a link that leads to itself: give another --out"
+
+
+def test_more_memory_than_there_is(
+    case_file: Callable[..., Path], refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def solve(*_: Any, **__: Any) -> None:
+        raise MemoryError("Unable to allocate 74.5 GiB")
+
+    monkeypatch.setattr(jobs, "solve", solve)
+    path = case_file()
+    assert refused("run", path, "--out", path.parent / "result") == (
+        "out of memory (Unable to allocate 74.5 GiB): give fewer cells or particles, or a larger machine"
+    )
 
 
 @pytest.mark.parametrize(
@@ -162,6 +242,7 @@ def test_force_does_not_replace_what_is_no_result(
         (["run", "case.toml", "--uot", "x"], "--uot"),
         (["run", "case.toml", "more", "--out", "x"], "(more)"),
         (["run", "case.toml", "--out"], "--out"),
+        (["run", "case.toml", "--out", "x", "--checkpoint-every", "1 h"], "'1 h' is not a number: give seconds >= 0"),
         (["--quite"], "--quite"),
     ],
 )

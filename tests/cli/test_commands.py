@@ -114,12 +114,19 @@ def test_quiet_says_nothing(case_file: Callable[..., Path], kspde_command: Calla
 
 
 @pytest.mark.usefixtures("without_pictures")
-def test_force_runs_again(case_file: Callable[..., Path], kspde_command: Callable[..., Any], comm: Any) -> None:
+def test_force_runs_again_and_resume_begins_where_nothing_is_left(
+    case_file: Callable[..., Path], kspde_command: Callable[..., Any], comm: Any
+) -> None:
     path = case_file()
     target = path.parent / "result"
-    for chi in (8.0, 2.0):
+    for chi, more in ((8.0, ("--resume",)), (2.0, ())):
         case_file("chi = 8.0", f"chi = {chi}")
-        assert kspde_command("run", path, "--out", target, "--force").status == 0
+        outcome = kspde_command("run", path, "--out", target, "--force", *more)
+        assert outcome.status == 0
+        nothing = (
+            f"warning: no checkpoint in {path.parent / '.result.checkpoints'}: --resume starts from the beginning\n"
+        )
+        assert outcome.err == (nothing if more and comm.rank == 0 else "")
         comm.Barrier()
         assert read_summary(target)["parameters"]["model"]["chi"] == chi
         comm.Barrier()

@@ -37,7 +37,7 @@ sweep.regularisation.eps = [0.4, 0.2, 0.1]
 @pytest.fixture
 def study_file(write_changed: Callable[..., Path]) -> Callable[..., Path]:
     """Return a function that writes the study with some things changed: old, new, old, new, ..."""
-    return partial(write_changed, "tiny.toml", STUDY)
+    return partial(write_changed, "mollification.toml", STUDY)
 
 
 def test_a_study_and_a_ledger_of_it(
@@ -52,7 +52,7 @@ def test_a_study_and_a_ledger_of_it(
     refused = kspde_command("study", path, "--out", out, "--small")
     assert refused.status == 2
     if comm.rank == 0:
-        assert "study tiny (full): Tiny" in first.out
+        assert "study mollification (full): Tiny" in first.out
         assert "3 points computed, 0 taken from an earlier run" in first.out
         assert "0 points computed, 3 taken from an earlier run" in again.out
         assert [line for line in first.out.splitlines() if "expected  supported" in line]
@@ -70,6 +70,8 @@ def test_a_study_and_a_ledger_of_it(
     if comm.rank == 0:
         rows = json.loads((shared_tmp_path / "ledger.json").read_text("utf-8"))["rows"]
         assert {row["verdict"] for row in rows} <= {"supported", "contradicted", "not resolved", "not testable"}
+        (measured,) = (row for row in rows if row["number"] == "(1.9) against (1.1)")
+        assert measured["command"] == f"kspde study {path} --small --out DIR"
         markdown = (shared_tmp_path / "ledger.md").read_text("utf-8")
         assert markdown.count("\n| ") == len(rows) + 2
         html = (shared_tmp_path / "ledger.html").read_text("utf-8")
@@ -131,7 +133,7 @@ def test_a_bad_study_gets_one_line(
     assert outcome.status == 2
     if comm.rank == 0:
         assert outcome.err.count("\n") == 1
-        found = outcome.err.removeprefix("kspde: error: ").replace(f"{shared_tmp_path}/tiny.toml: ", "")
+        found = outcome.err.removeprefix("kspde: error: ").replace(f"{shared_tmp_path}/mollification.toml: ", "")
         assert found.startswith(line)
     else:
         assert outcome.err == ""
@@ -142,14 +144,14 @@ def test_other_mistakes(
 ) -> None:
     out = shared_tmp_path / "out"
     assert refused("study", "theorem3", "--out", out).startswith(
-        "theorem3 is neither a study file nor a ready-made study: the latter are lemma2, mollification, pde-conv"
+        "theorem3 is neither a study file nor a ready-made study: these are lemma2, mollification, pde-conv"
     )
     assert refused("study", shared_tmp_path / "no.toml", "--out", out).startswith("no.toml: cannot be read")
     path = study_file("[small]\nsweep.regularisation.eps = [0.4, 0.2, 0.1]\n", "")
     assert refused("study", path, "--out", out, "--small") == (
-        "tiny.toml: [small] is missing: give it, or leave out --small"
+        "mollification.toml: [small] is missing: give it, or leave out --small"
     )
-    assert refused("study", path, "--out", path) == "tiny.toml is a file: give --out the name of a directory"
+    assert refused("study", path, "--out", path) == "mollification.toml is a file: give --out the name of a directory"
     comm.Barrier()
     if comm.rank == 0:
         os.mkdir(out)
@@ -157,7 +159,17 @@ def test_other_mistakes(
     comm.Barrier()
     assert refused("study", path, "--out", out) == "out exists and holds no study: give another --out"
     assert refused("ledger", "--results", out).startswith("out holds no result of a study: give a directory that")
+    for study, line in (
+        ("mollification", "out holds no result of a study: give a directory that kspde study has finished"),
+        ("mine", "out holds the study mine, which no claim of the ledger asks for: give results of lemma2, mollif"),
+    ):
+        comm.Barrier()
+        if comm.rank == 0:
+            summary = {"study": study, "command": "kspde study", "rates": 3, "points": []}
+            (out / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+        comm.Barrier()
+        assert refused("ledger", "--results", out).startswith(line)
     assert refused("ledger", "--out", shared_tmp_path / "ledger.pdf").startswith(
-        "out = ledger.pdf is not valid: give a file that ends in .html, .md, .json"
+        "--out ledger.pdf is not valid: give a file that ends in .html, .md, .json"
     )
     assert "cannot be written" in refused("ledger", "--out", shared_tmp_path / "no" / "ledger.md")

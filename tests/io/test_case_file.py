@@ -197,11 +197,36 @@ def test_other_domains_and_models(tmp_path: Path) -> None:
         ("replicas = 20", "bandwidth = inf", "compare.bandwidth = inf is not valid: give a finite number > 0"),
         ("t_end = 0.5", "t_end = -1", "t_end = -1.0 is not valid: give a finite number > 0"),
         ("t_end = 0.5", "", "t_end is missing: give the final time of density and particles"),
+        ("chi = 8.0", "chi = 1e300", "model.chi = 1e+300 is not valid: give a finite number >= 0, of size 1e+100 at"),
+        ("chi = 8.0", "chi = 8.0\ncells = 4", "model.cells is not a key of [model]: it is one of [domain] with kind ="),
+        ("chi = 8.0", "chi = 8.0\ntau = 1", 'model.tau is not a key of [model]: it is one of [model] with kind = "loc'),
+        ("chi = 8.0", 'chi = 8.0\n"a\\nb" = 1', 'model."a\\nb" is not a key of [model]: the keys are chi, kind, mu'),
+        ("chi = 8.0", f"chi = {'9' * 5000}", "not a TOML file: Exceeds the limit (4300 digits)"),
+        ("chi = 8.0", f"chi = {'[' * 5000}", "not a TOML file: nested too deeply"),
+        ("cells = 32", "cells = nan", "domain.cells = nan is not valid: give an integer"),
+        ("cells = 32", "cells = 100_000", "domain.cells = 100000 of degree 4 have 160000800001 nodes: give fewer, for"),
+        ("n = 100_000", f"n = {10**20}", f"particles.n = {10**20} is not valid: give an integer >= 1 and < 2^63"),
+        ("t_end = 0.5", "sweep = 1\nt_end = 0.5", "sweep is not a key of a case file: a file with [sweep] is a study"),
         ("[model]", "[model", "not a TOML file: Expected ']' at the end of a table declaration (at line 6, column 7)"),
     ],
 )
 def test_a_mistake_is_one_line_with_the_key(tmp_path: Path, old: str, new: str, line: str) -> None:
     assert refusal(write(tmp_path, old, new)).startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "line"),
+    [
+        ({"size": 1e-9}, "size = 1e-09 is not valid: give at least 1e-07 of the radius"),
+        ({"size": 1e-6}, "size = 1e-06 makes 3.6e+12 nodes or more: give larger cells, for less than 2^31"),
+        ({"size": 1e-6, "rim_size": 1e-5}, "size = 1e-06 makes 3.6e+10 nodes or more: give larger cells, for less"),
+    ],
+)
+def test_a_disk_of_too_many_cells(sizes: dict[str, float], line: str) -> None:
+    with pytest.raises(kspde.InputError) as caught:
+        kspde.Disk(radius=1.0, **sizes)
+    assert str(caught.value).startswith(line)
+    assert kspde.Disk(radius=1.0, size=1e-4).size == 1e-4
 
 
 def test_missing_section(tmp_path: Path) -> None:
@@ -253,9 +278,12 @@ def test_files_that_are_no_case_files(tmp_path: Path) -> None:
     )
     with pytest.raises(kspde.InputError, match=r"cannot be read \(Is a directory\)"):
         read_case(tmp_path)
+    marked = tmp_path / "marked.toml"  # as some editors save it
+    marked.write_bytes(b"\xef\xbb\xbf" + DEMO.encode())
+    assert read_case(marked).content == read_case(write(tmp_path)).content
     binary = tmp_path / "binary.toml"
     binary.write_bytes(b"t_end = 1 # \xff")
-    assert refusal(binary) == "byte 12 is not UTF-8: a case file is a TOML text in UTF-8"
+    assert refusal(binary) == "byte 12 is not UTF-8: a case file is a TOML text, save it in UTF-8"
 
 
 def test_text_is_never_evaluated(tmp_path: Path) -> None:
