@@ -57,6 +57,48 @@ def test_values_that_do_not_lie_on_a_line_widen_the_interval() -> None:
     assert rate.interval[1] - rate.interval[0] > 1e3 * (straight.interval[1] - straight.interval[0])
 
 
+def test_degrees_of_freedom_are_those_of_welch() -> None:
+    """Two points: a slope is the difference of two means of logarithms, and its interval that of Welch's test."""
+    from scipy.stats import ttest_ind
+
+    rng = np.random.default_rng(3)
+    low, high = 1.0 + 1e-6 * rng.normal(size=3), 2.0 + 8e-6 * rng.normal(size=5)
+    found = [mean(low), mean(high)]
+    rate = fit_rate([1.0, np.e], [q.value for q in found], [q.error for q in found], [3, 5])
+    assert rate is not None
+    reference = ttest_ind(np.log(high), np.log(low), equal_var=False).confidence_interval(0.95)
+    half = 0.5 * (reference.high - reference.low)
+    assert rate.slope == pytest.approx(np.log(2.0), abs=1e-5)
+    assert rate.interval[1] - rate.slope == pytest.approx(half, rel=1e-4)
+    assert rate.slope - rate.interval[0] == pytest.approx(half, rel=1e-4)
+
+
+def test_the_misfit_is_that_of_a_weighted_line() -> None:
+    from scipy.optimize import curve_fit
+    from scipy.stats import chi2
+
+    errors = np.array([0.02, 0.1, 0.05, 0.03, 0.2])
+    y = X**-0.5 * np.exp(errors * np.array([0.5, -1.5, 1.0, -0.7, 2.0]))
+    line, _ = curve_fit(lambda u, a, b: a + b * u, np.log(X), np.log(y), sigma=errors, absolute_sigma=True)
+    square = float(np.sum(((np.log(y) - line[0] - line[1] * np.log(X)) / errors) ** 2))
+    rate = fit_rate(X, y, errors * y)
+    assert rate is not None
+    assert rate.misfit == pytest.approx(chi2.sf(square, len(X) - 2), rel=1e-5)
+
+
+def test_a_misfit_never_narrows_the_interval() -> None:
+    """Three accurate values off the line of others that are not, but happen to lie on it: these limit the slope."""
+    x = np.geomspace(1.0, 100.0, 13)
+    e = np.where(np.abs(np.arange(13) - 6) < 2, 1e-4, 0.3)
+    y = x**-1.0 * np.exp(np.where(e < 0.1, [0, 0, 0, 0, 0, 1e-3, -1e-3, 1e-3, 0, 0, 0, 0, 0], 0.0))
+    rate = fit_rate(x, y, e * y)
+    assert rate is not None
+    assert rate.misfit is not None
+    assert rate.misfit < 1e-9
+    u = np.log(x) - np.log(x).mean()
+    assert rate.interval[1] - rate.slope == pytest.approx(1.959964 * np.sqrt(u**2 @ e**2) / (u @ u), rel=1e-6)
+
+
 def test_values_lost_in_noise_are_left_out() -> None:
     y = 1.0 / X
     errors = np.array([0.01, 0.01, 0.01, 2.0, 2.0]) * y

@@ -49,6 +49,9 @@ def test_what_one_run_cannot_tell() -> None:
     scaling = next(h for h in found if "N^-gamma" in h.statement)
     assert scaling.word == "open"
     assert "gamma = 0.105" in scaling.because
+    # With a screening μ the length that counts is με: log(1/.3)/log(1e5) = .1046.
+    found = theory.hypotheses(SignalDependentKellerSegel(chi=8.0, mu=2.0), eps=0.15, n=100_000)
+    assert "gamma = 0.105" in next(h for h in found if "N^-gamma" in h.statement).because
 
 
 def test_a_model_no_theorem_covers() -> None:
