@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 import kspde
 from kspde.distances import Estimate
 from kspde.distances.grid import Grid
-from kspde.distances.resampling import AWAY, LAMBDAS, away, invert, without_noise
+from kspde.distances.resampling import AWAY, LAMBDAS, away, invert, node_counts, weight_without_noise, without_noise
 from kspde.distances.statistics import Reference, prediction, reach_of
 
 
@@ -153,6 +153,19 @@ def test_squares_are_compared_by_their_roots() -> None:
     assert np.sqrt(high) == pytest.approx(1.7, rel=4e-3)
 
 
+def test_where_the_family_is_not_monotone_the_interval_is_the_wider_one() -> None:
+    """Ends m ± .2 with a dip: from below θ = 1.5 is reached at λ = .1375 first, from above left at λ = .5625 last."""
+    draws = with_deviation(np.array([0.2, 2.2, 1.2, 3.2, 4.2]), np.full(5, 0.1))
+    assert invert(1.5, draws, 2.0).interval == pytest.approx((0.2 + 0.55 * 2.0, 2.2 + 0.25), rel=1e-9)
+
+
+def test_the_interval_holds_the_value() -> None:
+    """Deviations of clouds that happen to be tiny: E a² is above the square of the mean of a all the same."""
+    squares = with_deviation(1.0 + LAMBDAS, np.full(len(LAMBDAS), 0.05)) ** 2
+    low, high = invert(1.6**2, squares, 0.01, squared=True).interval
+    assert low == 1.6**2 < high
+
+
 @pytest.mark.parametrize("squared", [False, True])
 def test_the_interval_of_a_norm_covers_where_noise_may_hide_it(squared: bool) -> None:
     """|δ + ξ| in the plane with |δ| = 2, ξ standard normal: E|δ + ξ|² = 6, E|δ + ξ| = √(π/2) L_{1/2}(−2)."""
@@ -172,6 +185,24 @@ def test_the_interval_of_a_norm_covers_where_noise_may_hide_it(squared: bool) ->
             covered[i] += low <= truth <= high
     assert covered[0] / 600 >= 0.93
     assert covered[1] / 600 < 0.93  # ended at what was measured, the family misses the truth above it
+
+
+def test_draws_come_from_as_far_away_as_the_particles_are_without_noise() -> None:
+    """‖p_λ − u‖² = λ² ‖μ − u‖² is to be ‖μ − u‖² without what independent draws add to it."""
+    u, mu = np.random.default_rng(4).normal(size=(2, 30))
+    gap = float(np.sum((mu - u) ** 2))
+    weight = weight_without_noise(0.7 * gap, gap)
+    assert np.sum(((1 - weight) * u + weight * mu - u) ** 2) == pytest.approx(0.3 * gap)
+    assert weight_without_noise(1.1 * gap, gap) == weight_without_noise(0.1, 0.0) == 0.0
+
+
+def test_many_draws_are_counted_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kspde.distances.resampling._CHUNK", 1000)
+    probabilities = np.array([0.1, 0.0, 0.4, 0.2, 0.3, 0.0])
+    counts = node_counts(np.cumsum(7.0 * probabilities), (2, 3), 2500, np.random.default_rng(5))
+    uniforms = np.random.default_rng(5).random(2500)
+    expected = np.histogram(uniforms, np.concatenate([[0.0], np.cumsum(probabilities)]))[0]
+    np.testing.assert_array_equal(counts, expected.reshape(2, 3))
 
 
 @pytest.mark.parametrize("r", [1, 2])

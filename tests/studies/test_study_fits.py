@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from kspde.studies import fit_rate, verdict
+from kspde.studies.outcome import FittedRate
 from kspde.studies.quantities import fraction, given, mean
+from kspde.studies.study import Fit
 
 X = np.array([100.0, 200.0, 500.0, 1000.0, 3000.0])
 
@@ -119,6 +121,21 @@ def test_means_fractions_and_given_intervals() -> None:
     assert fraction([0] * 20).interval == pytest.approx((0.0, 1 - 0.025 ** (1 / 20)), rel=1e-9)  # Clopper-Pearson
     assert fraction([1] * 20).interval == pytest.approx((0.025 ** (1 / 20), 1.0), rel=1e-9)
     assert given(1.0, (0.0, 1.959964 * 2)).error == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("against", "power"), [("n", -0.5), ("cells", -0.5), ("eps", 0.5), ("dt", 0.5)])
+def test_an_order_is_how_fast_a_quantity_falls(against: str, power: float) -> None:
+    """Like N^(−1/2), or like ε^(1/2): order 1/2, with the interval the right way round."""
+    rate = fit_rate(X, X**power * (1 + 10 / X), 0.02 * X**power)
+    assert rate is not None
+    low, high = rate.interval
+    fit = Fit(quantity="q", against=against, where={}, promises=())
+    fitted = FittedRate(fit=fit, group={}, x=tuple(X), values=(), rate=rate, promises=())
+    assert fitted.order is not None
+    order, ends = fitted.order
+    assert order == pytest.approx(0.5, abs=0.05)
+    assert ends == ((-high, -low) if power < 0 else (low, high))
+    assert ends[0] < order < ends[1]
 
 
 @pytest.mark.parametrize(
