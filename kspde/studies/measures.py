@@ -72,7 +72,7 @@ MEASURES: dict[str, Measure] = {
                 words="Distance of the one-particle law from the density, coupled estimate",
             ),
             "entropy": Meaning(
-                symbol="bound on H_N / N",
+                symbol="bound on H_N/N",
                 words="Bound on the relative entropy H_N of the N-particle law, per particle",
             ),
             "total_entropy": Meaning(
@@ -98,7 +98,7 @@ MEASURES: dict[str, Measure] = {
             },
             **{
                 f"constant_{m}": Meaning(
-                    symbol=f"E |N^{{−1}} Σ_j h_{{ij}}|^{2 * m} · N^{m} / ‖ψ‖_∞^{2 * m}",
+                    symbol=f"E |N^{{−1}} Σ_j h_{{ij}}|^{2 * m} · {'N' if m == 1 else f'N^{m}'} / ‖ψ‖_∞^{2 * m}",
                     words=f"The constant C({m}) that this moment needs",
                 )
                 for m in (1, 2, 3)

@@ -93,7 +93,7 @@ class Theorem1Promise:
     @property
     def source(self) -> str:
         """The theorem at its parameters."""
-        return f"Wang, Li, Huang, Theorem 1 at theta = {self.theta:g}, alpha = {self.alpha:g}, m = {self.m}"
+        return f"Wang, Li, Huang, Theorem 1 at θ = {self.theta:g}, α = {self.alpha:g}, m = {self.m}"
 
     def order(self, group: Mapping[str, Any]) -> float | None:
         """Return η; None where the theorem does not admit the group's γ."""
@@ -134,8 +134,8 @@ class Theorem2Promise:
         """The theorem at its parameters."""
         which = {"entropy": "(3.30)", "l1": "(3.30) with the square root", "l1-printed": "(1.15) as printed"}[self.of]
         return (
-            f"Wang, Li, Huang, Theorem 2, {which}, at theta = {self.theta:g}, alpha = {self.alpha:g}, m = {self.m}, "
-            f"eta = {self.eta:g}"
+            f"Wang, Li, Huang, Theorem 2, {which}, at θ = {self.theta:g}, α = {self.alpha:g}, m = {self.m}, "
+            f"η = {self.eta:g}"
         )
 
     def order(self, group: Mapping[str, Any]) -> float | None:

@@ -21,8 +21,8 @@ th, td { border-bottom: 1px solid #ddd; padding: 0.25rem 0.7rem 0.25rem 0; text-
 th { border-bottom: 2px solid #888; } td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
 code, pre { font: 0.85rem/1.4 ui-monospace, monospace; background: #f4f4f4; }
 pre { padding: 0.7rem; overflow-x: auto; } figure { display: inline-block; margin: 0.5rem 1rem 0.5rem 0; }
-img { max-width: 30rem; width: 100%; } .supported { color: #00693e; } .contradicted { color: #b02a00; }
-.not-resolved, .not-testable { color: #666; }
+img { max-width: 28.5rem; width: 100%; } .supported { color: #00693e; } .contradicted { color: #b02a00; }
+.not-resolved, .not-testable { color: #666; } sub, sup { line-height: 0; }
 """
 
 #: Columns of the table of rates.
@@ -102,7 +102,7 @@ def _rates(outcome: Outcome) -> list[tuple[str, ...]]:
         symbols = (
             Formula(outcome.quantities[rate.fit.quantity].symbol),
             symbol_of(rate.fit.against),
-            label_of(rate.group) or "all",
+            label_of(rate.group).replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}") or "all",
         )
         out += [(*symbols, *row[len(symbols) :]) for row in rate_rows([rate])]
     return out
