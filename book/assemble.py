@@ -58,21 +58,23 @@ def ledger() -> str:
     for source, rows in sections.items():
         out += ["", f"## {source}", "", "| promised | measured | verdict |", "| --- | --- | --- |"]
         for row in rows:
-            row = {name: plain(text) for name, text in row.items()}
+            row = {name: typeset(text) for name, text in row.items()}
             promised = f"**{row['number']}**<br>{row['promised']}"
             measured = " ".join(part for part in (row["measured"], row["interval"]) if part)
             if row["command"]:
                 measured += f"<br>`{row['command']}`"
             if row["erratum"]:
-                measured += f"<br>*Erratum:* {row['erratum']}"
+                measured += f"<br>*Note:* {row['erratum']}"
             out.append(f"| {promised} | {measured} | {row['verdict']} |")
     last = next(i for i, line in enumerate(whole) if line.startswith("Where the numbers"))
     return "\n".join([*out, "", "## Where the numbers come from", "", *whole[last + 1 :], ""])
 
 
-def plain(text: str) -> str:
-    """Return a text in which the characters that mean something to Markdown mean themselves."""
-    return re.sub(r"([|*_<>$\\\[\]])", r"\\\1", text.replace("\n", " "))
+def typeset(text: str) -> str:
+    """Return a text with its formulas set, in which the characters that mean something to Markdown mean themselves."""
+    from kspde.studies.words import html
+
+    return re.sub(r"([|*_$\\\[\]])", r"\\\1", html(text.replace("\n", " ")))
 
 
 def readme() -> str:

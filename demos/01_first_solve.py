@@ -57,7 +57,8 @@ centre = float(pde.evaluate([[0.0, 0.0]])[0])
 signal = float(pde.evaluate_signal([[0.0, 0.0]])[0])
 if root:
     print(
-        f"u(0, 0) = {centre:.9f}, off by {abs(centre - 0.05184776299):.0e}; v(0, 0) = {signal:.6f}"
+        f"u(0, 0) = {centre:.9f}, off by {abs(centre - 0.05184776299):.0e}; "
+        f"v(0, 0) = {signal:.6f}"
     )
 
 # %% [markdown]
@@ -70,7 +71,8 @@ lost = float(np.abs(pde.diagnostics["mass"] - 1).max())
 growth = float((moment[-1] - moment[0]) / t[-1])
 if root:
     print(
-        f"{len(t) - 1} time steps; mass is kept to {lost:.0e}; the second moment grows by {growth:.3f} a unit of time"
+        f"{len(t) - 1} time steps; mass is kept to {lost:.0e}; "
+        f"the second moment grows by {growth:.3f} a unit of time"
     )
 
 # %% [markdown]
@@ -97,7 +99,8 @@ for degree, meshes in ((2, (16, 24, 48)), (4, (8, 16, 32))):
         )
         if root:
             print(
-                f"degree {degree}, {cells:2d} cells a direction: L1 error {errors[degree][cells]:.1e}"
+                f"degree {degree}, {cells:2d} cells a direction: "
+                f"L1 error {errors[degree][cells]:.1e}"
             )
 
 # %% [markdown]

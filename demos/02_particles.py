@@ -99,7 +99,8 @@ fourth = (
 standard_error = float(np.sqrt((fourth - square**2) / n))
 if root:
     print(
-        f"mean |X|² = {square:.4f}, ∫|x|²u = {expected:.4f}, standard error {standard_error:.4f}"
+        f"mean |X|² = {square:.4f}, ∫|x|²u = {expected:.4f}, "
+        f"standard error {standard_error:.4f}"
     )
 
 # %% [markdown]

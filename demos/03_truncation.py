@@ -33,7 +33,7 @@ axis = np.linspace(-4.9, 4.9, 99)
 def density_and_signal(
     half_width: float, boundary: str
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return u and v on a grid and the share of the mass in the outer tenth of the box, with cells of equal quality."""
+    """Return u and v on a grid, and the share of the mass in the box's outer tenth."""
     cells = {20.0: 28, 14.0: 24, 7.0: 18, 5.0: 16}[half_width]
     box = kspde.Box(half_width=half_width, cells=cells, degree=8, boundary=boundary)
     with warnings.catch_warnings():
@@ -64,7 +64,8 @@ for half_width in (14.0, 7.0, 5.0):
 # %%
 if MPI.COMM_WORLD.rank == 0:
     print(
-        "| L | condition for v | L1 error of u in [-4.9, 4.9]² | largest error of v there | mass in the outer tenth |"
+        "| L | condition for v | L1 error of u in [-4.9, 4.9]² | "
+        "largest error of v there | mass in the outer tenth |"
     )
     print("| --- | --- | --- | --- | --- |")
     for (half_width, boundary), (l1, sup, share) in table.items():

@@ -55,7 +55,8 @@ for disk in (triangles, quadrilaterals):
     errors[disk.cell] = float(np.abs(pde.evaluate(points) - exact).max())
     nodes = pde.summary()["nodes"]
     say(
-        f"{disk.cell}s, degree {disk.degree}: {nodes} nodes, error at three points {errors[disk.cell]:.1e}"
+        f"{disk.cell}s, degree {disk.degree}: {nodes} nodes, "
+        f"error at three points {errors[disk.cell]:.1e}"
     )
 
 # %% [markdown]
@@ -65,7 +66,8 @@ for disk in (triangles, quadrilaterals):
 # %%
 coarse = kspde.solve(model, u0, triangles, t_end=20.0, scheme="positive", dt=5.0)
 say(
-    f"smallest value {coarse.diagnostics['minimum'].min():.1e}, mass - 1 = {coarse.diagnostics['mass'][-1] - 1:.0e}"
+    f"smallest value {coarse.diagnostics['minimum'].min():.1e}, "
+    f"mass - 1 = {coarse.diagnostics['mass'][-1] - 1:.0e}"
 )
 
 # %% [markdown]
@@ -121,5 +123,6 @@ with TemporaryDirectory() as mine:
     MPI.COMM_WORLD.Barrier()
 difference = float(np.abs(resumed.evaluate(points) - pde.evaluate(points)).max())
 say(
-    f"resumed at t = {0.5 * steps[0]:.2f}; it differs from the undisturbed run by {difference:.0e}"
+    f"resumed at t = {0.5 * steps[0]:.2f}; "
+    f"it differs from the undisturbed run by {difference:.0e}"
 )

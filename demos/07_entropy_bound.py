@@ -71,15 +71,18 @@ coupled = {
 # %%
 if root:
     print(
-        "| N | N H(T) <= | certified L1 <= | coupled estimate of the L1 distance | plain estimate | its floor |"
+        "| N | N H(T) <= | certified L1 <= | coupled estimate of the L1 distance | "
+        "plain estimate | its floor |"
     )
     print("| --- | --- | --- | --- | --- | --- |")
     for n in sizes:
         bound, near = bounds[n], coupled[n]
         low, high = (n * end[-1] for end in bound.interval)
         print(
-            f"| {n} | {n * bound.value[-1]:.4f} [{low:.4f}, {high:.4f}] | {bound.l1(1).value[-1]:.2e} | "
-            f"{near.l1.value:.1e} [{near.l1.interval[0]:.1e}, {near.l1.interval[1]:.1e}] | {near.plain:.1e} | "
+            f"| {n} | {n * bound.value[-1]:.4f} [{low:.4f}, {high:.4f}] | "
+            f"{bound.l1(1).value[-1]:.2e} | "
+            f"{near.l1.value:.1e} [{near.l1.interval[0]:.1e}, {near.l1.interval[1]:.1e}] | "
+            f"{near.plain:.1e} | "
             f"{near.plain_floor:.1e} |"
         )
 
@@ -141,14 +144,16 @@ for n, cells in ((2, 20), (3, 10 if full else 7)):
 # %%
 if root:
     print(
-        "| N | exact H(T) | bound, exact integral | bound from particles | exact L1 | coupled | certified |"
+        "| N | exact H(T) | bound, exact integral | bound from particles | "
+        "exact L1 | coupled | certified |"
     )
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for n, law in exact.items():
         bound, near = sampled[n], pairs[n]
         print(
             f"| {n} | {law.entropy[-1]:.6f} | {law.bound[-1]:.6f} | {bound.value[-1]:.6f} "
-            f"[{bound.interval[0][-1]:.6f}, {bound.interval[1][-1]:.6f}] | {law.marginal_l1[0, -1]:.5f} | "
+            f"[{bound.interval[0][-1]:.6f}, {bound.interval[1][-1]:.6f}] | "
+            f"{law.marginal_l1[0, -1]:.5f} | "
             f"{near.l1.value:.5f} [{near.l1.interval[0]:.5f}, {near.l1.interval[1]:.5f}] | "
             f"{np.sqrt(2 * n * law.bound[-1] / n):.5f} |"
         )

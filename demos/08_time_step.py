@@ -116,12 +116,14 @@ for scheme in ("euler-maruyama", "weak-2"):
 # %%
 if comm.rank == 0:
     print(
-        "| scheme | Δt | χ = 0: E e^(−X²/2) − exact | χ = 8: E X² − ∫x²u | E e^(−X²/2) − ∫e^(−x²/2)u | loop |"
+        "| scheme | Δt | χ = 0: E e^(−X²/2) − exact | χ = 8: E X² − ∫x²u | "
+        "E e^(−X²/2) − ∫e^(−x²/2)u | loop |"
     )
     print("| --- | --- | --- | --- | --- | --- |")
     for (scheme, steps), (at_zero, wide_zero, bias, wide, seconds) in table.items():
         print(
-            f"| {scheme} | 1/{2 * steps} | {at_zero[1]:+.5f} ± {wide_zero[1]:.5f} | {bias[0]:+.4f} ± {wide[0]:.4f} "
+            f"| {scheme} | 1/{2 * steps} | {at_zero[1]:+.5f} ± {wide_zero[1]:.5f} "
+            f"| {bias[0]:+.4f} ± {wide[0]:.4f} "
             f"| {bias[1]:+.5f} ± {wide[1]:.5f} | {seconds:.2f} s |"
         )
 

@@ -10,9 +10,9 @@
 # A study file is a case file with a `[sweep]`, a `[measure]` and `[[fits]]`; `demos/studies.toml` is one. Ready-made
 # ones are theorem1, theorem2, lemma2, mollification, pde-convergence and time-step:
 #
-#     kspde study theorem1 --small --out result        # a minute on two cores; without --small the full setting
-#     mpirun -n 3 kspde study theorem1 --out result    # rank 0 hands the points out; killed, it goes on
-#     kspde ledger --results result --out ledger.html  # every claim of the papers beside its measured value
+#     kspde study theorem1 --small --out small         # a minute on two cores
+#     mpirun -n 3 kspde study theorem1 --out result    # the full setting; killed, it goes on
+#     kspde ledger --results result --out ledger.html  # all claims beside what is measured
 #
 # Here the same from Python. The question of `studies.toml`: how fast do the particles of (1.3) follow their mean-field
 # twins (1.8) when the motility is e^(−v), which no theorem of the paper covers (theirs is bounded from below)? With
@@ -54,7 +54,8 @@ for record in outcome.records:
     low, high = square.interval
     if comm.rank == 0:
         print(
-            f"N = {record['swept']['n']:4d}: E sup |X - Xbar|^2 = {square.value:.2e} [{low:.2e}, {high:.2e}]"
+            f"N = {record['swept']['n']:4d}: E sup |X - Xbar|^2 = "
+            f"{square.value:.2e} [{low:.2e}, {high:.2e}]"
         )
 
 order, interval = outcome.rates[0].order or (float("nan"), (float("nan"), float("nan")))

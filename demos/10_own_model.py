@@ -117,7 +117,10 @@ if root:
 def fourier(
     modes: int = 96, length: float = 20.0, steps: int = 100
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return an axis and both densities at t = 0.5, by fourth-order Runge-Kutta steps of the Fourier modes."""
+    """Return an axis and both densities at t = 0.5.
+
+    Fourth-order Runge-Kutta steps of the Fourier modes.
+    """
     x = (np.arange(modes) - modes // 2) * length / modes
     points = np.stack(np.meshgrid(x, x, indexing="ij"), axis=-1).reshape(-1, 2)
     k = 2 * np.pi * np.fft.fftfreq(modes, length / modes)
@@ -156,7 +159,8 @@ ours = np.stack([pde.on_grid([x[1:], x[1:]], species=name) for name in model.spe
 difference = float(np.abs(ours - exact[:, 1:, 1:]).max())
 if root:
     print(
-        f"largest difference from the Fourier solution: {difference:.0e}, of values up to {exact.max():.2f}"
+        f"largest difference from the Fourier solution: {difference:.0e}, "
+        f"of values up to {exact.max():.2f}"
     )
 
 # %%
@@ -272,8 +276,10 @@ for share in (0.5, 1.0, 1.5):  # of the critical mass
     growth[share] = (float(first), float(4 - drop.mass * bracket))
     if root:
         print(
-            f"{share:g} of the critical mass: the mean of |x|² begins to grow at the rate {growth[share][0]:+.4f}, "
-            f"by the formula {growth[share][1]:+.4f}, unscreened {4 * (1 - share):+.1f}; the maximum goes from "
+            f"{share:g} of the critical mass: the mean of |x|² begins "
+            f"to grow at the rate {growth[share][0]:+.4f}, "
+            f"by the formula {growth[share][1]:+.4f}, unscreened {4 * (1 - share):+.1f}; "
+            f"the maximum goes from "
             f"{cells.diagnostics['maximum'][0]:.2f} to {cells.diagnostics['maximum'][-1]:.2f}"
         )
 

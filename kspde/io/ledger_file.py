@@ -17,6 +17,7 @@ from kspde.io.results import SUMMARY
 from kspde.studies.claims import claims
 from kspde.studies.ledger import Row, rows_of
 from kspde.studies.report import html_table, page
+from kspde.studies.words import Formula
 
 __all__ = ["ledger_text", "read_results"]
 
@@ -102,9 +103,13 @@ def _origins(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 def _html(rows: Sequence[Row], results: Mapping[str, Mapping[str, Any]]) -> str:
     parts = [f"<h1>{escape(_TITLE)}</h1>", f"<p>{escape(_RULE)}</p>"]
-    parts.append(html_table(_COLUMNS, [tuple(asdict(row).values()) for row in rows]))
+    parts.append(html_table(_COLUMNS, [tuple(_cell(*item) for item in asdict(row).items()) for row in rows]))
     parts += ["<h2>Where the numbers come from</h2>", *(f"<p>{escape(line)}</p>" for line in _origins(results))]
     return page(_TITLE, parts)
+
+
+def _cell(column: str, text: str) -> str:
+    return Formula(text) if column in ("number", "promised", "measured", "erratum") else text
 
 
 def _markdown(rows: Sequence[Row], results: Mapping[str, Mapping[str, Any]]) -> str:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kspde.studies.outcome import verdict
+from kspde.studies.words import number, symbol_of
 
 __all__ = ["Check", "Claim", "Computed", "NotTestable", "Rated", "Ratio", "Row", "rows_of"]
 
@@ -188,7 +189,7 @@ def _rated(evidence: Rated, summary: Mapping[str, Any]) -> tuple[str, str, str, 
         same = rate["quantity"] == evidence.quantity and rate["against"] == evidence.against
         if not same or any(rate["group"].get(name) != value for name, value in evidence.group.items()):
             continue
-        where = f"{evidence.against} = {min(rate['x']):.4g} to {max(rate['x']):.4g}"
+        where = f"{symbol_of(evidence.against)} = {number(min(rate['x']))} to {number(max(rate['x']))}"
         command = summary["command"]
         if rate["order"] is None:
             values = ", ".join(f"{value:.2g}" for value in rate["values"])

@@ -15,7 +15,7 @@ from kspde.studies.measures import MEASURES
 from kspde.studies.outcome import FittedRate
 from kspde.studies.quantities import Meaning
 from kspde.studies.study import GROWING
-from kspde.studies.words import PARAMETERS, label_of, mathtext, sentence, symbol_of
+from kspde.studies.words import PARAMETERS, label_of, mathtext, number, sentence, symbol_of
 
 __all__ = ["picture_of", "pictures_of"]
 
@@ -91,7 +91,7 @@ def _tick(x: float) -> str:
     power = round(np.log10(x))
     if x < 0.01 and np.isclose(x, 10.0**power, rtol=1e-12):
         return f"$10^{{{power}}}$"
-    return f"{x:,.0f}" if x == round(x) else f"{x:.4g}"
+    return number(x)
 
 
 def _ends(rate: FittedRate) -> Array:

@@ -13,7 +13,7 @@ from typing import Any
 
 from kspde.studies.study import shown
 
-__all__ = ["PARAMETERS", "Formula", "html", "label_of", "mathtext", "sentence", "symbol_of"]
+__all__ = ["PARAMETERS", "Formula", "html", "label_of", "mathtext", "number", "sentence", "symbol_of"]
 
 #: Swept parameters by short name: the symbol, and the label of an axis. Others are called by their name.
 PARAMETERS: Mapping[str, tuple[str, str]] = {
@@ -95,11 +95,24 @@ def _token(token: str) -> str:
     return re.sub(r"^[B-HJ-Z](?![^\W_])", lambda letter: f"${letter[0]}$", token)  # "A" and "I" are words
 
 
+#: What stands low or high without braces: an index or two, a number with its sign, a letter with its sign, (3/4).
+_LOW = r"_(?:\{([^{}]*)\}|(ij|[^\W_]|\*|∞)(?![A-Za-z]))"
+_HIGH = r"\^(?:\{([^{}]*)\}|\(([^()]*)\)|([−-]?\d+(?:\.\d+)?|[−-]?[^\W_]|⊗\w|\*|∞))"
+
+
 def html(formula: str) -> str:
     """Return a formula, or words with formulas, as HTML."""
-    marked = escape(formula)
-    for mark, tag in (("_", "sub"), ("^", "sup")):
-        pattern = re.compile(rf"\{mark}(?:\{{((?:[^{{}}])*)\}}|(\w|∞))")
-        while (set_once := pattern.sub(rf"<{tag}>\1\2</{tag}>", marked)) != marked:
-            marked = set_once
-    return marked
+
+    def marked(found: re.Match[str]) -> str:
+        tag = "sub" if found[0].startswith("_") else "sup"
+        return f"<{tag}>{''.join(filter(None, found.groups()))}</{tag}>"
+
+    text = escape(formula, quote=False)
+    while (next_text := re.sub(f"{_LOW}|{_HIGH}", marked, text)) != text:  # from the inside
+        text = next_text
+    return text
+
+
+def number(x: float) -> str:
+    """Return a swept value in print: whole numbers in full."""
+    return f"{x:,.0f}" if x == round(x) else f"{x:.4g}"

@@ -64,6 +64,8 @@ def test_every_chapter_is_in_a_table_of_contents_once(shared_tmp_path: Path, com
         ledger = (shared_tmp_path / "source" / "ledger.md").read_text(encoding="utf-8")
         assert ledger.startswith("# ")
         assert "Theorem 1" in ledger
+        assert "max<sub>i</sub> \\|X<sub>i</sub> − X̄<sub>i</sub>\\| &gt; N<sup>−α</sup>" in ledger
+        assert not re.search(r"\w[\^_]\{", ledger)
     comm.Barrier()
 
 

@@ -41,6 +41,20 @@ def test_formulas(formula: str, as_html: str, as_mathtext: str) -> None:
     assert mathtext(formula) == as_mathtext
 
 
+@pytest.mark.parametrize(
+    ("formula", "as_html"),
+    [
+        ("‖Φ‖_{W^{1,∞}} ≤ C ε^−2", "‖Φ‖<sub>W<sup>1,∞</sup></sub> ≤ C ε<sup>−2</sup>"),
+        ("‖ψ‖_∞^2 h_ij, tol^(3/4)", "‖ψ‖<sub>∞</sub><sup>2</sup> h<sub>ij</sub>, tol<sup>3/4</sup>"),
+        ("C N^−0.02. H(u_N | u^⊗N)", "C N<sup>−0.02</sup>. H(u<sub>N</sub> | u<sup>⊗N</sup>)"),
+        ("eps^-0.87; c_* = 2", "eps<sup>-0.87</sup>; c<sub>*</sub> = 2"),
+        ("kspde.entropy_bound, M_inf", "kspde.entropy_bound, M_inf"),
+    ],
+)
+def test_formulas_of_the_ledger(formula: str, as_html: str) -> None:
+    assert html(formula) == as_html
+
+
 def test_words_between_formulas() -> None:
     assert sentence("Least distance of A from N-particle laws, by N^{−α}.") == (
         r"Least distance of A from $N$-particle laws, by $N^{-\alpha }$."
