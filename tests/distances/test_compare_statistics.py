@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from compare_standins import KnownCloud, KnownDensity, draws, gaussian
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -239,3 +240,17 @@ def test_estimate_prints_the_digits_it_supports() -> None:
     assert str(Estimate(0.123456, (0.1213, 0.1256))) == "0.1235 [0.1213, 0.1256]"
     assert str(Estimate(0.5, (0.2, 0.8))) == "0.50 [0.20, 0.80]"
     assert json.loads(json.dumps(Estimate(0.5, (0.2, 0.8)).summary())) == {"value": 0.5, "interval": [0.2, 0.8]}
+
+
+def test_the_noise_of_smoothed_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """N E‖K_h * (μ_N − u)‖² = ∫K_h² − ∫(K_h * u)², (4πs²)^(−1/2) for a Gaussian: with s = h, and with s² = 1 + h²."""
+    pde, told = KnownDensity(density=gaussian(dimension=1)), []
+
+    def noted(noise: float, gap: float) -> float:
+        told.append(noise)
+        return weight_without_noise(noise, gap)
+
+    monkeypatch.setattr("kspde.distances.smoothed.weight_without_noise", noted)
+    kspde.compare(pde, KnownCloud(draws(pde.density, 50, 1), pde), bandwidth=0.3, replicas=2)
+    one, both = (1 / np.sqrt(4 * np.pi * s2) for s2 in (0.3**2, 1 + 0.3**2))
+    assert told == [pytest.approx((one - both) / 50, rel=1e-4)]

@@ -121,6 +121,22 @@ def test_a_rough_field_is_sampled_more_finely():
     assert nodes[0] < nodes[1] < nodes[2]
 
 
+def test_the_error_of_the_splines_is_the_largest_over_time():
+    @dataclass
+    class Calming(Wave):
+        def signal_on_grid(self, axes, field=None, t=None):
+            x, y = np.meshgrid(*axes, indexing="ij")
+            return np.sin((4.0 if t == 0 else 0.4) * x) * np.cos(y)
+
+    model = Drifting()
+    runs = [
+        kspde.simulate(model, gaussian(2), n=50, t_end=steps * 0.1, dt=0.1, eps=1.0, mean_field=Calming(model))
+        for steps in (1, 3)
+    ]
+    first, last = (run.summary()["mean_field"]["error"]["c"] for run in runs)
+    assert first == last > 1e-8
+
+
 def test_a_domain_that_is_just_large_enough():
     # The margin of the first, coarse grid would not fit.
     model = Drifting()

@@ -1,0 +1,53 @@
+"""What the measures of particles make of given paths, against sums written out here."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import pdist
+
+from kspde.studies import particle_measures
+
+REPLICAS, N, ALPHA = 3, 4, 0.1
+
+
+class Paths:
+    """An ensemble whose particles move as they are told: farthest from their twins half-way."""
+
+    n = N
+    times = np.array([0.0, 0.1, 0.2])
+
+    def __init__(self) -> None:
+        random = np.random.default_rng(6)
+        self.twins = random.normal(size=(3, REPLICAS * N, 2))
+        apart = random.normal(size=(REPLICAS * N, 2)) * np.array([[0.0], [0.6], [0.25]])[:, None]
+        self.paths = self.twins + apart
+        self.systems = {label: SimpleNamespace(positions={}) for label in ("particles", "mean_field")}
+        self.particles = self.systems["particles"]
+
+    def run(self, look: Any) -> None:
+        for step, t in enumerate(self.times):
+            self.systems["particles"].positions = {"u": self.paths[step]}
+            self.systems["mean_field"].positions = {"u": self.twins[step]}
+            look(step, float(t))
+
+
+def test_the_coupling_is_the_supremum_over_time_and_particles(monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = Paths()
+    monkeypatch.setattr(particle_measures, "_ensemble", lambda task, replicas, saves: paths)
+    found: dict[str, Any] = particle_measures.coupling(None, replicas=REPLICAS, alpha=ALPHA)  # type: ignore[arg-type]
+    distance = np.linalg.norm(paths.paths - paths.twins, axis=2).reshape(3, REPLICAS, N)
+    assert np.all(distance[1] > distance[2])
+    sup = distance.max(axis=(0, 2))
+    level = N**-ALPHA
+    assert sup.min() < level < sup.max()
+    assert found["sup"].samples == pytest.approx(sup)
+    assert found["mean_square"].samples == pytest.approx((distance**2).max(axis=0).mean(axis=1))
+    assert found["probability"].value == pytest.approx(np.mean(sup > level))
+    assert found["markov"].value == pytest.approx(np.mean(sup**2) / level**2)
+    assert found["markov"].value >= found["probability"].value
+    ends = paths.paths[-1].reshape(REPLICAS, N, 2)
+    assert found["minimal_distance"].samples == pytest.approx([pdist(x).min() for x in ends])
