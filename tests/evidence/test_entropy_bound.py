@@ -11,7 +11,7 @@ from particle_systems import START, T_END, density, free, plane
 import kspde
 from kspde.evidence import ensemble
 from kspde.evidence.ensemble import Ensemble
-from kspde.evidence.entropy import EntropyBound, production
+from kspde.evidence.entropy import EntropyBound, cumulative, production
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +59,14 @@ def test_the_formula_of_the_signal_dependent_system() -> None:
     own, known = (kspde.FieldValues(x, {"v": v}, {"v": dv}) for v, dv in ((a, da), (b, db)))
     found = production(kspde.SignalDependentKellerSegel(chi=8.0), "u", own, known, score)
     assert found == pytest.approx((c**2).sum(axis=1) / (4 * (1 + np.exp(-a))), rel=1e-7)
+
+
+def test_integrals_over_uneven_steps_are_trapezoidal() -> None:
+    from scipy.integrate import cumulative_trapezoid
+
+    rng = np.random.default_rng(6)
+    times, rates = np.cumsum(rng.uniform(0.1, 1.0, 9)), rng.normal(size=(2, 3, 9))
+    assert cumulative(rates, times) == pytest.approx(cumulative_trapezoid(rates, times, initial=0), abs=1e-14)
 
 
 def test_the_check_numbers_problem(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -184,3 +184,21 @@ def test_free_energy_falls_at_the_rate_of_its_dissipation(mixture) -> None:
     assert -fit[-2] == pytest.approx(dissipation, rel=2e-3)
     with pytest.raises(kspde.InputError, match="free_energy is not defined for SignalDependentKellerSegel"):
         kspde.solve(kspde.SignalDependentKellerSegel(chi=1.0), mixture, box, t_end=0.1, save=save)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        kspde.LocalSensing(motility=kspde.ExponentialMotility(), chi=2.0, tau=0.5),
+        kspde.LocalSensing(motility=kspde.AlgebraicMotility(), chi=2.0),
+        kspde.SignalDependentKellerSegel(chi=2.0),
+    ],
+)
+def test_other_systems_have_no_free_energy(model) -> None:
+    """With τ > 0 the energy would contain the signal's own; for other γ none is known."""
+    assert kspde.LocalSensing(motility=kspde.ExponentialMotility(), chi=2.0).has_free_energy
+    assert not model.has_free_energy
+    u0 = kspde.GaussianMixture(weights=[1.0], means=[[0.0, 0.0]], stds=[1.0])
+    save = kspde.SaveAt(statistics=("free_energy",))
+    with pytest.raises(kspde.InputError, match="free_energy is not defined for"):
+        kspde.solve(model, u0, kspde.Box(half_width=8.0, cells=8), t_end=0.1, save=save)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
+import kspde
 from kspde.studies import particle_measures
 
 REPLICAS, N, ALPHA = 3, 4, 0.1
@@ -51,3 +52,25 @@ def test_the_coupling_is_the_supremum_over_time_and_particles(monkeypatch: pytes
     assert found["markov"].value >= found["probability"].value
     ends = paths.paths[-1].reshape(REPLICAS, N, 2)
     assert found["minimal_distance"].samples == pytest.approx([pdist(x).min() for x in ends])
+
+
+def test_the_weak_error_is_against_the_density_with_the_free_particles_beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Second moments 3 and 2 of the densities; particles miss them by .3 and .1, and by noise that both share."""
+    noise, calls = (0.05, -0.02, 0.04), []
+
+    def simulate(model: Any, u0: Any, **options: Any) -> Any:
+        calls.append(options)
+        shift = (3.3 if model.chi else 2.1) + noise[options["replica"]]
+        return SimpleNamespace(diagnostics={"second_moment": np.array([9.0, shift])})
+
+    def density(model: Any = None) -> Any:
+        return SimpleNamespace(diagnostics={"second_moment": np.array([9.0, 3.0 if model is None else 2.0])})
+
+    monkeypatch.setattr(particle_measures, "simulate", simulate)
+    problem = SimpleNamespace(model=kspde.SignalDependentKellerSegel(chi=8.0), u0=None, simulate={"n": 5, "dt": 0.1})
+    task: Any = SimpleNamespace(problem=problem, seed=7, comm=None, density=density)
+    found = particle_measures.weak_error(task, replicas=3, scheme="weak-2")
+    assert found["second_moment"].samples == pytest.approx([0.2 / 3] * 3)  # what both share is gone
+    assert found["free"].samples == pytest.approx([(0.1 + z) / 2 for z in noise])
+    assert [(c["scheme"], c["seed"], c["n"], c["dt"]) for c in calls] == [("weak-2", 7, 5, 0.1)] * 6
+    assert [c["replica"] for c in calls] == [0, 0, 1, 1, 2, 2]
