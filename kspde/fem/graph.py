@@ -38,7 +38,7 @@ class Graph:
 
     Each rank holds the edges of its own nodes, in both directions where both ends are its own, sorted by the first end:
     arrays over edges belong to (i, j) = (``tails``, ``heads``). The conductances are symmetric to the last bit, on all
-    ranks: what leaves i for j arrives at j. Nodes are in DOLFINx's order. Edges are listed when they are first asked
+    ranks: what leaves i for j arrives at j. Nodes are those of nodal arrays. Edges are listed when they are first asked
     for; the sparse matrix, in ``stiffness``, has all that a species without drift needs.
 
     Args:
@@ -60,7 +60,7 @@ class Graph:
         _check(space, *self.stiffness.positive)
         self.total = self.stiffness.diagonal
         self.owned = len(self.total)
-        self.mass = space.to_dolfinx(space.mass)
+        self.mass = space.mass.ravel()
 
     @cached_property
     def _edges(self) -> _Edges:
@@ -109,8 +109,7 @@ class Graph:
     @cached_property
     def coordinates(self) -> Array:
         """The coordinates of all ends, shape (n, d). Collective."""
-        where = self.space.V.tabulate_dof_coordinates()[: self.owned, : self.space.dimension]
-        return np.stack([self.ghosted(x) for x in where.T], axis=1)
+        return np.stack([self.ghosted(x) for x in self.space.points.T], axis=1)
 
     def matrix(self, diagonal: Array, off_diagonal: Array) -> Any:
         """Return a PETSc matrix with given entries, (owned,) and one an edge. Collective."""
@@ -151,7 +150,7 @@ def _check(space: Space, rows: Indices, shares: Array) -> None:
     worst = None
     if len(rows):
         k = int(np.argmax(shares))
-        worst = (float(shares[k]), space.V.tabulate_dof_coordinates()[rows[k], : space.dimension].tolist())
+        worst = (float(shares[k]), space.points[rows[k]].tolist())
     everywhere = [w for w in space.comm.allgather(worst) if w is not None]
     count = int(space.total(np.array([len(rows)]))[0])
     if count:

@@ -23,8 +23,9 @@ again with all modes: a rough function costs what it costs by halves alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from copy import copy
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +36,12 @@ if TYPE_CHECKING:
 __all__ = ["NEGLIGIBLE", "Direction", "Plane"]
 
 Array = npt.NDArray[np.float64]
+#: of double or of single precision
+Real = npt.NDArray[Any]
 Indices = npt.NDArray[np.int64]
+#: Modes of the first and of the second direction; None stands for all.
+Chosen = tuple[Indices | None, Indices | None]
+_ALL: Chosen = (None, None)
 
 #: Share of the L² norm of a function that the modes left out have at most.
 NEGLIGIBLE = 1e-11
@@ -74,93 +80,146 @@ class Plane:
         eigenvalues: Sequence[Array],
     ) -> None:
         self._slabs = slabs
-        self._mass = mass
-        #: share of a norm that is left out, and that a guess may leave out before all modes are transformed
-        self._share = self._tolerated = NEGLIGIBLE
         self._to = (forth, flux)
         self._from = (back, slope)
+        self._mass = mass
         self._eigenvalues = eigenvalues
-        self._selects = min(slabs.modal_shape[0], int(slabs.columns[-1])) >= LEAVE_OUT_FROM
-        self._sizes = (slabs.modal_shape[0], int(slabs.columns[-1]))
-        #: the modes that the next function is expected to have in each direction; None stands for all
-        self._expected: tuple[Indices | None, Indices | None] = (None, None)
+        self._selects = min(_sizes(slabs)) >= LEAVE_OUT_FROM
+        self._few = _FewModes(slabs, forth, mass, share=NEGLIGIBLE, tolerated=NEGLIGIBLE)
 
-    def roughly(self) -> Plane:
-        """Return the same transforms, with a ten-thousandth of the norms left out.
+    def roughly(self) -> Callable[[Real, float], Real]:
+        """Return (r, σ) ↦ (M + K/σ)⁻¹ r in single precision and with few modes, for a preconditioner.
 
-        A preconditioner need not do better: what it leaves out is in the next residual.
+        What it leaves out, up to a ten-thousandth of the norm, is in the next residual; so is its rounding.
         """
-        (forth, flux), (back, slope) = self._to, self._from
-        other = Plane(
-            self._slabs, self._mass, forth=forth, flux=flux, back=back, slope=slope, eigenvalues=self._eigenvalues
-        )
-        other._share, other._tolerated = 1e-4, 0.1
-        return other
+        back = [direction.single() for direction in self._from[0]]
+        few = _FewModes(self._slabs, back, 1.0 / self._mass, share=1e-4, tolerated=0.1)
+        first, second = self._eigenvalues
+
+        def solve(x: Real, shift: float) -> Real:
+            modes, chosen = few(x.astype(np.float32, copy=False))
+            if _everything(chosen):
+                chosen = few.expected
+                modes = modes[np.ix_(*_places(self._slabs, chosen))]
+            rows, columns = _places(self._slabs, chosen)
+            modes /= (1.0 + first[rows] / shift).astype(np.float32) + (second[columns] / shift).astype(np.float32)
+            return _back(self._slabs, back, modes, chosen)
+
+        return solve
 
     def forwards(self, x: Array, axis: int | None = None) -> Array:
         """Return the modal coefficients of x, or of φ ↦ ∫ x ∂_axis φ. Collective."""
-        # Of a flux all modes are kept: the probes do not know what a derivative makes of those left out.
-        guess = self._selects and axis is None
-        chosen = self._expected if guess else (None, None)
-        slabs, some = self._slabs, chosen[0] is not None or chosen[1] is not None
-        first, second = (self._to[axis == a][a] for a in range(2))
-        half, missed = second.forth_last(x, chosen[1], self._mass)
-        here, columns = self._local(chosen[1])
-        modes, also = first.forth_first(slabs.with_columns(columns).transpose(half), chosen[0])
-        if not guess:
+        if axis is not None:
+            # Of a flux all modes are kept: the probes do not know what a derivative makes of those left out.
+            directions = [self._to[axis == a][a] for a in range(2)]
+            return _forth(self._slabs, directions, x, _ALL, self._mass)[0]
+        modes, chosen = self._few(x)
+        if _everything(chosen):
             return modes
-        energies = self._energies(modes, chosen[0], here, missed + also)
-        sides = np.split(energies[1:], [self._sizes[0]])
-        total = float(sides[0].sum())
-        if some and not energies[0] <= self._tolerated**2 * total:
-            self._expected = (None, None)
-            return self.forwards(x)
-        few = bool(energies[0] <= self._share**2 * total)
-        rows, cols = (_wider(_chosen(e, _CAREFUL * self._share), len(e), few) for e in sides)
-        self._expected = (rows, cols)
-        if not some:
-            return modes
-        out = np.zeros(slabs.modal_shape)
-        out[np.ix_(_all(chosen[0], self._sizes[0]), here)] = modes
+        out = np.zeros(self._slabs.modal_shape)
+        out[np.ix_(*_places(self._slabs, chosen))] = modes
         return out
 
     def backwards(self, modes: Array, axis: int | None = None) -> Array:
         """Return the nodal values of the function with these modes, or of its derivative. Collective."""
-        slabs = self._slabs
-        chosen: tuple[Indices | None, Indices | None] = (None, None)
+        chosen = _ALL
         if self._selects:
             weighted = modes if axis is None else np.sqrt(self._eigenvalues[axis]) * modes
-            energies = self._energies(weighted, None, np.arange(modes.shape[1]), 0.0)
-            rows, cols = (_chosen(e, self._share) for e in np.split(energies[1:], [self._sizes[0]]))
-            chosen = (rows, cols)
-        here, columns = self._local(chosen[1])
-        first, second = (self._from[axis == a][a] for a in range(2))
-        if chosen[0] is not None or chosen[1] is not None:
-            modes = modes[np.ix_(_all(chosen[0], self._sizes[0]), here)]
-        half = first.back_first(modes, chosen[0])
-        return second.back_last(slabs.with_columns(columns).transpose_back(half), chosen[1])
+            _, *energies = _energies(self._slabs, weighted, _ALL, 0.0)
+            chosen = _selected(energies, NEGLIGIBLE)
+            if not _everything(chosen):
+                modes = modes[np.ix_(*_places(self._slabs, chosen))]
+        return _back(self._slabs, [self._from[axis == a][a] for a in range(2)], modes, chosen)
 
-    def _local(self, chosen: Indices | None) -> tuple[Indices, Indices]:
-        """Return this rank's columns among those chosen, counted from its first, and the cuts between ranks."""
-        slabs = self._slabs
-        if chosen is None:
-            return np.arange(slabs.modal.stop - slabs.modal.start), slabs.columns
-        cuts = np.searchsorted(chosen, slabs.columns)
-        rank = slabs.comm.rank
-        return chosen[cuts[rank] : cuts[rank + 1]] - slabs.modal.start, cuts
 
-    def _energies(self, modes: Array, rows: Indices | None, here: Indices, missed: float) -> Array:
-        """Return ``missed`` and the sums of squares of all rows and of all columns, over all ranks. Collective."""
-        n, m = self._sizes
-        out = np.zeros(1 + n + m)
-        out[0] = missed
-        out[1:][_all(rows, n)] = np.einsum("ij,ij->i", modes, modes)
-        out[1 + n + self._slabs.modal.start + here] = np.einsum("ij,ij->j", modes, modes)
-        if self._slabs.comm.size > 1:
-            from mpi4py import MPI
+class _FewModes:
+    """Transforms to the modes that functions have, guessed from the last function.
 
-            self._slabs.comm.Allreduce(MPI.IN_PLACE, out)
-        return out
+    Args:
+        slabs: how nodal arrays are split over ranks.
+        directions: matrices to modes.
+        weights: of this rank's rows in the norm after the transform of the second direction.
+        share: of the norm that the modes left out may have, by what is known of the last function.
+        tolerated: what they may have before all modes are transformed after all.
+    """
+
+    def __init__(
+        self, slabs: Slabs, directions: Sequence[Direction], weights: Array, *, share: float, tolerated: float
+    ) -> None:
+        self._slabs = slabs
+        self._directions = directions
+        self._weights = weights
+        self._share, self._tolerated = share, tolerated
+        #: the modes that the next function is expected to have
+        self.expected: Chosen = _ALL
+
+    def __call__(self, x: Real) -> tuple[Real, Chosen]:
+        """Return modal coefficients, and of which modes they are. Collective."""
+        chosen = self.expected
+        modes, missed = _forth(self._slabs, self._directions, x, chosen, self._weights)
+        if min(_sizes(self._slabs)) < LEAVE_OUT_FROM:
+            return modes, chosen
+        left_out, *energies = _energies(self._slabs, modes, chosen, missed)
+        total = float(energies[0].sum())
+        if not _everything(chosen) and not left_out <= self._tolerated**2 * total:
+            self.expected = _ALL
+            return self(x)
+        few = bool(left_out <= self._share**2 * total)
+        rows, columns = _selected(energies, _CAREFUL * self._share)
+        n, m = _sizes(self._slabs)
+        self.expected = (_wider(rows, n, few), _wider(columns, m, few))
+        return modes, chosen
+
+
+def _forth(
+    slabs: Slabs, directions: Sequence[Direction], x: Real, chosen: Chosen, weights: Array
+) -> tuple[Real, float]:
+    """Return the chosen modal coefficients, and an estimate of this rank's sum of squares of the others. Collective."""
+    first, second = directions
+    half, missed = second.forth(x, chosen[1], weights)
+    modes, also = first.forth(_narrowed(slabs, chosen).transpose(half).T, chosen[0])
+    return modes.T, missed + also
+
+
+def _back(slabs: Slabs, directions: Sequence[Direction], modes: Real, chosen: Chosen) -> Real:
+    """Return nodal values from the chosen modal coefficients. Collective."""
+    first, second = directions
+    return second.back(_narrowed(slabs, chosen).transpose_back(first.back(modes.T, chosen[0]).T), chosen[1])
+
+
+def _everything(chosen: Chosen) -> bool:
+    return chosen[0] is None and chosen[1] is None
+
+
+def _narrowed(slabs: Slabs, chosen: Chosen) -> Slabs:
+    """Return slabs with the chosen columns alone."""
+    return slabs if chosen[1] is None else slabs.with_columns(np.searchsorted(chosen[1], slabs.columns))
+
+
+def _places(slabs: Slabs, chosen: Chosen) -> tuple[Indices, Indices]:
+    """Return the rows of the chosen modes, and this rank's columns among them, counted from its first."""
+    rows, columns = (np.arange(n) if c is None else c for n, c in zip(_sizes(slabs), chosen, strict=True))
+    a, b = np.searchsorted(columns, (slabs.modal.start, slabs.modal.stop))
+    return rows, columns[a:b] - slabs.modal.start
+
+
+def _energies(slabs: Slabs, modes: Real, chosen: Chosen, missed: float) -> list[Array]:
+    """Return ``missed`` and the sums of squares of all rows and of all columns, over all ranks. Collective."""
+    n, m = _sizes(slabs)
+    rows, columns = _places(slabs, chosen)
+    out = np.zeros(1 + n + m)
+    out[0] = missed
+    out[1 + rows] = np.einsum("ij,ij->i", modes, modes)
+    out[1 + n + slabs.modal.start + columns] = np.einsum("ij,ij->j", modes, modes)
+    if slabs.comm.size > 1:
+        from mpi4py import MPI
+
+        slabs.comm.Allreduce(MPI.IN_PLACE, out)
+    return np.split(out, [1, 1 + n])
+
+
+def _sizes(slabs: Slabs) -> tuple[int, int]:
+    return slabs.modal_shape[0], int(slabs.columns[-1])
 
 
 class Direction:
@@ -178,64 +237,57 @@ class Direction:
         modes = ((0, self.middle), (self.middle, n))
         #: first and last mode of even functions, and of odd ones
         self._modes = modes[::-1] if derivative else modes
-        self._blocks = [
+        self._blocks: list[Real] = [
             np.ascontiguousarray(matrix[a:b, :k]) for (a, b), k in zip(self._modes, (self.middle, n // 2), strict=True)
         ]
         rng = np.random.default_rng(20)
         #: for each parity and mode of it, the random numbers of the probes
-        self._normal = [rng.standard_normal((PROBES, b - a)) for a, b in self._modes]
+        self._normal: list[Real] = [rng.standard_normal((PROBES, b - a)) for a, b in self._modes]
 
-    def forth_first(self, x: Array, chosen: Indices | None) -> tuple[Array, float]:
-        """Return the chosen modes of x along its first direction, and an estimate of the others' sum of squares."""
-        n, half = len(x), len(x) // 2
-        mirrored = x[: -half - 1 : -1]
-        even = x[: self.middle].copy()
-        even[:half] += mirrored
-        parts = (even, x[:half] - mirrored)
-        pieces, probes = self._pieces(chosen), self._probes(chosen)
-        out = np.empty((n if chosen is None else len(chosen), x.shape[1]))
-        for (where, block), part in zip(pieces, parts, strict=True):
-            np.matmul(block, part, out=out[where])
-        seen = (probe @ part for probe, part in zip(probes, parts, strict=False))
-        return out, sum(float(np.vdot(s, s)) for s in seen) / PROBES
+    def single(self) -> Direction:
+        """Return the same in single precision."""
+        other = copy(self)
+        other._blocks = [block.astype(np.float32) for block in self._blocks]
+        other._normal = [normal.astype(np.float32) for normal in self._normal]
+        return other
 
-    def forth_last(self, x: Array, chosen: Indices | None, mass: Array) -> tuple[Array, float]:
-        """Return the same along the second direction; the sum is weighted by ``mass`` of the rows."""
-        n, half = x.shape[1], x.shape[1] // 2
+    def forth(self, x: Real, chosen: Indices | None, weights: Array | None = None) -> tuple[Real, float]:
+        """Return the chosen modes of each row of x, and an estimate of the others' sum of squares.
+
+        Here and in ``back`` the result lies in memory as the argument does: columns are transformed as rows of x.T.
+
+        Args:
+            x: shape (m, nodes).
+            chosen: which modes; None for all.
+            weights: of the rows, in the sum.
+        """
+        half = self.size // 2
         mirrored = x[:, : -half - 1 : -1]
-        even = x[:, : self.middle].copy()
+        even = x[:, : self.middle].copy(order="K")
         even[:, :half] += mirrored
         parts = (even, x[:, :half] - mirrored)
-        pieces, probes = self._pieces(chosen), self._probes(chosen)
-        out = np.empty((len(x), n if chosen is None else len(chosen)))
-        for (where, block), part in zip(pieces, parts, strict=True):
-            out[:, where] = part @ block.T
-        seen = (part @ probe.T for probe, part in zip(probes, parts, strict=False))
-        return out, sum(float(mass @ np.einsum("ij,ij->i", s, s)) for s in seen) / PROBES
+        out = _like(x, self.size if chosen is None else len(chosen))
+        for (where, block), part in zip(self._pieces(chosen), parts, strict=True):
+            np.matmul(part, block.T, out=out[:, where])
+        missed = 0.0
+        for probe, part in zip(self._probes(chosen), parts, strict=False):
+            squares = np.sum((part @ probe.T) ** 2, axis=1)
+            missed += float(squares.sum() if weights is None else weights @ squares) / PROBES
+        return out, missed
 
-    def back_first(self, modes: Array, chosen: Indices | None) -> Array:
-        """Return nodal values along the first direction of the chosen modes."""
-        even, odd = self._pieces(chosen)
-        symmetric, other = even[1].T @ modes[even[0]], odd[1].T @ modes[odd[0]]
+    def back(self, modes: Real, chosen: Indices | None) -> Real:
+        """Return the nodal values of the chosen modes of each row: shape (m, nodes)."""
+        symmetric, other = (
+            np.matmul(modes[:, where], block, out=_like(modes, block.shape[1])) for where, block in self._pieces(chosen)
+        )
         half = self.size // 2
-        out = np.empty((self.size, modes.shape[1]))
-        out[: self.middle] = symmetric
-        out[:half] += other
-        np.subtract(symmetric[:half], other, out=out[: self.size - half - 1 : -1])
-        return out
-
-    def back_last(self, modes: Array, chosen: Indices | None) -> Array:
-        """Return the same along the second direction."""
-        even, odd = self._pieces(chosen)
-        symmetric, other = modes[:, even[0]] @ even[1], modes[:, odd[0]] @ odd[1]
-        half = self.size // 2
-        out = np.empty((len(modes), self.size))
+        out = _like(modes, self.size)
         out[:, : self.middle] = symmetric
         out[:, :half] += other
         np.subtract(symmetric[:, :half], other, out=out[:, : self.size - half - 1 : -1])
         return out
 
-    def _pieces(self, chosen: Indices | None) -> list[tuple[slice, Array]]:
+    def _pieces(self, chosen: Indices | None) -> list[tuple[slice, Real]]:
         """Return where the chosen modes of even and of odd functions stand among them all, and their rows."""
         if chosen is None:
             return [(slice(a, b), block) for (a, b), block in zip(self._modes, self._blocks, strict=True)]
@@ -245,7 +297,7 @@ class Direction:
             pieces.append((where, block[chosen[where] - a]))
         return pieces
 
-    def _probes(self, chosen: Indices | None) -> list[Array]:
+    def _probes(self, chosen: Indices | None) -> list[Real]:
         """Return random sums of the rows of all other modes, for even and for odd functions; none if all are chosen."""
         if chosen is None:
             return []
@@ -257,8 +309,18 @@ class Direction:
         return probes
 
 
-def _chosen(energies: Array, share: float) -> Indices | None:
-    """Return the fewest modes such that the others have at most share²/2 of all the energy; None for all modes."""
+def _like(x: Real, columns: int) -> Real:
+    """Return an array of as many rows, in x's order in memory."""
+    return np.empty_like(x, shape=(len(x), columns), subok=False)
+
+
+def _selected(energies: Sequence[Array], share: float) -> Chosen:
+    """Return the fewest modes of each direction such that the others have at most share²/2 of all the energy."""
+    rows, columns = (_largest(e, share) for e in energies)
+    return rows, columns
+
+
+def _largest(energies: Array, share: float) -> Indices | None:
     total = energies.sum()
     if not np.isfinite(total):
         return None  # what is not a number must not be left out
@@ -283,7 +345,3 @@ def _wider(chosen: Indices | None, n: int, few: bool) -> Indices | None:
 
 def _if_worth_it(chosen: Indices, n: int) -> Indices | None:
     return chosen if len(chosen) <= _WORTH_IT * n else None
-
-
-def _all(chosen: Indices | None, n: int) -> Indices:
-    return np.arange(n) if chosen is None else chosen

@@ -172,11 +172,11 @@ class Stepper:
         space, n = self._system.space, self._species
         new = 2.0 * twice - whole
         for i in range(n):
-            a, b, one = (space.to_dolfinx(u[i]) for u in (half, twice, whole))
+            a, b, one = (u[i].ravel() for u in (half, twice, whole))
             flux = dt * (first[i].flux(0.5 * a - one) + 0.5 * second[i].flux(b))
             graph = first[i].graph
             amounts, held_back = limited(graph, graph.mass * b, flux)
-            new[i] = space.from_dolfinx(scaled(graph, amounts / graph.mass, float(self._masses[i])))
+            new[i].flat = scaled(graph, amounts / graph.mass, float(self._masses[i]))
             share = float(space.total(np.array([held_back]))[0] / self._masses[i])
             self.held_back = max(self.held_back, share)
         signs = np.sign(twice[n:])
@@ -191,20 +191,14 @@ class Stepper:
         for transport, species in zip(self._transports, system.model.species, strict=True):
             diffusion, drift = system.coefficients(species, c)
             _check_coefficients(space.comm, species, diffusion, drift)
-            d, *b = (
-                space.to_dolfinx(np.reshape(q, space.mass.shape))
-                for q in (diffusion, *(() if drift is None else drift.T))
-            )
-            motions.append(Motion(transport.graph, d, np.stack(b, axis=1) if b else None))
+            motions.append(Motion(transport.graph, diffusion, drift))
         return motions
 
     def _euler(self, unknowns: Array, motions: list[Motion], dt: float) -> Array:
         """Return the unknowns after an implicit Euler step."""
-        space = self._system.space
         new = unknowns.copy()
         for i, (transport, motion) in enumerate(zip(self._transports, motions, strict=True)):
-            u = transport.step(motion, space.to_dolfinx(unknowns[i]), dt, float(self._masses[i]))
-            new[i] = space.from_dolfinx(u)
+            new[i].flat = transport.step(motion, unknowns[i].ravel(), dt, float(self._masses[i]))
         self._system.relax(new, dt)
         return new
 

@@ -101,7 +101,7 @@ class Space(ABC):
     rim: npt.NDArray[np.bool_]
     linear_solver: str
     modal: bool = False
-    #: K in DOLFINx's order with the matrix of all systems, where the space keeps it
+    #: K with the matrix of all systems, where the space keeps it
     stiffness: Stiffness | None = None
 
     #: shape of a state of one species, and the weights w
@@ -160,11 +160,11 @@ class Space(ABC):
         """Return a nodal array from the owned degrees of freedom of a function in ``V``. Collective."""
 
     @abstractmethod
-    def preconditioner(self, ksp: Any) -> Callable[[float], None]:
-        """Give ``ksp``, whose matrix K + diag(s·M) is in DOLFINx's order, its preconditioner; its options come after.
+    def preconditioner(self, ksp: Any) -> Callable[[Array], None]:
+        """Give ``ksp``, whose matrix is K + diag(s), its preconditioner; its options come after.
 
         Returns:
-            What to call with the mean of s whenever s has changed, before the solve.
+            What to call with s, shape (n,), whenever it has changed, before the solve.
         """
 
     @abstractmethod

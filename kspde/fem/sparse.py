@@ -10,8 +10,8 @@ choice, Chebyshev's, may fail to be where the diagonal dominates and the spectru
 Two things keep the cost down over many steps. A matrix :math:`D_t + K` whose diagonal alone changes keeps the
 aggregates made for an earlier diagonal :math:`D_s`: with :math:`D_s/\rho \le D_t \le \rho D_s` the spectrum of one in
 the other lies in :math:`[1/\rho, \rho]`, so the number of iterations grows by a factor of about ρ at most; they are
-made anew when that shows. And a constant matrix takes as first guess the best approximation, in its norm, among the
-differences of the latest solutions (Fischer, Comput. Methods Appl. Mech. Engrg. 163, 1998).
+made anew when that shows. And every system starts from the best combination of its latest solutions
+(``kspde.fem.guess``).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from petsc4py import PETSc
 
 from kspde.errors import ConvergenceError
 from kspde.fem.backend import PREFIX, apply_options
+from kspde.fem.guess import FirstGuess
 from kspde.fem.space import Space
 from kspde.fem.stiffness import Stiffness
 
@@ -59,8 +60,8 @@ MULTIGRID: dict[str, Any] = _SMOOTHER | {f"mg_coarse_{name}": value for name, va
 #: Cycles of algebraic multigrid on the coarsest of nested meshes.
 _CYCLES = 2
 
-#: Solutions among whose differences a constant matrix's first guess is sought.
-_REMEMBERED = 10
+#: Solutions of which a first guess is made.
+REMEMBERED = 8
 
 #: Per cent of memory that MUMPS takes beyond its estimate, which pivots and small shares of several ranks exceed.
 _SPARE = 300
@@ -135,6 +136,7 @@ class KeptPreconditioner:
 
     def __init__(self, ksp: Any, space: Space) -> None:
         self._ksp = ksp
+        self._space = space
         self._stiffness = space.stiffness
         self._coarsest: Any = None
         self._shift: float | None = None
@@ -145,11 +147,13 @@ class KeptPreconditioner:
             choose_preconditioner(ksp.getPC(), space)
         ksp.getPC().setReusePreconditioner(True)
 
-    def __call__(self, shift: float) -> None:
-        """Take note that the matrix has changed; ``shift`` is the mean of its diagonal part. Collective."""
+    def __call__(self, diagonal: Array) -> None:
+        """Take note that the matrix has changed to K + diag(diagonal). Collective."""
         if self._ksp.getPC().getType() not in ("mg", "gamg"):
             self.renew()
             return
+        sums = self._space.total(np.array([diagonal.sum(), self._space.mass.sum()]))
+        shift = float(sums[0] / sums[1])
         count = self._ksp.getIterationNumber()
         if self._shift is not None:
             self._least = count if self._least is None else min(count, self._least)
@@ -174,38 +178,6 @@ class KeptPreconditioner:
         return pc.getType() in ("mg", "gamg")
 
 
-class _FirstGuess:
-    """The best approximation, in a constant matrix's norm, among the differences of the latest solutions."""
-
-    def __init__(self, space: Space) -> None:
-        self._space = space
-        #: orthonormal in the matrix's inner product
-        self._basis: list[Array] = []
-
-    def __call__(self, rhs: Array) -> Array | None:
-        """Return the guess for a right side, or None. Collective."""
-        if not self._basis:
-            return None
-        weights = self._space.total(np.array([np.vdot(x, rhs) for x in self._basis]))
-        guess: Array = weights[0] * self._basis[0]
-        for weight, x in zip(weights[1:], self._basis[1:], strict=True):
-            guess += weight * x
-        return guess
-
-    def learn(self, solution: Array, guess: Array | None, times: Any) -> None:
-        """Take note of a solution; ``times`` multiplies with the matrix. Collective."""
-        if len(self._basis) == _REMEMBERED or guess is None:
-            self._basis, guess = [], None
-        new = solution.copy() if guess is None else solution - guess
-        product = times(new)
-        weights = self._space.total(np.array([np.vdot(x, product) for x in (*self._basis, new)]))
-        for weight, x in zip(weights[:-1], self._basis, strict=True):
-            new -= weight * x
-        square = float(weights[-1] - np.sum(weights[:-1] ** 2))
-        if square > 1e-300:
-            self._basis.append(new / np.sqrt(square))
-
-
 class SparseSystem:
     """A symmetric positive definite system diag(m) + a·K.
 
@@ -213,17 +185,16 @@ class SparseSystem:
         space: the space.
         stiffness: K, whose matrix is used.
         options: PETSc options of the KSP.
-        constant: whether m and a are set once.
     """
 
-    def __init__(self, space: Space, stiffness: Stiffness, options: dict[str, Any], *, constant: bool) -> None:
+    def __init__(self, space: Space, stiffness: Stiffness, options: dict[str, Any]) -> None:
         self._space = space
         self._stiffness = stiffness
         self._options = options
         self._rhs, self._solution = stiffness.matrix.createVecs()
         self._ksp = PETSc.KSP().create(space.comm)
         self._kept: KeptPreconditioner | None = None
-        self._guess = _FirstGuess(space) if constant and not direct(space) else None
+        self._guess = None if direct(space) else FirstGuess(space, REMEMBERED)
 
     @property
     def iterations(self) -> int:
@@ -244,8 +215,7 @@ class SparseSystem:
             ksp.setInitialGuessNonzero(True)
             self._kept = KeptPreconditioner(ksp, self._space)
             apply_options(ksp, self._options, MULTIGRID)
-        total = self._space.total(np.array([self._shift.sum(), self._space.mass.sum()]))
-        self._kept(float(total[0] / total[1]))
+        self._kept(self._shift)
 
     def solve(self, rhs: Array, guess: Array | None = None) -> Array:
         """Return the solution. Collective.
@@ -255,7 +225,7 @@ class SparseSystem:
         """
         self._stiffness.shift(self._shift)
         np.divide(rhs, self._factor, out=self._rhs.array)
-        better = self._guess(self._rhs.array_r) if self._guess is not None else None
+        better = self._guess(self._shift, self._rhs.array_r) if self._guess is not None else None
         reason = self._attempt(guess if better is None else better)
         if reason < 0 and self._kept is not None and self._kept.renew():
             # The mean of the diagonal hides how far it has moved at some nodes.
@@ -267,15 +237,10 @@ class SparseSystem:
             )
         solution = np.array(self._solution.array_r)
         if self._guess is not None:
-            self._guess.learn(solution, better, self._times)
+            self._guess.learn(self._shift, self._rhs.array_r, solution)
         return solution
 
     def _attempt(self, guess: Array | None) -> int:
         self._solution.array[:] = 0.0 if guess is None else guess
         self._ksp.solve(self._rhs, self._solution)
         return int(self._ksp.getConvergedReason())
-
-    def _times(self, x: Array) -> Array:
-        self._solution.array[:] = x
-        self._stiffness.matrix.mult(self._solution, self._rhs)
-        return np.asarray(self._rhs.array_r)

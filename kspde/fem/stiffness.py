@@ -93,7 +93,7 @@ class Stiffness:
     r"""K with :math:`K_{ij} = \int \nabla\varphi_i\cdot\nabla\varphi_j`, symmetric to the last bit, rows of sum 0.
 
     Args:
-        space: the space; its nodes are in DOLFINx's order.
+        space: the space; rows are in the order of its nodal arrays.
         coarser: interpolations from the next coarser mesh, the finest first (see ``interpolations``).
 
     Attributes:
@@ -113,6 +113,8 @@ class Stiffness:
         fine.axpy(1.0, other, structure=PETSc.Mat.Structure.SAME_NONZERO_PATTERN)
         fine.scale(0.5)
         other.destroy()
+        if space.modal:
+            fine = _in_nodal_order(fine, space)
         self.matrix, self.positive = _cleaned(fine, positive=True)
         self.coarser = list(coarser)
         self.matrices = [self.matrix]
@@ -148,6 +150,16 @@ class Stiffness:
         """Free the PETSc objects. Collective."""
         for thing in (*self.matrices, *self._diagonals, *self._shifts, self._x, self._y):
             thing.destroy()
+
+
+def _in_nodal_order(matrix: Any, space: Space) -> Any:
+    """Return a matrix of DOLFINx's degrees of freedom in the order of nodal arrays; the given one is destroyed."""
+    theirs = np.arange(*matrix.getOwnershipRange(), dtype=np.float64)
+    order = PETSc.IS().createGeneral(space.from_dolfinx(theirs).astype(PETSc.IntType).ravel(), comm=space.comm)
+    out = matrix.createSubMatrix(order, order)
+    order.destroy()
+    matrix.destroy()
+    return out
 
 
 def _cleaned(matrix: Any, *, positive: bool) -> tuple[Any, tuple[Indices, Array]]:

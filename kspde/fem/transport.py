@@ -22,9 +22,9 @@ M-matrix, whose inverse has no negative entry. Summing (1) over i leaves the mas
 Matrices in the Mathematical Sciences, chapter 6.)
 
 **What the iterative solution leaves of this.** With the residual r the approximation is ũ = u' + δ, and from the same
-two facts Σ m|δ| ≤ Σ|r| ≤ √n |r|₂; |r|₂ is at most ``RESIDUAL`` |M u|₂, with multigrid 1e-10 |M u|₂, or what round-off
-allows. The exact solution is not negative, so max(ũ, 0) is no farther from it than ũ. One sweep of Jacobi's iteration
-follows,
+two facts Σ m|δ| ≤ Σ|r| ≤ √n |r|₂; |r|₂ is at most ``RESIDUAL`` |M u|₂, on meshes too large for a factorisation 1e-10 |M
+u|₂, or what round-off allows. The exact solution is not negative, so max(ũ, 0) is no farther from it than ũ. One sweep
+of Jacobi's iteration follows,
 
 .. math::
     u'_i = \Big(m_i u_i + \Delta t \sum_j k_{ij} a_{ji} \max(\tilde u_j, 0)\Big) \Big/
@@ -47,7 +47,8 @@ from petsc4py import PETSc
 from kspde.errors import ConvergenceError
 from kspde.fem.backend import apply_options
 from kspde.fem.graph import Graph
-from kspde.fem.sparse import MULTIGRID, choose_preconditioner, direct, factorise
+from kspde.fem.guess import FirstGuess
+from kspde.fem.sparse import MULTIGRID, REMEMBERED, choose_preconditioner, direct, factorise
 from kspde.fem.sparse import RESIDUAL as MULTIGRID_RESIDUAL
 
 __all__ = ["RESIDUAL", "Motion", "Transport"]
@@ -112,7 +113,7 @@ class Transport:
         graph: the graph.
         drift: whether the species has a drift. Without, the system is solved for w = D u and symmetric.
         options: PETSc options of the Krylov solver.
-        in_turn: whether each step starts where the last one has ended.
+        in_turn: whether each step starts where the last one has ended, as guesses with a drift want it.
 
     Attributes:
         iterations: all linear iterations so far.
@@ -132,8 +133,11 @@ class Transport:
         self._x, self._rhs = self._matrix.createVecs()
         self._residual = self._rhs.duplicate()
         self._set_shift: Any = None
-        self._accuracy = RESIDUAL if graph.space.modal or direct(graph.space) else MULTIGRID_RESIDUAL
-        #: by which u changed in unit time in the last step, and in the one before it if that was as long
+        self._accuracy = RESIDUAL if direct(graph.space) else MULTIGRID_RESIDUAL
+        self._first_guess: FirstGuess | None = None
+        if not drift and graph.space.linear_solver != "direct":
+            self._first_guess = FirstGuess(graph.space, REMEMBERED)
+        #: with drift: by which u changed in unit time in the last step, and in the one before it if that was as long
         self._rates: list[Array] = []
         self._dt = 0.0
         # Preconditioners in the order in which they are tried. For every M-matrix incomplete LU exists and serves, also
@@ -178,17 +182,16 @@ class Transport:
         return ksp
 
     def step(self, motion: Motion, u: Array, dt: float, mass: float) -> Array:
-        """Return u' of (1) from u with the given mass, both at this rank's nodes in DOLFINx's order. Collective.
+        """Return u' of (1) from u with the given mass, both at this rank's nodes. Collective.
 
         Raises:
             ConvergenceError: no solver reached the residual.
         """
         graph = self.graph
         old = graph.mass * u
-        guess = self._guess(u, dt)
         if motion.leaving is None or motion.arriving is None:
             d = motion.diffusion
-            w = np.maximum(self._w(old, guess, d, dt), 0.0)
+            w = np.maximum(self._w(old, d, dt), 0.0)
             arrived = -graph.stiffness.times(w, diagonal=False)
             leaving = graph.total * d
         else:
@@ -196,11 +199,12 @@ class Transport:
             diagonal = graph.mass + dt * leaving
             self._matrix.setValuesCSR(*graph.csr, graph.entries(diagonal, -dt * motion.arriving))
             self._matrix.assemble()
-            raw = graph.ghosted(np.maximum(self._solve(old, guess, diagonal, self._best), 0.0))
+            raw = graph.ghosted(np.maximum(self._solve(old, self._guess(u, dt), diagonal, self._best), 0.0))
             arrived = graph.sums(motion.arriving * raw[graph.heads])
         new = scaled(graph, (old + dt * arrived) / (graph.mass + dt * leaving), mass)
-        kept = self._rates[:1] if self._in_turn and dt == self._dt else []
-        self._rates, self._dt = [(new - u) / dt, *kept], dt
+        if self._drift:
+            kept = self._rates[:1] if self._in_turn and dt == self._dt else []
+            self._rates, self._dt = [(new - u) / dt, *kept], dt
         return new
 
     def _guess(self, u: Array, dt: float) -> Array:
@@ -212,7 +216,7 @@ class Transport:
             guess += dt * (self._rates[0] - self._rates[1])
         return np.maximum(guess, 0.0)
 
-    def _w(self, old: Array, guess: Array, d: Array, dt: float) -> Array:
+    def _w(self, old: Array, d: Array, dt: float) -> Array:
         """Return the solution w = D u' of (M/(Δt D) + K) w = M u/Δt, not yet free of negative round-off."""
         graph, space = self.graph, self.graph.space
         ends = np.array([d.max(initial=0.0), -d.min(initial=np.inf)])
@@ -223,10 +227,15 @@ class Transport:
         diagonal = graph.total + shift
         graph.stiffness.shift(shift)
         if self._set_shift is not None:
-            total = space.total(np.array([shift.sum(), graph.mass.sum()]))
-            self._set_shift(float(total[0] / total[1]))
+            self._set_shift(shift)
         uneven = space.modal and ends[0] > -_EVEN * ends[1]
-        return self._solve(old / dt, d * guess, diagonal, self._kinds[min(int(uneven), len(self._kinds) - 1)])
+        rhs = old / dt
+        guess = None if self._first_guess is None else self._first_guess(shift, rhs)
+        first = self._kinds[min(int(uneven), len(self._kinds) - 1)]
+        w = self._solve(rhs, d * old / graph.mass if guess is None else guess, diagonal, first)
+        if self._first_guess is not None:
+            self._first_guess.learn(shift, rhs, w)
+        return w
 
     def _solve(self, rhs: Array, guess: Array, diagonal: Array, first: str) -> Array:
         """Solve, with ``first`` of the preconditioners and, if it fails, the others."""

@@ -80,7 +80,7 @@ def test_kept_hierarchies_solve_what_changes() -> None:
     starts, columns, entries = space.stiffness.matrix.getValuesCSR()
     n = len(space.mass)
     stiffness = csr_array((entries, columns, starts), shape=(n, n))
-    system = SparseSystem(space, space.stiffness, {}, constant=False)
+    system = SparseSystem(space, space.stiffness, {})
     random = np.random.default_rng(1)
     counts = []
     for shift in (1.0, 1.1, 2.0, 20.0, 21.0, 1e4, 1.0):
@@ -108,7 +108,7 @@ def test_multigrid_where_the_diagonal_dominates() -> None:
     x, y = space.points.T
     exact = np.sin(3 * x) * np.cos(40 * y)
     for shift in 10.0 ** np.arange(-1, 6.1, 0.5):
-        system = SparseSystem(space, space.stiffness, {}, constant=False)
+        system = SparseSystem(space, space.stiffness, {})
         for diagonal, limit in ((shift * space.mass, 20), (0.075 * shift * space.mass * (1 + 50 * (x > 0)), 500)):
             system.update(diagonal, 1.0)
             solution = system.solve(diagonal * exact - space.diffusion(exact))
@@ -147,7 +147,7 @@ def test_two_shifts_keep_a_system_each() -> None:
 
 
 def test_first_guesses_save_iterations() -> None:
-    """The signal of a density that moves steadily: solved from what is known, the tenth time in half the iterations."""
+    """The signal of a density that moves steadily: solved from what is known, soon in half the iterations."""
     from kspde.fem.backend import require
 
     require()
@@ -159,7 +159,7 @@ def test_first_guesses_save_iterations() -> None:
     for t in 0.02 * np.arange(10):
         system.solve(space.mass * np.exp(-np.sum((space.points - [t, 0.0]) ** 2, axis=1)))
         counts.append(system.iterations)
-    assert counts[-1] < 0.5 * counts[0]
+    assert np.mean(counts[4:]) < 0.5 * counts[0]
 
 
 @pytest.mark.parametrize("cells", [12, 13])

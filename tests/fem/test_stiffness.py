@@ -100,7 +100,7 @@ def test_systems_of_one_matrix_do_not_disturb_each_other() -> None:
         stretched = space.diffusion(f)
         systems = []
         for shift in (1.0, 400.0):
-            system = SparseSystem(space, space.stiffness, {}, constant=False)
+            system = SparseSystem(space, space.stiffness, {})
             system.update(shift * space.mass, 1.0)
             once = system.solve(space.mass * f)
             systems.append((shift, system, once, system.iterations))
@@ -127,7 +127,7 @@ def test_a_cycle_is_symmetric_and_positive_definite() -> None:
     everywhere = random.random((4, space.nodes))
     first = space.V.dofmap.index_map.local_range[0]
     own = slice(first, first + len(space.mass))
-    system = SparseSystem(space, space.stiffness, {}, constant=False)
+    system = SparseSystem(space, space.stiffness, {})
     for decades, numbers in zip((0.0, 3.0, 6.0, 6.0), everywhere, strict=True):
         system.update(space.mass * 10.0 ** (decades * (numbers[own] - 0.5)), 1.0)
         x, y = space.stiffness.matrix.createVecs()
