@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["GaussianSmoother", "Grid", "deposit", "mass_interval"]
+__all__ = ["GaussianSmoother", "Grid", "deposit", "mass_interval", "moved"]
 
 Array = npt.NDArray[np.float64]
 
@@ -101,6 +101,20 @@ def deposit(grid: Grid, points: Array) -> Array:
                 weight = weight * sides[axis][corner[axis]]
             out += np.bincount(base + int(strides @ corner), weights=weight, minlength=size)
     return out.reshape(grid.shape)
+
+
+def moved(grid: Grid, values: Array, way: Array) -> Array:
+    """Return f(x − way) at the grid points by multilinear interpolation of f there, and 0 from outside the grid.
+
+    Args:
+        grid: the grid.
+        values: of f at its points.
+        way: shape (d,).
+    """
+    from scipy.ndimage import shift
+
+    out: Array = shift(values, way / grid.spacing, order=1, mode="constant", prefilter=False)
+    return out
 
 
 class GaussianSmoother:

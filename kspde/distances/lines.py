@@ -31,8 +31,11 @@ ON_LINES = ("wasserstein1", "wasserstein2", "energy")
 #: Directions by dimension: the line, equal angles, and orthogonal frames turned at random (the same for everyone).
 LINES = {1: 1, 2: 32, 3: 60, 4: 96, 6: 120}
 
-#: Points of a line, and quantile levels at most.
-_POINTS, _LEVELS = 8192, 131_072
+#: Nodes of a line, at least and at most; between them the power of two that gives :data:`_FINER` a spacing of u's grid.
+_POINTS, _FINER = (2048, 8192), 6
+
+#: Quantile levels at most.
+_LEVELS = 131_072
 
 
 def directions(dimension: int) -> Array:
@@ -76,15 +79,17 @@ class Lines:
         self.directions = directions(r * d)
         self.centre = np.tile(0.5 * (grid.lower + grid.upper), r)
         half = 1.02 * max(reach, sqrt(r) * float(np.linalg.norm(grid.upper - grid.lower)) / 2)
-        self.step = 2 * half / _POINTS
-        self.nodes: Array = -half + self.step * np.arange(_POINTS, dtype=np.float64)
-        frequencies = 2 * pi * np.fft.rfftfreq(_POINTS, self.step)
+        wanted = 2 * half * _FINER / float(grid.spacing.min())
+        count = int(np.clip(2 ** np.ceil(np.log2(wanted)), *_POINTS))
+        self.step = 2 * half / count
+        self.nodes: Array = -half + self.step * np.arange(count, dtype=np.float64)
+        frequencies = 2 * pi * np.fft.rfftfreq(count, self.step)
         # Beyond this the grid's points show as such.
         kept = frequencies <= pi / float(grid.spacing.max())
         binning = np.where(kept, 1 / np.sinc(frequencies * self.step / (2 * pi)) ** 2, 0.0)
         weights = density.ravel() * grid.cell_volume
         points = [axis - centre for axis, centre in zip(grid.axes, self.centre, strict=False)]
-        self.distribution = np.empty((len(self.directions), _POINTS))
+        self.distribution = np.empty((len(self.directions), count))
         for line, direction in enumerate(self.directions):
             symbol = np.ones(len(frequencies), dtype=complex)
             for i in range(r):
@@ -93,7 +98,7 @@ class Lines:
                 for axis, (w, x) in enumerate(zip(omega, points, strict=True)):
                     s += (w * x).reshape([-1 if a == axis else 1 for a in range(d)])
                 symbol *= np.fft.rfft(self._binned(s.ravel() / self.step, weights)) * binning
-            p = np.roll(np.fft.irfft(symbol, _POINTS), _POINTS // 2)
+            p = np.roll(np.fft.irfft(symbol, count), count // 2)
             self.distribution[line] = np.cumsum(p) - 0.5 * p
         self._known: tuple[int, Array] | None = None
         dimension = r * d
@@ -113,11 +118,25 @@ class Lines:
         out: Array = self._measured(points, None, np.zeros(1), quantiles)[0]
         return out
 
-    def displacement(self, points: Array, *, quantiles: bool = True) -> Displacement:
-        """Return F_N − F and, if wanted, Q_N − Q of points on every line."""
-        parts = list(self._displacements(points, quantiles))
-        off = np.array([part[1] for part in parts]) if quantiles else None
-        return Displacement(np.array([part[0] for part in parts]), off)
+    def displacement(self, points: Array, way: Array, share: float, *, quantiles: bool = True) -> Displacement:
+        """Return the displacement of s μ_N + (1 − s) u, moved by a vector: s times μ_N's, 1 − s times u's own.
+
+        For distribution functions that is what mixing is; for quantiles it is the displacement interpolation.
+
+        Args:
+            points: of μ_N, shape (n, D).
+            way: the vector, shape (D,).
+            share: s.
+            quantiles: whether they are wanted.
+        """
+        gaps: list[Array] = []
+        offs: list[Array] = []
+        for line, (gap, off) in enumerate(self._displacements(points + way, quantiles)):
+            f, by = self.distribution[line], float(self.directions[line] @ way)
+            gaps.append(share * gap + (1 - share) * (np.interp(self.nodes - by, self.nodes, f) - f))
+            if off is not None:
+                offs.append(share * off + (1 - share) * by)
+        return Displacement(np.array(gaps), np.array(offs) if quantiles else None)
 
     def along(self, points: Array, direction: Displacement, by: Array) -> Array:
         """Return the distances of points whose displacement is moved by multiples of another, shape (len(by), 3).
@@ -132,16 +151,19 @@ class Lines:
     def _measured(self, points: Array, direction: Displacement | None, by: Array, quantiles: bool) -> Array:
         sums = np.zeros((len(by), 3))
         for line, (gap, off) in enumerate(self._displacements(points, quantiles)):
-            moved = gap[None, :] if direction is None else gap + by[:, None] * direction.distribution[line]
-            sums[:, 0] += np.abs(moved).sum(axis=1) * self.step
-            sums[:, 2] += 2 * np.einsum("ij,ij->i", moved, moved) * self.step
-            if off is None:
-                continue
-            square, mixed, other = float(off @ off), 0.0, 0.0
-            if direction is not None and direction.quantiles is not None:
-                with_it = direction.quantiles[line]
-                mixed, other = float(off @ with_it), float(with_it @ with_it)
-            sums[:, 1] += np.maximum(square + 2 * by * mixed + by**2 * other, 0.0) / len(off)
+            along = None if direction is None else direction.distribution[line]
+            moved = np.empty((len(by), len(gap)))
+            if along is None:
+                np.abs(gap, out=moved)
+            else:
+                np.multiply.outer(by, along, out=moved)
+                moved += gap
+                np.abs(moved, out=moved)
+            sums[:, 0] += moved.sum(axis=1) * self.step
+            sums[:, 2] += 2 * _squares(gap, along, by) * self.step
+            if off is not None:
+                with_it = None if direction is None or direction.quantiles is None else direction.quantiles[line]
+                sums[:, 1] += _squares(off, with_it, by) / len(off)
         sums /= len(self.directions)
         sums[:, 1] = np.sqrt(sums[:, 1]) if quantiles else np.nan
         sums[:, 2] *= self._energy
@@ -158,7 +180,7 @@ class Lines:
             x = centred @ direction
             # F_N is right-continuous: a particle counts from the first node at or after it.
             at = np.ceil((x - self.nodes[0]) / self.step).astype(np.int64)
-            gap = np.cumsum(np.bincount(np.clip(at, 0, _POINTS - 1), minlength=_POINTS)) / n - f
+            gap = np.cumsum(np.bincount(np.clip(at, 0, len(f) - 1), minlength=len(f))) / n - f
             if known is not None:
                 x.sort()
             yield gap, None if known is None else x[chosen] - known[line]
@@ -183,7 +205,15 @@ class Lines:
         """Return the linear binning of weights at coordinates s on a periodic line."""
         low = np.floor(s)
         share = s - low
-        at = low.astype(np.int64) % _POINTS
-        out = np.bincount(at, weights * (1 - share), _POINTS)
-        out += np.bincount((at + 1) % _POINTS, weights * share, _POINTS)
+        count = len(self.nodes)
+        at = low.astype(np.int64) % count
+        out = np.bincount(at, weights * (1 - share), count)
+        out += np.bincount((at + 1) % count, weights * share, count)
         return out
+
+
+def _squares(a: Array, b: Array | None, by: Array) -> Array:
+    """Return |a + λb|² for each λ of ``by``, b = 0 if None, shape (len(by),)."""
+    mixed, other = (0.0, 0.0) if b is None else (float(a @ b), float(b @ b))
+    out: Array = np.maximum(float(a @ a) + 2 * by * mixed + by**2 * other, 0.0)
+    return out

@@ -12,21 +12,28 @@ distance θ that was measured within t standard deviations of their mean, t Stud
 :math:`g(\lambda) = D(K_h * p_\lambda, u)`, the same distance without noise, g ∘ m⁻¹ takes a value, and both ends of the
 interval, to an estimate of :math:`D(K_h * p, u)`, p the particles' own law.
 
-Three things decide whether such an interval covers, each found by calibration (``tests/benchmarks/calibration.py``):
+Four things decide whether such an interval covers, each found by calibration (``tests/benchmarks/calibration.py``):
 
 - **The variance of what is tested**, not of the estimate: it differs by a factor of two and more over an interval.
 - **The scale.** The norm of a Gaussian vector is nearly normal and its variance nearly constant, its square is neither.
-  Squared distances (relative entropies, the energy distance) are compared by their roots.
+  Squared distances (relative entropies, the energy distance) are compared by their roots: their deviations, and m(λ)
+  between the λ that were tried.
+- **The direction of the family.** With :math:`\mu_N - u = \delta + \xi`, δ the difference of the laws and ξ noise of
+  covariance Σ, a squared Hilbert distance has the variance :math:`4\langle\delta, \Sigma\delta\rangle +
+  2\operatorname{tr}\Sigma^2`. Noise spreads over many components, most of them of small variance, so a family
+  along :math:`\delta + \xi` varies less than one along δ. The best multiple of :math:`\delta + \xi` to estimate δ
+  by is :math:`s = 1 - \operatorname{tr}\Sigma/\|\delta + \xi\|^2`, or 0 (James & Stein, 4th Berkeley Symp. 1,
+  1961): the family leads to :math:`s\mu_N + (1 - s)u`.
 - **The end of the family.** Noise that opposes a difference can hide it, most easily where it is largest: in the mean,
   along the principal axis e of u, whose standard deviation is :math:`\sigma_e/\sqrt N`. A truth somewhat farther out is
   as plausible as the particles themselves, and there the distance varies more; a family that ends at the particles has
-  too small a variance for the upper end. So :math:`\tilde\mu_N` is the particles, moved as a whole along e by
+  too small a variance for the upper end. So :math:`\tilde\mu_N` is this measure, moved as a whole along e by
   :data:`AWAY` such standard deviations, away from u's mean (:func:`away`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import Any
@@ -37,13 +44,24 @@ from kspde.distances.grid import Array, Grid
 from kspde.distances.statistics import Estimate
 from kspde.parallel import together
 
-__all__ = ["AWAY", "LAMBDAS", "away", "invert", "node_counts", "replicated", "weight_without_noise", "without_noise"]
+__all__ = [
+    "AWAY",
+    "LAMBDAS",
+    "away",
+    "deviation_of_clouds",
+    "invert",
+    "node_counts",
+    "replicated",
+    "weight_without_noise",
+    "without_noise",
+]
 
 #: Where the family is tried.
 LAMBDAS = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
 
-#: Standard deviations of their mean that the particles are moved by: as far as an interval of 95 % reaches.
-AWAY = 2.0
+#: Standard deviations of their mean that the particles are moved by: some more than the t (2.09 for 20 draws) that an
+#: interval of 95 % reaches, so that its upper end lies within the family.
+AWAY = 2.5
 
 #: Uniform numbers drawn at once.
 _CHUNK = 4_000_000
@@ -111,13 +129,30 @@ def away(grid: Grid, density: Array, r: int, means: Array, total: int) -> Array:
 
 
 def weight_without_noise(noise: float, gap: float) -> float:
-    """Return the λ at which p_λ is as far from u as the particles are without their noise.
+    """Return the λ at which (1 − λ)u + λμ_N is as far from u as the particles are without their noise.
+
+    Its square is James and Stein's factor s.
 
     Args:
         noise: the expectation of a squared Hilbert distance for draws from u.
         gap: this distance of the particles.
     """
     return float(np.sqrt(max(0.0, 1.0 - noise / gap))) if gap > 0 else 0.0
+
+
+def deviation_of_clouds(clouds: Array, draws: Array, squared: Sequence[bool]) -> Array:
+    """Return the ratio of the distances' deviations over clouds to that over draws, on the scale they are compared on.
+
+    Args:
+        clouds: distances of each cloud, shape (C, distances).
+        draws: distances of as large sets of independent draws, shape (R, distances).
+        squared: which of them are squared ones.
+    """
+    ratios = []
+    for each, drawn, root in zip(clouds.T, draws.T, squared, strict=True):
+        a, b = (np.sqrt(each), np.sqrt(drawn)) if root else (each, drawn)
+        ratios.append(a.std(ddof=1) / b.std(ddof=1))
+    return np.array(ratios)
 
 
 def invert(value: float, draws: Array, reach: float, *, squared: bool = False) -> Estimate:
@@ -132,6 +167,8 @@ def invert(value: float, draws: Array, reach: float, *, squared: bool = False) -
     theta, scaled = (float(np.sqrt(value)), np.sqrt(draws)) if squared else (value, draws)
     centre, spread = scaled.mean(axis=0), reach * scaled.std(axis=0, ddof=1)
     mean = np.maximum.accumulate(draws.mean(axis=0))
+    if squared:
+        mean = np.sqrt(mean)  # nearly linear in the edges below, as its square is not
     # From below the first λ that reaches θ counts, from above the last: what is not monotone there is noise.
     edges = (
         (1.0, np.maximum.accumulate(centre + spread)),
@@ -140,10 +177,10 @@ def invert(value: float, draws: Array, reach: float, *, squared: bool = False) -
     ends = []
     for sign, edge in edges:
         if edge[0] <= theta <= edge[-1]:
-            ends.append(float(np.interp(theta, _rising(edge), mean)))
-            continue
-        # Closer to u than its own draws, or farther than the last of the family: with the deviation found there.
-        end = max(0.0, theta - sign * float(spread[0 if theta < edge[0] else -1]))
+            end = float(np.interp(theta, _rising(edge), mean))
+        else:
+            # Closer to u than its own draws, or farther than the last of the family: with the deviation found there.
+            end = max(0.0, theta - sign * float(spread[0 if theta < edge[0] else -1]))
         ends.append(end**2 if squared else end)
     return Estimate(value, (min(ends[0], value), max(ends[1], value)))
 

@@ -16,7 +16,14 @@ from kspde.distances.grid import Array, Grid
 from kspde.distances.lines import ON_LINES, Lines
 from kspde.distances.neighbours import ON_NEIGHBOURS, LogDensity, relative_entropy_of
 from kspde.distances.region import mass_grid
-from kspde.distances.resampling import LAMBDAS, away, invert, replicated, weight_without_noise
+from kspde.distances.resampling import (
+    LAMBDAS,
+    away,
+    deviation_of_clouds,
+    invert,
+    replicated,
+    weight_without_noise,
+)
 from kspde.distances.statistics import SQUARED, Estimate, prediction, reach_of
 from kspde.distances.view import View, rows_of
 from kspde.errors import InputError
@@ -86,17 +93,18 @@ def scattered_distances(
     if wanted:
         centre = np.tile(0.5 * (grid.lower + grid.upper), view.r)
         means = np.array([cloud.mean(axis=0) for cloud in clouds])
-        moved = pooled + away(grid, values, view.r, means, total)
-        radius = float(np.sqrt(max(np.max(np.sum((x - centre) ** 2, axis=1)) for x in (pooled, moved))))
+        way = away(grid, values, view.r, means, total)
+        radius = float(np.sqrt(np.max(np.sum((pooled - centre) ** 2, axis=1))) + np.linalg.norm(way))
         lines = Lines(grid, values, view.r, radius)
         sort = "wasserstein2" in wanted and not exact
         chosen = [ON_LINES.index(name) for name in wanted]
         plans = exact and wanted != ["energy"]
         on_lines = not plans or "energy" in wanted
         family = LAMBDAS[::2] if plans else LAMBDAS  # an optimal plan is costly
-        direction = lines.displacement(moved, quantiles=sort)
         observed = lines.distances(pooled, quantiles=False)[2]
         weight = weight_without_noise(lines.noise, total * observed)
+        share = weight**2
+        direction = lines.displacement(pooled, way, share, quantiles=sort)
 
         def statistics(points: Array, random: np.random.Generator) -> Array:
             out = lines.distances(points, quantiles=sort) if on_lines else np.zeros(len(ON_LINES))
@@ -111,13 +119,14 @@ def scattered_distances(
         def along_family(replica: int) -> Array:
             out = np.zeros((len(family), len(ON_LINES)))
             if on_lines:
-                near = source.between(total, np.random.default_rng([seed, 4, replica]), moved, weight)
+                random = np.random.default_rng([seed, 4, replica])
+                near = source.between(total, random, pooled, weight, share=share, way=way)
                 out = lines.along(near, direction, family - weight)
             if plans:
                 # The same random numbers for every λ, so that the more points are replaced the larger it is.
                 for i, at in enumerate(family):
                     random = np.random.default_rng([seed, 4, replica])
-                    points = source.between(total, random, moved, float(at))
+                    points = source.between(total, random, pooled, float(at), share=share, way=way)
                     out[i, :2] = _transport(points, source.points(total, random))
             return out[:, chosen]
 
@@ -135,7 +144,7 @@ def scattered_distances(
             each = replicated(
                 lambda i: statistics(clouds[i], np.random.default_rng([seed, 8, i])), len(clouds), comm, threads
             )
-            reach *= each.std(axis=0, ddof=1) / singles.std(axis=0, ddof=1)
+            reach *= deviation_of_clouds(each, singles, [name in SQUARED for name in wanted])
         for i, name in enumerate(wanted):
             measured[name] = invert(float(here[i]), curves[:, :, i], float(reach[i]), squared=name in SQUARED)
             floor[name] = prediction(near[:, i])
@@ -180,12 +189,31 @@ class _Draws:
         ids = np.arange(n * self._r, dtype=np.uint64)
         return rows_of(self._density.sample(_Uniforms(random), ids), self._r)
 
-    def between(self, n: int, random: np.random.Generator, points: Array, weight: float) -> Array:
-        """Return n draws, each with probability ``weight`` one of the given points instead."""
+    def between(
+        self,
+        n: int,
+        random: np.random.Generator,
+        points: Array,
+        weight: float,
+        *,
+        share: float = 1.0,
+        way: Array | float = 0.0,
+    ) -> Array:
+        r"""Return n draws of :math:`(1 - \lambda) u^{\otimes r} + \lambda \tilde\mu`.
+
+        Args:
+            n: how many.
+            random: as many of its numbers are used whatever the weight.
+            points: of μ.
+            weight: λ.
+            share: s; :math:`\tilde\mu` is :math:`s\mu + (1 - s)u^{\otimes r}` moved.
+            way: by this vector, shape (r d,).
+        """
         out = self.points(n, random)
-        if weight > 0:
-            replaced = random.random(n) < weight
-            out[replaced] = points[random.integers(len(points), size=int(replaced.sum()))]
+        replaced = random.random(n) < weight
+        particles = replaced & (random.random(n) < share)
+        out[particles] = points[random.integers(len(points), size=n)[particles]]
+        out[replaced] += way
         return out
 
 

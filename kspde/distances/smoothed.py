@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from kspde.distances.grid import Array, GaussianSmoother, deposit
+from kspde.distances.grid import Array, GaussianSmoother, deposit, moved
 from kspde.distances.region import bounding_box, check_mass, common_grid
 from kspde.distances.resampling import (
     LAMBDAS,
     away,
+    deviation_of_clouds,
     invert,
     node_counts,
     replicated,
@@ -85,23 +86,24 @@ def smoothed_distances(
     binned = np.sum(parts, axis=0)
     here = smoother.density(binned, threads) / total
 
-    # All means of draws are on nodes, so without the correction for the binning.
     volume = grid.cell_volume
-    means = np.array([_summed(points.sum(axis=0), comm) / n for points in clouds])
-    way = away(grid, reference.density, view.r, means, total)
-    moved = np.sum([_summed(deposit(grid, points + way), comm) for points in clouds], axis=0)
     blurred = smoother.smooth(reference.density, threads)
-    seen = smoother.smooth(moved / (total * volume), threads)
     noise = (float(4 * np.pi * h**2) ** (-0.5 * grid.dimension) - float(np.vdot(blurred, blurred)) * volume) / total
     gap = float(np.vdot(here - blurred, here - blurred)) * volume
     weight = weight_without_noise(noise, gap)
+    means = np.array([_summed(points.sum(axis=0), comm) / n for points in clouds])
+    way = away(grid, reference.density, view.r, means, total)
+    end = np.sum([_summed(deposit(grid, points + way), comm) for points in clouds], axis=0) / (total * volume)
+    end = weight**2 * end + (1 - weight**2) * moved(grid, reference.density, way)
+    # All means of draws are on nodes, so without the correction for the binning.
+    seen = smoother.smooth(end, threads)
     between = (1 - weight) * blurred + weight * seen
     family = [(1 - w) * blurred + w * seen for w in LAMBDAS]
     # Where no kernel reaches, the draws are 0 as well.
     scales = [np.divide(f, between, out=np.zeros_like(f), where=between > 0) for f in family]
     probabilities = {
         "u": np.cumsum(reference.density * volume),
-        "between": np.cumsum((1 - weight) * reference.density * volume + weight * moved / total),
+        "between": np.cumsum(((1 - weight) * reference.density + weight * end) * volume),
     }
 
     def drawn(of: str, count: int, replica: int, stream: int) -> Array:
@@ -124,7 +126,7 @@ def smoothed_distances(
     if len(clouds) > 1:
         singles = replicated(single, replicas, comm, threads)
         each = np.array([reference.distances(smoother.density(part, threads)) for part in parts])
-        reach *= each.std(axis=0, ddof=1) / singles.std(axis=0, ddof=1)
+        reach *= deviation_of_clouds(each, singles, [name in SQUARED for name in ON_GRID])
     bare = np.array([reference.distances(f) for f in family])
     measured, debiased = {}, {}
     for i, (name, value) in enumerate(zip(ON_GRID, reference.distances(here), strict=True)):

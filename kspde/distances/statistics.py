@@ -113,16 +113,16 @@ class Reference:
         return float(self.density[bare].sum()) * self._volume
 
 
-def reach_of(draws: int, clouds: int = 1) -> float:
+def reach_of(draws: float, clouds: int = 1) -> float:
     r"""Return the t quantile .975 for a standard deviation that R draws and, beyond one, C clouds estimate.
 
     The degrees of freedom are R − 1 for one cloud. For several the variance is that of the draws times the ratio of two
     others, and Satterthwaite's rule gives :math:`1/\nu = 2/(R - 1) + 1/(C - 1)`.
     """
-    from scipy.stats import t
+    from scipy.special import stdtrit  # scipy.stats takes a second to import
 
     freedom = draws - 1.0 if clouds == 1 else 1 / (2 / (draws - 1) + 1 / (clouds - 1))
-    return float(t.ppf(0.975, freedom))
+    return float(stdtrit(freedom, 0.975))
 
 
 def prediction(draws: Array, least: float = 0.0) -> Estimate:

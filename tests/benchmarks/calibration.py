@@ -1,7 +1,8 @@
 """Do the intervals of ``kspde.compare`` cover what they say they cover, for independent draws from a known density?
 
 Run: ``mpirun -n 2 python -m tests.benchmarks.calibration [--cases NAME ...] [--repetitions 400] [--out FILE]``; about
-half an hour in all. Every case writes the Markdown table anew from the cases run so far, kept in ``--store``.
+half an hour in all, or piece by piece, ``--seconds`` each: every repetition done is kept in ``--store``, and the next
+call goes on from there. The Markdown table is written from what is in the store.
 
 Two truths are known for draws from a density p:
 
@@ -74,6 +75,9 @@ class Setting:
             **dict(self.options),
         )
 
+
+#: Repetitions between two looks at the clock.
+_BATCH = 20
 
 PAIRS = ("wasserstein1", "energy", "relative_entropy_knn")
 EXACT: Mapping[str, Any] = {
@@ -159,22 +163,38 @@ def contradictions(d: Distance) -> np.ndarray:
     return counts
 
 
-def calibrate(setting: Setting, repetitions: int, comm: MPI.Comm) -> dict[str, Any]:
-    """Return the rows of one case's table. Collective."""
+def calibrate(setting: Setting, record: dict[str, Any], repetitions: int, until: float, comm: MPI.Comm) -> None:
+    """Add repetitions to a case's record until there are enough, or until a time. Collective."""
     begin = time.perf_counter()
-    h = setting.compare(0, None).bandwidth
-    mine, pairs = [], np.zeros((2, 2), dtype=int)
-    for repetition in range(comm.rank, repetitions, comm.size):
-        d = setting.compare(repetition, h)
-        pairs += contradictions(d)
-        mine.append(
-            {
-                name: (e.value, *e.interval, *d.floor[name].interval, *_pair(d.debiased.by_name.get(name)))
-                for name, e in d.by_name.items()
-            }
-        )
-    rows = [row for part in comm.allgather(mine) for row in part]
-    exact = truths(setting, h)
+    if not record:
+        record |= {
+            "bandwidth": setting.compare(0, None).bandwidth,
+            "seconds": 0.0,
+            "pairs": [[0, 0], [0, 0]],
+            "rows": [],
+        }
+    rows = record["rows"]
+    while len(rows) < repetitions and comm.bcast(time.perf_counter() < until):
+        first = len(rows)
+        mine, pairs = [], np.zeros((2, 2), dtype=int)
+        for repetition in range(first + comm.rank, min(first + _BATCH, repetitions), comm.size):
+            d = setting.compare(repetition, record["bandwidth"])
+            pairs += contradictions(d)
+            mine.append(
+                {
+                    name: (e.value, *e.interval, *d.floor[name].interval, *_pair(d.debiased.by_name.get(name)))
+                    for name, e in d.by_name.items()
+                }
+            )
+        rows += [row for part in comm.allgather(mine) for row in part]
+        record["pairs"] = (comm.allreduce(pairs) + record["pairs"]).tolist()
+    record["seconds"] += time.perf_counter() - begin
+
+
+def summary(setting: Setting, record: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Return the rows of one case's table."""
+    rows = record["rows"]
+    exact = truths(setting, record["bandwidth"])
     table = {}
     for name in rows[0]:
         value, low, high, floor_low, floor_high, bare, bare_low, bare_high = np.array([row[name] for row in rows]).T
@@ -183,8 +203,8 @@ def calibrate(setting: Setting, repetitions: int, comm: MPI.Comm) -> dict[str, A
             "mean": mean,
             "deviation": float(value.std(ddof=1)),
             "width": float(np.mean(high - low)),
-            "covered": float(np.mean((low <= mean) & (mean <= high))),
             "too high": float(np.mean(low > mean)),
+            "too low": float(np.mean(high < mean)),
             "in floor": float(np.mean((floor_low <= value) & (value <= floor_high))),
         }
         if name in exact and np.all(np.isfinite(bare)):
@@ -192,13 +212,7 @@ def calibrate(setting: Setting, repetitions: int, comm: MPI.Comm) -> dict[str, A
             entry["debiased"] = float(bare.mean())
             entry["covered exact"] = float(np.mean((bare_low <= exact[name]) & (exact[name] <= bare_high)))
         table[name] = entry
-    return {
-        "rows": table,
-        "bandwidth": h,
-        "repetitions": len(rows),
-        "seconds": time.perf_counter() - begin,
-        "pairs": comm.allreduce(pairs).tolist(),
-    }
+    return table
 
 
 def _pair(estimate: Any) -> tuple[float, float, float]:
@@ -213,6 +227,7 @@ def report(store: Mapping[str, Any]) -> str:
         "",
         "Written by `python -m tests.benchmarks.calibration`. N independent draws from p are compared",
         "with u; 95 % intervals. *covered*: share of repetitions whose interval holds the statistic's expectation;",
+        "*above, below*: share of those that lie above and below it;",
         "*in floor*: share of values inside their floor's interval (95 % is right where p = u);",
         "*exact*: D(K_h * p, u) by quadrature; *debiased*: the mean of its estimates; *covered exact*: share of",
         "intervals that hold it. The standard error of a share of .95 in 400 is .011.",
@@ -229,16 +244,18 @@ def report(store: Mapping[str, Any]) -> str:
             f"## {case}",
             "",
             f"N = {setting.n}{h}, shift {setting.shift:g}, "
-            f"{content['repetitions']} repetitions, {content['seconds']:.0f} s",
+            f"{len(content['rows'])} repetitions, {content['seconds']:.0f} s",
             "",
-            "| distance | mean | its deviation | mean width | covered | in floor | exact | debiased | covered exact |",
-            "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+            "| distance | mean | its deviation | mean width | covered | above, below | in floor "
+            "| exact | debiased | covered exact |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         ]
-        for name, e in content["rows"].items():
+        for name, e in summary(setting, content).items():
             bare = f"{e['exact']:.4g} | {e['debiased']:.4g} | {e['covered exact']:.3f}" if "exact" in e else " | | "
+            covered = 1 - e["too high"] - e["too low"]
             lines.append(
-                f"| {name} | {e['mean']:.4g} | {e['deviation']:.2g} | {e['width']:.2g} | {e['covered']:.3f} "
-                f"| {e['in floor']:.3f} | {bare} |"
+                f"| {name} | {e['mean']:.4g} | {e['deviation']:.2g} | {e['width']:.2g} "
+                f"| {covered:.3f} | {e['too high']:.3f}, {e['too low']:.3f} | {e['in floor']:.3f} | {bare} |"
             )
     return "\n".join(lines) + "\n"
 
@@ -247,17 +264,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES), metavar="NAME")
     parser.add_argument("--repetitions", type=int, default=400)
+    parser.add_argument("--seconds", type=float, default=np.inf, help="stop after about so many")
     parser.add_argument("--store", type=Path, default=Path("calibration.json"), help="results of the cases so far")
     parser.add_argument("--out", type=Path, default=Path("calibration.md"), help="the table")
     arguments = parser.parse_args()
     comm = MPI.COMM_WORLD
     store = json.loads(arguments.store.read_text()) if arguments.store.exists() else {}
+    until = time.perf_counter() + arguments.seconds
     for case in arguments.cases:
-        store[case] = calibrate(CASES[case], arguments.repetitions, comm)
+        calibrate(CASES[case], store.setdefault(case, {}), arguments.repetitions, until, comm)
         if comm.rank == 0:
-            arguments.store.write_text(json.dumps(store, indent=1))
-            arguments.out.write_text(report(store))
-            print(case, json.dumps(store[case], indent=1), flush=True)
+            arguments.store.write_text(json.dumps(store))
+            arguments.out.write_text(report({case: record for case, record in store.items() if record["rows"]}))
+            print(case, len(store[case]["rows"]), flush=True)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kspde.distances.grid import GaussianSmoother, Grid, deposit, mass_interval
+from kspde.distances.grid import GaussianSmoother, Grid, deposit, mass_interval, moved
 
 
 def grid_of(dimension: int, points: int = 24) -> Grid:
@@ -46,6 +46,19 @@ def test_deposit_on_the_first_and_last_points() -> None:
     total = deposit(grid, np.array([grid.lower, grid.upper]))
     assert total[0] == 1
     assert total[-1] == 1
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3])
+def test_moved_values_are_those_that_stood_there(dimension: int) -> None:
+    """Multilinear functions are interpolated exactly; what comes from outside is 0."""
+    grid = grid_of(dimension)
+    way = np.array([1.3, -2.4, 0.7])[:dimension] * grid.spacing
+    x = at_points(grid)
+    out = moved(grid, (3 + x).prod(axis=-1), way)
+    inside = np.all((x - way >= grid.lower) & (x - way <= grid.upper), axis=-1)
+    np.testing.assert_allclose(out[inside], (3 + x - way).prod(axis=-1)[inside], rtol=1e-12)
+    assert np.all(out[~inside] == 0)
+    assert 0 < np.sum(~inside) < inside.sum()
 
 
 @pytest.mark.parametrize("dimension", [1, 2, 3])

@@ -118,6 +118,42 @@ def test_energy_distance_of_two_gaussians_in_the_plane() -> None:
     assert lines_of(gaussian()).noise == pytest.approx(mean_length(0, np.sqrt(2)), rel=1e-3)
 
 
+def test_displacement_of_a_mixture_that_is_moved() -> None:
+    """.3 μ + .7 u moved along w: distribution functions mix, the quantiles of u move by ω·w."""
+    from scipy.special import ndtr
+
+    lines, x, way = lines_of(gaussian()), draws(SHIFTED, 50, 1), np.array([0.4, -0.2])
+    found = lines.displacement(x, way, 0.3)
+    assert found.quantiles is not None
+    own = lines.displacement(x, np.zeros(2), 1.0).quantiles
+    assert own is not None
+    for i, omega in enumerate(lines.directions):
+        s = lines.nodes + omega @ lines.centre
+        points = np.searchsorted(np.sort((x + way) @ omega), s, side="right") / 50
+        exact = 0.3 * points + 0.7 * ndtr(s - omega @ way) - ndtr(s)
+        np.testing.assert_allclose(found.distribution[i], exact, atol=3e-5)
+        np.testing.assert_allclose(found.quantiles[i], 0.3 * own[i] + omega @ way, atol=1e-9)
+
+
+def test_draws_from_between() -> None:
+    """Of (1 − λ)u + λ(s μ + (1 − s)u, moved): each particle's share is λ s; the same numbers whatever λ is."""
+    grid = Grid.covering(np.array([-7.0]), np.array([7.0]), [201])
+    source = _Draws(grid, gaussian(dimension=1)(grid.axes[0][:, None]), 1)
+    points, n = np.array([[50.0], [60.0]]), 40_000
+
+    def at(weight: float) -> np.ndarray:
+        random = np.random.default_rng(1)
+        out = source.between(n, random, points, weight, share=0.25, way=np.array([20.0]))[:, 0]
+        return np.append(out, random.random())
+
+    none, half, whole = at(0.0), at(0.5), at(1.0)
+    for value in (70.0, 80.0):
+        assert np.mean(half == value) == pytest.approx(0.5 * 0.25 / 2, rel=0.05)
+        assert np.mean(whole == value) == pytest.approx(0.25 / 2, rel=0.05)
+    assert np.mean(np.abs(half - 20) < 10) == pytest.approx(0.5 * 0.75, rel=0.03)
+    assert np.all((half == none) | (half == whole))
+
+
 def test_draws_keep_the_variance_of_the_density() -> None:
     """A grid of one point a standard deviation: its multilinear interpolant would be wider by a sixth."""
     grid = Grid.covering(np.array([-7.0]), np.array([7.0]), [21])

@@ -14,7 +14,16 @@ from hypothesis.extra.numpy import arrays
 import kspde
 from kspde.distances import Estimate
 from kspde.distances.grid import Grid
-from kspde.distances.resampling import AWAY, LAMBDAS, away, invert, node_counts, weight_without_noise, without_noise
+from kspde.distances.resampling import (
+    AWAY,
+    LAMBDAS,
+    away,
+    deviation_of_clouds,
+    invert,
+    node_counts,
+    weight_without_noise,
+    without_noise,
+)
 from kspde.distances.statistics import Reference, prediction, reach_of
 
 
@@ -146,12 +155,18 @@ def test_the_ends_have_the_deviation_of_what_they_test() -> None:
 
 
 def test_squares_are_compared_by_their_roots() -> None:
-    """Roots a(λ) with deviation s: the mean of the square is a² + s²(1 − 1/R)."""
+    """Roots a(λ) with deviation s: the mean of the square is a² + s²(1 − 1/R), at nodes (1.5) and between (1.7)."""
     a, s = 1.0 + LAMBDAS, 0.05
     squares = with_deviation(a, np.full(len(a), s)) ** 2
     low, high = invert(1.6**2, squares, 2.0, squared=True).interval
-    assert low == pytest.approx(1.5**2 + 0.95 * s**2, rel=1e-9)  # 1.5 is on a node
-    assert np.sqrt(high) == pytest.approx(1.7, rel=4e-3)
+    assert low == pytest.approx(1.5**2 + 0.95 * s**2, rel=1e-9)
+    assert high == pytest.approx(1.7**2 + 0.95 * s**2, rel=2e-5)  # linear between nodes, m(λ) is off by 5e-3
+
+
+def test_deviations_of_clouds_are_compared_on_the_same_scale() -> None:
+    """Values 1, 4, 9 against 1, 9, 25: deviations 4.0415 and 12.220 themselves, 1 and 2 of their roots."""
+    clouds, draws = np.array([[1.0, 4.0, 9.0]] * 2).T, np.array([[1.0, 9.0, 25.0]] * 2).T
+    assert deviation_of_clouds(clouds, draws, [False, True]) == pytest.approx([4.0415 / 12.220, 0.5], rel=1e-4)
 
 
 def test_where_the_family_is_not_monotone_the_interval_is_the_wider_one() -> None:
