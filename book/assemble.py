@@ -20,6 +20,11 @@ import nbformat
 ROOT = Path(__file__).resolve().parents[1]
 DEMOS = ROOT / "demos"
 
+#: Code, TeX, links and pictures in Markdown.
+_KEPT = re.compile(
+    r"(```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|!?\[[^\]]*\]\([^)]*\)|^ {4}.*?$)", re.DOTALL | re.MULTILINE
+)
+
 
 def demos() -> list[Path]:
     """Return the demos."""
@@ -40,8 +45,19 @@ def notebook(demo: Path) -> nbformat.NotebookNode:
     made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     for number, cell in enumerate(made.cells):  # random otherwise, and the cache of executed notebooks would miss
         cell["id"] = f"{demo.stem[:50].replace('_', '-')}-{number}"
+        if cell["cell_type"] == "markdown":
+            cell["source"] = formulas(cell["source"])
     nbformat.validate(made)
     return made
+
+
+def formulas(text: str) -> str:
+    """Return Markdown in which formulas in plain text (u^ε, u_N) are set, outside of code, links and TeX."""
+    from kspde.studies.words import lowered
+
+    parts = _KEPT.split(text)
+    parts[::2] = [lowered(part) for part in parts[::2]]
+    return "".join(parts)
 
 
 def ledger() -> str:
@@ -82,7 +98,14 @@ def readme() -> str:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     text = text.replace("# kspde\n", "# Getting started\n", 1)
     text = re.sub(r"\[([^\]]+)\]\(demos/(\w+)\.py\)", r"[\1](demos/\2.ipynb)", text)
-    return re.sub(r"(?<!!)\[([^\]]+)\]\((?!http|demos/\w+\.ipynb|#)[^)]+\)", r"\1", text)
+    text = text.replace("[demos/ledger.md](demos/ledger.md)", "[This chapter](ledger.md)")
+
+    def outside(link: re.Match[str]) -> str:
+        words, target = link[1], link[2]
+        return f"`{target}`" if words.strip("/") == target else f"{words}: `{target}`"
+
+    text = re.sub(r"(?<!!)\[([^\]]+)\]\((?!http|demos/\w+\.ipynb|ledger\.md|#)([^)]+)\)", outside, text)
+    return formulas(text)
 
 
 def assemble(directory: Path) -> None:

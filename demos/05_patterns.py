@@ -12,8 +12,8 @@
 # $$\partial_t u = \Delta(\gamma(v)\,u), \qquad -\Delta v + v = \chi u, \qquad \partial_n u = \partial_n v = 0 .$$
 #
 # kspde has γ = 1 + e^(−v), e^(−αv) and (1 + v)^(−k), and takes any function of v. With χ = 1 a constant density ū has
-# v = ū. For γ = e^(−v) put u = ū + δ φ e^(σt), with −Δφ = λφ; then the signal's perturbation is δ φ e^(σt)/(1 + λ), and
-# to first order in δ
+# v = ū. For γ = e^(−v) put $u = \bar u + \delta\varphi e^{\sigma t}$ with −Δφ = λφ; then the signal's perturbation is
+# $\delta\varphi e^{\sigma t}/(1 + \lambda)$, and to first order in δ
 #
 # $$\sigma(\lambda) = -\lambda\big(\gamma(\bar u) + \tfrac{\bar u\,\gamma'(\bar u)}{1+\lambda}\big)
 #   = -\lambda e^{-\bar u}\Big(1 - \frac{\bar u}{1+\lambda}\Big) .$$

@@ -7,15 +7,31 @@
 # %% [markdown]
 # # How far is the law of N particles from independence?
 #
-# The particles dXᵢ = (2e^(−aᵢ) + 2)^½ dBᵢ, aᵢ = (1/N) Σⱼ Φ^ε(Xᵢ − Xⱼ), have a law u_N on R^(dN); their mean field is
-# the product of N copies of the density u^ε. Three numbers say how far the two are apart:
+# The particles of Wang, Li and Huang's (1.3),
 #
-# - a **certified bound** on the relative entropy per particle, H(t) = (1/N) ∫ u_N log(u_N/u^⊗N), with no unknown
-#   constant: H(t) ≤ ∫₀ᵗ (1/N) Σᵢ E[|cᵢ|²/(4(1 + e^(−aᵢ)))] ds, where b = Φ^ε * u^ε and
-#   cᵢ = e^(−aᵢ)(∇aᵢ − ∇b(xᵢ)) − (e^(−aᵢ) − e^(−b(xᵢ)))(∇log u^ε(xᵢ) − ∇b(xᵢ)) (`kspde.evidence.entropy` derives it).
-#   With it, by subadditivity and Csiszár, Kullback and Pinsker, ‖u_{N,r} − u^⊗r‖₁ ≤ √(2NH/⌊N/r⌋);
-# - a **coupled estimate** of ‖u_{N,1} − u^ε‖₁ itself, from particles that share their noise with mean-field particles;
-# - for N = 2 and 3 on the line, the **exact** H and L¹ distances, from Liouville's equation on R^N.
+# $$dX_i = \big(2e^{-a_i} + 2\big)^{1/2} dB_i, \qquad a_i = \frac1N \sum_j \Phi^\varepsilon(X_i - X_j),$$
+#
+# have a law u_N of all N together; their mean field is the product of N copies of the density u^ε of (1.9). Both start
+# from u₀^⊗N. Three numbers say how far the two are apart.
+#
+# **A certified bound** on the relative entropy per particle, with no unknown constant,
+#
+# $$H(t) = \frac1N \int u_N \log\frac{u_N}{(u^\varepsilon)^{\otimes N}}
+#   \;\le\; \int_0^t \frac1N \sum_i E\,\frac{|c_i|^2}{4(1 + e^{-a_i})}\, ds,$$
+#
+# where, with $b = \Phi^\varepsilon * u^\varepsilon$,
+#
+# $$c_i = e^{-a_i}\big(\nabla a_i - \nabla b(X_i)\big)
+#   - \big(e^{-a_i} - e^{-b(X_i)}\big)\big(\nabla\log u^\varepsilon(X_i) - \nabla b(X_i)\big),$$
+#
+# as `kspde.evidence.entropy` derives it. With it, by subadditivity and Csiszár, Kullback and Pinsker's inequality, for
+# the law of r particles
+#
+# $$\|u_{N,r} - (u^\varepsilon)^{\otimes r}\|_{L^1} \le \sqrt{2NH/\lfloor N/r\rfloor}.$$
+#
+# **A coupled estimate** of ‖u_{N,1} − u^ε‖₁ itself, from particles that share their noise with mean-field particles.
+#
+# For N = 2 and 3 on the line, **the exact** H and L¹ distances, from Liouville's equation on ℝ^N.
 #
 # Run: `python demos/07_entropy_bound.py`, half a minute; with `--full`, the table and the picture below, three minutes.
 

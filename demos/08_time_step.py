@@ -7,15 +7,18 @@
 # %% [markdown]
 # # What the particles' time step costs
 #
-# The particles of Wang, Li and Huang's (1.3), dXᵢ = (2e^(−aᵢ) + 2)^½ dBᵢ with aᵢ = (1/N) Σⱼ Φ^ε(Xᵢ − Xⱼ), are advanced
-# by steps of length Δt. Two schemes are offered: `euler-maruyama`, of weak order 1, with one evaluation of the fields a
-# step, and `weak-2`, of weak order 2, with three. Both have strong order ½: each particle's noise is multiplied by a
-# function of all the others' positions, so that the noise does not commute, and paths converge faster only with the
-# iterated integrals of the Brownian motions, N² of them.
+# The particles of Wang, Li and Huang's (1.3),
+#
+# $$dX_i = \big(2e^{-a_i} + 2\big)^{1/2} dB_i, \qquad a_i = \frac1N \sum_j \Phi^\varepsilon(X_i - X_j),$$
+#
+# are advanced by steps of length Δt. Two schemes are offered: `euler-maruyama`, of weak order 1, with one evaluation of
+# the fields a step, and `weak-2`, of weak order 2, with three. Both have strong order ½: each particle's noise is
+# multiplied by a function of all the others' positions, so that the noise does not commute, and paths converge faster
+# only with the iterated integrals of the Brownian motions, N² of them.
 #
 # Two checks of expectations E f(X_T), f(x) = |x|² and f(x) = e^(−|x|²/2), T = 0.5:
 #
-# 1. χ = 0: γ = 2 is constant, and X_T is the starting point plus a Gaussian of variance 4T in each coordinate. Both
+# 1. χ = 0: the motility is constant, 2, and X_T is the starting point plus a Gaussian of variance 4T in each coordinate. Both
 #    schemes are exact there; what is left is the noise of N particles.
 # 2. χ = 8: against ∫ f u(T) of the density equation (1.9). The particles of check 1 have the same starting points and
 #    the same noise, and known expectations: the mean of f(X) − f(X⁰) is far less noisy than that of f(X). (A finite N
@@ -52,9 +55,11 @@ def functions(x: np.ndarray) -> np.ndarray:
 # %% [markdown]
 # ## The exact expectations
 #
-# For χ = 0 every Gaussian of u₀ gains the variance 4T; E e^(−|X|²/2) of a Gaussian with mean m and variance s² in each
-# coordinate is e^(−|m|²/(2(1+s²)))/(1+s²). For χ = 8 the density is solved to a tolerance far below what the particles
-# can show, and integrated on a grid.
+# For χ = 0 every Gaussian of u₀ gains the variance 4T; for a Gaussian with mean m and variance s² in each coordinate
+#
+# $$E\, e^{-|X|^2/2} = \frac{1}{1 + s^2}\, e^{-|m|^2/(2(1 + s^2))} .$$
+#
+# For χ = 8 the density is solved to a tolerance far below what the particles can show, and integrated on a grid.
 
 # %%
 variance = u0.stds**2 + 4 * t_end

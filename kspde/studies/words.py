@@ -13,7 +13,7 @@ from typing import Any
 
 from kspde.studies.study import shown
 
-__all__ = ["PARAMETERS", "Formula", "html", "label_of", "mathtext", "number", "sentence", "symbol_of"]
+__all__ = ["PARAMETERS", "Formula", "html", "label_of", "lowered", "mathtext", "number", "sentence", "symbol_of"]
 
 #: Swept parameters by short name: the symbol, and the label of an axis. Others are called by their name.
 PARAMETERS: Mapping[str, tuple[str, str]] = {
@@ -96,18 +96,22 @@ def _token(token: str) -> str:
 
 
 #: What stands low or high without braces: an index or two, a number with its sign, a letter with its sign, (3/4).
-_LOW = r"_(?:\{([^{}]*)\}|(ij|[^\W_]|\*|∞)(?![A-Za-z]))"
-_HIGH = r"\^(?:\{([^{}]*)\}|\(([^()]*)\)|([−-]?\d+(?:\.\d+)?|[−-]?[^\W_]|⊗\w|\*|∞))"
+_LOW = r"_(?:\{([^{}]*)\}|(ij|\d+|[^\W_]|\*|∞)(?![A-Za-z]))"
+_HIGH = r"\^(?:\{([^{}]*)\}|\(((?:[^()]|\([^()]*\))*)\)|([−-]?\d+(?:\.\d+)?|[−-]?[^\W_]|⊗\w|\*|∞))"
 
 
 def html(formula: str) -> str:
     """Return a formula, or words with formulas, as HTML."""
+    return lowered(escape(formula, quote=False))
+
+
+def lowered(text: str) -> str:
+    """Return a text in which HTML's tags say what stands low and high."""
 
     def marked(found: re.Match[str]) -> str:
         tag = "sub" if found[0].startswith("_") else "sup"
         return f"<{tag}>{''.join(filter(None, found.groups()))}</{tag}>"
 
-    text = escape(formula, quote=False)
     while (next_text := re.sub(f"{_LOW}|{_HIGH}", marked, text)) != text:  # from the inside
         text = next_text
     return text

@@ -56,6 +56,8 @@ def test_every_chapter_is_in_a_table_of_contents_once(shared_tmp_path: Path, com
             listed.index("demos/01_first_solve") < listed.index("demos/09_studies") < listed.index("demos/10_own_model")
         )
         readme = (shared_tmp_path / "source" / "readme.md").read_text(encoding="utf-8")
+        assert "(ledger.md)" in readme
+        assert "`tests/benchmarks/results/large_meshes.md`" in readme
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", readme):
             assert (shared_tmp_path / "source" / target).exists(), target
         for notebook in (shared_tmp_path / "source" / "demos").glob("*.ipynb"):
@@ -67,6 +69,15 @@ def test_every_chapter_is_in_a_table_of_contents_once(shared_tmp_path: Path, com
         assert "max<sub>i</sub> \\|X<sub>i</sub> − X̄<sub>i</sub>\\| &gt; N<sup>−α</sup>" in ledger
         assert not re.search(r"\w[\^_]\{", ledger)
     comm.Barrier()
+
+
+def test_formulas_in_plain_text_are_set_outside_of_code_and_tex() -> None:
+    formulas = module("assemble").formulas
+    assert formulas("u_N ~ e^(−b(x)) on [−8, 8]^N, a_12") == (
+        "u<sub>N</sub> ~ e<sup>−b(x)</sup> on [−8, 8]<sup>N</sup>, a<sub>12</sub>"
+    )
+    for kept in ("`u_N` and `t_end`", "$u_N$", "$$\nu_N\n$$", "[u_N](a_b.md)", "    x_1 = 2", "```\nu_N\n```", "t_end"):
+        assert formulas(kept) == kept
 
 
 def test_docstrings_are_plain_text_outside_of_directives() -> None:
