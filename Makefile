@@ -19,7 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 ifneq ($(MAKECMDGOALS),clean)
-found := $(shell $(PYTHON) -c 'import sys; v = sys.version_info; print("%d.%d" % v[:2], "new" * (v >= (3, 12)))' 2>/dev/null)
+found := $(shell '$(PYTHON)' -c 'import sys; v = sys.version_info; print("%d.%d" % v[:2], "new" * (v >= (3, 12)))' 2>/dev/null)
 ifneq ($(lastword $(found)),new)
 $(error kspde needs Python >= 3.12, but $(PYTHON) $(if $(found),is $(firstword $(found)),does not run): install one, or name it: make PYTHON=python3.13)
 endif
@@ -56,8 +56,8 @@ lint: venv
 # A missing, broken or moved .venv is made anew. Its scripts hold the directory it was made in.
 venv:
 	@if ! { [ "$$(cat .venv/made-in 2>/dev/null)" = "$(CURDIR)" ] && $(BIN)/python -m pip --version; } >/dev/null 2>&1; then \
-	  echo "making .venv with Python $$($(PYTHON) --version | cut -d' ' -f2)"; \
-	  rm -rf .venv && $(PYTHON) -m venv .venv && echo "$(CURDIR)" >.venv/made-in; \
+	  echo "making .venv with Python $$('$(PYTHON)' --version | cut -d' ' -f2)"; \
+	  rm -rf .venv && '$(PYTHON)' -m venv .venv && echo "$(CURDIR)" >.venv/made-in; \
 	fi
 
 .venv/installed-fem: pyproject.toml

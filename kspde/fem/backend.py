@@ -63,5 +63,6 @@ def apply_options(solver: Any, options: dict[str, Any], defaults: dict[str, Any]
                     f"{solver.getType()}): see the PETSc manual for those of this type"
                 )
     finally:
-        for name in settings:
+        # PETSc puts the present name of an option that was renamed into the database too: it would stay for later runs.
+        for name in {*settings, *database.getAll()}:
             database.delValue(name)

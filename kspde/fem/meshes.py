@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import os
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,7 +83,7 @@ def mesh_arrays(domain: Disk | MeshFile, dimension: int) -> MeshArrays:
             points, cells = _delaunay_disk(points[:, :2], domain.radius, 0.2 if domain.refine else 0.0)
     else:
         path = Path(domain.path)
-        if not path.is_file():
+        if not os.path.isfile(path):  # pathlib's raises where the name is too long
             raise InputError(f"path = {str(domain.path)!r} is not a file: give the name of a mesh file")
         kind, points, cells = _read(path, dimension)
     points, cells = _compact(points[:, :dimension], cells)
@@ -261,10 +264,16 @@ def _read(path: Path, dimension: int) -> tuple[str, Array, Cells]:
 
     import kspde.hdf5  # noqa: F401 - meshio's own import of h5py would clash with DOLFINx
 
+    said = io.StringIO()
     try:
-        mesh = meshio.read(path)
-    except (Exception, SystemExit) as error:  # meshio raises, or exits, with whatever its readers meet
-        raise InputError(f"{path} cannot be read as a mesh ({str(error).strip() or type(error).__name__})") from None
+        with redirect_stdout(said), redirect_stderr(said):
+            mesh = meshio.read(path)
+    except (Exception, SystemExit) as error:  # meshio raises, or exits with what it printed, whatever its readers meet
+        reason = said.getvalue() if isinstance(error, SystemExit) else str(error) or type(error).__name__
+        raise InputError(
+            f"{path} cannot be read as a mesh ({' '.join(reason.split()).rstrip('.')}): give gmsh's .msh, or what "
+            "meshio reads"
+        ) from None
     blocks: dict[str, list[Cells]] = {}
     for block in mesh.cells:
         blocks.setdefault(block.type, []).append(np.asarray(block.data, dtype=np.int64))

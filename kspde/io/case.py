@@ -91,6 +91,7 @@ class Case:
         for name in ("model", "initial", "domain", "regularisation", section):
             part = getattr(self.content, name)
             keys |= {key: f"{name}.{key}" for key in (type(part).model_fields if part is not None else ())}
+        keys["path"] = "domain.file"  # of the mesh
         return naming(self.path, keys)
 
 

@@ -11,6 +11,7 @@ from kspde.io.console import Console
 from kspde.io.results import SUMMARY, provenance, write_json
 from kspde.parallel import together
 from kspde.studies import Outcome, Study, open_directory, outcome_of, run_points
+from kspde.studies.execute import vacated
 from kspde.studies.report import html_report, rate_rows
 
 __all__ = ["run_study"]
@@ -33,7 +34,7 @@ def run_study(study: Study, directory: Path, comm: Any, console: Console, *, for
     start = time.perf_counter()
     open_directory(study, directory, comm, force=force)
     console.say(f"kspde {__version__}, study {study.name} ({study.setting}): {study.title}")
-    with console.progress("points") as progress:
+    with console.progress("points") as progress, vacated(directory, comm):
         computed, kept = run_points(study, directory, comm, progress)
     seconds = time.perf_counter() - start
     console.say(f"  {computed} points computed, {kept} taken from an earlier run   {seconds:.1f} s")

@@ -13,7 +13,8 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from kspde.studies.quantities import from_record
 from kspde.studies.study import Point, Study
 from kspde.studies.task import Task
 
-__all__ = ["POINTS", "STUDY", "open_directory", "read_point", "run_points"]
+__all__ = ["POINTS", "STUDY", "open_directory", "read_point", "run_points", "vacated"]
 
 #: The file that says which study a directory is of, and the directory of finished points.
 STUDY, POINTS = "study.json", "points"
@@ -73,6 +74,20 @@ def _open(study: Study, directory: Path, force: bool) -> None:
         raise InputError(f"{directory} is a file: give --out the name of a directory")
     (directory / POINTS).mkdir(parents=True, exist_ok=True)
     _write(about, described)
+
+
+@contextmanager
+def vacated(directory: Path, comm: Any) -> Iterator[None]:
+    """Remove what ``open_directory`` has made if work fails before it leaves a point: the next study may be another."""
+    try:
+        yield
+    except BaseException:
+        if comm.rank == 0 and not any((directory / POINTS).glob("*.json")):
+            with suppress(OSError):
+                (directory / POINTS).rmdir()
+                (directory / STUDY).unlink()
+                directory.rmdir()
+        raise
 
 
 def _difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:

@@ -139,6 +139,15 @@ def test_a_bad_study_gets_one_line(
         assert outcome.err == ""
 
 
+def test_a_study_that_is_refused_at_its_first_point_leaves_nothing(
+    study_file: Callable[..., Path], refused: Callable[..., str], shared_tmp_path: Path
+) -> None:
+    path = study_file("half_width = 10.0", "half_width = 1.0")
+    line = refused("study", path, "--out", shared_tmp_path / "out")
+    assert line.startswith("at eps = 0.2: a share 0.")
+    assert "lies outside [-1, 1]^2: enlarge half_width" in line
+
+
 def test_other_mistakes(
     study_file: Callable[..., Path], refused: Callable[..., str], shared_tmp_path: Path, comm: Any
 ) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import kspde
+from kspde.fem.meshes import mesh_arrays
 from kspde.io.case import read_case
 from kspde.kernels import MaternMollifier
 
@@ -270,6 +271,26 @@ def test_a_data_file_that_does_not_fit_is_one_line(tmp_path: Path, section: str,
     np.save(tmp_path / "line.npy", np.ones(5))
     np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
     assert refusal(initial(tmp_path, section)).startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("none.msh", "domain.file = 'none.msh' is not a file: give the name of a mesh file"),
+        ("x" * 300, f"domain.file = '{'x' * 300}' is not a file: give the name of a mesh file"),
+        ("cells.vtk", "cells.vtk cannot be read as a mesh (Illegal VTK header Error: Couldn't"),
+    ],
+)
+def test_a_mesh_file_that_cannot_be_read(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, line: str
+) -> None:
+    (tmp_path / "cells.vtk").write_text("# vtk", encoding="utf-8")
+    box = DEMO[DEMO.index('kind = "box"') : DEMO.index("[regularisation]")]
+    case = read_case(write(tmp_path, box, f'kind = "mesh"\nfile = "{name}"\n'))
+    with pytest.raises(kspde.InputError) as caught, case.naming("density"):
+        mesh_arrays(case.domain, 2)
+    assert str(caught.value).replace(f"{tmp_path}/", "").startswith(f"case.toml: {line}")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_files_that_are_no_case_files(tmp_path: Path) -> None:

@@ -46,13 +46,13 @@ def test_without_mpi_there_is_still_help(shell: Callable[..., Any]) -> None:
 def test_make_names_the_python_it_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, found: str
 ) -> None:
-    old = tmp_path / "old-python"
+    old = tmp_path / "old python"
     old.write_text(f"#!/bin/sh\necho '{version}'\n")
     old.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     done = subprocess.run(
-        ["make", "-C", ROOT, "demo", "PYTHON=old-python"], capture_output=True, text=True, timeout=60, check=False
+        ["make", "-C", ROOT, "demo", "PYTHON=old python"], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode != 0
-    assert f"kspde needs Python >= 3.12, but old-python {found}:" in done.stderr
+    assert f"kspde needs Python >= 3.12, but old python {found}:" in done.stderr
     assert done.stderr.count("\n") == 1
