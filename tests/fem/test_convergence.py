@@ -1,5 +1,7 @@
 """Orders of convergence, two-sided, with a bound on the error itself."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
@@ -54,6 +56,28 @@ def test_tolerance_in_error_out_with_petsc(exact) -> None:
     for tol in TOLERANCES:
         error = l1_error(exact, cells=20, degree=8, tol=tol, scheme="rosenbrock")
         assert 0.02 * tol < error < 10 * tol, f"tol {tol:g}: L1 error {error:.3e}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line(kspde.SignalDependentKellerSegel):
+    """The same in dimension 1."""
+
+    dimension = 1
+
+
+def test_the_error_of_the_w_method_is_proportional_to_the_tolerance() -> None:
+    """The embedded method of order 2 has a local error ~ h³, kept below tol: h ~ tol^(1/3), and the error is ~ h³."""
+    u0 = kspde.GaussianMixture(weights=(0.6, 0.4), means=((-0.8,), (0.9,)), stds=(0.6, 0.5))
+    box = kspde.Box(half_width=8.0, cells=14, degree=6, dimension=1)
+    axis = np.linspace(-6, 6, 241)
+    exact = kspde.solve(Line(chi=8.0), u0, box, t_end=0.25, tol=1e-10).on_grid([axis])
+    tolerances, errors, steps = 10.0 ** np.array([-4.5, -5.5, -6.5]), [], []
+    for tol in tolerances:
+        pde = kspde.solve(Line(chi=8.0), u0, box, t_end=0.25, tol=tol, scheme="rosenbrock")
+        errors.append(np.abs(pde.on_grid([axis]) - exact).sum() * 0.05)
+        steps.append(pde.summary()["steps"])
+    assert np.polyfit(np.log(tolerances), np.log(errors), 1)[0] == pytest.approx(1.0, abs=0.1)
+    assert np.polyfit(np.log(tolerances), np.log(steps), 1)[0] == pytest.approx(-1 / 3, abs=0.05)
 
 
 def test_order_in_time_of_a_fixed_step(exact) -> None:
