@@ -18,8 +18,8 @@
 #
 # Two checks of expectations E f(X_T), f(x) = |x|² and f(x) = e^(−|x|²/2), T = 0.5:
 #
-# 1. χ = 0: the motility is constant, 2, and X_T is the starting point plus a Gaussian of variance 4T in each coordinate. Both
-#    schemes are exact there; what is left is the noise of N particles.
+# 1. χ = 0: the motility is constant, 2, and X_T is the starting point plus a Gaussian of variance 4T in each
+#    coordinate. Both schemes are exact there; what is left is the noise of N particles.
 # 2. χ = 8: against ∫ f u(T) of the density equation (1.9). The particles of check 1 have the same starting points and
 #    the same noise, and known expectations: the mean of f(X) − f(X⁰) is far less noisy than that of f(X). (A finite N
 #    adds a difference of order 1/N, which does not show.)
