@@ -115,6 +115,53 @@ def test_systems_of_one_matrix_do_not_disturb_each_other() -> None:
         np.testing.assert_array_equal(space.diffusion(f), stretched)
 
 
+def test_a_guess_finds_what_earlier_solutions_contain() -> None:
+    """x in the span of solutions with three other diagonals is found; of any x, the nearest combination in A's norm."""
+    from kspde.fem.guess import FirstGuess
+
+    space = space_of(kspde.Disk(radius=3.0, size=0.2, solver="multigrid"))
+    x, y = space.points.T
+    # The third differs by a ten-thousandth from a combination of the others.
+    solutions = [np.cos(x), np.exp(-(y**2)), np.cos(x) + np.exp(-(y**2)) + 1e-4 * np.sin(3 * x * y)]
+    diagonals = [c * space.mass * (1.1 + np.sin(y)) for c in (1.0, 30.0, 900.0)]
+    guess = FirstGuess(space, 3)
+    s = 200.0 * space.mass * (1.5 + np.cos(x + y))
+
+    def times(f):
+        return s * f - space.diffusion(f)
+
+    assert guess(s, space.mass) is None
+    for _ in range(2):  # the second time they replace the first
+        for f, other in zip(solutions, diagonals, strict=True):
+            guess.learn(other, other * f - space.diffusion(f), f)
+    wanted = solutions[0] - 2.0 * solutions[1] + 0.3 * np.sin(3 * x * y)
+    np.testing.assert_allclose(guess(s, times(wanted)), wanted, atol=1e-6)
+    strange = x**2
+    error = guess(s, times(strange)) - strange
+    for f in solutions:
+        product, sizes = space.total(np.array([[np.vdot(f, times(error))], [np.vdot(f, times(f))]]))[:, 0]
+        assert abs(product) < 1e-6 * sizes
+
+
+def test_stages_keep_their_integrals_whatever_the_residual() -> None:
+    """Systems of the W-method: residuals small against the density, integrals to rounding, fewer iterations."""
+    space = space_of(DISK)
+    solve = space.shifted_solver({})
+    u = np.exp(-np.sum(space.points**2, axis=1))
+    counts = []
+    for near in (1e-6 * u, u):
+        solve = space.shifted_solver({})
+        rhs = 1e-3 * (space.diffusion(u) + space.mass * u)
+        y = solve(300.0, 1.7, rhs, near)
+        counts.append(solve._system.iterations)
+        residual = 300.0 * space.mass * y - 1.7 * space.diffusion(y) - rhs
+        limit = max(1e-3, 300.0 * near.max()) * space.total(np.array([np.sum((space.mass * u) ** 2)]))[0] ** 0.5
+        assert space.total(np.array([np.sum(residual**2)]))[0] ** 0.5 < 1e-8 * limit
+        sums = space.total(np.array([300.0 * space.mass @ y, rhs.sum(), np.abs(rhs).sum()]))
+        assert abs(sums[0] - sums[1]) < 1e-13 * sums[2]
+    assert counts[1] < counts[0]
+
+
 def test_a_cycle_is_symmetric_and_positive_definite() -> None:
     """As a matrix, for diagonals that vary by up to six decades from node to node.
 
