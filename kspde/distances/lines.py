@@ -206,9 +206,9 @@ class Lines:
         low = np.floor(s)
         share = s - low
         count = len(self.nodes)
-        at = low.astype(np.int64) % count
+        at = low.astype(np.int64) & (count - 1)  # count is a power of two
         out = np.bincount(at, weights * (1 - share), count)
-        out += np.bincount((at + 1) % count, weights * share, count)
+        out += np.bincount((at + 1) & (count - 1), weights * share, count)
         return out
 
 

@@ -37,7 +37,7 @@ import numpy as np
 
 from kspde.distances.bandwidth import IntegratedSquaredError
 from kspde.distances.grid import GaussianSmoother, Grid, deposit, mass_interval
-from kspde.distances.statistics import Estimate
+from kspde.distances.statistics import Estimate, reach_of
 from kspde.errors import InputError, check_choice, check_number
 from kspde.evidence.ensemble import Ensemble, MeanFieldSolution
 from kspde.models.base import Array
@@ -214,8 +214,6 @@ def signed_estimate(differences: Array, volume: float) -> tuple[float, float, tu
         differences: independent estimates δ̂_r of one function on a grid, shape (R, points).
         volume: weight of a point.
     """
-    from scipy.stats import t
-
     count = len(differences)
     total = differences.sum(axis=0)
     held_out, left_out = np.empty(count), np.empty(count)
@@ -225,7 +223,7 @@ def signed_estimate(differences: Array, volume: float) -> tuple[float, float, tu
         left_out[r] = float(np.abs(others).sum()) * volume / (count - 1)
     value = float(held_out.mean())
     norm = float(np.abs(total).sum()) * volume / count
-    reach = float(t.ppf(0.975, count - 1))
+    reach = reach_of(count)
     below = reach * float(held_out.std(ddof=1)) / np.sqrt(count)
     above = reach * float(np.sqrt((count - 1) * left_out.var()))  # the delete-one jackknife
     return value, norm, (max(0.0, value - below), float(norm + above))

@@ -51,6 +51,7 @@ from typing import Any
 
 import numpy as np
 
+from kspde.distances.statistics import reach_of
 from kspde.errors import InputError, check_choice, check_integer
 from kspde.evidence.ensemble import Ensemble, MeanFieldSolution
 from kspde.evidence.score import Score
@@ -206,7 +207,7 @@ def entropy_bound(
     integrals = cumulative(rates / total, ensemble.times)
     samples = integrals[0]
     value = samples.mean(axis=0)
-    reach = _student(replicas) * samples.std(axis=0, ddof=1) / np.sqrt(replicas)
+    reach = reach_of(replicas) * samples.std(axis=0, ddof=1) / np.sqrt(replicas)
     end = float(value[-1])
     return EntropyBound(
         times=ensemble.times,
@@ -284,9 +285,3 @@ def _number(model: Model, species: str, c: FieldValues) -> Array:
             f"the diffusion coefficient of species {species!r} cannot be differentiated: {error} (the entropy bound "
             "needs a D of position and fields alone, not of their gradients)"
         ) from None
-
-
-def _student(samples: int) -> float:
-    from scipy.stats import t
-
-    return float(t.ppf(0.975, samples - 1))

@@ -28,6 +28,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kspde.distances.statistics import reach_of
+
 __all__ = ["Rate", "fit_rate"]
 
 Array = npt.NDArray[np.float64]
@@ -88,7 +90,7 @@ def fit_rate(
         errors: standard errors; None or zeros for deterministic values.
         replicas: how many replicas each mean is over; None for errors that are known.
     """
-    from scipy.stats import chi2, t
+    from scipy.special import chdtrc
 
     x, y = np.asarray(x, dtype=np.float64), np.abs(np.asarray(y, dtype=np.float64))
     s = np.zeros(len(x)) if errors is None else np.asarray(errors, dtype=np.float64)
@@ -109,14 +111,14 @@ def fit_rate(
     classical, misfit = np.inf, None
     if count > 2:
         spread = np.sqrt(np.sum(residuals**2) / (count - 2) * np.sum(c**2))
-        classical = float(t.ppf(0.975, count - 2) * spread)
+        classical = float(reach_of(count - 1) * spread)
     if noisy:
         parts = np.square(c * e)
         total = float(parts.sum())
         welch = total**2 / float(np.sum(parts**2 / freedom)) if np.any(np.isfinite(freedom)) else np.inf
-        reach = float(t.ppf(0.975, max(welch, 1.0)) * np.sqrt(total))
+        reach = float(reach_of(max(welch, 1.0) + 1) * np.sqrt(total))
         if count > 2 and np.all(e > 0):
-            misfit = float(chi2.sf(_weighted_residual(u, v, e), count - 2))
+            misfit = float(chdtrc(count - 2, _weighted_residual(u, v, e)))
         if misfit is not None and misfit < _LEVEL:
             reach = max(reach, classical)
     else:

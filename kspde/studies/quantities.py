@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kspde.distances.statistics import reach_of
+
 __all__ = ["Meaning", "Quantity", "exactly", "fraction", "from_record", "given", "mean"]
 
 
@@ -66,23 +68,21 @@ def exactly(value: float) -> Quantity:
 
 def mean(samples: npt.ArrayLike) -> Quantity:
     """Return the mean of independent samples with Student's interval; at least two."""
-    from scipy.stats import t
-
     x = np.asarray(samples, dtype=np.float64)
     error = float(x.std(ddof=1)) / math.sqrt(len(x))
-    reach = float(t.ppf(0.975, len(x) - 1)) * error
+    reach = reach_of(len(x)) * error
     value = float(x.mean())
     return Quantity(value=value, interval=(value - reach, value + reach), error=error, samples=tuple(x.tolist()))
 
 
 def fraction(happened: npt.ArrayLike) -> Quantity:
     """Return the share of independent trials in which something happened, with Clopper and Pearson's interval."""
-    from scipy.stats import beta
+    from scipy.special import betaincinv
 
     x = np.asarray(happened, dtype=np.float64)
     n, k = len(x), int(x.sum())
-    low = float(beta.ppf(0.025, k, n - k + 1)) if k > 0 else 0.0
-    high = float(beta.ppf(0.975, k + 1, n - k)) if k < n else 1.0
+    low = float(betaincinv(k, n - k + 1, 0.025)) if k > 0 else 0.0
+    high = float(betaincinv(k + 1, n - k, 0.975)) if k < n else 1.0
     share = k / n
     return Quantity(
         value=share, interval=(low, high), error=math.sqrt(share * (1 - share) / n), samples=tuple(x.tolist())

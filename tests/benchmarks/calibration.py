@@ -77,7 +77,7 @@ class Setting:
 
 
 #: Repetitions between two looks at the clock.
-_BATCH = 20
+_BATCH = 10
 
 PAIRS = ("wasserstein1", "energy", "relative_entropy_knn")
 EXACT: Mapping[str, Any] = {
