@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import count
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any, cast
 
 import numba
@@ -17,14 +19,24 @@ from numba.extending import intrinsic
 
 from kspde.parallel import threads_per_rank
 
-__all__ = ["BLOCK", "compiled", "compiled_parallel", "in_blocks", "inlined", "prange", "use_threads", "widest_vectors"]
+__all__ = [
+    "compiled",
+    "compiled_parallel",
+    "in_blocks",
+    "inlined",
+    "on_threads",
+    "prange",
+    "use_threads",
+    "widest_vectors",
+]
 
-# Between compiled loops other threads have work, the transforms' and those of in_blocks: OpenMP's must not spin
+# Between compiled loops other threads have work, the transforms' and those of on_threads: OpenMP's must not spin
 # meanwhile, by default for milliseconds. Read when its library is loaded, at the first parallel loop.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-#: Particles whose temporaries stay in a core's cache.
-BLOCK = 16_384
+#: The most particles of a block: their temporaries stay in a core's cache. The fewest, against the interpreter's share,
+#: and the blocks that particles between the two are split into, so that the faster thread has more of them.
+BLOCK, _LEAST, _FEW = 16_384, 2_048, 8
 
 prange = numba.prange
 
@@ -68,37 +80,53 @@ def use_threads(comm: Any) -> int:
     return threads
 
 
-def in_blocks(work: Callable[[slice], None], n: int) -> None:
-    """Call ``work`` with blocks of ``range(n)``, on the threads that compiled loops use.
+def on_threads[R](work: Callable[[int], R], tasks: int) -> list[R]:
+    """Return ``work`` of 0, ..., ``tasks`` − 1, each done by whichever thread is free, of as many as loops may use.
 
-    For work that is numpy between compiled functions that are not parallel themselves. What the lowest block raises is
-    raised, after all have ended.
+    For compiled functions that are not parallel themselves, and numpy between them; not from within such work. What the
+    lowest task raises is raised, after all threads have ended.
     """
-    threads = min(int(numba.get_num_threads()), max(1, -(-n // BLOCK)))
+    done: dict[int, R] = {}
+    failed: dict[int, BaseException] = {}
+    waiting = count()
 
-    def share(thread: int) -> None:
-        first, last = n * thread // threads, n * (thread + 1) // threads
-        count = max(1, -(-(last - first) // BLOCK))
-        for j in range(count):
-            block = slice(first + (last - first) * j // count, first + (last - first) * (j + 1) // count)
-            if block.start < block.stop:
-                work(block)
+    def take() -> None:
+        while (task := next(waiting)) < tasks:
+            try:
+                done[task] = work(task)
+            except BaseException as error:
+                failed[task] = error
+                return
 
-    if threads == 1:
-        share(0)
-        return
-    # One task a thread: handing one over costs as much as thousands of particles.
-    waiting = [_pool(threads).submit(share, thread) for thread in range(1, threads)]
-    errors: list[BaseException] = []
-    try:
-        share(0)
-    except Exception as error:
-        errors.append(error)
-    errors += [error for error in (each.exception() for each in waiting) if error is not None]
-    if errors:
-        raise errors[0]
+    others = min(int(numba.get_num_threads()), tasks) - 1
+    ended: SimpleQueue[None] = SimpleQueue()
+    for thread in range(others):
+        _inbox(thread, os.getpid()).put((take, ended))
+    take()
+    for _ in range(others):
+        ended.get()
+    if failed:
+        raise failed[min(failed)]
+    return [done[task] for task in range(tasks)]
+
+
+def in_blocks[R](work: Callable[[slice], R], n: int) -> list[R]:
+    """Return ``work`` of the blocks of ``range(n)``, by ``on_threads``. The blocks depend on n alone."""
+    size = min(BLOCK, max(_LEAST, -(-n // _FEW)))
+    blocks = -(-n // size)
+    return on_threads(lambda j: work(slice(n * j // blocks, n * (j + 1) // blocks)), blocks)
 
 
 @cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="kspde")
+def _inbox(thread: int, process: int) -> SimpleQueue[tuple[Callable[[], None], SimpleQueue[None]]]:
+    """Return where a thread waits for work: handing it over takes a third of what an executor's futures do."""
+    inbox: SimpleQueue[tuple[Callable[[], None], SimpleQueue[None]]] = SimpleQueue()
+
+    def serve() -> None:
+        while True:
+            take, ended = inbox.get()
+            take()
+            ended.put(None)
+
+    Thread(target=serve, name=f"kspde-{thread}", daemon=True).start()
+    return inbox

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from kspde.models.base import Array
 from kspde.particles.fields import Extent
-from kspde.particles.splines import GATHER, GATHER_GRADIENT
+from kspde.particles.splines import gather
 
 __all__ = ["Score"]
 
@@ -64,7 +64,7 @@ class Score:
     def at(self, x: Array) -> tuple[Array, npt.NDArray[np.bool_]]:
         """Return the score at points (n, d), and where the density is resolved, (n,). Rank-local."""
         values, score = np.empty(len(x)), np.empty_like(x)
-        GATHER_GRADIENT[self._d](values, score, self._coefficients, x, self._lower, 1.0 / self._spacing)
+        gather(values, score, self._coefficients, x, self._lower, self._spacing)
         resolved = values > self._trusted
         beyond = ~resolved
         score[beyond] = x[beyond] @ self._tail[0] + self._tail[1]
@@ -94,7 +94,7 @@ class Score:
         points = np.stack(np.meshgrid(*checks, indexing="ij"), axis=-1).reshape(-1, self._d)
         seen = exact > _ABOVE * clip
         found = np.empty(int(seen.sum()))
-        GATHER[self._d](found, self._coefficients, points[seen], self._lower, 1.0 / self._spacing)
+        gather(found, None, self._coefficients, points[seen], self._lower, self._spacing)
         # A deviation counts by the mass it concerns: the density itself is not accurate far out.
         weight = exact[seen] / exact.max()
         return float(np.max(weight * np.abs(found - np.log(exact[seen])), initial=0.0))

@@ -77,6 +77,14 @@ class FieldValues:
             raise InputError(f"the gradient of field {name!r} is not computed: declare Field(..., gradient=True)")
         return self.gradients[name]
 
+    def part(self, rows: slice) -> FieldValues:
+        """Return the fields at some of the points."""
+        return FieldValues(
+            self.points[rows],
+            {name: values[rows] for name, values in self.values.items()},
+            {name: values[rows] for name, values in self.gradients.items()},
+        )
+
 
 class Model(ABC):
     """A system of the family: species, fields, diffusion coefficients and drifts.

@@ -7,12 +7,15 @@ with standard normals ξ^k that are a function of (seed, k, particle id). Weak o
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from kspde.compiled import compiled, in_blocks, widest_vectors
 from kspde.errors import ConvergenceError, InputError
 from kspde.models import FieldValues, Model
 from kspde.models.base import Array
+from kspde.particles.observe import tally
 from kspde.random import CHUNK, Ids, Philox, fill_normal_pairs
 
 __all__ = ["bad_diffusion", "coefficients", "euler_maruyama"]
@@ -21,29 +24,50 @@ _NO_DRIFT: Array = np.zeros((1, 1))
 
 
 def euler_maruyama(
-    model: Model, species: str, c: FieldValues, x: Array, ids: Ids, *, step: int, dt: float, noise: Philox
-) -> None:
+    model: Model,
+    species: str,
+    c: Callable[[slice], FieldValues],
+    x: Array,
+    ids: Ids,
+    *,
+    step: int,
+    dt: float,
+    noise: Philox,
+    weights: Array | None = None,
+) -> list[Array]:
     """Advance the particles of a species, x of shape (n, d), in place. Rank-local.
+
+    A block of particles goes through all parts of a step while the core's cache holds it.
+
+    Args:
+        model: the model.
+        species: its species.
+        c: the fields at some of the particles, from any thread.
+        x: positions.
+        ids: of the particles.
+        step: its number.
+        dt: its length.
+        noise: the random numbers.
+        weights: of the particles, where they have their own.
+
+    Returns:
+        The tallies of the new positions, for ``observe``.
 
     Raises:
         InputError: the model returned a diffusion or drift of a wrong shape.
         ConvergenceError: a diffusion coefficient that is negative or not finite; the message names the particle.
     """
 
-    def advance(block: slice) -> None:
-        part = FieldValues(
-            x[block],
-            {name: values[block] for name, values in c.values.items()},
-            {name: values[block] for name, values in c.gradients.items()},
-        )
-        diffusion, drift = coefficients(model, species, part)
-        b = _NO_DRIFT if drift is None else drift
-        bad = _advance(part.points, diffusion, b, drift is not None, dt, ids[block], np.uint64(step), noise.key)
+    def advance(rows: slice) -> Array:
+        diffusion, drift = coefficients(model, species, c(rows))
+        b, own = _NO_DRIFT if drift is None else drift, None if weights is None else weights[rows]
+        bad, seen = _advance(x[rows], diffusion, b, drift is not None, dt, ids[rows], np.uint64(step), noise.key, own)
         if bad >= 0:
             value = diffusion[bad if len(diffusion) > 1 else 0]
-            raise bad_diffusion(species, float(value), int(ids[block][bad]))
+            raise bad_diffusion(species, float(value), int(ids[rows][bad]))
+        return seen
 
-    in_blocks(advance, len(x))
+    return in_blocks(advance, len(x))
 
 
 def coefficients(model: Model, species: str, c: FieldValues) -> tuple[Array, Array | None]:
@@ -75,9 +99,17 @@ def bad_diffusion(species: str, value: float, particle: int) -> ConvergenceError
 
 @compiled
 def _advance(
-    x: Array, diffusion: Array, drift: Array, has_drift: bool, dt: float, ids: Ids, step: np.uint64, key: Ids
-) -> int:
-    """Advance x in place; return the first particle with a bad diffusion coefficient, or −1."""
+    x: Array,
+    diffusion: Array,
+    drift: Array,
+    has_drift: bool,
+    dt: float,
+    ids: Ids,
+    step: np.uint64,
+    key: Ids,
+    weights: Array | None,
+) -> tuple[int, Array]:
+    """Advance x in place; return the first particle with a bad diffusion coefficient, or −1, and the tally."""
     widest_vectors()
     n, d = x.shape
     constant = len(diffusion) == 1
@@ -111,4 +143,4 @@ def _advance(
             for i in range(start, start + size):
                 for axis in range(d):
                     x[i, axis] += dt * drift[i, axis]
-    return first_bad
+    return first_bad, tally(x, weights)

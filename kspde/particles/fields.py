@@ -10,12 +10,13 @@ over the particles X_j of the field's source species, each of weight mass/N or w
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from kspde.compiled import in_blocks
 from kspde.errors import InputError
 from kspde.models import Field, FieldValues
 from kspde.models.base import Array
@@ -101,28 +102,52 @@ class FieldEvaluator(ABC):
     def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
         """Write a field at positions x, self-interaction included, and its gradient where one is wanted."""
 
+    @property
+    def in_parts(self) -> bool:
+        """Whether ``_evaluate`` runs on the calling thread, on several at once if need be; else it uses them itself."""
+        return False
+
     def at(self, species: str, x: Array) -> FieldValues:
         """Return all fields at the particles of a species, x of shape (n_local, d). Rank-local.
 
         The arrays are overwritten by the next call for the same species.
         """
-        values: dict[str, Array] = {}
-        gradients: dict[str, Array] = {}
+        values = {f.name: self._buffer(species, f.name, (len(x),)) for f in self.fields}
+        gradients = {f.name: self._buffer(species, f"∇{f.name}", x.shape) for f in self.fields if f.gradient}
+        whole = FieldValues(x, values, gradients)
+        if self.in_parts:
+            in_blocks(lambda rows: self._fill(species, rows, whole.part(rows)), len(x))
+        else:
+            self._fill(species, slice(None), whole)
+        return whole
+
+    def parts(self, species: str, x: Array) -> Callable[[slice], FieldValues]:
+        """Return what gives the fields at some of the particles, from any thread; else as ``at``. Rank-local."""
+        if not self.in_parts:
+            return self.at(species, x).part
+
+        def part(rows: slice) -> FieldValues:
+            here = x[rows]
+            gradients = {f.name: np.empty(here.shape) for f in self.fields if f.gradient}
+            c = FieldValues(here, {f.name: np.empty(len(here)) for f in self.fields}, gradients)
+            self._fill(species, rows, c)
+            return c
+
+        return part
+
+    def _fill(self, species: str, rows: slice, c: FieldValues) -> None:
+        """Write the fields at particles ``rows`` of a species, whose positions ``c`` has."""
         for field in self.fields:
-            value = self._buffer(species, field.name, (len(x),))
-            gradient = self._buffer(species, f"∇{field.name}", x.shape) if field.gradient else None
+            value, gradient = c.values[field.name], c.gradients.get(field.name)
             if field in self.active:
-                self._evaluate(field, x, value, gradient)
+                self._evaluate(field, c.points, value, gradient)
                 if field.source == species and field.name in self._own:
-                    value -= self._own[field.name]
+                    own = self._own[field.name]
+                    value -= own[rows] if isinstance(own, np.ndarray) else own
             else:
                 value[:] = 0.0
                 if gradient is not None:
                     gradient[:] = 0.0
-            values[field.name] = value
-            if gradient is not None:
-                gradients[field.name] = gradient
-        return FieldValues(x, values, gradients)
 
     def summary(self) -> dict[str, Any]:
         """Return what is worth knowing about the last evaluation, JSON-ready."""

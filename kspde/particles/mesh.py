@@ -2,10 +2,10 @@ r"""Fields by spread, multiply, gather on a uniform periodic grid.
 
 Particles are deposited with B-splines of order 6, the grid is transformed, multiplied by :math:`g(|k|^2)` over the
 splines' own transforms, transformed back, and gathered with the same splines; their derivative gives the gradient. The
-box follows the cloud, with room for it to move and padding that keeps the periodic images apart; spacing and padding
-follow from the kernel and the tolerance (:mod:`kspde.particles.accuracy`). Where such a grid would take more memory
-than allowed, the kernels are split: a coarser grid carries what it resolves, and a sum over neighbours the rest
-(:mod:`kspde.particles.near`).
+transforms of small grids are products of matrices (:mod:`kspde.particles.modes`). The box follows the cloud, with room
+for it to move and padding that keeps the periodic images apart; spacing and padding follow from the kernel and the
+tolerance (:mod:`kspde.particles.accuracy`). Where such a grid would take more memory than allowed, the kernels are
+split: a coarser grid carries what it resolves, and a sum over neighbours the rest (:mod:`kspde.particles.near`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from kspde.compiled import use_threads
 from kspde.errors import InputError
@@ -23,8 +22,9 @@ from kspde.models import Field
 from kspde.models.base import Array
 from kspde.particles.accuracy import alias_sum, band, image_distance, spacing, spline_transform
 from kspde.particles.fields import Extent, FieldEvaluator, check_resolved
+from kspde.particles.modes import ModeProducts
 from kspde.particles.near import NearSums, Screened, longest_screen
-from kspde.particles.splines import DEPOSIT, REACH, gather, reduce_grids
+from kspde.particles.splines import REACH, deposit, gather, gather_part
 from kspde.particles.transform import CornerConvolution
 
 __all__ = ["MEMORY_LIMIT", "MeshFields"]
@@ -35,6 +35,8 @@ MEMORY_LIMIT = 4e9
 _SLACK = 0.04
 #: Grids of a split kernel may take this share of the limit: the transforms should not take longer than the neighbours.
 _SHARE = 0.25
+#: Up to so many operations products with matrices of modes take less time than fast transforms: some milliseconds.
+_MOST_OPERATIONS = 1e8
 
 
 class MeshFields(FieldEvaluator):
@@ -72,21 +74,25 @@ class MeshFields(FieldEvaluator):
             sources = {source: positions[source] for source in self._sources}
             self._near.update(sources, extent.lower, extent.upper, self.comm)
         for source in self._sources:
-            DEPOSIT[self.dimension](
-                self._grids, positions[source], self._lower, 1.0 / self.spacing, self.weights[source]
-            )
-            reduce_grids(self._grids.reshape(len(self._grids), -1))
+            nodes = deposit(self._grids, positions[source], self._lower, self.spacing, self.weights[source])
             if self.comm.size > 1:
                 from mpi4py import MPI
 
-                self.comm.Allreduce(MPI.IN_PLACE, self._grids[0], op=MPI.SUM)
+                self.comm.Allreduce(MPI.IN_PLACE, nodes, op=MPI.SUM)
             factors = {f.name: self._factors[f.name] for f in self.active if f.source == source}
-            self._coefficients.update(self._convolve(self._grids[0], factors))
+            self._coefficients.update(self._convolve(nodes, factors))
+
+    @property
+    def in_parts(self) -> bool:
+        """Where nothing is summed over neighbours."""
+        return self._near is None
 
     def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
+        if self._near is None:
+            gather_part(values, gradient, self._coefficients[field.name], x, self._lower, self.spacing)
+            return
         gather(values, gradient, self._coefficients[field.name], x, self._lower, self.spacing)
-        if self._near is not None:
-            self._near.add(field, x, values, gradient)
+        self._near.add(field, x, values, gradient)
 
     def summary(self) -> dict[str, Any]:
         """Return the grid's data."""
@@ -183,22 +189,28 @@ class MeshFields(FieldEvaluator):
         corner = self._corner(upper - lower)
         self.shape = tuple(int(fft.next_fast_len(math.ceil(m), real=True)) for m in self._wanted(upper - lower))
         self._lower = lower - REACH[0] * self.spacing
-        self._convolve = CornerConvolution(self.shape, corner, threads=self._threads)
-        self._grids = np.empty((self._threads, *corner))
+        columns = tuple(self._columns(m) for m in self.shape)
+        self._convolve: ModeProducts | CornerConvolution
+        if ModeProducts.operations(corner, columns) <= _MOST_OPERATIONS:
+            self._convolve = ModeProducts(self.shape, corner, columns)
+            modes = self._convolve.columns
+        else:
+            self._convolve = CornerConvolution(self.shape, corner, threads=self._threads)
+            modes = (*self.shape[:-1], columns[-1])
+        self._grids = np.empty((self._threads, *self._convolve.corner))
         self._coefficients: dict[str, Array] = {}
-        self._factors = {f.name: self._factor(f) for f in self.active}
+        self._factors = {f.name: self._factor(f, modes) for f in self.active}
 
-    def _factor(self, field: Field) -> Array:
-        """Return g/h^d times B̂²/S², S the sum over aliases, on the half-complex grid's first columns."""
+    def _factor(self, field: Field, modes: tuple[int, ...]) -> Array:
+        """Return g/h^d times B̂²/S², S the sum over aliases, at the first modes of each direction."""
         squared: Array | float = 0.0
         correction: Array | float = 1.0 / self.spacing**self.dimension
         for axis, m in enumerate(self.shape):
-            count = self._columns(m) if axis == self.dimension - 1 else m
-            index: npt.NDArray[np.int64] = np.arange(count)
-            phase = 2 * np.pi * np.where(index <= m // 2, index, index - m) / m
+            index = np.arange(modes[axis])
+            phase = 2 * np.pi * np.minimum(index, np.abs(m - index)) / m
             one = 1.0 / (spline_transform(phase) * (1.0 + alias_sum(phase))) ** 2
             shape = [1] * self.dimension
-            shape[axis] = count
+            shape[axis] = modes[axis]
             squared = squared + ((phase / self.spacing) ** 2).reshape(shape)
             correction = correction * one.reshape(shape)
         out: Array = self._kernels[field.name].symbol(np.asarray(squared)) * correction

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from kspde.compiled import compiled_parallel, prange
+from kspde.compiled import compiled, in_blocks, widest_vectors
 from kspde.models.base import Array
 from kspde.particles.fields import Extent
 from kspde.particles.weights import ParticleWeights, weight_of
-from kspde.random import CHUNK, Ids
+from kspde.random import Ids
 
-__all__ = ["Observation", "observe"]
+__all__ = ["Observation", "Tallies", "observe", "tally"]
+
+#: By species, what ``tally`` returned for each block of its particles.
+Tallies = Mapping[str, Sequence[Array]]
+
+#: Numbers that are tallied side by side: a multiple of 1, 2 and 3 coordinates, and of the processor's vectors.
+_LANES = 192
 
 
 @dataclass(frozen=True)
@@ -40,8 +46,18 @@ def observe(
     counts: Mapping[str, int],
     comm: Any,
     weights: ParticleWeights | None = None,
+    tallies: Tallies | None = None,
 ) -> Observation:
-    """Observe particles of all species; ``counts`` holds their numbers over all ranks. Collective."""
+    """Observe particles of all species. Collective.
+
+    Args:
+        positions: by species, shape (n_local, d).
+        ids: of the particles.
+        counts: their numbers over all ranks.
+        comm: the communicator.
+        weights: of the particles, where some have their own.
+        tallies: of these positions, where they are known already.
+    """
     variations: Mapping[str, float] = {} if weights is None else weights.variations
     species = tuple(positions)
     d = positions[species[0]].shape[1]
@@ -49,8 +65,7 @@ def observe(
     sums = np.zeros((len(species), d + 1))
     for row, name in enumerate(species):
         x = positions[name]
-        partial = np.empty(((len(x) + CHUNK - 1) // CHUNK, 3 * d + 1))
-        _pass(x, None if weights is None else weights.own(name), partial)
+        partial = np.array(_tallies(x, weights, name) if tallies is None else tallies[name])
         if len(partial):
             least[row, : 2 * d] = partial[:, : 2 * d].min(axis=0)
             sums[row] = partial[:, 2 * d :].sum(axis=0)
@@ -75,21 +90,39 @@ def observe(
     )
 
 
-@compiled_parallel
-def _pass(x: Array, weights: Array | None, out: Array) -> None:
-    """Write, a row a chunk: least x, least −x, weighted sum of x, each (d,), and the weighted sum of |x|²."""
+def _tallies(x: Array, weights: ParticleWeights | None, species: str) -> list[Array]:
+    own = None if weights is None else weights.own(species)
+    return in_blocks(lambda rows: tally(x[rows], None if own is None else own[rows]), len(x))
+
+
+@compiled
+def tally(x: Array, weights: Array | None) -> Array:
+    """Return least x, least −x, Σ w x, each (d,), and Σ w |x|² of positions (n, d), on the calling thread.
+
+    Args:
+        x: shape (n, d).
+        weights: w, shape (n,), or None for 1.
+    """
+    widest_vectors()
     n, d = x.shape
-    for chunk in prange(len(out)):
-        square = 0.0
-        for axis in range(d):
-            low, high, total = np.inf, -np.inf, 0.0
-            for i in range(chunk * CHUNK, min(n, (chunk + 1) * CHUNK)):
-                v = x[i, axis]
-                low = min(low, v)
-                high = max(high, v)
-                total += weight_of(weights, i) * v
-                square += weight_of(weights, i) * (v * v)
-            out[chunk, axis] = low
-            out[chunk, d + axis] = -high
-            out[chunk, 2 * d + axis] = total
-        out[chunk, 3 * d] = square
+    numbers = x.ravel()
+    low, high = np.full(_LANES, np.inf), np.full(_LANES, np.inf)
+    total, square = np.zeros(_LANES), np.zeros(_LANES)
+    for start in range(0, n * d, _LANES):
+        # Side by side, or nothing would become vectors.
+        for j in range(min(_LANES, n * d - start)):
+            v = numbers[start + j]
+            low[j] = v if v < low[j] else low[j]
+            high[j] = -v if -v < high[j] else high[j]
+            w = weight_of(weights, (start + j) // d)
+            total[j] += w * v
+            square[j] += w * (v * v)
+    out = np.zeros(3 * d + 1)
+    out[: 2 * d] = np.inf
+    for j in range(_LANES):
+        axis = j % d
+        out[axis] = min(out[axis], low[j])
+        out[d + axis] = min(out[d + axis], high[j])
+        out[2 * d + axis] += total[j]
+        out[3 * d] += square[j]
+    return out

@@ -37,7 +37,7 @@ from kspde.models import Field
 from kspde.models.base import Array
 from kspde.particles.accuracy import alias_sum, image_distance, spacing, spline_transform
 from kspde.particles.fields import Extent, FieldEvaluator, check_resolved
-from kspde.particles.splines import DEPOSIT, REACH, gather, reduce_grids
+from kspde.particles.splines import REACH, deposit, gather, gather_part
 
 __all__ = ["RelaxingFields"]
 
@@ -151,11 +151,17 @@ class RelaxingFields(FieldEvaluator):
             self._cover(extent)
         return bool(self._relaxing)
 
+    @property
+    def in_parts(self) -> bool:
+        """As the others."""
+        return self._others is None or self._others.in_parts
+
     def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
         if self._others is not None and field not in self._relaxing:
             self._others._evaluate(field, x, values, gradient)
             return
-        gather(values, gradient, self._coefficients[field.name], x, self._lower, self.spacing)
+        take = gather_part if self.in_parts else gather
+        take(values, gradient, self._coefficients[field.name], x, self._lower, self.spacing)
 
     def summary(self) -> dict[str, Any]:
         """Return the grids' data."""
@@ -199,15 +205,12 @@ class RelaxingFields(FieldEvaluator):
 
         out: dict[str, Modes] = {}
         for source in dict.fromkeys(f.source for f in self._relaxing):
-            DEPOSIT[self.dimension](
-                self._grids, positions[source], self._lower, 1.0 / self.spacing, self.weights[source]
-            )
-            reduce_grids(self._grids.reshape(len(self._grids), -1))
+            nodes = deposit(self._grids, positions[source], self._lower, self.spacing, self.weights[source])
             if self.comm.size > 1:
                 from mpi4py import MPI
 
-                self.comm.Allreduce(MPI.IN_PLACE, self._grids[0], op=MPI.SUM)
-            modes = fft.rfftn(self._grids[0], s=self.shape, workers=self._threads)
+                self.comm.Allreduce(MPI.IN_PLACE, nodes, op=MPI.SUM)
+            modes = fft.rfftn(nodes, s=self.shape, workers=self._threads)
             for f in self._relaxing:
                 if f.source == source:
                     out[f.name] = modes * self._factors[f.name]

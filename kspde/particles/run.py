@@ -95,8 +95,8 @@ class Run:
                 for system in self.systems.values():
                     if not prepared:
                         system.prepare(self.t)
-                    self.scheme.advance(system, self.step, self.t, dt)
-                    system.refuse_lost(system.observe())
+                    tallies = self.scheme.advance(system, self.step, self.t, dt)
+                    system.refuse_lost(system.observe(tallies))
             prepared = False
             self.step += 1
             self._look()

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from kspde.models.base import Array
 from kspde.parallel import together
 from kspde.particles.euler import euler_maruyama
+from kspde.particles.observe import Tallies
 from kspde.particles.system import System
 from kspde.particles.weak_second import weak_second_step
 
@@ -23,8 +25,9 @@ class Scheme:
         strong_order: order in dt of E|X − X_exact| with the same Brownian motions.
         field_evaluations: how often a step computes the fields of all particles.
         source: where it comes from.
-        advance: (system, step, t, dt) moves the particles, whose fields are prepared at t, to t + dt. Collective; it
-            raises ConvergenceError on all ranks together.
+        advance: (system, step, t, dt) moves the particles, whose fields are prepared at t, to t + dt, and returns what
+            it tallied of their new positions for ``System.observe``, or None. Collective; it raises ConvergenceError on
+            all ranks together.
     """
 
     name: str
@@ -32,15 +35,25 @@ class Scheme:
     strong_order: float
     field_evaluations: int
     source: str
-    advance: Callable[[System, int, float, float], None]
+    advance: Callable[[System, int, float, float], Tallies | None]
 
 
-def _euler_maruyama(system: System, step: int, t: float, dt: float) -> None:
+def _euler_maruyama(system: System, step: int, t: float, dt: float) -> Tallies:
+    tallies: dict[str, list[Array]] = {}
     with together(system.comm):
         for name, x in system.positions.items():
-            euler_maruyama(
-                system.model, name, system.at(name, x), x, system.ids[name], step=step, dt=dt, noise=system.noise
+            tallies[name] = euler_maruyama(
+                system.model,
+                name,
+                system.evaluator.parts(name, x),
+                x,
+                system.ids[name],
+                step=step,
+                dt=dt,
+                noise=system.noise,
+                weights=system.own_weights(name),
             )
+    return tallies
 
 
 _ALL = (

@@ -11,17 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from kspde.compiled import compiled_parallel, inlined, prange
+from kspde.compiled import compiled, in_blocks, inlined, on_threads
 from kspde.models.base import Array
 from kspde.particles.lanes import ZERO, Lanes, add_scaled, dot, load, polynomials, scatter_add
 from kspde.particles.weights import weight_of
 
-__all__ = ["DEPOSIT", "GATHER", "GATHER_GRADIENT", "ORDER", "REACH", "gather", "reduce_grids"]
+__all__ = ["ORDER", "REACH", "deposit", "gather", "gather_part"]
 
 #: Order of the B-splines: they are piecewise of degree ORDER − 1.
 ORDER = 6
 #: Nodes touched before and after ⌊s⌋, the empty lanes included.
 REACH = (2, 5)
+#: Nodes whose sum over the threads' grids is worth handing to another thread.
+_NODES = 100_000
 
 
 def _spline_polynomials(order: int) -> Array:
@@ -89,84 +91,73 @@ def _block(grid: Array, at: int, slab: int, stride: int, u: Lanes, v: Lanes) -> 
     return add_scaled(total, u[5], _plane(grid, at + 5 * slab, stride, v))
 
 
-@compiled_parallel
-def _deposit_1d(grids: Array, x: Array, lower: Array, per_length: float, weights: float | Array) -> None:
-    tasks, n = len(grids), len(x)
-    for task in prange(tasks):
-        grid = grids[task]
-        grid[:] = 0.0
-        for i in range(n * task // tasks, n * (task + 1) // tasks):
-            a, s = _split(x[i, 0], lower[0], per_length)
-            scatter_add(grid, a, weight_of(weights, i), _weights(s))
+@compiled
+def _deposit_1d(grid: Array, x: Array, lower: Array, per_length: float, weights: float | Array) -> None:
+    grid[:] = 0.0
+    for i in range(len(x)):
+        a, s = _split(x[i, 0], lower[0], per_length)
+        scatter_add(grid, a, weight_of(weights, i), _weights(s))
 
 
-@compiled_parallel
-def _deposit_2d(grids: Array, x: Array, lower: Array, per_length: float, weights: float | Array) -> None:
-    tasks, n, columns = len(grids), len(x), grids.shape[2]
-    for task in prange(tasks):
-        grid = grids[task].ravel()
-        grid[:] = 0.0
-        for i in range(n * task // tasks, n * (task + 1) // tasks):
-            a0, s0 = _split(x[i, 0], lower[0], per_length)
-            a1, s1 = _split(x[i, 1], lower[1], per_length)
-            weight = weight_of(weights, i)
-            _add_plane(grid, a0 * columns + a1, columns, weight, _weights(s0), _weights(s1))
+@compiled
+def _deposit_2d(grid: Array, x: Array, lower: Array, per_length: float, weights: float | Array) -> None:
+    columns, nodes = grid.shape[1], grid.ravel()
+    nodes[:] = 0.0
+    for i in range(len(x)):
+        a0, s0 = _split(x[i, 0], lower[0], per_length)
+        a1, s1 = _split(x[i, 1], lower[1], per_length)
+        _add_plane(nodes, a0 * columns + a1, columns, weight_of(weights, i), _weights(s0), _weights(s1))
 
 
-@compiled_parallel
-def _deposit_3d(grids: Array, x: Array, lower: Array, per_length: float, weights: float | Array) -> None:
-    tasks, n, rows, columns = len(grids), len(x), grids.shape[2], grids.shape[3]
+@compiled
+def _deposit_3d(grid: Array, x: Array, lower: Array, per_length: float, weights: float | Array) -> None:
+    rows, columns, nodes = grid.shape[1], grid.shape[2], grid.ravel()
     slab = rows * columns
-    for task in prange(tasks):
-        grid = grids[task].ravel()
-        grid[:] = 0.0
-        for i in range(n * task // tasks, n * (task + 1) // tasks):
-            a0, s0 = _split(x[i, 0], lower[0], per_length)
-            a1, s1 = _split(x[i, 1], lower[1], per_length)
-            a2, s2 = _split(x[i, 2], lower[2], per_length)
-            u, v, w, weight = _weights(s0), _weights(s1), _weights(s2), weight_of(weights, i)
-            at = (a0 * rows + a1) * columns + a2
-            _add_plane(grid, at, columns, weight * u[0], v, w)
-            _add_plane(grid, at + slab, columns, weight * u[1], v, w)
-            _add_plane(grid, at + 2 * slab, columns, weight * u[2], v, w)
-            _add_plane(grid, at + 3 * slab, columns, weight * u[3], v, w)
-            _add_plane(grid, at + 4 * slab, columns, weight * u[4], v, w)
-            _add_plane(grid, at + 5 * slab, columns, weight * u[5], v, w)
+    nodes[:] = 0.0
+    for i in range(len(x)):
+        a0, s0 = _split(x[i, 0], lower[0], per_length)
+        a1, s1 = _split(x[i, 1], lower[1], per_length)
+        a2, s2 = _split(x[i, 2], lower[2], per_length)
+        u, v, w, weight = _weights(s0), _weights(s1), _weights(s2), weight_of(weights, i)
+        at = (a0 * rows + a1) * columns + a2
+        _add_plane(nodes, at, columns, weight * u[0], v, w)
+        _add_plane(nodes, at + slab, columns, weight * u[1], v, w)
+        _add_plane(nodes, at + 2 * slab, columns, weight * u[2], v, w)
+        _add_plane(nodes, at + 3 * slab, columns, weight * u[3], v, w)
+        _add_plane(nodes, at + 4 * slab, columns, weight * u[4], v, w)
+        _add_plane(nodes, at + 5 * slab, columns, weight * u[5], v, w)
 
 
-@compiled_parallel
-def reduce_grids(grids: Array) -> None:
-    """Add the grids of all threads to the first; shape (threads, nodes)."""
-    threads, nodes = grids.shape
-    parts = 16
-    for part in prange(parts):
-        for thread in range(1, threads):
-            for j in range(nodes * part // parts, nodes * (part + 1) // parts):
-                grids[0, j] += grids[thread, j]
+@compiled
+def _add_grids(grids: Array, first: int, last: int) -> None:
+    """Add the nodes first, ..., last − 1 of all grids, shape (threads, nodes), to the first grid's."""
+    for thread in range(1, len(grids)):
+        for j in range(first, last):
+            grids[0, j] += grids[thread, j]
 
 
-@compiled_parallel
+@compiled
 def _gather_1d(out: Array, c: Array, x: Array, lower: Array, per_length: float) -> None:
-    for i in prange(len(x)):
+    for i in range(len(x)):
         a, s = _split(x[i, 0], lower[0], per_length)
         out[i] = dot(load(c, a), _weights(s))
 
 
-@compiled_parallel
+@compiled
 def _gather_2d(out: Array, c: Array, x: Array, lower: Array, per_length: float) -> None:
     columns = c.shape[1]
     grid = c.ravel()
-    for i in prange(len(x)):
+    for i in range(len(x)):
         a0, s0 = _split(x[i, 0], lower[0], per_length)
         a1, s1 = _split(x[i, 1], lower[1], per_length)
         out[i] = dot(_plane(grid, a0 * columns + a1, columns, _weights(s0)), _weights(s1))
 
 
-@compiled_parallel
+@compiled
 def _gather_3d(out: Array, c: Array, x: Array, lower: Array, per_length: float) -> None:
     rows, columns = c.shape[1], c.shape[2]
     grid = c.ravel()
-    for i in prange(len(x)):
+    for i in range(len(x)):
         a0, s0 = _split(x[i, 0], lower[0], per_length)
         a1, s1 = _split(x[i, 1], lower[1], per_length)
         a2, s2 = _split(x[i, 2], lower[2], per_length)
@@ -174,20 +165,20 @@ def _gather_3d(out: Array, c: Array, x: Array, lower: Array, per_length: float) 
         out[i] = dot(_block(grid, at, rows * columns, columns, _weights(s0), _weights(s1)), _weights(s2))
 
 
-@compiled_parallel
+@compiled
 def _gather_gradient_1d(out: Array, gradient: Array, c: Array, x: Array, lower: Array, per_length: float) -> None:
-    for i in prange(len(x)):
+    for i in range(len(x)):
         a, s = _split(x[i, 0], lower[0], per_length)
         nodes = load(c, a)
         out[i] = dot(nodes, _weights(s))
         gradient[i, 0] = per_length * dot(nodes, _slopes(s))
 
 
-@compiled_parallel
+@compiled
 def _gather_gradient_2d(out: Array, gradient: Array, c: Array, x: Array, lower: Array, per_length: float) -> None:
     columns = c.shape[1]
     grid = c.ravel()
-    for i in prange(len(x)):
+    for i in range(len(x)):
         a0, s0 = _split(x[i, 0], lower[0], per_length)
         a1, s1 = _split(x[i, 1], lower[1], per_length)
         at = a0 * columns + a1
@@ -198,12 +189,12 @@ def _gather_gradient_2d(out: Array, gradient: Array, c: Array, x: Array, lower: 
         gradient[i, 1] = per_length * dot(line, _slopes(s1))
 
 
-@compiled_parallel
+@compiled
 def _gather_gradient_3d(out: Array, gradient: Array, c: Array, x: Array, lower: Array, per_length: float) -> None:
     rows, columns = c.shape[1], c.shape[2]
     slab = rows * columns
     grid = c.ravel()
-    for i in prange(len(x)):
+    for i in range(len(x)):
         a0, s0 = _split(x[i, 0], lower[0], per_length)
         a1, s1 = _split(x[i, 1], lower[1], per_length)
         a2, s2 = _split(x[i, 2], lower[2], per_length)
@@ -216,16 +207,55 @@ def _gather_gradient_3d(out: Array, gradient: Array, c: Array, x: Array, lower: 
         gradient[i, 2] = per_length * dot(line, _slopes(s2))
 
 
-#: By dimension: (private grids (threads, M, ...), positions (n, d), lower corner, 1/h, a weight for all, or (n,)).
-DEPOSIT = {1: _deposit_1d, 2: _deposit_2d, 3: _deposit_3d}
+#: By dimension: (a grid (M, ...) that is overwritten, positions (n, d), lower corner, 1/h, a weight for all, or (n,)).
+_DEPOSIT = {1: _deposit_1d, 2: _deposit_2d, 3: _deposit_3d}
 #: By dimension: (values out (n,), spline coefficients (M, ...), positions, lower corner, 1/h).
-GATHER = {1: _gather_1d, 2: _gather_2d, 3: _gather_3d}
+_GATHER = {1: _gather_1d, 2: _gather_2d, 3: _gather_3d}
 #: The same, with the gradients (n, d) after the values.
-GATHER_GRADIENT = {1: _gather_gradient_1d, 2: _gather_gradient_2d, 3: _gather_gradient_3d}
+_GATHER_GRADIENT = {1: _gather_gradient_1d, 2: _gather_gradient_2d, 3: _gather_gradient_3d}
+
+
+def deposit(grids: Array, x: Array, lower: Array, spacing: float, weights: float | Array) -> Array:
+    """Write Σ_j w_j B((x − X_j)/h) at the nodes x of the first grid, and return it.
+
+    Each grid takes an equal share of the particles, on its own thread, so that the result is the same every time.
+
+    Args:
+        grids: shape (threads, M, ...).
+        x: X, shape (n, d).
+        lower: the grid's corner, shape (d,).
+        spacing: h.
+        weights: a weight for all, or w, shape (n,).
+    """
+    tasks, n, nodes = len(grids), len(x), grids[0].size
+
+    def add(task: int) -> None:
+        mine = slice(n * task // tasks, n * (task + 1) // tasks)
+        own = weights[mine] if isinstance(weights, np.ndarray) else weights
+        _DEPOSIT[x.shape[1]](grids[task], x[mine], lower, 1.0 / spacing, own)
+
+    on_threads(add, tasks)
+    flat, parts = grids.reshape(tasks, nodes), -(-nodes // _NODES)
+    on_threads(lambda j: _add_grids(flat, nodes * j // parts, nodes * (j + 1) // parts), parts)
+    total: Array = grids[0]
+    return total
 
 
 def gather(values: Array, gradient: Array | None, c: Array, x: Array, lower: Array, spacing: float) -> None:
-    """Write a spline's values at positions x, (n, d), and its gradient, (n, d), where one is wanted.
+    """Write a spline's values at positions x, (n, d), and its gradient, (n, d), where one is wanted; on all threads.
+
+    Arguments as of ``gather_part``.
+    """
+    in_blocks(
+        lambda rows: gather_part(
+            values[rows], None if gradient is None else gradient[rows], c, x[rows], lower, spacing
+        ),
+        len(x),
+    )
+
+
+def gather_part(values: Array, gradient: Array | None, c: Array, x: Array, lower: Array, spacing: float) -> None:
+    """Do so on the calling thread.
 
     Args:
         values: shape (n,).
@@ -237,6 +267,6 @@ def gather(values: Array, gradient: Array | None, c: Array, x: Array, lower: Arr
     """
     d = x.shape[1]
     if gradient is None:
-        GATHER[d](values, c, x, lower, 1.0 / spacing)
+        _GATHER[d](values, c, x, lower, 1.0 / spacing)
     else:
-        GATHER_GRADIENT[d](values, gradient, c, x, lower, 1.0 / spacing)
+        _GATHER_GRADIENT[d](values, gradient, c, x, lower, 1.0 / spacing)

@@ -12,7 +12,7 @@ from kspde.errors import ConvergenceError, InputError
 from kspde.models import FieldValues, Model
 from kspde.models.base import Array
 from kspde.particles.fields import Extent, FieldEvaluator
-from kspde.particles.observe import Observation, observe
+from kspde.particles.observe import Observation, Tallies, observe
 from kspde.particles.weights import ParticleWeights
 from kspde.random import Ids, Philox
 
@@ -47,9 +47,13 @@ class System:
     weights: ParticleWeights | None = None
     seen: Observation = field(init=False)
 
-    def observe(self) -> tuple[str, int] | None:
-        """Observe the particles; return (species, id) of one whose position is not finite, or None. Collective."""
-        self.seen = observe(self.positions, self.ids, self.counts, self.comm, self.weights)
+    def observe(self, tallies: Tallies | None = None) -> tuple[str, int] | None:
+        """Observe the particles; return (species, id) of one whose position is not finite, or None. Collective.
+
+        Args:
+            tallies: what the scheme that moved them there returned.
+        """
+        self.seen = observe(self.positions, self.ids, self.counts, self.comm, self.weights, tallies)
         return self.seen.not_finite
 
     def own_weights(self, species: str) -> Array | None:

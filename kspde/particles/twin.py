@@ -22,7 +22,7 @@ from kspde.models import Field, Model
 from kspde.models.base import Array
 from kspde.particles.fields import Extent, FieldEvaluator, check_resolved
 from kspde.particles.saved_times import SavedTimes
-from kspde.particles.splines import gather
+from kspde.particles.splines import gather_part
 from kspde.random import Philox
 
 if TYPE_CHECKING:
@@ -166,8 +166,13 @@ class KnownFields(FieldEvaluator):
         self.error = {name: max(self.error[name], e) for name, e in errors.items()}
         self.saved.look(self.t, *self._inner)
 
+    @property
+    def in_parts(self) -> bool:
+        """Always."""
+        return True
+
     def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
-        gather(values, gradient, self._coefficients[field.name], x, self._lower, self.spacing)
+        gather_part(values, gradient, self._coefficients[field.name], x, self._lower, self.spacing)
 
     def summary(self) -> dict[str, Any]:
         """Return the grid's data and the measured error."""

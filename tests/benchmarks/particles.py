@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,9 +27,9 @@ import kspde
 from kspde.compiled import use_threads
 from kspde.parallel import world
 from kspde.particles.direct import DirectFields
-from kspde.particles.euler import euler_maruyama
 from kspde.particles.mesh import MeshFields
-from kspde.particles.observe import observe
+from kspde.particles.schemes import SCHEMES
+from kspde.particles.system import System
 from kspde.random import Philox
 
 MODEL = kspde.SignalDependentKellerSegel(chi=8.0)
@@ -43,10 +44,8 @@ class Steps:
         self.comm = world()
         use_threads(self.comm)
         first, last = (n * r // self.comm.size for r in (self.comm.rank, self.comm.rank + 1))
-        self.n, self.ids = n, np.arange(first, last, dtype=np.uint64)
-        self.x = U0.sample(Philox(0, 0), self.ids)
-        self.noise = Philox(0, 1)
-        self.fields = evaluator(
+        ids = np.arange(first, last, dtype=np.uint64)
+        self.evaluator = evaluator(
             MODEL.regularised_fields(EPS),
             dimension=2,
             weights={"u": 1 / n},
@@ -54,28 +53,65 @@ class Steps:
             include_self=True,
             comm=self.comm,
         )
+        self.system = System(
+            model=MODEL,
+            evaluator=self.evaluator,
+            positions={"u": U0.sample(Philox(0, 0), ids)},
+            ids={"u": ids},
+            counts={"u": n},
+            noise=Philox(0, 1),
+            comm=self.comm,
+        )
+        self.x = self.system.positions["u"]
         self.count = 0
-        self.observe()
+        self.tallies: Any = None
+        self.system.observe()
 
-    def observe(self) -> None:
-        self.extent = observe({"u": self.x}, {"u": self.ids}, {"u": self.n}, self.comm).extent
+    def fields(self) -> None:
+        """Deposit and transform."""
+        self.system.prepare(0.0)
 
-    def update(self) -> None:
-        self.fields.update({"u": self.x}, self.extent)
+    def transform(self) -> None:
+        """A part of it."""
+        self.evaluator._convolve(self.evaluator._grids[0], self.evaluator._factors)
 
     def evaluate(self) -> None:
-        self.c = self.fields.at("u", self.x)
+        self.c = self.system.at("u", self.x)
 
-    def advance(self) -> None:
+    def move(self) -> None:
+        """Gather, draw the noise, and advance."""
         # A thousandth of the step: the cloud, and so the work, stays the same however often this runs.
-        euler_maruyama(MODEL, "u", self.c, self.x, self.ids, step=self.count, dt=1e-6 * DT, noise=self.noise)
+        self.tallies = SCHEMES["euler-maruyama"].advance(self.system, self.count, 0.0, 1e-6 * DT)
         self.count += 1
 
+    def observe(self) -> None:
+        self.system.observe(self.tallies)
+
     def step(self) -> None:
-        self.update()
-        self.evaluate()
-        self.advance()
+        self.fields()
+        self.move()
         self.observe()
+
+
+class Load:
+    """What the processors did for others since the object was made."""
+
+    def __init__(self) -> None:
+        self._start = self._now()
+
+    @staticmethod
+    def _now() -> np.ndarray:
+        numbers = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        idle, stolen = numbers[3] + numbers[4], numbers[7]
+        own = os.times()
+        busy = (sum(numbers) - idle - stolen) / os.sysconf("SC_CLK_TCK")
+        return np.array([busy - own.user - own.system, stolen / os.sysconf("SC_CLK_TCK"), time.perf_counter()])
+
+    def columns(self) -> str:
+        """Return the shares of all processors' time that other processes, and other machines on this one, had."""
+        others, stolen, seconds = self._now() - self._start
+        total = seconds * (os.cpu_count() or 1)
+        return f"{max(0.0, others / total):>7.0%} {stolen / total:>7.0%}"
 
 
 def best(calls: dict[str, Callable[[], None]], *, seconds: float) -> dict[str, float]:
@@ -107,38 +143,44 @@ def finufft_pair(x: np.ndarray, threads: int) -> Callable[[], None]:
 
 def table(most: float) -> list[str]:
     threads = use_threads(world())
+    parts = ("fields", "transform", "move", "observe")
     lines = [
         f"{'N':>10} {'step s':>9} {'ns/particle':>11} "
-        + " ".join(f"{name:>9}" for name in ("deposit", "gather", "advance", "observe"))
-        + f" {'GB':>6}"
+        + " ".join(f"{name:>9}" for name in parts)
+        + f" {'GB':>6} {'others':>7} {'stolen':>7}"
     ]
     rates = []
     for n in (10**5, 10**6, 10**7):
         if n > most:
             continue
         steps = Steps(n)
-        calls = {name: getattr(steps, name) for name in ("step", "update", "evaluate", "advance", "observe")}
+        calls = {name: getattr(steps, name) for name in ("step", *parts)}
         pair = n == 10**6
         if pair:
             calls["finufft"] = finufft_pair(steps.x, threads)
         steps.step()
+        load = Load()
         least = best(calls, seconds=6.0)
         rates.append(least["step"] / n)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-        parts = " ".join(f"{least[name]:>9.4f}" for name in ("update", "evaluate", "advance", "observe"))
-        lines.append(f"{n:>10} {least['step']:>9.4f} {1e9 * least['step'] / n:>11.1f} {parts} {memory:>6.2f}")
+        each = " ".join(f"{least[name]:>9.4f}" for name in parts)
+        lines.append(
+            f"{n:>10} {least['step']:>9.4f} {1e9 * least['step'] / n:>11.1f} {each} {memory:>6.2f} {load.columns()}"
+        )
         if pair:
             against = f"finufft type 1 + type 2, 192² modes, 1e-6, {threads} threads: {least['finufft']:.4f} s"
             against += f"; a step takes {least['step'] / least['finufft']:.2f} of it"
     lines.append(f"ns/particle, largest over least: {max(rates) / min(rates):.2f}")
+    lines.append("transform: a part of fields; others, stolen: shares of the cores' time that other processes had, and")
+    lines.append("that the host machine gave to other virtual ones, meanwhile")
     lines += [against] if most >= 1e6 else []
     n = 20_000
     mesh, direct = Steps(n), Steps(n, DirectFields)
     for each in (mesh, direct):
-        each.update()
+        each.fields()
         each.evaluate()
     error = np.abs(mesh.c["v"] - direct.c["v"]).max() / direct.c["v"].max()
-    least = best({"mesh": lambda: (mesh.update(), mesh.evaluate()), "direct": lambda: direct.evaluate()}, seconds=3.0)
+    least = best({"mesh": lambda: (mesh.fields(), mesh.evaluate()), "direct": lambda: direct.evaluate()}, seconds=3.0)
     lines.append(
         f"direct sum, N = {n}: {least['direct']:.3f} s, mesh {least['mesh']:.4f} s, largest difference {error:.1e} of "
         f"the field"

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kspde
+from kspde.compiled import in_blocks, on_threads
 from kspde.initial import InitialDensity
 from kspde.models.base import Field, FieldValues, Model
+from kspde.particles.observe import tally
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,3 +121,34 @@ def test_every_cloud_is_simulated_or_refused_in_one_line(points, noise, scheme):
     exact = everywhere(kspde.simulate(model, Points(points), method="direct", **options))
     np.testing.assert_allclose(x, exact, rtol=1e-6, atol=5e-3)
     assert len(set(map(tuple, points))) > 1 or noise > 0 or np.allclose(x, points, atol=5e-3)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_work_on_threads_comes_back_in_order_and_the_lowest_error_is_raised(threads, monkeypatch):
+    monkeypatch.setattr("numba.get_num_threads", lambda: threads)
+    for n in (0, 1, 2_048, 5_000, 100_000):
+        blocks = in_blocks(lambda rows: (rows.start, rows.stop), n)
+        assert [stop for _, stop in blocks[:-1]] == [start for start, _ in blocks[1:]]
+        assert (blocks[0][0], blocks[-1][1]) == (0, n) if n else blocks == []
+
+    def fail(task):
+        if task in (3, 5, 8):
+            raise ValueError(f"task {task}")
+        return task
+
+    with pytest.raises(ValueError, match="task 3"):
+        on_threads(fail, 12)
+    assert on_threads(fail, 3) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("dimension", [1, 2, 3])
+@pytest.mark.parametrize("n", [1, 7, 5_000])
+def test_a_tally_is_extent_and_moments(dimension, n, own):
+    random = np.random.default_rng(n)
+    x, w = random.normal(size=(n, dimension)) + 0.3, random.normal(size=n) if own else np.ones(n)
+    sums = [*(w @ x), w @ np.square(x).sum(axis=1)]
+    expected = np.concatenate([x.min(axis=0), -x.max(axis=0), sums])
+    np.testing.assert_allclose(tally(x, w if own else None), expected, atol=1e-12 * n)
+    x[n // 2, -1] = np.nan
+    assert not np.isfinite(tally(x, w if own else None)).all()

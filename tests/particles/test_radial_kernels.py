@@ -10,7 +10,8 @@ from scipy.interpolate import BSpline
 import kspde
 from kspde.kernels import mollifier_kernel
 from kspde.particles.accuracy import band, image_distance, spacing
-from kspde.particles.splines import DEPOSIT, GATHER, GATHER_GRADIENT
+from kspde.particles.modes import ModeProducts
+from kspde.particles.splines import deposit, gather, gather_part
 from kspde.particles.transform import CornerConvolution
 from kspde.radial import RadialTable, moment, profile
 
@@ -60,13 +61,15 @@ def test_splines_are_the_quintic_b_spline_in_every_direction(d):
 
     weights = product(*(along(axis, spline) for axis in range(d)))
     grids = np.full((2, *shape), np.nan)
-    DEPOSIT[d](grids, x, lower, 1 / h, 0.5)
-    np.testing.assert_allclose(grids.sum(axis=0), 0.5 * weights.sum(axis=0), atol=1e-14)
+    np.testing.assert_allclose(deposit(grids, x, lower, h, 0.5), 0.5 * weights.sum(axis=0), atol=1e-14)
+    own = random.normal(size=len(x))
+    expected = (own.reshape(-1, *(1,) * d) * weights).sum(axis=0)
+    np.testing.assert_allclose(deposit(grids, x, lower, h, own), expected, atol=1e-14)
     c = random.normal(size=shape)
     axes = tuple(range(1, d + 1))
     values, same, gradient = np.empty(20), np.empty(20), np.empty((20, d))
-    GATHER[d](values, c, x, lower, 1 / h)
-    GATHER_GRADIENT[d](same, gradient, c, x, lower, 1 / h)
+    gather(values, None, c, x, lower, h)
+    gather_part(same, gradient, c, x, lower, h)
     np.testing.assert_allclose(values, (weights * c).sum(axis=axes), atol=1e-14)
     np.testing.assert_allclose(same, values, atol=1e-15)
     for axis in range(d):
@@ -99,6 +102,31 @@ def test_convolution_in_a_corner_is_the_periodic_one(shape, corner, batch, colum
         np.testing.assert_allclose(got[name], expected[kept], atol=1e-13)
     held = factors["a"].shape[-1]
     assert CornerConvolution.bytes_needed(shape, corner, 2, held) > sum(f.nbytes for f in factors.values())
+
+
+@pytest.mark.parametrize(
+    ("shape", "corner", "columns"),
+    [((20,), (5,), (11,)), ((21,), (12,), (7,)), ((40, 31), (13, 8), (9, 16)), ((12, 10, 14), (7, 6, 5), (7, 4, 8))],
+)
+def test_products_with_modes_are_the_periodic_convolution(shape, corner, columns):
+    """With kernels that are even in every direction, up to the highest mode of an even number of points."""
+    random = np.random.default_rng(0)
+    products = ModeProducts(shape, corner, columns)
+    corner, columns = products.corner, products.columns
+    kernels = {name: random.normal(size=columns) for name in "ab"}
+    sources = random.normal(size=corner)
+    got = products(sources, kernels)
+    # Points of a corner that is larger than the grid are the grid's points again.
+    places = np.ix_(*(np.arange(inner) % m for inner, m in zip(corner, shape, strict=True)))
+    whole = np.zeros(shape)
+    np.add.at(whole, places, sources)
+    for name, kernel in kernels.items():
+        half = np.zeros(tuple(m // 2 + 1 for m in shape))
+        kept = tuple(slice(min(count, size)) for count, size in zip(columns, half.shape, strict=True))
+        half[kept] = kernel[kept]
+        factor = half[np.ix_(*(np.minimum(np.arange(m), m - np.arange(m)) for m in shape))]
+        expected = np.fft.ifftn(factor * np.fft.fftn(whole)).real
+        np.testing.assert_allclose(got[name], expected[places], atol=1e-13)
 
 
 def test_spacing_scales_with_eps_and_falls_with_the_tolerance():

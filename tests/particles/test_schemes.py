@@ -13,8 +13,10 @@ from scipy.integrate import solve_ivp
 
 import kspde
 from kspde.models.base import Field, FieldValues, Model
+from kspde.particles.mesh import MeshFields
 from kspde.particles.schemes import SCHEMES
 from kspde.particles.system import System
+from kspde.particles.weights import particle_weights
 from kspde.random import Philox
 
 OWN, OTHER, GROWTH, PULL = 0.5, 0.8, 0.6, 0.7
@@ -221,6 +223,41 @@ def test_every_scheme_says_where_it_comes_from():
         assert scheme.name == name
         assert "Kloeden and Platen" in scheme.source
         assert scheme.field_evaluations >= 1
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_what_a_step_tallies_is_what_an_observation_finds(mixture, comm, own):
+    n = 3_000  # two blocks
+    ids = np.arange(n * comm.rank // comm.size, n * (comm.rank + 1) // comm.size, dtype=np.uint64)
+    weights = particle_weights(
+        (lambda x: (0.2 + x[:, 0]) / n) if own else None,
+        {"u": mixture.sample(Philox(0, 0), ids)},
+        counts={"u": n},
+        masses={"u": 1.0},
+        comm=comm,
+    )
+    model = kspde.SignalDependentKellerSegel(chi=8.0)
+    system = System(
+        model=model,
+        evaluator=MeshFields(
+            model.regularised_fields(0.3), dimension=2, weights=weights.each, tol=1e-6, include_self=False, comm=comm
+        ),
+        positions={"u": mixture.sample(Philox(0, 0), ids)},
+        ids={"u": ids},
+        counts={"u": n},
+        noise=Philox(0, 1),
+        comm=comm,
+        weights=weights,
+    )
+    system.observe()
+    system.prepare(0.0)
+    before = system.seen
+    tallies = SCHEMES["euler-maruyama"].advance(system, 0, 0.0, 0.1)
+    system.observe(tallies)
+    told = system.seen
+    system.observe()
+    assert repr(told) == repr(system.seen)
+    assert repr(told) != repr(before)
 
 
 def test_a_constant_coefficient_gives_the_exact_step(mixture):
