@@ -7,7 +7,7 @@
 # %% [markdown]
 # # Motilities, and how patterns form
 #
-# Local sensing with any motility γ > 0, γ' ≤ 0 (Wang, Li and Huang's (1.2)), here in a closed dish:
+# Local sensing with any motility γ > 0, γ′ ≤ 0 (Wang, Li and Huang's (1.2)), here in a closed dish:
 #
 # $$\partial_t u = \Delta(\gamma(v)\,u), \qquad -\Delta v + v = \chi u, \qquad \partial_n u = \partial_n v = 0 .$$
 #
