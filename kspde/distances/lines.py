@@ -180,7 +180,8 @@ class Lines:
             x = centred @ direction
             # F_N is right-continuous: a particle counts from the first node at or after it.
             at = np.ceil((x - self.nodes[0]) / self.step).astype(np.int64)
-            gap = np.cumsum(np.bincount(np.clip(at, 0, len(f) - 1), minlength=len(f))) / n - f
+            gap = np.cumsum(np.bincount(np.minimum(np.maximum(at, 0), len(f) - 1), minlength=len(f))) / n
+            gap -= f
             if known is not None:
                 x.sort()
             yield gap, None if known is None else x[chosen] - known[line]
