@@ -12,7 +12,7 @@ from kspde.models import Field
 from kspde.models.base import Array
 from kspde.particles.fields import Extent, FieldEvaluator
 from kspde.particles.pairs import sum_all
-from kspde.particles.weights import everyones
+from kspde.particles.weights import everyones, own_and_factor
 from kspde.radial import RadialTable
 
 __all__ = ["DirectFields"]
@@ -42,8 +42,7 @@ class DirectFields(FieldEvaluator):
         for source in dict.fromkeys(field.source for field in self.active):
             self._all[source] = self._gathered(positions[source])
             if source not in self._all_weights:
-                w = self.weights[source]
-                self._all_weights[source] = (self._gathered(w), 1.0) if isinstance(w, np.ndarray) else (None, w)
+                self._all_weights[source] = own_and_factor(self.weights[source], self._gathered)
         diameter = float(np.linalg.norm(extent.upper - extent.lower))
         if diameter > self._reach:
             self._tabulate(1.3 * diameter or 1.0)

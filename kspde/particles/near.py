@@ -25,7 +25,7 @@ from kspde.kernels import Kernel, ResolventPolynomial
 from kspde.models import Field
 from kspde.models.base import Array
 from kspde.particles.pairs import Cells, add_neighbours
-from kspde.particles.weights import everyones
+from kspde.particles.weights import everyones, own_and_factor
 from kspde.radial import RadialTable, profile
 
 __all__ = ["NearSums", "Screened", "longest_screen"]
@@ -109,9 +109,8 @@ class NearSums:
             for slope in (False, True)[: 1 + f.gradient]
         }
         self._weights = weights
-        #: Of the particles of all ranks, where they have weights of their own; and those sorted by cell, or None, with
-        #: what is left as a factor.
-        self._all_weights: dict[str, Array] = {}
+        #: Of the particles of all ranks, as ``own_and_factor`` gives them; and the same sorted by cell.
+        self._all_weights: dict[str, tuple[Array | None, float]] = {}
         self._sorted_weights: dict[str, tuple[Array | None, float]] = {}
         self._sorted: dict[str, Array] = {}
         self._starts: dict[str, Cells] = {}
@@ -142,13 +141,10 @@ class NearSums:
             self._starts[name] = np.concatenate(([0], np.cumsum(count)))
             order = np.argsort(cell, kind="stable")
             self._sorted[name] = x[order]
-            weights = self._weights[name]
-            if isinstance(weights, np.ndarray):
-                if name not in self._all_weights:
-                    self._all_weights[name] = everyones(weights, comm)
-                self._sorted_weights[name] = self._all_weights[name][order], 1.0
-            else:
-                self._sorted_weights[name] = None, weights
+            if name not in self._all_weights:
+                self._all_weights[name] = own_and_factor(self._weights[name], lambda w: everyones(w, comm))
+            own, factor = self._all_weights[name]
+            self._sorted_weights[name] = None if own is None else own[order], factor
             self.pairs += _neighbours(count.reshape(self._shape[:d]))
         if self.pairs / comm.size > _MOST_PAIRS:
             raise InputError(

@@ -6,7 +6,7 @@ A species' empirical measure is :math:`\mu^N = \sum_j w_j \delta_{X_j}`. Without
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from kspde.errors import InputError, check_finite
 from kspde.models.base import Array
 from kspde.parallel import together
 
-__all__ = ["GivenWeights", "ParticleWeights", "everyones", "particle_weights", "weight_of"]
+__all__ = ["GivenWeights", "ParticleWeights", "everyones", "own_and_factor", "particle_weights", "weight_of"]
 
 #: What a user gives for a species: all weights in the order of ids, or a function of starting points.
 GivenWeights = Any
@@ -121,6 +121,16 @@ def _local(label: str, given: GivenWeights, x: Array, count: int, comm: Any) -> 
 def everyones(rows: Array, comm: Any) -> Array:
     """Return a copy of the rows of all ranks, in their order, on every rank. Collective."""
     return np.concatenate(comm.allgather(rows) if comm.size > 1 else [rows])
+
+
+def own_and_factor(weights: float | Array, gathered: Callable[[Array], Array]) -> tuple[Array | None, float]:
+    """Return the weights of all sources of a sum and a factor of the whole: w and 1, or None and the weight of each.
+
+    Args:
+        weights: a number for all particles, or this rank's, shape (n_local,).
+        gathered: makes those of all sources of this rank's.
+    """
+    return (gathered(weights), 1.0) if isinstance(weights, np.ndarray) else (None, weights)
 
 
 def weight_of(weights: float | Array | None, j: int) -> float:
