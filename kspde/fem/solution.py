@@ -87,6 +87,9 @@ class Solution:
     def at(self, t: float | None = None) -> State:
         """Return the state at time t: saved, or interpolated between saved ones (cubic Hermite, order 4).
 
+        What is interpolated has the exact mass, but may be negative where u is close to 0, after a positive scheme too:
+        save the times at which u ≥ 0 is needed.
+
         Raises:
             InputError: t is not between saved times.
         """

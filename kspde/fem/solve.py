@@ -54,7 +54,9 @@ def solve(
 
     Args:
         model: the model.
-        u0: the initial density; with several species, a mapping with one for each.
+        u0: the initial density; with several species, a mapping with one for each. A constant ū in a closed Box,
+            ``boundary="neumann"``, is ``GridDensity(np.ones((2, 2)), (-L, L, -L, L), mass=ū * (2 * L)**2)``; other
+            densities must vanish outside the domain.
         domain: the truncated domain.
         t_end: final time > 0.
         tol: tolerance of the adaptive schemes, 1e-6 unless given: the local error of a step stays below ``tol`` times
@@ -72,9 +74,11 @@ def solve(
         petsc_options: options of the TS (adaptive, which is then "rosenbrock") or KSP (positive schemes) object,
             without the leading dash.
         save: times at which states are saved beside ``t_end``, further statistics (``fisher_information``,
-            ``log_gradient``, ``free_energy``), and a callback that is given a ``State`` at each of these times.
+            ``log_gradient``, ``free_energy``), and a callback that is given a ``State`` at each of these times. Between
+            them a solution is interpolated, which does not keep u ≥ 0.
         checkpoint: where and how often the state is written to disk; SIGTERM then writes one more and stops.
-        resume: go on from the newest checkpoint of this very problem, if there is one; on any number of ranks.
+        resume: go on from the newest checkpoint of this very problem, on any number of ranks; from the beginning if
+            there is none yet, so that a job which is started again and again can always ask for it.
         progress: called on every rank after every step with t/t_end.
         comm: the MPI communicator, ``MPI.COMM_WORLD`` unless given.
 

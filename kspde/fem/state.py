@@ -208,7 +208,7 @@ class Observer:
 def between(states: Sequence[tuple[float, Array, Array]], t: float) -> Array:
     """Return the unknowns at a time between saved states, by cubic Hermite interpolation.
 
-    With h the distance of the saved times its error is at most h⁴/384 sup |∂_t⁴u|.
+    With h the distance of the saved times its error is at most h⁴/384 sup |∂_t⁴u|. Masses are kept, signs are not.
 
     Raises:
         InputError: no saved states on both sides of t.

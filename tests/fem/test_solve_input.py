@@ -152,3 +152,14 @@ def test_files_for_paraview(mixture, shared_tmp_path) -> None:
     pde = solve(mixture, tol=1e-3)
     pde.write_vtx(shared_tmp_path / "density.bp")
     assert (shared_tmp_path / "density.bp" / "md.0").is_file()
+
+
+def test_a_constant_in_a_closed_box_is_a_grid_density() -> None:
+    """As the docstring of solve says: it has the mass of the constant, and stays what it is."""
+    half_width, mean = 3.0, 2.0
+    edge = (-half_width, half_width)
+    u0 = kspde.GridDensity(np.ones((2, 2)), (*edge, *edge), mass=mean * (2 * half_width) ** 2)
+    box = kspde.Box(half_width=half_width, cells=8, boundary="neumann")
+    pde = kspde.solve(MODEL, u0, box, t_end=0.1, tol=1e-4)
+    np.testing.assert_allclose(pde.evaluate([(0, 0), (3, 3), (1, -3)]), mean, rtol=1e-12)
+    assert abs(pde.initial_mass_error["u"]) < 1e-13
