@@ -127,6 +127,14 @@ def test_grid_density_bandwidth_is_a_length():
     np.testing.assert_allclose(x.std(axis=0), 0.6, rtol=0.03)
 
 
+def test_nothing_is_smoothed_into_a_grid_density_from_outside():
+    values = np.zeros(201)
+    values[0] = 1.0
+    density = kspde.GridDensity(values, (0.0, 10.0), bandwidth=0.5)
+    x = np.array([[0.0], [0.5], [1.0]])
+    np.testing.assert_allclose(density(x) / density(x[:1]), np.exp(-2 * x[:, 0] ** 2), rtol=0.01)
+
+
 def test_callable_density_has_its_mass_and_samples_follow_the_function_itself():
     density = kspde.CallableDensity(skewed, half_width=4.0, mass=2.0)
     total = integrate.dblquad(lambda y, x: density([[x, y]])[0], -4, 4, -3, 3, epsabs=1e-10)[0]

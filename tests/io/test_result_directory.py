@@ -161,6 +161,37 @@ def test_fills_a_mount_point(shared_tmp_path: Path, comm: Any, there: Any, monke
     assert there() == ["out"]
 
 
+def test_a_mount_point_has_its_summary_last(shared_tmp_path: Path, comm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is killed while it fills one leaves no summary, old or new, of files that are not there."""
+    target = shared_tmp_path / "out"
+    target.mkdir(exist_ok=True)
+    comm.Barrier()
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == target)
+    make(target, comm, "1")
+    events: list[tuple[str, str]] = []
+    rename, unlink = Path.rename, Path.unlink
+
+    def renamed(self: Path, new: Path) -> Path:
+        events.append(("in", Path(new).name))
+        return rename(self, new)
+
+    def unlinked(self: Path, missing_ok: bool = False) -> None:
+        events.append(("out", self.name))
+        unlink(self, missing_ok)
+
+    monkeypatch.setattr(Path, "rename", renamed)
+    monkeypatch.setattr(Path, "unlink", unlinked)
+    with ResultDirectory(target, comm, force=True) as results:
+        fill(results, comm, "2", name="zeros.txt")
+    if comm.rank == 0:
+        assert events == [
+            ("out", "summary.json"),
+            ("out", "numbers.txt"),
+            ("in", "zeros.txt"),
+            ("in", "summary.json"),
+        ]
+
+
 @pytest.mark.parametrize("summary", [None, "{}", "[1]", "not json", '{"kspde": "0.1.0"}'])
 def test_force_spares_what_is_no_result(shared_tmp_path: Path, comm: Any, summary: str | None) -> None:
     target = shared_tmp_path / "thesis"

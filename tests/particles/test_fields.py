@@ -134,6 +134,35 @@ def test_mesh_keeps_the_tolerance_between_distant_clusters(comm):
         assert np.abs(value - exact).max() <= tol * exact.max()
 
 
+def test_splines_of_wide_kernels_do_not_reach_their_images(comm):
+    # The kernel has decayed within a few grid points; the splines of particles at both ends need six each.
+    for eps in (8.0, 20.0):
+        for distance in (0.0, 40.0):
+            ends = (np.random.default_rng(0).normal(size=(20, 1)) * 0.3 + c for c in (-distance, distance))
+            x = np.concatenate(list(ends))
+            exact, _ = sums(1, "gaussian", eps, x, x, 1 / 40)
+            value, _ = evaluate(MeshFields, field("gaussian", eps), x, comm, tol=0.1)
+            assert np.abs(value - exact).max() <= 0.1 * suprema(1, "gaussian", eps, x)[0]
+
+
+@pytest.mark.parametrize("gradient", [False, True])
+def test_the_factor_on_the_grid_is_hockneys_and_eastwoods(gradient, comm):
+    """g B̂²/S² over the cell, B̂ = sinc⁶(kh/2π) and S the sum of its squares over a hundred aliases on either side."""
+    fields = field("gaussian", 0.4, gradient=gradient)
+    evaluator = MeshFields(fields, dimension=2, weights={"u": 1.0}, tol=1e-3, include_self=True, comm=comm)
+    at_all(evaluator, np.array([[0.0, 0.0], [1.0, 2.0]]), comm)
+    h, factor = evaluator.spacing, evaluator._factors["v"]
+    # The first modes of each direction, as many as there are.
+    k = [2 * np.pi * np.fft.fftfreq(m, h)[:n] for m, n in zip(evaluator.shape, factor.shape, strict=True)]
+    along = []
+    for one in k:
+        aliases = np.sinc(h * one[:, None] / (2 * np.pi) + np.arange(-100, 101)) ** 12
+        along.append(aliases[:, 100] / aliases.sum(axis=1) ** 2)
+    symbol = fields[0].kernel.symbol(k[0][:, None] ** 2 + k[1] ** 2)
+    expected = symbol * np.multiply.outer(*along) / h**2
+    np.testing.assert_allclose(factor, expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize(("chi", "mu", "eps"), [(-3.0, 2.0, 0.3), (5.0, 0.5, 0.6), (1.0, 1.0, 3.0)])
 def test_mesh_with_other_strengths_and_screenings(chi, mu, eps, comm):
     x = cloud(2)
