@@ -22,8 +22,8 @@ __all__ = ["ORDER", "REACH", "deposit", "gather", "gather_part"]
 ORDER = 6
 #: Nodes touched before and after ⌊s⌋, the empty lanes included.
 REACH = (2, 5)
-#: Nodes whose sum over the threads' grids is worth handing to another thread.
-_NODES = 100_000
+#: Particles, and nodes whose sum over the threads' grids, that are worth handing to another thread.
+_PARTICLES, _NODES = 2_000, 100_000
 
 
 def _spline_polynomials(order: int) -> Array:
@@ -218,7 +218,8 @@ _GATHER_GRADIENT = {1: _gather_gradient_1d, 2: _gather_gradient_2d, 3: _gather_g
 def deposit(grids: Array, x: Array, lower: Array, spacing: float, weights: float | Array) -> Array:
     """Write Σ_j w_j B((x − X_j)/h) at the nodes x of the first grid, and return it.
 
-    Each grid takes an equal share of the particles, on its own thread, so that the result is the same every time.
+    Each grid takes an equal share of the particles, on its own thread, so that the result is the same every time;
+    where there are few particles, only the first grids do.
 
     Args:
         grids: shape (threads, M, ...).
@@ -227,7 +228,8 @@ def deposit(grids: Array, x: Array, lower: Array, spacing: float, weights: float
         spacing: h.
         weights: a weight for all, or w, shape (n,).
     """
-    tasks, n, nodes = len(grids), len(x), grids[0].size
+    n, nodes = len(x), grids[0].size
+    tasks = min(len(grids), 1 + n // _PARTICLES)
 
     def add(task: int) -> None:
         mine = slice(n * task // tasks, n * (task + 1) // tasks)
@@ -235,7 +237,7 @@ def deposit(grids: Array, x: Array, lower: Array, spacing: float, weights: float
         _DEPOSIT[x.shape[1]](grids[task], x[mine], lower, 1.0 / spacing, own)
 
     on_threads(add, tasks)
-    flat, parts = grids.reshape(tasks, nodes), -(-nodes // _NODES)
+    flat, parts = grids[:tasks].reshape(tasks, nodes), -(-nodes // _NODES)
     on_threads(lambda j: _add_grids(flat, nodes * j // parts, nodes * (j + 1) // parts), parts)
     total: Array = grids[0]
     return total

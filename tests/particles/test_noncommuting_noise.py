@@ -64,6 +64,9 @@ class Nothing:
     def at(self, species, x):
         return FieldValues(x, {})
 
+    def parts(self, species, x):
+        return self.at(species, x).part
+
 
 class Partner(Nothing):
     """The "field" of a particle is where its partner is."""

@@ -42,7 +42,8 @@ def test_value_at_the_origin(d, mollifier):
 
 
 @pytest.mark.parametrize("d", [1, 2, 3])
-def test_splines_are_the_quintic_b_spline_in_every_direction(d):
+def test_splines_are_the_quintic_b_spline_in_every_direction(d, monkeypatch):
+    monkeypatch.setattr("kspde.particles.splines._PARTICLES", 15)  # 20 particles on both grids
     spline = BSpline.basis_element(np.arange(-3.0, 4.0), extrapolate=False)
     random = np.random.default_rng(d)
     shape, lower, h = (14, 15, 16)[:d], np.array([-0.3, 0.1, 2.0])[:d], 0.25
