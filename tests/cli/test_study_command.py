@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from kspde.studies import pictures
+
 STUDY = """
 title = "Tiny"
 about = "Nothing to see."
@@ -41,8 +43,13 @@ def study_file(write_changed: Callable[..., Path]) -> Callable[..., Path]:
 
 
 def test_a_study_and_a_ledger_of_it(
-    study_file: Callable[..., Path], kspde_command: Callable[..., Any], shared_tmp_path: Path, comm: Any
+    study_file: Callable[..., Path],
+    kspde_command: Callable[..., Any],
+    shared_tmp_path: Path,
+    comm: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(pictures, "pictures_of", lambda *_: {})  # those of studies are looked at elsewhere
     path, out = study_file(), shared_tmp_path / "out"
     first = kspde_command("study", path, "--out", out)
     assert (first.status, first.err) == (0, "")

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from kspde.cli import main
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -21,11 +23,13 @@ def shrink(text: str) -> str:
     return text + "\n[compare]\nreplicas = 4\n"
 
 
-def test_observed_cells(shell: Callable[..., Any], tmp_path: Path) -> None:
+def test_observed_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
     shutil.copytree(ROOT / "demos" / "data", tmp_path / "data")
     (tmp_path / "cells.toml").write_text(shrink((ROOT / "demos" / "observed_cells.toml").read_text("utf-8")), "utf-8")
-    done = shell("kspde", "compare", "cells.toml", "--out", "cells")
-    assert (done.returncode, done.stderr) == (0, "")
+    capfd.readouterr()
+    assert main(["compare", "cells.toml", "--out", "cells"]) == 0
+    assert capfd.readouterr().err == ""
     summary = json.loads((tmp_path / "cells" / "summary.json").read_text("utf-8"))
     assert summary["parameters"]["initial"]["file"] == "data/observed_cells.csv"
     assert summary["density"]["final"]["mass"] == pytest.approx(1.0, abs=1e-11)
@@ -33,7 +37,9 @@ def test_observed_cells(shell: Callable[..., Any], tmp_path: Path) -> None:
     assert 0.02 < summary["distance"]["l1"]["value"] < 0.15
 
 
-def test_demo(shell: Callable[..., Any], tmp_path: Path) -> None:
+def test_demo(
+    shell: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     done = shell("kspde", "demo")
     assert (done.returncode, done.stderr) == (0, "")
     summary = json.loads((tmp_path / "demo-output" / "summary.json").read_text("utf-8"))
@@ -42,6 +48,9 @@ def test_demo(shell: Callable[..., Any], tmp_path: Path) -> None:
     # Fourier solution of (1.9), Gaussian mollifier: ∫u² is not tabulated; mass and the second moment's growth are.
     assert final["mass"] == pytest.approx(1.0, abs=1e-12)
     assert 0.002 < summary["distance"]["l1"]["value"] < 0.05
-    again = shell("kspde", "demo")
-    assert again.returncode == 2
-    assert again.stderr == "kspde: error: demo-output exists: give another --out, or --force to replace it\n"
+    monkeypatch.chdir(tmp_path)
+    capfd.readouterr()
+    assert main(["demo"]) == 2
+    assert capfd.readouterr().err == (
+        "kspde: error: demo-output exists: give another --out, or --force to replace it\n"
+    )

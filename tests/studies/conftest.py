@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mpi4py import MPI
 
+from kspde.io.console import Console
+from kspde.io.study_file import read_study
+from kspde.io.study_job import run_study
 from kspde.studies import Outcome, Study, open_directory, outcome_of, run_points
 
 #: Coarse, short, and yet with a rate: the mollifier's error at small times is of order 2 in eps.
@@ -69,3 +73,17 @@ def carried_out(shared_tmp_path: Path, comm: Any) -> Callable[[Study], Outcome]:
         return outcome_of(study, directory)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of the tiny study, with all that is written at its end."""
+    comm = MPI.COMM_WORLD
+    directory = Path(comm.bcast(str(tmp_path_factory.mktemp("finished"))))
+    file = directory / "tiny.toml"
+    if comm.rank == 0:
+        file.write_text(TINY, encoding="utf-8")
+    comm.Barrier()
+    run_study(read_study(file), directory / "out", comm, Console(comm, quiet=True))
+    comm.Barrier()
+    return directory / "out"
