@@ -117,6 +117,25 @@ def test_field_fluctuations_compare_the_fields_of_twins_with_the_mean_field(mixt
         assert cloud.statistics["fluctuation_maximum"][row] == pytest.approx(np.abs(v).max(), rel=1e-5)
 
 
+class Rising(Zero):
+    """A mean field that is 1 + t everywhere."""
+
+    def signal_on_grid(self, axes, field=None, t=None):
+        return np.full([len(axis) for axis in axes], 1.0 + t)
+
+
+def test_field_fluctuations_are_against_the_mean_field_of_that_time(mixture):
+    recorder = Recorder()
+    save = kspde.SaveAt(times=(0.1,), statistics=("field_fluctuations",), callback=recorder)
+    cloud = kspde.simulate(
+        KELLER_SEGEL, mixture, n=20, t_end=0.2, dt=0.1, eps=0.5, mean_field=Rising(), save=save, field_tol=1e-7
+    )
+    for row, (t, x) in enumerate(zip(recorder.t, recorder.twins, strict=True)):
+        v, _ = sums(2, "gaussian", 0.5, x, x, 1 / 20)
+        expected = np.mean((v - 1 - t) ** 2)
+        assert cloud.statistics["fluctuation_moments"][row, 0] == pytest.approx(expected, rel=1e-5)
+
+
 def test_field_fluctuations_fall_as_the_law_of_large_numbers_says(mixture):
     pde = kspde.solve(
         KELLER_SEGEL,
