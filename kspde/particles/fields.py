@@ -20,7 +20,7 @@ from kspde.compiled import in_blocks
 from kspde.errors import InputError
 from kspde.models import Field, FieldValues
 from kspde.models.base import Array
-from kspde.radial import check_bounded, is_zero, moment
+from kspde.radial import K_OF, check_bounded, is_zero, moment, radial_weights
 
 __all__ = ["Extent", "FieldEvaluator", "check_resolved"]
 
@@ -88,6 +88,13 @@ class FieldEvaluator(ABC):
         self._own: dict[str, float | Array] = (
             {} if include_self else {f.name: moment(f.kernel, dimension) * weights[f.source] for f in self.active}
         )
+        #: By species and field, w_i K''(0), where the field's gradient is computed and K has second derivatives at 0:
+        #: how a particle's share in the gradient changes when it moves away from where its fields were prepared.
+        self.own_slopes: dict[str, dict[str, float | Array]] = {}
+        for f in self.active:
+            if f.gradient and f.tau == 0 and f.kernel.smoothing > dimension + 2:
+                curvature = -float(radial_weights(f.kernel, dimension) @ K_OF**2) / dimension
+                self.own_slopes.setdefault(f.source, {})[f.name] = curvature * weights[f.source]
         self._buffers: dict[tuple[str, str], Array] = {}
 
     @abstractmethod

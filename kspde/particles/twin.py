@@ -136,6 +136,7 @@ class KnownFields(FieldEvaluator):
 
     def __init__(self, fields: tuple[Field, ...], *, source: MeanField, **options: Any) -> None:
         super().__init__(fields, include_self=True, **options)
+        self.own_slopes = {}  # no particle has a share in them
         self._source = source
         self.error = {field.name: 0.0 for field in self.active}
         self.saved = SavedTimes(source, self.active)

@@ -7,16 +7,16 @@ not commute: with :math:`L^p = s_p \partial_p` along the noise p = (j, a) of a p
 integrals :math:`I_{pq} = \int W^p dW^q` then enter the expansion of a step one by one, not only as
 :math:`I_{pq} + I_{qp}`, and a scheme that uses increments alone has weak order 1.
 
-Weak order 2 asks only for random numbers with the moments of the :math:`I_{pq}` (Kloeden and Platen, Numerical
-Solution of Stochastic Differential Equations, 1992, section 14.2, (2.7), after Talay): :math:`\hat I_{pq} =
-\tfrac12 (\Delta W_p \Delta W_q + V_{pq})` with :math:`V_{pp} = -h` and V antisymmetric, uncorrelated, of variance
-:math:`h^2` off the diagonal. Drawn one a pair they would cost :math:`O(N^2)`. Here, with independent standard normals
-u, w and :math:`z = (u + w)/\sqrt2`,
+Weak order 2 asks only for random numbers with moments of the :math:`I_{pq}` (Kloeden and Platen, Numerical Solution of
+Stochastic Differential Equations, 1992, section 14.2, (2.7), after Talay): :math:`\hat I_{pq} = \tfrac12 (\Delta W_p
+\Delta W_q + V_{pq})` with :math:`V_{pp} = -h` and V antisymmetric, of variance :math:`h^2` off the diagonal. They draw
+the :math:`V_{pq}` independent, one a pair, at a cost of :math:`O(N^2)`; less is enough, see below. Here, with
+independent standard normals u, w and :math:`z = (u + w)/\sqrt2`,
 
 .. math:: \Delta W = \sqrt h\, z, \qquad V_{pq} = \frac{h}{\sqrt2} (w_p u_q - u_p w_q) \quad (p \ne q)
 
-have these moments, :math:`E V_{pq} V_{rs} = h^2 (\delta_{pr}\delta_{qs} - \delta_{ps}\delta_{qr})`,
-:math:`E V_{pq} \Delta W_r \Delta W_s = 0`, and odd ones vanish. V has rank 2: the sums over p are derivatives of the
+are uncorrelated, :math:`E V_{pq} V_{rs} = h^2 (\delta_{pr}\delta_{qs} - \delta_{ps}\delta_{qr})`,
+:math:`E V_{pq} \Delta W_r \Delta W_s = 0`, and odd moments vanish. V has rank 2: the sums over p are derivatives of the
 coefficients along two displacements of all particles at once. With the two stages
 
 .. math:: H^u = X + \tfrac h2 b + \sqrt{h/2}\, s u, \qquad H^w = X + \tfrac h2 b + \sqrt{h/2}\, s w
@@ -31,8 +31,30 @@ at time t + h/2, every particle i steps by
 coefficients with an index taken at that stage. The last term is the Itô correction: by Gaussian integration by parts it
 cancels the mean of the bracket exactly. The gradient with respect to the particle's own position is a central
 difference in the stage's fields, over 10⁻³ of the displacement; what that leaves out is a fraction of 10⁻⁷ of a
-first-order error. A field with τ > 0 is an unknown without noise: its value at both stages is its own after h/2 with
-the source of the beginning of the step (:mod:`kspde.particles.relaxing`).
+first-order error. It is a derivative of :math:`s_i(X)`, so that the particle's own share in a field moves along: a
+field's value is the same with and without that, as :math:`\nabla K(0) = 0`, but of a field's gradient the own share
+:math:`w_i \nabla^2 K(0)` times the displacement is taken away (where K has second derivatives at 0). A field with τ > 0
+is an unknown without noise: its value at both stages is its own after h/2 with the source of the beginning of the step
+(:mod:`kspde.particles.relaxing`).
+
+*Why that is enough.* Let A, B, C, D be the parts of :math:`X' - X` of orders :math:`h^{1/2}, h, h^{3/2}, h^2`. The
+local error is of order 3 (Kloeden and Platen, theorem 14.5.2) if the expectations of products of up to five of them
+agree with those of the exact step up to :math:`h^{5/2}`. With (u, w) → (−u, −w), A and C change their sign and B and D
+do not, so that half-integer powers vanish. There remain :math:`E B = h b`; :math:`E AA` and :math:`E AAAA`, those of
+:math:`\Delta W`; :math:`E AAB` and :math:`E BB`, that is
+:math:`E \Delta W_r \Delta W_s \hat I_{pq} = \tfrac12 h^2 (\delta_{rp}\delta_{sq} + \delta_{rq}\delta_{sp})` and
+:math:`E \hat I_{pq} \hat I_{rs} = \tfrac12 h^2 \delta_{pr}\delta_{qs}`, which the moments of V give; and, with the
+generator :math:`L^0`,
+
+.. math::
+    E D_q = \tfrac12 h^2 L^0 b_q, \qquad
+    E \Delta W_p C_q = \tfrac12 h^2 (L^p b_q + \delta_{pq} L^0 s_q).
+
+In these the drift's part is that of the midpoint rule, as u + w = √2 z and :math:`E u_p u_q = E w_p w_q = \delta_{pq}`;
+the bracket and the correction have no mean at all; and in :math:`E \Delta W_p C_q` the bracket's second derivatives
+give :math:`\tfrac14 h^2 (\delta_{pq} \sum_r s_r^2 \partial_r^2 s_q + s_p s_q \partial_p \partial_q s_q)`, of which the
+correction takes the last term away. Higher moments of V, which are not those of independent numbers, enter from
+:math:`h^3` on.
 
 Strong order ½, as Euler and Maruyama's scheme: V is no Lévy area. Where the noise commutes it is 1.
 """
@@ -85,9 +107,17 @@ def weak_second_step(system: System, step: int, t: float, dt: float) -> None:
         x += move[name]
 
 
-def _amplitude_and_drift(system: System, species: str, x: Array) -> tuple[Array, Array]:
-    """Return s = √(2D), shape (n,) or (1,), and b, shape (n, d) or (0, 0) for none, in the prepared fields."""
-    diffusion, drift = coefficients(system.model, species, system.at(species, x))
+def _amplitude_and_drift(
+    system: System, species: str, x: Array, axis: int = 0, moved: float | Array = 0.0
+) -> tuple[Array, Array]:
+    """Return s = √(2D), shape (n,) or (1,), and b, shape (n, d) or (0, 0) for none, in the prepared fields.
+
+    Where the particles have moved along an axis since their fields were prepared, what is theirs in them moves too.
+    """
+    c = system.at(species, x)
+    for name, slope in system.evaluator.own_slopes.get(species, {}).items():
+        c.gradients[name][:, axis] -= slope * moved
+    diffusion, drift = coefficients(system.model, species, c)
     bad = np.flatnonzero(~((diffusion >= 0) & (diffusion < np.inf)))
     if len(bad) and len(x):
         raise bad_diffusion(species, float(diffusion[bad[0]]), int(system.ids[species][bad[0]]))
@@ -102,7 +132,7 @@ def _add_correction(system: System, species: str, h: Array, s: Array, move: Arra
         difference: Array | float = 0.0
         for sign in (1.0, -1.0):
             shifted[:, axis] = h[:, axis] + sign * share * s
-            value, _ = _amplitude_and_drift(system, species, shifted)
+            value, _ = _amplitude_and_drift(system, species, shifted, axis, sign * share * s)
             if len(value) == 1 and len(h) > 1:
                 return  # a number: the same everywhere
             difference = difference + sign * value

@@ -8,12 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import product
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from mpi4py import MPI
 from scipy.integrate import solve_ivp
 
+import kspde
 from kspde.models.base import Field, FieldValues, Model
 from kspde.particles.schemes import SCHEMES
 from kspde.particles.system import System
@@ -55,6 +57,7 @@ class Nothing:
     """No fields."""
 
     t = 0.0
+    own_slopes: ClassVar = {}
 
     def update(self, positions, extent):
         self.positions = positions
@@ -250,3 +253,28 @@ def test_the_strong_order_is_one_half(scheme, kind):
     assert np.log(error[0] / error[1]) / np.log(4) == pytest.approx(SCHEMES[scheme].strong_order, abs=0.15)
     assert np.log(error[1] / error[2]) / np.log(4) == pytest.approx(SCHEMES[scheme].strong_order, abs=0.1)
     assert error[2] < 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slanted(Model):
+    """dX = e^(∂₁c) dB: noise that depends on the gradient of the particle's own field, which is 0 where it is."""
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        return (Field(name="c", kernel=kspde.Yukawa(strength=4.0), gradient=True),)
+
+    def diffusion(self, species, c: FieldValues):
+        return 0.5 * np.exp(2 * c.gradient("c")[:, 0])
+
+
+@pytest.mark.parametrize("method", ["mesh", "direct"])
+def test_what_a_particle_adds_to_its_own_field_moves_with_it(method):
+    start = kspde.GaussianMixture(weights=[1.0], means=[[0.0, 0.0]], stds=[1.0])
+    options = {"n": 1, "t_end": 0.4, "dt": 0.2, "eps": 0.5, "field_tol": 1e-8, "method": method, "comm": MPI.COMM_SELF}
+    cloud = kspde.simulate(Slanted(), start, scheme="weak-2", **options)
+    ids = np.zeros(1, dtype=np.uint64)
+    x = start.sample(Philox(0, 0), ids)
+    for step in range(2):  # a constant coefficient: the exact step
+        normals = Philox(0, 1).normals(ids, step, 4)
+        x = x + np.sqrt(0.2) * (normals[:, :2] + normals[:, 2:]) / np.sqrt(2)
+    np.testing.assert_allclose(cloud.positions, x, atol=1e-5)

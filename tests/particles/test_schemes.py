@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise, product
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -48,6 +49,7 @@ class PairFields:
     """The "field" of a particle is where its partner is, and the time."""
 
     t = 0.0
+    own_slopes: ClassVar = {}
 
     def update(self, positions, extent):
         self.other = positions["u"][:, 0].reshape(-1, 2)[:, ::-1].ravel()
