@@ -96,9 +96,7 @@ def test_damaged_files_alone_are_refused_by_name(shared_tmp_path, comm):
         for path in shared_tmp_path.iterdir():
             path.write_bytes(path.read_bytes()[:-1])
     comm.barrier()
-    with pytest.raises(
-        kspde.InputError, match=r"0007\.h5 is damaged .*: there is no good one before it, remove it"
-    ):
+    with pytest.raises(kspde.InputError, match=r"0007\.h5 is damaged .*: there is no good one before it, remove it"):
         CheckpointStore(Checkpoint(shared_tmp_path), PROBLEM, comm).latest()
     assert len(names(shared_tmp_path, comm)) == 2
 
