@@ -195,7 +195,7 @@ class MeshSpace(Space):
         vector.scatter_reverse(la.InsertMode.add)
         return np.array(vector.array[: len(self.points)])
 
-    def shifted_solver(self, options: dict[str, Any]) -> Callable[[float, float, Array, Array], Array]:
+    def shifted_solver(self, options: dict[str, Any]) -> Callable[[float, float, Array], Array]:
         """Return a solver with one matrix a species, refactorised only when shift or D change. Collective."""
         return _ShiftedSystems(self, options)
 
@@ -301,16 +301,15 @@ class _ShiftedSystems:
         self._mass = float(space.mass.sum())
         self._current: tuple[float, float] | None = None
 
-    def __call__(self, shift: float, diffusion: float, rhs: Array, near: Array) -> Array:
-        mass, total = self._space.mass, self._space.total
+    def __call__(self, shift: float, diffusion: float, rhs: Array) -> Array:
+        mass = self._space.mass
         if self._current != (shift, diffusion):
             self._system.update(shift * mass, diffusion)
             self._current = (shift, diffusion)
-        size = shift * float(np.sqrt(total(np.array([np.sum((mass * near) ** 2)]))[0]))
-        solution = self._system.solve(rhs, size=size)
+        solution = self._system.solve(rhs)
         # As 1ᵀK = 0 the integral of the solution is known; with the constant that gives it, the error in the matrix's
         # norm is smaller still, and mass is exact whatever the residual.
-        wanted, found, measure = total(np.array([rhs.sum(), mass @ solution, self._mass]))
+        wanted, found, measure = self._space.total(np.array([rhs.sum(), mass @ solution, self._mass]))
         return solution + float((wanted / shift - found) / measure)
 
 

@@ -143,17 +143,16 @@ class SemiDiscrete:
         factors += [(self._operators[f.name].spectrum(), 1.0 / f.tau) for f in self.relaxing]
         return [(-c * first, -c * others) for (first, others), c in factors]
 
-    def solver(self, options: dict[str, Any]) -> Callable[[float, Array, Array, Array], Array]:
-        """Return a solver (shift, D̄, r, y_n) ↦ y of the systems of the W-method, one row of unknowns after the other.
+    def solver(self, options: dict[str, Any]) -> Callable[[float, Array, Array], Array]:
+        """Return a solver (shift, D̄, r) ↦ y of the systems of the W-method, one row of unknowns after the other.
 
         Args:
             options: PETSc options of the linear solver.
         """
         solve = self.space.shifted_solver(options)
 
-        def apply(shift: float, bounds: Array, rhs: Array, state: Array) -> Array:
-            n = len(bounds)
-            rows = [solve(shift, float(d), r, y) for d, r, y in zip(bounds, rhs[:n], state[:n], strict=True)]
+        def apply(shift: float, bounds: Array, rhs: Array) -> Array:
+            rows = [solve(shift, float(bound), r) for bound, r in zip(bounds, rhs[: len(bounds)], strict=True)]
             for f in self.relaxing:
                 rows.append(self._operators[f.name].relaxation_solve(shift, f.tau, rhs[self._row(f)]))
             return np.stack(rows)
@@ -212,7 +211,7 @@ def initial_densities(space: Space, u0: Mapping[str, Any]) -> tuple[Array, dict[
             if outside > 1e-6:
                 raise InputError(
                     f"a share {outside:.3g} of the initial mass of {name} lies outside [-{half_width:g}, "
-                    f"{half_width:g}]^{space.dimension}: enlarge half_width, or the disk, until less than 1e-6 does"
+                    f"{half_width:g}]^{space.dimension}: enlarge half_width until less than 1e-6 does"
                 )
     masses = space.integral(*nodal)
     errors: dict[str, float] = {}

@@ -82,7 +82,7 @@ def solve_rosenbrock(
     residual = y.duplicate()
     tolerances = y.duplicate()
     failure: list[BaseException] = []
-    solver = _Shifted(system.solver(linear), state, failure)
+    solver = _Shifted(system.solver(linear), shape, failure)
     # PETSc wants a matrix; only the preconditioner, which inverts it, is ever applied.
     jacobian = PETSc.Mat().createPython((y.getSizes(), y.getSizes()), solver, comm=space.comm)
     jacobian.setUp()
@@ -119,7 +119,6 @@ def solve_rosenbrock(
             return  # PETSc begins by showing where it starts; that has been recorded before the checkpoint
         if step:
             solver.bounds, _ = system.diffusion_range()
-            solver.state = np.array(y.array_r).reshape(shape)
         position.step, position.t, position.dt, position.bounds = step, t, ts.getTimeStep(), solver.bounds
         position.unknowns = system.nodal(y.array_r.reshape(shape))
         observer(t, position.unknowns)
@@ -185,18 +184,18 @@ class _Shifted:
     """PETSc preconditioner that solves with the W-method's matrix."""
 
     def __init__(
-        self, solve: Callable[[float, Array, Array, Array], Array], state: Array, failure: list[BaseException]
+        self, solve: Callable[[float, Array, Array], Array], shape: tuple[int, ...], failure: list[BaseException]
     ) -> None:
         self._solve = solve
         self._failure = failure
-        self.state = state
+        self._shape = shape
         self.shift = 1.0
         self.bounds: Array = np.ones(1)
 
     def apply(self, pc: Any, x: Any, y: Any) -> None:
-        rhs, out = x.array_r.reshape(self.state.shape), y.array.reshape(self.state.shape)
+        rhs, out = x.array_r.reshape(self._shape), y.array.reshape(self._shape)
         try:
-            out[:] = self._solve(self.shift, self.bounds, rhs, self.state)
+            out[:] = self._solve(self.shift, self.bounds, rhs)
         except BaseException as error:
             self._failure.append(error)
             raise

@@ -140,11 +140,8 @@ class Space(ABC):
         raise InputError("this space has no modal coordinates")
 
     @abstractmethod
-    def shifted_solver(self, options: dict[str, Any]) -> Callable[[float, float, Array, Array], Array]:
-        """Return a solver (shift, D, r, u) ↦ y of shift·∫yφ + D∫∇y·∇φ = r(φ), for states y. Collective.
-
-        The state u is what y will be added to: where residuals remain, they are small against shift·∫uφ.
-        """
+    def shifted_solver(self, options: dict[str, Any]) -> Callable[[float, float, Array], Array]:
+        """Return a solver (shift, D, r) ↦ y of shift·∫yφ + D∫∇y·∇φ = r(φ), for states y. Collective."""
 
     @abstractmethod
     def field_operator(self, kernel: Kernel, name: str) -> FieldOperator:

@@ -215,23 +215,16 @@ class SparseSystem:
             ksp.setInitialGuessNonzero(True)
             self._kept = KeptPreconditioner(ksp, self._space)
             apply_options(ksp, self._options, MULTIGRID)
-            self._relative, self._absolute, *_ = ksp.getTolerances()
         self._kept(self._shift)
 
-    def solve(self, rhs: Array, guess: Array | None = None, *, size: float = 0.0) -> Array:
+    def solve(self, rhs: Array, guess: Array | None = None) -> Array:
         """Return the solution. Collective.
-
-        Args:
-            rhs: the right side.
-            guess: where to start, unless earlier solutions know better.
-            size: what the residual is to be small against, if it is larger than the right side's norm.
 
         Raises:
             ConvergenceError: the iteration did not converge.
         """
         self._stiffness.shift(self._shift)
         np.divide(rhs, self._factor, out=self._rhs.array)
-        self._ksp.setTolerances(atol=max(self._absolute, self._relative * size / self._factor))
         better = self._guess(self._shift, self._rhs.array_r) if self._guess is not None else None
         reason = self._attempt(guess if better is None else better)
         if reason < 0 and self._kept is not None and self._kept.renew():
