@@ -18,6 +18,12 @@ CASES = {
     "rosenbrock": (MODEL, BOX, {"tol": 1e-5, "scheme": "rosenbrock"}),
     "positive": (MODEL, kspde.Box(half_width=14.0, cells=40, degree=1), {"scheme": "positive", "dt": 0.02}),
     "disk": (MODEL, kspde.Disk(radius=14.0, size=0.1, rim_size=1.5), {"tol": 1e-4}),
+    # First guesses come from solutions that a resumed run does not have.
+    "multigrid": (
+        MODEL,
+        kspde.Disk(radius=14.0, size=0.1, rim_size=1.5, solver="multigrid"),
+        {"scheme": "positive", "dt": 0.02},
+    ),
 }
 
 
