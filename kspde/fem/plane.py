@@ -84,7 +84,6 @@ class Plane:
         self._from = (back, slope)
         self._mass = mass
         self._eigenvalues = eigenvalues
-        self._selects = min(_sizes(slabs)) >= LEAVE_OUT_FROM
         self._few = _FewModes(slabs, forth, mass, share=NEGLIGIBLE, tolerated=NEGLIGIBLE)
 
     def roughly(self) -> Callable[[Real, float], Real]:
@@ -123,7 +122,7 @@ class Plane:
     def backwards(self, modes: Array, axis: int | None = None) -> Array:
         """Return the nodal values of the function with these modes, or of its derivative. Collective."""
         chosen = _ALL
-        if self._selects:
+        if _selects(self._slabs):
             weighted = modes if axis is None else np.sqrt(self._eigenvalues[axis]) * modes
             _, *energies = _energies(self._slabs, weighted, _ALL, 0.0)
             chosen = _selected(energies, NEGLIGIBLE)
@@ -157,7 +156,7 @@ class _FewModes:
         """Return modal coefficients, and of which modes they are. Collective."""
         chosen = self.expected
         modes, missed = _forth(self._slabs, self._directions, x, chosen, self._weights)
-        if min(_sizes(self._slabs)) < LEAVE_OUT_FROM:
+        if not _selects(self._slabs):
             return modes, chosen
         left_out, *energies = _energies(self._slabs, modes, chosen, missed)
         total = float(energies[0].sum())
@@ -216,6 +215,11 @@ def _energies(slabs: Slabs, modes: Real, chosen: Chosen, missed: float) -> list[
 
         slabs.comm.Allreduce(MPI.IN_PLACE, out)
     return np.split(out, [1, 1 + n])
+
+
+def _selects(slabs: Slabs) -> bool:
+    """Return whether there are so many modes that leaving some out pays."""
+    return min(_sizes(slabs)) >= LEAVE_OUT_FROM
 
 
 def _sizes(slabs: Slabs) -> tuple[int, int]:

@@ -74,11 +74,7 @@ class MeshFields(FieldEvaluator):
             sources = {source: positions[source] for source in self._sources}
             self._near.update(sources, extent.lower, extent.upper, self.comm)
         for source in self._sources:
-            nodes = deposit(self._grids, positions[source], self._lower, self.spacing, self.weights[source])
-            if self.comm.size > 1:
-                from mpi4py import MPI
-
-                self.comm.Allreduce(MPI.IN_PLACE, nodes, op=MPI.SUM)
+            nodes = deposit(self._grids, positions[source], self._lower, self.spacing, self.weights[source], self.comm)
             factors = {f.name: self._factors[f.name] for f in self.active if f.source == source}
             self._coefficients.update(self._convolve(nodes, factors))
 

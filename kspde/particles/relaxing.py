@@ -205,11 +205,7 @@ class RelaxingFields(FieldEvaluator):
 
         out: dict[str, Modes] = {}
         for source in dict.fromkeys(f.source for f in self._relaxing):
-            nodes = deposit(self._grids, positions[source], self._lower, self.spacing, self.weights[source])
-            if self.comm.size > 1:
-                from mpi4py import MPI
-
-                self.comm.Allreduce(MPI.IN_PLACE, nodes, op=MPI.SUM)
+            nodes = deposit(self._grids, positions[source], self._lower, self.spacing, self.weights[source], self.comm)
             modes = fft.rfftn(nodes, s=self.shape, workers=self._threads)
             for f in self._relaxing:
                 if f.source == source:

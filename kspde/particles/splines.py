@@ -215,8 +215,8 @@ _GATHER = {1: _gather_1d, 2: _gather_2d, 3: _gather_3d}
 _GATHER_GRADIENT = {1: _gather_gradient_1d, 2: _gather_gradient_2d, 3: _gather_gradient_3d}
 
 
-def deposit(grids: Array, x: Array, lower: Array, spacing: float, weights: float | Array) -> Array:
-    """Write Σ_j w_j B((x − X_j)/h) at the nodes x of the first grid, and return it.
+def deposit(grids: Array, x: Array, lower: Array, spacing: float, weights: float | Array, comm: Any = None) -> Array:
+    """Write Σ_j w_j B((x − X_j)/h) at the nodes x of the first grid, and return it. Collective over ``comm``.
 
     Each grid takes an equal share of the particles, on its own thread, so that the result is the same every time;
     where there are few particles, only the first grids do.
@@ -227,6 +227,7 @@ def deposit(grids: Array, x: Array, lower: Array, spacing: float, weights: float
         lower: the grid's corner, shape (d,).
         spacing: h.
         weights: a weight for all, or w, shape (n,).
+        comm: whose ranks' particles are summed; None for this rank's alone.
     """
     n, nodes = len(x), grids[0].size
     tasks = min(len(grids), 1 + n // _PARTICLES)
@@ -240,6 +241,10 @@ def deposit(grids: Array, x: Array, lower: Array, spacing: float, weights: float
     flat, parts = grids[:tasks].reshape(tasks, nodes), -(-nodes // _NODES)
     on_threads(lambda j: _add_grids(flat, nodes * j // parts, nodes * (j + 1) // parts), parts)
     total: Array = grids[0]
+    if comm is not None and comm.size > 1:
+        from mpi4py import MPI
+
+        comm.Allreduce(MPI.IN_PLACE, total, op=MPI.SUM)
     return total
 
 

@@ -116,9 +116,7 @@ def _second_theorem() -> tuple[Claim, ...]:
         _claim(
             number="Remark 2, last display",
             promised=f"max_i E sup_t |X_i − X̄_i|² ≤ C ε^8 = C N^−{8 * GAMMA_2:g}",
-            evidence=Rated(
-                study="theorem1", quantity="mean_square", against="n", order=8 * GAMMA_2, group={"gamma": GAMMA_2}
-            ),
+            evidence=Rated(study="theorem1", quantity="mean_square", against="n", order=8 * GAMMA_2, group=group),
             erratum="No case of Theorem 2, which bounds marginals; it follows from Theorem 1 up to any smaller power.",
         ),
         _claim(
