@@ -141,7 +141,7 @@ class Disk:
 
 @dataclass(frozen=True, kw_only=True)
 class MeshFile:
-    """A mesh from a file: gmsh's .msh, or anything meshio reads.
+    """A mesh from a file: gmsh's .msh, or anything meshio reads but .wkt.
 
     Cells of the model's dimension make the domain: intervals, triangles, quadrilaterals, tetrahedra or hexahedra, one
     kind alone, with straight edges.

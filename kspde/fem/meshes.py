@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-from contextlib import redirect_stderr, redirect_stdout
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -254,7 +256,46 @@ def _flipped(points: Array, cells: Cells) -> Cells:
     return cells
 
 
+@contextmanager
+def _no_reading_past_the_end() -> Iterator[None]:
+    """Let meshio's readers fail where they go on asking a file that has ended for its next line.
+
+    Several (of .ply, .mdpa, .dat, .node, .bdf ...) look for a line in a loop that does not end on a truncated file.
+    """
+
+    def ending(path: Any, mode: str = "r", **options: Any) -> Any:
+        file = open(path, mode, **options)  # noqa: SIM115 - meshio closes it
+        left = 1000  # what a reader may well ask in vain, a few times for each block
+        plain = {"read": file.read, "readline": file.readline}
+
+        def guarded(name: str) -> Any:
+            def ask(*size: Any) -> Any:
+                nonlocal left
+                got = plain[name](*size)
+                left -= not got
+                if left < 0:
+                    raise EOFError("the file ends too early")
+                return got
+
+            return ask
+
+        for name in plain:
+            setattr(file, name, guarded(name))
+        return file
+
+    modules = [module for name, module in sys.modules.items() if name.startswith("meshio.")]
+    for module in modules:
+        module.open = ending  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        for module in modules:
+            del module.open
+
+
 def _read(path: Path, dimension: int) -> tuple[str, Array, Cells]:
+    if path.suffix.lower() == ".wkt":  # meshio's regular expression for it takes exponential time on a bad file
+        raise InputError(f"{path} cannot be read as a mesh: give gmsh's .msh, or what meshio reads but .wkt")
     if path.suffix.lower() == ".msh":
         try:
             return _gmsh_arrays(lambda gmsh: gmsh.open(str(path)), dimension, str(path))
@@ -266,7 +307,7 @@ def _read(path: Path, dimension: int) -> tuple[str, Array, Cells]:
 
     said = io.StringIO()
     try:
-        with redirect_stdout(said), redirect_stderr(said):
+        with redirect_stdout(said), redirect_stderr(said), _no_reading_past_the_end():
             mesh = meshio.read(path)
     except (Exception, SystemExit) as error:  # meshio raises, or exits with what it printed, whatever its readers meet
         reason = said.getvalue() if isinstance(error, SystemExit) else str(error) or type(error).__name__

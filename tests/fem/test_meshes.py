@@ -283,13 +283,19 @@ def test_bad_meshes(mixture, shared_tmp_path, comm, cells, words) -> None:
 
 
 def test_bad_files_and_arguments(mixture, shared_tmp_path, comm) -> None:
-    broken = shared_tmp_path / "broken.xdmf"
+    broken, header, nodes, text = (shared_tmp_path / f"broken.{kind}" for kind in ("xdmf", "ply", "mdpa", "wkt"))
     if comm.rank == 0:
         broken.write_text("not a mesh")
+        header.write_text("ply\nformat ascii 1.0\nelement vertex 4\n")  # their readers seek the next line for ever
+        nodes.write_text("Begin Nodes\n 1 0.0 0.0 0.0\n")
+        text.write_text("TIN (((0.12345 0.12345, 0.12345 0.12345,")  # a regular expression would take for ever
     comm.Barrier()
     for domain, words in (
         (kspde.MeshFile(path="nowhere.msh"), "'nowhere.msh' is not a file"),
         (kspde.MeshFile(path=broken), "broken.xdmf cannot be read as a mesh"),
+        (kspde.MeshFile(path=header), r"broken.ply cannot be read as a mesh \(the file ends too early\)"),
+        (kspde.MeshFile(path=nodes), r"broken.mdpa cannot be read as a mesh \(the file ends too early\)"),
+        (kspde.MeshFile(path=text), "broken.wkt cannot be read as a mesh: give gmsh's .msh, or"),
         (kspde.MeshFile(path=ELLIPSE, degree=2), "degree = 2 is not valid on triangle cells"),
     ):
         with pytest.raises(kspde.InputError, match=words) as caught:
