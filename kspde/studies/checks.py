@@ -45,7 +45,7 @@ def w11_bound() -> Check:
     norms = _norms().column("w11")
     bound = _CHI * (1.0 + 0.5 * math.pi)
     ratio = float(norms.max()) / bound
-    return _exact(f"at most {norms.max():.3f} = {ratio:.3f} of the bound {bound:.3f}, chi = 8, eps = .32 to .02", ratio)
+    return _exact(f"at most {norms.max():.3f} = {ratio:.3f} of the bound {bound:.3f}, χ = 8, ε = .32 to .02", ratio)
 
 
 def lipschitz_bound() -> Check:
@@ -68,11 +68,9 @@ def _norms() -> theory.NormTable:
 def _powers(name: str, bounds: Array) -> Check:
     table = _norms()
     shares = table.column(name) / bounds
-    power = float(table.exponents(name)[-1])
+    power = f"{table.exponents(name)[-1]:.2f}".replace("-", "−")
     ratio = float(shares.max())
-    return _exact(
-        f"grows like eps^{power:.2f}; {shares[0]:.3f} to {shares[-1]:.4f} of the bound, eps = .32 to .02", ratio
-    )
+    return _exact(f"grows like ε^{power}; {shares[0]:.3f} to {shares[-1]:.4f} of the bound, ε = .32 to .02", ratio)
 
 
 def first_remark() -> Check:
@@ -90,9 +88,7 @@ def maximum_of_martingales() -> Check:
     sizes = (1, 100, 10_000)
     means = [2.0 * float(np.sum(1.0 / np.arange(1, n + 1))) for n in sizes]
     found = ", ".join(f"{mean:.4g}" for mean in means)
-    return _exact(
-        f"sigma = 1, t = 1: E max |B_i|^2 = {found} for N = 1, 100, 10000, like 2 log N", means[-1] / means[0]
-    )
+    return _exact(f"σ = 1, t = 1: E max_i |B_i|² = {found} for N = 1, 100, 10,000, like 2 log N", means[-1] / means[0])
 
 
 def second_remark() -> Check:
@@ -114,12 +110,12 @@ def second_remark_range() -> Check:
     """Return the printed upper end of γ over the one below which some η satisfies Theorem 2's own conditions."""
     two = theory.theorem2(theta=0.4, alpha=0.1, m=7)
     ratio = two.gamma_sup / two.gamma_nonempty
-    return _exact(f"an eta exists for gamma < {two.gamma_nonempty:.5f} only (printed {two.gamma_sup:.5f})", ratio)
+    return _exact(f"an η exists for γ < {two.gamma_nonempty:.5f} only (printed {two.gamma_sup:.5f})", ratio)
 
 
 def pinsker() -> Check:
     r"""Return the largest ‖p − q‖₁/√(2H) of two unit Gaussians δ apart: 2 erf(δ/√8)/δ."""
-    return _gaussians(lambda h: math.sqrt(2.0 * h), "sqrt(2H)")
+    return _gaussians(lambda h: math.sqrt(2.0 * h), "√(2H)")
 
 
 def printed_pinsker() -> Check:
@@ -131,7 +127,9 @@ def _gaussians(bound: Callable[[float], float], name: str) -> Check:
     apart = (0.1, 0.5, 1.0, 2.0)
     ratios = [2.0 * math.erf(d / math.sqrt(8.0)) / bound(0.5 * d * d) for d in apart]
     worst = int(np.argmax(ratios))
-    return _exact(f"L1 = {ratios[worst]:.3f} {name} for two unit Gaussians {apart[worst]:g} apart", ratios[worst])
+    return _exact(
+        f"‖p − q‖₁ = {ratios[worst]:.3f} · {name} for two unit Gaussians {apart[worst]:g} apart", ratios[worst]
+    )
 
 
 def subadditivity() -> Check:
@@ -139,7 +137,7 @@ def subadditivity() -> Check:
     n, r = np.meshgrid(np.arange(1, 401), np.arange(1, 401), indexing="ij")
     allowed = r <= n
     ratio = float(np.max((1.0 / (n // np.maximum(r, 1))[allowed]) / (2.0 * r / n)[allowed]))
-    return _exact(f"1/floor(N/r) is at most {ratio:.3f} of 2r/N, r <= N <= 400", ratio)
+    return _exact(f"1/⌊N/r⌋ is at most {ratio:.3f} of 2r/N, r ≤ N ≤ 400", ratio)
 
 
 def chained_entropy() -> Check:
@@ -175,7 +173,7 @@ def initial_entropy() -> Check:
 
     u, smooth = mixture(stds**2), mixture(stds**2 + 0.09)
     entropy = float(np.sum(u * np.log(u / smooth)) * (axis[1] - axis[0]) ** 2)
-    return _exact(f"H(0) = {entropy:.4f} per particle at eps = .3, three Gaussians", entropy / 1e-12)
+    return _exact(f"H(0) = {entropy:.4f} per particle at ε = .3, three Gaussians", entropy / 1e-12)
 
 
 def entropy_condition() -> Check:
@@ -183,9 +181,9 @@ def entropy_condition() -> Check:
     a = np.array([[-1.0, 0.0], [0.0, -1.0]])
     holds = 4 * a[0, 0] * a[1, 1] > (a[0, 1] + a[1, 0]) ** 2
     decays = theory.entropy_decays(a)
-    least = float(np.linalg.eigvalsh(a + a.T).min())
+    least = f"{np.linalg.eigvalsh(a + a.T).min():g}".replace("-", "−")
     return _exact(
-        f"a = -1 satisfies it, and a + a^T has the eigenvalue {least:g}: positive definite is what is needed",
+        f"a = −1 satisfies it, and a + aᵀ has the eigenvalue {least}: positive definite is what is needed",
         2.0 if holds and not decays else 0.5,
     )
 
@@ -194,17 +192,17 @@ def stability() -> Check:
     """Return the density that the printed stability condition admits over the one that its proof needs."""
     driver = theory.LinearDriver(a=1.0, b=1.0)
     ratio = driver.max_density_printed / driver.max_density
-    return _exact(f"M_inf < {driver.max_density:.4f} b is needed (printed {driver.max_density_printed:g} b)", ratio)
+    return _exact(f"M_∞ < {driver.max_density:.4f} b is needed (printed {driver.max_density_printed:g} b)", ratio)
 
 
 def critical_mass() -> Check:
     """Return the printed critical mass over the right one, for −Δφ = 2πu."""
     right = theory.critical_mass(diffusion=1.0, chi=1.0, source=2.0 * math.pi)
     printed = 8.0 * math.pi
-    return _exact(f"{right:g} D/chi for c_d = 2 pi (printed 8 pi D/chi = {printed:.4f} D/chi)", printed / right)
+    return _exact(f"{right:g}D/χ for c_d = 2π (printed 8πD/χ = {printed:.4f} D/χ)", printed / right)
 
 
 def cubic_inequality() -> Check:
     """Return the time at which y' = 1 + y³, y(0) = 0, blows up: 2π/(3√3); the claim would have it infinite."""
     time = 2.0 * math.pi / (3.0 * math.sqrt(3.0))
-    return _exact(f"y' = 1 + y^3 from y(0) = 0 blows up at t = {time:.4f}", math.inf)
+    return _exact(f"y' = 1 + y³ from y(0) = 0 blows up at t = {time:.4f}", math.inf)

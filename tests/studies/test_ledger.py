@@ -119,7 +119,7 @@ def test_the_ratio_of_the_distance_and_its_certified_bound() -> None:
     quantities["l1"] = {"value": 5.0, "interval": [4.0, 6.0]}
     found = row(results, "Wang, Li, Huang", number)
     assert found.verdict == "contradicted"
-    assert "L1 = 5" in found.measured
+    assert "‖u_{N,1} − u^ε‖₁ = 5" in found.measured
 
 
 def test_all_errata_are_stated() -> None:
@@ -186,7 +186,7 @@ def test_computed_values() -> None:
 def test_norms_stay_below_the_bounds_of_the_paper() -> None:
     for check in (checks.w11_bound, checks.lipschitz_bound, checks.hessian_bound):
         assert 0.01 < check().ratio < 1
-    assert "eps^-1" in checks.hessian_bound().value or "eps^-2" in checks.hessian_bound().value
+    assert "ε^−1" in checks.hessian_bound().value or "ε^−2" in checks.hessian_bound().value
 
 
 def test_the_page_among_the_demos_is_what_the_command_writes() -> None:

@@ -170,7 +170,7 @@ def _certified(quantities: Mapping[str, Any], swept: Mapping[str, Any]) -> Check
     ratio = left["value"] / right["value"]
     where = f"at N = {swept['n']}, where their ratio is least sure"
     return Check(
-        value=f"L1 = {left['value']:.2g}, bound {right['value']:.2g} {where}",
+        value=f"‖u_{{N,1}} − u^ε‖₁ = {left['value']:.2g}, √(2H₁) ≤ {right['value']:.2g} {where}",
         ratio=ratio,
         interval=(low, high),
     )
