@@ -1,0 +1,123 @@
+"""Errors that all ranks share, last words, and the threads of a rank."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import kspde
+from kspde.parallel import all_or_none, last_words, limited_threads, on_all_ranks, threads_per_rank, together
+
+
+class StrangeError(Exception):
+    """An error of the user's own."""
+
+
+@pytest.fixture
+def apart(comm):
+    """A communicator whose messages meet no others."""
+    own = comm.Dup()
+    yield own
+    own.Free()
+
+
+def fail_on(rank, comm, error):
+    with together(comm):
+        if comm.rank == rank:
+            raise error
+
+
+def test_what_the_last_rank_raises_all_raise(comm):
+    last = comm.size - 1
+    with pytest.raises(kspde.MissingBackendError, match=r"^not here$") as caught:
+        fail_on(last, comm, kspde.MissingBackendError("not here"))
+    assert caught.value.rank == (None if comm.rank == last else last)
+    # The class of a user's own error need not be known elsewhere.
+    kind, words = (StrangeError, "odd") if comm.rank == last else (kspde.InputError, f"rank {last}: StrangeError: odd")
+    with pytest.raises(kind, match=f"^{words}$") as caught:
+        fail_on(last, comm, StrangeError("odd"))
+    assert on_all_ranks(comm, caught.value)
+
+
+def test_each_rank_keeps_its_own_error(comm):
+    with pytest.raises(StrangeError, match=f"^of {comm.rank}$"), together(comm):
+        raise StrangeError(f"of {comm.rank}")
+    with together(comm):
+        pass
+    assert comm.allreduce(1) == comm.size  # nobody is left behind in a collective call
+
+
+def test_which_errors_all_ranks_are_known_to_have(comm):
+    assert on_all_ranks(comm, None)
+    assert on_all_ranks(comm, kspde.InputError("bad"))
+    assert on_all_ranks(comm, StrangeError()) == (comm.size == 1)
+    assert on_all_ranks(SimpleNamespace(size=1), StrangeError())
+    assert not on_all_ranks(SimpleNamespace(size=2), StrangeError())
+
+
+def test_a_users_error_on_all_ranks_is_agreed_on(apart):
+    for error in (StrangeError("everywhere"), kspde.InputError("everywhere")):
+        with pytest.raises(type(error)) as caught, all_or_none(apart):
+            raise error
+        assert caught.value is error
+        assert on_all_ranks(apart, error)
+
+
+def test_last_words_of_all(apart, monkeypatch):
+    monkeypatch.setattr("kspde.parallel._PATIENCE", 5.0)
+    said = last_words(apart, f"{'x' * 5000} rank {apart.rank}")
+    assert [line.lstrip("x") for line in said] == [f" rank {rank}" for rank in range(apart.size)]
+    assert {len(line) for line in said} == {4000}
+
+
+def test_a_rank_that_does_not_come_is_not_waited_for(apart, monkeypatch):
+    monkeypatch.setattr("kspde.parallel._PATIENCE", 0.05)
+    if apart.size > 1:
+        if apart.rank == 0:
+            assert last_words(apart, "alone") is None
+        apart.Barrier()
+        if apart.rank == 1:
+            assert last_words(apart, "alone") is None
+        apart.Barrier()
+        if apart.rank == 0:  # takes what is left of it
+            assert apart.recv(source=1, tag=32_693) == "alone"
+
+
+@pytest.mark.parametrize(
+    ("environment", "size", "threads"),
+    [
+        ({}, 1, 8),
+        ({}, 3, 2),
+        ({}, 20, 1),
+        ({"MPI_LOCALNRANKS": "4"}, 3, 2),
+        ({"OMPI_COMM_WORLD_LOCAL_SIZE": "8"}, 16, 1),
+        ({"MV2_COMM_WORLD_LOCAL_SIZE": "2"}, 16, 4),
+        ({"OMP_NUM_THREADS": "5", "MPI_LOCALNRANKS": "4"}, 3, 5),
+        ({"OMP_NUM_THREADS": "0"}, 2, 4),
+        ({"OMP_NUM_THREADS": "4,2"}, 2, 4),
+    ],
+)
+def test_threads_of_a_rank(monkeypatch, environment, size, threads):
+    for name in ("OMP_NUM_THREADS", "MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(8)))
+    assert threads_per_rank(SimpleNamespace(size=size)) == threads
+
+
+def test_matrix_products_keep_to_the_ranks_threads(comm, monkeypatch):
+    from threadpoolctl import threadpool_info
+
+    def most() -> int:
+        np.ones((2, 2)) @ np.ones((2, 2))
+        return max(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+
+    before = most()
+    for allowed, useful, threads in (("1", None, 1), ("2", None, 2), ("2", 1, 1), ("1", 2, 1)):
+        monkeypatch.setenv("OMP_NUM_THREADS", allowed)
+        with limited_threads(comm, useful=useful):
+            assert most() == threads
+    assert most() == before
