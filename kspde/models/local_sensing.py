@@ -22,8 +22,8 @@ class LocalSensing(Model):
     .. math::
         \partial_t u = \Delta\big(\gamma(v) u\big), \qquad \tau\partial_t v - \Delta v + \mu^2 v = \chi u.
 
-    With ``eps`` the backends replace :math:`\chi u` by :math:`\chi u * j^\varepsilon`. The particles are
-    :math:`dX_i = \sqrt{2\gamma(v)}\,dB_i`, v the signal of the empirical measure.
+    (There χ = μ = 1.) With ``eps`` the backends replace :math:`\chi u` by :math:`\chi u * j^\varepsilon`. The particles
+    are :math:`dX_i = \sqrt{2\gamma(v)}\,dB_i`, v the signal of the empirical measure.
 
     Attributes:
         motility: γ, a function of an array v that uses numpy only, such as ``ExponentialMotility(alpha=1.0)``.

@@ -7,7 +7,8 @@ Wang, Li and Huang bound :math:`\Phi^\varepsilon = \Phi * j^\varepsilon` on the 
     \|\Phi^\varepsilon\|_{W^{1,\infty}} \le C\varepsilon^{-2}, \qquad
     \|D^2\Phi^\varepsilon\|_{L^\infty} \le C\varepsilon^{-3}. \tag{1.5-1.7}
 
-The bounds hold and the last two are not sharp. Near the origin Φ is (χ/2π) log(1/|x|), whose gradient is 1/|x|, so
+The bounds hold and the last two are not sharp. Near the origin Φ is (χ/2π) log(1/|x|) up to a bounded function, and
+|∇Φ| is χ/(2π|x|), so
 
 .. math::
     \|\Phi^\varepsilon\|_\infty \sim \tfrac{\chi}{2\pi}\log\tfrac1\varepsilon, \qquad
