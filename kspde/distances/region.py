@@ -47,9 +47,13 @@ def common_grid(
         resolution: points in the longest direction, or None.
 
     Raises:
-        InputError: the grid asked for, or the largest allowed, cannot resolve the bandwidth.
+        InputError: the grid asked for, or the largest allowed, cannot resolve the bandwidth, or it exceeds the domain.
     """
     d = view.dimension
+    if bandwidth is not None and bandwidth > 2 * view.half_width:
+        raise InputError(
+            f"bandwidth = {bandwidth!r} is not valid: give one of at most {2 * view.half_width:g}, the domain's width"
+        )
     domain = np.outer((-1.0, 1.0), np.full(d, view.half_width))
     cloud = np.clip(cloud, domain[0], domain[1])
     search = Grid.covering(domain[0], domain[1], [_SEARCH[d]] * d)

@@ -9,10 +9,10 @@ bootstrap (and the jackknife, to first order) doubles the noise's share of the v
 and the family is inverted (Neyman's construction along a one-parameter family): with m(λ) the mean of the distance of N
 draws from :math:`p_\lambda`, the interval for the expectation of the distance consists of the m(λ) whose draws have the
 distance θ that was measured within t standard deviations of their mean, t Student's quantile. With
-:math:`g(\lambda) = D(K_h * p_\lambda, u)`, the same distance without noise, g ∘ m⁻¹ takes a value, and both ends of the
-interval, to an estimate of :math:`D(K_h * p, u)`, p the particles' own law.
+:math:`g(\lambda) = D(K_h * p_\lambda, u)`, the same distance without noise, g ∘ m⁻¹ takes θ to an estimate of
+:math:`D(K_h * p, u)`, p the particles' own law, and the ends of an interval to those of an interval for it.
 
-Four things decide whether such an interval covers, each found by calibration (``tests/benchmarks/calibration.py``):
+Five things decide whether such an interval covers, each found by calibration (``tests/benchmarks/calibration.py``):
 
 - **The variance of what is tested**, not of the estimate: it differs by a factor of two and more over an interval.
 - **The scale.** The norm of a Gaussian vector is nearly normal and its variance nearly constant, its square is neither.
@@ -29,6 +29,13 @@ Four things decide whether such an interval covers, each found by calibration (`
   as plausible as the particles themselves, and there the distance varies more; a family that ends at the particles has
   too small a variance for the upper end. So :math:`\tilde\mu_N` is this measure, moved as a whole along e by
   :data:`AWAY` such standard deviations, away from u's mean (:func:`away`).
+- **What R draws know of m.** Their mean :math:`\hat m(\lambda)` has the variance σ²/R, σ(λ) the distance's deviation,
+  which s estimates. An end of the interval for the expectation is :math:`\hat m(\lambda) = \theta \mp t s`, at the λ
+  where this holds, and :math:`(\theta - m)/s` is Student's: the error of :math:`\hat m` is not in it. Without noise the
+  end is g(λ), where it is, through λ. There :math:`\theta - \hat m` has the variance σ²(1 + 1/R), and a λ is kept if θ
+  lies in the prediction interval of its draws, :math:`\hat m \pm t s \sqrt{1 + 1/R}`. For several clouds, whose θ has
+  ρ times the deviation of draws, it is :math:`\hat m \pm t s \sqrt{\rho^2 + 1/R}` (:func:`without_noise`). The energy
+  distance, whose noise is known in closed form, needs no m.
 """
 
 from __future__ import annotations
@@ -185,14 +192,20 @@ def invert(value: float, draws: Array, reach: float, *, squared: bool = False) -
     return Estimate(value, (min(ends[0], value), max(ends[1], value)))
 
 
-def without_noise(measured: Estimate, draws: Array, bare: Array) -> Estimate:
-    """Return the same distance without noise, and its interval.
+def without_noise(
+    value: float, draws: Array, bare: Array, quantile: float, *, ratio: float = 1.0, squared: bool = False
+) -> Estimate:
+    """Return the same distance without noise, with its 95 % interval.
 
     Args:
-        measured: the distance, and the interval of its expectation.
-        draws: distances of draws from the family, shape (R, λ).
+        value: θ.
+        draws: distances of draws from the family, λ increasing from 0, shape (R, λ).
         bare: g(λ).
+        quantile: t.
+        ratio: ρ, of deviations where there are several clouds.
+        squared: whether the distance is a squared one, whose root is compared.
     """
+    wider = invert(value, draws, quantile * float(np.sqrt(ratio**2 + 1 / len(draws))), squared=squared)
     # What decreases is round-off, or noise that happens to oppose the smoothing.
     m, g = np.maximum.accumulate(draws.mean(axis=0)), np.maximum.accumulate(bare)
 
@@ -203,8 +216,8 @@ def without_noise(measured: Estimate, draws: Array, bare: Array) -> Estimate:
             return float(g[-1] + y - m[-1])
         return float(np.interp(y, _rising(m), g))
 
-    low, high = measured.interval
-    return Estimate(at(measured.value), (at(low), at(high)))
+    low, high = wider.interval
+    return Estimate(at(value), (at(low), at(high)))
 
 
 def _rising(values: Array) -> Array:

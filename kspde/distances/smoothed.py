@@ -122,17 +122,18 @@ def smoothed_distances(
 
     floors = replicated(floor, replicas, comm, threads)
     curves = replicated(along_family, replicas, comm, threads)
-    reach = np.full(len(ON_GRID), reach_of(replicas, len(clouds)))
+    quantile = reach_of(replicas, len(clouds))
+    ratios = np.ones(len(ON_GRID))
     if len(clouds) > 1:
         singles = replicated(single, replicas, comm, threads)
         each = np.array([reference.distances(smoother.density(part, threads)) for part in parts])
-        reach *= deviation_of_clouds(each, singles, [name in SQUARED for name in ON_GRID])
+        ratios = deviation_of_clouds(each, singles, [name in SQUARED for name in ON_GRID])
     bare = np.array([reference.distances(f) for f in family])
     measured, debiased = {}, {}
     for i, (name, value) in enumerate(zip(ON_GRID, reference.distances(here), strict=True)):
-        draws = curves[:, :, i]
-        measured[name] = invert(float(value), draws, float(reach[i]), squared=name in SQUARED)
-        debiased[name] = without_noise(measured[name], draws, bare[:, i])
+        theta, draws, ratio, squared = float(value), curves[:, :, i], float(ratios[i]), name in SQUARED
+        measured[name] = invert(theta, draws, quantile * ratio, squared=squared)
+        debiased[name] = without_noise(theta, draws, bare[:, i], quantile, ratio=ratio, squared=squared)
     return Smoothed(
         measured=measured,
         debiased=_consistent(debiased),

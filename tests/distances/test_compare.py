@@ -120,6 +120,11 @@ def test_a_wide_bandwidth_still_resolves_the_density() -> None:
     assert distance.bandwidth_bias == pytest.approx(exact, rel=0.01)
 
 
+def test_the_widest_bandwidth_is_the_width_of_the_domain() -> None:
+    pde = KnownDensity(density=gaussian(dimension=1), half_width=8)
+    assert compare(pde, KnownCloud(draws(pde.density, 50, 3), pde), replicas=2, bandwidth=16).bandwidth == 16
+
+
 def test_a_narrow_peak_in_a_wide_domain() -> None:
     """The coarse search over the domain steps over it; the cloud says where to look."""
     density = kspde.GaussianMixture(weights=(0.5, 0.5), means=((0.05, 0.03), (0.07, -0.04)), stds=(0.04, 0.05))
@@ -197,6 +202,8 @@ def test_the_package_is_called_like_its_function() -> None:
         ({"bandwidth": float("nan")}, "bandwidth = nan is not valid"),
         ({"bandwidth": "silverman"}, "bandwidth = 'silverman' is not a number"),
         ({"bandwidth": 1e-5}, r"bandwidth = 1e-05 needs more than 1536 grid points across .*: give bandwidth >= 0\.0"),
+        ({"bandwidth": 1e20}, r"bandwidth = 1e\+20 is not valid: give one of at most 28, the domain's width"),
+        ({"bandwidth": 28.1}, "bandwidth = 28.1 is not valid: give one of at most 28, the domain's width"),
         ({"replicas": 1}, "replicas = 1 is not valid: give an integer >= 2"),
         ({"resolution": 8}, "resolution = 8 is not valid: give an integer >= 16"),
         (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from kspde.distances import compare
 from kspde.distances.grid import Grid
 from kspde.distances.lines import Lines, directions
 from kspde.distances.neighbours import LogDensity, entropy_terms, relative_entropy_of
-from kspde.distances.resampling import invert
+from kspde.distances.resampling import invert, without_noise
 from kspde.distances.scattered import _Draws
 from kspde.distances.statistics import Estimate, reach_of
 
@@ -332,18 +333,20 @@ def test_bad_sequences_of_clouds() -> None:
 
 
 def test_distances_that_grow_like_squares_are_compared_by_their_roots(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: dict[str, list[bool]] = {"smoothed": [], "scattered": []}
-    for module, flags in asked.items():
+    used = {"smoothed.invert": invert, "smoothed.without_noise": without_noise, "scattered.invert": invert}
+    asked: dict[str, list[bool]] = {name: [] for name in used}
+    for name, function in used.items():
 
-        def noted(*arguments: object, flags: list[bool] = flags, squared: bool = False) -> Estimate:
-            flags.append(squared)
-            return invert(*arguments, squared=squared)
+        def noted(*given: Any, name: str = name, function: Any = function, squared: bool, **more: float) -> Estimate:
+            asked[name].append(squared)
+            return function(*given, squared=squared, **more)
 
-        monkeypatch.setattr(f"kspde.distances.{module}.invert", noted)
+        monkeypatch.setattr(f"kspde.distances.{name}", noted)
     pde = KnownDensity(density=gaussian(dimension=1))
     compare(pde, KnownCloud(draws(pde.density, 50, 1), pde), distances=("l1", "w1", "w2", "energy"), replicas=2)
     # L¹, L², and the two entropies; W_1, W_2, and the energy distance
-    assert asked == {"smoothed": [False, False, True, True], "scattered": [False, False, True]}
+    on_grid = [False, False, True, True]
+    assert asked == dict(zip(used, (on_grid, on_grid, [False, False, True]), strict=True))
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.5])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -131,20 +132,48 @@ def with_deviation(mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
 
 
 def test_inverting_the_family() -> None:
-    """With m(λ) = √(g² + c), s constant, the interval is θ ± t s, and g comes back from it."""
+    """With m(λ) = √(g² + c), s constant, the interval is θ ± t s, and g comes back from θ."""
     g, c, s = LAMBDAS * 4.0, 0.25, 0.1
     m = np.sqrt(g**2 + c)
     draws = with_deviation(m, np.full(len(g), s))
     theta = float(np.sqrt(2.0**2 + c))  # on a node: the interpolation is exact there
     measured = invert(theta, draws, 2.0)
     assert measured.interval == pytest.approx((theta - 0.2, theta + 0.2), rel=1e-6)
-    assert without_noise(measured, draws, g).value == pytest.approx(2.0)
+    assert without_noise(theta, draws, g, 2.0).value == pytest.approx(2.0)
     near = invert(0.5, draws, 2.0)  # as far as draws from u are on average
     assert near.interval[0] == pytest.approx(0.3)
-    nothing = without_noise(near, draws, g)
+    nothing = without_noise(0.5, draws, g, 2.0)
     assert nothing.value == pytest.approx(0, abs=1e-9)
     assert nothing.interval[0] == 0
     assert invert(9.0, draws, 2.0).interval == pytest.approx((8.8, 9.2))
+
+
+@pytest.mark.parametrize("squared", [False, True])
+def test_without_noise_a_distance_is_kept_where_its_draws_predict_what_was_measured(squared: bool) -> None:
+    """At the ends of the prediction interval m̂ ± t s √(1 + 1/R) of the draws at λ, an end without noise is g(λ)."""
+    g, m, s = 1.0 + 3 * LAMBDAS, 2.0 + LAMBDAS, 0.05 + 0.05 * LAMBDAS
+    draws = with_deviation(m, s) ** (2 if squared else 1)
+    for k in (1, 2, 3):
+        low, high = prediction(np.sqrt(draws[:, k]) if squared else draws[:, k]).interval
+        below, above = (
+            without_noise(end ** (2 if squared else 1), draws, g, reach_of(20), squared=squared).interval
+            for end in (low, high)
+        )
+        assert above[0] == pytest.approx(g[k], rel=1e-9)
+        assert below[1] == pytest.approx(g[k], rel=1e-9)
+
+
+def test_without_noise_the_error_of_the_mean_is_that_of_the_draws_whatever_clouds_do() -> None:
+    """Deviation ρ s of θ and s/√R of m̂: t s √(ρ² + 1/R) in all, and for m̂ alone where clouds do not vary."""
+    g, m = 4 * LAMBDAS, 1.0 + 2 * LAMBDAS
+    draws = with_deviation(m, np.full(len(m), 0.1))
+    for ratio in (2.0, 1.0, 0.0):
+        reach = 2.5 * 0.1 * np.sqrt(ratio**2 + 1 / 20)
+        interval = without_noise(m[2], draws, g, 2.5, ratio=ratio).interval
+        assert interval == pytest.approx((g[2] - 2 * reach, g[2] + 2 * reach), rel=1e-9)  # dg/dm = 2
+        assert invert(m[2], draws, 2.5 * ratio).interval == pytest.approx(
+            (m[2] - 0.25 * ratio, m[2] + 0.25 * ratio), rel=1e-9
+        )
 
 
 def test_the_ends_have_the_deviation_of_what_they_test() -> None:
@@ -269,3 +298,28 @@ def test_the_noise_of_smoothed_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     kspde.compare(pde, KnownCloud(draws(pde.density, 50, 1), pde), bandwidth=0.3, replicas=2)
     one, both = (1 / np.sqrt(4 * np.pi * s2) for s2 in (0.3**2, 1 + 0.3**2))
     assert told == [pytest.approx((one - both) / 50, rel=1e-4)]
+
+
+def test_values_and_what_is_left_without_noise_share_quantile_and_ratios(monkeypatch: pytest.MonkeyPatch) -> None:
+    """t of 4 draws and 3 clouds, times the clouds' deviation over the draws', and for both the same draws."""
+    with_noise: list[tuple[Any, ...]] = []
+    without: list[tuple[Any, ...]] = []
+
+    def inverted(theta: float, curves: np.ndarray, reach: float, *, squared: bool) -> Estimate:
+        with_noise.append((theta, reach, squared, curves.tolist()))
+        return invert(theta, curves, reach, squared=squared)
+
+    def bared(
+        theta: float, curves: np.ndarray, bare: np.ndarray, quantile: float, *, ratio: float, squared: bool
+    ) -> Estimate:
+        assert quantile == reach_of(4, 3)
+        assert ratio != 1
+        without.append((theta, quantile * ratio, squared, curves.tolist()))
+        return without_noise(theta, curves, bare, quantile, ratio=ratio, squared=squared)
+
+    monkeypatch.setattr("kspde.distances.smoothed.invert", inverted)
+    monkeypatch.setattr("kspde.distances.smoothed.without_noise", bared)
+    pde = KnownDensity(density=gaussian(dimension=1))
+    kspde.compare(pde, [KnownCloud(draws(pde.density, 50, seed), pde) for seed in range(3)], replicas=4)
+    assert with_noise == without
+    assert len(without) == 4
