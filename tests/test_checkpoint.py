@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import signal
+import stat
+import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import kspde
-from kspde.checkpoint import Checkpoint, CheckpointStore
+from kspde.checkpoint import Checkpoint, CheckpointStore, _digest, check_room, run_description
 from kspde.hdf5 import h5py
 
 PROBLEM = {"model": "test", "seed": 1, "n": {"u": 11}}
@@ -53,6 +58,52 @@ def test_what_is_written_is_found_and_two_are_kept(shared_tmp_path, comm):
     comm.barrier()
     write(directory, comm, steps=(13,))
     assert names(directory, comm) == ["checkpoint-0000000012.h5", "checkpoint-0000000013.h5"]
+
+
+def test_a_file_is_forced_to_the_disk_before_it_gets_its_name(shared_tmp_path, comm, monkeypatch):
+    """Room first, then the whole file with its checksum, then the name, then the directory: a crash leaves no half."""
+    store = write(shared_tmp_path, comm, steps=(3,))
+    path = shared_tmp_path / "checkpoint-0000000003.h5"
+    done = []
+
+    def fsync(handle, real=os.fsync):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            done.append("directory")
+        else:
+            assert os.pread(handle, 16, 0) == b"kspde checkpoint"  # the head is not in Python's buffer any more
+            done.append("file")
+        real(handle)
+
+    def replace(mine, other, real=Path.replace):
+        assert (mine.parent, other) == (path.parent, path)
+        assert mine != path
+        assert path.exists()
+        done.append("name")
+        return real(mine, other)
+
+    def reserve(handle, first, size):
+        assert size >= 2 * 800_000  # what all ranks have
+        done.append("room")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", replace)
+    monkeypatch.setattr(os, "posix_fallocate", reserve)
+    first, last, x = rows(comm, 50_000)
+    store.write(3, parts={"x": x + 1}, shared={"history": np.zeros(100_000)})
+    assert done == (["room", "file", "name", "directory"] if comm.rank == 0 else [])
+    np.testing.assert_array_equal(store.latest().part("x", first, last), x + 1)
+
+
+def test_a_step_written_twice_costs_no_other(shared_tmp_path, comm):
+    write(shared_tmp_path, comm, steps=(3, 7, 7))
+    assert names(shared_tmp_path, comm) == ["checkpoint-0000000003.h5", "checkpoint-0000000007.h5"]
+
+
+def test_every_byte_counts_in_the_checksum():
+    zeros = bytearray(5 << 20)
+    before = _digest(io.BytesIO(zeros))
+    zeros[-1] = 1
+    assert _digest(io.BytesIO(zeros)) != before
 
 
 def test_types_are_kept(shared_tmp_path, comm):
@@ -111,6 +162,63 @@ def test_a_foreign_file_is_refused_by_name(shared_tmp_path, comm):
     assert names(shared_tmp_path, comm) == ["checkpoint-0000000003.h5"]
 
 
+def test_a_foreign_file_beside_a_good_one_stays(shared_tmp_path, comm):
+    """What one problem has more than the other tells them apart, too."""
+    more = {**PROBLEM, "eps": 0.3}
+    write(shared_tmp_path, comm, steps=(3,), problem=more)
+    for problem, words in ((PROBLEM, "eps = 0.3 there, null here"), (more | {"dt": 1}, "dt = null there, 1 here")):
+        with pytest.raises(kspde.InputError, match=words):
+            CheckpointStore(Checkpoint(shared_tmp_path), problem, comm).latest()
+    CheckpointStore(Checkpoint(shared_tmp_path), PROBLEM, comm).write(5, parts={}, shared={})
+    store = CheckpointStore(Checkpoint(shared_tmp_path), PROBLEM, comm)
+    if comm.rank == 0:
+        with pytest.warns(UserWarning, match="0003.h5 is of another problem .*: it is not used"):
+            assert store.latest().step == 5
+    else:
+        assert store.latest().step == 5
+    for step in (6, 7):
+        store.write(step, parts={}, shared={})
+    assert names(shared_tmp_path, comm) == [f"checkpoint-000000000{step}.h5" for step in (3, 6, 7)]
+
+
+def test_what_is_no_checkpoint_is_said(shared_tmp_path, comm):
+    if comm.rank == 0:
+        (shared_tmp_path / "checkpoint-0000000003.h5").write_text("notes")
+    comm.barrier()
+    with pytest.raises(kspde.InputError, match=r"damaged \(it does not begin like one\)"):
+        CheckpointStore(Checkpoint(shared_tmp_path), PROBLEM, comm).latest()
+
+
+def test_a_full_disk_is_said_on_every_rank(shared_tmp_path, comm, monkeypatch):
+    store = write(shared_tmp_path, comm, steps=(3,))
+    check_room(comm, shared_tmp_path / "density.bp", 1000)
+    assert names(shared_tmp_path, comm) == ["checkpoint-0000000003.h5"]
+
+    def full(handle, first, size):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(kspde.InputError, match=r"cannot write checkpoint .*0005\.h5: No space left on device"):
+        store.write(5, parts={"x": rows(comm)[2]}, shared={})
+    with pytest.raises(kspde.InputError, match=r"cannot write .*density\.bp: No space left on device"):
+        check_room(comm, shared_tmp_path / "density.bp", 1000)
+    assert names(shared_tmp_path, comm) == ["checkpoint-0000000003.h5"]
+
+
+def test_what_describes_a_problem():
+    """Functions by their name without the address, densities by samples and masses, the version of kspde."""
+
+    def told(**changes):
+        facts = {"model": "KS", "masses": {"u": 1.0}, "samples": [np.arange(3.0)], "eps": 0.3, "weight": lambda x: x}
+        return run_description("particles", **(facts | changes))
+
+    assert told() == told()
+    assert told()["kspde"] == kspde.__version__
+    assert told()["weight"] == f"<function {test_what_describes_a_problem.__name__}.<locals>.told.<locals>.<lambda>>"
+    for changes in ({"model": "LS"}, {"masses": {"u": 2.0}}, {"samples": [np.arange(3.0) + 1e-15]}, {"eps": None}):
+        assert told(**changes) != told()
+
+
 def test_a_write_that_fails_leaves_the_others(shared_tmp_path, comm):
     store = write(shared_tmp_path, comm, steps=(3,))
     if comm.rank == 0:  # no file can take the place of a directory
@@ -136,6 +244,32 @@ def test_when_one_is_due(shared_tmp_path, comm):
         assert store.due()
         assert store.stopping
     assert signal.getsignal(signal.SIGTERM) is before
+    failed, other = [], CheckpointStore(Checkpoint(shared_tmp_path), PROBLEM, comm)
+
+    def elsewhere():
+        try:
+            with other:
+                pass
+        except ValueError as error:  # signal works in the main thread only
+            failed.append(error)
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert not failed
+
+
+def test_a_clock_that_has_not_moved(shared_tmp_path, comm, monkeypatch):
+    """every=0 is after every step, however coarse the clock; what was written counts from its end."""
+    clock = Clock(comm)
+    monkeypatch.setattr("kspde.checkpoint.time", clock)
+    assert CheckpointStore(Checkpoint(shared_tmp_path, every=0), PROBLEM, comm).due()
+    store = CheckpointStore(Checkpoint(shared_tmp_path, every=10), PROBLEM, comm)
+    clock.now += 10.0 if comm.rank == 0 else 0.0  # the others' clocks do not count
+    assert store.due()
+    store.write(1, parts={}, shared={})
+    clock.now += 9.0 if comm.rank == 0 else 99.0
+    assert not store.due()
 
 
 @pytest.mark.parametrize(
