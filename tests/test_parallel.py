@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 import kspde
-from kspde.parallel import all_or_none, last_words, limited_threads, on_all_ranks, threads_per_rank, together
+from kspde.parallel import (
+    all_or_none,
+    communicator,
+    last_words,
+    limited_threads,
+    on_all_ranks,
+    threads_per_rank,
+    together,
+)
 
 
 class StrangeError(Exception):
@@ -39,6 +47,11 @@ def test_what_the_last_rank_raises_all_raise(comm):
     with pytest.raises(kind, match=f"^{words}$") as caught:
         fail_on(last, comm, StrangeError("odd"))
     assert on_all_ranks(comm, caught.value)
+
+
+def test_a_communicator_of_ones_own(comm, apart):
+    assert communicator(apart) is apart
+    assert communicator() == comm
 
 
 def test_each_rank_keeps_its_own_error(comm):
