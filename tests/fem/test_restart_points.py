@@ -1,0 +1,136 @@
+"""When a density run writes checkpoints, what is in them, and what is read from them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import kspde
+from kspde.checkpoint import Checkpoint, CheckpointStore, StoppedError
+from kspde.fem.restart import Position, Restart, description
+
+
+class Rows:
+    """A space of three nodes a rank."""
+
+    def __init__(self, comm) -> None:
+        self.comm = comm
+
+    def labels(self):
+        return {"label": np.arange(3) + 3 * self.comm.rank}
+
+    def read(self, saved, name):
+        first = 3 * self.comm.rank
+        np.testing.assert_array_equal(saved.part("label", first, first + 3), self.labels()["label"])
+        return saved.part(name, first, first + 3)
+
+
+class Records:
+    """An observer with two saved times behind it and two before it."""
+
+    def __init__(self) -> None:
+        self.times, self.next_time = (0.0, 0.1, 0.5, 1.0), 0.5
+        self.states = [(t, np.full((2, 3), t), np.full((2, 3), -1.0 - t)) for t in (0.0, 0.1)]
+        self.recorder = SimpleNamespace(table=lambda: {"mass": np.ones(4), "t": np.arange(4.0)})
+
+    def restore(self, table, states) -> None:
+        self.restored = (table, states)
+
+
+def position(comm, **changes):
+    unknowns = np.arange(6.0).reshape(2, 3) + 10 * comm.rank
+    bounds, norms = np.array([2.0]), np.array([3.0, 4.0])
+    return replace(Position(step=4, t=0.2, unknowns=unknowns, dt=0.05, bounds=bounds, norms=norms), **changes)
+
+
+@pytest.fixture
+def restart(shared_tmp_path, comm):
+    """One unknown is a density, the other a field that relaxes."""
+    model = SimpleNamespace(species=("u",))
+    system = SimpleNamespace(space=Rows(comm), model=model, relaxing=("v",))
+    store = CheckpointStore(Checkpoint(shared_tmp_path, every=0), {"model": "test"}, comm)
+    return Restart(store, system, Records())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"dt": None},
+        {"bounds": None, "norms": None},
+        {"handed_over": True},
+        {"t": 0.4, "dt": 0.1 * (1 - 1e-9)},
+    ],
+    ids=["all", "no length", "no bounds", "handed over", "just before a saved time"],
+)
+def test_what_is_written_is_read(restart, comm, changes) -> None:
+    written = position(comm, **changes)
+    assert restart.latest() is None
+    restart.look(written)
+    found = restart.latest()
+    for name in ("step", "t", "dt", "handed_over"):
+        assert getattr(found, name) == getattr(written, name)
+    for name in ("unknowns", "bounds", "norms"):
+        theirs = getattr(written, name)
+        np.testing.assert_array_equal(getattr(found, name), theirs) if theirs is not None else None
+        assert (getattr(found, name) is None) == (theirs is None)
+    table, states = restart._observer.restored
+    assert {name: values.tolist() for name, values in table.items()} == {"mass": [1.0] * 4, "t": [0.0, 1.0, 2.0, 3.0]}
+    for (t, unknowns, slopes), expected in zip(states, restart._observer.states, strict=True):
+        assert t == expected[0]
+        np.testing.assert_array_equal(unknowns, expected[1])
+        np.testing.assert_array_equal(slopes, expected[2])
+
+
+@pytest.mark.parametrize(
+    ("changes", "next_time", "written"),
+    [
+        ({"t": 1.0}, 1.0, False),  # the end
+        ({"t": 1.0 - 1e-13}, 1.0, False),
+        ({"t": 0.46}, 0.5, False),  # the next step is cut short: its natural length would be lost
+        ({"t": 0.44}, 0.5, True),
+        ({"t": 0.45}, 0.5, False),  # up to rounding at the saved time
+        ({"t": 0.46, "dt": None}, 0.5, True),
+        ({"t": 0.96}, 1.0, True),  # the last step's length is not needed afterwards
+    ],
+)
+def test_when_one_is_written(restart, comm, changes, next_time, written) -> None:
+    restart._observer.next_time = next_time
+    restart.look(position(comm, **changes))
+    assert (restart.latest() is not None) == written
+
+
+def test_none_that_is_not_due_or_has_no_place(restart, comm) -> None:
+    restart._store._every = 1000.0
+    restart.look(position(comm))
+    assert restart.latest() is None
+    nowhere = Restart(None, restart._system, restart._observer)
+    nowhere.look(position(comm))
+    assert nowhere.latest() is None
+
+
+def test_a_run_that_is_told_to_stop_says_where_it_is(restart, comm) -> None:
+    restart._store._ask(15, None)
+    with pytest.raises(StoppedError, match=r"SIGTERM after step 4, t = 0\.2: .*0004\.h5 holds the state, resume=True"):
+        restart.look(position(comm))
+    assert restart.latest().step == 4
+
+
+def test_a_part_that_is_missing_is_said_on_every_rank(restart, comm) -> None:
+    restart._store.write(7, parts={"label": np.arange(3) + 3 * comm.rank}, shared={"saved": np.zeros(0)})
+    with pytest.raises(kspde.InputError, match="cannot read checkpoint"):
+        restart.latest()
+
+
+def test_problems_are_told_apart() -> None:
+    def told(mean=0.3, mass=1.0, chi=8.0, **facts):
+        u0 = kspde.GaussianMixture(weights=[1.0], means=[[mean, 0.0]], stds=[0.6], mass=mass)
+        return description(kspde.SignalDependentKellerSegel(chi=chi), {"u": u0}, **({"eps": 0.3} | facts))
+
+    assert told() == told()
+    for other in (told(mean=0.3 + 1e-9), told(mass=1.5), told(chi=7.0), told(eps=0.2), told(dt=0.1)):
+        assert other != told()
+    assert told(mass=1.5)["masses"] == {"u": 1.5}
