@@ -125,7 +125,34 @@ def test_a_part_that_is_missing_is_said_on_every_rank(restart, comm) -> None:
         restart.latest()
 
 
+def test_a_file_that_one_rank_cannot_read_is_given_up_by_all(restart, comm) -> None:
+    restart.look(position(comm))
+
+    def unreadable(saved, name):
+        raise kspde.InputError("cannot read it")
+
+    if comm.rank == comm.size - 1:
+        restart._system.space.read = unreadable
+    with pytest.raises(kspde.InputError, match="cannot read it"):
+        restart.latest()
+
+
+class Step:
+    """A density that is told from another one by points between the two edges only."""
+
+    mass = 1.0
+
+    def __init__(self, edge: float) -> None:
+        self.edge = edge
+
+    def __call__(self, x):
+        return 1.0 * (x[:, 0] > self.edge)
+
+
 def test_problems_are_told_apart() -> None:
+    model = kspde.SignalDependentKellerSegel(chi=1.0)
+    assert description(model, {"u": Step(0.5)}) != description(model, {"u": Step(0.6)})
+
     def told(mean=0.3, mass=1.0, chi=8.0, **facts):
         u0 = kspde.GaussianMixture(weights=[1.0], means=[[mean, 0.0]], stds=[0.6], mass=mass)
         return description(kspde.SignalDependentKellerSegel(chi=chi), {"u": u0}, **({"eps": 0.3} | facts))
