@@ -18,6 +18,9 @@ export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
+# Bytecode is kept: each of the suite's hundred processes would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 ifneq ($(MAKECMDGOALS),clean)
 found := $(shell '$(PYTHON)' -c 'import sys; v = sys.version_info; print("%d.%d" % v[:2], "new" * (v >= (3, 12)))' 2>/dev/null)
 ifneq ($(lastword $(found)),new)
@@ -30,6 +33,9 @@ PIP := $(BIN)/python -m pip install --quiet --quiet
 # A deadlock between ranks ends after this many seconds.
 LIMIT := 1500
 PYTEST := $(BIN)/python -m pytest -o faulthandler_timeout=240 -p no:cacheprovider
+# The suite on one rank goes through two processes (tests/conftest.py), each of which keeps one core busy. One that
+# crashes fails the suite at once: pytest-xdist would give the same test to its successors.
+TWICE := --numprocesses 2 --max-worker-restart 0
 
 demo: venv
 	@$(MAKE) --silent --no-print-directory .venv/installed-fem
@@ -37,7 +43,7 @@ demo: venv
 
 test: lint
 	@echo "== pytest, 1 rank"
-	@timeout --kill-after=10 $(LIMIT) $(PYTEST) </dev/null
+	@OMP_NUM_THREADS=1 timeout --kill-after=10 $(LIMIT) $(PYTEST) $(TWICE) </dev/null
 	@echo "== pytest, 2 ranks"
 	@timeout --kill-after=10 $(LIMIT) $(BIN)/mpirun -n 2 $(PYTEST) </dev/null
 
@@ -77,4 +83,4 @@ venv:
 
 clean:
 	rm -rf .venv demo-output build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find kspde tests demos -name __pycache__ -prune -exec rm -rf {} +
+	find kspde tests demos book -name __pycache__ -prune -exec rm -rf {} +

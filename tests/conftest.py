@@ -17,6 +17,10 @@ from mpi4py import MPI
 
 import kspde
 
+#: Directories that processes of pytest-xdist begin with: what takes longest must not be left for the end. The programs
+#: compile the loops over particles meanwhile, which fem does without.
+_FIRST = ("programs", "fem", "system")
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave to one rank what is marked so: each case's linear algebra is tested on several ranks elsewhere."""
@@ -24,6 +28,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         alone = [item for item in items if item.get_closest_marker("one_rank")]
         config.hook.pytest_deselected(items=alone)
         items[:] = [item for item in items if item not in alone]
+    if hasattr(config, "workerinput"):  # pytest-xdist's
+        order = {name: place for place, name in enumerate(_FIRST)}
+        items.sort(key=lambda item: order.get(item.path.parent.name, len(order)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand out files in turn, so that their fixtures are made once, and all whole programs to one process.
+
+    Programs are jobs of two and three ranks: they must not meet each other on few cores.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class Files(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "programs" if "programs/" in file else file
+
+    config.option.loadscopereorder = False  # it would leave files of few and long tests for the end
+    return Files(config, log)
 
 
 # The ranks must try the same examples, or they meet in different collective calls.

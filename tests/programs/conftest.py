@@ -34,8 +34,11 @@ SMALL = (
 
 
 def environment() -> dict[str, str]:
-    """Return the environment without what an MPI launcher leaves in it, with this Python's programs found first."""
-    foreign = ("PMI", "MPI", "OMPI", "HYD", "SLURM")
+    """Return a user's environment, with this Python's programs found first.
+
+    It has nothing of what an MPI launcher leaves there, and not the number of threads that the suite is given.
+    """
+    foreign = ("PMI", "MPI", "OMPI", "HYD", "SLURM", "OMP_NUM_THREADS")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
     # mpirun looks its programs up by name, and no virtual environment need be active.
     return kept | {"PATH": f"{BIN}{os.pathsep}{kept.get('PATH', os.defpath)}"}
