@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import _thread
+from queue import SimpleQueue
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 
 import kspde
 from kspde.parallel import (
+    _LastWords,
     all_or_none,
     communicator,
     last_words,
@@ -96,6 +99,21 @@ def test_a_rank_that_does_not_come_is_not_waited_for(apart, monkeypatch):
         apart.Barrier()
         if apart.rank == 0:  # takes what is left of it
             assert apart.recv(source=1, tag=32_693) == "alone"
+
+
+def test_an_exit_that_is_caught_or_of_another_thread_is_none():
+    words = object.__new__(_LastWords)
+    words._failed = (0, "")
+    words._unwound(None, 0, SystemExit(7))  # out of a frame that is not the outermost
+    ended = SimpleQueue()
+
+    def elsewhere() -> None:  # an outermost frame
+        words._unwound(None, 0, SystemExit(7))
+        ended.put(None)
+
+    _thread.start_new_thread(elsewhere, ())
+    ended.get(timeout=10)
+    assert words._failed == (0, "")
 
 
 @pytest.mark.parametrize(

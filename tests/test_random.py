@@ -132,5 +132,12 @@ def test_bad_seeds(arguments, message):
 
 
 def test_a_step_beyond_the_counter_is_refused():
-    with pytest.raises(kspde.InputError, match=r"step = 4294967296 is not valid"):
-        Philox(0).normals(IDS[:1], 1 << 32, 1)
+    for step in (-1, 1 << 32):
+        with pytest.raises(kspde.InputError, match=rf"step = {step} is not valid"):
+            Philox(0).normals(IDS[:1], step, 1)
+    assert Philox(0).normals(IDS[:1], (1 << 32) - 1, 1)[0, 0] != Philox(0).normals(IDS[:1], (1 << 31) - 1, 1)[0, 0]
+
+
+def test_ids_of_another_integer_type_are_the_same_ids():
+    for kind in (np.int64, np.int32):
+        assert np.array_equal(Philox(3).uniforms(np.arange(9, dtype=kind), 6, 2), Philox(3).uniforms(IDS[:9], 6, 2))
