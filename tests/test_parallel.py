@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import os
 from queue import SimpleQueue
 from types import SimpleNamespace
 
@@ -101,9 +102,80 @@ def test_a_rank_that_does_not_come_is_not_waited_for(apart, monkeypatch):
             assert apart.recv(source=1, tag=32_693) == "alone"
 
 
-def test_an_exit_that_is_caught_or_of_another_thread_is_none():
-    words = object.__new__(_LastWords)
-    words._failed = (0, "")
+class Ending(_LastWords):
+    """Rank 1 of 2 at its end, without the hooks; ``everyone`` is what the ranks turn out to say."""
+
+    def __init__(self, monkeypatch, everyone) -> None:
+        self._failed, self._said, self._process = (0, ""), False, os.getpid()
+        self._before = lambda *error: self.printed.append(str(error[1]))
+        self.printed: list[str] = []
+        self.exchanged: list[str] = []
+        self.ended: list[int] = []
+
+        def exchange(comm, said):
+            self.exchanged.append(said)
+            return everyone
+
+        monkeypatch.setattr("kspde.parallel.last_words", exchange)
+        monkeypatch.setattr("kspde.parallel.end_job", lambda comm, status: self.ended.append(status))
+        monkeypatch.setattr("kspde.parallel.world", lambda: SimpleNamespace(rank=1, size=2))
+
+    def meet(self, error) -> None:
+        self(type(error), error, None)
+
+
+def test_what_all_ranks_raise_is_said_once(monkeypatch):
+    line = "ValueError: everywhere\n"
+    for everyone, printed in (([line, line], []), (["ValueError: elsewhere\n", line], ["everywhere"])):
+        ending = Ending(monkeypatch, everyone)
+        ending.meet(ValueError("everywhere"))
+        ending._leave()  # all is said
+        assert (ending.printed, ending.exchanged, ending.ended) == (printed, [line], [])
+    for rank, printed in ((0, []), (None, ["bad"])):  # it arose there
+        ending, error = Ending(monkeypatch, ["", ""]), kspde.InputError("bad")
+        error.rank = rank
+        ending.meet(error)
+        assert ending.printed == printed
+
+
+def test_a_rank_that_fails_alone_ends_the_job(monkeypatch, capsys):
+    ending = Ending(monkeypatch, None)
+    ending.meet(ValueError("alone"))
+    assert ending.ended == [1]
+    assert capsys.readouterr().err == "kspde: rank 1 of 2 failed, and others did not:\nValueError: alone\n"
+    for everyone, failed, ended in ((None, (3, "exit"), [3]), (["", ""], (3, "exit"), []), (None, (0, ""), [])):
+        ending = Ending(monkeypatch, everyone)
+        ending._failed = failed
+        ending._leave()
+        assert (ending.exchanged, ending.ended) == ([failed[1]], ended)
+
+
+def test_after_the_end_of_mpi_or_in_a_forked_process_nothing_is_exchanged(monkeypatch):
+    for where in ("fork", "finalized"):
+        ending = Ending(monkeypatch, None)
+        ending._failed = (3, "exit")
+        with monkeypatch.context() as patch:
+            if where == "fork":
+                ending._process += 1
+            else:
+                patch.setattr("mpi4py.MPI.Is_finalized", lambda: True)
+            ending._leave()
+            ending.meet(ValueError("late"))
+        assert (ending.exchanged, ending.ended, ending.printed) == ([], [], ["late"])
+
+
+def test_the_status_a_program_is_left_with(monkeypatch):
+    ending = Ending(monkeypatch, None)
+    for error, status in ((SystemExit(3), 3), (SystemExit("no data"), 1), (SystemExit(), 0), (OSError("lost"), 1)):
+        with monkeypatch.context() as patch:
+            patch.setattr("sys._getframe", lambda depth: SimpleNamespace(f_back=None))  # the outermost
+            ending._unwound(None, 0, error)
+        assert ending._failed[0] == status
+        assert str(error) in ending._failed[1]
+
+
+def test_an_exit_that_is_caught_or_of_another_thread_is_none(monkeypatch):
+    words = Ending(monkeypatch, None)
     words._unwound(None, 0, SystemExit(7))  # out of a frame that is not the outermost
     ended = SimpleQueue()
 
