@@ -83,27 +83,30 @@ def use_threads(comm: Any) -> int:
 def on_threads[R](work: Callable[[int], R], tasks: int) -> list[R]:
     """Return ``work`` of 0, ..., ``tasks`` − 1, each done by whichever thread is free, of as many as loops may use.
 
-    For compiled functions that are not parallel themselves, and numpy between them; not from within such work. What the
-    lowest task raises is raised, after all threads have ended.
+    For compiled functions that are not parallel themselves, and numpy between them; not from within such work. The
+    calling thread does all that no other has begun: it does not wait for threads that take long to wake up. What the
+    lowest task raises is raised, after the tasks that were begun have ended.
     """
     done: dict[int, R] = {}
     failed: dict[int, BaseException] = {}
     waiting = count()
+    ended: SimpleQueue[int] = SimpleQueue()
 
     def take() -> None:
-        while (task := next(waiting)) < tasks:
+        while not failed and (task := next(waiting)) < tasks:
             try:
                 done[task] = work(task)
             except BaseException as error:
                 failed[task] = error
-                return
+            ended.put(task)
 
-    others = min(int(numba.get_num_threads()), tasks) - 1
-    ended: SimpleQueue[None] = SimpleQueue()
-    for thread in range(others):
-        _inbox(thread, os.getpid()).put((take, ended))
+    for thread in range(min(int(numba.get_num_threads()), tasks) - 1):
+        _inbox(thread, os.getpid()).put(take)
     take()
-    for _ in range(others):
+    left = 0
+    while next(waiting) < tasks:  # after an error: nobody is to begin these
+        left += 1
+    for _ in range(tasks - left):
         ended.get()
     if failed:
         raise failed[min(failed)]
@@ -118,15 +121,13 @@ def in_blocks[R](work: Callable[[slice], R], n: int) -> list[R]:
 
 
 @cache
-def _inbox(thread: int, process: int) -> SimpleQueue[tuple[Callable[[], None], SimpleQueue[None]]]:
+def _inbox(thread: int, process: int) -> SimpleQueue[Callable[[], None]]:
     """Return where a thread waits for work: handing it over takes a third of what an executor's futures do."""
-    inbox: SimpleQueue[tuple[Callable[[], None], SimpleQueue[None]]] = SimpleQueue()
+    inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
 
     def serve() -> None:
         while True:
-            take, ended = inbox.get()
-            take()
-            ended.put(None)
+            inbox.get()()
 
     Thread(target=serve, name=f"kspde-{thread}", daemon=True).start()
     return inbox

@@ -24,7 +24,7 @@ from kspde.particles.accuracy import alias_sum, band, image_distance, spacing, s
 from kspde.particles.fields import Extent, FieldEvaluator, check_resolved
 from kspde.particles.modes import ModeProducts
 from kspde.particles.near import NearSums, Screened, longest_screen
-from kspde.particles.splines import REACH, deposit, gather, gather_part
+from kspde.particles.splines import REACH, deposit, gather, gather_part, grids_for
 from kspde.particles.transform import CornerConvolution
 
 __all__ = ["MEMORY_LIMIT", "MeshFields"]
@@ -188,12 +188,13 @@ class MeshFields(FieldEvaluator):
         columns = tuple(self._columns(m) for m in self.shape)
         self._convolve: ModeProducts | CornerConvolution
         if ModeProducts.operations(corner, columns) <= _MOST_OPERATIONS:
-            self._convolve = ModeProducts(self.shape, corner, columns)
+            band = tuple(self._band * m * self.spacing / (2 * np.pi) for m in self.shape)
+            self._convolve = ModeProducts(self.shape, corner, columns, band)
             modes = self._convolve.columns
         else:
             self._convolve = CornerConvolution(self.shape, corner, threads=self._threads)
             modes = (*self.shape[:-1], columns[-1])
-        self._grids = np.empty((self._threads, *self._convolve.corner))
+        self._grids = grids_for(self._threads, self._convolve.corner)
         self._coefficients: dict[str, Array] = {}
         self._factors = {f.name: self._factor(f, modes) for f in self.active}
 

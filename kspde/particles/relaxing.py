@@ -37,7 +37,7 @@ from kspde.models import Field
 from kspde.models.base import Array
 from kspde.particles.accuracy import alias_sum, image_distance, spacing, spline_transform
 from kspde.particles.fields import Extent, FieldEvaluator, check_resolved
-from kspde.particles.splines import REACH, deposit, gather, gather_part
+from kspde.particles.splines import REACH, deposit, gather, gather_part, grids_for
 
 __all__ = ["RelaxingFields"]
 
@@ -281,7 +281,7 @@ class RelaxingFields(FieldEvaluator):
 
     def _set_grid(self, shape: tuple[int, ...], corner: tuple[int, ...]) -> None:
         d, self.shape, self._corner = self.dimension, shape, corner
-        self._grids = np.empty((self._threads, *corner))
+        self._grids = grids_for(self._threads, corner)
         self._held: dict[tuple[float, float, float], tuple[Array, Array]] = {}
         self._squared: Array = np.zeros((1,) * d)
         correction: Array = np.full((1,) * d, self.spacing**-d)

@@ -7,6 +7,7 @@ with weights :math:`B(s - j)`. The caller makes sure that these nodes, and two m
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,16 @@ from kspde.models.base import Array
 from kspde.particles.lanes import ZERO, Lanes, add_scaled, dot, load, polynomials, scatter_add
 from kspde.particles.weights import weight_of
 
-__all__ = ["ORDER", "REACH", "deposit", "gather", "gather_part"]
+__all__ = ["ORDER", "REACH", "deposit", "gather", "gather_part", "grids_for"]
 
 #: Order of the B-splines: they are piecewise of degree ORDER − 1.
 ORDER = 6
 #: Nodes touched before and after ⌊s⌋, the empty lanes included.
 REACH = (2, 5)
-#: Particles, and nodes whose sum over the threads' grids, that are worth handing to another thread.
-_PARTICLES, _NODES = 2_000, 100_000
+#: Particles, and nodes whose sum over the grids, that are worth handing to another thread.
+_PARTICLES, _NODES = 5_000, 100_000
+#: Of grids that have no more nodes, half a megabyte, each thread has two.
+_FEW_NODES = 60_000
 
 
 def _spline_polynomials(order: int) -> Array:
@@ -215,14 +218,20 @@ _GATHER = {1: _gather_1d, 2: _gather_2d, 3: _gather_3d}
 _GATHER_GRADIENT = {1: _gather_gradient_1d, 2: _gather_gradient_2d, 3: _gather_gradient_3d}
 
 
+def grids_for(threads: int, shape: tuple[int, ...]) -> Array:
+    """Return the grids that ``deposit`` is to use: one a thread, or two, so that the faster thread takes more."""
+    each = 2 if threads > 1 and math.prod(shape) <= _FEW_NODES else 1
+    return np.empty((each * threads, *shape))
+
+
 def deposit(grids: Array, x: Array, lower: Array, spacing: float, weights: float | Array, comm: Any = None) -> Array:
     """Write Σ_j w_j B((x − X_j)/h) at the nodes x of the first grid, and return it. Collective over ``comm``.
 
-    Each grid takes an equal share of the particles, on its own thread, so that the result is the same every time;
-    where there are few particles, only the first grids do.
+    Each grid takes an equal share of the particles, whichever thread fills it, so that the result is the same every
+    time; where there are few particles, only the first grids do.
 
     Args:
-        grids: shape (threads, M, ...).
+        grids: as ``grids_for`` returns them, shape (grids, M, ...).
         x: X, shape (n, d).
         lower: the grid's corner, shape (d,).
         spacing: h.

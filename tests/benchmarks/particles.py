@@ -5,6 +5,12 @@
 The table goes to the terminal and to a file. The model is the README's: χ = 8, ε = 0.3, field_tol = 1e-6, three
 Gaussians. Every figure is the best of several, taken in turns so that a busy machine slows all alike. For the ranks
 this script starts itself under ``mpirun`` on 1 and on 2 of them, one thread each.
+
+Whether the time per particle depends on N is measured by bursts of 10⁷ particles' steps, one of the largest N, a
+hundred of the smallest, in turns: each is as likely to be disturbed. Beside the time on the clock stands the processor
+time of all threads over their number. The clock also counts what the host gives to others, and processor time does not
+count a thread's waiting for another: on a machine of one's own the former is what matters, on a shared one both are
+bounds of that.
 """
 
 from __future__ import annotations
@@ -107,11 +113,21 @@ class Load:
         busy = (sum(numbers) - idle - stolen) / os.sysconf("SC_CLK_TCK")
         return np.array([busy - own.user - own.system, stolen / os.sysconf("SC_CLK_TCK"), time.perf_counter()])
 
-    def columns(self) -> str:
+    def _shares(self) -> tuple[float, float]:
         """Return the shares of all processors' time that other processes, and other machines on this one, had."""
         others, stolen, seconds = self._now() - self._start
         total = seconds * (os.cpu_count() or 1)
-        return f"{max(0.0, others / total):>7.0%} {stolen / total:>7.0%}"
+        return max(0.0, others / total), stolen / total
+
+    def columns(self) -> str:
+        """Return them as columns of a table."""
+        others, stolen = self._shares()
+        return f"{others:>7.0%} {stolen:>7.0%}"
+
+    def words(self) -> str:
+        """Return them in words."""
+        others, stolen = self._shares()
+        return f"others {others:.0%}, stolen {stolen:.0%}"
 
 
 def best(calls: dict[str, Callable[[], None]], *, seconds: float) -> dict[str, float]:
@@ -145,34 +161,32 @@ def table(most: float) -> list[str]:
     threads = use_threads(world())
     parts = ("fields", "transform", "move", "observe")
     lines = [
-        f"{'N':>10} {'step s':>9} {'ns/particle':>11} "
+        f"{'N':>10} {'step s':>9} "
         + " ".join(f"{name:>9}" for name in parts)
         + f" {'GB':>6} {'others':>7} {'stolen':>7}"
     ]
-    rates = []
-    for n in (10**5, 10**6, 10**7):
-        if n > most:
-            continue
-        steps = Steps(n)
+    sizes = [n for n in (10**5, 10**6, 10**7) if n <= most]
+    all_steps = {}
+    for n in sizes:
+        all_steps[n] = steps = Steps(n)
         calls = {name: getattr(steps, name) for name in ("step", *parts)}
         pair = n == 10**6
         if pair:
             calls["finufft"] = finufft_pair(steps.x, threads)
         steps.step()
         load = Load()
-        least = best(calls, seconds=6.0)
-        rates.append(least["step"] / n)
+        least = best(calls, seconds=5.0)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
         each = " ".join(f"{least[name]:>9.4f}" for name in parts)
-        lines.append(
-            f"{n:>10} {least['step']:>9.4f} {1e9 * least['step'] / n:>11.1f} {each} {memory:>6.2f} {load.columns()}"
-        )
+        lines.append(f"{n:>10} {least['step']:>9.4f} {each} {memory:>6.2f} {load.columns()}")
         if pair:
             against = f"finufft type 1 + type 2, 192² modes, 1e-6, {threads} threads: {least['finufft']:.4f} s"
             against += f"; a step takes {least['step'] / least['finufft']:.2f} of it"
-    lines.append(f"ns/particle, largest over least: {max(rates) / min(rates):.2f}")
-    lines.append("transform: a part of fields; others, stolen: shares of the cores' time that other processes had, and")
-    lines.append("that the host machine gave to other virtual ones, meanwhile")
+    lines.append(
+        "transform: a part of fields; GB: with the smaller N's; others, stolen: shares of the cores' time that"
+    )
+    lines.append("other processes had, and that the host machine gave to other virtual ones, meanwhile")
+    lines += bursts(all_steps, threads, seconds=30.0)
     lines += [against] if most >= 1e6 else []
     n = 20_000
     mesh, direct = Steps(n), Steps(n, DirectFields)
@@ -185,6 +199,30 @@ def table(most: float) -> list[str]:
         f"direct sum, N = {n}: {least['direct']:.3f} s, mesh {least['mesh']:.4f} s, largest difference {error:.1e} of "
         f"the field"
     )
+    return lines
+
+
+def bursts(all_steps: dict[int, Steps], threads: int, *, seconds: float) -> list[str]:
+    """Take bursts of steps of each N in turns for about ``seconds``; say what a particle took, and how N matters."""
+    work = max(all_steps)
+    clock: dict[int, list[float]] = {n: [] for n in all_steps}
+    processor: dict[int, list[float]] = {n: [] for n in all_steps}
+    load, start = Load(), time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        for n, steps in all_steps.items():
+            begin, used = time.perf_counter(), time.process_time()
+            for _ in range(work // n):
+                steps.step()
+            clock[n].append(1e9 * (time.perf_counter() - begin) / work)
+            processor[n].append(1e9 * (time.process_time() - used) / work / threads)
+    rounds = len(clock[work])
+    lines = [f"bursts of {work:.0e} particles' steps, {rounds} of each N in turns; ns/particle; {load.words()}"]
+    lines.append(f"{'':>30} " + " ".join(f"{n:>9}" for n in all_steps) + "   largest over least")
+    for name, times in (("clock", clock), ("processor time / threads", processor)):
+        for kind, of in (("least", np.min), ("median", np.median)):
+            values = [float(of(times[n])) for n in all_steps]
+            each = " ".join(f"{value:>9.1f}" for value in values)
+            lines.append(f"{f'{name}, {kind}':>30} {each}   {max(values) / min(values):.2f}")
     return lines
 
 

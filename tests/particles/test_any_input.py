@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from queue import SimpleQueue
 
 import numpy as np
 import pytest
@@ -139,6 +140,21 @@ def test_work_on_threads_comes_back_in_order_and_the_lowest_error_is_raised(thre
     with pytest.raises(ValueError, match="task 3"):
         on_threads(fail, 12)
     assert on_threads(fail, 3) == [0, 1, 2]
+
+
+def test_work_does_not_wait_for_threads_that_sleep(monkeypatch):
+    """Nor is any of it done twice, or after its end, when they wake up."""
+    monkeypatch.setattr("numba.get_num_threads", lambda: 3)
+    inbox: SimpleQueue = SimpleQueue()
+    monkeypatch.setattr("kspde.compiled._inbox", lambda thread, process: inbox)
+    done = []
+    on_threads(done.append, 5)
+    for _ in range(2):
+        inbox.get_nowait()()
+    with pytest.raises(ZeroDivisionError):
+        on_threads(lambda task: 1 / task, 5)
+    inbox.get_nowait()()
+    assert done == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("own", [False, True])

@@ -130,6 +130,36 @@ def test_products_with_modes_are_the_periodic_convolution(shape, corner, columns
         np.testing.assert_allclose(got[name], expected[places], atol=1e-13)
 
 
+@pytest.mark.parametrize(
+    ("shape", "columns", "band"),
+    [((40,), (17,), (12.5,)), ((60, 50), (25, 23), (24.0, 21.5)), ((30, 28, 32), (14, 13, 15), (11.0, 12.0, 14.3))],
+)
+def test_modes_beyond_the_band_may_be_left_out_by_any_number_of_threads(shape, columns, band, monkeypatch):
+    """What is left out lies outside of the ellipsoid: kernels with modes inside only lose nothing."""
+    monkeypatch.setattr("kspde.particles.modes._OPERATIONS", 0.0)
+    random = np.random.default_rng(0)
+    corner = tuple(m // 2 for m in shape)
+    whole = ModeProducts(shape, corner, columns)
+    k = np.meshgrid(*(np.arange(count) for count in whole.columns), indexing="ij")
+    inside = sum((one / most) ** 2 for one, most in zip(k, band, strict=True)) <= 1.0
+    kernels = {name: np.where(inside, random.normal(size=inside.shape), 0.0) for name in "ab"}
+    sources = random.normal(size=whole.corner)
+    results = []
+    for threads in (1, 2):
+        monkeypatch.setattr("numba.get_num_threads", lambda threads=threads: threads)
+        results.append(ModeProducts(shape, corner, columns, band)(sources, kernels))
+    for name, expected in whole(sources, kernels).items():
+        np.testing.assert_allclose(results[0][name], expected, atol=1e-14)
+        np.testing.assert_array_equal(results[1][name], results[0][name])
+
+
+def test_modes_far_outside_of_the_band_are_left_out():
+    products = ModeProducts((40, 40), (16, 16), (20, 20), (9.0, 9.0))
+    kernel = np.zeros(products.columns)
+    kernel[15, 15] = 1.0
+    assert not products(np.random.default_rng(0).normal(size=products.corner), {"a": kernel})["a"].any()
+
+
 def test_spacing_scales_with_eps_and_falls_with_the_tolerance():
     def kernel(eps):
         return kspde.Yukawa(screening=0.01) * kspde.GaussianMollifier(eps=eps)
