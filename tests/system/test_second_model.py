@@ -41,7 +41,7 @@ EPS, T_END = 0.3, 0.5
 POINTS = np.array([[0.0, 0.0], [-0.8, 0.3], [0.7, 0.2], [1.5, -1.0]])
 
 
-def fourier(modes: int = 128, length: float = 24.0, steps: int = 400) -> tuple[np.ndarray, np.ndarray]:
+def fourier(modes: int = 96, length: float = 24.0, steps: int = 100) -> tuple[np.ndarray, np.ndarray]:
     """Return u at POINTS, shape (species, points), and ∫|x|²u per species: periodic box, RK4, integrating factor."""
     x = (np.arange(modes) - modes // 2) * length / modes
     grid = np.stack(np.meshgrid(x, x, indexing="ij"), axis=-1)
