@@ -22,7 +22,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +45,14 @@ POINTS = ("wasserstein1", "wasserstein2", "energy", "relative_entropy_knn")
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """N draws, from u shifted in the first coordinate, compared with u."""
+    """N draws, from u shifted in the first coordinate, compared with u; seeds follow the number of the repetition."""
 
     density: kspde.GaussianMixture
     n: int
     shift: float = 0.0
     r: int = 1
     clouds: int = 1
+    first: int = 0  # repetition
     distances: tuple[str, ...] = GRID + POINTS
     options: tuple[tuple[str, Any], ...] = ()
 
@@ -64,6 +65,7 @@ class Setting:
     def compare(self, repetition: int, bandwidth: float | None) -> Distance:
         pde = KnownDensity(density=self.density, half_width=9, comm=MPI.COMM_SELF)
         law, k = self.law, self.clouds
+        repetition += self.first
         clouds = [KnownCloud(draws(law, self.n, 1_000 * (k * repetition + i) + 7), pde) for i in range(k)]
         return compare(
             pde,
@@ -97,6 +99,8 @@ CASES: Mapping[str, Setting] = {
     "plane, exact transport, p near u": Setting(density=PLANE, n=60, shift=0.5, **EXACT),
     "pairs on the line, p = u": Setting(density=LINE, n=600, r=2),
     "pairs on the line, p near u": Setting(density=LINE, n=600, r=2, shift=0.15),
+    # The first 400 of these vary more than they should by chance: are others nearer to 95 %?
+    "pairs on the line, p near u, others": Setting(density=LINE, n=600, r=2, shift=0.15, first=400, distances=GRID),
     "pairs in the plane, p = u": Setting(density=PLANE, n=300, r=2, distances=PAIRS),
     "pairs in the plane, p near u": Setting(density=PLANE, n=300, r=2, shift=0.25, distances=PAIRS),
 }
@@ -215,6 +219,23 @@ def summary(setting: Setting, record: Mapping[str, Any]) -> dict[str, dict[str, 
     return table
 
 
+def together(case: str, store: Mapping[str, Any]) -> list[str]:
+    """Return what a case that goes on from another's repetitions shows together with that."""
+    setting = CASES[case]
+    begun = next(name for name, other in CASES.items() if replace(setting, first=0, distances=other.distances) == other)
+    if begun not in store:
+        return []
+    rows = [*store[begun]["rows"][: setting.first], *store[case]["rows"]]
+    both = summary(setting, {**store[case], "rows": [{name: row[name] for name in setting.distances} for row in rows]})
+    return [
+        f"With the first {setting.first} of *{begun}*, {len(rows)} repetitions in all, covered and covered exact: "
+        + "; ".join(
+            f"{name} {1 - e['too high'] - e['too low']:.3f} and {e['covered exact']:.3f}" for name, e in both.items()
+        )
+        + f". The standard error of a share of .95 is {np.sqrt(0.95 * 0.05 / len(rows)):.3f}."
+    ]
+
+
 def _pair(estimate: Any) -> tuple[float, float, float]:
     return (np.nan, np.nan, np.nan) if estimate is None else (estimate.value, *estimate.interval)
 
@@ -257,6 +278,8 @@ def report(store: Mapping[str, Any]) -> str:
                 f"| {name} | {e['mean']:.4g} | {e['deviation']:.2g} | {e['width']:.2g} "
                 f"| {covered:.3f} | {e['too high']:.3f}, {e['too low']:.3f} | {e['in floor']:.3f} | {bare} |"
             )
+        if setting.first:
+            lines += ["", *together(case, store)]
     return "\n".join(lines) + "\n"
 
 
