@@ -10,8 +10,9 @@ import numpy.typing as npt
 from petsc4py import PETSc
 
 from kspde.errors import InputError
+from kspde.fem.ghosts import Ghosts
 from kspde.fem.space import Space
-from kspde.fem.stiffness import Ghosts, Stiffness
+from kspde.fem.stiffness import Stiffness
 
 __all__ = ["Graph"]
 
@@ -139,8 +140,6 @@ class Graph:
 
     def free(self) -> None:
         """Free the PETSc objects. Collective."""
-        if "_edges" in self.__dict__:
-            self._edges.ghosts.free()
         if self.stiffness is not self.space.stiffness:
             self.stiffness.free()
 

@@ -38,19 +38,28 @@ class FirstGuess:
         self._solutions = np.empty((remembered, space.mass.size))
         self._products = np.empty_like(self._solutions)
         self._count = 0
+        #: this rank's share of y_k · A y_l for the latest system, and of the products with its right side
+        self._gram = np.zeros((remembered, remembered))
+        self._right = np.zeros(0)
+        self._s: Array | None = None
 
     def __call__(self, s: Array, rhs: Array) -> Array | None:
-        """Return the guess for (K + diag(s)) x = rhs; None if nothing is known. Collective."""
+        """Return the guess for (K + diag(s)) x = rhs; None if nothing is known. Collective.
+
+        The same object s is taken for the same numbers: then no product of two solutions is needed.
+        """
         k = min(self._count, len(self._solutions))
+        y, z = self._solutions[:k], self._products[:k]
+        if s is not self._s:
+            self._s = s
+            self._gram[:] = 0.0
+            for start in range(0, y.shape[1], _BATCH):
+                part = slice(start, start + _BATCH)
+                self._gram[:k, :k] += y[:, part] @ (s[part] * y[:, part] + z[:, part]).T
+        self._right = y @ rhs
         if not k:
             return None
-        y, z = self._solutions[:k], self._products[:k]
-        sums = np.zeros((k, k + 1))
-        for start in range(0, y.shape[1], _BATCH):
-            part = slice(start, start + _BATCH)
-            sums[:, :k] += y[:, part] @ (s[part] * y[:, part] + z[:, part]).T
-            sums[:, k] += y[:, part] @ rhs[part]
-        sums = self._space.total(sums)
+        sums = self._space.total(np.column_stack([self._gram[:k, :k], self._right]))
         sizes = np.sqrt(np.diag(sums[:, :k]))
         if not np.all(np.isfinite(sums)) or not np.all(sizes > 0):
             return None
@@ -60,9 +69,13 @@ class FirstGuess:
         weights = vectors @ (vectors.T @ (sums[:, k] / sizes) / values[kept])
         return np.asarray((weights / sizes) @ y)
 
-    def learn(self, s: Array, rhs: Array, solution: Array) -> None:
-        """Take note of the solution of (K + diag(s)) x = rhs; it replaces the oldest one."""
+    def learn(self, rhs: Array, solution: Array) -> None:
+        """Take note of the solution of the system asked for last; it replaces the oldest one."""
         k = self._count % len(self._solutions)
+        s = np.zeros(1) if self._s is None else self._s
         self._solutions[k] = solution
         np.subtract(rhs, s * solution, out=self._products[k])
+        # A y is the right side, whose products with the other solutions are known.
+        self._gram[k, : len(self._right)] = self._gram[: len(self._right), k] = self._right
+        self._gram[k, k] = solution @ rhs
         self._count += 1

@@ -1,8 +1,8 @@
 r"""Sparse symmetric systems on a general mesh: Cholesky's factorisation, or conjugate gradients with multigrid.
 
 All systems of a mesh share one matrix, :math:`K + \mathrm{diag}(s)`, and on meshes made by refinement also the coarser
-ones (``kspde.fem.stiffness``, with the proof that the cycle is positive definite). On the coarsest of these, or on the
-mesh itself where it is not refined, multigrid is algebraic: PETSc's GAMG, smoothed aggregation, and as smoother one
+ones (``kspde.fem.multigrid``). On the coarsest of these, or on the mesh itself where it is not refined, multigrid is
+algebraic: PETSc's GAMG, smoothed aggregation, and as smoother one
 symmetric Gauss-Seidel sweep on each rank's rows. For a symmetric positive definite matrix that sweep converges whatever
 the diagonal, on one or two ranks (on more, for M-matrices), so the preconditioner is positive definite. PETSc's own
 choice, Chebyshev's, may fail to be where the diagonal dominates and the spectrum's estimate is off.
@@ -23,14 +23,14 @@ import numpy.typing as npt
 from petsc4py import PETSc
 
 from kspde.errors import ConvergenceError
-from kspde.fem.backend import PREFIX, apply_options
+from kspde.fem.backend import apply_options
 from kspde.fem.guess import FirstGuess
+from kspde.fem.multigrid import SMOOTHER, Cycle
 from kspde.fem.space import Space
 from kspde.fem.stiffness import Stiffness
 
 __all__ = [
     "DIRECT_NODES",
-    "MULTIGRID",
     "RESIDUAL",
     "KeptPreconditioner",
     "SparseSystem",
@@ -46,19 +46,6 @@ DIRECT_NODES = {1: 10**6, 2: 60_000, 3: 8_000}
 
 #: Relative residual, in the unpreconditioned norm, to which multigrid solves.
 RESIDUAL = 1e-10
-
-_SMOOTHER: dict[str, Any] = {
-    "mg_levels_ksp_type": "richardson",
-    "mg_levels_pc_type": "sor",
-    "mg_levels_ksp_max_it": 1,
-    "mg_levels_ksp_norm_type": "none",
-}
-
-#: PETSc options of multigrid, and of the algebraic one on the coarsest of nested meshes.
-MULTIGRID: dict[str, Any] = _SMOOTHER | {f"mg_coarse_{name}": value for name, value in _SMOOTHER.items()}
-
-#: Cycles of algebraic multigrid on the coarsest of nested meshes.
-_CYCLES = 2
 
 #: Solutions of which a first guess is made.
 REMEMBERED = 8
@@ -91,39 +78,6 @@ def factorise(pc: Any, kind: str) -> None:
     pc.getFactorMatrix().setMumpsIcntl(14, _SPARE)
 
 
-def _nest(pc: Any, stiffness: Stiffness) -> Any:
-    """Use the coarser meshes' matrices; return the matrix of which algebraic multigrid is made on the coarsest."""
-    pc.setOptionsPrefix(PREFIX)
-    pc.setType("mg")
-    coarsest = len(stiffness.coarser)
-    pc.setMGLevels(coarsest + 1)
-    options = PETSc.Options()
-    for k, interpolation in enumerate(stiffness.coarser):
-        level = coarsest - k
-        pc.setMGInterpolation(level, interpolation)
-        for smoother, sweep in (
-            (pc.getMGSmootherDown(level), "pc_sor_local_forward"),
-            (pc.getMGSmootherUp(level), "pc_sor_local_backward"),
-        ):
-            smoother.setOperators(stiffness.matrices[k])
-            inner = smoother.getPC()
-            inner.setType("sor")
-            name = inner.getOptionsPrefix() + sweep
-            options[name] = None
-            inner.setFromOptions()
-            options.delValue(name)
-    coarse = pc.getMGCoarseSolve()
-    # Several cycles are sure to be positive definite together where all levels are of one matrix.
-    kept = stiffness.matrices[-1].duplicate(copy=True)
-    coarse.setOperators(kept)
-    coarse.setType("richardson")
-    coarse.setNormType(PETSc.KSP.NormType.NONE)
-    # Always so many cycles: with tolerances the preconditioner would not be linear.
-    coarse.setTolerances(rtol=0.0, atol=0.0, max_it=_CYCLES)
-    coarse.getPC().setType("gamg")
-    return kept
-
-
 class KeptPreconditioner:
     """The preconditioner of a matrix that changes: a factorisation is made anew, multigrid is kept while it serves.
 
@@ -137,21 +91,26 @@ class KeptPreconditioner:
     def __init__(self, ksp: Any, space: Space) -> None:
         self._ksp = ksp
         self._space = space
-        self._stiffness = space.stiffness
-        self._coarsest: Any = None
+        self._cycle: Cycle | None = None
         self._shift: float | None = None
         self._least: int | None = None
-        if space.stiffness is not None and space.stiffness.coarser and not direct(space):
-            self._coarsest = _nest(ksp.getPC(), space.stiffness)
+        pc = ksp.getPC()
+        if space.stiffness is not None and space.stiffness.hierarchy is not None and not direct(space):
+            self._cycle = Cycle(space.stiffness.hierarchy)
+            pc.setType("python")
+            pc.setPythonContext(self._cycle)
         else:
-            choose_preconditioner(ksp.getPC(), space)
-        ksp.getPC().setReusePreconditioner(True)
+            choose_preconditioner(pc, space)
+        pc.setReusePreconditioner(True)
 
     def __call__(self, diagonal: Array) -> None:
         """Take note that the matrix has changed to K + diag(diagonal). Collective."""
-        if self._ksp.getPC().getType() not in ("mg", "gamg"):
+        kind = self._ksp.getPC().getType()
+        if kind not in ("python", "gamg"):
             self.renew()
             return
+        if kind == "python" and self._cycle is not None:
+            self._cycle.update(diagonal)
         sums = self._space.total(np.array([diagonal.sum(), self._space.mass.sum()]))
         shift = float(sums[0] / sums[1])
         count = self._ksp.getIterationNumber()
@@ -168,14 +127,15 @@ class KeptPreconditioner:
     def renew(self) -> bool:
         """Make the preconditioner anew from the matrix as it is; return whether it may be another one. Collective."""
         pc = self._ksp.getPC()
-        if pc.getType() == "mg" and self._stiffness is not None:
-            self._stiffness.matrices[-1].copy(self._coarsest, structure=PETSc.Mat.Structure.SAME_NONZERO_PATTERN)
+        kind = pc.getType()
+        if kind == "python" and self._cycle is not None:
+            self._cycle.renew()
         else:
             pc.setReusePreconditioner(False)
             pc.setUp()
             pc.setReusePreconditioner(True)
         self._least = None
-        return pc.getType() in ("mg", "gamg")
+        return kind in ("python", "gamg")
 
 
 class SparseSystem:
@@ -214,7 +174,7 @@ class SparseSystem:
             ksp.setTolerances(rtol=RESIDUAL, atol=1e-300, max_it=500)
             ksp.setInitialGuessNonzero(True)
             self._kept = KeptPreconditioner(ksp, self._space)
-            apply_options(ksp, self._options, MULTIGRID)
+            apply_options(ksp, self._options, SMOOTHER)
         self._kept(self._shift)
 
     def solve(self, rhs: Array, guess: Array | None = None) -> Array:
@@ -237,7 +197,7 @@ class SparseSystem:
             )
         solution = np.array(self._solution.array_r)
         if self._guess is not None:
-            self._guess.learn(self._shift, self._rhs.array_r, solution)
+            self._guess.learn(self._rhs.array_r, solution)
         return solution
 
     def _attempt(self, guess: Array | None) -> int:

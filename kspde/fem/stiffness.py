@@ -31,9 +31,11 @@ from dolfinx import fem
 from dolfinx.fem.petsc import assemble_matrix
 from petsc4py import PETSc
 
+from kspde.fem.ghosts import Ghosts
+from kspde.fem.multigrid import Hierarchy
 from kspde.fem.space import Space
 
-__all__ = ["Ghosts", "Stiffness", "interpolations", "original_numbers"]
+__all__ = ["Stiffness", "interpolations", "original_numbers"]
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int32]
@@ -42,51 +44,6 @@ Indices = npt.NDArray[np.int32]
 _ROUNDING = 1e-12
 #: Positive entries off the diagonal up to this share of it are dropped too; larger ones break the M-matrix.
 _TOO_POSITIVE = 1e-10
-
-
-class Ghosts:
-    """Values at the nodes of other ranks that this rank's rows of a matrix reach.
-
-    Args:
-        comm: the communicator.
-        first, last: this rank's nodes, in PETSc's numbers.
-        columns: PETSc's numbers of the nodes that are reached.
-    """
-
-    def __init__(self, comm: Any, first: int, last: int, columns: Indices) -> None:
-        self._alone = comm.size == 1
-        self._first, self._last = first, last
-        self._numbers = np.unique(columns[(columns < first) | (columns >= last)])
-        if self._alone:
-            return
-        self._owned = PETSc.Vec().createMPI((last - first, None), comm=comm)
-        self._ghosts = PETSc.Vec().createSeq(len(self._numbers), comm=PETSc.COMM_SELF)
-        wanted = PETSc.IS().createGeneral(self._numbers, comm=PETSc.COMM_SELF)
-        self._scatter = PETSc.Scatter().create(self._owned, wanted, self._ghosts, None)
-        wanted.destroy()
-
-    def local(self, columns: Indices) -> Indices:
-        """Return the indices, in what ``__call__`` returns, of nodes in PETSc's numbers."""
-        if self._alone:
-            return columns
-        own = columns - self._first
-        inside = (columns >= self._first) & (columns < self._last)
-        beyond = self._last - self._first + np.searchsorted(self._numbers, columns)
-        return np.where(inside, own, beyond).astype(np.int32)
-
-    def __call__(self, owned: Array) -> Array:
-        """Return values at this rank's nodes with those at the others behind them. Collective."""
-        if self._alone:
-            return owned
-        self._owned.array[:] = owned
-        self._scatter.scatter(self._owned, self._ghosts)
-        return np.concatenate([owned, self._ghosts.array_r])
-
-    def free(self) -> None:
-        """Free the PETSc objects. Collective."""
-        if not self._alone:
-            for thing in (self._scatter, self._ghosts, self._owned):
-                thing.destroy()
 
 
 class Stiffness:
@@ -100,8 +57,7 @@ class Stiffness:
         matrix: K + diag(s) with the s of the latest ``shift``, or K's entries with other diagonals.
         diagonal: K's own, shape (owned,).
         positive: rows of positive entries off the diagonal, and their shares of the diagonal.
-        matrices: ``matrix`` and the coarser ones.
-        coarser: the interpolations.
+        hierarchy: K on this mesh and the coarser ones; None without these.
     """
 
     def __init__(self, space: Space, coarser: Sequence[Any] = ()) -> None:
@@ -116,29 +72,29 @@ class Stiffness:
         if space.modal:
             fine = _in_nodal_order(fine, space)
         self.matrix, self.positive = _cleaned(fine, positive=True)
-        self.coarser = list(coarser)
-        self.matrices = [self.matrix]
-        for interpolation in coarser:
-            product = self.matrices[-1].PtAP(interpolation)
-            self.matrices.append(_cleaned(product, positive=False)[0])
-        self._diagonals = [matrix.getDiagonal() for matrix in self.matrices]
-        self._shifts = [diagonal.duplicate() for diagonal in self._diagonals]
+        self.hierarchy: Hierarchy | None = None
+        if coarser:
+            matrices = [self.matrix]
+            for interpolation in coarser:
+                matrices.append(_cleaned(matrices[-1].PtAP(interpolation), positive=False)[0])
+            self.hierarchy = Hierarchy(space.comm, matrices, coarser)
+            for thing in (*matrices[1:-1], *coarser):
+                thing.destroy()
+        self._diagonal = self.matrix.getDiagonal()
+        self._shift = self._diagonal.duplicate()
         self._x, self._y = self.matrix.createVecs()
-        self.diagonal: Array = self._diagonals[0].array_r
+        self.diagonal: Array = self._diagonal.array_r
 
     def shift(self, s: Array | float) -> None:
-        """Let ``matrix`` be K + diag(s), and the coarser ones likewise. Collective."""
-        self._shifts[0].array[:] = s
-        for k, interpolation in enumerate(self.coarser):
-            interpolation.multTranspose(self._shifts[k], self._shifts[k + 1])
-        for matrix, diagonal, shift in zip(self.matrices, self._diagonals, self._shifts, strict=True):
-            shift.axpy(1.0, diagonal)
-            matrix.setDiagonal(shift)
+        """Let ``matrix`` be K + diag(s). Collective."""
+        self._shift.array[:] = s
+        self._shift.axpy(1.0, self._diagonal)
+        self.matrix.setDiagonal(self._shift)
 
     def times(self, x: Array, *, diagonal: bool = True) -> Array:
         """Return K x, or K x without the diagonal's part: then all terms of a sum have the same sign. Collective."""
         if diagonal:
-            self.matrix.setDiagonal(self._diagonals[0])
+            self.matrix.setDiagonal(self._diagonal)
         else:
             self._y.set(0.0)
             self.matrix.setDiagonal(self._y)
@@ -148,7 +104,7 @@ class Stiffness:
 
     def free(self) -> None:
         """Free the PETSc objects. Collective."""
-        for thing in (*self.matrices, *self._diagonals, *self._shifts, self._x, self._y):
+        for thing in (self.matrix, self._diagonal, self._shift, self._x, self._y):
             thing.destroy()
 
 
@@ -177,7 +133,6 @@ def _cleaned(matrix: Any, *, positive: bool) -> tuple[Any, tuple[Indices, Array]
     own = entries[on_diagonal]
     ghosts = Ghosts(matrix.comm.tompi4py(), first, last, columns)
     smaller = np.minimum(own[rows], ghosts(own)[ghosts.local(columns)])
-    ghosts.free()
     edges = entries < -_ROUNDING * smaller
     if positive:
         edges |= entries > _TOO_POSITIVE * smaller

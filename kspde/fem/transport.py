@@ -48,7 +48,8 @@ from kspde.errors import ConvergenceError
 from kspde.fem.backend import apply_options
 from kspde.fem.graph import Graph
 from kspde.fem.guess import FirstGuess
-from kspde.fem.sparse import MULTIGRID, REMEMBERED, choose_preconditioner, direct, factorise
+from kspde.fem.multigrid import SMOOTHER
+from kspde.fem.sparse import REMEMBERED, choose_preconditioner, direct, factorise
 from kspde.fem.sparse import RESIDUAL as MULTIGRID_RESIDUAL
 
 __all__ = ["RESIDUAL", "Motion", "Transport"]
@@ -177,7 +178,7 @@ class Transport:
             factorise(pc, "lu")
         else:
             pc.setType("bjacobi")
-        apply_options(ksp, self._options, MULTIGRID)
+        apply_options(ksp, self._options, SMOOTHER)
         ksp.setInitialGuessNonzero(ksp.getType() != "preonly")
         return ksp
 
@@ -234,7 +235,7 @@ class Transport:
         first = self._kinds[min(int(uneven), len(self._kinds) - 1)]
         w = self._solve(rhs, d * old / graph.mass if guess is None else guess, diagonal, first)
         if self._first_guess is not None:
-            self._first_guess.learn(shift, rhs, w)
+            self._first_guess.learn(rhs, w)
         return w
 
     def _solve(self, rhs: Array, guess: Array, diagonal: Array, first: str) -> Array:
