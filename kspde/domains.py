@@ -82,12 +82,13 @@ class Disk:
         size: cell size at the centre.
         rim_size: cell size at the rim; ``size`` unless given.
         refine: gmsh meshes with cells 2^refine times as large, which are then split in four as often, new points of the
-            rim put on the circle: the way to millions of nodes, in a fraction of gmsh's time and memory.
+            rim put on the circle: the way to millions of nodes, in a fraction of gmsh's time and memory. Multigrid uses
+            all these meshes, and is fastest where gmsh's has a few thousand nodes.
         cell: "triangle" or "quadrilateral".
         degree: of the elements; 1 on triangles.
         boundary: "decay" or "neumann", as for ``Box``.
-        solver: "direct" (Cholesky's factorisation), "multigrid" (conjugate gradients with algebraic multigrid), or
-            "auto": by the number of nodes.
+        solver: "direct" (Cholesky's factorisation), "multigrid" (conjugate gradients with multigrid, algebraic where
+            there is no coarser mesh), or "auto": by the number of nodes.
 
     Raises:
         InputError: a value out of range.

@@ -29,6 +29,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 from petsc4py import PETSc
+from scipy.sparse import csr_array
 
 from kspde.fem.backend import apply_options
 from kspde.fem.ghosts import Ghosts
@@ -78,22 +79,22 @@ class _Level:
         first, last = matrix.getOwnershipRange()
         starts, columns, entries = matrix.getValuesCSR()
         self.nodes = last - first
-        rows = np.repeat(places, np.diff(starts))
         self.ghosts = Ghosts(comm, first, last, np.concatenate([columns, reached]), places)
-        ends = self.ghosts.local(columns)
-        order = np.lexsort((ends, rows))
-        rows, ends, entries = rows[order], ends[order], entries[order]
-        edges = ends != rows
-        self.diagonal: Array = entries[~edges]
-        rows, ends = rows[edges], ends[edges]
-        self.columns: Indices = ends.astype(np.uint32)
-        self.conductance: Single = (-entries[edges]).astype(np.float32)
-        self.starts: Indices = np.searchsorted(rows, np.arange(self.nodes + 1)).astype(np.uint32)
-        earlier = np.bincount(rows[ends < rows], minlength=self.nodes)
+        size = self.nodes + self.ghosts.count
+        table = csr_array((entries, self.ghosts.local(columns), starts), shape=(self.nodes, size))[np.argsort(places)]
+        del columns, entries
+        table.sort_indices()
+        rows = np.repeat(np.arange(self.nodes, dtype=np.int32), np.diff(table.indptr))
+        edges = table.indices != rows
+        self.diagonal: Array = table.data[~edges]
+        self.conductance: Single = (-table.data[edges]).astype(np.float32)
+        self.columns: Indices = table.indices[edges].astype(np.uint32)
+        # A diagonal entry in each row is left out.
+        self.starts: Indices = (table.indptr - np.arange(self.nodes + 1)).astype(np.uint32)
+        earlier = np.bincount(rows[table.indices < rows], minlength=self.nodes)
         self.middles: Indices = self.starts[:-1] + earlier.astype(np.uint32)
         #: each new node is the mean of some nodes of the coarser mesh: the first of these, and all of them
         self.parents: tuple[Indices, Indices] = (np.zeros(1, np.uint32), np.zeros(0, np.uint32))
-        size = self.nodes + self.ghosts.count
         self.x: Single = np.zeros(size, dtype=np.float32)
         self.b: Single = np.zeros(size, dtype=np.float32)
 

@@ -67,7 +67,7 @@ def measure(case: dict[str, str | int | float]) -> None:
         u0 = kspde.GaussianMixture(weights=[1.0], means=[[0.3, 0.0]], stds=[0.3])
         domain = kspde.MeshFile(path=ELLIPSE, refine=int(case["refine"]), solver="multigrid")
     else:
-        refine = max(0, math.ceil(math.log(nodes / 5e4, 4)))
+        refine = max(0, math.ceil(math.log(nodes / 4e3, 4)))
         size = math.sqrt(120 / nodes)
         domain = kspde.Disk(radius=14.0, size=size, rim_size=4 * size, refine=refine, solver="multigrid")
     options = {"scheme": case["scheme"]}
