@@ -114,7 +114,7 @@ def test_a_contradiction_is_not_reported(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_identical_densities_have_no_distance() -> None:
     u = normal(np.linspace(-5, 5, 101), 0, 1)
-    np.testing.assert_allclose(Reference(u, 0.1, 1e-10).distances(u), 0, atol=1e-14)
+    np.testing.assert_allclose(Reference(u, 0.1, 1e-10).distances(u), 0, rtol=0, atol=1e-14)
 
 
 def test_mass_without_particles_is_reported() -> None:

@@ -86,8 +86,10 @@ def test_ranks_agree(mixture) -> None:
     for options in ({"tol": 1e-4}, {"scheme": "positive", "dt": 0.05}):
         ours = kspde.solve(MODEL, mixture, disk, t_end=0.1, eps=0.3, **options)
         alone = kspde.solve(MODEL, mixture, disk, t_end=0.1, eps=0.3, comm=MPI.COMM_SELF, **options)
-        np.testing.assert_allclose(ours.evaluate(POINTS), alone.evaluate(POINTS), atol=1e-10)
-        np.testing.assert_allclose(ours.evaluate_signal(POINTS), alone.evaluate_signal(POINTS), atol=1e-10)
+        # The origin is 2e-7 from a vertex, so near that any cell around it may be taken, whose planes differ by 1e-9.
+        for f, g in ((ours.evaluate, alone.evaluate), (ours.evaluate_signal, alone.evaluate_signal)):
+            np.testing.assert_allclose(f(POINTS[1:]), g(POINTS[1:]), rtol=0, atol=1e-10)
+            np.testing.assert_allclose(f(POINTS[:1]), g(POINTS[:1]), rtol=0, atol=1e-8)
 
 
 def cotangent_weights(points: np.ndarray, cells: np.ndarray) -> np.ndarray:
@@ -219,7 +221,7 @@ def test_mesh_files_of_several_formats(shared_tmp_path, comm) -> None:
         pde = kspde.solve(MODEL, u0, kspde.MeshFile(path=path), t_end=0.05, tol=1e-4)
         values.append(pde.evaluate([[0.0, 0.0], [2.0, 1.0]]))
         assert abs(pde.diagnostics["mass"][-1] - 1) < 1e-12
-    np.testing.assert_allclose(values[0], values[1], atol=1e-10)
+    np.testing.assert_allclose(values[0], values[1], rtol=0, atol=1e-10)
     with pytest.raises(kspde.InputError, match=r"1 of 1 points lie outside the mesh, the first at \(3\.9, 2\.9\)"):
         pde.evaluate([[3.9, 2.9]])
 

@@ -62,22 +62,22 @@ def test_splines_are_the_quintic_b_spline_in_every_direction(d, monkeypatch):
 
     weights = product(*(along(axis, spline) for axis in range(d)))
     grids = np.full((2, *shape), np.nan)
-    np.testing.assert_allclose(deposit(grids, x, lower, h, 0.5), 0.5 * weights.sum(axis=0), atol=1e-14)
+    np.testing.assert_allclose(deposit(grids, x, lower, h, 0.5), 0.5 * weights.sum(axis=0), rtol=0, atol=1e-14)
     own = random.normal(size=len(x))
     expected = (own.reshape(-1, *(1,) * d) * weights).sum(axis=0)
-    np.testing.assert_allclose(deposit(grids, x, lower, h, own), expected, atol=1e-14)
+    np.testing.assert_allclose(deposit(grids, x, lower, h, own), expected, rtol=0, atol=1e-14)
     c = random.normal(size=shape)
     axes = tuple(range(1, d + 1))
     values, same, gradient = np.empty(20), np.empty(20), np.empty((20, d))
     gather(values, None, c, x, lower, h)
     gather_part(same, gradient, c, x, lower, h)
-    np.testing.assert_allclose(values, (weights * c).sum(axis=axes), atol=1e-14)
-    np.testing.assert_allclose(same, values, atol=1e-15)
+    np.testing.assert_allclose(values, (weights * c).sum(axis=axes), rtol=0, atol=1e-14)
+    np.testing.assert_allclose(same, values, rtol=0, atol=1e-15)
     for axis in range(d):
         slopes = product(
             *(along(b, spline.derivative() if a == b else spline) for a, b in ((axis, b) for b in range(d)))
         )
-        np.testing.assert_allclose(gradient[:, axis], (slopes * c).sum(axis=axes) / h, atol=1e-12)
+        np.testing.assert_allclose(gradient[:, axis], (slopes * c).sum(axis=axes) / h, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_convolution_in_a_corner_is_the_periodic_one(shape, corner, batch, colum
         modes[..., :columns] *= factor
         expected = np.fft.irfftn(modes, s=shape, axes=range(len(shape)))
         kept = tuple(slice(m) for m in corner[:-1])
-        np.testing.assert_allclose(got[name], expected[kept], atol=1e-13)
+        np.testing.assert_allclose(got[name], expected[kept], rtol=0, atol=1e-13)
     held = factors["a"].shape[-1]
     assert CornerConvolution.bytes_needed(shape, corner, 2, held) > sum(f.nbytes for f in factors.values())
 
@@ -127,7 +127,7 @@ def test_products_with_modes_are_the_periodic_convolution(shape, corner, columns
         half[kept] = kernel[kept]
         factor = half[np.ix_(*(np.minimum(np.arange(m), m - np.arange(m)) for m in shape))]
         expected = np.fft.ifftn(factor * np.fft.fftn(whole)).real
-        np.testing.assert_allclose(got[name], expected[places], atol=1e-13)
+        np.testing.assert_allclose(got[name], expected[places], rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_modes_beyond_the_band_may_be_left_out_by_any_number_of_threads(shape, c
         monkeypatch.setattr("numba.get_num_threads", lambda threads=threads: threads)
         results.append(ModeProducts(shape, corner, columns, band)(sources, kernels))
     for name, expected in whole(sources, kernels).items():
-        np.testing.assert_allclose(results[0][name], expected, atol=1e-14)
+        np.testing.assert_allclose(results[0][name], expected, rtol=0, atol=1e-14)
         np.testing.assert_array_equal(results[1][name], results[0][name])
 
 
