@@ -30,6 +30,9 @@ __all__ = ["MeshSpace"]
 
 Array = npt.NDArray[np.float64]
 
+#: The cells around a point are told apart by their centres' components in this direction.
+_DIRECTION = np.array([1.0, np.sqrt(2.0), np.sqrt(3.0)])
+
 #: Systems of relaxing fields that are kept: an extrapolated step has two shifts, those of Δt and of Δt/2.
 _SHIFTS = 2
 
@@ -219,7 +222,9 @@ class MeshSpace(Space):
         return self._systems[key]
 
     def evaluate(self, nodal: Array, points: Array, outside: float | None = None) -> Array:
-        """Return the function at points (n, d): each by the lowest rank that has a cell there. Collective.
+        """Return the function at points (n, d). Collective.
+
+        Several cells may have a point, within rounding and more: on every number of ranks the same one gives its value.
 
         Raises:
             InputError: a point lies outside the mesh.
@@ -229,19 +234,26 @@ class MeshSpace(Space):
         function = self.function(nodal)
         candidates = geometry.compute_collisions_points(self._tree, where)
         hits = geometry.compute_colliding_cells(self.mesh, candidates, where)
-        first = hits.offsets[:-1]
-        found = np.diff(hits.offsets) > 0
-        owner = np.where(found, self.comm.rank, self.comm.size).astype(np.int64)
+        found = np.flatnonzero(np.diff(hits.offsets))
+        corners = self.mesh.geometry.dofmaps[0][hits.array]
+        places = self.mesh.geometry.x[corners].mean(axis=1) @ _DIRECTION
+        order = np.lexsort((places, np.repeat(np.arange(len(points)), np.diff(hits.offsets))))
+        first = order[hits.offsets[found]]
+        nearest, least = np.full((2, len(points)), np.inf)
+        nearest[found] = places[first]
+        self.comm.Allreduce(nearest, least, op=MPI.MIN)
+        # The same cell's place may differ by rounding between ranks.
+        candidate = nearest <= least + 1e-12 * self.radius
+        owner = np.where(candidate, self.comm.rank, self.comm.size).astype(np.int64)
         lowest = np.empty_like(owner)
         self.comm.Allreduce(owner, lowest, op=MPI.MIN)
-        missed = np.flatnonzero(lowest == self.comm.size)
+        missed = np.flatnonzero(np.isinf(least))
         if len(missed) and outside is None:
             raise outside_error(points, missed, "the mesh")
-        mine = np.flatnonzero(lowest == self.comm.rank)
+        mine = np.isin(found, np.flatnonzero(lowest == self.comm.rank))
         out = np.zeros(len(points))
-        if len(mine):
-            cells = hits.array[first[mine]]
-            out[mine] = function.eval(where[mine], cells).reshape(-1)
+        if np.any(mine):
+            out[found[mine]] = function.eval(where[found[mine]], hits.array[first[mine]]).reshape(-1)
         out = self.total(out)
         out[missed] = outside
         return out
