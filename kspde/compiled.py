@@ -35,8 +35,8 @@ __all__ = [
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 #: The most particles of a block: their temporaries stay in a core's cache. The fewest, against the interpreter's share,
-#: and the blocks that particles between the two are split into, so that the faster thread has more of them.
-BLOCK, _LEAST, _FEW = 16_384, 2_048, 8
+#: and the blocks a thread that particles between the two are split into, so that the faster thread has more of them.
+BLOCK, _LEAST, _FEW = 32_768, 2_048, 2
 
 prange = numba.prange
 
@@ -114,8 +114,9 @@ def on_threads[R](work: Callable[[int], R], tasks: int) -> list[R]:
 
 
 def in_blocks[R](work: Callable[[slice], R], n: int) -> list[R]:
-    """Return ``work`` of the blocks of ``range(n)``, by ``on_threads``. The blocks depend on n alone."""
-    size = min(BLOCK, max(_LEAST, -(-n // _FEW)))
+    """Return ``work`` of the blocks of ``range(n)``, by ``on_threads``. They depend on n and the number of threads."""
+    few = _FEW * max(2, int(numba.get_num_threads()))
+    size = min(BLOCK, max(_LEAST, -(-n // few)))
     blocks = -(-n // size)
     return on_threads(lambda j: work(slice(n * j // blocks, n * (j + 1) // blocks)), blocks)
 
