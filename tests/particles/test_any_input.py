@@ -151,10 +151,16 @@ def test_work_does_not_wait_for_threads_that_sleep(monkeypatch):
     on_threads(done.append, 5)
     for _ in range(2):
         inbox.get_nowait()()
-    with pytest.raises(ZeroDivisionError):
-        on_threads(lambda task: 1 / task, 5)
-    inbox.get_nowait()()
     assert done == [0, 1, 2, 3, 4]
+
+    def fail(task):
+        done.append(task)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        on_threads(fail, 5)
+    inbox.get_nowait()()
+    assert done == [0, 1, 2, 3, 4, 0]
 
 
 @pytest.mark.parametrize("own", [False, True])
