@@ -20,11 +20,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from kspde.compiled import compiled_in_order
 from kspde.fem.graph import Graph
 
 __all__ = ["limited"]
 
 Array = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int32]
 
 #: Passes; on the tails of Gaussians the third still gains a few per cent, the fifth nothing.
 _PASSES = 4
@@ -39,12 +41,21 @@ def limited(graph: Graph, amounts: Array, flux: Array) -> tuple[Array, float]:
         flux: A on its edges, antisymmetric to the last bit.
     """
     wanted = graph.sums(np.maximum(flux, 0.0))
-    arriving = np.maximum(-flux, 0.0)
     divisor = np.where(wanted > 0.0, wanted, 1.0)
     had = amounts
     given = np.zeros_like(wanted)
     for _ in range(_PASSES):
         given = np.minimum(wanted, had)
-        share = graph.ghosted(given / divisor)
-        had = amounts + graph.sums(arriving * share[graph.heads])
+        had = amounts.copy()
+        _arrive(graph.starts, graph.heads, flux, graph.ghosted(given / divisor), had)
     return had - given, float(np.sum(wanted - given))
+
+
+@compiled_in_order
+def _arrive(starts: Indices, heads: Indices, flux: Array, share: Array, had: Array) -> None:
+    """Add to each node the share of what the others send."""
+    for i in range(had.size):
+        total = had[i]
+        for e in range(starts[i], starts[i + 1]):
+            total += max(-flux[e], 0.0) * share[heads[e]]
+        had[i] = total

@@ -21,16 +21,16 @@ only the edges to earlier nodes, and what it leaves,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 from petsc4py import PETSc
 from scipy.sparse import csr_array
 
+from kspde.compiled import compiled_in_order, inlined
 from kspde.fem.backend import apply_options
 from kspde.fem.ghosts import Ghosts
 
@@ -54,15 +54,6 @@ _FEW = 4_000
 _CYCLES = 2
 #: Share of K's diagonal in A's below which a node is on its own.
 _ALONE = 1e-16
-
-
-# Sums over a node's few edges are faster as written than as vectors: no reordering.
-def _compiled[F: Callable[..., Any]](function: F) -> F:
-    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})(function))
-
-
-def _inlined[F: Callable[..., Any]](function: F) -> F:
-    return cast(F, numba.njit(cache=True, inline="always", error_model="numpy", fastmath={"contract"})(function))
 
 
 class _Level:
@@ -237,7 +228,7 @@ class Cycle:
                 thing.destroy()
 
 
-@_inlined
+@inlined
 def _sum(k: Single, columns: Indices, x: Single, first: Any, last: Any) -> Any:
     """Return the sum over some edges of k x; written out for as many as most nodes have."""
     if last - first == 6:
@@ -252,7 +243,7 @@ def _sum(k: Single, columns: Indices, x: Single, first: Any, last: Any) -> Any:
     return total
 
 
-@_inlined
+@inlined
 def _mean_of(values: Single, nodes: Indices, first: Any, last: Any) -> Any:
     """Return the mean over some nodes."""
     if last - first == 2:
@@ -263,7 +254,7 @@ def _mean_of(values: Single, nodes: Indices, first: Any, last: Any) -> Any:
     return total / np.float32(last - first)
 
 
-@_compiled
+@compiled_in_order
 def _gather(s: Array, starts: Indices, parents: Indices, out: Array) -> None:
     """Add Pᵀ s."""
     old = s.size + 1 - starts.size
@@ -275,19 +266,19 @@ def _gather(s: Array, starts: Indices, parents: Indices, out: Array) -> None:
             out[parents[e]] += s[i] / (last - first)
 
 
-@_compiled
+@compiled_in_order
 def _take(values: Array, factor: float, order: Indices, out: Single) -> None:
     for i in range(order.size):
         out[i] = factor * values[order[i]]
 
 
-@_compiled
+@compiled_in_order
 def _put(values: Single, factor: float, order: Indices, out: Array) -> None:
     for i in range(order.size):
         out[order[i]] = factor * values[i]
 
 
-@_compiled
+@compiled_in_order
 def _down(
     b: Single, inverse: Single, starts: Indices, middles: Indices, columns: Indices, k: Single, x: Single
 ) -> None:
@@ -299,7 +290,7 @@ def _down(
         x[i] = inverse[i] * total
 
 
-@_compiled
+@compiled_in_order
 def _residual(
     x: Single,
     inverse: Single,
@@ -326,7 +317,7 @@ def _residual(
                 out[parents[e]] += left
 
 
-@_compiled
+@compiled_in_order
 def _correct(coarse: Single, starts: Indices, parents: Indices, nodes: int, x: Single) -> None:
     """Add the interpolation of the coarse correction."""
     old = nodes + 1 - starts.size
@@ -336,7 +327,7 @@ def _correct(coarse: Single, starts: Indices, parents: Indices, nodes: int, x: S
         x[i] += _mean_of(coarse, parents, starts[i - old], starts[i - old + 1])
 
 
-@_compiled
+@compiled_in_order
 def _up(b: Single, inverse: Single, starts: Indices, columns: Indices, k: Single, x: Single) -> None:
     """Sweep from the last node to the first."""
     for i in range(inverse.size - 1, -1, -1):

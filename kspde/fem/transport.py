@@ -44,6 +44,7 @@ import numpy.typing as npt
 from mpi4py import MPI
 from petsc4py import PETSc
 
+from kspde.compiled import compiled_in_order
 from kspde.errors import ConvergenceError
 from kspde.fem.backend import apply_options
 from kspde.fem.graph import Graph
@@ -55,6 +56,7 @@ from kspde.fem.sparse import RESIDUAL as MULTIGRID_RESIDUAL
 __all__ = ["RESIDUAL", "Motion", "Transport"]
 
 Array = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int32]
 
 #: Relative residual, in the unpreconditioned norm, to which the linear systems are solved where that is cheap.
 RESIDUAL = 1e-13
@@ -99,12 +101,21 @@ class Motion:
 
     def flux(self, u: Array) -> Array:
         """Return F_ij of each edge: what leaves i for j in unit time. Collective."""
-        i, j = self.graph.tails, self.graph.heads
+        graph = self.graph
         if self.leaving is None or self.arriving is None:
-            w = self.graph.ghosted(self.diffusion * u)
-            return np.asarray(self.graph.conductance * (w[i] - w[j]))
-        u = self.graph.ghosted(u)
-        return np.asarray(self.leaving * u[i] - self.arriving * u[j])
+            out = np.empty(len(graph.heads))
+            _differences(graph.starts, graph.heads, graph.conductance, graph.ghosted(self.diffusion * u), out)
+            return out
+        u = graph.ghosted(u)
+        return np.asarray(self.leaving * u[graph.tails] - self.arriving * u[graph.heads])
+
+
+@compiled_in_order
+def _differences(starts: Indices, heads: Indices, k: Array, w: Array, out: Array) -> None:
+    """Set k (w_i - w_j) for each edge (i, j)."""
+    for i in range(starts.size - 1):
+        for e in range(starts[i], starts[i + 1]):
+            out[e] = k[e] * (w[i] - w[heads[e]])
 
 
 class Transport:
