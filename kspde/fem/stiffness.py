@@ -4,8 +4,8 @@ Systems differ by their diagonals alone, so one sparse matrix serves them all: e
 
 **Nested meshes.** A mesh that was made by refinement knows the coarser ones. With P the interpolation of a coarse
 function at the finer nodes (new ones lie in the middle of two or four earlier ones, but for those moved to a circle),
-the coarse matrices are :math:`P^T K P`, made once, and for the diagonal :math:`P^T s`, its lumped projection, made
-before each solve: no system needs a hierarchy of its own. Since P's rows sum to 1, :math:`P^T \mathrm{diag}(s) P \le
+the coarse matrices are :math:`P^T K P`, made once, and for the diagonal :math:`P^T s`, its lumped projection: of its
+own a system has diagonals alone (``kspde.fem.multigrid``). Since P's rows sum to 1, :math:`P^T \mathrm{diag}(s) P \le
 \mathrm{diag}(P^T s)` (convexity), so a coarse correction is never too long.
 
 **One V-cycle is positive definite**, as conjugate gradients need. It goes down with a Gauss-Seidel sweep on each rank's
