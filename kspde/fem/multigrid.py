@@ -14,9 +14,10 @@ only the edges to earlier nodes, and what it leaves,
 
 (of other ranks' nodes all count as later), needs the others and goes to the coarser level as it is found.
 
-**Nodes of their own.** Where :math:`s_i > 10^{16} K_{ii}` node i has no part in the cycle, and
-:math:`z_i = r_i / A_{ii}`, in double precision: by Cauchy and Schwarz the form that is dropped with it,
-:math:`2 |K_{ij} x_i x_j|` summed, is below 2e-8 of A's. So single precision's range suffices for each s.
+**Nodes of their own.** Where :math:`s_i > 10^{16} K_{ii}` node i has no part in the cycle, and :math:`z_i = r_i /
+A_{ii}`, in double precision, so that single precision's range suffices for each s. What is dropped of A's form with
+it is at most 2e-8 of the whole, for :math:`2 k |x_i x_j| \le 10^8 k x_i^2 + 10^{-8} k x_j^2` and :math:`x_j^2 \le
+2 (x_j - x_i)^2 + 2 x_i^2`.
 """
 
 from __future__ import annotations
