@@ -155,7 +155,6 @@ class Cycle:
         self._own: Array = np.zeros(0)
         self._matrix = hierarchy.coarsest.duplicate(copy=True)
         self._diagonal = self._matrix.getDiagonal()
-        self._shift = self._diagonal.duplicate()
         self._x, self._b = self._matrix.createVecs()
         self._solver: Any = None
 
@@ -167,13 +166,11 @@ class Cycle:
         self._alone = [np.flatnonzero(inverse == 0.0) for inverse in self._inverses]
         finest = self._alone[0]
         self._own = 1.0 / (shifts[0][finest] + self._hierarchy.levels[0].diagonal[finest])
-        self._shift.array[:] = shifts[-1]
+        self._diagonal.array[:] = shifts[-1] + self._hierarchy.levels[-1].diagonal
 
     def renew(self) -> None:
         """Make algebraic multigrid on the coarsest mesh anew. Collective."""
-        self._shift.axpy(1.0, self._diagonal)
-        self._matrix.setDiagonal(self._shift)
-        self._shift.axpy(-1.0, self._diagonal)
+        self._matrix.setDiagonal(self._diagonal)
         if self._solver is None:
             solver = PETSc.KSP().create(self._hierarchy.comm)
             solver.setOperators(self._matrix)
@@ -224,7 +221,7 @@ class Cycle:
 
     def destroy(self, pc: Any) -> None:
         """Free the PETSc objects; PETSc calls this at the preconditioner's end. Collective."""
-        for thing in (self._solver, self._matrix, self._diagonal, self._shift, self._x, self._b):
+        for thing in (self._solver, self._matrix, self._diagonal, self._x, self._b):
             if thing is not None:
                 thing.destroy()
 
