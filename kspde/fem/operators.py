@@ -211,7 +211,7 @@ def initial_densities(space: Space, u0: Mapping[str, Any]) -> tuple[Array, dict[
             if outside > 1e-6:
                 raise InputError(
                     f"a share {outside:.3g} of the initial mass of {name} lies outside [-{half_width:g}, "
-                    f"{half_width:g}]^{space.dimension}: enlarge half_width until less than 1e-6 does"
+                    f"{half_width:g}]^{space.dimension}: enlarge half_width, or the disk, until less than 1e-6 does"
                 )
     masses = space.integral(*nodal)
     errors: dict[str, float] = {}

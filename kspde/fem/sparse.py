@@ -2,10 +2,10 @@ r"""Sparse symmetric systems on a general mesh: Cholesky's factorisation, or con
 
 All systems of a mesh share one matrix, :math:`K + \mathrm{diag}(s)`, and on meshes made by refinement also the coarser
 ones (``kspde.fem.multigrid``). On the coarsest of these, or on the mesh itself where it is not refined, multigrid is
-algebraic: PETSc's GAMG, smoothed aggregation, and as smoother one
-symmetric Gauss-Seidel sweep on each rank's rows. For a symmetric positive definite matrix that sweep converges whatever
-the diagonal, on one or two ranks (on more, for M-matrices), so the preconditioner is positive definite. PETSc's own
-choice, Chebyshev's, may fail to be where the diagonal dominates and the spectrum's estimate is off.
+algebraic: PETSc's GAMG, smoothed aggregation, and as smoother one symmetric Gauss-Seidel sweep on each rank's rows. For
+a symmetric positive definite matrix that sweep converges whatever the diagonal, on one or two ranks (on more, for
+M-matrices), so the preconditioner is positive definite. PETSc's own choice, Chebyshev's, may fail to be where the
+diagonal dominates and the spectrum's estimate is off.
 
 Two things keep the cost down over many steps. A matrix :math:`D_t + K` whose diagonal alone changes keeps the
 aggregates made for an earlier diagonal :math:`D_s`: with :math:`D_s/\rho \le D_t \le \rho D_s` the spectrum of one in
