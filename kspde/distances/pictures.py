@@ -51,6 +51,9 @@ __all__ = [
 #: A picture shows the box outside which every density is below this fraction of the largest value.
 _SHOWN = 4e-3
 
+#: Height of a title, in those of its panel, above a power of ten.
+_ABOVE = 1.15
+
 
 def plot_distance(distance: Distance, path: str | Path) -> None:
     """Write both densities, their difference beside, and the distances with their floors below.
@@ -170,7 +173,7 @@ def plot_diagnostics(pde: Any, path: str | Path, *, cloud: Any = None) -> None:
             )
             for panel, (values, title) in zip(panels, drawn, strict=False):
                 _history(panel, data["t"], values, names)
-                panel.set_title(title, y=1.1)
+                panel.set_title(title, y=_ABOVE)
             if cloud is not None:
                 _particle_moments(panels[3], cloud)
             if len(names) > 1 or cloud is not None:
@@ -181,7 +184,7 @@ def plot_diagnostics(pde: Any, path: str | Path, *, cloud: Any = None) -> None:
             taken = dt > 0
             panels[5].plot(np.asarray(data["t"])[taken], dt[taken], ".-", color=BLUE, markersize=3, linewidth=0.8)
             panels[5].set(ylim=(0.5 * dt[taken].min(), 2 * dt[taken].max()), yscale="log")
-            panels[5].set_title(r"time step $\Delta t$", y=1.1)
+            panels[5].set_title(r"time step $\Delta t$", y=_ABOVE)
             for panel in panels[4:]:
                 panel.set_xlabel("$t$")
             if pde.eps is not None:
