@@ -5,14 +5,9 @@ positive definite). Their matrices are kept here as lists of edges :math:`k_{ij}
 preconditioner is rounded to costs no accuracy, and half as many bytes move. Systems share these; of its own each has
 the inverse diagonals.
 
-Each rank's nodes are in the order in which refinement made them, those of the coarsest mesh first: a coarser level's
-arrays are the beginnings of the finer one's, and since old nodes have edges to new ones alone, the sweep's steps depend
-on one another less. A cycle goes through the edges of a level twice: the sweep down starts from zero, so that it needs
-only the edges to earlier nodes, and what it leaves,
-
-.. math:: r_i = b_i - (A x)_i = \sum_{j > i} k_{ij} x_j
-
-(of other ranks' nodes all count as later), needs the others and goes to the coarser level as it is found.
+Each rank's nodes are in the order in which refinement made them, those of the coarsest mesh first, so that a coarser
+level's arrays are the beginnings of the finer one's; those of one refinement in the order of their colours
+(``kspde.fem.sweeps``). In a sweep all nodes of other ranks count as later.
 
 **Nodes of their own.** Where :math:`s_i > 10^{16} K_{ii}` node i has no part in the cycle, and :math:`z_i = r_i /
 A_{ii}`, in double precision, so that single precision's range suffices for each s. What is dropped of A's form with
@@ -31,7 +26,7 @@ import numpy.typing as npt
 from petsc4py import PETSc
 from scipy.sparse import csr_array
 
-from kspde.compiled import compiled_in_order, inlined
+from kspde.fem import sweeps
 from kspde.fem.backend import apply_options
 from kspde.fem.ghosts import Ghosts
 
@@ -39,8 +34,8 @@ __all__ = ["SMOOTHER", "Cycle", "Hierarchy"]
 
 Array = npt.NDArray[np.float64]
 Single = npt.NDArray[np.float32]
-#: Unsigned: compiled loops then need not look for indices that count from the end.
 Indices = npt.NDArray[np.uint32]
+_Entries = tuple[Indices, Indices, Single]
 
 #: PETSc options of algebraic multigrid: symmetric Gauss-Seidel sweeps on each rank's rows.
 SMOOTHER: dict[str, Any] = {
@@ -63,32 +58,67 @@ class _Level:
     Args:
         comm: the communicator.
         matrix: K on this mesh, with a diagonal entry in each row; only read.
-        places: where its rows stand in the arrays here.
+        coarser: the next coarser mesh, whose nodes come first here, as they stand there.
+        parents: the interpolation: of each row its first entry, and columns. None on the coarsest mesh, where all nodes
+            are in the order of the matrix.
         reached: numbers of this mesh's nodes that the finer one's interpolation uses.
+
+    Attributes:
+        nodes: the number of this rank's nodes.
+        places: where the matrix' rows stand in the arrays here.
+        ghosts: the nodes of other ranks that are reached.
+        diagonal: K's.
+        edges: to earlier nodes of this rank (``sweeps.runs``), these, and their conductances.
+        across: edges to other ranks' nodes: this rank's, the others, conductances.
+        means: of which nodes of the coarser mesh each new node is the mean: runs and nodes.
+        x, b, r: a cycle's vectors; x and b have room for other ranks' nodes.
     """
 
-    def __init__(self, comm: Any, matrix: Any, places: npt.NDArray[np.int32], reached: npt.NDArray[np.int32]) -> None:
+    def __init__(
+        self, comm: Any, matrix: Any, coarser: _Level | None, parents: tuple[Any, Any] | None, reached: Any
+    ) -> None:
         first, last = matrix.getOwnershipRange()
         starts, columns, entries = matrix.getValuesCSR()
-        self.nodes = last - first
-        self.ghosts = Ghosts(comm, first, last, np.concatenate([columns, reached]), places)
-        size = self.nodes + self.ghosts.count
-        table = csr_array((entries, self.ghosts.local(columns), starts), shape=(self.nodes, size))[np.argsort(places)]
+        self.nodes = n = last - first
+        self.places = np.arange(n, dtype=np.int32)
+        counts = np.ones(n, dtype=np.int32) if parents is None else np.diff(parents[0])
+        new = counts > 1
+        if coarser is not None:
+            colours, neighbours = sweeps.arrangement(starts, columns, first, new)
+            self.places[~new] = coarser.places
+            # In the order of their colours, then of the lengths of loops, last of their numbers.
+            order = np.flatnonzero(new)
+            order = order[np.lexsort((neighbours[order], counts[order], colours[order]))]
+            self.places[order] = np.arange(coarser.nodes, n)
+        self.ghosts = Ghosts(comm, first, last, np.concatenate([columns, reached]), self.places)
+        size = n + self.ghosts.count
+        rows = np.argsort(self.places)
+        table = csr_array((entries, self.ghosts.local(columns), starts), shape=(n, size))[rows]
         del columns, entries
         table.sort_indices()
-        rows = np.repeat(np.arange(self.nodes, dtype=np.int32), np.diff(table.indptr))
-        edges = table.indices != rows
-        self.diagonal: Array = table.data[~edges]
-        self.conductance: Single = (-table.data[edges]).astype(np.float32)
-        self.columns: Indices = table.indices[edges].astype(np.uint32)
-        # A diagonal entry in each row is left out.
-        self.starts: Indices = (table.indptr - np.arange(self.nodes + 1)).astype(np.uint32)
-        earlier = np.bincount(rows[table.indices < rows], minlength=self.nodes)
-        self.middles: Indices = self.starts[:-1] + earlier.astype(np.uint32)
-        #: each new node is the mean of some nodes of the coarser mesh: the first of these, and all of them
-        self.parents: tuple[Indices, Indices] = (np.zeros(1, np.uint32), np.zeros(0, np.uint32))
+        tails = np.repeat(np.arange(n, dtype=np.int32), np.diff(table.indptr))
+        self.diagonal: Array = table.data[table.indices == tails]
+        earlier = table.indices < tails
+        self.edges: _Entries = (
+            sweeps.runs(np.bincount(tails[earlier], minlength=n)),
+            table.indices[earlier].astype(np.uint32),
+            (-table.data[earlier]).astype(np.float32),
+        )
+        across = table.indices >= n
+        self.across: _Entries = (
+            tails[across].astype(np.uint32),
+            table.indices[across].astype(np.uint32),
+            (-table.data[across]).astype(np.float32),
+        )
+        self.means: tuple[Indices, Indices] = (np.zeros((0, 4), np.uint32), np.zeros(0, np.uint32))
+        if coarser is not None and parents is not None:
+            new_rows = rows[coarser.nodes :]
+            means = csr_array((np.ones(len(parents[1]), np.int8), parents[1], parents[0]), shape=(n, 2**31 - 1))
+            nodes = coarser.ghosts.local(means[new_rows].indices)
+            self.means = (sweeps.runs(counts[new_rows], coarser.nodes), nodes.astype(np.uint32))
         self.x: Single = np.zeros(size, dtype=np.float32)
         self.b: Single = np.zeros(size, dtype=np.float32)
+        self.r: Single = np.zeros(n, dtype=np.float32)
 
 
 class Hierarchy:
@@ -108,33 +138,21 @@ class Hierarchy:
     def __init__(self, comm: Any, matrices: Sequence[Any], interpolations: Sequence[Any]) -> None:
         self.comm = comm
         self.coarsest = matrices[-1]
-        tables = [interpolation.getValuesCSR()[:2] for interpolation in interpolations]
-        places = [np.arange(self.coarsest.getLocalSize()[0], dtype=np.int32)]
-        for starts, _ in reversed(tables):
-            new = np.diff(starts) > 1
-            finer = np.empty(len(new), dtype=np.int32)
-            finer[~new] = places[0]
-            finer[new] = np.arange(len(places[0]), len(new))
-            places.insert(0, finer)
-        self.order: Indices = np.argsort(places[0]).astype(np.uint32)
-        self.levels = [
-            _Level(comm, matrix, place, reached)
-            for matrix, place, reached in zip(
-                matrices, places, [np.zeros(0, np.int32), *(reached for _, reached in tables)], strict=True
-            )
-        ]
-        for level, coarser, (starts, reached) in zip(self.levels, self.levels[1:], tables, strict=False):
-            counts = np.diff(starts)
-            nodes = coarser.ghosts.local(reached[np.repeat(counts > 1, counts)])
-            first = np.concatenate([[0], np.cumsum(counts[counts > 1])])
-            level.parents = first.astype(np.uint32), nodes.astype(np.uint32)
+        tables = [*(interpolation.getValuesCSR()[:2] for interpolation in interpolations), None]
+        self.levels: list[_Level] = []
+        for number in reversed(range(len(matrices))):
+            finer = tables[number - 1] if number else None
+            reached = np.zeros(0, np.int32) if finer is None else finer[1]
+            coarser = self.levels[0] if self.levels else None
+            self.levels.insert(0, _Level(comm, matrices[number], coarser, tables[number], reached))
+        self.order: Indices = np.argsort(self.levels[0].places).astype(np.uint32)
 
     def lumped(self, s: Array) -> list[Array]:
         """Return s, given in the order of rows, on the finest level, and Pᵀ s on each of the others. Collective."""
         out = [s[self.order]]
         for level, coarser in pairwise(self.levels):
             sums = np.zeros(coarser.nodes + coarser.ghosts.count)
-            _gather(out[-1], *level.parents, sums)
+            sweeps.restrict(out[-1], np.ones(level.nodes), *level.means, sums)
             coarser.ghosts.add(sums)
             out.append(sums[: coarser.nodes])
         return out
@@ -150,8 +168,8 @@ class Cycle:
     def __init__(self, hierarchy: Hierarchy) -> None:
         self._hierarchy = hierarchy
         self._inverses: list[Single] = [np.zeros(level.nodes, dtype=np.float32) for level in hierarchy.levels[:-1]]
-        #: nodes on their own on each level, and of the finest ones the inverse diagonal
-        self._alone: list[npt.NDArray[np.intp]] = []
+        #: rows of the nodes that are on their own, and their inverse diagonal
+        self._alone: Indices = np.zeros(0, np.uint32)
         self._own: Array = np.zeros(0)
         self._matrix = hierarchy.coarsest.duplicate(copy=True)
         self._diagonal = self._matrix.getDiagonal()
@@ -163,9 +181,9 @@ class Cycle:
         shifts = self._hierarchy.lumped(s)
         for level, inverse, shift in zip(self._hierarchy.levels, self._inverses, shifts, strict=False):
             inverse[:] = np.where(_ALONE * shift < level.diagonal, 1.0 / (shift + level.diagonal), 0.0)
-        self._alone = [np.flatnonzero(inverse == 0.0) for inverse in self._inverses]
-        finest = self._alone[0]
-        self._own = 1.0 / (shifts[0][finest] + self._hierarchy.levels[0].diagonal[finest])
+        alone = np.flatnonzero(self._inverses[0] == 0.0)
+        self._alone = self._hierarchy.order[alone]
+        self._own = 1.0 / (shifts[0][alone] + self._hierarchy.levels[0].diagonal[alone])
         self._diagonal.array[:] = shifts[-1] + self._hierarchy.levels[-1].diagonal
 
     def renew(self) -> None:
@@ -197,136 +215,30 @@ class Cycle:
         hierarchy = self._hierarchy
         right, left = r.array_r, z.array
         levels = hierarchy.levels
-        _take(right, 1.0 / size, hierarchy.order, levels[0].b)
+        sweeps.take(right, 1.0 / size, hierarchy.order, levels[0].b)
         for (level, coarser), inverse in zip(pairwise(levels), self._inverses, strict=True):
-            later = level.middles, level.starts[1:], level.columns, level.conductance
-            _down(level.b, inverse, level.starts, level.middles, level.columns, level.conductance, level.x)
+            level.r[:] = 0.0
+            sweeps.sweep(level.b, inverse, *level.edges, level.x, level.r, sweeps.FORWARDS)
             level.ghosts.fill(level.x)
-            _residual(level.x, inverse, *later, *level.parents, coarser.b)
+            sweeps.add_across(*level.across, level.x, level.r)
+            coarser.b[:] = 0.0
+            sweeps.restrict(level.r, inverse, *level.means, coarser.b)
             coarser.ghosts.add(coarser.b)
         last = levels[-1]
         self._b.array[:] = last.b[: last.nodes]
         self._solver.solve(self._b, self._x)
         last.x[: last.nodes] = self._x.array_r
-        upwards = zip(reversed([*pairwise(levels)]), reversed(self._inverses), reversed(self._alone), strict=True)
-        for (level, coarser), inverse, alone in upwards:
+        for (level, coarser), inverse in zip(reversed([*pairwise(levels)]), reversed(self._inverses), strict=True):
             coarser.ghosts.fill(coarser.x)
-            _correct(coarser.x, *level.parents, level.nodes, level.x)
-            level.x[alone] = 0.0
+            sweeps.correct(coarser.x, *level.means, inverse, level.x)
             level.ghosts.fill(level.x)
-            _up(level.b, inverse, level.starts, level.columns, level.conductance, level.x)
-        _put(levels[0].x, size, hierarchy.order, left)
-        own = hierarchy.order[self._alone[0]]
-        left[own] = right[own] * self._own
+            sweeps.add_across(*level.across, level.x, level.b)
+            sweeps.sweep(level.b, inverse, *level.edges, level.x, level.b, sweeps.BACKWARDS)
+        sweeps.put(levels[0].x, size, hierarchy.order, left)
+        left[self._alone] = right[self._alone] * self._own
 
     def destroy(self, pc: Any) -> None:
         """Free the PETSc objects; PETSc calls this at the preconditioner's end. Collective."""
         for thing in (self._solver, self._matrix, self._diagonal, self._x, self._b):
             if thing is not None:
                 thing.destroy()
-
-
-@inlined
-def _sum(k: Single, columns: Indices, x: Single, first: Any, last: Any) -> Any:
-    """Return the sum over some edges of k x; written out for as many as most nodes have."""
-    if last - first == 6:
-        one = k[first] * x[columns[first]] + k[first + 1] * x[columns[first + 1]]
-        two = k[first + 2] * x[columns[first + 2]] + k[first + 3] * x[columns[first + 3]]
-        return (one + two) + (k[first + 4] * x[columns[first + 4]] + k[first + 5] * x[columns[first + 5]])
-    if last - first == 2:
-        return k[first] * x[columns[first]] + k[first + 1] * x[columns[first + 1]]
-    total = np.float32(0.0)
-    for e in range(first, last):
-        total += k[e] * x[columns[e]]
-    return total
-
-
-@inlined
-def _mean_of(values: Single, nodes: Indices, first: Any, last: Any) -> Any:
-    """Return the mean over some nodes."""
-    if last - first == 2:
-        return np.float32(0.5) * (values[nodes[first]] + values[nodes[first + 1]])
-    total = np.float32(0.0)
-    for e in range(first, last):
-        total += values[nodes[e]]
-    return total / np.float32(last - first)
-
-
-@compiled_in_order
-def _gather(s: Array, starts: Indices, parents: Indices, out: Array) -> None:
-    """Add Pᵀ s."""
-    old = s.size + 1 - starts.size
-    for i in range(old):
-        out[i] += s[i]
-    for i in range(old, s.size):
-        first, last = starts[i - old], starts[i - old + 1]
-        for e in range(first, last):
-            out[parents[e]] += s[i] / (last - first)
-
-
-@compiled_in_order
-def _take(values: Array, factor: float, order: Indices, out: Single) -> None:
-    for i in range(order.size):
-        out[i] = factor * values[order[i]]
-
-
-@compiled_in_order
-def _put(values: Single, factor: float, order: Indices, out: Array) -> None:
-    for i in range(order.size):
-        out[order[i]] = factor * values[i]
-
-
-@compiled_in_order
-def _down(
-    b: Single, inverse: Single, starts: Indices, middles: Indices, columns: Indices, k: Single, x: Single
-) -> None:
-    """Solve with the lower triangle."""
-    for i in range(inverse.size):
-        total = b[i]
-        for e in range(starts[i], middles[i]):
-            total += k[e] * x[columns[e]]
-        x[i] = inverse[i] * total
-
-
-@compiled_in_order
-def _residual(
-    x: Single,
-    inverse: Single,
-    middles: Indices,
-    ends: Indices,
-    columns: Indices,
-    k: Single,
-    starts: Indices,
-    parents: Indices,
-    out: Single,
-) -> None:
-    """Set ``out`` to Pᵀ r, r what the sweep down has left; nodes on their own have no part in it."""
-    old = inverse.size + 1 - starts.size
-    out[old:] = 0.0
-    for i in range(old):
-        left = _sum(k, columns, x, middles[i], ends[i])
-        out[i] = left if inverse[i] > 0.0 else np.float32(0.0)
-    for i in range(old, inverse.size):
-        left = _sum(k, columns, x, middles[i], ends[i])
-        if inverse[i] > 0.0:
-            first, last = starts[i - old], starts[i - old + 1]
-            left /= np.float32(last - first)
-            for e in range(first, last):
-                out[parents[e]] += left
-
-
-@compiled_in_order
-def _correct(coarse: Single, starts: Indices, parents: Indices, nodes: int, x: Single) -> None:
-    """Add the interpolation of the coarse correction."""
-    old = nodes + 1 - starts.size
-    for i in range(old):
-        x[i] += coarse[i]
-    for i in range(old, nodes):
-        x[i] += _mean_of(coarse, parents, starts[i - old], starts[i - old + 1])
-
-
-@compiled_in_order
-def _up(b: Single, inverse: Single, starts: Indices, columns: Indices, k: Single, x: Single) -> None:
-    """Sweep from the last node to the first."""
-    for i in range(inverse.size - 1, -1, -1):
-        x[i] = inverse[i] * (b[i] + _sum(k, columns, x, starts[i], starts[i + 1]))

@@ -60,17 +60,23 @@ def test_coarse_matrices_are_those_of_the_coarse_meshes(shared_tmp_path, comm) -
     coarse = points[: last.nodes]
     assert np.all(np.abs(coarse * 3 - np.round(coarse * 3)) < 1e-9)
     f = last.ghosts(np.sin(2 * coarse[:, 0]) + coarse[:, 0] * coarse[:, 1] ** 2)
-    rises = f[last.columns] - np.repeat(f[: last.nodes], np.diff(last.starts))
+    runs, columns, conductance = last.edges
+    rows = np.repeat(np.arange(last.nodes), np.concatenate([[m] * (b - a) for a, b, m, _ in runs.astype(int)]))
+    energy = float(np.sum(conductance * (f[columns] - f[rows]) ** 2))
+    # Edges between ranks are there on both.
+    nodes, others, conductance = last.across
+    energy = comm.allreduce(energy + 0.5 * float(np.sum(conductance * (f[others] - f[nodes]) ** 2)))
     exact = np.sin(2 * first.points[:, 0]) + first.points[:, 0] * first.points[:, 1] ** 2
-    # Each edge is there in both directions.
-    energy = 0.5 * comm.allreduce(float(np.sum(last.conductance * rises**2)))
     assert energy == pytest.approx(energies(first.points, first.cells, exact), rel=1e-6)
     for level, below in pairwise(levels):
-        starts, parents = level.parents
+        runs, parents = level.means
         for x in points[: level.nodes].T:
             old = below.ghosts(x[: below.nodes])
-            means = np.add.reduceat(old[parents], starts[:-1].astype(int)) / np.diff(starts)
-            np.testing.assert_allclose(x[below.nodes :], means, rtol=0, atol=1e-14)
+            means = [
+                old[parents[e : e + m * (b - a)]].reshape(-1, m).mean(axis=1)
+                for a, b, m, e in runs.astype(int).tolist()
+            ]
+            np.testing.assert_allclose(x[below.nodes :], np.concatenate(means), rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize("cell", ["triangle", "quadrilateral"])
