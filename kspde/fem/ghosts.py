@@ -48,7 +48,7 @@ class Ghosts:
         wanted = comm.alltoall([self._numbers[a:b] for a, b in zip(starts, ends, strict=True)])
         for rank, (a, b, numbers) in enumerate(zip(starts, ends, wanted, strict=True)):
             if b > a:
-                self._from.append((rank, slice(self._owned + int(a), self._owned + int(b))))
+                self._from.append((rank, slice(int(a), int(b))))
             if len(numbers):
                 self._to.append((rank, self._places[numbers - first]))
 
@@ -69,18 +69,25 @@ class Ghosts:
         self.fill(values)
         return values
 
-    def fill(self, values: Values) -> None:
-        """Set the values at the others' nodes to what they are there."""
-        requests = [self._comm.Irecv(values[part], rank, _TAG) for rank, part in self._from]
+    def others(self, values: Values) -> Values:
+        """Return the values at the others' nodes alone."""
+        out = np.empty(self.count, dtype=values.dtype)
+        requests = [self._comm.Irecv(out[part], rank, _TAG) for rank, part in self._from]
         sent = [values[places] for _, places in self._to]
         requests += [self._comm.Isend(part, rank, _TAG) for part, (rank, _) in zip(sent, self._to, strict=True)]
         MPI.Request.Waitall(requests)
+        return out
+
+    def fill(self, values: Values) -> None:
+        """Set the values at the others' nodes to what they are there."""
+        values[self._owned :] = self.others(values)
 
     def add(self, values: Values) -> None:
         """Add the values at the others' nodes to what is there; here they stay."""
         came = [np.empty(len(places), dtype=values.dtype) for _, places in self._to]
         requests = [self._comm.Irecv(part, rank, _TAG) for part, (rank, _) in zip(came, self._to, strict=True)]
-        requests += [self._comm.Isend(values[part], rank, _TAG) for rank, part in self._from]
+        theirs = values[self._owned :]
+        requests += [self._comm.Isend(theirs[part], rank, _TAG) for rank, part in self._from]
         MPI.Request.Waitall(requests)
         for part, (_, places) in zip(came, self._to, strict=True):
             values[places] += part

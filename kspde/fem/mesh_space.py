@@ -22,7 +22,7 @@ from kspde.errors import InputError
 from kspde.fem.meshes import CELL_NAMES, MeshArrays, mesh_arrays
 from kspde.fem.space import FieldOperator, Space, decay_coefficient, gll_rule, outside_error
 from kspde.fem.sparse import DIRECT_NODES, KeptPreconditioner, SparseSystem
-from kspde.fem.stiffness import Stiffness, interpolations, original_numbers
+from kspde.fem.stiffness import Stiffness, in_order, interpolations, original_numbers
 from kspde.kernels import Kernel, ResolventPolynomial
 from kspde.parallel import together
 
@@ -40,7 +40,8 @@ _SHIFTS = 2
 class MeshSpace(Space):
     """Continuous elements on a mesh of simplices (degree 1, vertex rule) or of quadrilaterals or hexahedra (GLL).
 
-    Nodal arrays, states and DOLFINx's owned degrees of freedom are the same; the weights of states are the mass matrix.
+    States are nodal arrays, their weights the mass matrix. The order of the nodes is DOLFINx's, or on a mesh made by
+    refinement that of ``kspde.fem.multigrid``.
 
     Args:
         domain: a ``Disk`` or a ``MeshFile``.
@@ -95,7 +96,15 @@ class MeshSpace(Space):
         self.nodes = index_map.size_global
         few = self.nodes <= DIRECT_NODES[dimension]
         self.linear_solver = domain.solver if domain.solver != "auto" else "direct" if few else "multigrid"
-        self.points = self.V.tabulate_dof_coordinates()[:owned, :dimension].copy()
+        numbers, coarser = None, []
+        if domain.degree == 1 and name not in ("tetrahedron", "hexahedron"):
+            numbers = original_numbers(self)
+            if self.linear_solver == "multigrid":
+                coarser = interpolations(comm, numbers, parents or ())
+        self.stiffness: Stiffness = Stiffness(self, coarser)
+        #: places in DOLFINx's order of the nodes in ours
+        self._order = np.arange(owned) if self.stiffness.hierarchy is None else self.stiffness.hierarchy.order
+        self.points = self.V.tabulate_dof_coordinates()[self._order, :dimension]
         distance = np.linalg.norm(self.points, axis=1)
         self.rim = distance > 0.9 * comm.allreduce(float(distance.max(initial=0.0)), op=MPI.MAX)
         dx = ufl.dx(metadata=self.measure)
@@ -104,14 +113,8 @@ class MeshSpace(Space):
         self.state_shape = self.mass.shape
         self.weights = self.mass
         self._boundary: tuple[Any, Array] | None = None
-        coarser = []
-        if domain.degree == 1 and name not in ("tetrahedron", "hexahedron"):
-            numbers = original_numbers(self)
-            if dimension == 2:
-                self._boundary = _chosen(numbers, *comm.bcast(rim))
-            if self.linear_solver == "multigrid":
-                coarser = interpolations(comm, numbers, parents or ())
-        self.stiffness: Stiffness = Stiffness(self, coarser)
+        if numbers is not None and dimension == 2:
+            self._boundary = _chosen(numbers[self._order], *comm.bcast(rim))
         self._x, self._y = self.stiffness.matrix.createVecs()
         _trim()
         self._systems: dict[tuple[float, float], SparseSystem] = {}
@@ -133,12 +136,14 @@ class MeshSpace(Space):
         return state
 
     def from_dolfinx(self, owned: Array) -> Array:
-        """Return a copy."""
-        return np.array(owned)
+        """Return them in the order of the nodes."""
+        return owned[self._order]
 
     def to_dolfinx(self, nodal: Array) -> Array:
-        """Return a copy."""
-        return np.array(nodal)
+        """Return them in DOLFINx's order."""
+        out = np.empty_like(nodal)
+        out[self._order] = nodal
+        return out
 
     def _times(self, matrix: Any, x: Array, *, transposed: bool = False) -> Array:
         self._x.array[:] = x
@@ -153,7 +158,7 @@ class MeshSpace(Space):
         for axis in range(self.dimension):
             matrix = assemble_matrix(fem.form(u * v.dx(axis) * ufl.dx(metadata=self.measure)))
             matrix.assemble()
-            matrices.append(matrix)
+            matrices.append(in_order(matrix, self.from_dolfinx))
         return matrices
 
     def diffusion(self, w: Array) -> Array:
@@ -178,11 +183,11 @@ class MeshSpace(Space):
             weights = np.zeros(len(self.points))
             weights[nodes] = measures * self._kappa(rate, self.points[nodes])
             return weights
-        kappa = fem.Function(self.V)
-        kappa.x.array[:] = self._kappa(rate, self.V.tabulate_dof_coordinates())
         if self.dimension == 1:  # the boundary that DOLFINx finds would contain the cuts between ranks
             ends = np.abs(self.points[:, 0] - self._centre) > self._reach * (1 - 1e-12)
-            return np.where(ends, kappa.x.array[: len(self.mass)], 0.0)
+            return np.where(ends, self._kappa(rate, self.points), 0.0)
+        kappa = fem.Function(self.V)
+        kappa.x.array[:] = self._kappa(rate, self.V.tabulate_dof_coordinates())
         self.mesh.topology.create_connectivity(self.dimension - 1, self.dimension)
         form = kappa * ufl.TestFunction(self.V) * ufl.ds(metadata=self.measure)
         weights = self._assembled(form)
@@ -196,7 +201,7 @@ class MeshSpace(Space):
     def _assembled(self, form: Any) -> Array:
         vector = fem.assemble_vector(fem.form(form))
         vector.scatter_reverse(la.InsertMode.add)
-        return np.array(vector.array[: len(self.points)])
+        return self.from_dolfinx(vector.array)
 
     def shifted_solver(self, options: dict[str, Any]) -> Callable[[float, float, Array], Array]:
         """Return a solver with one matrix a species, refactorised only when shift or D change. Collective."""

@@ -30,7 +30,7 @@ from kspde.fem import sweeps
 from kspde.fem.backend import apply_options
 from kspde.fem.ghosts import Ghosts
 
-__all__ = ["SMOOTHER", "Cycle", "Hierarchy"]
+__all__ = ["SMOOTHER", "Cycle", "Hierarchy", "Product"]
 
 Array = npt.NDArray[np.float64]
 Single = npt.NDArray[np.float32]
@@ -70,6 +70,7 @@ class _Level:
         diagonal: K's.
         edges: to earlier nodes of this rank (``sweeps.runs``), these, and their conductances.
         across: edges to other ranks' nodes: this rank's, the others, conductances.
+        entries: K's for these and those, in double precision.
         means: of which nodes of the coarser mesh each new node is the mean: runs and nodes.
         x, b, r: a cycle's vectors; x and b have room for other ranks' nodes.
     """
@@ -98,17 +99,17 @@ class _Level:
         table.sort_indices()
         tails = np.repeat(np.arange(n, dtype=np.int32), np.diff(table.indptr))
         self.diagonal: Array = table.data[table.indices == tails]
-        earlier = table.indices < tails
+        earlier, across = table.indices < tails, table.indices >= n
+        self.entries = table.data[earlier], table.data[across]
         self.edges: _Entries = (
             sweeps.runs(np.bincount(tails[earlier], minlength=n)),
             table.indices[earlier].astype(np.uint32),
-            (-table.data[earlier]).astype(np.float32),
+            (-self.entries[0]).astype(np.float32),
         )
-        across = table.indices >= n
         self.across: _Entries = (
             tails[across].astype(np.uint32),
             table.indices[across].astype(np.uint32),
-            (-table.data[across]).astype(np.float32),
+            (-self.entries[1]).astype(np.float32),
         )
         self.means: tuple[Indices, Indices] = (np.zeros((0, 4), np.uint32), np.zeros(0, np.uint32))
         if coarser is not None and parents is not None:
@@ -132,7 +133,8 @@ class Hierarchy:
     Attributes:
         levels: the meshes, the finest first.
         coarsest: K on the last of them, whose rows are in the order of that level's arrays.
-        order: the row of each node of the finest mesh.
+        order: the row in the given matrix of each node of the finest mesh. Nodal arrays, and the vectors below, are in
+            the order of the nodes here.
     """
 
     def __init__(self, comm: Any, matrices: Sequence[Any], interpolations: Sequence[Any]) -> None:
@@ -145,17 +147,44 @@ class Hierarchy:
             reached = np.zeros(0, np.int32) if finer is None else finer[1]
             coarser = self.levels[0] if self.levels else None
             self.levels.insert(0, _Level(comm, matrices[number], coarser, tables[number], reached))
+        for level in self.levels[1:]:
+            level.entries = np.zeros(0), np.zeros(0)
         self.order: Indices = np.argsort(self.levels[0].places).astype(np.uint32)
 
     def lumped(self, s: Array) -> list[Array]:
-        """Return s, given in the order of rows, on the finest level, and Pᵀ s on each of the others. Collective."""
-        out = [s[self.order]]
+        """Return s on the finest level, and Pᵀ s on each of the others. Collective."""
+        out = [s]
         for level, coarser in pairwise(self.levels):
             sums = np.zeros(coarser.nodes + coarser.ghosts.count)
             sweeps.restrict(out[-1], np.ones(level.nodes), *level.means, sums)
             coarser.ghosts.add(sums)
             out.append(sums[: coarser.nodes])
         return out
+
+
+class Product:
+    """One system's K + diag(s) on the finest mesh, as a context of PETSc's matrix: half the entries' way from memory.
+
+    Args:
+        hierarchy: the levels.
+    """
+
+    def __init__(self, hierarchy: Hierarchy) -> None:
+        self._level = hierarchy.levels[0]
+        self._diagonal = np.zeros(self._level.nodes)
+        nodes, others, _ = self._level.across
+        self._across = nodes, others - np.uint32(self._level.nodes)
+
+    def update(self, s: Array) -> None:
+        """Let the system be K + diag(s). Rank-local."""
+        np.add(s, self._level.diagonal, out=self._diagonal)
+
+    def mult(self, matrix: Any, x: Any, y: Any) -> None:
+        """Set y to the product with x. Collective."""
+        values, out = x.array_r, y.array
+        (runs, columns, _), (entries, across) = self._level.edges, self._level.entries
+        sweeps.product(values, self._diagonal, runs, columns, entries, out)
+        sweeps.add_across(*self._across, across, self._level.ghosts.others(values), out)
 
 
 class Cycle:
@@ -168,8 +197,8 @@ class Cycle:
     def __init__(self, hierarchy: Hierarchy) -> None:
         self._hierarchy = hierarchy
         self._inverses: list[Single] = [np.zeros(level.nodes, dtype=np.float32) for level in hierarchy.levels[:-1]]
-        #: rows of the nodes that are on their own, and their inverse diagonal
-        self._alone: Indices = np.zeros(0, np.uint32)
+        #: nodes that are on their own, and their inverse diagonal
+        self._alone = np.zeros(0, np.intp)
         self._own: Array = np.zeros(0)
         self._matrix = hierarchy.coarsest.duplicate(copy=True)
         self._diagonal = self._matrix.getDiagonal()
@@ -181,9 +210,8 @@ class Cycle:
         shifts = self._hierarchy.lumped(s)
         for level, inverse, shift in zip(self._hierarchy.levels, self._inverses, shifts, strict=False):
             inverse[:] = np.where(_ALONE * shift < level.diagonal, 1.0 / (shift + level.diagonal), 0.0)
-        alone = np.flatnonzero(self._inverses[0] == 0.0)
-        self._alone = self._hierarchy.order[alone]
-        self._own = 1.0 / (shifts[0][alone] + self._hierarchy.levels[0].diagonal[alone])
+        self._alone = np.flatnonzero(self._inverses[0] == 0.0)
+        self._own = 1.0 / (s[self._alone] + self._hierarchy.levels[0].diagonal[self._alone])
         self._diagonal.array[:] = shifts[-1] + self._hierarchy.levels[-1].diagonal
 
     def renew(self) -> None:
@@ -208,14 +236,14 @@ class Cycle:
 
     def apply(self, pc: Any, r: Any, z: Any) -> None:
         """Set z to the cycle's result for r. Collective."""
-        size = float(r.norm(PETSc.NormType.NORM_INFINITY))
+        # Conjugate gradients have just asked for this norm: PETSc remembers it.
+        size = float(r.norm())
         if not 0.0 < size < np.inf:
             r.copy(z)
             return
-        hierarchy = self._hierarchy
         right, left = r.array_r, z.array
-        levels = hierarchy.levels
-        sweeps.take(right, 1.0 / size, hierarchy.order, levels[0].b)
+        levels = self._hierarchy.levels
+        np.multiply(right, 1.0 / size, out=levels[0].b[: len(right)], casting="same_kind")
         for (level, coarser), inverse in zip(pairwise(levels), self._inverses, strict=True):
             level.r[:] = 0.0
             sweeps.sweep(level.b, inverse, *level.edges, level.x, level.r, sweeps.FORWARDS)
@@ -234,7 +262,7 @@ class Cycle:
             level.ghosts.fill(level.x)
             sweeps.add_across(*level.across, level.x, level.b)
             sweeps.sweep(level.b, inverse, *level.edges, level.x, level.b, sweeps.BACKWARDS)
-        sweeps.put(levels[0].x, size, hierarchy.order, left)
+        np.multiply(levels[0].x[: len(left)], size, out=left, dtype=np.float64)
         left[self._alone] = right[self._alone] * self._own
 
     def destroy(self, pc: Any) -> None:

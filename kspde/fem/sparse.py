@@ -25,7 +25,7 @@ from petsc4py import PETSc
 from kspde.errors import ConvergenceError
 from kspde.fem.backend import apply_options
 from kspde.fem.guess import FirstGuess
-from kspde.fem.multigrid import SMOOTHER, Cycle
+from kspde.fem.multigrid import SMOOTHER, Cycle, Product
 from kspde.fem.space import Space
 from kspde.fem.stiffness import Stiffness
 
@@ -92,10 +92,16 @@ class KeptPreconditioner:
         self._ksp = ksp
         self._space = space
         self._cycle: Cycle | None = None
+        self._product: Product | None = None
         self._shift: float | None = None
         self._least: int | None = None
         pc = ksp.getPC()
         if space.stiffness is not None and space.stiffness.hierarchy is not None and not direct(space):
+            _, matrix = ksp.getOperators()
+            self._product = Product(space.stiffness.hierarchy)
+            shell = PETSc.Mat().createPython(matrix.getSizes(), self._product, comm=space.comm)
+            shell.setUp()
+            ksp.setOperators(shell, matrix)
             self._cycle = Cycle(space.stiffness.hierarchy)
             pc.setType("python")
             pc.setPythonContext(self._cycle)
@@ -106,6 +112,8 @@ class KeptPreconditioner:
     def __call__(self, diagonal: Array) -> None:
         """Take note that the matrix has changed to K + diag(diagonal). Collective."""
         kind = self._ksp.getPC().getType()
+        if self._product is not None:
+            self._product.update(diagonal)
         if kind not in ("python", "gamg"):
             self.renew()
             return

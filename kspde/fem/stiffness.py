@@ -21,7 +21,7 @@ ranks and any s > 0. Coarse matrices are made M-matrices: what is positive off t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ from kspde.fem.ghosts import Ghosts
 from kspde.fem.multigrid import Hierarchy
 from kspde.fem.space import Space
 
-__all__ = ["Stiffness", "interpolations", "original_numbers"]
+__all__ = ["Stiffness", "in_order", "interpolations", "original_numbers"]
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int32]
@@ -57,7 +57,8 @@ class Stiffness:
         matrix: K + diag(s) with the s of the latest ``shift``, or K's entries with other diagonals.
         diagonal: K's own, shape (owned,).
         positive: rows of positive entries off the diagonal, and their shares of the diagonal.
-        hierarchy: K on this mesh and the coarser ones; None without these.
+        hierarchy: K on this mesh and the coarser ones; None without these. With it all is in its order of the nodes,
+            which nodal arrays are to take.
     """
 
     def __init__(self, space: Space, coarser: Sequence[Any] = ()) -> None:
@@ -70,7 +71,7 @@ class Stiffness:
         fine.scale(0.5)
         other.destroy()
         if space.modal:
-            fine = _in_nodal_order(fine, space)
+            fine = in_order(fine, space.from_dolfinx)
         self.matrix, self.positive = _cleaned(fine, positive=True)
         self.hierarchy: Hierarchy | None = None
         if coarser:
@@ -80,6 +81,9 @@ class Stiffness:
             self.hierarchy = Hierarchy(space.comm, matrices, coarser)
             for thing in (*matrices[1:-1], *coarser):
                 thing.destroy()
+            order = self.hierarchy.order
+            self.matrix = in_order(self.matrix, lambda numbers: numbers[order])
+            self.positive = np.argsort(order)[self.positive[0]].astype(np.int32), self.positive[1]
         self._diagonal = self.matrix.getDiagonal()
         self._shift = self._diagonal.duplicate()
         self._x, self._y = self.matrix.createVecs()
@@ -108,10 +112,15 @@ class Stiffness:
             thing.destroy()
 
 
-def _in_nodal_order(matrix: Any, space: Space) -> Any:
-    """Return a matrix of DOLFINx's degrees of freedom in the order of nodal arrays; the given one is destroyed."""
+def in_order(matrix: Any, sort: Callable[[Array], Array]) -> Any:
+    """Return a matrix in another order of rows and columns; the given one is destroyed. Collective.
+
+    Args:
+        matrix: the matrix.
+        sort: gives an array of numbers at this rank's nodes in that order.
+    """
     theirs = np.arange(*matrix.getOwnershipRange(), dtype=np.float64)
-    order = PETSc.IS().createGeneral(space.from_dolfinx(theirs).astype(PETSc.IntType).ravel(), comm=space.comm)
+    order = PETSc.IS().createGeneral(sort(theirs).astype(PETSc.IntType).ravel(), comm=matrix.comm)
     out = matrix.createSubMatrix(order, order)
     order.destroy()
     matrix.destroy()

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from kspde.compiled import compiled_in_order
 
-__all__ = ["BACKWARDS", "FORWARDS", "add_across", "arrangement", "correct", "put", "restrict", "runs", "sweep", "take"]
+__all__ = ["BACKWARDS", "FORWARDS", "add_across", "arrangement", "correct", "product", "restrict", "runs", "sweep"]
 
 Array = npt.NDArray[np.float64]
 Single = npt.NDArray[np.float32]
@@ -150,7 +150,68 @@ def sweep(
 
 
 @compiled_in_order
-def add_across(nodes: Indices, others: Indices, k: Single, x: Single, out: Single) -> None:
+def product(x: Array, diagonal: Array, runs: Indices, columns: Indices, entries: Array, y: Array) -> None:
+    """Set y to the product of a symmetric matrix with x, as far as this rank's nodes have a part in it."""
+    for run in range(runs.shape[0]):
+        i, m, e = np.uint64(runs[run, 0]), np.uint64(runs[run, 2]), np.uint64(runs[run, 3])
+        count = np.uint64(runs[run, 1]) - i
+        if m == 0:
+            for _ in range(count):
+                y[i] = diagonal[i] * x[i]
+                i += _1
+        elif m == 2:
+            for _ in range(count):
+                j0, j1 = columns[e], columns[e + _1]
+                a0, a1 = entries[e], entries[e + _1]
+                own = x[i]
+                y[i] = diagonal[i] * own + (a0 * x[j0] + a1 * x[j1])
+                y[j0] += a0 * own
+                y[j1] += a1 * own
+                i += _1
+                e += m
+        elif m == 4:
+            for _ in range(count):
+                j0, j1, j2, j3 = columns[e], columns[e + _1], columns[e + _2], columns[e + _3]
+                a0, a1, a2, a3 = entries[e], entries[e + _1], entries[e + _2], entries[e + _3]
+                own = x[i]
+                y[i] = diagonal[i] * own + ((a0 * x[j0] + a1 * x[j1]) + (a2 * x[j2] + a3 * x[j3]))
+                y[j0] += a0 * own
+                y[j1] += a1 * own
+                y[j2] += a2 * own
+                y[j3] += a3 * own
+                i += _1
+                e += m
+        elif m == 6:
+            for _ in range(count):
+                j0, j1, j2 = columns[e], columns[e + _1], columns[e + _2]
+                j3, j4, j5 = columns[e + _3], columns[e + _4], columns[e + _5]
+                a0, a1, a2 = entries[e], entries[e + _1], entries[e + _2]
+                a3, a4, a5 = entries[e + _3], entries[e + _4], entries[e + _5]
+                own = x[i]
+                near = (a0 * x[j0] + a1 * x[j1]) + (a2 * x[j2] + a3 * x[j3]) + (a4 * x[j4] + a5 * x[j5])
+                y[i] = diagonal[i] * own + near
+                y[j0] += a0 * own
+                y[j1] += a1 * own
+                y[j2] += a2 * own
+                y[j3] += a3 * own
+                y[j4] += a4 * own
+                y[j5] += a5 * own
+                i += _1
+                e += m
+        else:
+            for _ in range(count):
+                own = x[i]
+                total = diagonal[i] * own
+                for f in range(e, e + m):
+                    total += entries[f] * x[columns[f]]
+                    y[columns[f]] += entries[f] * own
+                y[i] = total
+                i += _1
+                e += m
+
+
+@compiled_in_order
+def add_across(nodes: Indices, others: Indices, k: Any, x: Any, out: Any) -> None:
     """Add to ``out`` what nodes of other ranks give to this one's."""
     for e in range(k.size):
         out[nodes[e]] += k[e] * x[others[e]]
@@ -201,17 +262,3 @@ def correct(coarse: Single, runs: Indices, parents: Indices, inverse: Single, x:
                     total += coarse[parents[f]]
                 x[i] = x[i] + share * total if inverse[i] > 0.0 else np.float32(0.0)
                 e += m
-
-
-@compiled_in_order
-def take(values: Array, factor: float, order: Indices, out: Single) -> None:
-    """Set ``out`` to values in another order, times a factor."""
-    for i in range(order.size):
-        out[i] = factor * values[order[i]]
-
-
-@compiled_in_order
-def put(values: Single, factor: float, order: Indices, out: Array) -> None:
-    """The inverse of ``take``."""
-    for i in range(order.size):
-        out[order[i]] = factor * values[i]
