@@ -122,7 +122,7 @@ class BoxSpace(Space):
         """Return Λ."""
         return self.laplacian().separated
 
-    def shifted_solver(self, options: dict[str, Any]) -> Callable[[float, float, Array], Array]:
+    def shifted_solver(self, options: dict[str, Any]) -> Callable[[float, float, Array, float], Array]:
         """Return the pointwise division in modal space.
 
         Raises:
@@ -134,7 +134,7 @@ class BoxSpace(Space):
                 "leave it out (options of the time stepping begin with ts_)"
             )
         lam = self.laplacian().eigenvalues
-        return lambda shift, diffusion, rhs: rhs / (shift + diffusion * lam)
+        return lambda shift, diffusion, rhs, size: rhs / (shift + diffusion * lam)
 
     def field_operator(self, kernel: Kernel, name: str) -> FieldOperator:
         """Return the pointwise multiplication by the symbol; one Robin coefficient for all sides.
@@ -295,7 +295,7 @@ class _Symbol(FieldOperator):
         first, others = self._laplacian.separated
         return first + self._rate, others
 
-    def relaxation_solve(self, shift: float, tau: float, rhs: Array) -> Array:
+    def relaxation_solve(self, shift: float, tau: float, rhs: Array, size: float = 0.0) -> Array:
         """Divide."""
         return rhs / (shift + self._stiff / tau)
 

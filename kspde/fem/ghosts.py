@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -27,20 +28,20 @@ class Ghosts:
         comm: the communicator.
         first, last: this rank's nodes, in the matrix' numbers.
         columns: numbers of the nodes that are reached, this rank's own among them.
-        places: where this rank's nodes stand in its arrays; in the order of their numbers if not given.
 
     Attributes:
         count: how many there are.
     """
 
-    def __init__(self, comm: Any, first: int, last: int, columns: Indices, places: Indices | None = None) -> None:
+    def __init__(self, comm: Any, first: int, last: int, columns: Indices) -> None:
         self._comm = comm
-        self._places = np.arange(last - first, dtype=np.int32) if places is None else places
+        self._places = np.arange(last - first, dtype=np.int32)
         self._first, self._owned = first, last - first
         self._numbers = np.unique(columns[(columns < first) | (columns >= last)])
         self.count = len(self._numbers)
-        self._from: list[tuple[int, slice]] = []
-        self._to: list[tuple[int, Indices]] = []
+        #: what comes from each rank, as places behind this rank's own, and what goes to it
+        self._from: list[tuple[int, Any]] = []
+        self._to: list[tuple[int, Any]] = []
         if comm.size == 1:
             return
         ends = np.searchsorted(self._numbers, comm.allgather(last))
@@ -48,9 +49,26 @@ class Ghosts:
         wanted = comm.alltoall([self._numbers[a:b] for a, b in zip(starts, ends, strict=True)])
         for rank, (a, b, numbers) in enumerate(zip(starts, ends, wanted, strict=True)):
             if b > a:
-                self._from.append((rank, slice(int(a), int(b))))
+                self._from.append((rank, np.arange(a, b)))
             if len(numbers):
                 self._to.append((rank, self._places[numbers - first]))
+
+    def place(self, places: Indices) -> None:
+        """Let this rank's nodes stand at these places of its arrays, not in the order of their numbers. Rank-local."""
+        self._places = places
+        self._to = [(rank, places[own]) for rank, own in self._to]
+
+    def part(self, own: npt.NDArray[np.bool_], others: npt.NDArray[np.bool_]) -> Ghosts:
+        """Return what fills the values at some of the nodes alone. Rank-local.
+
+        Args:
+            own: whether each of this rank's nodes, at its place, is one of them.
+            others: whether each of the others is, the same as ``own`` there.
+        """
+        out = copy(self)
+        out._from = [(rank, part[others[part]]) for rank, part in self._from if np.any(others[part])]
+        out._to = [(rank, places[own[places]]) for rank, places in self._to if np.any(own[places])]
+        return out
 
     def local(self, columns: Indices) -> Indices:
         """Return the places, in arrays with ghosts, of nodes given by their numbers. Rank-local."""
@@ -72,15 +90,21 @@ class Ghosts:
     def others(self, values: Values) -> Values:
         """Return the values at the others' nodes alone."""
         out = np.empty(self.count, dtype=values.dtype)
-        requests = [self._comm.Irecv(out[part], rank, _TAG) for rank, part in self._from]
-        sent = [values[places] for _, places in self._to]
-        requests += [self._comm.Isend(part, rank, _TAG) for part, (rank, _) in zip(sent, self._to, strict=True)]
-        MPI.Request.Waitall(requests)
+        self._receive(values, out)
         return out
 
     def fill(self, values: Values) -> None:
         """Set the values at the others' nodes to what they are there."""
-        values[self._owned :] = self.others(values)
+        self._receive(values, values[self._owned :])
+
+    def _receive(self, values: Values, out: Values) -> None:
+        came = [np.empty(len(part), dtype=values.dtype) for _, part in self._from]
+        requests = [self._comm.Irecv(part, rank, _TAG) for part, (rank, _) in zip(came, self._from, strict=True)]
+        sent = [values[places] for _, places in self._to]
+        requests += [self._comm.Isend(part, rank, _TAG) for part, (rank, _) in zip(sent, self._to, strict=True)]
+        MPI.Request.Waitall(requests)
+        for part, (_, where) in zip(came, self._from, strict=True):
+            out[where] = part
 
     def add(self, values: Values) -> None:
         """Add the values at the others' nodes to what is there; here they stay."""

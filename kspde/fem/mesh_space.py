@@ -101,7 +101,7 @@ class MeshSpace(Space):
             numbers = original_numbers(self)
             if self.linear_solver == "multigrid":
                 coarser = interpolations(comm, numbers, parents or ())
-        self.stiffness: Stiffness = Stiffness(self, coarser)
+        self.stiffness: Stiffness = Stiffness(self, coarser, numbers)
         #: places in DOLFINx's order of the nodes in ours
         self._order = np.arange(owned) if self.stiffness.hierarchy is None else self.stiffness.hierarchy.order
         self.points = self.V.tabulate_dof_coordinates()[self._order, :dimension]
@@ -203,7 +203,7 @@ class MeshSpace(Space):
         vector.scatter_reverse(la.InsertMode.add)
         return self.from_dolfinx(vector.array)
 
-    def shifted_solver(self, options: dict[str, Any]) -> Callable[[float, float, Array], Array]:
+    def shifted_solver(self, options: dict[str, Any]) -> Callable[[float, float, Array, float], Array]:
         """Return a solver with one matrix a species, refactorised only when shift or D change. Collective."""
         return _ShiftedSystems(self, options)
 
@@ -318,12 +318,12 @@ class _ShiftedSystems:
         self._mass = float(space.mass.sum())
         self._current: tuple[float, float] | None = None
 
-    def __call__(self, shift: float, diffusion: float, rhs: Array) -> Array:
+    def __call__(self, shift: float, diffusion: float, rhs: Array, size: float) -> Array:
         mass = self._space.mass
         if self._current != (shift, diffusion):
             self._system.update(shift * mass, diffusion)
             self._current = (shift, diffusion)
-        solution = self._system.solve(rhs)
+        solution = self._system.solve(rhs, size=shift * size)
         # As 1ᵀK = 0 the integral of the solution is known; with the constant that gives it, the error in the matrix's
         # norm is smaller still, and mass is exact whatever the residual.
         wanted, found, measure = self._space.total(np.array([rhs.sum(), mass @ solution, self._mass]))
@@ -373,7 +373,7 @@ class _Resolvents(FieldOperator):
         difference = self.apply(prepared, False)[0] - state
         return self._diagonal * difference - self._space.diffusion(difference)
 
-    def relaxation_solve(self, shift: float, tau: float, rhs: Array) -> Array:
+    def relaxation_solve(self, shift: float, tau: float, rhs: Array, size: float = 0.0) -> Array:
         """Solve with shift·M + (K + R + ρ²M)/τ, one system for each of the two latest shifts. Collective."""
         system = self._relaxing.pop(shift, None)
         if system is None:
@@ -383,7 +383,7 @@ class _Resolvents(FieldOperator):
                 system = self._relaxing.pop(next(iter(self._relaxing)))
             system.update(shift * self._space.mass + self._diagonal / tau, 1.0 / tau)
         self._relaxing[shift] = system
-        return system.solve(rhs)
+        return system.solve(rhs, size=shift * size)
 
     def _polynomial(self, part: ResolventPolynomial, system: SparseSystem, x: Array) -> Array:
         mass = self._space.mass

@@ -143,18 +143,22 @@ class SemiDiscrete:
         factors += [(self._operators[f.name].spectrum(), 1.0 / f.tau) for f in self.relaxing]
         return [(-c * first, -c * others) for (first, others), c in factors]
 
-    def solver(self, options: dict[str, Any]) -> Callable[[float, Array, Array], Array]:
-        """Return a solver (shift, D̄, r) ↦ y of the systems of the W-method, one row of unknowns after the other.
+    def solver(self, options: dict[str, Any]) -> Callable[[float, Array, Array, Array], Array]:
+        """Return a solver (shift, D̄, r, sizes) ↦ y of the systems of the W-method, one row of unknowns after the other.
+
+        The sizes are those of the state that y is added to.
 
         Args:
             options: PETSc options of the linear solver.
         """
         solve = self.space.shifted_solver(options)
 
-        def apply(shift: float, bounds: Array, rhs: Array) -> Array:
-            rows = [solve(shift, float(bound), r) for bound, r in zip(bounds, rhs[: len(bounds)], strict=True)]
+        def apply(shift: float, bounds: Array, rhs: Array, sizes: Array) -> Array:
+            densities = zip(bounds, rhs[: len(bounds)], sizes[: len(bounds)], strict=True)
+            rows = [solve(shift, float(bound), r, float(size)) for bound, r, size in densities]
             for f in self.relaxing:
-                rows.append(self._operators[f.name].relaxation_solve(shift, f.tau, rhs[self._row(f)]))
+                row = self._row(f)
+                rows.append(self._operators[f.name].relaxation_solve(shift, f.tau, rhs[row], float(sizes[row])))
             return np.stack(rows)
 
         return apply
@@ -171,6 +175,10 @@ class SemiDiscrete:
     def norms(self, state: Array) -> Array:
         """Return the L² norm of each row of a state. Collective."""
         return np.sqrt(self.space.total(np.sum(self.space.weights * state**2, axis=tuple(range(1, state.ndim)))))
+
+    def sizes(self, state: Array) -> Array:
+        """Return the Euclidean norm of M u of each row of a state. Collective."""
+        return np.sqrt(self.space.total(np.sum((self.space.weights * state) ** 2, axis=tuple(range(1, state.ndim)))))
 
     def diffusion_range(self) -> tuple[Array, Array]:
         """Return sup D and inf D of each species in all rates since the last call, and forget them. Collective."""

@@ -90,6 +90,7 @@ def solve_rosenbrock(
     slope = system.rate(state)
     bounds, _ = system.diffusion_range()
     solver.bounds = bounds if start.bounds is None else start.bounds
+    solver.sizes = system.sizes(state)
     norms = system.norms(state) if start.norms is None else start.norms
     speeds = system.norms(slope / space.weights)
     allowed = row_tolerances(tol, norms) / np.sqrt(y.getSize())
@@ -119,6 +120,7 @@ def solve_rosenbrock(
             return  # PETSc begins by showing where it starts; that has been recorded before the checkpoint
         if step:
             solver.bounds, _ = system.diffusion_range()
+            solver.sizes = system.sizes(y.array_r.reshape(shape))
         position.step, position.t, position.dt, position.bounds = step, t, ts.getTimeStep(), solver.bounds
         position.unknowns = system.nodal(y.array_r.reshape(shape))
         observer(t, position.unknowns)
@@ -184,18 +186,19 @@ class _Shifted:
     """PETSc preconditioner that solves with the W-method's matrix."""
 
     def __init__(
-        self, solve: Callable[[float, Array, Array], Array], shape: tuple[int, ...], failure: list[BaseException]
+        self, solve: Callable[[float, Array, Array, Array], Array], shape: tuple[int, ...], failure: list[BaseException]
     ) -> None:
         self._solve = solve
         self._failure = failure
         self._shape = shape
         self.shift = 1.0
         self.bounds: Array = np.ones(1)
+        self.sizes: Array = np.zeros(1)
 
     def apply(self, pc: Any, x: Any, y: Any) -> None:
         rhs, out = x.array_r.reshape(self._shape), y.array.reshape(self._shape)
         try:
-            out[:] = self._solve(self.shift, self.bounds, rhs)
+            out[:] = self._solve(self.shift, self.bounds, rhs, self.sizes)
         except BaseException as error:
             self._failure.append(error)
             raise

@@ -63,8 +63,8 @@ class FieldOperator(ABC):
         raise InputError("this space has no modal coordinates")
 
     @abstractmethod
-    def relaxation_solve(self, shift: float, tau: float, rhs: Array) -> Array:
-        """Return the state y with shift·y + (−Δ + ρ²)y/τ = rhs, a dual vector. Collective."""
+    def relaxation_solve(self, shift: float, tau: float, rhs: Array, size: float = 0.0) -> Array:
+        """Return the state y with shift·y + (−Δ + ρ²)y/τ = rhs, a dual vector; size as in ``Space``. Collective."""
 
 
 class Space(ABC):
@@ -140,8 +140,11 @@ class Space(ABC):
         raise InputError("this space has no modal coordinates")
 
     @abstractmethod
-    def shifted_solver(self, options: dict[str, Any]) -> Callable[[float, float, Array], Array]:
-        """Return a solver (shift, D, r) ↦ y of shift·∫yφ + D∫∇y·∇φ = r(φ), for states y. Collective."""
+    def shifted_solver(self, options: dict[str, Any]) -> Callable[[float, float, Array, float], Array]:
+        """Return a solver (shift, D, r, size) ↦ y of shift·∫yφ + D∫∇y·∇φ = r(φ), for states y. Collective.
+
+        Where y is added to a state u, ``size`` is |M u|₂: a residual that is small beside shift·M u is small enough.
+        """
 
     @abstractmethod
     def field_operator(self, kernel: Kernel, name: str) -> FieldOperator:

@@ -162,6 +162,8 @@ class SparseSystem:
         self._rhs, self._solution = stiffness.matrix.createVecs()
         self._ksp = PETSc.KSP().create(space.comm)
         self._kept: KeptPreconditioner | None = None
+        #: absolute residual that is always small enough
+        self._least = 0.0
         self._guess = None if direct(space) else FirstGuess(space, REMEMBERED)
 
     @property
@@ -183,16 +185,23 @@ class SparseSystem:
             ksp.setInitialGuessNonzero(True)
             self._kept = KeptPreconditioner(ksp, self._space)
             apply_options(ksp, self._options, SMOOTHER)
+            self._least = ksp.getTolerances()[1]
         self._kept(self._shift)
 
-    def solve(self, rhs: Array, guess: Array | None = None) -> Array:
+    def solve(self, rhs: Array, guess: Array | None = None, *, size: float = 0.0) -> Array:
         """Return the solution. Collective.
+
+        Args:
+            rhs: the right side.
+            guess: where to begin before anything has been solved.
+            size: a norm of right sides: beside this one the residual is to be small, where it is larger.
 
         Raises:
             ConvergenceError: the iteration did not converge.
         """
         self._stiffness.shift(self._shift)
         np.divide(rhs, self._factor, out=self._rhs.array)
+        self._ksp.setTolerances(atol=max(self._ksp.getTolerances()[0] * size / self._factor, self._least))
         better = self._guess(self._shift, self._rhs.array_r) if self._guess is not None else None
         reason = self._attempt(guess if better is None else better)
         if reason < 0 and self._kept is not None and self._kept.renew():

@@ -8,15 +8,15 @@ the coarse matrices are :math:`P^T K P`, made once, and for the diagonal :math:`
 own a system has diagonals alone (``kspde.fem.multigrid``). Since P's rows sum to 1, :math:`P^T \mathrm{diag}(s) P \le
 \mathrm{diag}(P^T s)` (convexity), so a coarse correction is never too long.
 
-**One V-cycle is positive definite**, as conjugate gradients need. It goes down with a Gauss-Seidel sweep on each rank's
-rows, a triangular matrix S, and up with the one in the reverse order, :math:`S^T`; with the coarse cycle B_c it is
+**One V-cycle is positive definite**, as conjugate gradients need. It goes down with a Gauss-Seidel sweep, a triangular
+matrix S, and up with the one in the reverse order, :math:`S^T`; with the coarse cycle B_c it is
 
 .. math:: B = S^{-T} (S + S^T - A) S^{-1} + (1 - S^{-T} A)\, P B_c P^T (1 - A S^{-1}),
 
 so it is enough that S + S^T − A is positive definite and B_c semidefinite. S + S^T − A has A's diagonal, and the
-negative of A's entries between ranks: where A is an M-matrix it is strictly diagonally dominant, for any number of
-ranks and any s > 0. Coarse matrices are made M-matrices: what is positive off their diagonals moves to the diagonal
-(K grows by :math:`k (e_i - e_j)(e_i - e_j)^T`). On one rank S + S^T − A is A's diagonal, positive for every mesh.
+negative of A's entries between nodes of one colour, which sweeps leave out (``kspde.fem.sweeps``): where A is an
+M-matrix it is strictly diagonally dominant, for any s > 0. Coarse matrices are made M-matrices: what is positive off
+their diagonals moves to the diagonal (K grows by :math:`k (e_i - e_j)(e_i - e_j)^T`).
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ class Stiffness:
     Args:
         space: the space; rows are in the order of its nodal arrays.
         coarser: interpolations from the next coarser mesh, the finest first (see ``interpolations``).
+        numbers: with these, of this rank's nodes in DOLFINx's order (see ``original_numbers``).
 
     Attributes:
         matrix: K + diag(s) with the s of the latest ``shift``, or K's entries with other diagonals.
@@ -61,7 +62,7 @@ class Stiffness:
             which nodal arrays are to take.
     """
 
-    def __init__(self, space: Space, coarser: Sequence[Any] = ()) -> None:
+    def __init__(self, space: Space, coarser: Sequence[Any] = (), numbers: Indices | None = None) -> None:
         u, v = ufl.TrialFunction(space.V), ufl.TestFunction(space.V)
         fine = assemble_matrix(fem.form(ufl.inner(ufl.grad(u), ufl.grad(v)) * ufl.dx(metadata=space.measure)))
         fine.assemble()
@@ -78,7 +79,7 @@ class Stiffness:
             matrices = [self.matrix]
             for interpolation in coarser:
                 matrices.append(_cleaned(matrices[-1].PtAP(interpolation), positive=False)[0])
-            self.hierarchy = Hierarchy(space.comm, matrices, coarser)
+            self.hierarchy = Hierarchy(space.comm, matrices, coarser, numbers)
             for thing in (*matrices[1:-1], *coarser):
                 thing.destroy()
             order = self.hierarchy.order

@@ -1,16 +1,22 @@
 r"""The loops of the V-cycle over a mesh' edges: Gauss-Seidel sweeps, and what goes between two meshes.
 
-**Each edge is stored once,** with the later of its two nodes. The sweep down starts from zero,
+**Nodes have colours,** old ones 0, new ones 1, 2 and 3, and a sweep goes through them colour by colour: within one the
+order does not matter, so that it is the same on any number of ranks. Between nodes of one colour there are few edges:
+the triangulation that a triangle is refined into has edges in three directions, and each new node is the middle of one
+of them (``colours_of_means``).
+
+**Each edge is stored once,** with its node of the higher colour. The sweep down starts from zero,
 
 .. math:: x_i = d_i^{-1} \Big(b_i + \sum_{j<i} k_{ij} x_j\Big), \qquad
-    r_i = b_i - (A x)_i = \sum_{j>i} k_{ij} x_j:
+    r_i = b_i - (A x)_i = \sum_{j \ge i} k_{ij} x_j,
 
-each node gathers from earlier ones and, x_i known, adds its share to what these leave. The one up does the same from
-the last node to the first: earlier nodes have their old values then, and the shares of later ones are added to b.
+where j < i says that j's colour is lower: each node gathers from lower colours and, x_i known, adds its share to what
+these leave. The one up does the same from the highest colour to the lowest: lower colours have their old values then,
+and the shares of higher ones are added to b.
 
-**Nodes without an edge between them stand together,** those with equally many earlier neighbours in one *run*: their
-steps do not wait for one another, and the loop over a node's edges has a length that the processor can foresee. The new
-nodes of a triangulation that is refined take three colours, but for few, with two, four and six earlier neighbours.
+**Nodes of one colour with equally many neighbours of lower ones** stand together in a *run*: no step waits for another,
+and the loop over a node's edges has a length that the processor can foresee, for most of the new nodes two, four and
+six.
 """
 
 from __future__ import annotations
@@ -22,82 +28,127 @@ import numpy.typing as npt
 
 from kspde.compiled import compiled_in_order
 
-__all__ = ["BACKWARDS", "FORWARDS", "add_across", "arrangement", "correct", "product", "restrict", "runs", "sweep"]
+__all__ = [
+    "COLOURS",
+    "add_along",
+    "colours_of_means",
+    "correct",
+    "first_colours",
+    "lower_neighbours",
+    "product",
+    "restrict",
+    "runs",
+    "sweep",
+]
 
 Array = npt.NDArray[np.float64]
 Single = npt.NDArray[np.float32]
 #: Unsigned: compiled loops then need not look for indices that count from the end.
 Indices = npt.NDArray[np.uint32]
 
-#: Steps from node to node. All in unsigned numbers of 64 bits, which wrap around.
-FORWARDS, BACKWARDS = np.uint64(1), np.uint64(2**64 - 1)
+#: The number of colours, that of old nodes among them.
+COLOURS = 4
+#: All in unsigned numbers of 64 bits: with others numba would go over to floating point.
 _1, _2, _3, _4, _5 = (np.uint64(n) for n in range(1, 6))
 
-#: The most colours: nodes that find none left share the last one.
-_COLOURS = 63
 
-
-def runs(counts: Any, first: int = 0) -> Indices:
+def runs(counts: Any, first: int = 0, entry: int = 0) -> Indices:
     """Return the runs of nodes with equally many entries: first node, node after the last, entries, first entry.
 
     Args:
         counts: of each node's entries, which are stored one node after the other.
         first: the first node's number.
+        entry: that of its first entry.
     """
     starts = np.flatnonzero(np.diff(counts, prepend=-1))
-    offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+    offsets = entry + np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
     ends = np.append(starts[1:], len(counts))[: len(starts)]
     return np.stack([first + starts, first + ends, counts[starts], offsets[starts]], axis=1).astype(np.uint32)
 
 
 @compiled_in_order
-def arrangement(starts: Any, columns: Any, first: Any, new: Any) -> Any:
-    """Return a colour of each of this rank's nodes, 0 for old ones, and the number of neighbours of lower colours.
+def first_colours(starts: Any, neighbours: Any, means: Any) -> Any:
+    """Return colours of the first refinement's new nodes, one after the other: the lowest that no neighbour has.
 
     Args:
-        starts: where each of the matrix' rows starts.
-        columns: their columns, in the numbers of all ranks.
-        first: the number of this rank's first node.
-        new: whether a node is new; old ones come first whatever their edges.
+        starts: of each node's neighbours.
+        neighbours: the new nodes beside it, in the same order as the nodes.
+        means: of how many nodes each is the mean; middles of cells, of more than two, have colour 3.
     """
-    colours = np.zeros(new.size, dtype=np.int8)
-    counts = np.zeros(new.size, dtype=np.int32)
-    for i in range(new.size):
-        if new[i]:
-            used = 0
-            for e in range(starts[i], starts[i + 1]):
-                j = columns[e] - first
-                if j >= 0 and j < i and new[j]:
-                    used |= 1 << (colours[j] - 1)
-            colour = 1
-            while colour < _COLOURS and (used >> (colour - 1)) & 1:
-                colour += 1
-            colours[i] = colour
-    for i in range(new.size):
+    colours = np.zeros(means.size, dtype=np.int8)
+    for i in range(means.size):
+        if means[i] > 2:
+            colours[i] = 3
+    for i in range(means.size):
+        used = 0
         for e in range(starts[i], starts[i + 1]):
-            j = columns[e] - first
-            if j >= 0 and j < new.size and colours[j] < colours[i]:
-                counts[i] += 1
-    return colours, counts
+            used |= 1 << colours[neighbours[e]]
+        colour = 1
+        while colour < 3 and (used >> colour) & 1:
+            colour += 1
+        if colours[i] == 0:
+            colours[i] = colour
+    return colours
 
 
 @compiled_in_order
-def sweep(
-    b: Single, inverse: Single, runs: Indices, columns: Indices, k: Single, x: Single, out: Single, step: np.uint64
-) -> None:
-    """Set x node by node, in either direction, and add to ``out``, which may be b, what each gives to earlier ones."""
-    for number in range(runs.shape[0]):
-        run = number if step == FORWARDS else runs.shape[0] - 1 - number
+def colours_of_means(coarse: Any, starts: Any, parents: Any, colours: Any) -> None:
+    """Set the colours of new nodes from those of the nodes they are the means of.
+
+    Half an edge is as parallel to its cell's other edges as the whole one: it has its colour, that of its new end. An
+    edge inside a triangle lies between two of the three colours and has the third, and so has one between the middle
+    of a quadrilateral, of colour 3, and that of an edge. Middles of cells have colour 3.
+
+    Args:
+        coarse: the coarser mesh' colours.
+        starts: of each node's parents.
+        parents: numbers of the coarser mesh' nodes.
+        colours: is set.
+    """
+    for i in range(colours.size):
+        first, last = starts[i], starts[i + 1]
+        if last - first == 1:
+            colours[i] = 0
+        elif last - first == 2:
+            one, other = coarse[parents[first]], coarse[parents[first + 1]]
+            if one == 0 or other == 0:
+                colours[i] = max(one + other, 1)
+            elif one == other:
+                colours[i] = one % 3 + 1
+            else:
+                colours[i] = 6 - one - other
+        else:
+            colours[i] = 3
+
+
+@compiled_in_order
+def lower_neighbours(starts: Any, columns: Any, colours: Any) -> Any:
+    """Return how many of each of this rank's nodes' neighbours there have a lower colour.
+
+    Args:
+        starts: where each of the matrix' rows starts.
+        columns: their columns, numbers less that of this rank's first node.
+        colours: of this rank's nodes.
+    """
+    counts = np.zeros(colours.size, dtype=np.int32)
+    for i in range(colours.size):
+        for e in range(starts[i], starts[i + 1]):
+            j = columns[e]
+            if j >= 0 and j < colours.size and colours[j] < colours[i]:
+                counts[i] += 1
+    return counts
+
+
+@compiled_in_order
+def sweep(b: Single, inverse: Single, runs: Indices, columns: Indices, k: Single, x: Single, out: Single) -> None:
+    """Set x at the nodes of one colour, and add to ``out``, which may be b, what they give to lower ones."""
+    for run in range(runs.shape[0]):
         i, m, e = np.uint64(runs[run, 0]), np.uint64(runs[run, 2]), np.uint64(runs[run, 3])
         count = np.uint64(runs[run, 1]) - i
-        if step == BACKWARDS:
-            i += count - _1
-            e += m * (count - _1)
-        jump = m * step
         if m == 0:
             for _ in range(count):
                 x[i] = inverse[i] * b[i]
-                i += step
+                i += _1
         elif m == 2:
             for _ in range(count):
                 j0, j1 = columns[e], columns[e + _1]
@@ -106,8 +157,8 @@ def sweep(
                 x[i] = value
                 out[j0] += k0 * value
                 out[j1] += k1 * value
-                i += step
-                e += jump
+                i += _1
+                e += m
         elif m == 4:
             for _ in range(count):
                 j0, j1, j2, j3 = columns[e], columns[e + _1], columns[e + _2], columns[e + _3]
@@ -118,8 +169,8 @@ def sweep(
                 out[j1] += k1 * value
                 out[j2] += k2 * value
                 out[j3] += k3 * value
-                i += step
-                e += jump
+                i += _1
+                e += m
         elif m == 6:
             for _ in range(count):
                 j0, j1, j2 = columns[e], columns[e + _1], columns[e + _2]
@@ -134,8 +185,8 @@ def sweep(
                 out[j3] += k3 * value
                 out[j4] += k4 * value
                 out[j5] += k5 * value
-                i += step
-                e += jump
+                i += _1
+                e += m
         else:
             for _ in range(count):
                 total = b[i]
@@ -145,8 +196,8 @@ def sweep(
                 x[i] = value
                 for f in range(e, e + m):
                     out[columns[f]] += k[f] * value
-                i += step
-                e += jump
+                i += _1
+                e += m
 
 
 @compiled_in_order
@@ -211,10 +262,10 @@ def product(x: Array, diagonal: Array, runs: Indices, columns: Indices, entries:
 
 
 @compiled_in_order
-def add_across(nodes: Indices, others: Indices, k: Any, x: Any, out: Any) -> None:
-    """Add to ``out`` what nodes of other ranks give to this one's."""
+def add_along(ends: Indices, others: Indices, k: Any, x: Any, out: Any) -> None:
+    """Add to ``out`` at the ends of some edges what their other ends give."""
     for e in range(k.size):
-        out[nodes[e]] += k[e] * x[others[e]]
+        out[ends[e]] += k[e] * x[others[e]]
 
 
 @compiled_in_order
