@@ -295,7 +295,7 @@ class _Symbol(FieldOperator):
         first, others = self._laplacian.separated
         return first + self._rate, others
 
-    def relaxation_solve(self, shift: float, tau: float, rhs: Array, size: float = 0.0) -> Array:
+    def relaxation_solve(self, shift: float, tau: float, rhs: Array) -> Array:
         """Divide."""
         return rhs / (shift + self._stiff / tau)
 

@@ -20,8 +20,10 @@ Array = npt.NDArray[np.float64]
 
 #: Columns that are worked on at a time, so that they stay in the cache.
 _BATCH = 2**13
-#: Combinations of solutions that are this small in A's norm are round-off.
-_ROUND_OFF = 1e-14
+#: Squares of combinations of solutions, in A's norm, are damped below this share of the largest: there the residuals of
+#: these solutions would decide, and rounding. That differs between numbers of ranks; damped, not cut off, it stays
+#: small.
+_SMALL = 1e-12
 
 
 class FirstGuess:
@@ -64,9 +66,8 @@ class FirstGuess:
         if not np.all(np.isfinite(sums)) or not np.all(sizes > 0):
             return None
         values, vectors = np.linalg.eigh(sums[:, :k] / np.outer(sizes, sizes))
-        kept = values > _ROUND_OFF * values[-1]
-        vectors = vectors[:, kept]
-        weights = vectors @ (vectors.T @ (sums[:, k] / sizes) / values[kept])
+        inverses = values / (values**2 + (_SMALL * values[-1]) ** 2)
+        weights = vectors @ (vectors.T @ (sums[:, k] / sizes) * inverses)
         return np.asarray((weights / sizes) @ y)
 
     def learn(self, rhs: Array, solution: Array) -> None:

@@ -373,7 +373,7 @@ class _Resolvents(FieldOperator):
         difference = self.apply(prepared, False)[0] - state
         return self._diagonal * difference - self._space.diffusion(difference)
 
-    def relaxation_solve(self, shift: float, tau: float, rhs: Array, size: float = 0.0) -> Array:
+    def relaxation_solve(self, shift: float, tau: float, rhs: Array) -> Array:
         """Solve with shift·M + (K + R + ρ²M)/τ, one system for each of the two latest shifts. Collective."""
         system = self._relaxing.pop(shift, None)
         if system is None:
@@ -383,7 +383,7 @@ class _Resolvents(FieldOperator):
                 system = self._relaxing.pop(next(iter(self._relaxing)))
             system.update(shift * self._space.mass + self._diagonal / tau, 1.0 / tau)
         self._relaxing[shift] = system
-        return system.solve(rhs, size=shift * size)
+        return system.solve(rhs)
 
     def _polynomial(self, part: ResolventPolynomial, system: SparseSystem, x: Array) -> Array:
         mass = self._space.mass

@@ -74,7 +74,7 @@ class _Level:
         diagonal: K's.
         runs: of each colour, in the edges to nodes of lower ones (``sweeps.runs``).
         columns, conductances: these nodes, all of this rank, and the edges' conductances.
-        lower, higher: of each colour, edges from this rank's nodes of higher and lower ones to other ranks' nodes of it:
+        lower, higher: of each colour, edges to other ranks' nodes of it from this one's of higher and of lower colours:
             these and those, conductances.
         same: edges between nodes of one colour, those within this rank in both directions, in the same way.
         entries, within, across: K's entries in double precision: those of ``columns``, those of ``same`` within this

@@ -146,7 +146,8 @@ class SemiDiscrete:
     def solver(self, options: dict[str, Any]) -> Callable[[float, Array, Array, Array], Array]:
         """Return a solver (shift, D̄, r, sizes) ↦ y of the systems of the W-method, one row of unknowns after the other.
 
-        The sizes are those of the state that y is added to.
+        The sizes are those of the densities that y is added to. Relaxing fields need more digits: their rates are
+        differences of fields.
 
         Args:
             options: PETSc options of the linear solver.
@@ -154,11 +155,10 @@ class SemiDiscrete:
         solve = self.space.shifted_solver(options)
 
         def apply(shift: float, bounds: Array, rhs: Array, sizes: Array) -> Array:
-            densities = zip(bounds, rhs[: len(bounds)], sizes[: len(bounds)], strict=True)
+            densities = zip(bounds, rhs[: len(bounds)], sizes, strict=True)
             rows = [solve(shift, float(bound), r, float(size)) for bound, r, size in densities]
             for f in self.relaxing:
-                row = self._row(f)
-                rows.append(self._operators[f.name].relaxation_solve(shift, f.tau, rhs[row], float(sizes[row])))
+                rows.append(self._operators[f.name].relaxation_solve(shift, f.tau, rhs[self._row(f)]))
             return np.stack(rows)
 
         return apply
@@ -177,8 +177,9 @@ class SemiDiscrete:
         return np.sqrt(self.space.total(np.sum(self.space.weights * state**2, axis=tuple(range(1, state.ndim)))))
 
     def sizes(self, state: Array) -> Array:
-        """Return the Euclidean norm of M u of each row of a state. Collective."""
-        return np.sqrt(self.space.total(np.sum((self.space.weights * state) ** 2, axis=tuple(range(1, state.ndim)))))
+        """Return the Euclidean norm of M u of each density of a state. Collective."""
+        functionals = self.space.weights * state[: len(self.model.species)]
+        return np.sqrt(self.space.total(np.sum(functionals**2, axis=tuple(range(1, state.ndim)))))
 
     def diffusion_range(self) -> tuple[Array, Array]:
         """Return sup D and inf D of each species in all rates since the last call, and forget them. Collective."""

@@ -63,8 +63,8 @@ class FieldOperator(ABC):
         raise InputError("this space has no modal coordinates")
 
     @abstractmethod
-    def relaxation_solve(self, shift: float, tau: float, rhs: Array, size: float = 0.0) -> Array:
-        """Return the state y with shift·y + (−Δ + ρ²)y/τ = rhs, a dual vector; size as in ``Space``. Collective."""
+    def relaxation_solve(self, shift: float, tau: float, rhs: Array) -> Array:
+        """Return the state y with shift·y + (−Δ + ρ²)y/τ = rhs, a dual vector. Collective."""
 
 
 class Space(ABC):

@@ -203,6 +203,30 @@ def test_a_cycle_is_symmetric_and_positive_definite() -> None:
         assert eigenvalues.max() < 1.5
 
 
+@pytest.mark.parametrize("cell", ["triangle", "quadrilateral"])
+def test_a_cycle_does_not_depend_on_ranks(comm, cell) -> None:
+    """Systems solved to 1e-3 only: all ranks together find what each finds alone, iteration by iteration."""
+    from kspde.fem.sparse import SparseSystem
+
+    domain = kspde.Disk(radius=3.0, size=0.3, rim_size=0.6, refine=2, cell=cell, solver="multigrid")
+    found = []
+    for ranks in (comm, MPI.COMM_SELF):
+        space = space_of(domain, ranks)
+        x, y = space.points.T
+        values = []
+        for shift in (1.0, 300.0):
+            system = SparseSystem(space, space.stiffness, {"ksp_rtol": 1e-3})
+            system.update(shift * space.mass * (1.0 + x**2), 1.0)
+            solution = system.solve(space.mass * np.exp(-((x - 1.0) ** 2) - y**2))
+            values.append(np.concatenate([*ranks.allgather(solution), [system.iterations]]))
+        points = np.concatenate(ranks.allgather(space.points))
+        order = np.lexsort(np.round(points, 9).T)
+        found.append(np.array([[*v[order], v[-1]] for v in values]))
+        assert np.all(found[-1][:, -1] > 0)
+    for all_ranks, alone in zip(*found, strict=True):
+        np.testing.assert_allclose(all_ranks, alone, rtol=0, atol=1e-6 * np.abs(alone[:-1]).max())
+
+
 def test_nodes_where_the_diagonal_is_beyond_all_measure() -> None:
     """s up to 1e200 at some nodes, more than single precision holds: they are on their own, the others unharmed.
 
