@@ -247,29 +247,36 @@ class Hierarchy:
             out.append(sums[: coarser.nodes])
         return out
 
+    def multiply(self, diagonal: Array, x: Array, y: Array) -> None:
+        """Set y to the product with x of the finest mesh' K with another diagonal. Collective.
+
+        Of a sparse matrix twice as many numbers come from memory.
+        """
+        level = self.levels[0]
+        for runs in level.runs:
+            sweeps.product(x, diagonal, runs, level.columns, level.entries, y)
+        sweeps.add_along(*level.within, x, y)
+        sweeps.add_along(*level.across, level.ghosts.others(x), y)
+
 
 class Product:
-    """One system's K + diag(s) on the finest mesh, as a context of PETSc's matrix: half the entries' way from memory.
+    """One system's K + diag(s) on the finest mesh, as a context of PETSc's matrix.
 
     Args:
         hierarchy: the levels.
     """
 
     def __init__(self, hierarchy: Hierarchy) -> None:
-        self._level = hierarchy.levels[0]
-        self._diagonal = np.zeros(self._level.nodes)
+        self._hierarchy = hierarchy
+        self._diagonal = np.zeros(hierarchy.levels[0].nodes)
 
     def update(self, s: Array) -> None:
         """Let the system be K + diag(s). Rank-local."""
-        np.add(s, self._level.diagonal, out=self._diagonal)
+        np.add(s, self._hierarchy.levels[0].diagonal, out=self._diagonal)
 
     def mult(self, matrix: Any, x: Any, y: Any) -> None:
         """Set y to the product with x. Collective."""
-        level, values, out = self._level, x.array_r, y.array
-        for runs in level.runs:
-            sweeps.product(values, self._diagonal, runs, level.columns, level.entries, out)
-        sweeps.add_along(*level.within, values, out)
-        sweeps.add_along(*level.across, level.ghosts.others(values), out)
+        self._hierarchy.multiply(self._diagonal, x.array_r, y.array)
 
 
 class Cycle:

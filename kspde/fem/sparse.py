@@ -109,16 +109,21 @@ class KeptPreconditioner:
             choose_preconditioner(pc, space)
         pc.setReusePreconditioner(True)
 
+    @property
+    def cycle(self) -> Cycle | None:
+        """The cycle through nested meshes, if that is the preconditioner: the matrix is not looked at then."""
+        return self._cycle if self._ksp.getPC().getType() == "python" else None
+
     def __call__(self, diagonal: Array) -> None:
         """Take note that the matrix has changed to K + diag(diagonal). Collective."""
-        kind = self._ksp.getPC().getType()
         if self._product is not None:
             self._product.update(diagonal)
-        if kind not in ("python", "gamg"):
+        cycle = self.cycle
+        if cycle is not None:
+            cycle.update(diagonal)
+        elif self._ksp.getPC().getType() != "gamg":
             self.renew()
             return
-        if kind == "python" and self._cycle is not None:
-            self._cycle.update(diagonal)
         sums = self._space.total(np.array([diagonal.sum(), self._space.mass.sum()]))
         shift = float(sums[0] / sums[1])
         count = self._ksp.getIterationNumber()
@@ -134,16 +139,16 @@ class KeptPreconditioner:
 
     def renew(self) -> bool:
         """Make the preconditioner anew from the matrix as it is; return whether it may be another one. Collective."""
-        pc = self._ksp.getPC()
-        kind = pc.getType()
-        if kind == "python" and self._cycle is not None:
-            self._cycle.renew()
-        else:
-            pc.setReusePreconditioner(False)
-            pc.setUp()
-            pc.setReusePreconditioner(True)
         self._least = None
-        return kind in ("python", "gamg")
+        cycle = self.cycle
+        if cycle is not None:
+            cycle.renew()
+            return True
+        pc = self._ksp.getPC()
+        pc.setReusePreconditioner(False)
+        pc.setUp()
+        pc.setReusePreconditioner(True)
+        return bool(pc.getType() == "gamg")
 
 
 class SparseSystem:
@@ -175,7 +180,7 @@ class SparseSystem:
         """Set the matrix to diag(diagonal) + factor·K, of which K + diag(diagonal)/factor is used. Collective."""
         self._factor = factor
         self._shift = diagonal / factor
-        self._stiffness.shift(self._shift)
+        self._set_matrix()
         if self._kept is None:
             ksp = self._ksp
             ksp.setOperators(self._stiffness.matrix)
@@ -199,7 +204,7 @@ class SparseSystem:
         Raises:
             ConvergenceError: the iteration did not converge.
         """
-        self._stiffness.shift(self._shift)
+        self._set_matrix()
         np.divide(rhs, self._factor, out=self._rhs.array)
         self._ksp.setTolerances(atol=max(self._ksp.getTolerances()[0] * size / self._factor, self._least))
         better = self._guess(self._shift, self._rhs.array_r) if self._guess is not None else None
@@ -216,6 +221,10 @@ class SparseSystem:
         if self._guess is not None:
             self._guess.learn(self._rhs.array_r, solution)
         return solution
+
+    def _set_matrix(self) -> None:
+        if self._kept is None or self._kept.cycle is None:
+            self._stiffness.shift(self._shift)
 
     def _attempt(self, guess: Array | None) -> int:
         self._solution.array[:] = 0.0 if guess is None else guess

@@ -98,6 +98,10 @@ class Stiffness:
 
     def times(self, x: Array, *, diagonal: bool = True) -> Array:
         """Return K x, or K x without the diagonal's part: then all terms of a sum have the same sign. Collective."""
+        if self.hierarchy is not None:
+            out = np.empty(len(x))
+            self.hierarchy.multiply(self.diagonal if diagonal else np.zeros(len(x)), x, out)
+            return out
         if diagonal:
             self.matrix.setDiagonal(self._diagonal)
         else:

@@ -267,7 +267,8 @@ class Transport:
     def _converge(self, ksp: Any, diagonal: Array) -> str:
         """Solve until the true residual is as small as asked for, or as round-off lets it be; say what went wrong."""
         size = self._rhs.norm()
-        residual, limit = self._quality(diagonal, size)
+        matrix, _ = ksp.getOperators()
+        residual, limit = self._quality(matrix, diagonal, size)
         if residual > size:
             self._x.set(0.0)
         while True:
@@ -275,7 +276,7 @@ class Transport:
             ksp.setTolerances(atol=limit)
             ksp.solve(self._rhs, self._x)
             self.iterations += ksp.getIterationNumber()
-            residual, limit = self._quality(diagonal, size)
+            residual, limit = self._quality(matrix, diagonal, size)
             if residual <= limit:
                 return ""
             # The solver may have gone by its own, updated residual: it goes on from where it is while that helps.
@@ -288,11 +289,11 @@ class Transport:
             f"relative residual {residual / size:.3g}"
         )
 
-    def _quality(self, diagonal: Array, size: float) -> tuple[float, float]:
+    def _quality(self, matrix: Any, diagonal: Array, size: float) -> tuple[float, float]:
         """Return the residual's norm, and what it need not fall below: a share of the right side, or rounding."""
         self._residual.array[:] = diagonal * self._x.array_r
         limit = max(self._accuracy * size, 4.0 * _ROUND_OFF * self._residual.norm(), 1e-300)
-        self._matrix.mult(self._x, self._residual)
+        matrix.mult(self._x, self._residual)
         self._residual.aypx(-1.0, self._rhs)
         return self._residual.norm(), limit
 
