@@ -138,8 +138,8 @@ def _draw_disk(gmsh: Any, disk: Disk) -> None:
     gmsh.model.mesh.field.setAsBackgroundMesh(field)
     for name in ("ExtendFromBoundary", "FromPoints", "FromCurvature"):
         gmsh.option.setNumber(f"Mesh.MeshSize{name}", 0)
-    # The advancing front's triangles are closer to equilateral than Delaunay's refinement makes them: multigrid on meshes
-    # refined from them converges faster, and few are obtuse.
+    # The advancing front's triangles are closer to equilateral than those of Delaunay's refinement, and few are obtuse:
+    # multigrid on meshes refined from them converges faster.
     gmsh.option.setNumber("Mesh.Algorithm", 6)
     if disk.cell == "quadrilateral":
         gmsh.option.setNumber("Mesh.Algorithm", 5)

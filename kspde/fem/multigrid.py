@@ -164,20 +164,25 @@ class _Level:
         for colour in range(sweeps.COLOURS):
             sweeps.sweep(self.b, inverse, self.runs[colour], self.columns, self.conductances, self.x, self.r)
             self.parts[colour].fill(self.x)
-            sweeps.add_along(*self.lower[colour], self.x, self.b)
-            sweeps.add_along(*self.higher[colour], self.x, self.r)
-        sweeps.add_along(*self.same, self.x, self.r)
+            self._add(self.lower[colour], self.b)
+            self._add(self.higher[colour], self.r)
+        self._add(self.same, self.r)
         self.b[self._touched] = kept
 
     def up(self, inverse: Single) -> None:
         """Sweep back from x, this rank's values of which are set; b changes. Collective."""
         self.ghosts.fill(self.x)
         for edges in (*self.lower, self.same):
-            sweeps.add_along(*edges, self.x, self.b)
+            self._add(edges, self.b)
         for colour in reversed(range(sweeps.COLOURS)):
             sweeps.sweep(self.b, inverse, self.runs[colour], self.columns, self.conductances, self.x, self.b)
             self.parts[colour].fill(self.x)
-            sweeps.add_along(*self.higher[colour], self.x, self.b)
+            self._add(self.higher[colour], self.b)
+
+    def _add(self, edges: _Edges, out: Single) -> None:
+        """Add to ``out`` at the ends of edges what x gives at the other ends."""
+        if len(edges[0]):
+            sweeps.add_along(*edges, self.x, out)
 
 
 def _first_colours(comm: Any, ghosts: Ghosts, starts: Any, columns: Any, counts: Any, numbers: Any) -> Any:

