@@ -1,14 +1,15 @@
 r"""The V-cycle through nested meshes, in single precision: the preconditioner of :math:`A = K + \mathrm{diag}(s)`.
 
 A mesh that was made by refinement knows the coarser ones (``kspde.fem.stiffness``, where it is proved that the cycle is
-positive definite). Their matrices are kept here as lists of edges :math:`k_{ij} = -K_{ij}` in single precision: what a
-preconditioner is rounded to costs no accuracy, and half as many bytes move. Systems share these; of its own each has
-the inverse diagonals.
+positive definite). Their matrices are kept here as lists of edges, each once, :math:`k_{ij} = -K_{ij}` in single
+precision: what a preconditioner is rounded to costs no accuracy, and fewer bytes move. Systems share these; of its own
+each has the inverse diagonals.
 
 Each rank's nodes are in the order in which refinement made them, those of the coarsest mesh first, so that a coarser
 level's arrays are the beginnings of the finer one's; those of one refinement in the order of their colours
-(``kspde.fem.sweeps``). These do not depend on the number of ranks, and nor does the cycle, up to rounding: a system
-that is solved to a residual of 1e-10 has the same solution on one and on three ranks to many more digits.
+(``kspde.fem.sweeps``). These do not depend on the number of ranks, and nor does the cycle, up to rounding, where the
+coarsest mesh is factorised: a system that is solved to a residual of 1e-10 has the same solution on one and on three
+ranks to many more digits.
 
 **Nodes of their own.** Where :math:`s_i > 10^{16} K_{ii}` node i has no part in the cycle, and :math:`z_i = r_i /
 A_{ii}`, in double precision, so that single precision's range suffices for each s. What is dropped of A's form with
@@ -200,8 +201,9 @@ def _first_colours(comm: Any, ghosts: Ghosts, starts: Any, columns: Any, counts:
     if parts is not None:
         names, means, degrees, neighbours = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         order = np.argsort(names)
-        table = csr_array((np.ones(len(neighbours), np.int8), neighbours, np.concatenate([[0], np.cumsum(degrees)])))
-        table = table[order]
+        starts = np.concatenate([[0], np.cumsum(degrees)])
+        entries = np.ones(len(neighbours), dtype=np.int8), neighbours, starts
+        table = csr_array(entries, shape=(len(names), 2**31 - 1))[order]
         chosen = sweeps.first_colours(table.indptr, np.searchsorted(names[order], table.indices), means[order])
         back = np.empty_like(chosen)
         back[order] = chosen

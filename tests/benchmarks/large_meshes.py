@@ -49,8 +49,8 @@ def measure(case: dict[str, str | int | float]) -> None:
     counts: list[int] = []
     plain = SparseSystem.solve
 
-    def counted(self, rhs, guess=None):
-        out = plain(self, rhs, guess)
+    def counted(self, rhs, *arguments, **named):
+        out = plain(self, rhs, *arguments, **named)
         counts.append(self.iterations)
         return out
 
@@ -123,6 +123,8 @@ def cases(sizes: list[float]) -> list[dict[str, str | int | float]]:
     for scheme in ("positive2", "adaptive"):
         out.append({"domain": "disk", "scheme": scheme, "nodes": 1e5, "ranks": 2})
         out.append({"domain": "disk", "scheme": scheme, "nodes": 1e6, "ranks": 2})
+    if max(sizes) > 1e6:
+        out.append({"domain": "disk", "scheme": "adaptive", "nodes": max(sizes), "ranks": 2})
     out.append({"domain": "file", "scheme": "positive", "nodes": 1e6, "refine": 5, "ranks": 2})
     for scheme in ("adaptive", "rosenbrock", "positive"):
         out += [{"domain": "box", "scheme": scheme, "nodes": 1e6, "ranks": ranks} for ranks in (1, 2)]

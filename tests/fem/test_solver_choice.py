@@ -147,7 +147,7 @@ def test_two_shifts_keep_a_system_each() -> None:
 
 
 def test_first_guesses_save_iterations() -> None:
-    """The signal of a density that moves steadily: solved from what is known, soon in little more than half the iterations."""
+    """The signal of a density that moves steadily: from what is known, soon in little over half the iterations."""
     from kspde.fem.backend import require
 
     require()

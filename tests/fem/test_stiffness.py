@@ -171,6 +171,22 @@ def test_stages_keep_their_integrals_whatever_the_residual() -> None:
         assert abs(sums[0] - sums[1]) < 1e-13 * sums[2]
 
 
+def test_stages_are_solved_as_well_as_the_state_they_are_added_to() -> None:
+    """The residual of a stage is 1e-10 of shift·|M u|, of a small stage much more than 1e-10 of its right side."""
+    space = space_of(DISK)
+    u = np.exp(-np.sum(space.points**2, axis=1))
+    rhs = 1e-5 * space.diffusion(u)
+    norms = []
+    for part in (0.0, 1.0):
+        size = np.sqrt(space.total(np.array([np.sum((space.mass * u) ** 2)]))[0])
+        y = space.shifted_solver({})(300.0, 1.7, rhs, part * size)
+        residual = 300.0 * space.mass * y - 1.7 * space.diffusion(y) - rhs
+        squares = space.total(np.array([np.sum(residual**2), np.sum(rhs**2)]))
+        norms.append(np.sqrt(squares[0]))
+        assert norms[-1] <= 2e-10 * max(np.sqrt(squares[1]), part * 300.0 * size)
+    assert norms[1] > 10.0 * norms[0]
+
+
 def test_a_cycle_is_symmetric_and_positive_definite() -> None:
     """As a matrix, for diagonals that vary by up to six decades from node to node.
 
