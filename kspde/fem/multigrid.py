@@ -223,6 +223,7 @@ class Hierarchy:
     Attributes:
         levels: the meshes, the finest first.
         coarsest: K on the last of them, whose rows are in the order of that level's arrays.
+        factorised: whether each rank factorises that matrix; then the cycle does not depend on ranks.
         order: the row in the given matrix of each node of the finest mesh. Nodal arrays, and the vectors below, are in
             the order of the nodes here.
     """
@@ -230,6 +231,7 @@ class Hierarchy:
     def __init__(self, comm: Any, matrices: Sequence[Any], interpolations: Sequence[Any], numbers: Any) -> None:
         self.comm = comm
         self.coarsest = matrices[-1]
+        self.factorised = self.coarsest.getSize()[0] <= _FEW
         tables = [interpolation.getValuesCSR()[:2] for interpolation in interpolations]
         names = [numbers]
         for starts, _ in tables:
@@ -321,7 +323,7 @@ class Cycle:
             solver.setOperators(self._matrix)
             solver.setNormType(PETSc.KSP.NormType.NONE)
             options = {"pc_type": "redundant", "redundant_pc_type": "cholesky"}
-            if self._matrix.getSize()[0] <= _FEW:
+            if self._hierarchy.factorised:
                 solver.setType("preonly")
             else:
                 solver.setType("richardson")

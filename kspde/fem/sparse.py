@@ -114,6 +114,12 @@ class KeptPreconditioner:
         """The cycle through nested meshes, if that is the preconditioner: the matrix is not looked at then."""
         return self._cycle if self._ksp.getPC().getType() == "python" else None
 
+    @property
+    def repeats(self) -> bool:
+        """Whether iterations are the same on any number of ranks, up to rounding."""
+        hierarchy = self._space.stiffness.hierarchy if self._space.stiffness is not None else None
+        return self.cycle is not None and hierarchy is not None and hierarchy.factorised
+
     def __call__(self, diagonal: Array) -> None:
         """Take note that the matrix has changed to K + diag(diagonal). Collective."""
         if self._product is not None:
@@ -199,14 +205,16 @@ class SparseSystem:
         Args:
             rhs: the right side.
             guess: where to begin before anything has been solved.
-            size: a norm of right sides: beside this one the residual is to be small, where it is larger.
+            size: a norm of right sides: beside this one the residual is to be small, where it is larger, unless what
+                the residual leaves depends on the number of ranks.
 
         Raises:
             ConvergenceError: the iteration did not converge.
         """
         self._set_matrix()
         np.divide(rhs, self._factor, out=self._rhs.array)
-        self._ksp.setTolerances(atol=max(self._ksp.getTolerances()[0] * size / self._factor, self._least))
+        if self._kept is not None and self._kept.repeats:
+            self._ksp.setTolerances(atol=max(self._ksp.getTolerances()[0] * size / self._factor, self._least))
         better = self._guess(self._shift, self._rhs.array_r) if self._guess is not None else None
         reason = self._attempt(guess if better is None else better)
         if reason < 0 and self._kept is not None and self._kept.renew():

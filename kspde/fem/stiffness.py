@@ -15,8 +15,9 @@ matrix S, and up with the one in the reverse order, :math:`S^T`; with the coarse
 
 so it is enough that S + S^T − A is positive definite and B_c semidefinite. S + S^T − A has A's diagonal, and the
 negative of A's entries between nodes of one colour, which sweeps leave out (``kspde.fem.sweeps``): where A is an
-M-matrix it is strictly diagonally dominant, for any s > 0. Coarse matrices are made M-matrices: what is positive off
-their diagonals moves to the diagonal (K grows by :math:`k (e_i - e_j)(e_i - e_j)^T`).
+M-matrix it is strictly diagonally dominant, for any s > 0. (Where the mesh makes A none, it is so unless a node has
+most of its edges to nodes of its own colour.) Coarse matrices are made M-matrices: what is positive off their diagonals
+moves to the diagonal (K grows by :math:`k (e_i - e_j)(e_i - e_j)^T`).
 """
 
 from __future__ import annotations

@@ -1,18 +1,18 @@
 r"""The loops of the V-cycle over a mesh' edges: Gauss-Seidel sweeps, and what goes between two meshes.
 
 **Nodes have colours,** old ones 0, new ones 1, 2 and 3, and a sweep goes through them colour by colour: within one the
-order does not matter, so that it is the same on any number of ranks. Between nodes of one colour there are few edges:
-the triangulation that a triangle is refined into has edges in three directions, and each new node is the middle of one
-of them (``colours_of_means``).
+order does not matter, so that it is the same on any number of ranks. Between nodes of one colour there are few edges,
+which only count in what a sweep leaves: the triangulation that a triangle is refined into has edges in three
+directions, and each new node is the middle of one of them (``colours_of_means``).
 
 **Each edge is stored once,** with its node of the higher colour. The sweep down starts from zero,
 
 .. math:: x_i = d_i^{-1} \Big(b_i + \sum_{j<i} k_{ij} x_j\Big), \qquad
-    r_i = b_i - (A x)_i = \sum_{j \ge i} k_{ij} x_j,
+    r_i = b_i - (A x)_i = \sum_{j \ge i,\, j \ne i} k_{ij} x_j,
 
-where j < i says that j's colour is lower: each node gathers from lower colours and, x_i known, adds its share to what
-these leave. The one up does the same from the highest colour to the lowest: lower colours have their old values then,
-and the shares of higher ones are added to b.
+where j < i says that j's colour is lower, j ≥ i that it is not: each node gathers from lower colours and, x_i known,
+adds its share to what these leave. The one up does the same from the highest colour to the lowest: lower colours have
+their old values then, and the shares of higher ones are added to b.
 
 **Nodes of one colour with equally many neighbours of lower ones** stand together in a *run*: no step waits for another,
 and the loop over a node's edges has a length that the processor can foresee, for most of the new nodes two, four and

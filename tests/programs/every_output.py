@@ -50,6 +50,7 @@ FILE = kspde.MeshFile(path=MESHES / "ellipse.msh", boundary="neumann")
 LOW = kspde.Box(half_width=8.0, cells=24, degree=1)
 HIGH = kspde.Box(half_width=8.0, cells=8, degree=5)
 POSITIVE = {"scheme": "positive", "dt": 0.04}
+NESTED = kspde.Disk(radius=6.0, size=0.25, rim_size=0.6, refine=2, solver="multigrid")
 ITERATIVE = {"ksp_type": "cg", "pc_type": "gamg"}
 
 DENSITIES: dict[str, tuple[Any, Any, Any, dict[str, Any]]] = {
@@ -58,6 +59,7 @@ DENSITIES: dict[str, tuple[Any, Any, Any, dict[str, Any]]] = {
     "box-positive2": (SENSING, U0, LOW, {"scheme": "positive2", "tol": 1e-3}),
     "box-positive-drift": (Chemotaxis(), PAIR, LOW, {**POSITIVE, "eps": 0.4}),
     "disk-adaptive-multigrid": (SENSING, U0, TRIANGLES, {"tol": 1e-3, "petsc_options": ITERATIVE}),
+    "disk-adaptive-nested": (SENSING, U0, NESTED, {"tol": 1e-4}),
     "disk-positive2": (SENSING, U0, TRIANGLES, {"scheme": "positive2", "dt": 0.04, "eps": 0.3}),
     "disk-quadrilaterals": (SLOW, U0, SQUARES, {"tol": 1e-3, "eps": 0.3}),
     "disk-positive-drift": (Chemotaxis(), PAIR, TRIANGLES, {**POSITIVE, "eps": 0.4}),

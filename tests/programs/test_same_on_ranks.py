@@ -17,6 +17,7 @@ THREE = (
     "box-adaptive-tau",
     "box-positive-drift",
     "disk-adaptive-multigrid",
+    "disk-adaptive-nested",
     "file-positive",
     "particles",
     "particles-drift",
@@ -49,7 +50,7 @@ def test_every_output_is_the_same_on_1_2_and_3_ranks(shell: Callable[..., Any], 
         done = shell("mpirun", "-n", ranks, "python", PROGRAM, tmp_path / str(ranks), *names, timeout=300)
         assert done.returncode == 0, done.stderr
     cases = sorted((tmp_path / "1").glob("*.npz"))
-    assert len(cases) == 15
+    assert len(cases) == 16
     different: dict[str, float] = {}
     for case in cases:
         with np.load(case) as file:
