@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kspde.compiled import compiled_in_order
+from kspde.compiled import compiled_in_order, inlined
 
 __all__ = [
     "COLOURS",
@@ -49,7 +49,7 @@ Indices = npt.NDArray[np.uint32]
 #: The number of colours, that of old nodes among them.
 COLOURS = 4
 #: All in unsigned numbers of 64 bits: with others numba would go over to floating point.
-_1, _2, _3, _4, _5 = (np.uint64(n) for n in range(1, 6))
+_1, _2, _4 = np.uint64(1), np.uint64(2), np.uint64(4)
 
 
 def runs(counts: Any, first: int = 0, entry: int = 0) -> Indices:
@@ -139,6 +139,25 @@ def lower_neighbours(starts: Any, columns: Any, colours: Any) -> Any:
     return counts
 
 
+@inlined
+def _two(columns: Indices, k: Any, e: Any) -> Any:
+    """Return two edges: their other ends, and what they are weighted with. Read once, since stores may change it."""
+    return columns[e], columns[e + _1], k[e], k[e + _1]
+
+
+@inlined
+def _take(edges: Any, x: Any) -> Any:
+    """Return what the other ends of two edges give."""
+    return edges[2] * x[edges[0]] + edges[3] * x[edges[1]]
+
+
+@inlined
+def _give(edges: Any, value: Any, out: Any) -> None:
+    """Add to ``out`` at the other ends of two edges what a node gives them."""
+    out[edges[0]] += edges[2] * value
+    out[edges[1]] += edges[3] * value
+
+
 @compiled_in_order
 def sweep(b: Single, inverse: Single, runs: Indices, columns: Indices, k: Single, x: Single, out: Single) -> None:
     """Set x at the nodes of one colour, and add to ``out``, which may be b, what they give to lower ones."""
@@ -151,40 +170,29 @@ def sweep(b: Single, inverse: Single, runs: Indices, columns: Indices, k: Single
                 i += _1
         elif m == 2:
             for _ in range(count):
-                j0, j1 = columns[e], columns[e + _1]
-                k0, k1 = k[e], k[e + _1]
-                value = inverse[i] * (b[i] + (k0 * x[j0] + k1 * x[j1]))
+                one = _two(columns, k, e)
+                value = inverse[i] * (b[i] + _take(one, x))
                 x[i] = value
-                out[j0] += k0 * value
-                out[j1] += k1 * value
+                _give(one, value, out)
                 i += _1
                 e += m
         elif m == 4:
             for _ in range(count):
-                j0, j1, j2, j3 = columns[e], columns[e + _1], columns[e + _2], columns[e + _3]
-                k0, k1, k2, k3 = k[e], k[e + _1], k[e + _2], k[e + _3]
-                value = inverse[i] * (b[i] + ((k0 * x[j0] + k1 * x[j1]) + (k2 * x[j2] + k3 * x[j3])))
+                one, two = _two(columns, k, e), _two(columns, k, e + _2)
+                value = inverse[i] * (b[i] + (_take(one, x) + _take(two, x)))
                 x[i] = value
-                out[j0] += k0 * value
-                out[j1] += k1 * value
-                out[j2] += k2 * value
-                out[j3] += k3 * value
+                _give(one, value, out)
+                _give(two, value, out)
                 i += _1
                 e += m
         elif m == 6:
             for _ in range(count):
-                j0, j1, j2 = columns[e], columns[e + _1], columns[e + _2]
-                j3, j4, j5 = columns[e + _3], columns[e + _4], columns[e + _5]
-                k0, k1, k2, k3, k4, k5 = k[e], k[e + _1], k[e + _2], k[e + _3], k[e + _4], k[e + _5]
-                near = (k0 * x[j0] + k1 * x[j1]) + (k2 * x[j2] + k3 * x[j3]) + (k4 * x[j4] + k5 * x[j5])
-                value = inverse[i] * (b[i] + near)
+                one, two, three = _two(columns, k, e), _two(columns, k, e + _2), _two(columns, k, e + _4)
+                value = inverse[i] * (b[i] + (_take(one, x) + _take(two, x) + _take(three, x)))
                 x[i] = value
-                out[j0] += k0 * value
-                out[j1] += k1 * value
-                out[j2] += k2 * value
-                out[j3] += k3 * value
-                out[j4] += k4 * value
-                out[j5] += k5 * value
+                _give(one, value, out)
+                _give(two, value, out)
+                _give(three, value, out)
                 i += _1
                 e += m
         else:
@@ -212,41 +220,31 @@ def product(x: Array, diagonal: Array, runs: Indices, columns: Indices, entries:
                 i += _1
         elif m == 2:
             for _ in range(count):
-                j0, j1 = columns[e], columns[e + _1]
-                a0, a1 = entries[e], entries[e + _1]
-                own = x[i]
-                y[i] = diagonal[i] * own + (a0 * x[j0] + a1 * x[j1])
-                y[j0] += a0 * own
-                y[j1] += a1 * own
+                one, own = _two(columns, entries, e), x[i]
+                y[i] = diagonal[i] * own + _take(one, x)
+                _give(one, own, y)
                 i += _1
                 e += m
         elif m == 4:
             for _ in range(count):
-                j0, j1, j2, j3 = columns[e], columns[e + _1], columns[e + _2], columns[e + _3]
-                a0, a1, a2, a3 = entries[e], entries[e + _1], entries[e + _2], entries[e + _3]
-                own = x[i]
-                y[i] = diagonal[i] * own + ((a0 * x[j0] + a1 * x[j1]) + (a2 * x[j2] + a3 * x[j3]))
-                y[j0] += a0 * own
-                y[j1] += a1 * own
-                y[j2] += a2 * own
-                y[j3] += a3 * own
+                one, two, own = _two(columns, entries, e), _two(columns, entries, e + _2), x[i]
+                y[i] = diagonal[i] * own + (_take(one, x) + _take(two, x))
+                _give(one, own, y)
+                _give(two, own, y)
                 i += _1
                 e += m
         elif m == 6:
             for _ in range(count):
-                j0, j1, j2 = columns[e], columns[e + _1], columns[e + _2]
-                j3, j4, j5 = columns[e + _3], columns[e + _4], columns[e + _5]
-                a0, a1, a2 = entries[e], entries[e + _1], entries[e + _2]
-                a3, a4, a5 = entries[e + _3], entries[e + _4], entries[e + _5]
+                one, two, three = (
+                    _two(columns, entries, e),
+                    _two(columns, entries, e + _2),
+                    _two(columns, entries, e + _4),
+                )
                 own = x[i]
-                near = (a0 * x[j0] + a1 * x[j1]) + (a2 * x[j2] + a3 * x[j3]) + (a4 * x[j4] + a5 * x[j5])
-                y[i] = diagonal[i] * own + near
-                y[j0] += a0 * own
-                y[j1] += a1 * own
-                y[j2] += a2 * own
-                y[j3] += a3 * own
-                y[j4] += a4 * own
-                y[j5] += a5 * own
+                y[i] = diagonal[i] * own + (_take(one, x) + _take(two, x) + _take(three, x))
+                _give(one, own, y)
+                _give(two, own, y)
+                _give(three, own, y)
                 i += _1
                 e += m
         else:
