@@ -21,6 +21,7 @@ __all__ = [
     "check_finite",
     "check_integer",
     "check_number",
+    "first_line",
 ]
 
 
@@ -51,6 +52,11 @@ class ConvergenceError(KspdeError, RuntimeError):
 
 class MissingBackendError(KspdeError, ImportError):
     """A library that a backend needs is not installed."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of a library's message, for a line of ours."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def check_number(

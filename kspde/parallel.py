@@ -16,10 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from kspde.errors import InputError, KspdeError, MissingBackendError
+from kspde.errors import InputError, KspdeError, MissingBackendError, first_line
+from kspde.one_rank import OneRank
 
 __all__ = [
     "all_or_none",
+    "alone",
     "communicator",
     "end_job",
     "last_words",
@@ -37,19 +39,37 @@ _PATIENCE = 2.0
 _TAG = 32_693
 
 
+#: What launchers call the number of ranks: MPICH, PMIx and Open MPI, MVAPICH, SLURM's srun.
+_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+
+
 def world() -> Any:
-    """Return ``MPI.COMM_WORLD``.
+    """Return ``MPI.COMM_WORLD``, or a :class:`OneRank` where mpi4py finds no MPI library on a single process.
 
     Raises:
-        MissingBackendError: mpi4py finds no MPI library.
+        MissingBackendError: several processes were launched, but mpi4py finds no MPI library: each would take itself
+            for the only one.
     """
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
-        raise MissingBackendError(
-            f'mpi4py does not load ({error}): install an MPI library, for example with pip install "kspde[fem]"'
-        ) from None
+        launched = [os.environ.get(name, "") for name in _SIZES]
+        if any(size.isdigit() and int(size) > 1 for size in launched):
+            raise MissingBackendError(
+                f"mpi4py does not load ({first_line(error)}), so several ranks are not possible: install an MPI "
+                'library, for example with pip install "kspde[fem]"'
+            ) from None
+        return OneRank()
     return MPI.COMM_WORLD
+
+
+def alone() -> Any:
+    """Return ``MPI.COMM_SELF``, or a :class:`OneRank` where mpi4py finds no MPI library."""
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError):
+        return OneRank()
+    return MPI.COMM_SELF
 
 
 def communicator(comm: Any = None) -> Any:
@@ -60,7 +80,7 @@ def communicator(comm: Any = None) -> Any:
     pytest, which catch all, see no difference.
 
     Raises:
-        MissingBackendError: mpi4py finds no MPI library.
+        MissingBackendError: several processes were launched, but mpi4py finds no MPI library.
     """
     everyone = world()
     if everyone.size > 1:
@@ -263,7 +283,13 @@ def threads_per_rank(comm: Any) -> int:
         return next((int(v) for v in values if v.isdigit() and int(v) > 0), None)
 
     ranks = counted("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE") or int(comm.size)
-    return counted("OMP_NUM_THREADS") or max(1, len(os.sched_getaffinity(0)) // ranks)
+    return counted("OMP_NUM_THREADS") or max(1, _usable_cores() // ranks)
+
+
+def _usable_cores() -> int:
+    """Return the cores this process may run on; where the system does not say (macOS), the machine's."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return (os.cpu_count() or 1) if affinity is None else len(affinity(0))
 
 
 @contextmanager

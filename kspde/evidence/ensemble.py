@@ -19,7 +19,7 @@ from kspde.initial import InitialDensity
 from kspde.kernels import mollifier_kernel
 from kspde.models import Field, FieldValues
 from kspde.models.base import Array
-from kspde.parallel import limited_threads
+from kspde.parallel import alone, limited_threads
 from kspde.particles.direct import DirectFields
 from kspde.particles.fields import Extent, FieldEvaluator
 from kspde.particles.mesh import MeshFields
@@ -82,11 +82,9 @@ class _Stacked(FieldEvaluator):
     """Fields of one replica after the other, on one mesh that covers them all."""
 
     def __init__(self, fields: tuple[Field, ...], *, n: int, include_self: bool, **options: Any) -> None:
-        from mpi4py import MPI
-
         super().__init__(fields, include_self=True, **options)
         self._n = n
-        self._mesh = MeshFields(fields, include_self=include_self, **(options | {"comm": MPI.COMM_SELF}))
+        self._mesh = MeshFields(fields, include_self=include_self, **(options | {"comm": alone()}))
 
     def update(self, positions: Mapping[str, Array], extent: Extent) -> None:
         """Take the positions. Rank-local."""

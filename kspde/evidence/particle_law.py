@@ -29,6 +29,7 @@ from kspde.initial import InitialDensity
 from kspde.models import FieldValues, Model
 from kspde.models.base import Array
 from kspde.output import SaveAt
+from kspde.parallel import alone
 from kspde.particles.direct import DirectFields
 from kspde.particles.fields import Extent
 
@@ -180,8 +181,6 @@ class _ParticleSystem(Model):
         self._model = pde.model
         self._name = pde.model.species[0]
         fields = pde.model.regularised_fields(pde.eps, pde.mollifier)
-        from mpi4py import MPI
-
         # Each point of R^N is a small system of N particles.
         self._sums = DirectFields(
             tuple(replace(f, gradient=True) for f in fields),
@@ -190,7 +189,7 @@ class _ParticleSystem(Model):
             weights={self._name: pde.masses[self._name] / n},
             tol=_FIELD_TOL,
             include_self=include_self,
-            comm=MPI.COMM_SELF,
+            comm=alone(),
         )
         self._points: Array | None = None
         self._coefficients: tuple[Array, Array | None] = (np.zeros(0), None)

@@ -223,8 +223,6 @@ def provenance(comm: Any) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    from mpi4py import MPI
-
     versions = {"kspde": __version__, "python": platform.python_version()}
     # Asked of the modules that ran: the distributions have different names in the wheel, in conda and in containers.
     for name in ("dolfinx", "h5py", "mpi4py", "numba", "numpy", "scipy"):
@@ -232,7 +230,8 @@ def _versions() -> dict[str, str]:
             versions[name] = str(sys.modules[name].__version__)
     if "petsc4py.PETSc" in sys.modules:
         versions["petsc"] = ".".join(str(n) for n in sys.modules["petsc4py.PETSc"].Sys.getVersion())
-    versions["mpi"] = " ".join(MPI.Get_library_version().split("\n")[0].strip("\0").split())
+    if "mpi4py.MPI" in sys.modules:  # not where one process runs without an MPI library
+        versions["mpi"] = " ".join(sys.modules["mpi4py.MPI"].Get_library_version().split("\n")[0].strip("\0").split())
     return versions
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from kspde import __version__
 from kspde.errors import InputError, KspdeError
 from kspde.fem import backend
-from kspde.parallel import together
+from kspde.parallel import alone, together
 from kspde.studies.measures import measured
 from kspde.studies.quantities import from_record
 from kspde.studies.study import Point, Study
@@ -190,13 +190,11 @@ def _spread(missing: Sequence[Point], directory: Path, comm: Any, finished: Call
 
 def _compute(point: Point, directory: Path) -> None:
     """Measure one point on this process, and write its file."""
-    from mpi4py import MPI
-
     begin = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
-            task = Task(problem=point.problem, seed=point.seed, comm=MPI.COMM_SELF)
+            task = Task(problem=point.problem, seed=point.seed, comm=alone())
             found = measured(point.measure, task, point.options)
         except KspdeError as error:
             raise type(error)(f"at {point.label}: {error}" if point.swept else str(error)) from None
