@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-from kspde.errors import InputError, MissingBackendError
+import numpy as np
+
+from kspde.errors import InputError, MissingBackendError, first_line
 
 __all__ = ["PREFIX", "apply_options", "require"]
+
+#: The first release of DOLFINx that is supported.
+_OLDEST = (0, 11)
+
+#: Files that DOLFINx takes compiler options from when they lie in the current directory, beside a case file for one.
+_FOREIGN = ("dolfinx_jit_options.json", "ffcx_options.json")
 
 #: Prefix of the names of our solvers' options in PETSc's database
 PREFIX = "kspde_"
@@ -17,18 +27,45 @@ def require() -> None:
     """Import DOLFINx and petsc4py.
 
     Raises:
-        MissingBackendError: they are not installed.
+        MissingBackendError: they are not installed, DOLFINx is too old, or PETSc has complex numbers.
+        InputError: the current directory holds options for DOLFINx's compiler.
     """
     with suppress(ModuleNotFoundError):  # the wheel orders its libraries; conda's and the containers' DOLFINx has none
         import dolfinx_solver  # noqa: F401
     try:
-        import dolfinx.fem.petsc  # noqa: F401
-        import petsc4py.PETSc  # noqa: F401
-    except ImportError as error:
+        import dolfinx.fem.petsc
+        import petsc4py.PETSc
+    except (ImportError, RuntimeError) as error:  # RuntimeError: mpi4py finds no MPI library
         raise MissingBackendError(
-            f'the finite-element backend needs DOLFINx with PETSc ({error}): pip install "kspde[fem]", or install '
-            "fenics-dolfinx with conda"
+            f'the finite-element backend needs DOLFINx with PETSc ({first_line(error)}): pip install "kspde[fem]", or '
+            "install fenics-dolfinx with conda"
         ) from None
+    _check_versions(str(dolfinx.__version__), petsc4py.PETSc.ScalarType)
+    for name in _FOREIGN:
+        if Path(name).exists():
+            raise InputError(
+                f"{name} in the current directory would set compiler options: move it to ~/.config, where DOLFINx and "
+                "FFCx read yours, or work in another directory"
+            )
+
+
+def _check_versions(version: str, scalar: type) -> None:
+    """Refuse a DOLFINx or PETSc that would fail later.
+
+    Raises:
+        MissingBackendError: DOLFINx is older than 0.11, or PETSc has complex numbers.
+    """
+    release = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    if release < _OLDEST:
+        raise MissingBackendError(
+            f"DOLFINx {version} is too old: kspde needs {_OLDEST[0]}.{_OLDEST[1]} or newer, for example "
+            'pip install "kspde[fem]" in a new environment'
+        )
+    if np.issubdtype(scalar, np.complexfloating):
+        raise MissingBackendError(
+            "this PETSc has complex numbers: kspde needs one with real numbers, for example conda's "
+            'fenics-dolfinx with "petsc=*=real*", or pip install "kspde[fem]" in a new environment'
+        )
 
 
 def apply_options(solver: Any, options: dict[str, Any], defaults: dict[str, Any] | None = None) -> None:

@@ -19,6 +19,7 @@ from mpi4py import MPI
 from kspde.checkpoint import Saved
 from kspde.domains import Disk, MeshFile
 from kspde.errors import InputError
+from kspde.fem.forms import compiled
 from kspde.fem.meshes import CELL_NAMES, MeshArrays, mesh_arrays
 from kspde.fem.space import FieldOperator, Space, decay_coefficient, gll_rule, outside_error
 from kspde.fem.sparse import DIRECT_NODES, KeptPreconditioner, SparseSystem
@@ -156,7 +157,7 @@ class MeshSpace(Space):
         u, v = ufl.TrialFunction(self.V), ufl.TestFunction(self.V)
         matrices = []
         for axis in range(self.dimension):
-            matrix = assemble_matrix(fem.form(u * v.dx(axis) * ufl.dx(metadata=self.measure)))
+            matrix = assemble_matrix(compiled(u * v.dx(axis) * ufl.dx(metadata=self.measure)))
             matrix.assemble()
             matrices.append(in_order(matrix, self.from_dolfinx))
         return matrices
@@ -199,7 +200,7 @@ class MeshSpace(Space):
         return np.asarray(decay_coefficient(rate, distance, self.dimension))
 
     def _assembled(self, form: Any) -> Array:
-        vector = fem.assemble_vector(fem.form(form))
+        vector = fem.assemble_vector(compiled(form))
         vector.scatter_reverse(la.InsertMode.add)
         return self.from_dolfinx(vector.array)
 

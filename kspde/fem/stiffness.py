@@ -28,10 +28,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import ufl
-from dolfinx import fem
 from dolfinx.fem.petsc import assemble_matrix
 from petsc4py import PETSc
 
+from kspde.fem.forms import compiled
 from kspde.fem.ghosts import Ghosts
 from kspde.fem.multigrid import Hierarchy
 from kspde.fem.space import Space
@@ -65,7 +65,7 @@ class Stiffness:
 
     def __init__(self, space: Space, coarser: Sequence[Any] = (), numbers: Indices | None = None) -> None:
         u, v = ufl.TrialFunction(space.V), ufl.TestFunction(space.V)
-        fine = assemble_matrix(fem.form(ufl.inner(ufl.grad(u), ufl.grad(v)) * ufl.dx(metadata=space.measure)))
+        fine = assemble_matrix(compiled(ufl.inner(ufl.grad(u), ufl.grad(v)) * ufl.dx(metadata=space.measure)))
         fine.assemble()
         # DOLFINx sums the contributions of cells to K_ij and to K_ji in different orders.
         other = fine.transpose(PETSc.Mat())
