@@ -2,7 +2,8 @@
 # make test   style, types and the test suite on one rank and on two
 # make book   runs the demos and builds the handbook, with the reference and the ledger: build/book/html/index.html
 # make lint   style and types alone
-# make clean  removes .venv, caches and demo-output
+# make lowest the tests with the lowest versions that pyproject.toml allows: tests/lowest.py
+# make clean  removes .venv, .venv-lowest, caches and demo-output
 #
 # PYTHON chooses the Python (>= 3.12) that .venv is made with: make demo PYTHON=python3.13
 
@@ -10,7 +11,7 @@ PYTHON ?= python3
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test book lint clean venv
+.PHONY: demo test book lint lowest clean venv
 
 # An active virtual environment, or modules found by PYTHONPATH, must not leak into .venv.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV CONDA_PREFIX
@@ -59,6 +60,14 @@ lint: venv
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+# Style and types are those of the newest tools, so they are left out.
+lowest:
+	@rm -rf .venv-lowest && '$(PYTHON)' -m venv .venv-lowest
+	@'$(PYTHON)' tests/lowest.py >.venv-lowest/constraints.txt
+	@.venv-lowest/bin/python -m pip install --quiet --quiet -c .venv-lowest/constraints.txt -e ".[fem,test]"
+	@OMP_NUM_THREADS=1 timeout --kill-after=10 $(LIMIT) .venv-lowest/bin/python -m pytest \
+	  -o faulthandler_timeout=240 -p no:cacheprovider $(TWICE) </dev/null
+
 # A missing, broken or moved .venv is made anew. Its scripts hold the directory it was made in.
 venv:
 	@if ! { [ "$$(cat .venv/made-in 2>/dev/null)" = "$(CURDIR)" ] && $(BIN)/python -m pip --version; } >/dev/null 2>&1; then \
@@ -82,5 +91,5 @@ venv:
 	@touch $@ .venv/installed-fem
 
 clean:
-	rm -rf .venv demo-output build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lowest demo-output build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find kspde tests demos book -name __pycache__ -prune -exec rm -rf {} +

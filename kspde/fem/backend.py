@@ -30,9 +30,9 @@ def require() -> None:
         MissingBackendError: they are not installed, DOLFINx is too old, or PETSc has complex numbers.
         InputError: the current directory holds options for DOLFINx's compiler.
     """
-    with suppress(ModuleNotFoundError):  # the wheel orders its libraries; conda's and the containers' DOLFINx has none
-        import dolfinx_solver  # noqa: F401
     try:
+        with suppress(ModuleNotFoundError):  # the wheel orders its libraries; other installations have no such module
+            import dolfinx_solver  # noqa: F401
         import dolfinx.fem.petsc
         import petsc4py.PETSc
     except (ImportError, RuntimeError) as error:  # RuntimeError: mpi4py finds no MPI library

@@ -98,7 +98,7 @@ class ResultDirectory:
 
     def _prepare(self) -> None:
         try:
-            final = self.target.resolve()
+            final = _resolved(self.target)
             if final.is_symlink():  # what is left of a circle of links
                 raise InputError(f"{self.target} is a link that leads to itself: give another --out")
             if final.is_dir():
@@ -220,6 +220,14 @@ def provenance(comm: Any) -> dict[str, Any]:
             "cores": os.cpu_count(),
         },
     }
+
+
+def _resolved(path: Path) -> Path:
+    """Return the path without links; Python 3.12 raises at a circle of them, later ones leave it as it is."""
+    try:
+        return path.resolve()
+    except RuntimeError:
+        return path.absolute()
 
 
 def _versions() -> dict[str, str]:

@@ -19,6 +19,7 @@ FOUNDATION = {
     "errors",
     "checkpoint",
     "parallel",
+    "one_rank",
     "kernels",
     "initial",
     "domains",

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -18,6 +19,30 @@ import sys
 sys.modules["{module}"] = None
 from kspde.cli import main
 sys.exit(max(main(arguments) for arguments in {commands}))
+"""
+
+
+DISK = """
+t_end = 0.01
+
+[model]
+kind = "signal-dependent-keller-segel"
+chi = 8.0
+
+[initial]
+kind = "gaussian-mixture"
+weights = [1.0]
+means = [[0.3, 0.0]]
+stds = [0.6]
+
+[domain]
+kind = "disk"
+radius = 10.0
+size = 0.5
+rim_size = 2.0
+
+[density]
+tol = 1e-2
 """
 
 
@@ -34,6 +59,89 @@ def test_without_a_library_one_line_says_how_to_install_it(
         assert line.startswith("kspde: error: ")
         assert 'pip install "kspde[fem]"' in line
     assert os.listdir(tmp_path) == ["case.toml"]
+
+
+#: What a script does on one process: particles, their law's estimate, a file.
+PARTICLES = """
+import sys
+sys.modules["mpi4py.MPI"] = {mpi}
+import numpy as np
+import kspde
+
+model = kspde.SignalDependentKellerSegel(chi=8.0)
+u0 = kspde.GaussianMixture(weights=(1.0,), means=((2.0, -1.0),), stds=(0.5,), mass=3.0)
+save = kspde.SaveAt(times=[0.05], statistics=("moments", "minimal_distance"))
+cloud = kspde.simulate(model, u0, n=200, t_end=0.1, dt=0.01, eps=0.3, seed=1, save=save)
+cloud.write("cloud.h5")
+print(repr(float(np.abs(cloud.positions).sum())))
+"""
+
+
+def test_particles_need_no_mpi_library_on_one_process(shell: Callable[..., Any], tmp_path: Path) -> None:
+    found = []
+    for mpi in ("None", 'sys.modules.get("mpi4py.MPI") or __import__("mpi4py.MPI").MPI'):
+        done = shell("python", "-c", PARTICLES.format(mpi=mpi))
+        assert done.returncode == 0, done.stderr
+        found.append(float(done.stdout))
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-13)
+    assert os.listdir(tmp_path) == ["cloud.h5"]
+
+
+def test_several_processes_without_an_mpi_library_are_refused(shell: Callable[..., Any]) -> None:
+    # Each of them would take itself for the only one.
+    launched = 'import os; os.environ["PMI_SIZE"] = "2"'
+    done = shell("python", "-c", launched + PARTICLES.format(mpi="None"))
+    assert done.returncode != 0
+    assert "so several ranks are not possible: install an MPI library" in done.stderr.splitlines()[-1]
+
+
+def test_without_a_compiler_one_line_says_what_to_install(
+    shell: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # no form is compiled already
+    monkeypatch.setenv("CC", "no-such-compiler")
+    (tmp_path / "disk.toml").write_text(DISK)
+    done = shell("kspde", "run", "disk.toml", "--out", "result")
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("kspde: error: DOLFINx cannot compile a form (")
+    assert "no-such-compiler" in last
+    assert "install a C compiler" in last
+    assert not (tmp_path / "result").exists()
+
+
+@pytest.mark.parametrize("name", ["dolfinx_jit_options.json", "ffcx_options.json"])
+def test_a_directory_gives_the_compiler_no_options(
+    shell: Callable[..., Any], small_case: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).write_text('{"cffi_extra_compile_args": ["-fplugin=/tmp/code.so"]}')
+    done = shell("kspde", "run", "case.toml", "--out", "result")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"kspde: error: {name} in the current directory would set compiler options: ")
+    assert sorted(os.listdir(tmp_path)) == sorted(["case.toml", name])
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ('dolfinx.__version__ = "0.9.0"', "DOLFINx 0.9.0 is too old: kspde needs 0.11 or newer"),
+        ("petsc4py.PETSc.ScalarType = complex", "this PETSc has complex numbers"),
+    ],
+)
+def test_a_backend_that_would_fail_later_is_refused(
+    shell: Callable[..., Any], small_case: Path, change: str, line: str
+) -> None:
+    program = f"""
+import dolfinx_solver, dolfinx.fem.petsc, petsc4py.PETSc
+{change}
+from kspde.cli import main
+import sys
+sys.exit(main(["run", "case.toml", "--out", "result"]))
+"""
+    done = shell("python", "-c", program)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"kspde: error: {line}")
+    assert done.stderr.count("\n") == 1
 
 
 def test_without_mpi_there_is_still_help(shell: Callable[..., Any]) -> None:
