@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
+    "ON_BLOW_UP",
+    "BlowUpError",
     "ConvergenceError",
     "InputError",
     "KspdeError",
@@ -24,6 +26,9 @@ __all__ = [
     "first_line",
 ]
 
+
+#: What a run may do about a blow-up.
+ON_BLOW_UP = ("stop", "warn", "ignore")
 
 #: The largest number that a check lets pass: its square and its cube are finite too.
 _LARGEST = 1e100
@@ -47,7 +52,25 @@ class InputError(KspdeError, ValueError):
 
 
 class ConvergenceError(KspdeError, RuntimeError):
-    """A solve failed: the message names the step, t, dt, the reason and what to try."""
+    """A solve failed: the message names the step, t, dt, the reason and what to try.
+
+    Attributes:
+        diagnostics: what a density's run has recorded until then, as ``Solution.diagnostics``; None where there is
+            nothing.
+        solution: the ``Solution`` until then: its ``t_end`` is the time of the last accepted step, whose state it ends
+            with. None where no state was accepted.
+    """
+
+    diagnostics: dict[str, npt.NDArray[np.float64]] | None = None
+    solution: Any = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Leave out the solution, which belongs to this process."""
+        return type(self), self.args
+
+
+class BlowUpError(ConvergenceError):
+    """A density has concentrated until only the mesh, or the particles' mollifier, limits its peak."""
 
 
 class MissingBackendError(KspdeError, ImportError):

@@ -66,8 +66,13 @@ class Recorder:
         #: t, dt and the values of all names and species, one array a step
         self._rows: list[Array] = []
 
-    def record(self, t: float, dt: float, unknowns: Array) -> None:
-        """Add a row for nodal unknowns. Collective."""
+    @property
+    def steps(self) -> int:
+        """The number of steps recorded; the first row is the start."""
+        return len(self._rows) - 1
+
+    def record(self, t: float, dt: float, unknowns: Array) -> dict[str, Array]:
+        """Add a row for nodal unknowns, and return it: name -> one value for each species. Collective."""
         space = self._system.space
         densities = self._densities(unknowns)
         integrands = []
@@ -89,6 +94,7 @@ class Recorder:
         }
         row |= {name: _COMPUTE[name](self, unknowns) for name in self._statistics}
         self._rows.append(np.concatenate([[t, dt], *(row[name] for name in self._names)]))
+        return row
 
     def restore(self, table: Mapping[str, Array]) -> None:
         """Take up the rows of a table."""

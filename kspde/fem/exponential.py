@@ -29,6 +29,7 @@ from kspde.errors import ConvergenceError
 from kspde.fem.operators import SemiDiscrete, row_tolerances
 from kspde.fem.restart import Position, Restart
 from kspde.fem.state import Observer
+from kspde.fem.step_floor import StepFloor
 
 __all__ = ["solve_exponential"]
 
@@ -47,8 +48,6 @@ _MATRIX: tuple[tuple[float, ...], ...] = (
 #: weights of order 5 minus those of order 4
 _DIFFERENCE = (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40)
 
-#: A step that is this many times smaller than t_end means that the density has become singular.
-_SMALLEST = 1e-12
 _SAFETY, _SHRINK, _GROW = 0.9, 0.2, 5.0
 #: A factor below this is zero: numbers too small for full precision slow matrix products down ten times.
 _NEGLIGIBLE = 1e-40
@@ -92,6 +91,7 @@ def solve_exponential(
     if not start.step and not position.handed_over:
         observer(0.0, start.unknowns)
     factors = _Factors(system)
+    floor = StepFloor(t_end)
     while position.t < t_end and not position.handed_over:
         due = observer.next_time - position.t
         # Two equal steps rather than a full one and a sliver; the natural length is kept for later.
@@ -105,12 +105,8 @@ def solve_exponential(
             rejected += 1
             system.forget_diffusion()
             h = tau * min(change, 0.9)
-            if h < _SMALLEST * t_end:
-                raise ConvergenceError(
-                    f"the solve failed in step {position.step + 1} at t = {position.t:.6g} with dt = {h:.3g}: the "
-                    "error stays above tol for every step. The density may concentrate, or the coefficients are not "
-                    'finite: try a finer mesh, a larger eps, or scheme="positive"'
-                )
+            if floor.rejected(h):
+                raise _failed(position, h, "the error stays above tol for every step")
             continue
         # A step that was cut short says little about the next one.
         h = max(h, tau * change) if tau < h else tau * change
@@ -123,12 +119,21 @@ def solve_exponential(
         position.unknowns = system.nodal(y)
         observer(position.t, position.unknowns)
         restart.look(position)
+        if words := floor.accepted(h, position.t):
+            raise _failed(position, h, words)
     return position, {
         "method": "Lawson, Dormand-Prince 5(4)",
         "tol": tol,
         "steps": position.step,
         "rejected_steps": rejected,
     }
+
+
+def _failed(position: Position, dt: float, reason: str) -> ConvergenceError:
+    return ConvergenceError(
+        f"the solve failed in step {position.step + 1} at t = {position.t:.6g} with dt = {dt:.3g}: {reason}. The "
+        'density may concentrate, or the coefficients are not finite: try a finer mesh, a larger eps, or scheme="positive"'
+    )
 
 
 def _uneven(highest: Array, lowest: Array) -> bool:

@@ -38,6 +38,7 @@ from kspde.fem.limiter import limited
 from kspde.fem.operators import SemiDiscrete, row_tolerances
 from kspde.fem.restart import Position, Restart
 from kspde.fem.state import Observer
+from kspde.fem.step_floor import StepFloor
 from kspde.fem.transport import Motion, Transport, scaled
 from kspde.parallel import on_all_ranks
 
@@ -45,8 +46,6 @@ __all__ = ["Stepper", "solve_positive"]
 
 Array = npt.NDArray[np.float64]
 
-#: A step that is this many times smaller than t_end means that the control has failed.
-_SMALLEST = 1e-12
 _SAFETY, _SHRINK, _GROW = 0.9, 0.2, 5.0
 
 
@@ -71,6 +70,7 @@ def solve_positive(
     """
     position = replace(start)
     rejected = 0
+    floor = StepFloor(t_end)
     with Stepper(system, options, order) as stepper:
         stepper.begin(position.unknowns)
         if tol is not None and position.norms is None:
@@ -94,7 +94,7 @@ def solve_positive(
                 if not ratio <= 1.0:
                     rejected += 1
                     h = tau * min(change, 0.9)
-                    if h < _SMALLEST * t_end:
+                    if floor.rejected(h):
                         raise _failed(position, h, "the error stays above tol for every step")
                     continue
                 # A step that was cut short says little about the next one.
@@ -105,6 +105,8 @@ def solve_positive(
             position.unknowns = unknowns
             observer(position.t, unknowns)
             restart.look(position)
+            if allowed is not None and (words := floor.accepted(h, position.t)):
+                raise _failed(position, h, words)
     details: dict[str, Any] = {"steps": position.step, "linear_iterations": stepper.iterations}
     if order == 1:
         return {"method": "positive, linearly implicit", "dt": dt, **details}

@@ -12,7 +12,7 @@ import numpy as np
 
 from kspde.checkpoint import Checkpoint, CheckpointStore
 from kspde.domains import Box, Disk, Domain
-from kspde.errors import InputError, check_choice, check_number
+from kspde.errors import ON_BLOW_UP, ConvergenceError, InputError, check_choice, check_number
 from kspde.fem import backend
 from kspde.initial import InitialDensity, densities_by_species
 from kspde.kernels import Kernel, mollifier_kernel
@@ -43,6 +43,7 @@ def solve(
     save: SaveAt | None = None,
     checkpoint: Checkpoint | None = None,
     resume: bool = False,
+    on_blow_up: str = "stop",
     progress: Callable[[float], None] | None = None,
     comm: Any = None,
 ) -> Solution:
@@ -79,13 +80,17 @@ def solve(
         checkpoint: where and how often the state is written to disk; SIGTERM then writes one more and stops.
         resume: go on from the newest checkpoint of this very problem, on any number of ranks; from the beginning if
             there is none yet, so that a job which is started again and again can always ask for it.
+        on_blow_up: what to do about a density that has grown until only the mesh limits its peak, which is then no
+            longer that of the equation (``kspde.fem.blow_up``): "stop" ends the run with a ``BlowUpError``, "warn"
+            warns and goes on, "ignore" does not look.
         progress: called on every rank after every step with t/t_end.
         comm: the MPI communicator, ``MPI.COMM_WORLD`` unless given.
 
     Raises:
         InputError: a value is not valid, mass of u0 lies outside the domain, or the mesh does not resolve u0.
         StoppedError: SIGTERM came, and a checkpoint has been written.
-        ConvergenceError: a step failed; the message names step, t, dt and reason.
+        ConvergenceError: a step failed; the message names step, t, dt and reason. The error holds what was computed
+            until then, as ``diagnostics`` and ``solution``; a ``BlowUpError`` where a density blew up.
         MissingBackendError: DOLFINx is not installed.
     """
     if not isinstance(model, Model):
@@ -106,6 +111,7 @@ def solve(
     check_choice("initial", initial, ("u0", "mollified"))
     if initial == "mollified" and eps is None:
         raise InputError('initial = "mollified" needs a mollifier: give eps')
+    check_choice("on_blow_up", on_blow_up, ON_BLOW_UP)
     check_choice("scheme", scheme, ("adaptive", "rosenbrock", "positive", "positive2"))
     tol, dt = _step_control(scheme, tol, dt)
     if scheme.startswith("positive") and domain.degree != 1:
@@ -120,6 +126,7 @@ def solve(
     from kspde.fem.rosenbrock import solve_rosenbrock
     from kspde.fem.solution import Solution
     from kspde.fem.state import Observer
+    from kspde.fem.trust import negative_values, warn_of_negative_values
 
     # Below some 500 nodes a direction a second BLAS thread gains nothing, and spins where cores are shared.
     small = not isinstance(domain, Box) or domain.cells * domain.degree < 500
@@ -131,7 +138,7 @@ def solve(
         if initial == "mollified" and eps is not None:
             nodal = mollified(space, nodal, mollifier_kernel(eps, mollifier))
         system = SemiDiscrete(model, fields, space)
-        observer = Observer(system, t_end, save or SaveAt(), progress)
+        observer = Observer(system, t_end, save or SaveAt(), progress, on_blow_up)
         ready = meshed
         store = None
         if checkpoint is not None:
@@ -147,6 +154,8 @@ def solve(
             store = CheckpointStore(checkpoint, description(model, densities, **facts), comm)
         restart = Restart(store, system, observer)
         start_at = (restart.latest() if resume else None) or Position(unknowns=system.start(nodal))
+        if start_at.step:
+            observer.latest = start_at.unknowns
 
         def started() -> None:
             nonlocal ready
@@ -159,37 +168,47 @@ def solve(
             "restart": restart,
             "started": started,
         }
-        with store or nullcontext():
-            if scheme.startswith("positive"):
-                order = 1 if scheme == "positive" else 2
-                details = solve_positive(system, start_at, order=order, dt=dt, tol=tol, **shared)
-            elif tol is not None:
-                integrate = solve_adaptive if scheme == "adaptive" else solve_rosenbrock
-                details = integrate(system, start_at, tol=tol, **shared)
-        done = time.perf_counter()
-    diagnostics = observer.recorder.table()
+
+        def solution(until: float, states: list[Any], details: dict[str, Any]) -> Solution:
+            return Solution(
+                model=model,
+                domain=domain,
+                u0=densities,
+                initial=initial,
+                t_end=until,
+                eps=eps,
+                mollifier=mollifier,
+                diagnostics=observer.recorder.table(),
+                timings={"mesh": meshed - start, "setup": ready - meshed, "loop": time.perf_counter() - ready},
+                masses={name: u.mass for name, u in densities.items()},
+                initial_mass_error=mass_errors,
+                _system=system,
+                _states=states,
+                _scheme={"scheme": scheme, "initial": initial, **details},
+            )
+
+        try:
+            with store or nullcontext():
+                if scheme.startswith("positive"):
+                    order = 1 if scheme == "positive" else 2
+                    details = solve_positive(system, start_at, order=order, dt=dt, tol=tol, **shared)
+                elif tol is not None:
+                    integrate = solve_adaptive if scheme == "adaptive" else solve_rosenbrock
+                    details = integrate(system, start_at, tol=tol, **shared)
+        except ConvergenceError as error:
+            if states := observer.until_now():
+                failed = {"steps": observer.recorder.steps, "failed": str(error)}
+                error.solution = solution(states[-1][0], states, failed)
+                error.diagnostics = error.solution.diagnostics
+            raise
+        if tol is not None and not scheme.startswith("positive"):
+            details["negative"] = negative_values(model.species, tol, observer.recorder.table())
+        pde = solution(t_end, observer.states, details)
     if comm.rank == 0 and domain.boundary == "decay":
-        _warn_of_truncation(domain, model.dimension, diagnostics)
-    if tol is not None and not scheme.startswith("positive"):
-        details["negative"] = _negative_values(model.species, tol, diagnostics)
-        if comm.rank == 0 and details["negative"]:
-            _warn_of_negative_values(details["negative"])
-    return Solution(
-        model=model,
-        domain=domain,
-        u0=densities,
-        initial=initial,
-        t_end=t_end,
-        eps=eps,
-        mollifier=mollifier,
-        diagnostics=diagnostics,
-        timings={"mesh": meshed - start, "setup": ready - meshed, "loop": done - ready},
-        masses={name: u.mass for name, u in densities.items()},
-        initial_mass_error=mass_errors,
-        _system=system,
-        _states=observer.states,
-        _scheme={"scheme": scheme, "initial": initial, **details},
-    )
+        _warn_of_truncation(domain, model.dimension, pde.diagnostics)
+    if comm.rank == 0 and details.get("negative"):
+        warn_of_negative_values(details["negative"])
+    return pde
 
 
 #: Share of the mass in the outer tenth of the domain above which a run warns.
@@ -209,26 +228,6 @@ def _warn_of_truncation(domain: Domain, dimension: int, diagnostics: dict[str, A
     warnings.warn(
         f"a share {share[worst]:.2g} of the mass is in the outer tenth of the domain at t = {diagnostics['t'][-1]:g}, "
         f"so truncation shows: a half_width of {enough:.3g} would hold it",
-        stacklevel=3,
-    )
-
-
-def _negative_values(species: tuple[str, ...], tol: float, diagnostics: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the worst value below −10·tol·max u, the maximum at the same time, if there is one."""
-    lowest, highest = (np.reshape(diagnostics[name], (-1, len(species))) for name in ("minimum", "maximum"))
-    share = -lowest / np.where(highest > 0, highest, 1.0)
-    k, i = np.unravel_index(int(np.argmax(share)), share.shape)
-    if not share[k, i] > 10.0 * tol:
-        return None
-    when = float(diagnostics["t"][k])
-    return {"species": species[i], "value": float(lowest[k, i]), "maximum": float(highest[k, i]), "t": when, "tol": tol}
-
-
-def _warn_of_negative_values(worst: dict[str, Any]) -> None:
-    warnings.warn(
-        f"{worst['species']} = {worst['value']:.3g} at t = {worst['t']:g} is below -10 tol = {-10 * worst['tol']:.3g} "
-        f"times its maximum {worst['maximum']:.3g}, so the mesh does not resolve the density: use a finer one, or "
-        'scheme="positive2" with degree=1',
         stacklevel=3,
     )
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kspde.errors import InputError, check_finite
+from kspde.fem.blow_up import Monitor
 from kspde.fem.diagnostics import Recorder
 from kspde.fem.operators import SemiDiscrete
 from kspde.output import SaveAt
@@ -154,15 +155,22 @@ class Observer:
         t_end: the final time.
         save: what to save.
         progress: called with t/t_end.
+        on_blow_up: what to do about a peak that the mesh limits: "stop", "warn" or "ignore".
 
     Attributes:
         recorder: the diagnostics.
         times: the times at which states are saved; the last is ``t_end``.
         states: the saved (t, unknowns, time derivatives), in order.
+        latest: the unknowns after the last accepted step; None before the first.
     """
 
     def __init__(
-        self, system: SemiDiscrete, t_end: float, save: SaveAt, progress: Callable[[float], None] | None
+        self,
+        system: SemiDiscrete,
+        t_end: float,
+        save: SaveAt,
+        progress: Callable[[float], None] | None,
+        on_blow_up: str = "stop",
     ) -> None:
         self.recorder = Recorder(system, save.statistics)
         self.times = save.until(t_end)
@@ -171,13 +179,18 @@ class Observer:
         self._t_end = t_end
         self._callback = save.callback
         self._progress = progress
+        if on_blow_up == "stop" and not system.fields:
+            on_blow_up = "warn"  # a linear equation's solution does not blow up
+        self._monitor = Monitor(system.space, system.model.species, on_blow_up)
         self._last = 0.0
+        self.latest: Array | None = None
 
     def restore(self, table: Mapping[str, Array], states: list[tuple[float, Array, Array]]) -> None:
         """Take up what was recorded before a checkpoint."""
         self.recorder.restore(table)
         self.states = states
         self._last = float(table["t"][-1])
+        self._monitor.restore(np.reshape(table["maximum"], (len(table["t"]), -1)))
 
     @property
     def next_time(self) -> float:
@@ -185,9 +198,13 @@ class Observer:
         return self.times[min(len(self.states), len(self.times) - 1)]
 
     def __call__(self, t: float, unknowns: Array) -> None:
-        """Take note of the unknowns at an accepted time, or at the start. Collective."""
-        self.recorder.record(t, t - self._last, unknowns)
-        self._last = t
+        """Take note of the unknowns at an accepted time, or at the start. Collective.
+
+        Raises:
+            BlowUpError: a density has blown up.
+        """
+        row = self.recorder.record(t, t - self._last, unknowns)
+        self._last, self.latest = t, unknowns
         if len(self.states) < len(self.times) and t >= self.next_time - 1e-12 * self._t_end:
             self.states.append((self.next_time, unknowns.copy(), self._slopes(unknowns)))
             if self._callback is not None:
@@ -196,6 +213,14 @@ class Observer:
         if self._progress is not None:
             with all_or_none(self._system.space.comm):
                 self._progress(t / self._t_end)
+        densities = unknowns[: len(self._system.model.species)]
+        self._monitor.look(self.recorder.steps, t, densities, row["maximum"], row["mass"])
+
+    def until_now(self) -> list[tuple[float, Array, Array]]:
+        """Return the saved states and, last, that of the last accepted step, if there was one. Collective."""
+        if self.latest is None or (self.states and self.states[-1][0] >= self._last):
+            return self.states
+        return [*self.states, (self._last, self.latest, self._slopes(self.latest))]
 
     def _slopes(self, unknowns: Array) -> Array:
         """Return the time derivatives, which interpolation needs; there is none with a single saved state."""
