@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ def test_the_same_numbers_on_one_rank_and_on_two(
     ("arguments", "line"),
     [
         (["run", "case.toml", "--out", "."], "kspde: error: . exists: give another --out, or --force to replace it"),
-        (["run", "case.toml", "--nonsense"], "kspde: error: no such option: --nonsense"),
+        # typer 0.19 writes a colon, later ones quotation marks.
+        (["run", "case.toml", "--nonsense"], "kspde: error: no such option:? '?--nonsense"),
     ],
 )
 def test_an_error_is_said_once(
@@ -46,7 +48,7 @@ def test_an_error_is_said_once(
     done = shell("mpirun", "-n", 2, "kspde", *arguments)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr.startswith(line)
+    assert re.match(line, done.stderr)
     assert done.stderr.count("\n") == 1
     assert os.listdir(tmp_path) == ["case.toml"]
 
