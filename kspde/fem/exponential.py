@@ -132,7 +132,8 @@ def solve_exponential(
 def _failed(position: Position, dt: float, reason: str) -> ConvergenceError:
     return ConvergenceError(
         f"the solve failed in step {position.step + 1} at t = {position.t:.6g} with dt = {dt:.3g}: {reason}. The "
-        'density may concentrate, or the coefficients are not finite: try a finer mesh, a larger eps, or scheme="positive"'
+        "density may concentrate, or the coefficients are not finite: try a finer mesh, a larger eps, or "
+        'scheme="positive"'
     )
 
 
