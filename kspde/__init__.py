@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kspde.checkpoint import Checkpoint, StoppedError
 from kspde.domains import Box, Disk, MeshFile
-from kspde.errors import BlowUpError, ConvergenceError, InputError, KspdeError, MissingBackendError
+from kspde.errors import BlowUpError, ConvergenceError, InputError, KspdeError, KspdeWarning, MissingBackendError
 from kspde.initial import CallableDensity, GaussianMixture, GridDensity, observed_positions
 from kspde.kernels import GaussianMollifier, Kernel, MaternMollifier, Yukawa
 from kspde.models import (
@@ -49,6 +49,7 @@ __all__ = [
     "InputError",
     "Kernel",
     "KspdeError",
+    "KspdeWarning",
     "LocalSensing",
     "MaternMollifier",
     "MeshFile",

@@ -16,7 +16,6 @@ import re
 import signal
 import threading
 import time
-import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ import numpy.typing as npt
 
 from kspde.errors import InputError, KspdeError, check_number
 from kspde.parallel import together
+from kspde.warned import warn
 
 __all__ = [
     "FILE_ERRORS",
@@ -264,7 +264,7 @@ class CheckpointStore:
                 if found is None and unfit:
                     raise InputError(": ".join(unfit[-1]))
                 for line, _ in unfit:
-                    warnings.warn(f"{line}: it is not used", stacklevel=2)
+                    warn(f"{line}: it is not used", self.comm)
         return self.comm.bcast(found) if self.comm.size > 1 else found
 
     def _ask(self, number: int, frame: Any) -> None:

@@ -145,7 +145,8 @@ def study(
             chosen = study_file.read_study(path, small=small)
             backend.require()
         console = Console(comm, quiet=quiet)
-        study_job.run_study(chosen, out, comm, console, force=force)
+        with console.hearing_warnings():
+            study_job.run_study(chosen, out, comm, console, force=force)
         console.say(f"\nReport: {out / 'report.html'}")
         console.say(f"All numbers: {out / SUMMARY}")
 
@@ -241,6 +242,7 @@ def _job(name: str, path: Path, out: Path, force: bool, quiet: bool, resume: boo
             backend.require()
         console = Console(comm, quiet=quiet)
         with (
+            console.hearing_warnings(),
             ResultDirectory(out, comm, force=force) as results,
             Restarts(out, comm, console, every=every, resume=resume, force=force) as restarts,
         ):

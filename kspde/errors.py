@@ -1,4 +1,4 @@
-"""The errors kspde raises, and the checks that raise them.
+"""The errors kspde raises, the class of its warnings, and the checks that raise errors.
 
 A message names the value, what is valid, and the remedy, in one line.
 """
@@ -18,6 +18,7 @@ __all__ = [
     "ConvergenceError",
     "InputError",
     "KspdeError",
+    "KspdeWarning",
     "MissingBackendError",
     "check_choice",
     "check_finite",
@@ -80,6 +81,10 @@ class MissingBackendError(KspdeError, ImportError):
 def first_line(error: BaseException) -> str:
     """Return the first line of a library's message, for a line of ours."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+class KspdeWarning(UserWarning):
+    """A result that is not to be trusted in some respect, which the message names."""
 
 
 def check_number(

@@ -20,6 +20,7 @@ from kspde.distances.statistics import ON_GRID
 from kspde.distances.view import View, rows_in_order, rows_of
 from kspde.errors import InputError, check_choice, check_finite, check_integer, check_number
 from kspde.parallel import threads_per_rank, together
+from kspde.warned import keeping_warnings
 
 __all__ = ["compare"]
 
@@ -27,6 +28,7 @@ __all__ = ["compare"]
 _SHORT = {"w1": "wasserstein1", "w2": "wasserstein2"}
 
 
+@keeping_warnings
 def compare(
     pde: DensitySolution,
     cloud: ParticleCloud | Sequence[ParticleCloud],

@@ -138,6 +138,7 @@ class Distance(Estimates):
         seed: seed of the draws.
         comm: the communicator.
         over_time: the distances at several times, if they were asked for.
+        warnings: what Python's ``warnings`` were given on the way, line by line.
     """
 
     floor: Floor
@@ -162,6 +163,7 @@ class Distance(Estimates):
     seed: int
     comm: Any
     over_time: OverTime | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def bandwidth_bias(self) -> float:
@@ -223,5 +225,6 @@ class Distance(Estimates):
             "wasserstein": self.wasserstein,
             "neighbours": self.neighbours,
             "grid": [len(axis) for axis in self.axes],
+            "warnings": list(self.warnings),
             **({} if self.over_time is None else {"over_time": self.over_time.summary()}),
         }

@@ -18,7 +18,6 @@ reduction of some numbers.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ import numpy.typing as npt
 
 from kspde.errors import BlowUpError
 from kspde.fem.space import Space
+from kspde.warned import warn
 
 __all__ = ["Monitor"]
 
@@ -84,8 +84,7 @@ class Monitor:
                     'go on with on_blow_up = "warn"'
                 )
             self._reported.add(name)
-            if self._space.comm.rank == 0:
-                warnings.warn(f"{words}. What follows depends on the mesh", stacklevel=2)
+            warn(f"{words}. What follows depends on the mesh", self._space.comm)
 
     def _peak(self, u: Array, maximum: float, mass: float) -> tuple[int, float, Array]:
         """Return how many nodes around a maximum exceed half of it, their share of the mass, and where it is."""

@@ -47,6 +47,7 @@ class Solution:
         timings: seconds: mesh, setup, loop.
         masses: the mass of each species.
         initial_mass_error: relative error of each species' discrete mass before it was scaled to the exact one.
+        warnings: what Python's ``warnings`` were given on the way, line by line.
     """
 
     model: Model
@@ -60,6 +61,7 @@ class Solution:
     timings: dict[str, float]
     masses: dict[str, float]
     initial_mass_error: dict[str, float]
+    warnings: tuple[str, ...] = ()
     _system: SemiDiscrete = field(repr=False)
     _states: list[tuple[float, Array, Array]] = field(repr=False)
     _scheme: dict[str, Any] = field(repr=False)
@@ -205,6 +207,7 @@ class Solution:
             "linear_solver": space.linear_solver,
             "initial_mass_error": self.initial_mass_error,
             "timings": self.timings,
+            "warnings": list(self.warnings),
         }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,8 @@ from kspde.kernels import Kernel, mollifier_kernel
 from kspde.models import Model
 from kspde.output import SaveAt
 from kspde.parallel import communicator, limited_threads
+from kspde.theory.hypotheses import warn_outside_hypotheses
+from kspde.warned import keeping_warnings, warn
 
 if TYPE_CHECKING:
     from kspde.fem.solution import Solution
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["solve"]
 
 
+@keeping_warnings
 def solve(
     model: Model,
     u0: InitialDensity | Mapping[str, InitialDensity],
@@ -118,6 +120,7 @@ def solve(
         raise InputError(f"degree = {domain.degree} is not valid for the positive schemes: use a domain with degree=1")
     backend.require()
     comm = communicator(comm)
+    warn_outside_hypotheses(model, densities, eps, comm)
 
     from kspde.fem.adaptive import solve_adaptive
     from kspde.fem.operators import SemiDiscrete, initial_densities, mollified
@@ -204,10 +207,10 @@ def solve(
         if tol is not None and not scheme.startswith("positive"):
             details["negative"] = negative_values(model.species, tol, observer.recorder.table())
         pde = solution(t_end, observer.states, details)
-    if comm.rank == 0 and domain.boundary == "decay":
-        _warn_of_truncation(domain, model.dimension, pde.diagnostics)
-    if comm.rank == 0 and details.get("negative"):
-        warn_of_negative_values(details["negative"])
+    if domain.boundary == "decay":
+        _warn_of_truncation(domain, model.dimension, pde.diagnostics, comm)
+    if details.get("negative"):
+        warn_of_negative_values(details["negative"], comm)
     return pde
 
 
@@ -215,7 +218,7 @@ def solve(
 _CROWDED = 1e-6
 
 
-def _warn_of_truncation(domain: Domain, dimension: int, diagnostics: dict[str, Any]) -> None:
+def _warn_of_truncation(domain: Domain, dimension: int, diagnostics: dict[str, Any], comm: Any) -> None:
     """Warn where mass has come near the boundary, and say what half-width would hold it."""
     mass, rim, moment = (np.atleast_1d(diagnostics[name][-1]) for name in ("mass", "boundary_mass", "second_moment"))
     share = rim / mass
@@ -225,10 +228,10 @@ def _warn_of_truncation(domain: Domain, dimension: int, diagnostics: dict[str, A
     now = domain.half_width if isinstance(domain, Box) else domain.radius if isinstance(domain, Disk) else 0.0
     # A Gaussian of the same second moment has a millionth of its mass beyond 5 standard deviations in some coordinate.
     enough = max(1.2 * now, 5.2 * float(np.sqrt(moment[worst] / mass[worst] / dimension)) / 0.9)
-    warnings.warn(
+    warn(
         f"a share {share[worst]:.2g} of the mass is in the outer tenth of the domain at t = {diagnostics['t'][-1]:g}, "
         f"so truncation shows: a half_width of {enough:.3g} would hold it",
-        stacklevel=3,
+        comm,
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
+
+from kspde.warned import warn
 
 __all__ = ["negative_values", "warn_of_negative_values"]
 
@@ -21,11 +22,11 @@ def negative_values(species: tuple[str, ...], tol: float, diagnostics: dict[str,
     return {"species": species[i], "value": float(lowest[k, i]), "maximum": float(highest[k, i]), "t": when, "tol": tol}
 
 
-def warn_of_negative_values(worst: dict[str, Any]) -> None:
+def warn_of_negative_values(worst: dict[str, Any], comm: Any) -> None:
     """Warn of the values that ``negative_values`` has found."""
-    warnings.warn(
+    warn(
         f"{worst['species']} = {worst['value']:.3g} at t = {worst['t']:g} is below -10 tol = {-10 * worst['tol']:.3g} "
         f"times its maximum {worst['maximum']:.3g}, so the mesh does not resolve the density: use a finer one, or "
         'scheme="positive2" with degree=1',
-        stacklevel=3,
+        comm,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,10 +18,15 @@ class Console:
     Args:
         comm: the communicator; all ranks but 0 are silent.
         quiet: say nothing on rank 0 either.
+
+    Attributes:
+        warnings: the lines that were warned of, or would have been; empty on all ranks but 0.
     """
 
     def __init__(self, comm: Any, *, quiet: bool = False) -> None:
         self._silent = quiet or comm.rank != 0
+        self._here = comm.rank == 0
+        self.warnings: list[str] = []
 
     def say(self, text: str = "") -> None:
         """Print a line; a reader that has gone away (``| head``) does not end the run."""
@@ -33,10 +39,26 @@ class Console:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def warn(self, text: str) -> None:
-        """Print a line that begins with "warning:" on standard error."""
+        """Print a line that begins with "warning:" on standard error, once for each text."""
+        line = " ".join(text.split())
+        if not self._here or line in self.warnings:
+            return
+        self.warnings.append(line)
         if not self._silent:
-            sys.stderr.write(f"warning: {text}\n")
+            sys.stderr.write(f"warning: {line}\n")
             sys.stderr.flush()
+
+    @contextmanager
+    def hearing_warnings(self) -> Iterator[None]:
+        """Warn of what Python is warned of in a block, by whichever library."""
+
+        def show(message: Warning | str, *where: Any, **more: Any) -> None:
+            self.warn(str(message))
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = show
+            yield
 
     @contextmanager
     def progress(self, label: str) -> Iterator[Callable[[float], None]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +13,6 @@ from kspde.fem import solve
 from kspde.io import report
 from kspde.io.case import Case
 from kspde.io.console import Console
-from kspde.io.promises import case_hypotheses
 from kspde.io.restarts import Restarts
 from kspde.io.results import ResultDirectory, provenance, write_csv
 from kspde.parallel import together
@@ -36,14 +34,14 @@ def run_case(case: Case, results: ResultDirectory, restarts: Restarts, comm: Any
         MissingBackendError: DOLFINx is missing.
     """
     clock = _Clock()
-    _begin(case, comm, console)
+    console.say(report.heading(case, comm))
     pde = _solve(case, restarts, comm, console, clock)
     _write_density(pde, results, comm)
     with clock("pictures"):
         pictures.plot_density(pde, results.path / "density.png")
         pictures.plot_diagnostics(pde, results.path / "diagnostics.png")
     summary = {"command": "run", "parameters": case.parameters(), "density": _described(pde)}
-    _finish(results, comm, summary, clock)
+    _finish(results, comm, console, summary, clock)
     return "density.png", "diagnostics.png"
 
 
@@ -67,7 +65,7 @@ def compare_case(
         for f in case.model.regularised_fields(**kernels):
             check_bounded(f.name, f.kernel, case.model.dimension, gradient=f.gradient)
     clock = _Clock()
-    _begin(case, comm, console)
+    console.say(report.heading(case, comm))
     pde = _solve(case, restarts, comm, console, clock)
     with clock("particles"), console.progress("particles") as progress, case.naming("particles"):
         options = {**case.simulate_options, **restarts.options("particles")}
@@ -90,16 +88,8 @@ def compare_case(
         "particles": cloud.summary(),
         "distance": distance.summary(),
     }
-    _finish(results, comm, summary, clock)
+    _finish(results, comm, console, summary, clock)
     return "densities.png", "difference.png", "diagnostics.png"
-
-
-def _begin(case: Case, comm: Any, console: Console) -> None:
-    """Say what is about to run, and which hypotheses its parameters leave."""
-    console.say(report.heading(case, comm))
-    for hypothesis in case_hypotheses(case):
-        if hypothesis.parameter and hypothesis.verdict is False:
-            console.warn(hypothesis.warning)
 
 
 class _Clock:
@@ -120,13 +110,9 @@ class _Clock:
 
 
 def _solve(case: Case, restarts: Restarts, comm: Any, console: Console, clock: _Clock) -> Any:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        with clock("density"), console.progress("density") as progress, case.naming("density"):
-            options = {**case.solve_options, **restarts.options("density")}
-            pde = solve(case.model, case.u0, case.domain, progress=progress, comm=comm, **options)
-    for warning in caught:
-        console.warn(str(warning.message))
+    with clock("density"), console.progress("density") as progress, case.naming("density"):
+        options = {**case.solve_options, **restarts.options("density")}
+        pde = solve(case.model, case.u0, case.domain, progress=progress, comm=comm, **options)
     console.say(report.density_line(pde, clock.seconds["density"]))
     return pde
 
@@ -143,8 +129,8 @@ def _described(pde: Any) -> dict[str, Any]:
     return {**pde.summary(), "final": last}
 
 
-def _finish(results: ResultDirectory, comm: Any, summary: dict[str, Any], clock: _Clock) -> None:
-    summary = {**summary, **provenance(comm), "wall_times": clock.all()}
+def _finish(results: ResultDirectory, comm: Any, console: Console, summary: dict[str, Any], clock: _Clock) -> None:
+    summary = {**summary, "warnings": console.warnings, **provenance(comm), "wall_times": clock.all()}
     with together(comm):
         if comm.rank == 0:
             results.write_summary(summary)

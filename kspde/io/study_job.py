@@ -42,6 +42,8 @@ def run_study(study: Study, directory: Path, comm: Any, console: Console, *, for
     with together(comm):
         if comm.rank == 0:
             outcome = outcome_of(study, directory)
+            for line in outcome.warnings:
+                console.warn(line)
             write_results(outcome, directory, {**about, "points_computed": computed, "points_kept": kept})
             for line in _lines(outcome):
                 console.say(line)
@@ -87,6 +89,7 @@ def write_results(outcome: Outcome, directory: Path, about: dict[str, Any]) -> N
                 }
                 for record in outcome.records
             ],
+            "warnings": list(outcome.warnings),
             "provenance": about,
         },
     )

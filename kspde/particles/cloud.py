@@ -44,6 +44,7 @@ class Cloud:
         statistics: by name an array over the saved times ``t``; see :mod:`kspde.particles.statistics`.
         mean_field: the mean-field particles with the same starting points and noise, if a mean field was given.
         coupling: the distance between the two.
+        warnings: what Python's ``warnings`` were given on the way, line by line.
     """
 
     model: Model
@@ -62,6 +63,7 @@ class Cloud:
     mean_field: Cloud | None = None
     coupling: Coupling | None = None
     variations: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
     _positions: Mapping[str, Array] = field(repr=False)
     _ids: Mapping[str, npt.NDArray[np.uint64]] = field(repr=False)
     _details: Mapping[str, Any] = field(repr=False)
@@ -141,6 +143,7 @@ class Cloud:
             "second_moment": self.diagnostics["second_moment"][-1].tolist(),
             "mean": self.diagnostics["mean"][-1].tolist(),
             "timings": dict(self.timings),
+            "warnings": list(self.warnings),
             **self._twins_summary(),
         }
 

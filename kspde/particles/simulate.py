@@ -34,6 +34,8 @@ from kspde.particles.system import System, local_ids
 from kspde.particles.twin import CouplingHistory, KnownFields, MeanField, check_mean_field
 from kspde.particles.weights import GivenWeights, ParticleWeights, particle_weights
 from kspde.random import Philox
+from kspde.theory.hypotheses import warn_outside_hypotheses
+from kspde.warned import keeping_warnings
 
 __all__ = ["simulate"]
 
@@ -44,6 +46,7 @@ _EVALUATORS: dict[str, Callable[..., FieldEvaluator]] = {
 }
 
 
+@keeping_warnings
 def simulate(
     model: Model,
     u0: InitialDensity | Mapping[str, InitialDensity],
@@ -175,6 +178,7 @@ def simulate(
         "comm": comm,
     }
     fields = model.regularised_fields(eps, mollifier)
+    warn_outside_hypotheses(model, densities, eps, comm)
     if mean_field is not None:
         check_mean_field(
             mean_field,

@@ -14,6 +14,7 @@ statement, and a faster one does not prove it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -128,6 +129,16 @@ class Outcome:
         """By name what was measured."""
         present = self.records[0]["quantities"]
         return {name: what for name, what in MEASURES[self.study.measure].quantities.items() if name in present}
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the runs warned of, each line once, with how many points it concerns where these are not all."""
+        counts = Counter(line for record in self.records for line in record["warnings"])
+        total = len(self.records)
+        return tuple(
+            line if count == total else f"{line} (at {count} of {total} points)"
+            for line, count in sorted(counts.items())
+        )
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Return the tidy table: a row for each point and quantity."""

@@ -54,9 +54,8 @@ def html_report(outcome: Outcome, pictures: Mapping[str, bytes], provenance: Map
         ),
         html_table(*_values(outcome)),
     ]
-    remarks = sorted({line for record in outcome.records for line in record["warnings"]})
-    if remarks:
-        parts += ["<h2>Warnings of the runs</h2>", *(f"<p>{escape(line)}</p>" for line in remarks)]
+    if outcome.warnings:
+        parts += ["<h2>Warnings of the runs</h2>", *(f"<p>{escape(line)}</p>" for line in outcome.warnings)]
     parts += ["<h2>Provenance</h2>", html_table(("", ""), [(k, _text(v)) for k, v in provenance.items()])]
     return page(study.title, parts)
 

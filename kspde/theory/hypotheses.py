@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import singledispatch
+from typing import Any
 
 from kspde.initial import GaussianMixture, GridDensity, InitialDensity
 from kspde.models import Model, SignalDependentKellerSegel
 from kspde.theory.gagliardo_nirenberg import critical_strength
 from kspde.theory.rates import Theorem1Limits, Theorem2Limits
+from kspde.warned import warn
 
-__all__ = ["Hypothesis", "hypotheses"]
+__all__ = ["Hypothesis", "hypotheses", "warn_outside_hypotheses"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +59,17 @@ def hypotheses(
         n: the number N of particles, where there are any.
     """
     return ()
+
+
+def warn_outside_hypotheses(
+    model: Model, densities: Mapping[str, InitialDensity], eps: float | None, comm: Any
+) -> None:
+    """Warn where a run's parameters are outside the hypotheses of the theorem that covers its model. Not collective."""
+    if comm.rank == 0:
+        u0 = next(iter(densities.values())) if len(densities) == 1 else None
+        for found in hypotheses(model, u0=u0, eps=eps):
+            if found.parameter and found.verdict is False:
+                warn(found.warning, comm)
 
 
 @hypotheses.register

@@ -87,6 +87,26 @@ def test_a_study_and_a_ledger_of_it(
         assert "contradicted  Qi, Lemma 4.3" in shown.out
 
 
+def test_a_study_says_what_its_runs_warned_of(
+    study_file: Callable[..., Path],
+    kspde_command: Callable[..., Any],
+    shared_tmp_path: Path,
+    comm: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pictures, "pictures_of", lambda *_: {})
+    path, out = study_file("chi = 8.0", "chi = 30.0", "0.05]", "1.5]"), shared_tmp_path / "out"
+    outcome = kspde_command("study", path, "--out", out)
+    assert outcome.status == 0
+    chi, eps = (
+        "chi = 30: outside the hypotheses of Wang, Li and Huang's Lemma 1, which asks for chi < 4/c_* = 23.4018",
+        "eps = 1.5: outside the hypotheses of Wang, Li and Huang's (1.3), which asks for 0 < eps < 1 "
+        "(at 1 of 3 points)",
+    )
+    assert outcome.err == (f"warning: {chi}\nwarning: {eps}\n" if comm.rank == 0 else "")
+    assert json.loads((out / "summary.json").read_text("utf-8"))["warnings"] == [chi, eps]
+
+
 @pytest.mark.parametrize(
     ("changes", "line"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,3 +77,9 @@ def test_runs_warn_outside_the_hypotheses(
         assert outcome.status == 0
         assert outcome.err == (f"{WARNING}\n" if comm.rank == 0 else "")
     assert kspde_command("run", path, "--out", shared_tmp_path / "quiet", "--quiet").err == ""
+    line = [WARNING.removeprefix("warning: ")]
+    for name in ("run", "compare", "quiet"):  # said or not
+        summary = json.loads((shared_tmp_path / name / "summary.json").read_text("utf-8"))
+        assert (summary["warnings"], summary["density"]["warnings"]) == (line, line)
+        assert summary.get("particles", {"warnings": line})["warnings"] == line
+        assert summary.get("distance", {"warnings": []})["warnings"] == []
