@@ -25,6 +25,7 @@ __all__ = [
     "check_integer",
     "check_number",
     "first_line",
+    "shown",
 ]
 
 
@@ -34,18 +35,24 @@ ON_BLOW_UP = ("stop", "warn", "ignore")
 #: The largest number that a check lets pass: its square and its cube are finite too.
 _LARGEST = 1e100
 
+#: The longest message, and the longest value in one: users' files may hold keys and numbers of any length.
+_LONGEST_LINE, _LONGEST_VALUE = 1500, 80
+
 #: The first integer that arrays and files cannot hold.
 _INTEGERS_END = 1 << 63
 
 
 class KspdeError(Exception):
-    """Base of all errors raised on purpose by kspde.
+    """Base of all errors raised on purpose by kspde; what is too long for a line is cut out of its middle.
 
     Attributes:
         rank: the MPI rank on which it arose, where that is another one; else None.
     """
 
     rank: int | None = None
+
+    def __init__(self, *words: Any) -> None:
+        super().__init__(*(_cut(w, _LONGEST_LINE) if isinstance(w, str) else w for w in words))
 
 
 class InputError(KspdeError, ValueError):
@@ -87,6 +94,21 @@ class KspdeWarning(UserWarning):
     """A result that is not to be trusted in some respect, which the message names."""
 
 
+def shown(value: Any) -> str:
+    """Return a value for a message: numbers and the ``repr`` of anything else, cut where it is long."""
+    try:
+        text = str(value) if isinstance(value, (int, float, np.number)) else repr(value)
+    except Exception as error:  # Python refuses to write integers of thousands of digits; a repr may do anything
+        text = f"a {type(value).__name__}" + (" of thousands of digits" if isinstance(error, ValueError) else "")
+    return _cut(" ".join(text.split()), _LONGEST_VALUE)
+
+
+def _cut(text: str, longest: int) -> str:
+    """Return a text with an ellipsis for its middle where it is longer: its end is the remedy."""
+    half = (longest - 3) // 2
+    return text if len(text) <= longest else f"{text[:half]}...{text[-half:]}"
+
+
 def check_number(
     name: str, value: Any, *, above: float | None = None, at_least: float | None = None, below: float | None = None
 ) -> float:
@@ -110,7 +132,7 @@ def check_number(
     if below is not None:
         valid += f" and < {below:g}" if above is not None or at_least is not None else f" < {below:g}"
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise InputError(f"{name} = {value!r} is not a number: give {valid}")
+        raise InputError(f"{name} = {shown(value)} is not a number: give {valid}")
     try:
         number = float(value)
     except OverflowError:  # an integer of hundreds of digits
@@ -121,9 +143,9 @@ def check_number(
         or (at_least is not None and number < at_least)
         or (below is not None and number >= below)
     ):
-        raise InputError(f"{name} = {value} is not valid: give {valid}")
+        raise InputError(f"{name} = {shown(value)} is not valid: give {valid}")
     if abs(number) > _LARGEST:
-        raise InputError(f"{name} = {value} is not valid: give {valid}, of size {_LARGEST:g} at most")
+        raise InputError(f"{name} = {shown(value)} is not valid: give {valid}, of size {_LARGEST:g} at most")
     return number
 
 
@@ -135,11 +157,11 @@ def check_integer(name: str, value: Any, *, at_least: int, at_most: int | None =
     """
     valid = f"an integer >= {at_least}" + (f" and <= {at_most}" if at_most is not None else "")
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise InputError(f"{name} = {value!r} is not an integer: give {valid}")
+        raise InputError(f"{name} = {shown(value)} is not an integer: give {valid}")
     if value < at_least or (at_most is not None and value > at_most):
-        raise InputError(f"{name} = {value} is not valid: give {valid}")
+        raise InputError(f"{name} = {shown(value)} is not valid: give {valid}")
     if value >= _INTEGERS_END:
-        raise InputError(f"{name} = {value} is not valid: give {valid} and < 2^63")
+        raise InputError(f"{name} = {shown(value)} is not valid: give {valid} and < 2^63")
     return int(value)
 
 
@@ -150,7 +172,7 @@ def check_choice(name: str, value: Any, choices: Collection[str]) -> str:
         InputError: it is not.
     """
     if value not in choices:
-        raise InputError(f"{name} = {value!r} is not valid: give one of {', '.join(sorted(choices))}")
+        raise InputError(f"{name} = {shown(value)} is not valid: give one of {', '.join(sorted(choices))}")
     return str(value)
 
 

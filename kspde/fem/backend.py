@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,11 @@ def require() -> None:
     try:
         with suppress(ModuleNotFoundError):  # the wheel orders its libraries; other installations have no such module
             import dolfinx_solver  # noqa: F401
+        import petsc4py
+
+        if "petsc4py.PETSc" not in sys.modules:
+            # Else PETSc would take options from .petscrc and petscrc in the current directory, beside a case file.
+            petsc4py.init(["kspde", "-skip_petscrc"])
         import dolfinx.fem.petsc
         import petsc4py.PETSc
     except (ImportError, RuntimeError) as error:  # RuntimeError: mpi4py finds no MPI library
@@ -73,7 +79,7 @@ def apply_options(solver: Any, options: dict[str, Any], defaults: dict[str, Any]
 
     Args:
         solver: the PETSc object.
-        options: names without a leading dash, such as ``{"ts_rosw_type": "ra3pw"}``; None for options without a value.
+        options: as ``kspde.fem.petsc_options`` lets them pass; those that are False are left out.
         defaults: options that hold unless ``options`` says otherwise.
 
     Raises:
@@ -83,10 +89,11 @@ def apply_options(solver: Any, options: dict[str, Any], defaults: dict[str, Any]
 
     database = PETSc.Options(PREFIX)
     solver.setOptionsPrefix(PREFIX)
+    options = {name: value for name, value in options.items() if value is not False}
     settings = {**(defaults or {}), **options}
     try:
         for name, value in settings.items():
-            database[name] = value
+            database[name] = None if value is True else value  # with a value, a monitor would look for a file
         try:
             solver.setFromOptions()
             solver.setUp()

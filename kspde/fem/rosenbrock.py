@@ -23,9 +23,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kspde.errors import BlowUpError, ConvergenceError, check_choice
+from kspde.errors import BlowUpError, ConvergenceError
 from kspde.fem.backend import apply_options
 from kspde.fem.operators import SemiDiscrete, row_tolerances
+from kspde.fem.petsc_options import W_METHODS
 from kspde.fem.restart import Position, Restart
 from kspde.fem.state import Observer
 from kspde.fem.step_floor import StepFloor
@@ -34,9 +35,6 @@ from kspde.parallel import on_all_ranks
 __all__ = ["solve_rosenbrock"]
 
 Array = npt.NDArray[np.float64]
-
-#: PETSc's Rosenbrock methods that keep their order with an inexact matrix and are stable with this one.
-W_METHODS = ("ra34pw2", "ra3pw", "r34prw", "2p", "2m")
 
 #: Below this tolerance stages are solved as much more accurately: the step control is not to see their residuals.
 _FINE = 1e-5
@@ -74,9 +72,6 @@ def solve_rosenbrock(
     """
     from petsc4py import PETSc
 
-    check_choice("petsc_options: ts_type", options.get("ts_type", "rosw"), ("rosw",))
-    check_choice("petsc_options: ts_rosw_type", options.get("ts_rosw_type", W_METHODS[0]), W_METHODS)
-    check_choice("petsc_options: snes_type", options.get("snes_type", "ksponly"), ("ksponly",))
     space = system.space
     stepping = {name: value for name, value in options.items() if name.startswith(("ts_", "snes_"))}
     linear = {name: value for name, value in options.items() if name not in stepping}

@@ -13,6 +13,7 @@ from kspde.checkpoint import Checkpoint, CheckpointStore
 from kspde.domains import Box, Disk, Domain
 from kspde.errors import ON_BLOW_UP, ConvergenceError, InputError, check_choice, check_number
 from kspde.fem import backend
+from kspde.fem.petsc_options import checked_options
 from kspde.initial import InitialDensity, densities_by_species
 from kspde.kernels import Kernel, mollifier_kernel
 from kspde.models import Model
@@ -75,7 +76,8 @@ def solve(
             and all data, see ``kspde.fem.positive``. Where the others find u < −10 ``tol`` max u, they warn.
         dt: the fixed step of the positive schemes.
         petsc_options: options of the TS (adaptive, which is then "rosenbrock") or KSP (positive schemes) object,
-            without the leading dash.
+            without the leading dash: those of the list in ``kspde.fem.petsc_options``, none that runs code or opens a
+            file.
         save: times at which states are saved beside ``t_end``, further statistics (``fisher_information``,
             ``log_gradient``, ``free_energy``), and a callback that is given a ``State`` at each of these times. Between
             them a solution is interpolated, which does not keep u ≥ 0.
@@ -116,6 +118,7 @@ def solve(
     check_choice("on_blow_up", on_blow_up, ON_BLOW_UP)
     check_choice("scheme", scheme, ("adaptive", "rosenbrock", "positive", "positive2"))
     tol, dt = _step_control(scheme, tol, dt)
+    options = checked_options(petsc_options)
     if scheme.startswith("positive") and domain.degree != 1:
         raise InputError(f"degree = {domain.degree} is not valid for the positive schemes: use a domain with degree=1")
     backend.require()
@@ -153,7 +156,7 @@ def solve(
                 "tol": tol,
                 "dt": dt,
             }
-            facts |= {"initial": initial, "times": observer.times, "petsc_options": dict(petsc_options or {})}
+            facts |= {"initial": initial, "times": observer.times, "petsc_options": options}
             store = CheckpointStore(checkpoint, description(model, densities, **facts), comm)
         restart = Restart(store, system, observer)
         start_at = (restart.latest() if resume else None) or Position(unknowns=system.start(nodal))
@@ -166,7 +169,7 @@ def solve(
 
         shared: dict[str, Any] = {
             "t_end": t_end,
-            "options": dict(petsc_options or {}),
+            "options": options,
             "observer": observer,
             "restart": restart,
             "started": started,

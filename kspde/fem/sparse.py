@@ -193,9 +193,9 @@ class SparseSystem:
             ksp.setType("cg")
             ksp.setNormType(PETSc.KSP.NormType.UNPRECONDITIONED)
             ksp.setTolerances(rtol=RESIDUAL, atol=1e-300, max_it=500)
-            ksp.setInitialGuessNonzero(True)
             self._kept = KeptPreconditioner(ksp, self._space)
             apply_options(ksp, self._options, SMOOTHER)
+            ksp.setInitialGuessNonzero(ksp.getType() != "preonly")
             self._least = ksp.getTolerances()[1]
         self._kept(self._shift)
 

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from kspde.domains import Box, Disk, Domain, MeshFile
 from kspde.errors import InputError, check_choice, check_integer, check_number
+from kspde.fem.petsc_options import checked_options
 from kspde.initial import GaussianMixture, GridDensity, InitialDensity, observed_positions, read_grid
 from kspde.io.schema import (
     BoxSection,
@@ -194,6 +195,7 @@ def _density(path: Path, content: CaseFile) -> dict[str, Any]:
         return {}
     options = content.density.given("times", "statistics")
     with _section(path, "density", content.density):
+        checked_options(content.density.petsc_options)
         times, statistics = content.density.times, content.density.statistics
         if times is not None or statistics is not None:
             options["save"] = SaveAt(times=times or (), statistics=tuple(statistics or ()))

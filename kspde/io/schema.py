@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
     "BoxSection",
@@ -31,12 +30,6 @@ __all__ = [
     "schemas_at",
     "tags",
 ]
-
-
-def _petsc_value(value: Any) -> Any:
-    if not isinstance(value, (str, int, float)):
-        raise PydanticCustomError("petsc_value", "a string, a number, true or false")
-    return value
 
 
 class Section(BaseModel):
@@ -155,8 +148,8 @@ class DensitySection(Section):
     statistics: list[str] | None = Field(default=None, description="statistics recorded beside the usual ones")
     scheme: str | None = Field(default=None, description='"adaptive", "rosenbrock", "positive" or "positive2"')
     dt: float | None = Field(default=None, description="the time step, for schemes with a fixed one")
-    petsc_options: dict[str, Annotated[Any, AfterValidator(_petsc_value)]] | None = Field(
-        default=None, description="PETSc options without the leading dash"
+    petsc_options: dict[str, Any] | None = Field(
+        default=None, description="PETSc options without the leading dash, of the list in kspde.fem.petsc_options"
     )
 
 

@@ -184,8 +184,8 @@ def test_other_domains_and_models(tmp_path: Path) -> None:
         ('"gaussian"', '"matern"\norder = 1', "regularisation.order = 1 is not valid: give an integer >= 2"),
         (
             "tol = 1e-6",
-            "petsc_options = { a = [1] }",
-            "density.petsc_options.a = [1] is not valid: give a string, a nu",
+            "petsc_options = { ksp_type = [1] }",
+            "density.petsc_options: ksp_type = [1] is not valid: give one of bcgs, cg",
         ),
         ("n = 100_000", "n = 0", "particles.n = 0 is not valid: give an integer >= 1"),
         ("n = 100_000", "n = 1e5", "particles.n = 100000.0 is not valid: give an integer"),
