@@ -1,8 +1,8 @@
 """The PETSc options that may be given to ``solve`` and in case files. All others are refused by name.
 
 PETSc has options that run Python (``pc_type=python``), open files (``ksp_view=ascii:name``, ``options_file``,
-``..._load``) or change what a scheme promises (``ts_adapt_always_accept``). A case file is data, so what may reach PETSc
-is a list:
+``..._load``) or change what a scheme promises (``ts_adapt_always_accept``). A case file is data, so what may reach
+PETSc is a list:
 
 - types: ``ts_type`` (rosw), ``ts_rosw_type`` (the W-methods of ``kspde.fem.rosenbrock``), ``ts_adapt_type``,
   ``snes_type`` (ksponly), ``ksp_type``, ``pc_type``, ``pc_factor_mat_solver_type``, ``sub_pc_type``, ``ksp_norm_type``,
