@@ -158,3 +158,9 @@ def test_what_the_bound_cannot_take() -> None:
     sensing = kspde.solve(Sensing(), START, box, t_end=0.1, tol=1e-4, eps=0.3, save=start)
     with pytest.raises(kspde.InputError, match=r"cannot be differentiated.*not of their gradients"):
         kspde.entropy_bound(sensing, n=4, dt=0.1)
+
+
+def test_progress_ends_at_one() -> None:
+    seen: list[float] = []
+    kspde.entropy_bound(density("drift"), n=3, dt=T_END / 4, replicas=2, progress=seen.append)
+    np.testing.assert_allclose(seen, [0.25, 0.5, 0.75, 1.0], rtol=1e-12)
