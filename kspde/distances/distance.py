@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kspde.counts import MOST_REPLICAS
 from kspde.distances.checks import DensitySolution, ParticleCloud, check_comparable, check_species
 from kspde.distances.grid import Array
 from kspde.distances.over_time import OverTime
@@ -104,7 +105,7 @@ def compare(
     options: dict[str, Any] = {
         "names": _chosen(distances, dimension),
         "bandwidth": None if bandwidth is None else check_number("bandwidth", bandwidth, above=0),
-        "replicas": check_integer("replicas", replicas, at_least=2),
+        "replicas": check_integer("replicas", replicas, at_least=2, at_most=MOST_REPLICAS),
         "neighbours": check_integer("neighbours", neighbours, at_least=1),
         "wasserstein": check_choice("wasserstein", wasserstein, ("exact", "sliced")),
         "seed": check_integer("seed", seed, at_least=0),

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from kspde.compiled import use_threads
+from kspde.counts import MOST_REPLICAS
 from kspde.distances.checks import DensitySolution
 from kspde.errors import ConvergenceError, InputError, check_integer, check_number
 from kspde.initial import InitialDensity
@@ -145,7 +146,7 @@ class Ensemble:
         check_solution(pde)
         check_integer("n", self.n, at_least=1)
         check_number("dt", self.dt, above=0)
-        check_integer("replicas", self.replicas, at_least=2)
+        check_integer("replicas", self.replicas, at_least=2, at_most=MOST_REPLICAS)
         noise = Philox(self.seed, stream(NOISE, 0))
         self.comm = comm = pde.comm
         model = pde.model

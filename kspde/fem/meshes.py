@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ import numpy.typing as npt
 
 from kspde.domains import Disk, MeshFile
 from kspde.errors import InputError, MissingBackendError
+from kspde.fem.mesh_safety import check_mesh_file
+from kspde.files import check_regular
 
 __all__ = ["CELL_NAMES", "MeshArrays", "mesh_arrays"]
 
@@ -85,8 +87,12 @@ def mesh_arrays(domain: Disk | MeshFile, dimension: int) -> MeshArrays:
             points, cells = _delaunay_disk(points[:, :2], domain.radius, 0.2 if domain.refine else 0.0)
     else:
         path = Path(domain.path)
-        if not os.path.isfile(path):  # pathlib's raises where the name is too long
+        if not os.path.exists(path) or os.path.isdir(path):  # pathlib's raise where the name is too long
             raise InputError(f"path = {str(domain.path)!r} is not a file: give the name of a mesh file")
+        try:
+            check_mesh_file(path)
+        except OSError as error:
+            raise InputError(f"{path} cannot be read ({error.strerror or error}): give a mesh file") from None
         kind, points, cells = _read(path, dimension)
     points, cells = _compact(points[:, :dimension], cells)
     _check(kind, points, cells, str(getattr(domain, "path", domain)))
@@ -104,7 +110,7 @@ def _gmsh_arrays(draw: Any, dimension: int, name: str) -> tuple[str, Array, Cell
         import gmsh
     except (ImportError, OSError) as error:
         raise MissingBackendError(f'{name} needs gmsh ({error}): pip install "kspde[mesh]"') from None
-    gmsh.initialize(interruptible=False)
+    gmsh.initialize(readConfigFiles=False, interruptible=False)
     try:
         gmsh.option.setNumber("General.Terminal", 0)
         draw(gmsh)
@@ -267,6 +273,7 @@ def _no_reading_past_the_end() -> Iterator[None]:
     """
 
     def ending(path: Any, mode: str = "r", **options: Any) -> Any:
+        check_regular(path)
         file = open(path, mode, **options)  # noqa: SIM115 - meshio closes it
         left = 1000  # what a reader may well ask in vain, a few times for each block
         plain = {"read": file.read, "readline": file.readline}
@@ -301,7 +308,11 @@ def _read(path: Path, dimension: int) -> tuple[str, Array, Cells]:
         raise InputError(f"{path} cannot be read as a mesh: give gmsh's .msh, or what meshio reads but .wkt")
     if path.suffix.lower() == ".msh":
         try:
-            return _gmsh_arrays(lambda gmsh: gmsh.open(str(path)), dimension, str(path))
+            with TemporaryDirectory() as alone:
+                # gmsh would execute options in a file beside the mesh.
+                link = Path(alone) / "mesh.msh"
+                link.symlink_to(path.absolute())
+                return _gmsh_arrays(lambda gmsh: gmsh.open(str(link)), dimension, str(path))
         except MissingBackendError:
             pass  # meshio reads the format too
     import meshio

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kspde.checkpoint import Checkpoint, CheckpointStore
+from kspde.counts import check_steps
 from kspde.domains import Box, Disk, Domain
 from kspde.errors import ON_BLOW_UP, ConvergenceError, InputError, check_choice, check_number
 from kspde.fem import backend
@@ -117,7 +118,7 @@ def solve(
         raise InputError('initial = "mollified" needs a mollifier: give eps')
     check_choice("on_blow_up", on_blow_up, ON_BLOW_UP)
     check_choice("scheme", scheme, ("adaptive", "rosenbrock", "positive", "positive2"))
-    tol, dt = _step_control(scheme, tol, dt)
+    tol, dt = _step_control(scheme, tol, dt, t_end)
     options = checked_options(petsc_options)
     if scheme.startswith("positive") and domain.degree != 1:
         raise InputError(f"degree = {domain.degree} is not valid for the positive schemes: use a domain with degree=1")
@@ -238,11 +239,11 @@ def _warn_of_truncation(domain: Domain, dimension: int, diagnostics: dict[str, A
     )
 
 
-def _step_control(scheme: str, tol: float | None, dt: float | None) -> tuple[float | None, float | None]:
+def _step_control(scheme: str, tol: float | None, dt: float | None, t_end: float) -> tuple[float | None, float | None]:
     """Return the tolerance or the fixed step of a scheme; the other one is None.
 
     Raises:
-        InputError: a value is not valid, missing, or without effect.
+        InputError: a value is not valid, missing, or without effect, or there are too many steps.
     """
     if scheme == "positive" and tol is not None:
         raise InputError(f"tol = {tol!r} has no effect on the positive scheme: leave it out and give dt")
@@ -260,7 +261,10 @@ def _step_control(scheme: str, tol: float | None, dt: float | None) -> tuple[flo
         tol = 1e-6 if tol is None else tol
     if tol is not None:
         tol = check_number("tol", tol, above=0, below=1)
-    return tol, None if dt is None else check_number("dt", dt, above=0)
+    if dt is not None:
+        dt = check_number("dt", dt, above=0)
+        check_steps(t_end, dt)
+    return tol, dt
 
 
 def _space(domain: Domain, dimension: int, comm: Any) -> Space:

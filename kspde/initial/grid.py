@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
+import os
 import zipfile
-import zlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from kspde.errors import InputError, check_choice, check_finite, check_number
+from kspde.files import open_regular
 from kspde.initial.base import Array, InitialDensity, RandomNumbers, cell_means, points_of
 
 __all__ = ["GridDensity", "read_grid"]
+
+#: Bytes of a file of values, and of the values in it.
+_MOST = 1 << 31
 
 
 class GridDensity(InitialDensity):
@@ -151,21 +156,58 @@ def read_grid(path: str | Path) -> tuple[Any, Sequence[float] | None]:
         InputError: the file is missing, no such file, or lacks ``values``.
     """
     try:
-        with Path(path).open("rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                return loaded, None
-            names = loaded.files
-            arrays = {name: loaded[name] for name in names if name in ("values", "extent")}
+        file = open_regular(path, _MOST)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error):  # numpy's own message recommends to unpickle
-        raise InputError(
-            f"{path} is no .npy or .npz file of numbers, or a damaged one: write one with numpy.save or savez"
-        ) from None
+    with file:
+        try:
+            if file.read(2) != b"PK":
+                return _array(file, os.fstat(file.fileno()).st_size), None
+            names, arrays = _arrays(file)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+        except Exception:  # a file that is none, or that somebody has made up, may fail anywhere
+            raise InputError(
+                f"{path} is no .npy or .npz file of numbers, or a damaged one: write one with numpy.save or savez"
+            ) from None
     if "values" not in arrays:
         raise InputError(f"{path} has arrays {', '.join(names) or '(none)'}: it must have one called values")
     return arrays["values"], arrays["extent"].ravel().tolist() if "extent" in arrays else None
+
+
+def _arrays(file: BinaryIO) -> tuple[list[str], dict[str, npt.NDArray[Any]]]:
+    """Return the names of a .npz file's arrays, and those of a density.
+
+    Raises:
+        InputError: one of them would take too much memory: a small file may hold it compressed.
+    """
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    with zipfile.ZipFile(file) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist()]
+        for name in ("values", "extent"):
+            if name in names:
+                entry = archive.getinfo(f"{name}.npy")
+                if entry.file_size > _MOST:
+                    raise InputError(f"{name} would take {entry.file_size:.3g} bytes: give at most {_MOST:.3g}")
+                with archive.open(entry) as member:
+                    arrays[name] = _array(member, entry.file_size)
+    return names, arrays
+
+
+def _array(file: IO[bytes], size: int) -> npt.NDArray[Any]:
+    """Return the array that .npy data of a known size hold; nothing is unpickled, or allocated on the word of a header.
+
+    Raises:
+        ValueError: (or another error of the library's) they are none.
+    """
+    file.seek(0)
+    version = np.lib.format.read_magic(file)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    shape, columns_first, dtype = readers[version](file)
+    count = math.prod(shape)
+    if dtype.hasobject or file.tell() + count * dtype.itemsize != size:
+        raise ValueError("the header promises something else")
+    return np.frombuffer(file.read(), dtype, count).reshape(shape, order="F" if columns_first else "C")
 
 
 def _linear_quantile(left: Array, right: Array, uniform: Array) -> Array:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import io
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import numpy.typing as npt
 
 from kspde.errors import InputError, check_finite, check_number
+from kspde.files import MOST_TEXT, open_regular
 from kspde.initial.base import Array, InitialDensity, RandomNumbers, points_of
 
 __all__ = ["GaussianMixture", "observed_positions", "read_positions"]
+
+#: Characters of a row of a table of positions.
+_LONGEST = 1 << 16
 
 #: Nodes × components evaluated at once; bounds the memory of a large mixture.
 _CHUNK = 4_000_000
@@ -102,6 +108,19 @@ def observed_positions(
     return GaussianMixture(weights=np.full(n, 1.0 / n), means=points, stds=np.full(n, float(bandwidth)), mass=mass)
 
 
+def _lines(file: TextIO, path: str | Path) -> Iterator[str]:
+    """Yield the lines of a table that are no comments.
+
+    Raises:
+        InputError: one is too long for a row.
+    """
+    while line := file.readline(_LONGEST + 1):
+        if len(line) > _LONGEST:
+            raise InputError(f"{path} has a line of more than {_LONGEST} characters: give a row of numbers a line")
+        if not line.startswith("#"):
+            yield line
+
+
 def read_positions(path: str | Path, columns: Sequence[str]) -> Array:
     """Read coordinate columns of a .csv file: shape (n, d).
 
@@ -112,8 +131,8 @@ def read_positions(path: str | Path, columns: Sequence[str]) -> Array:
         raise InputError(f"columns = {list(columns)} is not valid: give the name of a column for each coordinate")
     try:
         # Spreadsheets write a byte order mark, and people write blanks around names.
-        with Path(path).open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(line for line in file if not line.startswith("#"))
+        with io.TextIOWrapper(open_regular(path, MOST_TEXT), newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(_lines(file, path))
             reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
             rows = list(reader)
     except UnicodeDecodeError as error:

@@ -6,6 +6,7 @@ line that names the file, the dotted key, the value and what is valid.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,9 +16,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from kspde.counts import MOST_REPLICAS, check_steps, check_work
 from kspde.domains import Box, Disk, Domain, MeshFile
-from kspde.errors import InputError, check_choice, check_integer, check_number
+from kspde.errors import InputError, check_choice, check_integer, check_number, shown
 from kspde.fem.petsc_options import checked_options
+from kspde.files import read_regular
 from kspde.initial import GaussianMixture, GridDensity, InitialDensity, observed_positions, read_grid
 from kspde.io.schema import (
     BoxSection,
@@ -45,6 +48,15 @@ from kspde.output import SaveAt
 
 __all__ = ["Case", "case_of", "read_case", "read_toml"]
 
+
+#: Bytes of a case file, the levels of its tables and arrays, and the parts of a dotted key: tomllib's time grows with
+#: their square.
+_MOST, _LEVELS, _PARTS = 1 << 20, 12, 24
+
+#: A key of more parts; where it begins in the middle of one, the search does not.
+_LONG_KEY = re.compile(
+    r"""(?<![\w-])(?:(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){%d}""" % _PARTS  # noqa: UP031
+)
 
 #: name in the file -> family, its parameters
 _MOTILITIES: dict[str, tuple[Callable[..., Motility], tuple[str, ...]]] = {
@@ -150,18 +162,36 @@ def read_toml(path: Path, what: str = "a case file") -> dict[str, Any]:
         InputError: it cannot be read, or is no TOML.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_regular(path, _MOST).decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: byte {error.start} is not UTF-8: {what} is a TOML text, save it in UTF-8") from None
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"{path}: cannot be read ({reason}): give the path of {what}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}): give the path of {what}") from None
+    long = _LONG_KEY.search(text)
+    if long:
+        raise InputError(f"{path}: not {what}: a key of more than {_PARTS} parts, {shown(long[0])}")
     try:
-        return tomllib.loads(text)
+        content = tomllib.loads(text)
     except RecursionError:
         raise InputError(f"{path}: not a TOML file: nested too deeply") from None
     except ValueError as error:  # also an integer of thousands of digits
         raise InputError(f"{path}: not a TOML file: {error}") from None
+    if _deeper(content, _LEVELS):
+        raise InputError(f"{path}: not {what}: nested more than {_LEVELS} levels deep")
+    return content
+
+
+def _deeper(content: Any, levels: int) -> bool:
+    """Return whether tables and arrays are nested more than so many levels deep."""
+    below: list[Any] = [content]
+    for _ in range(levels + 1):
+        below = [
+            inner
+            for outer in below
+            if isinstance(outer, (dict, list))
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return bool(below)
 
 
 def _section(path: Path, name: str, section: Section, otherwise: str = "") -> Any:
@@ -200,6 +230,8 @@ def _density(path: Path, content: CaseFile) -> dict[str, Any]:
         if times is not None or statistics is not None:
             options["save"] = SaveAt(times=times or (), statistics=tuple(statistics or ()))
             options["save"].until(content.t_end)
+        if "dt" in options:
+            check_steps(content.t_end, check_number("dt", options["dt"], above=0))
     return options
 
 
@@ -246,6 +278,7 @@ def _particles(path: Path, content: CaseFile, regularised: dict[str, Any]) -> di
         check_integer("seed", options.get("seed", 0), at_least=0)
         check_integer("replica", options.get("replica", 0), at_least=0)
         check_number("field_tol", options.get("field_tol", 1e-6), above=0)
+        check_work(options["n"], steps=check_steps(content.t_end, options["dt"]))
     return {"t_end": content.t_end} | options | regularised
 
 
@@ -257,5 +290,7 @@ def _compare(path: Path, content: CaseFile) -> dict[str, Any]:
         if "bandwidth" in options:
             check_number("bandwidth", options["bandwidth"], above=0)
         if "replicas" in options:
-            check_integer("replicas", options["replicas"], at_least=2)
+            check_integer("replicas", options["replicas"], at_least=2, at_most=MOST_REPLICAS)
+            if content.particles is not None:
+                check_work(content.particles.n, replicas=options["replicas"])
     return options

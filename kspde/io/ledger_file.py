@@ -13,6 +13,7 @@ from typing import Any
 
 from kspde import __version__
 from kspde.errors import InputError
+from kspde.files import read_json
 from kspde.io.results import SUMMARY
 from kspde.studies.claims import claims
 from kspde.studies.ledger import Row, rows_of
@@ -43,7 +44,7 @@ def read_results(directories: Sequence[Path]) -> dict[str, Mapping[str, Any]]:
     out = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(shipped.glob("*.json"))}
     for directory in directories:
         try:
-            summary = json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
+            summary = read_json(directory / SUMMARY)
             name = str(summary["study"])
             asking = [claim for claim in claims() if name == getattr(claim.evidence, "study", None)]
             rows_of(asking, {name: summary})  # what is missing in the file, or of another kind, shows here

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from kspde import __version__
 from kspde.errors import InputError
+from kspde.files import read_json
 from kspde.parallel import threads_per_rank, together
 
 __all__ = ["SUMMARY", "ResultDirectory", "hidden_path", "provenance", "write_csv", "write_json"]
@@ -171,7 +172,7 @@ class ResultDirectory:
 def _files_of_result(directory: Path) -> set[str] | None:
     """Return the names that the summary of a result lists; None where there is no such summary."""
     try:
-        content = json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
+        content = read_json(directory / SUMMARY)
     except (OSError, ValueError):
         return None
     if not isinstance(content, dict) or "kspde" not in content or not isinstance(content.get("files"), list):

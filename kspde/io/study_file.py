@@ -17,6 +17,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import itertools
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from kspde.errors import InputError, check_number
+from kspde.counts import MOST_POINTS, MOST_REPLICAS, check_steps, check_work
+from kspde.errors import InputError, check_integer, check_number, shown
+from kspde.files import open_regular
 from kspde.io.case import case_of, read_toml
 from kspde.io.schema import SystemFile
 from kspde.io.study_schema import FitSection, StudyFile
@@ -84,6 +87,9 @@ def read_study(path: str | Path, *, small: bool = False) -> Study:
             raise InputError(f"{file}: [small] is missing: give it, or leave out --small")
         raw = _merged(raw, changes)
     axes = _axes(file, raw)
+    count = math.prod(len(axis.values) for axis in axes)
+    if count > MOST_POINTS:
+        raise InputError(f"{file}: [sweep] has {shown(count)} points: give fewer values, for at most {MOST_POINTS}")
     points = tuple(_points(file, raw, axes))
     content = _checked(file, _put(raw, axes, next(_assignments(axes))))
     names = {axis.name: axis.values for axis in axes}
@@ -141,7 +147,7 @@ def _axis(file: Path, place: tuple[str, ...], value: Any) -> _Axis:
             numbers = tuple(check_number(f"{where}.gamma", gamma, at_least=0) for gamma in gammas)
         return _Axis(place=place, name="gamma", values=_distinct(file, where, numbers), factor=factor)
     if not isinstance(value, list):
-        raise InputError(f"{file}: {where} = {value!r} is not valid: give an array of values")
+        raise InputError(f"{file}: {where} = {shown(value)} is not valid: give an array of values")
     if any(not isinstance(entry, (int, float, str)) or isinstance(entry, bool) for entry in value):
         raise InputError(f"{file}: {where} is not valid: give an array of numbers or of names")
     return _Axis(place=place, name=place[-1], values=_distinct(file, where, value))
@@ -149,7 +155,7 @@ def _axis(file: Path, place: tuple[str, ...], value: Any) -> _Axis:
 
 def _distinct(file: Path, where: str, values: Sequence[Any]) -> tuple[Any, ...]:
     if not values or len(set(values)) < len(values):
-        raise InputError(f"{file}: {where} = {list(values)} is not valid: give different values, at least one")
+        raise InputError(f"{file}: {where} = {shown(list(values))} is not valid: give different values, at least one")
     return tuple(values)
 
 
@@ -203,6 +209,7 @@ def _points(file: Path, raw: Mapping[str, Any], axes: Sequence[_Axis]) -> Iterat
         )
         with naming(file, {}):
             check_problem(measure.kind, problem)
+            _check_cost(problem, measure.given().get("replicas", 1))
         derived = {axis.place[-1]: _get(raw_point, axis.place) for axis in axes if axis.factor is not None}
         system = {name: getattr(content, name) for name in SystemFile.model_fields if name in content.model_fields_set}
         parameters = {
@@ -222,6 +229,18 @@ def _points(file: Path, raw: Mapping[str, Any], axes: Sequence[_Axis]) -> Iterat
         )
 
 
+def _check_cost(problem: Problem, replicas: int) -> None:
+    """Refuse a point that could not be computed in any time.
+
+    Raises:
+        InputError: too many replicas, or moves of particles.
+    """
+    check_integer("measure.replicas", replicas, at_least=1, at_most=MOST_REPLICAS)
+    if problem.simulate:
+        steps = check_steps(problem.simulate["t_end"], problem.simulate["dt"])
+        check_work(problem.simulate["n"], steps=steps, replicas=replicas)
+
+
 def _get(table: Mapping[str, Any], place: Sequence[str]) -> Any:
     value: Any = table
     for key in place:
@@ -230,9 +249,20 @@ def _get(table: Mapping[str, Any], place: Sequence[str]) -> Any:
 
 
 def _digests(file: Path, content: StudyFile) -> dict[str, str]:
-    """Return hashes of the data files that the study names: a point depends on what is in them."""
+    """Return hashes of the data files that the study names: a point depends on what is in them.
+
+    Raises:
+        InputError: one of them cannot be read.
+    """
     names = [section.file for section in (content.initial, content.domain) if hasattr(section, "file")]
-    return {name: hashlib.sha256((file.parent / name).read_bytes()).hexdigest() for name in names}
+    digests = {}
+    for name in names:
+        try:
+            with open_regular(file.parent / name) as content_of_it:
+                digests[name] = hashlib.file_digest(content_of_it, "sha256").hexdigest()
+        except OSError as error:
+            raise InputError(f"{file}: {name} cannot be read ({error.strerror}): give the name of a file") from None
+    return digests
 
 
 def _checked(file: Path, raw: Mapping[str, Any]) -> StudyFile:

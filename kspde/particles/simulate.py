@@ -12,6 +12,7 @@ import numpy as np
 
 from kspde.checkpoint import Checkpoint, CheckpointStore
 from kspde.compiled import use_threads
+from kspde.counts import check_steps, check_work
 from kspde.errors import InputError, check_choice, check_integer, check_number
 from kspde.initial import InitialDensity, densities_by_species
 from kspde.kernels import Kernel, mollifier_kernel
@@ -161,6 +162,7 @@ def simulate(
     check_integer("replica", replica, at_least=0, at_most=(1 << 32) - 1)
     noise = Philox(seed, stream(NOISE, replica))
     stops = (t_end,) if save is None else save.until(t_end)
+    check_work(sum(counts.values()), steps=check_steps(t_end, given_dt))
     times = schedule(t_end, given_dt, stops)
     save_steps = [] if save is None else [int(np.abs(times - t).argmin()) for t in stops]
     use_threads(comm)

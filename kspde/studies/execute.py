@@ -21,6 +21,7 @@ from typing import Any
 from kspde import __version__
 from kspde.errors import InputError, KspdeError
 from kspde.fem import backend
+from kspde.files import read_json
 from kspde.parallel import alone, together
 from kspde.studies.measures import measured
 from kspde.studies.quantities import from_record
@@ -58,7 +59,7 @@ def _open(study: Study, directory: Path, force: bool) -> None:
     about = directory / STUDY
     if directory.is_dir() and os.listdir(directory):
         try:
-            theirs = json.loads(about.read_text(encoding="utf-8"))
+            theirs = read_json(about)
             named = str(theirs["study"])
             differs = _difference(theirs, described) if theirs != described else ""
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
@@ -213,7 +214,7 @@ def _compute(point: Point, directory: Path) -> None:
 def read_point(directory: Path, point: Point) -> dict[str, Any] | None:
     """Return the record of a finished point; None where there is none, or where its file is damaged."""
     try:
-        record = json.loads(_file(directory, point).read_text(encoding="utf-8"))
+        record = read_json(_file(directory, point))
         if record["parameters"] != json.loads(json.dumps(dict(point.parameters))):
             return None
         record["quantities"] = {name: from_record(entry) for name, entry in record["quantities"].items()}

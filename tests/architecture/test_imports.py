@@ -26,6 +26,8 @@ FOUNDATION = {
     "domains",
     "random",
     "compiled",
+    "counts",
+    "files",
     "hdf5",
     "output",
     "radial",
