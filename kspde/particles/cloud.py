@@ -35,10 +35,11 @@ class Cloud:
         comm: the MPI communicator.
         counts: number of particles by species, over all ranks.
         masses: mass by species; a particle weighs mass/n. With weights of their own the sum of these.
-        diagnostics: by name an array over the times 0, dt, ..., t_end: ``t``, and ``second_moment`` (mean of |x|²) and
-            ``mean``, of shapes (times,) and (times, d) for one species, (times, species) and (times, species, d) for
-            several. Of a species with weights of its own they are Σ_j w_j |X_j|² / Σ_j |w_j| and the like: times
-            ``variations``, integrals over the measure Σ_j w_j δ_{X_j}.
+        diagnostics: by name an array over the times 0, dt, ..., t_end: ``t``; ``second_moment``, the integral ∫|x|²dμ =
+            Σ_j w_j |X_j|² over the empirical measure μ = Σ_j w_j δ_{X_j}, w_j = mass/n or weights of their own, as
+            ``Solution.diagnostics`` has that of u dx; and ``mean``, Σ_j w_j X_j / Σ_j |w_j|, where no weight is
+            negative the mean of the particles' positions. Their shapes are (times,) and (times, d) for one species,
+            (times, species) and (times, species, d) for several.
         variations: Σ_j |w_j| by species, of those with weights of their own.
         timings: seconds of ``setup`` (sampling, first field, compilation when it is needed) and ``loop``.
         statistics: by name an array over the saved times ``t``; see :mod:`kspde.particles.statistics`.

@@ -29,8 +29,8 @@ class Observation:
 
     Attributes:
         extent: of all species together.
-        mean: by species, shape (d,): the mean of x, with weights of their own Σ_j w_j x_j / Σ_j |w_j|.
-        second_moment: by species, the mean of |x|², or Σ_j w_j |x_j|² / Σ_j |w_j|.
+        mean: by species, shape (d,): Σ_j w_j x_j / Σ_j |w_j|, the mean of x where no weight is negative.
+        second_moment: by species ∫|x|²dμ = Σ_j w_j |x_j|².
         not_finite: (species, id) of the first particle whose position is not finite, or None.
     """
 
@@ -55,7 +55,7 @@ def observe(
         ids: of the particles.
         counts: their numbers over all ranks.
         comm: the communicator.
-        weights: of the particles, where some have their own.
+        weights: of the particles; without them each species has mass 1.
         tallies: of these positions, where they are known already.
     """
     variations: Mapping[str, float] = {} if weights is None else weights.variations
@@ -83,11 +83,15 @@ def observe(
     return Observation(
         extent=Extent(corners[:d], -corners[d : 2 * d]),
         mean={name: sums[row, :d] / variations.get(name, counts[name]) for row, name in enumerate(species)},
-        second_moment={
-            name: float(sums[row, d]) / variations.get(name, counts[name]) for row, name in enumerate(species)
-        },
+        second_moment={name: float(sums[row, d]) * _unit(weights, name, counts) for row, name in enumerate(species)},
         not_finite=lost[0] if lost else None,
     )
+
+
+def _unit(weights: ParticleWeights | None, species: str, counts: Mapping[str, int]) -> float:
+    """Return what a particle weighs that counts 1 in a tally."""
+    each = 1.0 / counts[species] if weights is None else weights.each[species]
+    return 1.0 if isinstance(each, np.ndarray) else each
 
 
 def _tallies(x: Array, weights: ParticleWeights | None, species: str) -> list[Array]:

@@ -129,7 +129,7 @@ def schedule(t_end: float, dt: float, stops: Sequence[float]) -> Array:
 
 
 class Moments:
-    """Mean and second moment of every species over the steps."""
+    """Mean and second moment of every species over the steps, as ``Observation`` defines them."""
 
     def __init__(self, system: str, species: tuple[str, ...], dimension: int, steps: int) -> None:
         self.name = f"moments_{system}"

@@ -33,7 +33,7 @@ class System:
         counts: by species the number of particles on all ranks.
         noise: the random numbers that move them.
         comm: the communicator.
-        weights: of the particles, where some have their own.
+        weights: of the particles; without them each species has mass 1.
         seen: what ``observe`` found last.
     """
 

@@ -83,15 +83,16 @@ def chaos(task: Task, *, replicas: int, saves: int = 25) -> dict[str, Quantity]:
 def fluctuations(task: Task, *, replicas: int) -> dict[str, Quantity]:
     r"""Return :math:`E|\frac1N \sum_j h_{ij}|^{2m}` for m = 1, 2, 3, from i.i.d. copies.
 
-    Wang, Li and Huang's Lemma 2 with ψ = Φ^ε, the kernel of the model's first field:
-    :math:`h_{ij} = \psi(\bar X_i - \bar X_j) - \psi * u(\bar X_i)`, the term j = i included, and bounded by
+    Wang, Li and Huang's Lemma 2 with ψ = M Φ^ε, the kernel of the model's first field times the density's mass:
+    :math:`h_{ij} = \psi(\bar X_i - \bar X_j) - \psi * u/M(\bar X_i)`, the term j = i included, and bounded by
     :math:`C(m) \|\psi\|_\infty^{2m} N^{-m}`. The copies are the starting points, drawn from u_0 exactly: no time step
     enters. Each replica gives the mean over its i.
     """
     ensemble = _ensemble(task, replicas, 1)
     n = ensemble.n
     field = ensemble.fields[0]
-    largest = abs(moment(field.kernel, task.problem.model.dimension))  # a positive definite function: its value at 0
+    # A positive definite function: its largest value is that at 0.
+    largest = abs(moment(field.kernel, task.problem.model.dimension)) * task.problem.u0.mass
     if largest**6 == 0.0:  # the third moments are divided by it
         raise InputError(f"the model's field is {largest:g} at most: give a larger chi")
     means = np.zeros((3, replicas))
@@ -112,13 +113,13 @@ def fluctuations(task: Task, *, replicas: int) -> dict[str, Quantity]:
 
 
 def weak_error(task: Task, *, replicas: int, scheme: str = "euler-maruyama") -> dict[str, Quantity]:
-    r"""Return the error of :math:`E|X_T|^2`, relative to the density's second moment.
+    r"""Return the error of :math:`M E|X_T|^2`, relative to the density's second moment :math:`\int |x|^2 u`, of mass M.
 
     The density is that of the finite elements. With χ = 0 particles Y of the same noise, whose fields vanish, go
     beside: :math:`E|X_T|^2 \approx \overline{|X_T|^2 - |Y_T|^2} + E|Y_T|^2`, where the last is the density's second
-    moment for χ = 0, has a fraction of the variance. For χ = 0 the coefficient is constant and both schemes are exact
-    in law, whatever the step: ``free``, the error of :math:`\overline{|Y_T|^2}`, is scatter alone. The system of N
-    particles has itself a bias of order 1/N, which is no error of the step.
+    moment for χ = 0 over M, has a fraction of the variance. For χ = 0 the coefficient is constant and both schemes are
+    exact in law, whatever the step: ``free``, the error of :math:`\overline{|Y_T|^2}`, is scatter alone. The system of
+    N particles has itself a bias of order 1/N, which is no error of the step.
 
     Args:
         task: the point.

@@ -23,13 +23,15 @@ _POINTS = {1: 4001, 2: 401, 3: 97}
 def mollification(task: Task) -> dict[str, Quantity]:
     r"""Return the L¹ and L² norms of :math:`u^\varepsilon - u` at t_end: (1.9) against (1.1), both on the same mesh.
 
+    Per unit of mass, as all distances here.
+
     For a symmetric mollifier :math:`j^\varepsilon * u = u + \tfrac{\sigma^2\varepsilon^2}{2}\Delta u +
     O(\varepsilon^4)`, so order 2 is expected where u is smooth.
     """
     mollified = task.density()
     local = task.density(eps=None)
     axes = _axes(task, local)
-    return _norms(mollified.on_grid(axes), local.on_grid(axes), axes)
+    return _norms(mollified.on_grid(axes), local.on_grid(axes), axes, task.problem.u0.mass)
 
 
 def convergence(
@@ -41,7 +43,7 @@ def convergence(
     reference_point: Sequence[float] | None = None,
     reference_value: float | None = None,
 ) -> dict[str, Quantity]:
-    """Return L¹ distances at t_end from finer solutions, and the error at a point whose value is known.
+    """Return L¹ distances at t_end from finer solutions per unit of mass, and the error where a value is known.
 
     ``l1`` is the distance from a solution finer in space and time, ``time`` from one on the same mesh with the tight
     tolerance: the error of the time steps alone.
@@ -65,8 +67,8 @@ def convergence(
     _, exact_in_time = _solved(task, box, reference_tol, axes)
     values = coarse.on_grid(axes)
     out = {
-        "l1": _norms(values, fine, axes)["l1"],
-        "time": _norms(values, exact_in_time, axes)["l1"],
+        "l1": _norms(values, fine, axes, task.problem.u0.mass)["l1"],
+        "time": _norms(values, exact_in_time, axes, task.problem.u0.mass)["l1"],
     }
     if reference_point is not None and reference_value is not None:
         out["point"] = exactly(abs(float(coarse.evaluate([list(reference_point)])[0]) - reference_value))
@@ -101,9 +103,10 @@ def _axes(task: Task, pde: Any) -> list[Array]:
     return [np.linspace(-half, half, _POINTS[d])] * d
 
 
-def _norms(a: Array, b: Array, axes: list[Array]) -> dict[str, Quantity]:
+def _norms(a: Array, b: Array, axes: list[Array], mass: float) -> dict[str, Quantity]:
+    """Return the norms of a − b per unit of mass."""
     volume = float(np.prod([axis[1] - axis[0] for axis in axes]))
-    difference = np.abs(a - b)
+    difference = np.abs(a - b) / mass
     return {
         "l1": exactly(float(difference.sum()) * volume),
         "l2": exactly(float(np.sqrt(np.square(difference).sum() * volume))),
