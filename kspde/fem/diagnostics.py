@@ -13,7 +13,7 @@ from kspde.errors import InputError, check_choice
 if TYPE_CHECKING:
     from kspde.fem.operators import SemiDiscrete
 
-__all__ = ["DIAGNOSTICS", "STATISTICS", "Recorder"]
+__all__ = ["DIAGNOSTICS", "STATISTICS", "TIME_ERROR", "Recorder"]
 
 Array = npt.NDArray[np.float64]
 
@@ -29,6 +29,9 @@ DIAGNOSTICS = {
     "entropy": "∫u log u, where u > 0",
     "boundary_mass": "∫u over the outer tenth of the domain (of max |x_a| on a box, of |x| on a mesh)",
 }
+
+#: What is recorded beside them with a fixed step (``kspde.fem.time_error``).
+TIME_ERROR = {"time_error": "estimate of the time error of u in L¹, as a share of its mass"}
 
 #: Statistics that are recorded on demand.
 STATISTICS = {
@@ -47,12 +50,13 @@ class Recorder:
     Args:
         system: the semi-discrete system.
         statistics: names among ``STATISTICS``.
+        time_error: whether the time error is recorded.
 
     Raises:
         InputError: an unknown name, or a free energy of a model that has none.
     """
 
-    def __init__(self, system: SemiDiscrete, statistics: tuple[str, ...] = ()) -> None:
+    def __init__(self, system: SemiDiscrete, statistics: tuple[str, ...] = (), *, time_error: bool = False) -> None:
         for name in statistics:
             check_choice("statistics", name, STATISTICS)
         if "free_energy" in statistics and not system.model.has_free_energy:
@@ -62,7 +66,7 @@ class Recorder:
         self._statistics = statistics
         self._radius2 = np.sum(space.points**2, axis=1).reshape(space.mass.shape)
         self._rim = space.rim.reshape(space.mass.shape)
-        self._names = [*list(DIAGNOSTICS)[2:], *statistics]
+        self._names = [*list(DIAGNOSTICS)[2:], *(TIME_ERROR if time_error else ()), *statistics]
         #: t, dt and the values of all names and species, one array a step
         self._rows: list[Array] = []
 
@@ -71,7 +75,7 @@ class Recorder:
         """The number of steps recorded; the first row is the start."""
         return len(self._rows) - 1
 
-    def record(self, t: float, dt: float, unknowns: Array) -> dict[str, Array]:
+    def record(self, t: float, dt: float, unknowns: Array, time_error: Array | None = None) -> dict[str, Array]:
         """Add a row for nodal unknowns, and return it: name -> one value for each species. Collective."""
         space = self._system.space
         densities = self._densities(unknowns)
@@ -91,6 +95,7 @@ class Recorder:
             "second_moment": moment,
             "entropy": entropy,
             "boundary_mass": rim,
+            "time_error": np.zeros(len(densities)) if time_error is None else time_error,
         }
         row |= {name: _COMPUTE[name](self, unknowns) for name in self._statistics}
         self._rows.append(np.concatenate([[t, dt], *(row[name] for name in self._names)]))

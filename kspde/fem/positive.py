@@ -39,6 +39,7 @@ from kspde.fem.operators import SemiDiscrete, row_tolerances
 from kspde.fem.restart import Position, Restart
 from kspde.fem.state import Observer
 from kspde.fem.step_floor import StepFloor
+from kspde.fem.time_error import TimeError
 from kspde.fem.transport import Motion, Transport, scaled
 from kspde.parallel import on_all_ranks
 
@@ -79,6 +80,7 @@ def solve_positive(
         h = dt or position.dt or _first(system, position.unknowns, tol or 0.0, t_end)
         if not position.step:
             observer(0.0, position.unknowns)
+        error = None if dt is None else _time_error(observer, order, dt)
         started()
         while position.t < t_end * (1 - 1e-12):
             # Steps end at the times to be saved; none is left that is shorter than rounding.
@@ -100,14 +102,18 @@ def solve_positive(
                 # A step that was cut short says little about the next one.
                 h = max(h, tau * change) if tau < h else tau * change
                 position.dt = h
+            elif error is not None and error.due(tau, saved=tau == due):
+                error.update(stepper.local_error(position.unknowns, unknowns, tau), tau)
             position.t = observer.next_time if tau == due else position.t + tau
             position.step += 1
             position.unknowns = unknowns
-            observer(position.t, unknowns)
+            observer(position.t, unknowns, None if error is None else error.value)
             restart.look(position)
             if allowed is not None and (words := floor.accepted(h, position.t)):
                 raise _failed(position, h, words)
     details: dict[str, Any] = {"steps": position.step, "linear_iterations": stepper.iterations}
+    if error is not None:
+        details["time_error"] = float(np.max(error.value))
     if order == 1:
         return {"method": "positive, linearly implicit", "dt": dt, **details}
     control = {"dt": dt} if tol is None else {"tol": tol, "rejected_steps": rejected}
@@ -128,6 +134,10 @@ class Stepper:
         self._species = len(system.model.species)
         self._transports: list[Transport] = []
         self._masses: Array = np.zeros(self._species)
+        #: fluxes at the start of the last step, the unknowns in its middle, and fluxes where the next one may start
+        self._first: list[Motion] = []
+        self._middle: Array | None = None
+        self._ahead: tuple[Array, list[Motion]] | None = None
         self._graph: Graph | None = None
         self.held_back = 0.0
 
@@ -164,7 +174,9 @@ class Stepper:
         Raises:
             ConvergenceError: a linear system was not solved, or coefficients are not valid.
         """
-        first = self._motions(unknowns)
+        known = self._ahead is not None and self._ahead[0] is unknowns
+        first = self._ahead[1] if known and self._ahead is not None else self._motions(unknowns)
+        self._first = first
         whole = self._euler(unknowns, first, dt)
         if self._order == 1:
             return whole, np.zeros(())
@@ -172,6 +184,7 @@ class Stepper:
         second = self._motions(half)
         twice = self._euler(half, second, 0.5 * dt)
         space, n = self._system.space, self._species
+        self._middle = half - 0.5 * (whole - twice)
         new = 2.0 * twice - whole
         for i in range(n):
             a, b, one = (u[i].ravel() for u in (half, twice, whole))
@@ -184,6 +197,27 @@ class Stepper:
         signs = np.sign(twice[n:])
         new[n:] = np.where((signs == np.sign(whole[n:])) & (signs != np.sign(new[n:])), 0.0, new[n:])
         return new, twice - whole
+
+    def local_error(self, before: Array, after: Array, dt: float) -> Array:
+        """Return the L¹ norm of the local error of the step just made, as a share of each mass. Collective.
+
+        ``kspde.fem.time_error`` has the formulas. The fluxes at its end are kept for the next step.
+        """
+        last = self._motions(after)
+        self._ahead = after, last
+        parts = [(0.5, self._first, before), (0.5, last, after)]
+        if self._middle is not None:
+            middle = self._middle
+            middle[: self._species] = np.maximum(middle[: self._species], 0.0)
+            ends, inner = 1 / 6, (2 / 3, self._motions(middle), middle)
+            parts = [(ends, self._first, before), inner, (ends, last, after)]
+        local = np.empty(self._species)
+        for i in range(self._species):
+            missed = self._first[i].graph.mass * (after[i] - before[i]).ravel()
+            for weight, motions, u in parts:
+                missed -= weight * dt * motions[i].rate(u[i].ravel())
+            local[i] = np.abs(missed).sum()
+        return self._system.space.total(local) / self._masses
 
     def _motions(self, unknowns: Array) -> list[Motion]:
         """Return the fluxes of all species, their coefficients frozen at these unknowns."""
@@ -203,6 +237,12 @@ class Stepper:
             new[i].flat = transport.step(motion, unknowns[i].ravel(), dt, float(self._masses[i]))
         self._system.relax(new, dt)
         return new
+
+
+def _time_error(observer: Observer, order: int, dt: float) -> TimeError:
+    """Return the time error of the steps that the observer has seen."""
+    table = observer.recorder.table()
+    return TimeError(order, dt, table["dt"][1:], np.atleast_1d(table["time_error"][-1]))
 
 
 def _first(system: SemiDiscrete, unknowns: Array, tol: float, t_end: float) -> float:

@@ -145,7 +145,7 @@ def solve(
         if initial == "mollified" and eps is not None:
             nodal = mollified(space, nodal, mollifier_kernel(eps, mollifier))
         system = SemiDiscrete(model, fields, space)
-        observer = Observer(system, t_end, save or SaveAt(), progress, on_blow_up)
+        observer = Observer(system, t_end, save or SaveAt(), progress, on_blow_up, time_error=dt is not None)
         ready = meshed
         store = None
         if checkpoint is not None:

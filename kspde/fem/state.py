@@ -156,6 +156,7 @@ class Observer:
         save: what to save.
         progress: called with t/t_end.
         on_blow_up: what to do about a peak that the mesh limits: "stop", "warn" or "ignore".
+        time_error: whether there is an estimate of the time error at each step.
 
     Attributes:
         recorder: the diagnostics.
@@ -171,8 +172,9 @@ class Observer:
         save: SaveAt,
         progress: Callable[[float], None] | None,
         on_blow_up: str = "stop",
+        time_error: bool = False,
     ) -> None:
-        self.recorder = Recorder(system, save.statistics)
+        self.recorder = Recorder(system, save.statistics, time_error=time_error)
         self.times = save.until(t_end)
         self.states: list[tuple[float, Array, Array]] = []
         self._system = system
@@ -197,13 +199,13 @@ class Observer:
         """The next time at which a state is due."""
         return self.times[min(len(self.states), len(self.times) - 1)]
 
-    def __call__(self, t: float, unknowns: Array) -> None:
+    def __call__(self, t: float, unknowns: Array, time_error: Array | None = None) -> None:
         """Take note of the unknowns at an accepted time, or at the start. Collective.
 
         Raises:
             BlowUpError: a density has blown up.
         """
-        row = self.recorder.record(t, t - self._last, unknowns)
+        row = self.recorder.record(t, t - self._last, unknowns, time_error)
         self._last, self.latest = t, unknowns
         if len(self.states) < len(self.times) and t >= self.next_time - 1e-12 * self._t_end:
             self.states.append((self.next_time, unknowns.copy(), self._slopes(unknowns)))

@@ -109,6 +109,14 @@ class Motion:
         u = graph.ghosted(u)
         return np.asarray(self.leaving * u[graph.tails] - self.arriving * u[graph.heads])
 
+    def rate(self, u: Array) -> Array:
+        """Return M du/dt at this rank's nodes. Collective."""
+        graph = self.graph
+        if self.leaving is None:
+            w = self.diffusion * u
+            return np.asarray(-(graph.total * w + graph.stiffness.times(w, diagonal=False)))
+        return -graph.sums(self.flux(u))
+
 
 @compiled_in_order
 def _differences(starts: Indices, heads: Indices, k: Array, w: Array, out: Array) -> None:
