@@ -18,6 +18,7 @@ reduction of some numbers.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,8 @@ Array = npt.NDArray[np.float64]
 GROWTH = 2.0
 #: Surroundings of a peak, in mean widths of its node's cell: neighbours in cells six times as long as wide are in it.
 _NEAR = 4.0
+#: An estimated time error that makes the step a suspect.
+_UNSTABLE = 0.3
 
 
 class Monitor:
@@ -57,12 +60,13 @@ class Monitor:
         """Take up the maxima of all steps so far, shape (steps, species)."""
         self._lowest = maxima.min(axis=0)
 
-    def look(self, step: int, t: float, densities: Array, maxima: Array, masses: Array) -> None:
-        """Look at the densities after a step, given their maxima and masses. Collective.
+    def look(self, step: int, t: float, densities: Array, row: Mapping[str, Array]) -> None:
+        """Look at the densities after a step, given its diagnostics. Collective.
 
         Raises:
             BlowUpError: a peak is limited by the mesh, and the run is to stop there.
         """
+        maxima, masses = row["maximum"], row["mass"]
         self._lowest = np.minimum(self._lowest, maxima)
         if self._action == "ignore":
             return
@@ -78,6 +82,10 @@ class Monitor:
                 f"{t:.6g}: it has grown from {self._lowest[i]:.6g}, and exceeds half its height in {nodes} "
                 f"node{'s' * (nodes > 1)}, with {share:.2g} of the mass"
             )
+            if row["time_error"][i] > _UNSTABLE:
+                words += (
+                    f"; the step is too long, with a time error near {min(row['time_error'][i], 1.0):.0%} of the mass"
+                )
             if self._action == "stop":
                 raise BlowUpError(
                     f"{words}. What follows would depend on the mesh: end before, use a finer mesh or a larger eps, or "

@@ -18,6 +18,9 @@ __all__ = ["SemiDiscrete"]
 
 Array = npt.NDArray[np.float64]
 
+#: Rounding of a field, in units of its largest value.
+_ROUNDING = 1e-13
+
 
 class SemiDiscrete:
     r"""A model's equations, discretised in space.
@@ -94,6 +97,7 @@ class SemiDiscrete:
                 values[f.name], gradient = operator.apply(prepared[key], f.gradient)
             if gradient is not None:
                 gradients[f.name] = gradient
+        _clear_rounding(values, self.space.comm)
         return FieldValues(self.space.points, values, gradients)
 
     def coefficients(self, species: str, c: FieldValues) -> tuple[Array, Array | None]:
@@ -196,6 +200,24 @@ class SemiDiscrete:
 
     def _row(self, f: Field) -> int:
         return len(self.model.species) + self.relaxing.index(f)
+
+
+def _clear_rounding(values: dict[str, Array], comm: Any) -> None:
+    """Set to 0 what is negative by no more than the rounding of a field's transforms. Collective.
+
+    Where u and K are not negative, K * u is not: coefficients such as √c or c itself would be NaN, or negative.
+    """
+    if not values:
+        return
+    sizes = np.array([max(c.max(initial=0.0), -c.min(initial=0.0)) for c in values.values()])
+    if comm.size > 1:
+        from mpi4py import MPI
+
+        comm.Allreduce(MPI.IN_PLACE, sizes, op=MPI.MAX)
+    for (name, c), size in zip(values.items(), sizes, strict=True):
+        rounded = (c < 0.0) & (c >= -_ROUNDING * size)
+        if np.any(rounded):
+            values[name] = np.where(rounded, 0.0, c)
 
 
 def row_tolerances(tol: float, norms: Array) -> Array:

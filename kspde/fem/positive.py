@@ -26,6 +26,7 @@ same order with two systems a step, and were tried; but they do not damp: their 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -103,7 +104,8 @@ def solve_positive(
                 h = max(h, tau * change) if tau < h else tau * change
                 position.dt = h
             elif error is not None and error.due(tau, saved=tau == due):
-                error.update(stepper.local_error(position.unknowns, unknowns, tau), tau)
+                with suppress(ConvergenceError):  # if coefficients are not valid here, the next step says so
+                    error.update(stepper.local_error(position.unknowns, unknowns, tau), tau)
             position.t = observer.next_time if tau == due else position.t + tau
             position.step += 1
             position.unknowns = unknowns

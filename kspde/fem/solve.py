@@ -126,6 +126,7 @@ def solve(
     comm = communicator(comm)
     warn_outside_hypotheses(model, densities, eps, comm)
 
+    from kspde.fem import trust
     from kspde.fem.adaptive import solve_adaptive
     from kspde.fem.operators import SemiDiscrete, initial_densities, mollified
     from kspde.fem.positive import solve_positive
@@ -133,7 +134,6 @@ def solve(
     from kspde.fem.rosenbrock import solve_rosenbrock
     from kspde.fem.solution import Solution
     from kspde.fem.state import Observer
-    from kspde.fem.trust import negative_values, warn_of_negative_values
 
     # Below some 500 nodes a direction a second BLAS thread gains nothing, and spins where cores are shared.
     small = not isinstance(domain, Box) or domain.cells * domain.degree < 500
@@ -209,12 +209,20 @@ def solve(
                 error.diagnostics = error.solution.diagnostics
             raise
         if tol is not None and not scheme.startswith("positive"):
-            details["negative"] = negative_values(model.species, tol, observer.recorder.table())
+            details["negative"] = trust.negative_values(model.species, tol, observer.recorder.table())
+        peclet = np.zeros(1)
+        if observer.latest is not None and (scheme.startswith("positive") or details["negative"]):
+            peclet = trust.cell_peclet(system, observer.latest)
+            details["cell_peclet"] = float(peclet.max())
         pde = solution(t_end, observer.states, details)
     if domain.boundary == "decay":
         _warn_of_truncation(domain, model.dimension, pde.diagnostics, comm)
     if details.get("negative"):
-        warn_of_negative_values(details["negative"], comm)
+        trust.warn_of_negative_values(details["negative"], details["cell_peclet"], comm)
+    elif scheme.startswith("positive"):
+        trust.warn_of_upwind(system, peclet)
+    if dt is not None:
+        trust.warn_of_time_error(system, dt, observer.times, pde.diagnostics)
     return pde
 
 

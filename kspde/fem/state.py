@@ -216,7 +216,7 @@ class Observer:
             with all_or_none(self._system.space.comm):
                 self._progress(t / self._t_end)
         densities = unknowns[: len(self._system.model.species)]
-        self._monitor.look(self.recorder.steps, t, densities, row["maximum"], row["mass"])
+        self._monitor.look(self.recorder.steps, t, densities, row)
 
     def until_now(self) -> list[tuple[float, Array, Array]]:
         """Return the saved states and, last, that of the last accepted step, if there was one. Collective."""

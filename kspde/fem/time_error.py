@@ -31,7 +31,7 @@ __all__ = ["TimeError"]
 Array = npt.NDArray[np.float64]
 
 #: An estimate is made every so many steps, at the first, and at saved times.
-_EVERY = 4
+_EVERY = 8
 #: It needs a step that is not much shorter than the others, or round-off would be multiplied.
 _LEAST = 0.3
 
@@ -55,12 +55,12 @@ class TimeError:
         self._dt = dt
         self._count = len(steps)
         self._t = float(np.sum(steps))
-        self._at = self._t
         self._sum = float(np.sum((steps / dt) ** self._power))
 
     def due(self, tau: float, *, saved: bool) -> bool:
         """Take note of a step of length tau, and return whether its local error is needed."""
         self._count += 1
+        self.value = self.value * (self._t / (self._t + tau)) ** (self._power - 1)
         self._t += tau
         self._sum += (tau / self._dt) ** self._power
         return ((saved or self._count % _EVERY == 0) and tau > _LEAST * self._dt) or self._count == 1
@@ -68,5 +68,4 @@ class TimeError:
     def update(self, local: Array, tau: float) -> None:
         """Take up the L¹ norm of the local error of a step that was due, as a share of the mass."""
         estimate = local * self._sum * (self._dt / tau) ** self._power
-        self.value = np.minimum(np.maximum(estimate, self.value * (self._at / self._t) ** (self._power - 1)), 2.0)
-        self._at = self._t
+        self.value = np.minimum(np.maximum(estimate, self.value), 2.0)

