@@ -16,8 +16,8 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kspde.errors import InputError, KspdeError, check_number
+from kspde.files import open_regular
 from kspde.parallel import together
 from kspde.warned import warn
 
@@ -107,10 +108,29 @@ class Saved:
 
         try:
             with h5py.File(self.path) as file:
-                out: Array = file[f"parts/{name}"][first:last]
-        except (OSError, KeyError) as error:
-            raise InputError(f"cannot read checkpoint {self.path}: {error}") from None
+                out = _numbers(file[f"parts/{name}"][first:last])
+        except Exception as error:  # a file that somebody has made up may fail anywhere
+            raise InputError(f"cannot read checkpoint {self.path}: {reason(error)}") from None
+        if len(out) != last - first:
+            raise InputError(f"checkpoint {self.path} does not fit this run: {name} has too few rows")
         return out
+
+    @contextmanager
+    def fitting(self) -> Iterator[None]:
+        """Say that the file is to blame for what goes wrong while a run is put into its state. Rank-local.
+
+        Raises:
+            InputError: for any other error.
+        """
+        try:
+            yield
+        except KspdeError:
+            raise
+        except Exception as error:  # its checksum may be right, and its content made up
+            raise InputError(
+                f"checkpoint {self.path} does not fit this run ({type(error).__name__}: {reason(error)}): remove it to "
+                "start from the beginning"
+            ) from None
 
 
 class CheckpointStore:
@@ -341,29 +361,47 @@ def reserve(path: Path, size: int) -> None:
 
 def reason(error: Exception) -> str:
     """Return why a file cannot be written, in one line."""
-    return (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
+    words = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
+    return words if len(words) <= 200 else f"{words[:197]}..."
 
 
 def _read(path: Path, problem: Mapping[str, Any]) -> Saved:
-    from kspde.hdf5 import h5py
+    from kspde.hdf5 import check_hdf5, h5py
 
     try:
-        with path.open("rb") as raw:
+        with open_regular(path) as raw:
             head = raw.read(_BLOCK)
             if not head.startswith(_MAGIC):
                 raise _DamagedError("it does not begin like one")
             if _digest(raw) != head[len(_MAGIC) :].split(b"\n")[0].decode("ascii", "replace"):
                 raise _DamagedError("its checksum is wrong")
+        check_hdf5(path, os.stat(path).st_size + _OVERHEAD)  # nothing is compressed
         with h5py.File(path) as file:
-            theirs = json.loads(file.attrs["problem"])
-            shared = {name: data[()] for name, data in file["shared"].items()} if "shared" in file else {}
+            theirs = dict(json.loads(file.attrs["problem"]))
+            shared = {name: _numbers(data[()]) for name, data in file["shared"].items()} if "shared" in file else {}
             step = int(file.attrs["step"])
-    except (OSError, KeyError, ValueError) as error:
-        raise _DamagedError(str(error)) from None
+        if step < 0:
+            raise _DamagedError(f"its step is {step}")
+    except _DamagedError:
+        raise
+    except Exception as error:  # a file that somebody has made up may fail anywhere
+        raise _DamagedError(reason(error)) from None
     for key in sorted({*theirs, *problem}):
         if theirs.get(key) != problem.get(key):
             raise _ForeignError(f"{key} = {_short(theirs.get(key))} there, {_short(problem.get(key))} here")
     return Saved(path=path, step=step, shared=shared)
+
+
+def _numbers(found: Any) -> Array:
+    """Return an array of a file if it has real numbers.
+
+    Raises:
+        TypeError: it has something else.
+    """
+    array = np.asarray(found)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"an array of {array.dtype}")
+    return array
 
 
 def _short(value: Any) -> str:

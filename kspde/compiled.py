@@ -13,6 +13,14 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any, cast
 
+from kspde.errors import InputError
+
+if os.path.exists(".numba_config.yaml"):  # numba would take them: with a directory of its choice it runs what is there
+    raise InputError(
+        ".numba_config.yaml in the current directory would set options of numba: give them as environment variables "
+        "NUMBA_..., or work in another directory"
+    )
+
 import numba
 from numba.core import types
 from numba.extending import intrinsic

@@ -48,7 +48,7 @@ def check_hdf5(path: str | Path, most: int = MOST_DATA) -> None:
         waiting = [file.id]
         while waiting:
             group = waiting.pop()
-            for name in group.links:
+            for name in group:
                 if group.links.get_info(name).type != h5py.h5l.TYPE_HARD:
                     raise ValueError("it has a link that is not one to a part of itself")
                 part = h5py.h5o.open(group, name)

@@ -45,6 +45,7 @@ BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", 
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, "#e69f00", "#56b4e9")
 
 _STYLE: Any = {
+    "text.usetex": False,  # a matplotlibrc in the current directory could run TeX with its own commands
     "mathtext.fontset": "cm",
     "axes.formatter.use_mathtext": True,
     "savefig.dpi": 250,

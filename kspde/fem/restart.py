@@ -102,25 +102,50 @@ class Restart:
             return None
         space = self._system.space
         rows = len(self._system.model.species) + len(self._system.relaxing)
-        with together(space.comm):
+        with together(space.comm), saved.fitting():
 
             def nodal(name: str) -> Array:
                 return np.stack([space.read(saved, f"{name}.{i}") for i in range(rows)])
 
-            unknowns = nodal("unknown")
+            position = Position(
+                step=saved.step,
+                t=float(saved.shared["t"]),
+                unknowns=nodal("unknown"),
+                dt=float(saved.shared["dt"]) if "dt" in saved.shared else None,
+                bounds=saved.shared.get("bounds"),
+                norms=saved.shared.get("norms"),
+                handed_over=bool(saved.shared["handed_over"]),
+            )
+            prefix = "diagnostics."
+            table = {k.removeprefix(prefix): v for k, v in saved.shared.items() if k.startswith(prefix)}
+            self._check(position, table, saved.shared["saved"])
             states = [(float(t), nodal(f"saved.{j}"), nodal(f"slope.{j}")) for j, t in enumerate(saved.shared["saved"])]
-        prefix = "diagnostics."
-        table = {k.removeprefix(prefix): v for k, v in saved.shared.items() if k.startswith(prefix)}
-        self._observer.restore(table, states)
-        return Position(
-            step=saved.step,
-            t=float(saved.shared["t"]),
-            unknowns=unknowns,
-            dt=float(saved.shared["dt"]) if "dt" in saved.shared else None,
-            bounds=saved.shared.get("bounds"),
-            norms=saved.shared.get("norms"),
-            handed_over=bool(saved.shared["handed_over"]),
-        )
+            self._observer.restore(table, states)
+        return position
+
+    def _check(self, position: Position, table: Mapping[str, Array], times: Array) -> None:
+        """Refuse where no run of this problem can stand.
+
+        Raises:
+            ValueError: it is such a place; what differs is named.
+        """
+        due = np.array(self._observer.times)
+        expected: dict[str, tuple[Array | float | None, tuple[int, ...]]] = {
+            "norms": (position.norms, (len(position.unknowns),)),
+            "unknowns": (position.unknowns, position.unknowns.shape),
+            "dt": (position.dt, ()),
+        }
+        for name, (values, shape) in expected.items():
+            if values is not None and (np.shape(values) != shape or not np.all(np.isfinite(values))):
+                raise ValueError(f"{name} of shape {np.shape(values)}, or not finite")
+        if position.bounds is not None and len(position.bounds) != len(self._system.model.species):
+            raise ValueError(f"bounds of shape {position.bounds.shape}")
+        if not 0.0 < position.t < due[-1] or not (position.dt is None or position.dt > 0):
+            raise ValueError(f"t = {position.t:g}, dt = {position.dt}")
+        if np.shape(table["t"]) != (position.step + 1,) or table["t"][-1] != position.t:
+            raise ValueError(f"step {position.step}, and times of shape {np.shape(table['t'])}")
+        if np.ndim(times) != 1 or len(times) > len(due) or not np.array_equal(times, due[: len(times)]):
+            raise ValueError("states of other times")
 
 
 def description(model: Any, densities: Mapping[str, InitialDensity], **facts: Any) -> dict[str, Any]:

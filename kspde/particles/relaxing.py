@@ -25,7 +25,7 @@ stay, so that nothing is interpolated then.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -194,10 +194,26 @@ class RelaxingFields(FieldEvaluator):
             self._at, self._lower = float(state["at"][0]), state["lower"]
             self._inner = (state["inner"][0], state["inner"][1])
             shape, corner = state["shape"].astype(int).tolist()
+            self._check_grid(shape, corner)
             self._set_grid(tuple(shape), tuple(corner))
-            for f in self._relaxing:
-                self._modes[f.name] = np.ascontiguousarray(state[f"modes.{f.name}"]).view(np.complex128)
-                self._sources[f.name] = np.ascontiguousarray(state[f"sources.{f.name}"]).view(np.complex128)
+            half = (*shape[:-1], shape[-1] // 2 + 1)
+            for held, name in ((self._modes, "modes"), (self._sources, "sources")):
+                for f in self._relaxing:
+                    held[f.name] = np.ascontiguousarray(state[f"{name}.{f.name}"]).view(np.complex128).reshape(half)
+
+    def _check_grid(self, shape: Sequence[int], corner: Sequence[int]) -> None:
+        """Refuse a grid that was not laid by ``_cover``: the compiled loops do not look at its bounds.
+
+        Raises:
+            ValueError: it was not.
+        """
+        h, (low, high) = self.spacing, self._inner
+        sizes = np.array([shape, corner], dtype=np.float64)
+        whole = np.array([self._lower + REACH[0] * h - low, high - self._lower - (sizes[1] - REACH[1] - 1) * h])
+        if sizes.shape != (2, self.dimension) or whole.shape != sizes.shape or not np.all(sizes[0] >= sizes[1]):
+            raise ValueError(f"a grid of shape {shape}")
+        if not np.all(whole <= 1e-6 * h) or 8.0 * math.prod(shape) > self.memory_limit:
+            raise ValueError(f"a grid of shape {shape} around {low}, {high}")
 
     def _deposited(self, positions: Mapping[str, Array]) -> dict[str, Modes]:
         """Return by field the transform of the coefficients that particles at rest there have. Collective."""

@@ -61,24 +61,35 @@ def restore(run: Run, saved: Saved) -> None:
     """Put a run into the state of a checkpoint. Collective.
 
     Raises:
-        InputError: the file cannot be read; on every rank.
+        InputError: the file cannot be read, or holds what no such run has written; on every rank.
     """
 
     def under(prefix: str) -> dict[str, Array]:
         return {key.removeprefix(prefix): value for key, value in saved.shared.items() if key.startswith(prefix)}
 
+    with saved.fitting():
+        if not saved.step < len(run.times) - 1:
+            raise ValueError(f"step {saved.step} of {len(run.times) - 1}")
     run.step = saved.step
     for label, system in run.systems.items():
-        system.evaluator.restore(under(f"{label}.fields."))
+        with saved.fitting():
+            system.evaluator.restore(under(f"{label}.fields."))
         offset = 0
-        with together(system.comm):
+        with together(system.comm), saved.fitting():
             for species, x in system.positions.items():
                 # Ids are contiguous on a rank, and those of one species follow those of another.
                 first = int(system.ids[species][0]) - offset if len(x) else 0
                 x[:] = saved.part(f"{label}.{species}", first, first + len(x))
+                if not np.all(np.isfinite(x)):
+                    raise ValueError("a position is not finite")
                 offset += system.counts[species]
     for observer in run.observers:
-        observer.restore(under(f"observer.{observer.name}."))
+        with saved.fitting():
+            found = under(f"observer.{observer.name}.")
+            for name, ours in observer.state().items():
+                if found[name].shape != ours.shape:
+                    raise ValueError(f"{name} has shape {found[name].shape} there, {ours.shape} here")
+            observer.restore(found)
 
 
 def description(

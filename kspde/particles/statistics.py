@@ -193,7 +193,14 @@ class Saves:
         return {name: np.array(rows) for name, rows in self._rows.items()}
 
     def restore(self, state: Mapping[str, Array]) -> None:
-        """Take the rows."""
+        """Take the rows.
+
+        Raises:
+            ValueError: they are not as many as have been taken until now.
+        """
+        counts = {len(rows) for rows in state.values()}
+        if len(counts) > 1 or max(counts, default=0) > len(self.steps):
+            raise ValueError("statistics of other times")
         self._rows = {name: list(rows) for name, rows in state.items()}
 
     def result(self) -> dict[str, Array]:

@@ -204,6 +204,12 @@ class KnownFields(FieldEvaluator):
             self._lower, self._inner = state["lower"], (state["inner"][0], state["inner"][1])
             self.shape = tuple(int(m) for m in state["shape"])
             self.spacing = float(state["spacing"][0])
+            size = np.ceil((self._inner[1] - self._inner[0]) / self.spacing) + 2 * _MARGIN + 1
+            corner = self._inner[0] - _MARGIN * self.spacing
+            if not np.array_equal(size, state["shape"]) or not np.array_equal(corner, self._lower):
+                raise ValueError(f"a grid of shape {self.shape}")  # the compiled loops do not look at its bounds
+            if len(self.shape) != self.dimension or not math.prod(self.shape) < 2 * _MOST:
+                raise ValueError(f"a grid of shape {self.shape}")
             for errors, row in zip((self.error, self.saved.error), state["error"], strict=True):
                 errors.update({f.name: float(e) for f, e in zip(self.active, row, strict=True)})
             self.saved.interval = int(state["interval"][0])

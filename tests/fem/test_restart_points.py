@@ -34,7 +34,9 @@ class Records:
     def __init__(self) -> None:
         self.times, self.next_time = (0.0, 0.1, 0.5, 1.0), 0.5
         self.states = [(t, np.full((2, 3), t), np.full((2, 3), -1.0 - t)) for t in (0.0, 0.1)]
-        self.recorder = SimpleNamespace(table=lambda: {"mass": np.ones(4), "t": np.arange(4.0)})
+        self.now = 0.2
+        times = (0.0, 0.05, 0.1, 0.15)
+        self.recorder = SimpleNamespace(table=lambda: {"mass": np.ones(5), "t": np.array([*times, self.now])})
 
     def restore(self, table, states) -> None:
         self.restored = (table, states)
@@ -69,6 +71,7 @@ def restart(shared_tmp_path, comm):
 def test_what_is_written_is_read(restart, comm, changes) -> None:
     written = position(comm, **changes)
     assert restart.latest() is None
+    restart._observer.now = written.t
     restart.look(written)
     found = restart.latest()
     for name in ("step", "t", "dt", "handed_over"):
@@ -78,7 +81,8 @@ def test_what_is_written_is_read(restart, comm, changes) -> None:
         np.testing.assert_array_equal(getattr(found, name), theirs) if theirs is not None else None
         assert (getattr(found, name) is None) == (theirs is None)
     table, states = restart._observer.restored
-    assert {name: values.tolist() for name, values in table.items()} == {"mass": [1.0] * 4, "t": [0.0, 1.0, 2.0, 3.0]}
+    expected = {"mass": [1.0] * 5, "t": [0.0, 0.05, 0.1, 0.15, written.t]}
+    assert {name: values.tolist() for name, values in table.items()} == expected
     for (t, unknowns, slopes), expected in zip(states, restart._observer.states, strict=True):
         assert t == expected[0]
         np.testing.assert_array_equal(unknowns, expected[1])
@@ -98,7 +102,7 @@ def test_what_is_written_is_read(restart, comm, changes) -> None:
     ],
 )
 def test_when_one_is_written(restart, comm, changes, next_time, written) -> None:
-    restart._observer.next_time = next_time
+    restart._observer.next_time, restart._observer.now = next_time, changes["t"]
     restart.look(position(comm, **changes))
     assert (restart.latest() is not None) == written
 
@@ -120,7 +124,8 @@ def test_a_run_that_is_told_to_stop_says_where_it_is(restart, comm) -> None:
 
 
 def test_a_part_that_is_missing_is_said_on_every_rank(restart, comm) -> None:
-    restart._store.write(7, parts={"label": np.arange(3) + 3 * comm.rank}, shared={"saved": np.zeros(0)})
+    shared = {"saved": np.zeros(0), "t": np.array(0.2), "handed_over": np.array(False)}
+    restart._store.write(7, parts={"label": np.arange(3) + 3 * comm.rank}, shared=shared)
     with pytest.raises(kspde.InputError, match="cannot read checkpoint"):
         restart.latest()
 
