@@ -45,8 +45,8 @@ def _sum(comm: Any, values: Array) -> Array:
 def moments(context: _Context) -> dict[str, Array]:
     """Return ``covariance``, (species, d, d), ``third_moment`` and ``fourth_moment``, (species, d), all central.
 
-    They are those of the probability measure μ/∫dμ, whatever the mass (the diagnostics' ``second_moment`` is not central,
-    and an integral over μ itself): with weights w_j ≥ 0 sums Σ_j w_j f(X_j − mean) / Σ_j w_j.
+    They are those of the probability measure μ/∫dμ, whatever the mass (the diagnostics' ``second_moment`` is not
+    central, and an integral over μ itself): with weights w_j ≥ 0 sums Σ_j w_j f(X_j − mean) / Σ_j w_j.
     """
     system = context.particles
     covariance, third, fourth = [], [], []

@@ -1,7 +1,7 @@
 """Measures where the mass is not 1 and the density lies off the origin.
 
-u = M p solves the system of strength χ/M where p, of mass 1, solves that of χ: the same fields, the same particles. What
-is said of particles, and every distance, is said per unit of mass, so that nothing may change.
+u = M p solves the system of strength χ/M where p, of mass 1, solves that of χ: the same fields, the same particles.
+What is said of particles, and every distance, is said per unit of mass, so that nothing may change.
 """
 
 from __future__ import annotations
