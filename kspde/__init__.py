@@ -1,33 +1,33 @@
 """kspde: Keller-Segel densities by finite elements, their N-particle systems, and the distance between the two.
 
-The backends are imported at first use: ``import kspde`` needs neither DOLFINx nor numba.
+All is imported at first use: ``import kspde`` needs neither DOLFINx nor numba, and the command watches for signals
+before anything takes time.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from kspde.checkpoint import Checkpoint, StoppedError
-from kspde.domains import Box, Disk, MeshFile
-from kspde.errors import BlowUpError, ConvergenceError, InputError, KspdeError, KspdeWarning, MissingBackendError
-from kspde.initial import CallableDensity, GaussianMixture, GridDensity, observed_positions
-from kspde.kernels import GaussianMollifier, Kernel, MaternMollifier, Yukawa
-from kspde.models import (
-    AlgebraicMotility,
-    ExponentialMotility,
-    Field,
-    FieldValues,
-    LocalSensing,
-    Model,
-    OnePlusExponentialMotility,
-    SignalDependentKellerSegel,
-)
-from kspde.output import SaveAt
-
 if TYPE_CHECKING:
     from kspde import theory
+    from kspde.checkpoint import Checkpoint, StoppedError
     from kspde.distances import Snapshots, compare
+    from kspde.domains import Box, Disk, MeshFile
+    from kspde.errors import BlowUpError, ConvergenceError, InputError, KspdeError, KspdeWarning, MissingBackendError
     from kspde.evidence import coupled_distance, entropy_bound, liouville
     from kspde.fem.solve import solve
+    from kspde.initial import CallableDensity, GaussianMixture, GridDensity, observed_positions
+    from kspde.kernels import GaussianMollifier, Kernel, MaternMollifier, Yukawa
+    from kspde.models import (
+        AlgebraicMotility,
+        ExponentialMotility,
+        Field,
+        FieldValues,
+        LocalSensing,
+        Model,
+        OnePlusExponentialMotility,
+        SignalDependentKellerSegel,
+    )
+    from kspde.output import SaveAt
     from kspde.particles.simulate import simulate
 
 __version__ = "0.1.0"
@@ -72,6 +72,34 @@ __all__ = [
 ]
 
 _LAZY = {
+    "Checkpoint": "kspde.checkpoint",
+    "StoppedError": "kspde.checkpoint",
+    "Box": "kspde.domains",
+    "Disk": "kspde.domains",
+    "MeshFile": "kspde.domains",
+    "BlowUpError": "kspde.errors",
+    "ConvergenceError": "kspde.errors",
+    "InputError": "kspde.errors",
+    "KspdeError": "kspde.errors",
+    "KspdeWarning": "kspde.errors",
+    "MissingBackendError": "kspde.errors",
+    "CallableDensity": "kspde.initial",
+    "GaussianMixture": "kspde.initial",
+    "GridDensity": "kspde.initial",
+    "observed_positions": "kspde.initial",
+    "GaussianMollifier": "kspde.kernels",
+    "Kernel": "kspde.kernels",
+    "MaternMollifier": "kspde.kernels",
+    "Yukawa": "kspde.kernels",
+    "AlgebraicMotility": "kspde.models",
+    "ExponentialMotility": "kspde.models",
+    "Field": "kspde.models",
+    "FieldValues": "kspde.models",
+    "LocalSensing": "kspde.models",
+    "Model": "kspde.models",
+    "OnePlusExponentialMotility": "kspde.models",
+    "SignalDependentKellerSegel": "kspde.models",
+    "SaveAt": "kspde.output",
     "solve": "kspde.fem",
     "simulate": "kspde.particles",
     "compare": "kspde.distances",
@@ -81,10 +109,17 @@ _LAZY = {
     "liouville": "kspde.evidence",
 }
 
+#: Modules that are there after ``import kspde``.
+_PARTS = ("checkpoint", "domains", "errors", "initial", "kernels", "models", "output", "theory")
+
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(import_module(_LAZY[name]), name)
-    if name == "theory":
-        return import_module("kspde.theory")
+    if name in _PARTS:
+        return import_module(f"kspde.{name}")
     raise AttributeError(f"module 'kspde' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_PARTS})

@@ -9,10 +9,12 @@ on with another number of ranks.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import threading
 import time
@@ -55,12 +57,21 @@ _ADDRESS = " at 0x[0-9a-f]+"
 #: Bytes that a file takes beside its arrays, at most.
 _OVERHEAD = 1 << 16
 
+#: What asks for a checkpoint before the end; not every system has the second.
+_STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+
 #: What h5py raises when a file cannot be written: RuntimeError when it is closed.
 FILE_ERRORS = (OSError, RuntimeError)
 
 
 class StoppedError(KspdeError, RuntimeError):
-    """A run was told to stop (SIGTERM) and wrote a checkpoint first."""
+    """A run was told to stop (SIGTERM, SIGHUP) and wrote a checkpoint first.
+
+    Attributes:
+        number: of the signal.
+    """
+
+    number: int = signal.SIGTERM
 
 
 @dataclass(frozen=True)
@@ -134,7 +145,7 @@ class Saved:
 
 
 class CheckpointStore:
-    """Writes and finds the checkpoints of one problem; a context in which SIGTERM asks for one.
+    """Writes and finds the checkpoints of one problem; a context in which SIGTERM and SIGHUP ask for one.
 
     Args:
         checkpoint: where and how often.
@@ -142,7 +153,7 @@ class CheckpointStore:
         comm: the communicator.
 
     Attributes:
-        stopping: whether SIGTERM has come, as known to all ranks since the last ``due``.
+        stopping: the number of a signal that has come, as known to all ranks since the last ``due``; None without one.
 
     Raises:
         InputError: the directory cannot be made; on every rank.
@@ -150,14 +161,14 @@ class CheckpointStore:
 
     def __init__(self, checkpoint: Checkpoint, problem: Mapping[str, Any], comm: Any) -> None:
         self.comm = comm
-        self.stopping = False
+        self.stopping: int | None = None
         self._directory = Path(checkpoint.directory)
         self._every = float(checkpoint.every)
         self._problem = json.loads(json.dumps(dict(problem)))
         self._known: list[Path] = []
         self._last = time.monotonic()
-        self._asked = False
-        self._before: Any = None
+        self._asked: int | None = None
+        self._before: dict[int, Any] = {}
         with together(comm):
             if comm.rank == 0:
                 try:
@@ -166,26 +177,33 @@ class CheckpointStore:
                     raise InputError(f"cannot make the directory {self._directory}: {error.strerror}") from None
 
     def __enter__(self) -> CheckpointStore:
-        """Take over SIGTERM; only the main thread can."""
+        """Take over the signals; only the main thread can."""
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGTERM, self._ask)
+            ignored = signal.SIG_IGN  # by nohup
+            taken = [number for number in _STOPPING if signal.getsignal(number) is not ignored]
+            self._before = {number: signal.signal(number, self._ask) for number in taken}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give SIGTERM back."""
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)
+        """Give the signals back; one that came too late for a checkpoint is for whoever had them before."""
+        for number, handler in self._before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        if kind is None and self._asked is not None:
+            signal.raise_signal(self._asked)
 
     def due(self) -> bool:
         """Return whether a checkpoint is due, the same on every rank. Collective."""
-        words = (self._asked, self.comm.rank == 0 and time.monotonic() >= self._last + self._every)
+        words: tuple[int | None, bool] = (
+            self._asked,
+            self.comm.rank == 0 and time.monotonic() >= self._last + self._every,
+        )
         if self.comm.size > 1:
             everyone = self.comm.allgather(words)
-            words = (any(w[0] for w in everyone), any(w[1] for w in everyone))
+            words = (next((w[0] for w in everyone if w[0]), None), any(w[1] for w in everyone))
         self.stopping = words[0]
-        return words[0] or words[1]
+        return words[0] is not None or words[1]
 
     def write(self, step: int, *, parts: Mapping[str, Array], shared: Mapping[str, Array]) -> Path:
         """Write a checkpoint and remove all but the last two. Collective.
@@ -256,6 +274,16 @@ class CheckpointStore:
         self._last = time.monotonic()
         return path
 
+    def stopped(self, step: int, t: float, path: Path) -> StoppedError:
+        """Return the error of a run that ends here since a signal has come, and a checkpoint is written."""
+        number = self.stopping or signal.SIGTERM
+        error = StoppedError(
+            f"stopped by {signal.Signals(number).name} after step {step}, t = {t:.6g}: {path} holds the state, "
+            "resume=True goes on from there"
+        )
+        error.number = number
+        return error
+
     def latest(self) -> Saved | None:
         """Return the newest good checkpoint of this problem, or None where there is none. Collective.
 
@@ -288,7 +316,7 @@ class CheckpointStore:
         return self.comm.bcast(found) if self.comm.size > 1 else found
 
     def _ask(self, number: int, frame: Any) -> None:
-        self._asked = True
+        self._asked = number
 
 
 class _DamagedError(Exception):
@@ -356,7 +384,10 @@ def check_room(comm: Any, path: str | Path, size: int) -> None:
 def reserve(path: Path, size: int) -> None:
     """Ask the file system for ``size`` bytes, and some more for what surrounds them, under this name."""
     with path.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, size + _OVERHEAD)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size + _OVERHEAD)
+        elif shutil.disk_usage(path.parent).free < size + _OVERHEAD:  # macOS
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def reason(error: Exception) -> str:

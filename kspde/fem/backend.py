@@ -37,8 +37,9 @@ def require() -> None:
         import petsc4py
 
         if "petsc4py.PETSc" not in sys.modules:
-            # Else PETSc would take options from .petscrc and petscrc in the current directory, beside a case file.
-            petsc4py.init(["kspde", "-skip_petscrc"])
+            # Else PETSc would take options from .petscrc and petscrc in the current directory, beside a case file,
+            # and install handlers of signals that end the process on the spot, whatever a program has for them.
+            petsc4py.init(["kspde", "-skip_petscrc", "-no_signal_handler"])
         import dolfinx.fem.petsc
         import petsc4py.PETSc
     except (ImportError, RuntimeError) as error:  # RuntimeError: mpi4py finds no MPI library

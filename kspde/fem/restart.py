@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kspde.checkpoint import CheckpointStore, StoppedError, run_description
+from kspde.checkpoint import CheckpointStore, run_description
 from kspde.fem.operators import SemiDiscrete
 from kspde.fem.state import Observer
 from kspde.initial import InitialDensity
@@ -60,7 +60,7 @@ class Restart:
         """Write a checkpoint if one is due. Collective.
 
         Raises:
-            StoppedError: SIGTERM asked for it, and the run is not at its end.
+            StoppedError: a signal asked for it, and the run is not at its end.
             InputError: it cannot be written.
         """
         if self._store is None:
@@ -84,10 +84,7 @@ class Restart:
         shared |= {f"diagnostics.{name}": values for name, values in self._observer.recorder.table().items()}
         path = self._store.write(position.step, parts=parts, shared=shared)
         if self._store.stopping:
-            raise StoppedError(
-                f"stopped by SIGTERM after step {position.step}, t = {position.t:.6g}: {path} holds the state, "
-                "resume=True goes on from there"
-            )
+            raise self._store.stopped(position.step, position.t, path)
 
     def latest(self) -> Position | None:
         """Return where the newest good checkpoint stands, with the observer as it was then; None without one.

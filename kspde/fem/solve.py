@@ -82,7 +82,7 @@ def solve(
         save: times at which states are saved beside ``t_end``, further statistics (``fisher_information``,
             ``log_gradient``, ``free_energy``), and a callback that is given a ``State`` at each of these times. Between
             them a solution is interpolated, which does not keep u ≥ 0.
-        checkpoint: where and how often the state is written to disk; SIGTERM then writes one more and stops.
+        checkpoint: where and how often the state is written to disk; SIGTERM or SIGHUP then writes one more and stops.
         resume: go on from the newest checkpoint of this very problem, on any number of ranks; from the beginning if
             there is none yet, so that a job which is started again and again can always ask for it.
         on_blow_up: what to do about a density that has grown until only the mesh limits its peak, which is then no
@@ -93,7 +93,7 @@ def solve(
 
     Raises:
         InputError: a value is not valid, mass of u0 lies outside the domain, or the mesh does not resolve u0.
-        StoppedError: SIGTERM came, and a checkpoint has been written.
+        StoppedError: SIGTERM or SIGHUP came, and a checkpoint has been written.
         ConvergenceError: a step failed; the message names step, t, dt and reason. The error holds what was computed
             until then, as ``diagnostics`` and ``solution``; a ``BlowUpError`` where a density blew up.
         MissingBackendError: DOLFINx is not installed.

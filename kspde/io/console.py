@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
+
+from kspde.errors import InputError
+from kspde.streams import silence, unread
 
 __all__ = ["Console"]
 
@@ -25,18 +27,36 @@ class Console:
 
     def __init__(self, comm: Any, *, quiet: bool = False) -> None:
         self._silent = quiet or comm.rank != 0
+        self._deaf = False  # standard output is closed or full
         self._here = comm.rank == 0
         self.warnings: list[str] = []
 
     def say(self, text: str = "") -> None:
-        """Print a line; a reader that has gone away (``| head``) does not end the run."""
-        if self._silent:
-            return
+        """Print a line. A reader that has gone away (``| head``) does not end the run, nor does a full device."""
+        error = self._print(text)
+        if error is not None and not unread(error):
+            self.warn(f"standard output cannot be written ({error.strerror}): the results do not depend on it")
+
+    def answer(self, text: str) -> None:
+        """Print what a command was asked for.
+
+        Raises:
+            InputError: it cannot be written. On rank 0 alone, after which there is nothing left to do.
+        """
+        error = self._print(text)
+        if error is not None and not unread(error):
+            raise InputError(f"standard output cannot be written ({error.strerror})")
+
+    def _print(self, text: str) -> OSError | None:
+        if self._silent or self._deaf:
+            return None
         try:
             print(text, flush=True)
-        except BrokenPipeError:
-            self._silent = True
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except OSError as error:
+            self._deaf = True
+            silence(sys.stdout)
+            return error
+        return None
 
     def warn(self, text: str) -> None:
         """Print a line that begins with "warning:" on standard error, once for each text."""
@@ -45,8 +65,9 @@ class Console:
             return
         self.warnings.append(line)
         if not self._silent:
-            sys.stderr.write(f"warning: {line}\n")
-            sys.stderr.flush()
+            with suppress(OSError, AttributeError):  # full, or closed
+                sys.stderr.write(f"warning: {line}\n")
+                sys.stderr.flush()
 
     @contextmanager
     def hearing_warnings(self) -> Iterator[None]:
@@ -63,7 +84,7 @@ class Console:
     @contextmanager
     def progress(self, label: str) -> Iterator[Callable[[float], None]]:
         """Return a function that moves a progress bar to a fraction done; there is a bar on a terminal only."""
-        if self._silent or not sys.stderr.isatty():
+        if self._silent or sys.stderr is None or not sys.stderr.isatty():
             yield lambda fraction: None
             return
         from rich.console import Console as Terminal

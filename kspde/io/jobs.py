@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from kspde.distances import compare, pictures
@@ -18,15 +20,21 @@ from kspde.io.results import ResultDirectory, provenance, write_csv
 from kspde.parallel import together
 from kspde.particles import simulate
 from kspde.radial import check_bounded
+from kspde.signals import Stop
 
 __all__ = ["compare_case", "run_case"]
 
+#: Names of pictures that were drawn, and of those that were not.
+type _Pictures = tuple[list[str], list[str]]
 
-def run_case(case: Case, results: ResultDirectory, restarts: Restarts, comm: Any, console: Console) -> tuple[str, ...]:
+
+def run_case(
+    case: Case, results: ResultDirectory, restarts: Restarts, comm: Any, console: Console, stop: Stop
+) -> _Pictures:
     """Solve the density equation of a case and write it. Collective.
 
     Returns:
-        The names of the pictures.
+        The names of the pictures, and of those that a signal has left no time for.
 
     Raises:
         InputError: the case is not valid.
@@ -36,22 +44,30 @@ def run_case(case: Case, results: ResultDirectory, restarts: Restarts, comm: Any
     clock = _Clock()
     console.say(report.heading(case, comm))
     pde = _solve(case, restarts, comm, console, clock)
+    stop.hold()
     _write_density(pde, results, comm)
-    with clock("pictures"):
-        pictures.plot_density(pde, results.path / "density.png")
-        pictures.plot_diagnostics(pde, results.path / "diagnostics.png")
+    drawn = _draw(
+        {
+            "density.png": partial(pictures.plot_density, pde),
+            "diagnostics.png": partial(pictures.plot_diagnostics, pde),
+        },
+        results,
+        comm,
+        stop,
+        clock,
+    )
     summary = {"command": "run", "parameters": case.parameters(), "density": _described(pde)}
     _finish(results, comm, console, summary, clock)
-    return "density.png", "diagnostics.png"
+    return drawn
 
 
 def compare_case(
-    case: Case, results: ResultDirectory, restarts: Restarts, comm: Any, console: Console
-) -> tuple[str, ...]:
+    case: Case, results: ResultDirectory, restarts: Restarts, comm: Any, console: Console, stop: Stop
+) -> _Pictures:
     """Solve the density equation of a case, simulate its particles, measure how far they are apart. Collective.
 
     Returns:
-        The names of the pictures.
+        The names of the pictures, and of those that a signal has left no time for.
 
     Raises:
         InputError: the case is not valid, or has no [particles].
@@ -74,12 +90,20 @@ def compare_case(
     with clock("distance"), case.naming("compare"):
         distance = compare(pde, cloud, **case.compare_options)
     console.say("\n".join(report.distance_lines(distance, clock.seconds["distance"])))
+    stop.hold()
     _write_density(pde, results, comm)
     cloud.write(results.path / "particles.h5")
-    with clock("pictures"):
-        pictures.plot_densities(distance, results.path / "densities.png")
-        pictures.plot_difference(distance, results.path / "difference.png")
-        pictures.plot_diagnostics(pde, results.path / "diagnostics.png", cloud=cloud)
+    drawn = _draw(
+        {
+            "densities.png": partial(pictures.plot_densities, distance),
+            "difference.png": partial(pictures.plot_difference, distance),
+            "diagnostics.png": lambda path: pictures.plot_diagnostics(pde, path, cloud=cloud),
+        },
+        results,
+        comm,
+        stop,
+        clock,
+    )
     summary = {
         "command": "compare",
         "parameters": case.parameters(),
@@ -89,7 +113,21 @@ def compare_case(
         "distance": distance.summary(),
     }
     _finish(results, comm, console, summary, clock)
-    return "densities.png", "difference.png", "diagnostics.png"
+    return drawn
+
+
+def _draw(
+    plots: Mapping[str, Callable[[Path], None]], results: ResultDirectory, comm: Any, stop: Stop, clock: _Clock
+) -> _Pictures:
+    """Draw pictures until a signal comes. Collective."""
+    drawn: list[str] = []
+    with clock("pictures"):
+        for name, plot in plots.items():
+            if stop.asked(comm):
+                break
+            plot(results.path / name)
+            drawn.append(name)
+    return drawn, [name for name in plots if name not in drawn]
 
 
 class _Clock:

@@ -10,6 +10,7 @@ from kspde import __version__
 from kspde.io.console import Console
 from kspde.io.results import SUMMARY, provenance, write_json
 from kspde.parallel import together
+from kspde.signals import Stop
 from kspde.studies import Outcome, Study, open_directory, outcome_of, run_points
 from kspde.studies.execute import vacated
 from kspde.studies.report import html_report, rate_rows
@@ -17,7 +18,7 @@ from kspde.studies.report import html_report, rate_rows
 __all__ = ["run_study"]
 
 
-def run_study(study: Study, directory: Path, comm: Any, console: Console, *, force: bool = False) -> None:
+def run_study(study: Study, directory: Path, comm: Any, console: Console, stop: Stop, *, force: bool = False) -> None:
     """Compute what is missing of a study and write its table, rates, pictures and report. Collective.
 
     Args:
@@ -25,6 +26,7 @@ def run_study(study: Study, directory: Path, comm: Any, console: Console, *, for
         directory: new, or what an earlier run of the same study left.
         comm: the communicator.
         console: what is said goes there.
+        stop: holds back a signal while results are written.
         force: go on in a directory of the same study with other parameters.
 
     Raises:
@@ -39,6 +41,7 @@ def run_study(study: Study, directory: Path, comm: Any, console: Console, *, for
     seconds = time.perf_counter() - start
     console.say(f"  {computed} points computed, {kept} taken from an earlier run   {seconds:.1f} s")
     about = provenance(comm)
+    stop.hold()
     with together(comm):
         if comm.rank == 0:
             outcome = outcome_of(study, directory)

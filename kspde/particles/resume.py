@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kspde.checkpoint import CheckpointStore, Saved, StoppedError, fingerprint, run_description
+from kspde.checkpoint import CheckpointStore, Saved, fingerprint, run_description
 from kspde.initial import InitialDensity
 from kspde.models.base import Array
 from kspde.parallel import together
@@ -30,7 +30,7 @@ class CheckpointWriter:
         """Write one if it is due. Collective.
 
         Raises:
-            StoppedError: SIGTERM asked for it, and there are steps left.
+            StoppedError: a signal asked for it, and there are steps left.
             InputError: it cannot be written.
         """
         if run.step == len(run.times) - 1 or not self._store.due():
@@ -44,10 +44,7 @@ class CheckpointWriter:
             shared |= {f"observer.{observer.name}.{key}": value for key, value in observer.state().items()}
         path = self._store.write(run.step, parts=parts, shared=shared)
         if self._store.stopping:
-            raise StoppedError(
-                f"stopped by SIGTERM after step {run.step}, t = {run.t:.6g}: {path} holds the state, resume=True goes "
-                f"on from there"
-            )
+            raise self._store.stopped(run.step, run.t, path)
 
     def state(self) -> Mapping[str, Array]:
         """Return nothing."""

@@ -126,7 +126,7 @@ def simulate(
         save: times that steps end at, statistics to take there ("moments", "minimal_distance", "histogram",
             "field_fluctuations"), and a function that is called with the cloud of that time. Its arrays are the run's
             own: copy what is kept.
-        checkpoint: where and how often the state is written; SIGTERM then writes one and stops the run.
+        checkpoint: where and how often the state is written; SIGTERM or SIGHUP then writes one and stops the run.
         resume: whether to go on from the newest checkpoint of this same run, where there is one. The result is that of
             a run that was never stopped: bitwise on as many ranks and threads, to round-off on others.
         progress: called on every rank after every step with t/``t_end``.
@@ -140,7 +140,7 @@ def simulate(
             grid larger than memory allows.
         ConvergenceError: a diffusion coefficient that is negative or not finite, a position that is not finite, or a
             cloud that has grown beyond what a grid, or the mean field's domain, can hold.
-        StoppedError: SIGTERM came, and a checkpoint was written.
+        StoppedError: SIGTERM or SIGHUP came, and a checkpoint was written.
     """
     begin = time.perf_counter()
     comm = communicator(comm)

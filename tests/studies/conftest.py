@@ -13,6 +13,7 @@ from mpi4py import MPI
 from kspde.io.console import Console
 from kspde.io.study_file import read_study
 from kspde.io.study_job import run_study
+from kspde.signals import Stop
 from kspde.studies import Outcome, Study, open_directory, outcome_of, run_points
 
 #: Coarse, short, and yet with a rate: the mollifier's error at small times is of order 2 in eps.
@@ -84,6 +85,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if comm.rank == 0:
         file.write_text(TINY, encoding="utf-8")
     comm.Barrier()
-    run_study(read_study(file), directory / "out", comm, Console(comm, quiet=True))
+    run_study(read_study(file), directory / "out", comm, Console(comm, quiet=True), Stop())
     comm.Barrier()
     return directory / "out"

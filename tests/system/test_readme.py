@@ -98,7 +98,7 @@ def test_shell_commands_are_understood(comm) -> None:
         return
     from typer.main import get_command
 
-    from kspde.cli import app
+    from kspde.commands import app
 
     known = get_command(app).commands  # type: ignore[attr-defined]
     lines = [line[line.index("kspde") :] for line in shell_lines() if line[0] in ("kspde", "mpirun")]

@@ -1,0 +1,73 @@
+"""Standard output and error of the command, which may be closed, full, or read by nobody.
+
+Nothing here imports what takes time.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+__all__ = ["complain", "guarded_streams", "launched_rank", "silence", "unread", "unwritable"]
+
+
+@contextmanager
+def guarded_streams() -> Iterator[None]:
+    """Let a command print whatever the terminal, and let no file of its own take the place of a closed stream."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free descriptor, which is this one
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without χ still gets its line
+    try:
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            if unwritable(stream):
+                silence(stream)
+
+
+def unwritable(stream: Any) -> OSError | None:
+    """Return why what was printed cannot be written; None where it can."""
+    try:
+        if stream is not None:
+            stream.flush()
+    except OSError as error:
+        return error
+    return None
+
+
+def silence(stream: Any) -> None:
+    """Send a stream nowhere, with what it still holds: Python would complain of it at its end."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def unread(error: OSError) -> bool:
+    """Return whether it is only that a reader has gone away (``| head``)."""
+    return error.errno in (errno.EPIPE, errno.ESHUTDOWN)
+
+
+def launched_rank() -> int:
+    """Return this process's rank as the launcher tells it: help and usage errors need no MPI."""
+    for name in ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID"):
+        if os.environ.get(name, "").isdigit():
+            return int(os.environ[name])
+    return 0
+
+
+def complain(text: str) -> None:
+    """Print one line that begins with "kspde: error:" on standard error, if anybody can hear it."""
+    line = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in " ".join(text.split()))
+    with suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write(f"kspde: error: {line}\n")
+        sys.stderr.flush()

@@ -1,0 +1,91 @@
+"""Signals at any moment: one line, the usual status, nothing half-written."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+#: The command, with Python telling of each module that it has imported.
+COMMAND = ("-X", "importtime", "-c", "import sys, kspde.cli; sys.exit(kspde.cli.main(sys.argv[1:]))")
+RUN = ("run", "case.toml", "--out", "result")
+
+#: The command with a first picture that is drawn until a signal comes.
+SLOW_PICTURE = """
+import os, signal, sys
+from kspde.cli import main
+from kspde.distances import pictures
+
+ours, theirs = os.pipe()
+os.set_blocking(theirs, False)
+signal.set_wakeup_fd(theirs)
+
+def draw(pde, path):
+    print("drawing", flush=True)
+    os.read(ours, 1)
+
+pictures.plot_density = draw
+sys.exit(main(["run", "case.toml", "--out", "result", "--quiet"]))
+"""
+
+
+def said(err: str) -> list[str]:
+    """Return what the command said, without what Python and the launcher add."""
+    return [line for line in err.splitlines() if not line.startswith(("import time:", "[mpiexec@", "Abort("))]
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
+    _, err = process.communicate(timeout=120)
+    return process.returncode, said(err)
+
+
+@pytest.mark.parametrize(
+    ("module", "number"),
+    [
+        ("numpy", signal.SIGINT),
+        ("typer", signal.SIGINT),
+        ("mpi4py.MPI", signal.SIGHUP),
+        ("dolfinx.fem.petsc", signal.SIGTERM),
+    ],
+)
+def test_while_it_starts(
+    start: Callable[..., Any], small_case: Path, tmp_path: Path, module: str, number: signal.Signals
+) -> None:
+    with start("python", *COMMAND, *RUN) as process:
+        while (line := process.stderr.readline()) and line.split("|")[-1].strip() != module:
+            pass
+        process.send_signal(number)
+        assert ended(process) == (128 + number, ["kspde: error: interrupted: nothing was written"])
+    assert os.listdir(tmp_path) == ["case.toml"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_before_the_first_step(
+    start: Callable[..., Any], small_case: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    with start("kspde", *RUN) as process:
+        assert process.stdout.readline().startswith("kspde ")  # the mesh is about to be built
+        process.send_signal(number)
+        assert ended(process) == (128 + number, ["kspde: error: interrupted: nothing was written"])
+    assert os.listdir(tmp_path) == ["case.toml"]
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_while_pictures_are_drawn_the_results_are_kept(
+    start: Callable[..., Any], small_case: Path, tmp_path: Path, ranks: int
+) -> None:
+    launcher = ("mpirun", "-n", ranks) if ranks > 1 else ()
+    program, *arguments = (*launcher, "python", "-c", SLOW_PICTURE)
+    with start(program, *arguments) as process:
+        for _ in range(ranks):
+            assert process.stdout.readline() == "drawing\n"
+        process.terminate()
+        line = "kspde: error: interrupted: result holds the results, without diagnostics.png"
+        assert ended(process) == (128 + signal.SIGTERM, [line])
+    assert sorted(os.listdir(tmp_path)) == ["case.toml", "result"]
+    assert sorted(os.listdir(tmp_path / "result")) == ["density.bp", "diagnostics.csv", "summary.json"]
