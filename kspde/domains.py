@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from kspde.errors import InputError, check_choice, check_integer, check_number
+from kspde.errors import InputError, check_choice, check_integer, check_number, shown
 
 __all__ = ["Box", "Disk", "Domain", "MeshFile"]
 
@@ -142,13 +142,17 @@ class Disk:
 
 @dataclass(frozen=True, kw_only=True)
 class MeshFile:
-    """A mesh from a file: gmsh's .msh, or anything meshio reads but .wkt.
+    """A mesh from a file: gmsh's or FreeFem's .msh, or anything meshio reads but .wkt.
 
     Cells of the model's dimension make the domain: intervals, triangles, quadrilaterals, tetrahedra or hexahedra, one
-    kind alone, with straight edges.
+    kind alone, with straight edges. They must form one connected domain without overlaps or hanging nodes. A plane mesh
+    may lie in any plane of space: a warning names the coordinates it is then used with.
 
     Attributes:
         path: the file.
+        merge: whether nodes that coincide, within 1e-5 of the shortest edge at them, become one: for parts that touch
+            but were meshed one by one.
+        triangles: whether quadrilaterals are split in two triangles.
         degree: of the elements; 1 on triangles and tetrahedra.
         refine: how often every cell is split, in 2^d.
         boundary: "decay" or "neumann", as for ``Box``; the decay condition takes each boundary point's distance from
@@ -160,6 +164,8 @@ class MeshFile:
     """
 
     path: str | Path
+    merge: bool = False
+    triangles: bool = False
     degree: int = 1
     refine: int = 0
     boundary: str = "decay"
@@ -168,6 +174,9 @@ class MeshFile:
     def __post_init__(self) -> None:
         if not isinstance(self.path, (str, Path)):
             raise InputError(f"path is a {type(self.path).__name__}: give the name of a mesh file")
+        for name, value in (("merge", self.merge), ("triangles", self.triangles)):
+            if not isinstance(value, bool):
+                raise InputError(f"{name} = {shown(value)} is not valid: give True or False")
         check_integer("degree", self.degree, at_least=1, at_most=8)
         check_integer("refine", self.refine, at_least=0, at_most=12)
         check_choice("boundary", self.boundary, _BOUNDARIES)

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 from kspde.errors import InputError
 from kspde.files import MOST_TEXT, check_regular, open_regular, read_regular
 
-__all__ = ["check_mesh_file"]
+__all__ = ["check_mesh_file", "is_freefem"]
 
 #: How a file begins that gmsh reads as a mesh, and one that is HDF5.
 _GMSH, _HDF5 = (b"$MeshFormat", b"$NOD"), b"\x89HDF\r\n\x1a\n"
@@ -28,12 +28,22 @@ def check_mesh_file(path: Path) -> None:
     kind = path.suffix.lower()
     with open_regular(path) as file:
         begin = file.read(16)
-    if kind == ".msh" and not begin.startswith(_GMSH):
-        raise InputError(f"{path} is not a mesh of gmsh: it must begin with $MeshFormat; save it anew, as .msh")
+    if kind == ".msh" and not begin.startswith(_GMSH) and not is_freefem(path):
+        raise InputError(
+            f"{path} is neither gmsh's .msh, which begins with $MeshFormat, nor FreeFem's, which begins with three "
+            "numbers: save it anew as one of them"
+        )
     if begin.startswith(_HDF5):
         _check_hdf5(path)
     if kind in (".xdmf", ".xmf"):
         _check_xdmf(path)
+
+
+def is_freefem(path: Path) -> bool:
+    """Return whether a file begins as FreeFem's plane meshes do, with the numbers of points, triangles and edges."""
+    with open_regular(path) as file:
+        words = file.readline(80).split()
+    return len(words) == 3 and all(word.isdigit() for word in words)
 
 
 def _check_hdf5(path: Path) -> None:

@@ -26,6 +26,7 @@ from kspde.fem.sparse import DIRECT_NODES, KeptPreconditioner, SparseSystem
 from kspde.fem.stiffness import Stiffness, in_order, interpolations, original_numbers
 from kspde.kernels import Kernel, ResolventPolynomial
 from kspde.parallel import together
+from kspde.warned import warn
 
 __all__ = ["MeshSpace"]
 
@@ -76,6 +77,8 @@ class MeshSpace(Space):
         if arrays is not None:
             points, cells, parents = arrays.points, arrays.cells[:, order], arrays.parents
             rim = _measures(arrays)
+            if arrays.note is not None:
+                warn(arrays.note, comm)
         del arrays
         low, high = comm.bcast((points.min(initial=np.inf), points.max(initial=-np.inf)))
         self.radius = float(max(abs(low), abs(high)))

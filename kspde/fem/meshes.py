@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import io
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from kspde.domains import Disk, MeshFile
-from kspde.errors import InputError, MissingBackendError
-from kspde.fem.mesh_safety import check_mesh_file
-from kspde.files import check_regular
+from kspde.errors import InputError
+from kspde.fem.mesh_faults import check_mesh, flat, merged, oriented, sound_indices
+from kspde.fem.mesh_files import Blocks, gmsh_arrays, read_mesh
 
 __all__ = ["CELL_NAMES", "MeshArrays", "mesh_arrays"]
 
@@ -34,20 +28,6 @@ CELL_NAMES: dict[str, tuple[str, int, list[int]]] = {
     "tetra": ("tetrahedron", 3, [0, 1, 2, 3]),
     "hexahedron": ("hexahedron", 3, [0, 1, 3, 2, 4, 5, 7, 6]),
 }
-_GMSH_TYPES = {1: "line", 2: "triangle", 3: "quad", 4: "tetra", 5: "hexahedron"}
-_DIMENSIONS = {kind: d for kind, (_, d, _) in CELL_NAMES.items()}
-
-#: for each corner of a cell in VTK's order, the corners its edges lead to, in right-handed order
-_CORNERS: dict[str, list[tuple[int, ...]]] = {
-    "line": [(0, 1)],
-    "triangle": [(0, 1, 2)],
-    "quad": [(0, 1, 3), (1, 2, 0), (2, 3, 1), (3, 0, 2)],
-    "tetra": [(0, 1, 2, 3)],
-    "hexahedron": [
-        (0, 1, 3, 4), (1, 2, 0, 5), (2, 3, 1, 6), (3, 0, 2, 7),
-        (4, 7, 5, 0), (5, 4, 6, 1), (6, 5, 7, 2), (7, 6, 4, 3),
-    ],
-}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +41,7 @@ class MeshArrays:
         rim: the ends of the boundary's edges, shape (m, 2), of a mesh of triangles or quadrilaterals; else none.
         parents: an array for each refinement: row k names the earlier points in whose middle its k-th new point was
             put, some of them twice. New points follow the earlier ones.
+        note: what the user must be told of it, if anything.
     """
 
     kind: str
@@ -68,6 +49,7 @@ class MeshArrays:
     cells: Cells
     rim: Cells
     parents: tuple[Parents, ...]
+    note: str | None = None
 
 
 def mesh_arrays(domain: Disk | MeshFile, dimension: int) -> MeshArrays:
@@ -78,60 +60,72 @@ def mesh_arrays(domain: Disk | MeshFile, dimension: int) -> MeshArrays:
         dimension: the dimension its cells must have.
 
     Raises:
-        InputError: a file that cannot be read, no cells of the dimension, mixed, inverted, degenerate or duplicate
-            cells.
-        MissingBackendError: gmsh is not installed.
+        InputError: a file that cannot be read or has no cells of the dimension, or a mesh with faults; see
+            ``kspde.fem.mesh_faults``.
+        MissingBackendError: gmsh is needed, and not installed.
     """
+    note, radius = None, None
     if isinstance(domain, Disk):
-        kind, points, cells = _gmsh_arrays(lambda gmsh: _draw_disk(gmsh, domain), 2, "Disk")
-        if kind == "triangle":
-            points, cells = _delaunay_disk(points[:, :2], domain.radius, 0.2 if domain.refine else 0.0)
+        kind, points, cells = _disk(domain)
+        radius = domain.radius
     else:
-        path = Path(domain.path)
-        if not os.path.exists(path) or os.path.isdir(path):  # pathlib's raise where the name is too long
-            raise InputError(f"path = {str(domain.path)!r} is not a file: give the name of a mesh file")
-        try:
-            check_mesh_file(path)
-        except OSError as error:
-            raise InputError(f"{path} cannot be read ({error.strerror or error}): give a mesh file") from None
-        kind, points, cells = _read(path, dimension)
-    points, cells = _compact(points[:, :dimension], cells)
-    _check(kind, points, cells, str(getattr(domain, "path", domain)))
+        name = str(domain.path)
+        points, blocks = sound_indices(*read_mesh(Path(domain.path), dimension), name)
+        points, note = flat(points, dimension, name)
+        kind, cells = _one_kind(points, blocks, dimension, name, triangles=domain.triangles)
+        if domain.merge:
+            points, cells = merged(kind, points, cells)
+        check_mesh(kind, points, cells, name)
     parents: list[Parents] = []
     rim = _rim(cells, len(points)) if kind in ("triangle", "quad") else np.empty((0, 2), dtype=np.int64)
-    radius = domain.radius if isinstance(domain, Disk) else None
     for _ in range(domain.refine if kind in ("line", "triangle", "quad") else 0):
         points, cells, rim, new = _refined(kind, points, cells, radius)
         parents.append(new)
-    return MeshArrays(kind=kind, points=points, cells=cells, rim=rim, parents=tuple(parents))
+    return MeshArrays(kind=kind, points=points, cells=cells, rim=rim, parents=tuple(parents), note=note)
 
 
-def _gmsh_arrays(draw: Any, dimension: int, name: str) -> tuple[str, Array, Cells]:
-    try:
-        import gmsh
-    except (ImportError, OSError) as error:
-        raise MissingBackendError(f'{name} needs gmsh ({error}): pip install "kspde[mesh]"') from None
-    gmsh.initialize(readConfigFiles=False, interruptible=False)
-    try:
-        gmsh.option.setNumber("General.Terminal", 0)
-        draw(gmsh)
-        tags, coordinates, _ = gmsh.model.mesh.getNodes()
-        index = np.zeros(int(tags.max(initial=0)) + 1, dtype=np.int64)
-        index[tags.astype(np.int64)] = np.arange(len(tags))
-        types, _, corners = gmsh.model.mesh.getElements(dimension)
-        blocks: dict[str, list[Cells]] = {}
-        for number, nodes in zip(types, corners, strict=True):
-            label, _, _, count, _, primary = gmsh.model.mesh.getElementProperties(number)
-            kind = _GMSH_TYPES.get(int(number), label)
-            blocks.setdefault(kind, []).append(index[nodes.astype(np.int64)].reshape(-1, count)[:, :primary])
-        kind, cells = _only_kind(blocks, dimension, name)
-        return kind, coordinates.reshape(-1, 3), cells
-    except Exception as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{name}: gmsh fails ({str(error).strip() or type(error).__name__})") from None
-    finally:
-        gmsh.finalize()
+def _one_kind(points: Array, blocks: Blocks, dimension: int, name: str, *, triangles: bool) -> tuple[str, Cells]:
+    """Return the cells, which must be of one kind, and oriented; quadrilaterals are split where ``triangles`` says so.
+
+    Raises:
+        InputError: they are of several kinds, or flat, twisted or not convex.
+    """
+    blocks = {kind: oriented(kind, points, cells, name) for kind, cells in blocks.items()}
+    if triangles and "quad" in blocks:
+        split = _halves(points, blocks.pop("quad"))
+        blocks["triangle"] = np.concatenate([blocks["triangle"], split]) if "triangle" in blocks else split
+    if len(blocks) > 1:
+        found = ", ".join(f"{len(cells)} {kind}" for kind, cells in blocks.items())
+        remedy = (
+            "give MeshFile(triangles=True) to split the quadrilaterals, or mesh with one kind alone"
+            if dimension == 2
+            else "give a mesh of tetrahedra alone (in gmsh without recombination)"
+        )
+        raise InputError(f"{name} mixes cells of dimension {dimension} ({found}): {remedy}")
+    return next(iter(blocks.items()))
+
+
+def _halves(points: Array, quads: Cells) -> Cells:
+    """Return two triangles for each convex quadrilateral: of the two ways, the one that is Delaunay."""
+    cotangents = []
+    for k in range(4):
+        before, after = (points[quads[:, (k + j) % 4]] - points[quads[:, k]] for j in (3, 1))
+        cross = after[:, 0] * before[:, 1] - after[:, 1] * before[:, 0]
+        cotangents.append(np.sum(before * after, axis=1) / cross)
+    # The angles opposite the diagonal from corner 0 to 2 are those at 1 and 3: together they are at most π.
+    shift = (cotangents[1] + cotangents[3] < -1e-12).astype(np.int64)
+    a, b, c, d = (np.take_along_axis(quads, ((shift + k) % 4)[:, None], 1)[:, 0] for k in range(4))
+    return np.concatenate([np.stack([a, b, c], axis=1), np.stack([a, c, d], axis=1)])
+
+
+def _disk(disk: Disk) -> tuple[str, Array, Cells]:
+    points, blocks = gmsh_arrays(lambda gmsh: _draw_disk(gmsh, disk), "Disk")
+    points, blocks = sound_indices(points, {k: v for k, v in blocks.items() if k in ("triangle", "quad")}, "Disk")
+    points = points[:, :2].copy()
+    if disk.cell == "triangle":
+        return "triangle", *_delaunay_disk(points, disk.radius, 0.2 if disk.refine else 0.0)
+    kind, cells = _one_kind(points, blocks, 2, "Disk", triangles=False)
+    return kind, points, cells
 
 
 def _draw_disk(gmsh: Any, disk: Disk) -> None:
@@ -264,128 +258,3 @@ def _flipped(points: Array, cells: Cells) -> Cells:
         cells[cell[0, number]] = np.stack([p, i, q], axis=1)
         cells[cell[1, number]] = np.stack([q, j, p], axis=1)
     return cells
-
-
-@contextmanager
-def _no_reading_past_the_end() -> Iterator[None]:
-    """Let meshio's readers fail where they go on asking a file that has ended for its next line.
-
-    Several (of .ply, .mdpa, .dat, .node, .bdf ...) look for a line in a loop that does not end on a truncated file.
-    """
-
-    def ending(path: Any, mode: str = "r", **options: Any) -> Any:
-        check_regular(path)
-        file = open(path, mode, **options)  # noqa: SIM115 - meshio closes it
-        left = 1000  # what a reader may well ask in vain, a few times for each block
-        plain = {"read": file.read, "readline": file.readline}
-
-        def guarded(name: str) -> Any:
-            def ask(*size: Any) -> Any:
-                nonlocal left
-                got = plain[name](*size)
-                left -= not got
-                if left < 0:
-                    raise EOFError("the file ends too early")
-                return got
-
-            return ask
-
-        for name in plain:
-            setattr(file, name, guarded(name))
-        return file
-
-    modules = [module for name, module in sys.modules.items() if name.startswith("meshio.")]
-    for module in modules:
-        module.open = ending  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        for module in modules:
-            del module.open
-
-
-def _read(path: Path, dimension: int) -> tuple[str, Array, Cells]:
-    if path.suffix.lower() == ".wkt":  # meshio's regular expression for it takes exponential time on a bad file
-        raise InputError(f"{path} cannot be read as a mesh: give gmsh's .msh, or what meshio reads but .wkt")
-    if path.suffix.lower() == ".msh":
-        try:
-            with TemporaryDirectory() as alone:
-                # gmsh would execute options in a file beside the mesh.
-                link = Path(alone) / "mesh.msh"
-                link.symlink_to(path.absolute())
-                return _gmsh_arrays(lambda gmsh: gmsh.open(str(link)), dimension, str(path))
-        except MissingBackendError:
-            pass  # meshio reads the format too
-    import meshio
-
-    import kspde.hdf5  # noqa: F401 - meshio's own import of h5py would clash with DOLFINx
-
-    said = io.StringIO()
-    try:
-        with redirect_stdout(said), redirect_stderr(said), _no_reading_past_the_end():
-            mesh = meshio.read(path)
-    except (Exception, SystemExit) as error:  # meshio raises, or exits with what it printed, whatever its readers meet
-        reason = said.getvalue() if isinstance(error, SystemExit) else str(error) or type(error).__name__
-        raise InputError(
-            f"{path} cannot be read as a mesh ({' '.join(reason.split()).rstrip('.')}): give gmsh's .msh, or what "
-            "meshio reads"
-        ) from None
-    blocks: dict[str, list[Cells]] = {}
-    for block in mesh.cells:
-        blocks.setdefault(block.type, []).append(np.asarray(block.data, dtype=np.int64))
-    kind, cells = _only_kind(blocks, dimension, str(path))
-    points = np.asarray(mesh.points, dtype=np.float64)
-    return kind, np.pad(points, ((0, 0), (0, 3 - points.shape[1]))), cells
-
-
-def _only_kind(blocks: dict[str, list[Cells]], dimension: int, name: str) -> tuple[str, Cells]:
-    """Return the one kind of cell of the dimension, and its cells."""
-    present = {k: sum(len(b) for b in v) for k, v in blocks.items() if sum(len(b) for b in v)}
-    names = {1: "lines", 2: "triangles or quadrilaterals", 3: "tetrahedra or hexahedra"}[dimension]
-    found = ", ".join(f"{count} {kind}" for kind, count in present.items()) or "no cells"
-    known = [kind for kind in present if _DIMENSIONS.get(kind) == dimension]
-    strange = [kind for kind in present if kind not in _DIMENSIONS and kind != "vertex"]
-    if len(known) > 1:
-        raise InputError(f"{name} mixes cells of dimension {dimension} ({found}): give a mesh with {names} only")
-    if not known:
-        hint = f" (cells with curved edges, such as {strange[0]}, are not supported)" if strange else ""
-        raise InputError(f"{name} has no cells of dimension {dimension} ({found}){hint}: give a mesh of {names}")
-    return known[0], np.concatenate(blocks[known[0]])
-
-
-def _compact(points: Array, cells: Cells) -> tuple[Array, Cells]:
-    """Drop points that no cell uses."""
-    used, renumbered = np.unique(cells, return_inverse=True)
-    return np.ascontiguousarray(points[used], dtype=np.float64), renumbered.reshape(cells.shape).astype(np.int64)
-
-
-def _check(kind: str, points: Array, cells: Cells, name: str) -> None:
-    if not np.all(np.isfinite(points)):
-        raise InputError(
-            f"{name}: point {int(np.argwhere(~np.isfinite(points))[0, 0])} has a coordinate that is not finite"
-        )
-
-    def where(cell: int) -> str:
-        return "(" + ", ".join(f"{c:.4g}" for c in points[cells[cell]].mean(axis=0)) + ")"
-
-    same = np.sort(cells, axis=1)
-    _, first, counts = np.unique(same, axis=0, return_index=True, return_counts=True)
-    if np.any(counts > 1):
-        bad = int(first[np.argmax(counts > 1)])
-        raise InputError(
-            f"{name} has {int((counts - 1).sum())} duplicate cells, the first at {where(bad)}: remove them"
-        )
-    measures = []
-    for corner, *others in _CORNERS[kind]:
-        edges = np.stack([points[cells[:, k]] - points[cells[:, corner]] for k in others], axis=1)
-        measures.append(np.linalg.det(edges) / np.maximum(np.prod(np.linalg.norm(edges, axis=2), axis=1), 1e-300))
-    angles = np.array(measures)
-    # Some programs number all cells the other way round; what must not happen is a change of sign.
-    sign = 1.0 if np.median(angles) > 0 else -1.0
-    worst = (sign * angles).min(axis=0)
-    if np.any(worst <= 1e-10):
-        bad = int(np.argmin(worst))
-        raise InputError(
-            f"{name} has {int(np.sum(worst <= 1e-10))} inverted or degenerate cells, the worst at {where(bad)}: "
-            "mend the mesh"
-        )

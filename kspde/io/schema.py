@@ -125,6 +125,8 @@ class MeshSection(Section):
 
     kind: Literal["mesh"]
     file: str = Field(description="a mesh file, relative to the case file")
+    merge: bool | None = Field(default=None, description="true: nodes that coincide become one")
+    triangles: bool | None = Field(default=None, description="true: quadrilaterals are split in triangles")
     degree: int | None = Field(default=None, description="the degree of the elements")
     refine: int | None = Field(default=None, description="how often the cells are split")
     boundary: str | None = Field(default=None, description='"decay" or "neumann"')
