@@ -20,8 +20,10 @@ __all__ = [
     "KspdeError",
     "KspdeWarning",
     "MissingBackendError",
+    "check_callable",
     "check_choice",
     "check_finite",
+    "check_flag",
     "check_integer",
     "check_number",
     "first_line",
@@ -171,9 +173,30 @@ def check_choice(name: str, value: Any, choices: Collection[str]) -> str:
     Raises:
         InputError: it is not.
     """
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise InputError(f"{name} = {shown(value)} is not valid: give one of {', '.join(sorted(choices))}")
     return str(value)
+
+
+def check_callable(name: str, value: Any, arguments: str) -> None:
+    """Refuse what is neither None nor a function.
+
+    Raises:
+        InputError: it is something else; ``arguments`` says what a function is called with.
+    """
+    if value is not None and not callable(value):
+        raise InputError(f"{name} = {shown(value)} is not a function: give one of {arguments}")
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return True or False.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise InputError(f"{name} = {shown(value)} is not valid: give True or False")
+    return bool(value)
 
 
 def check_finite(name: str, value: Any, shape: tuple[int | None, ...]) -> npt.NDArray[np.float64]:
@@ -190,7 +213,7 @@ def check_finite(name: str, value: Any, shape: tuple[int | None, ...]) -> npt.ND
     wanted = "(" + ", ".join("n" if n is None else str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"
     try:
         array = np.asarray(value).astype(np.float64, casting="same_kind")  # nothing imaginary is dropped
-    except (TypeError, ValueError):
+    except Exception:  # an object's own conversion may raise anything
         raise InputError(f"{name} is not an array of numbers: give one of shape {wanted}") from None
     if array.ndim != len(shape) or any(
         n == 0 or (want is not None and n != want) for n, want in zip(array.shape, shape, strict=False)

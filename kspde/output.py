@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from kspde.errors import InputError, check_finite
+from kspde.errors import InputError, check_callable, check_finite, shown
 
 __all__ = ["SaveAt"]
 
@@ -32,17 +32,29 @@ class SaveAt:
     callback: Callable[[Any], None] | None = None
 
     def __post_init__(self) -> None:
-        times = np.asarray(self.times, dtype=np.float64)
-        if times.size:
-            times = check_finite("times", times, (None,))
-            if times[0] < 0 or np.any(np.diff(times) <= 0):
-                raise InputError(f"times = {times.tolist()} are not valid: give increasing times >= 0")
+        given = self.times
+        none = given.size == 0 if isinstance(given, np.ndarray) else isinstance(given, (list, tuple)) and not given
+        times = np.zeros(0) if none else check_finite("times", given, (None,))
+        if times.size and (times[0] < 0 or np.any(np.diff(times) <= 0)):
+            raise InputError(f"times = {shown(times.tolist())} are not valid: give increasing times >= 0")
         object.__setattr__(self, "times", tuple(times.tolist()))
-        if isinstance(self.statistics, str) or not all(isinstance(name, str) for name in self.statistics):
-            raise InputError(f"statistics = {self.statistics!r} is not valid: give a tuple of names")
+        if not isinstance(self.statistics, Collection) or isinstance(self.statistics, (str, bytes, np.ndarray)):
+            raise InputError(f"statistics = {shown(self.statistics)} is not valid: give a tuple of names")
+        if not all(isinstance(name, str) for name in self.statistics):
+            raise InputError(f"statistics = {shown(self.statistics)} is not valid: give a tuple of names")
         object.__setattr__(self, "statistics", tuple(self.statistics))
-        if self.callback is not None and not callable(self.callback):
-            raise InputError(f"callback is a {type(self.callback).__name__}: give a function of one argument")
+        check_callable("callback", self.callback, "one argument, the state")
+
+    @classmethod
+    def checked(cls, save: Any) -> SaveAt:
+        """Return what was given as ``save``, or what saves nothing for None.
+
+        Raises:
+            InputError: it is something else.
+        """
+        if save is not None and not isinstance(save, cls):
+            raise InputError(f"save is a {type(save).__name__}: give kspde.SaveAt(times=...)")
+        return save if save is not None else cls()
 
     def until(self, t_end: float) -> tuple[float, ...]:
         """Return the times, with the end as the last one.

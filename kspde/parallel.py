@@ -80,8 +80,11 @@ def communicator(comm: Any = None) -> Any:
     pytest, which catch all, see no difference.
 
     Raises:
+        InputError: ``comm`` is no communicator.
         MissingBackendError: several processes were launched, but mpi4py finds no MPI library.
     """
+    if comm is not None and not (hasattr(comm, "Allreduce") and comm):
+        raise InputError(f"comm is a {type(comm).__name__}: give a communicator of mpi4py, and not MPI.COMM_NULL")
     everyone = world()
     if everyone.size > 1:
         _watch_the_end()

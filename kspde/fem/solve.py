@@ -12,7 +12,16 @@ import numpy as np
 from kspde.checkpoint import Checkpoint, CheckpointStore
 from kspde.counts import check_steps
 from kspde.domains import Box, Disk, Domain
-from kspde.errors import ON_BLOW_UP, ConvergenceError, InputError, check_choice, check_number
+from kspde.errors import (
+    ON_BLOW_UP,
+    ConvergenceError,
+    InputError,
+    check_callable,
+    check_choice,
+    check_flag,
+    check_number,
+    shown,
+)
 from kspde.fem import backend
 from kspde.fem.petsc_options import checked_options
 from kspde.initial import InitialDensity, densities_by_species
@@ -111,7 +120,7 @@ def solve(
     fields = model.regularised_fields(eps, mollifier)
     if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
         raise InputError(f"checkpoint is a {type(checkpoint).__name__}: give kspde.Checkpoint(directory)")
-    if resume and checkpoint is None:
+    if check_flag("resume", resume) and checkpoint is None:
         raise InputError("resume=True needs checkpoint=kspde.Checkpoint(directory): give where to go on from")
     check_choice("initial", initial, ("u0", "mollified"))
     if initial == "mollified" and eps is None:
@@ -120,6 +129,9 @@ def solve(
     check_choice("scheme", scheme, ("adaptive", "rosenbrock", "positive", "positive2"))
     tol, dt = _step_control(scheme, tol, dt, t_end)
     options = checked_options(petsc_options)
+    save = SaveAt.checked(save)
+    save.until(t_end)
+    check_callable("progress", progress, "one argument, t/t_end")
     if scheme.startswith("positive") and domain.degree != 1:
         raise InputError(f"degree = {domain.degree} is not valid for the positive schemes: use a domain with degree=1")
     backend.require()
@@ -145,7 +157,7 @@ def solve(
         if initial == "mollified" and eps is not None:
             nodal = mollified(space, nodal, mollifier_kernel(eps, mollifier))
         system = SemiDiscrete(model, fields, space)
-        observer = Observer(system, t_end, save or SaveAt(), progress, on_blow_up, time_error=dt is not None)
+        observer = Observer(system, t_end, save, progress, on_blow_up, time_error=dt is not None)
         ready = meshed
         store = None
         if checkpoint is not None:
@@ -254,17 +266,17 @@ def _step_control(scheme: str, tol: float | None, dt: float | None, t_end: float
         InputError: a value is not valid, missing, or without effect, or there are too many steps.
     """
     if scheme == "positive" and tol is not None:
-        raise InputError(f"tol = {tol!r} has no effect on the positive scheme: leave it out and give dt")
+        raise InputError(f"tol = {shown(tol)} has no effect on the positive scheme: leave it out and give dt")
     if scheme == "positive" and dt is None:
         raise InputError("dt is not given: the positive scheme needs a step > 0")
     if scheme == "positive2" and tol is None and dt is None:
         raise InputError("neither dt nor tol is given: positive2 needs a fixed step > 0, or a tolerance")
     if scheme == "positive2" and tol is not None and dt is not None:
-        raise InputError(f"dt = {dt!r} has no effect beside tol = {tol!r}: leave one of them out")
+        raise InputError(f"dt = {shown(dt)} has no effect beside tol = {shown(tol)}: leave one of them out")
     if not scheme.startswith("positive"):
         if dt is not None:
             raise InputError(
-                f'dt = {dt!r} has no effect on the adaptive scheme: leave it out, or use scheme="positive2"'
+                f'dt = {shown(dt)} has no effect on the adaptive scheme: leave it out, or use scheme="positive2"'
             )
         tol = 1e-6 if tol is None else tol
     if tol is not None:

@@ -13,7 +13,7 @@ import numpy as np
 from kspde.checkpoint import Checkpoint, CheckpointStore
 from kspde.compiled import use_threads
 from kspde.counts import check_steps, check_work
-from kspde.errors import InputError, check_choice, check_integer, check_number
+from kspde.errors import InputError, check_callable, check_choice, check_flag, check_integer, check_number
 from kspde.initial import InitialDensity, densities_by_species
 from kspde.kernels import Kernel, mollifier_kernel
 from kspde.models import Field, Model
@@ -155,6 +155,8 @@ def simulate(
     check_number("memory_limit", memory_limit, above=0)
     check_choice("scheme", scheme, SCHEMES)
     check_choice("initial", initial, ("u0", "mollified"))
+    check_flag("include_self", include_self)
+    check_callable("progress", progress, "one argument, t/t_end")
     if initial == "mollified" and eps is None:
         raise InputError('initial = "mollified" needs a mollifier: give eps')
     save = check_statistics(save, mean_field=mean_field is not None, relaxing=any(f.tau > 0 for f in model.fields))
@@ -316,7 +318,7 @@ def _check_checkpoint(checkpoint: Any, resume: Any) -> None:
         raise InputError(
             f"checkpoint is a {type(checkpoint).__name__}: give kspde.Checkpoint(directory, every=seconds)"
         )
-    if resume and checkpoint is None:
+    if check_flag("resume", resume) and checkpoint is None:
         raise InputError("resume = True has nothing to go on from: give checkpoint, with the directory of the files")
 
 

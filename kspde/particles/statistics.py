@@ -218,15 +218,14 @@ def check_statistics(save: Any, *, mean_field: bool, relaxing: bool) -> SaveAt |
     """
     if save is None:
         return None
-    if not isinstance(save, SaveAt):
-        raise InputError(f"save is a {type(save).__name__}: give kspde.SaveAt(times=...)")
-    for name in save.statistics:
+    checked = SaveAt.checked(save)
+    for name in checked.statistics:
         check_choice("statistics", name, STATISTICS)
-    if "field_fluctuations" in save.statistics and not mean_field:
+    if "field_fluctuations" in checked.statistics and not mean_field:
         raise InputError('statistics = "field_fluctuations" needs mean_field: give what kspde.solve returned')
-    if "field_fluctuations" in save.statistics and relaxing:
+    if "field_fluctuations" in checked.statistics and relaxing:
         raise InputError(
             'statistics = "field_fluctuations" is the law of large numbers at one time, which says nothing of a field '
             "with tau > 0: leave it out"
         )
-    return save
+    return checked
