@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from kspde.errors import InputError, check_choice, check_integer, check_number, shown
 
-__all__ = ["Box", "Disk", "Domain", "MeshFile"]
+__all__ = ["Box", "Disk", "Domain", "MeshFile", "check_no_walls"]
 
 _BOUNDARIES = ("decay", "neumann")
 _SOLVERS = ("auto", "direct", "multigrid")
@@ -185,3 +185,16 @@ class MeshFile:
 
 #: What ``solve`` accepts.
 Domain = Box | Disk | MeshFile
+
+
+def check_no_walls(domain: Domain) -> None:
+    """Refuse a domain with walls where particles are concerned: theirs is the whole space.
+
+    Raises:
+        InputError: nothing leaves it.
+    """
+    if getattr(domain, "boundary", None) == "neumann":
+        raise InputError(
+            f'the domain, a {type(domain).__name__} with boundary = "neumann", has walls, and particles know none: '
+            f'they live on the whole space; give boundary = "decay" and a domain that holds nearly all of the mass'
+        )

@@ -118,6 +118,19 @@ class Lines:
         out: Array = self._measured(points, None, np.zeros(1), quantiles)[0]
         return out
 
+    def distances_to(self, other: Lines, levels: int) -> Array:
+        """Return the distances of another density with the same lines and nodes, in the order of :data:`ON_LINES`.
+
+        Args:
+            other: the other density's projections.
+            levels: at which quantiles are compared.
+        """
+        gap = other.distribution - self.distribution
+        off = other.quantiles(levels) - self.quantiles(levels)
+        w1 = float(np.abs(gap).sum(axis=1).mean()) * self.step
+        w2 = float(np.sqrt(np.square(off).mean()))
+        return np.array([w1, w2, self._energy * 2 * float(np.square(gap).sum(axis=1).mean()) * self.step])
+
     def displacement(self, points: Array, way: Array, share: float, *, quantiles: bool = True) -> Displacement:
         """Return the displacement of s μ_N + (1 − s) u, moved by a vector: s times μ_N's, 1 − s times u's own.
 

@@ -25,7 +25,7 @@ class _Named(Protocol):
 
 class _AtOneTime(_Named, Protocol):
     @property
-    def t_end(self) -> float: ...
+    def t_end(self) -> float | None: ...
     @property
     def bandwidth(self) -> float | None: ...
     @property
@@ -38,6 +38,8 @@ class _AtOneTime(_Named, Protocol):
     def n(self) -> int: ...
     @property
     def eps(self) -> float | None: ...
+    @property
+    def differs(self) -> Mapping[str, tuple[Any, Any]]: ...
     @property
     def comm(self) -> Any: ...
 
@@ -53,6 +55,7 @@ class OverTime:
         names: of the distances.
         n: N.
         eps: ε, or None.
+        differs: in what the two sides differ, as in ``Distance``.
         comm: the communicator.
     """
 
@@ -60,13 +63,14 @@ class OverTime:
     names: tuple[str, ...]
     n: int
     eps: float | None
+    differs: Mapping[str, tuple[Any, Any]]
     comm: Any
 
     @classmethod
     def of(cls, history: Sequence[_AtOneTime]) -> OverTime:
         """Return the table of distances at increasing times, all of the same kinds."""
         last = history[-1]
-        columns: dict[str, Array] = {"t": np.array([d.t_end for d in history])}
+        columns: dict[str, Array] = {"t": np.array([d.t_end for d in history], dtype=np.float64)}
         if last.bandwidth is not None:
             columns["bandwidth"] = np.array([d.bandwidth for d in history], dtype=np.float64)
         kinds: dict[str, list[_Named]] = {
@@ -82,7 +86,9 @@ class OverTime:
                 columns[f"{prefix}{name}_high"] = np.array([e.interval[1] for e in estimates])
         for name in last.smoothing:
             columns[f"smoothing_{name}"] = np.array([d.smoothing[name] for d in history])
-        return cls(columns=columns, names=tuple(last.by_name), n=last.n, eps=last.eps, comm=last.comm)
+        return cls(
+            columns=columns, names=tuple(last.by_name), n=last.n, eps=last.eps, differs=last.differs, comm=last.comm
+        )
 
     def __getitem__(self, column: str) -> Array:
         """Return a column, shape (times,).

@@ -24,6 +24,7 @@ from kspde.distances.pictures_style import (
     GREY,
     ORANGE,
     PAGE,
+    differing,
     per_volume,
     picture,
     setting_of,
@@ -68,12 +69,12 @@ def plot_distance(distance: Distance, path: str | Path) -> None:
                 figure = figures((PAGE, 2.9))
                 left, right = figure.subplots(1, 2)
                 _curves(left, shown, distance)
-                _difference_curve(right, shown)
+                _difference_curve(right, shown, distance)
             else:
                 figure = figures((PAGE, 0.29 * PAGE * shown.aspect + 2.3))
                 panels = figure.subplots(1, 3, sharex=True, sharey=True)
                 _density_pair(figure, panels[:2], shown, distance)
-                _difference_map(figure, panels[2], shown, "difference")  # per unit area as well
+                _difference_map(figure, panels[2], shown, distance, "difference")  # per unit area as well
                 for panel in panels[1:]:
                     panel.set_ylabel("")
             figure.suptitle(_setting(distance, shown))
@@ -112,10 +113,10 @@ def plot_difference(distance: Distance, path: str | Path) -> None:
             figure = figures((COLUMN, 3.2 if shown.dimension == 1 else 0.85 * COLUMN * shown.aspect + 1.9))
             panel = figure.subplots()
             if shown.dimension == 1:
-                _difference_curve(panel, shown)
+                _difference_curve(panel, shown, distance)
             else:
-                _difference_map(figure, panel, shown, per_volume("difference", len(distance.axes)))
-            panel.set_title(f"{_setting(distance, shown)}\nparticles − density")
+                _difference_map(figure, panel, shown, distance, per_volume("difference", len(distance.axes)))
+            panel.set_title(f"{_setting(distance, shown)}\n{_minus(distance)}")
             figure.supxlabel(_caption(distance, between=",\n   "))
 
 
@@ -126,7 +127,7 @@ def plot_density(pde: DensitySolution, path: str | Path, *, species: str | None 
         InputError: no such species, none given where there are several, or the file cannot be written.
     """
     name = check_species(pde.model, species)
-    view = View(pde=pde, species=name)
+    view = View.of(pde, name)
     grid = mass_grid(view)
     values = view.on_grid(grid.axes)
     with picture(path, pde.comm) as figures:
@@ -220,20 +221,19 @@ class Shown:
 
 def _density_pair(figure: Any, panels: Any, shown: Shown, distance: Distance) -> None:
     top = float(max(shown.first.max(), shown.second.max()))
-    pairs = ((shown.first, "density"), (shown.second, f"particles, $N = {thousands(distance.n)}$"))
-    for panel, (values, title) in zip(panels, pairs, strict=True):
+    for panel, values, title in zip(panels, (shown.first, shown.second), _labels(distance), strict=True):
         image = draw_image(panel, shown, values, cmap=DENSITY_MAP, vmin=0.0, vmax=top)
         draw_contours(panel, shown, values, colors="white", top=top)
         panel.set_title(title)
     draw_bar(figure, image, panels, _label(distance))
 
 
-def _difference_map(figure: Any, panel: Any, shown: Shown, label: str) -> None:
+def _difference_map(figure: Any, panel: Any, shown: Shown, distance: Distance, label: str) -> None:
     difference = shown.second - shown.first
     top = float(np.abs(difference).max()) or 1.0
     image = draw_image(panel, shown, difference, cmap=DIFFERENCE_MAP, vmin=-top, vmax=top)
     draw_contours(panel, shown, shown.first, colors=GREY)
-    panel.set_title("particles − density")
+    panel.set_title(_minus(distance))
     draw_bar(figure, image, panel, label, loc="left")  # the power of ten is at the right
 
 
@@ -263,20 +263,20 @@ def draw_bar(figure: Any, image: Any, panels: Any, label: str, loc: str = "cente
 
 
 def _curves(panel: Any, shown: Shown, distance: Distance) -> None:
-    panel.plot(shown.axes[0], shown.first, color=BLUE, label="density")
-    label = f"particles, $N = {thousands(distance.n)}$"
-    panel.plot(shown.axes[0], shown.second, color=ORANGE, linestyle="--", label=label)
+    first, second = _labels(distance)
+    panel.plot(shown.axes[0], shown.first, color=BLUE, label=first)
+    panel.plot(shown.axes[0], shown.second, color=ORANGE, linestyle="--", label=second)
     panel.set(title="densities", xlabel="$x$", ylabel=_label(distance))
     panel.set_ylim(0, 1.25 * max(shown.first.max(), shown.second.max()))
     panel.legend(frameon=False, loc="upper right")
 
 
-def _difference_curve(panel: Any, shown: Shown) -> None:
+def _difference_curve(panel: Any, shown: Shown, distance: Distance) -> None:
     difference = shown.second - shown.first
     panel.fill_between(shown.axes[0], difference, color=ORANGE, alpha=0.35, linewidth=0)
     panel.plot(shown.axes[0], difference, color=ORANGE, linewidth=0.8)
     panel.axhline(0, color=GREY, linewidth=0.5)
-    panel.set(xlabel="$x$", ylabel=per_volume("difference", 1), title="particles − density")
+    panel.set(xlabel="$x$", ylabel=per_volume("difference", 1), title=_minus(distance))
     panel.ticklabel_format(axis="y", scilimits=(-3, 4))
 
 
@@ -300,15 +300,35 @@ def _particle_moments(panel: Any, cloud: Any) -> None:
         panel.plot(cloud.diagnostics["t"], column, color="black", linestyle=":", linewidth=1.0, label=label)
 
 
-def _setting(distance: Distance, shown: Shown) -> str:
-    return ", ".join(
-        [*setting_of(distance.t_end, distance.eps), f"bandwidth $h = {distance.bandwidth:.3g}$", *shown.plane]
+def _labels(distance: Distance) -> tuple[str, str]:
+    """Return what the two sides are called, with their numbers of particles."""
+    sizes = {"particles": (0, distance.n), "densities": (0, 0), "clouds": (distance.first_n, distance.n)}[distance.kind]
+    first, second = (
+        side + (f", $N = {thousands(n)}$" if n else "") for side, n in zip(distance.sides, sizes, strict=True)
     )
+    return first, second
+
+
+def _minus(distance: Distance) -> str:
+    first, second = distance.sides
+    return f"{second} − {first}" if distance.kind == "particles" else "second − first"
+
+
+def _setting(distance: Distance, shown: Shown) -> str:
+    smoothed = [] if distance.bandwidth is None else [f"bandwidth $h = {distance.bandwidth:.3g}$"]
+    title = ", ".join([*setting_of(distance.t_end, distance.eps), *smoothed, *shown.plane])
+    return "\n".join([part for part in (title, differing(distance.differs)) if part])
 
 
 def _caption(distance: Distance, between: str = ", ") -> str:
-    l1, entropy = (distance.l1, distance.floor.l1), (distance.relative_entropy, distance.floor.relative_entropy)
-    return f"$L^1$ distance {l1[0]}{between}floor {l1[1]}\nrelative entropy {entropy[0]}{between}floor {entropy[1]}"
+    names = {"l1": "$L^1$ distance", "relative_entropy": "relative entropy", "energy": "energy distance"}
+    lines = [
+        f"{words} {distance.in_words(name)}"
+        + (f"{between}floor {distance.floor[name]}" if name in distance.floor.by_name else "")
+        for name, words in names.items()
+        if name in distance.by_name
+    ]
+    return "\n".join(lines[:2])
 
 
 def _label(distance: Distance) -> str:

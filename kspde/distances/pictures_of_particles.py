@@ -6,7 +6,7 @@ write one file, on rank 0.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from kspde.distances.pictures import Shown, draw_bar, draw_contours, draw_image
 from kspde.distances.pictures_style import (
     COLUMN,
     DENSITY_MAP,
+    differing,
     drawing,
     per_volume,
     picture,
@@ -55,9 +56,9 @@ def plot_particles(
             written.
     """
     name = _planar(pde, species)
-    check_comparable(pde, cloud, name)
+    differs = check_comparable(pde, cloud, name)
     check_integer("most", most, at_least=1)
-    view = View(pde=pde, species=name)
+    view = View.of(pde, name)
     axes = mass_grid(view).axes
     values = view.on_grid(axes)
     points = _first(cloud, name, most)
@@ -69,7 +70,7 @@ def plot_particles(
             image = draw_image(panel, shown, shown.first, cmap=DENSITY_MAP, vmin=0.0, vmax=float(values.max()))
             _dots(panel, shown, points)
             draw_bar(figure, image, panel, per_volume(symbol_of(name), 2))
-            panel.set_title(", ".join([*setting_of(pde.t_end, pde.eps), f"${thousands(len(points))}$ particles"]))
+            panel.set_title(_title(setting_of(pde.t_end, None), pde, differs, len(points)))
 
 
 def animate(
@@ -105,9 +106,10 @@ def animate(
     if len(clouds) < 2:
         raise InputError(f"states has {len(clouds)} times: give particles at 2 or more")
     times = [float(cloud.t_end) for cloud in clouds]
+    differs: dict[str, tuple[Any, Any]] = {}
     for t, cloud in zip(times, clouds, strict=True):
-        check_comparable(pde, cloud, name, t=t)
-    views = [View(pde=pde, species=name, t=t) for t in times]
+        differs |= check_comparable(pde, cloud, name, t=t)
+    views = [View.of(pde, name, t=t) for t in times]
     axes = mass_grid(views[int(np.argmax(times))]).axes
     densities = [view.on_grid(axes) for view in views]
     points = [_first(cloud, name, most) for cloud in clouds]
@@ -122,7 +124,10 @@ def animate(
                 slice(int(np.searchsorted(axis, part[0])), int(np.searchsorted(axis, part[-1])) + 1)
                 for axis, part in zip(axes, shown.axes, strict=True)
             )
-            frames = _frames(figures, pde, name, shown, [d[inside] for d in densities], points, times)
+            titles = [
+                _title([f"$t = {t:.2f}$"], pde, differs, len(dots)) for t, dots in zip(times, points, strict=True)
+            ]
+            frames = _frames(figures, name, shown, [d[inside] for d in densities], points, titles)
             try:
                 frames[0].save(
                     path, save_all=True, append_images=frames[1:], duration=round(1000 * seconds), loop=0, quality=85
@@ -133,12 +138,11 @@ def animate(
 
 def _frames(
     figures: Any,
-    pde: DensitySolution,
     name: str,
     shown: Shown,
     densities: Sequence[Array],
     points: Sequence[Array],
-    times: Sequence[float],
+    titles: Sequence[str],
 ) -> list[Any]:
     """Return the frames as Pillow's images, all of one size."""
     from matplotlib.colors import PowerNorm
@@ -149,14 +153,12 @@ def _frames(
     norm = PowerNorm(0.5, vmin=0.0, vmax=float(max(d.max() for d in densities)))
     panel = figure.subplots()
     frames = []
-    for index, (density, dots, t) in enumerate(zip(densities, points, times, strict=True)):
+    for index, (density, dots, title) in enumerate(zip(densities, points, titles, strict=True)):
         panel.clear()
         image = draw_image(panel, shown, np.maximum(density, 0.0), cmap=DENSITY_MAP, norm=norm)
         draw_contours(panel, shown, density, colors="white")
         _dots(panel, shown, dots)
-        panel.set_title(
-            ", ".join([f"$t = {t:.2f}$", *setting_of(None, pde.eps), f"${thousands(len(dots))}$ particles"])
-        )
+        panel.set_title(title)
         if index == 0:
             draw_bar(figure, image, panel, per_volume(symbol_of(name), 2))
             figure.canvas.draw()
@@ -164,6 +166,12 @@ def _frames(
         figure.canvas.draw()
         frames.append(Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()))
     return frames
+
+
+def _title(time: list[str], pde: DensitySolution, differs: Mapping[str, tuple[Any, Any]], n: int) -> str:
+    eps = [] if "eps" in differs else setting_of(None, pde.eps)
+    first = ", ".join([*time, *eps, f"${thousands(n)}$ particles"])
+    return first + (f"\n{differing(differs)}" if differs else "")
 
 
 def _planar(pde: DensitySolution, species: str | None) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kspde.distances.over_time import OverTime
-from kspde.distances.pictures_style import BLUE, COLUMN, GREY, ORANGE, PAGE, picture, setting_of, thousands
+from kspde.distances.pictures_style import BLUE, COLUMN, GREY, ORANGE, PAGE, differing, picture, setting_of, thousands
 from kspde.errors import check_choice
 
 __all__ = ["plot_over_time"]
@@ -48,19 +48,21 @@ def plot_over_time(table: OverTime, path: str | Path, names: Sequence[str] | Non
                 panel.set_xlabel("$t$")
                 panel.xaxis.set_tick_params(labelbottom=True)
             panels[0].legend(frameon=False, handlelength=1.8, loc="best")
-            figure.suptitle(", ".join([f"$N = {thousands(table.n)}$", *setting_of(None, table.eps)]))
+            size = [f"$N = {thousands(table.n)}$"] if table.n else []
+            first = ", ".join([*size, *setting_of(None, table.eps)])
+            figure.suptitle("\n".join(part for part in (first, differing(table.differs)) if part))
 
 
 def _panel(panel: Any, table: OverTime, name: str) -> None:
     t = table["t"]
-    low, high = table[f"floor_{name}_low"], table[f"floor_{name}_high"]
-    panel.fill_between(t, low, high, color=GREY, alpha=0.25, linewidth=0, label="floor, 95 %")
-    panel.plot(t, table[f"floor_{name}"], color=GREY, linewidth=0.8)
+    if f"floor_{name}" in table.columns:
+        low, high = table[f"floor_{name}_low"], table[f"floor_{name}_high"]
+        panel.fill_between(t, low, high, color=GREY, alpha=0.25, linewidth=0, label="floor, 95 %")
+        panel.plot(t, table[f"floor_{name}"], color=GREY, linewidth=0.8)
     value = table[name]
     below, above = value - table[f"{name}_low"], table[f"{name}_high"] - value
-    panel.errorbar(
-        t, value, (below, above), fmt="o-", color=BLUE, markersize=3, capsize=2, linewidth=1.0, label="particles, 95 %"
-    )
+    label = "particles, 95 %" if table.n else "densities"
+    panel.errorbar(t, value, (below, above), fmt="o-", color=BLUE, markersize=3, capsize=2, linewidth=1.0, label=label)
     if f"smoothing_{name}" in table.columns:
         panel.plot(t, table[f"smoothing_{name}"], color=ORANGE, linestyle="--", linewidth=1.0, label="smoothing alone")
     panel.set_title(_TITLES[name], y=1.08)  # above the power of ten

@@ -7,11 +7,13 @@ it, and can still be read where it is printed in a column. Colours are those of 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from kspde.distances.checks import in_words
 from kspde.errors import InputError
 from kspde.parallel import together
 
@@ -26,6 +28,7 @@ __all__ = [
     "ORANGE",
     "PAGE",
     "PURPLE",
+    "differing",
     "drawing",
     "per_volume",
     "picture",
@@ -131,6 +134,18 @@ def picture(path: str | Path, comm: Any) -> Iterator[Any]:
 def setting_of(t_end: float | None, eps: float | None) -> list[str]:
     """Return what a picture says of its time and ε."""
     return ([] if t_end is None else [f"$t = {t_end:g}$"]) + ([] if eps is None else [f"$\\varepsilon = {eps:g}$"])
+
+
+def differing(differs: Mapping[str, tuple[Any, Any]]) -> str:
+    """Return in a line what the two sides of a picture do not have in common."""
+    symbols = {"eps": r"$\varepsilon$", "chi": r"$\chi$", "mu": r"$\mu$", "tau": r"$\tau$", "u0": "$u_0$"}
+    parts = []
+    for name, values in differs.items():
+        # What the user named is no mathematical type.
+        one, other = (textwrap.shorten(in_words(value), 40, placeholder="…").replace("$", r"\$") for value in values)
+        label = symbols.get(name, name.replace("$", r"\$"))
+        parts.append(f"{label}: {one} | {other}" if one != other else f"another {label}")
+    return ", ".join(parts)
 
 
 def symbol_of(species: str) -> str:

@@ -11,7 +11,7 @@ from kspde.distances.grid import Array, Grid, mass_interval
 from kspde.distances.view import View
 from kspde.errors import InputError
 
-__all__ = ["MOST", "bounding_box", "check_mass", "common_grid", "mass_grid"]
+__all__ = ["MOST", "bounding_box", "check_mass", "common_grid", "grid_for", "mass_grid"]
 
 #: Share of u's mass that the grid may leave out on either side of each direction.
 _TAIL = 1e-6
@@ -56,9 +56,7 @@ def common_grid(
         )
     domain = np.outer((-1.0, 1.0), np.full(d, view.half_width))
     cloud = np.clip(cloud, domain[0], domain[1])
-    search = Grid.covering(domain[0], domain[1], [_SEARCH[d]] * d)
-    bulk = _bulk(search, view.on_grid(search.axes))
-    margin = search.spacing  # a peak between the points of the coarse grid shows on the finer one
+    bulk, margin = _search(view)
     lower, upper = np.minimum(bulk[0], cloud[0]) - margin, np.maximum(bulk[1], cloud[1]) + margin
     survey = Grid.covering(np.maximum(lower, domain[0]), np.minimum(upper, domain[1]), [_SURVEY[d]] * d)
     values = view.on_grid(survey.axes)
@@ -70,6 +68,16 @@ def common_grid(
     padding = 6 * h
     lower = np.maximum(np.minimum(bulk[0], cloud[0]) - padding, domain[0])
     upper = np.minimum(np.maximum(bulk[1], cloud[1]) + padding, domain[1])
+    return grid_for(lower, upper, h, resolution), h
+
+
+def grid_for(lower: Array, upper: Array, h: float, resolution: int | None) -> Grid:
+    """Return a grid between two points that resolves a bandwidth.
+
+    Raises:
+        InputError: none of the size asked for, or allowed, does.
+    """
+    d = len(lower)
     lengths = upper - lower
     if resolution is not None:
         spacing = float(lengths.max()) / (resolution - 1)
@@ -88,7 +96,7 @@ def common_grid(
                 f"bandwidth = {h:.3g} needs more than {MOST[d]} grid points across {lengths.max():.3g}: "
                 f"give bandwidth >= {least:.3g}, or resolution"
             )
-    return Grid.covering(lower, upper, shape), h
+    return Grid.covering(lower, upper, shape)
 
 
 def mass_grid(view: View) -> Grid:
@@ -97,11 +105,20 @@ def mass_grid(view: View) -> Grid:
     Raises:
         InputError: the density has no mass.
     """
+    (lower, upper), _ = _search(view)
+    return Grid.covering(lower, upper, [_SURVEY[view.dimension]] * view.dimension)
+
+
+def _search(view: View) -> tuple[Array, Array]:
+    """Return a box that holds the mass but the tails, shape (2, d), and by how much it may be short. Collective."""
     d = view.dimension
-    half_width = view.half_width
-    search = Grid.covering(np.full(d, -half_width), np.full(d, half_width), [_SEARCH[d]] * d)
-    lower, upper = _bulk(search, view.on_grid(search.axes))
-    return Grid.covering(lower, upper, [_SURVEY[d]] * d)
+    if view.box is not None:
+        lower, upper = np.tile(view.box, view.r)
+        search = Grid.covering(lower, upper, [_SEARCH[d]] * d)
+    else:
+        search = Grid.covering(np.full(d, -view.half_width), np.full(d, view.half_width), [_SEARCH[d]] * d)
+    # A peak between the points of this coarse grid shows on a finer one.
+    return _bulk(search, view.on_grid(search.axes)), search.spacing
 
 
 def _bulk(grid: Grid, values: Array) -> Array:

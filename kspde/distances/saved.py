@@ -36,6 +36,7 @@ class Snapshot:
         positions: this rank's, by species, shapes (n_local, d).
         ids: by species, shapes (n_local,).
         variations: by species with weights of their own, which have no distance to a density.
+        u0: the density of the starting points, by species, where it is known.
     """
 
     model: Model
@@ -47,6 +48,7 @@ class Snapshot:
     positions: Mapping[str, Array]
     ids: Mapping[str, npt.NDArray[np.uint64]]
     variations: Mapping[str, float] = field(default_factory=dict)
+    u0: Mapping[str, Any] = field(default_factory=dict)
 
     def of(self, species: str) -> Array:
         """Return this rank's positions of a species, shape (n_local, d)."""
@@ -81,6 +83,7 @@ class Snapshots:
                 positions={name: np.array(cloud.of(name)) for name in names},
                 ids={name: np.array(cloud.ids_of(name)) for name in names},
                 variations=dict(getattr(cloud, "variations", {})),
+                u0=dict(getattr(cloud, "u0", {})),
             )
         )
 
@@ -166,6 +169,7 @@ class _Files:
             positions=positions,
             ids=ids,
             variations=getattr(cloud, "variations", {}),
+            u0=getattr(cloud, "u0", {}),
         )
 
     def _check(self, path: Path, file: Any) -> None:

@@ -21,12 +21,9 @@ from kspde.distances.resampling import (
     without_noise,
 )
 from kspde.distances.statistics import ON_GRID, SQUARED, Estimate, Reference, prediction, reach_of
-from kspde.distances.view import View
+from kspde.distances.view import CLIP, View
 
-__all__ = ["CLIP", "Smoothed", "smoothed_distances"]
-
-#: u and k are clipped from below at this fraction of u's maximum, for the logarithms.
-CLIP = 1e-10
+__all__ = ["Smoothed", "smoothed_distances"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -9,7 +9,7 @@ import numpy as np
 from kspde.distances.grid import Array
 from kspde.errors import KspdeError
 
-__all__ = ["ON_GRID", "SQUARED", "Estimate", "Reference", "prediction", "reach_of"]
+__all__ = ["ON_GRID", "SQUARED", "Estimate", "Reference", "check_pinsker", "prediction", "reach_of"]
 
 #: What :meth:`Reference.distances` returns, in this order.
 ON_GRID = ("l1", "l2", "relative_entropy", "reverse_relative_entropy")
@@ -87,11 +87,7 @@ class Reference:
         total = float(gap.sum())  # round-off
         forward = max(0.0, (float(np.vdot(k, ratio)) - total) * self._volume)
         backward = max(0.0, (total - float(np.vdot(self.density, ratio))) * self._volume)
-        if not l1**2 <= 2 * min(forward, backward) * (1 + 1e-9) + 1e-13:
-            raise KspdeError(
-                f"L1 = {l1!r} and the relative entropies {forward!r}, {backward!r} contradict Csiszar, Kullback and "
-                "Pinsker: please report this with the case"
-            )
+        check_pinsker(l1, forward, backward)
         return np.array([l1, l2, forward, backward])
 
     def normalised(self, estimate: Array) -> Array:
@@ -111,6 +107,19 @@ class Reference:
         """Return the share of u's mass that lies where an estimate was clipped."""
         bare = self.normalised(estimate) <= self._level * (1 + 1e-6)
         return float(self.density[bare].sum()) * self._volume
+
+
+def check_pinsker(l1: float, forward: float, backward: float) -> None:
+    """Check Csiszár, Kullback and Pinsker's inequality for an L¹ distance and both relative entropies.
+
+    Raises:
+        KspdeError: the numbers contradict it.
+    """
+    if not l1**2 <= 2 * min(forward, backward) * (1 + 1e-9) + 1e-13:
+        raise KspdeError(
+            f"L1 = {l1!r} and the relative entropies {forward!r}, {backward!r} contradict Csiszar, Kullback and "
+            "Pinsker: please report this with the case"
+        )
 
 
 def reach_of(draws: float, clouds: int = 1) -> float:

@@ -15,6 +15,7 @@ import numpy as np
 from kspde.compiled import use_threads
 from kspde.counts import MOST_REPLICAS
 from kspde.distances.checks import DensitySolution
+from kspde.domains import check_no_walls
 from kspde.errors import ConvergenceError, InputError, check_integer, check_number
 from kspde.initial import InitialDensity
 from kspde.kernels import mollifier_kernel
@@ -64,11 +65,13 @@ def check_solution(pde: Any) -> None:
     """Refuse what is no solution that is known at all times from 0 on.
 
     Raises:
-        InputError: another kind of object, fields that relax, or states that are not saved.
+        InputError: another kind of object, a domain with walls, fields that relax, or states that are not saved.
     """
     for name in ("model", "u0", "initial", "times", "on_grid", "signal_on_grid"):
         if not hasattr(pde, name):
             raise InputError(f"pde is a {type(pde).__name__} without {name}: give what kspde.solve returned")
+    if getattr(pde, "domain", None) is not None:
+        check_no_walls(pde.domain)
     relaxing = [f.name for f in pde.model.fields if f.tau > 0]
     if relaxing:
         raise InputError(f"field {relaxing[0]!r} has tau > 0, which is not covered here: use tau = 0")

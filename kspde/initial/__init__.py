@@ -4,8 +4,8 @@ The finite elements evaluate :math:`u_0` at their nodes; the particles draw :mat
 A density carries its mass :math:`\int u_0`, 1 unless said otherwise; a particle then weighs mass/N.
 """
 
-from kspde.initial.base import InitialDensity, RandomNumbers, densities_by_species
-from kspde.initial.function import CallableDensity
+from kspde.initial.base import InitialDensity, RandomNumbers, densities_by_species, same_density
+from kspde.initial.function import CallableDensity, checked_values
 from kspde.initial.grid import GridDensity, read_grid
 from kspde.initial.mixture import GaussianMixture, observed_positions, read_positions
 
@@ -15,8 +15,10 @@ __all__ = [
     "GridDensity",
     "InitialDensity",
     "RandomNumbers",
+    "checked_values",
     "densities_by_species",
     "observed_positions",
     "read_grid",
     "read_positions",
+    "same_density",
 ]

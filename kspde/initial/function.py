@@ -10,7 +10,24 @@ import numpy.typing as npt
 from kspde.errors import InputError, check_integer, check_number
 from kspde.initial.base import Array, InitialDensity, RandomNumbers, cell_maxima, points_of
 
-__all__ = ["CallableDensity"]
+__all__ = ["CallableDensity", "checked_values"]
+
+
+def checked_values(function: Callable[[Array], npt.ArrayLike], points: Array) -> Array:
+    """Return f(x) ≥ 0 at points of shape (n, d).
+
+    Raises:
+        InputError: f returned a wrong shape, or a negative or non-finite value.
+    """
+    values = np.asarray(function(points), dtype=np.float64)
+    if values.shape != (len(points),):
+        raise InputError(f"function returned shape {values.shape} for {len(points)} points: return ({len(points)},)")
+    bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
+    if len(bad):
+        raise InputError(
+            f"function is {values[bad[0]]:g} at {tuple(float(c) for c in points[bad[0]])}: give finite values >= 0"
+        )
+    return values
 
 
 class CallableDensity(InitialDensity):
@@ -76,18 +93,7 @@ class CallableDensity(InitialDensity):
         Raises:
             InputError: f returned a wrong shape, or a negative or non-finite value.
         """
-        points = points_of(x, self.dimension)
-        values = np.asarray(self._function(points), dtype=np.float64)
-        if values.shape != (len(points),):
-            raise InputError(
-                f"function returned shape {values.shape} for {len(points)} points: return ({len(points)},)"
-            )
-        bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
-        if len(bad):
-            raise InputError(
-                f"function is {values[bad[0]]:g} at {tuple(float(c) for c in points[bad[0]])}: give finite values >= 0"
-            )
-        return values * self._factor
+        return checked_values(self._function, points_of(x, self.dimension)) * self._factor
 
     def mass_outside(self, half_width: float) -> float:
         """Return the share of the mass outside the box, by the trapezoidal sum of the part inside.

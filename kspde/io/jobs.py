@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kspde.distances import compare, pictures
+from kspde.domains import check_no_walls
 from kspde.errors import InputError
 from kspde.fem import solve
 from kspde.io import report
@@ -76,6 +77,8 @@ def compare_case(
     """
     if case.simulate_options is None:
         raise InputError(f"{case.path}: [particles] is missing: a comparison needs particles.n and particles.dt")
+    with case.naming("domain"):
+        check_no_walls(case.domain)
     with case.naming("particles"):  # before the density is solved, which may take long
         kernels = {k: case.simulate_options[k] for k in ("eps", "mollifier") if k in case.simulate_options}
         for f in case.model.regularised_fields(**kernels):

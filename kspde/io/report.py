@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 import kspde
+from kspde.distances.result import NAMES
 from kspde.io.case import Case
 
 __all__ = ["density_line", "distance_lines", "heading", "particles_line"]
@@ -36,29 +37,36 @@ def particles_line(cloud: Any, seconds: float) -> str:
 
 
 def distance_lines(distance: Any, seconds: float) -> list[str]:
-    """Return the distances beside their floors, and what they mean."""
-    n = f"{distance.n:,}"
-    work = f"kernel density estimate, bandwidth {distance.bandwidth:.3g}"
-    lines = [f"  distance   {work:<58} {seconds:7.2f} s", ""]
-    lines.append(f"  {'':<26} {'particles to density':<34} floor: {n} independent draws from the density")
-    rows = (
-        ("L1 distance", distance.l1, distance.floor.l1),
-        ("L2 distance", distance.l2, distance.floor.l2),
-        ("relative entropy", distance.relative_entropy, distance.floor.relative_entropy),
-        ("reverse relative entropy", distance.reverse_relative_entropy, distance.floor.reverse_relative_entropy),
-    )
-    lines += [f"  {name:<26} {measured!s:<34} {floor}" for name, measured, floor in rows]
-    lines.append(f"  {'smoothing alone, L1':<26} {distance.bandwidth_bias:.2g}")
-    lines.append(f"  {'without noise, L1':<26} {distance.debiased.l1}")
-    lines += ["", f"  {_verdict(distance)}"]
+    """Return the distances, beside their floors where they have any, and what they mean."""
+    how = "quadrature"
+    if distance.bandwidth is not None:
+        how = f"kernel density estimate, bandwidth {distance.bandwidth:.3g}"
+    lines = [f"  distance   {how:<58} {seconds:7.2f} s", ""]
+    between = {"particles": "particles to density", "densities": "second density to first"}[distance.kind]
+    beside = f"floor: {_draws(distance)} from the density" if distance.floor.by_name else ""
+    lines.append(f"  {'':<26} {between:<34} {beside}".rstrip())
+    for name in distance.by_name:
+        floor = distance.floor.by_name.get(name, "")
+        lines.append(f"  {NAMES[name]:<26} {distance.in_words(name):<34} {floor}".rstrip())
+    if "l1" in distance.smoothing:
+        lines.append(f"  {'smoothing alone, L1':<26} {distance.bandwidth_bias:.2g}")
+    if "l1" in distance.debiased.by_name:
+        lines.append(f"  {'without noise, L1':<26} {distance.debiased.l1}")
+    if distance.differs:
+        lines += ["", f"  They differ in {distance.differences}."]
+    if distance.floor.by_name:
+        lines += ["", f"  {_verdict(distance)}"]
     return lines
 
 
 def _verdict(distance: Any) -> str:
-    draws = f"{distance.n:,} independent draws"
     if distance.above_floor:
-        return f"The L1 distance is above its floor: larger than {draws} from the density would give."
-    return f"The L1 distance is within its floor: no larger than {draws} from the density would give."
+        return f"The L1 distance is above its floor: larger than {_draws(distance)} from the density would give."
+    return f"The L1 distance is not distinguishable from that of {_draws(distance)} from the density."
+
+
+def _draws(distance: Any) -> str:
+    return f"{distance.n:,} independent draws"
 
 
 def _counted(number: int, thing: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kspde.errors import InputError, check_choice
+from kspde.initial import InitialDensity
 from kspde.models import Model
 from kspde.models.base import Array
 from kspde.parallel import together
@@ -40,6 +41,7 @@ class Cloud:
             ``Solution.diagnostics`` has that of u dx; and ``mean``, Σ_j w_j X_j / Σ_j |w_j|, where no weight is
             negative the mean of the particles' positions. Their shapes are (times,) and (times, d) for one species,
             (times, species) and (times, species, d) for several.
+        u0: the density of the starting points, by species.
         variations: Σ_j |w_j| by species, of those with weights of their own.
         timings: seconds of ``setup`` (sampling, first field, compilation when it is needed) and ``loop``.
         statistics: by name an array over the saved times ``t``; see :mod:`kspde.particles.statistics`.
@@ -65,6 +67,7 @@ class Cloud:
     coupling: Coupling | None = None
     variations: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    u0: Mapping[str, InitialDensity] = field(default_factory=dict, repr=False)
     _positions: Mapping[str, Array] = field(repr=False)
     _ids: Mapping[str, npt.NDArray[np.uint64]] = field(repr=False)
     _details: Mapping[str, Any] = field(repr=False)

@@ -222,6 +222,7 @@ def simulate(
             "counts": counts,
             "masses": weighing.masses,
             "variations": weighing.variations,
+            "u0": densities,
             "_weights": weighing.each,
         },
         details={

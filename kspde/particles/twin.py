@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from kspde.domains import check_no_walls
 from kspde.errors import InputError, check_choice, check_number
-from kspde.initial import InitialDensity
+from kspde.initial import InitialDensity, same_density
 from kspde.models import Field, Model
 from kspde.models.base import Array
 from kspde.particles.fields import Extent, FieldEvaluator, check_resolved
 from kspde.particles.saved_times import SavedTimes
 from kspde.particles.splines import gather_part
-from kspde.random import Philox
 
 if TYPE_CHECKING:
     from kspde.particles.run import Run
@@ -82,7 +82,7 @@ def check_mean_field(
         differs: names of what may differ: "eps" (the mollifier too), "initial" (the density particles start from too).
 
     Raises:
-        InputError: another kind of object, another problem, or a solution that ends earlier.
+        InputError: another kind of object, another problem, a solution between walls, or one that ends earlier.
     """
     for name in ("signal_on_grid", "model", "t_end"):
         if not hasattr(mean_field, name):
@@ -95,6 +95,8 @@ def check_mean_field(
         check_choice("mean_field_differs", name, ("eps", "initial"))
     if mean_field.model != model:
         raise InputError(f"mean_field solves {mean_field.model}: the particles' model is {model}; solve that one")
+    if getattr(mean_field, "domain", None) is not None:
+        check_no_walls(mean_field.domain)
     if mean_field.t_end < t_end * (1 - 1e-12):
         raise InputError(f"mean_field ends at t = {mean_field.t_end:g}: t_end = {t_end:g} needs a longer solution")
     if "eps" not in differs and hasattr(mean_field, "eps"):
@@ -113,11 +115,8 @@ def check_mean_field(
             f"mean_field starts from initial = {mean_field.initial!r}, the particles from {initial!r}: give both the "
             f"same, {remedy}"
         )
-    ids = np.arange(64, dtype=np.uint64)
     for name, density in densities.items():
-        other = getattr(mean_field, "u0", densities)[name]
-        points = np.asarray(density.sample(Philox(0), ids), dtype=np.float64)
-        if other is not density and not np.allclose(other(points), density(points), rtol=1e-9, atol=0):
+        if not same_density(density, getattr(mean_field, "u0", densities)[name]):
             raise InputError(
                 f"mean_field starts from another u0 of species {name!r} than the particles: give both the same, "
                 f"{remedy}"

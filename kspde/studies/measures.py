@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kspde.domains import check_no_walls
 from kspde.errors import InputError
 from kspde.studies.particle_measures import chaos, coupling, fluctuations, weak_error
 from kspde.studies.pde_measures import convergence, mollification
@@ -155,13 +156,15 @@ def check_problem(name: str, problem: Problem) -> None:
     """Refuse a problem that a measure is not for.
 
     Raises:
-        InputError: no mollifier, no particles, several species.
+        InputError: no mollifier, no particles, particles in a domain with walls, several species.
     """
     measure = MEASURES[name]
     if measure.mollified and problem.solve.get("eps") is None:
         raise InputError(f'measure "{name}" needs a mollifier: give [regularisation] eps')
     if measure.particles and not problem.simulate:
         raise InputError(f'measure "{name}" needs particles: give [particles] n and dt')
+    if measure.particles:
+        check_no_walls(problem.domain)
     if problem.simulate and not measure.particles:
         raise InputError(f'[particles] has no effect with measure "{name}": leave it out')
     if len(problem.model.species) > 1:

@@ -257,3 +257,22 @@ def test_a_solve_that_fails(case_file: Callable[..., Path], refused: Callable[..
     line = refused("run", path, "--out", path.parent / "result", status=3)
     for word in ("step 3", "t = ", "dt = ", "CONVERGED_ITS"):
         assert word in line
+
+
+@pytest.mark.parametrize("domain", ["box", "mesh"])
+def test_a_closed_dish_and_particles(
+    case_file: Callable[..., Path],
+    refused: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    domain: str,
+) -> None:
+    """Particles know no walls: refused before anything is computed; the density alone is not."""
+    monkeypatch.setattr(jobs, "solve", too_late)
+    monkeypatch.setattr(jobs, "simulate", too_late)
+    path = case_file("degree = 4\n", 'degree = 4\nboundary = "neumann"\n')
+    if domain == "mesh":
+        dish = 'kind = "mesh"\nfile = "dish.msh"\nboundary = "neumann"'
+        path = case_file('kind = "box"', dish, "half_width = 9.0\n", "", "cells = 12\n", "", "degree = 4\n", "")
+    line = refused("compare", path, "--out", path.parent / "result")
+    kind = {"box": "Box", "mesh": "MeshFile"}[domain]
+    assert line.startswith(f'case.toml: the domain, a {kind} with boundary = "neumann", has walls')

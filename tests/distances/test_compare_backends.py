@@ -10,7 +10,7 @@ from compare_standins import KnownDensity, gaussian
 from mpi4py import MPI
 
 import kspde
-from kspde.distances import compare, pictures
+from kspde.distances import compare, pictures, pictures_of_particles
 
 BOX = kspde.Box(half_width=12.0, cells=12, degree=6)
 
@@ -39,12 +39,46 @@ def test_particles_follow_the_density(runs, shared_tmp_path: Path, comm: MPI.Com
 
 
 def test_particles_of_another_system_do_not(runs) -> None:
+    """They have a distance, and what differs is named."""
     pde, _ = runs
     free = kspde.SignalDependentKellerSegel(chi=0.0)
-    u0 = gaussian(0.7)
-    cloud = kspde.simulate(free, u0, n=200, t_end=0.5, dt=0.5, eps=0.3, seed=1)
-    with pytest.raises(kspde.InputError, match=r"chi is 8\.0 for the density and 0\.0 for the particles"):
+    cloud = kspde.simulate(free, gaussian(0.7), n=4000, t_end=0.5, dt=0.5, eps=0.3, seed=1)
+    distance = compare(pde, cloud, replicas=4)
+    assert distance.above_floor
+    assert set(distance.differs) == {"chi", "u0"}
+    assert distance.differs["chi"] == (8.0, 0.0)
+    assert "differ in" in str(distance)
+    assert "chi (8 for the density, 0 for the particles)" in str(distance)
+
+
+DISHES = (
+    kspde.Box(half_width=8.0, cells=8, degree=3, boundary="neumann"),
+    kspde.Disk(radius=6.0, size=0.5, boundary="neumann"),
+)
+
+
+@pytest.mark.parametrize("dish", DISHES, ids=["box", "disk"])
+def test_particles_know_no_walls(dish: kspde.Box | kspde.Disk) -> None:
+    """A closed dish and particles on the plane have no distance, no coupling and no bound, and nothing is computed."""
+    model, u0 = kspde.SignalDependentKellerSegel(chi=1.0), gaussian(0.8)
+    save = kspde.SaveAt(times=np.linspace(0, 0.1, 3))
+    pde = kspde.solve(model, u0, dish, t_end=0.1, eps=0.3, tol=1e-2, save=save)
+    options = {"n": 20, "t_end": 0.1, "dt": 0.05, "eps": 0.3}
+    cloud = kspde.simulate(model, u0, **options)
+    walls = rf'the domain, a {type(dish).__name__} with boundary = "neumann", has walls, and particles know none'
+    with pytest.raises(kspde.InputError, match=walls):
         compare(pde, cloud)
+    with pytest.raises(kspde.InputError, match=walls):
+        compare([cloud, cloud], pde)
+    with pytest.raises(kspde.InputError, match=walls):
+        pictures_of_particles.plot_particles(pde, cloud, "never.png")
+    with pytest.raises(kspde.InputError, match=walls):
+        kspde.simulate(model, u0, mean_field=pde, **options)
+    for bound in (kspde.entropy_bound, kspde.coupled_distance):
+        with pytest.raises(kspde.InputError, match=walls):
+            bound(pde, n=20, dt=0.05, replicas=4)
+    # Observed positions may well be those in a dish.
+    assert compare(pde, cloud.positions, replicas=2).n == 20
 
 
 @pytest.mark.parametrize(("variance", "above"), [(0.49 + 4 * 0.5, False), (0.49 + 2 * 0.5, True)])

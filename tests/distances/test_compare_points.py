@@ -323,7 +323,7 @@ def test_bad_options(options: dict[str, object], message: str) -> None:
 
 def test_bad_sequences_of_clouds() -> None:
     pde = KnownDensity(density=gaussian())
-    with pytest.raises(kspde.InputError, match="cloud is an empty sequence"):
+    with pytest.raises(kspde.InputError, match="second is an empty sequence"):
         compare(pde, [])
     clouds = [KnownCloud(draws(pde.density, n, 2), pde) for n in (50, 60)]
     with pytest.raises(kspde.InputError, match="the clouds have 50, 60 particles: give clouds of equally many"):
