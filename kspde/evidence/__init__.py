@@ -2,6 +2,7 @@
 
 from kspde.evidence.coupled import CoupledDistance, coupled_distance
 from kspde.evidence.entropy import BoundOverTime, EntropyBound, entropy_bound
+from kspde.evidence.log_law import entropy_bound_slope
 from kspde.evidence.particle_law import NParticleLaw, liouville
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     "NParticleLaw",
     "coupled_distance",
     "entropy_bound",
+    "entropy_bound_slope",
     "liouville",
 ]

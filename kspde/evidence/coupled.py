@@ -42,7 +42,7 @@ from kspde.errors import InputError, check_choice, check_number
 from kspde.evidence.ensemble import Ensemble, MeanFieldSolution
 from kspde.models.base import Array
 
-__all__ = ["CoupledDistance", "coupled_distance", "signed_estimate"]
+__all__ = ["CoupledDistance", "coupled_distance", "mass_grid", "signed_estimate"]
 
 #: Replicas are pooled to at most this many blocks.
 _BLOCKS = 64
@@ -239,6 +239,27 @@ def _floor(differences: Array, volume: float, seed: int) -> Estimate:
     return Estimate(float(norms.mean()), (float(low), float(high)))
 
 
+def mass_grid(pde: MeanFieldSolution, species: str, t: float | None = None) -> tuple[Grid, Array]:
+    """Return a grid over what holds the mass of a density, and u ≥ 0 there, at a time (the last unless given)."""
+    d = pde.model.dimension
+    survey = Grid.covering(np.full(d, -pde.half_width), np.full(d, pde.half_width), [_SEARCH[d]] * d)
+    for again in (True, False):  # once to find the mass, once to see it well
+        u = np.maximum(pde.on_grid(survey.axes, species, t, outside=0.0), 0.0)
+        if again:
+            survey = Grid.covering(*_sides(survey, u), [_SEARCH[d]] * d)
+    return survey, u
+
+
+def _sides(grid: Grid, u: Array) -> tuple[Array, Array]:
+    """Return the ends of the intervals that hold the mass of u, but for a small share, in each direction."""
+    d = grid.dimension
+    ends = [
+        mass_interval(axis, u.sum(axis=tuple(b for b in range(d) if b != a)), _TAIL) for a, axis in enumerate(grid.axes)
+    ]
+    lower, upper = np.array(ends).T
+    return lower, upper
+
+
 def _grid(pde: MeanFieldSolution, species: str, n: int, bandwidth: float | None) -> tuple[Grid, float]:
     """Return the grid over the mass of the density at t_end, and the bandwidth. Collective.
 
@@ -246,15 +267,8 @@ def _grid(pde: MeanFieldSolution, species: str, n: int, bandwidth: float | None)
         InputError: no grid resolves the bandwidth.
     """
     d = pde.model.dimension
-    lower, upper = np.full(d, -pde.half_width), np.full(d, pde.half_width)
-    for _ in range(2):  # once to find the mass, once to see it well
-        survey = Grid.covering(lower, upper, [_SEARCH[d]] * d)
-        u = np.maximum(pde.on_grid(survey.axes, species, outside=0.0), 0.0)
-        sides = [
-            mass_interval(axis, u.sum(axis=tuple(b for b in range(d) if b != a)), _TAIL)
-            for a, axis in enumerate(survey.axes)
-        ]
-        lower, upper = np.array(sides).T
+    survey, u = mass_grid(pde, species)
+    lower, upper = _sides(survey, u)
     h = bandwidth
     if h is None:
         h = IntegratedSquaredError(survey, u / (u.sum() * survey.cell_volume), n).minimise()

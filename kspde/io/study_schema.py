@@ -16,7 +16,8 @@ class CouplingSection(Section):
 
     kind: Literal["coupling"]
     replicas: int = Field(description="independent systems at each point")
-    alpha: float = Field(description="the exponent α of the distance N^-α")
+    alpha: float = Field(description="the exponent α of the distance cN^-α")
+    level: float | None = Field(default=None, description="c of the distance cN^-α, 1 unless given")
     saves: int | None = Field(default=None, description="intervals between saved states of the density")
 
 

@@ -46,8 +46,8 @@ MEASURES: dict[str, Measure] = {
                 words="Largest distance of a particle from its mean-field twin, over all particles and times",
             ),
             "probability": Meaning(
-                symbol="P(max_i sup_t |X_i − X̄_i| > N^{−α})",
-                words="Share of the systems in which a particle leaves its mean-field twin by more than N^{−α}",
+                symbol="P(max_i sup_t |X_i − X̄_i| > cN^{−α})",
+                words="Share of the systems in which a particle leaves its mean-field twin by more than cN^{−α}",
             ),
             "mean_square": Meaning(
                 symbol="E sup_t |X_i − X̄_i|^2",

@@ -19,13 +19,15 @@ from kspde.studies.task import Task
 __all__ = ["chaos", "coupling", "fluctuations", "weak_error"]
 
 
-def coupling(task: Task, *, replicas: int, alpha: float, saves: int = 25) -> dict[str, Quantity]:
-    r"""Return E S, P(S > N^(−α)), N^(2α) E S² and more, for :math:`S = \max_i \sup_t |X_i - \bar X_i|`.
+def coupling(task: Task, *, replicas: int, alpha: float, level: float = 1.0, saves: int = 25) -> dict[str, Quantity]:
+    r"""Return E S, P(S > cN^(−α)), N^(2α) E S² and more, for :math:`S = \max_i \sup_t |X_i - \bar X_i|`.
 
     X are Wang, Li and Huang's particles (1.3), X̄ their (1.8), with the same starting points and Brownian motions. Their
     Theorem 1 bounds :math:`P(\max_i |X_i - \bar X_i|(t) > N^{-\alpha})` at each t; the supremum over t, here over the
-    steps, is inside S, so that more is asked. Where the probability is too small to be seen, Markov's inequality
-    :math:`P(S > N^{-\alpha}) \le N^{2\alpha} E S^2` bounds it: if that decays at a rate, so does the probability.
+    steps, is inside S, so that more is asked. At c = 1 the probability is too small to be seen in most runs. Their
+    proof knows no scale: it bounds :math:`P(S > cN^{-\alpha})` at the same rate for every c > 0, with the constant
+    :math:`C c^{-2}`; a ``level`` c near the distances that occur makes the probability one that can be measured.
+    Markov's inequality :math:`P(S > N^{-\alpha}) \le N^{2\alpha} E S^2` bounds it too.
     Beside them, :math:`E \sup_t |X_i - \bar X_i|^2` of one particle, for which no logarithm of N is to be expected, and
     :math:`E \min_{i \ne j} |X_i - X_j|` at the end.
 
@@ -33,9 +35,11 @@ def coupling(task: Task, *, replicas: int, alpha: float, saves: int = 25) -> dic
         task: the point.
         replicas: independent systems, at least 2.
         alpha: α > 0.
+        level: c > 0.
         saves: intervals between the saved states that the mean field is interpolated from.
     """
     check_number("alpha", alpha, above=0)
+    check_number("level", level, above=0)
     ensemble = _ensemble(task, replicas, saves)
     n = check_integer("n", ensemble.n, at_least=2)
     largest = np.zeros((replicas, n))
@@ -55,7 +59,7 @@ def coupling(task: Task, *, replicas: int, alpha: float, saves: int = 25) -> dic
         "sup": mean(sup),
         "mean_square": mean(largest.mean(axis=1)),
         "minimal_distance": mean(nearest),
-        "probability": fraction(sup > n**-alpha),
+        "probability": fraction(sup > level * n**-alpha),
         "markov": mean((n**alpha * sup) ** 2),
     }
 
@@ -64,7 +68,8 @@ def chaos(task: Task, *, replicas: int, saves: int = 25) -> dict[str, Quantity]:
     r"""Return the coupled L¹ distance and the entropy bound, at the final time.
 
     See :func:`kspde.evidence.coupled_distance` and :func:`kspde.evidence.entropy_bound`. The bound holds for the whole
-    N-particle law; the certified L¹ bound is that of one particle, :math:`\sqrt{2 H_1}`.
+    N-particle law; ``certified_l1`` is its bound for one particle, :math:`\sqrt{2 H}`. Both are certified up to the
+    interval of the mean over replicas and the bias of the time step.
     """
     pde = task.density(saves=saves)
     options = _particles(task)

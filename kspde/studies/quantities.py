@@ -83,10 +83,8 @@ def fraction(happened: npt.ArrayLike) -> Quantity:
     n, k = len(x), int(x.sum())
     low = float(betaincinv(k, n - k + 1, 0.025)) if k > 0 else 0.0
     high = float(betaincinv(k + 1, n - k, 0.975)) if k < n else 1.0
-    share = k / n
-    return Quantity(
-        value=share, interval=(low, high), error=math.sqrt(share * (1 - share) / n), samples=tuple(x.tolist())
-    )
+    # The binomial variance vanishes with no event seen; the interval knows better.
+    return Quantity(value=k / n, interval=(low, high), error=given(k / n, (low, high)).error, samples=tuple(x.tolist()))
 
 
 def given(value: float, interval: tuple[float, float]) -> Quantity:

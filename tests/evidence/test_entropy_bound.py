@@ -78,8 +78,8 @@ def test_the_check_numbers_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     assert bound.score_error < 1e-4
     assert bound.unresolved < 1e-3
     assert bound.l1(1).value == pytest.approx(np.sqrt(2 * bound.value))
-    assert bound.l1(2).value == pytest.approx(np.sqrt(2 * 250 * bound.value / 125))
-    assert bound.l1(3).interval[1] == pytest.approx(np.sqrt(2 * 250 * bound.interval[1] / 83))
+    assert bound.l1(2).value == pytest.approx(np.sqrt(2 * 2 * bound.value))
+    assert bound.l1(3).interval[1] == pytest.approx(np.sqrt(2 * 3 * bound.interval[1]))
     # The fields of one replica after the other on a mesh, instead of sums over pairs.
     monkeypatch.setattr(ensemble, "_DIRECT", 1)
     meshed = kspde.entropy_bound(plane(), n=250, dt=0.05, replicas=8, seed=0)
@@ -123,8 +123,9 @@ def test_several_species_share_the_entropy() -> None:
         unresolved=0.0,
         score_error=0.0,
     )
-    # 40 H bounds the entropy of all; it is shared by 10 disjoint blocks of three of species a.
+    # 40 H bounds the entropy of the 30 of species a, of which three have a tenth at most.
     assert bound.l1(3, "a").value[-1] == pytest.approx(np.sqrt(2 * 40 * 0.01 / 10))
+    assert bound.l1(4, "a").value[-1] == pytest.approx(np.sqrt(2 * 40 * 0.01 * 4 / 30))
     with pytest.raises(kspde.InputError, match="species is not given: give one of a, b"):
         bound.l1(1)
     with pytest.raises(kspde.InputError, match="r = 11 is not valid"):
@@ -164,3 +165,56 @@ def test_progress_ends_at_one() -> None:
     seen: list[float] = []
     kspde.entropy_bound(density("drift"), n=3, dt=T_END / 4, replicas=2, progress=seen.append)
     np.testing.assert_allclose(seen, [0.25, 0.5, 0.75, 1.0], rtol=1e-12)
+
+
+def gaussian_entropy(r: int, rho: float, shift: float) -> float:
+    """H_r of r unit Gaussians of mean ``shift`` and pairwise correlation ρ against independent standard ones."""
+    return 0.5 * (r * shift**2 - (r - 1) * np.log(1 - rho) - np.log(1 + (r - 1) * rho))
+
+
+@pytest.mark.parametrize("n", [2, 5, 10, 1001])
+@pytest.mark.parametrize(("rho", "shift"), [(0.3, 0.0), (0.02, 0.1), (-0.0009, 0.0), (0.0, 0.2)])
+def test_marginals_of_an_exchangeable_gaussian_law(n: int, rho: float, shift: float) -> None:
+    """H_r ≤ r H with H per particle, whatever r divides; attained by independent particles of another law."""
+    total = gaussian_entropy(n, rho, shift)
+    bound = EntropyBound(
+        times=np.array([0.0, 1.0]),
+        value=np.array([0.0, total / n]),
+        interval=(np.array([0.0, total / n]), np.array([0.0, total / n])),
+        samples=np.zeros((2, 2)),
+        counts={"u": n},
+        unresolved=0.0,
+        score_error=0.0,
+    )
+    rng = np.random.default_rng(1)
+    for r in sorted({1, 2, 3, 4, 7, n // 2, n - 1, n}):
+        if not 1 <= r <= n:
+            continue
+        exact, found = gaussian_entropy(r, rho, shift), bound.l1(r).value[-1]
+        assert exact <= r * total / n * (1 + 1e-9) + 1e-12
+        assert found == pytest.approx(np.sqrt(2 * r * total / n), rel=1e-12)
+        if rho == 0.0:
+            assert exact == pytest.approx(r * total / n, rel=1e-9)
+        if r <= 3 and rho >= 0:  # the distance itself, E_q|p/q − 1|, by draws from q
+            z = rng.standard_normal((200_000, r))
+            centred = z - shift
+            square = (centred**2).sum(axis=1)
+            inverse = (square - rho * centred.sum(axis=1) ** 2 / (1 + (r - 1) * rho)) / (1 - rho)
+            determinant = (1 - rho) ** (r - 1) * (1 + (r - 1) * rho)
+            ratio = np.exp(0.5 * (z**2).sum(axis=1) - 0.5 * inverse) / np.sqrt(determinant)
+            assert np.abs(ratio - 1).mean() < found + 0.01
+
+
+def test_the_bias_of_the_time_step() -> None:
+    """A run with 2 dt beside: its difference, replica by replica, and what it costs nothing not to ask for."""
+    pde = density("signal-dependent")
+    fine = kspde.entropy_bound(pde, n=5, dt=0.025, replicas=50, seed=2, time_error=True)
+    coarse = kspde.entropy_bound(pde, n=5, dt=0.05, replicas=50, seed=2)
+    assert coarse.time_bias is None
+    assert fine.time_bias is not None
+    difference = coarse.samples[:, -1] - fine.samples[:, -1]
+    assert fine.time_bias.value == pytest.approx(difference.mean(), rel=1e-9)
+    half = 2.00957524 * difference.std(ddof=1) / np.sqrt(50)  # Student's t of 49 degrees of freedom
+    assert fine.time_bias.interval == pytest.approx((difference.mean() - half, difference.mean() + half), rel=1e-6)
+    assert fine.summary()["time_bias"]["value"] == fine.time_bias.value
+    assert coarse.summary()["time_bias"] is None

@@ -151,10 +151,12 @@ def _second_theorem() -> tuple[Claim, ...]:
             erratum="Csiszár, Kullback and Pinsker's inequality has a square root: ‖p − q‖₁ ≤ √(2H). So has (3.27).",
         ),
         _claim(
-            number="(3.5), second line",
-            promised="H_r ≤ (2r/N) H_N",
+            source="Wang, Li, Huang; Feng (slides)",
+            number="(3.5), second line; subadditivity",
+            promised="H_r ≤ (2r/N) H_N; H_k ≤ (k/N) H_N",
             evidence=Computed(check=checks.subadditivity),
-            erratum="Blocks of r give H_r ≤ H_N/⌊N/r⌋, which is at most (2r/N) H_N; that form is used here.",
+            erratum="The factor 2 of the paper is not needed: Han's inequality gives H_r ≤ (r/N) H_N for every r ≤ N, "
+            "for an exchangeable law against a product of equal factors. That is used here.",
         ),
         _claim(
             number="(3.5) with the root",

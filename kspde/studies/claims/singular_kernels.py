@@ -25,11 +25,6 @@ def claims() -> tuple[Claim, ...]:
             promised="‖ρ_{N,k} − ρ^⊗k‖₁ ≤ √(2H_k)",
             evidence=Computed(check=checks.pinsker),
         ),
-        _claim(
-            number="subadditivity",
-            promised="H_k ≤ (k/N) H_N",
-            evidence=Computed(check=checks.chained_entropy),
-        ),
         _claim(number="vortices (2023)", promised="H_N ≤ M e^{Mt²} (H_N(0) + 1)", evidence=_VORTEX),
         _claim(
             number="general circulations (2024)",
