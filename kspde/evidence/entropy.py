@@ -192,7 +192,7 @@ def entropy_bound(
             vanishes.
         ConvergenceError: a coefficient or a position that is not finite.
     """
-    options = {
+    options: dict[str, Any] = {
         "pde": pde,
         "n": n,
         "replicas": replicas,

@@ -102,7 +102,7 @@ def _rate(pde: MeanFieldSolution, model: Model, species: str, strengths: dict[st
     for name in strengths:
         signal = pde.signal_on_grid(grid.axes, name, t)
         values[name] = signal.ravel()
-        gradients[name] = np.stack(np.gradient(signal, *grid.axes), axis=-1).reshape(points.shape)
+        gradients[name] = np.stack([*np.gradient(signal, *grid.axes)], axis=-1).reshape(points.shape)
     known = FieldValues(points, values, gradients)
     square, diffusion = np.zeros(len(points)), np.ones(len(points))
     for axis in range(2):
