@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from datetime import date, time
 from typing import Any
 
 import numpy as np
@@ -99,9 +100,9 @@ class KspdeWarning(UserWarning):
 def shown(value: Any) -> str:
     """Return a value for a message: numbers and the ``repr`` of anything else, cut where it is long."""
     try:
-        text = str(value) if isinstance(value, (int, float, np.number)) else repr(value)
-    except Exception as error:  # Python refuses to write integers of thousands of digits; a repr may do anything
-        text = f"a {type(value).__name__}" + (" of thousands of digits" if isinstance(error, ValueError) else "")
+        text = str(value) if isinstance(value, (int, float, np.number, date, time)) else repr(value)
+    except Exception:  # Python refuses to write integers of thousands of digits; a repr may do anything
+        text = "an integer of thousands of digits" if isinstance(value, int) else f"a {type(value).__name__}"
     return _cut(" ".join(text.split()), _LONGEST_VALUE)
 
 

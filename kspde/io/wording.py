@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kspde.errors import InputError
+from kspde.errors import InputError, shown
 from kspde.io.schema import CaseFile, Section, schemas_at, tags
 
 if TYPE_CHECKING:
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 __all__ = ["first_problem", "naming", "nearest"]
+
+#: Characters of a key or a value in a message.
+_LONGEST = 60
 
 #: What each of pydantic's type errors asks for.
 _TYPES = {
@@ -56,7 +59,7 @@ def naming(file: Path, keys: Mapping[str, str], otherwise: str = "") -> Iterator
 
 def nearest(word: str, valid: Collection[str]) -> str:
     """Return the remedy for a word that is none of ``valid``: the one it resembles, or all of them."""
-    close = difflib.get_close_matches(word, sorted(valid), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(word[:_LONGEST], sorted(valid), n=1, cutoff=0.5)
     return f"did you mean {close[0]}?" if close else f"the keys are {', '.join(sorted(valid))}"
 
 
@@ -128,7 +131,7 @@ def _dotted(keys: Sequence[int | str]) -> str:
 
 
 def _key(key: str) -> str:
-    return key if re.fullmatch(r"[\w-]+", key) else json.dumps(key, ensure_ascii=False)
+    return _cut(key if re.fullmatch(r"[\w-]+", key) else json.dumps(key, ensure_ascii=False))
 
 
 def _shown(value: Any) -> str:
@@ -139,6 +142,10 @@ def _shown(value: Any) -> str:
         return str(value)
     try:
         text = json.dumps(value, ensure_ascii=False)
-    except TypeError:  # a date or a time
-        text = str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    except (TypeError, ValueError):  # a date or a time; an integer of thousands of digits
+        text = shown(value)
+    return _cut(text)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
