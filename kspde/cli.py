@@ -20,7 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stop = Stop()
     with guarded_streams(), stop.watching():
         try:
-            from kspde.commands import run
+            with stop.kept_from_libraries():  # numpy has threads
+                from kspde.commands import run
 
             return run(arguments, stop)
         except BaseException:

@@ -160,7 +160,6 @@ def study(
         with together(comm):
             chosen = study_file.read_study(path, small=small)
             backend.require()
-        stop.take()
         console = Console(comm, quiet=quiet)
         with console.hearing_warnings():
             study_job.run_study(chosen, out, comm, console, stop, force=force)
@@ -272,7 +271,6 @@ def _filling(
             with resources.as_file(path) as file:
                 case = read_case(file)
             backend.require()
-        stop.take()
         console = Console(comm, quiet=quiet)
         with (
             console.hearing_warnings(),
@@ -304,13 +302,13 @@ def _carry_out(work: Work, stop: Stop) -> int:
     may be waiting for it in a collective call.
     """
     try:
-        comm = communicator()
+        with stop.kept_from_libraries():
+            comm = communicator()
     except KspdeError as error:
         if launched_rank() == 0:
             complain(str(error))
         return BAD_INPUT
     try:
-        stop.take()
         line = work.job(comm, stop)
         if line is None:
             return 0

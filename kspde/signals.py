@@ -64,9 +64,22 @@ class Stop:
             self._ours = []
 
     def take(self) -> None:
-        """Take the signals over, again after a library has done so: MPI and PETSc do when they begin."""
+        """Take the signals over, again after a library has done so."""
         for number in self._ours:
             signal.signal(number, self._came)
+
+    @contextmanager
+    def kept_from_libraries(self) -> Iterator[None]:
+        """Let signals wait in a block, and take them over after it: MPI, when it begins, has handlers that lose them.
+
+        Threads that begin in the block never receive any.
+        """
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, self._ours)
+        try:
+            yield
+        finally:
+            self.take()
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def hold(self) -> None:
         """From now on the first signal is noted only: results are being written. The second one is raised."""

@@ -26,7 +26,7 @@ os.set_blocking(theirs, False)
 signal.set_wakeup_fd(theirs)
 
 def draw(pde, path):
-    print("drawing", flush=True)
+    os.write(1, b"drawing\\n")
     os.read(ours, 1)
 
 pictures.plot_density = draw
@@ -49,6 +49,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
     [
         ("numpy", signal.SIGINT),
         ("typer", signal.SIGINT),
+        ("kspde.commands", signal.SIGHUP),  # MPI is about to begin
         ("mpi4py.MPI", signal.SIGHUP),
         ("dolfinx.fem.petsc", signal.SIGTERM),
     ],
