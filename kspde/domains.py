@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from kspde.errors import InputError, check_choice, check_integer, check_number, shown
+from kspde.errors import InputError, check_choice, check_finite, check_integer, check_number, shown
 
 __all__ = ["Box", "Disk", "Domain", "MeshFile", "check_no_walls"]
 
@@ -155,8 +155,10 @@ class MeshFile:
         triangles: whether quadrilaterals are split in two triangles.
         degree: of the elements; 1 on triangles and tetrahedra.
         refine: how often every cell is split, in 2^d.
-        boundary: "decay" or "neumann", as for ``Box``; the decay condition takes each boundary point's distance from
-            the origin.
+        boundary: "decay" or "neumann", as for ``Box``. The decay condition is that of the decaying solution about
+            ``centre``, met exactly by the field of what is radial about it. Holes let nothing out.
+        centre: a point of the domain; its centre of mass unless given. Near the density's centre of mass the decay
+            condition is most accurate.
         solver: as for ``Disk``.
 
     Raises:
@@ -169,6 +171,7 @@ class MeshFile:
     degree: int = 1
     refine: int = 0
     boundary: str = "decay"
+    centre: tuple[float, ...] | None = None
     solver: str = "auto"
 
     def __post_init__(self) -> None:
@@ -181,6 +184,8 @@ class MeshFile:
         check_integer("refine", self.refine, at_least=0, at_most=12)
         check_choice("boundary", self.boundary, _BOUNDARIES)
         check_choice("solver", self.solver, _SOLVERS)
+        if self.centre is not None:
+            check_finite("centre", self.centre, (None,))
 
 
 #: What ``solve`` accepts.

@@ -54,7 +54,8 @@ class BoxSpace(Space):
         self.dimension = box.dimension
         self.degree = box.degree
         self.measure = gll_rule(box.degree)
-        self.radius = box.half_width
+        self.radius = self.inner = self.extent = box.half_width
+        self.centre, self.square = np.zeros(box.dimension), True
         axis = Axis(box.vertices, box.degree)
         self.axes = [axis] * box.dimension
         self.shape = (len(axis),) * box.dimension
@@ -69,7 +70,7 @@ class BoxSpace(Space):
         rows = slice(self.slabs.first, self.slabs.last)
         nodes = [axis.nodes[rows], *[axis.nodes] * (box.dimension - 1)]
         self.points = np.stack(np.meshgrid(*nodes, indexing="ij"), axis=-1).reshape(-1, box.dimension)
-        self.rim = np.max(np.abs(self.points), axis=1, initial=0.0) > 0.9 * self.radius
+        self.rim = self.reach(self.points) > 0.9
         weights = axis.mass[rows]
         for _ in range(box.dimension - 1):
             weights = np.multiply.outer(weights, axis.mass)
@@ -146,6 +147,10 @@ class BoxSpace(Space):
         if self.box.boundary == "decay":
             robin = float(decay_coefficient(kernel.decay_rate, self.radius, self.dimension))
         return _Symbol(self, kernel, robin, name)
+
+    def reach(self, points: Array) -> Array:
+        """Return max |x_a| in units of the half-width."""
+        return np.asarray(np.max(np.abs(points), axis=1, initial=0.0) / self.radius)
 
     def preconditioner(self, ksp: Any) -> Callable[[Array], None]:
         """Use the matrix with a constant shift, by fast diagonalisation."""

@@ -27,7 +27,7 @@ DIAGNOSTICS = {
     "l2": "∫u²",
     "second_moment": "∫|x|²u",
     "entropy": "∫u log u, where u > 0",
-    "boundary_mass": "∫u over the outer tenth of the domain (of max |x_a| on a box, of |x| on a mesh)",
+    "boundary_mass": "∫u over the outer tenth of the domain, beyond .9 of the way from its centre to its boundary",
 }
 
 #: What is recorded beside them with a fixed step (``kspde.fem.time_error``).

@@ -21,6 +21,7 @@ from kspde.domains import Disk, MeshFile
 from kspde.errors import InputError
 from kspde.fem.forms import compiled
 from kspde.fem.meshes import CELL_NAMES, MeshArrays, mesh_arrays
+from kspde.fem.outline import Outline
 from kspde.fem.space import FieldOperator, Space, decay_coefficient, gll_rule, outside_error
 from kspde.fem.sparse import DIRECT_NODES, KeptPreconditioner, SparseSystem
 from kspde.fem.stiffness import Stiffness, in_order, interpolations, original_numbers
@@ -76,13 +77,14 @@ class MeshSpace(Space):
         rim, parents = None, None
         if arrays is not None:
             points, cells, parents = arrays.points, arrays.cells[:, order], arrays.parents
-            rim = _measures(arrays)
+            rim = _normals(arrays, domain)
             if arrays.note is not None:
                 warn(arrays.note, comm)
+        self.outline: Outline = comm.bcast(None if arrays is None else arrays.outline)
+        self.centre, self.inner, self.extent = self.outline.centre, self.outline.inner, self.outline.radius
         del arrays
         low, high = comm.bcast((points.min(initial=np.inf), points.max(initial=-np.inf)))
         self.radius = float(max(abs(low), abs(high)))
-        self._centre, self._reach = 0.5 * (low + high), 0.5 * (high - low)
         coordinates = ufl.Mesh(basix.ufl.element("Lagrange", name, 1, shape=(dimension,)))
         self.mesh = mesh.create_mesh(comm, cells, coordinates, points)
         del points, cells
@@ -109,8 +111,7 @@ class MeshSpace(Space):
         #: places in DOLFINx's order of the nodes in ours
         self._order = np.arange(owned) if self.stiffness.hierarchy is None else self.stiffness.hierarchy.order
         self.points = self.V.tabulate_dof_coordinates()[self._order, :dimension]
-        distance = np.linalg.norm(self.points, axis=1)
-        self.rim = distance > 0.9 * comm.allreduce(float(distance.max(initial=0.0)), op=MPI.MAX)
+        self.rim = self.outline.reach(self.points) > 0.9
         dx = ufl.dx(metadata=self.measure)
         v = ufl.TestFunction(self.V)
         self.mass = self._assembled(v * dx)
@@ -180,27 +181,50 @@ class MeshSpace(Space):
         columns = [self._times(g, nodal, transposed=True) / self.mass for g in self._advection]
         return np.stack(columns, axis=1)
 
-    def boundary_weights(self, rate: float) -> Array:
-        """Return ∫ κ(|x|) φ_i over the boundary, κ the decay condition's coefficient at each node. Collective."""
+    def boundary_weights(self, rate: float, centre: Array | None = None) -> Array:
+        r"""Return ∫ κ φ_i over the outer boundary, κ the decay condition's coefficient. Collective.
+
+        The decaying solution about the centre m of the mesh has ∂_n c = −κ(r) (n·(x − m)/r) c where r = |x − m| and
+        κ(r) is ``decay_coefficient``. On a disk the second factor is 1. Where it is negative, and on the boundaries of
+        holes, which are no part of the plane outside, the condition is Neumann's.
+
+        Args:
+            rate: ρ, the kernel's decay rate.
+            centre: another point than the centre of the mesh.
+        """
+        centre = self.outline.centre if centre is None else centre
         if self._boundary is not None:
-            nodes, measures = self._boundary
+            nodes, normals = self._boundary
             weights = np.zeros(len(self.points))
-            weights[nodes] = measures * self._kappa(rate, self.points[nodes])
+            kappa, outward = self._kappa(rate, self.points[nodes], centre)
+            weights[nodes] = kappa * np.maximum(np.sum(normals * outward, axis=1), 0.0)
             return weights
         if self.dimension == 1:  # the boundary that DOLFINx finds would contain the cuts between ranks
-            ends = np.abs(self.points[:, 0] - self._centre) > self._reach * (1 - 1e-12)
-            return np.where(ends, self._kappa(rate, self.points), 0.0)
+            ends = np.abs(self.points[:, 0] - self.outline.nodes.mean()) > self.outline.radius * (1 - 1e-12)
+            return np.where(ends, self._kappa(rate, self.points, centre)[0], 0.0)
         kappa = fem.Function(self.V)
-        kappa.x.array[:] = self._kappa(rate, self.V.tabulate_dof_coordinates())
+        x = self.V.tabulate_dof_coordinates()[:, : self.dimension]
+        kappa.x.array[:] = self._kappa(rate, x, centre)[0]
         self.mesh.topology.create_connectivity(self.dimension - 1, self.dimension)
-        form = kappa * ufl.TestFunction(self.V) * ufl.ds(metadata=self.measure)
-        weights = self._assembled(form)
+        factor = kappa
+        if not isinstance(self.domain, Disk):
+            away = ufl.SpatialCoordinate(self.mesh) - ufl.as_vector(centre.tolist())
+            cosine = ufl.dot(ufl.FacetNormal(self.mesh), away) / ufl.sqrt(ufl.dot(away, away))
+            factor = kappa * ufl.max_value(cosine, 0.0)
+        weights = self._assembled(factor * ufl.TestFunction(self.V) * ufl.ds(metadata=self.measure))
         _trim()
         return weights
 
-    def _kappa(self, rate: float, points: Array) -> Array:
-        distance = np.maximum(np.linalg.norm(points, axis=1), 1e-6 * self.radius)
-        return np.asarray(decay_coefficient(rate, distance, self.dimension))
+    def _kappa(self, rate: float, points: Array, centre: Array) -> tuple[Array, Array]:
+        """Return κ at points of the boundary, 0 on holes, and the directions away from the centre."""
+        away = points - centre
+        distance = np.maximum(np.linalg.norm(away, axis=1), 1e-6 * self.outline.radius)
+        kappa = np.asarray(decay_coefficient(rate, distance, self.dimension))
+        return np.where(self.outline.outer(points), kappa, 0.0), away / distance[:, None]
+
+    def reach(self, points: Array) -> Array:
+        """Return how far out points lie, by the mesh's outline."""
+        return self.outline.reach(points)
 
     def _assembled(self, form: Any) -> Array:
         vector = fem.assemble_vector(compiled(form))
@@ -290,17 +314,27 @@ class MeshSpace(Space):
         return geometry.bb_tree(self.mesh, self.dimension, padding=1e-10 * self.radius)
 
 
-def _measures(arrays: MeshArrays) -> tuple[Any, Array]:
-    """Return the nodes of a plane mesh's boundary, and at each ∫ φ over it by the vertex rule: half of two edges."""
-    lengths = np.linalg.norm(arrays.points[arrays.rim[:, 0]] - arrays.points[arrays.rim[:, 1]], axis=1)
+def _normals(arrays: MeshArrays, domain: Disk | MeshFile) -> tuple[Any, Array]:
+    """Return the nodes of a plane mesh's boundary, and at each ∫ n φ over it by the vertex rule: half of two edges.
+
+    A disk's edges have the normals of its circle.
+    """
+    ends = arrays.points[arrays.rim]
+    along = ends[:, 1] - ends[:, 0]
     nodes, index = np.unique(arrays.rim, return_inverse=True)
-    return nodes, np.bincount(index.ravel(), weights=np.repeat(0.5 * lengths, 2), minlength=len(nodes))
+    halves = 0.5 * np.stack([along[:, 1], -along[:, 0]], axis=1)
+    if isinstance(domain, Disk):
+        x = arrays.points[nodes]
+        lengths = np.bincount(index.ravel(), weights=np.repeat(np.linalg.norm(halves, axis=1), 2), minlength=len(nodes))
+        return nodes, lengths[:, None] * x / domain.radius
+    columns = [np.bincount(index.ravel(), weights=np.repeat(h, 2), minlength=len(nodes)) for h in halves.T]
+    return nodes, np.stack(columns, axis=1)
 
 
 def _chosen(numbers: Any, nodes: Any, values: Array) -> tuple[Any, Array]:
     """Return the places in ``numbers`` of those among ``nodes``, increasing, and their values."""
     if not len(nodes):
-        return np.zeros(0, dtype=np.int64), np.zeros(0)
+        return np.zeros(0, dtype=np.int64), values
     k = np.minimum(np.searchsorted(nodes, numbers), len(nodes) - 1)
     here = np.flatnonzero(nodes[k] == numbers)
     return here, values[k[here]]

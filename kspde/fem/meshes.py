@@ -13,6 +13,7 @@ from kspde.domains import Disk, MeshFile
 from kspde.errors import InputError
 from kspde.fem.mesh_faults import check_mesh, flat, merged, oriented, sound_indices
 from kspde.fem.mesh_files import Blocks, gmsh_arrays, read_mesh
+from kspde.fem.outline import Outline, ball, outline
 
 __all__ = ["CELL_NAMES", "MeshArrays", "mesh_arrays"]
 
@@ -38,7 +39,9 @@ class MeshArrays:
         kind: meshio's name of the cells.
         points: coordinates, shape (n, d).
         cells: the cells' corners in VTK's order.
-        rim: the ends of the boundary's edges, shape (m, 2), of a mesh of triangles or quadrilaterals; else none.
+        rim: the ends of the boundary's edges, shape (m, 2), the inside to their left, of a mesh of triangles or
+            quadrilaterals; else none.
+        outline: where its outer boundary is.
         parents: an array for each refinement: row k names the earlier points in whose middle its k-th new point was
             put, some of them twice. New points follow the earlier ones.
         note: what the user must be told of it, if anything.
@@ -48,6 +51,7 @@ class MeshArrays:
     points: Array
     cells: Cells
     rim: Cells
+    outline: Outline
     parents: tuple[Parents, ...]
     note: str | None = None
 
@@ -68,6 +72,7 @@ def mesh_arrays(domain: Disk | MeshFile, dimension: int) -> MeshArrays:
     if isinstance(domain, Disk):
         kind, points, cells = _disk(domain)
         radius = domain.radius
+        shape, boundary = ball(radius, 2), _rim(cells, len(points))
     else:
         name = str(domain.path)
         points, blocks = sound_indices(*read_mesh(Path(domain.path), dimension), name)
@@ -75,13 +80,14 @@ def mesh_arrays(domain: Disk | MeshFile, dimension: int) -> MeshArrays:
         kind, cells = _one_kind(points, blocks, dimension, name, triangles=domain.triangles)
         if domain.merge:
             points, cells = merged(kind, points, cells)
-        check_mesh(kind, points, cells, name)
+        boundary = check_mesh(kind, points, cells, name)
+        shape = outline(points, boundary, domain.centre, name)
     parents: list[Parents] = []
-    rim = _rim(cells, len(points)) if kind in ("triangle", "quad") else np.empty((0, 2), dtype=np.int64)
+    rim = boundary if kind in ("triangle", "quad") else np.empty((0, 2), dtype=np.int64)
     for _ in range(domain.refine if kind in ("line", "triangle", "quad") else 0):
-        points, cells, rim, new = _refined(kind, points, cells, radius)
+        points, cells, rim, new = _refined(kind, points, cells, rim, radius)
         parents.append(new)
-    return MeshArrays(kind=kind, points=points, cells=cells, rim=rim, parents=tuple(parents), note=note)
+    return MeshArrays(kind=kind, points=points, cells=cells, rim=rim, outline=shape, parents=tuple(parents), note=note)
 
 
 def _one_kind(points: Array, blocks: Blocks, dimension: int, name: str, *, triangles: bool) -> tuple[str, Cells]:
@@ -174,18 +180,23 @@ def _delaunay_disk(points: Array, radius: float, margin: float) -> tuple[Array, 
 
 def _edges(cells: Cells, n: int) -> Cells:
     """Return a number for each edge of triangles or quadrilaterals with n points: edge k runs from corner k on."""
-    following = np.roll(cells, -1, axis=1)
-    return np.minimum(cells, following) * n + np.maximum(cells, following)
+    return _edge_numbers(cells, np.roll(cells, -1, axis=1), n)
+
+
+def _edge_numbers(a: Cells, b: Cells, n: int) -> Cells:
+    return np.minimum(a, b) * n + np.maximum(a, b)
 
 
 def _rim(cells: Cells, n: int) -> Cells:
-    """Return the ends of the edges with one cell: shape (m, 2)."""
-    edges, counts = np.unique(_edges(cells, n), return_counts=True)
-    alone = edges[counts == 1]
-    return np.stack([alone // n, alone % n], axis=1)
+    """Return the ends of the edges with one cell, the inside to their left where cells are: shape (m, 2)."""
+    _, first, counts = np.unique(_edges(cells, n), return_index=True, return_counts=True)
+    alone = first[counts == 1]
+    return np.stack([cells.ravel()[alone], np.roll(cells, -1, axis=1).ravel()[alone]], axis=1)
 
 
-def _refined(kind: str, points: Array, cells: Cells, radius: float | None) -> tuple[Array, Cells, Cells, Parents]:
+def _refined(
+    kind: str, points: Array, cells: Cells, rim: Cells, radius: float | None
+) -> tuple[Array, Cells, Cells, Parents]:
     """Return a mesh of lines, triangles or quadrilaterals with each cell split, new rim points put on a circle.
 
     Results are as the attributes points, cells, rim and an entry of parents of ``MeshArrays``.
@@ -205,7 +216,8 @@ def _refined(kind: str, points: Array, cells: Cells, radius: float | None) -> tu
     parents = np.stack([edges // n, edges % n], axis=1).astype(np.int32)
     middles = 0.5 * (points[parents[:, 0]] + points[parents[:, 1]])
     alone = np.flatnonzero(counts == 1)
-    rim = np.concatenate([np.stack([parents[alone, k], n + alone], axis=1) for k in (0, 1)])
+    rim = rim[np.argsort(_edge_numbers(rim[:, 0], rim[:, 1], n))]  # in the order of ``alone``
+    rim = np.concatenate([np.stack([rim[:, 0], n + alone], axis=1), np.stack([n + alone, rim[:, 1]], axis=1)])
     moved = np.zeros(len(edges), dtype=bool)
     if radius is not None:
         moved[alone] = True

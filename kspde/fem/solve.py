@@ -30,7 +30,7 @@ from kspde.models import Model
 from kspde.output import SaveAt
 from kspde.parallel import communicator, limited_threads
 from kspde.theory.hypotheses import warn_outside_hypotheses
-from kspde.warned import keeping_warnings, warn
+from kspde.warned import keeping_warnings
 
 if TYPE_CHECKING:
     from kspde.fem.solution import Solution
@@ -146,6 +146,7 @@ def solve(
     from kspde.fem.rosenbrock import solve_rosenbrock
     from kspde.fem.solution import Solution
     from kspde.fem.state import Observer
+    from kspde.fem.truncation import warn_of_decay, warn_of_truncation
 
     # Below some 500 nodes a direction a second BLAS thread gains nothing, and spins where cores are shared.
     small = not isinstance(domain, Box) or domain.cells * domain.degree < 500
@@ -157,6 +158,8 @@ def solve(
         if initial == "mollified" and eps is not None:
             nodal = mollified(space, nodal, mollifier_kernel(eps, mollifier))
         system = SemiDiscrete(model, fields, space)
+        started_from = system.start(nodal)
+        warn_of_decay(system, started_from)
         observer = Observer(system, t_end, save, progress, on_blow_up, time_error=dt is not None)
         ready = meshed
         store = None
@@ -172,7 +175,7 @@ def solve(
             facts |= {"initial": initial, "times": observer.times, "petsc_options": options}
             store = CheckpointStore(checkpoint, description(model, densities, **facts), comm)
         restart = Restart(store, system, observer)
-        start_at = (restart.latest() if resume else None) or Position(unknowns=system.start(nodal))
+        start_at = (restart.latest() if resume else None) or Position(unknowns=started_from)
         if start_at.step:
             observer.latest = start_at.unknowns
 
@@ -228,7 +231,7 @@ def solve(
             details["cell_peclet"] = float(peclet.max())
         pde = solution(t_end, observer.states, details)
     if domain.boundary == "decay":
-        _warn_of_truncation(domain, model.dimension, pde.diagnostics, comm)
+        warn_of_truncation(system, domain, densities, started_from, observer.states[-1][1], pde.diagnostics)
     if details.get("negative"):
         trust.warn_of_negative_values(details["negative"], details["cell_peclet"], comm)
     elif scheme.startswith("positive"):
@@ -236,27 +239,6 @@ def solve(
     if dt is not None:
         trust.warn_of_time_error(system, dt, observer.times, pde.diagnostics)
     return pde
-
-
-#: Share of the mass in the outer tenth of the domain above which a run warns.
-_CROWDED = 1e-6
-
-
-def _warn_of_truncation(domain: Domain, dimension: int, diagnostics: dict[str, Any], comm: Any) -> None:
-    """Warn where mass has come near the boundary, and say what half-width would hold it."""
-    mass, rim, moment = (np.atleast_1d(diagnostics[name][-1]) for name in ("mass", "boundary_mass", "second_moment"))
-    share = rim / mass
-    worst = int(np.argmax(share))
-    if not share[worst] > _CROWDED:
-        return
-    now = domain.half_width if isinstance(domain, Box) else domain.radius if isinstance(domain, Disk) else 0.0
-    # A Gaussian of the same second moment has a millionth of its mass beyond 5 standard deviations in some coordinate.
-    enough = max(1.2 * now, 5.2 * float(np.sqrt(moment[worst] / mass[worst] / dimension)) / 0.9)
-    warn(
-        f"a share {share[worst]:.2g} of the mass is in the outer tenth of the domain at t = {diagnostics['t'][-1]:g}, "
-        f"so truncation shows: a half_width of {enough:.3g} would hold it",
-        comm,
-    )
 
 
 def _step_control(scheme: str, tol: float | None, dt: float | None, t_end: float) -> tuple[float | None, float | None]:

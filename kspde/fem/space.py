@@ -78,12 +78,16 @@ class Space(ABC):
         points: this rank's nodes, shape (n, d).
         mass: the diagonal of M at them, in the shape of nodal arrays.
         radius: largest |coordinate| of the domain.
+        centre: the point its distances are measured from, shape (d,).
+        inner: the least distance of the boundary from it, by the norm of ``reach``.
+        extent: the largest coordinate of the domain relative to it.
+        square: whether that is the maximum norm; else it is Euclid's.
         nodes: the number of nodes on all ranks.
         cells: the number of cells on all ranks.
         degree: the polynomial degree.
         linear_solver: how linear systems are solved: "fast diagonalisation", "direct" or "multigrid".
         modal: whether states are coordinates in which −Δ is diagonal.
-        rim: whether a local node lies in the outer tenth of the domain.
+        rim: whether a local node lies in the outer tenth of the domain, see ``reach``.
         measure: UFL metadata of the quadrature rule whose points are the nodes.
     """
 
@@ -94,6 +98,10 @@ class Space(ABC):
     points: Array
     mass: Array
     radius: float
+    centre: Array
+    inner: float
+    extent: float
+    square: bool = False
     nodes: int
     cells: int
     degree: int
@@ -182,6 +190,10 @@ class Space(ABC):
         Raises:
             InputError: a point lies outside the domain.
         """
+
+    @abstractmethod
+    def reach(self, points: Array) -> Array:
+        """Return how far out points lie, shape (n,): 0 in the centre of the domain, 1 on its outer boundary."""
 
     @abstractmethod
     def labels(self) -> dict[str, Array]:

@@ -130,6 +130,7 @@ class MeshSection(Section):
     degree: int | None = Field(default=None, description="the degree of the elements")
     refine: int | None = Field(default=None, description="how often the cells are split")
     boundary: str | None = Field(default=None, description='"decay" or "neumann"')
+    centre: list[float] | None = Field(default=None, description="where the decay condition is centred, [x, y]")
     solver: str | None = Field(default=None, description='"auto", "direct" or "multigrid"')
 
 
