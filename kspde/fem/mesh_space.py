@@ -77,7 +77,7 @@ class MeshSpace(Space):
         rim, parents = None, None
         if arrays is not None:
             points, cells, parents = arrays.points, arrays.cells[:, order], arrays.parents
-            rim = _normals(arrays, domain)
+            rim = _normals(arrays, domain) if dimension == 2 else None
             if arrays.note is not None:
                 warn(arrays.note, comm)
         self.outline: Outline = comm.bcast(None if arrays is None else arrays.outline)
