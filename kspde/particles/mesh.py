@@ -33,6 +33,8 @@ __all__ = ["MEMORY_LIMIT", "MeshFields"]
 MEMORY_LIMIT = 4e9
 #: Room for the cloud to move before the box is rebuilt, on each side, as a share of its extent plus the padding.
 _SLACK = 0.04
+#: The longest screen, over the cloud's size.
+_WIDEST = 5.0
 #: Grids of a split kernel may take this share of the limit: the transforms should not take longer than the neighbours.
 _SHARE = 0.25
 #: Up to so many operations products with matrices of modes take less time than fast transforms: some milliseconds.
@@ -142,7 +144,9 @@ class MeshFields(FieldEvaluator):
         asked = self._bytes(size), self._wanted((1 + 2 * _SLACK) * size + 2 * _SLACK * self.padding), self.spacing
         scale = 2.0 * self.spacing
         screens = [longest_screen(f.kernel, self.tol) for f in self.active]
+        # A screen beyond the cloud leaves the mesh nothing to do.
         longest = min((s for s in screens if s > 0), default=float(size.max()))
+        longest = min(longest, _WIDEST * float(size.max()))
         while self._bytes(size) > _SHARE * self.memory_limit:
             scale *= 1.25
             if scale > longest:
@@ -156,7 +160,8 @@ class MeshFields(FieldEvaluator):
         return InputError(
             f"the fields of a cloud of size {cloud} to relative accuracy {self.tol:g} need {modes} modes (spacing "
             f"{spacing:.3g}, padding {self.padding:.3g}) and {needed / 1e9:.3g} GB a rank, but the limit is "
-            f"{self.memory_limit / 1e9:.3g} GB: give a larger eps or field_tol, or check for particles far away"
+            f"{self.memory_limit / 1e9:.3g} GB: give a larger eps or field_tol, "
+            'method = "direct" for some thousand particles, or check for particles far away'
         )
 
     def _wanted(self, inner: Array) -> Array:

@@ -174,3 +174,12 @@ def test_a_tally_is_extent_and_moments(dimension, n, own):
     np.testing.assert_allclose(tally(x, w if own else None), expected, rtol=0, atol=1e-12 * n)
     x[n // 2, -1] = np.nan
     assert not np.isfinite(tally(x, w if own else None)).all()
+
+
+@pytest.mark.parametrize("screening", [1e-6, 1e-12])
+def test_a_decay_length_far_beyond_the_cloud_is_refused_by_the_mesh(screening: float) -> None:
+    """Its periodic images lie 16/μ away; a sum over pairs takes any."""
+    model = kspde.SignalDependentKellerSegel(chi=1.0, mu=screening)
+    u0 = kspde.GaussianMixture(weights=[1.0], means=[[3.0, 2.0]], stds=[1.0])
+    with pytest.raises(kspde.InputError, match='modes .* give a larger eps or field_tol, method = "direct" for some'):
+        kspde.simulate(model, u0, n=50, t_end=0.1, dt=0.1, eps=0.05)
