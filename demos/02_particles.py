@@ -84,7 +84,9 @@ if root:
         f"relative entropy  {distance.relative_entropy}, floor {distance.floor.relative_entropy}"
     )
     print(
-        "above the floor" if distance.above_floor else "not distinguishable from independent draws"
+        "above the floor"
+        if distance.above_floor
+        else "not distinguishable from independent draws"
     )
 
 # %% [markdown]

@@ -40,6 +40,7 @@ def promise_lines(case: Case | None = None) -> Iterator[str]:
     yield from _ground_state()
     yield from _first_theorem()
     yield from _second_theorem()
+    yield from _improved()
     yield from _norms(case)
     yield from _cross_diffusion()
     yield from _volatility()
@@ -108,6 +109,37 @@ def _second_theorem() -> Iterator[str]:
     yield "  (1.9) starts from u₀ * j^ε, (1.8) and (3.2) from u₀: the entropy starts from 0 only if both do from u₀."
 
 
+def _improved() -> Iterator[str]:
+    own, sharp = theory.ImprovedLimits(), theory.ImprovedLimits(sharp=True)
+    one, two = theory.Theorem1Limits(), theory.Theorem2Limits()
+    (gamma, eta), (sharp_gamma, sharp_eta) = own.at_theta(0.3), sharp.at_theta(0.3)
+    yield from _heading("The same estimates without the losses of (2.26) and of (1.6), (1.7); m large")
+    yield from _table(
+        (
+            ("", "printed", "(2.12) kept", "(2.12), ‖D²Φ^ε‖ ~ ε^−2"),
+            ("α <", "θ/2", "θ", "θ"),
+            ("η ≤, second moments", "θ − 2α", "2(θ − α)", "2(θ − α)"),
+            ("η ≤, moments of order 2p", "none", "2p(θ − α)", "2p(θ − α)"),
+            ("γ <", "min(α/3, (1 − 2θ)/4)", "min(α/3, (1 − 2θ)/4)", "α/2"),
+            ("θ = 0.3: sup γ", "0.05", f"{gamma:g}", f"{sharp_gamma:g}"),
+            ("θ = 0.3: sup η", "0.3", f"{eta:g}", f"{sharp_eta:g}"),
+            ("over θ: sup γ", f"{one.gamma:g}", f"{own.gamma:g}", f"{sharp.gamma:g}"),
+            ("over θ: sup η", f"{one.eta:g}", f"{own.eta:g}", f"{sharp.eta:g}"),
+            ("at given γ: sup η", "1/2 − 8γ", "1 − 10γ", "1 − 4γ"),
+            *(
+                (f"relative entropy in N, {words}", first, f"N^−{second:g}", f"N^−{second:g}")
+                for words, first, second in (
+                    ("second moments", f"N^−{two.entropy_rate:g}", own.entropy_rate),
+                    ("moments of any order", "none", own.entropy_rate_of_high_moments),
+                )
+            ),
+        )
+    )
+    yield "  In L¹ half the rate of the entropy. Suprema; none is attained."
+    yield "  (2.6) takes a maximum inside Itô's isometry, which is false. Moments of order 2p and a union over i"
+    yield "  replace it and give η ≤ 2p(θ − α) − 1; p is free."
+
+
 def _norms(case: Case | None) -> Iterator[str]:
     kernel: Kernel = Yukawa(strength=8.0)
     name, largest = "χ = 8, μ = 1, Gaussian j", 0.32
@@ -141,6 +173,8 @@ def _cross_diffusion() -> Iterator[str]:
             ("(6) small data: ‖u⁰‖_Hˢ ≤", "σ/(C* Σ A_ij), C* ≥ 1 not given"),
             ("entropy decays for", "a + aᵀ positive definite"),
             ("  two species:", "4 a₁₁ a₂₂ > (a₁₂ + a₂₁)², and a₁₁ > 0 (not printed)"),
+            ("(8), as it must be", "sup‖u_η‖²_Hˢ + γ‖∇u_η‖²_L²(Hˢ) ≤ ‖u⁰‖²_Hˢ (printed H^(s+1))"),
+            ("(10), ‖u_η − u‖ ≤ C η^p", "p = 1 proved; p = 2 for symmetric V: V^η * u = a u + O(η²)"),
             ("Theorem 3, d = 2, δ = 1: range η ≥", "(log N)^(−1/8)"),
             *(
                 (f"  N = {n:.0e}: η ≥", f"{theory.interaction_range(n, dimension=2):.3f}")
@@ -157,7 +191,9 @@ def _volatility() -> Iterator[str]:
         (
             ("", "computed", "printed"),
             ("stability: M_∞/b <", f"{driver.max_density:.6f}", f"{driver.max_density_printed:g}"),
-            ("t_* b²/C_A²", f"{driver.t_star(1.0):.6f}", "4"),
+            ("t_* b²/C_A², if there is such a C_A", f"{driver.t_star(1.0):.6f}", "4"),
+            ("constant ū unstable from ū/b, K_ε two bumps", f"{driver.unstable_from(_two_bumps()):.4f}", "never"),
+            ("constant ū unstable from ū/b, K̂ ≥ 0", "never", "never"),
             (
                 "critical mass χM/D, −Δφ = 2πu",
                 f"{theory.critical_mass(diffusion=1, chi=1, source=2 * math.pi):g}",
@@ -167,7 +203,14 @@ def _volatility() -> Iterator[str]:
         )
     )
     yield "  C_0 must bound ν at all densities up to M_∞, not at 0 alone: b > (1 + √3) M_∞ instead of b > 2 M_∞."
-    yield "  Lemma 4.2's bound is not proved for the nonlocal (9); Lemma 4.3's y' ≤ C(1 + y³) does not exclude blow-up."
+    yield "  Lemma 4.2 is false for the nonlocal (9) with two bumps: sup u = 1.06638 M at t = .0084, with b = 4 M. A"
+    yield "  condition is needed for general K_ε (growth at a rate ~ ε^−2), an artefact for positive-definite ones."
+    yield "  Lemma 4.3's y' ≤ C(1 + y³) does not exclude blow-up. (12) is Aronson's bound for another form of equation."
+
+
+def _two_bumps() -> float:
+    """Return the least value of the two bumps' symbol."""
+    return float(theory.two_bump_symbol(np.linspace(3.3, 3.7, 4001)).min())
 
 
 def _heading(text: str) -> Iterator[str]:

@@ -19,14 +19,17 @@ from kspde.theory.gagliardo_nirenberg import (
     ground_state,
 )
 from kspde.theory.hypotheses import Hypothesis, hypotheses
+from kspde.theory.improved import ImprovedExponents, ImprovedLimits, improved_exponents
 from kspde.theory.norms import CLAIMED_EXPONENTS, KernelNorms, NormTable, kernel_norms, mollified_norms
 from kspde.theory.rates import Theorem1, Theorem1Limits, Theorem2, Theorem2Limits, theorem1, theorem2
-from kspde.theory.volatility import LinearDriver, critical_mass, stability_margin, t_star
+from kspde.theory.volatility import LinearDriver, critical_mass, stability_margin, t_star, two_bump_symbol
 
 __all__ = [
     "CLAIMED_EXPONENTS",
     "GroundState",
     "Hypothesis",
+    "ImprovedExponents",
+    "ImprovedLimits",
     "KernelNorms",
     "LinearDriver",
     "NormTable",
@@ -41,6 +44,7 @@ __all__ = [
     "gagliardo_nirenberg_quotient",
     "ground_state",
     "hypotheses",
+    "improved_exponents",
     "interaction_range",
     "kernel_norms",
     "modified_entropy_decays",
@@ -51,4 +55,5 @@ __all__ = [
     "t_star",
     "theorem1",
     "theorem2",
+    "two_bump_symbol",
 ]

@@ -132,7 +132,11 @@ def _initial(u0: InitialDensity) -> list[Hypothesis]:
     )
     source = "Wang, Li and Huang's Lemma 1"
     if isinstance(u0, GaussianMixture):
-        flat, why = False, "a sum of Gaussians: grad log u0 grows like |x| (only Theorem 2 uses this)"
+        flat, why = (
+            False,
+            "a sum of Gaussians: grad log u0 grows like |x|, where (1 + |x|^2)^-k, k > 2, would do (only Theorem 2 "
+            "uses this)",
+        )
     elif isinstance(u0, GridDensity):
         flat, why = False, "log u0 is not finite where u0 vanishes (only Theorem 2 uses this)"
     else:

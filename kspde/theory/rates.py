@@ -18,6 +18,10 @@ dB_i|^2 \le C\,E\int\max_i|\sigma_i|^2`, which is false (σ_i = 1: the left side
 in Gronwall's inequality would cost every power of N. The theorem can be proved without: by exchangeability the moment
 of order 2p of :math:`X_1 - \bar X_1`, stopped at τ_α, satisfies a closed inequality of the same form, and a union over
 i follows, :math:`P \le N^{1 + 2p\alpha} E|X_1 - \bar X_1|^{2p}` with p large.
+
+**A loss.** (2.26) has :math:`N^{2\alpha-\theta}` where (2.12) gives :math:`N^{2(\alpha-\theta)}`, and the norms (1.6),
+(1.7) are bounded by a power of 1/ε too many. What the same estimates give without these losses is in
+:mod:`kspde.theory.improved`, beside what is printed, here.
 """
 
 from __future__ import annotations

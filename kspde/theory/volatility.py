@@ -9,10 +9,27 @@ but the proof of Lemma 4.3 uses it for every density in [0, M_∞], where ν is 
 b, ν(u) = (u + b)/a, the printed condition is b > 2 M_∞ (Example 2.5); with C_0 = (M_∞ + b)/a it is b² > 2 M_∞(M_∞ +
 b), that is b > (1 + √3) M_∞.
 
-**What is not proved.** Lemma 4.2's 0 ≤ u^ε ≤ M_∞ has no valid proof for the nonlocal (9). Lemma 4.3 ends with y' ≤ C(1
-+ y³), from which it concludes that y stays finite because ∫dz/(1 + z³) converges; a convergent integral means the
-opposite, that such a y may blow up in finite time. So the condition secures the coercivity of the energy estimate, no
-more.
+**What is not proved.** Lemma 4.3 ends with y' ≤ C(1 + y³), from which it concludes that y stays finite because ∫dz/(1 +
+z³) converges; a convergent integral means the opposite, that such a y may blow up in finite time. So the condition
+secures the coercivity of the energy estimate, no more. Proposition 5.1 takes (12), Aronson's bound C_A t^(−1/2), from
+equations in divergence form for :math:`\partial_{xx}(Du)`, and with D ≤ C_0² where C_0 bounds the volatility at density
+zero alone: C_A may not exist.
+
+**What is false.** Lemma 4.2's 0 ≤ u^ε ≤ M_∞ for the nonlocal (9), with a general mollifier. For h(ν) = 4ν − 4, ε = .5,
+the kernel of :func:`two_bump_symbol` and :math:`u_0 = 1 - .9(e^{-((x-.45)/.15)^4} + e^{-((x+.45)/.15)^4})` on [−4, 4],
+where u_0 ≤ 1 and b = 4 M_∞, sup u rises to 1.06638 at t = .0084: u_0 is low at ±.9ε, so the volatility is low at 0, and
+mass gathers there.
+
+**Is the condition an artefact?** (Remark 2.7 asks.) A small disturbance e^(ikx) of a constant density ū grows at the
+rate
+
+.. math:: -\tfrac{k^2}{2}\big[\nu^2 + 2\nu\nu'\,\bar u\,\hat K(\varepsilon k)\big]
+    = -\frac{k^2}{2a^2}\big[(\bar u + b)^2 + 2\bar u(\bar u + b)\hat K(\varepsilon k)\big],
+
+the last for the linear driver. So ū is unstable if and only if :math:`\frac{2\bar u}{\bar u + b}\max(-\hat K) > 1`, and
+then at a rate of order ε^(−2), which leaves no limit ε → 0. That needs max(−K̂) > 1/2: it happens from
+:math:`\bar u > b/(2\max(-\hat K) - 1)` on, 1.02 b for two bumps, and never for a kernel with K̂ ≥ 0. So a condition of
+this kind is real for general kernels and an artefact for positive-definite ones, such as a Gaussian.
 """
 
 from __future__ import annotations
@@ -20,9 +37,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from kspde.errors import InputError, check_number
 
-__all__ = ["LinearDriver", "critical_mass", "stability_margin", "t_star"]
+__all__ = ["LinearDriver", "critical_mass", "stability_margin", "t_star", "two_bump_symbol"]
+
+Array = npt.NDArray[np.float64]
 
 
 def stability_margin(*, c_0: float, C_0: float, c_h: float, max_density: float) -> float:
@@ -45,7 +67,8 @@ def stability_margin(*, c_0: float, C_0: float, c_h: float, max_density: float) 
 def t_star(*, c_0: float, C_0: float, c_h: float, aronson: float | None = None) -> float:
     r"""Return the time t_* of Proposition 5.1, (11): :math:`t_* = (2 C_0 C_A/(c_h c_0^2))^2`.
 
-    After it C_A t^(−1/2), which Aronson's estimate (12) gives for the density, satisfies the stability condition.
+    After it C_A t^(−1/2), by which (12) bounds the density, satisfies the stability condition. It is conditional: (12)
+    is Aronson's estimate for another form of equation, and no C_A is known that covers this one.
 
     Args:
         c_0: least volatility.
@@ -110,6 +133,8 @@ class LinearDriver:
     def t_star(self, aronson: float | None = None) -> float:
         """Return the time from which C_A t^(−1/2) < max_density: ((1 + √3) C_A/b)². The paper prints (2 C_A/b)².
 
+        Conditional on a C_A, as for ``t_star``.
+
         Args:
             aronson: C_A; by default its least value, as for ``t_star``.
 
@@ -117,6 +142,66 @@ class LinearDriver:
             InputError: C_A below its least value.
         """
         return t_star(c_0=self.volatility(0.0), C_0=self.volatility(self.max_density), c_h=self.a, aronson=aronson)
+
+    def growth_rate(self, density: float, k: npt.ArrayLike, symbol: npt.ArrayLike) -> Array:
+        r"""Return the rate at which e^(ikx) grows on a constant density ū, shape of k.
+
+        It is :math:`-\frac{k^2}{2a^2}[(\bar u + b)^2 + 2\bar u(\bar u + b)\hat K(\varepsilon k)]`.
+
+        Args:
+            density: ū ≥ 0.
+            k: wave numbers.
+            symbol: K̂(εk) at them, 1 at k = 0; 1 throughout is the local equation (7).
+
+        Raises:
+            InputError: ū < 0.
+        """
+        check_number("density", density, at_least=0)
+        wave, hat = np.asarray(k, dtype=np.float64), np.asarray(symbol, dtype=np.float64)
+        level = density + self.b
+        return np.asarray(-(wave**2) / (2.0 * self.a**2) * (level**2 + 2.0 * density * level * hat))
+
+    def unstable_from(self, least_symbol: float) -> float:
+        """Return the constant density from which some wave grows: b/(2κ − 1) with κ = −min K̂, infinite for κ ≤ 1/2.
+
+        Args:
+            least_symbol: min K̂, in [−1, 1].
+
+        Raises:
+            InputError: out of range.
+        """
+        if not -1.0 <= check_number("least_symbol", least_symbol) <= 1.0:
+            raise InputError(f"least_symbol = {least_symbol} is not valid: |K̂| of a probability density is at most 1")
+        return self.b / (-2.0 * least_symbol - 1.0) if least_symbol < -0.5 else math.inf
+
+
+def two_bump_symbol(k: npt.ArrayLike, *, centre: float = 0.9, half_width: float = 0.1) -> Array:
+    r"""Return K̂(k) of a smooth even density K on [−1, 1] made of two bumps, for which Lemma 4.2 fails.
+
+    :math:`K(y) \propto \exp(-1/(1 - z^2))`, z = (|y| − centre)/half_width, |z| < 1:
+    :math:`\hat K(k) = \int \cos(ky)K(y)\,dy`, near −1 at k = π/centre. K_ε has K̂(εk).
+
+    Args:
+        k: wave numbers.
+        centre: of the right bump.
+        half_width: of each bump, at most ``centre``, so that they do not overlap; centre + half_width ≤ 1.
+
+    Raises:
+        InputError: bumps that overlap or leave [−1, 1].
+    """
+    check_number("centre", centre, above=0)
+    check_number("half_width", half_width, above=0)
+    if half_width > centre or centre + half_width > 1.0 + 1e-12:
+        raise InputError(
+            f"half_width = {half_width} is not valid: the bumps lie in [−1, 1] and do not meet, give one <= "
+            f"{min(centre, 1.0 - centre):g}"
+        )
+    wave = np.asarray(k, dtype=np.float64)
+    # The trapezoidal rule converges faster than any power for a bump; enough points for the waves asked for.
+    count = 200 + int(2 * half_width * float(np.abs(wave).max(initial=0.0)))
+    z = np.linspace(-1.0, 1.0, count + 1)[1:-1]
+    bump = np.exp(-1.0 / (1.0 - z**2))
+    return np.asarray(np.cos(np.multiply.outer(wave, centre + half_width * z)) @ (bump / bump.sum()))
 
 
 def critical_mass(*, diffusion: float, chi: float, source: float = 1.0) -> float:

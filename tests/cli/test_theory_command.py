@@ -34,6 +34,12 @@ def test_promises_without_a_case(kspde_command: Callable[..., Any], comm: Any) -
     assert found["over all θ, α, m: γ <"] == ["0.0357143"]
     assert found["0.02"][0] == "20.368"
     assert found["power of ε, the bounds"] == ["0", "-2", "-3"]
+    assert found["θ = 0.3: sup γ"] == ["0.05", "0.1", "0.15"]
+    assert found["θ = 0.3: sup η"] == ["0.3", "0.6", "0.6"]
+    assert found["over θ: sup γ"] == ["0.0625", "0.1", "0.25"]
+    assert found["over θ: sup η"] == ["0.5", "1", "1"]
+    assert found["relative entropy in N, moments of any order"] == ["none", "N^−1", "N^−1"]
+    assert found["constant ū unstable from ū/b, K_ε two bumps"] == ["1.0195", "never"]
     assert found["stability: M_∞/b <"] == ["0.366025", "0.5"]
     assert found["critical mass χM/D, −Δφ = 2πu"] == ["4", "8π"]
     assert "Hypotheses" not in outcome.out

@@ -161,3 +161,99 @@ def test_where_the_second_theorem_is_not_empty(theta: float, share: float, more:
         assert promise.eta_sup(above) < 5 * above
     rate = below * 1e-6 * promise.beta_sup(below * 1e-6, promise.eta_sup(below * 1e-6) * (1 - 1e-9))
     assert rate == pytest.approx(promise.entropy_rate_sup, rel=1e-3)
+
+
+def test_the_estimates_without_their_losses_by_hand() -> None:
+    # θ = .3, α = .1, m = 4, p = 1: m(1 − 2θ) − 1 − 2α = .4, 4m + 4 = 20, m − 1 = 3.
+    found = theory.improved_exponents(theta=0.3, alpha=0.1, m=4)
+    assert found.gamma_terms == pytest.approx((1 / 30, 0.02, 0.15), rel=1e-15)
+    assert found.eta_terms(0.019) == pytest.approx((0.4, 0.02, 2.62), rel=1e-14)
+    # With a large m the first term counts: 2(θ − α) = .4, where the printed theorem has θ − 2α = .1.
+    large = theory.improved_exponents(theta=0.3, alpha=0.1, m=40)
+    assert large.eta_sup(0.019) == pytest.approx(0.4, rel=1e-15)
+    assert theory.theorem1(theta=0.3, alpha=0.1, m=40).eta_sup(0.019) == pytest.approx(0.1, rel=1e-15)
+    # Fourth moments: 4(θ − α) = .8; with the union over i instead of (2.6) one less.
+    fourth = theory.improved_exponents(theta=0.3, alpha=0.1, m=40, p=2)
+    assert fourth.eta_sup(0.019) == pytest.approx(0.8, rel=1e-15)
+    assert theory.improved_exponents(theta=0.3, alpha=0.1, m=400, p=8, union=True).eta_sup(0.019) == pytest.approx(2.2)
+    assert theory.improved_exponents(theta=0.3, alpha=0.1, m=40, union=True).eta_sup(0.019) < 0
+    # α beyond θ/2, and the kernel's norms as they are: γ < α/2 = .1, (m − 1)/(2m + 2).
+    sharp = theory.improved_exponents(theta=0.3, alpha=0.2, m=40, sharp=True)
+    assert sharp.gamma_terms == pytest.approx((0.1, 39 / 82), rel=1e-15)
+    assert sharp.eta_terms(0.09) == pytest.approx((0.2, 14.6, 39 - 82 * 0.09), rel=1e-13)
+    # Theorem 2 at Remark 2's parameters: min{.2 − 6γ, η − 4γ} with η = .12, where β = 8 is N^−.02.
+    second = theory.improved_exponents(theta=0.4, alpha=0.1, m=7)
+    assert second.eta_sup(0.0025) == pytest.approx(0.12, rel=1e-14)
+    assert second.entropy_rate(0.0025) == pytest.approx(0.11, rel=1e-14)
+    assert theory.improved_exponents(theta=0.4, alpha=0.1, m=60).entropy_rate(0.0025) == pytest.approx(0.185)
+    assert theory.improved_exponents(theta=0.4, alpha=0.2, m=60, sharp=True).entropy_rate(0.0025) == pytest.approx(0.39)
+
+
+@given(st.floats(0.01, 0.49), st.floats(0.01, 0.99), st.integers(1, 4), st.integers(0, 200), st.floats(0.01, 0.99))
+def test_what_the_estimates_give(theta: float, share: float, p: int, more: int, where: float) -> None:
+    """The error terms of (2.10)-(2.24) for S^2p are O(N^-η), and Gronwall's factor is bounded, written out."""
+    alpha = share * theta
+    m = int((1 + 2 * p * alpha) / (1 - 2 * theta)) + 1 + more
+    for sharp, (sup, gradient, hessian) in ((False, (2, 2, 3)), (True, (0, 1, 2))):
+        found = theory.improved_exponents(theta=theta, alpha=alpha, m=m, p=p, sharp=sharp)
+        gamma = where * found.gamma_sup
+        eta = found.eta_sup(gamma)
+        assert eta > 0
+        power_of_n = (
+            2 * p * (hessian * gamma - alpha),
+            2 * p * (alpha - theta) + eta,
+            sup * gamma * 2 * p + 2 * p * alpha + sup * gamma * 2 * m + 2 * m * (theta - 0.5) + 1 + eta,
+            gradient * gamma * 2 * p + gradient * gamma * 2 * m - m + 1 + eta,
+        )
+        assert max(power_of_n) <= 1e-9 * m * p
+        assert max(power_of_n[1:]) >= -1e-9 * m * p  # and no larger η has it
+    if 2 * alpha < theta and p == 1 and m > (1 + theta) / (1 - 2 * theta):
+        printed = theory.theorem1(theta=theta, alpha=alpha, m=m)
+        gamma = where * printed.gamma_sup
+        improved = theory.improved_exponents(theta=theta, alpha=alpha, m=m)
+        assert improved.eta_sup(gamma) >= printed.eta_sup(gamma)
+
+
+def test_suprema_of_the_estimates_by_brute_force() -> None:
+    theta, share, m = np.meshgrid(
+        np.linspace(0.01, 0.499, 150),
+        np.concatenate((np.geomspace(1e-4, 0.02, 12), np.linspace(0.03, 0.999, 80))),
+        np.geomspace(2, 1e7, 60).astype(int),
+        indexing="ij",
+    )
+    alpha = share * theta
+    surplus = m * (1 - 2 * theta) - 1 - 2 * alpha
+    allowed = surplus > 0
+    for sharp in (False, True):
+        limits = theory.ImprovedLimits(sharp=sharp)
+        bounds = [alpha / 2, (m - 1) / (2 * m + 2)] if sharp else [alpha / 3, surplus / (4 * m + 4)]
+        gamma = np.where(allowed, np.minimum(*bounds), 0)
+        assert 0.98 * limits.gamma < gamma.max() < limits.gamma
+        eta = np.where(gamma > 0, np.minimum(2 * (theta - alpha), surplus), 0)
+        assert 0.98 * limits.eta < eta.max() < limits.eta
+        assert 0.98 * limits.entropy_rate < np.minimum(2 * alpha, eta).max() < limits.entropy_rate
+        near = np.abs(theta - 0.3).argmin() // theta[0].size
+        at_theta = limits.at_theta(float(theta[near, 0, 0]))
+        assert gamma[near].max() == pytest.approx(at_theta[0], rel=0.01)
+        assert eta[near].max() == pytest.approx(at_theta[1], rel=0.01)
+        at = 0.04
+        loss = surplus - (0 if sharp else (4 * m + 4) * at)
+        there = np.where(gamma > at, np.minimum(2 * (theta - alpha), loss), 0)
+        assert limits.eta_sup(at) - 0.03 < there.max() < limits.eta_sup(at)
+    assert theory.ImprovedLimits().at_theta(0.3) == pytest.approx((0.1, 0.6), rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"alpha": 0.3}, "alpha = 0.3 is not valid: give a finite number > 0 and < 0.3"),
+        ({"theta": 0.5}, "theta = 0.5 is not valid"),
+        ({"m": 3}, r"m = 3 is not valid: .* m > \(1 \+ 2 p alpha\)/\(1 - 2 theta\) = 3, at least 4"),
+        ({"p": 0}, "p = 0 is not valid"),
+    ],
+)
+def test_improved_exponents_outside_their_bounds(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        theory.improved_exponents(**({"theta": 0.3, "alpha": 0.1, "m": 4} | arguments))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"gamma = 0.02 is not valid: these estimates ask for 0 < gamma < 0.02"):
+        theory.improved_exponents(theta=0.3, alpha=0.1, m=4).eta_sup(0.02)
