@@ -28,6 +28,7 @@ __all__ = [
     "check_integer",
     "check_number",
     "first_line",
+    "shortened",
     "shown",
 ]
 
@@ -55,7 +56,7 @@ class KspdeError(Exception):
     rank: int | None = None
 
     def __init__(self, *words: Any) -> None:
-        super().__init__(*(_cut(w, _LONGEST_LINE) if isinstance(w, str) else w for w in words))
+        super().__init__(*(shortened(w, _LONGEST_LINE) if isinstance(w, str) else w for w in words))
 
 
 class InputError(KspdeError, ValueError):
@@ -103,10 +104,10 @@ def shown(value: Any) -> str:
         text = str(value) if isinstance(value, (int, float, np.number, date, time)) else repr(value)
     except Exception:  # Python refuses to write integers of thousands of digits; a repr may do anything
         text = "an integer of thousands of digits" if isinstance(value, int) else f"a {type(value).__name__}"
-    return _cut(" ".join(text.split()), _LONGEST_VALUE)
+    return shortened(" ".join(text.split()))
 
 
-def _cut(text: str, longest: int) -> str:
+def shortened(text: str, longest: int = _LONGEST_VALUE) -> str:
     """Return a text with an ellipsis for its middle where it is longer: its end is the remedy."""
     half = (longest - 3) // 2
     return text if len(text) <= longest else f"{text[:half]}...{text[-half:]}"

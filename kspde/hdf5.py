@@ -19,7 +19,7 @@ from kspde.checkpoint import FILE_ERRORS, reason, reserve
 from kspde.errors import InputError
 from kspde.files import MOST_DATA, check_regular
 
-__all__ = ["check_hdf5", "h5py", "new_file"]
+__all__ = ["check_hdf5", "h5py", "is_hdf5", "new_file"]
 
 #: Groups and arrays of a file.
 _MOST_PARTS = 10**6
@@ -30,6 +30,11 @@ try:
     import h5py
 finally:
     sys.setdlopenflags(_flags)
+
+
+def is_hdf5(path: str | Path) -> bool:
+    """Return whether a file is HDF5, behind a block of a user's too."""
+    return bool(h5py.is_hdf5(path))
 
 
 def check_hdf5(path: str | Path, most: int = MOST_DATA) -> None:

@@ -8,14 +8,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from kspde.errors import InputError, MissingBackendError
-from kspde.fem.mesh_safety import check_mesh_file, is_freefem
+from kspde.fem.mesh_safety import Unpacking, alone, check_mesh_file, is_freefem
 from kspde.files import MOST_TEXT, check_regular, read_regular
 
 __all__ = ["DIMENSIONS", "Blocks", "gmsh_arrays", "read_mesh"]
@@ -118,10 +117,7 @@ def _read(path: Path) -> tuple[Array, Blocks]:
     if is_freefem(path):
         return _freefem_arrays(path)
     try:
-        with TemporaryDirectory() as alone:
-            # gmsh would execute options in a file beside the mesh.
-            link = Path(alone) / "mesh.msh"
-            link.symlink_to(path.absolute())
+        with alone(path) as link:  # gmsh would execute options in a file beside the mesh
             return gmsh_arrays(lambda gmsh: gmsh.open(str(link)), str(path))
     except MissingBackendError:  # meshio reads much of the format too
         return _meshio_arrays(path, 'pip install "kspde[mesh]": gmsh reads it, if it is valid')
@@ -134,8 +130,8 @@ def _meshio_arrays(path: Path, remedy: str) -> tuple[Array, Blocks]:
 
     said = io.StringIO()
     try:
-        with redirect_stdout(said), redirect_stderr(said), _no_reading_past_the_end():
-            mesh = meshio.read(path)
+        with redirect_stdout(said), redirect_stderr(said), _no_reading_past_the_end(), alone(path) as link:
+            mesh = meshio.read(link)
         points = np.asarray(mesh.points, dtype=np.float64)
         points = np.pad(points, ((0, 0), (0, 3 - points.shape[1])))
         blocks: dict[str, list[Cells]] = {}
@@ -195,9 +191,13 @@ def _no_reading_past_the_end() -> Iterator[None]:
     modules = [module for name, module in sys.modules.items() if name.startswith("meshio.")]
     for module in modules:
         module.open = ending  # type: ignore[attr-defined]
+    unpacking = sys.modules["meshio.vtu._vtu"]
+    before = {name: vars(unpacking)[name] for name in ("zlib", "lzma")}
+    vars(unpacking).update({name: Unpacking(module) for name, module in before.items() if module is not None})
     try:
         yield
     finally:
+        vars(unpacking).update(before)
         for module in modules:
             del module.open
 

@@ -6,16 +6,27 @@ the mesh; XDMF files name other files; HDF5 files may have parts of others in th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from shutil import copyfile
+from tempfile import TemporaryDirectory
+from typing import Any
 from xml.etree import ElementTree
 
 from kspde.errors import InputError
 from kspde.files import MOST_TEXT, check_regular, open_regular, read_regular
 
-__all__ = ["check_mesh_file", "is_freefem"]
+__all__ = ["MOST_UNPACKED", "Unpacking", "alone", "check_mesh_file", "is_freefem"]
 
-#: How a file begins that gmsh reads as a mesh, and one that is HDF5.
-_GMSH, _HDF5 = (b"$MeshFormat", b"$NOD"), b"\x89HDF\r\n\x1a\n"
+#: How a file begins that gmsh reads as a mesh.
+_GMSH = (b"$MeshFormat", b"$NOD")
+
+#: Formats of which parts are in other files beside the one that is named.
+_IN_PARTS = (".xdmf", ".xmf", ".node", ".ele")
+
+#: Bytes that the parts of a file may unpack to.
+MOST_UNPACKED = 1 << 32
 
 
 def check_mesh_file(path: Path) -> None:
@@ -25,6 +36,8 @@ def check_mesh_file(path: Path) -> None:
         OSError: it is no regular file, or too large.
         InputError: it is no mesh, or leads to other files.
     """
+    from kspde.hdf5 import is_hdf5
+
     kind = path.suffix.lower()
     with open_regular(path) as file:
         begin = file.read(16)
@@ -33,10 +46,55 @@ def check_mesh_file(path: Path) -> None:
             f"{path} is neither gmsh's .msh, which begins with $MeshFormat, nor FreeFem's, which begins with three "
             "numbers: save it anew as one of them"
         )
-    if begin.startswith(_HDF5):
+    if kind == ".gz":
+        raise InputError(f"{path} is packed: unpack it first")
+    if is_hdf5(path):
         _check_hdf5(path)
     if kind in (".xdmf", ".xmf"):
         _check_xdmf(path)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[Path]:
+    """Yield another name of a mesh file, in a directory where readers find nothing beside it."""
+    if path.suffix.lower() in _IN_PARTS:
+        yield path
+        return
+    with TemporaryDirectory() as directory:
+        link = Path(directory) / f"mesh{path.suffix}"
+        if path.suffix.lower() == ".xml":  # its reader follows a link, and looks there for files of data
+            copyfile(path, link)
+        else:
+            link.symlink_to(path.absolute())
+        try:
+            yield link
+        except Exception as error:
+            error.args = tuple(str(word).replace(str(link), str(path)) for word in error.args)
+            raise
+
+
+class Unpacking:
+    """What a reader takes for the module zlib or lzma: it ends where a small file would unpack to a very large one.
+
+    Args:
+        module: the module.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self._new = module.decompressobj if hasattr(module, "decompressobj") else module.LZMADecompressor
+        self._left = MOST_UNPACKED
+
+    def decompress(self, data: bytes) -> bytes:
+        """Return data unpacked.
+
+        Raises:
+            ValueError: they are too many.
+        """
+        out: bytes = self._new().decompress(data, self._left + 1)
+        self._left -= len(out)
+        if self._left < 0:
+            raise ValueError(f"it unpacks to more than {MOST_UNPACKED:.3g} bytes")
+        return out
 
 
 def is_freefem(path: Path) -> bool:

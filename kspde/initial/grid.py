@@ -13,7 +13,7 @@ from typing import IO, Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from kspde.errors import InputError, check_choice, check_finite, check_number
+from kspde.errors import InputError, check_choice, check_finite, check_number, shortened
 from kspde.files import open_regular
 from kspde.initial.base import Array, InitialDensity, RandomNumbers, cell_means, points_of
 
@@ -171,7 +171,9 @@ def read_grid(path: str | Path) -> tuple[Any, Sequence[float] | None]:
                 f"{path} is no .npy or .npz file of numbers, or a damaged one: write one with numpy.save or savez"
             ) from None
     if "values" not in arrays:
-        raise InputError(f"{path} has arrays {', '.join(names) or '(none)'}: it must have one called values")
+        raise InputError(
+            f"{path} has arrays {shortened(', '.join(names)) if names else '(none)'}: it must have one called values"
+        )
     return arrays["values"], arrays["extent"].ravel().tolist() if "extent" in arrays else None
 
 

@@ -11,7 +11,7 @@ from typing import TextIO
 import numpy as np
 import numpy.typing as npt
 
-from kspde.errors import InputError, check_finite, check_number
+from kspde.errors import InputError, check_finite, check_number, shortened, shown
 from kspde.files import MOST_TEXT, open_regular
 from kspde.initial.base import Array, InitialDensity, RandomNumbers, points_of
 
@@ -145,20 +145,22 @@ def read_positions(path: str | Path, columns: Sequence[str]) -> Array:
     if missing:
         raise InputError(
             f"{path} has no column {missing[0]!r}: its first row must name {', '.join(columns)}, separated by "
-            f"commas (it reads {', '.join(found)!r})"
+            f"commas (it reads {shown(', '.join(found))})"
         )
     if not rows:
         raise InputError(f"{path} has no positions: give a row of numbers a cell below the names of the columns")
     out = np.empty((len(rows), len(columns)))
     for i, row in enumerate(rows):
         if any(row.get(None, ())):  # decimal commas, for one
-            raise InputError(f"{path}, data row {i + 1} has more entries than the first row names: {', '.join(found)}")
+            raise InputError(
+                f"{path}, data row {i + 1} has more entries than the first row names: {shortened(', '.join(found))}"
+            )
         for j, column in enumerate(columns):
             try:
                 out[i, j] = float(row[column])
             except (TypeError, ValueError):
                 out[i, j] = np.nan
             if not np.isfinite(out[i, j]):
-                what = "is missing" if row[column] is None else f"= {row[column]!r} is not a finite number"
+                what = "is missing" if row[column] is None else f"= {shown(row[column])} is not a finite number"
                 raise InputError(f"{path}, data row {i + 1}: {column} {what}")
     return out
