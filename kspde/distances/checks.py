@@ -247,11 +247,21 @@ def differences(first: Known, second: Known) -> dict[str, tuple[Any, Any]]:
     if first.simulated == second.simulated:
         parts.append((first.numerics, second.numerics))
     for ours, theirs in parts:
-        out |= {
-            name: (value, theirs[name])
-            for name, value in ours.items()
-            if name in theirs and not _same(value, theirs[name])
-        }
+        for name, value in ours.items():
+            if name in theirs and not _same(value, theirs[name]):
+                out |= _within(name, value, theirs[name])
+    return out
+
+
+def _within(name: str, a: Any, b: Any) -> dict[str, tuple[Any, Any]]:
+    """Return the fields in which two dataclasses of one kind differ, or the two values themselves."""
+    if type(a) is not type(b) or not dataclasses.is_dataclass(a):
+        return {name: (a, b)}
+    out: dict[str, tuple[Any, Any]] = {}
+    for field in dataclasses.fields(a):
+        one, other = getattr(a, field.name), getattr(b, field.name)
+        if not _same(one, other):
+            out |= _within(f"{name}.{field.name}", one, other)
     return out
 
 

@@ -52,6 +52,9 @@ __all__ = [
 #: A picture shows the box outside which every density is below this fraction of the largest value.
 _SHOWN = 4e-3
 
+#: Height of a line of the title, in inches.
+_LINE = 0.35
+
 #: Height of a title, in those of its panel, above a power of ten.
 _ABOVE = 1.15
 
@@ -65,13 +68,14 @@ def plot_distance(distance: Distance, path: str | Path) -> None:
     with picture(path, distance.comm) as figures:
         if figures is not None:
             shown = Shown(distance.axes, distance.density_pde, distance.density_particles)
+            extra = _LINE if distance.differs else 0.0
             if shown.dimension == 1:
-                figure = figures((PAGE, 2.9))
+                figure = figures((PAGE, 3.2 + extra))
                 left, right = figure.subplots(1, 2)
                 _curves(left, shown, distance)
                 _difference_curve(right, shown, distance)
             else:
-                figure = figures((PAGE, 0.29 * PAGE * shown.aspect + 2.3))
+                figure = figures((PAGE, 0.29 * PAGE * shown.aspect + 2.3 + extra))
                 panels = figure.subplots(1, 3, sharex=True, sharey=True)
                 _density_pair(figure, panels[:2], shown, distance)
                 _difference_map(figure, panels[2], shown, distance, "difference")  # per unit area as well
@@ -90,11 +94,12 @@ def plot_densities(distance: Distance, path: str | Path) -> None:
     with picture(path, distance.comm) as figures:
         if figures is not None:
             shown = Shown(distance.axes, distance.density_pde, distance.density_particles)
+            extra = _LINE if distance.differs else 0.0
             if shown.dimension == 1:
-                figure = figures((COLUMN, 2.5))
+                figure = figures((COLUMN, 2.5 + extra))
                 _curves(figure.subplots(), shown, distance)
             else:
-                figure = figures((0.8 * PAGE, 0.36 * PAGE * shown.aspect + 1.75))
+                figure = figures((0.8 * PAGE, 0.36 * PAGE * shown.aspect + 1.75 + extra))
                 panels = figure.subplots(1, 2, sharex=True, sharey=True)
                 _density_pair(figure, panels, shown, distance)
                 panels[1].set_ylabel("")
@@ -110,7 +115,8 @@ def plot_difference(distance: Distance, path: str | Path) -> None:
     with picture(path, distance.comm) as figures:
         if figures is not None:
             shown = Shown(distance.axes, distance.density_pde, distance.density_particles)
-            figure = figures((COLUMN, 3.2 if shown.dimension == 1 else 0.85 * COLUMN * shown.aspect + 1.9))
+            extra = _LINE if distance.differs else 0.0
+            figure = figures((COLUMN, extra + (3.2 if shown.dimension == 1 else 0.85 * COLUMN * shown.aspect + 1.9)))
             panel = figure.subplots()
             if shown.dimension == 1:
                 _difference_curve(panel, shown, distance)
@@ -267,7 +273,7 @@ def _curves(panel: Any, shown: Shown, distance: Distance) -> None:
     panel.plot(shown.axes[0], shown.first, color=BLUE, label=first)
     panel.plot(shown.axes[0], shown.second, color=ORANGE, linestyle="--", label=second)
     panel.set(title="densities", xlabel="$x$", ylabel=_label(distance))
-    panel.set_ylim(0, 1.25 * max(shown.first.max(), shown.second.max()))
+    panel.set_ylim(0, 1.4 * max(shown.first.max(), shown.second.max()))
     panel.legend(frameon=False, loc="upper right")
 
 
@@ -304,7 +310,8 @@ def _labels(distance: Distance) -> tuple[str, str]:
     """Return what the two sides are called, with their numbers of particles."""
     sizes = {"particles": (0, distance.n), "densities": (0, 0), "clouds": (distance.first_n, distance.n)}[distance.kind]
     first, second = (
-        side + (f", $N = {thousands(n)}$" if n else "") for side, n in zip(distance.sides, sizes, strict=True)
+        f"{side.removesuffix(' particles')}, $N = {thousands(n)}$" if n else side
+        for side, n in zip(distance.sides, sizes, strict=True)
     )
     return first, second
 

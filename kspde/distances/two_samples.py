@@ -14,8 +14,11 @@ interval does not distinguish the two. Particles are taken as independent, which
 clouds with the same seed and replica share their noise and are not.
 
 **Intervals** are those of :mod:`kspde.distances.resampling`, along the family of pairs :math:`((1 - \lambda) P +
-\lambda\mu, (1 - \lambda) P + \lambda\nu)` with P the measure of all particles. Differences of densities, distribution
-functions and quantile functions add up, so one set of draws, from near the particles' own λ, serves all λ.
+\lambda\tilde\mu, (1 - \lambda) P + \lambda\tilde\nu)` with P the measure of all particles. As there, :math:`\tilde\mu`
+is :math:`s\mu + (1 - s)P`, moved by some standard deviations of its mean, :math:`\tilde\nu` likewise the other way.
+Differences of densities, distribution functions and quantile functions add up, so one set of draws, from near the
+particles' own λ, serves all λ. In trials (1D, 500 and 400 normal particles at distances from 0 to half a standard
+deviation) 93 to 97 % of the intervals held what they are for; without s and the moves it was 81 to 96 %.
 """
 
 from __future__ import annotations
@@ -26,17 +29,13 @@ from math import gamma, pi, sqrt
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from kspde.distances.bandwidth import IntegratedSquaredError
 from kspde.distances.grid import Array, GaussianSmoother, Grid, deposit
 from kspde.distances.lines import ON_LINES, directions
 from kspde.distances.region import MOST, grid_for
-from kspde.distances.resampling import LAMBDAS, invert, replicated, weight_without_noise, without_noise
+from kspde.distances.resampling import AWAY, LAMBDAS, invert, replicated, weight_without_noise, without_noise
 from kspde.distances.statistics import SQUARED, Estimate, prediction, reach_of
-
-#: Numbers of particles.
-Numbers = npt.NDArray[np.int64]
 
 __all__ = ["BETWEEN_CLOUDS", "TwoSamples", "cloud_distances"]
 
@@ -101,15 +100,14 @@ def cloud_distances(
     debiased: dict[str, Estimate] = {}
     floor: dict[str, Estimate] = {}
     for found, statistic in parts:
-        values, dealt, curves = _resampled(statistic, len(x), len(y), **draws)
+        values, dealt, curves, bare = _resampled(statistic, x, y, **draws)
         reach = reach_of(replicas)
         for i, name in enumerate(found):
             theta, squared = float(values[i]), name in SQUARED
             measured[name] = invert(theta, curves[:, :, i], reach, squared=squared)
-            floor[name] = prediction(dealt[:, i])
+            floor[name] = _prediction(dealt[:, i], squared=squared)
             if not name.startswith("wasserstein"):
-                bare = theta * (LAMBDAS**2 if squared else LAMBDAS)
-                debiased[name] = without_noise(theta, curves[:, :, i], bare, reach, squared=squared)
+                debiased[name] = without_noise(theta, curves[:, :, i], bare[:, i], reach, squared=squared)
     nothing = np.zeros(0)
     return TwoSamples(
         measured={name: measured[name] for name in BETWEEN_CLOUDS if name in measured},
@@ -123,29 +121,77 @@ def cloud_distances(
 
 
 def _resampled(
-    statistic: Any, n: int, m: int, *, replicas: int, seed: int, comm: Any, threads: int
-) -> tuple[Array, Array, Array]:
-    """Return the distances, those of particles dealt out anew, and those of draws from the family, by replica and λ."""
-    own = statistic.displacement(None, None)
-    values = statistic.norms([own])[0]
-    weight = statistic.weight
+    statistic: Any, x: Array, y: Array, *, replicas: int, seed: int, comm: Any, threads: int
+) -> tuple[Array, Array, Array, Array]:
+    """Return the distances, those of particles dealt out anew, those of draws from the family, and its own.
+
+    Shapes (distances,), (replicas, distances), (replicas, λ, distances) and (λ, distances).
+    """
+    n, m = len(x), len(y)
+    pool = np.concatenate([x, y])
+    own = _minus(statistic.of(y), statistic.of(x))
+    weight = weight_without_noise(statistic.noise, statistic.square(own))
+    share = weight**2
+    moves = _away(x, y, pool)
+    ends = [
+        tuple(
+            share * u + (1 - share) * v
+            for u, v in zip(statistic.of(own_points + by), statistic.of(pool + by), strict=True)
+        )
+        for own_points, by in zip((x, y), moves, strict=True)
+    ]
+    direction = _minus(ends[1], ends[0])
 
     def dealt(replica: int) -> Array:
         order = np.random.default_rng([seed, 10, replica]).permutation(n + m)
-        norms: Array = statistic.norms([statistic.displacement(order[:n], order[n:])])[0]
+        norms: Array = statistic.norms([_minus(statistic.of(pool[order[n:]]), statistic.of(pool[order[:n]]))])[0]
         return norms
 
     def along_family(replica: int) -> Array:
         random = np.random.default_rng([seed, 11, replica])
-        first = np.where(random.random(n) < weight, random.integers(n, size=n), random.integers(n + m, size=n))
-        second = np.where(random.random(m) < weight, n + random.integers(m, size=m), random.integers(n + m, size=m))
-        drawn = statistic.displacement(first, second)
+        drawn = []
+        for points, by in zip((x, y), moves, strict=True):
+            size = len(points)
+            out = pool[random.integers(n + m, size=size)]
+            replaced = random.random(size) < weight
+            particles = replaced & (random.random(size) < share)
+            out[particles] = points[random.integers(size, size=size)[particles]]
+            out[replaced] += by
+            drawn.append(statistic.of(out))
+        near = _minus(drawn[1], drawn[0])
         norms: Array = statistic.norms(
-            [tuple(d + (at - weight) * o for d, o in zip(drawn, own, strict=True)) for at in LAMBDAS]
+            [tuple(d + (at - weight) * o for d, o in zip(near, direction, strict=True)) for at in LAMBDAS]
         )
         return norms
 
-    return values, replicated(dealt, replicas, comm, threads), replicated(along_family, replicas, comm, threads)
+    return (
+        statistic.norms([own])[0],
+        replicated(dealt, replicas, comm, threads),
+        replicated(along_family, replicas, comm, threads),
+        statistic.norms([tuple(at * o for o in direction) for at in LAMBDAS]),
+    )
+
+
+def _minus(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
+    return tuple(u - v for u, v in zip(a, b, strict=True))
+
+
+def _away(x: Array, y: Array, pool: Array) -> tuple[Array, Array]:
+    """Return the ways that both are moved by, apart along the principal axis of all, each as far as its mean varies."""
+    n, m = len(x), len(y)
+    centred = pool - pool.mean(axis=0)
+    variances, axes = np.linalg.eigh(centred.T @ centred / (n + m))
+    side = 1.0 if float((y.mean(axis=0) - x.mean(axis=0)) @ axes[:, -1]) >= 0 else -1.0
+    way: Array = side * AWAY * float(np.sqrt(max(variances[-1], 0.0) * (1 / n + 1 / m))) * axes[:, -1]
+    return -way * m / (n + m), way * n / (n + m)
+
+
+def _prediction(draws: Array, *, squared: bool) -> Estimate:
+    """Return the mean of draws, with the interval of one more: of squares by their roots, which are nearly normal."""
+    if not squared:
+        return prediction(draws)
+    low, high = prediction(np.sqrt(draws)).interval
+    return Estimate(float(draws.mean()), (low**2, high**2))
 
 
 class _Smoothed:
@@ -153,30 +199,26 @@ class _Smoothed:
 
     def __init__(self, x: Array, y: Array, bandwidth: float | None, resolution: int | None, threads: int) -> None:
         n, m = len(x), len(y)
-        self._points = np.concatenate([x, y])
-        self._sizes, self._threads = (n, m), threads
-        lower, upper = self._points.min(axis=0), self._points.max(axis=0)
-        h = _bandwidth(self._points, min(n, m)) if bandwidth is None else bandwidth
+        self._threads = threads
+        pool = np.concatenate([x, y])
+        h = _bandwidth(pool, min(n, m)) if bandwidth is None else bandwidth
         self.bandwidth = h
-        self.grid = grid_for(lower - 6 * h, upper + 6 * h, h, resolution)
+        self.grid = grid_for(pool.min(axis=0) - 6 * h, pool.max(axis=0) + 6 * h, h, resolution)
         self._smoother = GaussianSmoother(self.grid, h)
-        volume = self.grid.cell_volume
-        parts = [deposit(self.grid, points) for points in (x, y)]
-        densities = [self._smoother.density(part, threads) / size for part, size in zip(parts, (n, m), strict=True)]
+        densities = [self.of(points)[0] for points in (x, y)]
         self.estimates = [np.maximum(density, 0.0) for density in densities]
-        pooled = (n * densities[0] + m * densities[1]) / (n + m)
+        both = (n * densities[0] + m * densities[1]) / (n + m)
         peak = float(4 * pi * h**2) ** (-0.5 * self.grid.dimension)
-        noise = (1 / n + 1 / m) * (peak - float(np.vdot(pooled, pooled)) * volume)
-        self.weight = weight_without_noise(noise, float(np.square(densities[1] - densities[0]).sum()) * volume)
-        self._own = (densities[1] - densities[0],)
+        #: ‖K_h * (ν − μ)‖² that samples of one law have in the mean.
+        self.noise = (1 / n + 1 / m) * (peak - self.square((both,)))
 
-    def displacement(self, first: Numbers | None, second: Numbers | None) -> tuple[Array, ...]:
-        """Return K_h * (ν − μ) for the particles of given numbers, for all as they are if None."""
-        if first is None or second is None:
-            return self._own
-        n, m = self._sizes
-        parts = [deposit(self.grid, self._points[which]) for which in (first, second)]
-        return (self._smoother.density(parts[1] / m - parts[0] / n, self._threads),)
+    def of(self, points: Array) -> tuple[Array, ...]:
+        """Return the density estimate of points."""
+        return (self._smoother.density(deposit(self.grid, points), self._threads) / len(points),)
+
+    def square(self, gap: tuple[Array, ...]) -> float:
+        """Return the squared norm that ``noise`` is the mean of."""
+        return float(np.vdot(gap[0], gap[0])) * self.grid.cell_volume
 
     def norms(self, gaps: Collection[tuple[Array, ...]]) -> Array:
         """Return L¹ and L² norms, shape (gaps, 2)."""
@@ -189,30 +231,37 @@ class _OnLines:
 
     def __init__(self, x: Array, y: Array, names: tuple[str, ...]) -> None:
         n, m, d = len(x), len(y), x.shape[1]
-        self._points = np.concatenate([x, y])
-        self._points = self._points - 0.5 * (self._points.min(axis=0) + self._points.max(axis=0))
+        pool = np.concatenate([x, y])
         self._names = names
-        self._sizes = n, m
         self._directions = directions(d)
-        half = 1.0001 * float(np.sqrt(np.square(self._points).sum(axis=1).max())) or 1.0
+        self._centre = 0.5 * (pool.min(axis=0) + pool.max(axis=0))
+        radius = float(np.sqrt(np.square(pool - self._centre).sum(axis=1).max()))
+        half = 1.01 * (radius + max(float(np.linalg.norm(by)) for by in _away(x, y, pool))) or 1.0
         self._step = 2 * half / (_NODES - 1)
         self._first = -half
         self._scale = sqrt(pi) * gamma((d + 1) / 2) / gamma(d / 2)
         self._levels = (np.arange(_LEVELS) + 0.5) / _LEVELS
-        self._own = self.displacement(np.arange(n), np.arange(n, n + m))
-        both = self._distributions(np.arange(n + m))
-        noise = (1 / n + 1 / m) * self._scale * 2 * float((both * (1 - both)).sum(axis=1).mean()) * self._step
-        energy = self._scale * 2 * float(np.square(self._own[0]).sum(axis=1).mean()) * self._step
-        self.weight = weight_without_noise(noise, energy)
+        both = self.of(pool)[0]
+        #: The energy distance that samples of one law have in the mean.
+        self.noise = (1 / n + 1 / m) * self._scale * 2 * float((both * (1 - both)).sum(axis=1).mean()) * self._step
 
-    def displacement(self, first: Numbers | None, second: Numbers | None) -> tuple[Array, ...]:
-        """Return the difference of the distribution functions, and of the quantile functions if they are wanted."""
-        if first is None or second is None:
-            return self._own
-        out = [self._distributions(second) - self._distributions(first)]
-        if "wasserstein2" in self._names:
-            out.append(self._quantiles(second) - self._quantiles(first))
-        return tuple(out)
+    def of(self, points: Array) -> tuple[Array, ...]:
+        """Return the distribution functions on all lines, and the quantile functions if they are wanted."""
+        distributions = np.empty((len(self._directions), _NODES))
+        quantiles = np.empty((len(self._directions), _LEVELS))
+        chosen = np.minimum((self._levels * len(points)).astype(np.int64), len(points) - 1)
+        centred = points - self._centre
+        for line, direction in enumerate(self._directions):
+            s = centred @ direction
+            at = np.ceil((s - self._first) / self._step).astype(np.int64)
+            distributions[line] = np.cumsum(np.bincount(np.clip(at, 0, _NODES - 1), minlength=_NODES)) / len(points)
+            if "wasserstein2" in self._names:
+                quantiles[line] = np.sort(s)[chosen]
+        return (distributions, quantiles) if "wasserstein2" in self._names else (distributions,)
+
+    def square(self, gap: tuple[Array, ...]) -> float:
+        """Return the energy distance, which ``noise`` is the mean of."""
+        return self._scale * 2 * float(np.square(gap[0]).sum(axis=1).mean()) * self._step
 
     def norms(self, gaps: Collection[tuple[Array, ...]]) -> Array:
         """Return the distances, shape (gaps, names)."""
@@ -220,25 +269,12 @@ class _OnLines:
         for gap in gaps:
             found = {
                 "wasserstein1": float(np.abs(gap[0]).sum(axis=1).mean()) * self._step,
-                "energy": self._scale * 2 * float(np.square(gap[0]).sum(axis=1).mean()) * self._step,
+                "energy": self.square(gap),
             }
             if len(gap) > 1:
                 found["wasserstein2"] = float(np.sqrt(np.square(gap[1]).mean()))
             out.append([found[name] for name in self._names])
         return np.array(out)
-
-    def _distributions(self, which: Numbers) -> Array:
-        points = self._points[which]
-        out = np.empty((len(self._directions), _NODES))
-        for line, direction in enumerate(self._directions):
-            at = np.ceil((points @ direction - self._first) / self._step).astype(np.int64)
-            out[line] = np.cumsum(np.bincount(at, minlength=_NODES)) / len(points)
-        return out
-
-    def _quantiles(self, which: Numbers) -> Array:
-        points = self._points[which]
-        chosen = np.minimum((self._levels * len(points)).astype(np.int64), len(points) - 1)
-        return np.array([np.sort(points @ direction)[chosen] for direction in self._directions])
 
 
 def _bandwidth(points: Array, n: int) -> float:

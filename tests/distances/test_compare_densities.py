@@ -108,7 +108,7 @@ def test_two_solutions_of_the_heat_equation(comm: MPI.Comm) -> None:
     own = compare(normal((-0.4, 0.3), sqrt(0.65), 2.0), runs[0])
     assert own.l1.value < 2e-5
     assert own.relative_entropy.value < 2e-6  # its tail, below 1e-7 of its maximum
-    assert set(distance.differs) == {"u0", "domain"}
+    assert set(distance.differs) == {"u0", *(f"domain.{name}" for name in ("half_width", "cells", "degree", "grading"))}
     earlier = compare(*runs[:1], runs[0], t=0.1)
     assert earlier.l1.value == 0
     with pytest.raises(kspde.InputError, match=r"two densities have no floor"):
@@ -122,7 +122,7 @@ def test_what_differs_is_named(shared_tmp_path, comm: MPI.Comm) -> None:
     distance = compare(a, b)
     assert distance.differs["eps"] == (None, 0.3)
     assert distance.differs["rate"] == (1.0, 2.0)
-    assert set(distance.differs) == {"rate", "eps", "domain"}
+    assert set(distance.differs) == {"rate", "eps", "domain.half_width"}
     assert "eps (none for the first density, 0.3 for the second density)" in str(distance)
     summary = json.loads(json.dumps(distance.summary()))
     assert summary["differs"]["eps"] == [None, 0.3]
