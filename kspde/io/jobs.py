@@ -17,9 +17,10 @@ from kspde.io import report
 from kspde.io.case import Case
 from kspde.io.console import Console
 from kspde.io.restarts import Restarts
-from kspde.io.results import ResultDirectory, provenance, write_csv
+from kspde.io.results import ResultDirectory, write_csv
 from kspde.parallel import together
 from kspde.particles import simulate
+from kspde.provenance import provenance
 from kspde.radial import check_bounded
 from kspde.signals import Stop
 

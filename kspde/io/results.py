@@ -6,12 +6,9 @@ import csv
 import json
 import math
 import os
-import platform
-import secrets
 import shutil
-import sys
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,11 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from kspde import __version__
+from kspde.checkpoint import reason
 from kspde.errors import InputError
 from kspde.files import read_json
-from kspde.parallel import threads_per_rank, together
+from kspde.io.owned import OWNER, Owned, neighbours, remove_left, token
+from kspde.parallel import together
+from kspde.warned import warn
 
-__all__ = ["SUMMARY", "ResultDirectory", "hidden_path", "provenance", "write_csv", "write_json"]
+__all__ = ["SUMMARY", "ResultDirectory", "hidden_path", "write_csv", "write_json", "writing"]
 
 #: The file that makes a directory a result of kspde; it lists the others.
 SUMMARY = "summary.json"
@@ -65,6 +65,8 @@ class ResultDirectory:
         self._comm = comm
         self._force = force
         self._final = self.target
+        self._owned: Owned | None = None
+        self._before: _Snapshot = {}
 
     def __enter__(self) -> Self:
         """Make the hidden directory on rank 0."""
@@ -89,12 +91,14 @@ class ResultDirectory:
 
     def discard(self) -> None:
         """Remove the hidden directory. Not collective: a rank that is about to end the job calls it alone."""
+        if self._owned is not None:
+            self._owned.release()
         if self.path != self.target:
             shutil.rmtree(self.path, ignore_errors=True)
 
     def write_summary(self, content: Mapping[str, Any]) -> None:
         """Write summary.json, with the names of all files here, on the calling rank; to be written last."""
-        listed = {"kspde": __version__, **content, "files": sorted({*os.listdir(self.path), SUMMARY})}
+        listed = {"kspde": __version__, **content, "files": sorted({*os.listdir(self.path), SUMMARY} - {OWNER})}
         write_json(self.path / SUMMARY, listed)
 
     def _prepare(self) -> None:
@@ -102,8 +106,10 @@ class ResultDirectory:
             final = _resolved(self.target)
             if final.is_symlink():  # what is left of a circle of links
                 raise InputError(f"{self.target} is a link that leads to itself: give another --out")
+            self._tidy_up(final)
             if final.is_dir():
                 self._check_replaceable(final)
+                self._before = _snapshot(final)
             elif final.exists():
                 raise InputError(f"{self.target} is a file: give --out the name of a new directory")
             elif not final.parent.is_dir():
@@ -111,11 +117,23 @@ class ResultDirectory:
                     f"{self.target} cannot be written, there is no directory {final.parent}: create it first, "
                     "or give another --out"
                 )
-            hidden = hidden_path(final, f"{secrets.token_hex(4)}.partial")
-            hidden.mkdir()
+            self._owned = Owned(hidden_path(final, f"{token()}.partial"))
         except OSError as error:
             raise InputError(f"{self.target} cannot be written ({error.strerror}): give another --out") from None
-        self._final, self.path = final, hidden
+        self._final, self.path = final, self._owned.path
+        other = self._owned.earlier_one(neighbours(hidden_path(final, "*.partial")))
+        if other is not None:
+            self.discard()
+            raise InputError(f"another run ({other}) is writing {self.target}: wait for it, or give another --out")
+
+    def _tidy_up(self, final: Path) -> None:
+        """Remove what runs that were killed have left; bring back a result that one was about to replace."""
+        remove_left(hidden_path(final, "*.partial"))
+        for old in neighbours(hidden_path(final, "*.old")):
+            if not final.exists():
+                old.rename(final)
+            elif _files_of_result(old) is not None and _files_of_result(final) is not None:
+                shutil.rmtree(old, ignore_errors=True)
 
     def _check_replaceable(self, final: Path) -> None:
         present = set(os.listdir(final))
@@ -138,13 +156,18 @@ class ResultDirectory:
 
     def _publish(self) -> None:
         old = None
+        if self._owned is not None:
+            self._owned.release()
         try:
             if self.path.parent == self._final:
                 self._fill()
                 return
             if self._force and self._final.is_dir():
-                old = self.path.with_suffix(".old")
-                self._final.rename(old)
+                if _snapshot(self._final) != self._before:
+                    self._keep(self._final, self._final.with_name(f"{self._final.name}.{token()}.kept"))
+                else:
+                    old = self.path.with_suffix(".old")
+                    self._final.rename(old)
             self.path.rename(self._final)
         except OSError as error:
             if old is not None and old.is_dir():
@@ -155,8 +178,17 @@ class ResultDirectory:
         if old is not None:
             shutil.rmtree(old, ignore_errors=True)
 
+    def _keep(self, path: Path, aside: Path) -> None:
+        """Move away what has come or changed since the run began."""
+        path.rename(aside)
+        warn(f"{path} has changed during the run: what was there is kept in {aside}", self._comm)
+
     def _fill(self) -> None:
         """Move the files into the mount point; without its summary it is no result."""
+        now = _snapshot(self._final)
+        changed = {Path(name).parts[0] for name, facts in now.items() if self._before.get(name) != facts}
+        for name in sorted(changed & {*os.listdir(self.path), *(_files_of_result(self._final) or ())}):
+            self._keep(self._final / name, self._final / f"{name}.{token()}.kept")
         present = set(os.listdir(self._final)) & (_files_of_result(self._final) or set())
         for name in sorted(present, key=lambda name: name != SUMMARY):
             path = self._final / name
@@ -167,6 +199,24 @@ class ResultDirectory:
         for name in sorted(os.listdir(self.path), key=lambda name: name == SUMMARY):
             (self.path / name).rename(self._final / name)
         self.path.rmdir()
+
+
+#: By path below a directory: size and time of change.
+type _Snapshot = dict[str, tuple[int, int]]
+
+
+def _snapshot(directory: Path) -> _Snapshot:
+    """Return what tells whether the files below a directory have changed; hidden ones of ours are left out."""
+    found: _Snapshot = {}
+    for above, names, files in os.walk(directory):
+        if Path(above) == directory:
+            names[:] = [name for name in names if not name.startswith(".")]
+        for name in files:
+            path = Path(above, name)
+            with suppress(OSError):
+                facts = path.lstat()
+                found[str(path.relative_to(directory))] = (facts.st_size, facts.st_mtime_ns)
+    return found
 
 
 def _files_of_result(directory: Path) -> set[str] | None:
@@ -180,10 +230,24 @@ def _files_of_result(directory: Path) -> set[str] | None:
     return {str(name) for name in content["files"]}
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say in one line that a file, or what is in a directory, cannot be written.
+
+    Raises:
+        InputError: it cannot.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({reason(error)})") from None
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write strict JSON: numpy's numbers as Python's, NaN and infinities as null."""
     text = json.dumps(_strict(content), indent=2, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    with writing(path):
+        path.write_text(text + "\n", encoding="utf-8")
 
 
 def write_csv(path: Path, columns: Mapping[str, npt.NDArray[Any]], labels: Sequence[str]) -> None:
@@ -201,26 +265,10 @@ def write_csv(path: Path, columns: Mapping[str, npt.NDArray[Any]], labels: Seque
             flat[name] = array.tolist()
         else:
             flat |= {f"{name}[{label}]": array[:, j].tolist() for j, label in enumerate(labels)}
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with writing(path), path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(flat)
         writer.writerows(zip(*flat.values(), strict=True))
-
-
-def provenance(comm: Any) -> dict[str, Any]:
-    """Return what a result depends on beside its parameters: versions, machine, ranks, threads, date. Collective."""
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "ranks": comm.size,
-        "threads_per_rank": threads_per_rank(comm),
-        "versions": _versions(),
-        "machine": {
-            "host": platform.node(),
-            "system": platform.platform(),
-            "processor": _processor(),
-            "cores": os.cpu_count(),
-        },
-    }
 
 
 def _resolved(path: Path) -> Path:
@@ -229,27 +277,6 @@ def _resolved(path: Path) -> Path:
         return path.resolve()
     except RuntimeError:
         return path.absolute()
-
-
-def _versions() -> dict[str, str]:
-    versions = {"kspde": __version__, "python": platform.python_version()}
-    # Asked of the modules that ran: the distributions have different names in the wheel, in conda and in containers.
-    for name in ("dolfinx", "h5py", "mpi4py", "numba", "numpy", "scipy"):
-        if name in sys.modules:
-            versions[name] = str(sys.modules[name].__version__)
-    if "petsc4py.PETSc" in sys.modules:
-        versions["petsc"] = ".".join(str(n) for n in sys.modules["petsc4py.PETSc"].Sys.getVersion())
-    if "mpi4py.MPI" in sys.modules:  # not where one process runs without an MPI library
-        versions["mpi"] = " ".join(sys.modules["mpi4py.MPI"].Get_library_version().split("\n")[0].strip("\0").split())
-    return versions
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def _strict(value: Any) -> Any:

@@ -8,8 +8,9 @@ from typing import Any
 
 from kspde import __version__
 from kspde.io.console import Console
-from kspde.io.results import SUMMARY, provenance, write_json
+from kspde.io.results import SUMMARY, write_json, writing
 from kspde.parallel import together
+from kspde.provenance import provenance
 from kspde.signals import Stop
 from kspde.studies import Outcome, Study, open_directory, outcome_of, run_points
 from kspde.studies.execute import vacated
@@ -47,7 +48,9 @@ def run_study(study: Study, directory: Path, comm: Any, console: Console, stop: 
             outcome = outcome_of(study, directory)
             for line in outcome.warnings:
                 console.warn(line)
-            write_results(outcome, directory, {**about, "points_computed": computed, "points_kept": kept})
+            counts = {"points_computed": computed, "points_kept": kept, "points": "; ".join(outcome.origins)}
+            with writing(directory):
+                write_results(outcome, directory, {**about, **counts})
             for line in _lines(outcome):
                 console.say(line)
 
@@ -80,6 +83,8 @@ def write_results(outcome: Outcome, directory: Path, about: dict[str, Any]) -> N
                 {
                     "swept": record["swept"],
                     "seconds": record["seconds"],
+                    "seed": record["seed"],
+                    "provenance": record.get("provenance"),
                     "quantities": {
                         name: {
                             "value": q.value,

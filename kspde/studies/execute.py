@@ -23,6 +23,7 @@ from kspde.errors import InputError, KspdeError
 from kspde.fem import backend
 from kspde.files import read_json
 from kspde.parallel import alone, together
+from kspde.provenance import provenance
 from kspde.studies.measures import measured
 from kspde.studies.quantities import from_record
 from kspde.studies.study import Point, Study
@@ -156,7 +157,7 @@ def run_points(
 
     if comm.size == 1:
         for point in missing:
-            _compute(point, directory)
+            _compute(point, directory, 1)
             finished()
     else:
         failure = _spread(missing, directory, comm, finished)
@@ -176,7 +177,7 @@ def _spread(missing: Sequence[Point], directory: Path, comm: Any, finished: Call
     failure: Exception | None = None
     with MPICommExecutor(comm, root=0) as executor:
         if executor is not None:
-            futures = [executor.submit(_compute, point, directory) for point in missing]
+            futures = [executor.submit(_compute, point, directory, int(comm.size)) for point in missing]
             try:
                 for future in as_completed(futures):
                     future.result()
@@ -189,8 +190,8 @@ def _spread(missing: Sequence[Point], directory: Path, comm: Any, finished: Call
     return failure
 
 
-def _compute(point: Point, directory: Path) -> None:
-    """Measure one point on this process, and write its file."""
+def _compute(point: Point, directory: Path, ranks: int) -> None:
+    """Measure one point on this process, one of a job of so many ranks, and write its file."""
     begin = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
@@ -205,6 +206,7 @@ def _compute(point: Point, directory: Path) -> None:
         "parameters": dict(point.parameters),
         "seed": point.seed,
         "seconds": time.perf_counter() - begin,
+        "provenance": {**provenance(task.comm), "ranks": ranks},
         "warnings": sorted({str(warning.message) for warning in caught}),
         "quantities": {name: quantity.record() for name, quantity in found.items()},
     }

@@ -140,6 +140,19 @@ class Outcome:
             for line, count in sorted(counts.items())
         )
 
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Where and when the points were computed, in words: several, where runs have shared them."""
+        known = [record["provenance"] for record in self.records if "provenance" in record]
+        counts = Counter(
+            (p["machine"]["host"], p["ranks"], p["threads_per_rank"], p["versions"]["kspde"], p["date"][:10])
+            for p in known
+        )
+        return tuple(
+            f"{count} on {host}, {ranks} ranks with {threads} threads each, kspde {version}, {day}"
+            for (host, ranks, threads, version, day), count in sorted(counts.items())
+        )
+
     def rows(self) -> Iterator[dict[str, Any]]:
         """Return the tidy table: a row for each point and quantity."""
         for record in self.records:

@@ -19,6 +19,7 @@ FOUNDATION = {
     "errors",
     "warned",
     "signals",
+    "provenance",
     "streams",
     "checkpoint",
     "parallel",

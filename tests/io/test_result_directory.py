@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import os
+import platform
+import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +15,9 @@ import numpy as np
 import pytest
 
 import kspde
-from kspde.io.results import ResultDirectory, provenance, write_csv
+from kspde.io.results import ResultDirectory, write_csv, write_json
 from kspde.parallel import together
+from kspde.provenance import provenance
 
 
 def fill(results: ResultDirectory, comm: Any, text: str = "1", name: str = "numbers.txt") -> None:
@@ -279,3 +283,110 @@ def test_provenance(comm: Any) -> None:
     assert said["versions"]["numpy"] == np.__version__
     assert said["machine"]["processor"]
     assert said["date"].endswith("+00:00")
+
+
+def left_by(target: Path, name: str, host: str | None) -> Path:
+    """Make what a killed run has left: its process is no more, nor is its lock."""
+    path = target.with_name(f".{target.name}.{name}.partial")
+    path.mkdir()
+    (path / "density.bp").mkdir()
+    if host is not None:
+        (path / ".owner").write_text(json.dumps({"host": host, "process": 1}), encoding="utf-8")
+    return path
+
+
+def test_what_a_killed_run_has_left_is_removed(shared_tmp_path: Path, comm: Any, there: Any) -> None:
+    """But not what is another host's, holds finished results, or belongs to another result."""
+    target = shared_tmp_path / "result"
+    if comm.rank == 0:
+        left_by(target, "0123abcd", platform.node())
+        left_by(target, "0123abce", "elsewhere")
+        left_by(target, "0123abcf", None)
+        left_by(shared_tmp_path / "other", "0123abcd", platform.node())
+        left_by(target, "mine", platform.node())
+    comm.Barrier()
+    make(target, comm)
+    kept = [".other.0123abcd.partial", ".result.0123abce.partial", ".result.0123abcf.partial", ".result.mine.partial"]
+    assert there() == [*kept, "result"]
+    assert sorted(os.listdir(target)) == ["numbers.txt", "summary.json"]
+
+
+def test_two_runs_into_one_directory(shared_tmp_path: Path, comm: Any, there: Any) -> None:
+    target = shared_tmp_path / "result"
+    with ResultDirectory(target, comm) as results:
+        line = refusal(target, comm)
+        assert re.fullmatch(
+            rf"another run \(process \d+ on {re.escape(platform.node())}\) is writing {re.escape(str(target))}: "
+            "wait for it, or give another --out",
+            line,
+        )
+        fill(results, comm)
+    assert there() == ["result"]
+
+
+def test_a_result_that_was_about_to_be_replaced_comes_back(shared_tmp_path: Path, comm: Any, there: Any) -> None:
+    """Killed between two renames."""
+    target = shared_tmp_path / "result"
+    make(target, comm, "1")
+    if comm.rank == 0:
+        target.rename(shared_tmp_path / ".result.0123abcd.old")
+    comm.Barrier()
+    assert "exists: give another --out, or --force" in refusal(target, comm)
+    make(target, comm, "2", force=True)
+    assert there() == ["result"]
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "numbers.txt", "plots/mine.txt"])
+def test_force_keeps_what_has_come_or_changed_during_the_run(
+    shared_tmp_path: Path, comm: Any, there: Any, name: str
+) -> None:
+    target = shared_tmp_path / "result"
+    make(target, comm, "1")
+
+    def replace() -> None:
+        with ResultDirectory(target, comm, force=True) as results:
+            if comm.rank == 0:
+                (target / name).parent.mkdir(exist_ok=True)
+                (target / name).write_text("not yours", encoding="utf-8")
+            fill(results, comm, "2")
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        replace()
+    _, kept = there()
+    assert re.fullmatch(r"result\.[0-9a-f]{8}\.kept", kept)
+    assert (shared_tmp_path / kept / name).read_text("utf-8") == "not yours"
+    assert (target / "numbers.txt").read_text() == "2"
+    said = [str(w.message) for w in caught if issubclass(w.category, kspde.KspdeWarning)]
+    line = f"{target} has changed during the run: what was there is kept in {shared_tmp_path / kept}"
+    assert said == ([line] if comm.rank == 0 else [])
+
+
+def test_a_mount_point_keeps_what_has_come_during_the_run(
+    shared_tmp_path: Path, comm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = shared_tmp_path / "out"
+    target.mkdir(exist_ok=True)
+    comm.Barrier()
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == target)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with ResultDirectory(target, comm) as results:
+            if comm.rank == 0:
+                (target / "numbers.txt").write_text("not yours", encoding="utf-8")
+            fill(results, comm, "1")
+    names = sorted(os.listdir(target))
+    assert names[0] == "numbers.txt"
+    assert names[2] == "summary.json"
+    assert (target / names[1]).read_text("utf-8") == "not yours"
+
+
+def test_a_full_disk_gets_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any, **options: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "open", full)
+    for write in (lambda path: write_json(path, {}), lambda path: write_csv(path, {}, ())):
+        with pytest.raises(kspde.InputError, match=r"file cannot be written \(No space left on device\)$"):
+            write(tmp_path / "file")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ from mpi4py import MPI
 
 import kspde
 from kspde.hdf5 import h5py
+from kspde.io.console import Console
 from kspde.io.study_file import read_study
+from kspde.io.study_job import run_study
+from kspde.signals import Stop
 from kspde.studies import execute, open_directory, run_points
 from kspde.studies.pde_measures import mollification
 from kspde.studies.task import Task
@@ -75,6 +79,31 @@ def test_finished_points_are_not_repeated(
     assert shares == ([1.0] if comm.rank == 0 else [])
     assert run_points(study, out, comm) == (0, 3)
     assert counted() == 4
+
+
+def test_points_keep_where_they_come_from(tiny_file: Callable[..., Path], shared_tmp_path: Path, comm: Any) -> None:
+    """A finished study that is run again, elsewhere, knows where its points were computed."""
+    study, out = read_study(tiny_file()), shared_tmp_path / "out"
+    run_study(study, out, comm, Console(comm, quiet=True), Stop())
+    comm.Barrier()
+    if comm.rank == 0:  # as if one of them came from another machine
+        path = sorted((out / "points").glob("*.json"))[0]
+        record = json.loads(path.read_text("utf-8"))
+        assert record["provenance"]["ranks"] == comm.size
+        assert record["provenance"]["versions"]["kspde"] == kspde.__version__
+        record["provenance"].update(ranks=64, date="2020-02-20T00:00:00+00:00")
+        record["provenance"]["machine"]["host"] = "elsewhere"
+        path.write_text(json.dumps(record), "utf-8")
+    comm.Barrier()
+    run_study(study, out, comm, Console(comm, quiet=True), Stop())
+    comm.Barrier()
+    summary = json.loads((out / "summary.json").read_text("utf-8"))
+    found = [(point["provenance"]["machine"]["host"], point["provenance"]["ranks"]) for point in summary["points"]]
+    assert sorted(found, key=str).count(("elsewhere", 64)) == 1
+    assert found.count((platform.node(), comm.size)) == 2
+    assert all(point["seed"] is None or point["seed"] >= 0 for point in summary["points"])
+    assert "1 on elsewhere, 64 ranks" in summary["provenance"]["points"]
+    assert "1 on elsewhere, 64 ranks" in (out / "report.html").read_text("utf-8")
 
 
 def test_a_damaged_point_is_computed_again(tiny_file: Callable[..., Path], shared_tmp_path: Path, comm: Any) -> None:
