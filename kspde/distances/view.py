@@ -11,6 +11,7 @@ import numpy as np
 
 from kspde.distances.checks import DensitySolution
 from kspde.distances.grid import Array
+from kspde.domains import MeshFile
 from kspde.errors import InputError
 
 __all__ = ["CLIP", "View", "rows_in_order", "rows_of"]
@@ -62,6 +63,8 @@ class View:
             comm=pde.comm,
             species=species,
             r=r,
+            # Meshes may be anywhere; boxes and disks are about the origin.
+            box=pde.bounds if isinstance(getattr(pde, "domain", None), MeshFile) else None,  # type: ignore[attr-defined]
             edges=() if vertices is None else (np.asarray(vertices, dtype=np.float64),) * d,
         )
 

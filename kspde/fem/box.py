@@ -55,6 +55,7 @@ class BoxSpace(Space):
         self.degree = box.degree
         self.measure = gll_rule(box.degree)
         self.radius = self.inner = self.extent = box.half_width
+        self.bounds = np.outer((-1.0, 1.0), np.full(box.dimension, box.half_width))
         self.centre, self.square = np.zeros(box.dimension), True
         axis = Axis(box.vertices, box.degree)
         self.axes = [axis] * box.dimension

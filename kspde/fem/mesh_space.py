@@ -83,8 +83,8 @@ class MeshSpace(Space):
         self.outline: Outline = comm.bcast(None if arrays is None else arrays.outline)
         self.centre, self.inner, self.extent = self.outline.centre, self.outline.inner, self.outline.radius
         del arrays
-        low, high = comm.bcast((points.min(initial=np.inf), points.max(initial=-np.inf)))
-        self.radius = float(max(abs(low), abs(high)))
+        self.bounds = comm.bcast(np.stack([points.min(axis=0), points.max(axis=0)]) if len(points) else None)
+        self.radius = float(np.abs(self.bounds).max())
         coordinates = ufl.Mesh(basix.ufl.element("Lagrange", name, 1, shape=(dimension,)))
         self.mesh = mesh.create_mesh(comm, cells, coordinates, points)
         del points, cells

@@ -82,6 +82,11 @@ class Solution:
         return self._system.space.radius
 
     @property
+    def bounds(self) -> Array:
+        """The lowest and the highest coordinates of the domain, shape (2, d)."""
+        return self._system.space.bounds
+
+    @property
     def times(self) -> Array:
         """The saved times, the last of which is ``t_end``."""
         return np.array([state[0] for state in self._states])

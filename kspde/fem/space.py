@@ -78,6 +78,7 @@ class Space(ABC):
         points: this rank's nodes, shape (n, d).
         mass: the diagonal of M at them, in the shape of nodal arrays.
         radius: largest |coordinate| of the domain.
+        bounds: its lowest and highest coordinates, shape (2, d).
         centre: the point its distances are measured from, shape (d,).
         inner: the least distance of the boundary from it, by the norm of ``reach``.
         extent: the largest coordinate of the domain relative to it.
@@ -98,6 +99,7 @@ class Space(ABC):
     points: Array
     mass: Array
     radius: float
+    bounds: Array
     centre: Array
     inner: float
     extent: float
