@@ -2,7 +2,8 @@
 
 A mesh may be used if its cells form one domain: each face belongs to one or two cells, which lie on different sides of
 it; cells that meet in more than corners meet in faces; and no two overlap. That is so if every face is used once from
-each side at most, and no node of the boundary lies in or on a cell that does not have it as a corner.
+each side at most, no node of the boundary lies in or on a cell that does not have it as a corner, and no two boundary
+edges cross. (In space boundary faces may still cross that have no corner in each other's cells.)
 """
 
 from __future__ import annotations
@@ -14,33 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from kspde.errors import InputError
+from kspde.fem.mesh_cells import CORNERS, place
 from kspde.fem.mesh_files import DIMENSIONS
 
-__all__ = ["check_mesh", "flat", "merged", "oriented", "sound_indices"]
+__all__ = ["check_mesh", "merged"]
 
 Array = npt.NDArray[np.float64]
 Cells = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-#: for each corner of a cell in VTK's order, the corners its edges lead to, in right-handed order
-_CORNERS: dict[str, list[tuple[int, ...]]] = {
-    "line": [(0, 1)],
-    "triangle": [(0, 1, 2)],
-    "quad": [(0, 1, 3), (1, 2, 0), (2, 3, 1), (3, 0, 2)],
-    "tetra": [(0, 1, 2, 3)],
-    "hexahedron": [
-        (0, 1, 3, 4), (1, 2, 0, 5), (2, 3, 1, 6), (3, 0, 2, 7),
-        (4, 7, 5, 0), (5, 4, 6, 1), (6, 5, 7, 2), (7, 6, 4, 3),
-    ],
-}  # fmt: skip
-#: the corners of a cell's mirror image
-_MIRROR = {
-    "line": [1, 0],
-    "triangle": [0, 2, 1],
-    "quad": [0, 3, 2, 1],
-    "tetra": [0, 1, 3, 2],
-    "hexahedron": [4, 5, 6, 7, 0, 1, 2, 3],
-}
 #: the faces of a cell, seen from outside in one sense of rotation
 _FACES: dict[str, list[tuple[int, ...]]] = {
     "line": [(0,), (1,)],
@@ -52,138 +35,11 @@ _FACES: dict[str, list[tuple[int, ...]]] = {
 #: what faces are called, by dimension
 _NAMES = {1: "points", 2: "edges", 3: "faces"}
 
-#: Sine of the flattest corner.
-_FLAT = 1e-10
-
-#: How far points may be off a plane, in units of the mesh's size.
-_PLANE = 1e-6
-
 #: Nodes closer than this share of the shortest edge at them are one, and one this near a cell is on it.
 _NEAR = 1e-5
 
-#: Coordinates whose products are finite and positive.
-_LARGEST = 1e100
-
-
-def place(x: Array) -> str:
-    """Return a point for a message."""
-    return "(" + ", ".join(f"{c:.4g}" for c in x) + ")"
-
-
-def sound_indices(points: Array, blocks: dict[str, Cells], name: str) -> tuple[Array, dict[str, Cells]]:
-    """Return the points that cells use, and the cells with their numbers.
-
-    Raises:
-        InputError: a cell names a point that is not there, or one whose coordinates are not finite numbers.
-    """
-    n = len(points)
-    used = np.zeros(n, dtype=bool)
-    for kind, cells in blocks.items():
-        wrong = np.flatnonzero(((cells < 0) | (cells >= n)).any(axis=1))
-        if len(wrong):
-            first = cells[wrong[0]]
-            raise InputError(
-                f"{name} has {len(wrong)} {kind} cells that name points which are not there, the first of them number "
-                f"{int(first[(first < 0) | (first >= n)][0])}, counted from 0, of {n} points: mend the file"
-            )
-        used[cells] = True
-    finite = np.all(np.abs(points) <= _LARGEST, axis=1)  # a NaN is not
-    wrong = np.flatnonzero(used & ~finite)
-    if len(wrong):
-        raise InputError(
-            f"{name} has {len(wrong)} points with a coordinate that is not a finite number of size {_LARGEST:g} at "
-            f"most, the first number {wrong[0]}, counted from 0: mend the file"
-        )
-    numbers = np.cumsum(used) - 1
-    return np.ascontiguousarray(points[used]), {kind: numbers[cells] for kind, cells in blocks.items()}
-
-
-def flat(points: Array, dimension: int, name: str) -> tuple[Array, str | None]:
-    """Return points in space as points of a plane or line, and which one where it is not that of x, y or x.
-
-    Raises:
-        InputError: they do not lie in one, or all in a point.
-    """
-    low, high = points.min(axis=0), points.max(axis=0)
-    size = float(np.linalg.norm(high - low))
-    if not size > 1.0 / _LARGEST:
-        raise InputError(f"{name} has all its points at {place(low)}: give a mesh of some extent")
-    if dimension == 3 or np.all((high - low)[dimension:] <= _PLANE * size):
-        return points[:, :dimension].copy(), None
-    centred = (points - 0.5 * (low + high)) / size
-    centred -= centred.mean(axis=0)
-    _, directions = np.linalg.eigh(centred.T @ centred)
-    normals = directions[:, : 3 - dimension]
-    off = np.linalg.norm(centred @ normals, axis=1)
-    if off.max() > _PLANE:
-        far = int(np.argmax(off))
-        what, which = ("plane", "its best plane") if dimension == 2 else ("straight", "its best line")
-        raise InputError(
-            f"{name} is not {what}: {int(np.sum(off > _PLANE))} of its {len(points)} points are off {which}, the one "
-            f"at {place(points[far])} by {size * off[far]:.3g}: give a mesh whose points lie in one"
-        )
-    axes = _axes(directions[:, 3 - dimension :], normals)
-    words = ", ".join(f"{label} = {_combination(axis)}" for label, axis in zip(("x", "y"), axes.T, strict=False))
-    what = "the plane of x and y: its plane" if dimension == 2 else "the axis of x: its line"
-    return points @ axes, f"{name} does not lie in {what} is used with the coordinates {words} of the file's (x, y, z)"
-
-
-def _axes(span: Array, normals: Array) -> Array:
-    """Return orthonormal axes of a plane or line, the file's where they lie in it."""
-    shadows = span @ span.T  # columns: the unit vectors, projected
-    first = int(np.argmax(np.linalg.norm(shadows, axis=0) > 0.5))
-    axes = [shadows[:, first] / np.linalg.norm(shadows[:, first])]
-    if span.shape[1] == 2:
-        other = np.cross(normals[:, 0], axes[0])
-        axes.append(other * np.sign(other[np.argmax(np.abs(other).round(9))]))
-    out = np.stack(axes, axis=1)
-    out[np.abs(out) < 1e-12] = 0.0
-    return out / np.linalg.norm(out, axis=0)
-
-
-def _combination(axis: Array) -> str:
-    terms = [
-        f"{'-' if c < 0 else '+'} {'' if abs(abs(c) - 1) < 1e-12 else f'{abs(c):.6g} '}{label}"
-        for c, label in zip(axis, "xyz", strict=True)
-        if c != 0
-    ]
-    return " ".join(terms).removeprefix("+ ")
-
-
-def oriented(kind: str, points: Array, cells: Cells, name: str) -> Cells:
-    """Return the cells with positive volumes: those that are numbered the other way round get their mirror's numbers.
-
-    Raises:
-        InputError: some are flat, or not convex.
-    """
-    dimension = DIMENSIONS[kind]
-    low, high = np.full(len(cells), np.inf), np.full(len(cells), -np.inf)
-    scale = np.ptp(points, axis=0).max()
-    for corner, *others in _CORNERS[kind]:
-        edges = np.stack([points[cells[:, k]] - points[cells[:, corner]] for k in others], axis=1) / scale
-        lengths = np.prod(np.linalg.norm(edges, axis=2), axis=1)
-        sine = _determinants(edges, dimension) / np.where(lengths > 0, lengths, 1.0)
-        low, high = np.minimum(low, sine), np.maximum(high, sine)
-    wrong = np.flatnonzero(~((low > _FLAT) | (high < -_FLAT)))
-    if len(wrong):
-        raise InputError(
-            f"{name} has {len(wrong)} {kind} cells that are flat, twisted or not convex, the first at "
-            f"{place(points[cells[wrong[0]]].mean(axis=0))}: mend the mesh"
-        )
-    turned = np.flatnonzero(high < 0)
-    if len(turned):
-        cells = cells.copy()
-        cells[turned] = cells[turned][:, _MIRROR[kind]]
-    return cells
-
-
-def _determinants(edges: Array, dimension: int) -> Array:
-    """Return the determinants of matrices of shape (n, d, d)."""
-    if dimension == 1:
-        return np.asarray(edges[:, 0, 0])
-    if dimension == 2:
-        return np.asarray(edges[:, 0, 0] * edges[:, 1, 1] - edges[:, 0, 1] * edges[:, 1, 0])
-    return np.asarray(np.linalg.det(edges))
+#: Pairs of a node and a cell near it that are looked at: in all, beside some for each cell, and at a time.
+_MOST_PAIRS, _PART = 50_000_000, 1_000_000
 
 
 class _Faces(NamedTuple):
@@ -278,7 +134,7 @@ def _check_boundary(kind: str, points: Array, cells: Cells, boundary: Cells, nam
             "nothing passes there: merge them (MeshFile(merge=True); in gmsh BooleanFragments or Coherence before "
             "meshing)"
         )
-    inside, on = _strangers(kind, points, cells, nodes)
+    inside, on = _strangers(kind, points, cells, nodes, name)
     if len(inside):
         raise InputError(
             f"{name} has cells that overlap: {len(inside)} nodes of its boundary lie inside others, the first at "
@@ -291,6 +147,13 @@ def _check_boundary(kind: str, points: Array, cells: Cells, boundary: Cells, nam
             f"that do not have them, so {face} of the boundary lie on others and nothing passes there; give a mesh "
             f"whose cells share whole {face}"
         )
+    if DIMENSIONS[kind] == 2:
+        crossings = _crossings(points, boundary, name)
+        if len(crossings):
+            raise InputError(
+                f"{name} has cells that overlap: edges of its boundary cross in {len(crossings)} points, the first at "
+                f"{place(crossings[0])}; give a mesh without overlaps (in gmsh BooleanFragments before meshing)"
+            )
 
 
 def _shortest_edges(kind: str, points: Array, cells: Cells, nodes: Cells) -> Array:
@@ -299,7 +162,7 @@ def _shortest_edges(kind: str, points: Array, cells: Cells, nodes: Cells) -> Arr
     chosen = np.zeros(len(points), dtype=bool)
     chosen[nodes] = True
     cells = cells[chosen[cells].any(axis=1)]
-    for corner, *others in _CORNERS[kind] if kind != "line" else [(0, 1)]:
+    for corner, *others in CORNERS[kind] if kind != "line" else [(0, 1)]:
         simplex = kind in ("line", "triangle", "tetra")
         for a, b in (
             [(i, j) for i in range(cells.shape[1]) for j in range(i)] if simplex else [(corner, k) for k in others]
@@ -350,37 +213,84 @@ def merged(kind: str, points: Array, cells: Cells) -> tuple[Array, Cells]:
     return points[used], renumbered.reshape(cells.shape)
 
 
-def _strangers(kind: str, points: Array, cells: Cells, nodes: Cells) -> tuple[Cells, Cells]:
+def _strangers(kind: str, points: Array, cells: Cells, nodes: Cells, name: str) -> tuple[Cells, Cells]:
     """Return the nodes that lie inside the mesh without being a corner there, and others on cells without them."""
-    from scipy.spatial import cKDTree
-
     corners = points[cells]
     centres = corners.mean(axis=1)
     reach = np.sqrt(((corners - centres[:, None]) ** 2).sum(axis=2).max(axis=1))
     del corners
     inside, on = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
-    sizes = np.frexp(reach)[1]
-    for size in np.unique(sizes):
-        some = np.flatnonzero(sizes == size)
-        tree = cKDTree(centres[some], balanced_tree=False, compact_nodes=False)
-        for start in range(0, len(nodes), 4096):
-            part = nodes[start : start + 4096]
-            found = tree.query_ball_point(points[part], 1.001 * np.ldexp(1.0, int(size)), return_sorted=False)
-            count = np.array([len(f) for f in found])
-            if not count.sum():
-                continue
-            node, cell = np.repeat(part, count), some[np.concatenate(found).astype(np.int64)]
-            near = np.linalg.norm(points[node] - centres[cell], axis=1) <= (1 + _NEAR) * reach[cell]
-            near &= ~np.any(cells[cell] == node[:, None], axis=1)
-            node, cell = node[near], cell[near]
-            least = _least_coordinate(kind, points[node], points[cells[cell]])
-            inside.append(node[least > _NEAR])
-            on.append(node[np.abs(least) <= _NEAR])
+    for part, cell in _near(points[nodes], np.zeros(len(nodes)), centres, (1 + _NEAR) * reach, name):
+        node = nodes[part]
+        foreign = ~np.any(cells[cell] == node[:, None], axis=1)
+        node, cell = node[foreign], cell[foreign]
+        least = _least_coordinate(kind, points[node], points[cells[cell]])
+        inside.append(node[least > _NEAR])
+        on.append(node[np.abs(least) <= _NEAR])
     touched, count = np.unique(np.concatenate(on), return_counts=True)
     # In the plane a node on two cells is on an edge that is not of the boundary.
     between = count > 1 if points.shape[1] == 2 else np.zeros(len(touched), dtype=bool)
     within = np.union1d(np.concatenate(inside), touched[between])
     return within, np.setdiff1d(touched, within)
+
+
+def _crossings(points: Array, edges: Cells, name: str) -> Array:
+    """Return where edges of the boundary of a plane mesh cross, shape (n, 2): no end lies on another edge."""
+    ends = points[edges]
+    middles = ends.mean(axis=1)
+    half = 0.5 * np.linalg.norm(ends[:, 1] - ends[:, 0], axis=1)
+    found = [np.zeros((0, 2))]
+    for i, j in _near(middles, half, middles, half, name):
+        apart = (i < j) | (half[i] < half[j])
+        for k in (0, 1):
+            apart &= (edges[i, k] != edges[j, 0]) & (edges[i, k] != edges[j, 1])
+        (p, q), (a, b) = ends[i[apart]].transpose(1, 0, 2), ends[j[apart]].transpose(1, 0, 2)
+        sides = [_cross(b - a, x - a) for x in (p, q)] + [_cross(q - p, x - p) for x in (a, b)]
+        crossing = (sides[0] * sides[1] < 0) & (sides[2] * sides[3] < 0)
+        share = (sides[0] / np.where(crossing, sides[0] - sides[1], 1.0))[:, None]
+        found.append((p + share * (q - p))[crossing])
+    return np.concatenate(found)
+
+
+def _cross(a: Array, b: Array) -> Array:
+    return np.asarray(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
+
+
+def _near(x: Array, own: Array, centres: Array, reach: Array, name: str) -> Iterator[tuple[Cells, Cells]]:
+    """Return pairs i, j with |x_i − centre_j| ≤ own_i + reach_j, in parts; own_i is not much larger than reach_j.
+
+    Raises:
+        InputError: there are too many: cells are extremely long and thin, or heaped.
+    """
+    from scipy.spatial import cKDTree
+
+    left = _MOST_PAIRS + 20 * len(centres)
+    sizes = np.frexp(reach)[1]
+    for size in np.unique(sizes):
+        some = np.flatnonzero(sizes == size)
+        longest = float(np.ldexp(1.0, int(size)))
+        shorter = np.flatnonzero(own <= longest)
+        if not len(shorter):
+            continue
+        tree = cKDTree(centres[some], balanced_tree=False, compact_nodes=False)
+        radii = own[shorter] + longest
+        counts = tree.query_ball_point(x[shorter], radii, return_length=True)
+        left -= int(counts.sum())
+        if left < 0:
+            raise InputError(
+                f"{name} cannot be checked: up to {counts.max()} cells lie within a cell's length of a point of its "
+                "boundary, as they are very long and thin, or overlap; give a mesh of better shaped cells"
+            )
+        # Parts end where another _PART pairs are full.
+        ends = np.flatnonzero(np.diff(np.cumsum(counts) // _PART, append=-1)) + 1
+        for start, stop in zip([0, *ends[:-1]], ends, strict=True):
+            part = shorter[start:stop]
+            if not counts[start:stop].any():
+                continue
+            found = tree.query_ball_point(x[part], radii[start:stop], return_sorted=False)
+            i, j = np.repeat(part, [len(f) for f in found]), some[np.concatenate(found).astype(np.int64)]
+            near = np.linalg.norm(x[i] - centres[j], axis=1) <= own[i] + reach[j]
+            yield i[near], j[near]
 
 
 def _least_coordinate(kind: str, x: Array, corners: Array) -> Array:

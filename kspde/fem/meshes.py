@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from kspde.domains import Disk, MeshFile
 from kspde.errors import InputError
-from kspde.fem.mesh_faults import check_mesh, flat, merged, oriented, sound_indices
+from kspde.fem.mesh_cells import flat, oriented, sound_indices
+from kspde.fem.mesh_faults import check_mesh, merged
 from kspde.fem.mesh_files import Blocks, gmsh_arrays, read_mesh
 from kspde.fem.outline import Outline, ball, outline
 

@@ -1,5 +1,6 @@
 """Meshes as other programs write them: what is wrong with one is counted and placed, what is harmless is accepted."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -169,6 +170,10 @@ def test_overlaps_are_counted_and_placed(write) -> None:
     shifted = rectangle(x0=2.0, x1=4.0)
     line = refusal(write(*_block(together(rectangle(), (moved(shifted[0], 0.1, 0.07, 0), shifted[1])))))
     assert "cells that overlap" in line
+    bar = grid(np.array([-3.0, 3.0]), np.array([-0.5, 0.5]))
+    points, quads = together(bar, (bar[0][:, [1, 0, 2]], bar[1]))
+    line = refusal(write(points, ("quad", quads)))
+    assert "overlap: edges of its boundary cross in 4 points, the first at (" in line
     points, cells = rectangle()
     line = refusal(write(points, ("triangle", np.concatenate([cells, cells[7:9]]))))
     assert line.startswith("FILE has 2 duplicate cells, the first at (")
@@ -417,6 +422,15 @@ def test_intervals(write) -> None:
     assert "cells that overlap: 2 nodes" in refusal(write(x, ("line", lines)), 1)
     x[:, 0] = np.arange(6)
     assert "that belong to three cells" in refusal(write(x, ("line", np.array([[0, 1], [1, 2], [1, 3]]))), 1)
+
+
+def test_heaps_of_slivers_end_in_a_line(write) -> None:
+    """30 000 triangles around a point, each as long as all: every node is near all of them."""
+    t = np.linspace(0, 2 * np.pi, 30_000, endpoint=False)
+    points = np.concatenate([[[0, 0, 0]], np.stack([np.cos(t), np.sin(t), 0 * t], axis=1)])
+    k = np.arange(len(t))
+    path = write(points, ("triangle", np.stack([0 * k, 1 + k, 1 + (k + 1) % len(t)], axis=1)))
+    assert re.search(r"cannot be checked: up to \d{5} cells lie within a cell's length of a point", refusal(path))
 
 
 def test_one_cell_and_holes(write) -> None:
