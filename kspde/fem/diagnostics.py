@@ -102,10 +102,17 @@ class Recorder:
         return row
 
     def restore(self, table: Mapping[str, Array]) -> None:
-        """Take up the rows of a table."""
+        """Take up the rows of a table.
+
+        Raises:
+            ValueError: it is another one's.
+        """
         steps = len(table["t"])
         columns = [np.reshape(table[name], (steps, -1)) for name in ("t", "dt", *self._names)]
-        self._rows = [row.copy() for row in np.concatenate(columns, axis=1)]
+        rows = np.concatenate(columns, axis=1)
+        if rows.shape[1] != 2 + len(self._names) * len(self._system.model.species):
+            raise ValueError(f"diagnostics of shape {rows.shape}")
+        self._rows = [row.copy() for row in rows]
 
     def table(self) -> dict[str, Array]:
         """Return name -> values: shape (steps,), or (steps, species) but for t and dt where there are several."""

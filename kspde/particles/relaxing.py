@@ -190,7 +190,7 @@ class RelaxingFields(FieldEvaluator):
         if self._others is not None:
             mark = "others."
             self._others.restore({k.removeprefix(mark): a for k, a in state.items() if k.startswith(mark)})
-        if "at" in state:
+        if self._relaxing:
             self._at, self._lower = float(state["at"][0]), state["lower"]
             self._inner = (state["inner"][0], state["inner"][1])
             shape, corner = state["shape"].astype(int).tolist()

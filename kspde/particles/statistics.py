@@ -184,7 +184,12 @@ class Saves:
         for name in self.save.statistics:
             found |= STATISTICS[name](context)
         for name, value in found.items():
-            self._rows.setdefault(name, []).append(value)
+            rows = self._rows.setdefault(name, [])
+            if len(rows) != self.steps.index(run.step) or (rows and np.shape(rows[-1]) != value.shape):
+                raise InputError(
+                    "statistics of the checkpoint do not fit this run: remove it to start from the beginning"
+                )
+            rows.append(value)
         if self.save.callback is not None:
             self.save.callback(self.snapshot(run))
 
