@@ -22,9 +22,10 @@ if os.path.exists(".numba_config.yaml"):  # numba would take them: with a direct
     )
 
 import numba
-from numba.core import types
+from numba.core import event, types
 from numba.extending import intrinsic
 
+from kspde.compiling import say_compiling
 from kspde.parallel import threads_per_rank
 
 __all__ = [
@@ -51,6 +52,20 @@ prange = numba.prange
 
 #: Fused multiply-add and reordered sums, but NaN and infinity keep their meaning: the checks for them rely on it.
 _FASTMATH = {"contract", "reassoc"}
+
+
+class _Announcement(event.Listener):  # type: ignore[misc]
+    """Hears of functions of ours that numba compiles, which it does not say of those that it finds on the disk."""
+
+    def on_start(self, event: Any) -> None:
+        if str(event.data["dispatcher"].py_func.__module__).startswith("kspde."):
+            say_compiling()
+
+    def on_end(self, event: Any) -> None:
+        """Say nothing."""
+
+
+event.register("numba:compile", _Announcement())
 
 
 def compiled[F: Callable[..., Any]](function: F) -> F:

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from dolfinx import fem
 
+from kspde.compiling import say_compiling
 from kspde.errors import MissingBackendError, first_line
 
 __all__ = ["compiled"]
+
+#: Seconds after which a form that is not compiled is nobody's work, and how often one is waited for, 10 s each time.
+_ABANDONED, _TRIES = 30.0, 5
+
+#: FFCx says when it calls the C compiler; the level is its own, whatever that of the logger was.
+_HEARD = {"verbosity": logging.INFO}
 
 
 def compiled(form: Any) -> Any:
@@ -18,9 +31,51 @@ def compiled(form: Any) -> Any:
         MissingBackendError: no C compiler, no headers of Python, or a cache that cannot be written; on every rank.
     """
     try:
-        return fem.form(form)
+        with _announced():
+            return _form(form)
     except Exception as error:  # cffi's, distutils' or the system's; a RuntimeError on several ranks
         raise MissingBackendError(
             f"DOLFINx cannot compile a form ({first_line(error)}): install a C compiler (gcc, or set CC) and Python's "
             "headers (python3-dev); compiled forms are kept in ~/.cache/fenics, or in $XDG_CACHE_HOME"
         ) from None
+
+
+def _form(form: Any) -> Any:
+    """Return the form; what a process that was killed while it compiled has left is moved out of the way. Collective.
+
+    FFCx takes a file of C without one of its result for another process's work, and waits, some seconds, for ever.
+    """
+    for _ in range(_TRIES):
+        try:
+            return fem.form(form, form_compiler_options=_HEARD)
+        except (TimeoutError, RuntimeError) as error:
+            found = re.search(r"JIT compilation timed out.*remove (.*\.c)\) or increase", str(error))
+            if found is None:
+                raise
+            with suppress(OSError):  # on several ranks the first one is enough
+                path = Path(found.group(1))
+                if time.time() - path.stat().st_mtime > _ABANDONED:
+                    path.replace(path.with_suffix(".c.abandoned"))
+    return fem.form(form, form_compiler_options=_HEARD)
+
+
+class _Announcement(logging.Handler):
+    """Hears FFCx say that it calls the C compiler; it says nothing where it finds a form in its cache."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "JIT C compiler" in record.getMessage():
+            say_compiling()
+
+
+@contextmanager
+def _announced() -> Iterator[None]:
+    logger, handler = logging.getLogger("ffcx"), _Announcement()
+    level, passed_on = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.propagate = logger.isEnabledFor(logging.INFO)  # else nobody has asked for what it says
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = passed_on

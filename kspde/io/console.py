@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -76,10 +77,17 @@ class Console:
         def show(message: Warning | str, *where: Any, **more: Any) -> None:
             self.warn(str(message))
 
+        logger = logging.getLogger("kspde")
+        level = logger.level
         with warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)
             warnings.showwarning = show
-            yield
+            if self._silent:
+                logger.setLevel(logging.ERROR)
+            try:
+                yield
+            finally:
+                logger.setLevel(level)
 
     @contextmanager
     def progress(self, label: str) -> Iterator[Callable[[float], None]]:

@@ -29,6 +29,7 @@ FOUNDATION = {
     "domains",
     "random",
     "compiled",
+    "compiling",
     "counts",
     "files",
     "hdf5",
