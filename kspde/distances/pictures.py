@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kspde.distances.checks import DensitySolution, check_species
+from kspde.distances.checks import DensitySolution, check_species, differences, known
 from kspde.distances.grid import Array
 from kspde.distances.pictures_style import (
     BLUE,
@@ -194,8 +194,11 @@ def plot_diagnostics(pde: Any, path: str | Path, *, cloud: Any = None) -> None:
             panels[5].set_title(r"time step $\Delta t$", y=_ABOVE)
             for panel in panels[4:]:
                 panel.set_xlabel("$t$")
-            if pde.eps is not None:
-                figure.suptitle(", ".join(setting_of(None, pde.eps)))
+            differs = {} if cloud is None else differences(*(known(run, names[0], what="") for run in (pde, cloud)))
+            eps = "" if "eps" in differs else ", ".join(setting_of(None, pde.eps))
+            title = "\n".join(part for part in (eps, differing(differs)) if part)
+            if title:
+                figure.suptitle(title)
 
 
 class Shown:

@@ -6,10 +6,11 @@ line that names the file, the dotted key, the value and what is valid.
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,8 @@ class Case:
         solve_options: keyword arguments of ``kspde.solve`` beyond model, u0 and domain.
         simulate_options: keyword arguments of ``kspde.simulate`` beyond model and u0; None without [particles].
         compare_options: keyword arguments of ``kspde.compare`` beyond the two results.
+        against: the case whose density the particles, or without [particles] the density, are compared with: this one
+            without its mollifier, or another file's; None for this one's own.
     """
 
     path: Path
@@ -89,6 +92,7 @@ class Case:
     solve_options: dict[str, Any]
     simulate_options: dict[str, Any] | None
     compare_options: dict[str, Any]
+    against: Case | None = None
 
     def parameters(self) -> dict[str, Any]:
         """Return the file's content as a JSON-ready dict; reading it as a case file gives the same case."""
@@ -118,7 +122,8 @@ def read_case(path: str | Path) -> Case:
         InputError: anything that is not valid, in one line.
     """
     path = Path(path)
-    return case_of(path, read_toml(path))
+    case = case_of(path, read_toml(path))
+    return replace(case, against=_against(case))
 
 
 def case_of(path: Path, raw: Mapping[str, Any]) -> Case:
@@ -285,8 +290,12 @@ def _particles(path: Path, content: CaseFile, regularised: dict[str, Any]) -> di
 def _compare(path: Path, content: CaseFile) -> dict[str, Any]:
     if content.compare is None:
         return {}
-    options = content.compare.given()
+    options = content.compare.given("against")
     with _section(path, "compare", content.compare):
+        if content.particles is None and content.compare.against is not None:
+            for name in ("bandwidth", "replicas"):
+                if name in options:
+                    raise InputError(f"{name} has no effect between two densities: leave it out, or give [particles]")
         if "bandwidth" in options:
             check_number("bandwidth", options["bandwidth"], above=0)
         if "replicas" in options:
@@ -294,3 +303,39 @@ def _compare(path: Path, content: CaseFile) -> dict[str, Any]:
             if content.particles is not None:
                 check_work(content.particles.n, replicas=options["replicas"])
     return options
+
+
+def _against(case: Case) -> Case | None:
+    """Return the case of ``compare.against``.
+
+    Raises:
+        InputError: it cannot be read, or has no distance from this case.
+    """
+    given = None if case.content.compare is None else case.content.compare.against
+    if given is None:
+        return None
+    if given == "local":
+        if case.content.regularisation is None:
+            raise InputError(
+                f'{case.path}: compare.against = "local" has no effect: without [regularisation] the density is the '
+                "local one; leave it out"
+            )
+        options = {k: v for k, v in case.solve_options.items() if k not in ("eps", "mollifier", "initial")}
+        return replace(case, solve_options=options)
+    path = case.path.parent / given
+    other = case_of(path, read_toml(path))  # whatever that one is compared with
+    parts: list[tuple[str, Any, Any]] = [
+        ("dimension", case.model.dimension, other.model.dimension),
+        ("species", ", ".join(case.model.species), ", ".join(other.model.species)),
+        ("t_end", case.content.t_end, other.content.t_end),
+    ]
+    if not case.compare_options.get("normalise"):
+        parts.append(("mass", case.u0.mass, other.u0.mass))
+    for name, ours, theirs in parts:
+        if ours != theirs and not (isinstance(ours, float) and math.isclose(ours, theirs, rel_tol=1e-9)):
+            also = ", or give compare.normalise = true" if name == "mass" else ""
+            raise InputError(
+                f"{case.path}: compare.against = {given!r} has {name} = {theirs}, this case {ours}: give both the same"
+                f"{also}"
+            )
+    return other

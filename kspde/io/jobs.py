@@ -66,56 +66,65 @@ def run_case(
 def compare_case(
     case: Case, results: ResultDirectory, restarts: Restarts, comm: Any, console: Console, stop: Stop
 ) -> _Pictures:
-    """Solve the density equation of a case, simulate its particles, measure how far they are apart. Collective.
+    """Solve a case's density equation, simulate its particles, measure how far they are apart. Collective.
+
+    With ``compare.against`` the density is another case's; without [particles] this case's own is compared with it.
 
     Returns:
         The names of the pictures, and of those that a signal has left no time for.
 
     Raises:
-        InputError: the case is not valid, or has no [particles].
+        InputError: the case is not valid, or has neither [particles] nor compare.against.
         ConvergenceError: the solve failed.
         MissingBackendError: DOLFINx is missing.
     """
+    reference = case.against or case
     if case.simulate_options is None:
-        raise InputError(f"{case.path}: [particles] is missing: a comparison needs particles.n and particles.dt")
-    with case.naming("domain"):
-        check_no_walls(case.domain)
-    with case.naming("particles"):  # before the density is solved, which may take long
-        kernels = {k: case.simulate_options[k] for k in ("eps", "mollifier") if k in case.simulate_options}
-        for f in case.model.regularised_fields(**kernels):
-            check_bounded(f.name, f.kernel, case.model.dimension, gradient=f.gradient)
+        if case.against is None:
+            raise InputError(
+                f"{case.path}: [particles] is missing: a comparison needs particles.n and particles.dt, or "
+                "compare.against with another density"
+            )
+    else:
+        with reference.naming("domain"):
+            check_no_walls(reference.domain)
+        with case.naming("particles"):  # before the density is solved, which may take long
+            kernels = {k: case.simulate_options[k] for k in ("eps", "mollifier") if k in case.simulate_options}
+            for f in case.model.regularised_fields(**kernels):
+                check_bounded(f.name, f.kernel, case.model.dimension, gradient=f.gradient)
     clock = _Clock()
     console.say(report.heading(case, comm))
-    pde = _solve(case, restarts, comm, console, clock)
-    with clock("particles"), console.progress("particles") as progress, case.naming("particles"):
-        options = {**case.simulate_options, **restarts.options("particles")}
-        cloud = simulate(case.model, case.u0, progress=progress, comm=comm, **options)
-    console.say(report.particles_line(cloud, clock.seconds["particles"]))
+    summary: dict[str, Any] = {"command": "compare", "parameters": case.parameters()}
+    if case.against is not None:
+        summary["against"] = {"file": str(reference.path), "parameters": reference.parameters()}
+    if case.simulate_options is None:
+        first = _solve(reference, restarts, comm, console, clock, "against")
+        pde = second = _solve(case, restarts, comm, console, clock)
+        summary["against"]["density"] = _described(first)
+    else:
+        pde = first = _solve(reference, restarts, comm, console, clock)
+        with clock("particles"), console.progress("particles") as progress, case.naming("particles"):
+            options = {**case.simulate_options, **restarts.options("particles")}
+            second = simulate(case.model, case.u0, progress=progress, comm=comm, **options)
+        console.say(report.particles_line(second, clock.seconds["particles"]))
+        summary |= {"seed": second.seed, "particles": second.summary()}
     with clock("distance"), case.naming("compare"):
-        distance = compare(pde, cloud, **case.compare_options)
+        distance = compare(first, second, **case.compare_options)
     console.say("\n".join(report.distance_lines(distance, clock.seconds["distance"])))
     stop.hold()
     _write_density(pde, results, comm)
-    cloud.write(results.path / "particles.h5")
-    drawn = _draw(
-        {
-            "densities.png": partial(pictures.plot_densities, distance),
-            "difference.png": partial(pictures.plot_difference, distance),
-            "diagnostics.png": lambda path: pictures.plot_diagnostics(pde, path, cloud=cloud),
-        },
-        results,
-        comm,
-        stop,
-        clock,
-    )
-    summary = {
-        "command": "compare",
-        "parameters": case.parameters(),
-        "seed": cloud.seed,
-        "density": _described(pde),
-        "particles": cloud.summary(),
-        "distance": distance.summary(),
+    if case.simulate_options is None:
+        first.write_vtx(results.path / "against.bp")
+    else:
+        second.write(results.path / "particles.h5")
+    cloud = None if case.simulate_options is None else second
+    plots = {
+        "densities.png": partial(pictures.plot_densities, distance),
+        "difference.png": partial(pictures.plot_difference, distance),
+        "diagnostics.png": partial(pictures.plot_diagnostics, pde, cloud=cloud),
     }
+    drawn = _draw(plots, results, comm, stop, clock)
+    summary |= {"density": _described(pde), "distance": distance.summary()}
     _finish(results, comm, console, summary, clock)
     return drawn
 
@@ -151,11 +160,11 @@ class _Clock:
         return {**self.seconds, "total": time.perf_counter() - self._start}
 
 
-def _solve(case: Case, restarts: Restarts, comm: Any, console: Console, clock: _Clock) -> Any:
-    with clock("density"), console.progress("density") as progress, case.naming("density"):
-        options = {**case.solve_options, **restarts.options("density")}
+def _solve(case: Case, restarts: Restarts, comm: Any, console: Console, clock: _Clock, stage: str = "density") -> Any:
+    with clock(stage), console.progress(stage) as progress, case.naming("density"):
+        options = {**case.solve_options, **restarts.options(stage)}
         pde = solve(case.model, case.u0, case.domain, progress=progress, comm=comm, **options)
-    console.say(report.density_line(pde, clock.seconds["density"]))
+    console.say(report.density_line(pde, clock.seconds[stage], stage))
     return pde
 
 

@@ -21,13 +21,13 @@ def heading(case: Case, comm: Any) -> str:
     return f"kspde {kspde.__version__} on {_counted(comm.size, 'rank')}: {', '.join(parts)}"
 
 
-def density_line(pde: Any, seconds: float) -> str:
-    """Return the line that follows the density's solve."""
+def density_line(pde: Any, seconds: float, stage: str = "density") -> str:
+    """Return the line that follows a density's solve: the case's own, or what it is compared against."""
     about = pde.summary()
     masses = np.array([pde.masses[s] for s in pde.species])
     drift = float(np.max(np.abs(pde.diagnostics["mass"][-1] / masses - 1)))
     work = f"{about['nodes']:,} nodes, {_counted(about['steps'], 'time step')}, mass kept to {drift:.0e}"
-    return f"  density    {work:<58} {seconds:7.2f} s"
+    return f"  {stage:<10} {work:<58} {seconds:7.2f} s"
 
 
 def particles_line(cloud: Any, seconds: float) -> str:

@@ -17,7 +17,7 @@ from kspde.parallel import together
 __all__ = ["Restarts"]
 
 #: The stages of a run, each with a directory of its own.
-_STAGES = ("density", "particles")
+_STAGES = ("density", "against", "particles")
 
 
 class Restarts:
@@ -81,7 +81,7 @@ class Restarts:
         return _checkpoints_in(hidden_path(target, "checkpoints"))
 
     def options(self, stage: str) -> dict[str, Any]:
-        """Return the keyword arguments of a stage's backend: "density" or "particles"."""
+        """Return the keyword arguments of a stage's backend: "density", "against" or "particles"."""
         return {"checkpoint": Checkpoint(self.path / stage, every=self._every), "resume": self._resume}
 
 

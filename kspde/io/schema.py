@@ -171,6 +171,8 @@ class CompareSection(Section):
 
     bandwidth: float | None = Field(default=None, description="the bandwidth of the density estimate")
     replicas: int | None = Field(default=None, description="independent draws that give the statistical floor")
+    against: str | None = Field(default=None, description='"local" (no mollifier), or another case file')
+    normalise: bool | None = Field(default=None, description="whether densities of different masses are compared")
 
 
 class SystemFile(Section):
