@@ -219,8 +219,14 @@ def read_point(directory: Path, point: Point) -> dict[str, Any] | None:
         record = read_json(_file(directory, point))
         if record["parameters"] != json.loads(json.dumps(dict(point.parameters))):
             return None
+        if record["swept"] != json.loads(json.dumps(dict(point.swept))) or not isinstance(
+            record["seconds"], (int, float)
+        ):
+            return None
+        if not all(isinstance(line, str) for line in record["warnings"]) or not isinstance(record["seed"], int):
+            return None
         record["quantities"] = {name: from_record(entry) for name, entry in record["quantities"].items()}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
     out: dict[str, Any] = record
     return out

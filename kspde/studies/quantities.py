@@ -54,11 +54,21 @@ class Meaning:
 
 
 def from_record(record: dict[str, Any]) -> Quantity:
-    """Return what ``Quantity.record`` wrote."""
+    """Return what ``Quantity.record`` wrote.
+
+    Raises:
+        KeyError, TypeError, ValueError: somebody else wrote it.
+    """
     low, high = record["interval"]
-    return Quantity(
-        value=record["value"], interval=(low, high), error=record["error"], samples=tuple(record["samples"])
-    )
+    value, low, high, error, *samples = _numbers([record["value"], low, high, record["error"], *record["samples"]])
+    return Quantity(value=value, interval=(low, high), error=error, samples=tuple(samples))
+
+
+def _numbers(values: list[Any]) -> list[float]:
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise TypeError(f"a number is a {type(value).__name__}")
+    return values
 
 
 def exactly(value: float) -> Quantity:
