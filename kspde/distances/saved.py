@@ -129,17 +129,20 @@ class _Files:
         comm = cloud.comm
         with together(comm):
             if comm.rank == 0:
-                from kspde.hdf5 import h5py
+                from kspde.hdf5 import check_hdf5, h5py
 
                 paths = sorted(folder.glob("state-*.h5"))
                 if not paths:
                     raise InputError(f"there is no state-*.h5 in {folder}: give the directory of kspde's state files")
                 for path in paths:
                     try:
+                        check_hdf5(path)
                         with h5py.File(path, "r") as file:
                             self._check(path, file)
                             self._times[float(file.attrs["t"])] = path
-                    except (OSError, KeyError) as error:
+                    except (OSError, KeyError, TypeError, ValueError) as error:
+                        if isinstance(error, InputError):
+                            raise
                         raise InputError(f"{path} cannot be read as a state file ({error}): remove it") from None
         self._times = comm.bcast(self._times)
 

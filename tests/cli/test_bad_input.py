@@ -44,6 +44,18 @@ def too_late(*_: Any, **__: Any) -> None:
         ),
         ("tol = 1e-3", 'scheme = "positive"\ndt = 0.1', "case.toml: domain.degree = 4 is not valid for the positive"),
         ("tol = 1e-3", "petsc_options = { ts_max_step = 3 }", "case.toml: density.petsc_options: 'ts_max_step' is not"),
+        (
+            "tol = 1e-3",
+            'petsc_options = { pc_type = "python", pc_python_type = "evil.py:Evil" }',
+            "case.toml: density.petsc_options: pc_type = 'python' is not valid: give one of asm, bjacobi, cholesky",
+        ),
+        (
+            "tol = 1e-3",
+            'petsc_options = { ts_monitor = "ascii:canary" }',
+            "case.toml: density.petsc_options: ts_monitor = 'ascii:canary' is not valid: give true or false",
+        ),
+        ("t_end = 0.05", "t_end = 1e20", "case.toml: particles.dt = 0.01 makes 1e+22 steps to t_end = 1e+20: give a"),
+        ("replicas = 2", "replicas = 1_000_000_000", "case.toml: compare.replicas = 1000000000 is not valid: give an"),
     ],
 )
 def test_a_bad_value(
