@@ -185,7 +185,8 @@ class MeshFile:
         check_choice("boundary", self.boundary, _BOUNDARIES)
         check_choice("solver", self.solver, _SOLVERS)
         if self.centre is not None:
-            check_finite("centre", self.centre, (None,))
+            centre = check_finite("centre", self.centre, (None,))
+            object.__setattr__(self, "centre", tuple(centre.tolist()))
 
 
 #: What ``solve`` accepts.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -148,7 +149,9 @@ def _meshio_arrays(path: Path, remedy: str) -> tuple[Array, Blocks]:
 def _freefem_arrays(path: Path) -> tuple[Array, Blocks]:
     """Return a plane mesh in FreeFem's format: three counts, then x y label, i j k label, i j label."""
     try:
-        numbers = np.array(read_regular(path, MOST_TEXT).split(), dtype=np.float64)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # it ends at what is no number: too early
+            numbers = np.fromstring(read_regular(path, MOST_TEXT).decode("latin-1"), dtype=np.float64, sep=" ")
         n, triangles, edges = (int(number) for number in numbers[:3])
         ends = np.cumsum([3, 3 * n, 4 * triangles, 3 * edges])
         if min(n, triangles, edges) < 0 or len(numbers) != ends[-1]:

@@ -200,9 +200,7 @@ def warn_of_decay(system: SemiDiscrete, unknowns: Array) -> None:
         if worst > _OFF * largest:
             where, here = (", ".join(f"{x:.4g}" for x in point) for point in (centre, space.outline.centre))
             remedy = (
-                "give the disk's centre, the origin, to the density"
-                if isinstance(space.domain, Disk)
-                else f"give MeshFile(centre=({where}))"
+                "move it to the disk's centre" if isinstance(space.domain, Disk) else f"give MeshFile(centre=({where}))"
             )
             warn(
                 f"the decay condition is that of a field about ({here}), but the mass is about ({where}): near the "

@@ -150,6 +150,15 @@ def test_a_sound_mesh_gives_the_exact_values(write) -> None:
     assert "(192 quad, 384 triangle): give MeshFile(triangles=True)" in refusal(write(points, *mixed))
 
 
+def test_quadrilaterals_are_split_along_the_delaunay_diagonal(write) -> None:
+    points = np.array([[0, 0, 0], [1, 0, 0], [1.5, 1, 0], [0.5, 1, 0]], dtype=float)
+    for quad in ([0, 1, 2, 3], [3, 2, 1, 0], [1, 2, 3, 0]):
+        mesh = arrays(write(points, ("quad", np.array([quad]))), triangles=True)
+        assert sorted(map(sorted, mesh.cells.tolist())) == [[0, 1, 3], [1, 2, 3]]
+    line = refusal(write(points * [[1, 1, 1], [1, 1, 1], [0.2, 0.2, 0], [1, 1, 1]], ("quad", np.array([[0, 1, 2, 3]]))))
+    assert "1 quad cells that are flat, twisted or not convex" in line
+
+
 def _warned(path: Path, words: str) -> np.ndarray:
     from mpi4py import MPI
 
@@ -325,6 +334,19 @@ def test_freefems_own_format(shared_tmp_path, comm) -> None:
         path.write_text("\n".join(rows[:-1]))
     comm.Barrier()
     assert "is not a mesh of FreeFem (4350 numbers where 4353 are announced): save it anew by savemesh" in refusal(path)
+    for head in ("99999999999999999999 1 1", "3 1 0\n0 0 0 1 0 0 0 1 0 1 2 three 0", "0 0 0"):
+        comm.Barrier()
+        if comm.rank == 0:
+            path.write_text(head)
+        comm.Barrier()
+        assert re.search("is not a mesh of FreeFem|has no cells of dimension 2", refusal(path))
+    comm.Barrier()
+    if comm.rank == 0:
+        path.write_text("(0 comment)\n")
+    comm.Barrier()
+    assert "is neither gmsh's .msh, which begins with $MeshFormat, nor FreeFem's, which begins with three" in refusal(
+        path
+    )
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])

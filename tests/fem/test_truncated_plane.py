@@ -97,6 +97,30 @@ def test_the_decay_condition_is_centred_where_the_mesh_is(rectangle) -> None:
     assert error < 1e-2  # the hole is an obstacle, far from the source
 
 
+def test_a_disk_is_told_of_a_density_off_its_centre() -> None:
+    model = kspde.SignalDependentKellerSegel(chi=1.0, mu=0.2)
+    disk = kspde.Disk(radius=9.0, size=0.3, rim_size=0.8)
+    for x, count in ((0.0, 0), (1.0, 0), (5.0, 1)):
+        _, said = solved(model, gaussian((x, 0)), disk, t_end=1e-6, tol=1e-2)
+        assert len(said) == count
+    assert said[0].endswith("move it to the disk's centre, or a larger domain")
+
+
+@pytest.mark.one_rank
+def test_a_density_far_off_the_origin_is_compared_as_at_the_origin(shared_tmp_path, rectangle) -> None:
+    model = kspde.SignalDependentKellerSegel(chi=1.0)
+    noise = 0.52 * np.random.default_rng(0).standard_normal((300, 2))
+    found = []
+    for x, y in ((0, 0), (4096, -1024)):
+        path = rectangle(x - 4, x + 4, y - 4, y + 4, 0.5, kind="quad")
+        domain = kspde.MeshFile(path=path, degree=2)
+        pde, said = solved(model, gaussian((x, y)), domain, t_end=0.01, tol=1e-3)
+        assert said == []
+        np.testing.assert_array_equal(pde.bounds, [[x - 4, y - 4], [x + 4, y + 4]])
+        found.append(kspde.compare(pde, noise + np.array([x, y]), replicas=2).l1.value)
+    assert found[0] == pytest.approx(found[1], rel=1e-3)
+
+
 def test_bad_centres(rectangle) -> None:
     path = rectangle(0, 4, 0, 4, 0.5)
     with pytest.raises(kspde.InputError, match=r"centre = \(5, 1\) is outside .*vtk: give a point in it"):

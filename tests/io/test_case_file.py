@@ -128,10 +128,13 @@ def test_other_domains_and_models(tmp_path: Path) -> None:
     assert case.domain == kspde.Disk(radius=14.0, size=0.2, rim_size=1.5)
     case = read_case(write(tmp_path, box, '[domain]\nkind = "mesh"\nfile = "dish.msh"\nboundary = "neumann"\n'))
     assert case.domain == kspde.MeshFile(path=tmp_path / "dish.msh", boundary="neumann")
+    options = "merge = true\ntriangles = true\ncentre = [1, 2.5]"
+    case = read_case(write(tmp_path, box, f'[domain]\nkind = "mesh"\nfile = "dish.msh"\n{options}\n'))
+    expected = kspde.MeshFile(path=tmp_path / "dish.msh", merge=True, triangles=True, centre=(1.0, 2.5))
+    assert case.domain == expected
     motility = 'kind = "local-sensing"\nmotility = "exponential"\nalpha = 2.0\ntau = 1.0'
     case = read_case(write(tmp_path, 'kind = "signal-dependent-keller-segel"', motility))
-    expected = kspde.LocalSensing(motility=kspde.ExponentialMotility(alpha=2.0), chi=8.0, tau=1.0)
-    assert case.model == expected
+    assert case.model == kspde.LocalSensing(motility=kspde.ExponentialMotility(alpha=2.0), chi=8.0, tau=1.0)
     case = read_case(write(tmp_path, "tol = 1e-6", 'tol = 1e-6\ntimes = [0.1, 0.2]\nstatistics = ["log_gradient"]'))
     assert case.solve_options["save"] == kspde.SaveAt(times=(0.1, 0.2), statistics=("log_gradient",))
 
