@@ -140,6 +140,7 @@ def solve(
 
     from kspde.fem import trust
     from kspde.fem.adaptive import solve_adaptive
+    from kspde.fem.memory import check_run
     from kspde.fem.operators import SemiDiscrete, initial_densities, mollified
     from kspde.fem.positive import solve_positive
     from kspde.fem.restart import Position, Restart, description
@@ -152,7 +153,11 @@ def solve(
     small = not isinstance(domain, Box) or domain.cells * domain.degree < 500
     with limited_threads(comm, useful=1 if small else None):
         start = time.perf_counter()
+        parts = {"parts": len(model.species) + len(fields), "saved": len(model.species) * len(save.until(t_end))}
+        check_run(domain, model.dimension, scheme, comm, **parts)
         space = _space(domain, model.dimension, comm)
+        if not isinstance(domain, Box):  # now they are known
+            check_run(domain, model.dimension, scheme, comm, nodes=space.nodes, **parts)
         meshed = time.perf_counter()
         nodal, mass_errors = initial_densities(space, densities)
         if initial == "mollified" and eps is not None:

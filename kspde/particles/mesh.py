@@ -18,10 +18,12 @@ import numpy as np
 
 from kspde.compiled import use_threads
 from kspde.errors import InputError
+from kspde.memory import check_memory
 from kspde.models import Field
 from kspde.models.base import Array
 from kspde.particles.accuracy import alias_sum, band, image_distance, spacing, spline_transform
 from kspde.particles.fields import Extent, FieldEvaluator, check_resolved
+from kspde.particles.memory import NEAR
 from kspde.particles.modes import ModeProducts
 from kspde.particles.near import NearSums, Screened, longest_screen
 from kspde.particles.splines import REACH, deposit, gather, gather_part, grids_for
@@ -72,6 +74,7 @@ class MeshFields(FieldEvaluator):
             return
         if not self.shape or np.any(extent.lower < self._inner[0]) or np.any(extent.upper > self._inner[1]):
             self._build(extent)
+            self._check_memory(sum(len(positions[source]) for source in self._sources), extent)
         if self._near is not None:
             sources = {source: positions[source] for source in self._sources}
             self._near.update(sources, extent.lower, extent.upper, self.comm)
@@ -134,6 +137,17 @@ class MeshFields(FieldEvaluator):
             self._split(size)
         slack = _SLACK * (size + self.padding)
         self._set_box(extent.lower - slack, extent.upper + slack)
+
+    def _check_memory(self, n: int, extent: Extent) -> None:
+        """Refuse a grid, and sums over neighbours, that do not fit into the machine. Collective.
+
+        Raises:
+            InputError: they do not; on every rank.
+        """
+        near = 0.0 if self._near is None else NEAR * self.comm.allreduce(n)
+        needed = self._bytes(extent.upper - extent.lower) + near
+        modes = " × ".join(map(str, self.shape))
+        check_memory(f"the fields on a grid of {modes}", needed, self.comm, "give a larger eps, or fewer particles")
 
     def _split(self, size: Array) -> None:
         """Take the shortest screen whose grid fits.

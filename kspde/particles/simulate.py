@@ -23,6 +23,7 @@ from kspde.particles.cloud import Cloud
 from kspde.particles.direct import DirectFields
 from kspde.particles.fields import FieldEvaluator
 from kspde.particles.fourier import FourierFields
+from kspde.particles.memory import check_particles
 from kspde.particles.mesh import MEMORY_LIMIT, MeshFields
 from kspde.particles.relaxing import RelaxingFields
 from kspde.particles.result import Results
@@ -169,6 +170,7 @@ def simulate(
     save_steps = [] if save is None else [int(np.abs(times - t).argmin()) for t in stops]
     use_threads(comm)
 
+    check_particles(counts, model.dimension, scheme, method, comm, twins=mean_field is not None)
     ids = local_ids(model.species, counts, comm)
     smoother = mollifier_kernel(eps, mollifier) if eps is not None and initial == "mollified" else None
     zeta = starting_points(densities, ids, seed=seed, mollifier=smoother, comm=comm, replica=replica)

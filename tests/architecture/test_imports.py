@@ -30,6 +30,7 @@ FOUNDATION = {
     "random",
     "compiled",
     "compiling",
+    "memory",
     "counts",
     "files",
     "hdf5",
