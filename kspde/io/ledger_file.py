@@ -17,6 +17,7 @@ from kspde.files import read_json
 from kspde.io.results import SUMMARY
 from kspde.studies.claims import claims
 from kspde.studies.ledger import Row, rows_of
+from kspde.studies.outcome import by_chance
 from kspde.studies.report import html_table, page
 from kspde.studies.words import Formula
 
@@ -86,8 +87,14 @@ def _terminal(rows: Sequence[Row], results: Mapping[str, Mapping[str, Any]]) -> 
         if row.command:
             lines.append(f"  {'command':<9} {row.command}")
     counts = {verdict: sum(row.verdict == verdict for row in rows) for verdict in sorted({r.verdict for r in rows})}
-    lines += ["", ", ".join(f"{count} {verdict}" for verdict, count in counts.items()), *textwrap.wrap(_RULE, 118)]
+    lines += ["", ", ".join(f"{count} {verdict}" for verdict, count in counts.items())]
+    lines += [line for text in (_RULE, _chance(rows)) for line in textwrap.wrap(text, 118)]
     return "\n".join([*lines, *_origins(results)])
+
+
+def _chance(rows: Sequence[Row]) -> str:
+    """Return how many rows chance alone would contradict."""
+    return by_chance(sum(bool(row.interval) for row in rows))
 
 
 def _origins(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -103,7 +110,7 @@ def _origins(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _html(rows: Sequence[Row], results: Mapping[str, Mapping[str, Any]]) -> str:
-    parts = [f"<h1>{escape(_TITLE)}</h1>", f"<p>{escape(_RULE)}</p>"]
+    parts = [f"<h1>{escape(_TITLE)}</h1>", f"<p>{escape(_RULE)}</p>", f"<p>{escape(_chance(rows))}</p>"]
     parts.append(html_table(_COLUMNS, [tuple(_cell(*item) for item in asdict(row).items()) for row in rows]))
     parts += ["<h2>Where the numbers come from</h2>", *(f"<p>{escape(line)}</p>" for line in _origins(results))]
     return page(_TITLE, parts)
@@ -119,13 +126,15 @@ def _markdown(rows: Sequence[Row], results: Mapping[str, Mapping[str, Any]]) -> 
 
     table = [line(_COLUMNS), line(["---"] * len(_COLUMNS)), *(line(tuple(asdict(row).values())) for row in rows)]
     origins = [f"- {text}" for text in _origins(results)]
-    return "\n".join([f"# {_TITLE}", "", _RULE, "", *table, "", "Where the numbers come from:", "", *origins, ""])
+    head = [f"# {_TITLE}", "", _RULE, "", _chance(rows), ""]
+    return "\n".join([*head, *table, "", "Where the numbers come from:", "", *origins, ""])
 
 
 def _json(rows: Sequence[Row], results: Mapping[str, Mapping[str, Any]]) -> str:
     content = {
         "kspde": __version__,
         "rule": _RULE,
+        "chance": _chance(rows),
         "rows": [asdict(row) for row in rows],
         "results": {name: summary.get("provenance", {}) for name, summary in results.items()},
     }

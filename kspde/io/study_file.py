@@ -293,7 +293,13 @@ def _fit(file: Path, index: int, section: FitSection, content: StudyFile, axes: 
     for k, promise in enumerate(section.promises or []):
         with naming(file, {}, f"{where}.promises[{k}]"):
             promises.append(_PROMISES[promise.kind](**promise.given()))
-    return Fit(quantity=section.quantity, against=section.against, where=section.where or {}, promises=tuple(promises))
+    return Fit(
+        quantity=section.quantity,
+        against=section.against,
+        where=section.where or {},
+        promises=tuple(promises),
+        correction=bool(section.correction),
+    )
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

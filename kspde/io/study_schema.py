@@ -83,6 +83,9 @@ class FirstTheoremSection(Section):
     theta: float = Field(description="θ")
     alpha: float = Field(description="α")
     m: int = Field(description="m")
+    of: Literal["printed", "improved"] | None = Field(
+        default=None, description='"printed", or "improved": what the paper\'s own estimates give'
+    )
 
 
 class SecondTheoremSection(Section):
@@ -110,6 +113,7 @@ class FitSection(Section):
         ]
         | None
     ) = Field(default=None, description="what is promised of the rate")
+    correction: bool | None = Field(default=None, description="whether the next power of an expansion is fitted too")
 
 
 class StudyFile(SystemFile):

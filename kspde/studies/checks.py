@@ -22,8 +22,10 @@ __all__ = [
     "initial_entropy",
     "lipschitz_bound",
     "maximum_of_martingales",
+    "maximum_principle",
     "pinsker",
     "printed_pinsker",
+    "range_order",
     "second_remark",
     "second_remark_range",
     "stability",
@@ -207,3 +209,76 @@ def cubic_inequality() -> Check:
     """Return the time at which y' = 1 + y³, y(0) = 0, blows up: 2π/(3√3); the claim would have it infinite."""
     time = 2.0 * math.pi / (3.0 * math.sqrt(3.0))
     return _exact(f"y' = 1 + y³ from y(0) = 0 blows up at t = {time:.4f}", math.inf)
+
+
+@cache
+def maximum_principle() -> Check:
+    r"""Return sup u/M of Qi's (9) with a kernel of two bumps, b = 4M: Lemma 4.2 bounds it by 1.
+
+    :math:`\partial_t u = \tfrac12\partial_{xx}(\nu^2 u)`, ν = (K_ε * u + 4)/4, ε = .5, periodic on [−4, 4], by 512
+    Fourier modes and the classical Runge-Kutta method; :mod:`kspde.theory.volatility` says what happens.
+    """
+    n, dt = 512, 4e-5
+    x = -4.0 + 8.0 / n * np.arange(n)
+    k = 2.0 * np.pi * np.fft.rfftfreq(n, 8.0 / n)
+    symbol = theory.two_bump_symbol(0.5 * k)
+
+    def rate(u: Array) -> Array:
+        volatility = 0.25 * (np.fft.irfft(symbol * np.fft.rfft(u), n) + 4.0)
+        return np.asarray(np.fft.irfft(-0.5 * k**2 * np.fft.rfft(volatility**2 * u), n))
+
+    u = 1.0 - 0.9 * (np.exp(-(((x - 0.45) / 0.15) ** 4)) + np.exp(-(((x + 0.45) / 0.15) ** 4)))
+    highest, when = 1.0, 0.0
+    for step in range(1, 301):
+        u = _runge_kutta(rate, u, dt)
+        if u.max() > highest:
+            highest, when = float(u.max()), step * dt
+    return _exact(f"sup u = {highest:.5f} M at t = {when:.4f}, b = 4M, K_ε two bumps, ε = .5", highest)
+
+
+@cache
+def range_order() -> Check:
+    r"""Return 1 over the order in η of ‖u_η − u‖ for one species on the line and a symmetric V; (10) promises order 1.
+
+    :math:`\partial_t u = .2\,\partial_{xx}u + \partial_x(u\,\partial_x V^\eta * u)` against V^η → δ, from a Gaussian of
+    variance .25 to t = .1, V ∝ (1 − x²)^4, by 128 Fourier modes on [−4, 4].
+    """
+    n, dt, steps = 128, 1e-3, 100
+    x = -4.0 + 8.0 / n * np.arange(n)
+    k = 2.0 * np.pi * np.fft.rfftfreq(n, 8.0 / n)
+    nodes, weights = np.polynomial.legendre.leggauss(60)
+    weights = weights * (1.0 - nodes**2) ** 4
+    start = np.exp(-2.0 * x**2) / math.sqrt(0.5 * math.pi)
+
+    def solved(symbol: Array) -> tuple[Array, Array]:
+        def rate(u: Array) -> Array:
+            hat = np.fft.rfft(u)
+            flux = 0.2 * np.fft.irfft(1j * k * hat, n) + u * np.fft.irfft(1j * k * symbol * hat, n)
+            return np.asarray(np.fft.irfft(1j * k * np.fft.rfft(flux), n))
+
+        path = [start]
+        for _ in range(steps):
+            path.append(_runge_kutta(rate, path[-1], dt))
+        u = np.array(path)
+        return u, np.fft.irfft(1j * k * np.fft.rfft(u, axis=1), n, axis=1)
+
+    u, slope = solved(np.ones_like(k))
+    errors = []
+    for eta in (0.4, 0.2, 0.1):
+        v, its_slope = solved(np.cos(np.multiply.outer(eta * k, nodes)) @ weights / weights.sum())
+        largest = math.sqrt(float(np.square(v - u).sum(axis=1).max()) * 8.0 / n)
+        gradients = math.sqrt(float(np.square(its_slope - slope).sum()) * 8.0 / n * dt)
+        errors.append((largest, gradients))
+    orders = np.diff(np.log(errors), axis=0)[-1] / math.log(0.5)
+    return _exact(
+        f"order {orders[0]:.2f} in L^∞L², {orders[1]:.2f} of the gradients in L²L², between η = .2 and .1 (one "
+        "species, d = 1, V ∝ (1 − x²)⁴)",
+        1.0 / float(orders.min()),
+    )
+
+
+def _runge_kutta(rate: Callable[[Array], Array], u: Array, dt: float) -> Array:
+    one = rate(u)
+    two = rate(u + 0.5 * dt * one)
+    three = rate(u + 0.5 * dt * two)
+    return np.asarray(u + dt / 6.0 * (one + 2.0 * two + 2.0 * three + rate(u + dt * three)))

@@ -15,8 +15,17 @@ the wider one.
 Student's t with K − 2 degrees of freedom. It measures how well a power law describes these values, and no more: no
 finite range is asymptotic. The slopes between neighbours are returned beside it.
 
-Values that are not told from zero (|y_k| < 2 s_k, or y_k = 0) have no logarithm worth fitting: they are left out, and
-counted. Leaving out small values makes the slope of what is left too shallow, so that it errs against a promised decay.
+**Values near zero.** A value within four standard errors of zero has no logarithm worth fitting, and leaving it out
+would make what is left too shallow. Where there are such values, all are fitted as they are, by weighted least
+squares :math:`\min_{C,q} \sum_k (y_k - C x_k^q)^2/s_k^2`. The 95 % interval of q is where the least sum over C exceeds
+its minimum by at most the square of Student's quantile (for the fewest replicas of a value); where the values lie on no
+power law (p < 1 %), the sum is first divided by its minimum over K − 2. An end may be infinite. There is no rate where
+C = 0 fits as well. Only exact zeros, with no error, are left out, and counted.
+
+**A known next term.** A quantity that is :math:`C x^q(1 + b x^{\pm 1} + \dots)`, such as a moment of a sum of N terms,
+which is a polynomial in 1/N, has no straight line in log-log. With ``correction`` ±1 the regression has
+:math:`\beta x^{\pm1}` as a third term: the slope is then that of the leading power. Errors and intervals are as above,
+with K − 3 degrees of freedom; values near zero are fitted without it.
 """
 
 from __future__ import annotations
@@ -34,8 +43,10 @@ __all__ = ["Rate", "fit_rate"]
 
 Array = npt.NDArray[np.float64]
 
-#: Values below this many standard errors are not told from zero.
-_RESOLVED = 2.0
+#: Values below this many standard errors are near zero: there the logarithm is biased, and worse if chosen by value.
+_RESOLVED = 4.0
+#: The largest |slope| that is looked at, times the range of log x: beyond it two neighbouring values differ by e^60.
+_STEEPEST = 60.0
 #: The level of the test for a line.
 _LEVEL = 0.01
 
@@ -49,10 +60,11 @@ class Rate:
         interval: its 95 % interval; infinite where the values do not determine one.
         constant: the factor.
         used: how many values were fitted.
-        left_out: how many were not told from zero.
+        left_out: how many were exact zeros.
         misfit: the probability of a larger deviation from a line by scatter alone; None where there is no scatter to
             compare with.
-        local: slopes between neighbouring values.
+        local: slopes between neighbouring values; NaN where one is zero or of the other sign.
+        correction: β and the exponent of the next term, the factor exp(β x^±1); None where none was fitted.
     """
 
     slope: float
@@ -62,6 +74,13 @@ class Rate:
     left_out: int
     misfit: float | None
     local: tuple[float, ...]
+    correction: tuple[float, int] | None = None
+
+    def at(self, x: npt.ArrayLike) -> Array:
+        """Return the fitted values at x."""
+        where = np.asarray(x, dtype=np.float64)
+        beta, power = self.correction or (0.0, 1)
+        return np.asarray(self.constant * where**self.slope * np.exp(beta * where**power))
 
     def summary(self) -> dict[str, Any]:
         """Return it ready for JSON."""
@@ -73,6 +92,7 @@ class Rate:
             "left_out": self.left_out,
             "misfit": self.misfit,
             "local": list(self.local),
+            "correction": list(self.correction) if self.correction else None,
         }
 
 
@@ -81,62 +101,131 @@ def fit_rate(
     y: Sequence[float] | Array,
     errors: Sequence[float] | Array | None = None,
     replicas: Sequence[float] | Array | None = None,
+    *,
+    correction: int | None = None,
 ) -> Rate | None:
-    """Return the rate of y in x; None where fewer than two values (three without errors) are told from zero.
+    """Return the rate of y in x; None where there are too few values, or none can be told from zero together.
 
     Args:
         x: positive abscissae, shape (K,), at least two different.
-        y: values; their absolute values are fitted.
+        y: values; the logarithms of their absolute values are fitted where none is near zero.
         errors: standard errors; None or zeros for deterministic values.
         replicas: how many replicas each mean is over; None for errors that are known.
+        correction: +1 or −1, the power of x in the next term; None for a power alone.
     """
+    given, values = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    s = np.zeros(len(given)) if errors is None else np.asarray(errors, dtype=np.float64)
+    freedom = np.full(len(given), np.inf) if replicas is None else np.asarray(replicas, dtype=np.float64) - 1.0
+    keep = ((values != 0) | (s > 0)) & np.isfinite(values) & np.isfinite(s)
+    left_out = int(np.sum(~keep))
+    order = np.argsort(given[keep], kind="stable")
+    given, values, s, freedom = (a[keep][order] for a in (given, values, s, freedom))
+    noisy = bool(np.any(s > 0))
+    least = (2 if noisy else 3) + (0 if correction is None else 1)
+    if len(given) < least or len(np.unique(given)) < least - (0 if noisy else 1):
+        return None
+    if np.any(np.abs(values) < _RESOLVED * s):
+        return _as_they_are(given, values, s, freedom, left_out)
+    return _in_logarithms(given, np.abs(values), s, freedom, left_out, correction)
+
+
+def _in_logarithms(x: Array, y: Array, s: Array, freedom: Array, left_out: int, correction: int | None) -> Rate:
+    """Return the line through the logarithms, or the line and the next term."""
     from scipy.special import chdtrc
 
-    x, y = np.asarray(x, dtype=np.float64), np.abs(np.asarray(y, dtype=np.float64))
-    s = np.zeros(len(x)) if errors is None else np.asarray(errors, dtype=np.float64)
-    freedom = np.full(len(x), np.inf) if replicas is None else np.asarray(replicas, dtype=np.float64) - 1.0
-    keep = (y > 0) & (y >= _RESOLVED * s) & np.isfinite(y) & np.isfinite(s)
-    left_out = int(np.sum(~keep))
-    order = np.argsort(x[keep], kind="stable")
-    x, y, s, freedom = (a[keep][order] for a in (x, y, s, freedom))
-    noisy = bool(np.any(s > 0))
-    count = len(x)
-    if count < (2 if noisy else 3) or len(np.unique(x)) < 2:
-        return None
     u, v, e = np.log(x), np.log(y), s / y
-    c = (u - u.mean()) / np.sum(np.square(u - u.mean()))
-    slope = float(c @ v)
-    intercept = float(v.mean() - slope * u.mean())
-    residuals = v - intercept - slope * u
+    columns = [np.ones_like(u), u] + ([] if correction is None else [x**correction / np.max(x**correction)])
+    design = np.stack(columns, axis=1)
+    inverse = np.linalg.pinv(design)
+    found, c = inverse @ v, inverse[1]
+    left = len(x) - len(columns)
     classical, misfit = np.inf, None
-    if count > 2:
-        spread = np.sqrt(np.sum(residuals**2) / (count - 2) * np.sum(c**2))
-        classical = float(reach_of(count - 1) * spread)
-    if noisy:
+    if left > 0:
+        spread = np.sqrt(np.sum((v - design @ found) ** 2) / left * np.sum(c**2))
+        classical = float(reach_of(left + 1) * spread)
+    reach = classical
+    if np.any(s > 0):
         parts = np.square(c * e)
         total = float(parts.sum())
         welch = total**2 / float(np.sum(parts**2 / freedom)) if np.any(np.isfinite(freedom)) else np.inf
         reach = float(reach_of(max(welch, 1.0) + 1) * np.sqrt(total))
-        if count > 2 and np.all(e > 0):
-            misfit = float(chdtrc(count - 2, _weighted_residual(u, v, e)))
+        if left > 0 and np.all(e > 0):
+            misfit = float(chdtrc(left, _weighted_residual(design, v, e)))
         if misfit is not None and misfit < _LEVEL:
             reach = max(reach, classical)
-    else:
-        reach = classical
-    local = np.diff(v) / np.where(np.diff(u) == 0, np.nan, np.diff(u))
+    slope = float(found[1])
     return Rate(
         slope=slope,
         interval=(slope - reach, slope + reach),
-        constant=float(np.exp(intercept)),
-        used=count,
+        constant=float(np.exp(found[0])),
+        used=len(x),
         left_out=left_out,
         misfit=misfit,
-        local=tuple(local.tolist()),
+        local=_local(x, y),
+        correction=None if correction is None else (float(found[2] / np.max(x**correction)), correction),
     )
 
 
-def _weighted_residual(u: Array, v: Array, e: Array) -> float:
-    w = e**-2.0
-    mean_u, mean_v = (w @ u) / w.sum(), (w @ v) / w.sum()
-    slope = (w @ ((u - mean_u) * (v - mean_v))) / (w @ np.square(u - mean_u))
-    return float(w @ np.square(v - mean_v - slope * (u - mean_u)))
+def _weighted_residual(design: Array, v: Array, e: Array) -> float:
+    weighted = design / e[:, None]
+    found = np.linalg.lstsq(weighted, v / e, rcond=None)[0]
+    return float(np.sum((v / e - weighted @ found) ** 2))
+
+
+def _as_they_are(x: Array, y: Array, s: Array, freedom: Array, left_out: int) -> Rate | None:
+    """Return the power law through values with errors, some of which are near zero."""
+    from scipy.optimize import brentq, minimize_scalar
+    from scipy.special import chdtrc
+
+    scale = float(np.exp(np.mean(np.log(x))))
+    u = np.log(x / scale)
+    w = 1.0 / np.maximum(s, 1e-9 * np.abs(y).max()) ** 2
+    steepest = _STEEPEST / float(np.ptp(u))
+
+    def sums_at(q: Array) -> Array:
+        f = np.exp(np.multiply.outer(q, u) - np.abs(q)[:, None] * np.abs(u).max())
+        return np.asarray(w @ y**2 - (f @ (w * y)) ** 2 / (f**2 @ w))
+
+    def profile(q: float) -> float:
+        return float(sums_at(np.array([q]))[0])
+
+    grid = np.linspace(-steepest, steepest, 2001)
+    sums = sums_at(grid)
+    k = int(np.argmin(sums))
+    ends = grid[max(k - 1, 0)], grid[min(k + 1, len(grid) - 1)]
+    q = float(minimize_scalar(profile, bounds=ends, method="bounded", options={"xatol": 1e-10}).x)
+    least, left = profile(q), len(x) - 2
+    misfit = float(chdtrc(left, least)) if left > 0 else None
+    allowed = float(reach_of(float(freedom.min()) + 1)) ** 2
+    if misfit is not None and misfit < _LEVEL:
+        allowed *= least / left
+    if float(w @ y**2) - least <= allowed:
+        return None
+
+    def end(side: int) -> float:
+        """Return where the profile leaves what is allowed, on one side of q."""
+        beyond = grid[(sums > least + allowed) & (side * (grid - q) > 0)]
+        if not len(beyond):
+            return side * np.inf
+        out = float(beyond[np.argmin(np.abs(beyond - q))])
+        return float(brentq(lambda p: profile(p) - least - allowed, *sorted((q, out)), xtol=1e-10))
+
+    f = np.exp(q * u)
+    constant = float((w @ (f * y)) / (w @ f**2))
+    return Rate(
+        slope=q,
+        interval=(end(-1), end(1)),
+        constant=abs(constant) * scale**-q,
+        used=len(x),
+        left_out=left_out,
+        misfit=misfit,
+        local=_local(x, y),
+    )
+
+
+def _local(x: Array, y: Array) -> tuple[float, ...]:
+    """Return the slopes between neighbours."""
+    ratio = np.divide(y[1:], y[:-1], where=y[:-1] != 0, out=np.zeros(len(y) - 1))
+    rise = np.log(ratio, where=ratio > 0, out=np.full(len(ratio), np.nan))
+    run = np.diff(np.log(x))
+    return tuple((rise / np.where(run == 0, np.nan, run)).tolist())

@@ -12,7 +12,11 @@ r"""The ledger: each quantitative claim beside its measured or computed value.
 - Not testable: no study measures it here, for the reason given; or the results at hand do not contain it.
 
 *Supported* never means proved: it is said of the parameters that were computed. What a source prints and what its proof
-gives may differ; then both stand in the ledger, each with its own verdict, and the erratum says what is right.
+gives may differ; then the row says both, with a verdict on each, and the erratum says what is right.
+
+**One measurement, one row.** No two rows rest on the same computation or on the same fit: what else is promised of a
+fitted quantity, or follows from it by a formula (the L¹ bound √(2H) from the bound on H), stands in the same row.
+:func:`kspde.studies.outcome.by_chance` says how many rows chance alone would contradict.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ from typing import Any
 from kspde.studies.outcome import verdict
 from kspde.studies.words import number, symbol_of
 
-__all__ = ["Check", "Claim", "Computed", "NotTestable", "Rated", "Ratio", "Row", "rows_of"]
+__all__ = ["Across", "Check", "Claim", "Computed", "NotTestable", "Rated", "Ratio", "Row", "rows_of"]
 
 #: The summaries of studies by name.
 Results = Mapping[str, Mapping[str, Any]]
@@ -55,6 +59,7 @@ class Rated:
         against: the parameter.
         order: the promised order.
         group: values of other swept parameters.
+        also: other orders that are promised of the same quantity, with who promises: each gets its verdict in words.
     """
 
     study: str
@@ -62,6 +67,7 @@ class Rated:
     against: str
     order: float
     group: Mapping[str, Any]
+    also: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +83,22 @@ class Ratio:
 
     study: str
     check: Callable[[Mapping[str, Any], Mapping[str, Any]], Check]
+    group: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Across:
+    """Evidence: what all points of a study say together.
+
+    Attributes:
+        study: its name.
+        check: the quantities (name -> {"value", "interval", "error", "replicas"}) and swept values of the points ->
+            what is found.
+        group: values of swept parameters that points are restricted to.
+    """
+
+    study: str
+    check: Callable[[Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]], Check]
     group: Mapping[str, Any]
 
 
@@ -119,7 +141,7 @@ class Claim:
     source: str
     number: str
     promised: str
-    evidence: Rated | Ratio | Computed | NotTestable
+    evidence: Rated | Ratio | Across | Computed | NotTestable
     erratum: str = ""
 
 
@@ -170,7 +192,7 @@ def _row(claim: Claim, results: Results) -> Row:
     elif isinstance(evidence, Rated):
         found = _rated(evidence, results[evidence.study])
     else:
-        found = _worst(evidence, results[evidence.study])
+        found = _from_points(evidence, results[evidence.study])
     measured, interval, command, judged = found
     return Row(
         source=claim.source,
@@ -193,12 +215,13 @@ def _rated(evidence: Rated, summary: Mapping[str, Any]) -> tuple[str, str, str, 
         command = summary["command"]
         if rate["order"] is None:
             values = ", ".join(f"{value:.2g}" for value in rate["values"])
-            stated = f"no rate: of the values {values} for {where} too few are told from zero"
+            stated = f"no rate: the values {values} for {where} are not told from zero"
             return stated, "", command, "not resolved"
         low, high = rate["interval"]
         low, high = (float("-inf") if low is None else low), (float("inf") if high is None else high)
+        others = "".join(f"; {who}, order {order:g}: {verdict((low, high), order)}" for who, order in evidence.also)
         return (
-            f"order {rate['order']:.3f} for {where}",
+            f"order {rate['order']:.3f} for {where}{others}",
             f"[{low:.3f}, {high:.3f}]",
             command,
             verdict((low, high), evidence.order),
@@ -206,14 +229,17 @@ def _rated(evidence: Rated, summary: Mapping[str, Any]) -> tuple[str, str, str, 
     return f"the results of {evidence.study} at hand do not contain it", "", summary["command"], "not testable"
 
 
-def _worst(evidence: Ratio, summary: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    checks = [
-        evidence.check(point["quantities"], point["swept"])
+def _from_points(evidence: Ratio | Across, summary: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    points = [
+        (point["quantities"], point["swept"])
         for point in summary["points"]
         if all(point["swept"].get(name) == value for name, value in evidence.group.items())
     ]
-    if not checks:
+    if not points:
         return f"the results of {evidence.study} at hand do not contain it", "", summary["command"], "not testable"
+    if isinstance(evidence, Across):
+        return _judged(evidence.check(points), summary["command"])
+    checks = [evidence.check(quantities, swept) for quantities, swept in points]
     return _judged(max(checks, key=lambda check: check.interval[1]), summary["command"])
 
 

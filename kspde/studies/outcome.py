@@ -26,7 +26,7 @@ from kspde.studies.measures import MEASURES
 from kspde.studies.quantities import Meaning, Quantity, given
 from kspde.studies.study import GROWING, Fit, Study, shown
 
-__all__ = ["TOLERANCE", "FittedRate", "Outcome", "Promised", "outcome_of", "rates_of", "verdict"]
+__all__ = ["TOLERANCE", "FittedRate", "Outcome", "Promised", "by_chance", "outcome_of", "rates_of", "verdict"]
 
 #: τ as a share of the promised order.
 TOLERANCE = 0.05
@@ -47,6 +47,26 @@ def verdict(interval: tuple[float, float] | None, promised: float) -> str:
     return "contradicted" if interval[1] < least else "not resolved"
 
 
+def by_chance(count: int) -> str:
+    """Return what chance alone does to verdicts that rest on 95 % intervals.
+
+    One end of such an interval is on the wrong side with 2.5 %: so often a true promise is contradicted, and a false
+    one supported. Expected numbers add up whether or not the measurements are independent (those of a study share its
+    runs).
+
+    Args:
+        count: how many measured numbers are judged by an interval, each counted once whatever is promised of it.
+    """
+    if count == 0:
+        return "Nothing is judged by an interval."
+    judged = "1 measured number is" if count == 1 else f"{count} measured numbers are"
+    return (
+        f"{judged} judged by a 95 % interval. If all that is promised holds, at most {0.025 * count:.2g} of them are "
+        "expected to be contradicted by chance (2.5 % of each), and to see one or more has a probability of at most "
+        f"{100 * min(1.0, 0.025 * count):.0f} %. A promise that fails is supported by chance as rarely."
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Promised:
     """A promise at a group of points.
@@ -54,7 +74,7 @@ class Promised:
     Attributes:
         order: the order p.
         source: who promises.
-        status: "proved", "printed" or "expected".
+        status: "proved", "improved", "printed" or "expected".
         verdict: "supported", "contradicted" or "not resolved".
     """
 
@@ -73,7 +93,7 @@ class FittedRate:
         group: the values of the other swept parameters.
         x: abscissae.
         values: the quantities there.
-        rate: the power law; None where too few values are told from zero.
+        rate: the power law; None where the values determine none.
         promises: what is promised there, with verdicts.
     """
 
@@ -205,7 +225,9 @@ def _rate(entry: Mapping[str, Any]) -> Rate:
     low, high = entry["interval"]
     interval = (float("-inf") if low is None else low, float("inf") if high is None else high)
     local = tuple(float("nan") if slope is None else slope for slope in entry["local"])
-    return Rate(**{**entry, "interval": interval, "local": local})
+    next_term = entry.get("correction")
+    correction = None if next_term is None else (float(next_term[0]), int(next_term[1]))
+    return Rate(**{**entry, "interval": interval, "local": local, "correction": correction})
 
 
 def _fitted(study: Study, fit: Fit, records: tuple[Mapping[str, Any], ...]) -> Iterator[FittedRate]:
@@ -221,7 +243,13 @@ def _fitted(study: Study, fit: Fit, records: tuple[Mapping[str, Any], ...]) -> I
         found = [record["quantities"][fit.quantity] for record in members]
         x = [float(record["swept"][fit.against]) for record in members]
         replicas = [float(len(q.samples)) if q.samples else float("inf") for q in found]
-        rate = fit_rate(x, [q.value for q in found], [q.error for q in found], replicas)
+        rate = fit_rate(
+            x,
+            [q.value for q in found],
+            [q.error for q in found],
+            replicas,
+            correction=(-1 if fit.against in GROWING else 1) if fit.correction else None,
+        )
         order = _order(fit, rate)
         promises = [(promise.order(group), promise) for promise in fit.promises]
         yield FittedRate(

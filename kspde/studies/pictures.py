@@ -20,7 +20,7 @@ from kspde.studies.words import PARAMETERS, label_of, mathtext, number, sentence
 __all__ = ["picture_of", "pictures_of"]
 
 _MARKERS = "osD^vP"
-_LINES = {"proved": "-", "expected": "-.", "printed": ":"}
+_LINES: dict[str, Any] = {"proved": "-", "improved": (0, (6, 1, 1, 1, 1, 1)), "expected": "-.", "printed": ":"}
 
 
 def pictures_of(rates: Sequence[FittedRate], measure: str) -> dict[str, bytes]:
@@ -114,8 +114,8 @@ def _draw(axes: Any, rate: FittedRate, index: int) -> None:
         words += f": order {p:.3g} [{q:.3g}, {r:.3g}]"
     axes.errorbar(x[order], values[order], yerr=reach[:, order], fmt=marker, color=colour, capsize=2, label=words)
     if rate.rate is not None:
-        ends = np.array([x.min(), x.max()])
-        axes.plot(ends, rate.rate.constant * ends**rate.rate.slope, "--", linewidth=1, color=colour)
+        fitted = np.geomspace(x.min(), x.max(), 2 if rate.rate.correction is None else 50)
+        axes.plot(fitted, rate.rate.at(fitted), "--", linewidth=1, color=colour)
 
 
 def _guide(axes: Any, rate: FittedRate, order: float, status: str, index: int | None) -> None:
@@ -130,7 +130,7 @@ def _guide(axes: Any, rate: FittedRate, order: float, status: str, index: int | 
     axes.plot(
         ends,
         1.25 * y0 * (ends / x0) ** slope,
-        _LINES.get(status, "-"),
+        linestyle=_LINES.get(status, "-"),
         alpha=0.6,
         color="black" if index is None else COLOURS[index % len(COLOURS)],
         label=f"{status}: order {order:.3g}" + ("" if index is None else f" ({sentence(label_of(rate.group))})"),

@@ -79,28 +79,38 @@ class Theorem1Promise:
         theta: θ.
         alpha: α.
         m: m.
-        status: "proved".
+        of: "printed", or "improved": the η that the paper's own estimates give, :mod:`kspde.theory.improved`.
     """
 
     theta: float
     alpha: float
     m: int
-    status: str = "proved"
+    of: str = "printed"
 
     def __post_init__(self) -> None:
-        theory.theorem1(theta=self.theta, alpha=self.alpha, m=self.m)
+        self._exponents()
+
+    @property
+    def status(self) -> str:
+        """What the paper states, or what its estimates give."""
+        return "proved" if self.of == "printed" else "improved"
 
     @property
     def source(self) -> str:
         """The theorem at its parameters."""
-        return f"Wang, Li, Huang, Theorem 1 at θ = {self.theta:g}, α = {self.alpha:g}, m = {self.m}"
+        which = "Theorem 1" if self.of == "printed" else "Theorem 1 with (2.12) kept in (2.26),"
+        return f"Wang, Li, Huang, {which} at θ = {self.theta:g}, α = {self.alpha:g}, m = {self.m}"
 
     def order(self, group: Mapping[str, Any]) -> float | None:
         """Return η; None where the theorem does not admit the group's γ."""
         try:
-            return theory.theorem1(theta=self.theta, alpha=self.alpha, m=self.m).eta_sup(_gamma(group))
+            return self._exponents().eta_sup(_gamma(group))
         except InputError:
             return None
+
+    def _exponents(self) -> theory.Theorem1 | theory.ImprovedExponents:
+        exponents = theory.theorem1 if self.of == "printed" else theory.improved_exponents
+        return exponents(theta=self.theta, alpha=self.alpha, m=self.m)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from kspde.studies.outcome import TOLERANCE, FittedRate, Outcome
+from kspde.studies.outcome import TOLERANCE, FittedRate, Outcome, by_chance
 from kspde.studies.study import shown
 from kspde.studies.words import Formula, html, label_of, symbol_of
 
@@ -44,7 +44,7 @@ def html_report(outcome: Outcome, pictures: Mapping[str, bytes], provenance: Map
         f"<p>Setting: {escape(study.setting)}. Run again: <code>{escape(study.command)}</code></p>",
         "<h2>Rates</h2>",
         html_table(RATE_COLUMNS, _rates(outcome)),
-        f"<p>{html(_RULE)}</p>",
+        f"<p>{html(_RULE)} {html(by_chance(sum(bool(rate.promises and rate.order) for rate in outcome.rates)))}</p>",
         "<h2>Pictures</h2>",
         *(_figure(name, picture) for name, picture in pictures.items()),
         "<h2>What was measured</h2>",
@@ -61,7 +61,9 @@ def html_report(outcome: Outcome, pictures: Mapping[str, bytes], provenance: Map
 
 
 _RULE = (
-    "Least squares in log-log. Order p: at most a constant times N^{−p}, ε^p, Δt^p or h^p. Supported: the lower end of "
+    "Least squares in log-log; where a value is within four standard errors of zero, weighted "
+    "least squares of all values as they are. "
+    "Order p: at most a constant times N^{−p}, ε^p, Δt^p or h^p. Supported: the lower end of "
     f"the 95 % interval of the order reaches the promise, less {TOLERANCE:.0%} of it; contradicted: the upper end does "
     "not; not resolved: otherwise. This says how fast the quantity decays over these values. Asymptotic statements are "
     "neither proved nor disproved by it."
@@ -112,7 +114,7 @@ def rate_rows(rates: Sequence[FittedRate]) -> list[tuple[str, ...]]:
     out: list[tuple[str, ...]] = []
     for rate in rates:
         if rate.order is None:
-            stated = ("none", "too few values are told from zero")
+            stated = ("none", "the values are not told from zero")
         else:
             p, (low, high) = rate.order
             stated = (f"{p:.3f}", f"[{low:.3f}, {high:.3f}]")

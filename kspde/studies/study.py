@@ -83,12 +83,14 @@ class Fit:
         against: the short name of a swept parameter.
         where: values of other swept parameters that the fit is restricted to.
         promises: what is promised of the rate.
+        correction: whether the next power of a known expansion, in 1/n or in eps, dt, is fitted beside the rate.
     """
 
     quantity: str
     against: str
     where: Mapping[str, Any] = field(default_factory=dict)
     promises: tuple[Promise, ...] = ()
+    correction: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from kspde.io.study_file import read_study, ready_studies
 from kspde.studies import checks
 from kspde.studies.claims import claims
 from kspde.studies.ledger import Check, Claim, Computed, NotTestable, Rated, Ratio, Row, rows_of
+from kspde.studies.outcome import by_chance
 
 
 def row(results: dict[str, Any], source: str, number: str, promised: str = "") -> Row:
@@ -67,6 +68,69 @@ def test_ratios_are_judged_by_their_interval(interval: tuple[float, float], verd
 
     claim = Claim(source="a", number="b", promised="c", evidence=Computed(check=check))
     assert rows_of([claim], {})[0].verdict == verdict
+
+
+def test_no_measurement_is_counted_as_two_rows() -> None:
+    seen = set()
+    for claim in claims():
+        evidence = claim.evidence
+        if isinstance(evidence, NotTestable):
+            continue
+        if isinstance(evidence, Rated):
+            key: Any = (evidence.study, evidence.quantity, evidence.against, tuple(sorted(evidence.group.items())))
+        else:
+            key = evidence.check
+        assert key not in seen, claim.number
+        seen.add(key)
+    # What follows from another quantity by a formula has no row of its own: √(2H), N H per N.
+    assert not {("theorem2", name) for name in ("certified_l1", "total_entropy")} & {
+        key[:2] for key in seen if isinstance(key, tuple)
+    }
+
+
+def test_other_promises_of_a_measurement_stand_in_its_row() -> None:
+    claim = Claim(
+        source="a",
+        number="b",
+        promised="c",
+        evidence=Rated(
+            study="s", quantity="q", against="n", order=0.5, group={"g": 1}, also=(("theirs", 0.7), ("ours", 2.0))
+        ),
+    )
+    (found,) = rows_of([claim], summary(0.7, [0.6, 0.9]))
+    assert found.verdict == "supported"
+    assert found.measured.endswith("; theirs, order 0.7: not resolved; ours, order 2: contradicted")
+
+
+def test_what_chance_alone_does_is_stated() -> None:
+    results = read_results([])
+    count = sum(bool(r.interval) for r in rows_of(claims(), results))
+    assert count > 10
+    sentence = f"{count} measured numbers are judged by a 95 % interval"
+    for path in (None, Path("x.html"), Path("x.md"), Path("x.json")):
+        text = " ".join(ledger_text(results, path).split())
+        assert sentence in text
+        assert f"at most {0.025 * count:.2g} of them are expected to be contradicted by chance" in text
+    assert by_chance(0) == "Nothing is judged by an interval."
+    assert by_chance(1).startswith("1 measured number is judged by a 95 % interval.")
+    assert "at most 3 % " not in by_chance(40)
+    assert "at most 100 %." in by_chance(40)
+
+
+def test_the_growth_of_the_entropy_bound_in_eps() -> None:
+    """The slope by numpy's weighted fit, and B by the function that derives it (tests/evidence/test_log_law.py)."""
+    results: dict[str, Any] = copy.deepcopy(read_results([]))
+    found = row(results, "kspde", "entropy bound, ε → 0")
+    points = results["theorem2"]["points"]
+    x = [-math.log(p["swept"]["eps"]) for p in points]
+    values = [p["quantities"]["total_entropy"] for p in points]
+    slope = np.polyfit(x, [q["value"] for q in values], 1, w=[1 / q["error"] for q in values])[0]
+    assert f"slope {slope:.4f} " in found.measured
+    assert found.verdict == "supported"
+    assert "= 0.0182" in found.promised
+    for p in points:
+        p["quantities"]["total_entropy"]["value"] -= 0.02 * math.log(p["swept"]["eps"])
+    assert row(results, "kspde", "entropy bound, ε → 0").verdict == "contradicted"
 
 
 def test_every_claim_points_at_a_fit_that_a_study_makes_in_both_settings() -> None:
@@ -131,7 +195,17 @@ def test_all_errata_are_stated() -> None:
         "Han's inequality gives H_r ≤ (r/N) H_N",
         "With c_d = 2π it is 4D/χ",
         "∫dz/(1 + z³) converges",
-        "Not proved for the nonlocal (9)",
+        "False for the nonlocal (9) with a general mollifier",
+        "an artefact for K̂ ≥ 0",
+        "takes Aronson's estimate, which is for divergence form",
+        "(1 + |x|²)^{−k}, k > 2, satisfies it",
+        "γ < 1/10, η < 0.6 at θ = .3",
+        "with moments of order 2p η = 2p(θ − α)",
+        "with the kernel's own norms γ < α/2",
+        "(8) has ∇u_η in L²H^s",
+        "Order 2 is what a symmetric V gives",
+        "H_N/N + E F_N/(2σ); the slide has 1/σ",
+        "up to the interval of its mean and the bias of its time step",
         "C₀ is defined at density zero",
         "bounds |X_i − X̄_i|, not the distance between particles",
         "no η exists",
@@ -147,11 +221,13 @@ def test_all_errata_are_stated() -> None:
 
 
 def test_promised_orders_are_those_of_the_theory() -> None:
-    orders = {(c.number, c.promised[:5]): c.evidence.order for c in claims() if isinstance(c.evidence, Rated)}
-    assert orders["Theorem 1, (1.14)", "P(max"] == theory.theorem1(theta=0.3, alpha=0.1, m=4).eta_sup(0.019)
+    rated = {c.number: c.evidence for c in claims() if isinstance(c.evidence, Rated)}
+    for number in ("Theorem 1, (1.14)", "Theorem 1, proof, (2.26)"):
+        assert rated[number].order == theory.theorem1(theta=0.3, alpha=0.1, m=4).eta_sup(0.019)
+        assert [order for _, order in rated[number].also] == pytest.approx([0.4])
     beta = theory.theorem2(theta=0.4, alpha=0.1, m=7).beta_sup(0.0025, 0.03)
-    assert orders["Theorem 2, (3.30)", "H(u_N"] == 0.0025 * beta
-    assert orders["Theorem 2, corrected", "‖u_{N"] == 0.00125 * beta
+    assert rated["Theorem 2, (3.30) and (1.15) corrected"].order == 0.0025 * beta == 0.02
+    assert [order for _, order in rated["Theorem 2, (3.30) and (1.15) corrected"].also] == pytest.approx([0.185, 1.0])
 
 
 def test_computed_values() -> None:
@@ -164,6 +240,9 @@ def test_computed_values() -> None:
     assert checks.subadditivity().ratio == 1  # independent particles of another law
     assert checks.first_remark().ratio < 1
     assert checks.second_remark().ratio <= 1
+    assert checks.maximum_principle().ratio == pytest.approx(1.06638, abs=5e-6)
+    assert "t = 0.0084" in checks.maximum_principle().value
+    assert checks.range_order().ratio == pytest.approx(0.5, abs=1e-3)
     assert checks.critical_mass().ratio == pytest.approx(2 * math.pi)
     assert checks.stability().ratio == pytest.approx((1 + math.sqrt(3)) / 2)
     assert checks.second_remark_range().ratio == pytest.approx(0.00625 * 37 / 0.2, rel=1e-3)

@@ -91,7 +91,7 @@ def test_the_misfit_is_that_of_a_weighted_line() -> None:
 def test_a_misfit_never_narrows_the_interval() -> None:
     """Three accurate values off the line of others that are not, but happen to lie on it: these limit the slope."""
     x = np.geomspace(1.0, 100.0, 13)
-    e = np.where(np.abs(np.arange(13) - 6) < 2, 1e-4, 0.3)
+    e = np.where(np.abs(np.arange(13) - 6) < 2, 1e-4, 0.2)
     y = x**-1.0 * np.exp(np.where(e < 0.1, [0, 0, 0, 0, 0, 1e-3, -1e-3, 1e-3, 0, 0, 0, 0, 0], 0.0))
     rate = fit_rate(x, y, e * y)
     assert rate is not None
@@ -101,13 +101,85 @@ def test_a_misfit_never_narrows_the_interval() -> None:
     assert rate.interval[1] - rate.slope == pytest.approx(1.959964 * np.sqrt(u**2 @ e**2) / (u @ u), rel=1e-6)
 
 
-def test_values_lost_in_noise_are_left_out() -> None:
-    y = 1.0 / X
-    errors = np.array([0.01, 0.01, 0.01, 2.0, 2.0]) * y
+def test_values_near_zero_are_fitted_as_they_are() -> None:
+    from scipy.optimize import curve_fit
+
+    errors = np.array([0.01, 0.01, 0.01, 2.0, 2.0]) / X
+    y = 1.0 / X + errors * np.array([0.5, -1.0, 0.3, -1.4, 0.8])  # the fourth is negative
     rate = fit_rate(X, y, errors)
     assert rate is not None
-    assert (rate.used, rate.left_out) == (3, 2)
+    assert (rate.used, rate.left_out) == (5, 0)
+    reference, _ = curve_fit(lambda x, c, q: c * (x / 300) ** q, X, y, (1 / 300, -1.0), sigma=errors)
+    assert rate.slope == pytest.approx(reference[1], abs=1e-5)
+    assert rate.constant == pytest.approx(reference[0] * 300 ** -reference[1], rel=1e-4)
+    assert rate.at(X)[0] == pytest.approx(rate.constant * X[0] ** rate.slope)
+
+    def squares(q: float) -> float:  # the least over C
+        w, f = errors**-2.0, X**q
+        return float(w @ y**2 - (w @ (f * y)) ** 2 / (w @ f**2))
+
+    for end in rate.interval:  # 1.96² above the minimum: the errors are known
+        assert squares(end) - squares(rate.slope) == pytest.approx(1.959964**2, rel=1e-4)
+    assert np.isnan(rate.local[2:]).all()
+    assert rate.misfit is not None
+
+
+def test_values_that_are_all_noise_have_no_rate() -> None:
+    noise = np.array([0.3, -0.8, 0.5, 0.1, -0.4])
+    assert fit_rate(X, noise, np.ones(5)) is None
+    # One value that is seen and an upper limit on the others: a decay whose slope has no lower end.
+    one = fit_rate(X, [10.0, 0.1, -0.2, 0.1, 0.0], np.ones(5))
+    assert one is not None
+    assert one.interval[0] == -np.inf
+    assert one.interval[1] < -1.0
+
+
+def test_small_values_do_not_bias_a_rate() -> None:
+    """E = 1/N with errors that grow to it: leaving out what is below 2 s would find a shallower decay."""
+    rng = np.random.default_rng(5)
+    truth, scatter = 1.0 / X, np.array([0.0005, 0.0005, 0.0005, 0.0005, 0.0005])
+    held, slopes, repetitions = 0, [], 250
+    for _ in range(repetitions):
+        samples = [mean(m + s * 4 * rng.standard_normal(16)) for m, s in zip(truth, scatter, strict=True)]
+        rate = fit_rate(X, [q.value for q in samples], [q.error for q in samples], [16] * len(X))
+        assert rate is not None
+        held += rate.interval[0] <= -1.0 <= rate.interval[1]
+        slopes.append(rate.slope)
+    assert 0.92 <= held / repetitions <= 0.99
+    assert np.median(slopes) == pytest.approx(-1.0, abs=0.02)
+
+
+def test_the_next_term_of_an_expansion() -> None:
+    y = 3.0 * X**-2.0 * np.exp(40.0 / X)
+    rate = fit_rate(X, y, 1e-3 * y, [1000] * 5, correction=-1)
+    assert rate is not None
+    assert rate.slope == pytest.approx(-2.0, abs=1e-9)
+    assert rate.correction == pytest.approx((40.0, -1), rel=1e-8)
+    assert rate.at(X) == pytest.approx(y, rel=1e-8)
+    assert rate.summary()["correction"][1] == -1
+    plain = fit_rate(X, y, 1e-3 * y, [1000] * 5)
+    assert plain is not None
+    assert plain.slope < -2.05
+    assert plain.correction is None
+    # The variance of the slope, c·(s/y)² with c from the normal equations of three columns.
+    design = np.stack([np.ones(5), np.log(X), 1 / X], axis=1)
+    c = np.linalg.inv(design.T @ design) @ design.T
+    half = 1.9601 * 1e-3 * np.sqrt(np.sum(c[1] ** 2))
+    assert rate.interval[1] - rate.slope == pytest.approx(half, rel=2e-3)
+    # A second moment of a sum of N terms with one other among them: ((N − 1) V + W)/N², exactly.
+    second = ((X - 1) * 2.0 + 7.0) / X**2
+    found = fit_rate(X, second, correction=-1)
+    assert found is not None
+    assert found.slope == pytest.approx(-1.0, abs=1e-4)
+    assert abs(fit_rate(X, second).slope + 1.0) > 5e-3
+
+
+def test_exact_zeros_are_left_out() -> None:
+    rate = fit_rate(X, [1.0, 0.1, 0.01, 0.001, 0.0])
+    assert rate is not None
+    assert (rate.used, rate.left_out) == (4, 1)
     assert fit_rate(X, np.zeros(5)) is None
+    y, errors = 1.0 / X, 0.01 / X
     assert fit_rate(X[:2], y[:2]) is None  # nothing tells how sure a line through two exact values is
     two = fit_rate(X[:2], y[:2], errors[:2], [16, 16])
     assert two is not None
@@ -118,6 +190,7 @@ def test_means_fractions_and_given_intervals() -> None:
     found = mean([1.0, 2.0, 3.0, 4.0])
     assert found.value == 2.5
     assert found.interval == pytest.approx((2.5 - 3.182446 * 0.6454972, 2.5 + 3.182446 * 0.6454972), rel=1e-6)
+    assert fraction([0] * 20).error > 0  # what is not seen in 20 is not known to be impossible
     assert fraction([0] * 20).interval == pytest.approx((0.0, 1 - 0.025 ** (1 / 20)), rel=1e-9)  # Clopper-Pearson
     assert fraction([1] * 20).interval == pytest.approx((0.025 ** (1 / 20), 1.0), rel=1e-9)
     assert given(1.0, (0.0, 1.959964 * 2)).error == pytest.approx(1.0)

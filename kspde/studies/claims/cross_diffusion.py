@@ -23,7 +23,19 @@ def claims() -> tuple[Claim, ...]:
             evidence=_CROSS,
             erratum="C* is not given; its proof of uniqueness supposes C* ≥ 1.",
         ),
-        _claim(number="(10)", promised="‖u_η − u‖ in L^∞L² and gradients in L²L² ≤ C η", evidence=_CROSS),
+        _claim(
+            number="(8), (17)",
+            promised="sup ‖u_η‖² in H^s + γ ‖∇u_η‖² in L²H^{s+1} ≤ ‖u⁰‖² in H^s; the weak form of (4)",
+            evidence=NotTestable(reason="a slip in an index and one in signs"),
+            erratum="(8) has ∇u_η in L²H^s. (17) is −∫(σ_i ∇u_i + Σ_j u_i V_ij^η * ∇u_j)·∇φ: printed with + and with "
+            "∇V_ij^η * ∇u_j.",
+        ),
+        _claim(
+            number="(10)",
+            promised="‖u_η − u‖ in L^∞L² and gradients in L²L² ≤ C η",
+            evidence=Computed(check=checks.range_order),
+            erratum="Order 2 is what a symmetric V gives, as theirs are: V^η * u = a u + O(η²).",
+        ),
         _claim(
             number="Theorem 3",
             promised="E Σ_i sup_s sup_k |X − X̂| ≤ C η when η^{−2d−4} ≤ δ log N",

@@ -40,6 +40,8 @@ def claims() -> tuple[Claim, ...]:
             number="log gas (2024)",
             promised="H_N/N ≤ M (1 + t)^M (modulated free energy at 0 + 1/N)",
             evidence=_GAS,
+            erratum="The modulated free energy is H_N/N + E F_N/(2σ); the slide has 1/σ. The Gibbs law of "
+            "dX_i = −(1/N) Σ ∇g dt + √(2σ) dB_i is exp(−Σ_{i≠j} g/(2Nσ)).",
         ),
         _claim(number="Landau (2024)", promised="H_N ≤ H_N(0) + C_T √N", evidence=_LANDAU),
         _claim(number="Proposition 2", promised="mean of |a * f − a * μ_N|² ≲ (1 + T)/N", evidence=_LANDAU),

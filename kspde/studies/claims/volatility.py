@@ -21,7 +21,10 @@ def claims() -> tuple[Claim, ...]:
             number="Assumption 2.4(iv), (v), Example 2.5",
             promised="linear driver: b > 2 M_∞ makes the energy estimate coercive",
             evidence=Computed(check=checks.stability, command="kspde theory"),
-            erratum="C₀ is defined at density zero but used at all densities up to M_∞: b > (1 + √3) M_∞ is needed.",
+            erratum="C₀ is defined at density zero but used at all densities up to M_∞: b > (1 + √3) M_∞ is needed. "
+            "Remark 2.7 asks whether such a condition is an artefact: a constant ū grows at −(k²/2a²)[(ū + b)² + 2ū(ū "
+            "+ b)K̂(εk)], so it is real for general K (two bumps: unstable from ū = 1.02 b on, at a rate ~ ε^−2) and "
+            "an artefact for K̂ ≥ 0.",
         ),
         _claim(
             number="Theorem 3.1",
@@ -31,8 +34,9 @@ def claims() -> tuple[Claim, ...]:
         _claim(
             number="Lemma 4.2",
             promised="0 ≤ u^ε ≤ M",
-            evidence=_VOLATILITY,
-            erratum="Not proved for the nonlocal (9).",
+            evidence=Computed(check=checks.maximum_principle, command="kspde theory"),
+            erratum="False for the nonlocal (9) with a general mollifier, even under the stability condition: for K_ε "
+            "of two bumps mass gathers where u₀ is low at a distance of .9ε on both sides.",
         ),
         _claim(
             number="Lemma 4.3",
@@ -44,8 +48,9 @@ def claims() -> tuple[Claim, ...]:
             number="Proposition 5.1, (11)",
             promised="stability from t_* = (2 C₀ C_A/(c_h c₀²))² on",
             evidence=_VOLATILITY,
-            erratum="Aronson's constant C_A is not given; with C₀ as it must be, t_* of the linear driver is "
-            "((1 + √3) C_A/b)² instead of (2 C_A/b)².",
+            erratum="(12) takes Aronson's estimate, which is for divergence form, for ∂_xx(Du), and needs D ≤ C₀²: "
+            "its C_A may not exist. If it does, with C₀ as it must be, t_* of the linear driver is ((1 + √3) C_A/b)² "
+            "instead of (2 C_A/b)².",
         ),
         _claim(
             number="(17)-(18)",
