@@ -56,11 +56,19 @@ def check_mesh_file(path: Path) -> None:
 
 @contextmanager
 def alone(path: Path) -> Iterator[Path]:
-    """Yield another name of a mesh file, in a directory where readers find nothing beside it."""
+    """Yield another name of a mesh file, in a directory where readers find nothing beside it.
+
+    Raises:
+        InputError: there is no place for temporary files.
+    """
     if path.suffix.lower() in _IN_PARTS:
         yield path
         return
-    with TemporaryDirectory() as directory:
+    try:
+        temporary = TemporaryDirectory()
+    except OSError as error:
+        raise InputError(f"{path} is read from a temporary directory ({error.strerror}): set TMPDIR to one") from None
+    with temporary as directory:
         link = Path(directory) / f"mesh{path.suffix}"
         if path.suffix.lower() == ".xml":  # its reader follows a link, and looks there for files of data
             copyfile(path, link)
