@@ -18,9 +18,9 @@ Names are exactly these, without a leading dash. A type is one of a finite set, 
 no other text gets to PETSc. Which of them a run has a use for depends on its scheme and domain; one without effect is
 refused there (``kspde.fem.backend.apply_options``). The tolerances of a step are ``tol``, not PETSc's.
 
-The files that PETSc looks for when it starts (``.petscrc`` and ``petscrc`` in the current directory, ``~/.petscrc``) are
-not read, unless a script has imported ``petsc4py.PETSc`` before. The variable ``PETSC_OPTIONS`` is: it belongs to whoever
-starts the program.
+The files that PETSc looks for when it starts (``.petscrc`` and ``petscrc`` in the current directory, ``~/.petscrc``)
+are not read, unless a script has imported ``petsc4py.PETSc`` before. The variable ``PETSC_OPTIONS`` is: it belongs to
+whoever starts the program.
 """
 
 from __future__ import annotations

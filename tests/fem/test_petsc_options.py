@@ -251,5 +251,6 @@ def test_files_in_the_current_directory_give_petsc_no_options(tmp_path: Path) ->
         text=True,
         check=True,
     )
-    assert done.stdout.split() == ["{'skip_petscrc':", "None}"]
+    assert "skip_petscrc" in done.stdout
+    assert not any(name in done.stdout for name in ("log_view", "kspde_ts_max_steps", "canary"))
     assert sorted(os.listdir(tmp_path)) == [".petscrc", "petscrc"]

@@ -151,6 +151,14 @@ OF_ARRAYS: dict[str, Callable[[str], Callable[[h5py.File], None]]] = {
     "10^24 entries": lambda name: endless(name, (10**8, 10**8, 10**8)),
     "another shape": lambda name: replaced(name, np.ones((2, 3, 5, 7))),
 }
+#: What is said of some of them.
+SAID = {
+    "a link elsewhere": "it has a link that is not one to a part of itself",
+    "a link to itself": "it has a link that is not one to a part of itself",
+    "data elsewhere": "an array of it is in another file",
+    "virtual data": "an array of it is in another file",
+    "10^15 entries": "it promises 8e+15 bytes",
+}
 #: Changes that some arrays may bear, such as a value of a history that is not finite: then the run goes on.
 OF_VALUES: dict[str, Callable[[Any], Any]] = {
     "nan": lambda old: np.full_like(old, np.nan) if old.dtype.kind == "f" else old,
@@ -205,6 +213,7 @@ def test_forged_arrays(run: tuple[Callable[..., Any], Path], tmp_path: Path, kin
         path = forge(original, tmp_path, OF_ARRAYS[kind](name))
         line = hostile.refusal(resume(call, path), tmp_path)
         assert "checkpoint" in line, (name, line)
+        assert SAID.get(kind, "") in line, (name, line)
 
 
 @pytest.mark.filterwarnings("ignore")

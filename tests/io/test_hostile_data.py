@@ -102,7 +102,7 @@ GRIDS: dict[str, bytes] = {
     "a version from the future": npy(header("(3, 3)"), np.ones(9).tobytes(), b"\x09\x00"),
     "a version with names": npy(header("(3, 3)"), np.ones(9).tobytes(), b"\x03\x00"),
     "too few": npy(header("(3, 3)"), bytes(71)),
-    "too many": npy(header("(3, 3)"), bytes(73)),
+    "too many": npy(header("(3, 3)"), np.ones(9).tobytes() + b"x"),
     "nothing": b"",
     "a letter": b"P",
     "half a .zip file": GOOD[: len(GOOD) // 2],
