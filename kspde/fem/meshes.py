@@ -83,6 +83,12 @@ def mesh_arrays(domain: Disk | MeshFile, dimension: int) -> MeshArrays:
             points, cells = merged(kind, points, cells)
         boundary = check_mesh(kind, points, cells, name)
         shape = outline(points, boundary, domain.centre, name)
+        count = len(cells) << dimension * domain.refine
+        if count >= 1 << 31:  # PETSc's and DOLFINx's indices have 32 bits
+            raise InputError(
+                f"refine = {domain.refine} is not valid: it makes {count:.3g} cells of the {len(cells)} in {name}; "
+                "give a smaller number, for less than 2^31"
+            )
     parents: list[Parents] = []
     rim = boundary if kind in ("triangle", "quad") else np.empty((0, 2), dtype=np.int64)
     for _ in range(domain.refine if kind in ("line", "triangle", "quad") else 0):

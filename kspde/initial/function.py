@@ -64,7 +64,8 @@ class CallableDensity(InitialDensity):
         self.half_width = check_number("half_width", half_width, above=0)
         self.mass = check_number("mass", mass, above=0)
         default = {1: 4096, 2: 512, 3: 96}[self.dimension]
-        n = check_integer("resolution", default if resolution is None else resolution, at_least=8)
+        most = {1: 10**8, 2: 10**4, 3: 500}[self.dimension]
+        n = check_integer("resolution", default if resolution is None else resolution, at_least=8, at_most=most)
         self._function = function
         self._factor = 1.0
         axis = np.linspace(-self.half_width, self.half_width, n + 1)

@@ -366,6 +366,18 @@ def test_pipes_beside_a_mesh_are_not_opened(tmp_path: Path, suffix: str) -> None
     assert len(mesh_arrays(kspde.MeshFile(path=path), 2).cells) == 2
 
 
+def test_cells_without_end(tmp_path: Path) -> None:
+    path = tmp_path / "mesh.vtu"
+    x, y = (a.ravel() for a in np.meshgrid(np.arange(17.0), np.arange(17.0), indexing="ij"))
+    corner = (17 * np.arange(16)[:, None] + np.arange(16)).ravel()
+    cells = np.stack([corner, corner + 17, corner + 18, corner + 1], axis=1)
+    meshio.write_points_cells(path, np.stack([x, y, 0 * x], axis=1), [("quad", cells)])
+    line = hostile.refusal(lambda: mesh_arrays(kspde.MeshFile(path=path, refine=12), 2), tmp_path)
+    assert line.startswith("refine = 12 is not valid: it makes 4.29e+09 cells of the 256 in ")
+    with pytest.raises(kspde.InputError, match=r"resolution = 1000000 is not valid: give an integer >= 8 and <= 10000"):
+        kspde.CallableDensity(lambda x: x[:, 0], half_width=1.0, resolution=10**6)
+
+
 def test_names_of_meshes(tmp_path: Path) -> None:
     for trap in hostile.traps(tmp_path).values():
         path = tmp_path / trap
