@@ -147,7 +147,7 @@ def solve(
     from kspde.fem.rosenbrock import solve_rosenbrock
     from kspde.fem.solution import Solution
     from kspde.fem.state import Observer
-    from kspde.fem.truncation import warn_of_decay, warn_of_truncation
+    from kspde.fem.truncation import warn_of_decay, warn_of_outside, warn_of_truncation
 
     # Below some 500 nodes a direction a second BLAS thread gains nothing, and spins where cores are shared.
     small = not isinstance(domain, Box) or domain.cells * domain.degree < 500
@@ -164,6 +164,7 @@ def solve(
             nodal = mollified(space, nodal, mollifier_kernel(eps, mollifier))
         system = SemiDiscrete(model, fields, space)
         started_from = system.start(nodal)
+        warn_of_outside(system, densities)
         warn_of_decay(system, started_from)
         observer = Observer(system, t_end, save, progress, on_blow_up, time_error=dt is not None)
         ready = meshed

@@ -14,7 +14,7 @@ from kspde.models import FieldValues
 from kspde.parallel import together
 from kspde.warned import warn
 
-__all__ = ["warn_of_decay", "warn_of_truncation"]
+__all__ = ["warn_of_decay", "warn_of_outside", "warn_of_truncation"]
 
 Array = npt.NDArray[np.float64]
 
@@ -27,8 +27,11 @@ _HELD = 0.2e-6
 #: Error of a field by the decay condition, in units of its maximum, above which a run warns.
 _OFF = 1e-2
 
-#: Intervals of distances, in the domain and beyond it; how far beyond; points a direction there, by dimension.
-_BINS, _BEYOND, _POINTS = 4000, 4.0, {1: 4096, 2: 256, 3: 64}
+#: Share of the initial mass outside a mesh above which a run warns.
+_LOST = 1e-4
+
+#: Intervals of distances in the domain; points a direction of a grid over it and what is around it, by dimension.
+_BINS, _POINTS = 4000, {1: 4096, 2: 160, 3: 40}
 
 
 def warn_of_truncation(
@@ -128,7 +131,7 @@ def _enough(system: SemiDiscrete, u0: Any, nodal: Array, spread: float, shift: f
     reach, beyond = np.zeros(0), np.zeros(0)
     with together(space.comm):
         if space.comm.rank == 0:
-            reach, beyond = _outside(system, u0)
+            reach, beyond = _outside(system, u0, 4.0)
     reach, beyond = space.comm.bcast((reach, beyond))
     starts = np.concatenate([np.arange(1, _BINS + 1) / _BINS, reach]) * space.inner + shift
     weights = np.concatenate([mass, beyond])
@@ -158,16 +161,32 @@ def _tail(distance: Array, spread: float, system: SemiDiscrete) -> Array:
     return np.asarray(np.minimum(2 * tail, 1.0))
 
 
-def _outside(system: SemiDiscrete, u0: Any) -> tuple[Array, Array]:
-    """Return how far out the initial mass beyond the domain lies, and its shares."""
+def _outside(system: SemiDiscrete, u0: Any, width: float) -> tuple[Array, Array]:
+    """Return how far out initial mass outside the domain lies, and its shares, on a grid ``width`` times as wide."""
     space = system.space
-    far = _BEYOND * space.extent
-    axes = [np.linspace(m - far, m + far, _POINTS[space.dimension]) for m in space.centre]
+    axes = [np.linspace(m - width * space.extent, m + width * space.extent, _POINTS[len(space.centre)])
+            for m in space.centre]  # fmt: skip
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, space.dimension)
     reach = space.reach(points)
     points, reach = points[reach > 1], reach[reach > 1]
     cell = float(np.prod([axis[1] - axis[0] for axis in axes]))
     return reach, np.maximum(u0(points), 0.0) * (cell / u0.mass)
+
+
+def warn_of_outside(system: SemiDiscrete, u0: Mapping[str, Any]) -> None:
+    """Warn where initial mass lies outside a disk or a mesh: what is inside has been scaled up. Collective."""
+    if system.space.square:  # a box has been checked
+        return
+    with together(system.space.comm):
+        if system.space.comm.rank == 0:
+            for name, u in u0.items():
+                share = float(_outside(system, u, 1.5)[1].sum())
+                if share > _LOST:
+                    warn(
+                        f"a share {share:.2g} of the initial mass of {name} lies outside the mesh, and the rest was "
+                        "scaled up to the whole mass: give a larger domain, or a density that vanishes outside",
+                        system.space.comm,
+                    )
 
 
 def warn_of_decay(system: SemiDiscrete, unknowns: Array) -> None:
