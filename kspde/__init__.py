@@ -7,6 +7,8 @@ before anything takes time.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from kspde.launcher import launched
+
 if TYPE_CHECKING:
     from kspde import theory
     from kspde.checkpoint import Checkpoint, StoppedError
@@ -123,3 +125,7 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__, *_PARTS})
+
+
+if launched():  # a rank that fails before its first collective call ends the others too
+    import_module("kspde.last_words").watch_the_end()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from kspde.launcher import launched_rank
 from kspde.signals import Stop
-from kspde.streams import complain, guarded_streams, launched_rank
+from kspde.streams import complain, guarded_streams
 
 __all__ = ["main"]
 

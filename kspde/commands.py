@@ -17,9 +17,11 @@ from kspde import __version__
 from kspde.checkpoint import StoppedError
 from kspde.errors import ConvergenceError, InputError, KspdeError
 from kspde.fem import backend
-from kspde.parallel import communicator, end_job, last_words, together
+from kspde.last_words import end_job, last_words
+from kspde.launcher import launched_rank
+from kspde.parallel import communicator, together
 from kspde.signals import Stop
-from kspde.streams import complain, launched_rank, silence, unread, unwritable
+from kspde.streams import complain, silence, unread, unwritable
 
 __all__ = ["app", "run"]
 

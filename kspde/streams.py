@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-__all__ = ["complain", "guarded_streams", "launched_rank", "silence", "unread", "unwritable"]
+__all__ = ["complain", "guarded_streams", "silence", "unread", "unwritable"]
 
 
 @contextmanager
@@ -55,14 +55,6 @@ def silence(stream: Any) -> None:
 def unread(error: OSError) -> bool:
     """Return whether it is only that a reader has gone away (``| head``)."""
     return error.errno in (errno.EPIPE, errno.ESHUTDOWN)
-
-
-def launched_rank() -> int:
-    """Return this process's rank as the launcher tells it: help and usage errors need no MPI."""
-    for name in ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID"):
-        if os.environ.get(name, "").isdigit():
-            return int(os.environ[name])
-    return 0
 
 
 def complain(text: str) -> None:

@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 
 import kspde
+from kspde.last_words import _LastWords, last_words
 from kspde.parallel import (
-    _LastWords,
     all_or_none,
     communicator,
-    last_words,
     limited_threads,
     on_all_ranks,
     threads_per_rank,
@@ -83,14 +82,14 @@ def test_a_users_error_on_all_ranks_is_agreed_on(apart):
 
 
 def test_last_words_of_all(apart, monkeypatch):
-    monkeypatch.setattr("kspde.parallel._PATIENCE", 5.0)
+    monkeypatch.setattr("kspde.last_words._PATIENCE", 5.0)
     said = last_words(apart, f"{'x' * 5000} rank {apart.rank}")
     assert [line.lstrip("x") for line in said] == [f" rank {rank}" for rank in range(apart.size)]
     assert {len(line) for line in said} == {4000}
 
 
 def test_a_rank_that_does_not_come_is_not_waited_for(apart, monkeypatch):
-    monkeypatch.setattr("kspde.parallel._PATIENCE", 0.05)
+    monkeypatch.setattr("kspde.last_words._PATIENCE", 0.05)
     if apart.size > 1:
         if apart.rank == 0:
             assert last_words(apart, "alone") is None
@@ -106,7 +105,7 @@ class Ending(_LastWords):
     """Rank 1 of 2 at its end, without the hooks; ``everyone`` is what the ranks turn out to say."""
 
     def __init__(self, monkeypatch, everyone) -> None:
-        self._failed, self._said, self._process = (0, ""), False, os.getpid()
+        self._failed, self._said, self._process, self._rank_itself = (0, ""), False, os.getpid(), True
         self._before = lambda *error: self.printed.append(str(error[1]))
         self.printed: list[str] = []
         self.exchanged: list[str] = []
@@ -116,9 +115,11 @@ class Ending(_LastWords):
             self.exchanged.append(said)
             return everyone
 
-        monkeypatch.setattr("kspde.parallel.last_words", exchange)
-        monkeypatch.setattr("kspde.parallel.end_job", lambda comm, status: self.ended.append(status))
-        monkeypatch.setattr("kspde.parallel.world", lambda: SimpleNamespace(rank=1, size=2))
+        monkeypatch.setattr("kspde.last_words.last_words", exchange)
+        monkeypatch.setattr("kspde.last_words.end_job", lambda comm, status: self.ended.append(status))
+        world = SimpleNamespace(rank=1, size=2, isend=lambda *note: self.left.append(note))
+        self.left: list[tuple] = []
+        monkeypatch.setattr("kspde.last_words._world", lambda: world)
 
     def meet(self, error) -> None:
         self(type(error), error, None)
@@ -129,13 +130,26 @@ def test_what_all_ranks_raise_is_said_once(monkeypatch):
     for everyone, printed in (([line, line], []), (["ValueError: elsewhere\n", line], ["everywhere"])):
         ending = Ending(monkeypatch, everyone)
         ending.meet(ValueError("everywhere"))
-        ending._leave()  # all is said
+        ending.leave()  # all is said
         assert (ending.printed, ending.exchanged, ending.ended) == (printed, [line], [])
-    for rank, printed in ((0, []), (None, ["bad"])):  # it arose there
-        ending, error = Ending(monkeypatch, ["", ""]), kspde.InputError("bad")
-        error.rank = rank
+
+
+def test_one_rank_says_what_others_raise_as_copies(monkeypatch):
+    """The rank where it arose, which has a traceback to tell; a copy's rank only if that one is silent."""
+    line = "kspde.errors.InputError: bad\n"
+    copy = f"copy of: {line}"
+    for original, everyone, printed in (
+        (None, [copy, line], ["bad"]),
+        (None, [line, line], []),
+        (line, [line, copy], []),
+        (line, ["", copy], ["bad"]),
+        (line, [copy, copy], []),
+    ):
+        ending, error = Ending(monkeypatch, everyone), kspde.InputError("bad")
+        if original is not None:
+            error.copy_of = original
         ending.meet(error)
-        assert ending.printed == printed
+        assert (ending.printed, ending.exchanged) == (printed, [everyone[1]])
 
 
 def test_a_rank_that_fails_alone_ends_the_job(monkeypatch, capsys):
@@ -146,8 +160,9 @@ def test_a_rank_that_fails_alone_ends_the_job(monkeypatch, capsys):
     for everyone, failed, ended in ((None, (3, "exit"), [3]), (["", ""], (3, "exit"), []), (None, (0, ""), [])):
         ending = Ending(monkeypatch, everyone)
         ending._failed = failed
-        ending._leave()
+        ending.leave()
         assert (ending.exchanged, ending.ended) == ([failed[1]], ended)
+        assert bool(ending.left) == (failed[0] == 0)  # who waits for this rank is told
 
 
 def test_after_the_end_of_mpi_or_in_a_forked_process_nothing_is_exchanged(monkeypatch):
@@ -159,7 +174,7 @@ def test_after_the_end_of_mpi_or_in_a_forked_process_nothing_is_exchanged(monkey
                 ending._process += 1
             else:
                 patch.setattr("mpi4py.MPI.Is_finalized", lambda: True)
-            ending._leave()
+            ending.leave()
             ending.meet(ValueError("late"))
         assert (ending.exchanged, ending.ended, ending.printed) == ([], [], ["late"])
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kspde.errors import InputError, MissingBackendError, first_line
+from kspde.parallel import communicator
 
 __all__ = ["PREFIX", "apply_options", "require"]
 
@@ -47,6 +48,7 @@ def require() -> None:
             f'the finite-element backend needs DOLFINx with PETSc ({first_line(error)}): pip install "kspde[fem]", or '
             "install fenics-dolfinx with conda"
         ) from None
+    communicator()  # once more: PETSc's end, which is collective, must come after a rank's last words
     _check_versions(str(dolfinx.__version__), petsc4py.PETSc.ScalarType)
     for name in _FOREIGN:
         if Path(name).exists():

@@ -18,7 +18,8 @@ from mpi4py import MPI
 from kspde.checkpoint import Saved
 from kspde.domains import Box
 from kspde.errors import InputError
-from kspde.fem.space import FieldOperator, Space, decay_coefficient, gll_rule, outside_error
+from kspde.fem.points import Exchange
+from kspde.fem.space import FieldOperator, Space, decay_coefficient, gll_rule
 from kspde.fem.tensor import Axis, Slabs, TensorLaplacian
 from kspde.kernels import Kernel
 
@@ -57,6 +58,7 @@ class BoxSpace(Space):
         self.radius = self.inner = self.extent = box.half_width
         self.bounds = np.outer((-1.0, 1.0), np.full(box.dimension, box.half_width))
         self.centre, self.square = np.zeros(box.dimension), True
+        self.region = f"[-{self.radius:g}, {self.radius:g}]^{self.dimension}"
         axis = Axis(box.vertices, box.degree)
         self.axes = [axis] * box.dimension
         self.shape = (len(axis),) * box.dimension
@@ -160,31 +162,33 @@ class BoxSpace(Space):
         ksp.getPC().setPythonContext(context)
         return context.set
 
-    def evaluate(self, nodal: Array, points: Array, outside: float | None = None) -> Array:
-        """Return the function at points (n, d) from the (p+1)^d nodes of their cells. Collective.
+    def locate(self, points: Array) -> tuple[npt.NDArray[np.bool_], Callable[[Array], Array]]:
+        """Find points; the (p+1)^d nodes of a cell give the value, of one rank or of two neighbours. Collective."""
+        missed = np.any(np.abs(points) > self.radius, axis=1)
+        first = self.axes[0].cells(np.where(missed, 0.0, points[:, 0])) * self.degree
+        rows = self.slabs.rows
+        ranks = [np.searchsorted(rows, node, side="right") - 1 for node in (first, first + self.degree)]
+        wanted = [
+            np.flatnonzero(((ranks[0] == r) | (ranks[1] == r)) & ~missed).astype(np.int64)
+            for r in range(self.comm.size)
+        ]
+        exchange = Exchange(self.comm, wanted)
+        received = exchange.forth(points)
+        tables = [axis.shape_functions(received[:, a]) for a, axis in enumerate(self.axes)]
 
-        Raises:
-            InputError: a point lies outside the box.
-        """
-        missed = np.flatnonzero(np.any(np.abs(points) > self.radius, axis=1))
-        if len(missed):
-            if outside is None:
-                raise outside_error(points, missed, f"[-{self.radius:g}, {self.radius:g}]^{self.dimension}")
-            points = points.copy()
-            points[missed] = 0.0
-        tables = [axis.shape_functions(points[:, a]) for a, axis in enumerate(self.axes)]
-        out = np.zeros(len(points))
-        values = nodal.reshape(-1, *self.shape[1:])
-        for offsets in product(range(self.degree + 1), repeat=self.dimension):
-            index = [first + k for (first, _), k in zip(tables, offsets, strict=True)]
-            weight = np.prod([shapes[:, k] for (_, shapes), k in zip(tables, offsets, strict=True)], axis=0)
-            here = (index[0] >= self.slabs.first) & (index[0] < self.slabs.last)
-            local = [i[here] for i in index]
-            local[0] = local[0] - self.slabs.first
-            out[here] += weight[here] * values[tuple(local)]
-        out = self.total(out)
-        out[missed] = outside
-        return out
+        def values(nodal: Array) -> Array:
+            out = np.zeros(len(received))
+            local = nodal.reshape(-1, *self.shape[1:])
+            for offsets in product(range(self.degree + 1), repeat=self.dimension):
+                index = [node + k for (node, _), k in zip(tables, offsets, strict=True)]
+                weight = np.prod([shapes[:, k] for (_, shapes), k in zip(tables, offsets, strict=True)], axis=0)
+                here = (index[0] >= self.slabs.first) & (index[0] < self.slabs.last)
+                index = [i[here] for i in index]
+                index[0] = index[0] - self.slabs.first
+                out[here] += weight[here] * local[tuple(index)]
+            return np.bincount(exchange.index, weights=exchange.back(out), minlength=len(points))
+
+        return missed, values
 
     def on_grid(self, nodal: Array, axes: Sequence[Array], outside: float | None = None) -> Array:
         """Return the function on a tensor grid, one small matrix product a direction. Collective.

@@ -12,9 +12,8 @@ import basix.ufl
 import numpy as np
 import numpy.typing as npt
 import ufl
-from dolfinx import fem, geometry, la, mesh
+from dolfinx import fem, la, mesh
 from dolfinx.fem.petsc import assemble_matrix
-from mpi4py import MPI
 
 from kspde.checkpoint import Saved
 from kspde.domains import Disk, MeshFile
@@ -22,7 +21,8 @@ from kspde.errors import InputError
 from kspde.fem.forms import compiled
 from kspde.fem.meshes import CELL_NAMES, MeshArrays, mesh_arrays
 from kspde.fem.outline import Outline
-from kspde.fem.space import FieldOperator, Space, decay_coefficient, gll_rule, outside_error
+from kspde.fem.points import CellSearch, Exchange
+from kspde.fem.space import FieldOperator, Space, decay_coefficient, gll_rule
 from kspde.fem.sparse import DIRECT_NODES, KeptPreconditioner, SparseSystem
 from kspde.fem.stiffness import Stiffness, in_order, interpolations, original_numbers
 from kspde.kernels import Kernel, ResolventPolynomial
@@ -32,9 +32,6 @@ from kspde.warned import warn
 __all__ = ["MeshSpace"]
 
 Array = npt.NDArray[np.float64]
-
-#: The cells around a point are told apart by their centres' components in this direction.
-_DIRECTION = np.array([1.0, np.sqrt(2.0), np.sqrt(3.0)])
 
 #: Systems of relaxing fields that are kept: an extrapolated step has two shifts, those of Δt and of Δt/2.
 _SHIFTS = 2
@@ -54,6 +51,8 @@ class MeshSpace(Space):
     Raises:
         InputError: the mesh is not valid; see ``meshes.mesh_arrays``.
     """
+
+    region = "the mesh"
 
     def __init__(self, domain: Disk | MeshFile, dimension: int, comm: Any) -> None:
         self.comm = comm
@@ -254,42 +253,36 @@ class MeshSpace(Space):
             self._systems[key] = system
         return self._systems[key]
 
-    def evaluate(self, nodal: Array, points: Array, outside: float | None = None) -> Array:
-        """Return the function at points (n, d). Collective.
+    def locate(self, points: Array) -> tuple[npt.NDArray[np.bool_], Callable[[Array], Array]]:
+        """Find points. Collective.
 
         Several cells may have a point, within rounding and more: on every number of ranks the same one gives its value.
-
-        Raises:
-            InputError: a point lies outside the mesh.
         """
-        where = np.zeros((len(points), 3))
-        where[:, : self.dimension] = points
-        function = self.function(nodal)
-        candidates = geometry.compute_collisions_points(self._tree, where)
-        hits = geometry.compute_colliding_cells(self.mesh, candidates, where)
-        found = np.flatnonzero(np.diff(hits.offsets))
-        corners = self.mesh.geometry.dofmaps[0][hits.array]
-        places = self.mesh.geometry.x[corners].mean(axis=1) @ _DIRECTION
-        order = np.lexsort((places, np.repeat(np.arange(len(points)), np.diff(hits.offsets))))
-        first = order[hits.offsets[found]]
-        nearest, least = np.full((2, len(points)), np.inf)
-        nearest[found] = places[first]
-        self.comm.Allreduce(nearest, least, op=MPI.MIN)
-        # The same cell's place may differ by rounding between ranks.
-        candidate = nearest <= least + 1e-12 * self.radius
-        owner = np.where(candidate, self.comm.rank, self.comm.size).astype(np.int64)
-        lowest = np.empty_like(owner)
-        self.comm.Allreduce(owner, lowest, op=MPI.MIN)
-        missed = np.flatnonzero(np.isinf(least))
-        if len(missed) and outside is None:
-            raise outside_error(points, missed, "the mesh")
-        mine = np.isin(found, np.flatnonzero(lowest == self.comm.rank))
-        out = np.zeros(len(points))
-        if np.any(mine):
-            out[found[mine]] = function.eval(where[found[mine]], hits.array[first[mine]]).reshape(-1)
-        out = self.total(out)
-        out[missed] = outside
-        return out
+        exchange = Exchange(self.comm, self._search.ranks(points))
+        received = exchange.forth(points)
+        found, cells, places = self._search.find(received)
+        answers = np.full(len(received), np.inf)
+        answers[found] = places
+        nearest, least = exchange.back(answers), np.full(len(points), np.inf)
+        np.minimum.at(least, exchange.index, nearest)
+        # The same cell's place may differ by rounding between ranks: the lowest of them gives the value.
+        candidates = np.flatnonzero(nearest <= least[exchange.index] + 1e-12 * self.radius)
+        candidates = candidates[np.isfinite(nearest[candidates])]
+        inside, first = np.unique(exchange.index[candidates], return_index=True)
+        chosen = candidates[first]
+        where = np.zeros((len(found), 3))
+        where[:, : self.dimension] = received[found]
+
+        def values(nodal: Array) -> Array:
+            function = self.function(nodal)
+            local = np.zeros(len(received))
+            if len(found):
+                local[found] = function.eval(where, cells).reshape(-1)
+            out = np.zeros(len(points))
+            out[inside] = exchange.back(local)[chosen]
+            return out
+
+        return np.isinf(least), values
 
     def labels(self) -> dict[str, Array]:
         """Return the nodes' coordinates: their order depends on the number of ranks."""
@@ -310,8 +303,8 @@ class MeshSpace(Space):
         return np.asarray(values[self._indexed[1]])
 
     @cached_property
-    def _tree(self) -> Any:
-        return geometry.bb_tree(self.mesh, self.dimension, padding=1e-10 * self.radius)
+    def _search(self) -> CellSearch:
+        return CellSearch(self.mesh, self.radius)
 
 
 def _normals(arrays: MeshArrays, domain: Disk | MeshFile) -> tuple[Any, Array]:

@@ -18,7 +18,9 @@ import numpy.typing as npt
 
 from kspde.checkpoint import Saved
 from kspde.errors import InputError
+from kspde.fem.points import gathered, share
 from kspde.kernels import Kernel
+from kspde.parallel import same_on_all, together
 
 if TYPE_CHECKING:
     from kspde.fem.stiffness import Stiffness
@@ -90,6 +92,7 @@ class Space(ABC):
         modal: whether states are coordinates in which −Δ is diagonal.
         rim: whether a local node lies in the outer tenth of the domain, see ``reach``.
         measure: UFL metadata of the quadrature rule whose points are the nodes.
+        region: the domain, as messages name it.
     """
 
     comm: Any
@@ -110,6 +113,7 @@ class Space(ABC):
     measure: dict[str, Any]
     rim: npt.NDArray[np.bool_]
     linear_solver: str
+    region: str
     modal: bool = False
     #: K with the matrix of all systems, where the space keeps it
     stiffness: Stiffness | None = None
@@ -181,17 +185,48 @@ class Space(ABC):
         """
 
     @abstractmethod
-    def evaluate(self, nodal: Array, points: Array, outside: float | None = None) -> Array:
-        """Return the finite-element function with these nodal values at ``points`` (n, d). Collective.
+    def locate(self, points: Array) -> tuple[npt.NDArray[np.bool_], Callable[[Array], Array]]:
+        """Find points, shape (n, d), that each rank chooses for itself. Collective, and so is the map.
+
+        Returns:
+            Which of this rank's points lie outside the domain, and the map from nodal arrays to the values at its
+            points; what it gives outside is not determined.
+        """
+
+    def evaluator(self, points: Array, outside: float | None = None) -> Callable[[Array], Array]:
+        """Return the map from nodal arrays to the function's values at points (n, d). Collective, and so is the map.
+
+        Each rank gives the points that it wants to know the values at, n ≥ 0. Where all give the same ones they share
+        the work.
 
         Args:
-            nodal: the nodal values.
             points: the points.
             outside: the value at points outside the domain; without it they are refused.
 
         Raises:
-            InputError: a point lies outside the domain.
+            InputError: a point lies outside the domain; on every rank.
         """
+        comm, n = self.comm, len(points)
+        shared = comm.size > 1 and same_on_all(comm, points)
+        outer, values = self.locate(points[share(comm, n)] if shared else points)
+        if shared:
+            outer = gathered(comm, outer.astype(np.float64), n) > 0
+        missed = np.flatnonzero(outer)
+        with together(comm):
+            if len(missed) and outside is None:
+                raise outside_error(points, missed, self.region)
+
+        def evaluated(nodal: Array) -> Array:
+            out = gathered(comm, values(nodal), n) if shared else values(nodal)
+            if outside is not None:
+                out[missed] = outside
+            return out
+
+        return evaluated
+
+    def evaluate(self, nodal: Array, points: Array, outside: float | None = None) -> Array:
+        """Return the function with these nodal values at points; arguments and errors as for ``evaluator``."""
+        return self.evaluator(points, outside)(nodal)
 
     @abstractmethod
     def reach(self, points: Array) -> Array:

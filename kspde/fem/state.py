@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kspde.errors import InputError, check_finite
+from kspde.errors import InputError, check_finite, check_number
 from kspde.fem.blow_up import Monitor
 from kspde.fem.diagnostics import Recorder
 from kspde.fem.operators import SemiDiscrete
 from kspde.output import SaveAt
-from kspde.parallel import all_or_none
+from kspde.parallel import all_or_none, together
 
 __all__ = ["Observer", "State"]
 
@@ -23,7 +23,9 @@ Array = npt.NDArray[np.float64]
 class State:
     """The densities of all species and the fields at one time.
 
-    All methods are collective: call them on every rank, with the same arguments.
+    All methods are collective: call them on every rank, with the same arguments. Points alone are each rank's own
+    choice: it gives any number of them, also none (shape (0, d)), and gets the values there. Where all ranks give the
+    same points they share the work.
 
     Attributes:
         t: the time.
@@ -35,50 +37,44 @@ class State:
         self._unknowns = unknowns
 
     def evaluate(self, points: npt.ArrayLike, species: str | None = None) -> Array:
-        """Return u at points of shape (n, d): shape (n,), the same on every rank.
+        """Return u at this rank's points, shape (n, d): shape (n,).
 
         Raises:
-            InputError: wrong shape, points outside the domain, or an unknown species.
+            InputError: wrong shape, points outside the domain, or an unknown species, on any rank.
         """
-        return self._system.space.evaluate(self.density(species), self._points(points))
+        return self._evaluated("evaluate", points, self.density, species=species)
 
     def evaluate_signal(self, points: npt.ArrayLike, field: str | None = None) -> Array:
-        """Return a field (the model's signal unless named) at points of shape (n, d).
+        """Return a field (the model's signal unless named) at this rank's points, shape (n, d): shape (n,).
 
         Raises:
-            InputError: wrong shape, points outside the domain, or an unknown field.
+            InputError: wrong shape, points outside the domain, or an unknown field, on any rank.
         """
-        return self._system.space.evaluate(self.field(field), self._points(points))
+        return self._evaluated("evaluate_signal", points, self.field, field=field)
 
     def evaluate_gradient(self, points: npt.ArrayLike, species: str | None = None) -> Array:
-        """Return ∇u at points of shape (n, d): shape (n, d). It is the L² projection of the elementwise gradient.
+        """Return ∇u at this rank's points: shape (n, d). It is the L² projection of the elementwise gradient.
 
         Raises:
             InputError: as for ``evaluate``.
         """
-        return self._slope(self.density(species), self._points(points))
+        return self._evaluated("evaluate_gradient", points, self.density, slope=True, species=species)
 
     def evaluate_signal_gradient(self, points: npt.ArrayLike, field: str | None = None) -> Array:
-        """Return ∇c of a field (the model's signal unless named) at points of shape (n, d): shape (n, d), likewise.
+        """Return ∇c of a field (the model's signal unless named) at this rank's points: shape (n, d), likewise.
 
         Raises:
             InputError: as for ``evaluate_signal``.
         """
-        return self._slope(self.field(field), self._points(points))
+        return self._evaluated("evaluate_signal_gradient", points, self.field, slope=True, field=field)
 
     def evaluate_w(self, points: npt.ArrayLike, species: str | None = None) -> Array:
-        """Return w = D u, D the diffusion coefficient, at points of shape (n, d).
+        """Return w = D u, D the diffusion coefficient, at this rank's points, shape (n, d): shape (n,).
 
         Raises:
             InputError: as for ``evaluate``, or a model with one diffusion coefficient a direction.
         """
-        where = self._points(points)
-        density = self.density(species)
-        c = self._system.field_values(self._unknowns)
-        diffusion, _ = self._system.coefficients(species or self._system.model.species[0], c)
-        if diffusion.ndim == 2:
-            raise InputError("w = D u is not one function: the model has one diffusion coefficient a direction")
-        return self._system.space.evaluate(diffusion.reshape(density.shape) * density, where)
+        return self._evaluated("evaluate_w", points, self._w, species=species)
 
     def on_grid(
         self, axes: Sequence[npt.ArrayLike], species: str | None = None, *, outside: float | None = None
@@ -93,13 +89,15 @@ class State:
         Raises:
             InputError: points outside the domain, or an unknown species.
         """
-        return self._system.space.on_grid(self.density(species), self._axes(axes), outside)
+        given = self._agreed("on_grid", axes, species=species, outside=outside)
+        return self._system.space.on_grid(self.density(species), given, outside)
 
     def signal_on_grid(
         self, axes: Sequence[npt.ArrayLike], field: str | None = None, *, outside: float | None = None
     ) -> Array:
         """Return a field (the model's signal unless named) on such a grid."""
-        return self._system.space.on_grid(self.field(field), self._axes(axes), outside)
+        given = self._agreed("signal_on_grid", axes, field=field, outside=outside)
+        return self._system.space.on_grid(self.field(field), given, outside)
 
     def function(self, species: str | None = None) -> Any:
         """Return u as a ``dolfinx.fem.Function`` on the solution's mesh."""
@@ -111,40 +109,80 @@ class State:
         Raises:
             InputError: an unknown species, or none given where there are several.
         """
-        names = self._system.model.species
-        if species is None and len(names) > 1:
-            raise InputError(f"species is not given: give one of {', '.join(names)}")
-        species = species or names[0]
-        if species not in names:
-            raise InputError(f"species = {species!r} is not valid: give one of {', '.join(names)}")
-        nodal: Array = self._unknowns[names.index(species)]
+        nodal: Array = self._unknowns[self._system.model.species.index(self._species(species))]
         return nodal
 
     def field(self, name: str | None = None) -> Array:
-        """Return this rank's nodal values of a field, the model's signal unless named.
+        """Return this rank's nodal values of a field, the model's signal unless named. Collective.
 
         Raises:
             InputError: an unknown field.
         """
+        values = self._system.field_values(self._unknowns)
+        return values[self._field(name)].reshape(self._system.space.mass.shape)
+
+    def _evaluated(
+        self, call: str, points: npt.ArrayLike, nodal: Callable[..., Array], *, slope: bool = False, **name: str | None
+    ) -> Array:
+        """Return at points the function with the nodal values of a species or field, or its gradient. Collective."""
+        space = self._system.space
+        with together(space.comm, call) as same:
+            where = self._points(points)
+            self._known(**name)
+            same(t=self.t, **name)
+        at = space.evaluator(where)
+        values = nodal(*name.values())
+        if not slope:
+            return at(values)
+        return np.stack([at(part.reshape(space.mass.shape)) for part in space.gradient(values).T], axis=1)
+
+    def _agreed(self, call: str, axes: Sequence[npt.ArrayLike], **given: Any) -> list[Array]:
+        """Return the axes of a grid. Collective."""
+        space = self._system.space
+        with together(space.comm, call) as same:
+            if len(axes) != space.dimension:
+                raise InputError(f"axes has {len(axes)} coordinate arrays: give {space.dimension}")
+            found = [check_finite(f"axes[{a}]", x, (None,)) for a, x in enumerate(axes)]
+            outside = given["outside"]
+            given["outside"] = None if outside is None else check_number("outside", outside)
+            self._known(**{name: value for name, value in given.items() if name != "outside"})
+            same(t=self.t, axes=found, **given)
+        return found
+
+    def _known(self, **name: str | None) -> None:
+        """Refuse a species or a field that there is not."""
+        for kind, value in name.items():
+            (self._species if kind == "species" else self._field)(value)
+
+    def _species(self, name: str | None) -> str:
+        names = self._system.model.species
+        if name is None and len(names) > 1:
+            raise InputError(f"species is not given: give one of {', '.join(names)}")
+        name = names[0] if name is None else name
+        if name not in names:
+            raise InputError(f"species = {name!r} is not valid: give one of {', '.join(names)}")
+        return name
+
+    def _field(self, name: str | None) -> str:
         name = name or self._system.model.signal
         names = [f.name for f in self._system.fields]
         if name not in names:
             raise InputError(f"field = {name!r} is not valid: the model's fields are {', '.join(names) or 'none'}")
-        return self._system.field_values(self._unknowns)[name].reshape(self._system.space.mass.shape)
+        return name
 
-    def _slope(self, nodal: Array, points: Array) -> Array:
-        space = self._system.space
-        slopes = space.gradient(nodal)
-        return np.stack([space.evaluate(slope.reshape(space.mass.shape), points) for slope in slopes.T], axis=1)
+    def _w(self, species: str | None) -> Array:
+        density = self.density(species)
+        c = self._system.field_values(self._unknowns)
+        diffusion, _ = self._system.coefficients(self._species(species), c)
+        if diffusion.ndim == 2:
+            raise InputError("w = D u is not one function: the model has one diffusion coefficient a direction")
+        return diffusion.reshape(density.shape) * density
 
     def _points(self, points: npt.ArrayLike) -> Array:
-        return check_finite("points", points, (None, self._system.space.dimension))
-
-    def _axes(self, axes: Sequence[npt.ArrayLike]) -> list[Array]:
         dimension = self._system.space.dimension
-        if len(axes) != dimension:
-            raise InputError(f"axes has {len(axes)} coordinate arrays: give {dimension}")
-        return [check_finite(f"axes[{a}]", x, (None,)) for a, x in enumerate(axes)]
+        if getattr(points, "shape", None) == (0, dimension):
+            return np.zeros((0, dimension))
+        return check_finite("points", points, (None, dimension))
 
 
 class Observer:

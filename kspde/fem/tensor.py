@@ -98,9 +98,13 @@ class Axis:
             vectors[:, 1:] -= self.mass @ vectors[:, 1:] / self.mass.sum()
         return values, vectors
 
+    def cells(self, x: Array) -> npt.NDArray[np.int64]:
+        """Return the number of the cell of each point ``x`` inside."""
+        return np.clip(np.searchsorted(self.vertices, x, side="right") - 1, 0, len(self.vertices) - 2)
+
     def shape_functions(self, x: Array) -> tuple[npt.NDArray[np.int64], Array]:
         """Return the first node of the cell of each point ``x`` inside, and the p + 1 shape functions there."""
-        cell = np.clip(np.searchsorted(self.vertices, x, side="right") - 1, 0, len(self.vertices) - 2)
+        cell = self.cells(x)
         t = (x - self.vertices[cell]) / (self.vertices[cell + 1] - self.vertices[cell])
         p, ref = self.degree, self.reference
         values = np.ones((len(x), p + 1))

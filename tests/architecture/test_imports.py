@@ -23,6 +23,9 @@ FOUNDATION = {
     "streams",
     "checkpoint",
     "parallel",
+    "described",
+    "last_words",
+    "launcher",
     "one_rank",
     "kernels",
     "initial",
@@ -48,7 +51,7 @@ MAY_IMPORT = {
     "studies": FOUNDATION | {"fem", "particles", "distances", "theory", "evidence"},
     "io": FOUNDATION | {"fem", "particles", "distances", "theory", "evidence", "studies"},
     "commands": FOUNDATION | {"fem", "particles", "distances", "theory", "evidence", "studies", "io"},
-    "cli": {"signals", "streams", "commands"},
+    "cli": {"launcher", "signals", "streams", "commands"},
 }
 MODELS_MAY_IMPORT = {"errors", "kernels", "models"}
 

@@ -19,6 +19,7 @@ import numpy as np
 from mpi4py import MPI
 
 import kspde
+import kspde.last_words
 import kspde.parallel
 
 RANK = MPI.COMM_WORLD.rank
@@ -142,7 +143,7 @@ def leave(how: str, which: str) -> None:
 if __name__ == "__main__":
     what, where = sys.argv[1:]
     if what in ("progress", "callback") or where == "alone":  # nobody to wait for
-        kspde.parallel._PATIENCE = 0.5
+        kspde.last_words._PATIENCE = 0.5
     if what == "full":
         full(where)
     elif where in ("alone", "all", "free"):

@@ -61,7 +61,7 @@ def test_help_is_said_once(shell: Callable[..., Any]) -> None:
 
 #: Runs the command line with a solver that goes wrong on rank 1, while rank 0 waits for it.
 BROKEN = """
-import sys, kspde.cli, kspde.io.jobs, kspde.parallel
+import sys, kspde.cli, kspde.io.jobs, kspde.last_words
 from mpi4py import MPI
 
 def solve(*arguments, **options):
@@ -70,7 +70,7 @@ def solve(*arguments, **options):
     MPI.COMM_WORLD.Barrier()
 
 kspde.io.jobs.solve = solve
-kspde.parallel._PATIENCE = 0.5
+kspde.last_words._PATIENCE = 0.5
 sys.exit(kspde.cli.main(["run", "case.toml", "--out", "result"]))
 """
 
