@@ -12,7 +12,7 @@ from kspde.fem.mesh_space import MeshSpace
 MODEL = kspde.LocalSensing(motility=kspde.ExponentialMotility(), chi=2.0)
 U0 = kspde.GaussianMixture(weights=[1.0], means=[[0.4, -0.2]], stds=[0.7], mass=1.5)
 DOMAINS = {
-    "box": kspde.Box(half_width=6.0, cells=7, degree=3),
+    "box": kspde.Box(half_width=7.0, cells=8, degree=3),
     "disk": kspde.Disk(radius=5.0, size=0.4, rim_size=1.0),
 }
 
