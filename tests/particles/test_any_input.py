@@ -181,5 +181,5 @@ def test_a_decay_length_far_beyond_the_cloud_is_refused_by_the_mesh(screening: f
     """Its periodic images lie 16/μ away; a sum over pairs takes any."""
     model = kspde.SignalDependentKellerSegel(chi=1.0, mu=screening)
     u0 = kspde.GaussianMixture(weights=[1.0], means=[[3.0, 2.0]], stds=[1.0])
-    with pytest.raises(kspde.InputError, match='modes .* give a larger eps or field_tol, method = "direct" for some'):
+    with pytest.raises(kspde.InputError, match=r'modes .* give a larger eps or field_tol, method = "direct" for some'):
         kspde.simulate(model, u0, n=50, t_end=0.1, dt=0.1, eps=0.05)
