@@ -29,8 +29,8 @@ __all__ = ["app", "run"]
 BUG, BAD_INPUT, FAILED_SOLVE = 1, 2, 3
 
 _STATUSES = """
-Exit status: 0 success, 2 bad input or a missing library, 3 a solve that failed, 130 or 143 interrupted, 1 an error in
-kspde itself. Every error but the last is one line on standard error.
+Exit status: 0 success, 2 bad input or a missing library, 3 a solve that failed, 129, 130 or 143 interrupted, 1 an error
+in kspde itself. Every error but the last is one line on standard error.
 """
 
 app = typer.Typer(

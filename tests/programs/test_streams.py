@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -60,3 +61,31 @@ def test_a_reader_that_goes_away(start: Callable[..., Any]) -> None:
         os.close(theirs)
         _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
+
+
+#: The command, in which no file grows beyond some bytes once MPI has begun.
+LIMITED = """
+import resource, sys
+from kspde.cli import main
+from mpi4py import MPI
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (80_000, 80_000))
+sys.exit(main(["run", "case.toml", "--out", "result", "--quiet"]))
+"""
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_disk_that_is_full(start: Callable[..., Any], small_case: Path, tmp_path: Path, ranks: int) -> None:
+    """One line, and nothing is left."""
+    with start("mpirun", "-n", ranks, "python", "-c", LIMITED) as process:
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert re.fullmatch(r"kspde: error: cannot write \S+: File too large\n", err)
+    assert os.listdir(tmp_path) == ["case.toml"]
+
+
+def test_a_directory_that_is_read_only(start: Callable[..., Any], small_case: Path) -> None:
+    with start("kspde", "run", "case.toml", "--out", "/proc/result") as process:
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("kspde: error: /proc/result cannot be written (")
