@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from kspde.counts import MOST_REPLICAS, check_steps, check_work
 from kspde.domains import Box, Disk, Domain, MeshFile
-from kspde.errors import InputError, check_choice, check_integer, check_number, shown
+from kspde.errors import ON_BLOW_UP, InputError, check_choice, check_integer, check_number, shown
 from kspde.fem.petsc_options import checked_options
 from kspde.files import read_regular
 from kspde.initial import GaussianMixture, GridDensity, InitialDensity, observed_positions, read_grid
@@ -235,6 +235,7 @@ def _density(path: Path, content: CaseFile) -> dict[str, Any]:
         if times is not None or statistics is not None:
             options["save"] = SaveAt(times=times or (), statistics=tuple(statistics or ()))
             options["save"].until(content.t_end)
+        check_choice("on_blow_up", options.get("on_blow_up", "stop"), ON_BLOW_UP)
         if "dt" in options:
             check_steps(content.t_end, check_number("dt", options["dt"], above=0))
     return options

@@ -11,13 +11,13 @@ from typing import Any
 
 from kspde.distances import compare, pictures
 from kspde.domains import check_no_walls
-from kspde.errors import InputError
+from kspde.errors import ConvergenceError, InputError
 from kspde.fem import solve
 from kspde.io import report
 from kspde.io.case import Case
 from kspde.io.console import Console
 from kspde.io.restarts import Restarts
-from kspde.io.results import ResultDirectory, write_csv
+from kspde.io.results import ResultDirectory, failed_path, write_csv
 from kspde.parallel import together
 from kspde.particles import simulate
 from kspde.provenance import provenance
@@ -40,13 +40,28 @@ def run_case(
 
     Raises:
         InputError: the case is not valid.
-        ConvergenceError: the solve failed.
+        ConvergenceError: the solve failed; what it has computed is in DIR.failed.
         MissingBackendError: DOLFINx is missing.
     """
     clock = _Clock()
     console.say(report.heading(case, comm))
-    pde = _solve(case, restarts, comm, console, clock)
+    with _keeping(case, results, comm, console, stop, clock):
+        pde = _solve(case, restarts, comm, console, clock)
     stop.hold()
+    return _write_run(case, pde, results, comm, console, stop, clock)
+
+
+def _write_run(
+    case: Case,
+    pde: Any,
+    results: ResultDirectory,
+    comm: Any,
+    console: Console,
+    stop: Stop,
+    clock: _Clock,
+    **more: Any,
+) -> _Pictures:
+    """Write a density with its pictures. Collective."""
     _write_density(pde, results, comm)
     drawn = _draw(
         {
@@ -58,9 +73,30 @@ def run_case(
         stop,
         clock,
     )
-    summary = {"command": "run", "parameters": case.parameters(), "density": _described(pde)}
+    summary = {"command": "run", **more, "parameters": case.parameters(), "density": _described(pde)}
     _finish(results, comm, console, summary, clock)
     return drawn
+
+
+@contextmanager
+def _keeping(
+    case: Case, results: ResultDirectory, comm: Any, console: Console, stop: Stop, clock: _Clock
+) -> Iterator[None]:
+    """Write what a solve that fails in the block has computed to DIR.failed, and let its error say so. Collective."""
+    try:
+        yield
+    except ConvergenceError as error:
+        if error.solution is None or len(error.solution.diagnostics["t"]) < 2:
+            raise
+        target = failed_path(results.target)
+        try:
+            with ResultDirectory(target, comm, force=True) as failed:
+                _write_run(case, error.solution, failed, comm, console, stop, clock, failed=str(error))
+        except InputError as problem:
+            kept = f"what it has computed is not kept ({problem})"
+        else:
+            kept = f"what it has computed is in {target}"
+        raise type(error)(f"{error}; {kept}") from None
 
 
 def compare_case(
@@ -75,7 +111,7 @@ def compare_case(
 
     Raises:
         InputError: the case is not valid, or has neither [particles] nor compare.against.
-        ConvergenceError: the solve failed.
+        ConvergenceError: the solve failed; what it has computed is in DIR.failed.
         MissingBackendError: DOLFINx is missing.
     """
     reference = case.against or case
@@ -98,11 +134,14 @@ def compare_case(
     if case.against is not None:
         summary["against"] = {"file": str(reference.path), "parameters": reference.parameters()}
     if case.simulate_options is None:
-        first = _solve(reference, restarts, comm, console, clock, "against")
-        pde = second = _solve(case, restarts, comm, console, clock)
+        with _keeping(reference, results, comm, console, stop, clock):
+            first = _solve(reference, restarts, comm, console, clock, "against")
+        with _keeping(case, results, comm, console, stop, clock):
+            pde = second = _solve(case, restarts, comm, console, clock)
         summary["against"]["density"] = _described(first)
     else:
-        pde = first = _solve(reference, restarts, comm, console, clock)
+        with _keeping(reference, results, comm, console, stop, clock):
+            pde = first = _solve(reference, restarts, comm, console, clock)
         with clock("particles"), console.progress("particles") as progress, case.naming("particles"):
             options = {**case.simulate_options, **restarts.options("particles")}
             second = simulate(case.model, case.u0, progress=progress, comm=comm, **options)

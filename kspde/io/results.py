@@ -24,12 +24,12 @@ from kspde.io.owned import OWNER, Owned, neighbours, remove_left, token
 from kspde.parallel import together
 from kspde.warned import warn
 
-__all__ = ["SUMMARY", "ResultDirectory", "hidden_path", "write_csv", "write_json", "writing"]
+__all__ = ["SUMMARY", "ResultDirectory", "failed_path", "hidden_path", "write_csv", "write_json", "writing"]
 
 #: The file that makes a directory a result of kspde; it lists the others.
 SUMMARY = "summary.json"
 #: Hidden companions of a result directory that outlive a run.
-_COMPANIONS = ("checkpoints",)
+_COMPANIONS = ("checkpoints", "failed")
 
 
 def hidden_path(target: Path, name: str) -> Path:
@@ -40,6 +40,13 @@ def hidden_path(target: Path, name: str) -> Path:
     if os.path.ismount(target):
         return target / f".{name}"
     return target.parent / f".{target.name}.{name}"
+
+
+def failed_path(target: Path) -> Path:
+    """Return where a failed run keeps what it has computed: DIR.failed beside DIR, or .failed in a mount point."""
+    if os.path.ismount(target):
+        return hidden_path(target, "failed")
+    return Path(f"{os.path.abspath(target) if target.name in ('', '..') else target}.failed")
 
 
 class ResultDirectory:

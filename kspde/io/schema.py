@@ -151,6 +151,7 @@ class DensitySection(Section):
     statistics: list[str] | None = Field(default=None, description="statistics recorded beside the usual ones")
     scheme: str | None = Field(default=None, description='"adaptive", "rosenbrock", "positive" or "positive2"')
     dt: float | None = Field(default=None, description="the time step, for schemes with a fixed one")
+    on_blow_up: str | None = Field(default=None, description='"stop", "warn" or "ignore": where only the mesh limits u')
     petsc_options: dict[str, Any] | None = Field(
         default=None, description="PETSc options without the leading dash, of the list in kspde.fem.petsc_options"
     )

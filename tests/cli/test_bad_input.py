@@ -264,13 +264,6 @@ def test_a_wrong_command(refused: Callable[..., str], arguments: list[str], word
     assert line.endswith("(kspde --help explains)")
 
 
-def test_a_solve_that_fails(case_file: Callable[..., Path], refused: Callable[..., str]) -> None:
-    path = case_file("tol = 1e-3", "tol = 1e-3\npetsc_options = { ts_max_steps = 2 }")
-    line = refused("run", path, "--out", path.parent / "result", status=3)
-    for word in ("step 3", "t = ", "dt = ", "CONVERGED_ITS"):
-        assert word in line
-
-
 @pytest.mark.parametrize("domain", ["box", "mesh"])
 def test_a_closed_dish_and_particles(
     case_file: Callable[..., Path],
