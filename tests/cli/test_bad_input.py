@@ -114,7 +114,10 @@ def test_particles_are_needed_to_compare(
 ) -> None:
     path = case_file(small_case[small_case.index("[particles]") :], "")
     line = refused("compare", path, "--out", path.parent / "result")
-    assert line == "case.toml: [particles] is missing: a comparison needs particles.n and particles.dt"
+    assert line == (
+        "case.toml: [particles] is missing: a comparison needs particles.n and particles.dt, or compare.against with "
+        "another density"
+    )
 
 
 def test_particles_need_a_mollifier(
