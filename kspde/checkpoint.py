@@ -187,10 +187,10 @@ class CheckpointStore:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give the signals back; one that came too late for a checkpoint is for whoever had them before."""
+        """Give the signals back; one that came after the last ``due`` is for whoever had them before."""
         for number, handler in self._before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        if kind is None and self._asked is not None:
+        if kind is None and self._asked is not None and self.stopping is None:
             signal.raise_signal(self._asked)
 
     def due(self) -> bool:
