@@ -170,7 +170,12 @@ def _outside(system: SemiDiscrete, u0: Any, width: float) -> tuple[Array, Array]
     reach = space.reach(points)
     points, reach = points[reach > 1], reach[reach > 1]
     cell = float(np.prod([axis[1] - axis[0] for axis in axes]))
-    return reach, np.maximum(u0(points), 0.0) * (cell / u0.mass)
+    try:
+        with np.errstate(all="ignore"):
+            values = np.nan_to_num(u0(points), posinf=0.0)
+    except Exception:  # a user's density need not be defined outside the domain
+        values = np.zeros(len(points))
+    return reach, np.maximum(values, 0.0) * (cell / u0.mass)
 
 
 def warn_of_outside(system: SemiDiscrete, u0: Mapping[str, Any]) -> None:
