@@ -156,9 +156,9 @@ class MeshFile:
         degree: of the elements; 1 on triangles and tetrahedra.
         refine: how often every cell is split, in 2^d.
         boundary: "decay" or "neumann", as for ``Box``. The decay condition is that of the decaying solution about
-            ``centre``, met exactly by the field of what is radial about it. Holes let nothing out.
-        centre: a point of the domain; its centre of mass unless given. Near the density's centre of mass the decay
-            condition is most accurate.
+            ``centre``: on any shape it is met exactly by the field of what is radial about that. Holes let nothing out.
+        centre: a point of the domain; its centre of mass unless given. The density's centre of mass is the best choice;
+            ``solve`` warns where the field is off by more than a hundredth of its maximum.
         solver: as for ``Disk``.
 
     Raises:
