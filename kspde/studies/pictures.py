@@ -61,10 +61,11 @@ def _draw_rates(axes: Any, rates: Sequence[FittedRate], meaning: Meaning) -> Non
     orders: dict[tuple[float, str], list[int]] = {}
     for index, rate in enumerate(rates):
         for promise in rate.promises:
-            orders.setdefault((promise.order, promise.status), []).append(index)
+            orders.setdefault((round(promise.order, 12), promise.status), []).append(index)
     for (order, status), members in orders.items():
         shared = len(members) == len(rates)
-        _guide(axes, rates[members[0]], order, status, None if shared else members[0])
+        whose = "" if shared else ", ".join(sentence(label_of(rates[k].group)) for k in members)
+        _guide(axes, rates[members[0]], order, status, None if shared else members[0], whose)
     if axes.get_yscale() == "log":  # intervals that hold 0 go down to the frame
         frame = axes.get_ylim()
         for index, rate in enumerate(rates):
@@ -118,8 +119,8 @@ def _draw(axes: Any, rate: FittedRate, index: int) -> None:
         axes.plot(fitted, rate.rate.at(fitted), "--", linewidth=1, color=colour)
 
 
-def _guide(axes: Any, rate: FittedRate, order: float, status: str, index: int | None) -> None:
-    """Draw the promised slope through the value at the coarse end."""
+def _guide(axes: Any, rate: FittedRate, order: float, status: str, index: int | None, whose: str) -> None:
+    """Draw the promised slope through the value at the coarse end; ``whose`` says of which values it is promised."""
     resolved = [(x, abs(q.value)) for x, q in zip(rate.x, rate.values, strict=True) if q.value != 0]
     if not resolved:
         return
@@ -133,5 +134,5 @@ def _guide(axes: Any, rate: FittedRate, order: float, status: str, index: int | 
         linestyle=_LINES.get(status, "-"),
         alpha=0.6,
         color="black" if index is None else COLOURS[index % len(COLOURS)],
-        label=f"{status}: order {order:.3g}" + ("" if index is None else f" ({sentence(label_of(rate.group))})"),
+        label=f"{status}: order {order:.3g}" + (f" ({whose})" if whose else ""),
     )

@@ -29,7 +29,7 @@ lost.
 
 **Theorem 2.** The entropy per particle is at most a multiple of, (3.16)-(3.21) and (3.30),
 :math:`N^{-2\alpha}\varepsilon^{-2a_2} + (N^{-1} + N^{-\eta})\varepsilon^{-2a_1}`: the rate in N is
-:math:`\min\{2\alpha - 2a_2\gamma, \min(1, \eta) - 2a_1\gamma\}`, and half of it in L¹.
+:math:`\min\{2\alpha - 2a_2\gamma, \eta - 2a_1\gamma\}` (as 2α < 1 the term N^(−1) never counts), and half of it in L¹.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class ImprovedExponents:
         _, alpha, _, _ = self._exact()
         _, a_1, a_2 = self._norms
         exact, eta = self._gamma(gamma), _exact(self.eta_sup(gamma))
-        return float(min(2 * alpha - 2 * a_2 * exact, min(Fraction(1), eta) - 2 * a_1 * exact))
+        return float(min(2 * alpha - 2 * a_2 * exact, eta - 2 * a_1 * exact))
 
     @property
     def _norms(self) -> tuple[int, int, int]:
@@ -143,8 +143,8 @@ class ImprovedLimits:
     - γ: min{θ/3, (1 − 2θ)/4} with the paper's norms, at most 1/10, at θ = .3; θ/2 with the sharp ones, at most 1/4;
     - η as γ → 0: 2θ, at most 1. With moments of order 2p it has no bound: 2pθ;
     - η at given γ: α > 3γ and θ < 1/2 − 2γ give 1 − 10γ; with the sharp norms, α > 2γ, 1 − 4γ;
-    - the entropy's rate in N as γ → 0: min{2α, 2(θ − α)}, largest at α = θ/2: θ, at most 1/2; with large p min{2α, 1},
-      at most 1. In L¹ half of it.
+    - the entropy's rate in N as γ → 0: min{2α, 2(θ − α)}, largest at α = θ/2: θ, at most 1/2; with large p 2α, at most
+      1. In L¹ half of it.
 
     Attributes:
         sharp: whether the kernel's norms are taken as they are.

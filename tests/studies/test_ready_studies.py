@@ -106,6 +106,16 @@ def test_lemma2_measures_the_variance_that_a_quadrature_gives(carried_out: Run) 
         assert values(outcome, f"constant_{power}")[0].value == pytest.approx(scaled)
 
 
+def test_lemma2_is_fitted_with_the_next_power_of_1_over_n(carried_out: Run) -> None:
+    study = reduced("lemma2", lambda n, **_: n in (50, 100, 200), options={"replicas": 200}, t_end=0.01)
+    fitted = carried_out(study).rates[0]
+    assert fitted.fit.quantity == "moment_1"
+    assert fitted.rate is not None
+    assert fitted.rate.correction is not None
+    assert fitted.rate.correction[1] == -1
+    assert fitted.rate.at(fitted.x) == pytest.approx([q.value for q in fitted.values], rel=1e-9)  # three points
+
+
 def test_theorem2_measures_law_and_entropy(carried_out: Run) -> None:
     study = reduced("theorem2", lambda n, **_: n in (64, 128), options={"replicas": 8, "saves": 3}, t_end=0.06, dt=0.03)
     outcome = carried_out(study)

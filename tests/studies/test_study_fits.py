@@ -174,6 +174,22 @@ def test_the_next_term_of_an_expansion() -> None:
     assert abs(fit_rate(X, second).slope + 1.0) > 5e-3
 
 
+def test_values_near_zero_off_any_power_law_widen_the_interval() -> None:
+    y = np.array([0.9, 0.8, 0.3, 0.1, 0.0])
+    wide, narrow = (fit_rate(X, y, np.full(5, s)) for s in (0.03, 0.3))
+    assert wide is not None
+    assert narrow is not None
+    assert wide.misfit is not None
+    assert wide.misfit < 0.01
+    # The same sums of squares but for a factor: what is allowed above the minimum is 1.96² of minimum/(K − 2).
+    f = X**wide.slope
+    least = np.sum((y - (f @ y) / (f @ f) * f) ** 2)
+    for end in wide.interval:
+        g = X**end
+        there = np.sum((y - (g @ y) / (g @ g) * g) ** 2)
+        assert there == pytest.approx(least * (1 + 1.959964**2 / 3), rel=1e-4)
+
+
 def test_exact_zeros_are_left_out() -> None:
     rate = fit_rate(X, [1.0, 0.1, 0.01, 0.001, 0.0])
     assert rate is not None
