@@ -18,6 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from inspect import signature
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,7 @@ __all__ = [
     "MaternMollifier",
     "ResolventPolynomial",
     "Yukawa",
+    "check_symbol",
     "mollifier_kernel",
 ]
 
@@ -95,6 +97,39 @@ class Kernel(ABC):
     def __mul__(self, other: Kernel) -> Kernel:
         """Return the convolution of two kernels."""
         return Convolution(first=self, second=other)
+
+
+#: λ at which symbols are tried.
+_TRIED = np.geomspace(1e-6, 1e8, 57)
+
+
+def check_symbol(label: str, kernel: Kernel) -> None:
+    """Refuse a kernel whose symbol returns another shape, or what are no finite real numbers.
+
+    Args:
+        label: what the user calls the kernel.
+        kernel: the kernel.
+
+    Raises:
+        InputError: it does; the message has the λ.
+    """
+    with np.errstate(all="ignore"):
+        found = np.asarray(kernel.symbol(_TRIED.copy()))
+    if found.shape != _TRIED.shape:
+        raise InputError(
+            f"{label}: its kernel's symbol returned shape {found.shape} for {len(_TRIED)} values of |k|^2: return one "
+            "number for each"
+        )
+    if not np.can_cast(found.dtype, np.float64, casting="same_kind"):
+        raise InputError(
+            f"{label}: its kernel's symbol returned values of type {found.dtype}: return real numbers, as the symbol "
+            "of a radial kernel is"
+        )
+    bad = np.flatnonzero(~np.isfinite(found))
+    if len(bad):
+        raise InputError(
+            f"{label}: its kernel's symbol is {found[bad[0]]:g} at |k|^2 = {_TRIED[bad[0]]:g}: return finite numbers"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,16 +312,30 @@ def mollifier_kernel(eps: float, mollifier: str | Callable[..., Kernel] = "gauss
 
     Args:
         eps: ε > 0, its standard deviation in each coordinate.
-        mollifier: "gaussian", "matern" (order 2), or a callable with a keyword ``eps`` that returns a kernel, such as
-            ``functools.partial(kspde.MaternMollifier, order=3)``.
+        mollifier: "gaussian", "matern" (order 2), or a callable with a keyword ``eps`` that returns a kernel of
+            integral 1, such as ``functools.partial(kspde.MaternMollifier, order=3)``.
 
     Raises:
-        InputError: ε ≤ 0, or an unknown name.
+        InputError: ε ≤ 0, an unknown name, or a callable that returns no kernel of integral 1.
     """
     check_number("eps", eps, above=0)
     if callable(mollifier):
+        try:
+            signature(mollifier).bind(eps=eps)
+        except (TypeError, ValueError):
+            raise InputError(
+                f"mollifier = {mollifier!r} does not take the keyword eps alone: give a callable such as "
+                "functools.partial(kspde.MaternMollifier, order=3)"
+            ) from None
         kernel = mollifier(eps=eps)
         if not isinstance(kernel, Kernel):
             raise InputError(f"mollifier returned {type(kernel).__name__}: it must return a kspde kernel")
+        check_symbol("mollifier", kernel)
+        integral = float(kernel.symbol(np.zeros(1))[0])
+        if not abs(integral - 1.0) < 1e-6:
+            raise InputError(
+                f"mollifier has the integral {integral:g}, the value of its symbol at 0: give one of integral 1, which "
+                "keeps masses"
+            )
         return kernel
     return _MOLLIFIERS[check_choice("mollifier", mollifier, _MOLLIFIERS)](eps=eps)

@@ -66,6 +66,7 @@ from kspde.evidence.ensemble import Ensemble, MeanFieldSolution
 from kspde.evidence.score import Score
 from kspde.models import FieldValues, Model
 from kspde.models.base import Array
+from kspde.models.coefficients import diffusion_of, drift_of
 from kspde.parallel import together
 
 __all__ = ["BoundOverTime", "EntropyBound", "defect", "entropy_bound", "production"]
@@ -283,7 +284,7 @@ def defect(model: Model, species: str, own: FieldValues, known: FieldValues, sco
     diffusion, slope = _diffusion(model, species, own)
     there, slope_there = _diffusion(model, species, known)
     c = slope - slope_there + (diffusion - there)[:, None] * score
-    drifts = [model.drift(species, values) for values in (own, known)]
+    drifts = [drift_of(model, species, values) for values in (own, known)]
     if drifts[0] is not None and drifts[1] is not None:
         c -= drifts[0] - drifts[1]
     if not np.all(diffusion > 0):
@@ -320,7 +321,7 @@ def _diffusion(model: Model, species: str, c: FieldValues) -> tuple[Array, Array
 
 def _number(model: Model, species: str, c: FieldValues) -> Array:
     try:
-        return np.asarray(model.diffusion(species, c), dtype=np.float64)
+        return diffusion_of(model, species, c)
     except InputError as error:
         raise InputError(
             f"the diffusion coefficient of species {species!r} cannot be differentiated: {error} (the entropy bound "

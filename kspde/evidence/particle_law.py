@@ -28,6 +28,7 @@ from kspde.evidence.entropy import defect
 from kspde.initial import InitialDensity
 from kspde.models import FieldValues, Model
 from kspde.models.base import Array
+from kspde.models.coefficients import coefficients
 from kspde.output import SaveAt
 from kspde.parallel import alone
 from kspde.particles.direct import DirectFields
@@ -222,11 +223,10 @@ class _ParticleSystem(Model):
     def _at(self, points: Array) -> tuple[Array, Array | None]:
         if points is not self._points:  # the solver asks for the same nodes all the time
             fields = self.fields_at(points)
-            diffusion = np.asarray(self._model.diffusion(self._name, fields), dtype=np.float64)
-            drift = self._model.drift(self._name, fields)
+            diffusion, drift = coefficients(self._model, self._name, fields)
             self._coefficients = (
                 np.broadcast_to(diffusion, (points.size,)).reshape(points.shape),
-                None if drift is None else np.asarray(drift).reshape(points.shape),
+                None if drift is None else drift.reshape(points.shape),
             )
             self._points = points
         return self._coefficients

@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kspde.errors import ConvergenceError
+from kspde.fem.coefficients import CoefficientError
 from kspde.fem.operators import SemiDiscrete, row_tolerances
 from kspde.fem.restart import Position, Restart
 from kspde.fem.state import Observer
@@ -117,6 +118,10 @@ def solve_exponential(
         position.step += 1
         position.dt = None if position.handed_over else h
         position.unknowns = system.nodal(y)
+        try:
+            system.refuse_backward(position.unknowns, bounds, lowest, tol)
+        except CoefficientError as error:
+            raise error.at(position.step + 1, position.t, h) from None
         observer(position.t, position.unknowns)
         restart.look(position)
         if words := floor.accepted(h, position.t):

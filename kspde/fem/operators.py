@@ -9,9 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from kspde.errors import InputError
+from kspde.fem.coefficients import CoefficientError, checked
 from kspde.fem.space import Space
 from kspde.kernels import Kernel
 from kspde.models import Field, FieldValues, Model
+from kspde.models.coefficients import coefficients
 from kspde.parallel import together
 
 __all__ = ["SemiDiscrete"]
@@ -107,12 +109,41 @@ class SemiDiscrete:
         """
         n = len(self.space.points)
         with together(self.space.comm):
-            diffusion = np.asarray(self.model.diffusion(species, c), dtype=np.float64)
-            diffusion = np.broadcast_to(diffusion, (n, self.space.dimension) if diffusion.ndim == 2 else (n,))
-            drift = self.model.drift(species, c)
-            if drift is not None:
-                drift = np.broadcast_to(np.asarray(drift, dtype=np.float64), (n, self.space.dimension))
-        return diffusion, drift
+            diffusion, drift = coefficients(self.model, species, c, directional=True)
+        return diffusion if diffusion.ndim == 2 else np.broadcast_to(diffusion, (n,)), drift
+
+    def refuse_at_start(self, unknowns: Array) -> None:
+        """Refuse coefficients that have no meaning in the initial fields. Collective.
+
+        Raises:
+            InputError: the species, the value and the place, on every rank.
+        """
+        try:
+            self._check(unknowns)
+        except CoefficientError as error:
+            raise InputError(f"{error} (t = 0)") from None
+
+    def refuse_backward(self, unknowns: Array, highest: Array, lowest: Array, tol: float) -> None:
+        """Refuse unknowns at which D is negative. Collective.
+
+        Args:
+            unknowns: after an accepted step.
+            highest: sup D of each species over the step's stages, which may overshoot what they lead to.
+            lowest: inf D likewise.
+            tol: the tolerance of the step: a D of the density itself is known no better.
+
+        Raises:
+            CoefficientError: the species, the value and the place, on every rank.
+        """
+        share = min(10.0 * tol, 1e-5)
+        if np.any(lowest < -share * highest):
+            self._check(unknowns, share=share)
+
+    def _check(self, unknowns: Array, **allowed: float) -> None:
+        c = self.field_values(unknowns)
+        for species in self.model.species:
+            diffusion, drift = self.coefficients(species, c)
+            checked(self.space.comm, self.space.points, species, diffusion, drift, **allowed)
 
     def rate(self, state: Array) -> Array:
         """Return M dy/dt as a dual vector, shape as ``state``. Collective. ``diffusion_range`` takes note of D."""

@@ -34,6 +34,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kspde.errors import ConvergenceError, InputError
+from kspde.fem.coefficients import CoefficientError, checked
 from kspde.fem.graph import Graph
 from kspde.fem.limiter import limited
 from kspde.fem.operators import SemiDiscrete, row_tolerances
@@ -89,6 +90,8 @@ def solve_positive(
             tau = due if due < h * (1 + 1e-9) else 0.5 * due if allowed is not None and due < 2.0 * h else h
             try:
                 unknowns, difference = stepper.step(position.unknowns, tau)
+            except CoefficientError as error:
+                raise error.at(position.step + 1, position.t, tau) from None
             except ConvergenceError as error:
                 raise _failed(position, tau, str(error)) from None
             if allowed is not None:
@@ -162,8 +165,9 @@ class Stepper:
         self._graph = Graph(system.space)
         c = system.field_values(unknowns)
         for species in system.model.species:
-            drift = system.coefficients(species, c)[1] is not None
-            self._transports.append(Transport(self._graph, drift, self._options, in_turn=self._order == 1))
+            diffusion, drift = system.coefficients(species, c)
+            _refuse_directional(species, diffusion)
+            self._transports.append(Transport(self._graph, drift is not None, self._options, in_turn=self._order == 1))
         self._masses = system.space.integral(*unknowns[: self._species])
 
     def norms(self, unknowns: Array) -> Array:
@@ -228,7 +232,7 @@ class Stepper:
         motions = []
         for transport, species in zip(self._transports, system.model.species, strict=True):
             diffusion, drift = system.coefficients(species, c)
-            _check_coefficients(space.comm, species, diffusion, drift)
+            diffusion = checked(space.comm, space.points, species, diffusion, drift)
             motions.append(Motion(transport.graph, diffusion, drift))
         return motions
 
@@ -262,15 +266,9 @@ def _failed(position: Position, dt: float, reason: str) -> ConvergenceError:
     )
 
 
-def _check_coefficients(comm: Any, species: str, diffusion: Array, drift: Array | None) -> None:
+def _refuse_directional(species: str, diffusion: Array) -> None:
     if diffusion.ndim == 2:
         raise InputError(
             f"species {species!r} has one diffusion coefficient a direction, which the positive schemes do not take: "
             'use scheme="adaptive"'
-        )
-    good = bool(np.all(np.isfinite(diffusion)) and np.all(diffusion >= 0))
-    good = good and (drift is None or bool(np.all(np.isfinite(drift))))
-    if comm.allreduce(int(not good)):
-        raise ConvergenceError(
-            f"the coefficients of {species} are not finite, or its diffusion coefficient is negative"
         )

@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from kspde.errors import BlowUpError, ConvergenceError
 from kspde.fem.backend import apply_options
+from kspde.fem.coefficients import CoefficientError
 from kspde.fem.operators import SemiDiscrete, row_tolerances
 from kspde.fem.petsc_options import W_METHODS
 from kspde.fem.restart import Position, Restart
@@ -124,7 +125,11 @@ def solve_rosenbrock(
             # PETSc takes steps of its least length before it gives up; those that a saved time cuts short say nothing.
             if t not in observer.times and (words := floor.accepted(0.5 * (t - position.t), t)):
                 raise ConvergenceError(words)
-            solver.bounds, _ = system.diffusion_range()
+            solver.bounds, lowest = system.diffusion_range()
+            try:
+                system.refuse_backward(system.nodal(y.array_r.reshape(shape)), solver.bounds, lowest, tol)
+            except CoefficientError as error:
+                raise error.at(step + 1, t, ts.getTimeStep()) from None
             solver.sizes = accuracy * system.sizes(y.array_r.reshape(shape))
         position.step, position.t, position.dt, position.bounds = step, t, ts.getTimeStep(), solver.bounds
         position.unknowns = system.nodal(y.array_r.reshape(shape))
@@ -168,7 +173,9 @@ def solve_rosenbrock(
             ts.solve(y)
         except PETSc.Error as error:
             # What a step's failure is to be called by is added to its reason only; StoppedError is no failure.
-            if failure and (isinstance(failure[0], BlowUpError) or not isinstance(failure[0], ConvergenceError)):
+            if failure and (
+                isinstance(failure[0], (BlowUpError, CoefficientError)) or not isinstance(failure[0], ConvergenceError)
+            ):
                 raise failure[0] from None
             if failure:
                 raise ConvergenceError(_failed(ts, str(failure[0]))) from None

@@ -101,10 +101,12 @@ def solve(
         comm: the MPI communicator, ``MPI.COMM_WORLD`` unless given.
 
     Raises:
-        InputError: a value is not valid, mass of u0 lies outside the domain, or the mesh does not resolve u0.
+        InputError: a value is not valid, mass of u0 lies outside the domain, the mesh does not resolve u0, or the
+            model's coefficients have no meaning: another shape, no real numbers, D < 0 in the initial fields.
         StoppedError: SIGTERM or SIGHUP came, and a checkpoint has been written.
-        ConvergenceError: a step failed; the message names step, t, dt and reason. The error holds what was computed
-            until then, as ``diagnostics`` and ``solution``; a ``BlowUpError`` where a density blew up.
+        ConvergenceError: a step failed, or led to a D < 0; the message names step, t, dt and reason. The error holds
+            what was computed until then, as ``diagnostics`` and ``solution``; a ``BlowUpError`` where a density blew
+            up.
         MissingBackendError: DOLFINx is not installed.
     """
     if not isinstance(model, Model):
@@ -184,6 +186,8 @@ def solve(
         start_at = (restart.latest() if resume else None) or Position(unknowns=started_from)
         if start_at.step:
             observer.latest = start_at.unknowns
+        else:
+            system.refuse_at_start(start_at.unknowns)
 
         def started() -> None:
             nonlocal ready

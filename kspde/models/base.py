@@ -20,8 +20,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from kspde.errors import InputError
-from kspde.kernels import Kernel, mollifier_kernel
+from kspde.errors import InputError, check_integer, check_number
+from kspde.kernels import Kernel, check_symbol, mollifier_kernel
 
 __all__ = ["Field", "FieldValues", "Model"]
 
@@ -41,6 +41,9 @@ class Field:
         tau: τ > 0 makes the field relax to K * u instead of being equal to it: τ∂_t c = (Δ − ρ²)(c − K * u), ρ the
             kernel's ``relaxation_rate``; for the Yukawa potential that is τ∂_t c = Δc − μ²c + χu, mollified or not the
             same equation, with the source χu * j^ε. It starts from K * u_0.
+
+    Raises:
+        InputError: a name that is no name, no kernel, or τ < 0 or not finite.
     """
 
     name: str
@@ -49,6 +52,19 @@ class Field:
     gradient: bool = False
     mollified: bool = True
     tau: float = 0.0
+
+    def __post_init__(self) -> None:
+        for what, given, example in (("name", self.name, "c"), ("source", self.source, "u")):
+            if not isinstance(given, str) or not given or not given.isprintable():
+                raise InputError(f"{what} = {given!r} of a field is not valid: give a string such as {example!r}")
+        if not isinstance(self.kernel, Kernel):
+            raise InputError(
+                f"the kernel of field {self.name!r} is a {type(self.kernel).__name__}: give one such as kspde.Yukawa()"
+            )
+        for what, flag in (("gradient", self.gradient), ("mollified", self.mollified)):
+            if not isinstance(flag, (bool, np.bool_)):
+                raise InputError(f"{what} = {flag!r} of field {self.name!r} is not valid: give True or False")
+        check_number(f"tau of field {self.name!r}", self.tau, at_least=0)
 
 
 @dataclass(frozen=True)
@@ -142,10 +158,13 @@ class Model(ABC):
         """Return the fields with K replaced by K^ε = K * j^ε where ``eps`` is given.
 
         Raises:
-            InputError: ε ≤ 0, an unknown mollifier, or a field whose source is no species of the model.
+            InputError: ε ≤ 0, an unknown mollifier, or a model that makes no sense: names twice, a field whose source
+                is no species, a symbol that is not real and finite.
         """
+        self._check_names()
         names = [f.name for f in self.fields]
         for f in self.fields:
+            check_symbol(f"field {f.name!r}", f.kernel)
             if f.source not in self.species:
                 raise InputError(
                     f"field {f.name!r} has source {f.source!r}: give one of the species {', '.join(self.species)}"
@@ -156,3 +175,15 @@ class Model(ABC):
             return self.fields
         smoother = mollifier_kernel(eps, mollifier)
         return tuple(replace(f, kernel=f.kernel * smoother) if f.mollified else f for f in self.fields)
+
+    def _check_names(self) -> None:
+        """Refuse a dimension, species or fields that are no such things."""
+        check_integer(f"dimension of {type(self).__name__}", self.dimension, at_least=1)
+        species = self.species
+        if not isinstance(species, tuple) or not species or not all(isinstance(name, str) and name for name in species):
+            raise InputError(f"species = {species!r} of {type(self).__name__} is not valid: give a tuple of names")
+        if len(set(species)) < len(species):
+            raise InputError(f"species = {species!r} of {type(self).__name__} has a name twice: give each its own")
+        for f in self.fields:
+            if not isinstance(f, Field):
+                raise InputError(f"fields of {type(self).__name__} hold a {type(f).__name__}: give kspde.Field objects")

@@ -12,13 +12,14 @@ from collections.abc import Callable
 import numpy as np
 
 from kspde.compiled import compiled, in_blocks, widest_vectors
-from kspde.errors import ConvergenceError, InputError
+from kspde.errors import ConvergenceError
 from kspde.models import FieldValues, Model
 from kspde.models.base import Array
+from kspde.models.coefficients import coefficients
 from kspde.particles.observe import tally
 from kspde.random import CHUNK, Ids, Philox, fill_normal_pairs
 
-__all__ = ["bad_diffusion", "coefficients", "euler_maruyama"]
+__all__ = ["bad_diffusion", "euler_maruyama"]
 
 _NO_DRIFT: Array = np.zeros((1, 1))
 
@@ -54,7 +55,7 @@ def euler_maruyama(
         The tallies of the new positions, for ``observe``.
 
     Raises:
-        InputError: the model returned a diffusion or drift of a wrong shape.
+        InputError: the model returned a diffusion or drift of a wrong shape or type.
         ConvergenceError: a diffusion coefficient that is negative or not finite; the message names the particle.
     """
 
@@ -68,25 +69,6 @@ def euler_maruyama(
         return seen
 
     return in_blocks(advance, len(x))
-
-
-def coefficients(model: Model, species: str, c: FieldValues) -> tuple[Array, Array | None]:
-    """Return D, of shape (n,) or (1,), and the drift, of shape (n, d), or None where there is none. Rank-local.
-
-    Raises:
-        InputError: the model returned another shape.
-    """
-    n, d = c.points.shape
-    diffusion = np.ascontiguousarray(np.atleast_1d(np.asarray(model.diffusion(species, c), dtype=np.float64)))
-    if diffusion.shape not in ((n,), (1,)):
-        raise InputError(f"diffusion({species!r}, c) returned shape {diffusion.shape}: return a number or shape ({n},)")
-    drift = model.drift(species, c)
-    if drift is None:
-        return diffusion, None
-    drift = np.ascontiguousarray(drift, dtype=np.float64)
-    if drift.shape != (n, d):
-        raise InputError(f"drift({species!r}, c) returned shape {drift.shape}: return {(n, d)} or None")
-    return diffusion, drift
 
 
 def bad_diffusion(species: str, value: float, particle: int) -> ConvergenceError:

@@ -65,8 +65,9 @@ import numpy as np
 
 from kspde.compiled import compiled_parallel, prange
 from kspde.models.base import Array
+from kspde.models.coefficients import coefficients
 from kspde.parallel import together
-from kspde.particles.euler import bad_diffusion, coefficients
+from kspde.particles.euler import bad_diffusion
 from kspde.particles.system import System
 
 __all__ = ["weak_second_step"]
@@ -80,7 +81,7 @@ def weak_second_step(system: System, step: int, t: float, dt: float) -> None:
     """Advance all particles, whose fields are prepared at t, to t + dt. Collective.
 
     Raises:
-        InputError: the model returned a diffusion or drift of a wrong shape.
+        InputError: the model returned a diffusion or drift of a wrong shape or type.
         ConvergenceError: a diffusion coefficient that is negative or not finite, or a stage that left the numbers.
     """
     amplitude: dict[str, Array] = {}

@@ -113,7 +113,7 @@ class Broken(kspde.Model):
         return (kspde.Field(name="v", kernel=kspde.Yukawa()),)
 
     def diffusion(self, species, c):
-        return np.where(c["v"].max(initial=0.0) < 0.1, np.nan, 1.0) * np.ones(len(c.points))
+        return np.where(c["v"].max(initial=0.0) < 0.045, np.nan, 1.0) * np.ones(len(c.points))
 
 
 def test_a_failing_solve_says_where(mixture, comm) -> None:

@@ -1,0 +1,76 @@
+"""Values of coefficients that have no meaning: D < 0, a backward heat equation, and what is not finite."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from mpi4py import MPI
+
+from kspde.errors import ConvergenceError
+
+__all__ = ["CoefficientError", "checked"]
+
+Array = npt.NDArray[np.float64]
+
+#: D below 0 by no more than this share of its maximum is rounding of what it is computed from.
+_ROUNDING = 1e-12
+#: The largest D or |b|: products with them stay finite.
+_LARGEST = 1e100
+
+
+class CoefficientError(ConvergenceError):
+    """A coefficient has a value that has no meaning; the message names the species, the value and the place."""
+
+    def at(self, step: int, t: float, dt: float) -> CoefficientError:
+        """Return the error of a step from t."""
+        return CoefficientError(f"the solve failed in step {step} at t = {t:.6g} with dt = {dt:.3g}: {self}")
+
+
+def checked(
+    comm: Any, points: Array, species: str, diffusion: Array, drift: Array | None, *, share: float = _ROUNDING
+) -> Array:
+    """Return D without what rounding has left below 0. Collective.
+
+    Args:
+        comm: the communicator.
+        points: this rank's nodes, shape (n, d).
+        species: whose coefficients they are.
+        diffusion: D there, shape (n,) or (n, d).
+        drift: b there, shape (n, d), or None.
+        share: of its maximum that D may lie below 0.
+
+    Raises:
+        CoefficientError: D is lower, or D or b is not finite, or larger than 1e100; the worst value, on every rank.
+    """
+    senseless = not bool(np.all(np.abs(diffusion) <= _LARGEST) and (drift is None or np.all(np.abs(drift) <= _LARGEST)))
+    ends = np.array([float(senseless), 0.0, 0.0])
+    if not senseless:
+        ends[1:] = diffusion.max(initial=0.0), -diffusion.min(initial=0.0)
+    comm.Allreduce(MPI.IN_PLACE, ends, op=MPI.MAX)
+    if ends[0] or ends[2] > share * ends[1]:
+        found = comm.allgather(_worst(points, species, diffusion, drift))
+        raise CoefficientError(max(found)[1])
+    return diffusion if ends[2] == 0.0 else np.maximum(diffusion, 0.0)
+
+
+def _worst(points: Array, species: str, diffusion: Array, drift: Array | None) -> tuple[float, str]:
+    """Return how bad the worst value is, and a line about it."""
+    worst = (-1.0, "")
+    for name, values, valid in (
+        ("diffusion coefficient", diffusion, ">= 0, finite"),
+        ("drift", np.zeros((0, 1)) if drift is None else drift, "finite"),
+    ):
+        size = np.abs(values)
+        bad = np.where(size <= _LARGEST, 0.0 if name == "drift" else np.maximum(-values, 0.0), np.inf)
+        if bad.size == 0 or not bad.max() > max(worst[0], 0.0):
+            continue
+        index = np.unravel_index(int(np.argmax(bad)), bad.shape)
+        place = ", ".join(f"{x:.6g}" for x in points[index[0]])
+        worst = (
+            float(bad.max()),
+            f"the {name} of species {species!r} is {values[index]:.6g} at ({place}): it must be {valid} and at most "
+            f"{_LARGEST:g} in size; check the model's parameters",
+        )
+    return worst

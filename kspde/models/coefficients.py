@@ -1,0 +1,69 @@
+"""A model's coefficients as both backends take them: real arrays of one of the shapes that have a meaning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kspde.errors import InputError
+from kspde.models.base import Array, FieldValues, Model
+
+__all__ = ["coefficients", "diffusion_of", "drift_of"]
+
+
+def coefficients(
+    model: Model, species: str, c: FieldValues, *, directional: bool = False
+) -> tuple[Array, Array | None]:
+    """Return D, of shape (n,), (1,) or, where ``directional``, (n, d), and the drift, (n, d) or None. Rank-local.
+
+    Values are not looked at: where they may lie, and what to call the place, depends on the backend.
+
+    Raises:
+        InputError: the model returned another shape, or what are no real numbers.
+    """
+    return diffusion_of(model, species, c, directional=directional), drift_of(model, species, c)
+
+
+def diffusion_of(model: Model, species: str, c: FieldValues, *, directional: bool = False) -> Array:
+    """Return D alone, as ``coefficients`` does. Rank-local.
+
+    Raises:
+        InputError: as for ``coefficients``.
+    """
+    n, d = c.points.shape
+    diffusion = np.atleast_1d(_real(f"diffusion({species!r}, c)", model.diffusion(species, c)))
+    if directional and diffusion.ndim == 2:
+        if diffusion.shape != (n, d):
+            raise InputError(
+                f"diffusion({species!r}, c) returned shape {diffusion.shape}: return a number, shape ({n},), or "
+                f"{(n, d)} for one coefficient a direction"
+            )
+    elif diffusion.shape not in ((n,), (1,)):
+        raise InputError(f"diffusion({species!r}, c) returned shape {diffusion.shape}: return a number or shape ({n},)")
+    return np.ascontiguousarray(diffusion)
+
+
+def drift_of(model: Model, species: str, c: FieldValues) -> Array | None:
+    """Return the drift alone, as ``coefficients`` does. Rank-local.
+
+    Raises:
+        InputError: as for ``coefficients``.
+    """
+    returned = model.drift(species, c)
+    if returned is None:
+        return None
+    drift = _real(f"drift({species!r}, c)", returned)
+    if drift.shape != c.points.shape:
+        raise InputError(f"drift({species!r}, c) returned shape {drift.shape}: return {c.points.shape} or None")
+    return np.ascontiguousarray(drift)
+
+
+def _real(label: str, returned: Any) -> Array:
+    try:
+        array = np.asarray(returned)
+    except ValueError:  # rows of unequal lengths
+        raise InputError(f"{label} returned no array: return real numbers") from None
+    if not np.can_cast(array.dtype, np.float64, casting="same_kind"):  # an imaginary part is not dropped
+        raise InputError(f"{label} returned values of type {array.dtype}: return real numbers")
+    return array.astype(np.float64, copy=False)
