@@ -13,13 +13,14 @@ import numpy as np
 from kspde.checkpoint import Checkpoint, CheckpointStore
 from kspde.compiled import use_threads
 from kspde.counts import check_steps, check_work
-from kspde.errors import InputError, check_callable, check_choice, check_flag, check_integer, check_number
+from kspde.errors import ON_BLOW_UP, InputError, check_callable, check_choice, check_flag, check_integer, check_number
 from kspde.initial import InitialDensity, densities_by_species
 from kspde.kernels import Kernel, mollifier_kernel
 from kspde.models import Field, Model
 from kspde.output import SaveAt
 from kspde.parallel import communicator, limited_threads
 from kspde.particles.cloud import Cloud
+from kspde.particles.collapse import Collapse
 from kspde.particles.direct import DirectFields
 from kspde.particles.fields import FieldEvaluator
 from kspde.particles.fourier import FourierFields
@@ -72,6 +73,7 @@ def simulate(
     save: SaveAt | None = None,
     checkpoint: Checkpoint | None = None,
     resume: bool = False,
+    on_blow_up: str = "warn",
     progress: Callable[[float], None] | None = None,
     comm: Any = None,
 ) -> Cloud:
@@ -130,6 +132,8 @@ def simulate(
         checkpoint: where and how often the state is written; SIGTERM or SIGHUP then writes one and stops the run.
         resume: whether to go on from the newest checkpoint of this same run, where there is one. The result is that of
             a run that was never stopped: bitwise on as many ranks and threads, to round-off on others.
+        on_blow_up: what to do about particles that collapse into a cluster whose size is that of ε
+            (``kspde.particles.collapse``): "warn", "stop" the run with a ``BlowUpError``, or "ignore".
         progress: called on every rank after every step with t/``t_end``.
         comm: the MPI communicator; all of MPI's ranks unless given.
 
@@ -155,6 +159,7 @@ def simulate(
     check_choice("method", method, _EVALUATORS)
     check_number("memory_limit", memory_limit, above=0)
     check_choice("scheme", scheme, SCHEMES)
+    check_choice("on_blow_up", on_blow_up, ON_BLOW_UP)
     check_choice("initial", initial, ("u0", "mollified"))
     check_flag("include_self", include_self)
     check_callable("progress", progress, "one argument, t/t_end")
@@ -245,6 +250,8 @@ def simulate(
     if save is not None:
         results.saves = Saves(save=save, steps=save_steps, own_fields=own_fields, snapshot=results.cloud)
         observers.append(results.saves)
+    if eps is not None and fields and on_blow_up != "ignore":
+        observers.append(Collapse(model.species, float(eps), on_blow_up))
     if progress is not None:
         observers.append(Progress(progress))
 

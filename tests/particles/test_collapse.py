@@ -1,0 +1,66 @@
+"""Particles that collapse into a cluster as large as the mollifier are reported: when, where, limited by what."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+import kspde
+
+
+@dataclass(frozen=True, kw_only=True)
+class KellerSegel(kspde.Model):
+    """dX = ∇c dt + √2 dB, −Δc + μ²c = u."""
+
+    @property
+    def fields(self):
+        return (kspde.Field(name="c", kernel=kspde.Yukawa(screening=0.3), gradient=True),)
+
+    def diffusion(self, species, c):
+        return 1.0
+
+    def drift(self, species, c):
+        return c.gradient("c")
+
+
+def drop(mass: float, std: float = 0.5) -> kspde.GaussianMixture:
+    return kspde.GaussianMixture(weights=[1.0], means=[[1.0, -0.5]], stds=[std], mass=mass)
+
+
+def said(u0, **options):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        cloud = kspde.simulate(KellerSegel(), u0, **{"n": 500, "dt": 0.004, "seed": 3, "method": "direct"} | options)
+    return cloud, [str(w.message) for w in caught if "have collapsed" in str(w.message)]
+
+
+@pytest.mark.parametrize("dt", [0.004, 0.0005])
+def test_a_collapse_is_reported(dt, comm) -> None:
+    """Mass 16π, twice the critical one: the density blows up near t = .08."""
+    cloud, lines = said(drop(16 * np.pi), t_end=0.16, eps=0.1, dt=dt)
+    assert len(lines) == (comm.rank == 0)
+    for line in lines:
+        t = float(line.split(" at t = ")[1].split(":")[0])
+        assert 0.05 < t < 0.16
+        assert f"in step {round(t / dt)} at" in line
+        place = np.array([float(x) for x in line.split(" of (")[1].split(")")[0].split(",")])
+        assert np.abs(place - (1.0, -0.5)).max() < 0.3
+        assert "so that the mollifier limits the cluster" in line
+        assert (", and so does dt: a particle moves by" in line) == (dt == 0.004)
+    assert np.all(np.isfinite(cloud.positions))
+    if dt == 0.004:
+        with pytest.raises(kspde.BlowUpError, match=r"the particles of u have collapsed in step \d+ at t = "):
+            said(drop(16 * np.pi), t_end=0.16, eps=0.1, on_blow_up="stop")
+        assert not said(drop(16 * np.pi), t_end=0.16, eps=0.1, on_blow_up="ignore")[1]
+
+
+@pytest.mark.parametrize(("mass", "std", "eps"), [(4 * np.pi, 0.5, 0.05), (16 * np.pi, 0.1, 0.1)])
+def test_what_is_no_collapse_is_not(mass, std, eps) -> None:
+    """Below the critical mass; and from data that are as small as ε."""
+    assert not said(drop(mass, std), t_end=0.1, eps=eps)[1]
+
+
+def test_no_other_action() -> None:
+    with pytest.raises(kspde.InputError, match="on_blow_up = 'go' is not valid"):
+        said(drop(1.0), t_end=0.1, eps=0.05, on_blow_up="go")
