@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -119,6 +120,55 @@ def test_grid_density_of_an_image_has_its_first_row_on_top():
     assert density([[0.0, 2.0]]) == 0
 
 
+@pytest.mark.parametrize("orientation", ["xy", "image"])
+@pytest.mark.parametrize("wrong", [np.nan, -2.0])
+def test_a_wrong_value_is_named_by_the_users_own_index(orientation, wrong):
+    values = np.ones((4, 6))
+    values[1, 4] = wrong
+    with pytest.raises(kspde.InputError, match=rf"values contain {wrong:g} at index \(1, 4\)"):
+        kspde.GridDensity(values, (0.0, 5.0, 0.0, 3.0), orientation=orientation)
+
+
+def test_masked_values_that_hide_nothing_are_values():
+    plain = kspde.GridDensity(np.eye(3), (0.0, 1.0, 0.0, 1.0))
+    masked = kspde.GridDensity(np.ma.array(np.eye(3)), (0.0, 1.0, 0.0, 1.0))
+    np.testing.assert_array_equal(masked.values, plain.values)
+
+
+def test_pixels_that_the_extent_stretches_are_warned_of(comm):
+    image, square, long = np.ones((4, 6)), (-1.0, 4.0, 2.0, 5.0), (-1.0, 5.55, 2.0, 4.31)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        kspde.GridDensity(image, square, orientation="image")
+        kspde.GridDensity(image, long)  # a grid of points need not be square
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        kspde.GridDensity(image, long, orientation="image")
+    assert [str(w.message)[:48] for w in caught] == ["the extent makes pixels 1.31 wide and 0.77 high:"] * (
+        not comm.rank
+    )
+
+
+def test_a_grid_density_is_never_negative():
+    """Also at its last points, where rounding leads beyond the last cell."""
+    random = np.random.default_rng(1)
+    for _ in range(300):
+        n = int(random.integers(2, 40))
+        values = random.random((n, 3)) * (random.random((n, 3)) < 0.4)
+        values[0, 0] = 1.0
+        low = float(random.uniform(-3.0, 3.0))
+        high = low + float(random.uniform(0.1, 9.0))
+        density = kspde.GridDensity(values, (low, high, -1.0, 1.0))
+        x, y = np.meshgrid(np.linspace(low, high, 2 * n - 1), np.linspace(-1.0, 1.0, 5))
+        assert density(np.stack([x.ravel(), y.ravel()], axis=1)).min() >= 0
+
+
+def test_a_function_must_vanish_on_every_side():
+    """f = 1 at x = −R alone: it vanishes on the other three sides."""
+    with pytest.raises(kspde.InputError, match=r"function is .* on the edge of \[-2, 2\]\^2"):
+        kspde.CallableDensity(lambda x: np.exp(-4 * (x[:, 0] + 2) ** 2 - 40 * x[:, 1] ** 2), half_width=2.0)
+
+
 def test_grid_density_bandwidth_is_a_length():
     values = np.zeros((201, 101))
     values[100, 50] = 1.0
@@ -205,6 +255,7 @@ def test_positions_are_read_from_a_table(shared_tmp_path, comm):
         ("x,y\n1,2\n3,far\n", "data row 2: y = 'far' is not a finite number"),
         ("x,y\n1\n", "data row 1: y is missing"),
         ("x,y\n1,5,2,5\n", "data row 1 has more entries than the first row names: x, y"),
+        ("x,y,x\n1,2,3\n", "has 2 columns 'x': give each a name of its own"),
         ("x,y\nnan,1\n", "data row 1: x = 'nan' is not a finite number"),
     ],
 )
@@ -260,8 +311,20 @@ FUNCTION = {"function": skewed, "half_width": 4.0}
         (kspde.GaussianMixture, MIXTURE, {"stds": (1.0, 0.0)}, "stds contain 0: give positive lengths"),
         (kspde.GaussianMixture, MIXTURE, {"mass": -1.0}, "mass = -1.0 is not valid"),
         (kspde.GridDensity, GRID, {"values": np.ones((3, 1))}, "values have shape (3, 1)"),
-        (kspde.GridDensity, GRID, {"values": -np.ones((3, 4))}, "values contain -1: give numbers >= 0"),
+        (
+            kspde.GridDensity,
+            GRID,
+            {"values": -np.ones((3, 4))},
+            "values contain -1 at index (0, 0): give finite numb",
+        ),
         (kspde.GridDensity, GRID, {"values": np.full((3, 4), np.inf)}, "values contain inf at index (0, 0)"),
+        (
+            kspde.GridDensity,
+            GRID,
+            {"values": np.ma.masked_less(np.eye(3, 4), 0.5)},
+            "values have 9 masked entries, th",
+        ),
+        (kspde.GridDensity, GRID, {"values": np.ones((3, 4, 3))}, "values have shape (3, 4, 3), 3 colour channels a p"),
         (kspde.GridDensity, GRID, {"values": np.zeros((3, 4))}, "values have no mass"),
         (kspde.GridDensity, GRID, {"extent": (0.0, 1.0)}, "extent has shape (2,)"),
         (kspde.GridDensity, GRID, {"extent": (0.0, 1.0, 2.0, 2.0)}, "is empty: give xmin < xmax, ymin < ymax"),

@@ -16,6 +16,8 @@ import numpy.typing as npt
 from kspde.errors import InputError, check_choice, check_finite, check_number, shortened
 from kspde.files import open_regular
 from kspde.initial.base import Array, InitialDensity, RandomNumbers, cell_means, points_of
+from kspde.parallel import world
+from kspde.warned import warn
 
 __all__ = ["GridDensity", "read_grid"]
 
@@ -30,15 +32,16 @@ class GridDensity(InitialDensity):
 
     Args:
         values: values ≥ 0 at the grid points, a d-dimensional array with ``values[i, j]`` at (x_i, y_j), at least two
-            points a direction.
+            points in each direction, none of them masked.
         extent: (xmin, xmax, ymin, ymax, ...): coordinates of the first and last points in each direction.
         mass: the total mass.
-        orientation: "xy" (as above) or "image" (2D only): rows from the top, ``values[row, column]``.
+        orientation: "xy" (as above) or "image" (2D only): rows from the top, ``values[row, column]``. A
+            warning says where the extent makes an image's pixels longer than wide, or wider than long.
         bandwidth: standard deviation, in units of the coordinates, of a Gaussian the values are smoothed with first;
             0 leaves them as they are.
 
     Raises:
-        InputError: wrong shape, non-finite or negative values, no mass, an empty extent.
+        InputError: wrong shape, colours, masked, non-finite or negative values, no mass, an empty extent.
     """
 
     def __init__(
@@ -50,30 +53,30 @@ class GridDensity(InitialDensity):
         orientation: str = "xy",
         bandwidth: float = 0.0,
     ) -> None:
-        try:
-            array = np.asarray(values).astype(np.float64, casting="same_kind")
-        except (TypeError, ValueError):
-            raise InputError("values are not an array of real numbers: give 1 to 3 dimensions of them") from None
+        array = _plain(values)
+        if array.ndim == 3 and array.shape[2] in (3, 4) and (orientation == "image" or np.size(extent) == 4):
+            raise InputError(
+                f"values have shape {array.shape}, {array.shape[2]} colour channels a pixel: give one number a pixel, "
+                "such as one channel, values[..., 1], or their mean, values[..., :3].mean(axis=-1)"
+            )
         if not 1 <= array.ndim <= 3 or min(array.shape, default=0) < 2:
             raise InputError(f"values have shape {array.shape}: give 1 to 3 dimensions with at least 2 points each")
         check_choice("orientation", orientation, ("xy", "image"))
         check_number("bandwidth", bandwidth, at_least=0)
         self.mass = check_number("mass", mass, above=0)
         self.dimension = array.ndim
+        _check_values(array)
         if orientation == "image":
             if array.ndim != 2:
                 raise InputError(f'orientation = "image" needs 2 dimensions, values have {array.ndim}: use "xy"')
             array = np.ascontiguousarray(array[::-1].T)
-        if not np.all(np.isfinite(array)):
-            index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-            raise InputError(f"values contain {array[index]} at index {index}: give finite numbers >= 0")
-        if array.min() < 0:
-            raise InputError(f"values contain {array.min():g}: give numbers >= 0")
         bounds = check_finite("extent", extent, (2 * array.ndim,)).reshape(-1, 2)
         if np.any(bounds[:, 1] <= bounds[:, 0]):
             raise InputError(f"extent = {bounds.ravel().tolist()} is empty: give xmin < xmax, ymin < ymax, ...")
         self.lower, self.upper = bounds[:, 0], bounds[:, 1]
         self.spacing: Array = (self.upper - self.lower) / (np.array(array.shape) - 1)
+        if orientation == "image":
+            _warn_of_stretched_pixels(self.spacing)
         if bandwidth > float(np.max(self.upper - self.lower)):
             raise InputError(f"bandwidth = {bandwidth:g} is not valid: give a length within the extent")
         if bandwidth > 0:
@@ -91,7 +94,7 @@ class GridDensity(InitialDensity):
         inside = np.all((points >= self.lower) & (points <= self.upper), axis=1)
         s = (points[inside] - self.lower) / self.spacing
         cell = np.minimum(s.astype(np.int64), np.array(self.values.shape) - 2)
-        t = s - cell
+        t = np.clip(s - cell, 0.0, 1.0)  # rounding may lead beyond the last point, where a weight would be negative
         out = np.zeros(len(points))
         total = np.zeros(len(s))
         for corner in np.ndindex(*(2,) * self.dimension):
@@ -145,6 +148,47 @@ class GridDensity(InitialDensity):
     @cached_property
     def _cumulative(self) -> Array:
         return np.cumsum(cell_means(self.values).ravel())
+
+
+def _plain(values: npt.ArrayLike) -> Array:
+    """Return values as an array of floating-point numbers.
+
+    Raises:
+        InputError: no real numbers, or some of them are masked: what is under a mask is no measurement.
+    """
+    masked = np.argwhere(np.ma.getmaskarray(values)) if isinstance(values, np.ma.MaskedArray) else np.zeros((0, 1))
+    if len(masked):
+        index = tuple(int(i) for i in masked[0])
+        raise InputError(
+            f"values have {len(masked)} masked entries, the first at index {index}: give numbers for them, such as "
+            "values.filled(0.0)"
+        )
+    try:
+        return np.asarray(values).astype(np.float64, casting="same_kind")
+    except (TypeError, ValueError):
+        raise InputError("values are not an array of real numbers: give 1 to 3 dimensions of them") from None
+
+
+def _check_values(array: Array) -> None:
+    """Refuse values that are no densities, with their index as the user has it.
+
+    Raises:
+        InputError: they are not finite, or negative.
+    """
+    bad = np.argwhere(~(np.isfinite(array) & (array >= 0)))
+    if len(bad):
+        index = tuple(int(i) for i in bad[0])
+        raise InputError(f"values contain {array[index]:g} at index {index}: give finite numbers >= 0")
+
+
+def _warn_of_stretched_pixels(spacing: Array) -> None:
+    wide, high = (float(step) for step in spacing)
+    if abs(wide - high) > 0.01 * min(wide, high):
+        warn(
+            f"the extent makes pixels {wide:.4g} wide and {high:.4g} high: extent is (xmin, xmax, ymin, ymax) of the "
+            "outer pixels' centres, x along a row",
+            world(),
+        )
 
 
 def read_grid(path: str | Path) -> tuple[Any, Sequence[float] | None]:

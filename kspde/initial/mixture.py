@@ -147,6 +147,9 @@ def read_positions(path: str | Path, columns: Sequence[str]) -> Array:
             f"{path} has no column {missing[0]!r}: its first row must name {', '.join(columns)}, separated by "
             f"commas (it reads {shown(', '.join(found))})"
         )
+    twice = [c for c in columns if found.count(c) > 1]
+    if twice:
+        raise InputError(f"{path} has {found.count(twice[0])} columns {twice[0]!r}: give each a name of its own")
     if not rows:
         raise InputError(f"{path} has no positions: give a row of numbers a cell below the names of the columns")
     out = np.empty((len(rows), len(columns)))

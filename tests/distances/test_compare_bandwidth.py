@@ -18,11 +18,11 @@ def closed_form(h: np.ndarray | float, std: float, n: int, d: int) -> np.ndarray
     )
 
 
-def error_of(std: float, n: int, d: int) -> IntegratedSquaredError:
+def error_of(std: float, n: int, d: int, centre: float = 0.0) -> IntegratedSquaredError:
     points = {1: 400, 2: 120, 3: 60}[d]
-    grid = Grid.covering(np.full(d, -6 * std), np.full(d, 7 * std), [points] * d)
+    grid = Grid.covering(np.full(d, centre - 6 * std), np.full(d, centre + 7 * std), [points] * d)
     x = np.stack(np.meshgrid(*grid.axes, indexing="ij"), axis=-1)
-    u = np.exp(-0.5 * (x**2).sum(axis=-1) / std**2)
+    u = np.exp(-0.5 * ((x - centre) ** 2).sum(axis=-1) / std**2)
     return IntegratedSquaredError(grid, u / (u.sum() * grid.cell_volume), n)
 
 
@@ -39,6 +39,11 @@ def test_minimiser_for_a_gaussian(d: int, n: int) -> None:
     h = np.exp(np.linspace(np.log(1e-3), np.log(5), 400_001))
     expected = h[np.argmin(closed_form(h, 0.7, n, d))]
     assert error_of(0.7, n, d).minimise() == pytest.approx(expected, rel=2e-4)
+
+
+def test_the_place_of_the_density_does_not_matter() -> None:
+    """Wherever it is, the search begins at its standard deviation."""
+    assert error_of(0.7, 1000, 1, centre=-1e5).minimise() == pytest.approx(error_of(0.7, 1000, 1).minimise(), rel=1e-5)
 
 
 def test_the_global_valley_is_found() -> None:
