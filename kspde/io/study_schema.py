@@ -36,6 +36,14 @@ class FluctuationsSection(Section):
     replicas: int = Field(description="independent systems at each point")
 
 
+class DistanceSection(Section):
+    """[measure]: the distance between particles and the density, beside its floor."""
+
+    kind: Literal["distance"]
+    replicas: int = Field(description="independent clouds at each point")
+    against: Literal["own", "local"] | None = Field(default=None, description='"own" (1.9) or "local" (1.1) density')
+
+
 class MollificationSection(Section):
     """[measure]: the density of the mollified equation against that of the local one."""
 
@@ -125,6 +133,7 @@ class StudyFile(SystemFile):
         CouplingSection
         | ChaosSection
         | FluctuationsSection
+        | DistanceSection
         | MollificationSection
         | ConvergenceSection
         | WeakErrorSection,

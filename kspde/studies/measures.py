@@ -11,7 +11,7 @@ from typing import Any
 
 from kspde.domains import check_no_walls
 from kspde.errors import InputError
-from kspde.studies.particle_measures import chaos, coupling, fluctuations, weak_error
+from kspde.studies.particle_measures import chaos, coupling, distance, fluctuations, weak_error
 from kspde.studies.pde_measures import convergence, mollification
 from kspde.studies.quantities import Meaning, Quantity
 from kspde.studies.study import Problem
@@ -104,6 +104,27 @@ MEASURES: dict[str, Measure] = {
                 )
                 for m in (1, 2, 3)
             },
+        },
+        particles=True,
+        mollified=True,
+    ),
+    "distance": Measure(
+        function=distance,
+        quantities={
+            name + suffix: Meaning(symbol=symbol + mark, words=words + more)
+            for name, symbol, words in (
+                (
+                    "l1",
+                    "E ‖K_h * μ_N − u‖_{L^1}",
+                    "Distance in L^1 of the particles' density estimate from the density",
+                ),
+                ("energy", "E D(μ_N, u)", "Energy distance of the particles from the density"),
+            )
+            for suffix, mark, more in (
+                ("", "", ""),
+                ("_floor", ", independent draws", ": its floor, as many independent draws"),
+                ("_without_noise", ", without noise", ", without the particles' noise"),
+            )
         },
         particles=True,
         mollified=True,
