@@ -18,7 +18,9 @@ clouds with the same seed and replica share their noise and are not.
 is :math:`s\mu + (1 - s)P`, moved by some standard deviations of its mean, :math:`\tilde\nu` likewise the other way.
 Differences of densities, distribution functions and quantile functions add up, so one set of draws, from near the
 particles' own λ, serves all λ. In trials (1D, 500 and 400 normal particles at distances from 0 to half a standard
-deviation) 93 to 97 % of the intervals held what they are for; without s and the moves it was 81 to 96 %.
+deviation, 300 each) 93 to 97 % of the intervals of L¹, and of L¹ and L² without noise, held what they are for, those of
+the energy distance without noise 91 % at the largest distance; without s and the moves it was 81 to 96 %. In 2D, L¹
+without noise is too large near its floor (.078 where .038 is right).
 """
 
 from __future__ import annotations
