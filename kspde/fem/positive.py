@@ -1,5 +1,8 @@
 r"""The positive schemes: degree 1, u ≥ 0 and exact mass for every step.
 
+(In double precision for every step with :math:`\Delta t D \le 10^8 h^2`, h the size of the smallest cells: beyond it
+rounding may cost more of the mass than a scaling by 1 ± 1e-8 puts right, and the run ends with one line that says so.)
+
 **"positive", order 1.** D and b are frozen at the old time, and each species makes an implicit Euler step
 :math:`S_{\Delta t}` with the fluxes of ``kspde.fem.transport``, where it is proved that u ≥ 0 and that mass is kept.
 Fields that relax make an implicit Euler step with the new densities.

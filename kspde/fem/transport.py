@@ -321,7 +321,10 @@ def scaled(graph: Graph, u: Array, mass: float) -> Array:
     """
     factor = mass / float(graph.space.total(np.array([np.vdot(graph.mass, u)]))[0])
     if not abs(factor - 1.0) < _LARGEST_CORRECTION:
-        raise ConvergenceError(f"the mass is wrong by a factor {factor:.10g}")
+        raise ConvergenceError(
+            f"the mass is wrong by a factor {factor:.10g}, as rounding makes it where dt D exceeds 1e8 h^2, h the "
+            "size of the smallest cells"
+        )
     return u * factor
 
 

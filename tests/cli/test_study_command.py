@@ -130,7 +130,7 @@ def test_a_study_says_what_its_runs_warned_of(
         ),
         (
             ['{ kind = "mollification" }', '{ kind = "coupling", replicas = 4 }'],
-            "measure.alpha is missing: give the exponent α of the distance N^-α",
+            "measure.alpha is missing: give the exponent α of the distance cN^-α",
         ),
         (['quantity = "l1"', 'quantity = "sup"'], "fits[0].quantity = 'sup' is not measured: the keys are l1, l2"),
         (['against = "eps"', 'against = "n"'], "fits[0].against = 'n' is not swept: give one of eps"),

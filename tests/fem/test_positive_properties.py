@@ -184,3 +184,15 @@ def test_a_numbering_that_needs_more_memory_than_estimated(shared_tmp_path, comm
         stepper.begin(unknowns)
         stepped, _ = stepper.step(unknowns, 1.0)
     assert space.integral(*stepped) == pytest.approx(space.integral(*unknowns), rel=1e-12)
+
+
+@pytest.mark.parametrize("scheme", ["positive", "positive2"])
+def test_steps_beyond_double_precision_say_so(scheme: str) -> None:
+    u0 = kspde.GaussianMixture(weights=[1.0], means=[[0.5, 0.2]], stds=[0.8], mass=3.0)
+    box = kspde.Box(half_width=9.0, cells=30, degree=1, boundary="neumann")
+    model = kspde.SignalDependentKellerSegel(chi=8.0)
+    long = kspde.solve(model, u0, box, t_end=2e6, dt=1e6, scheme=scheme)
+    assert abs(long.diagnostics["mass"][-1] - 3.0) < 1e-13
+    assert long.diagnostics["minimum"][-1] > 0
+    with pytest.raises(kspde.ConvergenceError, match=r"mass is wrong by a factor .* where dt D exceeds 1e8 h\^2"):
+        kspde.solve(model, u0, box, t_end=2e15, dt=1e15, scheme=scheme)

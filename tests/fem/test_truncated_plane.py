@@ -21,7 +21,7 @@ class Heat(kspde.Model):
 
 class Carried(Heat):
     def drift(self, species, c):
-        return np.array([[2.0, 0.0]])
+        return np.tile([2.0, 0.0], (len(c.points), 1))
 
 
 def gaussian(mean=(0.0, 0.0), std=0.5, mass=1.0):
