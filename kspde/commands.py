@@ -160,8 +160,10 @@ def study(
     def job(comm: Any, stop: Stop) -> str | None:
         from kspde.io import SUMMARY, Console, study_file, study_job
 
-        with together(comm):
+        with together(comm, "kspde study") as same:
             chosen = study_file.read_study(path, small=small)
+            same(study=chosen.described(), out=str(out), force=force)
+        with together(comm):  # PETSc begins on all ranks together
             backend.require()
         console = Console(comm, quiet=quiet)
         with console.hearing_warnings():
@@ -270,9 +272,11 @@ def _filling(
     def job(comm: Any, stop: Stop) -> str | None:
         from kspde.io import SUMMARY, Console, Restarts, ResultDirectory, jobs, read_case
 
-        with together(comm):
+        with together(comm, f"kspde {name.removesuffix('_case')}") as same:
             with resources.as_file(path) as file:
                 case = read_case(file)
+            same(case=case.parameters(), out=str(out), force=force, resume=resume, checkpoint_every=every)
+        with together(comm):  # PETSc begins on all ranks together
             backend.require()
         console = Console(comm, quiet=quiet)
         with (

@@ -22,7 +22,7 @@ def described(name: str, value: Any) -> dict[str, str]:
 
     Numbers, texts and arrays are described by what they are, functions by their names and by the numbers that they have
     from around them, dataclasses by their fields, other objects by the arguments they were made with, so far as they
-    keep them under the same names.
+    keep them under the same names. A class may name other attributes in ``same_on_ranks``.
     """
     return dict(_parts(name, value, 0))
 
@@ -56,7 +56,7 @@ def _plain(value: Any) -> str | None:
     if isinstance(value, np.ndarray) and value.dtype != object:
         if value.size < _FEW:
             return f"{value.tolist()}"
-        return f"an array of shape {value.shape} with the digest {digest_of(np.ascontiguousarray(value).data):014x}"
+        return f"an array of shape {value.shape}, digest {digest_of(np.ascontiguousarray(value).data):014x},"
     if isinstance(value, type):
         return f"{value.__module__}.{value.__qualname__}"
     if hasattr(value, "__fspath__"):
@@ -73,7 +73,7 @@ def _kind(value: Any) -> str:
 def _held(value: Any) -> Iterable[tuple[str, Any]]:
     """Return what a value holds, with the end of its name."""
     if isinstance(value, Mapping):
-        return [(f"[{key!r}]", value[key]) for key in sorted(value, key=repr)]
+        return [(f".{key}" if isinstance(key, str) else f"[{key!r}]", value[key]) for key in sorted(value, key=repr)]
     if isinstance(value, (set, frozenset)):
         return [(f"[{i}]", part) for i, part in enumerate(sorted(value, key=repr))]
     if isinstance(value, (list, tuple)):
@@ -87,8 +87,10 @@ def _held(value: Any) -> Iterable[tuple[str, Any]]:
     if inspect.isfunction(value):
         around = inspect.getclosurevars(value).nonlocals
         return [(f".{name}", part) for name, part in sorted(around.items()) if _plain(part) is not None]
-    if dataclasses.is_dataclass(value):
-        names = [field.name for field in dataclasses.fields(value) if not field.name.startswith("_")]
+    names = getattr(type(value), "same_on_ranks", None)
+    if names is None and dataclasses.is_dataclass(value):
+        names = [field.name for field in dataclasses.fields(value) if field.init and not field.name.startswith("_")]
+    if names is not None:
         return [(f".{name}", getattr(value, name, None)) for name in names]
     return [(f".{name}", part) for name, part in _arguments(value)]
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import atexit
 import faulthandler
+import math
 import os
 import sys
 import threading
@@ -25,7 +26,7 @@ from typing import Any
 
 from kspde.launcher import launched
 
-__all__ = ["end_job", "end_others", "end_unless_all", "last_words", "left_too_early", "watch_the_end"]
+__all__ = ["end_job", "end_others", "end_unless_all", "last_words", "left_too_early", "note_all_met", "watch_the_end"]
 
 #: Seconds that a rank which fails waits for the others to come to an end as well, before it ends the job.
 _PATIENCE = 2.0
@@ -55,6 +56,11 @@ def watch_the_end() -> None:
     atexit.register(leave)
 
 
+def note_all_met() -> None:
+    """Take note that all of MPI's ranks have been in a collective call of kspde together."""
+    _watch().met = True
+
+
 @cache
 def _watch() -> _LastWords:
     return _LastWords()
@@ -72,6 +78,8 @@ class _LastWords:
         self._rank_itself = os.environ.setdefault(_MARK, str(self._process)) == str(self._process)
         self._said = False
         self._failed: tuple[int, str] = (0, "")
+        #: whether all of MPI's ranks are known to come to their last words: none is another program's
+        self.met = False
         tool = next((number for number in (4, 3) if sys.monitoring.get_tool(number) is None), None)
         if tool is not None:  # else an exit on one rank alone is not noticed
             unwinding = sys.monitoring.events.PY_UNWIND
@@ -109,11 +117,7 @@ class _LastWords:
         if status:
             _end_unless_said(comm, text, text, status)
             return
-        if comm.rank:
-            comm.isend(None, 0, _LEFT)
-        if last_words(comm, "") is None and comm.rank == 0:
-            for rank in range(1, comm.size):
-                comm.isend(None, rank, _LEFT)
+        last_words(comm, "", leaving=self.met)
 
     def _alone(self) -> bool:
         """Return whether there are no other ranks to speak to: in a child process, or after the end of MPI."""
@@ -192,20 +196,24 @@ def _mine_to_say(said: str, everyone: list[str], rank: int) -> bool:
 _LONGEST = 4000
 
 
-def last_words(comm: Any, said: str) -> list[str] | None:
+def last_words(comm: Any, said: str, *, leaving: bool = False) -> list[str] | None:
     """Return what all ranks say, once all have come here; None when they do not within some seconds.
 
     For a rank that cannot know whether the others have come to an end as well: point-to-point, so that it meets no
-    collective call that they may be in.
+    collective call that they may be in. A rank that is ``leaving`` in good order waits as long as it takes, as it would
+    at the end of MPI, and lets those know that may wait for it.
     """
     said = said[-_LONGEST:]
-    deadline = time.monotonic() + _PATIENCE
+    patient = time.monotonic() + _PATIENCE
     if comm.rank:
+        if leaving:
+            comm.isend(None, 0, _LEFT)
         comm.isend(said, 0, _TAG)
-        deadline += _PATIENCE  # rank 0 answers when the slowest has come, or ends the job
-        if not _until(deadline, lambda: comm.iprobe(0, _TAG)):
+        # Rank 0 answers when the slowest has come, or ends the job.
+        if not _until(math.inf if leaving else patient + _PATIENCE, lambda: comm.iprobe(0, _TAG)):
             return None
         everyone: list[str] = comm.recv(source=0, tag=_TAG)
+        _forget(comm, 0)
         return everyone
     heard: dict[int, str] = {0: said}
 
@@ -213,14 +221,26 @@ def last_words(comm: Any, said: str) -> list[str] | None:
         for rank in range(1, comm.size):
             if rank not in heard and comm.iprobe(rank, _TAG):
                 heard[rank] = comm.recv(source=rank, tag=_TAG)
+                _forget(comm, rank)
         return len(heard) == int(comm.size)
 
-    if not _until(deadline, listen):
-        return None
+    if not _until(patient, listen):
+        if not leaving:
+            return None
+        for rank in set(range(comm.size)) - set(heard):
+            comm.isend(None, rank, _LEFT)
+        _until(math.inf, listen)
     everyone = [heard[rank] for rank in range(comm.size)]
     answers = [comm.isend(everyone, rank, _TAG) for rank in range(1, comm.size)]
-    _until(deadline, lambda: all(answer.Test() for answer in answers))  # who has waited too long takes none
+    # Who has waited too long takes none.
+    _until(time.monotonic() + _PATIENCE, lambda: all(answer.Test() for answer in answers))
     return everyone
+
+
+def _forget(comm: Any, rank: int) -> None:
+    """Take the note that a rank has left: MPI does not come to a good end with messages that nobody takes."""
+    while comm.iprobe(rank, _LEFT):
+        comm.recv(source=rank, tag=_LEFT)
 
 
 def left_too_early(comm: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,8 @@ class SaveAt:
     Raises:
         InputError: times that are not finite, negative or not increasing.
     """
+
+    same_on_ranks: ClassVar[tuple[str, ...]] = ("times", "statistics")
 
     times: npt.ArrayLike = ()
     statistics: tuple[str, ...] = ()

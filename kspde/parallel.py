@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ import numpy.typing as npt
 
 from kspde.described import described, digest_of
 from kspde.errors import InputError, KspdeError, MissingBackendError, first_line
-from kspde.last_words import end_unless_all, left_too_early, watch_the_end
+from kspde.last_words import end_unless_all, left_too_early, note_all_met, watch_the_end
 from kspde.launcher import launched
 from kspde.one_rank import OneRank
 
@@ -22,6 +24,7 @@ __all__ = [
     "all_or_none",
     "alone",
     "check_same",
+    "collective",
     "communicator",
     "limited_threads",
     "on_all_ranks",
@@ -151,6 +154,55 @@ def check_same(comm: Any, call: str, **values: Any) -> None:
         same(**values)
 
 
+def collective[**P, R](
+    *, own: Collection[str] = (), rows: Collection[str] = ()
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let a collective function refuse arguments that are not the same on every rank, before it looks at them.
+
+    What is the same on every rank then fails on every rank, or on none. It costs one small reduction.
+
+    Args:
+        own: names of arguments that each rank may choose.
+        rows: names of arguments that may be arrays of which each rank has its own rows.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+
+        @wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            given = {name: value for name, value in bound.arguments.items() if name != "comm"}
+            comm = communicator(bound.arguments.get("comm") or _communicator_of(given.values()))
+            if comm.size > 1:
+                told = {name: value for name, value in given.items() if name not in own}
+                told |= {name: _without_rows(given[name]) for name in rows}
+                check_same(comm, function.__name__, **told)
+            return function(*args, **kwargs)
+
+        return checked
+
+    return decorate
+
+
+def _communicator_of(values: Iterable[Any]) -> Any:
+    """Return the communicator of the first that has one; None where none has."""
+    for value in values:
+        for each in value if isinstance(value, (list, tuple)) else (value,):
+            comm = getattr(each, "comm", None)
+            if hasattr(comm, "Allreduce"):
+                return comm
+    return None
+
+
+def _without_rows(value: Any) -> Any:
+    """Return what ranks must have in common of a run, of several, or of rows."""
+    if isinstance(value, (list, tuple)) and all(hasattr(each, "same_on_ranks") for each in value):
+        return value
+    return value if hasattr(value, "same_on_ranks") or callable(value) else type(value)
+
+
 def same_on_all(comm: Any, array: npt.NDArray[Any]) -> bool:
     """Return whether all ranks have the same array. Collective: one small reduction."""
     digest = digest_of(repr((array.shape, array.dtype)).encode(), np.ascontiguousarray(array).data)
@@ -177,6 +229,8 @@ def _least(comm: Any, numbers: Sequence[int]) -> list[int]:
         if time.monotonic() > look:
             left_too_early(comm)
             look, pause = time.monotonic() + _LOOK, 1e-3
+    if comm.size == MPI.COMM_WORLD.size:
+        note_all_met()
     return [int(number) for number in least]
 
 

@@ -106,20 +106,20 @@ class Ending(_LastWords):
 
     def __init__(self, monkeypatch, everyone) -> None:
         self._failed, self._said, self._process, self._rank_itself = (0, ""), False, os.getpid(), True
+        self.met = True
         self._before = lambda *error: self.printed.append(str(error[1]))
         self.printed: list[str] = []
         self.exchanged: list[str] = []
         self.ended: list[int] = []
 
-        def exchange(comm, said):
+        def exchange(comm, said, *, leaving=False):
             self.exchanged.append(said)
+            self.leaving = leaving
             return everyone
 
         monkeypatch.setattr("kspde.last_words.last_words", exchange)
         monkeypatch.setattr("kspde.last_words.end_job", lambda comm, status: self.ended.append(status))
-        world = SimpleNamespace(rank=1, size=2, isend=lambda *note: self.left.append(note))
-        self.left: list[tuple] = []
-        monkeypatch.setattr("kspde.last_words._world", lambda: world)
+        monkeypatch.setattr("kspde.last_words._world", lambda: SimpleNamespace(rank=1, size=2))
 
     def meet(self, error) -> None:
         self(type(error), error, None)
@@ -162,7 +162,7 @@ def test_a_rank_that_fails_alone_ends_the_job(monkeypatch, capsys):
         ending._failed = failed
         ending.leave()
         assert (ending.exchanged, ending.ended) == ([failed[1]], ended)
-        assert bool(ending.left) == (failed[0] == 0)  # who waits for this rank is told
+        assert ending.leaving == (failed[0] == 0)  # who waits for this rank is told
 
 
 def test_after_the_end_of_mpi_or_in_a_forked_process_nothing_is_exchanged(monkeypatch):

@@ -29,6 +29,7 @@ from kspde.distances.sides import DensitySide, ParticleSide, communicator_of, si
 from kspde.distances.statistics import ON_GRID
 from kspde.distances.two_samples import BETWEEN_CLOUDS
 from kspde.errors import InputError, check_choice, check_finite, check_integer, check_number
+from kspde.parallel import collective
 from kspde.warned import keeping_warnings
 
 __all__ = ["compare"]
@@ -42,6 +43,7 @@ _OF_CLOUDS = tuple(name for name in BETWEEN_CLOUDS if name != "wasserstein2")
 
 
 @keeping_warnings
+@collective(rows=("first", "second"), own=("states",))
 def compare(
     first: Any,
     second: Any,
@@ -131,9 +133,9 @@ def compare(
         seed: of the draws.
 
     Raises:
-        InputError: a value out of range; a grid that cannot resolve the bandwidth; sides of another dimension, species,
-            time or mass; a density between walls and particles that know none; particles with weights of their own;
-            fewer than two particles; a time whose particles are missing.
+        InputError: a value out of range, or not the same on every rank; a grid that cannot resolve the bandwidth; sides
+            of another dimension, species, time or mass; a density between walls and particles that know none; particles
+            with weights of their own; fewer than two particles; a time whose particles are missing.
     """
     comm = communicator_of(first, second)
     if t is not None and times is not None:

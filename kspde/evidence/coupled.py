@@ -41,6 +41,7 @@ from kspde.distances.statistics import Estimate, reach_of
 from kspde.errors import InputError, check_choice, check_number
 from kspde.evidence.ensemble import Ensemble, MeanFieldSolution
 from kspde.models.base import Array
+from kspde.parallel import collective
 
 __all__ = ["CoupledDistance", "coupled_distance", "mass_grid", "signed_estimate"]
 
@@ -113,6 +114,7 @@ class CoupledDistance:
         }
 
 
+@collective(own=("progress",))
 def coupled_distance(
     pde: MeanFieldSolution,
     *,

@@ -67,7 +67,7 @@ from kspde.evidence.score import Score
 from kspde.models import FieldValues, Model
 from kspde.models.base import Array
 from kspde.models.coefficients import diffusion_of, drift_of
-from kspde.parallel import together
+from kspde.parallel import collective, together
 
 __all__ = ["BoundOverTime", "EntropyBound", "defect", "entropy_bound", "production"]
 
@@ -159,6 +159,7 @@ class EntropyBound(BoundOverTime):
         }
 
 
+@collective(own=("progress",))
 def entropy_bound(
     pde: MeanFieldSolution,
     *,

@@ -30,7 +30,7 @@ from kspde.models import FieldValues, Model
 from kspde.models.base import Array
 from kspde.models.coefficients import coefficients
 from kspde.output import SaveAt
-from kspde.parallel import alone
+from kspde.parallel import alone, collective
 from kspde.particles.direct import DirectFields
 from kspde.particles.fields import Extent
 
@@ -78,6 +78,7 @@ class NParticleLaw:
     solution: Any
 
 
+@collective()
 def liouville(pde: MeanFieldSolution, *, n: int = 2, tol: float = 1e-7, include_self: bool = True) -> NParticleLaw:
     """Solve Liouville's equation for N particles on the line, and measure its distance from the product. Collective.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from kspde.fem.xdmf import merge_series
 from kspde.initial import InitialDensity
 from kspde.kernels import Kernel
 from kspde.models import Model
-from kspde.parallel import together
+from kspde.parallel import check_same, together
 
 __all__ = ["Solution"]
 
@@ -30,8 +30,9 @@ Array = npt.NDArray[np.float64]
 class Solution:
     """Densities and fields at ``t_end`` and at saved times, and what was recorded on the way.
 
-    Methods that return values at points or grids are collective: call them on every rank, with the same arguments. They
-    take a time t: ``t_end`` unless given; other times must be saved, or lie between saved ones.
+    Methods that return values at points or grids are collective: call them on every rank, with the same arguments.
+    Points alone are each rank's own choice, any number of them: it gets the values there. They take a time t: ``t_end``
+    unless given; other times must be saved, or lie between saved ones.
 
     Attributes:
         model: the model.
@@ -49,6 +50,10 @@ class Solution:
         initial_mass_error: relative error of each species' discrete mass before it was scaled to the exact one.
         warnings: what Python's ``warnings`` were given on the way, line by line.
     """
+
+    same_on_ranks: ClassVar[tuple[str, ...]] = (
+        "model", "domain", "u0", "initial", "t_end", "eps", "mollifier", "times",
+    )  # fmt: skip
 
     model: Model
     domain: Domain
@@ -104,18 +109,20 @@ class Solution:
         return State(self._system, t, between(self._states, t))
 
     def evaluate(self, points: npt.ArrayLike, species: str | None = None, t: float | None = None) -> Array:
-        """Return u at points of shape (n, d): shape (n,), the same on every rank.
+        """Return u at this rank's points, shape (n, d), n ≥ 0: shape (n,).
 
         Raises:
-            InputError: wrong shape, points outside the domain, an unknown species, or a time that is not saved.
+            InputError: wrong shape, points outside the domain, an unknown species, or a time that is not saved, on any
+                rank.
         """
         return self.at(t).evaluate(points, species)
 
     def evaluate_signal(self, points: npt.ArrayLike, field: str | None = None, t: float | None = None) -> Array:
-        """Return a field (the model's signal unless named) at points of shape (n, d).
+        """Return a field (the model's signal unless named) at this rank's points, shape (n, d), n ≥ 0: shape (n,).
 
         Raises:
-            InputError: wrong shape, points outside the domain, an unknown field, or a time that is not saved.
+            InputError: wrong shape, points outside the domain, an unknown field, or a time that is not saved, on any
+                rank.
         """
         return self.at(t).evaluate_signal(points, field)
 
@@ -157,6 +164,7 @@ class Solution:
         from dolfinx import fem, io
 
         space = self._system.space
+        check_same(space.comm, "write_vtx", path=str(path), times=self.times)
         self._check_room(path, len(space.mesh.geometry.x) + space.mass.size)
         # ParaView takes a Lagrange cell's nodes for equidistant ones.
         shown = fem.functionspace(space.mesh, space.plotting_element())
@@ -176,6 +184,7 @@ class Solution:
         from dolfinx import fem, io
 
         space = self._system.space
+        check_same(space.comm, "write_xdmf", path=str(path), times=self.times)
         self._check_room(path, len(space.mesh.geometry.x))
         vertices = fem.functionspace(space.mesh, basix.ufl.element("Lagrange", space.mesh.basix_cell(), 1))
         with io.XDMFFile(space.comm, str(path), "w") as file:

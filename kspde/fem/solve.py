@@ -28,7 +28,7 @@ from kspde.initial import InitialDensity, densities_by_species
 from kspde.kernels import Kernel, mollifier_kernel
 from kspde.models import Model
 from kspde.output import SaveAt
-from kspde.parallel import communicator, limited_threads
+from kspde.parallel import collective, communicator, limited_threads, together
 from kspde.theory.hypotheses import warn_outside_hypotheses
 from kspde.warned import keeping_warnings
 
@@ -40,6 +40,7 @@ __all__ = ["solve"]
 
 
 @keeping_warnings
+@collective(own=("progress",))
 def solve(
     model: Model,
     u0: InitialDensity | Mapping[str, InitialDensity],
@@ -101,8 +102,9 @@ def solve(
         comm: the MPI communicator, ``MPI.COMM_WORLD`` unless given.
 
     Raises:
-        InputError: a value is not valid, mass of u0 lies outside the domain, the mesh does not resolve u0, or the
-            model's coefficients have no meaning: another shape, no real numbers, D < 0 in the initial fields.
+        InputError: a value is not valid, or not the same on every rank, mass of u0 lies outside the domain, the mesh
+            does not resolve u0, or the model's coefficients have no meaning: another shape, no real numbers, D < 0 in
+            the initial fields.
         StoppedError: SIGTERM or SIGHUP came, and a checkpoint has been written.
         ConvergenceError: a step failed, or led to a D < 0; the message names step, t, dt and reason. The error holds
             what was computed until then, as ``diagnostics`` and ``solution``; a ``BlowUpError`` where a density blew
@@ -136,8 +138,9 @@ def solve(
     check_callable("progress", progress, "one argument, t/t_end")
     if scheme.startswith("positive") and domain.degree != 1:
         raise InputError(f"degree = {domain.degree} is not valid for the positive schemes: use a domain with degree=1")
-    backend.require()
     comm = communicator(comm)
+    with together(comm):
+        backend.require()
     warn_outside_hypotheses(model, densities, eps, comm)
 
     from kspde.fem import trust

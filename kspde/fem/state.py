@@ -50,7 +50,7 @@ class State:
         Raises:
             InputError: wrong shape, points outside the domain, or an unknown field, on any rank.
         """
-        return self._evaluated("evaluate_signal", points, self.field, field=field)
+        return self._evaluated("evaluate_signal", points, self._nodal_field, field=field)
 
     def evaluate_gradient(self, points: npt.ArrayLike, species: str | None = None) -> Array:
         """Return ∇u at this rank's points: shape (n, d). It is the L² projection of the elementwise gradient.
@@ -66,7 +66,7 @@ class State:
         Raises:
             InputError: as for ``evaluate_signal``.
         """
-        return self._evaluated("evaluate_signal_gradient", points, self.field, slope=True, field=field)
+        return self._evaluated("evaluate_signal_gradient", points, self._nodal_field, slope=True, field=field)
 
     def evaluate_w(self, points: npt.ArrayLike, species: str | None = None) -> Array:
         """Return w = D u, D the diffusion coefficient, at this rank's points, shape (n, d): shape (n,).
@@ -97,11 +97,14 @@ class State:
     ) -> Array:
         """Return a field (the model's signal unless named) on such a grid."""
         given = self._agreed("signal_on_grid", axes, field=field, outside=outside)
-        return self._system.space.on_grid(self.field(field), given, outside)
+        return self._system.space.on_grid(self._nodal_field(field), given, outside)
 
     def function(self, species: str | None = None) -> Any:
         """Return u as a ``dolfinx.fem.Function`` on the solution's mesh."""
-        return self._system.space.function(self.density(species), species or self._system.model.species[0])
+        with together(self._system.space.comm, "function") as same:
+            name = self._species(species)
+            same(t=self.t, species=name)
+        return self._system.space.function(self.density(name), name)
 
     def density(self, species: str | None = None) -> Array:
         """Return this rank's nodal values of a species.
@@ -118,8 +121,10 @@ class State:
         Raises:
             InputError: an unknown field.
         """
-        values = self._system.field_values(self._unknowns)
-        return values[self._field(name)].reshape(self._system.space.mass.shape)
+        with together(self._system.space.comm, "field") as same:
+            name = self._field(name)
+            same(t=self.t, name=name)
+        return self._nodal_field(name)
 
     def _evaluated(
         self, call: str, points: npt.ArrayLike, nodal: Callable[..., Array], *, slope: bool = False, **name: str | None
@@ -169,6 +174,10 @@ class State:
         if name not in names:
             raise InputError(f"field = {name!r} is not valid: the model's fields are {', '.join(names) or 'none'}")
         return name
+
+    def _nodal_field(self, name: str | None) -> Array:
+        values = self._system.field_values(self._unknowns)
+        return values[self._field(name)].reshape(self._system.space.mass.shape)
 
     def _w(self, species: str | None) -> Array:
         density = self.density(species)

@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, BinaryIO, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +43,8 @@ class GridDensity(InitialDensity):
     Raises:
         InputError: wrong shape, colours, masked, non-finite or negative values, no mass, an empty extent.
     """
+
+    same_on_ranks: ClassVar[tuple[str, ...]] = ("values", "lower", "upper", "mass")
 
     def __init__(
         self,

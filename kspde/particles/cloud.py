@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +49,10 @@ class Cloud:
         coupling: the distance between the two.
         warnings: what Python's ``warnings`` were given on the way, line by line.
     """
+
+    same_on_ranks: ClassVar[tuple[str, ...]] = (
+        "model", "u0", "t_end", "eps", "mollifier", "dt", "seed", "replica", "counts", "masses",
+    )  # fmt: skip
 
     model: Model
     eps: float | None
@@ -129,7 +133,10 @@ class Cloud:
         Raises:
             InputError: an unknown species, or none named where there are several.
         """
-        return gather_rows(self._positions[self._species(species)], self.comm)
+        with together(self.comm, "gathered") as same:
+            name = self._species(species)
+            same(species=name)
+        return gather_rows(self._positions[name], self.comm)
 
     def summary(self) -> dict[str, Any]:
         """Return parameters and final diagnostics, JSON-ready."""
@@ -168,7 +175,9 @@ class Cloud:
         """
         import kspde
 
-        check_choice("dtype", dtype, ("float32", "float64"))
+        with together(self.comm, "write") as same:
+            check_choice("dtype", dtype, ("float32", "float64"))
+            same(path=str(path), dtype=dtype, t=self.t_end)
         positions = {f"positions/{name}": self.gathered(name) for name in self.species}
         if self.mean_field is not None:
             positions |= {f"mean_field/{name}": self.mean_field.gathered(name) for name in self.species}

@@ -18,7 +18,7 @@ from kspde.initial import InitialDensity, densities_by_species
 from kspde.kernels import Kernel, mollifier_kernel
 from kspde.models import Field, Model
 from kspde.output import SaveAt
-from kspde.parallel import communicator, limited_threads
+from kspde.parallel import collective, communicator, limited_threads
 from kspde.particles.cloud import Cloud
 from kspde.particles.collapse import Collapse
 from kspde.particles.direct import DirectFields
@@ -50,6 +50,7 @@ _EVALUATORS: dict[str, Callable[..., FieldEvaluator]] = {
 
 
 @keeping_warnings
+@collective(own=("progress",))
 def simulate(
     model: Model,
     u0: InitialDensity | Mapping[str, InitialDensity],
@@ -141,8 +142,8 @@ def simulate(
         The particles at ``t_end``.
 
     Raises:
-        InputError: a value that is not valid, a kernel that is singular at the origin, or a field that would need a
-            grid larger than memory allows.
+        InputError: a value that is not valid, or not the same on every rank, a kernel that is singular at the origin,
+            or a field that would need a grid larger than memory allows.
         ConvergenceError: a diffusion coefficient that is negative or not finite, a position that is not finite, or a
             cloud that has grown beyond what a grid, or the mean field's domain, can hold.
         StoppedError: SIGTERM or SIGHUP came, and a checkpoint was written.

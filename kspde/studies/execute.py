@@ -47,7 +47,8 @@ def open_directory(study: Study, directory: Path, comm: Any, *, force: bool = Fa
     Raises:
         InputError: the directory is no study's, another study's, or cannot be written; on every rank.
     """
-    with together(comm):
+    with together(comm, "open_directory") as same:
+        same(study=study.described(), directory=str(directory), force=force)
         if comm.rank == 0:
             try:
                 _open(study, directory, force)
@@ -142,7 +143,8 @@ def run_points(
     """
     backend.require()  # PETSc begins on all ranks together, or waits for them for ever
     missing: list[Point] = []
-    with together(comm):
+    with together(comm, "run_points") as same:
+        same(study=study.described(), directory=str(directory))
         if comm.rank == 0:
             missing = [point for point in study.points if read_point(directory, point) is None]
     total = len(study.points)

@@ -84,6 +84,97 @@ def test_a_rank_that_is_gone_at_once_ends_the_job(shell: Callable[..., Any], how
     assert shell("mpirun", "-n", 2, "python", FAILING, how, "alone").returncode == status
 
 
+EARLY, DIFFERING = (Path(__file__).parent / name for name in ("early.py", "differing.py"))
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "words"),
+    [
+        ("positions", 1, "kspde.errors.InputError: positions is not an array of numbers: give one of shape (n, n)"),
+        ("exit", 3, "SystemExit: 3"),
+    ],
+)
+def test_a_rank_that_fails_before_the_first_collective_call_ends_the_job(
+    shell: Callable[..., Any], how: str, status: int, words: str
+) -> None:
+    done = shell("mpirun", "-n", 2, "python", EARLY, how, timeout=60)
+    assert done.returncode == status
+    assert "kspde: rank 1 of 2 failed, and others did not" in done.stderr
+    assert traceback_of(done.stderr, words)
+
+
+def test_all_ranks_that_leave_alike_before_the_first_collective_call_just_leave(shell: Callable[..., Any]) -> None:
+    done = shell("mpirun", "-n", 2, "python", EARLY, "words", timeout=60)
+    assert (done.returncode, done.stderr) == (1, "no data\n" * 2)
+
+
+def test_a_rank_that_leaves_in_good_order_while_others_wait_for_it_is_named(shell: Callable[..., Any]) -> None:
+    done = shell("mpirun", "-n", 2, "python", EARLY, "leave", timeout=60)
+    assert done.returncode == 1
+    assert (
+        "kspde: rank 1 of 2 has come to the end of its program, and rank 0 waits for it: make the same calls on every "
+        "rank\n"
+    ) in done.stderr
+
+
+def test_what_one_rank_finds_wrong_in_a_collective_check_is_said_once(shell: Callable[..., Any]) -> None:
+    done = shell("mpirun", "-n", 2, "python", EARLY, "points", timeout=60)
+    assert done.returncode == 1
+    assert traceback_of(done.stderr, "kspde.errors.InputError: points has shape (1, 3): give shape (n, 2), n >= 1")
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 4])
+def test_different_arguments_are_named_on_every_rank(shell: Callable[..., Any], tmp_path: Path, ranks: int) -> None:
+    done = shell("mpirun", "-n", ranks, "python", DIFFERING, tmp_path, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    told = dict(line.split(": ", 1) for line in lines)
+    assert len(told) == len(lines) == 35  # each call told all ranks the same
+    last = ranks - 1
+
+    def differ(name: str, first: str, other: str, call: str = "solve") -> str:
+        return f"{name} = {first} on rank 0 and {other} on rank {last}: give {call} the same on every rank"
+
+    expected = {
+        "dt": differ("dt", "0.05", "0.04"),
+        "scheme": differ("scheme", "'positive'", "'positive2'"),
+        "t_end": differ("t_end", "0.1", "-1"),
+        "tol": differ("tol", "0.01", "0.001"),
+        "eps": differ("eps", "None", "0.5"),
+        "domain": differ("domain.cells", "8", "24"),
+        "chi": differ("model.chi", "2", "3"),
+        "motility": differ("model.motility.rate", "1", "2"),
+        "saved times": differ("save.times[1]", "nothing", "0.07"),
+        "statistics": differ("save.statistics[0]", "nothing", "'fisher_information'"),
+        "petsc_options": differ("petsc_options.ts_max_steps", "5", "6"),
+        "checkpoint": differ("checkpoint", "None", "Checkpoint"),
+        "n": differ("n", "30", "31", "simulate"),
+        "seed": differ("seed", "0", "1", "simulate"),
+        "replica": differ("replica", "0", "1", "simulate"),
+        "mean field": differ("mean_field", "None", "Solution", "simulate"),
+        "call": f"rank 0 calls solve and rank {last} simulate: make the same calls on every rank",
+        "bandwidth": differ("bandwidth", "0.2", "0.3", "compare"),
+        "distances": differ("distances[0]", "'l1'", "'nonsense'", "compare"),
+        "density": differ("first", "Solution", "GaussianMixture", "compare"),
+        "coupled": differ("replicas", "4", "5", "coupled_distance"),
+        "entropy": differ("dt", "0.1", "0.05", "entropy_bound"),
+        "liouville": differ("n", "2", "3", "liouville"),
+        "grid": differ("axes[1]", "[-1.0, 0.0, 1.0]", "[-1.0, 0.0]", "on_grid"),
+        "outside": "outside = 'x' is not a number: give a finite number",
+        "time": differ("t", "0.05", "0.1", "evaluate"),
+        "points": "points has shape (2, 3): give shape (n, 2), n >= 1",
+        "signal": "field = 'ghost' is not valid: the model's fields are v",
+        "function": "species = 'ghost' is not valid: give one of u",
+        "file": "dtype = 'int' is not valid: give one of float32, float64",
+        "species": "species = 'ghost' is not valid: give one of u",
+    }
+    assert {name: told[name] for name in expected} == expected
+    assert told["weights"].startswith("weights = an array of shape (30,), ")
+    assert told["initial density"].startswith("u0.values = an array of shape (5, 5), ")
+    assert told["vtx"].endswith(f"other.bp' on rank {last}: give write_vtx the same on every rank")
+    assert told["xdmf"].endswith(f"other.xdmf' on rank {last}: give write_xdmf the same on every rank")
+
+
 #: In a suite under mpirun: the second test fails alike on both ranks, the third leaves rank 0 waiting.
 SUITE = """
 from mpi4py import MPI

@@ -53,6 +53,29 @@ def test_an_error_is_said_once(
     assert os.listdir(tmp_path) == ["case.toml"]
 
 
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (
+            ("replicas = 2", "replicas = 3"),
+            "kspde: error: case.compare.replicas = 2 on rank 0 and 3 on rank 1: give kspde compare the same on every "
+            "rank",
+        ),
+        (None, "kspde: error: other.toml: cannot be read (No such file or directory): give the path of a case file"),
+    ],
+)
+def test_ranks_that_find_different_cases_are_told(
+    shell: Callable[..., Any], small_case: Path, tmp_path: Path, change: tuple[str, str] | None, line: str
+) -> None:
+    if change is not None:
+        (tmp_path / "other.toml").write_text(small_case.read_text("utf-8").replace(*change), encoding="utf-8")
+    before = sorted(os.listdir(tmp_path))
+    one, other = (("-n", 1, "kspde", "compare", case, "--out", "result") for case in ("case.toml", "other.toml"))
+    done = shell("mpirun", *one, ":", *other, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{line}\n")
+    assert sorted(os.listdir(tmp_path)) == before
+
+
 def test_help_is_said_once(shell: Callable[..., Any]) -> None:
     done = shell("mpirun", "-n", 2, "kspde", "--help")
     assert done.returncode == 0
