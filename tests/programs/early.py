@@ -23,7 +23,8 @@ def solve() -> Any:
 
 
 how = sys.argv[1]
-kspde.last_words._PATIENCE = 0.5
+if how != "words":  # nobody to wait for
+    kspde.last_words._PATIENCE = 0.5
 if how == "positions" and ONE:
     kspde.observed_positions([[0.0, "here"]], bandwidth=0.1)
 if how == "exit" and ONE:
