@@ -77,8 +77,9 @@ def _held(value: Any) -> Iterable[tuple[str, Any]]:
     if isinstance(value, (set, frozenset)):
         return [(f"[{i}]", part) for i, part in enumerate(sorted(value, key=repr))]
     if isinstance(value, (list, tuple)):
-        if len(value) >= _FEW and all(isinstance(part, (int, float, np.number)) for part in value):
-            return [("", np.asarray(value, dtype=np.float64))]
+        array = _array(value) if len(value) >= _FEW else None
+        if array is not None:
+            return [("", array)]
         return [(f"[{i}]", part) for i, part in enumerate(value)]
     if isinstance(value, functools.partial):
         return [(".func", value.func), (".args", value.args), (".keywords", value.keywords)]
@@ -93,6 +94,15 @@ def _held(value: Any) -> Iterable[tuple[str, Any]]:
     if names is not None:
         return [(f".{name}", getattr(value, name, None)) for name in names]
     return [(f".{name}", part) for name, part in _arguments(value)]
+
+
+def _array(value: Any) -> Any:
+    """Return the array that a long list stands for; None where it holds anything else than numbers."""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # rows of several lengths
+        return None
+    return array if array.dtype.kind in "biufc" else None
 
 
 def _arguments(value: Any) -> Iterable[tuple[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import os
+from functools import partial
 from queue import SimpleQueue
 from types import SimpleNamespace
 
@@ -11,12 +12,16 @@ import numpy as np
 import pytest
 
 import kspde
+from kspde.described import described
 from kspde.last_words import _LastWords, last_words
 from kspde.parallel import (
     all_or_none,
+    check_same,
+    collective,
     communicator,
     limited_threads,
     on_all_ranks,
+    same_on_all,
     threads_per_rank,
     together,
 )
@@ -50,6 +55,93 @@ def test_what_the_last_rank_raises_all_raise(comm):
     with pytest.raises(kind, match=f"^{words}$") as caught:
         fail_on(last, comm, StrangeError("odd"))
     assert on_all_ranks(comm, caught.value)
+
+
+class Thing:
+    """Something of the user's own, which keeps what it was made with."""
+
+    def __init__(self, rate, name="thing") -> None:
+        self._rate, self.name = rate, name
+        self.calls = object()
+
+
+def power(exponent):
+    return lambda x: x**exponent
+
+
+def test_things_are_described_by_what_they_hold():
+    value = {"b": [1.0, np.float32(0.5)], "a": Thing(3), "f": power(2), "x": np.arange(4.0), "p": partial(power, 3)}
+    assert described("v", value) == {
+        "v": "dict",
+        "v.a": "Thing",
+        "v.a.rate": "3",
+        "v.a.name": "'thing'",
+        "v.b": "list",
+        "v.b[0]": "1",
+        "v.b[1]": "0.5",
+        "v.f": f"{__name__}.power.<locals>.<lambda>",
+        "v.f.exponent": "2",
+        "v.p": "partial",
+        "v.p.func": f"{__name__}.power",
+        "v.p.args": "tuple",
+        "v.p.args[0]": "3",
+        "v.p.keywords": "dict",
+        "v.x": "[0.0, 1.0, 2.0, 3.0]",
+    }
+    for one, other in (
+        (np.arange(50.0), np.arange(50.0) + 1e-15),
+        (np.zeros((4, 5)), np.zeros((5, 4))),
+        (list(range(20)), list(range(1, 21))),
+        ([[i, i] for i in range(20)], [[i, i + 1] for i in range(20)]),
+        (kspde.GridDensity(np.ones((9, 9)), (-1, 1, -1, 1)), kspde.GridDensity(np.ones((9, 9)), (-1, 1, -1, 2))),
+        (kspde.SaveAt(times=[1.0]), kspde.SaveAt(times=[2.0])),
+        (kspde.Box(half_width=8.0, cells=8), kspde.Box(half_width=8.0, cells=9)),
+    ):
+        assert described("v", one) == described("v", one)
+        assert described("v", one) != described("v", other)
+
+
+def test_what_goes_round_in_circles_ends():
+    thing = Thing(0)
+    thing._rate = [thing]
+    assert len(described("v", thing)) < 100
+
+
+def test_values_that_differ_are_named(comm):
+    with together(comm, "it") as same:
+        same(a=1, b=[2.0, 3.0])
+    check_same(comm, "it", order={"x": 1, "y": 2} if comm.rank else {"y": 2, "x": 1})
+    assert same_on_all(comm, np.arange(3.0))
+    if comm.size == 1:
+        return
+    assert not same_on_all(comm, np.arange(3.0) + comm.rank)
+    assert not same_on_all(comm, np.zeros((2, 3) if comm.rank else (3, 2)))
+    line = "^b = 0 on rank 0 and 1 on rank 1: give it the same on every rank$"
+    with pytest.raises(kspde.InputError, match=line) as caught:
+        check_same(comm, "it", a=1, b=comm.rank)
+    assert on_all_ranks(comm, caught.value)
+
+    def fail() -> None:
+        with together(comm, "it") as same:
+            same(b=comm.rank)
+            if comm.rank:
+                raise kspde.InputError("bad")
+
+    with pytest.raises(kspde.InputError, match=r"^bad$"):  # comes first
+        fail()
+    with pytest.raises(kspde.InputError, match=r"^rank 0 calls f0 and rank 1 f1: make the same calls"):
+        check_same(comm, f"f{comm.rank}", a=1)
+
+
+def test_arguments_of_a_collective_function(comm):
+    @collective(own=("progress",), rows=("points",))
+    def function(points, *, dt=0.1, progress=None, comm=None):
+        return dt
+
+    assert function(np.zeros(comm.rank), progress=comm.rank, dt=0.1) == function(np.zeros(3)) == 0.1
+    if comm.size > 1:
+        with pytest.raises(kspde.InputError, match=r"^dt = 0 on rank 0 and 1 on rank 1: give function the same"):
+            function(np.zeros(2), dt=comm.rank, comm=comm)
 
 
 def test_a_communicator_of_ones_own(comm, apart):

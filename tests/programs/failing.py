@@ -74,8 +74,9 @@ def failing(what: str, collective: Callable[[Any], Any]) -> tuple[kspde.LocalSen
         motility = Motility(Fuse(ZeroDivisionError("in the motility")))
     elif what == "progress":
         options["progress"] = Fuse(MemoryError("in the progress"))
-    elif what == "callback":
-        fuse = Fuse(LookupError("in the callback"), left=1)
+    elif what in ("callback", "refused"):
+        kind = LookupError if what == "callback" else kspde.InputError
+        fuse = Fuse(kind(f"in the {what}"), left=1)
 
         def call(state: Any) -> None:
             fuse()
@@ -142,7 +143,7 @@ def leave(how: str, which: str) -> None:
 
 if __name__ == "__main__":
     what, where = sys.argv[1:]
-    if what in ("progress", "callback") or where == "alone":  # nobody to wait for
+    if what in ("progress", "callback", "refused") or where == "alone":  # nobody to wait for
         kspde.last_words._PATIENCE = 0.5
     if what == "full":
         full(where)

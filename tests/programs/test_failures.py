@@ -25,6 +25,7 @@ def traceback_of(stderr: str, words: str) -> bool:
         ("progress", "disk", "MemoryError: in the progress"),
         ("callback", "box-positive", "LookupError: in the callback"),
         ("callback", "particles", "LookupError: in the callback"),
+        ("refused", "box", "kspde.errors.InputError: in the refused"),
         ("error", "alone", "OSError: in the script"),
     ],
 )
