@@ -106,6 +106,28 @@ def test_a_disk_is_told_of_a_density_off_its_centre() -> None:
     assert said[0].endswith("move it to the disk's centre, or a larger domain")
 
 
+@pytest.mark.parametrize(("mu", "mean"), [(0.2, (0, 0)), (0.2, (3, 2)), (0.1, (0, 0)), (0.1, (2, -1)), (1.0, (3, 2))])
+def test_a_box_is_told_of_fields_that_reach_its_sides(mu: float, mean: tuple[float, float]) -> None:
+    """The field of a Gaussian, outside it, is that of a point with mass exp(μ²σ²/2)."""
+    std, mass, half_width = 0.7, 8.0, 8.0
+    model = kspde.SignalDependentKellerSegel(chi=1.0, mu=mu)
+    box = kspde.Box(half_width=half_width, cells=14, degree=6)
+    pde, said = solved(model, gaussian(mean, std, mass), box, t_end=1e-6, tol=1e-2)
+    s = np.linspace(-half_width, half_width, 41)
+    ends = np.full_like(s, half_width)
+    points = np.concatenate([np.stack(p, axis=1) for p in ((s, ends), (s, -ends), (ends, s), (-ends, s))])
+    exact = mass * np.exp(0.5 * (mu * std) ** 2) * k0(mu * np.linalg.norm(points - mean, axis=1)) / (2 * np.pi)
+    error = np.abs(pde.evaluate_signal(points) - exact).max() / float(pde.evaluate_signal([mean])[0])
+    assert len(said) == (mu == 0.1 or (mu == 0.2 and mean != (0, 0)))
+    if said:
+        assert said[0].startswith("the decay condition of a box holds far from mass that is about (")
+        assert said[0].endswith(f"give a half_width of several decay lengths, which are {1 / mu:.3g}")
+        estimate = float(re.search(r"some (\S+) %", said[0]).group(1)) / 100
+        assert 0.5 < estimate / error < 2
+    else:
+        assert error < 1.5e-2
+
+
 def test_mass_outside_a_mesh_is_not_lost_in_silence(rectangle) -> None:
     mesh = kspde.MeshFile(path=rectangle(-3, 3, -2, 2, 0.25), boundary="neumann")
     disk = kspde.Disk(radius=3.0, size=0.1, boundary="neumann")
