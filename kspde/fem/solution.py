@@ -115,7 +115,7 @@ class Solution:
             InputError: wrong shape, points outside the domain, an unknown species, or a time that is not saved, on any
                 rank.
         """
-        return self.at(t).evaluate(points, species)
+        return self._agreed(t).evaluate(points, species)
 
     def evaluate_signal(self, points: npt.ArrayLike, field: str | None = None, t: float | None = None) -> Array:
         """Return a field (the model's signal unless named) at this rank's points, shape (n, d), n ≥ 0: shape (n,).
@@ -124,7 +124,7 @@ class Solution:
             InputError: wrong shape, points outside the domain, an unknown field, or a time that is not saved, on any
                 rank.
         """
-        return self.at(t).evaluate_signal(points, field)
+        return self._agreed(t).evaluate_signal(points, field)
 
     def on_grid(
         self,
@@ -142,7 +142,7 @@ class Solution:
             t: the time.
             outside: the value outside the domain; without it points there are refused.
         """
-        return self.at(t).on_grid(axes, species, outside=outside)
+        return self._agreed(t).on_grid(axes, species, outside=outside)
 
     def signal_on_grid(
         self,
@@ -153,11 +153,11 @@ class Solution:
         outside: float | None = None,
     ) -> Array:
         """Return a field (the model's signal unless named) on such a grid."""
-        return self.at(t).signal_on_grid(axes, field, outside=outside)
+        return self._agreed(t).signal_on_grid(axes, field, outside=outside)
 
     def function(self, species: str | None = None, t: float | None = None) -> Any:
         """Return u as a ``dolfinx.fem.Function`` on this solution's mesh. Collective."""
-        return self.at(t).function(species)
+        return self._agreed(t).function(species)
 
     def write_vtx(self, path: str | Path) -> None:
         """Write all densities and fields at the saved times to an ADIOS2 .bp directory for ParaView. Collective."""
@@ -205,6 +205,11 @@ class Solution:
         """Refuse files for which there is no room: ADIOS2 and HDF5 would end the process, or hang. Collective."""
         values = len(self.times) * (len(self.species) + len(self._system.fields)) + 3
         check_room(self.comm, path, int(8 * values * self._system.space.total(np.array([nodes]))[0]))
+
+    def _agreed(self, t: float | None) -> State:
+        """Return the state at time t; what is wrong with it on one rank, all ranks raise. Collective."""
+        with together(self.comm):
+            return self.at(t)
 
     def summary(self) -> dict[str, Any]:
         """Return what characterises the run, ready for JSON."""

@@ -92,6 +92,7 @@ def calls(directory: str) -> dict[str, Callable[[], Any]]:
         "grid": lambda: pde.on_grid([axis, other(axis, axis[:2])]),
         "outside": lambda: pde.on_grid([axis, axis], outside=other(0.0, "x")),
         "time": lambda: pde.evaluate([[0.0, 0.0]], t=other(0.05, 0.1)),
+        "unsaved time": lambda: pde.evaluate([[0.0, 0.0]], t=other(0.05, 7.0)),
         "points": lambda: pde.evaluate(np.zeros((2, other(2, 3)))),
         "signal": lambda: pde.at().field(other(None, "ghost")),
         "function": lambda: pde.function(other("u", "ghost")),

@@ -130,7 +130,7 @@ def test_different_arguments_are_named_on_every_rank(shell: Callable[..., Any], 
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     told = dict(line.split(": ", 1) for line in lines)
-    assert len(told) == len(lines) == 35  # each call told all ranks the same
+    assert len(told) == len(lines) == 36  # each call told all ranks the same
     last = ranks - 1
 
     def differ(name: str, first: str, other: str, call: str = "solve") -> str:
@@ -170,6 +170,7 @@ def test_different_arguments_are_named_on_every_rank(shell: Callable[..., Any], 
         "species": "species = 'ghost' is not valid: give one of u",
     }
     assert {name: told[name] for name in expected} == expected
+    assert told["unsaved time"].startswith("t = 7 is not between saved states")
     assert told["weights"].startswith("weights = an array of shape (30,), ")
     assert told["initial density"].startswith("u0.values = an array of shape (5, 5), ")
     assert told["vtx"].endswith(f"other.bp' on rank {last}: give write_vtx the same on every rank")
