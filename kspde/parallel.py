@@ -174,7 +174,8 @@ def collective[**P, R](
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
             given = {name: value for name, value in bound.arguments.items() if name != "comm"}
-            comm = communicator(bound.arguments.get("comm") or _communicator_of(given.values()))
+            comm = bound.arguments.get("comm")
+            comm = communicator(_communicator_of(given.values()) if comm is None else comm)
             if comm.size > 1:
                 told = {name: value for name, value in given.items() if name not in own}
                 told |= {name: _without_rows(given[name]) for name in rows}

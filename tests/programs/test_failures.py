@@ -106,7 +106,8 @@ def test_a_rank_that_fails_before_the_first_collective_call_ends_the_job(
 
 def test_all_ranks_that_leave_alike_before_the_first_collective_call_just_leave(shell: Callable[..., Any]) -> None:
     done = shell("mpirun", "-n", 2, "python", EARLY, "words", timeout=60)
-    assert (done.returncode, done.stderr) == (1, "no data\n" * 2)
+    assert done.returncode == 1
+    assert sorted(done.stderr) == sorted("no data\n" * 2)  # the two ranks' letters may mix
 
 
 def test_a_rank_that_leaves_in_good_order_while_others_wait_for_it_is_named(shell: Callable[..., Any]) -> None:
