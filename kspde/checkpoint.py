@@ -1,4 +1,4 @@
-"""Checkpoints of a run: files that a killed job goes on from.
+"""Checkpoints of a run: files that a killed job resumes from.
 
 A checkpoint is an HDF5 file ``checkpoint-<step>.h5``. Its first 512 bytes, which HDF5 skips, hold a checksum of the
 rest, so that a damaged file is recognised; the file itself holds a description of the problem, so that one of another
