@@ -53,7 +53,7 @@ def notebook(demo: Path) -> nbformat.NotebookNode:
 
 def formulas(text: str) -> str:
     """Return Markdown in which formulas in plain text (u^ε, u_N) are set, outside of code, links and TeX."""
-    from kspde.studies.words import lowered
+    from kspde.papers.studies.formulas import lowered
 
     parts = _KEPT.split(text)
     parts[::2] = [lowered(part) for part in parts[::2]]
@@ -62,7 +62,7 @@ def formulas(text: str) -> str:
 
 def ledger() -> str:
     """Return the chapter of the ledger, in Markdown: what ``kspde ledger`` writes, a narrow table a source."""
-    from kspde.io.ledger_file import ledger_text, read_results
+    from kspde.cli.ledger_file import ledger_text, read_results
 
     results = read_results([])
     content = json.loads(ledger_text(results, Path("ledger.json")))
@@ -88,7 +88,7 @@ def ledger() -> str:
 
 def typeset(text: str) -> str:
     """Return a text with its formulas set, in which the characters that mean something to Markdown mean themselves."""
-    from kspde.studies.words import html
+    from kspde.papers.studies.formulas import html
 
     return re.sub(r"([|*_$\\\[\]])", r"\\\1", html(text.replace("\n", " ")))
 

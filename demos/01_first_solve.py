@@ -25,8 +25,8 @@ import numpy as np
 from mpi4py import MPI
 
 import kspde
-from kspde.distances.pictures import plot_density, plot_diagnostics
-from kspde.distances.pictures_style import BLUE, COLUMN, ORANGE, picture
+from kspde.plots.densities import plot_density, plot_diagnostics
+from kspde.plots.style import BLUE, COLUMN, ORANGE, picture
 
 # A notebook runs where it is.
 here = Path(__file__).parent if "__file__" in globals() else Path.cwd()

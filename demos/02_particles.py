@@ -25,8 +25,8 @@ import numpy as np
 from mpi4py import MPI
 
 import kspde
-from kspde.distances.pictures import plot_densities, plot_difference
-from kspde.distances.pictures_of_particles import animate, plot_particles
+from kspde.plots.densities import plot_densities, plot_difference
+from kspde.plots.particles import animate, plot_particles
 
 # A notebook runs where it is.
 here = Path(__file__).parent if "__file__" in globals() else Path.cwd()

@@ -30,8 +30,8 @@ import numpy as np
 from mpi4py import MPI
 
 import kspde
-from kspde.distances.pictures_style import COLUMN, GREY, ORANGE, picture
 from kspde.initial import InitialDensity
+from kspde.plots.style import COLUMN, GREY, ORANGE, picture
 
 # A notebook runs where it is.
 here = Path(__file__).parent if "__file__" in globals() else Path.cwd()

@@ -26,7 +26,7 @@ import numpy as np
 from mpi4py import MPI
 
 import kspde
-from kspde.distances.pictures_style import BLUE, COLOURS, GREY, PAGE, picture, thousands
+from kspde.plots.style import BLUE, COLOURS, GREY, PAGE, picture, thousands
 
 # A notebook runs where it is.
 here = Path(__file__).parent if "__file__" in globals() else Path.cwd()

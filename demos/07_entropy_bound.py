@@ -46,7 +46,7 @@ import numpy as np
 from mpi4py import MPI
 
 import kspde
-from kspde.distances.pictures_style import (
+from kspde.plots.style import (
     BLUE,
     COLOURS,
     ORANGE,

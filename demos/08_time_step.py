@@ -34,7 +34,7 @@ import numpy as np
 from mpi4py import MPI
 
 import kspde
-from kspde.distances.pictures_style import BLUE, ORANGE, PAGE, picture
+from kspde.plots.style import BLUE, ORANGE, PAGE, picture
 
 u0 = kspde.GaussianMixture(
     weights=(0.5, 0.3, 0.2),

@@ -26,14 +26,14 @@
 import tempfile
 from pathlib import Path
 
-from kspde.io.console import Console
-from kspde.io.ledger_file import read_results
-from kspde.io.study_file import read_study
-from kspde.io.study_job import run_study
-from kspde.parallel import world
-from kspde.signals import Stop
-from kspde.studies import outcome_of, rates_of
-from kspde.studies.pictures import pictures_of
+from kspde.cli.console import Console
+from kspde.cli.ledger_file import read_results
+from kspde.cli.study_file import read_study
+from kspde.cli.study_job import run_study
+from kspde.papers.studies import outcome_of, rates_of
+from kspde.plots.studies import pictures_of
+from kspde.runtime.parallel import world
+from kspde.runtime.signals import Stop
 
 # A notebook runs where it is.
 HERE = Path(__file__).parent if "__file__" in globals() else Path.cwd()

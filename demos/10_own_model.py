@@ -25,7 +25,7 @@ import numpy as np
 from mpi4py import MPI
 
 import kspde
-from kspde.distances.pictures_style import PAGE, picture
+from kspde.plots.style import PAGE, picture
 
 # A notebook runs where it is.
 here = Path(__file__).parent if "__file__" in globals() else Path.cwd()

@@ -7,11 +7,10 @@ before anything takes time.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from kspde.launcher import launched
+from kspde._version import __version__
+from kspde.runtime.launcher import launched
 
 if TYPE_CHECKING:
-    from kspde import theory
-    from kspde.checkpoint import Checkpoint, StoppedError
     from kspde.distances import Snapshots, compare
     from kspde.domains import Box, Disk, MeshFile
     from kspde.errors import BlowUpError, ConvergenceError, InputError, KspdeError, KspdeWarning, MissingBackendError
@@ -29,10 +28,10 @@ if TYPE_CHECKING:
         OnePlusExponentialMotility,
         SignalDependentKellerSegel,
     )
-    from kspde.output import SaveAt
+    from kspde.papers import theory
     from kspde.particles.simulate import simulate
-
-__version__ = "0.1.0"
+    from kspde.runtime.checkpoint import Checkpoint, StoppedError
+    from kspde.runtime.saving import SaveAt
 
 __all__ = [
     "AlgebraicMotility",
@@ -63,6 +62,7 @@ __all__ = [
     "Snapshots",
     "StoppedError",
     "Yukawa",
+    "__version__",
     "compare",
     "coupled_distance",
     "entropy_bound",
@@ -74,8 +74,8 @@ __all__ = [
 ]
 
 _LAZY = {
-    "Checkpoint": "kspde.checkpoint",
-    "StoppedError": "kspde.checkpoint",
+    "Checkpoint": "kspde.runtime.checkpoint",
+    "StoppedError": "kspde.runtime.checkpoint",
     "Box": "kspde.domains",
     "Disk": "kspde.domains",
     "MeshFile": "kspde.domains",
@@ -101,7 +101,7 @@ _LAZY = {
     "Model": "kspde.models",
     "OnePlusExponentialMotility": "kspde.models",
     "SignalDependentKellerSegel": "kspde.models",
-    "SaveAt": "kspde.output",
+    "SaveAt": "kspde.runtime.saving",
     "solve": "kspde.fem",
     "simulate": "kspde.particles",
     "compare": "kspde.distances",
@@ -111,15 +111,21 @@ _LAZY = {
     "liouville": "kspde.evidence",
 }
 
-#: Modules that are there after ``import kspde``.
-_PARTS = ("checkpoint", "domains", "errors", "initial", "kernels", "models", "output", "theory")
+#: Parts of the package that are there after ``import kspde``.
+_PARTS = {
+    **{
+        name: f"kspde.{name}" for name in ("distances", "domains", "errors", "evidence", "initial", "kernels", "models")
+    },
+    "studies": "kspde.papers.studies",
+    "theory": "kspde.papers.theory",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(import_module(_LAZY[name]), name)
     if name in _PARTS:
-        return import_module(f"kspde.{name}")
+        return import_module(_PARTS[name])
     raise AttributeError(f"module 'kspde' has no attribute {name!r}")
 
 
@@ -128,4 +134,4 @@ def __dir__() -> list[str]:
 
 
 if launched():  # a rank that fails before its first collective call ends the others too
-    import_module("kspde.last_words").watch_the_end()
+    import_module("kspde.runtime.last_words").watch_the_end()

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 import kspde
-from kspde.checkpoint import Checkpoint, CheckpointStore, _digest, check_room, run_description
-from kspde.hdf5 import h5py
+from kspde.runtime.checkpoint import Checkpoint, CheckpointStore, _digest, check_room, run_description
+from kspde.runtime.hdf5 import h5py
 
 PROBLEM = {"model": "test", "seed": 1, "n": {"u": 11}}
 
@@ -262,7 +262,7 @@ def test_when_one_is_due(shared_tmp_path, comm):
 def test_a_clock_that_has_not_moved(shared_tmp_path, comm, monkeypatch):
     """every=0 is after every step, however coarse the clock; what was written counts from its end."""
     clock = Clock(comm)
-    monkeypatch.setattr("kspde.checkpoint.time", clock)
+    monkeypatch.setattr("kspde.runtime.checkpoint.time", clock)
     assert CheckpointStore(Checkpoint(shared_tmp_path, every=0), PROBLEM, comm).due()
     store = CheckpointStore(Checkpoint(shared_tmp_path, every=10), PROBLEM, comm)
     clock.now += 10.0 if comm.rank == 0 else 0.0  # the others' clocks do not count
@@ -304,7 +304,7 @@ class Clock:
 def test_checkpoints_follow_wall_time(shared_tmp_path, comm, monkeypatch, backend):
     """With steps of 3 s and one checkpoint every 10 s, every fourth step writes one: 3, 6, 9, 12 ≥ 10."""
     clock = Clock(comm)
-    monkeypatch.setattr("kspde.checkpoint.time", clock)
+    monkeypatch.setattr("kspde.runtime.checkpoint.time", clock)
     written = []
     write = CheckpointStore.write
 

@@ -6,10 +6,10 @@ from threading import Lock
 import numba
 import pytest
 
-import kspde.compiled
-from kspde import compiling
+import kspde.runtime.compiled
+from kspde.runtime import compiling
 
-assert kspde.compiled  # which listens
+assert kspde.runtime.compiled  # which listens
 
 
 @pytest.mark.one_rank

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import kspde
-from kspde.checkpoint import Checkpoint, CheckpointStore, run_description
-from kspde.studies.execute import _write
+from kspde.papers.studies.execute import _write
+from kspde.runtime.checkpoint import Checkpoint, CheckpointStore, run_description
 
 
 @pytest.fixture

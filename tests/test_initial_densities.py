@@ -11,7 +11,7 @@ from scipy import integrate, stats
 
 import kspde
 from kspde.initial import read_grid, read_positions
-from kspde.random import Philox
+from kspde.runtime.random import Philox
 
 IDS = np.arange(40_000, dtype=np.uint64)
 

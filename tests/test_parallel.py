@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import kspde
-from kspde.described import described
-from kspde.last_words import _LastWords, last_words
-from kspde.parallel import (
+from kspde.runtime.described import described
+from kspde.runtime.last_words import _LastWords, last_words
+from kspde.runtime.parallel import (
     all_or_none,
     check_same,
     collective,
@@ -174,14 +174,14 @@ def test_a_users_error_on_all_ranks_is_agreed_on(apart):
 
 
 def test_last_words_of_all(apart, monkeypatch):
-    monkeypatch.setattr("kspde.last_words._PATIENCE", 5.0)
+    monkeypatch.setattr("kspde.runtime.last_words._PATIENCE", 5.0)
     said = last_words(apart, f"{'x' * 5000} rank {apart.rank}")
     assert [line.lstrip("x") for line in said] == [f" rank {rank}" for rank in range(apart.size)]
     assert {len(line) for line in said} == {4000}
 
 
 def test_a_rank_that_does_not_come_is_not_waited_for(apart, monkeypatch):
-    monkeypatch.setattr("kspde.last_words._PATIENCE", 0.05)
+    monkeypatch.setattr("kspde.runtime.last_words._PATIENCE", 0.05)
     if apart.size > 1:
         if apart.rank == 0:
             assert last_words(apart, "alone") is None
@@ -209,9 +209,9 @@ class Ending(_LastWords):
             self.leaving = leaving
             return everyone
 
-        monkeypatch.setattr("kspde.last_words.last_words", exchange)
-        monkeypatch.setattr("kspde.last_words.end_job", lambda comm, status: self.ended.append(status))
-        monkeypatch.setattr("kspde.last_words._world", lambda: SimpleNamespace(rank=1, size=2))
+        monkeypatch.setattr("kspde.runtime.last_words.last_words", exchange)
+        monkeypatch.setattr("kspde.runtime.last_words.end_job", lambda comm, status: self.ended.append(status))
+        monkeypatch.setattr("kspde.runtime.last_words._world", lambda: SimpleNamespace(rank=1, size=2))
 
     def meet(self, error) -> None:
         self(type(error), error, None)

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 import kspde
-from kspde.random import Philox, _cos_sin_turns, _log, philox4x32
+from kspde.runtime.random import Philox, _cos_sin_turns, _log, philox4x32
 
 IDS = np.arange(200_000, dtype=np.uint64)
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from kspde.checkpoint import Checkpoint, CheckpointStore
-from kspde.signals import Stop
+from kspde.runtime.checkpoint import Checkpoint, CheckpointStore
+from kspde.runtime.signals import Stop
 
 pytestmark = pytest.mark.one_rank
 

@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from kspde.counts import MOST_REPLICAS
-from kspde.distances.checks import ParticleCloud
 from kspde.distances.integrals import BETWEEN_DENSITIES
 from kspde.distances.measured import (
     Options,
@@ -21,6 +19,7 @@ from kspde.distances.measured import (
     warn_of_shared_noise,
 )
 from kspde.distances.over_time import OverTime
+from kspde.distances.protocols import ParticleCloud
 from kspde.distances.region import MOST
 from kspde.distances.result import Distance
 from kspde.distances.saved import clouds_at
@@ -29,8 +28,9 @@ from kspde.distances.sides import DensitySide, ParticleSide, communicator_of, si
 from kspde.distances.statistics import ON_GRID
 from kspde.distances.two_samples import BETWEEN_CLOUDS
 from kspde.errors import InputError, check_choice, check_finite, check_integer, check_number
-from kspde.parallel import collective
-from kspde.warned import keeping_warnings
+from kspde.runtime.counts import MOST_REPLICAS
+from kspde.runtime.parallel import collective
+from kspde.runtime.warned import keeping_warnings
 
 __all__ = ["compare"]
 
@@ -86,7 +86,7 @@ def compare(
       (:class:`kspde.distances.bandwidth.IntegratedSquaredError`). :math:`L^1 \le \sqrt{2H}` holds for the numbers
       reported, and is checked.
     - **Of the points themselves**, without h: "wasserstein1", "wasserstein2" ("w1", "w2"), "energy"
-      (:mod:`kspde.distances.lines`), and "relative_entropy_knn" (:mod:`kspde.distances.neighbours`). These gather all
+      (:mod:`kspde.distances.sliced`), and "relative_entropy_knn" (:mod:`kspde.distances.knn`). These gather all
       particles on every rank.
     - **Marginals.** r = 1 compares the law of one particle with u. r = 2 compares the law of a pair with u ⊗ u, from
       ⌊N/2⌋ disjoint pairs per cloud, each a draw from :math:`u_{N,2}`. A density is estimated where r d ≤ 3. A grid in

@@ -2,12 +2,12 @@ r"""Distances between two densities, by quadrature.
 
 L¹, L² and the relative entropies are integrals by Gauss-Legendre rules between the vertices of both meshes, where they
 are boxes, so that the rules see smooth functions; on other domains over equal intervals. Wasserstein distances and the
-energy distance are those of the projections onto lines (:mod:`kspde.distances.lines`): on the line W_p themselves,
+energy distance are those of the projections onto lines (:mod:`kspde.distances.sliced`): on the line W_p themselves,
 
 .. math:: W_1 = \int |F_a - F_b|, \qquad W_2^2 = \int_0^1 |Q_a - Q_b|^2,
 
 in more dimensions the sliced ones. Each number is computed twice, with a rule and with one half as fine; how much they
-differ is its error. A discrete density is trusted down to :data:`kspde.distances.view.CLIP` of its maximum. In
+differ is its error. A discrete density is trusted down to :data:`kspde.distances.target.CLIP` of its maximum. In
 H(p|q) = ∫ p log(p/q) a p below that counts as 0, and a q as that level; what the entropies change by when the level is
 ten times as high is part of their error.
 """
@@ -20,11 +20,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from kspde.distances.grid import Array, Grid
-from kspde.distances.lines import ON_LINES, Lines
 from kspde.distances.quadrature import converged, over_box
 from kspde.distances.region import check_mass, mass_grid
+from kspde.distances.sliced import ON_LINES, Lines
 from kspde.distances.statistics import ON_GRID, Estimate, check_pinsker
-from kspde.distances.view import View
+from kspde.distances.target import View
 
 __all__ = ["BETWEEN_DENSITIES", "Integrated", "density_distances"]
 

@@ -13,7 +13,7 @@ import numpy as np
 from kspde.distances.grid import Array
 from kspde.distances.statistics import Estimate
 from kspde.errors import InputError
-from kspde.parallel import together
+from kspde.runtime.parallel import together
 
 __all__ = ["OverTime"]
 
@@ -128,7 +128,7 @@ class OverTime:
         Raises:
             InputError: an unknown distance, or the file cannot be written.
         """
-        from kspde.distances.pictures_over_time import plot_over_time
+        from kspde.plots.over_time import plot_over_time
 
         plot_over_time(self, path, names)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from kspde.distances.bandwidth import IntegratedSquaredError
 from kspde.distances.grid import Array, Grid, mass_interval
-from kspde.distances.view import View
+from kspde.distances.target import View
 from kspde.errors import InputError
 
 __all__ = ["MOST", "bounding_box", "check_mass", "common_grid", "grid_for", "mass_grid"]

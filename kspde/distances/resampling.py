@@ -49,7 +49,7 @@ import numpy as np
 
 from kspde.distances.grid import Array, Grid
 from kspde.distances.statistics import Estimate
-from kspde.parallel import together
+from kspde.runtime.parallel import together
 
 __all__ = [
     "AWAY",

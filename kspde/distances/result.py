@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from kspde.distances.checks import in_words
 from kspde.distances.grid import Array
 from kspde.distances.over_time import OverTime
+from kspde.distances.protocols import in_words
 from kspde.distances.statistics import Estimate
-from kspde.distances.view import CLIP
+from kspde.distances.target import CLIP
 from kspde.errors import InputError
 
 __all__ = ["NAMES", "Distance", "Estimates", "Floor"]
@@ -259,7 +259,7 @@ class Distance(Estimates):
         Raises:
             InputError: no densities were estimated, or the file cannot be written.
         """
-        from kspde.distances.pictures import plot_distance
+        from kspde.plots.densities import plot_distance
 
         if not self.axes:
             raise InputError("no densities were estimated: give distances = ('l1', ...) to compare, with r d <= 3")

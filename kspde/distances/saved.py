@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kspde.distances.checks import ParticleCloud
 from kspde.distances.grid import Array
+from kspde.distances.protocols import ParticleCloud
 from kspde.errors import InputError
 from kspde.models import Model
-from kspde.parallel import together
+from kspde.runtime.parallel import together
 
 __all__ = ["Snapshot", "Snapshots", "clouds_at"]
 
@@ -129,7 +129,7 @@ class _Files:
         comm = cloud.comm
         with together(comm):
             if comm.rank == 0:
-                from kspde.hdf5 import check_hdf5, h5py
+                from kspde.runtime.hdf5 import check_hdf5, h5py
 
                 paths = sorted(folder.glob("state-*.h5"))
                 if not paths:
@@ -154,7 +154,7 @@ class _Files:
         cloud, path = self._cloud, self._times[nearest]
         comm, positions, ids = cloud.comm, {}, {}
         with together(comm):
-            from kspde.hdf5 import h5py
+            from kspde.runtime.hdf5 import h5py
 
             with h5py.File(path, "r") as file:
                 for name in cloud.model.species:

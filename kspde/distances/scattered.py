@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from kspde.distances.grid import Array, Grid
-from kspde.distances.lines import ON_LINES, Lines
-from kspde.distances.neighbours import ON_NEIGHBOURS, LogDensity, relative_entropy_of
+from kspde.distances.knn import ON_NEIGHBOURS, LogDensity, relative_entropy_of
 from kspde.distances.region import mass_grid
 from kspde.distances.resampling import (
     LAMBDAS,
@@ -24,11 +23,12 @@ from kspde.distances.resampling import (
     replicated,
     weight_without_noise,
 )
+from kspde.distances.sliced import ON_LINES, Lines
 from kspde.distances.statistics import SQUARED, Estimate, prediction, reach_of
-from kspde.distances.view import View, rows_of
+from kspde.distances.target import View, rows_of
 from kspde.errors import InputError
 from kspde.initial import GridDensity
-from kspde.parallel import together
+from kspde.runtime.parallel import together
 
 __all__ = ["MOST_EXACT", "ON_POINTS", "Scattered", "scattered_distances"]
 

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kspde.distances.checks import Known, ParticleCloud, check_species, check_unweighted, known
 from kspde.distances.grid import Array
+from kspde.distances.protocols import Known, ParticleCloud, check_species, check_unweighted, known
 from kspde.distances.quadrature import converged, over_box, uniform_edges
-from kspde.distances.view import View
+from kspde.distances.target import View
 from kspde.domains import Box, Disk
 from kspde.errors import InputError, check_finite, check_number
 from kspde.initial import InitialDensity, checked_values
-from kspde.parallel import communicator, together
-from kspde.random import Philox
+from kspde.runtime.parallel import communicator, together
+from kspde.runtime.random import Philox
 
 __all__ = ["DensitySide", "ParticleSide", "side_of"]
 

@@ -21,7 +21,7 @@ from kspde.distances.resampling import (
     without_noise,
 )
 from kspde.distances.statistics import ON_GRID, SQUARED, Estimate, Reference, prediction, reach_of
-from kspde.distances.view import CLIP, View
+from kspde.distances.target import CLIP, View
 
 __all__ = ["Smoothed", "smoothed_distances"]
 

@@ -5,7 +5,7 @@ particles:
 
 - L¹ and L² of :math:`K_h * \nu - K_h * \mu`, with one bandwidth for both: what minimises the mean integrated squared
   error of min(n, m) draws from a density estimate of all n + m particles.
-- The Wasserstein distances and the energy distance of μ and ν on lines (:mod:`kspde.distances.lines`).
+- The Wasserstein distances and the energy distance of μ and ν on lines (:mod:`kspde.distances.sliced`).
 
 **Floor.** If both were independent samples of one law, any n of the n + m particles could as well be the first sample:
 the floor deals them out anew at random, which gives the distance its exact distribution under that hypothesis, given
@@ -34,9 +34,9 @@ import numpy as np
 
 from kspde.distances.bandwidth import IntegratedSquaredError
 from kspde.distances.grid import Array, GaussianSmoother, Grid, deposit
-from kspde.distances.lines import ON_LINES, directions
 from kspde.distances.region import MOST, grid_for
 from kspde.distances.resampling import AWAY, LAMBDAS, invert, replicated, weight_without_noise, without_noise
+from kspde.distances.sliced import ON_LINES, directions
 from kspde.distances.statistics import SQUARED, Estimate, prediction, reach_of
 
 __all__ = ["BETWEEN_CLOUDS", "TwoSamples", "cloud_distances"]

@@ -41,7 +41,7 @@ from kspde.distances.statistics import Estimate, reach_of
 from kspde.errors import InputError, check_choice, check_number
 from kspde.evidence.ensemble import Ensemble, MeanFieldSolution
 from kspde.models.base import Array
-from kspde.parallel import collective
+from kspde.runtime.parallel import collective
 
 __all__ = ["CoupledDistance", "coupled_distance", "mass_grid", "signed_estimate"]
 

@@ -12,25 +12,25 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from kspde.compiled import use_threads
-from kspde.counts import MOST_REPLICAS
-from kspde.distances.checks import DensitySolution
+from kspde.distances.protocols import DensitySolution
 from kspde.domains import check_no_walls
 from kspde.errors import ConvergenceError, InputError, check_integer, check_number
 from kspde.initial import InitialDensity
 from kspde.kernels import mollifier_kernel
 from kspde.models import Field, FieldValues
 from kspde.models.base import Array
-from kspde.parallel import alone, limited_threads
-from kspde.particles.direct import DirectFields
-from kspde.particles.fields import Extent, FieldEvaluator
-from kspde.particles.mesh import MeshFields
+from kspde.particles.fields.base import Extent, FieldEvaluator
+from kspde.particles.fields.direct import DirectFields
+from kspde.particles.fields.particle_mesh import MeshFields
+from kspde.particles.mean_field import KnownFields
 from kspde.particles.run import schedule
-from kspde.particles.schemes import SCHEMES
+from kspde.particles.schemes.base import SCHEMES
 from kspde.particles.start import NOISE, starting_points, stream
 from kspde.particles.system import System
-from kspde.particles.twin import KnownFields
-from kspde.random import Ids, Philox
+from kspde.runtime.compiled import use_threads
+from kspde.runtime.counts import MOST_REPLICAS
+from kspde.runtime.parallel import alone, limited_threads
+from kspde.runtime.random import Ids, Philox
 
 __all__ = ["Ensemble", "MeanFieldSolution", "check_solution"]
 

@@ -63,11 +63,11 @@ import numpy as np
 from kspde.distances.statistics import Estimate, reach_of
 from kspde.errors import InputError, check_choice, check_integer
 from kspde.evidence.ensemble import Ensemble, MeanFieldSolution
-from kspde.evidence.score import Score
+from kspde.evidence.sampled_field import Score
 from kspde.models import FieldValues, Model
 from kspde.models.base import Array
 from kspde.models.coefficients import diffusion_of, drift_of
-from kspde.parallel import collective, together
+from kspde.runtime.parallel import collective, together
 
 __all__ = ["BoundOverTime", "EntropyBound", "defect", "entropy_bound", "production"]
 

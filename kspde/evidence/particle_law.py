@@ -29,10 +29,10 @@ from kspde.initial import InitialDensity
 from kspde.models import FieldValues, Model
 from kspde.models.base import Array
 from kspde.models.coefficients import coefficients
-from kspde.output import SaveAt
-from kspde.parallel import alone, collective
-from kspde.particles.direct import DirectFields
-from kspde.particles.fields import Extent
+from kspde.particles.fields.base import Extent
+from kspde.particles.fields.direct import DirectFields
+from kspde.runtime.parallel import alone, collective
+from kspde.runtime.saving import SaveAt
 
 __all__ = ["NParticleLaw", "liouville"]
 
@@ -108,7 +108,7 @@ def liouville(pde: MeanFieldSolution, *, n: int = 2, tol: float = 1e-7, include_
     if pde.initial != "u0":
         raise InputError(f"initial = {pde.initial!r} is not supported here: give solve initial='u0'")
     from kspde.fem import solve
-    from kspde.fem.tensor import Axis
+    from kspde.fem.spaces.tensor import Axis
 
     species = model.species[0]
     system = _ParticleSystem(pde, n, include_self)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from kspde.errors import InputError, MissingBackendError, first_line
-from kspde.parallel import communicator
+from kspde.runtime.parallel import communicator
 
 __all__ = ["PREFIX", "apply_options", "require"]
 

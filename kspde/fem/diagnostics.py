@@ -11,7 +11,7 @@ import numpy.typing as npt
 from kspde.errors import InputError, check_choice
 
 if TYPE_CHECKING:
-    from kspde.fem.operators import SemiDiscrete
+    from kspde.fem.semidiscretisation import SemiDiscrete
 
 __all__ = ["DIAGNOSTICS", "STATISTICS", "TIME_ERROR", "Recorder"]
 
@@ -30,7 +30,7 @@ DIAGNOSTICS = {
     "boundary_mass": "∫u over the outer tenth of the domain, beyond .9 of the way from its centre to its boundary",
 }
 
-#: What is recorded beside them with a fixed step (``kspde.fem.time_error``).
+#: What is recorded beside them with a fixed step (``kspde.fem.monitors.time_error``).
 TIME_ERROR = {"time_error": "estimate of the time error of u in L¹, as a share of its mass"}
 
 #: Statistics that are recorded on demand.

@@ -12,8 +12,8 @@ from typing import Any
 
 from dolfinx import fem
 
-from kspde.compiling import say_compiling
 from kspde.errors import MissingBackendError, first_line
+from kspde.runtime.compiling import say_compiling
 
 __all__ = ["compiled"]
 

@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from kspde.domains import Box, Disk, Domain
-from kspde.memory import check_memory
+from kspde.runtime.memory import check_memory
 
 __all__ = ["bytes_of_run", "check_run"]
 

@@ -4,7 +4,7 @@ PETSc has options that run Python (``pc_type=python``), open files (``ksp_view=a
 ``..._load``) or change what a scheme promises (``ts_adapt_always_accept``). A case file is data, so what may reach
 PETSc is a list:
 
-- types: ``ts_type`` (rosw), ``ts_rosw_type`` (the W-methods of ``kspde.fem.rosenbrock``), ``ts_adapt_type``,
+- types: ``ts_type`` (rosw), ``ts_rosw_type`` (the W-methods of ``kspde.fem.schemes.rosenbrock``), ``ts_adapt_type``,
   ``snes_type`` (ksponly), ``ksp_type``, ``pc_type``, ``pc_factor_mat_solver_type``, ``sub_pc_type``, ``ksp_norm_type``,
   ``ksp_pc_side``, ``mg_levels_ksp_type``, ``mg_levels_pc_type``;
 - tolerances, lengths of steps and factors: ``ksp_rtol``, ``ksp_divtol``, ``ts_time_step`` (its old name is ``ts_dt``),

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kspde.checkpoint import CheckpointStore, run_description
-from kspde.fem.operators import SemiDiscrete
-from kspde.fem.state import Observer
+from kspde.fem.observer import Observer
+from kspde.fem.semidiscretisation import SemiDiscrete
 from kspde.initial import InitialDensity
+from kspde.runtime.checkpoint import CheckpointStore, run_description
 
 __all__ = ["Position", "Restart", "description"]
 
@@ -92,7 +92,7 @@ class Restart:
         Raises:
             InputError: there are checkpoints of other problems only, or the file cannot be read. Collective.
         """
-        from kspde.parallel import together
+        from kspde.runtime.parallel import together
 
         saved = None if self._store is None else self._store.latest()
         if saved is None:

@@ -10,16 +10,16 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from kspde.checkpoint import check_room
 from kspde.domains import Domain
 from kspde.errors import check_number
-from kspde.fem.operators import SemiDiscrete
-from kspde.fem.state import State, between
+from kspde.fem.observer import State, between
+from kspde.fem.semidiscretisation import SemiDiscrete
 from kspde.fem.xdmf import merge_series
 from kspde.initial import InitialDensity
 from kspde.kernels import Kernel
 from kspde.models import Model
-from kspde.parallel import check_same, together
+from kspde.runtime.checkpoint import check_room
+from kspde.runtime.parallel import check_same, together
 
 __all__ = ["Solution"]
 

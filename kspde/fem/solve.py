@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kspde.checkpoint import Checkpoint, CheckpointStore
-from kspde.counts import check_steps
 from kspde.domains import Box, Disk, Domain
 from kspde.errors import (
     ON_BLOW_UP,
@@ -27,14 +25,16 @@ from kspde.fem.petsc_options import checked_options
 from kspde.initial import InitialDensity, densities_by_species
 from kspde.kernels import Kernel, mollifier_kernel
 from kspde.models import Model
-from kspde.output import SaveAt
-from kspde.parallel import collective, communicator, limited_threads, together
-from kspde.theory.hypotheses import warn_outside_hypotheses
-from kspde.warned import keeping_warnings
+from kspde.papers.theory.hypotheses import warn_outside_hypotheses
+from kspde.runtime.checkpoint import Checkpoint, CheckpointStore
+from kspde.runtime.counts import check_steps
+from kspde.runtime.parallel import collective, communicator, limited_threads, together
+from kspde.runtime.saving import SaveAt
+from kspde.runtime.warned import keeping_warnings
 
 if TYPE_CHECKING:
     from kspde.fem.solution import Solution
-    from kspde.fem.space import Space
+    from kspde.fem.spaces.base import Space
 
 __all__ = ["solve"]
 
@@ -82,9 +82,10 @@ def solve(
         initial: "u0", or "mollified": from u_0 * j^ε. Wang, Li and Huang start the particles (1.8) from u_0 but the
             density (1.9) from u_0 * j^ε; only where both start alike does the relative entropy start from 0.
         scheme: "adaptive" (any degree and domain; on a Box an exponential integrator of order 5 while sup D < 10 inf D,
-            else and elsewhere PETSc's TS, see ``kspde.fem.adaptive``), "rosenbrock" (PETSc's TS throughout, order 3),
-            "positive" (order 1) or "positive2" (order 2), both of degree 1 and with u ≥ 0 and exact mass for every step
-            and all data, see ``kspde.fem.positive``. Where the others find u < −10 ``tol`` max u, they warn.
+            else and elsewhere PETSc's TS, see ``kspde.fem.schemes.adaptive``), "rosenbrock" (PETSc's TS throughout,
+            order 3), "positive" (order 1) or "positive2" (order 2), both of degree 1 and with u ≥ 0 and exact mass for
+            every step and all data, see ``kspde.fem.schemes.positive``. Where the others find u < −10 ``tol`` max u,
+            they warn.
         dt: the fixed step of the positive schemes.
         petsc_options: options of the TS (adaptive, which is then "rosenbrock") or KSP (positive schemes) object,
             without the leading dash: those of the list in ``kspde.fem.petsc_options``, none that runs code or opens a
@@ -96,8 +97,8 @@ def solve(
         resume: go on from the newest checkpoint of this very problem, on any number of ranks; from the beginning if
             there is none yet, so that a job which is started again and again can always ask for it.
         on_blow_up: what to do about a density that has grown until only the mesh limits its peak, which is then no
-            longer that of the equation (``kspde.fem.blow_up``): "stop" ends the run with a ``BlowUpError``, "warn"
-            warns and goes on, "ignore" does not look.
+            longer that of the equation (``kspde.fem.monitors.blow_up``): "stop" ends the run with a ``BlowUpError``,
+            "warn" warns and goes on, "ignore" does not look.
         progress: called on every rank after every step with t/t_end.
         comm: the MPI communicator, ``MPI.COMM_WORLD`` unless given.
 
@@ -143,16 +144,16 @@ def solve(
         backend.require()
     warn_outside_hypotheses(model, densities, eps, comm)
 
-    from kspde.fem import trust
-    from kspde.fem.adaptive import solve_adaptive
     from kspde.fem.memory import check_run
-    from kspde.fem.operators import SemiDiscrete, initial_densities, mollified
-    from kspde.fem.positive import solve_positive
+    from kspde.fem.monitors import trust
+    from kspde.fem.monitors.truncation import warn_of_decay, warn_of_outside, warn_of_truncation
+    from kspde.fem.observer import Observer
     from kspde.fem.restart import Position, Restart, description
-    from kspde.fem.rosenbrock import solve_rosenbrock
+    from kspde.fem.schemes.adaptive import solve_adaptive
+    from kspde.fem.schemes.positive import solve_positive
+    from kspde.fem.schemes.rosenbrock import solve_rosenbrock
+    from kspde.fem.semidiscretisation import SemiDiscrete, initial_densities, mollified
     from kspde.fem.solution import Solution
-    from kspde.fem.state import Observer
-    from kspde.fem.truncation import warn_of_decay, warn_of_outside, warn_of_truncation
 
     # Below some 500 nodes a direction a second BLAS thread gains nothing, and spins where cores are shared.
     small = not isinstance(domain, Box) or domain.cells * domain.degree < 500
@@ -284,9 +285,9 @@ def _step_control(scheme: str, tol: float | None, dt: float | None, t_end: float
 
 def _space(domain: Domain, dimension: int, comm: Any) -> Space:
     if isinstance(domain, Box):
-        from kspde.fem.box import BoxSpace
+        from kspde.fem.spaces.box import BoxSpace
 
         return BoxSpace(domain, comm)
-    from kspde.fem.mesh_space import MeshSpace
+    from kspde.fem.spaces.mesh import MeshSpace
 
     return MeshSpace(domain, dimension, comm)

@@ -87,7 +87,7 @@ def densities_by_species(species: Sequence[str], dimension: int, u0: Any) -> dic
 
 def same_density(a: InitialDensity, b: InitialDensity) -> bool:
     """Return whether two densities agree, to 1e-9, at 64 points drawn from the first."""
-    from kspde.random import Philox  # compiles
+    from kspde.runtime.random import Philox  # compiles
 
     if a is b:
         return True

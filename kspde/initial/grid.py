@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from kspde.errors import InputError, check_choice, check_finite, check_number, shortened
-from kspde.files import open_regular
 from kspde.initial.base import Array, InitialDensity, RandomNumbers, cell_means, points_of
-from kspde.parallel import world
-from kspde.warned import warn
+from kspde.runtime.files import open_regular
+from kspde.runtime.parallel import world
+from kspde.runtime.warned import warn
 
 __all__ = ["GridDensity", "read_grid"]
 

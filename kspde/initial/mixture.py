@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kspde.errors import InputError, check_finite, check_number, shortened, shown
-from kspde.files import MOST_TEXT, open_regular
 from kspde.initial.base import Array, InitialDensity, RandomNumbers, points_of
+from kspde.runtime.files import MOST_TEXT, open_regular
 
 __all__ = ["GaussianMixture", "observed_positions", "read_positions"]
 

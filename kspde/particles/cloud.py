@@ -10,13 +10,14 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from kspde._version import __version__
 from kspde.errors import InputError, check_choice
 from kspde.initial import InitialDensity
 from kspde.models import Model
 from kspde.models.base import Array
-from kspde.parallel import together
+from kspde.particles.mean_field import Coupling
 from kspde.particles.system import gather_rows
-from kspde.particles.twin import Coupling
+from kspde.runtime.parallel import together
 
 __all__ = ["Cloud"]
 
@@ -173,8 +174,6 @@ class Cloud:
         Raises:
             InputError: an unknown dtype, or the file cannot be written; on every rank.
         """
-        import kspde
-
         with together(self.comm, "write") as same:
             check_choice("dtype", dtype, ("float32", "float64"))
             same(path=str(path), dtype=dtype, t=self.t_end)
@@ -184,11 +183,11 @@ class Cloud:
         weights = {name: gather_rows(self.weights_of(name)[:, None], self.comm) for name in self.variations}
         with together(self.comm):
             if self.comm.rank == 0:
-                from kspde.hdf5 import new_file
+                from kspde.runtime.hdf5 import new_file
 
                 size = sum(x.nbytes for x in (*positions.values(), *weights.values()) if x is not None)
                 with new_file(path, size) as file:
-                    file.attrs.update(t=self.t_end, dt=self.dt, kspde_version=kspde.__version__)
+                    file.attrs.update(t=self.t_end, dt=self.dt, kspde_version=__version__)
                     file.attrs.update(seed=self.seed, replica=self.replica)
                     if self.eps is not None:
                         file.attrs.update(eps=self.eps, mollifier=self.mollifier)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from kspde.particles.cloud import Cloud
+from kspde.particles.mean_field import CouplingHistory
 from kspde.particles.run import Moments, Run
 from kspde.particles.statistics import Saves
-from kspde.particles.twin import CouplingHistory
 
 __all__ = ["Results"]
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from kspde.checkpoint import CheckpointStore, Saved, fingerprint, run_description
 from kspde.initial import InitialDensity
 from kspde.models.base import Array
-from kspde.parallel import together
 from kspde.particles.run import Run
 from kspde.particles.weights import ParticleWeights, everyones
-from kspde.random import Philox
+from kspde.runtime.checkpoint import CheckpointStore, Saved, fingerprint, run_description
+from kspde.runtime.parallel import together
+from kspde.runtime.random import Philox
 
 __all__ = ["CheckpointWriter", "description", "restore"]
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from kspde.errors import ConvergenceError, InputError
 from kspde.models.base import Array
-from kspde.parallel import all_or_none
-from kspde.particles.schemes import Scheme
+from kspde.particles.schemes.base import Scheme
 from kspde.particles.system import System
+from kspde.runtime.parallel import all_or_none
 
 __all__ = ["Moments", "Observer", "Progress", "Run", "schedule"]
 

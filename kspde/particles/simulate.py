@@ -10,35 +10,35 @@ from typing import Any
 
 import numpy as np
 
-from kspde.checkpoint import Checkpoint, CheckpointStore
-from kspde.compiled import use_threads
-from kspde.counts import check_steps, check_work
 from kspde.errors import ON_BLOW_UP, InputError, check_callable, check_choice, check_flag, check_integer, check_number
 from kspde.initial import InitialDensity, densities_by_species
 from kspde.kernels import Kernel, mollifier_kernel
 from kspde.models import Field, Model
-from kspde.output import SaveAt
-from kspde.parallel import collective, communicator, limited_threads
+from kspde.papers.theory.hypotheses import warn_outside_hypotheses
 from kspde.particles.cloud import Cloud
 from kspde.particles.collapse import Collapse
-from kspde.particles.direct import DirectFields
-from kspde.particles.fields import FieldEvaluator
-from kspde.particles.fourier import FourierFields
+from kspde.particles.fields.base import FieldEvaluator
+from kspde.particles.fields.direct import DirectFields
+from kspde.particles.fields.nufft import FourierFields
+from kspde.particles.fields.particle_mesh import MEMORY_LIMIT, MeshFields
+from kspde.particles.fields.relaxing import RelaxingFields
+from kspde.particles.mean_field import CouplingHistory, KnownFields, MeanField, check_mean_field
 from kspde.particles.memory import check_particles
-from kspde.particles.mesh import MEMORY_LIMIT, MeshFields
-from kspde.particles.relaxing import RelaxingFields
 from kspde.particles.result import Results
 from kspde.particles.resume import CheckpointWriter, description, restore
 from kspde.particles.run import Moments, Observer, Progress, Run, schedule
-from kspde.particles.schemes import SCHEMES
+from kspde.particles.schemes.base import SCHEMES
 from kspde.particles.start import NOISE, starting_points, stream
 from kspde.particles.statistics import Saves, check_statistics
 from kspde.particles.system import System, local_ids
-from kspde.particles.twin import CouplingHistory, KnownFields, MeanField, check_mean_field
 from kspde.particles.weights import GivenWeights, ParticleWeights, particle_weights
-from kspde.random import Philox
-from kspde.theory.hypotheses import warn_outside_hypotheses
-from kspde.warned import keeping_warnings
+from kspde.runtime.checkpoint import Checkpoint, CheckpointStore
+from kspde.runtime.compiled import use_threads
+from kspde.runtime.counts import check_steps, check_work
+from kspde.runtime.parallel import collective, communicator, limited_threads
+from kspde.runtime.random import Philox
+from kspde.runtime.saving import SaveAt
+from kspde.runtime.warned import keeping_warnings
 
 __all__ = ["simulate"]
 
@@ -107,7 +107,7 @@ def simulate(
             paper's (1.8) and (3.2) start from u_0, its (1.9) from u_0 * j^ε; the relative entropy of the particles'
             law to the density's is 0 at t = 0 only where both start alike, so give ``solve`` the same.
         scheme: "euler-maruyama" (weak order 1, strong order 1/2, one field evaluation a step), or "weak-2" (weak order
-            2, strong order 1/2, three); :data:`kspde.particles.schemes.SCHEMES` has their sources.
+            2, strong order 1/2, three); :data:`kspde.particles.schemes.base.SCHEMES` has their sources.
         mean_field: what ``solve`` returned for this model, up to ``t_end`` at least, saved often enough that it can be
             interpolated in time. Its fields are interpolated in space to ``field_tol``, where it is smooth enough for
             that; the error in space, and that in time between saved states, are measured (``Coupling.field_error``).

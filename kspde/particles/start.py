@@ -11,8 +11,8 @@ from kspde.errors import InputError
 from kspde.initial import InitialDensity, RandomNumbers
 from kspde.kernels import Convolution, GaussianMollifier, Kernel, MaternMollifier
 from kspde.models.base import Array
-from kspde.parallel import together
-from kspde.random import Ids, Philox
+from kspde.runtime.parallel import together
+from kspde.runtime.random import Ids, Philox
 
 __all__ = ["NOISE", "draw_from", "starting_points", "stream"]
 

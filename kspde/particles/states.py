@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kspde.errors import InputError, check_choice
-from kspde.parallel import together
 from kspde.particles.cloud import Cloud
+from kspde.runtime.parallel import together
 
 __all__ = ["StateFiles"]
 

@@ -11,11 +11,11 @@ import numpy as np
 
 from kspde.errors import InputError, check_choice
 from kspde.models.base import Array
-from kspde.output import SaveAt
-from kspde.parallel import threads_per_rank, together
-from kspde.particles.fields import FieldEvaluator
+from kspde.particles.fields.base import FieldEvaluator
 from kspde.particles.run import Run
 from kspde.particles.system import System, gather_rows
+from kspde.runtime.parallel import threads_per_rank, together
+from kspde.runtime.saving import SaveAt
 
 __all__ = ["STATISTICS", "Saves"]
 

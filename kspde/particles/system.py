@@ -11,10 +11,10 @@ import numpy as np
 from kspde.errors import ConvergenceError, InputError
 from kspde.models import FieldValues, Model
 from kspde.models.base import Array
-from kspde.particles.fields import Extent, FieldEvaluator
-from kspde.particles.observe import Observation, Tallies, observe
+from kspde.particles.fields.base import Extent, FieldEvaluator
+from kspde.particles.observers import Observation, Tallies, observe
 from kspde.particles.weights import ParticleWeights
-from kspde.random import Ids, Philox
+from kspde.runtime.random import Ids, Philox
 
 __all__ = ["System", "gather_rows", "local_ids"]
 

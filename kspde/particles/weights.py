@@ -16,7 +16,7 @@ from numba.extending import overload
 
 from kspde.errors import InputError, check_finite
 from kspde.models.base import Array
-from kspde.parallel import together
+from kspde.runtime.parallel import together
 
 __all__ = ["GivenWeights", "ParticleWeights", "everyones", "own_and_factor", "particle_weights", "weight_of"]
 

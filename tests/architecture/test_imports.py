@@ -158,7 +158,7 @@ def test_importing_kspde_or_the_command_loads_no_library() -> None:
 
 
 def test_importing_the_command_line_loads_no_backend() -> None:
-    program = "import sys, kspde.commands; print(*{name.split('.')[0] for name in sys.modules})"
+    program = "import sys, kspde.cli.commands; print(*{name.split('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert set(done.stdout.split()) & {"dolfinx", "numba", "scipy", "matplotlib", "pydantic", "mpi4py"} == set()
 
@@ -172,4 +172,4 @@ def test_warnings_have_one_way_out() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "warnings.warn"
     ]
-    assert calls == [], "give kspde.warned.warn(line, comm)"
+    assert calls == [], "give kspde.runtime.warned.warn(line, comm)"

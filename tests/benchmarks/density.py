@@ -19,7 +19,7 @@ import scipy.fft
 from mpi4py import MPI
 
 import kspde
-from kspde.io.results import provenance
+from kspde.cli.results import provenance
 
 MODEL = kspde.SignalDependentKellerSegel(chi=8.0)
 U0 = kspde.GaussianMixture(weights=(0.5, 0.3, 0.2), means=((-1.2, 0.3), (1.3, -0.2), (0.2, 1.5)), stds=(0.6, 0.5, 0.7))

@@ -39,11 +39,11 @@ def measure(case: dict[str, str | int | float]) -> None:
     from mpi4py import MPI
 
     import kspde
+    from kspde.cli.results import provenance
     from kspde.fem.backend import require
-    from kspde.io.results import provenance
 
     require()
-    from kspde.fem.sparse import SparseSystem
+    from kspde.fem.solvers.linear import SparseSystem
 
     comm = MPI.COMM_WORLD
     counts: list[int] = []

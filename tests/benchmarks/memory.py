@@ -58,7 +58,7 @@ def run(case: dict[str, Any], comm: Any, *, small: bool) -> float:
     """Run a case and return the estimate."""
     import kspde
     from kspde.fem.memory import bytes_of_run
-    from kspde.particles import mesh
+    from kspde.particles.fields import particle_mesh as mesh
     from kspde.particles.memory import bytes_of_particles
 
     model = kspde.SignalDependentKellerSegel(chi=5.0)

@@ -30,13 +30,13 @@ from typing import Any
 import numpy as np
 
 import kspde
-from kspde.compiled import use_threads
-from kspde.parallel import world
-from kspde.particles.direct import DirectFields
-from kspde.particles.mesh import MeshFields
-from kspde.particles.schemes import SCHEMES
+from kspde.particles.fields.direct import DirectFields
+from kspde.particles.fields.particle_mesh import MeshFields
+from kspde.particles.schemes.base import SCHEMES
 from kspde.particles.system import System
-from kspde.random import Philox
+from kspde.runtime.compiled import use_threads
+from kspde.runtime.parallel import world
+from kspde.runtime.random import Philox
 
 MODEL = kspde.SignalDependentKellerSegel(chi=8.0)
 U0 = kspde.GaussianMixture(weights=(0.5, 0.3, 0.2), means=((-1.2, 0.3), (1.3, -0.2), (0.2, 1.5)), stds=(0.6, 0.5, 0.7))

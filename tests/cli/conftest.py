@@ -13,7 +13,7 @@ import pytest
 
 import kspde
 from kspde.cli import main
-from kspde.distances import pictures
+from kspde.plots import densities as pictures
 
 #: The demo's case with a coarse mesh, a short time and few particles.
 SMALL = (

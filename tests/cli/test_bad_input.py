@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import kspde
-from kspde.io import jobs
+from kspde.cli import jobs
 
 
 def too_late(*_: Any, **__: Any) -> None:

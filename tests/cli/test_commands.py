@@ -14,8 +14,8 @@ import pytest
 
 import kspde
 from kspde.cli import main
-from kspde.hdf5 import h5py
-from kspde.io.case import read_case
+from kspde.cli.case import read_case
+from kspde.runtime.hdf5 import h5py
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

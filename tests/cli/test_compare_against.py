@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import kspde
-from kspde.io import jobs
-from kspde.io.case import read_case
+from kspde.cli import jobs
+from kspde.cli.case import read_case
 
 #: The section of the small case.
 REGULARISATION = (

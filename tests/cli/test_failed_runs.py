@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kspde.io import read_case
+from kspde.cli.case import read_case
 
 TWO_STEPS = ("tol = 1e-3", "tol = 1e-3\npetsc_options = { ts_max_steps = 2 }")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kspde.studies import pictures
+from kspde.papers.studies import pictures
 
 STUDY = """
 title = "Tiny"

@@ -10,7 +10,9 @@ from compare_standins import KnownDensity, gaussian
 from mpi4py import MPI
 
 import kspde
-from kspde.distances import compare, pictures, pictures_of_particles
+from kspde.distances import compare
+from kspde.plots import densities as pictures
+from kspde.plots import particles as pictures_of_particles
 
 BOX = kspde.Box(half_width=12.0, cells=12, degree=6)
 

@@ -12,7 +12,8 @@ from compare_standins import KnownCloud, KnownDensity, Still, gaussian, quantile
 from mpi4py import MPI
 
 import kspde
-from kspde.distances import compare, pictures
+from kspde.distances import compare
+from kspde.plots import densities as pictures
 
 EVERYTHING = ("l1", "l2", "w1", "w2", "energy")
 

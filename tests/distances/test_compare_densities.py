@@ -12,7 +12,8 @@ from compare_standins import KnownDensity, Still, gaussian
 from mpi4py import MPI
 
 import kspde
-from kspde.distances import compare, pictures
+from kspde.distances import compare
+from kspde.plots import densities as pictures
 
 EVERYTHING = ("l1", "l2", "relative_entropy", "reverse_relative_entropy", "w1", "w2", "energy")
 

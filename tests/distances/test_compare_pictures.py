@@ -14,7 +14,8 @@ from compare_standins import KnownCloud, KnownDensity, Still, draws, gaussian
 from mpi4py import MPI
 
 import kspde
-from kspde.distances import Distance, compare, pictures
+from kspde.distances import Distance, compare
+from kspde.plots import densities as pictures
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,10 @@ from scipy.special import erf
 import kspde
 from kspde.distances import compare
 from kspde.distances.grid import Grid
-from kspde.distances.lines import Lines, directions
-from kspde.distances.neighbours import LogDensity, entropy_terms, relative_entropy_of
+from kspde.distances.knn import LogDensity, entropy_terms, relative_entropy_of
 from kspde.distances.resampling import invert, without_noise
 from kspde.distances.scattered import _Draws
+from kspde.distances.sliced import Lines, directions
 from kspde.distances.statistics import Estimate, reach_of
 
 SHIFTED = kspde.GaussianMixture(weights=(0.5, 0.5), means=((-1.0, 0.0), (0.8, 0.5)), stds=(0.5, 0.7))

@@ -10,7 +10,7 @@ import pytest
 from compare_standins import KnownCloud, KnownDensity, draws, gaussian
 
 import kspde
-from kspde.distances.pictures_of_particles import _first, animate, plot_particles
+from kspde.plots.particles import _first, animate, plot_particles
 
 
 def test_the_first_particles_are_shown(shared_tmp_path: Path, comm: Any) -> None:

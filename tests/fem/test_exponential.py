@@ -9,9 +9,9 @@ import pytest
 from scipy.integrate import RK45
 
 import kspde
-from kspde.fem import exponential
-from kspde.fem.exponential import _Factors, _step, _sum, solve_exponential
 from kspde.fem.restart import Position
+from kspde.fem.schemes import exponential
+from kspde.fem.schemes.exponential import _Factors, _step, _sum, solve_exponential
 
 #: λ of two unknowns is a sum over two directions, as on a box.
 FIRST = np.array([[0.0, 0.7, 3.0], [1.5, 8.0, 0.3]])

@@ -70,7 +70,7 @@ def write(shared_tmp_path, comm):
 
 def arrays(path: Path, dimension: int = 2, **options):
     """Return the mesh that a file gives, as every rank may read it."""
-    from kspde.fem.meshes import mesh_arrays
+    from kspde.fem.meshes.build import mesh_arrays
 
     return mesh_arrays(kspde.MeshFile(path=path, **options), dimension)
 

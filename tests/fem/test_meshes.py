@@ -113,7 +113,7 @@ def area(points: np.ndarray, cells: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("refine", [1, 2, 3])
 def test_refined_disks_are_delaunay_and_round(size, rim_size, refine) -> None:
     """No stiffness entry off the diagonal is positive; all points of the rim on the circle; cells of the size asked."""
-    from kspde.fem.meshes import mesh_arrays
+    from kspde.fem.meshes.build import mesh_arrays
 
     sizes = {"size": size / 2**refine, "rim_size": rim_size / 2**refine}
     mesh = mesh_arrays(kspde.Disk(radius=6.0, refine=refine, **sizes), 2)
@@ -133,7 +133,7 @@ def test_refined_disks_are_delaunay_and_round(size, rim_size, refine) -> None:
 
 def test_lawsons_flips_make_a_delaunay_mesh() -> None:
     """A sheared grid, all diagonals the wrong way."""
-    from kspde.fem.meshes import _flipped
+    from kspde.fem.meshes.build import _flipped
 
     n = 12
     x, y = np.meshgrid(np.arange(n), np.arange(n), indexing="ij")
@@ -172,7 +172,7 @@ def test_refined_mesh_files(shared_tmp_path, comm) -> None:
     from kspde.fem.backend import require
 
     require()
-    from kspde.fem.mesh_space import MeshSpace
+    from kspde.fem.spaces.mesh import MeshSpace
 
     ellipse = kspde.MeshFile(path=ELLIPSE)
     coarse, fine = (MeshSpace(m, 2, comm) for m in (ellipse, kspde.MeshFile(path=ELLIPSE, refine=2)))

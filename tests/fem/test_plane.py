@@ -9,8 +9,9 @@ from kspde.fem import backend
 
 backend.require()
 
-from kspde.fem import plane, tensor  # noqa: E402
-from kspde.fem.box import BoxSpace  # noqa: E402
+from kspde.fem.spaces import parity_transforms as plane  # noqa: E402
+from kspde.fem.spaces import tensor  # noqa: E402
+from kspde.fem.spaces.box import BoxSpace  # noqa: E402
 
 SHARE = plane.NEGLIGIBLE
 
@@ -119,8 +120,8 @@ def test_the_rough_inverse_is_a_preconditioner(space: BoxSpace) -> None:
 
 def test_a_positive_step_on_a_large_box() -> None:
     """(1) of ``transport`` for rough data and D from 1/16 to 1: residual, mass, sign, and few iterations."""
-    from kspde.fem.graph import Graph
-    from kspde.fem.transport import Motion, Transport
+    from kspde.fem.schemes.transport import Motion, Transport
+    from kspde.fem.solvers.graph import Graph
 
     space = BoxSpace(kspde.Box(half_width=10.0, cells=401, degree=1), MPI.COMM_WORLD)
     axis, n, dt = space.axes[0], len(space.axes[0]), 0.05

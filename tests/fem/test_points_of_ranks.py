@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import kspde
-from kspde.fem.box import BoxSpace
-from kspde.fem.mesh_space import MeshSpace
+from kspde.fem.spaces.box import BoxSpace
+from kspde.fem.spaces.mesh import MeshSpace
 
 MODEL = kspde.LocalSensing(motility=kspde.ExponentialMotility(), chi=2.0)
 U0 = kspde.GaussianMixture(weights=[1.0], means=[[0.4, -0.2]], stds=[0.7], mass=1.5)

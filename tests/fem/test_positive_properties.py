@@ -17,10 +17,10 @@ from kspde.fem import backend
 
 backend.require()
 
-from kspde.fem.box import BoxSpace  # noqa: E402
-from kspde.fem.mesh_space import MeshSpace  # noqa: E402
-from kspde.fem.operators import SemiDiscrete  # noqa: E402
-from kspde.fem.positive import Stepper  # noqa: E402
+from kspde.fem.schemes.positive import Stepper  # noqa: E402
+from kspde.fem.semidiscretisation import SemiDiscrete  # noqa: E402
+from kspde.fem.spaces.box import BoxSpace  # noqa: E402
+from kspde.fem.spaces.mesh import MeshSpace  # noqa: E402
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import kspde
-from kspde.checkpoint import Checkpoint, CheckpointStore, StoppedError
 from kspde.fem.restart import Position, Restart, description
+from kspde.runtime.checkpoint import Checkpoint, CheckpointStore, StoppedError
 
 
 class Rows:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import kspde
-import kspde.hdf5  # before meshio imports h5py, which would clash with DOLFINx
+import kspde.runtime.hdf5  # before meshio imports h5py, which would clash with DOLFINx
 
 MODEL = kspde.SignalDependentKellerSegel(chi=0.0)
 U0 = kspde.GaussianMixture(weights=[1.0], means=[[0.3, -0.2]], stds=[0.7])

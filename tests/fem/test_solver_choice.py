@@ -18,7 +18,7 @@ def linear_solver(domain, u0) -> str:
 
 
 def test_domain_and_size_choose(mixture, monkeypatch) -> None:
-    from kspde.fem import sparse
+    from kspde.fem.solvers import linear as sparse
 
     assert linear_solver(kspde.Box(half_width=12.0, cells=20, degree=3), mixture) == "fast diagonalisation"
     assert linear_solver(kspde.Disk(**DISK), mixture) == "direct"
@@ -73,8 +73,8 @@ def test_kept_hierarchies_solve_what_changes() -> None:
     from kspde.fem.backend import require
 
     require()
-    from kspde.fem.mesh_space import MeshSpace
-    from kspde.fem.sparse import SparseSystem
+    from kspde.fem.solvers.linear import SparseSystem
+    from kspde.fem.spaces.mesh import MeshSpace
 
     space = MeshSpace(kspde.Disk(radius=3.0, size=0.2, refine=1, solver="multigrid"), 2, MPI.COMM_SELF)
     starts, columns, entries = space.stiffness.matrix.getValuesCSR()
@@ -101,8 +101,8 @@ def test_multigrid_where_the_diagonal_dominates() -> None:
     from kspde.fem.backend import require
 
     require()
-    from kspde.fem.mesh_space import MeshSpace
-    from kspde.fem.sparse import SparseSystem
+    from kspde.fem.solvers.linear import SparseSystem
+    from kspde.fem.spaces.mesh import MeshSpace
 
     space = MeshSpace(kspde.Disk(radius=3.0, size=0.2, refine=1, solver="multigrid"), 2, MPI.COMM_WORLD)
     x, y = space.points.T
@@ -121,8 +121,8 @@ def test_two_shifts_keep_a_system_each() -> None:
     from kspde.fem.backend import require
 
     require()
-    from kspde.fem.mesh_space import MeshSpace
-    from kspde.fem.sparse import SparseSystem
+    from kspde.fem.solvers.linear import SparseSystem
+    from kspde.fem.spaces.mesh import MeshSpace
 
     space = MeshSpace(kspde.Disk(radius=3.0, size=0.3, refine=1, boundary="neumann"), 2, MPI.COMM_WORLD)
     operator = space.field_operator(kspde.Yukawa(), "v")
@@ -151,7 +151,7 @@ def test_first_guesses_save_iterations() -> None:
     from kspde.fem.backend import require
 
     require()
-    from kspde.fem.mesh_space import MeshSpace
+    from kspde.fem.spaces.mesh import MeshSpace
 
     space = MeshSpace(kspde.Disk(radius=6.0, size=0.15, refine=2, solver="multigrid"), 2, MPI.COMM_WORLD)
     system = space.resolvent(kspde.Yukawa().resolvents[0])
@@ -168,8 +168,8 @@ def test_halves_of_a_box_are_the_whole(monkeypatch, cells) -> None:
     from kspde.fem.backend import require
 
     require()
-    from kspde.fem import tensor
-    from kspde.fem.box import BoxSpace
+    from kspde.fem.spaces import tensor
+    from kspde.fem.spaces.box import BoxSpace
 
     results = []
     for threshold in (10**9, 2):

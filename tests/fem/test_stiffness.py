@@ -16,7 +16,7 @@ def space_of(domain, comm=MPI.COMM_WORLD):
     from kspde.fem.backend import require
 
     require()
-    from kspde.fem.mesh_space import MeshSpace
+    from kspde.fem.spaces.mesh import MeshSpace
 
     return MeshSpace(domain, 2, comm)
 
@@ -46,7 +46,7 @@ def test_coarse_matrices_are_those_of_the_coarse_meshes(shared_tmp_path, comm) -
     if comm.rank == 0:
         square(shared_tmp_path / "square.vtk")
     comm.barrier()
-    from kspde.fem.meshes import mesh_arrays
+    from kspde.fem.meshes.build import mesh_arrays
 
     path = shared_tmp_path / "square.vtk"
     space = space_of(kspde.MeshFile(path=path, refine=2, solver="multigrid"))
@@ -93,7 +93,7 @@ def test_boundary_weights_are_those_of_a_form(cell) -> None:
 
 def test_systems_of_one_matrix_do_not_disturb_each_other() -> None:
     """Two systems solved in turns: each keeps its solution and its iterations, and so do the products with K."""
-    from kspde.fem.sparse import SparseSystem
+    from kspde.fem.solvers.linear import SparseSystem
 
     for domain in (DISK, kspde.Disk(radius=3.0, size=0.1, solver="multigrid"), kspde.Disk(radius=3.0, size=0.3)):
         space = space_of(domain)
@@ -118,7 +118,7 @@ def test_systems_of_one_matrix_do_not_disturb_each_other() -> None:
 
 def test_a_guess_finds_what_earlier_solutions_contain() -> None:
     """x in the span of solutions with three other diagonals is found; of any x, the nearest combination in A's norm."""
-    from kspde.fem.guess import FirstGuess
+    from kspde.fem.solvers.krylov_recycling import FirstGuess
 
     space = space_of(kspde.Disk(radius=3.0, size=0.2, solver="multigrid"))
     x, y = space.points.T
@@ -193,7 +193,7 @@ def test_a_cycle_is_symmetric_and_positive_definite(cell: str, size: float) -> N
 
     Its eigenvalues relative to the inverse of the system lie in (0, 1], or little above where aggregates are kept.
     """
-    from kspde.fem.sparse import SparseSystem
+    from kspde.fem.solvers.linear import SparseSystem
 
     disk = kspde.Disk(radius=3.0, size=size, rim_size=size + 0.25, refine=1, cell=cell, solver="multigrid")
     space = space_of(disk)
@@ -224,7 +224,7 @@ def test_a_cycle_is_symmetric_and_positive_definite(cell: str, size: float) -> N
 @pytest.mark.parametrize("cell", ["triangle", "quadrilateral"])
 def test_a_cycle_does_not_depend_on_ranks(comm, cell) -> None:
     """Systems solved to 1e-3 only: all ranks together find what each finds alone, iteration by iteration."""
-    from kspde.fem.sparse import SparseSystem
+    from kspde.fem.solvers.linear import SparseSystem
 
     domain = kspde.Disk(radius=3.0, size=0.3, rim_size=0.6, refine=2, cell=cell, solver="multigrid")
     found = []
@@ -250,7 +250,7 @@ def test_nodes_where_the_diagonal_is_beyond_all_measure() -> None:
 
     What went in comes out; on each rank a mesh of its own.
     """
-    from kspde.fem.sparse import SparseSystem
+    from kspde.fem.solvers.linear import SparseSystem
 
     space = space_of(kspde.Disk(radius=3.0, size=0.35, rim_size=0.6, refine=2, solver="multigrid"), MPI.COMM_SELF)
     n = len(space.mass)
@@ -267,7 +267,7 @@ def test_nodes_where_the_diagonal_is_beyond_all_measure() -> None:
 
 def test_values_at_other_ranks_nodes(comm) -> None:
     """Each rank owns as many numbers as its rank and three more, kept backwards, and reaches some of all."""
-    from kspde.fem.ghosts import Ghosts
+    from kspde.fem.spaces.ghosts import Ghosts
 
     sizes = np.arange(comm.size) + 3
     last = int(sizes[: comm.rank + 1].sum())

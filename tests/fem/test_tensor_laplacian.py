@@ -14,8 +14,8 @@ backend.require()
 from dolfinx import fem, mesh  # noqa: E402
 from dolfinx.fem.petsc import assemble_matrix  # noqa: E402
 
-from kspde.fem.box import BoxSpace  # noqa: E402
-from kspde.fem.space import decay_coefficient  # noqa: E402
+from kspde.fem.spaces.base import decay_coefficient  # noqa: E402
+from kspde.fem.spaces.box import BoxSpace  # noqa: E402
 
 CASES = [(1, 3, 5), (2, 4, 5), (2, 1, 9), (3, 2, 4)]
 

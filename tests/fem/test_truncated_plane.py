@@ -173,7 +173,7 @@ def test_the_outer_tenth_is_along_the_boundary(rectangle, comm) -> None:
     from kspde.fem.backend import require
 
     require()
-    from kspde.fem.mesh_space import MeshSpace
+    from kspde.fem.spaces.mesh import MeshSpace
 
     for hole, area in ((None, 48.0), ((21.0, -6.0, 0.5), 47.0)):
         path = rectangle(16, 24, -10, -4, 0.25, hole=hole)

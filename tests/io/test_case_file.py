@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import kspde
-from kspde.fem.meshes import mesh_arrays
-from kspde.io.case import read_case
+from kspde.cli.case import read_case
+from kspde.fem.meshes.build import mesh_arrays
 from kspde.kernels import MaternMollifier
 
 DEMO = (Path(kspde.__file__).parent / "cases" / "demo.toml").read_text(encoding="utf-8")

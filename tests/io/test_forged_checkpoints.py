@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import kspde
-from kspde.hdf5 import h5py
+from kspde.runtime.hdf5 import h5py
 
 pytestmark = pytest.mark.one_rank  # files are forged on one
 

@@ -9,8 +9,8 @@ import hostile
 import pytest
 
 import kspde
-from kspde.io.case import read_case
-from kspde.io.study_file import read_study
+from kspde.cli.case import read_case
+from kspde.cli.study_file import read_study
 
 pytestmark = pytest.mark.one_rank  # reading a file is a matter of one rank
 

@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 
 import kspde
-from kspde.fem import mesh_safety
-from kspde.fem.meshes import mesh_arrays
-from kspde.hdf5 import h5py
+from kspde.fem.meshes import safety as mesh_safety
+from kspde.fem.meshes.build import mesh_arrays
 from kspde.initial import read_grid
+from kspde.runtime.hdf5 import h5py
 
 pytestmark = pytest.mark.one_rank  # reading a file is a matter of one rank
 

@@ -15,10 +15,10 @@ import pytest
 from mpi4py import MPI
 
 import kspde
-from kspde.io.ledger_file import read_results
-from kspde.io.study_file import read_study
-from kspde.studies import open_directory
-from kspde.studies.execute import POINTS, STUDY, read_point
+from kspde.cli.ledger_file import read_results
+from kspde.cli.study_file import read_study
+from kspde.papers.studies import open_directory
+from kspde.papers.studies.execute import POINTS, STUDY, read_point
 
 pytestmark = pytest.mark.one_rank  # files are read on one rank
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import kspde
-from kspde.io.console import Console
-from kspde.io.restarts import Restarts
+from kspde.cli.console import Console
+from kspde.cli.restarts import Restarts
 
 
 def entered(target: Path, comm: Any, **options: bool) -> Restarts:

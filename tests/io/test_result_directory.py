@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 import kspde
-from kspde.io.results import ResultDirectory, write_csv, write_json
-from kspde.parallel import together
-from kspde.provenance import provenance
+from kspde.cli.results import ResultDirectory, write_csv, write_json
+from kspde.runtime.parallel import together
+from kspde.runtime.provenance import provenance
 
 
 def fill(results: ResultDirectory, comm: Any, text: str = "1", name: str = "numbers.txt") -> None:

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kspde
-from kspde.compiled import in_blocks, on_threads
 from kspde.initial import InitialDensity
 from kspde.models.base import Field, FieldValues, Model
-from kspde.particles.observe import tally
+from kspde.particles.observers import tally
+from kspde.runtime.compiled import in_blocks, on_threads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +146,7 @@ def test_work_does_not_wait_for_threads_that_sleep(monkeypatch):
     """Nor is any of it done twice, or after its end, when they wake up."""
     monkeypatch.setattr("numba.get_num_threads", lambda: 3)
     inbox: SimpleQueue = SimpleQueue()
-    monkeypatch.setattr("kspde.compiled._inbox", lambda thread, process: inbox)
+    monkeypatch.setattr("kspde.runtime.compiled._inbox", lambda thread, process: inbox)
     done = []
     on_threads(done.append, 5)
     for _ in range(2):

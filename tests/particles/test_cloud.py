@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import kspde
-from kspde.hdf5 import h5py
 from kspde.models.base import Field, Model
+from kspde.runtime.hdf5 import h5py
 
 KELLER_SEGEL = kspde.SignalDependentKellerSegel(chi=8.0)
 GOOD = {"n": 50, "t_end": 0.2, "dt": 0.1, "eps": 0.5}

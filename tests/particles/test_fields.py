@@ -13,10 +13,10 @@ from reference_kernels import sums
 
 import kspde
 from kspde.kernels import mollifier_kernel
-from kspde.particles.direct import DirectFields
-from kspde.particles.fields import Extent
-from kspde.particles.fourier import FourierFields
-from kspde.particles.mesh import MeshFields
+from kspde.particles.fields.base import Extent
+from kspde.particles.fields.direct import DirectFields
+from kspde.particles.fields.nufft import FourierFields
+from kspde.particles.fields.particle_mesh import MeshFields
 
 
 def field(mollifier, eps, *, gradient=False, chi=8.0, mu=1.0):

@@ -10,8 +10,8 @@ from reference_kernels import sums
 from test_fields import at_all, cloud, evaluate, field, suprema
 
 import kspde
-from kspde.particles.fourier import FourierFields
-from kspde.particles.mesh import MeshFields
+from kspde.particles.fields.nufft import FourierFields
+from kspde.particles.fields.particle_mesh import MeshFields
 
 CASES = [
     (d, mollifier, eps, tol)

@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.distance import cdist
 
 import kspde
-from kspde.random import Philox
+from kspde.runtime.random import Philox
 
 N = 1500
 

@@ -9,10 +9,10 @@ from reference_kernels import kernel_and_slope, sums
 from test_fields import at_all, cloud, field, suprema
 
 import kspde
-from kspde.particles import near
-from kspde.particles.fields import Extent
-from kspde.particles.mesh import MeshFields
-from kspde.particles.near import Screened
+from kspde.particles.fields import short_range as near
+from kspde.particles.fields.base import Extent
+from kspde.particles.fields.particle_mesh import MeshFields
+from kspde.particles.fields.short_range import Screened
 from kspde.radial import profile
 
 CASES = [

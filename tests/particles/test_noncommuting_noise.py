@@ -17,9 +17,9 @@ from scipy.integrate import solve_ivp
 
 import kspde
 from kspde.models.base import Field, FieldValues, Model
-from kspde.particles.schemes import SCHEMES
+from kspde.particles.schemes.base import SCHEMES
 from kspde.particles.system import System
-from kspde.random import Philox
+from kspde.runtime.random import Philox
 
 FIRST, SECOND, PULL = 0.5, 0.8, 0.7
 START = (0.6, -0.9)
@@ -161,7 +161,7 @@ class Remembering(Plane):
 
 
 class Memory(Nothing):
-    """Each particle's own c, advanced as :mod:`kspde.particles.relaxing` says, with X² as the source."""
+    """Each particle's own c, advanced as :mod:`kspde.particles.fields.relaxing` says, with X² as the source."""
 
     def __init__(self, c):
         self.c, self.source, self.known = c, None, 0.0

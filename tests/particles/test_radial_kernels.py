@@ -9,10 +9,10 @@ from scipy.interpolate import BSpline
 
 import kspde
 from kspde.kernels import mollifier_kernel
-from kspde.particles.accuracy import band, image_distance, spacing
-from kspde.particles.modes import ModeProducts
-from kspde.particles.splines import deposit, gather, gather_part
-from kspde.particles.transform import CornerConvolution
+from kspde.particles.fields.accuracy import band, image_distance, spacing
+from kspde.particles.fields.dense_dft import ModeProducts
+from kspde.particles.fields.splines import deposit, gather, gather_part
+from kspde.particles.fields.transform import CornerConvolution
 from kspde.radial import RadialTable, moment, profile
 
 
@@ -43,7 +43,7 @@ def test_value_at_the_origin(d, mollifier):
 
 @pytest.mark.parametrize("d", [1, 2, 3])
 def test_splines_are_the_quintic_b_spline_in_every_direction(d, monkeypatch):
-    monkeypatch.setattr("kspde.particles.splines._PARTICLES", 15)  # 20 particles on both grids
+    monkeypatch.setattr("kspde.particles.fields.splines._PARTICLES", 15)  # 20 particles on both grids
     spline = BSpline.basis_element(np.arange(-3.0, 4.0), extrapolate=False)
     random = np.random.default_rng(d)
     shape, lower, h = (14, 15, 16)[:d], np.array([-0.3, 0.1, 2.0])[:d], 0.25
@@ -86,7 +86,7 @@ def test_splines_are_the_quintic_b_spline_in_every_direction(d, monkeypatch):
 @pytest.mark.parametrize("batch", [64e6, 300.0])
 @pytest.mark.parametrize("columns", [100, 3])
 def test_convolution_in_a_corner_is_the_periodic_one(shape, corner, batch, columns, monkeypatch):
-    monkeypatch.setattr("kspde.particles.transform._BATCH", batch)
+    monkeypatch.setattr("kspde.particles.fields.transform._BATCH", batch)
     random = np.random.default_rng(0)
     kernels = {name: np.fft.rfftn(random.normal(size=shape)) for name in "ab"}
     factors = {name: kernel.real[..., :columns].copy() for name, kernel in kernels.items()}
@@ -136,7 +136,7 @@ def test_products_with_modes_are_the_periodic_convolution(shape, corner, columns
 )
 def test_modes_beyond_the_band_may_be_left_out_by_any_number_of_threads(shape, columns, band, monkeypatch):
     """What is left out lies outside of the ellipsoid: kernels with modes inside only lose nothing."""
-    monkeypatch.setattr("kspde.particles.modes._OPERATIONS", 0.0)
+    monkeypatch.setattr("kspde.particles.fields.dense_dft._OPERATIONS", 0.0)
     random = np.random.default_rng(0)
     corner = tuple(m // 2 for m in shape)
     whole = ModeProducts(shape, corner, columns)

@@ -10,10 +10,10 @@ from mpi4py import MPI
 
 import kspde
 from kspde.models.base import Field, FieldValues, Model
-from kspde.particles.fields import Extent
-from kspde.particles.mesh import MeshFields
-from kspde.particles.relaxing import RelaxingFields
-from kspde.random import Philox
+from kspde.particles.fields.base import Extent
+from kspde.particles.fields.particle_mesh import MeshFields
+from kspde.particles.fields.relaxing import RelaxingFields
+from kspde.runtime.random import Philox
 
 CHI, MU, TAU, EPS = 8.0, 1.3, 0.7, 0.4
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(24)

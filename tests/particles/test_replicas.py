@@ -8,7 +8,7 @@ from mpi4py import MPI
 from scipy import stats
 
 import kspde
-from kspde.random import Philox
+from kspde.runtime.random import Philox
 
 KELLER_SEGEL = kspde.SignalDependentKellerSegel(chi=8.0)
 

@@ -14,11 +14,11 @@ from scipy.integrate import solve_ivp
 
 import kspde
 from kspde.models.base import Field, FieldValues, Model
-from kspde.particles.mesh import MeshFields
-from kspde.particles.schemes import SCHEMES
+from kspde.particles.fields.particle_mesh import MeshFields
+from kspde.particles.schemes.base import SCHEMES
 from kspde.particles.system import System
 from kspde.particles.weights import particle_weights
-from kspde.random import Philox
+from kspde.runtime.random import Philox
 
 OWN, OTHER, GROWTH, PULL = 0.5, 0.8, 0.6, 0.7
 START = (0.6, -0.9)

@@ -10,7 +10,7 @@ from reference_kernels import sums
 
 import kspde
 from kspde.models.base import Field, FieldValues, Model
-from kspde.random import Philox
+from kspde.runtime.random import Philox
 
 CHARGE = {"plus": 2.0, "minus": 0.5}
 

@@ -12,7 +12,7 @@ from scipy import stats
 
 import kspde
 from kspde.models.base import Field, FieldValues, Model
-from kspde.random import Philox
+from kspde.runtime.random import Philox
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from scipy import stats
 import kspde
 from kspde.kernels import Kernel
 from kspde.particles.start import draw_from
-from kspde.random import Philox
+from kspde.runtime.random import Philox
 
 IDS = np.arange(200_000, dtype=np.uint64)
 

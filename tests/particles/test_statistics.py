@@ -8,9 +8,9 @@ from reference_kernels import sums
 from scipy.spatial.distance import pdist
 
 import kspde
-from kspde.hdf5 import h5py
 from kspde.particles import StateFiles
-from kspde.random import Philox
+from kspde.runtime.hdf5 import h5py
+from kspde.runtime.random import Philox
 
 KELLER_SEGEL = kspde.SignalDependentKellerSegel(chi=8.0)
 FREE = kspde.SignalDependentKellerSegel(chi=0.0)

@@ -12,8 +12,8 @@ from scipy import stats
 
 import kspde
 from kspde.models.base import Field, FieldValues, Model
-from kspde.particles.twin import Coupling
-from kspde.random import Philox
+from kspde.particles.mean_field import Coupling
+from kspde.runtime.random import Philox
 
 KELLER_SEGEL = kspde.SignalDependentKellerSegel(chi=8.0)
 

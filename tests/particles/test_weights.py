@@ -11,14 +11,14 @@ from test_any_input import Points, everywhere
 from test_fields import cloud, field
 
 import kspde
-from kspde.hdf5 import h5py
 from kspde.models.base import Field, FieldValues, Model
-from kspde.particles.direct import DirectFields
-from kspde.particles.fields import Extent
-from kspde.particles.fourier import FourierFields
-from kspde.particles.mesh import MeshFields
-from kspde.particles.relaxing import RelaxingFields
-from kspde.random import Philox
+from kspde.particles.fields.base import Extent
+from kspde.particles.fields.direct import DirectFields
+from kspde.particles.fields.nufft import FourierFields
+from kspde.particles.fields.particle_mesh import MeshFields
+from kspde.particles.fields.relaxing import RelaxingFields
+from kspde.runtime.hdf5 import h5py
+from kspde.runtime.random import Philox
 
 
 def signed(n, seed=0):

@@ -12,7 +12,7 @@ import pytest
 from mpi4py import MPI
 
 import kspde
-from kspde.compiling import LINE
+from kspde.runtime.compiling import LINE
 
 collect_ignore_glob = ["test_*.py"] if MPI.COMM_WORLD.size > 1 else []
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import kspde
-from kspde.parallel import communicator
+from kspde.runtime.parallel import communicator
 
 COMM = communicator()
 LAST = COMM.rank == COMM.size - 1

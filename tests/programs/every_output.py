@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import kspde
-from kspde.hdf5 import h5py
+from kspde.runtime.hdf5 import h5py
 
 MESHES = Path(__file__).parents[2] / "meshes"
 U0 = kspde.GaussianMixture(weights=(0.6, 0.4), means=((-0.8, 0.3), (0.7, -0.2)), stds=(0.6, 0.5))

@@ -19,8 +19,8 @@ import numpy as np
 from mpi4py import MPI
 
 import kspde
-import kspde.last_words
-import kspde.parallel
+import kspde.runtime.last_words
+import kspde.runtime.parallel
 
 RANK = MPI.COMM_WORLD.rank
 U0 = kspde.GaussianMixture(weights=[1.0], means=[[0.3, 0.0]], stds=[0.6])
@@ -123,7 +123,7 @@ def full(directory: str) -> None:
 
 def leave(how: str, which: str) -> None:
     """Leave the program on rank 1 or on all, while the others wait for it, or have come to their end."""
-    comm = kspde.parallel.communicator()
+    comm = kspde.runtime.parallel.communicator()
     with suppress(SystemExit):  # one that is caught is none
         sys.exit(7)
     if RANK == 1 or which == "all":
@@ -144,7 +144,7 @@ def leave(how: str, which: str) -> None:
 if __name__ == "__main__":
     what, where = sys.argv[1:]
     if what in ("progress", "callback", "refused") or where == "alone":  # nobody to wait for
-        kspde.last_words._PATIENCE = 0.5
+        kspde.runtime.last_words._PATIENCE = 0.5
     if what == "full":
         full(where)
     elif where in ("alone", "all", "free"):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kspde.compiling import LINE
+from kspde.runtime.compiling import LINE
 
 #: Two forms of DOLFINx's.
 FORMS = """

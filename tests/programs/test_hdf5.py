@@ -32,7 +32,7 @@ for _ in range(2):
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_both_libraries_work_in_either_order(tmp_path: Path, order: tuple[int, int]) -> None:
-    lines = ("from kspde.fem import backend; backend.require()", "from kspde.hdf5 import h5py")
+    lines = ("from kspde.fem import backend; backend.require()", "from kspde.runtime.hdf5 import h5py")
     program = PROGRAM.format(imports="\n".join(lines[i] for i in order))
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False

@@ -82,12 +82,12 @@ def test_sigterm_leaves_a_checkpoint(start: Callable[..., Any], long_case: Path,
 #: Runs the command line until a checkpoint of a stage is written, but has not got its name; there it is killed.
 KILLED = """
 import os, signal, sys
-import kspde.checkpoint
+import kspde.runtime.checkpoint
 from kspde.cli import main
 
 stage, left, *arguments = sys.argv[1:]
 left = int(left)
-seal = kspde.checkpoint._seal
+seal = kspde.runtime.checkpoint._seal
 
 def killed(path):
     global left
@@ -96,7 +96,7 @@ def killed(path):
         os.kill(os.getpid(), signal.SIGKILL)
     seal(path)
 
-kspde.checkpoint._seal = killed
+kspde.runtime.checkpoint._seal = killed
 sys.exit(main(arguments))
 """
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kspde.hdf5 import h5py
+from kspde.runtime.hdf5 import h5py
 
 SCRIPT = """
 import sys
@@ -79,7 +79,7 @@ def test_sigterm_stops_with_one_line_and_a_checkpoint(launch: Callable[..., Any]
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert err.splitlines()[-1].startswith("kspde.checkpoint.StoppedError: stopped by SIGTERM after step ")
+    assert err.splitlines()[-1].startswith("kspde.runtime.checkpoint.StoppedError: stopped by SIGTERM after step ")
     names = sorted(os.listdir(tmp_path / "checkpoints"))
     assert 1 <= len(names) <= 2
     assert names[-1].removesuffix(".h5") in err

@@ -19,7 +19,7 @@ RUN = ("run", "case.toml", "--out", "result")
 SLOW_PICTURE = """
 import os, signal, sys
 from kspde.cli import main
-from kspde.distances import pictures
+from kspde.plots import densities as pictures
 
 ours, theirs = os.pipe()
 os.set_blocking(theirs, False)
@@ -49,7 +49,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
     [
         ("numpy", signal.SIGINT),
         ("typer", signal.SIGINT),
-        ("kspde.commands", signal.SIGHUP),  # MPI is about to begin
+        ("kspde.cli.commands", signal.SIGHUP),  # MPI is about to begin
         ("mpi4py.MPI", signal.SIGHUP),
         ("dolfinx.fem.petsc", signal.SIGTERM),
     ],

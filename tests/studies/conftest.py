@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from mpi4py import MPI
 
-from kspde.io.console import Console
-from kspde.io.study_file import read_study
-from kspde.io.study_job import run_study
-from kspde.signals import Stop
-from kspde.studies import Outcome, Study, open_directory, outcome_of, run_points
+from kspde.cli.console import Console
+from kspde.cli.study_file import read_study
+from kspde.cli.study_job import run_study
+from kspde.papers.studies import Outcome, Study, open_directory, outcome_of, run_points
+from kspde.runtime.signals import Stop
 
 #: Coarse, short, and yet with a rate: the mollifier's error at small times is of order 2 in eps.
 TINY = """

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from kspde.io.study_file import read_study
-from kspde.studies import Study
+from kspde.cli.study_file import read_study
+from kspde.papers.studies import Study
 
 
 def reduced(name: str, keep: Callable[..., bool], *, options: dict[str, Any], t_end: float, **simulate: Any) -> Study:

@@ -7,9 +7,9 @@ import pytest
 from mpi4py import MPI
 
 import kspde
-from kspde.studies.measures import MEASURES, measured
-from kspde.studies.study import Problem
-from kspde.studies.task import Task
+from kspde.papers.studies.measures import MEASURES, measured
+from kspde.papers.studies.study import Problem
+from kspde.papers.studies.task import Task
 
 
 @pytest.mark.parametrize("against", ["own", "local"])

@@ -12,12 +12,12 @@ import pytest
 
 import kspde
 from kspde import theory
-from kspde.io.ledger_file import ledger_text, read_results
-from kspde.io.study_file import read_study, ready_studies
-from kspde.studies import checks
-from kspde.studies.claims import claims
-from kspde.studies.ledger import Check, Claim, Computed, NotTestable, Rated, Ratio, Row, rows_of
-from kspde.studies.outcome import by_chance
+from kspde.cli.ledger_file import ledger_text, read_results
+from kspde.cli.study_file import read_study, ready_studies
+from kspde.papers.studies import checks
+from kspde.papers.studies.claims import claims
+from kspde.papers.studies.ledger import Check, Claim, Computed, NotTestable, Rated, Ratio, Row, rows_of
+from kspde.papers.studies.outcome import by_chance
 
 
 def row(results: dict[str, Any], source: str, number: str, promised: str = "") -> Row:

@@ -12,9 +12,9 @@ import pytest
 from mpi4py import MPI
 
 import kspde
-from kspde.studies.measures import measured
-from kspde.studies.study import Problem
-from kspde.studies.task import Task
+from kspde.papers.studies.measures import measured
+from kspde.papers.studies.study import Problem
+from kspde.papers.studies.task import Task
 
 MASS, CHI = 3.0, 9.0
 BOX = kspde.Box(half_width=9.0, cells=12, degree=4)

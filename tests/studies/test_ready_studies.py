@@ -12,9 +12,9 @@ from reduced_studies import reduced
 
 import kspde
 from kspde import theory
-from kspde.io.study_file import read_study, ready_studies
+from kspde.cli.study_file import read_study, ready_studies
+from kspde.papers.studies import MEASURES, Outcome, Study
 from kspde.radial import moment
-from kspde.studies import MEASURES, Outcome, Study
 
 Run = Callable[[Study], Outcome]
 NAMES = ("lemma2", "mollification", "pde-convergence", "theorem1", "theorem2", "time-step")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kspde.studies import fit_rate, verdict
-from kspde.studies.outcome import FittedRate
-from kspde.studies.quantities import fraction, given, mean
-from kspde.studies.study import Fit
+from kspde.papers.studies import fit_rate, verdict
+from kspde.papers.studies.outcome import FittedRate
+from kspde.papers.studies.quantities import fraction, given, mean
+from kspde.papers.studies.study import Fit
 
 X = np.array([100.0, 200.0, 500.0, 1000.0, 3000.0])
 

@@ -15,14 +15,14 @@ import pytest
 from mpi4py import MPI
 
 import kspde
-from kspde.hdf5 import h5py
-from kspde.io.console import Console
-from kspde.io.study_file import read_study
-from kspde.io.study_job import run_study
-from kspde.signals import Stop
-from kspde.studies import execute, open_directory, run_points
-from kspde.studies.pde_measures import mollification
-from kspde.studies.task import Task
+from kspde.cli.console import Console
+from kspde.cli.study_file import read_study
+from kspde.cli.study_job import run_study
+from kspde.papers.studies import execute, open_directory, run_points
+from kspde.papers.studies.pde_measures import mollification
+from kspde.papers.studies.task import Task
+from kspde.runtime.hdf5 import h5py
+from kspde.runtime.signals import Stop
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from kspde.io.ledger_file import read_results
-from kspde.io.results import write_json
-from kspde.studies import MEASURES, Outcome, Study, rates_of
-from kspde.studies.pictures import pictures_of
-from kspde.studies.report import html_report
-from kspde.studies.words import PARAMETERS, html, label_of, mathtext, sentence, symbol_of
+from kspde.cli.ledger_file import read_results
+from kspde.cli.results import write_json
+from kspde.papers.studies import MEASURES, Outcome, Study, rates_of
+from kspde.papers.studies.formulas import PARAMETERS, html, label_of, mathtext, sentence, symbol_of
+from kspde.papers.studies.report import html_report
+from kspde.plots.studies import pictures_of
 
 #: Names of columns that are no words.
 NAMES = {"eps", "gamma", "dt", "n", "l1", "l2"} | {
@@ -112,7 +112,7 @@ def test_pictures_of_shipped_results(
 def test_the_report_speaks_in_symbols(
     tiny_file: Callable[..., Path], carried_out: Callable[[Study], Outcome], comm: Any
 ) -> None:
-    from kspde.io.study_file import read_study
+    from kspde.cli.study_file import read_study
 
     outcome = carried_out(read_study(tiny_file()))
     page = html_report(outcome, {}, {})

@@ -115,7 +115,7 @@ def test_shell_commands_are_understood(comm) -> None:
         return
     from typer.main import get_command
 
-    from kspde.commands import app
+    from kspde.cli.commands import app
 
     known = get_command(app).commands  # type: ignore[attr-defined]
     lines = [line[line.index("kspde") :] for line in shell_lines() if line[0] in ("kspde", "mpirun")]

@@ -65,4 +65,4 @@ def test_a_model_no_theorem_covers() -> None:
 
 
 def test_theory_is_an_attribute_of_the_package() -> None:
-    assert kspde.theory is theory
+    assert kspde.papers.theory is theory

@@ -1,0 +1,37 @@
+"""Where the command ``kspde`` begins: signals first, then all that takes time (``kspde.cli.commands``)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from kspde.runtime.launcher import launched_rank
+from kspde.runtime.signals import Stop
+from kspde.runtime.streams import complain, guarded_streams
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status.
+
+    Args:
+        arguments: what follows ``kspde``; by default from ``sys.argv``.
+    """
+    stop = Stop()
+    with guarded_streams(), stop.watching():
+        try:
+            with stop.kept_from_libraries():  # numpy has threads
+                from kspde.cli.commands import run
+
+            return run(arguments, stop)
+        except BaseException:
+            if stop.number is None:
+                raise
+            if launched_rank() == 0:
+                complain("interrupted: nothing was written")
+            return 128 + stop.number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,359 @@
+"""The commands of ``kspde``: demo, run, compare, study, ledger and theory. Each returns the work that it stands for."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kspde._version import __version__
+from kspde.errors import ConvergenceError, InputError, KspdeError
+from kspde.fem import backend
+from kspde.runtime.checkpoint import StoppedError
+from kspde.runtime.last_words import end_job, last_words
+from kspde.runtime.launcher import launched_rank
+from kspde.runtime.parallel import communicator, together
+from kspde.runtime.signals import Stop
+from kspde.runtime.streams import complain, silence, unread, unwritable
+
+__all__ = ["app", "run"]
+
+#: Exit statuses.
+BUG, BAD_INPUT, FAILED_SOLVE = 1, 2, 3
+
+_STATUSES = """
+Exit status: 0 success, 2 bad input or a missing library, 3 a solve that failed, 129, 130 or 143 interrupted, 1 an error
+in kspde itself. Every error but the last is one line on standard error.
+"""
+
+app = typer.Typer(
+    help="Keller-Segel densities by finite elements, their N-particle systems, and the distance between the two.",
+    epilog=_STATUSES,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a command does.
+
+    Attributes:
+        job: collective work, given the communicator and what is known of signals; returns a line if one has cut it
+            short, although its results are written.
+        kept: says what is left of work that was interrupted before.
+    """
+
+    job: Callable[[Any, Stop], str | None]
+    kept: Callable[[], str] = lambda: "nothing was written"
+
+
+CaseFile = Annotated[Path, typer.Argument(metavar="CASE.toml", show_default=False, help="The case file.")]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Directory for the results; it must not exist.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace DIR if it holds an earlier result.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on from the checkpoints of an interrupted run, if there are any.")
+]
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a number: give seconds >= 0") from None
+
+
+Every = Annotated[
+    float,
+    typer.Option("--checkpoint-every", metavar="SECONDS", parser=_seconds, help="Wall time between two checkpoints."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        print(f"kspde {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command(epilog="Examples: kspde demo; mpirun -n 2 kspde demo --out first-run")
+def demo(out: Out = Path("demo-output"), force: Force = False, quiet: Quiet = False) -> Work:
+    """Run the built-in case: density, particles, distances, pictures. Takes less than half a minute."""
+    return _filling("compare_case", resources.files("kspde") / "cases" / "demo.toml", out, force, quiet)
+
+
+def _add_job(name: str, about: str) -> None:
+    """Add a command that fills a directory from a case file, by the function ``NAME_case`` of kspde.cli.jobs."""
+    call = f"kspde {name} case.toml --out result"
+
+    @app.command(name, help=about, epilog=f"Examples: {call}; mpirun -n 4 {call}")
+    def command(
+        case: CaseFile,
+        out: Out,
+        force: Force = False,
+        quiet: Quiet = False,
+        resume: Resume = False,
+        checkpoint_every: Every = 600.0,
+    ) -> Work:
+        return _filling(f"{name}_case", case, out, force, quiet, resume, checkpoint_every)
+
+
+_add_job(
+    "run",
+    """Solve the density equation of a case.
+
+    DIR gets summary.json, diagnostics.csv (per time step), density.bp (for ParaView) and pictures. What a solve that
+    fails has computed goes to DIR.failed.
+    """,
+)
+_add_job(
+    "compare",
+    """Solve the density equation, simulate the particles, and measure how far they are apart.
+
+    DIR gets what "run" writes, the distances in summary.json, particles.h5, and pictures of both densities and their
+    difference.
+    """,
+)
+
+
+@app.command(
+    epilog="Examples: kspde study mollification --small --out first; mpirun -n 3 kspde study mine.toml --out result"
+)
+def study(
+    path: Annotated[
+        str, typer.Argument(metavar="STUDY", show_default=False, help="A study file, or the name of a ready-made one.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="DIR", help="Directory for the results; an interrupted one is finished."),
+    ],
+    small: Annotated[
+        bool, typer.Option("--small", help="Take the small setting: about a minute on two cores.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Go on in DIR though the study has changed; what has not changed is kept.")
+    ] = False,
+    quiet: Quiet = False,
+) -> Work:
+    """Measure something over a sweep of parameters, fit its rate, and set it beside what is promised.
+
+    Ready-made: theorem1, theorem2, lemma2, mollification, pde-convergence, time-step. Finished points are kept in
+    DIR/points: the same command goes on after a kill, and repeats none. Under mpirun rank 0 hands out the points: give
+    one rank more than there are cores. DIR gets table.csv, table.h5, pictures, report.html and summary.json.
+    """
+
+    def job(comm: Any, stop: Stop) -> str | None:
+        from kspde.cli import study_file, study_job
+        from kspde.cli.console import Console
+        from kspde.cli.results import SUMMARY
+
+        with together(comm, "kspde study") as same:
+            chosen = study_file.read_study(path, small=small)
+            same(study=chosen.described(), out=str(out), force=force)
+        with together(comm):  # PETSc begins on all ranks together
+            backend.require()
+        console = Console(comm, quiet=quiet)
+        with console.hearing_warnings():
+            study_job.run_study(chosen, out, comm, console, stop, force=force)
+        console.say(f"\nReport: {out / 'report.html'}")
+        console.say(f"All numbers: {out / SUMMARY}")
+        return f"interrupted: {out} holds all results" if stop.asked(comm) else None
+
+    return Work(job, lambda: "finished points are kept, the same command goes on")
+
+
+@app.command(epilog="Examples: kspde ledger; kspde ledger --out ledger.html --results my-theorem1")
+def ledger(
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="FILE", help="Write to a .html, .md or .json file; an existing one is replaced."
+        ),
+    ] = None,
+    results: Annotated[
+        list[Path] | None,
+        typer.Option("--results", metavar="DIR", help="Results of a study, instead of those that come with kspde."),
+    ] = None,
+) -> Work:
+    """Set each quantitative claim of the papers beside its measured value.
+
+    The measured values are read from results of studies, those that come with kspde unless --results gives others.
+    """
+
+    def job(comm: Any, stop: Stop) -> None:
+        from kspde.cli.console import Console
+        from kspde.cli.ledger_file import ledger_text, read_results
+
+        with together(comm):
+            text = ledger_text(read_results(results or []), out) if comm.rank == 0 else ""
+            if out is not None and comm.rank == 0:
+                try:
+                    out.write_text(text, encoding="utf-8")
+                except OSError as error:
+                    raise InputError(f"{out} cannot be written ({error.strerror}): give another --out") from None
+        Console(comm).answer(text.rstrip("\n") if out is None else f"Ledger: {out}")
+
+    return Work(job)
+
+
+@app.command(epilog="Examples: kspde theory; kspde theory case.toml")
+def theory(
+    case: Annotated[
+        Path | None, typer.Argument(metavar="CASE.toml", show_default=False, help="A case file to look at.")
+    ] = None,
+) -> Work:
+    """Print what the papers promise: admissible exponents, sharp constants, norms of kernels, conditions.
+
+    With a case, also which hypotheses its model, parameters and initial density satisfy.
+    """
+
+    def job(comm: Any, stop: Stop) -> None:
+        from kspde.cli import promises
+        from kspde.cli.case import read_case
+        from kspde.cli.console import Console
+
+        with together(comm):
+            lines = list(promises.promise_lines(None if case is None else read_case(case)))
+        Console(comm).answer("\n".join(lines).lstrip("\n"))
+
+    return Work(job)
+
+
+def run(arguments: Sequence[str] | None, stop: Stop) -> int:
+    """Carry out a command and return the exit status.
+
+    Args:
+        arguments: what follows ``kspde``; None takes them from ``sys.argv``.
+        stop: of this process, watching.
+    """
+    rank = launched_rank()
+    try:
+        with nullcontext() if rank == 0 else _no_output():
+            work = app(args=arguments, prog_name="kspde", standalone_mode=False)
+            if stop.number is not None:  # typer makes a status of it
+                raise KeyboardInterrupt
+            if isinstance(work, Work):
+                return _carry_out(work, stop)
+            if (error := unwritable(sys.stdout)) is not None:
+                raise error
+    except OSError as error:  # of what is printed: the help, the version
+        silence(sys.stdout)
+        if unread(error):
+            return 0
+        if rank == 0:
+            complain(f"standard output cannot be written ({error.strerror})")
+        return BAD_INPUT
+    except Exception as error:
+        # Typer's usage errors: the class to catch differs between its versions.
+        if not hasattr(error, "format_message"):
+            raise
+        if rank == 0:
+            complain(f"{_lower(error.format_message())} (kspde --help explains)")
+        return BAD_INPUT
+    return 0
+
+
+def _filling(
+    name: str, path: Any, out: Path, force: bool, quiet: bool, resume: bool = False, every: float = 600.0
+) -> Work:
+    """Return the work of filling a directory by a job of kspde.cli.jobs."""
+
+    def job(comm: Any, stop: Stop) -> str | None:
+        from kspde.cli import jobs
+        from kspde.cli.case import read_case
+        from kspde.cli.console import Console
+        from kspde.cli.restarts import Restarts
+        from kspde.cli.results import SUMMARY, ResultDirectory
+
+        with together(comm, f"kspde {name.removesuffix('_case')}") as same:
+            with resources.as_file(path) as file:
+                case = read_case(file)
+            same(case=case.parameters(), out=str(out), force=force, resume=resume, checkpoint_every=every)
+        with together(comm):  # PETSc begins on all ranks together
+            backend.require()
+        console = Console(comm, quiet=quiet)
+        with (
+            console.hearing_warnings(),
+            ResultDirectory(out, comm, force=force) as results,
+            Restarts(out, comm, console, every=every, resume=resume, force=force) as restarts,
+        ):
+            pictures, missing = getattr(jobs, name)(case, results, restarts, comm, console, stop)
+        if pictures:
+            console.say(f"\nPictures: {', '.join(str(out / picture) for picture in pictures)}")
+        console.say(f"All numbers: {out / SUMMARY}")
+        if stop.asked(comm) is None:
+            return None
+        held = f"the results, without {', '.join(missing)}" if missing else "all results"
+        return f"interrupted: {out} holds {held}"
+
+    def kept() -> str:
+        from kspde.cli.restarts import Restarts
+
+        return "--resume goes on from the last checkpoint" if Restarts.left(out) else "nothing was written"
+
+    return Work(job, kept)
+
+
+def _carry_out(work: Work, stop: Stop) -> int:
+    """Do collective work on all ranks and return the exit status.
+
+    An error in kspde itself passes, as out of any script (``kspde.runtime.parallel.communicator``). The ranks have
+    agreed on a KspdeError before it gets here. Should one not have, or be interrupted alone, it ends the others after a
+    while: they may be waiting for it in a collective call.
+    """
+    try:
+        with stop.kept_from_libraries():
+            comm = communicator()
+    except KspdeError as error:
+        if launched_rank() == 0:
+            complain(str(error))
+        return BAD_INPUT
+    try:
+        line = work.job(comm, stop)
+        if line is None:
+            return 0
+        number = stop.asked(comm)
+        status = 128 + (number or 0)
+    except BaseException as error:
+        if stop.number is not None:  # whatever became of the KeyboardInterrupt on its way through PETSc
+            line, status = f"interrupted: {work.kept()}", 128 + stop.number
+        elif isinstance(error, StoppedError):
+            line, status = str(error).replace("resume=True", "--resume"), 128 + error.number
+        elif isinstance(error, KspdeError):
+            line, status = str(error), FAILED_SOLVE if isinstance(error, ConvergenceError) else BAD_INPUT
+        elif isinstance(error, MemoryError):
+            line, status = f"out of memory ({error}): give fewer cells or particles, or a larger machine", BAD_INPUT
+        else:
+            raise
+    everyone = last_words(comm, line)
+    if everyone is None:
+        complain(line if stop.number is not None else f"rank {comm.rank}: {line}")
+        end_job(comm, status)
+    elif line not in everyone[: comm.rank]:
+        complain(line)
+    return status
+
+
+@contextmanager
+def _no_output() -> Iterator[None]:
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        yield
+
+
+def _lower(message: str) -> str:
+    return message[:1].lower() + message[1:].rstrip(".")

@@ -1,0 +1,73 @@
+"""What a run says, in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kspde._version import __version__
+from kspde.cli.case import Case
+from kspde.distances.result import NAMES
+
+__all__ = ["density_line", "distance_lines", "heading", "particles_line"]
+
+
+def heading(case: Case, comm: Any) -> str:
+    """Return the line a run begins with: which system, on how many ranks."""
+    parts = [str(case.model), f"t_end = {case.content.t_end:g}"]
+    if case.content.regularisation is not None:
+        parts.insert(1, f"eps = {case.content.regularisation.eps:g} ({case.content.regularisation.mollifier})")
+    return f"kspde {__version__} on {_counted(comm.size, 'rank')}: {', '.join(parts)}"
+
+
+def density_line(pde: Any, seconds: float, stage: str = "density") -> str:
+    """Return the line that follows a density's solve: the case's own, or what it is compared against."""
+    about = pde.summary()
+    masses = np.array([pde.masses[s] for s in pde.species])
+    drift = float(np.max(np.abs(pde.diagnostics["mass"][-1] / masses - 1)))
+    work = f"{about['nodes']:,} nodes, {_counted(about['steps'], 'time step')}, mass kept to {drift:.0e}"
+    return f"  {stage:<10} {work:<58} {seconds:7.2f} s"
+
+
+def particles_line(cloud: Any, seconds: float) -> str:
+    """Return the line that follows the simulation of the particles."""
+    work = f"{cloud.n:,} particles, {_counted(len(cloud.diagnostics['t']) - 1, 'time step')}, seed {cloud.seed}"
+    return f"  particles  {work:<58} {seconds:7.2f} s"
+
+
+def distance_lines(distance: Any, seconds: float) -> list[str]:
+    """Return the distances, beside their floors where they have any, and what they mean."""
+    how = "quadrature"
+    if distance.bandwidth is not None:
+        how = f"kernel density estimate, bandwidth {distance.bandwidth:.3g}"
+    lines = [f"  distance   {how:<58} {seconds:7.2f} s", ""]
+    between = {"particles": "particles to density", "densities": "second density to first"}[distance.kind]
+    beside = f"floor: {_draws(distance)} from the density" if distance.floor.by_name else ""
+    lines.append(f"  {'':<26} {between:<34} {beside}".rstrip())
+    for name in distance.by_name:
+        floor = distance.floor.by_name.get(name, "")
+        lines.append(f"  {NAMES[name]:<26} {distance.in_words(name):<34} {floor}".rstrip())
+    if "l1" in distance.smoothing:
+        lines.append(f"  {'smoothing alone, L1':<26} {distance.bandwidth_bias:.2g}")
+    if "l1" in distance.debiased.by_name:
+        lines.append(f"  {'without noise, L1':<26} {distance.debiased.l1}")
+    if distance.differs:
+        lines += ["", f"  They differ in {distance.differences}."]
+    if distance.floor.by_name:
+        lines += ["", f"  {_verdict(distance)}"]
+    return lines
+
+
+def _verdict(distance: Any) -> str:
+    if distance.above_floor:
+        return f"The L1 distance is above its floor: larger than {_draws(distance)} from the density would give."
+    return f"The L1 distance is not distinguishable from that of {_draws(distance)} from the density."
+
+
+def _draws(distance: Any) -> str:
+    return f"{distance.n:,} independent draws"
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")

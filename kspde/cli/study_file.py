@@ -1,0 +1,311 @@
+"""Study files: a case and what varies in it, as TOML.
+
+A study file has the sections of a case file (without [compare]) and
+
+- ``title`` and ``about``;
+- ``[sweep]``: keys of those sections with an array of values each, ``particles.n = [250, 1000]``; all combinations are
+  computed. ``regularisation.eps = {c = 0.3, gamma = 0.019}`` is ε = c N^(−γ), with an array for ``gamma`` to vary it;
+- ``[measure]``: what is measured at each point;
+- ``[[fits]]``: rates, with what is promised of them;
+- ``[small]``: the same keys again, which take the place of the others in the small setting.
+
+In fits and tables a swept parameter goes by its last word: ``n``, ``eps``, ``cells``.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import itertools
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from kspde.cli.case import case_of, read_toml
+from kspde.cli.file_errors import first_problem, naming, nearest
+from kspde.cli.schema import SystemFile
+from kspde.cli.study_schema import FitSection, StudyFile
+from kspde.errors import InputError, check_integer, check_number, shown
+from kspde.papers.studies import (
+    MEASURES,
+    DegreePromise,
+    Fit,
+    OrderPromise,
+    Point,
+    Problem,
+    Promise,
+    Study,
+    Theorem1Promise,
+    Theorem2Promise,
+    check_problem,
+)
+from kspde.runtime.counts import MOST_POINTS, MOST_REPLICAS, check_steps, check_work
+from kspde.runtime.files import open_regular
+
+__all__ = ["read_study", "ready_studies"]
+
+_PROMISES: dict[str, type[Any]] = {
+    "order": OrderPromise,
+    "degree-plus-one": DegreePromise,
+    "theorem1": Theorem1Promise,
+    "theorem2": Theorem2Promise,
+}
+
+
+def ready_studies() -> dict[str, Path]:
+    """Return the studies that come with kspde: name -> file."""
+    directory = Path(str(resources.files("kspde") / "papers" / "studies" / "ready"))
+    return {path.stem: path for path in sorted(directory.glob("*.toml"))}
+
+
+def read_study(path: str | Path, *, small: bool = False) -> Study:
+    """Read a study file, or take one that comes with kspde, and check all of it.
+
+    Args:
+        path: a study file, or the name of a ready-made study.
+        small: take the small setting.
+
+    Raises:
+        InputError: anything that is not valid, in one line.
+    """
+    ready = ready_studies()
+    name, file = str(path), Path(path)
+    if not os.path.exists(path):  # pathlib's raises where the name is too long
+        if name not in ready and file.suffix != ".toml":
+            raise InputError(f"{path} is neither a study file nor a ready-made study: these are {', '.join(ready)}")
+        file = ready.get(name, file)
+    raw = read_toml(file, "a study file")
+    changes = raw.pop("small", None)
+    if small:
+        if not isinstance(changes, Mapping):
+            raise InputError(f"{file}: [small] is missing: give it, or leave out --small")
+        raw = _merged(raw, changes)
+    axes = _axes(file, raw)
+    count = math.prod(len(axis.values) for axis in axes)
+    if count > MOST_POINTS:
+        raise InputError(f"{file}: [sweep] has {shown(count)} points: give fewer values, for at most {MOST_POINTS}")
+    points = tuple(_points(file, raw, axes))
+    content = _checked(file, _put(raw, axes, next(_assignments(axes))))
+    names = {axis.name: axis.values for axis in axes}
+    return Study(
+        name=file.stem,
+        title=content.title,
+        about=content.about,
+        setting="small" if small else "full",
+        measure=content.measure.kind,
+        axes=names,
+        points=points,
+        fits=tuple(_fit(file, k, fit, content, names) for k, fit in enumerate(content.fits or [])),
+        command=f"kspde study {name}{' --small' if small else ''} --out DIR",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Axis:
+    """A swept parameter: its place in the file, its short name, its values; a law's is γ, with its c."""
+
+    place: tuple[str, ...]
+    name: str
+    values: tuple[Any, ...]
+    factor: float | None = None
+
+
+def _axes(file: Path, raw: Mapping[str, Any]) -> list[_Axis]:
+    sweep = raw.get("sweep")
+    if not isinstance(sweep, Mapping) or not sweep:
+        raise InputError(f"{file}: [sweep] is missing: give parameters with their values, such as particles.n = [250]")
+    axes = [_axis(file, place, value) for place, value in _leaves(sweep)]
+    names = [axis.name for axis in axes]
+    for axis in axes:
+        if names.count(axis.name) > 1:
+            raise InputError(f"{file}: sweep varies two parameters called {axis.name}: leave one of them out")
+    return axes
+
+
+def _leaves(table: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping) and not {"c", "gamma"} & set(value):
+            yield from _leaves(value, (*above, key))
+        else:
+            yield (*above, key), value
+
+
+def _axis(file: Path, place: tuple[str, ...], value: Any) -> _Axis:
+    where = ".".join(("sweep", *place))
+    if isinstance(value, Mapping):
+        if set(value) != {"c", "gamma"} or place[-1] != "eps":
+            raise InputError(f"{file}: {where} is not valid: a law is eps = {{c = ..., gamma = ...}}, for c N^-gamma")
+        gammas = value["gamma"] if isinstance(value["gamma"], list) else [value["gamma"]]
+        with naming(file, {}):
+            factor = check_number(f"{where}.c", value["c"], above=0)
+            numbers = tuple(check_number(f"{where}.gamma", gamma, at_least=0) for gamma in gammas)
+        return _Axis(place=place, name="gamma", values=_distinct(file, where, numbers), factor=factor)
+    if not isinstance(value, list):
+        raise InputError(f"{file}: {where} = {shown(value)} is not valid: give an array of values")
+    if any(not isinstance(entry, (int, float, str)) or isinstance(entry, bool) for entry in value):
+        raise InputError(f"{file}: {where} is not valid: give an array of numbers or of names")
+    return _Axis(place=place, name=place[-1], values=_distinct(file, where, value))
+
+
+def _distinct(file: Path, where: str, values: Sequence[Any]) -> tuple[Any, ...]:
+    if not values or len(set(values)) < len(values):
+        raise InputError(f"{file}: {where} = {shown(list(values))} is not valid: give different values, at least one")
+    return tuple(values)
+
+
+def _assignments(axes: Sequence[_Axis]) -> Iterator[dict[str, Any]]:
+    """Return every combination: short name -> value."""
+    for values in itertools.product(*(axis.values for axis in axes)):
+        yield dict(zip((axis.name for axis in axes), values, strict=True))
+
+
+def _put(raw: Mapping[str, Any], axes: Sequence[_Axis], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the file's content with the values of one point in it."""
+    out: dict[str, Any] = copy.deepcopy(dict(raw))
+    for axis in axes:
+        if axis.factor is None:
+            _set(out, axis.place, values[axis.name])
+    for axis in axes:
+        if axis.factor is not None:
+            _set(out, axis.place, axis.factor * _particles(out) ** -values[axis.name])
+    return out
+
+
+def _particles(content: Mapping[str, Any]) -> float:
+    section = content.get("particles")
+    n = section.get("n") if isinstance(section, Mapping) else None
+    return float(n) if isinstance(n, int) and n > 0 else 1.0  # else the case refuses it in its own words
+
+
+def _set(table: dict[str, Any], place: Sequence[str], value: Any) -> None:
+    for key in place[:-1]:
+        below = table.setdefault(key, {})
+        if not isinstance(below, dict):
+            return  # the schema refuses it in its own words
+        table = below
+    table[place[-1]] = value
+
+
+def _points(file: Path, raw: Mapping[str, Any], axes: Sequence[_Axis]) -> Iterator[Point]:
+    for values in _assignments(axes):
+        raw_point = _put(raw, axes, values)
+        content = _checked(file, raw_point)
+        case = case_of(file, {key: value for key, value in raw_point.items() if key in SystemFile.model_fields})
+        if content.density is not None and (content.density.times or content.density.statistics):
+            raise InputError(f"{file}: density.times and density.statistics have no effect in a study: leave them out")
+        measure = content.measure
+        problem = Problem(
+            model=case.model,
+            u0=case.u0,
+            domain=case.domain,
+            solve=case.solve_options,
+            simulate=case.simulate_options or {},
+        )
+        with naming(file, {}):
+            check_problem(measure.kind, problem)
+            _check_cost(problem, measure.given().get("replicas", 1))
+        derived = {axis.place[-1]: _get(raw_point, axis.place) for axis in axes if axis.factor is not None}
+        system = {name: getattr(content, name) for name in SystemFile.model_fields if name in content.model_fields_set}
+        parameters = {
+            **{
+                n: s.model_dump(mode="json", exclude_unset=True) if hasattr(s, "model_dump") else s
+                for n, s in system.items()
+            },
+            "measure": measure.model_dump(mode="json", exclude_unset=True),
+            **_digests(file, content),
+        }
+        yield Point(
+            swept={**values, **derived},
+            parameters=parameters,
+            problem=problem,
+            measure=measure.kind,
+            options=measure.given(),
+        )
+
+
+def _check_cost(problem: Problem, replicas: int) -> None:
+    """Refuse a point that could not be computed in any time.
+
+    Raises:
+        InputError: too many replicas, or moves of particles.
+    """
+    check_integer("measure.replicas", replicas, at_least=1, at_most=MOST_REPLICAS)
+    if problem.simulate:
+        steps = check_steps(problem.simulate["t_end"], problem.simulate["dt"])
+        check_work(problem.simulate["n"], steps=steps, replicas=replicas)
+
+
+def _get(table: Mapping[str, Any], place: Sequence[str]) -> Any:
+    value: Any = table
+    for key in place:
+        value = value[key]
+    return value
+
+
+def _digests(file: Path, content: StudyFile) -> dict[str, str]:
+    """Return hashes of the data files that the study names: a point depends on what is in them.
+
+    Raises:
+        InputError: one of them cannot be read.
+    """
+    names = [section.file for section in (content.initial, content.domain) if hasattr(section, "file")]
+    digests = {}
+    for name in names:
+        try:
+            with open_regular(file.parent / name) as content_of_it:
+                digests[name] = hashlib.file_digest(content_of_it, "sha256").hexdigest()
+        except OSError as error:
+            raise InputError(f"{file}: {name} cannot be read ({error.strerror}): give the name of a file") from None
+    return digests
+
+
+def _checked(file: Path, raw: Mapping[str, Any]) -> StudyFile:
+    try:
+        return StudyFile.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(f"{file}: {first_problem(error, raw, root=StudyFile, what='a study file')}") from None
+
+
+def _fit(file: Path, index: int, section: FitSection, content: StudyFile, axes: Mapping[str, tuple[Any, ...]]) -> Fit:
+    where = f"fits[{index}]"
+    quantities = MEASURES[content.measure.kind].quantities
+    if section.quantity not in quantities:
+        raise InputError(
+            f"{file}: {where}.quantity = {section.quantity!r} is not measured: {nearest(section.quantity, quantities)}"
+        )
+    numeric = [name for name, values in axes.items() if not any(isinstance(v, str) for v in values)]
+    if section.against not in numeric:
+        raise InputError(
+            f"{file}: {where}.against = {section.against!r} is not swept: give one of {', '.join(numeric) or 'none'}"
+        )
+    for name, value in (section.where or {}).items():
+        if value not in axes.get(name, ()):
+            raise InputError(
+                f"{file}: {where}.where.{name} = {value!r} is no value of the sweep: give one of its values"
+            )
+    promises: list[Promise] = []
+    for k, promise in enumerate(section.promises or []):
+        with naming(file, {}, f"{where}.promises[{k}]"):
+            promises.append(_PROMISES[promise.kind](**promise.given()))
+    return Fit(
+        quantity=section.quantity,
+        against=section.against,
+        where=section.where or {},
+        promises=tuple(promises),
+        correction=bool(section.correction),
+    )
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return tables merged into tables; anything else takes the place of what was there."""
+    out = dict(base)
+    for key, value in changes.items():
+        old = out.get(key)
+        out[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return out

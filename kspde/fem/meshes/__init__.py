@@ -1,0 +1,1 @@
+"""Meshes: built or read, checked, and refined."""

@@ -1,0 +1,310 @@
+"""What is wrong with a mesh, how often and where: in time O(n log n), lengths compared with those of cells nearby.
+
+A mesh may be used if its cells form one domain: each face belongs to one or two cells, which lie on different sides of
+it; cells that meet in more than corners meet in faces; and no two overlap. That is so if every face is used once from
+each side at most, no node of the boundary lies in or on a cell that does not have it as a corner, and no two boundary
+edges cross. (In space boundary faces may still cross that have no corner in each other's cells.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from kspde.errors import InputError
+from kspde.fem.meshes.cells import CORNERS, place
+from kspde.fem.meshes.files import DIMENSIONS
+
+__all__ = ["check_mesh", "merged"]
+
+Array = npt.NDArray[np.float64]
+Cells = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+#: the faces of a cell, seen from outside in one sense of rotation
+_FACES: dict[str, list[tuple[int, ...]]] = {
+    "line": [(0,), (1,)],
+    "triangle": [(0, 1), (1, 2), (2, 0)],
+    "quad": [(0, 1), (1, 2), (2, 3), (3, 0)],
+    "tetra": [(0, 2, 1), (0, 1, 3), (1, 2, 3), (0, 3, 2)],
+    "hexahedron": [(0, 3, 2, 1), (4, 5, 6, 7), (0, 1, 5, 4), (1, 2, 6, 5), (2, 3, 7, 6), (3, 0, 4, 7)],
+}
+#: what faces are called, by dimension
+_NAMES = {1: "points", 2: "edges", 3: "faces"}
+
+#: Nodes closer than this share of the shortest edge at them are one, and one this near a cell is on it.
+_NEAR = 1e-5
+
+#: Pairs of a node and a cell near it that are looked at: in all, beside some for each cell, and at a time.
+_MOST_PAIRS, _PART = 50_000_000, 1_000_000
+
+
+class _Faces(NamedTuple):
+    """The faces of a mesh: face k of cell c has the number c·(faces of a cell) + k."""
+
+    #: the corners of boundary faces, shape (m, corners), seen from outside in one sense of rotation
+    boundary: Cells
+    #: pairs of faces that are one
+    pairs: Cells
+    #: a face of each three or more that are one, and one of two on the same side of a face
+    many: Cells
+    folded: Cells
+
+
+def _faces(kind: str, cells: Cells, n: int) -> _Faces:
+    table = np.array(_FACES[kind])
+    corners = cells[:, table].reshape(-1, table.shape[1])
+    if table.shape[1] == 1:
+        keys, turned = corners[:, 0], np.arange(len(corners)) % 2 == 1
+    elif table.shape[1] == 2:
+        a, b = corners.T
+        keys, turned = np.minimum(a, b) * n + np.maximum(a, b), a > b
+    else:
+        # The sum of random numbers of the corners: two faces have the same one with probability 2^-64.
+        keys = np.random.default_rng(7).integers(-(1 << 62), 1 << 62, n)[corners].sum(axis=1)
+        first = np.argmin(corners, axis=1)
+        around = [np.take_along_axis(corners, ((first + s) % table.shape[1])[:, None], 1)[:, 0] for s in (1, -1)]
+        turned = around[0] > around[1]
+    order = np.argsort(keys, kind="stable")
+    starts = np.flatnonzero(np.concatenate([[True], keys[order[1:]] != keys[order[:-1]]]))
+    counts = np.diff(np.append(starts, len(keys)))
+    twice = starts[counts == 2]
+    pairs = np.stack([order[twice], order[twice + 1]], axis=1)
+    folded = pairs[turned[pairs[:, 0]] == turned[pairs[:, 1]], 0]
+    return _Faces(corners[order[starts[counts == 1]]], pairs, order[starts[counts > 2]], folded)
+
+
+def check_mesh(kind: str, points: Array, cells: Cells, name: str) -> Cells:
+    """Return the corners of the boundary faces of a mesh of oriented cells, the inside to the left of an edge.
+
+    Raises:
+        InputError: duplicate cells, faces of three cells, nodes that coincide, cells that overlap, nodes that hang on
+            other cells' faces, parts that are not connected.
+    """
+    keys = np.random.default_rng(8).integers(-(1 << 62), 1 << 62, len(points))[cells].sum(axis=1)
+    _, first, counts = np.unique(keys, return_index=True, return_counts=True)
+    if np.any(counts > 1):
+        where = place(points[cells[first[counts > 1][0]]].mean(axis=0))
+        raise InputError(f"{name} has {len(cells) - len(first)} duplicate cells, the first at {where}: remove them")
+    faces = _faces(kind, cells, len(points))
+    for wrong, words in ((faces.many, "that belong to three cells or more"), (faces.folded, "with two cells beside")):
+        if len(wrong):
+            cell, face = np.divmod(wrong[0], len(_FACES[kind]))
+            where = place(points[cells[cell, list(_FACES[kind][face])]].mean(axis=0))
+            what = f"{len(wrong)} {_NAMES[DIMENSIONS[kind]]} {words}"
+            if wrong is faces.folded:
+                what += " each other on one side"
+            raise InputError(f"{name} has {what}, so cells overlap, the first at {where}: mend the mesh")
+    parts, part = _parts(faces.pairs // len(_FACES[kind]), len(cells))
+    so = f" (its cells form {parts} parts)" if parts > 1 else ""
+    _check_boundary(kind, points, cells, faces.boundary, f"{name}{so}")
+    if parts > 1:
+        sizes = np.bincount(part)
+        where = place(points[cells[np.argmax(part == np.argmin(sizes))]].mean(axis=0))
+        ends = np.unique(np.stack([cells.ravel(), np.repeat(part, cells.shape[1])], axis=1), axis=0)[:, 0]
+        touching = ends[1:][ends[1:] == ends[:-1]]
+        how = f"touch only in points, the first at {place(points[touching[0]])}" if len(touching) else "do not touch"
+        raise InputError(
+            f"{name} falls into {parts} parts that {how}; the smallest has {sizes.min()} cells, one at {where}: give a "
+            "mesh of one connected domain"
+        )
+    return faces.boundary
+
+
+def _parts(pairs: Cells, n: int) -> tuple[int, Cells]:
+    """Return the number of parts that n things form, which pairs of them link, and each one's part."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_array((np.ones(len(pairs), dtype=np.int8), tuple(pairs.T)), shape=(n, n))
+    parts, part = connected_components(graph, directed=False)
+    return int(parts), part
+
+
+def _check_boundary(kind: str, points: Array, cells: Cells, boundary: Cells, name: str) -> None:
+    """Refuse nodes of the boundary that coincide, or lie in or on cells that do not have them."""
+    nodes = np.unique(boundary)
+    twins = nodes[_copies(points[nodes], _shortest_edges(kind, points, cells, nodes))]
+    if len(twins):
+        raise InputError(
+            f"{name} has {len(twins)} nodes that coincide with others, the first at {place(points[twins[0]])}, so "
+            "nothing passes there: merge them (MeshFile(merge=True); in gmsh BooleanFragments or Coherence before "
+            "meshing)"
+        )
+    inside, on = _strangers(kind, points, cells, nodes, name)
+    if len(inside):
+        raise InputError(
+            f"{name} has cells that overlap: {len(inside)} nodes of its boundary lie inside others, the first at "
+            f"{place(points[inside[0]])}; give a mesh without overlaps (in gmsh BooleanFragments before meshing)"
+        )
+    if len(on):
+        face = _NAMES[DIMENSIONS[kind]]
+        raise InputError(
+            f"{name} has {len(on)} hanging nodes, the first at {place(points[on[0]])}: they lie on {face} of cells "
+            f"that do not have them, so {face} of the boundary lie on others and nothing passes there; give a mesh "
+            f"whose cells share whole {face}"
+        )
+    if DIMENSIONS[kind] == 2:
+        crossings = _crossings(points, boundary, name)
+        if len(crossings):
+            raise InputError(
+                f"{name} has cells that overlap: edges of its boundary cross in {len(crossings)} points, the first at "
+                f"{place(crossings[0])}; give a mesh without overlaps (in gmsh BooleanFragments before meshing)"
+            )
+
+
+def _shortest_edges(kind: str, points: Array, cells: Cells, nodes: Cells) -> Array:
+    """Return the length of the shortest edge at each of some nodes, which are sorted."""
+    out = np.full(len(points), np.inf)
+    chosen = np.zeros(len(points), dtype=bool)
+    chosen[nodes] = True
+    cells = cells[chosen[cells].any(axis=1)]
+    for corner, *others in CORNERS[kind] if kind != "line" else [(0, 1)]:
+        simplex = kind in ("line", "triangle", "tetra")
+        for a, b in (
+            [(i, j) for i in range(cells.shape[1]) for j in range(i)] if simplex else [(corner, k) for k in others]
+        ):
+            length = np.linalg.norm(points[cells[:, a]] - points[cells[:, b]], axis=1)
+            np.minimum.at(out, cells[:, a], length)
+            np.minimum.at(out, cells[:, b], length)
+    return out[nodes]
+
+
+def _twins(points: Array, sizes: Array) -> Iterator[Cells]:
+    """Return pairs of points that coincide, as arrays of shape (n, 2): all of them are linked by such pairs."""
+    from scipy.spatial import cKDTree
+
+    _, first, number = np.unique(points, axis=0, return_index=True, return_inverse=True)
+    number = number.ravel()
+    yield np.stack([first[number], np.arange(len(points))], axis=1)
+    least = np.full(len(first), np.inf)
+    np.minimum.at(least, number, sizes)
+    if len(first) > 1:
+        distance, near = cKDTree(points[first]).query(points[first], k=min(9, len(first)))
+        one, k = np.nonzero(distance <= _NEAR * np.minimum(least[:, None], least[near]))
+        yield np.stack([first[one], first[near[one, k]]], axis=1)
+
+
+def _labels(points: Array, sizes: Array) -> Cells:
+    """Return for each point the first that it coincides with."""
+    _, label = _parts(np.concatenate(list(_twins(points, sizes))), len(points))
+    _, first = np.unique(label, return_index=True)
+    return np.asarray(first[label], dtype=np.int64)
+
+
+def _copies(points: Array, sizes: Array) -> Mask:
+    """Return which points coincide with an earlier one."""
+    if not len(points):
+        return np.zeros(0, dtype=bool)
+    return np.asarray(_labels(points, sizes) != np.arange(len(points)))
+
+
+def merged(kind: str, points: Array, cells: Cells) -> tuple[Array, Cells]:
+    """Return a mesh in which nodes of the boundary that coincide are one."""
+    nodes = np.unique(_faces(kind, cells, len(points)).boundary)
+    numbers = np.arange(len(points))
+    if len(nodes):
+        numbers[nodes] = nodes[_labels(points[nodes], _shortest_edges(kind, points, cells, nodes))]
+    cells = numbers[cells]
+    used, renumbered = np.unique(cells, return_inverse=True)
+    return points[used], renumbered.reshape(cells.shape)
+
+
+def _strangers(kind: str, points: Array, cells: Cells, nodes: Cells, name: str) -> tuple[Cells, Cells]:
+    """Return the nodes that lie inside the mesh without being a corner there, and others on cells without them."""
+    corners = points[cells]
+    centres = corners.mean(axis=1)
+    reach = np.sqrt(((corners - centres[:, None]) ** 2).sum(axis=2).max(axis=1))
+    del corners
+    inside, on = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+    for part, cell in _near(points[nodes], np.zeros(len(nodes)), centres, (1 + _NEAR) * reach, name):
+        node = nodes[part]
+        foreign = ~np.any(cells[cell] == node[:, None], axis=1)
+        node, cell = node[foreign], cell[foreign]
+        least = _least_coordinate(kind, points[node], points[cells[cell]])
+        inside.append(node[least > _NEAR])
+        on.append(node[np.abs(least) <= _NEAR])
+    touched, count = np.unique(np.concatenate(on), return_counts=True)
+    # In the plane a node on two cells is on an edge that is not of the boundary.
+    between = count > 1 if points.shape[1] == 2 else np.zeros(len(touched), dtype=bool)
+    within = np.union1d(np.concatenate(inside), touched[between])
+    return within, np.setdiff1d(touched, within)
+
+
+def _crossings(points: Array, edges: Cells, name: str) -> Array:
+    """Return where edges of the boundary of a plane mesh cross, shape (n, 2): no end lies on another edge."""
+    ends = points[edges]
+    middles = ends.mean(axis=1)
+    half = 0.5 * np.linalg.norm(ends[:, 1] - ends[:, 0], axis=1)
+    found = [np.zeros((0, 2))]
+    for i, j in _near(middles, half, middles, half, name):
+        apart = (i < j) | (half[i] < half[j])
+        for k in (0, 1):
+            apart &= (edges[i, k] != edges[j, 0]) & (edges[i, k] != edges[j, 1])
+        (p, q), (a, b) = ends[i[apart]].transpose(1, 0, 2), ends[j[apart]].transpose(1, 0, 2)
+        sides = [_cross(b - a, x - a) for x in (p, q)] + [_cross(q - p, x - p) for x in (a, b)]
+        crossing = (sides[0] * sides[1] < 0) & (sides[2] * sides[3] < 0)
+        share = (sides[0] / np.where(crossing, sides[0] - sides[1], 1.0))[:, None]
+        found.append((p + share * (q - p))[crossing])
+    return np.concatenate(found)
+
+
+def _cross(a: Array, b: Array) -> Array:
+    return np.asarray(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
+
+
+def _near(x: Array, own: Array, centres: Array, reach: Array, name: str) -> Iterator[tuple[Cells, Cells]]:
+    """Return pairs i, j with |x_i − centre_j| ≤ own_i + reach_j, in parts; own_i is not much larger than reach_j.
+
+    Raises:
+        InputError: there are too many: cells are extremely long and thin, or heaped.
+    """
+    from scipy.spatial import cKDTree
+
+    left = _MOST_PAIRS + 20 * len(centres)
+    sizes = np.frexp(reach)[1]
+    for size in np.unique(sizes):
+        some = np.flatnonzero(sizes == size)
+        longest = float(np.ldexp(1.0, int(size)))
+        shorter = np.flatnonzero(own <= longest)
+        if not len(shorter):
+            continue
+        tree = cKDTree(centres[some], balanced_tree=False, compact_nodes=False)
+        radii = own[shorter] + longest
+        counts = tree.query_ball_point(x[shorter], radii, return_length=True)
+        left -= int(counts.sum())
+        if left < 0:
+            raise InputError(
+                f"{name} cannot be checked: up to {counts.max()} cells lie within a cell's length of a point of its "
+                "boundary, as they are very long and thin, or overlap; give a mesh of better shaped cells"
+            )
+        # Parts end where another _PART pairs are full.
+        ends = np.flatnonzero(np.diff(np.cumsum(counts) // _PART, append=-1)) + 1
+        for start, stop in zip([0, *ends[:-1]], ends, strict=True):
+            part = shorter[start:stop]
+            if not counts[start:stop].any():
+                continue
+            found = tree.query_ball_point(x[part], radii[start:stop], return_sorted=False)
+            i, j = np.repeat(part, [len(f) for f in found]), some[np.concatenate(found).astype(np.int64)]
+            near = np.linalg.norm(x[i] - centres[j], axis=1) <= own[i] + reach[j]
+            yield i[near], j[near]
+
+
+def _least_coordinate(kind: str, x: Array, corners: Array) -> Array:
+    """Return the least of the distances of points from the faces of cells, in units of those of the cells' centres."""
+    centre = corners.mean(axis=1)
+    least = np.full(len(x), np.inf)
+    for face in _FACES[kind]:
+        y = corners[:, list(face)]
+        if len(face) == 1:
+            normal = np.ones_like(centre)
+        elif len(face) == 2:
+            normal = (y[:, 1] - y[:, 0])[:, ::-1] * (1.0, -1.0)
+        else:
+            normal = np.cross(y[:, 2] - y[:, 0], y[:, -1] - y[:, 1])
+        height = np.sum((centre - y[:, 0]) * normal, axis=1)
+        least = np.minimum(least, np.sum((x - y[:, 0]) * normal, axis=1) / height)
+    return least

@@ -1,0 +1,119 @@
+r"""A monitor of densities that blow up: a peak that only the mesh limits.
+
+On a mesh nothing is infinite: the schemes concentrate a mass in a node and go on, with a peak of the order of mass/h^d
+that says more about the mesh than about the equation. What is looked at is cheap, and tells such a peak from one that
+is merely narrow:
+
+- it has **grown**, to at least ``GROWTH`` times the smallest maximum that the density has had so far, so that coarse
+  initial data which stay as they are, or spread, are none;
+- it is **as narrow as a peak can be**: at most 2^d nodes of its surroundings, those of one cell, exceed half its
+  height. (Of a Gaussian with the standard deviation of a mesh width 2.4, 4.4 and 7 nodes do, in d = 1, 2, 3.)
+
+Where no coefficient depends on a field the equation is linear, and nothing blows up: what is that narrow is a layer,
+such as the drift builds at a wall, and no reason to stop.
+
+Nothing but a comparison is done until a density has grown. Then a step costs one pass over its nodal values and a
+reduction of some numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kspde.errors import BlowUpError
+from kspde.fem.spaces.base import Space
+from kspde.runtime.warned import warn
+
+__all__ = ["Monitor"]
+
+Array = npt.NDArray[np.float64]
+
+#: Growth of a maximum from which on it is looked at.
+GROWTH = 2.0
+#: Surroundings of a peak, in mean widths of its node's cell: neighbours in cells six times as long as wide are in it.
+_NEAR = 4.0
+#: An estimated time error that makes the step a suspect.
+_UNSTABLE = 0.3
+
+
+class Monitor:
+    """Looks at the peaks of all species after each step.
+
+    Args:
+        space: the space.
+        species: their names.
+        action: "stop", "warn" (once for each species) or "ignore".
+    """
+
+    def __init__(self, space: Space, species: tuple[str, ...], action: str) -> None:
+        self._space = space
+        self._species = species
+        self._action = action
+        self._lowest = np.full(len(species), np.inf)
+        self._reported: set[str] = set()
+
+    def restore(self, maxima: Array) -> None:
+        """Take up the maxima of all steps so far, shape (steps, species)."""
+        self._lowest = maxima.min(axis=0)
+
+    def look(self, step: int, t: float, densities: Array, row: Mapping[str, Array]) -> None:
+        """Look at the densities after a step, given its diagnostics. Collective.
+
+        Raises:
+            BlowUpError: a peak is limited by the mesh, and the run is to stop there.
+        """
+        maxima, masses = row["maximum"], row["mass"]
+        self._lowest = np.minimum(self._lowest, maxima)
+        if self._action == "ignore":
+            return
+        for i, name in enumerate(self._species):
+            if maxima[i] < GROWTH * self._lowest[i] or name in self._reported or not maxima[i] > 0:
+                continue
+            nodes, share, where = self._peak(densities[i].ravel(), float(maxima[i]), float(masses[i]))
+            if nodes > 2**self._space.dimension:
+                continue
+            place = ", ".join(f"{x:.6g}" for x in where)
+            words = (
+                f"the peak of {name}, {maxima[i]:.6g} at ({place}), is limited by the mesh in step {step} at t = "
+                f"{t:.6g}: it has grown from {self._lowest[i]:.6g}, and exceeds half its height in {nodes} "
+                f"node{'s' * (nodes > 1)}, with {share:.2g} of the mass"
+            )
+            if row["time_error"][i] > _UNSTABLE:
+                words += (
+                    f"; the step is too long, with a time error near {min(row['time_error'][i], 1.0):.0%} of the mass"
+                )
+            if self._action == "stop":
+                raise BlowUpError(
+                    f"{words}. What follows would depend on the mesh: end before, use a finer mesh or a larger eps, or "
+                    'go on with on_blow_up = "warn"'
+                )
+            self._reported.add(name)
+            warn(f"{words}. What follows depends on the mesh", self._space.comm)
+
+    def _peak(self, u: Array, maximum: float, mass: float) -> tuple[int, float, Array]:
+        """Return how many nodes around a maximum exceed half of it, their share of the mass, and where it is."""
+        space = self._space
+        highest = int(np.argmax(u)) if len(u) else -1
+        mine = (u[highest] if len(u) else -np.inf) >= maximum
+        owner = space.comm.allreduce(space.comm.rank if mine else space.comm.size, op=_least())
+        place = space.comm.bcast(_place(space, highest) if space.comm.rank == owner else None, root=owner)
+        centre, width = place[:-1], place[-1]
+        high = np.flatnonzero(u > 0.5 * maximum)
+        near = high[np.max(np.abs(space.points[high] - centre), axis=1, initial=0.0) <= _NEAR * width]
+        count, held = space.total(np.array([float(len(near)), np.vdot(space.mass.ravel()[near], u[near])]))
+        return int(count), float(held) / mass, centre
+
+
+def _place(space: Space, node: int) -> Array:
+    """Return where a local node is, and the mean width of its cell."""
+    return np.append(space.points[node], space.mass.ravel()[node] ** (1.0 / space.dimension))
+
+
+def _least() -> Any:
+    from mpi4py import MPI
+
+    return MPI.MIN

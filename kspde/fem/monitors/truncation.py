@@ -1,0 +1,259 @@
+r"""What a truncated plane does to a run: mass near the boundary, and a decay condition off its centre."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kspde.domains import Box, Disk, Domain
+from kspde.fem.semidiscretisation import SemiDiscrete
+from kspde.fem.spaces.base import decay_coefficient
+from kspde.fem.spaces.box import BoxSpace
+from kspde.fem.spaces.mesh import MeshSpace
+from kspde.models import FieldValues
+from kspde.runtime.parallel import together
+from kspde.runtime.warned import warn
+
+__all__ = ["warn_of_decay", "warn_of_outside", "warn_of_truncation"]
+
+Array = npt.NDArray[np.float64]
+
+#: Share of the mass in the outer tenth of the domain above which a run warns.
+_CROWDED = 1e-6
+
+#: Share for which the advice is given: nodes near the edge of the outer tenth stand for some of what is inside.
+_HELD = 0.2e-6
+
+#: Error of a field by the decay condition, in units of its maximum, above which a run warns.
+_OFF = 1e-2
+
+#: Share of the initial mass outside a mesh above which a run warns.
+_LOST = 1e-4
+
+#: Intervals of distances in the domain; points a direction of a grid over it and what is around it, by dimension.
+_BINS, _POINTS = 4000, {1: 4096, 2: 160, 3: 40}
+
+
+def warn_of_truncation(
+    system: SemiDiscrete, domain: Domain, u0: Mapping[str, Any], first: Array, last: Array, table: dict[str, Any]
+) -> None:
+    """Warn where mass has come near the boundary, and say in what domain less than a millionth would. Collective.
+
+    Args:
+        system: the system.
+        domain: its domain.
+        u0: the initial densities.
+        first: the unknowns at the start.
+        last: the unknowns at the end.
+        table: the diagnostics.
+    """
+    mass, rim = (np.atleast_1d(table[name][-1]) for name in ("mass", "boundary_mass"))
+    share = rim / np.where(mass > 0, mass, 1.0)
+    worst = int(np.argmax(share))
+    if not share[worst] > _CROWDED:
+        return
+    species = system.model.species[worst]
+    speed, sure = 0.0, True
+    largest = 0.0
+    for unknowns in (first, last, None):
+        diffusion, outward, drifts = _coefficients(system, species, unknowns)
+        largest, speed, sure = max(largest, diffusion), max(speed, outward), sure and not drifts
+    t = float(table["t"][-1])
+    factor = _enough(system, u0[species], first[worst], float(np.sqrt(2 * largest * t)), speed * t)
+    if factor <= 1.0:  # what the bound does not know: the mesh, the time step, coefficients in between
+        factor, sure = 1.2, False
+    factor *= 1.005
+    if isinstance(domain, Box):
+        words = f"a half_width of {factor * domain.half_width:.4g}"
+    elif isinstance(domain, Disk):
+        words = f"a radius of {factor * domain.radius:.4g}"
+    else:
+        words = f"a mesh {factor:.4g} times as wide"
+    words = f"{words} would hold it" if sure else f"it would take {words} at least"
+    warn(
+        f"a share {share[worst]:.2g} of the mass is in the outer tenth of the domain at t = {t:g}, so truncation "
+        f"shows: {words}",
+        system.space.comm,
+    )
+
+
+def _coefficients(system: SemiDiscrete, species: str, unknowns: Array | None) -> tuple[float, float, bool]:
+    """Return sup D and the largest outward drift of a species, and whether it has one: without unknowns where c = 0."""
+    space = system.space
+    if unknowns is not None:
+        c = system.field_values(unknowns)
+    else:  # as far away
+        c = FieldValues(
+            space.points,
+            {f.name: np.zeros(len(space.points)) for f in system.fields},
+            {f.name: np.zeros_like(space.points) for f in system.fields if f.gradient},
+        )
+    try:
+        with np.errstate(all="ignore"):
+            diffusion, drift = system.coefficients(species, c)
+    except Exception:  # a model need not be defined for c = 0
+        if unknowns is not None:
+            raise
+        return 0.0, 0.0, False
+    outward = 0.0
+    if drift is not None:
+        away = space.points - space.centre
+        lengths = np.maximum(np.linalg.norm(away, axis=1), 1e-300)
+        outward = float(np.max(np.sum(drift * away, axis=1) / lengths, initial=0.0))
+    found = np.array([np.max(diffusion, initial=0.0), outward])
+    found = np.array(space.comm.allgather(np.where(np.isfinite(found), found, 0.0))).max(axis=0)
+    return float(found[0]), float(found[1]), drift is not None
+
+
+def _enough(system: SemiDiscrete, u0: Any, nodal: Array, spread: float, shift: float) -> float:
+    r"""Return by what factor the domain must grow until less than a millionth of the mass gets to its outer tenth.
+
+    A particle whose density solves ∂_t u = Δ(D u) is :math:`X_t = X_0 + M_t`, M a martingale with :math:`d[M]_t \le 2
+    \sup D\,dt` in each direction. So :math:`|X_s| \le |X_0| + \max |M|` up to time t, where the last one exceeds r with
+    at most twice the probability of a Gaussian of variance 2 t sup D. This holds with reflection at the boundary too,
+    as what is reflected has been there. Distances are those of ``Space.reach``.
+
+    Args:
+        system: the system.
+        u0: the initial density.
+        nodal: its nodal values.
+        spread: √(2 t sup D).
+        shift: what the drift adds to |X_t|.
+    """
+    space = system.space
+    mass = np.bincount(
+        np.minimum(space.reach(space.points) * _BINS, _BINS - 1).astype(np.int64),
+        weights=np.maximum(space.mass * nodal, 0.0).ravel(),
+        minlength=_BINS,
+    )
+    mass = space.total(mass)
+    mass /= max(float(mass.sum()), 1e-300)
+    reach, beyond = np.zeros(0), np.zeros(0)
+    with together(space.comm):
+        if space.comm.rank == 0:
+            reach, beyond = _outside(system, u0, 4.0)
+    reach, beyond = space.comm.bcast((reach, beyond))
+    starts = np.concatenate([np.arange(1, _BINS + 1) / _BINS, reach]) * space.inner + shift
+    weights = np.concatenate([mass, beyond])
+    starts, weights = starts[weights > 0], weights[weights > 0]
+
+    def share(factor: float) -> float:
+        return float(weights @ _tail(0.9 * factor * space.inner - starts, spread, system))
+
+    low, high = 0.0, 1.0
+    while share(high) > _HELD and high < 1e9:
+        low, high = high, 2 * high
+    for _ in range(40):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if share(middle) > _HELD else (low, middle)
+    return high
+
+
+def _tail(distance: Array, spread: float, system: SemiDiscrete) -> Array:
+    """Return a bound of the probability that max |M| exceeds a distance."""
+    from scipy.special import erfc, gammaincc
+
+    if spread == 0.0:
+        return np.asarray(distance <= 0, dtype=np.float64)
+    d, s = system.space.dimension, np.maximum(distance, 0.0) / spread
+    # The distance on a box is the largest of the coordinates', elsewhere Euclid's.
+    tail = d * erfc(s / np.sqrt(2)) if system.space.square else gammaincc(0.5 * d, 0.5 * s**2)
+    return np.asarray(np.minimum(2 * tail, 1.0))
+
+
+def _outside(system: SemiDiscrete, u0: Any, width: float) -> tuple[Array, Array]:
+    """Return how far out initial mass outside the domain lies, and its shares, on a grid ``width`` times as wide."""
+    space = system.space
+    axes = [np.linspace(m - width * space.extent, m + width * space.extent, _POINTS[len(space.centre)])
+            for m in space.centre]  # fmt: skip
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, space.dimension)
+    reach = space.reach(points)
+    points, reach = points[reach > 1], reach[reach > 1]
+    cell = float(np.prod([axis[1] - axis[0] for axis in axes]))
+    try:
+        with np.errstate(all="ignore"):
+            values = np.nan_to_num(u0(points), posinf=0.0)
+    except Exception:  # a user's density need not be defined outside the domain
+        values = np.zeros(len(points))
+    return reach, np.maximum(values, 0.0) * (cell / u0.mass)
+
+
+def warn_of_outside(system: SemiDiscrete, u0: Mapping[str, Any]) -> None:
+    """Warn where initial mass lies outside a disk or a mesh: what is inside has been scaled up. Collective."""
+    if system.space.square:  # a box has been checked
+        return
+    with together(system.space.comm):
+        if system.space.comm.rank == 0:
+            for name, u in u0.items():
+                share = float(_outside(system, u, 1.5)[1].sum())
+                if share > _LOST:
+                    warn(
+                        f"a share {share:.2g} of the initial mass of {name} lies outside the mesh, and the rest was "
+                        "scaled up to the whole mass: give a larger domain, or a density that vanishes outside",
+                        system.space.comm,
+                    )
+
+
+def _decay_weights(space: BoxSpace | MeshSpace, rate: float, centre: Array) -> tuple[Array, Array]:
+    """Return at this rank's nodes the weight of the decay condition, and what it is about a centre. Collective."""
+    if not isinstance(space, BoxSpace):
+        return space.boundary_weights(rate), space.boundary_weights(rate, centre)
+    away = space.points - centre
+    r = np.linalg.norm(away, axis=1)
+    side = np.abs(space.points) > space.radius * (1 - 1e-12)
+    outward = np.where(side, away * np.sign(space.points), np.inf).min(axis=1)  # the worse of a corner's two sides
+    on = np.any(side, axis=1)
+    used, right = np.zeros(len(r)), np.zeros(len(r))
+    used[on] = decay_coefficient(rate, space.radius, space.dimension)
+    right[on] = decay_coefficient(rate, r[on], space.dimension) * np.maximum(outward[on], 0.0) / r[on]
+    return used, right
+
+
+def warn_of_decay(system: SemiDiscrete, unknowns: Array) -> None:
+    r"""Warn where the decay condition is not that of the density's field. Collective.
+
+    Outside a density with centre of mass m its field is nearly M·G(x − m), G the kernel, with :math:`\partial_n c =
+    -w_m c`, w_m the coefficient about m. The one in use, w, changes the field on the boundary by a share of about
+    |w − w_m|/(w + w_m). On a square of width 20 with ρ = .05 to 1 and m up to 9.9 from the centre this is 1.2 to 2.2
+    times the error found there, wherever that exceeds .1 % of the field's maximum: 2 % for ρ = .2 at half the way to a
+    side. A Box has one coefficient for all of its sides, that of their centres, so that the condition is off for a
+    density at the origin too: at a half-width of 8, ρ = .1 to 1 and m = 0 to (3, 2) the estimate is .67 to 1.13 times
+    the error found on the boundary, .6 to 3 % of the maximum for ρ = .2 and .1 at the origin; inside about half of it.
+    """
+    space = system.space
+    assert isinstance(space, (BoxSpace, MeshSpace))  # there are no others
+    domain = space.box if isinstance(space, BoxSpace) else space.domain
+    if domain.boundary != "decay":
+        return
+    c = system.field_values(unknowns)
+    for f in system.fields:
+        rate = f.kernel.decay_rate
+        if not np.isfinite(rate):
+            continue
+        u = unknowns[system.model.species.index(f.source)]
+        moments = space.integral(u, *(u * x.reshape(u.shape) for x in space.points.T))
+        if not moments[0] > 0:
+            continue
+        centre = moments[1:] / moments[0]
+        used, right = _decay_weights(space, rate, centre)
+        both = used + right
+        off = np.abs(used - right) / np.where(both > 0, both, 1.0) * np.abs(c[f.name])
+        ends = np.array([np.max(off, initial=0.0), np.max(np.abs(c[f.name]), initial=0.0)])
+        worst, largest = np.array(space.comm.allgather(ends)).max(axis=0)
+        if worst > _OFF * largest:
+            where, here = (", ".join(f"{x:.4g}" for x in point) for point in (centre, space.centre))
+            why = f"the decay condition is that of a field about ({here}), but the mass is about ({where})"
+            remedy = f"give MeshFile(centre=({where})), or a larger domain"
+            if isinstance(space, BoxSpace):
+                why = f"the decay condition of a box holds far from mass that is about ({where})"
+                remedy = f"give a half_width of several decay lengths, which are {1 / rate:.3g}"
+            elif isinstance(domain, Disk):
+                remedy = "move it to the disk's centre, or a larger domain"
+            warn(
+                f"{why}: near the boundary {f.name} is off by some {100 * worst / largest:.2g} % of its maximum; "
+                f"{remedy}",
+                space.comm,
+            )

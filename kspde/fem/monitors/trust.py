@@ -1,0 +1,113 @@
+"""What a finished density run says about itself where it cannot be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kspde.fem.semidiscretisation import SemiDiscrete
+from kspde.runtime.warned import warn
+
+__all__ = [
+    "_UPWIND",
+    "cell_peclet",
+    "negative_values",
+    "warn_of_negative_values",
+    "warn_of_time_error",
+    "warn_of_upwind",
+]
+
+Array = npt.NDArray[np.float64]
+
+#: Time error, as a share of the mass, above which a run warns.
+_LARGE = 0.1
+#: Cell Péclet number above which exponential fitting is an upwind scheme: its own diffusion is a third of D or more.
+_UPWIND = 2.0
+
+
+def negative_values(species: tuple[str, ...], tol: float, diagnostics: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the worst value below −10·tol·max u, the maximum at the same time, if there is one."""
+    lowest, highest = (np.reshape(diagnostics[name], (-1, len(species))) for name in ("minimum", "maximum"))
+    share = -lowest / np.where(highest > 0, highest, 1.0)
+    k, i = np.unravel_index(int(np.argmax(share)), share.shape)
+    if not share[k, i] > 10.0 * tol:
+        return None
+    when = float(diagnostics["t"][k])
+    return {"species": species[i], "value": float(lowest[k, i]), "maximum": float(highest[k, i]), "t": when, "tol": tol}
+
+
+def warn_of_negative_values(worst: dict[str, Any], peclet: float, comm: Any) -> None:
+    """Warn of the values that ``negative_values`` has found, and say what the schemes that have none would cost."""
+    if peclet > _UPWIND:
+        remedy = (
+            "use a finer one. (The positive schemes keep u >= 0 on this one, but at its cell Péclet number "
+            f"{peclet:.2g} they are of order 1 in space and spread the density)"
+        )
+    else:
+        remedy = 'use a finer one, or scheme="positive2" with degree=1, which keeps u >= 0 and is of order 2 in space'
+    warn(
+        f"{worst['species']} = {worst['value']:.3g} at t = {worst['t']:g} is below -10 tol = {-10 * worst['tol']:.3g} "
+        f"times its maximum {worst['maximum']:.3g}, so the mesh does not resolve the density: {remedy}",
+        comm,
+    )
+
+
+def warn_of_time_error(system: SemiDiscrete, dt: float, times: Sequence[float], table: dict[str, Any]) -> None:
+    """Warn where the estimate of the time error at a saved time is large.
+
+    Args:
+        system: the semi-discrete system.
+        dt: the fixed step.
+        times: the saved times.
+        table: the diagnostics, with the estimates.
+    """
+    species = system.model.species
+    rows = [int(np.argmin(np.abs(table["t"] - t))) for t in times]
+    found = np.reshape(table["time_error"], (-1, len(species)))[rows]
+    k, i = np.unravel_index(int(np.argmax(found)), found.shape)
+    if not found[k, i] > _LARGE:
+        return
+    size = f"about {found[k, i]:.0%}" if found[k, i] < 1 else "100% or more"
+    local = any(f.kernel.smoothing == 0 for f in system.fields)
+    reason = " for coefficients that depend on the density at the same place, which are explicit" if local else ""
+    warn(
+        f"the time error of {species[i]} at t = {times[int(k)]:g} is {size} of its mass, in L1: dt = {dt:g} is too long"
+        f'{reason}; give a smaller one, or scheme="positive2" with tol',
+        system.space.comm,
+    )
+
+
+def cell_peclet(system: SemiDiscrete, unknowns: Array) -> Array:
+    r"""Return :math:`\int u |b| h / \int u D` of each species: the cell Péclet number where its mass is. Collective.
+
+    The width h is that of a node's share of the mesh.
+    """
+    space = system.space
+    c = system.field_values(unknowns)
+    width = space.mass.ravel() ** (1.0 / space.dimension)
+    sums = np.zeros((len(system.model.species), 2))
+    for i, species in enumerate(system.model.species):
+        diffusion, drift = system.coefficients(species, c)
+        held = space.mass.ravel() * np.maximum(unknowns[i].ravel(), 0.0)
+        if drift is not None:
+            sums[i, 0] = held @ (np.sqrt(np.sum(drift**2, axis=1)) * width)
+        sums[i, 1] = held @ (diffusion if diffusion.ndim == 1 else diffusion.mean(axis=1))
+    moved, spread = space.total(sums).T
+    return np.asarray(moved / np.maximum(spread, 1e-300))
+
+
+def warn_of_upwind(system: SemiDiscrete, peclet: Array) -> None:
+    """Warn where the positive schemes' fluxes are upwind ones."""
+    i = int(np.argmax(peclet))
+    if peclet[i] > _UPWIND:
+        half = 0.5 * float(peclet[i])
+        warn(
+            f"the cell Péclet number |b| h/D of {system.model.species[i]} is {2.0 * half:.2g} where its mass is: the "
+            "positive schemes are then upwind, of order 1 in space, and spread it as if D were "
+            f'{1.0 + half:.2g} times larger; use cells {half:.2g} times smaller, or scheme="adaptive" with a higher '
+            "degree",
+            system.space.comm,
+        )

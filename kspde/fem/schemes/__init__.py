@@ -1,0 +1,1 @@
+"""Schemes in time of the density equation."""

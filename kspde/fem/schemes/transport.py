@@ -1,0 +1,337 @@
+r"""Mass that moves along the edges of a graph with frozen coefficients, and its implicit Euler step.
+
+With D and b given at the nodes, exponential fitting (Scharfetter and Gummel, IEEE Trans. Electron Devices 16, 1969) of
+the flux :math:`-\nabla(D u) + b u` gives, for the edge from i to j of conductance k (``Graph``),
+
+.. math::
+    F_{ij} = k_{ij}\,(a_{ij} u_i - a_{ji} u_j), \qquad
+    a_{ij} = \frac{q}{1 - e^{-q/D_i}} \ge 0, \qquad
+    q = \tfrac12 (b_i + b_j)\cdot(x_j - x_i);
+
+without drift a_ij = D_i and F is the stiffness matrix's flux of w = D u. As D_i → 0, whatever D_j, a_ij becomes the
+upwind flux :math:`\max(q, 0)`: a D that vanishes somewhere does not stop the drift. (With one D̄ an edge and a factor
+D_i/D̄, which is exact for the equilibria of a varying D, nothing would leave a node without diffusion.) Since
+:math:`a_{ij} = D_i + q/2 + q^2/(12 D_i) + \dots`, the flux is consistent to second order. The step from u to u' with
+Δt solves
+
+.. math:: m_i u'_i + \Delta t \sum_j F_{ij}(u') = m_i u_i. \tag{1}
+
+**u' ≥ 0 and Σ m u' = Σ m u for every Δt > 0, D ≥ 0, b and u ≥ 0.** No entry of the matrix off the diagonal, −Δt k a_ji,
+is positive, and because F_ij = −F_ji its columns sum to m_i > 0. So it is strictly diagonally dominant by columns: an
+M-matrix, whose inverse has no negative entry. Summing (1) over i leaves the masses. (Berman and Plemmons, Nonnegative
+Matrices in the Mathematical Sciences, chapter 6.)
+
+**What the iterative solution leaves of this.** With the residual r the approximation is ũ = u' + δ, and from the same
+two facts Σ m|δ| ≤ Σ|r| ≤ √n |r|₂; |r|₂ is at most ``RESIDUAL`` |M u|₂, on meshes too large for a factorisation 1e-10 |M
+u|₂, or what round-off allows. The exact solution is not negative, so max(ũ, 0) is no farther from it than ũ. One sweep
+of Jacobi's iteration follows,
+
+.. math::
+    u'_i = \Big(m_i u_i + \Delta t \sum_j k_{ij} a_{ji} \max(\tilde u_j, 0)\Big) \Big/
+           \Big(m_i + \Delta t \sum_j k_{ij} a_{ij}\Big),
+
+sums, products and quotients of numbers that are not negative: no result is below 0 in floating-point arithmetic
+either. The sweep moves max(ũ, 0) by its residual over the diagonal, and needs no division by D. The mass is then wrong
+by no more than Σ|r|; one factor 1 + O(Σ|r|/mass), refused above ``_LARGEST_CORRECTION``, restores it to the last bits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from mpi4py import MPI
+from petsc4py import PETSc
+
+from kspde.errors import ConvergenceError
+from kspde.fem.backend import apply_options
+from kspde.fem.solvers.graph import Graph
+from kspde.fem.solvers.krylov_recycling import FirstGuess
+from kspde.fem.solvers.linear import REMEMBERED, choose_preconditioner, direct, factorise
+from kspde.fem.solvers.linear import RESIDUAL as MULTIGRID_RESIDUAL
+from kspde.fem.solvers.nested.multigrid import SMOOTHER
+from kspde.runtime.compiled import compiled_in_order
+
+__all__ = ["RESIDUAL", "Motion", "Transport"]
+
+Array = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int32]
+
+#: Relative residual, in the unpreconditioned norm, to which the linear systems are solved where that is cheap.
+RESIDUAL = 1e-13
+#: Relative residual above which a solution is refused.
+_REFUSED = 1e-10
+#: sup D/inf D up to which a box's Laplacian with a constant shift is a good preconditioner
+_EVEN = 50.0
+#: Largest relative change of the mass by the residual of a linear system.
+_LARGEST_CORRECTION = 1e-8
+_ROUND_OFF = 2.0**-52
+
+
+class Motion:
+    """The fluxes of one species, its coefficients frozen.
+
+    Args:
+        graph: the graph.
+        diffusion: D ≥ 0 at this rank's nodes, shape (owned,).
+        drift: b there, shape (owned, d), or None.
+
+    Attributes:
+        leaving, arriving: k a_ij and k a_ji of each edge (i, j); None without drift.
+    """
+
+    leaving: Array | None = None
+    arriving: Array | None = None
+
+    def __init__(self, graph: Graph, diffusion: Array, drift: Array | None) -> None:
+        self.graph = graph
+        self.diffusion = diffusion
+        if drift is None:
+            return
+        d = graph.ghosted(diffusion) + 0.0  # of -0.0 the quotient q/d would have the wrong sign
+        i, j = graph.tails, graph.heads
+        q = np.zeros(len(i))
+        for b, x in zip(drift.T, graph.coordinates.T, strict=True):
+            b = graph.ghosted(b)
+            q += (b[i] + b[j]) * (x[j] - x[i])
+        q *= 0.5
+        self.leaving = graph.conductance * fitted(q, d[i])
+        self.arriving = graph.conductance * fitted(-q, d[j])
+
+    def flux(self, u: Array) -> Array:
+        """Return F_ij of each edge: what leaves i for j in unit time. Collective."""
+        graph = self.graph
+        if self.leaving is None or self.arriving is None:
+            out = np.empty(len(graph.heads))
+            _differences(graph.starts, graph.heads, graph.conductance, graph.ghosted(self.diffusion * u), out)
+            return out
+        u = graph.ghosted(u)
+        return np.asarray(self.leaving * u[graph.tails] - self.arriving * u[graph.heads])
+
+    def rate(self, u: Array) -> Array:
+        """Return M du/dt at this rank's nodes. Collective."""
+        graph = self.graph
+        if self.leaving is None:
+            w = self.diffusion * u
+            return np.asarray(-(graph.total * w + graph.stiffness.times(w, diagonal=False)))
+        return -graph.sums(self.flux(u))
+
+
+@compiled_in_order
+def _differences(starts: Indices, heads: Indices, k: Array, w: Array, out: Array) -> None:
+    """Set k (w_i - w_j) for each edge (i, j)."""
+    for i in range(starts.size - 1):
+        for e in range(starts[i], starts[i + 1]):
+            out[e] = k[e] * (w[i] - w[heads[e]])
+
+
+class Transport:
+    """Implicit Euler steps of one species: matrix, Krylov solvers, preconditioners.
+
+    Args:
+        graph: the graph.
+        drift: whether the species has a drift. Without, the system is solved for w = D u and symmetric.
+        options: PETSc options of the Krylov solver.
+        in_turn: whether each step starts where the last one has ended, as guesses with a drift want it.
+
+    Attributes:
+        iterations: all linear iterations so far.
+    """
+
+    def __init__(self, graph: Graph, drift: bool, options: dict[str, Any], *, in_turn: bool) -> None:
+        self.graph = graph
+        self._in_turn = in_turn
+        self.iterations = 0
+        self._drift = drift
+        self._options = options
+        if drift:
+            self._matrix = graph.matrix(graph.total + graph.mass, -graph.conductance)
+        else:
+            self._matrix = graph.stiffness.matrix
+            graph.stiffness.shift(graph.mass)
+        self._x, self._rhs = self._matrix.createVecs()
+        self._residual = self._rhs.duplicate()
+        self._set_shift: Any = None
+        self._accuracy = RESIDUAL if direct(graph.space) else MULTIGRID_RESIDUAL
+        self._first_guess: FirstGuess | None = None
+        if not drift and graph.space.linear_solver != "direct":
+            self._first_guess = FirstGuess(graph.space, REMEMBERED)
+        #: with drift: by which u changed in unit time in the last step, and in the one before it if that was as long
+        self._rates: list[Array] = []
+        self._dt = 0.0
+        # Preconditioners in the order in which they are tried. For every M-matrix incomplete LU exists and serves, also
+        # where the diagonal dominates and an option of multigrid has made it fail.
+        if drift:
+            self._kinds = ["incomplete", "direct"] if direct(graph.space) else ["incomplete"]
+        else:
+            sparse = ["chosen"] if direct(graph.space) else ["chosen", "incomplete"]
+            self._kinds = ["space's", *(sparse if graph.space.modal else sparse[1:])]
+        if "pc_type" in options:
+            self._kinds = self._kinds[:1]
+        self._best = self._kinds[0]
+        self._solvers = {self._best: self._solver(self._best)}
+
+    def _solver(self, kind: str) -> Any:
+        """Return a Krylov solver with one of the preconditioners."""
+        space = self.graph.space
+        ksp = PETSc.KSP().create(space.comm)
+        ksp.setOperators(self._matrix)
+        last = kind == self._kinds[-1]
+        ksp.setTolerances(rtol=self._accuracy, atol=1e-300, divtol=1e300, max_it=2000 if last else 300)
+        # A stale or poor preconditioner would fool a test of the preconditioned residual.
+        ksp.setNormType(PETSc.KSP.NormType.UNPRECONDITIONED)
+        if self._drift:
+            # Not symmetric, and far from the Laplacian where drift dominates.
+            ksp.setType("gmres")
+            ksp.setGMRESRestart(100)
+            ksp.setPCSide(PETSc.PC.Side.RIGHT)
+        else:
+            ksp.setType("cg")
+        pc = ksp.getPC()
+        if kind == "space's":
+            self._set_shift = space.preconditioner(ksp)
+        elif kind == "chosen":
+            choose_preconditioner(pc, space)
+        elif kind == "direct":
+            factorise(pc, "lu")
+        else:
+            pc.setType("bjacobi")
+        apply_options(ksp, self._options, SMOOTHER)
+        ksp.setInitialGuessNonzero(ksp.getType() != "preonly")
+        return ksp
+
+    def step(self, motion: Motion, u: Array, dt: float, mass: float) -> Array:
+        """Return u' of (1) from u with the given mass, both at this rank's nodes. Collective.
+
+        Raises:
+            ConvergenceError: no solver reached the residual.
+        """
+        graph = self.graph
+        old = graph.mass * u
+        if motion.leaving is None or motion.arriving is None:
+            d = motion.diffusion
+            w = np.maximum(self._w(old, d, dt), 0.0)
+            arrived = -graph.stiffness.times(w, diagonal=False)
+            leaving = graph.total * d
+        else:
+            leaving = graph.sums(motion.leaving)
+            diagonal = graph.mass + dt * leaving
+            self._matrix.setValuesCSR(*graph.csr, graph.entries(diagonal, -dt * motion.arriving))
+            self._matrix.assemble()
+            raw = graph.ghosted(np.maximum(self._solve(old, self._guess(u, dt), diagonal, self._best), 0.0))
+            arrived = graph.sums(motion.arriving * raw[graph.heads])
+        new = scaled(graph, (old + dt * arrived) / (graph.mass + dt * leaving), mass)
+        if self._drift:
+            kept = self._rates[:1] if self._in_turn and dt == self._dt else []
+            self._rates, self._dt = [(new - u) / dt, *kept], dt
+        return new
+
+    def _guess(self, u: Array, dt: float) -> Array:
+        """Return what u is after dt if its rate of change goes on as it did, or goes on changing as it did."""
+        guess = u
+        if self._rates:
+            guess = u + dt * self._rates[0]
+        if len(self._rates) == 2 and dt == self._dt:
+            guess += dt * (self._rates[0] - self._rates[1])
+        return np.maximum(guess, 0.0)
+
+    def _w(self, old: Array, d: Array, dt: float) -> Array:
+        """Return the solution w = D u' of (M/(Δt D) + K) w = M u/Δt, not yet free of negative round-off."""
+        graph, space = self.graph, self.graph.space
+        ends = np.array([d.max(initial=0.0), -d.min(initial=np.inf)])
+        space.comm.Allreduce(MPI.IN_PLACE, ends, op=MPI.MAX)
+        # Below 1e-100 sup D nothing moves in any number of steps; the quotient must not overflow.
+        positive = np.maximum(d, max(1e-100 * ends[0], 1e-150))
+        shift = graph.mass / (dt * positive)
+        diagonal = graph.total + shift
+        graph.stiffness.shift(shift)
+        if self._set_shift is not None:
+            self._set_shift(shift)
+        uneven = space.modal and ends[0] > -_EVEN * ends[1]
+        rhs = old / dt
+        guess = None if self._first_guess is None else self._first_guess(shift, rhs)
+        first = self._kinds[min(int(uneven), len(self._kinds) - 1)]
+        w = self._solve(rhs, d * old / graph.mass if guess is None else guess, diagonal, first)
+        if self._first_guess is not None:
+            self._first_guess.learn(rhs, w)
+        return w
+
+    def _solve(self, rhs: Array, guess: Array, diagonal: Array, first: str) -> Array:
+        """Solve, with ``first`` of the preconditioners and, if it fails, the others."""
+        words = ""
+        self._rhs.array[:] = rhs
+        start = self._kinds.index(first)
+        for kind in (*self._kinds[start:], *self._kinds[:start]):
+            if kind not in self._solvers:
+                self._solvers[kind] = self._solver(kind)
+            self._x.array[:] = guess
+            words = self._converge(self._solvers[kind], diagonal)
+            if not words:
+                self._best = kind
+                return np.array(self._x.array_r)
+        raise ConvergenceError(words)
+
+    def _converge(self, ksp: Any, diagonal: Array) -> str:
+        """Solve until the true residual is as small as asked for, or as round-off lets it be; say what went wrong."""
+        size = self._rhs.norm()
+        matrix, _ = ksp.getOperators()
+        residual, limit = self._quality(matrix, diagonal, size)
+        if residual > size:
+            self._x.set(0.0)
+        while True:
+            before = residual
+            ksp.setTolerances(atol=limit)
+            ksp.solve(self._rhs, self._x)
+            self.iterations += ksp.getIterationNumber()
+            residual, limit = self._quality(matrix, diagonal, size)
+            if residual <= limit:
+                return ""
+            # The solver may have gone by its own, updated residual: it goes on from where it is while that helps.
+            if ksp.getConvergedReason() < 0 or not residual < 0.5 * before:
+                break
+        if residual <= max(_REFUSED * size, 100.0 * limit):
+            return ""
+        return (
+            f"KSP reason {ksp.getConvergedReason()} after {ksp.getIterationNumber()} iterations, "
+            f"relative residual {residual / size:.3g}"
+        )
+
+    def _quality(self, matrix: Any, diagonal: Array, size: float) -> tuple[float, float]:
+        """Return the residual's norm, and what it need not fall below: a share of the right side, or rounding."""
+        self._residual.array[:] = diagonal * self._x.array_r
+        limit = max(self._accuracy * size, 4.0 * _ROUND_OFF * self._residual.norm(), 1e-300)
+        matrix.mult(self._x, self._residual)
+        self._residual.aypx(-1.0, self._rhs)
+        return self._residual.norm(), limit
+
+    def free(self) -> None:
+        """Free the PETSc objects. Collective."""
+        for thing in (*self._solvers.values(), self._x, self._rhs, self._residual):
+            thing.destroy()
+        if self._drift:
+            self._matrix.destroy()
+
+
+def scaled(graph: Graph, u: Array, mass: float) -> Array:
+    """Return u ≥ 0 times the factor that gives it its mass, 1 but for a residual. Collective.
+
+    Raises:
+        ConvergenceError: the factor is not close to 1.
+    """
+    factor = mass / float(graph.space.total(np.array([np.vdot(graph.mass, u)]))[0])
+    if not abs(factor - 1.0) < _LARGEST_CORRECTION:
+        raise ConvergenceError(
+            f"the mass is wrong by a factor {factor:.10g}, as rounding makes it where dt D exceeds 1e8 h^2, h the "
+            "size of the smallest cells"
+        )
+    return u * factor
+
+
+def fitted(q: Array, d: Array) -> Array:
+    """Return q/(1 − e^(−q/d)) for d ≥ 0, by its series where that cancels and max(q, 0) where d = 0."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        p = np.where(q == 0.0, 0.0, np.clip(q / d, -700.0, 700.0))
+    small = np.abs(p) < 1e-4
+    safe = np.where(small, 1.0, p)
+    return np.where(small, d * (1.0 + 0.5 * p + p * p / 12.0), np.maximum(q / -np.expm1(-safe), 0.0))

@@ -1,0 +1,299 @@
+r"""The semi-discrete system of a model on a space: what every time-stepping scheme needs of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kspde.errors import InputError
+from kspde.fem.coefficients import CoefficientError, checked
+from kspde.fem.spaces.base import Space
+from kspde.kernels import Kernel
+from kspde.models import Field, FieldValues, Model
+from kspde.models.coefficients import coefficients
+from kspde.runtime.parallel import together
+
+__all__ = ["SemiDiscrete"]
+
+Array = npt.NDArray[np.float64]
+
+#: Rounding of a field, in units of its largest value.
+_ROUNDING = 1e-13
+
+
+class SemiDiscrete:
+    r"""A model's equations, discretised in space.
+
+    With nodes as quadrature points, :math:`M\dot u = -K(D u) + \sum_a G_a (b_a u)`, where M is diagonal, :math:`K_{ij}
+    = \int \nabla\varphi_i\cdot\nabla\varphi_j` and :math:`(G_a)_{ij} = \int \partial_a\varphi_i\,\varphi_j`; products
+    are nodal. Both terms are orthogonal to constants, so mass is conserved exactly. Fields that relax (``Field.tau``
+    > 0) are unknowns beside the densities: *unknowns* are nodal values of shape (species + relaxing fields, ...).
+
+    Args:
+        model: the model.
+        fields: its fields, regularised or not.
+        space: the finite-element space.
+
+    Raises:
+        InputError: a kernel cannot be applied on this space.
+    """
+
+    def __init__(self, model: Model, fields: tuple[Field, ...], space: Space) -> None:
+        self.model = model
+        self.fields = fields
+        self.space = space
+        # sup D and sup (−D) of each species over the local nodes, since ``diffusion_range`` was last called
+        self._extremes = np.empty((2, len(model.species)))
+        self.forget_diffusion()
+        self._operators = {f.name: space.field_operator(f.kernel, f.name) for f in fields}
+        #: relaxing fields, in the order of their rows among the unknowns
+        self.relaxing = tuple(f for f in fields if f.tau > 0)
+
+    def start(self, densities: Array) -> Array:
+        """Return the unknowns that belong to initial densities: relaxing fields start from K * u_0. Collective."""
+        rows = [*densities]
+        for f in self.relaxing:
+            operator = self._operators[f.name]
+            prepared = operator.prepare(densities[self.model.species.index(f.source)], None)
+            rows.append(operator.apply(prepared, False)[0].reshape(self.space.mass.shape))
+        return np.stack(rows)
+
+    def state(self, unknowns: Array) -> Array:
+        """Return the state of nodal unknowns. Collective."""
+        n = len(self.model.species)
+        rows = [self.space.state(u) for u in unknowns[:n]]
+        rows += [self._operators[f.name].state(c) for f, c in zip(self.relaxing, unknowns[n:], strict=True)]
+        return np.stack(rows)
+
+    def nodal(self, state: Array) -> Array:
+        """Return the nodal unknowns of a state. Collective."""
+        n = len(self.model.species)
+        rows = [self.space.nodal(y) for y in state[:n]]
+        rows += [self._operators[f.name].nodal(c) for f, c in zip(self.relaxing, state[n:], strict=True)]
+        return np.stack(rows)
+
+    def field_values(self, unknowns: Array, state: Array | None = None) -> FieldValues:
+        """Return all fields, and the gradients the model uses, at the local nodes. Collective.
+
+        Args:
+            unknowns: nodal unknowns.
+            state: their state where it is known; it may save a transform.
+        """
+        values: dict[str, Array] = {}
+        gradients: dict[str, Array] = {}
+        prepared: dict[Hashable, Any] = {}
+        for f in self.fields:
+            operator = self._operators[f.name]
+            if f in self.relaxing:
+                nodal = unknowns[self._row(f)]
+                values[f.name] = nodal.ravel()
+                gradient = operator.gradient(nodal) if f.gradient else None
+            else:
+                species = self.model.species.index(f.source)
+                key = (f.source, operator.key)
+                if key not in prepared:
+                    prepared[key] = operator.prepare(unknowns[species], None if state is None else state[species])
+                values[f.name], gradient = operator.apply(prepared[key], f.gradient)
+            if gradient is not None:
+                gradients[f.name] = gradient
+        _clear_rounding(values, self.space.comm)
+        return FieldValues(self.space.points, values, gradients)
+
+    def coefficients(self, species: str, c: FieldValues) -> tuple[Array, Array | None]:
+        """Return D, shape (n_local,) or (n_local, d), and b, (n_local, d) or None, of a species at the local nodes.
+
+        Collective: what the model raises on one rank is raised on all.
+        """
+        n = len(self.space.points)
+        with together(self.space.comm):
+            diffusion, drift = coefficients(self.model, species, c, directional=True)
+        return diffusion if diffusion.ndim == 2 else np.broadcast_to(diffusion, (n,)), drift
+
+    def refuse_at_start(self, unknowns: Array) -> None:
+        """Refuse coefficients that have no meaning in the initial fields. Collective.
+
+        Raises:
+            InputError: the species, the value and the place, on every rank.
+        """
+        try:
+            self._check(unknowns)
+        except CoefficientError as error:
+            raise InputError(f"{error} (t = 0)") from None
+
+    def refuse_backward(self, unknowns: Array, highest: Array, lowest: Array, tol: float) -> None:
+        """Refuse unknowns at which D is negative. Collective.
+
+        Args:
+            unknowns: after an accepted step.
+            highest: sup D of each species over the step's stages, which may overshoot what they lead to.
+            lowest: inf D likewise.
+            tol: the tolerance of the step: a D of the density itself is known no better.
+
+        Raises:
+            CoefficientError: the species, the value and the place, on every rank.
+        """
+        share = min(10.0 * tol, 1e-5)
+        if np.any(lowest < -share * highest):
+            self._check(unknowns, share=share)
+
+    def _check(self, unknowns: Array, **allowed: float) -> None:
+        c = self.field_values(unknowns)
+        for species in self.model.species:
+            diffusion, drift = self.coefficients(species, c)
+            checked(self.space.comm, self.space.points, species, diffusion, drift, **allowed)
+
+    def rate(self, state: Array) -> Array:
+        """Return M dy/dt as a dual vector, shape as ``state``. Collective. ``diffusion_range`` takes note of D."""
+        unknowns = self.nodal(state)
+        c = self.field_values(unknowns, state)
+        out = np.empty_like(state)
+        for i, species in enumerate(self.model.species):
+            diffusion, drift = self.coefficients(species, c)
+            u = unknowns[i].ravel()
+            out[i] = self.space.diffusion(diffusion * (u if diffusion.ndim == 1 else u[:, None]))
+            if drift is not None:
+                out[i] += self.space.divergence(drift * u[:, None])
+            for row, values in zip(self._extremes, (diffusion, -diffusion), strict=True):
+                row[i] = max(row[i], float(np.max(values, initial=-np.inf)))
+        for f in self.relaxing:
+            operator = self._operators[f.name]
+            source = self.model.species.index(f.source)
+            prepared = operator.prepare(unknowns[source], state[source])
+            out[self._row(f)] = operator.relaxation(prepared, state[self._row(f)]) / f.tau
+        return out
+
+    def linear_part(self, bounds: Array) -> list[tuple[Array, Array]]:
+        """Return the diagonal of the linear part −D̄Λ in state coordinates, for each unknown two arrays to be added.
+
+        Args:
+            bounds: D̄ of each species.
+
+        Raises:
+            InputError: the space's states are not modal.
+        """
+        factors = [(self.space.spectrum(), bound) for bound in bounds]
+        factors += [(self._operators[f.name].spectrum(), 1.0 / f.tau) for f in self.relaxing]
+        return [(-c * first, -c * others) for (first, others), c in factors]
+
+    def solver(self, options: dict[str, Any]) -> Callable[[float, Array, Array, Array], Array]:
+        """Return a solver (shift, D̄, r, sizes) ↦ y of the systems of the W-method, one row of unknowns after the other.
+
+        The sizes are those of the densities that y is added to. Relaxing fields need more digits: their rates are
+        differences of fields.
+
+        Args:
+            options: PETSc options of the linear solver.
+        """
+        solve = self.space.shifted_solver(options)
+
+        def apply(shift: float, bounds: Array, rhs: Array, sizes: Array) -> Array:
+            densities = zip(bounds, rhs[: len(bounds)], sizes, strict=True)
+            rows = [solve(shift, float(bound), r, float(size)) for bound, r, size in densities]
+            for f in self.relaxing:
+                rows.append(self._operators[f.name].relaxation_solve(shift, f.tau, rhs[self._row(f)]))
+            return np.stack(rows)
+
+        return apply
+
+    def relax(self, unknowns: Array, dt: float) -> None:
+        """Advance the relaxing fields by a step of the implicit Euler scheme, in place. Collective."""
+        for f in self.relaxing:
+            operator = self._operators[f.name]
+            prepared = operator.prepare(unknowns[self.model.species.index(f.source)], None)
+            old = operator.state(unknowns[self._row(f)])
+            change = operator.relaxation_solve(1.0 / dt, f.tau, operator.relaxation(prepared, old) / f.tau)
+            unknowns[self._row(f)] = operator.nodal(old + change)
+
+    def norms(self, state: Array) -> Array:
+        """Return the L² norm of each row of a state. Collective."""
+        return np.sqrt(self.space.total(np.sum(self.space.weights * state**2, axis=tuple(range(1, state.ndim)))))
+
+    def sizes(self, state: Array) -> Array:
+        """Return the Euclidean norm of M u of each density of a state. Collective."""
+        functionals = self.space.weights * state[: len(self.model.species)]
+        return np.sqrt(self.space.total(np.sum(functionals**2, axis=tuple(range(1, state.ndim)))))
+
+    def diffusion_range(self) -> tuple[Array, Array]:
+        """Return sup D and inf D of each species in all rates since the last call, and forget them. Collective."""
+        from mpi4py import MPI
+
+        extremes = np.empty_like(self._extremes)
+        self.space.comm.Allreduce(self._extremes, extremes, op=MPI.MAX)
+        self.forget_diffusion()
+        return extremes[0], -extremes[1]
+
+    def forget_diffusion(self) -> None:
+        """Forget the D of a step that was rejected: its stages may lie anywhere."""
+        self._extremes[:] = [[0.0], [-np.inf]]
+
+    def _row(self, f: Field) -> int:
+        return len(self.model.species) + self.relaxing.index(f)
+
+
+def _clear_rounding(values: dict[str, Array], comm: Any) -> None:
+    """Set to 0 what is negative by no more than the rounding of a field's transforms. Collective.
+
+    Where u and K are not negative, K * u is not: coefficients such as √c or c itself would be NaN, or negative.
+    """
+    if not values:
+        return
+    sizes = np.array([max(c.max(initial=0.0), -c.min(initial=0.0)) for c in values.values()])
+    if comm.size > 1:
+        from mpi4py import MPI
+
+        comm.Allreduce(MPI.IN_PLACE, sizes, op=MPI.MAX)
+    for (name, c), size in zip(values.items(), sizes, strict=True):
+        rounded = (c < 0.0) & (c >= -_ROUNDING * size)
+        if np.any(rounded):
+            values[name] = np.where(rounded, 0.0, c)
+
+
+def row_tolerances(tol: float, norms: Array) -> Array:
+    """Return the local errors allowed to unknowns: each by its own norm, one that vanishes (χ = 0) by the largest."""
+    return tol * np.where(norms > 0, norms, norms.max())
+
+
+def initial_densities(space: Space, u0: Mapping[str, Any]) -> tuple[Array, dict[str, float]]:
+    """Return the nodal values of initial densities, scaled so that their discrete mass is exact. Collective.
+
+    Returns:
+        The nodal values, shape (species, ...), and the relative error of each discrete mass before scaling.
+
+    Raises:
+        InputError: a density has mass outside the box, or the mesh does not resolve it.
+    """
+    half_width = space.radius
+    with together(space.comm):
+        nodal = np.stack([u(space.points).reshape(space.mass.shape) for u in u0.values()])
+        for name, u in u0.items():
+            outside = u.mass_outside(half_width)
+            if outside > 1e-6:
+                raise InputError(
+                    f"a share {outside:.3g} of the initial mass of {name} lies outside [-{half_width:g}, "
+                    f"{half_width:g}]^{space.dimension}: enlarge half_width, or the disk, until less than 1e-6 does"
+                )
+    masses = space.integral(*nodal)
+    errors: dict[str, float] = {}
+    for i, (name, u) in enumerate(u0.items()):
+        errors[name] = float(masses[i] / u.mass - 1)
+        if not abs(errors[name]) < 2e-2:
+            raise InputError(
+                f"the mesh gives the initial density of {name} mass {masses[i]:.6g} instead of {u.mass:g}: it is too "
+                "coarse there, or does not cover it; use more cells, a higher degree or a larger domain"
+            )
+        nodal[i] *= u.mass / masses[i]
+    return nodal, errors
+
+
+def mollified(space: Space, nodal: Array, kernel: Kernel) -> Array:
+    """Return u * j^ε for nodal densities u, shape (species, ...), with the same masses. Collective."""
+    operator = space.field_operator(kernel, "j")
+    smooth = np.stack([operator.apply(operator.prepare(u, None), False)[0].reshape(u.shape) for u in nodal])
+    # What is negative is round-off of the transforms, or the elements' own overshoot; u * j^ε is not.
+    smooth = np.maximum(smooth, 0.0)
+    # On a box with the condition of decay a little would leave through the boundary.
+    factors = space.integral(*nodal) / space.integral(*smooth)
+    return np.asarray(smooth * factors.reshape(-1, *(1,) * (smooth.ndim - 1)))

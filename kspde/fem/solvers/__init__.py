@@ -1,0 +1,1 @@
+"""Linear solvers, and what is known of their matrices."""

@@ -1,0 +1,161 @@
+"""The stiffness matrix of degree 1 as a graph: nodes that exchange mass along edges."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from petsc4py import PETSc
+
+from kspde.errors import InputError
+from kspde.fem.solvers.nested.stiffness import Stiffness
+from kspde.fem.spaces.base import Space
+from kspde.fem.spaces.ghosts import Ghosts
+
+__all__ = ["Graph"]
+
+Array = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int32]
+
+
+class _Edges(NamedTuple):
+    """The edges of a rank's nodes, as ``Graph`` has them."""
+
+    ghosts: Ghosts
+    starts: Indices
+    tails: Indices
+    heads: Indices
+    conductance: Array
+    #: rows and columns of the matrices
+    csr: tuple[Any, Any]
+    #: which of their entries are not on the diagonal
+    entries: npt.NDArray[np.bool_]
+
+
+class Graph:
+    r"""The edges :math:`\{i, j\}` of a mesh with their conductances :math:`k_{ij} = -K_{ij} \ge 0`.
+
+    Each rank holds the edges of its own nodes, in both directions where both ends are its own, sorted by the first end:
+    arrays over edges belong to (i, j) = (``tails``, ``heads``). The conductances are symmetric to the last bit, on all
+    ranks: what leaves i for j arrives at j. Nodes are those of nodal arrays. Edges are listed when they are first asked
+    for; the sparse matrix, in ``stiffness``, has all that a species without drift needs.
+
+    Args:
+        space: the space, of degree 1.
+
+    Attributes:
+        stiffness: K and its matrix.
+        owned: the number of this rank's nodes.
+        total: Σ_j k_ij, shape (owned,).
+        mass: the diagonal of M, shape (owned,).
+
+    Raises:
+        InputError: K has a positive entry off the diagonal.
+    """
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self.stiffness = space.stiffness or Stiffness(space)
+        _check(space, *self.stiffness.positive)
+        self.total = self.stiffness.diagonal
+        self.owned = len(self.total)
+        self.mass = space.mass.ravel()
+
+    @cached_property
+    def _edges(self) -> _Edges:
+        """The edges, from the stiffness matrix. Collective."""
+        matrix = self.stiffness.matrix
+        first, last = matrix.getOwnershipRange()
+        starts, columns, entries = matrix.getValuesCSR()
+        rows = np.repeat(np.arange(self.owned, dtype=np.int32), np.diff(starts))
+        edges = columns != rows + first
+        ghosts = Ghosts(self.space.comm, first, last, columns)
+        return _Edges(
+            ghosts=ghosts,
+            starts=starts - np.arange(self.owned + 1),  # a diagonal entry in each row
+            tails=rows[edges],
+            heads=ghosts.local(columns[edges]),
+            conductance=-entries[edges],
+            csr=(starts, columns),
+            entries=edges,
+        )
+
+    @property
+    def starts(self) -> Indices:
+        """The first edge of each node and, last, the number of edges."""
+        return self._edges.starts
+
+    @property
+    def tails(self) -> Indices:
+        """The first end of each edge."""
+        return self._edges.tails
+
+    @property
+    def heads(self) -> Indices:
+        """The other end of each edge, as an index of arrays with ghosts (see ``ghosted``)."""
+        return self._edges.heads
+
+    @property
+    def conductance(self) -> Array:
+        """The conductance k_ij of each edge."""
+        return self._edges.conductance
+
+    @property
+    def csr(self) -> tuple[Any, Any]:
+        """Rows and columns of the matrices with an entry for each node and each edge, as PETSc wants them."""
+        return self._edges.csr
+
+    @cached_property
+    def coordinates(self) -> Array:
+        """The coordinates of all ends, shape (n, d). Collective."""
+        return np.stack([self.ghosted(x) for x in self.space.points.T], axis=1)
+
+    def matrix(self, diagonal: Array, off_diagonal: Array) -> Any:
+        """Return a PETSc matrix with given entries, (owned,) and one an edge. Collective."""
+        sizes = self.stiffness.matrix.getSizes()
+        values = self.entries(diagonal, off_diagonal)
+        return PETSc.Mat().createAIJ(sizes, csr=(*self.csr, values), comm=self.space.comm)
+
+    def entries(self, diagonal: Array, off_diagonal: Array) -> Array:
+        """Return a matrix's entries in the order of ``csr``."""
+        edges = self._edges.entries
+        values = np.empty(len(edges))
+        values[~edges] = diagonal
+        values[edges] = off_diagonal
+        return values
+
+    def sums(self, edges: Array) -> Array:
+        """Return the sum over each node's edges of an array over edges: shape (owned,)."""
+        if not len(edges):
+            return np.zeros(self.owned)
+        sums: Array = np.add.reduceat(edges, np.minimum(self.starts[:-1], len(edges) - 1))
+        sums[self.starts[:-1] == self.starts[1:]] = 0.0
+        return sums
+
+    def ghosted(self, owned: Array) -> Array:
+        """Return values at all ends of this rank's edges, from those at its own nodes. Collective."""
+        return self._edges.ghosts(owned)
+
+    def free(self) -> None:
+        """Free the PETSc objects. Collective."""
+        if self.stiffness is not self.space.stiffness:
+            self.stiffness.free()
+
+
+def _check(space: Space, rows: Indices, shares: Array) -> None:
+    """Refuse a mesh on which K has positive entries off the diagonal: the scheme would lose its guarantee."""
+    worst = None
+    if len(rows):
+        k = int(np.argmax(shares))
+        worst = (float(shares[k]), space.points[rows[k]].tolist())
+    everywhere = [w for w in space.comm.allgather(worst) if w is not None]
+    count = int(space.total(np.array([len(rows)]))[0])
+    if count:
+        place = ", ".join(f"{x:.4g}" for x in max(everywhere)[1])
+        raise InputError(
+            f"the mesh has {(count + 1) // 2} edges where the positive schemes lose their guarantee (the stiffness "
+            f"matrix is positive there), the worst at ({place}): use a Delaunay mesh of triangles, a Box, or "
+            'scheme="adaptive"'
+        )

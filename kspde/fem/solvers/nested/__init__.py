@@ -1,0 +1,1 @@
+"""Multigrid on meshes that were refined from a coarser one."""

@@ -1,0 +1,313 @@
+r"""The loops of the V-cycle over a mesh' edges: Gauss-Seidel sweeps, and what goes between two meshes.
+
+**Nodes have colours,** old ones 0, new ones 1, 2 and 3, and a sweep goes through them colour by colour: within one the
+order does not matter, so that it is the same on any number of ranks. Between nodes of one colour there are few edges,
+which only count in what a sweep leaves: the triangulation that a triangle is refined into has edges in three
+directions, and each new node is the middle of one of them (``colours_of_means``).
+
+**Each edge is stored once,** with its node of the higher colour. The sweep down starts from zero,
+
+.. math:: x_i = d_i^{-1} \Big(b_i + \sum_{j<i} k_{ij} x_j\Big), \qquad
+    r_i = b_i - (A x)_i = \sum_{j \ge i,\, j \ne i} k_{ij} x_j,
+
+where j < i says that j's colour is lower, j ≥ i that it is not: each node gathers from lower colours and, x_i known,
+adds its share to what these leave. The one up does the same from the highest colour to the lowest: lower colours have
+their old values then, and the shares of higher ones are added to b.
+
+**Nodes of one colour with equally many neighbours of lower ones** stand together in a *run*: no step waits for another,
+and the loop over a node's edges has a length that the processor can foresee, for most of the new nodes two, four and
+six.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kspde.runtime.compiled import compiled_in_order, inlined
+
+__all__ = [
+    "COLOURS",
+    "add_along",
+    "colours_of_means",
+    "correct",
+    "first_colours",
+    "lower_neighbours",
+    "product",
+    "restrict",
+    "runs",
+    "sweep",
+]
+
+Array = npt.NDArray[np.float64]
+Single = npt.NDArray[np.float32]
+#: Unsigned: compiled loops then need not look for indices that count from the end.
+Indices = npt.NDArray[np.uint32]
+
+#: The number of colours, that of old nodes among them.
+COLOURS = 4
+#: All in unsigned numbers of 64 bits: with others numba would go over to floating point.
+_1, _2, _4 = np.uint64(1), np.uint64(2), np.uint64(4)
+
+
+def runs(counts: Any, first: int = 0, entry: int = 0) -> Indices:
+    """Return the runs of nodes with equally many entries: first node, node after the last, entries, first entry.
+
+    Args:
+        counts: of each node's entries, which are stored one node after the other.
+        first: the first node's number.
+        entry: that of its first entry.
+    """
+    starts = np.flatnonzero(np.diff(counts, prepend=-1))
+    offsets = entry + np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+    ends = np.append(starts[1:], len(counts))[: len(starts)]
+    return np.stack([first + starts, first + ends, counts[starts], offsets[starts]], axis=1).astype(np.uint32)
+
+
+@compiled_in_order
+def first_colours(starts: Any, neighbours: Any, means: Any) -> Any:
+    """Return colours of the first refinement's new nodes, one after the other: the lowest that no neighbour has.
+
+    Args:
+        starts: of each node's neighbours.
+        neighbours: the new nodes beside it, in the same order as the nodes.
+        means: of how many nodes each is the mean; middles of cells, of more than two, have colour 3.
+    """
+    colours = np.zeros(means.size, dtype=np.int8)
+    for i in range(means.size):
+        if means[i] > 2:
+            colours[i] = 3
+    for i in range(means.size):
+        used = 0
+        for e in range(starts[i], starts[i + 1]):
+            used |= 1 << colours[neighbours[e]]
+        colour = 1
+        while colour < 3 and (used >> colour) & 1:
+            colour += 1
+        if colours[i] == 0:
+            colours[i] = colour
+    return colours
+
+
+@compiled_in_order
+def colours_of_means(coarse: Any, starts: Any, parents: Any, colours: Any) -> None:
+    """Set the colours of new nodes from those of the nodes they are the means of.
+
+    Half an edge is as parallel to its cell's other edges as the whole one: it has its colour, that of its new end. An
+    edge inside a triangle lies between two of the three colours and has the third, and so has one between the middle
+    of a quadrilateral, of colour 3, and that of an edge. Middles of cells have colour 3.
+
+    Args:
+        coarse: the coarser mesh' colours.
+        starts: of each node's parents.
+        parents: numbers of the coarser mesh' nodes.
+        colours: is set.
+    """
+    for i in range(colours.size):
+        first, last = starts[i], starts[i + 1]
+        if last - first == 1:
+            colours[i] = 0
+        elif last - first == 2:
+            one, other = coarse[parents[first]], coarse[parents[first + 1]]
+            if one == 0 or other == 0:
+                colours[i] = max(one + other, 1)
+            elif one == other:
+                colours[i] = one % 3 + 1
+            else:
+                colours[i] = 6 - one - other
+        else:
+            colours[i] = 3
+
+
+@compiled_in_order
+def lower_neighbours(starts: Any, columns: Any, colours: Any) -> Any:
+    """Return how many of each of this rank's nodes' neighbours there have a lower colour.
+
+    Args:
+        starts: where each of the matrix' rows starts.
+        columns: their columns, numbers less that of this rank's first node.
+        colours: of this rank's nodes.
+    """
+    counts = np.zeros(colours.size, dtype=np.int32)
+    for i in range(colours.size):
+        for e in range(starts[i], starts[i + 1]):
+            j = columns[e]
+            if j >= 0 and j < colours.size and colours[j] < colours[i]:
+                counts[i] += 1
+    return counts
+
+
+@inlined
+def _two(columns: Indices, k: Any, e: Any) -> Any:
+    """Return two edges: their other ends, and what they are weighted with. Read once, since stores may change it."""
+    return columns[e], columns[e + _1], k[e], k[e + _1]
+
+
+@inlined
+def _take(edges: Any, x: Any) -> Any:
+    """Return what the other ends of two edges give."""
+    return edges[2] * x[edges[0]] + edges[3] * x[edges[1]]
+
+
+@inlined
+def _give(edges: Any, value: Any, out: Any) -> None:
+    """Add to ``out`` at the other ends of two edges what a node gives them."""
+    out[edges[0]] += edges[2] * value
+    out[edges[1]] += edges[3] * value
+
+
+@compiled_in_order
+def sweep(b: Single, inverse: Single, runs: Indices, columns: Indices, k: Single, x: Single, out: Single) -> None:
+    """Set x at the nodes of one colour, and add to ``out``, which may be b, what they give to lower ones."""
+    for run in range(runs.shape[0]):
+        i, m, e = np.uint64(runs[run, 0]), np.uint64(runs[run, 2]), np.uint64(runs[run, 3])
+        count = np.uint64(runs[run, 1]) - i
+        if m == 0:
+            for _ in range(count):
+                x[i] = inverse[i] * b[i]
+                i += _1
+        elif m == 2:
+            for _ in range(count):
+                one = _two(columns, k, e)
+                value = inverse[i] * (b[i] + _take(one, x))
+                x[i] = value
+                _give(one, value, out)
+                i += _1
+                e += m
+        elif m == 4:
+            for _ in range(count):
+                one, two = _two(columns, k, e), _two(columns, k, e + _2)
+                value = inverse[i] * (b[i] + (_take(one, x) + _take(two, x)))
+                x[i] = value
+                _give(one, value, out)
+                _give(two, value, out)
+                i += _1
+                e += m
+        elif m == 6:
+            for _ in range(count):
+                one, two, three = _two(columns, k, e), _two(columns, k, e + _2), _two(columns, k, e + _4)
+                value = inverse[i] * (b[i] + (_take(one, x) + _take(two, x) + _take(three, x)))
+                x[i] = value
+                _give(one, value, out)
+                _give(two, value, out)
+                _give(three, value, out)
+                i += _1
+                e += m
+        else:
+            for _ in range(count):
+                total = b[i]
+                for f in range(e, e + m):
+                    total += k[f] * x[columns[f]]
+                value = inverse[i] * total
+                x[i] = value
+                for f in range(e, e + m):
+                    out[columns[f]] += k[f] * value
+                i += _1
+                e += m
+
+
+@compiled_in_order
+def product(x: Array, diagonal: Array, runs: Indices, columns: Indices, entries: Array, y: Array) -> None:
+    """Set y to the product of a symmetric matrix with x, as far as this rank's nodes have a part in it."""
+    for run in range(runs.shape[0]):
+        i, m, e = np.uint64(runs[run, 0]), np.uint64(runs[run, 2]), np.uint64(runs[run, 3])
+        count = np.uint64(runs[run, 1]) - i
+        if m == 0:
+            for _ in range(count):
+                y[i] = diagonal[i] * x[i]
+                i += _1
+        elif m == 2:
+            for _ in range(count):
+                one, own = _two(columns, entries, e), x[i]
+                y[i] = diagonal[i] * own + _take(one, x)
+                _give(one, own, y)
+                i += _1
+                e += m
+        elif m == 4:
+            for _ in range(count):
+                one, two, own = _two(columns, entries, e), _two(columns, entries, e + _2), x[i]
+                y[i] = diagonal[i] * own + (_take(one, x) + _take(two, x))
+                _give(one, own, y)
+                _give(two, own, y)
+                i += _1
+                e += m
+        elif m == 6:
+            for _ in range(count):
+                one, two, three = (
+                    _two(columns, entries, e),
+                    _two(columns, entries, e + _2),
+                    _two(columns, entries, e + _4),
+                )
+                own = x[i]
+                y[i] = diagonal[i] * own + (_take(one, x) + _take(two, x) + _take(three, x))
+                _give(one, own, y)
+                _give(two, own, y)
+                _give(three, own, y)
+                i += _1
+                e += m
+        else:
+            for _ in range(count):
+                own = x[i]
+                total = diagonal[i] * own
+                for f in range(e, e + m):
+                    total += entries[f] * x[columns[f]]
+                    y[columns[f]] += entries[f] * own
+                y[i] = total
+                i += _1
+                e += m
+
+
+@compiled_in_order
+def add_along(ends: Indices, others: Indices, k: Any, x: Any, out: Any) -> None:
+    """Add to ``out`` at the ends of some edges what their other ends give."""
+    for e in range(k.size):
+        out[ends[e]] += k[e] * x[others[e]]
+
+
+@compiled_in_order
+def restrict(r: Any, inverse: Any, runs: Indices, parents: Indices, out: Any) -> None:
+    """Add Pᵀ r; nodes on their own, of inverse 0, have no part in it."""
+    old = runs[0, 0] if runs.shape[0] else r.size
+    for i in range(old):
+        if inverse[i] > 0.0:
+            out[i] += r[i]
+    for run in range(runs.shape[0]):
+        first, last, m, e = runs[run, 0], runs[run, 1], runs[run, 2], runs[run, 3]
+        share = r.dtype.type(1.0) / r.dtype.type(m)
+        if m == 2:
+            for i in range(first, last):
+                part = share * r[i] if inverse[i] > 0.0 else r.dtype.type(0.0)
+                out[parents[e]] += part
+                out[parents[e + 1]] += part
+                e += m
+        else:
+            for i in range(first, last):
+                part = share * r[i] if inverse[i] > 0.0 else r.dtype.type(0.0)
+                for f in range(e, e + m):
+                    out[parents[f]] += part
+                e += m
+
+
+@compiled_in_order
+def correct(coarse: Single, runs: Indices, parents: Indices, inverse: Single, x: Single) -> None:
+    """Add P c to x; nodes on their own get 0."""
+    old = runs[0, 0] if runs.shape[0] else inverse.size
+    for i in range(old):
+        x[i] = x[i] + coarse[i] if inverse[i] > 0.0 else np.float32(0.0)
+    for run in range(runs.shape[0]):
+        first, last, m, e = runs[run, 0], runs[run, 1], runs[run, 2], runs[run, 3]
+        share = np.float32(1.0) / np.float32(m)
+        if m == 2:
+            for i in range(first, last):
+                total = coarse[parents[e]] + coarse[parents[e + 1]]
+                x[i] = x[i] + share * total if inverse[i] > 0.0 else np.float32(0.0)
+                e += m
+        else:
+            for i in range(first, last):
+                total = np.float32(0.0)
+                for f in range(e, e + m):
+                    total += coarse[parents[f]]
+                x[i] = x[i] + share * total if inverse[i] > 0.0 else np.float32(0.0)
+                e += m

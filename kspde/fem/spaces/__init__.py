@@ -1,0 +1,1 @@
+"""Finite-element spaces: nodes, points and fields of a domain, and the linear systems on it."""

@@ -1,0 +1,312 @@
+r"""What a finite-element space must offer to the schemes.
+
+All spaces have a diagonal mass matrix M (nodes and quadrature points coincide), so products are nodal and masses exact.
+*Nodal arrays* hold the values at this rank's nodes. The *state* of the adaptive scheme is a vector of coordinates
+chosen by the space (nodal values on a general mesh, modal coefficients on a box); functionals of test functions are
+*dual* vectors. The L² inner product of states is a weighted sum Σ w y z, so that w y is the dual vector of y.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kspde.errors import InputError
+from kspde.fem.spaces.points import gathered, share
+from kspde.kernels import Kernel
+from kspde.runtime.checkpoint import Saved
+from kspde.runtime.parallel import same_on_all, together
+
+if TYPE_CHECKING:
+    from kspde.fem.solvers.nested.stiffness import Stiffness
+
+__all__ = ["FieldOperator", "Space", "decay_coefficient"]
+
+Array = npt.NDArray[np.float64]
+
+
+class FieldOperator(ABC):
+    """The map u ↦ K * u on a space."""
+
+    #: Operators with the same key share what ``prepare`` returns.
+    key: Hashable
+
+    @abstractmethod
+    def prepare(self, nodal: Array, state: Array | None) -> Any:
+        """Return what can be shared: from nodal values, or from the state where it is known. Collective."""
+
+    @abstractmethod
+    def apply(self, prepared: Any, gradient: bool) -> tuple[Array, Array | None]:
+        """Return the field at the local nodes, (n,), and its gradient, (n, d), if wanted. Collective."""
+
+    @abstractmethod
+    def gradient(self, nodal: Array) -> Array:
+        """Return ∇c at the nodes of a field with these values: shape (n, d). Collective."""
+
+    @abstractmethod
+    def state(self, nodal: Array) -> Array:
+        """Return the state of a field, by this operator's boundary condition. Collective."""
+
+    @abstractmethod
+    def nodal(self, state: Array) -> Array:
+        """Return the nodal values of such a state. Collective."""
+
+    @abstractmethod
+    def relaxation(self, prepared: Any, state: Array) -> Array:
+        """Return (Δ − ρ²)(c − K * u) as a dual vector, for a field's state c; ρ is the decay rate. Collective."""
+
+    def spectrum(self) -> tuple[Array, Array]:
+        """Return the eigenvalues of −Δ + ρ² at a state's entries, where states of fields are modal, as below."""
+        raise InputError("this space has no modal coordinates")
+
+    @abstractmethod
+    def relaxation_solve(self, shift: float, tau: float, rhs: Array) -> Array:
+        """Return the state y with shift·y + (−Δ + ρ²)y/τ = rhs, a dual vector. Collective."""
+
+
+class Space(ABC):
+    """A finite-element space with a diagonal mass matrix.
+
+    Attributes:
+        comm: the communicator.
+        dimension: d.
+        mesh: the DOLFINx mesh.
+        V: the DOLFINx function space.
+        points: this rank's nodes, shape (n, d).
+        mass: the diagonal of M at them, in the shape of nodal arrays.
+        radius: largest |coordinate| of the domain.
+        bounds: its lowest and highest coordinates, shape (2, d).
+        centre: the point its distances are measured from, shape (d,).
+        inner: the least distance of the boundary from it, by the norm of ``reach``.
+        extent: the largest coordinate of the domain relative to it.
+        square: whether that is the maximum norm; else it is Euclid's.
+        nodes: the number of nodes on all ranks.
+        cells: the number of cells on all ranks.
+        degree: the polynomial degree.
+        linear_solver: how linear systems are solved: "fast diagonalisation", "direct" or "multigrid".
+        modal: whether states are coordinates in which −Δ is diagonal.
+        rim: whether a local node lies in the outer tenth of the domain, see ``reach``.
+        measure: UFL metadata of the quadrature rule whose points are the nodes.
+        region: the domain, as messages name it.
+    """
+
+    comm: Any
+    dimension: int
+    mesh: Any
+    V: Any
+    points: Array
+    mass: Array
+    radius: float
+    bounds: Array
+    centre: Array
+    inner: float
+    extent: float
+    square: bool = False
+    nodes: int
+    cells: int
+    degree: int
+    measure: dict[str, Any]
+    rim: npt.NDArray[np.bool_]
+    linear_solver: str
+    region: str
+    modal: bool = False
+    #: K with the matrix of all systems, where the space keeps it
+    stiffness: Stiffness | None = None
+
+    #: shape of a state of one species, and the weights w
+    state_shape: tuple[int, ...]
+    weights: Array | float
+
+    @abstractmethod
+    def state(self, nodal: Array) -> Array:
+        """Return the state of nodal values. Collective."""
+
+    @abstractmethod
+    def nodal(self, state: Array) -> Array:
+        """Return the nodal values of a state. Collective."""
+
+    @abstractmethod
+    def diffusion(self, w: Array) -> Array:
+        """Return the functional φ ↦ −∫ ∇w·∇φ of nodal values w, (n,), or −Σ_a ∫ ∂_a w_a ∂_a φ of w, (n, d). Collective.
+
+        Raises:
+            InputError: one w a direction is not possible here.
+        """
+
+    @abstractmethod
+    def divergence(self, flux: Array) -> Array:
+        """Return the functional φ ↦ ∫ F·∇φ of a nodal flux, shape (n, d): a dual vector. Collective."""
+
+    @abstractmethod
+    def gradient(self, nodal: Array) -> Array:
+        """Return ∇c at the nodes, its L² projection by the mass matrix's quadrature: shape (n, d). Collective."""
+
+    def spectrum(self) -> tuple[Array, Array]:
+        """Return the eigenvalues of −Δ at a state's entries, where states are modal.
+
+        As two arrays to be added, along the first direction and along the others.
+        """
+        raise InputError("this space has no modal coordinates")
+
+    @abstractmethod
+    def shifted_solver(self, options: dict[str, Any]) -> Callable[[float, float, Array, float], Array]:
+        """Return a solver (shift, D, r, size) ↦ y of shift·∫yφ + D∫∇y·∇φ = r(φ), for states y. Collective.
+
+        Where y is added to a state u, ``size`` is |M u|₂: a residual that is small beside shift·M u is small enough.
+        """
+
+    @abstractmethod
+    def field_operator(self, kernel: Kernel, name: str) -> FieldOperator:
+        """Return the operator of a kernel, with the domain's boundary condition.
+
+        Raises:
+            InputError: the kernel cannot be applied here; ``name`` is the field's.
+        """
+
+    @abstractmethod
+    def to_dolfinx(self, nodal: Array) -> Array:
+        """Return the owned degrees of freedom in ``V`` of a nodal array. Collective."""
+
+    @abstractmethod
+    def from_dolfinx(self, owned: Array) -> Array:
+        """Return a nodal array from the owned degrees of freedom of a function in ``V``. Collective."""
+
+    @abstractmethod
+    def preconditioner(self, ksp: Any) -> Callable[[Array], None]:
+        """Give ``ksp``, whose matrix is K + diag(s), its preconditioner; its options come after.
+
+        Returns:
+            What to call with s, shape (n,), whenever it has changed, before the solve.
+        """
+
+    @abstractmethod
+    def locate(self, points: Array) -> tuple[npt.NDArray[np.bool_], Callable[[Array], Array]]:
+        """Find points, shape (n, d), that each rank chooses for itself. Collective, and so is the map.
+
+        Returns:
+            Which of this rank's points lie outside the domain, and the map from nodal arrays to the values at its
+            points; what it gives outside is not determined.
+        """
+
+    def evaluator(self, points: Array, outside: float | None = None) -> Callable[[Array], Array]:
+        """Return the map from nodal arrays to the function's values at points (n, d). Collective, and so is the map.
+
+        Each rank gives the points that it wants to know the values at, n ≥ 0. Where all give the same ones they share
+        the work.
+
+        Args:
+            points: the points.
+            outside: the value at points outside the domain; without it they are refused.
+
+        Raises:
+            InputError: a point lies outside the domain; on every rank.
+        """
+        comm, n = self.comm, len(points)
+        shared = comm.size > 1 and same_on_all(comm, points)
+        outer, values = self.locate(points[share(comm, n)] if shared else points)
+        if shared:
+            outer = gathered(comm, outer.astype(np.float64), n) > 0
+        missed = np.flatnonzero(outer)
+        with nullcontext() if shared else together(comm):  # what is shared fails on all ranks, or on none
+            if len(missed) and outside is None:
+                raise outside_error(points, missed, self.region)
+
+        def evaluated(nodal: Array) -> Array:
+            out = gathered(comm, values(nodal), n) if shared else values(nodal)
+            if outside is not None:
+                out[missed] = outside
+            return out
+
+        return evaluated
+
+    def evaluate(self, nodal: Array, points: Array, outside: float | None = None) -> Array:
+        """Return the function with these nodal values at points; arguments and errors as for ``evaluator``."""
+        return self.evaluator(points, outside)(nodal)
+
+    @abstractmethod
+    def reach(self, points: Array) -> Array:
+        """Return how far out points lie, shape (n,): 0 in the centre of the domain, 1 on its outer boundary."""
+
+    @abstractmethod
+    def labels(self) -> dict[str, Array]:
+        """Return what tells this rank's nodes from others in a file, by name, where their order does not."""
+
+    @abstractmethod
+    def read(self, saved: Saved, name: str) -> Array:
+        """Return this rank's part of a nodal array that any number of ranks has written. Rank-local.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+
+    @abstractmethod
+    def plotting_element(self) -> Any:
+        """Return the element whose nodes ParaView expects."""
+
+    def on_grid(self, nodal: Array, axes: Sequence[Array], outside: float | None = None) -> Array:
+        """Return the function on the tensor grid of coordinate arrays, the same on every rank. Collective.
+
+        Raises:
+            InputError: a grid point lies outside the domain.
+        """
+        grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+        return self.evaluate(nodal, grid.reshape(-1, self.dimension), outside).reshape(grid.shape[:-1])
+
+    def integral(self, *integrands: Array) -> Array:
+        """Return the integrals of nodal arrays by the mass matrix's quadrature. Collective: one reduction for all."""
+        return self.total(np.array([np.vdot(self.mass, f) for f in integrands]))
+
+    def total(self, local: Array) -> Array:
+        """Return the sum of an array over the ranks. Collective."""
+        return np.asarray(self.comm.allreduce(local)) if self.comm.size > 1 else local
+
+    def function(self, nodal: Array, name: str = "u") -> Any:
+        """Return the DOLFINx function with these nodal values. Collective."""
+        from dolfinx import fem
+
+        function = fem.Function(self.V, name=name)
+        function.x.array[: self.V.dofmap.index_map.size_local] = self.to_dolfinx(nodal)
+        function.x.scatter_forward()
+        return function
+
+
+def gll_rule(degree: int) -> dict[str, Any]:
+    """Return the UFL measure's metadata of the GLL rule whose points are the nodes of this degree."""
+    return {"quadrature_rule": "GLL", "quadrature_degree": max(1, 2 * degree - 1)}
+
+
+def outside_error(points: Array, outside: npt.NDArray[np.int64], domain: str) -> InputError:
+    """Return the error for points outside a domain, which names the first of them."""
+    where = ", ".join(str(tuple(float(c) for c in points[i])) for i in outside[:3])
+    return InputError(
+        f"{len(outside)} of {len(points)} points lie outside {domain}, the first at {where}: give points inside"
+    )
+
+
+def decay_coefficient(rate: float, radius: Any, dimension: int) -> Any:
+    r"""Return κ of ∂_n c + κ c = 0, the condition met at distance R by the solution that decays at infinity.
+
+    Outside the sources −Δc + ρ²c = 0, whose radial decaying solution is :math:`e^{-\rho r}` in one dimension,
+    :math:`K_0(\rho r)` in two and :math:`e^{-\rho r}/r` in three, so κ = ρ, :math:`\rho K_1(\rho R)/K_0(\rho R)` and
+    ρ + 1/R.
+
+    Args:
+        rate: ρ, the kernel's decay rate; infinite for kernels of shorter range, whose fields get Neumann's condition.
+        radius: R > 0, a number or an array.
+        dimension: 1, 2 or 3.
+    """
+    if not math.isfinite(rate):
+        return 0.0 * radius
+    if dimension == 1:
+        return rate + 0.0 * radius
+    if dimension == 3:
+        return rate + 1.0 / radius
+    from scipy.special import k0e, k1e
+
+    return rate * k1e(rate * radius) / k0e(rate * radius)

@@ -1,0 +1,370 @@
+"""The space of a box: tensor-product operators, diagonalised once, beside DOLFINx's mesh and function space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+import basix
+import basix.ufl
+import numpy as np
+import numpy.typing as npt
+import ufl
+from dolfinx import fem, graph, mesh
+from mpi4py import MPI
+
+from kspde.domains import Box
+from kspde.errors import InputError
+from kspde.fem.spaces.base import FieldOperator, Space, decay_coefficient, gll_rule
+from kspde.fem.spaces.points import Exchange
+from kspde.fem.spaces.tensor import Axis, Slabs, TensorLaplacian
+from kspde.kernels import Kernel
+from kspde.runtime.checkpoint import Saved
+
+__all__ = ["BoxSpace"]
+
+Array = npt.NDArray[np.float64]
+
+_CELLS = {1: "interval", 2: "quadrilateral", 3: "hexahedron"}
+
+
+class BoxSpace(Space):
+    """Continuous GLL elements of a given degree on a box.
+
+    Nodal arrays have shape ``slabs.shape``: this rank's rows of the tensor grid of nodes. The state is the array of
+    modal coefficients y = QᵀMu (see ``tensor``): its Euclidean norm is the L² norm of u. The DOLFINx mesh is cut into
+    the same slabs, so both numberings share all nodes but those on the cuts.
+
+    Args:
+        box: the geometry.
+        comm: the communicator.
+
+    Attributes:
+        axes: one ``Axis`` per direction.
+        slabs: the distribution of nodal arrays.
+    """
+
+    linear_solver = "fast diagonalisation"
+    modal = True
+
+    def __init__(self, box: Box, comm: Any) -> None:
+        self.box = box
+        self.comm = comm
+        self.dimension = box.dimension
+        self.degree = box.degree
+        self.measure = gll_rule(box.degree)
+        self.radius = self.inner = self.extent = box.half_width
+        self.bounds = np.outer((-1.0, 1.0), np.full(box.dimension, box.half_width))
+        self.centre, self.square = np.zeros(box.dimension), True
+        self.region = f"[-{self.radius:g}, {self.radius:g}]^{self.dimension}"
+        axis = Axis(box.vertices, box.degree)
+        self.axes = [axis] * box.dimension
+        self.shape = (len(axis),) * box.dimension
+        self.nodes = int(np.prod(self.shape))
+        self.cells = box.cells**box.dimension
+        cuts = np.linspace(0, box.cells, comm.size + 1).astype(int)
+        starts = cuts * box.degree
+        starts[-1] = len(axis)
+        self.slabs = Slabs(comm, self.shape, starts.tolist())
+        self.state_shape = self.slabs.modal_shape
+        self.weights = 1.0
+        rows = slice(self.slabs.first, self.slabs.last)
+        nodes = [axis.nodes[rows], *[axis.nodes] * (box.dimension - 1)]
+        self.points = np.stack(np.meshgrid(*nodes, indexing="ij"), axis=-1).reshape(-1, box.dimension)
+        self.rim = self.reach(self.points) > 0.9
+        weights = axis.mass[rows]
+        for _ in range(box.dimension - 1):
+            weights = np.multiply.outer(weights, axis.mass)
+        self.mass = weights.reshape(self.slabs.shape)
+        self._laplacians: dict[float, TensorLaplacian] = {}
+        self.mesh = _slab_mesh(comm, box, cuts)
+        self.V = fem.functionspace(self.mesh, self._element(basix.LagrangeVariant.gll_warped))
+
+    def _element(self, variant: basix.LagrangeVariant) -> Any:
+        return basix.ufl.element("Lagrange", _CELLS[self.dimension], self.degree, lagrange_variant=variant)
+
+    def plotting_element(self) -> Any:
+        """Return the element with equidistant nodes."""
+        return self._element(basix.LagrangeVariant.equispaced)
+
+    def laplacian(self, robin: float = 0.0) -> TensorLaplacian:
+        """Return the diagonalised −Δ with ∂_n c + robin·c = 0 on the boundary, made once."""
+        if robin not in self._laplacians:
+            self._laplacians[robin] = TensorLaplacian(self.axes, self.slabs, robin)
+        return self._laplacians[robin]
+
+    def state(self, nodal: Array) -> Array:
+        """Return the modal coefficients. Collective."""
+        return self.laplacian().transform(nodal)
+
+    def nodal(self, state: Array) -> Array:
+        """Return the nodal values. Collective."""
+        return self.laplacian().back(state)
+
+    def diffusion(self, w: Array) -> Array:
+        """Return −Λ QᵀM w, or −Σ_a Λ_a QᵀM w_a. Collective."""
+        laplacian = self.laplacian()
+        if w.ndim == 1:
+            return -laplacian.eigenvalues * laplacian.transform(w.reshape(self.slabs.shape))
+        parts = zip(w.T, laplacian.directions, strict=False)  # a line counts as a plane of one column
+        return np.asarray(sum(-lam * laplacian.transform(part.reshape(self.slabs.shape)) for part, lam in parts))
+
+    def divergence(self, flux: Array) -> Array:
+        """Return Σ_a Qᵀ G_a F_a. Collective."""
+        laplacian = self.laplacian()
+        parts = (laplacian.divergence(flux[:, a].reshape(self.slabs.shape), a) for a in range(self.dimension))
+        return np.asarray(sum(parts))
+
+    def gradient(self, nodal: Array) -> Array:
+        """Return ∇c at the nodes. Collective."""
+        laplacian = self.laplacian()
+        return laplacian.gradient(laplacian.transform(nodal))
+
+    def spectrum(self) -> tuple[Array, Array]:
+        """Return Λ."""
+        return self.laplacian().separated
+
+    def shifted_solver(self, options: dict[str, Any]) -> Callable[[float, float, Array, float], Array]:
+        """Return the pointwise division in modal space.
+
+        Raises:
+            InputError: options are given; there is no iterative solver that could take them.
+        """
+        if options:
+            raise InputError(
+                f"petsc_options: {next(iter(options))!r} has no effect on a Box, whose linear systems are diagonal: "
+                "leave it out (options of the time stepping begin with ts_)"
+            )
+        lam = self.laplacian().eigenvalues
+        return lambda shift, diffusion, rhs, size: rhs / (shift + diffusion * lam)
+
+    def field_operator(self, kernel: Kernel, name: str) -> FieldOperator:
+        """Return the pointwise multiplication by the symbol; one Robin coefficient for all sides.
+
+        Raises:
+            InputError: the symbol is not finite on the spectrum.
+        """
+        robin = 0.0
+        if self.box.boundary == "decay":
+            robin = float(decay_coefficient(kernel.decay_rate, self.radius, self.dimension))
+        return _Symbol(self, kernel, robin, name)
+
+    def reach(self, points: Array) -> Array:
+        """Return max |x_a| in units of the half-width."""
+        return np.asarray(np.max(np.abs(points), axis=1, initial=0.0) / self.radius)
+
+    def preconditioner(self, ksp: Any) -> Callable[[Array], None]:
+        """Use the matrix with a constant shift, by fast diagonalisation."""
+        context = _ConstantShift(self)
+        ksp.getPC().setType("python")
+        ksp.getPC().setPythonContext(context)
+        return context.set
+
+    def locate(self, points: Array) -> tuple[npt.NDArray[np.bool_], Callable[[Array], Array]]:
+        """Find points; the (p+1)^d nodes of a cell give the value, of one rank or of two neighbours. Collective."""
+        missed = np.any(np.abs(points) > self.radius, axis=1)
+        first = self.axes[0].cells(np.where(missed, 0.0, points[:, 0])) * self.degree
+        rows = self.slabs.rows
+        ranks = [np.searchsorted(rows, node, side="right") - 1 for node in (first, first + self.degree)]
+        wanted = [
+            np.flatnonzero(((ranks[0] == r) | (ranks[1] == r)) & ~missed).astype(np.int64)
+            for r in range(self.comm.size)
+        ]
+        exchange = Exchange(self.comm, wanted)
+        received = exchange.forth(points)
+        tables = [axis.shape_functions(received[:, a]) for a, axis in enumerate(self.axes)]
+
+        def values(nodal: Array) -> Array:
+            out = np.zeros(len(received))
+            local = nodal.reshape(-1, *self.shape[1:])
+            for offsets in product(range(self.degree + 1), repeat=self.dimension):
+                index = [node + k for (node, _), k in zip(tables, offsets, strict=True)]
+                weight = np.prod([shapes[:, k] for (_, shapes), k in zip(tables, offsets, strict=True)], axis=0)
+                here = (index[0] >= self.slabs.first) & (index[0] < self.slabs.last)
+                index = [i[here] for i in index]
+                index[0] = index[0] - self.slabs.first
+                out[here] += weight[here] * local[tuple(index)]
+            return np.bincount(exchange.index, weights=exchange.back(out), minlength=len(points))
+
+        return missed, values
+
+    def on_grid(self, nodal: Array, axes: Sequence[Array], outside: float | None = None) -> Array:
+        """Return the function on a tensor grid, one small matrix product a direction. Collective.
+
+        Raises:
+            InputError: a coordinate lies outside the box.
+        """
+        beyond = [np.abs(x) > self.radius for x in axes]
+        for a, x in enumerate(axes):
+            if np.any(beyond[a]) and outside is None:
+                raise InputError(
+                    f"axis {a} of the grid reaches {x[np.argmax(np.abs(x))]:g}, outside "
+                    f"[-{self.radius:g}, {self.radius:g}]: give coordinates inside"
+                )
+        out = nodal.reshape(-1, *self.shape[1:])
+        for a, (axis, x) in enumerate(zip(self.axes, axes, strict=True)):
+            matrix = axis.interpolation(np.where(beyond[a], 0.0, x))
+            if a == 0:
+                matrix = matrix[:, self.slabs.first : self.slabs.last]
+            out = np.moveaxis(np.tensordot(matrix, out, axes=(1, a)), 0, a)
+        out = self.total(np.ascontiguousarray(out))
+        for a, missed in enumerate(beyond):
+            out[(slice(None),) * a + (missed,)] = outside
+        return out
+
+    def labels(self) -> dict[str, Array]:
+        """Return nothing: rows follow one another from rank to rank."""
+        return {}
+
+    def read(self, saved: Saved, name: str) -> Array:
+        """Return this rank's rows. Rank-local.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        return np.asarray(saved.part(name, self.slabs.first, self.slabs.last)).reshape(self.slabs.shape)
+
+    @cached_property
+    def _to_slabs(self) -> tuple[Any, Any, Any]:
+        """Vectors in DOLFINx's and in the slabs' order, and the PETSc scatter from the first to the second."""
+        from petsc4py import PETSc
+
+        owned = self.V.dofmap.index_map.size_local
+        where = self.V.tabulate_dof_coordinates()[:owned]
+        tensor = np.zeros(owned, dtype=np.int64)
+        for a, axis in enumerate(self.axes):
+            midpoints = 0.5 * (axis.nodes[1:] + axis.nodes[:-1])
+            tensor = tensor * len(axis) + np.searchsorted(midpoints, where[:, a])
+        theirs = PETSc.Vec().createMPI((owned, None), comm=self.comm)
+        ours = PETSc.Vec().createMPI((self.mass.size, None), comm=self.comm)
+        to = PETSc.IS().createGeneral(tensor.astype(PETSc.IntType), comm=self.comm)
+        scatter = PETSc.Scatter().create(theirs, None, ours, to)
+        to.destroy()
+        return theirs, ours, scatter
+
+    def from_dolfinx(self, owned: Array) -> Array:
+        """Return a nodal array from the owned degrees of freedom of a function in ``V``. Collective."""
+        theirs, ours, scatter = self._to_slabs
+        theirs.array[:] = owned
+        scatter.scatter(theirs, ours)
+        return np.array(ours.array_r).reshape(self.slabs.shape)
+
+    def to_dolfinx(self, nodal: Array) -> Array:
+        """Return the owned degrees of freedom in ``V`` of a nodal array. Collective."""
+        theirs, ours, scatter = self._to_slabs
+        ours.array[:] = nodal.ravel()
+        scatter.scatter(ours, theirs, mode="reverse")
+        return np.array(theirs.array_r)
+
+
+class _Symbol(FieldOperator):
+    """K * u as a pointwise factor in the modal space of the field's boundary condition."""
+
+    def __init__(self, space: BoxSpace, kernel: Kernel, robin: float, name: str) -> None:
+        self.key = robin
+        self._laplacian = space.laplacian(robin)
+        self._factors = kernel.symbol(self._laplacian.eigenvalues)
+        # Numbers too small for full precision slow matrix products down ten times.
+        self._factors[np.abs(self._factors) < 1e-40 * np.abs(self._factors).max(initial=0.0)] = 0.0
+        self._rate = kernel.relaxation_rate**2
+        self._stiff = self._laplacian.eigenvalues + self._rate
+        if not np.all(np.isfinite(self._factors)):
+            raise InputError(f"the symbol of field {name!r} is not finite on the spectrum of the Laplacian")
+
+    def prepare(self, nodal: Array, state: Array | None) -> Array:
+        """Return the modal coefficients of u; those of Neumann's condition are the state."""
+        if state is not None and self.key == 0.0:
+            return state
+        return self._laplacian.transform(nodal)
+
+    def apply(self, prepared: Array, gradient: bool) -> tuple[Array, Array | None]:
+        """Multiply and transform back."""
+        modes = self._factors * prepared
+        return self._laplacian.back(modes).ravel(), self._laplacian.gradient(modes) if gradient else None
+
+    def gradient(self, nodal: Array) -> Array:
+        """Return ∇c at the nodes. Collective."""
+        return self._laplacian.gradient(self._laplacian.transform(nodal))
+
+    def state(self, nodal: Array) -> Array:
+        """Return the modal coefficients. Collective."""
+        return self._laplacian.transform(nodal)
+
+    def nodal(self, state: Array) -> Array:
+        """Return the nodal values. Collective."""
+        return self._laplacian.back(state)
+
+    def relaxation(self, prepared: Array, state: Array) -> Array:
+        """Return (Λ + ρ²)(g û − ĉ)."""
+        return self._stiff * (self._factors * prepared - state)
+
+    def spectrum(self) -> tuple[Array, Array]:
+        """Return Λ + ρ²."""
+        first, others = self._laplacian.separated
+        return first + self._rate, others
+
+    def relaxation_solve(self, shift: float, tau: float, rhs: Array) -> Array:
+        """Divide."""
+        return rhs / (shift + self._stiff / tau)
+
+
+class _ConstantShift:
+    r"""A PETSc preconditioner of K + sM: :math:`c\,(K + \bar s M)^{-1} c`, s̄² = inf s sup s, c = (s̄/s)^¼.
+
+    Where s varies slowly the matrix acts on waves of wave number k as s + k², the preconditioner's inverse as
+    :math:`\sqrt{s/\bar s}\,(\bar s + k^2)`. The quotient lies between :math:`\sqrt{s/\bar s}`, for long waves, and
+    :math:`\sqrt{\bar s/s}`, for short ones, so the condition number is about :math:`\sqrt{\sup s/\inf s}`; with
+    c = 1 it would be the square of that.
+    """
+
+    def __init__(self, space: BoxSpace) -> None:
+        self._space = space
+        self._solve = space.laplacian().roughly(space.mass)
+        #: s̄, and c at the nodes: single precision will do
+        self._shift = 1.0
+        self._c = np.ones(space.mass.shape, dtype=np.float32)
+        self._inner = np.empty_like(self._c)
+
+    def set(self, diagonal: Array) -> None:
+        """Take note of the diagonal of sM. Collective."""
+        mass = self._space.mass
+        s = diagonal.reshape(mass.shape) / mass
+        ends = np.array([s.max(initial=0.0), -s.min(initial=np.inf)])
+        self._space.comm.Allreduce(MPI.IN_PLACE, ends, op=MPI.MAX)
+        self._shift = float(np.sqrt(ends[0]) * np.sqrt(-ends[1]))
+        np.power(self._shift / s, 0.25, out=self._c, casting="same_kind")
+
+    def apply(self, pc: Any, x: Any, y: Any) -> None:
+        inner = self._inner
+        size = x.norm() or 1.0
+        np.multiply(x.array_r.reshape(inner.shape), 1.0 / size, out=inner, casting="same_kind")
+        inner *= self._c
+        # Entries below 6e-8 times this become 0: numbers too small for full precision slow products down ten times.
+        inner += np.float32(1e-15)
+        inner -= np.float32(1e-15)
+        solution = self._solve(inner, self._shift)
+        solution *= self._c
+        np.multiply(solution, size / self._shift, out=y.array.reshape(inner.shape), dtype=np.float64)
+
+
+def _slab_mesh(comm: Any, box: Box, cuts: npt.NDArray[np.int64]) -> Any:
+    """Return the DOLFINx mesh of a box, the cells [cuts[r], cuts[r+1]) of the first direction on rank r."""
+    d, n = box.dimension, box.cells
+    strides = [(n + 1) ** (d - 1 - a) for a in range(d)]
+    mine = [np.arange(cuts[comm.rank], cuts[comm.rank + 1]), *[np.arange(n)] * (d - 1)]
+    corner = sum(i * s for i, s in zip(np.meshgrid(*mine, indexing="ij"), strides, strict=True))
+    # Corners of a reference cell: the first direction runs fastest.
+    offsets = [sum(b * s for b, s in zip(reversed(bits), strides, strict=True)) for bits in product((0, 1), repeat=d)]
+    cells = (np.asarray(corner).reshape(-1, 1) + np.array(offsets)).astype(np.int64)
+    share = np.linspace(0, (n + 1) ** d, comm.size + 1).astype(int)
+    index = np.unravel_index(np.arange(share[comm.rank], share[comm.rank + 1]), (n + 1,) * d)
+    points = np.stack([box.vertices[i] for i in index], axis=1)
+
+    def stay(comm: Any, parts: int, types: Any, cells: Any) -> Any:
+        count = len(cells[0]) // 2**d
+        return graph.adjacencylist(np.full((count, 1), comm.rank, dtype=np.int32))._cpp_object
+
+    coordinates = ufl.Mesh(basix.ufl.element("Lagrange", _CELLS[d], 1, shape=(d,)))
+    return mesh.create_mesh(comm, cells, coordinates, points, partitioner=stay)

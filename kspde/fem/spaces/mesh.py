@@ -1,0 +1,426 @@
+"""The space of a general mesh: sparse matrices assembled by DOLFINx, linear systems by PETSc."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import basix
+import basix.ufl
+import numpy as np
+import numpy.typing as npt
+import ufl
+from dolfinx import fem, la, mesh
+from dolfinx.fem.petsc import assemble_matrix
+
+from kspde.domains import Disk, MeshFile
+from kspde.errors import InputError
+from kspde.fem.forms import compiled
+from kspde.fem.meshes.build import CELL_NAMES, MeshArrays, mesh_arrays
+from kspde.fem.meshes.outline import Outline
+from kspde.fem.solvers.linear import DIRECT_NODES, KeptPreconditioner, SparseSystem
+from kspde.fem.solvers.nested.stiffness import Stiffness, in_order, interpolations, original_numbers
+from kspde.fem.spaces.base import FieldOperator, Space, decay_coefficient, gll_rule
+from kspde.fem.spaces.points import CellSearch, Exchange
+from kspde.kernels import Kernel, ResolventPolynomial
+from kspde.runtime.checkpoint import Saved
+from kspde.runtime.parallel import together
+from kspde.runtime.warned import warn
+
+__all__ = ["MeshSpace"]
+
+Array = npt.NDArray[np.float64]
+
+#: Systems of relaxing fields that are kept: an extrapolated step has two shifts, those of Δt and of Δt/2.
+_SHIFTS = 2
+
+
+class MeshSpace(Space):
+    """Continuous elements on a mesh of simplices (degree 1, vertex rule) or of quadrilaterals or hexahedra (GLL).
+
+    States are nodal arrays, their weights the mass matrix. The order of the nodes is DOLFINx's, or on a mesh made by
+    refinement that of ``kspde.fem.solvers.nested.multigrid``.
+
+    Args:
+        domain: a ``Disk`` or a ``MeshFile``.
+        dimension: the dimension of its cells.
+        comm: the communicator.
+
+    Raises:
+        InputError: the mesh is not valid; see ``meshes.mesh_arrays``.
+    """
+
+    region = "the mesh"
+
+    def __init__(self, domain: Disk | MeshFile, dimension: int, comm: Any) -> None:
+        self.comm = comm
+        self.dimension = dimension
+        self.degree = domain.degree
+        self.domain = domain
+        arrays = None
+        with together(comm):
+            if comm.rank == 0:
+                arrays = mesh_arrays(domain, dimension)
+                if arrays.kind in ("triangle", "tetra") and domain.degree != 1:
+                    raise InputError(
+                        f"degree = {domain.degree} is not valid on {arrays.kind} cells, where only degree 1 has a "
+                        "diagonal mass matrix with positive weights: give degree=1"
+                    )
+        kind = comm.bcast(None if arrays is None else arrays.kind)
+        name, _, order = CELL_NAMES[kind]
+        self._cell = name
+        simplex = kind in ("triangle", "tetra")
+        points, cells = np.empty((0, dimension)), np.empty((0, len(order)), dtype=np.int64)
+        rim, parents = None, None
+        if arrays is not None:
+            points, cells, parents = arrays.points, arrays.cells[:, order], arrays.parents
+            rim = _normals(arrays, domain) if dimension == 2 else None
+            if arrays.note is not None:
+                warn(arrays.note, comm)
+        self.outline: Outline = comm.bcast(None if arrays is None else arrays.outline)
+        self.centre, self.inner, self.extent = self.outline.centre, self.outline.inner, self.outline.radius
+        del arrays
+        self.bounds = comm.bcast(np.stack([points.min(axis=0), points.max(axis=0)]) if len(points) else None)
+        self.radius = float(np.abs(self.bounds).max())
+        coordinates = ufl.Mesh(basix.ufl.element("Lagrange", name, 1, shape=(dimension,)))
+        self.mesh = mesh.create_mesh(comm, cells, coordinates, points)
+        del points, cells
+        for _ in range(domain.refine if name in ("tetrahedron", "hexahedron") else 0):
+            for entities in (1, 2):
+                self.mesh.topology.create_entities(entities)
+            self.mesh = mesh.uniform_refine(self.mesh)
+        self.cells = self.mesh.topology.index_map(dimension).size_global
+        self.V = fem.functionspace(self.mesh, self._element(basix.LagrangeVariant.gll_warped))
+        self.measure = gll_rule(domain.degree)
+        if simplex:
+            self.measure = {"quadrature_rule": "vertex", "quadrature_degree": 1}
+        index_map = self.V.dofmap.index_map
+        owned = index_map.size_local
+        self.nodes = index_map.size_global
+        few = self.nodes <= DIRECT_NODES[dimension]
+        self.linear_solver = domain.solver if domain.solver != "auto" else "direct" if few else "multigrid"
+        numbers, coarser = None, []
+        if domain.degree == 1 and name not in ("tetrahedron", "hexahedron"):
+            numbers = original_numbers(self)
+            if self.linear_solver == "multigrid":
+                coarser = interpolations(comm, numbers, parents or ())
+        self.stiffness: Stiffness = Stiffness(self, coarser, numbers)
+        #: places in DOLFINx's order of the nodes in ours
+        self._order = np.arange(owned) if self.stiffness.hierarchy is None else self.stiffness.hierarchy.order
+        self.points = self.V.tabulate_dof_coordinates()[self._order, :dimension]
+        self.rim = self.outline.reach(self.points) > 0.9
+        dx = ufl.dx(metadata=self.measure)
+        v = ufl.TestFunction(self.V)
+        self.mass = self._assembled(v * dx)
+        self.state_shape = self.mass.shape
+        self.weights = self.mass
+        self._boundary: tuple[Any, Array] | None = None
+        if numbers is not None and dimension == 2:
+            self._boundary = _chosen(numbers[self._order], *comm.bcast(rim))
+        self._x, self._y = self.stiffness.matrix.createVecs()
+        _trim()
+        self._systems: dict[tuple[float, float], SparseSystem] = {}
+        self._indexed: tuple[Any, Any] = (None, None)
+
+    def _element(self, variant: basix.LagrangeVariant) -> Any:
+        return basix.ufl.element("Lagrange", self._cell, self.degree, lagrange_variant=variant)
+
+    def plotting_element(self) -> Any:
+        """Return the element with equidistant nodes."""
+        return self._element(basix.LagrangeVariant.equispaced)
+
+    def state(self, nodal: Array) -> Array:
+        """Return the nodal values."""
+        return nodal
+
+    def nodal(self, state: Array) -> Array:
+        """Return the nodal values."""
+        return state
+
+    def from_dolfinx(self, owned: Array) -> Array:
+        """Return them in the order of the nodes."""
+        return owned[self._order]
+
+    def to_dolfinx(self, nodal: Array) -> Array:
+        """Return them in DOLFINx's order."""
+        out = np.empty_like(nodal)
+        out[self._order] = nodal
+        return out
+
+    def _times(self, matrix: Any, x: Array, *, transposed: bool = False) -> Array:
+        self._x.array[:] = x
+        (matrix.multTranspose if transposed else matrix.mult)(self._x, self._y)
+        return np.array(self._y.array_r)
+
+    @cached_property
+    def _advection(self) -> list[Any]:
+        """The matrices (G_a)_ij = ∫ ∂_a φ_i φ_j."""
+        u, v = ufl.TrialFunction(self.V), ufl.TestFunction(self.V)
+        matrices = []
+        for axis in range(self.dimension):
+            matrix = assemble_matrix(compiled(u * v.dx(axis) * ufl.dx(metadata=self.measure)))
+            matrix.assemble()
+            matrices.append(in_order(matrix, self.from_dolfinx))
+        return matrices
+
+    def diffusion(self, w: Array) -> Array:
+        """Return −K w. Collective."""
+        if w.ndim == 2:
+            raise InputError("a diffusion coefficient for each direction needs a kspde.Box: give one as the domain")
+        return -self.stiffness.times(w)
+
+    def divergence(self, flux: Array) -> Array:
+        """Return Σ_a G_a F_a. Collective."""
+        return np.asarray(sum(self._times(g, flux[:, a]) for a, g in enumerate(self._advection)))
+
+    def gradient(self, nodal: Array) -> Array:
+        """Return ∇c at the nodes, its L² projection by the mass matrix's quadrature: shape (n, d). Collective."""
+        columns = [self._times(g, nodal, transposed=True) / self.mass for g in self._advection]
+        return np.stack(columns, axis=1)
+
+    def boundary_weights(self, rate: float, centre: Array | None = None) -> Array:
+        r"""Return ∫ κ φ_i over the outer boundary, κ the decay condition's coefficient. Collective.
+
+        The decaying solution about the centre m of the mesh has ∂_n c = −κ(r) (n·(x − m)/r) c where r = |x − m| and
+        κ(r) is ``decay_coefficient``. On a disk the second factor is 1. Where it is negative, and on the boundaries of
+        holes, which are no part of the plane outside, the condition is Neumann's.
+
+        Args:
+            rate: ρ, the kernel's decay rate.
+            centre: another point than the centre of the mesh.
+        """
+        centre = self.outline.centre if centre is None else centre
+        if self._boundary is not None:
+            nodes, normals = self._boundary
+            weights = np.zeros(len(self.points))
+            kappa, outward = self._kappa(rate, self.points[nodes], centre)
+            weights[nodes] = kappa * np.maximum(np.sum(normals * outward, axis=1), 0.0)
+            return weights
+        if self.dimension == 1:  # the boundary that DOLFINx finds would contain the cuts between ranks
+            ends = np.abs(self.points[:, 0] - self.outline.nodes.mean()) > self.outline.radius * (1 - 1e-12)
+            return np.where(ends, self._kappa(rate, self.points, centre)[0], 0.0)
+        kappa = fem.Function(self.V)
+        x = self.V.tabulate_dof_coordinates()[:, : self.dimension]
+        kappa.x.array[:] = self._kappa(rate, x, centre)[0]
+        self.mesh.topology.create_connectivity(self.dimension - 1, self.dimension)
+        factor = kappa
+        if not isinstance(self.domain, Disk):
+            away = ufl.SpatialCoordinate(self.mesh) - ufl.as_vector(centre.tolist())
+            cosine = ufl.dot(ufl.FacetNormal(self.mesh), away) / ufl.sqrt(ufl.dot(away, away))
+            factor = kappa * ufl.max_value(cosine, 0.0)
+        weights = self._assembled(factor * ufl.TestFunction(self.V) * ufl.ds(metadata=self.measure))
+        _trim()
+        return weights
+
+    def _kappa(self, rate: float, points: Array, centre: Array) -> tuple[Array, Array]:
+        """Return κ at points of the boundary, 0 on holes, and the directions away from the centre."""
+        away = points - centre
+        distance = np.maximum(np.linalg.norm(away, axis=1), 1e-6 * self.outline.radius)
+        kappa = np.asarray(decay_coefficient(rate, distance, self.dimension))
+        return np.where(self.outline.outer(points), kappa, 0.0), away / distance[:, None]
+
+    def reach(self, points: Array) -> Array:
+        """Return how far out points lie, by the mesh's outline."""
+        return self.outline.reach(points)
+
+    def _assembled(self, form: Any) -> Array:
+        vector = fem.assemble_vector(compiled(form))
+        vector.scatter_reverse(la.InsertMode.add)
+        return self.from_dolfinx(vector.array)
+
+    def shifted_solver(self, options: dict[str, Any]) -> Callable[[float, float, Array, float], Array]:
+        """Return a solver with one matrix a species, refactorised only when shift or D change. Collective."""
+        return _ShiftedSystems(self, options)
+
+    def field_operator(self, kernel: Kernel, name: str) -> FieldOperator:
+        """Return the kernel as polynomials in resolvents: Helmholtz solves with constant matrices."""
+        return _Resolvents(self, kernel)
+
+    def preconditioner(self, ksp: Any) -> Callable[[Array], None]:
+        """Use algebraic multigrid on large meshes, a factorisation on small ones."""
+        return KeptPreconditioner(ksp, self)
+
+    def resolvent(self, part: ResolventPolynomial) -> SparseSystem:
+        """Return the solver of c + τ(−Δ)c = f, made once for each τ and boundary condition."""
+        decaying = self.domain.boundary == "decay" and np.isfinite(part.decay_rate)
+        key = (part.tau, part.decay_rate if decaying else np.inf)
+        if key not in self._systems:
+            system = SparseSystem(self, self.stiffness, {})
+            extra = part.tau * self.boundary_weights(part.decay_rate) if decaying else 0.0
+            system.update(self.mass + extra, part.tau)
+            self._systems[key] = system
+        return self._systems[key]
+
+    def locate(self, points: Array) -> tuple[npt.NDArray[np.bool_], Callable[[Array], Array]]:
+        """Find points. Collective.
+
+        Several cells may have a point, within rounding and more: on every number of ranks the same one gives its value.
+        """
+        exchange = Exchange(self.comm, self._search.ranks(points))
+        received = exchange.forth(points)
+        found, cells, places = self._search.find(received)
+        answers = np.full(len(received), np.inf)
+        answers[found] = places
+        nearest, least = exchange.back(answers), np.full(len(points), np.inf)
+        np.minimum.at(least, exchange.index, nearest)
+        # The same cell's place may differ by rounding between ranks: the lowest of them gives the value.
+        candidates = np.flatnonzero(nearest <= least[exchange.index] + 1e-12 * self.radius)
+        candidates = candidates[np.isfinite(nearest[candidates])]
+        inside, first = np.unique(exchange.index[candidates], return_index=True)
+        chosen = candidates[first]
+        where = np.zeros((len(found), 3))
+        where[:, : self.dimension] = received[found]
+
+        def values(nodal: Array) -> Array:
+            function = self.function(nodal)
+            local = np.zeros(len(received))
+            if len(found):
+                local[found] = function.eval(where, cells).reshape(-1)
+            out = np.zeros(len(points))
+            out[inside] = exchange.back(local)[chosen]
+            return out
+
+        return np.isinf(least), values
+
+    def labels(self) -> dict[str, Array]:
+        """Return the nodes' coordinates: their order depends on the number of ranks."""
+        return {"points": self.points}
+
+    def read(self, saved: Saved, name: str) -> Array:
+        """Return the values at this rank's nodes, found by their coordinates. Rank-local.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        if saved.path != self._indexed[0]:
+            from scipy.spatial import cKDTree
+
+            _, index = cKDTree(saved.part("points", 0, self.nodes)).query(self.points)
+            self._indexed = (saved.path, index)
+        values = saved.part(name, 0, self.nodes)
+        return np.asarray(values[self._indexed[1]])
+
+    @cached_property
+    def _search(self) -> CellSearch:
+        return CellSearch(self.mesh, self.radius)
+
+
+def _normals(arrays: MeshArrays, domain: Disk | MeshFile) -> tuple[Any, Array]:
+    """Return the nodes of a plane mesh's boundary, and at each ∫ n φ over it by the vertex rule: half of two edges.
+
+    A disk's edges have the normals of its circle.
+    """
+    ends = arrays.points[arrays.rim]
+    along = ends[:, 1] - ends[:, 0]
+    nodes, index = np.unique(arrays.rim, return_inverse=True)
+    halves = 0.5 * np.stack([along[:, 1], -along[:, 0]], axis=1)
+    if isinstance(domain, Disk):
+        x = arrays.points[nodes]
+        lengths = np.bincount(index.ravel(), weights=np.repeat(np.linalg.norm(halves, axis=1), 2), minlength=len(nodes))
+        return nodes, lengths[:, None] * x / domain.radius
+    columns = [np.bincount(index.ravel(), weights=np.repeat(h, 2), minlength=len(nodes)) for h in halves.T]
+    return nodes, np.stack(columns, axis=1)
+
+
+def _chosen(numbers: Any, nodes: Any, values: Array) -> tuple[Any, Array]:
+    """Return the places in ``numbers`` of those among ``nodes``, increasing, and their values."""
+    if not len(nodes):
+        return np.zeros(0, dtype=np.int64), values
+    k = np.minimum(np.searchsorted(nodes, numbers), len(nodes) - 1)
+    here = np.flatnonzero(nodes[k] == numbers)
+    return here, values[k[here]]
+
+
+def _trim() -> None:
+    """Give memory that has been freed back to the system: the C library keeps that of a mesh's many small arrays."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:  # glibc has it
+        trim(0)
+
+
+class _ShiftedSystems:
+    """The systems shift·M + D·K of the adaptive scheme: one matrix for each D in use."""
+
+    def __init__(self, space: MeshSpace, options: dict[str, Any]) -> None:
+        self._space = space
+        self._system = SparseSystem(space, space.stiffness, options)
+        self._mass = float(space.mass.sum())
+        self._current: tuple[float, float] | None = None
+
+    def __call__(self, shift: float, diffusion: float, rhs: Array, size: float) -> Array:
+        mass = self._space.mass
+        if self._current != (shift, diffusion):
+            self._system.update(shift * mass, diffusion)
+            self._current = (shift, diffusion)
+        solution = self._system.solve(rhs, size=shift * size)
+        # As 1ᵀK = 0 the integral of the solution is known; with the constant that gives it, the error in the matrix's
+        # norm is smaller still, and mass is exact whatever the residual.
+        wanted, found, measure = self._space.total(np.array([rhs.sum(), mass @ solution, self._mass]))
+        return solution + float((wanted / shift - found) / measure)
+
+
+class _Resolvents(FieldOperator):
+    """K * u by Chebyshev's recurrence in each of the kernel's resolvents."""
+
+    key = "nodal"
+
+    def __init__(self, space: MeshSpace, kernel: Kernel) -> None:
+        self._space = space
+        self._parts = [(part, space.resolvent(part)) for part in kernel.resolvents]
+        rate = kernel.decay_rate
+        self._diagonal = kernel.relaxation_rate**2 * space.mass
+        if space.domain.boundary == "decay" and np.isfinite(rate):
+            self._diagonal = self._diagonal + space.boundary_weights(rate)
+        self._relaxing: dict[float, SparseSystem] = {}
+
+    def prepare(self, nodal: Array, state: Array | None) -> Array:
+        """Return the nodal values."""
+        return nodal
+
+    def apply(self, prepared: Array, gradient: bool) -> tuple[Array, Array | None]:
+        """Apply the polynomials one after the other."""
+        c = prepared
+        # The mollifiers first: their matrices are close to M, and the last factor is the smoothest.
+        for part, system in sorted(self._parts, key=lambda p: p[0].tau):
+            c = self._polynomial(part, system, c)
+        return c, self._space.gradient(c) if gradient else None
+
+    def gradient(self, nodal: Array) -> Array:
+        """Return ∇c at the nodes. Collective."""
+        return self._space.gradient(nodal)
+
+    def state(self, nodal: Array) -> Array:
+        """Return the nodal values."""
+        return nodal
+
+    def nodal(self, state: Array) -> Array:
+        """Return the nodal values."""
+        return state
+
+    def relaxation(self, prepared: Array, state: Array) -> Array:
+        """Return (K + R + ρ²M)(K * u − c), R the boundary condition's matrix. Collective."""
+        difference = self.apply(prepared, False)[0] - state
+        return self._diagonal * difference - self._space.diffusion(difference)
+
+    def relaxation_solve(self, shift: float, tau: float, rhs: Array) -> Array:
+        """Solve with shift·M + (K + R + ρ²M)/τ, one system for each of the two latest shifts. Collective."""
+        system = self._relaxing.pop(shift, None)
+        if system is None:
+            if len(self._relaxing) < _SHIFTS:
+                system = SparseSystem(self._space, self._space.stiffness, {})
+            else:
+                system = self._relaxing.pop(next(iter(self._relaxing)))
+            system.update(shift * self._space.mass + self._diagonal / tau, 1.0 / tau)
+        self._relaxing[shift] = system
+        return system.solve(rhs)
+
+    def _polynomial(self, part: ResolventPolynomial, system: SparseSystem, x: Array) -> Array:
+        mass = self._space.mass
+        before, now = x, 2.0 * system.solve(mass * x, x) - x
+        out = part.chebyshev[0] * before + part.chebyshev[1] * now
+        for coefficient in part.chebyshev[2:]:
+            before, now = now, 4.0 * system.solve(mass * now, now) - 2.0 * now - before
+            out += coefficient * now
+        return out

@@ -1,0 +1,249 @@
+"""Runs the points of a study side by side, and never one twice.
+
+Each finished point is one JSON file in ``DIR/points``, named by the hash of its parameters and of kspde's version,
+written under a temporary name, forced to the disk and renamed: a job that is killed loses at most the points it is at.
+Under mpirun rank 0 hands points to the other ranks (``mpi4py.futures.MPICommExecutor``), each of which computes on a
+communicator of its own; give mpirun one rank more than there are cores. On one rank points run one after the other,
+with all of its threads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from kspde._version import __version__
+from kspde.errors import InputError, KspdeError
+from kspde.fem import backend
+from kspde.papers.studies.measures import measured
+from kspde.papers.studies.quantities import from_record
+from kspde.papers.studies.study import Point, Study
+from kspde.papers.studies.task import Task
+from kspde.runtime.files import read_json
+from kspde.runtime.parallel import alone, together
+from kspde.runtime.provenance import provenance
+
+__all__ = ["POINTS", "STUDY", "open_directory", "read_point", "run_points", "vacated"]
+
+#: The file that says which study a directory is of, and the directory of finished points.
+STUDY, POINTS = "study.json", "points"
+
+
+def open_directory(study: Study, directory: Path, comm: Any, *, force: bool = False) -> None:
+    """Make the directory of a study's results, or take up the one that an earlier run left. Collective.
+
+    Args:
+        study: the study.
+        directory: of its results.
+        comm: the communicator.
+        force: take up a directory of the same study with other points, too; those that are the same are kept.
+
+    Raises:
+        InputError: the directory is no study's, another study's, or cannot be written; on every rank.
+    """
+    with together(comm, "open_directory") as same:
+        same(study=study.described(), directory=str(directory), force=force)
+        if comm.rank == 0:
+            try:
+                _open(study, directory, force)
+            except OSError as error:
+                raise InputError(f"{directory} cannot be written ({error.strerror}): give another --out") from None
+
+
+def _open(study: Study, directory: Path, force: bool) -> None:
+    described = json.loads(json.dumps(study.described()))
+    about = directory / STUDY
+    if directory.is_dir() and os.listdir(directory):
+        try:
+            theirs = read_json(about)
+            named = str(theirs["study"])
+            differs = _difference(theirs, described) if theirs != described else ""
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            raise InputError(f"{directory} exists and holds no study: give another --out") from None
+        if named != study.name:
+            raise InputError(f"{directory} holds the study {named}, not {study.name}: give another --out")
+        if differs and not force:
+            raise InputError(
+                f"{directory} holds this study with other parameters ({differs}): give another --out, or --force to "
+                "compute what has changed and keep the rest"
+            )
+    elif directory.exists() and not directory.is_dir():
+        raise InputError(f"{directory} is a file: give --out the name of a directory")
+    (directory / POINTS).mkdir(parents=True, exist_ok=True)
+    _write(about, described)
+
+
+@contextmanager
+def vacated(directory: Path, comm: Any) -> Iterator[None]:
+    """Remove what ``open_directory`` has made if work fails before it leaves a point: the next study may be another."""
+    try:
+        yield
+    except BaseException:
+        if comm.rank == 0 and not any((directory / POINTS).glob("*.json")):
+            with suppress(OSError):
+                (directory / POINTS).rmdir()
+                (directory / STUDY).unlink()
+                directory.rmdir()
+        raise
+
+
+def _difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    """Return the first thing that differs between two descriptions, by name."""
+    for name in ("setting", "measure"):
+        if theirs.get(name) != ours[name]:
+            return f"{name} = {theirs.get(name)} there, {ours[name]} here"
+    before, now = theirs.get("axes", {}), ours["axes"]
+    for name in sorted({*before, *now}):
+        if before.get(name) != now.get(name):
+            return f"{name} = {_short(before.get(name))} there, {_short(now.get(name))} here"
+    pairs = zip(theirs.get("points", {}).values(), ours["points"].values(), strict=False)
+    for there, here in pairs:
+        for name in sorted({*_flat(there), *_flat(here)}):
+            if _flat(there).get(name) != _flat(here).get(name):
+                return f"{name} = {_short(_flat(there).get(name))} there, {_short(_flat(here).get(name))} here"
+    return "another version of kspde"
+
+
+def _flat(table: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for name, value in table.items():
+        out |= _flat(value, f"{above}{name}.") if isinstance(value, Mapping) else {f"{above}{name}": value}
+    return out
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is None else json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def run_points(
+    study: Study, directory: Path, comm: Any, progress: Callable[[float], None] | None = None
+) -> tuple[int, int]:
+    """Compute the points that have no file yet. Collective.
+
+    Args:
+        study: the study.
+        directory: opened before.
+        comm: the communicator.
+        progress: called on rank 0 with the share of points that are finished.
+
+    Returns:
+        How many points were computed, and how many were there.
+
+    Raises:
+        InputError: a measure refuses its point, which the message names; on every rank.
+        ConvergenceError: a solve failed; on every rank.
+        MissingBackendError: DOLFINx is not installed.
+    """
+    backend.require()  # PETSc begins on all ranks together, or waits for them for ever
+    missing: list[Point] = []
+    with together(comm, "run_points") as same:
+        same(study=study.described(), directory=str(directory))
+        if comm.rank == 0:
+            missing = [point for point in study.points if read_point(directory, point) is None]
+    total = len(study.points)
+    done = total - len(missing)
+    failure: Exception | None = None
+
+    def finished() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done / total)
+
+    if comm.size == 1:
+        for point in missing:
+            _compute(point, directory, 1)
+            finished()
+    else:
+        failure = _spread(missing, directory, comm, finished)
+    with together(comm):
+        if failure is not None:
+            raise failure
+    counts: tuple[int, int] = comm.bcast((len(missing), total - len(missing)))
+    return counts
+
+
+def _spread(missing: Sequence[Point], directory: Path, comm: Any, finished: Callable[[], None]) -> Exception | None:
+    """Hand points to the other ranks; return what one of them raised. Collective."""
+    from concurrent.futures import as_completed
+
+    from mpi4py.futures import MPICommExecutor
+
+    failure: Exception | None = None
+    with MPICommExecutor(comm, root=0) as executor:
+        if executor is not None:
+            futures = [executor.submit(_compute, point, directory, int(comm.size)) for point in missing]
+            try:
+                for future in as_completed(futures):
+                    future.result()
+                    finished()
+            except Exception as error:
+                failure = error
+            finally:
+                for future in futures:
+                    future.cancel()
+    return failure
+
+
+def _compute(point: Point, directory: Path, ranks: int) -> None:
+    """Measure one point on this process, one of a job of so many ranks, and write its file."""
+    begin = time.perf_counter()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            task = Task(problem=point.problem, seed=point.seed, comm=alone())
+            found = measured(point.measure, task, point.options)
+        except KspdeError as error:
+            raise type(error)(f"at {point.label}: {error}" if point.swept else str(error)) from None
+    record = {
+        "kspde": __version__,
+        "swept": dict(point.swept),
+        "parameters": dict(point.parameters),
+        "seed": point.seed,
+        "seconds": time.perf_counter() - begin,
+        "provenance": {**provenance(task.comm), "ranks": ranks},
+        "warnings": sorted({str(warning.message) for warning in caught}),
+        "quantities": {name: quantity.record() for name, quantity in found.items()},
+    }
+    _write(_file(directory, point), record)
+
+
+def read_point(directory: Path, point: Point) -> dict[str, Any] | None:
+    """Return the record of a finished point; None where there is none, or where its file is damaged."""
+    try:
+        record = read_json(_file(directory, point))
+        if record["parameters"] != json.loads(json.dumps(dict(point.parameters))):
+            return None
+        if record["swept"] != json.loads(json.dumps(dict(point.swept))) or not isinstance(
+            record["seconds"], (int, float)
+        ):
+            return None
+        if not all(isinstance(line, str) for line in record["warnings"]) or not isinstance(record["seed"], int):
+            return None
+        record["quantities"] = {name: from_record(entry) for name, entry in record["quantities"].items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+    out: dict[str, Any] = record
+    return out
+
+
+def _file(directory: Path, point: Point) -> Path:
+    return directory / POINTS / f"{point.key}.json"
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON under a temporary name, force it to the disk, rename it."""
+    hidden = path.with_name(f".{path.name}.{os.getpid()}")
+    with hidden.open("w", encoding="utf-8") as file:
+        json.dump(content, file, indent=1, ensure_ascii=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    hidden.replace(path)

@@ -1,0 +1,122 @@
+r"""What readers of pictures and reports see in place of the names of columns.
+
+Formulas are written once, as Unicode text with TeX's marks for what stands low and high (``‖u_{N,1} − u^ε‖_{L^1}``),
+and set from it for a picture (:func:`mathtext`) or for HTML (:func:`html`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+from kspde.papers.studies.study import shown
+
+__all__ = ["PARAMETERS", "Formula", "html", "label_of", "lowered", "mathtext", "number", "sentence", "symbol_of"]
+
+#: Swept parameters by short name: the symbol, and the label of an axis. Others are called by their name.
+PARAMETERS: Mapping[str, tuple[str, str]] = {
+    "alpha": ("α", "exponent α"),
+    "cells": ("cells", "cells per direction"),
+    "chi": ("χ", "strength χ"),
+    "degree": ("degree", "degree of the elements"),
+    "dt": ("Δt", "time step Δt"),
+    "eps": ("ε", "width ε of the mollifier"),
+    "gamma": ("γ", "exponent γ of ε"),
+    "mu": ("μ", "screening μ"),
+    "n": ("N", "number of particles N"),
+    "tol": ("tolerance", "tolerance of a time step"),
+}
+
+_TEX = {
+    "α": r"\alpha ",
+    "γ": r"\gamma ",
+    "ε": r"\varepsilon ",
+    "μ": r"\mu ",
+    "χ": r"\chi ",
+    "ψ": r"\psi ",
+    "Δ": r"\Delta ",
+    "Σ": r"\Sigma ",
+    "‖": r"\|",
+    "−": "-",
+    "≠": r"\neq ",
+    "∞": r"\infty ",
+    "·": r"\cdot ",
+}
+_BAR = "\N{COMBINING OVERLINE}|\N{COMBINING MACRON}"
+#: A letter with a bar; a name of three letters and more, such as sup; a sign; a space, that of an operator with it.
+_ATOM = re.compile(
+    rf"(?P<barred>\w)(?:{_BAR})|(?P<name>[A-Za-z]{{3,}})|(?P<sign>[{''.join(_TEX)}])"
+    "|(?P<space>(?<![−/·>]) (?![−/·>]))| "
+)
+
+
+class Formula(str):
+    """Text in a table that :func:`html` sets."""
+
+
+def symbol_of(parameter: str) -> str:
+    """Return the symbol of a swept parameter."""
+    return PARAMETERS.get(parameter, (parameter.replace("_", " "), ""))[0]
+
+
+def label_of(group: Mapping[str, Any]) -> str:
+    """Return the values of parameters in a line, by their symbols."""
+    return ", ".join(f"{symbol_of(name)} = {shown(value)}" for name, value in group.items())
+
+
+def mathtext(formula: str) -> str:
+    """Return a formula as matplotlib sets it; words that begin it, such as "bound on", in the letters of the text."""
+    words = re.match(r"(?:[a-z]+ )*", formula)
+    start = words.end() if words else 0
+
+    def atom(found: re.Match[str]) -> str:
+        if found["barred"]:
+            return rf"\bar{{{found['barred']}}}"
+        if found["name"]:
+            return rf"\mathrm{{{found['name']}}}"
+        if found["sign"]:
+            return _TEX[found["sign"]]
+        return r"\," if found["space"] else ""
+
+    return f"{formula[:start]}${_ATOM.sub(atom, formula[start:])}$"
+
+
+def sentence(text: str) -> str:
+    """Return words as matplotlib sets them: what has marks or Greek letters, and single capitals, as formulas."""
+    return " ".join(_token(token) for token in text.split(" "))
+
+
+def _token(token: str) -> str:
+    body = token.rstrip(",.;:")
+    if re.search(rf"[_^{''.join(_TEX)}]|{_BAR}", body):
+        return mathtext(body) + token[len(body) :]
+    return re.sub(r"^[B-HJ-Z](?![^\W_])", lambda letter: f"${letter[0]}$", token)  # "A" and "I" are words
+
+
+#: What stands low or high without braces: an index or two, a number with its sign, a letter with its sign, (3/4).
+_LOW = r"_(?:\{([^{}]*)\}|(ij|\d+|[^\W_]|\*|∞)(?![A-Za-z]))"
+_HIGH = r"\^(?:\{([^{}]*)\}|\(((?:[^()]|\([^()]*\))*)\)|([−-]?\d+(?:\.\d+)?|[−-]?[^\W_]|⊗\w|\*|∞))"
+
+
+def html(formula: str) -> str:
+    """Return a formula, or words with formulas, as HTML."""
+    return lowered(escape(formula, quote=False))
+
+
+def lowered(text: str) -> str:
+    """Return a text in which HTML's tags say what stands low and high."""
+
+    def marked(found: re.Match[str]) -> str:
+        tag = "sub" if found[0].startswith("_") else "sup"
+        return f"<{tag}>{''.join(filter(None, found.groups()))}</{tag}>"
+
+    while (next_text := re.sub(f"{_LOW}|{_HIGH}", marked, text)) != text:  # from the inside
+        text = next_text
+    return text
+
+
+def number(x: float) -> str:
+    """Return a swept value in print: whole numbers in full."""
+    return f"{x:,.0f}" if x == round(x) else f"{x:.4g}"

@@ -1,0 +1,280 @@
+r"""What a study found: its table, its rates, and a verdict on each promise.
+
+**The rule of the verdicts.** A promise of order p says that a quantity is at most a constant times the p-th power of
+N^(−1), ε, dt or h, for some constant. Of a finite range of parameters one can say how fast the quantity decays there:
+with the fitted order q and its 95 % interval [q₋, q₊] (:mod:`kspde.papers.studies.fits`) the promise is
+
+- *supported* when q₋ ≥ p − τ: it decays at least as fast as promised;
+- *contradicted* when q₊ < p − τ: it decays more slowly, over this range;
+- *not resolved* otherwise, and where no rate can be fitted.
+
+τ is 5 % of p, since no finite range is asymptotic. A slower decay over a finite range does not disprove an asymptotic
+statement, and a faster one does not prove it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kspde.papers.studies.execute import read_point
+from kspde.papers.studies.fits import Rate, fit_rate
+from kspde.papers.studies.measures import MEASURES
+from kspde.papers.studies.quantities import Meaning, Quantity, given
+from kspde.papers.studies.study import GROWING, Fit, Study, shown
+
+__all__ = ["TOLERANCE", "FittedRate", "Outcome", "Promised", "by_chance", "outcome_of", "rates_of", "verdict"]
+
+#: τ as a share of the promised order.
+TOLERANCE = 0.05
+
+
+def verdict(interval: tuple[float, float] | None, promised: float) -> str:
+    """Return "supported", "contradicted" or "not resolved" for the interval of a fitted order.
+
+    Args:
+        interval: of the order; None where there is none.
+        promised: p.
+    """
+    if interval is None:
+        return "not resolved"
+    least = promised - TOLERANCE * abs(promised)
+    if interval[0] >= least:
+        return "supported"
+    return "contradicted" if interval[1] < least else "not resolved"
+
+
+def by_chance(count: int) -> str:
+    """Return what chance alone does to verdicts that rest on 95 % intervals.
+
+    One end of such an interval is on the wrong side with 2.5 %: so often a true promise is contradicted, and a false
+    one supported. Expected numbers add up whether or not the measurements are independent (those of a study share its
+    runs).
+
+    Args:
+        count: how many measured numbers are judged by an interval, each counted once whatever is promised of it.
+    """
+    if count == 0:
+        return "Nothing is judged by an interval."
+    judged = "1 measured number is" if count == 1 else f"{count} measured numbers are"
+    return (
+        f"{judged} judged by a 95 % interval. If all that is promised holds, at most {0.025 * count:.2g} of them are "
+        "expected to be contradicted by chance (2.5 % of each), and to see one or more has a probability of at most "
+        f"{100 * min(1.0, 0.025 * count):.0f} %. A promise that fails is supported by chance as rarely."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promised:
+    """A promise at a group of points.
+
+    Attributes:
+        order: the order p.
+        source: who promises.
+        status: "proved", "improved", "printed" or "expected".
+        verdict: "supported", "contradicted" or "not resolved".
+    """
+
+    order: float
+    source: str
+    status: str
+    verdict: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedRate:
+    """A rate at a group of points, beside its promise.
+
+    Attributes:
+        fit: what was fitted.
+        group: the values of the other swept parameters.
+        x: abscissae.
+        values: the quantities there.
+        rate: the power law; None where the values determine none.
+        promises: what is promised there, with verdicts.
+    """
+
+    fit: Fit
+    group: Mapping[str, Any]
+    x: tuple[float, ...]
+    values: tuple[Quantity, ...]
+    rate: Rate | None
+    promises: tuple[Promised, ...]
+
+    @property
+    def order(self) -> tuple[float, tuple[float, float]] | None:
+        """The order of decay and its interval; None without a rate."""
+        return _order(self.fit, self.rate)
+
+    @property
+    def label(self) -> str:
+        """The group in words."""
+        return ", ".join(f"{name} = {shown(value)}" for name, value in self.group.items())
+
+    def summary(self) -> dict[str, Any]:
+        """Return it ready for JSON."""
+        return {
+            "quantity": self.fit.quantity,
+            "against": self.fit.against,
+            "group": dict(self.group),
+            "x": list(self.x),
+            "values": [q.value for q in self.values],
+            "intervals": [list(q.interval) for q in self.values],
+            "order": self.order[0] if self.order else None,
+            "interval": list(self.order[1]) if self.order else None,
+            "rate": self.rate.summary() if self.rate else None,
+            "promises": [asdict(promise) for promise in self.promises],
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A study with the records of all of its points.
+
+    Attributes:
+        study: the study.
+        records: one a point, in its order.
+        rates: the fitted rates.
+    """
+
+    study: Study
+    records: tuple[Mapping[str, Any], ...]
+    rates: tuple[FittedRate, ...]
+
+    @property
+    def quantities(self) -> Mapping[str, Meaning]:
+        """By name what was measured."""
+        present = self.records[0]["quantities"]
+        return {name: what for name, what in MEASURES[self.study.measure].quantities.items() if name in present}
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the runs warned of, each line once, with how many points it concerns where these are not all."""
+        counts = Counter(line for record in self.records for line in record["warnings"])
+        total = len(self.records)
+        return tuple(
+            line if count == total else f"{line} (at {count} of {total} points)"
+            for line, count in sorted(counts.items())
+        )
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Where and when the points were computed, in words: several, where runs have shared them."""
+        known = [record["provenance"] for record in self.records if "provenance" in record]
+        counts = Counter(
+            (p["machine"]["host"], p["ranks"], p["threads_per_rank"], p["versions"]["kspde"], p["date"][:10])
+            for p in known
+        )
+        return tuple(
+            f"{count} on {host}, {ranks} ranks with {threads} threads each, kspde {version}, {day}"
+            for (host, ranks, threads, version, day), count in sorted(counts.items())
+        )
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Return the tidy table: a row for each point and quantity."""
+        for record in self.records:
+            for name, quantity in record["quantities"].items():
+                yield {
+                    **record["swept"],
+                    "quantity": name,
+                    "value": quantity.value,
+                    "low": quantity.interval[0],
+                    "high": quantity.interval[1],
+                    "error": quantity.error,
+                    "replicas": len(quantity.samples),
+                    "seconds": record["seconds"],
+                }
+
+
+def outcome_of(study: Study, directory: Path) -> Outcome:
+    """Return the outcome of a study all of whose points are finished."""
+    records = [read_point(directory, point) for point in study.points]
+    done = tuple(record for record in records if record is not None)
+    if len(done) < len(records):
+        raise ValueError(f"{len(records) - len(done)} points are missing")
+    rates = tuple(rate for fit in study.fits for rate in _fitted(study, fit, done))
+    return Outcome(study=study, records=done, rates=rates)
+
+
+def rates_of(summary: Mapping[str, Any]) -> list[FittedRate]:
+    """Return the rates in a study's summary, as :meth:`FittedRate.summary` wrote them.
+
+    Args:
+        summary: the content of ``summary.json``.
+    """
+    return [
+        FittedRate(
+            fit=Fit(quantity=entry["quantity"], against=entry["against"]),
+            group=entry["group"],
+            x=tuple(entry["x"]),
+            values=tuple(
+                given(v, (low, high)) for v, (low, high) in zip(entry["values"], entry["intervals"], strict=True)
+            ),
+            rate=_rate(entry["rate"]) if entry["rate"] else None,
+            promises=tuple(Promised(**promise) for promise in entry["promises"]),
+        )
+        for entry in summary["rates"]
+    ]
+
+
+def _rate(entry: Mapping[str, Any]) -> Rate:
+    """Return a rate from a summary, where null stands for what is not finite."""
+    low, high = entry["interval"]
+    interval = (float("-inf") if low is None else low, float("inf") if high is None else high)
+    local = tuple(float("nan") if slope is None else slope for slope in entry["local"])
+    next_term = entry.get("correction")
+    correction = None if next_term is None else (float(next_term[0]), int(next_term[1]))
+    return Rate(**{**entry, "interval": interval, "local": local, "correction": correction})
+
+
+def _fitted(study: Study, fit: Fit, records: tuple[Mapping[str, Any], ...]) -> Iterator[FittedRate]:
+    """Return the rates of a fit, one for each combination of the other swept parameters."""
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    others = [name for name in study.axes if name != fit.against]
+    for record in records:
+        swept = record["swept"]
+        if all(swept.get(name) == value for name, value in fit.where.items()):
+            groups.setdefault(tuple(swept[name] for name in others), []).append(record)
+    for values, members in groups.items():
+        group = dict(zip(others, values, strict=True))
+        found = [record["quantities"][fit.quantity] for record in members]
+        x = [float(record["swept"][fit.against]) for record in members]
+        replicas = [float(len(q.samples)) if q.samples else float("inf") for q in found]
+        rate = fit_rate(
+            x,
+            [q.value for q in found],
+            [q.error for q in found],
+            replicas,
+            correction=(-1 if fit.against in GROWING else 1) if fit.correction else None,
+        )
+        order = _order(fit, rate)
+        promises = [(promise.order(group), promise) for promise in fit.promises]
+        yield FittedRate(
+            fit=fit,
+            group=group,
+            x=tuple(x),
+            values=tuple(found),
+            rate=rate,
+            promises=tuple(
+                Promised(
+                    order=p,
+                    source=promise.source,
+                    status=promise.status,
+                    verdict=verdict(order[1] if order else None, p),
+                )
+                for p, promise in promises
+                if p is not None
+            ),
+        )
+
+
+def _order(fit: Fit, rate: Rate | None) -> tuple[float, tuple[float, float]] | None:
+    if rate is None:
+        return None
+    low, high = rate.interval
+    if fit.against in GROWING:
+        return -rate.slope, (-high, -low)
+    return rate.slope, (low, high)

@@ -1,0 +1,164 @@
+r"""What is promised of a rate, with its source: computed by :mod:`kspde.papers.theory` where a theorem gives it.
+
+Orders are stated as decay: of order p in N means :math:`\le C N^{-p}`, of order p in ε, dt or h :math:`\le C
+\varepsilon^p`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from kspde.errors import InputError
+from kspde.papers import theory
+
+__all__ = ["DegreePromise", "OrderPromise", "Promise", "Theorem1Promise", "Theorem2Promise"]
+
+
+class Promise(Protocol):
+    """What is promised of the rate at a group of points."""
+
+    @property
+    def source(self) -> str:
+        """Where it is stated."""
+        ...
+
+    @property
+    def status(self) -> str:
+        """Whether it is "proved" in that source, or "expected" (by whom or what, the source says)."""
+        ...
+
+    def order(self, group: Mapping[str, Any]) -> float | None:
+        """Return the order at values of the swept parameters; None where they leave what is promised."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderPromise:
+    """A number.
+
+    Attributes:
+        value: the order.
+        source: where it is stated.
+        status: "proved" or "expected".
+    """
+
+    value: float
+    source: str
+    status: str
+
+    def order(self, group: Mapping[str, Any]) -> float | None:
+        """Return the number."""
+        return self.value
+
+
+@dataclass(frozen=True, kw_only=True)
+class DegreePromise:
+    """Elements of degree p approximate smooth functions to order p + 1 in L¹ and L².
+
+    Attributes:
+        source: where it is stated.
+        status: "expected": the sources of this package analyse no elements.
+    """
+
+    source: str = "approximation by elements of degree p"
+    status: str = "expected"
+
+    def order(self, group: Mapping[str, Any]) -> float | None:
+        """Return p + 1 at the group's degree."""
+        degree = group.get("degree")
+        return None if degree is None else float(degree) + 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Theorem1Promise:
+    """Wang, Li and Huang's Theorem 1: the probability is at most C N^(−η), with the largest η of (1.13).
+
+    Attributes:
+        theta: θ.
+        alpha: α.
+        m: m.
+        of: "printed", or "improved": the η that the paper's own estimates give, :mod:`kspde.papers.theory.improved`.
+    """
+
+    theta: float
+    alpha: float
+    m: int
+    of: str = "printed"
+
+    def __post_init__(self) -> None:
+        self._exponents()
+
+    @property
+    def status(self) -> str:
+        """What the paper states, or what its estimates give."""
+        return "proved" if self.of == "printed" else "improved"
+
+    @property
+    def source(self) -> str:
+        """The theorem at its parameters."""
+        which = "Theorem 1" if self.of == "printed" else "Theorem 1 with (2.12) kept in (2.26),"
+        return f"Wang, Li, Huang, {which} at θ = {self.theta:g}, α = {self.alpha:g}, m = {self.m}"
+
+    def order(self, group: Mapping[str, Any]) -> float | None:
+        """Return η; None where the theorem does not admit the group's γ."""
+        try:
+            return self._exponents().eta_sup(_gamma(group))
+        except InputError:
+            return None
+
+    def _exponents(self) -> theory.Theorem1 | theory.ImprovedExponents:
+        exponents = theory.theorem1 if self.of == "printed" else theory.improved_exponents
+        return exponents(theta=self.theta, alpha=self.alpha, m=self.m)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Theorem2Promise:
+    """Wang, Li and Huang's Theorem 2 with ε = c N^(−γ): entropy ≤ C N^(−γβ), L¹ distance ≤ C N^(−γβ/2).
+
+    Attributes:
+        theta: θ.
+        alpha: α.
+        m: m.
+        eta: η.
+        of: "entropy", "l1" (with the square root of Csiszár, Kullback and Pinsker), or "l1-printed" (without).
+    """
+
+    theta: float
+    alpha: float
+    m: int
+    eta: float
+    of: str
+
+    def __post_init__(self) -> None:
+        theory.theorem2(theta=self.theta, alpha=self.alpha, m=self.m)
+
+    @property
+    def status(self) -> str:
+        """The printed L¹ rate is not what the proof gives."""
+        return "printed" if self.of == "l1-printed" else "proved"
+
+    @property
+    def source(self) -> str:
+        """The theorem at its parameters."""
+        which = {"entropy": "(3.30)", "l1": "(3.30) with the square root", "l1-printed": "(1.15) as printed"}[self.of]
+        return (
+            f"Wang, Li, Huang, Theorem 2, {which}, at θ = {self.theta:g}, α = {self.alpha:g}, m = {self.m}, "
+            f"η = {self.eta:g}"
+        )
+
+    def order(self, group: Mapping[str, Any]) -> float | None:
+        """Return γβ or γβ/2; None where the theorem does not admit the group's γ with this η."""
+        try:
+            gamma = _gamma(group)
+            beta = theory.theorem2(theta=self.theta, alpha=self.alpha, m=self.m).beta_sup(gamma, self.eta)
+        except InputError:
+            return None
+        return gamma * beta * (0.5 if self.of == "l1" else 1.0)
+
+
+def _gamma(group: Mapping[str, Any]) -> float:
+    if "gamma" not in group:
+        raise InputError("gamma is not given: sweep eps = {c = ..., gamma = ...}")
+    return float(group["gamma"])

@@ -1,0 +1,157 @@
+"""The report of a study: one HTML file that loads nothing, its pictures inside."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from kspde.papers.studies.formulas import Formula, html, label_of, symbol_of
+from kspde.papers.studies.outcome import TOLERANCE, FittedRate, Outcome, by_chance
+from kspde.papers.studies.study import shown
+
+__all__ = ["RATE_COLUMNS", "html_report", "html_table", "page", "rate_rows"]
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; }
+table { border-collapse: collapse; font-size: 0.85rem; margin: 1rem 0; }
+th, td { border-bottom: 1px solid #ddd; padding: 0.25rem 0.7rem 0.25rem 0; text-align: left; vertical-align: top; }
+th { border-bottom: 2px solid #888; } td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
+code, pre { font: 0.85rem/1.4 ui-monospace, monospace; background: #f4f4f4; }
+pre { padding: 0.7rem; overflow-x: auto; } figure { display: inline-block; margin: 0.5rem 1rem 0.5rem 0; }
+img { max-width: 28.5rem; width: 100%; } .supported { color: #00693e; } .contradicted { color: #b02a00; }
+.not-resolved, .not-testable { color: #666; } sub, sup { line-height: 0; }
+"""
+
+#: Columns of the table of rates.
+RATE_COLUMNS = ("quantity", "against", "at", "order", "95 % interval", "promised", "status", "verdict", "source")
+
+
+def html_report(outcome: Outcome, pictures: Mapping[str, bytes], provenance: Mapping[str, Any]) -> str:
+    """Return the report.
+
+    Args:
+        outcome: what was found.
+        pictures: file name -> PNG.
+        provenance: what the results depend on beside the parameters: versions, machine, date.
+    """
+    study = outcome.study
+    parts = [
+        f"<h1>{escape(study.title)}</h1>",
+        *(f"<p>{escape(paragraph)}</p>" for paragraph in study.about.strip().split("\n\n")),
+        f"<p>Setting: {escape(study.setting)}. Run again: <code>{escape(study.command)}</code></p>",
+        "<h2>Rates</h2>",
+        html_table(RATE_COLUMNS, _rates(outcome)),
+        f"<p>{html(_RULE)} {html(by_chance(sum(bool(rate.promises and rate.order) for rate in outcome.rates)))}</p>",
+        "<h2>Pictures</h2>",
+        *(_figure(name, picture) for name, picture in pictures.items()),
+        "<h2>What was measured</h2>",
+        html_table(
+            ("quantity", "meaning", "name in the tables"),
+            [(Formula(what.symbol), Formula(what.words), name) for name, what in outcome.quantities.items()],
+        ),
+        html_table(*_values(outcome)),
+    ]
+    if outcome.warnings:
+        parts += ["<h2>Warnings of the runs</h2>", *(f"<p>{escape(line)}</p>" for line in outcome.warnings)]
+    parts += ["<h2>Provenance</h2>", html_table(("", ""), [(k, _text(v)) for k, v in provenance.items()])]
+    return page(study.title, parts)
+
+
+_RULE = (
+    "Least squares in log-log; where a value is within four standard errors of zero, weighted "
+    "least squares of all values as they are. "
+    "Order p: at most a constant times N^{−p}, ε^p, Δt^p or h^p. Supported: the lower end of "
+    f"the 95 % interval of the order reaches the promise, less {TOLERANCE:.0%} of it; contradicted: the upper end does "
+    "not; not resolved: otherwise. This says how fast the quantity decays over these values. Asymptotic statements are "
+    "neither proved nor disproved by it."
+)
+
+
+def page(title: str, parts: Sequence[str]) -> str:
+    """Return an HTML page that loads nothing."""
+    body = "\n".join(parts)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def html_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table; a cell that is a verdict gets its colour."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
+    body = "".join("<tr>" + "".join(_cell(cell) for cell in row) + "</tr>\n" for row in rows)
+    return f"<table>\n<tr>{head}</tr>\n{body}</table>"
+
+
+def _cell(text: str) -> str:
+    verdicts = ("supported", "contradicted", "not resolved", "not testable")
+    if text in verdicts:
+        return f'<td class="{text.replace(" ", "-")}">{text}</td>'
+    if isinstance(text, Formula):
+        return f"<td>{html(text)}</td>"
+    kind = ' class="number"' if text[:1].isdigit() or text[:2] in ("[0", "[-") or text[:1] in "-[" else ""
+    return f"<td{kind}>{escape(text)}</td>"
+
+
+def _rates(outcome: Outcome) -> list[tuple[str, ...]]:
+    """Return the rows of the table of rates in symbols."""
+    out: list[tuple[str, ...]] = []
+    for rate in outcome.rates:
+        symbols = (
+            Formula(outcome.quantities[rate.fit.quantity].symbol),
+            symbol_of(rate.fit.against),
+            label_of(rate.group).replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}") or "all",
+        )
+        out += [(*symbols, *row[len(symbols) :]) for row in rate_rows([rate])]
+    return out
+
+
+def rate_rows(rates: Sequence[FittedRate]) -> list[tuple[str, ...]]:
+    """Return the rows of the table of rates, by the names of columns: one for each rate and promise."""
+    out: list[tuple[str, ...]] = []
+    for rate in rates:
+        if rate.order is None:
+            stated = ("none", "the values are not told from zero")
+        else:
+            p, (low, high) = rate.order
+            stated = (f"{p:.3f}", f"[{low:.3f}, {high:.3f}]")
+        first = (rate.fit.quantity, rate.fit.against, rate.label or "all", *stated)
+        if not rate.promises:
+            out.append((*first, "", "", "", ""))
+        for promise in rate.promises:
+            out.append((*first, f"{promise.order:.4g}", promise.status, promise.verdict, promise.source))
+    return out
+
+
+def _values(outcome: Outcome) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    swept = tuple(outcome.records[0]["swept"])
+    rows = [
+        (
+            *(shown(record["swept"][name]) for name in swept),
+            Formula(outcome.quantities[name].symbol),
+            f"{quantity.value:.4g}",
+            "" if quantity.error == 0 and not quantity.samples else _interval(quantity.interval),
+            str(len(quantity.samples)) if quantity.samples else "",
+        )
+        for record in outcome.records
+        for name, quantity in record["quantities"].items()
+    ]
+    return (*map(symbol_of, swept), "quantity", "value", "95 % interval", "replicas"), rows
+
+
+def _interval(interval: tuple[float, float]) -> str:
+    return f"[{interval[0]:.4g}, {interval[1]:.4g}]"
+
+
+def _figure(name: str, picture: bytes) -> str:
+    data = base64.b64encode(picture).decode("ascii")
+    return f'<figure><img alt="{escape(name.removesuffix(".png"))}" src="data:image/png;base64,{data}"></figure>'
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {_text(v)}" for k, v in value.items())
+    return str(value)

@@ -1,0 +1,162 @@
+"""Which theorem's hypotheses a model, its parameters and its initial density satisfy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import singledispatch
+from typing import Any
+
+from kspde.initial import GaussianMixture, GridDensity, InitialDensity
+from kspde.models import Model, SignalDependentKellerSegel
+from kspde.papers.theory.gagliardo_nirenberg import critical_strength
+from kspde.papers.theory.rates import Theorem1Limits, Theorem2Limits
+from kspde.runtime.warned import warn
+
+__all__ = ["Hypothesis", "hypotheses", "warn_outside_hypotheses"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hypothesis:
+    """A hypothesis of a theorem, and whether it is met.
+
+    Attributes:
+        source: authors and number.
+        statement: what is asked for.
+        verdict: True, False, or None where it cannot be decided.
+        because: the values that decide, or why none do.
+        parameter: whether it restricts the model's parameters (a run warns when it is violated) or the initial density.
+    """
+
+    source: str
+    statement: str
+    verdict: bool | None
+    because: str
+    parameter: bool = False
+
+    @property
+    def word(self) -> str:
+        """The verdict in a word."""
+        return {True: "holds", False: "violated", None: "open"}[self.verdict]
+
+    @property
+    def warning(self) -> str:
+        """The line a run warns with."""
+        return f"{self.because}: outside the hypotheses of {self.source}, which asks for {self.statement}"
+
+
+@singledispatch
+def hypotheses(
+    model: Model, *, u0: InitialDensity | None = None, eps: float | None = None, n: int | None = None
+) -> tuple[Hypothesis, ...]:
+    """Return the hypotheses of the theorem that covers a model, with verdicts; none for a model no theorem covers.
+
+    Args:
+        model: the system.
+        u0: its initial density; without it only the parameters are looked at, for mass 1.
+        eps: ε of the mollifier, where the system is regularised.
+        n: the number N of particles, where there are any.
+    """
+    return ()
+
+
+def warn_outside_hypotheses(
+    model: Model, densities: Mapping[str, InitialDensity], eps: float | None, comm: Any
+) -> None:
+    """Warn where a run's parameters are outside the hypotheses of the theorem that covers its model. Not collective."""
+    if comm.rank == 0:
+        u0 = next(iter(densities.values())) if len(densities) == 1 else None
+        for found in hypotheses(model, u0=u0, eps=eps):
+            if found.parameter and found.verdict is False:
+                warn(found.warning, comm)
+
+
+@hypotheses.register
+def _signal_dependent(
+    model: SignalDependentKellerSegel,
+    *,
+    u0: InitialDensity | None = None,
+    eps: float | None = None,
+    n: int | None = None,
+) -> tuple[Hypothesis, ...]:
+    """Wang, Li and Huang's Lemma 1 and Theorems 1 and 2.
+
+    They have μ = 1 and mass 1. Lengths in units of 1/μ and the density in units of its mass reduce the general system
+    to theirs, with χ times the mass for χ and με for ε.
+    """
+    mass = 1.0 if u0 is None else u0.mass
+    bound = critical_strength()
+    strength = model.chi * mass
+    stated = f"chi = {model.chi:g}" if mass == 1.0 else f"chi * mass = {strength:g}"
+    asked = "chi < 4/c_*" if mass == 1.0 else "chi * mass < 4/c_*"
+    out = [
+        Hypothesis(
+            source="Wang, Li and Huang's Lemma 1",
+            statement=f"{asked} = {bound:.4f}",
+            verdict=strength < bound,
+            because=stated,
+            parameter=True,
+        )
+    ]
+    if eps is not None:
+        scaled = f"eps = {eps:g}" if model.mu == 1.0 else f"eps * mu = {eps * model.mu:g}"
+        out.append(
+            Hypothesis(
+                source="Wang, Li and Huang's (1.3)",
+                statement="0 < eps < 1" if model.mu == 1.0 else "0 < eps * mu < 1",
+                verdict=eps * model.mu < 1.0,
+                because=scaled,
+                parameter=True,
+            )
+        )
+    if u0 is not None:
+        out += _initial(u0)
+    if eps is not None and n is not None and n > 1:
+        out.append(_scaling(eps * model.mu, n))
+    out.append(
+        Hypothesis(
+            source="Wang, Li and Huang's Theorem 2",
+            statement="t < T*, up to which (1.11) bounds grad log u^eps",
+            verdict=None,
+            because="no value of T* is known",
+        )
+    )
+    return tuple(out)
+
+
+def _initial(u0: InitialDensity) -> list[Hypothesis]:
+    known = isinstance(u0, (GaussianMixture, GridDensity))
+    kind = {GaussianMixture: "a sum of Gaussians", GridDensity: "bounded, with bounded support"}.get(
+        type(u0), "a function"
+    )
+    source = "Wang, Li and Huang's Lemma 1"
+    if isinstance(u0, GaussianMixture):
+        flat, why = (
+            False,
+            "a sum of Gaussians: grad log u0 grows like |x|, where (1 + |x|^2)^-k, k > 2, would do (only Theorem 2 "
+            "uses this)",
+        )
+    elif isinstance(u0, GridDensity):
+        flat, why = False, "log u0 is not finite where u0 vanishes (only Theorem 2 uses this)"
+    else:
+        flat, why = None, "a function, not examined"
+    return [
+        Hypothesis(
+            source=source,
+            statement="u0 log u0 and |x|^2 u0 integrable, u0 in every L^p",
+            verdict=True if known else None,
+            because=kind if known else "a function, not examined",
+        ),
+        Hypothesis(source=source, statement="grad log u0 in W^{1,q}, q > 2", verdict=flat, because=why),
+    ]
+
+
+def _scaling(eps: float, n: int) -> Hypothesis:
+    first, second = Theorem1Limits().gamma, Theorem2Limits().gamma
+    return Hypothesis(
+        source="Wang, Li and Huang's Theorems 1 and 2",
+        statement=f"eps ~ N^-gamma with gamma < {first:g} and {second:.4g} at most",
+        verdict=None,
+        because=f"one N fixes no exponent (with eps = N^-gamma it would be gamma = {-math.log(eps) / math.log(n):.3g})",
+    )

@@ -1,0 +1,187 @@
+r"""The norms of a mollified kernel against the powers of ε that the proofs give them.
+
+Wang, Li and Huang bound :math:`\Phi^\varepsilon = \Phi * j^\varepsilon` on the plane by Young's inequality:
+
+.. math::
+    \|\Phi^\varepsilon\|_{W^{1,1}} \le C, \qquad
+    \|\Phi^\varepsilon\|_{W^{1,\infty}} \le C\varepsilon^{-2}, \qquad
+    \|D^2\Phi^\varepsilon\|_{L^\infty} \le C\varepsilon^{-3}. \tag{1.5-1.7}
+
+The bounds hold and the last two are not sharp. Near the origin Φ is (χ/2π) log(1/|x|) up to a bounded function, and
+|∇Φ| is χ/(2π|x|), so
+
+.. math::
+    \|\Phi^\varepsilon\|_\infty \sim \tfrac{\chi}{2\pi}\log\tfrac1\varepsilon, \qquad
+    \|\nabla\Phi^\varepsilon\|_\infty \sim C\varepsilon^{-1}, \qquad
+    \|D^2\Phi^\varepsilon\|_\infty \sim C\varepsilon^{-2}:
+
+one power of 1/ε less in each. What is measured here is the left side of each, from the kernel's symbol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from kspde.errors import InputError, check_finite
+from kspde.kernels import Kernel, mollifier_kernel
+from kspde.papers.theory.multipliers import LaplacianPower
+from kspde.radial import profile
+
+__all__ = ["CLAIMED_EXPONENTS", "KernelNorms", "NormTable", "kernel_norms", "mollified_norms"]
+
+Array = npt.NDArray[np.float64]
+
+#: Powers of ε in (1.5), (1.6) and (1.7).
+CLAIMED_EXPONENTS = {"w11": 0.0, "w1inf": -2.0, "hessian_sup": -3.0}
+
+_TOL = 1e-10
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelNorms:
+    """Norms of a radial kernel K of the plane.
+
+    Attributes:
+        l1: ∫|K|.
+        gradient_l1: ∫|∇K|.
+        sup: sup|K|.
+        gradient_sup: sup|∇K|.
+        hessian_sup: sup of the spectral norm of D²K.
+    """
+
+    l1: float
+    gradient_l1: float
+    sup: float
+    gradient_sup: float
+    hessian_sup: float
+
+    @property
+    def w11(self) -> float:
+        """‖K‖ in W^{1,1}: ∫|K| + ∫|∇K|."""
+        return self.l1 + self.gradient_l1
+
+    @property
+    def w1inf(self) -> float:
+        """‖K‖ in W^{1,∞}: sup|K| + sup|∇K|."""
+        return self.sup + self.gradient_sup
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormTable:
+    """Norms of K * j^ε for several ε.
+
+    Attributes:
+        eps: the values of ε, descending, shape (n,).
+        norms: one entry an ε.
+    """
+
+    eps: Array
+    norms: tuple[KernelNorms, ...]
+
+    def column(self, name: str) -> Array:
+        """Return one norm at every ε, shape (n,)."""
+        return np.array([getattr(row, name) for row in self.norms])
+
+    def exponents(self, name: str) -> Array:
+        """Return the measured exponents of ε between neighbouring values, Δlog‖·‖/Δlog ε, shape (n − 1,)."""
+        return np.diff(np.log(self.column(name))) / np.diff(np.log(self.eps))
+
+
+def mollified_norms(
+    kernel: Kernel, eps: Sequence[float], *, mollifier: str | Callable[..., Kernel] = "gaussian"
+) -> NormTable:
+    """Return the norms of K * j^ε on the plane for several ε.
+
+    Args:
+        kernel: K, such as ``Yukawa(strength=chi)``.
+        eps: values of ε, descending, at least two.
+        mollifier: as for the backends.
+
+    Raises:
+        InputError: ε not positive and descending, or a mollified kernel without bounded second derivatives.
+    """
+    values = check_finite("eps", eps, (None,))
+    if len(values) < 2 or np.any(values <= 0) or np.any(np.diff(values) >= 0):
+        raise InputError(f"eps = {values.tolist()} is not valid: give at least two positive numbers, descending")
+    return NormTable(
+        eps=values, norms=tuple(kernel_norms(kernel * mollifier_kernel(float(e), mollifier)) for e in values)
+    )
+
+
+def kernel_norms(kernel: Kernel) -> KernelNorms:
+    """Return the norms of a radial kernel of the plane, by Hankel transforms of its symbol, to about 1e-6.
+
+    Values, slopes and, by K'' = ΔK − K'/r, second derivatives are computed at Gauss points of panels that grow with r;
+    each supremum is then refined around its largest value.
+
+    Raises:
+        InputError: a kernel whose second derivatives are unbounded, or which vanishes or does not decay exponentially.
+    """
+    if kernel.smoothing <= 4.0:
+        raise InputError(
+            f"the symbol decays as |k|^-{kernel.smoothing:g}: second derivatives in the plane are bounded when it "
+            "decays faster than |k|^-4: mollify the kernel, or take a smoother mollifier"
+        )
+    inner, outer = _scales(kernel)
+    edges = np.concatenate(([0.0], np.geomspace(0.05 * inner, outer, 1 + 8 * _octaves(0.05 * inner, outer) // 5)))
+    nodes, node_weights = np.polynomial.legendre.leggauss(8)
+    half = 0.5 * np.diff(edges)[:, None]
+    r = (edges[:-1, None] + half * (1.0 + nodes)).ravel()
+    area = (half * node_weights).ravel() * 2.0 * np.pi * r
+    values = [np.abs(f(kernel, r)) for f in (_value, _slope, _hessian)]
+    sups = [_refined(f, kernel, r, v) for f, v in zip((_value, _slope, _hessian), values, strict=True)]
+    return KernelNorms(
+        l1=float(area @ values[0]),
+        gradient_l1=float(area @ values[1]),
+        sup=sups[0],
+        gradient_sup=sups[1],
+        hessian_sup=sups[2],
+    )
+
+
+def _scales(kernel: Kernel) -> tuple[float, float]:
+    """Return the length on which the kernel varies at the origin, and one beyond which it is negligible."""
+    k = np.geomspace(1e-12, 1e12, 4801)
+    weights = np.abs(kernel.symbol(k**2)) * k**4
+    if not weights.any():
+        raise InputError("the kernel vanishes: give one that does not (a strength other than 0)")
+    share = np.cumsum(weights) / weights.sum()
+    inner = 1.0 / float(k[np.searchsorted(share, 0.5)])
+    rate = kernel.decay_rate
+    if not rate > 0:
+        raise InputError(f"the kernel decays at the rate {rate:g}: give one that decays exponentially (a screening)")
+    return inner, max(30.0 / rate, 40.0 * inner)
+
+
+def _octaves(lower: float, upper: float) -> int:
+    return int(np.ceil(np.log2(upper / lower)))
+
+
+def _value(kernel: Kernel, r: Array) -> Array:
+    return profile(kernel, 2, r, tol=_TOL)
+
+
+def _slope(kernel: Kernel, r: Array) -> Array:
+    return profile(kernel, 2, r, tol=_TOL, slope=True)
+
+
+def _hessian(kernel: Kernel, r: Array) -> Array:
+    """Return the spectral norm of D²K at radii r ≥ 0: its eigenvalues are K'' and K'/r, equal at the origin."""
+    laplacian = -profile(kernel * LaplacianPower(power=1.0), 2, r, tol=_TOL)
+    across = np.divide(_slope(kernel, r), r, where=r > 0, out=0.5 * laplacian)
+    return np.maximum(np.abs(laplacian - across), np.abs(across))
+
+
+def _refined(function: Callable[[Kernel, Array], Array], kernel: Kernel, r: Array, values: Array) -> float:
+    """Return the supremum of |function| from its values on a grid that shows where it lies."""
+    r = np.concatenate(([0.0], r))
+    values = np.concatenate((np.abs(function(kernel, r[:1])), values))
+    for _ in range(3):
+        top = int(np.argmax(values))
+        r = np.linspace(r[max(top - 1, 0)], r[min(top + 1, len(r) - 1)], 17)
+        values = np.abs(function(kernel, r))
+    return float(values.max())

@@ -1,0 +1,1 @@
+"""Fields of particles, and their gradients, at the particles."""

@@ -1,0 +1,175 @@
+r"""Fields of the empirical measure at the particles.
+
+.. math:: c(x) = \sum_j w_j K(x - X_j)
+
+over the particles X_j of the field's source species, each of weight mass/N or with one of its own. Three evaluators:
+:class:`~kspde.particles.fields.particle_mesh.MeshFields`, the fast one,
+:class:`~kspde.particles.fields.nufft.FourierFields`, and :class:`~kspde.particles.fields.direct.DirectFields`, a sum
+over all pairs.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kspde.errors import InputError
+from kspde.models import Field, FieldValues
+from kspde.models.base import Array
+from kspde.radial import K_OF, check_bounded, is_zero, moment, radial_weights
+from kspde.runtime.compiled import in_blocks
+
+__all__ = ["Extent", "FieldEvaluator", "check_resolved"]
+
+
+@dataclass(frozen=True)
+class Extent:
+    """The smallest box that holds all particles of all species and ranks: two corners of shape (d,)."""
+
+    lower: Array
+    upper: Array
+
+
+def check_resolved(extent: Extent, spacing: float, tol: float) -> None:
+    """Refuse positions so far from the origin that their rounding is more than ``tol`` of a grid's spacing.
+
+    Raises:
+        InputError: there are some.
+    """
+    farthest = max(float(np.abs(extent.lower).max()), float(np.abs(extent.upper).max()))
+    if np.finfo(np.float64).eps * farthest > tol * spacing:
+        raise InputError(
+            f"particles lie up to {farthest:.3g} from the origin, where positions are rounded by more than "
+            f"{tol:g} of the fields' grid spacing {spacing:.3g}: move the origin, or check for particles far away"
+        )
+
+
+class FieldEvaluator(ABC):
+    """Fields at the particles: ``update`` with all positions, then ``at`` each species.
+
+    Args:
+        fields: the regularised fields.
+        dimension: d.
+        weights: w_j by species: a number for all its particles, or this rank's, shape (n_local,), of either sign.
+        tol: the error allowed at the particles, relative to the supremum of the field over space, and of its gradient;
+            where weights have both signs, of the field that their absolute values would have.
+        include_self: whether a particle of the source species feels itself, as printed in Wang, Li and Huang's (1.3).
+        comm: the MPI communicator.
+
+    Raises:
+        InputError: a kernel that is unbounded at the origin.
+    """
+
+    #: The time of the positions; only fields that are given as functions of time depend on it.
+    t: float = 0.0
+
+    def __init__(
+        self,
+        fields: tuple[Field, ...],
+        *,
+        dimension: int,
+        weights: Mapping[str, float | Array],
+        tol: float,
+        include_self: bool,
+        comm: Any,
+    ) -> None:
+        for field in fields:
+            check_bounded(field.name, field.kernel, dimension, gradient=field.gradient)
+        self.fields = fields
+        #: The fields that do not vanish identically.
+        self.active = tuple(field for field in fields if not is_zero(field.kernel))
+        self.dimension = dimension
+        self.weights = dict(weights)
+        self.tol = tol
+        self.comm = comm
+        self._own: dict[str, float | Array] = (
+            {} if include_self else {f.name: moment(f.kernel, dimension) * weights[f.source] for f in self.active}
+        )
+        #: By species and field, w_i K''(0), where the field's gradient is computed and K has second derivatives at 0:
+        #: how a particle's share in the gradient changes when it moves away from where its fields were prepared.
+        self.own_slopes: dict[str, dict[str, float | Array]] = {}
+        for f in self.active:
+            if f.gradient and f.tau == 0 and f.kernel.smoothing > dimension + 2:
+                curvature = -float(radial_weights(f.kernel, dimension) @ K_OF**2) / dimension
+                self.own_slopes.setdefault(f.source, {})[f.name] = curvature * weights[f.source]
+        self._buffers: dict[tuple[str, str], Array] = {}
+
+    @abstractmethod
+    def update(self, positions: Mapping[str, Array], extent: Extent) -> None:
+        """Take new positions of all species, each (n_local, d). Collective."""
+
+    def update_stage(self, positions: Mapping[str, Array], extent: Extent) -> None:
+        """Take positions within a step, which leave no trace in what follows. Collective."""
+        self.update(positions, extent)
+
+    @abstractmethod
+    def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
+        """Write a field at positions x, self-interaction included, and its gradient where one is wanted."""
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether ``_evaluate`` runs on the calling thread, on several at once if need be; else it uses them itself."""
+        return False
+
+    def at(self, species: str, x: Array) -> FieldValues:
+        """Return all fields at the particles of a species, x of shape (n_local, d). Rank-local.
+
+        The arrays are overwritten by the next call for the same species.
+        """
+        values = {f.name: self._buffer(species, f.name, (len(x),)) for f in self.fields}
+        gradients = {f.name: self._buffer(species, f"∇{f.name}", x.shape) for f in self.fields if f.gradient}
+        whole = FieldValues(x, values, gradients)
+        if self.in_parts:
+            in_blocks(lambda rows: self._fill(species, rows, whole.part(rows)), len(x))
+        else:
+            self._fill(species, slice(None), whole)
+        return whole
+
+    def parts(self, species: str, x: Array) -> Callable[[slice], FieldValues]:
+        """Return what gives the fields at some of the particles, from any thread; else as ``at``. Rank-local."""
+        if not self.in_parts:
+            return self.at(species, x).part
+
+        def part(rows: slice) -> FieldValues:
+            here = x[rows]
+            gradients = {f.name: np.empty(here.shape) for f in self.fields if f.gradient}
+            c = FieldValues(here, {f.name: np.empty(len(here)) for f in self.fields}, gradients)
+            self._fill(species, rows, c)
+            return c
+
+        return part
+
+    def _fill(self, species: str, rows: slice, c: FieldValues) -> None:
+        """Write the fields at particles ``rows`` of a species, whose positions ``c`` has."""
+        for field in self.fields:
+            value, gradient = c.values[field.name], c.gradients.get(field.name)
+            if field in self.active:
+                self._evaluate(field, c.points, value, gradient)
+                if field.source == species and field.name in self._own:
+                    own = self._own[field.name]
+                    value -= own[rows] if isinstance(own, np.ndarray) else own
+            else:
+                value[:] = 0.0
+                if gradient is not None:
+                    gradient[:] = 0.0
+
+    def summary(self) -> dict[str, Any]:
+        """Return what is worth knowing about the last evaluation, JSON-ready."""
+        return {}
+
+    def state(self) -> dict[str, Array]:
+        """Return what the next update depends on besides the positions: a resumed run takes it up."""
+        return {}
+
+    def restore(self, state: Mapping[str, Array]) -> None:  # noqa: B027 - most have nothing to take up
+        """Take up what ``state`` returned, before the first update."""
+
+    def _buffer(self, species: str, name: str, shape: tuple[int, ...]) -> Array:
+        held = self._buffers.get((species, name))
+        if held is None or held.shape != shape:
+            held = self._buffers[species, name] = np.empty(shape)
+        return held

@@ -1,0 +1,166 @@
+r"""Fields by non-uniform fast Fourier transforms, of the library finufft.
+
+.. math:: c(x) = \frac1{P_1 \cdots P_d} \sum_k g(|k|^2) \Big(\sum_j w_j e^{-ik\cdot X_j}\Big) e^{ik\cdot x},
+    \qquad k_a \in \frac{2\pi}{P_a}\mathbb Z,\quad |k_a| \le k_c,
+
+on a periodic box of sides P that holds the cloud and the padding of :mod:`kspde.particles.fields.accuracy`. The sum
+over particles is a transform of type 1, that over modes one of type 2 (Barnett, Magland, af Klinteberg: A parallel
+nonuniform fast Fourier transform library based on an "exponential of semicircle" kernel, SIAM J. Sci. Comput. 41
+(2019)). The modes end where the kernel does, at k_c, so that there are fewer of them than points of a mesh whose
+splines keep the same tolerance: the fewer, the smaller the tolerance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kspde.errors import InputError, MissingBackendError
+from kspde.models import Field
+from kspde.models.base import Array
+from kspde.particles.fields.accuracy import band, image_distance
+from kspde.particles.fields.base import Extent, FieldEvaluator
+from kspde.particles.fields.particle_mesh import MEMORY_LIMIT
+from kspde.runtime.compiled import use_threads
+
+__all__ = ["FourierFields"]
+
+Modes = npt.NDArray[np.complex128]
+
+#: Room for the cloud to move before the box is rebuilt, on each side, as a share of its extent plus the padding.
+_SLACK = 0.1
+#: finufft's tolerance, as a share of the fields': its errors are relative to sums over all modes.
+_SHARE = 0.05
+
+
+class FourierFields(FieldEvaluator):
+    """Fields by finufft; see :class:`~kspde.particles.fields.base.FieldEvaluator` for the other arguments.
+
+    Args:
+        memory_limit: bytes the modes of one rank may take.
+
+    Attributes:
+        band: k_c.
+        padding: the least distance between the cloud and its periodic images.
+        shape: modes per direction, an odd number, after the first update.
+
+    Raises:
+        MissingBackendError: finufft is not installed.
+    """
+
+    def __init__(self, fields: tuple[Field, ...], *, memory_limit: float = MEMORY_LIMIT, **options: Any) -> None:
+        try:
+            import finufft
+        except ImportError:
+            raise MissingBackendError(
+                'method = "finufft" needs the library finufft, which is not installed: pip install "kspde[finufft]"'
+            ) from None
+        super().__init__(fields, **options)
+        self._plan = finufft.Plan
+        self.memory_limit = memory_limit
+        self.shape: tuple[int, ...] = ()
+        self._threads = use_threads(self.comm)
+        self._sources = tuple(dict.fromkeys(field.source for field in self.active))
+        d, tol = self.dimension, self.tol
+        if self.active:
+            self.band = max(band(f.kernel, d, gradient=f.gradient, share=0.25 * tol) for f in self.active)
+            self.padding = max(image_distance(f.kernel, d, tol) for f in self.active)
+
+    def update(self, positions: Mapping[str, Array], extent: Extent) -> None:
+        """Compute the modes of the empirical measures. Collective.
+
+        Raises:
+            InputError: the modes would take more than ``memory_limit``; on every rank.
+        """
+        if not self.active:
+            return
+        if not self.shape or np.any(extent.lower < self._inner[0]) or np.any(extent.upper > self._inner[1]):
+            self._build(extent)
+        for source in self._sources:
+            x = positions[source]
+            modes = self._modes[source]
+            modes[:] = 0.0
+            if len(x):
+                self._forward.setpts(*self._phases(x))
+                self._forward.execute(np.full(len(x), self.weights[source], dtype=complex), out=modes)
+            if self.comm.size > 1:
+                from mpi4py import MPI
+
+                self.comm.Allreduce(MPI.IN_PLACE, modes, op=MPI.SUM)
+
+    def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
+        if not len(x):
+            return
+        self._backward.setpts(*self._phases(x))
+        modes = self._modes[field.source] * self._factors[field.name]
+        if gradient is None:
+            values[:] = self._backward.execute(modes).real
+            return
+        # All are real: two of them in one complex transform, the second as its imaginary part.
+        parts = [(values, None), *((gradient[:, axis], axis) for axis in range(self.dimension))]
+        for first, second in zip(parts[::2], [*parts[1::2], None], strict=False):
+            out = self._backward.execute(modes * self._derivatives(first[1], None if second is None else second[1]))
+            first[0][:] = out.real
+            if second is not None:
+                second[0][:] = out.imag
+
+    def _derivatives(self, first: int | None, second: int | None) -> Modes | Array:
+        """Return the factor of (1 or ∂ along the first axis) + i ∂ along the second, 0 for none."""
+        real = 1.0 if first is None else 1j * self._wavenumbers[first]
+        out: Modes | Array = np.asarray(real if second is None else real - self._wavenumbers[second])
+        return out
+
+    def summary(self) -> dict[str, Any]:
+        """Return the data of the modes."""
+        if not self.shape:
+            return {}
+        return {"modes": list(self.shape), "band": self.band, "padding": self.padding, "threads": self._threads}
+
+    def state(self) -> dict[str, Array]:
+        """Return the extent that the box was built for."""
+        return {"lower": self._built.lower, "upper": self._built.upper} if self.shape else {}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Build the box for that extent."""
+        if state:
+            self._build(Extent(state["lower"], state["upper"]))
+
+    def _phases(self, x: Array) -> list[Array]:
+        return [np.multiply(x[:, a] - self._centre[a], 2 * np.pi / self._sides[a]) for a in range(self.dimension)]
+
+    def _build(self, extent: Extent) -> None:
+        size = extent.upper - extent.lower
+        slack = _SLACK * (size + self.padding)
+        sides = size + 2 * slack + self.padding
+        most = np.minimum(self.band * sides / (2 * np.pi), 1e15)
+        shape = tuple(2 * math.ceil(m) + 1 for m in most)
+        # Modes by source, factors by field, a product or two of them; two grids of finufft twice as fine.
+        count = 16.0 * len(self._sources) + 8.0 * len(self.active) + 32.0 + 2 * 16.0 * 2.2**self.dimension
+        needed = count * math.prod(shape)
+        if needed > self.memory_limit:
+            cloud = " × ".join(f"{s:.4g}" for s in size)
+            modes = " × ".join(f"{m:.0f}" for m in 2 * most)
+            raise InputError(
+                f"the fields of a cloud of size {cloud} to relative accuracy {self.tol:g} need {modes} modes (up to "
+                f"{self.band:.3g}, padding {self.padding:.3g}) and {needed / 1e9:.3g} GB a rank, but the limit is "
+                f'{self.memory_limit / 1e9:.3g} GB: use method = "mesh", which splits narrow kernels, give a larger '
+                f"eps or field_tol, or check for particles far away"
+            )
+        self._built, self._inner = extent, (extent.lower - slack, extent.upper + slack)
+        self._sides, self._centre = sides, 0.5 * (extent.lower + extent.upper)
+        self.shape = shape
+        self._wavenumbers = []
+        squared: Array = np.zeros((1,) * self.dimension)
+        for axis, m in enumerate(shape):
+            k = 2 * np.pi / sides[axis] * np.arange(-(m // 2), m // 2 + 1)
+            self._wavenumbers.append(k.reshape([-1 if a == axis else 1 for a in range(self.dimension)]))
+            squared = squared + self._wavenumbers[axis] ** 2
+        self._factors = {f.name: f.kernel.symbol(squared) / sides.prod() for f in self.active}
+        self._modes: dict[str, Modes] = {source: np.zeros(shape, dtype=complex) for source in self._sources}
+        options = {"eps": max(_SHARE * self.tol, 1e-14), "nthreads": self._threads}
+        self._forward = self._plan(1, shape, isign=-1, **options)
+        self._backward = self._plan(2, shape, isign=1, **options)

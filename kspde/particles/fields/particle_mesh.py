@@ -1,0 +1,235 @@
+r"""Fields by spread, multiply, gather on a uniform periodic grid.
+
+Particles are deposited with B-splines of order 6, the grid is transformed, multiplied by :math:`g(|k|^2)` over the
+splines' own transforms, transformed back, and gathered with the same splines; their derivative gives the gradient. The
+transforms of small grids are products of matrices (:mod:`kspde.particles.fields.dense_dft`). The box follows the cloud,
+with room for it to move and padding that keeps the periodic images apart; spacing and padding follow from the kernel
+and the tolerance (:mod:`kspde.particles.fields.accuracy`). Where such a grid would take more memory than allowed, the
+kernels are
+split: a coarser grid carries what it resolves, and a sum over neighbours the rest
+(:mod:`kspde.particles.fields.short_range`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from kspde.errors import InputError
+from kspde.models import Field
+from kspde.models.base import Array
+from kspde.particles.fields.accuracy import alias_sum, band, image_distance, spacing, spline_transform
+from kspde.particles.fields.base import Extent, FieldEvaluator, check_resolved
+from kspde.particles.fields.dense_dft import ModeProducts
+from kspde.particles.fields.short_range import NearSums, Screened, longest_screen
+from kspde.particles.fields.splines import REACH, deposit, gather, gather_part, grids_for
+from kspde.particles.fields.transform import CornerConvolution
+from kspde.particles.memory import NEAR
+from kspde.runtime.compiled import use_threads
+from kspde.runtime.memory import check_memory
+
+__all__ = ["MEMORY_LIMIT", "MeshFields"]
+
+#: Bytes that the grids of one rank may take.
+MEMORY_LIMIT = 4e9
+#: Room for the cloud to move before the box is rebuilt, on each side, as a share of its extent plus the padding.
+_SLACK = 0.04
+#: The longest screen, over the cloud's size.
+_WIDEST = 5.0
+#: Grids of a split kernel may take this share of the limit: the transforms should not take longer than the neighbours.
+_SHARE = 0.25
+#: Up to so many operations products with matrices of modes take less time than fast transforms: some milliseconds.
+_MOST_OPERATIONS = 1e8
+
+
+class MeshFields(FieldEvaluator):
+    """Fields on a grid; see :class:`~kspde.particles.fields.base.FieldEvaluator` for the arguments.
+
+    Attributes:
+        spacing: h, the same in each direction.
+        padding: the least distance between the cloud and its periodic images.
+        shape: grid points per direction, after the first update.
+        memory_limit: bytes the grids of one rank may take.
+        screen: s, the length that splits the kernels; 0 when the grid carries all of them.
+    """
+
+    def __init__(self, fields: tuple[Field, ...], *, memory_limit: float = MEMORY_LIMIT, **options: Any) -> None:
+        super().__init__(fields, **options)
+        self.memory_limit = memory_limit
+        self.shape: tuple[int, ...] = ()
+        self._threads = use_threads(self.comm)
+        self._near: NearSums | None = None
+        self._sources = tuple(dict.fromkeys(field.source for field in self.active))
+        if self.active:
+            self._screen(0.0)
+
+    def update(self, positions: Mapping[str, Array], extent: Extent) -> None:
+        """Deposit all particles and compute the spline coefficients of every field. Collective.
+
+        Raises:
+            InputError: the grid would take more than ``memory_limit``; on every rank.
+        """
+        if not self.active:
+            return
+        if not self.shape or np.any(extent.lower < self._inner[0]) or np.any(extent.upper > self._inner[1]):
+            self._build(extent)
+            self._check_memory(sum(len(positions[source]) for source in self._sources), extent)
+        if self._near is not None:
+            sources = {source: positions[source] for source in self._sources}
+            self._near.update(sources, extent.lower, extent.upper, self.comm)
+        for source in self._sources:
+            nodes = deposit(self._grids, positions[source], self._lower, self.spacing, self.weights[source], self.comm)
+            factors = {f.name: self._factors[f.name] for f in self.active if f.source == source}
+            self._coefficients.update(self._convolve(nodes, factors))
+
+    @property
+    def in_parts(self) -> bool:
+        """Where nothing is summed over neighbours."""
+        return self._near is None
+
+    def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
+        if self._near is None:
+            gather_part(values, gradient, self._coefficients[field.name], x, self._lower, self.spacing)
+            return
+        gather(values, gradient, self._coefficients[field.name], x, self._lower, self.spacing)
+        self._near.add(field, x, values, gradient)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the grid's data."""
+        if not self.shape:
+            return {}
+        near = (
+            {} if self._near is None else {"screen": self.screen, "reach": self._near.reach, "pairs": self._near.pairs}
+        )
+        grid = {"modes": list(self.shape), "spacing": self.spacing, "padding": self.padding, "threads": self._threads}
+        return {**grid, **near}
+
+    def state(self) -> dict[str, Array]:
+        """Return the extent that the box was built for."""
+        return {"lower": self._built.lower, "upper": self._built.upper} if self.shape else {}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Build the box for that extent."""
+        if state:
+            self._build(Extent(state["lower"], state["upper"]))
+
+    def _screen(self, scale: float) -> None:
+        """Choose kernels, spacing and padding of the grid for a screen length, 0 for none."""
+        d, self.screen = self.dimension, scale
+        self._near = None
+        self._kernels = {f.name: Screened(kernel=f.kernel, scale=scale) if scale else f.kernel for f in self.active}
+        self.spacing = min(spacing(self._kernels[f.name], d, gradient=f.gradient, tol=self.tol) for f in self.active)
+        # A grid that is fine enough for the splines has many modes that a mollified kernel has not.
+        share = 0.005 * self.tol
+        self._band = max(band(self._kernels[f.name], d, gradient=f.gradient, share=share) for f in self.active)
+        self.padding = max(image_distance(self._kernels[f.name], d, self.tol) for f in self.active)
+        # Six nodes of a spline on either side.
+        self.padding = max(self.padding, 12 * self.spacing)
+
+    def _build(self, extent: Extent) -> None:
+        check_resolved(extent, self.spacing, self.tol)
+        self._built = extent
+        size = extent.upper - extent.lower
+        if self.screen:
+            self._screen(0.0)
+        if self._bytes(size) > self.memory_limit:
+            self._split(size)
+        slack = _SLACK * (size + self.padding)
+        self._set_box(extent.lower - slack, extent.upper + slack)
+
+    def _check_memory(self, n: int, extent: Extent) -> None:
+        """Refuse a grid, and sums over neighbours, that do not fit into the machine. Collective.
+
+        Raises:
+            InputError: they do not; on every rank.
+        """
+        near = 0.0 if self._near is None else NEAR * self.comm.allreduce(n)
+        needed = self._bytes(extent.upper - extent.lower) + near
+        modes = " × ".join(map(str, self.shape))
+        check_memory(f"the fields on a grid of {modes}", needed, self.comm, "give a larger eps, or fewer particles")
+
+    def _split(self, size: Array) -> None:
+        """Take the shortest screen whose grid fits.
+
+        Raises:
+            InputError: none does.
+        """
+        asked = self._bytes(size), self._wanted((1 + 2 * _SLACK) * size + 2 * _SLACK * self.padding), self.spacing
+        scale = 2.0 * self.spacing
+        screens = [longest_screen(f.kernel, self.tol) for f in self.active]
+        # A screen beyond the cloud leaves the mesh nothing to do.
+        longest = min((s for s in screens if s > 0), default=float(size.max()))
+        longest = min(longest, _WIDEST * float(size.max()))
+        while self._bytes(size) > _SHARE * self.memory_limit:
+            scale *= 1.25
+            if scale > longest:
+                raise self._too_large(size, *asked)
+            self._screen(scale)
+        self._near = NearSums(self.active, self.dimension, scale, weights=self.weights, tol=self.tol)
+
+    def _too_large(self, size: Array, needed: float, wanted: Array, spacing: float) -> InputError:
+        cloud = " × ".join(f"{s:.4g}" for s in size)
+        modes = " × ".join(f"{m:.0f}" for m in wanted)
+        return InputError(
+            f"the fields of a cloud of size {cloud} to relative accuracy {self.tol:g} need {modes} modes (spacing "
+            f"{spacing:.3g}, padding {self.padding:.3g}) and {needed / 1e9:.3g} GB a rank, but the limit is "
+            f"{self.memory_limit / 1e9:.3g} GB: give a larger eps or field_tol, "
+            'method = "direct" for some thousand particles, or check for particles far away'
+        )
+
+    def _wanted(self, inner: Array) -> Array:
+        """Return the grid points that a box for the cloud and the padding take, by direction."""
+        return np.minimum((inner + self.padding) / self.spacing, 1e15)
+
+    def _corner(self, inner: Array) -> tuple[int, ...]:
+        # The nodes that splines of particles in the inner box touch, and one against rounding.
+        return tuple(math.ceil(m) + sum(REACH) + 1 for m in np.minimum(inner / self.spacing, 1e15))
+
+    def _bytes(self, size: Array) -> float:
+        """Return what the grids for a cloud of a size take."""
+        inner = size + 2 * _SLACK * (size + self.padding)
+        shape, corner = tuple(math.ceil(m) for m in self._wanted(inner)), self._corner(inner)
+        grids = 8.0 * self._threads * math.prod(corner)
+        return grids + CornerConvolution.bytes_needed(shape, corner, len(self.active), self._columns(shape[-1]))
+
+    def _columns(self, points: int) -> int:
+        """Return how many modes along the last direction the kernels have."""
+        return min(points // 2 + 1, math.ceil(self._band * points * self.spacing / (2 * np.pi)) + 1)
+
+    def _set_box(self, lower: Array, upper: Array) -> None:
+        from scipy import fft
+
+        self._inner = (lower, upper)
+        corner = self._corner(upper - lower)
+        self.shape = tuple(int(fft.next_fast_len(math.ceil(m), real=True)) for m in self._wanted(upper - lower))
+        self._lower = lower - REACH[0] * self.spacing
+        columns = tuple(self._columns(m) for m in self.shape)
+        self._convolve: ModeProducts | CornerConvolution
+        if ModeProducts.operations(corner, columns) <= _MOST_OPERATIONS:
+            band = tuple(self._band * m * self.spacing / (2 * np.pi) for m in self.shape)
+            self._convolve = ModeProducts(self.shape, corner, columns, band)
+            modes = self._convolve.columns
+        else:
+            self._convolve = CornerConvolution(self.shape, corner, threads=self._threads)
+            modes = (*self.shape[:-1], columns[-1])
+        self._grids = grids_for(self._threads, self._convolve.corner)
+        self._coefficients: dict[str, Array] = {}
+        self._factors = {f.name: self._factor(f, modes) for f in self.active}
+
+    def _factor(self, field: Field, modes: tuple[int, ...]) -> Array:
+        """Return g/h^d times B̂²/S², S the sum over aliases, at the first modes of each direction."""
+        squared: Array | float = 0.0
+        correction: Array | float = 1.0 / self.spacing**self.dimension
+        for axis, m in enumerate(self.shape):
+            index = np.arange(modes[axis])
+            phase = 2 * np.pi * np.minimum(index, np.abs(m - index)) / m
+            one = 1.0 / (spline_transform(phase) * (1.0 + alias_sum(phase))) ** 2
+            shape = [1] * self.dimension
+            shape[axis] = modes[axis]
+            squared = squared + ((phase / self.spacing) ** 2).reshape(shape)
+            correction = correction * one.reshape(shape)
+        out: Array = self._kernels[field.name].symbol(np.asarray(squared)) * correction
+        return out

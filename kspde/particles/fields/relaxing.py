@@ -1,0 +1,332 @@
+r"""Fields with a dynamics of their own, advanced with the particles on a periodic grid.
+
+A field with τ > 0 solves, mode by mode, with ρ the kernel's relaxation rate and λ = \|k\|²,
+
+.. math:: \tau\,\partial_t \hat c = -(\lambda + \rho^2)\,(\hat c - \hat s), \qquad \hat s(t) = \hat K \hat\mu^N(t),
+
+for the Yukawa potential :math:`\tau\partial_t c = \Delta c - \rho^2 c + \chi\mu^N`. With :math:`a = (\lambda + \rho^2)
+h/\tau` a step of length h is exact for a source that is linear in time between two deposits:
+
+.. math::
+    \hat c(t+h) = \hat s(t+h) + e^{-a}\,(\hat c(t) - \hat s(t)) - \frac{1-e^{-a}}a\,(\hat s(t+h) - \hat s(t)).
+
+The sources come from the same splines, with the same factors on the grid, as those of
+:mod:`kspde.particles.fields.particle_mesh`, so that particles at rest have the field of τ = 0. The start is :math:`c(0)
+= K * \mu^N_0`, the field that the particles would have had if they had always been where they start; the density's
+start :math:`K * u_0` is its expectation.
+
+*Images.* The field is what the particles have left since t = 0, wherever they were: :math:`\int_0^\infty
+\frac1\tau e^{-\rho^2 s/\tau} G_{s/\tau}\,ds` over heat kernels G is the Yukawa potential, so that, with a positive
+mollifier, what a source in the past contributes at a distance is at most what a source at rest does. The box therefore
+holds all places where particles have been, and the padding is twice that of a field without memory: at the middle of
+the padding the field is below the tolerance, and it may be cut there when the grid is enlarged. Spacing and grid points
+stay, so that nothing is interpolated then.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kspde.errors import InputError
+from kspde.models import Field
+from kspde.models.base import Array
+from kspde.particles.fields.accuracy import alias_sum, image_distance, spacing, spline_transform
+from kspde.particles.fields.base import Extent, FieldEvaluator, check_resolved
+from kspde.particles.fields.splines import REACH, deposit, gather, gather_part, grids_for
+from kspde.runtime.compiled import use_threads
+
+__all__ = ["RelaxingFields"]
+
+#: Room for the cloud to move before the grid is enlarged, on each side, as a share of its extent plus the padding.
+_SLACK = 0.1
+
+Modes = npt.NDArray[np.complex128]
+
+
+class RelaxingFields(FieldEvaluator):
+    """Fields of which some relax; see :class:`~kspde.particles.fields.base.FieldEvaluator` for the other arguments.
+
+    Args:
+        fields: the regularised fields.
+        others: makes the evaluator of those that do not relax.
+        memory_limit: bytes that the grids of one rank may take.
+
+    Attributes:
+        spacing: h, the same in each direction.
+        padding: the least distance between places where particles have been and their periodic images.
+        shape: grid points per direction, after the first update.
+
+    Raises:
+        InputError: a kernel that does not decay exponentially, or is unbounded.
+    """
+
+    def __init__(
+        self,
+        fields: tuple[Field, ...],
+        *,
+        others: Callable[..., FieldEvaluator],
+        memory_limit: float,
+        include_self: bool,
+        **options: Any,
+    ) -> None:
+        if not include_self:
+            raise InputError(
+                "include_self = False has no meaning where a field has tau > 0: a particle meets what it has left "
+                "behind itself; use include_self = True"
+            )
+        super().__init__(fields, include_self=True, **options)
+        still = tuple(f for f in fields if f.tau == 0)
+        self._others = others(still, include_self=True, **options) if still else None
+        self._relaxing = tuple(f for f in self.active if f.tau > 0)
+        for f in self._relaxing:
+            if not math.isfinite(f.kernel.decay_rate):
+                raise InputError(
+                    f"field {f.name!r} has tau > 0 and a kernel that decays faster than any exponential, so that it "
+                    f"forgets nothing: give it a kernel such as Yukawa, or tau = 0"
+                )
+        self.memory_limit = memory_limit
+        self.shape: tuple[int, ...] = ()
+        self._threads = use_threads(self.comm)
+        d, tol = self.dimension, self.tol
+        if self._relaxing:
+            self.spacing = min(spacing(f.kernel, d, gradient=f.gradient, tol=tol) for f in self._relaxing)
+            far = max(image_distance(f.kernel, d, tol) for f in self._relaxing)
+            self.padding = 2 * max(far, 12 * self.spacing)
+        #: By field, the transforms of its spline coefficients and of its source's, at time ``_at``.
+        self._modes: dict[str, Modes] = {}
+        self._sources: dict[str, Modes] = {}
+        self._coefficients: dict[str, Array] = {}
+        self._at = self._shown = math.nan
+
+    def update(self, positions: Mapping[str, Array], extent: Extent) -> None:
+        """Advance the fields to time ``t``, at which the particles have these positions. Collective.
+
+        Raises:
+            InputError: the grid would take more than ``memory_limit``; on every rank.
+        """
+        if not self._prepared(positions, extent):
+            return
+        if self._at != self.t:
+            fresh = self._deposited(positions)
+            if not self._modes:
+                self._modes = {name: modes.copy() for name, modes in fresh.items()}
+            else:
+                for f in self._relaxing:
+                    decay, lag = self._weights(f, self.t - self._at)
+                    modes = self._modes[f.name]
+                    modes -= self._sources[f.name]
+                    modes *= decay
+                    modes += fresh[f.name]
+                    modes -= lag * (fresh[f.name] - self._sources[f.name])
+            self._sources, self._at = fresh, self.t
+        self._show(self._modes)
+
+    def update_stage(self, positions: Mapping[str, Array], extent: Extent) -> None:
+        """Take positions within a step, which leave no trace: the relaxing fields' source stays that of its beginning.
+
+        This is the stage of an unknown without noise of :mod:`kspde.particles.schemes.weak2`. Collective.
+
+        Raises:
+            InputError: the grid would take more than ``memory_limit``; on every rank.
+        """
+        if not self._prepared(positions, extent) or self._shown == self.t:
+            return
+        stage: dict[str, Modes] = {}
+        for f in self._relaxing:
+            decay, _ = self._weights(f, self.t - self._at)
+            source = self._sources[f.name]
+            stage[f.name] = source + decay * (self._modes[f.name] - source)
+        self._show(stage)
+
+    def _prepared(self, positions: Mapping[str, Array], extent: Extent) -> bool:
+        """Update the fields that do not relax, cover the extent, and return whether there are others. Collective."""
+        if self._others is not None:
+            self._others.t = self.t
+            self._others.update(positions, extent)
+        if self._relaxing:
+            self._cover(extent)
+        return bool(self._relaxing)
+
+    @property
+    def in_parts(self) -> bool:
+        """As the others."""
+        return self._others is None or self._others.in_parts
+
+    def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
+        if self._others is not None and field not in self._relaxing:
+            self._others._evaluate(field, x, values, gradient)
+            return
+        take = gather_part if self.in_parts else gather
+        take(values, gradient, self._coefficients[field.name], x, self._lower, self.spacing)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the grids' data."""
+        others = {} if self._others is None else self._others.summary()
+        if not self.shape:
+            return others
+        grid = {"modes": list(self.shape), "spacing": self.spacing, "padding": self.padding, "threads": self._threads}
+        return {**others, "relaxing": grid} if others else grid
+
+    def state(self) -> dict[str, Array]:
+        """Return grid, modes and sources, and what the other fields need."""
+        out = {} if self._others is None else {f"others.{name}": a for name, a in self._others.state().items()}
+        if self.shape:
+            out |= {
+                "at": np.array([self._at]),
+                "lower": self._lower,
+                "inner": np.stack(self._inner),
+                "shape": np.array([self.shape, self._corner], dtype=np.float64),
+            }
+            out |= {f"modes.{name}": modes.view(np.float64) for name, modes in self._modes.items()}
+            out |= {f"sources.{name}": modes.view(np.float64) for name, modes in self._sources.items()}
+        return out
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Take up what ``state`` returned."""
+        if self._others is not None:
+            mark = "others."
+            self._others.restore({k.removeprefix(mark): a for k, a in state.items() if k.startswith(mark)})
+        if self._relaxing:
+            self._at, self._lower = float(state["at"][0]), state["lower"]
+            self._inner = (state["inner"][0], state["inner"][1])
+            shape, corner = state["shape"].astype(int).tolist()
+            self._check_grid(shape, corner)
+            self._set_grid(tuple(shape), tuple(corner))
+            half = (*shape[:-1], shape[-1] // 2 + 1)
+            for held, name in ((self._modes, "modes"), (self._sources, "sources")):
+                for f in self._relaxing:
+                    held[f.name] = np.ascontiguousarray(state[f"{name}.{f.name}"]).view(np.complex128).reshape(half)
+
+    def _check_grid(self, shape: Sequence[int], corner: Sequence[int]) -> None:
+        """Refuse a grid that was not laid by ``_cover``: the compiled loops do not look at its bounds.
+
+        Raises:
+            ValueError: it was not.
+        """
+        h, (low, high) = self.spacing, self._inner
+        sizes = np.array([shape, corner], dtype=np.float64)
+        whole = np.array([self._lower + REACH[0] * h - low, high - self._lower - (sizes[1] - REACH[1] - 1) * h])
+        if sizes.shape != (2, self.dimension) or whole.shape != sizes.shape or not np.all(sizes[0] >= sizes[1]):
+            raise ValueError(f"a grid of shape {shape}")
+        if not np.all(whole <= 1e-6 * h) or 8.0 * math.prod(shape) > self.memory_limit:
+            raise ValueError(f"a grid of shape {shape} around {low}, {high}")
+
+    def _deposited(self, positions: Mapping[str, Array]) -> dict[str, Modes]:
+        """Return by field the transform of the coefficients that particles at rest there have. Collective."""
+        from scipy import fft
+
+        out: dict[str, Modes] = {}
+        for source in dict.fromkeys(f.source for f in self._relaxing):
+            nodes = deposit(self._grids, positions[source], self._lower, self.spacing, self.weights[source], self.comm)
+            modes = fft.rfftn(nodes, s=self.shape, workers=self._threads)
+            for f in self._relaxing:
+                if f.source == source:
+                    out[f.name] = modes * self._factors[f.name]
+        return out
+
+    def _show(self, modes: Mapping[str, Modes]) -> None:
+        """Compute the spline coefficients of the fields at time ``t``."""
+        from scipy import fft
+
+        self._coefficients = {name: fft.irfftn(one, s=self.shape, workers=self._threads) for name, one in modes.items()}
+        self._shown = self.t
+
+    def _weights(self, field: Field, dt: float) -> tuple[Array, Array]:
+        """Return e^(−a) and (1 − e^(−a))/a on the half-complex grid."""
+        # Equal steps differ by rounding; the factors must not depend on which came first.
+        dt = float(f"{dt:.12g}")
+        key = (field.tau, field.kernel.relaxation_rate, dt)
+        if key not in self._held:
+            while len(self._held) >= 2 * len(self._relaxing):
+                self._held.pop(next(iter(self._held)))
+            a = (self._squared + field.kernel.relaxation_rate**2) * (dt / field.tau)
+            decay = np.exp(-a)
+            self._held[key] = decay, -np.expm1(-a) / a
+        return self._held[key]
+
+    def _cover(self, extent: Extent) -> None:
+        """Lay the grid, or enlarge it, so that it holds the extent.
+
+        Raises:
+            InputError: it would take more than ``memory_limit``.
+        """
+        if self.shape and np.all(extent.lower >= self._inner[0]) and np.all(extent.upper <= self._inner[1]):
+            return
+        check_resolved(extent, self.spacing, self.tol)
+        h, slack = self.spacing, _SLACK * (extent.upper - extent.lower + 0.5 * self.padding)
+        lower, upper = extent.lower - slack, extent.upper + slack
+        old = (self.shape, self._corner, self._lower) if self.shape else None
+        first = lower - REACH[0] * h
+        if old is not None:
+            # Old grid points are points of the new grid.
+            upper = np.maximum(upper, self._inner[1])
+            first = old[2] - h * np.ceil(np.maximum(old[2] - first, 0.0) / h)
+            lower = first + REACH[0] * h
+        corner = tuple(math.ceil(m) + sum(REACH) + 2 for m in np.minimum((upper - lower) / h, 1e15))
+        shape = self._allowed(corner, extent)
+        self._inner, self._lower = (lower, upper), first
+        self._set_grid(shape, corner)
+        if old is not None:
+            self._transfer(*old)
+
+    def _allowed(self, corner: tuple[int, ...], extent: Extent) -> tuple[int, ...]:
+        """Return the grid points per direction.
+
+        Raises:
+            InputError: they would take more than ``memory_limit``.
+        """
+        from scipy import fft
+
+        wanted = [m + min(self.padding / self.spacing, 1e15) for m in corner]
+        # Modes, sources, factors and coefficients of a field; decay, lag and two transforms; the threads' grids.
+        each = 28.0 * len(self._relaxing) + 40.0
+        needed = each * math.prod(wanted) + 8.0 * self._threads * math.prod(corner)
+        if needed > self.memory_limit:
+            cloud = " × ".join(f"{s:.4g}" for s in extent.upper - extent.lower)
+            raise InputError(
+                f"the fields with tau > 0 of a cloud of size {cloud} need {' × '.join(f'{m:.0f}' for m in wanted)} "
+                f"modes (spacing {self.spacing:.3g}, padding {self.padding:.3g}) and {needed / 1e9:.3g} GB a rank, but "
+                f"the limit is {self.memory_limit / 1e9:.3g} GB: give a larger eps or field_tol, or check for "
+                f"particles far away"
+            )
+        return tuple(int(fft.next_fast_len(math.ceil(m), real=True)) for m in wanted)
+
+    def _set_grid(self, shape: tuple[int, ...], corner: tuple[int, ...]) -> None:
+        d, self.shape, self._corner = self.dimension, shape, corner
+        self._grids = grids_for(self._threads, corner)
+        self._held: dict[tuple[float, float, float], tuple[Array, Array]] = {}
+        self._squared: Array = np.zeros((1,) * d)
+        correction: Array = np.full((1,) * d, self.spacing**-d)
+        for axis, m in enumerate(shape):
+            index = np.fft.rfftfreq(m, 1 / m) if axis == d - 1 else np.abs(np.fft.fftfreq(m, 1 / m))
+            phase = 2 * np.pi * index / m
+            along = [len(phase) if i == axis else 1 for i in range(d)]
+            self._squared = self._squared + ((phase / self.spacing) ** 2).reshape(along)
+            correction = correction * (1.0 / (spline_transform(phase) * (1.0 + alias_sum(phase))) ** 2).reshape(along)
+        self._factors = {f.name: f.kernel.symbol(self._squared) * correction for f in self._relaxing}
+
+    def _transfer(self, shape: tuple[int, ...], corner: tuple[int, ...], lower: Array) -> None:
+        """Move modes and sources from a smaller grid: its points keep their values, the others are outside the field.
+
+        Values in the padding belong to the nearer side of the cloud.
+        """
+        from scipy import fft
+
+        there, here = [], []
+        shifts = np.rint((lower - self._lower) / self.spacing).astype(int)
+        for m, inner, shift, size in zip(shape, corner, shifts, self.shape, strict=True):
+            unwrapped = np.arange(m) - (m - inner) // 2
+            there.append(unwrapped % m)
+            here.append((unwrapped + shift) % size)
+        for held in (self._modes, self._sources):
+            for name, modes in held.items():
+                larger = np.zeros(self.shape)
+                values = fft.irfftn(modes, s=shape, workers=self._threads)
+                larger[np.ix_(*here)] = values[np.ix_(*there)]
+                held[name] = fft.rfftn(larger, workers=self._threads)
+        self._shown = math.nan

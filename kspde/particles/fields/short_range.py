@@ -1,0 +1,206 @@
+r"""The short-range part of a kernel, for what no grid resolves: a sum over neighbours.
+
+A kernel K whose symbol decays slowly, or whose mollifier is narrow, is split by the screen
+
+.. math:: S(\lambda) = e^{-x} \sum_{j<J} \frac{x^j}{j!}, \qquad x = \tfrac12 s^2 \lambda,
+
+into :math:`S K`, which a grid of spacing about s/2 carries, and the rest. :math:`1 - S = O(x^J)` is negligible where K
+is long-ranged, s μ ≪ 1, so that the rest ends at a few s: it is tabulated, and summed over the particles within that
+distance with the help of cells as wide.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kspde.errors import InputError
+from kspde.kernels import Kernel, ResolventPolynomial
+from kspde.models import Field
+from kspde.models.base import Array
+from kspde.particles.fields.pairs import Cells, add_neighbours
+from kspde.particles.weights import everyones, own_and_factor
+from kspde.radial import RadialTable, profile
+
+__all__ = ["NearSums", "Screened", "longest_screen"]
+
+_TERMS = 4
+#: The most pairs that a rank sums over in a step: some minutes.
+_MOST_PAIRS = 1e11
+
+
+@dataclass(frozen=True, kw_only=True)
+class Screened(Kernel):
+    """A kernel times the screen of length ``scale``, or, with ``rest``, what the screen leaves of it."""
+
+    kernel: Kernel
+    scale: float
+    rest: bool = False
+
+    def symbol(self, lam: Array) -> Array:
+        """Return g S or g (1 − S)."""
+        x = 0.5 * self.scale**2 * np.asarray(lam, dtype=np.float64)
+        if self.rest:
+            from scipy.special import gammainc  # 1 − S, accurate where it is tiny
+
+            return np.asarray(self.kernel.symbol(lam) * gammainc(_TERMS, x))
+        x = np.minimum(x, 1e3)  # where S is 0, and no power of x overflows
+        series = sum(x**j / math.factorial(j) for j in range(_TERMS))
+        return np.asarray(self.kernel.symbol(lam) * (np.exp(-x) * series))
+
+    @property
+    def decay_rate(self) -> float:
+        """That of the kernel."""
+        return self.kernel.decay_rate
+
+    @property
+    def smoothing(self) -> float:
+        """Infinite, or that of the kernel for the rest."""
+        return self.kernel.smoothing if self.rest else np.inf
+
+    @property
+    def resolvents(self) -> tuple[ResolventPolynomial, ...]:
+        """None: it exists on grids only.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError("a screened kernel exists on grids only")
+
+
+class NearSums:
+    """Sums of the fields' short-range parts over neighbours.
+
+    Args:
+        fields: the fields.
+        dimension: d.
+        scale: s.
+        weights: as of :class:`~kspde.particles.fields.base.FieldEvaluator`.
+        tol: relative error of the parts.
+
+    Attributes:
+        reach: the distance beyond which nothing is summed.
+
+    Raises:
+        InputError: a part does not end within the distances looked at.
+    """
+
+    def __init__(
+        self,
+        fields: tuple[Field, ...],
+        dimension: int,
+        scale: float,
+        *,
+        weights: Mapping[str, float | Array],
+        tol: float,
+    ) -> None:
+        self._dimension = dimension
+        rests = {f.name: Screened(kernel=f.kernel, scale=scale, rest=True) for f in fields}
+        self.reach = max(_reach(rests[f.name], f.kernel, dimension, scale, tol=tol, slope=f.gradient) for f in fields)
+        self._tables = {
+            (f.name, slope): RadialTable(rests[f.name], dimension, self.reach, tol=0.05 * tol, slope=slope)
+            for f in fields
+            for slope in (False, True)[: 1 + f.gradient]
+        }
+        self._weights = weights
+        #: Of the particles of all ranks, as ``own_and_factor`` gives them; and the same sorted by cell.
+        self._all_weights: dict[str, tuple[Array | None, float]] = {}
+        self._sorted_weights: dict[str, tuple[Array | None, float]] = {}
+        self._sorted: dict[str, Array] = {}
+        self._starts: dict[str, Cells] = {}
+        self._shape: Cells = np.ones(3, dtype=np.int64)
+        self._lower: Array = np.zeros(3)
+        self._width = self.reach
+        self.pairs = 0.0
+
+    def update(self, positions: Mapping[str, Array], lower: Array, upper: Array, comm: Any) -> None:
+        """Gather all particles on every rank and sort them into cells. Collective.
+
+        Raises:
+            InputError: more pairs than a step can take; on every rank.
+        """
+        d = self._dimension
+        everyone = {name: everyones(x, comm) for name, x in positions.items()}
+        most = max(64, 4 * max(len(x) for x in everyone.values()))
+        self._width = max(self.reach, float(np.prod(np.maximum(upper - lower, self.reach)) / most) ** (1 / d))
+        self._lower[:d] = lower
+        self._shape[:d] = np.floor((upper - lower) / self._width).astype(np.int64) + 1
+        self.pairs = 0.0
+        for name, x in everyone.items():
+            cell = np.zeros(len(x), dtype=np.int64)
+            for axis in range(d):
+                along = np.clip(((x[:, axis] - lower[axis]) / self._width).astype(np.int64), 0, self._shape[axis] - 1)
+                cell = cell * self._shape[axis] + along
+            count = np.bincount(cell, minlength=int(self._shape[:d].prod()))
+            self._starts[name] = np.concatenate(([0], np.cumsum(count)))
+            order = np.argsort(cell, kind="stable")
+            self._sorted[name] = x[order]
+            if name not in self._all_weights:
+                self._all_weights[name] = own_and_factor(self._weights[name], lambda w: everyones(w, comm))
+            own, factor = self._all_weights[name]
+            self._sorted_weights[name] = None if own is None else own[order], factor
+            self.pairs += _neighbours(count.reshape(self._shape[:d]))
+        if self.pairs / comm.size > _MOST_PAIRS:
+            raise InputError(
+                f"the fields need a sum over {self.pairs:.3g} pairs of particles closer than {self.reach:.3g}, the "
+                f"limit is {_MOST_PAIRS * comm.size:.3g} a step: give a larger eps or field_tol, or fewer particles"
+            )
+
+    def add(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
+        """Add the short-range part of a field at positions x, and of its gradient where one is wanted."""
+        sources, starts = self._sorted[field.source], self._starts[field.source]
+        table, slopes = (self._tables[field.name, slope] for slope in (False, gradient is not None))
+        out = np.empty((0, self._dimension)) if gradient is None else gradient
+        cells = (self._shape, self._lower, 1.0 / self._width, self.reach)
+        add_neighbours(
+            values,
+            out,
+            x,
+            sources,
+            starts,
+            *cells,
+            table.coefficients,
+            table.step,
+            slopes.coefficients,
+            slopes.step,
+            *self._sorted_weights[field.source],
+        )
+
+
+def longest_screen(kernel: Kernel, tol: float) -> float:
+    """Return the s beyond which 1 − S leaves more than a tenth of ``tol`` of the kernel where it is long-ranged."""
+    x: float = (0.1 * tol * math.factorial(_TERMS)) ** (1 / _TERMS)
+    return math.sqrt(2.0 * x) / kernel.decay_rate
+
+
+def _reach(rest: Kernel, kernel: Kernel, dimension: int, scale: float, *, tol: float, slope: bool) -> float:
+    """Return the distance from which on the rest and its integral are below ``tol``/4, relative to the kernel's."""
+    r = scale * np.linspace(0.05, 16.0, 320)
+    reach = float(r[0])
+    for derived in (False, True)[: 1 + slope]:
+        size = np.abs(profile(rest, dimension, r, tol=0.02 * tol, slope=derived))
+        whole = np.abs(profile(kernel, dimension, r, tol=1e-3, slope=derived))
+        beyond = np.cumsum((size * r ** (dimension - 1))[::-1])[::-1]
+        bad = size > 0.25 * tol * whole.max()
+        bad |= beyond > 0.25 * tol * (whole * r ** (dimension - 1)).sum()
+        where = np.flatnonzero(bad)
+        # What lies beyond the last distance counts as well: the integral must have ended before.
+        if len(where) and where[-1] >= len(r) - 16:
+            raise InputError(f"the short-range part of a kernel does not end within {r[-1]:.3g}: give a larger eps")
+        reach = max(reach, float(r[where[-1] + 1]) if len(where) else 0.0)
+    return reach
+
+
+def _neighbours(count: npt.NDArray[np.int64]) -> float:
+    """Return the number of ordered pairs in the same or in adjacent cells."""
+    padded = np.pad(count, 1).astype(np.float64)
+    around = np.zeros(count.shape)
+    for shift in product(range(3), repeat=count.ndim):
+        around += padded[tuple(slice(s, s + m) for s, m in zip(shift, count.shape, strict=True))]
+    return float((around * count).sum())

@@ -1,0 +1,288 @@
+r"""Deposit on and gather from a uniform grid with B-splines of order 6, compiled.
+
+A particle at grid coordinate :math:`s = (x - \text{lower})/h` touches the six nodes from ⌊s⌋ − 2 on, in each direction,
+with weights :math:`B(s - j)`. The caller makes sure that these nodes, and two more at the end of the last direction
+(:mod:`kspde.particles.fields.simd`), lie in the array; nothing wraps around.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from kspde.models.base import Array
+from kspde.particles.fields.simd import ZERO, Lanes, add_scaled, dot, load, polynomials, scatter_add
+from kspde.particles.weights import weight_of
+from kspde.runtime.compiled import compiled, in_blocks, inlined, on_threads
+
+__all__ = ["ORDER", "REACH", "deposit", "gather", "gather_part", "grids_for"]
+
+#: Order of the B-splines: they are piecewise of degree ORDER − 1.
+ORDER = 6
+#: Nodes touched before and after ⌊s⌋, the empty lanes included.
+REACH = (2, 5)
+#: Particles, and nodes whose sum over the grids, that are worth handing to another thread.
+_PARTICLES, _NODES = 5_000, 100_000
+#: Of grids that have no more nodes, half a megabyte, each thread has two.
+_FEW_NODES = 60_000
+
+
+def _spline_polynomials(order: int) -> Array:
+    """Return c with B(s − j) = Σ_k c[k, j] t^k at the nodes j = 0, 1, ... from ⌊s⌋ − order/2 + 1 on, t = s − ⌊s⌋.
+
+    By the recursion (q − 1) B_q(x) = x B_{q−1}(x) + (q − x) B_{q−1}(x − 1) on [0, q], piece by piece.
+    """
+    pieces: Array = np.ones((1, 1))
+    for q in range(2, order + 1):
+        longer = np.zeros((q, q))
+        for m in range(q):
+            if m < q - 1:
+                longer[m, :-1] += m * pieces[m]
+                longer[m, 1:] += pieces[m]
+            if m > 0:
+                longer[m, :-1] += (q - m) * pieces[m - 1]
+                longer[m, 1:] -= pieces[m - 1]
+        pieces = longer / (q - 1)
+    return np.ascontiguousarray(pieces[::-1].T)
+
+
+_COEFFICIENTS = _spline_polynomials(ORDER)
+_weights = polynomials(_COEFFICIENTS)
+_slopes = polynomials(_COEFFICIENTS[1:] * np.arange(1.0, ORDER)[:, None])
+
+
+@inlined
+def _split(x: float, lower: float, per_length: float) -> Any:
+    """Return the first of the six nodes, and the distance from ⌊s⌋ to s."""
+    s = (x - lower) * per_length
+    a = np.int64(s)
+    return a - 2, s - a
+
+
+@inlined
+def _add_plane(grid: Array, at: int, stride: int, f: float, u: Lanes, v: Lanes) -> None:
+    """Add f u_p v_q at grid[at + p stride + q]."""
+    scatter_add(grid, at, f * u[0], v)
+    scatter_add(grid, at + stride, f * u[1], v)
+    scatter_add(grid, at + 2 * stride, f * u[2], v)
+    scatter_add(grid, at + 3 * stride, f * u[3], v)
+    scatter_add(grid, at + 4 * stride, f * u[4], v)
+    scatter_add(grid, at + 5 * stride, f * u[5], v)
+
+
+@inlined
+def _plane(grid: Array, at: int, stride: int, u: Lanes) -> Lanes:
+    """Return Σ_p u_p grid[at + p stride + q] for lanes q."""
+    total = add_scaled(ZERO, u[0], load(grid, at))
+    total = add_scaled(total, u[1], load(grid, at + stride))
+    total = add_scaled(total, u[2], load(grid, at + 2 * stride))
+    total = add_scaled(total, u[3], load(grid, at + 3 * stride))
+    total = add_scaled(total, u[4], load(grid, at + 4 * stride))
+    return add_scaled(total, u[5], load(grid, at + 5 * stride))
+
+
+@inlined
+def _block(grid: Array, at: int, slab: int, stride: int, u: Lanes, v: Lanes) -> Lanes:
+    """Return Σ_p u_p Σ_q v_q grid[at + p slab + q stride + r] for lanes r."""
+    total = add_scaled(ZERO, u[0], _plane(grid, at, stride, v))
+    total = add_scaled(total, u[1], _plane(grid, at + slab, stride, v))
+    total = add_scaled(total, u[2], _plane(grid, at + 2 * slab, stride, v))
+    total = add_scaled(total, u[3], _plane(grid, at + 3 * slab, stride, v))
+    total = add_scaled(total, u[4], _plane(grid, at + 4 * slab, stride, v))
+    return add_scaled(total, u[5], _plane(grid, at + 5 * slab, stride, v))
+
+
+@compiled
+def _deposit_1d(grid: Array, x: Array, lower: Array, per_length: float, weights: float | Array) -> None:
+    grid[:] = 0.0
+    for i in range(len(x)):
+        a, s = _split(x[i, 0], lower[0], per_length)
+        scatter_add(grid, a, weight_of(weights, i), _weights(s))
+
+
+@compiled
+def _deposit_2d(grid: Array, x: Array, lower: Array, per_length: float, weights: float | Array) -> None:
+    columns, nodes = grid.shape[1], grid.ravel()
+    nodes[:] = 0.0
+    for i in range(len(x)):
+        a0, s0 = _split(x[i, 0], lower[0], per_length)
+        a1, s1 = _split(x[i, 1], lower[1], per_length)
+        _add_plane(nodes, a0 * columns + a1, columns, weight_of(weights, i), _weights(s0), _weights(s1))
+
+
+@compiled
+def _deposit_3d(grid: Array, x: Array, lower: Array, per_length: float, weights: float | Array) -> None:
+    rows, columns, nodes = grid.shape[1], grid.shape[2], grid.ravel()
+    slab = rows * columns
+    nodes[:] = 0.0
+    for i in range(len(x)):
+        a0, s0 = _split(x[i, 0], lower[0], per_length)
+        a1, s1 = _split(x[i, 1], lower[1], per_length)
+        a2, s2 = _split(x[i, 2], lower[2], per_length)
+        u, v, w, weight = _weights(s0), _weights(s1), _weights(s2), weight_of(weights, i)
+        at = (a0 * rows + a1) * columns + a2
+        _add_plane(nodes, at, columns, weight * u[0], v, w)
+        _add_plane(nodes, at + slab, columns, weight * u[1], v, w)
+        _add_plane(nodes, at + 2 * slab, columns, weight * u[2], v, w)
+        _add_plane(nodes, at + 3 * slab, columns, weight * u[3], v, w)
+        _add_plane(nodes, at + 4 * slab, columns, weight * u[4], v, w)
+        _add_plane(nodes, at + 5 * slab, columns, weight * u[5], v, w)
+
+
+@compiled
+def _add_grids(grids: Array, first: int, last: int) -> None:
+    """Add the nodes first, ..., last − 1 of all grids, shape (threads, nodes), to the first grid's."""
+    for thread in range(1, len(grids)):
+        for j in range(first, last):
+            grids[0, j] += grids[thread, j]
+
+
+@compiled
+def _gather_1d(out: Array, c: Array, x: Array, lower: Array, per_length: float) -> None:
+    for i in range(len(x)):
+        a, s = _split(x[i, 0], lower[0], per_length)
+        out[i] = dot(load(c, a), _weights(s))
+
+
+@compiled
+def _gather_2d(out: Array, c: Array, x: Array, lower: Array, per_length: float) -> None:
+    columns = c.shape[1]
+    grid = c.ravel()
+    for i in range(len(x)):
+        a0, s0 = _split(x[i, 0], lower[0], per_length)
+        a1, s1 = _split(x[i, 1], lower[1], per_length)
+        out[i] = dot(_plane(grid, a0 * columns + a1, columns, _weights(s0)), _weights(s1))
+
+
+@compiled
+def _gather_3d(out: Array, c: Array, x: Array, lower: Array, per_length: float) -> None:
+    rows, columns = c.shape[1], c.shape[2]
+    grid = c.ravel()
+    for i in range(len(x)):
+        a0, s0 = _split(x[i, 0], lower[0], per_length)
+        a1, s1 = _split(x[i, 1], lower[1], per_length)
+        a2, s2 = _split(x[i, 2], lower[2], per_length)
+        at = (a0 * rows + a1) * columns + a2
+        out[i] = dot(_block(grid, at, rows * columns, columns, _weights(s0), _weights(s1)), _weights(s2))
+
+
+@compiled
+def _gather_gradient_1d(out: Array, gradient: Array, c: Array, x: Array, lower: Array, per_length: float) -> None:
+    for i in range(len(x)):
+        a, s = _split(x[i, 0], lower[0], per_length)
+        nodes = load(c, a)
+        out[i] = dot(nodes, _weights(s))
+        gradient[i, 0] = per_length * dot(nodes, _slopes(s))
+
+
+@compiled
+def _gather_gradient_2d(out: Array, gradient: Array, c: Array, x: Array, lower: Array, per_length: float) -> None:
+    columns = c.shape[1]
+    grid = c.ravel()
+    for i in range(len(x)):
+        a0, s0 = _split(x[i, 0], lower[0], per_length)
+        a1, s1 = _split(x[i, 1], lower[1], per_length)
+        at = a0 * columns + a1
+        v = _weights(s1)
+        line = _plane(grid, at, columns, _weights(s0))
+        out[i] = dot(line, v)
+        gradient[i, 0] = per_length * dot(_plane(grid, at, columns, _slopes(s0)), v)
+        gradient[i, 1] = per_length * dot(line, _slopes(s1))
+
+
+@compiled
+def _gather_gradient_3d(out: Array, gradient: Array, c: Array, x: Array, lower: Array, per_length: float) -> None:
+    rows, columns = c.shape[1], c.shape[2]
+    slab = rows * columns
+    grid = c.ravel()
+    for i in range(len(x)):
+        a0, s0 = _split(x[i, 0], lower[0], per_length)
+        a1, s1 = _split(x[i, 1], lower[1], per_length)
+        a2, s2 = _split(x[i, 2], lower[2], per_length)
+        at = (a0 * rows + a1) * columns + a2
+        u, v, w = _weights(s0), _weights(s1), _weights(s2)
+        line = _block(grid, at, slab, columns, u, v)
+        out[i] = dot(line, w)
+        gradient[i, 0] = per_length * dot(_block(grid, at, slab, columns, _slopes(s0), v), w)
+        gradient[i, 1] = per_length * dot(_block(grid, at, slab, columns, u, _slopes(s1)), w)
+        gradient[i, 2] = per_length * dot(line, _slopes(s2))
+
+
+#: By dimension: (a grid (M, ...) that is overwritten, positions (n, d), lower corner, 1/h, a weight for all, or (n,)).
+_DEPOSIT = {1: _deposit_1d, 2: _deposit_2d, 3: _deposit_3d}
+#: By dimension: (values out (n,), spline coefficients (M, ...), positions, lower corner, 1/h).
+_GATHER = {1: _gather_1d, 2: _gather_2d, 3: _gather_3d}
+#: The same, with the gradients (n, d) after the values.
+_GATHER_GRADIENT = {1: _gather_gradient_1d, 2: _gather_gradient_2d, 3: _gather_gradient_3d}
+
+
+def grids_for(threads: int, shape: tuple[int, ...]) -> Array:
+    """Return the grids that ``deposit`` is to use: one a thread, or two, so that the faster thread takes more."""
+    each = 2 if threads > 1 and math.prod(shape) <= _FEW_NODES else 1
+    return np.empty((each * threads, *shape))
+
+
+def deposit(grids: Array, x: Array, lower: Array, spacing: float, weights: float | Array, comm: Any = None) -> Array:
+    """Write Σ_j w_j B((x − X_j)/h) at the nodes x of the first grid, and return it. Collective over ``comm``.
+
+    Each grid takes an equal share of the particles, whichever thread fills it, so that the result is the same every
+    time; where there are few particles, only the first grids do.
+
+    Args:
+        grids: as ``grids_for`` returns them, shape (grids, M, ...).
+        x: X, shape (n, d).
+        lower: the grid's corner, shape (d,).
+        spacing: h.
+        weights: a weight for all, or w, shape (n,).
+        comm: whose ranks' particles are summed; None for this rank's alone.
+    """
+    n, nodes = len(x), grids[0].size
+    tasks = min(len(grids), 1 + n // _PARTICLES)
+
+    def add(task: int) -> None:
+        mine = slice(n * task // tasks, n * (task + 1) // tasks)
+        own = weights[mine] if isinstance(weights, np.ndarray) else weights
+        _DEPOSIT[x.shape[1]](grids[task], x[mine], lower, 1.0 / spacing, own)
+
+    on_threads(add, tasks)
+    flat, parts = grids[:tasks].reshape(tasks, nodes), -(-nodes // _NODES)
+    on_threads(lambda j: _add_grids(flat, nodes * j // parts, nodes * (j + 1) // parts), parts)
+    total: Array = grids[0]
+    if comm is not None and comm.size > 1:
+        from mpi4py import MPI
+
+        comm.Allreduce(MPI.IN_PLACE, total, op=MPI.SUM)
+    return total
+
+
+def gather(values: Array, gradient: Array | None, c: Array, x: Array, lower: Array, spacing: float) -> None:
+    """Write a spline's values at positions x, (n, d), and its gradient, (n, d), where one is wanted; on all threads.
+
+    Arguments as of ``gather_part``.
+    """
+    in_blocks(
+        lambda rows: gather_part(
+            values[rows], None if gradient is None else gradient[rows], c, x[rows], lower, spacing
+        ),
+        len(x),
+    )
+
+
+def gather_part(values: Array, gradient: Array | None, c: Array, x: Array, lower: Array, spacing: float) -> None:
+    """Do so on the calling thread.
+
+    Args:
+        values: shape (n,).
+        gradient: shape (n, d), or None.
+        c: the spline's coefficients, shape (M, ...).
+        x: shape (n, d).
+        lower: the grid's corner, shape (d,).
+        spacing: h.
+    """
+    d = x.shape[1]
+    if gradient is None:
+        _GATHER[d](values, c, x, lower, 1.0 / spacing)
+    else:
+        _GATHER_GRADIENT[d](values, gradient, c, x, lower, 1.0 / spacing)

@@ -1,0 +1,132 @@
+"""One pass over the particles for what every step needs: their extent, their moments, and whether all is finite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kspde.models.base import Array
+from kspde.particles.fields.base import Extent
+from kspde.particles.weights import ParticleWeights, weight_of
+from kspde.runtime.compiled import compiled, in_blocks, widest_vectors
+from kspde.runtime.random import Ids
+
+__all__ = ["Observation", "Tallies", "observe", "tally"]
+
+#: By species, what ``tally`` returned for each block of its particles.
+Tallies = Mapping[str, Sequence[Array]]
+
+#: Numbers that are tallied side by side: a multiple of 1, 2 and 3 coordinates, and of the processor's vectors.
+_LANES = 192
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What holds over all ranks.
+
+    Attributes:
+        extent: of all species together.
+        mean: by species, shape (d,): Σ_j w_j x_j / Σ_j |w_j|, the mean of x where no weight is negative.
+        second_moment: by species ∫|x|²dμ = Σ_j w_j |x_j|².
+        not_finite: (species, id) of the first particle whose position is not finite, or None.
+    """
+
+    extent: Extent
+    mean: Mapping[str, Array]
+    second_moment: Mapping[str, float]
+    not_finite: tuple[str, int] | None
+
+
+def observe(
+    positions: Mapping[str, Array],
+    ids: Mapping[str, Ids],
+    counts: Mapping[str, int],
+    comm: Any,
+    weights: ParticleWeights | None = None,
+    tallies: Tallies | None = None,
+) -> Observation:
+    """Observe particles of all species. Collective.
+
+    Args:
+        positions: by species, shape (n_local, d).
+        ids: of the particles.
+        counts: their numbers over all ranks.
+        comm: the communicator.
+        weights: of the particles; without them each species has mass 1.
+        tallies: of these positions, where they are known already.
+    """
+    variations: Mapping[str, float] = {} if weights is None else weights.variations
+    species = tuple(positions)
+    d = positions[species[0]].shape[1]
+    least = np.full((len(species), 2 * d + 1), np.inf)
+    sums = np.zeros((len(species), d + 1))
+    for row, name in enumerate(species):
+        x = positions[name]
+        partial = np.array(_tallies(x, weights, name) if tallies is None else tallies[name])
+        if len(partial):
+            least[row, : 2 * d] = partial[:, : 2 * d].min(axis=0)
+            sums[row] = partial[:, 2 * d :].sum(axis=0)
+            if not np.all(np.isfinite(sums[row])):
+                bad = np.flatnonzero(~np.all(np.isfinite(x), axis=1))
+                if len(bad):
+                    least[row, 2 * d] = ids[name][bad[0]]
+    if comm.size > 1:
+        from mpi4py import MPI
+
+        comm.Allreduce(MPI.IN_PLACE, least, op=MPI.MIN)
+        comm.Allreduce(MPI.IN_PLACE, sums, op=MPI.SUM)
+    lost = [(name, int(least[row, 2 * d])) for row, name in enumerate(species) if np.isfinite(least[row, 2 * d])]
+    corners = least.min(axis=0)
+    return Observation(
+        extent=Extent(corners[:d], -corners[d : 2 * d]),
+        mean={name: sums[row, :d] / variations.get(name, counts[name]) for row, name in enumerate(species)},
+        second_moment={name: float(sums[row, d]) * _unit(weights, name, counts) for row, name in enumerate(species)},
+        not_finite=lost[0] if lost else None,
+    )
+
+
+def _unit(weights: ParticleWeights | None, species: str, counts: Mapping[str, int]) -> float:
+    """Return what a particle weighs that counts 1 in a tally."""
+    each = 1.0 / counts[species] if weights is None else weights.each[species]
+    return 1.0 if isinstance(each, np.ndarray) else each
+
+
+def _tallies(x: Array, weights: ParticleWeights | None, species: str) -> list[Array]:
+    own = None if weights is None else weights.own(species)
+    return in_blocks(lambda rows: tally(x[rows], None if own is None else own[rows]), len(x))
+
+
+@compiled
+def tally(x: Array, weights: Array | None) -> Array:
+    """Return least x, least −x, Σ w x, each (d,), and Σ w |x|² of positions (n, d), on the calling thread.
+
+    Args:
+        x: shape (n, d).
+        weights: w, shape (n,), or None for 1.
+    """
+    widest_vectors()
+    n, d = x.shape
+    numbers = x.ravel()
+    low, high = np.full(_LANES, np.inf), np.full(_LANES, np.inf)
+    total, square = np.zeros(_LANES), np.zeros(_LANES)
+    for start in range(0, n * d, _LANES):
+        # Side by side, or nothing would become vectors.
+        for j in range(min(_LANES, n * d - start)):
+            v = numbers[start + j]
+            low[j] = v if v < low[j] else low[j]
+            high[j] = -v if -v < high[j] else high[j]
+            w = weight_of(weights, (start + j) // d)
+            total[j] += w * v
+            square[j] += w * (v * v)
+    out = np.zeros(3 * d + 1)
+    out[: 2 * d] = np.inf
+    for j in range(_LANES):
+        axis = j % d
+        out[axis] = min(out[axis], low[j])
+        out[d + axis] = min(out[d + axis], high[j])
+        out[2 * d + axis] += total[j]
+        out[3 * d] += square[j]
+    return out

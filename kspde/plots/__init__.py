@@ -1,0 +1,1 @@
+"""Pictures of densities, particles, distances over time and studies, in one style."""

@@ -1,0 +1,346 @@
+"""Pictures of densities, of their difference, and of diagnostics over time.
+
+Every function is collective and writes one file, on rank 0. Densities are shown where the mass is, not on the whole
+truncated domain; pictures of three-dimensional densities show the plane through the mean of the third coordinate.
+Lengths and times are in the model's own units; a density is mass per unit length, area or volume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kspde.distances.grid import Array
+from kspde.distances.protocols import DensitySolution, check_species, differences, known
+from kspde.distances.region import mass_grid
+from kspde.distances.target import View
+from kspde.plots.style import (
+    BLUE,
+    COLOURS,
+    COLUMN,
+    DENSITY_MAP,
+    DIFFERENCE_MAP,
+    GREY,
+    ORANGE,
+    PAGE,
+    differing,
+    per_volume,
+    picture,
+    setting_of,
+    symbol_of,
+    thousands,
+)
+
+if TYPE_CHECKING:
+    from kspde.distances.result import Distance
+
+__all__ = [
+    "Shown",
+    "draw_bar",
+    "draw_contours",
+    "draw_image",
+    "plot_densities",
+    "plot_density",
+    "plot_diagnostics",
+    "plot_difference",
+    "plot_distance",
+]
+
+#: A picture shows the box outside which every density is below this fraction of the largest value.
+_SHOWN = 4e-3
+
+#: Height of a line of the title, in inches.
+_LINE = 0.35
+
+#: Height of a title, in those of its panel, above a power of ten.
+_ABOVE = 1.15
+
+
+def plot_distance(distance: Distance, path: str | Path) -> None:
+    """Write both densities, their difference beside, and the distances with their floors below.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    with picture(path, distance.comm) as figures:
+        if figures is not None:
+            shown = Shown(distance.axes, distance.density_pde, distance.density_particles)
+            extra = _LINE if distance.differs else 0.0
+            if shown.dimension == 1:
+                figure = figures((PAGE, 3.2 + extra))
+                left, right = figure.subplots(1, 2)
+                _curves(left, shown, distance)
+                _difference_curve(right, shown, distance)
+            else:
+                figure = figures((PAGE, 0.29 * PAGE * shown.aspect + 2.3 + extra))
+                panels = figure.subplots(1, 3, sharex=True, sharey=True)
+                _density_pair(figure, panels[:2], shown, distance)
+                _difference_map(figure, panels[2], shown, distance, "difference")  # per unit area as well
+                for panel in panels[1:]:
+                    panel.set_ylabel("")
+            figure.suptitle(_setting(distance, shown))
+            figure.supxlabel(_caption(distance))
+
+
+def plot_densities(distance: Distance, path: str | Path) -> None:
+    """Write both densities, on one colour scale.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    with picture(path, distance.comm) as figures:
+        if figures is not None:
+            shown = Shown(distance.axes, distance.density_pde, distance.density_particles)
+            extra = _LINE if distance.differs else 0.0
+            if shown.dimension == 1:
+                figure = figures((COLUMN, 2.5 + extra))
+                _curves(figure.subplots(), shown, distance)
+            else:
+                figure = figures((0.8 * PAGE, 0.36 * PAGE * shown.aspect + 1.75 + extra))
+                panels = figure.subplots(1, 2, sharex=True, sharey=True)
+                _density_pair(figure, panels, shown, distance)
+                panels[1].set_ylabel("")
+            figure.suptitle(_setting(distance, shown))
+
+
+def plot_difference(distance: Distance, path: str | Path) -> None:
+    """Write the difference of the two densities, and the distances with their floors below.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    with picture(path, distance.comm) as figures:
+        if figures is not None:
+            shown = Shown(distance.axes, distance.density_pde, distance.density_particles)
+            extra = _LINE if distance.differs else 0.0
+            figure = figures((COLUMN, extra + (3.2 if shown.dimension == 1 else 0.85 * COLUMN * shown.aspect + 1.9)))
+            panel = figure.subplots()
+            if shown.dimension == 1:
+                _difference_curve(panel, shown, distance)
+            else:
+                _difference_map(figure, panel, shown, distance, per_volume("difference", len(distance.axes)))
+            panel.set_title(f"{_setting(distance, shown)}\n{_minus(distance)}")
+            figure.supxlabel(_caption(distance, between=",\n   "))
+
+
+def plot_density(pde: DensitySolution, path: str | Path, *, species: str | None = None) -> None:
+    """Write the density of one species at the final time.
+
+    Raises:
+        InputError: no such species, none given where there are several, or the file cannot be written.
+    """
+    name = check_species(pde.model, species)
+    view = View.of(pde, name)
+    grid = mass_grid(view)
+    values = view.on_grid(grid.axes)
+    with picture(path, pde.comm) as figures:
+        if figures is not None:
+            shown = Shown(grid.axes, values, values)
+            if shown.dimension == 1:
+                figure = figures((COLUMN, 2.5))
+                panel = figure.subplots()
+                panel.plot(shown.axes[0], shown.first, color=BLUE)
+                panel.set(xlabel="$x$", ylabel=per_volume(symbol_of(name), 1), ylim=(0, None))
+            else:
+                figure = figures((COLUMN, 0.85 * COLUMN * shown.aspect + 1.0))
+                panel = figure.subplots()
+                image = draw_image(panel, shown, shown.first, cmap=DENSITY_MAP, vmin=0.0, vmax=float(shown.first.max()))
+                draw_contours(panel, shown, shown.first, colors="white")
+                draw_bar(figure, image, panel, per_volume(symbol_of(name), len(grid.axes)))
+            panel.set_title(", ".join(setting_of(pde.t_end, pde.eps) + shown.plane))
+
+
+def plot_diagnostics(pde: Any, path: str | Path, *, cloud: Any = None) -> None:
+    """Write a solution's diagnostics over time: mass, minimum, maximum, second moment, entropy, time step.
+
+    Args:
+        pde: a solution, with ``diagnostics`` of shape (steps,), or (steps, species) where it has several species.
+        path: the file.
+        cloud: particles whose second moment is drawn beside the density's.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    with picture(path, pde.comm) as figures:
+        if figures is not None:
+            figure = figures((1.4 * COLUMN, 5.6))
+            panels = figure.subplots(3, 2, sharex=True).ravel()
+            data: Mapping[str, Any] = pde.diagnostics
+            mass = np.asarray(data["mass"], dtype=np.float64)
+            names = tuple(pde.model.species)
+            drawn = (
+                (mass / mass[0] - 1, "mass, relative change"),
+                (data["minimum"], "minimum of the density"),
+                (data["maximum"], "maximum of the density"),
+                (data["second_moment"], "second moment ∫ |x|² u"),
+                (data["entropy"], "entropy ∫ u log u"),
+            )
+            for panel, (values, title) in zip(panels, drawn, strict=False):
+                _history(panel, data["t"], values, names)
+                panel.set_title(title, y=_ABOVE)
+            if cloud is not None:
+                _particle_moments(panels[3], cloud)
+            if len(names) > 1 or cloud is not None:
+                figure.legend(
+                    *panels[3].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False
+                )
+            dt = np.asarray(data["dt"], dtype=np.float64)
+            taken = dt > 0
+            panels[5].plot(np.asarray(data["t"])[taken], dt[taken], ".-", color=BLUE, markersize=3, linewidth=0.8)
+            panels[5].set(ylim=(0.5 * dt[taken].min(), 2 * dt[taken].max()), yscale="log")
+            panels[5].set_title(r"time step $\Delta t$", y=_ABOVE)
+            for panel in panels[4:]:
+                panel.set_xlabel("$t$")
+            differs = {} if cloud is None else differences(*(known(run, names[0], what="") for run in (pde, cloud)))
+            eps = "" if "eps" in differs else ", ".join(setting_of(None, pde.eps))
+            title = "\n".join(part for part in (eps, differing(differs)) if part)
+            if title:
+                figure.suptitle(title)
+
+
+class Shown:
+    """The part of two densities that is worth a picture: coordinates, values, and which plane where d = 3."""
+
+    def __init__(self, axes: Sequence[Array], first: Array, second: Array) -> None:
+        self.plane: list[str] = []
+        if first.ndim == 3:
+            weights = np.maximum(first, 0).sum(axis=(0, 1))
+            k = int(np.argmin(np.abs(axes[2] - weights @ axes[2] / weights.sum())))
+            self.plane = [f"plane $z = {axes[2][k]:.2g}$"]
+            axes, first, second = axes[:2], first[:, :, k], second[:, :, k]
+        self.dimension = first.ndim
+        high = np.maximum(first, second) > _SHOWN * max(first.max(), second.max())
+        cut = []
+        for axis in range(first.ndim):
+            inside = np.flatnonzero(high.any(axis=tuple(a for a in range(first.ndim) if a != axis)))
+            margin = max(1, (inside[-1] - inside[0]) // 20)
+            cut.append(slice(max(0, inside[0] - margin), inside[-1] + margin + 1))
+        self.axes = [axis[part] for axis, part in zip(axes, cut, strict=True)]
+        self.first, self.second = first[tuple(cut)], second[tuple(cut)]
+
+    @property
+    def aspect(self) -> float:
+        """Height over width, within what a page can hold."""
+        width, height = (float(axis[-1] - axis[0]) for axis in self.axes[:2])
+        return float(np.clip(height / width, 0.3, 2.0))
+
+
+def _density_pair(figure: Any, panels: Any, shown: Shown, distance: Distance) -> None:
+    top = float(max(shown.first.max(), shown.second.max()))
+    for panel, values, title in zip(panels, (shown.first, shown.second), _labels(distance), strict=True):
+        image = draw_image(panel, shown, values, cmap=DENSITY_MAP, vmin=0.0, vmax=top)
+        draw_contours(panel, shown, values, colors="white", top=top)
+        panel.set_title(title)
+    draw_bar(figure, image, panels, _label(distance))
+
+
+def _difference_map(figure: Any, panel: Any, shown: Shown, distance: Distance, label: str) -> None:
+    difference = shown.second - shown.first
+    top = float(np.abs(difference).max()) or 1.0
+    image = draw_image(panel, shown, difference, cmap=DIFFERENCE_MAP, vmin=-top, vmax=top)
+    draw_contours(panel, shown, shown.first, colors=GREY)
+    panel.set_title(_minus(distance))
+    draw_bar(figure, image, panel, label, loc="left")  # the power of ten is at the right
+
+
+def draw_image(panel: Any, shown: Shown, values: Array, **colours: Any) -> Any:
+    """Draw values as an image with labelled axes, and return it."""
+    (x, y), half = shown.axes, [0.5 * (axis[1] - axis[0]) for axis in shown.axes]
+    extent = (x[0] - half[0], x[-1] + half[0], y[0] - half[1], y[-1] + half[1])
+    image = panel.imshow(values.T, origin="lower", extent=extent, aspect="equal", interpolation="bilinear", **colours)
+    panel.set(xlabel="$x$", ylabel="$y$")
+    panel.locator_params(nbins=8, steps=[1, 2, 5, 10])
+    return image
+
+
+def draw_contours(panel: Any, shown: Shown, values: Array, *, colors: str, top: float | None = None) -> None:
+    """Draw contours at fixed shares of the largest value."""
+    levels = (top or float(values.max())) * np.array([0.05, 0.2, 0.4, 0.6, 0.8])
+    panel.contour(*shown.axes, values.T, levels=levels, colors=colors, linewidths=0.4, alpha=0.7)
+
+
+def draw_bar(figure: Any, image: Any, panels: Any, label: str, loc: str = "center") -> None:
+    """Draw the colour bar of an image below panels."""
+    bar = figure.colorbar(image, ax=panels, location="bottom", shrink=0.85, aspect=30, pad=0.02)
+    bar.set_label(label, loc=loc)
+    bar.outline.set_linewidth(0.4)
+    bar.ax.locator_params(nbins=5)
+    bar.formatter.set_powerlimits((-3, 4))
+
+
+def _curves(panel: Any, shown: Shown, distance: Distance) -> None:
+    first, second = _labels(distance)
+    panel.plot(shown.axes[0], shown.first, color=BLUE, label=first)
+    panel.plot(shown.axes[0], shown.second, color=ORANGE, linestyle="--", label=second)
+    panel.set(title="densities", xlabel="$x$", ylabel=_label(distance))
+    panel.set_ylim(0, 1.4 * max(shown.first.max(), shown.second.max()))
+    panel.legend(frameon=False, loc="upper right")
+
+
+def _difference_curve(panel: Any, shown: Shown, distance: Distance) -> None:
+    difference = shown.second - shown.first
+    panel.fill_between(shown.axes[0], difference, color=ORANGE, alpha=0.35, linewidth=0)
+    panel.plot(shown.axes[0], difference, color=ORANGE, linewidth=0.8)
+    panel.axhline(0, color=GREY, linewidth=0.5)
+    panel.set(xlabel="$x$", ylabel=per_volume("difference", 1), title=_minus(distance))
+    panel.ticklabel_format(axis="y", scilimits=(-3, 4))
+
+
+def _history(panel: Any, t: Any, values: Any, names: Sequence[str]) -> None:
+    columns = np.asarray(values, dtype=np.float64).reshape(len(t), -1)
+    for i, (name, column) in enumerate(zip(names, columns.T, strict=True)):
+        label = symbol_of(name) if len(names) > 1 else "density"
+        panel.plot(t, column, ".-", color=COLOURS[i % len(COLOURS)], markersize=3, label=label)
+    spread = float(np.ptp(columns))
+    if spread < 1e-13 * max(1.0, float(np.abs(columns).max())):
+        centre, reach = float(columns.mean()), 1e-13 * max(1.0, float(np.abs(columns).max()))
+        panel.set_ylim(centre - reach, centre + reach)
+    panel.ticklabel_format(axis="y", scilimits=(-3, 4), useOffset=False)
+
+
+def _particle_moments(panel: Any, cloud: Any) -> None:
+    moments = np.asarray(cloud.diagnostics["second_moment"], dtype=np.float64)
+    columns = moments.reshape(len(cloud.diagnostics["t"]), -1)
+    for i, column in enumerate(columns.T):
+        label = None if i > 0 else "particles" if columns.shape[1] > 1 else f"particles, $N = {thousands(cloud.n)}$"
+        panel.plot(cloud.diagnostics["t"], column, color="black", linestyle=":", linewidth=1.0, label=label)
+
+
+def _labels(distance: Distance) -> tuple[str, str]:
+    """Return what the two sides are called, with their numbers of particles."""
+    sizes = {"particles": (0, distance.n), "densities": (0, 0), "clouds": (distance.first_n, distance.n)}[distance.kind]
+    first, second = (
+        f"{side.removesuffix(' particles')}, $N = {thousands(n)}$" if n else side
+        for side, n in zip(distance.sides, sizes, strict=True)
+    )
+    return first, second
+
+
+def _minus(distance: Distance) -> str:
+    first, second = distance.sides
+    return f"{second} − {first}" if distance.kind == "particles" else "second − first"
+
+
+def _setting(distance: Distance, shown: Shown) -> str:
+    smoothed = [] if distance.bandwidth is None else [f"bandwidth $h = {distance.bandwidth:.3g}$"]
+    title = ", ".join([*setting_of(distance.t_end, distance.eps), *smoothed, *shown.plane])
+    return "\n".join([part for part in (title, differing(distance.differs)) if part])
+
+
+def _caption(distance: Distance, between: str = ", ") -> str:
+    names = {"l1": "$L^1$ distance", "relative_entropy": "relative entropy", "energy": "energy distance"}
+    lines = [
+        f"{words} {distance.in_words(name)}"
+        + (f"{between}floor {distance.floor[name]}" if name in distance.floor.by_name else "")
+        for name, words in names.items()
+        if name in distance.by_name
+    ]
+    return "\n".join(lines[:2])
+
+
+def _label(distance: Distance) -> str:
+    symbol = symbol_of(distance.species) + ("" if abs(distance.mass - 1) < 1e-9 else " / mass,")
+    return per_volume(symbol, len(distance.axes))

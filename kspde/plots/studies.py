@@ -1,0 +1,138 @@
+"""Pictures of a study: each fitted quantity in log-log, the fitted line, and the promised slope."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from kspde.models.base import Array
+from kspde.papers.studies.formulas import PARAMETERS, label_of, mathtext, number, sentence, symbol_of
+from kspde.papers.studies.measures import MEASURES
+from kspde.papers.studies.outcome import FittedRate
+from kspde.papers.studies.quantities import Meaning
+from kspde.papers.studies.study import GROWING
+from kspde.plots.style import COLOURS, COLUMN, styled
+
+__all__ = ["picture_of", "pictures_of"]
+
+_MARKERS = "osD^vP"
+_LINES: dict[str, Any] = {"proved": "-", "improved": (0, (6, 1, 1, 1, 1, 1)), "expected": "-.", "printed": ":"}
+
+
+def pictures_of(rates: Sequence[FittedRate], measure: str) -> dict[str, bytes]:
+    """Return by file name a picture (PNG) of each fitted quantity against each parameter.
+
+    Args:
+        rates: of a study.
+        measure: what the study measures.
+    """
+    groups: dict[str, list[FittedRate]] = {}
+    for rate in rates:
+        groups.setdefault(f"{rate.fit.quantity}-{rate.fit.against}", []).append(rate)
+    meanings = MEASURES[measure].quantities
+    return {f"{name}.png": picture_of(group, meanings[group[0].fit.quantity]) for name, group in groups.items()}
+
+
+def picture_of(rates: Sequence[FittedRate], meaning: Meaning) -> bytes:
+    """Return a picture (PNG) of the rates of one quantity against one parameter."""
+    buffer = io.BytesIO()
+    with styled() as figures:
+        figure = figures((1.25 * COLUMN, 0.85 * COLUMN + 0.15 * (2 * len(rates))))
+        _draw_rates(figure.subplots(), rates, meaning)
+        figure.legend(loc="outside lower center", frameon=False, handlelength=1.8)
+        figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _draw_rates(axes: Any, rates: Sequence[FittedRate], meaning: Meaning) -> None:
+    axes.set_xscale("log")
+    fit = rates[0].fit
+    values = [abs(q.value) for rate in rates for q in rate.values]
+    if any(values):
+        axes.set_yscale("log")
+        if not all(values):  # zeros are shown below the smallest value
+            axes.set_yscale("symlog", linthresh=0.5 * min(v for v in values if v))
+    for index, rate in enumerate(rates):
+        _draw(axes, rate, index)
+    orders: dict[tuple[float, str], list[int]] = {}
+    for index, rate in enumerate(rates):
+        for promise in rate.promises:
+            orders.setdefault((round(promise.order, 12), promise.status), []).append(index)
+    for (order, status), members in orders.items():
+        shared = len(members) == len(rates)
+        whose = "" if shared else ", ".join(sentence(label_of(rates[k].group)) for k in members)
+        _guide(axes, rates[members[0]], order, status, None if shared else members[0], whose)
+    if axes.get_yscale() == "log":  # intervals that hold 0 go down to the frame
+        frame = axes.get_ylim()
+        for index, rate in enumerate(rates):
+            reached = _ends(rate)[:, 0] <= 0
+            tops = np.array([abs(q.value) for q in rate.values])[reached]
+            axes.vlines(np.array(rate.x)[reached], frame[0], tops, color=COLOURS[index % len(COLOURS)])
+        axes.set_ylim(frame)
+    axes.set_xlabel(sentence(PARAMETERS.get(fit.against, ("", symbol_of(fit.against)))[1]))
+    axes.set_ylabel(mathtext(meaning.symbol))
+    axes.set_title("\n".join(sentence(line) for line in textwrap.wrap(meaning.words, 52, break_on_hyphens=False)))
+    axes.grid(visible=True, which="major", alpha=0.3)
+    ticks = sorted({x for rate in rates for x in rate.x})
+    if len(ticks) <= 8:
+        least = 0.14 * np.log(ticks[-1] / ticks[0])  # labels must not touch
+        kept = [ticks[-1]]
+        for x in reversed(ticks):
+            if np.log(kept[0] / x) > least:
+                kept.insert(0, x)
+        axes.set_xticks(kept, [_tick(x) for x in kept])
+        axes.set_xticks([], minor=True)
+
+
+def _tick(x: float) -> str:
+    power = round(np.log10(x))
+    if x < 0.01 and np.isclose(x, 10.0**power, rtol=1e-12):
+        return f"$10^{{{power}}}$"
+    return number(x)
+
+
+def _ends(rate: FittedRate) -> Array:
+    """Return the ends of the intervals of the values' absolute values, shape (K, 2); below 0 where 0 is inside."""
+    return np.array([sorted(np.copysign(1.0, q.value) * end for end in q.interval) for q in rate.values])
+
+
+def _draw(axes: Any, rate: FittedRate, index: int) -> None:
+    """Draw the values with their intervals, and the fitted line."""
+    colour, marker = COLOURS[index % len(COLOURS)], _MARKERS[index % len(_MARKERS)]
+    x = np.array(rate.x)
+    order = np.argsort(x)
+    values = np.array([abs(q.value) for q in rate.values])
+    ends = _ends(rate)
+    low = np.where((ends[:, 0] <= 0) & (axes.get_yscale() == "log"), values, np.clip(ends[:, 0], 0.0, None))
+    reach = np.stack([values - low, ends[:, 1] - values]).clip(0.0)
+    words = sentence(label_of(rate.group)) or "measured"
+    if rate.order is not None:
+        p, (q, r) = rate.order
+        words += f": order {p:.3g} [{q:.3g}, {r:.3g}]"
+    axes.errorbar(x[order], values[order], yerr=reach[:, order], fmt=marker, color=colour, capsize=2, label=words)
+    if rate.rate is not None:
+        fitted = np.geomspace(x.min(), x.max(), 2 if rate.rate.correction is None else 50)
+        axes.plot(fitted, rate.rate.at(fitted), "--", linewidth=1, color=colour)
+
+
+def _guide(axes: Any, rate: FittedRate, order: float, status: str, index: int | None, whose: str) -> None:
+    """Draw the promised slope through the value at the coarse end; ``whose`` says of which values it is promised."""
+    resolved = [(x, abs(q.value)) for x, q in zip(rate.x, rate.values, strict=True) if q.value != 0]
+    if not resolved:
+        return
+    growing = rate.fit.against in GROWING
+    x0, y0 = min(resolved) if growing else max(resolved)
+    ends = np.array([min(rate.x), max(rate.x)])
+    slope = -order if growing else order
+    axes.plot(
+        ends,
+        1.25 * y0 * (ends / x0) ** slope,
+        linestyle=_LINES.get(status, "-"),
+        alpha=0.6,
+        color="black" if index is None else COLOURS[index % len(COLOURS)],
+        label=f"{status}: order {order:.3g}" + (f" ({whose})" if whose else ""),
+    )

@@ -1,0 +1,163 @@
+"""The style of all pictures, and the two ways to make one: a file, or a figure to go on with.
+
+Pictures are as wide as a printed column (:data:`COLUMN`) or wider; in a wider one letters and lines grow with
+it, and can still be read where it is printed in a column. Colours are those of Okabe and Ito, told apart by all eyes.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from kspde.distances.protocols import in_words
+from kspde.errors import InputError
+from kspde.runtime.parallel import together
+
+__all__ = [
+    "BLUE",
+    "COLOURS",
+    "COLUMN",
+    "DENSITY_MAP",
+    "DIFFERENCE_MAP",
+    "GREEN",
+    "GREY",
+    "ORANGE",
+    "PAGE",
+    "PURPLE",
+    "differing",
+    "drawing",
+    "per_volume",
+    "picture",
+    "setting_of",
+    "styled",
+    "symbol_of",
+    "thousands",
+]
+
+#: Perceptually uniform, and a diverging map with white at 0; both readable without red-green vision.
+DENSITY_MAP, DIFFERENCE_MAP = "viridis", "PuOr_r"
+
+#: Widths of a column and of a page's text, in inches: 8.5 cm and 18.3 cm.
+COLUMN, PAGE = 3.35, 7.2
+
+BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#555555"
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, "#e69f00", "#56b4e9")
+
+_STYLE: Any = {
+    "text.usetex": False,  # a matplotlibrc in the current directory could run TeX with its own commands
+    "mathtext.fontset": "cm",
+    "axes.formatter.use_mathtext": True,
+    "savefig.dpi": 250,
+    "savefig.bbox": "tight",
+    "savefig.pad_inches": 0.04,
+}
+
+#: In points, in a picture of a column's width.
+_SIZES: Any = {
+    "font.size": 8.0,
+    "axes.titlesize": 8.5,
+    "figure.titlesize": 8.5,
+    "figure.labelsize": 7.5,
+    "axes.labelsize": 8.0,
+    "axes.linewidth": 0.6,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "legend.fontsize": 7.5,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4.0,
+}
+
+#: Letters grow by no more than this: a page is 2.15 columns wide.
+_GROWTH = 1.5
+
+
+@contextmanager
+def styled() -> Iterator[Any]:
+    """Yield a maker of figures, ``figures((width, height))`` in inches, in the style of all pictures."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_STYLE):
+
+        def figures(size: tuple[float, float]) -> Figure:
+            growth = min(_GROWTH, max(1.0, size[0] / COLUMN))
+            matplotlib.rcParams.update({name: growth * value for name, value in _SIZES.items()})
+            figure = Figure(figsize=size, layout="compressed")
+            FigureCanvasAgg(figure)
+            return figure
+
+        yield figures
+
+
+@contextmanager
+def drawing(comm: Any) -> Iterator[Any]:
+    """Yield a maker of figures in the style of all pictures on rank 0, None elsewhere. Collective."""
+    with together(comm):
+        if comm.rank != 0:
+            yield None
+            return
+        with styled() as figures:
+            yield figures
+
+
+@contextmanager
+def picture(path: str | Path, comm: Any) -> Iterator[Any]:
+    """Yield a maker of the one figure on rank 0, None elsewhere; write the figure at the end. Collective.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    with drawing(comm) as figures:
+        if figures is None:
+            yield None
+            return
+        made: list[Any] = []
+
+        def first(size: tuple[float, float]) -> Any:
+            made.append(figures(size))
+            return made[-1]
+
+        yield first
+        try:
+            made[0].savefig(path)
+        except OSError as error:
+            raise InputError(f"cannot write {path}: {error.strerror or error}") from None
+        except ValueError as error:
+            raise InputError(f"cannot write {path}: {error}") from None
+
+
+def setting_of(t_end: float | None, eps: float | None) -> list[str]:
+    """Return what a picture says of its time and ε."""
+    return ([] if t_end is None else [f"$t = {t_end:g}$"]) + ([] if eps is None else [f"$\\varepsilon = {eps:g}$"])
+
+
+def differing(differs: Mapping[str, tuple[Any, Any]]) -> str:
+    """Return in a line what the two sides of a picture do not have in common."""
+    symbols = {"eps": r"$\varepsilon$", "chi": r"$\chi$", "mu": r"$\mu$", "tau": r"$\tau$", "u0": "$u_0$"}
+    parts = []
+    for name, values in differs.items():
+        # What the user named is no mathematical type.
+        one, other = (textwrap.shorten(in_words(value), 40, placeholder="…").replace("$", r"\$") for value in values)
+        label = symbols.get(name, name.replace("$", r"\$"))
+        parts.append(f"{label}: {one} | {other}" if one != other else f"another {label}")
+    return ", ".join(parts)
+
+
+def symbol_of(species: str) -> str:
+    """Return a species' name as it is printed."""
+    return f"${species}$" if re.fullmatch(r"[A-Za-z](_[A-Za-z0-9])?", species) else species
+
+
+def thousands(n: int) -> str:
+    """Return a number with its thousands set apart, for mathematical type."""
+    return f"{n:,}".replace(",", r"\,")
+
+
+def per_volume(text: str, dimension: int) -> str:
+    """Return the label of a density's values, with their unit: mass per length, area or volume."""
+    return f"{text} per unit {('length', 'area', 'volume')[dimension - 1]}"

@@ -1,0 +1,466 @@
+"""Checkpoints of a run: files that a killed job resumes from.
+
+A checkpoint is an HDF5 file ``checkpoint-<step>.h5``. Its first 512 bytes, which HDF5 skips, hold a checksum of the
+rest, so that a damaged file is recognised; the file itself holds a description of the problem, so that one of another
+problem is. Files are written under a temporary name, forced to the disk, and renamed: a job that is killed while it
+writes leaves the earlier ones as they were. The last two are kept. Arrays are stored as a whole, so that a run may go
+on with another number of ranks.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kspde.errors import InputError, KspdeError, check_number
+from kspde.runtime.files import open_regular
+from kspde.runtime.parallel import together
+from kspde.runtime.warned import warn
+
+__all__ = [
+    "FILE_ERRORS",
+    "Checkpoint",
+    "CheckpointStore",
+    "Saved",
+    "StoppedError",
+    "check_room",
+    "fingerprint",
+    "reason",
+    "reserve",
+    "run_description",
+]
+
+Array = npt.NDArray[Any]
+
+_BLOCK = 512
+_MAGIC = b"kspde checkpoint, blake2b of the rest: "
+_KEPT = 2
+
+_ADDRESS = " at 0x[0-9a-f]+"
+
+#: Bytes that a file takes beside its arrays, at most.
+_OVERHEAD = 1 << 16
+
+#: What asks for a checkpoint before the end; not every system has the second.
+_STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+#: What h5py raises when a file cannot be written: RuntimeError when it is closed.
+FILE_ERRORS = (OSError, RuntimeError)
+
+
+class StoppedError(KspdeError, RuntimeError):
+    """A run was told to stop (SIGTERM, SIGHUP) and wrote a checkpoint first.
+
+    Attributes:
+        number: of the signal.
+    """
+
+    number: int = signal.SIGTERM
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where and how often a run writes checkpoints.
+
+    Attributes:
+        directory: of the files; all ranks must reach it. It is created where it is missing.
+        every: seconds of wall time between two checkpoints, >= 0; 0 writes one after every step.
+
+    Raises:
+        InputError: ``every`` is no number >= 0, or ``directory`` no path.
+    """
+
+    directory: str | Path
+    every: float = 600.0
+
+    def __post_init__(self) -> None:
+        check_number("every", self.every, at_least=0)
+        if not isinstance(self.directory, (str, Path)):
+            raise InputError(f"directory is a {type(self.directory).__name__}: give a path")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved:
+    """A checkpoint that has been found good.
+
+    Attributes:
+        path: of the file.
+        step: the number of steps taken.
+        shared: by name the arrays that are the same on every rank.
+    """
+
+    path: Path
+    step: int
+    shared: Mapping[str, Array]
+
+    def part(self, name: str, first: int, last: int) -> Array:
+        """Return rows first:last of an array that was spread over the ranks. Rank-local.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        from kspde.runtime.hdf5 import h5py
+
+        try:
+            with h5py.File(self.path) as file:
+                out = _numbers(file[f"parts/{name}"][first:last])
+        except Exception as error:  # a file that somebody has made up may fail anywhere
+            raise InputError(f"cannot read checkpoint {self.path}: {reason(error)}") from None
+        if len(out) != last - first:
+            raise InputError(f"checkpoint {self.path} does not fit this run: {name} has too few rows")
+        return out
+
+    @contextmanager
+    def fitting(self) -> Iterator[None]:
+        """Say that the file is to blame for what goes wrong while a run is put into its state. Rank-local.
+
+        Raises:
+            InputError: for any other error.
+        """
+        try:
+            yield
+        except KspdeError:
+            raise
+        except Exception as error:  # its checksum may be right, and its content made up
+            raise InputError(
+                f"checkpoint {self.path} does not fit this run ({type(error).__name__}: {reason(error)}): remove it to "
+                "start from the beginning"
+            ) from None
+
+
+class CheckpointStore:
+    """Writes and finds the checkpoints of one problem; a context in which SIGTERM and SIGHUP ask for one.
+
+    Args:
+        checkpoint: where and how often.
+        problem: what decides the result, JSON-ready; the number of ranks does not belong to it.
+        comm: the communicator.
+
+    Attributes:
+        stopping: the number of a signal that has come, as known to all ranks since the last ``due``; None without one.
+
+    Raises:
+        InputError: the directory cannot be made; on every rank.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, problem: Mapping[str, Any], comm: Any) -> None:
+        self.comm = comm
+        self.stopping: int | None = None
+        self._directory = Path(checkpoint.directory)
+        self._every = float(checkpoint.every)
+        self._problem = json.loads(json.dumps(dict(problem)))
+        self._known: list[Path] = []
+        self._last = time.monotonic()
+        self._asked: int | None = None
+        self._before: dict[int, Any] = {}
+        with together(comm):
+            if comm.rank == 0:
+                try:
+                    self._directory.mkdir(parents=True, exist_ok=True)
+                except OSError as error:
+                    raise InputError(f"cannot make the directory {self._directory}: {error.strerror}") from None
+
+    def __enter__(self) -> CheckpointStore:
+        """Take over the signals; only the main thread can."""
+        if threading.current_thread() is threading.main_thread():
+            ignored = signal.SIG_IGN  # by nohup
+            taken = [number for number in _STOPPING if signal.getsignal(number) is not ignored]
+            self._before = {number: signal.signal(number, self._ask) for number in taken}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the signals back; one that came after the last ``due`` is for whoever had them before."""
+        for number, handler in self._before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        if kind is None and self._asked is not None and self.stopping is None:
+            signal.raise_signal(self._asked)
+
+    def due(self) -> bool:
+        """Return whether a checkpoint is due, the same on every rank. Collective."""
+        words: tuple[int | None, bool] = (
+            self._asked,
+            self.comm.rank == 0 and time.monotonic() >= self._last + self._every,
+        )
+        if self.comm.size > 1:
+            everyone = self.comm.allgather(words)
+            words = (next((w[0] for w in everyone if w[0]), None), any(w[1] for w in everyone))
+        self.stopping = words[0]
+        return words[0] is not None or words[1]
+
+    def write(self, step: int, *, parts: Mapping[str, Array], shared: Mapping[str, Array]) -> Path:
+        """Write a checkpoint and remove all but the last two. Collective.
+
+        Args:
+            step: the number of steps taken.
+            parts: this rank's rows of arrays that are spread over the ranks in their order.
+            shared: arrays that are the same on every rank.
+
+        Raises:
+            InputError: the file cannot be written; on every rank.
+        """
+        path = self._directory / f"checkpoint-{step:010d}.h5"
+        failed: OSError | RuntimeError | None = None
+        hidden = path.with_name(f".{path.name}.{os.getpid()}")
+        file: Any = None
+        size = self.comm.reduce(sum(value.nbytes for value in parts.values()))
+        if self.comm.rank == 0:
+            from kspde.runtime.hdf5 import h5py
+
+            try:
+                reserve(hidden, size + sum(value.nbytes for value in shared.values()))
+                file = h5py.File(hidden, "w", userblock_size=_BLOCK)
+                file.attrs.update(step=step, problem=json.dumps(self._problem))
+                for name, value in shared.items():
+                    file.create_dataset(f"shared/{name}", data=value)
+            except FILE_ERRORS as error:
+                failed = error
+        for name, value in parts.items():
+            # Rank 0 takes what it is sent even when it cannot write: nobody waits for ever.
+            rows = self.comm.gather(len(value))
+            if self.comm.rank:
+                self.comm.send(np.ascontiguousarray(value), dest=0)
+                continue
+            try:
+                if failed is None:
+                    data = file.create_dataset(f"parts/{name}", (sum(rows), *value.shape[1:]), value.dtype)
+            except FILE_ERRORS as error:
+                failed = error
+            first = 0
+            for rank, count in enumerate(rows):
+                part = value if rank == 0 else self.comm.recv(source=rank)
+                try:
+                    if failed is None:
+                        data[first : first + count] = part
+                except FILE_ERRORS as error:
+                    failed = error
+                first += count
+        with together(self.comm):
+            if self.comm.rank == 0:
+                try:
+                    if file is not None:
+                        file.close()
+                    if failed is not None:
+                        raise failed
+                    _seal(hidden)
+                    hidden.replace(path)
+                    _sync(self._directory)
+                except FILE_ERRORS as error:
+                    with suppress(OSError):
+                        hidden.unlink()
+                    raise InputError(f"cannot write checkpoint {path}: {reason(error)}") from None
+                self._known = [p for p in self._known if p != path] + [path]
+                for old in self._known[:-_KEPT]:
+                    with suppress(OSError):
+                        old.unlink()
+                self._known = self._known[-_KEPT:]
+        self._last = time.monotonic()
+        return path
+
+    def stopped(self, step: int, t: float, path: Path) -> StoppedError:
+        """Return the error of a run that ends here since a signal has come, and a checkpoint is written."""
+        number = self.stopping or signal.SIGTERM
+        error = StoppedError(
+            f"stopped by {signal.Signals(number).name} after step {step}, t = {t:.6g}: {path} holds the state, "
+            "resume=True goes on from there"
+        )
+        error.number = number
+        return error
+
+    def latest(self) -> Saved | None:
+        """Return the newest good checkpoint of this problem, or None where there is none. Collective.
+
+        A damaged file, or one of another problem, is named in a warning and passed over for an earlier one.
+
+        Raises:
+            InputError: there are checkpoints, but none that can be used: damaged, or of another problem; on every rank.
+        """
+        found: Saved | None = None
+        with together(self.comm):
+            if self.comm.rank == 0:
+                unfit: list[tuple[str, str]] = []
+                for path in sorted(self._directory.glob("checkpoint-*.h5")):
+                    try:
+                        saved = _read(path, self._problem)
+                    except _DamagedError as error:
+                        remedy = "there is no good one before it, remove it to start from the beginning"
+                        unfit.append((f"checkpoint {path} is damaged ({error})", remedy))
+                        self._known.append(path)
+                    except _ForeignError as error:
+                        remedy = "give another directory, or that problem"
+                        unfit.append((f"checkpoint {path} is of another problem ({error})", remedy))
+                    else:
+                        found = saved
+                        self._known.append(path)
+                if found is None and unfit:
+                    raise InputError(": ".join(unfit[-1]))
+                for line, _ in unfit:
+                    warn(f"{line}: it is not used", self.comm)
+        return self.comm.bcast(found) if self.comm.size > 1 else found
+
+    def _ask(self, number: int, frame: Any) -> None:
+        self._asked = number
+
+
+class _DamagedError(Exception):
+    """A file that is not as it was written."""
+
+
+class _ForeignError(Exception):
+    """A file of another problem."""
+
+
+def run_description(
+    backend: str, model: Any, masses: Mapping[str, float], samples: Iterable[Array], **facts: Any
+) -> dict[str, Any]:
+    """Return what decides a run's result, JSON-ready and the same on any number of ranks.
+
+    Args:
+        backend: its name.
+        model: the model.
+        masses: of the initial densities, by species.
+        samples: arrays that tell the initial densities from others: some values, or some draws.
+        facts: all else; what is no number, string or None is described by its ``str``.
+    """
+    from kspde._version import __version__
+
+    told = {
+        # The address of a function says nothing about it, and changes.
+        name: value if value is None or isinstance(value, (str, int, float)) else re.sub(_ADDRESS, "", str(value))
+        for name, value in {"model": model, **facts}.items()
+    }
+    return {
+        "backend": backend,
+        "kspde": __version__,
+        **told,
+        "u0": fingerprint(*samples),
+        "masses": dict(masses),
+    }
+
+
+def fingerprint(*arrays: Array) -> str:
+    """Return a short digest of arrays."""
+    return hashlib.blake2b(b"".join(np.asarray(x).tobytes() for x in arrays), digest_size=8).hexdigest()
+
+
+def check_room(comm: Any, path: str | Path, size: int) -> None:
+    """Refuse to begin a file, or a directory of files, of about ``size`` bytes where there is no room. Collective.
+
+    Libraries that meet a full disk half-way end the process, or leave the other ranks waiting.
+
+    Raises:
+        InputError: the disk is full, or the directory cannot be written to; on every rank.
+    """
+    with together(comm):
+        if comm.rank == 0:
+            probe = Path(path).absolute()
+            probe = probe.with_name(f".{probe.name}.{os.getpid()}.room")
+            try:
+                reserve(probe, size)
+            except OSError as error:
+                raise InputError(f"cannot write {path}: {reason(error)}") from None
+            finally:
+                with suppress(OSError):
+                    probe.unlink()
+
+
+def reserve(path: Path, size: int) -> None:
+    """Ask the file system for ``size`` bytes, and some more for what surrounds them, under this name."""
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size + _OVERHEAD)
+        elif shutil.disk_usage(path.parent).free < size + _OVERHEAD:  # macOS
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def reason(error: Exception) -> str:
+    """Return why a file cannot be written, in one line."""
+    words = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
+    return words if len(words) <= 200 else f"{words[:197]}..."
+
+
+def _read(path: Path, problem: Mapping[str, Any]) -> Saved:
+    from kspde.runtime.hdf5 import check_hdf5, h5py
+
+    try:
+        with open_regular(path) as raw:
+            head = raw.read(_BLOCK)
+            if not head.startswith(_MAGIC):
+                raise _DamagedError("it does not begin like one")
+            if _digest(raw) != head[len(_MAGIC) :].split(b"\n")[0].decode("ascii", "replace"):
+                raise _DamagedError("its checksum is wrong")
+        check_hdf5(path, os.stat(path).st_size + _OVERHEAD)  # nothing is compressed
+        with h5py.File(path) as file:
+            theirs = dict(json.loads(file.attrs["problem"]))
+            shared = {name: _numbers(data[()]) for name, data in file["shared"].items()} if "shared" in file else {}
+            step = int(file.attrs["step"])
+        if step < 0:
+            raise _DamagedError(f"its step is {step}")
+    except _DamagedError:
+        raise
+    except Exception as error:  # a file that somebody has made up may fail anywhere
+        raise _DamagedError(reason(error)) from None
+    for key in sorted({*theirs, *problem}):
+        if theirs.get(key) != problem.get(key):
+            raise _ForeignError(f"{key} = {_short(theirs.get(key))} there, {_short(problem.get(key))} here")
+    return Saved(path=path, step=step, shared=shared)
+
+
+def _numbers(found: Any) -> Array:
+    """Return an array of a file if it has real numbers.
+
+    Raises:
+        TypeError: it has something else.
+    """
+    array = np.asarray(found)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"an array of {array.dtype}")
+    return array
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def _digest(raw: Any) -> str:
+    total = hashlib.blake2b(digest_size=32)
+    while block := raw.read(1 << 22):
+        total.update(block)
+    return total.hexdigest()
+
+
+def _seal(path: Path) -> None:
+    """Write the checksum into the block that HDF5 skips, and force the file to the disk."""
+    with path.open("r+b") as raw:
+        raw.seek(_BLOCK)
+        digest = _digest(raw)
+        raw.seek(0)
+        raw.write(_MAGIC + digest.encode("ascii") + b"\n")
+        raw.flush()
+        os.fsync(raw.fileno())
+
+
+def _sync(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,163 @@
+"""Loops compiled by numba: the decorators, and the threads they run on.
+
+One place for the flags: every function is cached on disk, so that only the first run after an installation compiles.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cache
+from itertools import count
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, cast
+
+from kspde.errors import InputError
+
+if os.path.exists(".numba_config.yaml"):  # numba would take them: with a directory of its choice it runs what is there
+    raise InputError(
+        ".numba_config.yaml in the current directory would set options of numba: give them as environment variables "
+        "NUMBA_..., or work in another directory"
+    )
+
+import numba
+from numba.core import event, types
+from numba.extending import intrinsic
+
+from kspde.runtime.compiling import say_compiling
+from kspde.runtime.parallel import threads_per_rank
+
+__all__ = [
+    "compiled",
+    "compiled_in_order",
+    "compiled_parallel",
+    "in_blocks",
+    "inlined",
+    "on_threads",
+    "prange",
+    "use_threads",
+    "widest_vectors",
+]
+
+# Between compiled loops other threads have work, the transforms' and those of on_threads: OpenMP's must not spin
+# meanwhile, by default for milliseconds. Read when its library is loaded, at the first parallel loop.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+#: The most particles of a block: their temporaries stay in a core's cache. The fewest, against the interpreter's share,
+#: and the blocks a thread that particles between the two are split into, so that the faster thread has more of them.
+BLOCK, _LEAST, _FEW = 32_768, 2_048, 2
+
+prange = numba.prange
+
+#: Fused multiply-add and reordered sums, but NaN and infinity keep their meaning: the checks for them rely on it.
+_FASTMATH = {"contract", "reassoc"}
+
+
+class _Announcement(event.Listener):  # type: ignore[misc]
+    """Hears of functions of ours that numba compiles, which it does not say of those that it finds on the disk."""
+
+    def on_start(self, event: Any) -> None:
+        if str(event.data["dispatcher"].py_func.__module__).startswith("kspde."):
+            say_compiling()
+
+    def on_end(self, event: Any) -> None:
+        """Say nothing."""
+
+
+event.register("numba:compile", _Announcement())
+
+
+def compiled[F: Callable[..., Any]](function: F) -> F:
+    """Compile a function that other compiled functions call."""
+    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=_FASTMATH)(function))
+
+
+def compiled_in_order[F: Callable[..., Any]](function: F) -> F:
+    """Compile a function whose sums are taken as written: short ones are slower as vectors."""
+    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})(function))
+
+
+def inlined[F: Callable[..., Any]](function: F) -> F:
+    """Compile a scalar function into each of its callers: a loop around a call would not vectorise."""
+    return cast(F, numba.njit(cache=True, inline="always", error_model="numpy", fastmath=_FASTMATH)(function))
+
+
+def compiled_parallel[F: Callable[..., Any]](function: F) -> F:
+    """Compile a function whose ``prange`` loops run on several threads."""
+    return cast(F, numba.njit(cache=True, parallel=True, error_model="numpy", fastmath=_FASTMATH)(function))
+
+
+def _widest_vectors(typing: Any) -> Any:
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        # llvmlite's own add() knows no attributes with a value.
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        return context.get_dummy_value()
+
+    return types.void(), emit
+
+
+#: Called in a compiled function: its loops become vectors as wide as the processor has. By default LLVM keeps to half
+#: of AVX-512's, which pays only where there is little arithmetic.
+widest_vectors: Callable[[], None] = intrinsic(_widest_vectors)
+
+
+def use_threads(comm: Any) -> int:
+    """Let compiled loops use the cores this rank owns; return their number. Collective at its first call."""
+    threads = min(threads_per_rank(comm), int(numba.config.NUMBA_NUM_THREADS))
+    numba.set_num_threads(threads)
+    return threads
+
+
+def on_threads[R](work: Callable[[int], R], tasks: int) -> list[R]:
+    """Return ``work`` of 0, ..., ``tasks`` − 1, each done by whichever thread is free, of as many as loops may use.
+
+    For compiled functions that are not parallel themselves, and numpy between them; not from within such work. The
+    calling thread does all that no other has begun: it does not wait for threads that take long to wake up. What the
+    lowest task raises is raised, after the tasks that were begun have ended.
+    """
+    done: dict[int, R] = {}
+    failed: dict[int, BaseException] = {}
+    waiting = count()
+    ended: SimpleQueue[int] = SimpleQueue()
+
+    def take() -> None:
+        while not failed and (task := next(waiting)) < tasks:
+            try:
+                done[task] = work(task)
+            except BaseException as error:
+                failed[task] = error
+            ended.put(task)
+
+    for thread in range(min(int(numba.get_num_threads()), tasks) - 1):
+        _inbox(thread, os.getpid()).put(take)
+    take()
+    left = 0
+    while next(waiting) < tasks:  # after an error: nobody is to begin these
+        left += 1
+    for _ in range(tasks - left):
+        ended.get()
+    if failed:
+        raise failed[min(failed)]
+    return [done[task] for task in range(tasks)]
+
+
+def in_blocks[R](work: Callable[[slice], R], n: int) -> list[R]:
+    """Return ``work`` of the blocks of ``range(n)``, by ``on_threads``. They depend on n and the number of threads."""
+    few = _FEW * max(2, int(numba.get_num_threads()))
+    size = min(BLOCK, max(_LEAST, -(-n // few)))
+    blocks = -(-n // size)
+    return on_threads(lambda j: work(slice(n * j // blocks, n * (j + 1) // blocks)), blocks)
+
+
+@cache
+def _inbox(thread: int, process: int) -> SimpleQueue[Callable[[], None]]:
+    """Return where a thread waits for work: handing it over takes a third of what an executor's futures do."""
+    inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+
+    def serve() -> None:
+        while True:
+            inbox.get()()
+
+    Thread(target=serve, name=f"kspde-{thread}", daemon=True).start()
+    return inbox

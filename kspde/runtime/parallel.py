@@ -1,0 +1,312 @@
+"""MPI: the communicator, errors that all ranks share, the end of a job in which one rank fails, threads per rank."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import time
+import traceback
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kspde.errors import InputError, KspdeError, MissingBackendError, first_line
+from kspde.runtime.described import described, digest_of
+from kspde.runtime.last_words import end_unless_all, left_too_early, note_all_met, watch_the_end
+from kspde.runtime.launcher import launched
+from kspde.runtime.one_rank import OneRank
+
+__all__ = [
+    "all_or_none",
+    "alone",
+    "check_same",
+    "collective",
+    "communicator",
+    "limited_threads",
+    "on_all_ranks",
+    "same_on_all",
+    "threads_per_rank",
+    "together",
+    "world",
+]
+
+
+def world() -> Any:
+    """Return ``MPI.COMM_WORLD``, or a :class:`OneRank` where mpi4py finds no MPI library on a single process.
+
+    Raises:
+        MissingBackendError: several processes were launched, but mpi4py finds no MPI library: each would take itself
+            for the only one.
+    """
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        if launched():
+            raise MissingBackendError(
+                f"mpi4py does not load ({first_line(error)}), so several ranks are not possible: install an MPI "
+                'library, for example with pip install "kspde[fem]"'
+            ) from None
+        return OneRank()
+    return MPI.COMM_WORLD
+
+
+def alone() -> Any:
+    """Return ``MPI.COMM_SELF``, or a :class:`OneRank` where mpi4py finds no MPI library."""
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError):
+        return OneRank()
+    return MPI.COMM_SELF
+
+
+def communicator(comm: Any = None) -> Any:
+    """Return the communicator of a collective job: ``comm``, or all of MPI's ranks.
+
+    From then on, at the latest, a rank that fails ends the whole job (``kspde.runtime.last_words``).
+
+    Raises:
+        InputError: ``comm`` is no communicator.
+        MissingBackendError: several processes were launched, but mpi4py finds no MPI library.
+    """
+    if comm is not None and not (hasattr(comm, "Allreduce") and comm):
+        raise InputError(f"comm is a {type(comm).__name__}: give a communicator of mpi4py, and not MPI.COMM_NULL")
+    everyone = world()
+    if everyone.size > 1:
+        watch_the_end()
+    return everyone if comm is None else comm
+
+
+@contextmanager
+def all_or_none(comm: Any) -> Iterator[None]:
+    """Run a user's function, which may make collective calls: it raises on every rank, or its error ends the job.
+
+    Where it raises on some ranks only, the others go on, or wait inside it, and cannot be told. Costs nothing where all
+    goes well.
+    """
+    try:
+        yield
+    except Exception as error:
+        if comm.size > 1 and not hasattr(error, "on_all_ranks"):
+            end_unless_all(comm, error)
+            vars(error)["on_all_ranks"] = True
+        raise
+
+
+def on_all_ranks(comm: Any, error: BaseException | None) -> bool:
+    """Return whether all ranks are known to have come here with this error, or without one.
+
+    Then collective work is still possible: PETSc objects can be freed, for one.
+    """
+    return error is None or comm.size == 1 or isinstance(error, KspdeError) or hasattr(error, "on_all_ranks")
+
+
+@contextmanager
+def together(comm: Any, call: str = "") -> Iterator[Callable[..., None]]:
+    """Run a rank-local block; what any rank raises, every rank raises.
+
+    The block must not contain collective calls. Ranks where the block went well raise the error of the lowest rank
+    that failed, so that none waits in a later collective call for a rank that has left. The block is given a function
+    ``same``, which it calls with named values that must be the same on every rank: arguments of a collective call.
+    Where all goes well it costs the reduction of a few numbers. Should a rank have left in the meantime the job ends.
+
+    Args:
+        comm: the communicator.
+        call: what must be called with the same values, for the message.
+
+    Raises:
+        KspdeError: (or the rank's own error) when the block failed on any rank.
+        InputError: a value is not the same on every rank; it is named with two ranks' values.
+    """
+    told: dict[str, str] = {}
+
+    def same(**values: Any) -> None:
+        if comm.size > 1:
+            for name, value in values.items():
+                told.update(described(name, value))
+
+    mine: Exception | None = None
+    try:
+        yield same
+    except Exception as error:
+        mine = error
+    if comm.size > 1:
+        digest = digest_of(repr((call, told)).encode()) if call or told else 0
+        well, *ends = _least(comm, [mine is None, digest, -digest])
+        if not well:
+            _raise_first(comm, mine)
+        if ends[0] != -ends[1]:
+            _raise_difference(comm, call, told)
+    if mine is not None:
+        raise mine
+
+
+def check_same(comm: Any, call: str, **values: Any) -> None:
+    """Refuse values that are not the same on every rank. Collective: one small reduction.
+
+    Raises:
+        InputError: it names the first that differs, with two ranks' values; on every rank.
+    """
+    with together(comm, call) as same:
+        same(**values)
+
+
+def collective[**P, R](
+    *, own: Collection[str] = (), rows: Collection[str] = ()
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let a collective function refuse arguments that are not the same on every rank, before it looks at them.
+
+    What is the same on every rank then fails on every rank, or on none. It costs one small reduction.
+
+    Args:
+        own: names of arguments that each rank may choose.
+        rows: names of arguments that may be arrays of which each rank has its own rows.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+
+        @wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            given = {name: value for name, value in bound.arguments.items() if name != "comm"}
+            comm = bound.arguments.get("comm")
+            comm = communicator(_communicator_of(given.values()) if comm is None else comm)
+            if comm.size > 1:
+                told = {name: value for name, value in given.items() if name not in own}
+                told |= {name: _without_rows(given[name]) for name in rows}
+                check_same(comm, function.__name__, **told)
+            return function(*args, **kwargs)
+
+        return checked
+
+    return decorate
+
+
+def _communicator_of(values: Iterable[Any]) -> Any:
+    """Return the communicator of the first that has one; None where none has."""
+    for value in values:
+        for each in value if isinstance(value, (list, tuple)) else (value,):
+            comm = getattr(each, "comm", None)
+            if hasattr(comm, "Allreduce"):
+                return comm
+    return None
+
+
+def _without_rows(value: Any) -> Any:
+    """Return what ranks must have in common of a run, of several, or of rows."""
+    if isinstance(value, (list, tuple)) and all(hasattr(each, "same_on_ranks") for each in value):
+        return value
+    return value if hasattr(value, "same_on_ranks") or callable(value) else type(value)
+
+
+def same_on_all(comm: Any, array: npt.NDArray[Any]) -> bool:
+    """Return whether all ranks have the same array. Collective: one small reduction."""
+    digest = digest_of(repr((array.shape, array.dtype)).encode(), np.ascontiguousarray(array).data)
+    least, most = _least(comm, [digest, -digest])
+    return least == -most
+
+
+#: Seconds after which a rank that waits for others looks whether they are still there, and no longer spins.
+_LOOK = 1.0
+
+
+def _least(comm: Any, numbers: Sequence[int]) -> list[int]:
+    """Return the least of all ranks' numbers, each. Collective; ends the job if a rank has left."""
+    from mpi4py import MPI
+
+    mine = np.array(numbers, dtype=np.int64)
+    least = np.empty_like(mine)
+    request = comm.Iallreduce(mine, least, op=MPI.MIN)
+    look = time.monotonic() + _LOOK
+    pause = 0.0
+    while not request.Test():
+        if pause:
+            time.sleep(pause)
+        if time.monotonic() > look:
+            left_too_early(comm)
+            look, pause = time.monotonic() + _LOOK, 1e-3
+    if comm.size == MPI.COMM_WORLD.size:
+        note_all_met()
+    return [int(number) for number in least]
+
+
+def _raise_first(comm: Any, mine: Exception | None) -> None:
+    """Raise the own error, or that of the lowest rank which has one. Collective."""
+    # The class of an error of the user's own need not be known elsewhere: its name is.
+    words = None
+    if mine is not None:
+        line = "".join(traceback.format_exception_only(mine))
+        words = (type(mine) if isinstance(mine, KspdeError) else type(mine).__name__, str(mine), line)
+    for rank, theirs in enumerate(comm.allgather(words)):
+        if mine is not None:
+            vars(mine)["on_all_ranks"] = True
+            raise mine
+        if theirs is not None:
+            kind, text, line = theirs
+            error = InputError(f"rank {rank}: {kind}: {text}") if isinstance(kind, str) else kind(text)
+            error.rank = rank
+            vars(error).update(on_all_ranks=True, copy_of=line)
+            raise error
+
+
+def _raise_difference(comm: Any, call: str, told: dict[str, str]) -> None:
+    """Raise an error that names the first value which differs. Collective."""
+    first, *others = comm.allgather((call, told))
+    for rank, other in enumerate(others, start=1):
+        line = _difference(first, other, rank)
+        if line is not None:  # else only the order of the names differs
+            error = InputError(line)
+            vars(error)["on_all_ranks"] = True
+            raise error
+
+
+def _difference(first: tuple[str, dict[str, str]], other: tuple[str, dict[str, str]], rank: int) -> str | None:
+    """Return a line for a rank that does not call the same as rank 0, or not with the same values."""
+    call, told = first
+    if other[0] != call:
+        return f"rank 0 calls {call} and rank {rank} {other[0]}: make the same calls on every rank"
+    name = next((name for name in (*told, *other[1]) if told.get(name) != other[1].get(name)), None)
+    if name is None:
+        return None
+    here, there = (_short(values.get(name, "nothing")) for values in (told, other[1]))
+    return f"{name} = {here} on rank 0 and {there} on rank {rank}: give {call} the same on every rank"
+
+
+def _short(words: str) -> str:
+    return words if len(words) <= 80 else f"{words[:38]}...{words[-38:]}"
+
+
+def threads_per_rank(comm: Any) -> int:
+    """Return the cores this rank may keep busy: the machine's usable cores over the ranks that share them.
+
+    An explicit ``OMP_NUM_THREADS`` wins. The launcher says how many ranks share the machine (MPICH, Open MPI, MVAPICH);
+    where it does not, all ranks of ``comm`` are taken to.
+    """
+
+    def counted(*names: str) -> int | None:
+        values = (os.environ.get(name, "") for name in names)
+        return next((int(v) for v in values if v.isdigit() and int(v) > 0), None)
+
+    ranks = counted("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE") or int(comm.size)
+    return counted("OMP_NUM_THREADS") or max(1, _usable_cores() // ranks)
+
+
+def _usable_cores() -> int:
+    """Return the cores this process may run on; where the system does not say (macOS), the machine's."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return (os.cpu_count() or 1) if affinity is None else len(affinity(0))
+
+
+@contextmanager
+def limited_threads(comm: Any, *, useful: int | None = None) -> Iterator[None]:
+    """Keep the BLAS libraries from using more threads than ``threads_per_rank``, or than the work has use for."""
+    from threadpoolctl import threadpool_limits
+
+    available = threads_per_rank(comm)
+    with threadpool_limits(available if useful is None else min(useful, available)):
+        yield
