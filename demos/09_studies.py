@@ -31,7 +31,7 @@ from kspde.cli.ledger_file import read_results
 from kspde.cli.study_file import read_study
 from kspde.cli.study_job import run_study
 from kspde.papers.studies import outcome_of, rates_of
-from kspde.plots.studies import pictures_of
+from kspde.papers.studies.pictures import pictures_of
 from kspde.runtime.parallel import world
 from kspde.runtime.signals import Stop
 

@@ -57,8 +57,8 @@ def run_study(study: Study, directory: Path, comm: Any, console: Console, stop: 
 
 def write_results(outcome: Outcome, directory: Path, about: dict[str, Any]) -> None:
     """Write table.csv, table.h5, the pictures, report.html and summary.json. On one rank."""
+    from kspde.papers.studies.pictures import pictures_of
     from kspde.papers.studies.table import write_csv_table, write_hdf5_table
-    from kspde.plots.studies import pictures_of
 
     study = outcome.study
     write_csv_table(outcome, directory / "table.csv")

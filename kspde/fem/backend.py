@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import weakref
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from kspde.errors import InputError, MissingBackendError, first_line
 from kspde.runtime.parallel import communicator
 
-__all__ = ["PREFIX", "apply_options", "require"]
+__all__ = ["PREFIX", "apply_options", "destroy_dropped", "keep_until_dropped", "require"]
 
 #: The first release of DOLFINx that is supported.
 _OLDEST = (0, 11)
@@ -113,3 +114,41 @@ def apply_options(solver: Any, options: dict[str, Any], defaults: dict[str, Any]
         # PETSc puts the present name of an option that was renamed into the database too: it would stay for later runs.
         for name in {*settings, *database.getAll()}:
             database.delValue(name)
+
+
+#: Spaces of meshes on several ranks: the communicator, the space, and a vector that keeps the mesh's own communicator.
+_DROPPING: list[tuple[Any, weakref.ref[Any], Any]] = []
+
+
+def keep_until_dropped(space: Any) -> None:
+    """Have PETSc's objects on a space's mesh destroyed once the space is gone (``destroy_dropped``). Collective.
+
+    Args:
+        space: a space with a communicator ``comm`` and a DOLFINx ``mesh``, which has a communicator of its own.
+    """
+    from petsc4py import PETSc
+
+    if space.comm.size > 1:
+        anchor = PETSc.Vec().createMPI((0, 0), comm=space.mesh.comm)
+        _DROPPING.append((space.comm, weakref.ref(space), anchor))
+
+
+def destroy_dropped(comm: Any) -> None:
+    """Destroy PETSc's objects that Python has dropped on all ranks. Collective.
+
+    Ranks drop objects at different times, so petsc4py only marks those of several ranks, and destroys them in a
+    collective call. Without one they stay, with their communicators, of which MPICH has 2 048.
+    """
+    from petsc4py import PETSc
+
+    if comm.size == 1:
+        return
+    PETSc.garbage_cleanup(comm)
+    ours = [entry for entry in _DROPPING if entry[0] == comm]
+    still_used = np.array([space() is not None for _, space, _ in ours], dtype=np.int64)
+    for entry, used in zip(ours, comm.allreduce(still_used), strict=True):
+        if not used:
+            _DROPPING.remove(entry)
+            anchor = entry[2]
+            PETSc.garbage_cleanup(anchor.comm)
+            anchor.destroy()

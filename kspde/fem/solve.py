@@ -142,6 +142,7 @@ def solve(
     comm = communicator(comm)
     with together(comm):
         backend.require()
+    backend.destroy_dropped(comm)
     warn_outside_hypotheses(model, densities, eps, comm)
 
     from kspde.fem.memory import check_run

@@ -1,6 +1,7 @@
-"""Two thousand steps need no more memory than hundreds: PETSc objects made in a loop would."""
+"""Long runs, and many: PETSc objects made in a loop would take memory, and communicators, of which there are few."""
 
 import ctypes
+import gc
 import os
 import warnings
 from pathlib import Path
@@ -54,3 +55,42 @@ def test_two_thousand_steps_do_not_grow(case) -> None:
     # slopes. A leaked PETSc vector of one number costs 1.1 MB in 360 steps.
     kept = 360 / len(seen) * (len(pde.times) - 1) * 2 * 8 * pde.summary()["nodes"] / pde.comm.size
     assert growth - kept < 0.6e6, f"{(growth - kept) / 1e6:.2f} MB in 360 steps"
+
+
+def communicators_left(comm: MPI.Comm) -> int:
+    """The least number of communicators that a rank of this MPI library can still make, 3000 at most."""
+    handler = MPI.COMM_SELF.Get_errhandler()
+    MPI.COMM_SELF.Set_errhandler(MPI.ERRORS_RETURN)
+    made: list[MPI.Comm] = []
+    try:
+        while len(made) < 3000:
+            made.append(MPI.COMM_SELF.Dup())
+    except MPI.Exception:
+        pass
+    finally:
+        for one in made:
+            one.Free()
+        MPI.COMM_SELF.Set_errhandler(handler)
+    return comm.allreduce(len(made), op=MPI.MIN)
+
+
+@pytest.mark.parametrize(
+    ("options", "scheme"),
+    [
+        ({"size": 0.6}, {"tol": 1e-2}),
+        ({"size": 0.6, "refine": 1, "solver": "multigrid"}, {"scheme": "positive", "dt": 0.05}),
+    ],
+    ids=["adaptive", "multigrid"],
+)
+def test_solutions_that_are_dropped_leave_no_communicators(options, scheme, comm) -> None:
+    """Of objects that several ranks share Python's collector only takes note: kspde.fem.backend destroys them."""
+    u0 = kspde.GaussianMixture(weights=[1.0], means=[[0.0, 0.0]], stds=[0.6])
+    model = kspde.SignalDependentKellerSegel(chi=1.0)
+    left = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        for _ in range(5):
+            kspde.solve(model, u0, kspde.Disk(radius=5.0, **options), t_end=0.1, **scheme)
+            gc.collect()
+            left.append(communicators_left(comm))
+    assert left[1] - left[-1] <= 3, left

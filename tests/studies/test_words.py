@@ -14,8 +14,8 @@ from kspde.cli.ledger_file import read_results
 from kspde.cli.results import write_json
 from kspde.papers.studies import MEASURES, Outcome, Study, rates_of
 from kspde.papers.studies.formulas import PARAMETERS, html, label_of, mathtext, sentence, symbol_of
+from kspde.papers.studies.pictures import pictures_of
 from kspde.papers.studies.report import html_report
-from kspde.plots.studies import pictures_of
 
 #: Names of columns that are no words.
 NAMES = {"eps", "gamma", "dt", "n", "l1", "l2"} | {

@@ -189,6 +189,7 @@ def solve_rosenbrock(
             "rejected_steps": ts.getStepRejections(),
         }
     finally:
+        solver.release()
         if on_all_ranks(space.comm, sys.exception()):
             for thing in (ts, jacobian, tolerances, residual, y):
                 thing.destroy()
@@ -208,6 +209,10 @@ class _Shifted:
         self.bounds: Array = np.ones(1)
         self.sizes: Array = np.zeros(1)
 
+    def release(self) -> None:
+        """Drop the systems while ranks can agree: those that go when PETSc destroys this are never freed."""
+        self._solve = _released
+
     def apply(self, pc: Any, x: Any, y: Any) -> None:
         rhs, out = x.array_r.reshape(self._shape), y.array.reshape(self._shape)
         try:
@@ -215,6 +220,10 @@ class _Shifted:
         except BaseException as error:
             self._failure.append(error)
             raise
+
+
+def _released(*args: Any) -> Array:
+    raise RuntimeError("the solve is over")
 
 
 def _reason(ts: Any) -> str:

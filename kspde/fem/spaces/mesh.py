@@ -17,6 +17,7 @@ from dolfinx.fem.petsc import assemble_matrix
 
 from kspde.domains import Disk, MeshFile
 from kspde.errors import InputError
+from kspde.fem.backend import keep_until_dropped
 from kspde.fem.forms import compiled
 from kspde.fem.meshes.build import CELL_NAMES, MeshArrays, mesh_arrays
 from kspde.fem.meshes.outline import Outline
@@ -91,6 +92,7 @@ class MeshSpace(Space):
             for entities in (1, 2):
                 self.mesh.topology.create_entities(entities)
             self.mesh = mesh.uniform_refine(self.mesh)
+        keep_until_dropped(self)
         self.cells = self.mesh.topology.index_map(dimension).size_global
         self.V = fem.functionspace(self.mesh, self._element(basix.LagrangeVariant.gll_warped))
         self.measure = gll_rule(domain.degree)

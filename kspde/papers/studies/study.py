@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import kspde
+from kspde._version import __version__
 from kspde.domains import Domain
 from kspde.initial import InitialDensity
 from kspde.models import Model
@@ -60,7 +60,7 @@ class Point:
     @property
     def key(self) -> str:
         """A hash of the parameters and of kspde's version: the name of its file."""
-        text = json.dumps([kspde.__version__, dict(self.parameters)], sort_keys=True)
+        text = json.dumps([__version__, dict(self.parameters)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
     @property
