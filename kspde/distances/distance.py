@@ -19,7 +19,6 @@ from kspde.distances.measured import (
     warn_of_shared_noise,
 )
 from kspde.distances.over_time import OverTime
-from kspde.distances.protocols import ParticleCloud
 from kspde.distances.region import MOST
 from kspde.distances.result import Distance
 from kspde.distances.saved import clouds_at
@@ -28,6 +27,7 @@ from kspde.distances.sides import DensitySide, ParticleSide, communicator_of, si
 from kspde.distances.statistics import ON_GRID
 from kspde.distances.two_samples import BETWEEN_CLOUDS
 from kspde.errors import InputError, check_choice, check_finite, check_integer, check_number
+from kspde.protocols import ParticleCloud
 from kspde.runtime.counts import MOST_REPLICAS
 from kspde.runtime.parallel import collective
 from kspde.runtime.warned import keeping_warnings

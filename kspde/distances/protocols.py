@@ -5,22 +5,18 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from kspde.distances.grid import Array
 from kspde.domains import check_no_walls
 from kspde.errors import InputError
 from kspde.initial import same_density
 from kspde.models import Model
+from kspde.protocols import ParticleCloud, Run, SolvedDensity
 
 __all__ = [
-    "DensitySolution",
     "Known",
-    "ParticleCloud",
-    "Run",
     "check_comparable",
     "check_species",
     "check_together",
@@ -28,67 +24,6 @@ __all__ = [
     "in_words",
     "known",
 ]
-
-
-class Run(Protocol):
-    """What a solution and a cloud have in common."""
-
-    @property
-    def model(self) -> Model:
-        """The model."""
-        ...
-
-    @property
-    def eps(self) -> float | None:
-        """The mollifier's ε, None for the unregularised system."""
-        ...
-
-    @property
-    def mollifier(self) -> Any:
-        """The mollifier: its name, or a callable or its representation."""
-        ...
-
-    @property
-    def t_end(self) -> float:
-        """The final time."""
-        ...
-
-    @property
-    def masses(self) -> Mapping[str, float]:
-        """Mass of each species."""
-        ...
-
-    @property
-    def comm(self) -> Any:
-        """The communicator."""
-        ...
-
-
-class DensitySolution(Run, Protocol):
-    """What is read of a solution: the density on a tensor grid, and what it is the density of."""
-
-    @property
-    def half_width(self) -> float:
-        """Half-width of the smallest box around the origin that contains the domain."""
-        ...
-
-    def on_grid(
-        self, axes: Any, species: str | None = None, t: float | None = None, *, outside: float | None = None
-    ) -> Array:
-        """Return u at time t, ``t_end`` unless given, on a tensor grid, the same on every rank."""
-        ...
-
-
-class ParticleCloud(Run, Protocol):
-    """What is read of a cloud: this rank's positions and ids, and what they are particles of."""
-
-    def ids_of(self, species: str) -> npt.NDArray[np.uint64]:
-        """Return this rank's particle ids of a species, shape (n_local,)."""
-        ...
-
-    def of(self, species: str) -> Array:
-        """Return this rank's positions of a species, shape (n_local, d)."""
-        ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -203,7 +138,7 @@ def check_together(first: Known, second: Known, *, any_mass: bool = False) -> No
 
 
 def check_comparable(
-    pde: DensitySolution, cloud: ParticleCloud, species: str, *, t: float | None = None
+    pde: SolvedDensity, cloud: ParticleCloud, species: str, *, t: float | None = None
 ) -> dict[str, tuple[Any, Any]]:
     """Return in what a solution and a cloud differ, at time t or the final one.
 

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kspde.distances.grid import Array
-from kspde.distances.protocols import ParticleCloud
 from kspde.errors import InputError
 from kspde.models import Model
+from kspde.protocols import ParticleCloud
 from kspde.runtime.parallel import together
 
 __all__ = ["Snapshot", "Snapshots", "clouds_at"]

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from kspde.distances.grid import Array
-from kspde.distances.protocols import DensitySolution
 from kspde.domains import MeshFile
 from kspde.errors import InputError
+from kspde.protocols import SolvedDensity
 
 __all__ = ["CLIP", "View", "rows_in_order", "rows_of"]
 
@@ -50,7 +50,7 @@ class View:
     clip: float = CLIP
 
     @classmethod
-    def of(cls, pde: DensitySolution, species: str, *, t: float | None = None, r: int = 1) -> View:
+    def of(cls, pde: SolvedDensity, species: str, *, t: float | None = None, r: int = 1) -> View:
         """Return the density of a species of a solution at time t, the final one unless given."""
         at: dict[str, Any] = {} if t is None else {"t": t}
         vertices = getattr(getattr(pde, "domain", None), "vertices", None)
@@ -91,7 +91,7 @@ class View:
         return out
 
 
-def _on_grid(pde: DensitySolution, species: str, at: dict[str, Any], axes: Sequence[Array]) -> Array:
+def _on_grid(pde: SolvedDensity, species: str, at: dict[str, Any], axes: Sequence[Array]) -> Array:
     return np.asarray(pde.on_grid(axes, species, outside=0.0, **at), dtype=np.float64)
 
 

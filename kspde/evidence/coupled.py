@@ -39,8 +39,9 @@ from kspde.distances.bandwidth import IntegratedSquaredError
 from kspde.distances.grid import GaussianSmoother, Grid, deposit, mass_interval
 from kspde.distances.statistics import Estimate, reach_of
 from kspde.errors import InputError, check_choice, check_number
-from kspde.evidence.ensemble import Ensemble, MeanFieldSolution
+from kspde.evidence.ensemble import Ensemble
 from kspde.models.base import Array
+from kspde.protocols import SolvedDensity
 from kspde.runtime.parallel import collective
 
 __all__ = ["CoupledDistance", "coupled_distance", "mass_grid", "signed_estimate"]
@@ -116,7 +117,7 @@ class CoupledDistance:
 
 @collective(own=("progress",))
 def coupled_distance(
-    pde: MeanFieldSolution,
+    pde: SolvedDensity,
     *,
     n: int,
     dt: float,
@@ -241,7 +242,7 @@ def _floor(differences: Array, volume: float, seed: int) -> Estimate:
     return Estimate(float(norms.mean()), (float(low), float(high)))
 
 
-def mass_grid(pde: MeanFieldSolution, species: str, t: float | None = None) -> tuple[Grid, Array]:
+def mass_grid(pde: SolvedDensity, species: str, t: float | None = None) -> tuple[Grid, Array]:
     """Return a grid over what holds the mass of a density, and u ≥ 0 there, at a time (the last unless given)."""
     d = pde.model.dimension
     survey = Grid.covering(np.full(d, -pde.half_width), np.full(d, pde.half_width), [_SEARCH[d]] * d)
@@ -262,7 +263,7 @@ def _sides(grid: Grid, u: Array) -> tuple[Array, Array]:
     return lower, upper
 
 
-def _grid(pde: MeanFieldSolution, species: str, n: int, bandwidth: float | None) -> tuple[Grid, float]:
+def _grid(pde: SolvedDensity, species: str, n: int, bandwidth: float | None) -> tuple[Grid, float]:
     """Return the grid over the mass of the density at t_end, and the bandwidth. Collective.
 
     Raises:

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from kspde.distances.protocols import DensitySolution
 from kspde.domains import check_no_walls
 from kspde.errors import ConvergenceError, InputError, check_integer, check_number
-from kspde.initial import InitialDensity
 from kspde.kernels import mollifier_kernel
 from kspde.models import Field, FieldValues
 from kspde.models.base import Array
@@ -27,38 +25,16 @@ from kspde.particles.run import schedule
 from kspde.particles.schemes.base import SCHEMES
 from kspde.particles.start import NOISE, starting_points, stream
 from kspde.particles.system import System
+from kspde.protocols import SolvedDensity
 from kspde.runtime.compiled import use_threads
 from kspde.runtime.counts import MOST_REPLICAS
 from kspde.runtime.parallel import alone, limited_threads
 from kspde.runtime.random import Ids, Philox
 
-__all__ = ["Ensemble", "MeanFieldSolution", "check_solution"]
+__all__ = ["Ensemble", "check_solution"]
 
 #: Systems up to this size sum over all pairs.
 _DIRECT = 400
-
-
-class MeanFieldSolution(DensitySolution, Protocol):
-    """What is read of a solution: what it solves, its density and its fields over time."""
-
-    @property
-    def u0(self) -> Mapping[str, InitialDensity]:
-        """The initial densities."""
-        ...
-
-    @property
-    def initial(self) -> str:
-        """Whether it starts from u_0 or from u_0 * j^ε."""
-        ...
-
-    @property
-    def times(self) -> Array:
-        """The saved times."""
-        ...
-
-    def signal_on_grid(self, axes: Any, field: str | None = None, t: float | None = None) -> Array:
-        """Return a field on such a grid. Collective."""
-        ...
 
 
 def check_solution(pde: Any) -> None:
@@ -133,7 +109,7 @@ class Ensemble:
         InputError: a value out of range, or a kernel that is singular at the origin.
     """
 
-    pde: MeanFieldSolution
+    pde: SolvedDensity
     n: int
     dt: float
     replicas: int

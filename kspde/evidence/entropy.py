@@ -62,11 +62,12 @@ import numpy as np
 
 from kspde.distances.statistics import Estimate, reach_of
 from kspde.errors import InputError, check_choice, check_integer
-from kspde.evidence.ensemble import Ensemble, MeanFieldSolution
+from kspde.evidence.ensemble import Ensemble
 from kspde.evidence.sampled_field import Score
 from kspde.models import FieldValues, Model
 from kspde.models.base import Array
 from kspde.models.coefficients import diffusion_of, drift_of
+from kspde.protocols import SolvedDensity
 from kspde.runtime.parallel import collective, together
 
 __all__ = ["BoundOverTime", "EntropyBound", "defect", "entropy_bound", "production"]
@@ -161,7 +162,7 @@ class EntropyBound(BoundOverTime):
 
 @collective(own=("progress",))
 def entropy_bound(
-    pde: MeanFieldSolution,
+    pde: SolvedDensity,
     *,
     n: int,
     dt: float,
@@ -232,7 +233,7 @@ def _reach(samples: Array) -> Array:
 
 
 def _integrals(
-    *, pde: MeanFieldSolution, n: int, replicas: int, progress: Callable[[float], None] | None, **options: Any
+    *, pde: SolvedDensity, n: int, replicas: int, progress: Callable[[float], None] | None, **options: Any
 ) -> tuple[Array, Array, float]:
     """Return the times of the steps, the integrals up to them and the score's error. Collective.
 

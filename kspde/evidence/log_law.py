@@ -48,10 +48,11 @@ import numpy as np
 
 from kspde.errors import InputError
 from kspde.evidence.coupled import mass_grid
-from kspde.evidence.ensemble import MeanFieldSolution, check_solution
+from kspde.evidence.ensemble import check_solution
 from kspde.evidence.entropy import cumulative, defect
 from kspde.models import FieldValues, Model
 from kspde.models.base import Array
+from kspde.protocols import SolvedDensity
 
 __all__ = ["entropy_bound_slope"]
 
@@ -59,7 +60,7 @@ __all__ = ["entropy_bound_slope"]
 _FAR = 1e14
 
 
-def entropy_bound_slope(pde: MeanFieldSolution) -> Array:
+def entropy_bound_slope(pde: SolvedDensity) -> Array:
     r"""Return the factor B(t) of log(1/ε) in N times the entropy bound, at the saved times. Collective.
 
     The module derives it.
@@ -96,7 +97,7 @@ def entropy_bound_slope(pde: MeanFieldSolution) -> Array:
     return cumulative(np.array(rates), np.asarray(pde.times, dtype=np.float64))
 
 
-def _rate(pde: MeanFieldSolution, model: Model, species: str, strengths: dict[str, float], t: float) -> float:
+def _rate(pde: SolvedDensity, model: Model, species: str, strengths: dict[str, float], t: float) -> float:
     """Return ∫ s²|L|²u²/(16πD) at a time; the columns of sL are the defects of a gradient that is off by s e_a."""
     grid, u = mass_grid(pde, species, t)
     points = np.stack(np.meshgrid(*grid.axes, indexing="ij"), axis=-1).reshape(-1, 2)

@@ -23,7 +23,7 @@ import numpy as np
 
 from kspde.domains import Box
 from kspde.errors import InputError, check_integer
-from kspde.evidence.ensemble import MeanFieldSolution, check_solution
+from kspde.evidence.ensemble import check_solution
 from kspde.evidence.entropy import defect
 from kspde.initial import InitialDensity
 from kspde.models import FieldValues, Model
@@ -31,6 +31,7 @@ from kspde.models.base import Array
 from kspde.models.coefficients import coefficients
 from kspde.particles.fields.base import Extent
 from kspde.particles.fields.direct import DirectFields
+from kspde.protocols import SolvedDensity
 from kspde.runtime.parallel import alone, collective
 from kspde.runtime.saving import SaveAt
 
@@ -79,7 +80,7 @@ class NParticleLaw:
 
 
 @collective()
-def liouville(pde: MeanFieldSolution, *, n: int = 2, tol: float = 1e-7, include_self: bool = True) -> NParticleLaw:
+def liouville(pde: SolvedDensity, *, n: int = 2, tol: float = 1e-7, include_self: bool = True) -> NParticleLaw:
     """Solve Liouville's equation for N particles on the line, and measure its distance from the product. Collective.
 
     Args:
@@ -178,7 +179,7 @@ class _ParticleSystem(Model):
 
     species = ("u_N",)
 
-    def __init__(self, pde: MeanFieldSolution, n: int, include_self: bool) -> None:
+    def __init__(self, pde: SolvedDensity, n: int, include_self: bool) -> None:
         self.dimension = n
         self._model = pde.model
         self._name = pde.model.species[0]
@@ -256,7 +257,7 @@ class _Product(InitialDensity):
         return np.concatenate([self._factor.sample(random, ids * n + np.uint64(i)) for i in range(int(n))], axis=1)
 
 
-def _mean_field(pde: MeanFieldSolution, nodes: Array, t: float) -> tuple[FieldValues, Array]:
+def _mean_field(pde: SolvedDensity, nodes: Array, t: float) -> tuple[FieldValues, Array]:
     """Return the density's fields with their gradients at nodes of the line, and its score, (nodes, 1)."""
     from scipy.interpolate import make_interp_spline
 

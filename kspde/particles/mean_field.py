@@ -10,9 +10,9 @@ splines of order 6. The grid is refined until the splines reproduce the fields b
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,11 +24,12 @@ from kspde.models.base import Array
 from kspde.particles.fields.base import Extent, FieldEvaluator, check_resolved
 from kspde.particles.fields.splines import gather_part
 from kspde.particles.saved_times import SavedTimes
+from kspde.protocols import SolvedDensity
 
 if TYPE_CHECKING:
     from kspde.particles.run import Run
 
-__all__ = ["Coupling", "CouplingHistory", "KnownFields", "MeanField", "check_mean_field"]
+__all__ = ["Coupling", "CouplingHistory", "KnownFields", "check_mean_field"]
 
 #: Nodes around the particles, so that the spline's conditions at the grid's edge have died out: by 0.43 a node.
 _MARGIN = 16
@@ -38,24 +39,6 @@ _COARSE, _MOST = 32, 2_100_000
 _SLACK = 0.1
 #: Points per direction at which the splines are checked every time.
 _CHECKS = 48
-
-
-class MeanField(Protocol):
-    """A solved density, as the mean-field particles see it."""
-
-    @property
-    def model(self) -> Model:
-        """The model it solves."""
-        ...
-
-    @property
-    def t_end(self) -> float:
-        """The time up to which it is known."""
-        ...
-
-    def signal_on_grid(self, axes: Sequence[Array], field: str | None = None, t: float | None = None) -> Array:
-        """Return a field on the tensor grid of coordinate arrays at time t, the same on every rank. Collective."""
-        ...
 
 
 def check_mean_field(
@@ -133,7 +116,7 @@ class KnownFields(FieldEvaluator):
         spacing: h of the grid now.
     """
 
-    def __init__(self, fields: tuple[Field, ...], *, source: MeanField, **options: Any) -> None:
+    def __init__(self, fields: tuple[Field, ...], *, source: SolvedDensity, **options: Any) -> None:
         super().__init__(fields, include_self=True, **options)
         self.own_slopes = {}  # no particle has a share in them
         self._source = source

@@ -22,7 +22,7 @@ from kspde.particles.fields.direct import DirectFields
 from kspde.particles.fields.nufft import FourierFields
 from kspde.particles.fields.particle_mesh import MEMORY_LIMIT, MeshFields
 from kspde.particles.fields.relaxing import RelaxingFields
-from kspde.particles.mean_field import CouplingHistory, KnownFields, MeanField, check_mean_field
+from kspde.particles.mean_field import CouplingHistory, KnownFields, check_mean_field
 from kspde.particles.memory import check_particles
 from kspde.particles.result import Results
 from kspde.particles.resume import CheckpointWriter, description, restore
@@ -32,6 +32,7 @@ from kspde.particles.start import NOISE, starting_points, stream
 from kspde.particles.statistics import Saves, check_statistics
 from kspde.particles.system import System, local_ids
 from kspde.particles.weights import GivenWeights, ParticleWeights, particle_weights
+from kspde.protocols import SolvedDensity
 from kspde.runtime.checkpoint import Checkpoint, CheckpointStore
 from kspde.runtime.compiled import use_threads
 from kspde.runtime.counts import check_steps, check_work
@@ -63,7 +64,7 @@ def simulate(
     mollifier: str | Callable[..., Kernel] = "gaussian",
     initial: str = "u0",
     scheme: str = "euler-maruyama",
-    mean_field: MeanField | None = None,
+    mean_field: SolvedDensity | None = None,
     mean_field_differs: Sequence[str] = (),
     seed: int = 0,
     replica: int = 0,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kspde.distances.grid import Array
-from kspde.distances.protocols import DensitySolution, check_species, differences, known
+from kspde.distances.protocols import check_species, differences, known
 from kspde.distances.region import mass_grid
 from kspde.distances.target import View
 from kspde.plots.style import (
@@ -33,6 +33,7 @@ from kspde.plots.style import (
     symbol_of,
     thousands,
 )
+from kspde.protocols import SolvedDensity
 
 if TYPE_CHECKING:
     from kspde.distances.result import Distance
@@ -126,7 +127,7 @@ def plot_difference(distance: Distance, path: str | Path) -> None:
             figure.supxlabel(_caption(distance, between=",\n   "))
 
 
-def plot_density(pde: DensitySolution, path: str | Path, *, species: str | None = None) -> None:
+def plot_density(pde: SolvedDensity, path: str | Path, *, species: str | None = None) -> None:
     """Write the density of one species at the final time.
 
     Raises:

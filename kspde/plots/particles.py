@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from kspde.distances.grid import Array
-from kspde.distances.protocols import DensitySolution, ParticleCloud, check_comparable, check_species
+from kspde.distances.protocols import check_comparable, check_species
 from kspde.distances.region import mass_grid
 from kspde.distances.saved import Snapshots
 from kspde.distances.target import View
@@ -30,6 +30,7 @@ from kspde.plots.style import (
     symbol_of,
     thousands,
 )
+from kspde.protocols import ParticleCloud, SolvedDensity
 
 __all__ = ["animate", "plot_particles"]
 
@@ -40,7 +41,7 @@ _FORMATS = (".webp", ".gif", ".png")
 
 
 def plot_particles(
-    pde: DensitySolution, cloud: ParticleCloud, path: str | Path, *, species: str | None = None, most: int = 2000
+    pde: SolvedDensity, cloud: ParticleCloud, path: str | Path, *, species: str | None = None, most: int = 2000
 ) -> None:
     """Write the particles over the density at their common final time.
 
@@ -74,7 +75,7 @@ def plot_particles(
 
 
 def animate(
-    pde: DensitySolution,
+    pde: SolvedDensity,
     states: Snapshots | Sequence[ParticleCloud],
     path: str | Path,
     *,
@@ -168,13 +169,13 @@ def _frames(
     return frames
 
 
-def _title(time: list[str], pde: DensitySolution, differs: Mapping[str, tuple[Any, Any]], n: int) -> str:
+def _title(time: list[str], pde: SolvedDensity, differs: Mapping[str, tuple[Any, Any]], n: int) -> str:
     eps = [] if "eps" in differs else setting_of(None, pde.eps)
     first = ", ".join([*time, *eps, f"${thousands(n)}$ particles"])
     return first + (f"\n{differing(differs)}" if differs else "")
 
 
-def _planar(pde: DensitySolution, species: str | None) -> str:
+def _planar(pde: SolvedDensity, species: str | None) -> str:
     """Return the species' name, of a model on the plane."""
     if pde.model.dimension != 2:
         raise InputError(

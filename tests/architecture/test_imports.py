@@ -16,9 +16,12 @@ PACKAGE = Path(kspde.__file__).parent
 
 #: The floors of the house, from the ground up. A room may import from the rooms below its floor, and from itself.
 FLOORS = (
-    ("errors", "_version"),
+    ("_version", "typing"),
+    ("errors",),
     ("runtime",),
     ("kernels", "initial", "domains", "models", "radial"),
+    ("problem",),
+    ("protocols",),
     ("papers.theory",),
     ("fem", "particles"),
     ("distances",),
@@ -34,7 +37,7 @@ NEIGHBOURS = {
     ("radial", "kernels"),
     ("radial", "models"),
 }
-MODELS_MAY_IMPORT = {"errors", "kernels", "models"}
+MODELS_MAY_IMPORT = {"errors", "kernels", "models", "typing"}
 
 
 @cache
