@@ -7,7 +7,7 @@ before anything takes time.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from kspde._version import __version__
+from kspde._version import __version__ as __version__
 from kspde.runtime.launcher import launched
 
 if TYPE_CHECKING:
@@ -62,7 +62,6 @@ __all__ = [
     "Snapshots",
     "StoppedError",
     "Yukawa",
-    "__version__",
     "compare",
     "coupled_distance",
     "entropy_bound",

@@ -101,7 +101,7 @@ def test_every_species_and_its_mass_tell_runs_apart(monkeypatch: pytest.MonkeyPa
     again = FunctionType(motility.__code__, {}, "motility")
     again.__qualname__ = motility.__qualname__
     assert run_description("fem", (again,), masses, [x]) == here[0] != here[1]
-    monkeypatch.setattr(kspde, "__version__", "another")
+    monkeypatch.setattr("kspde._version.__version__", "another")
     assert run_description("fem", "model", masses, [x, x], eps=0.3) != first
 
 
