@@ -62,7 +62,7 @@ if root:
     )
 
 # %% [markdown]
-# Its diagnostics have one row a time step. Mass is kept to round-off. The second moment obeys
+# Its diagnostics have one row per time step. Mass is kept to round-off. The second moment obeys
 # d/dt ∫|x|²u = 4 ∫(e^(−v) + 1)u, which lies between 4 and 8: motility is at least 1, at most 2.
 
 # %%
@@ -72,11 +72,11 @@ growth = float((moment[-1] - moment[0]) / t[-1])
 if root:
     print(
         f"{len(t) - 1} time steps; mass is kept to {lost:.0e}; "
-        f"the second moment grows by {growth:.3f} a unit of time"
+        f"the second moment grows by {growth:.3f} per unit of time"
     )
 
 # %% [markdown]
-# How exact is it? Elements of degree p promise an L¹ error of order h^(p+1), h the size of the cells. The errors below
+# How accurate is it? Elements of degree p promise an L¹ error of order h^(p+1), h the size of the cells. The errors below
 # are those on [−6, 6]², against elements of degree 6. (On the coarsest meshes kspde warns of small negative values:
 # they do not resolve u₀.)
 
@@ -99,7 +99,7 @@ for degree, meshes in ((2, (16, 24, 48)), (4, (8, 16, 32))):
         )
         if root:
             print(
-                f"degree {degree}, {cells:2d} cells a direction: "
+                f"degree {degree}, {cells:2d} cells per direction: "
                 f"L1 error {errors[degree][cells]:.1e}"
             )
 

@@ -34,8 +34,8 @@ pictures = here / "pictures"
 root = MPI.COMM_WORLD.rank == 0
 
 # %% [markdown]
-# Both backends take the same model and the same initial density. `SaveAt` makes them keep states on the way; the
-# particles' are copied by `Snapshots`.
+# Both backends take the same model and the same initial density. `SaveAt` makes them keep snapshots on the
+# way; `Snapshots` copies those of the particles.
 
 # %%
 model = kspde.SignalDependentKellerSegel(chi=8.0)
@@ -131,8 +131,8 @@ animate(pde, snapshots, pictures / "particles.webp", most=600)
 # ![The difference](pictures/particles_difference.png)
 #
 # Over time the distance stays inside its floor: at this N the interaction has not made the particles any less like
-# independent draws. What is left below the floor is seen by coupling: see the chapters on mean-field twins and on
-# independence.
+# independent draws. Coupling sees what lies below the floor: see the chapters on mean-field particles and on the
+# entropy bound.
 #
 # ![L1 distance and relative entropy over time, with the floor's band](pictures/particles_over_time.png)
 #

@@ -8,7 +8,7 @@
 # # Disks, mesh files, interrupted runs
 #
 # The same model on a disk of triangles, on a disk of quadrilaterals of degree 4, and on a mesh that gmsh wrote; and a
-# run that is cut off and goes on. On triangles the mass matrix is lumped (vertex rule), and on a Delaunay mesh the
+# run that is cut off and resumed. On triangles the mass matrix is lumped (vertex rule), and on a Delaunay mesh the
 # scheme `"positive"` keeps u ≥ 0 for every time step.
 #
 # Run: `python demos/04_disk_and_mesh.py` (or under `mpirun -n 2`); about 15 seconds. Needs gmsh (`pip install
@@ -86,10 +86,10 @@ for t, u in zip(settled.times, centre, strict=True):
 say(f"1/area is {1 / (12 * np.pi):.4f}")
 
 # %% [markdown]
-# A run that is interrupted and goes on. With a `Checkpoint` the state is written to disk at intervals of wall time
+# A run that is interrupted and resumed. With a `Checkpoint` the state is written to disk at intervals of wall time
 # (here after every step) and at SIGTERM; the same call with `resume=True` continues from the newest file, on any number
 # of ranks. Here an exception plays the power cut. The shell's `kspde run case.toml --out DIR` writes checkpoints by
-# itself, and continues with `--resume`.
+# itself, and resumes with `--resume`.
 
 
 # %%

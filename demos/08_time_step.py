@@ -12,7 +12,7 @@
 # $$dX_i = \big(2e^{-a_i} + 2\big)^{1/2} dB_i, \qquad a_i = \frac1N \sum_j \Phi^\varepsilon(X_i - X_j),$$
 #
 # are advanced by steps of length Δt. Two schemes are offered: `euler-maruyama`, of weak order 1, with one evaluation of
-# the fields a step, and `weak-2`, of weak order 2, with three. Both have strong order ½: each particle's noise is
+# the fields per step, and `weak-2`, of weak order 2, with three. Both have strong order ½: each particle's noise is
 # multiplied by a function of all the others' positions, so that the noise does not commute, and paths converge faster
 # only with the iterated integrals of the Brownian motions, N² of them.
 #

@@ -11,11 +11,11 @@
 # ones are theorem1, theorem2, lemma2, mollification, pde-convergence and time-step:
 #
 #     kspde study theorem1 --small --out small         # a minute on two cores
-#     mpirun -n 3 kspde study theorem1 --out result    # the full setting; killed, it goes on
+#     mpirun -n 3 kspde study theorem1 --out result    # the full setting; after a kill it resumes
 #     kspde ledger --results result --out ledger.html  # all claims beside what is measured
 #
-# Here the same from Python. The question of `studies.toml`: how fast do the particles of (1.3) follow their mean-field
-# twins (1.8) when the motility is e^(−v), which no theorem of the paper covers (theirs is bounded from below)? With
+# Here the same from Python. The question of `studies.toml`: how fast do the particles of (1.3) follow the mean-field
+# particles (1.8) when the motility is e^(−v), which no theorem of the paper covers (theirs is bounded from below)? With
 # ε = 0.3 N^(−0.05), χ = 4, T = 0.2,
 #
 # $$E \sup_t |X_i - \bar X_i|^2 \approx C N^{-p}, \qquad p = \,?$$

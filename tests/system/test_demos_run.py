@@ -93,7 +93,7 @@ def test_patterns(run: Run) -> None:
 @pytest.mark.one_rank
 def test_mean_field_twins(run: Run) -> None:
     names = run(
-        "06_mean_field_twins.py",
+        "06_mean_field_particles.py",
         {"sizes = (250, 1000, 4000, 16_000)": "sizes = (250, 1000, 4000)", "runs = 6": "runs = 4"},
     )
     assert -0.65 < names["slope"] < -0.3

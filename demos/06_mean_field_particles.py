@@ -5,19 +5,19 @@
 # ---
 
 # %% [markdown]
-# # Mean-field twins: the same noise, the limit's field
+# # Mean-field particles: the same noise, the limit's field
 #
-# Beside each particle of Wang, Li and Huang's (1.3) runs its twin of (1.8), with the same starting point ζᵢ and the
-# same Brownian motion Bᵢ, in the field of the density u^ε instead of that of the particles:
+# Beside each particle of Wang, Li and Huang's (1.3) runs a mean-field particle of (1.8), with the same starting point ζᵢ
+# and the same Brownian motion Bᵢ, but in the field of the density u^ε instead of that of the particles:
 #
 # $$d\bar X_i = \big(2e^{-b(\bar X_i, t)} + 2\big)^{1/2} dB_i, \qquad b = \Phi^\varepsilon * u^\varepsilon(t),
 #   \qquad \bar X_i(0) = X_i(0) = \zeta_i .$$
 #
-# The twins are independent with law u^ε *exactly*. So the distance of X from X̄ sees what no histogram of N particles
-# can: the noise is the same and cancels. At fixed ε the law of large numbers makes the field's error, and with it
+# The mean-field particles are independent, with law u^ε *exactly*. So the distance of X from X̄ sees what no histogram
+# of N particles can: the noise is the same and cancels. At fixed ε the law of large numbers makes the field's error, and with it
 # max_i sup_t |Xᵢ − X̄ᵢ|, of order N^(−1/2) (up to the logarithm that the maximum over i costs).
 #
-# Run: `python demos/06_mean_field_twins.py` (or under `mpirun -n 2`); ten seconds.
+# Run: `python demos/06_mean_field_particles.py` (or under `mpirun -n 2`); ten seconds.
 
 # %%
 from pathlib import Path
@@ -34,7 +34,7 @@ pictures = here / "pictures"
 root = MPI.COMM_WORLD.rank == 0
 
 # %% [markdown]
-# The density is saved often enough that the twins can interpolate it in time; `simulate` measures what that costs.
+# The density is saved often enough to be interpolated in time; `simulate` measures what the interpolation costs.
 
 # %%
 model = kspde.SignalDependentKellerSegel(chi=8.0)
@@ -76,7 +76,7 @@ for n in sizes:
         gaps[n][replica] = cloud.coupling.distance[:, 0]
         error = max(error, cloud.coupling.field_error["v"])
 if root:
-    print(f"the twins' field is exact to {error:.0e} of its largest value")
+    print(f"the mean field is exact to {error:.0e} of its largest value")
 
 # %% [markdown]
 # ## The rate
@@ -99,7 +99,7 @@ if root:
 if root:
     pictures.mkdir(exist_ok=True)
 MPI.COMM_WORLD.Barrier()
-with picture(pictures / "twins.png", MPI.COMM_WORLD) as figures:
+with picture(pictures / "mean_field_particles.png", MPI.COMM_WORLD) as figures:
     if figures is not None:
         left, right = figures((PAGE, 3.4)).subplots(1, 2)
         for n, colour in zip(sizes, COLOURS, strict=False):
@@ -149,7 +149,7 @@ with picture(pictures / "twins.png", MPI.COMM_WORLD) as figures:
         right.legend(frameon=False, loc="upper right")
 
 # %% [markdown]
-# ![Distance of the twins over time and against N](pictures/twins.png)
+# ![Distance of X from X̄ over time and against N](pictures/mean_field_particles.png)
 #
 # Theorem 1 of the paper lets ε = N^(−γ) fall with N and promises N^(−α) in probability, with α below ¼: far less than
 # what is seen at fixed ε. `kspde theory` lists the exponents; the studies measure them along that path.
