@@ -76,9 +76,9 @@ if root:
     )
 
 # %% [markdown]
-# How accurate is it? Elements of degree p promise an L¹ error of order h^(p+1), h the size of the cells. The errors below
-# are those on [−6, 6]², against elements of degree 6. (On the coarsest meshes kspde warns of small negative values:
-# they do not resolve u₀.)
+# How accurate is it? Elements of degree p promise an L¹ error of order h^(p+1), h the size of the cells. The errors
+# below are those on [−6, 6]², against elements of degree 6. (On the coarsest meshes kspde warns of small negative
+# values: they do not resolve u₀.)
 
 # %%
 axis = np.linspace(-6.0, 6.0, 121)

@@ -7,15 +7,15 @@
 # %% [markdown]
 # # Mean-field particles: the same noise, the limit's field
 #
-# Beside each particle of Wang, Li and Huang's (1.3) runs a mean-field particle of (1.8), with the same starting point ζᵢ
-# and the same Brownian motion Bᵢ, but in the field of the density u^ε instead of that of the particles:
+# Beside each particle of Wang, Li and Huang's (1.3) runs a mean-field particle of (1.8), with the same starting point
+# ζᵢ and the same Brownian motion Bᵢ, but in the field of the density u^ε instead of that of the particles:
 #
 # $$d\bar X_i = \big(2e^{-b(\bar X_i, t)} + 2\big)^{1/2} dB_i, \qquad b = \Phi^\varepsilon * u^\varepsilon(t),
 #   \qquad \bar X_i(0) = X_i(0) = \zeta_i .$$
 #
 # The mean-field particles are independent, with law u^ε *exactly*. So the distance of X from X̄ sees what no histogram
-# of N particles can: the noise is the same and cancels. At fixed ε the law of large numbers makes the field's error, and with it
-# max_i sup_t |Xᵢ − X̄ᵢ|, of order N^(−1/2) (up to the logarithm that the maximum over i costs).
+# of N particles can: the noise is the same and cancels. At fixed ε the law of large numbers makes the field's error,
+# and with it max_i sup_t |Xᵢ − X̄ᵢ|, of order N^(−1/2) (up to the logarithm that the maximum over i costs).
 #
 # Run: `python demos/06_mean_field_particles.py` (or under `mpirun -n 2`); ten seconds.
 
