@@ -8,8 +8,8 @@ from mpi4py import MPI
 
 import kspde
 from kspde.papers.studies.measures import MEASURES, measured
+from kspde.papers.studies.measures.base import Task
 from kspde.papers.studies.study import Problem
-from kspde.papers.studies.task import Task
 
 
 @pytest.mark.parametrize("against", ["own", "local"])

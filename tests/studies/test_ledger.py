@@ -14,9 +14,9 @@ import kspde
 from kspde import theory
 from kspde.cli.ledger_file import ledger_text, read_results
 from kspde.cli.study_file import read_study, ready_studies
-from kspde.papers.studies import checks
-from kspde.papers.studies.claims import claims
-from kspde.papers.studies.ledger import Check, Claim, Computed, NotTestable, Rated, Ratio, Row, rows_of
+from kspde.papers.ledger import checks
+from kspde.papers.ledger.claim import Check, Claim, Computed, NotTestable, Rated, Ratio, Row, rows_of
+from kspde.papers.ledger.sources import claims
 from kspde.papers.studies.outcome import by_chance
 
 

@@ -13,8 +13,8 @@ from mpi4py import MPI
 
 import kspde
 from kspde.papers.studies.measures import measured
+from kspde.papers.studies.measures.base import Task
 from kspde.papers.studies.study import Problem
-from kspde.papers.studies.task import Task
 
 MASS, CHI = 3.0, 9.0
 BOX = kspde.Box(half_width=9.0, cells=12, degree=4)

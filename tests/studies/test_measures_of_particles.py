@@ -10,7 +10,7 @@ import pytest
 from scipy.spatial.distance import pdist
 
 import kspde
-from kspde.papers.studies import particle_measures
+from kspde.papers.studies.measures import particles as particle_measures
 
 REPLICAS, N, ALPHA = 3, 4, 0.1
 

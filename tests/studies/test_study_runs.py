@@ -19,8 +19,8 @@ from kspde.cli.console import Console
 from kspde.cli.study_file import read_study
 from kspde.cli.study_job import run_study
 from kspde.papers.studies import execute, open_directory, run_points
-from kspde.papers.studies.pde_measures import mollification
-from kspde.papers.studies.task import Task
+from kspde.papers.studies.measures.base import Task
+from kspde.papers.studies.measures.densities import mollification
 from kspde.runtime.hdf5 import h5py
 from kspde.runtime.signals import Stop
 

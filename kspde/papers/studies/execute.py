@@ -22,9 +22,9 @@ from kspde._version import __version__
 from kspde.errors import InputError, KspdeError
 from kspde.fem import backend
 from kspde.papers.studies.measures import measured
+from kspde.papers.studies.measures.base import Task
 from kspde.papers.studies.quantities import from_record
 from kspde.papers.studies.study import Point, Study
-from kspde.papers.studies.task import Task
 from kspde.runtime.files import read_json
 from kspde.runtime.parallel import alone, together
 from kspde.runtime.provenance import provenance

@@ -2,7 +2,7 @@ r"""What a study found: its table, its rates, and a verdict on each promise.
 
 **The rule of the verdicts.** A promise of order p says that a quantity is at most a constant times the p-th power of
 N^(−1), ε, dt or h, for some constant. Of a finite range of parameters one can say how fast the quantity decays there:
-with the fitted order q and its 95 % interval [q₋, q₊] (:mod:`kspde.papers.studies.fits`) the promise is
+with the fitted order q and its 95 % interval [q₋, q₊] (:mod:`kspde.papers.studies.power_law`) the promise is
 
 - *supported* when q₋ ≥ p − τ: it decays at least as fast as promised;
 - *contradicted* when q₊ < p − τ: it decays more slowly, over this range;
@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from kspde.papers.studies.execute import read_point
-from kspde.papers.studies.fits import Rate, fit_rate
 from kspde.papers.studies.measures import MEASURES
+from kspde.papers.studies.power_law import Rate, fit_rate
 from kspde.papers.studies.quantities import Meaning, Quantity, given
 from kspde.papers.studies.study import GROWING, Fit, Study, shown
 

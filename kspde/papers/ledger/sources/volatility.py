@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from kspde.papers.studies import checks
-from kspde.papers.studies.ledger import Claim, Computed, NotTestable
+from kspde.papers.ledger import checks
+from kspde.papers.ledger.claim import Claim, Computed, NotTestable
 
 __all__ = ["claims"]
 

@@ -11,8 +11,8 @@ import numpy as np
 from kspde.domains import Box
 from kspde.errors import InputError, check_integer
 from kspde.models.base import Array
+from kspde.papers.studies.measures.base import Task
 from kspde.papers.studies.quantities import Quantity, exactly
-from kspde.papers.studies.task import Task
 
 __all__ = ["convergence", "mollification"]
 

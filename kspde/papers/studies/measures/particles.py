@@ -12,8 +12,8 @@ from kspde.errors import InputError, check_choice, check_integer, check_number
 from kspde.evidence import coupled_distance, entropy_bound
 from kspde.evidence.ensemble import Ensemble
 from kspde.models.base import Array
+from kspde.papers.studies.measures.base import Task
 from kspde.papers.studies.quantities import Quantity, fraction, given, mean
-from kspde.papers.studies.task import Task
 from kspde.particles import simulate
 from kspde.radial import moment
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from kspde.distances.statistics import reach_of
-from kspde.papers.studies.claims.keller_segel import GAMMA_1
-from kspde.papers.studies.ledger import Across, Check, Claim, NotTestable, Rated
+from kspde.papers.ledger.claim import Across, Check, Claim, NotTestable, Rated
+from kspde.papers.ledger.sources.keller_segel import GAMMA_1
 from kspde.papers.studies.outcome import TOLERANCE
 
 __all__ = ["LOG_SLOPE", "claims"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from kspde.papers.studies.claims import cross_diffusion, expected, keller_segel, singular_kernels, volatility
-from kspde.papers.studies.ledger import Claim
+from kspde.papers.ledger.claim import Claim
+from kspde.papers.ledger.sources import cross_diffusion, expected, keller_segel, singular_kernels, volatility
 
 __all__ = ["claims"]
 

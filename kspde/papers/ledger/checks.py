@@ -11,7 +11,7 @@ import numpy as np
 from kspde.kernels import Yukawa
 from kspde.models.base import Array
 from kspde.papers import theory
-from kspde.papers.studies.ledger import Check
+from kspde.papers.ledger.claim import Check
 
 __all__ = [
     "critical_mass",

@@ -11,11 +11,11 @@ from typing import Any
 
 from kspde.domains import check_no_walls
 from kspde.errors import InputError
-from kspde.papers.studies.particle_measures import chaos, coupling, distance, fluctuations, weak_error
-from kspde.papers.studies.pde_measures import convergence, mollification
+from kspde.papers.studies.measures.base import Task
+from kspde.papers.studies.measures.densities import convergence, mollification
+from kspde.papers.studies.measures.particles import chaos, coupling, distance, fluctuations, weak_error
 from kspde.papers.studies.quantities import Meaning, Quantity
 from kspde.papers.studies.study import Problem
-from kspde.papers.studies.task import Task
 
 __all__ = ["MEASURES", "Measure", "check_problem", "measured"]
 

@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 
 from kspde.papers import theory
-from kspde.papers.studies import checks
-from kspde.papers.studies.ledger import Check, Claim, Computed, NotTestable, Rated, Ratio
+from kspde.papers.ledger import checks
+from kspde.papers.ledger.claim import Check, Claim, Computed, NotTestable, Rated, Ratio
 
 __all__ = ["GAMMA_1", "GAMMA_2", "claims"]
 
