@@ -14,8 +14,7 @@ from typing import Any
 from kspde._version import __version__
 from kspde.cli.results import SUMMARY
 from kspde.errors import InputError
-from kspde.papers.ledger.claim import Row, rows_of
-from kspde.papers.ledger.sources import claims
+from kspde.papers.ledger import Row, claims, rows_of
 from kspde.papers.studies.formulas import Formula
 from kspde.papers.studies.outcome import by_chance
 from kspde.papers.studies.report import html_table, page

@@ -14,9 +14,18 @@ import kspde
 from kspde import theory
 from kspde.cli.ledger_file import ledger_text, read_results
 from kspde.cli.study_file import read_study, ready_studies
-from kspde.papers.ledger import checks
-from kspde.papers.ledger.claim import Check, Claim, Computed, NotTestable, Rated, Ratio, Row, rows_of
-from kspde.papers.ledger.sources import claims
+from kspde.papers.ledger import (
+    Check,
+    Claim,
+    Computed,
+    MeasuredRate,
+    MeasuredRatio,
+    NotTestable,
+    Row,
+    checks,
+    claims,
+    rows_of,
+)
 from kspde.papers.studies.outcome import by_chance
 
 
@@ -46,7 +55,7 @@ def test_rates_are_judged_by_their_interval(order: float | None, interval: list[
         source="a",
         number="b",
         promised="c",
-        evidence=Rated(study="s", quantity="q", against="n", order=0.5, group={"g": 1}),
+        evidence=MeasuredRate(study="s", quantity="q", against="n", order=0.5, at={"g": 1}),
     )
     (found,) = rows_of([claim], summary(order, interval))
     assert (found.verdict, found.command) == (verdict, "run it")
@@ -76,8 +85,8 @@ def test_no_measurement_is_counted_as_two_rows() -> None:
         evidence = claim.evidence
         if isinstance(evidence, NotTestable):
             continue
-        if isinstance(evidence, Rated):
-            key: Any = (evidence.study, evidence.quantity, evidence.against, tuple(sorted(evidence.group.items())))
+        if isinstance(evidence, MeasuredRate):
+            key: Any = (evidence.study, evidence.quantity, evidence.against, tuple(sorted(evidence.at.items())))
         else:
             key = evidence.check
         assert key not in seen, claim.number
@@ -93,8 +102,8 @@ def test_other_promises_of_a_measurement_stand_in_its_row() -> None:
         source="a",
         number="b",
         promised="c",
-        evidence=Rated(
-            study="s", quantity="q", against="n", order=0.5, group={"g": 1}, also=(("theirs", 0.7), ("ours", 2.0))
+        evidence=MeasuredRate(
+            study="s", quantity="q", against="n", order=0.5, at={"g": 1}, also=(("theirs", 0.7), ("ours", 2.0))
         ),
     )
     (found,) = rows_of([claim], summary(0.7, [0.6, 0.9]))
@@ -135,13 +144,13 @@ def test_the_growth_of_the_entropy_bound_in_eps() -> None:
 
 def test_every_claim_points_at_a_fit_that_a_study_makes_in_both_settings() -> None:
     for claim in claims():
-        if not isinstance(claim.evidence, Rated):
+        if not isinstance(claim.evidence, MeasuredRate):
             continue
         for small in (True, False):
             study = read_study(claim.evidence.study, small=small)
             fits = {(fit.quantity, fit.against) for fit in study.fits}
             assert (claim.evidence.quantity, claim.evidence.against) in fits, claim.number
-            for name, value in claim.evidence.group.items():
+            for name, value in claim.evidence.at.items():
                 assert value in study.axes[name], claim.number
 
 
@@ -158,7 +167,7 @@ def test_the_shipped_results_are_those_of_the_ready_studies() -> None:
         assert found["fixed"] == dict(study.points[0].parameters)
         assert found["provenance"]["date"]
     for claim, r in zip(claims(), rows_of(claims(), results), strict=True):
-        if isinstance(claim.evidence, (Rated, Ratio)):
+        if isinstance(claim.evidence, (MeasuredRate, MeasuredRatio)):
             assert r.verdict != "not testable", claim
             assert r.command.startswith("kspde study ")
         assert (r.verdict == "not testable") == isinstance(claim.evidence, NotTestable)
@@ -221,7 +230,7 @@ def test_all_errata_are_stated() -> None:
 
 
 def test_promised_orders_are_those_of_the_theory() -> None:
-    rated = {c.number: c.evidence for c in claims() if isinstance(c.evidence, Rated)}
+    rated = {c.number: c.evidence for c in claims() if isinstance(c.evidence, MeasuredRate)}
     for number in ("Theorem 1, (1.14)", "Theorem 1, proof, (2.26)"):
         assert rated[number].order == theory.theorem1(theta=0.3, alpha=0.1, m=4).eta_sup(0.019)
         assert [order for _, order in rated[number].also] == pytest.approx([0.4])

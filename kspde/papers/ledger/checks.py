@@ -1,40 +1,87 @@
-r"""Computations that claims are held against where no study is needed."""
+r"""The computations that claims are held against: those that need no study, and those on the points of one."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 
+from kspde.distances.statistics import reach_of
 from kspde.kernels import Yukawa
 from kspde.models.base import Array
 from kspde.papers import theory
-from kspde.papers.ledger.claim import Check
+from kspde.papers.studies.outcome import TOLERANCE
 
-__all__ = [
-    "critical_mass",
-    "cubic_inequality",
-    "entropy_condition",
-    "first_remark",
-    "hessian_bound",
-    "initial_entropy",
-    "lipschitz_bound",
-    "maximum_of_martingales",
-    "maximum_principle",
-    "pinsker",
-    "printed_pinsker",
-    "range_order",
-    "second_remark",
-    "second_remark_range",
-    "stability",
-    "subadditivity",
-    "w11_bound",
-]
+__all__ = ["LOG_SLOPE", "Check", "PointValues"]
+
+#: The quantities of a point of a study, by name, each with "value", "interval", "error", "replicas"; its swept values.
+PointValues = tuple[Mapping[str, Any], Mapping[str, Any]]
+
+#: B of :mod:`kspde.evidence.log_law` for the problem of the ready-made studies: χ = 8, T = .5, three Gaussians.
+LOG_SLOPE = 0.0182
 
 _EPS = (0.32, 0.16, 0.08, 0.04, 0.02)
 _CHI = 8.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """What a computation found.
+
+    Attributes:
+        value: the result in words, with its meaning.
+        ratio: the number that is judged: at most 1 where the claim holds.
+        interval: the 95 % interval of the ratio; both ends are the ratio itself where it is exact.
+    """
+
+    value: str
+    ratio: float
+    interval: tuple[float, float]
+
+
+def certified_distance(points: Sequence[PointValues]) -> Check:
+    """Return ‖u_{N,1} − u^ε‖₁ over its bound √(2H₁) at the point where this ratio is least certain."""
+
+    def ratio(point: PointValues) -> tuple[float, float, float]:
+        left, right = point[0]["l1"], point[0]["certified_l1"]
+        (low, high), (least, most) = left["interval"], right["interval"]
+        return left["value"] / right["value"], low / most, high / least
+
+    worst = max(points, key=lambda point: ratio(point)[2])
+    value, low, high = ratio(worst)
+    quantities, swept = worst
+    return Check(
+        value=f"‖u_{{N,1}} − u^ε‖₁ = {quantities['l1']['value']:.2g}, √(2H₁) ≤ "
+        f"{quantities['certified_l1']['value']:.2g} at N = {swept['n']}, where their ratio is least certain",
+        ratio=value,
+        interval=(low, high),
+    )
+
+
+def log_slope(points: Sequence[PointValues]) -> Check:
+    """Return the slope of the bound on N H in log(1/ε) over 1.05 B, by weighted least squares.
+
+    The 5 % are those that promised rates have, since no range is asymptotic.
+    """
+    u = np.array([-math.log(swept["eps"]) for _, swept in points])
+    sizes = [swept["n"] for _, swept in points]
+    found = [quantities["total_entropy"] for quantities, _ in points]
+    y, s = (np.array([q[name] for q in found]) for name in ("value", "error"))
+    w = s**-2.0
+    centred = u - (w @ u) / w.sum()
+    slope, error = float((w * centred) @ y / (w @ centred**2)), float((w @ centred**2) ** -0.5)
+    reach = reach_of(min(q["replicas"] for q in found)) * error
+    low, high, most = slope - reach, slope + reach, (1.0 + TOLERANCE) * LOG_SLOPE
+    return Check(
+        value=f"slope {slope:.4f} [{low:.4f}, {high:.4f}] in log(1/ε) for ε = {math.exp(-u.max()):.3f} to "
+        f"{math.exp(-u.min()):.3f}, N = {min(sizes):,} to {max(sizes):,}",
+        ratio=slope / most,
+        interval=(low / most, high / most),
+    )
 
 
 def _exact(value: str, ratio: float) -> Check:
@@ -120,7 +167,7 @@ def pinsker() -> Check:
 
 
 def printed_pinsker() -> Check:
-    r"""Return the largest ‖p − q‖₁/(2H) of the same: the inequality that (3.5) and (3.27) use."""
+    r"""Return the largest ‖p − q‖₁/(2H) of the same Gaussians: the inequality that (3.5) and (3.27) use."""
     return _gaussians(lambda h: 2.0 * h, "2H")
 
 
@@ -180,7 +227,7 @@ def initial_entropy() -> Check:
 
 
 def entropy_condition() -> Check:
-    """Return whether 4 a_11 a_22 > (a_12 + a_21)² makes the entropy decay: a = −1 satisfies it, and it grows."""
+    """Return whether 4 a_11 a_22 > (a_12 + a_21)² makes the entropy decay: a = −1 satisfies it, yet entropy grows."""
     a = np.array([[-1.0, 0.0], [0.0, -1.0]])
     holds = 4 * a[0, 0] * a[1, 1] > (a[0, 1] + a[1, 0]) ** 2
     decays = theory.entropy_decays(a)
@@ -192,7 +239,7 @@ def entropy_condition() -> Check:
 
 
 def stability() -> Check:
-    """Return the density that the printed stability condition admits over the one that its proof needs."""
+    """Return the largest density that the printed stability condition admits over the one that its proof allows."""
     driver = theory.LinearDriver(a=1.0, b=1.0)
     ratio = driver.max_density_printed / driver.max_density
     return _exact(f"M_∞ < {driver.max_density:.4f} b is needed (printed {driver.max_density_printed:g} b)", ratio)

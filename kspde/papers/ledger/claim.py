@@ -11,111 +11,57 @@ r"""The ledger: each quantitative claim beside its measured or computed value.
   half a unit of its last digit.
 - Not testable: no study measures it here, for the reason given; or the results at hand do not contain it.
 
-*Supported* never means proved: it is said of the parameters that were computed. What a source prints and what its proof
+*Supported* never means proved: it refers to the parameters that were computed. What a source prints and what its proof
 gives may differ; then the row says both, with a verdict on each, and the erratum says what is right.
 
-**One measurement, one row.** No two rows rest on the same computation or on the same fit: what else is promised of a
-fitted quantity, or follows from it by a formula (the L¹ bound √(2H) from the bound on H), stands in the same row.
+**One measurement, one row.** No two rows rest on the same computation or on the same fit: whatever else is promised of
+a fitted quantity, or follows from it by a formula (the L¹ bound √(2H) from the bound on H), stands in the same row.
 :func:`kspde.papers.studies.outcome.by_chance` says how many rows chance alone would contradict.
+
+The claims are in ``claims.toml``: adding one is adding a table there, and a function in
+:mod:`kspde.papers.ledger.checks` where it needs a computation of its own.
 """
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from string import Template
+from typing import Any, NamedTuple, Protocol
 
-from kspde.papers.studies.formulas import number, symbol_of
+from kspde.papers import theory
+from kspde.papers.ledger import checks
+from kspde.papers.ledger.checks import LOG_SLOPE, Check, PointValues
+from kspde.papers.studies.formulas import symbol_of, text_of
 from kspde.papers.studies.outcome import verdict
 
-__all__ = ["Across", "Check", "Claim", "Computed", "NotTestable", "Rated", "Ratio", "Row", "rows_of"]
+__all__ = ["Claim", "Computed", "MeasuredRate", "MeasuredRatio", "NotTestable", "Row", "claims", "rows_of"]
 
-#: The summaries of studies by name.
+#: The summaries of studies by name, as ``kspde study`` writes them.
 Results = Mapping[str, Mapping[str, Any]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """What a computation found.
+class Finding(NamedTuple):
+    """What the evidence says: the value or why there is none, its interval, the command that shows it, the verdict."""
 
-    Attributes:
-        value: in words, with its meaning.
-        ratio: what is judged: at most 1 where the claim holds.
-        interval: of the ratio; both ends the ratio itself where it is exact.
-    """
-
-    value: str
-    ratio: float
-    interval: tuple[float, float]
+    measured: str
+    interval: str = ""
+    command: str = ""
+    verdict: str = "not testable"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rated:
-    """Evidence: a rate that a study fits.
+class Evidence(Protocol):
+    """What is held against a claim."""
 
-    Attributes:
-        study: its name.
-        quantity: what is fitted.
-        against: the parameter.
-        order: the promised order.
-        group: values of other swept parameters.
-        also: other orders that are promised of the same quantity, with who promises: each gets its verdict in words.
-    """
-
-    study: str
-    quantity: str
-    against: str
-    order: float
-    group: Mapping[str, Any]
-    also: tuple[tuple[str, float], ...] = ()
+    def found(self, results: Results) -> Finding:
+        """Return what it says, given the summaries of studies."""
+        ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ratio:
-    """Evidence: a ratio of measured numbers, at every point of a study.
-
-    Attributes:
-        study: its name.
-        check: a point's quantities (name -> {"value", "interval"}) and swept values -> what is found there; the worst
-            point is judged.
-        group: values of swept parameters that points are restricted to.
-    """
-
-    study: str
-    check: Callable[[Mapping[str, Any], Mapping[str, Any]], Check]
-    group: Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Across:
-    """Evidence: what all points of a study say together.
-
-    Attributes:
-        study: its name.
-        check: the quantities (name -> {"value", "interval", "error", "replicas"}) and swept values of the points ->
-            what is found.
-        group: values of swept parameters that points are restricted to.
-    """
-
-    study: str
-    check: Callable[[Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]], Check]
-    group: Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Computed:
-    """Evidence: a computation that needs no study.
-
-    Attributes:
-        check: computes it.
-        command: shows the number too.
-    """
-
-    check: Callable[[], Check]
-    command: str = "kspde ledger"
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class NotTestable:
     """No evidence.
 
@@ -125,6 +71,95 @@ class NotTestable:
 
     reason: str
 
+    def found(self, results: Results) -> Finding:
+        """Return the reason."""
+        return Finding(self.reason)
+
+
+@dataclass(frozen=True)
+class Computed:
+    """Evidence: a computation that needs no study.
+
+    Attributes:
+        check: computes it.
+        command: the command that shows the number too.
+    """
+
+    check: Callable[[], Check]
+    command: str = "kspde ledger"
+
+    def found(self, results: Results) -> Finding:
+        """Compute it."""
+        return _judged(self.check(), self.command)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredRate:
+    """Evidence: a rate that a study fits.
+
+    Attributes:
+        study: the name of the study.
+        quantity: the quantity whose rate it is.
+        against: the parameter.
+        order: the promised order.
+        at: the values of other swept parameters.
+        also: other orders that are promised of the same quantity, with their authors; each gets its verdict in words.
+    """
+
+    study: str
+    quantity: str
+    against: str
+    order: float
+    at: Mapping[str, Any] = field(default_factory=dict)
+    also: tuple[tuple[str, float], ...] = ()
+
+    def found(self, results: Results) -> Finding:
+        """Look the rate up."""
+        if self.study not in results:
+            return _without_results(self.study)
+        summary = results[self.study]
+        command = summary["command"]
+        for rate in summary["rates"]:
+            if (rate["quantity"], rate["against"]) == (self.quantity, self.against) and _agree(rate["group"], self.at):
+                break
+        else:
+            return Finding(f"the results of {self.study} at hand do not contain it", command=command)
+        where = f"{symbol_of(self.against)} = {text_of(min(rate['x']))} to {text_of(max(rate['x']))}"
+        if rate["order"] is None:
+            values = ", ".join(f"{value:.2g}" for value in rate["values"])
+            stated = f"no rate: the values {values} for {where} are statistically indistinguishable from zero"
+            return Finding(stated, command=command, verdict="not resolved")
+        low, high = rate["interval"]
+        ends = (float("-inf") if low is None else low, float("inf") if high is None else high)
+        others = "".join(f"; {who}, order {order:g}: {verdict(ends, order)}" for who, order in self.also)
+        stated = f"order {rate['order']:.3f} for {where}{others}"
+        return Finding(stated, f"[{ends[0]:.3f}, {ends[1]:.3f}]", command, verdict(ends, self.order))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredRatio:
+    """Evidence: a ratio that follows from the points of a study.
+
+    Attributes:
+        study: the name of the study.
+        check: computes the ratio from the points' quantities and swept values.
+        at: the values of swept parameters that points are restricted to.
+    """
+
+    study: str
+    check: Callable[[Sequence[PointValues]], Check]
+    at: Mapping[str, Any] = field(default_factory=dict)
+
+    def found(self, results: Results) -> Finding:
+        """Compute the ratio."""
+        if self.study not in results:
+            return _without_results(self.study)
+        summary = results[self.study]
+        points = [(p["quantities"], p["swept"]) for p in summary["points"] if _agree(p["swept"], self.at)]
+        if not points:
+            return Finding(f"the results of {self.study} at hand do not contain it", command=summary["command"])
+        return _judged(self.check(points), summary["command"])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
@@ -132,7 +167,7 @@ class Claim:
 
     Attributes:
         source: the authors.
-        number: of the statement.
+        number: the number of the statement.
         promised: what it says.
         evidence: what is held against it.
         erratum: what is wrong in it, "" where nothing is known to be.
@@ -141,7 +176,7 @@ class Claim:
     source: str
     number: str
     promised: str
-    evidence: Rated | Ratio | Across | Computed | NotTestable
+    evidence: Evidence
     erratum: str = ""
 
 
@@ -151,12 +186,12 @@ class Row:
 
     Attributes:
         source: the authors.
-        number: of the statement.
+        number: the number of the statement.
         promised: what it says.
         measured: the value, or why there is none.
         interval: the 95 % interval, "" where there is none.
-        command: what reproduces it, with the setting that was run.
-        verdict: see the module.
+        command: the command that reproduces it, with the setting that was run.
+        verdict: "supported", "contradicted", "not resolved" or "not testable".
         erratum: what is wrong in the source.
     """
 
@@ -170,81 +205,88 @@ class Row:
     erratum: str
 
 
-def rows_of(claims: Sequence[Claim], results: Results) -> list[Row]:
+def rows_of(listed: Sequence[Claim], results: Results) -> list[Row]:
     """Return the ledger's rows.
 
     Args:
-        claims: the claims.
+        listed: the claims.
         results: the summaries of studies by name, as ``kspde study`` writes them.
     """
-    return [_row(claim, results) for claim in claims]
+    return [
+        Row(
+            source=claim.source,
+            number=claim.number,
+            promised=claim.promised,
+            erratum=claim.erratum,
+            **claim.evidence.found(results)._asdict(),
+        )
+        for claim in listed
+    ]
 
 
-def _row(claim: Claim, results: Results) -> Row:
-    evidence = claim.evidence
-    found = ("", "", "", "not testable")
-    if isinstance(evidence, NotTestable):
-        found = (evidence.reason, "", "", "not testable")
-    elif isinstance(evidence, Computed):
-        found = _judged(evidence.check(), evidence.command)
-    elif evidence.study not in results:
-        found = (f"no results of the study {evidence.study} are at hand", "", "", "not testable")
-    elif isinstance(evidence, Rated):
-        found = _rated(evidence, results[evidence.study])
-    else:
-        found = _from_points(evidence, results[evidence.study])
-    measured, interval, command, judged = found
-    return Row(
-        source=claim.source,
-        number=claim.number,
-        promised=claim.promised,
-        measured=measured,
-        interval=interval,
-        command=command,
-        verdict=judged,
-        erratum=claim.erratum,
+@cache
+def claims() -> tuple[Claim, ...]:
+    """Return the claims of all sources, in their order."""
+    text = (resources.files("kspde") / "papers" / "ledger" / "claims.toml").read_text(encoding="utf-8")
+    numbers = _numbers()
+    return tuple(_claim(source, entry, numbers) for source, its in tomllib.loads(text).items() for entry in its)
+
+
+def _numbers() -> dict[str, float]:
+    """Return the numbers that claims refer to by name: what the theorems give at the parameters of the studies."""
+    one, two = theory.theorem1(theta=0.3, alpha=0.1, m=4), theory.theorem2(theta=0.4, alpha=0.1, m=7)
+    gamma_1, gamma_2, eta_2 = 0.019, 0.0025, 0.03
+    beta = two.beta_sup(gamma_2, eta_2)
+    return {
+        "critical_strength": theory.critical_strength(),
+        "eta": one.eta_sup(gamma_1),
+        "eta_kept": theory.improved_exponents(theta=0.3, alpha=0.1, m=40).eta_sup(gamma_1),
+        "beta": beta,
+        "entropy_rate": gamma_2 * beta,
+        "entropy_rate_kept": theory.improved_exponents(theta=0.4, alpha=0.1, m=60).entropy_rate(gamma_2),
+        "l1_rate": gamma_2 * beta / 2,
+        "remark_rate": 8 * gamma_2,
+        "log_slope": LOG_SLOPE,
+    }
+
+
+def _claim(source: str, entry: Mapping[str, Any], numbers: Mapping[str, float]) -> Claim:
+    printed = {name: f"{value:g}" for name, value in numbers.items()}
+    return Claim(
+        source=entry.get("source", source),
+        number=entry["number"],
+        promised=Template(entry["promised"]).substitute(printed),
+        evidence=_evidence(entry, numbers),
+        erratum=Template(entry.get("erratum", "")).substitute(printed),
     )
 
 
-def _rated(evidence: Rated, summary: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    for rate in summary["rates"]:
-        same = rate["quantity"] == evidence.quantity and rate["against"] == evidence.against
-        if not same or any(rate["group"].get(name) != value for name, value in evidence.group.items()):
-            continue
-        where = f"{symbol_of(evidence.against)} = {number(min(rate['x']))} to {number(max(rate['x']))}"
-        command = summary["command"]
-        if rate["order"] is None:
-            values = ", ".join(f"{value:.2g}" for value in rate["values"])
-            stated = f"no rate: the values {values} for {where} are not told from zero"
-            return stated, "", command, "not resolved"
-        low, high = rate["interval"]
-        low, high = (float("-inf") if low is None else low), (float("inf") if high is None else high)
-        others = "".join(f"; {who}, order {order:g}: {verdict((low, high), order)}" for who, order in evidence.also)
-        return (
-            f"order {rate['order']:.3f} for {where}{others}",
-            f"[{low:.3f}, {high:.3f}]",
-            command,
-            verdict((low, high), evidence.order),
-        )
-    return f"the results of {evidence.study} at hand do not contain it", "", summary["command"], "not testable"
+def _evidence(entry: Mapping[str, Any], numbers: Mapping[str, float]) -> Evidence:
+    if "not_testable" in entry:
+        return NotTestable(entry["not_testable"])
+    if "computed" in entry:
+        return Computed(getattr(checks, entry["computed"]), entry.get("command", "kspde ledger"))
+    at = entry.get("at", {})
+    if "points" in entry:
+        points = entry["points"]
+        return MeasuredRatio(study=points["study"], check=getattr(checks, points["check"]), at=at)
+
+    def order(given: float | str) -> float:
+        return numbers[given] if isinstance(given, str) else given
+
+    also = tuple((who, order(theirs)) for who, theirs in entry.get("also", ()))
+    return MeasuredRate(**(entry["rate"] | {"order": order(entry["rate"]["order"])}), at=at, also=also)
 
 
-def _from_points(evidence: Ratio | Across, summary: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    points = [
-        (point["quantities"], point["swept"])
-        for point in summary["points"]
-        if all(point["swept"].get(name) == value for name, value in evidence.group.items())
-    ]
-    if not points:
-        return f"the results of {evidence.study} at hand do not contain it", "", summary["command"], "not testable"
-    if isinstance(evidence, Across):
-        return _judged(evidence.check(points), summary["command"])
-    checks = [evidence.check(quantities, swept) for quantities, swept in points]
-    return _judged(max(checks, key=lambda check: check.interval[1]), summary["command"])
+def _without_results(study: str) -> Finding:
+    return Finding(f"no results of the study {study} are at hand")
 
 
-def _judged(check: Check, command: str) -> tuple[str, str, str, str]:
+def _agree(values: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    return all(values.get(name) == value for name, value in wanted.items())
+
+
+def _judged(check: Check, command: str) -> Finding:
     low, high = check.interval
     judged = "supported" if high <= 1.0 else "contradicted" if low > 1.0 else "not resolved"
-    interval = "" if low == high else f"ratio in [{low:.3g}, {high:.3g}]"
-    return check.value, interval, command, judged
+    return Finding(check.value, "" if low == high else f"ratio in [{low:.3g}, {high:.3g}]", command, judged)

@@ -11,9 +11,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from kspde.papers.studies.study import shown
-
-__all__ = ["PARAMETERS", "Formula", "html", "label_of", "lowered", "mathtext", "number", "sentence", "symbol_of"]
+__all__ = ["PARAMETERS", "Formula", "html", "label_of", "lowered", "mathtext", "sentence", "symbol_of", "text_of"]
 
 #: Swept parameters by short name: the symbol, and the label of an axis. Others are called by their name.
 PARAMETERS: Mapping[str, tuple[str, str]] = {
@@ -61,9 +59,16 @@ def symbol_of(parameter: str) -> str:
     return PARAMETERS.get(parameter, (parameter.replace("_", " "), ""))[0]
 
 
-def label_of(group: Mapping[str, Any]) -> str:
-    """Return the values of parameters in a line, by their symbols."""
-    return ", ".join(f"{symbol_of(name)} = {shown(value)}" for name, value in group.items())
+def label_of(values: Mapping[str, Any], *, symbols: bool = True) -> str:
+    """Return the values of parameters in a line, by their symbols or by their names."""
+    return ", ".join(f"{symbol_of(name) if symbols else name} = {text_of(value)}" for name, value in values.items())
+
+
+def text_of(value: Any) -> str:
+    """Return the value of a parameter as text: whole numbers in full, others to four digits."""
+    if not isinstance(value, (int, float)):
+        return str(value)
+    return f"{value:,.0f}" if abs(value) < 1e15 and value == round(value) else f"{value:.4g}"
 
 
 def mathtext(formula: str) -> str:
@@ -115,8 +120,3 @@ def lowered(text: str) -> str:
     while (next_text := re.sub(f"{_LOW}|{_HIGH}", marked, text)) != text:  # from the inside
         text = next_text
     return text
-
-
-def number(x: float) -> str:
-    """Return a swept value in print: whole numbers in full."""
-    return f"{x:,.0f}" if x == round(x) else f"{x:.4g}"

@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from kspde.papers.studies.execute import read_point
+from kspde.papers.studies.formulas import label_of
 from kspde.papers.studies.measures import MEASURES
 from kspde.papers.studies.power_law import Rate, fit_rate
 from kspde.papers.studies.quantities import Meaning, Quantity, given
-from kspde.papers.studies.study import GROWING, Fit, Study, shown
+from kspde.papers.studies.study import GROWING, Fit, Study
 
 __all__ = ["TOLERANCE", "FittedRate", "Outcome", "Promised", "by_chance", "outcome_of", "rates_of", "verdict"]
 
@@ -112,7 +113,7 @@ class FittedRate:
     @property
     def label(self) -> str:
         """The group in words."""
-        return ", ".join(f"{name} = {shown(value)}" for name, value in self.group.items())
+        return label_of(self.group, symbols=False)
 
     def summary(self) -> dict[str, Any]:
         """Return it ready for JSON."""

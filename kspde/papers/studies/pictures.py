@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kspde.models.base import Array
-from kspde.papers.studies.formulas import PARAMETERS, label_of, mathtext, number, sentence, symbol_of
+from kspde.papers.studies.formulas import PARAMETERS, label_of, mathtext, sentence, symbol_of, text_of
 from kspde.papers.studies.measures import MEASURES
 from kspde.papers.studies.outcome import FittedRate
 from kspde.papers.studies.quantities import Meaning
@@ -92,7 +92,7 @@ def _tick(x: float) -> str:
     power = round(np.log10(x))
     if x < 0.01 and np.isclose(x, 10.0**power, rtol=1e-12):
         return f"$10^{{{power}}}$"
-    return number(x)
+    return text_of(x)
 
 
 def _ends(rate: FittedRate) -> Array:

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from kspde.papers.studies.formulas import Formula, html, label_of, symbol_of
+from kspde.papers.studies.formulas import Formula, html, label_of, symbol_of, text_of
 from kspde.papers.studies.outcome import TOLERANCE, FittedRate, Outcome, by_chance
-from kspde.papers.studies.study import shown
 
 __all__ = ["RATE_COLUMNS", "html_report", "html_table", "page", "rate_rows"]
 
@@ -130,7 +129,7 @@ def _values(outcome: Outcome) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     swept = tuple(outcome.records[0]["swept"])
     rows = [
         (
-            *(shown(record["swept"][name]) for name in swept),
+            *(text_of(record["swept"][name]) for name in swept),
             Formula(outcome.quantities[name].symbol),
             f"{quantity.value:.4g}",
             "" if quantity.error == 0 and not quantity.samples else _interval(quantity.interval),

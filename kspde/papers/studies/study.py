@@ -12,6 +12,7 @@ from kspde._version import __version__
 from kspde.domains import Domain
 from kspde.initial import InitialDensity
 from kspde.models import Model
+from kspde.papers.studies.formulas import label_of
 from kspde.papers.studies.promises import Promise
 
 __all__ = ["GROWING", "Fit", "Point", "Problem", "Study"]
@@ -71,7 +72,7 @@ class Point:
     @property
     def label(self) -> str:
         """The swept values in a line."""
-        return ", ".join(f"{name} = {shown(value)}" for name, value in self.swept.items())
+        return label_of(self.swept, symbols=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,8 +129,3 @@ class Study:
             "axes": {name: list(values) for name, values in self.axes.items()},
             "points": {p.key: dict(p.parameters) for p in self.points},
         }
-
-
-def shown(value: Any) -> str:
-    """Return a value in print."""
-    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
