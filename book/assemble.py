@@ -62,7 +62,7 @@ def formulas(text: str) -> str:
 
 def ledger() -> str:
     """Return the chapter of the ledger, in Markdown: what ``kspde ledger`` writes, a narrow table a source."""
-    from kspde.cli.ledger_file import ledger_text, read_results
+    from kspde.cli.ledger import ledger_text, read_results
 
     results = read_results([])
     content = json.loads(ledger_text(results, Path("ledger.json")))

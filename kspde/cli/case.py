@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from kspde.cli.file_errors import first_problem, naming
-from kspde.cli.schema import (
+from kspde.cli.sections import (
     BoxSection,
     CaseFile,
     DiskSection,

@@ -158,18 +158,19 @@ def study(
     """
 
     def job(comm: Any, stop: Stop) -> str | None:
-        from kspde.cli import study_file, study_job
-        from kspde.cli.console import Console
+        from kspde.cli.jobs import run_study
+        from kspde.cli.report import Console
         from kspde.cli.results import SUMMARY
+        from kspde.cli.study import read_study
 
         with together(comm, "kspde study") as same:
-            chosen = study_file.read_study(path, small=small)
+            chosen = read_study(path, small=small)
             same(study=chosen.described(), out=str(out), force=force)
         with together(comm):  # PETSc begins on all ranks together
             backend.require()
         console = Console(comm, quiet=quiet)
         with console.hearing_warnings():
-            study_job.run_study(chosen, out, comm, console, stop, force=force)
+            run_study(chosen, out, comm, console, stop, force=force)
         console.say(f"\nReport: {out / 'report.html'}")
         console.say(f"All numbers: {out / SUMMARY}")
         return f"interrupted: {out} holds all results" if stop.asked(comm) else None
@@ -196,8 +197,8 @@ def ledger(
     """
 
     def job(comm: Any, stop: Stop) -> None:
-        from kspde.cli.console import Console
-        from kspde.cli.ledger_file import ledger_text, read_results
+        from kspde.cli.ledger import ledger_text, read_results
+        from kspde.cli.report import Console
 
         with together(comm):
             text = ledger_text(read_results(results or []), out) if comm.rank == 0 else ""
@@ -223,12 +224,12 @@ def theory(
     """
 
     def job(comm: Any, stop: Stop) -> None:
-        from kspde.cli import promises
         from kspde.cli.case import read_case
-        from kspde.cli.console import Console
+        from kspde.cli.report import Console
+        from kspde.cli.theory import promise_lines
 
         with together(comm):
-            lines = list(promises.promise_lines(None if case is None else read_case(case)))
+            lines = list(promise_lines(None if case is None else read_case(case)))
         Console(comm).answer("\n".join(lines).lstrip("\n"))
 
     return Work(job)
@@ -276,8 +277,8 @@ def _filling(
     def job(comm: Any, stop: Stop) -> str | None:
         from kspde.cli import jobs
         from kspde.cli.case import read_case
-        from kspde.cli.console import Console
-        from kspde.cli.restarts import Restarts
+        from kspde.cli.hidden import RunCheckpoints
+        from kspde.cli.report import Console
         from kspde.cli.results import SUMMARY, ResultDirectory
 
         with together(comm, f"kspde {name.removesuffix('_case')}") as same:
@@ -290,7 +291,7 @@ def _filling(
         with (
             console.hearing_warnings(),
             ResultDirectory(out, comm, force=force) as results,
-            Restarts(out, comm, console, every=every, resume=resume, force=force) as restarts,
+            RunCheckpoints(out, comm, console, every=every, resume=resume, force=force) as restarts,
         ):
             pictures, missing = getattr(jobs, name)(case, results, restarts, comm, console, stop)
         if pictures:
@@ -302,9 +303,9 @@ def _filling(
         return f"interrupted: {out} holds {held}"
 
     def kept() -> str:
-        from kspde.cli.restarts import Restarts
+        from kspde.cli.hidden import RunCheckpoints
 
-        return "--resume goes on from the last checkpoint" if Restarts.left(out) else "nothing was written"
+        return "--resume goes on from the last checkpoint" if RunCheckpoints.left(out) else "nothing was written"
 
     return Work(job, kept)
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kspde.cli.schema import CaseFile, Section, schemas_at, tags
+from kspde.cli.sections import CaseFile, Section, schemas_at, tags
 from kspde.errors import InputError, shown
 
 if TYPE_CHECKING:

@@ -17,36 +17,17 @@ import numpy as np
 import numpy.typing as npt
 
 from kspde._version import __version__
-from kspde.cli.owned import OWNER, Owned, neighbours, remove_left, token
+from kspde.cli.hidden import COMPANIONS, OWNER, OwnedDirectory, hidden_path, neighbours, remove_abandoned, token
 from kspde.errors import InputError
 from kspde.runtime.checkpoint import reason
 from kspde.runtime.files import read_json
 from kspde.runtime.parallel import together
 from kspde.runtime.warned import warn
 
-__all__ = ["SUMMARY", "ResultDirectory", "failed_path", "hidden_path", "write_csv", "write_json", "writing"]
+__all__ = ["SUMMARY", "ResultDirectory", "write_csv", "write_json", "writing"]
 
 #: The file that makes a directory a result of kspde; it lists the others.
 SUMMARY = "summary.json"
-#: Hidden companions of a result directory that outlive a run.
-_COMPANIONS = ("checkpoints", "failed")
-
-
-def hidden_path(target: Path, name: str) -> Path:
-    """Return where a hidden companion of a result directory lives: beside it, or in it if it is a mount point.
-
-    A mount point, such as a container's volume, cannot be replaced, and what is beside it is not kept.
-    """
-    if os.path.ismount(target):
-        return target / f".{name}"
-    return target.parent / f".{target.name}.{name}"
-
-
-def failed_path(target: Path) -> Path:
-    """Return where a failed run keeps what it has computed: DIR.failed beside DIR, or .failed in a mount point."""
-    if os.path.ismount(target):
-        return hidden_path(target, "failed")
-    return Path(f"{os.path.abspath(target) if target.name in ('', '..') else target}.failed")
 
 
 class ResultDirectory:
@@ -72,8 +53,8 @@ class ResultDirectory:
         self._comm = comm
         self._force = force
         self._final = self.target
-        self._owned: Owned | None = None
-        self._before: _Snapshot = {}
+        self._owned: OwnedDirectory | None = None
+        self._before: _Facts = {}
 
     def __enter__(self) -> Self:
         """Make the hidden directory on rank 0."""
@@ -116,7 +97,7 @@ class ResultDirectory:
             self._tidy_up(final)
             if final.is_dir():
                 self._check_replaceable(final)
-                self._before = _snapshot(final)
+                self._before = _facts(final)
             elif final.exists():
                 raise InputError(f"{self.target} is a file: give --out the name of a new directory")
             elif not final.parent.is_dir():
@@ -124,18 +105,18 @@ class ResultDirectory:
                     f"{self.target} cannot be written, there is no directory {final.parent}: create it first, "
                     "or give another --out"
                 )
-            self._owned = Owned(hidden_path(final, f"{token()}.partial"))
+            self._owned = OwnedDirectory(hidden_path(final, f"{token()}.partial"))
         except OSError as error:
             raise InputError(f"{self.target} cannot be written ({error.strerror}): give another --out") from None
         self._final, self.path = final, self._owned.path
-        other = self._owned.earlier_one(neighbours(hidden_path(final, "*.partial")))
+        other = self._owned.earlier_owner(neighbours(hidden_path(final, "*.partial")))
         if other is not None:
             self.discard()
             raise InputError(f"another run ({other}) is writing {self.target}: wait for it, or give another --out")
 
     def _tidy_up(self, final: Path) -> None:
         """Remove what runs that were killed have left; bring back a result that one was about to replace."""
-        remove_left(hidden_path(final, "*.partial"))
+        remove_abandoned(hidden_path(final, "*.partial"))
         for old in neighbours(hidden_path(final, "*.old")):
             if not final.exists():
                 old.rename(final)
@@ -145,7 +126,7 @@ class ResultDirectory:
     def _check_replaceable(self, final: Path) -> None:
         present = set(os.listdir(final))
         if os.path.ismount(final):
-            present -= {hidden_path(final, name).name for name in _COMPANIONS} | {"lost+found"}
+            present -= {hidden_path(final, name).name for name in COMPANIONS} | {"lost+found"}
             if not present:
                 return
         if not self._force:
@@ -170,7 +151,7 @@ class ResultDirectory:
                 self._fill()
                 return
             if self._force and self._final.is_dir():
-                if _snapshot(self._final) != self._before:
+                if _facts(self._final) != self._before:
                     self._keep(self._final, self._final.with_name(f"{self._final.name}.{token()}.kept"))
                 else:
                     old = self.path.with_suffix(".old")
@@ -192,7 +173,7 @@ class ResultDirectory:
 
     def _fill(self) -> None:
         """Move the files into the mount point; without its summary it is no result."""
-        now = _snapshot(self._final)
+        now = _facts(self._final)
         changed = {Path(name).parts[0] for name, facts in now.items() if self._before.get(name) != facts}
         for name in sorted(changed & {*os.listdir(self.path), *(_files_of_result(self._final) or ())}):
             self._keep(self._final / name, self._final / f"{name}.{token()}.kept")
@@ -209,12 +190,12 @@ class ResultDirectory:
 
 
 #: By path below a directory: size and time of change.
-type _Snapshot = dict[str, tuple[int, int]]
+type _Facts = dict[str, tuple[int, int]]
 
 
-def _snapshot(directory: Path) -> _Snapshot:
+def _facts(directory: Path) -> _Facts:
     """Return what tells whether the files below a directory have changed; hidden ones of ours are left out."""
-    found: _Snapshot = {}
+    found: _Facts = {}
     for above, names, files in os.walk(directory):
         if Path(above) == directory:
             names[:] = [name for name in names if not name.startswith(".")]

@@ -182,7 +182,7 @@ def test_force_does_not_replace_what_is_no_result(
             ".result.checkpoints/density/checkpoint-0000000003.h5",
             "result",
             [],
-            "an interrupted run has left checkpoints in .result.checkpoints: --resume goes on from them, --force",
+            "an interrupted run has left checkpoints in .result.checkpoints: --resume continues from them, --force",
         ),
         (
             ".thesis.checkpoints/density/checkpoint-0000000003.h5",

@@ -10,7 +10,7 @@ import pytest
 
 import kspde
 from kspde.cli.case import read_case
-from kspde.cli.study_file import read_study
+from kspde.cli.study import read_study
 
 pytestmark = pytest.mark.one_rank  # reading a file is a matter of one rank
 

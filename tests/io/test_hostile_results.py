@@ -15,8 +15,8 @@ import pytest
 from mpi4py import MPI
 
 import kspde
-from kspde.cli.ledger_file import read_results
-from kspde.cli.study_file import read_study
+from kspde.cli.ledger import read_results
+from kspde.cli.study import read_study
 from kspde.papers.studies import open_directory
 from kspde.papers.studies.execute import POINTS, STUDY, read_point
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 import kspde
-from kspde.cli.console import Console
-from kspde.cli.restarts import Restarts
+from kspde.cli.hidden import RunCheckpoints
+from kspde.cli.report import Console
 
 
-def entered(target: Path, comm: Any, **options: bool) -> Restarts:
-    return Restarts(target, comm, Console(comm, quiet=True), every=60.0, **options)
+def entered(target: Path, comm: Any, **options: bool) -> RunCheckpoints:
+    return RunCheckpoints(target, comm, Console(comm, quiet=True), every=60.0, **options)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from kspde.cli.study_file import read_study
+from kspde.cli.study import read_study
 from kspde.papers.studies import Study
 
 

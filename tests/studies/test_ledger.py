@@ -12,8 +12,8 @@ import pytest
 
 import kspde
 from kspde import theory
-from kspde.cli.ledger_file import ledger_text, read_results
-from kspde.cli.study_file import read_study, ready_studies
+from kspde.cli.ledger import ledger_text, read_results
+from kspde.cli.study import read_study, ready_studies
 from kspde.papers.ledger import (
     Check,
     Claim,

@@ -12,7 +12,7 @@ from reduced_studies import reduced
 
 import kspde
 from kspde import theory
-from kspde.cli.study_file import read_study, ready_studies
+from kspde.cli.study import read_study, ready_studies
 from kspde.papers.studies import MEASURES, Outcome, Study
 from kspde.radial import moment
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kspde.cli.ledger_file import read_results
+from kspde.cli.ledger import read_results
 from kspde.cli.results import write_json
 from kspde.papers.studies import MEASURES, Outcome, Study, rates_of
 from kspde.papers.studies.formulas import PARAMETERS, html, label_of, mathtext, sentence, symbol_of
@@ -112,7 +112,7 @@ def test_pictures_of_shipped_results(
 def test_the_report_speaks_in_symbols(
     tiny_file: Callable[..., Path], carried_out: Callable[[Study], Outcome], comm: Any
 ) -> None:
-    from kspde.cli.study_file import read_study
+    from kspde.cli.study import read_study
 
     outcome = carried_out(read_study(tiny_file()))
     page = html_report(outcome, {}, {})

@@ -29,8 +29,7 @@ from pydantic import ValidationError
 
 from kspde.cli.case import case_of, read_toml
 from kspde.cli.file_errors import first_problem, naming, nearest
-from kspde.cli.schema import SystemFile
-from kspde.cli.study_schema import FitSection, StudyFile
+from kspde.cli.sections import FitSection, StudyFile, SystemFile
 from kspde.errors import InputError, check_integer, check_number, shown
 from kspde.papers.studies import (
     MEASURES,
