@@ -26,9 +26,9 @@
 import tempfile
 from pathlib import Path
 
+from kspde.cli.console import Console
 from kspde.cli.jobs import run_study
 from kspde.cli.ledger import read_results
-from kspde.cli.report import Console
 from kspde.cli.study import read_study
 from kspde.papers.studies import outcome_of, rates_of
 from kspde.papers.studies.pictures import pictures_of

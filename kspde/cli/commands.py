@@ -158,8 +158,8 @@ def study(
     """
 
     def job(comm: Any, stop: Stop) -> str | None:
+        from kspde.cli.console import Console
         from kspde.cli.jobs import run_study
-        from kspde.cli.report import Console
         from kspde.cli.results import SUMMARY
         from kspde.cli.study import read_study
 
@@ -197,8 +197,8 @@ def ledger(
     """
 
     def job(comm: Any, stop: Stop) -> None:
+        from kspde.cli.console import Console
         from kspde.cli.ledger import ledger_text, read_results
-        from kspde.cli.report import Console
 
         with together(comm):
             text = ledger_text(read_results(results or []), out) if comm.rank == 0 else ""
@@ -225,7 +225,7 @@ def theory(
 
     def job(comm: Any, stop: Stop) -> None:
         from kspde.cli.case import read_case
-        from kspde.cli.report import Console
+        from kspde.cli.console import Console
         from kspde.cli.theory import promise_lines
 
         with together(comm):
@@ -277,8 +277,8 @@ def _filling(
     def job(comm: Any, stop: Stop) -> str | None:
         from kspde.cli import jobs
         from kspde.cli.case import read_case
+        from kspde.cli.console import Console
         from kspde.cli.hidden import RunCheckpoints
-        from kspde.cli.report import Console
         from kspde.cli.results import SUMMARY, ResultDirectory
 
         with together(comm, f"kspde {name.removesuffix('_case')}") as same:

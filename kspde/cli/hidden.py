@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from kspde.cli.report import Console
+from kspde.cli.console import Console
 from kspde.errors import InputError, check_number
 from kspde.runtime.checkpoint import Checkpoint
 from kspde.runtime.parallel import together

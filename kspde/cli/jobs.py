@@ -12,8 +12,8 @@ from typing import Any
 from kspde._version import __version__
 from kspde.cli import report
 from kspde.cli.case import Case
+from kspde.cli.console import Console
 from kspde.cli.hidden import RunCheckpoints, failed_path
-from kspde.cli.report import Console
 from kspde.cli.results import SUMMARY, ResultDirectory, write_csv, write_json, writing
 from kspde.distances import compare
 from kspde.domains import check_no_walls

@@ -1,114 +1,16 @@
-"""What a run says: lines on standard output, warnings and a progress bar, from rank 0."""
+"""What a run reports, in words."""
 
 from __future__ import annotations
 
-import logging
-import sys
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from kspde._version import __version__
+from kspde.cli.case import Case
 from kspde.distances.result import NAMES
-from kspde.errors import InputError
-from kspde.runtime.streams import silence, unread
 
-if TYPE_CHECKING:
-    from kspde.cli.case import Case
-
-__all__ = ["Console", "density_line", "distance_lines", "heading", "particles_line"]
-
-
-class Console:
-    """The terminal, or the file, that rank 0 writes to.
-
-    Args:
-        comm: the communicator; all ranks but 0 are silent.
-        quiet: say nothing on rank 0 either.
-
-    Attributes:
-        warnings: the lines that were warned of, or would have been; empty on all ranks but 0.
-    """
-
-    def __init__(self, comm: Any, *, quiet: bool = False) -> None:
-        self._silent = quiet or comm.rank != 0
-        self._deaf = False  # standard output is closed or full
-        self._here = comm.rank == 0
-        self.warnings: list[str] = []
-
-    def say(self, text: str = "") -> None:
-        """Print a line. A reader that has gone away (``| head``) does not end the run, nor does a full device."""
-        error = self._print(text)
-        if error is not None and not unread(error):
-            self.warn(f"standard output cannot be written ({error.strerror}): the results do not depend on it")
-
-    def answer(self, text: str) -> None:
-        """Print what a command was asked for.
-
-        Raises:
-            InputError: it cannot be written. On rank 0 alone, after which there is nothing left to do.
-        """
-        error = self._print(text)
-        if error is not None and not unread(error):
-            raise InputError(f"standard output cannot be written ({error.strerror})")
-
-    def _print(self, text: str) -> OSError | None:
-        if self._silent or self._deaf:
-            return None
-        try:
-            print(text, flush=True)
-        except OSError as error:
-            self._deaf = True
-            silence(sys.stdout)
-            return error
-        return None
-
-    def warn(self, text: str) -> None:
-        """Print a line that begins with "warning:" on standard error, once for each text."""
-        line = " ".join(text.split())
-        if not self._here or line in self.warnings:
-            return
-        self.warnings.append(line)
-        if not self._silent:
-            with suppress(OSError, AttributeError):  # full, or closed
-                sys.stderr.write(f"warning: {line}\n")
-                sys.stderr.flush()
-
-    @contextmanager
-    def hearing_warnings(self) -> Iterator[None]:
-        """Warn of what Python is warned of in a block, by whichever library."""
-
-        def show(message: Warning | str, *where: Any, **more: Any) -> None:
-            self.warn(str(message))
-
-        logger = logging.getLogger("kspde")
-        level = logger.level
-        with warnings.catch_warnings():
-            warnings.simplefilter("always", UserWarning)
-            warnings.showwarning = show
-            if self._silent:
-                logger.setLevel(logging.ERROR)
-            try:
-                yield
-            finally:
-                logger.setLevel(level)
-
-    @contextmanager
-    def progress(self, label: str) -> Iterator[Callable[[float], None]]:
-        """Return a function that moves a progress bar to a fraction done; there is a bar on a terminal only."""
-        if self._silent or sys.stderr is None or not sys.stderr.isatty():
-            yield lambda fraction: None
-            return
-        from rich.console import Console as Terminal
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Terminal(stderr=True), transient=True) as bar:
-            task = bar.add_task(f"{label:<11}", total=1.0)
-            yield lambda fraction: bar.update(task, completed=fraction)
+__all__ = ["density_line", "distance_lines", "heading", "particles_line"]
 
 
 def heading(case: Case, comm: Any) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import kspde
+from kspde.cli.console import Console
 from kspde.cli.hidden import RunCheckpoints
-from kspde.cli.report import Console
 
 
 def entered(target: Path, comm: Any, **options: bool) -> RunCheckpoints:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from mpi4py import MPI
 
+from kspde.cli.console import Console
 from kspde.cli.jobs import run_study
-from kspde.cli.report import Console
 from kspde.cli.study import read_study
 from kspde.papers.studies import Outcome, Study, open_directory, outcome_of, run_points
 from kspde.runtime.signals import Stop

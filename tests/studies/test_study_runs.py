@@ -15,8 +15,8 @@ import pytest
 from mpi4py import MPI
 
 import kspde
+from kspde.cli.console import Console
 from kspde.cli.jobs import run_study
-from kspde.cli.report import Console
 from kspde.cli.study import read_study
 from kspde.papers.studies import execute, open_directory, run_points
 from kspde.papers.studies.measures.base import Task
