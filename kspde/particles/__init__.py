@@ -3,6 +3,6 @@
 from kspde.particles.cloud import Cloud
 from kspde.particles.mean_field import Coupling
 from kspde.particles.simulate import simulate
-from kspde.particles.states import StateFiles
+from kspde.particles.snapshots import StateFiles
 
 __all__ = ["Cloud", "Coupling", "StateFiles", "simulate"]

@@ -12,7 +12,7 @@ from kspde.errors import ConvergenceError, InputError
 from kspde.models import FieldValues, Model
 from kspde.models.base import Array
 from kspde.particles.fields.base import Extent, FieldEvaluator
-from kspde.particles.observers import Observation, Tallies, observe
+from kspde.particles.observation import Observation, Tallies, observe
 from kspde.particles.weights import ParticleWeights
 from kspde.runtime.random import Ids, Philox
 

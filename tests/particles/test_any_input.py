@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import kspde
 from kspde.initial import InitialDensity
 from kspde.models.base import Field, FieldValues, Model
-from kspde.particles.observers import tally
+from kspde.particles.observation import tally
 from kspde.runtime.compiled import in_blocks, on_threads
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kspde.models.base import Array
-from kspde.particles.observers import Tallies
+from kspde.particles.observation import Tallies
 from kspde.particles.schemes.euler import euler_maruyama
 from kspde.particles.schemes.weak2 import weak_second_step
 from kspde.particles.system import System

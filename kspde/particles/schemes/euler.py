@@ -15,7 +15,7 @@ from kspde.errors import ConvergenceError
 from kspde.models import FieldValues, Model
 from kspde.models.base import Array
 from kspde.models.coefficients import coefficients
-from kspde.particles.observers import tally
+from kspde.particles.observation import tally
 from kspde.runtime.compiled import compiled, in_blocks, widest_vectors
 from kspde.runtime.random import CHUNK, Ids, Philox, fill_normal_pairs
 
