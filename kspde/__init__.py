@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         SignalDependentKellerSegel,
     )
     from kspde.papers import theory
+    from kspde.particles.schemes import EulerMaruyama, Weak2
     from kspde.particles.simulate import simulate
     from kspde.runtime.checkpoint import Checkpoint, StoppedError
     from kspde.runtime.saving import SaveAt
@@ -41,6 +42,7 @@ __all__ = [
     "Checkpoint",
     "ConvergenceError",
     "Disk",
+    "EulerMaruyama",
     "ExponentialMotility",
     "Field",
     "FieldValues",
@@ -61,6 +63,7 @@ __all__ = [
     "SignalDependentKellerSegel",
     "Snapshots",
     "StoppedError",
+    "Weak2",
     "Yukawa",
     "compare",
     "coupled_distance",
@@ -103,6 +106,8 @@ _LAZY = {
     "SaveAt": "kspde.runtime.saving",
     "solve": "kspde.fem",
     "simulate": "kspde.particles",
+    "EulerMaruyama": "kspde.particles.schemes",
+    "Weak2": "kspde.particles.schemes",
     "compare": "kspde.distances",
     "Snapshots": "kspde.distances",
     "entropy_bound": "kspde.evidence",

@@ -22,7 +22,7 @@ from kspde.particles.fields.direct import DirectFields
 from kspde.particles.fields.particle_mesh import MeshFields
 from kspde.particles.mean_field import KnownFields
 from kspde.particles.run import schedule
-from kspde.particles.schemes.base import SCHEMES
+from kspde.particles.schemes import EulerMaruyama
 from kspde.particles.start import NOISE, starting_points, stream
 from kspde.particles.system import System
 from kspde.protocols import SolvedDensity
@@ -186,7 +186,7 @@ class Ensemble:
             InputError: fields that need too large a grid, or that are not known where the particles start.
             ConvergenceError: a coefficient or a position that is not finite.
         """
-        scheme = SCHEMES["euler-maruyama"]
+        scheme = EulerMaruyama(self.dt)
         last = len(self.times) - 1
         with limited_threads(self.comm):
             for step, t in enumerate(self.times.tolist()):

@@ -27,7 +27,7 @@ from kspde.particles.memory import check_particles
 from kspde.particles.result import Results
 from kspde.particles.resume import CheckpointWriter, description, restore
 from kspde.particles.run import Moments, Observer, Progress, Run, schedule
-from kspde.particles.schemes.base import SCHEMES
+from kspde.particles.schemes import Scheme, scheme_of
 from kspde.particles.start import NOISE, starting_points, stream
 from kspde.particles.statistics import Saves, check_statistics
 from kspde.particles.system import System, local_ids
@@ -58,12 +58,12 @@ def simulate(
     *,
     n: int | Mapping[str, int],
     t_end: float,
-    dt: float,
+    dt: float | None = None,
     weights: GivenWeights | Mapping[str, GivenWeights] | None = None,
     eps: float | None = None,
     mollifier: str | Callable[..., Kernel] = "gaussian",
     initial: str = "u0",
-    scheme: str = "euler-maruyama",
+    scheme: str | Scheme = "euler-maruyama",
     mean_field: SolvedDensity | None = None,
     mean_field_differs: Sequence[str] = (),
     seed: int = 0,
@@ -93,9 +93,9 @@ def simulate(
         u0: the density particles are drawn from; for several species one by name.
         n: number of particles; for several species by name, or the same for all.
         t_end: final time > 0.
-        dt: time step > 0. Steps are equal and the last ends at ``t_end``: where ``t_end``/``dt`` is no integer the step
-            is shortened to ``t_end``/⌈``t_end``/``dt``⌉ (``Cloud.dt``, and both in its summary); between saved times
-            likewise.
+        dt: time step > 0, where ``scheme`` is a name. Steps are equal and the last one ends at ``t_end``: where
+            ``t_end``/``dt`` is not an integer, the step is shortened to ``t_end``/⌈``t_end``/``dt``⌉ (``Cloud.dt``; its
+            summary has both), and likewise between saved times.
         weights: w_j of the particles, finite numbers of either sign, where they are not all mass/``n``: an array of
             shape (n,), the same on every rank, or a function of the starting points that returns one of shape (m,) for
             points (m, d), such as the sign of a vorticity at particles that are drawn from its modulus; for several
@@ -107,8 +107,9 @@ def simulate(
         initial: "u0", or "mollified": from u_0 * j^ε, which is ζ_i plus an independent draw from the mollifier. The
             paper's (1.8) and (3.2) start from u_0, its (1.9) from u_0 * j^ε; the relative entropy of the particles'
             law to the density's is 0 at t = 0 only where both start alike, so give ``solve`` the same.
-        scheme: "euler-maruyama" (weak order 1, strong order 1/2, one field evaluation a step), or "weak-2" (weak order
-            2, strong order 1/2, three); :data:`kspde.particles.schemes.base.SCHEMES` has their sources.
+        scheme: "euler-maruyama" (weak order 1, strong order 1/2, one field evaluation per step), "weak-2" (weak order
+            2, strong order 1/2, three evaluations), or an object, ``kspde.EulerMaruyama(dt=...)`` or
+            ``kspde.Weak2(dt=...)``, which has its own dt; their attribute ``source`` says where they come from.
         mean_field: what ``solve`` returned for this model, up to ``t_end`` at least, saved often enough that it can be
             interpolated in time. Its fields are interpolated in space to ``field_tol``, where it is smooth enough for
             that; the error in space, and that in time between saved states, are measured (``Coupling.field_error``).
@@ -156,11 +157,10 @@ def simulate(
     densities = densities_by_species(model.species, model.dimension, u0)
     counts = _counts(model.species, n)
     t_end = check_number("t_end", t_end, above=0)
-    given_dt = check_number("dt", dt, above=0)
     check_number("field_tol", field_tol, at_least=1e-12, below=1)
     check_choice("method", method, _EVALUATORS)
     check_number("memory_limit", memory_limit, above=0)
-    check_choice("scheme", scheme, SCHEMES)
+    scheme = scheme_of(scheme, dt)
     check_choice("on_blow_up", on_blow_up, ON_BLOW_UP)
     check_choice("initial", initial, ("u0", "mollified"))
     check_flag("include_self", include_self)
@@ -172,12 +172,12 @@ def simulate(
     check_integer("replica", replica, at_least=0, at_most=(1 << 32) - 1)
     noise = Philox(seed, stream(NOISE, replica))
     stops = (t_end,) if save is None else save.until(t_end)
-    check_work(sum(counts.values()), steps=check_steps(t_end, given_dt))
-    times = schedule(t_end, given_dt, stops)
+    check_work(sum(counts.values()), steps=check_steps(t_end, scheme.dt))
+    times = schedule(t_end, scheme.dt, stops)
     save_steps = [] if save is None else [int(np.abs(times - t).argmin()) for t in stops]
     use_threads(comm)
 
-    check_particles(counts, model.dimension, scheme, method, comm, twins=mean_field is not None)
+    check_particles(counts, model.dimension, scheme.name, method, comm, twins=mean_field is not None)
     ids = local_ids(model.species, counts, comm)
     smoother = mollifier_kernel(eps, mollifier) if eps is not None and initial == "mollified" else None
     zeta = starting_points(densities, ids, seed=seed, mollifier=smoother, comm=comm, replica=replica)
@@ -235,9 +235,9 @@ def simulate(
             "_weights": weighing.each,
         },
         details={
-            "scheme": scheme,
+            "scheme": scheme.name,
             "steps": steps,
-            "dt_given": given_dt,
+            "dt_given": scheme.dt,
             "initial": initial,
             "method": method,
             "field_tol": field_tol,
@@ -273,7 +273,7 @@ def simulate(
         )
         store = CheckpointStore(checkpoint, problem, comm)
         observers.append(CheckpointWriter(store))
-    run = Run(systems, scheme=SCHEMES[scheme], times=times, observers=observers)
+    run = Run(systems, scheme=scheme, times=times, observers=observers)
     saved = store.latest() if store is not None else None
     if saved is not None and resume:
         restore(run, saved)

@@ -32,7 +32,7 @@ import numpy as np
 import kspde
 from kspde.particles.fields.direct import DirectFields
 from kspde.particles.fields.particle_mesh import MeshFields
-from kspde.particles.schemes.base import SCHEMES
+from kspde.particles.schemes import EulerMaruyama
 from kspde.particles.system import System
 from kspde.runtime.compiled import use_threads
 from kspde.runtime.parallel import world
@@ -87,7 +87,7 @@ class Steps:
     def move(self) -> None:
         """Gather, draw the noise, and advance."""
         # A thousandth of the step: the cloud, and so the work, stays the same however often this runs.
-        self.tallies = SCHEMES["euler-maruyama"].advance(self.system, self.count, 0.0, 1e-6 * DT)
+        self.tallies = EulerMaruyama(DT).advance(self.system, self.count, 0.0, 1e-6 * DT)
         self.count += 1
 
     def observe(self) -> None:

@@ -17,7 +17,7 @@ from scipy.integrate import solve_ivp
 
 import kspde
 from kspde.models.base import Field, FieldValues, Model
-from kspde.particles.schemes.base import SCHEMES
+from kspde.particles.schemes import SCHEMES
 from kspde.particles.system import System
 from kspde.runtime.random import Philox
 
@@ -118,7 +118,7 @@ def scheme_expectations(scheme, h, nodes=10):
     noise = SimpleNamespace(normals=lambda ids, step, count: z[choices])
     system = system_of(Plane(), Nothing(), np.tile(START, (len(choices), 1)), noise)
     if scheme == "weak-2":
-        SCHEMES[scheme].advance(system, 0, 0.0, h)
+        SCHEMES[scheme](h).advance(system, 0, 0.0, h)
     else:  # it makes its own normals: the formula
         amplitude = np.sqrt(2 * h * Plane().diffusion("u", FieldValues(system.positions["u"], {})))
         system.positions["u"] += -PULL * h * system.positions["u"] + amplitude[:, None] * z[choices][:, :2]
@@ -205,7 +205,7 @@ def test_one_step_with_memory_has_all_moments_to_third_order():
         exact = solve_ivp(lambda t, m: generator @ m, (0, h), start, method="DOP853", rtol=1e-13, atol=1e-14).y[:, -1]
         memory = Memory(np.full(len(choices), start_c))
         system = system_of(Remembering(), memory, np.full((len(choices), 1), start_x), noise)
-        SCHEMES["weak-2"].advance(system, 0, 0.0, h)
+        SCHEMES["weak-2"](h).advance(system, 0, 0.0, h)
         system.observe()
         system.prepare(h)
         x, c = system.positions["u"][:, 0], memory.c
@@ -242,7 +242,7 @@ def strong_error(scheme, steps, kind, *, pairs=3000, t_end=0.5, substeps=64):
             exact = exact * (1 - PULL * h / substeps) + np.sqrt(np.stack([first, second], axis=1)) * increment
         system.observe()
         system.prepare(k * h)
-        SCHEMES[scheme].advance(system, k, k * h, h)
+        SCHEMES[scheme](h).advance(system, k, k * h, h)
     return np.linalg.norm(system.positions["u"].reshape(-1, 2) - exact, axis=1).mean()
 
 

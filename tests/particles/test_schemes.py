@@ -15,7 +15,7 @@ from scipy.integrate import solve_ivp
 import kspde
 from kspde.models.base import Field, FieldValues, Model
 from kspde.particles.fields.particle_mesh import MeshFields
-from kspde.particles.schemes.base import SCHEMES
+from kspde.particles.schemes import SCHEMES
 from kspde.particles.system import System
 from kspde.particles.weights import particle_weights
 from kspde.runtime.random import Philox
@@ -101,7 +101,7 @@ def scheme_expectations(h, nodes=10):
     )
     system.observe()
     system.prepare(0.0)
-    SCHEMES["weak-2"].advance(system, 0, 0.0, h)
+    SCHEMES["weak-2"](h).advance(system, 0, 0.0, h)
     x, y = system.positions["u"].reshape(-1, 2).T
     return np.array([weights @ (x**i * y**j) for i, j in MONOMIALS])
 
@@ -254,7 +254,7 @@ def test_what_a_step_tallies_is_what_an_observation_finds(mixture, comm, own):
     system.observe()
     system.prepare(0.0)
     before = system.seen
-    tallies = SCHEMES["euler-maruyama"].advance(system, 0, 0.0, 0.1)
+    tallies = SCHEMES["euler-maruyama"](0.1).advance(system, 0, 0.0, 0.1)
     system.observe(tallies)
     told = system.seen
     system.observe()
@@ -296,3 +296,25 @@ def test_bad_stages_name_the_step_and_the_particle():
         kspde.simulate(Bad(), u0, n=200, t_end=5.0, dt=0.5, scheme="weak-2")
     with pytest.raises(kspde.InputError, match="scheme = 'milstein' is not valid: give one of euler-maruyama, weak-2"):
         kspde.simulate(Geometric(), u0, n=200, t_end=5.0, dt=0.5, scheme="milstein")
+
+
+def test_a_scheme_is_an_object_or_a_name_with_dt_beside_it(mixture):
+    model, options = kspde.SignalDependentKellerSegel(chi=8.0), {"n": 50, "t_end": 0.2, "eps": 0.5}
+    for name, scheme in (("euler-maruyama", kspde.EulerMaruyama(dt=0.1)), ("weak-2", kspde.Weak2(dt=0.1))):
+        assert SCHEMES[name](0.1) == scheme
+        one = kspde.simulate(model, mixture, scheme=scheme, **options)
+        other = kspde.simulate(model, mixture, scheme=name, dt=0.1, **options)
+        assert np.array_equal(one.positions, other.positions)
+        assert one.summary()["scheme"] == name
+    for change, message in (
+        (
+            {"scheme": kspde.Weak2(dt=0.1), "dt": 0.1},
+            r"dt = 0\.1 has no effect beside scheme = Weak2\(dt=0\.1\): leave",
+        ),
+        ({}, "dt is not given: scheme = 'euler-maruyama' needs a time step > 0"),
+        ({"scheme": 3, "dt": 0.1}, "scheme = 3 is not valid: give one of euler-maruyama, weak-2"),
+    ):
+        with pytest.raises(kspde.InputError, match=message):
+            kspde.simulate(model, mixture, **options, **change)
+    with pytest.raises(kspde.InputError, match="dt = 0 is not valid: give a finite number > 0"):
+        kspde.Weak2(dt=0)

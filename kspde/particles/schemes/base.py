@@ -1,81 +1,64 @@
-"""Time-stepping schemes as data: what each promises, where it comes from, and the function that takes a step."""
+"""What a time-stepping scheme of the particle system promises, and how it takes a step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
-from kspde.models.base import Array
+from kspde.errors import ConvergenceError, check_number
 from kspde.particles.observation import Tallies
-from kspde.particles.schemes.euler import euler_maruyama
-from kspde.particles.schemes.weak2 import weak_second_step
 from kspde.particles.system import System
-from kspde.runtime.parallel import together
 
-__all__ = ["SCHEMES", "Scheme"]
+__all__ = ["Scheme", "bad_diffusion"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scheme:
-    """A scheme.
+@dataclass(frozen=True)
+class Scheme(ABC):
+    """A scheme that moves all particles by steps of at most ``dt``.
 
     Attributes:
-        name: what ``simulate`` calls it.
+        dt: the largest time step > 0.
+        name: what ``simulate(scheme=...)`` calls the scheme.
         weak_order: order in dt of the error of expectations of smooth functions.
         strong_order: order in dt of E|X − X_exact| with the same Brownian motions.
-        field_evaluations: how often a step computes the fields of all particles.
-        source: where it comes from.
-        advance: (system, step, t, dt) moves the particles, whose fields are prepared at t, to t + dt, and returns what
-            it tallied of their new positions for ``System.observe``, or None. Collective; it raises ConvergenceError on
-            all ranks together.
+        field_evaluations: number of times per step that the fields of all particles are computed.
+        vectors: number of vectors per particle in memory: starting point, position, and those of a step.
+        source: where the scheme comes from.
+
+    Raises:
+        InputError: dt is not a finite number > 0.
     """
 
-    name: str
-    weak_order: float
-    strong_order: float
-    field_evaluations: int
-    source: str
-    advance: Callable[[System, int, float, float], Tallies | None]
+    dt: float
+
+    name: ClassVar[str]
+    weak_order: ClassVar[float]
+    strong_order: ClassVar[float]
+    field_evaluations: ClassVar[int]
+    vectors: ClassVar[float]
+    source: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dt", check_number("dt", self.dt, above=0))
+
+    @abstractmethod
+    def advance(self, system: System, step: int, t: float, h: float) -> Tallies | None:
+        """Move the particles, whose fields are prepared at t, to t + h. Collective.
+
+        Returns:
+            The tallies of the new positions for ``System.observe``, or None where the scheme does not take them.
+
+        Raises:
+            InputError: the model returned a diffusion or drift of a wrong shape or type.
+            ConvergenceError: a diffusion coefficient that is negative or not finite, or a stage that is not finite; on
+                all ranks.
+        """
 
 
-def _euler_maruyama(system: System, step: int, t: float, dt: float) -> Tallies:
-    tallies: dict[str, list[Array]] = {}
-    with together(system.comm):
-        for name, x in system.positions.items():
-            tallies[name] = euler_maruyama(
-                system.model,
-                name,
-                system.evaluator.parts(name, x),
-                x,
-                system.ids[name],
-                step=step,
-                dt=dt,
-                noise=system.noise,
-                weights=system.own_weights(name),
-            )
-    return tallies
-
-
-_ALL = (
-    Scheme(
-        name="euler-maruyama",
-        weak_order=1.0,
-        strong_order=0.5,
-        field_evaluations=1,
-        source="Maruyama, Rend. Circ. Mat. Palermo 4 (1955); Kloeden and Platen, Numerical Solution of Stochastic "
-        "Differential Equations (1992), sections 10.2 and 14.1",
-        advance=_euler_maruyama,
-    ),
-    Scheme(
-        name="weak-2",
-        weak_order=2.0,
-        strong_order=0.5,
-        field_evaluations=3,
-        source="Kloeden and Platen, Numerical Solution of Stochastic Differential Equations (1992), section 14.2 "
-        "(after Talay), with iterated integrals of rank 2: kspde.particles.schemes.weak2",
-        advance=weak_second_step,
-    ),
-)
-
-#: By name.
-SCHEMES = {scheme.name: scheme for scheme in _ALL}
+def bad_diffusion(species: str, value: float, particle: int) -> ConvergenceError:
+    """Return the error for a diffusion coefficient that is negative or not finite."""
+    return ConvergenceError(
+        f"the diffusion coefficient of species {species!r} is {value:g} at particle {particle}: it must be >= 0 and "
+        f"finite; check the model's parameters, or give a smaller dt"
+    )

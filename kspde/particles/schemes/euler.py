@@ -7,76 +7,67 @@ with standard normals ξ^k that are a function of (seed, k, particle id). Weak o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
-from kspde.errors import ConvergenceError
-from kspde.models import FieldValues, Model
-from kspde.models.base import Array
 from kspde.models.coefficients import coefficients
-from kspde.particles.observation import tally
+from kspde.particles.observation import Tallies, tally
+from kspde.particles.schemes.base import Scheme, bad_diffusion
+from kspde.particles.system import System
 from kspde.runtime.compiled import compiled, in_blocks, widest_vectors
-from kspde.runtime.random import CHUNK, Ids, Philox, fill_normal_pairs
+from kspde.runtime.parallel import together
+from kspde.runtime.random import CHUNK, fill_normal_pairs
+from kspde.typing import Array, Ids
 
-__all__ = ["bad_diffusion", "euler_maruyama"]
+__all__ = ["EulerMaruyama"]
 
 _NO_DRIFT: Array = np.zeros((1, 1))
 
 
-def euler_maruyama(
-    model: Model,
-    species: str,
-    c: Callable[[slice], FieldValues],
-    x: Array,
-    ids: Ids,
-    *,
-    step: int,
-    dt: float,
-    noise: Philox,
-    weights: Array | None = None,
-) -> list[Array]:
-    """Advance the particles of a species, x of shape (n, d), in place. Rank-local.
+@dataclass(frozen=True)
+class EulerMaruyama(Scheme):
+    """The Euler-Maruyama scheme: weak order 1, strong order 1/2, one field evaluation per step.
 
-    A block of particles goes through all parts of a step while the core's cache holds it.
-
-    Args:
-        model: the model.
-        species: its species.
-        c: the fields at some of the particles, from any thread.
-        x: positions.
-        ids: of the particles.
-        step: its number.
-        dt: its length.
-        noise: the random numbers.
-        weights: of the particles, where they have their own.
-
-    Returns:
-        The tallies of the new positions, for ``observe``.
-
-    Raises:
-        InputError: the model returned a diffusion or drift of a wrong shape or type.
-        ConvergenceError: a diffusion coefficient that is negative or not finite; the message names the particle.
+    Attributes:
+        dt: the largest time step > 0.
     """
 
+    name = "euler-maruyama"
+    weak_order = 1.0
+    strong_order = 0.5
+    field_evaluations = 1
+    vectors = 4.0
+    source = (
+        "Maruyama, Rend. Circ. Mat. Palermo 4 (1955); Kloeden and Platen, Numerical Solution of Stochastic "
+        "Differential Equations (1992), sections 10.2 and 14.1"
+    )
+
+    def advance(self, system: System, step: int, t: float, h: float) -> Tallies:
+        """Move the particles from t to t + h; see :meth:`Scheme.advance`. Collective."""
+        with together(system.comm):
+            return {name: _advance_species(system, name, step, h) for name in system.positions}
+
+
+def _advance_species(system: System, species: str, step: int, h: float) -> list[Array]:
+    """Move the particles of a species in place; return the tallies of their blocks. Rank-local.
+
+    A block of particles goes through all parts of a step while the core's cache holds it.
+    """
+    x, ids, weights = system.positions[species], system.ids[species], system.own_weights(species)
+    fields_of = system.evaluator.parts(species, x)
+
     def advance(rows: slice) -> Array:
-        diffusion, drift = coefficients(model, species, c(rows))
+        diffusion, drift = coefficients(system.model, species, fields_of(rows))
         b, own = _NO_DRIFT if drift is None else drift, None if weights is None else weights[rows]
-        bad, seen = _advance(x[rows], diffusion, b, drift is not None, dt, ids[rows], np.uint64(step), noise.key, own)
+        key = system.noise.key
+        bad, seen = _advance(x[rows], diffusion, b, drift is not None, h, ids[rows], np.uint64(step), key, own)
         if bad >= 0:
             value = diffusion[bad if len(diffusion) > 1 else 0]
             raise bad_diffusion(species, float(value), int(ids[rows][bad]))
         return seen
 
     return in_blocks(advance, len(x))
-
-
-def bad_diffusion(species: str, value: float, particle: int) -> ConvergenceError:
-    """Return the error for a diffusion coefficient that is negative or not finite."""
-    return ConvergenceError(
-        f"the diffusion coefficient of species {species!r} is {value:g} at particle {particle}: it must be >= 0 and "
-        f"finite; check the model's parameters, or give a smaller dt"
-    )
 
 
 @compiled
@@ -91,7 +82,7 @@ def _advance(
     key: Ids,
     weights: Array | None,
 ) -> tuple[int, Array]:
-    """Advance x in place; return the first particle with a bad diffusion coefficient, or −1, and the tally."""
+    """Advance x in place; return the first particle with a bad diffusion coefficient (−1: none) and the tally."""
     widest_vectors()
     n, d = x.shape
     constant = len(diffusion) == 1

@@ -1,6 +1,6 @@
-r"""A scheme of weak order 2 for interacting particles, with three field evaluations a step however many particles.
+r"""A scheme of weak order 2 for interacting particles, with three field evaluations per step for any N.
 
-All N particles together solve one Itô equation whose noises, one a particle and coordinate, are multiplied by
+All N particles together solve one Itô equation whose noises, one per particle and coordinate, are multiplied by
 :math:`s_i = \sqrt{2 D_i(X)}`. Each :math:`s_i` depends, through the fields, on every particle, so that the noise does
 not commute: with :math:`L^p = s_p \partial_p` along the noise p = (j, a) of a particle's coordinate,
 :math:`L^p \sigma^q \ne L^q \sigma^p`, since the first moves particle i and the second particle j. The iterated
@@ -10,7 +10,7 @@ integrals :math:`I_{pq} = \int W^p dW^q` then enter the expansion of a step one 
 Weak order 2 asks only for random numbers with moments of the :math:`I_{pq}` (Kloeden and Platen, Numerical Solution of
 Stochastic Differential Equations, 1992, section 14.2, (2.7), after Talay): :math:`\hat I_{pq} = \tfrac12 (\Delta W_p
 \Delta W_q + V_{pq})` with :math:`V_{pp} = -h` and V antisymmetric, of variance :math:`h^2` off the diagonal. They draw
-the :math:`V_{pq}` independent, one a pair, at a cost of :math:`O(N^2)`; less is enough, see below. Here, with
+the :math:`V_{pq}` independently, one per pair, at a cost of :math:`O(N^2)`; fewer suffice, as shown below. Here, with
 independent standard normals u, w and :math:`z = (u + w)/\sqrt2`,
 
 .. math:: \Delta W = \sqrt h\, z, \qquad V_{pq} = \frac{h}{\sqrt2} (w_p u_q - u_p w_q) \quad (p \ne q)
@@ -30,11 +30,11 @@ at time t + h/2, every particle i steps by
 
 coefficients with an index taken at that stage. The last term is the Itô correction: by Gaussian integration by parts it
 cancels the mean of the bracket exactly. The gradient with respect to the particle's own position is a central
-difference in the stage's fields, over 10⁻³ of the displacement; what that leaves out is a fraction of 10⁻⁷ of a
-first-order error. It is a derivative of :math:`s_i(X)`, so that the particle's own share in a field moves along: a
-field's value is the same with and without that, as :math:`\nabla K(0) = 0`, but of a field's gradient the own share
-:math:`w_i \nabla^2 K(0)` times the displacement is taken away (where K has second derivatives at 0). A field with τ > 0
-is an unknown without noise: its value at both stages is its own after h/2 with the source of the beginning of the step
+difference in the stage's fields, over 10⁻³ of the displacement; its error is a fraction of 10⁻⁷ of a first-order error.
+It is a derivative of :math:`s_i(X)`, so the particle's own share in a field moves along: a field's value is not
+affected by that, as :math:`\nabla K(0) = 0`, but from a field's gradient the particle's own share
+:math:`w_i \nabla^2 K(0)` times the displacement is subtracted (where K has second derivatives at 0). A field with τ > 0
+is an unknown without noise: its value at both stages is the one after h/2 with the source at the beginning of the step
 (:mod:`kspde.particles.fields.relaxing`).
 
 *Why that is enough.* Let A, B, C, D be the parts of :math:`X' - X` of orders :math:`h^{1/2}, h, h^{3/2}, h^2`. The
@@ -52,60 +52,74 @@ generator :math:`L^0`,
 
 In these the drift's part is that of the midpoint rule, as u + w = √2 z and :math:`E u_p u_q = E w_p w_q = \delta_{pq}`;
 the bracket and the correction have no mean at all; and in :math:`E \Delta W_p C_q` the bracket's second derivatives
-give :math:`\tfrac14 h^2 (\delta_{pq} \sum_r s_r^2 \partial_r^2 s_q + s_p s_q \partial_p \partial_q s_q)`, of which the
-correction takes the last term away. Higher moments of V, which are not those of independent numbers, enter from
+give :math:`\tfrac14 h^2 (\delta_{pq} \sum_r s_r^2 \partial_r^2 s_q + s_p s_q \partial_p \partial_q s_q)`, whose last
+term the correction removes. Higher moments of V, which are not those of independent numbers, enter from
 :math:`h^3` on.
 
-Strong order ½, as Euler and Maruyama's scheme: V is no Lévy area. Where the noise commutes it is 1.
+The strong order is ½, as for the Euler-Maruyama scheme, because V is not a Lévy area; where the noise commutes it is 1.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from kspde.models.base import Array
 from kspde.models.coefficients import coefficients
-from kspde.particles.schemes.euler import bad_diffusion
+from kspde.particles.schemes.base import Scheme, bad_diffusion
 from kspde.particles.system import System
 from kspde.runtime.compiled import compiled_parallel, prange
 from kspde.runtime.parallel import together
+from kspde.typing import Array
 
-__all__ = ["weak_second_step"]
+__all__ = ["Weak2"]
 
-#: Of √(h/2) s: the displacement of the central difference.
+#: Displacement of the central difference, as a share of √(h/2) s.
 _SHARE = 1e-3
 _NO_DRIFT: Array = np.zeros((0, 0))
 
 
-def weak_second_step(system: System, step: int, t: float, dt: float) -> None:
-    """Advance all particles, whose fields are prepared at t, to t + dt. Collective.
+@dataclass(frozen=True)
+class Weak2(Scheme):
+    """A scheme of weak order 2 for interacting particles: strong order 1/2, three field evaluations per step.
 
-    Raises:
-        InputError: the model returned a diffusion or drift of a wrong shape or type.
-        ConvergenceError: a diffusion coefficient that is negative or not finite, or a stage that left the numbers.
+    Attributes:
+        dt: the largest time step > 0.
     """
-    amplitude: dict[str, Array] = {}
-    normals: dict[str, Array] = {}
-    stages: tuple[dict[str, Array], dict[str, Array]] = ({}, {})
-    move: dict[str, Array] = {}
-    with together(system.comm):
-        for name, x in system.positions.items():
-            s, b = _amplitude_and_drift(system, name, x)
-            amplitude[name], normals[name] = s, system.noise.normals(system.ids[name], step, 2 * x.shape[1])
-            for stage in stages:
-                stage[name] = np.empty_like(x)
-            move[name] = np.empty_like(x)
-            _begin(stages[0][name], stages[1][name], move[name], x, s, b, normals[name], dt)
-    for which, stage in enumerate(stages):
-        system.prepare_stage(stage, t + 0.5 * dt)
+
+    name = "weak-2"
+    weak_order = 2.0
+    strong_order = 0.5
+    field_evaluations = 3
+    vectors = 13.0
+    source = (
+        "Kloeden and Platen, Numerical Solution of Stochastic Differential Equations (1992), section 14.2 "
+        "(after Talay), with iterated integrals of rank 2: kspde.particles.schemes.weak2"
+    )
+
+    def advance(self, system: System, step: int, t: float, h: float) -> None:
+        """Move the particles from t to t + h; see :meth:`Scheme.advance`. Collective."""
+        amplitude: dict[str, Array] = {}
+        normals: dict[str, Array] = {}
+        move: dict[str, Array] = {}
+        stages: tuple[dict[str, Array], dict[str, Array]] = ({}, {})
         with together(system.comm):
-            for name, h in stage.items():
-                s, b = _amplitude_and_drift(system, name, h)
-                _add_stage(move[name], s, b, normals[name], which, dt)
-                if which == 0:
-                    _add_correction(system, name, h, amplitude[name], move[name], dt)
-    for name, x in system.positions.items():
-        x += move[name]
+            for name, x in system.positions.items():
+                s, b = _amplitude_and_drift(system, name, x)
+                amplitude[name], normals[name] = s, system.noise.normals(system.ids[name], step, 2 * x.shape[1])
+                first, second, move[name] = (np.empty_like(x) for _ in range(3))
+                stages[0][name], stages[1][name] = first, second
+                _begin(first, second, move[name], x, s, b, normals[name], h)
+        for which, stage in enumerate(stages):
+            system.prepare_stage(stage, t + 0.5 * h)
+            with together(system.comm):
+                for name, y in stage.items():
+                    s, b = _amplitude_and_drift(system, name, y)
+                    _add_stage(move[name], s, b, normals[name], which, h)
+                    if which == 0:
+                        _add_correction(system, name, y, amplitude[name], move[name], h)
+        for name, x in system.positions.items():
+            x += move[name]
 
 
 def _amplitude_and_drift(
@@ -113,7 +127,7 @@ def _amplitude_and_drift(
 ) -> tuple[Array, Array]:
     """Return s = √(2D), shape (n,) or (1,), and b, shape (n, d) or (0, 0) for none, in the prepared fields.
 
-    Where the particles have moved along an axis since their fields were prepared, what is theirs in them moves too.
+    Where particles have moved along an axis since the fields were prepared, their own shares in the fields move along.
     """
     c = system.at(species, x)
     for name, slope in system.evaluator.own_slopes.get(species, {}).items():
@@ -125,43 +139,43 @@ def _amplitude_and_drift(
     return np.sqrt(2.0 * diffusion), _NO_DRIFT if drift is None else drift
 
 
-def _add_correction(system: System, species: str, h: Array, s: Array, move: Array, dt: float) -> None:
-    """Add −(h/2) s ∇s at the stage, by differences in the stage's fields."""
-    share = _SHARE * np.sqrt(0.5 * dt)
-    shifted = h.copy()
-    for axis in range(h.shape[1]):
+def _add_correction(system: System, species: str, y: Array, s: Array, move: Array, h: float) -> None:
+    """Add −(h/2) s ∇s at the stage y, by differences in the stage's fields."""
+    share = _SHARE * np.sqrt(0.5 * h)
+    shifted = y.copy()
+    for axis in range(y.shape[1]):
         difference: Array | float = 0.0
         for sign in (1.0, -1.0):
-            shifted[:, axis] = h[:, axis] + sign * share * s
+            shifted[:, axis] = y[:, axis] + sign * share * s
             value, _ = _amplitude_and_drift(system, species, shifted, axis, sign * share * s)
-            if len(value) == 1 and len(h) > 1:
-                return  # a number: the same everywhere
+            if len(value) == 1 and len(y) > 1:
+                return  # D is a number, the same everywhere
             difference = difference + sign * value
-        shifted[:, axis] = h[:, axis]
-        move[:, axis] -= np.sqrt(0.5 * dt) / (2 * _SHARE) * difference
+        shifted[:, axis] = y[:, axis]
+        move[:, axis] -= np.sqrt(0.5 * h) / (2 * _SHARE) * difference
 
 
 @compiled_parallel
-def _begin(first: Array, second: Array, move: Array, x: Array, s: Array, b: Array, normals: Array, dt: float) -> None:
+def _begin(first: Array, second: Array, move: Array, x: Array, s: Array, b: Array, normals: Array, h: float) -> None:
     """Write the two stages, and what the fields at the start contribute to the step."""
     n, d = x.shape
-    root, half = np.sqrt(0.5 * dt), 0.5 * np.sqrt(dt)
+    root, half = np.sqrt(0.5 * h), 0.5 * np.sqrt(h)
     varies, drifts = len(s) == n, b.shape == x.shape
     for i in prange(n):
         amplitude = s[i] if varies else s[0]
         for axis in range(d):
             u, w = normals[i, axis], normals[i, d + axis]
-            middle = x[i, axis] + (0.5 * dt * b[i, axis] if drifts else 0.0)
+            middle = x[i, axis] + (0.5 * h * b[i, axis] if drifts else 0.0)
             first[i, axis] = middle + root * amplitude * u
             second[i, axis] = middle + root * amplitude * w
             move[i, axis] = half * amplitude * (w - u)
 
 
 @compiled_parallel
-def _add_stage(move: Array, s: Array, b: Array, normals: Array, which: int, dt: float) -> None:
+def _add_stage(move: Array, s: Array, b: Array, normals: Array, which: int, h: float) -> None:
     """Add what the fields at a stage contribute."""
     n, d = move.shape
-    half = 0.5 * np.sqrt(dt)
+    half = 0.5 * np.sqrt(h)
     varies, drifts = len(s) == n, b.shape == move.shape
     for i in prange(n):
         amplitude = s[i] if varies else s[0]
@@ -170,4 +184,4 @@ def _add_stage(move: Array, s: Array, b: Array, normals: Array, which: int, dt: 
             z = np.sqrt(0.5) * (u + w)
             move[i, axis] += half * amplitude * (z - w if which == 0 else z + u)
             if drifts:
-                move[i, axis] += 0.5 * dt * b[i, axis]
+                move[i, axis] += 0.5 * h * b[i, axis]
