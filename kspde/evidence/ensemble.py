@@ -18,8 +18,8 @@ from kspde.kernels import mollifier_kernel
 from kspde.models import Field, FieldValues
 from kspde.models.base import Array
 from kspde.particles.fields.base import Extent, FieldEvaluator
-from kspde.particles.fields.direct import DirectFields
-from kspde.particles.fields.particle_mesh import MeshFields
+from kspde.particles.fields.direct import DirectSum
+from kspde.particles.fields.particle_mesh import ParticleMesh
 from kspde.particles.mean_field import KnownFields
 from kspde.particles.run import schedule
 from kspde.particles.schemes import EulerMaruyama
@@ -64,7 +64,7 @@ class _Stacked(FieldEvaluator):
     def __init__(self, fields: tuple[Field, ...], *, n: int, include_self: bool, **options: Any) -> None:
         super().__init__(fields, include_self=True, **options)
         self._n = n
-        self._mesh = MeshFields(fields, include_self=include_self, **(options | {"comm": alone()}))
+        self._mesh = ParticleMesh(fields, include_self=include_self, **(options | {"comm": alone()}))
 
     def update(self, positions: Mapping[str, Array], extent: Extent) -> None:
         """Take the positions. Rank-local."""
@@ -149,7 +149,7 @@ class Ensemble:
         }
         own: FieldEvaluator
         if n <= _DIRECT:
-            own = DirectFields(self.fields, group=n, include_self=self.include_self, **self.options)
+            own = DirectSum(self.fields, group=n, include_self=self.include_self, **self.options)
         else:
             own = _Stacked(self.fields, n=n, include_self=self.include_self, **self.options)
         evaluators: dict[str, FieldEvaluator] = {"particles": own}

@@ -30,7 +30,7 @@ from kspde.models import FieldValues, Model
 from kspde.models.base import Array
 from kspde.models.coefficients import coefficients
 from kspde.particles.fields.base import Extent
-from kspde.particles.fields.direct import DirectFields
+from kspde.particles.fields.direct import DirectSum
 from kspde.protocols import SolvedDensity
 from kspde.runtime.parallel import alone, collective
 from kspde.runtime.saving import SaveAt
@@ -185,7 +185,7 @@ class _ParticleSystem(Model):
         self._name = pde.model.species[0]
         fields = pde.model.regularised_fields(pde.eps, pde.mollifier)
         # Each point of R^N is a small system of N particles.
-        self._sums = DirectFields(
+        self._sums = DirectSum(
             tuple(replace(f, gradient=True) for f in fields),
             group=n,
             dimension=1,

@@ -18,9 +18,9 @@ from kspde.papers.theory.hypotheses import warn_outside_hypotheses
 from kspde.particles.cloud import Cloud
 from kspde.particles.collapse import Collapse
 from kspde.particles.fields.base import FieldEvaluator
-from kspde.particles.fields.direct import DirectFields
-from kspde.particles.fields.nufft import FourierFields
-from kspde.particles.fields.particle_mesh import MEMORY_LIMIT, MeshFields
+from kspde.particles.fields.direct import DirectSum
+from kspde.particles.fields.nufft import NonuniformFFT
+from kspde.particles.fields.particle_mesh import MEMORY_LIMIT, ParticleMesh
 from kspde.particles.fields.relaxing import RelaxingFields
 from kspde.particles.mean_field import CouplingHistory, KnownFields, check_mean_field
 from kspde.particles.memory import check_particles
@@ -44,9 +44,9 @@ from kspde.runtime.warned import keeping_warnings
 __all__ = ["simulate"]
 
 _EVALUATORS: dict[str, Callable[..., FieldEvaluator]] = {
-    "mesh": MeshFields,
-    "direct": DirectFields,
-    "finufft": FourierFields,
+    "mesh": ParticleMesh,
+    "direct": DirectSum,
+    "finufft": NonuniformFFT,
 }
 
 

@@ -30,8 +30,8 @@ from typing import Any
 import numpy as np
 
 import kspde
-from kspde.particles.fields.direct import DirectFields
-from kspde.particles.fields.particle_mesh import MeshFields
+from kspde.particles.fields.direct import DirectSum
+from kspde.particles.fields.particle_mesh import ParticleMesh
 from kspde.particles.schemes import EulerMaruyama
 from kspde.particles.system import System
 from kspde.runtime.compiled import use_threads
@@ -46,7 +46,7 @@ EPS, TOL, DT = 0.3, 1e-6, 0.01
 class Steps:
     """One step after the other of n particles, and the parts of a step."""
 
-    def __init__(self, n: int, evaluator: type = MeshFields) -> None:
+    def __init__(self, n: int, evaluator: type = ParticleMesh) -> None:
         self.comm = world()
         use_threads(self.comm)
         first, last = (n * r // self.comm.size for r in (self.comm.rank, self.comm.rank + 1))
@@ -189,7 +189,7 @@ def table(most: float) -> list[str]:
     lines += bursts(all_steps, threads, seconds=30.0)
     lines += [against] if most >= 1e6 else []
     n = 20_000
-    mesh, direct = Steps(n), Steps(n, DirectFields)
+    mesh, direct = Steps(n), Steps(n, DirectSum)
     for each in (mesh, direct):
         each.fields()
         each.evaluate()

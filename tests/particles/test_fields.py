@@ -14,9 +14,9 @@ from reference_kernels import sums
 import kspde
 from kspde.kernels import mollifier_kernel
 from kspde.particles.fields.base import Extent
-from kspde.particles.fields.direct import DirectFields
-from kspde.particles.fields.nufft import FourierFields
-from kspde.particles.fields.particle_mesh import MeshFields
+from kspde.particles.fields.direct import DirectSum
+from kspde.particles.fields.nufft import NonuniformFFT
+from kspde.particles.fields.particle_mesh import ParticleMesh
 
 
 def field(mollifier, eps, *, gradient=False, chi=8.0, mu=1.0):
@@ -99,7 +99,7 @@ GRADIENT_CASES = [
 def test_mesh_keeps_the_tolerance(d, mollifier, eps, tol, comm):
     x = cloud(d)
     exact, _ = sums(d, mollifier, eps, x, x, 1 / len(x))
-    value, _ = evaluate(MeshFields, field(mollifier, eps), x, comm, tol=tol)
+    value, _ = evaluate(ParticleMesh, field(mollifier, eps), x, comm, tol=tol)
     assert np.abs(value - exact).max() <= tol * suprema(d, mollifier, eps, x)[0]
 
 
@@ -107,7 +107,7 @@ def test_mesh_keeps_the_tolerance(d, mollifier, eps, tol, comm):
 def test_mesh_keeps_the_tolerance_for_gradients(d, mollifier, eps, tol, comm):
     x = cloud(d)
     exact, exact_gradient = sums(d, mollifier, eps, x, x, 1 / len(x))
-    value, gradient = evaluate(MeshFields, field(mollifier, eps, gradient=True), x, comm, tol=tol)
+    value, gradient = evaluate(ParticleMesh, field(mollifier, eps, gradient=True), x, comm, tol=tol)
     largest, steepest = suprema(d, mollifier, eps, x)
     assert np.abs(value - exact).max() <= tol * largest
     assert np.linalg.norm(gradient - exact_gradient, axis=1).max() <= tol * steepest
@@ -119,7 +119,7 @@ def test_mesh_keeps_the_tolerance_for_few_particles(n, coincident, comm):
     for seed in range(3):
         x = np.random.default_rng(seed).normal(size=(n, 2)) * (0.0 if coincident else 1.5) + 0.3 * seed
         exact, exact_gradient = sums(2, "gaussian", 0.4, x, x, 1 / n)
-        value, gradient = evaluate(MeshFields, field("gaussian", 0.4, gradient=True), x, comm, tol=1e-5)
+        value, gradient = evaluate(ParticleMesh, field("gaussian", 0.4, gradient=True), x, comm, tol=1e-5)
         largest, steepest = suprema(2, "gaussian", 0.4, x)
         assert np.abs(value - exact).max() <= 1e-5 * largest
         assert np.linalg.norm(gradient - exact_gradient, axis=1).max() <= 1e-5 * steepest
@@ -130,7 +130,7 @@ def test_mesh_keeps_the_tolerance_between_distant_clusters(comm):
     x = np.concatenate([np.random.default_rng(0).normal(size=(30, 1)) * 0.01 + c for c in (-4.0, 4.0)])
     exact, _ = sums(1, "gaussian", 0.5, x, x, 1 / 60)
     for tol in (1e-2, 1e-4, 1e-7):
-        value, _ = evaluate(MeshFields, field("gaussian", 0.5), x, comm, tol=tol)
+        value, _ = evaluate(ParticleMesh, field("gaussian", 0.5), x, comm, tol=tol)
         assert np.abs(value - exact).max() <= tol * exact.max()
 
 
@@ -141,7 +141,7 @@ def test_splines_of_wide_kernels_do_not_reach_their_images(comm):
             ends = (np.random.default_rng(0).normal(size=(20, 1)) * 0.3 + c for c in (-distance, distance))
             x = np.concatenate(list(ends))
             exact, _ = sums(1, "gaussian", eps, x, x, 1 / 40)
-            value, _ = evaluate(MeshFields, field("gaussian", eps), x, comm, tol=0.1)
+            value, _ = evaluate(ParticleMesh, field("gaussian", eps), x, comm, tol=0.1)
             assert np.abs(value - exact).max() <= 0.1 * suprema(1, "gaussian", eps, x)[0]
 
 
@@ -149,7 +149,7 @@ def test_splines_of_wide_kernels_do_not_reach_their_images(comm):
 def test_the_factor_on_the_grid_is_hockneys_and_eastwoods(gradient, comm):
     """g B̂²/S² over the cell, B̂ = sinc⁶(kh/2π) and S the sum of its squares over a hundred aliases on either side."""
     fields = field("gaussian", 0.4, gradient=gradient)
-    evaluator = MeshFields(fields, dimension=2, weights={"u": 1.0}, tol=1e-3, include_self=True, comm=comm)
+    evaluator = ParticleMesh(fields, dimension=2, weights={"u": 1.0}, tol=1e-3, include_self=True, comm=comm)
     at_all(evaluator, np.array([[0.0, 0.0], [1.0, 2.0]]), comm)
     h, factor = evaluator.spacing, evaluator._factors["v"]
     # The first modes of each direction, as many as there are.
@@ -168,7 +168,7 @@ def test_mesh_with_other_strengths_and_screenings(chi, mu, eps, comm):
     x = cloud(2)
     parameters = {"chi": chi, "mu": mu}
     exact, exact_gradient = sums(2, "gaussian", eps, x, x, 1 / len(x), **parameters)
-    value, gradient = evaluate(MeshFields, field("gaussian", eps, gradient=True, **parameters), x, comm, tol=1e-4)
+    value, gradient = evaluate(ParticleMesh, field("gaussian", eps, gradient=True, **parameters), x, comm, tol=1e-4)
     largest, steepest = suprema(2, "gaussian", eps, x, **parameters)
     assert np.abs(value - exact).max() <= 1e-4 * largest
     assert np.linalg.norm(gradient - exact_gradient, axis=1).max() <= 1e-4 * steepest
@@ -180,13 +180,13 @@ def test_direct_sum_keeps_the_tolerance(d, mollifier, comm):
     x = cloud(d)
     eps, tol = 0.4, 1e-5
     exact, exact_gradient = sums(d, mollifier, eps, x, x, 1 / len(x))
-    value, gradient = evaluate(DirectFields, field(mollifier, eps, gradient=True), x, comm, tol=tol)
+    value, gradient = evaluate(DirectSum, field(mollifier, eps, gradient=True), x, comm, tol=tol)
     largest, steepest = suprema(d, mollifier, eps, x)
     assert np.abs(value - exact).max() <= tol * largest
     assert np.linalg.norm(gradient - exact_gradient, axis=1).max() <= tol * steepest
 
 
-@pytest.mark.parametrize("kind", [MeshFields, DirectFields])
+@pytest.mark.parametrize("kind", [ParticleMesh, DirectSum])
 def test_a_particle_may_be_left_out_of_its_own_field(kind, comm):
     x = cloud(2)
     fields = field("gaussian", 0.3, gradient=True)
@@ -209,8 +209,8 @@ def test_permuted_particles_have_permuted_fields(comm):
     x = cloud(2, n=400)
     order = np.random.default_rng(1).permutation(len(x))
     fields = field("gaussian", 0.3, gradient=True)
-    value, gradient = evaluate(MeshFields, fields, x, comm, tol=1e-4)
-    permuted, permuted_gradient = evaluate(MeshFields, fields, x[order], comm, tol=1e-4)
+    value, gradient = evaluate(ParticleMesh, fields, x, comm, tol=1e-4)
+    permuted, permuted_gradient = evaluate(ParticleMesh, fields, x[order], comm, tol=1e-4)
     np.testing.assert_allclose(permuted, value[order], rtol=1e-12)
     np.testing.assert_allclose(permuted_gradient, gradient[order], rtol=0, atol=1e-12 * np.abs(gradient).max())
 
@@ -218,15 +218,15 @@ def test_permuted_particles_have_permuted_fields(comm):
 def test_fields_do_not_depend_on_the_number_of_ranks(comm):
     x = cloud(2, n=300)
     fields = field("gaussian", 0.3, gradient=True)
-    here, here_gradient = evaluate(MeshFields, fields, x, MPI.COMM_SELF, tol=1e-4)
-    everywhere, everywhere_gradient = evaluate(MeshFields, fields, x, comm, tol=1e-4)
+    here, here_gradient = evaluate(ParticleMesh, fields, x, MPI.COMM_SELF, tol=1e-4)
+    everywhere, everywhere_gradient = evaluate(ParticleMesh, fields, x, comm, tol=1e-4)
     np.testing.assert_allclose(here, everywhere, rtol=1e-12)
     np.testing.assert_allclose(here_gradient, everywhere_gradient, rtol=0, atol=1e-12 * np.abs(here_gradient).max())
 
 
 def test_box_follows_the_cloud_with_room_to_move(comm):
     x = cloud(2)
-    evaluator = MeshFields(
+    evaluator = ParticleMesh(
         field("gaussian", 0.5), dimension=2, weights={"u": 1 / len(x)}, tol=1e-6, include_self=True, comm=comm
     )
     shapes = []
@@ -240,7 +240,7 @@ def test_box_follows_the_cloud_with_room_to_move(comm):
     assert shapes[2] < shapes[3] < shapes[4]
 
 
-@pytest.mark.parametrize("kind", [MeshFields, DirectFields, FourierFields])
+@pytest.mark.parametrize("kind", [ParticleMesh, DirectSum, NonuniformFFT])
 def test_every_field_has_its_source_and_its_kernel(kind, comm):
     random = np.random.default_rng(3)
     x = {"a": random.normal(size=(30, 1)), "b": random.normal(size=(50, 1)) + 1.0}
@@ -273,12 +273,12 @@ def test_a_grid_that_does_not_fit_is_refused_with_the_numbers(comm):
         r"\(spacing 0\.1\d*, padding 16\.\d*\) and .* GB a rank, but the limit is 4 GB: give a larger eps or field_tol"
     )
     with pytest.raises(kspde.InputError, match=message):
-        evaluate(MeshFields, field("gaussian", 0.3), x, comm, tol=1e-6)
+        evaluate(ParticleMesh, field("gaussian", 0.3), x, comm, tol=1e-6)
     with pytest.raises(kspde.InputError, match=re.escape("but the limit is 0.001 GB")):
-        evaluate(MeshFields, field("gaussian", 0.3), cloud(2), comm, tol=1e-6, memory_limit=1e6)
+        evaluate(ParticleMesh, field("gaussian", 0.3), cloud(2), comm, tol=1e-6, memory_limit=1e6)
 
 
-@pytest.mark.parametrize("kind", [MeshFields, DirectFields])
+@pytest.mark.parametrize("kind", [ParticleMesh, DirectSum])
 @pytest.mark.parametrize(
     ("d", "kernel", "gradient", "message"),
     [
@@ -297,11 +297,11 @@ def test_a_bounded_kernel_needs_no_mollifier(comm):
     x = cloud(1)
     fields = (kspde.Field(name="v", kernel=kspde.Yukawa(strength=8.0)),)
     exact = 4 * np.exp(-np.abs(x - x.T)).mean(axis=1)
-    value, _ = evaluate(MeshFields, fields, x, comm, tol=1e-4)
+    value, _ = evaluate(ParticleMesh, fields, x, comm, tol=1e-4)
     assert np.abs(value - exact).max() <= 1e-4 * exact.max()
     without = (kspde.Field(name="v", kernel=kspde.GaussianMollifier(eps=0.5)),)
     exact = np.exp(-((x - x.T) ** 2) / 0.5).mean(axis=1) / np.sqrt(2 * np.pi * 0.25)
-    value, _ = evaluate(MeshFields, without, x, comm, tol=1e-7)
+    value, _ = evaluate(ParticleMesh, without, x, comm, tol=1e-7)
     assert np.abs(value - exact).max() <= 1e-7 * exact.max()
 
 
@@ -319,7 +319,7 @@ def test_the_tolerance_is_kept_whatever_the_parameters(mollifier, eps, mu, sprea
     x = spread * np.random.default_rng(7).normal(size=(40, 1))
     x[0] += far
     assume(abs(mu - 2 / eps) > 0.1 * mu)  # where the reference's partial fractions cancel
-    value, gradient = evaluate(MeshFields, field(mollifier, eps, gradient=True, mu=mu), x, comm, tol=tol)
+    value, gradient = evaluate(ParticleMesh, field(mollifier, eps, gradient=True, mu=mu), x, comm, tol=tol)
     exact, exact_gradient = sums(1, mollifier, eps, x, x, 1 / len(x), mu=mu)
     largest, steepest = suprema(1, mollifier, eps, x, mu=mu)
     assert np.abs(value - exact).max() <= tol * largest
@@ -344,7 +344,7 @@ def test_the_tolerance_is_kept_in_the_plane_and_in_space(dimension, eps, mu, spr
     assume(abs(mu - 2 / eps) > 0.1 * mu)
     mollifier = "matern" if dimension == 2 else "gaussian"
     fields = field(mollifier, eps, gradient=slopes, mu=mu)
-    value, gradient = evaluate(MeshFields, fields, x, comm, tol=tol)
+    value, gradient = evaluate(ParticleMesh, fields, x, comm, tol=tol)
     exact, exact_gradient = sums(dimension, mollifier, eps, x, x, 1 / len(x), mu=mu)
     largest, steepest = suprema(dimension, mollifier, eps, x, mu=mu)
     assert np.abs(value - exact).max() <= tol * largest

@@ -11,7 +11,7 @@ from mpi4py import MPI
 import kspde
 from kspde.models.base import Field, FieldValues, Model
 from kspde.particles.fields.base import Extent
-from kspde.particles.fields.particle_mesh import MeshFields
+from kspde.particles.fields.particle_mesh import ParticleMesh
 from kspde.particles.fields.relaxing import RelaxingFields
 from kspde.runtime.random import Philox
 
@@ -65,7 +65,7 @@ def field(name="v", tau=TAU, eps=EPS):
 
 
 def evaluator(fields, dimension, n, comm, tol=1e-6, **options):
-    others = lambda still, **rest: MeshFields(still, memory_limit=1e9, **rest)  # noqa: E731
+    others = lambda still, **rest: ParticleMesh(still, memory_limit=1e9, **rest)  # noqa: E731
     arguments = {"memory_limit": 4e9, "include_self": True, "others": others} | options
     return RelaxingFields(fields, dimension=dimension, weights={"u": 1 / n}, tol=tol, comm=comm, **arguments)
 
@@ -109,7 +109,7 @@ def test_particles_at_rest_have_the_field_without_memory(comm):
     n = 40
     x = np.random.default_rng(2).normal(size=(n, 2))
     fields = evaluator((field(),), 2, n, comm)
-    still = MeshFields((field(tau=0.0),), dimension=2, weights={"u": 1 / n}, tol=1e-6, include_self=True, comm=comm)
+    still = ParticleMesh((field(tau=0.0),), dimension=2, weights={"u": 1 / n}, tol=1e-6, include_self=True, comm=comm)
     instant = take(still, x, 0.0, comm)
     for t in (0.0, 0.1, 7.0):
         agree(take(fields, x, t, comm), instant, 1e-6)

@@ -14,7 +14,7 @@ from scipy.integrate import solve_ivp
 
 import kspde
 from kspde.models.base import Field, FieldValues, Model
-from kspde.particles.fields.particle_mesh import MeshFields
+from kspde.particles.fields.particle_mesh import ParticleMesh
 from kspde.particles.schemes import SCHEMES
 from kspde.particles.system import System
 from kspde.particles.weights import particle_weights
@@ -241,7 +241,7 @@ def test_what_a_step_tallies_is_what_an_observation_finds(mixture, comm, own):
     model = kspde.SignalDependentKellerSegel(chi=8.0)
     system = System(
         model=model,
-        evaluator=MeshFields(
+        evaluator=ParticleMesh(
             model.regularised_fields(0.3), dimension=2, weights=weights.each, tol=1e-6, include_self=False, comm=comm
         ),
         positions={"u": mixture.sample(Philox(0, 0), ids)},

@@ -13,9 +13,9 @@ from test_fields import cloud, field
 import kspde
 from kspde.models.base import Field, FieldValues, Model
 from kspde.particles.fields.base import Extent
-from kspde.particles.fields.direct import DirectFields
-from kspde.particles.fields.nufft import FourierFields
-from kspde.particles.fields.particle_mesh import MeshFields
+from kspde.particles.fields.direct import DirectSum
+from kspde.particles.fields.nufft import NonuniformFFT
+from kspde.particles.fields.particle_mesh import ParticleMesh
 from kspde.particles.fields.relaxing import RelaxingFields
 from kspde.runtime.hdf5 import h5py
 from kspde.runtime.random import Philox
@@ -40,12 +40,12 @@ def weighted_sums(dimension, eps, points, sources, weights, **parameters):
 
 def split_mesh(fields, **options):
     """A mesh that must leave a part of its kernels to neighbours."""
-    return MeshFields(fields, memory_limit={1: 1e5, 2: 4e6}[options["dimension"]], **options)
+    return ParticleMesh(fields, memory_limit={1: 1e5, 2: 4e6}[options["dimension"]], **options)
 
 
 def relaxing(fields, **options):
     slow = tuple(Field(name=f.name, kernel=f.kernel, gradient=f.gradient, tau=0.7) for f in fields)
-    out = RelaxingFields(slow, others=MeshFields, memory_limit=4e9, **options)
+    out = RelaxingFields(slow, others=ParticleMesh, memory_limit=4e9, **options)
     out.t = 0.0  # it starts from the field of particles that have always been there
     return out
 
@@ -53,17 +53,17 @@ def relaxing(fields, **options):
 @pytest.mark.parametrize(
     ("kind", "dimension", "eps", "tol"),
     [
-        (MeshFields, 1, 0.4, 1e-6),
-        (MeshFields, 2, 0.4, 1e-6),
-        (MeshFields, 3, 1.0, 1e-3),
+        (ParticleMesh, 1, 0.4, 1e-6),
+        (ParticleMesh, 2, 0.4, 1e-6),
+        (ParticleMesh, 3, 1.0, 1e-3),
         (split_mesh, 1, 0.02, 1e-5),
         (split_mesh, 2, 0.1, 1e-4),
-        (DirectFields, 1, 0.4, 1e-6),
-        (DirectFields, 2, 0.4, 1e-6),
-        (DirectFields, 3, 1.0, 1e-3),
-        (FourierFields, 1, 0.4, 1e-6),
-        (FourierFields, 2, 0.4, 1e-6),
-        (FourierFields, 3, 1.0, 1e-3),
+        (DirectSum, 1, 0.4, 1e-6),
+        (DirectSum, 2, 0.4, 1e-6),
+        (DirectSum, 3, 1.0, 1e-3),
+        (NonuniformFFT, 1, 0.4, 1e-6),
+        (NonuniformFFT, 2, 0.4, 1e-6),
+        (NonuniformFFT, 3, 1.0, 1e-3),
         (relaxing, 1, 0.4, 1e-6),
         (relaxing, 2, 0.6, 1e-4),
     ],

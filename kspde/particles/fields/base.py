@@ -3,8 +3,8 @@ r"""Fields of the empirical measure at the particles.
 .. math:: c(x) = \sum_j w_j K(x - X_j)
 
 over the particles X_j of the field's source species, each of weight mass/N or with one of its own. Three evaluators:
-:class:`~kspde.particles.fields.particle_mesh.MeshFields`, the fast one,
-:class:`~kspde.particles.fields.nufft.FourierFields`, and :class:`~kspde.particles.fields.direct.DirectFields`, a sum
+:class:`~kspde.particles.fields.particle_mesh.ParticleMesh`, the fast one,
+:class:`~kspde.particles.fields.nufft.NonuniformFFT`, and :class:`~kspde.particles.fields.direct.DirectSum`, a sum
 over all pairs.
 """
 

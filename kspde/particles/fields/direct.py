@@ -15,10 +15,10 @@ from kspde.particles.weights import everyones, own_and_factor
 from kspde.radial import RadialTable
 from kspde.runtime.compiled import use_threads
 
-__all__ = ["DirectFields"]
+__all__ = ["DirectSum"]
 
 
-class DirectFields(FieldEvaluator):
+class DirectSum(FieldEvaluator):
     """Fields by a sum over all pairs, the kernels tabulated by distance to a hundredth of the tolerance.
 
     Args:

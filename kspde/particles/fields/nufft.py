@@ -27,7 +27,7 @@ from kspde.particles.fields.base import Extent, FieldEvaluator
 from kspde.particles.fields.particle_mesh import MEMORY_LIMIT
 from kspde.runtime.compiled import use_threads
 
-__all__ = ["FourierFields"]
+__all__ = ["NonuniformFFT"]
 
 Modes = npt.NDArray[np.complex128]
 
@@ -37,7 +37,7 @@ _SLACK = 0.1
 _SHARE = 0.05
 
 
-class FourierFields(FieldEvaluator):
+class NonuniformFFT(FieldEvaluator):
     """Fields by finufft; see :class:`~kspde.particles.fields.base.FieldEvaluator` for the other arguments.
 
     Args:

@@ -24,14 +24,14 @@ from kspde.models.base import Array
 from kspde.particles.fields.accuracy import alias_sum, band, image_distance, spacing, spline_transform
 from kspde.particles.fields.base import Extent, FieldEvaluator, check_resolved
 from kspde.particles.fields.dense_dft import ModeProducts
-from kspde.particles.fields.short_range import NearSums, Screened, longest_screen
+from kspde.particles.fields.short_range import ScreenedKernel, ShortRangeSum, longest_screen
 from kspde.particles.fields.splines import REACH, deposit, gather, gather_part, grids_for
 from kspde.particles.fields.transform import CornerConvolution
 from kspde.particles.memory import NEAR
 from kspde.runtime.compiled import use_threads
 from kspde.runtime.memory import check_memory
 
-__all__ = ["MEMORY_LIMIT", "MeshFields"]
+__all__ = ["MEMORY_LIMIT", "ParticleMesh"]
 
 #: Bytes that the grids of one rank may take.
 MEMORY_LIMIT = 4e9
@@ -45,7 +45,7 @@ _SHARE = 0.25
 _MOST_OPERATIONS = 1e8
 
 
-class MeshFields(FieldEvaluator):
+class ParticleMesh(FieldEvaluator):
     """Fields on a grid; see :class:`~kspde.particles.fields.base.FieldEvaluator` for the arguments.
 
     Attributes:
@@ -61,7 +61,7 @@ class MeshFields(FieldEvaluator):
         self.memory_limit = memory_limit
         self.shape: tuple[int, ...] = ()
         self._threads = use_threads(self.comm)
-        self._near: NearSums | None = None
+        self._short_range: ShortRangeSum | None = None
         self._sources = tuple(dict.fromkeys(field.source for field in self.active))
         if self.active:
             self._screen(0.0)
@@ -77,9 +77,9 @@ class MeshFields(FieldEvaluator):
         if not self.shape or np.any(extent.lower < self._inner[0]) or np.any(extent.upper > self._inner[1]):
             self._build(extent)
             self._check_memory(sum(len(positions[source]) for source in self._sources), extent)
-        if self._near is not None:
+        if self._short_range is not None:
             sources = {source: positions[source] for source in self._sources}
-            self._near.update(sources, extent.lower, extent.upper, self.comm)
+            self._short_range.update(sources, extent.lower, extent.upper, self.comm)
         for source in self._sources:
             nodes = deposit(self._grids, positions[source], self._lower, self.spacing, self.weights[source], self.comm)
             factors = {f.name: self._factors[f.name] for f in self.active if f.source == source}
@@ -88,21 +88,23 @@ class MeshFields(FieldEvaluator):
     @property
     def in_parts(self) -> bool:
         """Where nothing is summed over neighbours."""
-        return self._near is None
+        return self._short_range is None
 
     def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
-        if self._near is None:
+        if self._short_range is None:
             gather_part(values, gradient, self._coefficients[field.name], x, self._lower, self.spacing)
             return
         gather(values, gradient, self._coefficients[field.name], x, self._lower, self.spacing)
-        self._near.add(field, x, values, gradient)
+        self._short_range.add(field, x, values, gradient)
 
     def summary(self) -> dict[str, Any]:
         """Return the grid's data."""
         if not self.shape:
             return {}
         near = (
-            {} if self._near is None else {"screen": self.screen, "reach": self._near.reach, "pairs": self._near.pairs}
+            {}
+            if self._short_range is None
+            else {"screen": self.screen, "reach": self._short_range.reach, "pairs": self._short_range.pairs}
         )
         grid = {"modes": list(self.shape), "spacing": self.spacing, "padding": self.padding, "threads": self._threads}
         return {**grid, **near}
@@ -119,8 +121,10 @@ class MeshFields(FieldEvaluator):
     def _screen(self, scale: float) -> None:
         """Choose kernels, spacing and padding of the grid for a screen length, 0 for none."""
         d, self.screen = self.dimension, scale
-        self._near = None
-        self._kernels = {f.name: Screened(kernel=f.kernel, scale=scale) if scale else f.kernel for f in self.active}
+        self._short_range = None
+        self._kernels = {
+            f.name: ScreenedKernel(kernel=f.kernel, scale=scale) if scale else f.kernel for f in self.active
+        }
         self.spacing = min(spacing(self._kernels[f.name], d, gradient=f.gradient, tol=self.tol) for f in self.active)
         # A grid that is fine enough for the splines has many modes that a mollified kernel has not.
         share = 0.005 * self.tol
@@ -146,7 +150,7 @@ class MeshFields(FieldEvaluator):
         Raises:
             InputError: they do not; on every rank.
         """
-        near = 0.0 if self._near is None else NEAR * self.comm.allreduce(n)
+        near = 0.0 if self._short_range is None else NEAR * self.comm.allreduce(n)
         needed = self._bytes(extent.upper - extent.lower) + near
         modes = " × ".join(map(str, self.shape))
         check_memory(f"the fields on a grid of {modes}", needed, self.comm, "give a larger eps, or fewer particles")
@@ -168,7 +172,7 @@ class MeshFields(FieldEvaluator):
             if scale > longest:
                 raise self._too_large(size, *asked)
             self._screen(scale)
-        self._near = NearSums(self.active, self.dimension, scale, weights=self.weights, tol=self.tol)
+        self._short_range = ShortRangeSum(self.active, self.dimension, scale, weights=self.weights, tol=self.tol)
 
     def _too_large(self, size: Array, needed: float, wanted: Array, spacing: float) -> InputError:
         cloud = " × ".join(f"{s:.4g}" for s in size)

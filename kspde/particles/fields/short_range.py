@@ -28,7 +28,7 @@ from kspde.particles.fields.pairs import Cells, add_neighbours
 from kspde.particles.weights import everyones, own_and_factor
 from kspde.radial import RadialTable, profile
 
-__all__ = ["NearSums", "Screened", "longest_screen"]
+__all__ = ["ScreenedKernel", "ShortRangeSum", "longest_screen"]
 
 _TERMS = 4
 #: The most pairs that a rank sums over in a step: some minutes.
@@ -36,7 +36,7 @@ _MOST_PAIRS = 1e11
 
 
 @dataclass(frozen=True, kw_only=True)
-class Screened(Kernel):
+class ScreenedKernel(Kernel):
     """A kernel times the screen of length ``scale``, or, with ``rest``, what the screen leaves of it."""
 
     kernel: Kernel
@@ -74,7 +74,7 @@ class Screened(Kernel):
         raise NotImplementedError("a screened kernel exists on grids only")
 
 
-class NearSums:
+class ShortRangeSum:
     """Sums of the fields' short-range parts over neighbours.
 
     Args:
@@ -101,7 +101,7 @@ class NearSums:
         tol: float,
     ) -> None:
         self._dimension = dimension
-        rests = {f.name: Screened(kernel=f.kernel, scale=scale, rest=True) for f in fields}
+        rests = {f.name: ScreenedKernel(kernel=f.kernel, scale=scale, rest=True) for f in fields}
         self.reach = max(_reach(rests[f.name], f.kernel, dimension, scale, tol=tol, slope=f.gradient) for f in fields)
         self._tables = {
             (f.name, slope): RadialTable(rests[f.name], dimension, self.reach, tol=0.05 * tol, slope=slope)

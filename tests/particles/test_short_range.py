@@ -9,10 +9,10 @@ from reference_kernels import kernel_and_slope, sums
 from test_fields import at_all, cloud, field, suprema
 
 import kspde
-from kspde.particles.fields import short_range as near
+from kspde.particles.fields import short_range
 from kspde.particles.fields.base import Extent
-from kspde.particles.fields.particle_mesh import MeshFields
-from kspde.particles.fields.short_range import Screened
+from kspde.particles.fields.particle_mesh import ParticleMesh
+from kspde.particles.fields.short_range import ScreenedKernel
 from kspde.radial import profile
 
 CASES = [
@@ -30,9 +30,9 @@ def mesh_fields(mollifier, eps, x, comm, *, tol, gradient=True, share=0.5, inclu
     """A mesh that may take a share of the memory that the whole kernels of a cloud would need."""
     options = {"dimension": x.shape[1], "weights": {"u": 1 / len(x)}, "tol": tol, "comm": comm}
     fields = field(mollifier, eps, gradient=gradient)
-    whole = MeshFields(fields, include_self=include_self, **options)
+    whole = ParticleMesh(fields, include_self=include_self, **options)
     limit = share * whole._bytes(x.max(axis=0) - x.min(axis=0))
-    return MeshFields(fields, include_self=include_self, memory_limit=limit, **options)
+    return ParticleMesh(fields, include_self=include_self, memory_limit=limit, **options)
 
 
 def split(mollifier, eps, x, comm, *, tol, **options):
@@ -61,10 +61,10 @@ def test_split_kernels_keep_the_tolerance(d, mollifier, eps, tol, comm):
 def test_both_parts_make_the_kernel():
     kernel = kspde.Yukawa(strength=8.0) * kspde.GaussianMollifier(eps=0.1)
     r = np.linspace(0.01, 3.0, 50)
-    far, rest = (profile(Screened(kernel=kernel, scale=0.3, rest=rest), 2, r, tol=1e-9) for rest in (False, True))
+    far, rest = (profile(ScreenedKernel(kernel=kernel, scale=0.3, rest=rest), 2, r, tol=1e-9) for rest in (False, True))
     np.testing.assert_allclose(far + rest, kernel_and_slope(2, "gaussian", 0.1, r)[0], atol=1e-7)
     with pytest.raises(NotImplementedError, match="exists on grids only"):
-        _ = Screened(kernel=kernel, scale=0.3).resolvents
+        _ = ScreenedKernel(kernel=kernel, scale=0.3).resolvents
 
 
 def test_a_particle_is_left_out_of_its_own_split_field(comm):
@@ -111,7 +111,7 @@ def test_a_cloud_that_grows_is_split_when_it_must_be(comm):
 
 
 def test_too_many_pairs_are_refused_with_the_numbers(comm, monkeypatch):
-    monkeypatch.setattr(near, "_MOST_PAIRS", 100.0)
+    monkeypatch.setattr(short_range, "_MOST_PAIRS", 100.0)
     x = 1e-3 * cloud(1)
     x[-1] = 6.0
     mesh = mesh_fields("gaussian", 0.002, x, comm, tol=1e-6)

@@ -10,8 +10,8 @@ from reference_kernels import sums
 from test_fields import at_all, cloud, evaluate, field, suprema
 
 import kspde
-from kspde.particles.fields.nufft import FourierFields
-from kspde.particles.fields.particle_mesh import MeshFields
+from kspde.particles.fields.nufft import NonuniformFFT
+from kspde.particles.fields.particle_mesh import ParticleMesh
 
 CASES = [
     (d, mollifier, eps, tol)
@@ -33,7 +33,7 @@ CASES = [
 def test_finufft_keeps_the_tolerance(d, mollifier, eps, tol, slopes, comm):
     x = cloud(d)
     exact, exact_gradient = sums(d, mollifier, eps, x, x, 1 / len(x))
-    value, gradient = evaluate(FourierFields, field(mollifier, eps, gradient=slopes), x, comm, tol=tol)
+    value, gradient = evaluate(NonuniformFFT, field(mollifier, eps, gradient=slopes), x, comm, tol=tol)
     largest, steepest = suprema(d, mollifier, eps, x)
     assert np.abs(value - exact).max() <= tol * largest
     if slopes:
@@ -48,7 +48,7 @@ def test_few_particles_fewer_than_ranks_and_without_themselves(n, comm):
     own = sums(2, "gaussian", 0.4, x[:1], x[:1], 1 / n)[0][0]
     largest, steepest = suprema(2, "gaussian", 0.4, x)
     for include_self in (True, False):
-        value, gradient = evaluate(FourierFields, fields, x, comm, tol=1e-6, include_self=include_self)
+        value, gradient = evaluate(NonuniformFFT, fields, x, comm, tol=1e-6, include_self=include_self)
         assert np.abs(value - exact + (0.0 if include_self else own)).max() <= 1e-6 * largest
         assert np.linalg.norm(gradient - exact_gradient, axis=1).max() <= 1e-6 * steepest
 
@@ -56,7 +56,7 @@ def test_few_particles_fewer_than_ranks_and_without_themselves(n, comm):
 def test_box_follows_the_cloud_and_is_taken_up_again(comm):
     x = cloud(2)
     options = {"dimension": 2, "weights": {"u": 1 / len(x)}, "tol": 1e-6, "include_self": True, "comm": comm}
-    evaluator = FourierFields(field("gaussian", 0.5), **options)
+    evaluator = NonuniformFFT(field("gaussian", 0.5), **options)
     shapes = []
     for scale in (1.0, 1.02, 2.0, 5.0):
         moved = scale * x + scale
@@ -65,7 +65,7 @@ def test_box_follows_the_cloud_and_is_taken_up_again(comm):
         assert np.abs(value - exact).max() <= 1e-6 * exact.max()
         shapes.append(evaluator.shape)
     assert shapes[0] == shapes[1] < shapes[2] < shapes[3]
-    again = FourierFields(field("gaussian", 0.5), **options)
+    again = NonuniformFFT(field("gaussian", 0.5), **options)
     again.restore(evaluator.state())
     assert again.shape == evaluator.shape
 
@@ -78,14 +78,14 @@ def test_modes_that_do_not_fit_are_refused_with_the_numbers(comm):
         r'\(up to 1\d\.\d*, padding 16\.\d*\) and .* GB a rank, but the limit is 4 GB: use method = "mesh"'
     )
     with pytest.raises(kspde.InputError, match=message):
-        evaluate(FourierFields, field("gaussian", 0.3), x, comm, tol=1e-6)
+        evaluate(NonuniformFFT, field("gaussian", 0.3), x, comm, tol=1e-6)
 
 
 def test_small_tolerances_take_far_fewer_modes_than_points_of_a_mesh(comm):
     x = cloud(3)
     options = {"dimension": 3, "weights": {"u": 1 / len(x)}, "tol": 1e-7, "include_self": True, "comm": comm}
     fields = field("gaussian", 0.8, gradient=True)
-    mesh, modes = MeshFields(fields, **options), FourierFields(fields, **options)
+    mesh, modes = ParticleMesh(fields, **options), NonuniformFFT(fields, **options)
     value, gradient = at_all(modes, x, comm)
     assert 4 * max(modes.shape) < min(mesh._wanted(x.max(axis=0) - x.min(axis=0)))
     exact, exact_gradient = sums(3, "gaussian", 0.8, x, x, 1 / len(x))
