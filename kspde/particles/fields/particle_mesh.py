@@ -101,13 +101,10 @@ class ParticleMesh(FieldEvaluator):
         """Return the grid's data."""
         if not self.shape:
             return {}
-        near = (
-            {}
-            if self._short_range is None
-            else {"screen": self.screen, "reach": self._short_range.reach, "pairs": self._short_range.pairs}
-        )
+        near = self._short_range
+        split = {} if near is None else {"screen": self.screen, "reach": near.reach, "pairs": near.pairs}
         grid = {"modes": list(self.shape), "spacing": self.spacing, "padding": self.padding, "threads": self._threads}
-        return {**grid, **near}
+        return {**grid, **split}
 
     def state(self) -> dict[str, Array]:
         """Return the extent that the box was built for."""
