@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kspde.distances.grid import Array, Grid
+from kspde.grids import Array, Grid
 
 __all__ = ["IntegratedSquaredError"]
 

@@ -19,12 +19,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kspde.distances.grid import Array, Grid
 from kspde.distances.quadrature import converged, over_box
 from kspde.distances.region import check_mass, mass_grid
 from kspde.distances.sliced import ON_LINES, Lines
 from kspde.distances.statistics import ON_GRID, Estimate, check_pinsker
 from kspde.distances.target import View
+from kspde.grids import Array, Grid
 
 __all__ = ["BETWEEN_DENSITIES", "Integrated", "density_distances"]
 

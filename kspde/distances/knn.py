@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from kspde.distances.grid import Array, Grid
 from kspde.distances.resampling import replicated
 from kspde.distances.statistics import Estimate, prediction, reach_of
+from kspde.grids import Array, Grid
 from kspde.runtime.parallel import together
 
 __all__ = ["ON_NEIGHBOURS", "LogDensity", "entropy_terms", "relative_entropy_of"]

@@ -8,17 +8,17 @@ from typing import Any, Self
 
 import numpy as np
 
-from kspde.distances.grid import Array
+from kspde.comparable import Known, check_together, check_unweighted, differences, known
+from kspde.distances.clouds import cloud_distances
 from kspde.distances.integrals import density_distances
-from kspde.distances.protocols import Known, check_together, check_unweighted, differences, known
+from kspde.distances.points import ON_POINTS, scattered_distances
 from kspde.distances.result import Distance, Estimates, Floor
-from kspde.distances.scattered import ON_POINTS, scattered_distances
 from kspde.distances.sides import DensitySide, ParticleSide
 from kspde.distances.smoothed import smoothed_distances
 from kspde.distances.statistics import ON_GRID
 from kspde.distances.target import View, rows_in_order, rows_of
-from kspde.distances.two_samples import cloud_distances
 from kspde.errors import InputError
+from kspde.grids import Array
 from kspde.protocols import ParticleCloud
 from kspde.runtime.parallel import threads_per_rank, together
 from kspde.runtime.warned import warn

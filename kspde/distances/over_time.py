@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from kspde.distances.grid import Array
 from kspde.distances.statistics import Estimate
 from kspde.errors import InputError
+from kspde.grids import Array
 from kspde.runtime.parallel import together
 
 __all__ = ["OverTime"]

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from kspde.distances.bandwidth import IntegratedSquaredError
-from kspde.distances.grid import Array, Grid, mass_interval
 from kspde.distances.target import View
 from kspde.errors import InputError
+from kspde.grids import Array, Grid, mass_interval
 
 __all__ = ["MOST", "bounding_box", "check_mass", "common_grid", "grid_for", "mass_grid"]
 

@@ -47,8 +47,8 @@ from typing import Any
 
 import numpy as np
 
-from kspde.distances.grid import Array, Grid
 from kspde.distances.statistics import Estimate
+from kspde.grids import Array, Grid
 from kspde.runtime.parallel import together
 
 __all__ = [

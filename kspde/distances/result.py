@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from kspde.distances.grid import Array
+from kspde.comparable import in_words
 from kspde.distances.over_time import OverTime
-from kspde.distances.protocols import in_words
 from kspde.distances.statistics import Estimate
 from kspde.distances.target import CLIP
 from kspde.errors import InputError
+from kspde.grids import Array
 
 __all__ = ["NAMES", "Distance", "Estimates", "Floor"]
 

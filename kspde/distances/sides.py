@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kspde.distances.grid import Array
-from kspde.distances.protocols import Known, check_species, check_unweighted, known
+from kspde.comparable import Known, check_species, check_unweighted, known
 from kspde.distances.quadrature import converged, over_box, uniform_edges
 from kspde.distances.target import View
 from kspde.domains import Box, Disk
 from kspde.errors import InputError, check_finite, check_number
+from kspde.grids import Array
 from kspde.initial import InitialDensity, checked_values
 from kspde.protocols import ParticleCloud
 from kspde.runtime.parallel import communicator, together

@@ -21,7 +21,7 @@ from math import gamma, pi, sqrt
 
 import numpy as np
 
-from kspde.distances.grid import Array, Grid
+from kspde.grids import Array, Grid
 
 __all__ = ["LINES", "ON_LINES", "Displacement", "Lines", "directions"]
 

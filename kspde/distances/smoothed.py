@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from kspde.distances.grid import Array, GaussianSmoother, deposit, moved
 from kspde.distances.region import bounding_box, check_mass, common_grid
 from kspde.distances.resampling import (
     LAMBDAS,
@@ -22,13 +21,14 @@ from kspde.distances.resampling import (
 )
 from kspde.distances.statistics import ON_GRID, SQUARED, Estimate, Reference, prediction, reach_of
 from kspde.distances.target import CLIP, View
+from kspde.grids import Array, GaussianSmoother, deposit, moved
 
 __all__ = ["Smoothed", "smoothed_distances"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Smoothed:
-    """Distances between densities on a grid; :class:`kspde.distances.distance.Distance` describes the attributes."""
+    """Distances between densities on a grid; :class:`kspde.distances.comparison.Distance` describes the attributes."""
 
     measured: Mapping[str, Estimate]
     debiased: Mapping[str, Estimate]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kspde.distances.grid import Array
 from kspde.errors import KspdeError
+from kspde.grids import Array
 
 __all__ = ["ON_GRID", "SQUARED", "Estimate", "Reference", "check_pinsker", "prediction", "reach_of"]
 

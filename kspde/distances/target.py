@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from kspde.distances.grid import Array
 from kspde.domains import MeshFile
 from kspde.errors import InputError
+from kspde.grids import Array
 from kspde.protocols import SolvedDensity
 
 __all__ = ["CLIP", "View", "rows_in_order", "rows_of"]

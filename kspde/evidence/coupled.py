@@ -36,10 +36,10 @@ from typing import Any
 import numpy as np
 
 from kspde.distances.bandwidth import IntegratedSquaredError
-from kspde.distances.grid import GaussianSmoother, Grid, deposit, mass_interval
 from kspde.distances.statistics import Estimate, reach_of
 from kspde.errors import InputError, check_choice, check_number
 from kspde.evidence.ensemble import Ensemble
+from kspde.grids import GaussianSmoother, Grid, deposit, mass_interval
 from kspde.models.base import Array
 from kspde.protocols import SolvedDensity
 from kspde.runtime.parallel import collective

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kspde.distances.grid import Array
-from kspde.distances.protocols import check_species, differences, known
+from kspde.comparable import check_species, differences, known
 from kspde.distances.region import mass_grid
 from kspde.distances.target import View
+from kspde.grids import Array
 from kspde.plots.style import (
     BLUE,
     COLOURS,

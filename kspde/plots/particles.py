@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from kspde.distances.grid import Array
-from kspde.distances.protocols import check_comparable, check_species
+from kspde.comparable import check_comparable, check_species
 from kspde.distances.region import mass_grid
-from kspde.distances.saved import Snapshots
+from kspde.distances.snapshots import Snapshots
 from kspde.distances.target import View
 from kspde.errors import InputError, check_choice, check_integer, check_number
+from kspde.grids import Array
 from kspde.plots.densities import Shown, draw_bar, draw_contours, draw_image
 from kspde.plots.style import (
     COLUMN,

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kspde.distances.protocols import in_words
+from kspde.comparable import in_words
 from kspde.errors import InputError
 from kspde.runtime.parallel import together
 

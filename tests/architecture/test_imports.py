@@ -22,6 +22,7 @@ FLOORS = (
     ("kernels", "initial", "domains", "models", "radial"),
     ("problem",),
     ("protocols",),
+    ("comparable", "grids"),
     ("papers.theory",),
     ("fem", "particles"),
     ("distances",),

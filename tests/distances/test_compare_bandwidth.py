@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kspde.distances.bandwidth import IntegratedSquaredError
-from kspde.distances.grid import Grid
+from kspde.grids import Grid
 
 
 def closed_form(h: np.ndarray | float, std: float, n: int, d: int) -> np.ndarray | float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kspde.distances.grid import GaussianSmoother, Grid, deposit, mass_interval, moved
+from kspde.grids import GaussianSmoother, Grid, deposit, mass_interval, moved
 
 
 def grid_of(dimension: int, points: int = 24) -> Grid:

@@ -15,12 +15,12 @@ from scipy.special import erf
 
 import kspde
 from kspde.distances import compare
-from kspde.distances.grid import Grid
 from kspde.distances.knn import LogDensity, entropy_terms, relative_entropy_of
+from kspde.distances.points import _Draws
 from kspde.distances.resampling import invert, without_noise
-from kspde.distances.scattered import _Draws
 from kspde.distances.sliced import Lines, directions
 from kspde.distances.statistics import Estimate, reach_of
+from kspde.grids import Grid
 
 SHIFTED = kspde.GaussianMixture(weights=(0.5, 0.5), means=((-1.0, 0.0), (0.8, 0.5)), stds=(0.5, 0.7))
 
@@ -333,7 +333,7 @@ def test_bad_sequences_of_clouds() -> None:
 
 
 def test_distances_that_grow_like_squares_are_compared_by_their_roots(monkeypatch: pytest.MonkeyPatch) -> None:
-    used = {"smoothed.invert": invert, "smoothed.without_noise": without_noise, "scattered.invert": invert}
+    used = {"smoothed.invert": invert, "smoothed.without_noise": without_noise, "points.invert": invert}
     asked: dict[str, list[bool]] = {name: [] for name in used}
     for name, function in used.items():
 

@@ -14,7 +14,6 @@ from hypothesis.extra.numpy import arrays
 
 import kspde
 from kspde.distances import Estimate
-from kspde.distances.grid import Grid
 from kspde.distances.resampling import (
     AWAY,
     LAMBDAS,
@@ -26,6 +25,7 @@ from kspde.distances.resampling import (
     without_noise,
 )
 from kspde.distances.statistics import Reference, prediction, reach_of
+from kspde.grids import Grid
 
 
 def normal(x: np.ndarray, mean: float, std: float) -> np.ndarray:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from kspde.distances.grid import Array, Grid
 from kspde.distances.knn import ON_NEIGHBOURS, LogDensity, relative_entropy_of
 from kspde.distances.region import mass_grid
 from kspde.distances.resampling import (
@@ -27,6 +26,7 @@ from kspde.distances.sliced import ON_LINES, Lines
 from kspde.distances.statistics import SQUARED, Estimate, prediction, reach_of
 from kspde.distances.target import View, rows_of
 from kspde.errors import InputError
+from kspde.grids import Array, Grid
 from kspde.initial import GridDensity
 from kspde.runtime.parallel import together
 
@@ -41,7 +41,7 @@ MOST_EXACT = 3000
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scattered:
-    """Distances by name; :class:`kspde.distances.distance.Distance` describes the attributes."""
+    """Distances by name; :class:`kspde.distances.comparison.Distance` describes the attributes."""
 
     measured: Mapping[str, Estimate]
     debiased: Mapping[str, Estimate]

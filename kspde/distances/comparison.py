@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kspde.distances.clouds import BETWEEN_CLOUDS
 from kspde.distances.integrals import BETWEEN_DENSITIES
 from kspde.distances.measured import (
     Options,
@@ -19,13 +20,12 @@ from kspde.distances.measured import (
     warn_of_shared_noise,
 )
 from kspde.distances.over_time import OverTime
+from kspde.distances.points import ON_POINTS
 from kspde.distances.region import MOST
 from kspde.distances.result import Distance
-from kspde.distances.saved import clouds_at
-from kspde.distances.scattered import ON_POINTS
 from kspde.distances.sides import DensitySide, ParticleSide, communicator_of, side_of
+from kspde.distances.snapshots import clouds_at
 from kspde.distances.statistics import ON_GRID
-from kspde.distances.two_samples import BETWEEN_CLOUDS
 from kspde.errors import InputError, check_choice, check_finite, check_integer, check_number
 from kspde.protocols import ParticleCloud
 from kspde.runtime.counts import MOST_REPLICAS
@@ -104,7 +104,7 @@ def compare(
     floor. The first is the reference: "relative_entropy" is H(second|first) = ∫ second log(second/first), as for
     particles. An entropy is infinite where one density vanishes and the other does not.
 
-    **Two sets of particles** (:mod:`kspde.distances.two_samples`): "l1" and "l2" of two kernel density estimates with
+    **Two sets of particles** (:mod:`kspde.distances.clouds`): "l1" and "l2" of two kernel density estimates with
     one bandwidth, and the distances of the points. The floor deals all particles out to the two sides at random.
 
     Collective; all results are the same on every rank, and on any number of ranks up to round-off.

@@ -33,11 +33,11 @@ from typing import Any
 import numpy as np
 
 from kspde.distances.bandwidth import IntegratedSquaredError
-from kspde.distances.grid import Array, GaussianSmoother, Grid, deposit
 from kspde.distances.region import MOST, grid_for
 from kspde.distances.resampling import AWAY, LAMBDAS, invert, replicated, weight_without_noise, without_noise
 from kspde.distances.sliced import ON_LINES, directions
 from kspde.distances.statistics import SQUARED, Estimate, prediction, reach_of
+from kspde.grids import Array, GaussianSmoother, Grid, deposit
 
 __all__ = ["BETWEEN_CLOUDS", "TwoSamples", "cloud_distances"]
 

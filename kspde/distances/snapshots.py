@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kspde.distances.grid import Array
 from kspde.errors import InputError
+from kspde.grids import Array
 from kspde.models import Model
 from kspde.protocols import ParticleCloud
 from kspde.runtime.parallel import together
