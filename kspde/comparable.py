@@ -11,7 +11,6 @@ import numpy as np
 
 from kspde.domains import check_no_walls
 from kspde.errors import InputError
-from kspde.initial import same_density
 from kspde.models import Model
 from kspde.protocols import ParticleCloud, Run, SolvedDensity
 
@@ -216,7 +215,7 @@ def _same(a: Any, b: Any) -> bool:
         return bool(np.array_equal(a, b))
     if isinstance(a, float) and isinstance(b, (int, float)):
         return math.isclose(a, b, rel_tol=1e-12)
-    return bool(same_density(a, b) if callable(getattr(a, "sample", None)) else a == b)
+    return bool(a == b)
 
 
 def _refuse(what: str, first: Known, second: Known, a: Any, b: Any, otherwise: str = "") -> None:

@@ -21,22 +21,23 @@ from functools import cache
 from inspect import signature
 
 import numpy as np
-import numpy.typing as npt
 
-from kspde.errors import InputError, check_choice, check_integer, check_number
+from kspde.errors import InputError, check_choice, check_integer, check_number, shown
+from kspde.typing import Array
 
 __all__ = [
+    "MOLLIFIERS",
     "Convolution",
     "GaussianMollifier",
     "Kernel",
     "MaternMollifier",
+    "Mollifier",
     "ResolventPolynomial",
     "Yukawa",
     "check_symbol",
     "mollifier_kernel",
+    "resolve_mollifier",
 ]
-
-Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +98,13 @@ class Kernel(ABC):
     def __mul__(self, other: Kernel) -> Kernel:
         """Return the convolution of two kernels."""
         return Convolution(first=self, second=other)
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether two kernels of one class have the same symbol; dataclasses compare their parameters."""
+        return type(self) is type(other) and np.array_equal(self.symbol(_TRIED), other.symbol(_TRIED))
+
+    def __hash__(self) -> int:
+        return hash(type(self))
 
 
 #: λ at which symbols are tried.
@@ -304,38 +312,66 @@ def _gaussian_chebyshev(degree: int = 16) -> tuple[float, ...]:
     return tuple(np.polynomial.chebyshev.chebfit(nodes, values, degree).tolist())
 
 
-_MOLLIFIERS: dict[str, Callable[..., Kernel]] = {"gaussian": GaussianMollifier, "matern": MaternMollifier}
+#: The mollifiers that have a name; each is made with the keyword ``eps``.
+MOLLIFIERS: dict[str, type[GaussianMollifier] | type[MaternMollifier]] = {
+    "gaussian": GaussianMollifier,
+    "matern": MaternMollifier,
+}
+
+#: What may be given as ``mollifier``: a name, a function of ``eps``, or the kernel itself.
+Mollifier = str | Callable[..., Kernel] | Kernel
+
+
+def resolve_mollifier(eps: float | None, mollifier: Mollifier = "gaussian") -> Kernel | None:
+    """Return the mollifier j^ε, or None for a system that is not regularised: no ``eps``, and no kernel.
+
+    Args:
+        eps: ε > 0, the mollifier's standard deviation in each coordinate.
+        mollifier: "gaussian", "matern" (order 2), a callable with a keyword ``eps`` that returns a kernel of integral
+            1, such as ``functools.partial(kspde.MaternMollifier, order=3)``, or, without ``eps``, a kernel that has an
+            ``eps`` of its own, such as ``kspde.MaternMollifier(eps=0.3, order=3)``.
+
+    Raises:
+        InputError: ε ≤ 0, an unknown name, a kernel whose integral is not 1, or two different ε.
+    """
+    if isinstance(mollifier, Kernel):
+        own = getattr(mollifier, "eps", None)
+        if own is None:
+            raise InputError(f"mollifier = {mollifier!r} has no eps: give eps, and a function of eps that returns it")
+        if eps is not None and eps != own:
+            raise InputError(f"eps = {shown(eps)} is not that of mollifier = {mollifier!r}: leave one of them out")
+        return _checked_mollifier(mollifier)
+    return None if eps is None else mollifier_kernel(eps, mollifier)
 
 
 def mollifier_kernel(eps: float, mollifier: str | Callable[..., Kernel] = "gaussian") -> Kernel:
-    """Return the mollifier j^ε.
-
-    Args:
-        eps: ε > 0, its standard deviation in each coordinate.
-        mollifier: "gaussian", "matern" (order 2), or a callable with a keyword ``eps`` that returns a kernel of
-            integral 1, such as ``functools.partial(kspde.MaternMollifier, order=3)``.
+    """Return the mollifier j^ε, as :func:`resolve_mollifier` does.
 
     Raises:
         InputError: ε ≤ 0, an unknown name, or a callable that returns no kernel of integral 1.
     """
     check_number("eps", eps, above=0)
-    if callable(mollifier):
-        try:
-            signature(mollifier).bind(eps=eps)
-        except (TypeError, ValueError):
-            raise InputError(
-                f"mollifier = {mollifier!r} does not take the keyword eps alone: give a callable such as "
-                "functools.partial(kspde.MaternMollifier, order=3)"
-            ) from None
-        kernel = mollifier(eps=eps)
-        if not isinstance(kernel, Kernel):
-            raise InputError(f"mollifier returned {type(kernel).__name__}: it must return a kspde kernel")
-        check_symbol("mollifier", kernel)
-        integral = float(kernel.symbol(np.zeros(1))[0])
-        if not abs(integral - 1.0) < 1e-6:
-            raise InputError(
-                f"mollifier has the integral {integral:g}, the value of its symbol at 0: give one of integral 1, which "
-                "keeps masses"
-            )
-        return kernel
-    return _MOLLIFIERS[check_choice("mollifier", mollifier, _MOLLIFIERS)](eps=eps)
+    if not callable(mollifier):
+        return MOLLIFIERS[check_choice("mollifier", mollifier, MOLLIFIERS)](eps=eps)
+    try:
+        signature(mollifier).bind(eps=eps)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"mollifier = {mollifier!r} does not take the keyword eps alone: give a callable such as "
+            "functools.partial(kspde.MaternMollifier, order=3)"
+        ) from None
+    kernel = mollifier(eps=eps)
+    if not isinstance(kernel, Kernel):
+        raise InputError(f"mollifier returned {type(kernel).__name__}: it must return a kspde kernel")
+    return _checked_mollifier(kernel)
+
+
+def _checked_mollifier(kernel: Kernel) -> Kernel:
+    check_symbol("mollifier", kernel)
+    integral = float(kernel.symbol(np.zeros(1))[0])
+    if not abs(integral - 1.0) < 1e-6:
+        raise InputError(
+            f"mollifier has the integral {integral:g}, the value of its symbol at 0: give one of integral 1, which "
+            "conserves mass"
+        )
+    return kernel

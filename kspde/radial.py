@@ -16,7 +16,7 @@ import numpy as np
 
 from kspde.errors import InputError
 from kspde.kernels import Kernel
-from kspde.models.base import Array
+from kspde.typing import Array
 
 __all__ = ["K_OF", "RadialTable", "check_bounded", "is_zero", "largest_slope", "moment", "profile", "radial_weights"]
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 import kspde
-from kspde.runtime.described import described
 from kspde.runtime.last_words import _LastWords, last_words
 from kspde.runtime.parallel import (
     all_or_none,
@@ -25,6 +24,7 @@ from kspde.runtime.parallel import (
     threads_per_rank,
     together,
 )
+from kspde.runtime.values import values_of
 
 
 class StrangeError(Exception):
@@ -71,22 +71,25 @@ def power(exponent):
 
 def test_things_are_described_by_what_they_hold():
     value = {"b": [1.0, np.float32(0.5)], "a": Thing(3), "f": power(2), "x": np.arange(4.0), "p": partial(power, 3)}
-    assert described("v", value) == {
+    assert values_of("v", value) == {
         "v": "dict",
         "v.a": "Thing",
-        "v.a.rate": "3",
-        "v.a.name": "'thing'",
+        "v.a.code": values_of("v", Thing(0))["v.code"],
+        "v.a.rate": 3,
+        "v.a.name": "thing",
         "v.b": "list",
-        "v.b[0]": "1",
-        "v.b[1]": "0.5",
+        "v.b[0]": 1,
+        "v.b[1]": 0.5,
         "v.f": f"{__name__}.power.<locals>.<lambda>",
-        "v.f.exponent": "2",
+        "v.f.code": values_of("v", power(3))["v.code"],
+        "v.f.exponent": 2,
         "v.p": "partial",
         "v.p.func": f"{__name__}.power",
         "v.p.args": "tuple",
-        "v.p.args[0]": "3",
+        "v.p.func.code": values_of("v", power)["v.code"],
+        "v.p.args[0]": 3,
         "v.p.keywords": "dict",
-        "v.x": "[0.0, 1.0, 2.0, 3.0]",
+        "v.x": [0.0, 1.0, 2.0, 3.0],
     }
     for one, other in (
         (np.arange(50.0), np.arange(50.0) + 1e-15),
@@ -97,14 +100,14 @@ def test_things_are_described_by_what_they_hold():
         (kspde.SaveAt(times=[1.0]), kspde.SaveAt(times=[2.0])),
         (kspde.Box(half_width=8.0, cells=8), kspde.Box(half_width=8.0, cells=9)),
     ):
-        assert described("v", one) == described("v", one)
-        assert described("v", one) != described("v", other)
+        assert values_of("v", one) == values_of("v", one)
+        assert values_of("v", one) != values_of("v", other)
 
 
 def test_what_goes_round_in_circles_ends():
     thing = Thing(0)
     thing._rate = [thing]
-    assert len(described("v", thing)) < 100
+    assert len(values_of("v", thing)) < 100
 
 
 def test_values_that_differ_are_named(comm):

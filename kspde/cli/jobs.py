@@ -19,6 +19,7 @@ from kspde.distances import compare
 from kspde.domains import check_no_walls
 from kspde.errors import ConvergenceError, InputError
 from kspde.fem import solve
+from kspde.kernels import resolve_mollifier
 from kspde.papers.studies import Outcome, Study, open_directory, outcome_of, run_points
 from kspde.papers.studies.execute import vacated
 from kspde.papers.studies.report import html_report, rate_rows
@@ -131,7 +132,7 @@ def compare_case(
             check_no_walls(reference.domain)
         with case.naming("particles"):  # before the density is solved, which may take long
             kernels = {k: case.simulate_options[k] for k in ("eps", "mollifier") if k in case.simulate_options}
-            for f in case.model.regularised_fields(**kernels):
+            for f in case.model.regularised_fields(resolve_mollifier(**kernels)):
                 check_bounded(f.name, f.kernel, case.model.dimension, gradient=f.gradient)
     clock = _Clock()
     console.say(report.heading(case, comm))

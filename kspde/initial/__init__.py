@@ -4,7 +4,7 @@ The finite elements evaluate :math:`u_0` at their nodes; the particles draw :mat
 A density carries its mass :math:`\int u_0`, 1 unless said otherwise; a particle then weighs mass/N.
 """
 
-from kspde.initial.base import InitialDensity, RandomNumbers, densities_by_species, same_density
+from kspde.initial.base import InitialDensity, RandomNumbers, densities_by_species
 from kspde.initial.function import CallableDensity, checked_values
 from kspde.initial.grid import GridDensity, read_grid
 from kspde.initial.mixture import GaussianMixture, observed_positions, read_positions
@@ -20,5 +20,4 @@ __all__ = [
     "observed_positions",
     "read_grid",
     "read_positions",
-    "same_density",
 ]

@@ -10,29 +10,27 @@ import numpy as np
 import numpy.typing as npt
 
 from kspde.errors import InputError
+from kspde.runtime.values import digest_of, values_of
+from kspde.typing import Array, Ids
 
 __all__ = [
-    "Array",
     "InitialDensity",
     "RandomNumbers",
     "cell_maxima",
     "cell_means",
     "densities_by_species",
     "points_of",
-    "same_density",
 ]
-
-Array = npt.NDArray[np.float64]
 
 
 class RandomNumbers(Protocol):
     """Random numbers that depend only on (stream, particle id, step), never on which rank asks."""
 
-    def uniforms(self, ids: npt.NDArray[np.uint64], step: int, count: int) -> Array:
+    def uniforms(self, ids: Ids, step: int, count: int) -> Array:
         """Return independent uniforms in (0, 1), shape (len(ids), count)."""
         ...
 
-    def normals(self, ids: npt.NDArray[np.uint64], step: int, count: int) -> Array:
+    def normals(self, ids: Ids, step: int, count: int) -> Array:
         """Return independent standard normals, shape (len(ids), count)."""
         ...
 
@@ -52,8 +50,38 @@ class InitialDensity(ABC):
         """Return the share of the mass outside [−half_width, half_width]^d, in [0, 1]."""
 
     @abstractmethod
-    def sample(self, random: RandomNumbers, ids: npt.NDArray[np.uint64]) -> Array:
-        """Draw one point a particle id from u_0/mass: shape (len(ids), d), a function of the ids alone."""
+    def sample(self, random: RandomNumbers, ids: Ids) -> Array:
+        """Draw one point per particle id from u_0/mass: shape (len(ids), d), a function of the ids alone."""
+
+    def fingerprint(self) -> str:
+        """Return a digest of some points drawn from the density, and of its values there to 9 digits."""
+        try:
+            points = self.sample(_Reference(), np.arange(64, dtype=np.uint64))
+        except Exception:  # a density that is only evaluated need not be one that is sampled
+            points = np.random.default_rng(0).normal(size=(256, self.dimension))
+        found = [*np.ravel(points), *self(points)]
+        return f"{digest_of(*(f'{value:.9g} '.encode() for value in found)):014x}"
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether two densities of one class are defined by the same values."""
+        return type(self) is type(other) and (
+            self is other or (values_of("", self) == values_of("", other) and self.fingerprint() == other.fingerprint())
+        )
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.dimension, self.mass))
+
+
+class _Reference:
+    """The same random numbers in every process: what densities are compared by."""
+
+    def uniforms(self, ids: Ids, step: int, count: int) -> Array:
+        """Return uniforms."""
+        return np.random.default_rng((0, step)).random((int(ids.max()) + 1, count))[ids.astype(np.intp)]
+
+    def normals(self, ids: Ids, step: int, count: int) -> Array:
+        """Return standard normals."""
+        return np.random.default_rng((1, step)).standard_normal((int(ids.max()) + 1, count))[ids.astype(np.intp)]
 
 
 def densities_by_species(species: Sequence[str], dimension: int, u0: Any) -> dict[str, InitialDensity]:
@@ -83,16 +111,6 @@ def densities_by_species(species: Sequence[str], dimension: int, u0: Any) -> dic
         if u.dimension != dimension:
             raise InputError(f"u0 has dimension {u.dimension}, the model {dimension}: give a density on R^{dimension}")
     return {name: u0[name] for name in species}
-
-
-def same_density(a: InitialDensity, b: InitialDensity) -> bool:
-    """Return whether two densities agree, to 1e-9, at 64 points drawn from the first."""
-    from kspde.runtime.random import Philox  # compiles
-
-    if a is b:
-        return True
-    points = np.asarray(a.sample(Philox(0), np.arange(64, dtype=np.uint64)), dtype=np.float64)
-    return a.dimension == b.dimension and bool(np.allclose(b(points), a(points), rtol=1e-9, atol=0))
 
 
 def points_of(x: npt.ArrayLike, dimension: int) -> Array:

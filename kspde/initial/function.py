@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kspde.errors import InputError, check_integer, check_number
-from kspde.initial.base import Array, InitialDensity, RandomNumbers, cell_maxima, points_of
+from kspde.initial.base import InitialDensity, RandomNumbers, cell_maxima, points_of
+from kspde.typing import Array, Ids
 
 __all__ = ["CallableDensity", "checked_values"]
 
@@ -65,7 +66,9 @@ class CallableDensity(InitialDensity):
         self.mass = check_number("mass", mass, above=0)
         default = {1: 4096, 2: 512, 3: 96}[self.dimension]
         most = {1: 10**8, 2: 10**4, 3: 500}[self.dimension]
-        n = check_integer("resolution", default if resolution is None else resolution, at_least=8, at_most=most)
+        self.resolution = n = check_integer(
+            "resolution", default if resolution is None else resolution, at_least=8, at_most=most
+        )
         self._function = function
         self._factor = 1.0
         axis = np.linspace(-self.half_width, self.half_width, n + 1)
@@ -88,6 +91,18 @@ class CallableDensity(InitialDensity):
         widened = maximum_filter(values, size=3, mode="nearest") * self._factor
         self._envelope = 1.25 * cell_maxima(widened) + 1e-12 * peak * self._factor
 
+    def __eq__(self, other: object) -> bool:
+        """Return whether two functions have the same values on the same grid, and the densities the same mass."""
+        return isinstance(other, CallableDensity) and (
+            self is other
+            or (
+                (self.dimension, self.half_width, self.mass) == (other.dimension, other.half_width, other.mass)
+                and np.array_equal(self._envelope, other._envelope)
+            )
+        )
+
+    __hash__ = InitialDensity.__hash__
+
     def __call__(self, x: npt.ArrayLike) -> Array:
         """Return u_0 at points of shape (n, d).
 
@@ -109,7 +124,7 @@ class CallableDensity(InitialDensity):
         outside = np.any(np.abs(grid) > half_width, axis=1)
         return min(1.0, float(self(grid[outside]).sum()) * self._spacing**self.dimension / self.mass)
 
-    def sample(self, random: RandomNumbers, ids: npt.NDArray[np.uint64]) -> Array:
+    def sample(self, random: RandomNumbers, ids: Ids) -> Array:
         """Draw by rejection under the envelope; attempt k of a particle uses its random numbers of step k.
 
         Raises:

@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from kspde.errors import InputError, check_choice, check_finite, check_number, shortened
-from kspde.initial.base import Array, InitialDensity, RandomNumbers, cell_means, points_of
+from kspde.initial.base import InitialDensity, RandomNumbers, cell_means, points_of
 from kspde.runtime.files import open_regular
 from kspde.runtime.parallel import world
 from kspde.runtime.warned import warn
+from kspde.typing import Array, Ids
 
 __all__ = ["GridDensity", "read_grid"]
 
@@ -126,7 +127,7 @@ class GridDensity(InitialDensity):
         weights *= self.spacing[axis]
         return weights
 
-    def sample(self, random: RandomNumbers, ids: npt.NDArray[np.uint64]) -> Array:
+    def sample(self, random: RandomNumbers, ids: Ids) -> Array:
         """Draw exactly from the multilinear density: a cell by its mass, then each coordinate by its marginal."""
         uniforms = random.uniforms(ids, 0, 1 + self.dimension)
         chosen = np.searchsorted(self._cumulative, uniforms[:, 0] * self._cumulative[-1], side="right")

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kspde.errors import InputError, check_finite, check_number, shortened, shown
-from kspde.initial.base import Array, InitialDensity, RandomNumbers, points_of
+from kspde.initial.base import InitialDensity, RandomNumbers, points_of
 from kspde.runtime.files import MOST_TEXT, open_regular
+from kspde.typing import Array, Ids
 
 __all__ = ["GaussianMixture", "observed_positions", "read_positions"]
 
@@ -78,7 +79,7 @@ class GaussianMixture(InitialDensity):
             log_inside = np.log1p(-np.minimum(tails, 1.0)).sum(axis=1)
         return float(self.weights @ -np.expm1(log_inside))
 
-    def sample(self, random: RandomNumbers, ids: npt.NDArray[np.uint64]) -> Array:
+    def sample(self, random: RandomNumbers, ids: Ids) -> Array:
         """Draw a component by its weight, then a Gaussian around its mean."""
         choice = np.searchsorted(np.cumsum(self.weights), random.uniforms(ids, 0, 1)[:, 0])
         choice = np.minimum(choice, len(self.weights) - 1)

@@ -18,14 +18,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from kspde.errors import InputError, check_integer, check_number
 from kspde.kernels import Kernel, check_symbol, mollifier_kernel
+from kspde.typing import Array
 
-__all__ = ["Field", "FieldValues", "Model"]
-
-Array = npt.NDArray[np.float64]
+__all__ = ["Array", "Field", "FieldValues", "Model"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,13 +151,13 @@ class Model(ABC):
         return self.fields[0].name if self.fields else None
 
     def regularised_fields(
-        self, eps: float | None = None, mollifier: str | Callable[..., Kernel] = "gaussian"
+        self, mollifier: float | Kernel | None = None, kind: str | Callable[..., Kernel] = "gaussian"
     ) -> tuple[Field, ...]:
-        """Return the fields with K replaced by K^ε = K * j^ε where ``eps`` is given.
+        """Return the fields with K replaced by K^ε = K * j^ε where a mollifier j^ε is given.
 
         Raises:
-            InputError: ε ≤ 0, an unknown mollifier, or a model that makes no sense: names twice, a field whose source
-                is no species, a symbol that is not real and finite.
+            InputError: a model that makes no sense: names twice, a field whose source is not a species, a symbol that
+                is not real and finite.
         """
         self._check_names()
         names = [f.name for f in self.fields]
@@ -171,9 +169,9 @@ class Model(ABC):
                 )
             if names.count(f.name) > 1:
                 raise InputError(f"two fields are called {f.name!r}: give each its own name")
-        if eps is None:
+        if mollifier is None:
             return self.fields
-        smoother = mollifier_kernel(eps, mollifier)
+        smoother = mollifier if isinstance(mollifier, Kernel) else mollifier_kernel(mollifier, kind)
         return tuple(replace(f, kernel=f.kernel * smoother) if f.mollified else f for f in self.fields)
 
     def _check_names(self) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from kspde.errors import InputError
-from kspde.models.base import Array, FieldValues, Model
+from kspde.models.base import FieldValues, Model
+from kspde.typing import Array
 
 __all__ = ["coefficients", "diffusion_of", "drift_of"]
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from kspde.errors import InputError, check_number
 from kspde.kernels import Yukawa
-from kspde.models.base import Array, Field, FieldValues, Model
+from kspde.models.base import Field, FieldValues, Model
 from kspde.models.motility import ExponentialMotility, Motility, OnePlusExponentialMotility
+from kspde.typing import Array
 
 __all__ = ["LocalSensing", "SignalDependentKellerSegel"]
 

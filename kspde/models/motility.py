@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from kspde.errors import check_number
+from kspde.typing import Array
 
 __all__ = ["AlgebraicMotility", "ExponentialMotility", "Motility", "OnePlusExponentialMotility"]
-
-Array = npt.NDArray[np.float64]
 
 
 class Motility(Protocol):

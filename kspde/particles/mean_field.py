@@ -18,7 +18,7 @@ import numpy as np
 
 from kspde.domains import check_no_walls
 from kspde.errors import InputError, check_choice, check_number
-from kspde.initial import InitialDensity, same_density
+from kspde.initial import InitialDensity
 from kspde.models import Field, Model
 from kspde.models.base import Array
 from kspde.particles.fields.base import Extent, FieldEvaluator, check_resolved
@@ -99,7 +99,7 @@ def check_mean_field(
             f"same, {remedy}"
         )
     for name, density in densities.items():
-        if not same_density(density, getattr(mean_field, "u0", densities)[name]):
+        if density != getattr(mean_field, "u0", densities)[name]:
             raise InputError(
                 f"mean_field starts from another u0 of species {name!r} than the particles: give both the same, "
                 f"{remedy}"

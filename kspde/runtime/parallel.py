@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from kspde.errors import InputError, KspdeError, MissingBackendError, first_line
-from kspde.runtime.described import described, digest_of
 from kspde.runtime.last_words import end_unless_all, left_too_early, note_all_met, watch_the_end
 from kspde.runtime.launcher import launched
 from kspde.runtime.one_rank import OneRank
+from kspde.runtime.values import digest_of, values_of
 
 __all__ = [
     "all_or_none",
@@ -126,7 +126,7 @@ def together(comm: Any, call: str = "") -> Iterator[Callable[..., None]]:
     def same(**values: Any) -> None:
         if comm.size > 1:
             for name, value in values.items():
-                told.update(described(name, value))
+                told.update((key, repr(held)) for key, held in values_of(name, value).items())
 
     mine: Exception | None = None
     try:

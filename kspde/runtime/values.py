@@ -1,0 +1,245 @@
+"""The values that define an object: to compare objects across ranks, runs and files, and to name what differs."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import inspect
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from types import CodeType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+__all__ = ["Difference", "differences", "digest_of", "fingerprint", "in_words", "values_of"]
+
+#: Arrays with more numbers are represented by a digest; objects inside objects are followed to this depth.
+_FEW, _DEPTH = 9, 6
+
+
+class Difference(NamedTuple):
+    """A value that two objects do not share.
+
+    Attributes:
+        name: of the value, such as "chi" or "motility.alpha".
+        ours: the first object's value.
+        theirs: the second's.
+    """
+
+    name: str
+    ours: Any
+    theirs: Any
+
+    def __str__(self) -> str:
+        return f"{self.name} = {in_words(self.ours)} and {in_words(self.theirs)}"
+
+
+class _Kind(str):
+    """The name of a class or of a function, which stands for an object."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def values_of(name: str, thing: Any) -> dict[str, Any]:
+    """Return the values that define an object, by name: ``{"model": "LocalSensing", "model.chi": 4}``.
+
+    They are JSON-ready: None, booleans, numbers, strings, and lists of a few numbers; longer arrays are represented by
+    a digest. A dataclass is defined by its fields, any other object by the arguments it was made with, as far as it
+    keeps them under the same names; a class may name other attributes in ``same_on_ranks``. A function is defined by
+    its name, its code, and the numbers it takes from its surroundings. The class of a user's object counts with its
+    code.
+    """
+    return dict(_values(name, thing, 0))
+
+
+def differences(name: str, ours: Any, theirs: Any) -> list[Difference]:
+    """Return what two objects differ in, in the terms of :func:`values_of`; floats within 1e-12 are equal."""
+    return list(_differences(name, ours, theirs, 0))
+
+
+def in_words(value: Any) -> str:
+    """Return a value in a few words."""
+    if value is None:
+        return "none"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = str(value)
+    return type(value).__name__ if " at 0x" in text else text  # an address says nothing
+
+
+def digest_of(*parts: Any) -> int:
+    """Return a 56-bit digest of bytes."""
+    digest = hashlib.blake2b(digest_size=7)
+    for part in parts:
+        digest.update(part)
+    return int.from_bytes(digest.digest())
+
+
+def fingerprint(*arrays: Any) -> str:
+    """Return a short digest of arrays."""
+    return f"{digest_of(*(np.ascontiguousarray(x).data for x in arrays)):014x}"
+
+
+def _values(name: str, thing: Any, depth: int) -> Iterator[tuple[str, Any]]:
+    if depth > _DEPTH:
+        yield name, _kind(thing)
+        return
+    if _is_plain(thing):
+        yield name, _plain(thing)
+        return
+    yield name, _kind(thing)
+    for part, held in _held(thing):
+        yield from _values(f"{name}{part}", held, depth + 1)
+
+
+def _differences(name: str, ours: Any, theirs: Any, depth: int) -> Iterator[Difference]:
+    if ours is theirs or depth > _DEPTH:
+        return
+    if _is_plain(ours) or _is_plain(theirs):
+        if not _same(ours, theirs):
+            yield Difference(name, ours, theirs)
+    elif type(ours) is not type(theirs):
+        yield Difference(name, _kind(ours), _kind(theirs))
+    elif not _same(ours, theirs):
+        here, there = (dict(_state(thing)) for thing in (ours, theirs))
+        for part in {**here, **there}:
+            yield from _differences(f"{name}{part}", here.get(part), there.get(part), depth + 1)
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, float) and isinstance(b, (int, float)):
+        return math.isclose(a, b, rel_tol=1e-12) or a is b
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        return np.array_equal(a, b)
+    try:
+        return bool(a == b)
+    except Exception:  # a user's class may do anything
+        return False
+
+
+def _is_plain(thing: Any) -> bool:
+    """Return whether a value holds no others."""
+    return (
+        thing is None
+        or isinstance(thing, (bool, int, float, complex, str, bytes, np.generic, type))
+        or (isinstance(thing, np.ndarray) and thing.dtype != object)
+        or hasattr(thing, "__fspath__")
+    )
+
+
+def _plain(thing: Any) -> Any:
+    """Return a value that holds no others, JSON-ready."""
+    if isinstance(thing, np.generic):
+        thing = thing.item()
+    if isinstance(thing, float):
+        if not math.isfinite(thing):
+            return _Kind(thing)
+        return int(thing) if thing.is_integer() and abs(thing) < 2**53 else thing  # 1.0 is as good as 1
+    if isinstance(thing, np.ndarray):
+        if thing.size < _FEW:
+            return thing.tolist()
+        return _Kind(f"an array of shape {thing.shape}, digest {fingerprint(thing)},")
+    if isinstance(thing, type):
+        return _Kind(f"{thing.__module__}.{thing.__qualname__}")
+    if isinstance(thing, (complex, bytes)):
+        return _Kind(repr(thing))
+    return str(thing) if hasattr(thing, "__fspath__") else thing
+
+
+def _kind(thing: Any) -> _Kind:
+    if inspect.isroutine(thing):
+        return _Kind(f"{getattr(thing, '__module__', None)}.{getattr(thing, '__qualname__', '')}")
+    return _Kind(type(thing).__name__)
+
+
+def _held(thing: Any) -> Iterable[tuple[str, Any]]:
+    """Return the values that an object holds, each with what follows the object's name."""
+    if isinstance(thing, Mapping):
+        return [(f".{key}" if isinstance(key, str) else f"[{key!r}]", thing[key]) for key in sorted(thing, key=repr)]
+    if isinstance(thing, (set, frozenset)):
+        return [(f"[{i}]", part) for i, part in enumerate(sorted(thing, key=repr))]
+    if isinstance(thing, (list, tuple)):
+        array = _array(thing) if len(thing) >= _FEW else None
+        if array is not None:
+            return [("", array)]
+        return [(f"[{i}]", part) for i, part in enumerate(thing)]
+    if isinstance(thing, functools.partial):
+        return [(".func", thing.func), (".args", thing.args), (".keywords", thing.keywords)]
+    if inspect.ismethod(thing):
+        return [(".__self__", thing.__self__)]
+    if inspect.isfunction(thing):
+        around = inspect.getclosurevars(thing)
+        numbers = sorted({**around.globals, **around.nonlocals}.items())
+        return [
+            (".code", _code_of(thing)),
+            *((f".{name}", part) for name, part in numbers if _is_plain(part) and not isinstance(part, type)),
+        ]
+    names = getattr(type(thing), "same_on_ranks", None)
+    if names is None and dataclasses.is_dataclass(thing):
+        names = [field.name for field in dataclasses.fields(thing) if field.init and not field.name.startswith("_")]
+    held = _arguments(thing) if names is None else ((name, getattr(thing, name, None)) for name in names)
+    kind: Any = type(thing)
+    code = _code_of_class(kind)
+    return [*((f".{name}", part) for name, part in held), *([(".code", code)] if code else [])]
+
+
+def _state(thing: Any) -> Iterable[tuple[str, Any]]:
+    """Return ``_held``, or all that an object of a user's class has: it need not keep its arguments as they were."""
+    declared = dataclasses.is_dataclass(thing) or hasattr(type(thing), "same_on_ranks")
+    if declared or not hasattr(thing, "__dict__") or inspect.isroutine(thing):
+        return _held(thing)
+    return [(f".{name}", part) for name, part in vars(thing).items()]
+
+
+def _array(thing: Any) -> Any:
+    """Return the array that a long list stands for; None where it holds anything but numbers."""
+    try:
+        array = np.asarray(thing)
+    except ValueError:  # rows of several lengths
+        return None
+    return array if array.dtype.kind in "biufc" else None
+
+
+def _arguments(thing: Any) -> Iterator[tuple[str, Any]]:
+    """Return the arguments that an object was made with, as far as it keeps them."""
+    try:
+        names = list(inspect.signature(type(thing)).parameters)
+    except (TypeError, ValueError):  # written in C
+        return
+    kept = getattr(thing, "__dict__", {})
+    for name in names:
+        for attribute in (name, f"_{name}"):
+            if attribute in kept:
+                yield name, kept[attribute]
+                break
+
+
+@functools.cache
+def _code_of_class(kind: type) -> str:
+    """Return a digest of the code of a user's class; "" for classes of kspde, whose version counts, and of Python."""
+    words = []
+    for owner in kind.__mro__:
+        if owner.__module__.split(".")[0] not in ("builtins", "kspde", "abc", "typing"):
+            for name, member in sorted(vars(owner).items()):
+                for attribute in ("fget", "__func__", "func"):  # of a property, a class method, a cached property
+                    member = getattr(member, attribute, None) or member
+                if inspect.isfunction(member):
+                    words.append(f"{name}: {_words_of(member.__code__, member.__doc__)}")
+    return f"{digest_of(*(word.encode() for word in words)):014x}" if words else ""
+
+
+def _code_of(function: Any) -> str:
+    return f"{digest_of(_words_of(function.__code__, function.__doc__).encode()):014x}"
+
+
+def _words_of(part: Any, doc: str | None = None) -> str:
+    """Return what a code object, or a constant in one, says; the same in every process."""
+    if isinstance(part, CodeType):
+        constants = [_words_of(c) for c in part.co_consts if doc is None or c != doc]
+        return repr((part.co_code, part.co_names, constants))
+    return repr(sorted(map(repr, part))) if isinstance(part, frozenset) else repr(part)

@@ -1,0 +1,241 @@
+"""One problem for both backends: checked once, compared by value, and described for files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import partial
+from types import FunctionType
+
+import numpy as np
+import pytest
+
+import kspde
+from kspde.kernels import Kernel
+from kspde.problem import Problem
+from kspde.runtime.values import Difference, fingerprint, in_words, values_of
+
+MODEL = kspde.LocalSensing(chi=2.0, motility=kspde.ExponentialMotility(alpha=1.5))
+U0 = {"weights": [0.4, 0.6], "means": [[0.0, 0.0], [1.0, 2.0]], "stds": [0.5, 0.7]}
+
+
+def problem(model=MODEL, u0=None, **changes):
+    options = {"t_end": 1.0, "eps": 0.3} | changes
+    return Problem.of(model, kspde.GaussianMixture(**U0) if u0 is None else u0, **options)
+
+
+def test_a_mollifier_is_one_kernel():
+    assert problem().mollifier == problem(mollifier=kspde.GaussianMollifier).mollifier
+    assert problem(eps=None, mollifier=kspde.GaussianMollifier(eps=0.3)) == problem()
+    third = problem(mollifier=partial(kspde.MaternMollifier, order=3))
+    assert third.mollifier == kspde.MaternMollifier(eps=0.3, order=3)
+    assert third.fields[0].kernel == MODEL.fields[0].kernel * third.mollifier
+    assert problem(eps=None).mollifier is problem(eps=None).eps is None
+    assert problem(eps=None).fields == MODEL.fields
+    assert problem().mollified_start is None
+    assert problem(initial="mollified").mollified_start == kspde.GaussianMollifier(eps=0.3)
+    for changes, line in (
+        ({"eps": 0.2, "mollifier": kspde.GaussianMollifier(eps=0.3)}, "eps = 0.2 is not that of mollifier"),
+        ({"eps": None, "mollifier": kspde.Yukawa()}, "has no eps: give eps, and a function of eps"),
+        ({"eps": None, "initial": "mollified"}, 'initial = "mollified" needs a mollifier: give eps'),
+        ({"initial": "u1"}, "initial = 'u1' is not valid: give one of mollified, u0"),
+        ({"t_end": 0.0}, "t_end = 0.0 is not valid"),
+        ({"model": 3}, "model is a int: give a kspde model"),
+    ):
+        with pytest.raises(kspde.InputError, match=line):
+            problem(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, []),
+        ({"eps": 0.3 * (1 + 1e-14)}, []),
+        ({"u0": kspde.GaussianMixture(**U0)}, []),
+        ({"model": kspde.LocalSensing(chi=3.0, motility=MODEL.motility)}, [("chi", 2.0, 3.0)]),
+        (
+            {"model": kspde.LocalSensing(chi=2.0, motility=kspde.ExponentialMotility(alpha=1.0))},
+            [("motility.alpha", 1.5, 1.0)],
+        ),
+        (
+            {"model": kspde.SignalDependentKellerSegel(chi=2.0)},
+            [("model", "LocalSensing", "SignalDependentKellerSegel")],
+        ),
+        ({"eps": None}, [("eps", 0.3, None)]),
+        ({"eps": 0.4, "t_end": 2.0}, [("t_end", 1.0, 2.0), ("eps", 0.3, 0.4)]),
+        ({"mollifier": "matern"}, [("mollifier", "GaussianMollifier", "MaternMollifier")]),
+        ({"initial": "mollified"}, [("initial", "u0", "mollified")]),
+    ],
+)
+def test_problems_are_compared_by_value(changes, expected):
+    assert problem().differences(problem(**changes)) == expected
+    assert problem().differences(problem(**changes), ignore=("model", "t_end", "eps", "mollifier", "initial")) == []
+
+
+def test_a_difference_reads_well():
+    other = kspde.GaussianMixture(**U0, mass=2.0)
+    (difference,) = problem().differences(problem(u0=other))
+    assert difference == Difference("u0", problem().u0["u"], other)
+    assert str(Difference("eps", None, 0.3)) == "eps = none and 0.3"
+    assert in_words(lambda: 0) == "function"
+
+
+def bump(width):
+    return lambda x: np.exp(-(x**2).sum(axis=1) / width)
+
+
+def callable_density(width=1.0, **options):
+    return kspde.CallableDensity(bump(width), **{"half_width": 8.0, "resolution": 64} | options)
+
+
+class Own(kspde.initial.InitialDensity):
+    """A density of a user's, which does not keep its argument, and is not sampled."""
+
+    mass, dimension = 1.0, 2
+
+    def __init__(self, width: float) -> None:
+        self.variance = width**2
+
+    def __call__(self, x):
+        return np.exp(-(x**2).sum(axis=1) / self.variance) / (np.pi * self.variance)
+
+    def mass_outside(self, half_width):
+        return 0.0
+
+    def sample(self, random, ids):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("make", "others"),
+    [
+        (lambda: kspde.GaussianMixture(**U0), [kspde.GaussianMixture(**U0 | {"stds": [0.5, 0.7 + 1e-15]})]),
+        (
+            lambda: kspde.GridDensity(np.arange(12.0).reshape(3, 4), (-1, 1, -1, 1)),
+            [
+                kspde.GridDensity(np.arange(12.0).reshape(3, 4), (-1, 1, -1, 2)),
+                kspde.GridDensity(np.arange(12.0).reshape(3, 4) + 1, (-1, 1, -1, 1)),
+            ],
+        ),
+        (
+            callable_density,
+            [callable_density(2.0), callable_density(mass=2.0), callable_density(half_width=9.0)],
+        ),
+        (lambda: Own(1.0), [Own(2.0)]),
+    ],
+)
+def test_densities_are_equal_where_their_values_are(make, others):
+    assert make() == make()
+    assert hash(make()) == hash(make())
+    assert make().fingerprint() == make().fingerprint()
+    for other in others:
+        assert make() != other
+        assert problem(u0=make()).describe() != problem(u0=other).describe()
+    assert make() != "a density"
+
+
+def test_kernels_of_ones_own_are_equal_where_their_symbols_are():
+    class Bell(Kernel):
+        def __init__(self, width):
+            self.variance = width**2
+
+        def symbol(self, lam):
+            return np.exp(-self.variance * lam)
+
+        decay_rate = smoothing = np.inf
+        resolvents = ()
+
+    assert Bell(1.0) == Bell(-1.0) != Bell(2.0)
+
+
+def motility(v):
+    return 1.0 + np.exp(-v)
+
+
+def model_of(gamma):
+    return kspde.LocalSensing(chi=2.0, motility=gamma)
+
+
+def test_functions_are_described_by_their_code_and_the_numbers_around_them():
+    def other(v):
+        return 2.0 + np.exp(-v)
+
+    other.__qualname__ = motility.__qualname__
+    again = FunctionType(motility.__code__, {"np": np}, "motility")
+    again.__qualname__, again.__module__ = motility.__qualname__, motility.__module__
+    told = [problem(model_of(gamma)).describe() for gamma in (motility, other, again)]
+    assert told[0] == told[2] != told[1]
+    assert problem(model_of(motility)).differences(problem(model_of(again))) == []
+    (difference,) = problem(model_of(motility)).differences(problem(model_of(other)))
+    assert difference.name == "motility.code"
+
+    def scaled(rate):
+        return lambda v: np.exp(-rate * v)
+
+    assert problem(model_of(scaled(1.0))).describe() != problem(model_of(scaled(2.0))).describe()
+    assert problem(model_of(scaled(1.0))).describe() == problem(model_of(scaled(1.0))).describe()
+
+
+def test_the_code_of_a_users_model_counts():
+    def made(rate):
+        @dataclass(frozen=True)
+        class Local(kspde.Model):
+            @property
+            def fields(self):
+                return ()
+
+            def diffusion(self, species, c):
+                return 1.0 if rate else 2.0
+
+        if not rate:
+            Local.diffusion = lambda self, species, c: 3.0
+        return Local()
+
+    assert values_of("m", made(True)) == values_of("m", made(True)) != values_of("m", made(False))
+
+
+def test_what_describes_a_problem(monkeypatch):
+    told = problem().describe(backend="fem", dt=0.5, domain=kspde.Box(half_width=8.0, cells=8))
+    assert json.loads(json.dumps(told)) == told
+    expected = {
+        "kspde": kspde.__version__,
+        "backend": "fem",
+        "dt": 0.5,
+        "domain": "Box",
+        "domain.cells": 8,
+        "model": "LocalSensing",
+        "model.chi": 2,
+        "model.motility.alpha": 1.5,
+        "t_end": 1,
+        "eps": 0.3,
+        "mollifier": "GaussianMollifier",
+        "initial": "u0",
+        "u0.u": "GaussianMixture",
+        "u0.u.weights": [0.4, 0.6],
+        "u0.u.mass": 1,
+        "fields[0].kernel.second.eps": 0.3,
+    }
+    assert told | expected == told
+    assert problem(eps=None).describe()["eps"] is None
+    assert fingerprint(np.arange(3.0)) != fingerprint(np.arange(3.0) + 1e-15)
+    monkeypatch.setattr("kspde.problem.__version__", "another")
+    assert problem().describe(backend="fem")["kspde"] == "another"
+
+
+def test_species_are_told_by_name():
+    @dataclass(frozen=True)
+    class Two(kspde.Model):
+        species: tuple[str, ...] = ("a", "b")
+
+        @property
+        def fields(self):
+            return ()
+
+        def diffusion(self, species, c):
+            return 1.0
+
+    one, other = kspde.GaussianMixture(**U0), kspde.GaussianMixture(**U0, mass=2.0)
+    first = problem(Two(), {"a": one, "b": other})
+    assert first.masses == {"a": 1.0, "b": 2.0}
+    assert [d.name for d in first.differences(problem(Two(), {"a": other, "b": one}))] == ["u0.a", "u0.b"]
+    assert first.describe() != problem(Two(), {"a": other, "b": one}).describe()
