@@ -146,4 +146,4 @@ class Problem:
             out |= values_of(f"u0.{name}", density)
             out |= values_of(f"u0.{name}.mass", density.mass)
             out[f"u0.{name}.fingerprint"] = density.fingerprint()
-        return out | values_of("fields", self.fields)
+        return out | values_of("regularised_fields", self.fields)

@@ -213,7 +213,7 @@ def test_what_describes_a_problem(monkeypatch):
         "u0.u": "GaussianMixture",
         "u0.u.weights": [0.4, 0.6],
         "u0.u.mass": 1,
-        "fields[0].kernel.second.eps": 0.3,
+        "regularised_fields[0].kernel.second.eps": 0.3,
     }
     assert told | expected == told
     assert problem(eps=None).describe()["eps"] is None

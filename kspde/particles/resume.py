@@ -105,4 +105,4 @@ def description(
     ids = np.arange(64, dtype=np.uint64)
     masses = {name: density.mass for name, density in densities.items()}
     draws = [density.sample(Philox(0), ids) for density in densities.values()]
-    return run_description("particles", model, masses, draws, **facts, times=fingerprint(times))
+    return run_description("particles", model, masses, draws, times=fingerprint(times), **facts)

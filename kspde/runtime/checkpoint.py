@@ -417,7 +417,7 @@ def _read(path: Path, problem: Mapping[str, Any]) -> Saved:
         raise
     except Exception as error:  # a file that somebody has made up may fail anywhere
         raise _DamagedError(reason(error)) from None
-    for key in {**problem, **theirs}:
+    for key in sorted({*theirs, *problem}):
         if theirs.get(key) != problem.get(key):
             raise _ForeignError(f"{key} = {_short(theirs.get(key))} there, {_short(problem.get(key))} here")
     return Saved(path=path, step=step, shared=shared)
