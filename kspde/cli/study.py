@@ -33,28 +33,17 @@ from kspde.cli.sections import FitSection, StudyFile, SystemFile
 from kspde.errors import InputError, check_integer, check_number, shown
 from kspde.papers.studies import (
     MEASURES,
-    DegreePromise,
+    PROMISES,
     Fit,
-    OrderPromise,
     Point,
-    Problem,
     Promise,
+    Setup,
     Study,
-    Theorem1Promise,
-    Theorem2Promise,
-    check_problem,
 )
 from kspde.runtime.counts import MOST_POINTS, MOST_REPLICAS, check_steps, check_work
 from kspde.runtime.files import open_regular
 
 __all__ = ["read_study", "ready_studies"]
-
-_PROMISES: dict[str, type[Any]] = {
-    "order": OrderPromise,
-    "degree-plus-one": DegreePromise,
-    "theorem1": Theorem1Promise,
-    "theorem2": Theorem2Promise,
-}
 
 
 def ready_studies() -> dict[str, Path]:
@@ -199,7 +188,7 @@ def _points(file: Path, raw: Mapping[str, Any], axes: Sequence[_Axis]) -> Iterat
         if content.density is not None and (content.density.times or content.density.statistics):
             raise InputError(f"{file}: density.times and density.statistics have no effect in a study: leave them out")
         measure = content.measure
-        problem = Problem(
+        setup = Setup(
             model=case.model,
             u0=case.u0,
             domain=case.domain,
@@ -207,8 +196,9 @@ def _points(file: Path, raw: Mapping[str, Any], axes: Sequence[_Axis]) -> Iterat
             simulate=case.simulate_options or {},
         )
         with naming(file, {}):
-            check_problem(measure.kind, problem)
-            _check_cost(problem, measure.given().get("replicas", 1))
+            _check_cost(setup, measure.given().get("replicas", 1))
+            what = MEASURES[measure.kind](**measure.given())
+            what.check(setup)
         derived = {axis.place[-1]: _get(raw_point, axis.place) for axis in axes if axis.factor is not None}
         system = {name: getattr(content, name) for name in SystemFile.model_fields if name in content.model_fields_set}
         parameters = {
@@ -222,22 +212,21 @@ def _points(file: Path, raw: Mapping[str, Any], axes: Sequence[_Axis]) -> Iterat
         yield Point(
             swept={**values, **derived},
             parameters=parameters,
-            problem=problem,
-            measure=measure.kind,
-            options=measure.given(),
+            setup=setup,
+            measure=what,
         )
 
 
-def _check_cost(problem: Problem, replicas: int) -> None:
+def _check_cost(setup: Setup, replicas: int) -> None:
     """Refuse a point that could not be computed in any time.
 
     Raises:
         InputError: too many replicas, or moves of particles.
     """
     check_integer("measure.replicas", replicas, at_least=1, at_most=MOST_REPLICAS)
-    if problem.simulate:
-        steps = check_steps(problem.simulate["t_end"], problem.simulate["dt"])
-        check_work(problem.simulate["n"], steps=steps, replicas=replicas)
+    if setup.simulate:
+        steps = check_steps(setup.simulate["t_end"], setup.simulate["dt"])
+        check_work(setup.simulate["n"], steps=steps, replicas=replicas)
 
 
 def _get(table: Mapping[str, Any], place: Sequence[str]) -> Any:
@@ -291,7 +280,7 @@ def _fit(file: Path, index: int, section: FitSection, content: StudyFile, axes: 
     promises: list[Promise] = []
     for k, promise in enumerate(section.promises or []):
         with naming(file, {}, f"{where}.promises[{k}]"):
-            promises.append(_PROMISES[promise.kind](**promise.given()))
+            promises.append(PROMISES[promise.kind](**promise.given()))
     return Fit(
         quantity=section.quantity,
         against=section.against,

@@ -17,9 +17,9 @@ def reduced(name: str, keep: Callable[..., bool], *, options: dict[str, Any], t_
     for point in study.points:
         if not keep(**point.swept):
             continue
-        problem = replace(point.problem, solve={**point.problem.solve, "t_end": t_end})
-        if problem.simulate:
-            problem = replace(problem, simulate={**problem.simulate, **simulate, "t_end": t_end})
-        points.append(replace(point, problem=problem, options={**point.options, **options}))
+        setup = replace(point.setup, solve={**point.setup.solve, "t_end": t_end})
+        if setup.simulate:
+            setup = replace(setup, simulate={**setup.simulate, **simulate, "t_end": t_end})
+        points.append(replace(point, setup=setup, measure=replace(point.measure, **options)))
     assert points
     return replace(study, points=tuple(points))

@@ -7,9 +7,8 @@ import pytest
 from mpi4py import MPI
 
 import kspde
-from kspde.papers.studies.measures import MEASURES, measured
-from kspde.papers.studies.measures.base import Task
-from kspde.papers.studies.study import Problem
+from kspde.papers.studies import MEASURES, Setup
+from kspde.papers.studies.measures import Task, measured
 
 
 @pytest.mark.parametrize("against", ["own", "local"])
@@ -19,8 +18,8 @@ def test_distance(against: str) -> None:
     u0 = kspde.GaussianMixture(weights=[1.0], means=[[0.5, 0.2]], stds=[0.8])
     box = kspde.Box(half_width=9.0, cells=10, degree=5)
     solve, options = {"t_end": 0.1, "eps": 0.5, "tol": 1e-3}, {"n": 400, "dt": 0.05, "eps": 0.5, "t_end": 0.1}
-    problem = Problem(model=model, u0=u0, domain=box, solve=solve, simulate=options)
-    found = measured("distance", Task(problem=problem, seed=3, comm=MPI.COMM_SELF), {"replicas": 2, "against": against})
+    setup = Setup(model=model, u0=u0, domain=box, solve=solve, simulate=options)
+    found = measured(MEASURES["distance"](replicas=2, against=against), Task(setup=setup, seed=3, comm=MPI.COMM_SELF))
     assert set(found) == set(MEASURES["distance"].quantities)
     pde = kspde.solve(model, u0, box, **(solve | ({"eps": None} if against == "local" else {})))
     each = [

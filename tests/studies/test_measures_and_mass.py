@@ -12,9 +12,8 @@ import pytest
 from mpi4py import MPI
 
 import kspde
-from kspde.papers.studies.measures import measured
-from kspde.papers.studies.measures.base import Task
-from kspde.papers.studies.study import Problem
+from kspde.papers.studies import MEASURES, Setup
+from kspde.papers.studies.measures import Task, measured
 
 MASS, CHI = 3.0, 9.0
 BOX = kspde.Box(half_width=9.0, cells=12, degree=4)
@@ -24,10 +23,8 @@ def task(mass: float, chi: float = CHI, *, particles: bool = True, n: int = 60) 
     u0 = kspde.GaussianMixture(weights=[0.6, 0.4], means=[[0.9, -0.4], [-0.5, 1.1]], stds=[0.8, 0.6], mass=mass)
     solve = {"t_end": 0.2, "tol": 1e-6, "eps": 0.5}
     simulate = {"n": n, "dt": 0.1, "t_end": 0.2, "eps": 0.5} if particles else {}
-    problem = Problem(
-        model=kspde.SignalDependentKellerSegel(chi=chi), u0=u0, domain=BOX, solve=solve, simulate=simulate
-    )
-    return Task(problem=problem, seed=5, comm=MPI.COMM_SELF)
+    setup = Setup(model=kspde.SignalDependentKellerSegel(chi=chi), u0=u0, domain=BOX, solve=solve, simulate=simulate)
+    return Task(setup=setup, seed=5, comm=MPI.COMM_SELF)
 
 
 @pytest.mark.parametrize(
@@ -43,9 +40,10 @@ def task(mass: float, chi: float = CHI, *, particles: bool = True, n: int = 60) 
 )
 @pytest.mark.one_rank
 def test_a_measure_is_one_of_the_density_per_unit_of_mass(name: str, options: dict[str, Any]) -> None:
-    particles = name not in ("mollification", "convergence")
-    one = measured(name, task(1.0, particles=particles), options)
-    other = measured(name, task(MASS, CHI / MASS, particles=particles), options)
+    measure = MEASURES[name](**options)
+    particles = measure.particles
+    one = measured(measure, task(1.0, particles=particles))
+    other = measured(measure, task(MASS, CHI / MASS, particles=particles))
     assert set(one) == set(other)
     for key, quantity in one.items():
         assert other[key].value == pytest.approx(quantity.value, rel=2e-4, abs=1e-13), key
@@ -55,6 +53,6 @@ def test_a_measure_is_one_of_the_density_per_unit_of_mass(name: str, options: di
 
 @pytest.mark.one_rank
 def test_without_a_signal_the_weak_error_is_scatter_for_every_mass() -> None:
-    found = measured("weak-error", task(2.0, 0.0, n=4000), {"replicas": 4})
+    found = measured(MEASURES["weak-error"](replicas=4), task(2.0, 0.0, n=4000))
     assert found["second_moment"].value == pytest.approx(0.0, abs=1e-7)
     assert found["free"].value == pytest.approx(0.0, abs=0.04)  # half of the second moment is missing with E|X|²

@@ -39,7 +39,8 @@ class Paths:
 def test_the_coupling_is_the_supremum_over_time_and_particles(monkeypatch: pytest.MonkeyPatch) -> None:
     paths = Paths()
     monkeypatch.setattr(particle_measures, "_ensemble", lambda task, replicas, saves: paths)
-    found: dict[str, Any] = particle_measures.coupling(None, replicas=REPLICAS, alpha=ALPHA)  # type: ignore[arg-type]
+    task: Any = None
+    found = particle_measures.Coupling(replicas=REPLICAS, alpha=ALPHA).at(task)
     distance = np.linalg.norm(paths.paths - paths.twins, axis=2).reshape(3, REPLICAS, N)
     assert np.all(distance[1] > distance[2])
     sup = distance.max(axis=(0, 2))
@@ -67,9 +68,9 @@ def test_the_weak_error_is_against_the_density_with_the_free_particles_beside(mo
         return SimpleNamespace(diagnostics={"second_moment": np.array([9.0, 3.0 if model is None else 2.0])})
 
     monkeypatch.setattr(particle_measures, "simulate", simulate)
-    problem = SimpleNamespace(model=kspde.SignalDependentKellerSegel(chi=8.0), u0=None, simulate={"n": 5, "dt": 0.1})
-    task: Any = SimpleNamespace(problem=problem, seed=7, comm=None, density=density)
-    found = particle_measures.weak_error(task, replicas=3, scheme="weak-2")
+    setup = SimpleNamespace(model=kspde.SignalDependentKellerSegel(chi=8.0), u0=None, simulate={"n": 5, "dt": 0.1})
+    task: Any = SimpleNamespace(setup=setup, seed=7, comm=None, density=density)
+    found = particle_measures.WeakError(replicas=3, scheme="weak-2").at(task)
     assert found["second_moment"].samples == pytest.approx([0.2 / 3] * 3)  # what both share is gone
     assert found["free"].samples == pytest.approx([(0.1 + z) / 2 for z in noise])
     assert [(c["scheme"], c["seed"], c["n"], c["dt"]) for c in calls] == [("weak-2", 7, 5, 0.1)] * 6

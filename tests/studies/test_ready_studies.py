@@ -46,7 +46,7 @@ def test_theorem1_measures_the_coupling(carried_out: Run) -> None:
     outcome = carried_out(study)
     point, sup = study.points[0], values(outcome, "sup")
     # The first replica is what simulate gives with the same seed.
-    problem = point.problem
+    problem = point.setup
     save = kspde.SaveAt(times=np.linspace(0, 0.12, 5))
     pde = kspde.solve(problem.model, problem.u0, problem.domain, save=save, comm=MPI.COMM_SELF, **problem.solve)
     cloud = kspde.simulate(
@@ -75,7 +75,7 @@ def test_the_minimal_distance_is_that_of_independent_points(carried_out: Run) ->
         dt=1e-3,
     )
     found = values(carried_out(study), "minimal_distance")[0]
-    u0 = study.points[0].problem.u0
+    u0 = study.points[0].setup.u0
     axis = np.linspace(-6, 6, 601)
     grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
     square = np.sum(u0(grid) ** 2) * (axis[1] - axis[0]) ** 2
@@ -90,7 +90,7 @@ def test_lemma2_measures_the_variance_that_a_quadrature_gives(carried_out: Run) 
     axis = -14 + 28 / m * np.arange(m)
     lam = k[:, None] ** 2 + k[None, :] ** 2
     symbol = 8 / (1 + lam) * np.exp(-0.045 * lam)
-    u = study.points[0].problem.u0(np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)).reshape(m, m)
+    u = study.points[0].setup.u0(np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)).reshape(m, m)
     psi = np.fft.ifft2(symbol).real * (m / 28) ** 2  # centred at the first node
     mean = np.fft.ifft2(np.fft.fft2(u) * symbol).real
     second = np.fft.ifft2(np.fft.fft2(u) * np.fft.fft2(psi**2)).real * (28 / m) ** 2
@@ -145,7 +145,7 @@ def test_mollification_is_of_order_two(carried_out: Run) -> None:
     axis = -14 + 28 / m * np.arange(m)
     k = 2 * np.pi * np.fft.fftfreq(m, 28 / m)
     lam = k[:, None] ** 2 + k[None, :] ** 2
-    u = study.points[0].problem.u0(np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)).reshape(m, m)
+    u = study.points[0].setup.u0(np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)).reshape(m, m)
 
     def signal(eps: float) -> Any:
         return np.fft.ifft2(np.fft.fft2(u) * 8 / (1 + lam) * np.exp(-(eps**2) * lam / 2)).real

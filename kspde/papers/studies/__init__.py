@@ -1,27 +1,35 @@
 """Studies: a quantity measured over a sweep of parameters, its rate, and what is promised of it."""
 
 from kspde.papers.studies.execute import open_directory, run_points
-from kspde.papers.studies.measures import MEASURES, check_problem
+from kspde.papers.studies.measures import MEASURES, Measure, Setup
 from kspde.papers.studies.outcome import FittedRate, Outcome, outcome_of, rates_of, verdict
 from kspde.papers.studies.power_law import Rate, fit_rate
-from kspde.papers.studies.promises import DegreePromise, OrderPromise, Promise, Theorem1Promise, Theorem2Promise
-from kspde.papers.studies.study import Fit, Point, Problem, Study
+from kspde.papers.studies.promises import (
+    PROMISES,
+    DegreePromise,
+    OrderPromise,
+    Promise,
+    Theorem1Promise,
+    Theorem2Promise,
+)
+from kspde.papers.studies.study import Fit, Point, Study
 
 __all__ = [
     "MEASURES",
+    "PROMISES",
     "DegreePromise",
     "Fit",
     "FittedRate",
+    "Measure",
     "OrderPromise",
     "Outcome",
     "Point",
-    "Problem",
     "Promise",
     "Rate",
+    "Setup",
     "Study",
     "Theorem1Promise",
     "Theorem2Promise",
-    "check_problem",
     "fit_rate",
     "open_directory",
     "outcome_of",

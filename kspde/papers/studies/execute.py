@@ -21,8 +21,7 @@ from typing import Any
 from kspde._version import __version__
 from kspde.errors import InputError, KspdeError
 from kspde.fem import backend
-from kspde.papers.studies.measures import measured
-from kspde.papers.studies.measures.base import Task
+from kspde.papers.studies.measures import Task, measured
 from kspde.papers.studies.quantities import from_record
 from kspde.papers.studies.study import Point, Study
 from kspde.runtime.files import read_json
@@ -198,8 +197,8 @@ def _compute(point: Point, directory: Path, ranks: int) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
-            task = Task(problem=point.problem, seed=point.seed, comm=alone())
-            found = measured(point.measure, task, point.options)
+            task = Task(setup=point.setup, seed=point.seed, comm=alone())
+            found = measured(point.measure, task)
         except KspdeError as error:
             raise type(error)(f"at {point.label}: {error}" if point.swept else str(error)) from None
     record = {

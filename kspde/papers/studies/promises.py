@@ -1,5 +1,7 @@
 r"""What is promised of a rate, with its source: computed by :mod:`kspde.papers.theory` where a theorem gives it.
 
+The fields of a promise are its keys in a study file. Adding one takes its class and one line in ``PROMISES``.
+
 Orders are stated as decay: of order p in N means :math:`\le C N^{-p}`, of order p in ε, dt or h :math:`\le C
 \varepsilon^p`.
 """
@@ -8,25 +10,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
-from kspde.errors import InputError
+from kspde.errors import InputError, check_choice
 from kspde.papers import theory
 
-__all__ = ["DegreePromise", "OrderPromise", "Promise", "Theorem1Promise", "Theorem2Promise"]
+__all__ = ["PROMISES", "DegreePromise", "OrderPromise", "Promise", "Theorem1Promise", "Theorem2Promise"]
 
 
 class Promise(Protocol):
-    """What is promised of the rate at a group of points."""
+    """What is promised of the rate at a group of points.
+
+    Attributes:
+        name: its name in ``PROMISES`` and in study files.
+    """
+
+    name: ClassVar[str]
 
     @property
     def source(self) -> str:
-        """Where it is stated."""
+        """Where the promise is stated."""
         ...
 
     @property
     def status(self) -> str:
-        """Whether it is "proved" in that source, or "expected" (by whom or what, the source says)."""
+        """One of "proved", "improved", "printed" and "expected" (the source says by whom or by what)."""
         ...
 
     def order(self, group: Mapping[str, Any]) -> float | None:
@@ -44,9 +52,11 @@ class OrderPromise:
         status: "proved" or "expected".
     """
 
+    name: ClassVar = "order"
+
     value: float
     source: str
-    status: str
+    status: Literal["proved", "expected"]
 
     def order(self, group: Mapping[str, Any]) -> float | None:
         """Return the number."""
@@ -57,13 +67,12 @@ class OrderPromise:
 class DegreePromise:
     """Elements of degree p approximate smooth functions to order p + 1 in L¹ and L².
 
-    Attributes:
-        source: where it is stated.
-        status: "expected": the sources of this package analyse no elements.
+    It is expected: the sources of this package do not analyse finite elements.
     """
 
-    source: str = "approximation by elements of degree p"
-    status: str = "expected"
+    name: ClassVar = "degree-plus-one"
+    source: ClassVar = "approximation by elements of degree p"
+    status: ClassVar = "expected"
 
     def order(self, group: Mapping[str, Any]) -> float | None:
         """Return p + 1 at the group's degree."""
@@ -79,20 +88,23 @@ class Theorem1Promise:
         theta: θ.
         alpha: α.
         m: m.
-        of: "printed", or "improved": the η that the paper's own estimates give, :mod:`kspde.papers.theory.improved`.
+        of: "printed", or "improved": what the paper's own estimates give (:mod:`kspde.papers.theory.improved`).
     """
+
+    name: ClassVar = "theorem1"
 
     theta: float
     alpha: float
     m: int
-    of: str = "printed"
+    of: Literal["printed", "improved"] = "printed"
 
     def __post_init__(self) -> None:
+        check_choice("of", self.of, ("printed", "improved"))
         self._exponents()
 
     @property
     def status(self) -> str:
-        """What the paper states, or what its estimates give."""
+        """What the paper states is "proved", what its estimates give "improved"."""
         return "proved" if self.of == "printed" else "improved"
 
     @property
@@ -122,21 +134,24 @@ class Theorem2Promise:
         alpha: α.
         m: m.
         eta: η.
-        of: "entropy", "l1" (with the square root of Csiszár, Kullback and Pinsker), or "l1-printed" (without).
+        of: "entropy", "l1" (with the square root of Csiszár, Kullback and Pinsker), or "l1-printed" (without it).
     """
+
+    name: ClassVar = "theorem2"
 
     theta: float
     alpha: float
     m: int
     eta: float
-    of: str
+    of: Literal["entropy", "l1", "l1-printed"]
 
     def __post_init__(self) -> None:
+        check_choice("of", self.of, ("entropy", "l1", "l1-printed"))
         theory.theorem2(theta=self.theta, alpha=self.alpha, m=self.m)
 
     @property
     def status(self) -> str:
-        """The printed L¹ rate is not what the proof gives."""
+        """The printed L¹ rate is "printed", since the proof does not give it; the others are "proved"."""
         return "printed" if self.of == "l1-printed" else "proved"
 
     @property
@@ -162,3 +177,9 @@ def _gamma(group: Mapping[str, Any]) -> float:
     if "gamma" not in group:
         raise InputError("gamma is not given: sweep eps = {c = ..., gamma = ...}")
     return float(group["gamma"])
+
+
+#: By name.
+PROMISES: dict[str, type[Any]] = {
+    promise.name: promise for promise in (OrderPromise, DegreePromise, Theorem1Promise, Theorem2Promise)
+}

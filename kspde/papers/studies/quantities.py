@@ -16,13 +16,13 @@ __all__ = ["Meaning", "Quantity", "exactly", "fraction", "from_record", "given",
 
 @dataclass(frozen=True, kw_only=True)
 class Quantity:
-    """A number.
+    """A number with its uncertainty.
 
     Attributes:
         value: the number.
-        interval: its 95 % interval; (value, value) for a deterministic one.
-        error: its standard error, 0 for a deterministic one.
-        samples: independent values whose mean it is; empty where it is no mean.
+        interval: the 95 % interval; (value, value) for a deterministic number.
+        error: the standard error, 0 for a deterministic number.
+        samples: the independent values whose mean it is; empty where it is not a mean.
     """
 
     value: float
@@ -40,13 +40,13 @@ class Quantity:
         }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Meaning:
     """What a quantity is, for readers of pictures and reports.
 
     Attributes:
-        symbol: its formula, as :mod:`kspde.papers.studies.formulas` reads it: the label of an axis.
-        words: the same in a line: the title of a picture.
+        symbol: the formula, as :mod:`kspde.papers.studies.formulas` reads it: the label of an axis.
+        words: the same in words, in one line: the title of a picture.
     """
 
     symbol: str
@@ -54,21 +54,18 @@ class Meaning:
 
 
 def from_record(record: dict[str, Any]) -> Quantity:
-    """Return what ``Quantity.record`` wrote.
+    """Return the quantity that ``Quantity.record`` described.
 
     Raises:
-        KeyError, TypeError, ValueError: somebody else wrote it.
+        KeyError, TypeError, ValueError: the record is not one of ``Quantity.record``.
     """
     low, high = record["interval"]
-    value, low, high, error, *samples = _numbers([record["value"], low, high, record["error"], *record["samples"]])
+    numbers = [record["value"], low, high, record["error"], *record["samples"]]
+    for number in numbers:
+        if isinstance(number, bool) or not isinstance(number, (int, float)):
+            raise TypeError(f"a number is a {type(number).__name__}")
+    value, low, high, error, *samples = numbers
     return Quantity(value=value, interval=(low, high), error=error, samples=tuple(samples))
-
-
-def _numbers(values: list[Any]) -> list[float]:
-    for value in values:
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise TypeError(f"a number is a {type(value).__name__}")
-    return values
 
 
 def exactly(value: float) -> Quantity:
@@ -77,7 +74,7 @@ def exactly(value: float) -> Quantity:
 
 
 def mean(samples: npt.ArrayLike) -> Quantity:
-    """Return the mean of independent samples with Student's interval; at least two."""
+    """Return the mean of at least two independent samples with Student's interval."""
     x = np.asarray(samples, dtype=np.float64)
     error = float(x.std(ddof=1)) / math.sqrt(len(x))
     reach = reach_of(len(x)) * error
@@ -93,11 +90,11 @@ def fraction(happened: npt.ArrayLike) -> Quantity:
     n, k = len(x), int(x.sum())
     low = float(betaincinv(k, n - k + 1, 0.025)) if k > 0 else 0.0
     high = float(betaincinv(k + 1, n - k, 0.975)) if k < n else 1.0
-    # The binomial variance vanishes with no event seen; the interval knows better.
+    # The binomial variance vanishes where no event was seen, so the error is that of the interval.
     return Quantity(value=k / n, interval=(low, high), error=given(k / n, (low, high)).error, samples=tuple(x.tolist()))
 
 
 def given(value: float, interval: tuple[float, float]) -> Quantity:
-    """Return a number whose 95 % interval is known; its error is a quarter of the interval's width, nearly."""
+    """Return a number whose 95 % interval is known; its error is the interval's width over 2 · 1.96."""
     low, high = float(interval[0]), float(interval[1])
     return Quantity(value=float(value), interval=(low, high), error=(high - low) / (2 * 1.959964))

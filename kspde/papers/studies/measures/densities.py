@@ -1,113 +1,144 @@
-r"""Measures of densities: what the mollifier changes, and how fast the finite elements converge."""
+"""Measures of densities: what the mollifier changes, and how fast the finite elements converge."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 
 from kspde.domains import Box
-from kspde.errors import InputError, check_integer
-from kspde.models.base import Array
-from kspde.papers.studies.measures.base import Task
-from kspde.papers.studies.quantities import Quantity, exactly
+from kspde.errors import InputError, check_integer, check_number
+from kspde.evidence.coupled import mass_grid
+from kspde.papers.studies.measures.base import Measure, Task
+from kspde.papers.studies.quantities import Meaning, Quantity, exactly
+from kspde.typing import Array
 
-__all__ = ["convergence", "mollification"]
+__all__ = ["Convergence", "Mollification"]
 
-#: Points a direction of the grid that distances are summed on, over the part of the domain that holds the mass.
+#: Points per direction of the grid that distances are summed on, over the part of the domain that holds the mass.
 _POINTS = {1: 4001, 2: 401, 3: 97}
 
 
-def mollification(task: Task) -> dict[str, Quantity]:
-    r"""Return the L¹ and L² norms of :math:`u^\varepsilon - u` at t_end: (1.9) against (1.1), both on the same mesh.
-
-    Per unit of mass, as all distances here.
+@dataclass(frozen=True, kw_only=True)
+class Mollification(Measure):
+    r"""The L¹ and L² norms of :math:`u^\varepsilon - u` at t_end, per unit of mass: (1.9) against (1.1), on one mesh.
 
     For a symmetric mollifier :math:`j^\varepsilon * u = u + \tfrac{\sigma^2\varepsilon^2}{2}\Delta u +
     O(\varepsilon^4)`, so order 2 is expected where u is smooth.
     """
-    mollified = task.density()
-    local = task.density(eps=None)
-    axes = _axes(task, local)
-    return _norms(mollified.on_grid(axes), local.on_grid(axes), axes, task.problem.u0.mass)
 
-
-def convergence(
-    task: Task,
-    *,
-    reference_cells: int,
-    reference_degree: int,
-    reference_tol: float,
-    reference_point: Sequence[float] | None = None,
-    reference_value: float | None = None,
-) -> dict[str, Quantity]:
-    """Return L¹ distances at t_end from finer solutions per unit of mass, and the error where a value is known.
-
-    ``l1`` is the distance from a solution finer in space and time, ``time`` from one on the same mesh with the tight
-    tolerance: the error of the time steps alone.
-
-    Args:
-        task: the point, on a ``Box``.
-        reference_cells: of the finer solution.
-        reference_degree: of the finer solution.
-        reference_tol: of the finer solution.
-        reference_point: where a value is known from elsewhere.
-        reference_value: u(t_end) there.
-    """
-    box = task.problem.domain
-    if not isinstance(box, Box):
-        raise InputError(f"the domain is a {type(box).__name__}: the finer solution needs a box")
-    check_integer("reference_cells", reference_cells, at_least=1)
-    if (reference_point is None) != (reference_value is None):
-        raise InputError("reference_point and reference_value belong together: give both or neither")
-    coarse = task.density()
-    axes, fine = _solved(task, replace(box, cells=reference_cells, degree=reference_degree), reference_tol)
-    _, exact_in_time = _solved(task, box, reference_tol, axes)
-    values = coarse.on_grid(axes)
-    out = {
-        "l1": _norms(values, fine, axes, task.problem.u0.mass)["l1"],
-        "time": _norms(values, exact_in_time, axes, task.problem.u0.mass)["l1"],
+    name: ClassVar = "mollification"
+    particles: ClassVar = False
+    quantities: ClassVar = {
+        f"l{p}": Meaning(f"‖u^ε − u‖_{{L^{p}}}", f"What the mollifier changes of the density at the end, in L^{p}")
+        for p in (1, 2)
     }
-    if reference_point is not None and reference_value is not None:
-        out["point"] = exactly(abs(float(coarse.evaluate([list(reference_point)])[0]) - reference_value))
-    return out
+
+    def at(self, task: Task) -> dict[str, Quantity]:
+        """Return the norms."""
+        mollified, local = task.density(), task.density(eps=None)
+        axes = _axes(task, local)
+        l1, l2 = _norms(
+            mollified.on_grid(axes, outside=0.0), local.on_grid(axes, outside=0.0), axes, task.setup.u0.mass
+        )
+        return {"l1": exactly(l1), "l2": exactly(l2)}
 
 
-#: Finer solutions of this process on their grids: the points of a study share them.
-_KEPT: dict[tuple[Any, ...], tuple[list[Array], Array]] = {}
+@dataclass(frozen=True, kw_only=True)
+class Convergence(Measure):
+    """L¹ distances at t_end from finer solutions on a ``Box``, per unit of mass, and the error where a value is known.
+
+    ``l1`` is the distance from a solution finer in space and time, ``time`` that from one on the same mesh with the
+    tight tolerance: the error of the time steps alone.
+
+    Attributes:
+        reference_cells: the cells per direction of the finer solution.
+        reference_degree: the degree of the finer solution.
+        reference_tol: the tolerance of the finer solution.
+        reference_point: a point where the density is known.
+        reference_value: the density there at t_end.
+    """
+
+    name: ClassVar = "convergence"
+    particles: ClassVar = False
+    mollified: ClassVar = False
+    quantities: ClassVar = {
+        "l1": Meaning("‖u_h − u‖_{L^1}", "Distance from a finer solution at the end"),
+        "time": Meaning(
+            "‖u_{h,tol} − u_h‖_{L^1}", "Distance from the solution on the same mesh with the reference's tolerance"
+        ),
+        "point": Meaning("|u_h(x_0) − u(x_0)|", "Error at a point, against a number known from elsewhere"),
+    }
+
+    reference_cells: int
+    reference_degree: int
+    reference_tol: float
+    reference_point: Sequence[float] | None = None
+    reference_value: float | None = None
+
+    def __post_init__(self) -> None:
+        check_integer("reference_cells", self.reference_cells, at_least=1)
+        check_integer("reference_degree", self.reference_degree, at_least=1)
+        check_number("reference_tol", self.reference_tol, above=0)
+        if (self.reference_point is None) != (self.reference_value is None):
+            raise InputError("reference_point and reference_value belong together: give both or neither")
+
+    def at(self, task: Task) -> dict[str, Quantity]:
+        """Return the distances."""
+        box, mass = task.setup.domain, task.setup.u0.mass
+        if not isinstance(box, Box):
+            raise InputError(f"the domain is a {type(box).__name__}: the finer solution needs a box")
+        coarse = task.density()
+        finer = replace(box, cells=self.reference_cells, degree=self.reference_degree)
+        axes, fine = _reference(task, finer, self.reference_tol)
+        _, exact_in_time = _reference(task, box, self.reference_tol, axes)
+        values = coarse.on_grid(axes, outside=0.0)
+        out = {
+            "l1": exactly(_norms(values, fine, axes, mass)[0]),
+            "time": exactly(_norms(values, exact_in_time, axes, mass)[0]),
+        }
+        if self.reference_point is not None and self.reference_value is not None:
+            out["point"] = exactly(abs(float(coarse.evaluate([list(self.reference_point)])[0]) - self.reference_value))
+        return out
+
+
+#: Reference solutions of this process on their grids, which the points of a study share: what they solve, and values.
+_KEPT: list[tuple[Any, tuple[list[Array], Array]]] = []
 _MOST_KEPT = 64
 
 
-def _solved(task: Task, box: Box, tol: float, axes: list[Array] | None = None) -> tuple[list[Array], Array]:
+def _reference(task: Task, box: Box, tol: float, axes: list[Array] | None = None) -> tuple[list[Array], Array]:
     """Return axes and the density on them, solved on a box with a tolerance, or kept from an earlier point."""
-    problem = task.problem
-    options = {name: value for name, value in problem.solve.items() if name not in ("tol", "scheme", "dt")}
-    probe = problem.u0(np.random.default_rng(0).uniform(-3.0, 3.0, (64, problem.u0.dimension)))
-    key = (repr(problem.model), box, repr(sorted(options.items())), tol, axes is None, probe.tobytes())
-    if key not in _KEPT:
-        if len(_KEPT) >= _MOST_KEPT:
-            _KEPT.clear()
-        solution = task.density(domain=box, tol=tol, scheme="adaptive", dt=None)
-        grid = _axes(task, solution) if axes is None else axes
-        _KEPT[key] = grid, solution.on_grid(grid)
-    return _KEPT[key]
+    setup = task.setup
+    options = {name: value for name, value in setup.solve.items() if name not in ("tol", "scheme", "dt")}
+    key = (setup.model, setup.u0, box, options, tol, axes is None)
+    for other, kept in _KEPT:
+        if other == key:
+            return kept
+    solution = task.density(domain=box, tol=tol, scheme="adaptive", dt=None)
+    grid = _axes(task, solution) if axes is None else axes
+    if len(_KEPT) >= _MOST_KEPT:
+        _KEPT.clear()
+    _KEPT.append((key, (grid, solution.on_grid(grid, outside=0.0))))
+    return _KEPT[-1][1]
 
 
 def _axes(task: Task, pde: Any) -> list[Array]:
-    """Return axes over what holds the mass: eight standard deviations about the origin, inside the domain."""
-    d = task.problem.model.dimension
-    spread = float(np.sqrt(pde.diagnostics["second_moment"][-1] / pde.diagnostics["mass"][-1]))
-    half = min(8.0 * spread, pde.half_width / (1.0 if isinstance(task.problem.domain, Box) else np.sqrt(2.0)))
-    return [np.linspace(-half, half, _POINTS[d])] * d
+    """Return axes over what holds the mass: eight standard deviations about its mean, as far as the domain reaches."""
+    d = task.setup.model.dimension
+    grid, u = mass_grid(pde, task.setup.model.species[0])
+    marginals = [u.sum(axis=tuple(b for b in range(d) if b != a)) / u.sum() for a in range(d)]
+    mean = np.array([float(p @ x) for p, x in zip(marginals, grid.axes, strict=True)])
+    second_moment = float(pde.diagnostics["second_moment"][-1] / pde.diagnostics["mass"][-1])
+    reach = 8.0 * np.sqrt(second_moment - mean @ mean)
+    lower, upper = np.maximum(mean - reach, pde.bounds[0]), np.minimum(mean + reach, pde.bounds[1])
+    return [np.linspace(a, b, _POINTS[d]) for a, b in zip(lower, upper, strict=True)]
 
 
-def _norms(a: Array, b: Array, axes: list[Array], mass: float) -> dict[str, Quantity]:
-    """Return the norms of a − b per unit of mass."""
+def _norms(a: Array, b: Array, axes: list[Array], mass: float) -> tuple[float, float]:
+    """Return the L¹ and L² norms of a − b per unit of mass."""
     volume = float(np.prod([axis[1] - axis[0] for axis in axes]))
     difference = np.abs(a - b) / mass
-    return {
-        "l1": exactly(float(difference.sum()) * volume),
-        "l2": exactly(float(np.sqrt(np.square(difference).sum() * volume))),
-    }
+    return float(difference.sum()) * volume, float(np.sqrt(np.square(difference).sum() * volume))
