@@ -22,7 +22,7 @@ from kspde.fem import solve
 from kspde.kernels import resolve_mollifier
 from kspde.papers.studies import Outcome, Study, open_directory, outcome_of, run_points
 from kspde.papers.studies.execute import vacated
-from kspde.papers.studies.report import html_report, rate_rows
+from kspde.papers.studies.report import html_report, rate_rows, write_csv_table, write_hdf5_table
 from kspde.particles import simulate
 from kspde.plots import densities as pictures
 from kspde.radial import check_bounded
@@ -273,7 +273,6 @@ def run_study(study: Study, directory: Path, comm: Any, console: Console, stop: 
 def write_results(outcome: Outcome, directory: Path, about: dict[str, Any]) -> None:
     """Write table.csv, table.h5, the pictures, report.html and summary.json. On one rank."""
     from kspde.papers.studies.pictures import pictures_of
-    from kspde.papers.studies.table import write_csv_table, write_hdf5_table
 
     study = outcome.study
     write_csv_table(outcome, directory / "table.csv")

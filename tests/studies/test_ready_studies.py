@@ -110,10 +110,10 @@ def test_lemma2_is_fitted_with_the_next_power_of_1_over_n(carried_out: Run) -> N
     study = reduced("lemma2", lambda n, **_: n in (50, 100, 200), options={"replicas": 200}, t_end=0.01)
     fitted = carried_out(study).rates[0]
     assert fitted.fit.quantity == "moment_1"
-    assert fitted.rate is not None
-    assert fitted.rate.correction is not None
-    assert fitted.rate.correction[1] == -1
-    assert fitted.rate.at(fitted.x) == pytest.approx([q.value for q in fitted.values], rel=1e-9)  # three points
+    assert fitted.law is not None
+    assert fitted.law.correction is not None
+    assert fitted.law.correction[1] == -1
+    assert fitted.law.at(fitted.x) == pytest.approx([q.value for q in fitted.values], rel=1e-9)  # three points
 
 
 def test_theorem2_measures_law_and_entropy(carried_out: Run) -> None:

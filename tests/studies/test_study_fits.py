@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kspde.papers.studies import fit_rate, verdict
-from kspde.papers.studies.outcome import FittedRate
+from kspde.papers.studies import fit_power_law, verdict
+from kspde.papers.studies.outcome import Rate
 from kspde.papers.studies.quantities import fraction, given, mean
 from kspde.papers.studies.study import Fit
 
@@ -14,7 +14,7 @@ X = np.array([100.0, 200.0, 500.0, 1000.0, 3000.0])
 
 
 def test_a_power_law_is_found_exactly() -> None:
-    rate = fit_rate(X, 3.0 * X**-0.7)
+    rate = fit_power_law(X, 3.0 * X**-0.7)
     assert rate is not None
     assert rate.slope == pytest.approx(-0.7, abs=1e-12)
     assert rate.constant == pytest.approx(3.0, rel=1e-10)
@@ -27,7 +27,7 @@ def test_the_interval_of_deterministic_values_is_that_of_linear_regression() -> 
     from scipy.stats import linregress, t
 
     y = X**-1.0 * (1 + 20 / X)
-    rate = fit_rate(X, y)
+    rate = fit_power_law(X, y)
     reference = linregress(np.log(X), np.log(y))
     assert rate is not None
     reach = t.ppf(0.975, len(X) - 2) * reference.stderr
@@ -42,7 +42,7 @@ def test_intervals_hold_the_slope_in_95_per_cent_of_experiments(replicas: int) -
     held, repetitions = 0, 500
     for _ in range(repetitions):
         samples = [mean(m * (1 + s * rng.standard_normal(replicas))) for m, s in zip(truth, scatter, strict=True)]
-        rate = fit_rate(X, [q.value for q in samples], [q.error for q in samples], [replicas] * len(X))
+        rate = fit_power_law(X, [q.value for q in samples], [q.error for q in samples], [replicas] * len(X))
         assert rate is not None
         held += rate.interval[0] <= -0.5 <= rate.interval[1]
     assert 0.92 <= held / repetitions <= 0.985
@@ -50,7 +50,7 @@ def test_intervals_hold_the_slope_in_95_per_cent_of_experiments(replicas: int) -
 
 def test_values_that_do_not_lie_on_a_line_widen_the_interval() -> None:
     y, errors = X**-1.0 * (1 + 100 / X), 1e-6 * X**-1.0
-    rate, straight = fit_rate(X, y, errors), fit_rate(X, X**-1.0, errors)
+    rate, straight = fit_power_law(X, y, errors), fit_power_law(X, X**-1.0, errors)
     assert rate is not None
     assert straight is not None
     assert rate.misfit is not None
@@ -66,7 +66,7 @@ def test_degrees_of_freedom_are_those_of_welch() -> None:
     rng = np.random.default_rng(3)
     low, high = 1.0 + 1e-6 * rng.normal(size=3), 2.0 + 8e-6 * rng.normal(size=5)
     found = [mean(low), mean(high)]
-    rate = fit_rate([1.0, np.e], [q.value for q in found], [q.error for q in found], [3, 5])
+    rate = fit_power_law([1.0, np.e], [q.value for q in found], [q.error for q in found], [3, 5])
     assert rate is not None
     reference = ttest_ind(np.log(high), np.log(low), equal_var=False).confidence_interval(0.95)
     half = 0.5 * (reference.high - reference.low)
@@ -83,7 +83,7 @@ def test_the_misfit_is_that_of_a_weighted_line() -> None:
     y = X**-0.5 * np.exp(errors * np.array([0.5, -1.5, 1.0, -0.7, 2.0]))
     line, _ = curve_fit(lambda u, a, b: a + b * u, np.log(X), np.log(y), sigma=errors, absolute_sigma=True)
     square = float(np.sum(((np.log(y) - line[0] - line[1] * np.log(X)) / errors) ** 2))
-    rate = fit_rate(X, y, errors * y)
+    rate = fit_power_law(X, y, errors * y)
     assert rate is not None
     assert rate.misfit == pytest.approx(chi2.sf(square, len(X) - 2), rel=1e-5)
 
@@ -93,7 +93,7 @@ def test_a_misfit_never_narrows_the_interval() -> None:
     x = np.geomspace(1.0, 100.0, 13)
     e = np.where(np.abs(np.arange(13) - 6) < 2, 1e-4, 0.2)
     y = x**-1.0 * np.exp(np.where(e < 0.1, [0, 0, 0, 0, 0, 1e-3, -1e-3, 1e-3, 0, 0, 0, 0, 0], 0.0))
-    rate = fit_rate(x, y, e * y)
+    rate = fit_power_law(x, y, e * y)
     assert rate is not None
     assert rate.misfit is not None
     assert rate.misfit < 1e-9
@@ -106,7 +106,7 @@ def test_values_near_zero_are_fitted_as_they_are() -> None:
 
     errors = np.array([0.01, 0.01, 0.01, 2.0, 2.0]) / X
     y = 1.0 / X + errors * np.array([0.5, -1.0, 0.3, -1.4, 0.8])  # the fourth is negative
-    rate = fit_rate(X, y, errors)
+    rate = fit_power_law(X, y, errors)
     assert rate is not None
     assert (rate.used, rate.left_out) == (5, 0)
     reference, _ = curve_fit(lambda x, c, q: c * (x / 300) ** q, X, y, (1 / 300, -1.0), sigma=errors)
@@ -126,9 +126,9 @@ def test_values_near_zero_are_fitted_as_they_are() -> None:
 
 def test_values_that_are_all_noise_have_no_rate() -> None:
     noise = np.array([0.3, -0.8, 0.5, 0.1, -0.4])
-    assert fit_rate(X, noise, np.ones(5)) is None
+    assert fit_power_law(X, noise, np.ones(5)) is None
     # One value that is seen and an upper limit on the others: a decay whose slope has no lower end.
-    one = fit_rate(X, [10.0, 0.1, -0.2, 0.1, 0.0], np.ones(5))
+    one = fit_power_law(X, [10.0, 0.1, -0.2, 0.1, 0.0], np.ones(5))
     assert one is not None
     assert one.interval[0] == -np.inf
     assert one.interval[1] < -1.0
@@ -141,7 +141,7 @@ def test_small_values_do_not_bias_a_rate() -> None:
     held, slopes, repetitions = 0, [], 250
     for _ in range(repetitions):
         samples = [mean(m + s * 4 * rng.standard_normal(16)) for m, s in zip(truth, scatter, strict=True)]
-        rate = fit_rate(X, [q.value for q in samples], [q.error for q in samples], [16] * len(X))
+        rate = fit_power_law(X, [q.value for q in samples], [q.error for q in samples], [16] * len(X))
         assert rate is not None
         held += rate.interval[0] <= -1.0 <= rate.interval[1]
         slopes.append(rate.slope)
@@ -151,13 +151,13 @@ def test_small_values_do_not_bias_a_rate() -> None:
 
 def test_the_next_term_of_an_expansion() -> None:
     y = 3.0 * X**-2.0 * np.exp(40.0 / X)
-    rate = fit_rate(X, y, 1e-3 * y, [1000] * 5, correction=-1)
+    rate = fit_power_law(X, y, 1e-3 * y, [1000] * 5, correction=-1)
     assert rate is not None
     assert rate.slope == pytest.approx(-2.0, abs=1e-9)
     assert rate.correction == pytest.approx((40.0, -1), rel=1e-8)
     assert rate.at(X) == pytest.approx(y, rel=1e-8)
     assert rate.summary()["correction"][1] == -1
-    plain = fit_rate(X, y, 1e-3 * y, [1000] * 5)
+    plain = fit_power_law(X, y, 1e-3 * y, [1000] * 5)
     assert plain is not None
     assert plain.slope < -2.05
     assert plain.correction is None
@@ -168,15 +168,15 @@ def test_the_next_term_of_an_expansion() -> None:
     assert rate.interval[1] - rate.slope == pytest.approx(half, rel=2e-3)
     # A second moment of a sum of N terms with one other among them: ((N − 1) V + W)/N², exactly.
     second = ((X - 1) * 2.0 + 7.0) / X**2
-    found = fit_rate(X, second, correction=-1)
+    found = fit_power_law(X, second, correction=-1)
     assert found is not None
     assert found.slope == pytest.approx(-1.0, abs=1e-4)
-    assert abs(fit_rate(X, second).slope + 1.0) > 5e-3
+    assert abs(fit_power_law(X, second).slope + 1.0) > 5e-3
 
 
 def test_values_near_zero_off_any_power_law_widen_the_interval() -> None:
     y = np.array([0.9, 0.8, 0.3, 0.1, 0.0])
-    wide, narrow = (fit_rate(X, y, np.full(5, s)) for s in (0.03, 0.3))
+    wide, narrow = (fit_power_law(X, y, np.full(5, s)) for s in (0.03, 0.3))
     assert wide is not None
     assert narrow is not None
     assert wide.misfit is not None
@@ -191,13 +191,13 @@ def test_values_near_zero_off_any_power_law_widen_the_interval() -> None:
 
 
 def test_exact_zeros_are_left_out() -> None:
-    rate = fit_rate(X, [1.0, 0.1, 0.01, 0.001, 0.0])
+    rate = fit_power_law(X, [1.0, 0.1, 0.01, 0.001, 0.0])
     assert rate is not None
     assert (rate.used, rate.left_out) == (4, 1)
-    assert fit_rate(X, np.zeros(5)) is None
+    assert fit_power_law(X, np.zeros(5)) is None
     y, errors = 1.0 / X, 0.01 / X
-    assert fit_rate(X[:2], y[:2]) is None  # nothing tells how sure a line through two exact values is
-    two = fit_rate(X[:2], y[:2], errors[:2], [16, 16])
+    assert fit_power_law(X[:2], y[:2]) is None  # nothing tells how sure a line through two exact values is
+    two = fit_power_law(X[:2], y[:2], errors[:2], [16, 16])
     assert two is not None
     assert two.slope == pytest.approx(-1.0)
 
@@ -215,11 +215,11 @@ def test_means_fractions_and_given_intervals() -> None:
 @pytest.mark.parametrize(("against", "power"), [("n", -0.5), ("cells", -0.5), ("eps", 0.5), ("dt", 0.5)])
 def test_an_order_is_how_fast_a_quantity_falls(against: str, power: float) -> None:
     """Like N^(−1/2), or like ε^(1/2): order 1/2, with the interval the right way round."""
-    rate = fit_rate(X, X**power * (1 + 10 / X), 0.02 * X**power)
+    rate = fit_power_law(X, X**power * (1 + 10 / X), 0.02 * X**power)
     assert rate is not None
     low, high = rate.interval
     fit = Fit(quantity="q", against=against, where={}, promises=())
-    fitted = FittedRate(fit=fit, group={}, x=tuple(X), values=(), rate=rate, promises=())
+    fitted = Rate(fit=fit, group={}, x=tuple(X), values=(), law=rate, promises=())
     assert fitted.order is not None
     order, ends = fitted.order
     assert order == pytest.approx(0.5, abs=0.05)

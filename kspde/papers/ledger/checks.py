@@ -12,9 +12,9 @@ import numpy as np
 
 from kspde.distances.statistics import reach_of
 from kspde.kernels import Yukawa
-from kspde.models.base import Array
 from kspde.papers import theory
 from kspde.papers.studies.outcome import TOLERANCE
+from kspde.typing import Array
 
 __all__ = ["LOG_SLOPE", "Check", "PointValues"]
 

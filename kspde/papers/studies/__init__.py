@@ -2,8 +2,8 @@
 
 from kspde.papers.studies.execute import open_directory, run_points
 from kspde.papers.studies.measures import MEASURES, Measure, Setup
-from kspde.papers.studies.outcome import FittedRate, Outcome, outcome_of, rates_of, verdict
-from kspde.papers.studies.power_law import Rate, fit_rate
+from kspde.papers.studies.outcome import Outcome, Rate, outcome_of, rates_of, verdict
+from kspde.papers.studies.power_law import PowerLaw, fit_power_law
 from kspde.papers.studies.promises import (
     PROMISES,
     DegreePromise,
@@ -19,18 +19,18 @@ __all__ = [
     "PROMISES",
     "DegreePromise",
     "Fit",
-    "FittedRate",
     "Measure",
     "OrderPromise",
     "Outcome",
     "Point",
+    "PowerLaw",
     "Promise",
     "Rate",
     "Setup",
     "Study",
     "Theorem1Promise",
     "Theorem2Promise",
-    "fit_rate",
+    "fit_power_law",
     "open_directory",
     "outcome_of",
     "rates_of",

@@ -1,10 +1,10 @@
-"""Runs the points of a study side by side, and never one twice.
+"""Run the points of a study side by side, and none of them twice.
 
 Each finished point is one JSON file in ``DIR/points``, named by the hash of its parameters and of kspde's version,
-written under a temporary name, forced to the disk and renamed: a job that is killed loses at most the points it is at.
-Under mpirun rank 0 hands points to the other ranks (``mpi4py.futures.MPICommExecutor``), each of which computes on a
-communicator of its own; give mpirun one rank more than there are cores. On one rank points run one after the other,
-with all of its threads.
+written under a temporary name, forced to the disk and renamed: a job that is killed loses at most the points that it is
+computing. Under mpirun rank 0 hands points to the other ranks (``mpi4py.futures.MPICommExecutor``), each of which
+computes on its own communicator; give mpirun one rank more than there are cores. On one rank the points run one after
+the other, with all of its threads.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from kspde.runtime.provenance import provenance
 
 __all__ = ["POINTS", "STUDY", "open_directory", "read_point", "run_points", "vacated"]
 
-#: The file that says which study a directory is of, and the directory of finished points.
+#: The file that describes the study of a directory, and the directory of finished points.
 STUDY, POINTS = "study.json", "points"
 
 
 def open_directory(study: Study, directory: Path, comm: Any, *, force: bool = False) -> None:
-    """Make the directory of a study's results, or take up the one that an earlier run left. Collective.
+    """Make the directory of a study's results, or reuse the one that an earlier run left. Collective.
 
     Args:
         study: the study.
-        directory: of its results.
+        directory: the directory of its results.
         comm: the communicator.
-        force: take up a directory of the same study with other points, too; those that are the same are kept.
+        force: whether to reuse a directory of the same study with other points; points that are the same are kept.
 
     Raises:
-        InputError: the directory is no study's, another study's, or cannot be written; on every rank.
+        InputError: the directory holds something else or another study, or cannot be written; on every rank.
     """
     with together(comm, "open_directory") as same:
         same(study=study.described(), directory=str(directory), force=force)
@@ -80,7 +80,7 @@ def _open(study: Study, directory: Path, force: bool) -> None:
 
 @contextmanager
 def vacated(directory: Path, comm: Any) -> Iterator[None]:
-    """Remove what ``open_directory`` has made if work fails before it leaves a point: the next study may be another."""
+    """Remove what ``open_directory`` made if the work fails before any point is finished."""
     try:
         yield
     except BaseException:
@@ -93,7 +93,7 @@ def vacated(directory: Path, comm: Any) -> Iterator[None]:
 
 
 def _difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
-    """Return the first thing that differs between two descriptions, by name."""
+    """Return the first difference of two descriptions, by name."""
     for name in ("setting", "measure"):
         if theirs.get(name) != ours[name]:
             return f"{name} = {theirs.get(name)} there, {ours[name]} here"
@@ -128,19 +128,19 @@ def run_points(
 
     Args:
         study: the study.
-        directory: opened before.
+        directory: the directory, opened by ``open_directory``.
         comm: the communicator.
         progress: called on rank 0 with the share of points that are finished.
 
     Returns:
-        How many points were computed, and how many were there.
+        The number of points that were computed, and of those that were there.
 
     Raises:
-        InputError: a measure refuses its point, which the message names; on every rank.
+        InputError: a point is not valid for its measure; the message names it, on every rank.
         ConvergenceError: a solve failed; on every rank.
         MissingBackendError: DOLFINx is not installed.
     """
-    backend.require()  # PETSc begins on all ranks together, or waits for them for ever
+    backend.require()  # collective: PETSc is initialised on all ranks together
     missing: list[Point] = []
     with together(comm, "run_points") as same:
         same(study=study.described(), directory=str(directory))
@@ -170,7 +170,7 @@ def run_points(
 
 
 def _spread(missing: Sequence[Point], directory: Path, comm: Any, finished: Callable[[], None]) -> Exception | None:
-    """Hand points to the other ranks; return what one of them raised. Collective."""
+    """Hand points to the other ranks; return the error that one of them raised. Collective."""
     from concurrent.futures import as_completed
 
     from mpi4py.futures import MPICommExecutor
@@ -192,7 +192,7 @@ def _spread(missing: Sequence[Point], directory: Path, comm: Any, finished: Call
 
 
 def _compute(point: Point, directory: Path, ranks: int) -> None:
-    """Measure one point on this process, one of a job of so many ranks, and write its file."""
+    """Measure one point on this process, in a job of that many ranks, and write its file."""
     begin = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
@@ -215,7 +215,7 @@ def _compute(point: Point, directory: Path, ranks: int) -> None:
 
 
 def read_point(directory: Path, point: Point) -> dict[str, Any] | None:
-    """Return the record of a finished point; None where there is none, or where its file is damaged."""
+    """Return the record of a finished point; None where its file is missing or damaged."""
     try:
         record = read_json(_file(directory, point))
         if record["parameters"] != json.loads(json.dumps(dict(point.parameters))):

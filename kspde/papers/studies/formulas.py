@@ -1,7 +1,7 @@
-r"""What readers of pictures and reports see in place of the names of columns.
+r"""Formulas and symbols, which pictures and reports show in place of the names of columns.
 
-Formulas are written once, as Unicode text with TeX's marks for what stands low and high (``‖u_{N,1} − u^ε‖_{L^1}``),
-and set from it for a picture (:func:`mathtext`) or for HTML (:func:`html`).
+Formulas are written once, as Unicode text with TeX's marks for subscripts and superscripts (``‖u_{N,1} − u^ε‖_{L^1}``),
+and typeset from it for a picture (:func:`mathtext`) or for HTML (:func:`html`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 __all__ = ["PARAMETERS", "Formula", "html", "label_of", "lowered", "mathtext", "sentence", "symbol_of", "text_of"]
 
-#: Swept parameters by short name: the symbol, and the label of an axis. Others are called by their name.
+#: Swept parameters by short name: the symbol, and the label of an axis. Others go by their name.
 PARAMETERS: Mapping[str, tuple[str, str]] = {
     "alpha": ("α", "exponent α"),
     "cells": ("cells", "cells per direction"),
@@ -43,7 +43,7 @@ _TEX = {
     "·": r"\cdot ",
 }
 _BAR = "\N{COMBINING OVERLINE}|\N{COMBINING MACRON}"
-#: A letter with a bar; a name of three letters and more, such as sup; a sign; a space, that of an operator with it.
+#: A letter with a bar; a name of three or more letters, such as sup; a sign; a space, with the operator at it.
 _ATOM = re.compile(
     rf"(?P<barred>\w)(?:{_BAR})|(?P<name>[A-Za-z]{{3,}})|(?P<sign>[{''.join(_TEX)}])"
     "|(?P<space>(?<![−/·>]) (?![−/·>]))| "
@@ -72,7 +72,7 @@ def text_of(value: Any) -> str:
 
 
 def mathtext(formula: str) -> str:
-    """Return a formula as matplotlib sets it; words that begin it, such as "bound on", in the letters of the text."""
+    """Return a formula for matplotlib; words at its beginning, such as "bound on", are set as text."""
     words = re.match(r"(?:[a-z]+ )*", formula)
     start = words.end() if words else 0
 
@@ -89,7 +89,7 @@ def mathtext(formula: str) -> str:
 
 
 def sentence(text: str) -> str:
-    """Return words as matplotlib sets them: what has marks or Greek letters, and single capitals, as formulas."""
+    """Return words for matplotlib: those with marks or Greek letters, and single capitals, become formulas."""
     return " ".join(_token(token) for token in text.split(" "))
 
 
@@ -100,7 +100,7 @@ def _token(token: str) -> str:
     return re.sub(r"^[B-HJ-Z](?![^\W_])", lambda letter: f"${letter[0]}$", token)  # "A" and "I" are words
 
 
-#: What stands low or high without braces: an index or two, a number with its sign, a letter with its sign, (3/4).
+#: Subscripts and superscripts, with or without braces: indices, a number or letter with its sign, (3/4).
 _LOW = r"_(?:\{([^{}]*)\}|(ij|\d+|[^\W_]|\*|∞)(?![A-Za-z]))"
 _HIGH = r"\^(?:\{([^{}]*)\}|\(((?:[^()]|\([^()]*\))*)\)|([−-]?\d+(?:\.\d+)?|[−-]?[^\W_]|⊗\w|\*|∞))"
 
@@ -111,7 +111,7 @@ def html(formula: str) -> str:
 
 
 def lowered(text: str) -> str:
-    """Return a text in which HTML's tags say what stands low and high."""
+    """Return a text with subscripts and superscripts as HTML tags."""
 
     def marked(found: re.Match[str]) -> str:
         tag = "sub" if found[0].startswith("_") else "sup"

@@ -16,18 +16,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from kspde.papers.studies.execute import read_point
 from kspde.papers.studies.formulas import label_of
 from kspde.papers.studies.measures import MEASURES
-from kspde.papers.studies.power_law import Rate, fit_rate
+from kspde.papers.studies.power_law import PowerLaw, fit_power_law
 from kspde.papers.studies.quantities import Meaning, Quantity, given
 from kspde.papers.studies.study import GROWING, Fit, Study
 
-__all__ = ["TOLERANCE", "FittedRate", "Outcome", "Promised", "by_chance", "outcome_of", "rates_of", "verdict"]
+__all__ = ["TOLERANCE", "Outcome", "Promised", "Rate", "by_chance", "outcome_of", "rates_of", "verdict"]
 
 #: τ as a share of the promised order.
 TOLERANCE = 0.05
@@ -37,7 +37,7 @@ def verdict(interval: tuple[float, float] | None, promised: float) -> str:
     """Return "supported", "contradicted" or "not resolved" for the interval of a fitted order.
 
     Args:
-        interval: of the order; None where there is none.
+        interval: the interval of the order; None where there is none.
         promised: p.
     """
     if interval is None:
@@ -49,14 +49,14 @@ def verdict(interval: tuple[float, float] | None, promised: float) -> str:
 
 
 def by_chance(count: int) -> str:
-    """Return what chance alone does to verdicts that rest on 95 % intervals.
+    """Return a sentence on what chance alone does to verdicts that rest on 95 % intervals.
 
-    One end of such an interval is on the wrong side with 2.5 %: so often a true promise is contradicted, and a false
-    one supported. Expected numbers add up whether or not the measurements are independent (those of a study share its
-    runs).
+    One end of such an interval is on the wrong side with probability 2.5 %; that often a true promise is contradicted,
+    and a false one supported. Expected numbers add up whether or not the measurements are independent (those of a study
+    share its runs).
 
     Args:
-        count: how many measured numbers are judged by an interval, each counted once whatever is promised of it.
+        count: the number of measured numbers judged by an interval, each counted once whatever is promised of it.
     """
     if count == 0:
         return "Nothing is judged by an interval."
@@ -74,7 +74,7 @@ class Promised:
 
     Attributes:
         order: the order p.
-        source: who promises.
+        source: where the promise is stated.
         status: "proved", "improved", "printed" or "expected".
         verdict: "supported", "contradicted" or "not resolved".
     """
@@ -86,15 +86,15 @@ class Promised:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FittedRate:
-    """A rate at a group of points, beside its promise.
+class Rate:
+    """The fitted order of a quantity at a group of points, with what is promised of it.
 
     Attributes:
-        fit: what was fitted.
+        fit: the fit.
         group: the values of the other swept parameters.
-        x: abscissae.
+        x: the abscissae.
         values: the quantities there.
-        rate: the power law; None where the values determine none.
+        law: the power law; None where the values determine none.
         promises: what is promised there, with verdicts.
     """
 
@@ -102,21 +102,37 @@ class FittedRate:
     group: Mapping[str, Any]
     x: tuple[float, ...]
     values: tuple[Quantity, ...]
-    rate: Rate | None
-    promises: tuple[Promised, ...]
+    law: PowerLaw | None
+    promises: tuple[Promised, ...] = ()
 
     @property
     def order(self) -> tuple[float, tuple[float, float]] | None:
-        """The order of decay and its interval; None without a rate."""
-        return _order(self.fit, self.rate)
+        """The order of decay and its interval; None without a power law."""
+        if self.law is None:
+            return None
+        low, high = self.law.interval
+        if self.fit.against in GROWING:
+            return -self.law.slope, (-high, -low)
+        return self.law.slope, (low, high)
 
     @property
     def label(self) -> str:
         """The group in words."""
         return label_of(self.group, symbols=False)
 
+    def judged(self) -> Rate:
+        """Return the rate with the promises of its fit that cover the group, and their verdicts."""
+        interval = self.order[1] if self.order else None
+        orders = ((promise.order(self.group), promise) for promise in self.fit.promises)
+        promises = (
+            Promised(order=p, source=promise.source, status=promise.status, verdict=verdict(interval, p))
+            for p, promise in orders
+            if p is not None
+        )
+        return replace(self, promises=tuple(promises))
+
     def summary(self) -> dict[str, Any]:
-        """Return it ready for JSON."""
+        """Return the rate ready for JSON."""
         return {
             "quantity": self.fit.quantity,
             "against": self.fit.against,
@@ -126,9 +142,21 @@ class FittedRate:
             "intervals": [list(q.interval) for q in self.values],
             "order": self.order[0] if self.order else None,
             "interval": list(self.order[1]) if self.order else None,
-            "rate": self.rate.summary() if self.rate else None,
+            "rate": self.law.summary() if self.law else None,
             "promises": [asdict(promise) for promise in self.promises],
         }
+
+    @classmethod
+    def from_summary(cls, entry: Mapping[str, Any]) -> Rate:
+        """Return the rate that ``summary`` described."""
+        return cls(
+            fit=Fit(quantity=entry["quantity"], against=entry["against"]),
+            group=entry["group"],
+            x=tuple(entry["x"]),
+            values=tuple(given(v, ends) for v, ends in zip(entry["values"], entry["intervals"], strict=True)),
+            law=PowerLaw.from_summary(entry["rate"]) if entry["rate"] else None,
+            promises=tuple(Promised(**promise) for promise in entry["promises"]),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,23 +165,23 @@ class Outcome:
 
     Attributes:
         study: the study.
-        records: one a point, in its order.
+        records: the points' records, in their order.
         rates: the fitted rates.
     """
 
     study: Study
     records: tuple[Mapping[str, Any], ...]
-    rates: tuple[FittedRate, ...]
+    rates: tuple[Rate, ...]
 
     @property
     def quantities(self) -> Mapping[str, Meaning]:
-        """By name what was measured."""
+        """The meaning of each measured quantity, by name."""
         present = self.records[0]["quantities"]
         return {name: what for name, what in MEASURES[self.study.measure].quantities.items() if name in present}
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the runs warned of, each line once, with how many points it concerns where these are not all."""
+        """The runs' warnings, each line once, with the number of points it concerns unless it concerns all."""
         counts = Counter(line for record in self.records for line in record["warnings"])
         total = len(self.records)
         return tuple(
@@ -163,7 +191,7 @@ class Outcome:
 
     @property
     def origins(self) -> tuple[str, ...]:
-        """Where and when the points were computed, in words: several, where runs have shared them."""
+        """Where and when the points were computed, in words: several entries where runs have shared them."""
         known = [record["provenance"] for record in self.records if "provenance" in record]
         counts = Counter(
             (p["machine"]["host"], p["ranks"], p["threads_per_rank"], p["versions"]["kspde"], p["date"][:10])
@@ -175,7 +203,7 @@ class Outcome:
         )
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Return the tidy table: a row for each point and quantity."""
+        """Return the tidy table: one row per point and quantity."""
         for record in self.records:
             for name, quantity in record["quantities"].items():
                 yield {
@@ -200,38 +228,16 @@ def outcome_of(study: Study, directory: Path) -> Outcome:
     return Outcome(study=study, records=done, rates=rates)
 
 
-def rates_of(summary: Mapping[str, Any]) -> list[FittedRate]:
-    """Return the rates in a study's summary, as :meth:`FittedRate.summary` wrote them.
+def rates_of(summary: Mapping[str, Any]) -> list[Rate]:
+    """Return the rates in a study's summary.
 
     Args:
         summary: the content of ``summary.json``.
     """
-    return [
-        FittedRate(
-            fit=Fit(quantity=entry["quantity"], against=entry["against"]),
-            group=entry["group"],
-            x=tuple(entry["x"]),
-            values=tuple(
-                given(v, (low, high)) for v, (low, high) in zip(entry["values"], entry["intervals"], strict=True)
-            ),
-            rate=_rate(entry["rate"]) if entry["rate"] else None,
-            promises=tuple(Promised(**promise) for promise in entry["promises"]),
-        )
-        for entry in summary["rates"]
-    ]
+    return [Rate.from_summary(entry) for entry in summary["rates"]]
 
 
-def _rate(entry: Mapping[str, Any]) -> Rate:
-    """Return a rate from a summary, where null stands for what is not finite."""
-    low, high = entry["interval"]
-    interval = (float("-inf") if low is None else low, float("inf") if high is None else high)
-    local = tuple(float("nan") if slope is None else slope for slope in entry["local"])
-    next_term = entry.get("correction")
-    correction = None if next_term is None else (float(next_term[0]), int(next_term[1]))
-    return Rate(**{**entry, "interval": interval, "local": local, "correction": correction})
-
-
-def _fitted(study: Study, fit: Fit, records: tuple[Mapping[str, Any], ...]) -> Iterator[FittedRate]:
+def _fitted(study: Study, fit: Fit, records: tuple[Mapping[str, Any], ...]) -> Iterator[Rate]:
     """Return the rates of a fit, one for each combination of the other swept parameters."""
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     others = [name for name in study.axes if name != fit.against]
@@ -240,42 +246,13 @@ def _fitted(study: Study, fit: Fit, records: tuple[Mapping[str, Any], ...]) -> I
         if all(swept.get(name) == value for name, value in fit.where.items()):
             groups.setdefault(tuple(swept[name] for name in others), []).append(record)
     for values, members in groups.items():
-        group = dict(zip(others, values, strict=True))
-        found = [record["quantities"][fit.quantity] for record in members]
-        x = [float(record["swept"][fit.against]) for record in members]
-        replicas = [float(len(q.samples)) if q.samples else float("inf") for q in found]
-        rate = fit_rate(
+        found = tuple(record["quantities"][fit.quantity] for record in members)
+        x = tuple(float(record["swept"][fit.against]) for record in members)
+        law = fit_power_law(
             x,
             [q.value for q in found],
             [q.error for q in found],
-            replicas,
+            [float(len(q.samples)) if q.samples else float("inf") for q in found],
             correction=(-1 if fit.against in GROWING else 1) if fit.correction else None,
         )
-        order = _order(fit, rate)
-        promises = [(promise.order(group), promise) for promise in fit.promises]
-        yield FittedRate(
-            fit=fit,
-            group=group,
-            x=tuple(x),
-            values=tuple(found),
-            rate=rate,
-            promises=tuple(
-                Promised(
-                    order=p,
-                    source=promise.source,
-                    status=promise.status,
-                    verdict=verdict(order[1] if order else None, p),
-                )
-                for p, promise in promises
-                if p is not None
-            ),
-        )
-
-
-def _order(fit: Fit, rate: Rate | None) -> tuple[float, tuple[float, float]] | None:
-    if rate is None:
-        return None
-    low, high = rate.interval
-    if fit.against in GROWING:
-        return -rate.slope, (-high, -low)
-    return rate.slope, (low, high)
+        yield Rate(fit=fit, group=dict(zip(others, values, strict=True)), x=x, values=found, law=law).judged()

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from kspde.models.base import Array
 from kspde.papers.studies.formulas import PARAMETERS, label_of, mathtext, sentence, symbol_of, text_of
 from kspde.papers.studies.measures import MEASURES
-from kspde.papers.studies.outcome import FittedRate
+from kspde.papers.studies.outcome import Rate
 from kspde.papers.studies.quantities import Meaning
 from kspde.papers.studies.study import GROWING
 from kspde.plots.style import COLOURS, COLUMN, styled
+from kspde.typing import Array
 
 __all__ = ["picture_of", "pictures_of"]
 
@@ -23,21 +23,21 @@ _MARKERS = "osD^vP"
 _LINES: dict[str, Any] = {"proved": "-", "improved": (0, (6, 1, 1, 1, 1, 1)), "expected": "-.", "printed": ":"}
 
 
-def pictures_of(rates: Sequence[FittedRate], measure: str) -> dict[str, bytes]:
-    """Return by file name a picture (PNG) of each fitted quantity against each parameter.
+def pictures_of(rates: Sequence[Rate], measure: str) -> dict[str, bytes]:
+    """Return a picture (PNG) of each fitted quantity against each parameter, by file name.
 
     Args:
-        rates: of a study.
-        measure: what the study measures.
+        rates: the rates of a study.
+        measure: the name of its measure.
     """
-    groups: dict[str, list[FittedRate]] = {}
+    groups: dict[str, list[Rate]] = {}
     for rate in rates:
         groups.setdefault(f"{rate.fit.quantity}-{rate.fit.against}", []).append(rate)
     meanings = MEASURES[measure].quantities
     return {f"{name}.png": picture_of(group, meanings[group[0].fit.quantity]) for name, group in groups.items()}
 
 
-def picture_of(rates: Sequence[FittedRate], meaning: Meaning) -> bytes:
+def picture_of(rates: Sequence[Rate], meaning: Meaning) -> bytes:
     """Return a picture (PNG) of the rates of one quantity against one parameter."""
     buffer = io.BytesIO()
     with styled() as figures:
@@ -48,7 +48,7 @@ def picture_of(rates: Sequence[FittedRate], meaning: Meaning) -> bytes:
     return buffer.getvalue()
 
 
-def _draw_rates(axes: Any, rates: Sequence[FittedRate], meaning: Meaning) -> None:
+def _draw_rates(axes: Any, rates: Sequence[Rate], meaning: Meaning) -> None:
     axes.set_xscale("log")
     fit = rates[0].fit
     values = [abs(q.value) for rate in rates for q in rate.values]
@@ -95,12 +95,12 @@ def _tick(x: float) -> str:
     return text_of(x)
 
 
-def _ends(rate: FittedRate) -> Array:
+def _ends(rate: Rate) -> Array:
     """Return the ends of the intervals of the values' absolute values, shape (K, 2); below 0 where 0 is inside."""
     return np.array([sorted(np.copysign(1.0, q.value) * end for end in q.interval) for q in rate.values])
 
 
-def _draw(axes: Any, rate: FittedRate, index: int) -> None:
+def _draw(axes: Any, rate: Rate, index: int) -> None:
     """Draw the values with their intervals, and the fitted line."""
     colour, marker = COLOURS[index % len(COLOURS)], _MARKERS[index % len(_MARKERS)]
     x = np.array(rate.x)
@@ -114,13 +114,13 @@ def _draw(axes: Any, rate: FittedRate, index: int) -> None:
         p, (q, r) = rate.order
         words += f": order {p:.3g} [{q:.3g}, {r:.3g}]"
     axes.errorbar(x[order], values[order], yerr=reach[:, order], fmt=marker, color=colour, capsize=2, label=words)
-    if rate.rate is not None:
-        fitted = np.geomspace(x.min(), x.max(), 2 if rate.rate.correction is None else 50)
-        axes.plot(fitted, rate.rate.at(fitted), "--", linewidth=1, color=colour)
+    if rate.law is not None:
+        fitted = np.geomspace(x.min(), x.max(), 2 if rate.law.correction is None else 50)
+        axes.plot(fitted, rate.law.at(fitted), "--", linewidth=1, color=colour)
 
 
-def _guide(axes: Any, rate: FittedRate, order: float, status: str, index: int | None, whose: str) -> None:
-    """Draw the promised slope through the value at the coarse end; ``whose`` says of which values it is promised."""
+def _guide(axes: Any, rate: Rate, order: float, status: str, index: int | None, whose: str) -> None:
+    """Draw the promised slope through the value at the coarse end; ``whose`` names the values it is promised for."""
     resolved = [(x, abs(q.value)) for x, q in zip(rate.x, rate.values, strict=True) if q.value != 0]
     if not resolved:
         return

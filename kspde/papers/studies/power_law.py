@@ -1,4 +1,4 @@
-r"""Rates with 95 % intervals: least squares in log-log, with the scatter of replicas.
+r"""Power laws with the 95 % interval of their exponent: least squares in log-log, with the scatter of replicas.
 
 **Point estimate.** The slope of the least-squares line through :math:`(\log x_k, \log|y_k|)`, not weighted: a fixed
 linear combination :math:`\sum_k c_k \log|y_k|`, :math:`c_k = (\log x_k - \overline{\log x})/S_{xx}`, so that the errors
@@ -12,8 +12,8 @@ freedom. Where they do not (p < 1 %), scatter is not what limits the rate, and t
 the wider one.
 
 **Interval, where they carry none** (deterministic values): the classical one from the residuals, K ≥ 3 points and
-Student's t with K − 2 degrees of freedom. It measures how well a power law describes these values, and no more: no
-finite range is asymptotic. The slopes between neighbours are returned beside it.
+Student's t with K − 2 degrees of freedom. It measures only how well a power law describes these values: no finite
+range is asymptotic. The slopes between neighbours are returned too.
 
 **Values near zero.** A value within four standard errors of zero has no logarithm worth fitting, and leaving it out
 would make what is left too shallow. Where there are such values, all are fitted as they are, by weighted least
@@ -30,41 +30,40 @@ with K − 3 degrees of freedom; values near zero are fitted without it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from kspde.distances.statistics import reach_of
+from kspde.typing import Array
 
-__all__ = ["Rate", "fit_rate"]
+__all__ = ["PowerLaw", "fit_power_law"]
 
-Array = npt.NDArray[np.float64]
-
-#: Values below this many standard errors are near zero: there the logarithm is biased, and worse if chosen by value.
+#: Values below this many standard errors are near zero: there the logarithm is biased, more so if selected by value.
 _RESOLVED = 4.0
-#: The largest |slope| that is looked at, times the range of log x: beyond it two neighbouring values differ by e^60.
+#: The largest |slope| considered, times the range of log x: beyond it two neighbouring values differ by e^60.
 _STEEPEST = 60.0
 #: The level of the test for a line.
 _LEVEL = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rate:
+class PowerLaw:
     """A fitted power law y ≈ constant · x^slope.
 
     Attributes:
         slope: the exponent.
-        interval: its 95 % interval; infinite where the values do not determine one.
+        interval: the 95 % interval of the exponent; infinite where the values do not determine one.
         constant: the factor.
-        used: how many values were fitted.
-        left_out: how many were exact zeros.
+        used: the number of values that were fitted.
+        left_out: the number of values left out, which are exact zeros.
         misfit: the probability of a larger deviation from a line by scatter alone; None where there is no scatter to
             compare with.
-        local: slopes between neighbouring values; NaN where one is zero or of the other sign.
-        correction: β and the exponent of the next term, the factor exp(β x^±1); None where none was fitted.
+        local: the slopes between neighbouring values; NaN where one is zero or of the other sign.
+        correction: β and the exponent of the next term, the factor exp(β x^±1); None where it was not fitted.
     """
 
     slope: float
@@ -82,36 +81,38 @@ class Rate:
         beta, power = self.correction or (0.0, 1)
         return np.asarray(self.constant * where**self.slope * np.exp(beta * where**power))
 
+    @classmethod
+    def from_summary(cls, entry: Mapping[str, Any]) -> PowerLaw:
+        """Return the law that ``summary`` described, where null stands for what is not finite."""
+        low, high = entry["interval"]
+        interval = (float("-inf") if low is None else low, float("inf") if high is None else high)
+        local = tuple(float("nan") if slope is None else slope for slope in entry["local"])
+        correction = entry.get("correction")
+        if correction is not None:
+            correction = float(correction[0]), int(correction[1])
+        return cls(**{**entry, "interval": interval, "local": local, "correction": correction})
+
     def summary(self) -> dict[str, Any]:
-        """Return it ready for JSON."""
-        return {
-            "slope": self.slope,
-            "interval": list(self.interval),
-            "constant": self.constant,
-            "used": self.used,
-            "left_out": self.left_out,
-            "misfit": self.misfit,
-            "local": list(self.local),
-            "correction": list(self.correction) if self.correction else None,
-        }
+        """Return the law ready for JSON."""
+        return asdict(self)
 
 
-def fit_rate(
+def fit_power_law(
     x: Sequence[float] | Array,
     y: Sequence[float] | Array,
     errors: Sequence[float] | Array | None = None,
     replicas: Sequence[float] | Array | None = None,
     *,
     correction: int | None = None,
-) -> Rate | None:
-    """Return the rate of y in x; None where there are too few values, or none can be told from zero together.
+) -> PowerLaw | None:
+    """Return the power law of y in x; None where there are too few values, or together they may all be zero.
 
     Args:
-        x: positive abscissae, shape (K,), at least two different.
-        y: values; the logarithms of their absolute values are fitted where none is near zero.
-        errors: standard errors; None or zeros for deterministic values.
-        replicas: how many replicas each mean is over; None for errors that are known.
-        correction: +1 or −1, the power of x in the next term; None for a power alone.
+        x: positive abscissae, shape (K,), at least two different ones.
+        y: the values; the logarithms of their absolute values are fitted where none is near zero.
+        errors: the standard errors; None or zeros for deterministic values.
+        replicas: the number of replicas of each mean; None for errors that are known.
+        correction: the power of x in the next term, +1 or −1; None for a power alone.
     """
     given, values = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     s = np.zeros(len(given)) if errors is None else np.asarray(errors, dtype=np.float64)
@@ -129,7 +130,7 @@ def fit_rate(
     return _in_logarithms(given, np.abs(values), s, freedom, left_out, correction)
 
 
-def _in_logarithms(x: Array, y: Array, s: Array, freedom: Array, left_out: int, correction: int | None) -> Rate:
+def _in_logarithms(x: Array, y: Array, s: Array, freedom: Array, left_out: int, correction: int | None) -> PowerLaw:
     """Return the line through the logarithms, or the line and the next term."""
     from scipy.special import chdtrc
 
@@ -154,7 +155,7 @@ def _in_logarithms(x: Array, y: Array, s: Array, freedom: Array, left_out: int, 
         if misfit is not None and misfit < _LEVEL:
             reach = max(reach, classical)
     slope = float(found[1])
-    return Rate(
+    return PowerLaw(
         slope=slope,
         interval=(slope - reach, slope + reach),
         constant=float(np.exp(found[0])),
@@ -172,7 +173,7 @@ def _weighted_residual(design: Array, v: Array, e: Array) -> float:
     return float(np.sum((v / e - weighted @ found) ** 2))
 
 
-def _as_they_are(x: Array, y: Array, s: Array, freedom: Array, left_out: int) -> Rate | None:
+def _as_they_are(x: Array, y: Array, s: Array, freedom: Array, left_out: int) -> PowerLaw | None:
     """Return the power law through values with errors, some of which are near zero."""
     from scipy.optimize import brentq, minimize_scalar
     from scipy.special import chdtrc
@@ -212,7 +213,7 @@ def _as_they_are(x: Array, y: Array, s: Array, freedom: Array, left_out: int) ->
 
     f = np.exp(q * u)
     constant = float((w @ (f * y)) / (w @ f**2))
-    return Rate(
+    return PowerLaw(
         slope=q,
         interval=(end(-1), end(1)),
         constant=abs(constant) * scale**-q,

@@ -1,16 +1,28 @@
-"""The report of a study: one HTML file that loads nothing, its pictures inside."""
+"""What is written of a study: its report, one HTML file that loads nothing, and its tidy table as CSV and HDF5."""
 
 from __future__ import annotations
 
 import base64
+import csv
 from collections.abc import Mapping, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
-from kspde.papers.studies.formulas import Formula, html, label_of, symbol_of, text_of
-from kspde.papers.studies.outcome import TOLERANCE, FittedRate, Outcome, by_chance
+import numpy as np
 
-__all__ = ["RATE_COLUMNS", "html_report", "html_table", "page", "rate_rows"]
+from kspde.papers.studies.formulas import Formula, html, label_of, symbol_of, text_of
+from kspde.papers.studies.outcome import TOLERANCE, Outcome, Rate, by_chance
+
+__all__ = [
+    "RATE_COLUMNS",
+    "html_report",
+    "html_table",
+    "page",
+    "rate_rows",
+    "write_csv_table",
+    "write_hdf5_table",
+]
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
@@ -32,9 +44,9 @@ def html_report(outcome: Outcome, pictures: Mapping[str, bytes], provenance: Map
     """Return the report.
 
     Args:
-        outcome: what was found.
-        pictures: file name -> PNG.
-        provenance: what the results depend on beside the parameters: versions, machine, date.
+        outcome: the study with its results.
+        pictures: the pictures (PNG) by file name.
+        provenance: what the results depend on besides the parameters: versions, machine, date.
     """
     study = outcome.study
     parts = [
@@ -60,12 +72,12 @@ def html_report(outcome: Outcome, pictures: Mapping[str, bytes], provenance: Map
 
 
 _RULE = (
-    "Least squares in log-log; where a value is within four standard errors of zero, weighted "
-    "least squares of all values as they are. "
+    "Rates are fitted by least squares in log-log; where a value is within four standard errors of zero, by weighted "
+    "least squares of all values themselves. "
     "Order p: at most a constant times N^{−p}, ε^p, Δt^p or h^p. Supported: the lower end of "
     f"the 95 % interval of the order reaches the promise, less {TOLERANCE:.0%} of it; contradicted: the upper end does "
-    "not; not resolved: otherwise. This says how fast the quantity decays over these values. Asymptotic statements are "
-    "neither proved nor disproved by it."
+    "not; not resolved: otherwise. The verdict says how fast the quantity decays over these values; it neither proves "
+    "nor disproves an asymptotic statement."
 )
 
 
@@ -108,12 +120,12 @@ def _rates(outcome: Outcome) -> list[tuple[str, ...]]:
     return out
 
 
-def rate_rows(rates: Sequence[FittedRate]) -> list[tuple[str, ...]]:
-    """Return the rows of the table of rates, by the names of columns: one for each rate and promise."""
+def rate_rows(rates: Sequence[Rate]) -> list[tuple[str, ...]]:
+    """Return the rows of the table of rates, with quantities by name: one row per rate and promise."""
     out: list[tuple[str, ...]] = []
     for rate in rates:
         if rate.order is None:
-            stated = ("none", "the values are not told from zero")
+            stated = ("none", "the values are statistically indistinguishable from zero")
         else:
             p, (low, high) = rate.order
             stated = (f"{p:.3f}", f"[{low:.3f}, {high:.3f}]")
@@ -154,3 +166,35 @@ def _text(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{k} {_text(v)}" for k, v in value.items())
     return str(value)
+
+
+def write_csv_table(outcome: Outcome, path: Path) -> None:
+    """Write swept parameters, value, low, high, error, replicas and seconds per point and quantity, with all digits."""
+    rows = list(outcome.rows())
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_hdf5_table(outcome: Outcome, path: Path) -> None:
+    """Write the same columns as datasets of the group ``table``, and the values of all replicas.
+
+    ``samples/<point>/<quantity>`` holds the replicas of a point, whose swept parameters are the group's attributes.
+    """
+    from kspde.runtime.hdf5 import h5py
+
+    rows = list(outcome.rows())
+    with h5py.File(path, "w") as file:
+        file.attrs.update(study=outcome.study.name, setting=outcome.study.setting)
+        for name in rows[0]:
+            column = [row[name] for row in rows]
+            text = any(isinstance(value, str) for value in column)
+            data = [str(value) for value in column] if text else np.array(column, dtype=np.float64)
+            file.create_dataset(f"table/{name}", data=data, dtype=h5py.string_dtype() if text else None)
+        for point, record in zip(outcome.study.points, outcome.records, strict=True):
+            group = file.create_group(f"samples/{point.key}")
+            group.attrs.update(dict(point.swept))
+            for name, quantity in record["quantities"].items():
+                if quantity.samples:
+                    group.create_dataset(name, data=np.array(quantity.samples))
