@@ -9,6 +9,7 @@ import pytest
 from scipy.special import erfc, exp1, kv
 
 from kspde import GaussianMollifier, InputError, MaternMollifier, Yukawa, theory
+from kspde.papers.theory.norms import LaplacianPower
 
 
 @pytest.mark.parametrize(("chi", "mu", "eps"), [(8.0, 1.0, 0.3), (-3.0, 2.0, 0.02)])
@@ -79,7 +80,7 @@ def test_kernels_without_such_norms() -> None:
     with pytest.raises(InputError, match="vanishes"):
         theory.mollified_norms(Yukawa(strength=0.0), [0.2, 0.1])
     with pytest.raises(InputError, match="has no resolvents"):
-        _ = theory.multipliers.LaplacianPower(power=1.0).resolvents
+        _ = LaplacianPower(power=1.0).resolvents
     assert theory.mollified_norms(Yukawa(), [0.2, 0.1], mollifier=partial(MaternMollifier, order=4)).norms[0].l1 == (
         pytest.approx(1.0, rel=1e-7)
     )

@@ -4,16 +4,16 @@ For n species with :math:`\partial_t u_i - \sigma_i\Delta u_i = \operatorname{di
 (1), the limit of particles (2) that interact by potentials of range η with :math:`a_{ij} = \int V_{ij}`:
 
 - small data, (6): :math:`\|u^0\|_{H^s} \le \sigma/(C^*\sum_{ij} A_{ij})`, σ = min σ_i, A_ij = ‖V_ij‖₁ ≥ |a_ij|, s >
-  d/2 + 1. With (7) σ is replaced by σ − γ. C* is a constant of the paper's calculus inequalities that it does not
-  give, except that it supposes C* ≥ 1 (proof of its Lemma 6);
+  d/2 + 1. With (7) σ is replaced by σ − γ. C* is a constant of the paper's calculus inequalities, which it does not
+  give; it assumes only C* ≥ 1 (proof of its Lemma 6);
 - entropy (introduction, after Galiano and Selgas): ∫ Σ u_i (log u_i − 1) decays if 4 a_11 a_22 > (a_12 + a_21)²;
 - (8), its a priori estimate, has ∇u_η in H^s (printed: H^{s+1}), and the weak form (17) has −(σ_i ∇u_i + Σ_j u_i V_ij *
   ∇u_j) (printed: + and ∇V_ij * ∇u_j);
 - (10): ‖u_η − u‖ ≤ C η. For symmetric V, as theirs are, :math:`V^\eta * u = au + O(\eta^2)` and the order is 2;
 - Theorem 3: E Σ_i sup_s sup_k |X − X̂| ≤ C η when η^(−2d−4) ≤ δ log N with δ small, s > d/2 + 2. In the estimate of
   J_3 its proof exchanges the expectation with the supremum over k, which is not allowed; a bound on higher moments and
-  a sum over the N particles give the same at the price of a power of N that can be made as small as one likes. K_1 and
-  K_2 in Lemma 14 do the same; there (10) would be needed in uniform norms.
+  a sum over the N particles give the same at the cost of an arbitrarily small power of N. The same holds for K_1 and
+  K_2 in Lemma 14, which would need (10) in uniform norms.
 """
 
 from __future__ import annotations
@@ -26,12 +26,11 @@ import numpy.typing as npt
 from kspde.errors import InputError, check_finite, check_integer, check_number
 from kspde.initial import GaussianMixture
 from kspde.kernels import GaussianMollifier
-from kspde.papers.theory.multipliers import LaplacianPower
+from kspde.papers.theory.norms import LaplacianPower
 from kspde.radial import profile
+from kspde.typing import Array
 
 __all__ = ["entropy_decays", "interaction_range", "modified_entropy_decays", "small_data_constant", "sobolev_norm"]
-
-Array = npt.NDArray[np.float64]
 
 _MOST_COMPONENTS = 500
 
@@ -39,8 +38,8 @@ _MOST_COMPONENTS = 500
 def small_data_constant(norm: float, *, sigma: npt.ArrayLike, potential_l1: npt.ArrayLike, gamma: float = 0.0) -> float:
     """Return the largest C* for which the initial density is small in the sense of (6), or of (7) with γ > 0.
 
-    The condition holds if and only if the paper's C* is at most (σ − γ)/(‖u⁰‖ Σ A_ij). Since C* ≥ 1, a result below 1
-    says that it fails; above 1 the paper does not decide.
+    The condition holds if and only if the paper's C* is at most (σ − γ)/(‖u⁰‖ Σ A_ij). Since C* ≥ 1, it fails where the
+    result is below 1; above 1 the paper does not decide.
 
     Args:
         norm: ‖u⁰‖ in H^s, √(Σ_i ‖u_i⁰‖²); see ``sobolev_norm``.
@@ -49,7 +48,7 @@ def small_data_constant(norm: float, *, sigma: npt.ArrayLike, potential_l1: npt.
         gamma: 0 ≤ γ < min σ_i.
 
     Raises:
-        InputError: a value out of range, or A_ij all zero.
+        InputError: a value out of range, or A_ij that all vanish.
     """
     check_number("norm", norm, above=0)
     sigmas = check_finite("sigma", sigma, (None,))
@@ -66,8 +65,8 @@ def entropy_decays(a: npt.ArrayLike) -> bool:
     r"""Return whether ∫ Σ u_i (log u_i − 1) decays whatever the σ_i: a + aᵀ is positive definite.
 
     Its derivative is :math:`-\sum_i\sigma_i\int|\nabla u_i|^2/u_i - \sum_{ij}\int a_{ij}\nabla u_i\cdot\nabla u_j`.
-    For two species this is 4 a_11 a_22 > (a_12 + a_21)² *and* a_11 > 0: printed alone, the first is also satisfied by
-    two negative self-interactions, with which the second term grows.
+    For two species this is 4 a_11 a_22 > (a_12 + a_21)² *and* a_11 > 0: the first condition, printed alone, also holds
+    for two negative self-interactions, for which the second term grows.
 
     Args:
         a: a_ij, shape (n, n).
@@ -93,7 +92,7 @@ def modified_entropy_decays(a: npt.ArrayLike) -> bool:
 
 
 def interaction_range(n: int, *, dimension: int, delta: float = 1.0) -> float:
-    """Return the smallest range η = (δ log N)^(−1/(2d+4)) that Theorem 3 allows for N particles a species.
+    """Return the smallest range η = (δ log N)^(−1/(2d+4)) that Theorem 3 allows for N particles per species.
 
     Args:
         n: N ≥ 2.
@@ -142,5 +141,5 @@ def sobolev_norm(u0: GaussianMixture, s: float) -> float:
 def _square(a: npt.ArrayLike) -> Array:
     matrix = check_finite("a", a, (None, None))
     if matrix.shape[0] != matrix.shape[1]:
-        raise InputError(f"a has shape {matrix.shape}: give a square matrix, a row and a column a species")
+        raise InputError(f"a has shape {matrix.shape}: give a square matrix, with a row and a column per species")
     return matrix

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 
 from kspde.errors import ConvergenceError, InputError, check_number
+from kspde.typing import Array
 
 __all__ = [
     "GroundState",
@@ -29,8 +29,6 @@ __all__ = [
     "gagliardo_nirenberg_quotient",
     "ground_state",
 ]
-
-Array = npt.NDArray[np.float64]
 
 #: Radius at which Q (e^-20 of its maximum there) is set to zero, and the degree in r². Both leave errors of 1e-13.
 _RADIUS, _DEGREE = 20.0, 300
@@ -64,9 +62,9 @@ class GroundState:
 def ground_state() -> GroundState:
     """Solve ΔQ − Q + Q³ = 0 for the positive radial Q in the plane, to about 1e-12.
 
-    A radial smooth function is smooth in y = r²/R², in which Δ = (4/R²)(y ∂_y² + ∂_y) needs no condition at the
-    origin: Chebyshev collocation on [0, 1]. Petviashvili's iteration finds Q from any positive start, Newton's method
-    polishes it.
+    A smooth radial function is smooth in y = r²/R², in which Δ = (4/R²)(y ∂_y² + ∂_y) needs no condition at the
+    origin. Chebyshev collocation on [0, 1] is used; Petviashvili's iteration finds Q from any positive start, and
+    Newton's method polishes it.
 
     Raises:
         ConvergenceError: the iteration did not settle (it does).
@@ -123,7 +121,7 @@ def gagliardo_nirenberg_quotient(
         reach: the radius beyond which ω is negligible.
 
     Raises:
-        InputError: reach ≤ 0, or a function that vanishes or is not finite.
+        InputError: reach ≤ 0, or a function that vanishes everywhere or is not finite.
     """
     check_number("reach", reach, above=0)
     nodes, node_weights = np.polynomial.legendre.leggauss(20)
@@ -139,7 +137,7 @@ def gagliardo_nirenberg_quotient(
 
 
 def _differentiation(x: Array) -> Array:
-    """Return the differentiation matrix of the interpolant at Chebyshev's extrema x."""
+    """Return the differentiation matrix of the interpolant at Chebyshev extrema x."""
     n = len(x) - 1
     c = np.ones(n + 1)
     c[[0, -1]] = 2.0

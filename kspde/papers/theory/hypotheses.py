@@ -22,10 +22,10 @@ class Hypothesis:
     """A hypothesis of a theorem, and whether it is met.
 
     Attributes:
-        source: authors and number.
-        statement: what is asked for.
+        source: the authors and the number.
+        statement: the condition.
         verdict: True, False, or None where it cannot be decided.
-        because: the values that decide, or why none do.
+        because: the values that decide, or the reason that none do.
         parameter: whether it restricts the model's parameters (a run warns when it is violated) or the initial density.
     """
 
@@ -37,12 +37,12 @@ class Hypothesis:
 
     @property
     def word(self) -> str:
-        """The verdict in a word."""
+        """The verdict in one word."""
         return {True: "holds", False: "violated", None: "open"}[self.verdict]
 
     @property
     def warning(self) -> str:
-        """The line a run warns with."""
+        """The line of a run's warning."""
         return f"{self.because}: outside the hypotheses of {self.source}, which asks for {self.statement}"
 
 
@@ -54,7 +54,7 @@ def hypotheses(
 
     Args:
         model: the system.
-        u0: its initial density; without it only the parameters are looked at, for mass 1.
+        u0: the initial density; without one only the parameters are examined, for mass 1.
         eps: ε of the mollifier, where the system is regularised.
         n: the number N of particles, where there are any.
     """
@@ -64,7 +64,7 @@ def hypotheses(
 def warn_outside_hypotheses(
     model: Model, densities: Mapping[str, InitialDensity], eps: float | None, comm: Any
 ) -> None:
-    """Warn where a run's parameters are outside the hypotheses of the theorem that covers its model. Not collective."""
+    """Warn of parameters outside the hypotheses of the theorem that covers a run's model. Not collective."""
     if comm.rank == 0:
         u0 = next(iter(densities.values())) if len(densities) == 1 else None
         for found in hypotheses(model, u0=u0, eps=eps):
@@ -82,8 +82,8 @@ def _signal_dependent(
 ) -> tuple[Hypothesis, ...]:
     """Wang, Li and Huang's Lemma 1 and Theorems 1 and 2.
 
-    They have μ = 1 and mass 1. Lengths in units of 1/μ and the density in units of its mass reduce the general system
-    to theirs, with χ times the mass for χ and με for ε.
+    The paper has μ = 1 and mass 1. Measuring lengths in units of 1/μ and the density in units of its mass reduces the
+    general system to that case, with χ times the mass in place of χ and με in place of ε.
     """
     mass = 1.0 if u0 is None else u0.mass
     bound = critical_strength()
@@ -126,28 +126,25 @@ def _signal_dependent(
 
 
 def _initial(u0: InitialDensity) -> list[Hypothesis]:
-    known = isinstance(u0, (GaussianMixture, GridDensity))
-    kind = {GaussianMixture: "a sum of Gaussians", GridDensity: "bounded, with bounded support"}.get(
-        type(u0), "a function"
-    )
-    source = "Wang, Li and Huang's Lemma 1"
     if isinstance(u0, GaussianMixture):
-        flat, why = (
+        kind, flat, why = (
+            "a sum of Gaussians",
             False,
             "a sum of Gaussians: grad log u0 grows like |x|, where (1 + |x|^2)^-k, k > 2, would do (only Theorem 2 "
             "uses this)",
         )
     elif isinstance(u0, GridDensity):
-        flat, why = False, "log u0 is not finite where u0 vanishes (only Theorem 2 uses this)"
+        kind, flat, why = (
+            "bounded, with bounded support",
+            False,
+            "log u0 is not finite where u0 vanishes (only Theorem 2 uses this)",
+        )
     else:
-        flat, why = None, "a function, not examined"
+        kind, flat, why = "a function, not examined", None, "a function, not examined"
+    source = "Wang, Li and Huang's Lemma 1"
+    integrable = "u0 log u0 and |x|^2 u0 integrable, u0 in every L^p"
     return [
-        Hypothesis(
-            source=source,
-            statement="u0 log u0 and |x|^2 u0 integrable, u0 in every L^p",
-            verdict=True if known else None,
-            because=kind if known else "a function, not examined",
-        ),
+        Hypothesis(source=source, statement=integrable, verdict=None if flat is None else True, because=kind),
         Hypothesis(source=source, statement="grad log u0 in W^{1,q}, q > 2", verdict=flat, because=why),
     ]
 

@@ -1,6 +1,6 @@
-r"""The exponents that Wang, Li and Huang's own estimates give where the printed ones lose something.
+r"""The exponents that Wang, Li and Huang's own estimates give without the losses of the printed ones.
 
-**Theorem 1.** Their (2.12) bounds the fluctuations by :math:`N^{2(\alpha-\theta)}`; (2.26) goes on with
+**Theorem 1.** Their (2.12) bounds the fluctuations by :math:`N^{2(\alpha-\theta)}`; (2.26) continues with
 :math:`N^{2\alpha-\theta}`. Keeping (2.12) admits α < θ instead of α < θ/2 and η ≤ 2(θ − α) instead of θ − 2α. The
 argument is the same with :math:`S_\alpha^{2p}` for :math:`S_\alpha^2`. With norms of the kernel
 :math:`\|\Phi^\varepsilon\|_\infty \le C\varepsilon^{-a_0}`, :math:`\|\nabla\Phi^\varepsilon\|_\infty \le
@@ -18,14 +18,14 @@ so that
     \eta \le \min\{2p(\theta-\alpha),\; m(1-2\theta) - 1 - 2p\alpha - a_0(2m+2p)\gamma,\;
     m - 1 - a_1(2m+2p)\gamma\}.
 
-The paper has :math:`a_0 = a_1 = 2, a_2 = 3`, with which the third term is never the least. In truth
+The paper has :math:`a_0 = a_1 = 2, a_2 = 3`, with which the third term is never the least. In fact
 :math:`\|\Phi^\varepsilon\|_\infty` grows like a logarithm, and a_1 = 1, a_2 = 2 (:mod:`kspde.papers.theory.norms`):
 then γ < α/2. (The logarithm costs less than any power: bounds become strict.)
 
 **The false step (2.6)** takes the maximum over i inside Itô's isometry. Moments of one particle and a union over i
-replace it, :math:`P \le N\,N^{2p\alpha}E|X_1 - \bar X_1|^{2p}`, which costs one power of N in (2.10), where the other
-terms have paid it already in (2.3): ``union=True`` has η ≤ 2p(θ − α) − 1 there. p is free, so in the end nothing is
-lost.
+replace it, :math:`P \le N\,N^{2p\alpha}E|X_1 - \bar X_1|^{2p}`, which costs one power of N in (2.10); the other terms
+have paid it already in (2.3). So ``union=True`` has η ≤ 2p(θ − α) − 1 there. Since p is free, nothing is lost in the
+end.
 
 **Theorem 2.** The entropy per particle is at most a multiple of, (3.16)-(3.21) and (3.30),
 :math:`N^{-2\alpha}\varepsilon^{-2a_2} + (N^{-1} + N^{-\eta})\varepsilon^{-2a_1}`: the rate in N is
@@ -40,6 +40,7 @@ from fractions import Fraction
 from typing import Any
 
 from kspde.errors import InputError, check_integer, check_number
+from kspde.papers.theory.rates import exact_fraction
 
 __all__ = ["ImprovedExponents", "ImprovedLimits", "improved_exponents"]
 
@@ -56,8 +57,8 @@ class ImprovedExponents:
         alpha: 0 < α < θ.
         m: an integer > (1 + 2pα)/(1 − 2θ), the moment used in Lemma 2.
         p: an integer ≥ 1; the paper has p = 1.
-        sharp: whether the kernel's norms are taken as they are, not as (1.6), (1.7) bound them.
-        union: whether a union over i stands for the false (2.6).
+        sharp: whether the kernel's true norms are used, and not the bounds (1.6), (1.7).
+        union: whether a union over i replaces the false (2.6).
     """
 
     theta: float
@@ -98,7 +99,7 @@ class ImprovedExponents:
         )
 
     def eta_sup(self, gamma: float) -> float:
-        """Return the largest η: the probability is at most C N^(−η). Not positive, it promises nothing.
+        """Return the largest η: the probability is at most C N^(−η). If it is not positive, nothing is promised.
 
         Raises:
             InputError: γ is not in (0, gamma_sup).
@@ -113,7 +114,7 @@ class ImprovedExponents:
         """
         _, alpha, _, _ = self._exact()
         _, a_1, a_2 = self._norms
-        exact, eta = self._gamma(gamma), _exact(self.eta_sup(gamma))
+        exact, eta = self._gamma(gamma), exact_fraction(self.eta_sup(gamma))
         return float(min(2 * alpha - 2 * a_2 * exact, eta - 2 * a_1 * exact))
 
     @property
@@ -121,22 +122,22 @@ class ImprovedExponents:
         return _SHARP if self.sharp else _PRINTED
 
     def _exact(self) -> tuple[Fraction, Fraction, int, int]:
-        return _exact(self.theta), _exact(self.alpha), self.m, self.p
+        return exact_fraction(self.theta), exact_fraction(self.alpha), self.m, self.p
 
     def _surplus(self) -> Fraction:
         theta, alpha, m, p = self._exact()
         return m * (1 - 2 * theta) - 1 - 2 * p * alpha
 
     def _gamma(self, gamma: Any) -> Fraction:
-        exact = _exact(check_number("gamma", gamma))
-        if not 0 < exact < _exact(self.gamma_sup):
+        exact = exact_fraction(check_number("gamma", gamma))
+        if not 0 < exact < exact_fraction(self.gamma_sup):
             raise InputError(f"gamma = {gamma} is not valid: these estimates ask for 0 < gamma < {self.gamma_sup:g}")
         return exact
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImprovedLimits:
-    r"""What the estimates can give at most over all admissible (α, m), p = 1 unless said; no supremum is attained.
+    r"""The most that the estimates can give over all admissible (α, m), p = 1 unless said; no supremum is attained.
 
     With m → ∞ the terms (2.11), (2.17) leave only γ < (1 − 2θ)/4 (nothing with the sharp norms but γ < 1/2), and α < θ:
 
@@ -147,7 +148,7 @@ class ImprovedLimits:
       1. In L¹ half of it.
 
     Attributes:
-        sharp: whether the kernel's norms are taken as they are.
+        sharp: whether the kernel's true norms are used.
     """
 
     sharp: bool = False
@@ -178,7 +179,7 @@ class ImprovedLimits:
         Raises:
             InputError: θ is not in (0, 1/2).
         """
-        exact = _exact(check_number("theta", theta, above=0, below=0.5))
+        exact = exact_fraction(check_number("theta", theta, above=0, below=0.5))
         gamma = exact / 2 if self.sharp else min(exact / 3, (1 - 2 * exact) / 4)
         return float(gamma), float(2 * exact)
 
@@ -189,21 +190,21 @@ class ImprovedLimits:
             InputError: γ is not in (0, self.gamma).
         """
         check_number("gamma", gamma, above=0, below=self.gamma)
-        return float(1 - (4 if self.sharp else 10) * _exact(gamma))
+        return float(1 - (4 if self.sharp else 10) * exact_fraction(gamma))
 
 
 def improved_exponents(
     *, theta: float, alpha: float, m: int, p: int = 1, sharp: bool = False, union: bool = False
 ) -> ImprovedExponents:
-    """Return what the paper's own estimates give at (θ, α, m), without its losses.
+    """Return the exponents that the paper's own estimates give at (θ, α, m), without its losses.
 
     Args:
         theta: 0 < θ < 1/2.
         alpha: 0 < α < θ, where the printed theorem has α < θ/2.
         m: an integer > (1 + 2pα)/(1 − 2θ).
-        p: moments of order 2p.
-        sharp: take the kernel's norms as they are.
-        union: replace the false (2.6) by a union over i.
+        p: half the order of the moments.
+        sharp: whether the kernel's true norms are used.
+        union: whether a union over i replaces the false (2.6).
 
     Raises:
         InputError: a value out of range; the message names its bound.
@@ -212,12 +213,8 @@ def improved_exponents(
     check_number("alpha", alpha, above=0, below=float(theta))
     check_integer("p", p, at_least=1)
     check_integer("m", m, at_least=1)
-    least = (1 + 2 * p * _exact(alpha)) / (1 - 2 * _exact(theta))
+    least = (1 + 2 * p * exact_fraction(alpha)) / (1 - 2 * exact_fraction(theta))
     if m <= least:
         bound = f"{float(least):g}, at least {math.floor(least) + 1}"
         raise InputError(f"m = {m} is not valid: these estimates ask for m > (1 + 2 p alpha)/(1 - 2 theta) = {bound}")
     return ImprovedExponents(theta=float(theta), alpha=float(alpha), m=int(m), p=int(p), sharp=sharp, union=union)
-
-
-def _exact(value: float) -> Fraction:
-    return Fraction(repr(float(value)))

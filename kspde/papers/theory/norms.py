@@ -15,25 +15,23 @@ The bounds hold and the last two are not sharp. Near the origin Φ is (χ/2π) l
     \|\nabla\Phi^\varepsilon\|_\infty \sim C\varepsilon^{-1}, \qquad
     \|D^2\Phi^\varepsilon\|_\infty \sim C\varepsilon^{-2}:
 
-one power of 1/ε less in each. What is measured here is the left side of each, from the kernel's symbol.
+one power of 1/ε less in each. The left sides are computed here from the kernel's symbol.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from kspde.errors import InputError, check_finite
-from kspde.kernels import Kernel, mollifier_kernel
-from kspde.papers.theory.multipliers import LaplacianPower
+from kspde.kernels import Kernel, ResolventPolynomial, mollifier_kernel
 from kspde.radial import profile
+from kspde.typing import Array
 
-__all__ = ["CLAIMED_EXPONENTS", "KernelNorms", "NormTable", "kernel_norms", "mollified_norms"]
-
-Array = npt.NDArray[np.float64]
+__all__ = ["CLAIMED_EXPONENTS", "KernelNorms", "LaplacianPower", "NormTable", "kernel_norms", "mollified_norms"]
 
 #: Powers of ε in (1.5), (1.6) and (1.7).
 CLAIMED_EXPONENTS = {"w11": 0.0, "w1inf": -2.0, "hessian_sup": -3.0}
@@ -71,12 +69,48 @@ class KernelNorms:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LaplacianPower(Kernel):
+    """The operator (a − Δ)^p as a kernel: symbol (a + λ)^p. It makes sense when convolved with a smooth enough kernel.
+
+    Attributes:
+        power: p.
+        shift: a ≥ 0.
+    """
+
+    power: float
+    shift: float = 0.0
+
+    def symbol(self, lam: Array) -> Array:
+        """Return (a + λ)^p."""
+        return np.asarray((self.shift + lam) ** self.power)
+
+    @property
+    def decay_rate(self) -> float:
+        """Infinite: the operator is local, or nearly so."""
+        return math.inf
+
+    @property
+    def smoothing(self) -> float:
+        """−2p: the operator takes derivatives."""
+        return -2.0 * self.power
+
+    @property
+    def resolvents(self) -> tuple[ResolventPolynomial, ...]:
+        """There are none.
+
+        Raises:
+            InputError: always; a differential operator is not a polynomial in resolvents.
+        """
+        raise InputError(f"(a - Laplacian)^{self.power:g} has no resolvents: convolve with smoother kernels instead")
+
+
+@dataclass(frozen=True, kw_only=True)
 class NormTable:
     """Norms of K * j^ε for several ε.
 
     Attributes:
         eps: the values of ε, descending, shape (n,).
-        norms: one entry an ε.
+        norms: the norms, one entry per ε.
     """
 
     eps: Array
@@ -102,7 +136,8 @@ def mollified_norms(
         mollifier: as for the backends.
 
     Raises:
-        InputError: ε not positive and descending, or a mollified kernel without bounded second derivatives.
+        InputError: values of ε that are not positive and descending, or a mollified kernel without bounded second
+            derivatives.
     """
     values = check_finite("eps", eps, (None,))
     if len(values) < 2 or np.any(values <= 0) or np.any(np.diff(values) >= 0):
@@ -119,7 +154,7 @@ def kernel_norms(kernel: Kernel) -> KernelNorms:
     each supremum is then refined around its largest value.
 
     Raises:
-        InputError: a kernel whose second derivatives are unbounded, or which vanishes or does not decay exponentially.
+        InputError: a kernel that vanishes, does not decay exponentially, or has unbounded second derivatives.
     """
     if kernel.smoothing <= 4.0:
         raise InputError(
@@ -127,13 +162,15 @@ def kernel_norms(kernel: Kernel) -> KernelNorms:
             "decays faster than |k|^-4: mollify the kernel, or take a smoother mollifier"
         )
     inner, outer = _scales(kernel)
-    edges = np.concatenate(([0.0], np.geomspace(0.05 * inner, outer, 1 + 8 * _octaves(0.05 * inner, outer) // 5)))
+    octaves = math.ceil(math.log2(outer / (0.05 * inner)))
+    edges = np.concatenate(([0.0], np.geomspace(0.05 * inner, outer, 1 + 8 * octaves // 5)))
     nodes, node_weights = np.polynomial.legendre.leggauss(8)
     half = 0.5 * np.diff(edges)[:, None]
     r = (edges[:-1, None] + half * (1.0 + nodes)).ravel()
     area = (half * node_weights).ravel() * 2.0 * np.pi * r
-    values = [np.abs(f(kernel, r)) for f in (_value, _slope, _hessian)]
-    sups = [_refined(f, kernel, r, v) for f, v in zip((_value, _slope, _hessian), values, strict=True)]
+    functions = (_value, _slope, _hessian)
+    values = [np.abs(f(kernel, r)) for f in functions]
+    sups = [_refined(f, kernel, r, v) for f, v in zip(functions, values, strict=True)]
     return KernelNorms(
         l1=float(area @ values[0]),
         gradient_l1=float(area @ values[1]),
@@ -155,10 +192,6 @@ def _scales(kernel: Kernel) -> tuple[float, float]:
     if not rate > 0:
         raise InputError(f"the kernel decays at the rate {rate:g}: give one that decays exponentially (a screening)")
     return inner, max(30.0 / rate, 40.0 * inner)
-
-
-def _octaves(lower: float, upper: float) -> int:
-    return int(np.ceil(np.log2(upper / lower)))
 
 
 def _value(kernel: Kernel, r: Array) -> Array:

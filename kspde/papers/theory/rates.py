@@ -1,27 +1,27 @@
 r"""The exponents that Wang, Li and Huang promise, exactly.
 
 J. Wang, K. Li and H. Huang, *Rigorous derivation of the mean-field limit for the signal-dependent Keller-Segel system*:
-with :math:`\varepsilon \sim N^{-\gamma}`, X the N particles of (1.3) and X̄ their mean-field twins of (1.8),
+with :math:`\varepsilon \sim N^{-\gamma}`, X the N particles of (1.3) and X̄ the mean-field particles of (1.8),
 
 - Theorem 1: :math:`P(\max_i |X_i - \bar X_i|(t) > N^{-\alpha}) \le C N^{-\eta}`;
 - Theorem 2: the r-particle marginals are within :math:`C\varepsilon^\beta` of :math:`u^{\varepsilon\otimes r}`.
 
 The exponents are bounded by rational functions of θ, α, m, which are evaluated in exact arithmetic at the decimal
-numbers given (0.1 means 1/10), so that hypotheses with equality, such as m ≥ 7 at θ = 0.4, are decided rightly.
+numbers given (0.1 means 1/10), so that hypotheses with equality, such as m ≥ 7 at θ = 0.4, are decided correctly.
 
 **A correction.** What the proof of Theorem 2 bounds by :math:`\varepsilon^\beta`, in (3.30), is the relative entropy.
 Their (3.5) and (3.27) pass to L¹ by ‖·‖₁ ≤ 2H_r; the inequality of Csiszár, Kullback and Pinsker is :math:`\|\cdot\|_1
 \le \sqrt{2 H_r}`. The L¹ rate is therefore :math:`\varepsilon^{\beta/2}`, half the printed exponent.
 
 **A gap.** The proof of Theorem 1 takes a maximum over i inside Itô's isometry, (2.6): :math:`E\max_i|\int\sigma_i
-dB_i|^2 \le C\,E\int\max_i|\sigma_i|^2`, which is false (σ_i = 1: the left side grows like log N), and a factor log N
-in Gronwall's inequality would cost every power of N. The theorem can be proved without: by exchangeability the moment
+dB_i|^2 \le C\,E\int\max_i|\sigma_i|^2`, which is false (σ_i = 1: the left side grows like log N), and a factor log N in
+Gronwall's inequality would cost every power of N. The theorem can be proved without it: by exchangeability the moment
 of order 2p of :math:`X_1 - \bar X_1`, stopped at τ_α, satisfies a closed inequality of the same form, and a union over
 i follows, :math:`P \le N^{1 + 2p\alpha} E|X_1 - \bar X_1|^{2p}` with p large.
 
 **A loss.** (2.26) has :math:`N^{2\alpha-\theta}` where (2.12) gives :math:`N^{2(\alpha-\theta)}`, and the norms (1.6),
-(1.7) are bounded by a power of 1/ε too many. What the same estimates give without these losses is in
-:mod:`kspde.papers.theory.improved`, beside what is printed, here.
+(1.7) are bounded with one power of 1/ε too many. This module has what is printed;
+:mod:`kspde.papers.theory.improved` has what the same estimates give without these losses.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from typing import Any
 
 from kspde.errors import InputError, check_integer, check_number
 
-__all__ = ["Theorem1", "Theorem1Limits", "Theorem2", "Theorem2Limits", "theorem1", "theorem2"]
+__all__ = ["Theorem1", "Theorem1Limits", "Theorem2", "Theorem2Limits", "exact_fraction", "theorem1", "theorem2"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ class Theorem1:
         return min(self.eta_terms(gamma))
 
     def _exact(self) -> tuple[Fraction, Fraction, int]:
-        return _exact(self.theta), _exact(self.alpha), self.m
+        return exact_fraction(self.theta), exact_fraction(self.alpha), self.m
 
     def _surplus(self) -> Fraction:
         theta, alpha, m = self._exact()
@@ -100,7 +100,7 @@ class Theorem2(Theorem1):
     def gamma_sup(self) -> float:
         """Supremum of γ as the theorem prints it.
 
-        Between ``gamma_nonempty`` and here no η satisfies the theorem's own 5γ < η: it then promises nothing.
+        Between ``gamma_nonempty`` and this bound no η satisfies the theorem's own 5γ < η, so it promises nothing.
         """
         return min(self.gamma_terms)
 
@@ -128,19 +128,19 @@ class Theorem2(Theorem1):
             InputError: γ is not in (0, gamma_sup), or η not in (5γ, eta_sup(γ)).
         """
         upper = self.eta_sup(gamma)
-        exact_gamma = _exact(gamma)
+        exact_gamma = exact_fraction(gamma)
         if upper <= 5 * exact_gamma:
             raise InputError(
                 f"gamma = {gamma} is not valid: Theorem 2 asks for 5 gamma < eta < {upper:g}, which leaves no eta: "
                 f"give gamma < {self.gamma_nonempty:g}"
             )
         exact_eta = _within("eta", eta, "Theorem 2", upper, lower=float(5 * exact_gamma), why="5 gamma < eta")
-        return float(2 * _exact(self.alpha) / exact_gamma - 6), float(exact_eta / exact_gamma - 4)
+        return float(2 * exact_fraction(self.alpha) / exact_gamma - 6), float(exact_eta / exact_gamma - 4)
 
     def beta_sup(self, gamma: float, eta: float) -> float:
         """Return the largest β: the relative entropy per particle is at most C ε^β, (3.30).
 
-        It is printed as the rate of the L¹ distance; for that see ``l1_exponent``.
+        The paper prints it as the rate of the L¹ distance; for that see ``l1_exponent``.
 
         Raises:
             InputError: γ is not in (0, gamma_sup), or η not in (5γ, eta_sup(γ)).
@@ -167,7 +167,7 @@ class Theorem2(Theorem1):
 
 @dataclass(frozen=True)
 class Theorem1Limits:
-    r"""What Theorem 1 can promise at most, over all admissible (θ, α, m). None of the suprema is attained.
+    r"""The most that Theorem 1 can promise, over all admissible (θ, α, m). None of the suprema is attained.
 
     The second term of (1.12), :math:`(ma - b)/(4m + 4)` with a = 1 − 2θ, b = 1 + 2α, increases with m, towards a/4. So
     :math:`\gamma < \min\{\alpha/3, (1-2\theta)/4\}`, and α < θ/2:
@@ -194,7 +194,7 @@ class Theorem1Limits:
 
 @dataclass(frozen=True)
 class Theorem2Limits:
-    r"""What Theorem 2 can promise at most, over all admissible (θ, α, m) for which some η exists. Nothing is attained.
+    r"""The most that Theorem 2 can promise, over all admissible (θ, α, m) for which some η exists. None is attained.
 
     As for Theorem 1, m → ∞ leaves α > 7γ/2 and :math:`5\gamma < \eta < 1/2 - 2\gamma - 2\alpha`:
 
@@ -240,7 +240,7 @@ def theorem2(*, theta: float, alpha: float, m: int) -> Theorem2:
 
     Their Remark 2: θ = 0.4, α = 0.1, m = 7 gives γ < min{2/70, 0.00625} (printed, rounded, as 0.029 and 0.006), at γ =
     0.0025 η < min{0.2, 0.12}, at η = 0.03 β ≤ min{74, 8}. Its m = 7 is (1+θ)/(1−2θ) itself, which Theorem 1 excludes
-    and Theorem 2 allows. The estimate E sup|X − X̄|² ≤ C ε⁸ that it ends with is no case of Theorem 2, which bounds
+    and Theorem 2 allows. The estimate E sup|X − X̄|² ≤ C ε⁸ at its end is not a case of Theorem 2, which bounds
     marginals; it does follow from Theorem 1, whose N^(−η) = ε^12 bounds that second moment up to any smaller power
     (Hölder, the displacements having all moments).
 
@@ -251,7 +251,8 @@ def theorem2(*, theta: float, alpha: float, m: int) -> Theorem2:
     return Theorem2(theta=float(theta), alpha=float(alpha), m=int(m))
 
 
-def _exact(value: float) -> Fraction:
+def exact_fraction(value: float) -> Fraction:
+    """Return the decimal number that a float is printed as, exactly: 1/10 for 0.1."""
     return Fraction(repr(float(value)))
 
 
@@ -269,8 +270,8 @@ def _check(theta: Any, alpha: Any, m: Any, theorem: str, *, strict: bool) -> Non
 
 def _within(name: str, value: Any, source: str, upper: float, *, lower: float = 0.0, why: str = "") -> Fraction:
     """Return a value of the open interval (lower, upper) as an exact number."""
-    exact = _exact(check_number(name, value))
-    if not _exact(lower) < exact < _exact(upper):
+    exact = exact_fraction(check_number(name, value))
+    if not exact_fraction(lower) < exact < exact_fraction(upper):
         asks = f"{why}, " if why else ""
         raise InputError(f"{name} = {value} is not valid: {source} asks for {asks}{lower:g} < {name} < {upper:g}")
     return exact

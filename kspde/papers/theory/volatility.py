@@ -1,7 +1,7 @@
 r"""The conditions of Q. Qi, *Propagation of chaos for singular interactions via regular drivers*.
 
-Particles on the line with a volatility that depends on the density at their place, dM = ν dW with h(ν) = u, h strictly
-increasing: :math:`\partial_t u = \tfrac12\partial_{xx}(\nu(u)^2 u)`, its (7).
+Particles on the line have a volatility that depends on the density at their position, dM = ν dW with h(ν) = u, h
+strictly increasing: :math:`\partial_t u = \tfrac12\partial_{xx}(\nu(u)^2 u)`, its (7).
 
 With ν ≥ c_0, ν ≤ C_0 and h' ≥ c_h, the stability condition is Assumption 2.4(v), :math:`c_0^2 > 2 C_0 M_\infty/c_h`,
 where M_∞ bounds the density. **What C_0 must bound.** Assumption 2.4(iv) defines it by the volatility at density zero,
@@ -11,9 +11,9 @@ b), that is b > (1 + √3) M_∞.
 
 **What is not proved.** Lemma 4.3 ends with y' ≤ C(1 + y³), from which it concludes that y stays finite because ∫dz/(1 +
 z³) converges; a convergent integral means the opposite, that such a y may blow up in finite time. So the condition
-secures the coercivity of the energy estimate, no more. Proposition 5.1 takes (12), Aronson's bound C_A t^(−1/2), from
-equations in divergence form for :math:`\partial_{xx}(Du)`, and with D ≤ C_0² where C_0 bounds the volatility at density
-zero alone: C_A may not exist.
+ensures the coercivity of the energy estimate and no more. Proposition 5.1 takes (12), Aronson's bound C_A t^(−1/2),
+from equations in divergence form for :math:`\partial_{xx}(Du)`, and with D ≤ C_0² where C_0 bounds the volatility at
+density zero alone: C_A may not exist.
 
 **What is false.** Lemma 4.2's 0 ≤ u^ε ≤ M_∞ for the nonlocal (9), with a general mollifier. For h(ν) = 4ν − 4, ε = .5,
 the kernel of :func:`two_bump_symbol` and :math:`u_0 = 1 - .9(e^{-((x-.45)/.15)^4} + e^{-((x+.45)/.15)^4})` on [−4, 4],
@@ -27,7 +27,7 @@ rate
     = -\frac{k^2}{2a^2}\big[(\bar u + b)^2 + 2\bar u(\bar u + b)\hat K(\varepsilon k)\big],
 
 the last for the linear driver. So ū is unstable if and only if :math:`\frac{2\bar u}{\bar u + b}\max(-\hat K) > 1`, and
-then at a rate of order ε^(−2), which leaves no limit ε → 0. That needs max(−K̂) > 1/2: it happens from
+then at a rate of order ε^(−2), so there is no limit ε → 0. That needs max(−K̂) > 1/2: it happens from
 :math:`\bar u > b/(2\max(-\hat K) - 1)` on, 1.02 b for two bumps, and never for a kernel with K̂ ≥ 0. So a condition of
 this kind is real for general kernels and an artefact for positive-definite ones, such as a Gaussian.
 """
@@ -41,19 +41,18 @@ import numpy as np
 import numpy.typing as npt
 
 from kspde.errors import InputError, check_number
+from kspde.typing import Array
 
 __all__ = ["LinearDriver", "critical_mass", "stability_margin", "t_star", "two_bump_symbol"]
 
-Array = npt.NDArray[np.float64]
-
 
 def stability_margin(*, c_0: float, C_0: float, c_h: float, max_density: float) -> float:
-    """Return c_0² − 2 C_0 M_∞/c_h, which Assumption 2.4(v) wants positive.
+    """Return c_0² − 2 C_0 M_∞/c_h, which Assumption 2.4(v) requires to be positive.
 
     Args:
-        c_0: least volatility.
-        C_0: largest volatility over the densities in [0, M_∞] (not at density zero alone).
-        c_h: least h'.
+        c_0: the least volatility.
+        C_0: the largest volatility over the densities in [0, M_∞] (not at density zero alone).
+        c_h: the least h'.
         max_density: M_∞.
 
     Raises:
@@ -67,15 +66,15 @@ def stability_margin(*, c_0: float, C_0: float, c_h: float, max_density: float) 
 def t_star(*, c_0: float, C_0: float, c_h: float, aronson: float | None = None) -> float:
     r"""Return the time t_* of Proposition 5.1, (11): :math:`t_* = (2 C_0 C_A/(c_h c_0^2))^2`.
 
-    After it C_A t^(−1/2), by which (12) bounds the density, satisfies the stability condition. It is conditional: (12)
-    is Aronson's estimate for another form of equation, and no C_A is known that covers this one.
+    From then on C_A t^(−1/2), by which (12) bounds the density, satisfies the stability condition. The result is
+    conditional: (12) is Aronson's estimate for another form of equation, and no C_A is known for this one.
 
     Args:
-        c_0: least volatility.
-        C_0: largest volatility.
-        c_h: least h'.
-        aronson: C_A. The paper does not give it. By default the least value that it can have, 1/(c_0 √(2π)), attained
-            by the constant volatility c_0: the result is then a lower bound of t_*.
+        c_0: the least volatility.
+        C_0: the largest volatility.
+        c_h: the least h'.
+        aronson: C_A, which the paper does not give. The default is the least value that it can have, 1/(c_0 √(2π)),
+            attained by the constant volatility c_0; the result is then a lower bound of t_*.
 
     Raises:
         InputError: a value that is not positive, C_0 < c_0, or C_A below its least value.
@@ -133,10 +132,10 @@ class LinearDriver:
     def t_star(self, aronson: float | None = None) -> float:
         """Return the time from which C_A t^(−1/2) < max_density: ((1 + √3) C_A/b)². The paper prints (2 C_A/b)².
 
-        Conditional on a C_A, as for ``t_star``.
+        It is conditional on a C_A, as for ``t_star``.
 
         Args:
-            aronson: C_A; by default its least value, as for ``t_star``.
+            aronson: C_A; the default is its least value, as for ``t_star``.
 
         Raises:
             InputError: C_A below its least value.
@@ -183,8 +182,8 @@ def two_bump_symbol(k: npt.ArrayLike, *, centre: float = 0.9, half_width: float 
 
     Args:
         k: wave numbers.
-        centre: of the right bump.
-        half_width: of each bump, at most ``centre``, so that they do not overlap; centre + half_width ≤ 1.
+        centre: the centre of the right bump.
+        half_width: the half-width of each bump, at most ``centre``: they do not overlap; centre + half_width ≤ 1.
 
     Raises:
         InputError: bumps that overlap or leave [−1, 1].
