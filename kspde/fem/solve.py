@@ -149,7 +149,7 @@ def solve(
     from kspde.fem.monitors import trust
     from kspde.fem.monitors.truncation import warn_of_decay, warn_of_outside, warn_of_truncation
     from kspde.fem.observer import Observer
-    from kspde.fem.restart import Position, Restart, description
+    from kspde.fem.resume import Position, Restart, description
     from kspde.fem.schemes.adaptive import solve_adaptive
     from kspde.fem.schemes.positive import solve_positive
     from kspde.fem.schemes.rosenbrock import solve_rosenbrock

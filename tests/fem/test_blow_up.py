@@ -13,7 +13,7 @@ import pytest
 from radial_keller_segel import KellerSegel, drop, peaks
 
 import kspde
-from kspde.fem.monitors.step_floor import StepFloor
+from kspde.fem.schemes.step_control import StepFloor
 
 HEAVY = 16 * np.pi
 OFF = (0.7, -0.4)

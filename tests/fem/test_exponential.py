@@ -9,7 +9,7 @@ import pytest
 from scipy.integrate import RK45
 
 import kspde
-from kspde.fem.restart import Position
+from kspde.fem.resume import Position
 from kspde.fem.schemes import exponential
 from kspde.fem.schemes.exponential import _Factors, _step, _sum, solve_exponential
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kspde.fem.observer import Observer
-from kspde.fem.restart import Position, Restart
+from kspde.fem.resume import Position, Restart
 from kspde.fem.schemes.exponential import solve_exponential
 from kspde.fem.schemes.rosenbrock import solve_rosenbrock
 from kspde.fem.semidiscretisation import SemiDiscrete

@@ -27,9 +27,9 @@ import numpy.typing as npt
 
 from kspde.errors import ConvergenceError
 from kspde.fem.coefficients import CoefficientError
-from kspde.fem.monitors.step_floor import StepFloor
+from kspde.fem.schemes.step_control import StepFloor
 from kspde.fem.observer import Observer
-from kspde.fem.restart import Position, Restart
+from kspde.fem.resume import Position, Restart
 from kspde.fem.semidiscretisation import SemiDiscrete, row_tolerances
 
 __all__ = ["solve_exponential"]

@@ -38,10 +38,10 @@ import numpy.typing as npt
 
 from kspde.errors import ConvergenceError, InputError
 from kspde.fem.coefficients import CoefficientError, checked
-from kspde.fem.monitors.step_floor import StepFloor
+from kspde.fem.schemes.step_control import StepFloor
 from kspde.fem.monitors.time_error import TimeError
 from kspde.fem.observer import Observer
-from kspde.fem.restart import Position, Restart
+from kspde.fem.resume import Position, Restart
 from kspde.fem.schemes.limiter import limited
 from kspde.fem.schemes.transport import Motion, Transport, scaled
 from kspde.fem.semidiscretisation import SemiDiscrete, row_tolerances

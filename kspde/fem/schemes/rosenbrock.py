@@ -26,10 +26,10 @@ import numpy.typing as npt
 from kspde.errors import BlowUpError, ConvergenceError
 from kspde.fem.backend import apply_options
 from kspde.fem.coefficients import CoefficientError
-from kspde.fem.monitors.step_floor import StepFloor
+from kspde.fem.schemes.step_control import StepFloor
 from kspde.fem.observer import Observer
 from kspde.fem.petsc_options import W_METHODS
-from kspde.fem.restart import Position, Restart
+from kspde.fem.resume import Position, Restart
 from kspde.fem.semidiscretisation import SemiDiscrete, row_tolerances
 from kspde.runtime.parallel import on_all_ranks
 

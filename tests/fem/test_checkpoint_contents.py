@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import kspde
-from kspde.fem.restart import Position, Restart, description
+from kspde.fem.resume import Position, Restart, description
 from kspde.runtime.checkpoint import Checkpoint, CheckpointStore, StoppedError
 
 
