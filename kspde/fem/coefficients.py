@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
-from mpi4py import MPI
 
 from kspde.errors import ConvergenceError
+from kspde.fem.spaces.base import Space
+from kspde.typing import Array
 
 __all__ = ["CoefficientError", "checked"]
-
-Array = npt.NDArray[np.float64]
 
 #: D below 0 by no more than this share of its maximum is rounding of what it is computed from.
 _ROUNDING = 1e-12
@@ -21,25 +17,18 @@ _LARGEST = 1e100
 
 
 class CoefficientError(ConvergenceError):
-    """A coefficient has a value that has no meaning; the message names the species, the value and the place."""
-
-    def at(self, step: int, t: float, dt: float) -> CoefficientError:
-        """Return the error of a step from t."""
-        return CoefficientError(f"the solve failed in step {step} at t = {t:.6g} with dt = {dt:.3g}: {self}")
+    """A coefficient has a value without meaning; the message names the species, the value and the place."""
 
 
-def checked(
-    comm: Any, points: Array, species: str, diffusion: Array, drift: Array | None, *, share: float = _ROUNDING
-) -> Array:
-    """Return D without what rounding has left below 0. Collective.
+def checked(space: Space, species: str, diffusion: Array, drift: Array | None, *, share: float = _ROUNDING) -> Array:
+    """Return D with rounding below 0 removed. Collective.
 
     Args:
-        comm: the communicator.
-        points: this rank's nodes, shape (n, d).
+        space: the space.
         species: whose coefficients they are.
-        diffusion: D there, shape (n,) or (n, d).
+        diffusion: D at this rank's nodes, shape (n,) or (n, d).
         drift: b there, shape (n, d), or None.
-        share: of its maximum that D may lie below 0.
+        share: the share of its maximum that D may lie below 0.
 
     Raises:
         CoefficientError: D is lower, or D or b is not finite, or larger than 1e100; the worst value, on every rank.
@@ -48,9 +37,9 @@ def checked(
     ends = np.array([float(senseless), 0.0, 0.0])
     if not senseless:
         ends[1:] = diffusion.max(initial=0.0), -diffusion.min(initial=0.0)
-    comm.Allreduce(MPI.IN_PLACE, ends, op=MPI.MAX)
+    ends = space.maximum(ends)
     if ends[0] or ends[2] > share * ends[1]:
-        found = comm.allgather(_worst(points, species, diffusion, drift))
+        found = space.comm.allgather(_worst(space.points, species, diffusion, drift))
         raise CoefficientError(max(found)[1])
     return diffusion if ends[2] == 0.0 else np.maximum(diffusion, 0.0)
 

@@ -1,21 +1,16 @@
-r"""Integral quantities of the densities, recorded at every accepted step."""
+"""Integral quantities of the densities, recorded after every accepted step."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from kspde.errors import InputError, check_choice
-
-if TYPE_CHECKING:
-    from kspde.fem.semidiscretisation import SemiDiscrete
+from kspde.fem.semidiscretisation import SemiDiscrete
+from kspde.typing import Array
 
 __all__ = ["DIAGNOSTICS", "STATISTICS", "TIME_ERROR", "Recorder"]
-
-Array = npt.NDArray[np.float64]
 
 #: Names and meanings, in the order of the columns of diagnostics.csv.
 DIAGNOSTICS = {
@@ -30,10 +25,10 @@ DIAGNOSTICS = {
     "boundary_mass": "∫u over the outer tenth of the domain, beyond .9 of the way from its centre to its boundary",
 }
 
-#: What is recorded beside them with a fixed step (``kspde.fem.monitors.time_error``).
+#: Recorded beside them with a fixed step (``kspde.fem.monitors.time_error``).
 TIME_ERROR = {"time_error": "estimate of the time error of u in L¹, as a share of its mass"}
 
-#: Statistics that are recorded on demand.
+#: Statistics recorded on demand.
 STATISTICS = {
     "fisher_information": "∫|∇u|²/u, where u > 1e-12 and u is above the noise, 100 times its most negative value",
     "log_gradient": "sup |∇log u|, over the cells in which that holds everywhere",
@@ -48,7 +43,7 @@ class Recorder:
     """Collects the diagnostics of all species, the same on every rank.
 
     Args:
-        system: the semi-discrete system.
+        system: the semidiscretisation.
         statistics: names among ``STATISTICS``.
         time_error: whether the time error is recorded.
 
@@ -67,7 +62,7 @@ class Recorder:
         self._radius2 = np.sum(space.points**2, axis=1).reshape(space.mass.shape)
         self._rim = space.rim.reshape(space.mass.shape)
         self._names = [*list(DIAGNOSTICS)[2:], *(TIME_ERROR if time_error else ()), *statistics]
-        #: t, dt and the values of all names and species, one array a step
+        #: t, dt and the values of all names and species, one array per step
         self._rows: list[Array] = []
 
     @property
@@ -76,7 +71,7 @@ class Recorder:
         return len(self._rows) - 1
 
     def record(self, t: float, dt: float, unknowns: Array, time_error: Array | None = None) -> dict[str, Array]:
-        """Add a row for nodal unknowns, and return it: name -> one value for each species. Collective."""
+        """Add a row for nodal unknowns, and return it: name -> one value per species. Collective."""
         space = self._system.space
         densities = self._densities(unknowns)
         integrands = []
@@ -86,7 +81,7 @@ class Recorder:
             integrands += [u, u * u, self._radius2 * u, positive * logarithm, self._rim * u]
         mass, l2, moment, entropy, rim = space.integral(*integrands).reshape(len(densities), -1).T
         ends = np.array([[-u.min(initial=np.inf), u.max(initial=-np.inf)] for u in densities])
-        extremes = self._maximum(ends)
+        extremes = space.maximum(ends)
         row = {
             "mass": mass,
             "minimum": -extremes[:, 0],
@@ -102,10 +97,10 @@ class Recorder:
         return row
 
     def restore(self, table: Mapping[str, Array]) -> None:
-        """Take up the rows of a table.
+        """Continue from the rows of a table.
 
         Raises:
-            ValueError: it is another one's.
+            ValueError: it has other columns.
         """
         steps = len(table["t"])
         columns = [np.reshape(table[name], (steps, -1)) for name in ("t", "dt", *self._names)]
@@ -127,16 +122,9 @@ class Recorder:
     def _densities(self, unknowns: Array) -> Array:
         return unknowns[: len(self._system.model.species)]
 
-    def _maximum(self, local: Array) -> Array:
-        from mpi4py import MPI
-
-        out = np.empty_like(local)
-        self._system.space.comm.Allreduce(local, out, op=MPI.MAX)
-        return out
-
     def _floor(self, u: Array) -> float:
         """Return the density below which logarithms are round-off or noise. Collective."""
-        return max(_TINY, 100.0 * float(self._maximum(np.array([-u.min(initial=0.0)]))[0]))
+        return max(_TINY, 100.0 * float(self._system.space.maximum(np.array([-u.min(initial=0.0)]))[0]))
 
     def _log_slopes(self, u: Array, floor: float) -> Array:
         """Return ∇log max(u, floor) at the local nodes, shape (n, d). Collective.
@@ -163,7 +151,7 @@ class Recorder:
             other = self._log_slopes(u, 0.5 * floor)
             inside = np.all(np.abs(slope - other) <= 1e-6 * (1.0 + np.abs(slope)), axis=1) & (u.ravel() > floor)
             largest.append(np.sqrt(np.max(np.sum(slope**2, axis=1), where=inside, initial=0.0)))
-        return self._maximum(np.array(largest))
+        return self._system.space.maximum(np.array(largest))
 
     def _free_energy(self, unknowns: Array) -> Array:
         system = self._system

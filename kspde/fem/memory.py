@@ -1,7 +1,7 @@
-"""What a density's run takes of memory, estimated from the number of nodes before anything is computed.
+"""The memory of a density run, estimated from the number of nodes before anything is computed.
 
 The constants are bytes per node beyond what the libraries take, measured with one species and one field
-(tests/benchmarks/memory.py, whose table holds estimates beside measured peaks).
+(tests/benchmarks/memory.py, whose table sets estimates beside measured peaks). Each scheme has its own ``node_bytes``.
 """
 
 from __future__ import annotations
@@ -10,51 +10,44 @@ import math
 from typing import Any
 
 from kspde.domains import Box, Disk, Domain
+from kspde.fem.schemes import Scheme
 from kspde.runtime.memory import check_memory
 
 __all__ = ["bytes_of_run", "check_run"]
 
-#: On a Box, by scheme: vectors of the time stepping that do not depend on how many species and fields there are.
-_BOX = {"adaptive": 130.0, "rosenbrock": 205.0}
-#: Matrices of the positive schemes on a Box in two dimensions; rows are three times as long in each further one.
-_MATRICES = {"positive": 390.0, "positive2": 460.0}
-#: Vectors of a species or a field on a Box, and DOLFINx's mesh, for each cell.
+#: Vectors of a species or a field on a Box, and DOLFINx's mesh, per cell.
 _PART, _CELL = 80.0, 150.0
-#: On a mesh of degree 1, by scheme: DOLFINx's mesh, matrices and their hierarchy take most.
-_MESH = {"adaptive": 1200.0, "rosenbrock": 1200.0, "positive": 950.0, "positive2": 1200.0}
-#: Of each entry of a row of a matrix of degree p > 1, about (p + 1)^d of them.
+#: Each entry of a row of a matrix of degree p > 1, which has about (p + 1)^d of them.
 _ENTRY = 48.0
 #: A factor by Cholesky in two dimensions: times log2 of the number of nodes.
 _FACTOR = 36.0
-#: What ranks that share a mesh take more than one.
+#: The factor by which ranks that share a mesh need more than one.
 _SHARED = 1.25
-#: Whatever the mesh; gmsh's is loaded for a Disk or a MeshFile.
+#: Bytes needed on any mesh; gmsh's is loaded for a Disk or a MeshFile.
 _LEAST = {"box": 2e6, "mesh": 30e6}
 
 
 def bytes_of_run(
-    domain: Domain, dimension: int, nodes: float, scheme: str, *, parts: int, saved: int, ranks: int
+    domain: Domain, dimension: int, nodes: float, scheme: Scheme, *, parts: int, saved: int, ranks: int
 ) -> float:
     """Return about how many bytes a run takes on all ranks together.
 
     Args:
-        domain: where.
-        dimension: of space.
-        nodes: of the mesh.
-        scheme: of ``solve``.
-        parts: species and fields.
-        saved: species times saved states.
-        ranks: how many share the mesh.
+        domain: the domain.
+        dimension: the dimension of space.
+        nodes: the number of nodes.
+        scheme: the scheme.
+        parts: the number of species and fields.
+        saved: the number of species times that of snapshots.
+        ranks: the number of ranks that share the mesh.
     """
     each = 16.0 * saved
+    vectors, matrices, on_mesh = scheme.node_bytes
     if isinstance(domain, Box):
-        each += _PART * parts + _CELL / domain.degree**dimension
-        if scheme in _MATRICES:
-            each += _BOX["adaptive"] + 3.0 ** (dimension - 2) * _MATRICES[scheme]
-        else:
-            each += _BOX[scheme]
+        # Rows of matrices are three times as long in each further dimension.
+        each += vectors + 3.0 ** (dimension - 2) * matrices + _PART * parts + _CELL / domain.degree**dimension
     else:
-        each += _MESH[scheme] + _PART * (parts - 2)
+        each += on_mesh + _PART * (parts - 2)
         if domain.degree > 1:
             each += _ENTRY * (domain.degree + 1) ** dimension
         if domain.solver == "direct":
@@ -64,18 +57,18 @@ def bytes_of_run(
 
 
 def check_run(
-    domain: Domain, dimension: int, scheme: str, comm: Any, *, parts: int, saved: int, nodes: float | None = None
+    domain: Domain, dimension: int, scheme: Scheme, comm: Any, *, parts: int, saved: int, nodes: float | None = None
 ) -> None:
     """Refuse a run that does not fit into memory. Collective.
 
     Args:
-        domain: where.
-        dimension: of space.
-        scheme: of ``solve``.
+        domain: the domain.
+        dimension: the dimension of space.
+        scheme: the scheme.
         comm: the communicator.
-        parts: species and fields.
-        saved: species times saved states.
-        nodes: of the mesh, where they are known; else those of a Box, or about those of a Disk.
+        parts: the number of species and fields.
+        saved: the number of species times that of snapshots.
+        nodes: the number of nodes; before the mesh is built None: it is known for a Box, and estimated for a Disk.
 
     Raises:
         InputError: it does not fit; on every rank.

@@ -1,4 +1,4 @@
-r"""The semi-discrete system of a model on a space: what every time-stepping scheme needs of it."""
+r"""The semidiscretisation of a model on a space: what every time-stepping scheme needs of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from kspde.errors import InputError
 from kspde.fem.coefficients import CoefficientError, checked
@@ -15,10 +14,9 @@ from kspde.kernels import Kernel
 from kspde.models import Field, FieldValues, Model
 from kspde.models.coefficients import coefficients
 from kspde.runtime.parallel import together
+from kspde.typing import Array
 
 __all__ = ["SemiDiscrete"]
-
-Array = npt.NDArray[np.float64]
 
 #: Rounding of a field, in units of its largest value.
 _ROUNDING = 1e-13
@@ -99,7 +97,7 @@ class SemiDiscrete:
                 values[f.name], gradient = operator.apply(prepared[key], f.gradient)
             if gradient is not None:
                 gradients[f.name] = gradient
-        _clear_rounding(values, self.space.comm)
+        _clear_rounding(values, self.space)
         return FieldValues(self.space.points, values, gradients)
 
     def coefficients(self, species: str, c: FieldValues) -> tuple[Array, Array | None]:
@@ -113,10 +111,10 @@ class SemiDiscrete:
         return diffusion if diffusion.ndim == 2 else np.broadcast_to(diffusion, (n,)), drift
 
     def refuse_at_start(self, unknowns: Array) -> None:
-        """Refuse coefficients that have no meaning in the initial fields. Collective.
+        """Refuse coefficients without meaning in the initial fields. Collective.
 
         Raises:
-            InputError: the species, the value and the place, on every rank.
+            InputError: names the species, the value and the place, on every rank.
         """
         try:
             self._check(unknowns)
@@ -127,13 +125,13 @@ class SemiDiscrete:
         """Refuse unknowns at which D is negative. Collective.
 
         Args:
-            unknowns: after an accepted step.
-            highest: sup D of each species over the step's stages, which may overshoot what they lead to.
+            unknowns: the unknowns after an accepted step.
+            highest: sup D of each species over the step's stages, which may overshoot its result.
             lowest: inf D likewise.
-            tol: the tolerance of the step: a D of the density itself is known no better.
+            tol: the tolerance of the step, to which the density's own D is known at best.
 
         Raises:
-            CoefficientError: the species, the value and the place, on every rank.
+            CoefficientError: names the species, the value and the place, on every rank.
         """
         share = min(10.0 * tol, 1e-5)
         if np.any(lowest < -share * highest):
@@ -143,10 +141,10 @@ class SemiDiscrete:
         c = self.field_values(unknowns)
         for species in self.model.species:
             diffusion, drift = self.coefficients(species, c)
-            checked(self.space.comm, self.space.points, species, diffusion, drift, **allowed)
+            checked(self.space, species, diffusion, drift, **allowed)
 
     def rate(self, state: Array) -> Array:
-        """Return M dy/dt as a dual vector, shape as ``state``. Collective. ``diffusion_range`` takes note of D."""
+        """Return M dy/dt as a dual vector, shape as ``state``, and record D for ``diffusion_range``. Collective."""
         unknowns = self.nodal(state)
         c = self.field_values(unknowns, state)
         out = np.empty_like(state)
@@ -165,21 +163,23 @@ class SemiDiscrete:
             out[self._row(f)] = operator.relaxation(prepared, state[self._row(f)]) / f.tau
         return out
 
+    @property
+    def modal(self) -> bool:
+        """Whether states are coordinates in which −Δ is diagonal: ``linear_part`` needs them."""
+        return self.space.modal
+
     def linear_part(self, bounds: Array) -> list[tuple[Array, Array]]:
-        """Return the diagonal of the linear part −D̄Λ in state coordinates, for each unknown two arrays to be added.
+        """Return the diagonal of the linear part −D̄Λ in modal states, for each unknown two arrays to be added.
 
         Args:
             bounds: D̄ of each species.
-
-        Raises:
-            InputError: the space's states are not modal.
         """
         factors = [(self.space.spectrum(), bound) for bound in bounds]
         factors += [(self._operators[f.name].spectrum(), 1.0 / f.tau) for f in self.relaxing]
         return [(-c * first, -c * others) for (first, others), c in factors]
 
     def solver(self, options: dict[str, Any]) -> Callable[[float, Array, Array, Array], Array]:
-        """Return a solver (shift, D̄, r, sizes) ↦ y of the systems of the W-method, one row of unknowns after the other.
+        """Return a solver (shift, D̄, r, sizes) ↦ y of the systems of the W-method, row by row of the unknowns.
 
         The sizes are those of the densities that y is added to. Relaxing fields need more digits: their rates are
         differences of fields.
@@ -218,42 +218,30 @@ class SemiDiscrete:
 
     def diffusion_range(self) -> tuple[Array, Array]:
         """Return sup D and inf D of each species in all rates since the last call, and forget them. Collective."""
-        from mpi4py import MPI
-
-        extremes = np.empty_like(self._extremes)
-        self.space.comm.Allreduce(self._extremes, extremes, op=MPI.MAX)
+        extremes = self.space.maximum(self._extremes.copy())
         self.forget_diffusion()
         return extremes[0], -extremes[1]
 
     def forget_diffusion(self) -> None:
-        """Forget the D of a step that was rejected: its stages may lie anywhere."""
+        """Discard the D of a rejected step: its stages may lie anywhere."""
         self._extremes[:] = [[0.0], [-np.inf]]
 
     def _row(self, f: Field) -> int:
         return len(self.model.species) + self.relaxing.index(f)
 
 
-def _clear_rounding(values: dict[str, Array], comm: Any) -> None:
-    """Set to 0 what is negative by no more than the rounding of a field's transforms. Collective.
+def _clear_rounding(values: dict[str, Array], space: Space) -> None:
+    """Set negative values within the rounding of a field's transforms to 0. Collective.
 
     Where u and K are not negative, K * u is not: coefficients such as √c or c itself would be NaN, or negative.
     """
     if not values:
         return
-    sizes = np.array([max(c.max(initial=0.0), -c.min(initial=0.0)) for c in values.values()])
-    if comm.size > 1:
-        from mpi4py import MPI
-
-        comm.Allreduce(MPI.IN_PLACE, sizes, op=MPI.MAX)
+    sizes = space.maximum(np.array([max(c.max(initial=0.0), -c.min(initial=0.0)) for c in values.values()]))
     for (name, c), size in zip(values.items(), sizes, strict=True):
         rounded = (c < 0.0) & (c >= -_ROUNDING * size)
         if np.any(rounded):
             values[name] = np.where(rounded, 0.0, c)
-
-
-def row_tolerances(tol: float, norms: Array) -> Array:
-    """Return the local errors allowed to unknowns: each by its own norm, one that vanishes (χ = 0) by the largest."""
-    return tol * np.where(norms > 0, norms, norms.max())
 
 
 def initial_densities(space: Space, u0: Mapping[str, Any]) -> tuple[Array, dict[str, float]]:
@@ -292,8 +280,8 @@ def mollified(space: Space, nodal: Array, kernel: Kernel) -> Array:
     """Return u * j^ε for nodal densities u, shape (species, ...), with the same masses. Collective."""
     operator = space.field_operator(kernel, "j")
     smooth = np.stack([operator.apply(operator.prepare(u, None), False)[0].reshape(u.shape) for u in nodal])
-    # What is negative is round-off of the transforms, or the elements' own overshoot; u * j^ε is not.
+    # u * j^ε ≥ 0: negative values are round-off of the transforms, or the elements' overshoot.
     smooth = np.maximum(smooth, 0.0)
-    # On a box with the condition of decay a little would leave through the boundary.
+    # On a box with the decay condition a little would leave through the boundary.
     factors = space.integral(*nodal) / space.integral(*smooth)
     return np.asarray(smooth * factors.reshape(-1, *(1,) * (smooth.ndim - 1)))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,64 +13,89 @@ import numpy.typing as npt
 
 from kspde.domains import Domain
 from kspde.errors import check_number
-from kspde.fem.observer import State, between
+from kspde.fem.schemes import Scheme
 from kspde.fem.semidiscretisation import SemiDiscrete
-from kspde.fem.xdmf import merge_series
+from kspde.fem.snapshot import Knot, Snapshot, interpolated
+from kspde.fem.writers import write_vtx, write_xdmf
 from kspde.initial import InitialDensity
 from kspde.kernels import Kernel
 from kspde.models import Model
-from kspde.runtime.checkpoint import check_room
-from kspde.runtime.parallel import check_same, together
+from kspde.problem import Problem
+from kspde.runtime.parallel import together
+from kspde.typing import Array
 
 __all__ = ["Solution"]
 
-Array = npt.NDArray[np.float64]
 
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Solution:
-    """Densities and fields at ``t_end`` and at saved times, and what was recorded on the way.
+    """Densities and fields at ``t_end`` and at saved times, and the diagnostics of the run.
 
     Methods that return values at points or grids are collective: call them on every rank, with the same arguments.
-    Points alone are each rank's own choice, any number of them: it gets the values there. They take a time t: ``t_end``
-    unless given; other times must be saved, or lie between saved ones.
+    Only points are each rank's own choice: any number of them; the rank gets the values there. All methods take a time
+    t, ``t_end`` unless given; other times must be saved, or lie between saved ones.
 
     Attributes:
-        model: the model.
+        problem: the problem that it solves, up to ``t_end``.
         domain: the domain.
-        u0: the initial density of each species.
-        initial: "u0" or "mollified": what the densities start from.
-        t_end: the final time.
-        eps: the mollifier's ε, None for the local equation.
-        mollifier: the mollifier.
+        scheme: the scheme.
         diagnostics: per accepted step, name -> array: t, dt, mass, minimum, maximum, l2 (∫u²), second_moment (∫|x|²u),
-            entropy (∫u log u), and the statistics asked for; shape (steps,), or (steps, species) but for t and dt where
-            there are several species.
+            entropy (∫u log u), and the statistics asked for; shape (steps,), or (steps, species) except for t and dt
+            where there are several species.
         timings: seconds: mesh, setup, loop.
-        masses: the mass of each species.
         initial_mass_error: relative error of each species' discrete mass before it was scaled to the exact one.
-        warnings: what Python's ``warnings`` were given on the way, line by line.
+        warnings: the warnings issued during the run, line by line.
     """
 
     same_on_ranks: ClassVar[tuple[str, ...]] = (
         "model", "domain", "u0", "initial", "t_end", "eps", "mollifier", "times",
     )  # fmt: skip
 
-    model: Model
+    problem: Problem
     domain: Domain
-    u0: dict[str, InitialDensity]
-    initial: str
-    t_end: float
-    eps: float | None
-    mollifier: str | Callable[..., Kernel]
+    scheme: Scheme
     diagnostics: dict[str, Array]
     timings: dict[str, float]
-    masses: dict[str, float]
     initial_mass_error: dict[str, float]
     warnings: tuple[str, ...] = ()
-    _system: SemiDiscrete = field(repr=False)
-    _states: list[tuple[float, Array, Array]] = field(repr=False)
-    _scheme: dict[str, Any] = field(repr=False)
+    _system: SemiDiscrete
+    _knots: list[Knot]
+    _details: dict[str, Any]
+
+    @property
+    def model(self) -> Model:
+        """The model."""
+        return self.problem.model
+
+    @property
+    def u0(self) -> Mapping[str, InitialDensity]:
+        """The initial density of each species."""
+        return self.problem.u0
+
+    @property
+    def initial(self) -> str:
+        """Whether the densities start from u_0 ("u0") or from u_0 * j^ε ("mollified")."""
+        return self.problem.initial
+
+    @property
+    def t_end(self) -> float:
+        """The final time."""
+        return self.problem.t_end
+
+    @property
+    def eps(self) -> float | None:
+        """The mollifier's ε; None for the local equation."""
+        return self.problem.eps
+
+    @property
+    def mollifier(self) -> Kernel | None:
+        """The mollifier j^ε; None for the local equation."""
+        return self.problem.mollifier
+
+    @property
+    def masses(self) -> dict[str, float]:
+        """The mass of each species."""
+        return self.problem.masses
 
     @property
     def comm(self) -> Any:
@@ -94,19 +120,19 @@ class Solution:
     @property
     def times(self) -> Array:
         """The saved times, the last of which is ``t_end``."""
-        return np.array([state[0] for state in self._states])
+        return np.array([knot.t for knot in self._knots])
 
-    def at(self, t: float | None = None) -> State:
-        """Return the state at time t: saved, or interpolated between saved ones (cubic Hermite, order 4).
+    def at(self, t: float | None = None) -> Snapshot:
+        """Return the snapshot at time t: saved, or interpolated between saved ones (cubic Hermite, order 4).
 
-        What is interpolated has the exact mass, but may be negative where u is close to 0, after a positive scheme too:
-        save the times at which u ≥ 0 is needed.
+        An interpolated density has the exact mass, but may be negative where u is close to 0, after a positive scheme
+        too: save the times at which u ≥ 0 is needed.
 
         Raises:
             InputError: t is not between saved times.
         """
         t = self.t_end if t is None else check_number("t", t, at_least=0)
-        return State(self._system, t, between(self._states, t))
+        return Snapshot(self._system, t, interpolated(self._knots, t))
 
     def evaluate(self, points: npt.ArrayLike, species: str | None = None, t: float | None = None) -> Array:
         """Return u at this rank's points, shape (n, d), n ≥ 0: shape (n,).
@@ -161,53 +187,18 @@ class Solution:
 
     def write_vtx(self, path: str | Path) -> None:
         """Write all densities and fields at the saved times to an ADIOS2 .bp directory for ParaView. Collective."""
-        from dolfinx import fem, io
-
-        space = self._system.space
-        check_same(space.comm, "write_vtx", path=str(path), times=self.times)
-        self._check_room(path, len(space.mesh.geometry.x) + space.mass.size)
-        # ParaView takes a Lagrange cell's nodes for equidistant ones.
-        shown = fem.functionspace(space.mesh, space.plotting_element())
-        names = [*self.species, *(f.name for f in self._system.fields)]
-        functions = [fem.Function(shown, name=name) for name in names]
-        with io.VTXWriter(space.comm, str(path), functions) as writer:
-            for t in self.times:
-                state = self.at(t)
-                nodal = [state.density(s) for s in self.species] + [state.field(f.name) for f in self._system.fields]
-                for function, values in zip(functions, nodal, strict=True):
-                    function.interpolate(space.function(values))
-                writer.write(t)
+        write_vtx(path, self._system.space, self._names, [self.at(t) for t in self.times])
 
     def write_xdmf(self, path: str | Path) -> None:
         """Write all densities and fields at the saved times, at the mesh's vertices, to XDMF with HDF5. Collective."""
-        import basix.ufl
-        from dolfinx import fem, io
+        write_xdmf(path, self._system.space, self._names, [self.at(t) for t in self.times])
 
-        space = self._system.space
-        check_same(space.comm, "write_xdmf", path=str(path), times=self.times)
-        self._check_room(path, len(space.mesh.geometry.x))
-        vertices = fem.functionspace(space.mesh, basix.ufl.element("Lagrange", space.mesh.basix_cell(), 1))
-        with io.XDMFFile(space.comm, str(path), "w") as file:
-            file.write_mesh(space.mesh)
-            for t in self.times:
-                state = self.at(t)
-                fields = {s: state.density(s) for s in self.species}
-                fields |= {f.name: state.field(f.name) for f in self._system.fields}
-                for name, values in fields.items():
-                    function = fem.Function(vertices, name=name)
-                    function.interpolate(space.function(values))
-                    file.write_function(function, t)
-        with together(space.comm):
-            if space.comm.rank == 0:
-                merge_series(path)
+    @property
+    def _names(self) -> list[str]:
+        return [*self.species, *(f.name for f in self._system.fields)]
 
-    def _check_room(self, path: str | Path, nodes: int) -> None:
-        """Refuse files for which there is no room: ADIOS2 and HDF5 would end the process, or hang. Collective."""
-        values = len(self.times) * (len(self.species) + len(self._system.fields)) + 3
-        check_room(self.comm, path, int(8 * values * self._system.space.total(np.array([nodes]))[0]))
-
-    def _agreed(self, t: float | None) -> State:
-        """Return the state at time t; what is wrong with it on one rank, all ranks raise. Collective."""
+    def _agreed(self, t: float | None) -> Snapshot:
+        """Return the snapshot at time t; an error on one rank is raised on all. Collective."""
         with together(self.comm):
             return self.at(t)
 
@@ -215,10 +206,12 @@ class Solution:
         """Return what characterises the run, ready for JSON."""
         space = self._system.space
         return {
-            **self._scheme,
+            "scheme": self.scheme.name,
+            "initial": self.initial,
+            **self._details,
             "t_end": self.t_end,
             "eps": self.eps,
-            "mollifier": None if self.eps is None else _name(self.mollifier),
+            "mollifier": None if self.mollifier is None else str(self.mollifier),
             "domain": str(self.domain),
             "nodes": space.nodes,
             "cells": space.cells,
@@ -229,6 +222,22 @@ class Solution:
             "warnings": list(self.warnings),
         }
 
+    def _lines(self) -> dict[str, str]:
+        """Return what a reader wants to know first. Rank-local."""
+        last = {name: np.atleast_1d(self.diagnostics[name][-1]) for name in ("mass", "maximum")}
+        lines = {
+            "model": str(self.model),
+            "domain": f"{self.domain}, {self._system.space.nodes} nodes",
+            "scheme": f"{self.scheme}, {len(self.diagnostics['t']) - 1} steps",
+            "t_end": f"{self.t_end:g}, {len(self._knots)} saved times",
+            "mass": ", ".join(f"{mass:.6g}" for mass in last["mass"]),
+            "max u": ", ".join(f"{maximum:.6g}" for maximum in last["maximum"]),
+        }
+        return lines | ({"warnings": f"{len(self.warnings)}"} if self.warnings else {})
 
-def _name(mollifier: str | Callable[..., Kernel]) -> str:
-    return mollifier if isinstance(mollifier, str) else repr(mollifier)
+    def __repr__(self) -> str:
+        return "\n".join(["Solution", *(f"  {name}: {text}" for name, text in self._lines().items())])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><th>{name}</th><td>{html.escape(text)}</td></tr>" for name, text in self._lines().items())
+        return f"<table><caption>Solution</caption>{rows}</table>"

@@ -58,6 +58,7 @@ def run(case: dict[str, Any], comm: Any, *, small: bool) -> float:
     """Run a case and return the estimate."""
     import kspde
     from kspde.fem.memory import bytes_of_run
+    from kspde.fem.schemes import SCHEMES
     from kspde.particles.fields import particle_mesh as mesh
     from kspde.particles.memory import bytes_of_particles
 
@@ -76,9 +77,10 @@ def run(case: dict[str, Any], comm: Any, *, small: bool) -> float:
     if small:
         case |= {"cells": 64 // case["degree"]} if name == "Box" else {"size": 0.5, "refine": 0}
     domain = kspde.Box(half_width=8.0, **case) if name == "Box" else kspde.Disk(radius=8.0, **case)
-    control = {"dt": 1e-3} if scheme.startswith("positive") else {"tol": 1e-2}
-    pde = kspde.solve(model, u0, domain, t_end=3e-3, scheme=scheme, **control)
-    return bytes_of_run(domain, 2, pde.summary()["nodes"], scheme, parts=2, saved=1, ranks=comm.size)
+    kind = SCHEMES[scheme]
+    chosen = kind.of(None, 1e-3) if kind.positive else kind.of(1e-2, None)
+    pde = kspde.solve(model, u0, domain, t_end=3e-3, scheme=chosen)
+    return bytes_of_run(domain, 2, pde.summary()["nodes"], chosen, parts=2, saved=1, ranks=comm.size)
 
 
 def child(case: dict[str, Any]) -> None:

@@ -1,52 +1,49 @@
 r"""A monitor of densities that blow up: a peak that only the mesh limits.
 
-On a mesh nothing is infinite: the schemes concentrate a mass in a node and go on, with a peak of the order of mass/h^d
-that says more about the mesh than about the equation. What is looked at is cheap, and tells such a peak from one that
-is merely narrow:
+On a mesh nothing is infinite: the schemes concentrate a mass in a node and continue, with a peak of the order of
+mass/h^d that says more about the mesh than about the equation. The monitor is cheap, and distinguishes such a peak from
+one that is merely narrow:
 
-- it has **grown**, to at least ``GROWTH`` times the smallest maximum that the density has had so far, so that coarse
-  initial data which stay as they are, or spread, are none;
+- it has **grown**, to at least ``GROWTH`` times the smallest maximum that the density has had so far; coarse initial
+  data that stay as they are, or spread, do not count;
 - it is **as narrow as a peak can be**: at most 2^d nodes of its surroundings, those of one cell, exceed half its
-  height. (Of a Gaussian with the standard deviation of a mesh width 2.4, 4.4 and 7 nodes do, in d = 1, 2, 3.)
+  height. (For a Gaussian with the standard deviation of a mesh width it is 2.4, 4.4 and 7 nodes, in d = 1, 2, 3.)
 
-Where no coefficient depends on a field the equation is linear, and nothing blows up: what is that narrow is a layer,
-such as the drift builds at a wall, and no reason to stop.
+Where no coefficient depends on a field the equation is linear, and nothing blows up: a structure that narrow is a
+layer, such as the drift builds at a wall, and no reason to stop.
 
-Nothing but a comparison is done until a density has grown. Then a step costs one pass over its nodal values and a
-reduction of some numbers.
+Until a density has grown a step costs a comparison; then, one pass over its nodal values and a reduction of some
+numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from kspde.errors import BlowUpError
 from kspde.fem.spaces.base import Space
 from kspde.runtime.warned import warn
+from kspde.typing import Array
 
 __all__ = ["Monitor"]
 
-Array = npt.NDArray[np.float64]
-
-#: Growth of a maximum from which on it is looked at.
+#: Growth above which a maximum is examined.
 GROWTH = 2.0
-#: Surroundings of a peak, in mean widths of its node's cell: neighbours in cells six times as long as wide are in it.
+#: Surroundings of a peak, in mean widths of its node's cell: they hold the neighbours in cells of aspect ratio 6.
 _NEAR = 4.0
-#: An estimated time error that makes the step a suspect.
+#: An estimated time error that may explain the peak.
 _UNSTABLE = 0.3
 
 
 class Monitor:
-    """Looks at the peaks of all species after each step.
+    """Examines the peaks of all species after each step.
 
     Args:
         space: the space.
-        species: their names.
-        action: "stop", "warn" (once for each species) or "ignore".
+        species: the names of the species.
+        action: "stop", "warn" (once per species) or "ignore".
     """
 
     def __init__(self, space: Space, species: tuple[str, ...], action: str) -> None:
@@ -57,14 +54,14 @@ class Monitor:
         self._reported: set[str] = set()
 
     def restore(self, maxima: Array) -> None:
-        """Take up the maxima of all steps so far, shape (steps, species)."""
+        """Continue from the maxima of all steps so far, shape (steps, species)."""
         self._lowest = maxima.min(axis=0)
 
     def look(self, step: int, t: float, densities: Array, row: Mapping[str, Array]) -> None:
-        """Look at the densities after a step, given its diagnostics. Collective.
+        """Examine the densities after a step, given its diagnostics. Collective.
 
         Raises:
-            BlowUpError: a peak is limited by the mesh, and the run is to stop there.
+            BlowUpError: a peak is limited by the mesh, and the action is "stop".
         """
         maxima, masses = row["maximum"], row["mass"]
         self._lowest = np.minimum(self._lowest, maxima)
@@ -89,7 +86,7 @@ class Monitor:
             if self._action == "stop":
                 raise BlowUpError(
                     f"{words}. What follows would depend on the mesh: end before, use a finer mesh or a larger eps, or "
-                    'go on with on_blow_up = "warn"'
+                    'continue with on_blow_up = "warn"'
                 )
             self._reported.add(name)
             warn(f"{words}. What follows depends on the mesh", self._space.comm)
@@ -99,21 +96,13 @@ class Monitor:
         space = self._space
         highest = int(np.argmax(u)) if len(u) else -1
         mine = (u[highest] if len(u) else -np.inf) >= maximum
-        owner = space.comm.allreduce(space.comm.rank if mine else space.comm.size, op=_least())
-        place = space.comm.bcast(_place(space, highest) if space.comm.rank == owner else None, root=owner)
-        centre, width = place[:-1], place[-1]
+        owner = -int(space.maximum(np.array([-(space.comm.rank if mine else space.comm.size)]))[0])
+        place = None
+        if space.comm.rank == owner:
+            width = space.mass.ravel()[highest] ** (1.0 / space.dimension)
+            place = (space.points[highest], width)
+        centre, width = space.comm.bcast(place, root=owner)
         high = np.flatnonzero(u > 0.5 * maximum)
         near = high[np.max(np.abs(space.points[high] - centre), axis=1, initial=0.0) <= _NEAR * width]
         count, held = space.total(np.array([float(len(near)), np.vdot(space.mass.ravel()[near], u[near])]))
         return int(count), float(held) / mass, centre
-
-
-def _place(space: Space, node: int) -> Array:
-    """Return where a local node is, and the mean width of its cell."""
-    return np.append(space.points[node], space.mass.ravel()[node] ** (1.0 / space.dimension))
-
-
-def _least() -> Any:
-    from mpi4py import MPI
-
-    return MPI.MIN

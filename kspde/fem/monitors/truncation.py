@@ -3,47 +3,43 @@ r"""What a truncated plane does to a run: mass near the boundary, and a decay co
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from kspde.domains import Box, Disk, Domain
 from kspde.fem.semidiscretisation import SemiDiscrete
-from kspde.fem.spaces.base import decay_coefficient
-from kspde.fem.spaces.box import BoxSpace
-from kspde.fem.spaces.mesh import MeshSpace
+from kspde.initial import InitialDensity
 from kspde.models import FieldValues
 from kspde.runtime.parallel import together
 from kspde.runtime.warned import warn
+from kspde.typing import Array
 
 __all__ = ["warn_of_decay", "warn_of_outside", "warn_of_truncation"]
 
-Array = npt.NDArray[np.float64]
-
 #: Share of the mass in the outer tenth of the domain above which a run warns.
 _CROWDED = 1e-6
-
 #: Share for which the advice is given: nodes near the edge of the outer tenth stand for some of what is inside.
 _HELD = 0.2e-6
-
 #: Error of a field by the decay condition, in units of its maximum, above which a run warns.
 _OFF = 1e-2
-
 #: Share of the initial mass outside a mesh above which a run warns.
 _LOST = 1e-4
-
-#: Intervals of distances in the domain; points a direction of a grid over it and what is around it, by dimension.
+#: Intervals of distances in the domain; points per direction of a grid over it and its surroundings, by dimension.
 _BINS, _POINTS = 4000, {1: 4096, 2: 160, 3: 40}
 
 
 def warn_of_truncation(
-    system: SemiDiscrete, domain: Domain, u0: Mapping[str, Any], first: Array, last: Array, table: dict[str, Any]
+    system: SemiDiscrete,
+    domain: Domain,
+    u0: Mapping[str, InitialDensity],
+    first: Array,
+    last: Array,
+    table: Mapping[str, Array],
 ) -> None:
-    """Warn where mass has come near the boundary, and say in what domain less than a millionth would. Collective.
+    """Warn where mass has come near the boundary, and name a domain in which less than a millionth would. Collective.
 
     Args:
-        system: the system.
+        system: the semidiscretisation.
         domain: its domain.
         u0: the initial densities.
         first: the unknowns at the start.
@@ -63,7 +59,7 @@ def warn_of_truncation(
         largest, speed, sure = max(largest, diffusion), max(speed, outward), sure and not drifts
     t = float(table["t"][-1])
     factor = _enough(system, u0[species], first[worst], float(np.sqrt(2 * largest * t)), speed * t)
-    if factor <= 1.0:  # what the bound does not know: the mesh, the time step, coefficients in between
+    if factor <= 1.0:  # the bound ignores the mesh, the time step, and coefficients at other times
         factor, sure = 1.2, False
     factor *= 1.005
     if isinstance(domain, Box):
@@ -81,7 +77,7 @@ def warn_of_truncation(
 
 
 def _coefficients(system: SemiDiscrete, species: str, unknowns: Array | None) -> tuple[float, float, bool]:
-    """Return sup D and the largest outward drift of a species, and whether it has one: without unknowns where c = 0."""
+    """Return sup D and the largest outward drift of a species, and whether it drifts; where c = 0 without unknowns."""
     space = system.space
     if unknowns is not None:
         c = system.field_values(unknowns)
@@ -104,24 +100,24 @@ def _coefficients(system: SemiDiscrete, species: str, unknowns: Array | None) ->
         lengths = np.maximum(np.linalg.norm(away, axis=1), 1e-300)
         outward = float(np.max(np.sum(drift * away, axis=1) / lengths, initial=0.0))
     found = np.array([np.max(diffusion, initial=0.0), outward])
-    found = np.array(space.comm.allgather(np.where(np.isfinite(found), found, 0.0))).max(axis=0)
+    found = space.maximum(np.where(np.isfinite(found), found, 0.0))
     return float(found[0]), float(found[1]), drift is not None
 
 
-def _enough(system: SemiDiscrete, u0: Any, nodal: Array, spread: float, shift: float) -> float:
-    r"""Return by what factor the domain must grow until less than a millionth of the mass gets to its outer tenth.
+def _enough(system: SemiDiscrete, u0: InitialDensity, nodal: Array, spread: float, shift: float) -> float:
+    r"""Return the factor by which the domain must grow for less than a millionth of the mass in its outer tenth.
 
     A particle whose density solves ∂_t u = Δ(D u) is :math:`X_t = X_0 + M_t`, M a martingale with :math:`d[M]_t \le 2
-    \sup D\,dt` in each direction. So :math:`|X_s| \le |X_0| + \max |M|` up to time t, where the last one exceeds r with
-    at most twice the probability of a Gaussian of variance 2 t sup D. This holds with reflection at the boundary too,
-    as what is reflected has been there. Distances are those of ``Space.reach``.
+    \sup D\,dt` in each direction. So :math:`|X_s| \le |X_0| + \max |M|` up to time t, and :math:`\max |M|` exceeds r
+    with at most twice the probability of a Gaussian of variance 2 t sup D. This holds with reflection at the boundary
+    too: a reflected particle has been there. Distances are those of ``Space.reach``.
 
     Args:
-        system: the system.
+        system: the semidiscretisation.
         u0: the initial density.
         nodal: its nodal values.
         spread: √(2 t sup D).
-        shift: what the drift adds to |X_t|.
+        shift: the largest contribution of the drift to |X_t|.
     """
     space = system.space
     mass = np.bincount(
@@ -159,13 +155,13 @@ def _tail(distance: Array, spread: float, system: SemiDiscrete) -> Array:
     if spread == 0.0:
         return np.asarray(distance <= 0, dtype=np.float64)
     d, s = system.space.dimension, np.maximum(distance, 0.0) / spread
-    # The distance on a box is the largest of the coordinates', elsewhere Euclid's.
+    # On a box the distance is the maximum of the coordinates', elsewhere Euclid's.
     tail = d * erfc(s / np.sqrt(2)) if system.space.square else gammaincc(0.5 * d, 0.5 * s**2)
     return np.asarray(np.minimum(2 * tail, 1.0))
 
 
-def _outside(system: SemiDiscrete, u0: Any, width: float) -> tuple[Array, Array]:
-    """Return how far out initial mass outside the domain lies, and its shares, on a grid ``width`` times as wide."""
+def _outside(system: SemiDiscrete, u0: InitialDensity, width: float) -> tuple[Array, Array]:
+    """Return the reach and the shares of initial mass outside the domain, on a grid ``width`` times as wide."""
     space = system.space
     axes = [np.linspace(m - width * space.extent, m + width * space.extent, _POINTS[len(space.centre)])
             for m in space.centre]  # fmt: skip
@@ -181,8 +177,8 @@ def _outside(system: SemiDiscrete, u0: Any, width: float) -> tuple[Array, Array]
     return reach, np.maximum(values, 0.0) * (cell / u0.mass)
 
 
-def warn_of_outside(system: SemiDiscrete, u0: Mapping[str, Any]) -> None:
-    """Warn where initial mass lies outside a disk or a mesh: what is inside has been scaled up. Collective."""
+def warn_of_outside(system: SemiDiscrete, u0: Mapping[str, InitialDensity]) -> None:
+    """Warn where initial mass lies outside a disk or a mesh: the mass inside has been scaled up. Collective."""
     if system.space.square:  # a box has been checked
         return
     with together(system.space.comm):
@@ -197,22 +193,7 @@ def warn_of_outside(system: SemiDiscrete, u0: Mapping[str, Any]) -> None:
                     )
 
 
-def _decay_weights(space: BoxSpace | MeshSpace, rate: float, centre: Array) -> tuple[Array, Array]:
-    """Return at this rank's nodes the weight of the decay condition, and what it is about a centre. Collective."""
-    if not isinstance(space, BoxSpace):
-        return space.boundary_weights(rate), space.boundary_weights(rate, centre)
-    away = space.points - centre
-    r = np.linalg.norm(away, axis=1)
-    side = np.abs(space.points) > space.radius * (1 - 1e-12)
-    outward = np.where(side, away * np.sign(space.points), np.inf).min(axis=1)  # the worse of a corner's two sides
-    on = np.any(side, axis=1)
-    used, right = np.zeros(len(r)), np.zeros(len(r))
-    used[on] = decay_coefficient(rate, space.radius, space.dimension)
-    right[on] = decay_coefficient(rate, r[on], space.dimension) * np.maximum(outward[on], 0.0) / r[on]
-    return used, right
-
-
-def warn_of_decay(system: SemiDiscrete, unknowns: Array) -> None:
+def warn_of_decay(system: SemiDiscrete, domain: Domain, unknowns: Array) -> None:
     r"""Warn where the decay condition is not that of the density's field. Collective.
 
     Outside a density with centre of mass m its field is nearly M·G(x − m), G the kernel, with :math:`\partial_n c =
@@ -223,11 +204,9 @@ def warn_of_decay(system: SemiDiscrete, unknowns: Array) -> None:
     density at the origin too: at a half-width of 8, ρ = .1 to 1 and m = 0 to (3, 2) the estimate is .67 to 1.13 times
     the error found on the boundary, .6 to 3 % of the maximum for ρ = .2 and .1 at the origin; inside about half of it.
     """
-    space = system.space
-    assert isinstance(space, (BoxSpace, MeshSpace))  # there are no others
-    domain = space.box if isinstance(space, BoxSpace) else space.domain
     if domain.boundary != "decay":
         return
+    space = system.space
     c = system.field_values(unknowns)
     for f in system.fields:
         rate = f.kernel.decay_rate
@@ -238,16 +217,15 @@ def warn_of_decay(system: SemiDiscrete, unknowns: Array) -> None:
         if not moments[0] > 0:
             continue
         centre = moments[1:] / moments[0]
-        used, right = _decay_weights(space, rate, centre)
+        used, right = space.decay_weights(rate, centre)
         both = used + right
         off = np.abs(used - right) / np.where(both > 0, both, 1.0) * np.abs(c[f.name])
-        ends = np.array([np.max(off, initial=0.0), np.max(np.abs(c[f.name]), initial=0.0)])
-        worst, largest = np.array(space.comm.allgather(ends)).max(axis=0)
+        worst, largest = space.maximum(np.array([np.max(off, initial=0.0), np.max(np.abs(c[f.name]), initial=0.0)]))
         if worst > _OFF * largest:
             where, here = (", ".join(f"{x:.4g}" for x in point) for point in (centre, space.centre))
             why = f"the decay condition is that of a field about ({here}), but the mass is about ({where})"
             remedy = f"give MeshFile(centre=({where})), or a larger domain"
-            if isinstance(space, BoxSpace):
+            if isinstance(domain, Box):
                 why = f"the decay condition of a box holds far from mass that is about ({where})"
                 remedy = f"give a half_width of several decay lengths, which are {1 / rate:.3g}"
             elif isinstance(domain, Disk):

@@ -1,4 +1,4 @@
-"""What a finished density run says about itself where it cannot be trusted."""
+"""Where a finished density run is not to be trusted: negative values, time error, upwind fluxes."""
 
 from __future__ import annotations
 
@@ -6,30 +6,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from kspde.fem.semidiscretisation import SemiDiscrete
 from kspde.runtime.warned import warn
+from kspde.typing import Array
 
-__all__ = [
-    "_UPWIND",
-    "cell_peclet",
-    "negative_values",
-    "warn_of_negative_values",
-    "warn_of_time_error",
-    "warn_of_upwind",
-]
-
-Array = npt.NDArray[np.float64]
+__all__ = ["cell_peclet", "negative_values", "warn_of_negative_values", "warn_of_time_error", "warn_of_upwind"]
 
 #: Time error, as a share of the mass, above which a run warns.
 _LARGE = 0.1
-#: Cell Péclet number above which exponential fitting is an upwind scheme: its own diffusion is a third of D or more.
+#: Cell Péclet number above which exponential fitting is an upwind scheme: its own diffusion is at least D/3.
 _UPWIND = 2.0
 
 
 def negative_values(species: tuple[str, ...], tol: float, diagnostics: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the worst value below −10·tol·max u, the maximum at the same time, if there is one."""
+    """Return the worst value below −10·tol·max u, where max u is taken at the same time; None without one."""
     lowest, highest = (np.reshape(diagnostics[name], (-1, len(species))) for name in ("minimum", "maximum"))
     share = -lowest / np.where(highest > 0, highest, 1.0)
     k, i = np.unravel_index(int(np.argmax(share)), share.shape)
@@ -40,7 +31,7 @@ def negative_values(species: tuple[str, ...], tol: float, diagnostics: dict[str,
 
 
 def warn_of_negative_values(worst: dict[str, Any], peclet: float, comm: Any) -> None:
-    """Warn of the values that ``negative_values`` has found, and say what the schemes that have none would cost."""
+    """Warn of what ``negative_values`` has found, and say what schemes that keep u ≥ 0 would cost."""
     if peclet > _UPWIND:
         remedy = (
             "use a finer one. (The positive schemes keep u >= 0 on this one, but at its cell Péclet number "
@@ -59,7 +50,7 @@ def warn_of_time_error(system: SemiDiscrete, dt: float, times: Sequence[float], 
     """Warn where the estimate of the time error at a saved time is large.
 
     Args:
-        system: the semi-discrete system.
+        system: the semidiscretisation.
         dt: the fixed step.
         times: the saved times.
         table: the diagnostics, with the estimates.
@@ -100,7 +91,7 @@ def cell_peclet(system: SemiDiscrete, unknowns: Array) -> Array:
 
 
 def warn_of_upwind(system: SemiDiscrete, peclet: Array) -> None:
-    """Warn where the positive schemes' fluxes are upwind ones."""
+    """Warn where the fluxes of the positive schemes are upwind fluxes."""
     i = int(np.argmax(peclet))
     if peclet[i] > _UPWIND:
         half = 0.5 * float(peclet[i])

@@ -18,23 +18,19 @@ mass is exact.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from kspde.errors import ConvergenceError
-from kspde.fem.coefficients import CoefficientError
-from kspde.fem.schemes.step_control import StepFloor
-from kspde.fem.observer import Observer
-from kspde.fem.resume import Position, Restart
-from kspde.fem.semidiscretisation import SemiDiscrete, row_tolerances
+from kspde.fem.observer import RunState
+from kspde.fem.schemes.base import CONCENTRATES, row_tolerances
+from kspde.fem.semidiscretisation import SemiDiscrete
+from kspde.typing import Array
 
-__all__ = ["solve_exponential"]
+__all__ = ["ORDER", "ExponentialSteps", "Lawson"]
 
-Array = npt.NDArray[np.float64]
+#: Order in dt of the estimate of the local error.
+ORDER = 5
 
 _NODES = (0.0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0)
 _MATRIX: tuple[tuple[float, ...], ...] = (
@@ -49,97 +45,68 @@ _MATRIX: tuple[tuple[float, ...], ...] = (
 #: weights of order 5 minus those of order 4
 _DIFFERENCE = (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40)
 
-_SAFETY, _SHRINK, _GROW = 0.9, 0.2, 5.0
-#: A factor below this is zero: numbers too small for full precision slow matrix products down ten times.
+#: Factors below this are set to 0: denormal numbers slow matrix products down ten times.
 _NEGLIGIBLE = 1e-40
-#: Modes that are worked on at a time, so that what is added up for them stays in the cache.
+#: Modes that are worked on at a time, so that their sums stay in the cache.
 _BATCH = 2**15
-#: inf D / sup D below which another method takes over
+#: inf D / sup D below which another method takes over.
 _LEAST_RATIO = 0.1
 
 
-def solve_exponential(
-    system: SemiDiscrete,
-    start: Position,
-    *,
-    t_end: float,
-    tol: float,
-    observer: Observer,
-    restart: Restart,
-    started: Callable[[], None],
-) -> tuple[Position, dict[str, Any]]:
-    """Integrate from ``start`` to ``t_end``, or until D varies too much; arguments are those of ``solve_rosenbrock``.
+class ExponentialSteps:
+    """The steps of a run with a modal state, until D varies too much (``RunState.handed_over``).
 
-    Returns:
-        Where the run stands, and a summary. Before ``t_end`` the position is marked as handed over.
+    Args:
+        system: the semidiscretisation.
+        state: where the run stands; its norms and bounds are set.
+        tol: the tolerance.
+        t_end: the final time.
 
-    Raises:
-        ConvergenceError: the step control gave up.
+    Attributes:
+        first: the length of the first step.
     """
-    y = system.state(start.unknowns)
-    rate = system.rate(y)
-    bounds, lowest = system.diffusion_range()
-    if start.bounds is not None:
-        bounds = start.bounds
-    norms = system.norms(y) if start.norms is None else start.norms
-    speeds = system.norms(rate)
-    allowed = row_tolerances(tol, norms)
-    moving = speeds > 0
-    h = float(np.min(0.1 * norms[moving] / speeds[moving], initial=t_end)) if start.dt is None else start.dt
-    position = replace(start, norms=norms, bounds=bounds, handed_over=_uneven(bounds, lowest))
-    rejected = 0
-    started()
-    if not start.step and not position.handed_over:
-        observer(0.0, start.unknowns)
-    factors = _Factors(system)
-    floor = StepFloor(t_end)
-    while position.t < t_end and not position.handed_over:
-        due = observer.next_time - position.t
-        # Two equal steps rather than a full one and a sliver; the natural length is kept for later.
-        tau = due if h >= due * (1 - 1e-12) else 0.5 * due if h > 0.5 * due else h
-        new, new_rate, error = _step(system, factors, y, rate, tau, bounds)
-        ratio = float(np.max(system.norms(error) / allowed))
-        # NaN, from coefficients that are not finite or a step far too long, is a rejection too.
-        change = _SHRINK if not np.isfinite(ratio) else _SAFETY * max(ratio, 1e-12) ** -0.2
-        change = min(_GROW, max(_SHRINK, change))
-        if not ratio <= 1.0:
-            rejected += 1
-            system.forget_diffusion()
-            h = tau * min(change, 0.9)
-            if floor.rejected(h):
-                raise _failed(position, h, "the error stays above tol for every step")
-            continue
-        # A step that was cut short says little about the next one.
-        h = max(h, tau * change) if tau < h else tau * change
-        y, rate = new, new_rate
+
+    advice = CONCENTRATES
+
+    def __init__(self, system: SemiDiscrete, state: RunState, tol: float, t_end: float) -> None:
+        self._system = system
+        self._tol = tol
+        self._lawson = Lawson(system)
+        self._y = system.state(state.unknowns)
+        self._rate = system.rate(self._y)
         bounds, lowest = system.diffusion_range()
-        position.bounds, position.handed_over = bounds, _uneven(bounds, lowest)
-        position.t = observer.next_time if tau == due else position.t + tau
-        position.step += 1
-        position.dt = None if position.handed_over else h
-        position.unknowns = system.nodal(y)
-        try:
-            system.refuse_backward(position.unknowns, bounds, lowest, tol)
-        except CoefficientError as error:
-            raise error.at(position.step + 1, position.t, h) from None
-        observer(position.t, position.unknowns)
-        restart.look(position)
-        if words := floor.accepted(h, position.t):
-            raise _failed(position, h, words)
-    return position, {
-        "method": "Lawson, Dormand-Prince 5(4)",
-        "tol": tol,
-        "steps": position.step,
-        "rejected_steps": rejected,
-    }
+        state.bounds = self._bounds = bounds if state.bounds is None else state.bounds
+        state.handed_over = _uneven(self._bounds, lowest)
+        state.norms = system.norms(self._y) if state.norms is None else state.norms
+        self._allowed = row_tolerances(tol, state.norms)
+        speeds = system.norms(self._rate)
+        moving = speeds > 0
+        first = float(np.min(0.1 * state.norms[moving] / speeds[moving], initial=t_end))
+        self.first = first if state.dt is None else state.dt
+        self._new = self._y, self._rate
 
+    def attempt(self, state: RunState, tau: float) -> float:
+        """Compute a step; return its local error in units of what is allowed. Collective."""
+        *self._new, error = self._lawson.step(self._y, self._rate, tau, self._bounds)
+        return float(np.max(self._system.norms(error) / self._allowed))
 
-def _failed(position: Position, dt: float, reason: str) -> ConvergenceError:
-    return ConvergenceError(
-        f"the solve failed in step {position.step + 1} at t = {position.t:.6g} with dt = {dt:.3g}: {reason}. The "
-        "density may concentrate, or the coefficients are not finite: try a finer mesh, a larger eps, or "
-        'scheme="positive"'
-    )
+    def reject(self) -> None:
+        """Discard the step."""
+        self._system.forget_diffusion()
+
+    def accept(self, state: RunState, tau: float, *, saved: bool) -> None:
+        """Put what the step has led to into ``state``. Collective.
+
+        Raises:
+            CoefficientError: D < 0.
+        """
+        self._y, self._rate = self._new
+        self._bounds, lowest = self._system.diffusion_range()
+        state.bounds, state.handed_over = self._bounds, _uneven(self._bounds, lowest)
+        if state.handed_over:
+            state.dt = None
+        state.unknowns = self._system.nodal(self._y)
+        self._system.refuse_backward(state.unknowns, self._bounds, lowest, self._tol)
 
 
 def _uneven(highest: Array, lowest: Array) -> bool:
@@ -147,82 +114,82 @@ def _uneven(highest: Array, lowest: Array) -> bool:
     return bool(np.any(lowest < _LEAST_RATIO * highest))
 
 
-class _Factors:
-    """The exponentials e^(c h L) of a step, made once for each h and D̄.
+class Lawson:
+    """The method's steps, whose exponentials e^(c h L) are computed once per h and D̄.
 
     L is a sum over directions: each exponential is the product of one along the first and one along the others.
+
+    Args:
+        system: the semidiscretisation.
     """
 
     def __init__(self, system: SemiDiscrete) -> None:
         self._system = system
         self._key: tuple[float, ...] = ()
         #: L of each unknown, as two arrays to be added
-        self.linear: list[tuple[Array, Array]] = []
+        self._linear: list[tuple[Array, Array]] = []
         self._made: dict[float, list[tuple[Array, Array]]] = {}
 
+    def step(self, y: Array, rate: Array, h: float, bounds: Array) -> tuple[Array, Array, Array]:
+        """Return the new state, its rate, and the estimate of the local error. Collective."""
+        self.prepare(h, bounds)
+        rest = [self._rest(rate, y)]
+        stage, slope = y, rate
+        for i in range(1, len(_NODES)):
+            terms = [(h * a, _NODES[i] - _NODES[j], rest[j]) for j, a in enumerate(_MATRIX[i]) if a]
+            stage = self.sum([(1.0, _NODES[i], y), *terms])
+            slope = self._system.rate(stage)
+            rest.append(self._rest(slope, stage))
+        error = [(h * e, 1.0 - c, r) for c, e, r in zip(_NODES, _DIFFERENCE, rest, strict=True) if e]
+        return stage, slope, self.sum(error)
+
     def prepare(self, h: float, bounds: Array) -> None:
+        """Set h and D̄."""
         key = (h, *bounds.tolist())
         if key != self._key:
             self._key, self._made = key, {}
-            self.linear = self._system.linear_part(bounds)
+            self._linear = self._system.linear_part(bounds)
 
-    def __call__(self, c: float) -> list[tuple[Array, Array]]:
+    def exponentials(self, c: float) -> list[tuple[Array, Array]]:
+        """Return e^(c h L) of each unknown, as two arrays to be multiplied."""
         c = round(c, 12)  # 4/5 and 1 − 1/5 are one
         if c not in self._made:
-            self._made[c] = [(self._exp(c, a), self._exp(c, b)) for a, b in self.linear]
+            self._made[c] = [(self._exp(c, a), self._exp(c, b)) for a, b in self._linear]
         return self._made[c]
+
+    def sum(self, terms: Sequence[tuple[float, float, Array]]) -> Array:
+        """Return Σ w e^(c h L) x over terms (w, c, x)."""
+        out = np.empty_like(terms[0][2])
+        for k, rows in _batches(out):
+            total = out[k, rows]
+            total[:] = 0.0
+            for weight, c, x in terms:
+                if c:
+                    first, others = self.exponentials(c)[k]
+                    part = x[k, rows] * others
+                    part *= weight * first[rows]
+                else:
+                    part = weight * x[k, rows]
+                total += part
+        return out
 
     def _exp(self, c: float, x: Array) -> Array:
         made = np.exp((c * self._key[0]) * x)
         made[made < _NEGLIGIBLE] = 0.0
         return made
 
-
-def _step(
-    system: SemiDiscrete, factors: _Factors, y: Array, rate: Array, h: float, bounds: Array
-) -> tuple[Array, Array, Array]:
-    """Return the new state, its rate, and the estimate of the local error."""
-    factors.prepare(h, bounds)
-    rest = [_rest(factors, rate, y)]
-    stage, slope = y, rate
-    for i in range(1, len(_NODES)):
-        terms = [(h * a, _NODES[i] - _NODES[j], rest[j]) for j, a in enumerate(_MATRIX[i]) if a]
-        stage = _sum(factors, [(1.0, _NODES[i], y), *terms])
-        slope = system.rate(stage)
-        rest.append(_rest(factors, slope, stage))
-    error = _sum(factors, [(h * e, 1.0 - c, r) for c, e, r in zip(_NODES, _DIFFERENCE, rest, strict=True) if e])
-    return stage, slope, error
-
-
-def _rest(factors: _Factors, rate: Array, y: Array) -> Array:
-    """Return N = rate − L y."""
-    out = np.empty_like(y)
-    for k, rows in _batches(y):
-        a, b = factors.linear[k]
-        np.multiply(a[rows] + b, y[k, rows], out=out[k, rows])
-        np.subtract(rate[k, rows], out[k, rows], out=out[k, rows])
-    return out
-
-
-def _sum(factors: _Factors, terms: Sequence[tuple[float, float, Array]]) -> Array:
-    """Return Σ w e^(c h L) x over terms (w, c, x)."""
-    out = np.empty_like(terms[0][2])
-    for k, rows in _batches(out):
-        total = out[k, rows]
-        total[:] = 0.0
-        for weight, c, x in terms:
-            if c:
-                first, others = factors(c)[k]
-                part = x[k, rows] * others
-                part *= weight * first[rows]
-            else:
-                part = weight * x[k, rows]
-            total += part
-    return out
+    def _rest(self, rate: Array, y: Array) -> Array:
+        """Return N = rate − L y."""
+        out = np.empty_like(y)
+        for k, rows in _batches(y):
+            a, b = self._linear[k]
+            np.multiply(a[rows] + b, y[k, rows], out=out[k, rows])
+            np.subtract(rate[k, rows], out[k, rows], out=out[k, rows])
+        return out
 
 
 def _batches(x: Array) -> Iterator[tuple[int, slice]]:
-    """Yield each unknown with rows of its modes, a batch at a time."""
+    """Yield each unknown with a batch of rows of its modes."""
     unknowns, n = x.shape[:2]
     length = max(1, _BATCH * unknowns * n // max(1, x.size))
     for k in range(unknowns):

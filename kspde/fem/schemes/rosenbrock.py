@@ -9,233 +9,226 @@ amplification factor at most 1 for every step: the factor of :math:`\dot y = -(1
 their completion leaves :math:`r \lambda\,dt` unfiltered.) Drift and the dependence of D on the fields are of lower
 order in space.
 
-The local error of a step is kept below ``tol`` times the L² norm of the initial data, in L². A stage's system is solved
-to a residual that is small beside that of the state it is added to.
+The local error of a step is kept below ``tol`` times the L² norm of the initial data, in L². The system of a stage is
+solved to a residual that is small compared with the state the solution is added to.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from kspde.errors import BlowUpError, ConvergenceError
 from kspde.fem.backend import apply_options
 from kspde.fem.coefficients import CoefficientError
-from kspde.fem.schemes.step_control import StepFloor
-from kspde.fem.observer import Observer
 from kspde.fem.petsc_options import W_METHODS
-from kspde.fem.resume import Position, Restart
-from kspde.fem.semidiscretisation import SemiDiscrete, row_tolerances
+from kspde.fem.schemes.base import CONCENTRATES, Run, ToleranceScheme, failing, row_tolerances
+from kspde.fem.schemes.step_control import StepFloor
 from kspde.runtime.parallel import on_all_ranks
+from kspde.typing import Array
 
-__all__ = ["solve_rosenbrock"]
+__all__ = ["Rosenbrock", "integrate_rosenbrock"]
 
-Array = npt.NDArray[np.float64]
-
-#: Below this tolerance stages are solved as much more accurately: the step control is not to see their residuals.
+#: Below this tolerance stages are solved more accurately, in proportion: the step control must not see their residuals.
 _FINE = 1e-5
 
 
-def solve_rosenbrock(
-    system: SemiDiscrete,
-    start: Position,
-    *,
-    t_end: float,
-    tol: float,
-    options: dict[str, Any],
-    observer: Observer,
-    restart: Restart,
-    started: Callable[[], None],
-) -> dict[str, Any]:
-    """Integrate from 0 to ``t_end``.
+@dataclass(frozen=True)
+class Rosenbrock(ToleranceScheme):
+    """PETSc's TS with a Rosenbrock-W method of order 3, for any degree and domain (``kspde.fem.schemes.rosenbrock``).
 
-    Args:
-        system: the semi-discrete system.
-        start: where to begin: at t = 0, or at a checkpoint.
-        t_end: the final time.
-        tol: the tolerance.
-        options: PETSc options of the TS.
-        observer: is told of the start and of every accepted step.
-        restart: writes checkpoints.
-        started: is called when the set-up is over.
-
-    Returns:
-        A summary; the observer has the densities.
-
-    Raises:
-        InputError: PETSc does not know an option.
-        ConvergenceError: the step control gave up.
+    Attributes:
+        tol: the tolerance: the local error of a step stays below ``tol`` times the L² norm of the initial data, in L².
     """
-    from petsc4py import PETSc
 
-    space = system.space
-    stepping = {name: value for name, value in options.items() if name.startswith(("ts_", "snes_"))}
-    linear = {name: value for name, value in options.items() if name not in stepping}
-    state = system.state(start.unknowns)
-    shape = state.shape
-    y = PETSc.Vec().createMPI((state.size, None), comm=space.comm)
-    y.array[:] = state.ravel()
-    residual = y.duplicate()
-    tolerances = y.duplicate()
-    failure: list[BaseException] = []
-    solver = _Shifted(system.solver(linear), shape, failure)
-    # PETSc wants a matrix; only the preconditioner, which inverts it, is ever applied.
-    jacobian = PETSc.Mat().createPython((y.getSizes(), y.getSizes()), solver, comm=space.comm)
-    jacobian.setUp()
+    name = "rosenbrock"
+    node_bytes = (205.0, 0.0, 1200.0)
 
-    slope = system.rate(state)
-    bounds, _ = system.diffusion_range()
-    solver.bounds = bounds if start.bounds is None else start.bounds
-    accuracy = min(1.0, tol / _FINE)
-    solver.sizes = accuracy * system.sizes(state)
-    norms = system.norms(state) if start.norms is None else start.norms
-    speeds = system.norms(slope / space.weights)
-    allowed = row_tolerances(tol, norms) / np.sqrt(y.getSize())
-    tolerances.array[:] = (
-        allowed.reshape(-1, *(1,) * (state.ndim - 1)) / np.sqrt(np.broadcast_to(space.weights, shape))
-    ).ravel()
-    first = 0.01 * float(np.min(norms[speeds > 0] / speeds[speeds > 0], initial=100.0 * t_end))
-    ts = PETSc.TS().create(comm=space.comm)
-    position = replace(start, norms=norms)
-    floor = StepFloor(t_end)
+    tol: float = 1e-6
 
-    rejections = 0
+    def integrate(self, run: Run) -> dict[str, Any]:
+        """Integrate to ``run.t_end``, and return a summary. Collective."""
+        return integrate_rosenbrock(run, self.tol)
 
-    def implicit(ts: Any, t: float, y: Any, dy: Any, out: Any) -> None:
-        nonlocal rejections
-        if ts.getStepRejections() > rejections:
-            rejections = ts.getStepRejections()
-            system.forget_diffusion()
-        rate = system.rate(y.array_r.reshape(shape))
-        np.subtract(space.weights * dy.array_r.reshape(shape), rate, out=out.array.reshape(shape))
 
-    def matrix(ts: Any, t: float, y: Any, dy: Any, shift: float, mat: Any, pre: Any) -> bool:
-        solver.shift = shift
-        return True
-
-    def monitor(ts: Any, step: int, t: float, y: Any) -> None:
-        if start.step and step == start.step:
-            return  # PETSc begins by showing where it starts; that has been recorded before the checkpoint
-        if step:
-            # PETSc takes steps of its least length before it gives up; those that a saved time cuts short say nothing.
-            if t not in observer.times and (words := floor.accepted(0.5 * (t - position.t), t)):
-                raise ConvergenceError(words)
-            solver.bounds, lowest = system.diffusion_range()
-            try:
-                system.refuse_backward(system.nodal(y.array_r.reshape(shape)), solver.bounds, lowest, tol)
-            except CoefficientError as error:
-                raise error.at(step + 1, t, ts.getTimeStep()) from None
-            solver.sizes = accuracy * system.sizes(y.array_r.reshape(shape))
-        position.step, position.t, position.dt, position.bounds = step, t, ts.getTimeStep(), solver.bounds
-        position.unknowns = system.nodal(y.array_r.reshape(shape))
-        observer(t, position.unknowns)
-        if step:
-            restart.look(position)
-
-    def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
-        # PETSc replaces an exception that passes through it by an error code: keep the first.
-        def call(*args: Any) -> Any:
-            try:
-                return function(*args)
-            except BaseException as error:
-                failure.append(error)
-                raise
-
-        return call
-
+def integrate_rosenbrock(run: Run, tol: float) -> dict[str, Any]:
+    """Integrate to ``run.t_end`` with step control, and return a summary; arguments and errors as for ``Scheme``."""
+    integration = _Integration(run, tol)
     try:
+        return integration.solve()
+    finally:
+        integration.free(sys.exception())
+
+
+class _Integration:
+    """PETSc's TS on the semidiscretisation, from ``run.state`` to the end. A vector holds this rank's state."""
+
+    def __init__(self, run: Run, tol: float) -> None:
+        from petsc4py import PETSc
+
+        self._run, self._tol = run, tol
+        self._system, self._space = run.system, run.system.space
+        self._first_step = run.state.step
+        self._stepping = {k: v for k, v in run.options.items() if k.startswith(("ts_", "snes_"))}
+        linear = {k: v for k, v in run.options.items() if k not in self._stepping}
+        state = run.system.state(run.state.unknowns)
+        self._shape = state.shape
+        #: the first error of ours: PETSc replaces one that passes through it by an error code
+        self._error: BaseException | None = None
+        self._rejections = 0
+        self._floor = StepFloor(run.t_end)
+        self._accuracy = min(1.0, tol / _FINE)
+        self._solve_stage: Callable[[float, Array, Array, Array], Array] = run.system.solver(linear)
+        self._shift = 1.0
+        self._y = PETSc.Vec().createMPI((state.size, None), comm=self._space.comm)
+        self._y.array[:] = state.ravel()
+        self._residual, self._tolerances = self._y.duplicate(), self._y.duplicate()
+        # PETSc wants a matrix; only the preconditioner, which inverts it, is ever applied.
+        sizes = self._y.getSizes()
+        self._jacobian = PETSc.Mat().createPython((sizes, sizes), self, comm=self._space.comm)
+        self._jacobian.setUp()
+        self._ts = PETSc.TS().create(comm=self._space.comm)
+        self._set_scales(state)
+
+    def _set_scales(self, state: Array) -> None:
+        """Set D̄, the norms that tolerances refer to, the tolerances, and the first step."""
+        at, system, weights = self._run.state, self._system, self._space.weights
+        slope = system.rate(state)
+        bounds, _ = system.diffusion_range()
+        at.bounds = bounds if at.bounds is None else at.bounds
+        at.norms = system.norms(state) if at.norms is None else at.norms
+        self._sizes = self._accuracy * system.sizes(state)
+        allowed = row_tolerances(self._tol, at.norms) / np.sqrt(self._y.getSize())
+        allowed = allowed.reshape(-1, *(1,) * (state.ndim - 1))
+        self._tolerances.array[:] = (allowed / np.sqrt(np.broadcast_to(weights, state.shape))).ravel()
+        speeds = system.norms(slope / weights)
+        moving = speeds > 0
+        t_end = self._run.t_end
+        first = 0.01 * float(np.min(at.norms[moving] / speeds[moving], initial=100.0 * t_end))
+        self._first = min(t_end, first) if at.dt is None else at.dt
+
+    def solve(self) -> dict[str, Any]:
+        """Integrate to the end."""
+        from petsc4py import PETSc
+
+        run, ts = self._run, self._ts
+        self._configure()
+        run.started()
+        try:
+            ts.solve(self._y)
+        except PETSc.Error as error:
+            self._raise_first(str(error).strip().splitlines()[-1])
+        if ts.getConvergedReason() < 0 or ts.getTime() < run.t_end * (1 - 1e-12):
+            names = {v: k for k, v in vars(PETSc.TS.ConvergedReason).items() if isinstance(v, int)}
+            self._raise_first(str(names.get(ts.getConvergedReason(), ts.getConvergedReason())))
+        return {
+            "method": f"{ts.getType()} {run.options.get('ts_rosw_type', W_METHODS[0])}",
+            "tol": self._tol,
+            "steps": ts.getStepNumber(),
+            "rejected_steps": ts.getStepRejections(),
+        }
+
+    def _configure(self) -> None:
+        from petsc4py import PETSc
+
+        ts, start, times = self._ts, self._run.state, self._run.observer.times
         ts.setType("rosw")
-        ts.setIFunction(guarded(implicit), residual)
-        ts.setIJacobian(guarded(matrix), jacobian, jacobian)
-        ts.setMonitor(guarded(monitor))
+        ts.setIFunction(self._guarded(self._implicit), self._residual)
+        ts.setIJacobian(self._guarded(self._matrix), self._jacobian, self._jacobian)
+        ts.setMonitor(self._guarded(self._accept))
         ts.setTime(start.t)
         ts.setStepNumber(start.step)
-        ts.setTimeSpan([start.t, *(t for t in observer.times if t > start.t)])
+        ts.setTimeSpan([start.t, *(t for t in times if t > start.t)])
         ts.setMaxSteps(10**7)
         ts.setExactFinalTime(PETSc.TS.ExactFinalTime.MATCHSTEP)
-        ts.setTimeStep(min(t_end, first) if start.dt is None else start.dt)
-        ts.setTolerances(rtol=0.0, atol=tolerances)
+        ts.setTimeStep(self._first)
+        ts.setTolerances(rtol=0.0, atol=self._tolerances)
         ts.setErrorIfStepFails(False)
-        ts.setSolution(y)
+        ts.setSolution(self._y)
         snes = ts.getSNES()
         snes.setType("ksponly")
         snes.getKSP().setType("preonly")
         snes.getKSP().getPC().setType("python")
-        snes.getKSP().getPC().setPythonContext(solver)
-        apply_options(ts, stepping, {"ts_rosw_type": W_METHODS[0], "ts_adapt_dt_min": floor.least})
-        started()
-        try:
-            ts.solve(y)
-        except PETSc.Error as error:
-            # What a step's failure is to be called by is added to its reason only; StoppedError is no failure.
-            if failure and (
-                isinstance(failure[0], (BlowUpError, CoefficientError)) or not isinstance(failure[0], ConvergenceError)
-            ):
-                raise failure[0] from None
-            if failure:
-                raise ConvergenceError(_failed(ts, str(failure[0]))) from None
-            raise ConvergenceError(_failed(ts, str(error).strip().splitlines()[-1])) from None
-        if ts.getConvergedReason() < 0 or ts.getTime() < t_end * (1 - 1e-12):
-            raise ConvergenceError(_failed(ts, _reason(ts)))
-        summary = {
-            "method": f"{ts.getType()} {options.get('ts_rosw_type', W_METHODS[0])}",
-            "tol": tol,
-            "steps": ts.getStepNumber(),
-            "rejected_steps": ts.getStepRejections(),
-        }
-    finally:
-        solver.release()
-        if on_all_ranks(space.comm, sys.exception()):
-            for thing in (ts, jacobian, tolerances, residual, y):
-                thing.destroy()
-    return summary
+        snes.getKSP().getPC().setPythonContext(self)
+        apply_options(ts, self._stepping, {"ts_rosw_type": W_METHODS[0], "ts_adapt_dt_min": self._floor.least})
 
+    def _guarded(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            try:
+                return function(*args)
+            except BaseException as error:
+                self._error = self._error or error
+                raise
 
-class _Shifted:
-    """PETSc preconditioner that solves with the W-method's matrix."""
+        return call
 
-    def __init__(
-        self, solve: Callable[[float, Array, Array, Array], Array], shape: tuple[int, ...], failure: list[BaseException]
-    ) -> None:
-        self._solve = solve
-        self._failure = failure
-        self._shape = shape
-        self.shift = 1.0
-        self.bounds: Array = np.ones(1)
-        self.sizes: Array = np.zeros(1)
+    def _implicit(self, ts: Any, t: float, y: Any, dy: Any, out: Any) -> None:
+        """Set M dy − rate(y)."""
+        if ts.getStepRejections() > self._rejections:
+            self._rejections = ts.getStepRejections()
+            self._system.forget_diffusion()
+        shape = self._shape
+        rate = self._system.rate(y.array_r.reshape(shape))
+        np.subtract(self._space.weights * dy.array_r.reshape(shape), rate, out=out.array.reshape(shape))
 
-    def release(self) -> None:
-        """Drop the systems while ranks can agree: those that go when PETSc destroys this are never freed."""
-        self._solve = _released
+    def _matrix(self, ts: Any, t: float, y: Any, dy: Any, shift: float, mat: Any, pre: Any) -> bool:
+        self._shift = shift
+        return True
+
+    def _accept(self, ts: Any, step: int, t: float, y: Any) -> None:
+        """Record a step: PETSc's monitor, which is also called at the start."""
+        if self._first_step and step == self._first_step:
+            return  # recorded before the checkpoint
+        run, at, dt = self._run, self._run.state, ts.getTimeStep()
+        y = y.array_r.reshape(self._shape)
+        unknowns = self._system.nodal(y)
+        if step:
+            # PETSc takes steps of its least length before it gives up; those that a saved time cuts short say nothing.
+            if t not in run.observer.times and (words := self._floor.accepted(0.5 * (t - at.t), t)):
+                raise ConvergenceError(words)
+            at.bounds, lowest = self._system.diffusion_range()
+            with failing(step + 1, t, dt, ""):
+                self._system.refuse_backward(unknowns, at.bounds, lowest, self._tol)
+            self._sizes = self._accuracy * self._system.sizes(y)
+        at.step, at.t, at.dt, at.unknowns = step, t, dt, unknowns
+        run.observer(at)
+        if step:
+            run.writer(at)
 
     def apply(self, pc: Any, x: Any, y: Any) -> None:
-        rhs, out = x.array_r.reshape(self._shape), y.array.reshape(self._shape)
-        try:
-            out[:] = self._solve(self.shift, self.bounds, rhs, self.sizes)
-        except BaseException as error:
-            self._failure.append(error)
-            raise
+        """Solve with the W-method's matrix: PETSc's preconditioner."""
+        self._guarded(self._apply)(x.array_r.reshape(self._shape), y.array.reshape(self._shape))
+
+    def _apply(self, rhs: Array, out: Array) -> None:
+        bounds = self._run.state.bounds
+        assert bounds is not None
+        out[:] = self._solve_stage(self._shift, bounds, rhs, self._sizes)
+
+    def _raise_first(self, reason: str) -> None:
+        """Raise the first error of ours; step, t and dt are added to a failed step's reason only.
+
+        Raises:
+            ConvergenceError: (or ours) always.
+        """
+        error, ts = self._error, self._ts
+        if error is not None and (
+            isinstance(error, (BlowUpError, CoefficientError)) or not isinstance(error, ConvergenceError)
+        ):
+            raise error from None
+        with failing(ts.getStepNumber() + 1, ts.getTime(), ts.getTimeStep(), CONCENTRATES):
+            raise ConvergenceError(str(error) if error is not None else reason)
+
+    def free(self, error: BaseException | None) -> None:
+        """Free the PETSc objects, and drop the linear systems while ranks can agree."""
+        self._solve_stage = _freed
+        if on_all_ranks(self._space.comm, error):
+            for thing in (self._ts, self._jacobian, self._tolerances, self._residual, self._y):
+                thing.destroy()
 
 
-def _released(*args: Any) -> Array:
+def _freed(*args: Any) -> Array:
     raise RuntimeError("the solve is over")
-
-
-def _reason(ts: Any) -> str:
-    from petsc4py import PETSc
-
-    names = {v: k for k, v in vars(PETSc.TS.ConvergedReason).items() if isinstance(v, int)}
-    return str(names.get(ts.getConvergedReason(), ts.getConvergedReason()))
-
-
-def _failed(ts: Any, reason: str) -> str:
-    return (
-        f"the solve failed in step {ts.getStepNumber() + 1} at t = {ts.getTime():.6g} "
-        f"with dt = {ts.getTimeStep():.3g}: {reason}. The density may concentrate, or the coefficients are not finite: "
-        'try a finer mesh, a larger eps, or scheme="positive"'
-    )

@@ -230,6 +230,15 @@ class Space(ABC):
         return self.evaluator(points, outside)(nodal)
 
     @abstractmethod
+    def decay_weights(self, rate: float, centre: Array) -> tuple[Array, Array]:
+        """Return the weights of the decay condition at this rank's nodes, and what they would be about ``centre``.
+
+        Args:
+            rate: ρ, the kernel's decay rate.
+            centre: the centre of mass of a density. Collective.
+        """
+
+    @abstractmethod
     def reach(self, points: Array) -> Array:
         """Return how far out points lie, shape (n,): 0 in the centre of the domain, 1 on its outer boundary."""
 
@@ -265,6 +274,16 @@ class Space(ABC):
     def total(self, local: Array) -> Array:
         """Return the sum of an array over the ranks. Collective."""
         return np.asarray(self.comm.allreduce(local)) if self.comm.size > 1 else local
+
+    def maximum(self, local: Array) -> Array:
+        """Return the maximum of an array over the ranks, entry by entry. Collective."""
+        if self.comm.size == 1:
+            return local
+        from mpi4py import MPI
+
+        out = np.empty_like(local)
+        self.comm.Allreduce(local, out, op=MPI.MAX)
+        return out
 
     def function(self, nodal: Array, name: str = "u") -> Any:
         """Return the DOLFINx function with these nodal values. Collective."""

@@ -151,6 +151,18 @@ class BoxSpace(Space):
             robin = float(decay_coefficient(kernel.decay_rate, self.radius, self.dimension))
         return _Symbol(self, kernel, robin, name)
 
+    def decay_weights(self, rate: float, centre: Array) -> tuple[Array, Array]:
+        """Return the one coefficient of all sides, that of their centres, and the coefficients about ``centre``."""
+        away = self.points - centre
+        r = np.linalg.norm(away, axis=1)
+        side = np.abs(self.points) > self.radius * (1 - 1e-12)
+        outward = np.where(side, away * np.sign(self.points), np.inf).min(axis=1)  # the worse of a corner's two sides
+        on = np.any(side, axis=1)
+        used, right = np.zeros(len(r)), np.zeros(len(r))
+        used[on] = decay_coefficient(rate, self.radius, self.dimension)
+        right[on] = decay_coefficient(rate, r[on], self.dimension) * np.maximum(outward[on], 0.0) / r[on]
+        return used, right
+
     def reach(self, points: Array) -> Array:
         """Return max |x_a| in units of the half-width."""
         return np.asarray(np.max(np.abs(points), axis=1, initial=0.0) / self.radius)

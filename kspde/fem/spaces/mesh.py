@@ -182,6 +182,10 @@ class MeshSpace(Space):
         columns = [self._times(g, nodal, transposed=True) / self.mass for g in self._advection]
         return np.stack(columns, axis=1)
 
+    def decay_weights(self, rate: float, centre: Array) -> tuple[Array, Array]:
+        """Return the weights about the centre of the mesh and about ``centre``. Collective."""
+        return self.boundary_weights(rate), self.boundary_weights(rate, centre)
+
     def boundary_weights(self, rate: float, centre: Array | None = None) -> Array:
         r"""Return ∫ κ φ_i over the outer boundary, κ the decay condition's coefficient. Collective.
 

@@ -1,0 +1,222 @@
+"""What a scheme in time is, what it is given, and the loop of the schemes that take their own steps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+
+from kspde.domains import Domain
+from kspde.errors import ConvergenceError, InputError, check_number, shown
+from kspde.fem.coefficients import CoefficientError
+from kspde.fem.monitors.trust import cell_peclet, negative_values, warn_of_negative_values
+from kspde.fem.observer import Observer, RunState
+from kspde.fem.resume import CheckpointWriter
+from kspde.fem.schemes.step_control import FixedStep
+from kspde.fem.semidiscretisation import SemiDiscrete
+from kspde.runtime.counts import check_steps
+from kspde.typing import Array
+
+__all__ = ["CONCENTRATES", "Run", "Scheme", "Steps", "ToleranceScheme", "failing", "march", "row_tolerances"]
+
+#: What to try where a scheme with step control fails.
+CONCENTRATES = (
+    ". The density may concentrate, or the coefficients are not finite: try a finer mesh, a larger eps, or "
+    'scheme="positive"'
+)
+
+
+@dataclass
+class Run:
+    """What a scheme integrates.
+
+    Attributes:
+        system: the semidiscretisation.
+        state: where the run stands, at t = 0 or at a checkpoint; the scheme advances it.
+        observer: records the start and every accepted step.
+        writer: writes checkpoints.
+        options: PETSc options.
+        started: called when the scheme's set-up is over.
+    """
+
+    system: SemiDiscrete
+    state: RunState
+    observer: Observer
+    writer: CheckpointWriter
+    options: dict[str, Any]
+    started: Callable[[], None]
+
+    @property
+    def t_end(self) -> float:
+        """The final time."""
+        return self.observer.times[-1]
+
+    def begin(self) -> None:
+        """Record the start, unless the run resumes. Collective."""
+        self.started()
+        if not self.state.step:
+            self.observer(self.state)
+
+    def record(self) -> None:
+        """Record an accepted step. Collective.
+
+        Raises:
+            BlowUpError: a density has blown up.
+            StoppedError: a signal has come, and a checkpoint is written.
+        """
+        self.observer(self.state)
+        self.writer(self.state)
+
+
+class Scheme(ABC):
+    """A scheme in time; subclasses are frozen dataclasses of its parameters.
+
+    Attributes:
+        name: what ``solve`` calls it.
+        positive: whether it keeps u ≥ 0 for every step, on elements of degree 1.
+        tol: the tolerance of its step control; None with a fixed step.
+        dt: its fixed step; None with step control.
+        node_bytes: the memory that it takes per node (``kspde.fem.memory``): vectors on a Box, matrices on a Box in two
+            dimensions, and both on a mesh of degree 1.
+    """
+
+    name: ClassVar[str]
+    positive: ClassVar[bool] = False
+    node_bytes: ClassVar[tuple[float, float, float]]
+    tol: float | None = None
+    dt: float | None = None
+
+    @classmethod
+    @abstractmethod
+    def of(cls, tol: float | None, dt: float | None) -> Self:
+        """Return the scheme with the ``tol`` and ``dt`` given beside its name.
+
+        Raises:
+            InputError: one of them has no effect, is missing, or is not valid.
+        """
+
+    def check(self, domain: Domain, t_end: float) -> None:
+        """Refuse a domain or a final time that the scheme cannot be used with.
+
+        Raises:
+            InputError: a degree other than 1, or too many steps.
+        """
+        if self.positive and domain.degree != 1:
+            raise InputError(
+                f"degree = {domain.degree} is not valid for the positive schemes: use a domain with degree=1"
+            )
+        if self.dt is not None:
+            check_steps(t_end, self.dt)
+
+    @abstractmethod
+    def integrate(self, run: Run) -> dict[str, Any]:
+        """Integrate to ``run.t_end``, and return a summary. Collective.
+
+        Raises:
+            InputError: PETSc does not know an option.
+            ConvergenceError: a step failed.
+        """
+
+    @abstractmethod
+    def review(self, run: Run, table: dict[str, Array]) -> dict[str, Any]:
+        """Warn where a finished run is not to be trusted, and return what its summary says of that. Collective."""
+
+
+class ToleranceScheme(Scheme):
+    """A scheme with step control, for any degree and domain, which may undershoot u = 0.
+
+    Attributes:
+        tol: the tolerance: the local error of a step stays below ``tol`` times the L² norm of the initial data, in L².
+    """
+
+    tol: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tol", check_number("tol", self.tol, above=0, below=1))
+
+    @classmethod
+    def of(cls, tol: float | None, dt: float | None) -> Self:
+        """Return the scheme with a tolerance, 1e-6 unless given."""
+        if dt is not None:
+            raise InputError(
+                f'dt = {shown(dt)} has no effect on the adaptive scheme: leave it out, or use scheme="positive2"'
+            )
+        return cls() if tol is None else cls(tol)  # type: ignore[call-arg]
+
+    def review(self, run: Run, table: dict[str, Array]) -> dict[str, Any]:
+        """Warn of negative values."""
+        worst = negative_values(run.system.model.species, self.tol, table)
+        if worst is None:
+            return {"negative": None}
+        peclet = float(cell_peclet(run.system, run.state.unknowns).max())
+        warn_of_negative_values(worst, peclet, run.system.space.comm)
+        return {"negative": worst, "cell_peclet": peclet}
+
+
+class Steps(Protocol):
+    """A one-step method, as ``march`` uses it."""
+
+    #: What the message of a failed step advises.
+    advice: str
+
+    def attempt(self, state: RunState, tau: float) -> float:
+        """Compute a step of length ``tau``; return its local error in units of what is allowed. Collective."""
+
+    def reject(self) -> None:
+        """Discard the step."""
+
+    def accept(self, state: RunState, tau: float, *, saved: bool) -> None:
+        """Put the unknowns after the step, and what belongs to them, into ``state``. Collective.
+
+        Args:
+            state: with the new t and step already.
+            tau: the length of the step.
+            saved: whether it ends at a saved time.
+        """
+
+
+def march(run: Run, steps: Steps, control: FixedStep) -> None:
+    """Take steps until ``run.t_end``, or until the run is handed over. Collective.
+
+    Raises:
+        ConvergenceError: names the step, t, dt and the reason.
+    """
+    state, observer = run.state, run.observer
+    while state.t < run.t_end and not state.handed_over:
+        due = observer.next_time - state.t
+        tau = control.length(due)
+        with failing(state.step + 1, state.t, tau, steps.advice):
+            error = steps.attempt(state, tau)
+        accepted = control.accepts(error, tau)
+        if accepted:
+            state.t = observer.next_time if tau == due else state.t + tau
+            state.step += 1
+            state.dt = control.natural
+            with failing(state.step + 1, state.t, control.dt, steps.advice):
+                steps.accept(state, tau, saved=tau == due)
+            run.record()
+        else:
+            steps.reject()
+        with failing(state.step + 1, state.t, control.dt, steps.advice):
+            control.refuse_short(state.t, accepted=accepted)
+
+
+@contextmanager
+def failing(step: int, t: float, dt: float, advice: str) -> Iterator[None]:
+    """Add step, t and dt to the message of a ``ConvergenceError``, and advice unless a coefficient is to blame."""
+    try:
+        yield
+    except ConvergenceError as error:
+        advice = "" if isinstance(error, CoefficientError) else advice
+        raise type(error)(
+            f"the solve failed in step {step} at t = {t:.6g} with dt = {dt:.3g}: {error}{advice}"
+        ) from None
+
+
+def row_tolerances(tol: float, norms: Array) -> Array:
+    """Return the local errors allowed to unknowns: each by its own norm, one that vanishes (χ = 0) by the largest."""
+    return tol * np.where(norms > 0, norms, norms.max())
