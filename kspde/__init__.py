@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kspde.domains import Box, Disk, MeshFile
     from kspde.errors import BlowUpError, ConvergenceError, InputError, KspdeError, KspdeWarning, MissingBackendError
     from kspde.evidence import coupled_distance, entropy_bound, liouville
+    from kspde.fem.schemes import Adaptive, Positive, Positive2, Rosenbrock
     from kspde.fem.solve import solve
     from kspde.initial import CallableDensity, GaussianMixture, GridDensity, observed_positions
     from kspde.kernels import GaussianMollifier, Kernel, MaternMollifier, Yukawa
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from kspde.runtime.saving import SaveAt
 
 __all__ = [
+    "Adaptive",
     "AlgebraicMotility",
     "BlowUpError",
     "Box",
@@ -59,6 +61,9 @@ __all__ = [
     "MissingBackendError",
     "Model",
     "OnePlusExponentialMotility",
+    "Positive",
+    "Positive2",
+    "Rosenbrock",
     "SaveAt",
     "SignalDependentKellerSegel",
     "Snapshots",
@@ -105,6 +110,10 @@ _LAZY = {
     "SignalDependentKellerSegel": "kspde.models",
     "SaveAt": "kspde.runtime.saving",
     "solve": "kspde.fem",
+    "Adaptive": "kspde.fem.schemes",
+    "Positive": "kspde.fem.schemes",
+    "Positive2": "kspde.fem.schemes",
+    "Rosenbrock": "kspde.fem.schemes",
     "simulate": "kspde.particles",
     "EulerMaruyama": "kspde.particles.schemes",
     "Weak2": "kspde.particles.schemes",

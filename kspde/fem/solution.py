@@ -18,7 +18,7 @@ from kspde.fem.semidiscretisation import SemiDiscrete
 from kspde.fem.snapshot import Knot, Snapshot, interpolated
 from kspde.fem.writers import write_vtx, write_xdmf
 from kspde.initial import InitialDensity
-from kspde.kernels import Kernel
+from kspde.kernels import Mollifier
 from kspde.models import Model
 from kspde.problem import Problem
 from kspde.runtime.parallel import together
@@ -39,6 +39,7 @@ class Solution:
         problem: the problem that it solves, up to ``t_end``.
         domain: the domain.
         scheme: the scheme.
+        mollifier: the mollifier, as given; ``problem.mollifier`` is the kernel.
         diagnostics: per accepted step, name -> array: t, dt, mass, minimum, maximum, l2 (∫u²), second_moment (∫|x|²u),
             entropy (∫u log u), and the statistics asked for; shape (steps,), or (steps, species) except for t and dt
             where there are several species.
@@ -54,6 +55,7 @@ class Solution:
     problem: Problem
     domain: Domain
     scheme: Scheme
+    mollifier: Mollifier
     diagnostics: dict[str, Array]
     timings: dict[str, float]
     initial_mass_error: dict[str, float]
@@ -86,11 +88,6 @@ class Solution:
     def eps(self) -> float | None:
         """The mollifier's ε; None for the local equation."""
         return self.problem.eps
-
-    @property
-    def mollifier(self) -> Kernel | None:
-        """The mollifier j^ε; None for the local equation."""
-        return self.problem.mollifier
 
     @property
     def masses(self) -> dict[str, float]:
@@ -211,7 +208,7 @@ class Solution:
             **self._details,
             "t_end": self.t_end,
             "eps": self.eps,
-            "mollifier": None if self.mollifier is None else str(self.mollifier),
+            "mollifier": None if self.eps is None else str(self.mollifier),
             "domain": str(self.domain),
             "nodes": space.nodes,
             "cells": space.cells,

@@ -119,6 +119,7 @@ def solve(
     settings = _Settings(
         domain=_checked_domain(domain, problem.model),
         scheme=scheme_of(scheme, tol=tol, dt=dt),
+        mollifier=mollifier,
         petsc_options=checked_options(petsc_options),
         save=SaveAt.checked(save),
         checkpoint=checkpoint,
@@ -144,6 +145,7 @@ class _Settings:
 
     domain: Domain
     scheme: Scheme
+    mollifier: Mollifier
     petsc_options: dict[str, Any]
     save: SaveAt
     checkpoint: Checkpoint | None
@@ -267,6 +269,7 @@ class _Solve:
             problem=replace(self._problem, t_end=knots[-1].t),
             domain=self._settings.domain,
             scheme=self._settings.scheme,
+            mollifier=self._settings.mollifier,
             diagnostics=self._observer.recorder.table(),
             timings=dict(self._timings),
             initial_mass_error=self._mass_errors,

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 import kspde
-from kspde.fem.resume import Position, Restart, description
+from kspde.fem.observer import RunState
+from kspde.fem.resume import CheckpointWriter, resumed
+from kspde.fem.snapshot import Knot
+from kspde.problem import Problem
 from kspde.runtime.checkpoint import Checkpoint, CheckpointStore, StoppedError
 
 
@@ -33,28 +36,38 @@ class Records:
 
     def __init__(self) -> None:
         self.times, self.next_time = (0.0, 0.1, 0.5, 1.0), 0.5
-        self.states = [(t, np.full((2, 3), t), np.full((2, 3), -1.0 - t)) for t in (0.0, 0.1)]
+        self.knots = [Knot(t, np.full((2, 3), t), np.full((2, 3), -1.0 - t)) for t in (0.0, 0.1)]
         self.now = 0.2
         times = (0.0, 0.05, 0.1, 0.15)
         self.recorder = SimpleNamespace(table=lambda: {"mass": np.ones(5), "t": np.array([*times, self.now])})
 
-    def restore(self, table, states) -> None:
-        self.restored = (table, states)
+    def restore(self, table, knots, latest) -> None:
+        self.restored = (table, knots)
 
 
-def position(comm, **changes):
+class Checkpoints:
+    """A writer and what it needs; one unknown is a density, the other a field that relaxes."""
+
+    def __init__(self, directory, comm) -> None:
+        model = SimpleNamespace(species=("u",))
+        self.system = SimpleNamespace(space=Rows(comm), model=model, relaxing=("v",))
+        self.observer = Records()
+        self.store = CheckpointStore(Checkpoint(directory, every=0), {"model": "test"}, comm)
+        self.write = CheckpointWriter(self.store, self.system, self.observer)
+
+    def latest(self):
+        return resumed(self.store, self.system, self.observer)
+
+
+def state(comm, **changes):
     unknowns = np.arange(6.0).reshape(2, 3) + 10 * comm.rank
     bounds, norms = np.array([2.0]), np.array([3.0, 4.0])
-    return replace(Position(step=4, t=0.2, unknowns=unknowns, dt=0.05, bounds=bounds, norms=norms), **changes)
+    return replace(RunState(step=4, t=0.2, unknowns=unknowns, dt=0.05, bounds=bounds, norms=norms), **changes)
 
 
 @pytest.fixture
-def restart(shared_tmp_path, comm):
-    """One unknown is a density, the other a field that relaxes."""
-    model = SimpleNamespace(species=("u",))
-    system = SimpleNamespace(space=Rows(comm), model=model, relaxing=("v",))
-    store = CheckpointStore(Checkpoint(shared_tmp_path, every=0), {"model": "test"}, comm)
-    return Restart(store, system, Records())
+def checkpoints(shared_tmp_path, comm):
+    return Checkpoints(shared_tmp_path, comm)
 
 
 @pytest.mark.parametrize(
@@ -68,22 +81,22 @@ def restart(shared_tmp_path, comm):
     ],
     ids=["all", "no length", "no bounds", "handed over", "just before a saved time"],
 )
-def test_what_is_written_is_read(restart, comm, changes) -> None:
-    written = position(comm, **changes)
-    assert restart.latest() is None
-    restart._observer.now = written.t
-    restart.look(written)
-    found = restart.latest()
+def test_what_is_written_is_read(checkpoints, comm, changes) -> None:
+    written = state(comm, **changes)
+    assert checkpoints.latest() is None
+    checkpoints.observer.now = written.t
+    checkpoints.write(written)
+    found = checkpoints.latest()
     for name in ("step", "t", "dt", "handed_over"):
         assert getattr(found, name) == getattr(written, name)
     for name in ("unknowns", "bounds", "norms"):
         theirs = getattr(written, name)
         np.testing.assert_array_equal(getattr(found, name), theirs) if theirs is not None else None
         assert (getattr(found, name) is None) == (theirs is None)
-    table, states = restart._observer.restored
+    table, knots = checkpoints.observer.restored
     expected = {"mass": [1.0] * 5, "t": [0.0, 0.05, 0.1, 0.15, written.t]}
     assert {name: values.tolist() for name, values in table.items()} == expected
-    for (t, unknowns, slopes), expected in zip(states, restart._observer.states, strict=True):
+    for (t, unknowns, slopes), expected in zip(knots, checkpoints.observer.knots, strict=True):
         assert t == expected[0]
         np.testing.assert_array_equal(unknowns, expected[1])
         np.testing.assert_array_equal(slopes, expected[2])
@@ -101,68 +114,54 @@ def test_what_is_written_is_read(restart, comm, changes) -> None:
         ({"t": 0.96}, 1.0, True),  # the last step's length is not needed afterwards
     ],
 )
-def test_when_one_is_written(restart, comm, changes, next_time, written) -> None:
-    restart._observer.next_time, restart._observer.now = next_time, changes["t"]
-    restart.look(position(comm, **changes))
-    assert (restart.latest() is not None) == written
+def test_when_one_is_written(checkpoints, comm, changes, next_time, written) -> None:
+    checkpoints.observer.next_time, checkpoints.observer.now = next_time, changes["t"]
+    checkpoints.write(state(comm, **changes))
+    assert (checkpoints.latest() is not None) == written
 
 
-def test_none_that_is_not_due_or_has_no_place(restart, comm) -> None:
-    restart._store._every = 1000.0
-    restart.look(position(comm))
-    assert restart.latest() is None
-    nowhere = Restart(None, restart._system, restart._observer)
-    nowhere.look(position(comm))
-    assert nowhere.latest() is None
+def test_none_that_is_not_due_or_has_no_place(checkpoints, comm) -> None:
+    checkpoints.store._every = 1000.0
+    checkpoints.write(state(comm))
+    assert checkpoints.latest() is None
+    CheckpointWriter(None, checkpoints.system, checkpoints.observer)(state(comm))
+    assert checkpoints.latest() is None
 
 
-def test_a_run_that_is_told_to_stop_says_where_it_is(restart, comm) -> None:
-    restart._store._ask(15, None)
+def test_a_run_that_is_told_to_stop_says_where_it_is(checkpoints, comm) -> None:
+    checkpoints.store._ask(15, None)
     with pytest.raises(StoppedError, match=r"SIGTERM after step 4, t = 0\.2: .*0004\.h5 holds the state, resume=True"):
-        restart.look(position(comm))
-    assert restart.latest().step == 4
+        checkpoints.write(state(comm))
+    assert checkpoints.latest().step == 4
 
 
-def test_a_part_that_is_missing_is_said_on_every_rank(restart, comm) -> None:
+def test_a_part_that_is_missing_is_said_on_every_rank(checkpoints, comm) -> None:
     shared = {"saved": np.zeros(0), "t": np.array(0.2), "handed_over": np.array(False)}
-    restart._store.write(7, parts={"label": np.arange(3) + 3 * comm.rank}, shared=shared)
+    checkpoints.store.write(7, parts={"label": np.arange(3) + 3 * comm.rank}, shared=shared)
     with pytest.raises(kspde.InputError, match="cannot read checkpoint"):
-        restart.latest()
+        checkpoints.latest()
 
 
-def test_a_file_that_one_rank_cannot_read_is_given_up_by_all(restart, comm) -> None:
-    restart.look(position(comm))
+def test_a_file_that_one_rank_cannot_read_is_given_up_by_all(checkpoints, comm) -> None:
+    checkpoints.write(state(comm))
 
     def unreadable(saved, name):
         raise kspde.InputError("cannot read it")
 
     if comm.rank == comm.size - 1:
-        restart._system.space.read = unreadable
+        checkpoints.system.space.read = unreadable
     with pytest.raises(kspde.InputError, match="cannot read it"):
-        restart.latest()
+        checkpoints.latest()
 
 
-class Step:
-    """A density that is told from another one by points between the two edges only."""
-
-    mass = 1.0
-
-    def __init__(self, edge: float) -> None:
-        self.edge = edge
-
-    def __call__(self, x):
-        return 1.0 * (x[:, 0] > self.edge)
-
-
-def test_problems_are_told_apart() -> None:
-    model = kspde.SignalDependentKellerSegel(chi=1.0)
-    assert description(model, {"u": Step(0.5)}) != description(model, {"u": Step(0.6)})
-
-    def told(mean=0.3, mass=1.0, chi=8.0, **facts):
+def test_problems_are_distinguished() -> None:
+    def described(mean=0.3, mass=1.0, chi=8.0, eps=0.3, dt=0.2, **settings):
         u0 = kspde.GaussianMixture(weights=[1.0], means=[[mean, 0.0]], stds=[0.6], mass=mass)
-        return description(kspde.SignalDependentKellerSegel(chi=chi), {"u": u0}, **({"eps": 0.3} | facts))
+        model = kspde.SignalDependentKellerSegel(chi=chi)
+        return Problem.of(model, u0, t_end=1.0, eps=eps).describe(scheme=kspde.Positive(dt), **settings)
 
-    assert told() == told()
-    for other in (told(mean=0.3 + 1e-9), told(mass=1.5), told(chi=7.0), told(eps=0.2), told(dt=0.1)):
-        assert other != told()
-    assert told(mass=1.5)["masses"] == {"u": 1.5}
+    assert described() == described()
+    others = (described(mean=0.3 + 1e-9), described(mass=1.5), described(chi=7.0), described(eps=0.2))
+    for other in (*others, described(domain=kspde.Disk(radius=1.0, size=0.1)), described(dt=0.1)):
+        assert other != described()
+    assert described(mass=1.5)["u0.u.mass"] == 1.5

@@ -1,4 +1,4 @@
-"""A model with one diffusion coefficient a direction."""
+"""A model with one diffusion coefficient per direction."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_refused_elsewhere() -> None:
     with pytest.raises(kspde.InputError, match=r"needs a kspde\.Box"):
         kspde.solve(Anisotropic(), START, kspde.Disk(radius=8.0, size=0.5), t_end=0.1)
     low = kspde.Box(half_width=8.0, cells=40, degree=1)
-    with pytest.raises(kspde.InputError, match="one diffusion coefficient a direction, which the positive scheme"):
+    with pytest.raises(kspde.InputError, match="one diffusion coefficient per direction, which the positive scheme"):
         kspde.solve(Anisotropic(), START, low, t_end=0.1, scheme="positive", dt=0.05)
     with pytest.raises(kspde.InputError, match="return a number or shape"):
         kspde.simulate(Anisotropic(), START, n=10, t_end=0.1, dt=0.1)

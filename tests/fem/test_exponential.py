@@ -9,9 +9,11 @@ import pytest
 from scipy.integrate import RK45
 
 import kspde
-from kspde.fem.resume import Position
+from kspde.fem.observer import RunState
 from kspde.fem.schemes import exponential
-from kspde.fem.schemes.exponential import _Factors, _step, _sum, solve_exponential
+from kspde.fem.schemes.adaptive import integrate_exponential
+from kspde.fem.schemes.base import Run
+from kspde.fem.schemes.exponential import Lawson
 
 #: λ of two unknowns is a sum over two directions, as on a box.
 FIRST = np.array([[0.0, 0.7, 3.0], [1.5, 8.0, 0.3]])
@@ -64,11 +66,11 @@ class Records:
     def next_time(self):
         return next(t for t in self.times if not self.seen or t > self.seen[-1])
 
-    def __call__(self, t, unknowns):
-        self.seen.append(t)
+    def __call__(self, state):
+        self.seen.append(state.t)
 
-    def look(self, position):
-        self.last = replace(position)
+    def write(self, state):
+        self.last = replace(state)
 
 
 def exact(t, start=START):
@@ -80,16 +82,9 @@ def exact(t, start=START):
 def run(system=None, t_end=1.0, tol=1e-6, times=(), start=None):
     system = system or Modes()
     observer = Records([*times, t_end])
-    position, summary = solve_exponential(
-        system,
-        start or Position(unknowns=START),
-        t_end=t_end,
-        tol=tol,
-        observer=observer,
-        restart=observer,
-        started=lambda: None,
-    )
-    return position, summary, observer, system
+    state = replace(start) if start else RunState(unknowns=START)
+    made = Run(system, state, observer, observer.write, {}, started=lambda: None)
+    return state, integrate_exponential(made, tol), observer, system
 
 
 def test_a_step_is_dormand_and_princes_for_the_transformed_unknown() -> None:
@@ -108,7 +103,7 @@ def test_a_step_is_dormand_and_princes_for_the_transformed_unknown() -> None:
     slopes.append(slope(h, z))
     deviation = -h * sum(e * k for e, k in zip(RK45.E, slopes, strict=True))  # of the order 4 from the order 5
     system = Modes()
-    new, _, error = _step(system, _Factors(system), START, system.rate(START), h, np.array([bound]))
+    new, _, error = Lawson(system).step(START, system.rate(START), h, np.array([bound]))
     np.testing.assert_allclose(new, np.exp(h * linear) * z, rtol=1e-13)
     np.testing.assert_allclose(error, np.exp(h * linear) * deviation, rtol=1e-9, atol=1e-16)
 
@@ -118,7 +113,7 @@ def test_local_errors_are_of_orders_six_and_five() -> None:
         errors, estimates = [], []
         for h in (largest, largest / 2):
             system = Modes()
-            new, rate, error = _step(system, _Factors(system), START, system.rate(START), h, np.array([bound]))
+            new, rate, error = Lawson(system).step(START, system.rate(START), h, np.array([bound]))
             np.testing.assert_array_equal(rate, system.rate(new))
             errors.append(np.abs(new - exact(h)).max())
             estimates.append(np.abs(error).max())
@@ -133,35 +128,35 @@ def test_modes_without_a_rest_are_exact_for_every_step() -> None:
             return -RATES * y
 
     system = Linear()
-    new, _, error = _step(system, _Factors(system), START, system.rate(START), 2.0, np.ones(1))
+    new, _, error = Lawson(system).step(START, system.rate(START), 2.0, np.ones(1))
     np.testing.assert_allclose(new, START * np.exp(-2.0 * RATES), rtol=1e-13)
     assert np.abs(error).max() < 1e-15
 
 
 def test_factors_are_made_anew_for_another_bound_or_step() -> None:
     system = Modes()
-    factors = _Factors(system)
+    lawson = Lawson(system)
     for h, bound in ((0.1, 1.0), (0.1, 2.0), (0.3, 2.0), (0.3, 2.0)):
-        factors.prepare(h, np.array([bound]))
-        for (a, b), rates in zip(factors(0.5), RATES, strict=True):
+        lawson.prepare(h, np.array([bound]))
+        for (a, b), rates in zip(lawson.exponentials(0.5), RATES, strict=True):
             np.testing.assert_allclose(a * b, np.exp(-0.5 * h * bound * rates), rtol=1e-14)
     assert system.prepared == [1.0, 2.0, 2.0]
-    factors.prepare(6.25, np.array([2.0]))
-    assert factors(1.0)[1][0][1] == 0.0  # e^(-100): numbers below 1e-40 slow everything down
-    assert factors(0.9)[1][0][1] == pytest.approx(np.exp(-90.0), rel=1e-12)
+    lawson.prepare(6.25, np.array([2.0]))
+    assert lawson.exponentials(1.0)[1][0][1] == 0.0  # e^(-100): numbers below 1e-40 slow everything down
+    assert lawson.exponentials(0.9)[1][0][1] == pytest.approx(np.exp(-90.0), rel=1e-12)
 
 
 def test_batches_cover_all_rows_once(monkeypatch) -> None:
     system = Modes()
-    factors = _Factors(system)
-    factors.prepare(0.2, np.array([1.0]))
+    lawson = Lawson(system)
+    lawson.prepare(0.2, np.array([1.0]))
     terms = [(1.0, 1.0, START), (-0.5, 0.3, RATES), (2.0, 0.0, START)]
-    whole = _sum(factors, terms)
+    whole = lawson.sum(terms)
     e = np.exp(-0.2 * RATES)
     np.testing.assert_allclose(whole, e * START - 0.5 * e**0.3 * RATES + 2 * START, rtol=1e-13)
     for batch in (1, 2):
         monkeypatch.setattr(exponential, "_BATCH", batch)
-        np.testing.assert_array_equal(_sum(factors, terms), whole)
+        np.testing.assert_array_equal(lawson.sum(terms), whole)
 
 
 def test_errors_follow_the_tolerance() -> None:
@@ -182,12 +177,12 @@ def test_errors_follow_the_tolerance() -> None:
 def test_every_row_keeps_to_its_own_norm() -> None:
     """A small row beside a large one: its error is small, too."""
     start = START * np.array([1.0, 1e-6])[:, None, None]
-    position, *_ = run(tol=1e-5, start=Position(unknowns=start))
+    position, *_ = run(tol=1e-5, start=RunState(unknowns=start))
     errors = np.abs(position.unknowns - exact(1.0, start)).max(axis=(1, 2))
     assert errors[0] < 1e-5
     assert errors[1] < 1e-11
     start = START * np.array([1.0, 0.0])[:, None, None]  # as a signal of strength 0
-    position, *_ = run(tol=1e-5, start=Position(unknowns=start))
+    position, *_ = run(tol=1e-5, start=RunState(unknowns=start))
     assert np.abs(position.unknowns[0] - exact(1.0, START)[0]).max() < 1e-5
     assert np.abs(position.unknowns[1]).max() < 1e-20
 
@@ -224,7 +219,7 @@ def test_the_first_step_is_a_tenth_of_the_time_scale() -> None:
 
 
 def test_a_rejected_step_leaves_no_trace() -> None:
-    first = Position(unknowns=START, dt=1.0, bounds=np.array([1.0]), norms=np.array([1.0, 1.0]))
+    first = RunState(unknowns=START, dt=1.0, bounds=np.array([1.0]), norms=np.array([1.0, 1.0]))
     position, summary, observer, system = run(tol=1e-9, start=first)
     assert 0 < summary["rejected_steps"] == system.forgotten < 6
     assert observer.seen[1] < 0.5
@@ -236,10 +231,10 @@ def test_a_step_is_kept_below_the_tolerance_only() -> None:
     system = Modes()
     norms = system.norms(START)
     for _ in range(5):
-        error = _step(system, _Factors(system), START, system.rate(START), h, np.ones(1))[2]
+        error = Lawson(system).step(START, system.rate(START), h, np.ones(1))[2]
         h *= (1.2 * tol / np.max(system.norms(error) / norms)) ** 0.2
     for length, rejected in ((h, 1), (0.95 * h, 0)):  # the estimate is 1.2 and 0.93 of what is allowed
-        first = Position(unknowns=START, dt=length, bounds=np.ones(1), norms=norms)
+        first = RunState(unknowns=START, dt=length, bounds=np.ones(1), norms=norms)
         assert run(tol=tol, t_end=2.0 * length, start=first)[1]["rejected_steps"] == rejected
 
 

@@ -17,7 +17,7 @@ from kspde.fem import backend
 
 backend.require()
 
-from kspde.fem.schemes.positive import Stepper  # noqa: E402
+from kspde.fem.schemes.extrapolation import Stepper  # noqa: E402
 from kspde.fem.semidiscretisation import SemiDiscrete  # noqa: E402
 from kspde.fem.spaces.box import BoxSpace  # noqa: E402
 from kspde.fem.spaces.mesh import MeshSpace  # noqa: E402

@@ -126,7 +126,7 @@ def test_order_two_without_the_limiter_where_the_density_is_smooth_and_positive(
 
 def stepper(model, order: int, nodal_of):
     """A stepper of one species on a line, and the unknowns it starts from."""
-    from kspde.fem.schemes.positive import Stepper
+    from kspde.fem.schemes.extrapolation import Stepper
     from kspde.fem.semidiscretisation import SemiDiscrete
     from kspde.fem.spaces.box import BoxSpace
 

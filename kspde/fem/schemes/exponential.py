@@ -87,7 +87,8 @@ class ExponentialSteps:
 
     def attempt(self, state: RunState, tau: float) -> float:
         """Compute a step; return its local error in units of what is allowed. Collective."""
-        *self._new, error = self._lawson.step(self._y, self._rate, tau, self._bounds)
+        y, rate, error = self._lawson.step(self._y, self._rate, tau, self._bounds)
+        self._new = y, rate
         return float(np.max(self._system.norms(error) / self._allowed))
 
     def reject(self) -> None:
