@@ -188,7 +188,7 @@ class Ensemble:
         """
         scheme = EulerMaruyama(self.dt)
         last = len(self.times) - 1
-        with limited_threads(self.comm):
+        with limited_threads(self.comm, useful=1):
             for step, t in enumerate(self.times.tolist()):
                 try:
                     for system in self.systems.values():

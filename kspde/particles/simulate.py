@@ -279,7 +279,7 @@ def simulate(
         restore(run, saved)
     run.start()
     ready = time.perf_counter()
-    with limited_threads(comm), store or nullcontext():
+    with limited_threads(comm, useful=1), store or nullcontext():
         run.finish()
     return results.cloud(run, {"setup": ready - begin, "loop": time.perf_counter() - ready})
 

@@ -10,9 +10,8 @@ from scipy.interpolate import BSpline
 import kspde
 from kspde.kernels import mollifier_kernel
 from kspde.particles.fields.accuracy import band, image_distance, spacing
-from kspde.particles.fields.dense_dft import ModeProducts
+from kspde.particles.fields.convolution import DenseConvolution, FastConvolution, corner_convolution
 from kspde.particles.fields.splines import deposit, gather, gather_part
-from kspde.particles.fields.transform import CornerConvolution
 from kspde.radial import RadialTable, moment, profile
 
 
@@ -84,80 +83,62 @@ def test_splines_are_the_quintic_b_spline_in_every_direction(d, monkeypatch):
     ("shape", "corner"), [((12,), (5,)), ((12, 9), (5, 4)), ((12, 10), (12, 10)), ((6, 9, 10), (2, 5, 4))]
 )
 @pytest.mark.parametrize("batch", [64e6, 300.0])
-@pytest.mark.parametrize("columns", [100, 3])
-def test_convolution_in_a_corner_is_the_periodic_one(shape, corner, batch, columns, monkeypatch):
-    monkeypatch.setattr("kspde.particles.fields.transform._BATCH", batch)
+@pytest.mark.parametrize("columns", [None, 3])
+def test_fast_convolution_in_a_corner_is_the_periodic_one(shape, corner, batch, columns, monkeypatch):
+    monkeypatch.setattr("kspde.particles.fields.convolution._BATCH", batch)
     random = np.random.default_rng(0)
+    convolve = FastConvolution(shape, corner, columns or shape[-1] // 2 + 1, threads=2)
     kernels = {name: np.fft.rfftn(random.normal(size=shape)) for name in "ab"}
-    factors = {name: kernel.real[..., :columns].copy() for name, kernel in kernels.items()}
+    held = convolve.modes[-1]
+    factors = {name: kernel.real[..., :held].copy() for name, kernel in kernels.items()}
     sources = random.normal(size=corner)
     whole = np.zeros(shape)
     whole[tuple(slice(m) for m in corner)] = sources
-    got = CornerConvolution(shape, corner, threads=2)(sources, factors)
+    got = convolve(sources, factors)
     for name, factor in factors.items():
         modes = np.fft.rfftn(whole)
-        modes[..., columns:] = 0.0
-        modes[..., :columns] *= factor
+        modes[..., held:] = 0.0
+        modes[..., :held] *= factor
         expected = np.fft.irfftn(modes, s=shape, axes=range(len(shape)))
         kept = tuple(slice(m) for m in corner[:-1])
         np.testing.assert_allclose(got[name], expected[kept], rtol=0, atol=1e-13)
-    held = factors["a"].shape[-1]
-    assert CornerConvolution.bytes_needed(shape, corner, 2, held) > sum(f.nbytes for f in factors.values())
+    assert FastConvolution.bytes_needed(shape, corner, 2, held) > sum(f.nbytes for f in factors.values())
 
 
 @pytest.mark.parametrize(
     ("shape", "corner", "columns"),
     [((20,), (5,), (11,)), ((21,), (12,), (7,)), ((40, 31), (13, 8), (9, 16)), ((12, 10, 14), (7, 6, 5), (7, 4, 8))],
 )
-def test_products_with_modes_are_the_periodic_convolution(shape, corner, columns):
+@pytest.mark.parametrize("threads", [0, 1, 2])
+def test_dense_convolution_in_a_corner_is_the_periodic_one(shape, corner, columns, threads, monkeypatch):
     """With kernels that are even in every direction, up to the highest mode of an even number of points."""
     random = np.random.default_rng(0)
-    products = ModeProducts(shape, corner, columns)
-    corner, columns = products.corner, products.columns
+    if threads:
+        monkeypatch.setattr("kspde.particles.fields.convolution._OPERATIONS", 0.0)
+        monkeypatch.setattr("numba.get_num_threads", lambda: threads)
+    convolve = DenseConvolution(shape, corner, columns)
+    corner = convolve.corner
+    assert convolve.modes == columns
     kernels = {name: random.normal(size=columns) for name in "ab"}
     sources = random.normal(size=corner)
-    got = products(sources, kernels)
+    got = convolve(sources, kernels)
     # Points of a corner that is larger than the grid are the grid's points again.
     places = np.ix_(*(np.arange(inner) % m for inner, m in zip(corner, shape, strict=True)))
     whole = np.zeros(shape)
     np.add.at(whole, places, sources)
     for name, kernel in kernels.items():
         half = np.zeros(tuple(m // 2 + 1 for m in shape))
-        kept = tuple(slice(min(count, size)) for count, size in zip(columns, half.shape, strict=True))
-        half[kept] = kernel[kept]
+        half[tuple(slice(count) for count in columns)] = kernel
         factor = half[np.ix_(*(np.minimum(np.arange(m), m - np.arange(m)) for m in shape))]
         expected = np.fft.ifftn(factor * np.fft.fftn(whole)).real
         np.testing.assert_allclose(got[name], expected[places], rtol=0, atol=1e-13)
 
 
-@pytest.mark.parametrize(
-    ("shape", "columns", "band"),
-    [((40,), (17,), (12.5,)), ((60, 50), (25, 23), (24.0, 21.5)), ((30, 28, 32), (14, 13, 15), (11.0, 12.0, 14.3))],
-)
-def test_modes_beyond_the_band_may_be_left_out_by_any_number_of_threads(shape, columns, band, monkeypatch):
-    """What is left out lies outside of the ellipsoid: kernels with modes inside only lose nothing."""
-    monkeypatch.setattr("kspde.particles.fields.dense_dft._OPERATIONS", 0.0)
-    random = np.random.default_rng(0)
-    corner = tuple(m // 2 for m in shape)
-    whole = ModeProducts(shape, corner, columns)
-    k = np.meshgrid(*(np.arange(count) for count in whole.columns), indexing="ij")
-    inside = sum((one / most) ** 2 for one, most in zip(k, band, strict=True)) <= 1.0
-    kernels = {name: np.where(inside, random.normal(size=inside.shape), 0.0) for name in "ab"}
-    sources = random.normal(size=whole.corner)
-    results = []
-    for threads in (1, 2):
-        monkeypatch.setattr("numba.get_num_threads", lambda threads=threads: threads)
-        results.append(ModeProducts(shape, corner, columns, band)(sources, kernels))
-    for name, expected in whole(sources, kernels).items():
-        np.testing.assert_allclose(results[0][name], expected, rtol=0, atol=1e-14)
-        np.testing.assert_array_equal(results[1][name], results[0][name])
-
-
-def test_modes_far_outside_of_the_band_are_left_out():
-    products = ModeProducts((40, 40), (16, 16), (20, 20), (9.0, 9.0))
-    kernel = np.zeros(products.columns)
-    kernel[15, 15] = 1.0
-    assert not products(np.random.default_rng(0).normal(size=products.corner), {"a": kernel})["a"].any()
+def test_the_faster_convolution_is_taken():
+    small = corner_convolution((250, 250), (104, 96), (72, 72), threads=2)
+    large = corner_convolution((2048, 2048), (900, 900), (616, 616), threads=2)
+    assert isinstance(small, DenseConvolution)
+    assert isinstance(large, FastConvolution)
 
 
 def test_spacing_scales_with_eps_and_falls_with_the_tolerance():

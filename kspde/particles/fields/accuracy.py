@@ -26,9 +26,9 @@ import numpy as np
 
 from kspde.errors import InputError
 from kspde.kernels import Kernel
-from kspde.models.base import Array
 from kspde.particles.fields.splines import ORDER
 from kspde.radial import K_OF, largest_slope, moment, radial_weights
+from kspde.typing import Array
 
 __all__ = ["band", "image_distance", "spacing", "spline_transform"]
 

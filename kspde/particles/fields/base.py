@@ -19,9 +19,9 @@ import numpy as np
 
 from kspde.errors import InputError
 from kspde.models import Field, FieldValues
-from kspde.models.base import Array
 from kspde.radial import K_OF, check_bounded, is_zero, moment, radial_weights
 from kspde.runtime.compiled import in_blocks
+from kspde.typing import Array
 
 __all__ = ["Extent", "FieldEvaluator", "check_resolved"]
 

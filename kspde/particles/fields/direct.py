@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from kspde.models import Field
-from kspde.models.base import Array
 from kspde.particles.fields.base import Extent, FieldEvaluator
 from kspde.particles.fields.pairs import sum_all
 from kspde.particles.weights import everyones, own_and_factor
 from kspde.radial import RadialTable
 from kspde.runtime.compiled import use_threads
+from kspde.typing import Array
 
 __all__ = ["DirectSum"]
 

@@ -21,11 +21,11 @@ import numpy.typing as npt
 
 from kspde.errors import InputError, MissingBackendError
 from kspde.models import Field
-from kspde.models.base import Array
 from kspde.particles.fields.accuracy import band, image_distance
 from kspde.particles.fields.base import Extent, FieldEvaluator
 from kspde.particles.fields.particle_mesh import MEMORY_LIMIT
 from kspde.runtime.compiled import use_threads
+from kspde.typing import Array
 
 __all__ = ["NonuniformFFT"]
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kspde.models.base import Array
 from kspde.particles.weights import weight_of
 from kspde.runtime.compiled import compiled_parallel, inlined, prange
+from kspde.typing import Array
 
 __all__ = ["add_neighbours", "sum_all"]
 

@@ -1,13 +1,11 @@
 r"""Fields by spread, multiply, gather on a uniform periodic grid.
 
 Particles are deposited with B-splines of order 6, the grid is transformed, multiplied by :math:`g(|k|^2)` over the
-splines' own transforms, transformed back, and gathered with the same splines; their derivative gives the gradient. The
-transforms of small grids are products of matrices (:mod:`kspde.particles.fields.dense_dft`). The box follows the cloud,
-with room for it to move and padding that keeps the periodic images apart; spacing and padding follow from the kernel
-and the tolerance (:mod:`kspde.particles.fields.accuracy`). Where such a grid would take more memory than allowed, the
-kernels are
-split: a coarser grid carries what it resolves, and a sum over neighbours the rest
-(:mod:`kspde.particles.fields.short_range`).
+splines' own transforms, transformed back (:mod:`kspde.particles.fields.convolution`), and gathered with the same
+splines; their derivative gives the gradient. The box follows the cloud, with room for it to move and padding that keeps
+the periodic images apart; spacing and padding follow from the kernel and the tolerance
+(:mod:`kspde.particles.fields.accuracy`). Where such a grid would take more memory than allowed, the kernels are split:
+a coarser grid carries what it resolves, and a sum over neighbours the rest (:mod:`kspde.particles.fields.short_range`).
 """
 
 from __future__ import annotations
@@ -20,16 +18,15 @@ import numpy as np
 
 from kspde.errors import InputError
 from kspde.models import Field
-from kspde.models.base import Array
 from kspde.particles.fields.accuracy import alias_sum, band, image_distance, spacing, spline_transform
 from kspde.particles.fields.base import Extent, FieldEvaluator, check_resolved
-from kspde.particles.fields.dense_dft import ModeProducts
+from kspde.particles.fields.convolution import FastConvolution, corner_convolution
 from kspde.particles.fields.short_range import ScreenedKernel, ShortRangeSum, longest_screen
 from kspde.particles.fields.splines import REACH, deposit, gather, gather_part, grids_for
-from kspde.particles.fields.transform import CornerConvolution
 from kspde.particles.memory import NEAR
 from kspde.runtime.compiled import use_threads
 from kspde.runtime.memory import check_memory
+from kspde.typing import Array
 
 __all__ = ["MEMORY_LIMIT", "ParticleMesh"]
 
@@ -41,8 +38,6 @@ _SLACK = 0.04
 _WIDEST = 5.0
 #: Grids of a split kernel may take this share of the limit: the transforms should not take longer than the neighbours.
 _SHARE = 0.25
-#: Up to so many operations products with matrices of modes take less time than fast transforms: some milliseconds.
-_MOST_OPERATIONS = 1e8
 
 
 class ParticleMesh(FieldEvaluator):
@@ -194,7 +189,7 @@ class ParticleMesh(FieldEvaluator):
         inner = size + 2 * _SLACK * (size + self.padding)
         shape, corner = tuple(math.ceil(m) for m in self._wanted(inner)), self._corner(inner)
         grids = 8.0 * self._threads * math.prod(corner)
-        return grids + CornerConvolution.bytes_needed(shape, corner, len(self.active), self._columns(shape[-1]))
+        return grids + FastConvolution.bytes_needed(shape, corner, len(self.active), self._columns(shape[-1]))
 
     def _columns(self, points: int) -> int:
         """Return how many modes along the last direction the kernels have."""
@@ -208,22 +203,16 @@ class ParticleMesh(FieldEvaluator):
         self.shape = tuple(int(fft.next_fast_len(math.ceil(m), real=True)) for m in self._wanted(upper - lower))
         self._lower = lower - REACH[0] * self.spacing
         columns = tuple(self._columns(m) for m in self.shape)
-        self._convolve: ModeProducts | CornerConvolution
-        if ModeProducts.operations(corner, columns) <= _MOST_OPERATIONS:
-            band = tuple(self._band * m * self.spacing / (2 * np.pi) for m in self.shape)
-            self._convolve = ModeProducts(self.shape, corner, columns, band)
-            modes = self._convolve.columns
-        else:
-            self._convolve = CornerConvolution(self.shape, corner, threads=self._threads)
-            modes = (*self.shape[:-1], columns[-1])
+        self._convolve = corner_convolution(self.shape, corner, columns, threads=self._threads)
         self._grids = grids_for(self._threads, self._convolve.corner)
         self._coefficients: dict[str, Array] = {}
-        self._factors = {f.name: self._factor(f, modes) for f in self.active}
+        self._factors = {f.name: self._factor(f) for f in self.active}
 
-    def _factor(self, field: Field, modes: tuple[int, ...]) -> Array:
-        """Return g/h^d times B̂²/S², S the sum over aliases, at the first modes of each direction."""
+    def _factor(self, field: Field) -> Array:
+        """Return g/h^d times B̂²/S², S the sum over aliases, at the modes of the convolution."""
         squared: Array | float = 0.0
         correction: Array | float = 1.0 / self.spacing**self.dimension
+        modes = self._convolve.modes
         for axis, m in enumerate(self.shape):
             index = np.arange(modes[axis])
             phase = 2 * np.pi * np.minimum(index, np.abs(m - index)) / m

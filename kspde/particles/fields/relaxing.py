@@ -34,11 +34,11 @@ import numpy.typing as npt
 
 from kspde.errors import InputError
 from kspde.models import Field
-from kspde.models.base import Array
 from kspde.particles.fields.accuracy import alias_sum, image_distance, spacing, spline_transform
 from kspde.particles.fields.base import Extent, FieldEvaluator, check_resolved
 from kspde.particles.fields.splines import REACH, deposit, gather, gather_part, grids_for
 from kspde.runtime.compiled import use_threads
+from kspde.typing import Array
 
 __all__ = ["RelaxingFields"]
 

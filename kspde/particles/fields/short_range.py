@@ -23,10 +23,10 @@ import numpy.typing as npt
 from kspde.errors import InputError
 from kspde.kernels import Kernel, ResolventPolynomial
 from kspde.models import Field
-from kspde.models.base import Array
 from kspde.particles.fields.pairs import Cells, add_neighbours
 from kspde.particles.weights import everyones, own_and_factor
 from kspde.radial import RadialTable, profile
+from kspde.typing import Array
 
 __all__ = ["ScreenedKernel", "ShortRangeSum", "longest_screen"]
 

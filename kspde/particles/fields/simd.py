@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import types
 from numba.extending import intrinsic
 
-from kspde.models.base import Array
+from kspde.typing import Array
 
-__all__ = ["LANES", "ZERO", "add_scaled", "dot", "load", "polynomials", "scatter_add", "tile"]
+__all__ = ["LANES", "ZERO", "add_scaled", "dot", "load", "polynomials", "scatter_add"]
 
 LANES = 8
 Lanes = tuple[float, float, float, float, float, float, float, float]
@@ -133,60 +133,3 @@ load: Callable[[Array, int], Lanes] = intrinsic(_load)
 scatter_add: Callable[[Array, int, float, Lanes], None] = intrinsic(_scatter_add)
 add_scaled: Callable[[Lanes, float, Lanes], Lanes] = intrinsic(_add_scaled)
 dot: Callable[[Lanes, Lanes], float] = intrinsic(_dot)
-
-
-def tile(rows: int, vectors: int) -> Callable[..., None]:
-    """Return a compiled function that writes c[i, j] = Σ_k a[i, k] b[k, j] for a few rows i and vectors of columns j.
-
-    Its arguments: for each of a, b, c the flattened array, where the tile begins in it, and the length of its rows; how
-    many k there are after those of a and b. Sums stay in the processor's registers.
-    """
-
-    def multiply(
-        typing: Any,
-        a: Any,
-        a_at: Any,
-        a_row: Any,
-        b: Any,
-        b_at: Any,
-        b_row: Any,
-        count: Any,
-        c: Any,
-        c_at: Any,
-        c_row: Any,
-    ) -> Any:
-        def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            _, a_at, a_row, _, b_at, b_row, count, _, c_at, c_row = arguments
-            a, b, c = (context.make_array(signature.args[j])(context, builder, arguments[j]).data for j in (0, 3, 7))
-            width = ir.Constant(b_at.type, LANES)
-
-            def after(array: Any, start: Any, step: Any, steps: int) -> Any:
-                return builder.gep(array, [builder.add(start, builder.mul(step, ir.Constant(step.type, steps)))])
-
-            def vector_at(array: Any, start: Any, j: int) -> Any:
-                return builder.bitcast(after(array, start, width, j), _VECTOR.as_pointer())
-
-            tiles = [
-                (i, j, cgutils.alloca_once_value(builder, ir.Constant(_VECTOR, [0.0] * LANES)))
-                for i in range(rows)
-                for j in range(vectors)
-            ]
-            for _, _, total in tiles:
-                builder.store(ir.Constant(_VECTOR, [0.0] * LANES), total)
-            with cgutils.for_range(builder, count) as loop:
-                here = builder.add(b_at, builder.mul(loop.index, b_row))
-                columns = [builder.load(vector_at(b, here, j), align=8) for j in range(vectors)]
-                there = builder.add(a_at, loop.index)
-                numbers = [_spread(builder, builder.load(after(a, there, a_row, i))) for i in range(rows)]
-                for i, j, total in tiles:
-                    builder.store(_multiply_add(builder, numbers[i], columns[j], builder.load(total)), total)
-            for i, j, total in tiles:
-                start = builder.add(c_at, builder.mul(c_row, ir.Constant(c_row.type, i)))
-                builder.store(builder.load(total), vector_at(c, start, j), align=8)
-            return context.get_dummy_value()
-
-        integer = types.int64
-        return types.void(a, integer, integer, b, integer, integer, integer, c, integer, integer), emit
-
-    compiled: Callable[..., None] = intrinsic(multiply)
-    return compiled

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from kspde.models.base import Array
 from kspde.particles.fields.simd import ZERO, Lanes, add_scaled, dot, load, polynomials, scatter_add
 from kspde.particles.weights import weight_of
 from kspde.runtime.compiled import compiled, in_blocks, inlined, on_threads
+from kspde.typing import Array
 
 __all__ = ["ORDER", "REACH", "deposit", "gather", "gather_part", "grids_for"]
 
@@ -64,34 +64,26 @@ def _split(x: float, lower: float, per_length: float) -> Any:
 @inlined
 def _add_plane(grid: Array, at: int, stride: int, f: float, u: Lanes, v: Lanes) -> None:
     """Add f u_p v_q at grid[at + p stride + q]."""
-    scatter_add(grid, at, f * u[0], v)
-    scatter_add(grid, at + stride, f * u[1], v)
-    scatter_add(grid, at + 2 * stride, f * u[2], v)
-    scatter_add(grid, at + 3 * stride, f * u[3], v)
-    scatter_add(grid, at + 4 * stride, f * u[4], v)
-    scatter_add(grid, at + 5 * stride, f * u[5], v)
+    for p in range(ORDER):
+        scatter_add(grid, at + p * stride, f * u[p], v)
 
 
 @inlined
 def _plane(grid: Array, at: int, stride: int, u: Lanes) -> Lanes:
     """Return Σ_p u_p grid[at + p stride + q] for lanes q."""
-    total = add_scaled(ZERO, u[0], load(grid, at))
-    total = add_scaled(total, u[1], load(grid, at + stride))
-    total = add_scaled(total, u[2], load(grid, at + 2 * stride))
-    total = add_scaled(total, u[3], load(grid, at + 3 * stride))
-    total = add_scaled(total, u[4], load(grid, at + 4 * stride))
-    return add_scaled(total, u[5], load(grid, at + 5 * stride))
+    total = ZERO
+    for p in range(ORDER):
+        total = add_scaled(total, u[p], load(grid, at + p * stride))
+    return total
 
 
 @inlined
 def _block(grid: Array, at: int, slab: int, stride: int, u: Lanes, v: Lanes) -> Lanes:
     """Return Σ_p u_p Σ_q v_q grid[at + p slab + q stride + r] for lanes r."""
-    total = add_scaled(ZERO, u[0], _plane(grid, at, stride, v))
-    total = add_scaled(total, u[1], _plane(grid, at + slab, stride, v))
-    total = add_scaled(total, u[2], _plane(grid, at + 2 * slab, stride, v))
-    total = add_scaled(total, u[3], _plane(grid, at + 3 * slab, stride, v))
-    total = add_scaled(total, u[4], _plane(grid, at + 4 * slab, stride, v))
-    return add_scaled(total, u[5], _plane(grid, at + 5 * slab, stride, v))
+    total = ZERO
+    for p in range(ORDER):
+        total = add_scaled(total, u[p], _plane(grid, at + p * slab, stride, v))
+    return total
 
 
 @compiled
@@ -123,12 +115,8 @@ def _deposit_3d(grid: Array, x: Array, lower: Array, per_length: float, weights:
         a2, s2 = _split(x[i, 2], lower[2], per_length)
         u, v, w, weight = _weights(s0), _weights(s1), _weights(s2), weight_of(weights, i)
         at = (a0 * rows + a1) * columns + a2
-        _add_plane(nodes, at, columns, weight * u[0], v, w)
-        _add_plane(nodes, at + slab, columns, weight * u[1], v, w)
-        _add_plane(nodes, at + 2 * slab, columns, weight * u[2], v, w)
-        _add_plane(nodes, at + 3 * slab, columns, weight * u[3], v, w)
-        _add_plane(nodes, at + 4 * slab, columns, weight * u[4], v, w)
-        _add_plane(nodes, at + 5 * slab, columns, weight * u[5], v, w)
+        for p in range(ORDER):
+            _add_plane(nodes, at + p * slab, columns, weight * u[p], v, w)
 
 
 @compiled
@@ -140,63 +128,33 @@ def _add_grids(grids: Array, first: int, last: int) -> None:
 
 
 @compiled
-def _gather_1d(out: Array, c: Array, x: Array, lower: Array, per_length: float) -> None:
-    for i in range(len(x)):
-        a, s = _split(x[i, 0], lower[0], per_length)
-        out[i] = dot(load(c, a), _weights(s))
-
-
-@compiled
-def _gather_2d(out: Array, c: Array, x: Array, lower: Array, per_length: float) -> None:
-    columns = c.shape[1]
-    grid = c.ravel()
-    for i in range(len(x)):
-        a0, s0 = _split(x[i, 0], lower[0], per_length)
-        a1, s1 = _split(x[i, 1], lower[1], per_length)
-        out[i] = dot(_plane(grid, a0 * columns + a1, columns, _weights(s0)), _weights(s1))
-
-
-@compiled
-def _gather_3d(out: Array, c: Array, x: Array, lower: Array, per_length: float) -> None:
-    rows, columns = c.shape[1], c.shape[2]
-    grid = c.ravel()
-    for i in range(len(x)):
-        a0, s0 = _split(x[i, 0], lower[0], per_length)
-        a1, s1 = _split(x[i, 1], lower[1], per_length)
-        a2, s2 = _split(x[i, 2], lower[2], per_length)
-        at = (a0 * rows + a1) * columns + a2
-        out[i] = dot(_block(grid, at, rows * columns, columns, _weights(s0), _weights(s1)), _weights(s2))
-
-
-@compiled
-def _gather_gradient_1d(out: Array, gradient: Array, c: Array, x: Array, lower: Array, per_length: float) -> None:
+def _gather_1d(out: Array, gradient: Array | None, c: Array, x: Array, lower: Array, per_length: float) -> None:
     for i in range(len(x)):
         a, s = _split(x[i, 0], lower[0], per_length)
         nodes = load(c, a)
         out[i] = dot(nodes, _weights(s))
-        gradient[i, 0] = per_length * dot(nodes, _slopes(s))
+        if gradient is not None:
+            gradient[i, 0] = per_length * dot(nodes, _slopes(s))
 
 
 @compiled
-def _gather_gradient_2d(out: Array, gradient: Array, c: Array, x: Array, lower: Array, per_length: float) -> None:
-    columns = c.shape[1]
-    grid = c.ravel()
+def _gather_2d(out: Array, gradient: Array | None, c: Array, x: Array, lower: Array, per_length: float) -> None:
+    columns, grid = c.shape[1], c.ravel()
     for i in range(len(x)):
         a0, s0 = _split(x[i, 0], lower[0], per_length)
         a1, s1 = _split(x[i, 1], lower[1], per_length)
-        at = a0 * columns + a1
-        v = _weights(s1)
+        at, v = a0 * columns + a1, _weights(s1)
         line = _plane(grid, at, columns, _weights(s0))
         out[i] = dot(line, v)
-        gradient[i, 0] = per_length * dot(_plane(grid, at, columns, _slopes(s0)), v)
-        gradient[i, 1] = per_length * dot(line, _slopes(s1))
+        if gradient is not None:
+            gradient[i, 0] = per_length * dot(_plane(grid, at, columns, _slopes(s0)), v)
+            gradient[i, 1] = per_length * dot(line, _slopes(s1))
 
 
 @compiled
-def _gather_gradient_3d(out: Array, gradient: Array, c: Array, x: Array, lower: Array, per_length: float) -> None:
-    rows, columns = c.shape[1], c.shape[2]
+def _gather_3d(out: Array, gradient: Array | None, c: Array, x: Array, lower: Array, per_length: float) -> None:
+    rows, columns, grid = c.shape[1], c.shape[2], c.ravel()
     slab = rows * columns
-    grid = c.ravel()
     for i in range(len(x)):
         a0, s0 = _split(x[i, 0], lower[0], per_length)
         a1, s1 = _split(x[i, 1], lower[1], per_length)
@@ -205,17 +163,16 @@ def _gather_gradient_3d(out: Array, gradient: Array, c: Array, x: Array, lower: 
         u, v, w = _weights(s0), _weights(s1), _weights(s2)
         line = _block(grid, at, slab, columns, u, v)
         out[i] = dot(line, w)
-        gradient[i, 0] = per_length * dot(_block(grid, at, slab, columns, _slopes(s0), v), w)
-        gradient[i, 1] = per_length * dot(_block(grid, at, slab, columns, u, _slopes(s1)), w)
-        gradient[i, 2] = per_length * dot(line, _slopes(s2))
+        if gradient is not None:
+            gradient[i, 0] = per_length * dot(_block(grid, at, slab, columns, _slopes(s0), v), w)
+            gradient[i, 1] = per_length * dot(_block(grid, at, slab, columns, u, _slopes(s1)), w)
+            gradient[i, 2] = per_length * dot(line, _slopes(s2))
 
 
-#: By dimension: (a grid (M, ...) that is overwritten, positions (n, d), lower corner, 1/h, a weight for all, or (n,)).
+#: Per dimension; the grid is overwritten, and ``weights`` is one number for all particles or has one for each.
 _DEPOSIT = {1: _deposit_1d, 2: _deposit_2d, 3: _deposit_3d}
-#: By dimension: (values out (n,), spline coefficients (M, ...), positions, lower corner, 1/h).
+#: Per dimension; without ``gradient`` a version without its arithmetic is compiled.
 _GATHER = {1: _gather_1d, 2: _gather_2d, 3: _gather_3d}
-#: The same, with the gradients (n, d) after the values.
-_GATHER_GRADIENT = {1: _gather_gradient_1d, 2: _gather_gradient_2d, 3: _gather_gradient_3d}
 
 
 def grids_for(threads: int, shape: tuple[int, ...]) -> Array:
@@ -281,8 +238,4 @@ def gather_part(values: Array, gradient: Array | None, c: Array, x: Array, lower
         lower: the grid's corner, shape (d,).
         spacing: h.
     """
-    d = x.shape[1]
-    if gradient is None:
-        _GATHER[d](values, c, x, lower, 1.0 / spacing)
-    else:
-        _GATHER_GRADIENT[d](values, gradient, c, x, lower, 1.0 / spacing)
+    _GATHER[x.shape[1]](values, gradient, c, x, lower, 1.0 / spacing)

@@ -1,0 +1,208 @@
+r"""Convolution on a periodic grid of which only a corner holds sources and is asked for results.
+
+Kernels are even in each direction, and their transforms real and negligible beyond some mode. Two methods:
+:class:`FastConvolution`, by fast Fourier transforms, and :class:`DenseConvolution`, by matrices of cosines and sines,
+which is faster where the grid and the number of modes are small.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from kspde.runtime.compiled import on_threads
+from kspde.typing import Array
+
+__all__ = ["DenseConvolution", "FastConvolution", "corner_convolution"]
+
+#: Bytes of a batch of columns.
+_BATCH = 64e6
+#: Operations of a dense convolution per P log₂ P, P the points of the grid, up to which it is the faster one.
+_DENSE = 15.0
+#: Operations of a dense convolution that are worth handing to other threads.
+_OPERATIONS = 3e6
+
+
+def corner_convolution(
+    shape: tuple[int, ...], corner: tuple[int, ...], columns: tuple[int, ...], *, threads: int
+) -> FastConvolution | DenseConvolution:
+    """Return the faster method.
+
+    Args:
+        shape: points of the periodic grid per direction.
+        corner: points of the corner per direction, at least.
+        columns: modes that the kernels have per direction, at most ``shape`` // 2 + 1.
+        threads: threads that the transforms may use.
+    """
+    points = math.prod(shape)
+    if DenseConvolution.operations(corner, columns) <= _DENSE * points * math.log2(points):
+        return DenseConvolution(shape, corner, columns)
+    return FastConvolution(shape, corner, columns[-1], threads=threads)
+
+
+class FastConvolution:
+    """Convolution by fast Fourier transforms, without the lines known to vanish and those that nobody reads.
+
+    With padding as wide as the corner that is half the work in two dimensions. Only the kernels' modes along the last
+    direction are kept, and the other directions are transformed in batches of columns, so that the whole transform is
+    never held at once.
+
+    Args:
+        shape: points of the periodic grid per direction.
+        corner: points of the corner per direction.
+        columns: modes kept along the last direction.
+        threads: threads that the transforms may use.
+
+    Attributes:
+        corner: as given.
+        modes: shape of the kernels' transforms: all modes of the first directions, the lowest of the last.
+    """
+
+    def __init__(self, shape: tuple[int, ...], corner: tuple[int, ...], columns: int, *, threads: int) -> None:
+        self.corner = corner
+        self.modes = (*shape[:-1], columns)
+        self._shape = shape
+        self._threads = threads
+
+    @staticmethod
+    def bytes_needed(shape: tuple[int, ...], corner: tuple[int, ...], factors: int, columns: int) -> float:
+        """Return the bytes that ``factors`` factors of ``columns`` modes, and an application of them, take."""
+        half = shape[-1] // 2 + 1
+        lines, kept = math.prod(shape[:-1]), math.prod(corner[:-1])
+        batch = min(columns, max(1.0, _BATCH / (16 * lines))) * lines * 16
+        # Factors; a half transform for the sources, and one and the result for each factor; three batches.
+        transforms = kept * (16.0 * (half + columns * factors) + 8.0 * shape[-1] * factors)
+        return factors * 8.0 * lines * columns + transforms + 3 * batch
+
+    def __call__(self, sources: Array, factors: Mapping[str, Array]) -> dict[str, Array]:
+        """Return by name the convolution with the kernel whose transform is the factor.
+
+        Args:
+            sources: shape ``corner``.
+            factors: real, shape ``modes``; the other modes are 0.
+
+        Returns:
+            Arrays of shape (*corner[:-1], shape[-1]).
+        """
+        from scipy import fft
+
+        last, columns, axes = self._shape[-1], self.modes[-1], range(len(self._shape) - 1)
+        half = fft.rfft(sources, n=last, axis=-1, workers=self._threads)[..., :columns]
+        back = {name: np.empty(half.shape, dtype=complex) for name in factors}
+        width = max(1, int(_BATCH / (16 * math.prod(self._shape[:-1]))))
+        for start in range(0, columns, width):
+            batch = np.s_[..., start : start + width]
+            transform = half[batch]
+            for axis in reversed(axes):
+                transform = fft.fft(transform, n=self._shape[axis], axis=axis, workers=self._threads)
+            for name, factor in factors.items():
+                product = transform * factor[batch]
+                for axis in axes:
+                    product = fft.ifft(product, axis=axis, workers=self._threads, overwrite_x=True)
+                    product = product[(slice(None),) * axis + (slice(self.corner[axis]),)]
+                back[name][batch] = product
+        return {name: fft.irfft(lines, n=last, workers=self._threads, overwrite_x=True) for name, lines in back.items()}
+
+
+class DenseConvolution:
+    r"""Convolution by products with matrices of cosines and sines.
+
+    Of P grid points in a direction only C are in the corner, and the kernel has K modes. It is even in each direction,
+    so that with i counted from the middle of the corner
+
+    .. math:: \sum_j \phi_{i-j}\,\rho_j = \frac1P \sum_{k<K} m_k \hat\phi_k
+        \Big[\cos\tfrac{2\pi ki}P \sum_j \cos\tfrac{2\pi kj}P\,\rho_j
+        + \sin\tfrac{2\pi ki}P \sum_j \sin\tfrac{2\pi kj}P\,\rho_j\Big],
+
+    :math:`m_k` = 2, but 1 for k = 0 and k = P/2, direction by direction. Cosines need the even part of ρ only and sines
+    the odd part, half a corner each: ρ falls into 2^d parts, even or odd in each direction, which are independent of
+    one another until their results are added.
+
+    A step of 10⁴ particles takes 15 % less time than with fast transforms in two dimensions, half in three.
+
+    Args:
+        shape: points of the periodic grid per direction.
+        corner: points of the corner per direction.
+        columns: modes of the kernels per direction, at most ``shape`` // 2 + 1.
+
+    Attributes:
+        corner: rounded up to even numbers.
+        modes: shape of the kernels' transforms: the lowest modes of each direction.
+    """
+
+    def __init__(self, shape: tuple[int, ...], corner: tuple[int, ...], columns: tuple[int, ...]) -> None:
+        self.corner = tuple(inner + inner % 2 for inner in corner)
+        self.modes = columns
+        directions = [_waves(*one) for one in zip(shape, self.corner, columns, strict=True)]
+        #: By part, the matrices of all directions, to the modes and back.
+        self._matrices: list[tuple[list[Array], list[Array]]] = [([], [])]
+        for even, odd in directions:
+            self._matrices = [
+                ([*there, one[0]], [*back, one[1]]) for there, back in self._matrices for one in (even, odd)
+            ]
+        self._alone = self.operations(self.corner, columns) < _OPERATIONS
+
+    @staticmethod
+    def operations(corner: tuple[int, ...], columns: tuple[int, ...]) -> float:
+        """Return the multiplications and additions of an application to one factor."""
+        out, lines = 0.0, float(math.prod(corner))
+        for inner, count in zip(corner, columns, strict=True):
+            out += 2 * 2 * lines * count
+            lines *= 2 * count / inner
+        return out
+
+    def __call__(self, sources: Array, factors: Mapping[str, Array]) -> dict[str, Array]:
+        """Return by name the convolution with the kernel whose transform is the factor.
+
+        Args:
+            sources: shape ``corner``.
+            factors: real, shape ``modes``.
+
+        Returns:
+            Arrays of shape ``corner``.
+        """
+        parts = [sources]
+        for axis in range(sources.ndim):
+            parts = [half for part in parts for half in _even_and_odd(part, axis)]
+
+        def work(number: int) -> list[Array]:
+            there, back = self._matrices[number]
+            modes = _transformed(parts[number], there).reshape(self.modes)
+            return [_transformed(modes * factor, back).reshape(parts[number].shape) for factor in factors.values()]
+
+        results = [work(j) for j in range(len(parts))] if self._alone else on_threads(work, len(parts))
+        return dict(zip(factors, map(_whole, zip(*results, strict=True)), strict=True))
+
+
+def _waves(points: int, inner: int, count: int) -> list[tuple[Array, Array]]:
+    """Return for cosines and for sines the matrices to the modes, (C/2, K), and back, (K, C/2)."""
+    k = np.arange(count)
+    phase = 2 * np.pi / points * np.outer(np.arange(inner // 2) - 0.5 * (inner - 1), k)
+    scale = np.where((k == 0) | (2 * k == points), 1.0, 2.0) / points
+    return [(waves, np.ascontiguousarray((waves * scale).T)) for waves in (np.cos(phase), np.sin(phase))]
+
+
+def _even_and_odd(x: Array, axis: int) -> tuple[Array, Array]:
+    """Return the halves of twice the parts of x that are even and odd along an axis."""
+    first, second = np.split(x, 2, axis)
+    second = np.flip(second, axis)
+    return first + second, first - second
+
+
+def _whole(parts: Sequence[Array]) -> Array:
+    """Return the sum of parts that are even or odd in each direction, given by their halves."""
+    for axis in reversed(range(parts[0].ndim)):
+        parts = [
+            np.concatenate((even + odd, np.flip(even - odd, axis)), axis)
+            for even, odd in zip(parts[::2], parts[1::2], strict=True)
+        ]
+    return parts[0]
+
+
+def _transformed(x: Array, matrices: list[Array]) -> Array:
+    """Return x, flattened, with a matrix applied in each direction: each goes from the first axis to the last."""
+    for matrix in matrices:
+        x = x.reshape(len(matrix), -1).T @ matrix
+    return x
