@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from kspde._version import __version__ as __version__
-from kspde.runtime.launcher import launched
+from kspde.runtime.job import launched, watch_the_end
 
 if TYPE_CHECKING:
     from kspde.distances import Snapshots, compare
@@ -147,4 +147,4 @@ def __dir__() -> list[str]:
 
 
 if launched():  # a rank that fails before its first collective call ends the others too
-    import_module("kspde.runtime.last_words").watch_the_end()
+    watch_the_end()

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 import kspde
-from kspde.runtime.checkpoint import Checkpoint, CheckpointStore, _digest, check_room, run_description
+from kspde.runtime.checkpoint import Checkpoint, CheckpointStore, _digest, run_description
+from kspde.runtime.files import check_room
 from kspde.runtime.hdf5 import h5py
 
 PROBLEM = {"model": "test", "seed": 1, "n": {"u": 11}}

@@ -7,14 +7,14 @@ import numba
 import pytest
 
 import kspde.runtime.compiled
-from kspde.runtime import compiling
+from kspde.runtime import messages
 
 assert kspde.runtime.compiled  # which listens
 
 
 @pytest.mark.one_rank
 def test_loops_of_ours_are_announced_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(compiling, "_said", Lock())
+    monkeypatch.setattr(messages, "_said", Lock())
     caplog.set_level(logging.WARNING, logger="kspde")
 
     def successor(x: float) -> float:
@@ -25,4 +25,4 @@ def test_loops_of_ours_are_announced_once(monkeypatch: pytest.MonkeyPatch, caplo
     assert caplog.messages == []
     successor.__module__ = "kspde.loops"
     assert (ours(1), ours(1.5), ours(2.5)) == (2, 2.5, 3.5)
-    assert caplog.messages == [compiling.LINE]
+    assert caplog.messages == [messages.COMPILING]

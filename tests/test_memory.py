@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import kspde
-from kspde.runtime import memory
+from kspde.runtime import limits as memory
 
 MODEL = kspde.SignalDependentKellerSegel(chi=8.0)
 U0 = kspde.GaussianMixture(weights=[1.0], means=[[0.3, -0.2]], stds=[0.6])

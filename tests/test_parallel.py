@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _thread
-import os
 from functools import partial
 from queue import SimpleQueue
 from types import SimpleNamespace
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 
 import kspde
-from kspde.runtime.last_words import _LastWords, last_words
+from kspde.runtime.job import RankEnd, last_words
 from kspde.runtime.parallel import (
     all_or_none,
     check_same,
@@ -177,14 +176,14 @@ def test_a_users_error_on_all_ranks_is_agreed_on(apart):
 
 
 def test_last_words_of_all(apart, monkeypatch):
-    monkeypatch.setattr("kspde.runtime.last_words._PATIENCE", 5.0)
+    monkeypatch.setattr("kspde.runtime.job.PATIENCE", 5.0)
     said = last_words(apart, f"{'x' * 5000} rank {apart.rank}")
     assert [line.lstrip("x") for line in said] == [f" rank {rank}" for rank in range(apart.size)]
     assert {len(line) for line in said} == {4000}
 
 
 def test_a_rank_that_does_not_come_is_not_waited_for(apart, monkeypatch):
-    monkeypatch.setattr("kspde.runtime.last_words._PATIENCE", 0.05)
+    monkeypatch.setattr("kspde.runtime.job.PATIENCE", 0.05)
     if apart.size > 1:
         if apart.rank == 0:
             assert last_words(apart, "alone") is None
@@ -196,14 +195,15 @@ def test_a_rank_that_does_not_come_is_not_waited_for(apart, monkeypatch):
             assert apart.recv(source=1, tag=32_693) == "alone"
 
 
-class Ending(_LastWords):
-    """Rank 1 of 2 at its end, without the hooks; ``everyone`` is what the ranks turn out to say."""
+class Ending(RankEnd):
+    """Rank 1 of 2 at its end; ``everyone`` is what the ranks turn out to say."""
 
     def __init__(self, monkeypatch, everyone) -> None:
-        self._failed, self._said, self._process, self._rank_itself = (0, ""), False, os.getpid(), True
-        self.met = True
-        self._before = lambda *error: self.printed.append(str(error[1]))
+        monkeypatch.setenv("PMI_SIZE", "2")
+        monkeypatch.setenv("KSPDE_RANK_PROCESS", str(os.getpid()))
         self.printed: list[str] = []
+        super().__init__(lambda *error: self.printed.append(str(error[1])))
+        self.met = True
         self.exchanged: list[str] = []
         self.ended: list[int] = []
 
@@ -212,12 +212,12 @@ class Ending(_LastWords):
             self.leaving = leaving
             return everyone
 
-        monkeypatch.setattr("kspde.runtime.last_words.last_words", exchange)
-        monkeypatch.setattr("kspde.runtime.last_words.end_job", lambda comm, status: self.ended.append(status))
-        monkeypatch.setattr("kspde.runtime.last_words._world", lambda: SimpleNamespace(rank=1, size=2))
+        monkeypatch.setattr("kspde.runtime.job.last_words", exchange)
+        monkeypatch.setattr("kspde.runtime.job.end_job", lambda comm, status: self.ended.append(status))
+        monkeypatch.setattr("kspde.runtime.job._world", lambda: SimpleNamespace(rank=1, size=2))
 
     def meet(self, error) -> None:
-        self(type(error), error, None)
+        self.uncaught(type(error), error, None)
 
 
 def test_what_all_ranks_raise_is_said_once(monkeypatch):
@@ -254,7 +254,7 @@ def test_a_rank_that_fails_alone_ends_the_job(monkeypatch, capsys):
     assert capsys.readouterr().err == "kspde: rank 1 of 2 failed, and others did not:\nValueError: alone\n"
     for everyone, failed, ended in ((None, (3, "exit"), [3]), (["", ""], (3, "exit"), []), (None, (0, ""), [])):
         ending = Ending(monkeypatch, everyone)
-        ending._failed = failed
+        ending.status, ending.text = failed
         ending.leave()
         assert (ending.exchanged, ending.ended) == ([failed[1]], ended)
         assert ending.leaving == (failed[0] == 0)  # who waits for this rank is told
@@ -263,10 +263,10 @@ def test_a_rank_that_fails_alone_ends_the_job(monkeypatch, capsys):
 def test_after_the_end_of_mpi_or_in_a_forked_process_nothing_is_exchanged(monkeypatch):
     for where in ("fork", "finalized"):
         ending = Ending(monkeypatch, None)
-        ending._failed = (3, "exit")
+        ending.status, ending.text = 3, "exit"
         with monkeypatch.context() as patch:
             if where == "fork":
-                ending._process += 1
+                ending.process += 1
             else:
                 patch.setattr("mpi4py.MPI.Is_finalized", lambda: True)
             ending.leave()
@@ -279,23 +279,23 @@ def test_the_status_a_program_is_left_with(monkeypatch):
     for error, status in ((SystemExit(3), 3), (SystemExit("no data"), 1), (SystemExit(), 0), (OSError("lost"), 1)):
         with monkeypatch.context() as patch:
             patch.setattr("sys._getframe", lambda depth: SimpleNamespace(f_back=None))  # the outermost
-            ending._unwound(None, 0, error)
-        assert ending._failed[0] == status
-        assert str(error) in ending._failed[1]
+            ending.unwound(None, 0, error)
+        assert ending.status == status
+        assert str(error) in ending.text
 
 
 def test_an_exit_that_is_caught_or_of_another_thread_is_none(monkeypatch):
     words = Ending(monkeypatch, None)
-    words._unwound(None, 0, SystemExit(7))  # out of a frame that is not the outermost
+    words.unwound(None, 0, SystemExit(7))  # out of a frame that is not the outermost
     ended = SimpleQueue()
 
     def elsewhere() -> None:  # an outermost frame
-        words._unwound(None, 0, SystemExit(7))
+        words.unwound(None, 0, SystemExit(7))
         ended.put(None)
 
     _thread.start_new_thread(elsewhere, ())
     ended.get(timeout=10)
-    assert words._failed == (0, "")
+    assert (words.status, words.text) == (0, "")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from kspde.runtime.launcher import launched_rank
+from kspde.runtime.job import launched_rank
 from kspde.runtime.signals import Stop
 from kspde.runtime.streams import complain, guarded_streams
 

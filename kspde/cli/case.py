@@ -43,8 +43,8 @@ from kspde.models import (
     SignalDependentKellerSegel,
 )
 from kspde.models.motility import Motility
-from kspde.runtime.counts import MOST_REPLICAS, check_steps, check_work
 from kspde.runtime.files import read_regular
+from kspde.runtime.limits import MOST_REPLICAS, check_steps, check_work
 from kspde.runtime.saving import SaveAt
 
 __all__ = ["Case", "case_of", "read_case", "read_toml"]

@@ -17,8 +17,7 @@ from kspde._version import __version__
 from kspde.errors import ConvergenceError, InputError, KspdeError
 from kspde.fem import backend
 from kspde.runtime.checkpoint import StoppedError
-from kspde.runtime.last_words import end_job, last_words
-from kspde.runtime.launcher import launched_rank
+from kspde.runtime.job import end_job, last_words, launched_rank
 from kspde.runtime.parallel import communicator, together
 from kspde.runtime.signals import Stop
 from kspde.runtime.streams import complain, silence, unread, unwritable

@@ -19,10 +19,9 @@ import numpy.typing as npt
 from kspde._version import __version__
 from kspde.cli.hidden import COMPANIONS, OWNER, OwnedDirectory, hidden_path, neighbours, remove_abandoned, token
 from kspde.errors import InputError
-from kspde.runtime.checkpoint import reason
-from kspde.runtime.files import read_json
+from kspde.runtime.files import read_json, reason
+from kspde.runtime.messages import warn
 from kspde.runtime.parallel import together
-from kspde.runtime.warned import warn
 
 __all__ = ["SUMMARY", "ResultDirectory", "write_csv", "write_json", "writing"]
 

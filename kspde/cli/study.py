@@ -40,8 +40,8 @@ from kspde.papers.studies import (
     Setup,
     Study,
 )
-from kspde.runtime.counts import MOST_POINTS, MOST_REPLICAS, check_steps, check_work
 from kspde.runtime.files import open_regular
+from kspde.runtime.limits import MOST_POINTS, MOST_REPLICAS, check_steps, check_work
 
 __all__ = ["read_study", "ready_studies"]
 

@@ -28,9 +28,9 @@ from kspde.distances.snapshots import clouds_at
 from kspde.distances.statistics import ON_GRID
 from kspde.errors import InputError, check_choice, check_finite, check_integer, check_number
 from kspde.protocols import ParticleCloud
-from kspde.runtime.counts import MOST_REPLICAS
+from kspde.runtime.limits import MOST_REPLICAS
+from kspde.runtime.messages import keeping_warnings
 from kspde.runtime.parallel import collective
-from kspde.runtime.warned import keeping_warnings
 
 __all__ = ["compare"]
 

@@ -20,8 +20,8 @@ from kspde.distances.target import View, rows_in_order, rows_of
 from kspde.errors import InputError
 from kspde.grids import Array
 from kspde.protocols import ParticleCloud
+from kspde.runtime.messages import warn
 from kspde.runtime.parallel import threads_per_rank, together
-from kspde.runtime.warned import warn
 
 __all__ = [
     "Options",

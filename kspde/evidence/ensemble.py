@@ -27,7 +27,7 @@ from kspde.particles.start import NOISE, starting_points, stream
 from kspde.particles.system import System
 from kspde.protocols import SolvedDensity
 from kspde.runtime.compiled import use_threads
-from kspde.runtime.counts import MOST_REPLICAS
+from kspde.runtime.limits import MOST_REPLICAS
 from kspde.runtime.parallel import alone, limited_threads
 from kspde.runtime.random import Ids, Philox
 

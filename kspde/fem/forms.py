@@ -13,7 +13,7 @@ from typing import Any
 from dolfinx import fem
 
 from kspde.errors import MissingBackendError, first_line
-from kspde.runtime.compiling import say_compiling
+from kspde.runtime.messages import say_compiling
 
 __all__ = ["compiled"]
 

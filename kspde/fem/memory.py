@@ -11,7 +11,7 @@ from typing import Any
 
 from kspde.domains import Box, Disk, Domain
 from kspde.fem.schemes import Scheme
-from kspde.runtime.memory import check_memory
+from kspde.runtime.limits import check_memory
 
 __all__ = ["bytes_of_run", "check_run"]
 

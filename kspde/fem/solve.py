@@ -35,9 +35,9 @@ from kspde.models import Model
 from kspde.papers.theory.hypotheses import warn_outside_hypotheses
 from kspde.problem import Problem
 from kspde.runtime.checkpoint import Checkpoint, CheckpointStore
+from kspde.runtime.messages import keeping_warnings
 from kspde.runtime.parallel import collective, communicator, limited_threads, together
 from kspde.runtime.saving import SaveAt
-from kspde.runtime.warned import keeping_warnings
 
 __all__ = ["solve"]
 

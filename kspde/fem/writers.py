@@ -12,7 +12,7 @@ import numpy as np
 
 from kspde.fem.snapshot import Snapshot
 from kspde.fem.spaces.base import Space
-from kspde.runtime.checkpoint import check_room
+from kspde.runtime.files import check_room
 from kspde.runtime.parallel import check_same, together
 
 __all__ = ["write_vtx", "write_xdmf"]

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from kspde.errors import InputError, check_choice, check_finite, check_number, shortened
 from kspde.initial.base import InitialDensity, RandomNumbers, cell_means, points_of
 from kspde.runtime.files import open_regular
+from kspde.runtime.messages import warn
 from kspde.runtime.parallel import world
-from kspde.runtime.warned import warn
 from kspde.typing import Array, Ids
 
 __all__ = ["GridDensity", "read_grid"]

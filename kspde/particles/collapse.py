@@ -20,7 +20,7 @@ from kspde.errors import BlowUpError
 from kspde.models.base import Array
 from kspde.particles.run import Run
 from kspde.particles.system import System
-from kspde.runtime.warned import warn
+from kspde.runtime.messages import warn
 
 __all__ = ["Collapse"]
 

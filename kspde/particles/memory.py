@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kspde.runtime.memory import check_memory
+from kspde.runtime.limits import check_memory
 
 __all__ = ["NEAR", "bytes_of_particles", "check_particles"]
 

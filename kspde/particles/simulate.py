@@ -35,11 +35,11 @@ from kspde.particles.weights import GivenWeights, ParticleWeights, particle_weig
 from kspde.protocols import SolvedDensity
 from kspde.runtime.checkpoint import Checkpoint, CheckpointStore
 from kspde.runtime.compiled import use_threads
-from kspde.runtime.counts import check_steps, check_work
+from kspde.runtime.limits import check_steps, check_work
+from kspde.runtime.messages import keeping_warnings
 from kspde.runtime.parallel import collective, communicator, limited_threads
 from kspde.runtime.random import Philox
 from kspde.runtime.saving import SaveAt
-from kspde.runtime.warned import keeping_warnings
 
 __all__ = ["simulate"]
 

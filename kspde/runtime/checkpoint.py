@@ -9,12 +9,10 @@ on with another number of ranks.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
 import re
-import shutil
 import signal
 import threading
 import time
@@ -29,20 +27,16 @@ import numpy as np
 import numpy.typing as npt
 
 from kspde.errors import InputError, KspdeError, check_number
-from kspde.runtime.files import open_regular
+from kspde.runtime.files import FILE_ERRORS, OVERHEAD, open_regular, reason, reserve
+from kspde.runtime.messages import warn
 from kspde.runtime.parallel import together
-from kspde.runtime.warned import warn
 
 __all__ = [
-    "FILE_ERRORS",
     "Checkpoint",
     "CheckpointStore",
     "Saved",
     "StoppedError",
-    "check_room",
     "fingerprint",
-    "reason",
-    "reserve",
     "run_description",
 ]
 
@@ -54,14 +48,8 @@ _KEPT = 2
 
 _ADDRESS = " at 0x[0-9a-f]+"
 
-#: Bytes that a file takes beside its arrays, at most.
-_OVERHEAD = 1 << 16
-
 #: What asks for a checkpoint before the end; not every system has the second.
 _STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
-
-#: What h5py raises when a file cannot be written: RuntimeError when it is closed.
-FILE_ERRORS = (OSError, RuntimeError)
 
 
 class StoppedError(KspdeError, RuntimeError):
@@ -360,42 +348,6 @@ def fingerprint(*arrays: Array) -> str:
     return hashlib.blake2b(b"".join(np.asarray(x).tobytes() for x in arrays), digest_size=8).hexdigest()
 
 
-def check_room(comm: Any, path: str | Path, size: int) -> None:
-    """Refuse to begin a file, or a directory of files, of about ``size`` bytes where there is no room. Collective.
-
-    Libraries that meet a full disk half-way end the process, or leave the other ranks waiting.
-
-    Raises:
-        InputError: the disk is full, or the directory cannot be written to; on every rank.
-    """
-    with together(comm):
-        if comm.rank == 0:
-            probe = Path(path).absolute()
-            probe = probe.with_name(f".{probe.name}.{os.getpid()}.room")
-            try:
-                reserve(probe, size)
-            except OSError as error:
-                raise InputError(f"cannot write {path}: {reason(error)}") from None
-            finally:
-                with suppress(OSError):
-                    probe.unlink()
-
-
-def reserve(path: Path, size: int) -> None:
-    """Ask the file system for ``size`` bytes, and some more for what surrounds them, under this name."""
-    with path.open("wb") as file:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, size + _OVERHEAD)
-        elif shutil.disk_usage(path.parent).free < size + _OVERHEAD:  # macOS
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def reason(error: Exception) -> str:
-    """Return why a file cannot be written, in one line."""
-    words = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
-    return words if len(words) <= 200 else f"{words[:197]}..."
-
-
 def _read(path: Path, problem: Mapping[str, Any]) -> Saved:
     from kspde.runtime.hdf5 import check_hdf5, h5py
 
@@ -406,7 +358,7 @@ def _read(path: Path, problem: Mapping[str, Any]) -> Saved:
                 raise _DamagedError("it does not begin like one")
             if _digest(raw) != head[len(_MAGIC) :].split(b"\n")[0].decode("ascii", "replace"):
                 raise _DamagedError("its checksum is wrong")
-        check_hdf5(path, os.stat(path).st_size + _OVERHEAD)  # nothing is compressed
+        check_hdf5(path, os.stat(path).st_size + OVERHEAD)  # nothing is compressed
         with h5py.File(path) as file:
             theirs = dict(json.loads(file.attrs["problem"]))
             shared = {name: _numbers(data[()]) for name, data in file["shared"].items()} if "shared" in file else {}

@@ -25,7 +25,7 @@ import numba
 from numba.core import event, types
 from numba.extending import intrinsic
 
-from kspde.runtime.compiling import say_compiling
+from kspde.runtime.messages import say_compiling
 from kspde.runtime.parallel import threads_per_rank
 
 __all__ = [

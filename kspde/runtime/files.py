@@ -9,12 +9,35 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import stat
+from contextlib import suppress
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-__all__ = ["MOST_DATA", "MOST_TEXT", "check_regular", "open_regular", "read_json", "read_regular"]
+from kspde.errors import InputError
+from kspde.runtime.parallel import together
+
+__all__ = [
+    "FILE_ERRORS",
+    "MOST_DATA",
+    "MOST_TEXT",
+    "OVERHEAD",
+    "check_regular",
+    "check_room",
+    "open_regular",
+    "read_json",
+    "read_regular",
+    "reason",
+    "reserve",
+]
+
+#: What h5py raises when a file cannot be written: RuntimeError when it is closed.
+FILE_ERRORS = (OSError, RuntimeError)
+
+#: The most bytes that a file takes beside its arrays.
+OVERHEAD = 1 << 16
 
 #: Bytes of a file of numbers, and of a text that is read as a whole.
 MOST_DATA, MOST_TEXT = 1 << 33, 1 << 28
@@ -96,3 +119,39 @@ def _checked(found: os.stat_result, most: int) -> int:
 
 def _too_large(size: int, most: int) -> str:
     return f"{size:.3g} bytes, more than the {most:.3g} that are read"
+
+
+def check_room(comm: Any, path: str | Path, size: int) -> None:
+    """Refuse to begin a file, or a directory of files, of about ``size`` bytes where there is no room. Collective.
+
+    Libraries that meet a full disk half-way end the process, or leave the other ranks waiting.
+
+    Raises:
+        InputError: the disk is full, or the directory cannot be written to; on every rank.
+    """
+    with together(comm):
+        if comm.rank == 0:
+            probe = Path(path).absolute()
+            probe = probe.with_name(f".{probe.name}.{os.getpid()}.room")
+            try:
+                reserve(probe, size)
+            except OSError as error:
+                raise InputError(f"cannot write {path}: {reason(error)}") from None
+            finally:
+                with suppress(OSError):
+                    probe.unlink()
+
+
+def reserve(path: Path, size: int) -> None:
+    """Ask the file system for ``size`` bytes, and some more for what surrounds them, under this name."""
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size + OVERHEAD)
+        elif shutil.disk_usage(path.parent).free < size + OVERHEAD:  # macOS
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def reason(error: Exception) -> str:
+    """Return why a file cannot be written, in one line."""
+    words = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
+    return words if len(words) <= 200 else f"{words[:197]}..."

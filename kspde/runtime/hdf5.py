@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kspde.errors import InputError
-from kspde.runtime.checkpoint import FILE_ERRORS, reason, reserve
-from kspde.runtime.files import MOST_DATA, check_regular
+from kspde.runtime.files import FILE_ERRORS, MOST_DATA, check_regular, reason, reserve
 
 __all__ = ["check_hdf5", "h5py", "is_hdf5", "new_file"]
 

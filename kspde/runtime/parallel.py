@@ -15,12 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from kspde.errors import InputError, KspdeError, MissingBackendError, first_line
-from kspde.runtime.last_words import end_unless_all, left_too_early, note_all_met, watch_the_end
-from kspde.runtime.launcher import launched
-from kspde.runtime.one_rank import OneRank
+from kspde.runtime.job import end_unless_all, launched, left_too_early, note_all_met, watch_the_end
 from kspde.runtime.values import digest_of, values_of
 
 __all__ = [
+    "OneRank",
     "all_or_none",
     "alone",
     "check_same",
@@ -33,6 +32,44 @@ __all__ = [
     "together",
     "world",
 ]
+
+
+class OneRank:
+    """What mpi4py's ``COMM_SELF`` answers; every collective call returns what this rank gave.
+
+    Attributes:
+        rank: 0.
+        size: 1.
+    """
+
+    rank = 0
+    size = 1
+
+    def barrier(self) -> None:
+        """Wait for nobody."""
+
+    def bcast(self, thing: Any, root: int = 0) -> Any:
+        """Return the root's object, which is this rank's."""
+        return thing
+
+    def gather(self, thing: Any, root: int = 0) -> list[Any]:
+        """Return the objects of all ranks."""
+        return [thing]
+
+    allgather = gather
+
+    def reduce(self, thing: Any, op: Any = None, root: int = 0) -> Any:
+        """Return the sum, maximum, … over all ranks: one number's is itself."""
+        return thing
+
+    allreduce = reduce
+
+    def Allreduce(self, mine: Any, total: Any, op: Any = None) -> None:  # noqa: N802 (mpi4py's name)
+        """Write the sum, maximum, … of all ranks' arrays."""
+        np.copyto(total, mine)
+
+    def __repr__(self) -> str:
+        return "OneRank()"
 
 
 def world() -> Any:
@@ -66,7 +103,7 @@ def alone() -> Any:
 def communicator(comm: Any = None) -> Any:
     """Return the communicator of a collective job: ``comm``, or all of MPI's ranks.
 
-    From then on, at the latest, a rank that fails ends the whole job (``kspde.runtime.last_words``).
+    From then on, at the latest, a rank that fails ends the whole job (``kspde.runtime.job``).
 
     Raises:
         InputError: ``comm`` is no communicator.

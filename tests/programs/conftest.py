@@ -12,7 +12,7 @@ import pytest
 from mpi4py import MPI
 
 import kspde
-from kspde.runtime.compiling import LINE
+from kspde.runtime.messages import COMPILING
 
 collect_ignore_glob = ["test_*.py"] if MPI.COMM_WORLD.size > 1 else []
 
@@ -68,7 +68,7 @@ def shell(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
             timeout=timeout,
             check=False,
         )
-        done.stderr = done.stderr.replace(f"{LINE}\n", "")  # of whichever test comes first
+        done.stderr = done.stderr.replace(f"{COMPILING}\n", "")  # of whichever test comes first
         return done
 
     return run

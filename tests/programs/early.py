@@ -9,8 +9,8 @@ import sys
 from typing import Any
 
 import kspde
-import kspde.runtime.last_words
-from kspde.runtime.launcher import launched_rank
+import kspde.runtime.job
+from kspde.runtime.job import launched_rank
 
 ONE = launched_rank() == 1
 
@@ -24,7 +24,7 @@ def solve() -> Any:
 
 how = sys.argv[1]
 if how != "words":  # nobody to wait for
-    kspde.runtime.last_words._PATIENCE = 0.5
+    kspde.runtime.job.PATIENCE = 0.5
 if how == "positions" and ONE:
     kspde.observed_positions([[0.0, "here"]], bandwidth=0.1)
 if how == "exit" and ONE:

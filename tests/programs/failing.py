@@ -19,7 +19,7 @@ import numpy as np
 from mpi4py import MPI
 
 import kspde
-import kspde.runtime.last_words
+import kspde.runtime.job
 import kspde.runtime.parallel
 
 RANK = MPI.COMM_WORLD.rank
@@ -144,7 +144,7 @@ def leave(how: str, which: str) -> None:
 if __name__ == "__main__":
     what, where = sys.argv[1:]
     if what in ("progress", "callback", "refused") or where == "alone":  # nobody to wait for
-        kspde.runtime.last_words._PATIENCE = 0.5
+        kspde.runtime.job.PATIENCE = 0.5
     if what == "full":
         full(where)
     elif where in ("alone", "all", "free"):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kspde.runtime.compiling import LINE
+from kspde.runtime.messages import COMPILING
 
 #: Two forms of DOLFINx's.
 FORMS = """
@@ -31,7 +31,7 @@ def test_compilation_is_announced_once(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "program.py").write_text(FORMS, encoding="utf-8")
-    for said in (f"{LINE}\n", ""):
+    for said in (f"{COMPILING}\n", ""):
         with start("mpirun", "-n", 2, "python", "program.py") as process:
             assert process.communicate(timeout=120) == ("", said)
         assert process.returncode == 0

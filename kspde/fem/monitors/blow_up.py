@@ -24,7 +24,7 @@ import numpy as np
 
 from kspde.errors import BlowUpError
 from kspde.fem.spaces.base import Space
-from kspde.runtime.warned import warn
+from kspde.runtime.messages import warn
 from kspde.typing import Array
 
 __all__ = ["Monitor"]

@@ -10,8 +10,8 @@ from kspde.domains import Box, Disk, Domain
 from kspde.fem.semidiscretisation import SemiDiscrete
 from kspde.initial import InitialDensity
 from kspde.models import FieldValues
+from kspde.runtime.messages import warn
 from kspde.runtime.parallel import together
-from kspde.runtime.warned import warn
 from kspde.typing import Array
 
 __all__ = ["warn_of_decay", "warn_of_outside", "warn_of_truncation"]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kspde.fem.semidiscretisation import SemiDiscrete
-from kspde.runtime.warned import warn
+from kspde.runtime.messages import warn
 from kspde.typing import Array
 
 __all__ = ["cell_peclet", "negative_values", "warn_of_negative_values", "warn_of_time_error", "warn_of_upwind"]

@@ -18,7 +18,7 @@ from kspde.fem.observer import Observer, RunState
 from kspde.fem.resume import CheckpointWriter
 from kspde.fem.schemes.step_control import FixedStep
 from kspde.fem.semidiscretisation import SemiDiscrete
-from kspde.runtime.counts import check_steps
+from kspde.runtime.limits import check_steps
 from kspde.typing import Array
 
 __all__ = ["CONCENTRATES", "Run", "Scheme", "Steps", "ToleranceScheme", "failing", "march", "row_tolerances"]

@@ -27,8 +27,8 @@ from kspde.fem.spaces.base import FieldOperator, Space, decay_coefficient, gll_r
 from kspde.fem.spaces.points import CellSearch, Exchange
 from kspde.kernels import Kernel, ResolventPolynomial
 from kspde.runtime.checkpoint import Saved
+from kspde.runtime.messages import warn
 from kspde.runtime.parallel import together
-from kspde.runtime.warned import warn
 
 __all__ = ["MeshSpace"]
 

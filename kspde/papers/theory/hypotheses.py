@@ -12,7 +12,7 @@ from kspde.initial import GaussianMixture, GridDensity, InitialDensity
 from kspde.models import Model, SignalDependentKellerSegel
 from kspde.papers.theory.gagliardo_nirenberg import critical_strength
 from kspde.papers.theory.rates import Theorem1Limits, Theorem2Limits
-from kspde.runtime.warned import warn
+from kspde.runtime.messages import warn
 
 __all__ = ["Hypothesis", "hypotheses", "warn_outside_hypotheses"]
 

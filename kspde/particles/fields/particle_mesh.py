@@ -25,7 +25,7 @@ from kspde.particles.fields.short_range import ScreenedKernel, ShortRangeSum, lo
 from kspde.particles.fields.splines import REACH, deposit, gather, gather_part, grids_for
 from kspde.particles.memory import NEAR
 from kspde.runtime.compiled import use_threads
-from kspde.runtime.memory import check_memory
+from kspde.runtime.limits import check_memory
 from kspde.typing import Array
 
 __all__ = ["MEMORY_LIMIT", "ParticleMesh"]

@@ -1,7 +1,10 @@
-"""Warnings: one way out of every computation, into Python's ``warnings`` and into what the computation returns."""
+"""What a computation tells its user: warnings, which its result holds too, and that it compiles."""
 
 from __future__ import annotations
 
+import logging
+import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +15,7 @@ from typing import Any, cast
 
 from kspde.errors import ConvergenceError, KspdeWarning
 
-__all__ = ["keeping_warnings", "noted", "warn"]
+__all__ = ["COMPILING", "keeping_warnings", "say_compiling", "warn"]
 
 #: What a warning passes over to find the line of the user's that led to it.
 _OURS = (str(Path(__file__).parents[1]),)
@@ -64,3 +67,19 @@ def keeping_warnings[**P, R](function: Callable[P, R]) -> Callable[P, R]:
         return cast(R, replace(result, warnings=result.comm.bcast(tuple(lines))))
 
     return keep
+
+
+#: What is said when code is compiled.
+COMPILING = "kspde: compiling (first time only)"
+
+_said = threading.Lock()
+
+
+def say_compiling() -> None:
+    """Say on standard error, on rank 0 and once per process, that compilation has begun: it takes seconds.
+
+    By Python's logger "kspde", as a warning: silenced by ``logging.getLogger("kspde").setLevel("ERROR")``.
+    """
+    mpi = sys.modules.get("mpi4py.MPI")
+    if (mpi is None or mpi.COMM_WORLD.rank == 0) and _said.acquire(blocking=False):
+        logging.getLogger("kspde").warning(COMPILING)
