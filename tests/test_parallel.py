@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import os
 from functools import partial
 from queue import SimpleQueue
 from types import SimpleNamespace
