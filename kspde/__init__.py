@@ -1,7 +1,7 @@
 """kspde: Keller-Segel densities by finite elements, their N-particle systems, and the distance between the two.
 
-All is imported at first use: ``import kspde`` needs neither DOLFINx nor numba, and the command watches for signals
-before anything takes time.
+Everything is imported at first use: ``import kspde`` needs neither DOLFINx nor numba, and the command watches for
+signals before anything takes time.
 """
 
 from importlib import import_module
@@ -80,54 +80,45 @@ __all__ = [
     "theory",
 ]
 
-_LAZY = {
-    "Checkpoint": "kspde.runtime.checkpoint",
-    "StoppedError": "kspde.runtime.checkpoint",
-    "Box": "kspde.domains",
-    "Disk": "kspde.domains",
-    "MeshFile": "kspde.domains",
-    "BlowUpError": "kspde.errors",
-    "ConvergenceError": "kspde.errors",
-    "InputError": "kspde.errors",
-    "KspdeError": "kspde.errors",
-    "KspdeWarning": "kspde.errors",
-    "MissingBackendError": "kspde.errors",
-    "CallableDensity": "kspde.initial",
-    "GaussianMixture": "kspde.initial",
-    "GridDensity": "kspde.initial",
-    "observed_positions": "kspde.initial",
-    "GaussianMollifier": "kspde.kernels",
-    "Kernel": "kspde.kernels",
-    "MaternMollifier": "kspde.kernels",
-    "Yukawa": "kspde.kernels",
-    "AlgebraicMotility": "kspde.models",
-    "ExponentialMotility": "kspde.models",
-    "Field": "kspde.models",
-    "FieldValues": "kspde.models",
-    "LocalSensing": "kspde.models",
-    "Model": "kspde.models",
-    "OnePlusExponentialMotility": "kspde.models",
-    "SignalDependentKellerSegel": "kspde.models",
-    "SaveAt": "kspde.runtime.saving",
-    "solve": "kspde.fem",
-    "Adaptive": "kspde.fem.schemes",
-    "Positive": "kspde.fem.schemes",
-    "Positive2": "kspde.fem.schemes",
-    "Rosenbrock": "kspde.fem.schemes",
-    "simulate": "kspde.particles",
-    "EulerMaruyama": "kspde.particles.schemes",
-    "Weak2": "kspde.particles.schemes",
-    "compare": "kspde.distances",
-    "Snapshots": "kspde.distances",
-    "entropy_bound": "kspde.evidence",
-    "coupled_distance": "kspde.evidence",
-    "liouville": "kspde.evidence",
+#: Where public names come from.
+_HOMES = {
+    "kspde.distances": ("Snapshots", "compare"),
+    "kspde.domains": ("Box", "Disk", "MeshFile"),
+    "kspde.errors": (
+        "BlowUpError",
+        "ConvergenceError",
+        "InputError",
+        "KspdeError",
+        "KspdeWarning",
+        "MissingBackendError",
+    ),
+    "kspde.evidence": ("coupled_distance", "entropy_bound", "liouville"),
+    "kspde.fem": ("solve",),
+    "kspde.fem.schemes": ("Adaptive", "Positive", "Positive2", "Rosenbrock"),
+    "kspde.initial": ("CallableDensity", "GaussianMixture", "GridDensity", "observed_positions"),
+    "kspde.kernels": ("GaussianMollifier", "Kernel", "MaternMollifier", "Yukawa"),
+    "kspde.models": (
+        "AlgebraicMotility",
+        "ExponentialMotility",
+        "Field",
+        "FieldValues",
+        "LocalSensing",
+        "Model",
+        "OnePlusExponentialMotility",
+        "SignalDependentKellerSegel",
+    ),
+    "kspde.particles": ("simulate",),
+    "kspde.particles.schemes": ("EulerMaruyama", "Weak2"),
+    "kspde.runtime.checkpoint": ("Checkpoint", "StoppedError"),
+    "kspde.runtime.saving": ("SaveAt",),
 }
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-#: Parts of the package that are there after ``import kspde``.
-_PARTS = {
+#: Public modules.
+_MODULES = {
     **{
-        name: f"kspde.{name}" for name in ("distances", "domains", "errors", "evidence", "initial", "kernels", "models")
+        name: f"kspde.{name}"
+        for name in ("distances", "domains", "errors", "evidence", "initial", "kernels", "models", "problem")
     },
     "studies": "kspde.papers.studies",
     "theory": "kspde.papers.theory",
@@ -135,15 +126,15 @@ _PARTS = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
-    if name in _PARTS:
-        return import_module(_PARTS[name])
+    if name in _HOME_OF:
+        return getattr(import_module(_HOME_OF[name]), name)
+    if name in _MODULES:
+        return import_module(_MODULES[name])
     raise AttributeError(f"module 'kspde' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_PARTS})
+    return sorted({*__all__, *_MODULES})
 
 
 if launched():  # a rank that fails before its first collective call ends the others too

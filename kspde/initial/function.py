@@ -103,6 +103,12 @@ class CallableDensity(InitialDensity):
 
     __hash__ = InitialDensity.__hash__
 
+    def __repr__(self) -> str:
+        name = getattr(self._function, "__name__", type(self._function).__name__)
+        return (
+            f"CallableDensity({name}, half_width={self.half_width:g}, dimension={self.dimension}, mass={self.mass:g})"
+        )
+
     def __call__(self, x: npt.ArrayLike) -> Array:
         """Return u_0 at points of shape (n, d).
 

@@ -91,6 +91,11 @@ class GridDensity(InitialDensity):
             raise InputError("values have no mass: at least one value must be positive")
         self.values = array * (self.mass / total)
 
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.values.shape))
+        ends = ", ".join(f"{x:g}" for pair in zip(self.lower, self.upper, strict=True) for x in pair)
+        return f"GridDensity({shape} values, extent=({ends}), mass={self.mass:g})"
+
     def __call__(self, x: npt.ArrayLike) -> Array:
         """Return the multilinear density at points of shape (n, d); zero outside the extent."""
         points = points_of(x, self.dimension)

@@ -54,6 +54,12 @@ class GaussianMixture(InitialDensity):
         if np.any(self.stds <= 0):
             raise InputError(f"stds contain {self.stds.min():g}: give positive lengths")
 
+    def __repr__(self) -> str:
+        parts = ((name, getattr(self, name).tolist()) for name in ("weights", "means", "stds"))
+        whole = f"GaussianMixture({', '.join(f'{name}={values}' for name, values in parts)}, mass={self.mass:g})"
+        counted = f"GaussianMixture({len(self.weights)} components, dimension={self.dimension}, mass={self.mass:g})"
+        return whole if len(whole) <= 120 else counted
+
     def __call__(self, x: npt.ArrayLike) -> Array:
         """Return u_0 at points of shape (n, d)."""
         points = points_of(x, self.dimension)
