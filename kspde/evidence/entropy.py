@@ -20,7 +20,7 @@ fields :math:`\bar a = K^\varepsilon * u^\varepsilon` of the density (their (3.2
     \frac{dH}{dt} = \frac1N \sum_i E\big[-D_i |g_i|^2 - c_i \cdot g_i\big], \qquad
     c_i = \nabla_i (D_i - \bar D_i) + (D_i - \bar D_i) \nabla\log u^\varepsilon(x_i) - (\beta_i - \bar\beta_i).
 
-The expectation is over the particle system; :math:`\nabla_i D_i` is the whole derivative in x_i, through the fields
+The expectation is over the particle system; :math:`\nabla_i D_i` is the total derivative in x_i, through the fields
 too. The term j = i of a adds the constant :math:`w K^\varepsilon(0)` and nothing to :math:`\nabla a`, since
 :math:`\nabla K^\varepsilon(0) = 0`: the identity holds with and without self-interaction, each with its own a.
 For :math:`D = 1 + e^{-v}`, :math:`\beta = 0`, :math:`-c_i = e^{-a}(\nabla a - \nabla\bar a) - (e^{-a} -
@@ -31,6 +31,7 @@ e^{-\bar a})(\nabla\log u^\varepsilon - \nabla\bar a)`: the sum of the integrand
 .. math:: H(t) \le H(0) + \int_0^t \frac1N \sum_i E\Big[\frac{|c_i|^2}{4 D_i}\Big]\,ds,
 
 with no unknown constant, and H(0) = 0 where the particles start independently from the density's own initial value.
+
 **Marginals.** For an exchangeable law against a product of equal factors the entropy :math:`H_r` of r particles has
 :math:`H_r/r` non-decreasing in r (Han's inequality, for relative entropies: average the chain rule over the particles
 that are left out, and drop conditions). So :math:`H_r \le \frac rN H_N = r\,H` for every r ≤ N, with equality for
@@ -45,11 +46,12 @@ to no more than the whole: :math:`H_r \le r\,k\,H` for k species.
 **In N and in ε.** At a fixed ε the bound on N·H is of order 1 in N. In ε it is not flat: as ε → 0 it grows like
 :math:`B\log(1/\varepsilon)`, see :mod:`kspde.evidence.log_law`.
 
-**What is certified, and up to what.** Two things stand between the number and the mathematical bound. The expectation
-is a mean over independent replicas: the upper end of its 95 % interval exceeds it with 97.5 % (Student's t over the
-replicas), and that is the number to quote as a bound. And time is discrete: the weak error of order dt of the
-Euler-Maruyama particles and the trapezoidal sum's of order dt², which ``time_error=True`` estimates from a second run
-with steps of 2 dt. Not estimated: the errors of the solved density, to be seen by refining it.
+**What is certified, and up to what.** Two things stand between the number and the mathematical bound. First, the
+expectation is a mean over independent replicas: the upper end of its 95 % interval exceeds it with probability 97.5 %
+(Student's t over the replicas), and that is the number to quote as a bound. Second, time is discrete: the
+Euler-Maruyama particles have a weak error of order dt, and the trapezoidal sum one of order dt²;
+``time_error=True`` estimates both from a second run with steps of 2 dt. The errors of the solved density are not
+estimated; refining it shows them.
 """
 
 from __future__ import annotations
@@ -63,12 +65,13 @@ import numpy as np
 from kspde.distances.statistics import Estimate, reach_of
 from kspde.errors import InputError, check_choice, check_integer
 from kspde.evidence.ensemble import Ensemble
-from kspde.evidence.sampled_field import Score
+from kspde.evidence.result import Result
+from kspde.evidence.score import Score
 from kspde.models import FieldValues, Model
-from kspde.models.base import Array
 from kspde.models.coefficients import diffusion_of, drift_of
 from kspde.protocols import SolvedDensity
 from kspde.runtime.parallel import collective, together
+from kspde.typing import Array
 
 __all__ = ["BoundOverTime", "EntropyBound", "defect", "entropy_bound", "production"]
 
@@ -76,36 +79,45 @@ __all__ = ["BoundOverTime", "EntropyBound", "defect", "entropy_bound", "producti
 _STEP = 1e-4
 
 
-@dataclass(frozen=True, kw_only=True)
-class BoundOverTime:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class BoundOverTime(Result):
     """A bound over time with the 95 % interval of its estimate.
 
     Attributes:
-        times: shape (times,).
-        value: shape (times,).
-        interval: lower and upper ends, each of shape (times,).
+        times: the times, shape (times,).
+        value: the bound, shape (times,).
+        interval: the lower and upper ends, each of shape (times,).
     """
 
     times: Array
     value: Array
     interval: tuple[Array, Array]
 
+    @property
+    def at_end(self) -> Estimate:
+        """The bound at the last time."""
+        return Estimate(float(self.value[-1]), (float(self.interval[0][-1]), float(self.interval[1][-1])))
 
-@dataclass(frozen=True, kw_only=True)
+    def _lines(self) -> dict[str, str]:
+        return {"Bound": f"{self.at_end} at t = {self.times[-1]:g}"}
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class EntropyBound(BoundOverTime):
     """The bound on H(t), the relative entropy of the N-particle law per particle.
 
     Attributes:
-        times: of the steps, shape (times,).
-        value: the bound, the mean over the replicas.
-        interval: 95 %, by Student's t over the replicas. Its upper end is an upper confidence bound at 97.5 %.
-        samples: each replica's own integral, shape (replicas, times).
-        counts: by species the number of particles.
-        unresolved: share of the bound at t_end that comes from particles where the solved density is below its own
+        times: the times of the steps, shape (times,).
+        value: the bound, the mean over the replicas, shape (times,).
+        interval: the 95 % interval, by Student's t over the replicas. Its upper end is an upper confidence bound at
+            97.5 %.
+        samples: the integral of each replica, shape (replicas, times).
+        counts: the number of particles by species.
+        unresolved: the share of the bound at t_end that comes from particles where the solved density is below its own
             noise, so that the score is extrapolated.
-        score_error: the largest error of log u at particles by interpolation, weighted by u over its maximum.
-        time_bias: by how much the finite step makes the bound at t_end too large, to leading order in dt, with its 95 %
-            interval; None where it was not asked for.
+        score_error: the largest interpolation error of log u at particles, weighted by u over its maximum.
+        time_bias: the amount by which the finite step makes the bound at t_end too large, to leading order in dt, with
+            its 95 % interval; None unless it was asked for.
     """
 
     samples: Array
@@ -118,12 +130,12 @@ class EntropyBound(BoundOverTime):
         r"""Return the bound √(2rH) on the L¹ distance of the law of r particles of a species from u^{⊗r}, over time.
 
         By Han's inequality :math:`H_r \le r H` (r k H with k species) and Csiszár, Kullback and Pinsker's. It is
-        certified up to what the bound on H is: the sample mean's interval, whose upper end is the one to quote, and the
-        bias of the time step.
+        certified to the same extent as the bound on H: up to the sample mean's interval, whose upper end is the one to
+        quote, and the bias of the time step.
 
         Args:
-            r: how many particles.
-            species: of which species, where there are several.
+            r: the number of particles.
+            species: the species, where there are several.
 
         Raises:
             InputError: r exceeds the number of particles, or an unknown species.
@@ -133,31 +145,36 @@ class EntropyBound(BoundOverTime):
         name = check_choice("species", next(iter(self.counts)) if species is None else species, self.counts)
         n = self.counts[name]
         check_integer("r", r, at_least=1, at_most=n)
-        factor = r * sum(self.counts.values()) / n
-        low, high = self.interval
-        return BoundOverTime(
-            times=self.times,
-            value=np.sqrt(2 * factor * self.value),
-            interval=(np.sqrt(2 * factor * low), np.sqrt(2 * factor * high)),
-        )
+        factor = 2 * r * self._total / n
+        value, low, high = (np.sqrt(factor * h) for h in (self.value, *self.interval))
+        return BoundOverTime(times=self.times, value=value, interval=(low, high))
+
+    @property
+    def _total(self) -> int:
+        return sum(self.counts.values())
 
     def summary(self) -> dict[str, Any]:
         """Return what holds at t_end, ready for JSON."""
-        total = float(sum(self.counts.values()))
-        low, high = self.interval
+        end, total = self.at_end, self._total
         return {
             "n": self.counts,
             "replicas": len(self.samples),
             "t_end": float(self.times[-1]),
-            "entropy_per_particle": {"value": float(self.value[-1]), "interval": [float(low[-1]), float(high[-1])]},
-            "entropy": {
-                "value": total * float(self.value[-1]),
-                "interval": [total * float(low[-1]), total * float(high[-1])],
-            },
+            "entropy_per_particle": end.summary(),
+            "entropy": Estimate(total * end.value, (total * end.interval[0], total * end.interval[1])).summary(),
             "unresolved": self.unresolved,
             "score_error": self.score_error,
             "time_bias": None if self.time_bias is None else self.time_bias.summary(),
         }
+
+    def _lines(self) -> dict[str, str]:
+        counts = ", ".join(f"{n:,} {name}" for name, n in self.counts.items())
+        lines = {
+            "Entropy bound": f"{counts}, {len(self.samples)} replicas, t = {self.times[-1]:g}",
+            "relative entropy per particle": f"at most {self.at_end}",
+            "share from unresolved tails": f"{self.unresolved:.2g}",
+        }
+        return lines | ({} if self.time_bias is None else {"bias of the time step": f"{self.time_bias}"})
 
 
 @collective(own=("progress",))
@@ -178,16 +195,16 @@ def entropy_bound(
     :math:`H(t) \le \int_0^t \frac1N \sum_i E[|c_i|^2/(4 D_i)]\,ds`: the module derives it. Collective.
 
     Args:
-        pde: what ``solve`` returned, saved from t = 0 to ``t_end``. The particles start from its initial density.
-        n: N, particles of each species.
-        dt: time step > 0.
-        replicas: independent systems, at least 2.
+        pde: the result of ``solve``, saved from t = 0 to ``t_end``. The particles start from its initial density.
+        n: the number N of particles of each species.
+        dt: the time step > 0.
+        replicas: the number of independent systems, at least 2.
         seed: an integer >= 0.
         include_self: whether j = i is in the fields' sums, as printed in (1.3).
-        field_tol: error allowed in the particles' fields, as for ``simulate``.
+        field_tol: the error allowed in the particles' fields, as for ``simulate``.
         time_error: whether to run once more with steps of 2 dt, at half the cost, for ``time_bias``: an error
             :math:`C\,dt` makes the difference of both runs :math:`C\,dt` too. Each replica starts at the same points.
-        progress: called on every rank after every step with t/``t_end``.
+        progress: a function called on every rank after every step with t/``t_end``.
 
     Raises:
         InputError: a value out of range, states that are not saved, kernels without a bounded gradient (give ``eps``),
@@ -195,33 +212,40 @@ def entropy_bound(
             vanishes.
         ConvergenceError: a coefficient or a position that is not finite.
     """
-    options: dict[str, Any] = {
-        "pde": pde,
-        "n": n,
-        "replicas": replicas,
-        "seed": seed,
-        "include_self": include_self,
-        "field_tol": field_tol,
-    }
-    times, integrals, score_error = _integrals(dt=dt, progress=progress, **options)
-    samples = integrals[0]
-    value = samples.mean(axis=0)
-    reach = _reach(samples)
-    end = float(value[-1])
+
+    def integrals(step: float, progress: Callable[[float], None] | None) -> tuple[Ensemble, _Rates]:
+        ensemble = Ensemble(
+            pde=pde,
+            n=n,
+            dt=step,
+            replicas=replicas,
+            seed=seed,
+            gradients=True,
+            include_self=include_self,
+            field_tol=field_tol,
+            progress=progress,
+        )
+        rates = _Rates(ensemble)
+        ensemble.run(rates.look)
+        return ensemble, rates
+
+    ensemble, rates = integrals(dt, progress)
+    times = ensemble.times
+    samples, unresolved = rates.integrals()
     bias = None
     if time_error:
-        _, coarse, _ = _integrals(dt=2.0 * pde.t_end / (len(times) - 1), progress=None, **options)
-        difference = coarse[0, :, -1] - samples[:, -1]
-        middle, half = float(difference.mean()), float(_reach(difference))
-        bias = Estimate(middle, (middle - half, middle + half))
+        coarse, _ = integrals(2.0 * pde.t_end / (len(times) - 1), None)[1].integrals()
+        bias = _mean(coarse[:, -1] - samples[:, -1])
+    value, reach = samples.mean(axis=0), _reach(samples)
+    end = float(value[-1])
     return EntropyBound(
         times=times,
         value=value,
         interval=(np.maximum(value - reach, 0.0), value + reach),
         samples=samples,
         counts=dict.fromkeys(pde.model.species, n),
-        unresolved=float(integrals[1, :, -1].mean()) / end if end > 0 else 0.0,
-        score_error=score_error,
+        unresolved=float(unresolved[:, -1].mean()) / end if end > 0 else 0.0,
+        score_error=rates.score_error,
         time_bias=bias,
     )
 
@@ -232,36 +256,44 @@ def _reach(samples: Array) -> Array:
     return np.asarray(reach_of(count) * samples.std(axis=0, ddof=1) / np.sqrt(count))
 
 
-def _integrals(
-    *, pde: SolvedDensity, n: int, replicas: int, progress: Callable[[float], None] | None, **options: Any
-) -> tuple[Array, Array, float]:
-    """Return the times of the steps, the integrals up to them and the score's error. Collective.
+def _mean(samples: Array) -> Estimate:
+    value, reach = float(samples.mean()), float(_reach(samples))
+    return Estimate(value, (value - reach, value + reach))
 
-    The integrals have the shape (2, replicas, times): of all particles, and of those beyond the density's noise.
-    """
-    ensemble = Ensemble(pde=pde, n=n, replicas=replicas, gradients=True, progress=progress, **options)
-    model: Model = pde.model
-    known = ensemble.known_fields(ensemble.fields)
-    scores = {name: Score(pde, name) for name in model.species}
-    rates = np.zeros((2, replicas, len(ensemble.times)))
-    total = n * len(model.species)
 
-    def look(step: int, t: float) -> None:
-        system = ensemble.particles
-        known.t = t
-        known.update(system.positions, system.seen.extent)
-        for score in scores.values():
+class _Rates:
+    """The rates of an ensemble's bound by replica: of all particles, and of those in unresolved tails."""
+
+    def __init__(self, ensemble: Ensemble) -> None:
+        self._ensemble = ensemble
+        self._known = ensemble.known_fields(ensemble.fields)
+        self._scores = {name: Score(ensemble.pde, name) for name in ensemble.pde.model.species}
+        self._rates = np.zeros((2, ensemble.replicas, len(ensemble.times)))
+
+    @property
+    def score_error(self) -> float:
+        """The largest interpolation error of log u."""
+        return max(score.error for score in self._scores.values())
+
+    def look(self, step: int, t: float) -> None:
+        """Add the rates at a step. Collective."""
+        ensemble, system = self._ensemble, self._ensemble.particles
+        self._known.t = t
+        self._known.update(system.positions, system.seen.extent)
+        for score in self._scores.values():
             score.update(system.seen.extent, t)
         with together(ensemble.comm):
             for name, x in system.positions.items():
-                score_at, resolved = scores[name].at(x)
-                found = production(model, name, system.at(name, x), known.at(name, x), score_at)
-                for row, part in zip(rates, (found, np.where(resolved, 0.0, found)), strict=True):
-                    row[:, step] += np.bincount(ensemble.replica_of, weights=part, minlength=replicas)
+                score_at, resolved = self._scores[name].at(x)
+                found = production(ensemble.pde.model, name, system.at(name, x), self._known.at(name, x), score_at)
+                for row, part in zip(self._rates, (found, np.where(resolved, 0.0, found)), strict=True):
+                    row[:, step] += np.bincount(ensemble.replica_of, weights=part, minlength=ensemble.replicas)
 
-    ensemble.run(look)
-    ensemble.sums(rates)
-    return ensemble.times, cumulative(rates / total, ensemble.times), max(s.error for s in scores.values())
+    def integrals(self) -> tuple[Array, Array]:
+        """Return the integrals of both over time, per particle, each of shape (replicas, times). Collective."""
+        total = self._ensemble.n * len(self._scores)
+        every, unresolved = cumulative(self._ensemble.sums(self._rates) / total, self._ensemble.times)
+        return every, unresolved
 
 
 def production(model: Model, species: str, own: FieldValues, known: FieldValues, score: Array) -> Array:
@@ -275,10 +307,10 @@ def defect(model: Model, species: str, own: FieldValues, known: FieldValues, sco
 
     Args:
         model: the model.
-        species: the particles'.
-        own: the fields of the empirical measure there, with gradients.
-        known: those of the density.
-        score: ∇log u there, shape (n, d).
+        species: the particles' species.
+        own: the fields of the empirical measure at the particles, with gradients.
+        known: the fields of the density at the particles, with gradients.
+        score: ∇log u at the particles, shape (n, d).
 
     Raises:
         InputError: D depends on gradients of fields, or is not positive.
@@ -304,7 +336,7 @@ def cumulative(rates: Array, times: Array) -> Array:
 
 
 def _diffusion(model: Model, species: str, c: FieldValues) -> tuple[Array, Array]:
-    """Return D, (n,), and its whole derivative in x, (n, d): central differences along each direction.
+    """Return D, (n,), and its total derivative in x, (n, d): central differences along each direction.
 
     Position and fields move together, x by ±h e_a and every field by ±h ∂_a c: that is the chain rule, for any model.
     """

@@ -7,7 +7,7 @@ Wang, Li and Huang's (3.1), for any model of one species in dimension 1: the den
     \qquad u_N(0) = u_0^{\otimes N},
 
 with D and the drift at the fields :math:`a(x_i) = \frac1N \sum_j K^\varepsilon(x_i - x_j)` of the particles. It is a
-linear equation with one diffusion coefficient a direction, which the finite-element backend solves on [−L, L]^N. The
+linear equation with one diffusion coefficient per direction, which the finite-element backend solves on [−L, L]^N. The
 nodes of that box are the N-fold product of those of the one-dimensional solution u, so that all integrals, the relative
 entropy :math:`H = \frac1N \int u_N \log(u_N/u^{\otimes N})` (their (3.4)) among them, are sums over nodes by the mass
 matrix's own Gauss-Lobatto quadrature. Nothing is sampled: this is what the bound of
@@ -25,40 +25,42 @@ from kspde.domains import Box
 from kspde.errors import InputError, check_integer
 from kspde.evidence.ensemble import check_solution
 from kspde.evidence.entropy import defect
+from kspde.evidence.result import Result
+from kspde.fem import solve
 from kspde.initial import InitialDensity
 from kspde.models import FieldValues, Model
-from kspde.models.base import Array
 from kspde.models.coefficients import coefficients
 from kspde.particles.fields.base import Extent
 from kspde.particles.fields.direct import DirectSum
 from kspde.protocols import SolvedDensity
 from kspde.runtime.parallel import alone, collective
 from kspde.runtime.saving import SaveAt
+from kspde.typing import Array, Mask
 
 __all__ = ["NParticleLaw", "liouville"]
 
 #: Densities below this share of their maximum, or ten times their most negative value, are round-off.
 _LEAST, _NOISE = 1e-14, 10.0
-#: Tolerance of the interaction's tables, and points of the splines that differentiate the mean field.
+#: The tolerance of the interaction's tables, and the points of the splines that differentiate the mean field.
 _FIELD_TOL, _POINTS = 1e-8, 8001
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class NParticleLaw:
-    r"""The law of N particles on the line beside the product of their mean-field density.
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class NParticleLaw(Result):
+    r"""The law of N particles on the line, compared with the product of their mean-field density.
 
     Attributes:
-        times: shape (times,).
+        times: the times, shape (times,).
         n: N.
         entropy: H(t) per particle, exact up to the discretisation, shape (times,).
         bound: the bound on it, :math:`\int_0^t E[\frac1N\sum_i |c_i|^2/(4 D_i)]`, integrated over u_N itself.
-        production: its integrand.
+        production: the integrand of the bound.
         rate: the derivative of H by the identity that the bound rests on, :math:`E[\frac1N\sum_i -D_i|g_i|^2 - c_i\cdot
             g_i]`.
         marginal_entropy: H_r of the marginals of r = 1, ..., N particles, shape (N, times).
-        marginal_l1: their L¹ distances from :math:`u^{\otimes r}`, shape (N, times).
+        marginal_l1: the L¹ distances of the marginals from :math:`u^{\otimes r}`, shape (N, times).
         nodes: the nodes of each direction, shape (nodes,).
-        weights: their weights.
+        weights: the weights of the nodes.
         marginals: the density of one particle at the nodes, shape (times, nodes).
         density: u at the nodes, of mass 1, shape (times, nodes).
         solution: the solution on R^N.
@@ -78,16 +80,25 @@ class NParticleLaw:
     density: Array
     solution: Any
 
+    def _lines(self) -> dict[str, str]:
+        l1 = ", ".join(f"{value:.4g}" for value in self.marginal_l1[:, -1])
+        return {
+            f"Law of {self.n} particles on the line": f"at t = {self.times[-1]:g}, {len(self.nodes)}^{self.n} nodes",
+            "entropy per particle": f"{self.entropy[-1]:.4g}",
+            "bound on it": f"{self.bound[-1]:.4g}",
+            f"L1 distances of the laws of 1 to {self.n} particles": l1,
+        }
+
 
 @collective()
 def liouville(pde: SolvedDensity, *, n: int = 2, tol: float = 1e-7, include_self: bool = True) -> NParticleLaw:
     """Solve Liouville's equation for N particles on the line, and measure its distance from the product. Collective.
 
     Args:
-        pde: what ``solve`` returned for a model of dimension 1 on a ``Box``, saved from t = 0 to ``t_end``. Its nodes
+        pde: the result of ``solve`` for a model of dimension 1 on a ``Box``, saved from t = 0 to ``t_end``. Its nodes
             are those of each direction: (nodes)^N unknowns.
-        n: N, 2 or 3.
-        tol: tolerance of the time steps.
+        n: the number N of particles, 2 or 3.
+        tol: the tolerance of the time steps.
         include_self: whether a particle feels itself, as printed in (1.3).
 
     Raises:
@@ -95,10 +106,48 @@ def liouville(pde: SolvedDensity, *, n: int = 2, tol: float = 1e-7, include_self
             saved.
         ConvergenceError: a step failed.
     """
+    box = _checked(pde, n)
+    times = np.asarray(pde.times)
+    system = _ParticleSystem(pde, n, include_self)
+    cube = Box(
+        half_width=box.half_width,
+        cells=box.cells,
+        degree=box.degree,
+        dimension=n,
+        grading=box.grading,
+        boundary="neumann",
+    )
+    start = _Product(pde.u0[pde.model.species[0]], n)
+    solution = solve(system, start, cube, t_end=pde.t_end, tol=tol, save=SaveAt(times=times), comm=pde.comm)
+    product = _AgainstProduct(pde, system, solution, box)
+    found = [product.at(t) for t in times.tolist()]
+    rows = {name: np.array([each[name] for each in found]) for name in found[0]}
+    return NParticleLaw(
+        times=times,
+        n=n,
+        entropy=rows["marginal_entropy"][:, -1] / n,
+        bound=_integrals(rows["production"], times),
+        production=rows["production"],
+        rate=rows["rate"],
+        marginal_entropy=rows["marginal_entropy"].T,
+        marginal_l1=rows["marginal_l1"].T,
+        nodes=product.nodes,
+        weights=product.weights,
+        marginals=rows["marginal"],
+        density=rows["density"],
+        solution=solution,
+    )
+
+
+def _checked(pde: SolvedDensity, n: int) -> Box:
+    """Return the domain.
+
+    Raises:
+        InputError: as for :func:`liouville`.
+    """
     check_solution(pde)
     check_integer("n", n, at_least=2, at_most=3)
-    model: Model = pde.model
-    box = getattr(pde, "domain", None)
+    model, box = pde.model, getattr(pde, "domain", None)
     if model.dimension != 1 or len(model.species) != 1:
         raise InputError(
             f"the model has dimension {model.dimension} and {len(model.species)} species: Liouville's equation is "
@@ -108,70 +157,91 @@ def liouville(pde: SolvedDensity, *, n: int = 2, tol: float = 1e-7, include_self
         raise InputError(f"the domain is a {type(box).__name__}: give the solution on a kspde.Box")
     if pde.initial != "u0":
         raise InputError(f"initial = {pde.initial!r} is not supported here: give solve initial='u0'")
-    from kspde.fem import solve
-    from kspde.fem.spaces.tensor import Axis
+    return box
 
-    species = model.species[0]
-    system = _ParticleSystem(pde, n, include_self)
-    start = _Product(pde.u0[species], n)
-    cube = Box(
-        half_width=box.half_width,
-        cells=box.cells,
-        degree=box.degree,
-        dimension=n,
-        grading=box.grading,
-        boundary="neumann",
-    )
-    times = np.asarray(pde.times)
-    solution = solve(system, start, cube, t_end=pde.t_end, tol=tol, save=SaveAt(times=times), comm=pde.comm)
-    axis = Axis(box.vertices, box.degree)
-    grid = np.stack(np.meshgrid(*[axis.nodes] * n, indexing="ij"), axis=-1).reshape(-1, n)
-    own = system.fields_at(grid)
-    weights = axis.mass
-    rows: dict[str, list[Any]] = {
-        name: [] for name in ("production", "rate", "entropies", "l1", "marginals", "density")
-    }
-    for t in times.tolist():
-        law = solution.on_grid([axis.nodes] * n, t=t)
-        law = law / _integral(law, weights)
-        u = pde.on_grid([axis.nodes], t=t)
-        u = u / _integral(u, weights)
-        known, score = _mean_field(pde, axis.nodes, t)
-        pick = np.searchsorted(axis.nodes, grid.ravel())
-        there = FieldValues(
-            own.points,
-            {name: values[pick] for name, values in known.values.items()},
-            {name: slope[pick] for name, slope in known.gradients.items()},
+
+class _AgainstProduct:
+    """The law on R^N against the product of the density, by the Gauss-Lobatto rule of the box's nodes."""
+
+    def __init__(self, pde: SolvedDensity, system: _ParticleSystem, law: Any, box: Box) -> None:
+        from kspde.fem.spaces.tensor import Axis  # needs basix
+
+        axis = Axis(box.vertices, box.degree)
+        self.nodes: Array = axis.nodes
+        self.weights: Array = axis.mass
+        self._derivative = axis.advection.T / axis.mass[:, None]
+        self._pde, self._law, self._n = pde, law, system.dimension
+        grid = np.stack(np.meshgrid(*[axis.nodes] * self._n, indexing="ij"), axis=-1).reshape(-1, self._n)
+        self._own = system.fields_at(grid)
+        self._node_of = np.searchsorted(axis.nodes, grid.ravel())
+
+    def at(self, t: float) -> dict[str, Any]:
+        """Return by name what :class:`NParticleLaw` has of a time."""
+        n, nodes = self._n, self.nodes
+        law, u = self._law.on_grid([nodes] * n, t=t), self._pde.on_grid([nodes], t=t)
+        law, u = law / self._integral(law), u / self._integral(u)
+        c, diffusion = self._defect(t)
+        shape = (*law.shape, n)
+        production = np.mean(c**2 / (4 * diffusion), axis=1).reshape(law.shape)
+        pairs = [self._distances(self._marginal(law, r), _power(u, r)) for r in range(1, n + 1)]
+        return {
+            "production": self._integral(law * production),
+            "rate": self._rate(law, u, c.reshape(shape), diffusion.reshape(shape)),
+            "marginal_entropy": [h for h, _ in pairs],
+            "marginal_l1": [distance for _, distance in pairs],
+            "marginal": self._marginal(law, 1),
+            "density": u,
+        }
+
+    def _defect(self, t: float) -> tuple[Array, Array]:
+        """Return c_i and D_i at the nodes of R^N, shape (nodes^N, N)."""
+        model = self._pde.model
+        known, score = _mean_field(self._pde, self.nodes, t)
+        at_grid = FieldValues(
+            self._own.points,
+            {name: values[self._node_of] for name, values in known.values.items()},
+            {name: slope[self._node_of] for name, slope in known.gradients.items()},
         )
-        c, diffusion = defect(model, species, own, there, score[pick])
-        c, diffusion = c.reshape(-1, n), diffusion.reshape(-1, n)
-        rows["production"].append(_integral(law * np.mean(c**2 / (4 * diffusion), axis=1).reshape(law.shape), weights))
-        rows["rate"].append(_rate(law, u, c, diffusion, axis, weights))
-        pairs = [_distances(_marginal(law, r, weights), _power(u, r), weights) for r in range(1, n + 1)]
-        rows["entropies"].append([h for h, _ in pairs])
-        rows["l1"].append([distance for _, distance in pairs])
-        rows["marginals"].append(_marginal(law, 1, weights))
-        rows["density"].append(u)
-    found = {name: np.array(values) for name, values in rows.items()}
+        c, diffusion = defect(model, model.species[0], self._own, at_grid, score[self._node_of])
+        return c.reshape(-1, self._n), diffusion.reshape(-1, self._n)
+
+    def _rate(self, law: Array, u: Array, c: Array, diffusion: Array) -> float:
+        """Return E[(1/N) Σ −D|g|² − c·g], g by the elements' own derivative of log(u_N/u^⊗N)."""
+        q = _power(u, self._n)
+        resolved = _resolved(law) & _resolved(q)
+        ratio = np.zeros_like(law)
+        ratio[resolved] = np.log(law[resolved] / q[resolved])
+        total = np.zeros_like(law)
+        for i in range(self._n):
+            g = np.moveaxis(np.tensordot(self._derivative, ratio, axes=(1, i)), 0, i)
+            total += -diffusion[..., i] * g**2 - c[..., i] * g
+        return self._integral(np.where(resolved, law * total, 0.0)) / self._n
+
+    def _distances(self, p: Array, q: Array) -> tuple[float, float]:
+        """Return ∫ p log(p/q) and ∫|p − q| of two densities of mass 1.
+
+        The entropy's integrand is p log(p/q) − p + q ≥ 0, which does not cancel.
+        """
+        resolved = _resolved(p) & _resolved(q)
+        integrand = np.zeros_like(p)
+        integrand[resolved] = p[resolved] * np.log(p[resolved] / q[resolved]) - p[resolved] + q[resolved]
+        return self._integral(integrand), self._integral(np.abs(p - q))
+
+    def _marginal(self, law: Array, r: int) -> Array:
+        while law.ndim > r:
+            law = law @ self.weights
+        return law
+
+    def _integral(self, f: Array) -> float:
+        return float(self._marginal(f, 1) @ self.weights)
+
+
+def _integrals(rates: Array, times: Array) -> Array:
+    """Return the integrals of a spline through the rates, from the first time to each."""
     from scipy.interpolate import make_interp_spline
 
-    degree = min(3, len(times) - 1)
-    integral = make_interp_spline(times, found["production"], k=degree).antiderivative()
-    return NParticleLaw(
-        times=times,
-        n=n,
-        entropy=found["entropies"][:, -1] / n,
-        bound=integral(times) - integral(times[0]),
-        production=found["production"],
-        rate=found["rate"],
-        marginal_entropy=found["entropies"].T,
-        marginal_l1=found["l1"].T,
-        nodes=axis.nodes,
-        weights=weights,
-        marginals=found["marginals"],
-        density=found["density"],
-        solution=solution,
-    )
+    integral = make_interp_spline(times, rates, k=min(3, len(times) - 1)).antiderivative()
+    return np.asarray(integral(times) - integral(times[0]))
 
 
 class _ParticleSystem(Model):
@@ -215,7 +285,7 @@ class _ParticleSystem(Model):
         )
 
     def diffusion(self, species: str, c: FieldValues) -> Array:
-        """Return D_i, shape (m, N): one coefficient a direction."""
+        """Return D_i, shape (m, N): one coefficient per direction."""
         return self._at(c.points)[0]
 
     def drift(self, species: str, c: FieldValues) -> Array | None:
@@ -223,7 +293,7 @@ class _ParticleSystem(Model):
         return self._at(c.points)[1]
 
     def _at(self, points: Array) -> tuple[Array, Array | None]:
-        if points is not self._points:  # the solver asks for the same nodes all the time
+        if points is not self._points:  # the solver asks for the same nodes at every step
             fields = self.fields_at(points)
             diffusion, drift = coefficients(self._model, self._name, fields)
             self._coefficients = (
@@ -280,41 +350,5 @@ def _power(u: Array, r: int) -> Array:
     return out
 
 
-def _marginal(law: Array, r: int, weights: Array) -> Array:
-    while law.ndim > r:
-        law = law @ weights
-    return law
-
-
-def _integral(f: Array, weights: Array) -> float:
-    return float(_marginal(f, 1, weights) @ weights)
-
-
-def _seen(p: Array) -> Any:
-    return p > max(_LEAST * float(p.max()), -_NOISE * float(p.min()))
-
-
-def _distances(p: Array, q: Array, weights: Array) -> tuple[float, float]:
-    """Return ∫ p log(p/q) and ∫|p − q| of two densities of mass 1 at tensor nodes.
-
-    The entropy's integrand is p log(p/q) − p + q ≥ 0, which does not cancel.
-    """
-    seen = _seen(p) & _seen(q)
-    integrand = np.zeros_like(p)
-    integrand[seen] = p[seen] * np.log(p[seen] / q[seen]) - p[seen] + q[seen]
-    return _integral(integrand, weights), _integral(np.abs(p - q), weights)
-
-
-def _rate(law: Array, u: Array, c: Array, diffusion: Array, axis: Any, weights: Array) -> float:
-    """Return E[(1/N) Σ −D|g|² − c·g], g by the elements' own derivative of log(u_N/u^⊗N)."""
-    n = law.ndim
-    q = _power(u, n)
-    seen = _seen(law) & _seen(q)
-    ratio = np.zeros_like(law)
-    ratio[seen] = np.log(law[seen] / q[seen])
-    total = np.zeros_like(law)
-    derivative = axis.advection.T / weights[:, None]
-    for i in range(n):
-        g = np.moveaxis(np.tensordot(derivative, ratio, axes=(1, i)), 0, i)
-        total += -diffusion[:, i].reshape(law.shape) * g**2 - c[:, i].reshape(law.shape) * g
-    return _integral(np.where(seen, law * total, 0.0), weights) / n
+def _resolved(p: Array) -> Mask:
+    return np.asarray(p > max(_LEAST * float(p.max()), -_NOISE * float(p.min())))
