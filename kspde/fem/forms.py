@@ -17,10 +17,9 @@ from kspde.runtime.messages import say_compiling
 
 __all__ = ["compiled"]
 
-#: Seconds after which a form that is not compiled is nobody's work, and how often one is waited for, 10 s each time.
+#: Seconds after which an uncompiled form is abandoned, and how often one is waited for, 10 s each time.
 _ABANDONED, _TRIES = 30.0, 5
-
-#: FFCx says when it calls the C compiler; the level is its own, whatever that of the logger was.
+#: FFCx reports that it calls the C compiler at this level, which it sets itself, whatever that of the logger was.
 _HEARD = {"verbosity": logging.INFO}
 
 
@@ -41,9 +40,9 @@ def compiled(form: Any) -> Any:
 
 
 def _form(form: Any) -> Any:
-    """Return the form; what a process that was killed while it compiled has left is moved out of the way. Collective.
+    """Return the form; remains of a process that was killed while it compiled are moved out of the way. Collective.
 
-    FFCx takes a file of C without one of its result for another process's work, and waits, some seconds, for ever.
+    FFCx takes a C file without its result for another process's work, and would wait for it for ever.
     """
     for _ in range(_TRIES):
         try:
@@ -60,7 +59,7 @@ def _form(form: Any) -> Any:
 
 
 class _Announcement(logging.Handler):
-    """Hears FFCx say that it calls the C compiler; it says nothing where it finds a form in its cache."""
+    """Hears FFCx call the C compiler; FFCx is silent where it finds a form in its cache."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if "JIT C compiler" in record.getMessage():
@@ -72,7 +71,7 @@ def _announced() -> Iterator[None]:
     logger, handler = logging.getLogger("ffcx"), _Announcement()
     level, passed_on = logger.level, logger.propagate
     logger.addHandler(handler)
-    logger.propagate = logger.isEnabledFor(logging.INFO)  # else nobody has asked for what it says
+    logger.propagate = logger.isEnabledFor(logging.INFO)  # otherwise nobody has asked for its messages
     try:
         yield
     finally:

@@ -14,13 +14,13 @@ PETSc is a list:
 - monitors, which write to the terminal and are true or false: ``ts_monitor``, ``ts_adapt_monitor``, ``ksp_monitor``,
   ``ksp_monitor_true_residual``, ``ksp_converged_reason``.
 
-Names are exactly these, without a leading dash. A type is one of a finite set, anything else a number, true or false:
-no other text gets to PETSc. Which of them a run has a use for depends on its scheme and domain; one without effect is
-refused there (``kspde.fem.backend.apply_options``). The tolerances of a step are ``tol``, not PETSc's.
+Names are exactly these, without a leading dash. A type is one of a finite set, any other value a number, true or false:
+no other text reaches PETSc. Which of them a run uses depends on its scheme and domain; an option without effect is
+refused there (``kspde.fem.backend.apply_options``). The tolerance of a step is ``tol``, not one of PETSc's.
 
 The files that PETSc looks for when it starts (``.petscrc`` and ``petscrc`` in the current directory, ``~/.petscrc``)
-are not read, unless a script has imported ``petsc4py.PETSc`` before. The variable ``PETSC_OPTIONS`` is: it belongs to
-whoever starts the program.
+are not read, unless a script has imported ``petsc4py.PETSc`` before. The variable ``PETSC_OPTIONS`` is read: it belongs
+to whoever starts the program.
 """
 
 from __future__ import annotations
@@ -42,40 +42,28 @@ _PRECONDITIONERS = (
     "asm", "bjacobi", "cholesky", "eisenstat", "gamg", "icc", "ilu", "jacobi", "lu", "none", "pbjacobi", "sor",
 )  # fmt: skip
 
-#: PETSc's integers have 32 bits.
-_LARGEST = 2**31 - 1
-
 _Check = Callable[[str, Any], Any]
 
 
 def _type(*choices: str) -> _Check:
-    return partial(_checked_type, choices)
+    def check(name: str, value: Any) -> str:
+        if not isinstance(value, str):
+            raise InputError(f"{name} = {shown(value)} is not valid: give one of {', '.join(choices)}")
+        return check_choice(name, value, choices)
 
-
-def _checked_type(choices: tuple[str, ...], name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise InputError(f"{name} = {shown(value)} is not valid: give one of {', '.join(choices)}")
-    return check_choice(name, value, choices)
+    return check
 
 
 def _number(**bounds: float) -> _Check:
-    return partial(_checked_number, bounds)
-
-
-def _checked_number(bounds: dict[str, float], name: str, value: Any) -> float:
-    return check_number(name, value, **bounds)
+    return lambda name, value: check_number(name, value, **bounds)
 
 
 def _count(at_least: int) -> _Check:
-    return partial(_checked_count, at_least)
-
-
-def _checked_count(at_least: int, name: str, value: Any) -> int:
-    return check_integer(name, value, at_least=at_least, at_most=_LARGEST)
+    return partial(check_integer, at_least=at_least, at_most=2**31 - 1)  # PETSc's integers have 32 bits
 
 
 def _flag(name: str, value: Any) -> bool:
-    """Return whether a monitor is on; None stands for an option that is given without a value."""
+    """Return whether a monitor is on; None stands for an option given without a value."""
     if value is not None and not isinstance(value, bool):
         raise InputError(f"{name} = {shown(value)} is not valid: give true or false, it writes to the terminal")
     return value is not False
@@ -122,13 +110,13 @@ OPTIONS: dict[str, _Check] = {
 
 
 def checked_options(options: Any) -> dict[str, str | int | float | bool]:
-    """Return options that may be handed to PETSc, their values checked.
+    """Return options that may be passed to PETSc, their values checked.
 
     Args:
         options: what the user gave: a mapping from names to values, or None.
 
     Raises:
-        InputError: no mapping, a name that is not in the list, or a value that is not valid for it.
+        InputError: not a mapping, a name that is not in the list, or a value that is not valid for it.
     """
     if options is None:
         return {}
@@ -139,17 +127,9 @@ def checked_options(options: Any) -> dict[str, str | int | float | bool]:
         )
     out: dict[str, str | int | float | bool] = {}
     for given, value in options.items():
-        name = next((known for known in OPTIONS if type(given) is str and given == known), None)
-        if name is None:
-            raise InputError(
-                f"petsc_options: {shown(given)} is not an option that is passed to PETSc: {_remedy(given)}"
-            )
-        out[name] = OPTIONS[name](f"petsc_options: {name}", value)
+        if type(given) is not str or given not in OPTIONS:
+            close = difflib.get_close_matches(str(given)[:100], OPTIONS, n=1, cutoff=0.8)
+            remedy = f"did you mean {close[0]}?" if close else f"it may be one of {', '.join(OPTIONS)}"
+            raise InputError(f"petsc_options: {shown(given)} is not an option that is passed to PETSc: {remedy}")
+        out[given] = OPTIONS[given](f"petsc_options: {given}", value)
     return out
-
-
-def _remedy(name: Any) -> str:
-    close = difflib.get_close_matches(str(name)[:100], OPTIONS, n=1, cutoff=0.8)
-    if close:
-        return f"did you mean {close[0]}?"
-    return f"it may be one of {', '.join(OPTIONS)}"

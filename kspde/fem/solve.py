@@ -38,6 +38,7 @@ from kspde.runtime.checkpoint import Checkpoint, CheckpointStore
 from kspde.runtime.messages import keeping_warnings
 from kspde.runtime.parallel import collective, communicator, limited_threads, together
 from kspde.runtime.saving import SaveAt
+from kspde.typing import Array
 
 __all__ = ["solve"]
 
@@ -115,9 +116,9 @@ def solve(
             up.
         MissingBackendError: DOLFINx is not installed.
     """
-    problem = Problem.of(model, u0, t_end=t_end, eps=eps, mollifier=mollifier, initial=initial)
-    settings = _Settings(
-        domain=_checked_domain(domain, problem.model),
+    run = _Run(
+        problem=Problem.of(model, u0, t_end=t_end, eps=eps, mollifier=mollifier, initial=initial),
+        domain=domain,
         scheme=scheme_of(scheme, tol=tol, dt=dt),
         mollifier=mollifier,
         petsc_options=checked_options(petsc_options),
@@ -126,23 +127,24 @@ def solve(
         resume=resume,
         on_blow_up=on_blow_up,
         progress=progress,
+        comm=communicator(comm),
     )
-    settings.check(problem.t_end)
-    comm = communicator(comm)
-    with together(comm):
+    run.check()
+    with together(run.comm):
         backend.require()
-    backend.destroy_dropped(comm)
-    warn_outside_hypotheses(problem.model, problem.u0, problem.eps, comm)
+    backend.destroy_dropped(run.comm)
+    warn_outside_hypotheses(run.problem.model, run.problem.u0, run.problem.eps, run.comm)
     # Below some 500 nodes per direction a second BLAS thread gains nothing, and spins where cores are shared.
     small = not isinstance(domain, Box) or domain.cells * domain.degree < 500
-    with limited_threads(comm, useful=1 if small else None):
-        return _Solve(problem, settings, comm).result()
+    with limited_threads(run.comm, useful=1 if small else None):
+        return run.solution()
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Settings:
-    """How a problem is solved: the arguments of ``solve`` that are not the problem's."""
+class _Run:
+    """The arguments of ``solve``; all methods but ``check`` are collective."""
 
+    problem: Problem
     domain: Domain
     scheme: Scheme
     mollifier: Mollifier
@@ -152,143 +154,124 @@ class _Settings:
     resume: bool
     on_blow_up: str
     progress: Callable[[float], None] | None
+    comm: Any
 
-    def check(self, t_end: float) -> None:
-        """Refuse settings that are not valid, by themselves or up to ``t_end``.
+    def check(self) -> None:
+        """Refuse arguments that are not valid, by themselves or with others.
 
         Raises:
-            InputError: what is not valid.
+            InputError: the value, what is valid, and the remedy.
         """
+        domain, dimension = self.domain, self.problem.model.dimension
+        if not isinstance(domain, Domain):
+            raise InputError(f"domain is a {type(domain).__name__}: give a kspde.Box, kspde.Disk or kspde.MeshFile")
+        if isinstance(domain, (Box, Disk)) and domain.dimension != dimension:
+            raise InputError(f"domain has dimension {domain.dimension}, the model {dimension}: give Box(dimension=...)")
         if self.checkpoint is not None and not isinstance(self.checkpoint, Checkpoint):
             raise InputError(f"checkpoint is a {type(self.checkpoint).__name__}: give kspde.Checkpoint(directory)")
         if check_flag("resume", self.resume) and self.checkpoint is None:
             raise InputError("resume=True needs checkpoint=kspde.Checkpoint(directory): give where to resume from")
         check_choice("on_blow_up", self.on_blow_up, ON_BLOW_UP)
         check_callable("progress", self.progress, "one argument, t/t_end")
-        self.save.until(t_end)
-        self.scheme.check(self.domain, t_end)
+        self.save.until(self.problem.t_end)
+        self.scheme.check(domain, self.problem.t_end)
 
-
-class _Solve:
-    """One solve, from the mesh to the solution. All methods are collective."""
-
-    def __init__(self, problem: Problem, settings: _Settings, comm: Any) -> None:
-        self._problem, self._settings = problem, settings
-        self._timings: dict[str, float] = {}
-        self._clock = time.perf_counter()
-        self._space = self._meshed(comm)
-        self._lap("mesh")
-        nodal, self._mass_errors = initial_densities(self._space, problem.u0)
-        if problem.mollified_start is not None:
-            nodal = mollified(self._space, nodal, problem.mollified_start)
-        self._system = SemiDiscrete(problem.model, problem.fields, self._space)
-        self._start = self._system.start(nodal)
-        warn_of_outside(self._system, problem.u0)
-        warn_of_decay(self._system, settings.domain, self._start)
-        self._observer = Observer(
-            self._system,
-            problem.t_end,
-            settings.save,
-            settings.progress,
-            settings.on_blow_up,
-            time_error=settings.scheme.dt is not None,
-        )
-
-    def _meshed(self, comm: Any) -> Space:
-        """Build the space, unless it would not fit into memory."""
-        problem, settings = self._problem, self._settings
-        species = len(problem.model.species)
-        parts = species + len(problem.fields)
-        saved = species * len(settings.save.until(problem.t_end))
-        dimension = problem.model.dimension
-        check_run(settings.domain, dimension, settings.scheme, comm, parts=parts, saved=saved)
-        space = space_on(settings.domain, dimension, comm)
-        if not isinstance(settings.domain, Box):  # its nodes were not known
-            check_run(settings.domain, dimension, settings.scheme, comm, parts=parts, saved=saved, nodes=space.nodes)
-        return space
-
-    def _lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self._timings[name], self._clock = now - self._clock, now
-
-    def result(self) -> Solution:
-        """Integrate, and return the solution.
+    def solution(self) -> Solution:
+        """Build the semidiscretisation, integrate, and return the solution.
 
         Raises:
             ConvergenceError: with the solution until then.
         """
-        observer, scheme = self._observer, self._settings.scheme
-        store = self._store()
+        problem, scheme = self.problem, self.scheme
+        clock = _Clock()
+        space = self._space()
+        clock.lap("mesh")
+        nodal, mass_errors = initial_densities(space, problem.u0)
+        if problem.mollified_start is not None:
+            nodal = mollified(space, nodal, problem.mollified_start)
+        system = SemiDiscrete(problem.model, problem.fields, space)
+        start = system.start(nodal)
+        warn_of_outside(system, problem.u0)
+        warn_of_decay(system, self.domain, start)
+        estimates = scheme.dt is not None
+        observer = Observer(system, problem.t_end, self.save, self.progress, self.on_blow_up, time_error=estimates)
+        store = self._store(observer)
         run = Run(
-            system=self._system,
-            state=self._first_state(store),
+            system=system,
+            state=self._first_state(store, system, observer, start),
             observer=observer,
-            writer=CheckpointWriter(store, self._system, observer),
-            options=self._settings.petsc_options,
-            started=lambda: self._lap("setup"),
+            writer=CheckpointWriter(store, system, observer),
+            options=self.petsc_options,
+            started=lambda: clock.lap("setup"),
         )
+
+        def packaged(knots: list[Knot], details: dict[str, Any]) -> Solution:
+            return Solution(
+                problem=replace(problem, t_end=knots[-1].t),
+                domain=self.domain,
+                scheme=scheme,
+                mollifier=self.mollifier,
+                diagnostics=observer.recorder.table(),
+                timings=clock.timings,
+                initial_mass_error=mass_errors,
+                _system=system,
+                _knots=knots,
+                _details=details,
+            )
+
         try:
             with store or nullcontext():
                 details = scheme.integrate(run)
         except ConvergenceError as error:
+            clock.lap("loop")
             if knots := observer.until_now():
-                self._lap("loop")
-                error.solution = self._solution(knots, {"steps": observer.recorder.steps, "failed": str(error)})
+                error.solution = packaged(knots, {"steps": observer.recorder.steps, "failed": str(error)})
                 error.diagnostics = error.solution.diagnostics
             raise
-        self._lap("loop")
+        clock.lap("loop")
         table = observer.recorder.table()
-        domain, knots = self._settings.domain, observer.knots
-        if domain.boundary == "decay":
-            warn_of_truncation(self._system, domain, self._problem.u0, self._start, knots[-1].unknowns, table)
-        return self._solution(knots, details | scheme.review(run, table))
+        if self.domain.boundary == "decay":
+            warn_of_truncation(system, self.domain, problem.u0, start, observer.knots[-1].unknowns, table)
+        return packaged(observer.knots, details | scheme.review(run, table))
 
-    def _store(self) -> CheckpointStore | None:
-        settings = self._settings
-        if settings.checkpoint is None:
+    def _space(self) -> Space:
+        """Build the space, unless it would not fit into memory."""
+        model = self.problem.model
+        sizes = {
+            "parts": len(model.species) + len(self.problem.fields),
+            "saved": len(model.species) * len(self.save.until(self.problem.t_end)),
+        }
+        check_run(self.domain, model.dimension, self.scheme, self.comm, **sizes)
+        space = space_on(self.domain, model.dimension, self.comm)
+        if not isinstance(self.domain, Box):  # its nodes were not known
+            check_run(self.domain, model.dimension, self.scheme, self.comm, nodes=space.nodes, **sizes)
+        return space
+
+    def _store(self, observer: Observer) -> CheckpointStore | None:
+        if self.checkpoint is None:
             return None
-        described = self._problem.describe(
-            backend="fem",
-            domain=settings.domain,
-            scheme=settings.scheme,
-            times=self._observer.times,
-            petsc_options=settings.petsc_options,
-        )
-        return CheckpointStore(settings.checkpoint, described, self._space.comm)
+        settings = {"domain": self.domain, "scheme": self.scheme, "petsc_options": self.petsc_options}
+        described = self.problem.describe(backend="fem", times=observer.times, **settings)
+        return CheckpointStore(self.checkpoint, described, self.comm)
 
-    def _first_state(self, store: CheckpointStore | None) -> RunState:
-        if store is not None and self._settings.resume:
-            state = resumed(store, self._system, self._observer)
-            if state is not None:
-                return state
-        self._system.refuse_at_start(self._start)
-        return RunState(unknowns=self._start)
-
-    def _solution(self, knots: list[Knot], details: dict[str, Any]) -> Solution:
-        return Solution(
-            problem=replace(self._problem, t_end=knots[-1].t),
-            domain=self._settings.domain,
-            scheme=self._settings.scheme,
-            mollifier=self._settings.mollifier,
-            diagnostics=self._observer.recorder.table(),
-            timings=dict(self._timings),
-            initial_mass_error=self._mass_errors,
-            _system=self._system,
-            _knots=knots,
-            _details=details,
-        )
+    def _first_state(
+        self, store: CheckpointStore | None, system: SemiDiscrete, observer: Observer, start: Array
+    ) -> RunState:
+        """Return where the run resumes, or starts."""
+        state = resumed(store, system, observer) if store is not None and self.resume else None
+        if state is None:
+            system.refuse_at_start(start)
+            state = RunState(unknowns=start)
+        return state
 
 
-def _checked_domain(domain: Any, model: Model) -> Domain:
-    """Return a domain of the model's dimension, so far as that is known without a mesh.
+class _Clock:
+    """Seconds between laps, by name."""
 
-    Raises:
-        InputError: it is something else.
-    """
-    if not isinstance(domain, Domain):
-        raise InputError(f"domain is a {type(domain).__name__}: give a kspde.Box, kspde.Disk or kspde.MeshFile")
-    if isinstance(domain, (Box, Disk)) and domain.dimension != model.dimension:
-        raise InputError(
-            f"domain has dimension {domain.dimension}, the model {model.dimension}: give Box(dimension=...)"
-        )
-    return domain
+    def __init__(self) -> None:
+        self.timings: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.timings[name], self._last = now - self._last, now

@@ -17,13 +17,17 @@ if and only if :math:`P_i \le c_i + I_i(R^{(k-1)})` at every node, for which P_i
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from kspde.errors import InputError
+from kspde.errors import ConvergenceError, InputError
 from kspde.fem.coefficients import checked
+from kspde.fem.monitors.time_error import TimeError
+from kspde.fem.observer import RunState
+from kspde.fem.schemes.base import row_tolerances
 from kspde.fem.schemes.transport import Motion, Transport, scaled
 from kspde.fem.semidiscretisation import SemiDiscrete
 from kspde.fem.solvers.graph import Graph
@@ -40,7 +44,7 @@ _PASSES = 4
 
 
 class Stepper:
-    """The steps of both schemes; a context that frees the PETSc objects.
+    """The steps of both schemes, for ``march``; a context that frees the PETSc objects.
 
     Args:
         system: the semidiscretisation.
@@ -49,21 +53,28 @@ class Stepper:
 
     Attributes:
         held_back: the largest share of a species' mass that the limiter has held back in a step.
+        time_error: the estimate of the time error; None with step control.
     """
 
+    advice = (
+        '; try a smaller dt, or petsc_options such as {"ksp_max_it": 5000} or {"ksp_type": "preonly", "pc_type": "lu"}'
+    )
+
     def __init__(self, system: SemiDiscrete, options: dict[str, Any], order: int) -> None:
+        self.held_back = 0.0
+        self.time_error: TimeError | None = None
         self._system = system
         self._options = options
         self._order = order
         self._species = len(system.model.species)
         self._transports: list[Transport] = []
         self._masses: Array = np.zeros(self._species)
+        self._allowed: Array | None = None
+        self._graph: Graph | None = None
         #: fluxes at the start of the last step, the unknowns in its middle, and fluxes where the next one may start
         self._first: list[Motion] = []
         self._middle: Array | None = None
         self._ahead: tuple[Array, list[Motion]] | None = None
-        self._graph: Graph | None = None
-        self.held_back = 0.0
 
     def __enter__(self) -> Stepper:
         return self
@@ -88,6 +99,33 @@ class Stepper:
             _refuse_directional(species, diffusion)
             self._transports.append(Transport(self._graph, drift is not None, self._options, in_turn=self._order == 1))
         self._masses = system.space.integral(*unknowns[: self._species])
+
+    def control(self, state: RunState, tol: float) -> None:
+        """Let ``attempt`` compare local errors with the L² norms of the initial data. Collective."""
+        state.norms = self._norms(state.unknowns) if state.norms is None else state.norms
+        self._allowed = row_tolerances(tol, state.norms)
+
+    def _norms(self, unknowns: Array) -> Array:
+        """Return the L² norm of each row."""
+        return np.sqrt(self._system.space.integral(*(row * row for row in unknowns)))
+
+    def attempt(self, state: RunState, tau: float) -> float:
+        """Compute a step; return its local error in units of what is allowed, 0 without control. Collective."""
+        self._new, difference = self.step(state.unknowns, tau)
+        return 0.0 if self._allowed is None else float(np.max(self._norms(difference) / self._allowed))
+
+    def reject(self) -> None:
+        """Do nothing: the next step starts where this one did."""
+
+    def accept(self, state: RunState, tau: float, *, saved: bool) -> None:
+        """Put the new unknowns and the estimated time error into ``state``. Collective."""
+        error = self.time_error
+        if error is not None:
+            if error.due(tau, saved=saved):
+                with suppress(ConvergenceError):  # if coefficients are not valid here, the next step says so
+                    error.update(self.local_error(state.unknowns, self._new, tau), tau)
+            state.time_error = error.value
+        state.unknowns = self._new
 
     def step(self, unknowns: Array, dt: float) -> tuple[Array, Array]:
         """Return the new unknowns, and for order 2 the difference u_2 − u_1. Collective.
@@ -122,7 +160,7 @@ class Stepper:
     def local_error(self, before: Array, after: Array, dt: float) -> Array:
         """Return the L¹ norm of the local error of the step just made, as a share of each mass. Collective.
 
-        ``kspde.fem.monitors.time_error`` has the formulas. The fluxes at its end are kept for the next step.
+        ``kspde.fem.monitors.time_error`` has the formulas. The fluxes at its end are reused by the next step.
         """
         last = self._motions(after)
         self._ahead = after, last

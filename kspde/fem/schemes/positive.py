@@ -28,29 +28,35 @@ same order with two systems per step, and were tried; but they do not damp: thei
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
-from kspde.errors import ConvergenceError, InputError, check_number, shown
+from kspde.errors import InputError, check_number, shown
 from kspde.fem.monitors.time_error import TimeError
 from kspde.fem.monitors.trust import cell_peclet, warn_of_time_error, warn_of_upwind
-from kspde.fem.observer import RunState
-from kspde.fem.schemes.base import Run, Scheme, march, row_tolerances
+from kspde.fem.schemes.base import Run, Scheme, march
 from kspde.fem.schemes.step_control import FixedStep, StepControl
-from kspde.fem.semidiscretisation import SemiDiscrete
 from kspde.typing import Array
-
-if TYPE_CHECKING:
-    from kspde.fem.schemes.extrapolation import Stepper
 
 __all__ = ["Positive", "Positive2"]
 
 
+class _PositiveScheme(Scheme):
+    positive = True
+
+    def review(self, run: Run, table: dict[str, Array]) -> dict[str, Any]:
+        """Warn of upwind fluxes, and of a fixed step that is too long."""
+        peclet = cell_peclet(run.system, run.state.unknowns)
+        warn_of_upwind(run.system, peclet)
+        if self.dt is not None:
+            warn_of_time_error(run.system, self.dt, run.observer.times, table)
+        return {"cell_peclet": float(peclet.max())}
+
+
 @dataclass(frozen=True)
-class Positive(Scheme):
+class Positive(_PositiveScheme):
     """Order 1, u ≥ 0 and exact mass for every step and all data, on elements of degree 1.
 
     Attributes:
@@ -58,7 +64,6 @@ class Positive(Scheme):
     """
 
     name = "positive"
-    positive = True
     node_bytes = (130.0, 390.0, 950.0)
 
     dt: float
@@ -77,25 +82,20 @@ class Positive(Scheme):
 
     def integrate(self, run: Run) -> dict[str, Any]:
         """Integrate to ``run.t_end``, and return a summary. Collective."""
-        return {"method": "positive, linearly implicit", "dt": self.dt, **_integrate(run, 1, self.dt, None)}
-
-    def review(self, run: Run, table: dict[str, Array]) -> dict[str, Any]:
-        """Warn of fluxes that are upwind, and of a step that is too long."""
-        return _review(run, self.dt, table)
+        return {"method": "positive, linearly implicit", **_integrate(run, 1, self.dt, None)}
 
 
 @dataclass(frozen=True)
-class Positive2(Scheme):
+class Positive2(_PositiveScheme):
     """Order 2, u ≥ 0 and exact mass for every step and all data, on elements of degree 1.
 
     Attributes:
         dt: the fixed step; shorter ones occur where it does not divide the times to be saved. Give this or ``tol``.
-        tol: the tolerance of a step that is controlled: the local error of the scheme of order 1 stays below ``tol``
-            times the L² norm of the initial data, in L².
+        tol: the tolerance of a controlled step: the local error of the scheme of order 1 stays below ``tol`` times the
+            L² norm of the initial data, in L².
     """
 
     name = "positive2"
-    positive = True
     node_bytes = (130.0, 460.0, 1200.0)
 
     dt: float | None = None
@@ -122,10 +122,6 @@ class Positive2(Scheme):
         """Integrate to ``run.t_end``, and return a summary. Collective."""
         return {"method": "positive, extrapolated and limited", **_integrate(run, 2, self.dt, self.tol)}
 
-    def review(self, run: Run, table: dict[str, Array]) -> dict[str, Any]:
-        """Warn of fluxes that are upwind, and of a fixed step that is too long."""
-        return _review(run, self.dt, table)
-
 
 def _integrate(run: Run, order: int, dt: float | None, tol: float | None) -> dict[str, Any]:
     """Integrate with a fixed step or, for order 2, a tolerance, and return a summary. Collective."""
@@ -134,78 +130,26 @@ def _integrate(run: Run, order: int, dt: float | None, tol: float | None) -> dic
     state = run.state
     with Stepper(run.system, run.options, order) as stepper:
         stepper.begin(state.unknowns)
-        steps = _Steps(stepper, run, tol)
-        if dt is None:
-            control: FixedStep = StepControl(state.dt or _first_step(run, tol or 0.0), 2, run.t_end)
-        else:
+        if dt is not None:
             control = FixedStep(dt)
+        else:
+            stepper.control(state, tol or 0.0)
+            control = StepControl(state.dt or _first_step(run, tol or 0.0), 2, run.t_end)
         run.begin()
         if dt is not None:
             table = run.observer.recorder.table()
-            steps.time_error = TimeError(order, dt, table["dt"][1:], np.atleast_1d(table["time_error"][-1]))
-        march(run, steps, control)
+            stepper.time_error = TimeError(order, dt, table["dt"][1:], np.atleast_1d(table["time_error"][-1]))
+        march(run, stepper, control)
     summary: dict[str, Any] = {"dt": dt} if tol is None else {"tol": tol, "rejected_steps": control.rejected}
     summary |= {"steps": state.step, "linear_iterations": stepper.iterations}
-    if steps.time_error is not None:
-        summary["time_error"] = float(np.max(steps.time_error.value))
+    if stepper.time_error is not None:
+        summary["time_error"] = float(np.max(stepper.time_error.value))
     return summary if order == 1 else {**summary, "held_back": stepper.held_back}
-
-
-def _review(run: Run, dt: float | None, table: dict[str, Array]) -> dict[str, Any]:
-    peclet = cell_peclet(run.system, run.state.unknowns)
-    warn_of_upwind(run.system, peclet)
-    if dt is not None:
-        warn_of_time_error(run.system, dt, run.observer.times, table)
-    return {"cell_peclet": float(peclet.max())}
-
-
-class _Steps:
-    """The steps of both schemes, as ``march`` uses them.
-
-    Attributes:
-        time_error: the estimate of the time error; None with step control.
-    """
-
-    advice = (
-        '; try a smaller dt, or petsc_options such as {"ksp_max_it": 5000} or {"ksp_type": "preonly", "pc_type": "lu"}'
-    )
-
-    def __init__(self, stepper: Stepper, run: Run, tol: float | None) -> None:
-        self.time_error: TimeError | None = None
-        self._stepper = stepper
-        self._system = run.system
-        self._allowed: Array | None = None
-        if tol is not None:
-            state = run.state
-            state.norms = self._norms(state.unknowns) if state.norms is None else state.norms
-            self._allowed = row_tolerances(tol, state.norms)
-
-    def attempt(self, state: RunState, tau: float) -> float:
-        """Compute a step; return its local error in units of what is allowed, 0 with a fixed step. Collective."""
-        self._new, difference = self._stepper.step(state.unknowns, tau)
-        return 0.0 if self._allowed is None else float(np.max(self._norms(difference) / self._allowed))
-
-    def reject(self) -> None:
-        """Do nothing: the next step starts where this one did."""
-
-    def accept(self, state: RunState, tau: float, *, saved: bool) -> None:
-        """Put the new unknowns, and the estimate of the time error, into ``state``. Collective."""
-        error = self.time_error
-        if error is not None:
-            if error.due(tau, saved=saved):
-                with suppress(ConvergenceError):  # if coefficients are not valid here, the next step says so
-                    error.update(self._stepper.local_error(state.unknowns, self._new, tau), tau)
-            state.time_error = error.value
-        state.unknowns = self._new
-
-    def _norms(self, unknowns: Array) -> Array:
-        """Return the L² norm of each row."""
-        return np.sqrt(self._system.space.integral(*(row * row for row in unknowns)))
 
 
 def _first_step(run: Run, tol: float) -> float:
     """Return a first step: the time in which the unknowns change by √tol of their norms. Collective."""
-    system: SemiDiscrete = run.system
+    system = run.system
     y = system.state(run.state.unknowns)
     norms, speeds = system.norms(y), system.norms(system.rate(y) / system.space.weights)
     moving = (speeds > 0) & (norms > 0)

@@ -1,4 +1,4 @@
-r"""Mass that moves along the edges of a graph with frozen coefficients, and its implicit Euler step.
+r"""Mass transport along the edges of a graph with frozen coefficients, and its implicit Euler step.
 
 With D and b given at the nodes, exponential fitting (Scharfetter and Gummel, IEEE Trans. Electron Devices 16, 1969) of
 the flux :math:`-\nabla(D u) + b u` gives, for the edge from i to j of conductance k (``Graph``),
@@ -9,7 +9,7 @@ the flux :math:`-\nabla(D u) + b u` gives, for the edge from i to j of conductan
     q = \tfrac12 (b_i + b_j)\cdot(x_j - x_i);
 
 without drift a_ij = D_i and F is the stiffness matrix's flux of w = D u. As D_i → 0, whatever D_j, a_ij becomes the
-upwind flux :math:`\max(q, 0)`: a D that vanishes somewhere does not stop the drift. (With one D̄ an edge and a factor
+upwind flux :math:`\max(q, 0)`: a D that vanishes somewhere does not stop the drift. (With one D̄ per edge and a factor
 D_i/D̄, which is exact for the equilibria of a varying D, nothing would leave a node without diffusion.) Since
 :math:`a_{ij} = D_i + q/2 + q^2/(12 D_i) + \dots`, the flux is consistent to second order. The step from u to u' with
 Δt solves
@@ -21,7 +21,7 @@ is positive, and because F_ij = −F_ji its columns sum to m_i > 0. So it is str
 M-matrix, whose inverse has no negative entry. Summing (1) over i leaves the masses. (Berman and Plemmons, Nonnegative
 Matrices in the Mathematical Sciences, chapter 6.)
 
-**What the iterative solution leaves of this.** With the residual r the approximation is ũ = u' + δ, and from the same
+**What an iterative solution preserves.** With the residual r the approximation is ũ = u' + δ, and from the same
 two facts Σ m|δ| ≤ Σ|r| ≤ √n |r|₂; |r|₂ is at most ``RESIDUAL`` |M u|₂, on meshes too large for a factorisation 1e-10 |M
 u|₂, or what round-off allows. The exact solution is not negative, so max(ũ, 0) is no farther from it than ũ. One sweep
 of Jacobi's iteration follows,
@@ -41,7 +41,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from mpi4py import MPI
 from petsc4py import PETSc
 
 from kspde.errors import ConvergenceError
@@ -52,10 +51,10 @@ from kspde.fem.solvers.linear import REMEMBERED, choose_preconditioner, direct, 
 from kspde.fem.solvers.linear import RESIDUAL as MULTIGRID_RESIDUAL
 from kspde.fem.solvers.nested.multigrid import SMOOTHER
 from kspde.runtime.compiled import compiled_in_order
+from kspde.typing import Array
 
 __all__ = ["RESIDUAL", "Motion", "Transport"]
 
-Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int32]
 
 #: Relative residual, in the unpreconditioned norm, to which the linear systems are solved where that is cheap.
@@ -100,7 +99,7 @@ class Motion:
         self.arriving = graph.conductance * fitted(-q, d[j])
 
     def flux(self, u: Array) -> Array:
-        """Return F_ij of each edge: what leaves i for j in unit time. Collective."""
+        """Return F_ij of each edge: the mass that leaves i for j per unit time. Collective."""
         graph = self.graph
         if self.leaving is None or self.arriving is None:
             out = np.empty(len(graph.heads))
@@ -131,12 +130,12 @@ class Transport:
 
     Args:
         graph: the graph.
-        drift: whether the species has a drift. Without, the system is solved for w = D u and symmetric.
+        drift: whether the species has a drift. Without, the system is symmetric, for w = D u.
         options: PETSc options of the Krylov solver.
-        in_turn: whether each step starts where the last one has ended, as guesses with a drift want it.
+        in_turn: whether each step starts where the last one ended: then initial guesses with drift extrapolate u.
 
     Attributes:
-        iterations: all linear iterations so far.
+        iterations: the total number of linear iterations.
     """
 
     def __init__(self, graph: Graph, drift: bool, options: dict[str, Any], *, in_turn: bool) -> None:
@@ -157,11 +156,11 @@ class Transport:
         self._first_guess: FirstGuess | None = None
         if not drift and graph.space.linear_solver != "direct":
             self._first_guess = FirstGuess(graph.space, REMEMBERED)
-        #: with drift: by which u changed in unit time in the last step, and in the one before it if that was as long
+        #: with drift: the rate of change of u in the last step, and in the one before it if that was as long
         self._rates: list[Array] = []
         self._dt = 0.0
-        # Preconditioners in the order in which they are tried. For every M-matrix incomplete LU exists and serves, also
-        # where the diagonal dominates and an option of multigrid has made it fail.
+        # Preconditioners in the order in which they are tried. Incomplete LU exists and works for every M-matrix, also
+        # where the diagonal dominates and an option has made multigrid fail.
         if drift:
             self._kinds = ["incomplete", "direct"] if direct(graph.space) else ["incomplete"]
         else:
@@ -228,7 +227,7 @@ class Transport:
         return new
 
     def _guess(self, u: Array, dt: float) -> Array:
-        """Return what u is after dt if its rate of change goes on as it did, or goes on changing as it did."""
+        """Return u after dt, extrapolated with the last rate of change, and its change if that is known."""
         guess = u
         if self._rates:
             guess = u + dt * self._rates[0]
@@ -237,11 +236,11 @@ class Transport:
         return np.maximum(guess, 0.0)
 
     def _w(self, old: Array, d: Array, dt: float) -> Array:
-        """Return the solution w = D u' of (M/(Δt D) + K) w = M u/Δt, not yet free of negative round-off."""
+        """Return the solution w = D u' of (M/(Δt D) + K) w = M u/Δt; it may have negative round-off."""
         graph, space = self.graph, self.graph.space
         ends = np.array([d.max(initial=0.0), -d.min(initial=np.inf)])
-        space.comm.Allreduce(MPI.IN_PLACE, ends, op=MPI.MAX)
-        # Below 1e-100 sup D nothing moves in any number of steps; the quotient must not overflow.
+        ends = space.maximum(ends)
+        # Where D < 1e-100 sup D nothing moves in any number of steps; the quotient must not overflow.
         positive = np.maximum(d, max(1e-100 * ends[0], 1e-150))
         shift = graph.mass / (dt * positive)
         diagonal = graph.total + shift
@@ -273,7 +272,7 @@ class Transport:
         raise ConvergenceError(words)
 
     def _converge(self, ksp: Any, diagonal: Array) -> str:
-        """Solve until the true residual is as small as asked for, or as round-off lets it be; say what went wrong."""
+        """Solve until the true residual is as small as required, or as round-off permits; return what went wrong."""
         size = self._rhs.norm()
         matrix, _ = ksp.getOperators()
         residual, limit = self._quality(matrix, diagonal, size)
@@ -287,7 +286,7 @@ class Transport:
             residual, limit = self._quality(matrix, diagonal, size)
             if residual <= limit:
                 return ""
-            # The solver may have gone by its own, updated residual: it goes on from where it is while that helps.
+            # The solver's recursive residual can drift; restart from the current iterate while the true residual drops.
             if ksp.getConvergedReason() < 0 or not residual < 0.5 * before:
                 break
         if residual <= max(_REFUSED * size, 100.0 * limit):
@@ -298,7 +297,7 @@ class Transport:
         )
 
     def _quality(self, matrix: Any, diagonal: Array, size: float) -> tuple[float, float]:
-        """Return the residual's norm, and what it need not fall below: a share of the right side, or rounding."""
+        """Return the norm of the residual, and that which suffices: a share of the right side, or rounding."""
         self._residual.array[:] = diagonal * self._x.array_r
         limit = max(self._accuracy * size, 4.0 * _ROUND_OFF * self._residual.norm(), 1e-300)
         matrix.mult(self._x, self._residual)
@@ -314,7 +313,7 @@ class Transport:
 
 
 def scaled(graph: Graph, u: Array, mass: float) -> Array:
-    """Return u ≥ 0 times the factor that gives it its mass, 1 but for a residual. Collective.
+    """Return u ≥ 0 times the factor that restores its mass, which is close to 1. Collective.
 
     Raises:
         ConvergenceError: the factor is not close to 1.
