@@ -9,45 +9,27 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from kspde.cli.file_errors import first_problem, naming
-from kspde.cli.sections import (
-    BoxSection,
-    CaseFile,
-    DiskSection,
-    GaussianMixtureSection,
-    LocalSensingSection,
-    MeshSection,
-    PositionsSection,
-    RegularisationSection,
-    Section,
-)
-from kspde.domains import Box, Disk, Domain, MeshFile
+from kspde.cli.schema import CaseFile
+from kspde.cli.sections import OLDER, Section, parameters
+from kspde.domains import Domain
 from kspde.errors import ON_BLOW_UP, InputError, check_choice, check_integer, check_number, shown
 from kspde.fem.petsc_options import checked_options
-from kspde.initial import GaussianMixture, GridDensity, InitialDensity, observed_positions, read_grid
-from kspde.kernels import MaternMollifier, mollifier_kernel
-from kspde.models import (
-    AlgebraicMotility,
-    ExponentialMotility,
-    LocalSensing,
-    Model,
-    OnePlusExponentialMotility,
-    SignalDependentKellerSegel,
-)
-from kspde.models.motility import Motility
+from kspde.initial import InitialDensity, read_grid
+from kspde.kernels import mollifier_kernel
+from kspde.models import Model
+from kspde.particles.statistics import check_statistics
 from kspde.runtime.files import read_regular
 from kspde.runtime.limits import MOST_REPLICAS, check_steps, check_work
-from kspde.runtime.saving import SaveAt
 
-__all__ = ["Case", "case_of", "read_case", "read_toml"]
+__all__ = ["Case", "case_of", "read_case", "read_toml", "validated"]
 
 
 #: Bytes of a case file, the levels of its tables and arrays, and the parts of a dotted key: tomllib's time grows with
@@ -59,57 +41,55 @@ _LONG_KEY = re.compile(
     r"""(?<![\w-])(?:(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){%d}""" % _PARTS  # noqa: UP031
 )
 
-#: name in the file -> family, its parameters
-_MOTILITIES: dict[str, tuple[Callable[..., Motility], tuple[str, ...]]] = {
-    "one-plus-exponential": (OnePlusExponentialMotility, ()),
-    "exponential": (ExponentialMotility, ("alpha",)),
-    "algebraic": (AlgebraicMotility, ("k",)),
-}
+
+#: Arguments of ``compare`` that have a meaning for particles only.
+_OF_PARTICLES = ("bandwidth", "neighbours", "r", "replicas", "resolution", "seed")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A case file whose every value has been checked.
+    """A case file in which every value has been checked.
 
     Attributes:
         path: the file.
-        content: its content, typed.
+        content: its content, a :data:`kspde.cli.schema.CaseFile`.
         model: the system.
         u0: the initial density.
-        domain: the truncated plane.
+        domain: the truncated domain.
         solve_options: keyword arguments of ``kspde.solve`` beyond model, u0 and domain.
         simulate_options: keyword arguments of ``kspde.simulate`` beyond model and u0; None without [particles].
         compare_options: keyword arguments of ``kspde.compare`` beyond the two results.
+        keys: by table, the dotted key of each argument as the file spells it.
         against: the case whose density the particles, or without [particles] the density, are compared with: this one
             without its mollifier, or another file's; None for this one's own.
     """
 
     path: Path
-    content: CaseFile
+    content: Any
     model: Model
     u0: InitialDensity
     domain: Domain
     solve_options: dict[str, Any]
     simulate_options: dict[str, Any] | None
     compare_options: dict[str, Any]
+    keys: Mapping[str, Mapping[str, str]]
     against: Case | None = None
 
     def parameters(self) -> dict[str, Any]:
         """Return the file's content as a JSON-ready dict; reading it as a case file gives the same case."""
-        return self.content.model_dump(mode="json", exclude_unset=True)
+        out: dict[str, Any] = self.content.model_dump(mode="json", exclude_unset=True)
+        return out
 
     def naming(self, section: str) -> Any:
         """Return a context in which an InputError about a keyword argument names the key of this file.
 
         Args:
-            section: where keywords that several sections know belong: "density", "particles" or "compare".
+            section: where keywords that several tables have belong: "density", "particles" or "compare".
         """
-        keys = {"t_end": "t_end"}
-        for name in ("model", "initial", "domain", "regularisation", section):
-            part = getattr(self.content, name)
-            keys |= {key: f"{name}.{key}" for key in (type(part).model_fields if part is not None else ())}
-        keys["path"] = "domain.file"  # of the mesh
-        return naming(self.path, keys)
+        tables = (self.keys.get(name, {}) for name in ("model", "initial", "domain", "regularisation", section))
+        return naming(
+            self.path, {"t_end": "t_end"} | {key: dotted for table in tables for key, dotted in table.items()}
+        )
 
 
 def read_case(path: str | Path) -> Case:
@@ -132,28 +112,60 @@ def case_of(path: Path, raw: Mapping[str, Any]) -> Case:
     Raises:
         InputError: anything that is not valid, in one line.
     """
-    try:
-        content = CaseFile.model_validate(raw)
-    except ValidationError as error:
-        raise InputError(f"{path}: {first_problem(error, raw)}") from None
+    content = validated(path, raw, CaseFile, "a case file")
+    keys = {name: _spelt(name, getattr(content, name), raw[name]) for name in raw if isinstance(raw[name], Mapping)}
+
+    def table(name: str) -> Any:
+        where = f"[{name}]" if name != "initial" else keys[name].get("path", "[initial]")
+        return naming(path, keys.get(name, {}), where)
+
     with naming(path, {}):
-        check_number("t_end", content.t_end, above=0)
-    model = _model(path, content)
-    u0 = _initial(path, content)
+        t_end = check_number("t_end", content.t_end, above=0)
+    with table("model"):
+        model = content.model.build()
+    with table("initial"):
+        u0 = _initial(path, content.initial)
     if u0.dimension != model.dimension:
         raise InputError(f"{path}: [initial] is {u0.dimension}-dimensional: the model asks for {model.dimension}")
-    domain = _domain(path, content.domain, model.dimension)
-    regularised = _regularisation(path, content.regularisation)
+    with table("domain"):
+        domain = _domain(path, content.domain, model.dimension)
+    with table("regularisation"):
+        regularised = _regularisation(content.regularisation)
+    with table("density"):
+        density = _density(content.density, t_end)
+    with table("particles"):
+        particles = _particles(content.particles, t_end)
+    with table("compare"):
+        comparison = _compare(content.compare, content.particles)
     return Case(
         path=path,
         content=content,
         model=model,
         u0=u0,
         domain=domain,
-        solve_options={"t_end": content.t_end} | _density(path, content) | regularised,
-        simulate_options=_particles(path, content, regularised),
-        compare_options=_compare(path, content),
+        solve_options={"t_end": content.t_end, **density, **regularised},
+        simulate_options=None if particles is None else {"t_end": content.t_end, **particles, **regularised},
+        compare_options=comparison,
+        keys=keys,
     )
+
+
+def validated(path: Path, raw: Mapping[str, Any], form: type[Section], what: str) -> Any:
+    """Return the content of a file, its keys and types checked.
+
+    Args:
+        path: the file.
+        raw: its content.
+        form: what such a file may contain.
+        what: what it is called.
+
+    Raises:
+        InputError: an unknown key, a missing one, or a value of another type.
+    """
+    try:
+        return form.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(f"{path}: {first_problem(error, raw, root=form, what=what)}") from None
 
 
 def read_toml(path: Path, what: str = "a case file") -> dict[str, Any]:
@@ -199,110 +211,89 @@ def _deeper(content: Any, levels: int) -> bool:
     return bool(below)
 
 
-def _section(path: Path, name: str, section: Section, otherwise: str = "") -> Any:
-    return naming(path, {key: f"{name}.{key}" for key in type(section).model_fields}, otherwise or f"[{name}]")
+def _spelt(name: str, section: Section, table: Mapping[str, Any]) -> dict[str, str]:
+    """Return the dotted keys of a table's arguments, as the file spells them."""
+    names = type(section).model_fields
+    return {n: f"{name}.{OLDER[n] if OLDER.get(n) in table else n}" for n in names}
 
 
-def _model(path: Path, content: CaseFile) -> Model:
-    section = content.model
-    with _section(path, "model", section):
-        if not isinstance(section, LocalSensingSection):
-            return SignalDependentKellerSegel(**section.given())
-        shape = {name: getattr(section, name) for name in section.given() if name in ("alpha", "k")}
-        family, own = _MOTILITIES[section.motility]
-        for name, value in shape.items():
-            if name not in own:
-                raise InputError(f'{name} = {value} has no effect with motility = "{section.motility}": leave it out')
-        return LocalSensing(motility=family(**shape), **section.given("motility", "alpha", "k"))
+def _initial(path: Path, section: Any) -> InitialDensity:
+    density: InitialDensity
+    if section.kind == "grid":
+        values, extent = read_grid(path.parent / section.path)
+        options = {"extent": extent, **section.arguments("path")}
+        if options["extent"] is None:
+            raise InputError("extent is missing: give [xmin, xmax, ymin, ymax], or an array extent in a .npz file")
+        density = section.call(values, **options)
+    elif section.kind == "positions":
+        density = section.call(path.parent / section.path, **section.arguments("path"))
+    else:
+        density = section.build()
+    return density
 
 
-def _domain(path: Path, section: BoxSection | DiskSection | MeshSection, dimension: int) -> Domain:
-    with _section(path, "domain", section):
-        if isinstance(section, MeshSection):
-            return MeshFile(path=path.parent / section.file, **section.given("file"))
-        if isinstance(section, DiskSection):
-            return Disk(**section.given())
-        return Box(dimension=dimension, **section.given())
+def _domain(path: Path, section: Any, dimension: int) -> Domain:
+    more: dict[str, Any] = {"path": path.parent / section.path} if hasattr(section, "path") else {}
+    if "dimension" in parameters(section.call):
+        more["dimension"] = dimension
+    domain: Domain = section.build(**more)
+    return domain
 
 
-def _density(path: Path, content: CaseFile) -> dict[str, Any]:
-    if content.density is None:
+def _regularisation(section: Any) -> dict[str, Any]:
+    """Return the keyword arguments of both backends."""
+    if section is None:
         return {}
-    options = content.density.given("times", "statistics")
-    with _section(path, "density", content.density):
-        checked_options(content.density.petsc_options)
-        times, statistics = content.density.times, content.density.statistics
-        if times is not None or statistics is not None:
-            options["save"] = SaveAt(times=times or (), statistics=tuple(statistics or ()))
-            options["save"].until(content.t_end)
-        check_choice("on_blow_up", options.get("on_blow_up", "stop"), ON_BLOW_UP)
-        if "dt" in options:
-            check_steps(content.t_end, check_number("dt", options["dt"], above=0))
+    options: dict[str, Any] = section.arguments()
+    mollifier_kernel(options["eps"], options.get("mollifier", section.mollifier))
+    check_choice("initial", section.initial, ("u0", "mollified"))
     return options
 
 
-def _initial(path: Path, content: CaseFile) -> InitialDensity:
-    section = content.initial
-    if isinstance(section, GaussianMixtureSection):
-        with _section(path, "initial", section):
-            return GaussianMixture(**section.given())
-    with _section(path, "initial", section, otherwise="initial.file"):
-        file = path.parent / section.file
-        options = section.given("file")
-        if isinstance(section, PositionsSection):
-            return observed_positions(file, **options)
-        values, extent = read_grid(file)
-        options.setdefault("extent", extent)
-        if options["extent"] is None:
-            raise InputError("extent is missing: give [xmin, xmax, ymin, ymax], or an array extent in a .npz file")
-        return GridDensity(values, **options)
-
-
-def _regularisation(path: Path, section: RegularisationSection | None) -> dict[str, Any]:
-    """Return the keyword arguments ``eps`` and ``mollifier`` of both backends."""
+def _density(section: Any, t_end: float) -> dict[str, Any]:
     if section is None:
         return {}
-    with _section(path, "regularisation", section):
-        options = section.given("order", "initial")
-        if section.order is not None:
-            if section.mollifier != "matern":
-                raise InputError(f'order = {section.order} has no effect here: it needs mollifier = "matern"')
-            options["mollifier"] = partial(MaternMollifier, order=section.order)
-        mollifier_kernel(**options)
-        if section.initial is not None:
-            options["initial"] = check_choice("initial", section.initial, ("u0", "mollified"))
-        return options
+    options: dict[str, Any] = section.arguments()
+    checked_options(section.petsc_options)
+    if "save" in options:
+        options["save"].until(t_end)
+    check_choice("on_blow_up", section.on_blow_up, ON_BLOW_UP)
+    if "dt" in options:
+        check_steps(t_end, check_number("dt", options["dt"], above=0))
+    return options
 
 
-def _particles(path: Path, content: CaseFile, regularised: dict[str, Any]) -> dict[str, Any] | None:
-    if content.particles is None:
+def _particles(section: Any, t_end: float) -> dict[str, Any] | None:
+    if section is None:
         return None
-    options = content.particles.given()
-    with _section(path, "particles", content.particles):
-        check_integer("n", options["n"], at_least=1)
-        check_number("dt", options["dt"], above=0)
-        check_integer("seed", options.get("seed", 0), at_least=0)
-        check_integer("replica", options.get("replica", 0), at_least=0)
-        check_number("field_tol", options.get("field_tol", 1e-6), above=0)
-        check_work(options["n"], steps=check_steps(content.t_end, options["dt"]))
-    return {"t_end": content.t_end} | options | regularised
+    options: dict[str, Any] = section.arguments()
+    check_integer("n", section.n, at_least=1)
+    check_number("dt", section.dt, above=0)
+    check_integer("seed", section.seed, at_least=0)
+    check_integer("replica", section.replica, at_least=0)
+    check_number("field_tol", section.field_tol, above=0)
+    check_number("memory_limit", section.memory_limit, above=0)
+    check_choice("on_blow_up", section.on_blow_up, ON_BLOW_UP)
+    if "save" in options:
+        check_statistics(options["save"], mean_field=False, relaxing=False)
+        options["save"].until(t_end)
+    check_work(section.n, steps=check_steps(t_end, section.dt))
+    return options
 
 
-def _compare(path: Path, content: CaseFile) -> dict[str, Any]:
-    if content.compare is None:
+def _compare(section: Any, particles: Any) -> dict[str, Any]:
+    if section is None:
         return {}
-    options = content.compare.given("against")
-    with _section(path, "compare", content.compare):
-        if content.particles is None and content.compare.against is not None:
-            for name in ("bandwidth", "replicas"):
-                if name in options:
-                    raise InputError(f"{name} has no effect between two densities: leave it out, or give [particles]")
-        if "bandwidth" in options:
-            check_number("bandwidth", options["bandwidth"], above=0)
-        if "replicas" in options:
-            check_integer("replicas", options["replicas"], at_least=2, at_most=MOST_REPLICAS)
-            if content.particles is not None:
-                check_work(content.particles.n, replicas=options["replicas"])
+    options: dict[str, Any] = section.arguments("against")
+    if particles is None and section.against is not None:
+        for name in _OF_PARTICLES:
+            if name in options:
+                raise InputError(f"{name} has no effect between two densities: leave it out, or give [particles]")
+    if "bandwidth" in options:
+        check_number("bandwidth", options["bandwidth"], above=0)
+    check_integer("replicas", section.replicas, at_least=2, at_most=MOST_REPLICAS)
+    if "replicas" in options and particles is not None:
+        check_work(particles.n, replicas=section.replicas)
     return options
 
 

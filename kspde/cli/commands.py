@@ -1,12 +1,14 @@
-"""The commands of ``kspde``: demo, run, compare, study, ledger and theory. Each returns the work that it stands for."""
+"""The commands of ``kspde``. Each returns the work that it stands for."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
+from enum import StrEnum
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
@@ -230,6 +232,28 @@ def theory(
         with together(comm):
             lines = list(promise_lines(None if case is None else read_case(case)))
         Console(comm).answer("\n".join(lines).lstrip("\n"))
+
+    return Work(job)
+
+
+class FileKind(StrEnum):
+    """The files that have a schema."""
+
+    case = "case"
+    study = "study"
+
+
+@app.command(epilog="Examples: kspde schema; kspde schema study > study.schema.json")
+def schema(
+    kind: Annotated[FileKind, typer.Argument(metavar="[case|study]", help="Which files.")] = FileKind.case,
+) -> Work:
+    """Print the JSON schema of case files or study files: every table and key, with type, default and meaning."""
+
+    def job(comm: Any, stop: Stop) -> None:
+        from kspde.cli.console import Console
+        from kspde.cli.schema import json_schema
+
+        Console(comm).answer(json.dumps(json_schema(kind), indent=2, ensure_ascii=False))
 
     return Work(job)
 

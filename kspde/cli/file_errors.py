@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kspde.cli.sections import CaseFile, Section, schemas_at, tags
+from kspde.cli.sections import NOT_IN_FILES, Section, sections_at, tags
 from kspde.errors import InputError, shown
 
 if TYPE_CHECKING:
@@ -63,9 +63,7 @@ def nearest(word: str, valid: Collection[str]) -> str:
     return f"did you mean {close[0]}?" if close else f"the keys are {', '.join(sorted(valid))}"
 
 
-def first_problem(
-    error: ValidationError, raw: Mapping[str, Any], *, root: type[Section] = CaseFile, what: str = "a case file"
-) -> str:
+def first_problem(error: ValidationError, raw: Mapping[str, Any], *, root: type[Section], what: str) -> str:
     """Put into words the first thing that pydantic refused in a file's content, and how many more there are.
 
     Args:
@@ -83,12 +81,12 @@ def first_problem(
 def _words(problem: ErrorDetails, raw: Mapping[str, Any], root: type[Section], what: str) -> str:
     kind = problem["type"]
     if kind.startswith("union_tag"):
-        sections, place = schemas_at(root, problem["loc"])
+        sections, place = sections_at(root, problem["loc"])
         tag = _at(raw, place).get("kind")
         choices = " or ".join(f'"{k}"' for section in sections for k in tags(section))
         stated = f"= {_shown(tag)} is not valid" if tag is not None else "is missing"
         return f"{_dotted([*place, 'kind'])} {stated}: give {choices}"
-    around, above = schemas_at(root, problem["loc"][:-1])
+    around, above = sections_at(root, problem["loc"][:-1])
     key = problem["loc"][-1]
     place = [*above, key]
     name = _dotted(place)
@@ -97,7 +95,7 @@ def _words(problem: ErrorDetails, raw: Mapping[str, Any], root: type[Section], w
         valid = {field for schema in around for field in schema.model_fields}
         return f"{name} is not a key of {table}: {_elsewhere(str(key), above, raw, root) or nearest(str(key), valid)}"
     if kind == "missing":
-        shown = f"[{name}]" if len(place) == 1 and schemas_at(root, place)[0] else name
+        shown = f"[{name}]" if len(place) == 1 and sections_at(root, place)[0] else name
         description = next(s.model_fields[str(key)].description for s in around if key in s.model_fields)
         return f"{shown} is missing: give {description}"
     wanted = _TYPES.get(kind) or problem.get("ctx", {}).get("expected", problem["msg"])
@@ -106,10 +104,14 @@ def _words(problem: ErrorDetails, raw: Mapping[str, Any], root: type[Section], w
 
 def _elsewhere(key: str, above: Sequence[int | str], raw: Mapping[str, Any], root: type[Section]) -> str:
     """Return the remedy for a key that another section has, or this one with another ``kind``; "" for others."""
-    if not above and root is CaseFile and "sweep" in raw:
+    if not above and key == "sweep":
         return "a file with [sweep] is a study, for kspde study"
+    for table in sections_at(root, above)[0]:
+        reason = NOT_IN_FILES.get(key) or NOT_IN_FILES.get(f"{getattr(table, 'call', root).__name__}.{key}")
+        if reason:
+            return f"a file cannot hold it: {reason}"
     for section in root.model_fields:
-        for schema in schemas_at(root, [section])[0]:
+        for schema in sections_at(root, [section])[0]:
             if key in schema.model_fields:
                 kinds = "".join(f' with kind = "{kind}"' for kind in tags(schema)[:1])
                 return f"it is one of [{section}]{kinds}"

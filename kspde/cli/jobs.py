@@ -19,12 +19,12 @@ from kspde.distances import compare
 from kspde.domains import check_no_walls
 from kspde.errors import ConvergenceError, InputError
 from kspde.fem import solve
-from kspde.kernels import resolve_mollifier
 from kspde.papers.studies import Outcome, Study, open_directory, outcome_of, run_points
 from kspde.papers.studies.execute import vacated
 from kspde.papers.studies.report import html_report, rate_rows, write_csv_table, write_hdf5_table
 from kspde.particles import simulate
 from kspde.plots import densities as pictures
+from kspde.problem import Problem
 from kspde.radial import check_bounded
 from kspde.runtime.parallel import together
 from kspde.runtime.provenance import provenance
@@ -131,8 +131,8 @@ def compare_case(
         with reference.naming("domain"):
             check_no_walls(reference.domain)
         with case.naming("particles"):  # before the density is solved, which may take long
-            kernels = {k: case.simulate_options[k] for k in ("eps", "mollifier") if k in case.simulate_options}
-            for f in case.model.regularised_fields(resolve_mollifier(**kernels)):
+            stated = {k: v for k, v in case.simulate_options.items() if k in ("t_end", "eps", "mollifier", "initial")}
+            for f in Problem.of(case.model, case.u0, **stated).fields:
                 check_bounded(f.name, f.kernel, case.model.dimension, gradient=f.gradient)
     clock = _Clock()
     console.say(report.heading(case, comm))

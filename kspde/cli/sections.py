@@ -1,368 +1,335 @@
-"""What a case file may contain: its sections, keys and types.
+"""Tables of case and study files, made from the signatures of the functions and classes that they are for.
 
-Only types are declared here. Bounds are checked where the values are used, by the constructors of models, densities and
-domains, so that they are stated once. A key left out of the file takes the default of the function it is meant for.
+Names, types and defaults of keys are those of the parameters, descriptions the first sentences of the docstring's
+entries. So a new argument is a new key without a line here, unless its type has no counterpart in TOML. Types alone are
+checked here; bounds are checked by the functions themselves.
+
+An argument that is an object from a registry is written as its name there, and the object's own arguments beside it:
+``mollifier = "matern"`` with ``order = 3``, ``motility = "exponential"`` with ``alpha = 2.0``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal, get_args
+import inspect
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import partial, reduce
+from operator import getitem, or_
+from pathlib import Path
+from types import SimpleNamespace, UnionType
+from typing import Annotated, Any, ClassVar, Literal, Union, cast, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, create_model
+
+from kspde.errors import InputError
 
 __all__ = [
-    "BoxSection",
-    "CaseFile",
-    "CompareSection",
-    "DensitySection",
-    "DiskSection",
-    "FitSection",
-    "GaussianMixtureSection",
-    "GridSection",
-    "LocalSensingSection",
-    "MeshSection",
-    "ParticlesSection",
-    "PositionsSection",
-    "RegularisationSection",
+    "ELSEWHERE",
+    "NOT_IN_FILES",
+    "OLDER",
+    "Parameter",
     "Section",
-    "SignalDependentSection",
-    "StudyFile",
-    "SystemFile",
-    "schemas_at",
+    "array_of",
+    "key",
+    "one_of",
+    "parameters",
+    "section",
+    "sections_at",
+    "tagged",
     "tags",
 ]
 
+#: Arguments that have a place of their own in a file.
+ELSEWHERE = {
+    "model": "[model]",
+    "u0": "[initial]",
+    "domain": "[domain]",
+    "t_end": "t_end, at the top of the file",
+    "eps": "[regularisation]",
+    "mollifier": "[regularisation]",
+    "initial": "[regularisation]",
+    "dimension": "that of the model",
+    "GridDensity.values": "read from the file that path names",
+    "observed_positions.positions": "read from the file that path names",
+    "compare.first": "the density of the case, or of compare.against",
+    "compare.second": "the particles of the case; without [particles] its density",
+}
+
+#: Arguments that a file cannot hold, or has no use for, with the reason.
+NOT_IN_FILES = {
+    "callback": "a function",
+    "checkpoint": "the command writes checkpoints beside its results: --checkpoint-every",
+    "comm": "the command runs on all ranks that mpirun starts",
+    "progress": "a function; the command shows a progress bar",
+    "resume": "--resume of the command",
+    "simulate.mean_field": 'a solved density; studies of kind "coupling" and "chaos" simulate mean-field particles',
+    "simulate.mean_field_differs": "as mean_field",
+    "simulate.weights": "an array, or a function of the starting points",
+    "compare.domain": "of functions, which a file cannot hold",
+    "compare.mass": "of positions without a model",
+    "compare.species": "the models of case files have one species",
+    "compare.states": "the particles at compare.times, which the command keeps",
+}
+
+#: Older spellings of keys, which are read too.
+OLDER = {"path": "file"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """An argument as a key of a file.
+
+    Attributes:
+        annotation: its type in Python.
+        default: its default; ``inspect.Parameter.empty`` where it must be given.
+        description: the first sentence that the docstring has about it.
+    """
+
+    annotation: Any
+    default: Any
+    description: str
+
+    @property
+    def required(self) -> bool:
+        """Whether there is no default."""
+        return self.default is inspect.Parameter.empty
+
+
+def parameters(call: Callable[..., Any]) -> dict[str, Parameter]:
+    """Return the arguments of a function or class by name."""
+    found = inspect.signature(call).parameters
+    made: dict[str, Any] = {}
+    if is_dataclass(call):
+        hints = get_type_hints(call)
+        made = {f.name: f.default_factory() for f in fields(call) if f.default_factory is not MISSING}
+    else:  # what is returned may have an annotation that only type checkers know
+        function: Any = inspect.unwrap(vars(call)["__init__"] if isinstance(call, type) else call)
+        own = SimpleNamespace(__annotations__={n: a for n, a in function.__annotations__.items() if n in found})
+        hints = get_type_hints(own, vars(sys.modules[function.__module__]))
+    about = _descriptions(call)
+    return {
+        name: Parameter(
+            annotation=hints.get(name), default=made.get(name, p.default), description=about.get(name, name)
+        )
+        for name, p in found.items()
+    }
+
+
+def _descriptions(call: Any) -> dict[str, str]:
+    """Return the first sentence about each argument in the docstrings of a function, or of a class and its bases."""
+    out: dict[str, str] = {}
+    for text in (
+        [vars(each).get("__doc__") for each in reversed(call.__mro__)] if isinstance(call, type) else [call.__doc__]
+    ):
+        blocks = re.findall(
+            r"^(?:Args|Attributes):\n((?:[ \t]+.*(?:\n|$)|\n)+)", inspect.cleandoc(text or ""), re.MULTILINE
+        )
+        for block in blocks:
+            entries = re.findall(r"^(\w+):((?:.*\n?)(?:[ \t]+.*\n?|\n)*)", textwrap.dedent(block), re.MULTILINE)
+            out |= {name: _sentence(words) for name, words in entries}
+    return out
+
+
+def _sentence(text: str) -> str:
+    """Return the first sentence of a docstring as Markdown, without its full stop."""
+    text = re.sub(r":math:`([^`]*)`", r"$\1$", " ".join(text.split()))
+    text = re.sub(r":\w+:`~?([^`]*)`|``", r"\1", text)
+    return re.split(r"\.(?:\s+(?=[A-Z\"(])|$)", text, maxsplit=1)[0]
+
 
 class Section(BaseModel):
-    """A table of the file: keys that are not declared are refused, and a value is never converted to another type."""
+    """A table of a file: keys that are not declared are refused, and no value is converted to another type."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
+    #: What the table's keys are arguments of.
+    call: ClassVar[Callable[..., Any]]
+    #: By argument: the registry that it is chosen from, or the class of an object whose arguments are keys.
+    objects: ClassVar[Mapping[str, Mapping[str, Callable[..., Any]] | Callable[..., Any]]] = {}
+
     def given(self, *left_out: str) -> dict[str, Any]:
-        """Return the keys that the file sets, as keyword arguments, without ``kind`` and those ``left_out``."""
-        return {
-            k: getattr(self, k) for k in type(self).model_fields if k in self.model_fields_set - {"kind", *left_out}
-        }
+        """Return the keys that the file sets, without ``kind`` and those ``left_out``."""
+        names = self.model_fields_set - {"kind", *left_out}
+        return {name: getattr(self, name) for name in type(self).model_fields if name in names}
+
+    def arguments(self, *left_out: str) -> dict[str, Any]:
+        """Return the keyword arguments that the file gives, objects made of their names and parameters.
+
+        Raises:
+            InputError: a parameter is missing, out of range, or not one of the object chosen.
+        """
+        options = self.given(*left_out)
+        own = parameters(self.call)
+        for name, source in self.objects.items():
+            if isinstance(source, Mapping):
+                self._choose(options, name, source, own)
+            elif taken := {key: options.pop(key) for key in parameters(source) if key in options}:
+                options[name] = source(**taken)
+        return options
+
+    def build(self, **more: Any) -> Any:
+        """Return what the function or class makes of the table's keys and of further arguments."""
+        return self.call(**self.arguments() | more)
+
+    def _choose(
+        self, options: dict[str, Any], name: str, registry: Mapping[str, Callable[..., Any]], own: Mapping[str, Any]
+    ) -> None:
+        """Put an object of a registry into the options, in place of its parameters."""
+        chosen = getattr(self, name)
+        known = parameters(registry[chosen])
+        extra: dict[str, Any] = {}
+        for key in {key for call in registry.values() for key in parameters(call)} - set(own):
+            if key in options and key not in known:
+                raise InputError(f'{key} = {options[key]} has no effect with {name} = "{chosen}": leave it out')
+            if key in options:
+                extra[key] = options.pop(key)
+        for key, parameter in known.items():
+            if parameter.required and key not in options and key not in extra:
+                raise InputError(f"{key} is missing: give {type(self).model_fields[key].description}")
+        if set(known) & set(own):  # the function puts them together with its own arguments, by name or from a partial
+            if extra:
+                options[name] = partial(registry[chosen], **extra)
+        else:
+            options[name] = registry[chosen](**extra)
 
 
-class SignalDependentSection(Section):
-    """[model]: the signal-dependent Keller-Segel system."""
-
-    kind: Literal["signal-dependent-keller-segel"]
-    chi: float = Field(description="the strength χ of the signal")
-    mu: float | None = Field(default=None, description="the screening μ, an inverse length")
-
-
-class LocalSensingSection(Section):
-    """[model]: local sensing with one of the motilities of the literature."""
-
-    kind: Literal["local-sensing"]
-    motility: Literal["one-plus-exponential", "exponential", "algebraic"] = Field(description="the family of γ")
-    alpha: float | None = Field(default=None, description="α of the exponential motility")
-    k: float | None = Field(default=None, description="k of the algebraic motility")
-    chi: float = Field(description="the strength χ of the signal")
-    mu: float | None = Field(default=None, description="the screening μ, an inverse length")
-    tau: float | None = Field(default=None, description="τ of the signal's own dynamics; 0 for none")
-
-
-class GaussianMixtureSection(Section):
-    """[initial] as a sum of isotropic Gaussians."""
-
-    kind: Literal["gaussian-mixture"]
-    weights: list[float] = Field(description="the share of each Gaussian")
-    means: list[list[float]] = Field(description="the centres, [[x, y], ...]")
-    stds: list[float] = Field(description="the standard deviation of each Gaussian")
-    mass: float | None = Field(default=None, description="the total mass")
-
-
-class GridSection(Section):
-    """[initial] as values on a grid: a .npy or .npz file."""
-
-    kind: Literal["grid"]
-    file: str = Field(description="a .npy or .npz file, relative to the case file")
-    extent: list[float] | None = Field(default=None, description="[xmin, xmax, ymin, ymax]")
-    orientation: str | None = Field(default=None, description='"xy" or "image"')
-    bandwidth: float | None = Field(default=None, description="a length to smooth with")
-    mass: float | None = Field(default=None, description="the total mass")
-
-
-class PositionsSection(Section):
-    """[initial] as observed positions: a .csv file."""
-
-    kind: Literal["positions"]
-    file: str = Field(description="a .csv file, relative to the case file")
-    bandwidth: float = Field(description="the standard deviation of the Gaussian around each position")
-    columns: list[str] | None = Field(default=None, description="the names of the coordinate columns")
-    mass: float | None = Field(default=None, description="the total mass")
-
-
-class BoxSection(Section):
-    """[domain]: the truncated plane."""
-
-    kind: Literal["box"]
-    half_width: float = Field(description="the box is [-half_width, half_width]²")
-    cells: int = Field(description="cells per direction")
-    degree: int | None = Field(default=None, description="the degree of the elements")
-    grading: float | None = Field(default=None, description="0 for equal cells")
-    boundary: str | None = Field(default=None, description='"decay" or "neumann"')
-
-
-class DiskSection(Section):
-    """[domain]: a disk, meshed by gmsh."""
-
-    kind: Literal["disk"]
-    radius: float = Field(description="the radius")
-    size: float = Field(description="the size of the cells at the centre")
-    rim_size: float | None = Field(default=None, description="the size of the cells at the rim")
-    refine: int | None = Field(default=None, description="how often the cells are split")
-    cell: str | None = Field(default=None, description='"triangle" or "quadrilateral"')
-    degree: int | None = Field(default=None, description="the degree of the elements")
-    boundary: str | None = Field(default=None, description='"decay" or "neumann"')
-    solver: str | None = Field(default=None, description='"auto", "direct" or "multigrid"')
-
-
-class MeshSection(Section):
-    """[domain]: a mesh file."""
-
-    kind: Literal["mesh"]
-    file: str = Field(description="a mesh file, relative to the case file")
-    merge: bool | None = Field(default=None, description="true: nodes that coincide become one")
-    triangles: bool | None = Field(default=None, description="true: quadrilaterals are split in triangles")
-    degree: int | None = Field(default=None, description="the degree of the elements")
-    refine: int | None = Field(default=None, description="how often the cells are split")
-    boundary: str | None = Field(default=None, description='"decay" or "neumann"')
-    centre: list[float] | None = Field(default=None, description="where the decay condition is centred, [x, y]")
-    solver: str | None = Field(default=None, description='"auto", "direct" or "multigrid"')
-
-
-class RegularisationSection(Section):
-    """[regularisation]: the mollifier j^ε. Without this section the density solves the unregularised equation."""
-
-    eps: float = Field(description="the standard deviation ε of the mollifier, a length")
-    mollifier: Literal["gaussian", "matern"] = Field(default="gaussian", description="which mollifier")
-    order: int | None = Field(default=None, description="the order of the Matérn mollifier")
-    initial: str | None = Field(default=None, description='"u0" or "mollified": what both backends start from')
-
-
-class DensitySection(Section):
-    """[density]: how the density equation is solved."""
-
-    tol: float | None = Field(default=None, description="the tolerance of the time step control")
-    times: list[float] | None = Field(default=None, description="times at which the density is saved beside t_end")
-    statistics: list[str] | None = Field(default=None, description="statistics recorded beside the usual ones")
-    scheme: str | None = Field(default=None, description='"adaptive", "rosenbrock", "positive" or "positive2"')
-    dt: float | None = Field(default=None, description="the time step, for schemes with a fixed one")
-    on_blow_up: str | None = Field(default=None, description='"stop", "warn" or "ignore": where only the mesh limits u')
-    petsc_options: dict[str, Any] | None = Field(
-        default=None, description="PETSc options without the leading dash, of the list in kspde.fem.petsc_options"
-    )
-
-
-class ParticlesSection(Section):
-    """[particles]: how the N-particle system is simulated."""
-
-    n: int = Field(description="the number N of particles")
-    dt: float = Field(description="the time step")
-    seed: int | None = Field(default=None, description="the seed of the random numbers")
-    replica: int | None = Field(default=None, description="which of the independent runs with that seed")
-    field_tol: float | None = Field(default=None, description="the relative accuracy of the fields")
-
-
-class CompareSection(Section):
-    """[compare]: how the distance is measured."""
-
-    bandwidth: float | None = Field(default=None, description="the bandwidth of the density estimate")
-    replicas: int | None = Field(default=None, description="independent draws that give the statistical floor")
-    against: str | None = Field(default=None, description='"local" (no mollifier), or another case file')
-    normalise: bool | None = Field(default=None, description="whether densities of different masses are compared")
-
-
-class SystemFile(Section):
-    """What case files and study files have in common: a system and how it is computed."""
-
-    t_end: float = Field(description="the final time of density and particles")
-    model: Annotated[SignalDependentSection | LocalSensingSection, Field(discriminator="kind")] = Field(
-        description="which system"
-    )
-    initial: Annotated[GaussianMixtureSection | GridSection | PositionsSection, Field(discriminator="kind")] = Field(
-        description="the initial density"
-    )
-    domain: Annotated[BoxSection | DiskSection | MeshSection, Field(discriminator="kind")] = Field(
-        description="the truncated plane"
-    )
-    regularisation: RegularisationSection | None = Field(default=None, description="the mollifier")
-    density: DensitySection | None = Field(default=None, description="how the density is solved")
-    particles: ParticlesSection | None = Field(default=None, description="how the particles are simulated")
-
-
-class CaseFile(SystemFile):
-    """A case file as a whole."""
-
-    compare: CompareSection | None = Field(default=None, description="how the distance is measured")
-
-
-def schemas_at(root: type[Section], keys: Sequence[int | str]) -> tuple[list[type[Section]], list[int | str]]:
-    """Return what may stand at a place of a file, and the place without the tags that pydantic puts into it.
+def section(
+    call: Callable[..., Any],
+    *,
+    kind: str | None = None,
+    name: str | None = None,
+    only: Collection[str] | None = None,
+    types: Mapping[str, Any] | None = None,
+    objects: Mapping[str, Any] | None = None,
+    also: Mapping[str, tuple[Any, Any, str]] | None = None,
+) -> Any:
+    """Return the table whose keys are the arguments of a function or class.
 
     Args:
-        root: what the whole file may contain.
-        keys: the place as pydantic names it: keys, indices of arrays, and the kind of a section behind its name.
+        call: the function or class.
+        kind: the table's ``kind``.
+        name: the table's name where it has no ``kind``; that of the function unless given.
+        only: the arguments that are keys; unless given all but those of ``ELSEWHERE`` and ``NOT_IN_FILES``.
+        types: types of keys that do not follow from the annotation.
+        objects: by argument, the registry that it is chosen from, or the class of an object whose arguments are keys.
+        also: keys that are described here: type, default (... where there is none), description.
     """
-    here: list[type[Section]] = [root]
-    place: list[int | str] = []
-    for key in keys:
-        if isinstance(key, int):
-            place.append(key)
+    objects, also, own = objects or {}, also or {}, parameters(call)
+    needed = _needed_by_all(objects)
+    keys: dict[str, Any] = {}
+    for argument, parameter in _with_those_of_objects(own, objects).items():
+        excepted = {argument, f"{call.__name__}.{argument}"} & {*ELSEWHERE, *NOT_IN_FILES}
+        if argument in also or (excepted if only is None else argument not in only):
             continue
-        tagged = [schema for schema in here if key in tags(schema)]
-        if tagged:
-            here = tagged
-            continue
-        place.append(key)
-        fields = [schema.model_fields[key] for schema in here if key in schema.model_fields]
-        here = [candidate for field in fields for candidate in _sections(field.annotation)]
-    return here, place
+        source, default = objects.get(argument), parameter.default
+        if isinstance(source, Mapping):
+            form = one_of(source)
+            default = next((n for n, each in source.items() if type(default) is each), default)
+        else:
+            form = (types or {}).get(argument) or _toml(parameter.annotation)
+        if form is None:
+            raise TypeError(
+                f"{argument} of {call.__name__} has no type in TOML: give one, or leave it out with a reason"
+            )
+        if parameter.required or argument in needed:
+            default = ... if argument in own else None
+        keys[argument] = key(argument, form, default, parameter.description)
+    keys |= {argument: key(argument, *entry) for argument, entry in also.items()}
+    about = _sentence((call.__doc__ or "").partition("\n\n")[0]).removeprefix("Return ")
+    if kind is not None:
+        keys = {"kind": key("kind", one_of([kind]), ..., about), **keys}
+    table: Any = create_model(kind or name or call.__name__, __base__=Section, __doc__=about, **keys)
+    table.call, table.objects = staticmethod(call), objects
+    return table
+
+
+def _needed_by_all(objects: Mapping[str, Any]) -> set[str]:
+    """Return the arguments that every object of some registry requires."""
+    registries = [source for source in objects.values() if isinstance(source, Mapping)]
+    required = [[{n for n, p in parameters(each).items() if p.required} for each in r.values()] for r in registries]
+    return set().union(*(set.intersection(*each) for each in required))
+
+
+def _with_those_of_objects(own: Mapping[str, Parameter], objects: Mapping[str, Any]) -> dict[str, Parameter]:
+    """Return a function's arguments, each object followed by its own arguments, or replaced by them."""
+    out: dict[str, Parameter] = {}
+    for name, parameter in own.items():
+        source = objects.get(name, {})
+        if name not in objects or isinstance(source, Mapping):
+            out[name] = parameter
+        for each in source.values() if isinstance(source, Mapping) else (source,):
+            out |= {n: p for n, p in parameters(each).items() if n not in {*own, *out}}
+    return out
+
+
+def key(name: str, form: Any, default: Any, description: str) -> tuple[Any, Any]:
+    """Return a key for pydantic's ``create_model``: its type, default (... where there is none) and description."""
+    options: dict[str, Any] = {"description": description}
+    if name in OLDER:
+        options["validation_alias"] = AliasChoices(name, OLDER[name])
+    return form, Field(**options) if default is ... else Field(default, **options)
+
+
+def _toml(annotation: Any) -> Any:
+    """Return the type of a key for an annotation, the first of a union that has one; None if there is none."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if annotation in (bool, int, float, str) or origin is Literal:
+        return annotation
+    if annotation is Path:
+        return str
+    if origin in (Union, UnionType):
+        return next((form for form in map(_toml, inner) if form is not None), None)
+    if origin in (list, tuple, Sequence, Collection):
+        below = _toml(inner[0])
+        return None if below is None else array_of(below)
+    return dict[str, Any] if origin is Mapping else None
+
+
+def one_of(names: Collection[str]) -> Any:
+    """Return the type of a key that is one of some names."""
+    return getitem(cast(Any, Literal), tuple(names))
+
+
+def array_of(form: Any) -> Any:
+    """Return the type of an array of a type."""
+    return getitem(cast(Any, list), form)
+
+
+def tagged(*sections: Any) -> Any:
+    """Return the type of a table that is one of several, by its ``kind``."""
+    return getitem(cast(Any, Annotated), (reduce(or_, sections), Field(discriminator="kind")))
 
 
 def tags(section: type[Section]) -> tuple[str, ...]:
-    """Return the kinds that a section stands for."""
+    """Return the kinds that a table stands for."""
     return get_args(section.model_fields["kind"].annotation) if "kind" in section.model_fields else ()
 
 
-def _sections(annotation: Any) -> list[type[Section]]:
+def sections_at(root: type[Section], keys: Sequence[int | str]) -> tuple[list[type[Section]], list[int | str]]:
+    """Return what may stand at a place of a file, and the place without the tags that pydantic puts into it.
+
+    Args:
+        root: the whole file.
+        keys: the place as pydantic names it: keys, indices of arrays, and the kind of a table behind its name.
+    """
+    here: list[type[Section]] = [root]
+    place: list[int | str] = []
+    for name in keys:
+        tagged_so = [table for table in here if name in tags(table)]
+        if tagged_so:
+            here = tagged_so
+            continue
+        place.append(name)
+        if not isinstance(name, int):
+            fields = [table.model_fields[name] for table in here if name in table.model_fields]
+            here = [below for field in fields for below in _tables(field.annotation)]
+    return here, place
+
+
+def _tables(annotation: Any) -> list[type[Section]]:
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return [annotation]
-    return [found for part in get_args(annotation) for found in _sections(part)]
-
-
-class CouplingSection(Section):
-    """[measure]: the distance between particles and their mean-field twins."""
-
-    kind: Literal["coupling"]
-    replicas: int = Field(description="independent systems at each point")
-    alpha: float = Field(description="the exponent α of the distance cN^-α")
-    level: float | None = Field(default=None, description="c of the distance cN^-α, 1 unless given")
-    saves: int | None = Field(default=None, description="intervals between saved states of the density")
-
-
-class ChaosSection(Section):
-    """[measure]: the coupled L¹ distance and the entropy bound."""
-
-    kind: Literal["chaos"]
-    replicas: int = Field(description="independent systems at each point")
-    saves: int | None = Field(default=None, description="intervals between saved states of the density")
-
-
-class FluctuationsSection(Section):
-    """[measure]: the law of large numbers for i.i.d. copies."""
-
-    kind: Literal["fluctuations"]
-    replicas: int = Field(description="independent systems at each point")
-
-
-class DistanceSection(Section):
-    """[measure]: the distance between particles and the density, beside its floor."""
-
-    kind: Literal["distance"]
-    replicas: int = Field(description="independent clouds at each point")
-    against: Literal["own", "local"] | None = Field(default=None, description='"own" (1.9) or "local" (1.1) density')
-
-
-class MollificationSection(Section):
-    """[measure]: the density of the mollified equation against that of the local one."""
-
-    kind: Literal["mollification"]
-
-
-class ConvergenceSection(Section):
-    """[measure]: the density against a finer solution."""
-
-    kind: Literal["convergence"]
-    reference_cells: int = Field(description="cells of the finer solution")
-    reference_degree: int = Field(description="the degree of the finer solution")
-    reference_tol: float = Field(description="the tolerance of the finer solution")
-    reference_point: list[float] | None = Field(default=None, description="a point where the density is known")
-    reference_value: float | None = Field(default=None, description="the density there at t_end")
-
-
-class WeakErrorSection(Section):
-    """[measure]: the error of the particles' time step."""
-
-    kind: Literal["weak-error"]
-    replicas: int = Field(description="independent systems at each point")
-    scheme: str | None = Field(default=None, description='"euler-maruyama" or "weak-2"')
-
-
-class OrderSection(Section):
-    """A promised order, as a number."""
-
-    kind: Literal["order"]
-    value: float = Field(description="the order")
-    source: str = Field(description="where it is stated")
-    status: Literal["proved", "expected"] = Field(description='"proved" or "expected"')
-
-
-class DegreeSection(Section):
-    """The degree of the elements plus one."""
-
-    kind: Literal["degree-plus-one"]
-
-
-class FirstTheoremSection(Section):
-    """Wang, Li and Huang's Theorem 1."""
-
-    kind: Literal["theorem1"]
-    theta: float = Field(description="θ")
-    alpha: float = Field(description="α")
-    m: int = Field(description="m")
-    of: Literal["printed", "improved"] | None = Field(
-        default=None, description='"printed", or "improved": what the paper\'s own estimates give'
-    )
-
-
-class SecondTheoremSection(Section):
-    """Wang, Li and Huang's Theorem 2."""
-
-    kind: Literal["theorem2"]
-    theta: float = Field(description="θ")
-    alpha: float = Field(description="α")
-    m: int = Field(description="m")
-    eta: float = Field(description="η")
-    of: Literal["entropy", "l1", "l1-printed"] = Field(description='"entropy", "l1" or "l1-printed"')
-
-
-class FitSection(Section):
-    """[[fits]]: a rate to fit."""
-
-    quantity: str = Field(description="the name of a quantity that is measured")
-    against: str = Field(description="the name of a swept parameter")
-    where: dict[str, Any] | None = Field(default=None, description="values of other swept parameters")
-    promises: (
-        list[
-            Annotated[
-                OrderSection | DegreeSection | FirstTheoremSection | SecondTheoremSection, Field(discriminator="kind")
-            ]
-        ]
-        | None
-    ) = Field(default=None, description="what is promised of the rate")
-    correction: bool | None = Field(default=None, description="whether the next power of an expansion is fitted too")
-
-
-class StudyFile(SystemFile):
-    """A study file as a whole, with the values of one point put in and without its small setting."""
-
-    title: str = Field(description="a line")
-    about: str = Field(description="some sentences")
-    measure: Annotated[
-        CouplingSection
-        | ChaosSection
-        | FluctuationsSection
-        | DistanceSection
-        | MollificationSection
-        | ConvergenceSection
-        | WeakErrorSection,
-        Field(discriminator="kind"),
-    ] = Field(description="what is measured at each point")
-    sweep: dict[str, Any] = Field(description="the parameters that vary, each with its values")
-    fits: list[FitSection] | None = Field(default=None, description="the rates to fit")
+    return [found for part in get_args(annotation) for found in _tables(part)]

@@ -25,25 +25,19 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from kspde.cli.case import case_of, read_toml
-from kspde.cli.file_errors import first_problem, naming, nearest
-from kspde.cli.sections import FitSection, StudyFile, SystemFile
+from kspde.cli.case import case_of, read_toml, validated
+from kspde.cli.file_errors import naming, nearest
+from kspde.cli.schema import StudyFile, SystemFile
 from kspde.errors import InputError, check_integer, check_number, shown
-from kspde.papers.studies import (
-    MEASURES,
-    PROMISES,
-    Fit,
-    Point,
-    Promise,
-    Setup,
-    Study,
-)
+from kspde.papers.studies import MEASURES, Fit, Point, Setup, Study
 from kspde.runtime.files import open_regular
 from kspde.runtime.limits import MOST_POINTS, MOST_REPLICAS, check_steps, check_work
 
 __all__ = ["read_study", "ready_studies"]
+
+#: Keys of [particles] that measures do not take: by measure; all; and those that others, with their ensembles, do take.
+_NOT_TAKEN: dict[str, tuple[str, ...]] = {"distance": (), "weak-error": ("scheme",)}
+_NEVER_TAKEN, _OF_ENSEMBLES = ("seed", "replica", "times", "statistics"), ("n", "dt", "field_tol")
 
 
 def ready_studies() -> dict[str, Path]:
@@ -79,7 +73,7 @@ def read_study(path: str | Path, *, small: bool = False) -> Study:
     if count > MOST_POINTS:
         raise InputError(f"{file}: [sweep] has {shown(count)} points: give fewer values, for at most {MOST_POINTS}")
     points = tuple(_points(file, raw, axes))
-    content = _checked(file, _put(raw, axes, next(_assignments(axes))))
+    content = validated(file, _put(raw, axes, next(_assignments(axes))), StudyFile, "a study file")
     names = {axis.name: axis.values for axis in axes}
     return Study(
         name=file.stem,
@@ -183,11 +177,9 @@ def _set(table: dict[str, Any], place: Sequence[str], value: Any) -> None:
 def _points(file: Path, raw: Mapping[str, Any], axes: Sequence[_Axis]) -> Iterator[Point]:
     for values in _assignments(axes):
         raw_point = _put(raw, axes, values)
-        content = _checked(file, raw_point)
+        content = validated(file, raw_point, StudyFile, "a study file")
         case = case_of(file, {key: value for key, value in raw_point.items() if key in SystemFile.model_fields})
-        if content.density is not None and (content.density.times or content.density.statistics):
-            raise InputError(f"{file}: density.times and density.statistics have no effect in a study: leave them out")
-        measure = content.measure
+        _check_effects(file, content)
         setup = Setup(
             model=case.model,
             u0=case.u0,
@@ -195,26 +187,34 @@ def _points(file: Path, raw: Mapping[str, Any], axes: Sequence[_Axis]) -> Iterat
             solve=case.solve_options,
             simulate=case.simulate_options or {},
         )
-        with naming(file, {}):
-            _check_cost(setup, measure.given().get("replicas", 1))
-            what = MEASURES[measure.kind](**measure.given())
-            what.check(setup)
+        with naming(file, {key: f"measure.{key}" for key in type(content.measure).model_fields}):
+            _check_cost(setup, content.measure.given().get("replicas", 1))
+            measure = content.measure.build()
+            measure.check(setup)
         derived = {axis.place[-1]: _get(raw_point, axis.place) for axis in axes if axis.factor is not None}
-        system = {name: getattr(content, name) for name in SystemFile.model_fields if name in content.model_fields_set}
-        parameters = {
-            **{
-                n: s.model_dump(mode="json", exclude_unset=True) if hasattr(s, "model_dump") else s
-                for n, s in system.items()
-            },
-            "measure": measure.model_dump(mode="json", exclude_unset=True),
-            **_digests(file, content),
-        }
+        decisive = {*SystemFile.model_fields, "measure"}
         yield Point(
             swept={**values, **derived},
-            parameters=parameters,
+            parameters=content.model_dump(mode="json", exclude_unset=True, include=decisive) | _digests(file, content),
             setup=setup,
-            measure=what,
+            measure=measure,
         )
+
+
+def _check_effects(file: Path, content: Any) -> None:
+    """Refuse keys of a case file that a study, or its measure, leaves unread.
+
+    Raises:
+        InputError: there is one.
+    """
+    kind = content.measure.kind
+    for name in ("times", "statistics") if content.density is not None else ():
+        if name in content.density.given():
+            raise InputError(f"{file}: density.{name} has no effect in a study: leave it out")
+    for name in content.particles.given() if content.particles is not None else ():
+        taken = name not in _NOT_TAKEN[kind] if kind in _NOT_TAKEN else name in _OF_ENSEMBLES
+        if not taken or name in _NEVER_TAKEN:
+            raise InputError(f'{file}: particles.{name} has no effect with measure "{kind}": leave it out')
 
 
 def _check_cost(setup: Setup, replicas: int) -> None:
@@ -236,13 +236,13 @@ def _get(table: Mapping[str, Any], place: Sequence[str]) -> Any:
     return value
 
 
-def _digests(file: Path, content: StudyFile) -> dict[str, str]:
+def _digests(file: Path, content: Any) -> dict[str, str]:
     """Return hashes of the data files that the study names: a point depends on what is in them.
 
     Raises:
         InputError: one of them cannot be read.
     """
-    names = [section.file for section in (content.initial, content.domain) if hasattr(section, "file")]
+    names = [table.path for table in (content.initial, content.domain) if hasattr(table, "path")]
     digests = {}
     for name in names:
         try:
@@ -253,14 +253,7 @@ def _digests(file: Path, content: StudyFile) -> dict[str, str]:
     return digests
 
 
-def _checked(file: Path, raw: Mapping[str, Any]) -> StudyFile:
-    try:
-        return StudyFile.model_validate(raw)
-    except ValidationError as error:
-        raise InputError(f"{file}: {first_problem(error, raw, root=StudyFile, what='a study file')}") from None
-
-
-def _fit(file: Path, index: int, section: FitSection, content: StudyFile, axes: Mapping[str, tuple[Any, ...]]) -> Fit:
+def _fit(file: Path, index: int, section: Any, content: Any, axes: Mapping[str, tuple[Any, ...]]) -> Fit:
     where = f"fits[{index}]"
     quantities = MEASURES[content.measure.kind].quantities
     if section.quantity not in quantities:
@@ -272,22 +265,17 @@ def _fit(file: Path, index: int, section: FitSection, content: StudyFile, axes: 
         raise InputError(
             f"{file}: {where}.against = {section.against!r} is not swept: give one of {', '.join(numeric) or 'none'}"
         )
-    for name, value in (section.where or {}).items():
+    for name, value in section.where.items():
         if value not in axes.get(name, ()):
             raise InputError(
-                f"{file}: {where}.where.{name} = {value!r} is no value of the sweep: give one of its values"
+                f"{file}: {where}.where.{name} = {value!r} is not a value of the sweep: give one of its values"
             )
-    promises: list[Promise] = []
-    for k, promise in enumerate(section.promises or []):
+    promises = []
+    for k, promise in enumerate(section.promises):
         with naming(file, {}, f"{where}.promises[{k}]"):
-            promises.append(PROMISES[promise.kind](**promise.given()))
-    return Fit(
-        quantity=section.quantity,
-        against=section.against,
-        where=section.where or {},
-        promises=tuple(promises),
-        correction=bool(section.correction),
-    )
+            promises.append(promise.build())
+    fit: Fit = section.build(promises=tuple(promises))
+    return fit
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ class LocalSensing(Model):
 
     Attributes:
         motility: γ, a function of an array v that uses numpy only, such as ``ExponentialMotility(alpha=1.0)``.
-        chi: χ ≥ 0.
+        chi: the strength χ ≥ 0 of the signal.
         mu: the screening μ > 0, an inverse length.
         tau: τ ≥ 0; 0 for a signal that is always in equilibrium. Where τ > 0 it starts from that equilibrium.
 
@@ -95,7 +95,7 @@ class SignalDependentKellerSegel(LocalSensing):
     with j = i included and :math:`\Phi^\varepsilon = \Phi * j^\varepsilon`, Φ the Yukawa potential of strength χ.
 
     Attributes:
-        chi: χ ≥ 0. Their Lemma 1 asks for χ < 4/c_* ≈ 23.4.
+        chi: the strength χ ≥ 0 of the signal. Their Lemma 1 asks for χ < 4/c_* ≈ 23.4.
         mu: the screening μ > 0, an inverse length.
 
     Raises:

@@ -85,15 +85,15 @@ def test_a_missing_case_file(shared_tmp_path: Path, refused: Callable[..., str],
     ("section", "line"),
     [
         (
-            'kind = "positions"\nfile = "none.csv"\nbandwidth = 0.1',
-            "case.toml: initial.file: cannot read positions from none.csv: No such file or directory",
+            'kind = "positions"\npath = "none.csv"\nbandwidth = 0.1',
+            "case.toml: initial.path: cannot read positions from none.csv: No such file or directory",
         ),
         (
-            'kind = "grid"\nfile = "line.npy"\nextent = [0, 1]',
+            'kind = "grid"\npath = "line.npy"\nextent = [0, 1]',
             "case.toml: [initial] is 1-dimensional: the model asks for 2",
         ),
         (
-            'kind = "grid"\nfile = "line.npy"\nextent = [0, 1, 0, 1]',
+            'kind = "grid"\npath = "line.npy"\nextent = [0, 1, 0, 1]',
             "case.toml: initial.extent has shape (4,): give shape (2,), n >= 1",
         ),
     ],
@@ -279,7 +279,7 @@ def test_a_closed_dish_and_particles(
     monkeypatch.setattr(jobs, "simulate", too_late)
     path = case_file("degree = 4\n", 'degree = 4\nboundary = "neumann"\n')
     if domain == "mesh":
-        dish = 'kind = "mesh"\nfile = "dish.msh"\nboundary = "neumann"'
+        dish = 'kind = "mesh"\npath = "dish.msh"\nboundary = "neumann"'
         path = case_file('kind = "box"', dish, "half_width = 9.0\n", "", "cells = 12\n", "", "degree = 4\n", "")
     line = refused("compare", path, "--out", path.parent / "result")
     kind = {"box": "Box", "mesh": "MeshFile"}[domain]

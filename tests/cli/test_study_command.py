@@ -143,7 +143,7 @@ def test_a_study_says_what_its_runs_warned_of(
             ],
             "fits[0].promises[0]: alpha = 0.2 is not valid: Theorem 1 asks for 0 < alpha < theta/2",
         ),
-        (["tol = 1e-6", "tol = 1e-6, times = [0.01]"], "density.times and density.statistics have no effect in a"),
+        (["tol = 1e-6", "tol = 1e-6, times = [0.01]"], "density.times has no effect in a study: leave it out"),
         (["[sweep]", "[particles]\nn = 5\ndt = 0.1\n[sweep]"], '[particles] has no effect with measure "mollif'),
         (["[sweep]", "[compare]\nreplicas = 5\n[sweep]"], "compare is not a key of a study file"),
     ],

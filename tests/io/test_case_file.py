@@ -96,14 +96,14 @@ def test_matern_order_reaches_both_backends(tmp_path: Path) -> None:
 def test_grid_is_read_beside_the_case_file(tmp_path: Path) -> None:
     values = np.random.default_rng(0).random((6, 9))
     np.savez(tmp_path / "micrograph.npz", values=values, extent=[-2.0, 3.0, -1.0, 1.0])
-    section = 'kind = "grid"\nfile = "micrograph.npz"\norientation = "image"\nbandwidth = 0.4\nmass = 2.5'
+    section = 'kind = "grid"\npath = "micrograph.npz"\norientation = "image"\nbandwidth = 0.4\nmass = 2.5'
     u0 = read_case(initial(tmp_path, section)).u0
     expected = kspde.GridDensity(values, (-2.0, 3.0, -1.0, 1.0), orientation="image", bandwidth=0.4, mass=2.5)
     points = np.array([[0.0, 0.0], [2.9, -0.9], [-1.5, 0.4]])
     np.testing.assert_array_equal(u0(points), expected(points))
     assert u0.mass == 2.5
     # An extent in the case file wins over the one in the .npz file.
-    u0 = read_case(initial(tmp_path, 'kind = "grid"\nfile = "micrograph.npz"\nextent = [0, 1, 0, 1]')).u0
+    u0 = read_case(initial(tmp_path, 'kind = "grid"\npath = "micrograph.npz"\nextent = [0, 1, 0, 1]')).u0
     np.testing.assert_array_equal(u0([[0.0, 1.0]]), kspde.GridDensity(values, (0, 1, 0, 1))([[0.0, 1.0]]))
 
 
@@ -126,10 +126,10 @@ def test_other_domains_and_models(tmp_path: Path) -> None:
     disk = 'kind = "disk"\nradius = 14.0\nsize = 0.2\nrim_size = 1.5'
     case = read_case(write(tmp_path, box, f"[domain]\n{disk}\n"))
     assert case.domain == kspde.Disk(radius=14.0, size=0.2, rim_size=1.5)
-    case = read_case(write(tmp_path, box, '[domain]\nkind = "mesh"\nfile = "dish.msh"\nboundary = "neumann"\n'))
+    case = read_case(write(tmp_path, box, '[domain]\nkind = "mesh"\npath = "dish.msh"\nboundary = "neumann"\n'))
     assert case.domain == kspde.MeshFile(path=tmp_path / "dish.msh", boundary="neumann")
     options = "merge = true\ntriangles = true\ncentre = [1, 2.5]"
-    case = read_case(write(tmp_path, box, f'[domain]\nkind = "mesh"\nfile = "dish.msh"\n{options}\n'))
+    case = read_case(write(tmp_path, box, f'[domain]\nkind = "mesh"\npath = "dish.msh"\n{options}\n'))
     expected = kspde.MeshFile(path=tmp_path / "dish.msh", merge=True, triangles=True, centre=(1.0, 2.5))
     assert case.domain == expected
     motility = 'kind = "local-sensing"\nmotility = "exponential"\nalpha = 2.0\ntau = 1.0'
@@ -147,7 +147,7 @@ def test_other_domains_and_models(tmp_path: Path) -> None:
         ("chi = 8.0", 'chi = "8"', 'model.chi = "8" is not valid: give a number'),
         ("chi = 8.0", "chi = true", "model.chi = true is not valid: give a number"),
         ("chi = 8.0", "chi = 1979-05-27", "model.chi = 1979-05-27 is not valid: give a number"),
-        ("chi = 8.0", "", "model.chi is missing: give the strength χ of the signal"),
+        ("chi = 8.0", "", "model.chi is missing: give the strength χ ≥ 0 of the signal"),
         ("chi = 8.0", "ch = 8.0", "model.ch is not a key of [model]: did you mean chi? (1 more to correct)"),
         (
             '"signal-dependent-keller-segel"',
@@ -183,7 +183,11 @@ def test_other_domains_and_models(tmp_path: Path) -> None:
         ("degree = 4", 'boundary = "open"', "domain.boundary = 'open' is not valid: give one of decay, neumann"),
         ("eps = 0.3", "eps = -0.3", "regularisation.eps = -0.3 is not valid: give a finite number > 0"),
         ('"gaussian"', '"box"', 'regularisation.mollifier = "box" is not valid: give "gaussian" or "matern"'),
-        ('mollifier = "gaussian"', "order = 3", 'regularisation.order = 3 has no effect here: it needs mollifier = "m'),
+        (
+            'mollifier = "gaussian"',
+            "order = 3",
+            'regularisation.order = 3 has no effect with mollifier = "gauss',
+        ),
         ('"gaussian"', '"matern"\norder = 1', "regularisation.order = 1 is not valid: give an integer >= 2"),
         (
             "tol = 1e-6",
@@ -193,7 +197,7 @@ def test_other_domains_and_models(tmp_path: Path) -> None:
         ("n = 100_000", "n = 0", "particles.n = 0 is not valid: give an integer >= 1"),
         ("n = 100_000", "n = 1e5", "particles.n = 100000.0 is not valid: give an integer"),
         ("dt = 0.01", "dt = -0.01", "particles.dt = -0.01 is not valid: give a finite number > 0"),
-        ("dt = 0.01", "", "particles.dt is missing: give the time step"),
+        ("dt = 0.01", "", "particles.dt is missing: give time step > 0"),
         ("seed = 1", "seed = -1", "particles.seed = -1 is not valid: give an integer >= 0"),
         ("seed = 1", "replica = -1", "particles.replica = -1 is not valid: give an integer >= 0"),
         ("seed = 1", "field_tol = 0", "particles.field_tol = 0.0 is not valid: give a finite number > 0"),
@@ -236,12 +240,12 @@ def test_a_disk_of_too_many_cells(sizes: dict[str, float], line: str) -> None:
 def test_missing_section(tmp_path: Path) -> None:
     path = tmp_path / "case.toml"
     path.write_text("t_end = 1.0", encoding="utf-8")
-    assert refusal(path) == "[model] is missing: give which system (2 more to correct)"
+    assert refusal(path) == "[model] is missing: give the system of equations (2 more to correct)"
 
 
 def test_the_extent_of_a_bare_array_must_be_given(tmp_path: Path) -> None:
     np.save(tmp_path / "values.npy", np.ones((3, 4)))
-    assert refusal(initial(tmp_path, 'kind = "grid"\nfile = "values.npy"')).startswith(
+    assert refusal(initial(tmp_path, 'kind = "grid"\npath = "values.npy"')).startswith(
         "initial.extent is missing: give [xmin, xmax, ymin, ymax]"
     )
 
@@ -249,24 +253,27 @@ def test_the_extent_of_a_bare_array_must_be_given(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("section", "line"),
     [
-        ('kind = "grid"\nfile = "none.npz"', "initial.file: cannot read none.npz: No such file or directory"),
-        ('kind = "grid"\nfile = "."', "initial.file: cannot read"),
-        ('kind = "grid"\nfile = "cells.csv"', "initial.file: cells.csv is no .npy or .npz file of numbers"),
-        ('kind = "grid"\nfile = "objects.npy"', "initial.file: objects.npy is no .npy or .npz file of numbers"),
+        ('kind = "grid"\npath = "none.npz"', "initial.path: cannot read none.npz: No such file or directory"),
+        ('kind = "grid"\npath = "."', "initial.path: cannot read"),
+        ('kind = "grid"\npath = "cells.csv"', "initial.path: cells.csv is no .npy or .npz file of numbers"),
+        ('kind = "grid"\npath = "objects.npy"', "initial.path: objects.npy is no .npy or .npz file of numbers"),
         (
-            'kind = "grid"\nfile = "line.npy"\nextent = [0, 1, 0, 1]',
+            'kind = "grid"\npath = "line.npy"\nextent = [0, 1, 0, 1]',
             "initial.extent has shape (4,): give shape (2,), n >= 1",
         ),
-        ('kind = "grid"\nfile = "line.npy"\nextent = [0, 1]', "[initial] is 1-dimensional: the model asks for 2"),
-        ('kind = "positions"\nfile = "none.csv"\nbandwidth = 1', "initial.file: cannot read positions from none.csv"),
-        ('kind = "positions"\nfile = "cells.csv"\nbandwidth = 0', "initial.bandwidth = 0.0 is not valid: give a finit"),
-        ('kind = "positions"\nfile = "cells.csv"', "initial.bandwidth is missing: give the standard deviation"),
-        ('kind = "positions"\nfile = "cells.csv"\nbandwidth = 1', "initial.file: cells.csv, data row 2: y = 'nan' is"),
+        ('kind = "grid"\npath = "line.npy"\nextent = [0, 1]', "[initial] is 1-dimensional: the model asks for 2"),
+        ('kind = "positions"\npath = "none.csv"\nbandwidth = 1', "initial.path: cannot read positions from none.csv"),
+        ('kind = "positions"\npath = "cells.csv"\nbandwidth = 0', "initial.bandwidth = 0.0 is not valid: give a finit"),
         (
-            'kind = "positions"\nfile = "cells.csv"\nbandwidth = 1\ncolumns = ["x", "z"]',
-            "initial.file: cells.csv has no column 'z'",
+            'kind = "positions"\npath = "cells.csv"',
+            "initial.bandwidth is missing: give the kernel's standard dev",
         ),
-        ('kind = "positions"\nfile = "line.npy"\nbandwidth = 1', "initial.file: cannot read positions from line.npy"),
+        ('kind = "positions"\npath = "cells.csv"\nbandwidth = 1', "initial.path: cells.csv, data row 2: y = 'nan' is"),
+        (
+            'kind = "positions"\npath = "cells.csv"\nbandwidth = 1\ncolumns = ["x", "z"]',
+            "initial.path: cells.csv has no column 'z'",
+        ),
+        ('kind = "positions"\npath = "line.npy"\nbandwidth = 1', "initial.path: cannot read positions from line.npy"),
     ],
 )
 def test_a_data_file_that_does_not_fit_is_one_line(tmp_path: Path, section: str, line: str) -> None:
@@ -279,8 +286,8 @@ def test_a_data_file_that_does_not_fit_is_one_line(tmp_path: Path, section: str,
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("none.msh", "domain.file = 'none.msh' is not a file: give the name of a mesh file"),
-        ("x" * 300, f"domain.file = '{'x' * 300}' is not a file: give the name of a mesh file"),
+        ("none.msh", "domain.path = 'none.msh' is not a file: give the name of a mesh file"),
+        ("x" * 300, f"domain.path = '{'x' * 300}' is not a file: give the name of a mesh file"),
         ("cells.vtk", "cells.vtk cannot be read as a mesh (Illegal VTK header Error: Couldn't"),
     ],
 )
@@ -289,7 +296,7 @@ def test_a_mesh_file_that_cannot_be_read(
 ) -> None:
     (tmp_path / "cells.vtk").write_text("# vtk", encoding="utf-8")
     box = DEMO[DEMO.index('kind = "box"') : DEMO.index("[regularisation]")]
-    case = read_case(write(tmp_path, box, f'kind = "mesh"\nfile = "{name}"\n'))
+    case = read_case(write(tmp_path, box, f'kind = "mesh"\npath = "{name}"\n'))
     with pytest.raises(kspde.InputError) as caught, case.naming("density"):
         mesh_arrays(case.domain, 2)
     assert str(caught.value).replace(f"{tmp_path}/", "").startswith(f"case.toml: {line}")
@@ -315,5 +322,5 @@ def test_text_is_never_evaluated(tmp_path: Path) -> None:
     code = f"__import__('pathlib').Path('{victim}').touch()"
     for old, new in (("chi = 8.0", f'chi = "{code}"'), ('"gaussian"', f'"{code}"'), ("seed = 1", f'seed = "{code}"')):
         refusal(write(tmp_path, old, new))
-    refusal(initial(tmp_path, f'kind = "grid"\nfile = "{code}"'))
+    refusal(initial(tmp_path, f'kind = "grid"\npath = "{code}"'))
     assert not victim.exists()

@@ -141,8 +141,8 @@ TEXTS: dict[str, str | bytes] = {
 
 #: Names of data files, put where a file of the initial density or of the mesh belongs; see ``hostile.traps``.
 SECTIONS = {
-    "grid": ("initial", 'kind = "grid"\nfile = {}\nextent = [-1, 1, -1, 1]\n'),
-    "positions": ("initial", 'kind = "positions"\nfile = {}\nbandwidth = 0.3\n'),
+    "grid": ("initial", 'kind = "grid"\npath = {}\nextent = [-1, 1, -1, 1]\n'),
+    "positions": ("initial", 'kind = "positions"\npath = {}\nbandwidth = 0.3\n'),
 }
 
 
@@ -195,7 +195,7 @@ def test_names_of_data_files(tmp_path: Path, section: str) -> None:
     for kind, trap in hostile.traps(tmp_path).items():
         path = case(tmp_path, with_section(name, body.format(json.dumps(trap))))
         line = hostile.refusal(lambda path=path: read_case(path), tmp_path)
-        assert line.startswith(f"{path}: initial.file: "), kind
+        assert line.startswith(f"{path}: initial.path: "), kind
 
 
 @pytest.mark.parametrize("reader", [read_case, read_study])

@@ -85,9 +85,9 @@ class Theorem1Promise:
     """Wang, Li and Huang's Theorem 1: the probability is at most C N^(−η), with the largest η of (1.13).
 
     Attributes:
-        theta: θ.
-        alpha: α.
-        m: m.
+        theta: the θ of the theorem.
+        alpha: the α of the theorem.
+        m: the m of the theorem.
         of: "printed", or "improved": what the paper's own estimates give (:mod:`kspde.papers.theory.improved`).
     """
 
@@ -130,10 +130,10 @@ class Theorem2Promise:
     """Wang, Li and Huang's Theorem 2 with ε = c N^(−γ): entropy ≤ C N^(−γβ), L¹ distance ≤ C N^(−γβ/2).
 
     Attributes:
-        theta: θ.
-        alpha: α.
-        m: m.
-        eta: η.
+        theta: the θ of the theorem.
+        alpha: the α of the theorem.
+        m: the m of the theorem.
+        eta: the η of the theorem.
         of: "entropy", "l1" (with the square root of Csiszár, Kullback and Pinsker), or "l1-printed" (without it).
     """
 

@@ -1,0 +1,184 @@
+"""The tables of case files and study files, and their JSON schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import create_model
+
+from kspde.cli.sections import Section, array_of, key, section, tagged
+from kspde.distances import compare
+from kspde.domains import Box, Disk, MeshFile
+from kspde.fem import solve
+from kspde.initial import GaussianMixture, GridDensity, observed_positions
+from kspde.kernels import MOLLIFIERS
+from kspde.models import (
+    AlgebraicMotility,
+    ExponentialMotility,
+    LocalSensing,
+    OnePlusExponentialMotility,
+    SignalDependentKellerSegel,
+)
+from kspde.papers.studies import MEASURES, PROMISES, Fit
+from kspde.particles import simulate
+from kspde.particles.schemes import SCHEMES as PARTICLE_SCHEMES
+from kspde.runtime.saving import SaveAt
+
+__all__ = ["CaseFile", "StudyFile", "SystemFile", "json_schema"]
+
+_NUMBERS, _POINTS = list[float], list[list[float]]
+
+_MOTILITIES = {
+    "one-plus-exponential": OnePlusExponentialMotility,
+    "exponential": ExponentialMotility,
+    "algebraic": AlgebraicMotility,
+}
+
+_MODEL = tagged(
+    section(SignalDependentKellerSegel, kind="signal-dependent-keller-segel"),
+    section(LocalSensing, kind="local-sensing", objects={"motility": _MOTILITIES}),
+)
+_INITIAL = tagged(
+    section(GaussianMixture, kind="gaussian-mixture", types={"weights": _NUMBERS, "means": _POINTS, "stds": _NUMBERS}),
+    section(
+        GridDensity,
+        kind="grid",
+        also={
+            "path": (str, ..., "a .npy or .npz file of the values, relative to the case file"),
+            "extent": (_NUMBERS, None, "(xmin, xmax, ymin, ymax), unless the .npz file has an array extent"),
+        },
+    ),
+    section(
+        observed_positions,
+        kind="positions",
+        also={"path": (str, ..., "a .csv file of the positions, relative to the case file")},
+    ),
+)
+_DOMAIN = tagged(
+    section(Box, kind="box"),
+    section(Disk, kind="disk"),
+    section(MeshFile, kind="mesh", also={"path": (str, ..., "a mesh file, relative to the case file")}),
+)
+#: Tables of a study that the sweep does not reach.
+_NEVER_SWEPT = {"fit", *PROMISES}
+_PROMISE = tagged(*(section(promise, kind=kind) for kind, promise in PROMISES.items()))
+_TIMES = {"times": _NUMBERS}
+
+
+def _file(about: str, base: Any = Section, /, **keys: tuple[Any, Any, str]) -> Any:
+    made: Any = {name: key(name, *entry) for name, entry in keys.items()}
+    return create_model(about, __base__=base, __doc__=about, **made)
+
+
+#: What case files and study files have in common: a system, and how it is computed.
+SystemFile: Any = _file(
+    "System",
+    t_end=(float, ..., "the final time of density and particles"),
+    model=(_MODEL, ..., "the system of equations"),
+    initial=(_INITIAL, ..., "the initial density"),
+    domain=(_DOMAIN, ..., "the truncated domain"),
+    regularisation=(
+        section(
+            solve,
+            name="regularisation",
+            only=("eps", "mollifier", "order", "initial"),
+            objects={"mollifier": MOLLIFIERS},
+        ),
+        None,
+        "the mollifier j^ε; without this table the density solves the equation that is not regularised",
+    ),
+    density=(
+        section(solve, name="density", types=_TIMES, objects={"save": SaveAt}),
+        None,
+        "how the density is solved: arguments of kspde.solve",
+    ),
+    particles=(
+        section(simulate, name="particles", types=_TIMES, objects={"save": SaveAt, "scheme": PARTICLE_SCHEMES}),
+        None,
+        "how the particles are simulated: arguments of kspde.simulate",
+    ),
+)
+
+CaseFile: Any = _file(
+    "case file",
+    SystemFile,
+    compare=(
+        section(
+            compare,
+            also={
+                "against": (str, None, '"local" for the density without mollifier, or the name of another case file')
+            },
+        ),
+        None,
+        "how the distance is measured: arguments of kspde.compare",
+    ),
+)
+
+#: A study file with the values of one point put in and without its small setting.
+StudyFile: Any = _file(
+    "study file",
+    SystemFile,
+    title=(str, ..., "a line"),
+    about=(str, ..., "some sentences"),
+    sweep=(dict[str, Any], ..., "the parameters that vary, each with its values"),
+    measure=(
+        tagged(*(section(measure, kind=kind) for kind, measure in MEASURES.items())),
+        ...,
+        "what is measured at each point",
+    ),
+    fits=(array_of(section(Fit, name="fit", types={"promises": array_of(_PROMISE)})), None, "the rates to fit"),
+)
+
+
+#: A swept parameter: an array of values, or a law ε = c N^(−γ); tables may be nested.
+_SWEEP = {
+    "anyOf": [
+        {"type": "array", "items": {"type": ["number", "string"]}, "minItems": 1, "uniqueItems": True},
+        {
+            "type": "object",
+            "properties": {
+                "c": {"type": "number", "exclusiveMinimum": 0},
+                "gamma": {"type": ["number", "array"], "items": {"type": "number"}},
+            },
+            "required": ["c", "gamma"],
+            "additionalProperties": False,
+        },
+        {"type": "object", "not": {"required": ["c"]}, "additionalProperties": {"$ref": "#/$defs/sweep"}},
+    ]
+}
+
+
+def json_schema(what: str) -> dict[str, Any]:
+    """Return the JSON schema (draft 2020-12) of case files ("case") or study files ("study").
+
+    In a study any key of the system and of the measure may come from the sweep: only ``kind`` is required there.
+    """
+    schema: dict[str, Any] = _plain((CaseFile if what == "case" else StudyFile).model_json_schema())
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"{what} file of kspde"}
+    if what == "study":
+        for name, table in schema["$defs"].items():
+            if name not in _NEVER_SWEPT:
+                table["required"] = [key for key in table.get("required", ()) if key == "kind"]
+        schema["required"].remove("t_end")
+        schema["$defs"]["sweep"] = _SWEEP
+        schema["properties"]["sweep"] |= {"additionalProperties": {"$ref": "#/$defs/sweep"}}
+        schema["properties"]["small"] = {
+            "description": "the same keys again, which replace the others with --small",
+            "type": "object",
+        }
+    return head | schema
+
+
+def _plain(node: Any) -> Any:
+    """Return a schema without titles that repeat names, defaults that a file cannot state, and OpenAPI's additions."""
+    if isinstance(node, list):
+        return [_plain(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        name: _plain(value)
+        for name, value in node.items()
+        if not (name == "title" and isinstance(value, str))
+        and name != "discriminator"
+        and (name, value) != ("default", None)
+    }
