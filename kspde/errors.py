@@ -1,4 +1,4 @@
-"""The errors kspde raises, the class of its warnings, and the checks that raise errors.
+"""The errors that kspde raises, the class of its warnings, and checks of arguments.
 
 A message names the value, what is valid, and the remedy, in one line.
 """
@@ -11,7 +11,8 @@ from datetime import date, time
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+
+from kspde.typing import Array
 
 __all__ = [
     "ON_BLOW_UP",
@@ -47,10 +48,10 @@ _INTEGERS_END = 1 << 63
 
 
 class KspdeError(Exception):
-    """Base of all errors raised on purpose by kspde; what is too long for a line is cut out of its middle.
+    """Base of all errors that kspde raises on purpose. A message too long for a line loses its middle.
 
     Attributes:
-        rank: the MPI rank on which it arose, where that is another one; else None.
+        rank: the MPI rank on which the error arose, if that is another one.
     """
 
     rank: int | None = None
@@ -67,13 +68,12 @@ class ConvergenceError(KspdeError, RuntimeError):
     """A solve failed: the message names the step, t, dt, the reason and what to try.
 
     Attributes:
-        diagnostics: what a density's run has recorded until then, as ``Solution.diagnostics``; None where there is
-            nothing.
-        solution: the ``Solution`` until then: its ``t_end`` is the time of the last accepted step, whose state it ends
-            with. None where no state was accepted.
+        diagnostics: what the run of a density has recorded so far, as ``Solution.diagnostics``, if anything.
+        solution: the ``Solution`` up to the last accepted step, whose time is its ``t_end``; None if no step was
+            accepted.
     """
 
-    diagnostics: dict[str, npt.NDArray[np.float64]] | None = None
+    diagnostics: dict[str, Array] | None = None
     solution: Any = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -90,16 +90,16 @@ class MissingBackendError(KspdeError, ImportError):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of a library's message, for a line of ours."""
+    """Return the first line of a library's message."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 class KspdeWarning(UserWarning):
-    """A result that is not to be trusted in some respect, which the message names."""
+    """A result should not be trusted in some respect, which the message names."""
 
 
 def shown(value: Any) -> str:
-    """Return a value for a message: numbers and the ``repr`` of anything else, cut where it is long."""
+    """Return a value as messages show it: a number, or the ``repr`` of anything else, shortened."""
     try:
         text = str(value) if isinstance(value, (int, float, np.number, date, time)) else repr(value)
     except Exception:  # Python refuses to write integers of thousands of digits; a repr may do anything
@@ -108,7 +108,7 @@ def shown(value: Any) -> str:
 
 
 def shortened(text: str, longest: int = _LONGEST_VALUE) -> str:
-    """Return a text with an ellipsis for its middle where it is longer: its end is the remedy."""
+    """Return a text, with an ellipsis in place of its middle if it is too long: its end is the remedy."""
     half = (longest - 3) // 2
     return text if len(text) <= longest else f"{text[:half]}...{text[-half:]}"
 
@@ -119,22 +119,17 @@ def check_number(
     """Return ``value`` as a finite float within the given bounds.
 
     Args:
-        name: what the user calls the value.
-        value: what the user gave.
-        above: exclusive lower bound.
-        at_least: inclusive lower bound.
-        below: exclusive upper bound.
+        name: the user's name for the value.
+        value: the value.
+        above: an exclusive lower bound.
+        at_least: an inclusive lower bound.
+        below: an exclusive upper bound.
 
     Raises:
         InputError: not a real number, not finite, out of bounds, or beyond 1e100 in size.
     """
-    valid = "a finite number"
-    if above is not None:
-        valid += f" > {above:g}"
-    if at_least is not None:
-        valid += f" >= {at_least:g}"
-    if below is not None:
-        valid += f" and < {below:g}" if above is not None or at_least is not None else f" < {below:g}"
+    bounds = [f"{sign} {b:g}" for sign, b in ((">", above), (">=", at_least), ("<", below)) if b is not None]
+    valid = " ".join(["a finite number", " and ".join(bounds)]).strip()
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise InputError(f"{name} = {shown(value)} is not a number: give {valid}")
     try:
@@ -170,10 +165,10 @@ def check_integer(name: str, value: Any, *, at_least: int, at_most: int | None =
 
 
 def check_choice(name: str, value: Any, choices: Collection[str]) -> str:
-    """Return ``value`` if it is one of ``choices``.
+    """Return ``value``, one of ``choices``.
 
     Raises:
-        InputError: it is not.
+        InputError: it is something else.
     """
     if not isinstance(value, str) or value not in choices:
         raise InputError(f"{name} = {shown(value)} is not valid: give one of {', '.join(sorted(choices))}")
@@ -181,10 +176,10 @@ def check_choice(name: str, value: Any, choices: Collection[str]) -> str:
 
 
 def check_callable(name: str, value: Any, arguments: str) -> None:
-    """Refuse what is neither None nor a function.
+    """Raise unless ``value`` is None or a function; ``arguments`` says what a function is called with.
 
     Raises:
-        InputError: it is something else; ``arguments`` says what a function is called with.
+        InputError: it is neither.
     """
     if value is not None and not callable(value):
         raise InputError(f"{name} = {shown(value)} is not a function: give one of {arguments}")
@@ -201,11 +196,11 @@ def check_flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def check_finite(name: str, value: Any, shape: tuple[int | None, ...]) -> npt.NDArray[np.float64]:
+def check_finite(name: str, value: Any, shape: tuple[int | None, ...]) -> Array:
     """Return ``value`` as a finite float64 array of the given shape.
 
     Args:
-        name: what the user calls the value.
+        name: the user's name for the value.
         value: anything array-like.
         shape: the expected shape; None stands for any length >= 1.
 
@@ -214,7 +209,7 @@ def check_finite(name: str, value: Any, shape: tuple[int | None, ...]) -> npt.ND
     """
     wanted = "(" + ", ".join("n" if n is None else str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"
     try:
-        array = np.asarray(value).astype(np.float64, casting="same_kind")  # nothing imaginary is dropped
+        array = np.asarray(value).astype(np.float64, casting="same_kind")  # keeps imaginary parts from being dropped
     except Exception:  # an object's own conversion may raise anything
         raise InputError(f"{name} is not an array of numbers: give one of shape {wanted}") from None
     if array.ndim != len(shape) or any(

@@ -5,7 +5,7 @@ symbol that depends on :math:`|k|^2` alone,
 
 .. math:: \hat K(k) = g(|k|^2), \qquad K * u = g(-\Delta) u,
 
-so one object serves both backends: the particles multiply by :math:`g(|k|^2)` between two Fourier transforms, the
+so one object serves both backends: the particles multiply by :math:`g(|k|^2)` between two Fourier transforms, and the
 finite elements apply the same :math:`g` to the discrete :math:`-\Delta`. Convolution multiplies symbols, and is
 written as in the papers: ``Yukawa(strength=chi) * GaussianMollifier(eps=0.3)`` is :math:`\Phi^\varepsilon = \Phi *
 j^\varepsilon`.
@@ -44,14 +44,14 @@ __all__ = [
 class ResolventPolynomial:
     r"""A polynomial in one resolvent, :math:`p(s)`, :math:`s = (1 + \tau\lambda)^{-1} \in (0, 1]`.
 
-    Applied to a function it costs as many Helmholtz solves, all with the same matrix, as its degree.
+    Applying it costs as many Helmholtz solves, all with the same matrix, as its degree.
 
     Attributes:
         tau: τ > 0.
-        chebyshev: its coefficients in T_k(2s − 1).
-        decay_rate: rate of the decaying solutions of c − τΔc = 0 where the domain's condition is "decay"; ``inf`` for
-            mollifiers, which keep the mass.
-        error: bound on its deviation from the symbol it stands for, relative to the symbol's maximum.
+        chebyshev: the coefficients in T_k(2s − 1).
+        decay_rate: the rate of the decaying solutions of c − τΔc = 0, where the domain's condition is "decay"; ``inf``
+            for mollifiers, which conserve mass.
+        error: a bound on the deviation from the symbol it stands for, relative to the symbol's maximum.
     """
 
     tau: float
@@ -75,25 +75,25 @@ class Kernel(ABC):
     @property
     @abstractmethod
     def decay_rate(self) -> float:
-        """Rate ρ of the kernel's exponential decay exp(−ρ|x|) at infinity; ``inf`` when it is faster."""
+        """The rate ρ of the kernel's exponential decay exp(−ρ|x|) at infinity; ``inf`` if it decays faster."""
 
     @property
     def relaxation_rate(self) -> float:
-        """The ρ of τ∂_t c = (Δ − ρ²)(c − K * u), for fields with a dynamics of their own."""
+        """The ρ of τ∂_t c = (Δ − ρ²)(c − K * u), for fields that relax."""
         return self.decay_rate if math.isfinite(self.decay_rate) else 0.0
 
     @property
     @abstractmethod
     def smoothing(self) -> float:
-        """Order s of the symbol's decay, g(λ) = O(λ^(−s/2)); ``inf`` when it is faster.
+        """The order s of the symbol's decay, g(λ) = O(λ^(−s/2)); ``inf`` if it decays faster.
 
-        In dimension d the kernel is bounded and continuous when s > d, and continuously differentiable when s > d + 1.
+        In dimension d the kernel is bounded and continuous if s > d, and continuously differentiable if s > d + 1.
         """
 
     @property
     @abstractmethod
     def resolvents(self) -> tuple[ResolventPolynomial, ...]:
-        """Polynomials in resolvents of −Δ whose product is g: what a space without a spectral transform applies."""
+        """Polynomials in resolvents of −Δ whose product is g, for spaces without a spectral transform."""
 
     def __mul__(self, other: Kernel) -> Kernel:
         """Return the convolution of two kernels."""
@@ -107,19 +107,19 @@ class Kernel(ABC):
         return hash(type(self))
 
 
-#: λ at which symbols are tried.
+#: The λ at which symbols are tried.
 _TRIED = np.geomspace(1e-6, 1e8, 57)
 
 
 def check_symbol(label: str, kernel: Kernel) -> None:
-    """Refuse a kernel whose symbol returns another shape, or what are no finite real numbers.
+    """Raise unless a kernel's symbol returns finite real numbers, one for each λ.
 
     Args:
-        label: what the user calls the kernel.
+        label: the user's name for the kernel.
         kernel: the kernel.
 
     Raises:
-        InputError: it does; the message has the λ.
+        InputError: it returns something else.
     """
     with np.errstate(all="ignore"):
         found = np.asarray(kernel.symbol(_TRIED.copy()))
@@ -153,7 +153,7 @@ class Convolution(Kernel):
 
     @property
     def resolvents(self) -> tuple[ResolventPolynomial, ...]:
-        """Those of both."""
+        """The polynomials of both kernels."""
         return (*self.first.resolvents, *self.second.resolvents)
 
     @property
@@ -163,7 +163,7 @@ class Convolution(Kernel):
 
     @property
     def relaxation_rate(self) -> float:
-        """That of the first: a mollifier changes the source of a field, not its equation."""
+        """The first kernel's: a mollifier changes the source of a field, not its equation."""
         return self.first.relaxation_rate
 
     @property
@@ -239,7 +239,7 @@ class GaussianMollifier(Kernel):
 
     @property
     def resolvents(self) -> tuple[ResolventPolynomial, ...]:
-        """The interpolant of degree 16 in one resolvent, 1e-7 from the symbol for every λ; p(1) = 1 keeps the mass.
+        """The interpolant of degree 16 in one resolvent, within 1e-7 of the symbol for all λ; p(1) = 1 conserves mass.
 
         With x = ε²λ/2 and s = 1/(1 + x/a), e^(−x) = exp(a − a/s) is smooth on [0, 1]; a balances both ends.
         """
@@ -262,8 +262,8 @@ class GaussianMollifier(Kernel):
 class MaternMollifier(Kernel):
     r"""The Matérn probability density of order m: symbol :math:`(1 + \varepsilon^2 \lambda / (2m))^{-m}`.
 
-    It has variance ε² in each coordinate like the Gaussian, to which it tends as m → ∞; it is positive, and m Helmholtz
-    solves apply it exactly.
+    Like the Gaussian, its limit as m → ∞, it has variance ε² in each coordinate; it is positive, and m Helmholtz solves
+    apply it exactly.
 
     Attributes:
         eps: ε > 0, a length.
@@ -312,18 +312,15 @@ def _gaussian_chebyshev(degree: int = 16) -> tuple[float, ...]:
     return tuple(np.polynomial.chebyshev.chebfit(nodes, values, degree).tolist())
 
 
-#: The mollifiers that have a name; each is made with the keyword ``eps``.
-MOLLIFIERS: dict[str, type[GaussianMollifier] | type[MaternMollifier]] = {
-    "gaussian": GaussianMollifier,
-    "matern": MaternMollifier,
-}
+#: Mollifiers by name: kernels of integral 1 that are made with the keyword ``eps``.
+MOLLIFIERS: dict[str, Callable[..., Kernel]] = {"gaussian": GaussianMollifier, "matern": MaternMollifier}
 
 #: What may be given as ``mollifier``: a name, a function of ``eps``, or the kernel itself.
 Mollifier = str | Callable[..., Kernel] | Kernel
 
 
 def resolve_mollifier(eps: float | None, mollifier: Mollifier = "gaussian") -> Kernel | None:
-    """Return the mollifier j^ε, or None for a system that is not regularised: no ``eps``, and no kernel.
+    """Return the mollifier j^ε, or None if the system is not regularised: no ``eps``, and no kernel.
 
     Args:
         eps: ε > 0, the mollifier's standard deviation in each coordinate.
@@ -348,7 +345,7 @@ def mollifier_kernel(eps: float, mollifier: str | Callable[..., Kernel] = "gauss
     """Return the mollifier j^ε, as :func:`resolve_mollifier` does.
 
     Raises:
-        InputError: ε ≤ 0, an unknown name, or a callable that returns no kernel of integral 1.
+        InputError: ε ≤ 0, an unknown name, or a callable that does not return a kernel of integral 1.
     """
     check_number("eps", eps, above=0)
     if not callable(mollifier):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, get_args
 
 from kspde._version import __version__
 from kspde.errors import InputError, check_choice, check_number
@@ -19,10 +19,10 @@ from kspde.kernels import Kernel, Mollifier, resolve_mollifier
 from kspde.models import Field, Model
 from kspde.runtime.values import Difference, differences, values_of
 
-__all__ = ["INITIAL", "Problem"]
+__all__ = ["Initial", "Problem"]
 
 #: What densities and particles start from: u_0, or u_0 * j^ε.
-INITIAL = ("u0", "mollified")
+Initial = Literal["u0", "mollified"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ class Problem:
         densities = densities_by_species(model.species, model.dimension, u0)
         t_end = check_number("t_end", t_end, above=0)
         kernel = resolve_mollifier(eps, mollifier)
-        if check_choice("initial", initial, INITIAL) == "mollified" and kernel is None:
+        if check_choice("initial", initial, get_args(Initial)) == "mollified" and kernel is None:
             raise InputError('initial = "mollified" needs a mollifier: give eps')
         problem = cls(
             model=model,

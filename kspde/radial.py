@@ -23,9 +23,9 @@ __all__ = ["K_OF", "RadialTable", "check_bounded", "is_zero", "largest_slope", "
 _STEP = 0.01
 #: Wavenumbers, equidistant in ln k: the trapezoidal rule in ln k is spectrally accurate for smooth symbols.
 K_OF: Array = np.exp(np.arange(-30.0, 35.0, _STEP))
-#: Surface of the unit sphere over (2π)^d.
+#: The surface of the unit sphere over (2π)^d.
 _FACTOR = {1: 1 / math.pi, 2: 1 / (2 * math.pi), 3: 1 / (2 * math.pi**2)}
-#: The most values of a Bessel function that a table may cost.
+#: The most values of a Bessel function that a table may take.
 _MOST_VALUES = 4_000_000_000
 
 
@@ -35,7 +35,7 @@ def is_zero(kernel: Kernel) -> bool:
 
 
 def check_bounded(name: str, kernel: Kernel, dimension: int, *, gradient: bool) -> None:
-    """Refuse a kernel whose value, or gradient where it is used, is unbounded at the origin.
+    """Raise if a kernel, or its gradient where that is used, is unbounded at the origin.
 
     Raises:
         InputError: the symbol decays too slowly for the dimension.
@@ -69,7 +69,7 @@ def largest_slope(kernel: Kernel, dimension: int) -> float:
 
 
 def profile(kernel: Kernel, dimension: int, r: Array, *, tol: float, slope: bool = False) -> Array:
-    """Return K (or dK/dr) at distances r, shape (n,), ascending; the integral is cut where ``tol`` of it is left.
+    """Return K (or dK/dr) at ascending distances r, shape (n,); the integral ends where a share ``tol`` is left.
 
     Raises:
         InputError: the symbol decays so slowly that the quadrature would take too long.
@@ -83,12 +83,12 @@ def profile(kernel: Kernel, dimension: int, r: Array, *, tol: float, slope: bool
     nodes, node_weights = np.polynomial.legendre.leggauss(16)
     out = np.empty(len(r))
     for part in np.array_split(np.arange(len(r)), 1 + len(r) // 64):
-        # Away from r = 0 a window that falls over a width of several 1/r ends the integral early: what it removes
-        # oscillates away.
+        # Away from r = 0 a window that falls over a width of several 1/r may end the integral early, since the tail
+        # oscillates.
         width = decades / max(float(r[part].min()), 1e-300)
         end = taper_from + 12 * width
         tapered = end < cut
-        # Sixteen Gauss nodes on a panel of two wavelengths, graded towards k = 0; fewer panels where r is small.
+        # Sixteen Gauss nodes per panel of two wavelengths, graded towards k = 0; fewer panels where r is small.
         edges = _panels(min(end, cut), 4 * np.pi / max(float(r[part].max()), 1e-300))
         if 16.0 * len(edges) * len(r) > _MOST_VALUES:
             raise InputError(
@@ -135,11 +135,11 @@ def _derived(dimension: int, z: Array) -> Array:
 class RadialTable:
     """K(r), or dK/dr, on [0, reach] as a spline of degree 5 in √r, refined until it is accurate.
 
-    In √r because kernels of finite smoothness have odd powers and logarithms of r at the origin.
+    The variable is √r because kernels of finite smoothness have odd powers and logarithms of r at the origin.
 
     Attributes:
-        coefficients: shape (intervals, 6), ascending powers of the distance from the interval's left end.
-        step: length of an interval.
+        coefficients: of ascending powers of the distance from an interval's left end, shape (intervals, 6).
+        step: the length of an interval.
     """
 
     def __init__(self, kernel: Kernel, dimension: int, reach: float, *, tol: float, slope: bool = False) -> None:
@@ -151,7 +151,7 @@ class RadialTable:
         end = math.sqrt(reach)
         values = profile(kernel, dimension, np.linspace(0, end, count + 1) ** 2, tol=0.1 * tol, slope=slope)
         while True:
-            # A function of r is even in √r: mirrored points spare the spline an end at r = 0.
+            # A function of r is even in √r: with mirrored points the spline does not end at r = 0.
             s = np.linspace(0, end, count + 1)
             spline = make_interp_spline(np.concatenate((-s[8:0:-1], s)), np.concatenate((values[8:0:-1], values)), k=5)
             middles = 0.5 * (s[1:] + s[:-1])

@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, BinaryIO, ClassVar
+from typing import IO, Any, BinaryIO, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -53,7 +53,7 @@ class GridDensity(InitialDensity):
         extent: Sequence[float],
         *,
         mass: float = 1.0,
-        orientation: str = "xy",
+        orientation: Literal["xy", "image"] = "xy",
         bandwidth: float = 0.0,
     ) -> None:
         array = _plain(values)
