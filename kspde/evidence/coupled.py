@@ -7,7 +7,7 @@ r of the whole system
 .. math:: \hat\delta_r(x) = \frac1N \sum_i K_h(x - X_i) - K_h(x - \bar X_i), \qquad
     E\,\hat\delta_r = K_h * \delta, \quad \delta = u_{N,1} - u^\varepsilon,
 
-and the replicas are independent. What two kernel density estimates share cancels: the variance falls with
+and the replicas are independent. What the two kernel density estimates share cancels: the variance falls with
 :math:`|X - \bar X|^2`, not with 1/N alone. The Euler-Maruyama error of both systems cancels to leading order too.
 
 **From δ̂ to an L¹ distance.** The norm of a noisy mean is too large, :math:`E\|\frac1R\sum_r\hat\delta_r\|_1 \ge
@@ -19,11 +19,11 @@ mean,
 
 since both factors are independent. Where the noise is small the two agree. The value is V (zero if negative), which is
 never too large on average. The 95 % interval reaches from a lower limit for E V to an upper one for the expected norm
-of the mean, each at 97.5 %, and so holds :math:`\|K_h * \delta\|_1` with at least 95 %. ``floor`` says what the norm of
-the mean is without any difference of the laws: X and X̄ are swapped at random, replica by replica.
+of the mean, each at 97.5 %, and so contains :math:`\|K_h * \delta\|_1` with probability at least 95 %. ``floor`` is the
+norm of the mean for equal laws: X and X̄ are swapped at random, replica by replica.
 
-Smoothing by K_h can only lower the norm, :math:`\|K_h * \delta\|_1 \le \|\delta\|_1`; ``smoothing`` is how much a
-second smoothing lowers the value.
+Smoothing by K_h can only lower the norm, :math:`\|K_h * \delta\|_1 \le \|\delta\|_1`; ``smoothing`` is the amount by
+which a second smoothing lowers the value.
 """
 
 from __future__ import annotations
@@ -35,14 +35,16 @@ from typing import Any
 
 import numpy as np
 
+from kspde.comparable import check_species
 from kspde.distances.bandwidth import IntegratedSquaredError
 from kspde.distances.statistics import Estimate, reach_of
-from kspde.errors import InputError, check_choice, check_number
+from kspde.errors import InputError, check_integer, check_number
 from kspde.evidence.ensemble import Ensemble
+from kspde.evidence.result import Result
 from kspde.grids import GaussianSmoother, Grid, deposit, mass_interval
-from kspde.models.base import Array
 from kspde.protocols import SolvedDensity
 from kspde.runtime.parallel import collective
+from kspde.typing import Array
 
 __all__ = ["CoupledDistance", "coupled_distance", "mass_grid", "signed_estimate"]
 
@@ -50,29 +52,29 @@ __all__ = ["CoupledDistance", "coupled_distance", "mass_grid", "signed_estimate"
 _BLOCKS = 64
 #: Random swaps for the floor.
 _SWAPS = 400
-# By dimension: points to find the mass with, points a bandwidth, and the most a direction.
+# By dimension: points to find the mass with, points per bandwidth, and the most per direction.
 _SEARCH = {1: 4097, 2: 513, 3: 97}
 _PER_BANDWIDTH = {1: 8.0, 2: 4.0, 3: 2.2}
 _MOST = {1: 65536, 2: 1024, 3: 128}
-#: Share of u's mass beyond the grid on either side of each direction.
+#: The share of u's mass beyond the grid on either side of each direction.
 _TAIL = 1e-6
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class CoupledDistance:
-    r"""How far the one-particle law is from the density at the final time, both smoothed by K_h.
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class CoupledDistance(Result):
+    r"""The distance of the one-particle law from the density at the final time, both smoothed by K_h.
 
     Attributes:
         l1: :math:`\|K_h * (u_{N,1} - u)\|_1`, per unit of mass.
         norm_of_mean: the norm of the mean difference itself, which noise makes larger.
-        floor: the same if the two laws were equal, by random swaps: its mean, and the interval of one such draw.
+        floor: the norm of the mean if the two laws were equal, by random swaps: its mean, and the interval of one draw.
         plain: :math:`\|K_h * \mu - u\|_1` of all interacting particles of all replicas together.
-        plain_floor: the same of the mean-field particles, whose law is u.
-        smoothing: by how much smoothing once more lowers the value.
+        plain_floor: the same norm of the mean-field particles, whose law is u.
+        smoothing: the amount by which smoothing once more lowers the value.
         bandwidth: h.
         mean_distance: the root mean square of :math:`|X_i - \bar X_i|`.
-        axes: coordinates of the grid.
-        difference: the mean of the replicas' differences on it.
+        axes: the coordinates of the grid.
+        difference: the mean of the replicas' differences on the grid.
         species: the species.
         n: N.
         replicas: R.
@@ -98,20 +100,22 @@ class CoupledDistance:
         return self.norm_of_mean > self.floor.interval[1]
 
     def summary(self) -> dict[str, Any]:
-        """Return what characterises it, ready for JSON."""
+        """Return the numbers that characterise the result, ready for JSON."""
+        names = ("n", "replicas", "species", "norm_of_mean", "plain", "plain_floor", "smoothing", "bandwidth")
         return {
-            "n": self.n,
-            "replicas": self.replicas,
-            "species": self.species,
+            **{name: getattr(self, name) for name in (*names, "mean_distance", "resolved")},
             "l1": self.l1.summary(),
-            "norm_of_mean": self.norm_of_mean,
             "floor": self.floor.summary(),
-            "plain": self.plain,
-            "plain_floor": self.plain_floor,
-            "smoothing": self.smoothing,
-            "bandwidth": self.bandwidth,
-            "mean_distance": self.mean_distance,
-            "resolved": self.resolved,
+        }
+
+    def _lines(self) -> dict[str, str]:
+        seen = "above its floor" if self.resolved else "not distinguishable from its floor"
+        return {
+            "Coupled distance": f"one of {self.n:,} particles of {self.species}, {self.replicas} replicas",
+            "L1": f"{self.l1} ({seen})",
+            "norm of the mean, its floor": f"{self.norm_of_mean:.4g}, {self.floor}",
+            "bandwidth": f"{self.bandwidth:.4g}",
+            "root mean square distance of the coupled particles": f"{self.mean_distance:.4g}",
         }
 
 
@@ -132,24 +136,23 @@ def coupled_distance(
     r"""Return the coupled estimate of :math:`\|u_{N,1} - u\|_1` at the solution's final time. Collective.
 
     Args:
-        pde: what ``solve`` returned, saved from t = 0 to ``t_end``.
-        n: N, particles of each species.
-        dt: time step > 0.
-        replicas: independent systems, at least 4.
+        pde: the result of ``solve``, saved from t = 0 to ``t_end``.
+        n: the number N of particles of each species.
+        dt: the time step > 0.
+        replicas: the number of independent systems, at least 4.
         seed: an integer >= 0.
-        species: which one, where there are several.
+        species: the species, where there are several.
         bandwidth: h > 0; None takes the one that minimises the mean integrated squared error of a plain kernel density
-            estimate from all replicas' particles, so that both estimates are seen at the same h.
+            estimate from the particles of all replicas, so that both estimates are seen at the same h.
         include_self: whether j = i is in the fields' sums.
-        field_tol: error allowed in the fields, as for ``simulate``. It bounds what can be resolved.
-        progress: called on every rank after every step with t/``t_end``.
+        field_tol: the error allowed in the fields, as for ``simulate``. It bounds what can be resolved.
+        progress: a function called on every rank after every step with t/``t_end``.
 
     Raises:
         InputError: a value out of range, states that are not saved, or a bandwidth that no grid resolves.
         ConvergenceError: a coefficient or a position that is not finite.
     """
-    if replicas < 4:
-        raise InputError(f"replicas = {replicas} is not valid: give an integer >= 4")
+    check_integer("replicas", replicas, at_least=4)
     if bandwidth is not None:
         check_number("bandwidth", bandwidth, above=0)
     ensemble = Ensemble(
@@ -163,45 +166,21 @@ def coupled_distance(
         field_tol=field_tol,
         progress=progress,
     )
-    names = pde.model.species
-    if species is None and len(names) > 1:
-        raise InputError(f"species is not given: give one of {', '.join(names)}")
-    name = check_choice("species", names[0] if species is None else species, names)
+    name = check_species(pde.model, species)
     grid, h = _grid(pde, name, n * replicas, bandwidth)
     ensemble.run()
-
-    x, y = (ensemble.systems[label].positions[name] for label in ("particles", "mean_field"))
-    blocks = min(_BLOCKS, replicas)
-    block_of = ensemble.replica_of * blocks // replicas
-    ends = np.searchsorted(block_of, np.arange(blocks + 1))
-    deposits = np.zeros((blocks, 2, *grid.shape))
-    for b, (first, last) in enumerate(pairwise(ends.tolist())):
-        if last > first:
-            deposits[b, 0] = deposit(grid, x[first:last])
-            deposits[b, 1] = deposit(grid, y[first:last])
-    ensemble.sums(deposits)
-    square = ensemble.sums(np.array([np.square(x - y).sum()]))
-    sizes = np.bincount(np.arange(replicas) * blocks // replicas, minlength=blocks) * float(n)
-
-    smoother = GaussianSmoother(grid, h)
-    differences = np.stack(
-        [smoother.density(d[0] - d[1]) / size for d, size in zip(deposits, sizes, strict=True)]
-    ).reshape(blocks, -1)
-    volume = grid.cell_volume
-    value, norm, interval = signed_estimate(differences, volume)
-    twice = np.stack([smoother.smooth(d.reshape(grid.shape)) for d in differences]).reshape(blocks, -1)
-    u = pde.on_grid(grid.axes, name, outside=0.0)
-    u = u / (u.sum() * volume)
-    plain = [float(np.abs(smoother.density(d) / sizes.sum() - u).sum()) * volume for d in deposits.sum(axis=0)]
+    deposits, sizes, square = _deposited(ensemble, name, grid)
+    differences, twice, plain = _smoothed(deposits, sizes, GaussianSmoother(grid, h), _normalised(pde, grid, name))
+    value, norm, interval = signed_estimate(differences, grid.cell_volume)
     return CoupledDistance(
         l1=Estimate(max(value, 0.0), interval),
         norm_of_mean=norm,
-        floor=_floor(differences, volume, seed),
+        floor=_floor(differences, grid.cell_volume, seed),
         plain=plain[0],
         plain_floor=plain[1],
-        smoothing=value - signed_estimate(twice, volume)[0],
+        smoothing=value - signed_estimate(twice, grid.cell_volume)[0],
         bandwidth=h,
-        mean_distance=float(np.sqrt(square[0] / sizes.sum())),
+        mean_distance=float(np.sqrt(square / sizes.sum())),
         axes=grid.axes,
         difference=differences.mean(axis=0).reshape(grid.shape),
         species=name,
@@ -210,12 +189,46 @@ def coupled_distance(
     )
 
 
+def _deposited(ensemble: Ensemble, species: str, grid: Grid) -> tuple[Array, Array, float]:
+    """Return X and X̄ on the grid by blocks of replicas, (blocks, 2, ...), the blocks' sizes, Σ|X − X̄|². Collective."""
+    replicas = ensemble.replicas
+    x, y = (ensemble.systems[label].positions[species] for label in ("particles", "mean_field"))
+    blocks = min(_BLOCKS, replicas)
+    ends = np.searchsorted(ensemble.replica_of * blocks // replicas, np.arange(blocks + 1))
+    deposits = np.zeros((blocks, 2, *grid.shape))
+    for block, (first, last) in enumerate(pairwise(ends.tolist())):
+        if last > first:
+            deposits[block] = deposit(grid, x[first:last]), deposit(grid, y[first:last])
+    sizes = np.bincount(np.arange(replicas) * blocks // replicas, minlength=blocks) * np.float64(ensemble.n)
+    square = ensemble.sums(np.array([np.square(x - y).sum()]))
+    return ensemble.sums(deposits), sizes, float(square[0])
+
+
+def _normalised(pde: SolvedDensity, grid: Grid, species: str) -> Array:
+    u = pde.on_grid(grid.axes, species, outside=0.0)
+    return np.asarray(u / (u.sum() * grid.cell_volume))
+
+
+def _smoothed(
+    deposits: Array, sizes: Array, smoother: GaussianSmoother, u: Array
+) -> tuple[Array, Array, tuple[float, float]]:
+    """Return the differences smoothed once and twice, both of shape (blocks, points), and the plain distances."""
+    grid, blocks = smoother.grid, len(sizes)
+    differences = np.stack([smoother.density(x - y) / size for (x, y), size in zip(deposits, sizes, strict=True)])
+    twice = np.stack([smoother.smooth(difference) for difference in differences])
+    own, known = (
+        float(np.abs(smoother.density(part) / sizes.sum() - u).sum()) * grid.cell_volume
+        for part in deposits.sum(axis=0)
+    )
+    return differences.reshape(blocks, -1), twice.reshape(blocks, -1), (own, known)
+
+
 def signed_estimate(differences: Array, volume: float) -> tuple[float, float, tuple[float, float]]:
     r"""Return V, the norm of the mean, and the 95 % interval of the norm of the expected difference.
 
     Args:
         differences: independent estimates δ̂_r of one function on a grid, shape (R, points).
-        volume: weight of a point.
+        volume: the weight of a point.
     """
     count = len(differences)
     total = differences.sum(axis=0)
@@ -245,17 +258,16 @@ def _floor(differences: Array, volume: float, seed: int) -> Estimate:
 def mass_grid(pde: SolvedDensity, species: str, t: float | None = None) -> tuple[Grid, Array]:
     """Return a grid over what holds the mass of a density, and u ≥ 0 there, at a time (the last unless given)."""
     d = pde.model.dimension
-    survey = Grid.covering(np.full(d, -pde.half_width), np.full(d, pde.half_width), [_SEARCH[d]] * d)
-    for again in (True, False):  # once to find the mass, once to see it well
-        u = np.maximum(pde.on_grid(survey.axes, species, t, outside=0.0), 0.0)
-        if again:
-            survey = Grid.covering(*_sides(survey, u), [_SEARCH[d]] * d)
-    return survey, u
+    bounds = getattr(pde, "bounds", np.outer((-1.0, 1.0), np.full(d, pde.half_width)))
+    search = Grid.covering(bounds[0], bounds[1], [_SEARCH[d]] * d)
+    found = _sides(search, pde.on_grid(search.axes, species, t, outside=0.0))
+    survey = Grid.covering(*found, [_SEARCH[d]] * d)
+    return survey, np.maximum(pde.on_grid(survey.axes, species, t, outside=0.0), 0.0)
 
 
 def _sides(grid: Grid, u: Array) -> tuple[Array, Array]:
-    """Return the ends of the intervals that hold the mass of u, but for a small share, in each direction."""
-    d = grid.dimension
+    """Return the ends of the intervals that hold the mass of u, up to a small share, in each direction."""
+    d, u = grid.dimension, np.maximum(u, 0.0)
     ends = [
         mass_interval(axis, u.sum(axis=tuple(b for b in range(d) if b != a)), _TAIL) for a, axis in enumerate(grid.axes)
     ]

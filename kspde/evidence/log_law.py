@@ -1,4 +1,4 @@
-r"""How the entropy bound grows as the mollifier shrinks: a logarithm, with a factor that one density gives.
+r"""The growth of the entropy bound as the mollifier shrinks: a logarithm, with a factor computed from one density.
 
 At a fixed ε the bound of :mod:`kspde.evidence.entropy` on N·H is of order 1 in N. In ε it is not: for a model of the
 plane whose kernels behave like :math:`-\frac{s}{2\pi}\log|x|` at the origin (their symbols like :math:`s/|k|^2`; s = χ
@@ -29,17 +29,17 @@ The defect is :math:`c = L g + O(|\delta|)` with the matrix
 the mass cancels. For D = 1 + e^(−v), where L = −e^(−v) I and |L|² = 2e^(−2v), that is
 :math:`B = \int_0^t\int \chi^2 u^2 e^{-2v}/(8\pi(1 + e^{-v}))`. The screening does not enter.
 
-**What N must exceed.** Where j = i counts, the particle's own term
-:math:`wK^\varepsilon(0) \simeq \frac{Ms}{2\pi N}\log\frac1\varepsilon` is in δ as well: N times its square is of
-order :math:`\frac1N\log^2\frac1\varepsilon`. At N = 400 it still raises the slope by a tenth at t = 0 (measured;
-without j = i the slope is B within its interval).
+**How large N must be.** Where j = i counts, δ also contains the particle's own term
+:math:`wK^\varepsilon(0) \simeq \frac{Ms}{2\pi N}\log\frac1\varepsilon`: N times its square is of order
+:math:`\frac1N\log^2\frac1\varepsilon`. At N = 400 it still raises the slope by a tenth at t = 0 (measured; without
+j = i the slope is B within its interval).
 
 **The logarithm belongs to the bound and not to the entropy.** The bound maximises over
 :math:`\nabla\log(u_N/\bar u)`, which cannot follow a defect that is large on the scale ε alone. Two particles on the
 line with a kernel of symbol :math:`3(1 + |k|^2)^{-1/2}`, also a logarithm at the origin, j ≠ i, have at T = .5 the
-exact H = .0038, .0047, .0051 for ε = .4, .2, .1, by ever less more, and bounds of 2.1, 3.0 and 4.3 times that. (Where
-j = i counts, its :math:`wK^\varepsilon(0)` shifts D by ever more at a fixed N, and the entropy itself grows.) The
-tables are in tests/benchmarks/results.
+exact H = .0038, .0047, .0051 for ε = .4, .2, .1, with ever smaller increments, and bounds of 2.1, 3.0 and 4.3 times
+that. (Where j = i counts, its :math:`wK^\varepsilon(0)` shifts D more and more at a fixed N, and the entropy itself
+grows.) The tables are in tests/benchmarks/results.
 """
 
 from __future__ import annotations
@@ -51,22 +51,22 @@ from kspde.evidence.coupled import mass_grid
 from kspde.evidence.ensemble import check_solution
 from kspde.evidence.entropy import cumulative, defect
 from kspde.models import FieldValues, Model
-from kspde.models.base import Array
 from kspde.protocols import SolvedDensity
+from kspde.typing import Array
 
 __all__ = ["entropy_bound_slope"]
 
-#: |k|² at which a symbol is at its asymptote.
+#: |k|² at which a symbol has reached its asymptote.
 _FAR = 1e14
 
 
 def entropy_bound_slope(pde: SolvedDensity) -> Array:
     r"""Return the factor B(t) of log(1/ε) in N times the entropy bound, at the saved times. Collective.
 
-    The module derives it.
+    :mod:`kspde.evidence.log_law` derives it.
 
     Args:
-        pde: what ``solve`` returned for one species of the plane, local or with a small ε, saved from t = 0 on and
+        pde: the result of ``solve`` for one species in the plane, local or with a small ε, saved from t = 0 on and
             often enough for a trapezoidal sum in time.
 
     Returns:

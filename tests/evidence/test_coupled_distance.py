@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 from particle_systems import density, free, plane
 
 import kspde
-from kspde.evidence.coupled import _floor, signed_estimate
+from kspde.evidence.coupled import _floor, mass_grid, signed_estimate
 
 
 def shifted(shift: float, noise: float, replicas: int, rng: np.random.Generator):
@@ -86,6 +89,39 @@ def test_no_interaction_no_difference() -> None:
     assert found.l1.interval == (0.0, 0.0)
     assert found.plain > 0.01
     assert found.bandwidth == 0.2
+
+
+def test_the_mass_of_a_density_is_found_wherever_its_domain_lies() -> None:
+    centre = np.array([1000.0, -7.0])
+    pde: Any = SimpleNamespace(
+        model=SimpleNamespace(dimension=2),
+        half_width=1020.0,
+        bounds=np.array([centre - 20.0, centre + 20.0]),
+        on_grid=lambda axes, *_, **__: np.multiply.outer(
+            *(np.exp(-0.5 * ((x - c) / 0.3) ** 2) for x, c in zip(axes, centre, strict=True))
+        ),
+    )
+    grid, u = mass_grid(pde, "u")
+    assert np.all(np.abs(0.5 * (grid.lower + grid.upper) - centre) < 0.1)
+    assert np.all(grid.upper - grid.lower < 4.0)
+    assert u.sum() * grid.cell_volume == pytest.approx(2 * np.pi * 0.3**2, rel=1e-5)
+
+
+@pytest.mark.parametrize("result", ["bound", "coupled", "law"])
+def test_results_show_themselves_in_a_few_lines(result: str) -> None:
+    pde = density("signal-dependent")
+    options: dict[str, Any] = {"n": 3, "dt": 0.125, "replicas": 4}
+    found = {
+        "bound": lambda: kspde.entropy_bound(pde, **options, time_error=True),
+        "coupled": lambda: kspde.coupled_distance(pde, **options),
+        "law": lambda: kspde.liouville(pde, n=2, tol=1e-4),
+    }[result]()
+    assert 3 <= len(repr(found).splitlines()) <= 6
+    assert len(repr(found)) < 400
+    assert "array" not in repr(found)
+    html: str = found._repr_html_()
+    assert html.startswith("<table>")
+    assert html.count("<tr>") == len(repr(found).splitlines()) - 1
 
 
 @pytest.mark.parametrize(
