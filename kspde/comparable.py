@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from kspde.domains import check_no_walls
 from kspde.errors import InputError
+from kspde.kernels import resolve_mollifier
 from kspde.models import Model
+from kspde.problem import Problem
 from kspde.protocols import ParticleCloud, Run, SolvedDensity
+from kspde.runtime.values import differences as differences_of
+from kspde.typing import Array
 
 __all__ = [
     "Known",
+    "bounds_of",
     "check_comparable",
     "check_species",
     "check_together",
+    "check_unweighted",
     "differences",
-    "in_words",
     "known",
 ]
 
+#: How a run was computed, by the names in its summary.
+_NUMERICS = ("scheme", "tol", "dt", "include_self")
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True)
 class Known:
-    """What is known of one of two things that are compared. What is None, or missing, is not known.
+    """What is known of one of two things that are compared. What is None is not known.
 
     Attributes:
         what: what it is called in messages, such as "density" or "particles".
@@ -36,11 +44,8 @@ class Known:
         species: its name.
         t: the time.
         comm: the communicator.
-        model: the name of its model.
-        parameters: the model's, by name.
-        problem: by name what decides its law beside the model: ε, mollifier, initial density.
-        numerics: by name how it was computed.
-        domain: of a density, where it has one.
+        domain: the domain of a density.
+        run: the solution or the cloud.
         simulated: whether they are simulated particles, which know no domain.
     """
 
@@ -50,50 +55,39 @@ class Known:
     species: str | None = None
     t: float | None = None
     comm: Any = None
-    model: str | None = None
-    parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    problem: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    numerics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     domain: Any = None
+    run: Run | None = None
     simulated: bool = False
+
+    @property
+    def eps(self) -> float | None:
+        """The mollifier's ε."""
+        return None if self.run is None else self.run.eps
 
 
 def known(run: Run, species: str, *, what: str, t: float | None = None) -> Known:
     """Return what is known of a species of a solution or a cloud, at time t or the final one."""
-    model, about = run.model, _about(run)
-    parameters: dict[str, Any] = {}
-    if dataclasses.is_dataclass(model):
-        parameters = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
-    problem: dict[str, Any] = {"eps": run.eps}
-    if run.eps is not None:
-        problem["mollifier"] = run.mollifier if isinstance(run.mollifier, str) else repr(run.mollifier)
-    if "initial" in about:
-        problem["initial"] = about["initial"]
-    starts = getattr(run, "u0", {})
-    if species in starts:
-        problem["u0"] = starts[species]
-    domain = getattr(run, "domain", None)
-    numerics = {name: about[name] for name in ("scheme", "tol", "dt", "include_self") if name in about}
-    if domain is not None:
-        numerics = {"domain": domain, **numerics}
     return Known(
         what=what,
-        dimension=model.dimension,
+        dimension=run.model.dimension,
         mass=float(run.masses[species]),
         species=species,
         t=float(run.t_end) if t is None else t,
         comm=run.comm,
-        model=type(model).__name__,
-        parameters=parameters,
-        problem=problem,
-        numerics=numerics,
-        domain=domain,
+        domain=getattr(run, "domain", None),
+        run=run,
         simulated=hasattr(run, "ids_of"),
     )
 
 
-def _about(run: Any) -> Mapping[str, Any]:
-    return run.summary() if hasattr(run, "summary") else {}
+def bounds_of(pde: SolvedDensity) -> Array:
+    """Return the lowest and the highest coordinates of a solution's domain, shape (2, d).
+
+    A domain about the origin whose mesh misses its symmetric box by less than a hundredth, as a disk's does, has that.
+    """
+    symmetric = np.outer((-1.0, 1.0), np.full(pde.model.dimension, pde.half_width))
+    bounds: Array = getattr(pde, "bounds", symmetric)
+    return symmetric if np.allclose(bounds, symmetric, rtol=0, atol=0.01 * pde.half_width) else bounds
 
 
 def check_species(model: Model, species: str | None) -> str:
@@ -125,7 +119,7 @@ def check_together(first: Known, second: Known, *, any_mass: bool = False) -> No
     timed = first.t is not None and second.t is not None
     if timed and not math.isclose(first.t or 0.0, second.t or 0.0, rel_tol=1e-9, abs_tol=1e-9 * (first.t or 0.0)):
         _refuse("t_end", first, second, first.t, second.t)
-    if not any_mass and not math.isclose(first.mass, second.mass, rel_tol=1e-3):
+    if not any_mass and not _same_mass(first, second):
         name = first.species or second.species
         what = "mass" if name is None else f"mass of {name}"
         _refuse(what, first, second, first.mass, second.mass, "or give normalise=True for their shapes alone")
@@ -165,57 +159,53 @@ def check_unweighted(cloud: ParticleCloud, species: str) -> None:
 
 
 def differences(first: Known, second: Known) -> dict[str, tuple[Any, Any]]:
-    """Return by name what both sides are known to have otherwise, with both values.
+    """Return by name what is known to differ between two sides, with both values.
 
     How they were computed counts where both were computed in the same way: two densities, or two clouds.
     """
-    out: dict[str, tuple[Any, Any]] = {}
-    if not math.isclose(first.mass, second.mass, rel_tol=1e-3):
-        out["mass"] = (first.mass, second.mass)
-    parts = [(first.problem, second.problem)]
-    if first.model is not None and second.model is not None:
-        if first.model != second.model:
-            out["model"] = (first.model, second.model)
-        else:
-            parts.insert(0, (first.parameters, second.parameters))
+    found: dict[str, tuple[Any, Any]] = {}
+    if not _same_mass(first, second):
+        found["mass"] = (first.mass, second.mass)
+    if first.run is None or second.run is None:
+        return found
+    ours, theirs = _problem(first.run), _problem(second.run)
+    unknown = () if ours.u0 and theirs.u0 else ("u0", "initial")
+    parts = ours.differences(theirs, ignore=("t_end", *unknown))
     if first.simulated == second.simulated:
-        parts.append((first.numerics, second.numerics))
-    for ours, theirs in parts:
-        for name, value in ours.items():
-            if name in theirs and not _same(value, theirs[name]):
-                out |= _within(name, value, theirs[name])
-    return out
+        here, there = _numerics(first), _numerics(second)
+        for name in (name for name in here if name in there):
+            parts += differences_of(name, here[name], there[name])
+    return found | {part.name: (part.ours, part.theirs) for part in parts}
 
 
-def _within(name: str, a: Any, b: Any) -> dict[str, tuple[Any, Any]]:
-    """Return the fields in which two dataclasses of one kind differ, or the two values themselves."""
-    if type(a) is not type(b) or not dataclasses.is_dataclass(a):
-        return {name: (a, b)}
-    out: dict[str, tuple[Any, Any]] = {}
-    for field in dataclasses.fields(a):
-        one, other = getattr(a, field.name), getattr(b, field.name)
-        if not _same(one, other):
-            out |= _within(f"{name}.{field.name}", one, other)
-    return out
+def _problem(run: Any) -> Problem:
+    """Return the problem that a run solved, as far as it is known."""
+    if hasattr(run, "problem"):
+        found: Problem = run.problem
+        return found
+    try:
+        mollifier = None if run.eps is None else resolve_mollifier(run.eps, run.mollifier)
+    except InputError:  # an object that only describes its mollifier
+        mollifier = None
+    return Problem(
+        model=run.model,
+        u0=getattr(run, "u0", {}),
+        t_end=float(run.t_end),
+        eps=run.eps,
+        mollifier=mollifier,
+        initial=getattr(run, "initial", "u0"),
+    )
 
 
-def in_words(value: Any) -> str:
-    """Return a value in a few words."""
-    if value is None:
-        return "none"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    text = str(value)
-    # The address of an object says nothing.
-    return type(value).__name__ if " at 0x" in text else text
+def _numerics(side: Known) -> Mapping[str, Any]:
+    """Return how a run was computed, by name."""
+    about = side.run.summary() if hasattr(side.run, "summary") else {}  # type: ignore[union-attr]
+    domain = {} if side.domain is None else {"domain": side.domain}
+    return domain | {name: about[name] for name in _NUMERICS if name in about}
 
 
-def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
-        return bool(np.array_equal(a, b))
-    if isinstance(a, float) and isinstance(b, (int, float)):
-        return math.isclose(a, b, rel_tol=1e-12)
-    return bool(a == b)
+def _same_mass(first: Known, second: Known) -> bool:
+    return math.isclose(first.mass, second.mass, rel_tol=1e-3)
 
 
 def _refuse(what: str, first: Known, second: Known, a: Any, b: Any, otherwise: str = "") -> None:

@@ -1,20 +1,27 @@
-r"""The uniform grid that both densities meet on, and convolution with a Gaussian there."""
+r"""Uniform grids: where a density's mass is, particles deposited on a grid, and convolution with a Gaussian there."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 
 import numpy as np
-import numpy.typing as npt
 
-__all__ = ["GaussianSmoother", "Grid", "deposit", "mass_interval", "moved"]
+from kspde.errors import InputError
+from kspde.typing import Array
 
-Array = npt.NDArray[np.float64]
+__all__ = ["GaussianSmoother", "Grid", "deposit", "find_mass", "mass_box", "mass_grid", "mass_interval", "moved"]
 
 #: Particles deposited at once, at least: their work arrays fit in the cache.
 _CHUNK = 65_536
+
+#: Share of a density's mass that a grid may leave out on either side of each direction.
+_TAIL = 1e-6
+
+# By dimension, points per direction: to find the mass, and to survey it.
+_SEARCH = {1: 2049, 2: 257, 3: 65}
+SURVEY = {1: 4097, 2: 257, 3: 81}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +29,7 @@ class Grid:
     """A uniform tensor grid of points in R^d.
 
     Attributes:
-        axes: ascending, equidistant coordinates in each direction, at least two a direction.
+        axes: ascending, equidistant coordinates in each direction, at least two per direction.
     """
 
     axes: tuple[Array, ...]
@@ -64,20 +71,66 @@ class Grid:
         return float(np.prod(self.spacing))
 
 
+def mass_grid(density: Callable[[Sequence[Array]], Array], box: Array) -> Grid:
+    """Return a grid over the mass of a density. Collective where evaluating the density is.
+
+    Args:
+        density: its values on a tensor grid, from the grid's axes; negative ones count as 0.
+        box: first and last coordinates of a box that holds the mass, shape (2, d), such as ``Solution.bounds``.
+
+    Raises:
+        InputError: the density has no mass.
+    """
+    (lower, upper), _ = find_mass(density, box)
+    return Grid.covering(lower, upper, [SURVEY[len(lower)]] * len(lower))
+
+
+def find_mass(density: Callable[[Sequence[Array]], Array], box: Array) -> tuple[Array, Array]:
+    """Return a box that holds the mass but for its tails, shape (2, d), and how far it may fall short of them.
+
+    The arguments are those of :func:`mass_grid`. A peak between the points of this coarse search shows on a finer grid.
+    """
+    search = Grid.covering(box[0], box[1], [_SEARCH[box.shape[1]]] * box.shape[1])
+    return mass_box(search, density(search.axes)), search.spacing
+
+
+def mass_box(grid: Grid, values: Array) -> Array:
+    """Return the box that holds the mass of values on a grid but for its tails, shape (2, d).
+
+    Raises:
+        InputError: there is no mass.
+    """
+    values = np.maximum(values, 0.0)
+    if values.sum() <= 0:
+        raise InputError(
+            f"the density has no mass between {grid.lower.tolist()} and {grid.upper.tolist()}, sampled at "
+            f"{grid.shape[0]} points per direction: check the solution and its domain"
+        )
+    others = [tuple(b for b in range(grid.dimension) if b != a) for a in range(grid.dimension)]
+    sides = [mass_interval(axis, values.sum(axis=rest), _TAIL) for axis, rest in zip(grid.axes, others, strict=True)]
+    return np.array(sides).T
+
+
+def mass_interval(axis: Array, marginal: Array, tail: float) -> tuple[float, float]:
+    """Return the shortest interval of grid points that leaves at most the share ``tail`` of the mass on either side."""
+    cumulative = np.cumsum(np.maximum(marginal, 0.0))
+    first = int(np.searchsorted(cumulative, tail * cumulative[-1], side="right"))
+    last = int(np.searchsorted(cumulative, (1 - tail) * cumulative[-1], side="left"))
+    return float(axis[max(first - 1, 0)]), float(axis[min(last + 1, len(axis) - 1)])
+
+
 def deposit(grid: Grid, points: Array) -> Array:
     r"""Return the linear binning of points onto a grid: :math:`\sum_i \prod_a \Lambda((x_{i,a} - g_a)/\Delta_a)`.
 
     Λ(s) = max(0, 1 − \|s\|) shares each point among the 2^d corners of its cell. A point outside the grid counts at the
     nearest point of the grid's boundary, so the deposit's sum is the number of points.
 
-    Preferred to a non-uniform FFT (finufft, 1e-6) by measurement, in the plane on one thread: with 4 grid points a
-    bandwidth the whole estimate takes about a third of the time for 10⁵ and 10⁶ points (on a shared machine, with
-    numpy's complex transforms behind finufft), and the two differ by 9e-5 and 4e-5 in L¹, far below the noise (.035
-    for 10⁵ points).
+    Binning takes about a third of the time of a non-uniform FFT (finufft, 1e-6; the plane, one thread, 10⁵ and 10⁶
+    points, 4 grid points per bandwidth); the two differ by 9e-5 and 4e-5 in L¹, far below the noise (.035 for 10⁵).
 
     Args:
         grid: the grid.
-        points: shape (n, d); n = 0 is fine.
+        points: shape (n, d); n ≥ 0.
     """
     shape = np.array(grid.shape)
     strides = np.append(np.cumprod(shape[:0:-1])[::-1], 1)
@@ -121,8 +174,8 @@ class GaussianSmoother:
     r"""Convolution with the Gaussian :math:`K_h` of standard deviation h on a grid, by zero-padded FFTs.
 
     The symbol is :math:`e^{-h^2 |k|^2 / 2}`. For linearly binned particles it is divided by the binning's own transform
-    :math:`\prod_a \operatorname{sinc}^2(k_a \Delta_a / 2)`, so that the binning widens no kernel on average over a
-    particle's offset in its cell; what is left is −Δ²/6 to Δ²/12 in one kernel's variance, of either sign.
+    :math:`\prod_a \operatorname{sinc}^2(k_a \Delta_a / 2)`, so that binning does not widen kernels on average over the
+    particles' offsets in their cells; what remains is −Δ²/6 to Δ²/12 in the variance of one kernel.
 
     Args:
         grid: the grid.
@@ -145,8 +198,8 @@ class GaussianSmoother:
             frequencies = np.fft.rfftfreq(n, step) if axis == grid.dimension - 1 else np.fft.fftfreq(n, step)
             gaussian.append(np.exp(-0.5 * (2 * np.pi * bandwidth * frequencies) ** 2))
             binned.append(gaussian[-1] / np.sinc(frequencies * step) ** 2)
-        self._gaussian = _outer(gaussian)
-        self._binned = _outer(binned)
+        self._gaussian = reduce(np.multiply.outer, gaussian)
+        self._binned = reduce(np.multiply.outer, binned)
 
     def smooth(self, values: Array, workers: int = 1) -> Array:
         """Return K_h * f for a function f given by its values at the grid points (zero outside), on some threads."""
@@ -163,18 +216,3 @@ class GaussianSmoother:
         transform *= symbol
         out = irfftn(transform, s=self._padded, workers=workers, overwrite_x=True)
         return np.ascontiguousarray(out[tuple(slice(n) for n in self.grid.shape)], dtype=np.float64)
-
-
-def mass_interval(axis: Array, marginal: Array, tail: float) -> tuple[float, float]:
-    """Return the shortest interval of grid points outside which a marginal has at most the share ``tail`` a side."""
-    cumulative = np.cumsum(np.maximum(marginal, 0.0))
-    first = int(np.searchsorted(cumulative, tail * cumulative[-1], side="right"))
-    last = int(np.searchsorted(cumulative, (1 - tail) * cumulative[-1], side="left"))
-    return float(axis[max(first - 1, 0)]), float(axis[min(last + 1, len(axis) - 1)])
-
-
-def _outer(factors: list[Array]) -> Array:
-    out = factors[0]
-    for factor in factors[1:]:
-        out = np.multiply.outer(out, factor)
-    return out

@@ -8,7 +8,7 @@ import numpy as np
 
 from kspde._version import __version__
 from kspde.cli.case import Case
-from kspde.distances.result import NAMES
+from kspde.distances.registry import DISTANCES
 
 __all__ = ["density_line", "distance_lines", "heading", "particles_line"]
 
@@ -47,7 +47,7 @@ def distance_lines(distance: Any, seconds: float) -> list[str]:
     lines.append(f"  {'':<26} {between:<34} {beside}".rstrip())
     for name in distance.by_name:
         floor = distance.floor.by_name.get(name, "")
-        lines.append(f"  {NAMES[name]:<26} {distance.in_words(name):<34} {floor}".rstrip())
+        lines.append(f"  {DISTANCES[name].title:<26} {distance.in_words(name):<34} {floor}".rstrip())
     if "l1" in distance.smoothing:
         lines.append(f"  {'smoothing alone, L1':<26} {distance.bandwidth_bias:.2g}")
     if "l1" in distance.debiased.by_name:

@@ -1,12 +1,110 @@
-r"""The bandwidth of a kernel density estimate when the density it estimates is known."""
+r"""The bandwidth of a kernel density estimate, and the grid that a density and particles are compared on."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from kspde.grids import Array, Grid
+from kspde.distances.sides import Target
+from kspde.errors import InputError
+from kspde.grids import SURVEY, Grid, find_mass, mass_box
+from kspde.typing import Array
 
-__all__ = ["IntegratedSquaredError"]
+__all__ = ["MOST", "IntegratedSquaredError", "bounding_box", "check_mass", "common_grid", "grid_for"]
+
+# By dimension: points per direction of the grid to compare on, at least and at most; points per bandwidth. Between half
+# a bandwidth (the most allowed) and these the sums change in the third digit.
+_LEAST = {1: 1024, 2: 160, 3: 48}
+MOST = {1: 65536, 2: 1536, 3: 192}
+_PER_BANDWIDTH = {1: 8.0, 2: 4.0, 3: 2.2}
+
+
+def common_grid(
+    target: Target, particles: Array | None, n: int, bandwidth: float | None = None, resolution: int | None = None
+) -> tuple[Grid, float]:
+    """Return the grid to compare a density and N particles on, and the bandwidth. Collective.
+
+    The grid covers the mass of the density and the particles, with six bandwidths around them, inside the domain.
+
+    Args:
+        target: the density.
+        particles: the particles' bounding box, shape (2, d); None covers the density's mass alone.
+        n: N.
+        bandwidth: h, or None for the one that minimises the mean integrated squared error.
+        resolution: points in the longest direction, or None.
+
+    Raises:
+        InputError: the grid asked for, or the largest allowed, cannot resolve the bandwidth, or it exceeds the domain.
+    """
+    d, domain = target.dimension, target.domain
+    width = float((domain[1] - domain[0]).max())
+    if bandwidth is not None and bandwidth > width:
+        raise InputError(f"bandwidth = {bandwidth!r} is not valid: give one of at most {width:g}, the domain's width")
+    bulk, margin = find_mass(target.on_grid, target.box)
+    cloud = bulk if particles is None else np.clip(particles, domain[0], domain[1])
+    lower, upper = np.minimum(bulk[0], cloud[0]) - margin, np.maximum(bulk[1], cloud[1]) + margin
+    survey = Grid.covering(np.maximum(lower, domain[0]), np.minimum(upper, domain[1]), [SURVEY[d]] * d)
+    values = target.on_grid(survey.axes)
+    bulk = mass_box(survey, values)
+    cloud = bulk if particles is None else cloud
+    h = bandwidth
+    if h is None:
+        h = IntegratedSquaredError(survey, values / (values.sum() * survey.cell_volume), n).minimise()
+        h = float(target.comm.bcast(h))
+    lower = np.maximum(np.minimum(bulk[0], cloud[0]) - 6 * h, domain[0])
+    upper = np.minimum(np.maximum(bulk[1], cloud[1]) + 6 * h, domain[1])
+    return grid_for(lower, upper, h, resolution), h
+
+
+def grid_for(lower: Array, upper: Array, h: float, resolution: int | None) -> Grid:
+    """Return a grid between two points that resolves a bandwidth.
+
+    Raises:
+        InputError: none of the size asked for, or allowed, does.
+    """
+    d = len(lower)
+    lengths = upper - lower
+    if resolution is not None:
+        spacing = float(lengths.max()) / (resolution - 1)
+        if spacing > 0.5 * h:
+            raise InputError(
+                f"resolution = {resolution} gives a spacing of {spacing:.3g}, more than half the bandwidth {h:.3g}: "
+                f"give resolution >= {int(np.ceil(2 * lengths.max() / h)) + 1}"
+            )
+        shape = [max(16, int(np.ceil(length / spacing)) + 1) for length in lengths]
+    else:
+        wanted = np.ceil(lengths * _PER_BANDWIDTH[d] / h) + 1
+        shape = [int(np.clip(points, _LEAST[d], MOST[d])) for points in wanted]
+        if np.any(lengths / (np.array(shape) - 1) > 0.5 * h):
+            least = 2 * float(lengths.max()) / (MOST[d] - 1)
+            raise InputError(
+                f"bandwidth = {h:.3g} needs more than {MOST[d]} grid points across {lengths.max():.3g}: "
+                f"give bandwidth >= {least:.3g}, or resolution"
+            )
+    return Grid.covering(lower, upper, shape)
+
+
+def check_mass(found: float, mass: float, grid: Grid) -> None:
+    """Refuse a grid on which the density does not have its mass.
+
+    Raises:
+        InputError: the sum over the grid is off by more than a hundredth.
+    """
+    if abs(found - mass) > 0.01 * mass:
+        raise InputError(
+            f"the density has mass {found:.6g} on the {' x '.join(map(str, grid.shape))} grid and {mass:.6g} in all: "
+            f"give a resolution above {max(grid.shape)}, or a domain on whose boundary the density is small"
+        )
+
+
+def bounding_box(points: Array, comm: Any, dimension: int) -> Array:
+    """Return the first and last coordinates of all ranks' points, shape (2, d)."""
+    mine = np.full((2, dimension), [[np.inf], [-np.inf]])
+    if len(points):
+        mine = np.stack([points.min(axis=0), points.max(axis=0)])
+    boxes = np.array(comm.allgather(mine))
+    return np.stack([boxes[:, 0].min(axis=0), boxes[:, 1].max(axis=0)])
 
 
 class IntegratedSquaredError:

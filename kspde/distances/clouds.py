@@ -1,4 +1,4 @@
-r"""Distances between two sets of particles, with their uncertainty and their floor.
+r"""Two sets of particles: their distances, with intervals and floors.
 
 Both laws are unknown, so nothing is measured against a density. With μ and ν the empirical measures of n and m
 particles:
@@ -25,110 +25,90 @@ without noise is too large near its floor (.078 where .038 is right).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from math import gamma, pi, sqrt
-from typing import Any
+from collections.abc import Sequence
+from math import pi
+from typing import Protocol
 
 import numpy as np
 
-from kspde.distances.bandwidth import IntegratedSquaredError
-from kspde.distances.region import MOST, grid_for
-from kspde.distances.resampling import AWAY, LAMBDAS, invert, replicated, weight_without_noise, without_noise
-from kspde.distances.sliced import ON_LINES, directions
-from kspde.distances.statistics import SQUARED, Estimate, prediction, reach_of
-from kspde.grids import Array, GaussianSmoother, Grid, deposit
+from kspde.distances.bandwidth import MOST, IntegratedSquaredError, grid_for
+from kspde.distances.registry import ENERGY, Curves, DensityPair, Formula, OnGrid, OnLines, Projection
+from kspde.distances.resampling import AWAY, LAMBDAS, Replicas, invert, weight_without_noise, without_noise
+from kspde.distances.result import Measured
+from kspde.distances.sliced import averaged, directions
+from kspde.distances.statistics import prediction, reach_of
+from kspde.grids import GaussianSmoother, Grid, deposit
+from kspde.typing import Array
 
-__all__ = ["BETWEEN_CLOUDS", "TwoSamples", "cloud_distances"]
-
-#: What is measured here.
-BETWEEN_CLOUDS = ("l1", "l2", *ON_LINES)
+__all__ = ["cloud_distances"]
 
 #: Nodes of a line, and quantile levels.
 _NODES, _LEVELS = 8192, 16_384
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class TwoSamples:
-    """Distances between clouds; :class:`kspde.distances.result.Distance` describes the attributes."""
-
-    measured: Mapping[str, Estimate]
-    debiased: Mapping[str, Estimate]
-    floor: Mapping[str, Estimate]
-    bandwidth: float | None = None
-    axes: tuple[Array, ...] = ()
-    first: Array
-    second: Array
-
-
 def cloud_distances(
     x: Array,
     y: Array,
-    names: Collection[str],
+    formulas: Sequence[Formula],
     *,
     bandwidth: float | None,
     resolution: int | None,
-    replicas: int,
-    seed: int,
-    comm: Any,
-    threads: int,
-) -> TwoSamples:
+    replicas: Replicas,
+) -> Measured:
     """Return the distances of two sets of points, the same on every rank. Collective.
 
     Args:
         x: shape (n, d).
         y: shape (m, d).
-        names: of :data:`BETWEEN_CLOUDS`.
+        formulas: which.
         bandwidth: h, or None.
         resolution: grid points in the longest direction, or None.
         replicas: how often particles are dealt out anew for the floor, and drawn for the intervals.
-        seed: of the draws.
-        comm: the communicator.
-        threads: of this rank.
 
     Raises:
         InputError: no grid resolves the bandwidth.
     """
-    draws = {"replicas": replicas, "seed": seed, "comm": comm, "threads": threads}
-    parts: list[tuple[tuple[str, ...], Any]] = []
-    smoothed = None
-    if {"l1", "l2"} & set(names):
-        smoothed = _Smoothed(x, y, bandwidth, resolution, threads)
-        parts.append((("l1", "l2"), smoothed))
-    on_lines = tuple(name for name in ON_LINES if name in names)
+    on_grid = [formula for formula in formulas if isinstance(formula, OnGrid)]
+    on_lines = [formula for formula in formulas if isinstance(formula, OnLines)]
+    found = Measured()
+    if on_grid:
+        smoothed = _Smoothed(x, y, bandwidth, resolution, replicas.threads, on_grid)
+        first, second = smoothed.estimates
+        found = _resampled(smoothed, x, y, replicas)
+        found = found.joined(
+            Measured(bandwidth=smoothed.bandwidth, axes=smoothed.grid.axes, first=first, second=second)
+        )
     if on_lines:
-        parts.append((on_lines, _OnLines(x, y, on_lines)))
-    measured: dict[str, Estimate] = {}
-    debiased: dict[str, Estimate] = {}
-    floor: dict[str, Estimate] = {}
-    for found, statistic in parts:
-        values, dealt, curves, bare = _resampled(statistic, x, y, **draws)
-        reach = reach_of(replicas)
-        for i, name in enumerate(found):
-            theta, squared = float(values[i]), name in SQUARED
-            measured[name] = invert(theta, curves[:, :, i], reach, squared=squared)
-            floor[name] = _prediction(dealt[:, i], squared=squared)
-            if not name.startswith("wasserstein"):
-                debiased[name] = without_noise(theta, curves[:, :, i], bare[:, i], reach, squared=squared)
-    nothing = np.zeros(0)
-    return TwoSamples(
-        measured={name: measured[name] for name in BETWEEN_CLOUDS if name in measured},
-        debiased=debiased,
-        floor=floor,
-        bandwidth=smoothed.bandwidth if smoothed else None,
-        axes=smoothed.grid.axes if smoothed else (),
-        first=smoothed.estimates[0] if smoothed else nothing,
-        second=smoothed.estimates[1] if smoothed else nothing,
-    )
+        found = found.joined(_resampled(_OnLines(x, y, on_lines), x, y, replicas))
+    return found
 
 
-def _resampled(
-    statistic: Any, x: Array, y: Array, *, replicas: int, seed: int, comm: Any, threads: int
-) -> tuple[Array, Array, Array, Array]:
-    """Return the distances, those of particles dealt out anew, those of draws from the family, and its own.
+class _Statistic(Protocol):
+    """What represents a set of points such that differences add up, and the distances of such differences."""
 
-    Shapes (distances,), (replicas, distances), (replicas, λ, distances) and (λ, distances).
-    """
+    #: The expectation of ``square`` for samples of one law.
+    noise: float
+
+    @property
+    def formulas(self) -> Sequence[Formula]:
+        """The distances."""
+        ...
+
+    def of(self, points: Array) -> tuple[Array, ...]:
+        """Return what represents points."""
+        ...
+
+    def square(self, gap: tuple[Array, ...]) -> float:
+        """Return a squared Hilbert norm of a difference."""
+        ...
+
+    def norms(self, gaps: Sequence[tuple[Array, ...]]) -> Array:
+        """Return the distances, shape (gaps, formulas)."""
+        ...
+
+
+def _resampled(statistic: _Statistic, x: Array, y: Array, replicas: Replicas) -> Measured:
+    """Return the distances with their intervals and floors. Collective."""
     n, m = len(x), len(y)
     pool = np.concatenate([x, y])
     own = _minus(statistic.of(y), statistic.of(x))
@@ -137,20 +117,19 @@ def _resampled(
     moves = _away(x, y, pool)
     ends = [
         tuple(
-            share * u + (1 - share) * v
-            for u, v in zip(statistic.of(own_points + by), statistic.of(pool + by), strict=True)
+            share * u + (1 - share) * v for u, v in zip(statistic.of(points + by), statistic.of(pool + by), strict=True)
         )
-        for own_points, by in zip((x, y), moves, strict=True)
+        for points, by in zip((x, y), moves, strict=True)
     ]
     direction = _minus(ends[1], ends[0])
 
     def dealt(replica: int) -> Array:
-        order = np.random.default_rng([seed, 10, replica]).permutation(n + m)
+        order = replicas.random(10, replica).permutation(n + m)
         norms: Array = statistic.norms([_minus(statistic.of(pool[order[n:]]), statistic.of(pool[order[:n]]))])[0]
         return norms
 
     def along_family(replica: int) -> Array:
-        random = np.random.default_rng([seed, 11, replica])
+        random = replicas.random(11, replica)
         drawn = []
         for points, by in zip((x, y), moves, strict=True):
             size = len(points)
@@ -161,17 +140,22 @@ def _resampled(
             out[replaced] += by
             drawn.append(statistic.of(out))
         near = _minus(drawn[1], drawn[0])
-        norms: Array = statistic.norms(
+        return statistic.norms(
             [tuple(d + (at - weight) * o for d, o in zip(near, direction, strict=True)) for at in LAMBDAS]
         )
-        return norms
 
-    return (
-        statistic.norms([own])[0],
-        replicated(dealt, replicas, comm, threads),
-        replicated(along_family, replicas, comm, threads),
-        statistic.norms([tuple(at * o for o in direction) for at in LAMBDAS]),
-    )
+    values = statistic.norms([own])[0]
+    bare = statistic.norms([tuple(at * o for o in direction) for at in LAMBDAS])
+    floors, curves = replicas.each(dealt), replicas.each(along_family)
+    reach = reach_of(replicas.count)
+    found, debiased, floor = {}, {}, {}
+    for i, formula in enumerate(statistic.formulas):
+        name, theta, squared = formula.name, float(values[i]), formula.squared
+        found[name] = invert(theta, curves[:, :, i], reach, squared=squared)
+        floor[name] = prediction(floors[:, i], squared=squared)
+        if formula.debiases:
+            debiased[name] = without_noise(theta, curves[:, :, i], bare[:, i], reach, squared=squared)
+    return Measured(by_name=found, debiased=debiased, floor=floor)
 
 
 def _minus(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -179,7 +163,7 @@ def _minus(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
 
 
 def _away(x: Array, y: Array, pool: Array) -> tuple[Array, Array]:
-    """Return the ways that both are moved by, apart along the principal axis of all, each as far as its mean varies."""
+    """Return how both are moved: apart along the principal axis of all, each in proportion to its mean's variance."""
     n, m = len(x), len(y)
     centred = pool - pool.mean(axis=0)
     variances, axes = np.linalg.eigh(centred.T @ centred / (n + m))
@@ -188,20 +172,20 @@ def _away(x: Array, y: Array, pool: Array) -> tuple[Array, Array]:
     return -way * m / (n + m), way * n / (n + m)
 
 
-def _prediction(draws: Array, *, squared: bool) -> Estimate:
-    """Return the mean of draws, with the interval of one more: of squares by their roots, which are nearly normal."""
-    if not squared:
-        return prediction(draws)
-    low, high = prediction(np.sqrt(draws)).interval
-    return Estimate(float(draws.mean()), (low**2, high**2))
-
-
 class _Smoothed:
-    """L¹ and L² of the difference of two kernel density estimates."""
+    """Distances that depend on the difference of two kernel density estimates."""
 
-    def __init__(self, x: Array, y: Array, bandwidth: float | None, resolution: int | None, threads: int) -> None:
+    def __init__(
+        self,
+        x: Array,
+        y: Array,
+        bandwidth: float | None,
+        resolution: int | None,
+        threads: int,
+        formulas: Sequence[OnGrid],
+    ) -> None:
         n, m = len(x), len(y)
-        self._threads = threads
+        self._threads, self.formulas = threads, formulas
         pool = np.concatenate([x, y])
         h = _bandwidth(pool, min(n, m)) if bandwidth is None else bandwidth
         self.bandwidth = h
@@ -211,7 +195,6 @@ class _Smoothed:
         self.estimates = [np.maximum(density, 0.0) for density in densities]
         both = (n * densities[0] + m * densities[1]) / (n + m)
         peak = float(4 * pi * h**2) ** (-0.5 * self.grid.dimension)
-        #: ‖K_h * (ν − μ)‖² that samples of one law have in the mean.
         self.noise = (1 / n + 1 / m) * (peak - self.square((both,)))
 
     def of(self, points: Array) -> tuple[Array, ...]:
@@ -219,33 +202,33 @@ class _Smoothed:
         return (self._smoother.density(deposit(self.grid, points), self._threads) / len(points),)
 
     def square(self, gap: tuple[Array, ...]) -> float:
-        """Return the squared norm that ``noise`` is the mean of."""
+        """Return ‖K_h * (ν − μ)‖²."""
         return float(np.vdot(gap[0], gap[0])) * self.grid.cell_volume
 
-    def norms(self, gaps: Collection[tuple[Array, ...]]) -> Array:
-        """Return L¹ and L² norms, shape (gaps, 2)."""
-        volume = self.grid.cell_volume
-        return np.array([[np.abs(gap).sum() * volume, np.sqrt(np.square(gap).sum() * volume)] for (gap,) in gaps])
+    def norms(self, gaps: Sequence[tuple[Array, ...]]) -> Array:
+        """Return the distances, shape (gaps, formulas)."""
+        pairs = [DensityPair.of_gap(gap, self.grid.cell_volume) for (gap,) in gaps]
+        return np.array([[formula.between(pair) for formula in self.formulas] for pair in pairs])
 
 
 class _OnLines:
-    """Wasserstein and energy distances on lines."""
+    """Distances of the projections onto lines."""
 
-    def __init__(self, x: Array, y: Array, names: tuple[str, ...]) -> None:
+    def __init__(self, x: Array, y: Array, formulas: Sequence[OnLines]) -> None:
         n, m, d = len(x), len(y), x.shape[1]
         pool = np.concatenate([x, y])
-        self._names = names
+        self.formulas = formulas
+        self._sorts = any(formula.of_quantiles for formula in formulas)
         self._directions = directions(d)
         self._centre = 0.5 * (pool.min(axis=0) + pool.max(axis=0))
         radius = float(np.sqrt(np.square(pool - self._centre).sum(axis=1).max()))
         half = 1.01 * (radius + max(float(np.linalg.norm(by)) for by in _away(x, y, pool))) or 1.0
         self._step = 2 * half / (_NODES - 1)
         self._first = -half
-        self._scale = sqrt(pi) * gamma((d + 1) / 2) / gamma(d / 2)
         self._levels = (np.arange(_LEVELS) + 0.5) / _LEVELS
         both = self.of(pool)[0]
-        #: The energy distance that samples of one law have in the mean.
-        self.noise = (1 / n + 1 / m) * self._scale * 2 * float((both * (1 - both)).sum(axis=1).mean()) * self._step
+        mean = 2 * float((both * (1 - both)).sum(axis=1).mean()) * self._step
+        self.noise = (1 / n + 1 / m) * float(ENERGY.of_mean(mean, d))
 
     def of(self, points: Array) -> tuple[Array, ...]:
         """Return the distribution functions on all lines, and the quantile functions if they are wanted."""
@@ -257,26 +240,25 @@ class _OnLines:
             s = centred @ direction
             at = np.ceil((s - self._first) / self._step).astype(np.int64)
             distributions[line] = np.cumsum(np.bincount(np.clip(at, 0, _NODES - 1), minlength=_NODES)) / len(points)
-            if "wasserstein2" in self._names:
+            if self._sorts:
                 quantiles[line] = np.sort(s)[chosen]
-        return (distributions, quantiles) if "wasserstein2" in self._names else (distributions,)
+        return (distributions, quantiles) if self._sorts else (distributions,)
 
     def square(self, gap: tuple[Array, ...]) -> float:
-        """Return the energy distance, which ``noise`` is the mean of."""
-        return self._scale * 2 * float(np.square(gap[0]).sum(axis=1).mean()) * self._step
+        """Return the energy distance."""
+        return float(self._measured(gap, [ENERGY])[0])
 
-    def norms(self, gaps: Collection[tuple[Array, ...]]) -> Array:
-        """Return the distances, shape (gaps, names)."""
-        out = []
-        for gap in gaps:
-            found = {
-                "wasserstein1": float(np.abs(gap[0]).sum(axis=1).mean()) * self._step,
-                "energy": self.square(gap),
-            }
-            if len(gap) > 1:
-                found["wasserstein2"] = float(np.sqrt(np.square(gap[1]).mean()))
-            out.append([found[name] for name in self._names])
-        return np.array(out)
+    def norms(self, gaps: Sequence[tuple[Array, ...]]) -> Array:
+        """Return the distances, shape (gaps, formulas)."""
+        return np.array([self._measured(gap, self.formulas) for gap in gaps])
+
+    def _measured(self, gap: tuple[Array, ...], formulas: Sequence[OnLines]) -> Array:
+        lines = (
+            Projection(*(Curves(part, step) for part, step in zip(parts, (self._step, 1 / _LEVELS), strict=False)))
+            for parts in zip(*gap, strict=True)
+        )
+        out: Array = averaged(lines, formulas, self._directions.shape[1])[0]
+        return out
 
 
 def _bandwidth(points: Array, n: int) -> float:

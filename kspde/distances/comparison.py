@@ -2,44 +2,42 @@ r"""The distance between any two of densities and particles, with its uncertaint
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
 
 import numpy as np
 
-from kspde.distances.clouds import BETWEEN_CLOUDS
-from kspde.distances.integrals import BETWEEN_DENSITIES
-from kspde.distances.measured import (
-    Options,
-    Pair,
-    between_clouds,
-    between_densities,
-    check_clouds,
-    of_particles,
-    warn_of_shared_noise,
-)
+from kspde.comparable import check_together, check_unweighted, differences, known
+from kspde.distances.bandwidth import MOST
+from kspde.distances.clouds import cloud_distances
+from kspde.distances.densities import density_distances
 from kspde.distances.over_time import OverTime
-from kspde.distances.points import ON_POINTS
-from kspde.distances.region import MOST
-from kspde.distances.result import Distance
-from kspde.distances.sides import DensitySide, ParticleSide, communicator_of, side_of
+from kspde.distances.points import point_distances
+from kspde.distances.registry import DISTANCES, Formula, OnGrid
+from kspde.distances.resampling import Replicas
+from kspde.distances.result import Distance, Measured
+from kspde.distances.sides import (
+    DensitySide,
+    ParticleSide,
+    Side,
+    communicator_of,
+    points_of,
+    rows_in_order,
+    rows_of,
+    side_of,
+)
+from kspde.distances.smoothed import smoothed_distances
 from kspde.distances.snapshots import clouds_at
-from kspde.distances.statistics import ON_GRID
 from kspde.errors import InputError, check_choice, check_finite, check_integer, check_number
-from kspde.protocols import ParticleCloud
 from kspde.runtime.limits import MOST_REPLICAS
-from kspde.runtime.messages import keeping_warnings
-from kspde.runtime.parallel import collective
+from kspde.runtime.messages import keeping_warnings, warn
+from kspde.runtime.parallel import collective, threads_per_rank
 
 __all__ = ["compare"]
 
 #: Short names.
 _SHORT = {"w1": "wasserstein1", "w2": "wasserstein2"}
-
-#: What is measured unless it is said: of pairs, and of two clouds, whose quantiles take long to sort.
-_AT_LEAST = ("wasserstein1", "energy")
-_OF_CLOUDS = tuple(name for name in BETWEEN_CLOUDS if name != "wasserstein2")
 
 
 @keeping_warnings
@@ -60,7 +58,7 @@ def compare(
     bandwidth: float | None = None,
     replicas: int = 20,
     resolution: int | None = None,
-    wasserstein: str = "sliced",
+    wasserstein: Literal["sliced", "exact"] = "sliced",
     neighbours: int = 4,
     seed: int = 0,
 ) -> Distance:
@@ -149,39 +147,109 @@ def compare(
         a, b = b, a
     if domain is not None and not any(side.known.what == "function" for side in (a, b)):
         raise InputError("domain is given, and neither side is a function: leave it out")
-    options = Options(
-        bandwidth=None if bandwidth is None else check_number("bandwidth", bandwidth, above=0),
+    options = _Options.of(
+        a.known.dimension,
+        r=r,
+        bandwidth=bandwidth,
         resolution=resolution,
-        replicas=check_integer("replicas", replicas, at_least=2, at_most=MOST_REPLICAS),
-        neighbours=check_integer("neighbours", neighbours, at_least=1),
-        wasserstein=check_choice("wasserstein", wasserstein, ("exact", "sliced")),
-        seed=check_integer("seed", seed, at_least=0),
+        replicas=replicas,
+        neighbours=neighbours,
+        wasserstein=wasserstein,
+        seed=seed,
     )
-    dimension = check_integer("r", r, at_least=1, at_most=2) * a.known.dimension
-    if resolution is not None:
-        check_integer("resolution", resolution, at_least=16, at_most=4 * MOST.get(dimension, 0) or None)
-    pair = Pair.of(a, b, comm=comm, any_mass=normalise, any_time=times is not None)
+    about = _about(a, b, comm, any_mass=normalise, any_time=times is not None)
     when = _checked_times(times, states, a)
-    if isinstance(b, DensitySide) and isinstance(a, DensitySide):
-        options.check_unused(r=r, states=states)
-        names = _chosen(distances, BETWEEN_DENSITIES, BETWEEN_DENSITIES[:-1], dimension)
-        moments: list[float | None] = [at] if when is None else [*when]
-        history = [between_densities(a.view(s, 1), b.view(s, 1), names, pair.at(s)) for s in moments]
-    elif isinstance(a, DensitySide) and isinstance(b, ParticleSide):
-        names = _chosen(distances, (*ON_GRID, *ON_POINTS), ON_GRID if dimension <= 3 else _AT_LEAST, dimension)
-        clouds = [(at, b.clouds)] if when is None else list(zip(when, _clouds_at(when, b, states), strict=True))
-        for s, there in clouds if when is not None else ():
-            check_clouds(a.known, s, there, pair.species, any_mass=normalise)
-        history = [of_particles(a.view(s, r), there, names, options, pair.at(s)) for s, there in clouds]
-    elif isinstance(a, ParticleSide) and isinstance(b, ParticleSide):
-        options.check_unused(r=r, but=("bandwidth", "resolution"))
-        warn_of_shared_noise(a.clouds, b.clouds, comm)
-        names = _chosen(distances, BETWEEN_CLOUDS, _OF_CLOUDS, dimension)
-        history = [between_clouds(a.clouds, b.clouds, names, options, pair)]
+    kind, measure = _KINDS[type(a), type(b)]
+    options.check_used(kind, states)
+    formulas = _chosen(distances, kind, options.r * a.known.dimension)
+    history = []
+    for s, there in _moments(at, when, a, b, states, any_mass=normalise):
+        here = about if s is None else about | {"t_end": s}
+        history.append(measure(a, there, s, formulas, options, here))
     return history[-1] if when is None else replace(history[-1], over_time=OverTime.of(history))
 
 
-def _checked_times(times: Any, states: Any, side: DensitySide | ParticleSide) -> list[float] | None:
+@dataclass(frozen=True, kw_only=True)
+class _Options:
+    """What ``compare`` was asked for; it describes them."""
+
+    r: int
+    bandwidth: float | None
+    resolution: int | None
+    replicas: int
+    neighbours: int
+    wasserstein: str
+    seed: int
+
+    @classmethod
+    def of(cls, d: int, **given: Any) -> Self:
+        """Return the options for sides in R^d.
+
+        Raises:
+            InputError: a value that is not valid.
+        """
+        r, bandwidth, resolution = (given[name] for name in ("r", "bandwidth", "resolution"))
+        options = cls(
+            bandwidth=None if bandwidth is None else check_number("bandwidth", bandwidth, above=0),
+            replicas=check_integer("replicas", given["replicas"], at_least=2, at_most=MOST_REPLICAS),
+            neighbours=check_integer("neighbours", given["neighbours"], at_least=1),
+            wasserstein=check_choice("wasserstein", given["wasserstein"], ("exact", "sliced")),
+            seed=check_integer("seed", given["seed"], at_least=0),
+            r=check_integer("r", r, at_least=1, at_most=2),
+            resolution=resolution,
+        )
+        if resolution is not None:
+            check_integer("resolution", resolution, at_least=16, at_most=4 * MOST.get(r * d, 0) or None)
+        return options
+
+    def check_used(self, kind: str, states: Any) -> None:
+        """Refuse what has a meaning for a density and particles only.
+
+        Raises:
+            InputError: it is given.
+        """
+        given = {
+            "bandwidth": self.bandwidth is not None and kind != "clouds",
+            "resolution": self.resolution is not None and kind != "clouds",
+            'wasserstein = "exact"': self.wasserstein == "exact",
+            "r = 2": self.r != 1,
+            "states": states is not None,
+        }
+        for name, present in given.items():
+            if present and kind != "particles":
+                raise InputError(f"{name} has no effect here, it is for a density and particles: leave it out")
+
+    def drawn(self, comm: Any) -> Replicas:
+        """Return how draws are repeated."""
+        return Replicas(count=self.replicas, seed=self.seed, comm=comm, threads=threads_per_rank(comm))
+
+
+def _about(a: Side, b: Side, comm: Any, *, any_mass: bool, any_time: bool) -> dict[str, Any]:
+    """Return what a ``Distance`` says of its two sides, whatever they are.
+
+    Raises:
+        InputError: the sides have no distance from each other.
+    """
+    free = any_time and isinstance(b, DensitySide)
+    pairs = [(one, other) for one in a.everyone for other in b.everyone]
+    differs: dict[str, tuple[Any, Any]] = {}
+    for one, other in pairs:
+        timeless = [replace(side, t=None) if free else side for side in (one, other)]
+        check_together(*timeless, any_mass=any_mass)
+    for one, other in pairs:
+        differs = differences(one, other) | differs
+    eps = b.known.eps if a.known.run is None else a.known.eps
+    return {
+        "species": a.known.species or b.known.species or "u",
+        "mass": a.known.mass,
+        "eps": None if "eps" in differs else eps,
+        "t_end": a.known.t if a.known.t is not None else b.known.t,
+        "differs": differs,
+        "comm": comm,
+    }
+
+
+def _checked_times(times: Any, states: Any, side: Side) -> list[float] | None:
     """Return increasing times of a solution, or None."""
     if times is None:
         if states is not None:
@@ -197,36 +265,143 @@ def _checked_times(times: Any, states: Any, side: DensitySide | ParticleSide) ->
     return out
 
 
-def _clouds_at(times: Sequence[float], side: ParticleSide, states: Any) -> list[Sequence[ParticleCloud]]:
-    """Return the clouds of a side at times. Collective."""
-    clouds = side.clouds
-    if side.known.t is None:
-        raise InputError("times are given, and the second side has positions without a time: leave them out")
-    several = list(states) if isinstance(states, (list, tuple)) and len(clouds) > 1 else [states] * len(clouds)
-    if len(several) != len(clouds) or (
-        len(clouds) > 1 and states is not None and not isinstance(states, (list, tuple))
-    ):
+def _moments(
+    at: float | None, times: Sequence[float] | None, a: Side, b: Side, states: Any, *, any_mass: bool
+) -> list[tuple[float | None, Side]]:
+    """Return the times to compare at, None for the final one, each with the second side then. Collective."""
+    if times is None:
+        return [(at, b)]
+    if isinstance(b, DensitySide):
+        return [(s, b) for s in times]
+    clouds, species = b.clouds, b.known.species or ""
+    listed = isinstance(states, (list, tuple))
+    several = list(states) if listed and len(clouds) > 1 else [states] * len(clouds)
+    if len(several) != len(clouds) or (len(clouds) > 1 and states is not None and not listed):
         raise InputError(f"there are {len(clouds)} clouds: give states as a list of {len(clouds)}, one for each")
     saved = [clouds_at(times, each, s) for each, s in zip(clouds, several, strict=True)]
-    return [list(there) for there in zip(*saved, strict=True)]
+    out: list[tuple[float | None, Side]] = []
+    for s, there in zip(times, zip(*saved, strict=True), strict=True):
+        for cloud in there:
+            check_unweighted(cloud, species)
+            check_together(replace(a.known, t=s), known(cloud, species, what="particles"), any_mass=any_mass)
+        out.append((s, replace(b, clouds=there)))
+    return out
 
 
-def _chosen(
-    distances: Sequence[str] | None, everything: Sequence[str], default: Sequence[str], dimension: int
-) -> tuple[str, ...]:
-    """Return the names of the distances to measure, in the order they are reported."""
+def _chosen(distances: Sequence[str] | None, kind: str, dimension: int) -> list[Formula]:
+    """Return the distances to measure, in the order they are reported."""
+    valid = {name: formula for name, formula in DISTANCES.items() if kind in formula.applies}
     if distances is None:
-        return tuple(default)
+        by_default = "pairs" if kind == "particles" and dimension > 3 else kind
+        return [formula for formula in valid.values() if by_default in formula.default]
     if isinstance(distances, str) or not isinstance(distances, Sequence) or not distances:
-        raise InputError(f"distances = {distances!r} is not valid: give a tuple of {', '.join(everything)}")
-    full = [_SHORT.get(name, name) for name in distances]
-    for name in full:
-        check_choice("distances", name, everything)
-        if name in ON_GRID and dimension > 3:
+        raise InputError(f"distances = {distances!r} is not valid: give a tuple of {', '.join(valid)}")
+    chosen = [valid[check_choice("distances", _SHORT.get(name, name), tuple(valid))] for name in distances]
+    for formula in chosen:
+        if isinstance(formula, OnGrid) and dimension > 3:
+            points = [name for name, other in valid.items() if not isinstance(other, OnGrid)]
             raise InputError(
-                f"distances contain {name!r}, which needs a density estimate on a grid in {dimension} dimensions: give "
-                f"some of {', '.join(ON_POINTS)} for r = 2"
+                f"distances contain {formula.name!r}, which needs a density estimate on a grid in {dimension} "
+                f"dimensions: give some of {', '.join(points)} for r = 2"
             )
-    # All of those on the grid cost no more than one.
-    kept = {*full, *(ON_GRID if set(full) & set(ON_GRID) else ())}
-    return tuple(name for name in everything if name in kept)
+    # All of those on the grid cost little more than one.
+    on_grid = kind != "clouds" and any(isinstance(formula, OnGrid) for formula in chosen)
+    return [f for f in valid.values() if f in chosen or (on_grid and isinstance(f, OnGrid))]
+
+
+def _between_densities(
+    a: DensitySide, b: DensitySide, t: float | None, formulas: Sequence[Formula], options: _Options, about: Any
+) -> Distance:
+    """Return the distances between two densities. Collective."""
+    first = a.target(t, 1)
+    found = density_distances(first, b.target(t, 1), formulas)
+    return Distance.of(found, kind="densities", wasserstein="line" if first.d == 1 else "sliced", **about)
+
+
+def _between_clouds(
+    a: ParticleSide, b: ParticleSide, t: float | None, formulas: Sequence[Formula], options: _Options, about: Any
+) -> Distance:
+    """Return the distances between two sets of clouds. Collective.
+
+    Raises:
+        InputError: fewer than two particles, clouds of one side of different sizes, or no grid resolves the bandwidth.
+    """
+    comm = about["comm"]
+    _warn_of_shared_noise(a.clouds, b.clouds, comm)
+    rows, counts = [], []
+    for side in (a, b):
+        mine, n = points_of(side.clouds, about["species"], 2, comm)
+        counts.append(n)
+        rows.append(np.concatenate([rows_in_order(points, ids, comm) for points, ids in mine]))
+    grid: dict[str, Any] = {"bandwidth": options.bandwidth, "resolution": options.resolution}
+    found = cloud_distances(rows[0], rows[1], formulas, **grid, replicas=options.drawn(comm))
+    return Distance.of(
+        found,
+        kind="clouds",
+        replicas=options.replicas,
+        n=counts[1],
+        clouds=len(b.clouds),
+        first_n=counts[0],
+        first_clouds=len(a.clouds),
+        wasserstein="line" if rows[0].shape[1] == 1 else "sliced",
+        seed=options.seed,
+        **about,
+    )
+
+
+def _of_particles(
+    a: DensitySide, b: ParticleSide, t: float | None, formulas: Sequence[Formula], options: _Options, about: Any
+) -> Distance:
+    """Return the distances between a density and particles. Collective.
+
+    Raises:
+        InputError: too few particles, clouds of different sizes, or a grid that cannot resolve the bandwidth.
+    """
+    comm, r, target = about["comm"], options.r, a.target(t, options.r)
+    mine, n = points_of(b.clouds, about["species"], 2 * r, comm)
+    on_grid = [formula for formula in formulas if isinstance(formula, OnGrid)]
+    on_points = [formula for formula in formulas if not isinstance(formula, OnGrid)]
+    exact = options.wasserstein == "exact" and target.dimension > 1
+    replicas = options.drawn(comm)
+    rows = []
+    if on_points or r > 1:
+        rows = [rows_of(rows_in_order(points, ids, comm), r) for points, ids in mine]
+    found = Measured()
+    if on_grid:
+        local = [each[comm.rank :: comm.size] for each in rows] if r > 1 else [points for points, _ in mine]
+        grid: dict[str, Any] = {"bandwidth": options.bandwidth, "resolution": options.resolution}
+        found = smoothed_distances(target, local, n // r, on_grid, **grid, replicas=replicas)
+    if on_points:
+        how: dict[str, Any] = {"exact": exact, "neighbours": options.neighbours}
+        found = found.joined(point_distances(target, rows, on_points, **how, replicas=replicas))
+    return Distance.of(
+        found,
+        kind="particles",
+        replicas=options.replicas,
+        r=r,
+        n=n,
+        clouds=len(b.clouds),
+        wasserstein="exact" if exact else "line" if target.dimension == 1 else "sliced",
+        neighbours=options.neighbours,
+        seed=options.seed,
+        **about,
+    )
+
+
+#: The kinds of comparison, by the classes of their sides.
+_KINDS: dict[tuple[type, type], tuple[str, Callable[..., Distance]]] = {
+    (DensitySide, ParticleSide): ("particles", _of_particles),
+    (DensitySide, DensitySide): ("densities", _between_densities),
+    (ParticleSide, ParticleSide): ("clouds", _between_clouds),
+}
+
+
+def _warn_of_shared_noise(first: Sequence[Any], second: Sequence[Any], comm: Any) -> None:
+    """Warn where two clouds are not independent of each other, as the floor takes them to be."""
+    runs = [{(cloud.seed, cloud.replica) for cloud in side if hasattr(cloud, "replica")} for side in (first, second)]
+    for seed, replica in sorted(runs[0] & runs[1]):
+        warn(
+            f"both sides have particles with seed = {seed} and replica = {replica}, which share starting points and "
+            f"noise: they are nearer to each other than the floor of independent ones; simulate one with another seed",
+            comm,
+        )

@@ -1,4 +1,4 @@
-r"""A second opinion on the relative entropy, without kernel or grid for the particles: nearest neighbours.
+r"""The relative entropy by nearest neighbours: a second opinion, without kernel or grid for the particles.
 
 With :math:`\rho_i` the distance from :math:`x_i` to its k-th nearest neighbour among the others, Kozachenko and
 Leonenko's estimate of the entropy (Probl. Inf. Transm. 23, 1987; with k neighbours Goria, Leonenko, Mergel & Novi
@@ -16,19 +16,16 @@ floor as well.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-from kspde.distances.resampling import replicated
+from kspde.distances.resampling import Replicas
 from kspde.distances.statistics import Estimate, prediction, reach_of
-from kspde.grids import Array, Grid
+from kspde.grids import Grid
 from kspde.runtime.parallel import together
+from kspde.typing import Array
 
-__all__ = ["ON_NEIGHBOURS", "LogDensity", "entropy_terms", "relative_entropy_of"]
-
-#: What is measured here.
-ON_NEIGHBOURS = ("relative_entropy_knn",)
+__all__ = ["LogDensity", "entropy_terms", "relative_entropy_of"]
 
 
 class LogDensity:
@@ -82,16 +79,14 @@ def relative_entropy_of(
     draw: Callable[[int, np.random.Generator], Array],
     *,
     k: int,
-    replicas: int,
-    seed: int,
-    comm: Any,
-    threads: int,
+    replicas: Replicas,
 ) -> tuple[Estimate, Estimate]:
     r"""Return the estimate with the 95 % interval of its expectation, and the floor. Collective.
 
-    The variance of the mean is that of draws from the density itself, where the terms' dependence through their
-    neighbours shows, plus what the particles' terms vary more than those of such draws, over n: with p the particles'
-    density the terms are :math:`\log(p/u)` plus a noise whose law is the same for all smooth densities.
+    The variance of the mean is that of draws from the density itself, which includes the dependence of terms through
+    their neighbours, plus the excess of the variance of the particles' terms over that of such draws, divided by n:
+    with p the particles' density the terms are :math:`\log(p/u)` plus a noise whose law is the same for all smooth
+    densities.
 
     Args:
         points: all of them, the same on every rank, shape (n, D).
@@ -99,9 +94,6 @@ def relative_entropy_of(
         draw: n independent draws from u.
         k: which neighbour.
         replicas: clouds drawn.
-        seed: of the draws.
-        comm: the communicator.
-        threads: of this rank.
     """
     n = len(points)
 
@@ -109,10 +101,10 @@ def relative_entropy_of(
         terms = -entropy_terms(x, k) - log_density(x)
         return np.array([terms.mean(), terms.var(ddof=1) / n])
 
-    with together(comm):
+    with together(replicas.comm):
         here = measured(points)
-    draws = replicated(lambda i: measured(draw(n, np.random.default_rng([seed, 6, i]))), replicas, comm, threads)
+    draws = replicas.each(lambda replica: measured(draw(n, replicas.random(6, replica))))
     more = max(0.0, float(here[1] - draws[:, 1].mean()))
-    reach = reach_of(replicas) * float(np.sqrt(draws[:, 0].var(ddof=1) + more))
+    reach = reach_of(replicas.count) * float(np.sqrt(draws[:, 0].var(ddof=1) + more))
     value = float(here[0])
     return Estimate(value, (value - reach, value + reach)), prediction(draws[:, 0], least=-np.inf)

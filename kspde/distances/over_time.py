@@ -6,47 +6,23 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from kspde.distances.statistics import Estimate
+from kspde.distances.registry import DISTANCES
 from kspde.errors import InputError
-from kspde.grids import Array
+from kspde.plots.over_time import plot_over_time
+from kspde.runtime.notebook import html_table
 from kspde.runtime.parallel import together
+from kspde.typing import Array
 
 __all__ = ["OverTime"]
 
 
-class _Named(Protocol):
-    @property
-    def by_name(self) -> Mapping[str, Estimate]: ...
-
-
-class _AtOneTime(_Named, Protocol):
-    @property
-    def t_end(self) -> float | None: ...
-    @property
-    def bandwidth(self) -> float | None: ...
-    @property
-    def smoothing(self) -> Mapping[str, float]: ...
-    @property
-    def floor(self) -> _Named: ...
-    @property
-    def debiased(self) -> _Named: ...
-    @property
-    def n(self) -> int: ...
-    @property
-    def eps(self) -> float | None: ...
-    @property
-    def differs(self) -> Mapping[str, tuple[Any, Any]]: ...
-    @property
-    def comm(self) -> Any: ...
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class OverTime:
-    """One row a time.
+    """Distances over time, one row per time.
 
     Attributes:
         columns: by name an array over the times: ``t``, ``bandwidth``; for each distance ``<name>``, ``<name>_low``,
@@ -55,7 +31,7 @@ class OverTime:
         names: of the distances.
         n: N.
         eps: ε, or None.
-        differs: in what the two sides differ, as in ``Distance``.
+        differs: what differs between the two sides, as in ``Distance``.
         comm: the communicator.
     """
 
@@ -67,13 +43,13 @@ class OverTime:
     comm: Any
 
     @classmethod
-    def of(cls, history: Sequence[_AtOneTime]) -> OverTime:
-        """Return the table of distances at increasing times, all of the same kinds."""
+    def of(cls, history: Sequence[Any]) -> OverTime:
+        """Return the table of a ``Distance`` per increasing time, all of the same kinds."""
         last = history[-1]
         columns: dict[str, Array] = {"t": np.array([d.t_end for d in history], dtype=np.float64)}
         if last.bandwidth is not None:
             columns["bandwidth"] = np.array([d.bandwidth for d in history], dtype=np.float64)
-        kinds: dict[str, list[_Named]] = {
+        kinds: dict[str, list[Any]] = {
             "": list(history),
             "floor_": [d.floor for d in history],
             "debiased_": [d.debiased for d in history],
@@ -101,7 +77,7 @@ class OverTime:
         return self.columns[column]
 
     def write_csv(self, path: str | Path) -> None:
-        """Write the table, one row a time. Collective.
+        """Write the table, one row per time. Collective.
 
         Raises:
             InputError: the file cannot be written.
@@ -128,9 +104,24 @@ class OverTime:
         Raises:
             InputError: an unknown distance, or the file cannot be written.
         """
-        from kspde.plots.over_time import plot_over_time
-
         plot_over_time(self, path, names)
+
+    def title(self, name: str) -> str:
+        """Return what a distance is called in pictures, with its symbol."""
+        distance = DISTANCES[name]
+        return f"{distance.label} ${distance.symbol}$" if distance.symbol else distance.label
+
+    def __repr__(self) -> str:
+        """Return the times and the names of the distances."""
+        t = self["t"]
+        return f"OverTime of {', '.join(self.names)}: {len(t)} times from {t[0]:g} to {t[-1]:g}"
+
+    def _repr_html_(self) -> str:
+        """Return the distances as a table."""
+        columns = ("t", *self.names)
+        rows = zip(*(self[column].tolist() for column in columns), strict=True)
+        titles = ("t", *(DISTANCES[name].title for name in self.names))
+        return html_table(repr(self), titles, [[f"{number:.4g}" for number in row] for row in rows])
 
     def summary(self) -> dict[str, list[float]]:
         """Return a JSON-ready dict of columns."""

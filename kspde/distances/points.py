@@ -1,4 +1,4 @@
-r"""Distances of scattered points from a density, without smoothing them: Wasserstein, energy, nearest neighbours.
+r"""A density and particles by the points themselves, without smoothing: Wasserstein, energy, nearest neighbours.
 
 The intervals invert the family of :mod:`kspde.distances.resampling`. On lines the displacements :math:`F_N - F` and
 :math:`Q_N - Q` add up, so one set of draws, from near the particles' own λ, serves the whole family.
@@ -6,171 +6,198 @@ The intervals invert the family of :mod:`kspde.distances.resampling`. On lines t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from kspde.distances.knn import ON_NEIGHBOURS, LogDensity, relative_entropy_of
-from kspde.distances.region import mass_grid
-from kspde.distances.resampling import (
-    LAMBDAS,
-    away,
-    deviation_of_clouds,
-    invert,
-    replicated,
-    weight_without_noise,
-)
-from kspde.distances.sliced import ON_LINES, Lines
-from kspde.distances.statistics import SQUARED, Estimate, prediction, reach_of
-from kspde.distances.target import View, rows_of
+from kspde.distances.knn import LogDensity
+from kspde.distances.registry import ENERGY, Formula, OnLines, OnNeighbours
+from kspde.distances.resampling import LAMBDAS, Replicas, away, deviation_of_clouds, invert, weight_without_noise
+from kspde.distances.result import Measured
+from kspde.distances.sides import Target, rows_of
+from kspde.distances.sliced import Lines
+from kspde.distances.statistics import Estimate, prediction, reach_of
 from kspde.errors import InputError
-from kspde.grids import Array, Grid
+from kspde.grids import Grid, mass_grid
 from kspde.initial import GridDensity
 from kspde.runtime.parallel import together
+from kspde.typing import Array
 
-__all__ = ["MOST_EXACT", "ON_POINTS", "Scattered", "scattered_distances"]
-
-#: What is measured here.
-ON_POINTS = (*ON_LINES, *ON_NEIGHBOURS)
+__all__ = ["MOST_EXACT", "Draws", "point_distances"]
 
 #: Points up to which the optimal transport plan itself is computed: its cost grows with the square and more.
 MOST_EXACT = 3000
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Scattered:
-    """Distances by name; :class:`kspde.distances.comparison.Distance` describes the attributes."""
-
-    measured: Mapping[str, Estimate]
-    debiased: Mapping[str, Estimate]
-    floor: Mapping[str, Estimate]
-
-
-def scattered_distances(
-    view: View,
+def point_distances(
+    target: Target,
     clouds: Sequence[Array],
+    formulas: Sequence[Formula],
     *,
-    names: Collection[str],
     exact: bool,
     neighbours: int,
-    replicas: int,
-    seed: int,
-    comm: Any,
-    threads: int,
-) -> Scattered:
+    replicas: Replicas,
+) -> Measured:
     r"""Return the distances of the mean of the clouds' empirical measures from u (or from :math:`u \otimes u`).
 
     Collective.
 
     Args:
-        view: the density.
+        target: the density.
         clouds: all points of each cloud, the same on every rank, shapes (n, D), n the same for all.
-        names: of :data:`ON_POINTS`.
-        exact: Wasserstein distances by optimal transport plans, not sliced.
+        formulas: which.
+        exact: whether Wasserstein distances are by optimal plans, not sliced.
         neighbours: k, for the nearest-neighbour estimate.
         replicas: clouds drawn for the floor, and again for the intervals.
-        seed: of the draws.
-        comm: the communicator.
-        threads: of this rank.
 
     Raises:
-        InputError: more points than exact transport can take; POT is missing.
+        InputError: more points than exact transport can take, or no more than ``neighbours``; POT is missing.
     """
     pooled = np.concatenate(clouds)
-    total, n = len(pooled), len(clouds[0])
+    if neighbours >= len(pooled):
+        raise InputError(f"neighbours = {neighbours} is not valid: give fewer than the points")
     if exact:
-        _check_exact(total)
-    grid = mass_grid(view.one)
-    values = np.maximum(view.one.on_grid(grid.axes), 0.0)
+        _check_exact(len(pooled))
+    one = target.one
+    grid = mass_grid(one.on_grid, one.box)
+    values = np.maximum(one.on_grid(grid.axes), 0.0)
     values /= values.sum() * grid.cell_volume
-    source = _Draws(grid, values, view.r)
-    measured: dict[str, Estimate] = {}
-    debiased: dict[str, Estimate] = {}
-    floor: dict[str, Estimate] = {}
-    wanted = [name for name in ON_LINES if name in names]
-    if wanted:
-        centre = np.tile(0.5 * (grid.lower + grid.upper), view.r)
-        means = np.array([cloud.mean(axis=0) for cloud in clouds])
-        way = away(grid, values, view.r, means, total)
-        radius = float(np.sqrt(np.max(np.sum((pooled - centre) ** 2, axis=1))) + np.linalg.norm(way))
-        lines = Lines(grid, values, view.r, radius)
-        sort = "wasserstein2" in wanted and not exact
-        chosen = [ON_LINES.index(name) for name in wanted]
-        plans = exact and wanted != ["energy"]
-        on_lines = not plans or "energy" in wanted
-        family = LAMBDAS[::2] if plans else LAMBDAS  # an optimal plan is costly
-        observed = lines.distances(pooled, quantiles=False)[2]
-        weight = weight_without_noise(lines.noise, total * observed)
-        share = weight**2
-        direction = lines.displacement(pooled, way, share, quantiles=sort)
-
-        def statistics(points: Array, random: np.random.Generator) -> Array:
-            out = lines.distances(points, quantiles=sort) if on_lines else np.zeros(len(ON_LINES))
-            if plans:
-                out[:2] = _transport(points, source.points(len(points), random))
-            return out[chosen]
-
-        def floor_of(replica: int) -> Array:
-            random = np.random.default_rng([seed, 3, replica])
-            return statistics(source.points(total, random), random)
-
-        def along_family(replica: int) -> Array:
-            out = np.zeros((len(family), len(ON_LINES)))
-            if on_lines:
-                random = np.random.default_rng([seed, 4, replica])
-                near = source.between(total, random, pooled, weight, share=share, way=way)
-                out = lines.along(near, direction, family - weight)
-            if plans:
-                # The same random numbers for every λ, so that the more points are replaced the larger it is.
-                for i, at in enumerate(family):
-                    random = np.random.default_rng([seed, 4, replica])
-                    points = source.between(total, random, pooled, float(at), share=share, way=way)
-                    out[i, :2] = _transport(points, source.points(total, random))
-            return out[:, chosen]
-
-        def single(replica: int) -> Array:
-            random = np.random.default_rng([seed, 5, replica])
-            return statistics(source.between(n, random, pooled, weight), random)
-
-        with together(comm):
-            here = statistics(pooled, np.random.default_rng([seed, 9]))
-        near = replicated(floor_of, replicas, comm, threads)
-        curves = replicated(along_family, replicas, comm, threads)
-        reach = np.full(len(wanted), reach_of(replicas, len(clouds)))
-        if len(clouds) > 1:
-            singles = replicated(single, replicas, comm, threads)
-            each = replicated(
-                lambda i: statistics(clouds[i], np.random.default_rng([seed, 8, i])), len(clouds), comm, threads
+    draws = Draws(grid, values, target.r)
+    found = Measured()
+    on_lines = [formula for formula in formulas if isinstance(formula, OnLines)]
+    if on_lines:
+        family = _Family(grid, values, target.r, clouds, on_lines, draws, exact)
+        found = _measured(family, clouds, on_lines, replicas)
+    for formula in formulas:
+        if isinstance(formula, OnNeighbours):
+            log_density = LogDensity(grid, values, target.r)
+            here, floor = formula.measure(pooled, log_density, draws.points, k=neighbours, replicas=replicas)
+            found = replace(
+                found, by_name={**found.by_name, formula.name: here}, floor={**found.floor, formula.name: floor}
             )
-            reach *= deviation_of_clouds(each, singles, [name in SQUARED for name in wanted])
-        for i, name in enumerate(wanted):
-            measured[name] = invert(float(here[i]), curves[:, :, i], float(reach[i]), squared=name in SQUARED)
-            floor[name] = prediction(near[:, i])
-        if "energy" in measured:
-            debiased["energy"] = _shifted(measured["energy"], lines.noise / total)
-    for name in ON_NEIGHBOURS:
-        if name in names:
-            log_density = LogDensity(grid, values, view.r)
-            measured[name], floor[name] = relative_entropy_of(
-                pooled,
-                log_density,
-                source.points,
-                k=neighbours,
-                replicas=replicas,
-                seed=seed,
-                comm=comm,
-                threads=threads,
-            )
-    return Scattered(measured=measured, debiased=debiased, floor=floor)
+    return found
 
 
-class _Draws:
+def _measured(family: _Family, clouds: Sequence[Array], formulas: Sequence[OnLines], replicas: Replicas) -> Measured:
+    """Return distances on lines, or by optimal plans. Collective."""
+    pooled, n = np.concatenate(clouds), len(clouds[0])
+    total = len(pooled)
+
+    def floor_of(replica: int) -> Array:
+        random = replicas.random(3, replica)
+        return family.measured(family.draws.points(total, random), random)
+
+    def single(replica: int) -> Array:
+        random = replicas.random(5, replica)
+        return family.measured(family.draws.between(n, random, pooled, family.weight), random)
+
+    with together(replicas.comm):
+        here = family.measured(pooled, np.random.default_rng([replicas.seed, 9]))
+    floors = replicas.each(floor_of)
+    curves = replicas.each(lambda replica: family.along(total, lambda: replicas.random(4, replica)))
+    reach = np.full(len(formulas), reach_of(replicas.count, len(clouds)))
+    if len(clouds) > 1:
+        singles = replicas.each(single)
+        each = replicas.each(lambda i: family.measured(clouds[i], replicas.random(8, i)), len(clouds))
+        reach *= deviation_of_clouds(each, singles, [formula.squared for formula in formulas])
+    found, debiased = {}, {}
+    for i, formula in enumerate(formulas):
+        found[formula.name] = invert(float(here[i]), curves[:, :, i], float(reach[i]), squared=formula.squared)
+        if formula is ENERGY:
+            debiased[formula.name] = _less(found[formula.name], family.lines.noise / total)
+    floor = {formula.name: prediction(floors[:, i]) for i, formula in enumerate(formulas)}
+    return Measured(by_name=found, floor=floor, debiased=debiased)
+
+
+class _Family:
+    r"""The distances of particles, and of draws along the family of :mod:`kspde.distances.resampling`.
+
+    Args:
+        grid: a grid in R^d that holds u's mass and resolves it.
+        density: u at its points, of mass 1.
+        r: 1 or 2.
+        clouds: all points of each cloud.
+        formulas: which.
+        draws: from u.
+        exact: whether Wasserstein distances are by optimal plans.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        density: Array,
+        r: int,
+        clouds: Sequence[Array],
+        formulas: Sequence[OnLines],
+        draws: Draws,
+        exact: bool,
+    ) -> None:
+        self.draws = draws
+        self._points = pooled = np.concatenate(clouds)
+        self._formulas = formulas
+        planned = [exact and formula.power > 0 for formula in formulas]
+        self._plans = {i: formula.power for i, formula in enumerate(formulas) if planned[i]}
+        self._sliced = [i for i in range(len(formulas)) if not planned[i]]
+        self._on_lines = [formulas[i] for i in self._sliced]
+        self._lambdas = LAMBDAS[::2] if self._plans else LAMBDAS  # an optimal plan is costly
+
+        centre = np.tile(0.5 * (grid.lower + grid.upper), r)
+        self._way = away(grid, density, r, np.array([cloud.mean(axis=0) for cloud in clouds]), len(pooled))
+        farthest = float(np.sqrt(np.max(np.sum((pooled - centre) ** 2, axis=1))))
+        self.lines = Lines(grid, density, r, farthest + float(np.linalg.norm(self._way)))
+        observed = float(self.lines.distances(pooled, [ENERGY])[0])
+        self.weight = weight_without_noise(self.lines.noise, len(pooled) * observed)
+        self._share = self.weight**2
+        sort = any(formula.of_quantiles for formula in self._on_lines)
+        self._direction = self.lines.displacement(pooled, self._way, self._share, quantiles=sort)
+
+    def measured(self, points: Array, random: np.random.Generator) -> Array:
+        """Return the distances of points, shape (formulas,)."""
+        out = np.zeros(len(self._formulas))
+        if self._on_lines:
+            out[self._sliced] = self.lines.distances(points, self._on_lines)
+        if self._plans:
+            out[list(self._plans)] = self._transport(points, random)
+        return out
+
+    def along(self, n: int, random: Any) -> Array:
+        """Return the distances of n draws for each λ, shape (λ, formulas); ``random()`` starts the numbers anew."""
+        out = np.zeros((len(self._lambdas), len(self._formulas)))
+        if self._on_lines:
+            near = self._drawn(n, random(), self.weight)
+            by = self._lambdas - self.weight
+            out[:, self._sliced] = self.lines.along(near, self._direction, by, self._on_lines)
+        if self._plans:
+            # The same random numbers for every λ, so that the more points are replaced the larger it is.
+            for i, at in enumerate(self._lambdas):
+                numbers = random()
+                out[i, list(self._plans)] = self._transport(self._drawn(n, numbers, float(at)), numbers)
+        return out
+
+    def _drawn(self, n: int, random: np.random.Generator, weight: float) -> Array:
+        return self.draws.between(n, random, self._points, weight, share=self._share, way=self._way)
+
+    def _transport(self, points: Array, random: np.random.Generator) -> list[float]:
+        """Return Wasserstein distances of points from as many draws from u, by optimal plans."""
+        import ot
+
+        squared = np.maximum(ot.dist(points, self.draws.points(len(points), random)), 0.0)
+        powers = self._plans.values()
+        return [float(ot.emd2([], [], squared ** (0.5 * p))) ** (1 / p) for p in powers]
+
+
+class Draws:
     r"""Independent draws of :math:`u^{\otimes r}`, and from between it and given points.
 
     They come from the multilinear interpolant of values on a grid. Interpolation convolves them with hats of variance
-    Δ²/6 a direction; half that much of the second difference, taken away before, keeps the variances.
+    Δ²/6 per direction; half that much of the second difference, subtracted beforehand, keeps the variances.
+
+    Args:
+        grid: a grid in R^d.
+        density: u at its points.
+        r: 1 or 2.
     """
 
     def __init__(self, grid: Grid, density: Array, r: int) -> None:
@@ -243,14 +270,6 @@ def _check_exact(n: int) -> None:
         ) from None
 
 
-def _transport(x: Array, y: Array) -> Array:
-    """Return W_1 and W_2 of the empirical measures of two sets of points, by optimal plans."""
-    import ot
-
-    squared = np.maximum(ot.dist(x, y), 0.0)
-    return np.array([ot.emd2([], [], np.sqrt(squared)), np.sqrt(ot.emd2([], [], squared))])
-
-
-def _shifted(estimate: Estimate, by: float) -> Estimate:
+def _less(estimate: Estimate, by: float) -> Estimate:
     low, high = estimate.interval
     return Estimate(estimate.value - by, (max(0.0, low - by), max(0.0, high - by)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kspde.grids import Array
+from kspde.typing import Array
 
 __all__ = ["Integrals", "converged", "over_box", "uniform_edges"]
 

@@ -42,23 +42,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from kspde.distances.statistics import Estimate
-from kspde.grids import Array, Grid
+from kspde.grids import Grid
 from kspde.runtime.parallel import together
+from kspde.typing import Array
 
 __all__ = [
     "AWAY",
     "LAMBDAS",
+    "Replicas",
     "away",
     "deviation_of_clouds",
     "invert",
     "node_counts",
-    "replicated",
     "weight_without_noise",
     "without_noise",
 ]
@@ -95,15 +97,35 @@ def node_counts(cumulative: Array, shape: tuple[int, ...], n: int, random: np.ra
     return counts.reshape(shape)
 
 
-def replicated(task: Callable[[int], Array], count: int, comm: Any, threads: int) -> Array:
-    """Return ``task(0)``, ..., ``task(count - 1)``, stacked; each is computed on one rank, in a thread. Collective."""
-    mine: list[tuple[int, Array]] = []
-    with together(comm):
-        indices = range(comm.rank, count, comm.size)
-        with ThreadPoolExecutor(max(1, threads)) as pool:
-            mine = list(zip(indices, pool.map(task, indices), strict=True))
-    gathered = chain.from_iterable(comm.allgather(mine))
-    return np.array([value for _, value in sorted(gathered, key=lambda pair: pair[0])])
+@dataclass(frozen=True, kw_only=True)
+class Replicas:
+    """How often something random is repeated, and where.
+
+    Attributes:
+        count: how often.
+        seed: of the draws.
+        comm: the communicator.
+        threads: of this rank.
+    """
+
+    count: int
+    seed: int
+    comm: Any
+    threads: int
+
+    def random(self, stream: int, replica: int) -> np.random.Generator:
+        """Return the random numbers of a replica; each use has a stream of its own."""
+        return np.random.default_rng([self.seed, stream, replica])
+
+    def each(self, task: Callable[[int], Array], count: int | None = None) -> Array:
+        """Return ``task(0)``, ``task(1)``, ..., stacked; each is computed on one rank, in a thread. Collective."""
+        mine: list[tuple[int, Array]] = []
+        with together(self.comm):
+            indices = range(self.comm.rank, self.count if count is None else count, self.comm.size)
+            with ThreadPoolExecutor(max(1, self.threads)) as pool:
+                mine = list(zip(indices, pool.map(task, indices), strict=True))
+        gathered = chain.from_iterable(self.comm.allgather(mine))
+        return np.array([value for _, value in sorted(gathered, key=lambda pair: pair[0])])
 
 
 def away(grid: Grid, density: Array, r: int, means: Array, total: int) -> Array:

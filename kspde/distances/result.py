@@ -3,40 +3,66 @@ r"""The distance between two densities, or particles, or one of each: what is kn
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from kspde.comparable import in_words
 from kspde.distances.over_time import OverTime
+from kspde.distances.registry import DISTANCES
+from kspde.distances.sides import CLIP
 from kspde.distances.statistics import Estimate
-from kspde.distances.target import CLIP
 from kspde.errors import InputError
-from kspde.grids import Array
+from kspde.plots.densities import plot_distance
+from kspde.runtime.notebook import html_table
+from kspde.runtime.values import in_words
+from kspde.typing import Array
 
-__all__ = ["NAMES", "Distance", "Estimates", "Floor"]
+__all__ = ["Distance", "Estimates", "Floor", "Measured"]
 
-#: How the distances are called in print.
-NAMES = {
-    "l1": "L1 distance",
-    "l2": "L2 distance",
-    "relative_entropy": "relative entropy",
-    "reverse_relative_entropy": "reverse relative entropy",
-    "wasserstein1": "Wasserstein-1",
-    "wasserstein2": "Wasserstein-2",
-    "energy": "energy distance",
-    "relative_entropy_knn": "relative entropy (neighbours)",
+#: What the two sides are called, by the kind of comparison.
+_SIDES = {
+    "particles": ("density", "particles"),
+    "densities": ("first density", "second density"),
+    "clouds": ("first particles", "second particles"),
 }
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What was measured; :class:`Distance` describes the attributes."""
+
+    by_name: Mapping[str, Estimate] = field(default_factory=dict)
+    floor: Mapping[str, Estimate] = field(default_factory=dict)
+    debiased: Mapping[str, Estimate] = field(default_factory=dict)
+    smoothing: Mapping[str, float] = field(default_factory=dict)
+    bandwidth: float | None = None
+    clipped_mass: float | None = None
+    uncovered_mass: float | None = None
+    clip_level: float = CLIP
+    axes: tuple[Array, ...] = ()
+    first: Array = field(default_factory=lambda: np.zeros(0))
+    second: Array = field(default_factory=lambda: np.zeros(0))
+
+    def joined(self, other: Measured) -> Measured:
+        """Return both; no more than one of them may have a grid."""
+        grid = other if other.axes else self
+        merged = {name: getattr(grid, name) for name in (each.name for each in fields(Measured))}
+        for name in ("by_name", "floor", "debiased", "smoothing"):
+            merged[name] = {**getattr(self, name), **getattr(other, name)}
+        return Measured(**merged)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Estimates:
     """Numbers by the name of a distance, each with its 95 % interval.
 
+    Every distance of :data:`kspde.distances.registry.DISTANCES` is also an attribute: ``distance.l1`` is
+    ``distance["l1"]``.
+
     Attributes:
-        by_name: the estimates; the properties give them one by one.
+        by_name: the estimates.
     """
 
     by_name: Mapping[str, Estimate]
@@ -51,58 +77,32 @@ class Estimates:
             raise InputError(f"{name} was not measured: give distances = (..., {name!r}) to compare")
         return self.by_name[name]
 
-    @property
-    def l1(self) -> Estimate:
-        r""":math:`\int |k - u|`."""
-        return self["l1"]
+    def __getattr__(self, name: str) -> Estimate:
+        """Return the estimate of the distance of this name."""
+        if name not in DISTANCES:
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}", name=name, obj=self)
+        return self[name]
 
-    @property
-    def l2(self) -> Estimate:
-        r""":math:`(\int (k - u)^2)^{1/2}`."""
-        return self["l2"]
+    def __dir__(self) -> list[str]:
+        """Return all attributes, the measured distances among them."""
+        return [*super().__dir__(), *self.by_name]
 
-    @property
-    def relative_entropy(self) -> Estimate:
-        r""":math:`H(k|u) = \int k \log(k/u)`."""
-        return self["relative_entropy"]
-
-    @property
-    def reverse_relative_entropy(self) -> Estimate:
-        r""":math:`H(u|k) = \int u \log(u/k)`."""
-        return self["reverse_relative_entropy"]
-
-    @property
-    def wasserstein1(self) -> Estimate:
-        """W_1 of μ_N and u: itself in one dimension, or by optimal plans; sliced otherwise."""
-        return self["wasserstein1"]
-
-    @property
-    def wasserstein2(self) -> Estimate:
-        """W_2, likewise."""
-        return self["wasserstein2"]
-
-    @property
-    def energy(self) -> Estimate:
-        """The energy distance 2E|X − Y| − E|X − X'| − E|Y − Y'| of μ_N and u, a squared metric."""
-        return self["energy"]
-
-    @property
-    def relative_entropy_knn(self) -> Estimate:
-        """H(p|u) from nearest neighbours: a second opinion, with neither grid nor bandwidth; may be negative."""
-        return self["relative_entropy_knn"]
+    def __repr__(self) -> str:
+        """Return the estimates by name, a line each."""
+        return "\n".join(f"{DISTANCES[name].title:<30}{estimate}" for name, estimate in self.by_name.items())
 
     def summary(self) -> dict[str, object]:
         """Return a JSON-ready dict."""
         return {name: estimate.summary() for name, estimate in self.by_name.items()}
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Floor(Estimates):
-    """The distances that particles have whose law is the density itself, or which have one law in common.
+    """The distances of particles whose law is the density itself, or of two sets of particles of one law.
 
-    Of a density and particles: those of as many independent draws from the density. Of two sets of particles: those
-    after all particles were dealt out to the two anew, at random. Of two densities there is none. Values are means over
-    the replicas; an interval holds one more such distance with probability 95 %.
+    For a density and particles: those of as many independent draws from the density. For two sets of particles: those
+    after all particles are dealt out to the two anew, at random. Two densities have none. Values are means over the
+    replicas; an interval holds one more such distance with probability 95 %.
 
     Attributes:
         replicas: how many clouds were drawn.
@@ -111,21 +111,21 @@ class Floor(Estimates):
     replicas: int = 0
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Distance(Estimates):
-    r"""How far two things are apart that are densities or particles, both of mass 1.
+    r"""The distance between two sides, densities or particles, both scaled to mass 1.
 
     Of a density u and particles, three numbers answer three questions. A **value** is that of the statistic, D(k, u)
     with :math:`k = K_h * \mu_N` (or with μ_N itself where nothing is smoothed); its interval is for the statistic's
     expectation at this N and h. Its **floor** is the same for independent draws from u. The **debiased** value
     estimates D(K_h * p, u), p the particles' own law: what is left for N → ∞ at this h, of which ``smoothing`` is due
-    to K_h. Of two sets of particles likewise, with a density estimate in the place of u.
+    to K_h. The same holds for two sets of particles, with a density estimate in the place of u.
 
     Of two densities a value is an integral, and its interval the error of the quadrature.
 
     Attributes:
         kind: "particles" (a density and particles), "densities" or "clouds".
-        differs: by name in what the two are known to differ, beside their densities, with both values.
+        differs: by name what is known to differ between the two beside their densities, with both values.
         floor: for particles of one law: a distance inside the floor's interval is not resolved.
         debiased: the distances without the particles' noise; none for Wasserstein distances and nearest neighbours.
         smoothing: D(K_h * u, u) by name: what smoothing alone does to u.
@@ -150,7 +150,7 @@ class Distance(Estimates):
         seed: seed of the draws.
         comm: the communicator.
         over_time: the distances at several times, if they were asked for.
-        warnings: what Python's ``warnings`` were given on the way, line by line.
+        warnings: the warnings given on the way, line by line.
     """
 
     kind: str
@@ -181,14 +181,30 @@ class Distance(Estimates):
     over_time: OverTime | None = None
     warnings: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, measured: Measured, *, replicas: int = 0, **about: Any) -> Self:
+        """Return what was measured as a result.
+
+        Args:
+            measured: the numbers.
+            replicas: how many clouds were drawn.
+            about: the other attributes.
+        """
+        numbers = {each.name: getattr(measured, each.name) for each in fields(Measured)}
+        floor = Floor(by_name=numbers.pop("floor"), replicas=replicas)
+        debiased = Estimates(by_name=numbers.pop("debiased"))
+        first, second = numbers.pop("first"), numbers.pop("second")
+        return cls(**numbers, floor=floor, debiased=debiased, density_pde=first, density_particles=second, **about)
+
     @property
     def sides(self) -> tuple[str, str]:
         """What the two sides are called."""
-        return {
-            "particles": ("density", "particles"),
-            "densities": ("first density", "second density"),
-            "clouds": ("first particles", "second particles"),
-        }[self.kind]
+        return _SIDES[self.kind]
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """The numbers of particles of the two sides; 0 for densities."""
+        return self.first_n, self.n
 
     @property
     def bandwidth_bias(self) -> float:
@@ -207,13 +223,13 @@ class Distance(Estimates):
         Raises:
             InputError: it was not measured, or is one of two densities, which have no floor.
         """
-        if self.kind == "densities":
+        if not self.floor.by_name:
             raise InputError("two densities have no floor, theirs is a distance up to the error of its quadrature")
         return self[name].value > self.floor[name].interval[1]
 
     @property
     def differences(self) -> str:
-        """In what the two differ, in words; empty where nothing is known to."""
+        """What differs between the two, in words; empty where nothing is known to."""
         first, second = self.sides
         parts = []
         for name, values in self.differs.items():
@@ -224,19 +240,25 @@ class Distance(Estimates):
 
     def in_words(self, name: str) -> str:
         """Return a distance with its interval, or the error of its quadrature."""
-        if self.kind != "densities":
+        if self.floor.by_name:
             return str(self[name])
         value, error = self[name].value, self[name].interval[1] - self[name].value
         return f"{value:.6g}" + (f" (quadrature error {max(error, 1e-15):.1g})" if np.isfinite(value) else "")
+
+    def caption(self, between: str = ", ") -> str:
+        """Return the two leading distances with their floors, in two lines of mathematical type."""
+        names = [name for name in ("l1", "relative_entropy", "energy") if name in self.by_name]
+        floors = {name: f"{between}floor {estimate}" for name, estimate in self.floor.by_name.items()}
+        lines = [f"{DISTANCES[name].label} {self.in_words(name)}{floors.get(name, '')}" for name in names]
+        return "\n".join(lines[:2])
 
     def __str__(self) -> str:
         """Return the distances beside their floors, in a few lines."""
         lines = []
         for name in self.by_name:
-            text = f"{NAMES[name]:<30}{self.in_words(name)}"
-            if self.kind != "densities":
-                above = "above its floor" if self.is_above_floor(name) else "not distinguishable from its floor"
-                text += f", floor {self.floor[name]}: {above}"
+            text = f"{DISTANCES[name].title:<30}{self.in_words(name)}"
+            if self.floor.by_name:
+                text += f", floor {self.floor[name]}: {self._verdict(name)}"
             lines.append(text)
         if self.bandwidth is not None:
             moved = ""
@@ -248,10 +270,32 @@ class Distance(Estimates):
             ("reverse_relative_entropy", "first", "second"),
         ):
             if name in self.by_name and not np.isfinite(self[name].value):
-                lines.append(f"the {NAMES[name]} is infinite: the {where} vanishes where the {of} has mass")
+                lines.append(f"the {DISTANCES[name].title} is infinite: the {where} vanishes where the {of} has mass")
         if self.differs:
             lines.append(f"{'differ in':<30}{self.differences}")
         return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        """Return what was compared, and the distances, in a few lines."""
+        return f"{self._heading}\n{self}"
+
+    def _repr_html_(self) -> str:
+        """Return the same as a table."""
+        columns = ("", "distance", "floor", "")
+        rows = []
+        for name in self.by_name:
+            floor = (self.floor[name], self._verdict(name)) if self.floor.by_name else ("", "")
+            rows.append((DISTANCES[name].title, self.in_words(name), *floor))
+        return html_table(self._heading, columns if self.floor.by_name else columns[:2], rows)
+
+    @property
+    def _heading(self) -> str:
+        sides = [f"{side} (N = {n:,})" if n else side for side, n in zip(self.sides, self.sizes, strict=True)]
+        time = "" if self.t_end is None else f" at t = {self.t_end:g}"
+        return f"Distance of {self.species} between {' and '.join(sides)}{time}"
+
+    def _verdict(self, name: str) -> str:
+        return "above its floor" if self.is_above_floor(name) else "not distinguishable from its floor"
 
     def plot(self, path: str | Path) -> None:
         """Write a picture (PNG, or what the suffix says): both densities and their difference. Collective.
@@ -259,8 +303,6 @@ class Distance(Estimates):
         Raises:
             InputError: no densities were estimated, or the file cannot be written.
         """
-        from kspde.plots.densities import plot_distance
-
         if not self.axes:
             raise InputError("no densities were estimated: give distances = ('l1', ...) to compare, with r d <= 3")
         plot_distance(self, path)

@@ -4,31 +4,124 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from kspde.comparable import Known, check_species, check_unweighted, known
+from kspde.comparable import Known, bounds_of, check_species, check_unweighted, known
 from kspde.distances.quadrature import converged, over_box, uniform_edges
-from kspde.distances.target import View
 from kspde.domains import Box, Disk
 from kspde.errors import InputError, check_finite, check_number
-from kspde.grids import Array
 from kspde.initial import InitialDensity, checked_values
-from kspde.protocols import ParticleCloud
+from kspde.protocols import ParticleCloud, SolvedDensity
 from kspde.runtime.parallel import communicator, together
 from kspde.runtime.random import Philox
+from kspde.typing import Array, Ids
 
-__all__ = ["DensitySide", "ParticleSide", "side_of"]
+__all__ = [
+    "CLIP",
+    "DensitySide",
+    "ParticleSide",
+    "Side",
+    "Target",
+    "check_positions",
+    "communicator_of",
+    "points_of",
+    "rows_in_order",
+    "rows_of",
+    "side_of",
+]
 
-#: A density without a domain is looked at where this many draws are, and half as far again on either side.
+#: A discrete density is trusted down to this fraction of its maximum; below, it is raised to it for logarithms.
+CLIP = 1e-10
+
+#: A density without a domain is looked for where this many draws are, and half as far again on either side.
 _DRAWS = 65_536
 
-#: Nothing that is computed here looks below the smallest numbers.
+#: Initial densities and functions are exact: nothing that is computed here looks below the smallest numbers.
 _TINY = 1e-290
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    r"""The target density u on R^d, or :math:`u^{\otimes r}` on R^{rd}, the density of r independent particles.
+
+    Attributes:
+        values: u on a tensor grid in R^d, 0 outside the domain, the same on every rank. Collective.
+        box_of_one: first and last coordinates of a box that holds all but a negligible part of the mass, shape (2, d).
+        bounded: whether this box holds the domain, so that u is 0 outside.
+        mass_of_one: ∫u.
+        comm: the communicator.
+        r: 1 or 2.
+        edges: per direction the coordinates between which u is smooth, where they are known.
+        clip: the fraction of its maximum down to which u is trusted.
+    """
+
+    values: Callable[[Sequence[Array]], Array]
+    box_of_one: Array
+    bounded: bool = True
+    mass_of_one: float
+    comm: Any
+    r: int = 1
+    edges: tuple[Array, ...] = ()
+    clip: float = CLIP
+
+    @classmethod
+    def of(cls, pde: SolvedDensity, species: str, *, t: float | None = None, r: int = 1) -> Target:
+        """Return the density of a species of a solution at time t, the final one unless given."""
+        at: dict[str, Any] = {} if t is None else {"t": t}
+        vertices = getattr(getattr(pde, "domain", None), "vertices", None)
+
+        def values(axes: Sequence[Array]) -> Array:
+            return np.asarray(pde.on_grid(axes, species, outside=0.0, **at), dtype=np.float64)
+
+        return cls(
+            values=values,
+            box_of_one=bounds_of(pde),
+            mass_of_one=float(pde.masses[species]),
+            comm=pde.comm,
+            r=r,
+            edges=() if vertices is None else (np.asarray(vertices, dtype=np.float64),) * pde.model.dimension,
+        )
+
+    @property
+    def d(self) -> int:
+        """The dimension of u."""
+        return int(self.box_of_one.shape[1])
+
+    @property
+    def dimension(self) -> int:
+        """The dimension r d."""
+        return self.r * self.d
+
+    @property
+    def mass(self) -> float:
+        """The mass."""
+        return self.mass_of_one**self.r
+
+    @property
+    def box(self) -> Array:
+        """A box that holds all but a negligible part of the mass, shape (2, r d)."""
+        return np.tile(self.box_of_one, self.r)
+
+    @property
+    def domain(self) -> Array:
+        """A box that holds the domain, shape (2, r d); infinite where there is none."""
+        return self.box if self.bounded else np.outer((-np.inf, np.inf), np.ones(self.dimension))
+
+    @property
+    def one(self) -> Target:
+        """The density of one particle."""
+        return replace(self, r=1)
+
+    def on_grid(self, axes: Sequence[Array]) -> Array:
+        """Return the density on a tensor grid in R^{rd}, 0 outside the domain, the same on every rank. Collective."""
+        out = self.values(axes[: self.d])
+        for i in range(self.d, self.dimension, self.d):
+            out = np.multiply.outer(out, self.values(axes[i : i + self.d]))
+        return out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +130,16 @@ class DensitySide:
 
     Attributes:
         known: what is known of it.
-        view: from a time (None for the final one) and r.
-        others: nothing.
+        target: the target density, from a time (None for the final one) and r.
     """
 
     known: Known
-    view: Callable[[float | None, int], View]
-    others: Sequence[Known] = ()
+    target: Callable[[float | None, int], Target]
+
+    @property
+    def everyone(self) -> Sequence[Known]:
+        """What is known of each part of the side."""
+        return [self.known]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,19 +147,26 @@ class ParticleSide:
     """Particles: one cloud, or several of equally many.
 
     Attributes:
-        known: what is known of them.
-        others: what is known of the other clouds.
+        everyone: what is known of each cloud.
         clouds: the clouds.
     """
 
-    known: Known
+    everyone: Sequence[Known]
     clouds: Sequence[ParticleCloud]
-    others: Sequence[Known] = ()
+
+    @property
+    def known(self) -> Known:
+        """What is known of the first cloud."""
+        return self.everyone[0]
+
+
+#: A side of a comparison.
+Side = DensitySide | ParticleSide
 
 
 def side_of(
     given: Any, *, name: str, species: str | None, t: float | None, mass: float, domain: Any, comm: Any
-) -> DensitySide | ParticleSide:
+) -> Side:
     """Return a side of a comparison.
 
     Args:
@@ -112,45 +215,29 @@ def _is_cloud(given: Any) -> bool:
 def _solution(pde: Any, species: str | None, t: float | None) -> DensitySide:
     name = check_species(pde.model, species)
 
-    def view(at: float | None, r: int) -> View:
+    def target(at: float | None, r: int) -> Target:
         when = t if at is None else at
         at_end = when is None or abs(when - pde.t_end) <= 1e-9 * pde.t_end
-        return View.of(pde, name, t=None if at_end else when, r=r)
+        return Target.of(pde, name, t=None if at_end else when, r=r)
 
-    return DensitySide(known=known(pde, name, what="density", t=t), view=view)
+    return DensitySide(known=known(pde, name, what="density", t=t), target=target)
 
 
 def _particles(clouds: Sequence[Any], species: str | None) -> ParticleSide:
     name = check_species(clouds[0].model, species)
-    about = []
     for cloud in clouds:
         check_species(cloud.model, name)
         check_unweighted(cloud, name)
-        about.append(known(cloud, name, what="particles"))
-    return ParticleSide(known=about[0], others=about[1:], clouds=list(clouds))
+    return ParticleSide(everyone=[known(cloud, name, what="particles") for cloud in clouds], clouds=list(clouds))
 
 
 def _initial(density: InitialDensity, comm: Any) -> DensitySide:
     points = density.sample(Philox(0), np.arange(_DRAWS, dtype=np.uint64))
     lower, upper = points.min(axis=0), points.max(axis=0)
     reach = 0.5 * (upper - lower)
-    box = np.stack([lower - reach, upper + reach])
-
-    def values(axes: Sequence[Array]) -> Array:
-        return on_axes(density, axes)
-
-    view = View(
-        values=values,
-        d=density.dimension,
-        half_width=np.inf,
-        mass_of_one=float(density.mass),
-        comm=comm,
-        box=box,
-        edges=uniform_edges(box),
-        clip=_TINY,
-    )
-    about = Known(what="initial density", dimension=density.dimension, mass=float(density.mass), comm=comm)
-    return DensitySide(known=about, view=partial(_at_any_time, view))
+    box, mass = np.stack([lower - reach, upper + reach]), float(density.mass)
+    about = Known(what="initial density", dimension=density.dimension, mass=mass, comm=comm)
+    return _exact(about, lambda axes: _on_axes(density, axes), box, bounded=False)
 
 
 def _function(function: Callable[[Array], npt.ArrayLike], domain: Any, comm: Any) -> DensitySide:
@@ -161,7 +248,7 @@ def _function(function: Callable[[Array], npt.ArrayLike], domain: Any, comm: Any
         )
     half_width = domain.half_width if isinstance(domain, Box) else domain.radius
     radius = np.inf if isinstance(domain, Box) else domain.radius
-    d = domain.dimension
+    box = np.outer((-1.0, 1.0), np.full(domain.dimension, half_width))
 
     def inside(points: Array) -> Array:
         out = np.zeros(len(points))
@@ -171,33 +258,34 @@ def _function(function: Callable[[Array], npt.ArrayLike], domain: Any, comm: Any
         return out
 
     def values(axes: Sequence[Array]) -> Array:
-        return on_axes(inside, axes)
+        return _on_axes(inside, axes)
 
-    box = np.outer((-1.0, 1.0), np.full(d, half_width))
-    edges = uniform_edges(box)
     with together(comm):
-        total = converged(over_box(box, edges), lambda nodes, volume: np.array([_sum(values(nodes), volume)])).value[0]
-        if total <= 0:
+        edges = over_box(box, uniform_edges(box))
+        mass = float(converged(edges, lambda nodes, weights: np.array([_sum(values(nodes), weights)])).value[0])
+        if mass <= 0:
             raise InputError(f"the function has no mass on {domain}: give one with a positive integral")
-    view = View(
+    about = Known(what="function", dimension=domain.dimension, mass=mass, comm=comm, domain=domain)
+    return _exact(about, values, box)
+
+
+def _exact(
+    about: Known, values: Callable[[Sequence[Array]], Array], box: Array, *, bounded: bool = True
+) -> DensitySide:
+    """Return a density that is known exactly, and at all times the same."""
+    target = Target(
         values=values,
-        d=d,
-        half_width=half_width,
-        mass_of_one=float(total),
-        comm=comm,
-        box=box,
-        edges=edges,
+        box_of_one=box,
+        bounded=bounded,
+        mass_of_one=about.mass,
+        comm=about.comm,
+        edges=uniform_edges(box),
         clip=_TINY,
     )
-    about = Known(what="function", dimension=d, mass=float(total), comm=comm, domain=domain)
-    return DensitySide(known=about, view=partial(_at_any_time, view))
+    return DensitySide(known=about, target=lambda t, r: replace(target, r=r))
 
 
-def _at_any_time(view: View, t: float | None, r: int) -> View:
-    return replace(view, r=r)
-
-
-def on_axes(density: Callable[[Array], npt.ArrayLike], axes: Sequence[Array]) -> Array:
+def _on_axes(density: Callable[[Array], npt.ArrayLike], axes: Sequence[Array]) -> Array:
     """Return a function's values on a tensor grid."""
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
     return np.asarray(density(points.reshape(-1, len(axes))), dtype=np.float64).reshape(points.shape[:-1])
@@ -211,17 +299,17 @@ def _sum(values: Array, weights: Sequence[Array]) -> float:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Positions:
-    """Positions as a cloud gives them: this rank's, with their numbers."""
+    """Positions as a cloud gives them: this rank's, with their ids."""
 
     points: Array
-    ids: npt.NDArray[np.uint64]
+    ids: Ids
     comm: Any
     variations: dict[str, float] = field(default_factory=dict)
 
     def of(self, species: str) -> Array:
         return self.points
 
-    def ids_of(self, species: str) -> npt.NDArray[np.uint64]:
+    def ids_of(self, species: str) -> Ids:
         return self.ids
 
 
@@ -245,7 +333,7 @@ def _positions(name: str, given: Sequence[Any], mass: float, comm: Any) -> Parti
             first = sum(counts[: comm.rank])
             clouds.append(_Positions(points=own, ids=np.arange(first, first + len(own), dtype=np.uint64), comm=comm))
     about = Known(what="positions", dimension=clouds[0].points.shape[1], mass=float(mass), comm=comm)
-    return ParticleSide(known=about, others=[about] * (len(clouds) - 1), clouds=clouds)
+    return ParticleSide(everyone=[about] * len(clouds), clouds=clouds)
 
 
 def check_positions(name: str, given: Any) -> Array:
@@ -269,3 +357,51 @@ def communicator_of(*given: Any) -> Any:
         if getattr(first, "comm", None) is not None:
             return first.comm
     return communicator()
+
+
+def rows_of(points: Array, r: int) -> Array:
+    r"""Return disjoint r-tuples of different particles, shape (⌊n/r⌋, r d), of points in the order of ids.
+
+    Tuple i holds the particles ri, ..., ri + r − 1. The particles are exchangeable, so each tuple is a draw from the
+    r-th marginal of their law; two tuples of one cloud are as dependent as two particles are.
+    """
+    n = len(points) // r
+    return np.ascontiguousarray(points[: n * r].reshape(n, r * points.shape[1]))
+
+
+def rows_in_order(points: Array, ids: Any, comm: Any) -> Array:
+    """Return all ranks' points in the order of their ids, on every rank. Collective.
+
+    Raises:
+        InputError: there are none.
+    """
+    parts = comm.allgather((np.asarray(ids), np.asarray(points, dtype=np.float64)))
+    everything = np.concatenate([part[1] for part in parts])
+    if not len(everything):
+        raise InputError("the cloud has no particles: a distance needs at least 2")
+    order = np.argsort(np.concatenate([part[0] for part in parts]), kind="stable")
+    return np.ascontiguousarray(everything[order])
+
+
+def points_of(clouds: Sequence[ParticleCloud], species: str, least: int, comm: Any) -> tuple[list[Any], int]:
+    """Return this rank's positions and ids of each cloud, and how many particles each has over all ranks. Collective.
+
+    Raises:
+        InputError: fewer than ``least``, clouds of different sizes, or a position that is not finite, on any rank.
+    """
+    out = []
+    for cloud in clouds:
+        points, ids = np.asarray(cloud.of(species), dtype=np.float64), np.asarray(cloud.ids_of(species))
+        with together(comm):
+            bad = np.flatnonzero(~np.isfinite(points).all(axis=1))
+            if len(bad):
+                raise InputError(
+                    f"particle {ids[bad[0]]} is at {tuple(points[bad[0]].tolist())}: give finite positions"
+                )
+        out.append((points, ids))
+    counts = [int(comm.allreduce(len(points))) for points, _ in out]
+    if min(counts) < least:
+        raise InputError(f"the cloud has {min(counts)} particles: a distance with its interval needs at least {least}")
+    if len(set(counts)) > 1:
+        raise InputError(f"the clouds have {', '.join(map(str, counts))} particles: give clouds of equally many")
+    return out, counts[0]

@@ -15,18 +15,17 @@ directions, since :math:`|x| = \gamma_D \operatorname{mean}_\omega |\omega\cdot 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from math import gamma, pi, sqrt
+from math import pi, sqrt
 
 import numpy as np
 
-from kspde.grids import Array, Grid
+from kspde.distances.registry import ENERGY, Curves, OnLines, Projection
+from kspde.grids import Grid
+from kspde.typing import Array
 
-__all__ = ["LINES", "ON_LINES", "Displacement", "Lines", "directions"]
-
-#: What :meth:`Lines.distances` returns, in this order.
-ON_LINES = ("wasserstein1", "wasserstein2", "energy")
+__all__ = ["LINES", "Displacement", "Lines", "averaged", "directions"]
 
 #: Directions by dimension: the line, equal angles, and orthogonal frames turned at random (the same for everyone).
 LINES = {1: 1, 2: 32, 3: 60, 4: 96, 6: 120}
@@ -101,40 +100,45 @@ class Lines:
             p = np.roll(np.fft.irfft(symbol, count), count // 2)
             self.distribution[line] = np.cumsum(p) - 0.5 * p
         self._known: tuple[int, Array] | None = None
-        dimension = r * d
-        self._energy = sqrt(pi) * gamma((dimension + 1) / 2) / gamma(dimension / 2)
 
     @property
     def noise(self) -> float:
         """N times the expected energy distance of N independent draws from u: E|Y − Y'|."""
         f = self.distribution
-        return self._energy * 2 * float(np.sum(f * (1 - f), axis=1).mean()) * self.step
+        mean = 2 * float(np.sum(f * (1 - f), axis=1).mean()) * self.step
+        return float(ENERGY.of_mean(mean, self.directions.shape[1]))
 
-    def distances(self, points: Array, *, quantiles: bool = True) -> Array:
-        """Return the distances of the empirical measure of points of shape (n, D), in the order of :data:`ON_LINES`.
-
-        Without ``quantiles`` the second is NaN, and half of the time is saved.
-        """
-        out: Array = self._measured(points, None, np.zeros(1), quantiles)[0]
+    def distances(self, points: Array, formulas: Sequence[OnLines]) -> Array:
+        """Return the distances of the empirical measure of points of shape (n, D), shape (formulas,)."""
+        quantiles = any(formula.of_quantiles for formula in formulas)
+        displacements = self._displacements(points, quantiles)
+        lines = (
+            Projection(Curves(gap, self.step), None if off is None else Curves(off, 1 / len(off)))
+            for gap, off in displacements
+        )
+        out: Array = self._averaged(lines, formulas)[0]
         return out
 
-    def distances_to(self, other: Lines, levels: int) -> Array:
-        """Return the distances of another density with the same lines and nodes, in the order of :data:`ON_LINES`.
+    def distances_to(self, other: Lines, levels: int, formulas: Sequence[OnLines]) -> Array:
+        """Return the distances of another density with the same lines and nodes, shape (formulas,).
 
         Args:
             other: the other density's projections.
-            levels: at which quantiles are compared.
+            levels: at how many levels quantiles are compared.
+            formulas: which.
         """
-        gap = other.distribution - self.distribution
-        off = other.quantiles(levels) - self.quantiles(levels)
-        w1 = float(np.abs(gap).sum(axis=1).mean()) * self.step
-        w2 = float(np.sqrt(np.square(off).mean()))
-        return np.array([w1, w2, self._energy * 2 * float(np.square(gap).sum(axis=1).mean()) * self.step])
+        gaps = other.distribution - self.distribution
+        offs = other.quantiles(levels) - self.quantiles(levels)
+        lines = (
+            Projection(Curves(gap, self.step), Curves(off, 1 / len(off))) for gap, off in zip(gaps, offs, strict=True)
+        )
+        out: Array = self._averaged(lines, formulas)[0]
+        return out
 
     def displacement(self, points: Array, way: Array, share: float, *, quantiles: bool = True) -> Displacement:
         """Return the displacement of s μ_N + (1 − s) u, moved by a vector: s times μ_N's, 1 − s times u's own.
 
-        For distribution functions that is what mixing is; for quantiles it is the displacement interpolation.
+        For distribution functions that is the mixture; for quantiles it is the displacement interpolation.
 
         Args:
             points: of μ_N, shape (n, D).
@@ -151,36 +155,27 @@ class Lines:
                 offs.append(share * off + (1 - share) * by)
         return Displacement(np.array(gaps), np.array(offs) if quantiles else None)
 
-    def along(self, points: Array, direction: Displacement, by: Array) -> Array:
-        """Return the distances of points whose displacement is moved by multiples of another, shape (len(by), 3).
+    def along(self, points: Array, direction: Displacement, by: Array, formulas: Sequence[OnLines]) -> Array:
+        """Return the distances of points displaced by multiples of another displacement too, shape (len(by), formulas).
 
         Args:
             points: shape (n, D).
             direction: of as many points.
             by: the multiples.
+            formulas: which.
         """
-        return self._measured(points, direction, by, direction.quantiles is not None)
+        displacements = self._displacements(points, direction.quantiles is not None)
+        lines = (
+            Projection(
+                Curves(gap, self.step, direction.distribution[line], by),
+                None if off is None else Curves(off, 1 / len(off), direction.quantiles[line], by),  # type: ignore[index]
+            )
+            for line, (gap, off) in enumerate(displacements)
+        )
+        return self._averaged(lines, formulas)
 
-    def _measured(self, points: Array, direction: Displacement | None, by: Array, quantiles: bool) -> Array:
-        sums = np.zeros((len(by), 3))
-        for line, (gap, off) in enumerate(self._displacements(points, quantiles)):
-            along = None if direction is None else direction.distribution[line]
-            moved = np.empty((len(by), len(gap)))
-            if along is None:
-                np.abs(gap, out=moved)
-            else:
-                np.multiply.outer(by, along, out=moved)
-                moved += gap
-                np.abs(moved, out=moved)
-            sums[:, 0] += moved.sum(axis=1) * self.step
-            sums[:, 2] += 2 * _squares(gap, along, by) * self.step
-            if off is not None:
-                with_it = None if direction is None or direction.quantiles is None else direction.quantiles[line]
-                sums[:, 1] += _squares(off, with_it, by) / len(off)
-        sums /= len(self.directions)
-        sums[:, 1] = np.sqrt(sums[:, 1]) if quantiles else np.nan
-        sums[:, 2] *= self._energy
-        return sums
+    def _averaged(self, lines: Iterable[Projection], formulas: Sequence[OnLines]) -> Array:
+        return averaged(lines, formulas, self.directions.shape[1])
 
     def _displacements(self, points: Array, quantiles: bool) -> Iterator[tuple[Array, Array | None]]:
         """Yield F_N − F at the nodes, and Q_N − Q at the levels if wanted, line by line."""
@@ -226,8 +221,14 @@ class Lines:
         return out
 
 
-def _squares(a: Array, b: Array | None, by: Array) -> Array:
-    """Return |a + λb|² for each λ of ``by``, b = 0 if None, shape (len(by),)."""
-    mixed, other = (0.0, 0.0) if b is None else (float(a @ b), float(b @ b))
-    out: Array = np.maximum(float(a @ a) + 2 * by * mixed + by**2 * other, 0.0)
-    return out
+def averaged(lines: Iterable[Projection], formulas: Sequence[OnLines], dimension: int) -> Array:
+    """Return distances from the projections onto all lines, shape (λ, formulas).
+
+    Args:
+        lines: the projections; each is used once.
+        formulas: which.
+        dimension: D.
+    """
+    parts = np.array([[formula.on_line(line) for formula in formulas] for line in lines])
+    means = parts.mean(axis=0)
+    return np.array([formula.of_mean(mean, dimension) for formula, mean in zip(formulas, means, strict=True)]).T

@@ -1,157 +1,225 @@
-r"""Distances of kernel density estimates on a grid: L¹, L², and the relative entropies."""
+r"""A density and particles on a grid: the distances of a kernel density estimate from the density."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from kspde.distances.region import bounding_box, check_mass, common_grid
+from kspde.distances.bandwidth import bounding_box, check_mass, common_grid
+from kspde.distances.registry import DensityPair, OnGrid
 from kspde.distances.resampling import (
     LAMBDAS,
+    Replicas,
     away,
     deviation_of_clouds,
     invert,
     node_counts,
-    replicated,
     weight_without_noise,
     without_noise,
 )
-from kspde.distances.statistics import ON_GRID, SQUARED, Estimate, Reference, prediction, reach_of
-from kspde.distances.target import CLIP, View
-from kspde.grids import Array, GaussianSmoother, deposit, moved
+from kspde.distances.result import Measured
+from kspde.distances.sides import CLIP, Target
+from kspde.distances.statistics import Estimate, prediction, reach_of
+from kspde.grids import GaussianSmoother, Grid, deposit, moved
+from kspde.typing import Array
 
-__all__ = ["Smoothed", "smoothed_distances"]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Smoothed:
-    """Distances between densities on a grid; :class:`kspde.distances.comparison.Distance` describes the attributes."""
-
-    measured: Mapping[str, Estimate]
-    debiased: Mapping[str, Estimate]
-    floor: Mapping[str, Estimate]
-    smoothing: Mapping[str, float]
-    bandwidth: float
-    clipped_mass: float
-    uncovered_mass: float
-    axes: tuple[Array, ...]
-    density: Array
-    estimate: Array
+__all__ = ["Reference", "smoothed_distances"]
 
 
 def smoothed_distances(
-    view: View,
+    target: Target,
     clouds: Sequence[Array],
     n: int,
+    formulas: Sequence[OnGrid],
     *,
     bandwidth: float | None,
     resolution: int | None,
-    replicas: int,
-    seed: int,
-    comm: Any,
-    threads: int,
-) -> Smoothed:
-    """Return L¹, L² and the relative entropies of K_h * μ and u, μ the mean of the clouds' empirical measures.
-
-    Collective.
+    replicas: Replicas,
+) -> Measured:
+    """Return the distances of K_h * μ from u, where μ is the mean of the clouds' empirical measures. Collective.
 
     Args:
-        view: u.
+        target: u.
         clouds: this rank's points of each cloud, shapes (n_local, D); ranks hold different points.
         n: points of a cloud, over all ranks.
+        formulas: which.
         bandwidth: h, or None.
         resolution: grid points in the longest direction, or None.
         replicas: clouds drawn for the floor, and again for the intervals.
-        seed: of the draws.
-        comm: the communicator.
-        threads: of this rank.
 
     Raises:
         InputError: the grid cannot resolve the bandwidth, or does not hold the density's mass.
     """
-    total = n * len(clouds)
-    box = bounding_box(np.concatenate(clouds), comm, view.dimension)
-    grid, h = common_grid(view, box, total, bandwidth, resolution)
-    values = view.on_grid(grid.axes)
-    check_mass(float(values.sum()) * grid.cell_volume, view.mass, grid)
+    comm, total = replicas.comm, n * len(clouds)
+    box = bounding_box(np.concatenate(clouds), comm, target.dimension)
+    grid, h = common_grid(target, box, total, bandwidth, resolution)
+    values = target.on_grid(grid.axes)
+    check_mass(float(values.sum()) * grid.cell_volume, target.mass, grid)
     reference = Reference(values, grid.cell_volume, CLIP)
-    smoother = GaussianSmoother(grid, h)
-    parts = [_summed(deposit(grid, points), comm) for points in clouds]
-    binned = np.sum(parts, axis=0)
-    here = smoother.density(binned, threads) / total
+    family = _Family(grid, h, reference, clouds, n, target.r, replicas)
 
-    volume = grid.cell_volume
-    blurred = smoother.smooth(reference.density, threads)
-    noise = (float(4 * np.pi * h**2) ** (-0.5 * grid.dimension) - float(np.vdot(blurred, blurred)) * volume) / total
-    gap = float(np.vdot(here - blurred, here - blurred)) * volume
-    weight = weight_without_noise(noise, gap)
-    means = np.array([_summed(points.sum(axis=0), comm) / n for points in clouds])
-    way = away(grid, reference.density, view.r, means, total)
-    end = np.sum([_summed(deposit(grid, points + way), comm) for points in clouds], axis=0) / (total * volume)
-    end = weight**2 * end + (1 - weight**2) * moved(grid, reference.density, way)
-    # All means of draws are on nodes, so without the correction for the binning.
-    seen = smoother.smooth(end, threads)
-    between = (1 - weight) * blurred + weight * seen
-    family = [(1 - w) * blurred + w * seen for w in LAMBDAS]
-    # Where no kernel reaches, the draws are 0 as well.
-    scales = [np.divide(f, between, out=np.zeros_like(f), where=between > 0) for f in family]
-    probabilities = {
-        "u": np.cumsum(reference.density * volume),
-        "between": np.cumsum(((1 - weight) * reference.density + weight * end) * volume),
-    }
+    def measured(density: Array) -> Array:
+        return reference.distances(density, formulas)
 
-    def drawn(of: str, count: int, replica: int, stream: int) -> Array:
-        random = np.random.default_rng([seed, stream, replica])
-        return smoother.smooth(node_counts(probabilities[of], grid.shape, count, random) / (count * volume))
-
-    def floor(replica: int) -> Array:
-        return reference.distances(drawn("u", total, replica, 0))
-
-    def along_family(replica: int) -> Array:
-        k = drawn("between", total, replica, 1)
-        return np.array([reference.distances(k * scale) for scale in scales])
-
-    def single(replica: int) -> Array:
-        return reference.distances(drawn("between", n, replica, 2))
-
-    floors = replicated(floor, replicas, comm, threads)
-    curves = replicated(along_family, replicas, comm, threads)
-    quantile = reach_of(replicas, len(clouds))
-    ratios = np.ones(len(ON_GRID))
+    floors = replicas.each(lambda i: measured(family.from_density(i)))
+    curves = replicas.each(lambda i: np.array([measured(density) for density in family.along(i)]))
+    ratios = np.ones(len(formulas))
+    squared = [formula.squared for formula in formulas]
     if len(clouds) > 1:
-        singles = replicated(single, replicas, comm, threads)
-        each = np.array([reference.distances(smoother.density(part, threads)) for part in parts])
-        ratios = deviation_of_clouds(each, singles, [name in SQUARED for name in ON_GRID])
-    bare = np.array([reference.distances(f) for f in family])
-    measured, debiased = {}, {}
-    for i, (name, value) in enumerate(zip(ON_GRID, reference.distances(here), strict=True)):
-        theta, draws, ratio, squared = float(value), curves[:, :, i], float(ratios[i]), name in SQUARED
-        measured[name] = invert(theta, draws, quantile * ratio, squared=squared)
-        debiased[name] = without_noise(theta, draws, bare[:, i], quantile, ratio=ratio, squared=squared)
-    return Smoothed(
-        measured=measured,
-        debiased=_consistent(debiased),
-        floor={name: prediction(floors[:, i]) for i, name in enumerate(ON_GRID)},
-        smoothing=dict(zip(ON_GRID, reference.distances(blurred).tolist(), strict=True)),
+        singles = replicas.each(lambda i: measured(family.single(i)))
+        ratios = deviation_of_clouds(np.array([measured(each) for each in family.estimates()]), singles, squared)
+    here = family.estimate
+    theta, smoothing = measured(here), measured(family.blurred)
+    bare = np.array([measured(density) for density in family.exact])
+    quantile = reach_of(replicas.count, len(clouds))
+    found, debiased = {}, {}
+    for i, formula in enumerate(formulas):
+        value, draws, ratio = float(theta[i]), curves[:, :, i], float(ratios[i])
+        found[formula.name] = invert(value, draws, quantile * ratio, squared=squared[i])
+        debiased[formula.name] = without_noise(value, draws, bare[:, i], quantile, ratio=ratio, squared=squared[i])
+    return Measured(
+        by_name=found,
+        debiased=_consistent(debiased, formulas),
+        floor={formula.name: prediction(floors[:, i]) for i, formula in enumerate(formulas)},
+        smoothing={formula.name: float(smoothing[i]) for i, formula in enumerate(formulas)},
         bandwidth=h,
         clipped_mass=reference.clipped_mass(here),
         uncovered_mass=reference.uncovered_mass(here),
         axes=grid.axes,
-        density=reference.density,
-        estimate=reference.normalised(here),
+        first=reference.density,
+        second=reference.normalised(here),
     )
 
 
-def _consistent(estimates: Mapping[str, Estimate]) -> dict[str, Estimate]:
-    """Raise estimated entropies to what the estimated L¹ distance implies: the true ones are no smaller."""
-    least = 0.5 * estimates["l1"].value ** 2
-    return {
-        name: Estimate(max(e.value, least), (e.interval[0], max(e.interval[1], least))) if "entropy" in name else e
-        for name, e in estimates.items()
-    }
+class Reference:
+    r"""The density u that estimates are measured against, on a grid.
+
+    All integrals are sums over the grid, of u and of an estimate k that are both normalised to 1 by that same sum; so
+    Csiszár, Kullback and Pinsker's :math:`\|k - u\|_1^2 \le 2 \min(H(k|u), H(u|k))` is a theorem about the numbers
+    themselves.
+
+    A discrete u may be negative or lost in round-off where it is small, and k is 0 far from all particles. Both are
+    raised to ``clip`` times the maximum of u before they are normalised; :meth:`clipped_mass` and
+    :meth:`uncovered_mass` say how much of k and of u lies where that happened to the other.
+
+    Args:
+        density: u at the grid points, any scale.
+        cell_volume: weight of a point in the sum.
+        clip: the level, relative to the maximum of u.
+    """
+
+    def __init__(self, density: Array, cell_volume: float, clip: float) -> None:
+        level = clip * float(density.max())
+        self._clipped = density < level
+        self._volume = cell_volume
+        clipped = np.maximum(density, level)
+        self.density: Array = clipped / (clipped.sum() * cell_volume)
+        self._level = clip * float(self.density.max())
+        self._log = np.log(self.density)
+
+    def distances(self, estimate: Array, formulas: Sequence[OnGrid]) -> Array:
+        """Return the distances of an estimate k of any scale, shape (formulas,)."""
+        k = self.normalised(estimate)
+        log_ratio = np.log(k) - self._log if any(formula.logarithmic for formula in formulas) else None
+        pair = DensityPair(k, self.density, self._volume, log_ratio)
+        return np.array([formula.between(pair.reversed if formula.reverse else pair) for formula in formulas])
+
+    def normalised(self, estimate: Array) -> Array:
+        """Return an estimate of mass 1, nowhere below the level (but for the last normalisation)."""
+        # The transforms leave round-off of either sign where no particle is near.
+        positive = np.maximum(estimate, 0.0)
+        positive /= positive.sum() * self._volume
+        np.maximum(positive, self._level, out=positive)
+        positive /= positive.sum() * self._volume
+        return positive
+
+    def clipped_mass(self, estimate: Array) -> float:
+        """Return the share of an estimate's mass that lies where u was clipped."""
+        return float(self.normalised(estimate)[self._clipped].sum()) * self._volume
+
+    def uncovered_mass(self, estimate: Array) -> float:
+        """Return the share of u's mass that lies where an estimate was clipped."""
+        bare = self.normalised(estimate) <= self._level * (1 + 1e-6)
+        return float(self.density[bare].sum()) * self._volume
+
+
+class _Family:
+    r"""Density estimates of the particles, and of draws along the family of :mod:`kspde.distances.resampling`.
+
+    Attributes:
+        estimate: K_h * μ.
+        blurred: K_h * u.
+        exact: :math:`K_h * p_\lambda` for each λ.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        h: float,
+        reference: Reference,
+        clouds: Sequence[Array],
+        n: int,
+        r: int,
+        replicas: Replicas,
+    ) -> None:
+        comm, total, volume = replicas.comm, n * len(clouds), grid.cell_volume
+        self._grid, self._replicas, self._n, self._total = grid, replicas, n, total
+        self._smoother = GaussianSmoother(grid, h)
+        self._parts = [_summed(deposit(grid, points), comm) for points in clouds]
+        self.estimate = self._smoother.density(np.sum(self._parts, axis=0), replicas.threads) / total
+        self.blurred = self._smoother.smooth(reference.density, replicas.threads)
+
+        off = self.estimate - self.blurred
+        square = float(np.vdot(self.blurred, self.blurred)) * volume
+        noise = (float(4 * np.pi * h**2) ** (-0.5 * grid.dimension) - square) / total
+        weight = weight_without_noise(noise, float(np.vdot(off, off)) * volume)
+        means = np.array([_summed(points.sum(axis=0), comm) / n for points in clouds])
+        way = away(grid, reference.density, r, means, total)
+        end = np.sum([_summed(deposit(grid, points + way), comm) for points in clouds], axis=0) / (total * volume)
+        end = weight**2 * end + (1 - weight**2) * moved(grid, reference.density, way)
+        # All means of draws are on nodes, so without the correction for the binning.
+        seen = self._smoother.smooth(end, replicas.threads)
+        near = (1 - weight) * self.blurred + weight * seen
+        self.exact = [(1 - at) * self.blurred + at * seen for at in LAMBDAS]
+        # Where no kernel reaches, the draws are 0 as well.
+        self._scales = [np.divide(each, near, out=np.zeros_like(each), where=near > 0) for each in self.exact]
+        self._of_density = np.cumsum(reference.density * volume)
+        self._near = np.cumsum(((1 - weight) * reference.density + weight * end) * volume)
+
+    def estimates(self) -> list[Array]:
+        """Return the estimate of each cloud alone, up to its scale."""
+        return [self._smoother.density(part, self._replicas.threads) for part in self._parts]
+
+    def from_density(self, replica: int) -> Array:
+        """Return the estimate of as many draws from u."""
+        return self._drawn(self._of_density, self._total, 0, replica)
+
+    def along(self, replica: int) -> Iterator[Array]:
+        """Yield the estimates of as many draws for each λ: one set of draws, from near the particles' own λ."""
+        density = self._drawn(self._near, self._total, 1, replica)
+        for scale in self._scales:
+            yield density * scale
+
+    def single(self, replica: int) -> Array:
+        """Return the estimate of as many such draws as one cloud has particles."""
+        return self._drawn(self._near, self._n, 2, replica)
+
+    def _drawn(self, cumulative: Array, count: int, stream: int, replica: int) -> Array:
+        counts = node_counts(cumulative, self._grid.shape, count, self._replicas.random(stream, replica))
+        return self._smoother.smooth(counts / (count * self._grid.cell_volume))
+
+
+def _consistent(estimates: Mapping[str, Estimate], formulas: Sequence[OnGrid]) -> dict[str, Estimate]:
+    """Raise estimates to what the estimated L¹ distance implies: the true ones are no smaller."""
+    if "l1" not in estimates:
+        return dict(estimates)
+    out = {}
+    for formula in formulas:
+        e, least = estimates[formula.name], formula.least(estimates["l1"].value)
+        out[formula.name] = Estimate(max(e.value, least), (e.interval[0], max(e.interval[1], least)))
+    return out
 
 
 def _summed(mine: Array, comm: Any) -> Array:

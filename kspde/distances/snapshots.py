@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from kspde.errors import InputError
-from kspde.grids import Array
 from kspde.models import Model
 from kspde.protocols import ParticleCloud
 from kspde.runtime.parallel import together
+from kspde.typing import Array, Ids
 
 __all__ = ["Snapshot", "Snapshots", "clouds_at"]
 
@@ -46,7 +45,7 @@ class Snapshot:
     masses: Mapping[str, float]
     comm: Any
     positions: Mapping[str, Array]
-    ids: Mapping[str, npt.NDArray[np.uint64]]
+    ids: Mapping[str, Ids]
     variations: Mapping[str, float] = field(default_factory=dict)
     u0: Mapping[str, Any] = field(default_factory=dict)
 
@@ -54,7 +53,7 @@ class Snapshot:
         """Return this rank's positions of a species, shape (n_local, d)."""
         return self.positions[species]
 
-    def ids_of(self, species: str) -> npt.NDArray[np.uint64]:
+    def ids_of(self, species: str) -> Ids:
         """Return this rank's particle ids of a species, shape (n_local,)."""
         return self.ids[species]
 

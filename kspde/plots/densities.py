@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from kspde.comparable import check_species, differences, known
-from kspde.distances.region import mass_grid
-from kspde.distances.target import View
-from kspde.grids import Array
+from kspde.comparable import bounds_of, check_species, differences, known
+from kspde.grids import Grid, mass_grid
 from kspde.plots.style import (
     BLUE,
     COLOURS,
@@ -34,11 +32,10 @@ from kspde.plots.style import (
     thousands,
 )
 from kspde.protocols import SolvedDensity
-
-if TYPE_CHECKING:
-    from kspde.distances.result import Distance
+from kspde.typing import Array
 
 __all__ = [
+    "DensityOnGrid",
     "Shown",
     "draw_bar",
     "draw_contours",
@@ -60,7 +57,58 @@ _LINE = 0.35
 _ABOVE = 1.15
 
 
-def plot_distance(distance: Distance, path: str | Path) -> None:
+class _Compared(Protocol):
+    """Two densities on one grid with the distances between them, as ``kspde.Distance`` has them."""
+
+    @property
+    def axes(self) -> tuple[Array, ...]: ...
+    @property
+    def density_pde(self) -> Array: ...
+    @property
+    def density_particles(self) -> Array: ...
+    @property
+    def sides(self) -> tuple[str, str]: ...
+    @property
+    def sizes(self) -> tuple[int, int]: ...
+    @property
+    def species(self) -> str: ...
+    @property
+    def mass(self) -> float: ...
+    @property
+    def bandwidth(self) -> float | None: ...
+    @property
+    def t_end(self) -> float | None: ...
+    @property
+    def eps(self) -> float | None: ...
+    @property
+    def differs(self) -> Mapping[str, tuple[Any, Any]]: ...
+    @property
+    def comm(self) -> Any: ...
+    def caption(self, between: str = ", ") -> str: ...
+
+
+class DensityOnGrid:
+    """A species of a solution, on a grid over its mass or on other axes. Collective.
+
+    Args:
+        pde: the solution.
+        species: which one.
+        t: the time, the final one unless given.
+    """
+
+    def __init__(self, pde: SolvedDensity, species: str, t: float | None = None) -> None:
+        self._pde, self._species, self._at = pde, species, {} if t is None else {"t": t}
+
+    def grid(self) -> Grid:
+        """Return a grid over the mass."""
+        return mass_grid(self, bounds_of(self._pde))
+
+    def __call__(self, axes: Sequence[Array]) -> Array:
+        """Return the values on a tensor grid, 0 outside the domain."""
+        return np.asarray(self._pde.on_grid(axes, self._species, outside=0.0, **self._at), dtype=np.float64)
+
+
+def plot_distance(distance: _Compared, path: str | Path) -> None:
     """Write both densities, their difference beside, and the distances with their floors below.
 
     Raises:
@@ -83,10 +131,10 @@ def plot_distance(distance: Distance, path: str | Path) -> None:
                 for panel in panels[1:]:
                     panel.set_ylabel("")
             figure.suptitle(_setting(distance, shown))
-            figure.supxlabel(_caption(distance))
+            figure.supxlabel(distance.caption())
 
 
-def plot_densities(distance: Distance, path: str | Path) -> None:
+def plot_densities(distance: _Compared, path: str | Path) -> None:
     """Write both densities, on one colour scale.
 
     Raises:
@@ -107,7 +155,7 @@ def plot_densities(distance: Distance, path: str | Path) -> None:
             figure.suptitle(_setting(distance, shown))
 
 
-def plot_difference(distance: Distance, path: str | Path) -> None:
+def plot_difference(distance: _Compared, path: str | Path) -> None:
     """Write the difference of the two densities, and the distances with their floors below.
 
     Raises:
@@ -124,7 +172,7 @@ def plot_difference(distance: Distance, path: str | Path) -> None:
             else:
                 _difference_map(figure, panel, shown, distance, per_volume("difference", len(distance.axes)))
             panel.set_title(f"{_setting(distance, shown)}\n{_minus(distance)}")
-            figure.supxlabel(_caption(distance, between=",\n   "))
+            figure.supxlabel(distance.caption(between=",\n   "))
 
 
 def plot_density(pde: SolvedDensity, path: str | Path, *, species: str | None = None) -> None:
@@ -134,9 +182,9 @@ def plot_density(pde: SolvedDensity, path: str | Path, *, species: str | None = 
         InputError: no such species, none given where there are several, or the file cannot be written.
     """
     name = check_species(pde.model, species)
-    view = View.of(pde, name)
-    grid = mass_grid(view)
-    values = view.on_grid(grid.axes)
+    density = DensityOnGrid(pde, name)
+    grid = density.grid()
+    values = density(grid.axes)
     with picture(path, pde.comm) as figures:
         if figures is not None:
             shown = Shown(grid.axes, values, values)
@@ -229,7 +277,7 @@ class Shown:
         return float(np.clip(height / width, 0.3, 2.0))
 
 
-def _density_pair(figure: Any, panels: Any, shown: Shown, distance: Distance) -> None:
+def _density_pair(figure: Any, panels: Any, shown: Shown, distance: _Compared) -> None:
     top = float(max(shown.first.max(), shown.second.max()))
     for panel, values, title in zip(panels, (shown.first, shown.second), _labels(distance), strict=True):
         image = draw_image(panel, shown, values, cmap=DENSITY_MAP, vmin=0.0, vmax=top)
@@ -238,7 +286,7 @@ def _density_pair(figure: Any, panels: Any, shown: Shown, distance: Distance) ->
     draw_bar(figure, image, panels, _label(distance))
 
 
-def _difference_map(figure: Any, panel: Any, shown: Shown, distance: Distance, label: str) -> None:
+def _difference_map(figure: Any, panel: Any, shown: Shown, distance: _Compared, label: str) -> None:
     difference = shown.second - shown.first
     top = float(np.abs(difference).max()) or 1.0
     image = draw_image(panel, shown, difference, cmap=DIFFERENCE_MAP, vmin=-top, vmax=top)
@@ -272,7 +320,7 @@ def draw_bar(figure: Any, image: Any, panels: Any, label: str, loc: str = "cente
     bar.formatter.set_powerlimits((-3, 4))
 
 
-def _curves(panel: Any, shown: Shown, distance: Distance) -> None:
+def _curves(panel: Any, shown: Shown, distance: _Compared) -> None:
     first, second = _labels(distance)
     panel.plot(shown.axes[0], shown.first, color=BLUE, label=first)
     panel.plot(shown.axes[0], shown.second, color=ORANGE, linestyle="--", label=second)
@@ -281,7 +329,7 @@ def _curves(panel: Any, shown: Shown, distance: Distance) -> None:
     panel.legend(frameon=False, loc="upper right")
 
 
-def _difference_curve(panel: Any, shown: Shown, distance: Distance) -> None:
+def _difference_curve(panel: Any, shown: Shown, distance: _Compared) -> None:
     difference = shown.second - shown.first
     panel.fill_between(shown.axes[0], difference, color=ORANGE, alpha=0.35, linewidth=0)
     panel.plot(shown.axes[0], difference, color=ORANGE, linewidth=0.8)
@@ -310,38 +358,26 @@ def _particle_moments(panel: Any, cloud: Any) -> None:
         panel.plot(cloud.diagnostics["t"], column, color="black", linestyle=":", linewidth=1.0, label=label)
 
 
-def _labels(distance: Distance) -> tuple[str, str]:
+def _labels(distance: _Compared) -> tuple[str, str]:
     """Return what the two sides are called, with their numbers of particles."""
-    sizes = {"particles": (0, distance.n), "densities": (0, 0), "clouds": (distance.first_n, distance.n)}[distance.kind]
     first, second = (
         f"{side.removesuffix(' particles')}, $N = {thousands(n)}$" if n else side
-        for side, n in zip(distance.sides, sizes, strict=True)
+        for side, n in zip(distance.sides, distance.sizes, strict=True)
     )
     return first, second
 
 
-def _minus(distance: Distance) -> str:
+def _minus(distance: _Compared) -> str:
     first, second = distance.sides
-    return f"{second} − {first}" if distance.kind == "particles" else "second − first"
+    return f"{second.split()[0]} − {first.split()[0]}"
 
 
-def _setting(distance: Distance, shown: Shown) -> str:
+def _setting(distance: _Compared, shown: Shown) -> str:
     smoothed = [] if distance.bandwidth is None else [f"bandwidth $h = {distance.bandwidth:.3g}$"]
     title = ", ".join([*setting_of(distance.t_end, distance.eps), *smoothed, *shown.plane])
     return "\n".join([part for part in (title, differing(distance.differs)) if part])
 
 
-def _caption(distance: Distance, between: str = ", ") -> str:
-    names = {"l1": "$L^1$ distance", "relative_entropy": "relative entropy", "energy": "energy distance"}
-    lines = [
-        f"{words} {distance.in_words(name)}"
-        + (f"{between}floor {distance.floor[name]}" if name in distance.floor.by_name else "")
-        for name, words in names.items()
-        if name in distance.by_name
-    ]
-    return "\n".join(lines[:2])
-
-
-def _label(distance: Distance) -> str:
+def _label(distance: _Compared) -> str:
     symbol = symbol_of(distance.species) + ("" if abs(distance.mass - 1) < 1e-9 else " / mass,")
     return per_volume(symbol, len(distance.axes))

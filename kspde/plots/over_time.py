@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from kspde.distances.over_time import OverTime
 from kspde.errors import check_choice
 from kspde.plots.style import BLUE, COLUMN, GREY, ORANGE, PAGE, differing, picture, setting_of, thousands
+from kspde.typing import Array
 
 __all__ = ["plot_over_time"]
 
-_TITLES = {
-    "l1": "$L^1$ distance",
-    "l2": "$L^2$ distance",
-    "relative_entropy": r"relative entropy $H(\hat u_N|u)$",
-    "reverse_relative_entropy": r"relative entropy $H(u|\hat u_N)$",
-    "wasserstein1": "Wasserstein-1",
-    "wasserstein2": "Wasserstein-2",
-    "energy": "energy distance",
-    "relative_entropy_knn": "relative entropy, nearest neighbours",
-}
+
+class _Table(Protocol):
+    """Distances over time, as ``kspde.OverTime`` has them: columns by name, and those of their floors and intervals."""
+
+    @property
+    def columns(self) -> Mapping[str, Array]: ...
+    @property
+    def names(self) -> tuple[str, ...]: ...
+    @property
+    def n(self) -> int: ...
+    @property
+    def eps(self) -> float | None: ...
+    @property
+    def differs(self) -> Mapping[str, tuple[Any, Any]]: ...
+    @property
+    def comm(self) -> Any: ...
+    def __getitem__(self, column: str) -> Array: ...
+    def title(self, name: str) -> str: ...
 
 
-def plot_over_time(table: OverTime, path: str | Path, names: Sequence[str] | None = None) -> None:
+def plot_over_time(table: _Table, path: str | Path, names: Sequence[str] | None = None) -> None:
     """Write distances over time: values with intervals, the floor as a band, what smoothing alone does as a line.
 
     Raises:
@@ -53,7 +61,7 @@ def plot_over_time(table: OverTime, path: str | Path, names: Sequence[str] | Non
             figure.suptitle("\n".join(part for part in (first, differing(table.differs)) if part))
 
 
-def _panel(panel: Any, table: OverTime, name: str) -> None:
+def _panel(panel: Any, table: _Table, name: str) -> None:
     t = table["t"]
     if f"floor_{name}" in table.columns:
         low, high = table[f"floor_{name}_low"], table[f"floor_{name}_high"]
@@ -65,6 +73,6 @@ def _panel(panel: Any, table: OverTime, name: str) -> None:
     panel.errorbar(t, value, (below, above), fmt="o-", color=BLUE, markersize=3, capsize=2, linewidth=1.0, label=label)
     if f"smoothing_{name}" in table.columns:
         panel.plot(t, table[f"smoothing_{name}"], color=ORANGE, linestyle="--", linewidth=1.0, label="smoothing alone")
-    panel.set_title(_TITLES[name], y=1.08)  # above the power of ten
+    panel.set_title(table.title(name), y=1.08)  # above the power of ten
     panel.set_ylim(min(0.0, 1.1 * float(table[f"{name}_low"].min())), None)
     panel.ticklabel_format(axis="y", scilimits=(-3, 4))

@@ -13,12 +13,8 @@ from typing import Any
 import numpy as np
 
 from kspde.comparable import check_comparable, check_species
-from kspde.distances.region import mass_grid
-from kspde.distances.snapshots import Snapshots
-from kspde.distances.target import View
 from kspde.errors import InputError, check_choice, check_integer, check_number
-from kspde.grids import Array
-from kspde.plots.densities import Shown, draw_bar, draw_contours, draw_image
+from kspde.plots.densities import DensityOnGrid, Shown, draw_bar, draw_contours, draw_image
 from kspde.plots.style import (
     COLUMN,
     DENSITY_MAP,
@@ -31,6 +27,7 @@ from kspde.plots.style import (
     thousands,
 )
 from kspde.protocols import ParticleCloud, SolvedDensity
+from kspde.typing import Array
 
 __all__ = ["animate", "plot_particles"]
 
@@ -59,9 +56,9 @@ def plot_particles(
     name = _planar(pde, species)
     differs = check_comparable(pde, cloud, name)
     check_integer("most", most, at_least=1)
-    view = View.of(pde, name)
-    axes = mass_grid(view).axes
-    values = view.on_grid(axes)
+    density = DensityOnGrid(pde, name)
+    axes = density.grid().axes
+    values = density(axes)
     points = _first(cloud, name, most)
     with picture(path, pde.comm) as figures:
         if figures is not None:
@@ -76,7 +73,7 @@ def plot_particles(
 
 def animate(
     pde: SolvedDensity,
-    states: Snapshots | Sequence[ParticleCloud],
+    states: Any,
     path: str | Path,
     *,
     species: str | None = None,
@@ -89,7 +86,7 @@ def animate(
 
     Args:
         pde: the density.
-        states: the particles at increasing times in [0, t_end], such as :class:`kspde.Snapshots` filled.
+        states: the particles at increasing times in [0, t_end]: :class:`kspde.Snapshots` filled, or a list of clouds.
         path: the file: .webp, .gif or .png.
         species: which one, where the model has several.
         most: particles shown, the first by number.
@@ -103,16 +100,16 @@ def animate(
     check_choice("suffix", Path(path).suffix, _FORMATS)
     check_integer("most", most, at_least=1)
     check_number("seconds", seconds, above=0)
-    clouds: list[Any] = list(states.clouds if isinstance(states, Snapshots) else states)
+    clouds: list[Any] = list(getattr(states, "clouds", states))
     if len(clouds) < 2:
         raise InputError(f"states has {len(clouds)} times: give particles at 2 or more")
     times = [float(cloud.t_end) for cloud in clouds]
     differs: dict[str, tuple[Any, Any]] = {}
     for t, cloud in zip(times, clouds, strict=True):
         differs |= check_comparable(pde, cloud, name, t=t)
-    views = [View.of(pde, name, t=t) for t in times]
-    axes = mass_grid(views[int(np.argmax(times))]).axes
-    densities = [view.on_grid(axes) for view in views]
+    at_times = [DensityOnGrid(pde, name, t) for t in times]
+    axes = at_times[int(np.argmax(times))].grid().axes
+    densities = [density(axes) for density in at_times]
     points = [_first(cloud, name, most) for cloud in clouds]
     with drawing(pde.comm) as figures:
         if figures is not None:

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kspde.comparable import in_words
 from kspde.errors import InputError
 from kspde.runtime.parallel import together
+from kspde.runtime.values import in_words
 
 __all__ = [
     "BLUE",

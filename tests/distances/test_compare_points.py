@@ -16,12 +16,14 @@ from scipy.special import erf
 import kspde
 from kspde.distances import compare
 from kspde.distances.knn import LogDensity, entropy_terms, relative_entropy_of
-from kspde.distances.points import _Draws
-from kspde.distances.resampling import invert, without_noise
+from kspde.distances.points import Draws
+from kspde.distances.registry import DISTANCES, ENERGY
+from kspde.distances.resampling import Replicas, invert, without_noise
 from kspde.distances.sliced import Lines, directions
 from kspde.distances.statistics import Estimate, reach_of
 from kspde.grids import Grid
 
+ON_LINES = [DISTANCES[name] for name in ("wasserstein1", "wasserstein2", "energy")]
 SHIFTED = kspde.GaussianMixture(weights=(0.5, 0.5), means=((-1.0, 0.0), (0.8, 0.5)), stds=(0.5, 0.7))
 
 
@@ -64,7 +66,7 @@ def test_wasserstein_on_the_line(mean: float, std: float) -> None:
     """Of two Gaussians: W_2² = (Δm)² + (Δσ)², W_1 = E|Δm + Δσ Z|; points at the quantiles are the Gaussian itself."""
     from scipy.integrate import quad
 
-    w1, w2, _ = lines_of(gaussian(dimension=1), points=801).distances(quantiles(50_000, mean=mean, std=std))
+    w1, w2, _ = lines_of(gaussian(dimension=1), points=801).distances(quantiles(50_000, mean=mean, std=std), ON_LINES)
     assert w2 == pytest.approx(np.hypot(mean, std - 1), rel=1e-4)
     exact = quad(lambda z: abs(mean + (std - 1) * z) * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi), -10, 10)[0]
     assert w1 == pytest.approx(exact, rel=1e-4)
@@ -75,7 +77,7 @@ def test_line_distances_of_few_points_are_exact() -> None:
     import ot
 
     x = np.array([[-1.3], [0.2], [0.25], [1.9], [0.7]])
-    w1, w2, energy = lines_of(gaussian(dimension=1), points=801).distances(x)
+    w1, w2, energy = lines_of(gaussian(dimension=1), points=801).distances(x, ON_LINES)
     fine = quantiles(20_000).ravel()
     assert w1 == pytest.approx(ot.wasserstein_1d(x.ravel(), fine, p=1), rel=2e-3)
     assert w2**2 == pytest.approx(ot.wasserstein_1d(x.ravel(), fine, p=2), rel=2e-3)
@@ -88,7 +90,7 @@ def test_sliced_distances_are_those_of_pot() -> None:
 
     x, y = draws(gaussian(0.8), 300, 1), draws(SHIFTED, 20_000, 2)
     lines = lines_of(SHIFTED)
-    w1, w2, _ = lines.distances(x)
+    w1, w2, _ = lines.distances(x, ON_LINES)
     for p, ours in ((1, w1), (2, w2)):
         theirs = ot.sliced_wasserstein_distance(x, y, p=p, projections=lines.directions.T)
         assert ours == pytest.approx(theirs, rel=0.025)  # of 20 000 draws
@@ -100,7 +102,7 @@ def test_energy_distance_is_the_double_sum(r: int, tolerance: float) -> None:
     x = draws(gaussian(0.8), 200 * r, 1).reshape(200, -1)
     y = draws(SHIFTED, 4000 * r, 2).reshape(4000, -1)
     direct = 2 * cdist(x, y).mean() - cdist(x, x).mean() - pdist(y).mean()
-    assert lines_of(SHIFTED, r).distances(x, quantiles=False)[2] == pytest.approx(direct, rel=tolerance)
+    assert lines_of(SHIFTED, r).distances(x, [ENERGY])[0] == pytest.approx(direct, rel=tolerance)
 
 
 def test_energy_distance_of_two_gaussians_in_the_plane() -> None:
@@ -114,7 +116,7 @@ def test_energy_distance_of_two_gaussians_in_the_plane() -> None:
     n, shift = 40_000, 0.7
     x = draws(gaussian(), n, 3) + np.array([shift, 0.0])
     exact = 2 * (mean_length(shift, np.sqrt(2)) - mean_length(0, np.sqrt(2)))
-    energy = lines_of(gaussian()).distances(x, quantiles=False)[2]
+    energy = lines_of(gaussian()).distances(x, [ENERGY])[0]
     assert energy == pytest.approx(exact, rel=0.03)
     assert lines_of(gaussian()).noise == pytest.approx(mean_length(0, np.sqrt(2)), rel=1e-3)
 
@@ -139,7 +141,7 @@ def test_displacement_of_a_mixture_that_is_moved() -> None:
 def test_draws_from_between() -> None:
     """Of (1 − λ)u + λ(s μ + (1 − s)u, moved): each particle's share is λ s; the same numbers whatever λ is."""
     grid = Grid.covering(np.array([-7.0]), np.array([7.0]), [201])
-    source = _Draws(grid, gaussian(dimension=1)(grid.axes[0][:, None]), 1)
+    source = Draws(grid, gaussian(dimension=1)(grid.axes[0][:, None]), 1)
     points, n = np.array([[50.0], [60.0]]), 40_000
 
     def at(weight: float) -> np.ndarray:
@@ -159,9 +161,9 @@ def test_draws_keep_the_variance_of_the_density() -> None:
     """A grid of one point a standard deviation: its multilinear interpolant would be wider by a sixth."""
     grid = Grid.covering(np.array([-7.0]), np.array([7.0]), [21])
     density = np.exp(-0.5 * grid.axes[0] ** 2)
-    x = _Draws(grid, density, 1).points(200_000, np.random.default_rng(0))
+    x = Draws(grid, density, 1).points(200_000, np.random.default_rng(0))
     assert x.var() == pytest.approx(1.0, abs=0.015)
-    pairs = _Draws(grid, density, 2).points(50_000, np.random.default_rng(0))
+    pairs = Draws(grid, density, 2).points(50_000, np.random.default_rng(0))
     assert pairs.shape == (50_000, 2)
     assert abs(np.corrcoef(pairs.T)[0, 1]) < 0.02
 
@@ -204,10 +206,7 @@ def test_particles_whose_log_ratio_varies_widen_the_interval(comm) -> None:
         lambda x: -0.5 * (x[:, 0] ** 2 + np.log(2 * np.pi)),
         lambda count, random: random.normal(size=(count, 1)),
         k=4,
-        replicas=replicas,
-        seed=1,
-        comm=comm,
-        threads=1,
+        replicas=Replicas(count=replicas, seed=1, comm=comm, threads=1),
     )
     assert estimate.interval[0] < 4.5 < estimate.interval[1]
     deviations = np.array([np.ptp(e.interval) for e in (estimate, floor)]) / (2 * reach_of(replicas))

@@ -14,6 +14,7 @@ from hypothesis.extra.numpy import arrays
 
 import kspde
 from kspde.distances import Estimate
+from kspde.distances.registry import DISTANCES, OnGrid
 from kspde.distances.resampling import (
     AWAY,
     LAMBDAS,
@@ -24,8 +25,11 @@ from kspde.distances.resampling import (
     weight_without_noise,
     without_noise,
 )
-from kspde.distances.statistics import Reference, prediction, reach_of
+from kspde.distances.smoothed import Reference
+from kspde.distances.statistics import prediction, reach_of
 from kspde.grids import Grid
+
+ON_GRID = [formula for formula in DISTANCES.values() if isinstance(formula, OnGrid)]
 
 
 def normal(x: np.ndarray, mean: float, std: float) -> np.ndarray:
@@ -37,13 +41,13 @@ def test_two_gaussians_on_the_line() -> None:
 
     x = np.linspace(-12, 12, 4001)
     step = x[1] - x[0]
-    l1, l2, entropy, reverse = Reference(normal(x, 0.0, 1.0), step, 1e-40).distances(normal(x, 0.6, 1.0))
+    l1, l2, entropy, reverse = Reference(normal(x, 0.0, 1.0), step, 1e-40).distances(normal(x, 0.6, 1.0), ON_GRID)
     assert l1 == pytest.approx(2 * (2 * ndtr(0.3) - 1), rel=1e-5)
     # ∫(p − q)² of two Gaussians: 2 (N(0; 2) − N(0.6; 2)).
     assert l2**2 == pytest.approx(2 * (1 - np.exp(-(0.6**2) / 4)) / np.sqrt(4 * np.pi), rel=1e-9)
     assert entropy == pytest.approx(0.6**2 / 2, rel=1e-9)
     assert reverse == pytest.approx(0.6**2 / 2, rel=1e-9)
-    _, _, entropy, reverse = Reference(normal(x, 0.0, 1.0), step, 1e-40).distances(normal(x, 0.2, 1.3))
+    _, _, entropy, reverse = Reference(normal(x, 0.0, 1.0), step, 1e-40).distances(normal(x, 0.2, 1.3), ON_GRID)
     assert entropy == pytest.approx(-np.log(1.3) + (1.3**2 + 0.2**2) / 2 - 0.5, rel=1e-9)
     assert reverse == pytest.approx(np.log(1.3) + (1 + 0.2**2) / (2 * 1.3**2) - 0.5, rel=1e-9)
 
@@ -52,7 +56,7 @@ def test_two_gaussians_in_the_plane() -> None:
     x = np.linspace(-9, 9, 361)
     a = normal(x, 0, 1.0)[:, None] * normal(x, 0, 1.0)
     b = normal(x, 0, 1.2)[:, None] * normal(x, 0, 1.2)
-    l1, _, entropy, _ = Reference(a, (x[1] - x[0]) ** 2, 1e-40).distances(b)
+    l1, _, entropy, _ = Reference(a, (x[1] - x[0]) ** 2, 1e-40).distances(b, ON_GRID)
     # The two are equal on a circle: r² (1 − 1/1.2²) = 4 log 1.2.
     r2 = 4 * np.log(1.2) / (1 - 1 / 1.44)
     assert l1 == pytest.approx(2 * (np.exp(-r2 / 2.88) - np.exp(-r2 / 2)), rel=1e-3)
@@ -63,7 +67,9 @@ def test_scale_does_not_matter() -> None:
     x = np.linspace(-9, 9, 500)
     u, k = normal(x, 0, 1), normal(x, 0.3, 1.1)
     step = x[1] - x[0]
-    assert Reference(u, step, 1e-10).distances(k) == pytest.approx(Reference(7 * u, step, 1e-10).distances(3 * k))
+    assert Reference(u, step, 1e-10).distances(k, ON_GRID) == pytest.approx(
+        Reference(7 * u, step, 1e-10).distances(3 * k, ON_GRID)
+    )
 
 
 def test_clipping_is_reported() -> None:
@@ -74,7 +80,7 @@ def test_clipping_is_reported() -> None:
     reference = Reference(u, step, 1e-6)
     assert reference.density.min() > 0
     assert reference.clipped_mass(k) == pytest.approx(0.1, rel=1e-3)
-    l1, _, entropy, _ = reference.distances(k)
+    l1, _, entropy, _ = reference.distances(k, ON_GRID)
     assert l1 == pytest.approx(0.2, rel=1e-3)
     # A tenth of the mass meets the level 1e-6 · max u.
     level = 1e-6 * normal(np.zeros(1), 0, 1)[0]
@@ -88,7 +94,7 @@ densities = arrays(np.float64, 30, elements=st.floats(0, 1)).filter(lambda a: a.
 @given(densities, densities)
 @settings(max_examples=200, deadline=None)
 def test_csiszar_kullback_pinsker(u: np.ndarray, k: np.ndarray) -> None:
-    l1, l2, entropy, reverse = Reference(u, 0.3, 1e-10).distances(k)
+    l1, l2, entropy, reverse = Reference(u, 0.3, 1e-10).distances(k, ON_GRID)
     assert 0 <= l1 <= 2 + 1e-12
     assert l1**2 <= 2 * min(entropy, reverse) + 1e-12
     assert l1 <= l2 * np.sqrt(30 * 0.3) * (1 + 1e-12)  # Cauchy and Schwarz
@@ -99,7 +105,7 @@ def test_csiszar_kullback_pinsker(u: np.ndarray, k: np.ndarray) -> None:
 def test_entropies_of_nearly_equal_densities_do_not_cancel(u: np.ndarray, small: float) -> None:
     k = u * (1 + small * np.cos(np.arange(30)))
     reference = Reference(u, 0.3, 1e-10)
-    _, _, entropy, _ = reference.distances(k)
+    _, _, entropy, _ = reference.distances(k, ON_GRID)
     x = reference.normalised(k) / reference.density - 1
     assert entropy == pytest.approx(0.3 * np.sum(reference.density * x**2) / 2, rel=1e-2 + 2 * small, abs=1e-15)
 
@@ -109,12 +115,12 @@ def test_a_contradiction_is_not_reported(monkeypatch: pytest.MonkeyPatch) -> Non
     reference = Reference(u, 0.1, 1e-10)
     monkeypatch.setattr(reference, "_log", reference._log + 1.0)  # what a mistake might do
     with pytest.raises(kspde.KspdeError, match="contradict Csiszar, Kullback and Pinsker"):
-        reference.distances(np.roll(u, 3))
+        reference.distances(np.roll(u, 3), ON_GRID)
 
 
 def test_identical_densities_have_no_distance() -> None:
     u = normal(np.linspace(-5, 5, 101), 0, 1)
-    np.testing.assert_allclose(Reference(u, 0.1, 1e-10).distances(u), 0, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(Reference(u, 0.1, 1e-10).distances(u, ON_GRID), 0, rtol=0, atol=1e-14)
 
 
 def test_mass_without_particles_is_reported() -> None:
