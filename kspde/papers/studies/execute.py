@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from kspde._version import __version__
-from kspde.errors import InputError, KspdeError
+from kspde.errors import InputError, KspdeError, shortened
 from kspde.fem import backend
 from kspde.papers.studies.measures import Task, measured
 from kspde.papers.studies.quantities import from_record
@@ -94,18 +94,18 @@ def vacated(directory: Path, comm: Any) -> Iterator[None]:
 
 def _difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
     """Return the first difference of two descriptions, by name."""
-    for name in ("setting", "measure"):
-        if theirs.get(name) != ours[name]:
-            return f"{name} = {theirs.get(name)} there, {ours[name]} here"
-    before, now = theirs.get("axes", {}), ours["axes"]
-    for name in sorted({*before, *now}):
-        if before.get(name) != now.get(name):
-            return f"{name} = {_short(before.get(name))} there, {_short(now.get(name))} here"
-    pairs = zip(theirs.get("points", {}).values(), ours["points"].values(), strict=False)
-    for there, here in pairs:
-        for name in sorted({*_flat(there), *_flat(here)}):
-            if _flat(there).get(name) != _flat(here).get(name):
-                return f"{name} = {_short(_flat(there).get(name))} there, {_short(_flat(here).get(name))} here"
+    tables = [
+        tuple(
+            {name: study.get(name) for name in ("setting", "measure")} | study.get("axes", {})
+            for study in (theirs, ours)
+        ),
+        *zip(theirs.get("points", {}).values(), ours["points"].values(), strict=False),
+    ]
+    for before, now in tables:
+        there, here = _flat(before), _flat(now)
+        for name in {**there, **here}:
+            if there.get(name) != here.get(name):
+                return f"{name} = {_short(there.get(name))} there, {_short(here.get(name))} here"
     return "another version of kspde"
 
 
@@ -117,8 +117,7 @@ def _flat(table: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 
 def _short(value: Any) -> str:
-    text = "nothing" if value is None else json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return "nothing" if value is None else value if isinstance(value, str) else shortened(json.dumps(value))
 
 
 def run_points(

@@ -30,16 +30,13 @@ class Promise(Protocol):
     @property
     def source(self) -> str:
         """Where the promise is stated."""
-        ...
 
     @property
     def status(self) -> str:
         """One of "proved", "improved", "printed" and "expected" (the source says by whom or by what)."""
-        ...
 
     def order(self, group: Mapping[str, Any]) -> float | None:
         """Return the order at values of the swept parameters; None where they leave what is promised."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,15 +50,20 @@ _PRINTED, _SHARP = (2, 2, 3), (0, 1, 2)
 
 @dataclass(frozen=True, kw_only=True)
 class ImprovedExponents:
-    """What the paper's estimates give at (θ, α, m) with moments of order 2p.
+    """The exponents that the paper's own estimates give at (θ, α, m), without its losses.
+
+    Also called ``improved_exponents``.
 
     Attributes:
         theta: 0 < θ < 1/2.
-        alpha: 0 < α < θ.
+        alpha: 0 < α < θ, where the printed theorem has α < θ/2.
         m: an integer > (1 + 2pα)/(1 − 2θ), the moment used in Lemma 2.
         p: an integer ≥ 1; the paper has p = 1.
         sharp: whether the kernel's true norms are used, and not the bounds (1.6), (1.7).
         union: whether a union over i replaces the false (2.6).
+
+    Raises:
+        InputError: a value out of range; the message names its bound.
     """
 
     theta: float
@@ -67,6 +72,19 @@ class ImprovedExponents:
     p: int = 1
     sharp: bool = False
     union: bool = False
+
+    def __post_init__(self) -> None:
+        check_number("theta", self.theta, above=0, below=0.5)
+        check_number("alpha", self.alpha, above=0, below=float(self.theta))
+        check_integer("p", self.p, at_least=1)
+        check_integer("m", self.m, at_least=1)
+        theta, alpha, m, p = self._exact()
+        least = (1 + 2 * p * alpha) / (1 - 2 * theta)
+        if m <= least:
+            bound = f"{float(least):g}, at least {math.floor(least) + 1}"
+            raise InputError(
+                f"m = {m} is not valid: these estimates ask for m > (1 + 2 p alpha)/(1 - 2 theta) = {bound}"
+            )
 
     @property
     def gamma_terms(self) -> tuple[float, ...]:
@@ -193,28 +211,4 @@ class ImprovedLimits:
         return float(1 - (4 if self.sharp else 10) * exact_fraction(gamma))
 
 
-def improved_exponents(
-    *, theta: float, alpha: float, m: int, p: int = 1, sharp: bool = False, union: bool = False
-) -> ImprovedExponents:
-    """Return the exponents that the paper's own estimates give at (θ, α, m), without its losses.
-
-    Args:
-        theta: 0 < θ < 1/2.
-        alpha: 0 < α < θ, where the printed theorem has α < θ/2.
-        m: an integer > (1 + 2pα)/(1 − 2θ).
-        p: half the order of the moments.
-        sharp: whether the kernel's true norms are used.
-        union: whether a union over i replaces the false (2.6).
-
-    Raises:
-        InputError: a value out of range; the message names its bound.
-    """
-    check_number("theta", theta, above=0, below=0.5)
-    check_number("alpha", alpha, above=0, below=float(theta))
-    check_integer("p", p, at_least=1)
-    check_integer("m", m, at_least=1)
-    least = (1 + 2 * p * exact_fraction(alpha)) / (1 - 2 * exact_fraction(theta))
-    if m <= least:
-        bound = f"{float(least):g}, at least {math.floor(least) + 1}"
-        raise InputError(f"m = {m} is not valid: these estimates ask for m > (1 + 2 p alpha)/(1 - 2 theta) = {bound}")
-    return ImprovedExponents(theta=float(theta), alpha=float(alpha), m=int(m), p=int(p), sharp=sharp, union=union)
+improved_exponents = ImprovedExponents

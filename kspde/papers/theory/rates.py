@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 from kspde.errors import InputError, check_integer, check_number
 
@@ -37,17 +37,38 @@ __all__ = ["Theorem1", "Theorem1Limits", "Theorem2", "Theorem2Limits", "exact_fr
 
 @dataclass(frozen=True, kw_only=True)
 class Theorem1:
-    """Theorem 1 at given (θ, α, m).
+    """What Theorem 1 promises for (θ, α, m); also called ``theorem1``.
+
+    Their Remark 1: θ = 0.3, α = 0.1, m = 4 gives γ < min{1/30, 0.02} (1/30 is printed as 0.033) and, at γ = 0.019,
+    η ≤ min{0.1, 0.02}. The remark says m ≥ (1+θ)/(1−2θ) where the theorem says m >.
 
     Attributes:
         theta: 0 < θ < 1/2, the exponent of the law of large numbers (Lemma 2).
         alpha: 0 < α < θ/2, the exponent of the distance.
         m: an integer > (1 + θ)/(1 − 2θ), the moment used.
+
+    Raises:
+        InputError: a hypothesis is violated; the message names the value and its bound.
     """
 
     theta: float
     alpha: float
     m: int
+
+    #: What messages call it, and how m is compared with (1 + θ)/(1 − 2θ).
+    _name: ClassVar[str] = "Theorem 1"
+    _sign: ClassVar[str] = ">"
+
+    def __post_init__(self) -> None:
+        theta = _within("theta", self.theta, self._name, 0.5, why="0 < theta < 1/2")
+        _within("alpha", self.alpha, self._name, float(theta / 2), why="0 < alpha < theta/2")
+        check_integer("m", self.m, at_least=1)
+        least = (1 + theta) / (1 - 2 * theta)
+        if self.m < least or (self._sign == ">" and self.m == least):
+            raise InputError(
+                f"m = {self.m} is not valid: {self._name} asks for an integer m {self._sign} "
+                f"(1 + theta)/(1 - 2 theta) = {float(least):g}"
+            )
 
     @property
     def gamma_terms(self) -> tuple[float, float]:
@@ -88,7 +109,18 @@ class Theorem1:
 
 @dataclass(frozen=True, kw_only=True)
 class Theorem2(Theorem1):
-    """Theorem 2 at given (θ, α, m), where m ≥ (1 + θ)/(1 − 2θ) suffices (α < θ/2 keeps every bound positive)."""
+    """What Theorem 2 promises for (θ, α, m); also called ``theorem2``.
+
+    Here m ≥ (1 + θ)/(1 − 2θ) suffices (α < θ/2 keeps every bound positive). Their Remark 2: θ = 0.4, α = 0.1, m = 7
+    gives γ < min{2/70, 0.00625} (printed, rounded, as 0.029 and 0.006), at γ = 0.0025 η < min{0.2, 0.12}, at η = 0.03
+    β ≤ min{74, 8}. Its m = 7 is (1+θ)/(1−2θ) itself, which Theorem 1 excludes and Theorem 2 allows. The estimate
+    E sup|X − X̄|² ≤ C ε⁸ at its end is not a case of Theorem 2, which bounds marginals; it does follow from Theorem 1,
+    whose N^(−η) = ε^12 bounds that second moment up to any smaller power (Hölder, the displacements having all
+    moments).
+    """
+
+    _name: ClassVar[str] = "Theorem 2"
+    _sign: ClassVar[str] = ">="
 
     @property
     def gamma_terms(self) -> tuple[float, float]:
@@ -222,50 +254,12 @@ class Theorem2Limits:
         return float(1 / (4 * _within("gamma", gamma, "Theorem 2", self.gamma)) - 6)
 
 
-def theorem1(*, theta: float, alpha: float, m: int) -> Theorem1:
-    """Return what Theorem 1 promises for (θ, α, m).
-
-    Their Remark 1: θ = 0.3, α = 0.1, m = 4 gives γ < min{1/30, 0.02} (1/30 is printed as 0.033) and, at γ = 0.019,
-    η ≤ min{0.1, 0.02}. The remark says m ≥ (1+θ)/(1−2θ) where the theorem says m >.
-
-    Raises:
-        InputError: a hypothesis is violated; the message names the value and its bound.
-    """
-    _check(theta, alpha, m, "Theorem 1", strict=True)
-    return Theorem1(theta=float(theta), alpha=float(alpha), m=int(m))
-
-
-def theorem2(*, theta: float, alpha: float, m: int) -> Theorem2:
-    """Return what Theorem 2 promises for (θ, α, m).
-
-    Their Remark 2: θ = 0.4, α = 0.1, m = 7 gives γ < min{2/70, 0.00625} (printed, rounded, as 0.029 and 0.006), at γ =
-    0.0025 η < min{0.2, 0.12}, at η = 0.03 β ≤ min{74, 8}. Its m = 7 is (1+θ)/(1−2θ) itself, which Theorem 1 excludes
-    and Theorem 2 allows. The estimate E sup|X − X̄|² ≤ C ε⁸ at its end is not a case of Theorem 2, which bounds
-    marginals; it does follow from Theorem 1, whose N^(−η) = ε^12 bounds that second moment up to any smaller power
-    (Hölder, the displacements having all moments).
-
-    Raises:
-        InputError: a hypothesis is violated; the message names the value and its bound.
-    """
-    _check(theta, alpha, m, "Theorem 2", strict=False)
-    return Theorem2(theta=float(theta), alpha=float(alpha), m=int(m))
+theorem1, theorem2 = Theorem1, Theorem2
 
 
 def exact_fraction(value: float) -> Fraction:
     """Return the decimal number that a float is printed as, exactly: 1/10 for 0.1."""
     return Fraction(repr(float(value)))
-
-
-def _check(theta: Any, alpha: Any, m: Any, theorem: str, *, strict: bool) -> None:
-    t = _within("theta", theta, theorem, 0.5, why="0 < theta < 1/2")
-    _within("alpha", alpha, theorem, float(t / 2), why="0 < alpha < theta/2")
-    check_integer("m", m, at_least=1)
-    least = (1 + t) / (1 - 2 * t)
-    if m < least or (strict and m == least):
-        sign = ">" if strict else ">="
-        raise InputError(
-            f"m = {m} is not valid: {theorem} asks for an integer m {sign} (1 + theta)/(1 - 2 theta) = {float(least):g}"
-        )
 
 
 def _within(name: str, value: Any, source: str, upper: float, *, lower: float = 0.0, why: str = "") -> Fraction:
