@@ -32,11 +32,11 @@ class Box:
     smallest at the origin, and their width grows like cosh(a x/L).
 
     Attributes:
-        half_width: L > 0.
+        half_width: the half-width L > 0.
         cells: the number of cells per direction.
         degree: the polynomial degree p of the elements; there are cells·p + 1 nodes per direction.
-        dimension: d, one of 1, 2, 3.
-        grading: a ≥ 0; 0 gives equal cells.
+        dimension: the dimension d, one of 1, 2, 3.
+        grading: the grading a ≥ 0; 0 gives equal cells.
         boundary: the condition for the fields on the boundary. "decay" is the Robin condition that the decaying
             solution outside satisfies; "neumann" lets nothing out. Densities have no flux through the boundary.
 
@@ -80,18 +80,18 @@ class Disk:
     The boundary is a polygon (degree 1): its area, and with it the mass of a constant, is too small by O(h²).
 
     Attributes:
-        radius: R > 0.
+        radius: the radius R > 0.
         size: the cell size at the centre.
         rim_size: the cell size at the rim; ``size`` unless given.
         refine: the number of refinements. gmsh meshes with cells 2^refine times as large, which are then split in four
             as many times, with new points of the rim moved to the circle: the way to millions of nodes, in a fraction
             of gmsh's time and memory. Multigrid uses all these meshes, and is fastest if gmsh's own mesh has a few
             thousand nodes.
-        cell: "triangle" or "quadrilateral".
+        cell: the shape of the cells, "triangle" or "quadrilateral".
         degree: the degree of the elements; 1 on triangles.
-        boundary: "decay" or "neumann", as for ``Box``.
-        solver: "direct" (Cholesky factorisation), "multigrid" (conjugate gradients with multigrid, algebraic where
-            there is no coarser mesh), or "auto": by the number of nodes.
+        boundary: the condition on the boundary, "decay" or "neumann", as for ``Box``.
+        solver: the linear solver: "direct" (Cholesky factorisation), "multigrid" (conjugate gradients with
+            multigrid, algebraic where there is no coarser mesh), or "auto": by the number of nodes.
 
     Raises:
         InputError: a value out of range.
@@ -158,9 +158,9 @@ class MeshFile:
         triangles: whether quadrilaterals are split into two triangles.
         degree: the degree of the elements; 1 on triangles and tetrahedra.
         refine: how many times every cell is split into 2^d.
-        boundary: "decay" or "neumann", as for ``Box``. The decay condition is that of the decaying solution about
-            ``centre``: on any shape, the field of a density that is radial about it satisfies the condition exactly.
-            Holes let nothing out.
+        boundary: the condition on the boundary, "decay" or "neumann", as for ``Box``. The decay condition is
+            that of the decaying solution about ``centre``: on any shape, the field of a density that is radial about it
+            satisfies the condition exactly. Holes let nothing out.
         centre: a point of the domain; its centre of mass unless given. The density's centre of mass is the best choice;
             ``solve`` warns if the field is off by more than a hundredth of its maximum.
         solver: the linear solver, as for ``Disk``.

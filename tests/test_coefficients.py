@@ -100,8 +100,8 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "a ragged list": (
         {"d": lambda x, v: [[1.0], [2.0, 3.0]]},
-        r"diffusion\('u', c\) returned no array",
-        r"diffusion\('u', c\) returned no array",
+        r"diffusion\('u', c\) did not return an array",
+        r"diffusion\('u', c\) did not return an array",
     ),
     "NaN in the drift": (
         {"b": lambda x, v: np.where(x > 0.2, np.nan, 1.0)},

@@ -251,11 +251,11 @@ def test_positions_are_read_from_a_table(shared_tmp_path, comm):
     [
         ("a,b\n1,2\n", "has no column 'x': its first row must name x, y, separated by commas (it reads 'a, b')"),
         ("", "has no column 'x'"),
-        ("x,y\n", "has no positions: give a row of numbers a cell"),
+        ("x,y\n", "has no positions: give one row of numbers per cell"),
         ("x,y\n1,2\n3,far\n", "data row 2: y = 'far' is not a finite number"),
         ("x,y\n1\n", "data row 1: y is missing"),
         ("x,y\n1,5,2,5\n", "data row 1 has more entries than the first row names: x, y"),
-        ("x,y,x\n1,2,3\n", "has 2 columns 'x': give each a name of its own"),
+        ("x,y,x\n1,2,3\n", "has 2 columns 'x': give each its own name"),
         ("x,y\nnan,1\n", "data row 1: x = 'nan' is not a finite number"),
     ],
 )
@@ -284,10 +284,10 @@ def test_grids_are_read_without_unpickling(shared_tmp_path, comm):
     assert values.shape == (3, 4)
     assert extent == [0.0, 1.0, 0.0, 2.0]
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(kspde.InputError, match=r"is no \.npy or \.npz file of numbers"):
+    with pytest.raises(kspde.InputError, match=r"is not a \.npy or \.npz file of numbers"):
         read_grid(path)
     np.save(path.with_suffix(".npy"), np.array([{"a": 1}]), allow_pickle=True)
-    with pytest.raises(kspde.InputError, match=r"is no \.npy or \.npz file of numbers"):
+    with pytest.raises(kspde.InputError, match=r"is not a \.npy or \.npz file of numbers"):
         read_grid(path.with_suffix(".npy"))
     np.savez(path, heights=np.ones(3))
     with pytest.raises(kspde.InputError, match=r"has arrays heights: it must have one called values"):
@@ -324,7 +324,7 @@ FUNCTION = {"function": skewed, "half_width": 4.0}
             {"values": np.ma.masked_less(np.eye(3, 4), 0.5)},
             "values have 9 masked entries, th",
         ),
-        (kspde.GridDensity, GRID, {"values": np.ones((3, 4, 3))}, "values have shape (3, 4, 3), 3 colour channels a p"),
+        (kspde.GridDensity, GRID, {"values": np.ones((3, 4, 3))}, "values have shape (3, 4, 3), 3 colour channels per p"),
         (kspde.GridDensity, GRID, {"values": np.zeros((3, 4))}, "values have no mass"),
         (kspde.GridDensity, GRID, {"extent": (0.0, 1.0)}, "extent has shape (2,)"),
         (kspde.GridDensity, GRID, {"extent": (0.0, 1.0, 2.0, 2.0)}, "is empty: give xmin < xmax, ymin < ymax"),

@@ -1,7 +1,7 @@
 r"""Initial densities: one object that both backends use.
 
 The finite elements evaluate :math:`u_0` at their nodes; the particles draw :math:`\zeta_i` from :math:`u_0 / \int u_0`.
-A density carries its mass :math:`\int u_0`, 1 unless said otherwise; a particle then weighs mass/N.
+A density has a mass :math:`\int u_0`, 1 unless given; a particle then weighs mass/N.
 """
 
 from kspde.initial.base import InitialDensity, RandomNumbers, densities_by_species

@@ -1,4 +1,4 @@
-"""What an initial density is."""
+"""The interface of an initial density."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 
 
 class RandomNumbers(Protocol):
-    """Random numbers that depend only on (stream, particle id, step), never on which rank asks."""
+    """Random numbers that depend only on (stream, particle id, step), not on the rank that asks."""
 
     def uniforms(self, ids: Ids, step: int, count: int) -> Array:
         """Return independent uniforms in (0, 1), shape (len(ids), count)."""
@@ -54,10 +54,10 @@ class InitialDensity(ABC):
         """Draw one point per particle id from u_0/mass: shape (len(ids), d), a function of the ids alone."""
 
     def fingerprint(self) -> str:
-        """Return a digest of some points drawn from the density, and of its values there to 9 digits."""
+        """Return a digest of some points drawn from the density, and of its values there to nine digits."""
         try:
             points = self.sample(_Reference(), np.arange(64, dtype=np.uint64))
-        except Exception:  # a density that is only evaluated need not be one that is sampled
+        except Exception:  # a density for finite elements only need not be one that can be sampled
             points = np.random.default_rng(0).normal(size=(256, self.dimension))
         found = [*np.ravel(points), *self(points)]
         return f"{digest_of(*(f'{value:.9g} '.encode() for value in found)):014x}"
@@ -85,12 +85,12 @@ class _Reference:
 
 
 def densities_by_species(species: Sequence[str], dimension: int, u0: Any) -> dict[str, InitialDensity]:
-    """Return species -> initial density, in the order of ``species``.
+    """Return the initial density of each species, in the order of ``species``.
 
     Args:
         species: the model's species.
         dimension: the model's dimension.
-        u0: one ``InitialDensity``, or a mapping with one for every species.
+        u0: an ``InitialDensity``, or a mapping with one for every species.
 
     Raises:
         InputError: something else, a missing or unknown species, or a density of another dimension.
@@ -126,7 +126,7 @@ def points_of(x: npt.ArrayLike, dimension: int) -> Array:
 
 
 def cell_means(values: Array) -> Array:
-    """Return the mean of the corners of each cell of a grid: its integral over the cell, divided by its volume."""
+    """Return the mean over the corners of each cell of a grid: a multilinear function's mean over the cell."""
     for axis in range(values.ndim):
         a = np.moveaxis(values, axis, 0)
         values = np.moveaxis(0.5 * (a[1:] + a[:-1]), 0, axis)
@@ -134,7 +134,7 @@ def cell_means(values: Array) -> Array:
 
 
 def cell_maxima(values: Array) -> Array:
-    """Return the largest of the corners of each cell of a grid."""
+    """Return the maximum over the corners of each cell of a grid."""
     for axis in range(values.ndim):
         a = np.moveaxis(values, axis, 0)
         values = np.moveaxis(np.maximum(a[1:], a[:-1]), 0, axis)

@@ -40,14 +40,14 @@ class CallableDensity(InitialDensity):
     Args:
         function: f(x) ≥ 0 for x of shape (n, d), returning shape (n,). It must vanish (to double precision relative
             to its maximum, or exactly) outside [−R, R]^d.
-        half_width: R > 0.
-        dimension: d.
+        half_width: the half-width R > 0.
+        dimension: the dimension d.
         mass: the total mass.
-        resolution: points per direction of the sum and of the envelope.
+        resolution: the number of cells per direction of the sum and of the envelope.
 
     Raises:
-        InputError: f returns a wrong shape, negative or non-finite values, has no mass, or is not small on the edge of
-            [−R, R]^d.
+        InputError: f returns a wrong shape, negative or non-finite values, has no mass, or is not small on the boundary
+            of [−R, R]^d.
     """
 
     def __init__(
@@ -85,14 +85,14 @@ class CallableDensity(InitialDensity):
             )
         self._spacing = float(axis[1] - axis[0])
         self._factor = self.mass / (float(values.sum()) * self._spacing**dimension)
-        # Envelope: the largest of a cell's corners and their neighbours, with room for curvature in between.
+        # The envelope is the maximum over a cell's corners and their neighbours, with room for curvature in between.
         from scipy.ndimage import maximum_filter
 
         widened = maximum_filter(values, size=3, mode="nearest") * self._factor
         self._envelope = 1.25 * cell_maxima(widened) + 1e-12 * peak * self._factor
 
     def __eq__(self, other: object) -> bool:
-        """Return whether two functions have the same values on the same grid, and the densities the same mass."""
+        """Return whether two densities have the same mass, and their functions the same values on the same grid."""
         return isinstance(other, CallableDensity) and (
             self is other
             or (
@@ -131,7 +131,7 @@ class CallableDensity(InitialDensity):
         return min(1.0, float(self(grid[outside]).sum()) * self._spacing**self.dimension / self.mass)
 
     def sample(self, random: RandomNumbers, ids: Ids) -> Array:
-        """Draw by rejection under the envelope; attempt k of a particle uses its random numbers of step k.
+        """Draw by rejection under the envelope; the k-th attempt for a particle uses its random numbers of step k.
 
         Raises:
             InputError: f exceeds the envelope, so it varies too fast for ``resolution``.

@@ -22,7 +22,7 @@ from kspde.typing import Array, Ids
 
 __all__ = ["GridDensity", "read_grid"]
 
-#: Bytes of a file of values, and of the values in it.
+#: The most bytes of a file of values, and of the values in it.
 _MOST = 1 << 31
 
 
@@ -32,14 +32,14 @@ class GridDensity(InitialDensity):
     The values are scaled so that the multilinear density has the given mass (a micrograph's grey values need no unit).
 
     Args:
-        values: values ≥ 0 at the grid points, a d-dimensional array with ``values[i, j]`` at (x_i, y_j), at least two
-            points in each direction, none of them masked.
-        extent: (xmin, xmax, ymin, ymax, ...): coordinates of the first and last points in each direction.
+        values: the values ≥ 0 at the grid points, a d-dimensional array with ``values[i, j]`` at (x_i, y_j), at least
+            two points in each direction, none of them masked.
+        extent: (xmin, xmax, ymin, ymax, ...): the coordinates of the first and last points in each direction.
         mass: the total mass.
-        orientation: "xy" (as above) or "image" (2D only): rows from the top, ``values[row, column]``. A
-            warning says where the extent makes an image's pixels longer than wide, or wider than long.
-        bandwidth: standard deviation, in units of the coordinates, of a Gaussian the values are smoothed with first;
-            0 leaves them as they are.
+        orientation: "xy" (as above) or "image" (2D only): rows from the top, ``values[row, column]``. A warning says so
+            if the extent makes the pixels of an image oblong.
+        bandwidth: the standard deviation, in units of the coordinates, of the Gaussian that smooths the values first; 0
+            leaves them as they are.
 
     Raises:
         InputError: wrong shape, colours, masked, non-finite or negative values, no mass, an empty extent.
@@ -59,8 +59,8 @@ class GridDensity(InitialDensity):
         array = _plain(values)
         if array.ndim == 3 and array.shape[2] in (3, 4) and (orientation == "image" or np.size(extent) == 4):
             raise InputError(
-                f"values have shape {array.shape}, {array.shape[2]} colour channels a pixel: give one number a pixel, "
-                "such as one channel, values[..., 1], or their mean, values[..., :3].mean(axis=-1)"
+                f"values have shape {array.shape}, {array.shape[2]} colour channels per pixel: give one number per "
+                "pixel, such as one channel, values[..., 1], or their mean, values[..., :3].mean(axis=-1)"
             )
         if not 1 <= array.ndim <= 3 or min(array.shape, default=0) < 2:
             raise InputError(f"values have shape {array.shape}: give 1 to 3 dimensions with at least 2 points each")
@@ -102,7 +102,7 @@ class GridDensity(InitialDensity):
         inside = np.all((points >= self.lower) & (points <= self.upper), axis=1)
         s = (points[inside] - self.lower) / self.spacing
         cell = np.minimum(s.astype(np.int64), np.array(self.values.shape) - 2)
-        t = np.clip(s - cell, 0.0, 1.0)  # rounding may lead beyond the last point, where a weight would be negative
+        t = np.clip(s - cell, 0.0, 1.0)  # beyond the last point, by rounding, a weight would be negative
         out = np.zeros(len(points))
         total = np.zeros(len(s))
         for corner in np.ndindex(*(2,) * self.dimension):
@@ -121,7 +121,7 @@ class GridDensity(InitialDensity):
         return share if share > 1e-14 else 0.0
 
     def _clipped_weights(self, axis: int, half_width: float) -> Array:
-        """Return ∫ hat_i over the extent cut to [−half_width, half_width], for the hats of one direction."""
+        """Return the integrals of one direction's hat functions over [−half_width, half_width]."""
         n = self.values.shape[axis]
         ends = np.clip((np.array([-half_width, half_width]) - self.lower[axis]) / self.spacing[axis], 0.0, float(n - 1))
         weights = np.zeros(n, dtype=np.float64)
@@ -146,7 +146,7 @@ class GridDensity(InitialDensity):
         ).reshape(len(ids), *(2,) * self.dimension)
         t = np.empty((len(ids), self.dimension))
         for axis in range(self.dimension):
-            # Given the earlier coordinates, the marginal in this one is linear between its two sides.
+            # Given the earlier coordinates, the marginal density in this one is linear between the cell's two sides.
             sides = corners.reshape(len(ids), 2, 2 ** (self.dimension - 1 - axis)).sum(axis=2)
             t[:, axis] = _linear_quantile(sides[:, 0], sides[:, 1], uniforms[:, 1 + axis])
             shape = (len(ids),) + (1,) * (corners.ndim - 2)
@@ -162,7 +162,7 @@ def _plain(values: npt.ArrayLike) -> Array:
     """Return values as an array of floating-point numbers.
 
     Raises:
-        InputError: no real numbers, or some of them are masked: what is under a mask is no measurement.
+        InputError: they are not real numbers, or some are masked: a masked value is not a measurement.
     """
     masked = np.argwhere(np.ma.getmaskarray(values)) if isinstance(values, np.ma.MaskedArray) else np.zeros((0, 1))
     if len(masked):
@@ -178,10 +178,10 @@ def _plain(values: npt.ArrayLike) -> Array:
 
 
 def _check_values(array: Array) -> None:
-    """Refuse values that are no densities, with their index as the user has it.
+    """Raise for a value that is not finite, or negative, with its index in the user's array.
 
     Raises:
-        InputError: they are not finite, or negative.
+        InputError: there is one.
     """
     bad = np.argwhere(~(np.isfinite(array) & (array >= 0)))
     if len(bad):
@@ -200,12 +200,12 @@ def _warn_of_stretched_pixels(spacing: Array) -> None:
 
 
 def read_grid(path: str | Path) -> tuple[Any, Sequence[float] | None]:
-    """Read (values, extent or None) of a .npy file, or of a .npz file with arrays ``values`` and, perhaps, ``extent``.
+    """Return (values, extent or None) from a .npy file, or a .npz file with ``values`` and, perhaps, ``extent``.
 
     Nothing is unpickled.
 
     Raises:
-        InputError: the file is missing, no such file, or lacks ``values``.
+        InputError: the file is missing, of another kind, or lacks ``values``.
     """
     try:
         file = open_regular(path, _MOST)
@@ -218,9 +218,9 @@ def read_grid(path: str | Path) -> tuple[Any, Sequence[float] | None]:
             names, arrays = _arrays(file)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
-        except Exception:  # a file that is none, or that somebody has made up, may fail anywhere
+        except Exception:  # a damaged or forged file may fail anywhere
             raise InputError(
-                f"{path} is no .npy or .npz file of numbers, or a damaged one: write one with numpy.save or savez"
+                f"{path} is not a .npy or .npz file of numbers, or is damaged: write one with numpy.save or savez"
             ) from None
     if "values" not in arrays:
         raise InputError(
@@ -230,10 +230,10 @@ def read_grid(path: str | Path) -> tuple[Any, Sequence[float] | None]:
 
 
 def _arrays(file: BinaryIO) -> tuple[list[str], dict[str, npt.NDArray[Any]]]:
-    """Return the names of a .npz file's arrays, and those of a density.
+    """Return the names of all arrays of a .npz file, and the arrays that define a density.
 
     Raises:
-        InputError: one of them would take too much memory: a small file may hold it compressed.
+        InputError: an array would take too much memory: a small file may hold it compressed.
     """
     arrays: dict[str, npt.NDArray[Any]] = {}
     with zipfile.ZipFile(file) as archive:
@@ -249,10 +249,10 @@ def _arrays(file: BinaryIO) -> tuple[list[str], dict[str, npt.NDArray[Any]]]:
 
 
 def _array(file: IO[bytes], size: int) -> npt.NDArray[Any]:
-    """Return the array that .npy data of a known size hold; nothing is unpickled, or allocated on the word of a header.
+    """Return the array in .npy data of a known size; nothing is unpickled, or allocated because a header says so.
 
     Raises:
-        ValueError: (or another error of the library's) they are none.
+        ValueError: (or another error of the library's) the data are something else.
     """
     file.seek(0)
     version = np.lib.format.read_magic(file)

@@ -18,10 +18,10 @@ from kspde.typing import Array, Ids
 
 __all__ = ["GaussianMixture", "observed_positions", "read_positions"]
 
-#: Characters of a row of a table of positions.
+#: The most characters in a row of a table of positions.
 _LONGEST = 1 << 16
 
-#: Nodes × components evaluated at once; bounds the memory of a large mixture.
+#: The number of points × components evaluated at once: it bounds the memory of a large mixture.
 _CHUNK = 4_000_000
 
 
@@ -29,9 +29,9 @@ class GaussianMixture(InitialDensity):
     r"""A mixture of isotropic Gaussians, :math:`u_0 = \text{mass} \sum_j w_j\, G(\cdot - m_j; s_j)`.
 
     Args:
-        weights: w_j > 0 with sum 1, shape (k,).
-        means: m_j, shape (k, d).
-        stds: standard deviations s_j > 0 in each coordinate, shape (k,).
+        weights: the weights w_j > 0 with sum 1, shape (k,).
+        means: the means m_j, shape (k, d).
+        stds: the standard deviations s_j > 0 in each coordinate, shape (k,).
         mass: the total mass.
 
     Raises:
@@ -75,18 +75,18 @@ class GaussianMixture(InitialDensity):
         return out
 
     def mass_outside(self, half_width: float) -> float:
-        """Return the share of the mass outside the box (error functions, no cancellation)."""
+        """Return the share of the mass outside the box, by error functions without cancellation."""
         from scipy.special import ndtr
 
         tails = ndtr((self.means - half_width) / self.stds[:, None]) + ndtr(
             (-half_width - self.means) / self.stds[:, None]
         )
-        with np.errstate(divide="ignore"):  # a component that is outside altogether has a tail of 1
+        with np.errstate(divide="ignore"):  # a component that lies outside entirely has a tail of 1
             log_inside = np.log1p(-np.minimum(tails, 1.0)).sum(axis=1)
         return float(self.weights @ -np.expm1(log_inside))
 
     def sample(self, random: RandomNumbers, ids: Ids) -> Array:
-        """Draw a component by its weight, then a Gaussian around its mean."""
+        """Draw a component by its weight, then from the Gaussian around its mean."""
         choice = np.searchsorted(np.cumsum(self.weights), random.uniforms(ids, 0, 1)[:, 0])
         choice = np.minimum(choice, len(self.weights) - 1)
         normals = random.normals(ids, 1, self.dimension)
@@ -105,8 +105,8 @@ def observed_positions(
         columns: the names of the coordinate columns in the file.
 
     Raises:
-        InputError: a file that is missing, has no such columns or a value that is no finite number; bandwidth ≤ 0;
-            no names of columns, or one twice.
+        InputError: a file that is missing, lacks a column, or has a value that is not a finite number; bandwidth ≤ 0;
+            no names of columns, or a repeated one.
     """
     check_number("bandwidth", bandwidth, above=0)
     points = read_positions(positions, columns) if isinstance(positions, (str, Path)) else positions
@@ -116,14 +116,14 @@ def observed_positions(
 
 
 def _lines(file: TextIO, path: str | Path) -> Iterator[str]:
-    """Yield the lines of a table that are no comments.
+    """Yield the lines of a table that are not comments.
 
     Raises:
-        InputError: one is too long for a row.
+        InputError: a line is too long for a row.
     """
     while line := file.readline(_LONGEST + 1):
         if len(line) > _LONGEST:
-            raise InputError(f"{path} has a line of more than {_LONGEST} characters: give a row of numbers a line")
+            raise InputError(f"{path} has a line of more than {_LONGEST} characters: give one row of numbers per line")
         if not line.startswith("#"):
             yield line
 
@@ -132,12 +132,12 @@ def read_positions(path: str | Path, columns: Sequence[str]) -> Array:
     """Read coordinate columns of a .csv file: shape (n, d).
 
     Raises:
-        InputError: the file is missing or unreadable, lacks a column, or a value is no finite number.
+        InputError: the file is missing or unreadable, lacks a column, or a value is not a finite number.
     """
     if not columns or len(set(columns)) < len(columns):
         raise InputError(f"columns = {list(columns)} is not valid: give the name of a column for each coordinate")
     try:
-        # Spreadsheets write a byte order mark, and people write blanks around names.
+        # Spreadsheets write a byte order mark, and people put blanks around names.
         with io.TextIOWrapper(open_regular(path, MOST_TEXT), newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(_lines(file, path))
             reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
@@ -156,9 +156,9 @@ def read_positions(path: str | Path, columns: Sequence[str]) -> Array:
         )
     twice = [c for c in columns if found.count(c) > 1]
     if twice:
-        raise InputError(f"{path} has {found.count(twice[0])} columns {twice[0]!r}: give each a name of its own")
+        raise InputError(f"{path} has {found.count(twice[0])} columns {twice[0]!r}: give each its own name")
     if not rows:
-        raise InputError(f"{path} has no positions: give a row of numbers a cell below the names of the columns")
+        raise InputError(f"{path} has no positions: give one row of numbers per cell below the names of the columns")
     out = np.empty((len(rows), len(columns)))
     for i, row in enumerate(rows):
         if any(row.get(None, ())):  # decimal commas, for one

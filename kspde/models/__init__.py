@@ -1,4 +1,4 @@
-"""Models: mathematics written once, consumed by the finite-element and by the particle backend alike."""
+"""Models: mathematics written once, used by the finite elements and the particles alike."""
 
 from kspde.models.base import Field, FieldValues, Model
 from kspde.models.local_sensing import LocalSensing, SignalDependentKellerSegel

@@ -1,4 +1,4 @@
-r"""What a model is.
+r"""The interface of a model.
 
 Every system of the family is a (multi-species) McKean-Vlasov pair. For species i, in Itô's sense,
 
@@ -31,17 +31,17 @@ class Field:
     """A field c = K * u_source.
 
     Attributes:
-        name: how coefficients refer to it.
+        name: the name by which coefficients refer to it.
         kernel: K.
         source: the species whose density is convolved.
-        gradient: whether the coefficients use ∇c (it is computed only then).
+        gradient: whether the coefficients use ∇c, which is computed only then.
         mollified: whether a regularised system replaces K by K * j^ε here.
-        tau: τ > 0 makes the field relax to K * u instead of being equal to it: τ∂_t c = (Δ − ρ²)(c − K * u), ρ the
-            kernel's ``relaxation_rate``; for the Yukawa potential that is τ∂_t c = Δc − μ²c + χu, mollified or not the
-            same equation, with the source χu * j^ε. It starts from K * u_0.
+        tau: τ ≥ 0; if τ > 0 the field relaxes to K * u instead of being equal to it: τ∂_t c = (Δ − ρ²)(c − K * u), with
+            the kernel's ``relaxation_rate`` ρ. For the Yukawa potential that is τ∂_t c = Δc − μ²c + χu; the mollified
+            equation is the same with the source χu * j^ε. The field starts from K * u_0.
 
     Raises:
-        InputError: a name that is no name, no kernel, or τ < 0 or not finite.
+        InputError: a value of the wrong kind, or τ < 0 or not finite.
     """
 
     name: str
@@ -69,8 +69,8 @@ class Field:
 class FieldValues:
     """Fields at n points, as a model's coefficients see them.
 
-    ``c["v"]`` is the field v, shape (n,); ``c.gradient("v")`` its gradient, shape (n, d); ``c.points`` the positions,
-    shape (n, d).
+    ``c["v"]`` is the field v, shape (n,); ``c.gradient("v")`` is its gradient, shape (n, d); ``c.points`` are the
+    positions, shape (n, d).
     """
 
     points: Array
@@ -85,7 +85,7 @@ class FieldValues:
         """Return the field's gradient, shape (n, d).
 
         Raises:
-            InputError: the model did not declare that it uses this gradient.
+            InputError: the model does not declare that it uses this gradient.
         """
         if name not in self.gradients:
             raise InputError(f"the gradient of field {name!r} is not computed: declare Field(..., gradient=True)")
@@ -119,24 +119,24 @@ class Model(ABC):
 
     @abstractmethod
     def diffusion(self, species: str, c: FieldValues) -> Array | float:
-        """Return D = σ²/2 of a species at the points of ``c``: shape (n,), or a number when it is constant.
+        """Return D = σ²/2 of a species at the points of ``c``: shape (n,), or a number if D is constant.
 
-        Shape (n, d) stands for one coefficient a direction, ∂_t u = Σ_a ∂_a∂_a(D_a u): densities on a ``Box`` only.
+        Shape (n, d) stands for one coefficient per direction, ∂_t u = Σ_a ∂_a∂_a(D_a u): for densities on a ``Box``.
         """
 
     def drift(self, species: str, c: FieldValues) -> Array | None:
-        """Return the drift b of a species, shape (n, d), or None (the default) where a species has none."""
+        """Return the drift b of a species, shape (n, d), or None (the default) if it has none."""
         return None
 
     def free_energy_density(self, densities: Mapping[str, Array], c: FieldValues) -> Array:
-        r"""Return the integrand f of the free energy ∫f, shape (n,), where the model has one.
+        r"""Return the integrand f of the free energy ∫f, shape (n,), if the model has one.
 
         Args:
-            densities: species -> values at the points of ``c``.
+            densities: the density of each species at the points of ``c``.
             c: the fields there.
 
         Raises:
-            NotImplementedError: the model has none.
+            NotImplementedError: the model has no free energy.
         """
         raise NotImplementedError(f"{type(self).__name__} has no free energy")
 
@@ -147,7 +147,7 @@ class Model(ABC):
 
     @property
     def signal(self) -> str | None:
-        """Name of the field that ``evaluate_signal`` evaluates unless told otherwise: the first."""
+        """The name of the field that ``evaluate_signal`` evaluates unless another is given: the first."""
         return self.fields[0].name if self.fields else None
 
     def regularised_fields(
@@ -175,7 +175,7 @@ class Model(ABC):
         return tuple(replace(f, kernel=f.kernel * smoother) if f.mollified else f for f in self.fields)
 
     def _check_names(self) -> None:
-        """Refuse a dimension, species or fields that are no such things."""
+        """Raise for a dimension, species or fields of the wrong kind."""
         check_integer(f"dimension of {type(self).__name__}", self.dimension, at_least=1)
         species = self.species
         if not isinstance(species, tuple) or not species or not all(isinstance(name, str) and name for name in species):

@@ -16,12 +16,12 @@ __all__ = ["coefficients", "diffusion_of", "drift_of"]
 def coefficients(
     model: Model, species: str, c: FieldValues, *, directional: bool = False
 ) -> tuple[Array, Array | None]:
-    """Return D, of shape (n,), (1,) or, where ``directional``, (n, d), and the drift, (n, d) or None. Rank-local.
+    """Return D, of shape (n,), (1,) or, if ``directional``, (n, d), and the drift, (n, d) or None. Rank-local.
 
-    Values are not looked at: where they may lie, and what to call the place, depends on the backend.
+    The values are not checked: which are valid, and how messages name the place, depends on the backend.
 
     Raises:
-        InputError: the model returned another shape, or what are no real numbers.
+        InputError: the model returned another shape, or values that are not real numbers.
     """
     return diffusion_of(model, species, c, directional=directional), drift_of(model, species, c)
 
@@ -38,7 +38,7 @@ def diffusion_of(model: Model, species: str, c: FieldValues, *, directional: boo
         if diffusion.shape != (n, d):
             raise InputError(
                 f"diffusion({species!r}, c) returned shape {diffusion.shape}: return a number, shape ({n},), or "
-                f"{(n, d)} for one coefficient a direction"
+                f"{(n, d)} for one coefficient per direction"
             )
     elif diffusion.shape not in ((n,), (1,)):
         raise InputError(f"diffusion({species!r}, c) returned shape {diffusion.shape}: return a number or shape ({n},)")
@@ -64,7 +64,7 @@ def _real(label: str, returned: Any) -> Array:
     try:
         array = np.asarray(returned)
     except ValueError:  # rows of unequal lengths
-        raise InputError(f"{label} returned no array: return real numbers") from None
+        raise InputError(f"{label} did not return an array: return real numbers") from None
     if not np.can_cast(array.dtype, np.float64, casting="same_kind"):  # an imaginary part is not dropped
         raise InputError(f"{label} returned values of type {array.dtype}: return real numbers")
     return array.astype(np.float64, copy=False)

@@ -18,19 +18,21 @@ __all__ = ["LocalSensing", "SignalDependentKellerSegel"]
 
 @dataclass(frozen=True, kw_only=True)
 class LocalSensing(Model):
-    r"""Cells whose motility depends on the signal they emit: Wang, Li and Huang's (1.2), on the plane.
+    r"""Cells whose motility depends on the signal that they emit: Wang, Li and Huang's (1.2), on the plane.
 
     .. math::
         \partial_t u = \Delta\big(\gamma(v) u\big), \qquad \tau\partial_t v - \Delta v + \mu^2 v = \chi u.
 
     (There χ = μ = 1.) With ``eps`` the backends replace :math:`\chi u` by :math:`\chi u * j^\varepsilon`. The particles
-    are :math:`dX_i = \sqrt{2\gamma(v)}\,dB_i`, v the signal of the empirical measure.
+    are :math:`dX_i = \sqrt{2\gamma(v)}\,dB_i`, with the signal v of the empirical measure.
 
     Attributes:
-        motility: γ, a function of an array v that uses numpy only, such as ``ExponentialMotility(alpha=1.0)``.
+        motility: the motility γ, a function of an array v that uses numpy only, such as
+            ``ExponentialMotility(alpha=1.0)``.
         chi: the strength χ ≥ 0 of the signal.
         mu: the screening μ > 0, an inverse length.
-        tau: τ ≥ 0; 0 for a signal that is always in equilibrium. Where τ > 0 it starts from that equilibrium.
+        tau: the relaxation time τ ≥ 0 of the signal, 0 if it is always in equilibrium. If τ > 0 it starts from that
+            equilibrium.
 
     Raises:
         InputError: a value out of range.
@@ -53,7 +55,7 @@ class LocalSensing(Model):
 
     @property
     def fields(self) -> tuple[Field, ...]:
-        """The signal v = Φ * u, or what relaxes to it."""
+        """The signal v = Φ * u, or the signal that relaxes to it."""
         return (Field(name="v", kernel=Yukawa(strength=self.chi, screening=self.mu), tau=self.tau),)
 
     def diffusion(self, species: str, c: FieldValues) -> Array:

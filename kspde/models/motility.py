@@ -1,6 +1,6 @@
-r"""Motilities γ(v) > 0, γ' ≤ 0: how a signal slows the cells down.
+r"""Motilities γ(v) > 0 with γ' ≤ 0: how a signal slows the cells down.
 
-A motility is any function of an array v that uses numpy only; these are the families of the literature.
+A motility is any function of an array v that uses numpy only; these are the families in the literature.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Motility(Protocol):
     """A function v ↦ γ(v), applied to arrays."""
 
     def __call__(self, v: Array) -> Array:
-        """Return γ(v), shape as v."""
+        """Return γ(v), in the shape of v."""
         ...
 
 
@@ -38,7 +38,7 @@ class ExponentialMotility:
     """γ(v) = e^(−αv).
 
     Attributes:
-        alpha: α ≥ 0.
+        alpha: the rate α ≥ 0.
 
     Raises:
         InputError: α is negative or not finite.
@@ -59,7 +59,7 @@ class AlgebraicMotility:
     """γ(v) = (1 + v)^(−k), v > −1.
 
     Attributes:
-        k: k ≥ 0.
+        k: the power k ≥ 0.
 
     Raises:
         InputError: k is negative or not finite.

@@ -180,7 +180,7 @@ def test_other_domains_and_models(tmp_path: Path) -> None:
         ("half_width = 14.0", "half_width = -14", "domain.half_width = -14.0 is not valid: give a finite number > 0"),
         ("cells = 32", "cells = 32.5", "domain.cells = 32.5 is not valid: give an integer"),
         ("cells = 32", "cells = 0", "domain.cells = 0 is not valid: give an integer >= 2"),
-        ("degree = 4", 'boundary = "open"', "domain.boundary = 'open' is not valid: give one of decay, neumann"),
+        ("degree = 4", 'boundary = "open"', 'domain.boundary = "open" is not valid: give "decay" or "neumann"'),
         ("eps = 0.3", "eps = -0.3", "regularisation.eps = -0.3 is not valid: give a finite number > 0"),
         ('"gaussian"', '"box"', 'regularisation.mollifier = "box" is not valid: give "gaussian" or "matern"'),
         (
@@ -255,8 +255,8 @@ def test_the_extent_of_a_bare_array_must_be_given(tmp_path: Path) -> None:
     [
         ('kind = "grid"\npath = "none.npz"', "initial.path: cannot read none.npz: No such file or directory"),
         ('kind = "grid"\npath = "."', "initial.path: cannot read"),
-        ('kind = "grid"\npath = "cells.csv"', "initial.path: cells.csv is no .npy or .npz file of numbers"),
-        ('kind = "grid"\npath = "objects.npy"', "initial.path: objects.npy is no .npy or .npz file of numbers"),
+        ('kind = "grid"\npath = "cells.csv"', "initial.path: cells.csv is not a .npy or .npz file of numbers"),
+        ('kind = "grid"\npath = "objects.npy"', "initial.path: objects.npy is not a .npy or .npz file of numbers"),
         (
             'kind = "grid"\npath = "line.npy"\nextent = [0, 1, 0, 1]',
             "initial.extent has shape (4,): give shape (2,), n >= 1",
