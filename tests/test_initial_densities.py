@@ -324,7 +324,7 @@ FUNCTION = {"function": skewed, "half_width": 4.0}
             {"values": np.ma.masked_less(np.eye(3, 4), 0.5)},
             "values have 9 masked entries, th",
         ),
-        (kspde.GridDensity, GRID, {"values": np.ones((3, 4, 3))}, "values have shape (3, 4, 3), 3 colour channels per p"),
+        (kspde.GridDensity, GRID, {"values": np.ones((3, 4, 3))}, "values have shape (3, 4, 3), 3 colour channels per"),
         (kspde.GridDensity, GRID, {"values": np.zeros((3, 4))}, "values have no mass"),
         (kspde.GridDensity, GRID, {"extent": (0.0, 1.0)}, "extent has shape (2,)"),
         (kspde.GridDensity, GRID, {"extent": (0.0, 1.0, 2.0, 2.0)}, "is empty: give xmin < xmax, ymin < ymax"),
