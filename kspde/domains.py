@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
@@ -44,6 +45,8 @@ class Box:
         InputError: a value out of range.
     """
 
+    structured: ClassVar[bool] = True
+
     half_width: float
     cells: int
     degree: int = 4
@@ -72,6 +75,18 @@ class Box:
         x = s if self.grading == 0 else np.sinh(self.grading * s) / np.sinh(self.grading)
         return self.half_width * 0.5 * (x - x[::-1])
 
+    def nodes(self, dimension: int) -> float:
+        """Return the number of nodes."""
+        return float(self.cells * self.degree + 1) ** dimension
+
+    def enlarged(self, factor: float) -> str:
+        """Return the words for a domain that is larger by a factor."""
+        return f"a half_width of {factor * self.half_width:.4g}"
+
+    def decay_advice(self, where: str, length: float) -> str:
+        """Return what helps where the decay condition is off for mass about a point, given the decay length."""
+        return f"give a half_width of several decay lengths, which are {length:.3g}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Disk:
@@ -96,6 +111,8 @@ class Disk:
     Raises:
         InputError: a value out of range.
     """
+
+    structured: ClassVar[bool] = False
 
     radius: float
     size: float
@@ -142,6 +159,24 @@ class Disk:
         check_choice("boundary", self.boundary, get_args(Boundary))
         check_choice("solver", self.solver, get_args(Solver))
 
+    def nodes(self, dimension: int) -> float:
+        """Return about how many nodes gmsh makes: cells grow linearly, and 2πr/h(r)² is integrated."""
+        size, rim = self.size, self.rim_size or self.size
+        growth = (rim - size) / self.radius
+        if abs(growth) * self.radius < 1e-3 * size:
+            whole = math.pi * (self.radius / size) ** 2
+        else:
+            whole = 2 * math.pi / growth**2 * (math.log(rim / size) + size / rim - 1.0)
+        return (1.16 if self.cell == "triangle" else 1.0) * whole * self.degree**2
+
+    def enlarged(self, factor: float) -> str:
+        """Return the words for a domain that is larger by a factor."""
+        return f"a radius of {factor * self.radius:.4g}"
+
+    def decay_advice(self, where: str, length: float) -> str:
+        """Return what helps where the decay condition is off for mass about a point, given the decay length."""
+        return "move it to the disk's centre, or a larger domain"
+
 
 @dataclass(frozen=True, kw_only=True)
 class MeshFile:
@@ -169,6 +204,8 @@ class MeshFile:
         InputError: a value out of range. (The file itself is read, and its errors raised, when the mesh is built.)
     """
 
+    structured: ClassVar[bool] = False
+
     path: str | Path
     merge: bool = False
     triangles: bool = False
@@ -190,6 +227,17 @@ class MeshFile:
         if self.centre is not None:
             centre = check_finite("centre", self.centre, (None,))
             object.__setattr__(self, "centre", tuple(centre.tolist()))
+
+    def nodes(self, dimension: int) -> None:
+        """Return None: only the file tells the number of nodes."""
+
+    def enlarged(self, factor: float) -> str:
+        """Return the words for a domain that is larger by a factor."""
+        return f"a mesh {factor:.4g} times as wide"
+
+    def decay_advice(self, where: str, length: float) -> str:
+        """Return what helps where the decay condition is off for mass about a point, given the decay length."""
+        return f"give MeshFile(centre=({where})), or a larger domain"
 
 
 #: What ``solve`` accepts.

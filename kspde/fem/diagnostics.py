@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from kspde.errors import InputError, check_choice
-from kspde.fem.semidiscretisation import SemiDiscrete
+from kspde.fem.semidiscretisation import Semidiscretisation
 from kspde.typing import Array
 
 __all__ = ["DIAGNOSTICS", "STATISTICS", "TIME_ERROR", "Recorder"]
@@ -51,7 +51,9 @@ class Recorder:
         InputError: an unknown name, or a free energy of a model that has none.
     """
 
-    def __init__(self, system: SemiDiscrete, statistics: tuple[str, ...] = (), *, time_error: bool = False) -> None:
+    def __init__(
+        self, system: Semidiscretisation, statistics: tuple[str, ...] = (), *, time_error: bool = False
+    ) -> None:
         for name in statistics:
             check_choice("statistics", name, STATISTICS)
         if "free_energy" in statistics and not system.model.has_free_energy:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from kspde.domains import Box, Disk, Domain
+from kspde.domains import Domain
 from kspde.fem.schemes import Scheme
 from kspde.runtime.limits import check_memory
 
@@ -23,8 +23,8 @@ _ENTRY = 48.0
 _FACTOR = 36.0
 #: The factor by which ranks that share a mesh need more than one.
 _SHARED = 1.25
-#: Bytes needed on any mesh; gmsh's is loaded for a Disk or a MeshFile.
-_LEAST = {"box": 2e6, "mesh": 30e6}
+#: Bytes needed on any mesh; gmsh is loaded for one without structure.
+_LEAST = {True: 2e6, False: 30e6}
 
 
 def bytes_of_run(
@@ -43,17 +43,16 @@ def bytes_of_run(
     """
     each = 16.0 * saved
     vectors, matrices, on_mesh = scheme.node_bytes
-    if isinstance(domain, Box):
+    if domain.structured:
         # Rows of matrices are three times as long in each further dimension.
         each += vectors + 3.0 ** (dimension - 2) * matrices + _PART * parts + _CELL / domain.degree**dimension
     else:
         each += on_mesh + _PART * (parts - 2)
         if domain.degree > 1:
             each += _ENTRY * (domain.degree + 1) ** dimension
-        if domain.solver == "direct":
+        if getattr(domain, "solver", "") == "direct":
             each += _FACTOR * math.log2(max(nodes, 2.0)) * (nodes ** (1 / 3) if dimension == 3 else 1.0)
-    least = _LEAST["box" if isinstance(domain, Box) else "mesh"]
-    return least + nodes * each * (_SHARED if ranks > 1 else 1.0)
+    return _LEAST[domain.structured] + nodes * each * (_SHARED if ranks > 1 else 1.0)
 
 
 def check_run(
@@ -68,29 +67,13 @@ def check_run(
         comm: the communicator.
         parts: the number of species and fields.
         saved: the number of species times that of snapshots.
-        nodes: the number of nodes; before the mesh is built None: it is known for a Box, and estimated for a Disk.
+        nodes: the number of nodes, where the mesh has been built; else that of ``Domain.nodes``.
 
     Raises:
         InputError: it does not fit; on every rank.
     """
-    if nodes is None:
-        nodes = _nodes(domain, dimension)
+    nodes = domain.nodes(dimension) if nodes is None else nodes
     if nodes is not None:
         needed = bytes_of_run(domain, dimension, nodes, scheme, parts=parts, saved=saved, ranks=comm.size)
-        remedy = "give fewer cells" if isinstance(domain, Box) else "give a coarser mesh"
+        remedy = "give fewer cells" if domain.structured else "give a coarser mesh"
         check_memory(f"a density on {nodes:.3g} nodes", needed / comm.size, comm, remedy)
-
-
-def _nodes(domain: Domain, dimension: int) -> float | None:
-    if isinstance(domain, Box):
-        return float(domain.cells * domain.degree + 1) ** dimension
-    if isinstance(domain, Disk):
-        # Cells grow linearly from the centre to the rim: the integral of 2πr/h(r)².
-        size, rim = domain.size, domain.rim_size or domain.size
-        growth = (rim - size) / domain.radius
-        if abs(growth) * domain.radius < 1e-3 * size:
-            whole = math.pi * (domain.radius / size) ** 2
-        else:
-            whole = 2 * math.pi / growth**2 * (math.log(rim / size) + size / rim - 1.0)
-        return (1.16 if domain.cell == "triangle" else 1.0) * whole * domain.degree**2
-    return None

@@ -9,7 +9,7 @@ import numpy as np
 
 from kspde.fem.diagnostics import Recorder
 from kspde.fem.monitors.blow_up import Monitor
-from kspde.fem.semidiscretisation import SemiDiscrete
+from kspde.fem.semidiscretisation import Semidiscretisation
 from kspde.fem.snapshot import Knot, Snapshot
 from kspde.runtime.parallel import all_or_none
 from kspde.runtime.saving import SaveAt
@@ -63,7 +63,7 @@ class Observer:
 
     def __init__(
         self,
-        system: SemiDiscrete,
+        system: Semidiscretisation,
         t_end: float,
         save: SaveAt,
         progress: Callable[[float], None] | None = None,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from kspde.fem.observer import Observer, RunState
-from kspde.fem.semidiscretisation import SemiDiscrete
+from kspde.fem.semidiscretisation import Semidiscretisation
 from kspde.fem.snapshot import Knot
 from kspde.runtime.checkpoint import CheckpointStore
 from kspde.runtime.parallel import together
@@ -28,7 +28,7 @@ class CheckpointWriter:
         observer: what it has recorded belongs to the checkpoint.
     """
 
-    def __init__(self, store: CheckpointStore | None, system: SemiDiscrete, observer: Observer) -> None:
+    def __init__(self, store: CheckpointStore | None, system: Semidiscretisation, observer: Observer) -> None:
         self._store = store
         self._system = system
         self._observer = observer
@@ -57,7 +57,7 @@ class CheckpointWriter:
             raise self._store.stopped(state.step, state.t, path)
 
 
-def resumed(store: CheckpointStore, system: SemiDiscrete, observer: Observer) -> RunState | None:
+def resumed(store: CheckpointStore, system: Semidiscretisation, observer: Observer) -> RunState | None:
     """Return the state in the newest good checkpoint, and restore the observer; None without one. Collective.
 
     Raises:

@@ -16,13 +16,13 @@ from kspde.models.coefficients import coefficients
 from kspde.runtime.parallel import together
 from kspde.typing import Array
 
-__all__ = ["SemiDiscrete"]
+__all__ = ["Semidiscretisation"]
 
 #: Rounding of a field, in units of its largest value.
 _ROUNDING = 1e-13
 
 
-class SemiDiscrete:
+class Semidiscretisation:
     r"""A model's equations, discretised in space.
 
     With nodes as quadrature points, :math:`M\dot u = -K(D u) + \sum_a G_a (b_a u)`, where M is diagonal, :math:`K_{ij}

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kspde.errors import InputError, check_finite, check_number
-from kspde.fem.semidiscretisation import SemiDiscrete
+from kspde.fem.semidiscretisation import Semidiscretisation
 from kspde.runtime.parallel import together
 from kspde.typing import Array
 
@@ -60,7 +60,7 @@ class Snapshot:
         t: the time.
     """
 
-    def __init__(self, system: SemiDiscrete, t: float, unknowns: Array) -> None:
+    def __init__(self, system: Semidiscretisation, t: float, unknowns: Array) -> None:
         self.t = t
         self._system = system
         self._unknowns = unknowns

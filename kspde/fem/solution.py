@@ -14,7 +14,7 @@ import numpy.typing as npt
 from kspde.domains import Domain
 from kspde.errors import check_number
 from kspde.fem.schemes import Scheme
-from kspde.fem.semidiscretisation import SemiDiscrete
+from kspde.fem.semidiscretisation import Semidiscretisation
 from kspde.fem.snapshot import Knot, Snapshot, interpolated
 from kspde.fem.writers import write_vtx, write_xdmf
 from kspde.initial import InitialDensity
@@ -60,7 +60,7 @@ class Solution:
     timings: dict[str, float]
     initial_mass_error: dict[str, float]
     warnings: tuple[str, ...] = ()
-    _system: SemiDiscrete
+    _system: Semidiscretisation
     _knots: list[Knot]
     _details: dict[str, Any]
 

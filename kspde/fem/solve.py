@@ -25,7 +25,7 @@ from kspde.fem.petsc_options import checked_options
 from kspde.fem.resume import CheckpointWriter, resumed
 from kspde.fem.schemes import Scheme, scheme_of
 from kspde.fem.schemes.base import Run
-from kspde.fem.semidiscretisation import SemiDiscrete, initial_densities, mollified
+from kspde.fem.semidiscretisation import Semidiscretisation, initial_densities, mollified
 from kspde.fem.snapshot import Knot
 from kspde.fem.solution import Solution
 from kspde.fem.spaces import Space, space_on
@@ -189,7 +189,7 @@ class _Run:
         nodal, mass_errors = initial_densities(space, problem.u0)
         if problem.mollified_start is not None:
             nodal = mollified(space, nodal, problem.mollified_start)
-        system = SemiDiscrete(problem.model, problem.fields, space)
+        system = Semidiscretisation(problem.model, problem.fields, space)
         start = system.start(nodal)
         warn_of_outside(system, problem.u0)
         warn_of_decay(system, self.domain, start)
@@ -243,7 +243,7 @@ class _Run:
         }
         check_run(self.domain, model.dimension, self.scheme, self.comm, **sizes)
         space = space_on(self.domain, model.dimension, self.comm)
-        if not isinstance(self.domain, Box):  # its nodes were not known
+        if not self.domain.structured:  # its nodes were not known
             check_run(self.domain, model.dimension, self.scheme, self.comm, nodes=space.nodes, **sizes)
         return space
 
@@ -255,7 +255,7 @@ class _Run:
         return CheckpointStore(self.checkpoint, described, self.comm)
 
     def _first_state(
-        self, store: CheckpointStore | None, system: SemiDiscrete, observer: Observer, start: Array
+        self, store: CheckpointStore | None, system: Semidiscretisation, observer: Observer, start: Array
     ) -> RunState:
         """Return where the run resumes, or starts."""
         state = resumed(store, system, observer) if store is not None and self.resume else None

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from kspde.domains import Box, Disk, Domain
-from kspde.fem.semidiscretisation import SemiDiscrete
+from kspde.domains import Domain
+from kspde.fem.semidiscretisation import Semidiscretisation
 from kspde.initial import InitialDensity
 from kspde.models import FieldValues
 from kspde.runtime.messages import warn
@@ -29,7 +29,7 @@ _BINS, _POINTS = 4000, {1: 4096, 2: 160, 3: 40}
 
 
 def warn_of_truncation(
-    system: SemiDiscrete,
+    system: Semidiscretisation,
     domain: Domain,
     u0: Mapping[str, InitialDensity],
     first: Array,
@@ -62,13 +62,8 @@ def warn_of_truncation(
     if factor <= 1.0:  # the bound ignores the mesh, the time step, and coefficients at other times
         factor, sure = 1.2, False
     factor *= 1.005
-    if isinstance(domain, Box):
-        words = f"a half_width of {factor * domain.half_width:.4g}"
-    elif isinstance(domain, Disk):
-        words = f"a radius of {factor * domain.radius:.4g}"
-    else:
-        words = f"a mesh {factor:.4g} times as wide"
-    words = f"{words} would hold it" if sure else f"it would take {words} at least"
+    larger = domain.enlarged(factor)
+    words = f"{larger} would hold it" if sure else f"it would take {larger} at least"
     warn(
         f"a share {share[worst]:.2g} of the mass is in the outer tenth of the domain at t = {t:g}, so truncation "
         f"shows: {words}",
@@ -76,7 +71,7 @@ def warn_of_truncation(
     )
 
 
-def _coefficients(system: SemiDiscrete, species: str, unknowns: Array | None) -> tuple[float, float, bool]:
+def _coefficients(system: Semidiscretisation, species: str, unknowns: Array | None) -> tuple[float, float, bool]:
     """Return sup D and the largest outward drift of a species, and whether it drifts; where c = 0 without unknowns."""
     space = system.space
     if unknowns is not None:
@@ -104,7 +99,7 @@ def _coefficients(system: SemiDiscrete, species: str, unknowns: Array | None) ->
     return float(found[0]), float(found[1]), drift is not None
 
 
-def _enough(system: SemiDiscrete, u0: InitialDensity, nodal: Array, spread: float, shift: float) -> float:
+def _enough(system: Semidiscretisation, u0: InitialDensity, nodal: Array, spread: float, shift: float) -> float:
     r"""Return the factor by which the domain must grow for less than a millionth of the mass in its outer tenth.
 
     A particle whose density solves ∂_t u = Δ(D u) is :math:`X_t = X_0 + M_t`, M a martingale with :math:`d[M]_t \le 2
@@ -148,7 +143,7 @@ def _enough(system: SemiDiscrete, u0: InitialDensity, nodal: Array, spread: floa
     return high
 
 
-def _tail(distance: Array, spread: float, system: SemiDiscrete) -> Array:
+def _tail(distance: Array, spread: float, system: Semidiscretisation) -> Array:
     """Return a bound of the probability that max |M| exceeds a distance."""
     from scipy.special import erfc, gammaincc
 
@@ -160,7 +155,7 @@ def _tail(distance: Array, spread: float, system: SemiDiscrete) -> Array:
     return np.asarray(np.minimum(2 * tail, 1.0))
 
 
-def _outside(system: SemiDiscrete, u0: InitialDensity, width: float) -> tuple[Array, Array]:
+def _outside(system: Semidiscretisation, u0: InitialDensity, width: float) -> tuple[Array, Array]:
     """Return the reach and the shares of initial mass outside the domain, on a grid ``width`` times as wide."""
     space = system.space
     axes = [np.linspace(m - width * space.extent, m + width * space.extent, _POINTS[len(space.centre)])
@@ -177,7 +172,7 @@ def _outside(system: SemiDiscrete, u0: InitialDensity, width: float) -> tuple[Ar
     return reach, np.maximum(values, 0.0) * (cell / u0.mass)
 
 
-def warn_of_outside(system: SemiDiscrete, u0: Mapping[str, InitialDensity]) -> None:
+def warn_of_outside(system: Semidiscretisation, u0: Mapping[str, InitialDensity]) -> None:
     """Warn where initial mass lies outside a disk or a mesh: the mass inside has been scaled up. Collective."""
     if system.space.square:  # a box has been checked
         return
@@ -193,7 +188,7 @@ def warn_of_outside(system: SemiDiscrete, u0: Mapping[str, InitialDensity]) -> N
                     )
 
 
-def warn_of_decay(system: SemiDiscrete, domain: Domain, unknowns: Array) -> None:
+def warn_of_decay(system: Semidiscretisation, domain: Domain, unknowns: Array) -> None:
     r"""Warn where the decay condition is not that of the density's field. Collective.
 
     Outside a density with centre of mass m its field is nearly M·G(x − m), G the kernel, with :math:`\partial_n c =
@@ -223,15 +218,11 @@ def warn_of_decay(system: SemiDiscrete, domain: Domain, unknowns: Array) -> None
         worst, largest = space.maximum(np.array([np.max(off, initial=0.0), np.max(np.abs(c[f.name]), initial=0.0)]))
         if worst > _OFF * largest:
             where, here = (", ".join(f"{x:.4g}" for x in point) for point in (centre, space.centre))
-            why = f"the decay condition is that of a field about ({here}), but the mass is about ({where})"
-            remedy = f"give MeshFile(centre=({where})), or a larger domain"
-            if isinstance(domain, Box):
-                why = f"the decay condition of a box holds far from mass that is about ({where})"
-                remedy = f"give a half_width of several decay lengths, which are {1 / rate:.3g}"
-            elif isinstance(domain, Disk):
-                remedy = "move it to the disk's centre, or a larger domain"
+            why = f"is that of a field about ({here}), but the mass is about ({where})"
+            if domain.structured:
+                why = f"of a box holds far from mass that is about ({where})"
             warn(
-                f"{why}: near the boundary {f.name} is off by some {100 * worst / largest:.2g} % of its maximum; "
-                f"{remedy}",
+                f"the decay condition {why}: near the boundary {f.name} is off by some {100 * worst / largest:.2g} % "
+                f"of its maximum; {domain.decay_advice(where, 1 / rate)}",
                 space.comm,
             )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kspde.fem.semidiscretisation import SemiDiscrete
+from kspde.fem.semidiscretisation import Semidiscretisation
 from kspde.runtime.messages import warn
 from kspde.typing import Array
 
@@ -46,7 +46,7 @@ def warn_of_negative_values(worst: dict[str, Any], peclet: float, comm: Any) -> 
     )
 
 
-def warn_of_time_error(system: SemiDiscrete, dt: float, times: Sequence[float], table: dict[str, Any]) -> None:
+def warn_of_time_error(system: Semidiscretisation, dt: float, times: Sequence[float], table: dict[str, Any]) -> None:
     """Warn where the estimate of the time error at a saved time is large.
 
     Args:
@@ -71,7 +71,7 @@ def warn_of_time_error(system: SemiDiscrete, dt: float, times: Sequence[float], 
     )
 
 
-def cell_peclet(system: SemiDiscrete, unknowns: Array) -> Array:
+def cell_peclet(system: Semidiscretisation, unknowns: Array) -> Array:
     r"""Return :math:`\int u |b| h / \int u D` of each species: the cell Péclet number where its mass is. Collective.
 
     The width h is that of a node's share of the mesh.
@@ -90,7 +90,7 @@ def cell_peclet(system: SemiDiscrete, unknowns: Array) -> Array:
     return np.asarray(moved / np.maximum(spread, 1e-300))
 
 
-def warn_of_upwind(system: SemiDiscrete, peclet: Array) -> None:
+def warn_of_upwind(system: Semidiscretisation, peclet: Array) -> None:
     """Warn where the fluxes of the positive schemes are upwind fluxes."""
     i = int(np.argmax(peclet))
     if peclet[i] > _UPWIND:

@@ -17,7 +17,7 @@ from kspde.fem.monitors.trust import cell_peclet, negative_values, warn_of_negat
 from kspde.fem.observer import Observer, RunState
 from kspde.fem.resume import CheckpointWriter
 from kspde.fem.schemes.step_control import FixedStep
-from kspde.fem.semidiscretisation import SemiDiscrete
+from kspde.fem.semidiscretisation import Semidiscretisation
 from kspde.runtime.limits import check_steps
 from kspde.typing import Array
 
@@ -43,7 +43,7 @@ class Run:
         started: called when the scheme's set-up is over.
     """
 
-    system: SemiDiscrete
+    system: Semidiscretisation
     state: RunState
     observer: Observer
     writer: CheckpointWriter

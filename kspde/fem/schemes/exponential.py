@@ -24,7 +24,7 @@ import numpy as np
 
 from kspde.fem.observer import RunState
 from kspde.fem.schemes.base import CONCENTRATES, row_tolerances
-from kspde.fem.semidiscretisation import SemiDiscrete
+from kspde.fem.semidiscretisation import Semidiscretisation
 from kspde.typing import Array
 
 __all__ = ["ORDER", "ExponentialSteps", "Lawson"]
@@ -68,7 +68,7 @@ class ExponentialSteps:
 
     advice = CONCENTRATES
 
-    def __init__(self, system: SemiDiscrete, state: RunState, tol: float, t_end: float) -> None:
+    def __init__(self, system: Semidiscretisation, state: RunState, tol: float, t_end: float) -> None:
         self._system = system
         self._tol = tol
         self._lawson = Lawson(system)
@@ -124,7 +124,7 @@ class Lawson:
         system: the semidiscretisation.
     """
 
-    def __init__(self, system: SemiDiscrete) -> None:
+    def __init__(self, system: Semidiscretisation) -> None:
         self._system = system
         self._key: tuple[float, ...] = ()
         #: L of each unknown, as two arrays to be added

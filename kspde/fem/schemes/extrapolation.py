@@ -29,7 +29,7 @@ from kspde.fem.monitors.time_error import TimeError
 from kspde.fem.observer import RunState
 from kspde.fem.schemes.base import row_tolerances
 from kspde.fem.schemes.transport import Motion, Transport, scaled
-from kspde.fem.semidiscretisation import SemiDiscrete
+from kspde.fem.semidiscretisation import Semidiscretisation
 from kspde.fem.solvers.graph import Graph
 from kspde.runtime.compiled import compiled_in_order
 from kspde.runtime.parallel import on_all_ranks
@@ -60,7 +60,7 @@ class Stepper:
         '; try a smaller dt, or petsc_options such as {"ksp_max_it": 5000} or {"ksp_type": "preonly", "pc_type": "lu"}'
     )
 
-    def __init__(self, system: SemiDiscrete, options: dict[str, Any], order: int) -> None:
+    def __init__(self, system: Semidiscretisation, options: dict[str, Any], order: int) -> None:
         self.held_back = 0.0
         self.time_error: TimeError | None = None
         self._system = system
