@@ -36,28 +36,23 @@ from typing import Any
 import numpy as np
 
 from kspde.comparable import check_species
-from kspde.distances.bandwidth import IntegratedSquaredError
+from kspde.distances.bandwidth import common_grid
+from kspde.distances.sides import Target
 from kspde.distances.statistics import Estimate, reach_of
-from kspde.errors import InputError, check_integer, check_number
+from kspde.errors import check_integer, check_number
 from kspde.evidence.ensemble import Ensemble
 from kspde.evidence.result import Result
-from kspde.grids import GaussianSmoother, Grid, deposit, mass_interval
+from kspde.grids import GaussianSmoother, Grid, deposit
 from kspde.protocols import SolvedDensity
 from kspde.runtime.parallel import collective
 from kspde.typing import Array
 
-__all__ = ["CoupledDistance", "coupled_distance", "mass_grid", "signed_estimate"]
+__all__ = ["CoupledDistance", "coupled_distance", "signed_estimate"]
 
-#: Replicas are pooled to at most this many blocks.
-_BLOCKS = 64
+#: Replicas are pooled to at most this many blocks, and to fewer where the blocks' grids would have more points.
+_BLOCKS, _MOST_POINTS = 64, 1 << 26
 #: Random swaps for the floor.
 _SWAPS = 400
-# By dimension: points to find the mass with, points per bandwidth, and the most per direction.
-_SEARCH = {1: 4097, 2: 513, 3: 97}
-_PER_BANDWIDTH = {1: 8.0, 2: 4.0, 3: 2.2}
-_MOST = {1: 65536, 2: 1024, 3: 128}
-#: The share of u's mass beyond the grid on either side of each direction.
-_TAIL = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -167,10 +162,11 @@ def coupled_distance(
         progress=progress,
     )
     name = check_species(pde.model, species)
-    grid, h = _grid(pde, name, n * replicas, bandwidth)
+    target = Target.of(pde, name)
+    grid, h = common_grid(target, None, n * replicas, bandwidth)
     ensemble.run()
     deposits, sizes, square = _deposited(ensemble, name, grid)
-    differences, twice, plain = _smoothed(deposits, sizes, GaussianSmoother(grid, h), _normalised(pde, grid, name))
+    differences, twice, plain = _smoothed(deposits, sizes, GaussianSmoother(grid, h), target.on_grid(grid.axes))
     value, norm, interval = signed_estimate(differences, grid.cell_volume)
     return CoupledDistance(
         l1=Estimate(max(value, 0.0), interval),
@@ -193,7 +189,7 @@ def _deposited(ensemble: Ensemble, species: str, grid: Grid) -> tuple[Array, Arr
     """Return X and X̄ on the grid by blocks of replicas, (blocks, 2, ...), the blocks' sizes, Σ|X − X̄|². Collective."""
     replicas = ensemble.replicas
     x, y = (ensemble.systems[label].positions[species] for label in ("particles", "mean_field"))
-    blocks = min(_BLOCKS, replicas)
+    blocks = min(_BLOCKS, replicas, max(4, _MOST_POINTS // int(np.prod(grid.shape))))
     ends = np.searchsorted(ensemble.replica_of * blocks // replicas, np.arange(blocks + 1))
     deposits = np.zeros((blocks, 2, *grid.shape))
     for block, (first, last) in enumerate(pairwise(ends.tolist())):
@@ -204,16 +200,12 @@ def _deposited(ensemble: Ensemble, species: str, grid: Grid) -> tuple[Array, Arr
     return ensemble.sums(deposits), sizes, float(square[0])
 
 
-def _normalised(pde: SolvedDensity, grid: Grid, species: str) -> Array:
-    u = pde.on_grid(grid.axes, species, outside=0.0)
-    return np.asarray(u / (u.sum() * grid.cell_volume))
-
-
 def _smoothed(
     deposits: Array, sizes: Array, smoother: GaussianSmoother, u: Array
 ) -> tuple[Array, Array, tuple[float, float]]:
     """Return the differences smoothed once and twice, both of shape (blocks, points), and the plain distances."""
     grid, blocks = smoother.grid, len(sizes)
+    u = u / (u.sum() * grid.cell_volume)
     differences = np.stack([smoother.density(x - y) / size for (x, y), size in zip(deposits, sizes, strict=True)])
     twice = np.stack([smoother.smooth(difference) for difference in differences])
     own, known = (
@@ -253,44 +245,3 @@ def _floor(differences: Array, volume: float, seed: int) -> Estimate:
     norms *= volume / count
     low, high = np.quantile(norms, (0.025, 0.975))
     return Estimate(float(norms.mean()), (float(low), float(high)))
-
-
-def mass_grid(pde: SolvedDensity, species: str, t: float | None = None) -> tuple[Grid, Array]:
-    """Return a grid over what holds the mass of a density, and u ≥ 0 there, at a time (the last unless given)."""
-    d = pde.model.dimension
-    bounds = getattr(pde, "bounds", np.outer((-1.0, 1.0), np.full(d, pde.half_width)))
-    search = Grid.covering(bounds[0], bounds[1], [_SEARCH[d]] * d)
-    found = _sides(search, pde.on_grid(search.axes, species, t, outside=0.0))
-    survey = Grid.covering(*found, [_SEARCH[d]] * d)
-    return survey, np.maximum(pde.on_grid(survey.axes, species, t, outside=0.0), 0.0)
-
-
-def _sides(grid: Grid, u: Array) -> tuple[Array, Array]:
-    """Return the ends of the intervals that hold the mass of u, up to a small share, in each direction."""
-    d, u = grid.dimension, np.maximum(u, 0.0)
-    ends = [
-        mass_interval(axis, u.sum(axis=tuple(b for b in range(d) if b != a)), _TAIL) for a, axis in enumerate(grid.axes)
-    ]
-    lower, upper = np.array(ends).T
-    return lower, upper
-
-
-def _grid(pde: SolvedDensity, species: str, n: int, bandwidth: float | None) -> tuple[Grid, float]:
-    """Return the grid over the mass of the density at t_end, and the bandwidth. Collective.
-
-    Raises:
-        InputError: no grid resolves the bandwidth.
-    """
-    d = pde.model.dimension
-    survey, u = mass_grid(pde, species)
-    lower, upper = _sides(survey, u)
-    h = bandwidth
-    if h is None:
-        h = IntegratedSquaredError(survey, u / (u.sum() * survey.cell_volume), n).minimise()
-        h = float(pde.comm.bcast(h))
-    lower, upper = lower - 6 * h, upper + 6 * h
-    points = np.ceil((upper - lower) * _PER_BANDWIDTH[d] / h).astype(int) + 1
-    if np.any(2 * (upper - lower) / h > _MOST[d]):
-        least = 2 * float((upper - lower).max()) / _MOST[d]
-        raise InputError(f"bandwidth = {h:.3g} needs too fine a grid: give bandwidth >= {least:.3g}")
-    return Grid.covering(lower, upper, np.minimum(points, _MOST[d]).tolist()), h

@@ -56,3 +56,19 @@ def test_without_a_signal_the_weak_error_is_scatter_for_every_mass() -> None:
     found = measured(MEASURES["weak-error"](replicas=4), task(2.0, 0.0, n=4000))
     assert found["second_moment"].value == pytest.approx(0.0, abs=1e-7)
     assert found["free"].value == pytest.approx(0.0, abs=0.04)  # half of the second moment is missing with E|X|²
+
+
+@pytest.mark.one_rank
+def test_a_density_off_the_origin_is_measured_as_one_at_the_origin() -> None:
+    found = []
+    for shift in (0.0, 6.0):
+        u0 = kspde.GaussianMixture(weights=[1.0], means=[[shift, -shift / 2]], stds=[0.7])
+        setup = Setup(
+            model=kspde.SignalDependentKellerSegel(chi=CHI),
+            u0=u0,
+            domain=kspde.Box(half_width=12.0, cells=24, degree=5),
+            solve={"t_end": 0.05, "tol": 1e-6, "eps": 0.4},
+        )
+        found.append(measured(MEASURES["mollification"](), Task(setup=setup, seed=1, comm=MPI.COMM_SELF)))
+    for name in ("l1", "l2"):
+        assert found[1][name].value == pytest.approx(found[0][name].value, rel=2e-3)

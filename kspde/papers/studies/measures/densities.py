@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from kspde.comparable import bounds_of
 from kspde.domains import Box
 from kspde.errors import InputError, check_integer, check_number
-from kspde.evidence.coupled import mass_grid
+from kspde.grids import mass_grid
 from kspde.papers.studies.measures.base import Measure, Task
 from kspde.papers.studies.quantities import Meaning, Quantity, exactly
 from kspde.typing import Array
@@ -128,12 +129,13 @@ def _reference(task: Task, box: Box, tol: float, axes: list[Array] | None = None
 def _axes(task: Task, pde: Any) -> list[Array]:
     """Return axes over what holds the mass: eight standard deviations about its mean, as far as the domain reaches."""
     d = task.setup.model.dimension
-    grid, u = mass_grid(pde, task.setup.model.species[0])
-    marginals = [u.sum(axis=tuple(b for b in range(d) if b != a)) / u.sum() for a in range(d)]
-    mean = np.array([float(p @ x) for p, x in zip(marginals, grid.axes, strict=True)])
+    bounds = bounds_of(pde)
+    grid = mass_grid(lambda axes: pde.on_grid(axes, outside=0.0), bounds)
+    u = pde.on_grid(grid.axes, outside=0.0)
+    mean = np.array([float((u * x).sum() / u.sum()) for x in np.meshgrid(*grid.axes, indexing="ij", sparse=True)])
     second_moment = float(pde.diagnostics["second_moment"][-1] / pde.diagnostics["mass"][-1])
     reach = 8.0 * np.sqrt(second_moment - mean @ mean)
-    lower, upper = np.maximum(mean - reach, pde.bounds[0]), np.minimum(mean + reach, pde.bounds[1])
+    lower, upper = np.maximum(mean - reach, bounds[0]), np.minimum(mean + reach, bounds[1])
     return [np.linspace(a, b, _POINTS[d]) for a, b in zip(lower, upper, strict=True)]
 
 
