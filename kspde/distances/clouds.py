@@ -33,7 +33,7 @@ import numpy as np
 
 from kspde.distances.bandwidth import MOST, IntegratedSquaredError, grid_for
 from kspde.distances.registry import ENERGY, Curves, DensityPair, Formula, OnGrid, OnLines, Projection
-from kspde.distances.resampling import AWAY, LAMBDAS, Replicas, invert, weight_without_noise, without_noise
+from kspde.distances.resampling import AWAY, LAMBDAS, Replicas, weight_without_noise
 from kspde.distances.result import Measured
 from kspde.distances.sliced import averaged, directions
 from kspde.distances.statistics import prediction, reach_of
@@ -144,18 +144,15 @@ def _resampled(statistic: _Statistic, x: Array, y: Array, replicas: Replicas) ->
             [tuple(d + (at - weight) * o for d, o in zip(near, direction, strict=True)) for at in LAMBDAS]
         )
 
-    values = statistic.norms([own])[0]
-    bare = statistic.norms([tuple(at * o for o in direction) for at in LAMBDAS])
-    floors, curves = replicas.each(dealt), replicas.each(along_family)
-    reach = reach_of(replicas.count)
-    found, debiased, floor = {}, {}, {}
-    for i, formula in enumerate(statistic.formulas):
-        name, theta, squared = formula.name, float(values[i]), formula.squared
-        found[name] = invert(theta, curves[:, :, i], reach, squared=squared)
-        floor[name] = prediction(floors[:, i], squared=squared)
-        if formula.debiases:
-            debiased[name] = without_noise(theta, curves[:, :, i], bare[:, i], reach, squared=squared)
-    return Measured(by_name=found, debiased=debiased, floor=floor)
+    floors = replicas.each(dealt)
+    return Measured.of(
+        statistic.formulas,
+        statistic.norms([own])[0],
+        replicas.each(along_family),
+        {f.name: prediction(floors[:, i], squared=f.squared) for i, f in enumerate(statistic.formulas)},
+        reach_of(replicas.count),
+        bare=statistic.norms([tuple(at * o for o in direction) for at in LAMBDAS]),
+    )
 
 
 def _minus(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -207,7 +204,8 @@ class _Smoothed:
 
     def norms(self, gaps: Sequence[tuple[Array, ...]]) -> Array:
         """Return the distances, shape (gaps, formulas)."""
-        pairs = [DensityPair.of_gap(gap, self.grid.cell_volume) for (gap,) in gaps]
+        nothing = np.zeros(1)  # these distances depend on the difference alone
+        pairs = [DensityPair(gap, nothing, self.grid.cell_volume) for (gap,) in gaps]
         return np.array([[formula.between(pair) for formula in self.formulas] for pair in pairs])
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from kspde.distances.knn import LogDensity
 from kspde.distances.registry import ENERGY, Formula, OnLines, OnNeighbours
-from kspde.distances.resampling import LAMBDAS, Replicas, away, deviation_of_clouds, invert, weight_without_noise
+from kspde.distances.resampling import LAMBDAS, Replicas, away, deviation_of_clouds, weight_without_noise
 from kspde.distances.result import Measured
 from kspde.distances.sides import Target, rows_of
 from kspde.distances.sliced import Lines
@@ -97,18 +97,15 @@ def _measured(family: _Family, clouds: Sequence[Array], formulas: Sequence[OnLin
         here = family.measured(pooled, np.random.default_rng([replicas.seed, 9]))
     floors = replicas.each(floor_of)
     curves = replicas.each(lambda replica: family.along(total, lambda: replicas.random(4, replica)))
-    reach = np.full(len(formulas), reach_of(replicas.count, len(clouds)))
+    ratios = None
     if len(clouds) > 1:
         singles = replicas.each(single)
         each = replicas.each(lambda i: family.measured(clouds[i], replicas.random(8, i)), len(clouds))
-        reach *= deviation_of_clouds(each, singles, [formula.squared for formula in formulas])
-    found, debiased = {}, {}
-    for i, formula in enumerate(formulas):
-        found[formula.name] = invert(float(here[i]), curves[:, :, i], float(reach[i]), squared=formula.squared)
-        if formula is ENERGY:
-            debiased[formula.name] = _less(found[formula.name], family.lines.noise / total)
+        ratios = deviation_of_clouds(each, singles, [formula.squared for formula in formulas])
     floor = {formula.name: prediction(floors[:, i]) for i, formula in enumerate(formulas)}
-    return Measured(by_name=found, floor=floor, debiased=debiased)
+    found = Measured.of(formulas, here, curves, floor, reach_of(replicas.count, len(clouds)), ratios=ratios)
+    noise = family.lines.noise / total
+    return replace(found, debiased={n: _less(e, noise) for n, e in found.by_name.items() if n == ENERGY.name})
 
 
 class _Family:

@@ -2,7 +2,7 @@ r"""The distance between two densities, or particles, or one of each: what is kn
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
@@ -10,7 +10,8 @@ from typing import Any, Self
 import numpy as np
 
 from kspde.distances.over_time import OverTime
-from kspde.distances.registry import DISTANCES
+from kspde.distances.registry import DISTANCES, Formula
+from kspde.distances.resampling import invert, without_noise
 from kspde.distances.sides import CLIP
 from kspde.distances.statistics import Estimate
 from kspde.errors import InputError
@@ -44,6 +45,39 @@ class Measured:
     axes: tuple[Array, ...] = ()
     first: Array = field(default_factory=lambda: np.zeros(0))
     second: Array = field(default_factory=lambda: np.zeros(0))
+
+    @classmethod
+    def of(
+        cls,
+        formulas: Sequence[Formula],
+        values: Array,
+        draws: Array,
+        floor: Mapping[str, Estimate],
+        quantile: float,
+        *,
+        ratios: Array | None = None,
+        bare: Array | None = None,
+    ) -> Measured:
+        """Return distances with the intervals of :mod:`kspde.distances.resampling`.
+
+        Args:
+            formulas: which.
+            values: of each, shape (formulas,).
+            draws: distances of draws from the family, shape (R, λ, formulas).
+            floor: by name.
+            quantile: Student's t.
+            ratios: of the clouds' deviations to those of draws, where there are several clouds, shape (formulas,).
+            bare: distances of the family without noise, where estimates without noise are wanted, shape (λ, formulas).
+        """
+        found, debiased = {}, {}
+        for i, formula in enumerate(formulas):
+            value, drawn, squared = float(values[i]), draws[:, :, i], formula.squared
+            ratio = 1.0 if ratios is None else float(ratios[i])
+            found[formula.name] = invert(value, drawn, quantile * ratio, squared=squared)
+            if bare is not None and formula.debiases:
+                estimate = without_noise(value, drawn, bare[:, i], quantile, ratio=ratio, squared=squared)
+                debiased[formula.name] = estimate
+        return cls(by_name=found, debiased=debiased, floor=floor)
 
     def joined(self, other: Measured) -> Measured:
         """Return both; no more than one of them may have a grid."""

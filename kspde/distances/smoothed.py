@@ -3,6 +3,7 @@ r"""A density and particles on a grid: the distances of a kernel density estimat
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,8 @@ from kspde.distances.resampling import (
     Replicas,
     away,
     deviation_of_clouds,
-    invert,
     node_counts,
     weight_without_noise,
-    without_noise,
 )
 from kspde.distances.result import Measured
 from kspde.distances.sides import CLIP, Target
@@ -65,24 +64,20 @@ def smoothed_distances(
 
     floors = replicas.each(lambda i: measured(family.from_density(i)))
     curves = replicas.each(lambda i: np.array([measured(density) for density in family.along(i)]))
-    ratios = np.ones(len(formulas))
-    squared = [formula.squared for formula in formulas]
+    ratios = None
     if len(clouds) > 1:
         singles = replicas.each(lambda i: measured(family.single(i)))
-        ratios = deviation_of_clouds(np.array([measured(each) for each in family.estimates()]), singles, squared)
+        each = np.array([measured(estimate) for estimate in family.estimates()])
+        ratios = deviation_of_clouds(each, singles, [formula.squared for formula in formulas])
     here = family.estimate
     theta, smoothing = measured(here), measured(family.blurred)
     bare = np.array([measured(density) for density in family.exact])
     quantile = reach_of(replicas.count, len(clouds))
-    found, debiased = {}, {}
-    for i, formula in enumerate(formulas):
-        value, draws, ratio = float(theta[i]), curves[:, :, i], float(ratios[i])
-        found[formula.name] = invert(value, draws, quantile * ratio, squared=squared[i])
-        debiased[formula.name] = without_noise(value, draws, bare[:, i], quantile, ratio=ratio, squared=squared[i])
-    return Measured(
-        by_name=found,
-        debiased=_consistent(debiased, formulas),
-        floor={formula.name: prediction(floors[:, i]) for i, formula in enumerate(formulas)},
+    floor = {formula.name: prediction(floors[:, i]) for i, formula in enumerate(formulas)}
+    found = Measured.of(formulas, theta, curves, floor, quantile, ratios=ratios, bare=bare)
+    return replace(
+        found,
+        debiased=_consistent(found.debiased, formulas),
         smoothing={formula.name: float(smoothing[i]) for i, formula in enumerate(formulas)},
         bandwidth=h,
         clipped_mass=reference.clipped_mass(here),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -36,6 +36,7 @@ class Snapshot:
         ids: by species, shapes (n_local,).
         variations: by species with weights of their own, which have no distance to a density.
         u0: the density of the starting points, by species, where it is known.
+        initial: "u0" or "mollified": what the particles started from.
     """
 
     model: Model
@@ -46,8 +47,30 @@ class Snapshot:
     comm: Any
     positions: Mapping[str, Array]
     ids: Mapping[str, Ids]
-    variations: Mapping[str, float] = field(default_factory=dict)
-    u0: Mapping[str, Any] = field(default_factory=dict)
+    variations: Mapping[str, float]
+    u0: Mapping[str, Any]
+    initial: str
+
+    @classmethod
+    def like(cls, cloud: Any, t: float, positions: Mapping[str, Array], ids: Mapping[str, Ids]) -> Self:
+        """Return other particles of a cloud's simulation, at time t."""
+        return cls(
+            model=cloud.model,
+            eps=cloud.eps,
+            mollifier=cloud.mollifier,
+            t_end=t,
+            masses=dict(cloud.masses),
+            comm=cloud.comm,
+            positions=positions,
+            ids=ids,
+            variations=dict(getattr(cloud, "variations", {})),
+            u0=dict(getattr(cloud, "u0", {})),
+            initial=getattr(cloud, "initial", "u0"),
+        )
+
+    def __repr__(self) -> str:
+        """Return the model and the time."""
+        return f"Snapshot of {self.model!r} at t = {self.t_end:g}"
 
     def of(self, species: str) -> Array:
         """Return this rank's positions of a species, shape (n_local, d)."""
@@ -68,23 +91,15 @@ class Snapshots:
     def __init__(self) -> None:
         self.clouds: list[Snapshot] = []
 
+    def __repr__(self) -> str:
+        """Return the times."""
+        return f"Snapshots(t = {', '.join(f'{cloud.t_end:g}' for cloud in self.clouds)})"
+
     def __call__(self, cloud: Any) -> None:
         """Keep a copy."""
-        names = cloud.model.species
-        self.clouds.append(
-            Snapshot(
-                model=cloud.model,
-                eps=cloud.eps,
-                mollifier=cloud.mollifier,
-                t_end=float(cloud.t_end),
-                masses=dict(cloud.masses),
-                comm=cloud.comm,
-                positions={name: np.array(cloud.of(name)) for name in names},
-                ids={name: np.array(cloud.ids_of(name)) for name in names},
-                variations=dict(getattr(cloud, "variations", {})),
-                u0=dict(getattr(cloud, "u0", {})),
-            )
-        )
+        positions = {name: np.array(cloud.of(name)) for name in cloud.model.species}
+        ids = {name: np.array(cloud.ids_of(name)) for name in cloud.model.species}
+        self.clouds.append(Snapshot.like(cloud, float(cloud.t_end), positions, ids))
 
 
 def clouds_at(times: Sequence[float], cloud: ParticleCloud, states: Any) -> list[ParticleCloud]:
@@ -99,91 +114,79 @@ def clouds_at(times: Sequence[float], cloud: ParticleCloud, states: Any) -> list
         InputError: particles of a time are missing, or the files are another simulation's.
     """
     close = _CLOSE * max(float(cloud.t_end), 1e-300)
-    if isinstance(states, Snapshots):
-        states = states.clouds
+    states = states.clouds if isinstance(states, Snapshots) else states
     folder = getattr(states, "directory", states)
     if isinstance(folder, (str, Path)):
-        found = _Files(Path(folder), cloud)
-        return [cloud if abs(t - cloud.t_end) <= close else found.at(t, close) for t in times]
+        files = _state_files(Path(folder), cloud)
+        return [cloud if abs(t - cloud.t_end) <= close else _read(files, t, close, cloud) for t in times]
     if states is not None and not isinstance(states, Iterable):
         raise InputError(
             f"states is a {type(states).__name__}: give Snapshots, a directory of state files, or a list of clouds"
         )
-    known: list[ParticleCloud] = [cloud, *(states or ())]
-    out = []
-    for t in times:
-        near = min(known, key=lambda c: abs(float(c.t_end) - t))
-        if abs(float(near.t_end) - t) > close:
-            raise InputError(_missing(t, sorted({float(c.t_end) for c in known})))
-        out.append(near)
-    return out
+    known: dict[float, ParticleCloud] = {}
+    for each in (cloud, *(states or ())):
+        known.setdefault(float(each.t_end), each)
+    return [known[_nearest(t, known, close)] for t in times]
 
 
-class _Files:
-    """The state files of one simulation."""
+def _state_files(folder: Path, cloud: ParticleCloud) -> dict[float, Path]:
+    """Return a simulation's state files by time. Collective."""
+    from kspde.runtime.hdf5 import check_hdf5, h5py
 
-    def __init__(self, folder: Path, cloud: ParticleCloud) -> None:
-        self._cloud = cloud
-        self._times: dict[float, Path] = {}
-        comm = cloud.comm
-        with together(comm):
-            if comm.rank == 0:
-                from kspde.runtime.hdf5 import check_hdf5, h5py
+    files: dict[float, Path] = {}
+    with together(cloud.comm):
+        if cloud.comm.rank == 0:
+            paths = sorted(folder.glob("state-*.h5"))
+            if not paths:
+                raise InputError(f"there is no state-*.h5 in {folder}: give the directory of kspde's state files")
+            for path in paths:
+                try:
+                    check_hdf5(path)
+                    with h5py.File(path, "r") as file:
+                        _check_simulation(path, file, cloud)
+                        files[float(file.attrs["t"])] = path
+                except InputError:
+                    raise
+                except (OSError, KeyError, TypeError, ValueError) as error:
+                    raise InputError(f"{path} cannot be read as a state file ({error}): remove it") from None
+    found: dict[float, Path] = cloud.comm.bcast(files)
+    return found
 
-                paths = sorted(folder.glob("state-*.h5"))
-                if not paths:
-                    raise InputError(f"there is no state-*.h5 in {folder}: give the directory of kspde's state files")
-                for path in paths:
-                    try:
-                        check_hdf5(path)
-                        with h5py.File(path, "r") as file:
-                            self._check(path, file)
-                            self._times[float(file.attrs["t"])] = path
-                    except (OSError, KeyError, TypeError, ValueError) as error:
-                        if isinstance(error, InputError):
-                            raise
-                        raise InputError(f"{path} cannot be read as a state file ({error}): remove it") from None
-        self._times = comm.bcast(self._times)
 
-    def at(self, t: float, close: float) -> Snapshot:
-        """Return the particles at a time, spread over the ranks."""
-        nearest = min(self._times, key=lambda s: abs(s - t))
-        if abs(nearest - t) > close:
-            raise InputError(_missing(t, sorted({*self._times, float(self._cloud.t_end)})))
-        cloud, path = self._cloud, self._times[nearest]
-        comm, positions, ids = cloud.comm, {}, {}
-        with together(comm):
-            from kspde.runtime.hdf5 import h5py
+def _check_simulation(path: Path, file: Any, cloud: ParticleCloud) -> None:
+    ours = {"eps": cloud.eps, "seed": getattr(cloud, "seed", None)}
+    for name, value in ours.items():
+        theirs = file.attrs.get(name)
+        if (name == "eps" or value is not None) and theirs != value:
+            raise InputError(f"{path} has {name} = {theirs}, the cloud {value}: give the states of this simulation")
 
-            with h5py.File(path, "r") as file:
-                for name in cloud.model.species:
-                    data = file[f"positions/{name}"]
-                    mine = slice(len(data) * comm.rank // comm.size, len(data) * (comm.rank + 1) // comm.size)
-                    positions[name] = np.asarray(data[mine], dtype=np.float64)
-                    ids[name] = np.arange(mine.start, mine.stop, dtype=np.uint64)
-        return Snapshot(
-            model=cloud.model,
-            eps=cloud.eps,
-            mollifier=cloud.mollifier,
-            t_end=nearest,
-            masses=cloud.masses,
-            comm=comm,
-            positions=positions,
-            ids=ids,
-            variations=getattr(cloud, "variations", {}),
-            u0=getattr(cloud, "u0", {}),
+
+def _read(files: Mapping[float, Path], t: float, close: float, cloud: ParticleCloud) -> Snapshot:
+    """Return the particles at a time, spread over the ranks. Collective."""
+    from kspde.runtime.hdf5 import h5py
+
+    nearest = _nearest(t, files, close, float(cloud.t_end))
+    comm, positions, ids = cloud.comm, {}, {}
+    with together(comm), h5py.File(files[nearest], "r") as file:
+        for name in cloud.model.species:
+            data = file[f"positions/{name}"]
+            mine = slice(len(data) * comm.rank // comm.size, len(data) * (comm.rank + 1) // comm.size)
+            positions[name] = np.asarray(data[mine], dtype=np.float64)
+            ids[name] = np.arange(mine.start, mine.stop, dtype=np.uint64)
+    return Snapshot.like(cloud, nearest, positions, ids)
+
+
+def _nearest(t: float, known: Iterable[float], close: float, *others: float) -> float:
+    """Return the known time that is t.
+
+    Raises:
+        InputError: there is none.
+    """
+    nearest = min(known, key=lambda s: abs(s - t))
+    if abs(nearest - t) > close:
+        times = ", ".join(f"{s:g}" for s in sorted({*known, *others}))
+        raise InputError(
+            f"times contain {t:g}, and particles are known at {times}: give states that were saved then, with "
+            f"SaveAt(times=..., callback=kspde.Snapshots())"
         )
-
-    def _check(self, path: Path, file: Any) -> None:
-        ours = {"eps": self._cloud.eps, "seed": getattr(self._cloud, "seed", None)}
-        for name, value in ours.items():
-            theirs = file.attrs.get(name)
-            if (name == "eps" or value is not None) and theirs != value:
-                raise InputError(f"{path} has {name} = {theirs}, the cloud {value}: give the states of this simulation")
-
-
-def _missing(t: float, known: Sequence[float]) -> str:
-    return (
-        f"times contain {t:g}, and particles are known at {', '.join(f'{s:g}' for s in known)}: give states that were "
-        "saved then, with SaveAt(times=..., callback=kspde.Snapshots())"
-    )
+    return nearest

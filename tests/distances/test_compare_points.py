@@ -332,7 +332,7 @@ def test_bad_sequences_of_clouds() -> None:
 
 
 def test_distances_that_grow_like_squares_are_compared_by_their_roots(monkeypatch: pytest.MonkeyPatch) -> None:
-    used = {"smoothed.invert": invert, "smoothed.without_noise": without_noise, "points.invert": invert}
+    used = {"invert": invert, "without_noise": without_noise}
     asked: dict[str, list[bool]] = {name: [] for name in used}
     for name, function in used.items():
 
@@ -340,12 +340,12 @@ def test_distances_that_grow_like_squares_are_compared_by_their_roots(monkeypatc
             asked[name].append(squared)
             return function(*given, squared=squared, **more)
 
-        monkeypatch.setattr(f"kspde.distances.{name}", noted)
+        monkeypatch.setattr(f"kspde.distances.result.{name}", noted)
     pde = KnownDensity(density=gaussian(dimension=1))
     compare(pde, KnownCloud(draws(pde.density, 50, 1), pde), distances=("l1", "w1", "w2", "energy"), replicas=2)
     # L¹, L², and the two entropies; W_1, W_2, and the energy distance
     on_grid = [False, False, True, True]
-    assert asked == dict(zip(used, (on_grid, on_grid, [False, False, True]), strict=True))
+    assert asked == {"invert": [*on_grid, False, False, True], "without_noise": on_grid}
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.5])
