@@ -267,7 +267,7 @@ def test_nodes_where_the_diagonal_is_beyond_all_measure() -> None:
 
 def test_values_at_other_ranks_nodes(comm) -> None:
     """Each rank owns as many numbers as its rank and three more, kept backwards, and reaches some of all."""
-    from kspde.fem.spaces.ghosts import Ghosts
+    from kspde.fem.solvers.ghosts import Ghosts
 
     sizes = np.arange(comm.size) + 3
     last = int(sizes[: comm.rank + 1].sum())

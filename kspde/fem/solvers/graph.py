@@ -10,9 +10,9 @@ import numpy.typing as npt
 from petsc4py import PETSc
 
 from kspde.errors import InputError
+from kspde.fem.solvers.ghosts import Ghosts
 from kspde.fem.solvers.nested.stiffness import Stiffness
 from kspde.fem.spaces.base import Space
-from kspde.fem.spaces.ghosts import Ghosts
 
 __all__ = ["Graph"]
 

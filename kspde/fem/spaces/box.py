@@ -19,7 +19,8 @@ from kspde.domains import Box
 from kspde.errors import InputError
 from kspde.fem.spaces.base import FieldOperator, Space, decay_coefficient, gll_rule
 from kspde.fem.spaces.points import Exchange
-from kspde.fem.spaces.tensor import Axis, Slabs, TensorLaplacian
+from kspde.fem.spaces.slabs import Slabs
+from kspde.fem.spaces.tensor import Axis, TensorLaplacian
 from kspde.kernels import Kernel
 from kspde.runtime.checkpoint import Saved
 

@@ -25,13 +25,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from kspde.fem.spaces.tensor import Slabs
+from kspde.fem.spaces.slabs import Slabs
 
 __all__ = ["NEGLIGIBLE", "Direction", "Plane"]
 

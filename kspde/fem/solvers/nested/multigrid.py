@@ -30,8 +30,8 @@ from petsc4py import PETSc
 from scipy.sparse import csr_array
 
 from kspde.fem.backend import apply_options
+from kspde.fem.solvers.ghosts import Ghosts
 from kspde.fem.solvers.nested import gauss_seidel as sweeps
-from kspde.fem.spaces.ghosts import Ghosts
 
 __all__ = ["SMOOTHER", "Cycle", "Hierarchy", "Product"]
 

@@ -32,9 +32,9 @@ from dolfinx.fem.petsc import assemble_matrix
 from petsc4py import PETSc
 
 from kspde.fem.forms import compiled
+from kspde.fem.solvers.ghosts import Ghosts
 from kspde.fem.solvers.nested.multigrid import Hierarchy
 from kspde.fem.spaces.base import Space
-from kspde.fem.spaces.ghosts import Ghosts
 
 __all__ = ["Stiffness", "in_order", "interpolations", "original_numbers"]
 
