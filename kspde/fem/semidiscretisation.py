@@ -164,9 +164,9 @@ class Semidiscretisation:
         return out
 
     @property
-    def modal(self) -> bool:
-        """Whether states are coordinates in which −Δ is diagonal: ``linear_part`` needs them."""
-        return self.space.modal
+    def has_spectrum(self) -> bool:
+        """Whether −Δ is diagonal in the coordinates of states: ``linear_part`` needs it."""
+        return self.space.has_spectrum
 
     def linear_part(self, bounds: Array) -> list[tuple[Array, Array]]:
         """Return the diagonal of the linear part −D̄Λ in modal states, for each unknown two arrays to be added.

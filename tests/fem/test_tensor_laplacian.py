@@ -43,7 +43,7 @@ def applied(space: BoxSpace, form: ufl.Form, nodal: np.ndarray) -> np.ndarray:
 def boundary_measure(space: BoxSpace) -> ufl.Measure:
     """The box's boundary, found by coordinates: on two ranks DOLFINx's ``ds`` contains the cut of an interval mesh."""
     facets = mesh.locate_entities(
-        space.mesh, space.dimension - 1, lambda x: np.any(np.isclose(np.abs(x), space.box.half_width), axis=0)
+        space.mesh, space.dimension - 1, lambda x: np.any(np.isclose(np.abs(x), space.domain.half_width), axis=0)
     )
     tags = mesh.meshtags(space.mesh, space.dimension - 1, facets, np.ones(len(facets), dtype=np.int32))
     return ufl.Measure("ds", domain=space.mesh, subdomain_data=tags)(1)

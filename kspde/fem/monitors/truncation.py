@@ -145,14 +145,9 @@ def _enough(system: Semidiscretisation, u0: InitialDensity, nodal: Array, spread
 
 def _tail(distance: Array, spread: float, system: Semidiscretisation) -> Array:
     """Return a bound of the probability that max |M| exceeds a distance."""
-    from scipy.special import erfc, gammaincc
-
     if spread == 0.0:
         return np.asarray(distance <= 0, dtype=np.float64)
-    d, s = system.space.dimension, np.maximum(distance, 0.0) / spread
-    # On a box the distance is the maximum of the coordinates', elsewhere Euclid's.
-    tail = d * erfc(s / np.sqrt(2)) if system.space.square else gammaincc(0.5 * d, 0.5 * s**2)
-    return np.asarray(np.minimum(2 * tail, 1.0))
+    return np.minimum(2 * system.space.gaussian_tail(np.maximum(distance, 0.0) / spread), 1.0)
 
 
 def _outside(system: Semidiscretisation, u0: InitialDensity, width: float) -> tuple[Array, Array]:
@@ -173,9 +168,7 @@ def _outside(system: Semidiscretisation, u0: InitialDensity, width: float) -> tu
 
 
 def warn_of_outside(system: Semidiscretisation, u0: Mapping[str, InitialDensity]) -> None:
-    """Warn where initial mass lies outside a disk or a mesh: the mass inside has been scaled up. Collective."""
-    if system.space.square:  # a box has been checked
-        return
+    """Warn where initial mass lies outside the domain: the mass inside has been scaled up. Collective."""
     with together(system.space.comm):
         if system.space.comm.rank == 0:
             for name, u in u0.items():

@@ -39,7 +39,7 @@ class Adaptive(ToleranceScheme):
 
     def integrate(self, run: Run) -> dict[str, Any]:
         """Integrate to ``run.t_end``, and return a summary. Collective."""
-        if run.options or run.state.handed_over or not run.system.modal:
+        if run.options or run.state.handed_over or not run.system.has_spectrum:
             return integrate_rosenbrock(run, self.tol)
         first = integrate_exponential(run, self.tol)
         if run.state.t >= run.t_end:

@@ -37,19 +37,17 @@ by no more than Σ|r|; one factor 1 + O(Σ|r|/mass), refused above ``_LARGEST_CO
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from petsc4py import PETSc
 
 from kspde.errors import ConvergenceError
-from kspde.fem.backend import apply_options
 from kspde.fem.solvers.graph import Graph
-from kspde.fem.solvers.krylov_recycling import FirstGuess
-from kspde.fem.solvers.linear import REMEMBERED, choose_preconditioner, direct, factorise
+from kspde.fem.solvers.krylov import CheckedSystem, PetscPreconditioner, PreconditionerOf
+from kspde.fem.solvers.krylov_recycling import RecycledGuess
 from kspde.fem.solvers.linear import RESIDUAL as MULTIGRID_RESIDUAL
-from kspde.fem.solvers.nested.multigrid import SMOOTHER
 from kspde.runtime.compiled import compiled_in_order
 from kspde.typing import Array
 
@@ -59,13 +57,8 @@ Indices = npt.NDArray[np.int32]
 
 #: Relative residual, in the unpreconditioned norm, to which the linear systems are solved where that is cheap.
 RESIDUAL = 1e-13
-#: Relative residual above which a solution is refused.
-_REFUSED = 1e-10
-#: sup D/inf D up to which a box's Laplacian with a constant shift is a good preconditioner
-_EVEN = 50.0
 #: Largest relative change of the mass by the residual of a linear system.
 _LARGEST_CORRECTION = 1e-8
-_ROUND_OFF = 2.0**-52
 
 
 class Motion:
@@ -126,79 +119,46 @@ def _differences(starts: Indices, heads: Indices, k: Array, w: Array, out: Array
 
 
 class Transport:
-    """Implicit Euler steps of one species: matrix, Krylov solvers, preconditioners.
+    """Implicit Euler steps of one species.
 
     Args:
         graph: the graph.
-        drift: whether the species has a drift. Without, the system is symmetric, for w = D u.
+        drift: whether the species has a drift. If not, the system is symmetric, for w = D u.
         options: PETSc options of the Krylov solver.
         in_turn: whether each step starts where the last one ended: then initial guesses with drift extrapolate u.
-
-    Attributes:
-        iterations: the total number of linear iterations.
     """
 
     def __init__(self, graph: Graph, drift: bool, options: dict[str, Any], *, in_turn: bool) -> None:
         self.graph = graph
         self._in_turn = in_turn
-        self.iterations = 0
-        self._drift = drift
-        self._options = options
-        if drift:
-            self._matrix = graph.matrix(graph.total + graph.mass, -graph.conductance)
-        else:
-            self._matrix = graph.stiffness.matrix
-            graph.stiffness.shift(graph.mass)
-        self._x, self._rhs = self._matrix.createVecs()
-        self._residual = self._rhs.duplicate()
-        self._set_shift: Any = None
-        self._accuracy = RESIDUAL if direct(graph.space) else MULTIGRID_RESIDUAL
-        self._first_guess: FirstGuess | None = None
-        if not drift and graph.space.linear_solver != "direct":
-            self._first_guess = FirstGuess(graph.space, REMEMBERED)
+        space, stiffness = graph.space, graph.stiffness
+        accuracy = RESIDUAL if stiffness.direct else MULTIGRID_RESIDUAL
         #: with drift: the rate of change of u in the last step, and in the one before it if that was as long
         self._rates: list[Array] = []
         self._dt = 0.0
-        # Preconditioners in the order in which they are tried. Incomplete LU exists and works for every M-matrix, also
-        # where the diagonal dominates and an option has made multigrid fail.
+        self._matrix: Any = None
         if drift:
-            self._kinds = ["incomplete", "direct"] if direct(graph.space) else ["incomplete"]
-        else:
-            sparse = ["chosen"] if direct(graph.space) else ["chosen", "incomplete"]
-            self._kinds = ["space's", *(sparse if graph.space.modal else sparse[1:])]
-        if "pc_type" in options:
-            self._kinds = self._kinds[:1]
-        self._best = self._kinds[0]
-        self._solvers = {self._best: self._solver(self._best)}
+            # Incomplete LU exists and works for every M-matrix, also where drift dominates.
+            kinds = ["bjacobi", "lu"] if stiffness.direct else ["bjacobi"]
+            preconditioners: list[PreconditionerOf] = [partial(PetscPreconditioner, kind=kind) for kind in kinds]
+            self._matrix = graph.matrix(graph.total + graph.mass, -graph.conductance)
+            self._system = CheckedSystem(self._matrix, preconditioners, options, accuracy=accuracy, symmetric=False)
+            return
+        stiffness.shift(graph.mass)
+        self._system = CheckedSystem(
+            stiffness.matrix,
+            space.preconditioners(stiffness),
+            options,
+            accuracy=accuracy,
+            symmetric=True,
+            operator=stiffness.operator,
+            recycled=RecycledGuess(graph.owned, stiffness.total) if space.iterates else None,
+        )
 
-    def _solver(self, kind: str) -> Any:
-        """Return a Krylov solver with one of the preconditioners."""
-        space = self.graph.space
-        ksp = PETSc.KSP().create(space.comm)
-        ksp.setOperators(self._matrix)
-        last = kind == self._kinds[-1]
-        ksp.setTolerances(rtol=self._accuracy, atol=1e-300, divtol=1e300, max_it=2000 if last else 300)
-        # A stale or poor preconditioner would fool a test of the preconditioned residual.
-        ksp.setNormType(PETSc.KSP.NormType.UNPRECONDITIONED)
-        if self._drift:
-            # Not symmetric, and far from the Laplacian where drift dominates.
-            ksp.setType("gmres")
-            ksp.setGMRESRestart(100)
-            ksp.setPCSide(PETSc.PC.Side.RIGHT)
-        else:
-            ksp.setType("cg")
-        pc = ksp.getPC()
-        if kind == "space's":
-            self._set_shift = space.preconditioner(ksp)
-        elif kind == "chosen":
-            choose_preconditioner(pc, space)
-        elif kind == "direct":
-            factorise(pc, "lu")
-        else:
-            pc.setType("bjacobi")
-        apply_options(ksp, self._options, SMOOTHER)
-        ksp.setInitialGuessNonzero(ksp.getType() != "preonly")
-        return ksp
+    @property
+    def iterations(self) -> int:
+        """All linear iterations so far."""
+        return self._system.iterations
 
     def step(self, motion: Motion, u: Array, dt: float, mass: float) -> Array:
         """Return u' of (1) from u with the given mass, both at this rank's nodes. Collective.
@@ -218,10 +178,10 @@ class Transport:
             diagonal = graph.mass + dt * leaving
             self._matrix.setValuesCSR(*graph.csr, graph.entries(diagonal, -dt * motion.arriving))
             self._matrix.assemble()
-            raw = graph.ghosted(np.maximum(self._solve(old, self._guess(u, dt), diagonal, self._best), 0.0))
+            raw = graph.ghosted(np.maximum(self._system.solve(old, self._guess(u, dt), diagonal, diagonal), 0.0))
             arrived = graph.sums(motion.arriving * raw[graph.heads])
         new = scaled(graph, (old + dt * arrived) / (graph.mass + dt * leaving), mass)
-        if self._drift:
+        if self._matrix is not None:
             kept = self._rates[:1] if self._in_turn and dt == self._dt else []
             self._rates, self._dt = [(new - u) / dt, *kept], dt
         return new
@@ -237,78 +197,17 @@ class Transport:
 
     def _w(self, old: Array, d: Array, dt: float) -> Array:
         """Return the solution w = D u' of (M/(Δt D) + K) w = M u/Δt; it may have negative round-off."""
-        graph, space = self.graph, self.graph.space
-        ends = np.array([d.max(initial=0.0), -d.min(initial=np.inf)])
-        ends = space.maximum(ends)
+        graph = self.graph
+        largest = float(graph.space.maximum(np.array([d.max(initial=0.0)]))[0])
         # Where D < 1e-100 sup D nothing moves in any number of steps; the quotient must not overflow.
-        positive = np.maximum(d, max(1e-100 * ends[0], 1e-150))
-        shift = graph.mass / (dt * positive)
-        diagonal = graph.total + shift
+        shift = graph.mass / (dt * np.maximum(d, max(1e-100 * largest, 1e-150)))
         graph.stiffness.shift(shift)
-        if self._set_shift is not None:
-            self._set_shift(shift)
-        uneven = space.modal and ends[0] > -_EVEN * ends[1]
-        rhs = old / dt
-        guess = None if self._first_guess is None else self._first_guess(shift, rhs)
-        first = self._kinds[min(int(uneven), len(self._kinds) - 1)]
-        w = self._solve(rhs, d * old / graph.mass if guess is None else guess, diagonal, first)
-        if self._first_guess is not None:
-            self._first_guess.learn(rhs, w)
-        return w
-
-    def _solve(self, rhs: Array, guess: Array, diagonal: Array, first: str) -> Array:
-        """Solve, with ``first`` of the preconditioners and, if it fails, the others."""
-        words = ""
-        self._rhs.array[:] = rhs
-        start = self._kinds.index(first)
-        for kind in (*self._kinds[start:], *self._kinds[:start]):
-            if kind not in self._solvers:
-                self._solvers[kind] = self._solver(kind)
-            self._x.array[:] = guess
-            words = self._converge(self._solvers[kind], diagonal)
-            if not words:
-                self._best = kind
-                return np.array(self._x.array_r)
-        raise ConvergenceError(words)
-
-    def _converge(self, ksp: Any, diagonal: Array) -> str:
-        """Solve until the true residual is as small as required, or as round-off permits; return what went wrong."""
-        size = self._rhs.norm()
-        matrix, _ = ksp.getOperators()
-        residual, limit = self._quality(matrix, diagonal, size)
-        if residual > size:
-            self._x.set(0.0)
-        while True:
-            before = residual
-            ksp.setTolerances(atol=limit)
-            ksp.solve(self._rhs, self._x)
-            self.iterations += ksp.getIterationNumber()
-            residual, limit = self._quality(matrix, diagonal, size)
-            if residual <= limit:
-                return ""
-            # The solver's recursive residual can drift; restart from the current iterate while the true residual drops.
-            if ksp.getConvergedReason() < 0 or not residual < 0.5 * before:
-                break
-        if residual <= max(_REFUSED * size, 100.0 * limit):
-            return ""
-        return (
-            f"KSP reason {ksp.getConvergedReason()} after {ksp.getIterationNumber()} iterations, "
-            f"relative residual {residual / size:.3g}"
-        )
-
-    def _quality(self, matrix: Any, diagonal: Array, size: float) -> tuple[float, float]:
-        """Return the norm of the residual, and that which suffices: a share of the right side, or rounding."""
-        self._residual.array[:] = diagonal * self._x.array_r
-        limit = max(self._accuracy * size, 4.0 * _ROUND_OFF * self._residual.norm(), 1e-300)
-        matrix.mult(self._x, self._residual)
-        self._residual.aypx(-1.0, self._rhs)
-        return self._residual.norm(), limit
+        return self._system.solve(old / dt, d * old / graph.mass, graph.total + shift, shift)
 
     def free(self) -> None:
         """Free the PETSc objects. Collective."""
-        for thing in (*self._solvers.values(), self._x, self._rhs, self._residual):
-            thing.destroy()
-        if self._drift:
+        self._system.free()
+        if self._matrix is not None:
             self._matrix.destroy()
 
 

@@ -11,12 +11,11 @@ from petsc4py import PETSc
 
 from kspde.errors import InputError
 from kspde.fem.solvers.ghosts import Ghosts
-from kspde.fem.solvers.nested.stiffness import Stiffness
 from kspde.fem.spaces.base import Space
+from kspde.typing import Array, Mask
 
 __all__ = ["Graph"]
 
-Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int32]
 
 
@@ -31,7 +30,7 @@ class _Edges(NamedTuple):
     #: rows and columns of the matrices
     csr: tuple[Any, Any]
     #: which of their entries are not on the diagonal
-    entries: npt.NDArray[np.bool_]
+    entries: Mask
 
 
 class Graph:
@@ -39,8 +38,8 @@ class Graph:
 
     Each rank holds the edges of its own nodes, in both directions where both ends are its own, sorted by the first end:
     arrays over edges belong to (i, j) = (``tails``, ``heads``). The conductances are symmetric to the last bit, on all
-    ranks: what leaves i for j arrives at j. Nodes are those of nodal arrays. Edges are listed when they are first asked
-    for; the sparse matrix, in ``stiffness``, has all that a species without drift needs.
+    ranks: what leaves i for j arrives at j. Nodes are those of nodal arrays. Edges are listed when they are first used;
+    a species without drift needs the sparse matrix alone, in ``stiffness``.
 
     Args:
         space: the space, of degree 1.
@@ -57,7 +56,7 @@ class Graph:
 
     def __init__(self, space: Space) -> None:
         self.space = space
-        self.stiffness = space.stiffness or Stiffness(space)
+        self.stiffness = space.stiffness_matrix()
         _check(space, *self.stiffness.positive)
         self.total = self.stiffness.diagonal
         self.owned = len(self.total)
@@ -113,7 +112,7 @@ class Graph:
         return np.stack([self.ghosted(x) for x in self.space.points.T], axis=1)
 
     def matrix(self, diagonal: Array, off_diagonal: Array) -> Any:
-        """Return a PETSc matrix with given entries, (owned,) and one an edge. Collective."""
+        """Return a PETSc matrix with given entries: on the diagonal, (owned,), and one per edge. Collective."""
         sizes = self.stiffness.matrix.getSizes()
         values = self.entries(diagonal, off_diagonal)
         return PETSc.Mat().createAIJ(sizes, csr=(*self.csr, values), comm=self.space.comm)
@@ -140,8 +139,7 @@ class Graph:
 
     def free(self) -> None:
         """Free the PETSc objects. Collective."""
-        if self.stiffness is not self.space.stiffness:
-            self.stiffness.free()
+        self.stiffness.free()
 
 
 def _check(space: Space, rows: Indices, shares: Array) -> None:

@@ -1,43 +1,45 @@
-r"""First guesses for systems that resemble those solved before: :math:`A = K + \mathrm{diag}(s)`, K the same in all.
+r"""Krylov recycling: first guesses for systems :math:`A = K + \mathrm{diag}(s)`, K always the same, from solved ones.
 
 Among the combinations x = Σ c_k y_k of the latest solutions the one nearest to the solution, in A's norm, is that with
 :math:`\sum_l (y_k \cdot A y_l)\, c_l = y_k \cdot b`: solutions that change smoothly are extrapolated, whatever the
 lengths of the steps between them, and the stages of a step help each other. (Fischer, Comput. Methods Appl. Mech.
-Engrg. 163, 1998, where A is constant.) No product with a matrix is needed: that of a solution with K is known, from its
+Engrg. 163, 1998, where A is constant.) No product with a matrix is needed: that of a solution with K is known from its
 right side, up to the residual.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
-import numpy.typing as npt
 
-from kspde.fem.spaces.base import Space
+from kspde.typing import Array
 
-__all__ = ["FirstGuess"]
+__all__ = ["RecycledGuess"]
 
-Array = npt.NDArray[np.float64]
-
+#: Solutions that are kept.
+_REMEMBERED = 8
 #: Columns that are worked on at a time, so that they stay in the cache.
 _BATCH = 2**13
 #: Squares of combinations of solutions, in A's norm, are damped below this share of the largest: there the residuals of
-#: these solutions would decide, and rounding. That differs between numbers of ranks; damped, not cut off, it stays
-#: small.
+#: these solutions would decide, and rounding. Rounding differs between numbers of ranks; damped, not cut off, the
+#: difference stays small.
 _SMALL = 1e-12
 
 
-class FirstGuess:
+class RecycledGuess:
     """The best combination of the latest solutions.
 
     Args:
-        space: the space.
-        remembered: how many solutions.
+        size: the length of this rank's part of a solution.
+        total: sums arrays over all ranks.
+        remembered: the number of solutions that are kept.
     """
 
-    def __init__(self, space: Space, remembered: int) -> None:
-        self._space = space
+    def __init__(self, size: int, total: Callable[[Array], Array], remembered: int = _REMEMBERED) -> None:
+        self._total = total
         #: solutions y, and K y
-        self._solutions = np.empty((remembered, space.mass.size))
+        self._solutions = np.empty((remembered, size))
         self._products = np.empty_like(self._solutions)
         self._count = 0
         #: this rank's share of y_k · A y_l for the latest system, and of the products with its right side
@@ -48,7 +50,7 @@ class FirstGuess:
     def __call__(self, s: Array, rhs: Array) -> Array | None:
         """Return the guess for (K + diag(s)) x = rhs; None if nothing is known. Collective.
 
-        The same object s is taken for the same numbers: then no product of two solutions is needed.
+        The same object s stands for the same numbers: then no product of two solutions is computed.
         """
         k = min(self._count, len(self._solutions))
         y, z = self._solutions[:k], self._products[:k]
@@ -61,7 +63,7 @@ class FirstGuess:
         self._right = y @ rhs
         if not k:
             return None
-        sums = self._space.total(np.column_stack([self._gram[:k, :k], self._right]))
+        sums = self._total(np.column_stack([self._gram[:k, :k], self._right]))
         sizes = np.sqrt(np.diag(sums[:, :k]))
         if not np.all(np.isfinite(sums)) or not np.all(sizes > 0):
             return None
@@ -71,7 +73,7 @@ class FirstGuess:
         return np.asarray((weights / sizes) @ y)
 
     def learn(self, rhs: Array, solution: Array) -> None:
-        """Take note of the solution of the system asked for last; it replaces the oldest one."""
+        """Record the solution of the system asked for last; it replaces the oldest one."""
         k = self._count % len(self._solutions)
         s = np.zeros(1) if self._s is None else self._s
         self._solutions[k] = solution

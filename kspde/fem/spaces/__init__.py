@@ -1,25 +1,29 @@
-"""Finite-element spaces: what a mesh offers to the schemes."""
+"""Finite-element spaces: what a mesh offers to the schemes. A new domain is a file, and a line here."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
-from kspde.domains import Box, Domain
+from kspde.domains import Box, Disk, Domain, MeshFile
 from kspde.fem.spaces.base import Space
 
-__all__ = ["Space", "space_on"]
+__all__ = ["SPACES", "Space", "space_on"]
+
+#: The module and the class of the space on each kind of domain: they are imported when they are used, after DOLFINx.
+SPACES: dict[type, tuple[str, str]] = {
+    Box: ("box", "BoxSpace"),
+    Disk: ("mesh", "MeshSpace"),
+    MeshFile: ("mesh", "MeshSpace"),
+}
 
 
 def space_on(domain: Domain, dimension: int, comm: Any) -> Space:
-    """Return the space on a domain. Collective; the spaces are imported only now, since they need DOLFINx.
+    """Return the space on a domain, of the model's dimension. Collective.
 
     Raises:
         InputError: the mesh file cannot be used.
     """
-    if isinstance(domain, Box):
-        from kspde.fem.spaces.box import BoxSpace
-
-        return BoxSpace(domain, comm)
-    from kspde.fem.spaces.mesh import MeshSpace
-
-    return MeshSpace(domain, dimension, comm)
+    module, name = SPACES[type(domain)]
+    kind: type[Space] = getattr(import_module(f"{__name__}.{module}"), name)
+    return kind.on(domain, dimension, comm)

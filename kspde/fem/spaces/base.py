@@ -1,4 +1,4 @@
-r"""What a finite-element space must offer to the schemes.
+r"""What a finite-element space offers the schemes.
 
 All spaces have a diagonal mass matrix M (nodes and quadrature points coincide), so products are nodal and masses exact.
 *Nodal arrays* hold the values at this rank's nodes. The *state* of the adaptive scheme is a vector of coordinates
@@ -12,23 +12,22 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from kspde.errors import InputError
 from kspde.fem.spaces.points import gathered, share
 from kspde.kernels import Kernel
 from kspde.runtime.checkpoint import Saved
 from kspde.runtime.parallel import same_on_all, together
+from kspde.typing import Array, Indices, Mask
 
 if TYPE_CHECKING:
-    from kspde.fem.solvers.nested.stiffness import Stiffness
+    from kspde.fem.solvers.krylov import PreconditionerOf
+    from kspde.fem.solvers.stiffness import Stiffness
 
-__all__ = ["FieldOperator", "Space", "decay_coefficient"]
-
-Array = npt.NDArray[np.float64]
+__all__ = ["FieldOperator", "Space", "decay_coefficient", "gll_rule"]
 
 
 class FieldOperator(ABC):
@@ -39,7 +38,7 @@ class FieldOperator(ABC):
 
     @abstractmethod
     def prepare(self, nodal: Array, state: Array | None) -> Any:
-        """Return what can be shared: from nodal values, or from the state where it is known. Collective."""
+        """Return what operators can share, from nodal values, or from the state where it is known. Collective."""
 
     @abstractmethod
     def apply(self, prepared: Any, gradient: bool) -> tuple[Array, Array | None]:
@@ -62,7 +61,7 @@ class FieldOperator(ABC):
         """Return (Δ − ρ²)(c − K * u) as a dual vector, for a field's state c; ρ is the decay rate. Collective."""
 
     def spectrum(self) -> tuple[Array, Array]:
-        """Return the eigenvalues of −Δ + ρ² at a state's entries, where states of fields are modal, as below."""
+        """Return the eigenvalues of −Δ + ρ² at a field's state, as ``Space.spectrum`` does those of −Δ."""
         raise InputError("this space has no modal coordinates")
 
     @abstractmethod
@@ -75,28 +74,32 @@ class Space(ABC):
 
     Attributes:
         comm: the communicator.
+        domain: what the user gave.
         dimension: d.
         mesh: the DOLFINx mesh.
         V: the DOLFINx function space.
         points: this rank's nodes, shape (n, d).
         mass: the diagonal of M at them, in the shape of nodal arrays.
-        radius: largest |coordinate| of the domain.
+        radius: the largest |coordinate| of the domain.
         bounds: its lowest and highest coordinates, shape (2, d).
-        centre: the point its distances are measured from, shape (d,).
+        centre: the point that distances are measured from, shape (d,).
         inner: the least distance of the boundary from it, by the norm of ``reach``.
         extent: the largest coordinate of the domain relative to it.
-        square: whether that is the maximum norm; else it is Euclid's.
         nodes: the number of nodes on all ranks.
         cells: the number of cells on all ranks.
         degree: the polynomial degree.
-        linear_solver: how linear systems are solved: "fast diagonalisation", "direct" or "multigrid".
-        modal: whether states are coordinates in which −Δ is diagonal.
+        linear_solver: how linear systems are solved, for reports.
+        iterates: whether the schemes' systems are iterated, so that first guesses help.
+        has_spectrum: whether −Δ is diagonal in the coordinates of states (``spectrum``).
         rim: whether a local node lies in the outer tenth of the domain, see ``reach``.
         measure: UFL metadata of the quadrature rule whose points are the nodes.
         region: the domain, as messages name it.
+        state_shape: the shape of a state of one species.
+        weights: the weights w of the inner product of states.
     """
 
     comm: Any
+    domain: Any
     dimension: int
     mesh: Any
     V: Any
@@ -107,21 +110,26 @@ class Space(ABC):
     centre: Array
     inner: float
     extent: float
-    square: bool = False
     nodes: int
     cells: int
     degree: int
-    measure: dict[str, Any]
-    rim: npt.NDArray[np.bool_]
     linear_solver: str
+    iterates: bool
+    has_spectrum: bool = False
+    rim: Mask
+    measure: dict[str, Any]
     region: str
-    modal: bool = False
-    #: K with the matrix of all systems, where the space keeps it
-    stiffness: Stiffness | None = None
-
-    #: shape of a state of one species, and the weights w
     state_shape: tuple[int, ...]
     weights: Array | float
+
+    @classmethod
+    def on(cls, domain: Any, dimension: int, comm: Any) -> Self:
+        """Return the space on a domain, for a model of this dimension. Collective."""
+        return cls(domain, dimension, comm)
+
+    @abstractmethod
+    def __init__(self, domain: Any, dimension: int, comm: Any) -> None:
+        """Build the space. Collective."""
 
     @abstractmethod
     def state(self, nodal: Array) -> Array:
@@ -136,7 +144,7 @@ class Space(ABC):
         """Return the functional φ ↦ −∫ ∇w·∇φ of nodal values w, (n,), or −Σ_a ∫ ∂_a w_a ∂_a φ of w, (n, d). Collective.
 
         Raises:
-            InputError: one w a direction is not possible here.
+            InputError: the space does not allow one w per direction.
         """
 
     @abstractmethod
@@ -148,7 +156,7 @@ class Space(ABC):
         """Return ∇c at the nodes, its L² projection by the mass matrix's quadrature: shape (n, d). Collective."""
 
     def spectrum(self) -> tuple[Array, Array]:
-        """Return the eigenvalues of −Δ at a state's entries, where states are modal.
+        """Return the eigenvalues of −Δ at a state's entries, if the space ``has_spectrum``.
 
         As two arrays to be added, along the first direction and along the others.
         """
@@ -178,31 +186,46 @@ class Space(ABC):
         """Return a nodal array from the owned degrees of freedom of a function in ``V``. Collective."""
 
     @abstractmethod
-    def preconditioner(self, ksp: Any) -> Callable[[Array], None]:
-        """Give ``ksp``, whose matrix is K + diag(s), its preconditioner; its options come after.
+    def stiffness_matrix(self) -> Stiffness:
+        """Return K as a sparse matrix, which the caller frees. Collective."""
 
-        Returns:
-            What to call with s, shape (n,), whenever it has changed, before the solve.
+    @abstractmethod
+    def preconditioners(self, stiffness: Stiffness) -> list[PreconditionerOf]:
+        """Return the preconditioners of K + diag(s), in the order in which they are to be tried."""
+
+    @abstractmethod
+    def gaussian_tail(self, s: Array) -> Array:
+        """Return the probability that a vector of d independent standard normal numbers is longer than s ≥ 0.
+
+        Its length is that of the norm of ``reach``.
         """
 
     @abstractmethod
-    def locate(self, points: Array) -> tuple[npt.NDArray[np.bool_], Callable[[Array], Array]]:
+    def decay_weights(self, rate: float, centre: Array) -> tuple[Array, Array]:
+        """Return at this rank's nodes the weight of the decay condition, and what it is about a point. Collective.
+
+        Args:
+            rate: ρ, the kernel's decay rate.
+            centre: the point that the mass is about.
+        """
+
+    @abstractmethod
+    def locate(self, points: Array) -> tuple[Mask, Callable[[Array], Array]]:
         """Find points, shape (n, d), that each rank chooses for itself. Collective, and so is the map.
 
         Returns:
             Which of this rank's points lie outside the domain, and the map from nodal arrays to the values at its
-            points; what it gives outside is not determined.
+            points; its values outside are arbitrary.
         """
 
     def evaluator(self, points: Array, outside: float | None = None) -> Callable[[Array], Array]:
         """Return the map from nodal arrays to the function's values at points (n, d). Collective, and so is the map.
 
-        Each rank gives the points that it wants to know the values at, n ≥ 0. Where all give the same ones they share
-        the work.
+        Each rank gives the points at which it wants the values, n ≥ 0. If all give the same ones, they share the work.
 
         Args:
             points: the points.
-            outside: the value at points outside the domain; without it they are refused.
+            outside: the value at points outside the domain; if None, they are refused.
 
         Raises:
             InputError: a point lies outside the domain; on every rank.
@@ -230,25 +253,16 @@ class Space(ABC):
         return self.evaluator(points, outside)(nodal)
 
     @abstractmethod
-    def decay_weights(self, rate: float, centre: Array) -> tuple[Array, Array]:
-        """Return the weights of the decay condition at this rank's nodes, and what they would be about ``centre``.
-
-        Args:
-            rate: ρ, the kernel's decay rate.
-            centre: the centre of mass of a density. Collective.
-        """
-
-    @abstractmethod
     def reach(self, points: Array) -> Array:
         """Return how far out points lie, shape (n,): 0 in the centre of the domain, 1 on its outer boundary."""
 
     @abstractmethod
     def labels(self) -> dict[str, Array]:
-        """Return what tells this rank's nodes from others in a file, by name, where their order does not."""
+        """Return arrays that identify this rank's nodes in a checkpoint; empty where their order suffices."""
 
     @abstractmethod
     def read(self, saved: Saved, name: str) -> Array:
-        """Return this rank's part of a nodal array that any number of ranks has written. Rank-local.
+        """Return this rank's part of a nodal array, whatever the number of ranks that wrote it. Rank-local.
 
         Raises:
             InputError: the file cannot be read.
@@ -300,7 +314,7 @@ def gll_rule(degree: int) -> dict[str, Any]:
     return {"quadrature_rule": "GLL", "quadrature_degree": max(1, 2 * degree - 1)}
 
 
-def outside_error(points: Array, outside: npt.NDArray[np.int64], domain: str) -> InputError:
+def outside_error(points: Array, outside: Indices, domain: str) -> InputError:
     """Return the error for points outside a domain, which names the first of them."""
     where = ", ".join(str(tuple(float(c) for c in points[i])) for i in outside[:3])
     return InputError(
@@ -316,7 +330,7 @@ def decay_coefficient(rate: float, radius: Any, dimension: int) -> Any:
     ρ + 1/R.
 
     Args:
-        rate: ρ, the kernel's decay rate; infinite for kernels of shorter range, whose fields get Neumann's condition.
+        rate: ρ, the kernel's decay rate; infinite for kernels of shorter range, whose fields have Neumann's condition.
         radius: R > 0, a number or an array.
         dimension: 1, 2 or 3.
     """

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import product
-from typing import Any
+from typing import Any, Self
 
 import basix
 import basix.ufl
 import numpy as np
-import numpy.typing as npt
 import ufl
 from dolfinx import fem, graph, mesh
 from mpi4py import MPI
 
 from kspde.domains import Box
 from kspde.errors import InputError
+from kspde.fem.solvers.krylov import Preconditioner, PreconditionerOf
+from kspde.fem.solvers.linear import DIRECT_NODES, preconditioners
+from kspde.fem.solvers.stiffness import Stiffness
 from kspde.fem.spaces.base import FieldOperator, Space, decay_coefficient, gll_rule
 from kspde.fem.spaces.points import Exchange
 from kspde.fem.spaces.slabs import Slabs
 from kspde.fem.spaces.tensor import Axis, TensorLaplacian
 from kspde.kernels import Kernel
 from kspde.runtime.checkpoint import Saved
+from kspde.typing import Array, Indices, Mask
 
 __all__ = ["BoxSpace"]
 
-Array = npt.NDArray[np.float64]
-
 _CELLS = {1: "interval", 2: "quadrilateral", 3: "hexahedron"}
+#: sup s/inf s up to which the matrix with a constant shift is a good preconditioner
+_EVEN = 50.0
 
 
 class BoxSpace(Space):
@@ -48,17 +51,18 @@ class BoxSpace(Space):
     """
 
     linear_solver = "fast diagonalisation"
-    modal = True
+    iterates = True
+    has_spectrum = True
 
     def __init__(self, box: Box, comm: Any) -> None:
-        self.box = box
+        self.domain = box
         self.comm = comm
         self.dimension = box.dimension
         self.degree = box.degree
         self.measure = gll_rule(box.degree)
         self.radius = self.inner = self.extent = box.half_width
         self.bounds = np.outer((-1.0, 1.0), np.full(box.dimension, box.half_width))
-        self.centre, self.square = np.zeros(box.dimension), True
+        self.centre = np.zeros(box.dimension)
         self.region = f"[-{self.radius:g}, {self.radius:g}]^{self.dimension}"
         axis = Axis(box.vertices, box.degree)
         self.axes = [axis] * box.dimension
@@ -82,6 +86,11 @@ class BoxSpace(Space):
         self._laplacians: dict[float, TensorLaplacian] = {}
         self.mesh = _slab_mesh(comm, box, cuts)
         self.V = fem.functionspace(self.mesh, self._element(basix.LagrangeVariant.gll_warped))
+
+    @classmethod
+    def on(cls, domain: Box, dimension: int, comm: Any) -> Self:
+        """Return the space; a box knows its dimension. Collective."""
+        return cls(domain, comm)
 
     def _element(self, variant: basix.LagrangeVariant) -> Any:
         return basix.ufl.element("Lagrange", _CELLS[self.dimension], self.degree, lagrange_variant=variant)
@@ -148,7 +157,7 @@ class BoxSpace(Space):
             InputError: the symbol is not finite on the spectrum.
         """
         robin = 0.0
-        if self.box.boundary == "decay":
+        if self.domain.boundary == "decay":
             robin = float(decay_coefficient(kernel.decay_rate, self.radius, self.dimension))
         return _Symbol(self, kernel, robin, name)
 
@@ -168,14 +177,22 @@ class BoxSpace(Space):
         """Return max |x_a| in units of the half-width."""
         return np.asarray(np.max(np.abs(points), axis=1, initial=0.0) / self.radius)
 
-    def preconditioner(self, ksp: Any) -> Callable[[Array], None]:
-        """Use the matrix with a constant shift, by fast diagonalisation."""
-        context = _ConstantShift(self)
-        ksp.getPC().setType("python")
-        ksp.getPC().setPythonContext(context)
-        return context.set
+    def stiffness_matrix(self) -> Stiffness:
+        """Return K, in the order of nodal arrays. Collective."""
+        few = self.nodes <= DIRECT_NODES[self.dimension]
+        return Stiffness(self.comm, self.V, self.measure, direct=few, sort=self.from_dolfinx)
 
-    def locate(self, points: Array) -> tuple[npt.NDArray[np.bool_], Callable[[Array], Array]]:
+    def preconditioners(self, stiffness: Stiffness) -> list[PreconditionerOf]:
+        """Return the matrix with a constant shift, by fast diagonalisation, and then what other meshes have."""
+        return [partial(_ConstantShift, self), *preconditioners(stiffness)]
+
+    def gaussian_tail(self, s: Array) -> Array:
+        """Return the bound for the largest of the coordinates."""
+        from scipy.special import erfc
+
+        return np.asarray(self.dimension * erfc(s / np.sqrt(2)))
+
+    def locate(self, points: Array) -> tuple[Mask, Callable[[Array], Array]]:
         """Find points; the (p+1)^d nodes of a cell give the value, of one rank or of two neighbours. Collective."""
         missed = np.any(np.abs(points) > self.radius, axis=1)
         first = self.axes[0].cells(np.where(missed, 0.0, points[:, 0])) * self.degree
@@ -204,7 +221,7 @@ class BoxSpace(Space):
         return missed, values
 
     def on_grid(self, nodal: Array, axes: Sequence[Array], outside: float | None = None) -> Array:
-        """Return the function on a tensor grid, one small matrix product a direction. Collective.
+        """Return the function on a tensor grid, one small matrix product per direction. Collective.
 
         Raises:
             InputError: a coordinate lies outside the box.
@@ -228,7 +245,7 @@ class BoxSpace(Space):
         return out
 
     def labels(self) -> dict[str, Array]:
-        """Return nothing: rows follow one another from rank to rank."""
+        """Return nothing: rows are consecutive from rank to rank."""
         return {}
 
     def read(self, saved: Saved, name: str) -> Array:
@@ -241,7 +258,7 @@ class BoxSpace(Space):
 
     @cached_property
     def _to_slabs(self) -> tuple[Any, Any, Any]:
-        """Vectors in DOLFINx's and in the slabs' order, and the PETSc scatter from the first to the second."""
+        """Vectors in DOLFINx's order and in the slabs', and the PETSc scatter from the first to the second."""
         from petsc4py import PETSc
 
         owned = self.V.dofmap.index_map.size_local
@@ -323,7 +340,7 @@ class _Symbol(FieldOperator):
         return rhs / (shift + self._stiff / tau)
 
 
-class _ConstantShift:
+class _ConstantShift(Preconditioner):
     r"""A PETSc preconditioner of K + sM: :math:`c\,(K + \bar s M)^{-1} c`, s̄² = inf s sup s, c = (s̄/s)^¼.
 
     Where s varies slowly the matrix acts on waves of wave number k as s + k², the preconditioner's inverse as
@@ -332,24 +349,27 @@ class _ConstantShift:
     c = 1 it would be the square of that.
     """
 
-    def __init__(self, space: BoxSpace) -> None:
-        self._space = space
+    def __init__(self, space: BoxSpace, ksp: Any) -> None:
+        ksp.getPC().setType("python")
+        ksp.getPC().setPythonContext(self)
+        self._comm, self._mass = space.comm, space.mass
         self._solve = space.laplacian().roughly(space.mass)
         #: s̄, and c at the nodes: single precision will do
         self._shift = 1.0
         self._c = np.ones(space.mass.shape, dtype=np.float32)
         self._inner = np.empty_like(self._c)
 
-    def set(self, diagonal: Array) -> None:
-        """Take note of the diagonal of sM. Collective."""
-        mass = self._space.mass
-        s = diagonal.reshape(mass.shape) / mass
+    def update(self, s: Array, iterations: int) -> None:
+        """Follow the diagonal of sM, here called s. Collective."""
+        s = s.reshape(self._mass.shape) / self._mass
         ends = np.array([s.max(initial=0.0), -s.min(initial=np.inf)])
-        self._space.comm.Allreduce(MPI.IN_PLACE, ends, op=MPI.MAX)
+        self._comm.Allreduce(MPI.IN_PLACE, ends, op=MPI.MAX)
+        self.suits = not ends[0] > -_EVEN * ends[1]
         self._shift = float(np.sqrt(ends[0]) * np.sqrt(-ends[1]))
         np.power(self._shift / s, 0.25, out=self._c, casting="same_kind")
 
     def apply(self, pc: Any, x: Any, y: Any) -> None:
+        """Set y to the preconditioner's result for x. Collective."""
         inner = self._inner
         size = x.norm() or 1.0
         np.multiply(x.array_r.reshape(inner.shape), 1.0 / size, out=inner, casting="same_kind")
@@ -362,7 +382,7 @@ class _ConstantShift:
         np.multiply(solution, size / self._shift, out=y.array.reshape(inner.shape), dtype=np.float64)
 
 
-def _slab_mesh(comm: Any, box: Box, cuts: npt.NDArray[np.int64]) -> Any:
+def _slab_mesh(comm: Any, box: Box, cuts: Indices) -> Any:
     """Return the DOLFINx mesh of a box, the cells [cuts[r], cuts[r+1]) of the first direction on rank r."""
     d, n = box.dimension, box.cells
     strides = [(n + 1) ** (d - 1 - a) for a in range(d)]

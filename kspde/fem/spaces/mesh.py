@@ -21,18 +21,19 @@ from kspde.fem.backend import keep_until_dropped
 from kspde.fem.forms import compiled
 from kspde.fem.meshes.build import CELL_NAMES, MeshArrays, mesh_arrays
 from kspde.fem.meshes.outline import Outline
-from kspde.fem.solvers.linear import DIRECT_NODES, KeptPreconditioner, SparseSystem
-from kspde.fem.solvers.nested.stiffness import Stiffness, in_order, interpolations, original_numbers
+from kspde.fem.solvers.krylov import PreconditionerOf
+from kspde.fem.solvers.linear import DIRECT_NODES, SparseSystem, preconditioners
+from kspde.fem.solvers.nested.numbering import interpolations
+from kspde.fem.solvers.stiffness import Stiffness, in_order
 from kspde.fem.spaces.base import FieldOperator, Space, decay_coefficient, gll_rule
 from kspde.fem.spaces.points import CellSearch, Exchange
 from kspde.kernels import Kernel, ResolventPolynomial
 from kspde.runtime.checkpoint import Saved
 from kspde.runtime.messages import warn
 from kspde.runtime.parallel import together
+from kspde.typing import Array, Mask
 
 __all__ = ["MeshSpace"]
-
-Array = npt.NDArray[np.float64]
 
 #: Systems of relaxing fields that are kept: an extrapolated step has two shifts, those of Δt and of Δt/2.
 _SHIFTS = 2
@@ -42,7 +43,7 @@ class MeshSpace(Space):
     """Continuous elements on a mesh of simplices (degree 1, vertex rule) or of quadrilaterals or hexahedra (GLL).
 
     States are nodal arrays, their weights the mass matrix. The order of the nodes is DOLFINx's, or on a mesh made by
-    refinement that of ``kspde.fem.solvers.nested.multigrid``.
+    refinement that of ``kspde.fem.solvers.nested.numbering``.
 
     Args:
         domain: a ``Disk`` or a ``MeshFile``.
@@ -60,6 +61,43 @@ class MeshSpace(Space):
         self.dimension = dimension
         self.degree = domain.degree
         self.domain = domain
+        parents, rim = self._make_mesh()
+        keep_until_dropped(self)
+        self.cells = self.mesh.topology.index_map(dimension).size_global
+        self.V = fem.functionspace(self.mesh, self._element(basix.LagrangeVariant.gll_warped))
+        self.measure = gll_rule(domain.degree)
+        if self._cell in ("triangle", "tetrahedron"):
+            self.measure = {"quadrature_rule": "vertex", "quadrature_degree": 1}
+        self.nodes = self.V.dofmap.index_map.size_global
+        few = self.nodes <= DIRECT_NODES[dimension]
+        self.linear_solver = domain.solver if domain.solver != "auto" else "direct" if few else "multigrid"
+        self.iterates = self.linear_solver != "direct"
+        numbers, coarser = None, []
+        if domain.degree == 1 and self._cell not in ("tetrahedron", "hexahedron"):
+            numbers = self._numbers_in_source()
+            if self.iterates:
+                coarser = interpolations(comm, numbers, parents)
+        self.stiffness = Stiffness(
+            comm, self.V, self.measure, direct=not self.iterates, coarser=coarser, numbers=numbers, kept=True
+        )
+        #: the places in DOLFINx's order of the nodes in ours
+        self._order = self.stiffness.order
+        self.points = self.V.tabulate_dof_coordinates()[self._order, :dimension]
+        self.rim = self.outline.reach(self.points) > 0.9
+        self.mass = self._assembled(ufl.TestFunction(self.V) * ufl.dx(metadata=self.measure))
+        self.state_shape = self.mass.shape
+        self.weights = self.mass
+        self._boundary: tuple[Any, Array] | None = None
+        if numbers is not None and dimension == 2:
+            self._boundary = _chosen(numbers[self._order], *comm.bcast(rim))
+        self._x, self._y = self.stiffness.matrix.createVecs()
+        _trim()
+        self._systems: dict[tuple[float, float], SparseSystem] = {}
+        self._indexed: tuple[Any, Any] = (None, None)
+
+    def _make_mesh(self) -> tuple[Any, Any]:
+        """Make DOLFINx's mesh; return, on rank 0, the parents of refinements and the normals of a plane mesh's rim."""
+        comm, domain, dimension = self.comm, self.domain, self.dimension
         arrays = None
         with together(comm):
             if comm.rank == 0:
@@ -69,12 +107,10 @@ class MeshSpace(Space):
                         f"degree = {domain.degree} is not valid on {arrays.kind} cells, where only degree 1 has a "
                         "diagonal mass matrix with positive weights: give degree=1"
                     )
-        kind = comm.bcast(None if arrays is None else arrays.kind)
-        name, _, order = CELL_NAMES[kind]
-        self._cell = name
-        simplex = kind in ("triangle", "tetra")
+        self._cell, _, order = CELL_NAMES[comm.bcast(None if arrays is None else arrays.kind)]
         points, cells = np.empty((0, dimension)), np.empty((0, len(order)), dtype=np.int64)
-        rim, parents = None, None
+        parents: tuple[Any, ...] = ()
+        rim = None
         if arrays is not None:
             points, cells, parents = arrays.points, arrays.cells[:, order], arrays.parents
             rim = _normals(arrays, domain) if dimension == 2 else None
@@ -85,46 +121,22 @@ class MeshSpace(Space):
         del arrays
         self.bounds = comm.bcast(np.stack([points.min(axis=0), points.max(axis=0)]) if len(points) else None)
         self.radius = float(np.abs(self.bounds).max())
-        coordinates = ufl.Mesh(basix.ufl.element("Lagrange", name, 1, shape=(dimension,)))
+        coordinates = ufl.Mesh(basix.ufl.element("Lagrange", self._cell, 1, shape=(dimension,)))
         self.mesh = mesh.create_mesh(comm, cells, coordinates, points)
         del points, cells
-        for _ in range(domain.refine if name in ("tetrahedron", "hexahedron") else 0):
+        for _ in range(domain.refine if dimension == 3 else 0):
             for entities in (1, 2):
                 self.mesh.topology.create_entities(entities)
             self.mesh = mesh.uniform_refine(self.mesh)
-        keep_until_dropped(self)
-        self.cells = self.mesh.topology.index_map(dimension).size_global
-        self.V = fem.functionspace(self.mesh, self._element(basix.LagrangeVariant.gll_warped))
-        self.measure = gll_rule(domain.degree)
-        if simplex:
-            self.measure = {"quadrature_rule": "vertex", "quadrature_degree": 1}
-        index_map = self.V.dofmap.index_map
-        owned = index_map.size_local
-        self.nodes = index_map.size_global
-        few = self.nodes <= DIRECT_NODES[dimension]
-        self.linear_solver = domain.solver if domain.solver != "auto" else "direct" if few else "multigrid"
-        numbers, coarser = None, []
-        if domain.degree == 1 and name not in ("tetrahedron", "hexahedron"):
-            numbers = original_numbers(self)
-            if self.linear_solver == "multigrid":
-                coarser = interpolations(comm, numbers, parents or ())
-        self.stiffness: Stiffness = Stiffness(self, coarser, numbers)
-        #: places in DOLFINx's order of the nodes in ours
-        self._order = np.arange(owned) if self.stiffness.hierarchy is None else self.stiffness.hierarchy.order
-        self.points = self.V.tabulate_dof_coordinates()[self._order, :dimension]
-        self.rim = self.outline.reach(self.points) > 0.9
-        dx = ufl.dx(metadata=self.measure)
-        v = ufl.TestFunction(self.V)
-        self.mass = self._assembled(v * dx)
-        self.state_shape = self.mass.shape
-        self.weights = self.mass
-        self._boundary: tuple[Any, Array] | None = None
-        if numbers is not None and dimension == 2:
-            self._boundary = _chosen(numbers[self._order], *comm.bcast(rim))
-        self._x, self._y = self.stiffness.matrix.createVecs()
-        _trim()
-        self._systems: dict[tuple[float, float], SparseSystem] = {}
-        self._indexed: tuple[Any, Any] = (None, None)
+        return parents, rim
+
+    def _numbers_in_source(self) -> npt.NDArray[np.int32]:
+        """Return the numbers in the mesh's source of this rank's nodes, at degree 1, in DOLFINx's order."""
+        dofmap, geometry = self.V.dofmap, self.mesh.geometry
+        index_map = dofmap.index_map
+        numbers = np.empty(index_map.size_local + index_map.num_ghosts, dtype=np.int32)
+        numbers[dofmap.list.ravel()] = geometry.input_global_indices[geometry.dofmaps[0].ravel()]
+        return numbers[: index_map.size_local]
 
     def _element(self, variant: basix.LagrangeVariant) -> Any:
         return basix.ufl.element("Lagrange", self._cell, self.degree, lagrange_variant=variant)
@@ -143,7 +155,7 @@ class MeshSpace(Space):
 
     def from_dolfinx(self, owned: Array) -> Array:
         """Return them in the order of the nodes."""
-        return owned[self._order]
+        return np.asarray(owned[self._order])
 
     def to_dolfinx(self, nodal: Array) -> Array:
         """Return them in DOLFINx's order."""
@@ -237,29 +249,39 @@ class MeshSpace(Space):
         return self.from_dolfinx(vector.array)
 
     def shifted_solver(self, options: dict[str, Any]) -> Callable[[float, float, Array, float], Array]:
-        """Return a solver with one matrix a species, refactorised only when shift or D change. Collective."""
+        """Return a solver with one matrix per species, refactorised only when shift or D change. Collective."""
         return _ShiftedSystems(self, options)
 
     def field_operator(self, kernel: Kernel, name: str) -> FieldOperator:
         """Return the kernel as polynomials in resolvents: Helmholtz solves with constant matrices."""
         return _Resolvents(self, kernel)
 
-    def preconditioner(self, ksp: Any) -> Callable[[Array], None]:
-        """Use algebraic multigrid on large meshes, a factorisation on small ones."""
-        return KeptPreconditioner(ksp, self)
+    def stiffness_matrix(self) -> Stiffness:
+        """Return K, which the space keeps."""
+        return self.stiffness
+
+    def preconditioners(self, stiffness: Stiffness) -> list[PreconditionerOf]:
+        """Return multigrid and its substitute on large meshes, a factorisation on small ones."""
+        return preconditioners(stiffness)
+
+    def gaussian_tail(self, s: Array) -> Array:
+        """Return the tail of the χ distribution."""
+        from scipy.special import gammaincc
+
+        return np.asarray(gammaincc(0.5 * self.dimension, 0.5 * s**2))
 
     def resolvent(self, part: ResolventPolynomial) -> SparseSystem:
         """Return the solver of c + τ(−Δ)c = f, made once for each τ and boundary condition."""
         decaying = self.domain.boundary == "decay" and np.isfinite(part.decay_rate)
         key = (part.tau, part.decay_rate if decaying else np.inf)
         if key not in self._systems:
-            system = SparseSystem(self, self.stiffness, {})
+            system = SparseSystem(self.stiffness, {})
             extra = part.tau * self.boundary_weights(part.decay_rate) if decaying else 0.0
             system.update(self.mass + extra, part.tau)
             self._systems[key] = system
         return self._systems[key]
 
-    def locate(self, points: Array) -> tuple[npt.NDArray[np.bool_], Callable[[Array], Array]]:
+    def locate(self, points: Array) -> tuple[Mask, Callable[[Array], Array]]:
         """Find points. Collective.
 
         Several cells may have a point, within rounding and more: on every number of ranks the same one gives its value.
@@ -351,7 +373,7 @@ class _ShiftedSystems:
 
     def __init__(self, space: MeshSpace, options: dict[str, Any]) -> None:
         self._space = space
-        self._system = SparseSystem(space, space.stiffness, options)
+        self._system = SparseSystem(space.stiffness, options)
         self._mass = float(space.mass.sum())
         self._current: tuple[float, float] | None = None
 
@@ -415,7 +437,7 @@ class _Resolvents(FieldOperator):
         system = self._relaxing.pop(shift, None)
         if system is None:
             if len(self._relaxing) < _SHIFTS:
-                system = SparseSystem(self._space, self._space.stiffness, {})
+                system = SparseSystem(self._space.stiffness, {})
             else:
                 system = self._relaxing.pop(next(iter(self._relaxing)))
             system.update(shift * self._space.mass + self._diagonal / tau, 1.0 / tau)

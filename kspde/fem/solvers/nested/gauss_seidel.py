@@ -49,7 +49,7 @@ Indices = npt.NDArray[np.uint32]
 #: The number of colours, that of old nodes among them.
 COLOURS = 4
 #: All in unsigned numbers of 64 bits: with others numba would go over to floating point.
-_1, _2, _4 = np.uint64(1), np.uint64(2), np.uint64(4)
+_1, _2, _4, _6 = np.uint64(1), np.uint64(2), np.uint64(4), np.uint64(6)
 
 
 def runs(counts: Any, first: int = 0, entry: int = 0) -> Indices:
@@ -141,7 +141,7 @@ def lower_neighbours(starts: Any, columns: Any, colours: Any) -> Any:
 
 @inlined
 def _two(columns: Indices, k: Any, e: Any) -> Any:
-    """Return two edges: their other ends, and what they are weighted with. Read once, since stores may change it."""
+    """Return the other ends of two edges and their weights, read once: stores might change them."""
     return columns[e], columns[e + _1], k[e], k[e + _1]
 
 
@@ -158,105 +158,82 @@ def _give(edges: Any, value: Any, out: Any) -> None:
     out[edges[1]] += edges[3] * value
 
 
-@compiled_in_order
-def sweep(b: Single, inverse: Single, runs: Indices, columns: Indices, k: Single, x: Single, out: Single) -> None:
-    """Set x at the nodes of one colour, and add to ``out``, which may be b, what they give to lower ones."""
+@inlined
+def _few(
+    m: Any, i: Any, count: Any, e: Any, columns: Indices, k: Any, b: Any, d: Any, x: Any, out: Any, sweeps: Any
+) -> None:
+    """Sweep through a run of nodes with 2, 4 or 6 edges, or multiply; m and ``sweeps`` are constants of the callers."""
+    for _ in range(count):
+        one = _two(columns, k, e)
+        two = _two(columns, k, e + _2) if m > _2 else one
+        three = _two(columns, k, e + _4) if m > _4 else one
+        total = _take(one, x)
+        if m > _2:
+            total += _take(two, x)
+        if m > _4:
+            total += _take(three, x)
+        if sweeps:
+            value = d[i] * (b[i] + total)
+            x[i] = value
+        else:
+            value = x[i]
+            out[i] = d[i] * value + total
+        _give(one, value, out)
+        if m > _2:
+            _give(two, value, out)
+        if m > _4:
+            _give(three, value, out)
+        i += _1
+        e += m
+
+
+@inlined
+def _any(
+    m: Any, i: Any, count: Any, e: Any, columns: Indices, k: Any, b: Any, d: Any, x: Any, out: Any, sweeps: Any
+) -> None:
+    """Do the same for nodes with any number of edges."""
+    for _ in range(count):
+        total = b[i] if sweeps else d[i] * x[i]
+        for f in range(e, e + m):
+            total += k[f] * x[columns[f]]
+        if sweeps:
+            value = d[i] * total
+            x[i] = value
+        else:
+            value = x[i]
+            out[i] = total
+        for f in range(e, e + m):
+            out[columns[f]] += k[f] * value
+        i += _1
+        e += m
+
+
+@inlined
+def _through(runs: Indices, columns: Indices, k: Any, b: Any, d: Any, x: Any, out: Any, sweeps: Any) -> None:
+    """Sweep through the nodes of one colour, or multiply."""
     for run in range(runs.shape[0]):
         i, m, e = np.uint64(runs[run, 0]), np.uint64(runs[run, 2]), np.uint64(runs[run, 3])
         count = np.uint64(runs[run, 1]) - i
-        if m == 0:
-            for _ in range(count):
-                x[i] = inverse[i] * b[i]
-                i += _1
-        elif m == 2:
-            for _ in range(count):
-                one = _two(columns, k, e)
-                value = inverse[i] * (b[i] + _take(one, x))
-                x[i] = value
-                _give(one, value, out)
-                i += _1
-                e += m
+        if m == 2:
+            _few(_2, i, count, e, columns, k, b, d, x, out, sweeps)
         elif m == 4:
-            for _ in range(count):
-                one, two = _two(columns, k, e), _two(columns, k, e + _2)
-                value = inverse[i] * (b[i] + (_take(one, x) + _take(two, x)))
-                x[i] = value
-                _give(one, value, out)
-                _give(two, value, out)
-                i += _1
-                e += m
+            _few(_4, i, count, e, columns, k, b, d, x, out, sweeps)
         elif m == 6:
-            for _ in range(count):
-                one, two, three = _two(columns, k, e), _two(columns, k, e + _2), _two(columns, k, e + _4)
-                value = inverse[i] * (b[i] + (_take(one, x) + _take(two, x) + _take(three, x)))
-                x[i] = value
-                _give(one, value, out)
-                _give(two, value, out)
-                _give(three, value, out)
-                i += _1
-                e += m
+            _few(_6, i, count, e, columns, k, b, d, x, out, sweeps)
         else:
-            for _ in range(count):
-                total = b[i]
-                for f in range(e, e + m):
-                    total += k[f] * x[columns[f]]
-                value = inverse[i] * total
-                x[i] = value
-                for f in range(e, e + m):
-                    out[columns[f]] += k[f] * value
-                i += _1
-                e += m
+            _any(m, i, count, e, columns, k, b, d, x, out, sweeps)
+
+
+@compiled_in_order
+def sweep(b: Single, inverse: Single, runs: Indices, columns: Indices, k: Single, x: Single, out: Single) -> None:
+    """Set x at the nodes of one colour, and add what they give to lower colours to ``out``, which may be b."""
+    _through(runs, columns, k, b, inverse, x, out, True)
 
 
 @compiled_in_order
 def product(x: Array, diagonal: Array, runs: Indices, columns: Indices, entries: Array, y: Array) -> None:
-    """Set y to the product of a symmetric matrix with x, as far as this rank's nodes have a part in it."""
-    for run in range(runs.shape[0]):
-        i, m, e = np.uint64(runs[run, 0]), np.uint64(runs[run, 2]), np.uint64(runs[run, 3])
-        count = np.uint64(runs[run, 1]) - i
-        if m == 0:
-            for _ in range(count):
-                y[i] = diagonal[i] * x[i]
-                i += _1
-        elif m == 2:
-            for _ in range(count):
-                one, own = _two(columns, entries, e), x[i]
-                y[i] = diagonal[i] * own + _take(one, x)
-                _give(one, own, y)
-                i += _1
-                e += m
-        elif m == 4:
-            for _ in range(count):
-                one, two, own = _two(columns, entries, e), _two(columns, entries, e + _2), x[i]
-                y[i] = diagonal[i] * own + (_take(one, x) + _take(two, x))
-                _give(one, own, y)
-                _give(two, own, y)
-                i += _1
-                e += m
-        elif m == 6:
-            for _ in range(count):
-                one, two, three = (
-                    _two(columns, entries, e),
-                    _two(columns, entries, e + _2),
-                    _two(columns, entries, e + _4),
-                )
-                own = x[i]
-                y[i] = diagonal[i] * own + (_take(one, x) + _take(two, x) + _take(three, x))
-                _give(one, own, y)
-                _give(two, own, y)
-                _give(three, own, y)
-                i += _1
-                e += m
-        else:
-            for _ in range(count):
-                own = x[i]
-                total = diagonal[i] * own
-                for f in range(e, e + m):
-                    total += entries[f] * x[columns[f]]
-                    y[columns[f]] += entries[f] * own
-                y[i] = total
-                i += _1
-                e += m
+    """Set y to this rank's part of the product of a symmetric matrix with x, for the nodes of one colour."""
+    _through(runs, columns, entries, x, diagonal, x, y, False)
 
 
 @compiled_in_order
