@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kspde.distances.statistics import reach_of
+from kspde.initial import GaussianMixture
 from kspde.kernels import Yukawa
 from kspde.papers import theory
 from kspde.papers.studies.outcome import TOLERANCE
@@ -98,27 +99,26 @@ def w11_bound() -> Check:
 
 def lipschitz_bound() -> Check:
     r"""Return ‖Φ^ε‖ in W^{1,∞} over ‖Φ‖_{W^{1,1}} ‖j^ε‖_∞, (1.6), with ‖j^ε‖_∞ = 1/(2πε²) of the Gaussian."""
-    bounds = _CHI * (1.0 + 0.5 * math.pi) / (2.0 * math.pi * np.square(_EPS))
-    return _powers("w1inf", bounds)
+    return _powers("w1inf", _CHI * (1.0 + 0.5 * math.pi) / (2.0 * math.pi * np.square(_EPS)))
 
 
 def hessian_bound() -> Check:
     r"""Return ‖D²Φ^ε‖_∞ over ‖∇Φ‖_{L¹} ‖∇j^ε‖_∞, (1.7), with ‖∇j^ε‖_∞ = e^(−1/2)/(2πε³) of the Gaussian."""
-    bounds = _CHI * 0.5 * math.pi * math.exp(-0.5) / (2.0 * math.pi * np.power(_EPS, 3))
-    return _powers("hessian_sup", bounds)
-
-
-@cache
-def _norms() -> theory.NormTable:
-    return theory.mollified_norms(Yukawa(strength=_CHI), _EPS)
+    return _powers("hessian_sup", _CHI * 0.5 * math.pi * math.exp(-0.5) / (2.0 * math.pi * np.power(_EPS, 3)))
 
 
 def _powers(name: str, bounds: Array) -> Check:
     table = _norms()
     shares = table.column(name) / bounds
     power = f"{table.exponents(name)[-1]:.2f}".replace("-", "−")
-    ratio = float(shares.max())
-    return _exact(f"grows like ε^{power}; {shares[0]:.3f} to {shares[-1]:.4f} of the bound, ε = .32 to .02", ratio)
+    return _exact(
+        f"grows like ε^{power}; {shares[0]:.3f} to {shares[-1]:.4f} of the bound, ε = .32 to .02", float(shares.max())
+    )
+
+
+@cache
+def _norms() -> theory.NormTable:
+    return theory.mollified_norms(Yukawa(strength=_CHI), _EPS)
 
 
 def first_remark() -> Check:
@@ -208,20 +208,10 @@ def subadditivity() -> Check:
 
 def initial_entropy() -> Check:
     """Return H(u_0 | u_0 * j^ε) of three Gaussians at ε = .3 over round-off: (3.26) takes it for zero."""
-    weights = np.array([0.5, 0.3, 0.2])
-    means = np.array([[-1.2, 0.3], [1.3, -0.2], [0.2, 1.5]])
-    stds = np.array([0.6, 0.5, 0.7])
+    weights, means, stds = (0.5, 0.3, 0.2), ((-1.2, 0.3), (1.3, -0.2), (0.2, 1.5)), np.array([0.6, 0.5, 0.7])
     axis = np.linspace(-7.0, 7.0, 701)
-    x = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1)
-
-    def mixture(variances: Array) -> Array:
-        parts = [
-            w * np.exp(-np.square(x - m).sum(axis=-1) / (2 * v)) / (2 * np.pi * v)
-            for w, m, v in zip(weights, means, variances, strict=True)
-        ]
-        return np.asarray(np.sum(parts, axis=0))
-
-    u, smooth = mixture(stds**2), mixture(stds**2 + 0.09)
+    x = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
+    u, smooth = (GaussianMixture(weights=weights, means=means, stds=sigma)(x) for sigma in (stds, np.hypot(stds, 0.3)))
     entropy = float(np.sum(u * np.log(u / smooth)) * (axis[1] - axis[0]) ** 2)
     return _exact(f"H(0) = {entropy:.4f} per particle at ε = .3, three Gaussians", entropy / 1e-12)
 

@@ -16,8 +16,10 @@ from kspde.runtime.messages import warn
 
 __all__ = ["Hypothesis", "hypotheses", "warn_outside_hypotheses"]
 
+_LEMMA = "Wang, Li and Huang's Lemma 1"
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True)
 class Hypothesis:
     """A hypothesis of a theorem, and whether it is met.
 
@@ -86,74 +88,48 @@ def _signal_dependent(
     general system to that case, with χ times the mass in place of χ and με in place of ε.
     """
     mass = 1.0 if u0 is None else u0.mass
+    asked, stated = "chi", f"chi = {model.chi:g}"
+    if mass != 1.0:
+        asked, stated = "chi * mass", f"chi * mass = {model.chi * mass:g}"
     bound = critical_strength()
-    strength = model.chi * mass
-    stated = f"chi = {model.chi:g}" if mass == 1.0 else f"chi * mass = {strength:g}"
-    asked = "chi < 4/c_*" if mass == 1.0 else "chi * mass < 4/c_*"
-    out = [
-        Hypothesis(
-            source="Wang, Li and Huang's Lemma 1",
-            statement=f"{asked} = {bound:.4f}",
-            verdict=strength < bound,
-            because=stated,
-            parameter=True,
-        )
-    ]
+    met = model.chi * mass < bound
+    out = [Hypothesis(_LEMMA, f"{asked} < 4/c_* = {bound:.4f}", met, stated, parameter=True)]
     if eps is not None:
-        scaled = f"eps = {eps:g}" if model.mu == 1.0 else f"eps * mu = {eps * model.mu:g}"
-        out.append(
-            Hypothesis(
-                source="Wang, Li and Huang's (1.3)",
-                statement="0 < eps < 1" if model.mu == 1.0 else "0 < eps * mu < 1",
-                verdict=eps * model.mu < 1.0,
-                because=scaled,
-                parameter=True,
-            )
-        )
+        scaled = "eps" if model.mu == 1.0 else "eps * mu"
+        size = eps * model.mu
+        source = "Wang, Li and Huang's (1.3)"
+        out.append(Hypothesis(source, f"0 < {scaled} < 1", size < 1.0, f"{scaled} = {size:g}", parameter=True))
     if u0 is not None:
         out += _initial(u0)
     if eps is not None and n is not None and n > 1:
-        out.append(_scaling(eps * model.mu, n))
-    out.append(
-        Hypothesis(
-            source="Wang, Li and Huang's Theorem 2",
-            statement="t < T*, up to which (1.11) bounds grad log u^eps",
-            verdict=None,
-            because="no value of T* is known",
+        first, second = Theorem1Limits().gamma, Theorem2Limits().gamma
+        exponent = f"{-math.log(eps * model.mu) / math.log(n):.3g}"
+        out.append(
+            Hypothesis(
+                "Wang, Li and Huang's Theorems 1 and 2",
+                f"eps ~ N^-gamma with gamma < {first:g} and {second:.4g} at most",
+                None,
+                f"one N fixes no exponent (with eps = N^-gamma it would be gamma = {exponent})",
+            )
         )
-    )
+    statement = "t < T*, up to which (1.11) bounds grad log u^eps"
+    out.append(Hypothesis("Wang, Li and Huang's Theorem 2", statement, None, "no value of T* is known"))
     return tuple(out)
 
 
 def _initial(u0: InitialDensity) -> list[Hypothesis]:
+    kind = why = "a function, not examined"
     if isinstance(u0, GaussianMixture):
-        kind, flat, why = (
-            "a sum of Gaussians",
-            False,
+        kind = "a sum of Gaussians"
+        why = (
             "a sum of Gaussians: grad log u0 grows like |x|, where (1 + |x|^2)^-k, k > 2, would do (only Theorem 2 "
-            "uses this)",
+            "uses this)"
         )
     elif isinstance(u0, GridDensity):
-        kind, flat, why = (
-            "bounded, with bounded support",
-            False,
-            "log u0 is not finite where u0 vanishes (only Theorem 2 uses this)",
-        )
-    else:
-        kind, flat, why = "a function, not examined", None, "a function, not examined"
-    source = "Wang, Li and Huang's Lemma 1"
-    integrable = "u0 log u0 and |x|^2 u0 integrable, u0 in every L^p"
+        kind = "bounded, with bounded support"
+        why = "log u0 is not finite where u0 vanishes (only Theorem 2 uses this)"
+    known = isinstance(u0, (GaussianMixture, GridDensity))
     return [
-        Hypothesis(source=source, statement=integrable, verdict=None if flat is None else True, because=kind),
-        Hypothesis(source=source, statement="grad log u0 in W^{1,q}, q > 2", verdict=flat, because=why),
+        Hypothesis(_LEMMA, "u0 log u0 and |x|^2 u0 integrable, u0 in every L^p", True if known else None, kind),
+        Hypothesis(_LEMMA, "grad log u0 in W^{1,q}, q > 2", False if known else None, why),
     ]
-
-
-def _scaling(eps: float, n: int) -> Hypothesis:
-    first, second = Theorem1Limits().gamma, Theorem2Limits().gamma
-    return Hypothesis(
-        source="Wang, Li and Huang's Theorems 1 and 2",
-        statement=f"eps ~ N^-gamma with gamma < {first:g} and {second:.4g} at most",
-        verdict=None,
-        because=f"one N fixes no exponent (with eps = N^-gamma it would be gamma = {-math.log(eps) / math.log(n):.3g})",
-    )
