@@ -1,4 +1,4 @@
-"""Fields by a sum over all pairs, to check the mesh with: O(N²)."""
+"""Fields by a sum over all pairs, in O(N²) operations, to check the particle mesh with."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import numpy as np
 
 from kspde.models import Field
 from kspde.particles.fields.base import Extent, FieldEvaluator
-from kspde.particles.fields.pairs import sum_all
+from kspde.particles.fields.pairs import PairTables, pair_tables, sum_all
 from kspde.particles.weights import everyones, own_and_factor
-from kspde.radial import RadialTable
 from kspde.runtime.compiled import use_threads
 from kspde.typing import Array
 
@@ -23,9 +22,9 @@ class DirectSum(FieldEvaluator):
 
     Args:
         fields: the regularised fields.
-        group: where the particles are many small systems, the size of one: particles ``group``·k to ``group``·k +
-            ``group`` − 1 of each species interact, and a rank holds whole systems. None: all with all.
-        **options: as for :class:`~kspde.particles.fields.base.FieldEvaluator`.
+        group: the size of one system where the particles are many small ones: particles ``group``·k to ``group``·k +
+            ``group`` − 1 of each species interact, and a rank holds whole systems. None: all interact.
+        **options: those of :class:`~kspde.particles.fields.base.FieldEvaluator`.
     """
 
     def __init__(self, fields: tuple[Field, ...], *, group: int | None = None, **options: Any) -> None:
@@ -35,7 +34,7 @@ class DirectSum(FieldEvaluator):
         self._all: dict[str, Array] = {}
         self._all_weights: dict[str, tuple[Array | None, float]] = {}
         self._reach = -1.0
-        self._tables: dict[tuple[str, bool], RadialTable] = {}
+        self._tables: dict[str, PairTables] = {}
 
     def update(self, positions: Mapping[str, Array], extent: Extent) -> None:
         """Gather all particles on every rank, and tabulate the kernels up to the cloud's diameter. Collective."""
@@ -61,16 +60,12 @@ class DirectSum(FieldEvaluator):
 
     def _tabulate(self, reach: float) -> None:
         self._reach = reach
-        for field in self.active:
-            for slope in (False, True)[: 1 + field.gradient]:
-                self._tables[field.name, slope] = RadialTable(
-                    field.kernel, self.dimension, reach, tol=0.01 * self.tol, slope=slope
-                )
+        self._tables = {
+            f.name: pair_tables(f.kernel, self.dimension, reach, tol=0.01 * self.tol, gradient=f.gradient)
+            for f in self.active
+        }
 
     def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
         sources = self._all[field.source]
         group = self._group or len(sources)
-        table, slopes = (self._tables[field.name, slope] for slope in (False, gradient is not None))
-        out = np.empty((0, self.dimension)) if gradient is None else gradient
-        tables = (table.coefficients, table.step, slopes.coefficients, slopes.step)
-        sum_all(values, out, x, sources, group, *tables, *self._all_weights[field.source])
+        sum_all(values, gradient, x, sources, group, *self._tables[field.name], *self._all_weights[field.source])

@@ -5,15 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from kspde.kernels import Kernel
 from kspde.particles.weights import weight_of
+from kspde.radial import RadialTable
 from kspde.runtime.compiled import compiled_parallel, inlined, prange
-from kspde.typing import Array
+from kspde.typing import Array, Indices
 
-__all__ = ["add_neighbours", "sum_all"]
+__all__ = ["PairTables", "add_neighbours", "pair_tables", "sum_all"]
 
-Cells = npt.NDArray[np.int64]
+
+#: A RadialTable of K and its step, and one of dK/dr and its step. Compiled loops take them as four arguments: with a
+#: tuple, numba 0.68 rounds differently in the process that compiles a parallel loop and in those that load it.
+PairTables = tuple[Array, float, Array, float]
+
+
+def pair_tables(kernel: Kernel, dimension: int, reach: float, *, tol: float, gradient: bool) -> PairTables:
+    """Return the tables of a kernel up to the distance ``reach``, to relative error ``tol``.
+
+    Without ``gradient`` the table of dK/dr is another one of K, which is not read.
+    """
+    values, slopes = (RadialTable(kernel, dimension, reach, tol=tol, slope=slope) for slope in (False, gradient))
+    return values.coefficients, values.step, slopes.coefficients, slopes.step
 
 
 @inlined
@@ -56,7 +69,7 @@ def _add_to_row(gradient: Array, i: int, d: int, g0: float, g1: float, g2: float
 @compiled_parallel
 def sum_all(
     values: Array,
-    gradient: Array,
+    gradient: Array | None,
     x: Array,
     sources: Array,
     group: int,
@@ -70,19 +83,19 @@ def sum_all(
     """Write the sums over all sources, or over those of a particle's own group.
 
     Args:
-        values: shape (n,).
-        gradient: shape (n, d), or (0, d) where none is wanted.
-        x: where, shape (n, d).
-        sources: shape (N, d).
-        group: how many sources in a row belong together.
+        values: output, shape (n,).
+        gradient: output, shape (n, d), or None where none is wanted.
+        x: positions, shape (n, d).
+        sources: their positions, shape (N, d).
+        group: the number of consecutive sources that belong together.
         table: coefficients of the kernel's table.
         step: its step.
-        slopes: those of its derivative's table; anything where no gradient is wanted.
+        slopes: coefficients of its derivative's table; not read where no gradient is wanted.
         slope_step: its step.
-        weights: of the sources, shape (N,), or None for 1.
-        factor: of all sums.
+        weights: weights of the sources, shape (N,), or None for 1.
+        factor: a factor of all sums.
     """
-    d, sloped = x.shape[1], len(gradient) > 0
+    d, sloped = x.shape[1], gradient is not None
     for i in prange(len(x)):
         total, g0, g1, g2 = 0.0, 0.0, 0.0, 0.0
         first = i - i % group if group < len(sources) else 0
@@ -94,7 +107,7 @@ def sum_all(
             g1 += slope * z1
             g2 += slope * z2
         values[i] = factor * total
-        if sloped:
+        if gradient is not None:
             gradient[i] = 0.0
             _add_to_row(gradient, i, d, factor * g0, factor * g1, factor * g2)
 
@@ -102,11 +115,11 @@ def sum_all(
 @compiled_parallel
 def add_neighbours(
     values: Array,
-    gradient: Array,
+    gradient: Array | None,
     x: Array,
     sources: Array,
-    starts: Cells,
-    shape: Cells,
+    starts: Indices,
+    shape: Indices,
     lower: Array,
     per_width: float,
     reach: float,
@@ -117,26 +130,26 @@ def add_neighbours(
     weights: Array | None,
     factor: float,
 ) -> None:
-    """Add the sums over the sources closer than ``reach``; arguments as of ``sum_all``, and the cells.
+    """Add the sums over the sources closer than ``reach``; the other arguments are those of ``sum_all``.
 
     Args:
-        values: shape (n,).
-        gradient: shape (n, d), or (0, d) where none is wanted.
-        x: where, shape (n, d).
-        sources: shape (N, d), sorted by cell.
+        values: shape (n,), added to.
+        gradient: shape (n, d), added to, or None where none is wanted.
+        x: positions, shape (n, d).
+        sources: their positions, shape (N, d), sorted by cell.
         starts: the first source of every cell, and N.
-        shape: cells by direction, 1 for those beyond d.
+        shape: the number of cells per direction, 1 for directions beyond d.
         lower: the corner of the first cell.
-        per_width: cells a length, at most 1/``reach``.
+        per_width: cells per unit length, at most 1/``reach``.
         reach: the greatest distance.
         table: coefficients of the kernel's table.
         step: its step.
-        slopes: those of its derivative's table; anything where no gradient is wanted.
+        slopes: coefficients of its derivative's table; not read where no gradient is wanted.
         slope_step: its step.
-        weights: of the sources, shape (N,), or None for 1.
-        factor: of all sums.
+        weights: weights of the sources, shape (N,), or None for 1.
+        factor: a factor of all sums.
     """
-    d, sloped, reach2 = x.shape[1], len(gradient) > 0, reach**2
+    d, sloped, reach2 = x.shape[1], gradient is not None, reach**2
     for i in prange(len(x)):
         a0 = int(np.floor((x[i, 0] - lower[0]) * per_width))
         a1 = int(np.floor((x[i, 1] - lower[1]) * per_width)) if d > 1 else 0
@@ -158,5 +171,5 @@ def add_neighbours(
                         g1 += slope * z1
                         g2 += slope * z2
         values[i] += factor * total
-        if sloped:
+        if gradient is not None:
             _add_to_row(gradient, i, d, factor * g0, factor * g1, factor * g2)

@@ -18,15 +18,14 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from kspde.errors import InputError
 from kspde.kernels import Kernel, ResolventPolynomial
 from kspde.models import Field
-from kspde.particles.fields.pairs import Cells, add_neighbours
+from kspde.particles.fields.pairs import add_neighbours, pair_tables
 from kspde.particles.weights import everyones, own_and_factor
-from kspde.radial import RadialTable, profile
-from kspde.typing import Array
+from kspde.radial import profile
+from kspde.typing import Array, Indices
 
 __all__ = ["ScreenedKernel", "ShortRangeSum", "longest_screen"]
 
@@ -104,17 +103,16 @@ class ShortRangeSum:
         rests = {f.name: ScreenedKernel(kernel=f.kernel, scale=scale, rest=True) for f in fields}
         self.reach = max(_reach(rests[f.name], f.kernel, dimension, scale, tol=tol, slope=f.gradient) for f in fields)
         self._tables = {
-            (f.name, slope): RadialTable(rests[f.name], dimension, self.reach, tol=0.05 * tol, slope=slope)
+            f.name: pair_tables(rests[f.name], dimension, self.reach, tol=0.05 * tol, gradient=f.gradient)
             for f in fields
-            for slope in (False, True)[: 1 + f.gradient]
         }
         self._weights = weights
         #: Of the particles of all ranks, as ``own_and_factor`` gives them; and the same sorted by cell.
         self._all_weights: dict[str, tuple[Array | None, float]] = {}
         self._sorted_weights: dict[str, tuple[Array | None, float]] = {}
         self._sorted: dict[str, Array] = {}
-        self._starts: dict[str, Cells] = {}
-        self._shape: Cells = np.ones(3, dtype=np.int64)
+        self._starts: dict[str, Indices] = {}
+        self._shape: Indices = np.ones(3, dtype=np.int64)
         self._lower: Array = np.zeros(3)
         self._width = self.reach
         self.pairs = 0.0
@@ -154,23 +152,10 @@ class ShortRangeSum:
 
     def add(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
         """Add the short-range part of a field at positions x, and of its gradient where one is wanted."""
-        sources, starts = self._sorted[field.source], self._starts[field.source]
-        table, slopes = (self._tables[field.name, slope] for slope in (False, gradient is not None))
-        out = np.empty((0, self._dimension)) if gradient is None else gradient
-        cells = (self._shape, self._lower, 1.0 / self._width, self.reach)
-        add_neighbours(
-            values,
-            out,
-            x,
-            sources,
-            starts,
-            *cells,
-            table.coefficients,
-            table.step,
-            slopes.coefficients,
-            slopes.step,
-            *self._sorted_weights[field.source],
-        )
+        name = field.source
+        cells = (self._starts[name], self._shape, self._lower, 1.0 / self._width, self.reach)
+        weights = self._sorted_weights[name]
+        add_neighbours(values, gradient, x, self._sorted[name], *cells, *self._tables[field.name], *weights)
 
 
 def longest_screen(kernel: Kernel, tol: float) -> float:
@@ -197,7 +182,7 @@ def _reach(rest: Kernel, kernel: Kernel, dimension: int, scale: float, *, tol: f
     return reach
 
 
-def _neighbours(count: npt.NDArray[np.int64]) -> float:
+def _neighbours(count: Indices) -> float:
     """Return the number of ordered pairs in the same or in adjacent cells."""
     padded = np.pad(count, 1).astype(np.float64)
     around = np.zeros(count.shape)
