@@ -75,7 +75,7 @@ def test_modes_that_do_not_fit_are_refused_with_the_numbers(comm):
     x[0] = 1e6
     message = (
         r"the fields of a cloud of size 1e\+06 × 1e\+06 to relative accuracy 1e-06 need \d+ × \d+ modes "
-        r'\(up to 1\d\.\d*, padding 16\.\d*\) and .* GB a rank, but the limit is 4 GB: use method = "mesh"'
+        r'\(up to 1\d\.\d*, padding 16\.\d*\) and .* GB per rank, but the limit is 4 GB: use method = "mesh"'
     )
     with pytest.raises(kspde.InputError, match=message):
         evaluate(NonuniformFFT, field("gaussian", 0.3), x, comm, tol=1e-6)

@@ -128,7 +128,7 @@ def test_the_memory_limit_decides_between_one_mesh_and_a_split(mixture):
     assert "screen" not in whole.summary()
     assert parts.summary()["screen"] > 0
     np.testing.assert_allclose(parts.positions, whole.positions, atol=1e-4)
-    with pytest.raises(kspde.InputError, match=r"and 0\.\d+ GB a rank, but the limit is 0\.0001 GB"):
+    with pytest.raises(kspde.InputError, match=r"and 0\.\d+ GB per rank, but the limit is 0\.0001 GB"):
         kspde.simulate(model, mixture, memory_limit=1e5, **options)
     with pytest.raises(kspde.InputError, match="memory_limit = 0 is not valid: give a finite number > 0"):
         kspde.simulate(model, mixture, memory_limit=0, **options)

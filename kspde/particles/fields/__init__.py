@@ -1,1 +1,1 @@
-"""Fields of particles, and their gradients, at the particles."""
+"""Fields of the particles and their gradients, evaluated at the particles."""

@@ -1,10 +1,10 @@
-r"""Grid spacing and padding that keep a field's error below a tolerance, from the kernel's symbol alone.
+r"""The grid spacing and the padding that keep a field's error below a tolerance, from the kernel's symbol alone.
 
 Depositing on and gathering from a grid of spacing h with B-splines of order p, whose transform is
 :math:`\hat B(kh) = \mathrm{sinc}^p(kh/2\pi)`, mixes a wavenumber k < π/h with its aliases
 :math:`k_m = k + 2\pi m/h`. With
-:math:`S = \sum_m \hat B(k_m h)^2` the factor on the grid that makes the mean square error least is
-:math:`g(k^2) \hat B^2 / S^2` (Hockney and Eastwood), and what remains of that error, relative to g², is
+:math:`S = \sum_m \hat B(k_m h)^2` the factor on the grid that minimises the mean square error is
+:math:`g(k^2) \hat B^2 / S^2` (Hockney and Eastwood), and the minimum, relative to g², is
 
 .. math:: e^2 = 1 - \frac{1}{(1+A)^2}, \qquad e_\nabla^2 = \frac{A_1 + A + 3A^2 + A^3}{(1+A)^3},
 
@@ -12,15 +12,16 @@ for the value and for the gradient of the gathering spline, with :math:`A = S/\h
 :math:`A_1 = \sum_m k_m^2 \hat B(k_m h)^2 / (k\hat B)^2 - 1`; e = 1 for what the grid does not resolve.
 
 The kernel's error is at most :math:`(2\pi)^{-d}\int |g| e\,dk`, that of its gradient
-:math:`(2\pi)^{-d}\int |kg| e_\nabla\,dk`, attained within a few h of the origin: by a particle on itself and on close
-neighbours. There the kernel is largest too, so that these bounds, relative to K(0) and sup|∇K|, bound the error of the
+:math:`(2\pi)^{-d}\int |kg| e_\nabla\,dk`, attained within a few h of the origin: by a particle at itself and at close
+neighbours. The kernel is largest there too, so that these bounds, relative to K(0) and sup|∇K|, bound the error of the
 field of any cloud relative to the suprema of the field and of its gradient over space. For many independent particles
-the errors average out, and are far smaller.
+the errors average out and are far smaller.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -30,21 +31,27 @@ from kspde.particles.fields.splines import ORDER
 from kspde.radial import K_OF, largest_slope, moment, radial_weights
 from kspde.typing import Array
 
-__all__ = ["band", "image_distance", "spacing", "spline_transform"]
+__all__ = ["band", "grid_factors", "image_distance", "spacing"]
 
 
-def spline_transform(phase: Array) -> Array:
-    """Return B̂(kh) = sinc^p(kh/2π)."""
-    return np.sinc(phase / (2 * np.pi)) ** ORDER
+def grid_factors(phases: Sequence[Array], spacing: float) -> tuple[Array, Array]:
+    """Return |k|², and B̂²/S²/h^d, the factor of the kernel's symbol, on a grid of modes.
 
-
-def alias_sum(phase: Array) -> Array:
-    """Return Σ_{m≠0} B̂(k_m h)² / B̂(kh)² for 0 < |kh| ≤ π, accurate where it is tiny."""
-    return _alias_sums(phase)[0]
+    Args:
+        phases: |kh| ≤ π per direction.
+        spacing: h.
+    """
+    squared: Array = np.zeros(1)
+    factor: Array = np.full(1, 1.0 / spacing ** len(phases))
+    for phase in np.ix_(*phases):
+        squared = squared + (phase / spacing) ** 2
+        transform = np.sinc(phase / (2 * np.pi)) ** ORDER
+        factor = factor * (1.0 / (transform * (1.0 + _alias_sums(phase)[0])) ** 2)
+    return squared, factor
 
 
 def _alias_sums(phase: Array) -> tuple[Array, Array]:
-    """Return the sum of ``alias_sum``, and the same with factors (k_m/k)²."""
+    """Return A = Σ_{m≠0} B̂(k_m h)² / B̂(kh)² for |kh| ≤ π, and A_1; accurate where they are tiny."""
     total, steep = np.zeros_like(phase), np.zeros_like(phase)
     for m in (-4, -3, -2, -1, 1, 2, 3, 4):
         square = np.square(phase / (phase + 2 * np.pi * m))
@@ -65,15 +72,12 @@ def _relative_errors(phase: Array) -> tuple[Array, Array]:
 
 
 def spacing(kernel: Kernel, dimension: int, *, gradient: bool, tol: float) -> float:
-    """Return the grid spacing h whose a-priori error is half of ``tol``.
-
-    Relative to K(0) for the value and to sup|∇K| for the gradient.
-    """
+    """Return the grid spacing h whose a-priori error is half of ``tol``, relative to K(0) and to sup|∇K|."""
     weights = np.abs(radial_weights(kernel, dimension))
     steep = K_OF * weights
     value_scale = abs(moment(kernel, dimension))
     slope_scale = largest_slope(kernel, dimension) if gradient else 1.0
-    # What a grid does not resolve: e = 1.
+    # e = 1 for the wavenumbers that the grid does not resolve.
     value_left, slope_left = (np.append(np.cumsum(w[::-1])[::-1], 0.0) for w in (weights, steep))
 
     def error(h: float) -> float:
@@ -93,10 +97,7 @@ def spacing(kernel: Kernel, dimension: int, *, gradient: bool, tol: float) -> fl
 
 
 def band(kernel: Kernel, dimension: int, *, gradient: bool, share: float) -> float:
-    """Return the wavenumber beyond which a share is left of the kernel's integral, and of its gradient's.
-
-    Relative to K(0) and to sup|∇K|: that is what the field loses without the modes beyond.
-    """
+    """Return the wavenumber beyond which the modes contribute ``share`` of K(0), and of sup|∇K| to the gradient."""
     weights = np.abs(radial_weights(kernel, dimension))
     bad = np.cumsum(weights[::-1])[::-1] > share * abs(moment(kernel, dimension))
     if gradient:
@@ -119,7 +120,7 @@ def image_distance(kernel: Kernel, dimension: int, tol: float) -> float:
         raise InputError("the kernel does not decay exponentially: a periodic box needs one that does")
     size = np.abs(kernel.symbol(K_OF**2))
     half = float(K_OF[np.flatnonzero(size >= 0.5 * size.max())[-1]])
-    # A slow symbol is cut off by a narrow Gaussian, which leaves the tail as it is up to a factor near 1.
+    # A narrow Gaussian cuts off a slowly decaying symbol and leaves the tail unchanged up to a factor near 1.
     width = 0.1 / half
     if math.isfinite(kernel.decay_rate):
         width = min(width, 0.5 / kernel.decay_rate)

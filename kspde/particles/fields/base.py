@@ -2,16 +2,17 @@ r"""Fields of the empirical measure at the particles.
 
 .. math:: c(x) = \sum_j w_j K(x - X_j)
 
-over the particles X_j of the field's source species, each of weight mass/N or with one of its own. Three evaluators:
-:class:`~kspde.particles.fields.particle_mesh.ParticleMesh`, the fast one,
+over the particles X_j of the field's source species, each of weight mass/N or of a weight of its own. Three evaluators:
+:class:`~kspde.particles.fields.particle_mesh.ParticleMesh`, the fastest,
 :class:`~kspde.particles.fields.nufft.NonuniformFFT`, and :class:`~kspde.particles.fields.direct.DirectSum`, a sum
-over all pairs.
+over all pairs. Fields with a dynamics of their own are
+:class:`~kspde.particles.fields.relaxing.RelaxingFields`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,22 +24,22 @@ from kspde.radial import K_OF, check_bounded, is_zero, moment, radial_weights
 from kspde.runtime.compiled import in_blocks
 from kspde.typing import Array
 
-__all__ = ["Extent", "FieldEvaluator", "check_resolved"]
+__all__ = ["Extent", "FieldEvaluator", "check_resolved", "too_large"]
 
 
 @dataclass(frozen=True)
 class Extent:
-    """The smallest box that holds all particles of all species and ranks: two corners of shape (d,)."""
+    """Two corners, of shape (d,), of the smallest box that holds the particles of all species and ranks."""
 
     lower: Array
     upper: Array
 
 
 def check_resolved(extent: Extent, spacing: float, tol: float) -> None:
-    """Refuse positions so far from the origin that their rounding is more than ``tol`` of a grid's spacing.
+    """Raise if positions are so far from the origin that they are rounded by more than ``tol`` of a grid's spacing.
 
     Raises:
-        InputError: there are some.
+        InputError: such positions.
     """
     farthest = max(float(np.abs(extent.lower).max()), float(np.abs(extent.upper).max()))
     if np.finfo(np.float64).eps * farthest > tol * spacing:
@@ -48,15 +49,29 @@ def check_resolved(extent: Extent, spacing: float, tol: float) -> None:
         )
 
 
+def too_large(
+    what: str, size: Array, modes: Iterable[float], grid: str, *, needed: float, limit: float, advice: str
+) -> InputError:
+    """Return the error of a grid that does not fit: ``needed`` and ``limit`` are bytes, ``grid`` says what it has."""
+    cloud, wanted = (
+        " × ".join(f"{number:{form}}" for number in numbers) for numbers, form in ((size, ".4g"), (modes, ".0f"))
+    )
+    return InputError(
+        f"{what.format(cloud)} need {wanted} modes ({grid}) and {needed / 1e9:.3g} GB per rank, but the limit is "
+        f"{limit / 1e9:.3g} GB: {advice}, or check for particles far away"
+    )
+
+
 class FieldEvaluator(ABC):
-    """Fields at the particles: ``update`` with all positions, then ``at`` each species.
+    """An evaluator of fields at the particles: call ``update`` with all positions, then ``at`` for each species.
 
     Args:
         fields: the regularised fields.
-        dimension: d.
-        weights: w_j by species: a number for all its particles, or this rank's, shape (n_local,), of either sign.
-        tol: the error allowed at the particles, relative to the supremum of the field over space, and of its gradient;
-            where weights have both signs, of the field that their absolute values would have.
+        dimension: the dimension d.
+        weights: the weights w_j by species, of either sign: one for all its particles, or this rank's, shape
+            (n_local,).
+        tol: the error allowed at the particles, relative to the supremum over space of the field, and of its gradient;
+            where weights have both signs, relative to the field of their absolute values.
         include_self: whether a particle of the source species feels itself, as printed in Wang, Li and Huang's (1.3).
         comm: the MPI communicator.
 
@@ -64,7 +79,7 @@ class FieldEvaluator(ABC):
         InputError: a kernel that is unbounded at the origin.
     """
 
-    #: The time of the positions; only fields that are given as functions of time depend on it.
+    #: The time of the positions: fields that are given as functions of time, or relax, depend on it.
     t: float = 0.0
 
     def __init__(
@@ -90,7 +105,7 @@ class FieldEvaluator(ABC):
             {} if include_self else {f.name: moment(f.kernel, dimension) * weights[f.source] for f in self.active}
         )
         #: By species and field, w_i K''(0), where the field's gradient is computed and K has second derivatives at 0:
-        #: how a particle's share in the gradient changes when it moves away from where its fields were prepared.
+        #: the rate at which a particle's own share of the gradient changes as it leaves the place that was deposited.
         self.own_slopes: dict[str, dict[str, float | Array]] = {}
         for f in self.active:
             if f.gradient and f.tau == 0 and f.kernel.smoothing > dimension + 2:
@@ -103,16 +118,16 @@ class FieldEvaluator(ABC):
         """Take new positions of all species, each (n_local, d). Collective."""
 
     def update_stage(self, positions: Mapping[str, Array], extent: Extent) -> None:
-        """Take positions within a step, which leave no trace in what follows. Collective."""
+        """Take positions within a step, which later updates do not depend on. Collective."""
         self.update(positions, extent)
 
     @abstractmethod
     def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
-        """Write a field at positions x, self-interaction included, and its gradient where one is wanted."""
+        """Write a field at positions x, self-interaction included, and its gradient unless that is None."""
 
     @property
     def in_parts(self) -> bool:
-        """Whether ``_evaluate`` runs on the calling thread, on several at once if need be; else it uses them itself."""
+        """Whether ``_evaluate`` runs on the calling thread, so that several threads may call it at once."""
         return False
 
     def at(self, species: str, x: Array) -> FieldValues:
@@ -130,7 +145,7 @@ class FieldEvaluator(ABC):
         return whole
 
     def parts(self, species: str, x: Array) -> Callable[[slice], FieldValues]:
-        """Return what gives the fields at some of the particles, from any thread; else as ``at``. Rank-local."""
+        """Return a function of a slice of the particles that returns their fields, from any thread. Rank-local."""
         if not self.in_parts:
             return self.at(species, x).part
 
@@ -144,7 +159,7 @@ class FieldEvaluator(ABC):
         return part
 
     def _fill(self, species: str, rows: slice, c: FieldValues) -> None:
-        """Write the fields at particles ``rows`` of a species, whose positions ``c`` has."""
+        """Write the fields at the particles ``rows`` of a species, at the positions in ``c``."""
         for field in self.fields:
             value, gradient = c.values[field.name], c.gradients.get(field.name)
             if field in self.active:
@@ -158,18 +173,18 @@ class FieldEvaluator(ABC):
                     gradient[:] = 0.0
 
     def summary(self) -> dict[str, Any]:
-        """Return what is worth knowing about the last evaluation, JSON-ready."""
+        """Return the data of the last evaluation, JSON-ready."""
         return {}
 
     def state(self) -> dict[str, Array]:
-        """Return what the next update depends on besides the positions: a resumed run takes it up."""
+        """Return what the next update depends on besides the positions, for a checkpoint."""
         return {}
 
-    def restore(self, state: Mapping[str, Array]) -> None:  # noqa: B027 - most have nothing to take up
-        """Take up what ``state`` returned, before the first update."""
+    def restore(self, state: Mapping[str, Array]) -> None:  # noqa: B027 - not all have a state
+        """Restore what ``state`` returned, before the first update."""
 
     def _buffer(self, species: str, name: str, shape: tuple[int, ...]) -> Array:
-        held = self._buffers.get((species, name))
-        if held is None or held.shape != shape:
-            held = self._buffers[species, name] = np.empty(shape)
-        return held
+        kept = self._buffers.get((species, name))
+        if kept is None or kept.shape != shape:
+            kept = self._buffers[species, name] = np.empty(shape)
+        return kept

@@ -47,11 +47,11 @@ class DirectSum(FieldEvaluator):
             self._tabulate(1.3 * diameter or 1.0)
 
     def state(self) -> dict[str, Array]:
-        """Return how far the tables reach."""
+        """Return the distance up to which the kernels are tabulated."""
         return {"reach": np.array([self._reach])} if self._tables else {}
 
     def restore(self, state: Mapping[str, Array]) -> None:
-        """Tabulate as far."""
+        """Tabulate the kernels up to that distance."""
         if state:
             self._tabulate(float(state["reach"][0]))
 

@@ -1,13 +1,13 @@
-r"""Fields by non-uniform fast Fourier transforms, of the library finufft.
+r"""Fields by the non-uniform fast Fourier transforms of the library finufft.
 
 .. math:: c(x) = \frac1{P_1 \cdots P_d} \sum_k g(|k|^2) \Big(\sum_j w_j e^{-ik\cdot X_j}\Big) e^{ik\cdot x},
     \qquad k_a \in \frac{2\pi}{P_a}\mathbb Z,\quad |k_a| \le k_c,
 
 on a periodic box of sides P that holds the cloud and the padding of :mod:`kspde.particles.fields.accuracy`. The sum
-over particles is a transform of type 1, that over modes one of type 2 (Barnett, Magland, af Klinteberg: A parallel
-nonuniform fast Fourier transform library based on an "exponential of semicircle" kernel, SIAM J. Sci. Comput. 41
-(2019)). The modes end where the kernel does, at k_c, so that there are fewer of them than points of a mesh whose
-splines keep the same tolerance: the fewer, the smaller the tolerance.
+over particles is a transform of type 1, and the sum over modes one of type 2 (Barnett, Magland, af Klinteberg: A
+parallel nonuniform fast Fourier transform library based on an "exponential of semicircle" kernel, SIAM J. Sci. Comput.
+41 (2019)). The modes end where the kernel's do, at k_c. A mesh whose splines keep the same tolerance has more points
+than there are modes, and the more so the smaller the tolerance.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kspde.errors import InputError, MissingBackendError
+from kspde.errors import MissingBackendError
 from kspde.models import Field
 from kspde.particles.fields.accuracy import band, image_distance
-from kspde.particles.fields.base import Extent, FieldEvaluator
+from kspde.particles.fields.base import Extent, FieldEvaluator, too_large
 from kspde.particles.fields.particle_mesh import MEMORY_LIMIT
 from kspde.runtime.compiled import use_threads
 from kspde.typing import Array
@@ -31,9 +31,9 @@ __all__ = ["NonuniformFFT"]
 
 Modes = npt.NDArray[np.complex128]
 
-#: Room for the cloud to move before the box is rebuilt, on each side, as a share of its extent plus the padding.
+#: The cloud's room to move before the box is rebuilt, on each side, as a share of its extent plus the padding.
 _SLACK = 0.1
-#: finufft's tolerance, as a share of the fields': its errors are relative to sums over all modes.
+#: finufft's tolerance as a share of the fields': its errors are relative to sums over all modes.
 _SHARE = 0.05
 
 
@@ -41,12 +41,12 @@ class NonuniformFFT(FieldEvaluator):
     """Fields by finufft; see :class:`~kspde.particles.fields.base.FieldEvaluator` for the other arguments.
 
     Args:
-        memory_limit: bytes the modes of one rank may take.
+        memory_limit: the bytes that the modes of one rank may take.
 
     Attributes:
-        band: k_c.
+        band: the largest wavenumber k_c.
         padding: the least distance between the cloud and its periodic images.
-        shape: modes per direction, an odd number, after the first update.
+        shape: the odd number of modes per direction, after the first update.
 
     Raises:
         MissingBackendError: finufft is not installed.
@@ -100,7 +100,7 @@ class NonuniformFFT(FieldEvaluator):
         if gradient is None:
             values[:] = self._backward.execute(modes).real
             return
-        # All are real: two of them in one complex transform, the second as its imaginary part.
+        # All are real: one complex transform gives two of them, the second as its imaginary part.
         parts = [(values, None), *((gradient[:, axis], axis) for axis in range(self.dimension))]
         for first, second in zip(parts[::2], [*parts[1::2], None], strict=False):
             out = self._backward.execute(modes * self._derivatives(first[1], None if second is None else second[1]))
@@ -109,7 +109,7 @@ class NonuniformFFT(FieldEvaluator):
                 second[0][:] = out.imag
 
     def _derivatives(self, first: int | None, second: int | None) -> Modes | Array:
-        """Return the factor of (1 or ∂ along the first axis) + i ∂ along the second, 0 for none."""
+        """Return the factor for (the value, or ∂ along the first axis) + i ∂ along the second axis, if any."""
         real = 1.0 if first is None else 1j * self._wavenumbers[first]
         out: Modes | Array = np.asarray(real if second is None else real - self._wavenumbers[second])
         return out
@@ -121,7 +121,7 @@ class NonuniformFFT(FieldEvaluator):
         return {"modes": list(self.shape), "band": self.band, "padding": self.padding, "threads": self._threads}
 
     def state(self) -> dict[str, Array]:
-        """Return the extent that the box was built for."""
+        """Return the extent for which the box was built."""
         return {"lower": self._built.lower, "upper": self._built.upper} if self.shape else {}
 
     def restore(self, state: Mapping[str, Array]) -> None:
@@ -138,17 +138,18 @@ class NonuniformFFT(FieldEvaluator):
         sides = size + 2 * slack + self.padding
         most = np.minimum(self.band * sides / (2 * np.pi), 1e15)
         shape = tuple(2 * math.ceil(m) + 1 for m in most)
-        # Modes by source, factors by field, a product or two of them; two grids of finufft twice as fine.
+        # Modes per source, factors per field, one or two of their products; two grids of finufft, twice as fine.
         count = 16.0 * len(self._sources) + 8.0 * len(self.active) + 32.0 + 2 * 16.0 * 2.2**self.dimension
         needed = count * math.prod(shape)
         if needed > self.memory_limit:
-            cloud = " × ".join(f"{s:.4g}" for s in size)
-            modes = " × ".join(f"{m:.0f}" for m in 2 * most)
-            raise InputError(
-                f"the fields of a cloud of size {cloud} to relative accuracy {self.tol:g} need {modes} modes (up to "
-                f"{self.band:.3g}, padding {self.padding:.3g}) and {needed / 1e9:.3g} GB a rank, but the limit is "
-                f'{self.memory_limit / 1e9:.3g} GB: use method = "mesh", which splits narrow kernels, give a larger '
-                f"eps or field_tol, or check for particles far away"
+            raise too_large(
+                f"the fields of a cloud of size {{}} to relative accuracy {self.tol:g}",
+                size,
+                2 * most,
+                f"up to {self.band:.3g}, padding {self.padding:.3g}",
+                needed=needed,
+                limit=self.memory_limit,
+                advice='use method = "mesh", which splits narrow kernels, give a larger eps or field_tol',
             )
         self._built, self._inner = extent, (extent.lower - slack, extent.upper + slack)
         self._sides, self._centre = sides, 0.5 * (extent.lower + extent.upper)

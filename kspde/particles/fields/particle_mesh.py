@@ -1,4 +1,4 @@
-r"""Fields by spread, multiply, gather on a uniform periodic grid.
+r"""Fields by particle mesh: deposit, multiply and gather on a uniform periodic grid.
 
 Particles are deposited with B-splines of order 6, the grid is transformed, multiplied by :math:`g(|k|^2)` over the
 splines' own transforms, transformed back (:mod:`kspde.particles.fields.convolution`), and gathered with the same
@@ -18,8 +18,8 @@ import numpy as np
 
 from kspde.errors import InputError
 from kspde.models import Field
-from kspde.particles.fields.accuracy import alias_sum, band, image_distance, spacing, spline_transform
-from kspde.particles.fields.base import Extent, FieldEvaluator, check_resolved
+from kspde.particles.fields.accuracy import band, grid_factors, image_distance, spacing
+from kspde.particles.fields.base import Extent, FieldEvaluator, check_resolved, too_large
 from kspde.particles.fields.convolution import FastConvolution, corner_convolution
 from kspde.particles.fields.short_range import ScreenedKernel, ShortRangeSum, longest_screen
 from kspde.particles.fields.splines import REACH, deposit, gather, gather_part, grids_for
@@ -30,25 +30,27 @@ from kspde.typing import Array
 
 __all__ = ["MEMORY_LIMIT", "ParticleMesh"]
 
-#: Bytes that the grids of one rank may take.
+#: The bytes that the grids of one rank may take unless the user says otherwise.
 MEMORY_LIMIT = 4e9
-#: Room for the cloud to move before the box is rebuilt, on each side, as a share of its extent plus the padding.
+#: The cloud's room to move before the box is rebuilt, on each side, as a share of its extent plus the padding.
 _SLACK = 0.04
-#: The longest screen, over the cloud's size.
+#: The longest screen, as a multiple of the cloud's size.
 _WIDEST = 5.0
-#: Grids of a split kernel may take this share of the limit: the transforms should not take longer than the neighbours.
+#: The share of the limit that grids of split kernels may take: transforms should take no longer than the neighbours.
 _SHARE = 0.25
 
 
 class ParticleMesh(FieldEvaluator):
-    """Fields on a grid; see :class:`~kspde.particles.fields.base.FieldEvaluator` for the arguments.
+    """Fields on a grid; see :class:`~kspde.particles.fields.base.FieldEvaluator` for the other arguments.
+
+    Args:
+        memory_limit: the bytes that the grids of one rank may take.
 
     Attributes:
-        spacing: h, the same in each direction.
+        spacing: the grid spacing h, the same in each direction.
         padding: the least distance between the cloud and its periodic images.
-        shape: grid points per direction, after the first update.
-        memory_limit: bytes the grids of one rank may take.
-        screen: s, the length that splits the kernels; 0 when the grid carries all of them.
+        shape: the number of grid points per direction, after the first update.
+        screen: the length s that splits the kernels; 0 when the grid carries all of them.
     """
 
     def __init__(self, fields: tuple[Field, ...], *, memory_limit: float = MEMORY_LIMIT, **options: Any) -> None:
@@ -82,7 +84,7 @@ class ParticleMesh(FieldEvaluator):
 
     @property
     def in_parts(self) -> bool:
-        """Where nothing is summed over neighbours."""
+        """True unless there is a sum over neighbours."""
         return self._short_range is None
 
     def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
@@ -102,7 +104,7 @@ class ParticleMesh(FieldEvaluator):
         return {**grid, **split}
 
     def state(self) -> dict[str, Array]:
-        """Return the extent that the box was built for."""
+        """Return the extent for which the box was built."""
         return {"lower": self._built.lower, "upper": self._built.upper} if self.shape else {}
 
     def restore(self, state: Mapping[str, Array]) -> None:
@@ -111,7 +113,7 @@ class ParticleMesh(FieldEvaluator):
             self._build(Extent(state["lower"], state["upper"]))
 
     def _screen(self, scale: float) -> None:
-        """Choose kernels, spacing and padding of the grid for a screen length, 0 for none."""
+        """Choose the grid's kernels, spacing and padding for a screen length, 0 for none."""
         d, self.screen = self.dimension, scale
         self._short_range = None
         self._kernels = {
@@ -137,10 +139,10 @@ class ParticleMesh(FieldEvaluator):
         self._set_box(extent.lower - slack, extent.upper + slack)
 
     def _check_memory(self, n: int, extent: Extent) -> None:
-        """Refuse a grid, and sums over neighbours, that do not fit into the machine. Collective.
+        """Raise if the grid and the sums over neighbours do not fit into the machine. Collective.
 
         Raises:
-            InputError: they do not; on every rank.
+            InputError: on every rank.
         """
         near = 0.0 if self._short_range is None else NEAR * self.comm.allreduce(n)
         needed = self._bytes(extent.upper - extent.lower) + near
@@ -148,15 +150,15 @@ class ParticleMesh(FieldEvaluator):
         check_memory(f"the fields on a grid of {modes}", needed, self.comm, "give a larger eps, or fewer particles")
 
     def _split(self, size: Array) -> None:
-        """Take the shortest screen whose grid fits.
+        """Choose the shortest screen whose grid fits.
 
         Raises:
-            InputError: none does.
+            InputError: no screen does.
         """
         asked = self._bytes(size), self._wanted((1 + 2 * _SLACK) * size + 2 * _SLACK * self.padding), self.spacing
         scale = 2.0 * self.spacing
         screens = [longest_screen(f.kernel, self.tol) for f in self.active]
-        # A screen beyond the cloud leaves the mesh nothing to do.
+        # With a screen longer than the cloud the grid would have nothing to do.
         longest = min((s for s in screens if s > 0), default=float(size.max()))
         longest = min(longest, _WIDEST * float(size.max()))
         while self._bytes(size) > _SHARE * self.memory_limit:
@@ -167,32 +169,33 @@ class ParticleMesh(FieldEvaluator):
         self._short_range = ShortRangeSum(self.active, self.dimension, scale, weights=self.weights, tol=self.tol)
 
     def _too_large(self, size: Array, needed: float, wanted: Array, spacing: float) -> InputError:
-        cloud = " × ".join(f"{s:.4g}" for s in size)
-        modes = " × ".join(f"{m:.0f}" for m in wanted)
-        return InputError(
-            f"the fields of a cloud of size {cloud} to relative accuracy {self.tol:g} need {modes} modes (spacing "
-            f"{spacing:.3g}, padding {self.padding:.3g}) and {needed / 1e9:.3g} GB a rank, but the limit is "
-            f"{self.memory_limit / 1e9:.3g} GB: give a larger eps or field_tol, "
-            'method = "direct" for some thousand particles, or check for particles far away'
+        return too_large(
+            f"the fields of a cloud of size {{}} to relative accuracy {self.tol:g}",
+            size,
+            wanted,
+            f"spacing {spacing:.3g}, padding {self.padding:.3g}",
+            needed=needed,
+            limit=self.memory_limit,
+            advice='give a larger eps or field_tol, method = "direct" for some thousand particles',
         )
 
     def _wanted(self, inner: Array) -> Array:
-        """Return the grid points that a box for the cloud and the padding take, by direction."""
+        """Return the number of grid points per direction that a box for the cloud and the padding takes."""
         return np.minimum((inner + self.padding) / self.spacing, 1e15)
 
     def _corner(self, inner: Array) -> tuple[int, ...]:
-        # The nodes that splines of particles in the inner box touch, and one against rounding.
+        # The nodes that splines of particles in the inner box touch, and one more for rounding.
         return tuple(math.ceil(m) + sum(REACH) + 1 for m in np.minimum(inner / self.spacing, 1e15))
 
     def _bytes(self, size: Array) -> float:
-        """Return what the grids for a cloud of a size take."""
+        """Return the bytes that the grids for a cloud of a given size take."""
         inner = size + 2 * _SLACK * (size + self.padding)
         shape, corner = tuple(math.ceil(m) for m in self._wanted(inner)), self._corner(inner)
         grids = 8.0 * self._threads * math.prod(corner)
         return grids + FastConvolution.bytes_needed(shape, corner, len(self.active), self._columns(shape[-1]))
 
     def _columns(self, points: int) -> int:
-        """Return how many modes along the last direction the kernels have."""
+        """Return the number of modes of the kernels along a direction with a number of points."""
         return min(points // 2 + 1, math.ceil(self._band * points * self.spacing / (2 * np.pi)) + 1)
 
     def _set_box(self, lower: Array, upper: Array) -> None:
@@ -206,20 +209,6 @@ class ParticleMesh(FieldEvaluator):
         self._convolve = corner_convolution(self.shape, corner, columns, threads=self._threads)
         self._grids = grids_for(self._threads, self._convolve.corner)
         self._coefficients: dict[str, Array] = {}
-        self._factors = {f.name: self._factor(f) for f in self.active}
-
-    def _factor(self, field: Field) -> Array:
-        """Return g/h^d times B̂²/S², S the sum over aliases, at the modes of the convolution."""
-        squared: Array | float = 0.0
-        correction: Array | float = 1.0 / self.spacing**self.dimension
-        modes = self._convolve.modes
-        for axis, m in enumerate(self.shape):
-            index = np.arange(modes[axis])
-            phase = 2 * np.pi * np.minimum(index, np.abs(m - index)) / m
-            one = 1.0 / (spline_transform(phase) * (1.0 + alias_sum(phase))) ** 2
-            shape = [1] * self.dimension
-            shape[axis] = modes[axis]
-            squared = squared + ((phase / self.spacing) ** 2).reshape(shape)
-            correction = correction * one.reshape(shape)
-        out: Array = self._kernels[field.name].symbol(np.asarray(squared)) * correction
-        return out
+        indices = [(np.arange(count), m) for m, count in zip(self.shape, self._convolve.modes, strict=True)]
+        squared, factor = grid_factors([2 * np.pi * np.minimum(k, np.abs(m - k)) / m for k, m in indices], self.spacing)
+        self._factors = {name: kernel.symbol(squared) * factor for name, kernel in self._kernels.items()}

@@ -1,6 +1,6 @@
 r"""Fields with a dynamics of their own, advanced with the particles on a periodic grid.
 
-A field with τ > 0 solves, mode by mode, with ρ the kernel's relaxation rate and λ = \|k\|²,
+A field with τ > 0 solves, mode by mode, with the kernel's relaxation rate ρ and λ = \|k\|²,
 
 .. math:: \tau\,\partial_t \hat c = -(\lambda + \rho^2)\,(\hat c - \hat s), \qquad \hat s(t) = \hat K \hat\mu^N(t),
 
@@ -11,16 +11,16 @@ h/\tau` a step of length h is exact for a source that is linear in time between 
     \hat c(t+h) = \hat s(t+h) + e^{-a}\,(\hat c(t) - \hat s(t)) - \frac{1-e^{-a}}a\,(\hat s(t+h) - \hat s(t)).
 
 The sources come from the same splines, with the same factors on the grid, as those of
-:mod:`kspde.particles.fields.particle_mesh`, so that particles at rest have the field of τ = 0. The start is :math:`c(0)
-= K * \mu^N_0`, the field that the particles would have had if they had always been where they start; the density's
-start :math:`K * u_0` is its expectation.
+:mod:`kspde.particles.fields.particle_mesh`, so that particles at rest have the field of τ = 0. The initial field is
+:math:`c(0) = K * \mu^N_0`, that of particles that have always been where they start; its expectation is the initial
+field :math:`K * u_0` of the density.
 
-*Images.* The field is what the particles have left since t = 0, wherever they were: :math:`\int_0^\infty
+*Images.* The field is what the particles have deposited since t = 0, wherever they were: :math:`\int_0^\infty
 \frac1\tau e^{-\rho^2 s/\tau} G_{s/\tau}\,ds` over heat kernels G is the Yukawa potential, so that, with a positive
-mollifier, what a source in the past contributes at a distance is at most what a source at rest does. The box therefore
+mollifier, a source in the past contributes at any distance at most what a source at rest does. The box therefore
 holds all places where particles have been, and the padding is twice that of a field without memory: at the middle of
-the padding the field is below the tolerance, and it may be cut there when the grid is enlarged. Spacing and grid points
-stay, so that nothing is interpolated then.
+the padding the field is below the tolerance, and it is cut there when the grid is enlarged. Enlarging keeps the spacing
+and the grid points, so that nothing is interpolated.
 """
 
 from __future__ import annotations
@@ -34,32 +34,32 @@ import numpy.typing as npt
 
 from kspde.errors import InputError
 from kspde.models import Field
-from kspde.particles.fields.accuracy import alias_sum, image_distance, spacing, spline_transform
-from kspde.particles.fields.base import Extent, FieldEvaluator, check_resolved
+from kspde.particles.fields.accuracy import grid_factors, image_distance, spacing
+from kspde.particles.fields.base import Extent, FieldEvaluator, check_resolved, too_large
 from kspde.particles.fields.splines import REACH, deposit, gather, gather_part, grids_for
 from kspde.runtime.compiled import use_threads
 from kspde.typing import Array
 
 __all__ = ["RelaxingFields"]
 
-#: Room for the cloud to move before the grid is enlarged, on each side, as a share of its extent plus the padding.
+#: The cloud's room to move before the grid is enlarged, on each side, as a share of its extent plus the padding.
 _SLACK = 0.1
 
 Modes = npt.NDArray[np.complex128]
 
 
 class RelaxingFields(FieldEvaluator):
-    """Fields of which some relax; see :class:`~kspde.particles.fields.base.FieldEvaluator` for the other arguments.
+    """Fields some of which relax; see :class:`~kspde.particles.fields.base.FieldEvaluator` for the other arguments.
 
     Args:
         fields: the regularised fields.
-        others: makes the evaluator of those that do not relax.
-        memory_limit: bytes that the grids of one rank may take.
+        others: the class of the evaluator of the fields that do not relax, or a function that makes it.
+        memory_limit: the bytes that the grids of one rank may take.
 
     Attributes:
-        spacing: h, the same in each direction.
+        spacing: the grid spacing h, the same in each direction.
         padding: the least distance between places where particles have been and their periodic images.
-        shape: grid points per direction, after the first update.
+        shape: the number of grid points per direction, after the first update.
 
     Raises:
         InputError: a kernel that does not decay exponentially, or is unbounded.
@@ -76,8 +76,8 @@ class RelaxingFields(FieldEvaluator):
     ) -> None:
         if not include_self:
             raise InputError(
-                "include_self = False has no meaning where a field has tau > 0: a particle meets what it has left "
-                "behind itself; use include_self = True"
+                "include_self = False has no meaning where a field has tau > 0, since particles meet what they left "
+                "behind: use include_self = True"
             )
         super().__init__(fields, include_self=True, **options)
         still = tuple(f for f in fields if f.tau == 0)
@@ -127,9 +127,9 @@ class RelaxingFields(FieldEvaluator):
         self._show(self._modes)
 
     def update_stage(self, positions: Mapping[str, Array], extent: Extent) -> None:
-        """Take positions within a step, which leave no trace: the relaxing fields' source stays that of its beginning.
+        """Take positions within a step: the relaxing fields keep the source of its beginning. Collective.
 
-        This is the stage of an unknown without noise of :mod:`kspde.particles.schemes.weak2`. Collective.
+        This is the stage of an unknown without noise of :mod:`kspde.particles.schemes.weak2`.
 
         Raises:
             InputError: the grid would take more than ``memory_limit``; on every rank.
@@ -144,7 +144,7 @@ class RelaxingFields(FieldEvaluator):
         self._show(stage)
 
     def _prepared(self, positions: Mapping[str, Array], extent: Extent) -> bool:
-        """Update the fields that do not relax, cover the extent, and return whether there are others. Collective."""
+        """Update the fields that do not relax, cover the extent, and return whether any field relaxes. Collective."""
         if self._others is not None:
             self._others.t = self.t
             self._others.update(positions, extent)
@@ -154,7 +154,7 @@ class RelaxingFields(FieldEvaluator):
 
     @property
     def in_parts(self) -> bool:
-        """As the others."""
+        """As for the fields that do not relax."""
         return self._others is None or self._others.in_parts
 
     def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
@@ -173,7 +173,7 @@ class RelaxingFields(FieldEvaluator):
         return {**others, "relaxing": grid} if others else grid
 
     def state(self) -> dict[str, Array]:
-        """Return grid, modes and sources, and what the other fields need."""
+        """Return the grid, the modes, the sources, and the state of the other fields."""
         out = {} if self._others is None else {f"others.{name}": a for name, a in self._others.state().items()}
         if self.shape:
             out |= {
@@ -187,7 +187,7 @@ class RelaxingFields(FieldEvaluator):
         return out
 
     def restore(self, state: Mapping[str, Array]) -> None:
-        """Take up what ``state`` returned."""
+        """Restore what ``state`` returned."""
         if self._others is not None:
             mark = "others."
             self._others.restore({k.removeprefix(mark): a for k, a in state.items() if k.startswith(mark)})
@@ -203,10 +203,10 @@ class RelaxingFields(FieldEvaluator):
                     held[f.name] = np.ascontiguousarray(state[f"{name}.{f.name}"]).view(np.complex128).reshape(half)
 
     def _check_grid(self, shape: Sequence[int], corner: Sequence[int]) -> None:
-        """Refuse a grid that was not laid by ``_cover``: the compiled loops do not look at its bounds.
+        """Raise unless ``_cover`` can have made this grid: the compiled loops do not check its bounds.
 
         Raises:
-            ValueError: it was not.
+            ValueError: it cannot.
         """
         h, (low, high) = self.spacing, self._inner
         sizes = np.array([shape, corner], dtype=np.float64)
@@ -217,7 +217,7 @@ class RelaxingFields(FieldEvaluator):
             raise ValueError(f"a grid of shape {shape} around {low}, {high}")
 
     def _deposited(self, positions: Mapping[str, Array]) -> dict[str, Modes]:
-        """Return by field the transform of the coefficients that particles at rest there have. Collective."""
+        """Return by field the transforms of the spline coefficients of particles at rest there. Collective."""
         from scipy import fft
 
         out: dict[str, Modes] = {}
@@ -241,16 +241,16 @@ class RelaxingFields(FieldEvaluator):
         # Equal steps differ by rounding; the factors must not depend on which came first.
         dt = float(f"{dt:.12g}")
         key = (field.tau, field.kernel.relaxation_rate, dt)
-        if key not in self._held:
-            while len(self._held) >= 2 * len(self._relaxing):
-                self._held.pop(next(iter(self._held)))
+        if key not in self._kept:
+            while len(self._kept) >= 2 * len(self._relaxing):
+                self._kept.pop(next(iter(self._kept)))
             a = (self._squared + field.kernel.relaxation_rate**2) * (dt / field.tau)
             decay = np.exp(-a)
-            self._held[key] = decay, -np.expm1(-a) / a
-        return self._held[key]
+            self._kept[key] = decay, -np.expm1(-a) / a
+        return self._kept[key]
 
     def _cover(self, extent: Extent) -> None:
-        """Lay the grid, or enlarge it, so that it holds the extent.
+        """Make the grid, or enlarge it, so that it holds the extent.
 
         Raises:
             InputError: it would take more than ``memory_limit``.
@@ -275,7 +275,7 @@ class RelaxingFields(FieldEvaluator):
             self._transfer(*old)
 
     def _allowed(self, corner: tuple[int, ...], extent: Extent) -> tuple[int, ...]:
-        """Return the grid points per direction.
+        """Return the number of grid points per direction.
 
         Raises:
             InputError: they would take more than ``memory_limit``.
@@ -283,35 +283,32 @@ class RelaxingFields(FieldEvaluator):
         from scipy import fft
 
         wanted = [m + min(self.padding / self.spacing, 1e15) for m in corner]
-        # Modes, sources, factors and coefficients of a field; decay, lag and two transforms; the threads' grids.
+        # Per field: modes, sources, factors and coefficients; then decay, lag and two transforms; the threads' grids.
         each = 28.0 * len(self._relaxing) + 40.0
         needed = each * math.prod(wanted) + 8.0 * self._threads * math.prod(corner)
         if needed > self.memory_limit:
-            cloud = " × ".join(f"{s:.4g}" for s in extent.upper - extent.lower)
-            raise InputError(
-                f"the fields with tau > 0 of a cloud of size {cloud} need {' × '.join(f'{m:.0f}' for m in wanted)} "
-                f"modes (spacing {self.spacing:.3g}, padding {self.padding:.3g}) and {needed / 1e9:.3g} GB a rank, but "
-                f"the limit is {self.memory_limit / 1e9:.3g} GB: give a larger eps or field_tol, or check for "
-                f"particles far away"
+            raise too_large(
+                "the fields with tau > 0 of a cloud of size {}",
+                extent.upper - extent.lower,
+                wanted,
+                f"spacing {self.spacing:.3g}, padding {self.padding:.3g}",
+                needed=needed,
+                limit=self.memory_limit,
+                advice="give a larger eps or field_tol",
             )
         return tuple(int(fft.next_fast_len(math.ceil(m), real=True)) for m in wanted)
 
     def _set_grid(self, shape: tuple[int, ...], corner: tuple[int, ...]) -> None:
-        d, self.shape, self._corner = self.dimension, shape, corner
+        self.shape, self._corner = shape, corner
         self._grids = grids_for(self._threads, corner)
-        self._held: dict[tuple[float, float, float], tuple[Array, Array]] = {}
-        self._squared: Array = np.zeros((1,) * d)
-        correction: Array = np.full((1,) * d, self.spacing**-d)
-        for axis, m in enumerate(shape):
-            index = np.fft.rfftfreq(m, 1 / m) if axis == d - 1 else np.abs(np.fft.fftfreq(m, 1 / m))
-            phase = 2 * np.pi * index / m
-            along = [len(phase) if i == axis else 1 for i in range(d)]
-            self._squared = self._squared + ((phase / self.spacing) ** 2).reshape(along)
-            correction = correction * (1.0 / (spline_transform(phase) * (1.0 + alias_sum(phase))) ** 2).reshape(along)
-        self._factors = {f.name: f.kernel.symbol(self._squared) * correction for f in self._relaxing}
+        self._kept: dict[tuple[float, float, float], tuple[Array, Array]] = {}
+        indices = [np.abs(np.fft.fftfreq(m, 1 / m)) for m in shape[:-1]] + [np.fft.rfftfreq(shape[-1], 1 / shape[-1])]
+        phases = [2 * np.pi * index / m for index, m in zip(indices, shape, strict=True)]
+        self._squared, factor = grid_factors(phases, self.spacing)
+        self._factors = {f.name: f.kernel.symbol(self._squared) * factor for f in self._relaxing}
 
     def _transfer(self, shape: tuple[int, ...], corner: tuple[int, ...], lower: Array) -> None:
-        """Move modes and sources from a smaller grid: its points keep their values, the others are outside the field.
+        """Move modes and sources from a smaller grid, given by its data, with 0 at the new points.
 
         Values in the padding belong to the nearer side of the cloud.
         """

@@ -1,12 +1,12 @@
-r"""The short-range part of a kernel, for what no grid resolves: a sum over neighbours.
+r"""The short-range part of a kernel, which no grid resolves: a sum over neighbours.
 
 A kernel K whose symbol decays slowly, or whose mollifier is narrow, is split by the screen
 
 .. math:: S(\lambda) = e^{-x} \sum_{j<J} \frac{x^j}{j!}, \qquad x = \tfrac12 s^2 \lambda,
 
-into :math:`S K`, which a grid of spacing about s/2 carries, and the rest. :math:`1 - S = O(x^J)` is negligible where K
-is long-ranged, s μ ≪ 1, so that the rest ends at a few s: it is tabulated, and summed over the particles within that
-distance with the help of cells as wide.
+into :math:`S K`, which a grid of spacing about s/2 resolves, and the rest. :math:`1 - S = O(x^J)` is negligible where K
+is long-ranged, s μ ≪ 1, so that the rest ends at a few s. It is tabulated, and summed over the particles within that
+distance, which are found by sorting all particles into cells of that width.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from kspde.typing import Array, Indices
 __all__ = ["ScreenedKernel", "ShortRangeSum", "longest_screen"]
 
 _TERMS = 4
-#: The most pairs that a rank sums over in a step: some minutes.
+#: The largest number of pairs that a rank sums over per step, which takes some minutes.
 _MOST_PAIRS = 1e11
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScreenedKernel(Kernel):
-    """A kernel times the screen of length ``scale``, or, with ``rest``, what the screen leaves of it."""
+    """A kernel times the screen S of length ``scale``, or, with ``rest``, times 1 − S."""
 
     kernel: Kernel
     scale: float
@@ -55,17 +55,17 @@ class ScreenedKernel(Kernel):
 
     @property
     def decay_rate(self) -> float:
-        """That of the kernel."""
+        """The kernel's."""
         return self.kernel.decay_rate
 
     @property
     def smoothing(self) -> float:
-        """Infinite, or that of the kernel for the rest."""
+        """Infinite, or for the rest the kernel's."""
         return self.kernel.smoothing if self.rest else np.inf
 
     @property
     def resolvents(self) -> tuple[ResolventPolynomial, ...]:
-        """None: it exists on grids only.
+        """Not available: a screened kernel exists on grids only.
 
         Raises:
             NotImplementedError: always.
@@ -78,16 +78,17 @@ class ShortRangeSum:
 
     Args:
         fields: the fields.
-        dimension: d.
-        scale: s.
-        weights: as of :class:`~kspde.particles.fields.base.FieldEvaluator`.
-        tol: relative error of the parts.
+        dimension: the dimension d.
+        scale: the screen's length s.
+        weights: the weights, as for :class:`~kspde.particles.fields.base.FieldEvaluator`.
+        tol: the relative error of the parts.
 
     Attributes:
         reach: the distance beyond which nothing is summed.
+        pairs: the number of pairs in neighbouring cells at the last update.
 
     Raises:
-        InputError: a part does not end within the distances looked at.
+        InputError: a part that does not end within 16 ``scale``.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class ShortRangeSum:
             for f in fields
         }
         self._weights = weights
-        #: Of the particles of all ranks, as ``own_and_factor`` gives them; and the same sorted by cell.
+        #: Weights of the particles of all ranks, as ``own_and_factor`` returns them; and the same sorted by cell.
         self._all_weights: dict[str, tuple[Array | None, float]] = {}
         self._sorted_weights: dict[str, tuple[Array | None, float]] = {}
         self._sorted: dict[str, Array] = {}
@@ -121,7 +122,7 @@ class ShortRangeSum:
         """Gather all particles on every rank and sort them into cells. Collective.
 
         Raises:
-            InputError: more pairs than a step can take; on every rank.
+            InputError: more pairs than a step allows; on every rank.
         """
         d = self._dimension
         everyone = {name: everyones(x, comm) for name, x in positions.items()}
@@ -147,11 +148,11 @@ class ShortRangeSum:
         if self.pairs / comm.size > _MOST_PAIRS:
             raise InputError(
                 f"the fields need a sum over {self.pairs:.3g} pairs of particles closer than {self.reach:.3g}, the "
-                f"limit is {_MOST_PAIRS * comm.size:.3g} a step: give a larger eps or field_tol, or fewer particles"
+                f"limit is {_MOST_PAIRS * comm.size:.3g} per step: give a larger eps or field_tol, or fewer particles"
             )
 
     def add(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
-        """Add the short-range part of a field at positions x, and of its gradient where one is wanted."""
+        """Add the short-range part of a field at positions x, and of its gradient unless that is None."""
         name = field.source
         cells = (self._starts[name], self._shape, self._lower, 1.0 / self._width, self.reach)
         weights = self._sorted_weights[name]
@@ -159,13 +160,13 @@ class ShortRangeSum:
 
 
 def longest_screen(kernel: Kernel, tol: float) -> float:
-    """Return the s beyond which 1 − S leaves more than a tenth of ``tol`` of the kernel where it is long-ranged."""
+    """Return the s beyond which 1 − S exceeds a tenth of ``tol`` where the kernel is long-ranged."""
     x: float = (0.1 * tol * math.factorial(_TERMS)) ** (1 / _TERMS)
     return math.sqrt(2.0 * x) / kernel.decay_rate
 
 
 def _reach(rest: Kernel, kernel: Kernel, dimension: int, scale: float, *, tol: float, slope: bool) -> float:
-    """Return the distance from which on the rest and its integral are below ``tol``/4, relative to the kernel's."""
+    """Return the distance beyond which the rest and its integral are below ``tol``/4, relative to the kernel's."""
     r = scale * np.linspace(0.05, 16.0, 320)
     reach = float(r[0])
     for derived in (False, True)[: 1 + slope]:
@@ -175,7 +176,7 @@ def _reach(rest: Kernel, kernel: Kernel, dimension: int, scale: float, *, tol: f
         bad = size > 0.25 * tol * whole.max()
         bad |= beyond > 0.25 * tol * (whole * r ** (dimension - 1)).sum()
         where = np.flatnonzero(bad)
-        # What lies beyond the last distance counts as well: the integral must have ended before.
+        # What lies beyond the last distance is not seen: the integral must have ended before.
         if len(where) and where[-1] >= len(r) - 16:
             raise InputError(f"the short-range part of a kernel does not end within {r[-1]:.3g}: give a larger eps")
         reach = max(reach, float(r[where[-1] + 1]) if len(where) else 0.0)

@@ -1,7 +1,7 @@
 r"""Deposit on and gather from a uniform grid with B-splines of order 6, compiled.
 
 A particle at grid coordinate :math:`s = (x - \text{lower})/h` touches the six nodes from ⌊s⌋ − 2 on, in each direction,
-with weights :math:`B(s - j)`. The caller makes sure that these nodes, and two more at the end of the last direction
+with weights :math:`B(s - j)`. The caller ensures that these nodes, and two more at the end of the last direction
 (:mod:`kspde.particles.fields.simd`), lie in the array; nothing wraps around.
 """
 
@@ -19,13 +19,13 @@ from kspde.typing import Array
 
 __all__ = ["ORDER", "REACH", "deposit", "gather", "gather_part", "grids_for"]
 
-#: Order of the B-splines: they are piecewise of degree ORDER − 1.
+#: Order of the B-splines, whose pieces have degree ORDER − 1.
 ORDER = 6
-#: Nodes touched before and after ⌊s⌋, the empty lanes included.
+#: The number of nodes touched before and after ⌊s⌋, including the empty lanes.
 REACH = (2, 5)
-#: Particles, and nodes whose sum over the grids, that are worth handing to another thread.
+#: The number of particles to deposit, and of nodes to sum over the grids, that is worth another thread.
 _PARTICLES, _NODES = 5_000, 100_000
-#: Of grids that have no more nodes, half a megabyte, each thread has two.
+#: Each thread has two grids if they have at most this many nodes, half a megabyte.
 _FEW_NODES = 60_000
 
 
@@ -176,7 +176,7 @@ _GATHER = {1: _gather_1d, 2: _gather_2d, 3: _gather_3d}
 
 
 def grids_for(threads: int, shape: tuple[int, ...]) -> Array:
-    """Return the grids that ``deposit`` is to use: one a thread, or two, so that the faster thread takes more."""
+    """Return the grids for ``deposit``: one per thread, or two, so that a faster thread can fill more of them."""
     each = 2 if threads > 1 and math.prod(shape) <= _FEW_NODES else 1
     return np.empty((each * threads, *shape))
 
@@ -184,16 +184,16 @@ def grids_for(threads: int, shape: tuple[int, ...]) -> Array:
 def deposit(grids: Array, x: Array, lower: Array, spacing: float, weights: float | Array, comm: Any = None) -> Array:
     """Write Σ_j w_j B((x − X_j)/h) at the nodes x of the first grid, and return it. Collective over ``comm``.
 
-    Each grid takes an equal share of the particles, whichever thread fills it, so that the result is the same every
-    time; where there are few particles, only the first grids do.
+    Each grid receives an equal share of the particles, whichever thread fills it, so that the result is reproducible;
+    if there are few particles, only the first grids are used.
 
     Args:
-        grids: as ``grids_for`` returns them, shape (grids, M, ...).
-        x: X, shape (n, d).
+        grids: arrays from ``grids_for``, shape (grids, M, ...).
+        x: positions X, shape (n, d).
         lower: the grid's corner, shape (d,).
-        spacing: h.
-        weights: a weight for all, or w, shape (n,).
-        comm: whose ranks' particles are summed; None for this rank's alone.
+        spacing: the grid spacing h.
+        weights: one weight for all particles, or w, shape (n,).
+        comm: the communicator whose ranks' particles are summed; None for this rank's alone.
     """
     n, nodes = len(x), grids[0].size
     tasks = min(len(grids), 1 + n // _PARTICLES)
@@ -215,10 +215,7 @@ def deposit(grids: Array, x: Array, lower: Array, spacing: float, weights: float
 
 
 def gather(values: Array, gradient: Array | None, c: Array, x: Array, lower: Array, spacing: float) -> None:
-    """Write a spline's values at positions x, (n, d), and its gradient, (n, d), where one is wanted; on all threads.
-
-    Arguments as of ``gather_part``.
-    """
+    """Call ``gather_part`` for blocks of the positions, on all threads."""
     in_blocks(
         lambda rows: gather_part(
             values[rows], None if gradient is None else gradient[rows], c, x[rows], lower, spacing
@@ -228,14 +225,14 @@ def gather(values: Array, gradient: Array | None, c: Array, x: Array, lower: Arr
 
 
 def gather_part(values: Array, gradient: Array | None, c: Array, x: Array, lower: Array, spacing: float) -> None:
-    """Do so on the calling thread.
+    """Write a spline's values, and its gradient where one is wanted, on the calling thread.
 
     Args:
-        values: shape (n,).
-        gradient: shape (n, d), or None.
+        values: output, shape (n,).
+        gradient: output, shape (n, d), or None.
         c: the spline's coefficients, shape (M, ...).
-        x: shape (n, d).
+        x: positions, shape (n, d).
         lower: the grid's corner, shape (d,).
-        spacing: h.
+        spacing: the grid spacing h.
     """
     _GATHER[x.shape[1]](values, gradient, c, x, lower, 1.0 / spacing)
