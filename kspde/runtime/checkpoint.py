@@ -1,10 +1,10 @@
 """Checkpoints of a run: files that a killed job resumes from.
 
 A checkpoint is an HDF5 file ``checkpoint-<step>.h5``. Its first 512 bytes, which HDF5 skips, hold a checksum of the
-rest, so that a damaged file is recognised; the file itself holds a description of the problem, so that one of another
-problem is. Files are written under a temporary name, forced to the disk, and renamed: a job that is killed while it
-writes leaves the earlier ones as they were. The last two are kept. Arrays are stored as a whole, so that a run may go
-on with another number of ranks.
+rest, by which a damaged file is recognised; the file itself describes its problem, by which a foreign file is. Files
+are written under a temporary name, forced to the disk, and renamed: a job that is killed while it writes leaves the
+earlier ones as they were. The last two are kept. Arrays are stored as a whole, so that a run may resume on another
+number of ranks.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _KEPT = 2
 
 _ADDRESS = " at 0x[0-9a-f]+"
 
-#: What asks for a checkpoint before the end; not every system has the second.
+#: The signals that ask for a checkpoint before the end; not every system has the second.
 _STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
@@ -56,7 +56,7 @@ class StoppedError(KspdeError, RuntimeError):
     """A run was told to stop (SIGTERM, SIGHUP) and wrote a checkpoint first.
 
     Attributes:
-        number: of the signal.
+        number: the number of the signal.
     """
 
     number: int = signal.SIGTERM
@@ -67,11 +67,11 @@ class Checkpoint:
     """Where and how often a run writes checkpoints.
 
     Attributes:
-        directory: of the files; all ranks must reach it. It is created where it is missing.
-        every: seconds of wall time between two checkpoints, >= 0; 0 writes one after every step.
+        directory: the directory of the files, which all ranks must reach. It is created if it is missing.
+        every: the wall time between two checkpoints, in seconds >= 0; 0 writes one after every step.
 
     Raises:
-        InputError: ``every`` is no number >= 0, or ``directory`` no path.
+        InputError: ``every`` is not a number >= 0, or ``directory`` is not a path.
     """
 
     directory: str | Path
@@ -88,9 +88,9 @@ class Saved:
     """A checkpoint that has been found good.
 
     Attributes:
-        path: of the file.
+        path: the file.
         step: the number of steps taken.
-        shared: by name the arrays that are the same on every rank.
+        shared: by name, the arrays that are the same on every rank.
     """
 
     path: Path
@@ -98,7 +98,7 @@ class Saved:
     shared: Mapping[str, Array]
 
     def part(self, name: str, first: int, last: int) -> Array:
-        """Return rows first:last of an array that was spread over the ranks. Rank-local.
+        """Return rows first:last of an array that was distributed over the ranks. Rank-local.
 
         Raises:
             InputError: the file cannot be read.
@@ -108,7 +108,7 @@ class Saved:
         try:
             with h5py.File(self.path) as file:
                 out = _numbers(file[f"parts/{name}"][first:last])
-        except Exception as error:  # a file that somebody has made up may fail anywhere
+        except Exception as error:  # a forged file may fail anywhere
             raise InputError(f"cannot read checkpoint {self.path}: {reason(error)}") from None
         if len(out) != last - first:
             raise InputError(f"checkpoint {self.path} does not fit this run: {name} has too few rows")
@@ -116,7 +116,7 @@ class Saved:
 
     @contextmanager
     def fitting(self) -> Iterator[None]:
-        """Say that the file is to blame for what goes wrong while a run is put into its state. Rank-local.
+        """Blame the file for whatever goes wrong while a run is put into its state. Rank-local.
 
         Raises:
             InputError: for any other error.
@@ -125,7 +125,7 @@ class Saved:
             yield
         except KspdeError:
             raise
-        except Exception as error:  # its checksum may be right, and its content made up
+        except Exception as error:  # a forged file may have the right checksum
             raise InputError(
                 f"checkpoint {self.path} does not fit this run ({type(error).__name__}: {reason(error)}): remove it to "
                 "start from the beginning"
@@ -133,15 +133,15 @@ class Saved:
 
 
 class CheckpointStore:
-    """Writes and finds the checkpoints of one problem; a context in which SIGTERM and SIGHUP ask for one.
+    """The checkpoint files of one problem, and a context in which SIGTERM and SIGHUP ask for a checkpoint.
 
     Args:
-        checkpoint: where and how often.
-        problem: what decides the result, JSON-ready; the number of ranks does not belong to it.
+        checkpoint: where and how often checkpoints are written.
+        problem: the values that decide the result, JSON-ready; the number of ranks is not one of them.
         comm: the communicator.
 
     Attributes:
-        stopping: the number of a signal that has come, as known to all ranks since the last ``due``; None without one.
+        stopping: the number of a signal that has come, as all ranks know since the last ``due``; None without one.
 
     Raises:
         InputError: the directory cannot be made; on every rank.
@@ -165,7 +165,7 @@ class CheckpointStore:
                     raise InputError(f"cannot make the directory {self._directory}: {error.strerror}") from None
 
     def __enter__(self) -> CheckpointStore:
-        """Take over the signals; only the main thread can."""
+        """Take over the signals, which only the main thread can."""
         if threading.current_thread() is threading.main_thread():
             ignored = signal.SIG_IGN  # by nohup
             taken = [number for number in _STOPPING if signal.getsignal(number) is not ignored]
@@ -175,7 +175,7 @@ class CheckpointStore:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give the signals back; one that came after the last ``due`` is for whoever had them before."""
+        """Give the signals back; one that came after the last ``due`` goes to the earlier handler."""
         for number, handler in self._before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         if kind is None and self._asked is not None and self.stopping is None:
@@ -183,102 +183,108 @@ class CheckpointStore:
 
     def due(self) -> bool:
         """Return whether a checkpoint is due, the same on every rank. Collective."""
-        words: tuple[int | None, bool] = (
-            self._asked,
-            self.comm.rank == 0 and time.monotonic() >= self._last + self._every,
-        )
-        if self.comm.size > 1:
-            everyone = self.comm.allgather(words)
-            words = (next((w[0] for w in everyone if w[0]), None), any(w[1] for w in everyone))
-        self.stopping = words[0]
-        return words[0] is not None or words[1]
+        time_is_up = self.comm.rank == 0 and time.monotonic() >= self._last + self._every
+        mine = (self._asked, time_is_up)
+        everyone = [mine] if self.comm.size == 1 else self.comm.allgather(mine)
+        self.stopping = next((asked for asked, _ in everyone if asked), None)
+        return self.stopping is not None or any(up for _, up in everyone)
 
     def write(self, step: int, *, parts: Mapping[str, Array], shared: Mapping[str, Array]) -> Path:
         """Write a checkpoint and remove all but the last two. Collective.
 
         Args:
             step: the number of steps taken.
-            parts: this rank's rows of arrays that are spread over the ranks in their order.
+            parts: this rank's rows of arrays that are distributed over the ranks in their order.
             shared: arrays that are the same on every rank.
 
         Raises:
             InputError: the file cannot be written; on every rank.
         """
         path = self._directory / f"checkpoint-{step:010d}.h5"
-        failed: OSError | RuntimeError | None = None
         hidden = path.with_name(f".{path.name}.{os.getpid()}")
-        file: Any = None
         size = self.comm.reduce(sum(value.nbytes for value in parts.values()))
+        file: Any = None
+        failed: list[Exception] = []
+
+        @contextmanager
+        def attempt() -> Iterator[None]:
+            """Go on after an error: rank 0 receives what it is sent even if it cannot write."""
+            try:
+                yield
+            except FILE_ERRORS as error:
+                failed.append(error)
+
         if self.comm.rank == 0:
             from kspde.runtime.hdf5 import h5py
 
-            try:
+            with attempt():
                 reserve(hidden, size + sum(value.nbytes for value in shared.values()))
                 file = h5py.File(hidden, "w", userblock_size=_BLOCK)
                 file.attrs.update(step=step, problem=json.dumps(self._problem))
                 for name, value in shared.items():
                     file.create_dataset(f"shared/{name}", data=value)
-            except FILE_ERRORS as error:
-                failed = error
         for name, value in parts.items():
-            # Rank 0 takes what it is sent even when it cannot write: nobody waits for ever.
             rows = self.comm.gather(len(value))
             if self.comm.rank:
                 self.comm.send(np.ascontiguousarray(value), dest=0)
                 continue
-            try:
-                if failed is None:
+            with attempt():
+                if not failed:
                     data = file.create_dataset(f"parts/{name}", (sum(rows), *value.shape[1:]), value.dtype)
-            except FILE_ERRORS as error:
-                failed = error
             first = 0
             for rank, count in enumerate(rows):
                 part = value if rank == 0 else self.comm.recv(source=rank)
-                try:
-                    if failed is None:
+                with attempt():
+                    if not failed:
                         data[first : first + count] = part
-                except FILE_ERRORS as error:
-                    failed = error
                 first += count
         with together(self.comm):
             if self.comm.rank == 0:
-                try:
-                    if file is not None:
-                        file.close()
-                    if failed is not None:
-                        raise failed
-                    _seal(hidden)
-                    hidden.replace(path)
-                    _sync(self._directory)
-                except FILE_ERRORS as error:
-                    with suppress(OSError):
-                        hidden.unlink()
-                    raise InputError(f"cannot write checkpoint {path}: {reason(error)}") from None
-                self._known = [p for p in self._known if p != path] + [path]
-                for old in self._known[:-_KEPT]:
-                    with suppress(OSError):
-                        old.unlink()
-                self._known = self._known[-_KEPT:]
+                self._finish(file, hidden, path, failed)
         self._last = time.monotonic()
         return path
 
+    def _finish(self, file: Any, hidden: Path, path: Path, failed: list[Exception]) -> None:
+        """Close a file and give it its name, and remove the oldest. Rank-local.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        try:
+            if file is not None:
+                file.close()
+            if failed:
+                raise failed[0]
+            _seal(hidden)
+            hidden.replace(path)
+            _sync(self._directory)
+        except FILE_ERRORS as error:
+            with suppress(OSError):
+                hidden.unlink()
+            raise InputError(f"cannot write checkpoint {path}: {reason(error)}") from None
+        self._known = [p for p in self._known if p != path] + [path]
+        for old in self._known[:-_KEPT]:
+            with suppress(OSError):
+                old.unlink()
+        self._known = self._known[-_KEPT:]
+
     def stopped(self, step: int, t: float, path: Path) -> StoppedError:
-        """Return the error of a run that ends here since a signal has come, and a checkpoint is written."""
+        """Return the error of a run that ends here because a signal has come; its checkpoint is written."""
         number = self.stopping or signal.SIGTERM
         error = StoppedError(
             f"stopped by {signal.Signals(number).name} after step {step}, t = {t:.6g}: {path} holds the state, "
-            "resume=True goes on from there"
+            "resume=True continues from there"
         )
         error.number = number
         return error
 
     def latest(self) -> Saved | None:
-        """Return the newest good checkpoint of this problem, or None where there is none. Collective.
+        """Return the newest good checkpoint of this problem; None if there are no checkpoints. Collective.
 
-        A damaged file, or one of another problem, is named in a warning and passed over for an earlier one.
+        A file that is damaged, or of another problem, is named in a warning and skipped for an earlier one.
 
         Raises:
-            InputError: there are checkpoints, but none that can be used: damaged, or of another problem; on every rank.
+            InputError: all checkpoints are damaged or of another problem; on every rank.
         """
         found: Saved | None = None
         with together(self.comm):
@@ -308,11 +314,11 @@ class CheckpointStore:
 
 
 class _DamagedError(Exception):
-    """A file that is not as it was written."""
+    """A file is not as it was written."""
 
 
 class _ForeignError(Exception):
-    """A file of another problem."""
+    """A file is of another problem."""
 
 
 def run_description(
@@ -367,7 +373,7 @@ def _read(path: Path, problem: Mapping[str, Any]) -> Saved:
             raise _DamagedError(f"its step is {step}")
     except _DamagedError:
         raise
-    except Exception as error:  # a file that somebody has made up may fail anywhere
+    except Exception as error:  # a forged file may fail anywhere
         raise _DamagedError(reason(error)) from None
     for key in sorted({*theirs, *problem}):
         if theirs.get(key) != problem.get(key):
@@ -376,10 +382,10 @@ def _read(path: Path, problem: Mapping[str, Any]) -> Saved:
 
 
 def _numbers(found: Any) -> Array:
-    """Return an array of a file if it has real numbers.
+    """Return an array of real numbers from a file.
 
     Raises:
-        TypeError: it has something else.
+        TypeError: it holds something else.
     """
     array = np.asarray(found)
     if array.dtype.kind not in "biuf":
