@@ -1,1 +1,1 @@
-"""What programs need beside mathematics: ranks, threads, compiled loops, files, checkpoints, random numbers."""
+"""What a program needs besides mathematics: ranks, threads, compiled loops, files, checkpoints, random numbers."""

@@ -1,6 +1,6 @@
-"""Loops compiled by numba: the decorators, and the threads they run on.
+"""Loops compiled by numba: the decorators, and the threads that run them.
 
-One place for the flags: every function is cached on disk, so that only the first run after an installation compiles.
+The flags are in one place. Every function is cached on disk, so that only the first run after an installation compiles.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from kspde.errors import InputError
 
-if os.path.exists(".numba_config.yaml"):  # numba would take them: with a directory of its choice it runs what is there
+if os.path.exists(".numba_config.yaml"):  # numba would read it, and could be made to run code
     raise InputError(
         ".numba_config.yaml in the current directory would set options of numba: give them as environment variables "
         "NUMBA_..., or work in another directory"
@@ -40,29 +40,29 @@ __all__ = [
     "widest_vectors",
 ]
 
-# Between compiled loops other threads have work, the transforms' and those of on_threads: OpenMP's must not spin
-# meanwhile, by default for milliseconds. Read when its library is loaded, at the first parallel loop.
+# Between compiled loops other threads work, those of transforms and of on_threads: OpenMP's must not spin meanwhile, by
+# default for milliseconds. The variable is read when the library is loaded, at the first parallel loop.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-#: The most particles of a block: their temporaries stay in a core's cache. The fewest, against the interpreter's share,
-#: and the blocks a thread that particles between the two are split into, so that the faster thread has more of them.
+#: The most particles of a block, so that temporaries stay in a core's cache; the fewest, so that the interpreter's part
+#: stays small; and between the two the number of blocks per thread, so that a faster thread takes more of them.
 BLOCK, _LEAST, _FEW = 32_768, 2_048, 2
 
 prange = numba.prange
 
-#: Fused multiply-add and reordered sums, but NaN and infinity keep their meaning: the checks for them rely on it.
+#: Fused multiply-add and reordered sums are allowed; NaN and infinity keep their meaning, since checks rely on it.
 _FASTMATH = {"contract", "reassoc"}
 
 
 class _Announcement(event.Listener):  # type: ignore[misc]
-    """Hears of functions of ours that numba compiles, which it does not say of those that it finds on the disk."""
+    """Announces functions of kspde that numba compiles, not those that it finds on the disk."""
 
     def on_start(self, event: Any) -> None:
         if str(event.data["dispatcher"].py_func.__module__).startswith("kspde."):
             say_compiling()
 
     def on_end(self, event: Any) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
 
 event.register("numba:compile", _Announcement())
@@ -74,12 +74,12 @@ def compiled[F: Callable[..., Any]](function: F) -> F:
 
 
 def compiled_in_order[F: Callable[..., Any]](function: F) -> F:
-    """Compile a function whose sums are taken as written: short ones are slower as vectors."""
+    """Compile a function without reordering its sums: short sums are slower as vectors."""
     return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})(function))
 
 
 def inlined[F: Callable[..., Any]](function: F) -> F:
-    """Compile a scalar function into each of its callers: a loop around a call would not vectorise."""
+    """Compile a scalar function into each of its callers: a loop with a call would not vectorise."""
     return cast(F, numba.njit(cache=True, inline="always", error_model="numpy", fastmath=_FASTMATH)(function))
 
 
@@ -97,24 +97,24 @@ def _widest_vectors(typing: Any) -> Any:
     return types.void(), emit
 
 
-#: Called in a compiled function: its loops become vectors as wide as the processor has. By default LLVM keeps to half
-#: of AVX-512's, which pays only where there is little arithmetic.
+#: To be called in a compiled function: its loops then use the processor's widest vectors. By default LLVM uses half of
+#: AVX-512's width, which pays only if there is little arithmetic.
 widest_vectors: Callable[[], None] = intrinsic(_widest_vectors)
 
 
 def use_threads(comm: Any) -> int:
-    """Let compiled loops use the cores this rank owns; return their number. Collective at its first call."""
+    """Let compiled loops use this rank's cores, and return their number. Collective at its first call."""
     threads = min(threads_per_rank(comm), int(numba.config.NUMBA_NUM_THREADS))
     numba.set_num_threads(threads)
     return threads
 
 
 def on_threads[R](work: Callable[[int], R], tasks: int) -> list[R]:
-    """Return ``work`` of 0, ..., ``tasks`` − 1, each done by whichever thread is free, of as many as loops may use.
+    """Return ``work`` of 0, ..., ``tasks`` − 1, done by as many threads as loops may use, each as it becomes free.
 
-    For compiled functions that are not parallel themselves, and numpy between them; not from within such work. The
-    calling thread does all that no other has begun: it does not wait for threads that take long to wake up. What the
-    lowest task raises is raised, after the tasks that were begun have ended.
+    For compiled functions that are not parallel themselves, and numpy between them; tasks must not call it. The calling
+    thread does every task that no other has begun: it does not wait for threads that take long to wake up. The error of
+    the lowest task that fails is raised, after the tasks that were begun have ended.
     """
     done: dict[int, R] = {}
     failed: dict[int, BaseException] = {}
@@ -133,7 +133,7 @@ def on_threads[R](work: Callable[[int], R], tasks: int) -> list[R]:
         _inbox(thread, os.getpid()).put(take)
     take()
     left = 0
-    while next(waiting) < tasks:  # after an error: nobody is to begin these
+    while next(waiting) < tasks:  # after an error: no thread is to begin these
         left += 1
     for _ in range(tasks - left):
         ended.get()
@@ -143,7 +143,7 @@ def on_threads[R](work: Callable[[int], R], tasks: int) -> list[R]:
 
 
 def in_blocks[R](work: Callable[[slice], R], n: int) -> list[R]:
-    """Return ``work`` of the blocks of ``range(n)``, by ``on_threads``. They depend on n and the number of threads."""
+    """Return ``work`` of blocks of ``range(n)``, by ``on_threads``; they depend on n and the number of threads."""
     few = _FEW * max(2, int(numba.get_num_threads()))
     size = min(BLOCK, max(_LEAST, -(-n // few)))
     blocks = -(-n // size)
@@ -152,7 +152,7 @@ def in_blocks[R](work: Callable[[slice], R], n: int) -> list[R]:
 
 @cache
 def _inbox(thread: int, process: int) -> SimpleQueue[Callable[[], None]]:
-    """Return where a thread waits for work: handing it over takes a third of what an executor's futures do."""
+    """Return the queue where a thread waits for work: a hand-over takes a third of the time of an executor's."""
     inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
 
     def serve() -> None:

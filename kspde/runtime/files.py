@@ -1,7 +1,7 @@
-"""Files that users name, or that lie where kspde looks: opened only where that must come to an end.
+"""Files that users name, or that lie where kspde looks: only regular files of a sensible size are opened.
 
-A name may lead to a pipe, a device or a directory, and a file may hold more than memory does. What is not a regular
-file of a sensible size is an ``OSError`` whose ``strerror`` says so.
+A name may lead to a pipe, a device or a directory, and a file may be larger than memory. Anything else than a regular
+file of a sensible size raises an ``OSError`` whose ``strerror`` says so.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from kspde.errors import InputError
+from kspde.errors import InputError, shortened
 from kspde.runtime.parallel import together
 
 __all__ = [
@@ -39,7 +39,7 @@ FILE_ERRORS = (OSError, RuntimeError)
 #: The most bytes that a file takes beside its arrays.
 OVERHEAD = 1 << 16
 
-#: Bytes of a file of numbers, and of a text that is read as a whole.
+#: The most bytes of a file of numbers, and of a text that is read as a whole.
 MOST_DATA, MOST_TEXT = 1 << 33, 1 << 28
 
 _KINDS = (
@@ -54,7 +54,7 @@ def check_regular(path: str | Path, most: int = MOST_DATA) -> int:
     """Return the size of a regular file.
 
     Raises:
-        OSError: there is none, it is something else, or it has more than ``most`` bytes.
+        OSError: there is none, it is not regular, or it has more than ``most`` bytes.
     """
     try:
         found = os.stat(path)
@@ -70,7 +70,7 @@ def open_regular(path: str | Path, most: int = MOST_DATA) -> BufferedReader:
         OSError: as for ``check_regular``.
     """
     check_regular(path, most)
-    # It may have become another since; opening a pipe without this flag waits for a writer.
+    # It may have been replaced since; opening a pipe without O_NONBLOCK waits for a writer.
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0))
     try:
         _checked(os.fstat(handle), most)
@@ -88,17 +88,17 @@ def read_regular(path: str | Path, most: int = MOST_TEXT) -> bytes:
     """
     with open_regular(path, most) as file:
         content = file.read(most + 1)
-    if len(content) > most:  # the size of some files of the system is said to be 0
+    if len(content) > most:  # some system files claim to be empty
         raise OSError(errno.EFBIG, _too_large(len(content), most))
     return content
 
 
 def read_json(path: str | Path, most: int = MOST_TEXT) -> Any:
-    """Return what a JSON file holds.
+    """Return the content of a JSON file.
 
     Raises:
         OSError: as for ``check_regular``.
-        ValueError: it is no JSON, or nested too deeply.
+        ValueError: it is not JSON, or nested too deeply.
     """
     try:
         return json.loads(read_regular(path, most))
@@ -122,7 +122,7 @@ def _too_large(size: int, most: int) -> str:
 
 
 def check_room(comm: Any, path: str | Path, size: int) -> None:
-    """Refuse to begin a file, or a directory of files, of about ``size`` bytes where there is no room. Collective.
+    """Raise if there is no room for a file, or a directory of files, of about ``size`` bytes. Collective.
 
     Libraries that meet a full disk half-way end the process, or leave the other ranks waiting.
 
@@ -143,7 +143,7 @@ def check_room(comm: Any, path: str | Path, size: int) -> None:
 
 
 def reserve(path: Path, size: int) -> None:
-    """Ask the file system for ``size`` bytes, and some more for what surrounds them, under this name."""
+    """Reserve ``size`` bytes, and some overhead, in a file of this name."""
     with path.open("wb") as file:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size + OVERHEAD)
@@ -152,6 +152,6 @@ def reserve(path: Path, size: int) -> None:
 
 
 def reason(error: Exception) -> str:
-    """Return why a file cannot be written, in one line."""
+    """Return in one line why a file cannot be read or written."""
     words = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
-    return words if len(words) <= 200 else f"{words[:197]}..."
+    return shortened(words, 200)

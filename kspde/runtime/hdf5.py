@@ -1,8 +1,8 @@
-"""h5py, imported so that it works beside DOLFINx (``from kspde.runtime.hdf5 import h5py``), and files written whole.
+"""h5py, imported so that it works beside DOLFINx (``from kspde.runtime.hdf5 import h5py``); complete files only.
 
 ``dolfinx.fem.petsc`` makes the symbols of its own HDF5 library global to the process. An h5py that is imported later
-would call that library instead of the one it was built with, and fail or corrupt memory. Here it is told to look into
-its own library first; after that, other modules may import it in the usual way.
+would call that library instead of the one it was built with, and fail or corrupt memory. Here the loader searches
+h5py's own library first; after that, other modules may import h5py in the usual way.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from kspde.runtime.files import FILE_ERRORS, MOST_DATA, check_regular, reason, r
 
 __all__ = ["check_hdf5", "h5py", "is_hdf5", "new_file"]
 
-#: Groups and arrays of a file.
+#: The most groups and arrays in a file.
 _MOST_PARTS = 10**6
 
 _flags = sys.getdlopenflags()
@@ -32,19 +32,19 @@ finally:
 
 
 def is_hdf5(path: str | Path) -> bool:
-    """Return whether a file is HDF5, behind a block of a user's too."""
+    """Return whether a file is HDF5, possibly behind a user block."""
     return bool(h5py.is_hdf5(path))
 
 
 def check_hdf5(path: str | Path, most: int = MOST_DATA) -> None:
-    """Refuse a file that leads to others, or that promises more than ``most`` bytes of arrays.
+    """Raise for a file that leads to others, or that promises more than ``most`` bytes of arrays.
 
-    An HDF5 file may have links to other files, arrays kept in other files or put together from them, and arrays whose
-    size is a number and nothing more.
+    An HDF5 file may hold links to other files, arrays that are stored in or composed of other files, and arrays that
+    have a size but no data.
 
     Raises:
-        OSError: it is no regular file, or no HDF5.
-        ValueError: it is one of these.
+        OSError: it is not a regular file, or not HDF5.
+        ValueError: it is such a file.
     """
     check_regular(path, most)
     total, seen = 0, set()
@@ -54,7 +54,7 @@ def check_hdf5(path: str | Path, most: int = MOST_DATA) -> None:
             group = waiting.pop()
             for name in group:
                 if group.links.get_info(name).type != h5py.h5l.TYPE_HARD:
-                    raise ValueError("it has a link that is not one to a part of itself")
+                    raise ValueError("it has a link that does not lead to a part of itself")
                 part = h5py.h5o.open(group, name)
                 address = h5py.h5o.get_info(part).addr
                 if address in seen:
@@ -72,7 +72,7 @@ def _promised(array: Any) -> int:
     """Return the bytes that an array takes in memory.
 
     Raises:
-        ValueError: (part of) it is in another file.
+        ValueError: some of it is in another file.
     """
     plan = array.get_create_plist()
     if plan.get_layout() == h5py.h5d.VIRTUAL or plan.get_external_count():
@@ -85,11 +85,11 @@ def new_file(path: str | Path, size: int) -> Iterator[Any]:
     """Write an HDF5 file that appears under its name when it is complete, in place of an earlier one. Rank-local.
 
     Args:
-        path: of the file.
-        size: bytes of all arrays that go into it.
+        path: the file.
+        size: the bytes of all arrays that go into it.
 
     Raises:
-        InputError: the file cannot be written; an earlier one is as it was.
+        InputError: the file cannot be written; an earlier one is unchanged.
     """
     path = Path(path)
     hidden = path.with_name(f".{path.name}.{os.getpid()}")

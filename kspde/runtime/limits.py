@@ -1,7 +1,7 @@
 """Runs that could not end, or would not fit into memory: refused, with the estimate, before anything is computed.
 
-Steps: a step of either backend takes microseconds at the very least, and a particle's share of it some ten nanoseconds.
-The limits leave room for months on a large machine.
+Steps: a step of either backend takes at least microseconds, and some ten nanoseconds per particle. The limits leave
+room for months on a large machine.
 
 Memory: what a run takes is estimated from counts of nodes or particles, with constants that were measured
 (tests/benchmarks/memory.py). Without the refusal the system would end the process without a word, or swap.
@@ -20,10 +20,10 @@ from kspde.runtime.parallel import together
 
 __all__ = ["MOST_POINTS", "MOST_REPLICAS", "MOST_STEPS", "available", "check_memory", "check_steps", "check_work"]
 
-#: Steps of a run, points of a study, and particles times steps times repetitions.
+#: The most steps of a run, points of a study, and particles times steps times repetitions.
 MOST_STEPS, MOST_POINTS, MOST_WORK = 10**8, 10**4, 10**16
 
-#: Repetitions of one thing.
+#: The most repetitions of a run.
 MOST_REPLICAS = 10**6
 
 #: Gigabytes that kspde may take on a machine, where the user knows better than the system does.
@@ -31,7 +31,7 @@ VARIABLE = "KSPDE_MEMORY"
 
 
 def check_steps(t_end: float, dt: float) -> float:
-    """Return about how many steps of length ``dt`` lead to ``t_end``.
+    """Return roughly the number of steps of length ``dt`` to ``t_end``.
 
     Raises:
         InputError: more than 1e8.
@@ -46,10 +46,10 @@ def check_steps(t_end: float, dt: float) -> float:
 
 
 def check_work(n: int, *, steps: float = 1.0, replicas: int = 1) -> None:
-    """Refuse particles, steps and repetitions whose product is beyond reach.
+    """Raise if the product of particles, steps and repetitions is out of reach.
 
     Raises:
-        InputError: more than 1e16 moves of a particle.
+        InputError: more than 1e16 moves of particles.
     """
     work = float(n) * steps * replicas
     if work > MOST_WORK:
@@ -61,13 +61,13 @@ def check_work(n: int, *, steps: float = 1.0, replicas: int = 1) -> None:
 
 
 def available() -> float | None:
-    """Return the bytes that this process and its like may still take on this machine; None where nothing says so.
+    """Return the bytes that the ranks on this machine may still take together; None if the system does not say.
 
-    The least of what Linux calls available and what a control group (a container, a batch job) leaves; the machine's
-    memory where there is no more to know. The environment variable ``KSPDE_MEMORY``, in GB, overrules them.
+    This is the minimum of what Linux calls available and what the control groups (a container, a batch job) leave, or
+    else the machine's memory. The environment variable ``KSPDE_MEMORY``, in GB, overrules them.
 
     Raises:
-        InputError: that variable is no number > 0.
+        InputError: that variable is not a number > 0.
     """
     if text := os.environ.get(VARIABLE):
         try:
@@ -79,13 +79,13 @@ def available() -> float | None:
 
 
 def check_memory(what: str, mine: float, comm: Any, remedy: str) -> None:
-    """Refuse what would not fit into a machine's memory. Collective.
+    """Raise if a run would not fit into memory. Collective.
 
     Args:
-        what: what it is for.
-        mine: bytes that this rank will take, beside what it has.
+        what: the subject of the message, such as "a mesh of 1e9 nodes".
+        mine: the bytes that this rank will take in addition to what it has.
         comm: the communicator; ranks that share a machine share its memory.
-        remedy: what to give instead.
+        remedy: the remedy for the message.
 
     Raises:
         InputError: it does not fit on some machine; on every rank.
@@ -116,13 +116,13 @@ def _of_the_machine() -> float | None:
         for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
             if line.startswith("MemAvailable:"):
                 return 1024.0 * int(line.split()[1])
-    with suppress(OSError, ValueError, AttributeError):  # macOS: all there is
+    with suppress(OSError, ValueError, AttributeError):  # macOS: all that the machine has
         return float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES")
     return None
 
 
 def _of_control_groups() -> list[float]:
-    """Return what is left in this process's control group and those above it, of both versions."""
+    """Return the bytes left in this process's control group and in those above it, of both versions."""
     found: list[float] = []
     lines: list[str] = []
     with suppress(OSError, ValueError):
@@ -144,9 +144,11 @@ def _of_control_groups() -> list[float]:
 
 
 def _left_in(group: Path, limit: str, usage: str, cache: str) -> float | None:
-    """Return a control group's limit less what is in use; its cache of files can be dropped."""
+    """Return a control group's limit minus its usage, apart from the file cache, which can be dropped."""
     with suppress(OSError, ValueError):
-        most, used = (int((group / name).read_text(encoding="ascii")) for name in (limit, usage))  # "max" is none
+        most, used = (
+            int((group / name).read_text(encoding="ascii")) for name in (limit, usage)
+        )  # "max" is not a number
         with suppress(OSError, ValueError):
             for line in (group / "memory.stat").read_text(encoding="ascii").splitlines():
                 if line.startswith(f"{cache} "):

@@ -17,47 +17,47 @@ from kspde.errors import ConvergenceError, KspdeWarning
 
 __all__ = ["COMPILING", "keeping_warnings", "say_compiling", "warn"]
 
-#: What a warning passes over to find the line of the user's that led to it.
+#: The files that a warning skips to find the user's line that led to it.
 _OURS = (str(Path(__file__).parents[1]),)
 
-#: The lists that now take note of warnings, innermost last.
-_notes: list[list[str]] = []
+#: The lists that now record warnings, innermost last.
+_records: list[list[str]] = []
 
 
 def warn(line: str, comm: Any) -> None:
-    """Warn in one line, on rank 0 of ``comm``: elsewhere it does nothing. Not collective.
+    """Warn in one line on rank 0 of ``comm``; elsewhere do nothing. Not collective.
 
-    Python shows it at the line of the user's program, as a :class:`kspde.errors.KspdeWarning`. The results of functions
-    that are decorated by :func:`keeping_warnings` have it too, whatever Python's filters hide.
+    Python shows a :class:`kspde.errors.KspdeWarning` at the line of the user's program. The results of functions that
+    are decorated by :func:`keeping_warnings` hold the line too, whatever Python's filters hide.
     """
     if comm.rank != 0:
         return
-    for notes in _notes:
-        if line not in notes:
-            notes.append(line)
+    for lines in _records:
+        if line not in lines:
+            lines.append(line)
     warnings.warn(line, KspdeWarning, skip_file_prefixes=_OURS, stacklevel=2)
 
 
 @contextmanager
-def noted() -> Iterator[list[str]]:
-    """Take note of the warnings of a block, each once, on the rank that gives them."""
-    notes: list[str] = []
-    _notes.append(notes)
+def _recorded() -> Iterator[list[str]]:
+    """Record the warnings of a block, each once, on the rank that gives them."""
+    lines: list[str] = []
+    _records.append(lines)
     try:
-        yield notes
+        yield lines
     finally:
-        _notes.pop()
+        _records.pop()
 
 
 def keeping_warnings[**P, R](function: Callable[P, R]) -> Callable[P, R]:
-    """Let a collective function's result, a dataclass with a ``comm``, have its warnings on every rank.
+    """Decorate a collective function: its result, a dataclass with a ``comm``, holds its warnings on every rank.
 
-    What a ``ConvergenceError`` carries has them on rank 0.
+    The solution of a ``ConvergenceError`` holds them on rank 0.
     """
 
     @wraps(function)
     def keep(*args: P.args, **kwargs: P.kwargs) -> R:
-        with noted() as lines:
+        with _recorded() as lines:
             try:
                 result: Any = function(*args, **kwargs)
             except ConvergenceError as error:

@@ -1,4 +1,4 @@
-"""MPI: the communicator, errors that all ranks share, the end of a job in which one rank fails, threads per rank."""
+"""MPI: the communicator, errors that all ranks share, arguments that all ranks must give alike, threads per rank."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kspde.errors import InputError, KspdeError, MissingBackendError, first_line
+from kspde.errors import InputError, KspdeError, MissingBackendError, first_line, shortened
 from kspde.runtime.job import end_unless_all, launched, left_too_early, note_all_met, watch_the_end
 from kspde.runtime.values import digest_of, values_of
 
@@ -35,7 +35,10 @@ __all__ = [
 
 
 class OneRank:
-    """What mpi4py's ``COMM_SELF`` answers; every collective call returns what this rank gave.
+    """A process without an MPI library: the calls of ``COMM_SELF``, which return what this rank gives.
+
+    ``pip install kspde`` brings mpi4py, which needs an MPI library to load. Particles, distances and studies on one
+    process do without.
 
     Attributes:
         rank: 0.
@@ -46,10 +49,10 @@ class OneRank:
     size = 1
 
     def barrier(self) -> None:
-        """Wait for nobody."""
+        """Return at once."""
 
     def bcast(self, thing: Any, root: int = 0) -> Any:
-        """Return the root's object, which is this rank's."""
+        """Return the root's object."""
         return thing
 
     def gather(self, thing: Any, root: int = 0) -> list[Any]:
@@ -59,13 +62,13 @@ class OneRank:
     allgather = gather
 
     def reduce(self, thing: Any, op: Any = None, root: int = 0) -> Any:
-        """Return the sum, maximum, … over all ranks: one number's is itself."""
+        """Return the sum, maximum, … over all ranks."""
         return thing
 
     allreduce = reduce
 
     def Allreduce(self, mine: Any, total: Any, op: Any = None) -> None:  # noqa: N802 (mpi4py's name)
-        """Write the sum, maximum, … of all ranks' arrays."""
+        """Write the sum, maximum, … of all ranks' arrays into ``total``."""
         np.copyto(total, mine)
 
     def __repr__(self) -> str:
@@ -73,11 +76,11 @@ class OneRank:
 
 
 def world() -> Any:
-    """Return ``MPI.COMM_WORLD``, or a :class:`OneRank` where mpi4py finds no MPI library on a single process.
+    """Return ``MPI.COMM_WORLD``, or a :class:`OneRank` if mpi4py finds no MPI library and there is one process.
 
     Raises:
-        MissingBackendError: several processes were launched, but mpi4py finds no MPI library: each would take itself
-            for the only one.
+        MissingBackendError: several processes were launched, but mpi4py finds no MPI library: each would believe that
+            it is the only one.
     """
     try:
         from mpi4py import MPI
@@ -92,7 +95,7 @@ def world() -> Any:
 
 
 def alone() -> Any:
-    """Return ``MPI.COMM_SELF``, or a :class:`OneRank` where mpi4py finds no MPI library."""
+    """Return ``MPI.COMM_SELF``, or a :class:`OneRank` if mpi4py finds no MPI library."""
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError):
@@ -106,7 +109,7 @@ def communicator(comm: Any = None) -> Any:
     From then on, at the latest, a rank that fails ends the whole job (``kspde.runtime.job``).
 
     Raises:
-        InputError: ``comm`` is no communicator.
+        InputError: ``comm`` is not a communicator.
         MissingBackendError: several processes were launched, but mpi4py finds no MPI library.
     """
     if comm is not None and not (hasattr(comm, "Allreduce") and comm):
@@ -121,8 +124,8 @@ def communicator(comm: Any = None) -> Any:
 def all_or_none(comm: Any) -> Iterator[None]:
     """Run a user's function, which may make collective calls: it raises on every rank, or its error ends the job.
 
-    Where it raises on some ranks only, the others go on, or wait inside it, and cannot be told. Costs nothing where all
-    goes well.
+    If it raises on some ranks only, the others continue, or wait inside it, and cannot be told. Without an error this
+    costs nothing.
     """
     try:
         yield
@@ -136,7 +139,7 @@ def all_or_none(comm: Any) -> Iterator[None]:
 def on_all_ranks(comm: Any, error: BaseException | None) -> bool:
     """Return whether all ranks are known to have come here with this error, or without one.
 
-    Then collective work is still possible: PETSc objects can be freed, for one.
+    Collective work is then still possible, such as the destruction of PETSc objects.
     """
     return error is None or comm.size == 1 or isinstance(error, KspdeError) or hasattr(error, "on_all_ranks")
 
@@ -145,17 +148,17 @@ def on_all_ranks(comm: Any, error: BaseException | None) -> bool:
 def together(comm: Any, call: str = "") -> Iterator[Callable[..., None]]:
     """Run a rank-local block; what any rank raises, every rank raises.
 
-    The block must not contain collective calls. Ranks where the block went well raise the error of the lowest rank
-    that failed, so that none waits in a later collective call for a rank that has left. The block is given a function
-    ``same``, which it calls with named values that must be the same on every rank: arguments of a collective call.
-    Where all goes well it costs the reduction of a few numbers. Should a rank have left in the meantime the job ends.
+    The block must not contain collective calls. Ranks on which it succeeds raise the error of the lowest rank on which
+    it fails, so that no rank waits in a later collective call for one that has left. The block receives a function
+    ``same``, which it calls with named values that must be the same on every rank: arguments of a collective call. The
+    cost is a reduction of a few numbers. The job ends if a rank has left in the meantime.
 
     Args:
         comm: the communicator.
-        call: what must be called with the same values, for the message.
+        call: the name of the call that takes these values, for the message.
 
     Raises:
-        KspdeError: (or the rank's own error) when the block failed on any rank.
+        KspdeError: (or the rank's own error) the block failed on some rank.
         InputError: a value is not the same on every rank; it is named with two ranks' values.
     """
     told: dict[str, str] = {}
@@ -182,10 +185,10 @@ def together(comm: Any, call: str = "") -> Iterator[Callable[..., None]]:
 
 
 def check_same(comm: Any, call: str, **values: Any) -> None:
-    """Refuse values that are not the same on every rank. Collective: one small reduction.
+    """Raise unless the values are the same on every rank. Collective: one small reduction.
 
     Raises:
-        InputError: it names the first that differs, with two ranks' values; on every rank.
+        InputError: a value differs: the first is named with two ranks' values; on every rank.
     """
     with together(comm, call) as same:
         same(**values)
@@ -194,13 +197,13 @@ def check_same(comm: Any, call: str, **values: Any) -> None:
 def collective[**P, R](
     *, own: Collection[str] = (), rows: Collection[str] = ()
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Let a collective function refuse arguments that are not the same on every rank, before it looks at them.
+    """Decorate a collective function: arguments that are not the same on every rank are refused on every rank.
 
-    What is the same on every rank then fails on every rank, or on none. It costs one small reduction.
+    Its other checks then fail on every rank, or on none. The cost is one small reduction per call.
 
     Args:
-        own: names of arguments that each rank may choose.
-        rows: names of arguments that may be arrays of which each rank has its own rows.
+        own: the arguments that each rank may choose.
+        rows: the arguments that may be arrays of which each rank has its own rows.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -225,7 +228,7 @@ def collective[**P, R](
 
 
 def _communicator_of(values: Iterable[Any]) -> Any:
-    """Return the communicator of the first that has one; None where none has."""
+    """Return the communicator of the first value that has one; None if none has."""
     for value in values:
         for each in value if isinstance(value, (list, tuple)) else (value,):
             comm = getattr(each, "comm", None)
@@ -235,7 +238,7 @@ def _communicator_of(values: Iterable[Any]) -> Any:
 
 
 def _without_rows(value: Any) -> Any:
-    """Return what ranks must have in common of a run, of several, or of rows."""
+    """Return what ranks must have in common: a run itself, or the class of an array of rows."""
     if isinstance(value, (list, tuple)) and all(hasattr(each, "same_on_ranks") for each in value):
         return value
     return value if hasattr(value, "same_on_ranks") or callable(value) else type(value)
@@ -248,12 +251,12 @@ def same_on_all(comm: Any, array: npt.NDArray[Any]) -> bool:
     return least == -most
 
 
-#: Seconds after which a rank that waits for others looks whether they are still there, and no longer spins.
+#: Seconds after which a rank that waits for others checks that they are still there, and no longer spins.
 _LOOK = 1.0
 
 
 def _least(comm: Any, numbers: Sequence[int]) -> list[int]:
-    """Return the least of all ranks' numbers, each. Collective; ends the job if a rank has left."""
+    """Return the minimum of each number over all ranks. Collective; ends the job if a rank has left."""
     from mpi4py import MPI
 
     mine = np.array(numbers, dtype=np.int64)
@@ -273,8 +276,8 @@ def _least(comm: Any, numbers: Sequence[int]) -> list[int]:
 
 
 def _raise_first(comm: Any, mine: Exception | None) -> None:
-    """Raise the own error, or that of the lowest rank which has one. Collective."""
-    # The class of an error of the user's own need not be known elsewhere: its name is.
+    """Raise this rank's error, or that of the lowest rank that has one. Collective."""
+    # Other ranks need not know the class of a user's own error: they get its name.
     words = None
     if mine is not None:
         line = "".join(traceback.format_exception_only(mine))
@@ -292,7 +295,7 @@ def _raise_first(comm: Any, mine: Exception | None) -> None:
 
 
 def _raise_difference(comm: Any, call: str, told: dict[str, str]) -> None:
-    """Raise an error that names the first value which differs. Collective."""
+    """Raise an error that names the first value that differs. Collective."""
     first, *others = comm.allgather((call, told))
     for rank, other in enumerate(others, start=1):
         line = _difference(first, other, rank)
@@ -303,26 +306,22 @@ def _raise_difference(comm: Any, call: str, told: dict[str, str]) -> None:
 
 
 def _difference(first: tuple[str, dict[str, str]], other: tuple[str, dict[str, str]], rank: int) -> str | None:
-    """Return a line for a rank that does not call the same as rank 0, or not with the same values."""
+    """Return a line about a rank that does not make the same call as rank 0, or not with the same values."""
     call, told = first
     if other[0] != call:
         return f"rank 0 calls {call} and rank {rank} {other[0]}: make the same calls on every rank"
     name = next((name for name in (*told, *other[1]) if told.get(name) != other[1].get(name)), None)
     if name is None:
         return None
-    here, there = (_short(values.get(name, "nothing")) for values in (told, other[1]))
+    here, there = (shortened(values.get(name, "nothing")) for values in (told, other[1]))
     return f"{name} = {here} on rank 0 and {there} on rank {rank}: give {call} the same on every rank"
 
 
-def _short(words: str) -> str:
-    return words if len(words) <= 80 else f"{words[:38]}...{words[-38:]}"
-
-
 def threads_per_rank(comm: Any) -> int:
-    """Return the cores this rank may keep busy: the machine's usable cores over the ranks that share them.
+    """Return the number of cores that this rank may keep busy: its share of the machine's usable cores.
 
     An explicit ``OMP_NUM_THREADS`` wins. The launcher says how many ranks share the machine (MPICH, Open MPI, MVAPICH);
-    where it does not, all ranks of ``comm`` are taken to.
+    otherwise all ranks of ``comm`` are assumed to.
     """
 
     def counted(*names: str) -> int | None:
@@ -334,14 +333,14 @@ def threads_per_rank(comm: Any) -> int:
 
 
 def _usable_cores() -> int:
-    """Return the cores this process may run on; where the system does not say (macOS), the machine's."""
+    """Return the number of cores this process may run on; the machine's if the system does not say (macOS)."""
     affinity = getattr(os, "sched_getaffinity", None)
     return (os.cpu_count() or 1) if affinity is None else len(affinity(0))
 
 
 @contextmanager
 def limited_threads(comm: Any, *, useful: int | None = None) -> Iterator[None]:
-    """Keep the BLAS libraries from using more threads than ``threads_per_rank``, or than the work has use for."""
+    """Limit the BLAS libraries to ``threads_per_rank`` threads, or to ``useful`` ones if these are fewer."""
     from threadpoolctl import threadpool_limits
 
     available = threads_per_rank(comm)

@@ -1,4 +1,4 @@
-"""What a result depends on beside its parameters."""
+"""What a result depends on besides its parameters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["provenance"]
 
 
 def provenance(comm: Any) -> dict[str, Any]:
-    """Return what a result depends on beside its parameters: versions, machine, ranks, threads, date. Collective."""
+    """Return what a result depends on besides its parameters: versions, machine, ranks, threads, date. Collective."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "ranks": comm.size,
@@ -33,7 +33,7 @@ def provenance(comm: Any) -> dict[str, Any]:
 
 def _versions() -> dict[str, str]:
     versions = {"kspde": __version__, "python": platform.python_version()}
-    # Asked of the modules that ran: the distributions have different names in the wheel, in conda and in containers.
+    # The modules that ran are asked: distributions have different names in the wheel, in conda and in containers.
     for name in ("dolfinx", "h5py", "mpi4py", "numba", "numpy", "scipy"):
         if name in sys.modules:
             versions[name] = str(sys.modules[name].__version__)

@@ -1,4 +1,4 @@
-r"""Counter-based random numbers: a function of (seed, stream, particle id, step), whichever rank or thread asks.
+r"""Counter-based random numbers: a function of (seed, stream, particle id, step), on every rank and thread.
 
 The generator is Philox4x32-10 (Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2, 3, SC11). Its
 128-bit counter is (id, step, block), with 64 bits for the particle id, 32 for the step and 32 for the block: block j of
@@ -38,7 +38,7 @@ _SQRT2 = float(np.sqrt(2.0))
 _LN2 = float(np.log(2.0))
 _2PI = 2.0 * float(np.pi)
 
-#: Particles per task of a parallel loop.
+#: The number of particles per task of a parallel loop.
 CHUNK = 2048
 
 
@@ -47,11 +47,11 @@ class Philox:
 
     Args:
         seed: an integer >= 0.
-        stream: an integer >= 0 or several: streams of one seed are independent (initial positions, noise, replica
+        stream: an integer >= 0 or several: the streams of a seed are independent (initial positions, noise, replica
             (kind, r), ...).
 
     Raises:
-        InputError: a seed or stream that is no integer >= 0.
+        InputError: a seed or stream that is not an integer >= 0.
     """
 
     def __init__(self, seed: int, stream: int | Sequence[int] = 0) -> None:

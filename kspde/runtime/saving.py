@@ -1,4 +1,4 @@
-"""What a run saves on its way, the same for both backends."""
+"""The user's request for snapshots and statistics, the same for both backends."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["SaveAt"]
 
 @dataclass(frozen=True, kw_only=True)
 class SaveAt:
-    """Times at which states are saved, statistics beyond the usual ones, and a function that is called.
+    """Times of snapshots, statistics beyond the usual ones, and a function that is called.
 
     Attributes:
-        times: increasing times in [0, t_end]; steps end exactly there.
-        statistics: names of further statistics; which there are depends on the backend.
-        callback: called with the state at each of these times, on every rank.
+        times: the times of the snapshots, increasing in [0, t_end]; steps end exactly there.
+        statistics: the names of further statistics, which depend on the backend.
+        callback: a function that is called with the state at each of these times, on every rank.
 
     Raises:
         InputError: times that are not finite, negative or not increasing.
@@ -49,7 +49,7 @@ class SaveAt:
 
     @classmethod
     def checked(cls, save: Any) -> SaveAt:
-        """Return what was given as ``save``, or what saves nothing for None.
+        """Return the argument ``save``, or a request for nothing if it is None.
 
         Raises:
             InputError: it is something else.
@@ -59,7 +59,7 @@ class SaveAt:
         return save if save is not None else cls()
 
     def until(self, t_end: float) -> tuple[float, ...]:
-        """Return the times, with the end as the last one.
+        """Return the times, followed by the end.
 
         Raises:
             InputError: a time after ``t_end``.

@@ -1,6 +1,6 @@
-"""Signals that end a command: each is noted, and raised as KeyboardInterrupt or put off while results are written.
+"""Signals that end a command: each is recorded, and raises KeyboardInterrupt unless results are being written.
 
-A library has no business with them; ``kspde.cli`` has, from its first line on. Nothing here imports what takes time.
+They concern ``kspde.cli``, from its first line on, and not the library. Nothing here imports what takes time.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import Any
 
 __all__ = ["Stop"]
 
-#: Those that end a command. The last is not on every system.
+#: The signals that end a command. Not every system has the last.
 _ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
-#: Seconds after which an interrupt that was swallowed is raised again.
+#: Seconds after which a swallowed interrupt is raised again.
 _AGAIN = 0.01
 
 
 class Stop:
-    """What a command knows of signals that are to end it.
+    """The signals to a command that ask it to end.
 
     Attributes:
-        number: of the first that came on this rank; None before.
+        number: the number of the first signal on this rank; None before.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Stop:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Raise KeyboardInterrupt in a block when a signal comes; one that is ignored (``nohup``) stays so."""
+        """Raise KeyboardInterrupt in a block when a signal comes; ignored signals (``nohup``) stay ignored."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -43,7 +43,7 @@ class Stop:
         pipe, hook = signal.signal(signal.SIGPIPE, signal.SIG_IGN), sys.unraisablehook
 
         def unraisable(what: Any) -> None:
-            """See to it that an interrupt in a destructor, where it goes no further, comes again."""
+            """Raise an interrupt again that came in a destructor, which it cannot leave."""
             if isinstance(what.exc_value, KeyboardInterrupt) and self.number is not None:
                 signal.signal(signal.SIGALRM, self._came)
                 signal.setitimer(signal.ITIMER_REAL, _AGAIN)
@@ -58,19 +58,19 @@ class Stop:
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             for number, handler in {**before, signal.SIGPIPE: pipe}.items():
-                # None is a handler that Python does not know: one of MPI's, which it then had replaced.
+                # None stands for a handler that Python does not know: one of MPI's, which it had replaced.
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
             sys.unraisablehook = hook
             self._ours = []
 
     def take(self) -> None:
-        """Take the signals over, again after a library has done so."""
+        """Take over the signals, again after a library has."""
         for number in self._ours:
             signal.signal(number, self._came)
 
     @contextmanager
     def kept_from_libraries(self) -> Iterator[None]:
-        """Let signals wait in a block, and take them over after it: MPI, when it begins, has handlers that lose them.
+        """Block signals while libraries begin, and take them over afterwards: MPI's own handlers would lose them.
 
         Threads that begin in the block never receive any.
         """
@@ -82,11 +82,11 @@ class Stop:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def hold(self) -> None:
-        """From now on the first signal is noted only: results are being written. The second one is raised."""
+        """From now on only record the first signal, since results are being written; the second one is raised."""
         self._held = True
 
     def asked(self, comm: Any) -> int | None:
-        """Return the number of a signal that has come on any rank, the same on all; None without. Collective."""
+        """Return the number of a signal that has come on some rank, the same on all; None without one. Collective."""
         return next((number for number in comm.allgather(self.number) if number is not None), None)
 
     def _came(self, number: int, frame: Any) -> None:

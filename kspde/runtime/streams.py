@@ -17,7 +17,7 @@ __all__ = ["complain", "guarded_streams", "silence", "unread", "unwritable"]
 
 @contextmanager
 def guarded_streams() -> Iterator[None]:
-    """Let a command print whatever the terminal, and let no file of its own take the place of a closed stream."""
+    """Let a command print on any terminal, and keep its files from taking the place of a closed stream."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
@@ -35,7 +35,7 @@ def guarded_streams() -> Iterator[None]:
 
 
 def unwritable(stream: Any) -> OSError | None:
-    """Return why what was printed cannot be written; None where it can."""
+    """Return the error that keeps printed text from being written; None without one."""
     try:
         if stream is not None:
             stream.flush()
@@ -45,7 +45,7 @@ def unwritable(stream: Any) -> OSError | None:
 
 
 def silence(stream: Any) -> None:
-    """Send a stream nowhere, with what it still holds: Python would complain of it at its end."""
+    """Discard a stream's output, with what it still holds: Python would complain at exit."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -53,12 +53,12 @@ def silence(stream: Any) -> None:
 
 
 def unread(error: OSError) -> bool:
-    """Return whether it is only that a reader has gone away (``| head``)."""
+    """Return whether an error only says that a reader has gone away (``| head``)."""
     return error.errno in (errno.EPIPE, errno.ESHUTDOWN)
 
 
 def complain(text: str) -> None:
-    """Print one line that begins with "kspde: error:" on standard error, if anybody can hear it."""
+    """Print a line that begins with "kspde: error:" on standard error, if that is open."""
     line = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in " ".join(text.split()))
     with suppress(OSError, ValueError, AttributeError):
         sys.stderr.write(f"kspde: error: {line}\n")

@@ -153,8 +153,8 @@ OF_ARRAYS: dict[str, Callable[[str], Callable[[h5py.File], None]]] = {
 }
 #: What is said of some of them.
 SAID = {
-    "a link elsewhere": "it has a link that is not one to a part of itself",
-    "a link to itself": "it has a link that is not one to a part of itself",
+    "a link elsewhere": "it has a link that does not lead to a part of itself",
+    "a link to itself": "it has a link that does not lead to a part of itself",
     "data elsewhere": "an array of it is in another file",
     "virtual data": "an array of it is in another file",
     "10^15 entries": "it promises 8e+15 bytes",
