@@ -1,8 +1,8 @@
 """Assemble the book's sources: python book/assemble.py DIRECTORY.
 
-The chapters are book/*.md, the demos as notebooks (jupytext), and the ledger of the papers' claims as ``kspde ledger``
-writes it. Sphinx then runs the notebooks: ``make book`` does both. MathJax comes from a package: the book needs no
-network.
+The chapters are book/*.md, the demos as notebooks (jupytext), the ledger of the papers' claims as ``kspde ledger``
+writes it, and the keys of case and study files as ``kspde schema`` prints them. Sphinx then runs the notebooks: ``make
+book`` does both. MathJax comes from a package: the book needs no network.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import jupytext
 import nbformat
@@ -93,6 +94,85 @@ def typeset(text: str) -> str:
     return re.sub(r"([|*_$\\\[\]])", r"\\\1", html(text.replace("\n", " ")))
 
 
+def case_files() -> str:
+    """Return the chapter of case and study files, in Markdown: what ``kspde schema`` prints, in tables."""
+    from kspde.cli.schema import json_schema
+    from kspde.cli.sections import NOT_IN_FILES
+
+    case, study = json_schema("case"), json_schema("study")
+    head = (ROOT / "book" / "case_files.md").read_text(encoding="utf-8")
+    for name, path in (("CASE", ROOT / "kspde" / "cases" / "demo.toml"), ("STUDY", DEMOS / "studies.toml")):
+        head = head.replace(f"{{{name}}}", path.read_text(encoding="utf-8").strip())
+    out = {
+        "CASE_TABLES": [line for key in case["properties"] if key != "t_end" for line in section(case, key)],
+        "STUDY_TABLES": [line for key in ("measure", "fits") for line in section(study, key)],
+        "EXCEPTIONS": [f"| `{name}` | {cell(reason)} |" for name, reason in sorted(NOT_IN_FILES.items())],
+    }
+    for name, lines in out.items():
+        head = head.replace(f"{{{name}}}", "\n".join(lines))
+    return head
+
+
+def section(schema: dict[str, Any], name: str) -> list[str]:
+    """Return a section of case or study files, in Markdown: a table of keys for each ``kind``."""
+    about = schema["properties"][name]
+    array = about.get("type") == "array"
+    out = ["", f"### `[[{name}]]`" if array else f"### `[{name}]`", "", sentence(about["description"])]
+    for table in tables_of(schema, about):
+        out += keys(table)
+        for key, inner in table["properties"].items():
+            out += [line for below in tables_of(schema, inner) for line in keys(below, f"in `{key}`, ")]
+    return out
+
+
+def tables_of(schema: dict[str, Any], about: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the tables that may stand at a place of a file."""
+    place = about.get("items", about)
+    references = [each["$ref"] for each in place.get("oneOf", [place]) if "$ref" in each]
+    return [schema["$defs"][reference.rsplit("/", 1)[1]] for reference in references]
+
+
+def keys(table: dict[str, Any], where: str = "") -> list[str]:
+    """Return the keys of a table, in Markdown."""
+    rows = dict(table["properties"])
+    kind = rows.pop("kind", None)
+    out = [] if kind is None else ["", f"{where}`kind = {json.dumps(kind['const'])}`: {sentence(table['description'])}"]
+    required = {*table.get("required", ()), *table.get("$comment", "").partition(": ")[2].split(", ")}
+    if rows:
+        out += ["", "| key | type | default | meaning |", "| --- | --- | --- | --- |"]
+    for name, about in rows.items():
+        default = f"`{json.dumps(about['default'], ensure_ascii=False)}`" if "default" in about else "–"
+        default = "required" if name in required else default
+        out.append(f"| `{name}` | {type_of(about)} | {default} | {cell(about['description'])} |")
+    return out
+
+
+def type_of(about: dict[str, Any]) -> str:
+    """Return the type of a key in words, or its values."""
+    if "enum" in about:
+        return ", ".join(f"`{json.dumps(value)}`" for value in about["enum"])
+    if about["type"] == "array":
+        inner = about["items"]
+        below = "table" if {"oneOf", "$ref"} & set(inner) else type_of(inner)
+        return (
+            f"array of {below}s" if not below.startswith("array") else f"array of {below.replace('array', 'arrays', 1)}"
+        )
+    return {"boolean": "true or false", "object": "table"}.get(about["type"], about["type"])
+
+
+def cell(text: str) -> str:
+    """Return a text with its formulas set, for a cell of a table; code and TeX stay as they are."""
+    parts = re.split(r"(\$[^$]+\$|`[^`]+`)", text)
+    parts[1::2] = [part.replace("|", r"\vert " if part[0] == "$" else r"\|") for part in parts[1::2]]
+    parts[::2] = [typeset(part) for part in parts[::2]]
+    return "".join(parts)
+
+
+def sentence(text: str) -> str:
+    """Return a description as a sentence."""
+    return cell(f"{text[0].upper()}{text[1:]}.")
+
+
 def readme() -> str:
     """Return the README with its links to files of the repository turned into links inside the book, or into names."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -121,6 +201,7 @@ def assemble(directory: Path) -> None:
     for demo in demos():
         nbformat.write(notebook(demo), directory / "demos" / f"{demo.stem}.ipynb")
     (directory / "ledger.md").write_text(ledger(), encoding="utf-8")
+    (directory / "case_files.md").write_text(case_files(), encoding="utf-8")
     (directory / "readme.md").write_text(readme(), encoding="utf-8")
 
 

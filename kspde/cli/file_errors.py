@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kspde.cli.sections import NOT_IN_FILES, Section, sections_at, tags
+from kspde.cli.sections import NOT_IN_FILES, Section, sections_at, tags, wanted
 from kspde.errors import InputError, shown
 
 if TYPE_CHECKING:
@@ -96,10 +96,10 @@ def _words(problem: ErrorDetails, raw: Mapping[str, Any], root: type[Section], w
         return f"{name} is not a key of {table}: {_elsewhere(str(key), above, raw, root) or nearest(str(key), valid)}"
     if kind == "missing":
         shown = f"[{name}]" if len(place) == 1 and sections_at(root, place)[0] else name
-        description = next(s.model_fields[str(key)].description for s in around if key in s.model_fields)
-        return f"{shown} is missing: give {description}"
-    wanted = _TYPES.get(kind) or problem.get("ctx", {}).get("expected", problem["msg"])
-    return f"{name} = {_shown(problem['input'])} is not valid: give {wanted.replace(chr(39), chr(34))}"
+        of = next(each for each in around if key in each.model_fields)
+        return f"{shown} is missing: give {wanted(of, str(key))}"
+    form = _TYPES.get(kind) or problem.get("ctx", {}).get("expected", problem["msg"])
+    return f"{name} = {_shown(problem['input'])} is not valid: give {form.replace(chr(39), chr(34))}"
 
 
 def _elsewhere(key: str, above: Sequence[int | str], raw: Mapping[str, Any], root: type[Section]) -> str:

@@ -158,7 +158,9 @@ def json_schema(what: str) -> dict[str, Any]:
     if what == "study":
         for name, table in schema["$defs"].items():
             if name not in _NEVER_SWEPT:
-                table["required"] = [key for key in table.get("required", ()) if key == "kind"]
+                needed = [key for key in table.get("required", ()) if key != "kind"]
+                table["required"] = ["kind"] if "kind" in table["properties"] else []
+                table["$comment"] = f"here or in the sweep: {', '.join(needed)}"
         schema["required"].remove("t_end")
         schema["$defs"]["sweep"] = _SWEEP
         schema["properties"]["sweep"] |= {"additionalProperties": {"$ref": "#/$defs/sweep"}}

@@ -15,7 +15,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from functools import partial, reduce
 from operator import getitem, or_
 from pathlib import Path
@@ -40,6 +40,7 @@ __all__ = [
     "sections_at",
     "tagged",
     "tags",
+    "wanted",
 ]
 
 #: Arguments that have a place of their own in a file.
@@ -136,7 +137,7 @@ def _descriptions(call: Any) -> dict[str, str]:
 def _sentence(text: str) -> str:
     """Return the first sentence of a docstring as Markdown, without its full stop."""
     text = re.sub(r":math:`([^`]*)`", r"$\1$", " ".join(text.split()))
-    text = re.sub(r":\w+:`~?([^`]*)`|``", r"\1", text)
+    text = re.sub(r":\w+:`~?([^`]*)`", r"`\1`", text).replace("``", "`")
     return re.split(r"\.(?:\s+(?=[A-Z\"(])|$)", text, maxsplit=1)[0]
 
 
@@ -188,7 +189,7 @@ class Section(BaseModel):
                 extra[key] = options.pop(key)
         for key, parameter in known.items():
             if parameter.required and key not in options and key not in extra:
-                raise InputError(f"{key} is missing: give {type(self).model_fields[key].description}")
+                raise InputError(f"{key} is missing: give {wanted(type(self), key)}")
         if set(known) & set(own):  # the function puts them together with its own arguments, by name or from a partial
             if extra:
                 options[name] = partial(registry[chosen], **extra)
@@ -239,6 +240,7 @@ def section(
         keys[argument] = key(argument, form, default, parameter.description)
     keys |= {argument: key(argument, *entry) for argument, entry in also.items()}
     about = _sentence((call.__doc__ or "").partition("\n\n")[0]).removeprefix("Return ")
+    about = about[:1].upper() + about[1:]
     if kind is not None:
         keys = {"kind": key("kind", one_of([kind]), ..., about), **keys}
     table: Any = create_model(kind or name or call.__name__, __base__=Section, __doc__=about, **keys)
@@ -258,10 +260,14 @@ def _with_those_of_objects(own: Mapping[str, Parameter], objects: Mapping[str, A
     out: dict[str, Parameter] = {}
     for name, parameter in own.items():
         source = objects.get(name, {})
-        if name not in objects or isinstance(source, Mapping):
-            out[name] = parameter
-        for each in source.values() if isinstance(source, Mapping) else (source,):
-            out |= {n: p for n, p in parameters(each).items() if n not in {*own, *out}}
+        if not isinstance(source, Mapping):
+            out |= parameters(source)
+            continue
+        out[name] = parameter
+        for chosen, each in source.items():
+            for n, p in parameters(each).items():
+                if n not in {*own, *out}:
+                    out[n] = replace(p, description=f'{p.description} (for `{name} = "{chosen}"`)')
     return out
 
 
@@ -301,6 +307,11 @@ def array_of(form: Any) -> Any:
 def tagged(*sections: Any) -> Any:
     """Return the type of a table that is one of several, by its ``kind``."""
     return getitem(cast(Any, Annotated), (reduce(or_, sections), Field(discriminator="kind")))
+
+
+def wanted(table: type[Section], name: str) -> str:
+    """Return what a key must be given, in plain words."""
+    return (table.model_fields[name].description or name).replace("`", "")
 
 
 def tags(section: type[Section]) -> tuple[str, ...]:

@@ -71,6 +71,28 @@ def test_every_chapter_is_in_a_table_of_contents_once(shared_tmp_path: Path, com
     comm.Barrier()
 
 
+def test_every_key_of_case_and_study_files_is_in_the_handbook() -> None:
+    from kspde.cli.schema import json_schema
+
+    page = module("assemble").case_files()
+    assert not re.search(r"\{[A-Z_]+\}", page), "everything is filled in"
+    tables = [
+        part for kind in ("case", "study") for part in json_schema(kind)["$defs"].values() if "properties" in part
+    ]
+    for table in tables:
+        kind = table["properties"].get("kind")
+        if kind is not None:
+            assert f'`kind = "{kind["const"]}"`' in page
+        for key in {*table["properties"]} - {"kind"}:
+            assert f"\n| `{key}` | " in page, key
+    for line in page.splitlines():
+        if line.startswith("| `"):
+            assert len(re.findall(r"(?<!\\)\|", line)) in (3, 5), line
+    assert "| `half_width` | number | required | " in page
+    assert "| `degree` | integer | `4` | " in page
+    assert "\n### `[[fits]]`\n" in page
+
+
 def test_formulas_in_plain_text_are_set_outside_of_code_and_tex() -> None:
     formulas = module("assemble").formulas
     assert formulas("u_N ~ e^(−b(x)) on [−8, 8]^N, a_12") == (
