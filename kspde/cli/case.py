@@ -22,6 +22,7 @@ from kspde.cli.sections import OLDER, Section, parameters
 from kspde.domains import Domain
 from kspde.errors import ON_BLOW_UP, InputError, check_choice, check_integer, check_number, shown
 from kspde.fem.petsc_options import checked_options
+from kspde.fem.schemes import scheme_of
 from kspde.initial import InitialDensity, read_grid
 from kspde.kernels import mollifier_kernel
 from kspde.models import Model
@@ -258,8 +259,9 @@ def _density(section: Any, t_end: float) -> dict[str, Any]:
     if "save" in options:
         options["save"].until(t_end)
     check_choice("on_blow_up", section.on_blow_up, ON_BLOW_UP)
-    if "dt" in options:
-        check_steps(t_end, check_number("dt", options["dt"], above=0))
+    scheme_of(section.scheme, tol=section.tol, dt=section.dt)
+    if section.dt is not None:
+        check_steps(t_end, section.dt)
     return options
 
 

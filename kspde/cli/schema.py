@@ -10,6 +10,7 @@ from kspde.cli.sections import Section, array_of, key, section, tagged
 from kspde.distances import compare
 from kspde.domains import Box, Disk, MeshFile
 from kspde.fem import solve
+from kspde.fem.schemes import SCHEMES as DENSITY_SCHEMES
 from kspde.initial import GaussianMixture, GridDensity, observed_positions
 from kspde.kernels import MOLLIFIERS
 from kspde.models import (
@@ -88,7 +89,7 @@ SystemFile: Any = _file(
         "the mollifier j^ε; without this table the density solves the equation that is not regularised",
     ),
     density=(
-        section(solve, name="density", types=_TIMES, objects={"save": SaveAt}),
+        section(solve, name="density", types=_TIMES, objects={"save": SaveAt, "scheme": DENSITY_SCHEMES}),
         None,
         "how the density is solved: arguments of kspde.solve",
     ),

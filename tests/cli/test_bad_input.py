@@ -35,7 +35,11 @@ def too_late(*_: Any, **__: Any) -> None:
             "case.toml: initial.weights sum to 1.1: give positive numbers that sum to 1",
         ),
         ("tol = 1e-3", "tol = -1", "case.toml: density.tol = -1.0 is not valid: give a finite number > 0 and < 1"),
-        ("tol = 1e-3", 'scheme = "implicit"', "case.toml: density.scheme = 'implicit' is not valid: give one of "),
+        (
+            "tol = 1e-3",
+            'scheme = "implicit"',
+            'case.toml: density.scheme = "implicit" is not valid: give "adapti',
+        ),
         ("tol = 1e-3", "dt = 0.1", "case.toml: density.dt = 0.1 has no effect on the adaptive scheme"),
         (
             "tol = 1e-3",

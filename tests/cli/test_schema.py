@@ -16,6 +16,7 @@ from kspde.cli.case import read_case
 from kspde.cli.schema import json_schema
 from kspde.cli.sections import ELSEWHERE, NOT_IN_FILES, parameters
 from kspde.cli.study import read_study, ready_studies
+from kspde.fem.schemes import SCHEMES as DENSITY_SCHEMES
 from kspde.particles.schemes import SCHEMES
 
 pytestmark = pytest.mark.one_rank
@@ -118,6 +119,7 @@ def test_a_bad_study_is_refused_by_the_schema_and_by_the_reader(tmp_path: Path, 
         (kspde.GaussianMollifier, ("regularisation",)),
         (kspde.MaternMollifier, ("regularisation",)),
         *((scheme, ("particles",)) for scheme in SCHEMES.values()),
+        *((scheme, ("density",)) for scheme in DENSITY_SCHEMES.values()),
     ],
 )
 def test_every_argument_is_a_key_or_has_a_reason_not_to_be(call: Callable[..., Any], names: tuple[str, ...]) -> None:
