@@ -35,10 +35,6 @@ from kspde.runtime.limits import MOST_POINTS, MOST_REPLICAS, check_steps, check_
 
 __all__ = ["read_study", "ready_studies"]
 
-#: Keys of [particles] that measures do not take: by measure; all; and those that others, with their ensembles, do take.
-_NOT_TAKEN: dict[str, tuple[str, ...]] = {"distance": (), "weak-error": ("scheme",)}
-_NEVER_TAKEN, _OF_ENSEMBLES = ("seed", "replica", "times", "statistics"), ("n", "dt", "field_tol")
-
 
 def ready_studies() -> dict[str, Path]:
     """Return the studies that come with kspde: name -> file."""
@@ -212,8 +208,7 @@ def _check_effects(file: Path, content: Any) -> None:
         if name in content.density.given():
             raise InputError(f"{file}: density.{name} has no effect in a study: leave it out")
     for name in content.particles.given() if content.particles is not None else ():
-        taken = name not in _NOT_TAKEN[kind] if kind in _NOT_TAKEN else name in _OF_ENSEMBLES
-        if not taken or name in _NEVER_TAKEN:
+        if not MEASURES[kind].takes(name):
             raise InputError(f'{file}: particles.{name} has no effect with measure "{kind}": leave it out')
 
 

@@ -84,6 +84,11 @@ class Measure(ABC):
     particles: ClassVar[bool] = True
     mollified: ClassVar[bool] = True
 
+    @classmethod
+    def takes(cls, key: str) -> bool:
+        """Return whether the measure uses a key of [particles]."""
+        return key in ("n", "dt", "field_tol")
+
     @abstractmethod
     def at(self, task: Task) -> dict[str, Quantity]:
         """Return the quantities, by name."""

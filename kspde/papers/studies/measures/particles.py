@@ -20,6 +20,9 @@ from kspde.typing import Array
 
 __all__ = ["Chaos", "Coupling", "Distance", "Fluctuations", "WeakError"]
 
+#: Keys of [particles] that measures set themselves, or that do not change what they measure.
+_SET_HERE = ("seed", "replica", "times", "statistics")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Coupling(Measure):
@@ -180,6 +183,11 @@ class Distance(Measure):
         check_integer("replicas", self.replicas, at_least=2)
         check_choice("against", self.against, ("own", "local"))
 
+    @classmethod
+    def takes(cls, key: str) -> bool:
+        """Return whether the measure uses a key of [particles]: all but those that it sets itself."""
+        return key not in _SET_HERE
+
     def at(self, task: Task) -> dict[str, Quantity]:
         """Return the quantities."""
         changes: dict[str, Any] = {"eps": None, "initial": "u0"} if self.against == "local" else {}
@@ -286,6 +294,11 @@ class WeakError(Measure):
     def __post_init__(self) -> None:
         check_integer("replicas", self.replicas, at_least=2)
         check_choice("scheme", self.scheme, SCHEMES)
+
+    @classmethod
+    def takes(cls, key: str) -> bool:
+        """Return whether the measure uses a key of [particles]: all but those that it sets itself."""
+        return key not in (*_SET_HERE, "scheme")
 
     def at(self, task: Task) -> dict[str, Quantity]:
         """Return the errors."""
