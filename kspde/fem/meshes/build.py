@@ -15,11 +15,10 @@ from kspde.fem.meshes.cells import flat, oriented, sound_indices
 from kspde.fem.meshes.faults import check_mesh, merged
 from kspde.fem.meshes.files import Blocks, gmsh_arrays, read_mesh
 from kspde.fem.meshes.outline import Outline, ball, outline
+from kspde.typing import Array, Indices
 
 __all__ = ["CELL_NAMES", "MeshArrays", "mesh_arrays"]
 
-Array = npt.NDArray[np.float64]
-Cells = npt.NDArray[np.int64]
 Parents = npt.NDArray[np.int32]
 
 #: meshio's name -> (DOLFINx's name, dimension, DOLFINx's order of the corners)
@@ -40,18 +39,18 @@ class MeshArrays:
         kind: meshio's name of the cells.
         points: coordinates, shape (n, d).
         cells: the cells' corners in VTK's order.
-        rim: the ends of the boundary's edges, shape (m, 2), the inside to their left, of a mesh of triangles or
-            quadrilaterals; else none.
-        outline: where its outer boundary is.
-        parents: an array for each refinement: row k names the earlier points in whose middle its k-th new point was
-            put, some of them twice. New points follow the earlier ones.
-        note: what the user must be told of it, if anything.
+        rim: of a mesh of triangles or quadrilaterals, the ends of the boundary's edges, shape (m, 2), with the inside
+            to their left; else empty.
+        outline: its outer boundary.
+        parents: an array for each refinement: row k names the earlier points, some of them twice, in whose middle the
+            k-th new point was put. New points follow the earlier ones.
+        note: what the user must know about it, if anything.
     """
 
     kind: str
     points: Array
-    cells: Cells
-    rim: Cells
+    cells: Indices
+    rim: Indices
     outline: Outline
     parents: tuple[Parents, ...]
     note: str | None = None
@@ -97,8 +96,8 @@ def mesh_arrays(domain: Disk | MeshFile, dimension: int) -> MeshArrays:
     return MeshArrays(kind=kind, points=points, cells=cells, rim=rim, outline=shape, parents=tuple(parents), note=note)
 
 
-def _one_kind(points: Array, blocks: Blocks, dimension: int, name: str, *, triangles: bool) -> tuple[str, Cells]:
-    """Return the cells, which must be of one kind, and oriented; quadrilaterals are split where ``triangles`` says so.
+def _one_kind(points: Array, blocks: Blocks, dimension: int, name: str, *, triangles: bool) -> tuple[str, Indices]:
+    """Return the cells, oriented, which must be of one kind; with ``triangles`` quadrilaterals are split.
 
     Raises:
         InputError: they are of several kinds, or flat, twisted or not convex.
@@ -118,7 +117,7 @@ def _one_kind(points: Array, blocks: Blocks, dimension: int, name: str, *, trian
     return next(iter(blocks.items()))
 
 
-def _halves(points: Array, quads: Cells) -> Cells:
+def _halves(points: Array, quads: Indices) -> Indices:
     """Return two triangles for each convex quadrilateral: of the two ways, the one that is Delaunay."""
     cotangents = []
     for k in range(4):
@@ -131,7 +130,7 @@ def _halves(points: Array, quads: Cells) -> Cells:
     return np.concatenate([np.stack([a, b, c], axis=1), np.stack([a, c, d], axis=1)])
 
 
-def _disk(disk: Disk) -> tuple[str, Array, Cells]:
+def _disk(disk: Disk) -> tuple[str, Array, Indices]:
     points, blocks = gmsh_arrays(lambda gmsh: _draw_disk(gmsh, disk), "Disk")
     points, blocks = sound_indices(points, {k: v for k, v in blocks.items() if k in ("triangle", "quad")}, "Disk")
     points = points[:, :2].copy()
@@ -162,7 +161,7 @@ def _draw_disk(gmsh: Any, disk: Disk) -> None:
     gmsh.model.mesh.generate(2)
 
 
-def _delaunay_disk(points: Array, radius: float, margin: float) -> tuple[Array, Cells]:
+def _delaunay_disk(points: Array, radius: float, margin: float) -> tuple[Array, Indices]:
     """Return the Delaunay triangulation of points in a disk, angles opposite the rim having a cosine >= ``margin``.
 
     gmsh's smoothing leaves a few edges that are not Delaunay; there, and where an angle opposite a boundary edge is
@@ -185,16 +184,16 @@ def _delaunay_disk(points: Array, radius: float, margin: float) -> tuple[Array, 
     return points, cells
 
 
-def _edges(cells: Cells, n: int) -> Cells:
-    """Return a number for each edge of triangles or quadrilaterals with n points: edge k runs from corner k on."""
+def _edges(cells: Indices, n: int) -> Indices:
+    """Return a number for each edge of triangles or quadrilaterals with n points: edge k begins at corner k."""
     return _edge_numbers(cells, np.roll(cells, -1, axis=1), n)
 
 
-def _edge_numbers(a: Cells, b: Cells, n: int) -> Cells:
+def _edge_numbers(a: Indices, b: Indices, n: int) -> Indices:
     return np.minimum(a, b) * n + np.maximum(a, b)
 
 
-def _rim(cells: Cells, n: int) -> Cells:
+def _rim(cells: Indices, n: int) -> Indices:
     """Return the ends of the edges with one cell, the inside to their left where cells are: shape (m, 2)."""
     _, first, counts = np.unique(_edges(cells, n), return_index=True, return_counts=True)
     alone = first[counts == 1]
@@ -202,9 +201,9 @@ def _rim(cells: Cells, n: int) -> Cells:
 
 
 def _refined(
-    kind: str, points: Array, cells: Cells, rim: Cells, radius: float | None
-) -> tuple[Array, Cells, Cells, Parents]:
-    """Return a mesh of lines, triangles or quadrilaterals with each cell split, new rim points put on a circle.
+    kind: str, points: Array, cells: Indices, rim: Indices, radius: float | None
+) -> tuple[Array, Indices, Indices, Parents]:
+    """Return a mesh of lines, triangles or quadrilaterals with each cell split, and new rim points put on a circle.
 
     Results are as the attributes points, cells, rim and an entry of parents of ``MeshArrays``.
 
@@ -253,7 +252,7 @@ def _refined(
     return points, cells, rim, parents
 
 
-def _flipped(points: Array, cells: Cells) -> Cells:
+def _flipped(points: Array, cells: Indices) -> Indices:
     """Return triangles with the edges flipped whose opposite angles sum to more than π (Lawson, 1977)."""
     cells = cells.copy()
     for _ in range(20):
@@ -266,7 +265,7 @@ def _flipped(points: Array, cells: Cells) -> Cells:
         across = cells[cell, (corner + 2) % 3]
         a, b = points[i] - points[across], points[j] - points[across]
         bad = np.sum(np.sum(a * b, axis=-1) / np.abs(a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]), axis=0) < -1e-12
-        # No triangle takes part in two flips at a time.
+        # No triangle takes part in two flips at once.
         first = np.full(len(cells), len(keys))
         number = np.flatnonzero(bad)
         np.minimum.at(first, cell[:, number].ravel(), np.tile(number, 2))

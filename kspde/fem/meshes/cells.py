@@ -1,20 +1,17 @@
-"""The points and cells of a mesh file as those of a mesh in R^d: their numbers, their plane, their orientation."""
+"""The points and cells of a file made those of a mesh in R^d: numbers, plane, orientation, connected components."""
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from kspde.errors import InputError
 from kspde.fem.meshes.files import DIMENSIONS
+from kspde.typing import Array, Indices
 
-__all__ = ["CORNERS", "flat", "oriented", "place", "sound_indices"]
-
-Array = npt.NDArray[np.float64]
-Cells = npt.NDArray[np.int64]
+__all__ = ["components", "flat", "oriented", "place", "sound_indices"]
 
 #: for each corner of a cell in VTK's order, the corners its edges lead to, in right-handed order
-CORNERS: dict[str, list[tuple[int, ...]]] = {
+_CORNERS: dict[str, list[tuple[int, ...]]] = {
     "line": [(0, 1)],
     "triangle": [(0, 1, 2)],
     "quad": [(0, 1, 3), (1, 2, 0), (2, 3, 1), (3, 0, 2)],
@@ -47,8 +44,18 @@ def place(x: Array) -> str:
     return "(" + ", ".join(f"{c:.4g}" for c in x) + ")"
 
 
-def sound_indices(points: Array, blocks: dict[str, Cells], name: str) -> tuple[Array, dict[str, Cells]]:
-    """Return the points that cells use, and the cells with their numbers.
+def components(pairs: Indices, n: int) -> tuple[int, Indices]:
+    """Return the number of parts that n things form, which pairs of them link, and the part of each."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_array((np.ones(len(pairs), dtype=np.int8), tuple(pairs.T)), shape=(n, n))
+    parts, part = connected_components(graph, directed=False)
+    return int(parts), part
+
+
+def sound_indices(points: Array, blocks: dict[str, Indices], name: str) -> tuple[Array, dict[str, Indices]]:
+    """Return the points that cells use, and the cells renumbered for them.
 
     Raises:
         InputError: a cell names a point that is not there, or one whose coordinates are not finite numbers.
@@ -76,10 +83,10 @@ def sound_indices(points: Array, blocks: dict[str, Cells], name: str) -> tuple[A
 
 
 def flat(points: Array, dimension: int, name: str) -> tuple[Array, str | None]:
-    """Return points in space as points of a plane or line, and which one where it is not that of x, y or x.
+    """Return points in space as points of a plane or line, and a note where it is not that of x, y or of x.
 
     Raises:
-        InputError: they do not lie in one, or all in a point.
+        InputError: they do not lie in one, or all coincide.
     """
     low, high = points.min(axis=0), points.max(axis=0)
     size = float(np.linalg.norm(high - low))
@@ -127,8 +134,8 @@ def _combination(axis: Array) -> str:
     return " ".join(terms).removeprefix("+ ")
 
 
-def oriented(kind: str, points: Array, cells: Cells, name: str) -> Cells:
-    """Return the cells with positive volumes: those that are numbered the other way round get their mirror's numbers.
+def oriented(kind: str, points: Array, cells: Indices, name: str) -> Indices:
+    """Return the cells with positive volumes: those numbered the other way round are mirrored.
 
     Raises:
         InputError: some are flat, or not convex.
@@ -136,7 +143,7 @@ def oriented(kind: str, points: Array, cells: Cells, name: str) -> Cells:
     dimension = DIMENSIONS[kind]
     low, high = np.full(len(cells), np.inf), np.full(len(cells), -np.inf)
     scale = np.ptp(points, axis=0).max()
-    for corner, *others in CORNERS[kind]:
+    for corner, *others in _CORNERS[kind]:
         edges = np.stack([points[cells[:, k]] - points[cells[:, corner]] for k in others], axis=1) / scale
         lengths = np.prod(np.linalg.norm(edges, axis=2), axis=1)
         sine = _determinants(edges, dimension) / np.where(lengths > 0, lengths, 1.0)

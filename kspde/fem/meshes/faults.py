@@ -1,4 +1,4 @@
-"""What is wrong with a mesh, how often and where: in time O(n log n), lengths compared with those of cells nearby.
+"""Faults of a mesh: what, how often and where, found in time O(n log n), lengths compared with those of cells nearby.
 
 A mesh may be used if its cells form one domain: each face belongs to one or two cells, which lie on different sides of
 it; cells that meet in more than corners meet in faces; and no two overlap. That is so if every face is used once from
@@ -12,17 +12,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from kspde.errors import InputError
-from kspde.fem.meshes.cells import CORNERS, place
+from kspde.fem.meshes.cells import components, place
 from kspde.fem.meshes.files import DIMENSIONS
+from kspde.typing import Array, Indices
 
 __all__ = ["check_mesh", "merged"]
-
-Array = npt.NDArray[np.float64]
-Cells = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 
 #: the faces of a cell, seen from outside in one sense of rotation
 _FACES: dict[str, list[tuple[int, ...]]] = {
@@ -38,7 +34,7 @@ _NAMES = {1: "points", 2: "edges", 3: "faces"}
 #: Nodes closer than this share of the shortest edge at them are one, and one this near a cell is on it.
 _NEAR = 1e-5
 
-#: Pairs of a node and a cell near it that are looked at: in all, beside some for each cell, and at a time.
+#: Pairs of a node and a cell near it that are examined: in all, beside some for each cell, and at a time.
 _MOST_PAIRS, _PART = 50_000_000, 1_000_000
 
 
@@ -46,15 +42,15 @@ class _Faces(NamedTuple):
     """The faces of a mesh: face k of cell c has the number c·(faces of a cell) + k."""
 
     #: the corners of boundary faces, shape (m, corners), seen from outside in one sense of rotation
-    boundary: Cells
+    boundary: Indices
     #: pairs of faces that are one
-    pairs: Cells
+    pairs: Indices
     #: a face of each three or more that are one, and one of two on the same side of a face
-    many: Cells
-    folded: Cells
+    many: Indices
+    folded: Indices
 
 
-def _faces(kind: str, cells: Cells, n: int) -> _Faces:
+def _faces(kind: str, cells: Indices, n: int) -> _Faces:
     table = np.array(_FACES[kind])
     corners = cells[:, table].reshape(-1, table.shape[1])
     if table.shape[1] == 1:
@@ -63,8 +59,7 @@ def _faces(kind: str, cells: Cells, n: int) -> _Faces:
         a, b = corners.T
         keys, turned = np.minimum(a, b) * n + np.maximum(a, b), a > b
     else:
-        # The sum of random numbers of the corners: two faces have the same one with probability 2^-64.
-        keys = np.random.default_rng(7).integers(-(1 << 62), 1 << 62, n)[corners].sum(axis=1)
+        keys = _keys(corners, n)
         first = np.argmin(corners, axis=1)
         around = [np.take_along_axis(corners, ((first + s) % table.shape[1])[:, None], 1)[:, 0] for s in (1, -1)]
         turned = around[0] > around[1]
@@ -77,28 +72,33 @@ def _faces(kind: str, cells: Cells, n: int) -> _Faces:
     return _Faces(corners[order[starts[counts == 1]]], pairs, order[starts[counts > 2]], folded)
 
 
-def check_mesh(kind: str, points: Array, cells: Cells, name: str) -> Cells:
+def _keys(corners: Indices, n: int) -> Indices:
+    """Return sums of random numbers of the corners: two sets have the same one with probability 2^-64."""
+    return np.random.default_rng(7).integers(-(1 << 62), 1 << 62, n)[corners].sum(axis=1)
+
+
+def check_mesh(kind: str, points: Array, cells: Indices, name: str) -> Indices:
     """Return the corners of the boundary faces of a mesh of oriented cells, the inside to the left of an edge.
 
     Raises:
         InputError: duplicate cells, faces of three cells, nodes that coincide, cells that overlap, nodes that hang on
             other cells' faces, parts that are not connected.
     """
-    keys = np.random.default_rng(8).integers(-(1 << 62), 1 << 62, len(points))[cells].sum(axis=1)
-    _, first, counts = np.unique(keys, return_index=True, return_counts=True)
+    _, first, counts = np.unique(_keys(cells, len(points)), return_index=True, return_counts=True)
     if np.any(counts > 1):
         where = place(points[cells[first[counts > 1][0]]].mean(axis=0))
         raise InputError(f"{name} has {len(cells) - len(first)} duplicate cells, the first at {where}: remove them")
     faces = _faces(kind, cells, len(points))
-    for wrong, words in ((faces.many, "that belong to three cells or more"), (faces.folded, "with two cells beside")):
+    for wrong, words in (
+        (faces.many, "that belong to three cells or more"),
+        (faces.folded, "with two cells beside each other on one side"),
+    ):
         if len(wrong):
             cell, face = np.divmod(wrong[0], len(_FACES[kind]))
             where = place(points[cells[cell, list(_FACES[kind][face])]].mean(axis=0))
             what = f"{len(wrong)} {_NAMES[DIMENSIONS[kind]]} {words}"
-            if wrong is faces.folded:
-                what += " each other on one side"
             raise InputError(f"{name} has {what}, so cells overlap, the first at {where}: mend the mesh")
-    parts, part = _parts(faces.pairs // len(_FACES[kind]), len(cells))
+    parts, part = components(faces.pairs // len(_FACES[kind]), len(cells))
     so = f" (its cells form {parts} parts)" if parts > 1 else ""
     _check_boundary(kind, points, cells, faces.boundary, f"{name}{so}")
     if parts > 1:
@@ -114,20 +114,10 @@ def check_mesh(kind: str, points: Array, cells: Cells, name: str) -> Cells:
     return faces.boundary
 
 
-def _parts(pairs: Cells, n: int) -> tuple[int, Cells]:
-    """Return the number of parts that n things form, which pairs of them link, and each one's part."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    graph = coo_array((np.ones(len(pairs), dtype=np.int8), tuple(pairs.T)), shape=(n, n))
-    parts, part = connected_components(graph, directed=False)
-    return int(parts), part
-
-
-def _check_boundary(kind: str, points: Array, cells: Cells, boundary: Cells, name: str) -> None:
+def _check_boundary(kind: str, points: Array, cells: Indices, boundary: Indices, name: str) -> None:
     """Refuse nodes of the boundary that coincide, or lie in or on cells that do not have them."""
     nodes = np.unique(boundary)
-    twins = nodes[_copies(points[nodes], _shortest_edges(kind, points, cells, nodes))]
+    twins = nodes[_first_copies(kind, points, cells, nodes) != np.arange(len(nodes))]
     if len(twins):
         raise InputError(
             f"{name} has {len(twins)} nodes that coincide with others, the first at {place(points[twins[0]])}, so "
@@ -135,10 +125,11 @@ def _check_boundary(kind: str, points: Array, cells: Cells, boundary: Cells, nam
             "meshing)"
         )
     inside, on = _strangers(kind, points, cells, nodes, name)
+    remedy = "give a mesh without overlaps (in gmsh BooleanFragments before meshing)"
     if len(inside):
         raise InputError(
             f"{name} has cells that overlap: {len(inside)} nodes of its boundary lie inside others, the first at "
-            f"{place(points[inside[0]])}; give a mesh without overlaps (in gmsh BooleanFragments before meshing)"
+            f"{place(points[inside[0]])}; {remedy}"
         )
     if len(on):
         face = _NAMES[DIMENSIONS[kind]]
@@ -152,68 +143,56 @@ def _check_boundary(kind: str, points: Array, cells: Cells, boundary: Cells, nam
         if len(crossings):
             raise InputError(
                 f"{name} has cells that overlap: edges of its boundary cross in {len(crossings)} points, the first at "
-                f"{place(crossings[0])}; give a mesh without overlaps (in gmsh BooleanFragments before meshing)"
+                f"{place(crossings[0])}; {remedy}"
             )
 
 
-def _shortest_edges(kind: str, points: Array, cells: Cells, nodes: Cells) -> Array:
+def _first_copies(kind: str, points: Array, cells: Indices, nodes: Indices) -> Indices:
+    """Return for each of some nodes, which are sorted, the place of the first one that it coincides with."""
+    if not len(nodes):
+        return np.zeros(0, dtype=np.int64)
+    from scipy.spatial import cKDTree
+
+    x, sizes = points[nodes], _shortest_edges(kind, points, cells, nodes)
+    _, first, number = np.unique(x, axis=0, return_index=True, return_inverse=True)
+    number = number.ravel()
+    pairs = [np.stack([first[number], np.arange(len(x))], axis=1)]
+    if len(first) > 1:
+        least = np.full(len(first), np.inf)
+        np.minimum.at(least, number, sizes)
+        distance, near = cKDTree(x[first]).query(x[first], k=min(9, len(first)))
+        one, k = np.nonzero(distance <= _NEAR * np.minimum(least[:, None], least[near]))
+        pairs.append(np.stack([first[one], first[near[one, k]]], axis=1))
+    _, label = components(np.concatenate(pairs), len(x))
+    _, first = np.unique(label, return_index=True)
+    return np.asarray(first[label], dtype=np.int64)
+
+
+def _shortest_edges(kind: str, points: Array, cells: Indices, nodes: Indices) -> Array:
     """Return the length of the shortest edge at each of some nodes, which are sorted."""
     out = np.full(len(points), np.inf)
     chosen = np.zeros(len(points), dtype=bool)
     chosen[nodes] = True
     cells = cells[chosen[cells].any(axis=1)]
-    for corner, *others in CORNERS[kind] if kind != "line" else [(0, 1)]:
-        simplex = kind in ("line", "triangle", "tetra")
-        for a, b in (
-            [(i, j) for i in range(cells.shape[1]) for j in range(i)] if simplex else [(corner, k) for k in others]
-        ):
-            length = np.linalg.norm(points[cells[:, a]] - points[cells[:, b]], axis=1)
-            np.minimum.at(out, cells[:, a], length)
-            np.minimum.at(out, cells[:, b], length)
+    around = [(0, 1)] if kind == "line" else _FACES[kind]
+    for a, b in {(min(f[k - 1], f[k]), max(f[k - 1], f[k])) for f in around for k in range(len(f))}:
+        length = np.linalg.norm(points[cells[:, a]] - points[cells[:, b]], axis=1)
+        np.minimum.at(out, cells[:, a], length)
+        np.minimum.at(out, cells[:, b], length)
     return out[nodes]
 
 
-def _twins(points: Array, sizes: Array) -> Iterator[Cells]:
-    """Return pairs of points that coincide, as arrays of shape (n, 2): all of them are linked by such pairs."""
-    from scipy.spatial import cKDTree
-
-    _, first, number = np.unique(points, axis=0, return_index=True, return_inverse=True)
-    number = number.ravel()
-    yield np.stack([first[number], np.arange(len(points))], axis=1)
-    least = np.full(len(first), np.inf)
-    np.minimum.at(least, number, sizes)
-    if len(first) > 1:
-        distance, near = cKDTree(points[first]).query(points[first], k=min(9, len(first)))
-        one, k = np.nonzero(distance <= _NEAR * np.minimum(least[:, None], least[near]))
-        yield np.stack([first[one], first[near[one, k]]], axis=1)
-
-
-def _labels(points: Array, sizes: Array) -> Cells:
-    """Return for each point the first that it coincides with."""
-    _, label = _parts(np.concatenate(list(_twins(points, sizes))), len(points))
-    _, first = np.unique(label, return_index=True)
-    return np.asarray(first[label], dtype=np.int64)
-
-
-def _copies(points: Array, sizes: Array) -> Mask:
-    """Return which points coincide with an earlier one."""
-    if not len(points):
-        return np.zeros(0, dtype=bool)
-    return np.asarray(_labels(points, sizes) != np.arange(len(points)))
-
-
-def merged(kind: str, points: Array, cells: Cells) -> tuple[Array, Cells]:
+def merged(kind: str, points: Array, cells: Indices) -> tuple[Array, Indices]:
     """Return a mesh in which nodes of the boundary that coincide are one."""
     nodes = np.unique(_faces(kind, cells, len(points)).boundary)
     numbers = np.arange(len(points))
-    if len(nodes):
-        numbers[nodes] = nodes[_labels(points[nodes], _shortest_edges(kind, points, cells, nodes))]
+    numbers[nodes] = nodes[_first_copies(kind, points, cells, nodes)]
     cells = numbers[cells]
     used, renumbered = np.unique(cells, return_inverse=True)
     return points[used], renumbered.reshape(cells.shape)
 
 
-def _strangers(kind: str, points: Array, cells: Cells, nodes: Cells, name: str) -> tuple[Cells, Cells]:
+def _strangers(kind: str, points: Array, cells: Indices, nodes: Indices, name: str) -> tuple[Indices, Indices]:
     """Return the nodes that lie inside the mesh without being a corner there, and others on cells without them."""
     corners = points[cells]
     centres = corners.mean(axis=1)
@@ -234,7 +213,7 @@ def _strangers(kind: str, points: Array, cells: Cells, nodes: Cells, name: str) 
     return within, np.setdiff1d(touched, within)
 
 
-def _crossings(points: Array, edges: Cells, name: str) -> Array:
+def _crossings(points: Array, edges: Indices, name: str) -> Array:
     """Return where edges of the boundary of a plane mesh cross, shape (n, 2): no end lies on another edge."""
     ends = points[edges]
     middles = ends.mean(axis=1)
@@ -242,8 +221,7 @@ def _crossings(points: Array, edges: Cells, name: str) -> Array:
     found = [np.zeros((0, 2))]
     for i, j in _near(middles, half, middles, half, name):
         apart = (i < j) | (half[i] < half[j])
-        for k in (0, 1):
-            apart &= (edges[i, k] != edges[j, 0]) & (edges[i, k] != edges[j, 1])
+        apart &= ~np.any(edges[i][:, :, None] == edges[j][:, None, :], axis=(1, 2))
         (p, q), (a, b) = ends[i[apart]].transpose(1, 0, 2), ends[j[apart]].transpose(1, 0, 2)
         sides = [_cross(b - a, x - a) for x in (p, q)] + [_cross(q - p, x - p) for x in (a, b)]
         crossing = (sides[0] * sides[1] < 0) & (sides[2] * sides[3] < 0)
@@ -256,7 +234,7 @@ def _cross(a: Array, b: Array) -> Array:
     return np.asarray(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
 
 
-def _near(x: Array, own: Array, centres: Array, reach: Array, name: str) -> Iterator[tuple[Cells, Cells]]:
+def _near(x: Array, own: Array, centres: Array, reach: Array, name: str) -> Iterator[tuple[Indices, Indices]]:
     """Return pairs i, j with |x_i − centre_j| ≤ own_i + reach_j, in parts; own_i is not much larger than reach_j.
 
     Raises:

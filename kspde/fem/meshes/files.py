@@ -12,18 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from kspde.errors import InputError, MissingBackendError
 from kspde.fem.meshes.safety import Unpacking, alone, check_mesh_file, is_freefem
 from kspde.runtime.files import MOST_TEXT, check_regular, read_regular
+from kspde.typing import Array, Indices
 
 __all__ = ["DIMENSIONS", "Blocks", "gmsh_arrays", "read_mesh"]
 
-Array = npt.NDArray[np.float64]
-Cells = npt.NDArray[np.int64]
 #: meshio's name of a kind of cell -> the corners of its cells, in VTK's order
-Blocks = dict[str, Cells]
+Blocks = dict[str, Indices]
 
 #: The dimension of the cells that can be used, by meshio's name.
 DIMENSIONS = {"line": 1, "triangle": 2, "quad": 2, "tetra": 3, "hexahedron": 3}
@@ -55,12 +53,12 @@ _SECOND: dict[str, tuple[str, int, list[tuple[int, ...]]]] = {
     "hexahedron27": ("hexahedron", 8, [*_CUBE, *_SIDES, (0, 1, 2, 3, 4, 5, 6, 7)]),
 }
 
-#: How far from where a straight cell has it a node may be, in units of the cell's size.
+#: How far a node may be from its place in a straight cell, in units of the cell's size.
 _STRAIGHT = 1e-4
 
 
 def read_mesh(path: Path, dimension: int) -> tuple[Array, Blocks]:
-    """Return the points of a file, shape (n, 3), and its cells of a dimension; lower ones are left out.
+    """Return the points of a file, shape (n, 3), and its cells of a dimension; those of lower dimensions are left out.
 
     Second-order cells with straight edges are read as those of first order.
 
@@ -80,7 +78,7 @@ def read_mesh(path: Path, dimension: int) -> tuple[Array, Blocks]:
 
 
 def gmsh_arrays(draw: Callable[[Any], None], name: str) -> tuple[Array, Blocks]:
-    """Return the points and cells of what gmsh has when ``draw`` is done.
+    """Return the points and cells that gmsh has after ``draw``.
 
     Raises:
         InputError: gmsh fails.
@@ -97,7 +95,7 @@ def gmsh_arrays(draw: Callable[[Any], None], name: str) -> tuple[Array, Blocks]:
         tags, coordinates, _ = gmsh.model.mesh.getNodes()
         order = np.argsort(tags)
         tags = tags[order]
-        blocks: dict[str, list[Cells]] = {}
+        blocks: dict[str, list[Indices]] = {}
         for number, _, nodes in zip(*gmsh.model.mesh.getElements(), strict=True):
             label, _, _, count, _, _ = gmsh.model.mesh.getElementProperties(number)
             cells = order[np.searchsorted(tags, nodes)].reshape(-1, count).astype(np.int64)
@@ -111,7 +109,7 @@ def gmsh_arrays(draw: Callable[[Any], None], name: str) -> tuple[Array, Blocks]:
 
 def _read(path: Path) -> tuple[Array, Blocks]:
     """Return points and cells of all kinds."""
-    if path.suffix.lower() == ".wkt":  # meshio's regular expression for it takes exponential time on a bad file
+    if path.suffix.lower() == ".wkt":  # meshio's regular expression takes exponential time on a bad file
         raise InputError(f"{path} cannot be read as a mesh: give gmsh's .msh, or what meshio reads but .wkt")
     if path.suffix.lower() != ".msh":
         return _meshio_arrays(path, "give gmsh's .msh, or what meshio reads")
@@ -135,12 +133,12 @@ def _meshio_arrays(path: Path, remedy: str) -> tuple[Array, Blocks]:
             mesh = meshio.read(link)
         points = np.asarray(mesh.points, dtype=np.float64)
         points = np.pad(points, ((0, 0), (0, 3 - points.shape[1])))
-        blocks: dict[str, list[Cells]] = {}
+        blocks: dict[str, list[Indices]] = {}
         for block in mesh.cells:
             data = block.data if block.type in DIMENSIONS or block.type in _SECOND else np.zeros((len(block.data), 0))
             blocks.setdefault(block.type, []).append(np.asarray(data).astype(np.int64))
         return points, {kind: np.concatenate(cells) for kind, cells in blocks.items()}
-    except (Exception, SystemExit) as error:  # meshio raises, or exits with what it printed, whatever its readers meet
+    except (Exception, SystemExit) as error:  # meshio's readers raise anything, or exit with what they printed
         reason = said.getvalue() if isinstance(error, SystemExit) else str(error)
         reason = " ".join(reason.split()).rstrip(".") or f"its reader ends with {type(error).__name__}"
         raise InputError(f"{path} cannot be read as a mesh ({reason}): {remedy}") from None
@@ -150,7 +148,7 @@ def _freefem_arrays(path: Path) -> tuple[Array, Blocks]:
     """Return a plane mesh in FreeFem's format: three counts, then x y label, i j k label, i j label."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # it ends at what is no number: too early
+            warnings.simplefilter("ignore", DeprecationWarning)  # it stops at anything that is not a number
             numbers = np.fromstring(read_regular(path, MOST_TEXT).decode("latin-1"), dtype=np.float64, sep=" ")
         n, triangles, edges = (int(number) for number in numbers[:3])
         ends = np.cumsum([3, 3 * n, 4 * triangles, 3 * edges])
@@ -165,15 +163,15 @@ def _freefem_arrays(path: Path) -> tuple[Array, Blocks]:
 
 @contextmanager
 def _no_reading_past_the_end() -> Iterator[None]:
-    """Let meshio's readers fail where they go on asking a file that has ended for its next line.
+    """Make meshio's readers fail where they keep asking for lines after the end of the file.
 
-    Several (of .ply, .mdpa, .dat, .node, .bdf ...) look for a line in a loop that does not end on a truncated file.
+    Several (for .ply, .mdpa, .dat, .node, .bdf ...) search for a line in a loop that never ends on a truncated file.
     """
 
     def ending(path: Any, mode: str = "r", **options: Any) -> Any:
         check_regular(path)
         file = open(path, mode, **options)  # noqa: SIM115 - meshio closes it
-        left = 1000  # what a reader may well ask in vain, a few times for each block
+        left = 1000  # a reader may ask in vain a few times for each block
         plain = {"read": file.read, "readline": file.readline}
 
         def guarded(name: str) -> Any:
@@ -237,10 +235,10 @@ def _of_dimension(points: Array, blocks: Blocks, dimension: int, name: str) -> B
     return given
 
 
-def _check_straight(points: Array, cells: Cells, kind: str, name: str) -> None:
+def _check_straight(points: Array, cells: Indices, kind: str, name: str) -> None:
     """Refuse second-order cells with curved edges.
 
-    Their nodes are looked for wherever a straight cell has some, as formats number them differently.
+    Their nodes may be wherever a straight cell has some, since formats number them differently.
     """
     first, corners, between = _SECOND[kind]
     if len(points) <= cells.max(initial=0) or cells.min(initial=0) < 0:

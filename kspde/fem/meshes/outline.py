@@ -1,19 +1,16 @@
-"""Where a mesh is and how far it reaches: what "near the boundary" and "far from the sources" mean on it."""
+"""The outer boundary of a mesh, and how far out points lie: what "near the boundary" means on it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from kspde.errors import InputError, check_finite
+from kspde.fem.meshes.cells import components
+from kspde.typing import Array, Indices, Mask
 
 __all__ = ["Outline", "ball", "outline"]
-
-Array = npt.NDArray[np.float64]
-Cells = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 
 #: Directions in which the outline of a plane mesh is tabulated.
 _DIRECTIONS = 4096
@@ -27,8 +24,8 @@ class Outline:
         centre: where distances are measured from, shape (d,).
         radius: the distance of the farthest point.
         inner: the distance of the nearest boundary point in any direction.
-        radii: in the plane, the boundary's distance in equidistant directions from angle −π on, the last that of the
-            first; for a ball none; else that of ``nodes``.
+        radii: in the plane, the distance of the boundary in equidistant directions, beginning and ending with angle −π;
+            for a ball, nothing; else that of ``nodes``.
         nodes: the nodes of the boundary.
         holes: which of them belong to holes.
     """
@@ -73,7 +70,7 @@ def ball(radius: float, dimension: int) -> Outline:
     )
 
 
-def outline(points: Array, boundary: Cells, centre: object, name: str) -> Outline:
+def outline(points: Array, boundary: Indices, centre: object, name: str) -> Outline:
     """Return the outline of a mesh.
 
     Args:
@@ -83,7 +80,7 @@ def outline(points: Array, boundary: Cells, centre: object, name: str) -> Outlin
         name: the file's.
 
     Raises:
-        InputError: the centre is no point, or outside the outline.
+        InputError: the centre is not a point, or outside the outline.
     """
     d = points.shape[1]
     numbers = np.unique(boundary)
@@ -111,21 +108,16 @@ def outline(points: Array, boundary: Cells, centre: object, name: str) -> Outlin
     return Outline(centre=middle, radius=radius, inner=inner, radii=radii, nodes=nodes, holes=holes)
 
 
-def _holes(numbers: Cells, boundary: Cells, nodes: Array) -> Mask:
+def _holes(numbers: Indices, boundary: Indices, nodes: Array) -> Mask:
     """Return which nodes of the boundary are not on the part of it that encloses all others."""
     if boundary.shape[1] == 1:
         return np.zeros(len(numbers), dtype=bool)
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     a = np.searchsorted(numbers, boundary)
-    links = np.concatenate([a[:, [k, k - 1]] for k in range(boundary.shape[1])])
-    graph = coo_array((np.ones(len(links), dtype=np.int8), tuple(links.T)), shape=(len(numbers), len(numbers)))
-    _, part = connected_components(graph, directed=False)
+    _, part = components(np.concatenate([a[:, [k, k - 1]] for k in range(boundary.shape[1])]), len(numbers))
     return np.asarray(part != part[np.argmax(nodes[:, 0])])
 
 
-def _centre_of_mass(points: Array, boundary: Cells) -> Array:
+def _centre_of_mass(points: Array, boundary: Indices) -> Array:
     """Return the centre of mass of what a boundary encloses, by the divergence theorem."""
     used = points[np.unique(boundary)]
     origin = 0.5 * (used.min(axis=0) + used.max(axis=0))

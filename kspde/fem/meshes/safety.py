@@ -1,7 +1,7 @@
-"""What a mesh file must be before a reader sees it: data, in itself, of a size that memory holds.
+"""Checks of a mesh file before a reader sees it: it must be data, self-contained, and fit into memory.
 
-gmsh executes what is no mesh as a script of its language, which can start programs, and the options in a file beside
-the mesh; XDMF files name other files; HDF5 files may have parts of others in them.
+gmsh executes a file that is not a mesh as a script of its language, which can start programs, and the options in a file
+beside the mesh; XDMF files name other files; HDF5 files may contain parts of others.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["MOST_UNPACKED", "Unpacking", "alone", "check_mesh_file", "is_freefem
 #: How a file begins that gmsh reads as a mesh.
 _GMSH = (b"$MeshFormat", b"$NOD")
 
-#: Formats of which parts are in other files beside the one that is named.
+#: Formats with parts in other files beside the one that is named.
 _IN_PARTS = (".xdmf", ".xmf", ".node", ".ele")
 
 #: Bytes that the parts of a file may unpack to.
@@ -33,8 +33,8 @@ def check_mesh_file(path: Path) -> None:
     """Refuse a file that a reader must not see.
 
     Raises:
-        OSError: it is no regular file, or too large.
-        InputError: it is no mesh, or leads to other files.
+        OSError: it is not a regular file, or too large.
+        InputError: it is not a mesh, or refers to other files.
     """
     from kspde.runtime.hdf5 import is_hdf5
 
@@ -70,7 +70,7 @@ def alone(path: Path) -> Iterator[Path]:
         raise InputError(f"{path} is read from a temporary directory ({error.strerror}): set TMPDIR to one") from None
     with temporary as directory:
         link = Path(directory) / f"mesh{path.suffix}"
-        if path.suffix.lower() == ".xml":  # its reader follows a link, and looks there for files of data
+        if path.suffix.lower() == ".xml":  # its reader follows links, and looks for data files there
             copyfile(path, link)
         else:
             link.symlink_to(path.absolute())
@@ -82,7 +82,7 @@ def alone(path: Path) -> Iterator[Path]:
 
 
 class Unpacking:
-    """What a reader takes for the module zlib or lzma: it ends where a small file would unpack to a very large one.
+    """A stand-in for the module zlib or lzma that raises where a small file would unpack to a very large one.
 
     Args:
         module: the module.
@@ -93,10 +93,10 @@ class Unpacking:
         self._left = MOST_UNPACKED
 
     def decompress(self, data: bytes) -> bytes:
-        """Return data unpacked.
+        """Return unpacked data.
 
         Raises:
-            ValueError: they are too many.
+            ValueError: there are too many.
         """
         out: bytes = self._new().decompress(data, self._left + 1)
         self._left -= len(out)
@@ -122,15 +122,15 @@ def _check_hdf5(path: Path) -> None:
 
 
 def _check_xdmf(path: Path) -> None:
-    """Refuse what names files other than HDF5 files in the same directory.
+    """Refuse a file that names others than HDF5 files in the same directory.
 
     Raises:
-        InputError: it does, or is no XML.
+        InputError: it does, or is not XML.
     """
     try:
         root = ElementTree.fromstring(read_regular(path, MOST_TEXT))
     except ElementTree.ParseError as error:
-        raise InputError(f"{path} cannot be read as a mesh ({error}): it is no XML") from None
+        raise InputError(f"{path} cannot be read as a mesh ({error}): it is not XML") from None
     for item in root.iter():
         if "include" in item.tag.lower():
             raise InputError(f"{path} includes another file, which is not read: save it anew, all in one file")

@@ -52,39 +52,21 @@ class Preconditioner(ABC):
     needs_matrix = True
     repeats = False
     suits = True
+    _size: float | None = None
+    _least: int | None = None
 
     @abstractmethod
     def update(self, s: Array, iterations: int) -> None:
-        """Follow the matrix, which has changed to K + diag(s); the last solve took so many iterations. Collective."""
+        """Follow the matrix, which has changed to K + diag(s), after a solve of so many iterations. Collective."""
 
     def renew(self) -> bool:
         """Rebuild the preconditioner for the matrix as it is; return whether it may have changed. Collective."""
+        self._least = None
         return False
 
-
-#: Gives a KSP, whose matrix is set, its preconditioner; its options come after.
-PreconditionerOf = Callable[[Any], Preconditioner]
-
-
-class Age:
-    """Says when a preconditioner that is kept while the matrix changes has become stale.
-
-    Args:
-        comm: the communicator.
-    """
-
-    def __init__(self, comm: Any) -> None:
-        self._comm = comm
-        self._size: float | None = None
-        self._least: int | None = None
-
-    def reset(self) -> None:
-        """Take note that the preconditioner is new."""
-        self._least = None
-
-    def stale(self, s: Array, iterations: int) -> bool:
-        """Return whether it no longer serves K + diag(s), given the iterations of the last solve. Collective."""
-        size = float(self._comm.allreduce(float(s.sum())))
+    def stale(self, comm: Any, s: Array, iterations: int) -> bool:
+        """Return whether it must be rebuilt to serve K + diag(s). Collective."""
+        size = float(comm.allreduce(float(s.sum())))
         if self._size is not None:
             self._least = iterations if self._least is None else min(iterations, self._least)
             moved = max(size / self._size, self._size / size) > _STALE
@@ -92,6 +74,10 @@ class Age:
                 return False
         self._size = size
         return True
+
+
+#: Gives a KSP, whose matrix is set, its preconditioner; its options come after.
+PreconditionerOf = Callable[[Any], Preconditioner]
 
 
 class PetscPreconditioner(Preconditioner):
@@ -106,7 +92,6 @@ class PetscPreconditioner(Preconditioner):
 
     def __init__(self, ksp: Any, kind: str | None = None) -> None:
         self._pc = ksp.getPC()
-        self._age = Age(ksp.comm.tompi4py())
         if kind is not None:
             self._pc.setType(kind)
         if kind in ("cholesky", "lu"):
@@ -117,12 +102,12 @@ class PetscPreconditioner(Preconditioner):
 
     def update(self, s: Array, iterations: int) -> None:
         """Rebuild it, unless it is multigrid that still serves. Collective."""
-        if self._pc.getType() != "gamg" or self._age.stale(s, iterations):
+        if self._pc.getType() != "gamg" or self.stale(self._pc.comm.tompi4py(), s, iterations):
             self.renew()
 
     def renew(self) -> bool:
         """Rebuild it; only multigrid may have changed. Collective."""
-        self._age.reset()
+        super().renew()
         self._pc.setReusePreconditioner(False)
         self._pc.setUp()
         self._pc.setReusePreconditioner(True)

@@ -85,6 +85,7 @@ class Space(ABC):
         centre: the point that distances are measured from, shape (d,).
         inner: the least distance of the boundary from it, by the norm of ``reach``.
         extent: the largest coordinate of the domain relative to it.
+        fills_cube: whether the domain is [−radius, radius]^d, outside of which densities know their mass.
         nodes: the number of nodes on all ranks.
         cells: the number of cells on all ranks.
         degree: the polynomial degree.
@@ -110,6 +111,7 @@ class Space(ABC):
     centre: Array
     inner: float
     extent: float
+    fills_cube: bool = False
     nodes: int
     cells: int
     degree: int

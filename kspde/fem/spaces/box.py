@@ -53,6 +53,7 @@ class BoxSpace(Space):
     linear_solver = "fast diagonalisation"
     iterates = True
     has_spectrum = True
+    fills_cube = True
 
     def __init__(self, box: Box, comm: Any) -> None:
         self.domain = box

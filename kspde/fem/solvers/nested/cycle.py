@@ -27,7 +27,7 @@ from petsc4py import PETSc
 from scipy.sparse import csr_array
 
 from kspde.fem.backend import apply_options
-from kspde.fem.solvers.krylov import SMOOTHER, Age, Preconditioner
+from kspde.fem.solvers.krylov import SMOOTHER, Preconditioner
 from kspde.fem.solvers.nested import gauss_seidel as sweeps
 from kspde.fem.solvers.nested.numbering import Numbering, numbered
 from kspde.typing import Array
@@ -242,7 +242,6 @@ class Cycle(Preconditioner):
         ksp.getPC().setType("python")
         ksp.getPC().setPythonContext(self)
         self.repeats = hierarchy.factorised
-        self._age = Age(hierarchy.comm)
         self._hierarchy = hierarchy
         self._inverses: list[Single] = [np.zeros(level.nodes, dtype=np.float32) for level in hierarchy.levels[:-1]]
         #: decoupled nodes, and their inverse diagonal
@@ -261,12 +260,12 @@ class Cycle(Preconditioner):
         self._decoupled = np.flatnonzero(self._inverses[0] == 0.0)
         self._decoupled_inverse = 1.0 / (s[self._decoupled] + self._hierarchy.levels[0].diagonal[self._decoupled])
         self._diagonal.array[:] = shifts[-1] + self._hierarchy.levels[-1].diagonal
-        if self._age.stale(s, iterations):
+        if self.stale(self._hierarchy.comm, s, iterations):
             self.renew()
 
     def renew(self) -> bool:
         """Rebuild the solver on the coarsest mesh. Collective."""
-        self._age.reset()
+        super().renew()
         self._matrix.setDiagonal(self._diagonal)
         if self._solver is None:
             solver = PETSc.KSP().create(self._hierarchy.comm)
