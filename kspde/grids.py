@@ -11,7 +11,7 @@ import numpy as np
 from kspde.errors import InputError
 from kspde.typing import Array
 
-__all__ = ["GaussianSmoother", "Grid", "deposit", "find_mass", "mass_box", "mass_grid", "mass_interval", "moved"]
+__all__ = ["GaussianSmoother", "Grid", "deposit", "find_mass", "mass_box", "mass_grid", "mass_interval", "shifted"]
 
 #: Particles deposited at once, at least: their work arrays fit in the cache.
 _CHUNK = 65_536
@@ -156,17 +156,17 @@ def deposit(grid: Grid, points: Array) -> Array:
     return out.reshape(grid.shape)
 
 
-def moved(grid: Grid, values: Array, way: Array) -> Array:
-    """Return f(x − way) at the grid points by multilinear interpolation of f there, and 0 from outside the grid.
+def shifted(grid: Grid, values: Array, shift: Array) -> Array:
+    """Return f(x − shift) at the grid points by multilinear interpolation of f there, and 0 from outside the grid.
 
     Args:
         grid: the grid.
         values: of f at its points.
-        way: shape (d,).
+        shift: a vector, shape (d,).
     """
-    from scipy.ndimage import shift
+    from scipy.ndimage import shift as interpolated
 
-    out: Array = shift(values, way / grid.spacing, order=1, mode="constant", prefilter=False)
+    out: Array = interpolated(values, shift / grid.spacing, order=1, mode="constant", prefilter=False)
     return out
 
 

@@ -13,8 +13,8 @@ from kspde.typing import Array
 
 __all__ = ["MOST", "IntegratedSquaredError", "bounding_box", "check_mass", "common_grid", "grid_for"]
 
-# By dimension: points per direction of the grid to compare on, at least and at most; points per bandwidth. Between half
-# a bandwidth (the most allowed) and these the sums change in the third digit.
+# By dimension: points per direction of the grid to compare on, at least and at most; points per bandwidth. The sums
+# change in the third digit between a spacing of half a bandwidth (the most allowed) and these.
 _LEAST = {1: 1024, 2: 160, 3: 48}
 MOST = {1: 65536, 2: 1536, 3: 192}
 _PER_BANDWIDTH = {1: 8.0, 2: 4.0, 3: 2.2}
@@ -159,8 +159,8 @@ class IntegratedSquaredError:
     def minimise(self) -> float:
         """Return the h that minimises the error.
 
-        A scan over five decades below three standard deviations of u finds the global valley, a bounded scalar search
-        in log h its bottom.
+        A scan over five decades below three standard deviations of u finds the global valley; a bounded scalar search
+        in log h finds its bottom.
         """
         from scipy.optimize import minimize_scalar
 

@@ -15,12 +15,12 @@ clouds with the same seed and replica share their noise and are not.
 
 **Intervals** are those of :mod:`kspde.distances.resampling`, along the family of pairs :math:`((1 - \lambda) P +
 \lambda\tilde\mu, (1 - \lambda) P + \lambda\tilde\nu)` with P the measure of all particles. As there, :math:`\tilde\mu`
-is :math:`s\mu + (1 - s)P`, moved by some standard deviations of its mean, :math:`\tilde\nu` likewise the other way.
-Differences of densities, distribution functions and quantile functions add up, so one set of draws, from near the
-particles' own λ, serves all λ. In trials (1D, 500 and 400 normal particles at distances from 0 to half a standard
-deviation, 300 each) 93 to 97 % of the intervals of L¹, and of L¹ and L² without noise, held what they are for, those of
-the energy distance without noise 91 % at the largest distance; without s and the moves it was 81 to 96 %. In 2D, L¹
-without noise is too large near its floor (.078 where .038 is right).
+is :math:`s\mu + (1 - s)P`, shifted by some standard deviations of its mean, :math:`\tilde\nu` likewise in the opposite
+direction. Differences of densities, distribution functions and quantile functions add up, so one set of draws, from
+near the particles' own λ, serves all λ. In trials (1D, 500 and 400 normal particles at distances from 0 to half a
+standard deviation, 300 each) 93 to 97 % of the intervals of L¹, and of L¹ and L² without noise, held what they are for,
+those of the energy distance without noise 91 % at the largest distance; without s and the moves it was 81 to 96 %. In
+2D, L¹ without noise is too large near its floor (.078 where .038 is right).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ import numpy as np
 
 from kspde.distances.bandwidth import MOST, IntegratedSquaredError, grid_for
 from kspde.distances.registry import ENERGY, Curves, DensityPair, Formula, OnGrid, OnLines, Projection
-from kspde.distances.resampling import AWAY, LAMBDAS, Replicas, weight_without_noise
+from kspde.distances.resampling import LAMBDAS, SHIFT, Replicas, weight_without_noise
 from kspde.distances.result import Measured
 from kspde.distances.sliced import averaged, directions
 from kspde.distances.statistics import prediction, reach_of
@@ -114,7 +114,7 @@ def _resampled(statistic: _Statistic, x: Array, y: Array, replicas: Replicas) ->
     own = _minus(statistic.of(y), statistic.of(x))
     weight = weight_without_noise(statistic.noise, statistic.square(own))
     share = weight**2
-    moves = _away(x, y, pool)
+    moves = _shifts(x, y, pool)
     ends = [
         tuple(
             share * u + (1 - share) * v for u, v in zip(statistic.of(points + by), statistic.of(pool + by), strict=True)
@@ -159,14 +159,14 @@ def _minus(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
     return tuple(u - v for u, v in zip(a, b, strict=True))
 
 
-def _away(x: Array, y: Array, pool: Array) -> tuple[Array, Array]:
-    """Return how both are moved: apart along the principal axis of all, each in proportion to its mean's variance."""
+def _shifts(x: Array, y: Array, pool: Array) -> tuple[Array, Array]:
+    """Return the shifts of both: apart along the principal axis of all, each in proportion to its mean's variance."""
     n, m = len(x), len(y)
     centred = pool - pool.mean(axis=0)
     variances, axes = np.linalg.eigh(centred.T @ centred / (n + m))
     side = 1.0 if float((y.mean(axis=0) - x.mean(axis=0)) @ axes[:, -1]) >= 0 else -1.0
-    way: Array = side * AWAY * float(np.sqrt(max(variances[-1], 0.0) * (1 / n + 1 / m))) * axes[:, -1]
-    return -way * m / (n + m), way * n / (n + m)
+    shift: Array = side * SHIFT * float(np.sqrt(max(variances[-1], 0.0) * (1 / n + 1 / m))) * axes[:, -1]
+    return -shift * m / (n + m), shift * n / (n + m)
 
 
 class _Smoothed:
@@ -220,7 +220,7 @@ class _OnLines:
         self._directions = directions(d)
         self._centre = 0.5 * (pool.min(axis=0) + pool.max(axis=0))
         radius = float(np.sqrt(np.square(pool - self._centre).sum(axis=1).max()))
-        half = 1.01 * (radius + max(float(np.linalg.norm(by)) for by in _away(x, y, pool))) or 1.0
+        half = 1.01 * (radius + max(float(np.linalg.norm(by)) for by in _shifts(x, y, pool))) or 1.0
         self._step = 2 * half / (_NODES - 1)
         self._first = -half
         self._levels = (np.arange(_LEVELS) + 0.5) / _LEVELS

@@ -66,69 +66,70 @@ def compare(
 
     A side is a density: what ``kspde.solve`` returned, an initial density, or a function f(x) ≥ 0 of points (n, d) with
     ``domain=``, whose integral is its mass. Or it is particles: what ``kspde.simulate`` returned, or several such
-    clouds (different seeds or replicas) of equally many; or positions of shape (n, d), or a list of such arrays. On
+    clouds (different seeds or replicas) of equal size; or positions of shape (n, d), or a list of such arrays. On
     several ranks either every rank gives its own positions or all give the same ones.
 
     Both sides are scaled to mass 1. What else differs (ε, mollifier, model, its parameters, the initial density; for
     two densities or two clouds the domain and the scheme as well) is named in ``Distance.differs``, in its text and on
-    its pictures. So the question whether particles (1.3) with ε = N^(−γ) approach the local density (1.1) is
-    ``compare(local, cloud)``.
+    its pictures. Thus ``compare(local, cloud)`` answers whether particles (1.3) with ε = N^(−γ) approach the local
+    density (1.1).
 
-    **A density u and particles.** The particles are μ, the empirical measure of N of them, or the mean of the empirical
-    measures of several clouds, which estimates the law :math:`u_{N,1}`.
+    **A density u and particles.** The particles are represented by μ, the empirical measure of N of them, or the mean
+    of the empirical measures of several clouds, which estimates the law :math:`u_{N,1}`.
 
     - **On a grid**: "l1", "l2", "relative_entropy", "reverse_relative_entropy" of :math:`k = K_h * \mu` and u, with the
-      Gaussian K_h of standard deviation h. The grid covers the mass of u and all particles, several bandwidths around
-      them, inside the domain; a particle outside counts at the nearest boundary point. By default h minimises the exact
-      mean integrated squared error of as many independent draws
+      Gaussian K_h of standard deviation h. The grid covers the mass of u and all particles, with several bandwidths
+      around them, inside the domain; a particle outside counts at the nearest boundary point. By default h minimises
+      the exact mean integrated squared error of as many independent draws
       (:class:`kspde.distances.bandwidth.IntegratedSquaredError`). :math:`L^1 \le \sqrt{2H}` holds for the numbers
       reported, and is checked.
     - **Of the points themselves**, without h: "wasserstein1", "wasserstein2" ("w1", "w2"), "energy"
       (:mod:`kspde.distances.sliced`), and "relative_entropy_knn" (:mod:`kspde.distances.knn`). These gather all
       particles on every rank.
     - **Marginals.** r = 1 compares the law of one particle with u. r = 2 compares the law of a pair with u ⊗ u, from
-      ⌊N/2⌋ disjoint pairs per cloud, each a draw from :math:`u_{N,2}`. A density is estimated where r d ≤ 3. A grid in
-      four dimensions that resolves the bandwidth of more than some thousand pairs fits in no memory, and of fewer the
-      floor is most of the distance: there the points themselves are compared, "wasserstein1" and "energy" by default.
-      Pairs of one cloud share its fluctuation: correlations show in the mean of many clouds.
+      ⌊N/2⌋ disjoint pairs per cloud, each a draw from :math:`u_{N,2}`. A density is estimated where r d ≤ 3. In four
+      dimensions, a grid that resolves the bandwidth of more than some thousand pairs does not fit in memory, and for
+      fewer pairs the floor is most of the distance: there the points themselves are compared, by "wasserstein1" and
+      "energy" unless others are asked for. Pairs of one cloud share its fluctuation: correlations show in the mean of
+      many clouds.
     - **Intervals**, 95 %, for the expectation of the statistic at this N and h: from draws whose own distance is that
-      of the particles (:mod:`kspde.distances.resampling`), which takes particles as independent. For several clouds
-      the variance is scaled by the clouds' own over that of such draws, which does not.
+      of the particles (:mod:`kspde.distances.resampling`), as if particles were independent. For several clouds the
+      variance is scaled by the ratio of the clouds' own to that of such draws, which does not assume so.
     - **Floors.** Even independent draws from u are not at distance 0. ``replicas`` clouds of them are treated in the
       same way. A distance inside the floor's interval does not distinguish the particles from such draws.
 
-    **Two densities** (:mod:`kspde.distances.integrals`): L¹, L² and both relative entropies by quadrature, the
+    **Two densities** (:mod:`kspde.distances.densities`): L¹, L² and both relative entropies by quadrature, the
     Wasserstein distances and the energy distance on lines, each with its quadrature error as its interval, and no
     floor. The first is the reference: "relative_entropy" is H(second|first) = ∫ second log(second/first), as for
     particles. An entropy is infinite where one density vanishes and the other does not.
 
-    **Two sets of particles** (:mod:`kspde.distances.clouds`): "l1" and "l2" of two kernel density estimates with
-    one bandwidth, and the distances of the points. The floor deals all particles out to the two sides at random.
+    **Two sets of particles** (:mod:`kspde.distances.clouds`): "l1" and "l2" of two kernel density estimates with one
+    bandwidth, and the distances of the points. The floor deals all particles out to the two sides at random.
 
     Collective; all results are the same on every rank, and on any number of ranks up to round-off.
 
     Args:
-        first: one side; where the other is a density and this one particles, they change places.
-        second: the other.
-        species: which one, where a model has several.
-        t: the time of solutions, their final one unless given.
-        mass: of positions, which have none of their own.
-        normalise: whether sides of different masses may be compared, as to their shapes.
-        domain: a ``Box`` or a ``Disk``, of functions.
-        r: 1 or 2, for a density and particles.
-        distances: names; None measures the four on the grid where there is one, of densities all but the energy
-            distance, of two clouds all but "wasserstein2".
-        times: increasing times in [0, t_end] of a solution to compare at; the last one's distance is returned, with
+        first: one side; particles and a density change places.
+        second: the other side.
+        species: the species to compare, where a model has several.
+        t: the time to compare solutions at; the final one unless given.
+        mass: the mass of positions, which have none of their own.
+        normalise: whether sides of different masses may be compared, by their shapes alone.
+        domain: the ``Box`` or ``Disk`` that a function is a density on.
+        r: the marginal, 1 or 2, for a density and particles.
+        distances: the names of the distances. None measures the four on the grid where there is one; for two densities
+            all but the energy distance, for two clouds all but "wasserstein2".
+        times: increasing times in [0, t_end] of a solution to compare at. The last one's distance is returned, with
             ``over_time``.
         states: the particles at these times: ``Snapshots``, the directory of ``StateFiles``, or a list of clouds; for
             several clouds a list of such.
-        bandwidth: h > 0, a length; None chooses it.
-        replicas: clouds drawn for the floor, and again for the intervals, at least 2.
-        resolution: grid points in the longest direction; None takes a few per bandwidth.
-        wasserstein: "sliced", or "exact" by optimal plans to as many draws from u (POT, few particles); on the line
-            both are the exact distance to u itself.
-        neighbours: k >= 1 of "relative_entropy_knn".
-        seed: of the draws.
+        bandwidth: the bandwidth h > 0, a length; None chooses it.
+        replicas: the number of clouds drawn for the floor, and again for the intervals, at least 2.
+        resolution: the number of grid points in the longest direction; None takes a few per bandwidth.
+        wasserstein: the way Wasserstein distances are computed: "sliced", or "exact" by optimal plans to as many draws
+            from u (POT, few particles). On the line both are the exact distance to u itself.
+        neighbours: the neighbour k ≥ 1 of "relative_entropy_knn".
+        seed: the seed of the draws.
 
     Raises:
         InputError: a value out of range, or not the same on every rank; a grid that cannot resolve the bandwidth; sides
@@ -171,7 +172,7 @@ def compare(
 
 @dataclass(frozen=True, kw_only=True)
 class _Options:
-    """What ``compare`` was asked for; it describes them."""
+    """The options of ``compare``, which describes them."""
 
     r: int
     bandwidth: float | None
@@ -203,7 +204,7 @@ class _Options:
         return options
 
     def check_used(self, kind: str, states: Any) -> None:
-        """Refuse what has a meaning for a density and particles only.
+        """Refuse options that apply to a density and particles only.
 
         Raises:
             InputError: it is given.
@@ -220,7 +221,7 @@ class _Options:
                 raise InputError(f"{name} has no effect here, it is for a density and particles: leave it out")
 
     def drawn(self, comm: Any) -> Replicas:
-        """Return how draws are repeated."""
+        """Return the repetition of draws on these ranks."""
         return Replicas(count=self.replicas, seed=self.seed, comm=comm, threads=threads_per_rank(comm))
 
 
@@ -250,7 +251,7 @@ def _about(a: Side, b: Side, comm: Any, *, any_mass: bool, any_time: bool) -> di
 
 
 def _checked_times(times: Any, states: Any, side: Side) -> list[float] | None:
-    """Return increasing times of a solution, or None."""
+    """Return the times to compare a solution at, or None for one time."""
     if times is None:
         if states is not None:
             raise InputError("states are given without times: give times = (...) too")

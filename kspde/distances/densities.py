@@ -7,9 +7,9 @@ energy distance are those of the projections onto lines (:mod:`kspde.distances.s
 .. math:: W_1 = \int |F_a - F_b|, \qquad W_2^2 = \int_0^1 |Q_a - Q_b|^2,
 
 in more dimensions the sliced ones. Each number is computed twice, by a rule and by one half as fine; their difference
-is its error. A discrete density is trusted down to :data:`kspde.distances.sides.CLIP` of its maximum. In
-H(p|q) = ∫ p log(p/q) a p below that counts as 0, and a q as that level; the change of the entropies
-when the level is ten times as high is part of their error.
+is its error. A discrete density is trusted down to :data:`kspde.distances.sides.CLIP` of its maximum. In H(p|q) = ∫ p
+log(p/q) a p below that counts as 0, and a q as that level; the change of the entropies when the level is ten times as
+high is part of their error.
 """
 
 from __future__ import annotations
@@ -123,9 +123,9 @@ class _Integrals:
 
 
 def _trusted(p: Array, p_level: float, q: Array, q_level: float, weight: Array) -> DensityPair | None:
-    """Return two densities for logarithms: below its level p counts as 0, which costs next to nothing, q as its level.
+    """Return two densities for logarithms: below its level p counts as 0, at a negligible cost, and q as its level.
 
-    None where q vanishes altogether and p does not: nothing finite is right there.
+    None where q vanishes and p does not, so that no finite value is right.
     """
     if float(np.vdot(weight, np.where(q == 0, p, 0.0))) > _SINGULAR:
         return None

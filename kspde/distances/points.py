@@ -14,7 +14,7 @@ import numpy as np
 
 from kspde.distances.knn import LogDensity
 from kspde.distances.registry import ENERGY, Formula, OnLines, OnNeighbours
-from kspde.distances.resampling import LAMBDAS, Replicas, away, deviation_of_clouds, weight_without_noise
+from kspde.distances.resampling import LAMBDAS, Replicas, deviation_of_clouds, shift_away, weight_without_noise
 from kspde.distances.result import Measured
 from kspde.distances.sides import Target, rows_of
 from kspde.distances.sliced import Lines
@@ -141,14 +141,14 @@ class _Family:
         self._lambdas = LAMBDAS[::2] if self._plans else LAMBDAS  # an optimal plan is costly
 
         centre = np.tile(0.5 * (grid.lower + grid.upper), r)
-        self._way = away(grid, density, r, np.array([cloud.mean(axis=0) for cloud in clouds]), len(pooled))
+        self._shift = shift_away(grid, density, r, np.array([cloud.mean(axis=0) for cloud in clouds]), len(pooled))
         farthest = float(np.sqrt(np.max(np.sum((pooled - centre) ** 2, axis=1))))
-        self.lines = Lines(grid, density, r, farthest + float(np.linalg.norm(self._way)))
+        self.lines = Lines(grid, density, r, farthest + float(np.linalg.norm(self._shift)))
         observed = float(self.lines.distances(pooled, [ENERGY])[0])
         self.weight = weight_without_noise(self.lines.noise, len(pooled) * observed)
         self._share = self.weight**2
         sort = any(formula.of_quantiles for formula in self._on_lines)
-        self._direction = self.lines.displacement(pooled, self._way, self._share, quantiles=sort)
+        self._direction = self.lines.displacement(pooled, self._shift, self._share, quantiles=sort)
 
     def measured(self, points: Array, random: np.random.Generator) -> Array:
         """Return the distances of points, shape (formulas,)."""
@@ -174,7 +174,7 @@ class _Family:
         return out
 
     def _drawn(self, n: int, random: np.random.Generator, weight: float) -> Array:
-        return self.draws.between(n, random, self._points, weight, share=self._share, way=self._way)
+        return self.draws.between(n, random, self._points, weight, share=self._share, shift=self._shift)
 
     def _transport(self, points: Array, random: np.random.Generator) -> list[float]:
         """Return Wasserstein distances of points from as many draws from u, by optimal plans."""
@@ -221,7 +221,7 @@ class Draws:
         weight: float,
         *,
         share: float = 1.0,
-        way: Array | float = 0.0,
+        shift: Array | float = 0.0,
     ) -> Array:
         r"""Return n draws of :math:`(1 - \lambda) u^{\otimes r} + \lambda \tilde\mu`.
 
@@ -230,19 +230,19 @@ class Draws:
             random: as many of its numbers are used whatever the weight.
             points: of μ.
             weight: λ.
-            share: s; :math:`\tilde\mu` is :math:`s\mu + (1 - s)u^{\otimes r}` moved.
-            way: by this vector, shape (r d,).
+            share: s; :math:`\tilde\mu` is :math:`s\mu + (1 - s)u^{\otimes r}` shifted.
+            shift: a vector, shape (r d,).
         """
         out = self.points(n, random)
         replaced = random.random(n) < weight
         particles = replaced & (random.random(n) < share)
         out[particles] = points[random.integers(len(points), size=n)[particles]]
-        out[replaced] += way
+        out[replaced] += shift
         return out
 
 
 class _Uniforms:
-    """A numpy generator as ``InitialDensity.sample`` wants it; ids play no part."""
+    """A numpy generator in the form that ``InitialDensity.sample`` needs; ids are ignored."""
 
     def __init__(self, random: np.random.Generator) -> None:
         self._random = random

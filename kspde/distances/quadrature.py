@@ -11,7 +11,7 @@ from kspde.typing import Array
 
 __all__ = ["Integrals", "converged", "over_box", "uniform_edges"]
 
-# By dimension: intervals a direction where no edges are known, and points a direction at most.
+# By dimension: intervals per direction where no edges are known, and points per direction at most.
 _INTERVALS = {1: 128, 2: 32, 3: 10}
 _MOST = {1: 65_536, 2: 1_600, 3: 176}
 
@@ -24,7 +24,7 @@ _TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Integrals:
-    """Numbers from a rule, and by how much they differ from those of the rule with half as many points a direction.
+    """Numbers from a rule, and their differences from those of the rule with half as many points per direction.
 
     Attributes:
         value: the numbers.
@@ -42,9 +42,9 @@ def uniform_edges(box: Array) -> tuple[Array, ...]:
 
 
 def over_box(box: Array, *edges: Sequence[Array]) -> tuple[Array, ...]:
-    """Return by direction all edges inside a box of shape (2, d), with its ends, ascending.
+    """Return, per direction, all edges inside a box of shape (2, d), with its ends, ascending.
 
-    Where they are too many for two rules, equal intervals take their place.
+    Equal intervals replace edges that are too many for two rules.
     """
     d = box.shape[1]
     uniform = uniform_edges(box)
@@ -67,8 +67,8 @@ def converged(edges: Sequence[Array], measure: Callable[[tuple[Array, ...], tupl
     """Return integrals by rules that are refined until two in succession agree, or the points are as many as allowed.
 
     Args:
-        edges: by direction the ends of the intervals.
-        measure: from the nodes and the weights of each direction the numbers wanted. What is infinite stays so.
+        edges: per direction, the ends of the intervals.
+        measure: the numbers, from the nodes and the weights of each direction. Infinite ones remain infinite.
     """
     most = _MOST[len(edges)]
     longest = max(len(axis) - 1 for axis in edges)

@@ -249,13 +249,7 @@ ENERGY = OnLines(
 DISTANCES: dict[str, Formula] = {
     distance.name: distance
     for distance in (
-        OnGrid(
-            name="l1",
-            title="L1 distance",
-            default=_KINDS,
-            between=lambda pair: pair.l1,
-            of_difference=True,
-        ),
+        OnGrid(name="l1", title="L1 distance", default=_KINDS, between=lambda pair: pair.l1, of_difference=True),
         OnGrid(
             name="l2",
             title="L2 distance",

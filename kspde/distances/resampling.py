@@ -1,4 +1,4 @@
-r"""Clouds of independent particles, drawn from the density or from between it and the particles, and what they tell.
+r"""Clouds of independent particles, drawn from the density or from between it and the particles, and their intervals.
 
 **Why not the bootstrap.** A distance's variance depends on how far apart the two laws are. Points resampled from the
 particles themselves are too far from u by the particles' own noise: where the particles have the density u, the
@@ -7,12 +7,12 @@ bootstrap (and the jackknife, to first order) doubles the noise's share of the v
 .. math:: p_\lambda = (1 - \lambda) u + \lambda \tilde\mu_N, \qquad 0 \le \lambda \le 1,
 
 and the family is inverted (Neyman's construction along a one-parameter family): with m(λ) the mean of the distance of N
-draws from :math:`p_\lambda`, the interval for the expectation of the distance consists of the m(λ) whose draws have the
-distance θ that was measured within t standard deviations of their mean, t Student's quantile. With
+draws from :math:`p_\lambda`, the interval for the expectation of the distance consists of the m(λ) for which the
+measured distance θ lies within t standard deviations of the mean of the draws, t Student's quantile. With
 :math:`g(\lambda) = D(K_h * p_\lambda, u)`, the same distance without noise, g ∘ m⁻¹ takes θ to an estimate of
-:math:`D(K_h * p, u)`, p the particles' own law, and the ends of an interval to those of an interval for it.
+:math:`D(K_h * p, u)`, where p is the particles' own law, and the ends of an interval to those of an interval for it.
 
-Five things decide whether such an interval covers, each found by calibration (``tests/benchmarks/calibration.py``):
+Five things decide whether such an interval covers; each was found by calibration (``tests/benchmarks/calibration.py``):
 
 - **The variance of what is tested**, not of the estimate: it differs by a factor of two and more over an interval.
 - **The scale.** The norm of a Gaussian vector is nearly normal and its variance nearly constant, its square is neither.
@@ -20,22 +20,22 @@ Five things decide whether such an interval covers, each found by calibration (`
   between the λ that were tried.
 - **The direction of the family.** With :math:`\mu_N - u = \delta + \xi`, δ the difference of the laws and ξ noise of
   covariance Σ, a squared Hilbert distance has the variance :math:`4\langle\delta, \Sigma\delta\rangle +
-  2\operatorname{tr}\Sigma^2`. Noise spreads over many components, most of them of small variance, so a family
-  along :math:`\delta + \xi` varies less than one along δ. The best multiple of :math:`\delta + \xi` to estimate δ
-  by is :math:`s = 1 - \operatorname{tr}\Sigma/\|\delta + \xi\|^2`, or 0 (James & Stein, 4th Berkeley Symp. 1,
-  1961): the family leads to :math:`s\mu_N + (1 - s)u`.
+  2\operatorname{tr}\Sigma^2`. Noise spreads over many components, most of them of small variance, so distances vary
+  less in a family along :math:`\delta + \xi` than in one along δ. The best multiple of :math:`\delta + \xi` to estimate
+  δ by is :math:`s = 1 - \operatorname{tr}\Sigma/\|\delta + \xi\|^2`, or 0 (James & Stein, 4th Berkeley Symp. 1, 1961):
+  the family leads to :math:`s\mu_N + (1 - s)u`.
 - **The end of the family.** Noise that opposes a difference can hide it, most easily where it is largest: in the mean,
-  along the principal axis e of u, whose standard deviation is :math:`\sigma_e/\sqrt N`. A truth somewhat farther out is
+  along the principal axis e of u, whose standard deviation is :math:`\sigma_e/\sqrt N`. A law somewhat farther out is
   as plausible as the particles themselves, and there the distance varies more; a family that ends at the particles has
-  too small a variance for the upper end. So :math:`\tilde\mu_N` is this measure, moved as a whole along e by
-  :data:`AWAY` such standard deviations, away from u's mean (:func:`away`).
-- **What R draws know of m.** Their mean :math:`\hat m(\lambda)` has the variance σ²/R, σ(λ) the distance's deviation,
-  which s estimates. An end of the interval for the expectation is :math:`\hat m(\lambda) = \theta \mp t s`, at the λ
-  where this holds, and :math:`(\theta - m)/s` is Student's: the error of :math:`\hat m` is not in it. Without noise the
-  end is g(λ), where it is, through λ. There :math:`\theta - \hat m` has the variance σ²(1 + 1/R), and a λ is kept if θ
-  lies in the prediction interval of its draws, :math:`\hat m \pm t s \sqrt{1 + 1/R}`. For several clouds, whose θ has
-  ρ times the deviation of draws, it is :math:`\hat m \pm t s \sqrt{\rho^2 + 1/R}` (:func:`without_noise`). The energy
-  distance, whose noise is known in closed form, needs no m.
+  too small a variance for the upper end. So :math:`\tilde\mu_N` is this measure, shifted as a whole along e by
+  :data:`SHIFT` such standard deviations, away from u's mean (:func:`shift_away`).
+- **The error of m.** The mean :math:`\hat m(\lambda)` of R draws has the variance σ²/R, where σ(λ) is the distance's
+  deviation, which s estimates. An end of the interval for the expectation is :math:`\hat m(\lambda) = \theta \mp t s`,
+  at the λ where this holds, and :math:`(\theta - m)/s` has Student's distribution: the error of :math:`\hat m` does not
+  enter. Without noise the end is g(λ), which that error enters through λ. There :math:`\theta - \hat m` has the
+  variance σ²(1 + 1/R), and a λ is kept if θ lies in the prediction interval of its draws, :math:`\hat m \pm t s \sqrt{1
+  + 1/R}`. For several clouds, whose θ has ρ times the deviation of draws, that interval is :math:`\hat m \pm t s
+  \sqrt{\rho^2 + 1/R}` (:func:`without_noise`). The energy distance, whose noise is known in closed form, needs no m.
 """
 
 from __future__ import annotations
@@ -54,23 +54,23 @@ from kspde.runtime.parallel import together
 from kspde.typing import Array
 
 __all__ = [
-    "AWAY",
     "LAMBDAS",
+    "SHIFT",
     "Replicas",
-    "away",
     "deviation_of_clouds",
     "invert",
     "node_counts",
+    "shift_away",
     "weight_without_noise",
     "without_noise",
 ]
 
-#: Where the family is tried.
+#: The λ at which the family is sampled.
 LAMBDAS = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
 
-#: Standard deviations of their mean that the particles are moved by: some more than the t (2.09 for 20 draws) that an
-#: interval of 95 % reaches, so that its upper end lies within the family.
-AWAY = 2.5
+#: The shift of the particles, in standard deviations of their mean: somewhat more than the t (2.09 for 20 draws) that
+#: an interval of 95 % reaches, so that its upper end lies within the family.
+SHIFT = 2.5
 
 #: Uniform numbers drawn at once.
 _CHUNK = 4_000_000
@@ -80,13 +80,14 @@ def node_counts(cumulative: Array, shape: tuple[int, ...], n: int, random: np.ra
     """Return how many of n independent draws fall on each node of a grid.
 
     Nodes suffice: the grid resolves the bandwidth, so the sum over nodes is a spectrally accurate quadrature and each
-    kernel stands exactly where its particle is. By inversion, so that a last digit moves one particle and no more.
+    kernel stands exactly where its particle is. The draws are by inversion, so that round-off moves one particle at
+    most.
 
     Args:
-        cumulative: of the nodes' probabilities, flat, any scale.
-        shape: the grid's.
-        n: how many.
-        random: whose uniform numbers are used.
+        cumulative: the cumulative sum of the nodes' probabilities, flat, of any scale.
+        shape: the grid's shape.
+        n: the number of draws.
+        random: the source of uniform numbers.
     """
     counts = np.zeros(len(cumulative))
     for start in range(0, n, _CHUNK):
@@ -128,17 +129,18 @@ class Replicas:
         return np.array([value for _, value in sorted(gathered, key=lambda pair: pair[0])])
 
 
-def away(grid: Grid, density: Array, r: int, means: Array, total: int) -> Array:
-    """Return the way that the particles are moved by, shape (r d,).
+def shift_away(grid: Grid, density: Array, r: int, means: Array, total: int) -> Array:
+    """Return the vector that the particles are shifted by, shape (r d,).
 
-    The standard deviation is that of the mean of independent draws, or what the clouds' own means show if it is larger.
+    The standard deviation is that of the mean of independent draws, or that of the clouds' own means where it is
+    larger.
 
     Args:
         grid: in R^d or R^{rd}.
         density: u or its tensor power at the grid's points, of mass 1.
         r: 1 or 2.
-        means: of each cloud, shape (clouds, r d).
-        total: rows of all clouds.
+        means: the mean of each cloud, shape (clouds, r d).
+        total: the number of rows of all clouds.
     """
     d = means.shape[1] // r
     weights = density * grid.cell_volume
@@ -153,7 +155,7 @@ def away(grid: Grid, density: Array, r: int, means: Array, total: int) -> Array:
     if len(means) > 1:
         deviation = max(deviation, float(along.std(ddof=1)) / np.sqrt(len(means)))
     side = 1.0 if along.mean() >= float(np.tile(mean, r) @ axis) else -1.0
-    out: Array = side * AWAY * deviation * axis
+    out: Array = side * SHIFT * deviation * axis
     return out
 
 
@@ -175,7 +177,7 @@ def deviation_of_clouds(clouds: Array, draws: Array, squared: Sequence[bool]) ->
     Args:
         clouds: distances of each cloud, shape (C, distances).
         draws: distances of as large sets of independent draws, shape (R, distances).
-        squared: which of them are squared ones.
+        squared: whether each of them is a squared distance.
     """
     ratios = []
     for each, drawn, root in zip(clouds.T, draws.T, squared, strict=True):
@@ -191,14 +193,14 @@ def invert(value: float, draws: Array, reach: float, *, squared: bool = False) -
         value: θ.
         draws: distances of draws from the family, λ increasing from 0, shape (R, λ).
         reach: t, times the ratio of deviations where there are several clouds.
-        squared: whether the distance is a squared one, whose root is compared.
+        squared: whether the distance is squared, so that its root is compared.
     """
     theta, scaled = (float(np.sqrt(value)), np.sqrt(draws)) if squared else (value, draws)
     centre, spread = scaled.mean(axis=0), reach * scaled.std(axis=0, ddof=1)
     mean = np.maximum.accumulate(draws.mean(axis=0))
     if squared:
         mean = np.sqrt(mean)  # nearly linear in the edges below, as its square is not
-    # From below the first λ that reaches θ counts, from above the last: what is not monotone there is noise.
+    # From below the first λ that reaches θ counts, from above the last: deviations from monotonicity are noise.
     edges = (
         (1.0, np.maximum.accumulate(centre + spread)),
         (-1.0, np.minimum.accumulate((centre - spread)[::-1])[::-1]),
@@ -208,7 +210,7 @@ def invert(value: float, draws: Array, reach: float, *, squared: bool = False) -
         if edge[0] <= theta <= edge[-1]:
             end = float(np.interp(theta, _rising(edge), mean))
         else:
-            # Closer to u than its own draws, or farther than the last of the family: with the deviation found there.
+            # Closer to u than its own draws, or farther than the last of the family: use the deviation found there.
             end = max(0.0, theta - sign * float(spread[0 if theta < edge[0] else -1]))
         ends.append(end**2 if squared else end)
     return Estimate(value, (min(ends[0], value), max(ends[1], value)))
@@ -225,10 +227,10 @@ def without_noise(
         bare: g(λ).
         quantile: t.
         ratio: ρ, of deviations where there are several clouds.
-        squared: whether the distance is a squared one, whose root is compared.
+        squared: whether the distance is squared, so that its root is compared.
     """
     wider = invert(value, draws, quantile * float(np.sqrt(ratio**2 + 1 / len(draws))), squared=squared)
-    # What decreases is round-off, or noise that happens to oppose the smoothing.
+    # A decrease is round-off, or noise that happens to oppose the smoothing.
     m, g = np.maximum.accumulate(draws.mean(axis=0)), np.maximum.accumulate(bare)
 
     def at(y: float) -> float:
@@ -243,5 +245,5 @@ def without_noise(
 
 
 def _rising(values: Array) -> Array:
-    """Return values that do not fall as ones that rise, by round-off."""
+    """Return nondecreasing values as increasing ones, changed by round-off."""
     return values + 1e-12 * max(float(np.abs(values).max()), 1e-300) * np.arange(len(values))

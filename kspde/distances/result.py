@@ -152,7 +152,7 @@ class Distance(Estimates):
     Of a density u and particles, three numbers answer three questions. A **value** is that of the statistic, D(k, u)
     with :math:`k = K_h * \mu_N` (or with μ_N itself where nothing is smoothed); its interval is for the statistic's
     expectation at this N and h. Its **floor** is the same for independent draws from u. The **debiased** value
-    estimates D(K_h * p, u), p the particles' own law: what is left for N → ∞ at this h, of which ``smoothing`` is due
+    estimates D(K_h * p, u), p the particles' own law: the limit N → ∞ at this h, of which ``smoothing`` is due
     to K_h. The same holds for two sets of particles, with a density estimate in the place of u.
 
     Of two densities a value is an integral, and its interval the error of the quadrature.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
@@ -37,10 +37,10 @@ __all__ = [
 #: A discrete density is trusted down to this fraction of its maximum; below, it is raised to it for logarithms.
 CLIP = 1e-10
 
-#: A density without a domain is looked for where this many draws are, and half as far again on either side.
+#: A density without a domain is searched for where this many draws are, and half as far again on either side.
 _DRAWS = 65_536
 
-#: Initial densities and functions are exact: nothing that is computed here looks below the smallest numbers.
+#: Initial densities and functions are exact, so they are trusted down to the smallest numbers.
 _TINY = 1e-290
 
 
@@ -171,11 +171,11 @@ def side_of(
 
     Args:
         given: a solution, an initial density, a function, a cloud, several clouds, or positions.
-        name: what the argument is called.
-        species: which one, where there are several.
-        t: the time of a solution, None for the final one.
-        mass: of positions.
-        domain: of a function.
+        name: the argument's name.
+        species: the species to compare, where there are several.
+        t: the time of a solution; None for the final one.
+        mass: the mass of positions.
+        domain: the domain of a function.
         comm: the communicator where ``given`` has none.
 
     Raises:
@@ -272,7 +272,7 @@ def _function(function: Callable[[Array], npt.ArrayLike], domain: Any, comm: Any
 def _exact(
     about: Known, values: Callable[[Sequence[Array]], Array], box: Array, *, bounded: bool = True
 ) -> DensitySide:
-    """Return a density that is known exactly, and at all times the same."""
+    """Return a density that is known exactly and does not change in time."""
     target = Target(
         values=values,
         box_of_one=box,
@@ -304,7 +304,6 @@ class _Positions:
     points: Array
     ids: Ids
     comm: Any
-    variations: dict[str, float] = field(default_factory=dict)
 
     def of(self, species: str) -> Array:
         return self.points

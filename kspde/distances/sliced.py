@@ -52,7 +52,7 @@ def directions(dimension: int) -> Array:
 
 @dataclass(frozen=True)
 class Displacement:
-    """How far points are from a density on every line.
+    """The differences between points and a density on every line.
 
     Attributes:
         distribution: F_N − F at the nodes, shape (lines, nodes).
@@ -83,7 +83,7 @@ class Lines:
         self.step = 2 * half / count
         self.nodes: Array = -half + self.step * np.arange(count, dtype=np.float64)
         frequencies = 2 * pi * np.fft.rfftfreq(count, self.step)
-        # Beyond this the grid's points show as such.
+        # Higher frequencies resolve the grid's points themselves.
         kept = frequencies <= pi / float(grid.spacing.max())
         binning = np.where(kept, 1 / np.sinc(frequencies * self.step / (2 * pi)) ** 2, 0.0)
         weights = density.ravel() * grid.cell_volume
@@ -135,21 +135,21 @@ class Lines:
         out: Array = self._averaged(lines, formulas)[0]
         return out
 
-    def displacement(self, points: Array, way: Array, share: float, *, quantiles: bool = True) -> Displacement:
-        """Return the displacement of s μ_N + (1 − s) u, moved by a vector: s times μ_N's, 1 − s times u's own.
+    def displacement(self, points: Array, shift: Array, share: float, *, quantiles: bool = True) -> Displacement:
+        """Return the displacement of s μ_N + (1 − s) u, shifted by a vector: s times μ_N's, 1 − s times u's own.
 
         For distribution functions that is the mixture; for quantiles it is the displacement interpolation.
 
         Args:
             points: of μ_N, shape (n, D).
-            way: the vector, shape (D,).
+            shift: the vector, shape (D,).
             share: s.
-            quantiles: whether they are wanted.
+            quantiles: whether to compute those of quantiles too.
         """
         gaps: list[Array] = []
         offs: list[Array] = []
-        for line, (gap, off) in enumerate(self._displacements(points + way, quantiles)):
-            f, by = self.distribution[line], float(self.directions[line] @ way)
+        for line, (gap, off) in enumerate(self._displacements(points + shift, quantiles)):
+            f, by = self.distribution[line], float(self.directions[line] @ shift)
             gaps.append(share * gap + (1 - share) * (np.interp(self.nodes - by, self.nodes, f) - f))
             if off is not None:
                 offs.append(share * off + (1 - share) * by)
@@ -207,7 +207,7 @@ class Lines:
 
     @staticmethod
     def _levels(n: int) -> int:
-        """Return how many parts of [0, 1] stand for n points: several each for few, at most :data:`_LEVELS`."""
+        """Return the number of levels for n points: several per point for few points, at most :data:`_LEVELS`."""
         return n * -(-4096 // n) if n <= _LEVELS else _LEVELS
 
     def _binned(self, s: Array, weights: Array) -> Array:

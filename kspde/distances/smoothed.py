@@ -13,15 +13,15 @@ from kspde.distances.registry import DensityPair, OnGrid
 from kspde.distances.resampling import (
     LAMBDAS,
     Replicas,
-    away,
     deviation_of_clouds,
     node_counts,
+    shift_away,
     weight_without_noise,
 )
 from kspde.distances.result import Measured
 from kspde.distances.sides import CLIP, Target
 from kspde.distances.statistics import Estimate, prediction, reach_of
-from kspde.grids import GaussianSmoother, Grid, deposit, moved
+from kspde.grids import GaussianSmoother, Grid, deposit, shifted
 from kspde.typing import Array
 
 __all__ = ["Reference", "smoothed_distances"]
@@ -150,14 +150,7 @@ class _Family:
     """
 
     def __init__(
-        self,
-        grid: Grid,
-        h: float,
-        reference: Reference,
-        clouds: Sequence[Array],
-        n: int,
-        r: int,
-        replicas: Replicas,
+        self, grid: Grid, h: float, reference: Reference, clouds: Sequence[Array], n: int, r: int, replicas: Replicas
     ) -> None:
         comm, total, volume = replicas.comm, n * len(clouds), grid.cell_volume
         self._grid, self._replicas, self._n, self._total = grid, replicas, n, total
@@ -171,13 +164,13 @@ class _Family:
         noise = (float(4 * np.pi * h**2) ** (-0.5 * grid.dimension) - square) / total
         weight = weight_without_noise(noise, float(np.vdot(off, off)) * volume)
         means = np.array([_summed(points.sum(axis=0), comm) / n for points in clouds])
-        way = away(grid, reference.density, r, means, total)
-        end = np.sum([_summed(deposit(grid, points + way), comm) for points in clouds], axis=0) / (total * volume)
-        end = weight**2 * end + (1 - weight**2) * moved(grid, reference.density, way)
-        # All means of draws are on nodes, so without the correction for the binning.
-        seen = self._smoother.smooth(end, replicas.threads)
-        near = (1 - weight) * self.blurred + weight * seen
-        self.exact = [(1 - at) * self.blurred + at * seen for at in LAMBDAS]
+        shift = shift_away(grid, reference.density, r, means, total)
+        end = np.sum([_summed(deposit(grid, points + shift), comm) for points in clouds], axis=0) / (total * volume)
+        end = weight**2 * end + (1 - weight**2) * shifted(grid, reference.density, shift)
+        # Draws lie on nodes, so their means need no correction for the binning.
+        smoothed = self._smoother.smooth(end, replicas.threads)
+        near = (1 - weight) * self.blurred + weight * smoothed
+        self.exact = [(1 - at) * self.blurred + at * smoothed for at in LAMBDAS]
         # Where no kernel reaches, the draws are 0 as well.
         self._scales = [np.divide(each, near, out=np.zeros_like(each), where=near > 0) for each in self.exact]
         self._of_density = np.cumsum(reference.density * volume)

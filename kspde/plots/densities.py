@@ -109,7 +109,7 @@ class DensityOnGrid:
 
 
 def plot_distance(distance: _Compared, path: str | Path) -> None:
-    """Write both densities, their difference beside, and the distances with their floors below.
+    """Write both densities beside their difference, with the distances and their floors below.
 
     Raises:
         InputError: the file cannot be written.
@@ -251,7 +251,7 @@ def plot_diagnostics(pde: Any, path: str | Path, *, cloud: Any = None) -> None:
 
 
 class Shown:
-    """The part of two densities that is worth a picture: coordinates, values, and which plane where d = 3."""
+    """The part of two densities that a picture shows: coordinates, values, and the plane where d = 3."""
 
     def __init__(self, axes: Sequence[Array], first: Array, second: Array) -> None:
         self.plane: list[str] = []
@@ -272,7 +272,7 @@ class Shown:
 
     @property
     def aspect(self) -> float:
-        """Height over width, within what a page can hold."""
+        """Height over width, within the limits of a page."""
         width, height = (float(axis[-1] - axis[0]) for axis in self.axes[:2])
         return float(np.clip(height / width, 0.3, 2.0))
 
@@ -359,7 +359,7 @@ def _particle_moments(panel: Any, cloud: Any) -> None:
 
 
 def _labels(distance: _Compared) -> tuple[str, str]:
-    """Return what the two sides are called, with their numbers of particles."""
+    """Return the names of the two sides, with their numbers of particles."""
     first, second = (
         f"{side.removesuffix(' particles')}, $N = {thousands(n)}$" if n else side
         for side, n in zip(distance.sides, distance.sizes, strict=True)

@@ -1,6 +1,6 @@
 """Particles over the density: at one time, and as an animation.
 
-Both show the first particles by number, a sample of the law, over the density on the plane. They are collective and
+Both show the first particles by id, a sample of the law, over the density on the plane. They are collective and
 write one file, on rank 0.
 """
 
@@ -31,7 +31,7 @@ from kspde.typing import Array
 
 __all__ = ["animate", "plot_particles"]
 
-#: White with a dark rim is told from every colour of the map.
+#: White with a dark rim is visible on every colour of the map.
 _DOTS: Any = {"color": "white", "edgecolors": "black", "linewidths": 0.25, "zorder": 3}
 
 _FORMATS = (".webp", ".gif", ".png")
@@ -46,11 +46,11 @@ def plot_particles(
         pde: the density.
         cloud: the particles.
         path: the file.
-        species: which one, where the model has several.
-        most: particles shown, the first by number.
+        species: the species, where the model has several.
+        most: the number of particles shown, the first by id.
 
     Raises:
-        InputError: densities and particles that do not belong together, a dimension other than 2, or the file cannot be
+        InputError: a density and particles that cannot be compared, a dimension other than 2, or the file cannot be
             written.
     """
     name = _planar(pde, species)
@@ -82,18 +82,18 @@ def animate(
 ) -> None:
     """Write an animation of the density with particles over it: animated WebP, GIF or PNG by the file's name.
 
-    The colours mean the same in all frames, on a square-root scale, so that late and spread densities show.
+    All frames share one colour scale, a square-root one, so that late and spread densities are visible.
 
     Args:
         pde: the density.
         states: the particles at increasing times in [0, t_end]: :class:`kspde.Snapshots` filled, or a list of clouds.
         path: the file: .webp, .gif or .png.
-        species: which one, where the model has several.
-        most: particles shown, the first by number.
-        seconds: that a frame is shown.
+        species: the species, where the model has several.
+        most: the number of particles shown, the first by id.
+        seconds: the time that each frame is shown.
 
     Raises:
-        InputError: another suffix, no states, densities and particles that do not belong together, a dimension other
+        InputError: another suffix, no states, a density and particles that cannot be compared, a dimension other
             than 2, or the file cannot be written.
     """
     name = _planar(pde, species)
@@ -135,12 +135,7 @@ def animate(
 
 
 def _frames(
-    figures: Any,
-    name: str,
-    shown: Shown,
-    densities: Sequence[Array],
-    points: Sequence[Array],
-    titles: Sequence[str],
+    figures: Any, name: str, shown: Shown, densities: Sequence[Array], points: Sequence[Array], titles: Sequence[str]
 ) -> list[Any]:
     """Return the frames as Pillow's images, all of one size."""
     from matplotlib.colors import PowerNorm
@@ -182,7 +177,7 @@ def _planar(pde: SolvedDensity, species: str | None) -> str:
 
 
 def _first(cloud: ParticleCloud, species: str, most: int) -> Array:
-    """Return the first particles by number, shape (at most ``most``, 2), on rank 0. Collective."""
+    """Return the first particles by id, shape (at most ``most``, 2), on rank 0. Collective."""
     ids = np.asarray(cloud.ids_of(species))
     mine = ids < most
     parts = cloud.comm.gather((ids[mine], np.asarray(cloud.of(species))[mine]))

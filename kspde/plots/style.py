@@ -1,7 +1,7 @@
-"""The style of all pictures, and the two ways to make one: a file, or a figure to go on with.
+"""The style of all pictures, and the two ways to make one: a file, or a figure for further use.
 
-Pictures are as wide as a printed column (:data:`COLUMN`) or wider; in a wider one letters and lines grow with
-it, and can still be read where it is printed in a column. Colours are those of Okabe and Ito, told apart by all eyes.
+Pictures are at least as wide as a printed column (:data:`COLUMN`); letters and lines grow with the width, so that a
+wider picture is still legible when printed in a column. Colours are Okabe and Ito's, distinguishable by all eyes.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _STYLE: Any = {
     "savefig.pad_inches": 0.04,
 }
 
-#: In points, in a picture of a column's width.
+#: Sizes in points, for a picture as wide as a column.
 _SIZES: Any = {
     "font.size": 8.0,
     "axes.titlesize": 8.5,
@@ -132,16 +132,16 @@ def picture(path: str | Path, comm: Any) -> Iterator[Any]:
 
 
 def setting_of(t_end: float | None, eps: float | None) -> list[str]:
-    """Return what a picture says of its time and ε."""
+    """Return the parts of a title that state time and ε."""
     return ([] if t_end is None else [f"$t = {t_end:g}$"]) + ([] if eps is None else [f"$\\varepsilon = {eps:g}$"])
 
 
 def differing(differs: Mapping[str, tuple[Any, Any]]) -> str:
-    """Return in a line what the two sides of a picture do not have in common."""
+    """Return, in one line, what differs between the two sides of a picture."""
     symbols = {"eps": r"$\varepsilon$", "chi": r"$\chi$", "mu": r"$\mu$", "tau": r"$\tau$", "u0": "$u_0$"}
     parts = []
     for name, values in differs.items():
-        # What the user named is no mathematical type.
+        # A user's names must not be read as mathematical type.
         one, other = (textwrap.shorten(in_words(value), 40, placeholder="…").replace("$", r"\$") for value in values)
         label = symbols.get(name, name.replace("$", r"\$"))
         parts.append(f"{label}: {one} | {other}" if one != other else f"another {label}")
@@ -149,12 +149,12 @@ def differing(differs: Mapping[str, tuple[Any, Any]]) -> str:
 
 
 def symbol_of(species: str) -> str:
-    """Return a species' name as it is printed."""
+    """Return a species' name for print."""
     return f"${species}$" if re.fullmatch(r"[A-Za-z](_[A-Za-z0-9])?", species) else species
 
 
 def thousands(n: int) -> str:
-    """Return a number with its thousands set apart, for mathematical type."""
+    """Return a number with its thousands separated, for mathematical type."""
     return f"{n:,}".replace(",", r"\,")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kspde.grids import GaussianSmoother, Grid, deposit, mass_interval, moved
+from kspde.grids import GaussianSmoother, Grid, deposit, mass_interval, shifted
 
 
 def grid_of(dimension: int, points: int = 24) -> Grid:
@@ -52,11 +52,11 @@ def test_deposit_on_the_first_and_last_points() -> None:
 def test_moved_values_are_those_that_stood_there(dimension: int) -> None:
     """Multilinear functions are interpolated exactly; what comes from outside is 0."""
     grid = grid_of(dimension)
-    way = np.array([1.3, -2.4, 0.7])[:dimension] * grid.spacing
+    shift = np.array([1.3, -2.4, 0.7])[:dimension] * grid.spacing
     x = at_points(grid)
-    out = moved(grid, (3 + x).prod(axis=-1), way)
-    inside = np.all((x - way >= grid.lower) & (x - way <= grid.upper), axis=-1)
-    np.testing.assert_allclose(out[inside], (3 + x - way).prod(axis=-1)[inside], rtol=1e-12)
+    out = shifted(grid, (3 + x).prod(axis=-1), shift)
+    inside = np.all((x - shift >= grid.lower) & (x - shift <= grid.upper), axis=-1)
+    np.testing.assert_allclose(out[inside], (3 + x - shift).prod(axis=-1)[inside], rtol=1e-12)
     assert np.all(out[~inside] == 0)
     assert 0 < np.sum(~inside) < inside.sum()
 

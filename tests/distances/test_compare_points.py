@@ -125,17 +125,17 @@ def test_displacement_of_a_mixture_that_is_moved() -> None:
     """.3 μ + .7 u moved along w: distribution functions mix, the quantiles of u move by ω·w."""
     from scipy.special import ndtr
 
-    lines, x, way = lines_of(gaussian()), draws(SHIFTED, 50, 1), np.array([0.4, -0.2])
-    found = lines.displacement(x, way, 0.3)
+    lines, x, shift = lines_of(gaussian()), draws(SHIFTED, 50, 1), np.array([0.4, -0.2])
+    found = lines.displacement(x, shift, 0.3)
     assert found.quantiles is not None
     own = lines.displacement(x, np.zeros(2), 1.0).quantiles
     assert own is not None
     for i, omega in enumerate(lines.directions):
         s = lines.nodes + omega @ lines.centre
-        points = np.searchsorted(np.sort((x + way) @ omega), s, side="right") / 50
-        exact = 0.3 * points + 0.7 * ndtr(s - omega @ way) - ndtr(s)
+        points = np.searchsorted(np.sort((x + shift) @ omega), s, side="right") / 50
+        exact = 0.3 * points + 0.7 * ndtr(s - omega @ shift) - ndtr(s)
         np.testing.assert_allclose(found.distribution[i], exact, atol=3e-5)
-        np.testing.assert_allclose(found.quantiles[i], 0.3 * own[i] + omega @ way, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(found.quantiles[i], 0.3 * own[i] + omega @ shift, rtol=0, atol=1e-9)
 
 
 def test_draws_from_between() -> None:
@@ -146,7 +146,7 @@ def test_draws_from_between() -> None:
 
     def at(weight: float) -> np.ndarray:
         random = np.random.default_rng(1)
-        out = source.between(n, random, points, weight, share=0.25, way=np.array([20.0]))[:, 0]
+        out = source.between(n, random, points, weight, share=0.25, shift=np.array([20.0]))[:, 0]
         return np.append(out, random.random())
 
     none, half, whole = at(0.0), at(0.5), at(1.0)

@@ -16,12 +16,12 @@ import kspde
 from kspde.distances import Estimate
 from kspde.distances.registry import DISTANCES, OnGrid
 from kspde.distances.resampling import (
-    AWAY,
     LAMBDAS,
-    away,
+    SHIFT,
     deviation_of_clouds,
     invert,
     node_counts,
+    shift_away,
     weight_without_noise,
     without_noise,
 )
@@ -229,7 +229,7 @@ def test_the_interval_of_a_norm_covers_where_noise_may_hide_it(squared: bool) ->
     for _ in range(600):
         x, noise = np.array([2.0, 0.0]) + rng.normal(size=2), rng.normal(size=(20, 1, 2))
         theta = float(np.linalg.norm(x)) ** (2 if squared else 1)
-        moved = x + np.array([np.copysign(AWAY, x[0]), 0.0])
+        moved = x + np.array([np.copysign(SHIFT, x[0]), 0.0])
         for i, end in enumerate((moved, x)):
             draws = np.linalg.norm(noise + LAMBDAS[:, None] * end, axis=2) ** (2 if squared else 1)
             low, high = invert(theta, draws, 2.093, squared=squared).interval
@@ -268,10 +268,10 @@ def test_the_particles_are_moved_along_the_principal_axis(r: int) -> None:
     axis = np.tile([0.6, 0.8], r) / np.sqrt(r)
     for side in (1.0, -1.0):
         means = np.tile([1.0, 0.0], r) + np.outer([side * 0.01], axis)
-        assert away(grid, density, r, means, 400) == pytest.approx(side * AWAY * 2 / 20 * axis, rel=1e-6)
+        assert shift_away(grid, density, r, means, 400) == pytest.approx(side * SHIFT * 2 / 20 * axis, rel=1e-6)
     # Clouds whose means differ by more than independent draws' would: the standard error of 1 and 2.
     means = np.tile([1.0, 0.0], r) + np.outer([1.0, 2.0], axis)
-    assert away(grid, density, r, means, 400) == pytest.approx(AWAY * np.sqrt(0.5) / np.sqrt(2) * axis, rel=1e-6)
+    assert shift_away(grid, density, r, means, 400) == pytest.approx(SHIFT * np.sqrt(0.5) / np.sqrt(2) * axis, rel=1e-6)
 
 
 def test_quantiles_of_student() -> None:
