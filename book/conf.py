@@ -33,7 +33,6 @@ nb_execution_raise_on_error = True
 nb_output_stderr = "remove"
 nb_merge_streams = True
 
-add_module_names = False
 toc_object_entries_show_parents = "hide"
 autodoc_typehints = "none"  # the docstrings say what is given and returned
 autodoc_member_order = "bysource"
