@@ -1,62 +1,64 @@
-"""The particles of a simulation: their positions at the end, and what was observed on the way."""
+"""The particles of a simulation: their positions at the end, and what was recorded on the way."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from kspde._version import __version__
 from kspde.errors import InputError, check_choice
 from kspde.initial import InitialDensity
 from kspde.models import Model
-from kspde.models.base import Array
-from kspde.particles.mean_field import Coupling
+from kspde.particles.coupling import Coupling
 from kspde.particles.system import gather_rows
+from kspde.problem import Problem
 from kspde.runtime.parallel import together
+from kspde.runtime.shown import Shown
+from kspde.typing import Array, Ids
 
-__all__ = ["Cloud"]
+__all__ = ["DTYPES", "Cloud"]
+
+#: Types of positions in files.
+DTYPES = ("float64", "float32")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cloud:
-    """N particles a species at time ``t_end``, spread over the ranks in contiguous ranges of ids.
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Cloud(Shown):
+    """N particles per species at time ``t_end``, distributed over the ranks in contiguous ranges of ids.
 
     Attributes:
-        model: the model.
-        eps: ε of the regularised kernels, or None.
-        mollifier: the name of the mollifier.
-        t_end: final time.
+        problem: the problem: model, initial density, mollifier.
+        mollifier: name of the mollifier.
+        t_end: time of the particles.
         dt: the time step used.
         seed: seed of the random numbers.
-        replica: which of the independent runs with that seed.
+        replica: number of this one of the independent runs with that seed.
         comm: the MPI communicator.
         counts: number of particles by species, over all ranks.
-        masses: mass by species; a particle weighs mass/n. With weights of their own the sum of these.
+        masses: mass by species; a particle weighs mass/n. For particles with their own weights, the sum of these.
         diagnostics: by name an array over the times 0, dt, ..., t_end: ``t``; ``second_moment``, the integral ∫|x|²dμ =
-            Σ_j w_j |X_j|² over the empirical measure μ = Σ_j w_j δ_{X_j}, w_j = mass/n or weights of their own, as
-            ``Solution.diagnostics`` has that of u dx; and ``mean``, Σ_j w_j X_j / Σ_j |w_j|, where no weight is
-            negative the mean of the particles' positions. Their shapes are (times,) and (times, d) for one species,
-            (times, species) and (times, species, d) for several.
-        u0: the density of the starting points, by species.
-        variations: Σ_j |w_j| by species, of those with weights of their own.
+            Σ_j w_j |X_j|² over the empirical measure μ = Σ_j w_j δ_{X_j}, w_j = mass/n or the particles' own weights,
+            as ``Solution.diagnostics`` has that of u dx; and ``mean``, Σ_j w_j X_j / Σ_j |w_j|, the mean position where
+            no weight is negative. Their shapes are (times,) and (times, d) for one species, (times, species) and
+            (times, species, d) for several.
+        variations: Σ_j |w_j| by species, of those with their own weights.
         timings: seconds of ``setup`` (sampling, first field, compilation when it is needed) and ``loop``.
         statistics: by name an array over the saved times ``t``; see :mod:`kspde.particles.statistics`.
         mean_field: the mean-field particles with the same starting points and noise, if a mean field was given.
         coupling: the distance between the two.
-        warnings: what Python's ``warnings`` were given on the way, line by line.
+        warnings: warnings given during the run, line by line.
     """
 
     same_on_ranks: ClassVar[tuple[str, ...]] = (
         "model", "u0", "t_end", "eps", "mollifier", "dt", "seed", "replica", "counts", "masses",
     )  # fmt: skip
 
-    model: Model
-    eps: float | None
+    problem: Problem
     mollifier: str
     t_end: float
     dt: float
@@ -72,11 +74,25 @@ class Cloud:
     coupling: Coupling | None = None
     variations: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-    u0: Mapping[str, InitialDensity] = field(default_factory=dict, repr=False)
-    _positions: Mapping[str, Array] = field(repr=False)
-    _ids: Mapping[str, npt.NDArray[np.uint64]] = field(repr=False)
-    _details: Mapping[str, Any] = field(repr=False)
-    _weights: Mapping[str, float | Array] = field(default_factory=dict, repr=False)
+    _positions: Mapping[str, Array]
+    _ids: Mapping[str, Ids]
+    _details: Mapping[str, Any]
+    _weights: Mapping[str, float | Array] = field(default_factory=dict)
+
+    @property
+    def model(self) -> Model:
+        """The model."""
+        return self.problem.model
+
+    @property
+    def u0(self) -> Mapping[str, InitialDensity]:
+        """The density of the starting points, by species."""
+        return self.problem.u0
+
+    @property
+    def eps(self) -> float | None:
+        """ε of the regularised kernels, or None."""
+        return self.problem.eps
 
     @property
     def species(self) -> tuple[str, ...]:
@@ -85,7 +101,7 @@ class Cloud:
 
     @property
     def n(self) -> int | dict[str, int]:
-        """Number of particles over all ranks; by species when there are several."""
+        """Number of particles over all ranks; by species where there are several."""
         return self.counts[self.species[0]] if len(self.species) == 1 else dict(self.counts)
 
     @property
@@ -98,9 +114,29 @@ class Cloud:
         return self.of(self._species(None))
 
     @property
-    def ids(self) -> npt.NDArray[np.uint64]:
+    def ids(self) -> Ids:
         """Ids of this rank's particles of the only species, shape (n_local,)."""
         return self._ids[self._species(None)]
+
+    def shown(self) -> Sequence[tuple[str, str]]:
+        """Return the parameters, and by species mean and standard deviation."""
+        details = self._details
+        rows = [("model", str(self.model))]
+        if self.eps is not None:
+            rows.append(("mollifier", f"{self.mollifier}, eps = {self.eps:g}"))
+        rows.append(("t_end", f"{self.t_end:g}, {details.get('scheme', 'the same')} steps of {self.dt:g}"))
+        rows.append(("seed", f"{self.seed}" + (f", replica {self.replica}" if self.replica else "")))
+        means = np.reshape(self.diagnostics["mean"][-1], (len(self.species), -1))
+        squares = np.reshape(self.diagnostics["second_moment"][-1], -1)
+        for name, mean, square in zip(self.species, means, squares, strict=True):
+            mass, size = self.masses[name], self.variations.get(name, self.masses[name])
+            words = f"{self.counts[name]} particles, mass {mass:g}, mean ({', '.join(f'{x:.4g}' for x in mean)})"
+            if math.isclose(mass, size):  # a measure with two signs has no variance
+                words += f", std {math.sqrt(max(square / mass - mean @ mean, 0.0) / len(mean)):.4g} per coordinate"
+            rows.append((name, words))
+        if self.coupling is not None:
+            rows.append(("coupling", f"max |X - X̄| = {self.coupling.supremum:.4g} to the mean-field particles"))
+        return rows
 
     def of(self, species: str) -> Array:
         """Return the positions of this rank's particles of a species, shape (n_local, d).
@@ -110,7 +146,7 @@ class Cloud:
         """
         return self._positions[self._species(species)]
 
-    def ids_of(self, species: str) -> npt.NDArray[np.uint64]:
+    def ids_of(self, species: str) -> Ids:
         """Return the ids of this rank's particles of a species, shape (n_local,).
 
         Raises:
@@ -119,7 +155,7 @@ class Cloud:
         return self._ids[self._species(species)]
 
     def weights_of(self, species: str) -> Array:
-        """Return the weights of this rank's particles of a species, shape (n_local,): mass/n, or their own.
+        """Return the weights of this rank's particles of a species, shape (n_local,): mass/n, or their own weights.
 
         Raises:
             InputError: an unknown species.
@@ -156,26 +192,26 @@ class Cloud:
             "mean": self.diagnostics["mean"][-1].tolist(),
             "timings": dict(self.timings),
             "warnings": list(self.warnings),
-            **self._twins_summary(),
+            **self._mean_field_summary(),
         }
 
-    def write(self, path: str | Path, *, dtype: str = "float64") -> None:
+    def write(self, path: str | Path, *, dtype: Literal["float64", "float32"] = "float64") -> None:
         """Write an HDF5 file: ``positions/<species>`` of shape (n, d) in the order of ids, ``diagnostics``. Collective.
 
-        With ``statistics`` and ``mean_field/<species>``, the positions of the mean-field particles, where there are
-        any, and ``weights/<species>``, shape (n,), where particles have their own. Attributes of the file: t, dt, eps
+        With ``statistics``, with ``mean_field/<species>``, the positions of the mean-field particles, where there are
+        any, and with ``weights/<species>``, shape (n,), where particles have their own weights. Attributes of the file: t, dt, eps
         (absent when there is none), seed, replica, kspde_version; of a dataset of positions: n and mass. An existing
         file is replaced.
 
         Args:
-            path: of the file.
-            dtype: of the positions, "float64" or "float32".
+            path: path of the file.
+            dtype: type of the positions: "float64", or "float32" for half the size.
 
         Raises:
             InputError: an unknown dtype, or the file cannot be written; on every rank.
         """
         with together(self.comm, "write") as same:
-            check_choice("dtype", dtype, ("float32", "float64"))
+            check_choice("dtype", dtype, DTYPES)
             same(path=str(path), dtype=dtype, t=self.t_end)
         positions = {f"positions/{name}": self.gathered(name) for name in self.species}
         if self.mean_field is not None:
@@ -201,7 +237,7 @@ class Cloud:
                         for name, values in arrays.items():
                             file.create_dataset(f"{group}/{name}", data=values)
 
-    def _twins_summary(self) -> dict[str, Any]:
+    def _mean_field_summary(self) -> dict[str, Any]:
         if self.mean_field is None or self.coupling is None:
             return {}
         return {

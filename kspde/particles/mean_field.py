@@ -1,68 +1,50 @@
-r"""The mean-field particles of Wang, Li and Huang's (1.8): their fields are a known density's, not the cloud's.
+r"""The mean-field particles of Wang, Li and Huang's (1.8): they move in the fields of a solved density, not the cloud's.
 
 .. math:: d\bar X_i = b\,dt + \sqrt{2 D}\,dB_i, \qquad c(\bar X_i) = (K^\varepsilon * u^\varepsilon)(\bar X_i, t),
 
-with the same starting points and the same Brownian motions B_i as the interacting particles X_i. The fields come from a
-solved density through a small protocol: they are sampled on a uniform grid once for every time, and interpolated by
-splines of order 6. The grid is refined until the splines reproduce the fields between the grid points.
+with the same starting points and the same Brownian motions B_i as the interacting particles X_i. The density, called
+the mean field, is read through a small protocol (:class:`kspde.protocols.SolvedDensity`): its fields are sampled on a
+uniform grid once for every time, and interpolated by splines of order 6. The grid is refined until the splines
+reproduce the fields between the grid points.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from kspde.domains import check_no_walls
-from kspde.errors import InputError, check_choice, check_number
-from kspde.initial import InitialDensity
-from kspde.models import Field, Model
-from kspde.models.base import Array
-from kspde.particles.fields.base import Extent, FieldEvaluator, check_resolved
-from kspde.particles.fields.splines import gather_part
-from kspde.particles.saved_times import SavedTimes
+from kspde.errors import InputError, check_choice
+from kspde.kernels import resolve_mollifier
+from kspde.models import Field
+from kspde.particles.fields.base import Extent, FieldEvaluator
+from kspde.particles.sampled_field import SampledField
+from kspde.problem import Problem
 from kspde.protocols import SolvedDensity
+from kspde.runtime.values import in_words
+from kspde.typing import Array
 
-if TYPE_CHECKING:
-    from kspde.particles.run import Run
+__all__ = ["MeanFieldEvaluator", "check_mean_field"]
 
-__all__ = ["Coupling", "CouplingHistory", "KnownFields", "check_mean_field"]
-
-#: Nodes around the particles, so that the spline's conditions at the grid's edge have died out: by 0.43 a node.
-_MARGIN = 16
-#: The least number of nodes across the particles, and the most on the whole grid.
+#: The fewest nodes across the particles, and the most on the whole grid.
 _COARSE, _MOST = 32, 2_100_000
-#: Room for the particles to move before the grid is laid anew, as a share of their extent.
-_SLACK = 0.1
-#: Points per direction at which the splines are checked every time.
-_CHECKS = 48
+#: Points per direction at which the splines are checked every time, and at which times are compared.
+_CHECKS, _POINTS = 48, 24
 
 
-def check_mean_field(
-    mean_field: Any,
-    model: Model,
-    t_end: float,
-    *,
-    fields: tuple[Field, ...],
-    densities: Mapping[str, InitialDensity],
-    initial: str,
-    differs: Any,
-) -> None:
-    """Refuse what is no solution up to ``t_end`` of the particles' own problem, up to what is meant to differ.
+def check_mean_field(mean_field: Any, problem: Problem, differs: Any) -> None:
+    """Raise unless ``mean_field`` solves the particles' problem up to their final time, except for what may differ.
 
-    What a mean field does not say of itself is not checked.
+    A mean field that is the user's own object is checked as far as it has the attributes.
 
     Args:
         mean_field: the mean field.
-        model: the particles' model.
-        t_end: their final time.
-        fields: their regularised fields.
-        densities: their initial densities, by species.
-        initial: "u0" or "mollified".
-        differs: names of what may differ: "eps" (the mollifier too), "initial" (the density particles start from too).
+        problem: the particles' problem.
+        differs: names of what may differ: "eps" (the mollifier too), "initial" (u0 too).
 
     Raises:
         InputError: another kind of object, another problem, a solution between walls, or one that ends earlier.
@@ -76,55 +58,70 @@ def check_mean_field(
         raise InputError(f"mean_field_differs = {differs!r} is not valid: give a tuple of names")
     for name in differs:
         check_choice("mean_field_differs", name, ("eps", "initial"))
-    if mean_field.model != model:
-        raise InputError(f"mean_field solves {mean_field.model}: the particles' model is {model}; solve that one")
     if getattr(mean_field, "domain", None) is not None:
         check_no_walls(mean_field.domain)
-    if mean_field.t_end < t_end * (1 - 1e-12):
-        raise InputError(f"mean_field ends at t = {mean_field.t_end:g}: t_end = {t_end:g} needs a longer solution")
-    if "eps" not in differs and hasattr(mean_field, "eps"):
-        theirs = model.regularised_fields(mean_field.eps, getattr(mean_field, "mollifier", "gaussian"))
-        for f, g in zip(fields, theirs, strict=True):
-            if f.kernel != g.kernel:
-                raise InputError(
-                    f"mean_field has the kernel {g.kernel} in field {f.name!r}, the particles {f.kernel}: give both "
-                    f'the same eps and mollifier, or mean_field_differs = ("eps",) if that is meant'
-                )
-    if "initial" in differs:
-        return
-    remedy = 'or mean_field_differs = ("initial",) if that is meant'
-    if getattr(mean_field, "initial", initial) != initial:
+    solved = _problem_of(mean_field, problem)
+    if solved.t_end < problem.t_end * (1 - 1e-12):
         raise InputError(
-            f"mean_field starts from initial = {mean_field.initial!r}, the particles from {initial!r}: give both the "
-            f"same, {remedy}"
+            f"mean_field ends at t = {solved.t_end:g}: t_end = {problem.t_end:g} needs a longer solution"
         )
-    for name, density in densities.items():
-        if density != getattr(mean_field, "u0", densities)[name]:
-            raise InputError(
-                f"mean_field starts from another u0 of species {name!r} than the particles: give both the same, "
-                f"{remedy}"
-            )
+    if solved.model != problem.model:
+        raise InputError(f"mean_field solves {solved.model}: the particles' model is {problem.model}; solve that one")
+    ignored = {"t_end", "model"} | ({"eps", "mollifier"} if "eps" in differs or _same_kernels(solved, problem) else set())
+    ignored |= {"initial", "u0"} if "initial" in differs else set()
+    for ours, theirs, name in ((d.ours, d.theirs, d.name) for d in problem.differences(solved, ignored)):
+        option = "eps" if name.startswith(("eps", "mollifier")) else "initial"
+        raise InputError(
+            f"mean_field has {name} = {in_words(theirs)}, the particles {in_words(ours)}: give both the same, or "
+            f'mean_field_differs = ("{option}",) if that is meant'
+        )
 
 
-class KnownFields(FieldEvaluator):
-    """Fields of a known density; see :class:`~kspde.particles.fields.base.FieldEvaluator` for the other arguments.
+def _same_kernels(solved: Problem, problem: Problem) -> bool:
+    return solved.fields == problem.fields and solved.mollified_start == problem.mollified_start
+
+
+def _problem_of(mean_field: Any, problem: Problem) -> Problem:
+    """Return the problem that a mean field solves; what it does not say of itself is taken from the particles'."""
+    found = getattr(mean_field, "problem", None)
+    if isinstance(found, Problem):
+        return found
+    eps = getattr(mean_field, "eps", problem.eps)
+    mollifier = getattr(mean_field, "mollifier", "gaussian") if hasattr(mean_field, "eps") else None
+    return replace(
+        problem,
+        model=mean_field.model,
+        t_end=mean_field.t_end,
+        u0=getattr(mean_field, "u0", problem.u0),
+        initial=getattr(mean_field, "initial", problem.initial),
+        eps=eps,
+        mollifier=problem.mollifier if mollifier is None else resolve_mollifier(eps, mollifier),
+    )
+
+
+class MeanFieldEvaluator(FieldEvaluator):
+    """Fields of a solved density at the particles.
+
+    Args:
+        fields: the regularised fields.
+        source: the mean field.
+        **options: as for :class:`~kspde.particles.fields.base.FieldEvaluator`.
 
     Attributes:
         error: by field, the largest deviation of the splines from the density's own field between the nodes, over all
             times, relative to the supremum of the field over the grid.
-        saved: the times at which the density was saved, and the error of the fields between them.
-        spacing: h of the grid now.
+        time_error: error of the fields between the times at which the density was saved.
+        grid: grid on which the fields are sampled.
     """
 
     def __init__(self, fields: tuple[Field, ...], *, source: SolvedDensity, **options: Any) -> None:
         super().__init__(fields, include_self=True, **options)
-        self.own_slopes = {}  # no particle has a share in them
+        self.own_slopes = {}  # the fields are not made by the particles
         self._source = source
         self.error = {field.name: 0.0 for field in self.active}
-        self.saved = SavedTimes(source, self.active)
-        self.spacing = 0.0
-        self.shape: tuple[int, ...] = ()
-        self._at = math.nan
+        self.time_error = TimeError(source, self.active)
+        self.grid = SampledField(self.dimension, coarse=_COARSE, most=_MOST)
+        self._sampled_at = math.nan
 
     def update(self, positions: Mapping[str, Array], extent: Extent) -> None:
         """Sample the fields at time ``t`` on a grid that covers the extent. Collective.
@@ -132,22 +129,18 @@ class KnownFields(FieldEvaluator):
         Raises:
             InputError: the grid leaves the domain where the density is known; on every rank.
         """
-        if not self.active:
+        if not self.active or (self._sampled_at == self.t and self.grid.covers(extent)):
             return
-        fresh = not self.shape or np.any(extent.lower < self._inner[0]) or np.any(extent.upper > self._inner[1])
-        if fresh:
-            self._build(extent, self.spacing or float((extent.upper - extent.lower).max()) / _COARSE or 1.0)
-        elif self._at == self.t:
-            return
-        self._at = self.t
-        errors = self._sample_or_nothing()
-        while (errors is None or max(errors.values()) > self.tol) and np.prod(2.0 * np.array(self.shape)) < _MOST:
-            self._build(extent, 0.5 * self.spacing)
-            errors = self._sample_or_nothing()
-        if errors is None:
-            errors = self._sample()
+        self._sampled_at = self.t
+        errors: dict[str, float] = {}
+
+        def sample() -> float:
+            errors.update(self._sample())
+            return max(errors.values())
+
+        self.grid.resolve(extent, sample, self.tol)
         self.error = {name: max(self.error[name], e) for name, e in errors.items()}
-        self.saved.look(self.t, *self._inner)
+        self.time_error.look(self.t, *self.grid.inner)
 
     @property
     def in_parts(self) -> bool:
@@ -155,75 +148,39 @@ class KnownFields(FieldEvaluator):
         return True
 
     def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
-        gather_part(values, gradient, self._coefficients[field.name], x, self._lower, self.spacing)
+        self.grid.part_at(field.name, x, values, gradient)
 
     def summary(self) -> dict[str, Any]:
-        """Return the grid's data and the measured error."""
+        """Return the grid's data and the measured errors."""
         return {
-            "nodes": list(self.shape),
-            "spacing": self.spacing,
+            "nodes": list(self.grid.shape),
+            "spacing": self.grid.spacing,
             "error": dict(self.error),
-            "time_error": dict(self.saved.error),
+            "time_error": dict(self.time_error.error),
         }
 
     def state(self) -> dict[str, Array]:
         """Return what the next update depends on besides the positions."""
-        if not self.shape:
+        if not self.grid.shape:
             return {}
-        errors = [[e[f.name] for f in self.active] for e in (self.error, self.saved.error)]
+        errors = [[e[f.name] for f in self.active] for e in (self.error, self.time_error.error)]
         return {
-            "lower": self._lower,
-            "shape": np.array(self.shape, dtype=np.float64),
-            "spacing": np.array([self.spacing]),
-            "inner": np.stack(self._inner),
+            **self.grid.state(),
             "error": np.array(errors),
-            "interval": np.array([self.saved.interval], dtype=np.float64),
+            "interval": np.array([self.time_error.interval], dtype=np.float64),
         }
 
     def restore(self, state: Mapping[str, Array]) -> None:
-        """Take up what ``state`` returned."""
+        """Continue from what ``state`` returned."""
         if state:
-            self._lower, self._inner = state["lower"], (state["inner"][0], state["inner"][1])
-            self.shape = tuple(int(m) for m in state["shape"])
-            self.spacing = float(state["spacing"][0])
-            size = np.ceil((self._inner[1] - self._inner[0]) / self.spacing) + 2 * _MARGIN + 1
-            corner = self._inner[0] - _MARGIN * self.spacing
-            if not np.array_equal(size, state["shape"]) or not np.array_equal(corner, self._lower):
-                raise ValueError(f"a grid of shape {self.shape}")  # the compiled loops do not look at its bounds
-            if len(self.shape) != self.dimension or not math.prod(self.shape) < 2 * _MOST:
-                raise ValueError(f"a grid of shape {self.shape}")
-            for errors, row in zip((self.error, self.saved.error), state["error"], strict=True):
+            self.grid.restore(state)
+            for errors, row in zip((self.error, self.time_error.error), state["error"], strict=True):
                 errors.update({f.name: float(e) for f, e in zip(self.active, row, strict=True)})
-            self.saved.interval = int(state["interval"][0])
-
-    def _build(self, extent: Extent, spacing: float) -> None:
-        check_resolved(extent, spacing, self.tol)
-        slack = _SLACK * (extent.upper - extent.lower) + 2 * spacing
-        self._inner = (extent.lower - slack, extent.upper + slack)
-        self.spacing = spacing
-        self._lower = self._inner[0] - _MARGIN * spacing
-        size = np.ceil((self._inner[1] - self._inner[0]) / spacing) + 2 * _MARGIN + 1
-        self.shape = tuple(int(m) for m in size)
-
-    def _sample_or_nothing(self) -> dict[str, float] | None:
-        """Return the errors, or None where the grid leaves the domain: a finer one has a narrower margin."""
-        try:
-            return self._sample()
-        except InputError:
-            return None
+            self.time_error.interval = int(state["interval"][0])
 
     def _sample(self) -> dict[str, float]:
-        """Set the splines' coefficients at time t; return their errors between the nodes."""
-        from scipy.ndimage import spline_filter
-
-        axes = [low + self.spacing * np.arange(m) for low, m in zip(self._lower, self.shape, strict=True)]
-        # Every few cells one midpoint, where a spline deviates most.
-        checks = []
-        for axis in axes:
-            inner = axis[_MARGIN : len(axis) - _MARGIN]
-            checks.append(inner[:: max(1, len(inner) // _CHECKS)] + 0.5 * self.spacing)
-        points = np.stack(np.meshgrid(*checks, indexing="ij"), axis=-1).reshape(-1, self.dimension)
-        self._coefficients: dict[str, Array] = {}
+        """Interpolate the fields at time t; return the splines' errors between the nodes."""
+        axes, (checks, points) = self.grid.axes, self.grid.midpoints(_CHECKS)
         errors = {}
         for f in self.active:
             try:
@@ -233,84 +190,92 @@ class KnownFields(FieldEvaluator):
                 box = " × ".join(f"[{axis[0]:.4g}, {axis[-1]:.4g}]" for axis in axes)
                 raise InputError(
                     f"{error} (the mean-field particles need the field at t = {self.t:.6g} on {box}: solve on a domain "
-                    f"that holds it, and save the states that lead there)"
+                    f"that contains it, and save the snapshots that lead there)"
                 ) from None
-            self._coefficients[f.name] = np.ascontiguousarray(spline_filter(values, order=5, mode="mirror"))
+            self.grid.interpolate(f.name, values)
             found = np.empty(len(points))
-            self._evaluate(f, points, found, None if not f.gradient else np.empty_like(points))
-            errors[f.name] = float(np.abs(found - exact.ravel()).max() / (np.abs(values).max() or 1.0))
+            self._evaluate(f, points, found, np.empty_like(points) if f.gradient else None)
+            errors[f.name] = _relative(found - exact.ravel(), values)
         return errors
 
 
-@dataclass(frozen=True, kw_only=True)
-class Coupling:
-    """The distance between interacting particles and their mean-field twins.
+class TimeError:
+    r"""The error of a mean field's fields between the times at which its density was saved.
+
+    A solution interpolates its density between saved times by cubic polynomials from values and rates (Hermite), and
+    its fields, linear functions of the density, likewise. On an interval of length h that leaves an error of
+    :math:`\tfrac{1}{384} h^4 \sup|\partial_t^4 c|`. It is measured from the fields alone: the polynomial over two
+    neighbouring intervals together, from the values and rates at their outer ends, is compared with the value that is
+    saved between them. There the error is :math:`\tfrac1{24}(m-a)^2(b-m)^2 |\partial_t^4 c|`, for equal intervals 16
+    times that within one of them. This is an estimate: for a density that changes fastest at its start it may be low
+    by a factor of 2 or 3. Where only one interval is saved, the polynomials of degree 2 are compared with that of
+    degree 3, :math:`\tfrac1{48} h^3 |\partial_t^3 c|`: an error of order 3 in place of 4, an overestimate.
+
+    Args:
+        source: the mean field; one without ``times`` is taken to be known at all times.
+        fields: fields to look at.
 
     Attributes:
-        t: the times, shape (times,).
-        distance: max_i |X_i − X̄_i| over the particles of a species, shape (times, species).
-        n: by species the number of particles.
-        field_error: by field the measured error of the mean-field particles' field, in space and in time together,
-            relative to the field's supremum: what may lie between X̄ and the twins of the density that was solved for,
-            beside that density's own error.
+        error: by field the largest error so far, relative to the supremum of the field over the particles' extent; 0
+            while the field was needed at saved times only.
+        interval: index of the last interval looked at, −1 before the first.
     """
 
-    t: Array
-    distance: Array
-    n: Mapping[str, int]
-    field_error: Mapping[str, float] = field(default_factory=dict)
+    def __init__(self, source: SolvedDensity, fields: Sequence[Field]) -> None:
+        self._source = source
+        self._fields = tuple(fields)
+        self._times = np.asarray(getattr(source, "times", ()), dtype=np.float64)
+        self.error = {f.name: 0.0 for f in self._fields}
+        self.interval = -1
 
-    @property
-    def supremum(self) -> float:
-        """max_i sup_t |X_i − X̄_i| over all species, t running over the steps."""
-        return float(self.distance.max())
-
-    def stopping_time(self, alpha: float) -> float:
-        """Return τ_α, the first t with max_i |X_i − X̄_i| ≥ N^(−α) for a species; ``inf`` when there is none.
+    def look(self, t: float, lower: Array, upper: Array) -> None:
+        """Estimate the error of the interval around t on a box, once per interval. Collective.
 
         Raises:
-            InputError: alpha ≤ 0.
+            InputError: the box leaves the domain where the fields are known.
         """
-        check_number("alpha", alpha, above=0)
-        levels = np.array([float(n) ** -alpha for n in self.n.values()])
-        late = np.flatnonzero(np.any(self.distance >= levels, axis=1))
-        return float(self.t[late[0]]) if len(late) else math.inf
+        times = self._times
+        if len(times) < 2 or not times[0] < t < times[-1] or np.abs(times - t).min() <= 1e-12 * times[-1]:
+            return
+        k = int(np.searchsorted(times, t)) - 1
+        if k == self.interval:
+            return
+        self.interval = k
+        axes = [np.linspace(low, high, _POINTS) for low, high in zip(lower, upper, strict=True)]
+        for f in self._fields:
+            self.error[f.name] = max(self.error[f.name], self._estimate(k, axes, f.name))
+
+    def _estimate(self, k: int, axes: Sequence[Array], field: str) -> float:
+        times = self._times
+        first = k - 1 if k > 0 else 0
+        before = self._cubic(first, axes, field)
+        if len(times) == 2:
+            # Degree 2 through both values and one rate or the other: their distance from degree 3, in the middle.
+            (c0, slope0), (c1, slope1) = before
+            h = times[1] - times[0]
+            difference = 0.25 * (c0 - c1) + 0.125 * h * (slope0 + slope1)
+            return _relative(difference, c0)
+        after = self._cubic(first + 1, axes, field)
+        (c0, slope0), (middle, _), (c1, slope1) = before[0], before[1], after[1]
+        a, m, b = times[first : first + 3]
+        s, h = (m - a) / (b - a), b - a
+        cubic = (1 + 2 * s) * (1 - s) ** 2 * c0 + s**2 * (3 - 2 * s) * c1
+        cubic += h * s * (1 - s) * ((1 - s) * slope0 - s * slope1)
+        share = (0.5 * (times[k + 1] - times[k])) ** 4 / ((m - a) * (b - m)) ** 2
+        return float(share) * _relative(cubic - middle, middle)
+
+    def _cubic(self, k: int, axes: Sequence[Array], field: str) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        """Return value and rate at both ends of an interval, from four values of the cubic polynomial there."""
+        start, end = self._times[k], self._times[k + 1]
+        c = [
+            np.asarray(self._source.signal_on_grid(axes, field=field, t=float(start + share * (end - start))))
+            for share in (0.0, 1 / 3, 2 / 3, 1.0)
+        ]
+        h = end - start
+        first = (-5.5 * c[0] + 9 * c[1] - 4.5 * c[2] + c[3]) / h
+        last = (5.5 * c[3] - 9 * c[2] + 4.5 * c[1] - c[0]) / h
+        return (c[0], first), (c[3], last)
 
 
-class CouplingHistory:
-    """Notes the distance of the twins after every step."""
-
-    name = "coupling"
-
-    def __init__(self, species: tuple[str, ...], steps: int) -> None:
-        self._species = species
-        self._distance = np.full((steps + 1, len(species)), np.nan)
-
-    def look(self, run: Run) -> None:
-        """Note the distance. Collective."""
-        here, there = run.systems["particles"], run.systems["mean_field"]
-        row = np.zeros(len(self._species))
-        for i, name in enumerate(self._species):
-            x = here.positions[name]
-            if len(x):
-                row[i] = math.sqrt(float(np.square(x - there.positions[name]).sum(axis=1).max()))
-        if here.comm.size > 1:
-            from mpi4py import MPI
-
-            here.comm.Allreduce(MPI.IN_PLACE, row, op=MPI.MAX)
-        self._distance[run.step] = row
-
-    def state(self) -> Mapping[str, Array]:
-        """Return the distances."""
-        return {"distance": self._distance}
-
-    def restore(self, state: Mapping[str, Array]) -> None:
-        """Take the distances."""
-        self._distance = state["distance"]
-
-    def result(self, run: Run, n: Mapping[str, int]) -> Coupling:
-        """Return them up to now, with their times."""
-        here = slice(0, run.step + 1)
-        errors = run.systems["mean_field"].evaluator.summary()
-        total = {name: e + errors["time_error"][name] for name, e in errors["error"].items()}
-        return Coupling(t=run.times[here], distance=self._distance[here], n=dict(n), field_error=total)
+def _relative(difference: Array, values: Array) -> float:
+    return float(np.abs(difference).max() / (np.abs(values).max() or 1.0))

@@ -1,24 +1,18 @@
-"""Checkpoints of a run, and its continuation from one."""
+"""Checkpoints of a particle run: the observer that writes them, and how a run resumes from one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
-from kspde.initial import InitialDensity
-from kspde.models.base import Array
-from kspde.particles.run import Run
-from kspde.particles.weights import ParticleWeights, everyones
-from kspde.runtime.checkpoint import CheckpointStore, Saved, fingerprint, run_description
+from kspde.particles.run import Observer, Run
+from kspde.runtime.checkpoint import CheckpointStore, Saved
 from kspde.runtime.parallel import together
-from kspde.runtime.random import Philox
+from kspde.typing import Array
 
-__all__ = ["CheckpointWriter", "description", "restore"]
+__all__ = ["CheckpointWriter", "resume"]
 
 
-class CheckpointWriter:
+class CheckpointWriter(Observer):
     """Writes a checkpoint after a step when one is due; must be the last observer."""
 
     name = "checkpoints"
@@ -27,13 +21,13 @@ class CheckpointWriter:
         self._store = store
 
     def look(self, run: Run) -> None:
-        """Write one if it is due. Collective.
+        """Write a checkpoint if one is due. Collective.
 
         Raises:
             StoppedError: a signal asked for it, and there are steps left.
             InputError: it cannot be written.
         """
-        if run.step == len(run.times) - 1 or not self._store.due():
+        if run.step == run.steps or not self._store.due():
             return
         parts: dict[str, Array] = {}
         shared: dict[str, Array] = {}
@@ -46,63 +40,34 @@ class CheckpointWriter:
         if self._store.stopping:
             raise self._store.stopped(run.step, run.t, path)
 
-    def state(self) -> Mapping[str, Array]:
-        """Return nothing."""
-        return {}
 
-    def restore(self, state: Mapping[str, Array]) -> None:
-        """Take nothing."""
-
-
-def restore(run: Run, saved: Saved) -> None:
+def resume(run: Run, checkpoint: Saved) -> None:
     """Put a run into the state of a checkpoint. Collective.
 
     Raises:
-        InputError: the file cannot be read, or holds what no such run has written; on every rank.
+        InputError: the file cannot be read, or no such run has written it; on every rank.
     """
 
     def under(prefix: str) -> dict[str, Array]:
-        return {key.removeprefix(prefix): value for key, value in saved.shared.items() if key.startswith(prefix)}
+        return {key.removeprefix(prefix): a for key, a in checkpoint.shared.items() if key.startswith(prefix)}
 
-    with saved.fitting():
-        if not saved.step < len(run.times) - 1:
-            raise ValueError(f"step {saved.step} of {len(run.times) - 1}")
-    run.step = saved.step
+    with checkpoint.fitting():
+        if not checkpoint.step < run.steps:
+            raise ValueError(f"step {checkpoint.step} of {run.steps}")
+    run.step = checkpoint.step
     for label, system in run.systems.items():
-        with saved.fitting():
+        with checkpoint.fitting():
             system.evaluator.restore(under(f"{label}.fields."))
-        offset = 0
-        with together(system.comm), saved.fitting():
+        with together(system.comm), checkpoint.fitting():
             for species, x in system.positions.items():
-                # Ids are contiguous on a rank, and those of one species follow those of another.
-                first = int(system.ids[species][0]) - offset if len(x) else 0
-                x[:] = saved.part(f"{label}.{species}", first, first + len(x))
+                first = system.first_row(species)
+                x[:] = checkpoint.part(f"{label}.{species}", first, first + len(x))
                 if not np.all(np.isfinite(x)):
                     raise ValueError("a position is not finite")
-                offset += system.counts[species]
     for observer in run.observers:
-        with saved.fitting():
+        with checkpoint.fitting():
             found = under(f"observer.{observer.name}.")
             for name, ours in observer.state().items():
                 if found[name].shape != ours.shape:
                     raise ValueError(f"{name} has shape {found[name].shape} there, {ours.shape} here")
             observer.restore(found)
-
-
-def description(
-    model: Any,
-    densities: Mapping[str, InitialDensity],
-    *,
-    times: Array,
-    weights: ParticleWeights,
-    comm: Any,
-    **facts: Any,
-) -> dict[str, Any]:
-    """Return what decides a run's result; densities are told apart by some draws, weights by themselves. Collective."""
-    if weights.variations:
-        arrays = [everyones(np.asarray(weights.each[name]), comm) for name in weights.variations]
-        facts["weights"] = f"{', '.join(weights.variations)}: {fingerprint(*arrays)}"
-    ids = np.arange(64, dtype=np.uint64)
-    masses = {name: density.mass for name, density in densities.items()}
-    draws = [density.sample(Philox(0), ids) for density in densities.values()]
-    return run_description("particles", model, masses, draws, times=fingerprint(times), **facts)

@@ -1,57 +1,89 @@
-r"""Where the particles start: drawn from :math:`u_0`, or from :math:`u_0 * j^\varepsilon`."""
+r"""What a run starts from: memory for its particles, their ids, and starting points drawn from :math:`u_0`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from kspde.errors import InputError
+from kspde.errors import InputError, check_integer
 from kspde.initial import InitialDensity, RandomNumbers
 from kspde.kernels import Convolution, GaussianMollifier, Kernel, MaternMollifier
-from kspde.models.base import Array
+from kspde.particles.fields import METHODS
+from kspde.particles.schemes import Scheme
+from kspde.runtime.memory import check_memory
 from kspde.runtime.parallel import together
-from kspde.runtime.random import Ids, Philox
+from kspde.runtime.random import Philox
+from kspde.typing import Array, Ids
 
-__all__ = ["NOISE", "draw_from", "starting_points", "stream"]
+__all__ = ["Seed", "bytes_of_particles", "check_particles", "draw_from", "local_ids"]
 
-#: Streams of a seed: ζ_i, what moves the particles, and what mollifies ζ_i.
-_ZETA, NOISE, _SHIFT = 0, 1, 2
-
-
-def stream(kind: int, replica: int) -> tuple[int, ...]:
-    """Return the stream of a replica: (kind,) for the first, replica 0, and (kind, r) for the others."""
-    return (kind, replica) if replica else (kind,)
+#: Streams of a seed: ζ_i, the noise that moves the particles, and the shift that mollifies ζ_i.
+_ZETA, _NOISE, _SHIFT = 0, 1, 2
 
 
-def starting_points(
-    densities: Mapping[str, InitialDensity],
-    ids: Mapping[str, Ids],
-    *,
-    seed: int,
-    mollifier: Kernel | None,
-    comm: Any,
-    replica: int = 0,
-) -> dict[str, Array]:
-    """Return by species this rank's starting points ζ_i, shape (n_local, d), plus a draw from the mollifier if given.
+@dataclass(frozen=True)
+class Seed:
+    """The random numbers of a run; runs with one seed and different replicas are independent.
 
-    The ζ_i are the same either way. Collective.
+    Attributes:
+        seed: an integer >= 0.
+        replica: an integer >= 0.
 
     Raises:
-        InputError: the density cannot be drawn from, or the mollifier; on every rank.
+        InputError: a value that is not valid.
     """
-    zeta, shift = Philox(seed, stream(_ZETA, replica)), Philox(seed, stream(_SHIFT, replica))
-    positions: dict[str, Array] = {}
-    with together(comm):
-        for name, density in densities.items():
-            x = np.ascontiguousarray(density.sample(zeta, ids[name]), dtype=np.float64)
-            positions[name] = x if mollifier is None else x + draw_from(mollifier, shift, ids[name], density.dimension)
-    return positions
+
+    seed: int
+    replica: int = 0
+
+    def __post_init__(self) -> None:
+        check_integer("replica", self.replica, at_least=0, at_most=(1 << 32) - 1)
+        check_integer("seed", self.seed, at_least=0)
+
+    @property
+    def noise(self) -> Philox:
+        """The random numbers that move the particles."""
+        return self._stream(_NOISE)
+
+    def _stream(self, kind: int) -> Philox:
+        return Philox(self.seed, (kind, self.replica) if self.replica else (kind,))
+
+    def starting_points(
+        self, densities: Mapping[str, InitialDensity], ids: Mapping[str, Ids], mollifier: Kernel | None, comm: Any
+    ) -> dict[str, Array]:
+        """Return this rank's starting points by species, shape (n_local, d). Collective.
+
+        They are ζ_i drawn from the densities, plus a draw from the mollifier if there is one; the ζ_i are the same
+        either way.
+
+        Raises:
+            InputError: the density, or the mollifier, cannot be drawn from; on every rank.
+        """
+        zeta, shift = self._stream(_ZETA), self._stream(_SHIFT)
+        points: dict[str, Array] = {}
+        with together(comm):
+            for name, density in densities.items():
+                x = np.ascontiguousarray(density.sample(zeta, ids[name]), dtype=np.float64)
+                points[name] = x if mollifier is None else x + draw_from(mollifier, shift, ids[name], density.dimension)
+        return points
+
+
+def local_ids(counts: Mapping[str, int], comm: Any) -> dict[str, Ids]:
+    """Split the ids into contiguous ranges, one per rank; those of one species follow those of another."""
+    out: dict[str, Ids] = {}
+    offset = 0
+    for name, count in counts.items():
+        first, last = (count * r // comm.size for r in (comm.rank, comm.rank + 1))
+        out[name] = np.arange(offset + first, offset + last, dtype=np.uint64)
+        offset += count
+    return out
 
 
 def draw_from(kernel: Kernel, random: RandomNumbers, ids: Ids, dimension: int, *, step: int = 0) -> Array:
-    r"""Return a draw a particle from a mollifier, shape (n, d); ``step`` keys the random numbers.
+    r"""Return one draw per particle from a mollifier, shape (n, d); ``step`` keys the random numbers.
 
     The Matérn density of order m is a mixture of Gaussians whose variance :math:`(\varepsilon^2/m)\,\Gamma` has a Gamma
     distribution of shape m: :math:`E e^{-\lambda\varepsilon^2\Gamma/(2m)} = (1 + \varepsilon^2\lambda/(2m))^{-m}`. A
@@ -72,3 +104,33 @@ def draw_from(kernel: Kernel, random: RandomNumbers, ids: Ids, dimension: int, *
     raise InputError(
         f'initial = "mollified" draws from Gaussian and Matérn mollifiers, not from {kernel}: give initial = "u0"'
     )
+
+
+def bytes_of_particles(n: float, dimension: int, scheme: type[Scheme], method: str, *, mean_field: bool) -> float:
+    """Return about how many bytes n particles take beside grids.
+
+    The constants are what was measured beyond the libraries' share (tests/benchmarks/memory.py, whose table holds
+    estimates beside measured peaks).
+
+    Args:
+        n: number of particles.
+        dimension: dimension of space.
+        scheme: class of the scheme.
+        method: ``method`` of ``simulate``.
+        mean_field: whether mean-field particles move beside them.
+    """
+    vectors = scheme.vectors * (1.75 if mean_field else 1.0)
+    return n * (8.0 + 8.0 * dimension * vectors + METHODS[method].bytes_per_particle)
+
+
+def check_particles(
+    counts: Mapping[str, int], dimension: int, scheme: type[Scheme], method: str, comm: Any, *, mean_field: bool
+) -> None:
+    """Refuse particles that do not fit into memory. Collective.
+
+    Raises:
+        InputError: they do not fit; on every rank.
+    """
+    n = float(np.sum([float(count) for count in counts.values()]))
+    needed = bytes_of_particles(n, dimension, scheme, method, mean_field=mean_field)
+    check_memory(f"n = {n:.10g} particles", needed / comm.size, comm, "give fewer")

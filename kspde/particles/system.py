@@ -10,15 +10,13 @@ import numpy as np
 
 from kspde.errors import ConvergenceError, InputError
 from kspde.models import FieldValues, Model
-from kspde.models.base import Array
 from kspde.particles.fields.base import Extent, FieldEvaluator
 from kspde.particles.observation import Observation, Tallies, observe
 from kspde.particles.weights import ParticleWeights
-from kspde.runtime.random import Ids, Philox
+from kspde.runtime.random import Philox
+from kspde.typing import Array, Ids
 
-__all__ = ["System", "gather_rows", "local_ids"]
-
-_Update = Callable[[Mapping[str, Array], Extent], None]
+__all__ = ["System", "gather_rows"]
 
 
 @dataclass(kw_only=True)
@@ -27,14 +25,14 @@ class System:
 
     Attributes:
         model: the model.
-        evaluator: the fields at the particles.
-        positions: by species this rank's positions, shape (n_local, d); schemes overwrite them.
-        ids: by species this rank's ids, shape (n_local,).
-        counts: by species the number of particles on all ranks.
-        noise: the random numbers that move them.
+        evaluator: evaluator of the fields at the particles.
+        positions: this rank's positions by species, shape (n_local, d); schemes overwrite them.
+        ids: this rank's ids by species, shape (n_local,): contiguous, those of one species after those of another.
+        counts: number of particles by species, over all ranks.
+        noise: random numbers that move the particles.
         comm: the communicator.
-        weights: of the particles; without them each species has mass 1.
-        seen: what ``observe`` found last.
+        weights: weights of the particles; without them each species has mass 1.
+        seen: result of the last ``observe``.
     """
 
     model: Model
@@ -51,7 +49,7 @@ class System:
         """Observe the particles; return (species, id) of one whose position is not finite, or None. Collective.
 
         Args:
-            tallies: what the scheme that moved them there returned.
+            tallies: tallies that the scheme which moved the particles returned.
         """
         self.seen = observe(self.positions, self.ids, self.counts, self.comm, self.weights, tallies)
         return self.seen.not_finite
@@ -60,11 +58,16 @@ class System:
         """Return the weights of this rank's particles of a species, or None where all are equal."""
         return None if self.weights is None else self.weights.own(species)
 
+    def first_row(self, species: str) -> int:
+        """Return the number of particles of a species on lower ranks."""
+        names, ids = list(self.counts), self.ids[species]
+        return int(ids[0]) - sum(self.counts[name] for name in names[: names.index(species)]) if len(ids) else 0
+
     def prepare(self, t: float) -> None:
         """Compute the fields of the observed positions at time t. Collective.
 
         Raises:
-            ConvergenceError: they would need a grid beyond the memory limit; on every rank.
+            ConvergenceError: the fields would need a grid beyond the memory limit; on every rank.
         """
         self._update(self.evaluator.update, self.positions, self.seen, t)
 
@@ -78,7 +81,13 @@ class System:
         self.refuse_lost(stage.not_finite)
         self._update(self.evaluator.update_stage, positions, stage, t)
 
-    def _update(self, update: _Update, positions: Mapping[str, Array], seen: Observation, t: float) -> None:
+    def _update(
+        self,
+        update: Callable[[Mapping[str, Array], Extent], None],
+        positions: Mapping[str, Array],
+        seen: Observation,
+        t: float,
+    ) -> None:
         self.evaluator.t = t
         try:
             update(positions, seen.extent)
@@ -90,27 +99,12 @@ class System:
         return self.evaluator.at(species, x)
 
     def refuse_lost(self, lost: tuple[str, int] | None) -> None:
-        """Raise the error for a particle that has left the numbers.
-
-        Raises:
-            ConvergenceError: there is one.
-        """
+        """Raise a ConvergenceError for a particle (species, id) whose position is not finite; None raises nothing."""
         if lost is not None:
             raise ConvergenceError(
                 f"particle {lost[1]} of species {lost[0]!r} moved to a position that is not finite: check the model's "
                 f"drift, or give a smaller dt"
             )
-
-
-def local_ids(species: tuple[str, ...], counts: Mapping[str, int], comm: Any) -> dict[str, Ids]:
-    """Split the ids into contiguous ranges, one a rank; those of one species follow those of another."""
-    out: dict[str, Ids] = {}
-    offset = 0
-    for name in species:
-        first, last = (counts[name] * r // comm.size for r in (comm.rank, comm.rank + 1))
-        out[name] = np.arange(offset + first, offset + last, dtype=np.uint64)
-        offset += counts[name]
-    return out
 
 
 def gather_rows(local: Array, comm: Any) -> Array | None:

@@ -1,1 +1,76 @@
-"""Fields of the particles and their gradients, evaluated at the particles."""
+"""Fields of the particles and their gradients, evaluated at the particles.
+
+To add a method, write its evaluator in a file here and name it in ``METHODS``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from kspde.errors import InputError, check_choice, check_flag, check_number
+from kspde.models import Field
+from kspde.particles.fields.base import MEMORY_LIMIT, FieldEvaluator
+from kspde.particles.fields.direct import DirectSum
+from kspde.particles.fields.nufft import NonuniformFFT
+from kspde.particles.fields.particle_mesh import ParticleMesh
+from kspde.particles.fields.relaxing import RelaxingFields
+from kspde.typing import Array
+
+__all__ = ["METHODS", "FieldOptions"]
+
+#: Evaluators by the name that ``simulate(method=...)`` accepts.
+METHODS: dict[str, type[FieldEvaluator]] = {"mesh": ParticleMesh, "direct": DirectSum, "finufft": NonuniformFFT}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldOptions:
+    """How the fields of particles are computed.
+
+    Attributes:
+        field_tol: error allowed at the particles, relative to the supremum of the field, and of its gradient.
+        method: a name in ``METHODS``.
+        memory_limit: bytes that the grids, or the modes, of one rank may take.
+        include_self: whether a particle feels itself.
+
+    Raises:
+        InputError: a value that is not valid.
+    """
+
+    field_tol: float = 1e-6
+    method: str = "mesh"
+    memory_limit: float = MEMORY_LIMIT
+    include_self: bool = True
+
+    def __post_init__(self) -> None:
+        check_number("field_tol", self.field_tol, at_least=1e-12, below=1)
+        check_choice("method", self.method, METHODS)
+        check_number("memory_limit", self.memory_limit, above=0)
+        check_flag("include_self", self.include_self)
+
+    def evaluator(
+        self, fields: tuple[Field, ...], *, dimension: int, weights: Mapping[str, float | Array], comm: Any
+    ) -> FieldEvaluator:
+        """Return the evaluator of the fields of an empirical measure.
+
+        Raises:
+            InputError: a method other than the mesh where a field relaxes, or a kernel that it cannot handle.
+        """
+        make: Any = partial(METHODS[self.method], memory_limit=self.memory_limit)
+        relaxing = [f.name for f in fields if f.tau > 0]
+        if relaxing:
+            if self.method != "mesh":
+                raise InputError(
+                    f"method = {self.method!r} gives no field with tau > 0 such as {relaxing[0]!r}, which lives on a "
+                    f'mesh: use method = "mesh"'
+                )
+            make = partial(RelaxingFields, others=make, memory_limit=self.memory_limit)
+        evaluator: FieldEvaluator = make(
+            fields,
+            dimension=dimension,
+            weights=weights,
+            tol=self.field_tol,
+            include_self=self.include_self,
+            comm=comm,
+        )
+        return evaluator

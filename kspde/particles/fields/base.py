@@ -14,7 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,7 +24,10 @@ from kspde.radial import K_OF, check_bounded, is_zero, moment, radial_weights
 from kspde.runtime.compiled import in_blocks
 from kspde.typing import Array
 
-__all__ = ["Extent", "FieldEvaluator", "check_resolved", "too_large"]
+__all__ = ["MEMORY_LIMIT", "Extent", "FieldEvaluator", "check_resolved", "too_large"]
+
+#: The bytes that the grids, or the modes, of one rank may take unless the user says otherwise.
+MEMORY_LIMIT = 4e9
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,14 @@ class FieldEvaluator(ABC):
             where weights have both signs, relative to the field of their absolute values.
         include_self: whether a particle of the source species feels itself, as printed in Wang, Li and Huang's (1.3).
         comm: the MPI communicator.
+        memory_limit: the bytes that the grids, or the modes, of one rank may take.
 
     Raises:
         InputError: a kernel that is unbounded at the origin.
     """
 
+    #: The bytes per particle that are needed beside grids.
+    bytes_per_particle: ClassVar[float] = 0.0
     #: The time of the positions: fields that are given as functions of time, or relax, depend on it.
     t: float = 0.0
 
@@ -91,6 +97,7 @@ class FieldEvaluator(ABC):
         tol: float,
         include_self: bool,
         comm: Any,
+        memory_limit: float = MEMORY_LIMIT,
     ) -> None:
         for field in fields:
             check_bounded(field.name, field.kernel, dimension, gradient=field.gradient)
@@ -101,6 +108,7 @@ class FieldEvaluator(ABC):
         self.weights = dict(weights)
         self.tol = tol
         self.comm = comm
+        self.memory_limit = memory_limit
         self._own: dict[str, float | Array] = (
             {} if include_self else {f.name: moment(f.kernel, dimension) * weights[f.source] for f in self.active}
         )

@@ -23,7 +23,6 @@ from kspde.errors import MissingBackendError
 from kspde.models import Field
 from kspde.particles.fields.accuracy import band, image_distance
 from kspde.particles.fields.base import Extent, FieldEvaluator, too_large
-from kspde.particles.fields.particle_mesh import MEMORY_LIMIT
 from kspde.runtime.compiled import use_threads
 from kspde.typing import Array
 
@@ -38,10 +37,7 @@ _SHARE = 0.05
 
 
 class NonuniformFFT(FieldEvaluator):
-    """Fields by finufft; see :class:`~kspde.particles.fields.base.FieldEvaluator` for the other arguments.
-
-    Args:
-        memory_limit: the bytes that the modes of one rank may take.
+    """Fields by finufft; see :class:`~kspde.particles.fields.base.FieldEvaluator` for the arguments.
 
     Attributes:
         band: the largest wavenumber k_c.
@@ -52,7 +48,9 @@ class NonuniformFFT(FieldEvaluator):
         MissingBackendError: finufft is not installed.
     """
 
-    def __init__(self, fields: tuple[Field, ...], *, memory_limit: float = MEMORY_LIMIT, **options: Any) -> None:
+    bytes_per_particle = 62.0  # measured: tests/benchmarks/memory.py
+
+    def __init__(self, fields: tuple[Field, ...], **options: Any) -> None:
         try:
             import finufft
         except ImportError:
@@ -61,7 +59,6 @@ class NonuniformFFT(FieldEvaluator):
             ) from None
         super().__init__(fields, **options)
         self._plan = finufft.Plan
-        self.memory_limit = memory_limit
         self.shape: tuple[int, ...] = ()
         self._threads = use_threads(self.comm)
         self._sources = tuple(dict.fromkeys(field.source for field in self.active))

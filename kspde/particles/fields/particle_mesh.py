@@ -23,15 +23,12 @@ from kspde.particles.fields.base import Extent, FieldEvaluator, check_resolved, 
 from kspde.particles.fields.convolution import FastConvolution, corner_convolution
 from kspde.particles.fields.short_range import ScreenedKernel, ShortRangeSum, longest_screen
 from kspde.particles.fields.splines import REACH, deposit, gather, gather_part, grids_for
-from kspde.particles.memory import NEAR
 from kspde.runtime.compiled import use_threads
 from kspde.runtime.limits import check_memory
 from kspde.typing import Array
 
-__all__ = ["MEMORY_LIMIT", "ParticleMesh"]
+__all__ = ["ParticleMesh"]
 
-#: The bytes that the grids of one rank may take unless the user says otherwise.
-MEMORY_LIMIT = 4e9
 #: The cloud's room to move before the box is rebuilt, on each side, as a share of its extent plus the padding.
 _SLACK = 0.04
 #: The longest screen, as a multiple of the cloud's size.
@@ -41,10 +38,7 @@ _SHARE = 0.25
 
 
 class ParticleMesh(FieldEvaluator):
-    """Fields on a grid; see :class:`~kspde.particles.fields.base.FieldEvaluator` for the other arguments.
-
-    Args:
-        memory_limit: the bytes that the grids of one rank may take.
+    """Fields on a grid; see :class:`~kspde.particles.fields.base.FieldEvaluator` for the arguments.
 
     Attributes:
         spacing: the grid spacing h, the same in each direction.
@@ -53,9 +47,8 @@ class ParticleMesh(FieldEvaluator):
         screen: the length s that splits the kernels; 0 when the grid carries all of them.
     """
 
-    def __init__(self, fields: tuple[Field, ...], *, memory_limit: float = MEMORY_LIMIT, **options: Any) -> None:
+    def __init__(self, fields: tuple[Field, ...], **options: Any) -> None:
         super().__init__(fields, **options)
-        self.memory_limit = memory_limit
         self.shape: tuple[int, ...] = ()
         self._threads = use_threads(self.comm)
         self._short_range: ShortRangeSum | None = None
@@ -144,7 +137,7 @@ class ParticleMesh(FieldEvaluator):
         Raises:
             InputError: on every rank.
         """
-        near = 0.0 if self._short_range is None else NEAR * self.comm.allreduce(n)
+        near = 0.0 if self._short_range is None else ShortRangeSum.bytes_per_particle * self.comm.allreduce(n)
         needed = self._bytes(extent.upper - extent.lower) + near
         modes = " × ".join(map(str, self.shape))
         check_memory(f"the fields on a grid of {modes}", needed, self.comm, "give a larger eps, or fewer particles")

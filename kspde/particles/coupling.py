@@ -1,0 +1,94 @@
+"""The distance between interacting particles and the mean-field particles that share their noise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from kspde.errors import check_number
+from kspde.particles.run import Observer, Run
+from kspde.typing import Array
+
+__all__ = ["Coupling", "CouplingRecorder"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coupling:
+    """The distance between the interacting particles X and the mean-field particles X̄ with the same noise.
+
+    Attributes:
+        t: the times, shape (times,).
+        distance: max_i |X_i − X̄_i| over the particles of a species, shape (times, species).
+        n: number of particles by species.
+        field_error: by field the measured error of the field that moves X̄, in space and time together, relative to the
+            field's supremum. With the error of the solved density itself it bounds what separates X̄ from the exact
+            mean-field particles.
+    """
+
+    t: Array
+    distance: Array
+    n: Mapping[str, int]
+    field_error: Mapping[str, float] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Coupling(max |X - X̄| = {self.supremum:.4g} over {len(self.t)} times up to t = {self.t[-1]:g})"
+
+    @property
+    def supremum(self) -> float:
+        """max_i sup_t |X_i − X̄_i| over all species and all steps."""
+        return float(self.distance.max())
+
+    def stopping_time(self, alpha: float) -> float:
+        """Return τ_α, the first t with max_i |X_i − X̄_i| ≥ N^(−α) for some species; ``inf`` where there is none.
+
+        Raises:
+            InputError: alpha ≤ 0.
+        """
+        check_number("alpha", alpha, above=0)
+        levels = np.array([float(n) ** -alpha for n in self.n.values()])
+        late = np.flatnonzero(np.any(self.distance >= levels, axis=1))
+        return float(self.t[late[0]]) if len(late) else math.inf
+
+
+class CouplingRecorder(Observer):
+    """Records the distance after every step."""
+
+    name = "coupling"
+
+    def __init__(self, species: tuple[str, ...], steps: int) -> None:
+        self._species = species
+        self._distance = np.full((steps + 1, len(species)), np.nan)
+
+    def look(self, run: Run) -> None:
+        """Record the distance. Collective."""
+        particles, mean_field = run.systems["particles"], run.systems["mean_field"]
+        row = np.zeros(len(self._species))
+        for i, name in enumerate(self._species):
+            x = particles.positions[name]
+            if len(x):
+                row[i] = math.sqrt(float(np.square(x - mean_field.positions[name]).sum(axis=1).max()))
+        if particles.comm.size > 1:
+            from mpi4py import MPI
+
+            particles.comm.Allreduce(MPI.IN_PLACE, row, op=MPI.MAX)
+        self._distance[run.step] = row
+
+    def state(self) -> Mapping[str, Array]:
+        """Return the distances."""
+        return {"distance": self._distance}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Continue from the distances."""
+        self._distance = state["distance"]
+
+    def coupling(self, run: Run) -> Coupling:
+        """Return the coupling until now."""
+        rows, mean_field = slice(0, run.step + 1), run.systems["mean_field"]
+        errors = mean_field.evaluator.summary()
+        total = {name: e + errors["time_error"][name] for name, e in errors["error"].items()}
+        return Coupling(
+            t=run.times[rows], distance=self._distance[rows], n=dict(mean_field.counts), field_error=total
+        )
