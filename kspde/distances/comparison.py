@@ -121,8 +121,8 @@ def compare(
             all but the energy distance, for two clouds all but "wasserstein2".
         times: increasing times in [0, t_end] of a solution to compare at. The last one's distance is returned, with
             ``over_time``.
-        states: the particles at these times: ``Snapshots``, the directory of ``StateFiles``, or a list of clouds; for
-            several clouds a list of such.
+        states: the particles at these times: ``Snapshots``, the directory of ``SnapshotFiles``, or a list of clouds;
+            for several clouds a list of such.
         bandwidth: the bandwidth h > 0, a length; None chooses it.
         replicas: the number of clouds drawn for the floor, and again for the intervals, at least 2.
         resolution: the number of grid points in the longest direction; None takes a few per bandwidth.

@@ -136,9 +136,9 @@ def _state_files(folder: Path, cloud: ParticleCloud) -> dict[float, Path]:
     files: dict[float, Path] = {}
     with together(cloud.comm):
         if cloud.comm.rank == 0:
-            paths = sorted(folder.glob("state-*.h5"))
+            paths = sorted(folder.glob("snapshot-*.h5"))
             if not paths:
-                raise InputError(f"there is no state-*.h5 in {folder}: give the directory of kspde's state files")
+                raise InputError(f"there is no snapshot-*.h5 in {folder}: give the directory of kspde's snapshots")
             for path in paths:
                 try:
                     check_hdf5(path)

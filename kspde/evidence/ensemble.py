@@ -20,16 +20,16 @@ from kspde.models.base import Array
 from kspde.particles.fields.base import Extent, FieldEvaluator
 from kspde.particles.fields.direct import DirectSum
 from kspde.particles.fields.particle_mesh import ParticleMesh
-from kspde.particles.mean_field import KnownFields
+from kspde.particles.mean_field import MeanFieldEvaluator
 from kspde.particles.run import schedule
 from kspde.particles.schemes import EulerMaruyama
-from kspde.particles.start import NOISE, starting_points, stream
+from kspde.particles.start import Seed
 from kspde.particles.system import System
 from kspde.protocols import SolvedDensity
 from kspde.runtime.compiled import use_threads
 from kspde.runtime.limits import MOST_REPLICAS
 from kspde.runtime.parallel import alone, limited_threads
-from kspde.runtime.random import Ids, Philox
+from kspde.runtime.random import Ids
 
 __all__ = ["Ensemble", "check_solution"]
 
@@ -126,7 +126,7 @@ class Ensemble:
         check_integer("n", self.n, at_least=1)
         check_number("dt", self.dt, above=0)
         check_integer("replicas", self.replicas, at_least=2, at_most=MOST_REPLICAS)
-        noise = Philox(self.seed, stream(NOISE, 0))
+        seed = Seed(self.seed)
         self.comm = comm = pde.comm
         model = pde.model
         self.times: Array = schedule(pde.t_end, self.dt, (pde.t_end,))
@@ -156,7 +156,7 @@ class Ensemble:
         if self.twins:
             evaluators["mean_field"] = self.known_fields(self.fields)
         mollifier = mollifier_kernel(pde.eps, pde.mollifier) if pde.initial == "mollified" and pde.eps else None
-        zeta = starting_points(pde.u0, ids, seed=self.seed, mollifier=mollifier, comm=comm)
+        zeta = seed.starting_points(pde.u0, ids, mollifier, comm)
         self.systems = {
             label: System(
                 model=model,
@@ -164,7 +164,7 @@ class Ensemble:
                 positions={name: x.copy() for name, x in zeta.items()},
                 ids=ids,
                 counts=dict.fromkeys(model.species, n * count),
-                noise=noise,
+                noise=seed.noise,
                 comm=comm,
             )
             for label, evaluator in evaluators.items()
@@ -175,9 +175,9 @@ class Ensemble:
         """The interacting particles of all replicas."""
         return self.systems["particles"]
 
-    def known_fields(self, fields: tuple[Field, ...]) -> KnownFields:
+    def known_fields(self, fields: tuple[Field, ...]) -> MeanFieldEvaluator:
         """Return what evaluates the solution's fields at particles."""
-        return KnownFields(fields, source=self.pde, **self.options)
+        return MeanFieldEvaluator(fields, source=self.pde, **self.options)
 
     def run(self, look: Callable[[int, float], None] | None = None) -> None:
         """Advance to ``t_end``; ``look`` is called with step and time where all fields are prepared. Collective.

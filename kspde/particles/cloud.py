@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -17,8 +17,8 @@ from kspde.models import Model
 from kspde.particles.coupling import Coupling
 from kspde.particles.system import gather_rows
 from kspde.problem import Problem
+from kspde.runtime.notebook import html_table
 from kspde.runtime.parallel import together
-from kspde.runtime.shown import Shown
 from kspde.typing import Array, Ids
 
 __all__ = ["DTYPES", "Cloud"]
@@ -28,7 +28,7 @@ DTYPES = ("float64", "float32")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Cloud(Shown):
+class Cloud:
     """N particles per species at time ``t_end``, distributed over the ranks in contiguous ranges of ids.
 
     Attributes:
@@ -118,8 +118,14 @@ class Cloud(Shown):
         """Ids of this rank's particles of the only species, shape (n_local,)."""
         return self._ids[self._species(None)]
 
-    def shown(self) -> Sequence[tuple[str, str]]:
-        """Return the parameters, and by species mean and standard deviation."""
+    def __repr__(self) -> str:
+        return "\n".join(["Cloud", *(f"  {name:<9}  {value}" for name, value in self._rows())])
+
+    def _repr_html_(self) -> str:
+        return html_table("Cloud", ("", ""), self._rows())
+
+    def _rows(self) -> list[tuple[str, str]]:
+        """Return names and values: the parameters, then mean and standard deviation of each species."""
         details = self._details
         rows = [("model", str(self.model))]
         if self.eps is not None:
@@ -198,10 +204,9 @@ class Cloud(Shown):
     def write(self, path: str | Path, *, dtype: Literal["float64", "float32"] = "float64") -> None:
         """Write an HDF5 file: ``positions/<species>`` of shape (n, d) in the order of ids, ``diagnostics``. Collective.
 
-        With ``statistics``, with ``mean_field/<species>``, the positions of the mean-field particles, where there are
-        any, and with ``weights/<species>``, shape (n,), where particles have their own weights. Attributes of the file: t, dt, eps
-        (absent when there is none), seed, replica, kspde_version; of a dataset of positions: n and mass. An existing
-        file is replaced.
+        It also has ``statistics``, ``mean_field/<species>``, the positions of the mean-field particles, and
+        ``weights/<species>``, shape (n,), where there are any. Attributes of the file: t, dt, eps (absent where there
+        is none), seed, replica, kspde_version; of a dataset of positions: n and mass. An existing file is replaced.
 
         Args:
             path: path of the file.

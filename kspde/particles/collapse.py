@@ -1,12 +1,13 @@
-r"""A monitor of particles that collapse: a cluster whose size is that of the mollifier.
+r"""A monitor of particles that collapse into a cluster as small as the mollifier.
 
-With a mollified kernel nothing blows up; where the equation without it does, particles gather in a cluster as large as
-ε, and what is computed then says more about ε, or about the time step, than about the equation. The mollified classical
-Keller-Segel system ends in a cluster of standard deviation near :math:`\varepsilon\sqrt{a/(1-a)}`, a = 4π/(χM).
+With a mollified kernel nothing blows up; where the equation without a mollifier does, particles gather in a cluster of
+size ε, and what is computed then says more about ε, or about the time step, than about the equation. The mollified
+classical Keller-Segel system ends in a cluster of standard deviation near :math:`\varepsilon\sqrt{a/(1-a)}`,
+a = 4π/(χM).
 
-What is looked at is cheap: the pairs among some 64 particles, taken evenly from all. A species has collapsed when a
-share ``_CLOSE`` of these pairs, which is 40 % of the particles if they are in one cluster, is closer than 2ε, and
-``_GROWTH`` times as many as at first: initial data of the size of ε are no collapse.
+The monitor looks at the pairs among some 64 particles, taken evenly from all. A species has collapsed when a share
+``_CLOSE`` of these pairs, which is 40 % of the particles if they are in one cluster, is closer than 2ε, and this share
+has grown ``_GROWTH``-fold since the start: initial data of size ε are not a collapse.
 """
 
 from __future__ import annotations
@@ -14,13 +15,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 
 from kspde.errors import BlowUpError
-from kspde.models.base import Array
-from kspde.particles.run import Run
+from kspde.particles.run import Observer, Run
 from kspde.particles.system import System
 from kspde.runtime.messages import warn
+from kspde.typing import Array, Mask
 
 __all__ = ["Collapse"]
 
@@ -28,13 +28,13 @@ _SAMPLE, _LOOKS = 64, 40
 _CLOSE, _GROWTH = 0.15, 4.0
 
 
-class Collapse:
-    """Looks at clusters some 40 times in a run, which takes a few milliseconds in all.
+class Collapse(Observer):
+    """Looks for clusters some 40 times per run, which takes a few milliseconds in all.
 
     Args:
-        species: their names.
-        eps: the mollifier's ε.
-        action: "stop" or "warn" (once for each species).
+        species: names of the species.
+        eps: ε of the mollifier.
+        action: "stop", or "warn" once for each species.
     """
 
     name = "collapse"
@@ -53,8 +53,7 @@ class Collapse:
         Raises:
             BlowUpError: a species has collapsed, and the run is to stop there.
         """
-        steps = len(run.times) - 1
-        if run.step % max(1, steps // _LOOKS) and run.step < steps:
+        if run.step % max(1, run.steps // _LOOKS) and run.step < run.steps:
             return
         for i, name in enumerate(self._species):
             if name in self._reported:
@@ -68,7 +67,7 @@ class Collapse:
                 self._report(run, name, x, close)
             self._before[name] = run.step, x
 
-    def _report(self, run: Run, name: str, x: Array, close: npt.NDArray[np.bool_]) -> None:
+    def _report(self, run: Run, name: str, x: Array, close: Mask) -> None:
         densest = close[int(np.argmax(close.sum(axis=1)))]
         place = ", ".join(f"{c:.4g}" for c in x[densest].mean(axis=0))
         line = (
@@ -79,18 +78,18 @@ class Collapse:
         if run.step > step:
             moved = np.sqrt(np.mean(np.sum((x - before)[densest] ** 2, axis=1)) / (run.step - step)) / self._eps
             if moved > 1.0:
-                line += f", and so does dt: a particle moves by {moved:.2g} eps in a step"
+                line += f", and so does dt: a particle moves by {moved:.2g} eps per step"
         if self._action == "stop":
-            raise BlowUpError(f'{line}. End before, use a smaller eps and dt, or go on with on_blow_up = "warn"')
+            raise BlowUpError(f'{line}. End earlier, use a smaller eps and dt, or continue with on_blow_up = "warn"')
         self._reported.add(name)
         warn(f"{line}. What follows depends on them, not on the equation without a mollifier", run.particles.comm)
 
     def state(self) -> Mapping[str, Array]:
-        """Return the shares of close pairs at first."""
+        """Return the shares of close pairs at the start."""
         return {"first": self._first}
 
     def restore(self, state: Mapping[str, Array]) -> None:
-        """Take them."""
+        """Continue from the shares."""
         self._first = np.array(state["first"])
 
 
@@ -98,9 +97,7 @@ def _sample(system: System, species: str) -> Array:
     """Return the positions of some particles, evenly from all, on every rank. Collective."""
     x, n = system.positions[species], system.counts[species]
     stride = max(1, n // _SAMPLE)
-    # Ids are contiguous on a rank, and those of one species follow those of another.
-    offset = sum(system.counts[name] for name in list(system.positions)[: list(system.positions).index(species)])
-    first = int(system.ids[species][0]) - offset if len(x) else 0
+    first = system.first_row(species)
     sample = np.zeros((-(-n // stride), x.shape[1]))
     rows = np.arange(-first % stride, len(x), stride)
     sample[(first + rows) // stride] = x[rows]

@@ -89,6 +89,4 @@ class CouplingRecorder(Observer):
         rows, mean_field = slice(0, run.step + 1), run.systems["mean_field"]
         errors = mean_field.evaluator.summary()
         total = {name: e + errors["time_error"][name] for name, e in errors["error"].items()}
-        return Coupling(
-            t=run.times[rows], distance=self._distance[rows], n=dict(mean_field.counts), field_error=total
-        )
+        return Coupling(t=run.times[rows], distance=self._distance[rows], n=dict(mean_field.counts), field_error=total)

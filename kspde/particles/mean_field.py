@@ -1,4 +1,4 @@
-r"""The mean-field particles of Wang, Li and Huang's (1.8): they move in the fields of a solved density, not the cloud's.
+r"""The mean-field particles of Wang, Li and Huang's (1.8), which move in the fields of a solved density.
 
 .. math:: d\bar X_i = b\,dt + \sqrt{2 D}\,dB_i, \qquad c(\bar X_i) = (K^\varepsilon * u^\varepsilon)(\bar X_i, t),
 
@@ -62,23 +62,21 @@ def check_mean_field(mean_field: Any, problem: Problem, differs: Any) -> None:
         check_no_walls(mean_field.domain)
     solved = _problem_of(mean_field, problem)
     if solved.t_end < problem.t_end * (1 - 1e-12):
-        raise InputError(
-            f"mean_field ends at t = {solved.t_end:g}: t_end = {problem.t_end:g} needs a longer solution"
-        )
+        raise InputError(f"mean_field ends at t = {solved.t_end:g}: t_end = {problem.t_end:g} needs a longer solution")
     if solved.model != problem.model:
         raise InputError(f"mean_field solves {solved.model}: the particles' model is {problem.model}; solve that one")
-    ignored = {"t_end", "model"} | ({"eps", "mollifier"} if "eps" in differs or _same_kernels(solved, problem) else set())
+    same_kernels = solved.fields == problem.fields and solved.mollified_start == problem.mollified_start
+    ignored = {"t_end", "model"}
+    ignored |= {"eps", "mollifier"} if "eps" in differs or same_kernels else set()
     ignored |= {"initial", "u0"} if "initial" in differs else set()
-    for ours, theirs, name in ((d.ours, d.theirs, d.name) for d in problem.differences(solved, ignored)):
+    for name, ours, theirs in problem.differences(solved, ignored):
         option = "eps" if name.startswith(("eps", "mollifier")) else "initial"
+        values = f"{name} = {in_words(theirs)}, the particles {in_words(ours)}"
+        if name.startswith("u0"):
+            values = f"another {name} than the particles"
         raise InputError(
-            f"mean_field has {name} = {in_words(theirs)}, the particles {in_words(ours)}: give both the same, or "
-            f'mean_field_differs = ("{option}",) if that is meant'
+            f'mean_field has {values}: give both the same, or mean_field_differs = ("{option}",) if that is meant'
         )
-
-
-def _same_kernels(solved: Problem, problem: Problem) -> bool:
-    return solved.fields == problem.fields and solved.mollified_start == problem.mollified_start
 
 
 def _problem_of(mean_field: Any, problem: Problem) -> Problem:

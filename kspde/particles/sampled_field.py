@@ -118,7 +118,7 @@ class SampledField:
         self._coefficients[name] = np.ascontiguousarray(spline_filter(values, order=5, mode="mirror"))
 
     def at(self, name: str, x: Array, values: Array, gradient: Array | None = None) -> None:
-        """Write a function's values at points x, (n, d), and its gradient, (n, d), where it is wanted; on all threads."""
+        """Write a function's values at points x, (n, d), and its gradient, (n, d), if wanted; on all threads."""
         gather(values, gradient, self._coefficients[name], x, self.lower, self.spacing)
 
     def part_at(self, name: str, x: Array, values: Array, gradient: Array | None = None) -> None:

@@ -5,49 +5,33 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from functools import partial
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
-
-from kspde.errors import ON_BLOW_UP, InputError, check_callable, check_choice, check_flag, check_integer, check_number
-from kspde.initial import InitialDensity, densities_by_species
-from kspde.kernels import Kernel, mollifier_kernel
-from kspde.models import Field, Model
+from kspde.errors import ON_BLOW_UP, InputError, check_callable, check_choice, check_flag, check_integer
+from kspde.initial import InitialDensity
+from kspde.kernels import Kernel
+from kspde.models import Model
 from kspde.papers.theory.hypotheses import warn_outside_hypotheses
 from kspde.particles.cloud import Cloud
-from kspde.particles.collapse import Collapse
-from kspde.particles.fields.base import FieldEvaluator
-from kspde.particles.fields.direct import DirectSum
-from kspde.particles.fields.nufft import NonuniformFFT
-from kspde.particles.fields.particle_mesh import MEMORY_LIMIT, ParticleMesh
-from kspde.particles.fields.relaxing import RelaxingFields
-from kspde.particles.mean_field import CouplingHistory, KnownFields, check_mean_field
-from kspde.particles.memory import check_particles
-from kspde.particles.result import Results
-from kspde.particles.resume import CheckpointWriter, description, restore
-from kspde.particles.run import Moments, Observer, Progress, Run, schedule
+from kspde.particles.fields import FieldOptions
+from kspde.particles.fields.base import MEMORY_LIMIT
+from kspde.particles.mean_field import check_mean_field
+from kspde.particles.resume import resume as resume_from
 from kspde.particles.schemes import Scheme, scheme_of
-from kspde.particles.start import NOISE, starting_points, stream
-from kspde.particles.statistics import Saves, check_statistics
-from kspde.particles.system import System, local_ids
-from kspde.particles.weights import GivenWeights, ParticleWeights, particle_weights
+from kspde.particles.simulation import Setup, Simulation
+from kspde.particles.start import Seed
+from kspde.particles.statistics import check_statistics
+from kspde.particles.weights import GivenWeights
+from kspde.problem import Problem
 from kspde.protocols import SolvedDensity
-from kspde.runtime.checkpoint import Checkpoint, CheckpointStore
+from kspde.runtime.checkpoint import Checkpoint
 from kspde.runtime.compiled import use_threads
 from kspde.runtime.limits import check_steps, check_work
 from kspde.runtime.messages import keeping_warnings
 from kspde.runtime.parallel import collective, communicator, limited_threads
-from kspde.runtime.random import Philox
 from kspde.runtime.saving import SaveAt
 
 __all__ = ["simulate"]
-
-_EVALUATORS: dict[str, Callable[..., FieldEvaluator]] = {
-    "mesh": ParticleMesh,
-    "direct": DirectSum,
-    "finufft": NonuniformFFT,
-}
 
 
 @keeping_warnings
@@ -61,21 +45,21 @@ def simulate(
     dt: float | None = None,
     weights: GivenWeights | Mapping[str, GivenWeights] | None = None,
     eps: float | None = None,
-    mollifier: str | Callable[..., Kernel] = "gaussian",
-    initial: str = "u0",
-    scheme: str | Scheme = "euler-maruyama",
+    mollifier: str | Callable[..., Kernel] | Kernel = "gaussian",
+    initial: Literal["u0", "mollified"] = "u0",
+    scheme: Literal["euler-maruyama", "weak-2"] | Scheme = "euler-maruyama",
     mean_field: SolvedDensity | None = None,
-    mean_field_differs: Sequence[str] = (),
+    mean_field_differs: Sequence[Literal["eps", "initial"]] = (),
     seed: int = 0,
     replica: int = 0,
     field_tol: float = 1e-6,
-    method: str = "mesh",
+    method: Literal["mesh", "direct", "finufft"] = "mesh",
     memory_limit: float = MEMORY_LIMIT,
     include_self: bool = True,
     save: SaveAt | None = None,
     checkpoint: Checkpoint | None = None,
     resume: bool = False,
-    on_blow_up: str = "warn",
+    on_blow_up: Literal["warn", "stop", "ignore"] = "warn",
     progress: Callable[[float], None] | None = None,
     comm: Any = None,
 ) -> Cloud:
@@ -152,186 +136,38 @@ def simulate(
     """
     begin = time.perf_counter()
     comm = communicator(comm)
-    if not isinstance(model, Model):
-        raise InputError(f"model is a {type(model).__name__}: give a kspde model, such as SignalDependentKellerSegel")
-    densities = densities_by_species(model.species, model.dimension, u0)
-    counts = _counts(model.species, n)
-    t_end = check_number("t_end", t_end, above=0)
-    check_number("field_tol", field_tol, at_least=1e-12, below=1)
-    check_choice("method", method, _EVALUATORS)
-    check_number("memory_limit", memory_limit, above=0)
-    scheme = scheme_of(scheme, dt)
-    check_choice("on_blow_up", on_blow_up, ON_BLOW_UP)
-    check_choice("initial", initial, ("u0", "mollified"))
-    check_flag("include_self", include_self)
-    check_callable("progress", progress, "one argument, t/t_end")
-    if initial == "mollified" and eps is None:
-        raise InputError('initial = "mollified" needs a mollifier: give eps')
-    save = check_statistics(save, mean_field=mean_field is not None, relaxing=any(f.tau > 0 for f in model.fields))
-    _check_checkpoint(checkpoint, resume)
-    check_integer("replica", replica, at_least=0, at_most=(1 << 32) - 1)
-    noise = Philox(seed, stream(NOISE, replica))
-    stops = (t_end,) if save is None else save.until(t_end)
-    check_work(sum(counts.values()), steps=check_steps(t_end, scheme.dt))
-    times = schedule(t_end, scheme.dt, stops)
-    save_steps = [] if save is None else [int(np.abs(times - t).argmin()) for t in stops]
-    use_threads(comm)
-
-    check_particles(counts, model.dimension, scheme.name, method, comm, twins=mean_field is not None)
-    ids = local_ids(model.species, counts, comm)
-    smoother = mollifier_kernel(eps, mollifier) if eps is not None and initial == "mollified" else None
-    zeta = starting_points(densities, ids, seed=seed, mollifier=smoother, comm=comm, replica=replica)
-    masses = {name: density.mass for name, density in densities.items()}
-    weighing = particle_weights(weights, zeta, counts=counts, masses=masses, comm=comm)
-    _check_weights(weighing, save, masses, mean_field=mean_field is not None)
-    options = {
-        "dimension": model.dimension,
-        "weights": weighing.each,
-        "tol": field_tol,
-        "comm": comm,
-    }
-    fields = model.regularised_fields(eps, mollifier)
-    warn_outside_hypotheses(model, densities, eps, comm)
-    if mean_field is not None:
-        check_mean_field(
-            mean_field,
-            model,
-            t_end,
-            fields=fields,
-            densities=densities,
-            initial=initial,
-            differs=mean_field_differs,
-        )
-    own_fields = partial(_own_fields(fields, method, memory_limit), fields, include_self=include_self, **options)
-    evaluators = {"particles": own_fields()}
-    if mean_field is not None:
-        evaluators["mean_field"] = KnownFields(fields, source=mean_field, **options)
-    systems = {
-        label: System(
-            model=model,
-            evaluator=evaluator,
-            positions={name: x.copy() for name, x in zeta.items()},
-            ids=ids,
-            counts=counts,
-            noise=noise,
-            comm=comm,
-            weights=weighing,
-        )
-        for label, evaluator in evaluators.items()
-    }
-    steps = len(times) - 1
-    results = Results(
-        common={
-            "model": model,
-            "eps": None if eps is None else float(eps),
-            "mollifier": mollifier if isinstance(mollifier, str) else repr(mollifier),
-            "seed": int(seed),
-            "replica": int(replica),
-            "comm": comm,
-            "counts": counts,
-            "masses": weighing.masses,
-            "variations": weighing.variations,
-            "u0": densities,
-            "_weights": weighing.each,
-        },
-        details={
-            "scheme": scheme.name,
-            "steps": steps,
-            "dt_given": scheme.dt,
-            "initial": initial,
-            "method": method,
-            "field_tol": field_tol,
-            "include_self": include_self,
-        },
-        moments={label: Moments(label, model.species, model.dimension, steps) for label in systems},
+    problem = Problem.of(model, u0, t_end=t_end, eps=eps, mollifier=mollifier, initial=initial)
+    setup = Setup(
+        problem=problem,
+        mollifier=mollifier if isinstance(mollifier, str) else repr(mollifier),
+        counts=_counts(problem.model.species, n),
+        scheme=scheme_of(scheme, dt),
+        seed=Seed(seed, replica),
+        fields=FieldOptions(field_tol=field_tol, method=method, memory_limit=memory_limit, include_self=include_self),
+        mean_field=mean_field,
+        save=check_statistics(save, problem.fields, mean_field=mean_field is not None),
+        on_blow_up=check_choice("on_blow_up", on_blow_up, ON_BLOW_UP),
+        progress=progress,
+        comm=comm,
     )
-    observers: list[Observer] = [*results.moments.values()]
+    check_callable("progress", progress, "one argument, t/t_end")
+    _check_checkpoint(checkpoint, resume)
     if mean_field is not None:
-        results.coupling = CouplingHistory(model.species, steps)
-        observers.append(results.coupling)
-    if save is not None:
-        results.saves = Saves(save=save, steps=save_steps, own_fields=own_fields, snapshot=results.cloud)
-        observers.append(results.saves)
-    if eps is not None and fields and on_blow_up != "ignore":
-        observers.append(Collapse(model.species, float(eps), on_blow_up))
-    if progress is not None:
-        observers.append(Progress(progress))
+        check_mean_field(mean_field, problem, mean_field_differs)
+    check_work(sum(setup.counts.values()), steps=check_steps(problem.t_end, setup.scheme.dt))
+    use_threads(comm)
+    warn_outside_hypotheses(problem.model, problem.u0, problem.eps, comm)
 
-    store = None
-    if checkpoint is not None:
-        problem = description(
-            model,
-            densities,
-            times=times,
-            weights=weighing,
-            comm=comm,
-            mean_field=None if mean_field is None else [float(mean_field.t_end), getattr(mean_field, "eps", None)],
-            statistics=[] if save is None else list(save.statistics),
-            saves=[] if save is None else save_steps,
-            **{key: results.common[key] for key in ("eps", "mollifier", "seed", "replica", "counts")},
-            **results.details,
-        )
-        store = CheckpointStore(checkpoint, problem, comm)
-        observers.append(CheckpointWriter(store))
-    run = Run(systems, scheme=scheme, times=times, observers=observers)
-    saved = store.latest() if store is not None else None
-    if saved is not None and resume:
-        restore(run, saved)
+    simulation = Simulation(setup, weights, checkpoint)
+    run, store = simulation.run, simulation.store
+    found = store.latest() if store is not None else None
+    if found is not None and resume:
+        resume_from(run, found)
     run.start()
     ready = time.perf_counter()
     with limited_threads(comm, useful=1), store or nullcontext():
         run.finish()
-    return results.cloud(run, {"setup": ready - begin, "loop": time.perf_counter() - ready})
-
-
-def _check_weights(
-    weights: ParticleWeights, save: SaveAt | None, masses: Mapping[str, float], *, mean_field: bool
-) -> None:
-    """Refuse what has no meaning for weights.
-
-    Raises:
-        InputError: central moments of a measure with two signs, or a mean field of another mass.
-    """
-    if weights.signed and save is not None and "moments" in save.statistics:
-        raise InputError(
-            f'statistics = "moments" are central moments, which have no meaning with weights < 0 (species '
-            f"{weights.signed[0]!r}): leave them out; diagnostics hold the first two moments of the measure"
-        )
-    for name, size in weights.variations.items():
-        if mean_field and abs(weights.masses[name] - masses[name]) > 1e-9 * size:
-            raise InputError(
-                f"weights of {name!r} sum to {weights.masses[name]:.12g}, the mean field's density has mass "
-                f"{masses[name]:.12g}: scale the weights to that mass, or leave mean_field out"
-            )
-
-
-def _own_fields(fields: tuple[Field, ...], method: str, memory_limit: float) -> Callable[..., FieldEvaluator]:
-    """Return what makes the evaluator of the fields of an empirical measure.
-
-    Raises:
-        InputError: another method than the mesh is asked for where a field relaxes.
-    """
-    evaluator = _EVALUATORS[method]
-    if method != "direct":
-        evaluator = partial(evaluator, memory_limit=memory_limit)
-    relaxing = [f.name for f in fields if f.tau > 0]
-    if not relaxing:
-        return evaluator
-    if method != "mesh":
-        raise InputError(
-            f"method = {method!r} gives no field with tau > 0 such as {relaxing[0]!r}, which lives on a mesh: use "
-            f'method = "mesh"'
-        )
-    return partial(RelaxingFields, others=evaluator, memory_limit=memory_limit)
-
-
-def _check_checkpoint(checkpoint: Any, resume: Any) -> None:
-    if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
-        raise InputError(
-            f"checkpoint is a {type(checkpoint).__name__}: give kspde.Checkpoint(directory, every=seconds)"
-        )
-    if check_flag("resume", resume) and checkpoint is None:
-        raise InputError("resume = True has nothing to go on from: give checkpoint, with the directory of the files")
+    return simulation.cloud({"setup": ready - begin, "loop": time.perf_counter() - ready})
 
 
 def _counts(species: tuple[str, ...], n: Any) -> dict[str, int]:
@@ -340,3 +176,12 @@ def _counts(species: tuple[str, ...], n: Any) -> dict[str, int]:
     if set(n) != set(species):
         raise InputError(f"n has species {', '.join(map(str, n)) or 'none'}: give {', '.join(species)}")
     return {name: check_integer("n", n[name], at_least=1) for name in species}
+
+
+def _check_checkpoint(checkpoint: Any, resume: Any) -> None:
+    if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
+        raise InputError(
+            f"checkpoint is a {type(checkpoint).__name__}: give kspde.Checkpoint(directory, every=seconds)"
+        )
+    if check_flag("resume", resume) and checkpoint is None:
+        raise InputError("resume = True has nothing to resume from: give checkpoint, with the directory of the files")

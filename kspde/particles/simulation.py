@@ -23,7 +23,7 @@ from kspde.particles.schemes import Scheme
 from kspde.particles.start import Seed, check_particles, local_ids
 from kspde.particles.statistics import STATISTICS, StatisticsRecorder
 from kspde.particles.system import System
-from kspde.particles.weights import GivenWeights, ParticleWeights, everyones, particle_weights
+from kspde.particles.weights import GivenWeights, everyones, particle_weights
 from kspde.problem import Problem
 from kspde.protocols import SolvedDensity
 from kspde.runtime.checkpoint import Checkpoint, CheckpointStore
@@ -211,6 +211,9 @@ class Simulation:
     def _description(self) -> dict[str, Any]:
         """Return what decides the result, for checkpoints. Collective."""
         setup, weights = self._setup, self._weights
+        mean_field: Any = setup.mean_field
+        if mean_field is not None:
+            mean_field = getattr(mean_field, "problem", [float(mean_field.t_end), getattr(mean_field, "eps", None)])
         return setup.problem.describe(
             backend="particles",
             counts=setup.counts,
@@ -221,7 +224,7 @@ class Simulation:
             saves=setup.saved_steps,
             statistics=() if setup.save is None else setup.save.statistics,
             weights={name: everyones(np.asarray(weights.each[name]), setup.comm) for name in weights.variations},
-            mean_field=setup.mean_field and [float(setup.mean_field.t_end), getattr(setup.mean_field, "eps", None)],
+            mean_field=mean_field,
         )
 
     def _check_weights(self) -> None:

@@ -13,7 +13,7 @@ from kspde.initial import InitialDensity, RandomNumbers
 from kspde.kernels import Convolution, GaussianMollifier, Kernel, MaternMollifier
 from kspde.particles.fields import METHODS
 from kspde.particles.schemes import Scheme
-from kspde.runtime.memory import check_memory
+from kspde.runtime.limits import check_memory
 from kspde.runtime.parallel import together
 from kspde.runtime.random import Philox
 from kspde.typing import Array, Ids

@@ -35,7 +35,7 @@ class Statistic(ABC):
 
     name: ClassVar[str]
 
-    def check(self, fields: Sequence[Field], *, mean_field: bool) -> None:  # noqa: B027 - most have always a meaning
+    def check(self, fields: Sequence[Field], *, mean_field: bool) -> None:  # noqa: B027 - most always have a meaning
         """Raise an ``InputError`` where the statistic has no meaning for these fields, or needs a mean field."""
 
     def check_weights(self, weights: ParticleWeights) -> None:  # noqa: B027
@@ -201,10 +201,10 @@ def check_statistics(save: Any, fields: Sequence[Field], *, mean_field: bool) ->
     """
     if save is None:
         return None
-    save = SaveAt.checked(save)
-    for name in save.statistics:
+    checked = SaveAt.checked(save)
+    for name in checked.statistics:
         STATISTICS[check_choice("statistics", name, STATISTICS)].check(fields, mean_field=mean_field)
-    return save
+    return checked
 
 
 class StatisticsRecorder(Observer):

@@ -14,7 +14,7 @@ from mpi4py import MPI
 
 import kspde
 from kspde.distances import OverTime, Snapshots, compare
-from kspde.particles.snapshots import StateFiles
+from kspde.particles.snapshots import SnapshotFiles
 
 FREE = kspde.SignalDependentKellerSegel(chi=0.0)
 TIMES = (0.0, 0.2, 0.5)
@@ -41,7 +41,7 @@ def simulate(callback: Any, seed: int = 2, n: int = 1000) -> Any:
 
 
 def test_snapshots_and_files_say_the_same(pde: Spreading, shared_tmp_path: Path, comm: MPI.Comm) -> None:
-    snapshots, files = Snapshots(), StateFiles(shared_tmp_path / "states")
+    snapshots, files = Snapshots(), SnapshotFiles(shared_tmp_path / "states")
 
     def both(cloud: Any) -> None:
         snapshots(cloud)
@@ -75,7 +75,7 @@ def test_snapshots_and_files_say_the_same(pde: Spreading, shared_tmp_path: Path,
 
 
 def test_what_is_wrong_with_states(pde: Spreading, shared_tmp_path: Path, comm: MPI.Comm) -> None:
-    cloud = simulate(StateFiles(shared_tmp_path / "states"), n=40)
+    cloud = simulate(SnapshotFiles(shared_tmp_path / "states"), n=40)
     other = simulate(None, seed=3, n=40)
     folder = str(shared_tmp_path / "states")
     for options, message in (
@@ -85,18 +85,18 @@ def test_what_is_wrong_with_states(pde: Spreading, shared_tmp_path: Path, comm: 
         ({"times": (0.7,)}, r"times = \[0\.7\] are not valid"),
         ({"states": folder}, "states are given without times"),
         ({"times": (0.5,), "states": 3}, "states is a int: give Snapshots"),
-        ({"times": (0.2,), "states": str(shared_tmp_path)}, r"there is no state-\*\.h5 in"),
+        ({"times": (0.2,), "states": str(shared_tmp_path)}, r"there is no snapshot-\*\.h5 in"),
     ):
         with pytest.raises(kspde.InputError, match=message):
             compare(pde, cloud, **options)
-    with pytest.raises(kspde.InputError, match=r"state-0.*\.h5 has seed = 2, the cloud 3: give the states of this"):
+    with pytest.raises(kspde.InputError, match=r"snapshot-0.*\.h5 has seed = 2, the cloud 3: give the states of this"):
         compare(pde, other, times=(0.2,), states=folder)
     with pytest.raises(kspde.InputError, match="there are 2 clouds: give states as a list of 2, one for each"):
         compare(pde, [cloud, other], times=(0.2,), states=folder)
     if comm.rank == 0:
-        (shared_tmp_path / "states" / "state-0000000009.h5").write_text("nothing")
+        (shared_tmp_path / "states" / "snapshot-0000000009.h5").write_text("nothing")
     comm.barrier()
-    with pytest.raises(kspde.InputError, match=r"state-0000000009\.h5 cannot be read as a state file"):
+    with pytest.raises(kspde.InputError, match=r"snapshot-0000000009\.h5 cannot be read as a state file"):
         compare(pde, cloud, times=(0.2,), states=folder)
 
 

@@ -8,7 +8,7 @@ from reference_kernels import sums
 from scipy.spatial.distance import pdist
 
 import kspde
-from kspde.particles import StateFiles
+from kspde.particles import SnapshotFiles
 from kspde.runtime.hdf5 import h5py
 from kspde.runtime.random import Philox
 
@@ -197,7 +197,7 @@ def test_statistics_by_species():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_states_are_written_on_request(mixture, shared_tmp_path, dtype, comm):
     directory = shared_tmp_path / "states"
-    recorder, write = Recorder(), StateFiles(directory, dtype=dtype)
+    recorder, write = Recorder(), SnapshotFiles(directory, dtype=dtype)
 
     def both(cloud):
         recorder(cloud)
@@ -207,7 +207,7 @@ def test_states_are_written_on_request(mixture, shared_tmp_path, dtype, comm):
     cloud = kspde.simulate(KELLER_SEGEL, mixture, n=33, t_end=0.3, dt=0.1, eps=0.5, save=save, mean_field=Zero())
     if comm.rank == 0:
         paths = sorted(directory.iterdir())
-        assert [path.name for path in paths] == [f"state-000000000{k}.h5" for k in (0, 1, 3)]
+        assert [path.name for path in paths] == [f"snapshot-000000000{k}.h5" for k in (0, 1, 3)]
         for path, x, twins, t in zip(paths, recorder.x, recorder.twins, (0, 0.1, 0.3), strict=True):
             with h5py.File(path) as file:
                 assert file["positions/u"].dtype == dtype
@@ -235,6 +235,8 @@ def test_bad_input(mixture, save, message):
 
 def test_bad_states(mixture):
     with pytest.raises(kspde.InputError, match="dtype = 'float16' is not valid: give one of float32, float64"):
-        StateFiles("here", dtype="float16")
+        SnapshotFiles("here", dtype="float16")
     with pytest.raises(kspde.InputError, match="cannot make the directory /proc/nowhere"):
-        kspde.simulate(FREE, mixture, n=20, t_end=0.2, dt=0.1, save=kspde.SaveAt(callback=StateFiles("/proc/nowhere")))
+        kspde.simulate(
+            FREE, mixture, n=20, t_end=0.2, dt=0.1, save=kspde.SaveAt(callback=SnapshotFiles("/proc/nowhere"))
+        )

@@ -12,7 +12,7 @@ from scipy import stats
 
 import kspde
 from kspde.models.base import Field, FieldValues, Model
-from kspde.particles.mean_field import Coupling
+from kspde.particles import Coupling
 from kspde.runtime.random import Philox
 
 KELLER_SEGEL = kspde.SignalDependentKellerSegel(chi=8.0)
@@ -292,15 +292,20 @@ def test_another_problems_solution_is_refused_unless_it_is_meant(mixture, solved
     options = {"n": 100, "t_end": 0.1, "dt": 0.05, "mean_field": solved}
     other = kspde.GaussianMixture(weights=[1.0], means=[[0.0, 0.0]], stds=[1.0])
     for u0, change, message, differs in (
-        (mixture, {"eps": 0.4}, r"mean_field has the kernel .*eps=0.3.* in field 'v', the particles .*eps=0.4", "eps"),
-        (mixture, {"eps": 0.3, "mollifier": "matern"}, "mean_field has the kernel .*Gaussian.*Matern", "eps"),
+        (mixture, {"eps": 0.4}, "mean_field has eps = 0.3, the particles 0.4: give both the same", "eps"),
+        (
+            mixture,
+            {"eps": 0.3, "mollifier": "matern"},
+            "mean_field has mollifier = GaussianMollifier, the particles MaternMollifier",
+            "eps",
+        ),
         (
             mixture,
             {"eps": 0.3, "initial": "mollified"},
-            "mean_field starts from initial = 'u0', the particles from 'mollified'",
+            "mean_field has initial = u0, the particles mollified: give both the same",
             "initial",
         ),
-        (other, {"eps": 0.3}, "mean_field starts from another u0 of species 'u' than the particles", "initial"),
+        (other, {"eps": 0.3}, "mean_field has another u0 than the particles: give both the same", "initial"),
     ):
         with pytest.raises(kspde.InputError, match=message):
             kspde.simulate(KELLER_SEGEL, u0, **options | change)
