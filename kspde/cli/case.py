@@ -277,7 +277,7 @@ def _particles(section: Any, t_end: float) -> dict[str, Any] | None:
     check_number("memory_limit", section.memory_limit, above=0)
     check_choice("on_blow_up", section.on_blow_up, ON_BLOW_UP)
     if "save" in options:
-        check_statistics(options["save"], mean_field=False, relaxing=False)
+        check_statistics(options["save"], (), mean_field=False)
         options["save"].until(t_end)
     check_work(section.n, steps=check_steps(t_end, section.dt))
     return options

@@ -60,7 +60,7 @@ def run(case: dict[str, Any], comm: Any, *, small: bool) -> float:
     from kspde.fem.memory import bytes_of_run
     from kspde.fem.schemes import SCHEMES
     from kspde.particles.fields import particle_mesh as mesh
-    from kspde.particles.schemes import SCHEMES
+    from kspde.particles.schemes import SCHEMES as PARTICLE_SCHEMES
     from kspde.particles.start import bytes_of_particles
 
     model = kspde.SignalDependentKellerSegel(chi=5.0)
@@ -73,7 +73,7 @@ def run(case: dict[str, Any], comm: Any, *, small: bool) -> float:
         grids: list[float] = [0.0]
         mesh.check_memory = lambda what, mine, comm, remedy: grids.append(mine)  # what a grid is taken to need
         kspde.simulate(model, u0, n=n, t_end=0.02, dt=0.01, **options)
-        scheme = SCHEMES[options["scheme"]]
+        scheme = PARTICLE_SCHEMES[options["scheme"]]
         return max(grids) * comm.size + bytes_of_particles(n, 2, scheme, options["method"], mean_field=False)
     name, scheme = case.pop("domain"), case.pop("scheme")
     if small:
