@@ -1,7 +1,7 @@
-"""What is read of a solved density and of a cloud of particles, wherever one of them is an argument.
+"""What functions read of a solved density, or of a cloud of particles, that they are given.
 
-``kspde.solve`` returns a :class:`SolvedDensity` and ``kspde.simulate`` a :class:`ParticleCloud`; objects of one's own
-that have these attributes do as well.
+``kspde.solve`` returns a :class:`SolvedDensity` and ``kspde.simulate`` a :class:`ParticleCloud`; a user's objects with
+these attributes serve as well.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from kspde.initial import InitialDensity
 from kspde.models import Model
+from kspde.problem import Problem
 from kspde.typing import Array, Ids
 
 __all__ = ["ParticleCloud", "Run", "SolvedDensity"]
@@ -52,6 +53,11 @@ class Run(Protocol):
 
 class SolvedDensity(Run, Protocol):
     """A density that solves a model's equation: its values and its fields on tensor grids, over time."""
+
+    @property
+    def problem(self) -> Problem:
+        """The problem that it solves."""
+        ...
 
     @property
     def u0(self) -> Mapping[str, InitialDensity]:

@@ -14,7 +14,6 @@ import numpy as np
 
 from kspde.domains import check_no_walls
 from kspde.errors import ConvergenceError, InputError, check_integer, check_number
-from kspde.kernels import mollifier_kernel
 from kspde.models import Field, FieldValues
 from kspde.models.base import Array
 from kspde.particles.fields.base import Extent, FieldEvaluator
@@ -139,7 +138,7 @@ class Ensemble:
             name: np.arange((k * count + first) * n, (k * count + last) * n, dtype=np.uint64)
             for k, name in enumerate(model.species)
         }
-        fields = model.regularised_fields(pde.eps, pde.mollifier)
+        fields = pde.problem.fields
         self.fields = tuple(replace(f, gradient=True) for f in fields) if self.gradients else fields
         self.options: dict[str, Any] = {
             "dimension": model.dimension,
@@ -155,8 +154,7 @@ class Ensemble:
         evaluators: dict[str, FieldEvaluator] = {"particles": own}
         if self.twins:
             evaluators["mean_field"] = self.known_fields(self.fields)
-        mollifier = mollifier_kernel(pde.eps, pde.mollifier) if pde.initial == "mollified" and pde.eps else None
-        zeta = seed.starting_points(pde.u0, ids, mollifier, comm)
+        zeta = seed.starting_points(pde.u0, ids, pde.problem.mollified_start, comm)
         self.systems = {
             label: System(
                 model=model,

@@ -253,7 +253,7 @@ class _ParticleSystem(Model):
         self.dimension = n
         self._model = pde.model
         self._name = pde.model.species[0]
-        fields = pde.model.regularised_fields(pde.eps, pde.mollifier)
+        fields = pde.problem.fields
         # Each point of R^N is a small system of N particles.
         self._sums = DirectSum(
             tuple(replace(f, gradient=True) for f in fields),

@@ -86,69 +86,64 @@ def fingerprint(*arrays: Any) -> str:
 
 
 def _values(name: str, thing: Any, depth: int) -> Iterator[tuple[str, Any]]:
-    if depth > _DEPTH:
-        yield name, _kind(thing)
-        return
-    if _is_plain(thing):
-        yield name, _plain(thing)
+    plain = _plain(thing)
+    if plain is not _HOLDS:
+        yield name, plain
         return
     yield name, _kind(thing)
-    for part, held in _held(thing):
-        yield from _values(f"{name}{part}", held, depth + 1)
+    if depth < _DEPTH:
+        for part, held in _held(thing):
+            yield from _values(f"{name}{part}", held, depth + 1)
 
 
 def _differences(name: str, ours: Any, theirs: Any, depth: int) -> Iterator[Difference]:
-    if ours is theirs or depth > _DEPTH:
-        return
-    if _is_plain(ours) or _is_plain(theirs):
-        if not _same(ours, theirs):
-            yield Difference(name, ours, theirs)
-    elif type(ours) is not type(theirs):
-        yield Difference(name, _kind(ours), _kind(theirs))
-    elif not _same(ours, theirs):
-        here, there = (dict(_state(thing)) for thing in (ours, theirs))
-        for part in {**here, **there}:
-            yield from _differences(f"{name}{part}", here.get(part), there.get(part), depth + 1)
+    here, there = _plain(ours), _plain(theirs)
+    if here is not there or here is not _HOLDS or type(ours) is not type(theirs):
+        here, there = (_kind(x) if plain is _HOLDS else plain for x, plain in ((ours, here), (theirs, there)))
+        if not _close(here, there):
+            yield Difference(name, here, there)
+    elif not _equal(ours, theirs) and depth < _DEPTH:
+        parts, others = (dict(_state(thing)) for thing in (ours, theirs))
+        for part in {**parts, **others}:
+            yield from _differences(f"{name}{part}", parts.get(part), others.get(part), depth + 1)
 
 
-def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, float) and isinstance(b, (int, float)):
-        return math.isclose(a, b, rel_tol=1e-12) or a is b
-    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
-        return np.array_equal(a, b)
+def _close(here: Any, there: Any) -> bool:
+    if isinstance(here, (int, float)) and isinstance(there, (int, float)):
+        return math.isclose(here, there, rel_tol=1e-12)
+    return bool(here == there)
+
+
+def _equal(ours: Any, theirs: Any) -> bool:
     try:
-        return bool(a == b)
-    except Exception:  # a user's class may do anything
+        return bool(ours == theirs)
+    except Exception:  # arrays inside, or a user's class
         return False
 
 
-def _is_plain(thing: Any) -> bool:
-    """Return whether a value holds no others."""
-    return (
-        thing is None
-        or isinstance(thing, (bool, int, float, complex, str, bytes, np.generic, type))
-        or (isinstance(thing, np.ndarray) and thing.dtype != object)
-        or hasattr(thing, "__fspath__")
-    )
+#: What ``_plain`` returns for an object that holds other values.
+_HOLDS = object()
 
 
 def _plain(thing: Any) -> Any:
-    """Return a value that holds no others, JSON-ready."""
+    """Return a value that holds no others, JSON-ready; ``_HOLDS`` for an object that does."""
     if isinstance(thing, np.generic):
         thing = thing.item()
     if isinstance(thing, float):
         if not math.isfinite(thing):
             return _Kind(thing)
         return int(thing) if thing.is_integer() and abs(thing) < 2**53 else thing  # 1.0 is as good as 1
-    if isinstance(thing, np.ndarray):
+    if thing is None or isinstance(thing, (bool, int, str)):
+        return thing
+    if isinstance(thing, (complex, bytes)):
+        return _Kind(repr(thing))
+    if isinstance(thing, np.ndarray) and thing.dtype != object:
         if thing.size < _FEW:
             return thing.tolist()
         return _Kind(f"an array of shape {thing.shape}, digest {fingerprint(thing)},")
     if isinstance(thing, type):
         return _Kind(f"{thing.__module__}.{thing.__qualname__}")
-    if isinstance(thing, (complex, bytes)):
-        return _Kind(repr(thing))
-    return str(thing) if hasattr(thing, "__fspath__") else thing
+    return str(thing) if hasattr(thing, "__fspath__") else _HOLDS
 
 
 def _kind(thing: Any) -> _Kind:
@@ -177,7 +172,11 @@ def _held(thing: Any) -> Iterable[tuple[str, Any]]:
         numbers = sorted({**around.globals, **around.nonlocals}.items())
         return [
             (".code", _code_of(thing)),
-            *((f".{name}", part) for name, part in numbers if _is_plain(part) and not isinstance(part, type)),
+            *(
+                (f".{name}", part)
+                for name, part in numbers
+                if not isinstance(part, type) and _plain(part) is not _HOLDS
+            ),
         ]
     names = getattr(type(thing), "same_on_ranks", None)
     if names is None and dataclasses.is_dataclass(thing):
