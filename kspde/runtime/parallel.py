@@ -329,13 +329,8 @@ def threads_per_rank(comm: Any) -> int:
         return next((int(v) for v in values if v.isdigit() and int(v) > 0), None)
 
     ranks = counted("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE") or int(comm.size)
-    return counted("OMP_NUM_THREADS") or max(1, _usable_cores() // ranks)
-
-
-def _usable_cores() -> int:
-    """Return the number of cores this process may run on; the machine's if the system does not say (macOS)."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return (os.cpu_count() or 1) if affinity is None else len(affinity(0))
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # macOS
+    return counted("OMP_NUM_THREADS") or max(1, usable // ranks)
 
 
 @contextmanager
