@@ -19,10 +19,10 @@ __all__ = ["PREFIX", "apply_options", "destroy_dropped", "keep_until_dropped", "
 #: The first release of DOLFINx that is supported.
 _OLDEST = (0, 11)
 
-#: Files that DOLFINx takes compiler options from when they lie in the current directory, beside a case file for one.
+#: Files in the current directory, for example beside a case file, from which DOLFINx would take compiler options.
 _FOREIGN = ("dolfinx_jit_options.json", "ffcx_options.json")
 
-#: Prefix of the names of our solvers' options in PETSc's database
+#: Prefix of the options of our solvers in PETSc's database.
 PREFIX = "kspde_"
 
 
@@ -39,8 +39,8 @@ def require() -> None:
         import petsc4py
 
         if "petsc4py.PETSc" not in sys.modules:
-            # Else PETSc would take options from .petscrc and petscrc in the current directory, beside a case file,
-            # and install handlers of signals that end the process on the spot, whatever a program has for them.
+            # Otherwise PETSc would take options from .petscrc and petscrc in the current directory, beside a case file,
+            # and install signal handlers that end the process at once, whatever a program has installed.
             petsc4py.init(["kspde", "-skip_petscrc", "-no_signal_handler"])
         import dolfinx.fem.petsc
         import petsc4py.PETSc
@@ -49,7 +49,7 @@ def require() -> None:
             f'the finite-element backend needs DOLFINx with PETSc ({first_line(error)}): pip install "kspde[fem]", or '
             "install fenics-dolfinx with conda"
         ) from None
-    communicator()  # once more: PETSc's end, which is collective, must come after a rank's last words
+    communicator()  # again: PETSc's finalisation, which is collective, must come after a rank's last words
     _check_versions(str(dolfinx.__version__), petsc4py.PETSc.ScalarType)
     for name in _FOREIGN:
         if Path(name).exists():
@@ -79,12 +79,12 @@ def _check_versions(version: str, scalar: type) -> None:
 
 
 def apply_options(solver: Any, options: dict[str, Any], defaults: dict[str, Any] | None = None) -> None:
-    """Hand PETSc options to a TS or KSP object that is otherwise complete, and set it up.
+    """Pass PETSc options to a TS or KSP object that is otherwise complete, and set it up.
 
     Args:
         solver: the PETSc object.
-        options: as ``kspde.fem.petsc_options`` lets them pass; those that are False are left out.
-        defaults: options that hold unless ``options`` says otherwise.
+        options: options as ``kspde.fem.petsc_options`` returns them; False leaves one out.
+        defaults: options that hold unless ``options`` overrides them.
 
     Raises:
         InputError: PETSc does not know an option here, or does not accept its value.
@@ -111,20 +111,20 @@ def apply_options(solver: Any, options: dict[str, Any], defaults: dict[str, Any]
                     f"{solver.getType()}): see the PETSc manual for those of this type"
                 )
     finally:
-        # PETSc puts the present name of an option that was renamed into the database too: it would stay for later runs.
+        # PETSc also enters the present name of a renamed option, which would stay for later runs.
         for name in {*settings, *database.getAll()}:
             database.delValue(name)
 
 
-#: Spaces of meshes on several ranks: the communicator, the space, and a vector that keeps the mesh's own communicator.
+#: Spaces of meshes on several ranks: the communicator, the space, and a vector that keeps the communicator of the mesh.
 _DROPPING: list[tuple[Any, weakref.ref[Any], Any]] = []
 
 
 def keep_until_dropped(space: Any) -> None:
-    """Have PETSc's objects on a space's mesh destroyed once the space is gone (``destroy_dropped``). Collective.
+    """Let ``destroy_dropped`` destroy the PETSc objects on the mesh of a space once the space is gone. Collective.
 
     Args:
-        space: a space with a communicator ``comm`` and a DOLFINx ``mesh``, which has a communicator of its own.
+        space: a space with a communicator ``comm`` and a DOLFINx ``mesh``, which has its own communicator.
     """
     from petsc4py import PETSc
 
@@ -134,10 +134,10 @@ def keep_until_dropped(space: Any) -> None:
 
 
 def destroy_dropped(comm: Any) -> None:
-    """Destroy PETSc's objects that Python has dropped on all ranks. Collective.
+    """Destroy the PETSc objects that Python has dropped on all ranks. Collective.
 
-    Ranks drop objects at different times, so petsc4py only marks those of several ranks, and destroys them in a
-    collective call. Without one they stay, with their communicators, of which MPICH has 2 048.
+    Ranks drop objects at different times, so petsc4py only marks those shared by several ranks, and destroys them in a
+    collective call. Without it they stay, with their communicators, of which MPICH has 2 048.
     """
     from petsc4py import PETSc
 

@@ -1,4 +1,4 @@
-"""Values of coefficients that have no meaning: D < 0, a backward heat equation, and what is not finite."""
+"""Values of coefficients without meaning: D < 0, a backward heat equation, and values that are not finite."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from kspde.typing import Array
 
 __all__ = ["CoefficientError", "checked"]
 
-#: D below 0 by no more than this share of its maximum is rounding of what it is computed from.
+#: A negative D of at most this share of the maximum is rounding.
 _ROUNDING = 1e-12
-#: The largest D or |b|: products with them stay finite.
+#: The largest D or |b|: products with it stay finite.
 _LARGEST = 1e100
 
 
@@ -45,7 +45,7 @@ def checked(space: Space, species: str, diffusion: Array, drift: Array | None, *
 
 
 def _worst(points: Array, species: str, diffusion: Array, drift: Array | None) -> tuple[float, str]:
-    """Return how bad the worst value is, and a line about it."""
+    """Return the size of the worst violation, and a line about it."""
     worst = (-1.0, "")
     for name, values, valid in (
         ("diffusion coefficient", diffusion, ">= 0, finite"),

@@ -13,7 +13,7 @@ from kspde.runtime.checkpoint import CheckpointStore
 from kspde.runtime.parallel import together
 from kspde.typing import Array
 
-__all__ = ["CheckpointWriter", "resumed"]
+__all__ = ["CheckpointWriter", "resume"]
 
 #: Values of a ``RunState`` that are the same on every rank and may be None.
 _OPTIONAL = ("dt", "bounds", "norms")
@@ -57,7 +57,7 @@ class CheckpointWriter:
             raise self._store.stopped(state.step, state.t, path)
 
 
-def resumed(store: CheckpointStore, system: Semidiscretisation, observer: Observer) -> RunState | None:
+def resume(store: CheckpointStore, system: Semidiscretisation, observer: Observer) -> RunState | None:
     """Return the state in the newest good checkpoint, and restore the observer; None without one. Collective.
 
     Raises:

@@ -1,4 +1,4 @@
-r"""The semidiscretisation of a model on a space: what every time-stepping scheme needs of it."""
+"""The semidiscretisation of a model on a space: what every time-stepping scheme needs of it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Semidiscretisation:
         self.model = model
         self.fields = fields
         self.space = space
-        # sup D and sup (−D) of each species over the local nodes, since ``diffusion_range`` was last called
+        # sup D and sup (−D) of each species over the local nodes since the last ``diffusion_range``
         self._extremes = np.empty((2, len(model.species)))
         self.forget_diffusion()
         self._operators = {f.name: space.field_operator(f.kernel, f.name) for f in fields}
@@ -51,11 +51,11 @@ class Semidiscretisation:
         self.relaxing = tuple(f for f in fields if f.tau > 0)
 
     def start(self, densities: Array) -> Array:
-        """Return the unknowns that belong to initial densities: relaxing fields start from K * u_0. Collective."""
+        """Return the unknowns at t = 0 for initial densities: relaxing fields start from K * u_0. Collective."""
         rows = [*densities]
         for f in self.relaxing:
             operator = self._operators[f.name]
-            prepared = operator.prepare(densities[self.model.species.index(f.source)], None)
+            prepared = operator.prepare(densities[self._source(f)], None)
             rows.append(operator.apply(prepared, False)[0].reshape(self.space.mass.shape))
         return np.stack(rows)
 
@@ -90,10 +90,9 @@ class Semidiscretisation:
                 values[f.name] = nodal.ravel()
                 gradient = operator.gradient(nodal) if f.gradient else None
             else:
-                species = self.model.species.index(f.source)
-                key = (f.source, operator.key)
+                source, key = self._source(f), (f.source, operator.key)
                 if key not in prepared:
-                    prepared[key] = operator.prepare(unknowns[species], None if state is None else state[species])
+                    prepared[key] = operator.prepare(unknowns[source], None if state is None else state[source])
                 values[f.name], gradient = operator.apply(prepared[key], f.gradient)
             if gradient is not None:
                 gradients[f.name] = gradient
@@ -158,8 +157,7 @@ class Semidiscretisation:
                 row[i] = max(row[i], float(np.max(values, initial=-np.inf)))
         for f in self.relaxing:
             operator = self._operators[f.name]
-            source = self.model.species.index(f.source)
-            prepared = operator.prepare(unknowns[source], state[source])
+            prepared = operator.prepare(unknowns[self._source(f)], state[self._source(f)])
             out[self._row(f)] = operator.relaxation(prepared, state[self._row(f)]) / f.tau
         return out
 
@@ -202,7 +200,7 @@ class Semidiscretisation:
         """Advance the relaxing fields by a step of the implicit Euler scheme, in place. Collective."""
         for f in self.relaxing:
             operator = self._operators[f.name]
-            prepared = operator.prepare(unknowns[self.model.species.index(f.source)], None)
+            prepared = operator.prepare(unknowns[self._source(f)], None)
             old = operator.state(unknowns[self._row(f)])
             change = operator.relaxation_solve(1.0 / dt, f.tau, operator.relaxation(prepared, old) / f.tau)
             unknowns[self._row(f)] = operator.nodal(old + change)
@@ -225,6 +223,9 @@ class Semidiscretisation:
     def forget_diffusion(self) -> None:
         """Discard the D of a rejected step: its stages may lie anywhere."""
         self._extremes[:] = [[0.0], [-np.inf]]
+
+    def _source(self, f: Field) -> int:
+        return self.model.species.index(f.source)
 
     def _row(self, f: Field) -> int:
         return len(self.model.species) + self.relaxing.index(f)

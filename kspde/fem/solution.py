@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from kspde.initial import InitialDensity
 from kspde.kernels import Mollifier
 from kspde.models import Model
 from kspde.problem import Problem
+from kspde.runtime.notebook import html_table
 from kspde.runtime.parallel import together
 from kspde.typing import Array
 
@@ -219,22 +219,19 @@ class Solution:
             "warnings": list(self.warnings),
         }
 
-    def _lines(self) -> dict[str, str]:
-        """Return what a reader wants to know first. Rank-local."""
-        last = {name: np.atleast_1d(self.diagnostics[name][-1]) for name in ("mass", "maximum")}
-        lines = {
-            "model": str(self.model),
-            "domain": f"{self.domain}, {self._system.space.nodes} nodes",
-            "scheme": f"{self.scheme}, {len(self.diagnostics['t']) - 1} steps",
-            "t_end": f"{self.t_end:g}, {len(self._knots)} saved times",
-            "mass": ", ".join(f"{mass:.6g}" for mass in last["mass"]),
-            "max u": ", ".join(f"{maximum:.6g}" for maximum in last["maximum"]),
-        }
-        return lines | ({"warnings": f"{len(self.warnings)}"} if self.warnings else {})
+    def _rows(self) -> list[tuple[str, str]]:
+        """Return names and values: the parameters, then mass and maximum of each species. Rank-local."""
+        rows = [("model", str(self.model)), ("domain", f"{self.domain}, {self._system.space.nodes} nodes")]
+        if self.eps is not None:
+            rows.append(("mollifier", f"{self.mollifier}, eps = {self.eps:g}"))
+        rows.append(("scheme", f"{self.scheme}, {len(self.diagnostics['t']) - 1} steps"))
+        rows.append(("t_end", f"{self.t_end:g}" + f", {len(self._knots)} saved times" * (len(self._knots) > 1)))
+        mass, largest = (np.atleast_1d(self.diagnostics[name][-1]) for name in ("mass", "maximum"))
+        rows += [(s, f"mass {m:.6g}, maximum {u:.6g}") for s, m, u in zip(self.species, mass, largest, strict=True)]
+        return rows + [("warning", line) for line in self.warnings]
 
     def __repr__(self) -> str:
-        return "\n".join(["Solution", *(f"  {name}: {text}" for name, text in self._lines().items())])
+        return "\n".join(["Solution", *(f"  {name:<9}  {value}" for name, value in self._rows())])
 
     def _repr_html_(self) -> str:
-        rows = "".join(f"<tr><th>{name}</th><td>{html.escape(text)}</td></tr>" for name, text in self._lines().items())
-        return f"<table><caption>Solution</caption>{rows}</table>"
+        return html_table("Solution", ("", ""), self._rows())

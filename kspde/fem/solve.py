@@ -22,7 +22,8 @@ from kspde.fem.memory import check_run
 from kspde.fem.monitors.truncation import warn_of_decay, warn_of_outside, warn_of_truncation
 from kspde.fem.observer import Observer, RunState
 from kspde.fem.petsc_options import checked_options
-from kspde.fem.resume import CheckpointWriter, resumed
+from kspde.fem.resume import CheckpointWriter
+from kspde.fem.resume import resume as resume_from
 from kspde.fem.schemes import Scheme, scheme_of
 from kspde.fem.schemes.base import Run
 from kspde.fem.semidiscretisation import Semidiscretisation, initial_densities, mollified
@@ -258,7 +259,7 @@ class _Run:
         self, store: CheckpointStore | None, system: Semidiscretisation, observer: Observer, start: Array
     ) -> RunState:
         """Return where the run resumes, or starts."""
-        state = resumed(store, system, observer) if store is not None and self.resume else None
+        state = resume_from(store, system, observer) if store is not None and self.resume else None
         if state is None:
             system.refuse_at_start(start)
             state = RunState(unknowns=start)

@@ -10,7 +10,7 @@ import pytest
 
 import kspde
 from kspde.fem.observer import RunState
-from kspde.fem.resume import CheckpointWriter, resumed
+from kspde.fem.resume import CheckpointWriter, resume
 from kspde.fem.snapshot import Knot
 from kspde.problem import Problem
 from kspde.runtime.checkpoint import Checkpoint, CheckpointStore, StoppedError
@@ -56,7 +56,7 @@ class Checkpoints:
         self.write = CheckpointWriter(self.store, self.system, self.observer)
 
     def latest(self):
-        return resumed(self.store, self.system, self.observer)
+        return resume(self.store, self.system, self.observer)
 
 
 def state(comm, **changes):

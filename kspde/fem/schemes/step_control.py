@@ -46,48 +46,45 @@ class StepFloor:
 
 
 class FixedStep:
-    """Steps of one length, shorter where it does not divide the time up to the next snapshot.
+    """Steps of one length ``dt``, shorter where it does not divide the time up to the next snapshot.
 
     Attributes:
-        dt: the length.
-        rejected: the number of rejected steps: none.
-        natural: what a checkpoint holds of the next length: nothing.
+        rejected: the number of rejected steps.
+        natural: the length of the next step, for checkpoints; None where it is fixed.
     """
-
-    rejected = 0
-    natural: float | None = None
 
     def __init__(self, dt: float) -> None:
         self.dt = dt
+        self.rejected = 0
+        self.natural: float | None = None
 
     def length(self, due: float) -> float:
         """Return the length of the next step, at most ``due``; no sliver shorter than rounding is left."""
         return due if due < self.dt * (1 + _ROUNDING) else self.dt
 
     def accepts(self, error: float, tau: float) -> bool:
-        """Return that any step is accepted."""
+        """Return whether a step of length ``tau`` is accepted, and choose the next length.
+
+        Args:
+            error: its local error, in units of what is allowed; NaN, from coefficients that are not finite or a step
+                far too long, rejects it.
+            tau: its length.
+        """
         return True
 
     def refuse_short(self, t: float, *, accepted: bool) -> None:
-        """Do nothing."""
+        """Refuse a next step from ``t`` that is too short.
+
+        Raises:
+            ConvergenceError: the reason.
+        """
 
 
 class StepControl(FixedStep):
-    """Steps whose local error stays below what is allowed.
-
-    Args:
-        dt: the first length.
-        order: p; the estimate of the error is O(dt^p).
-        t_end: the final time.
-
-    Attributes:
-        dt, natural: the length that the error allows next.
-        rejected: the number of rejected steps.
-    """
+    """Steps whose local error, O(dt^``order``), stays below what is allowed; the first has length ``dt``."""
 
     def __init__(self, dt: float, order: int, t_end: float) -> None:
         super().__init__(dt)
-        self.rejected = 0
         self.natural = dt
         self._power = -1.0 / order
         self._floor = StepFloor(t_end)
@@ -98,13 +95,7 @@ class StepControl(FixedStep):
         return 0.5 * due if full < due < 2.0 * self.dt else full
 
     def accepts(self, error: float, tau: float) -> bool:
-        """Return whether a step of length ``tau`` is accepted, and choose the next length.
-
-        Args:
-            error: its local error, in units of what is allowed; NaN, from coefficients that are not finite or a step
-                far too long, rejects it.
-            tau: its length.
-        """
+        """Return whether the error is at most 1, and choose the next length by its size."""
         change = _SAFETY * max(error, 1e-12) ** self._power if math.isfinite(error) else _SHRINK
         change = min(_GROW, max(_SHRINK, change))
         if not error <= 1.0:
@@ -116,11 +107,7 @@ class StepControl(FixedStep):
         return True
 
     def refuse_short(self, t: float, *, accepted: bool) -> None:
-        """Refuse a next step from ``t`` that is too short.
-
-        Raises:
-            ConvergenceError: the reason.
-        """
+        """Refuse a next step from ``t`` that is too short."""
         words = self._floor.accepted(self.dt, t) if accepted else ""
         if not accepted and self._floor.rejected(self.dt):
             words = "the error stays above tol for every step"
