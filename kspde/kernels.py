@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from inspect import signature
+from typing import overload
 
 import numpy as np
 
@@ -35,7 +36,6 @@ __all__ = [
     "ResolventPolynomial",
     "Yukawa",
     "check_symbol",
-    "mollifier_kernel",
     "resolve_mollifier",
 ]
 
@@ -319,6 +319,10 @@ MOLLIFIERS: dict[str, Callable[..., Kernel]] = {"gaussian": GaussianMollifier, "
 Mollifier = str | Callable[..., Kernel] | Kernel
 
 
+@overload
+def resolve_mollifier(eps: float, mollifier: Mollifier = ...) -> Kernel: ...
+@overload
+def resolve_mollifier(eps: float | None, mollifier: Mollifier = ...) -> Kernel | None: ...
 def resolve_mollifier(eps: float | None, mollifier: Mollifier = "gaussian") -> Kernel | None:
     """Return the mollifier j^ε, or None if the system is not regularised: no ``eps``, and no kernel.
 
@@ -338,15 +342,8 @@ def resolve_mollifier(eps: float | None, mollifier: Mollifier = "gaussian") -> K
         if eps is not None and eps != own:
             raise InputError(f"eps = {shown(eps)} is not that of mollifier = {mollifier!r}: leave one of them out")
         return _checked_mollifier(mollifier)
-    return None if eps is None else mollifier_kernel(eps, mollifier)
-
-
-def mollifier_kernel(eps: float, mollifier: str | Callable[..., Kernel] = "gaussian") -> Kernel:
-    """Return the mollifier j^ε, as :func:`resolve_mollifier` does.
-
-    Raises:
-        InputError: ε ≤ 0, an unknown name, or a callable that does not return a kernel of integral 1.
-    """
+    if eps is None:
+        return None
     check_number("eps", eps, above=0)
     if not callable(mollifier):
         return MOLLIFIERS[check_choice("mollifier", mollifier, MOLLIFIERS)](eps=eps)

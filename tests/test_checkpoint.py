@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import kspde
-from kspde.runtime.checkpoint import Checkpoint, CheckpointStore, _digest, run_description
+from kspde.runtime.checkpoint import Checkpoint, CheckpointStore, _digest
 from kspde.runtime.files import check_room
 from kspde.runtime.hdf5 import h5py
 
@@ -204,20 +204,6 @@ def test_a_full_disk_is_said_on_every_rank(shared_tmp_path, comm, monkeypatch):
     with pytest.raises(kspde.InputError, match=r"cannot write .*density\.bp: No space left on device"):
         check_room(comm, shared_tmp_path / "density.bp", 1000)
     assert names(shared_tmp_path, comm) == ["checkpoint-0000000003.h5"]
-
-
-def test_what_describes_a_problem():
-    """Functions by their name without the address, densities by samples and masses, the version of kspde."""
-
-    def told(**changes):
-        facts = {"model": "KS", "masses": {"u": 1.0}, "samples": [np.arange(3.0)], "eps": 0.3, "weight": lambda x: x}
-        return run_description("particles", **(facts | changes))
-
-    assert told() == told()
-    assert told()["kspde"] == kspde.__version__
-    assert told()["weight"] == f"<function {test_what_describes_a_problem.__name__}.<locals>.told.<locals>.<lambda>>"
-    for changes in ({"model": "LS"}, {"masses": {"u": 2.0}}, {"samples": [np.arange(3.0) + 1e-15]}, {"eps": None}):
-        assert told(**changes) != told()
 
 
 def test_a_write_that_fails_leaves_the_others(shared_tmp_path, comm):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import kspde
+from kspde.kernels import resolve_mollifier
 
 #: Off the origin, of mass 3.
 U0 = kspde.GaussianMixture(weights=[1.0], means=[[0.4, -0.3]], stds=[0.8], mass=3.0)
@@ -236,7 +237,7 @@ def test_symbols_are_finite_real_numbers(symbol, words) -> None:
 )
 def test_mollifiers_are_kernels_of_integral_one(mollifier, words) -> None:
     with pytest.raises(kspde.InputError, match=words):
-        Given().regularised_fields(0.5, mollifier)
+        resolve_mollifier(0.5, mollifier)
 
 
 @pytest.mark.parametrize(

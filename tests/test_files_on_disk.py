@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import pytest
 
 import kspde
 from kspde.papers.studies.execute import _write
-from kspde.runtime.checkpoint import Checkpoint, CheckpointStore, run_description
+from kspde.runtime.checkpoint import Checkpoint, CheckpointStore
 
 
 @pytest.fixture
@@ -74,35 +73,6 @@ def test_a_problem_that_says_more_or_less_is_another_one(
     CheckpointStore(Checkpoint(shared_tmp_path), theirs, comm).write(1, parts={}, shared={})
     with pytest.raises(kspde.InputError, match=words):
         CheckpointStore(Checkpoint(shared_tmp_path), ours, comm).latest()
-
-
-def test_every_species_and_its_mass_tell_runs_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, y = np.arange(3.0), np.array([0.0, 1.0, 2.5])
-    masses = {"a": 1.0, "b": 2.0}
-    first = run_description("fem", "model", masses, [x, x], eps=0.3)
-    assert run_description("fem", "model", dict(masses), [x.copy(), x.copy()], eps=0.3) == first
-    others = [
-        run_description("fem", "model", masses, [x, y], eps=0.3),
-        run_description("fem", "model", masses, [y, x], eps=0.3),
-        run_description("fem", "model", masses | {"b": 1.0}, [x, x], eps=0.3),
-        run_description("fem", "model", masses, [x, x], eps=0.2),
-        run_description("particles", "model", masses, [x, x], eps=0.3),
-    ]
-    assert all(other != first for other in others)
-
-    # Where a function lies in memory is no property of the problem; its name is.
-    def motility(v: Any) -> Any:
-        return v
-
-    def other_motility(v: Any) -> Any:
-        return v
-
-    here = [run_description("fem", (f,), masses, [x]) for f in (motility, other_motility)]
-    again = FunctionType(motility.__code__, {}, "motility")
-    again.__qualname__ = motility.__qualname__
-    assert run_description("fem", (again,), masses, [x]) == here[0] != here[1]
-    monkeypatch.setattr("kspde._version.__version__", "another")
-    assert run_description("fem", "model", masses, [x, x], eps=0.3) != first
 
 
 def test_a_point_of_a_study_is_on_the_disk_before_it_has_its_name(

@@ -32,7 +32,7 @@ SHARP = kspde.Field(name="d", kernel=kspde.Yukawa(screening=2.0), source="b", mo
 def test_a_mollifier_reaches_the_fields_that_want_it() -> None:
     model = Sensing(given=(SMOOTH, SHARP))
     assert model.regularised_fields() == (SMOOTH, SHARP)
-    first, second = model.regularised_fields(0.3, "gaussian")
+    first, second = model.regularised_fields(kspde.GaussianMollifier(eps=0.3))
     assert second == SHARP
     lam = np.array([0.0, 1.0, 40.0])
     assert first.kernel.symbol(lam) == pytest.approx(3.0 / (1.0 + lam) * np.exp(-0.045 * lam))

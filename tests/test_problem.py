@@ -164,6 +164,7 @@ def test_functions_are_described_by_their_code_and_the_numbers_around_them():
     again = FunctionType(motility.__code__, {"np": np}, "motility")
     again.__qualname__, again.__module__ = motility.__qualname__, motility.__module__
     told = [problem(model_of(gamma)).describe() for gamma in (motility, other, again)]
+    assert told[0]["model.motility"] == f"{__name__}.motility"  # and not its address
     assert told[0] == told[2] != told[1]
     assert problem(model_of(motility)).differences(problem(model_of(again))) == []
     (difference,) = problem(model_of(motility)).differences(problem(model_of(other)))
@@ -217,6 +218,15 @@ def test_what_describes_a_problem(monkeypatch):
     }
     assert told | expected == told
     assert problem(eps=None).describe()["eps"] is None
+    assert told != problem().describe(backend="particles", dt=0.5, domain=kspde.Box(half_width=8.0, cells=8))
+    for changes in (
+        {"model": model_of(motility)},
+        {"eps": 0.2},
+        {"eps": None},
+        {"t_end": 2.0},
+        {"initial": "mollified"},
+    ):
+        assert problem(**changes).describe() != problem().describe()
     assert fingerprint(np.arange(3.0)) != fingerprint(np.arange(3.0) + 1e-15)
     monkeypatch.setattr("kspde.problem.__version__", "another")
     assert problem().describe(backend="fem")["kspde"] == "another"

@@ -24,7 +24,7 @@ from kspde.errors import ON_BLOW_UP, InputError, check_choice, check_integer, ch
 from kspde.fem.petsc_options import checked_options
 from kspde.fem.schemes import scheme_of
 from kspde.initial import InitialDensity, read_grid
-from kspde.kernels import mollifier_kernel
+from kspde.kernels import resolve_mollifier
 from kspde.models import Model
 from kspde.particles.statistics import check_statistics
 from kspde.runtime.files import read_regular
@@ -246,7 +246,7 @@ def _regularisation(section: Any) -> dict[str, Any]:
     if section is None:
         return {}
     options: dict[str, Any] = section.arguments()
-    mollifier_kernel(options["eps"], options.get("mollifier", section.mollifier))
+    resolve_mollifier(options["eps"], options.get("mollifier", section.mollifier))
     check_choice("initial", section.initial, ("u0", "mollified"))
     return options
 

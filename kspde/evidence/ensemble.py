@@ -15,7 +15,6 @@ import numpy as np
 from kspde.domains import check_no_walls
 from kspde.errors import ConvergenceError, InputError, check_integer, check_number
 from kspde.models import Field, FieldValues
-from kspde.models.base import Array
 from kspde.particles.fields.base import Extent, FieldEvaluator
 from kspde.particles.fields.direct import DirectSum
 from kspde.particles.fields.particle_mesh import ParticleMesh
@@ -29,6 +28,7 @@ from kspde.runtime.compiled import use_threads
 from kspde.runtime.limits import MOST_REPLICAS
 from kspde.runtime.parallel import alone, limited_threads
 from kspde.runtime.random import Ids
+from kspde.typing import Array
 
 __all__ = ["Ensemble", "check_solution"]
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kspde.models.base import Array
 from kspde.particles.fields.base import Extent
 from kspde.particles.fields.splines import gather
+from kspde.typing import Array
 
 __all__ = ["Score"]
 

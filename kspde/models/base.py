@@ -14,16 +14,16 @@ A model states its species, its fields, D and b; it knows nothing of meshes, par
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from kspde.errors import InputError, check_integer, check_number
-from kspde.kernels import Kernel, check_symbol, mollifier_kernel
+from kspde.kernels import Kernel, check_symbol
 from kspde.typing import Array
 
-__all__ = ["Array", "Field", "FieldValues", "Model"]
+__all__ = ["Field", "FieldValues", "Model"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,9 +150,7 @@ class Model(ABC):
         """The name of the field that ``evaluate_signal`` evaluates unless another is given: the first."""
         return self.fields[0].name if self.fields else None
 
-    def regularised_fields(
-        self, mollifier: float | Kernel | None = None, kind: str | Callable[..., Kernel] = "gaussian"
-    ) -> tuple[Field, ...]:
+    def regularised_fields(self, mollifier: Kernel | None = None) -> tuple[Field, ...]:
         """Return the fields with K replaced by K^ε = K * j^ε where a mollifier j^ε is given.
 
         Raises:
@@ -171,8 +169,7 @@ class Model(ABC):
                 raise InputError(f"two fields are called {f.name!r}: give each its own name")
         if mollifier is None:
             return self.fields
-        smoother = mollifier if isinstance(mollifier, Kernel) else mollifier_kernel(mollifier, kind)
-        return tuple(replace(f, kernel=f.kernel * smoother) if f.mollified else f for f in self.fields)
+        return tuple(replace(f, kernel=f.kernel * mollifier) if f.mollified else f for f in self.fields)
 
     def _check_names(self) -> None:
         """Raise for a dimension, species or fields of the wrong kind."""

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from kspde.models.base import Array
 from kspde.particles.fields.base import Extent
 from kspde.particles.weights import ParticleWeights, weight_of
 from kspde.runtime.compiled import compiled, in_blocks, widest_vectors
 from kspde.runtime.random import Ids
+from kspde.typing import Array
 
 __all__ = ["Observation", "Tallies", "observe", "tally"]
 

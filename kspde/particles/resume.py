@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kspde.particles.run import Observer, Run
-from kspde.runtime.checkpoint import CheckpointStore, Saved
+from kspde.runtime.checkpoint import CheckpointFile, CheckpointStore
 from kspde.runtime.parallel import together
 from kspde.typing import Array
 
@@ -41,7 +41,7 @@ class CheckpointWriter(Observer):
             raise self._store.stopped(run.step, run.t, path)
 
 
-def resume(run: Run, checkpoint: Saved) -> None:
+def resume(run: Run, checkpoint: CheckpointFile) -> None:
     """Put a run into the state of a checkpoint. Collective.
 
     Raises:

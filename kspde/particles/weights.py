@@ -15,8 +15,8 @@ from numba.core import types
 from numba.extending import overload
 
 from kspde.errors import InputError, check_finite
-from kspde.models.base import Array
 from kspde.runtime.parallel import together
+from kspde.typing import Array
 
 __all__ = ["GivenWeights", "ParticleWeights", "everyones", "own_and_factor", "particle_weights", "weight_of"]
 

@@ -12,11 +12,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,11 +32,9 @@ from kspde.runtime.parallel import together
 
 __all__ = [
     "Checkpoint",
+    "CheckpointFile",
     "CheckpointStore",
-    "Saved",
     "StoppedError",
-    "fingerprint",
-    "run_description",
 ]
 
 Array = npt.NDArray[Any]
@@ -45,8 +42,6 @@ Array = npt.NDArray[Any]
 _BLOCK = 512
 _MAGIC = b"kspde checkpoint, blake2b of the rest: "
 _KEPT = 2
-
-_ADDRESS = " at 0x[0-9a-f]+"
 
 #: The signals that ask for a checkpoint before the end; not every system has the second.
 _STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -84,7 +79,7 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Saved:
+class CheckpointFile:
     """A checkpoint that has been found good.
 
     Attributes:
@@ -278,7 +273,7 @@ class CheckpointStore:
         error.number = number
         return error
 
-    def latest(self) -> Saved | None:
+    def latest(self) -> CheckpointFile | None:
         """Return the newest good checkpoint of this problem; None if there are no checkpoints. Collective.
 
         A file that is damaged, or of another problem, is named in a warning and skipped for an earlier one.
@@ -286,7 +281,7 @@ class CheckpointStore:
         Raises:
             InputError: all checkpoints are damaged or of another problem; on every rank.
         """
-        found: Saved | None = None
+        found: CheckpointFile | None = None
         with together(self.comm):
             if self.comm.rank == 0:
                 unfit: list[tuple[str, str]] = []
@@ -321,40 +316,7 @@ class _ForeignError(Exception):
     """A file is of another problem."""
 
 
-def run_description(
-    backend: str, model: Any, masses: Mapping[str, float], samples: Iterable[Array], **facts: Any
-) -> dict[str, Any]:
-    """Return what decides a run's result, JSON-ready and the same on any number of ranks.
-
-    Args:
-        backend: its name.
-        model: the model.
-        masses: of the initial densities, by species.
-        samples: arrays that tell the initial densities from others: some values, or some draws.
-        facts: all else; what is no number, string or None is described by its ``str``.
-    """
-    from kspde._version import __version__
-
-    told = {
-        # The address of a function says nothing about it, and changes.
-        name: value if value is None or isinstance(value, (str, int, float)) else re.sub(_ADDRESS, "", str(value))
-        for name, value in {"model": model, **facts}.items()
-    }
-    return {
-        "backend": backend,
-        "kspde": __version__,
-        **told,
-        "u0": fingerprint(*samples),
-        "masses": dict(masses),
-    }
-
-
-def fingerprint(*arrays: Array) -> str:
-    """Return a short digest of arrays."""
-    return hashlib.blake2b(b"".join(np.asarray(x).tobytes() for x in arrays), digest_size=8).hexdigest()
-
-
-def _read(path: Path, problem: Mapping[str, Any]) -> Saved:
+def _read(path: Path, problem: Mapping[str, Any]) -> CheckpointFile:
     from kspde.runtime.hdf5 import check_hdf5, h5py
 
     try:
@@ -378,7 +340,7 @@ def _read(path: Path, problem: Mapping[str, Any]) -> Saved:
     for key in sorted({*theirs, *problem}):
         if theirs.get(key) != problem.get(key):
             raise _ForeignError(f"{key} = {_short(theirs.get(key))} there, {_short(problem.get(key))} here")
-    return Saved(path=path, step=step, shared=shared)
+    return CheckpointFile(path=path, step=step, shared=shared)
 
 
 def _numbers(found: Any) -> Array:

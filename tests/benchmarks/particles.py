@@ -52,7 +52,7 @@ class Steps:
         first, last = (n * r // self.comm.size for r in (self.comm.rank, self.comm.rank + 1))
         ids = np.arange(first, last, dtype=np.uint64)
         self.evaluator = evaluator(
-            MODEL.regularised_fields(EPS),
+            MODEL.regularised_fields(kspde.GaussianMollifier(eps=EPS)),
             dimension=2,
             weights={"u": 1 / n},
             tol=TOL,

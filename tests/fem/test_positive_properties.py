@@ -14,6 +14,7 @@ from mpi4py import MPI
 
 import kspde
 from kspde.fem import backend
+from kspde.kernels import resolve_mollifier
 
 backend.require()
 
@@ -153,7 +154,7 @@ def test_nothing_is_negative_and_nothing_is_lost(
         diffusivity = 0.5 if model == "chase" else 1e-9
         equation = Chase(chi=chi, tau=tau, diffusivity=diffusivity, dimension=space.dimension)
     n = len(equation.species)
-    system = Semidiscretisation(equation, equation.regularised_fields(eps, mollifier), space)
+    system = Semidiscretisation(equation, equation.regularised_fields(resolve_mollifier(eps, mollifier)), space)
     unknowns = system.start(np.stack([density(space, kind, seed + i) for i in range(n)]))
     masses = space.integral(*unknowns[:n])
     with Stepper(system, {}, order) as stepper:
@@ -178,7 +179,7 @@ def test_a_numbering_that_needs_more_memory_than_estimated(shared_tmp_path, comm
     comm.Barrier()
     space = MeshSpace(kspde.MeshFile(path=path), 3, comm)
     equation = Sensing(motility=MOTILITIES[0], chi=1.0, tau=0.0, dimension=3)
-    system = Semidiscretisation(equation, equation.regularised_fields(None, "gaussian"), space)
+    system = Semidiscretisation(equation, equation.regularised_fields(), space)
     unknowns = system.start(density(space, "spike", 0)[None])
     with Stepper(system, {}, 1) as stepper:
         stepper.begin(unknowns)

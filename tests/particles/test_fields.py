@@ -12,7 +12,7 @@ from mpi4py import MPI
 from reference_kernels import sums
 
 import kspde
-from kspde.kernels import mollifier_kernel
+from kspde.kernels import resolve_mollifier
 from kspde.particles.fields.base import Extent
 from kspde.particles.fields.direct import DirectSum
 from kspde.particles.fields.nufft import NonuniformFFT
@@ -20,7 +20,7 @@ from kspde.particles.fields.particle_mesh import ParticleMesh
 
 
 def field(mollifier, eps, *, gradient=False, chi=8.0, mu=1.0):
-    kernel = kspde.Yukawa(strength=chi, screening=mu) * mollifier_kernel(eps, mollifier)
+    kernel = kspde.Yukawa(strength=chi, screening=mu) * resolve_mollifier(eps, mollifier)
     return (kspde.Field(name="v", kernel=kernel, gradient=gradient),)
 
 

@@ -8,7 +8,7 @@ from reference_kernels import kernel_and_slope
 from scipy.interpolate import BSpline
 
 import kspde
-from kspde.kernels import mollifier_kernel
+from kspde.kernels import resolve_mollifier
 from kspde.particles.fields.accuracy import band, image_distance, spacing
 from kspde.particles.fields.convolution import DenseConvolution, FastConvolution, corner_convolution
 from kspde.particles.fields.splines import deposit, gather, gather_part
@@ -19,7 +19,7 @@ from kspde.radial import RadialTable, moment, profile
 @pytest.mark.parametrize("mollifier", ["gaussian", "matern"])
 @pytest.mark.parametrize("eps", [0.2, 1.0])
 def test_profile_and_table_agree_with_closed_forms(d, mollifier, eps):
-    kernel = kspde.Yukawa(strength=8.0) * mollifier_kernel(eps, mollifier)
+    kernel = kspde.Yukawa(strength=8.0) * resolve_mollifier(eps, mollifier)
     r = np.sort(np.random.default_rng(0).random(60) * 12.0) + 1e-3
     for slope in (False, True):
         exact = kernel_and_slope(d, mollifier, eps, r)[slope]
@@ -36,7 +36,7 @@ def test_profile_and_table_agree_with_closed_forms(d, mollifier, eps):
 @pytest.mark.parametrize("d", [1, 2, 3])
 @pytest.mark.parametrize("mollifier", ["gaussian", "matern"])
 def test_value_at_the_origin(d, mollifier):
-    kernel = kspde.Yukawa(strength=8.0) * mollifier_kernel(0.5, mollifier)
+    kernel = kspde.Yukawa(strength=8.0) * resolve_mollifier(0.5, mollifier)
     assert moment(kernel, d) == pytest.approx(kernel_and_slope(d, mollifier, 0.5, np.zeros(1))[0][0], rel=1e-7)
 
 

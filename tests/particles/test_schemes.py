@@ -242,7 +242,12 @@ def test_what_a_step_tallies_is_what_an_observation_finds(mixture, comm, own):
     system = System(
         model=model,
         evaluator=ParticleMesh(
-            model.regularised_fields(0.3), dimension=2, weights=weights.each, tol=1e-6, include_self=False, comm=comm
+            model.regularised_fields(kspde.GaussianMollifier(eps=0.3)),
+            dimension=2,
+            weights=weights.each,
+            tol=1e-6,
+            include_self=False,
+            comm=comm,
         ),
         positions={"u": mixture.sample(Philox(0, 0), ids)},
         ids={"u": ids},

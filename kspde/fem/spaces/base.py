@@ -19,7 +19,7 @@ import numpy as np
 from kspde.errors import InputError
 from kspde.fem.spaces.points import gathered, share
 from kspde.kernels import Kernel
-from kspde.runtime.checkpoint import Saved
+from kspde.runtime.checkpoint import CheckpointFile
 from kspde.runtime.parallel import same_on_all, together
 from kspde.typing import Array, Indices, Mask
 
@@ -263,7 +263,7 @@ class Space(ABC):
         """Return arrays that identify this rank's nodes in a checkpoint; empty where their order suffices."""
 
     @abstractmethod
-    def read(self, saved: Saved, name: str) -> Array:
+    def read(self, saved: CheckpointFile, name: str) -> Array:
         """Return this rank's part of a nodal array, whatever the number of ranks that wrote it. Rank-local.
 
         Raises:

@@ -24,7 +24,7 @@ from kspde.fem.spaces.points import Exchange
 from kspde.fem.spaces.slabs import Slabs
 from kspde.fem.spaces.tensor import Axis, TensorLaplacian
 from kspde.kernels import Kernel
-from kspde.runtime.checkpoint import Saved
+from kspde.runtime.checkpoint import CheckpointFile
 from kspde.typing import Array, Indices, Mask
 
 __all__ = ["BoxSpace"]
@@ -249,7 +249,7 @@ class BoxSpace(Space):
         """Return nothing: rows are consecutive from rank to rank."""
         return {}
 
-    def read(self, saved: Saved, name: str) -> Array:
+    def read(self, saved: CheckpointFile, name: str) -> Array:
         """Return this rank's rows. Rank-local.
 
         Raises:

@@ -28,7 +28,7 @@ from kspde.fem.solvers.stiffness import Stiffness, in_order
 from kspde.fem.spaces.base import FieldOperator, Space, decay_coefficient, gll_rule
 from kspde.fem.spaces.points import CellSearch, Exchange
 from kspde.kernels import Kernel, ResolventPolynomial
-from kspde.runtime.checkpoint import Saved
+from kspde.runtime.checkpoint import CheckpointFile
 from kspde.runtime.messages import warn
 from kspde.runtime.parallel import together
 from kspde.typing import Array, Mask
@@ -316,7 +316,7 @@ class MeshSpace(Space):
         """Return the nodes' coordinates: their order depends on the number of ranks."""
         return {"points": self.points}
 
-    def read(self, saved: Saved, name: str) -> Array:
+    def read(self, saved: CheckpointFile, name: str) -> Array:
         """Return the values at this rank's nodes, found by their coordinates. Rank-local.
 
         Raises:

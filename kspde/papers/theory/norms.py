@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kspde.errors import InputError, check_finite
-from kspde.kernels import Kernel, ResolventPolynomial, mollifier_kernel
+from kspde.kernels import Kernel, ResolventPolynomial, resolve_mollifier
 from kspde.radial import profile
 from kspde.typing import Array
 
@@ -143,7 +143,7 @@ def mollified_norms(
     if len(values) < 2 or np.any(values <= 0) or np.any(np.diff(values) >= 0):
         raise InputError(f"eps = {values.tolist()} is not valid: give at least two positive numbers, descending")
     return NormTable(
-        eps=values, norms=tuple(kernel_norms(kernel * mollifier_kernel(float(e), mollifier)) for e in values)
+        eps=values, norms=tuple(kernel_norms(kernel * resolve_mollifier(float(e), mollifier)) for e in values)
     )
 
 
