@@ -23,7 +23,7 @@ import basix
 import numpy as np
 import numpy.typing as npt
 
-from kspde.fem.spaces.parity_transforms import Direction, Plane
+from kspde.fem.spaces.parity_transforms import ParityMatrix, ParityTransforms
 from kspde.fem.spaces.slabs import Slabs
 
 __all__ = ["Axis", "TensorLaplacian"]
@@ -137,7 +137,7 @@ class TensorLaplacian:
         made = {id(axis): axis.eigen(robin) for axis in axes}  # directions that are the same share their matrices
         pairs = [made[id(axis)] for axis in axes]
         self._size = len(axes)
-        self._plane: Plane | None = None
+        self._plane: ParityTransforms | None = None
         if len(axes) == 1:
             pairs.append((np.zeros(1), np.ones((1, 1))))
         #: eigenvalues of each direction at this rank's modes, broadcastable to ``slabs.modal_shape``
@@ -161,18 +161,18 @@ class TensorLaplacian:
         self._slope = [(axis.advection.T / axis.mass[:, None]) @ v for axis, (_, v) in both]
         self._flux = [v.T @ axis.advection for axis, (_, v) in both]
 
-    def _halved(self, axes: Sequence[Axis], made: dict[int, tuple[Array, Array]]) -> Plane:
+    def _halved(self, axes: Sequence[Axis], made: dict[int, tuple[Array, Array]]) -> ParityTransforms:
         """Return the transforms of a large plane."""
-        kinds: dict[str, dict[int, Direction]] = {"forth": {}, "flux": {}, "back": {}, "slope": {}}
+        kinds: dict[str, dict[int, ParityMatrix]] = {"forth": {}, "flux": {}, "back": {}, "slope": {}}
         for axis in {id(axis): axis for axis in axes}.values():
             modes = made[id(axis)][1].T
-            kinds["forth"][id(axis)] = Direction(modes * axis.mass, derivative=False)
-            kinds["flux"][id(axis)] = Direction(modes @ axis.advection, derivative=True)
-            kinds["back"][id(axis)] = Direction(modes, derivative=False)
-            kinds["slope"][id(axis)] = Direction(modes @ axis.advection / axis.mass, derivative=True)
+            kinds["forth"][id(axis)] = ParityMatrix(modes * axis.mass, derivative=False)
+            kinds["flux"][id(axis)] = ParityMatrix(modes @ axis.advection, derivative=True)
+            kinds["back"][id(axis)] = ParityMatrix(modes, derivative=False)
+            kinds["slope"][id(axis)] = ParityMatrix(modes @ axis.advection / axis.mass, derivative=True)
         matrices = {name: [kind[id(axis)] for axis in axes] for name, kind in kinds.items()}
         rows = slice(self.slabs.first, self.slabs.last)
-        return Plane(self.slabs, axes[0].mass[rows], eigenvalues=self.directions, **matrices)
+        return ParityTransforms(self.slabs, axes[0].mass[rows], eigenvalues=self.directions, **matrices)
 
     def transform(self, x: Array) -> Array:
         """Return the modal coefficients QᵀM x of nodal values of shape ``slabs.shape``. Collective."""

@@ -1,4 +1,4 @@
-"""Transforms of large planes leave out modes: what that changes, against the matrices of all modes."""
+"""Transforms of large boxes leave out modes: what that changes, against the matrices of all modes."""
 
 import numpy as np
 import pytest
@@ -9,11 +9,10 @@ from kspde.fem import backend
 
 backend.require()
 
-from kspde.fem.spaces import parity_transforms as plane  # noqa: E402
-from kspde.fem.spaces import tensor  # noqa: E402
+from kspde.fem.spaces import parity_transforms, tensor  # noqa: E402
 from kspde.fem.spaces.box import BoxSpace  # noqa: E402
 
-SHARE = plane.NEGLIGIBLE
+SHARE = parity_transforms.NEGLIGIBLE
 
 
 @pytest.fixture(scope="module", params=[(1, 402, 2.5), (8, 51, 0.0)])
@@ -85,14 +84,14 @@ def test_no_function_loses_more_than_the_share(space: BoxSpace, robin: float) ->
 def test_most_modes_of_a_smooth_function_are_left_out(space: BoxSpace) -> None:
     laplacian = tensor.TensorLaplacian(space.axes, space.slabs)
     sizes: list[int] = []
-    plain = plane.Direction._pieces
+    plain = parity_transforms.ParityMatrix._pieces
 
-    def counted(self: plane.Direction, chosen: np.ndarray | None) -> list:
+    def counted(self: parity_transforms.ParityMatrix, chosen: np.ndarray | None) -> list:
         sizes.append(len(self._blocks[0]) * 2 if chosen is None else len(chosen))
         return plain(self, chosen)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plane.Direction, "_pieces", counted)
+        patch.setattr(parity_transforms.ParityMatrix, "_pieces", counted)
         f = rows(space, bump(space, 1.2))
         for _ in range(2):
             laplacian.back(laplacian.transform(f))
@@ -171,7 +170,7 @@ def test_probes_find_what_a_guess_has_missed() -> None:
     for seed in range(200):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(np.random, "default_rng", lambda _, seed=seed: np.random.Generator(np.random.PCG64(seed)))
-            forth = plane.Direction((modes * axis.mass[:, None]).T, derivative=False)
+            forth = parity_transforms.ParityMatrix((modes * axis.mass[:, None]).T, derivative=False)
         k = int(rng.integers(10, n))
         estimates.append(forth.forth((modes[:, [k]] + modes[:, [3]]).T, chosen)[1])
     assert np.mean(estimates) == pytest.approx(1.0, abs=0.15)  # their standard deviation is ½ each
