@@ -46,7 +46,7 @@ class BoxSpace(Space):
         comm: the communicator.
 
     Attributes:
-        axes: one ``Axis`` per direction.
+        axis: every direction.
         slabs: the distribution of nodal arrays.
     """
 
@@ -65,8 +65,7 @@ class BoxSpace(Space):
         self.bounds = np.outer((-1.0, 1.0), np.full(box.dimension, box.half_width))
         self.centre = np.zeros(box.dimension)
         self.region = f"[-{self.radius:g}, {self.radius:g}]^{self.dimension}"
-        axis = Axis(box.vertices, box.degree)
-        self.axes = [axis] * box.dimension
+        self.axis = axis = Axis(box.vertices, box.degree)
         self.shape = (len(axis),) * box.dimension
         self.nodes = int(np.prod(self.shape))
         self.cells = box.cells**box.dimension
@@ -103,7 +102,7 @@ class BoxSpace(Space):
     def laplacian(self, robin: float = 0.0) -> TensorLaplacian:
         """Return the diagonalised −Δ with ∂_n c + robin·c = 0 on the boundary, made once."""
         if robin not in self._laplacians:
-            self._laplacians[robin] = TensorLaplacian(self.axes, self.slabs, robin)
+            self._laplacians[robin] = TensorLaplacian(self.axis, self.dimension, self.slabs, robin)
         return self._laplacians[robin]
 
     def state(self, nodal: Array) -> Array:
@@ -196,7 +195,7 @@ class BoxSpace(Space):
     def locate(self, points: Array) -> tuple[Mask, Callable[[Array], Array]]:
         """Find points; the (p+1)^d nodes of a cell give the value, of one rank or of two neighbours. Collective."""
         missed = np.any(np.abs(points) > self.radius, axis=1)
-        first = self.axes[0].cells(np.where(missed, 0.0, points[:, 0])) * self.degree
+        first = self.axis.cells(np.where(missed, 0.0, points[:, 0])) * self.degree
         rows = self.slabs.rows
         ranks = [np.searchsorted(rows, node, side="right") - 1 for node in (first, first + self.degree)]
         wanted = [
@@ -205,7 +204,7 @@ class BoxSpace(Space):
         ]
         exchange = Exchange(self.comm, wanted)
         received = exchange.forth(points)
-        tables = [axis.shape_functions(received[:, a]) for a, axis in enumerate(self.axes)]
+        tables = [self.axis.shape_functions(x) for x in received.T]
 
         def values(nodal: Array) -> Array:
             out = np.zeros(len(received))
@@ -235,8 +234,8 @@ class BoxSpace(Space):
                     f"[-{self.radius:g}, {self.radius:g}]: give coordinates inside"
                 )
         out = nodal.reshape(-1, *self.shape[1:])
-        for a, (axis, x) in enumerate(zip(self.axes, axes, strict=True)):
-            matrix = axis.interpolation(np.where(beyond[a], 0.0, x))
+        for a, x in enumerate(axes):
+            matrix = self.axis.interpolation(np.where(beyond[a], 0.0, x))
             if a == 0:
                 matrix = matrix[:, self.slabs.first : self.slabs.last]
             out = np.moveaxis(np.tensordot(matrix, out, axes=(1, a)), 0, a)
@@ -265,9 +264,9 @@ class BoxSpace(Space):
         owned = self.V.dofmap.index_map.size_local
         where = self.V.tabulate_dof_coordinates()[:owned]
         tensor = np.zeros(owned, dtype=np.int64)
-        for a, axis in enumerate(self.axes):
-            midpoints = 0.5 * (axis.nodes[1:] + axis.nodes[:-1])
-            tensor = tensor * len(axis) + np.searchsorted(midpoints, where[:, a])
+        midpoints = 0.5 * (self.axis.nodes[1:] + self.axis.nodes[:-1])
+        for x in where.T[: self.dimension]:
+            tensor = tensor * len(self.axis) + np.searchsorted(midpoints, x)
         theirs = PETSc.Vec().createMPI((owned, None), comm=self.comm)
         ours = PETSc.Vec().createMPI((self.mass.size, None), comm=self.comm)
         to = PETSc.IS().createGeneral(tensor.astype(PETSc.IntType), comm=self.comm)

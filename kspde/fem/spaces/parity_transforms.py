@@ -60,10 +60,10 @@ class ParityTransforms:
     Args:
         slabs: how nodal arrays are split over ranks.
         mass: the diagonal of M_1 at this rank's rows.
-        forth: matrices to modes of both directions.
-        flux: those of functionals φ ↦ ∫ F ∂_a φ.
-        back: matrices to nodal values.
-        slope: those of derivatives.
+        forth: the matrix to modes, of either direction.
+        flux: that of functionals φ ↦ ∫ F ∂_a φ.
+        back: that to nodal values.
+        slope: that of derivatives.
         eigenvalues: of the modes of both directions, broadcastable to ``slabs.modal_shape``.
     """
 
@@ -72,10 +72,10 @@ class ParityTransforms:
         slabs: Slabs,
         mass: Array,
         *,
-        forth: Sequence[ParityMatrix],
-        flux: Sequence[ParityMatrix],
-        back: Sequence[ParityMatrix],
-        slope: Sequence[ParityMatrix],
+        forth: ParityMatrix,
+        flux: ParityMatrix,
+        back: ParityMatrix,
+        slope: ParityMatrix,
         eigenvalues: Sequence[Array],
     ) -> None:
         self._slabs = slabs
@@ -90,7 +90,7 @@ class ParityTransforms:
 
         The next residual contains what it leaves out, up to a ten-thousandth of the norm, and its rounding.
         """
-        back = [direction.single() for direction in self._from[0]]
+        back = self._from[0].single()
         few = _FewModes(self._slabs, back, 1.0 / self._mass, share=1e-4, tolerated=0.1)
         first, second = self._eigenvalues
 
@@ -101,7 +101,7 @@ class ParityTransforms:
                 modes = modes[np.ix_(*_places(self._slabs, chosen))]
             rows, columns = _places(self._slabs, chosen)
             modes /= (1.0 + first[rows] / shift).astype(np.float32) + (second[columns] / shift).astype(np.float32)
-            return _back(self._slabs, back, modes, chosen)
+            return _back(self._slabs, (back, back), modes, chosen)
 
         return solve
 
@@ -109,8 +109,8 @@ class ParityTransforms:
         """Return the modal coefficients of x, or of φ ↦ ∫ x ∂_axis φ. Collective."""
         if axis is not None:
             # A flux keeps all modes: the probes do not know what a derivative makes of those left out.
-            directions = [self._to[axis == a][a] for a in range(2)]
-            return _forth(self._slabs, directions, x, _ALL, self._mass)[0]
+            matrices = [self._to[axis == a] for a in range(2)]
+            return _forth(self._slabs, matrices, x, _ALL, self._mass)[0]
         modes, chosen = self._few(x)
         if chosen[0] is None and chosen[1] is None:
             return modes
@@ -127,7 +127,7 @@ class ParityTransforms:
             chosen = _selected(energies, NEGLIGIBLE)
             if chosen[0] is not None or chosen[1] is not None:
                 modes = modes[np.ix_(*_places(self._slabs, chosen))]
-        return _back(self._slabs, [self._from[axis == a][a] for a in range(2)], modes, chosen)
+        return _back(self._slabs, [self._from[axis == a] for a in range(2)], modes, chosen)
 
 
 class _FewModes:
@@ -135,17 +135,15 @@ class _FewModes:
 
     Args:
         slabs: how nodal arrays are split over ranks.
-        matrices: to modes of both directions.
+        matrix: to modes, of either direction.
         weights: of this rank's rows in the norm after the transform of the second direction.
         share: of the norm that the modes left out may have, by what is known of the last function.
         tolerated: the share at which the transform is repeated with all modes.
     """
 
-    def __init__(
-        self, slabs: Slabs, matrices: Sequence[ParityMatrix], weights: Array, *, share: float, tolerated: float
-    ) -> None:
+    def __init__(self, slabs: Slabs, matrix: ParityMatrix, weights: Array, *, share: float, tolerated: float) -> None:
         self._slabs = slabs
-        self._matrices = matrices
+        self._matrices = (matrix, matrix)
         self._weights = weights
         self._share, self._tolerated = share, tolerated
         #: the modes that the next function is expected to have

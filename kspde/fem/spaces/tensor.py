@@ -9,8 +9,8 @@ Q_a = I`, every function of the discrete Laplacian :math:`M^{-1}K` is a pointwis
 
 .. math:: g(M^{-1}K) = Q\, g(\lambda_1 \oplus \cdots \oplus \lambda_d)\, Q^T M .
 
-(Lynch, Rice and Thomas, Numer. Math. 6, 1964.) It is the finite-element twin of a Fourier code, on graded elements and
-at any degree. Over MPI ranks the nodes lie in slabs of the first direction; two transposes make that direction whole.
+(Lynch, Rice and Thomas, Numer. Math. 6, 1964.) It is to finite elements, graded and of any degree, what a Fourier code
+is to trigonometric polynomials. MPI ranks own slabs of the first direction; two transposes make that direction whole.
 Large planes use ``kspde.fem.spaces.parity_transforms``.
 """
 
@@ -21,16 +21,14 @@ from typing import Any
 
 import basix
 import numpy as np
-import numpy.typing as npt
 
 from kspde.fem.spaces.parity_transforms import ParityMatrix, ParityTransforms
 from kspde.fem.spaces.slabs import Slabs
+from kspde.typing import Array, Indices
 
 __all__ = ["Axis", "TensorLaplacian"]
 
-Array = npt.NDArray[np.float64]
-
-#: From so many nodes a direction a plane is transformed by halves.
+#: From so many nodes per direction a plane is transformed by halves.
 HALVES_FROM = 256
 
 
@@ -94,16 +92,16 @@ class Axis:
             vectors = np.concatenate([basis @ vectors for basis, _, vectors in parts], axis=1)
         values, vectors = np.maximum(values, 0.0), scale[:, None] * vectors
         if robin == 0.0:
-            # The first belongs to constants, which hold all the mass: not only up to the round-off of the others.
+            # The first belongs to constants, which hold all the mass: exactly, not up to the round-off of the others.
             values[0], vectors[:, 0] = 0.0, 1.0 / np.sqrt(self.mass.sum())
             vectors[:, 1:] -= self.mass @ vectors[:, 1:] / self.mass.sum()
         return values, vectors
 
-    def cells(self, x: Array) -> npt.NDArray[np.int64]:
+    def cells(self, x: Array) -> Indices:
         """Return the number of the cell of each point ``x`` inside."""
         return np.clip(np.searchsorted(self.vertices, x, side="right") - 1, 0, len(self.vertices) - 2)
 
-    def shape_functions(self, x: Array) -> tuple[npt.NDArray[np.int64], Array]:
+    def shape_functions(self, x: Array) -> tuple[Indices, Array]:
         """Return the first node of the cell of each point ``x`` inside, and the p + 1 shape functions there."""
         cell = self.cells(x)
         t = (x - self.vertices[cell]) / (self.vertices[cell + 1] - self.vertices[cell])
@@ -127,52 +125,47 @@ class TensorLaplacian:
     r"""The discrete −Δ of a box, diagonalised: applies any function of it.
 
     Args:
-        axes: one ``Axis`` a direction.
+        axis: every direction.
+        dimension: the number of directions.
         slabs: how nodal arrays are split over ranks.
-        robin: coefficient κ ≥ 0 of the boundary condition ∂_n c + κ c = 0; 0 is Neumann's.
+        robin: the coefficient κ ≥ 0 of the boundary condition ∂_n c + κ c = 0; 0 is Neumann's.
+
+    Attributes:
+        directions: the eigenvalues of each direction at this rank's modes, broadcastable to ``slabs.modal_shape``.
+        separated: two arrays to be added: those of the first direction, and the sums of the others.
+        eigenvalues: their sums, shape ``slabs.modal_shape``.
     """
 
-    def __init__(self, axes: Sequence[Axis], slabs: Slabs, robin: float = 0.0) -> None:
+    def __init__(self, axis: Axis, dimension: int, slabs: Slabs, robin: float = 0.0) -> None:
         self.slabs = slabs
-        made = {id(axis): axis.eigen(robin) for axis in axes}  # directions that are the same share their matrices
-        pairs = [made[id(axis)] for axis in axes]
-        self._size = len(axes)
-        self._plane: ParityTransforms | None = None
-        if len(axes) == 1:
-            pairs.append((np.zeros(1), np.ones((1, 1))))
-        #: eigenvalues of each direction at this rank's modes, broadcastable to ``slabs.modal_shape``
+        self._dimension = dimension
+        values, vectors = axis.eigen(robin)
+        columns = values if dimension > 1 else np.zeros(1)  # a line is a plane of one column
+        count = max(dimension, 2)
         self.directions: list[Array] = [
-            values[slabs.modal if a == 1 else slice(None)].reshape(-1, *(1,) * (len(pairs) - 1 - a))
-            for a, (values, _) in enumerate(pairs)
+            part.reshape(-1, *(1,) * (count - 1 - a))
+            for a, part in enumerate((values, columns[slabs.modal], values)[:count])
         ]
         first, second, *others = self.directions
-        #: two arrays to be added: the first direction's, and the sums of the others'
         self.separated: tuple[Array, Array] = (first, np.asarray(sum(others, second)))
-        #: their sums, shape ``slabs.modal_shape``
         self.eigenvalues: Array = np.add(*self.separated)
-        if len(axes) == 2 and min(map(len, axes)) >= HALVES_FROM:
-            self._plane = self._halved(axes, made)
+        self._plane: ParityTransforms | None = None
+        if dimension == 2 and len(axis) >= HALVES_FROM:
+            modes = vectors.T
+            self._plane = ParityTransforms(
+                slabs,
+                axis.mass[slabs.first : slabs.last],
+                forth=ParityMatrix(modes * axis.mass, derivative=False),
+                flux=ParityMatrix(modes @ axis.advection, derivative=True),
+                back=ParityMatrix(modes, derivative=False),
+                slope=ParityMatrix(modes @ axis.advection / axis.mass, derivative=True),
+                eigenvalues=self.directions,
+            )
             return
-        self._back = [vectors for _, vectors in pairs]
-        self._forth = [np.ascontiguousarray(v.T * axis.mass) for axis, (_, v) in zip(axes, pairs, strict=False)]
-        if len(axes) == 1:
-            self._forth.append(np.ones((1, 1)))
-        both = list(zip(axes, pairs, strict=False))
-        self._slope = [(axis.advection.T / axis.mass[:, None]) @ v for axis, (_, v) in both]
-        self._flux = [v.T @ axis.advection for axis, (_, v) in both]
-
-    def _halved(self, axes: Sequence[Axis], made: dict[int, tuple[Array, Array]]) -> ParityTransforms:
-        """Return the transforms of a large plane."""
-        kinds: dict[str, dict[int, ParityMatrix]] = {"forth": {}, "flux": {}, "back": {}, "slope": {}}
-        for axis in {id(axis): axis for axis in axes}.values():
-            modes = made[id(axis)][1].T
-            kinds["forth"][id(axis)] = ParityMatrix(modes * axis.mass, derivative=False)
-            kinds["flux"][id(axis)] = ParityMatrix(modes @ axis.advection, derivative=True)
-            kinds["back"][id(axis)] = ParityMatrix(modes, derivative=False)
-            kinds["slope"][id(axis)] = ParityMatrix(modes @ axis.advection / axis.mass, derivative=True)
-        matrices = {name: [kind[id(axis)] for axis in axes] for name, kind in kinds.items()}
-        rows = slice(self.slabs.first, self.slabs.last)
-        return ParityTransforms(self.slabs, axes[0].mass[rows], eigenvalues=self.directions, **matrices)
+        self._back = vectors
+        self._forth = np.ascontiguousarray(vectors.T * axis.mass)
+        self._slope = (axis.advection.T / axis.mass[:, None]) @ vectors
+        self._flux = vectors.T @ axis.advection
 
     def transform(self, x: Array) -> Array:
         """Return the modal coefficients QᵀM x of nodal values of shape ``slabs.shape``. Collective."""
@@ -188,7 +181,7 @@ class TensorLaplacian:
 
     def gradient(self, modes: Array) -> Array:
         """Return the nodal values of all first derivatives, shape (n_local, d). Collective."""
-        return np.stack([self.derivative(modes, a).ravel() for a in range(self._size)], axis=1)
+        return np.stack([self.derivative(modes, a).ravel() for a in range(self._dimension)], axis=1)
 
     def divergence(self, flux: Array, axis: int) -> Array:
         r"""Return the modal coefficients of the functional φ ↦ ∫ F ∂_a φ, that is of −∂_a F with no flux outside."""
@@ -198,7 +191,7 @@ class TensorLaplacian:
         """Return g(M⁻¹K) x for ``factors`` = g(eigenvalues) and nodal values ``x``. Collective."""
         return self.back(factors * self.transform(x))
 
-    def roughly(self, mass: Array) -> Callable[[npt.NDArray[Any], float], npt.NDArray[Any]]:
+    def roughly(self, mass: Array) -> Callable[[Any, float], Any]:
         """Return (r, σ) ↦ (M + K/σ)⁻¹ r for a preconditioner: on large planes with errors of a ten-thousandth.
 
         ``mass`` is the diagonal of M at this rank's nodes.
@@ -210,14 +203,14 @@ class TensorLaplacian:
     def _forwards(self, x: Array, axis: int | None = None) -> Array:
         if self._plane is not None:
             return self._plane.forwards(x, axis)
-        matrices = [self._flux[a] if a == axis else m for a, m in enumerate(self._forth)]
-        return _first(matrices[0], self.slabs.transpose(_others(matrices[1:], x)))
+        first, *others = (self._flux if a == axis else self._forth for a in range(self._dimension))
+        return _first(first, self.slabs.transpose(_others(others, x)))
 
     def _backwards(self, modes: Array, axis: int | None = None) -> Array:
         if self._plane is not None:
             return self._plane.backwards(modes, axis)
-        matrices = [self._slope[a] if a == axis else m for a, m in enumerate(self._back)]
-        return _others(matrices[1:], self.slabs.transpose_back(_first(matrices[0], modes)))
+        first, *others = (self._slope if a == axis else self._back for a in range(self._dimension))
+        return _others(others, self.slabs.transpose_back(_first(first, modes)))
 
 
 def _even_and_odd(n: int) -> tuple[Array, Array]:
@@ -230,11 +223,12 @@ def _even_and_odd(n: int) -> tuple[Array, Array]:
 
 
 def _first(matrix: Array, x: Array) -> Array:
+    """Return x with a matrix applied to its first direction."""
     return (matrix @ x.reshape(len(x), -1)).reshape(x.shape)
 
 
 def _others(matrices: Sequence[Array], x: Array) -> Array:
-    *middle, last = matrices
-    for matrix in middle:
+    """Return x with matrices applied to its second and further directions."""
+    for matrix in matrices[:-1]:
         x = np.matmul(matrix, x)
-    return np.asarray(x @ last.T)
+    return np.asarray(x @ matrices[-1].T) if matrices else x
