@@ -24,7 +24,7 @@ from typing import overload
 import numpy as np
 
 from kspde.errors import InputError, check_choice, check_integer, check_number, shown
-from kspde.typing import Array
+from kspde.typing import Array, Ids, RandomNumbers
 
 __all__ = [
     "MOLLIFIERS",
@@ -95,6 +95,17 @@ class Kernel(ABC):
     def resolvents(self) -> tuple[ResolventPolynomial, ...]:
         """Polynomials in resolvents of −Δ whose product is g, for spaces without a spectral transform."""
 
+    def draw(self, random: RandomNumbers, ids: Ids, dimension: int, *, step: int = 0) -> Array:
+        """Return one draw per particle from a mollifier, shape (n, d); ``step`` keys the random numbers.
+
+        Raises:
+            InputError: the kernel does not define draws.
+        """
+        raise InputError(
+            f'initial = "mollified" needs a mollifier that can be drawn from, such as a Gaussian or a Matérn one, not '
+            f'{self}: give initial = "u0", or the kernel a method draw'
+        )
+
     def __mul__(self, other: Kernel) -> Kernel:
         """Return the convolution of two kernels."""
         return Convolution(first=self, second=other)
@@ -150,6 +161,11 @@ class Convolution(Kernel):
     def symbol(self, lam: Array) -> Array:
         """Return the product of the two symbols."""
         return self.first.symbol(lam) * self.second.symbol(lam)
+
+    def draw(self, random: RandomNumbers, ids: Ids, dimension: int, *, step: int = 0) -> Array:
+        """Return the sum of two independent draws."""
+        first = self.first.draw(random, ids, dimension, step=2 * step + 1)
+        return first + self.second.draw(random, ids, dimension, step=2 * step + 2)
 
     @property
     def resolvents(self) -> tuple[ResolventPolynomial, ...]:
@@ -237,6 +253,10 @@ class GaussianMollifier(Kernel):
         """Return exp(−ε²λ/2)."""
         return np.exp(-0.5 * self.eps**2 * lam)
 
+    def draw(self, random: RandomNumbers, ids: Ids, dimension: int, *, step: int = 0) -> Array:
+        """Return normal draws."""
+        return self.eps * random.normals(ids, step, dimension)
+
     @property
     def resolvents(self) -> tuple[ResolventPolynomial, ...]:
         """The interpolant of degree 16 in one resolvent, within 1e-7 of the symbol for all λ; p(1) = 1 conserves mass.
@@ -283,6 +303,16 @@ class MaternMollifier(Kernel):
     def symbol(self, lam: Array) -> Array:
         """Return (1 + ε²λ/(2m))^(−m)."""
         return (1.0 + self.eps**2 * lam / (2 * self.order)) ** (-self.order)
+
+    def draw(self, random: RandomNumbers, ids: Ids, dimension: int, *, step: int = 0) -> Array:
+        r"""Return draws from a mixture of Gaussians.
+
+        Their variance is :math:`(\varepsilon^2/m)\,\Gamma` with a Gamma distribution of shape m:
+        :math:`E e^{-\lambda\varepsilon^2\Gamma/(2m)} = (1 + \varepsilon^2\lambda/(2m))^{-m}`.
+        """
+        gamma = -np.log(random.uniforms(ids, step, self.order)).sum(axis=1)
+        radius = self.eps * np.sqrt(gamma / self.order)
+        return np.asarray(radius[:, None] * random.normals(ids, step, dimension))
 
     @property
     def resolvents(self) -> tuple[ResolventPolynomial, ...]:

@@ -1,11 +1,13 @@
-"""Arrays by what they hold."""
+"""Arrays by their content, and random numbers as densities and kernels use them."""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Array", "Ids", "Indices", "Mask", "Numbers"]
+__all__ = ["Array", "Ids", "Indices", "Mask", "Numbers", "RandomNumbers"]
 
 #: Real numbers in double precision.
 Array = npt.NDArray[np.float64]
@@ -17,3 +19,15 @@ Indices = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 #: Ids of particles, from which their random numbers are made.
 Ids = npt.NDArray[np.uint64]
+
+
+class RandomNumbers(Protocol):
+    """Random numbers that depend only on (stream, particle id, step), not on the rank that asks."""
+
+    def uniforms(self, ids: Ids, step: int, count: int) -> Array:
+        """Return independent uniforms in (0, 1), shape (len(ids), count)."""
+        ...
+
+    def normals(self, ids: Ids, step: int, count: int) -> Array:
+        """Return independent standard normals, shape (len(ids), count)."""
+        ...

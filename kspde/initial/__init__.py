@@ -4,10 +4,11 @@ The finite elements evaluate :math:`u_0` at their nodes; the particles draw :mat
 A density has a mass :math:`\int u_0`, 1 unless given; a particle then weighs mass/N.
 """
 
-from kspde.initial.base import InitialDensity, RandomNumbers, densities_by_species
+from kspde.initial.base import InitialDensity, densities_by_species
 from kspde.initial.function import CallableDensity, checked_values
 from kspde.initial.grid import GridDensity, read_grid
 from kspde.initial.mixture import GaussianMixture, observed_positions, read_positions
+from kspde.typing import RandomNumbers
 
 __all__ = [
     "CallableDensity",

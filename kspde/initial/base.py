@@ -4,35 +4,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from kspde.errors import InputError
 from kspde.runtime.values import digest_of, values_of
-from kspde.typing import Array, Ids
+from kspde.typing import Array, Ids, RandomNumbers
 
 __all__ = [
     "InitialDensity",
-    "RandomNumbers",
     "cell_maxima",
     "cell_means",
     "densities_by_species",
     "points_of",
 ]
-
-
-class RandomNumbers(Protocol):
-    """Random numbers that depend only on (stream, particle id, step), not on the rank that asks."""
-
-    def uniforms(self, ids: Ids, step: int, count: int) -> Array:
-        """Return independent uniforms in (0, 1), shape (len(ids), count)."""
-        ...
-
-    def normals(self, ids: Ids, step: int, count: int) -> Array:
-        """Return independent standard normals, shape (len(ids), count)."""
-        ...
 
 
 class InitialDensity(ABC):

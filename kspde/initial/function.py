@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kspde.errors import InputError, check_integer, check_number
-from kspde.initial.base import InitialDensity, RandomNumbers, cell_maxima, points_of
-from kspde.typing import Array, Ids
+from kspde.initial.base import InitialDensity, cell_maxima, points_of
+from kspde.typing import Array, Ids, RandomNumbers
 
 __all__ = ["CallableDensity", "checked_values"]
 

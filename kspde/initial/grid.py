@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from kspde.errors import InputError, check_choice, check_finite, check_number, shortened
-from kspde.initial.base import InitialDensity, RandomNumbers, cell_means, points_of
+from kspde.initial.base import InitialDensity, cell_means, points_of
 from kspde.runtime.files import open_regular
 from kspde.runtime.messages import warn
 from kspde.runtime.parallel import world
-from kspde.typing import Array, Ids
+from kspde.typing import Array, Ids, RandomNumbers
 
 __all__ = ["GridDensity", "read_grid"]
 

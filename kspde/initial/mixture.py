@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kspde.errors import InputError, check_finite, check_number, shortened, shown
-from kspde.initial.base import InitialDensity, RandomNumbers, points_of
+from kspde.initial.base import InitialDensity, points_of
 from kspde.runtime.files import MOST_TEXT, open_regular
-from kspde.typing import Array, Ids
+from kspde.typing import Array, Ids, RandomNumbers
 
 __all__ = ["GaussianMixture", "observed_positions", "read_positions"]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from kspde.errors import InputError, check_integer
-from kspde.initial import InitialDensity, RandomNumbers
-from kspde.kernels import Convolution, GaussianMollifier, Kernel, MaternMollifier
+from kspde.errors import check_integer
+from kspde.initial import InitialDensity
+from kspde.kernels import Kernel
 from kspde.particles.fields import METHODS
 from kspde.particles.schemes import Scheme
 from kspde.runtime.limits import check_memory
@@ -18,7 +18,7 @@ from kspde.runtime.parallel import together
 from kspde.runtime.random import Philox
 from kspde.typing import Array, Ids
 
-__all__ = ["Seed", "bytes_of_particles", "check_particles", "draw_from", "local_ids"]
+__all__ = ["Seed", "bytes_of_particles", "check_particles", "local_ids"]
 
 #: Streams of a seed: ζ_i, the noise that moves the particles, and the shift that mollifies ζ_i.
 _ZETA, _NOISE, _SHIFT = 0, 1, 2
@@ -67,7 +67,7 @@ class Seed:
         with together(comm):
             for name, density in densities.items():
                 x = np.ascontiguousarray(density.sample(zeta, ids[name]), dtype=np.float64)
-                points[name] = x if mollifier is None else x + draw_from(mollifier, shift, ids[name], density.dimension)
+                points[name] = x if mollifier is None else x + mollifier.draw(shift, ids[name], density.dimension)
         return points
 
 
@@ -80,30 +80,6 @@ def local_ids(counts: Mapping[str, int], comm: Any) -> dict[str, Ids]:
         out[name] = np.arange(offset + first, offset + last, dtype=np.uint64)
         offset += count
     return out
-
-
-def draw_from(kernel: Kernel, random: RandomNumbers, ids: Ids, dimension: int, *, step: int = 0) -> Array:
-    r"""Return one draw per particle from a mollifier, shape (n, d); ``step`` keys the random numbers.
-
-    The Matérn density of order m is a mixture of Gaussians whose variance :math:`(\varepsilon^2/m)\,\Gamma` has a Gamma
-    distribution of shape m: :math:`E e^{-\lambda\varepsilon^2\Gamma/(2m)} = (1 + \varepsilon^2\lambda/(2m))^{-m}`. A
-    convolution's draw is the sum of two.
-
-    Raises:
-        InputError: any other kernel.
-    """
-    if isinstance(kernel, GaussianMollifier):
-        return kernel.eps * random.normals(ids, step, dimension)
-    if isinstance(kernel, MaternMollifier):
-        gamma = -np.log(random.uniforms(ids, step, kernel.order)).sum(axis=1)
-        radius: Array = kernel.eps * np.sqrt(gamma / kernel.order)
-        return radius[:, None] * random.normals(ids, step, dimension)
-    if isinstance(kernel, Convolution):
-        first = draw_from(kernel.first, random, ids, dimension, step=2 * step + 1)
-        return first + draw_from(kernel.second, random, ids, dimension, step=2 * step + 2)
-    raise InputError(
-        f'initial = "mollified" draws from Gaussian and Matérn mollifiers, not from {kernel}: give initial = "u0"'
-    )
 
 
 def bytes_of_particles(n: float, dimension: int, scheme: type[Scheme], method: str, *, mean_field: bool) -> float:

@@ -10,7 +10,6 @@ from scipy import stats
 
 import kspde
 from kspde.kernels import Kernel
-from kspde.particles.start import draw_from
 from kspde.runtime.random import Philox
 
 IDS = np.arange(200_000, dtype=np.uint64)
@@ -21,7 +20,7 @@ IDS = np.arange(200_000, dtype=np.uint64)
 def test_matern_draws_have_the_mollifiers_symbol(order, dimension):
     # The symbol is the characteristic function: E cos(k·x) = (1 + ε²|k|²/(2m))^(−m).
     kernel = kspde.MaternMollifier(eps=0.7, order=order)
-    x = draw_from(kernel, Philox(1, 2), IDS, dimension)
+    x = kernel.draw(Philox(1, 2), IDS, dimension)
     assert x.shape == (len(IDS), dimension)
     for k in (0.5, 1.5, 4.0):
         direction = np.ones(dimension) / np.sqrt(dimension)
@@ -32,9 +31,9 @@ def test_matern_draws_have_the_mollifiers_symbol(order, dimension):
 
 def test_gaussian_draws_and_those_of_a_convolution():
     gaussian = kspde.GaussianMollifier(eps=0.3)
-    x = draw_from(gaussian, Philox(1, 2), IDS, 2)
+    x = gaussian.draw(Philox(1, 2), IDS, 2)
     assert stats.kstest(x[:, 1], stats.norm(0, 0.3).cdf).pvalue > 1e-4
-    both = draw_from(gaussian * kspde.GaussianMollifier(eps=0.4), Philox(1, 2), IDS, 2)
+    both = (gaussian * kspde.GaussianMollifier(eps=0.4)).draw(Philox(1, 2), IDS, 2)
     assert stats.kstest(both[:, 0], stats.norm(0, 0.5).cdf).pvalue > 1e-4
 
 
@@ -97,7 +96,10 @@ class Strange(Kernel):
     [
         ({"initial": "u1"}, "initial = 'u1' is not valid: give one of mollified, u0"),
         ({"initial": "mollified", "eps": None}, 'initial = "mollified" needs a mollifier: give eps'),
-        ({"initial": "mollified", "mollifier": Strange}, "draws from Gaussian and Matérn mollifiers, not from Strange"),
+        (
+            {"initial": "mollified", "mollifier": Strange},
+            "initial = .mollified. needs a mollifier that can be drawn from, such as .*, not Strange",
+        ),
     ],
 )
 def test_bad_input(mixture, options, message):
@@ -118,7 +120,5 @@ def test_a_callable_mollifier_is_drawn_from(mixture):
         mollifier=partial(kspde.MaternMollifier, order=3),
     )
     ids = cloud.ids
-    expected = mixture.sample(Philox(0, 0), ids) + draw_from(
-        kspde.MaternMollifier(eps=0.5, order=3), Philox(0, 2), ids, 2
-    )
+    expected = mixture.sample(Philox(0, 0), ids) + kspde.MaternMollifier(eps=0.5, order=3).draw(Philox(0, 2), ids, 2)
     np.testing.assert_allclose(cloud.positions, expected, atol=1e-5)
