@@ -80,11 +80,11 @@ class Box:
         return float(self.cells * self.degree + 1) ** dimension
 
     def enlarged(self, factor: float) -> str:
-        """Return the words for a domain that is larger by a factor."""
+        """Return the argument, in words, of a domain that is larger by a factor."""
         return f"a half_width of {factor * self.half_width:.4g}"
 
     def decay_advice(self, where: str, length: float) -> str:
-        """Return what helps where the decay condition is off for mass about a point, given the decay length."""
+        """Return the remedy if the decay condition is inaccurate for mass about a point, given the decay length."""
         return f"give a half_width of several decay lengths, which are {length:.3g}"
 
 
@@ -170,11 +170,11 @@ class Disk:
         return (1.16 if self.cell == "triangle" else 1.0) * whole * self.degree**2
 
     def enlarged(self, factor: float) -> str:
-        """Return the words for a domain that is larger by a factor."""
+        """Return the argument, in words, of a domain that is larger by a factor."""
         return f"a radius of {factor * self.radius:.4g}"
 
     def decay_advice(self, where: str, length: float) -> str:
-        """Return what helps where the decay condition is off for mass about a point, given the decay length."""
+        """Return the remedy if the decay condition is inaccurate for mass about a point, given the decay length."""
         return "move it to the disk's centre, or a larger domain"
 
 
@@ -232,15 +232,15 @@ class MeshFile:
         """Return None: only the file tells the number of nodes."""
 
     def enlarged(self, factor: float) -> str:
-        """Return the words for a domain that is larger by a factor."""
+        """Return the argument, in words, of a domain that is larger by a factor."""
         return f"a mesh {factor:.4g} times as wide"
 
     def decay_advice(self, where: str, length: float) -> str:
-        """Return what helps where the decay condition is off for mass about a point, given the decay length."""
+        """Return the remedy if the decay condition is inaccurate for mass about a point, given the decay length."""
         return f"give MeshFile(centre=({where})), or a larger domain"
 
 
-#: What ``solve`` accepts.
+#: The domains that ``solve`` accepts.
 Domain = Box | Disk | MeshFile
 
 

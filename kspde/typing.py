@@ -7,12 +7,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Array", "Ids", "Indices", "Mask", "Numbers", "RandomNumbers"]
+__all__ = ["Array", "Ids", "Indices", "Mask", "RandomNumbers"]
 
 #: Real numbers in double precision.
 Array = npt.NDArray[np.float64]
-#: Numbers of any type.
-Numbers = npt.NDArray[np.number]
 #: Positions in other arrays, as numpy returns them.
 Indices = npt.NDArray[np.int64]
 #: True and false.

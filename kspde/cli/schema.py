@@ -13,13 +13,7 @@ from kspde.fem import solve
 from kspde.fem.schemes import SCHEMES as DENSITY_SCHEMES
 from kspde.initial import GaussianMixture, GridDensity, observed_positions
 from kspde.kernels import MOLLIFIERS
-from kspde.models import (
-    AlgebraicMotility,
-    ExponentialMotility,
-    LocalSensing,
-    OnePlusExponentialMotility,
-    SignalDependentKellerSegel,
-)
+from kspde.models import MOTILITIES, LocalSensing, SignalDependentKellerSegel
 from kspde.papers.studies import MEASURES, PROMISES, Fit
 from kspde.particles import simulate
 from kspde.particles.schemes import SCHEMES as PARTICLE_SCHEMES
@@ -29,15 +23,9 @@ __all__ = ["CaseFile", "StudyFile", "SystemFile", "json_schema"]
 
 _NUMBERS, _POINTS = list[float], list[list[float]]
 
-_MOTILITIES = {
-    "one-plus-exponential": OnePlusExponentialMotility,
-    "exponential": ExponentialMotility,
-    "algebraic": AlgebraicMotility,
-}
-
 _MODEL = tagged(
     section(SignalDependentKellerSegel, kind="signal-dependent-keller-segel"),
-    section(LocalSensing, kind="local-sensing", objects={"motility": _MOTILITIES}),
+    section(LocalSensing, kind="local-sensing", objects={"motility": MOTILITIES}),
 )
 _INITIAL = tagged(
     section(GaussianMixture, kind="gaussian-mixture", types={"weights": _NUMBERS, "means": _POINTS, "stds": _NUMBERS}),

@@ -2,9 +2,10 @@
 
 from kspde.models.base import Field, FieldValues, Model
 from kspde.models.local_sensing import LocalSensing, SignalDependentKellerSegel
-from kspde.models.motility import AlgebraicMotility, ExponentialMotility, OnePlusExponentialMotility
+from kspde.models.motility import MOTILITIES, AlgebraicMotility, ExponentialMotility, OnePlusExponentialMotility
 
 __all__ = [
+    "MOTILITIES",
     "AlgebraicMotility",
     "ExponentialMotility",
     "Field",

@@ -5,6 +5,7 @@ A motility is any function of an array v that uses numpy only; these are the fam
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,7 +14,7 @@ import numpy as np
 from kspde.errors import check_number
 from kspde.typing import Array
 
-__all__ = ["AlgebraicMotility", "ExponentialMotility", "Motility", "OnePlusExponentialMotility"]
+__all__ = ["MOTILITIES", "AlgebraicMotility", "ExponentialMotility", "Motility", "OnePlusExponentialMotility"]
 
 
 class Motility(Protocol):
@@ -73,3 +74,11 @@ class AlgebraicMotility:
     def __call__(self, v: Array) -> Array:
         """Return γ(v)."""
         return (1.0 + v) ** (-self.k)
+
+
+#: Motilities by name.
+MOTILITIES: dict[str, Callable[..., Motility]] = {
+    "one-plus-exponential": OnePlusExponentialMotility,
+    "exponential": ExponentialMotility,
+    "algebraic": AlgebraicMotility,
+}

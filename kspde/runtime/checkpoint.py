@@ -203,7 +203,7 @@ class CheckpointStore:
 
         @contextmanager
         def attempt() -> Iterator[None]:
-            """Go on after an error: rank 0 receives what it is sent even if it cannot write."""
+            """Continue after an error: rank 0 receives what it is sent even if it cannot write."""
             try:
                 yield
             except FILE_ERRORS as error:

@@ -190,16 +190,6 @@ def fill_normal_pairs(
         first[i], second[i] = normal_pair(ids[start + i], step, block, k0, k1)
 
 
-@compiled
-def fill_uniform_pairs(
-    first: Array, second: Array, ids: Ids, start: int, step: np.uint64, block: np.uint64, k0: np.uint64, k1: np.uint64
-) -> None:
-    """Write the uniforms 2·block and 2·block + 1 of the particles ids[start:start + len(first)]."""
-    widest_vectors()
-    for i in range(len(first)):
-        first[i], second[i] = uniform_pair(ids[start + i], step, block, k0, k1)
-
-
 @compiled_parallel
 def _fill(out: Array, ids: Ids, step: np.uint64, key: Ids, normal: bool) -> None:
     n, count = out.shape
@@ -211,7 +201,8 @@ def _fill(out: Array, ids: Ids, step: np.uint64, key: Ids, normal: bool) -> None
             if normal:
                 fill_normal_pairs(first, second, ids, start, step, np.uint64(j), key[0], key[1])
             else:
-                fill_uniform_pairs(first, second, ids, start, step, np.uint64(j), key[0], key[1])
+                for i in range(size):
+                    first[i], second[i] = uniform_pair(ids[start + i], step, np.uint64(j), key[0], key[1])
             for i in range(size):
                 out[start + i, 2 * j] = first[i]
             if 2 * j + 1 < count:
