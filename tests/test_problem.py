@@ -13,7 +13,7 @@ import pytest
 import kspde
 from kspde.kernels import Kernel
 from kspde.problem import Problem
-from kspde.runtime.values import Difference, fingerprint, in_words, values_of
+from kspde.runtime.values import Difference, differences, fingerprint, in_words, values_of
 
 MODEL = kspde.LocalSensing(chi=2.0, motility=kspde.ExponentialMotility(alpha=1.5))
 U0 = {"weights": [0.4, 0.6], "means": [[0.0, 0.0], [1.0, 2.0]], "stds": [0.5, 0.7]}
@@ -170,6 +170,10 @@ def test_functions_are_described_by_their_code_and_the_numbers_around_them():
     (difference,) = problem(model_of(motility)).differences(problem(model_of(other)))
     assert difference.name == "motility.code"
 
+    hyperbolic, exponential = (problem(model_of(gamma)) for gamma in (np.cosh, np.exp))
+    assert hyperbolic.describe() != exponential.describe()
+    assert [d.name for d in hyperbolic.differences(exponential)] == ["motility"]
+
     def scaled(rate):
         return lambda v: np.exp(-rate * v)
 
@@ -193,6 +197,8 @@ def test_the_code_of_a_users_model_counts():
         return Local()
 
     assert values_of("m", made(True)) == values_of("m", made(True)) != values_of("m", made(False))
+    assert differences("m", made(True), made(True)) == []
+    assert [d.name for d in differences("m", made(True), made(False))] == ["m.code"]
 
 
 def test_what_describes_a_problem(monkeypatch):

@@ -98,11 +98,14 @@ def _values(name: str, thing: Any, depth: int) -> Iterator[tuple[str, Any]]:
 
 def _differences(name: str, ours: Any, theirs: Any, depth: int) -> Iterator[Difference]:
     here, there = _plain(ours), _plain(theirs)
-    if here is not there or here is not _HOLDS or type(ours) is not type(theirs):
-        here, there = (_kind(x) if plain is _HOLDS else plain for x, plain in ((ours, here), (theirs, there)))
-        if not _close(here, there):
+    both_hold = here is there is _HOLDS
+    here, there = (_kind(x) if plain is _HOLDS else plain for x, plain in ((ours, here), (theirs, there)))
+    if not _close(here, there):
+        yield Difference(name, here, there)
+    elif both_hold and not _equal(ours, theirs):
+        if depth == _DEPTH:
             yield Difference(name, here, there)
-    elif not _equal(ours, theirs) and depth < _DEPTH:
+            return
         parts, others = (dict(_state(thing)) for thing in (ours, theirs))
         for part in {**parts, **others}:
             yield from _differences(f"{name}{part}", parts.get(part), others.get(part), depth + 1)
@@ -147,8 +150,9 @@ def _plain(thing: Any) -> Any:
 
 
 def _kind(thing: Any) -> _Kind:
-    if inspect.isroutine(thing):
-        return _Kind(f"{getattr(thing, '__module__', None)}.{getattr(thing, '__qualname__', '')}")
+    name = getattr(thing, "__qualname__", None) or getattr(thing, "__name__", None)
+    if isinstance(name, str) and callable(thing):  # a function, also one of numpy's or numba's
+        return _Kind(f"{getattr(thing, '__module__', None)}.{name}")
     return _Kind(type(thing).__name__)
 
 
@@ -168,31 +172,23 @@ def _held(thing: Any) -> Iterable[tuple[str, Any]]:
     if inspect.ismethod(thing):
         return [(".__self__", thing.__self__)]
     if inspect.isfunction(thing):
-        around = inspect.getclosurevars(thing)
-        numbers = sorted({**around.globals, **around.nonlocals}.items())
-        return [
-            (".code", _code_of(thing)),
-            *(
-                (f".{name}", part)
-                for name, part in numbers
-                if not isinstance(part, type) and _plain(part) is not _HOLDS
-            ),
-        ]
+        variables = inspect.getclosurevars(thing)
+        around = sorted({**variables.globals, **variables.nonlocals}.items())
+        numbers = [(f".{k}", x) for k, x in around if not isinstance(x, type) and _plain(x) is not _HOLDS]
+        return [(".code", _code_of(thing)), *numbers]
     names = getattr(type(thing), "same_on_ranks", None)
     if names is None and dataclasses.is_dataclass(thing):
         names = [field.name for field in dataclasses.fields(thing) if field.init and not field.name.startswith("_")]
     held = _arguments(thing) if names is None else ((name, getattr(thing, name, None)) for name in names)
-    kind: Any = type(thing)
-    code = _code_of_class(kind)
-    return [*((f".{name}", part) for name, part in held), *([(".code", code)] if code else [])]
+    return [*((f".{name}", part) for name, part in held), *_code_of_class(type(thing))]
 
 
 def _state(thing: Any) -> Iterable[tuple[str, Any]]:
-    """Return ``_held``, or all that an object of a user's class has: it need not keep its arguments as they were."""
+    """Return ``_held``, or all attributes of an object that need not keep its arguments as they were."""
     declared = dataclasses.is_dataclass(thing) or hasattr(type(thing), "same_on_ranks")
     if declared or not hasattr(thing, "__dict__") or inspect.isroutine(thing):
         return _held(thing)
-    return [(f".{name}", part) for name, part in vars(thing).items()]
+    return [*((f".{name}", part) for name, part in vars(thing).items()), *_code_of_class(type(thing))]
 
 
 def _array(thing: Any) -> Any:
@@ -218,9 +214,14 @@ def _arguments(thing: Any) -> Iterator[tuple[str, Any]]:
                 break
 
 
+def _code_of_class(kind: Any) -> list[tuple[str, str]]:
+    """Return the code of a user's class, by digest; nothing for classes of kspde, whose version counts."""
+    code = _digest_of_class(kind)
+    return [(".code", code)] if code else []
+
+
 @functools.cache
-def _code_of_class(kind: type) -> str:
-    """Return a digest of the code of a user's class; "" for classes of kspde, whose version counts, and of Python."""
+def _digest_of_class(kind: type) -> str:
     words = []
     for owner in kind.__mro__:
         if owner.__module__.split(".")[0] not in ("builtins", "kspde", "abc", "typing"):
