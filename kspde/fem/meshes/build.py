@@ -44,6 +44,7 @@ class MeshArrays:
         outline: its outer boundary.
         parents: an array for each refinement: row k names the earlier points, some of them twice, in whose middle the
             k-th new point was put. New points follow the earlier ones.
+        radius: that of a disk.
         note: what the user must know about it, if anything.
     """
 
@@ -53,7 +54,24 @@ class MeshArrays:
     rim: Indices
     outline: Outline
     parents: tuple[Parents, ...]
+    radius: float | None = None
     note: str | None = None
+
+    def normals(self) -> tuple[Indices, Array]:
+        """Return the nodes of a plane mesh's boundary, and at each ∫ n φ over it by the vertex rule: half of two edges.
+
+        A disk's edges have the normals of its circle.
+        """
+        ends = self.points[self.rim]
+        along = ends[:, 1] - ends[:, 0]
+        nodes, index = np.unique(self.rim, return_inverse=True)
+
+        def at_nodes(edges: Array) -> Array:
+            return np.bincount(index.ravel(), weights=np.repeat(0.5 * edges, 2), minlength=len(nodes))
+
+        if self.radius is not None:
+            return nodes, at_nodes(np.linalg.norm(along, axis=1))[:, None] * self.points[nodes] / self.radius
+        return nodes, np.stack([at_nodes(along[:, 1]), at_nodes(-along[:, 0])], axis=1)
 
 
 def mesh_arrays(domain: Disk | MeshFile, dimension: int) -> MeshArrays:
@@ -93,7 +111,10 @@ def mesh_arrays(domain: Disk | MeshFile, dimension: int) -> MeshArrays:
     for _ in range(domain.refine if kind in ("line", "triangle", "quad") else 0):
         points, cells, rim, new = _refined(kind, points, cells, rim, radius)
         parents.append(new)
-    return MeshArrays(kind=kind, points=points, cells=cells, rim=rim, outline=shape, parents=tuple(parents), note=note)
+    made = tuple(parents)
+    return MeshArrays(
+        kind=kind, points=points, cells=cells, rim=rim, outline=shape, parents=made, radius=radius, note=note
+    )
 
 
 def _one_kind(points: Array, blocks: Blocks, dimension: int, name: str, *, triangles: bool) -> tuple[str, Indices]:

@@ -37,11 +37,16 @@ class Outline:
     nodes: Array
     holes: Mask
 
+    @property
+    def is_ball(self) -> bool:
+        """Whether it is that of a ball."""
+        return not len(self.radii)
+
     def reach(self, points: Array) -> Array:
         """Return how far out points lie: 0 in the centre, 1 on the outer boundary."""
         x = points - self.centre
         distance = np.linalg.norm(x, axis=1)
-        if not len(self.radii) or not len(x):
+        if self.is_ball or not len(x):
             return distance / self.radius
         if x.shape[1] == 2:
             angles = (np.arctan2(x[:, 1], x[:, 0]) + np.pi) * (_DIRECTIONS / (2 * np.pi))

@@ -19,7 +19,7 @@ from kspde.domains import Disk, MeshFile
 from kspde.errors import InputError
 from kspde.fem.backend import keep_until_dropped
 from kspde.fem.forms import compiled
-from kspde.fem.meshes.build import CELL_NAMES, MeshArrays, mesh_arrays
+from kspde.fem.meshes.build import CELL_NAMES, mesh_arrays
 from kspde.fem.meshes.outline import Outline
 from kspde.fem.solvers.krylov import PreconditionerOf
 from kspde.fem.solvers.linear import DIRECT_NODES, SparseSystem, preconditioners
@@ -27,6 +27,7 @@ from kspde.fem.solvers.nested.numbering import interpolations
 from kspde.fem.solvers.stiffness import Stiffness, in_order
 from kspde.fem.spaces.base import FieldOperator, Space, decay_coefficient, gll_rule
 from kspde.fem.spaces.points import CellSearch, Exchange
+from kspde.fem.spaces.resolvents import Resolvents, ShiftedSystems
 from kspde.kernels import Kernel, ResolventPolynomial
 from kspde.runtime.checkpoint import CheckpointFile
 from kspde.runtime.messages import warn
@@ -34,9 +35,6 @@ from kspde.runtime.parallel import together
 from kspde.typing import Array, Mask
 
 __all__ = ["MeshSpace"]
-
-#: Systems of relaxing fields that are kept: an extrapolated step has two shifts, those of Δt and of Δt/2.
-_SHIFTS = 2
 
 
 class MeshSpace(Space):
@@ -113,7 +111,7 @@ class MeshSpace(Space):
         rim = None
         if arrays is not None:
             points, cells, parents = arrays.points, arrays.cells[:, order], arrays.parents
-            rim = _normals(arrays, domain) if dimension == 2 else None
+            rim = arrays.normals() if dimension == 2 else None
             if arrays.note is not None:
                 warn(arrays.note, comm)
         self.outline: Outline = comm.bcast(None if arrays is None else arrays.outline)
@@ -224,7 +222,7 @@ class MeshSpace(Space):
         kappa.x.array[:] = self._kappa(rate, x, centre)[0]
         self.mesh.topology.create_connectivity(self.dimension - 1, self.dimension)
         factor = kappa
-        if not isinstance(self.domain, Disk):
+        if not self.outline.is_ball:
             away = ufl.SpatialCoordinate(self.mesh) - ufl.as_vector(centre.tolist())
             cosine = ufl.dot(ufl.FacetNormal(self.mesh), away) / ufl.sqrt(ufl.dot(away, away))
             factor = kappa * ufl.max_value(cosine, 0.0)
@@ -250,11 +248,14 @@ class MeshSpace(Space):
 
     def shifted_solver(self, options: dict[str, Any]) -> Callable[[float, float, Array, float], Array]:
         """Return a solver with one matrix per species, refactorised only when shift or D change. Collective."""
-        return _ShiftedSystems(self, options)
+        return ShiftedSystems(self, self.stiffness, options)
 
     def field_operator(self, kernel: Kernel, name: str) -> FieldOperator:
         """Return the kernel as polynomials in resolvents: Helmholtz solves with constant matrices."""
-        return _Resolvents(self, kernel)
+        parts = [(part, self.resolvent(part)) for part in kernel.resolvents]
+        rate = kernel.decay_rate
+        boundary = self.boundary_weights(rate) if self.domain.boundary == "decay" and np.isfinite(rate) else 0.0
+        return Resolvents(self, self.stiffness, parts, kernel.relaxation_rate**2 * self.mass + boundary)
 
     def stiffness_matrix(self) -> Stiffness:
         """Return K, which the space keeps."""
@@ -335,23 +336,6 @@ class MeshSpace(Space):
         return CellSearch(self.mesh, self.radius)
 
 
-def _normals(arrays: MeshArrays, domain: Disk | MeshFile) -> tuple[Any, Array]:
-    """Return the nodes of a plane mesh's boundary, and at each ∫ n φ over it by the vertex rule: half of two edges.
-
-    A disk's edges have the normals of its circle.
-    """
-    ends = arrays.points[arrays.rim]
-    along = ends[:, 1] - ends[:, 0]
-    nodes, index = np.unique(arrays.rim, return_inverse=True)
-    halves = 0.5 * np.stack([along[:, 1], -along[:, 0]], axis=1)
-    if isinstance(domain, Disk):
-        x = arrays.points[nodes]
-        lengths = np.bincount(index.ravel(), weights=np.repeat(np.linalg.norm(halves, axis=1), 2), minlength=len(nodes))
-        return nodes, lengths[:, None] * x / domain.radius
-    columns = [np.bincount(index.ravel(), weights=np.repeat(h, 2), minlength=len(nodes)) for h in halves.T]
-    return nodes, np.stack(columns, axis=1)
-
-
 def _chosen(numbers: Any, nodes: Any, values: Array) -> tuple[Any, Array]:
     """Return the places in ``numbers`` of those among ``nodes``, increasing, and their values."""
     if not len(nodes):
@@ -362,93 +346,10 @@ def _chosen(numbers: Any, nodes: Any, values: Array) -> tuple[Any, Array]:
 
 
 def _trim() -> None:
-    """Give memory that has been freed back to the system: the C library keeps that of a mesh's many small arrays."""
+    """Return freed memory to the system: the C library keeps that of a mesh's many small arrays.
+
+    (At 1e6 nodes the peak is 5 % lower on one rank, 1 % on two, and 4 % less stays after a run.)
+    """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:  # glibc has it
         trim(0)
-
-
-class _ShiftedSystems:
-    """The systems shift·M + D·K of the adaptive scheme: one matrix for each D in use."""
-
-    def __init__(self, space: MeshSpace, options: dict[str, Any]) -> None:
-        self._space = space
-        self._system = SparseSystem(space.stiffness, options)
-        self._mass = float(space.mass.sum())
-        self._current: tuple[float, float] | None = None
-
-    def __call__(self, shift: float, diffusion: float, rhs: Array, size: float) -> Array:
-        mass = self._space.mass
-        if self._current != (shift, diffusion):
-            self._system.update(shift * mass, diffusion)
-            self._current = (shift, diffusion)
-        solution = self._system.solve(rhs, size=shift * size)
-        # As 1ᵀK = 0 the integral of the solution is known; with the constant that gives it, the error in the matrix's
-        # norm is smaller still, and mass is exact whatever the residual.
-        wanted, found, measure = self._space.total(np.array([rhs.sum(), mass @ solution, self._mass]))
-        return solution + float((wanted / shift - found) / measure)
-
-
-class _Resolvents(FieldOperator):
-    """K * u by Chebyshev's recurrence in each of the kernel's resolvents."""
-
-    key = "nodal"
-
-    def __init__(self, space: MeshSpace, kernel: Kernel) -> None:
-        self._space = space
-        self._parts = [(part, space.resolvent(part)) for part in kernel.resolvents]
-        rate = kernel.decay_rate
-        self._diagonal = kernel.relaxation_rate**2 * space.mass
-        if space.domain.boundary == "decay" and np.isfinite(rate):
-            self._diagonal = self._diagonal + space.boundary_weights(rate)
-        self._relaxing: dict[float, SparseSystem] = {}
-
-    def prepare(self, nodal: Array, state: Array | None) -> Array:
-        """Return the nodal values."""
-        return nodal
-
-    def apply(self, prepared: Array, gradient: bool) -> tuple[Array, Array | None]:
-        """Apply the polynomials one after the other."""
-        c = prepared
-        # The mollifiers first: their matrices are close to M, and the last factor is the smoothest.
-        for part, system in sorted(self._parts, key=lambda p: p[0].tau):
-            c = self._polynomial(part, system, c)
-        return c, self._space.gradient(c) if gradient else None
-
-    def gradient(self, nodal: Array) -> Array:
-        """Return ∇c at the nodes. Collective."""
-        return self._space.gradient(nodal)
-
-    def state(self, nodal: Array) -> Array:
-        """Return the nodal values."""
-        return nodal
-
-    def nodal(self, state: Array) -> Array:
-        """Return the nodal values."""
-        return state
-
-    def relaxation(self, prepared: Array, state: Array) -> Array:
-        """Return (K + R + ρ²M)(K * u − c), R the boundary condition's matrix. Collective."""
-        difference = self.apply(prepared, False)[0] - state
-        return self._diagonal * difference - self._space.diffusion(difference)
-
-    def relaxation_solve(self, shift: float, tau: float, rhs: Array) -> Array:
-        """Solve with shift·M + (K + R + ρ²M)/τ, one system for each of the two latest shifts. Collective."""
-        system = self._relaxing.pop(shift, None)
-        if system is None:
-            if len(self._relaxing) < _SHIFTS:
-                system = SparseSystem(self._space.stiffness, {})
-            else:
-                system = self._relaxing.pop(next(iter(self._relaxing)))
-            system.update(shift * self._space.mass + self._diagonal / tau, 1.0 / tau)
-        self._relaxing[shift] = system
-        return system.solve(rhs)
-
-    def _polynomial(self, part: ResolventPolynomial, system: SparseSystem, x: Array) -> Array:
-        mass = self._space.mass
-        before, now = x, 2.0 * system.solve(mass * x, x) - x
-        out = part.chebyshev[0] * before + part.chebyshev[1] * now
-        for coefficient in part.chebyshev[2:]:
-            before, now = now, 4.0 * system.solve(mass * now, now) - 2.0 * now - before
-            out += coefficient * now
-        return out

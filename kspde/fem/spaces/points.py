@@ -1,4 +1,4 @@
-"""Points that each rank chooses: they go to the ranks that have their cells, and the answers come back."""
+"""Values at points that each rank chooses: points go to the ranks that own their cells, and answers come back."""
 
 from __future__ import annotations
 
@@ -8,24 +8,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kspde.typing import Array, Indices
+
 __all__ = ["CellSearch", "Exchange", "gathered", "share"]
 
-Array = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.int64]
-
-#: The cells around a point are told apart by their centres' components in this direction: their *places*.
+#: The cells around a point are distinguished by the components of their centres in this direction: their *places*.
 _DIRECTION = np.array([1.0, np.sqrt(2.0), np.sqrt(3.0)])
 
 
 class Exchange:
-    """Sends rows to other ranks, as often as wanted, and takes one answer to each. Collective, all its methods too.
+    """Sends rows to other ranks, and returns one answer to each, any number of times. All its methods are collective.
 
     Args:
         comm: the communicator.
-        wanted: for each rank the indices of this rank's rows that it is sent; a row may go to several ranks, or none.
+        wanted: for each rank, the indices of this rank's rows that it receives; a row may go to several ranks, or none.
 
     Attributes:
-        index: of the row that each answer belongs to, in the order of the answers: rank by rank.
+        index: the row that each answer belongs to; answers come rank by rank.
     """
 
     def __init__(self, comm: Any, wanted: Sequence[Indices]) -> None:
@@ -37,11 +36,11 @@ class Exchange:
             comm.Alltoall(self._sent, self._received)
 
     def forth(self, rows: Array) -> Array:
-        """Return the rows that other ranks send to this one, of rows of shape (n, k)."""
+        """Send rows, shape (n, k); return those that this rank receives."""
         return self._passed(rows[self.index], self._sent, self._received)
 
     def back(self, answers: Array) -> Array:
-        """Return the answers to the rows sent, shape (len(index),), given those to the rows received."""
+        """Send the answers to the rows received; return those to the rows sent, shape (len(index),)."""
         return self._passed(answers[:, None], self._received, self._sent)[:, 0]
 
     def _passed(self, rows: Array, sent: Indices, received: Indices) -> Array:
@@ -60,7 +59,7 @@ def share(comm: Any, n: int) -> slice:
 
 
 def gathered(comm: Any, part: Array, n: int) -> Array:
-    """Return all n values on every rank, of which each has its ``share``. Collective."""
+    """Return all n values on every rank, given each rank's ``share`` of them. Collective."""
     out = np.empty(n)
     counts = [(rank + 1) * n // comm.size - rank * n // comm.size for rank in range(comm.size)]
     comm.Allgatherv(np.ascontiguousarray(part), (out, counts))
@@ -82,16 +81,16 @@ class CellSearch:
         self._dimension = mesh.topology.dim
         self._tree = geometry.bb_tree(mesh, self._dimension, padding=1e-10 * radius)
         corners = mesh.geometry.x[:, : self._dimension]
-        room = 1e-9 * radius  # more than the tree's
+        room = 1e-9 * radius  # more than the padding of the tree
         low, high = corners.min(axis=0, initial=np.inf) - room, corners.max(axis=0, initial=-np.inf) + room
         self._extents = mesh.comm.allgather((low, high))
 
     def ranks(self, points: Array) -> list[Indices]:
-        """Return for each rank which of the points, shape (n, d), its cells may have. Rank-local."""
+        """Return, for each rank, the points, shape (n, d), that its cells may contain. Rank-local."""
         return [np.flatnonzero(np.all((points >= low) & (points <= high), axis=1)) for low, high in self._extents]
 
     def find(self, points: Array) -> tuple[Indices, npt.NDArray[np.int32], Array]:
-        """Return which points lie in cells of this rank, the cell of the lowest place of each, and that. Rank-local."""
+        """Return the points in this rank's cells, and for each the cell of lowest place, and the place. Rank-local."""
         from dolfinx import geometry
 
         if not len(points):
