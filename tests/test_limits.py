@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import kspde
-from kspde.runtime import limits as memory
+from kspde.runtime import limits
 
 MODEL = kspde.SignalDependentKellerSegel(chi=8.0)
 U0 = kspde.GaussianMixture(weights=[1.0], means=[[0.3, -0.2]], stds=[0.6])
@@ -75,11 +75,11 @@ def test_grids_of_particles(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_limit_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for text in ("much", "-1", "0"):
         monkeypatch.setenv("KSPDE_MEMORY", text)
-        assert refusal(memory.available).startswith("KSPDE_MEMORY = ")
+        assert refusal(limits.available).startswith("KSPDE_MEMORY = ")
 
 
 def test_what_is_available(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KSPDE_MEMORY", raising=False)
-    found = memory.available()
+    found = limits.available()
     assert found is not None
     assert 1e6 < found < 1e14

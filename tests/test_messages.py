@@ -1,12 +1,19 @@
-"""What is warned of reaches Python's warnings, at the user's line, and the results."""
+"""Warnings reach Python's warnings, at the user's line, and the results; compilation is announced once."""
 
+import logging
 import warnings
+from threading import Lock
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 
 import kspde
+import kspde.runtime.compiled
+from kspde.runtime import messages
+
+assert kspde.runtime.compiled  # which listens to numba
 
 LEMMA = (
     "chi * mass = 30: outside the hypotheses of Wang, Li and Huang's Lemma 1, "
@@ -77,3 +84,19 @@ def test_eps_outside_the_hypotheses() -> None:
     assert len(cloud.warnings) == 1
     assert cloud.warnings[0].startswith("eps * mu = 1.5: outside the hypotheses of")
     assert np.all(np.isfinite(cloud.positions))
+
+
+@pytest.mark.one_rank
+def test_loops_of_ours_are_announced_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(messages, "_said", Lock())
+    caplog.set_level(logging.WARNING, logger="kspde")
+
+    def successor(x: float) -> float:
+        return x + 1
+
+    theirs, ours = numba.njit(successor), numba.njit(successor)
+    assert theirs(1) == 2
+    assert caplog.messages == []
+    successor.__module__ = "kspde.loops"
+    assert (ours(1), ours(1.5), ours(2.5)) == (2, 2.5, 3.5)
+    assert caplog.messages == [messages.COMPILING]
