@@ -27,7 +27,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import pi
-from typing import Protocol
 
 import numpy as np
 
@@ -83,32 +82,12 @@ def cloud_distances(
     return found
 
 
-class _Statistic(Protocol):
-    """What represents a set of points such that differences add up, and the distances of such differences."""
+def _resampled(statistic: _Smoothed | _OnLines, x: Array, y: Array, replicas: Replicas) -> Measured:
+    """Return the distances with their intervals and floors. Collective.
 
-    #: The expectation of ``square`` for samples of one law.
-    noise: float
-
-    @property
-    def formulas(self) -> Sequence[Formula]:
-        """The distances."""
-        ...
-
-    def of(self, points: Array) -> tuple[Array, ...]:
-        """Return what represents points."""
-        ...
-
-    def square(self, gap: tuple[Array, ...]) -> float:
-        """Return a squared Hilbert norm of a difference."""
-        ...
-
-    def norms(self, gaps: Sequence[tuple[Array, ...]]) -> Array:
-        """Return the distances, shape (gaps, formulas)."""
-        ...
-
-
-def _resampled(statistic: _Statistic, x: Array, y: Array, replicas: Replicas) -> Measured:
-    """Return the distances with their intervals and floors. Collective."""
+    ``statistic.of`` represents points by arrays whose differences add up, ``norms`` are the distances of such a
+    difference, and ``noise`` is the expectation of its ``square`` for samples of one law.
+    """
     n, m = len(x), len(y)
     pool = np.concatenate([x, y])
     own = _minus(statistic.of(y), statistic.of(x))

@@ -109,17 +109,7 @@ def _measured(family: _Family, clouds: Sequence[Array], formulas: Sequence[OnLin
 
 
 class _Family:
-    r"""The distances of particles, and of draws along the family of :mod:`kspde.distances.resampling`.
-
-    Args:
-        grid: a grid in R^d that holds u's mass and resolves it.
-        density: u at its points, of mass 1.
-        r: 1 or 2.
-        clouds: all points of each cloud.
-        formulas: which.
-        draws: from u.
-        exact: whether Wasserstein distances are by optimal plans.
-    """
+    r"""The distances of particles, and of draws along the family of :mod:`kspde.distances.resampling`."""
 
     def __init__(
         self,

@@ -318,7 +318,7 @@ class Distance(Estimates):
         columns = ("", "distance", "floor", "")
         rows = []
         for name in self.by_name:
-            floor = (self.floor[name], self._verdict(name)) if self.floor.by_name else ("", "")
+            floor = (self.floor[name], self._verdict(name)) if self.floor.by_name else ()
             rows.append((DISTANCES[name].title, self.in_words(name), *floor))
         return html_table(self._heading, columns if self.floor.by_name else columns[:2], rows)
 
