@@ -156,7 +156,7 @@ def coupled_distance(
         dt=dt,
         replicas=replicas,
         seed=seed,
-        twins=True,
+        coupled=True,
         include_self=include_self,
         field_tol=field_tol,
         progress=progress,

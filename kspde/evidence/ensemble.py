@@ -1,7 +1,7 @@
-r"""Many independent copies of one N-particle system, advanced together: what expectations are measured with.
+r"""Many independent copies of one N-particle system, advanced together: expectations are means over them.
 
 Replica r holds the particles of ids rN, ..., rN + N − 1 of each species, so that all noise is independent and replica 0
-is what ``simulate`` gives for the same seed. Each rank advances whole replicas: they share nothing but the time.
+is what ``simulate`` gives for the same seed. Each rank advances whole replicas, which share nothing but the time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from kspde.particles.fields.base import Extent, FieldEvaluator
 from kspde.particles.fields.direct import DirectSum
 from kspde.particles.fields.particle_mesh import ParticleMesh
 from kspde.particles.mean_field import MeanFieldEvaluator
-from kspde.particles.run import schedule
+from kspde.particles.observation import Tallies
+from kspde.particles.observers import Progress
+from kspde.particles.run import Observer, Run, schedule
 from kspde.particles.schemes import EulerMaruyama
 from kspde.particles.start import Seed
 from kspde.particles.system import System
@@ -27,8 +29,7 @@ from kspde.protocols import SolvedDensity
 from kspde.runtime.compiled import use_threads
 from kspde.runtime.limits import MOST_REPLICAS
 from kspde.runtime.parallel import alone, limited_threads
-from kspde.runtime.random import Ids
-from kspde.typing import Array
+from kspde.typing import Array, Ids
 
 __all__ = ["Ensemble", "check_solution"]
 
@@ -37,12 +38,12 @@ _DIRECT = 400
 
 
 def check_solution(pde: Any) -> None:
-    """Refuse what is no solution that is known at all times from 0 on.
+    """Raise unless ``pde`` is a solution that is known at all times from 0 on.
 
     Raises:
         InputError: another kind of object, a domain with walls, fields that relax, or states that are not saved.
     """
-    for name in ("model", "u0", "initial", "times", "on_grid", "signal_on_grid"):
+    for name in ("model", "problem", "u0", "initial", "times", "on_grid", "signal_on_grid"):
         if not hasattr(pde, name):
             raise InputError(f"pde is a {type(pde).__name__} without {name}: give what kspde.solve returned")
     if getattr(pde, "domain", None) is not None:
@@ -66,7 +67,7 @@ class _Stacked(FieldEvaluator):
         self._mesh = ParticleMesh(fields, include_self=include_self, **(options | {"comm": alone()}))
 
     def update(self, positions: Mapping[str, Array], extent: Extent) -> None:
-        """Take the positions. Rank-local."""
+        """Keep the positions. Rank-local."""
         self._positions, self._extent = positions, extent
 
     def at(self, species: str, x: Array) -> FieldValues:
@@ -88,21 +89,54 @@ class _Stacked(FieldEvaluator):
         self._mesh._evaluate(field, x, values, gradient)
 
 
+class _Replicas(System):
+    """A system whose fields may be asked for before a run needs them: they are computed once per step."""
+
+    def observe(self, tallies: Tallies | None = None) -> tuple[str, int] | None:
+        """Observe the particles. Collective."""
+        self._prepared = False
+        return super().observe(tallies)
+
+    def prepare(self, t: float) -> None:
+        """Compute the fields of the observed positions, unless that has been done. Collective."""
+        if not self._prepared:
+            super().prepare(t)
+            self._prepared = True
+
+
+class _Look(Observer):
+    """Calls a function with step and time, where all fields are prepared."""
+
+    name = "look"
+
+    def __init__(self, call: Callable[[int, float], None]) -> None:
+        self._call = call
+
+    def look(self, run: Run) -> None:
+        """Call it. Collective."""
+        try:
+            for system in run.systems.values():
+                system.prepare(run.t)
+            self._call(run.step, run.t)
+        except ConvergenceError as error:
+            raise ConvergenceError(f"step {run.step}, t = {run.t:.6g}: {error}") from None
+
+
 @dataclass(kw_only=True)
 class Ensemble:
-    """R replicas of the system of N particles a species whose mean field is a given solution.
+    """R replicas of the system of N particles per species whose mean field is a given solution.
 
     Attributes:
         pde: the solution.
         n: N.
         dt: the largest step.
         replicas: R.
-        seed: of the random numbers.
-        twins: whether the mean-field particles go beside, with the same starting points and noise.
+        seed: the seed of the random numbers.
+        coupled: whether mean-field particles with the same starting points and noise move beside the particles.
         gradients: whether all fields come with their gradients.
         include_self: whether j = i is in the fields' sums.
-        field_tol: of the fields, as for ``simulate``.
-        progress: called after every step with t/t_end.
+        field_tol: the tolerance of the fields, as for ``simulate``.
+        progress: a function called after every step with t/t_end.
 
     Raises:
         InputError: a value out of range, or a kernel that is singular at the origin.
@@ -113,69 +147,67 @@ class Ensemble:
     dt: float
     replicas: int
     seed: int
-    twins: bool = False
+    coupled: bool = False
     gradients: bool = False
     include_self: bool = True
     field_tol: float = 1e-6
     progress: Callable[[float], None] | None = None
 
     def __post_init__(self) -> None:
-        pde = self.pde
+        pde, n, count = self.pde, self.n, self.replicas
         check_solution(pde)
-        check_integer("n", self.n, at_least=1)
+        check_integer("n", n, at_least=1)
         check_number("dt", self.dt, above=0)
-        check_integer("replicas", self.replicas, at_least=2, at_most=MOST_REPLICAS)
+        check_integer("replicas", count, at_least=2, at_most=MOST_REPLICAS)
         seed = Seed(self.seed)
         self.comm = comm = pde.comm
-        model = pde.model
         self.times: Array = schedule(pde.t_end, self.dt, (pde.t_end,))
         use_threads(comm)
-        n, count = self.n, self.replicas
+        species = pde.model.species
         first, last = (count * r // comm.size for r in (comm.rank, comm.rank + 1))
         #: the replica of each of this rank's particles of a species, shape (n_local,)
         self.replica_of = np.repeat(np.arange(first, last), n)
         ids: dict[str, Ids] = {
             name: np.arange((k * count + first) * n, (k * count + last) * n, dtype=np.uint64)
-            for k, name in enumerate(model.species)
+            for k, name in enumerate(species)
         }
-        fields = pde.problem.fields
-        self.fields = tuple(replace(f, gradient=True) for f in fields) if self.gradients else fields
-        self.options: dict[str, Any] = {
-            "dimension": model.dimension,
-            "weights": {name: pde.masses[name] / n for name in model.species},
+        self.fields = tuple(replace(f, gradient=True) if self.gradients else f for f in pde.problem.fields)
+        self._options: dict[str, Any] = {
+            "dimension": pde.model.dimension,
+            "weights": {name: pde.masses[name] / n for name in species},
             "tol": self.field_tol,
             "comm": comm,
         }
-        own: FieldEvaluator
-        if n <= _DIRECT:
-            own = DirectSum(self.fields, group=n, include_self=self.include_self, **self.options)
-        else:
-            own = _Stacked(self.fields, n=n, include_self=self.include_self, **self.options)
-        evaluators: dict[str, FieldEvaluator] = {"particles": own}
-        if self.twins:
-            evaluators["mean_field"] = self.known_fields(self.fields)
-        zeta = seed.starting_points(pde.u0, ids, pde.problem.mollified_start, comm)
+        evaluators = {"particles": self._own_fields()}
+        if self.coupled:
+            evaluators["mean_field"] = self.mean_field()
+        start = seed.starting_points(pde.u0, ids, pde.problem.mollified_start, comm)
         self.systems = {
-            label: System(
-                model=model,
+            label: _Replicas(
+                model=pde.model,
                 evaluator=evaluator,
-                positions={name: x.copy() for name, x in zeta.items()},
+                positions={name: x.copy() for name, x in start.items()},
                 ids=ids,
-                counts=dict.fromkeys(model.species, n * count),
+                counts=dict.fromkeys(species, n * count),
                 noise=seed.noise,
                 comm=comm,
             )
             for label, evaluator in evaluators.items()
         }
 
+    def _own_fields(self) -> FieldEvaluator:
+        make = DirectSum if self.n <= _DIRECT else _Stacked
+        sizes = {"group" if make is DirectSum else "n": self.n}
+        return make(self.fields, include_self=self.include_self, **sizes, **self._options)
+
+    def mean_field(self) -> FieldEvaluator:
+        """Return what evaluates the solution's fields at particles."""
+        return MeanFieldEvaluator(self.fields, source=self.pde, **self._options)
+
     @property
     def particles(self) -> System:
         """The interacting particles of all replicas."""
         return self.systems["particles"]
-
-    def known_fields(self, fields: tuple[Field, ...]) -> MeanFieldEvaluator:
-        """Return what evaluates the solution's fields at particles."""
-        return MeanFieldEvaluator(fields, source=self.pde, **self.options)
 
     def run(self, look: Callable[[int, float], None] | None = None) -> None:
         """Advance to ``t_end``; ``look`` is called with step and time where all fields are prepared. Collective.
@@ -184,24 +216,13 @@ class Ensemble:
             InputError: fields that need too large a grid, or that are not known where the particles start.
             ConvergenceError: a coefficient or a position that is not finite.
         """
-        scheme = EulerMaruyama(self.dt)
-        last = len(self.times) - 1
+        observers: list[Observer] = [] if look is None else [_Look(look)]
+        if self.progress is not None:
+            observers.append(Progress(self.progress))
+        run = Run(self.systems, scheme=EulerMaruyama(self.dt), times=self.times, observers=observers)
         with limited_threads(self.comm, useful=1):
-            for step, t in enumerate(self.times.tolist()):
-                try:
-                    for system in self.systems.values():
-                        system.refuse_lost(system.observe())
-                        if look is not None or step < last:
-                            system.prepare(t)
-                    if look is not None:
-                        look(step, t)
-                    if step < last:
-                        for system in self.systems.values():
-                            scheme.advance(system, step, t, float(self.times[step + 1]) - t)
-                except ConvergenceError as error:
-                    raise ConvergenceError(f"step {step}, t = {t:.6g}, dt = {self.dt:.6g}: {error}") from None
-                if self.progress is not None and step:
-                    self.progress(t / float(self.times[-1]))
+            run.start()
+            run.finish()
 
     def sums(self, rows: Array) -> Array:
         """Return the sum over all ranks of an array of every replica, to which each adds its own. Collective."""

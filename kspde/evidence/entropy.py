@@ -266,7 +266,7 @@ class _Rates:
 
     def __init__(self, ensemble: Ensemble) -> None:
         self._ensemble = ensemble
-        self._known = ensemble.known_fields(ensemble.fields)
+        self._known = ensemble.mean_field()
         self._scores = {name: Score(ensemble.pde, name) for name in ensemble.pde.model.species}
         self._rates = np.zeros((2, ensemble.replicas, len(ensemble.times)))
 

@@ -253,10 +253,9 @@ class _ParticleSystem(Model):
         self.dimension = n
         self._model = pde.model
         self._name = pde.model.species[0]
-        fields = pde.problem.fields
         # Each point of R^N is a small system of N particles.
         self._sums = DirectSum(
-            tuple(replace(f, gradient=True) for f in fields),
+            tuple(replace(f, gradient=True) for f in pde.problem.fields),
             group=n,
             dimension=1,
             weights={self._name: pde.masses[self._name] / n},

@@ -97,7 +97,7 @@ def test_without_self_interaction_another_law_is_measured() -> None:
 
 def test_replica_0_is_a_simulation() -> None:
     pde = plane()
-    many = Ensemble(pde=pde, n=40, dt=0.05, replicas=3, seed=7, twins=True)
+    many = Ensemble(pde=pde, n=40, dt=0.05, replicas=3, seed=7, coupled=True)
     many.run()
     cloud = kspde.simulate(pde.model, pde.u0, n=40, t_end=0.5, dt=0.05, eps=0.3, seed=7, mean_field=pde)
     ours = cloud.comm.allgather(many.particles.positions["u"][many.replica_of == 0])

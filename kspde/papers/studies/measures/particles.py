@@ -333,4 +333,4 @@ def _particles(task: Task) -> dict[str, Any]:
 
 
 def _ensemble(task: Task, replicas: int, saves: int) -> Ensemble:
-    return Ensemble(pde=task.density(saves=saves), replicas=replicas, twins=True, **_particles(task))
+    return Ensemble(pde=task.density(saves=saves), replicas=replicas, coupled=True, **_particles(task))
