@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kspde.distances.sides import Target
+from kspde.distances.target import Target
 from kspde.errors import InputError
 from kspde.grids import SURVEY, Grid, find_mass, mass_box
 from kspde.typing import Array

@@ -25,7 +25,7 @@ from kspde.distances.sides import (
     points_of,
     rows_in_order,
     rows_of,
-    side_of,
+    sides_of,
 )
 from kspde.distances.smoothed import smoothed_distances
 from kspde.distances.snapshots import clouds_at
@@ -140,14 +140,7 @@ def compare(
     if t is not None and times is not None:
         raise InputError("t and times are given: give one of them")
     at = None if t is None else check_number("t", t, at_least=0)
-    a, b = (
-        side_of(given, name=name, species=species, t=at, mass=mass, domain=domain, comm=comm)
-        for given, name in ((first, "first"), (second, "second"))
-    )
-    if isinstance(a, ParticleSide) and isinstance(b, DensitySide):
-        a, b = b, a
-    if domain is not None and not any(side.known.what == "function" for side in (a, b)):
-        raise InputError("domain is given, and neither side is a function: leave it out")
+    a, b = sides_of(first, second, species=species, t=at, mass=mass, domain=domain, comm=comm)
     options = _Options.of(
         a.known.dimension,
         r=r,

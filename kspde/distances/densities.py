@@ -7,7 +7,7 @@ energy distance are those of the projections onto lines (:mod:`kspde.distances.s
 .. math:: W_1 = \int |F_a - F_b|, \qquad W_2^2 = \int_0^1 |Q_a - Q_b|^2,
 
 in more dimensions the sliced ones. Each number is computed twice, by a rule and by one half as fine; their difference
-is its error. A discrete density is trusted down to :data:`kspde.distances.sides.CLIP` of its maximum. In H(p|q) = ∫ p
+is its error. A discrete density is trusted down to :data:`kspde.distances.target.CLIP` of its maximum. In H(p|q) = ∫ p
 log(p/q) a p below that counts as 0, and a q as that level; the change of the entropies when the level is ten times as
 high is part of their error.
 """
@@ -22,9 +22,9 @@ from kspde.distances.bandwidth import check_mass
 from kspde.distances.quadrature import converged, over_box
 from kspde.distances.registry import DensityPair, Formula, OnGrid, OnLines
 from kspde.distances.result import Measured
-from kspde.distances.sides import Target
 from kspde.distances.sliced import Lines
 from kspde.distances.statistics import Estimate
+from kspde.distances.target import Target
 from kspde.grids import Grid, mass_grid
 from kspde.typing import Array
 

@@ -16,9 +16,10 @@ from kspde.distances.knn import LogDensity
 from kspde.distances.registry import ENERGY, Formula, OnLines, OnNeighbours
 from kspde.distances.resampling import LAMBDAS, Replicas, deviation_of_clouds, shift_away, weight_without_noise
 from kspde.distances.result import Measured
-from kspde.distances.sides import Target, rows_of
+from kspde.distances.sides import rows_of
 from kspde.distances.sliced import Lines
 from kspde.distances.statistics import Estimate, prediction, reach_of
+from kspde.distances.target import Target
 from kspde.errors import InputError
 from kspde.grids import Grid, mass_grid
 from kspde.initial import GridDensity

@@ -12,8 +12,8 @@ import numpy as np
 from kspde.distances.over_time import OverTime
 from kspde.distances.registry import DISTANCES, Formula
 from kspde.distances.resampling import invert, without_noise
-from kspde.distances.sides import CLIP
 from kspde.distances.statistics import Estimate
+from kspde.distances.target import CLIP
 from kspde.errors import InputError
 from kspde.plots.densities import plot_distance
 from kspde.runtime.notebook import html_table
@@ -90,10 +90,19 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Estimates:
-    """Numbers by the name of a distance, each with its 95 % interval.
+    r"""Numbers by the name of a distance, each with its 95 % interval.
 
-    Every distance of :data:`kspde.distances.registry.DISTANCES` is also an attribute: ``distance.l1`` is
-    ``distance["l1"]``.
+    Every distance of ``kspde.distances.registry.DISTANCES`` is also an attribute: ``distance.l1`` is
+    ``distance["l1"]``. With k the particles' density estimate (or the second density) and u the density, they are
+
+    - ``l1``: :math:`\int |k - u|`;
+    - ``l2``: :math:`(\int (k - u)^2)^{1/2}`;
+    - ``relative_entropy``: :math:`H(k|u) = \int k \log(k/u)`;
+    - ``reverse_relative_entropy``: :math:`H(u|k) = \int u \log(u/k)`;
+    - ``wasserstein1``: W_1 of μ_N and u, itself in one dimension or by optimal plans, sliced otherwise;
+    - ``wasserstein2``: W_2, likewise;
+    - ``energy``: the energy distance 2E|X − Y| − E|X − X'| − E|Y − Y'| of μ_N and u, a squared metric;
+    - ``relative_entropy_knn``: H(p|u) from nearest neighbours, with neither grid nor bandwidth; it may be negative.
 
     Attributes:
         by_name: the estimates.

@@ -10,118 +10,34 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kspde.comparable import Known, bounds_of, check_species, check_unweighted, known
+from kspde.comparable import Known, check_species, check_unweighted, known
 from kspde.distances.quadrature import converged, over_box, uniform_edges
+from kspde.distances.target import Target
 from kspde.domains import Box, Disk
 from kspde.errors import InputError, check_finite, check_number
 from kspde.initial import InitialDensity, checked_values
-from kspde.protocols import ParticleCloud, SolvedDensity
+from kspde.protocols import ParticleCloud
 from kspde.runtime.parallel import communicator, together
 from kspde.runtime.random import Philox
 from kspde.typing import Array, Ids
 
 __all__ = [
-    "CLIP",
     "DensitySide",
     "ParticleSide",
     "Side",
-    "Target",
     "check_positions",
     "communicator_of",
     "points_of",
     "rows_in_order",
     "rows_of",
-    "side_of",
+    "sides_of",
 ]
-
-#: A discrete density is trusted down to this fraction of its maximum; below, it is raised to it for logarithms.
-CLIP = 1e-10
 
 #: A density without a domain is searched for where this many draws are, and half as far again on either side.
 _DRAWS = 65_536
 
 #: Initial densities and functions are exact, so they are trusted down to the smallest numbers.
 _TINY = 1e-290
-
-
-@dataclass(frozen=True, kw_only=True)
-class Target:
-    r"""The target density u on R^d, or :math:`u^{\otimes r}` on R^{rd}, the density of r independent particles.
-
-    Attributes:
-        values: u on a tensor grid in R^d, 0 outside the domain, the same on every rank. Collective.
-        box_of_one: first and last coordinates of a box that holds all but a negligible part of the mass, shape (2, d).
-        bounded: whether this box holds the domain, so that u is 0 outside.
-        mass_of_one: ∫u.
-        comm: the communicator.
-        r: 1 or 2.
-        edges: per direction the coordinates between which u is smooth, where they are known.
-        clip: the fraction of its maximum down to which u is trusted.
-    """
-
-    values: Callable[[Sequence[Array]], Array]
-    box_of_one: Array
-    bounded: bool = True
-    mass_of_one: float
-    comm: Any
-    r: int = 1
-    edges: tuple[Array, ...] = ()
-    clip: float = CLIP
-
-    @classmethod
-    def of(cls, pde: SolvedDensity, species: str, *, t: float | None = None, r: int = 1) -> Target:
-        """Return the density of a species of a solution at time t, the final one unless given."""
-        at: dict[str, Any] = {} if t is None else {"t": t}
-        vertices = getattr(getattr(pde, "domain", None), "vertices", None)
-
-        def values(axes: Sequence[Array]) -> Array:
-            return np.asarray(pde.on_grid(axes, species, outside=0.0, **at), dtype=np.float64)
-
-        return cls(
-            values=values,
-            box_of_one=bounds_of(pde),
-            mass_of_one=float(pde.masses[species]),
-            comm=pde.comm,
-            r=r,
-            edges=() if vertices is None else (np.asarray(vertices, dtype=np.float64),) * pde.model.dimension,
-        )
-
-    @property
-    def d(self) -> int:
-        """The dimension of u."""
-        return int(self.box_of_one.shape[1])
-
-    @property
-    def dimension(self) -> int:
-        """The dimension r d."""
-        return self.r * self.d
-
-    @property
-    def mass(self) -> float:
-        """The mass."""
-        return self.mass_of_one**self.r
-
-    @property
-    def box(self) -> Array:
-        """A box that holds all but a negligible part of the mass, shape (2, r d)."""
-        return np.tile(self.box_of_one, self.r)
-
-    @property
-    def domain(self) -> Array:
-        """A box that holds the domain, shape (2, r d); infinite where there is none."""
-        return self.box if self.bounded else np.outer((-np.inf, np.inf), np.ones(self.dimension))
-
-    @property
-    def one(self) -> Target:
-        """The density of one particle."""
-        return replace(self, r=1)
-
-    def on_grid(self, axes: Sequence[Array]) -> Array:
-        """Return the density on a tensor grid in R^{rd}, 0 outside the domain, the same on every rank. Collective."""
-        out = self.values(axes[: self.d])
-        for i in range(self.d, self.dimension, self.d):
-            out = np.multiply.outer(out, self.values(axes[i : i + self.d]))
-        return out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,23 +80,26 @@ class ParticleSide:
 Side = DensitySide | ParticleSide
 
 
-def side_of(
-    given: Any, *, name: str, species: str | None, t: float | None, mass: float, domain: Any, comm: Any
-) -> Side:
-    """Return a side of a comparison.
+def sides_of(first: Any, second: Any, *, domain: Any, **how: Any) -> tuple[Side, Side]:
+    """Return the two sides of a comparison, a density before particles.
 
     Args:
-        given: a solution, an initial density, a function, a cloud, several clouds, or positions.
-        name: the argument's name.
-        species: the species to compare, where there are several.
-        t: the time of a solution; None for the final one.
-        mass: the mass of positions.
+        first: a solution, an initial density, a function, a cloud, several clouds, or positions.
+        second: the same.
         domain: the domain of a function.
-        comm: the communicator where ``given`` has none.
+        how: the species to compare, the time of solutions (None for the final one), the mass of positions, and the
+            communicator of what has none.
 
     Raises:
         InputError: something else, or a value that is not valid.
     """
+    a, b = (_side(given, name, domain=domain, **how) for given, name in ((first, "first"), (second, "second")))
+    if domain is not None and not any(side.known.what == "function" for side in (a, b)):
+        raise InputError("domain is given, and neither side is a function: leave it out")
+    return (b, a) if isinstance(a, ParticleSide) and isinstance(b, DensitySide) else (a, b)
+
+
+def _side(given: Any, name: str, *, species: str | None, t: float | None, mass: float, domain: Any, comm: Any) -> Side:
     if _is_solution(given):
         return _solution(given, species, t)
     if isinstance(given, InitialDensity):

@@ -19,8 +19,8 @@ from kspde.distances.resampling import (
     weight_without_noise,
 )
 from kspde.distances.result import Measured
-from kspde.distances.sides import CLIP, Target
 from kspde.distances.statistics import Estimate, prediction, reach_of
+from kspde.distances.target import CLIP, Target
 from kspde.grids import GaussianSmoother, Grid, deposit, shifted
 from kspde.typing import Array
 

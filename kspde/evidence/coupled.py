@@ -37,8 +37,8 @@ import numpy as np
 
 from kspde.comparable import check_species
 from kspde.distances.bandwidth import common_grid
-from kspde.distances.sides import Target
 from kspde.distances.statistics import Estimate, reach_of
+from kspde.distances.target import Target
 from kspde.errors import check_integer, check_number
 from kspde.evidence.ensemble import Ensemble
 from kspde.evidence.result import Result
