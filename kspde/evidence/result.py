@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from html import escape
+
+from kspde.runtime.notebook import html_table
 
 __all__ = ["Result"]
 
@@ -20,5 +21,4 @@ class Result(ABC):
 
     def _repr_html_(self) -> str:
         (head, about), *rows = self._lines().items()
-        body = "".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in rows)
-        return f"<table><caption>{escape(head)}: {escape(about)}</caption>{body}</table>"
+        return html_table(f"{head}: {about}", ("", "value"), rows)

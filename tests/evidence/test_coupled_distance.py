@@ -104,7 +104,7 @@ def test_results_show_themselves_in_a_few_lines(result: str) -> None:
     assert "array" not in repr(found)
     html: str = found._repr_html_()
     assert html.startswith("<table>")
-    assert html.count("<tr>") == len(repr(found).splitlines()) - 1
+    assert html.count("<tr>") == len(repr(found).splitlines())
 
 
 @pytest.mark.parametrize(
