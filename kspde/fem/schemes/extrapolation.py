@@ -96,7 +96,11 @@ class Stepper:
         c = system.field_values(unknowns)
         for species in system.model.species:
             diffusion, drift = system.coefficients(species, c)
-            _refuse_directional(species, diffusion)
+            if diffusion.ndim == 2:
+                raise InputError(
+                    f"species {species!r} has one diffusion coefficient per direction, which the positive schemes do "
+                    'not take: use scheme="adaptive"'
+                )
             self._transports.append(Transport(self._graph, drift is not None, self._options, in_turn=self._order == 1))
         self._masses = system.space.integral(*unknowns[: self._species])
 
@@ -133,9 +137,8 @@ class Stepper:
         Raises:
             ConvergenceError: a linear system was not solved, or coefficients are not valid.
         """
-        known = self._ahead is not None and self._ahead[0] is unknowns
-        first = self._ahead[1] if known and self._ahead is not None else self._motions(unknowns)
-        self._first = first
+        ahead = self._ahead
+        self._first = first = ahead[1] if ahead and ahead[0] is unknowns else self._motions(unknowns)
         whole = self._euler(unknowns, first, dt)
         if self._order == 1:
             return whole, np.zeros(())
@@ -185,8 +188,7 @@ class Stepper:
         motions = []
         for transport, species in zip(self._transports, system.model.species, strict=True):
             diffusion, drift = system.coefficients(species, c)
-            diffusion = checked(space, species, diffusion, drift)
-            motions.append(Motion(transport.graph, diffusion, drift))
+            motions.append(Motion(transport.graph, checked(space, species, diffusion, drift), drift))
         return motions
 
     def _euler(self, unknowns: Array, motions: list[Motion], dt: float) -> Array:
@@ -196,14 +198,6 @@ class Stepper:
             new[i].flat = transport.step(motion, unknowns[i].ravel(), dt, float(self._masses[i]))
         self._system.relax(new, dt)
         return new
-
-
-def _refuse_directional(species: str, diffusion: Array) -> None:
-    if diffusion.ndim == 2:
-        raise InputError(
-            f"species {species!r} has one diffusion coefficient per direction, which the positive schemes do not take: "
-            'use scheme="adaptive"'
-        )
 
 
 def limited(graph: Graph, amounts: Array, flux: Array) -> tuple[Array, float]:
