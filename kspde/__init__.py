@@ -93,8 +93,8 @@ _HOMES = {
         "MissingBackendError",
     ),
     "kspde.evidence": ("coupled_distance", "entropy_bound", "liouville"),
-    "kspde.fem": ("solve",),
     "kspde.fem.schemes": ("Adaptive", "Positive", "Positive2", "Rosenbrock"),
+    "kspde.fem.solve": ("solve",),
     "kspde.initial": ("CallableDensity", "GaussianMixture", "GridDensity", "observed_positions"),
     "kspde.kernels": ("GaussianMollifier", "Kernel", "MaternMollifier", "Yukawa"),
     "kspde.models": (

@@ -18,7 +18,7 @@ from kspde.cli.results import SUMMARY, ResultDirectory, write_csv, write_json, w
 from kspde.distances import compare
 from kspde.domains import check_no_walls
 from kspde.errors import ConvergenceError, InputError
-from kspde.fem import solve
+from kspde.fem.solve import solve
 from kspde.papers.studies import Outcome, Study, open_directory, outcome_of, run_points
 from kspde.papers.studies.execute import vacated
 from kspde.papers.studies.report import html_report, rate_rows, write_csv_table, write_hdf5_table

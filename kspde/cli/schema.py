@@ -9,8 +9,8 @@ from pydantic import create_model
 from kspde.cli.sections import Section, array_of, key, section, tagged
 from kspde.distances import compare
 from kspde.domains import Box, Disk, MeshFile
-from kspde.fem import solve
 from kspde.fem.schemes import SCHEMES as DENSITY_SCHEMES
+from kspde.fem.solve import solve
 from kspde.initial import GaussianMixture, GridDensity, observed_positions
 from kspde.kernels import MOLLIFIERS
 from kspde.models import MOTILITIES, LocalSensing, SignalDependentKellerSegel

@@ -26,7 +26,7 @@ from kspde.errors import InputError, check_integer
 from kspde.evidence.ensemble import check_solution
 from kspde.evidence.entropy import defect
 from kspde.evidence.result import Result
-from kspde.fem import solve
+from kspde.fem.solve import solve
 from kspde.initial import InitialDensity
 from kspde.models import FieldValues, Model
 from kspde.models.coefficients import coefficients

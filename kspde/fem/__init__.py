@@ -1,5 +1,1 @@
-"""The finite-element backend: densities by DOLFINx and PETSc."""
-
-from kspde.fem.solve import solve
-
-__all__ = ["solve"]
+"""The finite-element backend: densities by DOLFINx and PETSc. Its door is ``kspde.fem.solve.solve``."""

@@ -18,7 +18,7 @@ BOX = kspde.Box(half_width=12.0, cells=12, degree=6)
 
 
 @pytest.fixture(scope="module")
-def runs() -> tuple[kspde.fem.Solution, kspde.particles.Cloud]:
+def runs() -> tuple[kspde.fem.solution.Solution, kspde.particles.Cloud]:
     """The check problem's model with its regularised density and its particles."""
     model = kspde.SignalDependentKellerSegel(chi=8.0)
     u0 = kspde.GaussianMixture(

@@ -11,7 +11,7 @@ import numpy as np
 
 from kspde.domains import Domain, check_no_walls
 from kspde.errors import InputError
-from kspde.fem import solve
+from kspde.fem.solve import solve
 from kspde.initial import InitialDensity
 from kspde.models import Model
 from kspde.papers.studies.quantities import Meaning, Quantity
