@@ -1,8 +1,8 @@
-r"""The loops of the V-cycle over a mesh' edges: Gauss-Seidel sweeps, and what goes between two meshes.
+r"""The loops of the V-cycle over the edges of a mesh: Gauss-Seidel sweeps, restriction and correction.
 
-**Nodes have colours,** old ones 0, new ones 1, 2 and 3, and a sweep goes through them colour by colour: within one the
-order does not matter, so that it is the same on any number of ranks. Between nodes of one colour there are few edges,
-which only count in what a sweep leaves: the triangulation that a triangle is refined into has edges in three
+**Nodes have colours,** old ones 0, new ones 1, 2 and 3, and a sweep goes through them colour by colour. Within a colour
+the order does not matter, so a sweep is the same on any number of ranks. There are few edges between nodes of one
+colour, and they count in the residual alone: the triangulation that a triangle is refined into has edges in three
 directions, and each new node is the middle of one of them (``colours_of_means``).
 
 **Each edge is stored once,** with its node of the higher colour. The sweep down starts from zero,
@@ -10,13 +10,12 @@ directions, and each new node is the middle of one of them (``colours_of_means``
 .. math:: x_i = d_i^{-1} \Big(b_i + \sum_{j<i} k_{ij} x_j\Big), \qquad
     r_i = b_i - (A x)_i = \sum_{j \ge i,\, j \ne i} k_{ij} x_j,
 
-where j < i says that j's colour is lower, j ≥ i that it is not: each node gathers from lower colours and, x_i known,
-adds its share to what these leave. The one up does the same from the highest colour to the lowest: lower colours have
-their old values then, and the shares of higher ones are added to b.
+where j < i means that the colour of j is lower, and j ≥ i that it is not. Each node gathers from lower colours and,
+once x_i is known, adds its share to their residuals. The sweep up does the same from the highest colour to the lowest:
+lower colours still have their old values, and the shares of higher ones are added to b.
 
-**Nodes of one colour with equally many neighbours of lower ones** stand together in a *run*: no step waits for another,
-and the loop over a node's edges has a length that the processor can foresee, for most of the new nodes two, four and
-six.
+**A run** is a sequence of nodes of one colour with equally many neighbours of lower ones: no step waits for another,
+and the loop over the edges of a node has a known length, for most of the new nodes two, four or six.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kspde.runtime.compiled import compiled_in_order, inlined
+from kspde.typing import Array
 
 __all__ = [
     "COLOURS",
@@ -41,14 +41,13 @@ __all__ = [
     "sweep",
 ]
 
-Array = npt.NDArray[np.float64]
 Single = npt.NDArray[np.float32]
-#: Unsigned: compiled loops then need not look for indices that count from the end.
+#: Unsigned: compiled loops then need no test for indices that count from the end.
 Indices = npt.NDArray[np.uint32]
 
-#: The number of colours, that of old nodes among them.
+#: The number of colours, with that of old nodes.
 COLOURS = 4
-#: All in unsigned numbers of 64 bits: with others numba would go over to floating point.
+#: Unsigned numbers of 64 bits: mixed with others, numba would convert them to floating point.
 _1, _2, _4, _6 = np.uint64(1), np.uint64(2), np.uint64(4), np.uint64(6)
 
 
@@ -56,9 +55,9 @@ def runs(counts: Any, first: int = 0, entry: int = 0) -> Indices:
     """Return the runs of nodes with equally many entries: first node, node after the last, entries, first entry.
 
     Args:
-        counts: of each node's entries, which are stored one node after the other.
-        first: the first node's number.
-        entry: that of its first entry.
+        counts: the number of entries of each node; entries are stored node by node.
+        first: the number of the first node.
+        entry: the number of its first entry.
     """
     starts = np.flatnonzero(np.diff(counts, prepend=-1))
     offsets = entry + np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
@@ -71,9 +70,9 @@ def first_colours(starts: Any, neighbours: Any, means: Any) -> Any:
     """Return colours of the first refinement's new nodes, one after the other: the lowest that no neighbour has.
 
     Args:
-        starts: of each node's neighbours.
-        neighbours: the new nodes beside it, in the same order as the nodes.
-        means: of how many nodes each is the mean; middles of cells, of more than two, have colour 3.
+        starts: where the neighbours of each node start.
+        neighbours: the new nodes beside each node.
+        means: the number of nodes that each is the mean of; middles of cells, of more than two, have colour 3.
     """
     colours = np.zeros(means.size, dtype=np.int8)
     for i in range(means.size):
@@ -93,17 +92,17 @@ def first_colours(starts: Any, neighbours: Any, means: Any) -> Any:
 
 @compiled_in_order
 def colours_of_means(coarse: Any, starts: Any, parents: Any, colours: Any) -> None:
-    """Set the colours of new nodes from those of the nodes they are the means of.
+    """Set the colours of new nodes from those of the nodes that they are the means of.
 
-    Half an edge is as parallel to its cell's other edges as the whole one: it has its colour, that of its new end. An
-    edge inside a triangle lies between two of the three colours and has the third, and so has one between the middle
-    of a quadrilateral, of colour 3, and that of an edge. Middles of cells have colour 3.
+    Half an edge has the direction of the whole one, and so its colour, which is that of its new end. An edge inside a
+    triangle joins two of the three colours and has the third, and so has an edge from the middle of a quadrilateral,
+    of colour 3, to that of an edge. Middles of cells have colour 3.
 
     Args:
-        coarse: the coarser mesh' colours.
-        starts: of each node's parents.
-        parents: numbers of the coarser mesh' nodes.
-        colours: is set.
+        coarse: the colours of the coarser mesh.
+        starts: where the parents of each node start.
+        parents: the numbers of nodes of the coarser mesh.
+        colours: the result.
     """
     for i in range(colours.size):
         first, last = starts[i], starts[i + 1]
@@ -123,12 +122,12 @@ def colours_of_means(coarse: Any, starts: Any, parents: Any, colours: Any) -> No
 
 @compiled_in_order
 def lower_neighbours(starts: Any, columns: Any, colours: Any) -> Any:
-    """Return how many of each of this rank's nodes' neighbours there have a lower colour.
+    """Return the number of neighbours of lower colour of each node, of those on this rank.
 
     Args:
-        starts: where each of the matrix' rows starts.
-        columns: their columns, numbers less that of this rank's first node.
-        colours: of this rank's nodes.
+        starts: where the rows of the matrix start.
+        columns: their columns, less the number of this rank's first node.
+        colours: the colours of this rank's nodes.
     """
     counts = np.zeros(colours.size, dtype=np.int32)
     for i in range(colours.size):
@@ -243,48 +242,53 @@ def add_along(ends: Indices, others: Indices, k: Any, x: Any, out: Any) -> None:
         out[ends[e]] += k[e] * x[others[e]]
 
 
+@inlined
+def _spread(m: Any, first: Any, last: Any, e: Any, r: Any, inverse: Any, parents: Indices, out: Any) -> None:
+    """Add equal shares of r at new nodes to their m parents."""
+    share = r.dtype.type(1.0) / r.dtype.type(m)
+    for i in range(first, last):
+        part = share * r[i] if inverse[i] > 0.0 else r.dtype.type(0.0)
+        for f in range(m):
+            out[parents[e + f]] += part
+        e += m
+
+
 @compiled_in_order
 def restrict(r: Any, inverse: Any, runs: Indices, parents: Indices, out: Any) -> None:
-    """Add Pᵀ r; nodes on their own, of inverse 0, have no part in it."""
+    """Add Pᵀ r to ``out``; decoupled nodes, of inverse 0, do not contribute."""
     old = runs[0, 0] if runs.shape[0] else r.size
     for i in range(old):
         if inverse[i] > 0.0:
             out[i] += r[i]
     for run in range(runs.shape[0]):
         first, last, m, e = runs[run, 0], runs[run, 1], runs[run, 2], runs[run, 3]
-        share = r.dtype.type(1.0) / r.dtype.type(m)
         if m == 2:
-            for i in range(first, last):
-                part = share * r[i] if inverse[i] > 0.0 else r.dtype.type(0.0)
-                out[parents[e]] += part
-                out[parents[e + 1]] += part
-                e += m
+            _spread(2, first, last, e, r, inverse, parents, out)
         else:
-            for i in range(first, last):
-                part = share * r[i] if inverse[i] > 0.0 else r.dtype.type(0.0)
-                for f in range(e, e + m):
-                    out[parents[f]] += part
-                e += m
+            _spread(m, first, last, e, r, inverse, parents, out)
+
+
+@inlined
+def _average(m: Any, first: Any, last: Any, e: Any, coarse: Single, parents: Indices, inverse: Single, x: Any) -> None:
+    """Add to x at new nodes the means over their m parents."""
+    share = np.float32(1.0) / np.float32(m)
+    for i in range(first, last):
+        total = np.float32(0.0)
+        for f in range(m):
+            total += coarse[parents[e + f]]
+        x[i] = x[i] + share * total if inverse[i] > 0.0 else np.float32(0.0)
+        e += m
 
 
 @compiled_in_order
 def correct(coarse: Single, runs: Indices, parents: Indices, inverse: Single, x: Single) -> None:
-    """Add P c to x; nodes on their own get 0."""
+    """Add P c to x; decoupled nodes get 0."""
     old = runs[0, 0] if runs.shape[0] else inverse.size
     for i in range(old):
         x[i] = x[i] + coarse[i] if inverse[i] > 0.0 else np.float32(0.0)
     for run in range(runs.shape[0]):
         first, last, m, e = runs[run, 0], runs[run, 1], runs[run, 2], runs[run, 3]
-        share = np.float32(1.0) / np.float32(m)
         if m == 2:
-            for i in range(first, last):
-                total = coarse[parents[e]] + coarse[parents[e + 1]]
-                x[i] = x[i] + share * total if inverse[i] > 0.0 else np.float32(0.0)
-                e += m
+            _average(2, first, last, e, coarse, parents, inverse, x)
         else:
-            for i in range(first, last):
-                total = np.float32(0.0)
-                for f in range(e, e + m):
-                    total += coarse[parents[f]]
-                x[i] = x[i] + share * total if inverse[i] > 0.0 else np.float32(0.0)
-                e += m
+            _average(m, first, last, e, coarse, parents, inverse, x)
