@@ -215,7 +215,7 @@ def limited(graph: Graph, amounts: Array, flux: Array) -> tuple[Array, float]:
     for _ in range(_PASSES):
         given = np.minimum(wanted, had)
         had = amounts.copy()
-        _arrive(graph.starts, graph.heads, flux, graph.ghosted(given / divisor), had)
+        _arrive(graph.edges.starts, graph.edges.heads, flux, graph.ghosted(given / divisor), had)
     return had - given, float(np.sum(wanted - given))
 
 

@@ -82,24 +82,24 @@ class Motion:
         if drift is None:
             return
         d = graph.ghosted(diffusion) + 0.0  # of -0.0 the quotient q/d would have the wrong sign
-        i, j = graph.tails, graph.heads
+        i, j = graph.edges.tails, graph.edges.heads
         q = np.zeros(len(i))
         for b, x in zip(drift.T, graph.coordinates.T, strict=True):
             b = graph.ghosted(b)
             q += (b[i] + b[j]) * (x[j] - x[i])
         q *= 0.5
-        self.leaving = graph.conductance * fitted(q, d[i])
-        self.arriving = graph.conductance * fitted(-q, d[j])
+        self.leaving = graph.edges.conductance * fitted(q, d[i])
+        self.arriving = graph.edges.conductance * fitted(-q, d[j])
 
     def flux(self, u: Array) -> Array:
         """Return F_ij of each edge: the mass that leaves i for j per unit time. Collective."""
         graph = self.graph
         if self.leaving is None or self.arriving is None:
-            out = np.empty(len(graph.heads))
-            _differences(graph.starts, graph.heads, graph.conductance, graph.ghosted(self.diffusion * u), out)
+            w, out = graph.ghosted(self.diffusion * u), np.empty(len(graph.edges.heads))
+            _differences(graph.edges.starts, graph.edges.heads, graph.edges.conductance, w, out)
             return out
         u = graph.ghosted(u)
-        return np.asarray(self.leaving * u[graph.tails] - self.arriving * u[graph.heads])
+        return np.asarray(self.leaving * u[graph.edges.tails] - self.arriving * u[graph.edges.heads])
 
     def rate(self, u: Array) -> Array:
         """Return M du/dt at this rank's nodes. Collective."""
@@ -141,7 +141,7 @@ class Transport:
             # Incomplete LU exists and works for every M-matrix, also where drift dominates.
             kinds = ["bjacobi", "lu"] if stiffness.direct else ["bjacobi"]
             preconditioners: list[PreconditionerOf] = [partial(PetscPreconditioner, kind=kind) for kind in kinds]
-            self._matrix = graph.matrix(graph.total + graph.mass, -graph.conductance)
+            self._matrix = graph.matrix(graph.total + graph.mass, -graph.edges.conductance)
             self._system = CheckedSystem(self._matrix, preconditioners, options, accuracy=accuracy, symmetric=False)
             return
         stiffness.shift(graph.mass)
@@ -176,10 +176,10 @@ class Transport:
         else:
             leaving = graph.sums(motion.leaving)
             diagonal = graph.mass + dt * leaving
-            self._matrix.setValuesCSR(*graph.csr, graph.entries(diagonal, -dt * motion.arriving))
+            self._matrix.setValuesCSR(*graph.edges.csr, graph.entries(diagonal, -dt * motion.arriving))
             self._matrix.assemble()
             raw = graph.ghosted(np.maximum(self._system.solve(old, self._guess(u, dt), diagonal, diagonal), 0.0))
-            arrived = graph.sums(motion.arriving * raw[graph.heads])
+            arrived = graph.sums(motion.arriving * raw[graph.edges.heads])
         new = scaled(graph, (old + dt * arrived) / (graph.mass + dt * leaving), mass)
         if self._matrix is not None:
             kept = self._rates[:1] if self._in_turn and dt == self._dt else []

@@ -20,26 +20,33 @@ Indices = npt.NDArray[np.int32]
 
 
 class _Edges(NamedTuple):
-    """The edges of a rank's nodes, as ``Graph`` has them."""
+    """The edges (i, j) of a rank's nodes, sorted by i.
+
+    Attributes:
+        ghosts: the nodes of other ranks that are ends.
+        starts: the first edge of each node and, last, the number of edges.
+        tails: i.
+        heads: j, as an index of arrays with ghosts (``Graph.ghosted``).
+        conductance: k_ij.
+        csr: rows and columns, as PETSc wants them, of matrices with an entry for each node and each edge.
+        entries: which of these entries are not on the diagonal.
+    """
 
     ghosts: Ghosts
     starts: Indices
     tails: Indices
     heads: Indices
     conductance: Array
-    #: rows and columns of the matrices
     csr: tuple[Any, Any]
-    #: which of their entries are not on the diagonal
     entries: Mask
 
 
 class Graph:
     r"""The edges :math:`\{i, j\}` of a mesh with their conductances :math:`k_{ij} = -K_{ij} \ge 0`.
 
-    Each rank holds the edges of its own nodes, in both directions where both ends are its own, sorted by the first end:
-    arrays over edges belong to (i, j) = (``tails``, ``heads``). The conductances are symmetric to the last bit, on all
-    ranks: what leaves i for j arrives at j. Nodes are those of nodal arrays. Edges are listed when they are first used;
-    a species without drift needs the sparse matrix alone, in ``stiffness``.
+    Each rank holds the edges of its own nodes, in both directions where both ends are its own. The conductances are
+    symmetric to the last bit, on all ranks: what leaves i for j arrives at j. Nodes are those of nodal arrays. Edges
+    are listed when they are first used; a species without drift needs the sparse matrix alone, in ``stiffness``.
 
     Args:
         space: the space, of degree 1.
@@ -63,7 +70,7 @@ class Graph:
         self.mass = space.mass.ravel()
 
     @cached_property
-    def _edges(self) -> _Edges:
+    def edges(self) -> _Edges:
         """The edges, from the stiffness matrix. Collective."""
         matrix = self.stiffness.matrix
         first, last = matrix.getOwnershipRange()
@@ -81,31 +88,6 @@ class Graph:
             entries=edges,
         )
 
-    @property
-    def starts(self) -> Indices:
-        """The first edge of each node and, last, the number of edges."""
-        return self._edges.starts
-
-    @property
-    def tails(self) -> Indices:
-        """The first end of each edge."""
-        return self._edges.tails
-
-    @property
-    def heads(self) -> Indices:
-        """The other end of each edge, as an index of arrays with ghosts (see ``ghosted``)."""
-        return self._edges.heads
-
-    @property
-    def conductance(self) -> Array:
-        """The conductance k_ij of each edge."""
-        return self._edges.conductance
-
-    @property
-    def csr(self) -> tuple[Any, Any]:
-        """Rows and columns of the matrices with an entry for each node and each edge, as PETSc wants them."""
-        return self._edges.csr
-
     @cached_property
     def coordinates(self) -> Array:
         """The coordinates of all ends, shape (n, d). Collective."""
@@ -115,31 +97,34 @@ class Graph:
         """Return a PETSc matrix with given entries: on the diagonal, (owned,), and one per edge. Collective."""
         sizes = self.stiffness.matrix.getSizes()
         values = self.entries(diagonal, off_diagonal)
-        return PETSc.Mat().createAIJ(sizes, csr=(*self.csr, values), comm=self.space.comm)
+        return PETSc.Mat().createAIJ(sizes, csr=(*self.edges.csr, values), comm=self.space.comm)
 
     def entries(self, diagonal: Array, off_diagonal: Array) -> Array:
         """Return a matrix's entries in the order of ``csr``."""
-        edges = self._edges.entries
+        edges = self.edges.entries
         values = np.empty(len(edges))
         values[~edges] = diagonal
         values[edges] = off_diagonal
         return values
 
-    def sums(self, edges: Array) -> Array:
+    def sums(self, values: Array) -> Array:
         """Return the sum over each node's edges of an array over edges: shape (owned,)."""
-        if not len(edges):
+        if not len(values):
             return np.zeros(self.owned)
-        sums: Array = np.add.reduceat(edges, np.minimum(self.starts[:-1], len(edges) - 1))
-        sums[self.starts[:-1] == self.starts[1:]] = 0.0
+        starts = self.edges.starts
+        sums: Array = np.add.reduceat(values, np.minimum(starts[:-1], len(values) - 1))
+        sums[starts[:-1] == starts[1:]] = 0.0
         return sums
 
     def ghosted(self, owned: Array) -> Array:
         """Return values at all ends of this rank's edges, from those at its own nodes. Collective."""
-        return self._edges.ghosts(owned)
+        return self.edges.ghosts(owned)
 
     def free(self) -> None:
         """Free the PETSc objects. Collective."""
         self.stiffness.free()
+        if "edges" in vars(self):
+            self.edges.ghosts.free()
 
 
 def _check(space: Space, rows: Indices, shares: Array) -> None:
