@@ -67,7 +67,7 @@ class Problem:
             initial: "u0", or "mollified": from u_0 * j^ε.
 
         Raises:
-            InputError: a value that is not valid, or a model that makes no sense.
+            InputError: a value that is not valid, or an inconsistent model.
         """
         if not isinstance(model, Model):
             raise InputError(
@@ -86,7 +86,7 @@ class Problem:
             mollifier=kernel,
             initial=initial,
         )
-        _ = problem.fields  # looks at the model
+        _ = problem.fields  # checks the model
         return problem
 
     @cached_property
@@ -101,14 +101,14 @@ class Problem:
 
     @property
     def mollified_start(self) -> Kernel | None:
-        """The mollifier that u_0 is convolved with at t = 0; None where the problem starts from u_0 itself."""
+        """The mollifier that u_0 is convolved with at t = 0; None if the problem starts from u_0 itself."""
         return self.mollifier if self.initial == "mollified" else None
 
     def differences(self, other: Problem, ignore: Collection[str] = ()) -> list[Difference]:
-        """Return what two problems differ in: by name, both values; floats within 1e-12 are equal.
+        """Return the values in which two problems differ; floats within a relative 1e-12 are equal.
 
-        Names are those of the parameters: "model" where the classes differ, else such as "chi" and "motility.alpha";
-        "u0", or "u0.a" for a species of several; "t_end"; "eps", and "mollifier" for what is not its ε; "initial".
+        They are named as parameters: "model" if the classes differ, else "chi", "motility.alpha" and the like; "u0", or
+        "u0.a" for one of several species; "t_end"; "eps", and "mollifier" if more than its ε differs; "initial".
 
         Args:
             other: the other problem.
@@ -128,14 +128,14 @@ class Problem:
                 found += differences(name, getattr(self, name), getattr(other, name))
         if "mollifier" not in ignore and self.mollifier is not None and other.mollifier is not None:
             parts = differences("mollifier", self.mollifier, other.mollifier)
-            found += [d for d in parts if not d.name.endswith(".eps")]
+            found += [d for d in parts if d.name != "mollifier.eps"]
         return found
 
     def describe(self, **more: Any) -> dict[str, Any]:
         """Return the values that define the problem, by name and JSON-ready: arrays by digest, functions by their code.
 
         Args:
-            more: what else decides a run's result, by name, such as the backend, domain, scheme and dt.
+            more: other values that decide a run's result, by name, such as the backend, domain, scheme and dt.
         """
         out: dict[str, Any] = {"kspde": __version__}
         for name, value in more.items():

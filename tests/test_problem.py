@@ -72,11 +72,18 @@ def test_problems_are_compared_by_value(changes, expected):
     assert problem().differences(problem(**changes), ignore=("model", "t_end", "eps", "mollifier", "initial")) == []
 
 
+def doubly_mollified(eps, second):
+    return kspde.GaussianMollifier(eps=eps) * kspde.GaussianMollifier(eps=second)
+
+
 def test_a_difference_reads_well():
     other = kspde.GaussianMixture(**U0, mass=2.0)
     (difference,) = problem().differences(problem(u0=other))
     assert difference == Difference("u0", problem().u0["u"], other)
     assert str(Difference("eps", None, 0.3)) == "eps = none and 0.3"
+    one, two = (partial(doubly_mollified, second=second) for second in (0.1, 0.2))
+    found = problem(mollifier=one).differences(problem(mollifier=two))
+    assert found == [Difference("mollifier.second.eps", 0.1, 0.2)]
     assert in_words(lambda: 0) == "function"
 
 

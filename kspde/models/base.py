@@ -154,8 +154,8 @@ class Model(ABC):
         """Return the fields with K replaced by K^ε = K * j^ε where a mollifier j^ε is given.
 
         Raises:
-            InputError: a model that makes no sense: names twice, a field whose source is not a species, a symbol that
-                is not real and finite.
+            InputError: an inconsistent model: repeated names, a field whose source is not a species, a symbol that is
+                not real and finite.
         """
         self._check_names()
         names = [f.name for f in self.fields]

@@ -1,4 +1,4 @@
-"""The values that define an object: to compare objects across ranks, runs and files, and to name what differs."""
+"""The values that define an object, by which objects are compared across ranks, runs and files."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Difference(NamedTuple):
     """A value that two objects do not share.
 
     Attributes:
-        name: of the value, such as "chi" or "motility.alpha".
+        name: the name of the value, such as "chi" or "motility.alpha".
         ours: the first object's value.
-        theirs: the second's.
+        theirs: the second object's value.
     """
 
     name: str
@@ -58,7 +58,7 @@ def values_of(name: str, thing: Any) -> dict[str, Any]:
 
 
 def differences(name: str, ours: Any, theirs: Any) -> list[Difference]:
-    """Return what two objects differ in, in the terms of :func:`values_of`; floats within 1e-12 are equal."""
+    """Return the values, as in :func:`values_of`, in which two objects differ; floats within 1e-12 are equal."""
     return list(_differences(name, ours, theirs, 0))
 
 
@@ -157,7 +157,7 @@ def _kind(thing: Any) -> _Kind:
 
 
 def _held(thing: Any) -> Iterable[tuple[str, Any]]:
-    """Return the values that an object holds, each with what follows the object's name."""
+    """Return the values that an object holds, each with the end of its name."""
     if isinstance(thing, Mapping):
         return [(f".{key}" if isinstance(key, str) else f"[{key!r}]", thing[key]) for key in sorted(thing, key=repr)]
     if isinstance(thing, (set, frozenset)):
@@ -238,7 +238,7 @@ def _code_of(function: Any) -> str:
 
 
 def _words_of(part: Any, doc: str | None = None) -> str:
-    """Return what a code object, or a constant in one, says; the same in every process."""
+    """Return the content of a code object, or of a constant in it, the same in every process."""
     if isinstance(part, CodeType):
         constants = [_words_of(c) for c in part.co_consts if doc is None or c != doc]
         return repr((part.co_code, part.co_names, constants))
