@@ -15,7 +15,7 @@ from kspde.errors import InputError, check_choice
 from kspde.initial import InitialDensity
 from kspde.models import Model
 from kspde.particles.coupling import Coupling
-from kspde.particles.system import gather_rows
+from kspde.particles.reductions import gather_rows
 from kspde.problem import Problem
 from kspde.runtime.notebook import html_table
 from kspde.runtime.parallel import together

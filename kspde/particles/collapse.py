@@ -12,11 +12,10 @@ has grown ``_GROWTH``-fold since the start: initial data of size ε are not a co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from kspde.errors import BlowUpError
+from kspde.particles.reductions import reduced
 from kspde.particles.run import Observer, Run
 from kspde.particles.system import System
 from kspde.runtime.messages import warn
@@ -40,10 +39,10 @@ class Collapse(Observer):
     name = "collapse"
 
     def __init__(self, species: tuple[str, ...], eps: float, action: str) -> None:
+        super().__init__(first=np.full(len(species), np.nan))  # the shares of close pairs at the start
         self._species = species
         self._eps = eps
         self._action = action
-        self._first = np.full(len(species), np.nan)
         self._reported: set[str] = set()
         self._before: dict[str, tuple[int, Array]] = {}
 
@@ -61,9 +60,10 @@ class Collapse(Observer):
             x = _sample(run.particles, name)
             close = np.sum((x[:, None] - x) ** 2, axis=2) < 4.0 * self._eps**2
             pairs = (np.count_nonzero(close) - len(x)) / max(1, len(x) * (len(x) - 1))
-            if np.isnan(self._first[i]):
-                self._first[i] = pairs
-            elif pairs > _CLOSE and pairs > _GROWTH * self._first[i]:
+            first = self.recorded["first"]
+            if np.isnan(first[i]):
+                first[i] = pairs
+            elif pairs > _CLOSE and pairs > _GROWTH * first[i]:
                 self._report(run, name, x, close)
             self._before[name] = run.step, x
 
@@ -84,14 +84,6 @@ class Collapse(Observer):
         self._reported.add(name)
         warn(f"{line}. What follows depends on them, not on the equation without a mollifier", run.particles.comm)
 
-    def state(self) -> Mapping[str, Array]:
-        """Return the shares of close pairs at the start."""
-        return {"first": self._first}
-
-    def restore(self, state: Mapping[str, Array]) -> None:
-        """Continue from the shares."""
-        self._first = np.array(state["first"])
-
 
 def _sample(system: System, species: str) -> Array:
     """Return the positions of some particles, evenly from all, on every rank. Collective."""
@@ -101,8 +93,4 @@ def _sample(system: System, species: str) -> Array:
     sample = np.zeros((-(-n // stride), x.shape[1]))
     rows = np.arange(-first % stride, len(x), stride)
     sample[(first + rows) // stride] = x[rows]
-    if system.comm.size > 1:
-        from mpi4py import MPI
-
-        system.comm.Allreduce(MPI.IN_PLACE, sample, op=MPI.SUM)
-    return sample
+    return reduced(system.comm, sample)

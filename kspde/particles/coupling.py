@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kspde.errors import check_number
+from kspde.particles.reductions import reduced
 from kspde.particles.run import Observer, Run
 from kspde.typing import Array
 
@@ -59,8 +60,8 @@ class CouplingRecorder(Observer):
     name = "coupling"
 
     def __init__(self, species: tuple[str, ...], steps: int) -> None:
+        super().__init__(distance=np.full((steps + 1, len(species)), np.nan))
         self._species = species
-        self._distance = np.full((steps + 1, len(species)), np.nan)
 
     def look(self, run: Run) -> None:
         """Record the distance. Collective."""
@@ -70,23 +71,12 @@ class CouplingRecorder(Observer):
             x = particles.positions[name]
             if len(x):
                 row[i] = math.sqrt(float(np.square(x - mean_field.positions[name]).sum(axis=1).max()))
-        if particles.comm.size > 1:
-            from mpi4py import MPI
-
-            particles.comm.Allreduce(MPI.IN_PLACE, row, op=MPI.MAX)
-        self._distance[run.step] = row
-
-    def state(self) -> Mapping[str, Array]:
-        """Return the distances."""
-        return {"distance": self._distance}
-
-    def restore(self, state: Mapping[str, Array]) -> None:
-        """Continue from the distances."""
-        self._distance = state["distance"]
+        self.recorded["distance"][run.step] = reduced(particles.comm, row, "MAX")
 
     def coupling(self, run: Run) -> Coupling:
         """Return the coupling until now."""
         rows, mean_field = slice(0, run.step + 1), run.systems["mean_field"]
         errors = mean_field.evaluator.summary()
         total = {name: e + errors["time_error"][name] for name, e in errors["error"].items()}
-        return Coupling(t=run.times[rows], distance=self._distance[rows], n=dict(mean_field.counts), field_error=total)
+        distance = self.recorded["distance"][rows]
+        return Coupling(t=run.times[rows], distance=distance, n=dict(mean_field.counts), field_error=total)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from kspde.particles.fields.base import Extent
+from kspde.particles.reductions import reduced
 from kspde.particles.weights import ParticleWeights, weight_of
 from kspde.runtime.compiled import compiled, in_blocks, widest_vectors
-from kspde.runtime.random import Ids
-from kspde.typing import Array
+from kspde.typing import Array, Ids
 
 __all__ = ["Observation", "Tallies", "observe", "tally"]
 
@@ -73,11 +73,8 @@ def observe(
                 bad = np.flatnonzero(~np.all(np.isfinite(x), axis=1))
                 if len(bad):
                     least[row, 2 * d] = ids[name][bad[0]]
-    if comm.size > 1:
-        from mpi4py import MPI
-
-        comm.Allreduce(MPI.IN_PLACE, least, op=MPI.MIN)
-        comm.Allreduce(MPI.IN_PLACE, sums, op=MPI.SUM)
+    reduced(comm, least, "MIN")
+    reduced(comm, sums)
     lost = [(name, int(least[row, 2 * d])) for row, name in enumerate(species) if np.isfinite(least[row, 2 * d])]
     corners = least.min(axis=0)
     return Observation(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,31 +24,26 @@ class Recorder(Observer):
     """
 
     def __init__(self, system: str, species: tuple[str, ...], dimension: int, steps: int) -> None:
+        shape = (steps + 1, len(species))
+        super().__init__(mean=np.full((*shape, dimension), np.nan), second_moment=np.full(shape, np.nan))
         self.name = f"recorder_{system}"
         self._system = system
         self._species = species
-        self._mean = np.full((steps + 1, len(species), dimension), np.nan)
-        self._second = np.full((steps + 1, len(species)), np.nan)
 
     def look(self, run: Run) -> None:
         """Record both moments."""
         seen = run.systems[self._system].seen
-        self._mean[run.step] = [seen.mean[name] for name in self._species]
-        self._second[run.step] = [seen.second_moment[name] for name in self._species]
-
-    def state(self) -> Mapping[str, Array]:
-        """Return both arrays."""
-        return {"mean": self._mean, "second_moment": self._second}
-
-    def restore(self, state: Mapping[str, Array]) -> None:
-        """Continue from both arrays."""
-        self._mean, self._second = state["mean"], state["second_moment"]
+        self.recorded["mean"][run.step] = [seen.mean[name] for name in self._species]
+        self.recorded["second_moment"][run.step] = [seen.second_moment[name] for name in self._species]
 
     def diagnostics(self, run: Run) -> dict[str, Array]:
         """Return times and moments until now, without the axis of species where there is one."""
         rows = slice(0, run.step + 1)
         species: Any = 0 if len(self._species) == 1 else slice(None)
-        return {"t": run.times[rows], "second_moment": self._second[rows, species], "mean": self._mean[rows, species]}
+        return {
+            "t": run.times[rows],
+            **{name: self.recorded[name][rows, species] for name in ("second_moment", "mean")},
+        }
 
 
 class Progress(Observer):
@@ -57,6 +52,7 @@ class Progress(Observer):
     name = "progress"
 
     def __init__(self, call: Callable[[float], Any]) -> None:
+        super().__init__()
         self._call = call
 
     def look(self, run: Run) -> None:

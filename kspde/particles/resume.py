@@ -18,6 +18,7 @@ class CheckpointWriter(Observer):
     name = "checkpoints"
 
     def __init__(self, store: CheckpointStore) -> None:
+        super().__init__()
         self._store = store
 
     def look(self, run: Run) -> None:
@@ -35,7 +36,7 @@ class CheckpointWriter(Observer):
             parts |= {f"{label}.{species}": x for species, x in system.positions.items()}
             shared |= {f"{label}.fields.{key}": value for key, value in system.evaluator.state().items()}
         for observer in run.observers:
-            shared |= {f"observer.{observer.name}.{key}": value for key, value in observer.state().items()}
+            shared |= {f"observer.{observer.name}.{key}": value for key, value in observer.recorded.items()}
         path = self._store.write(run.step, parts=parts, shared=shared)
         if self._store.stopping:
             raise self._store.stopped(run.step, run.t, path)
@@ -67,7 +68,7 @@ def resume(run: Run, checkpoint: CheckpointFile) -> None:
     for observer in run.observers:
         with checkpoint.fitting():
             found = under(f"observer.{observer.name}.")
-            for name, ours in observer.state().items():
+            for name, ours in observer.recorded.items():
                 if found[name].shape != ours.shape:
                     raise ValueError(f"{name} has shape {found[name].shape} there, {ours.shape} here")
-            observer.restore(found)
+            observer.recorded = found

@@ -19,24 +19,21 @@ __all__ = ["Observer", "Run", "schedule"]
 
 
 class Observer(ABC):
-    """Looks at a run after every step. What it has recorded is part of a checkpoint.
+    """Looks at a run after every step.
 
     Attributes:
         name: prefix of its arrays in a checkpoint.
+        recorded: arrays recorded so far, the same on every rank: what a checkpoint keeps.
     """
 
     name: str
 
+    def __init__(self, **recorded: Array) -> None:
+        self.recorded = recorded
+
     @abstractmethod
     def look(self, run: Run) -> None:
         """Look at the particles after ``run.step`` steps, 0 included. Collective."""
-
-    def state(self) -> Mapping[str, Array]:
-        """Return the arrays recorded so far, the same on every rank."""
-        return {}
-
-    def restore(self, state: Mapping[str, Array]) -> None:  # noqa: B027 - most observers record nothing
-        """Continue from the arrays that ``state`` returned."""
 
 
 class Run:

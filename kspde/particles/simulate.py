@@ -18,7 +18,7 @@ from kspde.particles.fields.base import MEMORY_LIMIT
 from kspde.particles.mean_field import check_mean_field
 from kspde.particles.resume import resume as resume_from
 from kspde.particles.schemes import Scheme, scheme_of
-from kspde.particles.simulation import Setup, Simulation
+from kspde.particles.simulation import Simulation
 from kspde.particles.start import Seed
 from kspde.particles.statistics import check_statistics
 from kspde.particles.weights import GivenWeights
@@ -137,35 +137,35 @@ def simulate(
     begin = time.perf_counter()
     comm = communicator(comm)
     problem = Problem.of(model, u0, t_end=t_end, eps=eps, mollifier=mollifier, initial=initial)
-    setup = Setup(
+    simulation = Simulation(
         problem=problem,
         mollifier=mollifier if isinstance(mollifier, str) else repr(mollifier),
         counts=_counts(problem.model.species, n),
+        given_weights=weights,
         scheme=scheme_of(scheme, dt),
         seed=Seed(seed, replica),
         fields=FieldOptions(field_tol=field_tol, method=method, memory_limit=memory_limit, include_self=include_self),
         mean_field=mean_field,
         save=check_statistics(save, problem.fields, mean_field=mean_field is not None),
         on_blow_up=check_choice("on_blow_up", on_blow_up, ON_BLOW_UP),
+        checkpoint=_checked(checkpoint, resume),
         progress=progress,
         comm=comm,
     )
     check_callable("progress", progress, "one argument, t/t_end")
-    _check_checkpoint(checkpoint, resume)
     if mean_field is not None:
         check_mean_field(mean_field, problem, mean_field_differs)
-    check_work(sum(setup.counts.values()), steps=check_steps(problem.t_end, setup.scheme.dt))
+    check_work(sum(simulation.counts.values()), steps=check_steps(problem.t_end, simulation.scheme.dt))
     use_threads(comm)
     warn_outside_hypotheses(problem.model, problem.u0, problem.eps, comm)
 
-    simulation = Simulation(setup, weights, checkpoint)
     run, store = simulation.run, simulation.store
     found = store.latest() if store is not None else None
     if found is not None and resume:
         resume_from(run, found)
     run.start()
     ready = time.perf_counter()
-    with limited_threads(comm, useful=1), store or nullcontext():
+    with limited_threads(comm), store or nullcontext():
         run.finish()
     return simulation.cloud({"setup": ready - begin, "loop": time.perf_counter() - ready})
 
@@ -178,10 +178,11 @@ def _counts(species: tuple[str, ...], n: Any) -> dict[str, int]:
     return {name: check_integer("n", n[name], at_least=1) for name in species}
 
 
-def _check_checkpoint(checkpoint: Any, resume: Any) -> None:
+def _checked(checkpoint: Any, resume: Any) -> Checkpoint | None:
     if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
         raise InputError(
             f"checkpoint is a {type(checkpoint).__name__}: give kspde.Checkpoint(directory, every=seconds)"
         )
     if check_flag("resume", resume) and checkpoint is None:
         raise InputError("resume = True has nothing to resume from: give checkpoint, with the directory of the files")
+    return checkpoint

@@ -17,36 +17,41 @@ from kspde.particles.fields import FieldOptions
 from kspde.particles.fields.base import FieldEvaluator
 from kspde.particles.mean_field import MeanFieldEvaluator
 from kspde.particles.observers import Progress, Recorder
+from kspde.particles.reductions import everyones
 from kspde.particles.resume import CheckpointWriter
 from kspde.particles.run import Observer, Run, schedule
 from kspde.particles.schemes import Scheme
 from kspde.particles.start import Seed, check_particles, local_ids
 from kspde.particles.statistics import STATISTICS, StatisticsRecorder
 from kspde.particles.system import System
-from kspde.particles.weights import GivenWeights, everyones, particle_weights
+from kspde.particles.weights import GivenWeights, ParticleWeights, particle_weights
 from kspde.problem import Problem
 from kspde.protocols import SolvedDensity
 from kspde.runtime.checkpoint import Checkpoint, CheckpointStore
 from kspde.runtime.saving import SaveAt
-from kspde.typing import Array
+from kspde.typing import Array, Ids
 
-__all__ = ["Setup", "Simulation"]
+__all__ = ["Simulation"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Setup:
-    """What ``simulate`` is to do, checked.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Simulation:
+    """What ``simulate`` is to do, checked; its particles, what moves them and what records them.
+
+    The run is built when it is first asked for. Collective.
 
     Attributes:
         problem: the problem.
         mollifier: name of the mollifier.
         counts: number of particles by species.
+        given_weights: weights as given to ``simulate``.
         scheme: the scheme in time.
         seed: the random numbers.
         fields: how fields are computed.
         mean_field: the density whose fields move the mean-field particles, if there are any.
         save: what to save on the way.
         on_blow_up: what to do about particles that collapse.
+        checkpoint: where checkpoints are written, if they are.
         progress: function that is called after every step.
         comm: the communicator.
     """
@@ -54,119 +59,59 @@ class Setup:
     problem: Problem
     mollifier: str
     counts: Mapping[str, int]
+    given_weights: GivenWeights | Mapping[str, GivenWeights] | None
     scheme: Scheme
     seed: Seed
     fields: FieldOptions
     mean_field: SolvedDensity | None
     save: SaveAt | None
     on_blow_up: str
+    checkpoint: Checkpoint | None
     progress: Callable[[float], None] | None
     comm: Any
 
     @cached_property
-    def _stops(self) -> tuple[float, ...]:
-        return (self.problem.t_end,) if self.save is None else self.save.until(self.problem.t_end)
+    def run(self) -> Run:
+        """The run, at its start.
+
+        Raises:
+            InputError: particles that do not fit into memory or cannot be drawn, weights or kernels that are not valid.
+        """
+        observers: list[Observer | None] = [*self._recorders.values(), self._coupling, self._statistics]
+        if self.problem.eps is not None and self.problem.fields and self.on_blow_up != "ignore":
+            observers.append(Collapse(self.problem.model.species, self.problem.eps, self.on_blow_up))
+        observers.append(None if self.progress is None else Progress(self.progress))
+        observers.append(None if self.store is None else CheckpointWriter(self.store))
+        return Run(self._systems, scheme=self.scheme, times=self._times, observers=[o for o in observers if o])
 
     @cached_property
-    def times(self) -> Array:
-        """The times of all steps."""
-        return schedule(self.problem.t_end, self.scheme.dt, self._stops)
-
-    @cached_property
-    def saved_steps(self) -> list[int]:
-        """The numbers of the steps after which to save."""
-        return [] if self.save is None else [int(np.abs(self.times - t).argmin()) for t in self._stops]
-
-    def details(self) -> dict[str, Any]:
-        """Return what a summary says of the numerics."""
-        return {
-            "scheme": self.scheme.name,
-            "steps": len(self.times) - 1,
-            "dt_given": self.scheme.dt,
-            "initial": self.problem.initial,
-            "method": self.fields.method,
-            "field_tol": self.fields.field_tol,
-            "include_self": self.fields.include_self,
-        }
-
-
-class Simulation:
-    """The particles of a setup, what moves them and what records them. Collective.
-
-    Args:
-        setup: the setup.
-        weights: weights as given to ``simulate``.
-        checkpoint: checkpoints as given to ``simulate``.
-
-    Attributes:
-        run: the run, at its start.
-        store: the checkpoints, if there are any.
-
-    Raises:
-        InputError: particles that do not fit into memory, cannot be drawn, or whose weights or kernels are not valid.
-    """
-
-    def __init__(
-        self,
-        setup: Setup,
-        weights: GivenWeights | Mapping[str, GivenWeights] | None = None,
-        checkpoint: Checkpoint | None = None,
-    ) -> None:
-        self._setup = setup
-        problem, comm, with_mean_field = setup.problem, setup.comm, setup.mean_field is not None
-        dimension, method = problem.model.dimension, setup.fields.method
-        check_particles(setup.counts, dimension, type(setup.scheme), method, comm, mean_field=with_mean_field)
-        ids = local_ids(setup.counts, comm)
-        zeta = setup.seed.starting_points(problem.u0, ids, problem.mollified_start, comm)
-        self._weights = particle_weights(weights, zeta, counts=setup.counts, masses=problem.masses, comm=comm)
-        self._check_weights()
-        systems = {
-            label: System(
-                model=problem.model,
-                evaluator=evaluator,
-                positions={name: x.copy() for name, x in zeta.items()},
-                ids=ids,
-                counts=setup.counts,
-                noise=setup.seed.noise,
-                comm=comm,
-                weights=self._weights,
-            )
-            for label, evaluator in self._evaluators().items()
-        }
-        species, steps = problem.model.species, len(setup.times) - 1
-        self._recorders = {label: Recorder(label, species, dimension, steps) for label in systems}
-        self._coupling = CouplingRecorder(species, steps) if with_mean_field else None
-        self._statistics = (
-            None
-            if setup.save is None
-            else StatisticsRecorder(setup.save, setup.saved_steps, self._own_fields, lambda run: self.cloud())
-        )
-        self.store = None if checkpoint is None else CheckpointStore(checkpoint, self._description(), comm)
-        self.run = Run(systems, scheme=setup.scheme, times=setup.times, observers=[*self._observers()])
+    def store(self) -> CheckpointStore | None:
+        """The checkpoints, if there are any."""
+        return None if self.checkpoint is None else CheckpointStore(self.checkpoint, self._description(), self.comm)
 
     def cloud(self, timings: Mapping[str, float] | None = None) -> Cloud:
         """Return the particles after the steps taken so far; they share the run's arrays."""
-        coupled = self._coupling is not None
+        timings = timings or {}
         return self._cloud(
             "particles",
-            self._setup.details(),
-            timings=timings or {},
+            self._details(),
+            timings=timings,
             statistics={} if self._statistics is None else self._statistics.statistics(),
-            mean_field=self._cloud("mean_field", {}, timings=timings or {}) if coupled else None,
+            mean_field=None if self.mean_field is None else self._cloud("mean_field", {}, timings=timings),
             coupling=None if self._coupling is None else self._coupling.coupling(self.run),
         )
 
     def _cloud(self, label: str, details: Mapping[str, Any], **recorded: Any) -> Cloud:
-        setup, run, system = self._setup, self.run, self.run.systems[label]
+        run, system = self.run, self._systems[label]
         return Cloud(
-            problem=setup.problem,
-            mollifier=setup.mollifier,
+            problem=self.problem,
+            mollifier=self.mollifier,
             t_end=run.t,
             dt=float(np.diff(run.times).max()),
-            seed=setup.seed.seed,
-            replica=setup.seed.replica,
-            comm=setup.comm,
-            counts=setup.counts,
+            seed=self.seed.seed,
+            replica=self.seed.replica,
+            comm=self.comm,
+            counts=self.counts,
             masses=self._weights.masses,
             variations=self._weights.variations,
             diagnostics=self._recorders[label].diagnostics(run),
@@ -177,65 +122,116 @@ class Simulation:
             **recorded,
         )
 
-    def _evaluators(self) -> dict[str, FieldEvaluator]:
-        setup, out = self._setup, {"particles": self._own_fields()}
-        if setup.mean_field is not None:
-            out["mean_field"] = MeanFieldEvaluator(
-                setup.problem.fields,
-                source=setup.mean_field,
-                dimension=setup.problem.model.dimension,
+    @cached_property
+    def _stops(self) -> tuple[float, ...]:
+        return (self.problem.t_end,) if self.save is None else self.save.until(self.problem.t_end)
+
+    @cached_property
+    def _times(self) -> Array:
+        return schedule(self.problem.t_end, self.scheme.dt, self._stops)
+
+    @cached_property
+    def _saved_steps(self) -> list[int]:
+        return [] if self.save is None else [int(np.abs(self._times - t).argmin()) for t in self._stops]
+
+    @cached_property
+    def _starts(self) -> tuple[dict[str, Ids], dict[str, Array]]:
+        """The ids and starting points of this rank's particles."""
+        options = (self.problem.model.dimension, type(self.scheme), self.fields.method, self.comm)
+        check_particles(self.counts, *options, mean_field=self.mean_field is not None)
+        ids = local_ids(self.counts, self.comm)
+        return ids, self.seed.starting_points(self.problem.u0, ids, self.problem.mollified_start, self.comm)
+
+    @cached_property
+    def _weights(self) -> ParticleWeights:
+        masses, zeta = self.problem.masses, self._starts[1]
+        weights = particle_weights(self.given_weights, zeta, counts=self.counts, masses=masses, comm=self.comm)
+        for name in () if self.save is None else self.save.statistics:
+            STATISTICS[name].check_weights(weights)
+        for name, size in weights.variations.items() if self.mean_field is not None else ():
+            if abs(weights.masses[name] - masses[name]) > 1e-9 * size:
+                raise InputError(
+                    f"weights of {name!r} sum to {weights.masses[name]:.12g}, the mean field's density has mass "
+                    f"{masses[name]:.12g}: scale the weights to that mass, or leave mean_field out"
+                )
+        return weights
+
+    @cached_property
+    def _systems(self) -> dict[str, System]:
+        (ids, zeta), model = self._starts, self.problem.model
+        evaluators = {"particles": self._own_fields()}
+        if self.mean_field is not None:
+            evaluators["mean_field"] = MeanFieldEvaluator(
+                self.problem.fields,
+                source=self.mean_field,
+                dimension=model.dimension,
                 weights=self._weights.each,
-                tol=setup.fields.field_tol,
-                comm=setup.comm,
+                tol=self.fields.field_tol,
+                comm=self.comm,
             )
-        return out
+        return {
+            label: System(
+                model=model,
+                evaluator=evaluator,
+                positions={name: x.copy() for name, x in zeta.items()},
+                ids=ids,
+                counts=self.counts,
+                noise=self.seed.noise,
+                comm=self.comm,
+                weights=self._weights,
+            )
+            for label, evaluator in evaluators.items()
+        }
 
     def _own_fields(self) -> FieldEvaluator:
         """Return a new evaluator of the fields of an empirical measure."""
-        problem = self._setup.problem
-        return self._setup.fields.evaluator(
-            problem.fields, dimension=problem.model.dimension, weights=self._weights.each, comm=self._setup.comm
-        )
+        dimension, weights = self.problem.model.dimension, self._weights.each
+        return self.fields.evaluator(self.problem.fields, dimension=dimension, weights=weights, comm=self.comm)
 
-    def _observers(self) -> list[Observer]:
-        setup = self._setup
-        observers: list[Observer | None] = [*self._recorders.values(), self._coupling, self._statistics]
-        if setup.problem.eps is not None and setup.problem.fields and setup.on_blow_up != "ignore":
-            observers.append(Collapse(setup.problem.model.species, setup.problem.eps, setup.on_blow_up))
-        if setup.progress is not None:
-            observers.append(Progress(setup.progress))
-        if self.store is not None:
-            observers.append(CheckpointWriter(self.store))
-        return [observer for observer in observers if observer is not None]
+    @cached_property
+    def _recorders(self) -> dict[str, Recorder]:
+        species, dimension = self.problem.model.species, self.problem.model.dimension
+        return {label: Recorder(label, species, dimension, len(self._times) - 1) for label in self._systems}
+
+    @cached_property
+    def _coupling(self) -> CouplingRecorder | None:
+        species, steps = self.problem.model.species, len(self._times) - 1
+        return None if self.mean_field is None else CouplingRecorder(species, steps)
+
+    @cached_property
+    def _statistics(self) -> StatisticsRecorder | None:
+        if self.save is None:
+            return None
+        return StatisticsRecorder(self.save, self._saved_steps, self._own_fields, lambda run: self.cloud())
+
+    def _details(self) -> dict[str, Any]:
+        """Return what a summary says of the numerics."""
+        return {
+            "scheme": self.scheme.name,
+            "steps": len(self._times) - 1,
+            "dt_given": self.scheme.dt,
+            "initial": self.problem.initial,
+            "method": self.fields.method,
+            "field_tol": self.fields.field_tol,
+            "include_self": self.fields.include_self,
+        }
 
     def _description(self) -> dict[str, Any]:
         """Return what decides the result, for checkpoints. Collective."""
-        setup, weights = self._setup, self._weights
-        mean_field: Any = setup.mean_field
+        mean_field: Any = self.mean_field
         if mean_field is not None:
             mean_field = getattr(mean_field, "problem", [float(mean_field.t_end), getattr(mean_field, "eps", None)])
-        return setup.problem.describe(
+        return self.problem.describe(
             backend="particles",
-            counts=setup.counts,
-            seed=setup.seed.seed,
-            replica=setup.seed.replica,
-            **setup.details(),
-            times=setup.times,
-            saves=setup.saved_steps,
-            statistics=() if setup.save is None else setup.save.statistics,
-            weights={name: everyones(np.asarray(weights.each[name]), setup.comm) for name in weights.variations},
+            counts=self.counts,
+            seed=self.seed.seed,
+            replica=self.seed.replica,
+            **self._details(),
+            times=self._times,
+            saves=self._saved_steps,
+            statistics=() if self.save is None else self.save.statistics,
+            weights={
+                name: everyones(np.asarray(self._weights.each[name]), self.comm) for name in self._weights.variations
+            },
             mean_field=mean_field,
         )
-
-    def _check_weights(self) -> None:
-        """Raise an InputError where statistics, or the mean field, have no meaning for the weights."""
-        setup, weights = self._setup, self._weights
-        for name in () if setup.save is None else setup.save.statistics:
-            STATISTICS[name].check_weights(weights)
-        for name, size in weights.variations.items() if setup.mean_field is not None else ():
-            mass = setup.problem.masses[name]
-            if abs(weights.masses[name] - mass) > 1e-9 * size:
-                raise InputError(
-                    f"weights of {name!r} sum to {weights.masses[name]:.12g}, the mean field's density has mass "
-                    f"{mass:.12g}: scale the weights to that mass, or leave mean_field out"
-                )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,8 +16,9 @@ import numpy as np
 from kspde.errors import InputError, check_choice
 from kspde.models import Field
 from kspde.particles.fields.base import FieldEvaluator
+from kspde.particles.reductions import gather_rows, reduced
 from kspde.particles.run import Observer, Run
-from kspde.particles.system import System, gather_rows
+from kspde.particles.system import System
 from kspde.particles.weights import ParticleWeights
 from kspde.runtime.parallel import threads_per_rank, together
 from kspde.runtime.saving import SaveAt
@@ -177,13 +178,9 @@ class FieldFluctuations(Statistic):
                 square = np.square(here[f.name] - there[f.name])
                 powers[i] += square.sum(), np.square(square).sum()
                 largest[i] = max(largest[i], math.sqrt(square.max(initial=0.0)))
-        if system.comm.size > 1:
-            from mpi4py import MPI
-
-            system.comm.Allreduce(MPI.IN_PLACE, largest, op=MPI.MAX)
         return {
             "fluctuation_moments": _sum(system.comm, powers) / sum(system.counts.values()),
-            "fluctuation_maximum": largest,
+            "fluctuation_maximum": reduced(system.comm, largest, "MAX"),
         }
 
 
@@ -226,8 +223,8 @@ class StatisticsRecorder(Observer):
         own_fields: Callable[[], FieldEvaluator],
         snapshot: Callable[[Run], Any],
     ) -> None:
+        super().__init__()
         self._save, self._steps, self._own_fields, self._snapshot = save, steps, own_fields, snapshot
-        self._rows: dict[str, list[Array]] = {}
 
     def look(self, run: Run) -> None:
         """Record the statistics where it is time. Collective."""
@@ -236,35 +233,17 @@ class StatisticsRecorder(Observer):
         found = {"t": np.array(run.t)}
         for name in self._save.statistics:
             found |= STATISTICS[name].measure(run, self._own_fields)
-        for name, value in found.items():
-            rows = self._rows.setdefault(name, [])
-            if len(rows) != self._steps.index(run.step) or (rows and np.shape(rows[-1]) != value.shape):
-                raise InputError(
-                    "statistics of the checkpoint do not fit this run: remove it to start from the beginning"
-                )
-            rows.append(value)
+        count = self._steps.index(run.step)
+        known = self.recorded or {name: value[None][:0] for name, value in found.items()}
+        if {name: rows.shape for name, rows in known.items()} != {name: (count, *a.shape) for name, a in found.items()}:
+            raise InputError("statistics of the checkpoint do not fit this run: remove it to start from the beginning")
+        self.recorded = {name: np.concatenate([known[name], value[None]]) for name, value in found.items()}
         if self._save.callback is not None:
             self._save.callback(self._snapshot(run))
 
-    def state(self) -> Mapping[str, Array]:
-        """Return the rows so far."""
-        return {name: np.array(rows) for name, rows in self._rows.items()}
-
-    def restore(self, state: Mapping[str, Array]) -> None:
-        """Continue from the rows.
-
-        Raises:
-            ValueError: the rows are not those of the times until now.
-        """
-        counts = {len(rows) for rows in state.values()}
-        if len(counts) > 1 or max(counts, default=0) > len(self._steps):
-            raise ValueError("statistics of other times")
-        self._rows = {name: list(rows) for name, rows in state.items()}
-
     def statistics(self) -> dict[str, Array]:
         """Return by name an array over the saved times; without the axis of species, or fields, where there is one."""
-        rows = self.state()
-        return {name: a[:, 0] if a.ndim > 1 and a.shape[1] == 1 else a for name, a in rows.items()}
+        return {name: a[:, 0] if a.ndim > 1 and a.shape[1] == 1 else a for name, a in self.recorded.items()}
 
 
 def _weights(system: System, species: str) -> tuple[Array | float, float]:
@@ -276,9 +255,4 @@ def _weights(system: System, species: str) -> tuple[Array | float, float]:
 
 
 def _sum(comm: Any, values: Array) -> Array:
-    out: Array = np.ascontiguousarray(values, dtype=np.float64)
-    if comm.size > 1:
-        from mpi4py import MPI
-
-        comm.Allreduce(MPI.IN_PLACE, out, op=MPI.SUM)
-    return out
+    return reduced(comm, np.ascontiguousarray(values, dtype=np.float64))

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from kspde.errors import ConvergenceError, InputError
 from kspde.models import FieldValues, Model
 from kspde.particles.fields.base import Extent, FieldEvaluator
@@ -16,7 +14,7 @@ from kspde.particles.weights import ParticleWeights
 from kspde.runtime.random import Philox
 from kspde.typing import Array, Ids
 
-__all__ = ["System", "gather_rows"]
+__all__ = ["System"]
 
 
 @dataclass(kw_only=True)
@@ -105,13 +103,3 @@ class System:
                 f"particle {lost[1]} of species {lost[0]!r} moved to a position that is not finite: check the model's "
                 f"drift, or give a smaller dt"
             )
-
-
-def gather_rows(local: Array, comm: Any) -> Array | None:
-    """Return the rows of all ranks, in their order, on rank 0; None elsewhere. Collective."""
-    if comm.size == 1:
-        return local.copy()
-    sizes = np.array(comm.allgather(local.size))
-    out = np.empty((int(sizes.sum()) // local.shape[1], local.shape[1])) if comm.rank == 0 else None
-    comm.Gatherv(local, None if out is None else (out, sizes), root=0)
-    return out

@@ -15,10 +15,11 @@ from numba.core import types
 from numba.extending import overload
 
 from kspde.errors import InputError, check_finite
+from kspde.particles.reductions import reduced
 from kspde.runtime.parallel import together
 from kspde.typing import Array
 
-__all__ = ["GivenWeights", "ParticleWeights", "everyones", "own_and_factor", "particle_weights", "weight_of"]
+__all__ = ["GivenWeights", "ParticleWeights", "own_and_factor", "particle_weights", "weight_of"]
 
 #: What a user gives for a species: all weights in the order of ids, or a function of starting points.
 GivenWeights = Any
@@ -78,10 +79,7 @@ def particle_weights(
                 own = _local(f"weights of {name!r}", given[name], positions[name], counts[name], comm)
                 each[name] = own
                 sums[:, i] = own.sum(), np.abs(own).sum(), (own < 0).sum()
-    if comm.size > 1:
-        from mpi4py import MPI
-
-        comm.Allreduce(MPI.IN_PLACE, sums, op=MPI.SUM)
+    reduced(comm, sums)
     totals = dict(masses)
     for i, name in enumerate(species):
         if name in given:
@@ -116,11 +114,6 @@ def _local(label: str, given: GivenWeights, x: Array, count: int, comm: Any) -> 
         return check_finite(label, given(x.copy()), (len(x),)) if len(x) else np.empty(0)
     first, last = (count * r // comm.size for r in (comm.rank, comm.rank + 1))
     return check_finite(label, given, (count,))[first:last].copy()
-
-
-def everyones(rows: Array, comm: Any) -> Array:
-    """Return a copy of the rows of all ranks, in their order, on every rank. Collective."""
-    return np.concatenate(comm.allgather(rows) if comm.size > 1 else [rows])
 
 
 def own_and_factor(weights: float | Array, gathered: Callable[[Array], Array]) -> tuple[Array | None, float]:

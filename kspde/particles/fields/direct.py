@@ -10,7 +10,8 @@ import numpy as np
 from kspde.models import Field
 from kspde.particles.fields.base import Extent, FieldEvaluator
 from kspde.particles.fields.pairs import PairTables, pair_tables, sum_all
-from kspde.particles.weights import everyones, own_and_factor
+from kspde.particles.reductions import everyones
+from kspde.particles.weights import own_and_factor
 from kspde.runtime.compiled import use_threads
 from kspde.typing import Array
 

@@ -23,7 +23,8 @@ from kspde.errors import InputError
 from kspde.kernels import Kernel, ResolventPolynomial
 from kspde.models import Field
 from kspde.particles.fields.pairs import add_neighbours, pair_tables
-from kspde.particles.weights import everyones, own_and_factor
+from kspde.particles.reductions import everyones
+from kspde.particles.weights import own_and_factor
 from kspde.radial import profile
 from kspde.typing import Array, Indices
 
