@@ -1,8 +1,7 @@
 """The particle backend: samples of a model's density, from its N-particle system."""
 
-from kspde.particles.cloud import Cloud
+from kspde.particles.cloud import Cloud, SnapshotFiles
 from kspde.particles.coupling import Coupling
 from kspde.particles.simulate import simulate
-from kspde.particles.snapshots import SnapshotFiles
 
 __all__ = ["Cloud", "Coupling", "SnapshotFiles", "simulate"]

@@ -46,7 +46,7 @@ class Collapse(Observer):
         self._reported: set[str] = set()
         self._before: dict[str, tuple[int, Array]] = {}
 
-    def look(self, run: Run) -> None:
+    def __call__(self, run: Run) -> None:
         """Look at the particles. Collective.
 
         Raises:

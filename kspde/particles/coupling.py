@@ -63,7 +63,7 @@ class CouplingRecorder(Observer):
         super().__init__(distance=np.full((steps + 1, len(species)), np.nan))
         self._species = species
 
-    def look(self, run: Run) -> None:
+    def __call__(self, run: Run) -> None:
         """Record the distance. Collective."""
         particles, mean_field = run.systems["particles"], run.systems["mean_field"]
         row = np.zeros(len(self._species))

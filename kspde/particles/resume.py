@@ -21,7 +21,7 @@ class CheckpointWriter(Observer):
         super().__init__()
         self._store = store
 
-    def look(self, run: Run) -> None:
+    def __call__(self, run: Run) -> None:
         """Write a checkpoint if one is due. Collective.
 
         Raises:

@@ -1,11 +1,12 @@
-"""The loop over the steps: a scheme moves the particles, observers look at them."""
+"""The loop over the steps: a scheme moves the particles, observers look at them and record diagnostics."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from kspde.particles.system import System
 from kspde.runtime.parallel import all_or_none
 from kspde.typing import Array
 
-__all__ = ["Observer", "Run", "schedule"]
+__all__ = ["Observer", "Progress", "Recorder", "Run", "schedule"]
 
 
 class Observer(ABC):
@@ -32,7 +33,7 @@ class Observer(ABC):
         self.recorded = recorded
 
     @abstractmethod
-    def look(self, run: Run) -> None:
+    def __call__(self, run: Run) -> None:
         """Look at the particles after ``run.step`` steps, 0 included. Collective."""
 
 
@@ -110,7 +111,7 @@ class Run:
     def _look(self) -> None:
         for observer in self.observers:
             with all_or_none(self.particles.comm):
-                observer.look(self)
+                observer(self)
 
     @contextmanager
     def _located(self, h: float) -> Iterator[None]:
@@ -132,3 +133,51 @@ def schedule(t_end: float, dt: float, stops: Sequence[float]) -> Array:
         parts.append(start + (stop - start) * np.arange(1, steps + 1) / steps)
         start = stop
     return np.concatenate(parts)
+
+
+class Recorder(Observer):
+    """Records the diagnostics of a system: mean and second moment of every species, as ``Observation`` defines them.
+
+    Args:
+        system: name of the system.
+        species: names of the species.
+        dimension: d.
+        steps: number of steps of the whole run.
+    """
+
+    def __init__(self, system: str, species: tuple[str, ...], dimension: int, steps: int) -> None:
+        shape = (steps + 1, len(species))
+        super().__init__(mean=np.full((*shape, dimension), np.nan), second_moment=np.full(shape, np.nan))
+        self.name = f"recorder_{system}"
+        self._system = system
+        self._species = species
+
+    def __call__(self, run: Run) -> None:
+        """Record both moments."""
+        seen = run.systems[self._system].seen
+        self.recorded["mean"][run.step] = [seen.mean[name] for name in self._species]
+        self.recorded["second_moment"][run.step] = [seen.second_moment[name] for name in self._species]
+
+    def diagnostics(self, run: Run) -> dict[str, Array]:
+        """Return times and moments until now, without the axis of species where there is one."""
+        rows = slice(0, run.step + 1)
+        species: Any = 0 if len(self._species) == 1 else slice(None)
+        return {
+            "t": run.times[rows],
+            **{name: self.recorded[name][rows, species] for name in ("second_moment", "mean")},
+        }
+
+
+class Progress(Observer):
+    """Calls a function with t/t_end after every step."""
+
+    name = "progress"
+
+    def __init__(self, call: Callable[[float], Any]) -> None:
+        super().__init__()
+        self._call = call
+
+    def __call__(self, run: Run) -> None:
+        """Call the function."""
+        if run.step:
+            self._call(run.t / float(run.times[-1]))

@@ -16,18 +16,18 @@ from kspde.particles.coupling import CouplingRecorder
 from kspde.particles.fields import FieldOptions
 from kspde.particles.fields.base import FieldEvaluator
 from kspde.particles.mean_field import MeanFieldEvaluator
-from kspde.particles.observers import Progress, Recorder
 from kspde.particles.reductions import everyones
 from kspde.particles.resume import CheckpointWriter
-from kspde.particles.run import Observer, Run, schedule
+from kspde.particles.run import Observer, Progress, Recorder, Run, schedule
 from kspde.particles.schemes import Scheme
-from kspde.particles.start import Seed, check_particles, local_ids
+from kspde.particles.start import Seed, bytes_of_particles, local_ids
 from kspde.particles.statistics import STATISTICS, StatisticsRecorder
 from kspde.particles.system import System
 from kspde.particles.weights import GivenWeights, ParticleWeights, particle_weights
 from kspde.problem import Problem
 from kspde.protocols import SolvedDensity
 from kspde.runtime.checkpoint import Checkpoint, CheckpointStore
+from kspde.runtime.limits import check_memory
 from kspde.runtime.saving import SaveAt
 from kspde.typing import Array, Ids
 
@@ -137,8 +137,10 @@ class Simulation:
     @cached_property
     def _starts(self) -> tuple[dict[str, Ids], dict[str, Array]]:
         """The ids and starting points of this rank's particles."""
-        options = (self.problem.model.dimension, type(self.scheme), self.fields.method, self.comm)
-        check_particles(self.counts, *options, mean_field=self.mean_field is not None)
+        n = sum(map(float, self.counts.values()))
+        options = (self.problem.model.dimension, type(self.scheme), self.fields.method)
+        needed = bytes_of_particles(n, *options, mean_field=self.mean_field is not None)
+        check_memory(f"n = {n:.10g} particles", needed / self.comm.size, self.comm, "give fewer")
         ids = local_ids(self.counts, self.comm)
         return ids, self.seed.starting_points(self.problem.u0, ids, self.problem.mollified_start, self.comm)
 
@@ -218,6 +220,7 @@ class Simulation:
 
     def _description(self) -> dict[str, Any]:
         """Return what decides the result, for checkpoints. Collective."""
+        own = self._weights
         mean_field: Any = self.mean_field
         if mean_field is not None:
             mean_field = getattr(mean_field, "problem", [float(mean_field.t_end), getattr(mean_field, "eps", None)])
@@ -230,8 +233,6 @@ class Simulation:
             times=self._times,
             saves=self._saved_steps,
             statistics=() if self.save is None else self.save.statistics,
-            weights={
-                name: everyones(np.asarray(self._weights.each[name]), self.comm) for name in self._weights.variations
-            },
+            weights={name: everyones(np.asarray(own.each[name]), self.comm) for name in own.variations},
             mean_field=mean_field,
         )

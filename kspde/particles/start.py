@@ -1,4 +1,4 @@
-r"""What a run starts from: memory for its particles, their ids, and starting points drawn from :math:`u_0`."""
+r"""What a run starts from: ids of particles, their memory, and starting points drawn from :math:`u_0`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from kspde.initial import InitialDensity
 from kspde.kernels import Kernel
 from kspde.particles.fields import METHODS
 from kspde.particles.schemes import Scheme
-from kspde.runtime.limits import check_memory
 from kspde.runtime.parallel import together
 from kspde.runtime.random import Philox
 from kspde.typing import Array, Ids
 
-__all__ = ["Seed", "bytes_of_particles", "check_particles", "local_ids"]
+__all__ = ["Seed", "bytes_of_particles", "local_ids"]
 
 #: Streams of a seed: ζ_i, the noise that moves the particles, and the shift that mollifies ζ_i.
 _ZETA, _NOISE, _SHIFT = 0, 1, 2
@@ -97,16 +96,3 @@ def bytes_of_particles(n: float, dimension: int, scheme: type[Scheme], method: s
     """
     vectors = scheme.vectors * (1.75 if mean_field else 1.0)
     return n * (8.0 + 8.0 * dimension * vectors + METHODS[method].bytes_per_particle)
-
-
-def check_particles(
-    counts: Mapping[str, int], dimension: int, scheme: type[Scheme], method: str, comm: Any, *, mean_field: bool
-) -> None:
-    """Refuse particles that do not fit into memory. Collective.
-
-    Raises:
-        InputError: they do not fit; on every rank.
-    """
-    n = float(np.sum([float(count) for count in counts.values()]))
-    needed = bytes_of_particles(n, dimension, scheme, method, mean_field=mean_field)
-    check_memory(f"n = {n:.10g} particles", needed / comm.size, comm, "give fewer")

@@ -43,7 +43,7 @@ class Statistic(ABC):
         """Raise an ``InputError`` where the statistic has no meaning for these weights."""
 
     @abstractmethod
-    def measure(self, run: Run, own_fields: Callable[[], FieldEvaluator]) -> dict[str, Array]:
+    def __call__(self, run: Run, own_fields: Callable[[], FieldEvaluator]) -> dict[str, Array]:
         """Return arrays by name, whose first axis is that of species, or of fields. Collective.
 
         Args:
@@ -70,8 +70,7 @@ class Moments(Statistic):
                 f"{weights.signed[0]!r}): leave them out; diagnostics hold the first two moments of the measure"
             )
 
-    def measure(self, run: Run, own_fields: Callable[[], FieldEvaluator]) -> dict[str, Array]:
-        """Return the moments."""
+    def __call__(self, run: Run, own_fields: Callable[[], FieldEvaluator]) -> dict[str, Array]:
         system = run.particles
         covariance, third, fourth = [], [], []
         for name, x in system.positions.items():
@@ -96,8 +95,7 @@ class MinimalDistance(Statistic):
 
     name = "minimal_distance"
 
-    def measure(self, run: Run, own_fields: Callable[[], FieldEvaluator]) -> dict[str, Array]:
-        """Return the distances."""
+    def __call__(self, run: Run, own_fields: Callable[[], FieldEvaluator]) -> dict[str, Array]:
         system = run.particles
         out = np.full(len(system.positions), np.inf)
         for i, (name, local) in enumerate(system.positions.items()):
@@ -125,8 +123,7 @@ class Histogram(Statistic):
     name = "histogram"
     bins: int = 64
 
-    def measure(self, run: Run, own_fields: Callable[[], FieldEvaluator]) -> dict[str, Array]:
-        """Return counts and edges."""
+    def __call__(self, run: Run, own_fields: Callable[[], FieldEvaluator]) -> dict[str, Array]:
         system = run.particles
         extent = system.seen.extent
         counts, edges = [], []
@@ -164,8 +161,7 @@ class FieldFluctuations(Statistic):
                 "field with tau > 0: leave it out"
             )
 
-    def measure(self, run: Run, own_fields: Callable[[], FieldEvaluator]) -> dict[str, Array]:
-        """Return the moments."""
+    def __call__(self, run: Run, own_fields: Callable[[], FieldEvaluator]) -> dict[str, Array]:
         system = run.systems["mean_field"]
         system.prepare(run.t)
         own = own_fields()
@@ -226,13 +222,13 @@ class StatisticsRecorder(Observer):
         super().__init__()
         self._save, self._steps, self._own_fields, self._snapshot = save, steps, own_fields, snapshot
 
-    def look(self, run: Run) -> None:
+    def __call__(self, run: Run) -> None:
         """Record the statistics where it is time. Collective."""
         if run.step not in self._steps:
             return
         found = {"t": np.array(run.t)}
         for name in self._save.statistics:
-            found |= STATISTICS[name].measure(run, self._own_fields)
+            found |= STATISTICS[name](run, self._own_fields)
         count = self._steps.index(run.step)
         known = self.recorded or {name: value[None][:0] for name, value in found.items()}
         if {name: rows.shape for name, rows in known.items()} != {name: (count, *a.shape) for name, a in found.items()}:

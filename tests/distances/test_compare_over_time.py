@@ -14,7 +14,7 @@ from mpi4py import MPI
 
 import kspde
 from kspde.distances import OverTime, Snapshots, compare
-from kspde.particles.snapshots import SnapshotFiles
+from kspde.particles import SnapshotFiles
 
 FREE = kspde.SignalDependentKellerSegel(chi=0.0)
 TIMES = (0.0, 0.2, 0.5)
