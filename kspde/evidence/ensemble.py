@@ -20,8 +20,7 @@ from kspde.particles.fields.direct import DirectSum
 from kspde.particles.fields.particle_mesh import ParticleMesh
 from kspde.particles.mean_field import MeanFieldEvaluator
 from kspde.particles.observation import Tallies
-from kspde.particles.observers import Progress
-from kspde.particles.run import Observer, Run, schedule
+from kspde.particles.run import Observer, Progress, Run, schedule
 from kspde.particles.schemes import EulerMaruyama
 from kspde.particles.start import Seed
 from kspde.particles.system import System
@@ -110,9 +109,10 @@ class _Look(Observer):
     name = "look"
 
     def __init__(self, call: Callable[[int, float], None]) -> None:
+        super().__init__()
         self._call = call
 
-    def look(self, run: Run) -> None:
+    def __call__(self, run: Run) -> None:
         """Call it. Collective."""
         try:
             for system in run.systems.values():
