@@ -270,7 +270,8 @@ def test_a_grid_that_does_not_fit_is_refused_with_the_numbers(comm):
     x[0] = 1e6
     message = (
         r"the fields of a cloud of size 1e\+06 × 1e\+06 to relative accuracy 1e-06 need \d+ × \d+ modes "
-        r"\(spacing 0\.1\d*, padding 16\.\d*\) and .* GB per rank, but the limit is 4 GB: give a larger eps"
+        r"\(spacing 0\.1\d*, padding 16\.\d*\) and .* GB per rank, but the limit is 4 GB: "
+        r"give a larger eps or field_tol"
     )
     with pytest.raises(kspde.InputError, match=message):
         evaluate(ParticleMesh, field("gaussian", 0.3), x, comm, tol=1e-6)
