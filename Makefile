@@ -1,4 +1,5 @@
 # make demo   the main job on two MPI ranks: installs into .venv, prints the distances and where the pictures are
+# make check  a selection of the tests from every room, in less than a minute: tests/conftest.py
 # make test   style, types and the test suite on one rank and on two
 # make book   runs the demos and builds the handbook, with the reference and the ledger: build/book/html/index.html
 # make lint   style and types alone
@@ -11,7 +12,7 @@ PYTHON ?= python3
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test book lint lowest clean venv
+.PHONY: demo check test book lint lowest clean venv
 
 # An active virtual environment, or modules found by PYTHONPATH, must not leak into .venv.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV CONDA_PREFIX
@@ -41,6 +42,10 @@ TWICE := --numprocesses 2 --max-worker-restart 0
 demo: venv
 	@$(MAKE) --silent --no-print-directory .venv/installed-fem
 	@$(BIN)/mpirun -n 2 $(BIN)/kspde demo --out demo-output --force </dev/null
+
+check: venv
+	@$(MAKE) --silent --no-print-directory .venv/installed-test
+	@OMP_NUM_THREADS=1 timeout --kill-after=10 $(LIMIT) $(PYTEST) $(TWICE) -m "not slow and not programs" </dev/null
 
 test: lint
 	@echo "== pytest, 1 rank"

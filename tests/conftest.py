@@ -1,34 +1,80 @@
-"""Fixtures for a suite that runs on one rank and under mpirun."""
+"""Markers, the order of tests, and fixtures, for a suite that runs on one rank and under mpirun (mpi_plugin.py)."""
 
 from __future__ import annotations
 
-import importlib
-import os
-import pkgutil
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import hypothesis
 import pytest
 from mpi4py import MPI
 
 import kspde
 
+pytest_plugins = ["mpi_plugin"]
+
 #: Directories that processes of pytest-xdist begin with: what takes longest must not be left for the end. The programs
 #: compile the loops over particles meanwhile, which fem does without.
 _FIRST = ("programs", "fem", "system")
 
+#: The files of ``make check``, some from every room: all others are marked slow, or programs. A minute in all.
+QUICK = {
+    "test_checkpoint.py",
+    "test_compiling.py",
+    "test_face.py",
+    "test_files_on_disk.py",
+    "test_foreign_values.py",
+    "test_initial_densities.py",
+    "test_memory.py",
+    "test_model_fields.py",
+    "test_parallel.py",
+    "test_problem.py",
+    "test_random.py",
+    "test_signals.py",
+    "test_warned.py",
+    "architecture/test_imports.py",
+    "architecture/test_quick.py",
+    "cli/test_bad_input.py",
+    "cli/test_theory_command.py",
+    "distances/test_compare.py",
+    "distances/test_compare_bandwidth.py",
+    "distances/test_compare_grid.py",
+    "distances/test_compare_statistics.py",
+    "distances/test_pictures_of_particles.py",
+    "evidence/test_log_law.py",
+    "fem/test_adaptive.py",
+    "fem/test_forms.py",
+    "fem/test_solve_input.py",
+    "fem/test_tensor_laplacian.py",
+    "io/test_case_file.py",
+    "particles/test_cloud.py",
+    "particles/test_radial_kernels.py",
+    "particles/test_replicas.py",
+    "particles/test_start.py",
+    "particles/test_statistics.py",
+    "studies/test_distance_measure.py",
+    "studies/test_study_fits.py",
+    "studies/test_words.py",
+    "system/test_threads.py",
+    "theory/test_theory_conditions.py",
+    "theory/test_theory_constant.py",
+    "theory/test_theory_hypotheses.py",
+    "theory/test_theory_norms.py",
+    "theory/test_theory_volatility.py",
+}
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark whole programs, and whatever ``make check`` leaves out."""
+    if item.path.parent.name == "programs":
+        item.add_marker("programs")
+    elif item.path.relative_to(Path(__file__).parent).as_posix() not in QUICK:
+        item.add_marker("slow")
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave to one rank what is marked so: each case's linear algebra is tested on several ranks elsewhere."""
-    if MPI.COMM_WORLD.size > 1:
-        alone = [item for item in items if item.get_closest_marker("one_rank")]
-        config.hook.pytest_deselected(items=alone)
-        items[:] = [item for item in items if item not in alone]
-    if hasattr(config, "workerinput"):  # pytest-xdist's
+    """Let processes of pytest-xdist begin with the directories that take longest."""
+    if hasattr(config, "workerinput"):
         order = {name: place for place, name in enumerate(_FIRST)}
         items.sort(key=lambda item: order.get(item.path.parent.name, len(order)))
 
@@ -48,76 +94,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     config.option.loadscopereorder = False  # it would leave files of few and long tests for the end
     return Files(config, log)
-
-
-# The ranks must try the same examples, or they meet in different collective calls.
-# A slow machine is not the tests' fault.
-hypothesis.settings.register_profile(
-    "ranks",
-    derandomize=True,
-    database=None,
-    deadline=None,
-    suppress_health_check=[hypothesis.HealthCheck.too_slow],
-)
-hypothesis.settings.load_profile("ranks")
-
-#: Seconds that a rank which has failed a test waits for the others to end it.
-_PATIENCE = float(os.environ.get("KSPDE_TEST_PATIENCE", "30"))
-
-
-class _Agreement:
-    """Ends the job when a test has failed on one rank and another one is still in it: it waits there for ever."""
-
-    def __init__(self) -> None:
-        self._comm = MPI.COMM_WORLD.Dup()
-        self._said: list[str] = []
-
-    def pytest_runtest_logreport(self, report: Any) -> None:
-        if report.failed:
-            text = f"\nFAILED on rank {self._comm.rank}: {report.nodeid} ({report.when})\n{report.longreprtext}\n"
-            self._said.append(text)
-            if self._comm.rank:  # the others leave their reports to rank 0, which may not have this one
-                self._say(text)
-
-    def pytest_collectreport(self, report: Any) -> None:
-        if report.failed and self._comm.rank:
-            self._say(f"\nFAILED on rank {self._comm.rank}: {report.nodeid}\n{report.longreprtext}\n")
-
-    def pytest_internalerror(self, excrepr: Any) -> None:
-        self._say(f"\nFAILED on rank {self._comm.rank}: {excrepr}\n")
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        """Meet the other ranks after each test."""
-        outcome = yield
-        met, deadline = self._comm.Ibarrier(), time.monotonic() + _PATIENCE
-        while not met.Test():
-            if self._said and time.monotonic() > deadline:
-                if self._comm.rank == 0:
-                    self._say(self._said[-1])
-                self._say(f"\n{item.nodeid} failed on rank {self._comm.rank}, another rank is still in it: giving up\n")
-                time.sleep(0.3)
-                MPI.COMM_WORLD.Abort(1)
-            time.sleep(1e-4)
-        self._said.clear()
-        return outcome
-
-    def _say(self, text: str) -> None:
-        sys.__stderr__.write(text)
-        sys.__stderr__.flush()
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_configure(config: pytest.Config) -> None:
-    """Leave the report to rank 0, and let ranks meet after each test."""
-    if MPI.COMM_WORLD.size > 1:
-        config.pluginmanager.register(_Agreement())
-        # hypothesis also tries the constants of all modules that it finds loaded: the ranks must have the same ones.
-        for module in pkgutil.walk_packages(kspde.__path__, "kspde."):
-            if not module.name.endswith("__main__"):
-                importlib.import_module(module.name)
-    if MPI.COMM_WORLD.rank > 0:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the terminal reporter is about to be given it
 
 
 @pytest.fixture

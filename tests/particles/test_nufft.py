@@ -87,7 +87,7 @@ def test_small_tolerances_take_far_fewer_modes_than_points_of_a_mesh(comm):
     fields = field("gaussian", 0.8, gradient=True)
     mesh, modes = ParticleMesh(fields, **options), NonuniformFFT(fields, **options)
     value, gradient = at_all(modes, x, comm)
-    assert 4 * max(modes.shape) < min(mesh._wanted(x.max(axis=0) - x.min(axis=0)))
+    assert 4 * max(modes.shape) < min(mesh.points_for(x.max(axis=0) - x.min(axis=0)))
     exact, exact_gradient = sums(3, "gaussian", 0.8, x, x, 1 / len(x))
     largest, steepest = suprema(3, "gaussian", 0.8, x)
     assert np.abs(value - exact).max() <= 1e-7 * largest

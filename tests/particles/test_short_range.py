@@ -31,7 +31,7 @@ def mesh_fields(mollifier, eps, x, comm, *, tol, gradient=True, share=0.5, inclu
     options = {"dimension": x.shape[1], "weights": {"u": 1 / len(x)}, "tol": tol, "comm": comm}
     fields = field(mollifier, eps, gradient=gradient)
     whole = ParticleMesh(fields, include_self=include_self, **options)
-    limit = share * whole._bytes(x.max(axis=0) - x.min(axis=0))
+    limit = share * whole.bytes_for(x.max(axis=0) - x.min(axis=0))
     return ParticleMesh(fields, include_self=include_self, memory_limit=limit, **options)
 
 

@@ -198,7 +198,8 @@ def test_a_failed_assertion_on_one_rank_ends_the_suite(
     shell: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KSPDE_TEST_PATIENCE", "2")
-    (tmp_path / "conftest.py").write_text((ROOT / "conftest.py").read_text("utf-8"), "utf-8")
+    for name in ("conftest.py", "mpi_plugin.py"):
+        (tmp_path / name).write_text((ROOT / name).read_text("utf-8"), "utf-8")
     (tmp_path / "test_suite.py").write_text(SUITE, "utf-8")
     done = shell("mpirun", "-n", 2, "python", "-m", "pytest", "-q", "test_suite.py")
     assert done.returncode == 1

@@ -1,11 +1,9 @@
-"""Simulations that are killed at any moment and go on exactly."""
+"""Simulations that are killed and resume exactly."""
 
 from __future__ import annotations
 
 import os
-import random
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,23 +43,22 @@ def contents(path: Path) -> dict[str, np.ndarray]:
     return found
 
 
-def test_runs_killed_at_random_moments_end_as_one_that_was_not(launch: Callable[..., Any], tmp_path: Path) -> None:
-    chance = random.Random(20)
+def test_killed_runs_end_as_one_that_was_not(launch: Callable[..., Any], tmp_path: Path) -> None:
+    """Killed right after a step, and while a checkpoint is being written."""
     whole = launch("checkpoints_whole", "whole.h5")  # beside the others: a process is slow to start
-    killed = 0
-    for _ in range(2):
+    for steps, writing in ((37, False), (22, True)):
         with launch("checkpoints", "pieces.h5") as process:
             assert process.stdout is not None
-            for _ in range(chance.randrange(12, 70)):  # steps
+            for _ in range(steps):
                 process.stdout.readline()
-            time.sleep(0.01 * chance.random())
+            while writing and not any(tmp_path.glob(f"checkpoints/.checkpoint-*.{process.pid}")):
+                assert process.poll() is None
             process.kill()
-            killed += process.wait() == -signal.SIGKILL
-    assert killed == 2
+            assert process.wait() == -signal.SIGKILL
     last = launch("checkpoints", "pieces.h5")
     out, err = last.communicate(timeout=120)
     assert last.returncode == 0, err
-    assert float(out.split()[0]) > 0.05  # it went on from a checkpoint
+    assert float(out.split()[0]) > 0.05  # it resumed from a checkpoint
     _, err = whole.communicate(timeout=120)
     assert whole.returncode == 0, err
     one, other = contents(tmp_path / "whole.h5"), contents(tmp_path / "pieces.h5")

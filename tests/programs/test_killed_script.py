@@ -1,8 +1,7 @@
-"""A script that is killed and terminated, and goes on."""
+"""A script that is killed and terminated, and resumes."""
 
 from __future__ import annotations
 
-import random
 import signal
 import time
 from collections.abc import Callable
@@ -31,16 +30,17 @@ def solve(directory: str | Path) -> kspde.Solution:
     )  # fmt: skip
 
 
-def test_killed_and_terminated_processes_go_on(start: Callable[..., Any], tmp_path: Path) -> None:
+def test_killed_and_terminated_processes_resume(start: Callable[..., Any], tmp_path: Path) -> None:
+    """Killed while a checkpoint is being written, terminated when one has been written."""
     (tmp_path / "run.py").write_text(SCRIPT.format(here=str(Path(__file__).parent)), encoding="utf-8")
-    one = solve(tmp_path / "undisturbed")
-    chance = random.Random(3)
+    one, directory = solve(tmp_path / "undisturbed"), tmp_path / "killed"
     for number in (signal.SIGKILL, signal.SIGTERM):
-        before = set((tmp_path / "killed").glob("checkpoint-*.h5"))
-        process = start("python", "run.py", "killed")
-        while set((tmp_path / "killed").glob("checkpoint-*.h5")) <= before and process.poll() is None:
-            time.sleep(0.02)
-        time.sleep(chance.uniform(0.0, 0.2))
+        before = {path.name for path in directory.glob("checkpoint-*.h5")}
+        process = start("python", "run.py", directory.name)
+        while process.poll() is None and {path.name for path in directory.glob("checkpoint-*.h5")} <= before:
+            time.sleep(0.001)
+        while number == signal.SIGKILL and process.poll() is None and not any(directory.glob(f".*.{process.pid}")):
+            pass
         process.send_signal(number)
         _, words = process.communicate(timeout=120)
         if process.returncode:  # it may have been faster

@@ -57,15 +57,6 @@ def _pair(r2: float, weight: float, table: Array, step: float, slopes: Array, sl
     return weight * _tabulated(table, step, root), slope
 
 
-@inlined
-def _add_to_row(gradient: Array, i: int, d: int, g0: float, g1: float, g2: float) -> None:
-    gradient[i, 0] += g0
-    if d > 1:
-        gradient[i, 1] += g1
-    if d > 2:
-        gradient[i, 2] += g2
-
-
 @compiled_parallel
 def sum_all(
     values: Array,
@@ -86,7 +77,7 @@ def sum_all(
         values: output, shape (n,).
         gradient: output, shape (n, d), or None where none is wanted.
         x: positions, shape (n, d).
-        sources: their positions, shape (N, d).
+        sources: positions of the sources, shape (N, d).
         group: the number of consecutive sources that belong together.
         table: coefficients of the kernel's table.
         step: its step.
@@ -108,8 +99,9 @@ def sum_all(
             g2 += slope * z2
         values[i] = factor * total
         if gradient is not None:
-            gradient[i] = 0.0
-            _add_to_row(gradient, i, d, factor * g0, factor * g1, factor * g2)
+            g = (g0, g1, g2)
+            for axis in range(d):
+                gradient[i, axis] = factor * g[axis]
 
 
 @compiled_parallel
@@ -130,24 +122,10 @@ def add_neighbours(
     weights: Array | None,
     factor: float,
 ) -> None:
-    """Add the sums over the sources closer than ``reach``; the other arguments are those of ``sum_all``.
+    """Add to ``values`` and ``gradient`` the sums over the sources closer than ``reach``; see ``sum_all``.
 
-    Args:
-        values: shape (n,), added to.
-        gradient: shape (n, d), added to, or None where none is wanted.
-        x: positions, shape (n, d).
-        sources: their positions, shape (N, d), sorted by cell.
-        starts: the first source of every cell, and N.
-        shape: the number of cells per direction, 1 for directions beyond d.
-        lower: the corner of the first cell.
-        per_width: cells per unit length, at most 1/``reach``.
-        reach: the greatest distance.
-        table: coefficients of the kernel's table.
-        step: its step.
-        slopes: coefficients of its derivative's table; not read where no gradient is wanted.
-        slope_step: its step.
-        weights: weights of the sources, shape (N,), or None for 1.
-        factor: a factor of all sums.
+    The sources are sorted into cells of width 1/``per_width``, at least ``reach``, the first of which has the corner
+    ``lower``. There are ``shape`` of them per direction, 1 beyond d; ``starts`` holds the first source of each, and N.
     """
     d, sloped, reach2 = x.shape[1], gradient is not None, reach**2
     for i in prange(len(x)):
@@ -172,4 +150,6 @@ def add_neighbours(
                         g2 += slope * z2
         values[i] += factor * total
         if gradient is not None:
-            _add_to_row(gradient, i, d, factor * g0, factor * g1, factor * g2)
+            g = (g0, g1, g2)
+            for axis in range(d):
+                gradient[i, axis] += factor * g[axis]

@@ -126,7 +126,7 @@ class ParticleMesh(FieldEvaluator):
         size = extent.upper - extent.lower
         if self.screen:
             self._screen(0.0)
-        if self._bytes(size) > self.memory_limit:
+        if self.bytes_for(size) > self.memory_limit:
             self._split(size)
         slack = _SLACK * (size + self.padding)
         self._set_box(extent.lower - slack, extent.upper + slack)
@@ -138,7 +138,7 @@ class ParticleMesh(FieldEvaluator):
             InputError: on every rank.
         """
         near = 0.0 if self._short_range is None else ShortRangeSum.bytes_per_particle * self.comm.allreduce(n)
-        needed = self._bytes(extent.upper - extent.lower) + near
+        needed = self.bytes_for(extent.upper - extent.lower) + near
         modes = " × ".join(map(str, self.shape))
         check_memory(f"the fields on a grid of {modes}", needed, self.comm, "give a larger eps, or fewer particles")
 
@@ -148,13 +148,13 @@ class ParticleMesh(FieldEvaluator):
         Raises:
             InputError: no screen does.
         """
-        asked = self._bytes(size), self._wanted((1 + 2 * _SLACK) * size + 2 * _SLACK * self.padding), self.spacing
+        asked = self.bytes_for(size), self.points_for((1 + 2 * _SLACK) * size + 2 * _SLACK * self.padding), self.spacing
         scale = 2.0 * self.spacing
         screens = [longest_screen(f.kernel, self.tol) for f in self.active]
         # With a screen longer than the cloud the grid would have nothing to do.
         longest = min((s for s in screens if s > 0), default=float(size.max()))
         longest = min(longest, _WIDEST * float(size.max()))
-        while self._bytes(size) > _SHARE * self.memory_limit:
+        while self.bytes_for(size) > _SHARE * self.memory_limit:
             scale *= 1.25
             if scale > longest:
                 raise self._too_large(size, *asked)
@@ -172,7 +172,7 @@ class ParticleMesh(FieldEvaluator):
             advice='give a larger eps or field_tol, method = "direct" for some thousand particles',
         )
 
-    def _wanted(self, inner: Array) -> Array:
+    def points_for(self, inner: Array) -> Array:
         """Return the number of grid points per direction that a box for the cloud and the padding takes."""
         return np.minimum((inner + self.padding) / self.spacing, 1e15)
 
@@ -180,10 +180,10 @@ class ParticleMesh(FieldEvaluator):
         # The nodes that splines of particles in the inner box touch, and one more for rounding.
         return tuple(math.ceil(m) + sum(REACH) + 1 for m in np.minimum(inner / self.spacing, 1e15))
 
-    def _bytes(self, size: Array) -> float:
+    def bytes_for(self, size: Array) -> float:
         """Return the bytes that the grids for a cloud of a given size take."""
         inner = size + 2 * _SLACK * (size + self.padding)
-        shape, corner = tuple(math.ceil(m) for m in self._wanted(inner)), self._corner(inner)
+        shape, corner = tuple(math.ceil(m) for m in self.points_for(inner)), self._corner(inner)
         grids = 8.0 * self._threads * math.prod(corner)
         return grids + FastConvolution.bytes_needed(shape, corner, len(self.active), self._columns(shape[-1]))
 
@@ -196,7 +196,7 @@ class ParticleMesh(FieldEvaluator):
 
         self._inner = (lower, upper)
         corner = self._corner(upper - lower)
-        self.shape = tuple(int(fft.next_fast_len(math.ceil(m), real=True)) for m in self._wanted(upper - lower))
+        self.shape = tuple(int(fft.next_fast_len(math.ceil(m), real=True)) for m in self.points_for(upper - lower))
         self._lower = lower - REACH[0] * self.spacing
         columns = tuple(self._columns(m) for m in self.shape)
         self._convolve = corner_convolution(self.shape, corner, columns, threads=self._threads)

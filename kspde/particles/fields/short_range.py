@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -129,19 +128,19 @@ class ShortRangeSum:
         Raises:
             InputError: more pairs than a step allows; on every rank.
         """
+        from scipy import ndimage
+
         d = self._dimension
         everyone = {name: everyones(x, comm) for name, x in positions.items()}
         most = max(64, 4 * max(len(x) for x in everyone.values()))
         self._width = max(self.reach, float(np.prod(np.maximum(upper - lower, self.reach)) / most) ** (1 / d))
         self._lower[:d] = lower
-        self._shape[:d] = np.floor((upper - lower) / self._width).astype(np.int64) + 1
+        self._shape[:d] = shape = np.floor((upper - lower) / self._width).astype(np.int64) + 1
         self.pairs = 0.0
         for name, x in everyone.items():
-            cell = np.zeros(len(x), dtype=np.int64)
-            for axis in range(d):
-                along = np.clip(((x[:, axis] - lower[axis]) / self._width).astype(np.int64), 0, self._shape[axis] - 1)
-                cell = cell * self._shape[axis] + along
-            count = np.bincount(cell, minlength=int(self._shape[:d].prod()))
+            places = np.clip(((x - lower) / self._width).astype(np.int64), 0, shape - 1)
+            cell = np.ravel_multi_index(tuple(places.T), tuple(shape))
+            count = np.bincount(cell, minlength=int(shape.prod()))
             self._starts[name] = np.concatenate(([0], np.cumsum(count)))
             order = np.argsort(cell, kind="stable")
             self._sorted[name] = x[order]
@@ -149,7 +148,9 @@ class ShortRangeSum:
                 self._all_weights[name] = own_and_factor(self._weights[name], lambda w: everyones(w, comm))
             own, factor = self._all_weights[name]
             self._sorted_weights[name] = None if own is None else own[order], factor
-            self.pairs += _neighbours(count.reshape(self._shape[:d]))
+            # Ordered pairs in the same or in adjacent cells.
+            around = ndimage.convolve(count.reshape(shape).astype(float), np.ones((3,) * d), mode="constant")
+            self.pairs += float(around.ravel() @ count)
         if self.pairs / comm.size > _MOST_PAIRS:
             raise InputError(
                 f"the fields need a sum over {self.pairs:.3g} pairs of particles closer than {self.reach:.3g}, the "
@@ -186,12 +187,3 @@ def _reach(rest: Kernel, kernel: Kernel, dimension: int, scale: float, *, tol: f
             raise InputError(f"the short-range part of a kernel does not end within {r[-1]:.3g}: give a larger eps")
         reach = max(reach, float(r[where[-1] + 1]) if len(where) else 0.0)
     return reach
-
-
-def _neighbours(count: Indices) -> float:
-    """Return the number of ordered pairs in the same or in adjacent cells."""
-    padded = np.pad(count, 1).astype(np.float64)
-    around = np.zeros(count.shape)
-    for shift in product(range(3), repeat=count.ndim):
-        around += padded[tuple(slice(s, s + m) for s, m in zip(shift, count.shape, strict=True))]
-    return float((around * count).sum())

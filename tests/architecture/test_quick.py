@@ -1,0 +1,14 @@
+"""The files of ``make check``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parents[1]
+
+
+def test_the_files_that_conftest_lists_exist(pytestconfig: pytest.Config) -> None:
+    listed = pytestconfig.pluginmanager.get_plugin(str(TESTS / "conftest.py")).QUICK
+    assert [name for name in sorted(listed) if not (TESTS / name).is_file()] == []
