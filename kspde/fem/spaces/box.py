@@ -12,16 +12,16 @@ import basix.ufl
 import numpy as np
 import ufl
 from dolfinx import fem, graph, mesh
-from mpi4py import MPI
 
 from kspde.domains import Box
 from kspde.errors import InputError
-from kspde.fem.solvers.krylov import Preconditioner, PreconditionerOf
+from kspde.fem.solvers.krylov import PreconditionerOf
 from kspde.fem.solvers.linear import DIRECT_NODES, preconditioners
 from kspde.fem.solvers.stiffness import Stiffness
 from kspde.fem.spaces.base import FieldOperator, Space, decay_coefficient, gll_rule
 from kspde.fem.spaces.points import Exchange
 from kspde.fem.spaces.slabs import Slabs
+from kspde.fem.spaces.spectral import ConstantShift, SymbolOperator
 from kspde.fem.spaces.tensor import Axis, TensorLaplacian
 from kspde.kernels import Kernel
 from kspde.runtime.checkpoint import CheckpointFile
@@ -30,8 +30,6 @@ from kspde.typing import Array, Indices, Mask
 __all__ = ["BoxSpace"]
 
 _CELLS = {1: "interval", 2: "quadrilateral", 3: "hexahedron"}
-#: sup s/inf s up to which the matrix with a constant shift is a good preconditioner
-_EVEN = 50.0
 
 
 class BoxSpace(Space):
@@ -159,7 +157,7 @@ class BoxSpace(Space):
         robin = 0.0
         if self.domain.boundary == "decay":
             robin = float(decay_coefficient(kernel.decay_rate, self.radius, self.dimension))
-        return _Symbol(self, kernel, robin, name)
+        return SymbolOperator(self.laplacian(robin), kernel, robin, name)
 
     def decay_weights(self, rate: float, centre: Array) -> tuple[Array, Array]:
         """Return the one coefficient of all sides, that of their centres, and the coefficients about ``centre``."""
@@ -184,7 +182,7 @@ class BoxSpace(Space):
 
     def preconditioners(self, stiffness: Stiffness) -> list[PreconditionerOf]:
         """Return the matrix with a constant shift, by fast diagonalisation, and then what other meshes have."""
-        return [partial(_ConstantShift, self), *preconditioners(stiffness)]
+        return [partial(ConstantShift, self.comm, self.mass, self.laplacian()), *preconditioners(stiffness)]
 
     def gaussian_tail(self, s: Array) -> Array:
         """Return the bound for the largest of the coordinates."""
@@ -287,99 +285,6 @@ class BoxSpace(Space):
         ours.array[:] = nodal.ravel()
         scatter.scatter(ours, theirs, mode="reverse")
         return np.array(theirs.array_r)
-
-
-class _Symbol(FieldOperator):
-    """K * u as a pointwise factor in the modal space of the field's boundary condition."""
-
-    def __init__(self, space: BoxSpace, kernel: Kernel, robin: float, name: str) -> None:
-        self.key = robin
-        self._laplacian = space.laplacian(robin)
-        self._factors = kernel.symbol(self._laplacian.eigenvalues)
-        # Numbers too small for full precision slow matrix products down ten times.
-        self._factors[np.abs(self._factors) < 1e-40 * np.abs(self._factors).max(initial=0.0)] = 0.0
-        self._rate = kernel.relaxation_rate**2
-        self._stiff = self._laplacian.eigenvalues + self._rate
-        if not np.all(np.isfinite(self._factors)):
-            raise InputError(f"the symbol of field {name!r} is not finite on the spectrum of the Laplacian")
-
-    def prepare(self, nodal: Array, state: Array | None) -> Array:
-        """Return the modal coefficients of u; those of Neumann's condition are the state."""
-        if state is not None and self.key == 0.0:
-            return state
-        return self._laplacian.transform(nodal)
-
-    def apply(self, prepared: Array, gradient: bool) -> tuple[Array, Array | None]:
-        """Multiply and transform back."""
-        modes = self._factors * prepared
-        return self._laplacian.back(modes).ravel(), self._laplacian.gradient(modes) if gradient else None
-
-    def gradient(self, nodal: Array) -> Array:
-        """Return ∇c at the nodes. Collective."""
-        return self._laplacian.gradient(self._laplacian.transform(nodal))
-
-    def state(self, nodal: Array) -> Array:
-        """Return the modal coefficients. Collective."""
-        return self._laplacian.transform(nodal)
-
-    def nodal(self, state: Array) -> Array:
-        """Return the nodal values. Collective."""
-        return self._laplacian.back(state)
-
-    def relaxation(self, prepared: Array, state: Array) -> Array:
-        """Return (Λ + ρ²)(g û − ĉ)."""
-        return self._stiff * (self._factors * prepared - state)
-
-    def spectrum(self) -> tuple[Array, Array]:
-        """Return Λ + ρ²."""
-        first, others = self._laplacian.separated
-        return first + self._rate, others
-
-    def relaxation_solve(self, shift: float, tau: float, rhs: Array) -> Array:
-        """Divide."""
-        return rhs / (shift + self._stiff / tau)
-
-
-class _ConstantShift(Preconditioner):
-    r"""A PETSc preconditioner of K + sM: :math:`c\,(K + \bar s M)^{-1} c`, s̄² = inf s sup s, c = (s̄/s)^¼.
-
-    Where s varies slowly the matrix acts on waves of wave number k as s + k², the preconditioner's inverse as
-    :math:`\sqrt{s/\bar s}\,(\bar s + k^2)`. The quotient lies between :math:`\sqrt{s/\bar s}`, for long waves, and
-    :math:`\sqrt{\bar s/s}`, for short ones, so the condition number is about :math:`\sqrt{\sup s/\inf s}`; with
-    c = 1 it would be the square of that.
-    """
-
-    def __init__(self, space: BoxSpace, ksp: Any) -> None:
-        ksp.getPC().setType("python")
-        ksp.getPC().setPythonContext(self)
-        self._comm, self._mass = space.comm, space.mass
-        self._solve = space.laplacian().roughly(space.mass)
-        #: s̄, and c at the nodes: single precision will do
-        self._shift = 1.0
-        self._c = np.ones(space.mass.shape, dtype=np.float32)
-        self._inner = np.empty_like(self._c)
-
-    def update(self, s: Array, iterations: int) -> None:
-        """Follow the diagonal of sM, here called s. Collective."""
-        s = s.reshape(self._mass.shape) / self._mass
-        ends = np.array([s.max(initial=0.0), -s.min(initial=np.inf)])
-        self._comm.Allreduce(MPI.IN_PLACE, ends, op=MPI.MAX)
-        self.suits = not ends[0] > -_EVEN * ends[1]
-        self._shift = float(np.sqrt(ends[0]) * np.sqrt(-ends[1]))
-        np.power(self._shift / s, 0.25, out=self._c, casting="same_kind")
-
-    def apply(self, pc: Any, x: Any, y: Any) -> None:
-        """Set y to the preconditioner's result for x. Collective."""
-        inner = self._inner
-        size = x.norm() or 1.0
-        np.multiply(x.array_r.reshape(inner.shape), 1.0 / size, out=inner, casting="same_kind")
-        inner *= self._c
-        # Entries below 6e-8 times this become 0: numbers too small for full precision slow products down ten times.
-        inner += np.float32(1e-15)
-        inner -= np.float32(1e-15)
-        solution = self._solve(inner, self._shift)
-        solution *= self._c
-        np.multiply(solution, size / self._shift, out=y.array.reshape(inner.shape), dtype=np.float64)
 
 
 def _slab_mesh(comm: Any, box: Box, cuts: Indices) -> Any:
