@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import kspde
-from kspde.papers.studies.execute import _write
+from kspde.papers.studies.execute import write_record
 from kspde.runtime.checkpoint import Checkpoint, CheckpointStore
 
 
@@ -79,7 +79,7 @@ def test_a_point_of_a_study_is_on_the_disk_before_it_has_its_name(
     tmp_path: Path, events: list[tuple[str, Path, bytes]]
 ) -> None:
     path = tmp_path.resolve() / "point.json"
-    _write(path, {"value": 0.1})
+    write_record(path, {"value": 0.1})
     assert [what for what, _, _ in events] == ["forced", "renamed", "named"]
     assert events[0][1] == events[1][1] != path
     assert not events[0][1].match("*.json")

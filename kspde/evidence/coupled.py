@@ -47,7 +47,7 @@ from kspde.protocols import SolvedDensity
 from kspde.runtime.parallel import collective
 from kspde.typing import Array
 
-__all__ = ["CoupledDistance", "coupled_distance", "signed_estimate"]
+__all__ = ["CoupledDistance", "coupled_distance", "floor_of", "signed_estimate"]
 
 #: Replicas are pooled to at most this many blocks, and to fewer where the blocks' grids would have more points.
 _BLOCKS, _MOST_POINTS = 64, 1 << 26
@@ -171,7 +171,7 @@ def coupled_distance(
     return CoupledDistance(
         l1=Estimate(max(value, 0.0), interval),
         norm_of_mean=norm,
-        floor=_floor(differences, grid.cell_volume, seed),
+        floor=floor_of(differences, grid.cell_volume, seed),
         plain=plain[0],
         plain_floor=plain[1],
         smoothing=value - signed_estimate(twice, grid.cell_volume)[0],
@@ -237,7 +237,7 @@ def signed_estimate(differences: Array, volume: float) -> tuple[float, float, tu
     return value, norm, (max(0.0, value - below), float(norm + above))
 
 
-def _floor(differences: Array, volume: float, seed: int) -> Estimate:
+def floor_of(differences: Array, volume: float, seed: int) -> Estimate:
     """Return the norm of the mean under random swaps of X and X̄: mean, and the interval of one draw."""
     count = len(differences)
     signs = np.random.default_rng([seed, count]).integers(0, 2, (_SWAPS, count)) * 2.0 - 1.0

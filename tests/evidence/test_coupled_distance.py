@@ -9,7 +9,7 @@ import pytest
 from particle_systems import density, free, plane
 
 import kspde
-from kspde.evidence.coupled import _floor, signed_estimate
+from kspde.evidence.coupled import floor_of, signed_estimate
 
 
 def shifted(shift: float, noise: float, replicas: int, rng: np.random.Generator):
@@ -44,7 +44,7 @@ def test_the_interval_covers_and_the_value_is_not_too_large(noise: float) -> Non
 def test_the_floor_holds_a_random_swap_in_95_per_cent() -> None:
     rng = np.random.default_rng(12)
     differences, step, _ = shifted(0.02, 0.03, 16, rng)
-    floor = _floor(differences, step, seed=1)
+    floor = floor_of(differences, step, seed=1)
     signs = rng.choice([-1.0, 1.0], size=(4000, 16))
     norms = np.abs(signs @ differences).sum(axis=1) * step / 16
     low, high = floor.interval

@@ -50,7 +50,7 @@ def test_finished_points_are_not_repeated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     study, out = read_study(tiny_file()), shared_tmp_path / "out"
-    finished = execute._write
+    finished = execute.write_record
 
     def stopping(path: Path, content: Any) -> None:
         # What a kill leaves: some points finished, one half written under its temporary name.
@@ -59,7 +59,7 @@ def test_finished_points_are_not_repeated(
             raise kspde.ConvergenceError("stopped here")
         finished(path, content)
 
-    monkeypatch.setattr(execute, "_write", stopping)
+    monkeypatch.setattr(execute, "write_record", stopping)
     open_directory(study, out, comm)
     with pytest.raises(kspde.ConvergenceError, match="stopped here"):
         run_points(study, out, comm)
@@ -68,7 +68,7 @@ def test_finished_points_are_not_repeated(
     before = files(out)
     assert len(before) == 2
 
-    monkeypatch.setattr(execute, "_write", finished)
+    monkeypatch.setattr(execute, "write_record", finished)
     shares: list[float] = []
     open_directory(study, out, comm)
     assert run_points(study, out, comm, shares.append) == (1, 2)

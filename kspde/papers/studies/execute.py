@@ -28,7 +28,7 @@ from kspde.runtime.files import read_json
 from kspde.runtime.parallel import alone, together
 from kspde.runtime.provenance import provenance
 
-__all__ = ["POINTS", "STUDY", "open_directory", "read_point", "run_points", "vacated"]
+__all__ = ["POINTS", "STUDY", "open_directory", "read_point", "run_points", "vacated", "write_record"]
 
 #: The file that describes the study of a directory, and the directory of finished points.
 STUDY, POINTS = "study.json", "points"
@@ -75,7 +75,7 @@ def _open(study: Study, directory: Path, force: bool) -> None:
     elif directory.exists() and not directory.is_dir():
         raise InputError(f"{directory} is a file: give --out the name of a directory")
     (directory / POINTS).mkdir(parents=True, exist_ok=True)
-    _write(about, described)
+    write_record(about, described)
 
 
 @contextmanager
@@ -210,7 +210,7 @@ def _compute(point: Point, directory: Path, ranks: int) -> None:
         "warnings": sorted({str(warning.message) for warning in caught}),
         "quantities": {name: quantity.record() for name, quantity in found.items()},
     }
-    _write(_file(directory, point), record)
+    write_record(_file(directory, point), record)
 
 
 def read_point(directory: Path, point: Point) -> dict[str, Any] | None:
@@ -236,7 +236,7 @@ def _file(directory: Path, point: Point) -> Path:
     return directory / POINTS / f"{point.key}.json"
 
 
-def _write(path: Path, content: Mapping[str, Any]) -> None:
+def write_record(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON under a temporary name, force it to the disk, rename it."""
     hidden = path.with_name(f".{path.name}.{os.getpid()}")
     with hidden.open("w", encoding="utf-8") as file:
