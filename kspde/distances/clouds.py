@@ -31,9 +31,9 @@ from math import pi
 import numpy as np
 
 from kspde.distances.bandwidth import MOST, IntegratedSquaredError, grid_for
+from kspde.distances.measured import Measured
 from kspde.distances.registry import ENERGY, Curves, DensityPair, Formula, OnGrid, OnLines, Projection
 from kspde.distances.resampling import LAMBDAS, SHIFT, Replicas, weight_without_noise
-from kspde.distances.result import Measured
 from kspde.distances.sliced import averaged, directions
 from kspde.distances.statistics import prediction, reach_of
 from kspde.grids import GaussianSmoother, Grid, deposit

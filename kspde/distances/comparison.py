@@ -12,11 +12,12 @@ from kspde.comparable import check_together, check_unweighted, differences, know
 from kspde.distances.bandwidth import MOST
 from kspde.distances.clouds import cloud_distances
 from kspde.distances.densities import density_distances
+from kspde.distances.measured import Measured
 from kspde.distances.over_time import OverTime
 from kspde.distances.points import point_distances
 from kspde.distances.registry import DISTANCES, Formula, OnGrid
 from kspde.distances.resampling import Replicas
-from kspde.distances.result import Distance, Measured
+from kspde.distances.result import Distance
 from kspde.distances.sides import (
     DensitySide,
     ParticleSide,

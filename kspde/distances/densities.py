@@ -19,9 +19,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from kspde.distances.bandwidth import check_mass
+from kspde.distances.measured import Measured
 from kspde.distances.quadrature import converged, over_box
 from kspde.distances.registry import DensityPair, Formula, OnGrid, OnLines
-from kspde.distances.result import Measured
 from kspde.distances.sliced import Lines
 from kspde.distances.statistics import Estimate
 from kspde.distances.target import Target

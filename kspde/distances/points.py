@@ -13,17 +13,16 @@ from typing import Any
 import numpy as np
 
 from kspde.distances.knn import LogDensity
+from kspde.distances.measured import Measured
 from kspde.distances.registry import ENERGY, Formula, OnLines, OnNeighbours
-from kspde.distances.resampling import LAMBDAS, Replicas, deviation_of_clouds, shift_away, weight_without_noise
-from kspde.distances.result import Measured
+from kspde.distances.resampling import LAMBDAS, Replicas, shift_away, weight_without_noise
 from kspde.distances.sides import rows_of
 from kspde.distances.sliced import Lines
-from kspde.distances.statistics import Estimate, prediction, reach_of
+from kspde.distances.statistics import Estimate
 from kspde.distances.target import Target
 from kspde.errors import InputError
 from kspde.grids import Grid, mass_grid
 from kspde.initial import GridDensity
-from kspde.runtime.parallel import together
 from kspde.typing import Array
 
 __all__ = ["MOST_EXACT", "Draws", "point_distances"]
@@ -69,8 +68,10 @@ def point_distances(
     found = Measured()
     on_lines = [formula for formula in formulas if isinstance(formula, OnLines)]
     if on_lines:
-        family = _Family(grid, values, target.r, clouds, on_lines, draws, exact)
-        found = _measured(family, clouds, on_lines, replicas)
+        family = _Family(grid, values, target.r, clouds, on_lines, draws, exact, replicas)
+        found = Measured.along(family, on_lines, len(clouds), replicas)
+        noise = family.lines.noise / len(pooled)
+        found = replace(found, debiased={n: _less(e, noise) for n, e in found.by_name.items() if n == ENERGY.name})
     for formula in formulas:
         if isinstance(formula, OnNeighbours):
             log_density = LogDensity(grid, values, target.r)
@@ -81,36 +82,11 @@ def point_distances(
     return found
 
 
-def _measured(family: _Family, clouds: Sequence[Array], formulas: Sequence[OnLines], replicas: Replicas) -> Measured:
-    """Return distances on lines, or by optimal plans. Collective."""
-    pooled, n = np.concatenate(clouds), len(clouds[0])
-    total = len(pooled)
-
-    def floor_of(replica: int) -> Array:
-        random = replicas.random(3, replica)
-        return family.measured(family.draws.points(total, random), random)
-
-    def single(replica: int) -> Array:
-        random = replicas.random(5, replica)
-        return family.measured(family.draws.between(n, random, pooled, family.weight), random)
-
-    with together(replicas.comm):
-        here = family.measured(pooled, np.random.default_rng([replicas.seed, 9]))
-    floors = replicas.each(floor_of)
-    curves = replicas.each(lambda replica: family.along(total, lambda: replicas.random(4, replica)))
-    ratios = None
-    if len(clouds) > 1:
-        singles = replicas.each(single)
-        each = replicas.each(lambda i: family.measured(clouds[i], replicas.random(8, i)), len(clouds))
-        ratios = deviation_of_clouds(each, singles, [formula.squared for formula in formulas])
-    floor = {formula.name: prediction(floors[:, i]) for i, formula in enumerate(formulas)}
-    found = Measured.of(formulas, here, curves, floor, reach_of(replicas.count, len(clouds)), ratios=ratios)
-    noise = family.lines.noise / total
-    return replace(found, debiased={n: _less(e, noise) for n, e in found.by_name.items() if n == ENERGY.name})
-
-
 class _Family:
     r"""The distances of particles, and of draws along the family of :mod:`kspde.distances.resampling`."""
+
+    #: Sliced distances have no family without noise.
+    bare: Array | None = None
 
     def __init__(
         self,
@@ -121,10 +97,10 @@ class _Family:
         formulas: Sequence[OnLines],
         draws: Draws,
         exact: bool,
+        replicas: Replicas,
     ) -> None:
-        self.draws = draws
+        self._draws, self._clouds, self._formulas, self._replicas = draws, clouds, formulas, replicas
         self._points = pooled = np.concatenate(clouds)
-        self._formulas = formulas
         planned = [exact and formula.power > 0 for formula in formulas]
         self._plans = {i: formula.power for i, formula in enumerate(formulas) if planned[i]}
         self._sliced = [i for i in range(len(formulas)) if not planned[i]]
@@ -136,13 +112,44 @@ class _Family:
         farthest = float(np.sqrt(np.max(np.sum((pooled - centre) ** 2, axis=1))))
         self.lines = Lines(grid, density, r, farthest + float(np.linalg.norm(self._shift)))
         observed = float(self.lines.distances(pooled, [ENERGY])[0])
-        self.weight = weight_without_noise(self.lines.noise, len(pooled) * observed)
-        self._share = self.weight**2
+        self._weight = weight_without_noise(self.lines.noise, len(pooled) * observed)
+        self._share = self._weight**2
         sort = any(formula.of_quantiles for formula in self._on_lines)
         self._direction = self.lines.displacement(pooled, self._shift, self._share, quantiles=sort)
 
-    def measured(self, points: Array, random: np.random.Generator) -> Array:
-        """Return the distances of points, shape (formulas,)."""
+    def here(self) -> Array:
+        """Return the distances of the particles."""
+        return self._measured(self._points, np.random.default_rng([self._replicas.seed, 9]))
+
+    def floor(self, replica: int) -> Array:
+        """Return those of as many draws from u."""
+        random = self._replicas.random(3, replica)
+        return self._measured(self._draws.points(len(self._points), random), random)
+
+    def along(self, replica: int) -> Array:
+        """Return those of as many draws for each λ."""
+        out = np.zeros((len(self._lambdas), len(self._formulas)))
+        if self._on_lines:
+            near = self._drawn(self._replicas.random(4, replica), self._weight)
+            by = self._lambdas - self._weight
+            out[:, self._sliced] = self.lines.along(near, self._direction, by, self._on_lines)
+        if self._plans:
+            # The same random numbers for every λ, so that the more points are replaced the larger it is.
+            for i, at in enumerate(self._lambdas):
+                random = self._replicas.random(4, replica)
+                out[i, list(self._plans)] = self._transport(self._drawn(random, float(at)), random)
+        return out
+
+    def single(self, replica: int) -> Array:
+        """Return those of as many draws as one cloud has particles."""
+        random = self._replicas.random(5, replica)
+        return self._measured(self._draws.between(len(self._clouds[0]), random, self._points, self._weight), random)
+
+    def cloud(self, i: int) -> Array:
+        """Return those of one cloud."""
+        return self._measured(self._clouds[i], self._replicas.random(8, i))
+
+    def _measured(self, points: Array, random: np.random.Generator) -> Array:
         out = np.zeros(len(self._formulas))
         if self._on_lines:
             out[self._sliced] = self.lines.distances(points, self._on_lines)
@@ -150,28 +157,15 @@ class _Family:
             out[list(self._plans)] = self._transport(points, random)
         return out
 
-    def along(self, n: int, random: Any) -> Array:
-        """Return the distances of n draws for each λ, shape (λ, formulas); ``random()`` starts the numbers anew."""
-        out = np.zeros((len(self._lambdas), len(self._formulas)))
-        if self._on_lines:
-            near = self._drawn(n, random(), self.weight)
-            by = self._lambdas - self.weight
-            out[:, self._sliced] = self.lines.along(near, self._direction, by, self._on_lines)
-        if self._plans:
-            # The same random numbers for every λ, so that the more points are replaced the larger it is.
-            for i, at in enumerate(self._lambdas):
-                numbers = random()
-                out[i, list(self._plans)] = self._transport(self._drawn(n, numbers, float(at)), numbers)
-        return out
-
-    def _drawn(self, n: int, random: np.random.Generator, weight: float) -> Array:
-        return self.draws.between(n, random, self._points, weight, share=self._share, shift=self._shift)
+    def _drawn(self, random: np.random.Generator, weight: float) -> Array:
+        n, points = len(self._points), self._points
+        return self._draws.between(n, random, points, weight, share=self._share, shift=self._shift)
 
     def _transport(self, points: Array, random: np.random.Generator) -> list[float]:
         """Return Wasserstein distances of points from as many draws from u, by optimal plans."""
         import ot
 
-        squared = np.maximum(ot.dist(points, self.draws.points(len(points), random)), 0.0)
+        squared = np.maximum(ot.dist(points, self._draws.points(len(points), random)), 0.0)
         powers = self._plans.values()
         return [float(ot.emd2([], [], squared ** (0.5 * p))) ** (1 / p) for p in powers]
 

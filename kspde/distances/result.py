@@ -2,16 +2,16 @@ r"""The distance between two densities, or particles, or one of each: what is kn
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
+from kspde.distances.measured import Measured
 from kspde.distances.over_time import OverTime
-from kspde.distances.registry import DISTANCES, Formula
-from kspde.distances.resampling import invert, without_noise
+from kspde.distances.registry import DISTANCES
 from kspde.distances.statistics import Estimate
 from kspde.distances.target import CLIP
 from kspde.errors import InputError
@@ -20,7 +20,7 @@ from kspde.runtime.notebook import html_table
 from kspde.runtime.values import in_words
 from kspde.typing import Array
 
-__all__ = ["Distance", "Estimates", "Floor", "Measured"]
+__all__ = ["Distance", "Estimates", "Floor"]
 
 #: What the two sides are called, by the kind of comparison.
 _SIDES = {
@@ -28,64 +28,6 @@ _SIDES = {
     "densities": ("first density", "second density"),
     "clouds": ("first particles", "second particles"),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """What was measured; :class:`Distance` describes the attributes."""
-
-    by_name: Mapping[str, Estimate] = field(default_factory=dict)
-    floor: Mapping[str, Estimate] = field(default_factory=dict)
-    debiased: Mapping[str, Estimate] = field(default_factory=dict)
-    smoothing: Mapping[str, float] = field(default_factory=dict)
-    bandwidth: float | None = None
-    clipped_mass: float | None = None
-    uncovered_mass: float | None = None
-    clip_level: float = CLIP
-    axes: tuple[Array, ...] = ()
-    first: Array = field(default_factory=lambda: np.zeros(0))
-    second: Array = field(default_factory=lambda: np.zeros(0))
-
-    @classmethod
-    def of(
-        cls,
-        formulas: Sequence[Formula],
-        values: Array,
-        draws: Array,
-        floor: Mapping[str, Estimate],
-        quantile: float,
-        *,
-        ratios: Array | None = None,
-        bare: Array | None = None,
-    ) -> Measured:
-        """Return distances with the intervals of :mod:`kspde.distances.resampling`.
-
-        Args:
-            formulas: which.
-            values: of each, shape (formulas,).
-            draws: distances of draws from the family, shape (R, λ, formulas).
-            floor: by name.
-            quantile: Student's t.
-            ratios: of the clouds' deviations to those of draws, where there are several clouds, shape (formulas,).
-            bare: distances of the family without noise, where estimates without noise are wanted, shape (λ, formulas).
-        """
-        found, debiased = {}, {}
-        for i, formula in enumerate(formulas):
-            value, drawn, squared = float(values[i]), draws[:, :, i], formula.squared
-            ratio = 1.0 if ratios is None else float(ratios[i])
-            found[formula.name] = invert(value, drawn, quantile * ratio, squared=squared)
-            if bare is not None and formula.debiases:
-                estimate = without_noise(value, drawn, bare[:, i], quantile, ratio=ratio, squared=squared)
-                debiased[formula.name] = estimate
-        return cls(by_name=found, debiased=debiased, floor=floor)
-
-    def joined(self, other: Measured) -> Measured:
-        """Return both; no more than one of them may have a grid."""
-        grid = other if other.axes else self
-        merged = {name: getattr(grid, name) for name in (each.name for each in fields(Measured))}
-        for name in ("by_name", "floor", "debiased", "smoothing"):
-            merged[name] = {**getattr(self, name), **getattr(other, name)}
-        return Measured(**merged)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

@@ -2,24 +2,23 @@ r"""A density and particles on a grid: the distances of a kernel density estimat
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from kspde.distances.bandwidth import bounding_box, check_mass, common_grid
+from kspde.distances.measured import Measured
 from kspde.distances.registry import DensityPair, OnGrid
 from kspde.distances.resampling import (
     LAMBDAS,
     Replicas,
-    deviation_of_clouds,
     node_counts,
     shift_away,
     weight_without_noise,
 )
-from kspde.distances.result import Measured
-from kspde.distances.statistics import Estimate, prediction, reach_of
+from kspde.distances.statistics import Estimate
 from kspde.distances.target import CLIP, Target
 from kspde.grids import GaussianSmoother, Grid, deposit, shifted
 from kspde.typing import Array
@@ -57,34 +56,19 @@ def smoothed_distances(
     values = target.on_grid(grid.axes)
     check_mass(float(values.sum()) * grid.cell_volume, target.mass, grid)
     reference = Reference(values, grid.cell_volume, CLIP)
-    family = _Family(grid, h, reference, clouds, n, target.r, replicas)
-
-    def measured(density: Array) -> Array:
-        return reference.distances(density, formulas)
-
-    floors = replicas.each(lambda i: measured(family.from_density(i)))
-    curves = replicas.each(lambda i: np.array([measured(density) for density in family.along(i)]))
-    ratios = None
-    if len(clouds) > 1:
-        singles = replicas.each(lambda i: measured(family.single(i)))
-        each = np.array([measured(estimate) for estimate in family.estimates()])
-        ratios = deviation_of_clouds(each, singles, [formula.squared for formula in formulas])
-    here = family.estimate
-    theta, smoothing = measured(here), measured(family.blurred)
-    bare = np.array([measured(density) for density in family.exact])
-    quantile = reach_of(replicas.count, len(clouds))
-    floor = {formula.name: prediction(floors[:, i]) for i, formula in enumerate(formulas)}
-    found = Measured.of(formulas, theta, curves, floor, quantile, ratios=ratios, bare=bare)
+    family = _Family(grid, h, reference, clouds, n, target.r, formulas, replicas)
+    found = Measured.along(family, formulas, len(clouds), replicas)
+    smoothing = reference.distances(family.blurred, formulas)
     return replace(
         found,
         debiased=_consistent(found.debiased, formulas),
         smoothing={formula.name: float(smoothing[i]) for i, formula in enumerate(formulas)},
         bandwidth=h,
-        clipped_mass=reference.clipped_mass(here),
-        uncovered_mass=reference.uncovered_mass(here),
+        clipped_mass=reference.clipped_mass(family.estimate),
+        uncovered_mass=reference.uncovered_mass(family.estimate),
         axes=grid.axes,
         first=reference.density,
-        second=reference.normalised(here),
+        second=reference.normalised(family.estimate),
     )
 
 
@@ -141,19 +125,28 @@ class Reference:
 
 
 class _Family:
-    r"""Density estimates of the particles, and of draws along the family of :mod:`kspde.distances.resampling`.
+    r"""The distances of density estimates: of the particles, and of draws along the family.
 
     Attributes:
         estimate: K_h * μ.
         blurred: K_h * u.
-        exact: :math:`K_h * p_\lambda` for each λ.
+        bare: the distances of :math:`K_h * p_\lambda`, shape (λ, formulas).
     """
 
     def __init__(
-        self, grid: Grid, h: float, reference: Reference, clouds: Sequence[Array], n: int, r: int, replicas: Replicas
+        self,
+        grid: Grid,
+        h: float,
+        reference: Reference,
+        clouds: Sequence[Array],
+        n: int,
+        r: int,
+        formulas: Sequence[OnGrid],
+        replicas: Replicas,
     ) -> None:
         comm, total, volume = replicas.comm, n * len(clouds), grid.cell_volume
-        self._grid, self._replicas, self._n, self._total = grid, replicas, n, total
+        self._grid, self._reference, self._formulas, self._replicas = grid, reference, formulas, replicas
+        self._n, self._total = n, total
         self._smoother = GaussianSmoother(grid, h)
         self._parts = [_summed(deposit(grid, points), comm) for points in clouds]
         self.estimate = self._smoother.density(np.sum(self._parts, axis=0), replicas.threads) / total
@@ -170,29 +163,36 @@ class _Family:
         # Draws lie on nodes, so their means need no correction for the binning.
         smoothed = self._smoother.smooth(end, replicas.threads)
         near = (1 - weight) * self.blurred + weight * smoothed
-        self.exact = [(1 - at) * self.blurred + at * smoothed for at in LAMBDAS]
+        exact = [(1 - at) * self.blurred + at * smoothed for at in LAMBDAS]
         # Where no kernel reaches, the draws are 0 as well.
-        self._scales = [np.divide(each, near, out=np.zeros_like(each), where=near > 0) for each in self.exact]
+        self._scales = [np.divide(each, near, out=np.zeros_like(each), where=near > 0) for each in exact]
+        self.bare: Array | None = np.array([self._measured(each) for each in exact])
         self._of_density = np.cumsum(reference.density * volume)
         self._near = np.cumsum(((1 - weight) * reference.density + weight * end) * volume)
 
-    def estimates(self) -> list[Array]:
-        """Return the estimate of each cloud alone, up to its scale."""
-        return [self._smoother.density(part, self._replicas.threads) for part in self._parts]
+    def here(self) -> Array:
+        """Return the distances of the particles."""
+        return self._measured(self.estimate)
 
-    def from_density(self, replica: int) -> Array:
-        """Return the estimate of as many draws from u."""
-        return self._drawn(self._of_density, self._total, 0, replica)
+    def floor(self, replica: int) -> Array:
+        """Return those of as many draws from u."""
+        return self._measured(self._drawn(self._of_density, self._total, 0, replica))
 
-    def along(self, replica: int) -> Iterator[Array]:
-        """Yield the estimates of as many draws for each λ: one set of draws, from near the particles' own λ."""
+    def along(self, replica: int) -> Array:
+        """Return those of as many draws for each λ: one set of draws, from near the particles' own λ, serves all."""
         density = self._drawn(self._near, self._total, 1, replica)
-        for scale in self._scales:
-            yield density * scale
+        return np.array([self._measured(density * scale) for scale in self._scales])
 
     def single(self, replica: int) -> Array:
-        """Return the estimate of as many such draws as one cloud has particles."""
-        return self._drawn(self._near, self._n, 2, replica)
+        """Return those of as many such draws as one cloud has particles."""
+        return self._measured(self._drawn(self._near, self._n, 2, replica))
+
+    def cloud(self, i: int) -> Array:
+        """Return those of one cloud."""
+        return self._measured(self._smoother.density(self._parts[i]))
+
+    def _measured(self, density: Array) -> Array:
+        return self._reference.distances(density, self._formulas)
 
     def _drawn(self, cumulative: Array, count: int, stream: int, replica: int) -> Array:
         counts = node_counts(cumulative, self._grid.shape, count, self._replicas.random(stream, replica))

@@ -340,7 +340,7 @@ def test_distances_that_grow_like_squares_are_compared_by_their_roots(monkeypatc
             asked[name].append(squared)
             return function(*given, squared=squared, **more)
 
-        monkeypatch.setattr(f"kspde.distances.result.{name}", noted)
+        monkeypatch.setattr(f"kspde.distances.measured.{name}", noted)
     pde = KnownDensity(density=gaussian(dimension=1))
     compare(pde, KnownCloud(draws(pde.density, 50, 1), pde), distances=("l1", "w1", "w2", "energy"), replicas=2)
     # L¹, L², and the two entropies; W_1, W_2, and the energy distance

@@ -323,8 +323,8 @@ def test_values_and_what_is_left_without_noise_share_quantile_and_ratios(monkeyp
         without.append((theta, quantile * ratio, squared, curves.tolist()))
         return without_noise(theta, curves, bare, quantile, ratio=ratio, squared=squared)
 
-    monkeypatch.setattr("kspde.distances.result.invert", inverted)
-    monkeypatch.setattr("kspde.distances.result.without_noise", bared)
+    monkeypatch.setattr("kspde.distances.measured.invert", inverted)
+    monkeypatch.setattr("kspde.distances.measured.without_noise", bared)
     pde = KnownDensity(density=gaussian(dimension=1))
     kspde.compare(pde, [KnownCloud(draws(pde.density, 50, seed), pde) for seed in range(3)], replicas=4)
     assert with_noise == without
