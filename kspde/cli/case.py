@@ -29,6 +29,7 @@ from kspde.models import Model
 from kspde.particles.statistics import check_statistics
 from kspde.runtime.files import read_regular
 from kspde.runtime.limits import MOST_REPLICAS, check_steps, check_work
+from kspde.runtime.saving import SaveAt
 
 __all__ = ["Case", "case_of", "read_case", "read_toml", "validated"]
 
@@ -137,7 +138,7 @@ def case_of(path: Path, raw: Mapping[str, Any]) -> Case:
     with table("particles"):
         particles = _particles(content.particles, t_end)
     with table("compare"):
-        comparison = _compare(content.compare, content.particles)
+        comparison = _compare(content.compare, content.particles, t_end)
     return Case(
         path=path,
         content=content,
@@ -158,7 +159,7 @@ def validated(path: Path, raw: Mapping[str, Any], form: type[Section], what: str
         path: the file.
         raw: its content.
         form: what such a file may contain.
-        what: what it is called.
+        what: the name of such files in messages.
 
     Raises:
         InputError: an unknown key, a missing one, or a value of another type.
@@ -174,10 +175,10 @@ def read_toml(path: Path, what: str = "a case file") -> dict[str, Any]:
 
     Args:
         path: the file.
-        what: what such a file is called.
+        what: the name of such files in messages.
 
     Raises:
-        InputError: it cannot be read, or is no TOML.
+        InputError: it cannot be read, or is not TOML.
     """
     try:
         text = read_regular(path, _MOST).decode("utf-8-sig").replace("\r\n", "\n")
@@ -283,7 +284,7 @@ def _particles(section: Any, t_end: float) -> dict[str, Any] | None:
     return options
 
 
-def _compare(section: Any, particles: Any) -> dict[str, Any]:
+def _compare(section: Any, particles: Any, t_end: float) -> dict[str, Any]:
     if section is None:
         return {}
     options: dict[str, Any] = section.arguments("against")
@@ -291,10 +292,21 @@ def _compare(section: Any, particles: Any) -> dict[str, Any]:
         for name in _OF_PARTICLES:
             if name in options:
                 raise InputError(f"{name} has no effect between two densities: leave it out, or give [particles]")
-    if "bandwidth" in options:
-        check_number("bandwidth", options["bandwidth"], above=0)
+    if particles is not None and section.t not in (None, t_end):
+        raise InputError(f"t = {section.t:g} is not the time of the particles, {t_end:g}: give times = [...]")
+    if section.times is not None:
+        SaveAt(times=section.times).until(t_end)
+    if section.t is not None and section.times is not None:
+        raise InputError("t and times are given: give one of them")
+    if section.bandwidth is not None:
+        check_number("bandwidth", section.bandwidth, above=0)
+    if section.resolution is not None:
+        check_integer("resolution", section.resolution, at_least=16)
+    check_integer("r", section.r, at_least=1, at_most=2)
+    check_integer("neighbours", section.neighbours, at_least=1)
+    check_integer("seed", section.seed, at_least=0)
     check_integer("replicas", section.replicas, at_least=2, at_most=MOST_REPLICAS)
-    if "replicas" in options and particles is not None:
+    if particles is not None:
         check_work(particles.n, replicas=section.replicas)
     return options
 

@@ -49,9 +49,9 @@ class Work:
     """What a command does.
 
     Attributes:
-        job: collective work, given the communicator and what is known of signals; returns a line if one has cut it
-            short, although its results are written.
-        kept: says what is left of work that was interrupted before.
+        job: collective work, given the communicator and the signals received; returns a line if a signal has cut it
+            short although its results are written.
+        kept: returns what an interruption leaves, in words.
     """
 
     job: Callable[[Any, Stop], str | None]
@@ -62,7 +62,7 @@ CaseFile = Annotated[Path, typer.Argument(metavar="CASE.toml", show_default=Fals
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Directory for the results; it must not exist.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace DIR if it holds an earlier result.")]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on from the checkpoints of an interrupted run, if there are any.")
+    bool, typer.Option("--resume", help="Continue from the checkpoints of an interrupted run, if there are any.")
 ]
 
 
@@ -95,11 +95,11 @@ def _root(
 @app.command(epilog="Examples: kspde demo; mpirun -n 2 kspde demo --out first-run")
 def demo(out: Out = Path("demo-output"), force: Force = False, quiet: Quiet = False) -> Work:
     """Run the built-in case: density, particles, distances, pictures. Takes less than half a minute."""
-    return _filling("compare_case", resources.files("kspde") / "cases" / "demo.toml", out, force, quiet)
+    return _filling("compare", resources.files("kspde") / "cases" / "demo.toml", out, force, quiet)
 
 
 def _add_job(name: str, about: str) -> None:
-    """Add a command that fills a directory from a case file, by the function ``NAME_case`` of kspde.cli.jobs."""
+    """Add a command that fills a directory from a case file, by a method of ``kspde.cli.jobs.CaseRun``."""
     call = f"kspde {name} case.toml --out result"
 
     @app.command(name, help=about, epilog=f"Examples: {call}; mpirun -n 4 {call}")
@@ -111,7 +111,7 @@ def _add_job(name: str, about: str) -> None:
         resume: Resume = False,
         checkpoint_every: Every = 600.0,
     ) -> Work:
-        return _filling(f"{name}_case", case, out, force, quiet, resume, checkpoint_every)
+        return _filling(name, case, out, force, quiet, resume, checkpoint_every)
 
 
 _add_job(
@@ -147,14 +147,15 @@ def study(
         bool, typer.Option("--small", help="Take the small setting: about a minute on two cores.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Go on in DIR though the study has changed; what has not changed is kept.")
+        bool,
+        typer.Option("--force", help="Continue in DIR although the study has changed; other points are kept."),
     ] = False,
     quiet: Quiet = False,
 ) -> Work:
     """Measure something over a sweep of parameters, fit its rate, and set it beside what is promised.
 
     Ready-made: theorem1, theorem2, lemma2, mollification, pde-convergence, time-step. Finished points are kept in
-    DIR/points: the same command goes on after a kill, and repeats none. Under mpirun rank 0 hands out the points: give
+    DIR/points: after a kill the same command continues and repeats none. Under mpirun rank 0 hands out the points: give
     one rank more than there are cores. DIR gets table.csv, table.h5, pictures, report.html and summary.json.
     """
 
@@ -176,7 +177,7 @@ def study(
         console.say(f"All numbers: {out / SUMMARY}")
         return f"interrupted: {out} holds all results" if stop.asked(comm) else None
 
-    return Work(job, lambda: "finished points are kept, the same command goes on")
+    return Work(job, lambda: "finished points are kept, the same command continues")
 
 
 @app.command(epilog="Examples: kspde ledger; kspde ledger --out ledger.html --results my-theorem1")
@@ -295,16 +296,16 @@ def run(arguments: Sequence[str] | None, stop: Stop) -> int:
 def _filling(
     name: str, path: Any, out: Path, force: bool, quiet: bool, resume: bool = False, every: float = 600.0
 ) -> Work:
-    """Return the work of filling a directory by a job of kspde.cli.jobs."""
+    """Return the work of filling a directory by a method of ``kspde.cli.jobs.CaseRun``."""
 
     def job(comm: Any, stop: Stop) -> str | None:
-        from kspde.cli import jobs
         from kspde.cli.case import read_case
         from kspde.cli.console import Console
         from kspde.cli.hidden import RunCheckpoints
+        from kspde.cli.jobs import CaseRun
         from kspde.cli.results import SUMMARY, ResultDirectory
 
-        with together(comm, f"kspde {name.removesuffix('_case')}") as same:
+        with together(comm, f"kspde {name}") as same:
             with resources.as_file(path) as file:
                 case = read_case(file)
             same(case=case.parameters(), out=str(out), force=force, resume=resume, checkpoint_every=every)
@@ -314,9 +315,10 @@ def _filling(
         with (
             console.hearing_warnings(),
             ResultDirectory(out, comm, force=force) as results,
-            RunCheckpoints(out, comm, console, every=every, resume=resume, force=force) as restarts,
+            RunCheckpoints(out, comm, console, every=every, resume=resume, force=force) as checkpoints,
         ):
-            pictures, missing = getattr(jobs, name)(case, results, restarts, comm, console, stop)
+            run = CaseRun(case=case, results=results, checkpoints=checkpoints, comm=comm, console=console, stop=stop)
+            pictures, missing = getattr(run, name)()
         if pictures:
             console.say(f"\nPictures: {', '.join(str(out / picture) for picture in pictures)}")
         console.say(f"All numbers: {out / SUMMARY}")
@@ -328,7 +330,7 @@ def _filling(
     def kept() -> str:
         from kspde.cli.hidden import RunCheckpoints
 
-        return "--resume goes on from the last checkpoint" if RunCheckpoints.left(out) else "nothing was written"
+        return "--resume continues from the last checkpoint" if RunCheckpoints.left(out) else "nothing was written"
 
     return Work(job, kept)
 

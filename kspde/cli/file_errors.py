@@ -58,7 +58,7 @@ def naming(file: Path, keys: Mapping[str, str], otherwise: str = "") -> Iterator
 
 
 def nearest(word: str, valid: Collection[str]) -> str:
-    """Return the remedy for a word that is none of ``valid``: the one it resembles, or all of them."""
+    """Return the remedy for a word that is not in ``valid``: the word it resembles, or all of them."""
     close = difflib.get_close_matches(word[:_LONGEST], sorted(valid), n=1, cutoff=0.5)
     return f"did you mean {close[0]}?" if close else f"the keys are {', '.join(sorted(valid))}"
 

@@ -188,12 +188,12 @@ class RunCheckpoints:
                 left = _any_checkpoint(self.path)
                 if self._resume and not left:
                     self._console.warn(f"no checkpoint in {self.path}: --resume starts from the beginning")
-                if left and not self._resume:
-                    if not self._force:
-                        raise InputError(
-                            f"an interrupted run has left checkpoints in {self.path}: --resume continues from them, "
-                            "--force discards them"
-                        )
+                if left and not self._resume and not self._force:
+                    raise InputError(
+                        f"an interrupted run has left checkpoints in {self.path}: --resume continues from them, "
+                        "--force discards them"
+                    )
+                if not left or not self._resume:
                     shutil.rmtree(self.path, ignore_errors=True)
         return self
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,170 +23,19 @@ from kspde.fem.solve import solve
 from kspde.papers.studies import Outcome, Study, open_directory, outcome_of, run_points
 from kspde.papers.studies.execute import vacated
 from kspde.papers.studies.report import html_report, rate_rows, write_csv_table, write_hdf5_table
-from kspde.particles import simulate
+from kspde.particles import StateFiles, simulate
 from kspde.plots import densities as pictures
 from kspde.problem import Problem
 from kspde.radial import check_bounded
 from kspde.runtime.parallel import together
 from kspde.runtime.provenance import provenance
+from kspde.runtime.saving import SaveAt
 from kspde.runtime.signals import Stop
 
-__all__ = ["compare_case", "run_case", "run_study"]
+__all__ = ["CaseRun", "run_study"]
 
-#: Names of pictures that were drawn, and of those that were not.
+#: Names of pictures that were drawn, and of those that a signal has left no time for.
 type _Pictures = tuple[list[str], list[str]]
-
-
-def run_case(
-    case: Case, results: ResultDirectory, restarts: RunCheckpoints, comm: Any, console: Console, stop: Stop
-) -> _Pictures:
-    """Solve the density equation of a case and write it. Collective.
-
-    Returns:
-        The names of the pictures, and of those that a signal has left no time for.
-
-    Raises:
-        InputError: the case is not valid.
-        ConvergenceError: the solve failed; what it has computed is in DIR.failed.
-        MissingBackendError: DOLFINx is missing.
-    """
-    clock = _Clock()
-    console.say(report.heading(case, comm))
-    with _keeping(case, results, comm, console, stop, clock):
-        pde = _solve(case, restarts, comm, console, clock)
-    stop.hold()
-    return _write_run(case, pde, results, comm, console, stop, clock)
-
-
-def _write_run(
-    case: Case,
-    pde: Any,
-    results: ResultDirectory,
-    comm: Any,
-    console: Console,
-    stop: Stop,
-    clock: _Clock,
-    **more: Any,
-) -> _Pictures:
-    """Write a density with its pictures. Collective."""
-    _write_density(pde, results, comm)
-    drawn = _draw(
-        {
-            "density.png": partial(pictures.plot_density, pde),
-            "diagnostics.png": partial(pictures.plot_diagnostics, pde),
-        },
-        results,
-        comm,
-        stop,
-        clock,
-    )
-    summary = {"command": "run", **more, "parameters": case.parameters(), "density": _described(pde)}
-    _finish(results, comm, console, summary, clock)
-    return drawn
-
-
-@contextmanager
-def _keeping(
-    case: Case, results: ResultDirectory, comm: Any, console: Console, stop: Stop, clock: _Clock
-) -> Iterator[None]:
-    """Write what a solve that fails in the block has computed to DIR.failed, and let its error say so. Collective."""
-    try:
-        yield
-    except ConvergenceError as error:
-        if error.solution is None or len(error.solution.diagnostics["t"]) < 2:
-            raise
-        target = failed_path(results.target)
-        try:
-            with ResultDirectory(target, comm, force=True) as failed:
-                _write_run(case, error.solution, failed, comm, console, stop, clock, failed=str(error))
-        except InputError as problem:
-            kept = f"what it has computed is not kept ({problem})"
-        else:
-            kept = f"what it has computed is in {target}"
-        raise type(error)(f"{error}; {kept}") from None
-
-
-def compare_case(
-    case: Case, results: ResultDirectory, restarts: RunCheckpoints, comm: Any, console: Console, stop: Stop
-) -> _Pictures:
-    """Solve a case's density equation, simulate its particles, measure how far they are apart. Collective.
-
-    With ``compare.against`` the density is another case's; without [particles] this case's own is compared with it.
-
-    Returns:
-        The names of the pictures, and of those that a signal has left no time for.
-
-    Raises:
-        InputError: the case is not valid, or has neither [particles] nor compare.against.
-        ConvergenceError: the solve failed; what it has computed is in DIR.failed.
-        MissingBackendError: DOLFINx is missing.
-    """
-    reference = case.against or case
-    if case.simulate_options is None:
-        if case.against is None:
-            raise InputError(
-                f"{case.path}: [particles] is missing: a comparison needs particles.n and particles.dt, or "
-                "compare.against with another density"
-            )
-    else:
-        with reference.naming("domain"):
-            check_no_walls(reference.domain)
-        with case.naming("particles"):  # before the density is solved, which may take long
-            stated = {k: v for k, v in case.simulate_options.items() if k in ("t_end", "eps", "mollifier", "initial")}
-            for f in Problem.of(case.model, case.u0, **stated).fields:
-                check_bounded(f.name, f.kernel, case.model.dimension, gradient=f.gradient)
-    clock = _Clock()
-    console.say(report.heading(case, comm))
-    summary: dict[str, Any] = {"command": "compare", "parameters": case.parameters()}
-    if case.against is not None:
-        summary["against"] = {"file": str(reference.path), "parameters": reference.parameters()}
-    if case.simulate_options is None:
-        with _keeping(reference, results, comm, console, stop, clock):
-            first = _solve(reference, restarts, comm, console, clock, "against")
-        with _keeping(case, results, comm, console, stop, clock):
-            pde = second = _solve(case, restarts, comm, console, clock)
-        summary["against"]["density"] = _described(first)
-    else:
-        with _keeping(reference, results, comm, console, stop, clock):
-            pde = first = _solve(reference, restarts, comm, console, clock)
-        with clock("particles"), console.progress("particles") as progress, case.naming("particles"):
-            options = {**case.simulate_options, **restarts.options("particles")}
-            second = simulate(case.model, case.u0, progress=progress, comm=comm, **options)
-        console.say(report.particles_line(second, clock.seconds["particles"]))
-        summary |= {"seed": second.seed, "particles": second.summary()}
-    with clock("distance"), case.naming("compare"):
-        distance = compare(first, second, **case.compare_options)
-    console.say("\n".join(report.distance_lines(distance, clock.seconds["distance"])))
-    stop.hold()
-    _write_density(pde, results, comm)
-    if case.simulate_options is None:
-        first.write_vtx(results.path / "against.bp")
-    else:
-        second.write(results.path / "particles.h5")
-    cloud = None if case.simulate_options is None else second
-    plots = {
-        "densities.png": partial(pictures.plot_densities, distance),
-        "difference.png": partial(pictures.plot_difference, distance),
-        "diagnostics.png": partial(pictures.plot_diagnostics, pde, cloud=cloud),
-    }
-    drawn = _draw(plots, results, comm, stop, clock)
-    summary |= {"density": _described(pde), "distance": distance.summary()}
-    _finish(results, comm, console, summary, clock)
-    return drawn
-
-
-def _draw(
-    plots: Mapping[str, Callable[[Path], None]], results: ResultDirectory, comm: Any, stop: Stop, clock: _Clock
-) -> _Pictures:
-    """Draw pictures until a signal comes. Collective."""
-    drawn: list[str] = []
-    with clock("pictures"):
-        for name, plot in plots.items():
-            if stop.asked(comm):
-                break
-            plot(results.path / name)
-            drawn.append(name)
-    return drawn, [name for name in plots if name not in drawn]
 
 
 class _Clock:
@@ -205,45 +55,202 @@ class _Clock:
         return {**self.seconds, "total": time.perf_counter() - self._start}
 
 
-def _solve(
-    case: Case, restarts: RunCheckpoints, comm: Any, console: Console, clock: _Clock, stage: str = "density"
-) -> Any:
-    with clock(stage), console.progress(stage) as progress, case.naming("density"):
-        options = {**case.solve_options, **restarts.options(stage)}
-        pde = solve(case.model, case.u0, case.domain, progress=progress, comm=comm, **options)
-    console.say(report.density_line(pde, clock.seconds[stage], stage))
-    return pde
+@dataclass(frozen=True, kw_only=True)
+class CaseRun:
+    """A case that is computed and written to a directory. Its methods are collective.
+
+    Attributes:
+        case: the case.
+        results: the directory.
+        checkpoints: those of the run.
+        comm: the communicator.
+        console: where it says what it does.
+        stop: holds back a signal while results are written.
+    """
+
+    case: Case
+    results: ResultDirectory
+    checkpoints: RunCheckpoints
+    comm: Any
+    console: Console
+    stop: Stop
+    clock: _Clock = field(default_factory=_Clock)
+
+    def run(self) -> _Pictures:
+        """Solve the density equation and write the density.
+
+        Returns:
+            The names of the pictures, and of those that a signal has left no time for.
+
+        Raises:
+            InputError: the case is not valid.
+            ConvergenceError: the solve failed; what it has computed is in DIR.failed.
+            MissingBackendError: DOLFINx is missing.
+        """
+        self.console.say(report.heading(self.case, self.comm))
+        pde = self._solve(self.case, "density")
+        self.stop.hold()
+        return self._write_run(pde)
+
+    def compare(self) -> _Pictures:
+        """Solve the density equation, simulate the particles and measure the distance between the two.
+
+        With ``compare.against`` the density is another case's; without [particles] this case's own is compared with it.
+
+        Returns:
+            The names of the pictures, and of those that a signal has left no time for.
+
+        Raises:
+            InputError: the case is not valid, or has neither [particles] nor compare.against.
+            ConvergenceError: a solve failed; what it has computed is in DIR.failed.
+            MissingBackendError: DOLFINx is missing.
+        """
+        case, reference = self.case, self.case.against or self.case
+        _check_comparable(case, reference)
+        self.console.say(report.heading(case, self.comm))
+        summary: dict[str, Any] = {"command": "compare", "parameters": case.parameters()}
+        if case.against is not None:
+            summary["against"] = {"file": str(reference.path), "parameters": reference.parameters()}
+        if case.simulate_options is None:
+            first, cloud, states = self._solve(reference, "against"), None, None
+            pde = second = self._solve(case, "density")
+            summary["against"]["density"] = _described(first)
+        else:
+            pde = first = self._solve(reference, "density")
+            cloud, states = self._simulate(case.simulate_options)
+            second = cloud
+            summary |= {"seed": cloud.seed, "particles": cloud.summary()}
+        with self.clock("distance"), case.naming("compare"):
+            distance = compare(first, second, states=states, **case.compare_options)
+        self.console.say("\n".join(report.distance_lines(distance, self.clock.seconds["distance"])))
+        self.stop.hold()
+        self._write_density(pde)
+        if cloud is None:
+            first.write_vtx(self.results.path / "against.bp")
+        else:
+            cloud.write(self.results.path / "particles.h5")
+        drawn = self._draw(_pictures_of(distance, pde, cloud))
+        self._finish(summary | {"density": _described(pde), "distance": distance.summary()})
+        return drawn
+
+    def _solve(self, case: Case, stage: str) -> Any:
+        with self._keeping(case), self.clock(stage), self.console.progress(stage) as progress, case.naming("density"):
+            options = {**case.solve_options, **self.checkpoints.options(stage)}
+            pde = solve(case.model, case.u0, case.domain, progress=progress, comm=self.comm, **options)
+        self.console.say(report.density_line(pde, self.clock.seconds[stage], stage))
+        return pde
+
+    def _simulate(self, options: Mapping[str, Any]) -> tuple[Any, StateFiles | None]:
+        """Return the particles at the end, and where they are at ``compare.times``."""
+        case, states = self.case, None
+        more = self.checkpoints.options("particles")
+        if "times" in case.compare_options:
+            save, states = options.get("save", SaveAt()), StateFiles(self.checkpoints.path / "states")
+            times = sorted({*save.times, *case.compare_options["times"]})
+            more["save"] = SaveAt(times=times, statistics=save.statistics, callback=states)
+        with self.clock("particles"), self.console.progress("particles") as progress, case.naming("particles"):
+            cloud = simulate(case.model, case.u0, progress=progress, comm=self.comm, **{**options, **more})
+        self.console.say(report.particles_line(cloud, self.clock.seconds["particles"]))
+        return cloud, states
+
+    @contextmanager
+    def _keeping(self, case: Case) -> Iterator[None]:
+        """Write what a solve that fails in the block has computed to DIR.failed, and let its error say so."""
+        try:
+            yield
+        except ConvergenceError as error:
+            if error.solution is None or len(error.solution.diagnostics["t"]) < 2:
+                raise
+            target = failed_path(self.results.target)
+            try:
+                with ResultDirectory(target, self.comm, force=True) as failed:
+                    replace(self, case=case, results=failed)._write_run(error.solution, failed=str(error))
+            except InputError as problem:
+                kept = f"what it has computed is not kept ({problem})"
+            else:
+                kept = f"what it has computed is in {target}"
+            raise type(error)(f"{error}; {kept}") from None
+
+    def _write_run(self, pde: Any, **more: Any) -> _Pictures:
+        self._write_density(pde)
+        plots = {
+            "density.png": partial(pictures.plot_density, pde),
+            "diagnostics.png": partial(pictures.plot_diagnostics, pde),
+        }
+        drawn = self._draw(plots)
+        self._finish({"command": "run", **more, "parameters": self.case.parameters(), "density": _described(pde)})
+        return drawn
+
+    def _write_density(self, pde: Any) -> None:
+        pde.write_vtx(self.results.path / "density.bp")
+        with together(self.comm):
+            if self.comm.rank == 0:
+                write_csv(self.results.path / "diagnostics.csv", pde.diagnostics, pde.species)
+
+    def _draw(self, plots: Mapping[str, Callable[[Path], None]]) -> _Pictures:
+        """Draw pictures until a signal comes."""
+        drawn: list[str] = []
+        with self.clock("pictures"):
+            for name, plot in plots.items():
+                if self.stop.asked(self.comm):
+                    break
+                plot(self.results.path / name)
+                drawn.append(name)
+        return drawn, [name for name in plots if name not in drawn]
+
+    def _finish(self, summary: Mapping[str, Any]) -> None:
+        about = {"warnings": self.console.warnings, **provenance(self.comm), "wall_times": self.clock.all()}
+        with together(self.comm):
+            if self.comm.rank == 0:
+                self.results.write_summary({**summary, **about})
 
 
-def _write_density(pde: Any, results: ResultDirectory, comm: Any) -> None:
-    pde.write_vtx(results.path / "density.bp")
-    with together(comm):
-        if comm.rank == 0:
-            write_csv(results.path / "diagnostics.csv", pde.diagnostics, pde.species)
+def _check_comparable(case: Case, reference: Case) -> None:
+    """Refuse what ``compare`` or ``simulate`` would, before the density is solved, which may take long.
+
+    Raises:
+        InputError: nothing to compare with, walls where there are particles, or a kernel that they cannot have.
+    """
+    if case.simulate_options is None:
+        if case.against is None:
+            raise InputError(
+                f"{case.path}: [particles] is missing: a comparison needs particles.n and particles.dt, or "
+                "compare.against with another density"
+            )
+        return
+    with reference.naming("domain"):
+        check_no_walls(reference.domain)
+    with case.naming("particles"):
+        stated = {k: v for k, v in case.simulate_options.items() if k in ("t_end", "eps", "mollifier", "initial")}
+        for f in Problem.of(case.model, case.u0, **stated).fields:
+            check_bounded(f.name, f.kernel, case.model.dimension, gradient=f.gradient)
+
+
+def _pictures_of(distance: Any, pde: Any, cloud: Any) -> dict[str, Callable[[Path], None]]:
+    """Return what is drawn of a comparison, by file name."""
+    plots: dict[str, Callable[[Path], None]] = {}
+    if distance.axes:
+        plots["densities.png"] = partial(pictures.plot_densities, distance)
+        plots["difference.png"] = partial(pictures.plot_difference, distance)
+    if distance.over_time is not None:
+        plots["over_time.png"] = distance.over_time.plot
+    return plots | {"diagnostics.png": partial(pictures.plot_diagnostics, pde, cloud=cloud)}
 
 
 def _described(pde: Any) -> dict[str, Any]:
-    last = {name: values[-1] for name, values in pde.diagnostics.items()}
-    return {**pde.summary(), "final": last}
-
-
-def _finish(results: ResultDirectory, comm: Any, console: Console, summary: dict[str, Any], clock: _Clock) -> None:
-    summary = {**summary, "warnings": console.warnings, **provenance(comm), "wall_times": clock.all()}
-    with together(comm):
-        if comm.rank == 0:
-            results.write_summary(summary)
+    return {**pde.summary(), "final": {name: values[-1] for name, values in pde.diagnostics.items()}}
 
 
 def run_study(study: Study, directory: Path, comm: Any, console: Console, stop: Stop, *, force: bool = False) -> None:
-    """Compute what is missing of a study and write its table, rates, pictures and report. Collective.
+    """Compute the missing points of a study; write its table, rates, pictures and report. Collective.
 
     Args:
         study: the study.
-        directory: new, or what an earlier run of the same study left.
+        directory: a new one, or that of an earlier run of the same study.
         comm: the communicator.
-        console: what is said goes there.
+        console: where the run says what it does.
         stop: holds back a signal while results are written.
-        force: go on in a directory of the same study with other parameters.
+        force: whether to continue in a directory of the same study with other parameters.
 
     Raises:
         InputError: the directory is not to be used, or a point is refused.

@@ -38,7 +38,7 @@ def read_results(directories: Sequence[Path]) -> dict[str, Mapping[str, Any]]:
         directories: results of ``kspde study``.
 
     Raises:
-        InputError: a directory that holds no result of a study, or one that no claim asks for.
+        InputError: a directory does not hold the result of a study, or no claim asks for it.
     """
     shipped = Path(str(resources.files("kspde") / "papers" / "studies" / "results"))
     out = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(shipped.glob("*.json"))}
@@ -97,7 +97,7 @@ def _chance(rows: Sequence[Row]) -> str:
 
 
 def _origins(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return where the measured values come from, a line a study."""
+    """Return where the measured values come from, one line per study."""
     out = []
     for name, summary in results.items():
         about = summary.get("provenance", {})

@@ -38,7 +38,7 @@ def particles_line(cloud: Any, seconds: float) -> str:
 
 def distance_lines(distance: Any, seconds: float) -> list[str]:
     """Return the distances, beside their floors where they have any, and what they mean."""
-    how = "quadrature"
+    how = "quadrature" if distance.kind == "densities" else "of the points themselves"
     if distance.bandwidth is not None:
         how = f"kernel density estimate, bandwidth {distance.bandwidth:.3g}"
     lines = [f"  distance   {how:<58} {seconds:7.2f} s", ""]
@@ -60,9 +60,10 @@ def distance_lines(distance: Any, seconds: float) -> list[str]:
 
 
 def _verdict(distance: Any) -> str:
+    title = DISTANCES[next(iter(distance.by_name))].title
     if distance.above_floor:
-        return f"The L1 distance is above its floor: larger than {_draws(distance)} from the density would give."
-    return f"The L1 distance is not distinguishable from that of {_draws(distance)} from the density."
+        return f"The {title} is above its floor: larger than {_draws(distance)} from the density would give."
+    return f"The {title} is not distinguishable from that of {_draws(distance)} from the density."
 
 
 def _draws(distance: Any) -> str:

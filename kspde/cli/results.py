@@ -32,8 +32,8 @@ SUMMARY = "summary.json"
 class ResultDirectory:
     """A directory that appears under its name when everything in it has been written.
 
-    A context manager, collective over ``comm``. Inside, :attr:`path` is a hidden directory beside the final one;
-    leaving renames it, leaving by an error removes it. All that can be refused is refused on entering, before anything
+    A context manager, collective over ``comm``. Inside it, :attr:`path` is a hidden directory next to the final one.
+    Leaving the context renames it; an error removes it. Whatever can be refused is refused on entering, before anything
     is computed. An empty mount point is filled instead, ``summary.json`` last.
 
     Args:
@@ -91,7 +91,7 @@ class ResultDirectory:
     def _prepare(self) -> None:
         try:
             final = _resolved(self.target)
-            if final.is_symlink():  # what is left of a circle of links
+            if final.is_symlink():  # all that remains of a circle of links
                 raise InputError(f"{self.target} is a link that leads to itself: give another --out")
             self._tidy_up(final)
             if final.is_dir():
@@ -171,7 +171,7 @@ class ResultDirectory:
         warn(f"{path} has changed during the run: what was there is kept in {aside}", self._comm)
 
     def _fill(self) -> None:
-        """Move the files into the mount point; without its summary it is no result."""
+        """Move the files into the mount point; without its summary it is not a result."""
         now = _facts(self._final)
         changed = {Path(name).parts[0] for name, facts in now.items() if self._before.get(name) != facts}
         for name in sorted(changed & {*os.listdir(self.path), *(_files_of_result(self._final) or ())}):

@@ -6,8 +6,9 @@ from typing import Any
 
 from pydantic import create_model
 
-from kspde.cli.sections import Section, array_of, key, section, tagged
+from kspde.cli.sections import Section, array_of, key, one_of, section, tagged
 from kspde.distances import compare
+from kspde.distances.registry import DISTANCES
 from kspde.domains import Box, Disk, MeshFile
 from kspde.fem.schemes import SCHEMES as DENSITY_SCHEMES
 from kspde.fem.solve import solve
@@ -94,6 +95,7 @@ CaseFile: Any = _file(
     compare=(
         section(
             compare,
+            types={"distances": array_of(one_of([*DISTANCES, "w1", "w2"]))},
             also={
                 "against": (str, None, '"local" for the density without mollifier, or the name of another case file')
             },

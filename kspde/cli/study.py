@@ -9,7 +9,7 @@ A study file has the sections of a case file (without [compare]) and
 - ``[[fits]]``: rates, with what is promised of them;
 - ``[small]``: the same keys again, which take the place of the others in the small setting.
 
-In fits and tables a swept parameter goes by its last word: ``n``, ``eps``, ``cells``.
+In fits and tables a swept parameter is called by its last word: ``n``, ``eps``, ``cells``.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ def _points(file: Path, raw: Mapping[str, Any], axes: Sequence[_Axis]) -> Iterat
 
 
 def _check_effects(file: Path, content: Any) -> None:
-    """Refuse keys of a case file that a study, or its measure, leaves unread.
+    """Refuse keys of a case file that the study's measure does not read.
 
     Raises:
         InputError: there is one.

@@ -178,3 +178,35 @@ def test_help_is_printed_by_the_first_rank_alone(
     assert main(["--help"]) == 0
     assert main(["--nonsense"]) == 2
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_distances_over_time_and_of_the_points_alone(
+    case_file: Callable[..., Path], kspde_command: Callable[..., Any], shared_tmp_path: Path, comm: Any
+) -> None:
+    """The command keeps the particles at compare.times; without a grid there is no picture of densities."""
+    times = 'replicas = 2\ntimes = [0.02, 0.05]\ndistances = ["l1"]'
+    path = case_file("replicas = 2", times, "seed = 1", 'seed = 1\ntimes = [0.03]\nstatistics = ["moments"]')
+    outcome = kspde_command("compare", path, "--out", shared_tmp_path / "times")
+    assert (outcome.status, outcome.err) == (0, "")
+    found = read_summary(shared_tmp_path / "times")["distance"]
+    assert "over_time.png" in os.listdir(shared_tmp_path / "times")
+    case = read_case(path)
+    assert case.simulate_options is not None
+    pde = kspde.solve(case.model, case.u0, case.domain, **case.solve_options)
+    snapshots = kspde.Snapshots()
+    save = kspde.SaveAt(times=(0.02, 0.03, 0.05), statistics=("moments",), callback=snapshots)
+    cloud = kspde.simulate(case.model, case.u0, **case.simulate_options | {"save": save})
+    expected = kspde.compare(pde, cloud, states=snapshots, **case.compare_options)
+    assert expected.over_time is not None
+    assert found["over_time"]["l1"] == pytest.approx(expected.over_time["l1"].tolist(), rel=1e-9)
+    with h5py.File(shared_tmp_path / "times" / "particles.h5") as file:
+        assert file["statistics/t"][...].tolist() == [0.02, 0.03, 0.05]
+
+    path = case_file("replicas = 2", 'replicas = 2\ndistances = ["energy"]')
+    outcome = kspde_command("compare", path, "--out", shared_tmp_path / "points")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert [name for name in os.listdir(shared_tmp_path / "points") if name.endswith(".png")] == []
+    if comm.rank == 0:
+        assert "of the points themselves" in outcome.out
+        assert "The energy distance is" in outcome.out

@@ -63,7 +63,7 @@ def test_ctrl_c_leaves_the_checkpoints(start: Callable[..., Any], long_case: Pat
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGINT, err
-    assert errors(err) == ["kspde: error: interrupted: --resume goes on from the last checkpoint"]
+    assert errors(err) == ["kspde: error: interrupted: --resume continues from the last checkpoint"]
     assert sorted(os.listdir(tmp_path)) == [".result.checkpoints", "case.toml"]
 
 

@@ -56,5 +56,5 @@ def test_an_interrupted_study_says_what_it_keeps(start: Callable[..., Any], tmp_
         _, said = process.communicate(timeout=60)
         assert process.returncode != 0
         # The rank that hears of it first may be any.
-        assert said.count("interrupted: finished points are kept, the same command goes on") == 1
+        assert said.count("interrupted: finished points are kept, the same command continues") == 1
         assert not (out / "summary.json").exists()
