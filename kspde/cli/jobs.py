@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,7 +23,7 @@ from kspde.fem.solve import solve
 from kspde.papers.studies import Outcome, Study, open_directory, outcome_of, run_points
 from kspde.papers.studies.execute import vacated
 from kspde.papers.studies.report import html_report, rate_rows, write_csv_table, write_hdf5_table
-from kspde.particles import StateFiles, simulate
+from kspde.particles import SnapshotFiles, simulate
 from kspde.plots import densities as pictures
 from kspde.problem import Problem
 from kspde.radial import check_bounded
@@ -108,20 +108,21 @@ class CaseRun:
         case, reference = self.case, self.case.against or self.case
         _check_comparable(case, reference)
         self.console.say(report.heading(case, self.comm))
+        times = case.compare_options.get("times") or [case.compare_options.get("t", case.content.t_end)]
         summary: dict[str, Any] = {"command": "compare", "parameters": case.parameters()}
         if case.against is not None:
             summary["against"] = {"file": str(reference.path), "parameters": reference.parameters()}
         if case.simulate_options is None:
-            first, cloud, states = self._solve(reference, "against"), None, None
-            pde = second = self._solve(case, "density")
+            first, cloud, snapshots = self._solve(reference, "against", times), None, None
+            pde = second = self._solve(case, "density", times)
             summary["against"]["density"] = _described(first)
         else:
-            pde = first = self._solve(reference, "density")
-            cloud, states = self._simulate(case.simulate_options)
+            pde = first = self._solve(reference, "density", times)
+            cloud, snapshots = self._simulate(case.simulate_options, case.compare_options.get("times"))
             second = cloud
             summary |= {"seed": cloud.seed, "particles": cloud.summary()}
         with self.clock("distance"), case.naming("compare"):
-            distance = compare(first, second, states=states, **case.compare_options)
+            distance = compare(first, second, states=snapshots, **case.compare_options)
         self.console.say("\n".join(report.distance_lines(distance, self.clock.seconds["distance"])))
         self.stop.hold()
         self._write_density(pde)
@@ -133,25 +134,27 @@ class CaseRun:
         self._finish(summary | {"density": _described(pde), "distance": distance.summary()})
         return drawn
 
-    def _solve(self, case: Case, stage: str) -> Any:
+    def _solve(self, case: Case, stage: str, times: Sequence[float] = ()) -> Any:
+        """Return a density that is saved at given times too."""
+        options = {**case.solve_options, **self.checkpoints.options(stage)}
+        if set(times) - {case.content.t_end}:
+            options["save"] = _also_at(times, options.get("save", SaveAt()))
         with self._keeping(case), self.clock(stage), self.console.progress(stage) as progress, case.naming("density"):
-            options = {**case.solve_options, **self.checkpoints.options(stage)}
             pde = solve(case.model, case.u0, case.domain, progress=progress, comm=self.comm, **options)
         self.console.say(report.density_line(pde, self.clock.seconds[stage], stage))
         return pde
 
-    def _simulate(self, options: Mapping[str, Any]) -> tuple[Any, StateFiles | None]:
-        """Return the particles at the end, and where they are at ``compare.times``."""
-        case, states = self.case, None
-        more = self.checkpoints.options("particles")
-        if "times" in case.compare_options:
-            save, states = options.get("save", SaveAt()), StateFiles(self.checkpoints.path / "states")
-            times = sorted({*save.times, *case.compare_options["times"]})
-            more["save"] = SaveAt(times=times, statistics=save.statistics, callback=states)
+    def _simulate(self, options: Mapping[str, Any], times: Sequence[float] | None) -> tuple[Any, SnapshotFiles | None]:
+        """Return the particles at the end, and where those at given times are."""
+        case, files = self.case, None
+        options = {**options, **self.checkpoints.options("particles")}
+        if times is not None:
+            files = SnapshotFiles(self.checkpoints.path / "snapshots")
+            options["save"] = replace(_also_at(times, options.get("save", SaveAt())), callback=files)
         with self.clock("particles"), self.console.progress("particles") as progress, case.naming("particles"):
-            cloud = simulate(case.model, case.u0, progress=progress, comm=self.comm, **{**options, **more})
+            cloud = simulate(case.model, case.u0, progress=progress, comm=self.comm, **options)
         self.console.say(report.particles_line(cloud, self.clock.seconds["particles"]))
-        return cloud, states
+        return cloud, files
 
     @contextmanager
     def _keeping(self, case: Case) -> Iterator[None]:
@@ -203,6 +206,10 @@ class CaseRun:
         with together(self.comm):
             if self.comm.rank == 0:
                 self.results.write_summary({**summary, **about})
+
+
+def _also_at(times: Sequence[float], save: SaveAt) -> SaveAt:
+    return replace(save, times=sorted({*save.times, *times}))  # type: ignore[misc]
 
 
 def _check_comparable(case: Case, reference: Case) -> None:
