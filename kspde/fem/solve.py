@@ -117,7 +117,7 @@ def solve(
             up.
         MissingBackendError: DOLFINx is not installed.
     """
-    run = _Run(
+    request = _Request(
         problem=Problem.of(model, u0, t_end=t_end, eps=eps, mollifier=mollifier, initial=initial),
         domain=domain,
         scheme=scheme_of(scheme, tol=tol, dt=dt),
@@ -130,20 +130,20 @@ def solve(
         progress=progress,
         comm=communicator(comm),
     )
-    run.check()
-    with together(run.comm):
+    request.check()
+    with together(request.comm):
         backend.require()
-    backend.destroy_dropped(run.comm)
-    warn_outside_hypotheses(run.problem.model, run.problem.u0, run.problem.eps, run.comm)
+    backend.destroy_dropped(request.comm)
+    warn_outside_hypotheses(request.problem.model, request.problem.u0, request.problem.eps, request.comm)
     # Below some 500 nodes per direction a second BLAS thread gains nothing, and spins where cores are shared.
     small = not isinstance(domain, Box) or domain.cells * domain.degree < 500
-    with limited_threads(run.comm, useful=1 if small else None):
-        return run.solution()
+    with limited_threads(request.comm, useful=1 if small else None):
+        return request.solution()
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Run:
-    """The arguments of ``solve``; all methods but ``check`` are collective."""
+class _Request:
+    """What ``solve`` is asked for; all methods but ``check`` are collective."""
 
     problem: Problem
     domain: Domain
