@@ -12,7 +12,7 @@ import numpy as np
 from kspde.errors import InputError, check_choice, check_finite, check_flag, check_integer, check_number
 from kspde.typing import Array
 
-__all__ = ["Box", "Disk", "Domain", "MeshFile", "check_no_walls"]
+__all__ = ["DOMAINS", "Box", "Disk", "Domain", "MeshFile", "check_no_walls"]
 
 Boundary = Literal["decay", "neumann"]
 Cell = Literal["triangle", "quadrilateral"]
@@ -242,6 +242,9 @@ class MeshFile:
 
 #: The domains that ``solve`` accepts.
 Domain = Box | Disk | MeshFile
+
+#: By their names in case files.
+DOMAINS: dict[str, type[Domain]] = {"box": Box, "disk": Disk, "mesh": MeshFile}
 
 
 def check_no_walls(domain: Domain) -> None:

@@ -9,12 +9,12 @@ from pydantic import create_model
 from kspde.cli.sections import Section, array_of, key, one_of, section, tagged
 from kspde.distances import compare
 from kspde.distances.registry import DISTANCES
-from kspde.domains import Box, Disk, MeshFile
+from kspde.domains import DOMAINS
 from kspde.fem.schemes import SCHEMES as DENSITY_SCHEMES
 from kspde.fem.solve import solve
-from kspde.initial import GaussianMixture, GridDensity, observed_positions
+from kspde.initial import DENSITIES
 from kspde.kernels import MOLLIFIERS
-from kspde.models import MOTILITIES, LocalSensing, SignalDependentKellerSegel
+from kspde.models import MODELS, MOTILITIES
 from kspde.papers.studies import MEASURES, PROMISES, Fit
 from kspde.particles import simulate
 from kspde.particles.schemes import SCHEMES as PARTICLE_SCHEMES
@@ -23,32 +23,20 @@ from kspde.runtime.saving import SaveAt
 __all__ = ["CaseFile", "StudyFile", "SystemFile", "json_schema"]
 
 _NUMBERS, _POINTS = list[float], list[list[float]]
+_ARRAYS = {"weights": _NUMBERS, "means": _POINTS, "stds": _NUMBERS}
 
-_MODEL = tagged(
-    section(SignalDependentKellerSegel, kind="signal-dependent-keller-segel"),
-    section(LocalSensing, kind="local-sensing", objects={"motility": MOTILITIES}),
-)
-_INITIAL = tagged(
-    section(GaussianMixture, kind="gaussian-mixture", types={"weights": _NUMBERS, "means": _POINTS, "stds": _NUMBERS}),
-    section(
-        GridDensity,
-        kind="grid",
-        also={
-            "path": (str, ..., "a .npy or .npz file of the values, relative to the case file"),
-            "extent": (_NUMBERS, None, "(xmin, xmax, ymin, ymax), unless the .npz file has an array extent"),
-        },
-    ),
-    section(
-        observed_positions,
-        kind="positions",
-        also={"path": (str, ..., "a .csv file of the positions, relative to the case file")},
-    ),
-)
-_DOMAIN = tagged(
-    section(Box, kind="box"),
-    section(Disk, kind="disk"),
-    section(MeshFile, kind="mesh", also={"path": (str, ..., "a mesh file, relative to the case file")}),
-)
+#: Keys of initial densities that are read from files.
+_READ: dict[str, dict[str, tuple[Any, Any, str]]] = {
+    "grid": {
+        "path": (str, ..., "a .npy or .npz file of the values, relative to the case file"),
+        "extent": (_NUMBERS, None, "(xmin, xmax, ymin, ymax), unless the .npz file has an array extent"),
+    },
+    "positions": {"path": (str, ..., "a .csv file of the positions, relative to the case file")},
+}
+
+_MODEL = tagged(*(section(each, kind=kind, objects={"motility": MOTILITIES}) for kind, each in MODELS.items()))
+_INITIAL = tagged(*(section(each, kind=kind, types=_ARRAYS, also=_READ.get(kind)) for kind, each in DENSITIES.items()))
+_DOMAIN = tagged(*(section(each, kind=kind) for kind, each in DOMAINS.items()))
 #: Tables of a study that the sweep does not reach.
 _NEVER_SWEPT = {"fit", *PROMISES}
 _PROMISE = tagged(*(section(promise, kind=kind) for kind, promise in PROMISES.items()))
@@ -71,7 +59,7 @@ SystemFile: Any = _file(
         section(
             solve,
             name="regularisation",
-            only=("eps", "mollifier", "order", "initial"),
+            only=("eps", "mollifier", "initial"),
             objects={"mollifier": MOLLIFIERS},
         ),
         None,

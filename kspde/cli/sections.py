@@ -16,7 +16,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
-from functools import partial, reduce
+from functools import cache, partial, reduce
 from operator import getitem, or_
 from pathlib import Path
 from types import SimpleNamespace, UnionType
@@ -99,7 +99,8 @@ class Parameter:
         return self.default is inspect.Parameter.empty
 
 
-def parameters(call: Callable[..., Any]) -> dict[str, Parameter]:
+@cache
+def parameters(call: Callable[..., Any]) -> Mapping[str, Parameter]:
     """Return the arguments of a function or class by name."""
     found = inspect.signature(call).parameters
     made: dict[str, Any] = {}
@@ -213,17 +214,20 @@ def section(
         call: the function or class.
         kind: the table's ``kind``.
         name: the table's name where it has no ``kind``; that of the function unless given.
-        only: the arguments that are keys; unless given all but those of ``ELSEWHERE`` and ``NOT_IN_FILES``.
+        only: the function's own arguments that are keys; unless given, all but those of ``ELSEWHERE`` and
+            ``NOT_IN_FILES``.
         types: types of keys that do not follow from the annotation.
-        objects: by argument, the registry that it is chosen from, or the class of an object whose arguments are keys.
+        objects: by argument, where the function has it, the registry that it is chosen from, or the class of an object
+            whose arguments are keys.
         also: keys that are described here: type, default (... where there is none), description.
     """
-    objects, also, own = objects or {}, also or {}, parameters(call)
+    also, own = also or {}, parameters(call)
+    objects = {name: source for name, source in (objects or {}).items() if name in own}
     needed = _needed_by_all(objects)
     keys: dict[str, Any] = {}
     for argument, parameter in _with_those_of_objects(own, objects).items():
         excepted = {argument, f"{call.__name__}.{argument}"} & {*ELSEWHERE, *NOT_IN_FILES}
-        if argument in also or (excepted if only is None else argument not in only):
+        if argument in also or (excepted if only is None else argument in {*own} - {*only}):
             continue
         source, default = objects.get(argument), parameter.default
         if isinstance(source, Mapping):

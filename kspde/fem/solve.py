@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from kspde.domains import Box, Disk, Domain
 from kspde.errors import (
@@ -62,7 +62,7 @@ def solve(
     save: SaveAt | None = None,
     checkpoint: Checkpoint | None = None,
     resume: bool = False,
-    on_blow_up: str = "stop",
+    on_blow_up: Literal["stop", "warn", "ignore"] = "stop",
     progress: Callable[[float], None] | None = None,
     comm: Any = None,
 ) -> Solution:

@@ -4,6 +4,8 @@ The finite elements evaluate :math:`u_0` at their nodes; the particles draw :mat
 A density has a mass :math:`\int u_0`, 1 unless given; a particle then weighs mass/N.
 """
 
+from collections.abc import Callable
+
 from kspde.initial.base import InitialDensity, densities_by_species
 from kspde.initial.function import CallableDensity, checked_values
 from kspde.initial.grid import GridDensity, read_grid
@@ -11,6 +13,7 @@ from kspde.initial.mixture import GaussianMixture, observed_positions, read_posi
 from kspde.typing import RandomNumbers
 
 __all__ = [
+    "DENSITIES",
     "CallableDensity",
     "GaussianMixture",
     "GridDensity",
@@ -22,3 +25,10 @@ __all__ = [
     "read_grid",
     "read_positions",
 ]
+
+#: By their names in case files.
+DENSITIES: dict[str, Callable[..., InitialDensity]] = {
+    "gaussian-mixture": GaussianMixture,
+    "grid": GridDensity,
+    "positions": observed_positions,
+}

@@ -5,6 +5,7 @@ from kspde.models.local_sensing import LocalSensing, SignalDependentKellerSegel
 from kspde.models.motility import MOTILITIES, AlgebraicMotility, ExponentialMotility, OnePlusExponentialMotility
 
 __all__ = [
+    "MODELS",
     "MOTILITIES",
     "AlgebraicMotility",
     "ExponentialMotility",
@@ -15,3 +16,9 @@ __all__ = [
     "OnePlusExponentialMotility",
     "SignalDependentKellerSegel",
 ]
+
+#: By their names in case files.
+MODELS: dict[str, type[Model]] = {
+    "signal-dependent-keller-segel": SignalDependentKellerSegel,
+    "local-sensing": LocalSensing,
+}

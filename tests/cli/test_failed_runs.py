@@ -66,4 +66,4 @@ def test_a_case_says_what_to_do_about_a_blow_up(case_file: Callable[..., Path], 
     assert read_case(path).solve_options["on_blow_up"] == "warn"
     path = case_file("tol = 1e-3", 'tol = 1e-3\non_blow_up = "explode"')
     line = refused("run", path, "--out", path.parent / "result")
-    assert "density.on_blow_up = 'explode' is not valid: give one of ignore, stop, warn" in line
+    assert 'density.on_blow_up = "explode" is not valid: give "stop", "warn" or "ignore"' in line

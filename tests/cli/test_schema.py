@@ -207,7 +207,7 @@ def test_options_reach_the_particles_and_the_comparison(case_file: Callable[...,
         (
             "seed = 1",
             "on_blow_up = 'explode'",
-            "particles.on_blow_up = 'explode' is not valid: give one of ignore",
+            'particles.on_blow_up = "explode" is not valid: give "',
         ),
         ("seed = 1", "statistics = ['x']", "particles.statistics = 'x' is not valid: give one of field_fluctuations,"),
         ("seed = 1", "times = [0.9]", "particles.times reach 0.9, after t_end = 0.05: give times in [0, t_end]"),
