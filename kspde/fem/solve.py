@@ -194,8 +194,7 @@ class _Request:
         start = system.start(nodal)
         warn_of_outside(system, problem.u0)
         warn_of_decay(system, self.domain, start)
-        estimates = scheme.dt is not None
-        observer = Observer(system, problem.t_end, self.save, self.progress, self.on_blow_up, time_error=estimates)
+        observer = Observer(system, problem.t_end, self.save, self.progress, self.on_blow_up, scheme.dt is not None)
         store = self._store(observer)
         run = Run(
             system=system,
