@@ -16,7 +16,7 @@ from kspde.typing import Array, Ids
 
 __all__ = ["Observation", "Tallies", "observe", "tally"]
 
-#: By species, what ``tally`` returned for each block of its particles.
+#: The results of ``tally`` for each block of particles, by species.
 Tallies = Mapping[str, Sequence[Array]]
 
 #: Numbers that are tallied side by side: a multiple of 1, 2 and 3 coordinates, and of the processor's vectors.
@@ -25,12 +25,12 @@ _LANES = 192
 
 @dataclass(frozen=True)
 class Observation:
-    """What holds over all ranks.
+    """What every step needs to know of the particles of all ranks.
 
     Attributes:
-        extent: of all species together.
-        mean: by species, shape (d,): Σ_j w_j x_j / Σ_j |w_j|, the mean of x where no weight is negative.
-        second_moment: by species ∫|x|²dμ = Σ_j w_j |x_j|².
+        extent: extent of all species together.
+        mean: Σ_j w_j x_j / Σ_j |w_j| by species, shape (d,): the mean of x where no weight is negative.
+        second_moment: ∫|x|²dμ = Σ_j w_j |x_j|² by species.
         not_finite: (species, id) of the first particle whose position is not finite, or None.
     """
 
@@ -51,12 +51,12 @@ def observe(
     """Observe particles of all species. Collective.
 
     Args:
-        positions: by species, shape (n_local, d).
-        ids: of the particles.
-        counts: their numbers over all ranks.
+        positions: positions by species, shape (n_local, d).
+        ids: ids of the particles.
+        counts: number of particles by species, over all ranks.
         comm: the communicator.
-        weights: of the particles; without them each species has mass 1.
-        tallies: of these positions, where they are known already.
+        weights: weights of the particles; without them each species has mass 1.
+        tallies: tallies of these positions, where they are known already.
     """
     variations: Mapping[str, float] = {} if weights is None else weights.variations
     species = tuple(positions)
@@ -86,7 +86,7 @@ def observe(
 
 
 def _unit(weights: ParticleWeights | None, species: str, counts: Mapping[str, int]) -> float:
-    """Return what a particle weighs that counts 1 in a tally."""
+    """Return the weight of a particle that counts 1 in a tally."""
     each = 1.0 / counts[species] if weights is None else weights.each[species]
     return 1.0 if isinstance(each, np.ndarray) else each
 
@@ -110,7 +110,7 @@ def tally(x: Array, weights: Array | None) -> Array:
     low, high = np.full(_LANES, np.inf), np.full(_LANES, np.inf)
     total, square = np.zeros(_LANES), np.zeros(_LANES)
     for start in range(0, n * d, _LANES):
-        # Side by side, or nothing would become vectors.
+        # Side by side, or the compiler would use no vectors.
         for j in range(min(_LANES, n * d - start)):
             v = numbers[start + j]
             low[j] = v if v < low[j] else low[j]

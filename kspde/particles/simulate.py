@@ -74,54 +74,55 @@ def simulate(
 
     Args:
         model: the model.
-        u0: the density particles are drawn from; for several species one by name.
-        n: number of particles; for several species by name, or the same for all.
-        t_end: final time > 0.
-        dt: time step > 0, where ``scheme`` is a name. Steps are equal and the last one ends at ``t_end``: where
+        u0: the density that particles are drawn from; for several species one by name.
+        n: the number of particles; for several species by name, or the same for all.
+        t_end: the final time > 0.
+        dt: the time step > 0, where ``scheme`` is a name. Steps are equal and the last one ends at ``t_end``: where
             ``t_end``/``dt`` is not an integer, the step is shortened to ``t_end``/⌈``t_end``/``dt``⌉ (``Cloud.dt``; its
             summary has both), and likewise between saved times.
-        weights: w_j of the particles, finite numbers of either sign, where they are not all mass/``n``: an array of
-            shape (n,), the same on every rank, or a function of the starting points that returns one of shape (m,) for
-            points (m, d), such as the sign of a vorticity at particles that are drawn from its modulus; for several
-            species by name, those that are left out keep mass/``n``. The 1/N of a sum (1/N) Σ M_j K is not added:
-            give M/``n``. ``Cloud.masses`` is then Σ w_j, moments and histograms are those of the measure Σ w_j δ_{X_j},
-            and ``compare`` refuses the cloud, which is no sample of a density.
+        weights: the weights w_j of the particles, finite numbers of either sign, where they are not all mass/``n``: an
+            array of shape (n,), the same on every rank, or a function of the starting points that returns shape (m,)
+            for points (m, d), such as the sign of a vorticity at particles drawn from its modulus; for several species
+            by name, and those that are left out keep mass/``n``. The 1/N of a sum (1/N) Σ M_j K is not added: give
+            M/``n``. ``Cloud.masses`` is then Σ w_j, moments and histograms are those of the measure Σ w_j δ_{X_j}, and
+            ``compare`` refuses the cloud, which is not a sample of a density.
         eps: ε of the mollified kernels K^ε = K * j^ε; None keeps K, which must then be bounded.
-        mollifier: "gaussian", "matern", or a callable with a keyword ``eps``.
-        initial: "u0", or "mollified": from u_0 * j^ε, which is ζ_i plus an independent draw from the mollifier. The
-            paper's (1.8) and (3.2) start from u_0, its (1.9) from u_0 * j^ε; the relative entropy of the particles'
-            law to the density's is 0 at t = 0 only where both start alike, so give ``solve`` the same.
-        scheme: "euler-maruyama" (weak order 1, strong order 1/2, one field evaluation per step), "weak-2" (weak order
-            2, strong order 1/2, three evaluations), or an object, ``kspde.EulerMaruyama(dt=...)`` or
-            ``kspde.Weak2(dt=...)``, which has its own dt; their attribute ``source`` says where they come from.
-        mean_field: what ``solve`` returned for this model, up to ``t_end`` at least, saved often enough that it can be
-            interpolated in time. Its fields are interpolated in space to ``field_tol``, where it is smooth enough for
-            that; the error in space, and that in time between saved states, are measured (``Coupling.field_error``).
-        mean_field_differs: "eps" where the mean field's ε or mollifier is meant to be another than the particles', such
-            as that of the local equation; "initial" where it is meant to start from another density.
-        seed: an integer >= 0.
-        replica: an integer >= 0: runs with one seed and different replicas are independent of each other, starting
-            points and noise. For averages over runs.
-        field_tol: error allowed in the fields at the particles, relative to the supremum of a field over space, and
-            of its gradient; where weights have both signs, of the field that their absolute values would have. A mesh
-            keeps it a priori for every position of the particles; with many particles the error is some hundred times
-            smaller.
-        method: "mesh" (spread, multiply, gather); "finufft", non-uniform Fourier transforms, which needs that library:
-            three to twenty times slower at the tolerances of a simulation, but with a Gaussian mollifier its modes grow
-            only as √log(1/``field_tol``) in each direction, so that it is faster, and takes far less memory, below
-            about 1e-10 in two dimensions and 1e-8 in three; "direct", a sum over all pairs. Each checks the others.
-        memory_limit: bytes that the mesh, or the modes, of a rank may take. Kernels that need a finer mesh (a small ε,
-            a slow symbol) are split into what a mesh carries and a sum over neighbours, or refused with the numbers.
+        mollifier: the mollifier: "gaussian", "matern", a callable with a keyword ``eps``, or a kernel with its own ε.
+        initial: where particles start: "u0", or "mollified", from u_0 * j^ε, which is ζ_i plus an independent draw from
+            the mollifier. The paper's (1.8) and (3.2) start from u_0, its (1.9) from u_0 * j^ε; the relative entropy of
+            the particles' law to the density's is 0 at t = 0 only where both start alike, so give ``solve`` the
+            same.
+        scheme: the scheme in time: "euler-maruyama" (weak order 1, strong order 1/2, one field evaluation per step),
+            "weak-2" (weak order 2, strong order 1/2, three evaluations), or an object, ``kspde.EulerMaruyama(dt=...)``
+            or ``kspde.Weak2(dt=...)``, which has its own dt; their attribute ``source`` says where they come from.
+        mean_field: the density that ``solve`` returned for this problem, up to ``t_end`` at least, saved often enough
+            to be interpolated in time. Its fields are interpolated in space to ``field_tol`` where it is smooth enough;
+            the errors in space, and in time between snapshots, are measured (``Coupling.field_error``).
+        mean_field_differs: what is meant to differ: "eps" where the mean field has another ε or mollifier than the
+            particles, such as that of the local equation; "initial" where it starts from another density.
+        seed: the seed of all random numbers, an integer >= 0.
+        replica: the number of the run among those with one seed, an integer >= 0: different replicas have independent
+            starting points and noise, for averages over runs.
+        field_tol: the error allowed in the fields at the particles, relative to the supremum over space of a field, and
+            of its gradient; where weights have both signs, of the field of their absolute values. A mesh keeps it a
+            priori for all positions of the particles; with many particles the error is some hundred times smaller.
+        method: how fields are computed: "mesh" (spread, multiply, gather); "finufft", non-uniform Fourier transforms,
+            which needs that library: three to twenty times slower at the tolerances of a simulation, but with a
+            Gaussian mollifier its modes grow only as √log(1/``field_tol``) in each direction, so that it is faster, and
+            takes far less memory, below about 1e-10 in two dimensions and 1e-8 in three; "direct", a sum over all
+            pairs. Each checks the others.
+        memory_limit: the bytes that the mesh, or the modes, of a rank may take. Kernels that need a finer mesh (a small
+            ε, a slow symbol) are split into what a mesh carries and a sum over neighbours, or refused with the numbers.
         include_self: whether j = i is in the sum, as printed in (1.3).
-        save: times that steps end at, statistics to take there ("moments", "minimal_distance", "histogram",
-            "field_fluctuations"), and a function that is called with the cloud of that time. Its arrays are the run's
+        save: times that steps end at, statistics to record there ("moments", "minimal_distance", "histogram",
+            "field_fluctuations"), and a function that is called with the snapshot, a cloud whose arrays are the run's
             own: copy what is kept.
-        checkpoint: where and how often the state is written; SIGTERM or SIGHUP then writes one and stops the run.
-        resume: whether to go on from the newest checkpoint of this same run, where there is one. The result is that of
-            a run that was never stopped: bitwise on as many ranks and threads, to round-off on others.
+        checkpoint: where and how often checkpoints are written; SIGTERM or SIGHUP then writes one and stops the run.
+        resume: whether to resume from the newest checkpoint of this same run, where there is one. The result is that of
+            an uninterrupted run: bitwise on as many ranks and threads, to round-off on others.
         on_blow_up: what to do about particles that collapse into a cluster whose size is that of ε
             (``kspde.particles.collapse``): "warn", "stop" the run with a ``BlowUpError``, or "ignore".
-        progress: called on every rank after every step with t/``t_end``.
+        progress: a function called on every rank after every step with t/``t_end``.
         comm: the MPI communicator; all of MPI's ranks unless given.
 
     Returns:

@@ -1,4 +1,4 @@
-r"""Weights of single particles: what each of them carries into the fields, of either sign.
+r"""Weights of single particles: their shares in the fields, of either sign.
 
 A species' empirical measure is :math:`\mu^N = \sum_j w_j \delta_{X_j}`. Without weights of its own every particle has
 :math:`w_j = \text{mass}/N`.
@@ -30,9 +30,9 @@ class ParticleWeights:
     """Weights of all species.
 
     Attributes:
-        masses: by species Σ_j w_j over all ranks.
-        each: by species w_j: a number where all are equal, else this rank's, shape (n_local,).
-        variations: Σ_j |w_j| over all ranks, of the species with weights of their own.
+        masses: Σ_j w_j by species, over all ranks.
+        each: w_j by species: a number where all are equal, else this rank's, shape (n_local,).
+        variations: Σ_j |w_j| over all ranks, of the species with their own weights.
         signed: the species with a weight < 0.
     """
 
@@ -58,11 +58,11 @@ def particle_weights(
     """Return the weights of particles that start at ``positions``, by species (n_local, d). Collective.
 
     Args:
-        weights: of the only species, or by name: an array of shape (n,), or a function that returns one of shape (m,)
-            for points (m, d). Species that are left out have mass/n a particle.
+        weights: weights of the only species, or by name: an array of shape (n,), or a function that returns one of
+            shape (m,) for points (m, d). Particles of species that are left out have mass/n.
         positions: this rank's starting points.
-        counts: particles by species over all ranks.
-        masses: of the initial densities.
+        counts: number of particles by species, over all ranks.
+        masses: masses of the initial densities.
         comm: the communicator.
 
     Raises:
@@ -117,24 +117,24 @@ def _local(label: str, given: GivenWeights, x: Array, count: int, comm: Any) -> 
 
 
 def own_and_factor(weights: float | Array, gathered: Callable[[Array], Array]) -> tuple[Array | None, float]:
-    """Return the weights of all sources of a sum and a factor of the whole: w and 1, or None and the weight of each.
+    """Return the weights of all sources of a sum and a factor of the sum: w and 1, or None and the common weight.
 
     Args:
-        weights: a number for all particles, or this rank's, shape (n_local,).
-        gathered: makes those of all sources of this rank's.
+        weights: a number for all particles, or this rank's weights, shape (n_local,).
+        gathered: function that gathers the weights of all sources from this rank's.
     """
     return (gathered(weights), 1.0) if isinstance(weights, np.ndarray) else (None, weights)
 
 
 def weight_of(weights: float | Array | None, j: int) -> float:
-    """Return the weight of particle j in compiled loops: each kind of weights has a version of its own.
+    """Return the weight of particle j in compiled loops, which are compiled for each kind of weights.
 
-    None stands for weights of 1, whose multiplication the compiler leaves out.
+    None stands for weights of 1, whose multiplication the compiler omits.
     """
     raise NotImplementedError
 
 
-# Numba wants the parameters as in what is returned, and lambdas have no annotations.
+# Numba requires the lambdas' parameters here, and lambdas have no annotations.
 @overload(weight_of, inline="always")
 def _weight_of(weights, j):  # type: ignore[no-untyped-def]
     if isinstance(weights, types.Array):

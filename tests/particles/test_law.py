@@ -26,7 +26,7 @@ def p_value(x, y, permutations=199):
 
 
 @pytest.mark.parametrize("tau", [0.0, 1.0])
-def test_twins_are_draws_from_the_density(mixture, tau):
+def test_mean_field_particles_are_draws_from_the_density(mixture, tau):
     model = kspde.LocalSensing(motility=kspde.ExponentialMotility(), chi=16.0, tau=tau)
     pde = kspde.solve(
         model,
@@ -42,8 +42,8 @@ def test_twins_are_draws_from_the_density(mixture, tau):
     draws = kspde.GridDensity(values, (-8, 8, -8, 8)).sample(Philox(11), np.arange(N, dtype=np.uint64))
     options = {"n": N, "t_end": 0.5, "dt": 0.05, "eps": 0.3, "scheme": "weak-2", "seed": 12, "field_tol": 1e-4}
     cloud = kspde.simulate(model, mixture, mean_field=pde, **options)
-    twins = cloud.comm.bcast(cloud.mean_field.gathered())
-    assert p_value(twins, draws) > 0.01
+    limit = cloud.comm.bcast(cloud.mean_field.gathered())
+    assert p_value(limit, draws) > 0.01
     # The test sees what is another law: a quarter of the signal.
     other = kspde.LocalSensing(motility=kspde.ExponentialMotility(), chi=4.0, tau=tau)
     particles = kspde.simulate(other, mixture, **options)

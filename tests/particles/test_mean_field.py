@@ -67,7 +67,7 @@ def everywhere(cloud):
 
 
 @pytest.mark.parametrize("dimension", [1, 2, 3])
-def test_twins_follow_the_given_field_with_the_same_start_and_noise(dimension):
+def test_mean_field_particles_follow_the_given_field_with_the_same_start_and_noise(dimension):
     n, dt, steps = 200, 0.1, 4
     model = Drifting(dimension=dimension)
     cloud = kspde.simulate(
@@ -92,7 +92,7 @@ def test_twins_follow_the_given_field_with_the_same_start_and_noise(dimension):
     assert cloud.coupling.supremum == cloud.coupling.distance.max() == summary["largest_distance"]
 
 
-def test_the_interacting_particles_are_those_of_a_run_without_twins():
+def test_the_interacting_particles_are_those_of_a_run_without_mean_field_particles():
     model = Drifting()
     options = {"n": 100, "t_end": 0.2, "dt": 0.1, "eps": 1.0}
     alone = kspde.simulate(model, gaussian(2), **options)
@@ -147,7 +147,7 @@ def test_a_domain_that_is_just_large_enough():
     assert cloud.summary()["mean_field"]["error"]["c"] < 1e-6
 
 
-def test_without_interaction_twins_are_the_particles(mixture):
+def test_without_interaction_mean_field_particles_are_the_particles(mixture):
     model = kspde.SignalDependentKellerSegel(chi=0.0)
     cloud = kspde.simulate(model, mixture, n=50, t_end=0.3, dt=0.1, mean_field=Wave(model))
     assert np.array_equal(cloud.positions, cloud.mean_field.positions)
@@ -195,7 +195,7 @@ def test_the_distance_falls_as_it_should(mixture, solved):
     assert all(0 < c.stopping_time(1.5) < 0.1 for c in few + many)
 
 
-def test_the_law_of_the_twins_is_the_density(mixture, solved):
+def test_the_law_of_mean_field_particles_is_the_density(mixture, solved):
     n = 40_000
     cloud = kspde.simulate(
         KELLER_SEGEL, mixture, n=n, t_end=0.5, dt=0.025, eps=0.3, mean_field=solved, scheme="weak-2", field_tol=1e-4
@@ -246,7 +246,7 @@ def test_the_error_between_saved_times_is_measured(times):
     expected = 16 * np.diff(times).max() ** 4 / 384
     assert 0.6 * expected < summary["time_error"]["c"] < 1.5 * expected
     assert cloud.coupling.field_error["c"] == summary["error"]["c"] + summary["time_error"]["c"]
-    # ... and it moves the twins no more than that.
+    # ... and it moves the mean-field particles no more than that.
     exact = kspde.simulate(model, gaussian(2), mean_field=Wave(model), **options)
     assert exact.coupling.field_error["c"] == exact.summary()["mean_field"]["error"]["c"]
     moved = np.abs(everywhere(cloud.mean_field) - everywhere(exact.mean_field)).max()
@@ -321,7 +321,7 @@ def test_another_problems_solution_is_refused_unless_it_is_meant(mixture, solved
             kspde.simulate(KELLER_SEGEL, mixture, eps=0.3, mean_field_differs=differs, **options)
 
 
-def test_twins_do_not_depend_on_the_number_of_ranks(comm):
+def test_mean_field_particles_do_not_depend_on_the_number_of_ranks(comm):
     model = Drifting()
     options = {"n": 101, "t_end": 0.3, "dt": 0.1, "eps": 1.0, "mean_field": Wave(model)}
     here = kspde.simulate(model, gaussian(2), comm=MPI.COMM_SELF, **options)
@@ -348,7 +348,7 @@ def test_bad_mean_fields(mean_field, kind, message):
         kspde.simulate(Drifting(), gaussian(2), n=100, t_end=0.2, dt=0.1, eps=1.0, mean_field=mean_field)
 
 
-def test_twins_that_leave_the_domain_name_the_step():
+def test_mean_field_particles_that_leave_the_domain_name_the_step():
     model = Drifting()
     with pytest.raises(
         kspde.ConvergenceError,

@@ -253,7 +253,7 @@ def test_bias_of_the_step_against_the_density(solved):
     assert abs(bias["weak-2", 4]) < tolerance
 
 
-def test_twins_take_the_field_of_the_density(solved):
+def test_mean_field_particles_take_the_field_of_the_density(solved):
     # Without memory the field would be another one: by a tenth of it.
     u0, pde = solved
     options = {"t_end": 0.5, "dt": 0.025, "eps": 0.3, "field_tol": 1e-4, "mean_field": pde}

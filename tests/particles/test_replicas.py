@@ -72,7 +72,7 @@ def test_averages_over_replicas_have_the_spread_of_independent_runs(mixture):
     assert low < ratio < high
 
 
-def test_twins_and_other_ranks_have_the_replicas_numbers(mixture, comm):
+def test_mean_field_particles_and_other_ranks_have_the_replicas_numbers(mixture, comm):
     options = {"n": 101, "t_end": 0.2, "dt": 0.1, "eps": 0.4, "replica": 7}
     here = kspde.simulate(KELLER_SEGEL, mixture, comm=MPI.COMM_SELF, **options)
     there = kspde.simulate(KELLER_SEGEL, mixture, comm=comm, **options)

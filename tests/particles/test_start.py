@@ -59,7 +59,7 @@ def test_mollified_starts_have_the_law_and_keep_zeta(mixture, mollifier, comm):
         assert stats.kstest(cdf, "uniform").pvalue > 1e-4
 
 
-def test_twins_start_where_the_particles_do(mixture):
+def test_mean_field_particles_start_where_the_particles_do(mixture):
     model = kspde.SignalDependentKellerSegel(chi=0.0)
 
     class Known:

@@ -24,13 +24,13 @@ class Recorder:
     """Keeps every cloud's positions."""
 
     def __init__(self):
-        self.t, self.x, self.twins = [], [], []
+        self.t, self.x, self.mean_field = [], [], []
 
     def __call__(self, cloud):
         self.t.append(cloud.t_end)
         self.x.append(cloud.comm.bcast(cloud.gathered()))
         if cloud.mean_field is not None:
-            self.twins.append(cloud.comm.bcast(cloud.mean_field.gathered()))
+            self.mean_field.append(cloud.comm.bcast(cloud.mean_field.gathered()))
         assert cloud.diagnostics["t"][-1] == cloud.t_end
         assert np.isfinite(cloud.diagnostics["second_moment"]).all()
 
@@ -104,13 +104,13 @@ class Zero:
         return np.zeros([len(axis) for axis in axes])
 
 
-def test_field_fluctuations_compare_the_fields_of_twins_with_the_mean_field(mixture):
+def test_field_fluctuations_compare_the_fields_of_mean_field_particles_with_the_mean_field(mixture):
     recorder = Recorder()
     save = kspde.SaveAt(times=(0.1,), statistics=("field_fluctuations",), callback=recorder)
     cloud = kspde.simulate(
         KELLER_SEGEL, mixture, n=100, t_end=0.2, dt=0.1, eps=0.5, mean_field=Zero(), save=save, field_tol=1e-7
     )
-    for row, x in enumerate(recorder.twins):
+    for row, x in enumerate(recorder.mean_field):
         v, _ = sums(2, "gaussian", 0.5, x, x, 1 / 100)
         expected = [(v**2).mean(), (v**4).mean()]
         np.testing.assert_allclose(cloud.statistics["fluctuation_moments"][row], expected, rtol=1e-5)
@@ -130,7 +130,7 @@ def test_field_fluctuations_are_against_the_mean_field_of_that_time(mixture):
     cloud = kspde.simulate(
         KELLER_SEGEL, mixture, n=20, t_end=0.2, dt=0.1, eps=0.5, mean_field=Rising(), save=save, field_tol=1e-7
     )
-    for row, (t, x) in enumerate(zip(recorder.t, recorder.twins, strict=True)):
+    for row, (t, x) in enumerate(zip(recorder.t, recorder.mean_field, strict=True)):
         v, _ = sums(2, "gaussian", 0.5, x, x, 1 / 20)
         expected = np.mean((v - 1 - t) ** 2)
         assert cloud.statistics["fluctuation_moments"][row, 0] == pytest.approx(expected, rel=1e-5)
@@ -208,11 +208,11 @@ def test_states_are_written_on_request(mixture, shared_tmp_path, dtype, comm):
     if comm.rank == 0:
         paths = sorted(directory.iterdir())
         assert [path.name for path in paths] == [f"snapshot-000000000{k}.h5" for k in (0, 1, 3)]
-        for path, x, twins, t in zip(paths, recorder.x, recorder.twins, (0, 0.1, 0.3), strict=True):
+        for path, x, y, t in zip(paths, recorder.x, recorder.mean_field, (0, 0.1, 0.3), strict=True):
             with h5py.File(path) as file:
                 assert file["positions/u"].dtype == dtype
                 np.testing.assert_array_equal(file["positions/u"][:], x.astype(dtype))
-                np.testing.assert_array_equal(file["mean_field/u"][:], twins.astype(dtype))
+                np.testing.assert_array_equal(file["mean_field/u"][:], y.astype(dtype))
                 assert file.attrs["t"] == pytest.approx(t)
                 assert len(file["statistics/t"]) == len(file["statistics/covariance"]) >= 1
     comm.barrier()

@@ -251,8 +251,8 @@ def test_weighted_particles_are_no_draws_from_a_density(mixture):
         kspde.simulate(model, mixture, weights=1.5 * weights, mean_field=pde, **options)
     states = kspde.Snapshots()
     save = kspde.SaveAt(times=(0.0,), callback=states)
-    twins = kspde.simulate(model, mixture, weights=weights, mean_field=pde, save=save, **options)
-    np.testing.assert_allclose(twins.positions, twins.mean_field.positions)  # without a signal they are the same
-    for cloud_ in (twins, twins.mean_field, states.clouds[0]):
+    coupled = kspde.simulate(model, mixture, weights=weights, mean_field=pde, save=save, **options)
+    np.testing.assert_allclose(coupled.positions, coupled.mean_field.positions)  # without a signal they are the same
+    for cloud_ in (coupled, coupled.mean_field, states.clouds[0]):
         with pytest.raises(kspde.InputError, match="the particles of 'u' have weights of their own"):
             kspde.compare(pde, cloud_)
