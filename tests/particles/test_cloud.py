@@ -202,3 +202,14 @@ def test_a_cloud_that_outgrows_every_grid_names_the_step(mixture):
 
     with pytest.raises(kspde.ConvergenceError, match=r"^step 1, t = 0\.1, dt = 0\.1: the fields of a cloud of size"):
         kspde.simulate(Explosive(chi=8.0), mixture, **GOOD)
+
+
+def test_a_cloud_shows_itself_in_a_few_lines(mixture):
+    cloud = kspde.simulate(KELLER_SEGEL, mixture, **GOOD)
+    lines = repr(cloud).splitlines()
+    assert lines[0] == "Cloud"
+    assert len(lines) == 6
+    assert "eps = 0.5" in lines[2]
+    assert "50 particles, mass 1, mean (" in lines[5]
+    assert "<table>" in cloud._repr_html_()
+    assert cloud.problem.u0["u"] is mixture
