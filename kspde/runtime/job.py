@@ -234,14 +234,14 @@ def last_words(comm: Any, said: str, *, leaving: bool = False) -> list[str] | No
     said = said[-_LONGEST:]
     deadline = time.monotonic() + PATIENCE
     if comm.rank:
-        if leaving:
-            comm.isend(None, 0, _LEFT)
-        comm.isend(said, 0, _TAG)
+        sent = [comm.isend(None, 0, _LEFT)] if leaving else []
+        sent.append(comm.isend(said, 0, _TAG))
         # Rank 0 answers when the slowest has come, or ends the job.
         if not _until(math.inf if leaving else deadline + PATIENCE, lambda: comm.iprobe(0, _TAG)):
             return None
         everyone: list[str] = comm.recv(source=0, tag=_TAG)
         _take_notes(comm, 0)
+        _complete(sent)
         return everyone
     heard: dict[int, str] = {0: said}
 
@@ -255,14 +255,17 @@ def last_words(comm: Any, said: str, *, leaving: bool = False) -> list[str] | No
     if not _until(deadline, listen):
         if not leaving:
             return None
-        for rank in set(range(comm.size)) - set(heard):
-            comm.isend(None, rank, _LEFT)
+        notes = [comm.isend(None, rank, _LEFT) for rank in set(range(comm.size)) - set(heard)]
         _until(math.inf, listen)
+        _complete(notes)
     everyone = [heard[rank] for rank in range(comm.size)]
-    answers = [comm.isend(everyone, rank, _TAG) for rank in range(1, comm.size)]
-    # A rank that has waited too long takes no answer.
-    _until(time.monotonic() + PATIENCE, lambda: all(answer.Test() for answer in answers))
+    _complete([comm.isend(everyone, rank, _TAG) for rank in range(1, comm.size)])
     return everyone
+
+
+def _complete(sent: list[Any]) -> None:
+    """Wait until messages are taken, but not long: a rank that has waited too long takes none."""
+    _until(time.monotonic() + PATIENCE, lambda: all(request.Test() for request in sent))
 
 
 def _take_notes(comm: Any, rank: int) -> None:
