@@ -77,7 +77,8 @@ def simulate(
         u0: the density that particles are drawn from; for several species one by name.
         n: the number of particles; for several species by name, or the same for all.
         t_end: the final time > 0.
-        dt: the time step > 0, where ``scheme`` is a name. Steps are equal and the last one ends at ``t_end``: where
+        dt: time step > 0. It belongs to a ``scheme`` given by name. Steps are equal and the last one ends at ``t_end``:
+        where
             ``t_end``/``dt`` is not an integer, the step is shortened to ``t_end``/⌈``t_end``/``dt``⌉ (``Cloud.dt``; its
             summary has both), and likewise between saved times.
         weights: the weights w_j of the particles, finite numbers of either sign, where they are not all mass/``n``: an
