@@ -118,7 +118,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = {
     **{
         name: f"kspde.{name}"
-        for name in ("distances", "domains", "errors", "evidence", "initial", "kernels", "models", "problem")
+        for name in ("distances", "domains", "errors", "evidence", "initial", "kernels", "models", "plots", "problem")
     },
     "studies": "kspde.papers.studies",
     "theory": "kspde.papers.theory",

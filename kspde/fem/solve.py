@@ -15,7 +15,6 @@ from kspde.errors import (
     InputError,
     check_callable,
     check_choice,
-    check_flag,
 )
 from kspde.fem import backend
 from kspde.fem.memory import check_run
@@ -168,10 +167,7 @@ class _Request:
             raise InputError(f"domain is a {type(domain).__name__}: give a kspde.Box, kspde.Disk or kspde.MeshFile")
         if isinstance(domain, (Box, Disk)) and domain.dimension != dimension:
             raise InputError(f"domain has dimension {domain.dimension}, the model {dimension}: give Box(dimension=...)")
-        if self.checkpoint is not None and not isinstance(self.checkpoint, Checkpoint):
-            raise InputError(f"checkpoint is a {type(self.checkpoint).__name__}: give kspde.Checkpoint(directory)")
-        if check_flag("resume", self.resume) and self.checkpoint is None:
-            raise InputError("resume=True needs checkpoint=kspde.Checkpoint(directory): give where to resume from")
+        Checkpoint.checked(self.checkpoint, self.resume)
         check_choice("on_blow_up", self.on_blow_up, ON_BLOW_UP)
         check_callable("progress", self.progress, "one argument, t/t_end")
         self.save.until(self.problem.t_end)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Literal
 
-from kspde.errors import ON_BLOW_UP, InputError, check_callable, check_choice, check_flag, check_integer
+from kspde.errors import ON_BLOW_UP, InputError, check_callable, check_choice, check_integer
 from kspde.initial import InitialDensity
 from kspde.kernels import Kernel
 from kspde.models import Model
@@ -150,7 +150,7 @@ def simulate(
         mean_field=mean_field,
         save=check_statistics(save, problem.fields, mean_field=mean_field is not None),
         on_blow_up=check_choice("on_blow_up", on_blow_up, ON_BLOW_UP),
-        checkpoint=_checked(checkpoint, resume),
+        checkpoint=Checkpoint.checked(checkpoint, resume),
         progress=progress,
         comm=comm,
     )
@@ -178,13 +178,3 @@ def _counts(species: tuple[str, ...], n: Any) -> dict[str, int]:
     if set(n) != set(species):
         raise InputError(f"n has species {', '.join(map(str, n)) or 'none'}: give {', '.join(species)}")
     return {name: check_integer("n", n[name], at_least=1) for name in species}
-
-
-def _checked(checkpoint: Any, resume: Any) -> Checkpoint | None:
-    if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
-        raise InputError(
-            f"checkpoint is a {type(checkpoint).__name__}: give kspde.Checkpoint(directory, every=seconds)"
-        )
-    if check_flag("resume", resume) and checkpoint is None:
-        raise InputError("resume = True has nothing to resume from: give checkpoint, with the directory of the files")
-    return checkpoint

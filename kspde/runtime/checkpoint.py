@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kspde.errors import InputError, KspdeError, check_number
+from kspde.errors import InputError, KspdeError, check_flag, check_number
 from kspde.runtime.files import FILE_ERRORS, OVERHEAD, open_regular, reason, reserve
 from kspde.runtime.messages import warn
 from kspde.runtime.parallel import together
@@ -76,6 +76,23 @@ class Checkpoint:
         check_number("every", self.every, at_least=0)
         if not isinstance(self.directory, (str, Path)):
             raise InputError(f"directory is a {type(self.directory).__name__}: give a path")
+
+    @staticmethod
+    def checked(checkpoint: Any, resume: Any) -> Checkpoint | None:
+        """Return the arguments' checkpoint, once it and ``resume`` are known to be valid.
+
+        Raises:
+            InputError: another kind of object, or nothing to resume from.
+        """
+        if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
+            raise InputError(
+                f"checkpoint is a {type(checkpoint).__name__}: give kspde.Checkpoint(directory, every=seconds)"
+            )
+        if check_flag("resume", resume) and checkpoint is None:
+            raise InputError(
+                "resume = True has nothing to resume from: give checkpoint, with the directory of the files"
+            )
+        return checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
