@@ -126,9 +126,13 @@ class Problem:
         for name in ("t_end", "eps", "initial"):
             if name not in ignore:
                 found += differences(name, getattr(self, name), getattr(other, name))
-        if "mollifier" not in ignore and self.mollifier is not None and other.mollifier is not None:
-            parts = differences("mollifier", self.mollifier, other.mollifier)
-            found += [d for d in parts if d.name != "mollifier.eps"]
+        if "mollifier" not in ignore:
+            same_eps = self.eps == other.eps and "eps" not in ignore
+            if type(self.mollifier) is type(other.mollifier):
+                parts = differences("mollifier", self.mollifier, other.mollifier)
+                found += [d for d in parts if same_eps or d.name != "mollifier.eps"]
+            elif same_eps or (self.mollifier is not None and other.mollifier is not None):
+                found.append(Difference("mollifier", self.mollifier, other.mollifier))
         return found
 
     def describe(self, **more: Any) -> dict[str, Any]:

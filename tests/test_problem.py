@@ -63,7 +63,10 @@ def test_a_mollifier_is_one_kernel():
         ),
         ({"eps": None}, [("eps", 0.3, None)]),
         ({"eps": 0.4, "t_end": 2.0}, [("t_end", 1.0, 2.0), ("eps", 0.3, 0.4)]),
-        ({"mollifier": "matern"}, [("mollifier", "GaussianMollifier", "MaternMollifier")]),
+        (
+            {"mollifier": "matern"},
+            [("mollifier", kspde.GaussianMollifier(eps=0.3), kspde.MaternMollifier(eps=0.3))],
+        ),
         ({"initial": "mollified"}, [("initial", "u0", "mollified")]),
     ],
 )
@@ -85,6 +88,17 @@ def test_a_difference_reads_well():
     found = problem(mollifier=one).differences(problem(mollifier=two))
     assert found == [Difference("mollifier.second.eps", 0.1, 0.2)]
     assert in_words(lambda: 0) == "function"
+
+
+def test_mollifiers_of_one_eps_and_two_widths_differ():
+    wide = problem(mollifier=lambda *, eps: kspde.GaussianMollifier(eps=2 * eps))
+    eps = problem().eps
+    assert wide.differences(problem()) == [Difference("mollifier.eps", 2 * eps, eps)]
+    second, third = (partial(kspde.MaternMollifier, order=order) for order in (2, 3))
+    (difference,) = problem().differences(problem(mollifier=third))
+    assert str(difference) == f"mollifier = GaussianMollifier(eps={eps}) and MaternMollifier(eps={eps}, order=3)"
+    assert problem(mollifier=second).differences(problem(mollifier=third)) == [Difference("mollifier.order", 2, 3)]
+    assert problem(eps=0.7).differences(problem()) == [Difference("eps", 0.7, eps)]
 
 
 def bump(width):

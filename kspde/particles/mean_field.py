@@ -77,6 +77,8 @@ def check_mean_field(mean_field: Any, problem: Problem, differs: Any) -> None:
         raise InputError(
             f'mean_field has {values}: give both the same, or mean_field_differs = ("{option}",) if that is meant'
         )
+    if not same_kernels and not differs:
+        raise InputError("mean_field has other kernels than the particles: solve with the same eps and mollifier")
 
 
 def _problem_of(mean_field: Any, problem: Problem) -> Problem:

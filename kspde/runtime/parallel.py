@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from kspde.errors import InputError, KspdeError, MissingBackendError, first_line, shortened
 from kspde.runtime.job import end_unless_all, launched, left_too_early, note_all_met, watch_the_end
-from kspde.runtime.values import digest_of, values_of
+from kspde.runtime.values import GLOBAL, digest_of, values_of
 
 __all__ = [
     "OneRank",
@@ -166,7 +166,7 @@ def together(comm: Any, call: str = "") -> Iterator[Callable[..., None]]:
     def same(**values: Any) -> None:
         if comm.size > 1:
             for name, value in values.items():
-                told.update((key, repr(held)) for key, held in values_of(name, value).items())
+                told.update((k, repr(held)) for k, held in values_of(name, value).items() if not k.endswith(GLOBAL))
 
     mine: Exception | None = None
     try:

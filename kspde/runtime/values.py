@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Difference", "differences", "digest_of", "fingerprint", "in_words", "values_of"]
+__all__ = ["GLOBAL", "Difference", "differences", "digest_of", "fingerprint", "in_words", "values_of"]
 
 #: Arrays with more numbers are represented by a digest; objects inside objects are followed to this depth.
 _FEW, _DEPTH = 9, 6
@@ -124,6 +124,9 @@ def _equal(ours: Any, theirs: Any) -> bool:
         return False
 
 
+#: The end of the names of a function's global numbers, of which ranks may have their own: their number, for one.
+GLOBAL = " (global)"
+
 #: What ``_plain`` returns for an object that holds other values.
 _HOLDS = object()
 
@@ -173,8 +176,9 @@ def _held(thing: Any) -> Iterable[tuple[str, Any]]:
         return [(".__self__", thing.__self__)]
     if inspect.isfunction(thing):
         variables = inspect.getclosurevars(thing)
-        around = sorted({**variables.globals, **variables.nonlocals}.items())
-        numbers = [(f".{k}", x) for k, x in around if not isinstance(x, type) and _plain(x) is not _HOLDS]
+        around = [(f".{k}", x) for k, x in sorted(variables.nonlocals.items())]
+        around += [(f".{k}{GLOBAL}", x) for k, x in sorted(variables.globals.items())]
+        numbers = [(name, x) for name, x in around if not isinstance(x, type) and _plain(x) is not _HOLDS]
         return [(".code", _code_of(thing)), *numbers]
     names = getattr(type(thing), "same_on_ranks", None)
     if names is None and dataclasses.is_dataclass(thing):

@@ -164,6 +164,17 @@ def test_the_limiter_acts_where_the_extrapolation_is_negative_and_nowhere_else()
         np.testing.assert_allclose(space.integral(limited[0]), 1.0, rtol=1e-13)
 
 
+@pytest.mark.one_rank
+@pytest.mark.parametrize(
+    ("domain", "most"),
+    [(kspde.Box(half_width=8.0, cells=48, degree=1), 300), (kspde.Disk(radius=8.0, size=0.3), 220)],
+)
+def test_the_preconditioner_of_a_drift_follows_its_matrix(domain, most) -> None:
+    u0 = kspde.GaussianMixture(weights=[1.0], means=[[0.3, 0.0]], stds=[0.9])
+    pde = kspde.solve(Chase(dimension=2), {"a": u0, "b": u0}, domain, t_end=0.2, eps=0.3, scheme="positive2", dt=0.02)
+    assert pde.summary()["linear_iterations"] < most
+
+
 def test_mass_over_a_thousand_steps() -> None:
     model = Line(motility=kspde.ExponentialMotility(alpha=2.0), chi=20.0)
     spike, u, space = stepper(model, 2, lambda x: 1.0 * (np.abs(x - 0.3) < 0.1))

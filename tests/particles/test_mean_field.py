@@ -296,7 +296,13 @@ def test_another_problems_solution_is_refused_unless_it_is_meant(mixture, solved
         (
             mixture,
             {"eps": 0.3, "mollifier": "matern"},
-            "mean_field has mollifier = GaussianMollifier, the particles MaternMollifier",
+            r"mean_field has mollifier = GaussianMollifier\(eps=0.3\), the particles MaternMollifier\(eps=0.3, order=2\)",
+            "eps",
+        ),
+        (
+            mixture,
+            {"eps": 0.3, "mollifier": lambda *, eps: kspde.GaussianMollifier(eps=2 * eps)},
+            "mean_field has mollifier.eps = 0.3, the particles 0.6",
             "eps",
         ),
         (

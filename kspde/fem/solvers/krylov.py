@@ -98,7 +98,9 @@ class PetscPreconditioner(Preconditioner):
             self._pc.setFactorSolverType("mumps")
             self._pc.setFactorSetUpSolverType()
             self._pc.getFactorMatrix().setMumpsIcntl(14, _SPARE)
-        self._pc.setReusePreconditioner(True)
+        #: whether PETSc rebuilds it with the matrix: those of blocks are not rebuilt otherwise
+        self._follows = self._pc.getType() in ("asm", "bjacobi", "lu")
+        self._pc.setReusePreconditioner(not self._follows)
 
     def update(self, s: Array, iterations: int) -> None:
         """Rebuild it, unless it is multigrid that still serves. Collective."""
@@ -108,6 +110,8 @@ class PetscPreconditioner(Preconditioner):
     def renew(self) -> bool:
         """Rebuild it; only multigrid may have changed. Collective."""
         super().renew()
+        if self._follows:
+            return False
         self._pc.setReusePreconditioner(False)
         self._pc.setUp()
         self._pc.setReusePreconditioner(True)
