@@ -296,7 +296,7 @@ def test_another_problems_solution_is_refused_unless_it_is_meant(mixture, solved
         (
             mixture,
             {"eps": 0.3, "mollifier": "matern"},
-            r"mean_field has mollifier = GaussianMollifier\(eps=0.3\), the particles MaternMollifier\(eps=0.3, order=2\)",
+            r"mean_field has mollifier = GaussianMollifier\(eps=0.3\), the particles MaternMollifier\(eps=0.3",
             "eps",
         ),
         (

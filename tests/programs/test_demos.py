@@ -31,7 +31,7 @@ def test_observed_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: 
     assert main(["compare", "cells.toml", "--out", "cells"]) == 0
     assert capfd.readouterr().err == ""
     summary = json.loads((tmp_path / "cells" / "summary.json").read_text("utf-8"))
-    assert summary["parameters"]["initial"]["file"] == "data/observed_cells.csv"
+    assert summary["parameters"]["initial"]["path"] == "data/observed_cells.csv"
     assert summary["density"]["final"]["mass"] == pytest.approx(1.0, abs=1e-11)
     # 5000 points smoothed with the best bandwidth are some percent away from what they were drawn from.
     assert 0.02 < summary["distance"]["l1"]["value"] < 0.15
