@@ -94,6 +94,6 @@ def test_damaged_and_foreign_checkpoints(mixture, shared_tmp_path, comm) -> None
     other = kspde.SignalDependentKellerSegel(chi=7.0)
     with pytest.raises(kspde.InputError, match=r"checkpoint .* is of another problem \(model\.chi = 8 there, 7 here"):
         kspde.solve(other, mixture, BOX, checkpoint=checkpoint, resume=True, **options)
-    with pytest.raises(kspde.InputError, match="resume=True needs checkpoint"):
+    with pytest.raises(kspde.InputError, match="resume = True has nothing to resume from"):
         kspde.solve(MODEL, mixture, BOX, resume=True, **options)
     assert older.parent == directory
