@@ -292,12 +292,12 @@ def _compare(section: Any, particles: Any, t_end: float) -> dict[str, Any]:
         for name in _OF_PARTICLES:
             if name in options:
                 raise InputError(f"{name} has no effect between two densities: leave it out, or give [particles]")
+    if section.t is not None and section.times is not None:
+        raise InputError("t and times are given: give one of them")
     if particles is not None and section.t not in (None, t_end):
         raise InputError(f"t = {section.t:g} is not the time of the particles, {t_end:g}: give times = [...]")
     if section.times is not None:
         SaveAt(times=section.times).until(t_end)
-    if section.t is not None and section.times is not None:
-        raise InputError("t and times are given: give one of them")
     if section.bandwidth is not None:
         check_number("bandwidth", section.bandwidth, above=0)
     if section.resolution is not None:
@@ -329,7 +329,16 @@ def _against(case: Case) -> Case | None:
         options = {k: v for k, v in case.solve_options.items() if k not in ("eps", "mollifier", "initial")}
         return replace(case, solve_options=options)
     path = case.path.parent / given
-    other = case_of(path, read_toml(path))  # whatever that one is compared with
+    try:
+        content = read_toml(path)
+    except InputError as error:
+        if not isinstance(error.__context__, OSError):
+            raise
+        raise InputError(
+            f'{case.path}: compare.against = {shown(given)} is neither "local" nor a file that can be read '
+            f"({error.__context__.strerror}): give one of them"
+        ) from None
+    other = case_of(path, content)  # whatever that one is compared with
     parts: list[tuple[str, Any, Any]] = [
         ("dimension", case.model.dimension, other.model.dimension),
         ("species", ", ".join(case.model.species), ", ".join(other.model.species)),

@@ -288,7 +288,7 @@ def run(arguments: Sequence[str] | None, stop: Stop) -> int:
         if not hasattr(error, "format_message"):
             raise
         if rank == 0:
-            complain(f"{_lower(error.format_message())} (kspde --help explains)")
+            complain(f"{_lower(error.format_message().replace('Value error, ', ''))} (kspde --help explains)")
         return BAD_INPUT
     return 0
 

@@ -97,7 +97,8 @@ def _words(problem: ErrorDetails, raw: Mapping[str, Any], root: type[Section], w
     if kind == "missing":
         shown = f"[{name}]" if len(place) == 1 and sections_at(root, place)[0] else name
         of = next(each for each in around if key in each.model_fields)
-        return f"{shown} is missing: give {wanted(of, str(key))}"
+        remedy, none, _ = wanted(of, str(key)).partition("; None ")  # TOML has no None
+        return f"{shown} is missing: give {remedy}" + (f", or leave [{_dotted(above)}] out" if none and above else "")
     form = _TYPES.get(kind) or problem.get("ctx", {}).get("expected", problem["msg"])
     return f"{name} = {_shown(problem['input'])} is not valid: give {form.replace(chr(39), chr(34))}"
 

@@ -10,6 +10,7 @@ from kspde.cli.sections import Section, array_of, key, one_of, section, tagged
 from kspde.distances import compare
 from kspde.distances.registry import DISTANCES
 from kspde.domains import DOMAINS
+from kspde.fem.diagnostics import STATISTICS as DENSITY_STATISTICS
 from kspde.fem.schemes import SCHEMES as DENSITY_SCHEMES
 from kspde.fem.solve import solve
 from kspde.initial import DENSITIES
@@ -18,6 +19,7 @@ from kspde.models import MODELS, MOTILITIES
 from kspde.papers.studies import MEASURES, PROMISES, Fit
 from kspde.particles import simulate
 from kspde.particles.schemes import SCHEMES as PARTICLE_SCHEMES
+from kspde.particles.statistics import STATISTICS as PARTICLE_STATISTICS
 from kspde.runtime.saving import SaveAt
 
 __all__ = ["CaseFile", "StudyFile", "SystemFile", "json_schema"]
@@ -133,6 +135,8 @@ def json_schema(what: str) -> dict[str, Any]:
     In a study any key of the system and of the measure may come from the sweep: only ``kind`` is required there.
     """
     schema: dict[str, Any] = _plain((CaseFile if what == "case" else StudyFile).model_json_schema())
+    for table, names in (("density", DENSITY_STATISTICS), ("particles", PARTICLE_STATISTICS)):
+        schema["$defs"][table]["properties"]["statistics"]["items"]["enum"] = list(names)
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"{what} file of kspde"}
     if what == "study":
         for name, table in schema["$defs"].items():

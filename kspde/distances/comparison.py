@@ -118,8 +118,9 @@ def compare(
         normalise: whether sides of different masses may be compared, by their shapes alone.
         domain: the ``Box`` or ``Disk`` that a function is a density on.
         r: the marginal, 1 or 2, for a density and particles.
-        distances: the names of the distances. None measures the four on the grid where there is one; for two densities
-            all but the energy distance, for two clouds all but "wasserstein2".
+        distances: the names of the distances; one of those on the grid brings the others. None measures the four on the
+            grid where there is one; for two densities all but the energy distance, for two clouds all but
+            "wasserstein2".
         times: increasing times in [0, t_end] of a solution to compare at. The last one's distance is returned, with
             ``over_time``.
         states: the particles at these times: ``Snapshots``, the directory of ``SnapshotFiles``, or a list of clouds;

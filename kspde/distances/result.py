@@ -30,6 +30,10 @@ _SIDES = {
 }
 
 
+class _NotMeasuredError(InputError, AttributeError):
+    """An attribute for a distance that was not measured: ``hasattr`` is False."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Estimates:
     r"""Numbers by the name of a distance, each with its 95 % interval.
@@ -66,7 +70,10 @@ class Estimates:
         """Return the estimate of the distance of this name."""
         if name not in DISTANCES:
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}", name=name, obj=self)
-        return self[name]
+        try:
+            return self[name]
+        except InputError as error:  # hasattr asks
+            raise _NotMeasuredError(str(error)) from None
 
     def __dir__(self) -> list[str]:
         """Return all attributes, the measured distances among them."""

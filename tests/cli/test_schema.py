@@ -215,6 +215,22 @@ def test_options_reach_the_particles_and_the_comparison(case_file: Callable[...,
         ("seed = 1", "scheme = 'milstein'", 'particles.scheme = "milstein" is not valid: give "euler-maruyama" or "w'),
         ("replicas = 2", "times = [0.9]", "compare.times reach 0.9, after t_end = 0.05: give times in [0, t_end]"),
         ("replicas = 2", "t = 0.01", "compare.t = 0.01 is not the time of the particles, 0.05: give times = [...]"),
+        (
+            "replicas = 2",
+            "t = 0.01\ntimes = [0.01]",
+            "compare.t and times are given: give one of them",
+        ),
+        (
+            "replicas = 2",
+            "against = 'nonlocal'",
+            "compare.against = 'nonlocal' is neither \"local\" nor a file that can be read (No such file or directory)",
+        ),
+        (
+            "eps = 0.3",
+            "",
+            "regularisation.eps is missing: give ε > 0 of the mollified system, in which every kernel K is replaced by "
+            "K * j^ε, or leave [regularisation] out",
+        ),
         ("replicas = 2", "r = 3", "compare.r = 3 is not valid: give an integer >= 1 and <= 2"),
         ("replicas = 2", "distances = ['l7']", 'compare.distances[0] = "l7" is not valid: give "l1", "l2", '),
         ("seed = 1", "eps = 0.3", "particles.eps is not a key of [particles]: it is one of [regularisation]"),
@@ -245,3 +261,20 @@ def test_what_a_study_does_not_read_is_refused(tmp_path: Path, key: str) -> None
     )
     with pytest.raises(kspde.InputError, match=r'particles\.\w+ has no effect with measure "coupling": leave it out'):
         read_study(path)
+
+
+def test_the_schema_names_the_statistics() -> None:
+    from kspde.cli.schema import json_schema
+    from kspde.fem import diagnostics
+    from kspde.particles import statistics
+
+    for what in ("case", "study"):
+        tables = json_schema(what)["$defs"]
+        assert tables["density"]["properties"]["statistics"]["items"]["enum"] == list(diagnostics.STATISTICS)
+        assert tables["particles"]["properties"]["statistics"]["items"]["enum"] == list(statistics.STATISTICS)
+
+
+def test_a_schema_that_does_not_exist(refused: Callable[..., str]) -> None:
+    line = refused("schema", "bogus")
+    assert "'bogus' is not one of" in line
+    assert "Value error" not in line

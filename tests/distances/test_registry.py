@@ -72,3 +72,14 @@ def test_results_show_themselves_in_a_few_lines() -> None:
         assert shown._repr_html_().startswith("<table>")
     with pytest.raises(AttributeError, match="Distance has no attribute 'l3'"):
         _ = of_particles.l3
+
+
+def test_a_distance_that_was_not_measured_is_no_attribute() -> None:
+    distance = compare(gaussian(), gaussian(1.2), distances=("l1",))
+    assert hasattr(distance, "l1")
+    assert not hasattr(distance, "energy")
+    with pytest.raises(AttributeError, match="energy was not measured"):
+        _ = distance.energy
+    with pytest.raises(kspde.InputError, match="energy was not measured: give distances"):
+        distance["energy"]
+    assert kspde.distances.DISTANCES is DISTANCES
