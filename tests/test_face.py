@@ -11,7 +11,7 @@ import kspde
 
 
 def test_everything_public_is_listed_and_found() -> None:
-    assert set(dir(kspde)) >= {*kspde.__all__, "distances", "evidence", "studies", "theory"}
+    assert set(dir(kspde)) >= {*kspde.__all__, "__version__", "distances", "evidence", "studies", "theory"}
     assert all(getattr(kspde, name) is not None for name in dir(kspde))
     assert not any(name.startswith("_") and name != "__version__" for name in dir(kspde))
     assert kspde.studies.__name__ == "kspde.papers.studies"

@@ -332,7 +332,7 @@ def _against(case: Case) -> Case | None:
     try:
         content = read_toml(path)
     except InputError as error:
-        if not isinstance(error.__context__, OSError):
+        if path.suffix == ".toml" or not isinstance(error.__context__, OSError):
             raise
         raise InputError(
             f'{case.path}: compare.against = {shown(given)} is neither "local" nor a file that can be read '
