@@ -1,4 +1,4 @@
-"""What may be compared with what, and in what the two differ."""
+"""What may be compared with what, and how the two differ."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _NUMERICS = ("scheme", "tol", "dt", "include_self")
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """What is known of one of two things that are compared. What is None is not known.
+    """What is known of one of two things that are compared. None stands for unknown.
 
     Attributes:
         what: what it is called in messages, such as "density" or "particles".
@@ -133,7 +133,7 @@ def check_together(first: Known, second: Known, *, any_mass: bool = False) -> No
 def check_comparable(
     pde: SolvedDensity, cloud: ParticleCloud, species: str, *, t: float | None = None
 ) -> dict[str, tuple[Any, Any]]:
-    """Return in what a solution and a cloud differ, at time t or the final one.
+    """Return the differences between a solution and a cloud, at time t or the final one.
 
     Raises:
         InputError: they have no distance from each other, see :func:`check_together`, or particles have weights of

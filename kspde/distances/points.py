@@ -122,12 +122,12 @@ class _Family:
         return self._measured(self._points, np.random.default_rng([self._replicas.seed, 9]))
 
     def floor(self, replica: int) -> Array:
-        """Return those of as many draws from u."""
+        """Return the distances of as many draws from u."""
         random = self._replicas.random(3, replica)
         return self._measured(self._draws.points(len(self._points), random), random)
 
     def along(self, replica: int) -> Array:
-        """Return those of as many draws for each λ."""
+        """Return the distances of as many draws for each λ."""
         out = np.zeros((len(self._lambdas), len(self._formulas)))
         if self._on_lines:
             near = self._drawn(self._replicas.random(4, replica), self._weight)
@@ -141,7 +141,7 @@ class _Family:
         return out
 
     def single(self, replica: int) -> Array:
-        """Return those of as many draws as one cloud has particles."""
+        """Return the distances of as many draws as one cloud has particles."""
         random = self._replicas.random(5, replica)
         return self._measured(self._draws.between(len(self._clouds[0]), random, self._points, self._weight), random)
 

@@ -32,7 +32,7 @@ class Formula:
     Attributes:
         name: its name in Python and in files.
         title: its name in print.
-        symbol: its symbol in pictures, in TeX, where the title does not say it all.
+        symbol: its symbol in pictures, in TeX, where the title is not enough.
         default: the kinds of comparison ("particles", "densities", "clouds") that measure it unless others are asked
             for; "pairs" stands for particles with r = 2 in more than three dimensions.
         squared: whether it grows like the square of a small difference; then roots are compared.
@@ -185,7 +185,7 @@ class OnLines(Formula):
     Attributes:
         on_line: the contribution of a direction, one number for each λ.
         of_mean: the distance, from the mean over directions and the dimension.
-        of_quantiles: whether quantile functions are compared, which takes sorting.
+        of_quantiles: whether quantile functions are compared, which requires sorting.
         power: p where the distance is also that of an optimal plan of cost :math:`|x - y|^p`, else 0.
     """
 

@@ -175,16 +175,19 @@ class _Family:
         return self._measured(self.estimate)
 
     def floor(self, replica: int) -> Array:
-        """Return those of as many draws from u."""
+        """Return the distances of as many draws from u."""
         return self._measured(self._drawn(self._of_density, self._total, 0, replica))
 
     def along(self, replica: int) -> Array:
-        """Return those of as many draws for each λ: one set of draws, from near the particles' own λ, serves all."""
+        """Return the distances of as many draws for each λ.
+
+        One set of draws, from near the particles' own λ, serves all.
+        """
         density = self._drawn(self._near, self._total, 1, replica)
         return np.array([self._measured(density * scale) for scale in self._scales])
 
     def single(self, replica: int) -> Array:
-        """Return those of as many such draws as one cloud has particles."""
+        """Return the distances of as many such draws as one cloud has particles."""
         return self._measured(self._drawn(self._near, self._n, 2, replica))
 
     def cloud(self, i: int) -> Array:
@@ -200,7 +203,7 @@ class _Family:
 
 
 def _consistent(estimates: Mapping[str, Estimate], formulas: Sequence[OnGrid]) -> dict[str, Estimate]:
-    """Raise estimates to what the estimated L¹ distance implies: the true ones are no smaller."""
+    """Raise estimates to what the estimated L¹ distance implies: the true values are at least that large."""
     if "l1" not in estimates:
         return dict(estimates)
     out = {}

@@ -2,7 +2,7 @@ r"""The score ∇log u of a solved density at particles.
 
 u is sampled on a uniform grid, and log u is interpolated by splines of order 6, whose derivative is the score. A
 numerical density carries no information where it is below its own noise, 100 times its most negative value: there the
-score is that of a Gaussian fitted to the density just above, and :meth:`Score.at` says at which particles.
+score is that of a Gaussian fitted to the density just above, and :meth:`Score.at` marks those particles.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _COARSE, _MOST = 64, 1_100_000
 _LEAST, _NOISE = 1e-11, 10.0
 #: The splines are trusted where u is this many times the clip.
 _ABOVE = 10.0
-#: The Gaussian of the tail is fitted where u is up to this many times that.
+#: The Gaussian of the tail is fitted where u is up to this many times the trusted level.
 _FIT = 300.0
 #: The error allowed in log u, between the nodes.
 _TOL = 1e-4

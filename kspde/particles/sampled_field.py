@@ -45,7 +45,7 @@ class SampledField:
         self._coefficients: dict[str, Array] = {}
 
     def covers(self, extent: Extent) -> bool:
-        """Return whether the particles are where the grid is."""
+        """Return whether the grid covers the particles."""
         return bool(
             self.shape and not np.any(extent.lower < self.inner[0]) and not np.any(extent.upper > self.inner[1])
         )
@@ -122,7 +122,7 @@ class SampledField:
         gather(values, gradient, self._coefficients[name], x, self.lower, self.spacing)
 
     def part_at(self, name: str, x: Array, values: Array, gradient: Array | None = None) -> None:
-        """Do so on the calling thread."""
+        """The same as ``at``, on the calling thread alone."""
         gather_part(values, gradient, self._coefficients[name], x, self.lower, self.spacing)
 
     def state(self) -> dict[str, Array]:

@@ -29,6 +29,7 @@ FLOORS = (
     ("evidence",),
     ("papers",),
     ("cli",),
+    ("__main__",),
 )
 #: Rooms of one floor that may import from each other.
 NEIGHBOURS = {

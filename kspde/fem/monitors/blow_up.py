@@ -10,10 +10,10 @@ one that is merely narrow:
   height. (For a Gaussian with the standard deviation of a mesh width it is 2.4, 4.4 and 7 nodes, in d = 1, 2, 3.)
 
 Where no coefficient depends on a field the equation is linear, and nothing blows up: a structure that narrow is a
-layer, such as the drift builds at a wall, and no reason to stop.
+layer, such as the drift builds at a wall, and not a reason to stop.
 
-Until a density has grown a step costs a comparison; then, one pass over its nodal values and a reduction of some
-numbers.
+Until a density has grown, each step costs one comparison; afterwards, one pass over its nodal values and a reduction
+of a few numbers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-r"""What a truncated plane does to a run: mass near the boundary, and a decay condition off its centre."""
+r"""What a truncated plane does to a run: mass near the boundary, and a decay condition about the wrong centre."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _coefficients(system: Semidiscretisation, species: str, unknowns: Array | No
     space = system.space
     if unknowns is not None:
         c = system.field_values(unknowns)
-    else:  # as far away
+    else:  # fields vanish far away
         c = FieldValues(
             space.points,
             {f.name: np.zeros(len(space.points)) for f in system.fields},

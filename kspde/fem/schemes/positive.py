@@ -57,7 +57,7 @@ class _PositiveScheme(Scheme):
 
 @dataclass(frozen=True)
 class Positive(_PositiveScheme):
-    """Order 1, u ≥ 0 and exact mass for every step and all data, on elements of degree 1.
+    """Order 1, u ≥ 0 and exact mass for every step size and all data, on elements of degree 1.
 
     Attributes:
         dt: the fixed step; shorter ones occur where it does not divide the times to be saved.
@@ -87,7 +87,7 @@ class Positive(_PositiveScheme):
 
 @dataclass(frozen=True)
 class Positive2(_PositiveScheme):
-    """Order 2, u ≥ 0 and exact mass for every step and all data, on elements of degree 1.
+    """Order 2, u ≥ 0 and exact mass for every step size and all data, on elements of degree 1.
 
     Attributes:
         dt: the fixed step; shorter ones occur where it does not divide the times to be saved. Give this or ``tol``.

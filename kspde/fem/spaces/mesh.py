@@ -201,7 +201,7 @@ class MeshSpace(Space):
 
         The decaying solution about the centre m of the mesh has ∂_n c = −κ(r) (n·(x − m)/r) c where r = |x − m| and
         κ(r) is ``decay_coefficient``. On a disk the second factor is 1. Where it is negative, and on the boundaries of
-        holes, which are no part of the plane outside, the condition is Neumann's.
+        holes, which are not part of the plane outside, the condition is Neumann's.
 
         Args:
             rate: ρ, the kernel's decay rate.
