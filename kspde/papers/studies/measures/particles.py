@@ -32,10 +32,10 @@ class Coupling(Measure):
     Their Theorem 1 bounds :math:`P(\max_i |X_i - \bar X_i|(t) > N^{-\alpha})` at each t; S contains the supremum over
     t, here over the steps, which is a stronger statement. At c = 1 the probability is too small to be seen in most
     runs. Their proof has no scale: it bounds :math:`P(S > cN^{-\alpha})` at the same rate for every c > 0, with the
-    constant :math:`C c^{-2}`; a ``level`` c near the distances that occur makes the probability one that can be measured. Markov's inequality
-    :math:`P(S > N^{-\alpha}) \le N^{2\alpha} E S^2` bounds it too. Also measured are
-    :math:`E \sup_t |X_i - \bar X_i|^2` of one particle, for which no logarithm of N is to be expected, and
-    :math:`E \min_{i \ne j} |X_i - X_j|` at the end.
+    constant :math:`C c^{-2}`; a ``level`` c near the distances that occur makes the probability one that can be
+    measured. Markov's inequality :math:`P(S > N^{-\alpha}) \le N^{2\alpha} E S^2` bounds it too. Also measured are
+    :math:`E \sup_t |X_i - \bar X_i|^2` of one particle, for which no logarithm of N is to be expected, and :math:`E
+    \min_{i \ne j} |X_i - X_j|` at the end.
 
     Attributes:
         replicas: the number of independent systems, at least 2.
