@@ -43,6 +43,7 @@ from kspde.errors import check_integer, check_number
 from kspde.evidence.ensemble import Ensemble
 from kspde.evidence.result import Result
 from kspde.grids import GaussianSmoother, Grid, deposit
+from kspde.particles.reductions import reduced
 from kspde.protocols import SolvedDensity
 from kspde.runtime.parallel import collective
 from kspde.typing import Array
@@ -196,8 +197,8 @@ def _deposited(ensemble: Ensemble, species: str, grid: Grid) -> tuple[Array, Arr
         if last > first:
             deposits[block] = deposit(grid, x[first:last]), deposit(grid, y[first:last])
     sizes = np.bincount(np.arange(replicas) * blocks // replicas, minlength=blocks) * np.float64(ensemble.n)
-    square = ensemble.sums(np.array([np.square(x - y).sum()]))
-    return ensemble.sums(deposits), sizes, float(square[0])
+    square = reduced(ensemble.comm, np.array([np.square(x - y).sum()]))
+    return reduced(ensemble.comm, deposits), sizes, float(square[0])
 
 
 def _smoothed(

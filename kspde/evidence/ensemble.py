@@ -223,11 +223,3 @@ class Ensemble:
         with limited_threads(self.comm, useful=1):
             run.start()
             run.finish()
-
-    def sums(self, rows: Array) -> Array:
-        """Return the sum over all ranks of an array of every replica, to which each adds its own. Collective."""
-        if self.comm.size > 1:
-            from mpi4py import MPI
-
-            self.comm.Allreduce(MPI.IN_PLACE, rows, op=MPI.SUM)
-        return rows

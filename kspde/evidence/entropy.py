@@ -69,6 +69,7 @@ from kspde.evidence.result import Result
 from kspde.evidence.score import Score
 from kspde.models import FieldValues, Model
 from kspde.models.coefficients import diffusion_of, drift_of
+from kspde.particles.reductions import reduced
 from kspde.protocols import SolvedDensity
 from kspde.runtime.parallel import collective, together
 from kspde.typing import Array
@@ -292,7 +293,7 @@ class _Rates:
     def integrals(self) -> tuple[Array, Array]:
         """Return the integrals of both over time, per particle, each of shape (replicas, times). Collective."""
         total = self._ensemble.n * len(self._scores)
-        every, unresolved = cumulative(self._ensemble.sums(self._rates) / total, self._ensemble.times)
+        every, unresolved = cumulative(reduced(self._ensemble.comm, self._rates) / total, self._ensemble.times)
         return every, unresolved
 
 
