@@ -5,8 +5,10 @@ A message names the value, what is valid, and the remedy, in one line.
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import date, time
 from typing import Any
 
@@ -28,6 +30,7 @@ __all__ = [
     "check_flag",
     "check_integer",
     "check_number",
+    "check_scheme_name",
     "first_line",
     "shortened",
     "shown",
@@ -171,8 +174,28 @@ def check_choice(name: str, value: Any, choices: Collection[str]) -> str:
         InputError: it is something else.
     """
     if not isinstance(value, str) or value not in choices:
-        raise InputError(f"{name} = {shown(value)} is not valid: give one of {', '.join(sorted(choices))}")
+        close = difflib.get_close_matches(value[:100], choices, n=1, cutoff=0.8) if isinstance(value, str) else []
+        meant = f" (did you mean {close[0]}?)" if close else ""
+        raise InputError(f"{name} = {shown(value)} is not valid: give one of {', '.join(sorted(choices))}{meant}")
     return str(value)
+
+
+def check_scheme_name(value: Any, schemes: Mapping[str, type]) -> str:
+    """Return ``value``, the name of one of ``schemes``.
+
+    Raises:
+        InputError: it is something else, such as the class of a scheme, or a scheme for the other backend.
+    """
+    if isinstance(value, type) and value in schemes.values():
+        argument = next(iter(inspect.signature(value).parameters))
+        raise InputError(
+            f"scheme = {value.__name__} is a class: give an object, such as kspde.{value.__name__}({argument}=...)"
+        )
+    if function := getattr(type(value), "scheme_of", None):
+        raise InputError(
+            f"scheme = {shown(value)} is a scheme of kspde.{function}: give one of {', '.join(sorted(schemes))}"
+        )
+    return check_choice("scheme", value, schemes)
 
 
 def check_callable(name: str, value: Any, arguments: str) -> None:

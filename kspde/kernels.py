@@ -103,7 +103,7 @@ class Kernel(ABC):
         """
         raise InputError(
             f'initial = "mollified" needs a mollifier that can be drawn from, such as a Gaussian or a Matérn one, not '
-            f'{self}: give initial = "u0", or the kernel a method draw'
+            f'{self}: give initial = "u0", or define draw on the kernel'
         )
 
     def __mul__(self, other: Kernel) -> Kernel:
@@ -227,7 +227,7 @@ class Yukawa(Kernel):
 
     @property
     def smoothing(self) -> float:
-        """Two."""
+        """Two: the symbol is O(λ⁻¹)."""
         return 2.0
 
 
@@ -274,7 +274,7 @@ class GaussianMollifier(Kernel):
 
     @property
     def smoothing(self) -> float:
-        """Infinite."""
+        """Infinite: the symbol decays faster than any power of λ."""
         return math.inf
 
 

@@ -135,7 +135,7 @@ class ResultDirectory:
         written = _files_of_result(final)
         if written is None:
             raise InputError(
-                f"{self.target} is no result of kspde (no {SUMMARY} of ours): --force spares it, give another --out"
+                f"{self.target} is not a result of kspde (no {SUMMARY} of ours): --force spares it, give another --out"
             )
         if present - written:
             foreign = sorted(present - written)[0]

@@ -25,23 +25,23 @@ class _Family(Protocol):
     bare: Array | None
 
     def here(self) -> Array:
-        """Return those of the particles."""
+        """Return the distances of the particles."""
         ...
 
     def floor(self, replica: int) -> Array:
-        """Return those of as many draws from u."""
+        """Return the distances of as many draws from u."""
         ...
 
     def along(self, replica: int) -> Array:
-        """Return those of as many draws for each λ, shape (λ, formulas)."""
+        """Return the distances of as many draws for each λ, shape (λ, formulas)."""
         ...
 
     def single(self, replica: int) -> Array:
-        """Return those of as many draws, from near the particles' own λ, as one cloud has particles."""
+        """Return the distances of as many draws, from near the particles' own λ, as one cloud has particles."""
         ...
 
     def cloud(self, i: int) -> Array:
-        """Return those of one cloud."""
+        """Return the distances of one cloud."""
         ...
 
 

@@ -146,7 +146,7 @@ class _Family:
         return self._measured(self._draws.between(len(self._clouds[0]), random, self._points, self._weight), random)
 
     def cloud(self, i: int) -> Array:
-        """Return those of one cloud."""
+        """Return the distances of one cloud."""
         return self._measured(self._clouds[i], self._replicas.random(8, i))
 
     def _measured(self, points: Array, random: np.random.Generator) -> Array:

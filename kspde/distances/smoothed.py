@@ -191,7 +191,7 @@ class _Family:
         return self._measured(self._drawn(self._near, self._n, 2, replica))
 
     def cloud(self, i: int) -> Array:
-        """Return those of one cloud."""
+        """Return the distances of one cloud."""
         return self._measured(self._smoother.density(self._parts[i]))
 
     def _measured(self, density: Array) -> Array:

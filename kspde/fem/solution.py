@@ -224,7 +224,8 @@ class Solution:
         rows = [("model", str(self.model)), ("domain", f"{self.domain}, {self._system.space.nodes} nodes")]
         if self.eps is not None:
             rows.append(("mollifier", f"{self.mollifier}, eps = {self.eps:g}"))
-        rows.append(("scheme", f"{self.scheme}, {len(self.diagnostics['t']) - 1} steps"))
+        steps = len(self.diagnostics["t"]) - 1
+        rows.append(("scheme", f"{self.scheme}, {steps} step" + "s" * (steps != 1)))
         rows.append(("t_end", f"{self.t_end:g}" + f", {len(self._knots)} saved times" * (len(self._knots) > 1)))
         mass, largest = (np.atleast_1d(self.diagnostics[name][-1]) for name in ("mass", "maximum"))
         rows += [(s, f"mass {m:.6g}, maximum {u:.6g}") for s, m, u in zip(self.species, mass, largest, strict=True)]

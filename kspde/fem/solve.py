@@ -102,7 +102,8 @@ def solve(
             without one starts at t = 0, so that a job which is started repeatedly can always ask for it.
         on_blow_up: what to do about a density that has grown until only the mesh limits its peak, which is then no
             longer that of the equation (``kspde.fem.monitors.blow_up``): "stop" ends the run with a ``BlowUpError``,
-            "warn" warns and continues, "ignore" does not look.
+            "warn" warns and continues, "ignore" does not look. Unlike for ``simulate`` the default is "stop":
+            what the mesh limits no longer approximates u.
         progress: called on every rank after every step with t/t_end.
         comm: the MPI communicator, ``MPI.COMM_WORLD`` unless given.
 

@@ -123,6 +123,7 @@ def simulate(
             an uninterrupted run: bitwise on as many ranks and threads, to round-off on others.
         on_blow_up: what to do about particles that collapse into a cluster whose size is that of ε
             (``kspde.particles.collapse``): "warn", "stop" the run with a ``BlowUpError``, or "ignore".
+            Unlike for ``solve`` the default is "warn": the particles still follow their own system.
         progress: a function called on every rank after every step with t/``t_end``.
         comm: the MPI communicator; all of MPI's ranks unless given.
 

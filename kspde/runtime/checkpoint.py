@@ -41,6 +41,8 @@ Array = npt.NDArray[Any]
 
 _BLOCK = 512
 _MAGIC = b"kspde checkpoint, blake2b of the rest: "
+
+#: How many checkpoints a directory keeps.
 _KEPT = 2
 
 #: The signals that ask for a checkpoint before the end; not every system has the second.

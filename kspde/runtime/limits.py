@@ -64,7 +64,7 @@ def available() -> float | None:
     """Return the bytes that the ranks on this machine may still take together; None if the system does not say.
 
     This is the minimum of what Linux calls available and what the control groups (a container, a batch job) leave, or
-    else the machine's memory. The environment variable ``KSPDE_MEMORY``, in GB, overrules them.
+    else the machine's memory. The environment variable ``KSPDE_MEMORY``, in GB, overrides both.
 
     Raises:
         InputError: that variable is not a number > 0.

@@ -168,7 +168,7 @@ def test_force_does_not_replace_what_is_no_result(
         (path.parent / "thesis" / "chapter1.tex").touch()
     comm.Barrier()
     line = refused("run", path, "--out", path.parent / "thesis", "--force")
-    assert line == "thesis is no result of kspde (no summary.json of ours): --force spares it, give another --out"
+    assert line == "thesis is not a result of kspde (no summary.json of ours): --force spares it, give another --out"
     assert (path.parent / "thesis" / "chapter1.tex").exists()
 
 
@@ -192,7 +192,7 @@ def test_force_does_not_replace_what_is_no_result(
             ".thesis.checkpoints/density/checkpoint-0000000003.h5",
             "thesis",
             ["--force"],
-            "thesis is no result of kspde",
+            "thesis is not a result of kspde",
         ),
         (
             ".result.checkpoints/density",

@@ -40,7 +40,15 @@ def test_names_stand_for_objects(name, control, expected) -> None:
         (lambda: kspde.Positive2(dt=1.0, tol=0.1), "has no effect beside"),
         (lambda: scheme_of(kspde.Positive(0.1), dt=0.2), r"dt = 0.2 has no effect beside scheme = Positive\(dt=0.1\)"),
         (lambda: scheme_of(kspde.Adaptive(), tol=1e-3), "tol = 0.001 has no effect beside scheme = Adaptive"),
-        (lambda: scheme_of(kspde.Positive), "scheme = <class .* is not valid: give one of adaptive"),
+        (lambda: scheme_of(kspde.Positive), r"scheme = Positive is a class: .* kspde\.Positive\(dt=\.\.\.\)"),
+        (lambda: scheme_of(kspde.Adaptive), r"scheme = Adaptive is a class: .* kspde\.Adaptive\(tol=\.\.\.\)"),
+        (
+            lambda: scheme_of(kspde.Weak2(0.1)),
+            r"scheme = Weak2\(dt=0.1\) is a scheme of kspde.simulate: give one of ad",
+        ),
+        (lambda: scheme_of("positive-2", dt=0.1), r"give one of adaptive, .* \(did you mean positive2\?\)"),
+        (kspde.Positive, "dt is not given: the positive scheme needs a step > 0"),
+        (lambda: scheme_of("positive"), "dt is not given: the positive scheme needs a step > 0"),
         (lambda: scheme_of(None), "scheme = None is not valid"),
     ],
 )
@@ -48,6 +56,11 @@ def test_what_is_refused(make, words) -> None:
     with pytest.raises(kspde.InputError, match=words) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+def test_a_scheme_shows_what_it_was_given() -> None:
+    assert repr(kspde.Positive2(dt=0.1)) == "Positive2(dt=0.1)"
+    assert repr(kspde.Positive2(tol=1e-3)) == "Positive2(tol=0.001)"
 
 
 def test_an_object_and_its_name_solve_alike(mixture) -> None:
@@ -68,3 +81,5 @@ def test_a_solution_shows_itself_in_a_few_lines(mixture) -> None:
     for words in ("chi=8.0", "cells=24", "eps = 0.3", "Positive(dt=0.02), 5 steps", "mass 1, maximum 0."):
         assert words in repr(pde)
     assert "<td>Positive(dt=0.02), 5 steps</td>" in pde._repr_html_()
+    pde = kspde.solve(MODEL, mixture, COARSE, t_end=0.1, eps=0.3, scheme=kspde.Positive(0.1))
+    assert "Positive(dt=0.1), 1 step\n" in repr(pde)

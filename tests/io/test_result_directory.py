@@ -205,7 +205,7 @@ def test_force_spares_what_is_no_result(shared_tmp_path: Path, comm: Any, summar
         if summary is not None:
             (target / "summary.json").write_text(summary)
     comm.Barrier()
-    assert "is no result of kspde" in refusal(target, comm, force=True)
+    assert "is not a result of kspde" in refusal(target, comm, force=True)
     assert (target / "chapter1.tex").read_text() == "x"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kspde.errors import InputError, check_choice, shown
+from kspde.errors import InputError, check_scheme_name, shown
 from kspde.fem.schemes.adaptive import Adaptive
 from kspde.fem.schemes.base import Scheme
 from kspde.fem.schemes.positive import Positive, Positive2
@@ -23,7 +23,7 @@ def scheme_of(scheme: Any, *, tol: float | None = None, dt: float | None = None)
         InputError: an unknown name, or a ``tol`` or ``dt`` that is not valid, missing or without effect.
     """
     if not isinstance(scheme, Scheme):
-        return SCHEMES[check_choice("scheme", scheme, SCHEMES)].of(tol, dt)
+        return SCHEMES[check_scheme_name(scheme, SCHEMES)].of(tol, dt)
     for name, value in (("tol", tol), ("dt", dt)):
         if value is not None:
             raise InputError(f"{name} = {shown(value)} has no effect beside scheme = {scheme}: leave it out")

@@ -77,6 +77,7 @@ class Scheme(ABC):
 
     Attributes:
         name: what ``solve`` calls it.
+        scheme_of: the function whose schemes these are.
         positive: whether it keeps u ≥ 0 for every step, on elements of degree 1.
         tol: the tolerance of its step control; None with a fixed step.
         dt: its fixed step; None with step control.
@@ -85,6 +86,7 @@ class Scheme(ABC):
     """
 
     name: ClassVar[str]
+    scheme_of: ClassVar[str] = "solve"
     positive: ClassVar[bool] = False
     node_bytes: ClassVar[tuple[float, float, float]]
     tol: float | None = None

@@ -9,8 +9,8 @@ its ends, by the share of the node that it leaves: so total mass is conserved. W
     c_i' = c_i + I_i(R^{(k)}) - R_i^{(k)} P_i .
 
 The first pass is Zalesak's limiter (J. Comput. Phys. 31, 1979) for the bound 0: a node gives no more than it has. Later
-passes let it pass on what it is certain to receive. **c' ≥ 0 after any number of passes**: R does not fall from pass to
-pass, since I is monotone and R^(1) ≥ 0 = R^(0); so :math:`R_i^{(k)} P_i \le c_i + I_i(R^{(k-1)}) \le c_i +
+passes let the node pass on what it is certain to receive. **c' ≥ 0 after any number of passes**: R is non-decreasing in
+k, since I is monotone and R^(1) ≥ 0 = R^(0); so :math:`R_i^{(k)} P_i \le c_i + I_i(R^{(k-1)}) \le c_i +
 I_i(R^{(k)})`. Rounding is monotone too: the statement holds in floating-point arithmetic. All fluxes pass unchanged
 if and only if :math:`P_i \le c_i + I_i(R^{(k-1)})` at every node, for which P_i ≤ c_i is enough.
 """

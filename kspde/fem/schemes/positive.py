@@ -69,6 +69,8 @@ class Positive(_PositiveScheme):
     dt: float
 
     def __post_init__(self) -> None:
+        if self.dt is None:
+            raise InputError("dt is not given: the positive scheme needs a step > 0")
         object.__setattr__(self, "dt", check_number("dt", self.dt, above=0))
 
     @classmethod
@@ -76,9 +78,7 @@ class Positive(_PositiveScheme):
         """Return the scheme with its step."""
         if tol is not None:
             raise InputError(f"tol = {shown(tol)} has no effect on the positive scheme: leave it out and give dt")
-        if dt is None:
-            raise InputError("dt is not given: the positive scheme needs a step > 0")
-        return cls(dt)
+        return cls(dt)  # type: ignore[arg-type]  # None is refused there
 
     def integrate(self, run: Run) -> dict[str, Any]:
         """Integrate to ``run.t_end``, and return a summary. Collective."""
@@ -112,6 +112,9 @@ class Positive2(_PositiveScheme):
             object.__setattr__(self, "tol", check_number("tol", self.tol, above=0, below=1))
         else:
             object.__setattr__(self, "dt", check_number("dt", self.dt, above=0))
+
+    def __repr__(self) -> str:
+        return f"Positive2(dt={self.dt})" if self.tol is None else f"Positive2(tol={self.tol})"
 
     @classmethod
     def of(cls, tol: float | None, dt: float | None) -> Self:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kspde.errors import InputError, check_choice, shown
+from kspde.errors import InputError, check_scheme_name, shown
 from kspde.particles.schemes.base import Scheme
 from kspde.particles.schemes.euler import EulerMaruyama
 from kspde.particles.schemes.weak2 import Weak2
@@ -23,7 +23,7 @@ def scheme_of(scheme: Any, dt: Any) -> Scheme:
         if dt is not None:
             raise InputError(f"dt = {shown(dt)} has no effect beside scheme = {scheme}: leave it out")
         return scheme
-    name = check_choice("scheme", scheme, SCHEMES)
+    name = check_scheme_name(scheme, SCHEMES)
     if dt is None:
         raise InputError(f"dt is not given: scheme = {name!r} needs a time step > 0, such as dt = 0.01")
     return SCHEMES[name](dt)

@@ -20,6 +20,7 @@ class Scheme(ABC):
     Attributes:
         dt: the largest time step > 0.
         name: what ``simulate(scheme=...)`` calls the scheme.
+        scheme_of: the function whose schemes these are.
         weak_order: order in dt of the error of expectations of smooth functions.
         strong_order: order in dt of E|X − X_exact| with the same Brownian motions.
         field_evaluations: number of times per step that the fields of all particles are computed.
@@ -33,6 +34,7 @@ class Scheme(ABC):
     dt: float
 
     name: ClassVar[str]
+    scheme_of: ClassVar[str] = "simulate"
     weak_order: ClassVar[float]
     strong_order: ClassVar[float]
     field_evaluations: ClassVar[int]
