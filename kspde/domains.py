@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
 from kspde.errors import InputError, check_choice, check_finite, check_flag, check_integer, check_number
-from kspde.typing import Array
+from kspde.typing import Array, Mask
 
 __all__ = ["DOMAINS", "Box", "Disk", "Domain", "MeshFile", "check_no_walls"]
 
@@ -25,8 +26,76 @@ _MOST_NODES = 2**31 - 1
 _LEAST_SIZE = 1e-7
 
 
+class Domain(ABC):
+    """A truncated domain; subclasses are frozen dataclasses of what a user gives. What it answers does not need a mesh.
+
+    Attributes:
+        structured: whether cells and nodes form a tensor grid.
+        boundary: the fields' condition on the boundary.
+        degree: the degree of the elements.
+        solver: how linear systems are solved, where there is a choice.
+    """
+
+    structured: ClassVar[bool] = False
+
+    boundary: Boundary
+    degree: int
+    solver: Solver = "auto"
+
+    @property
+    def dimension(self) -> int | None:
+        """The dimension; None if it is the model's."""
+        return None
+
+    @property
+    def bounds(self) -> Array | None:
+        """The lowest and the highest coordinates, shape (2, d); None if only the mesh knows them."""
+        return None
+
+    @property
+    def vertices(self) -> Array | None:
+        """The cell vertices in each direction, ascending; None if they do not form a tensor grid."""
+        return None
+
+    @property
+    def nodes_per_direction(self) -> int:
+        """The number of nodes in each direction of a tensor grid; otherwise 0."""
+        return 0
+
+    def holds(self, points: Array) -> Mask:
+        """Return which points, shape (n, d), the domain holds.
+
+        Raises:
+            InputError: only the mesh knows.
+        """
+        if self.bounds is None:
+            raise InputError(f"only the mesh of a {type(self).__name__} knows its points: give a kspde.Box or Disk")
+        lower, upper = self.bounds
+        return np.asarray(((points >= lower) & (points <= upper)).all(axis=1))
+
+    def with_cells(self, cells: int, degree: int) -> Domain:
+        """Return the same domain with another number of cells per direction, and another degree.
+
+        Raises:
+            InputError: its cells are not counted per direction.
+        """
+        raise InputError(f"the domain is a {type(self).__name__}, without a number of cells: give a kspde.Box")
+
+    @abstractmethod
+    def nodes(self, dimension: int) -> float | None:
+        """Return about how many nodes there are; None if only the mesh knows."""
+
+    @abstractmethod
+    def enlarged(self, factor: float) -> str:
+        """Return the argument, in words, of a domain that is larger by a factor."""
+
+    @abstractmethod
+    def decay_advice(self, where: str, length: float) -> str:
+        """Return the remedy if the decay condition is inaccurate for mass about a point, given the decay length."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class Box:
+class Box(Domain):
     r"""The box [−L, L]^d with graded tensor-product cells and Gauss-Lobatto-Legendre (GLL) nodes.
 
     Cell vertices are the images of equidistant points under :math:`x \mapsto L \sinh(a x / L) / \sinh a`: cells are
@@ -45,7 +114,7 @@ class Box:
         InputError: a value out of range.
     """
 
-    structured: ClassVar[bool] = True
+    structured = True
 
     half_width: float
     cells: int
@@ -59,7 +128,7 @@ class Box:
         check_integer("cells", self.cells, at_least=2)
         check_integer("degree", self.degree, at_least=1, at_most=16)
         check_integer("dimension", self.dimension, at_least=1, at_most=3)
-        nodes = (self.cells * self.degree + 1) ** self.dimension
+        nodes = self.nodes_per_direction**self.dimension
         if nodes > _MOST_NODES:
             raise InputError(
                 f"cells = {self.cells} of degree {self.degree} have {nodes} nodes: give fewer, for at most "
@@ -75,9 +144,23 @@ class Box:
         x = s if self.grading == 0 else np.sinh(self.grading * s) / np.sinh(self.grading)
         return self.half_width * 0.5 * (x - x[::-1])
 
+    @property
+    def nodes_per_direction(self) -> int:
+        """The number of nodes in each direction."""
+        return self.cells * self.degree + 1
+
+    @property
+    def bounds(self) -> Array:
+        """−L and L in each direction."""
+        return np.outer((-self.half_width, self.half_width), np.ones(self.dimension))
+
+    def with_cells(self, cells: int, degree: int) -> Box:
+        """Return the same box with other cells."""
+        return replace(self, cells=cells, degree=degree)
+
     def nodes(self, dimension: int) -> float:
         """Return the number of nodes."""
-        return float(self.cells * self.degree + 1) ** dimension
+        return float(self.nodes_per_direction) ** dimension
 
     def enlarged(self, factor: float) -> str:
         """Return the argument, in words, of a domain that is larger by a factor."""
@@ -89,7 +172,7 @@ class Box:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Disk:
+class Disk(Domain):
     """The disk of radius R around the origin, meshed by gmsh with cells that grow from the centre to the rim.
 
     The boundary is a polygon (degree 1): its area, and with it the mass of a constant, is too small by O(h²).
@@ -112,8 +195,6 @@ class Disk:
         InputError: a value out of range.
     """
 
-    structured: ClassVar[bool] = False
-
     radius: float
     size: float
     rim_size: float | None = None
@@ -127,6 +208,15 @@ class Disk:
     def dimension(self) -> int:
         """Two."""
         return 2
+
+    @property
+    def bounds(self) -> Array:
+        """−R and R in both directions."""
+        return np.outer((-self.radius, self.radius), np.ones(2))
+
+    def holds(self, points: Array) -> Mask:
+        """Return which points lie within R of the origin."""
+        return np.asarray(np.square(points).sum(axis=1) <= self.radius**2)
 
     def __post_init__(self) -> None:
         check_number("radius", self.radius, above=0)
@@ -179,7 +269,7 @@ class Disk:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeshFile:
+class MeshFile(Domain):
     """A mesh from a file: .msh of gmsh or FreeFem, or anything that meshio reads except .wkt.
 
     Cells of the model's dimension make up the domain: intervals, triangles, quadrilaterals, tetrahedra or hexahedra, of
@@ -203,8 +293,6 @@ class MeshFile:
     Raises:
         InputError: a value out of range. (The file itself is read, and its errors raised, when the mesh is built.)
     """
-
-    structured: ClassVar[bool] = False
 
     path: str | Path
     merge: bool = False
@@ -240,10 +328,7 @@ class MeshFile:
         return f"give MeshFile(centre=({where})), or a larger domain"
 
 
-#: The domains that ``solve`` accepts.
-Domain = Box | Disk | MeshFile
-
-#: By their names in case files.
+#: The domains that ``solve`` accepts, by their names in case files.
 DOMAINS: dict[str, type[Domain]] = {"box": Box, "disk": Disk, "mesh": MeshFile}
 
 
@@ -253,7 +338,7 @@ def check_no_walls(domain: Domain) -> None:
     Raises:
         InputError: nothing leaves the domain.
     """
-    if getattr(domain, "boundary", None) == "neumann":
+    if domain.boundary == "neumann":
         raise InputError(
             f'the domain, a {type(domain).__name__} with boundary = "neumann", has walls, and particles know none: '
             f'they live on the whole space; give boundary = "decay" and a domain that holds nearly all of the mass'

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from kspde.domains import Box, Disk, Domain
+from kspde.domains import Domain
 from kspde.errors import (
     ON_BLOW_UP,
     ConvergenceError,
@@ -28,7 +28,7 @@ from kspde.fem.schemes.base import Run
 from kspde.fem.semidiscretisation import Semidiscretisation, initial_densities, mollified
 from kspde.fem.snapshot import Knot
 from kspde.fem.solution import Solution
-from kspde.fem.spaces import Space, space_on
+from kspde.fem.spaces import Space, build_space
 from kspde.initial import InitialDensity
 from kspde.kernels import Mollifier
 from kspde.models import Model
@@ -136,8 +136,7 @@ def solve(
     backend.destroy_dropped(request.comm)
     warn_outside_hypotheses(request.problem.model, request.problem.u0, request.problem.eps, request.comm)
     # Below some 500 nodes per direction a second BLAS thread gains nothing, and spins where cores are shared.
-    small = not isinstance(domain, Box) or domain.cells * domain.degree < 500
-    with limited_threads(request.comm, useful=1 if small else None):
+    with limited_threads(request.comm, useful=1 if domain.nodes_per_direction <= 500 else None):
         return request.solution()
 
 
@@ -166,7 +165,7 @@ class _Request:
         domain, dimension = self.domain, self.problem.model.dimension
         if not isinstance(domain, Domain):
             raise InputError(f"domain is a {type(domain).__name__}: give a kspde.Box, kspde.Disk or kspde.MeshFile")
-        if isinstance(domain, (Box, Disk)) and domain.dimension != dimension:
+        if domain.dimension not in (None, dimension):
             raise InputError(f"domain has dimension {domain.dimension}, the model {dimension}: give Box(dimension=...)")
         Checkpoint.checked(self.checkpoint, self.resume)
         check_choice("on_blow_up", self.on_blow_up, ON_BLOW_UP)
@@ -239,7 +238,7 @@ class _Request:
             "saved": len(model.species) * len(self.save.until(self.problem.t_end)),
         }
         check_run(self.domain, model.dimension, self.scheme, self.comm, **sizes)
-        space = space_on(self.domain, model.dimension, self.comm)
+        space = build_space(self.domain, model.dimension, self.comm)
         if not self.domain.structured:  # its nodes were not known
             check_run(self.domain, model.dimension, self.scheme, self.comm, nodes=space.nodes, **sizes)
         return space

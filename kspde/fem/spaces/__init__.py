@@ -8,17 +8,17 @@ from typing import Any
 from kspde.domains import Box, Disk, Domain, MeshFile
 from kspde.fem.spaces.base import Space
 
-__all__ = ["SPACES", "Space", "space_on"]
+__all__ = ["SPACES", "Space", "build_space"]
 
 #: The module and the class of the space on each kind of domain: they are imported when they are used, after DOLFINx.
-SPACES: dict[type, tuple[str, str]] = {
+SPACES: dict[type[Domain], tuple[str, str]] = {
     Box: ("box", "BoxSpace"),
     Disk: ("mesh", "MeshSpace"),
     MeshFile: ("mesh", "MeshSpace"),
 }
 
 
-def space_on(domain: Domain, dimension: int, comm: Any) -> Space:
+def build_space(domain: Domain, dimension: int, comm: Any) -> Space:
     """Return the space on a domain, of the model's dimension. Collective.
 
     Raises:
