@@ -1,13 +1,13 @@
-"""Arrays by their content, and random numbers as densities and kernels use them."""
+"""Arrays by their content, communicators, and random numbers as densities and kernels use them."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Array", "Ids", "Indices", "Mask", "RandomNumbers"]
+__all__ = ["Array", "Comm", "Ids", "Indices", "Mask", "RandomNumbers"]
 
 #: Real numbers in double precision.
 Array = npt.NDArray[np.float64]
@@ -17,6 +17,8 @@ Indices = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 #: Ids of particles, from which their random numbers are made.
 Ids = npt.NDArray[np.uint64]
+#: A communicator of mpi4py, which has no types, or a ``kspde.runtime.parallel.OneRank``.
+Comm = Any
 
 
 class RandomNumbers(Protocol):

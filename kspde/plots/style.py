@@ -6,16 +6,23 @@ wider picture is still legible when printed in a column. Colours are Okabe and I
 
 from __future__ import annotations
 
+import io
 import re
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kspde.errors import InputError
+from kspde.errors import InputError, shown
 from kspde.runtime.parallel import together
 from kspde.runtime.values import in_words
+from kspde.typing import Comm
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = [
     "BLUE",
@@ -28,14 +35,17 @@ __all__ = [
     "ORANGE",
     "PAGE",
     "PURPLE",
+    "Figures",
     "differing",
     "drawing",
+    "drawn",
     "per_volume",
     "picture",
     "setting_of",
     "styled",
     "symbol_of",
     "thousands",
+    "writing",
 ]
 
 #: Perceptually uniform, and a diverging map with white at 0; both readable without red-green vision.
@@ -74,28 +84,67 @@ _SIZES: Any = {
 #: Letters grow by no more than this: a page is 2.15 columns wide.
 _GROWTH = 1.5
 
+#: Dots per inch of a figure that a notebook shows.
+_NOTEBOOK_DPI = 120
 
-@contextmanager
-def styled() -> Iterator[Any]:
-    """Yield a maker of figures, ``figures((width, height))`` in inches, in the style of all pictures."""
+
+class Figures:
+    """Makes figures in the style of all pictures: ``figures((width, height))``, in inches.
+
+    Attributes:
+        last: the figure made last.
+    """
+
+    last: Figure | None = None
+
+    def __call__(self, size: tuple[float, float]) -> Figure:
+        """Return a new figure of a size."""
+        import matplotlib
+
+        growth = min(_GROWTH, max(1.0, size[0] / COLUMN))
+        matplotlib.rcParams.update({name: growth * value for name, value in _SIZES.items()})
+        self.last = _figure_class()(figsize=size, layout="compressed")
+        return self.last
+
+
+@cache
+def _figure_class() -> type[Figure]:
+    """Return the class of all figures, whose module is slow to import."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(_STYLE):
+    class Picture(Figure):
+        """A figure that is written in the style it was made in, and that a notebook shows without pyplot."""
 
-        def figures(size: tuple[float, float]) -> Figure:
-            growth = min(_GROWTH, max(1.0, size[0] / COLUMN))
-            matplotlib.rcParams.update({name: growth * value for name, value in _SIZES.items()})
-            figure = Figure(figsize=size, layout="compressed")
-            FigureCanvasAgg(figure)
-            return figure
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            FigureCanvasAgg(self)
+            self._style = {name: matplotlib.rcParams[name] for name in (*_STYLE, *_SIZES)}
 
-        yield figures
+        def savefig(self, *args: Any, **options: Any) -> None:
+            with matplotlib.rc_context(self._style):
+                super().savefig(*args, **options)
+
+        def _repr_png_(self) -> bytes:
+            buffer = io.BytesIO()
+            self.savefig(buffer, format="png", dpi=_NOTEBOOK_DPI)
+            return buffer.getvalue()
+
+    return Picture
 
 
 @contextmanager
-def drawing(comm: Any) -> Iterator[Any]:
+def styled() -> Iterator[Figures]:
+    """Yield a maker of figures in the style of all pictures."""
+    import matplotlib
+
+    with matplotlib.rc_context(_STYLE):
+        yield Figures()
+
+
+@contextmanager
+def drawing(comm: Comm) -> Iterator[Figures | None]:
     """Yield a maker of figures in the style of all pictures on rank 0, None elsewhere. Collective."""
     with together(comm):
         if comm.rank != 0:
@@ -106,29 +155,49 @@ def drawing(comm: Any) -> Iterator[Any]:
 
 
 @contextmanager
-def picture(path: str | Path, comm: Any) -> Iterator[Any]:
+def picture(path: str | Path | None, comm: Comm) -> Iterator[Figures | None]:
     """Yield a maker of the one figure on rank 0, None elsewhere; write the figure at the end. Collective.
+
+    Args:
+        path: the file; None writes none.
+        comm: the communicator.
+
+    Raises:
+        InputError: ``path`` is not one, or the file cannot be written.
+    """
+    if path is not None and not isinstance(path, (str, PathLike)):
+        raise InputError(f'path = {shown(path)} is not valid: give the name of a file, such as "density.png"')
+    with drawing(comm) as figures:
+        yield figures
+        if figures is not None and figures.last is not None and path is not None:
+            with writing(path):
+                figures.last.savefig(path)
+
+
+def drawn(path: str | Path | None, comm: Comm, draw: Callable[[Figures], Figure]) -> Figure | None:
+    """Write the figure that ``draw`` makes on rank 0; return it there, if no path is given. Collective.
 
     Raises:
         InputError: the file cannot be written.
     """
-    with drawing(comm) as figures:
-        if figures is None:
-            yield None
-            return
-        made: list[Any] = []
+    with picture(path, comm) as figures:
+        figure = None if figures is None else draw(figures)
+    return figure if path is None else None
 
-        def first(size: tuple[float, float]) -> Any:
-            made.append(figures(size))
-            return made[-1]
 
-        yield first
-        try:
-            made[0].savefig(path)
-        except OSError as error:
-            raise InputError(f"cannot write {path}: {error.strerror or error}") from None
-        except ValueError as error:
-            raise InputError(f"cannot write {path}: {error}") from None
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Name the file when it cannot be written.
+
+    Raises:
+        InputError: it cannot.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise InputError(f"cannot write {path}: {error}") from None
 
 
 def setting_of(t_end: float | None, eps: float | None) -> list[str]:
