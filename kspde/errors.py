@@ -24,6 +24,7 @@ __all__ = [
     "KspdeError",
     "KspdeWarning",
     "MissingBackendError",
+    "canonical_name",
     "check_callable",
     "check_choice",
     "check_finite",
@@ -180,8 +181,14 @@ def check_choice(name: str, value: Any, choices: Collection[str]) -> str:
     return str(value)
 
 
+def canonical_name(value: Any, registry: Mapping[str, Any]) -> Any:
+    """Return the name in a registry of the class of which ``value`` is an ``earlier`` name; else ``value`` itself."""
+    earlier = {old: name for name, kind in registry.items() for old in getattr(kind, "earlier", ())}
+    return earlier.get(value, value) if isinstance(value, str) else value
+
+
 def check_scheme_name(value: Any, schemes: Mapping[str, type]) -> str:
-    """Return ``value``, the name of one of ``schemes``.
+    """Return the name of one of ``schemes``, given by that or an earlier name.
 
     Raises:
         InputError: it is something else, such as the class of a scheme, or a scheme for the other backend.
@@ -195,7 +202,7 @@ def check_scheme_name(value: Any, schemes: Mapping[str, type]) -> str:
         raise InputError(
             f"scheme = {shown(value)} is a scheme of kspde.{function}: give one of {', '.join(sorted(schemes))}"
         )
-    return check_choice("scheme", value, schemes)
+    return check_choice("scheme", canonical_name(value, schemes), schemes)
 
 
 def check_callable(name: str, value: Any, arguments: str) -> None:

@@ -19,7 +19,7 @@ DENSITY: dict[str, dict[str, Any]] = {
     "adaptive": {"domain": FINE},
     "rosenbrock": {"domain": FINE},
     "positive": {"domain": COARSE, "dt": 0.05},
-    "positive2": {"domain": COARSE, "dt": 0.05},
+    "positive-2": {"domain": COARSE, "dt": 0.05},
 }
 YUKAWA = kspde.Yukawa()
 PARTICLES = ("euler-maruyama", "weak-2")

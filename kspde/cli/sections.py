@@ -22,9 +22,9 @@ from pathlib import Path
 from types import SimpleNamespace, UnionType
 from typing import Annotated, Any, ClassVar, Literal, Union, cast, get_args, get_origin, get_type_hints
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, create_model
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PlainSerializer, WrapValidator, create_model
 
-from kspde.errors import InputError
+from kspde.errors import InputError, canonical_name
 
 __all__ = [
     "ELSEWHERE",
@@ -180,7 +180,7 @@ class Section(BaseModel):
         self, options: dict[str, Any], name: str, registry: Mapping[str, Callable[..., Any]], own: Mapping[str, Any]
     ) -> None:
         """Put an object of a registry into the options, in place of its parameters."""
-        chosen = getattr(self, name)
+        chosen = canonical_name(getattr(self, name), registry)
         known = parameters(registry[chosen])
         extra: dict[str, Any] = {}
         for key in {key for call in registry.values() for key in parameters(call)} - set(own):
@@ -231,7 +231,7 @@ def section(
             continue
         source, default = objects.get(argument), parameter.default
         if isinstance(source, Mapping):
-            form = one_of(source)
+            form = _name_in(source)
             default = next((n for n, each in source.items() if type(default) is each), default)
         else:
             form = (types or {}).get(argument) or _toml(parameter.annotation)
@@ -301,6 +301,16 @@ def _toml(annotation: Any) -> Any:
 def one_of(names: Collection[str]) -> Any:
     """Return the type of a key that is one of some names."""
     return getitem(cast(Any, Literal), tuple(names))
+
+
+def _name_in(registry: Mapping[str, Any]) -> Any:
+    """Return the type of a key that names a class of a registry; an earlier name is accepted, and stays as it is."""
+
+    def known(value: Any, check: Callable[[Any], Any]) -> Any:
+        check(canonical_name(value, registry))
+        return value
+
+    return getitem(cast(Any, Annotated), (one_of(registry), WrapValidator(known), PlainSerializer(str)))
 
 
 def array_of(form: Any) -> Any:

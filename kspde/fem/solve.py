@@ -79,7 +79,7 @@ def solve(
         domain: the truncated domain.
         t_end: final time > 0.
         tol: tolerance of a scheme that is given by its name, 1e-6 unless given: the local error of a step stays below
-            ``tol`` times the L² norm of the initial data, in L². With "positive2" the step may be controlled too, by
+            ``tol`` times the L² norm of the initial data, in L². With "positive-2" the step may be controlled too, by
             the local error of its scheme of order 1: give ``tol`` in place of ``dt``.
         eps: ε > 0 of the mollified system, in which every kernel K is replaced by K * j^ε; None for the local one.
         mollifier: "gaussian", "matern" (order 2), a kernel, or a callable: see ``kspde.kernels.resolve_mollifier``.
@@ -88,7 +88,7 @@ def solve(
         scheme: a scheme, such as ``kspde.Positive2(dt=1e-3)``, or its name with ``tol`` or ``dt`` beside it: "adaptive"
             (any degree and domain; on a Box an exponential integrator of order 5 while sup D < 10 inf D, otherwise
             PETSc's TS, see ``kspde.fem.schemes.adaptive``), "rosenbrock" (PETSc's TS throughout, order 3), "positive"
-            (order 1) or "positive2" (order 2), both on elements of degree 1 and with u ≥ 0 and exact mass for every
+            (order 1) or "positive-2" (order 2), both on elements of degree 1 and with u ≥ 0 and exact mass for every
             step and all data, see ``kspde.fem.schemes.positive``. The first two warn where u < −10 ``tol`` max u.
         dt: the fixed step of a positive scheme that is given by its name.
         petsc_options: options of the TS ("adaptive", which is then "rosenbrock") or KSP (positive schemes) object,

@@ -120,7 +120,7 @@ def cases(sizes: list[float]) -> list[dict[str, str | int | float]]:
     for nodes in sizes:
         for ranks in (1, 2) if nodes <= 1e6 else (2,):
             out.append({"domain": "disk", "scheme": "positive", "nodes": nodes, "ranks": ranks})
-    for scheme in ("positive2", "adaptive"):
+    for scheme in ("positive-2", "adaptive"):
         out.append({"domain": "disk", "scheme": scheme, "nodes": 1e5, "ranks": 2})
         out.append({"domain": "disk", "scheme": scheme, "nodes": 1e6, "ranks": 2})
     if max(sizes) > 1e6:

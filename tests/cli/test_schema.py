@@ -17,7 +17,9 @@ from kspde.cli.schema import json_schema
 from kspde.cli.sections import ELSEWHERE, NOT_IN_FILES, parameters
 from kspde.cli.study import read_study, ready_studies
 from kspde.fem.schemes import SCHEMES as DENSITY_SCHEMES
+from kspde.fem.schemes import scheme_of
 from kspde.particles.schemes import SCHEMES
+from kspde.particles.schemes import scheme_of as particle_scheme_of
 
 pytestmark = pytest.mark.one_rank
 
@@ -251,6 +253,15 @@ def test_older_files_say_file_for_path(tmp_path: Path) -> None:
     path.write_text(text.replace("observed_cells.csv", "none.csv"), encoding="utf-8")
     with pytest.raises(kspde.InputError, match=r"case\.toml: initial\.file: cannot read positions"):
         read_case(path)
+
+
+def test_older_files_say_positive2_and_weak2(case_file: Callable[..., Path]) -> None:
+    assert set(tables("case")["density"]["properties"]["scheme"]["enum"]) == set(DENSITY_SCHEMES)
+    density, particles = 'scheme = "positive2"\ndt = 0.01', 'seed = 1\nscheme = "weak2"'
+    case = read_case(case_file("tol = 1e-3", density, "seed = 1", particles, "degree = 4", "degree = 1"))
+    assert case.simulate_options is not None
+    assert scheme_of(case.solve_options["scheme"], dt=0.01) == kspde.Positive2(dt=0.01)
+    assert particle_scheme_of(case.simulate_options["scheme"], 0.01) == kspde.Weak2(dt=0.01)
 
 
 @pytest.mark.parametrize("key", ["seed = 1", 'scheme = "weak-2"', "times = [0.1]"])

@@ -43,8 +43,8 @@ CASES = {
     "positive, 64 cells": (box(64), (0.0, 0.0), {"scheme": "positive", "dt": 0.002}),
     "positive, 128 cells": (box(128), (0.0, 0.0), {"scheme": "positive", "dt": 0.002}),
     "positive, no node at the peak": (box(33), (0.0, 0.0), {"scheme": "positive", "dt": 0.002}),
-    "positive2": (box(64), OFF, {"scheme": "positive2", "dt": 0.002}),
-    "positive2 with tol": (box(32), OFF, {"scheme": "positive2", "tol": 1e-2}),
+    "positive-2": (box(64), OFF, {"scheme": "positive-2", "dt": 0.002}),
+    "positive-2 with tol": (box(32), OFF, {"scheme": "positive-2", "tol": 1e-2}),
     "adaptive": (box(48), OFF, {"tol": 1e-4}),
     "adaptive, degree 4": (box(12, 4), OFF, {"tol": 1e-4}),
     "rosenbrock": (box(32), OFF, {"scheme": "rosenbrock", "tol": 1e-4}),
@@ -83,7 +83,7 @@ def test_on_a_line_and_in_space(dimension, mass, cells, std) -> None:
         kspde.solve(KellerSegel(dimension=dimension), u0, domain, t_end=0.2, scheme="positive", dt=0.004)
 
 
-@pytest.mark.parametrize("options", [{"scheme": "positive2", "dt": 0.05}, {"scheme": "positive", "dt": 0.05}, {}])
+@pytest.mark.parametrize("options", [{"scheme": "positive-2", "dt": 0.05}, {"scheme": "positive", "dt": 0.05}, {}])
 def test_below_the_critical_mass_nothing_is_reported(options) -> None:
     domain = box(40 if options else 12, 1 if options else 4, half_width=6.0)
     with warnings.catch_warnings(record=True) as caught:

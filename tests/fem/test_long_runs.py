@@ -19,7 +19,7 @@ DISK = kspde.Disk(radius=6.0, size=0.45, rim_size=1.5)
 MULTIGRID = {"ksp_type": "cg", "pc_type": "gamg"}
 CASES = {
     "positive": (LOW, {"scheme": "positive", "dt": 1e-3}),
-    "positive2": (LOW, {"scheme": "positive2", "dt": 1e-3}),
+    "positive-2": (LOW, {"scheme": "positive-2", "dt": 1e-3}),
     "adaptive": (HIGH, {"tol": 1e-2, "save": kspde.SaveAt(times=np.linspace(0.0, 2.0, 2001))}),
     "rosenbrock": (HIGH, {"scheme": "rosenbrock", "tol": 1e-2, "petsc_options": CAPPED}),
     "disk": (DISK, {"tol": 1e-2, "petsc_options": CAPPED}),

@@ -187,7 +187,7 @@ def test_a_numbering_that_needs_more_memory_than_estimated(shared_tmp_path, comm
     assert space.integral(*stepped) == pytest.approx(space.integral(*unknowns), rel=1e-12)
 
 
-@pytest.mark.parametrize("scheme", ["positive", "positive2"])
+@pytest.mark.parametrize("scheme", ["positive", "positive-2"])
 def test_steps_beyond_double_precision_say_so(scheme: str) -> None:
     u0 = kspde.GaussianMixture(weights=[1.0], means=[[0.5, 0.2]], stds=[0.8], mass=3.0)
     box = kspde.Box(half_width=9.0, cells=30, degree=1, boundary="neumann")

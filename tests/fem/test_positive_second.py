@@ -24,7 +24,7 @@ def box(cells: int) -> kspde.Box:
 
 
 def on_axes(mixture, cells: int, **options) -> np.ndarray:
-    pde = kspde.solve(MODEL, mixture, box(cells), t_end=0.5, scheme="positive2", **options)
+    pde = kspde.solve(MODEL, mixture, box(cells), t_end=0.5, scheme="positive-2", **options)
     assert pde.diagnostics["minimum"].min() >= 0.0
     assert np.abs(pde.diagnostics["mass"] - 1).max() < 1e-13
     return pde.on_grid([AXIS, AXIS])
@@ -110,7 +110,7 @@ def test_order_two_without_the_limiter_where_the_density_is_smooth_and_positive(
     x = np.linspace(-3, 3, 61)[:, None]
 
     def final(dt: float) -> tuple[np.ndarray, np.ndarray]:
-        pde = kspde.solve(model, u0, domain, t_end=0.8, scheme="positive2", dt=dt)
+        pde = kspde.solve(model, u0, domain, t_end=0.8, scheme="positive-2", dt=dt)
         assert pde.summary()["held_back"] == 0.0
         densities = [pde.evaluate(x, s) for s in model.species]
         return np.stack(densities), np.stack([pde.evaluate_signal(x, f.name) for f in model.fields])
@@ -171,7 +171,7 @@ def test_the_limiter_acts_where_the_extrapolation_is_negative_and_nowhere_else()
 )
 def test_the_preconditioner_of_a_drift_follows_its_matrix(domain, most) -> None:
     u0 = kspde.GaussianMixture(weights=[1.0], means=[[0.3, 0.0]], stds=[0.9])
-    pde = kspde.solve(Chase(dimension=2), {"a": u0, "b": u0}, domain, t_end=0.2, eps=0.3, scheme="positive2", dt=0.02)
+    pde = kspde.solve(Chase(dimension=2), {"a": u0, "b": u0}, domain, t_end=0.2, eps=0.3, scheme="positive-2", dt=0.02)
     assert pde.summary()["linear_iterations"] < most
 
 
@@ -199,7 +199,7 @@ RUNS = {
 @pytest.mark.parametrize("case", RUNS)
 def test_runs_go_on_and_ranks_agree(mixture, shared_tmp_path, comm, case) -> None:
     model, domain, control = RUNS[case]
-    options = {"t_end": 0.3, "eps": 0.3, "scheme": "positive2", "save": kspde.SaveAt(times=[0.1, 0.2]), **control}
+    options = {"t_end": 0.3, "eps": 0.3, "scheme": "positive-2", "save": kspde.SaveAt(times=[0.1, 0.2]), **control}
     undisturbed = kspde.solve(model, mixture, domain, **options)
     checkpoint = kspde.Checkpoint(shared_tmp_path / "run", every=0)
 
@@ -226,7 +226,7 @@ def test_runs_go_on_and_ranks_agree(mixture, shared_tmp_path, comm, case) -> Non
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "neither dt nor tol is given: positive2 needs a fixed step > 0, or a tolerance"),
+        ({}, "neither dt nor tol is given: positive-2 needs a fixed step > 0, or a tolerance"),
         ({"dt": 0.1, "tol": 1e-3}, r"dt = 0\.1 has no effect beside tol = 0\.001"),
         ({"dt": 0.0}, r"dt = 0\.0 is not valid: give a finite number > 0"),
         ({"tol": 2.0}, r"tol = 2\.0 is not valid"),
@@ -236,5 +236,5 @@ def test_runs_go_on_and_ranks_agree(mixture, shared_tmp_path, comm, case) -> Non
 def test_bad_input(mixture, options, words) -> None:
     domain = options.pop("domain", box(40))
     with pytest.raises(kspde.InputError, match=words) as caught:
-        kspde.solve(MODEL, mixture, domain, t_end=0.1, scheme="positive2", **options)
+        kspde.solve(MODEL, mixture, domain, t_end=0.1, scheme="positive-2", **options)
     assert "\n" not in str(caught.value)

@@ -27,7 +27,7 @@ def test_values_far_below_zero_are_reported(comm, scheme) -> None:
     assert len(words) == (comm.rank == 0)
     for word in words:
         assert f"u = {lowest[k]:.3g} at t = {t[k]:g}" in word
-        assert 'use a finer one, or scheme="positive2" with degree=1' in word
+        assert 'use a finer one, or scheme="positive-2" with degree=1' in word
 
 
 def test_a_resolved_density_is_not(mixture) -> None:

@@ -17,8 +17,8 @@ COARSE = kspde.Box(half_width=14.0, cells=24, degree=1)
         ("adaptive", {"tol": 1e-3}, kspde.Adaptive(tol=1e-3)),
         ("rosenbrock", {"tol": 1e-3}, kspde.Rosenbrock(1e-3)),
         ("positive", {"dt": 1}, kspde.Positive(1.0)),
-        ("positive2", {"dt": 0.1}, kspde.Positive2(dt=0.1)),
-        ("positive2", {"tol": 0.1}, kspde.Positive2(tol=0.1)),
+        ("positive-2", {"dt": 0.1}, kspde.Positive2(dt=0.1)),
+        ("positive-2", {"tol": 0.1}, kspde.Positive2(tol=0.1)),
     ],
 )
 def test_names_stand_for_objects(name, control, expected) -> None:
@@ -46,7 +46,7 @@ def test_names_stand_for_objects(name, control, expected) -> None:
             lambda: scheme_of(kspde.Weak2(0.1)),
             r"scheme = Weak2\(dt=0.1\) is a scheme of kspde.simulate: give one of ad",
         ),
-        (lambda: scheme_of("positive-2", dt=0.1), r"give one of adaptive, .* \(did you mean positive2\?\)"),
+        (lambda: scheme_of("positive_2", dt=0.1), r"give one of adaptive, .* \(did you mean positive-2\?\)"),
         (kspde.Positive, "dt is not given: the positive scheme needs a step > 0"),
         (lambda: scheme_of("positive"), "dt is not given: the positive scheme needs a step > 0"),
         (lambda: scheme_of(None), "scheme = None is not valid"),
@@ -58,6 +58,15 @@ def test_what_is_refused(make, words) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_an_earlier_spelling_is_the_same_name(mixture, shared_tmp_path) -> None:
+    assert scheme_of("positive2", dt=0.1) == scheme_of("positive-2", dt=0.1) == kspde.Positive2(dt=0.1)
+    options = {"t_end": 0.06, "eps": 0.3, "dt": 0.02, "checkpoint": kspde.Checkpoint(shared_tmp_path, every=0.0)}
+    pde = kspde.solve(MODEL, mixture, COARSE, scheme="positive2", **options)
+    again = kspde.solve(MODEL, mixture, COARSE, scheme="positive-2", resume=True, **options)
+    assert again.diagnostics["maximum"][-1] == pytest.approx(pde.diagnostics["maximum"][-1], rel=1e-12)
+    assert pde.summary()["scheme"] == "positive-2"
+
+
 def test_a_scheme_shows_what_it_was_given() -> None:
     assert repr(kspde.Positive2(dt=0.1)) == "Positive2(dt=0.1)"
     assert repr(kspde.Positive2(tol=1e-3)) == "Positive2(tol=0.001)"
@@ -65,10 +74,10 @@ def test_a_scheme_shows_what_it_was_given() -> None:
 
 def test_an_object_and_its_name_solve_alike(mixture) -> None:
     options = {"t_end": 0.1, "eps": 0.3}
-    by_name = kspde.solve(MODEL, mixture, COARSE, scheme="positive2", dt=0.02, **options)
+    by_name = kspde.solve(MODEL, mixture, COARSE, scheme="positive-2", dt=0.02, **options)
     pde = kspde.solve(MODEL, mixture, COARSE, scheme=kspde.Positive2(dt=0.02), **options)
     np.testing.assert_array_equal(pde.diagnostics["maximum"], by_name.diagnostics["maximum"])
-    assert pde.summary()["scheme"] == "positive2"
+    assert pde.summary()["scheme"] == "positive-2"
     assert (pde.scheme, pde.problem.t_end, pde.problem.eps) == (kspde.Positive2(dt=0.02), 0.1, 0.3)
     with pytest.raises(kspde.InputError, match="degree = 4 is not valid for the positive schemes"):
         kspde.solve(MODEL, mixture, kspde.Box(half_width=14.0, cells=10), scheme=kspde.Positive(0.1), **options)

@@ -33,9 +33,9 @@ def test_domain_and_size_choose(mixture, monkeypatch) -> None:
         {"tol": 1e-3},
         {"tol": 1e-3, "eps": 0.3},
         {"scheme": "positive", "dt": 0.03},
-        {"scheme": "positive2", "dt": 0.03},
+        {"scheme": "positive-2", "dt": 0.03},
     ],
-    ids=["adaptive", "mollified", "positive", "positive2"],
+    ids=["adaptive", "mollified", "positive", "positive-2"],
 )
 def test_both_give_the_same_answer(mixture, options) -> None:
     runs = [

@@ -58,7 +58,7 @@ def warned(text: str, comm, *args, **options):
 
 @pytest.mark.one_rank
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize(("scheme", "dt"), [("positive", 0.05), ("positive", 0.01), ("positive2", 0.05)])
+@pytest.mark.parametrize(("scheme", "dt"), [("positive", 0.05), ("positive", 0.01), ("positive-2", 0.05)])
 def test_the_estimate_is_the_error(case, scheme, dt) -> None:
     model, u0, domain = CASES[case]
     save = kspde.SaveAt(times=TIMES[:1])
@@ -77,7 +77,7 @@ def _exact(case: str, made={}) -> list[np.ndarray]:  # noqa: B006
     if case not in made:
         model, u0, domain = CASES[case]
         save = kspde.SaveAt(times=TIMES[:1])
-        pde = kspde.solve(model, u0, domain, t_end=TIMES[1], scheme="positive2", dt=0.0025, save=save)
+        pde = kspde.solve(model, u0, domain, t_end=TIMES[1], scheme="positive-2", dt=0.0025, save=save)
         made[case] = [pde.on_grid([AXIS, AXIS], t=t) for t in TIMES]
     return made[case]
 
@@ -95,7 +95,7 @@ def test_a_concentration_with_steps_too_long_is_reported(comm) -> None:
 
 TWO = {"a": drop(1.0, mean=(-0.4, 0.0)), "b": drop(1.5, mean=(0.5, 0.2))}
 #: right maxima .306 and .359; with 192 cells, or with long steps, they grow to several times that
-UNSTABLE = {"positive": (192, 0.005, (0.97, 2.30)), "positive2": (96, 0.02, (0.75, 1.91))}
+UNSTABLE = {"positive": (192, 0.005, (0.97, 2.30)), "positive-2": (96, 0.02, (0.75, 1.91))}
 
 
 @pytest.mark.parametrize("scheme", UNSTABLE)
@@ -119,7 +119,7 @@ def test_explicit_cross_diffusion_that_is_unstable_is_reported(scheme, comm) -> 
         assert np.all(np.diff(pde.diagnostics["entropy"].sum(axis=1)) < 0)
 
 
-@pytest.mark.parametrize(("scheme", "cells", "dt"), [("positive", 1024, 0.2), ("positive2", 256, 0.1)])
+@pytest.mark.parametrize(("scheme", "cells", "dt"), [("positive", 1024, 0.2), ("positive-2", 256, 0.1)])
 def test_explicit_degenerate_diffusion_that_is_unstable_is_reported(scheme, cells, dt, comm) -> None:
     """∂_t u = ½∂_xx(u²) from t = 1 to t = 8: the maximum is .22714."""
 
@@ -158,7 +158,7 @@ def test_upwind_fluxes_are_reported(cells, comm) -> None:
     model, box = Blown(diffusivity=2e-3, wind=(1.0, 0.5)), kspde.Box(half_width=4.0, cells=cells, degree=1, grading=0.0)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        pde = kspde.solve(model, u0, box, t_end=1.0, scheme="positive2", dt=1.92 / cells)
+        pde = kspde.solve(model, u0, box, t_end=1.0, scheme="positive-2", dt=1.92 / cells)
     peclet = np.hypot(1.0, 0.5) * (8.0 / cells) / 2e-3
     lines = [str(w.message) for w in caught if "Péclet" in str(w.message)]
     assert len(lines) == (comm.rank == 0)

@@ -311,13 +311,16 @@ def test_a_scheme_is_an_object_or_a_name_with_dt_beside_it(mixture):
         other = kspde.simulate(model, mixture, scheme=name, dt=0.1, **options)
         assert np.array_equal(one.positions, other.positions)
         assert one.summary()["scheme"] == name
+    earlier = kspde.simulate(model, mixture, scheme="weak2", dt=0.1, **options)
+    assert np.array_equal(earlier.positions, one.positions)
+    assert earlier.summary()["scheme"] == "weak-2"
     for change, message in (
         (
             {"scheme": kspde.Weak2(dt=0.1), "dt": 0.1},
             r"dt = 0\.1 has no effect beside scheme = Weak2\(dt=0\.1\): leave",
         ),
         ({}, "dt is not given: scheme = 'euler-maruyama' needs a time step > 0"),
-        ({"scheme": "weak2", "dt": 0.1}, r"give one of euler-maruyama, weak-2 \(did you mean weak-2\?\)"),
+        ({"scheme": "weak_2", "dt": 0.1}, r"give one of euler-maruyama, weak-2 \(did you mean weak-2\?\)"),
         ({"scheme": kspde.Weak2}, r"scheme = Weak2 is a class: give an object, such as kspde\.Weak2\(dt=\.\.\.\)"),
         ({"scheme": kspde.Positive(0.1)}, r"scheme = Positive\(dt=0\.1\) is a scheme of kspde.solve: give one of eu"),
         ({"scheme": 3, "dt": 0.1}, "scheme = 3 is not valid: give one of euler-maruyama, weak-2"),

@@ -61,7 +61,7 @@ def calls(directory: str) -> dict[str, Callable[[], Any]]:
     grid = np.ones((5, 5))
     return {
         "dt": lambda: positive(dt=other(0.05, 0.04)),
-        "scheme": lambda: positive(scheme=other("positive", "positive2")),
+        "scheme": lambda: positive(scheme=other("positive", "positive-2")),
         "t_end": lambda: solve(t_end=other(0.1, -1.0)),
         "tol": lambda: solve(tol=other(1e-2, 1e-3)),
         "eps": lambda: solve(eps=other(None, 0.5)),

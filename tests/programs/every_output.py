@@ -56,11 +56,11 @@ ITERATIVE = {"ksp_type": "cg", "pc_type": "gamg"}
 DENSITIES: dict[str, tuple[Any, Any, Any, dict[str, Any]]] = {
     "box-adaptive-tau": (SLOW, U0, HIGH, {"tol": 1e-4, "eps": 0.3, "mollifier": "matern", "initial": "mollified"}),
     "box-rosenbrock": (SENSING, U0, HIGH, {"scheme": "rosenbrock", "tol": 1e-4}),
-    "box-positive2": (SENSING, U0, LOW, {"scheme": "positive2", "tol": 1e-3}),
+    "box-positive2": (SENSING, U0, LOW, {"scheme": "positive-2", "tol": 1e-3}),
     "box-positive-drift": (Chemotaxis(), PAIR, LOW, {**POSITIVE, "eps": 0.4}),
     "disk-adaptive-multigrid": (SENSING, U0, TRIANGLES, {"tol": 1e-3, "petsc_options": ITERATIVE}),
     "disk-adaptive-nested": (SENSING, U0, NESTED, {"tol": 1e-4}),
-    "disk-positive2": (SENSING, U0, TRIANGLES, {"scheme": "positive2", "dt": 0.04, "eps": 0.3}),
+    "disk-positive2": (SENSING, U0, TRIANGLES, {"scheme": "positive-2", "dt": 0.04, "eps": 0.3}),
     "disk-quadrilaterals": (SLOW, U0, SQUARES, {"tol": 1e-3, "eps": 0.3}),
     "disk-positive-drift": (Chemotaxis(), PAIR, TRIANGLES, {**POSITIVE, "eps": 0.4}),
     "file-adaptive-drift": (Chemotaxis(), PAIR, FILE, {"tol": 1e-3, "eps": 0.4}),

@@ -139,7 +139,7 @@ def test_different_arguments_are_named_on_every_rank(shell: Callable[..., Any], 
 
     expected = {
         "dt": differ("dt", "0.05", "0.04"),
-        "scheme": differ("scheme", "'positive'", "'positive2'"),
+        "scheme": differ("scheme", "'positive'", "'positive-2'"),
         "t_end": differ("t_end", "0.1", "-1"),
         "tol": differ("tol", "0.01", "0.001"),
         "eps": differ("eps", "None", "0.5"),

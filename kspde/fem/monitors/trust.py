@@ -38,7 +38,7 @@ def warn_of_negative_values(worst: dict[str, Any], peclet: float, comm: Any) -> 
             f"{peclet:.2g} they are of order 1 in space and spread the density)"
         )
     else:
-        remedy = 'use a finer one, or scheme="positive2" with degree=1, which keeps u >= 0 and is of order 2 in space'
+        remedy = 'use a finer one, or scheme="positive-2" with degree=1, which keeps u >= 0 and is of order 2 in space'
     warn(
         f"{worst['species']} = {worst['value']:.3g} at t = {worst['t']:g} is below -10 tol = {-10 * worst['tol']:.3g} "
         f"times its maximum {worst['maximum']:.3g}, so the mesh does not resolve the density: {remedy}",
@@ -66,7 +66,7 @@ def warn_of_time_error(system: Semidiscretisation, dt: float, times: Sequence[fl
     reason = " for coefficients that depend on the density at the same place, which are explicit" if local else ""
     warn(
         f"the time error of {species[i]} at t = {times[int(k)]:g} is {size} of its mass, in L1: dt = {dt:g} is too long"
-        f'{reason}; give a smaller one, or scheme="positive2" with tol',
+        f'{reason}; give a smaller one, or scheme="positive-2" with tol',
         system.space.comm,
     )
 

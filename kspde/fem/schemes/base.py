@@ -77,6 +77,7 @@ class Scheme(ABC):
 
     Attributes:
         name: what ``solve`` calls it.
+        earlier: other spellings of the name, which are accepted.
         scheme_of: the function whose schemes these are.
         positive: whether it keeps u ≥ 0 for every step, on elements of degree 1.
         tol: the tolerance of its step control; None with a fixed step.
@@ -86,6 +87,7 @@ class Scheme(ABC):
     """
 
     name: ClassVar[str]
+    earlier: ClassVar[tuple[str, ...]] = ()
     scheme_of: ClassVar[str] = "solve"
     positive: ClassVar[bool] = False
     node_bytes: ClassVar[tuple[float, float, float]]
@@ -145,7 +147,7 @@ class ToleranceScheme(Scheme):
         """Return the scheme with a tolerance, 1e-6 unless given."""
         if dt is not None:
             raise InputError(
-                f'dt = {shown(dt)} has no effect on the adaptive scheme: leave it out, or use scheme="positive2"'
+                f'dt = {shown(dt)} has no effect on the adaptive scheme: leave it out, or use scheme="positive-2"'
             )
         return cls() if tol is None else cls(tol)  # type: ignore[call-arg]
 

@@ -95,7 +95,8 @@ class Positive2(_PositiveScheme):
             L² norm of the initial data, in L².
     """
 
-    name = "positive2"
+    name = "positive-2"
+    earlier = ("positive2",)
     node_bytes = (130.0, 460.0, 1200.0)
 
     dt: float | None = None
@@ -103,7 +104,7 @@ class Positive2(_PositiveScheme):
 
     def __post_init__(self) -> None:
         if self.tol is None and self.dt is None:
-            raise InputError("neither dt nor tol is given: positive2 needs a fixed step > 0, or a tolerance")
+            raise InputError("neither dt nor tol is given: positive-2 needs a fixed step > 0, or a tolerance")
         if self.tol is not None and self.dt is not None:
             raise InputError(
                 f"dt = {shown(self.dt)} has no effect beside tol = {shown(self.tol)}: leave one of them out"

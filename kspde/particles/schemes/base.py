@@ -20,6 +20,7 @@ class Scheme(ABC):
     Attributes:
         dt: the largest time step > 0.
         name: what ``simulate(scheme=...)`` calls the scheme.
+        earlier: other spellings of the name, which are accepted.
         scheme_of: the function whose schemes these are.
         weak_order: order in dt of the error of expectations of smooth functions.
         strong_order: order in dt of E|X − X_exact| with the same Brownian motions.
@@ -34,6 +35,7 @@ class Scheme(ABC):
     dt: float
 
     name: ClassVar[str]
+    earlier: ClassVar[tuple[str, ...]] = ()
     scheme_of: ClassVar[str] = "simulate"
     weak_order: ClassVar[float]
     strong_order: ClassVar[float]

@@ -88,6 +88,7 @@ class Weak2(Scheme):
     """
 
     name = "weak-2"
+    earlier = ("weak2",)
     weak_order = 2.0
     strong_order = 0.5
     field_evaluations = 3

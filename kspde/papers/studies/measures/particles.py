@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from kspde.distances import compare
-from kspde.errors import InputError, check_choice, check_integer, check_number
+from kspde.errors import InputError, check_choice, check_integer, check_number, check_scheme_name
 from kspde.evidence import coupled_distance, entropy_bound
 from kspde.evidence.ensemble import Ensemble
 from kspde.papers.studies.measures.base import Measure, Task
@@ -293,7 +293,7 @@ class WeakError(Measure):
 
     def __post_init__(self) -> None:
         check_integer("replicas", self.replicas, at_least=2)
-        check_choice("scheme", self.scheme, SCHEMES)
+        check_scheme_name(self.scheme, SCHEMES)
 
     @classmethod
     def takes(cls, key: str) -> bool:
