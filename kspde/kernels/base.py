@@ -1,0 +1,162 @@
+"""What a kernel is, and the convolution of two."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+
+from kspde.errors import InputError
+from kspde.typing import Array, Ids, RandomNumbers
+
+__all__ = ["Convolution", "Kernel", "ResolventPolynomial", "check_symbol"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolventPolynomial:
+    r"""A polynomial in one resolvent, :math:`p(s)`, :math:`s = (1 + \tau\lambda)^{-1} \in (0, 1]`.
+
+    Applying it costs as many Helmholtz solves, all with the same matrix, as its degree.
+
+    Attributes:
+        tau: τ > 0.
+        chebyshev: the coefficients in T_k(2s − 1).
+        decay_rate: the rate of the decaying solutions of c − τΔc = 0, where the domain's condition is "decay"; ``inf``
+            for mollifiers, which conserve mass.
+        error: a bound on the deviation from the symbol it stands for, relative to the symbol's maximum.
+    """
+
+    tau: float
+    chebyshev: tuple[float, ...]
+    decay_rate: float = math.inf
+    error: float = 0.0
+
+    def __call__(self, lam: Array) -> Array:
+        """Return p at eigenvalues λ ≥ 0 of −Δ."""
+        s = 1.0 / (1.0 + self.tau * lam)
+        return np.asarray(np.polynomial.chebyshev.chebval(2.0 * s - 1.0, np.array(self.chebyshev)))
+
+
+class Kernel(ABC):
+    """A radial convolution kernel, given by its symbol."""
+
+    @abstractmethod
+    def symbol(self, lam: Array) -> Array:
+        """Return g(λ) at λ = |k|², or at the eigenvalues of a discrete −Δ (same shape as ``lam``, λ ≥ 0)."""
+
+    @property
+    @abstractmethod
+    def decay_rate(self) -> float:
+        """The rate ρ of the kernel's exponential decay exp(−ρ|x|) at infinity; ``inf`` if it decays faster."""
+
+    @property
+    def relaxation_rate(self) -> float:
+        """The ρ of τ∂_t c = (Δ − ρ²)(c − K * u), for fields that relax."""
+        return self.decay_rate if math.isfinite(self.decay_rate) else 0.0
+
+    @property
+    @abstractmethod
+    def smoothing(self) -> float:
+        """The order s of the symbol's decay, g(λ) = O(λ^(−s/2)); ``inf`` if it decays faster.
+
+        In dimension d the kernel is bounded and continuous if s > d, and continuously differentiable if s > d + 1.
+        """
+
+    @property
+    @abstractmethod
+    def resolvents(self) -> tuple[ResolventPolynomial, ...]:
+        """Polynomials in resolvents of −Δ whose product is g, for spaces without a spectral transform."""
+
+    def draw(self, random: RandomNumbers, ids: Ids, dimension: int, *, step: int = 0) -> Array:
+        """Return one draw per particle from a mollifier, shape (n, d); ``step`` keys the random numbers.
+
+        Raises:
+            InputError: the kernel does not define draws.
+        """
+        raise InputError(
+            f'initial = "mollified" needs a mollifier that can be drawn from, such as a Gaussian or a Matérn one, not '
+            f'{self}: give initial = "u0", or define draw on the kernel'
+        )
+
+    def __mul__(self, other: Kernel) -> Kernel:
+        """Return the convolution of two kernels."""
+        return Convolution(first=self, second=other)
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether two kernels of one class have the same symbol; dataclasses compare their parameters."""
+        return type(self) is type(other) and np.array_equal(self.symbol(_TRIED), other.symbol(_TRIED))
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convolution(Kernel):
+    """The convolution of two kernels: the product of their symbols."""
+
+    first: Kernel
+    second: Kernel
+
+    def symbol(self, lam: Array) -> Array:
+        """Return the product of the two symbols."""
+        return self.first.symbol(lam) * self.second.symbol(lam)
+
+    def draw(self, random: RandomNumbers, ids: Ids, dimension: int, *, step: int = 0) -> Array:
+        """Return the sum of two independent draws."""
+        first = self.first.draw(random, ids, dimension, step=2 * step + 1)
+        return first + self.second.draw(random, ids, dimension, step=2 * step + 2)
+
+    @property
+    def resolvents(self) -> tuple[ResolventPolynomial, ...]:
+        """The polynomials of both kernels."""
+        return (*self.first.resolvents, *self.second.resolvents)
+
+    @property
+    def decay_rate(self) -> float:
+        """The slower of the two rates."""
+        return min(self.first.decay_rate, self.second.decay_rate)
+
+    @property
+    def relaxation_rate(self) -> float:
+        """The first kernel's: a mollifier changes the source of a field, not its equation."""
+        return self.first.relaxation_rate
+
+    @property
+    def smoothing(self) -> float:
+        """The sum of the two orders."""
+        return self.first.smoothing + self.second.smoothing
+
+
+#: The λ at which symbols are tried.
+_TRIED = np.geomspace(1e-6, 1e8, 57)
+
+
+def check_symbol(label: str, kernel: Kernel) -> None:
+    """Raise unless a kernel's symbol returns finite real numbers, one for each λ.
+
+    Args:
+        label: the user's name for the kernel.
+        kernel: the kernel.
+
+    Raises:
+        InputError: it returns something else.
+    """
+    with np.errstate(all="ignore"):
+        found = np.asarray(kernel.symbol(_TRIED.copy()))
+    if found.shape != _TRIED.shape:
+        raise InputError(
+            f"{label}: its kernel's symbol returned shape {found.shape} for {len(_TRIED)} values of |k|^2: return one "
+            "number for each"
+        )
+    if not np.can_cast(found.dtype, np.float64, casting="same_kind"):
+        raise InputError(
+            f"{label}: its kernel's symbol returned values of type {found.dtype}: return real numbers, as the symbol "
+            "of a radial kernel is"
+        )
+    bad = np.flatnonzero(~np.isfinite(found))
+    if len(bad):
+        raise InputError(
+            f"{label}: its kernel's symbol is {found[bad[0]]:g} at |k|^2 = {_TRIED[bad[0]]:g}: return finite numbers"
+        )
