@@ -25,7 +25,6 @@ import numpy as np
 from mpi4py import MPI
 
 import kspde
-from kspde.plots.densities import plot_density, plot_diagnostics
 from kspde.plots.style import BLUE, COLUMN, ORANGE, picture
 
 # A notebook runs where it is.
@@ -110,8 +109,8 @@ for degree, meshes in ((2, (16, 24, 48)), (4, (8, 16, 32))):
 if root:
     pictures.mkdir(exist_ok=True)
 MPI.COMM_WORLD.Barrier()
-plot_density(pde, pictures / "first_solve.png")
-plot_diagnostics(pde, pictures / "first_solve_diagnostics.png")
+pde.plot(pictures / "first_solve.png")
+pde.plot_diagnostics(pictures / "first_solve_diagnostics.png")
 pde.write_vtx(here / "density.bp")
 with picture(pictures / "first_solve_rates.png", MPI.COMM_WORLD) as figures:
     if figures is not None:

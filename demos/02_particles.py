@@ -26,7 +26,6 @@ from mpi4py import MPI
 
 import kspde
 from kspde.plots.densities import plot_densities, plot_difference
-from kspde.plots.particles import animate, plot_particles
 
 # A notebook runs where it is.
 here = Path(__file__).parent if "__file__" in globals() else Path.cwd()
@@ -112,11 +111,11 @@ if root:
 if root:
     pictures.mkdir(exist_ok=True)
 MPI.COMM_WORLD.Barrier()
-plot_particles(pde, cloud, pictures / "particles.png", most=1500)
+cloud.plot(pictures / "particles.png", pde=pde, most=1500)
 plot_densities(distance, pictures / "particles_densities.png")
 plot_difference(distance, pictures / "particles_difference.png")
 distance.over_time.plot(pictures / "particles_over_time.png")
-animate(pde, snapshots, pictures / "particles.webp", most=600)
+pde.animate(pictures / "particles.webp", snapshots=snapshots, most=600)
 
 # %% [markdown]
 # ![Particles over the density](pictures/particles.png)

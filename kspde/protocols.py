@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from kspde.initial import InitialDensity
 from kspde.models import Model
 from kspde.problem import Problem
-from kspde.typing import Array, Ids
+from kspde.typing import Array, Comm, Ids
 
 __all__ = ["ParticleCloud", "Run", "SolvedDensity"]
 
@@ -46,7 +46,7 @@ class Run(Protocol):
         ...
 
     @property
-    def comm(self) -> Any:
+    def comm(self) -> Comm:
         """The communicator."""
         ...
 
@@ -72,6 +72,11 @@ class SolvedDensity(Run, Protocol):
     @property
     def times(self) -> Array:
         """The saved times."""
+        ...
+
+    @property
+    def diagnostics(self) -> Mapping[str, Array]:
+        """By name what was recorded at each time step."""
         ...
 
     @property

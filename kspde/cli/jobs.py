@@ -190,7 +190,7 @@ class CaseRun:
             if self.comm.rank == 0:
                 write_csv(self.results.path / "diagnostics.csv", pde.diagnostics, pde.species)
 
-    def _draw(self, plots: Mapping[str, Callable[[Path], None]]) -> _Pictures:
+    def _draw(self, plots: Mapping[str, Callable[[Path], object]]) -> _Pictures:
         """Draw pictures until a signal comes."""
         drawn: list[str] = []
         with self.clock("pictures"):
@@ -233,9 +233,9 @@ def _check_comparable(case: Case, reference: Case) -> None:
             check_bounded(f.name, f.kernel, case.model.dimension, gradient=f.gradient)
 
 
-def _pictures_of(distance: Any, pde: Any, cloud: Any) -> dict[str, Callable[[Path], None]]:
+def _pictures_of(distance: Any, pde: Any, cloud: Any) -> dict[str, Callable[[Path], object]]:
     """Return what is drawn of a comparison, by file name."""
-    plots: dict[str, Callable[[Path], None]] = {}
+    plots: dict[str, Callable[[Path], object]] = {}
     if distance.axes:
         plots["densities.png"] = partial(pictures.plot_densities, distance)
         plots["difference.png"] = partial(pictures.plot_difference, distance)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +19,16 @@ from kspde.fem.writers import write_vtx, write_xdmf
 from kspde.initial import InitialDensity
 from kspde.kernels import Mollifier
 from kspde.models import Model
+from kspde.plots.densities import plot_density, plot_diagnostics
+from kspde.plots.particles import Animation, animate
 from kspde.problem import Problem
+from kspde.protocols import ParticleCloud
 from kspde.runtime.notebook import html_table
 from kspde.runtime.parallel import together
 from kspde.typing import Array
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Solution"]
 
@@ -181,6 +187,61 @@ class Solution:
     def function(self, species: str | None = None, t: float | None = None) -> Any:
         """Return u as a ``dolfinx.fem.Function`` on this solution's mesh. Collective."""
         return self._agreed(t).function(species)
+
+    def plot(
+        self, path: str | Path | None = None, *, species: str | None = None, t: float | None = None
+    ) -> Figure | None:
+        """Draw the density of a species: a curve, a map, or a map of the plane through its mean z. Collective.
+
+        Args:
+            path: the picture's file (PNG, PDF, … by its suffix); without one the matplotlib figure is returned, on rank
+                0, and a notebook shows it.
+            species: which species, where there are several.
+            t: the time.
+
+        Raises:
+            InputError: an unknown species, a time that is not saved, or the file cannot be written.
+        """
+        return plot_density(self, path, species=species, t=t)
+
+    def plot_diagnostics(self, path: str | Path | None = None, *, cloud: ParticleCloud | None = None) -> Figure | None:
+        """Draw mass, extremes, second moment, entropy and time step over time, and a cloud's second moment. Collective.
+
+        Args:
+            path: the picture's file, as for ``plot``.
+            cloud: the particles.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
+        return plot_diagnostics(self, path, cloud=cloud)
+
+    def animate(
+        self,
+        path: str | Path | None = None,
+        *,
+        snapshots: Any = None,
+        species: str | None = None,
+        times: Sequence[float] | None = None,
+        most: int = 1000,
+        seconds: float = 0.15,
+    ) -> Animation | None:
+        """Make an animation of the density at its saved times, or with particles over it at theirs. Collective.
+
+        Args:
+            path: the file, .webp, .gif or .png; without one the animation is returned, on rank 0, and a notebook shows
+                it.
+            snapshots: particles at increasing times: :class:`kspde.Snapshots` filled, or a list of clouds.
+            species: which species, where there are several.
+            times: the times, where no particles are given.
+            most: the number of particles shown, the first by id; on the line a histogram shows all.
+            seconds: the time that each frame is shown.
+
+        Raises:
+            InputError: another suffix, fewer than two times, particles that cannot be compared with the density, or the
+                file cannot be written.
+        """
+        return animate(self, path, snapshots=snapshots, species=species, times=times, most=most, seconds=seconds)
 
     def write_vtx(self, path: str | Path) -> None:
         """Write all densities and fields at the saved times to an ADIOS2 .bp directory for ParaView. Collective."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -16,10 +16,15 @@ from kspde.initial import InitialDensity
 from kspde.models import Model
 from kspde.particles.coupling import Coupling
 from kspde.particles.reductions import gather_rows
+from kspde.plots.particles import plot_cloud
 from kspde.problem import Problem
+from kspde.protocols import SolvedDensity
 from kspde.runtime.notebook import html_table
 from kspde.runtime.parallel import together
 from kspde.typing import Array, Ids
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Cloud", "SnapshotFiles"]
 
@@ -180,6 +185,29 @@ class Cloud:
             name = self._species(species)
             same(species=name)
         return gather_rows(self._positions[name], self.comm)
+
+    def plot(
+        self,
+        path: str | Path | None = None,
+        *,
+        species: str | None = None,
+        pde: SolvedDensity | None = None,
+        most: int = 2000,
+    ) -> Figure | None:
+        """Draw the particles: a histogram on the line, dots on the plane, dots projected along z in space. Collective.
+
+        Args:
+            path: the picture's file (PNG, PDF, … by its suffix); without one the matplotlib figure is returned, on rank
+                0, and a notebook shows it.
+            species: which species, where there are several.
+            pde: a density, drawn below the particles; in space it is integrated over z.
+            most: the number of dots, the first particles by id.
+
+        Raises:
+            InputError: an unknown species, a density that cannot be compared with the particles, or the file cannot be
+                written.
+        """
+        return plot_cloud(self, path, species=species, pde=pde, most=most)
 
     def summary(self) -> dict[str, Any]:
         """Return parameters and final diagnostics, JSON-ready."""

@@ -1,6 +1,7 @@
 """Pictures of densities, of their difference, and of diagnostics over time.
 
-Every function is collective and writes one file, on rank 0. Densities are shown where the mass is, not on the whole
+Every function is collective, and draws one figure on rank 0: it is written, or returned there if no path is given.
+Densities are shown where the mass is, not on the whole
 truncated domain; pictures of three-dimensional densities show the plane through the mean of the third coordinate.
 Lengths and times are in the model's own units; a density is mass per unit length, area or volume.
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -24,15 +25,22 @@ from kspde.plots.style import (
     GREY,
     ORANGE,
     PAGE,
+    Figures,
     differing,
+    drawn,
+    map_size,
     per_volume,
-    picture,
     setting_of,
     symbol_of,
     thousands,
 )
 from kspde.protocols import SolvedDensity
-from kspde.typing import Array
+from kspde.typing import Array, Comm
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 __all__ = [
     "DensityOnGrid",
@@ -40,6 +48,7 @@ __all__ = [
     "draw_bar",
     "draw_contours",
     "draw_image",
+    "part_with_mass",
     "plot_densities",
     "plot_density",
     "plot_diagnostics",
@@ -83,7 +92,7 @@ class _Compared(Protocol):
     @property
     def differs(self) -> Mapping[str, tuple[Any, Any]]: ...
     @property
-    def comm(self) -> Any: ...
+    def comm(self) -> Comm: ...
     def caption(self, between: str = ", ") -> str: ...
 
 
@@ -108,167 +117,178 @@ class DensityOnGrid:
         return np.asarray(self._pde.on_grid(axes, self._species, outside=0.0, **self._at), dtype=np.float64)
 
 
-def plot_distance(distance: _Compared, path: str | Path) -> None:
-    """Write both densities beside their difference, with the distances and their floors below.
+def plot_distance(distance: _Compared, path: str | Path | None = None) -> Figure | None:
+    """Draw both densities beside their difference, with the distances and their floors below.
+
+    Args:
+        distance: the distance.
+        path: the file; without one the figure is returned on rank 0.
 
     Raises:
         InputError: the file cannot be written.
     """
-    with picture(path, distance.comm) as figures:
-        if figures is not None:
-            shown = Shown(distance.axes, distance.density_pde, distance.density_particles)
-            extra = _LINE if distance.differs else 0.0
-            if shown.dimension == 1:
-                figure = figures((PAGE, 3.2 + extra))
-                left, right = figure.subplots(1, 2)
-                _curves(left, shown, distance)
-                _difference_curve(right, shown, distance)
-            else:
-                figure = figures((PAGE, 0.29 * PAGE * shown.aspect + 2.3 + extra))
-                panels = figure.subplots(1, 3, sharex=True, sharey=True)
-                _density_pair(figure, panels[:2], shown, distance)
-                _difference_map(figure, panels[2], shown, distance, "difference")  # per unit area as well
-                for panel in panels[1:]:
-                    panel.set_ylabel("")
-            figure.suptitle(_setting(distance, shown))
-            figure.supxlabel(distance.caption())
+
+    def draw(figures: Figures) -> Figure:
+        shown, extra = _shown(distance)
+        if shown.dimension == 1:
+            figure = figures((PAGE, 3.2 + extra))
+            left, right = figure.subplots(1, 2)
+            _curves(left, shown, distance)
+            _difference_curve(right, shown, distance)
+        else:
+            figure = figures((PAGE, 0.29 * PAGE * shown.aspect + 2.3 + extra))
+            panels = figure.subplots(1, 3, sharex=True, sharey=True)
+            _density_pair(figure, panels[:2], shown, distance)
+            _difference_map(figure, panels[2], shown, distance, "difference")  # per unit area as well
+            for panel in panels[1:]:
+                panel.set_ylabel("")
+        figure.suptitle(_setting(distance, shown))
+        figure.supxlabel(distance.caption())
+        return figure
+
+    return drawn(path, distance.comm, draw)
 
 
-def plot_densities(distance: _Compared, path: str | Path) -> None:
-    """Write both densities, on one colour scale.
+def plot_densities(distance: _Compared, path: str | Path | None = None) -> Figure | None:
+    """Draw both densities, on one colour scale; the arguments are those of :func:`plot_distance`."""
+
+    def draw(figures: Figures) -> Figure:
+        shown, extra = _shown(distance)
+        if shown.dimension == 1:
+            figure = figures((COLUMN, 2.5 + extra))
+            _curves(figure.subplots(), shown, distance)
+        else:
+            figure = figures((0.8 * PAGE, 0.36 * PAGE * shown.aspect + 1.75 + extra))
+            panels = figure.subplots(1, 2, sharex=True, sharey=True)
+            _density_pair(figure, panels, shown, distance)
+            panels[1].set_ylabel("")
+        figure.suptitle(_setting(distance, shown))
+        return figure
+
+    return drawn(path, distance.comm, draw)
+
+
+def plot_difference(distance: _Compared, path: str | Path | None = None) -> Figure | None:
+    """Draw the difference of the two densities, with the distances below; arguments as of :func:`plot_distance`."""
+
+    def draw(figures: Figures) -> Figure:
+        shown, extra = _shown(distance)
+        figure = figures((COLUMN, extra + (3.2 if shown.dimension == 1 else 0.85 * COLUMN * shown.aspect + 1.9)))
+        panel = figure.subplots()
+        if shown.dimension == 1:
+            _difference_curve(panel, shown, distance)
+        else:
+            _difference_map(figure, panel, shown, distance, per_volume("difference", len(distance.axes)))
+        panel.set_title(f"{_setting(distance, shown)}\n{_minus(distance)}")
+        figure.supxlabel(distance.caption(between=",\n   "))
+        return figure
+
+    return drawn(path, distance.comm, draw)
+
+
+def plot_density(
+    pde: SolvedDensity, path: str | Path | None = None, *, species: str | None = None, t: float | None = None
+) -> Figure | None:
+    """Draw the density of one species: a curve, a map, or a map of a plane in space.
+
+    Args:
+        pde: the density.
+        path: the file; without one the figure is returned on rank 0.
+        species: the species, where the model has several.
+        t: the time, ``t_end`` unless given.
 
     Raises:
-        InputError: the file cannot be written.
-    """
-    with picture(path, distance.comm) as figures:
-        if figures is not None:
-            shown = Shown(distance.axes, distance.density_pde, distance.density_particles)
-            extra = _LINE if distance.differs else 0.0
-            if shown.dimension == 1:
-                figure = figures((COLUMN, 2.5 + extra))
-                _curves(figure.subplots(), shown, distance)
-            else:
-                figure = figures((0.8 * PAGE, 0.36 * PAGE * shown.aspect + 1.75 + extra))
-                panels = figure.subplots(1, 2, sharex=True, sharey=True)
-                _density_pair(figure, panels, shown, distance)
-                panels[1].set_ylabel("")
-            figure.suptitle(_setting(distance, shown))
-
-
-def plot_difference(distance: _Compared, path: str | Path) -> None:
-    """Write the difference of the two densities, and the distances with their floors below.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-    with picture(path, distance.comm) as figures:
-        if figures is not None:
-            shown = Shown(distance.axes, distance.density_pde, distance.density_particles)
-            extra = _LINE if distance.differs else 0.0
-            figure = figures((COLUMN, extra + (3.2 if shown.dimension == 1 else 0.85 * COLUMN * shown.aspect + 1.9)))
-            panel = figure.subplots()
-            if shown.dimension == 1:
-                _difference_curve(panel, shown, distance)
-            else:
-                _difference_map(figure, panel, shown, distance, per_volume("difference", len(distance.axes)))
-            panel.set_title(f"{_setting(distance, shown)}\n{_minus(distance)}")
-            figure.supxlabel(distance.caption(between=",\n   "))
-
-
-def plot_density(pde: SolvedDensity, path: str | Path, *, species: str | None = None) -> None:
-    """Write the density of one species at the final time.
-
-    Raises:
-        InputError: no such species, none given where there are several, or the file cannot be written.
+        InputError: no such species, none given where there are several, a time that is not saved, or the file cannot
+            be written.
     """
     name = check_species(pde.model, species)
-    density = DensityOnGrid(pde, name)
+    density = DensityOnGrid(pde, name, t)
     grid = density.grid()
     values = density(grid.axes)
-    with picture(path, pde.comm) as figures:
-        if figures is not None:
-            shown = Shown(grid.axes, values, values)
-            if shown.dimension == 1:
-                figure = figures((COLUMN, 2.5))
-                panel = figure.subplots()
-                panel.plot(shown.axes[0], shown.first, color=BLUE)
-                panel.set(xlabel="$x$", ylabel=per_volume(symbol_of(name), 1), ylim=(0, None))
-            else:
-                figure = figures((COLUMN, 0.85 * COLUMN * shown.aspect + 1.0))
-                panel = figure.subplots()
-                image = draw_image(panel, shown, shown.first, cmap=DENSITY_MAP, vmin=0.0, vmax=float(shown.first.max()))
-                draw_contours(panel, shown, shown.first, colors="white")
-                draw_bar(figure, image, panel, per_volume(symbol_of(name), len(grid.axes)))
-            panel.set_title(", ".join(setting_of(pde.t_end, pde.eps) + shown.plane))
+
+    def draw(figures: Figures) -> Figure:
+        shown, label = Shown(grid.axes, values), per_volume(symbol_of(name), grid.dimension)
+        if shown.dimension == 1:
+            figure = figures((COLUMN, 2.5))
+            panel = figure.subplots()
+            panel.plot(shown.axes[0], shown.first, color=BLUE)
+            panel.set(xlabel="$x$", ylabel=label, ylim=(0, None))
+        else:
+            figure = figures(map_size(shown.aspect))
+            panel = figure.subplots()
+            image = draw_image(
+                panel, shown.axes, shown.first, cmap=DENSITY_MAP, vmin=0.0, vmax=float(shown.first.max())
+            )
+            draw_contours(panel, shown.axes, shown.first, colors="white")
+            draw_bar(figure, image, panel, label)
+        panel.set_title(", ".join(setting_of(pde.t_end if t is None else t, pde.eps) + shown.plane))
+        return figure
+
+    return drawn(path, pde.comm, draw)
 
 
-def plot_diagnostics(pde: Any, path: str | Path, *, cloud: Any = None) -> None:
-    """Write a solution's diagnostics over time: mass, minimum, maximum, second moment, entropy, time step.
+def plot_diagnostics(pde: SolvedDensity, path: str | Path | None = None, *, cloud: Any = None) -> Figure | None:
+    """Draw a solution's diagnostics over time: mass, minimum, maximum, second moment, entropy, time step.
 
     Args:
         pde: a solution, with ``diagnostics`` of shape (steps,), or (steps, species) where it has several species.
-        path: the file.
+        path: the file; without one the figure is returned on rank 0.
         cloud: particles whose second moment is drawn beside the density's.
 
     Raises:
         InputError: the file cannot be written.
     """
-    with picture(path, pde.comm) as figures:
-        if figures is not None:
-            figure = figures((1.4 * COLUMN, 5.6))
-            panels = figure.subplots(3, 2, sharex=True).ravel()
-            data: Mapping[str, Any] = pde.diagnostics
-            mass = np.asarray(data["mass"], dtype=np.float64)
-            names = tuple(pde.model.species)
-            drawn = (
-                (mass / mass[0] - 1, "mass, relative change"),
-                (data["minimum"], "minimum of the density"),
-                (data["maximum"], "maximum of the density"),
-                (data["second_moment"], "second moment ∫ |x|² u"),
-                (data["entropy"], "entropy ∫ u log u"),
-            )
-            for panel, (values, title) in zip(panels, drawn, strict=False):
-                _history(panel, data["t"], values, names)
-                panel.set_title(title, y=_ABOVE)
-            if cloud is not None:
-                _particle_moments(panels[3], cloud)
-            if len(names) > 1 or cloud is not None:
-                figure.legend(
-                    *panels[3].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False
-                )
-            dt = np.asarray(data["dt"], dtype=np.float64)
-            taken = dt > 0
-            panels[5].plot(np.asarray(data["t"])[taken], dt[taken], ".-", color=BLUE, markersize=3, linewidth=0.8)
-            panels[5].set(ylim=(0.5 * dt[taken].min(), 2 * dt[taken].max()), yscale="log")
-            panels[5].set_title(r"time step $\Delta t$", y=_ABOVE)
-            for panel in panels[4:]:
-                panel.set_xlabel("$t$")
-            differs = {} if cloud is None else differences(*(known(run, names[0], what="") for run in (pde, cloud)))
-            eps = "" if "eps" in differs else ", ".join(setting_of(None, pde.eps))
-            title = "\n".join(part for part in (eps, differing(differs)) if part)
-            if title:
-                figure.suptitle(title)
+    data, names = pde.diagnostics, tuple(pde.model.species)
+    titles = {
+        "mass": "mass, relative change",
+        "minimum": "minimum of the density",
+        "maximum": "maximum of the density",
+        "second_moment": "second moment ∫ |x|² u",
+        "entropy": "entropy ∫ u log u",
+    }
+
+    def draw(figures: Figures) -> Figure:
+        figure = figures((1.4 * COLUMN, 5.6))
+        panels = figure.subplots(3, 2, sharex=True).ravel()
+        for panel, (key, title) in zip(panels, titles.items(), strict=False):
+            values = np.asarray(data[key], dtype=np.float64)
+            _history(panel, data["t"], values / values[0] - 1 if key == "mass" else values, names)
+            panel.set_title(title, y=_ABOVE)
+        if cloud is not None:
+            _particle_moments(panels[3], cloud)
+        if len(names) > 1 or cloud is not None:
+            figure.legend(*panels[3].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+        taken = np.flatnonzero(data["dt"])
+        dt = data["dt"][taken]
+        panels[5].plot(data["t"][taken], dt, ".-", color=BLUE, markersize=3, linewidth=0.8)
+        panels[5].set(ylim=(0.5 * dt.min(), 2 * dt.max()), yscale="log")
+        panels[5].set_title(r"time step $\Delta t$", y=_ABOVE)
+        for panel in panels[4:]:
+            panel.set_xlabel("$t$")
+        differs = {} if cloud is None else differences(*(known(run, names[0], what="") for run in (pde, cloud)))
+        eps = "" if "eps" in differs else ", ".join(setting_of(None, pde.eps))
+        if title := "\n".join(part for part in (eps, differing(differs)) if part):
+            figure.suptitle(title)
+        return figure
+
+    return drawn(path, pde.comm, draw)
 
 
 class Shown:
-    """The part of two densities that a picture shows: coordinates, values, and the plane where d = 3."""
+    """The part of one or two densities that a picture shows: coordinates, values, and the plane where d = 3."""
 
-    def __init__(self, axes: Sequence[Array], first: Array, second: Array) -> None:
+    def __init__(self, axes: Sequence[Array], first: Array, second: Array | None = None) -> None:
         self.plane: list[str] = []
+        second = first if second is None else second
         if first.ndim == 3:
             weights = np.maximum(first, 0).sum(axis=(0, 1))
             k = int(np.argmin(np.abs(axes[2] - weights @ axes[2] / weights.sum())))
             self.plane = [f"plane $z = {axes[2][k]:.2g}$"]
             axes, first, second = axes[:2], first[:, :, k], second[:, :, k]
         self.dimension = first.ndim
-        high = np.maximum(first, second) > _SHOWN * max(first.max(), second.max())
-        cut = []
-        for axis in range(first.ndim):
-            inside = np.flatnonzero(high.any(axis=tuple(a for a in range(first.ndim) if a != axis)))
-            margin = max(1, (inside[-1] - inside[0]) // 20)
-            cut.append(slice(max(0, inside[0] - margin), inside[-1] + margin + 1))
-        self.axes = [axis[part] for axis, part in zip(axes, cut, strict=True)]
-        self.first, self.second = first[tuple(cut)], second[tuple(cut)]
+        part = part_with_mass(np.maximum(first, second))
+        self.axes = [axis[cut] for axis, cut in zip(axes, part, strict=True)]
+        self.first, self.second = first[part], second[part]
 
     @property
     def aspect(self) -> float:
@@ -277,27 +297,38 @@ class Shown:
         return float(np.clip(height / width, 0.3, 2.0))
 
 
-def _density_pair(figure: Any, panels: Any, shown: Shown, distance: _Compared) -> None:
+def part_with_mass(values: Array) -> tuple[slice, ...]:
+    """Return the box of grid points that a picture of a density shows."""
+    high = values > _SHOWN * values.max()
+    part = []
+    for axis in range(values.ndim):
+        inside = np.flatnonzero(high.any(axis=tuple(a for a in range(values.ndim) if a != axis)))
+        margin = max(1, (inside[-1] - inside[0]) // 20)
+        part.append(slice(max(0, inside[0] - margin), inside[-1] + margin + 1))
+    return tuple(part)
+
+
+def _density_pair(figure: Figure, panels: Any, shown: Shown, distance: _Compared) -> None:
     top = float(max(shown.first.max(), shown.second.max()))
     for panel, values, title in zip(panels, (shown.first, shown.second), _labels(distance), strict=True):
-        image = draw_image(panel, shown, values, cmap=DENSITY_MAP, vmin=0.0, vmax=top)
-        draw_contours(panel, shown, values, colors="white", top=top)
+        image = draw_image(panel, shown.axes, values, cmap=DENSITY_MAP, vmin=0.0, vmax=top)
+        draw_contours(panel, shown.axes, values, colors="white", top=top)
         panel.set_title(title)
     draw_bar(figure, image, panels, _label(distance))
 
 
-def _difference_map(figure: Any, panel: Any, shown: Shown, distance: _Compared, label: str) -> None:
+def _difference_map(figure: Figure, panel: Axes, shown: Shown, distance: _Compared, label: str) -> None:
     difference = shown.second - shown.first
     top = float(np.abs(difference).max()) or 1.0
-    image = draw_image(panel, shown, difference, cmap=DIFFERENCE_MAP, vmin=-top, vmax=top)
-    draw_contours(panel, shown, shown.first, colors=GREY)
+    image = draw_image(panel, shown.axes, difference, cmap=DIFFERENCE_MAP, vmin=-top, vmax=top)
+    draw_contours(panel, shown.axes, shown.first, colors=GREY)
     panel.set_title(_minus(distance))
     draw_bar(figure, image, panel, label, loc="left")  # the power of ten is at the right
 
 
-def draw_image(panel: Any, shown: Shown, values: Array, **colours: Any) -> Any:
+def draw_image(panel: Axes, axes: Sequence[Array], values: Array, **colours: Any) -> AxesImage:
     """Draw values as an image with labelled axes, and return it."""
-    (x, y), half = shown.axes, [0.5 * (axis[1] - axis[0]) for axis in shown.axes]
+    (x, y), half = axes, [0.5 * (axis[1] - axis[0]) for axis in axes]
     extent = (x[0] - half[0], x[-1] + half[0], y[0] - half[1], y[-1] + half[1])
     image = panel.imshow(values.T, origin="lower", extent=extent, aspect="equal", interpolation="bilinear", **colours)
     panel.set(xlabel="$x$", ylabel="$y$")
@@ -305,22 +336,22 @@ def draw_image(panel: Any, shown: Shown, values: Array, **colours: Any) -> Any:
     return image
 
 
-def draw_contours(panel: Any, shown: Shown, values: Array, *, colors: str, top: float | None = None) -> None:
+def draw_contours(panel: Axes, axes: Sequence[Array], values: Array, *, colors: str, top: float | None = None) -> None:
     """Draw contours at fixed shares of the largest value."""
     levels = (top or float(values.max())) * np.array([0.05, 0.2, 0.4, 0.6, 0.8])
-    panel.contour(*shown.axes, values.T, levels=levels, colors=colors, linewidths=0.4, alpha=0.7)
+    panel.contour(*axes, values.T, levels=levels, colors=colors, linewidths=0.4, alpha=0.7)
 
 
-def draw_bar(figure: Any, image: Any, panels: Any, label: str, loc: str = "center") -> None:
+def draw_bar(figure: Figure, image: AxesImage, panels: Any, label: str, loc: str = "center") -> None:
     """Draw the colour bar of an image below panels."""
     bar = figure.colorbar(image, ax=panels, location="bottom", shrink=0.85, aspect=30, pad=0.02)
     bar.set_label(label, loc=loc)
     bar.outline.set_linewidth(0.4)
     bar.ax.locator_params(nbins=5)
-    bar.formatter.set_powerlimits((-3, 4))
+    bar.ax.ticklabel_format(axis="x", scilimits=(-3, 4))
 
 
-def _curves(panel: Any, shown: Shown, distance: _Compared) -> None:
+def _curves(panel: Axes, shown: Shown, distance: _Compared) -> None:
     first, second = _labels(distance)
     panel.plot(shown.axes[0], shown.first, color=BLUE, label=first)
     panel.plot(shown.axes[0], shown.second, color=ORANGE, linestyle="--", label=second)
@@ -329,7 +360,7 @@ def _curves(panel: Any, shown: Shown, distance: _Compared) -> None:
     panel.legend(frameon=False, loc="upper right")
 
 
-def _difference_curve(panel: Any, shown: Shown, distance: _Compared) -> None:
+def _difference_curve(panel: Axes, shown: Shown, distance: _Compared) -> None:
     difference = shown.second - shown.first
     panel.fill_between(shown.axes[0], difference, color=ORANGE, alpha=0.35, linewidth=0)
     panel.plot(shown.axes[0], difference, color=ORANGE, linewidth=0.8)
@@ -338,8 +369,8 @@ def _difference_curve(panel: Any, shown: Shown, distance: _Compared) -> None:
     panel.ticklabel_format(axis="y", scilimits=(-3, 4))
 
 
-def _history(panel: Any, t: Any, values: Any, names: Sequence[str]) -> None:
-    columns = np.asarray(values, dtype=np.float64).reshape(len(t), -1)
+def _history(panel: Axes, t: Array, values: Array, names: Sequence[str]) -> None:
+    columns = values.reshape(len(t), -1)
     for i, (name, column) in enumerate(zip(names, columns.T, strict=True)):
         label = symbol_of(name) if len(names) > 1 else "density"
         panel.plot(t, column, ".-", color=COLOURS[i % len(COLOURS)], markersize=3, label=label)
@@ -350,7 +381,7 @@ def _history(panel: Any, t: Any, values: Any, names: Sequence[str]) -> None:
     panel.ticklabel_format(axis="y", scilimits=(-3, 4), useOffset=False)
 
 
-def _particle_moments(panel: Any, cloud: Any) -> None:
+def _particle_moments(panel: Axes, cloud: Any) -> None:
     moments = np.asarray(cloud.diagnostics["second_moment"], dtype=np.float64)
     columns = moments.reshape(len(cloud.diagnostics["t"]), -1)
     for i, column in enumerate(columns.T):
@@ -370,6 +401,12 @@ def _labels(distance: _Compared) -> tuple[str, str]:
 def _minus(distance: _Compared) -> str:
     first, second = distance.sides
     return f"{second.split()[0]} − {first.split()[0]}"
+
+
+def _shown(distance: _Compared) -> tuple[Shown, float]:
+    """Return the part of both densities that is shown, and the height of the line that says how they differ."""
+    shown = Shown(distance.axes, distance.density_pde, distance.density_particles)
+    return shown, _LINE if distance.differs else 0.0
 
 
 def _setting(distance: _Compared, shown: Shown) -> str:

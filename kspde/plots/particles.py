@@ -1,192 +1,365 @@
-"""Particles over the density: at one time, and as an animation.
+"""Particles at one time, alone or over a density, and both over time.
 
-Both show the first particles by id, a sample of the law, over the density on the plane. They are collective and
-write one file, on rank 0.
+On the line particles are a histogram, on the plane dots: the first by id, a sample of the law. Pictures of space are
+projections along z: dots without their z, densities integrated over z. Everything is collective, and drawn on rank 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import io
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from kspde.comparable import check_comparable, check_species
 from kspde.errors import InputError, check_choice, check_integer, check_number
-from kspde.plots.densities import DensityOnGrid, Shown, draw_bar, draw_contours, draw_image
+from kspde.plots.densities import DensityOnGrid, draw_bar, draw_contours, draw_image, part_with_mass
 from kspde.plots.style import (
+    BLUE,
     COLUMN,
     DENSITY_MAP,
+    GREY,
+    ORANGE,
+    Figures,
     differing,
     drawing,
+    drawn,
+    map_size,
     per_volume,
-    picture,
     setting_of,
     symbol_of,
     thousands,
+    writing,
 )
 from kspde.protocols import ParticleCloud, SolvedDensity
-from kspde.typing import Array
+from kspde.typing import Array, Comm
 
-__all__ = ["animate", "plot_particles"]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+__all__ = ["Animation", "animate", "plot_cloud"]
 
 #: White with a dark rim is visible on every colour of the map.
-_DOTS: Any = {"color": "white", "edgecolors": "black", "linewidths": 0.25, "zorder": 3}
+_OVER_DENSITY: Any = {"color": "white", "edgecolors": "black", "linewidths": 0.25, "zorder": 3}
 
 _FORMATS = (".webp", ".gif", ".png")
 
 
-def plot_particles(
-    pde: SolvedDensity, cloud: ParticleCloud, path: str | Path, *, species: str | None = None, most: int = 2000
-) -> None:
-    """Write the particles over the density at their common final time.
+def plot_cloud(
+    cloud: ParticleCloud,
+    path: str | Path | None = None,
+    *,
+    species: str | None = None,
+    pde: SolvedDensity | None = None,
+    most: int = 2000,
+) -> Figure | None:
+    """Draw particles at their time, over a density if one is given.
 
     Args:
-        pde: the density.
         cloud: the particles.
-        path: the file.
+        path: the file; without one the figure is returned on rank 0.
         species: the species, where the model has several.
-        most: the number of particles shown, the first by id.
+        pde: a density with the same final time.
+        most: the number of dots, the first particles by id; a histogram is of all.
 
     Raises:
-        InputError: a density and particles that cannot be compared, a dimension other than 2, or the file cannot be
-            written.
+        InputError: no such species, none given where there are several, a density and particles that cannot be
+            compared, or the file cannot be written.
     """
-    name = _planar(pde, species)
-    differs = check_comparable(pde, cloud, name)
-    check_integer("most", most, at_least=1)
-    density = DensityOnGrid(pde, name)
-    axes = density.grid().axes
-    values = density(axes)
-    points = _first(cloud, name, most)
-    with picture(path, pde.comm) as figures:
-        if figures is not None:
-            shown = Shown(axes, values, values)
-            figure = figures((COLUMN, 0.85 * COLUMN * shown.aspect + 1.0))
-            panel = figure.subplots()
-            image = draw_image(panel, shown, shown.first, cmap=DENSITY_MAP, vmin=0.0, vmax=float(values.max()))
-            _dots(panel, shown, points)
-            draw_bar(figure, image, panel, per_volume(symbol_of(name), 2))
-            panel.set_title(_title(setting_of(pde.t_end, None), pde, differs, len(points)))
+    view = _View.of(pde, [cloud], None, species=species, most=most)
+
+    def draw(figures: Figures) -> Figure:
+        figure = figures(view.size)
+        panel = figure.subplots()
+        image = view.draw(panel, view.frames[0])
+        if image is not None:
+            draw_bar(figure, image, panel, view.label)
+        panel.set_title(view.title(view.frames[0], f"$t = {view.frames[0].t:g}$"))
+        return figure
+
+    return drawn(path, cloud.comm, draw)
 
 
 def animate(
-    pde: SolvedDensity,
-    states: Any,
-    path: str | Path,
+    pde: SolvedDensity | None,
+    path: str | Path | None = None,
     *,
+    snapshots: Any = None,
     species: str | None = None,
+    times: Sequence[float] | None = None,
     most: int = 1000,
     seconds: float = 0.15,
-) -> None:
-    """Write an animation of the density with particles over it: animated WebP, GIF or PNG by the file's name.
+) -> Animation | None:
+    """Make an animation of a density, of particles, or of both: WebP, GIF or animated PNG, by the file's name.
 
-    All frames share one colour scale, a square-root one, so that late and spread densities are visible.
+    All frames share their axes and one scale of colours, a square-root one, so that late and spread densities are
+    visible.
 
     Args:
-        pde: the density.
-        states: the particles at increasing times in [0, t_end]: :class:`kspde.Snapshots` filled, or a list of clouds.
-        path: the file: .webp, .gif or .png.
+        pde: the density; None shows particles alone.
+        path: the file: .webp, .gif or .png; without one the animation is returned on rank 0, for a notebook.
+        snapshots: the particles at increasing times: :class:`kspde.Snapshots` filled, or a list of clouds.
         species: the species, where the model has several.
-        most: the number of particles shown, the first by id.
+        times: the times of a density without particles; its saved times unless given.
+        most: the number of dots, the first particles by id; a histogram is of all.
         seconds: the time that each frame is shown.
 
     Raises:
-        InputError: another suffix, no states, a density and particles that cannot be compared, a dimension other
-            than 2, or the file cannot be written.
+        InputError: another suffix, fewer than two times, no such species, a density and particles that cannot be
+            compared, or the file cannot be written.
     """
-    name = _planar(pde, species)
-    check_choice("suffix", Path(path).suffix, _FORMATS)
-    check_integer("most", most, at_least=1)
+    if path is not None:
+        check_choice("suffix", Path(path).suffix, _FORMATS)
     check_number("seconds", seconds, above=0)
-    clouds: list[Any] = list(getattr(states, "clouds", states))
-    if len(clouds) < 2:
-        raise InputError(f"states has {len(clouds)} times: give particles at 2 or more")
-    times = [float(cloud.t_end) for cloud in clouds]
-    differs: dict[str, tuple[Any, Any]] = {}
-    for t, cloud in zip(times, clouds, strict=True):
-        differs |= check_comparable(pde, cloud, name, t=t)
-    at_times = [DensityOnGrid(pde, name, t) for t in times]
+    clouds: list[ParticleCloud] = list(_clouds_in(snapshots))
+    if len(clouds) < 2 and (clouds or pde is None or snapshots is not None):
+        raise InputError(f"snapshots has {len(clouds)} times: give particles at 2 or more")
+    if clouds and times is not None:
+        raise InputError("times are given with snapshots, which have their own: leave one of them out")
+    if pde is not None and not clouds:
+        times = pde.times.tolist() if times is None else [check_number("times", t, at_least=0) for t in times]
+        if len(times) < 2:
+            raise InputError(f"there are {len(times)} times to show: give save=kspde.SaveAt(times=...) to solve")
+    view = _View.of(pde, clouds, times, species=species, most=most)
+    options = {"save_all": True, "duration": round(1000 * seconds), "loop": 0, "quality": 85}
+    with drawing(view.comm) as figures:
+        if figures is None:
+            return None
+        first, *others = _images(figures, view)
+        if path is None:
+            buffer = io.BytesIO()
+            first.save(buffer, format="webp", append_images=others, **options)
+            return Animation(buffer.getvalue())
+        with writing(path):
+            first.save(path, append_images=others, **options)
+    return None
+
+
+@dataclass(frozen=True, repr=False)
+class Animation:
+    """An animated WebP, which a notebook shows.
+
+    Attributes:
+        data: the file's bytes.
+    """
+
+    data: bytes
+
+    def __repr__(self) -> str:
+        return f"Animation({len(self.data):,} bytes of WebP)"
+
+    def _repr_html_(self) -> str:
+        return f'<img src="data:image/webp;base64,{b64encode(self.data).decode()}" style="max-width: 30em">'
+
+
+class _Particles(NamedTuple):
+    """Positions in one or two dimensions, shape (n, d), with their weights, of so many particles in all."""
+
+    points: Array
+    weights: Array
+    total: int
+
+
+class _Frame(NamedTuple):
+    """What is shown of one time: a density on the view's axes, and particles."""
+
+    t: float
+    density: Array | None
+    particles: _Particles | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _View:
+    """A density and particles of one species at increasing times, on common axes and scales; whole on rank 0 alone."""
+
+    species: str
+    dimension: int
+    axes: tuple[Array, ...]
+    frames: tuple[_Frame, ...]
+    eps: float | None
+    differs: Mapping[str, tuple[Any, Any]]
+    comm: Comm
+
+    @classmethod
+    def of(
+        cls,
+        pde: SolvedDensity | None,
+        clouds: Sequence[ParticleCloud],
+        times: Sequence[float] | None,
+        *,
+        species: str | None,
+        most: int,
+    ) -> _View:
+        """Return the density at given times, the particles at theirs, or both at the particles' times. Collective."""
+        run = clouds[0] if pde is None else pde
+        name, dimension = check_species(run.model, species), run.model.dimension
+        check_integer("most", most, at_least=1)
+        times = [float(cloud.t_end) for cloud in clouds] if times is None else times
+        differs: dict[str, tuple[Any, Any]] = {}
+        if pde is not None:
+            for t, cloud in zip(times, clouds, strict=False):
+                differs |= check_comparable(pde, cloud, name, t=t)
+        axes, densities = _densities(pde, name, times)
+        seen = [_particles(cloud, name, np.inf if dimension == 1 else most) for cloud in clouds]
+        return cls(
+            species=name,
+            dimension=dimension,
+            axes=axes or _axes_around(np.concatenate([particles.points for particles in seen])),
+            frames=tuple(map(_Frame._make, zip_longest(times, densities, seen))),
+            eps=None if "eps" in differs else run.eps,
+            differs=differs,
+            comm=run.comm,
+        )
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """The size of a figure, in inches."""
+        if self.dimension == 1:
+            return COLUMN, 2.5
+        width, height = (float(axis[-1] - axis[0]) for axis in self.axes)
+        return map_size(float(np.clip(height / width, 0.3, 2.0)))
+
+    @property
+    def label(self) -> str:
+        """What the values are."""
+        name = symbol_of(self.species)
+        return per_volume(f"{name} integrated over $z$," if self.dimension == 3 else name, min(self.dimension, 2))
+
+    def title(self, frame: _Frame, time: str) -> str:
+        """Return the title of a frame, which begins with its time."""
+        parts = [time, *setting_of(None, self.eps)]
+        if frame.particles is not None:
+            shown, total = len(frame.particles.points), frame.particles.total
+            parts.append((f"${thousands(shown)}$ of " if shown < total else "") + f"${thousands(total)}$ particles")
+        if self.dimension == 3:
+            parts.append("seen along $z$")
+        return ", ".join(parts) + (f"\n{differing(self.differs)}" if self.differs else "")
+
+    def draw(self, panel: Axes, frame: _Frame, norm: Normalize | None = None) -> AxesImage | None:
+        """Draw a frame; return the image whose colours are values, if there is one."""
+        if self.dimension == 1:
+            self._draw_line(panel, frame)
+            return None
+        image = None
+        if frame.density is not None:
+            scale: dict[str, Any] = (
+                {"vmin": 0.0, "vmax": float(frame.density.max())} if norm is None else {"norm": norm}
+            )
+            image = draw_image(panel, self.axes, np.maximum(frame.density, 0.0), cmap=DENSITY_MAP, **scale)
+            draw_contours(panel, self.axes, frame.density, colors="white")
+        if frame.particles is not None:
+            points, weights, _ = frame.particles
+            size = max(1.5, min(5.0, 4000.0 / max(len(points), 1)))
+            for part, colour, label in ((weights >= 0, BLUE, None), (weights < 0, ORANGE, "weight < 0")):
+                if not part.any():
+                    continue
+                style = {"color": colour, "linewidths": 0} if image is None else _OVER_DENSITY
+                panel.scatter(points[part, 0], points[part, 1], size, label=label, **style)
+            if np.any(weights < 0):
+                panel.legend(frameon=False, markerscale=2.0)
+        (x, *_, right), (y, *_, upper) = self.axes
+        panel.set(xlabel="$x$", ylabel="$y$", aspect="equal", xlim=(x, right), ylim=(y, upper))
+        return image
+
+    def _draw_line(self, panel: Axes, frame: _Frame) -> None:
+        if frame.particles is not None:
+            panel.stairs(*self._histogram(frame.particles), fill=True, color=GREY, alpha=0.35, label="particles")
+        if frame.density is not None:
+            panel.plot(self.axes[0], frame.density, color=BLUE, label="density")
+        if frame.particles is not None and frame.density is not None:
+            panel.legend(frameon=False, loc="upper right")
+        heights = [self._histogram(f.particles)[0] for f in self.frames if f.particles is not None]
+        heights += [f.density for f in self.frames if f.density is not None]
+        low, high = min(float(h.min()) for h in heights), max(float(h.max()) for h in heights)
+        panel.set(xlabel="$x$", ylabel=self.label, ylim=(min(1.1 * low, 0.0), 1.15 * high))
+        panel.set_xlim(self.axes[0][0], self.axes[0][-1])
+
+    def _histogram(self, particles: _Particles) -> tuple[Array, Array]:
+        """Return the particles' mass per unit length in bins, and the bins' edges."""
+        points, weights, total = particles
+        bins = int(np.clip(2 * total ** (1 / 3), 8, 200))
+        mass, edges = np.histogram(points[:, 0], bins, (self.axes[0][0], self.axes[0][-1]), weights=weights)
+        return mass / np.diff(edges), edges
+
+
+def _densities(
+    pde: SolvedDensity | None, species: str, times: Sequence[float]
+) -> tuple[tuple[Array, ...], list[Array]]:
+    """Return axes around the mass, and the densities there, of space integrated over z. Collective."""
+    if pde is None:
+        return (), []
+    at_times = [DensityOnGrid(pde, species, None if t == pde.t_end else t) for t in times]
     axes = at_times[int(np.argmax(times))].grid().axes
     densities = [density(axes) for density in at_times]
-    points = [_first(cloud, name, most) for cloud in clouds]
-    with drawing(pde.comm) as figures:
-        if figures is not None:
-            shown = Shown(
-                axes,
-                np.asarray(np.max([d / d.max() for d in densities], axis=0), dtype=np.float64),
-                densities[-1] / densities[-1].max(),
-            )
-            inside = tuple(
-                slice(int(np.searchsorted(axis, part[0])), int(np.searchsorted(axis, part[-1])) + 1)
-                for axis, part in zip(axes, shown.axes, strict=True)
-            )
-            titles = [
-                _title([f"$t = {t:.2f}$"], pde, differs, len(dots)) for t, dots in zip(times, points, strict=True)
-            ]
-            frames = _frames(figures, name, shown, [d[inside] for d in densities], points, titles)
-            try:
-                frames[0].save(
-                    path, save_all=True, append_images=frames[1:], duration=round(1000 * seconds), loop=0, quality=85
-                )
-            except OSError as error:
-                raise InputError(f"cannot write {path}: {error.strerror or error}") from None
+    if len(axes) == 3:
+        dz = axes[2][1] - axes[2][0]
+        axes, densities = axes[:2], [density.sum(axis=2) * dz for density in densities]
+    part = part_with_mass(np.stack([density / density.max() for density in densities]).max(axis=0))
+    return tuple(axis[cut] for axis, cut in zip(axes, part, strict=True)), [density[part] for density in densities]
 
 
-def _frames(
-    figures: Any, name: str, shown: Shown, densities: Sequence[Array], points: Sequence[Array], titles: Sequence[str]
-) -> list[Any]:
+def _particles(cloud: ParticleCloud, species: str, most: float) -> _Particles:
+    """Return the first two coordinates of the first particles by id on rank 0, this rank's elsewhere. Collective."""
+    ids = np.asarray(cloud.ids_of(species))
+    mine = ids < most
+    own = getattr(cloud, "weights_of", None)
+    weights = np.ones(len(ids)) if own is None else own(species)
+    parts = cloud.comm.gather((ids[mine], np.asarray(cloud.of(species))[mine, :2], weights[mine], len(ids)))
+    *columns, counts = zip(*(parts or [(ids, np.asarray(cloud.of(species))[:, :2], weights, len(ids))]), strict=True)
+    ids, points, weights = (np.concatenate(column) for column in columns)
+    order, total = np.argsort(ids), sum(counts)
+    if own is None:
+        weights = weights * (float(cloud.masses[species]) / total)
+    return _Particles(points[order], weights[order], total)
+
+
+def _axes_around(points: Array) -> tuple[Array, ...]:
+    """Return the first and last coordinates of a box around particles; those of other ranks than 0 are not used."""
+    if not len(points):
+        return ()
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = np.maximum(0.05 * (high - low), 1e-6)
+    return tuple(np.linspace(a, b, 2) for a, b in zip(low - margin, high + margin, strict=True))
+
+
+def _clouds_in(snapshots: Any) -> Iterable[ParticleCloud]:
+    """Return the clouds of ``kspde.Snapshots``, or of a list."""
+    clouds = getattr(snapshots, "clouds", () if snapshots is None else snapshots)
+    if not isinstance(clouds, Iterable) or isinstance(clouds, (str, Path)):
+        raise InputError(f"snapshots is a {type(snapshots).__name__}: give kspde.Snapshots, or a list of clouds")
+    return clouds
+
+
+def _images(figures: Figures, view: _View) -> list[Any]:
     """Return the frames as Pillow's images, all of one size."""
     from matplotlib.colors import PowerNorm
     from PIL import Image
 
-    figure = figures((COLUMN, 0.85 * COLUMN * shown.aspect + 1.0))
+    figure = figures(view.size)
     figure.set_dpi(160)
-    norm = PowerNorm(0.5, vmin=0.0, vmax=float(max(d.max() for d in densities)))
+    canvas: Any = figure.canvas
+    norm = PowerNorm(
+        0.5, vmin=0.0, vmax=max((float(f.density.max()) for f in view.frames if f.density is not None), default=1.0)
+    )
     panel = figure.subplots()
-    frames = []
-    for index, (density, dots, title) in enumerate(zip(densities, points, titles, strict=True)):
+    images: list[Any] = []
+    for frame in view.frames:
         panel.clear()
-        image = draw_image(panel, shown, np.maximum(density, 0.0), cmap=DENSITY_MAP, norm=norm)
-        draw_contours(panel, shown, density, colors="white")
-        _dots(panel, shown, dots)
-        panel.set_title(title)
-        if index == 0:
-            draw_bar(figure, image, panel, per_volume(symbol_of(name), 2))
-            figure.canvas.draw()
+        image = view.draw(panel, frame, norm)
+        panel.set_title(view.title(frame, f"$t = {frame.t:.2f}$"))
+        if not images:
+            if image is not None:
+                draw_bar(figure, image, panel, view.label)
+            canvas.draw()
             figure.set_layout_engine("none")  # frames must not move against each other
-        figure.canvas.draw()
-        frames.append(Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()))
-    return frames
-
-
-def _title(time: list[str], pde: SolvedDensity, differs: Mapping[str, tuple[Any, Any]], n: int) -> str:
-    eps = [] if "eps" in differs else setting_of(None, pde.eps)
-    first = ", ".join([*time, *eps, f"${thousands(n)}$ particles"])
-    return first + (f"\n{differing(differs)}" if differs else "")
-
-
-def _planar(pde: SolvedDensity, species: str | None) -> str:
-    """Return the species' name, of a model on the plane."""
-    if pde.model.dimension != 2:
-        raise InputError(
-            f"{type(pde.model).__name__} has dimension {pde.model.dimension}: particles are drawn on the plane"
-        )
-    return check_species(pde.model, species)
-
-
-def _first(cloud: ParticleCloud, species: str, most: int) -> Array:
-    """Return the first particles by id, shape (at most ``most``, 2), on rank 0. Collective."""
-    ids = np.asarray(cloud.ids_of(species))
-    mine = ids < most
-    parts = cloud.comm.gather((ids[mine], np.asarray(cloud.of(species))[mine]))
-    if parts is None:
-        return np.empty((0, 2))
-    order = np.argsort(np.concatenate([part[0] for part in parts]))
-    return np.concatenate([part[1] for part in parts])[order]
-
-
-def _dots(panel: Any, shown: Shown, points: Array) -> None:
-    panel.scatter(*points.T, s=max(1.5, min(5.0, 4000.0 / max(len(points), 1))), **_DOTS)
-    panel.set(xlim=(shown.axes[0][0], shown.axes[0][-1]), ylim=(shown.axes[1][0], shown.axes[1][-1]))
+        canvas.draw()
+        images.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()))
+    return images

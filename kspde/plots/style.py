@@ -39,6 +39,7 @@ __all__ = [
     "differing",
     "drawing",
     "drawn",
+    "map_size",
     "per_volume",
     "picture",
     "setting_of",
@@ -198,6 +199,11 @@ def writing(path: str | Path) -> Iterator[None]:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from None
     except ValueError as error:
         raise InputError(f"cannot write {path}: {error}") from None
+
+
+def map_size(aspect: float) -> tuple[float, float]:
+    """Return the size of a figure of one map, a column wide, with its colour bar; ``aspect`` is height over width."""
+    return COLUMN, 0.85 * COLUMN * aspect + 1.0
 
 
 def setting_of(t_end: float | None, eps: float | None) -> list[str]:

@@ -73,7 +73,7 @@ def test_particles_know_no_walls(dish: kspde.Box | kspde.Disk) -> None:
     with pytest.raises(kspde.InputError, match=walls):
         compare([cloud, cloud], pde)
     with pytest.raises(kspde.InputError, match=walls):
-        pictures_of_particles.plot_particles(pde, cloud, "never.png")
+        pictures_of_particles.plot_cloud(cloud, "never.png", pde=pde)
     with pytest.raises(kspde.InputError, match=walls):
         kspde.simulate(model, u0, mean_field=pde, **options)
     for bound in (kspde.entropy_bound, kspde.coupled_distance):

@@ -10,23 +10,22 @@ import pytest
 from compare_standins import KnownCloud, KnownDensity, draws, gaussian
 
 import kspde
-from kspde.plots.particles import _first, animate, plot_particles
+from kspde.plots.particles import animate, plot_cloud
 
 
 def test_the_first_particles_are_shown(shared_tmp_path: Path, comm: Any) -> None:
     pde = KnownDensity(density=gaussian(0.6, dimension=2), half_width=14)
     points = draws(pde.density, 500, 1)
     cloud = KnownCloud(points, pde)
-    plot_particles(pde, cloud, shared_tmp_path / "particles.png", most=100)
-    shown = _first(cloud, "u", 100)
+    plot_cloud(cloud, shared_tmp_path / "particles.png", pde=pde, most=100)
+    figure = plot_cloud(cloud, pde=pde, most=100)
     if comm.rank == 0:
-        np.testing.assert_array_equal(shown, points[:100])
+        (dots,) = [shown for shown in figure.axes[0].collections if len(shown.get_offsets()) > 1]
+        np.testing.assert_array_equal(dots.get_offsets(), points[:100])
+        assert "$100$ of $500$ particles" in figure.axes[0].get_title()
         assert (shared_tmp_path / "particles.png").stat().st_size > 10_000
     with pytest.raises(kspde.InputError, match="most = 0"):
-        plot_particles(pde, cloud, shared_tmp_path / "no.png", most=0)
-    line = KnownDensity(density=gaussian(0.6, dimension=1), half_width=14)
-    with pytest.raises(kspde.InputError, match="has dimension 1: particles are drawn on the plane"):
-        plot_particles(line, KnownCloud(draws(line.density, 50, 1), line), shared_tmp_path / "no.png")
+        plot_cloud(cloud, shared_tmp_path / "no.png", pde=pde, most=0)
 
 
 def test_animations(shared_tmp_path: Path, comm: Any, mixture: Any) -> None:
@@ -38,7 +37,7 @@ def test_animations(shared_tmp_path: Path, comm: Any, mixture: Any) -> None:
         model, mixture, n=200, t_end=0.2, dt=0.1, eps=0.3, save=kspde.SaveAt(times=times, callback=snapshots)
     )
     for name in ("run.webp", "run.gif"):
-        animate(pde, snapshots, shared_tmp_path / name, most=50, seconds=0.2)
+        animate(pde, shared_tmp_path / name, snapshots=snapshots, most=50, seconds=0.2)
         comm.Barrier()
         if comm.rank == 0:
             from PIL import Image
@@ -57,8 +56,8 @@ def test_animations(shared_tmp_path: Path, comm: Any, mixture: Any) -> None:
             assert red[0] > red[2]
             assert np.abs(frames[0] - frames[2])[:, : width // 10].mean() < 1
     with pytest.raises(kspde.InputError, match=r"suffix = .*avi"):
-        animate(pde, snapshots, "run.avi")
-    with pytest.raises(kspde.InputError, match="states has 1 times"):
-        animate(pde, snapshots.clouds[:1], "run.webp")
+        animate(pde, "run.avi", snapshots=snapshots)
+    with pytest.raises(kspde.InputError, match="snapshots has 1 times"):
+        animate(pde, "run.webp", snapshots=snapshots.clouds[:1])
     with pytest.raises(kspde.InputError, match="cannot write"):
-        animate(pde, snapshots, shared_tmp_path / "none" / "run.webp")
+        animate(pde, shared_tmp_path / "none" / "run.webp", snapshots=snapshots)

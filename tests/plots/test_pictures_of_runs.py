@@ -1,0 +1,177 @@
+"""Pictures that solutions and particles draw of themselves, in 1D, 2D and 3D. They were also looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import kspde
+
+TIMES = (0.0, 0.05, 0.1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heat(kspde.Model):
+    """∂_t u = Δu."""
+
+    dimension: int = 2
+
+    @property
+    def fields(self) -> tuple[kspde.Field, ...]:
+        return ()
+
+    def diffusion(self, species: str, c: kspde.FieldValues) -> float:
+        return 1.0
+
+
+class Run:
+    """A density and particles of the heat equation, from a Gaussian around (1, 0, 0)."""
+
+    def __init__(self, dimension: int, n: int = 3000, **options: Any) -> None:
+        model = Heat(dimension=dimension)
+        self.u0 = kspde.GaussianMixture(weights=[1.0], means=[np.eye(dimension)[0]], stds=[0.7], mass=2.0)
+        box = kspde.Box(half_width=8.0, cells=(40, 12, 8)[dimension - 1], degree=4, dimension=dimension)
+        self.snapshots = kspde.Snapshots()
+        self.pde = kspde.solve(model, self.u0, box, t_end=0.1, tol=1e-3, save=kspde.SaveAt(times=TIMES))
+        save = kspde.SaveAt(times=TIMES, callback=self.snapshots)
+        self.cloud = kspde.simulate(model, self.u0, n=n, t_end=0.1, dt=0.05, save=save, **options)
+
+    def exact(self, x: np.ndarray, t: float) -> np.ndarray:
+        """The density on the line."""
+        variance = 0.7**2 + 2 * t
+        return 2.0 * np.exp(-((x - 1.0) ** 2) / (2 * variance)) / np.sqrt(2 * np.pi * variance)
+
+
+@pytest.fixture(scope="module")
+def runs() -> dict[int, Run]:
+    return {dimension: Run(dimension) for dimension in (1, 2, 3)}
+
+
+def on_rank_0(comm: Any, figure: Any) -> bool:
+    """Return whether this is rank 0, which alone has the figure."""
+    assert (figure is not None) == (comm.rank == 0)
+    return comm.rank == 0
+
+
+def test_a_figure_is_returned_or_written(runs: dict[int, Run], shared_tmp_path: Path, comm: Any) -> None:
+    for dimension, run in runs.items():
+        for k, (draw, options) in enumerate(
+            ((run.pde.plot, {"t": 0.03}), (run.cloud.plot, {}), (run.cloud.plot, {"pde": run.pde}))
+        ):
+            figure = draw(**options)
+            path = shared_tmp_path / f"{dimension}-{k}.png"
+            assert draw(path, **options) is None
+            comm.Barrier()
+            if on_rank_0(comm, figure):
+                figure.savefig(shared_tmp_path / "again.png")
+                # A figure that is written later looks the same; a notebook shows it without pyplot.
+                assert (shared_tmp_path / "again.png").read_bytes() == path.read_bytes()
+                assert figure._repr_png_().startswith(b"\x89PNG")
+
+
+def test_a_density_at_a_time_on_the_line(runs: dict[int, Run], comm: Any) -> None:
+    for t in (0.0, 0.03, None):
+        figure = runs[1].pde.plot(t=t)
+        if on_rank_0(comm, figure):
+            (panel,) = figure.axes
+            (line,) = panel.lines
+            x, u = line.get_data()
+            np.testing.assert_allclose(u, runs[1].exact(x, 0.1 if t is None else t), atol=2e-3)
+            assert panel.get_title() == f"$t = {0.1 if t is None else t:g}$"
+
+
+def test_the_histogram_is_of_all_particles_and_their_mass(runs: dict[int, Run], comm: Any) -> None:
+    run = runs[1]
+    figure = run.cloud.plot(pde=run.pde)
+    if on_rank_0(comm, figure):
+        (panel,) = figure.axes
+        (patch,) = panel.patches
+        values, edges, _ = patch.get_data()
+        assert abs(np.sum(values * np.diff(edges)) - 2.0) < 0.02
+        middle = 0.5 * (edges[1:] + edges[:-1])
+        np.testing.assert_allclose(values, run.exact(middle, 0.1), atol=0.12)
+        assert "$3\\,000$ particles" in panel.get_title()
+
+
+def test_dots_are_the_first_particles(runs: dict[int, Run], comm: Any) -> None:
+    for dimension in (2, 3):
+        run = runs[dimension]
+        figure, alone = run.cloud.plot(pde=run.pde, most=200), run.cloud.plot(most=200)
+        positions = run.cloud.gathered()
+        if on_rank_0(comm, figure):
+            for panel in (figure.axes[0], alone.axes[0]):
+                (dots,) = [shown for shown in panel.collections if len(shown.get_offsets()) == 200]
+                np.testing.assert_array_equal(dots.get_offsets(), positions[:200, :2])
+                assert "$200$ of $3\\,000$ particles" in panel.get_title()
+                assert ("seen along $z$" in panel.get_title()) == (dimension == 3)
+            assert len(alone.axes) == 1
+            low, high = alone.axes[0].get_xlim()
+            assert low < positions[:200, 0].min() < positions[:200, 0].max() < high
+
+
+def test_below_particles_in_space_is_the_integral_of_the_density(runs: dict[int, Run], comm: Any) -> None:
+    figure = runs[3].cloud.plot(pde=runs[3].pde)
+    if on_rank_0(comm, figure):
+        (image,) = figure.axes[0].images
+        variance = 0.7**2 + 2 * 0.1
+        assert image.get_array().max() == pytest.approx(2.0 / (2 * np.pi * variance), rel=0.03)
+        assert "integrated over $z$" in figure.axes[1].get_xlabel()
+
+
+def test_negative_weights_have_their_colour(comm: Any) -> None:
+    weights = np.where(np.arange(400) % 4 == 0, -0.01, 0.01)
+    for dimension in (1, 2):
+        cloud = Run(dimension, n=400, weights=weights).cloud
+        figure = cloud.plot()
+        if on_rank_0(comm, figure):
+            panel = figure.axes[0]
+            if dimension == 2:
+                assert [len(dots.get_offsets()) for dots in panel.collections] == [300, 100]
+            else:
+                values, edges, _ = panel.patches[0].get_data()
+                assert np.sum(values * np.diff(edges)) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3])
+def test_animations(dimension: int, runs: dict[int, Run], shared_tmp_path: Path, comm: Any) -> None:
+    run = runs[dimension]
+    run.pde.animate(shared_tmp_path / "density.webp", seconds=0.2)
+    run.pde.animate(shared_tmp_path / "times.gif", times=[0.0, 0.02, 0.04, 0.1])
+    run.pde.animate(shared_tmp_path / "both.webp", snapshots=run.snapshots, most=100)
+    shown = run.pde.animate()
+    comm.Barrier()
+    if on_rank_0(comm, shown):
+        from PIL import Image
+
+        for name, frames in (("density.webp", 3), ("times.gif", 4), ("both.webp", 3)):
+            with Image.open(shared_tmp_path / name) as animation:
+                assert animation.n_frames == frames
+        assert shown._repr_html_().startswith('<img src="data:image/webp;base64,UklGR')
+        assert len(repr(shown)) < 60
+
+
+def test_what_cannot_be_drawn(runs: dict[int, Run], shared_tmp_path: Path) -> None:
+    pde, cloud, snapshots = runs[2].pde, runs[2].cloud, runs[2].snapshots
+    for call, words in (
+        (lambda: pde.plot(species="v"), "species = 'v' is not valid: give one of u"),
+        (lambda: pde.plot(t=0.2), r"t = 0\.2 is not between saved"),
+        (lambda: pde.plot(3), "path = 3 is not valid: give the name of a file"),
+        (lambda: cloud.plot(species="v"), "species = 'v' is not valid: give one of u"),
+        (lambda: cloud.plot(most=0), "most = 0 is not valid"),
+        (lambda: cloud.plot(pde=runs[1].pde), "dimension is 1 for the density and 2 for the particles"),
+        (lambda: cloud.plot(shared_tmp_path / "no" / "u.png"), "cannot write .*u.png: No such file"),
+        (lambda: pde.animate("u.avi"), r"suffix = '\.avi' is not valid"),
+        (lambda: pde.animate(times=[0.1]), "there are 1 times to show"),
+        (lambda: pde.animate(snapshots=[cloud]), "snapshots has 1 times"),
+        (lambda: pde.animate(snapshots=[]), "snapshots has 0 times"),
+        (lambda: pde.animate(snapshots=snapshots, times=TIMES), "times are given with snapshots"),
+        (lambda: pde.animate(snapshots="directory"), "snapshots is a str: give kspde.Snapshots"),
+        (lambda: pde.animate(seconds=0), "seconds = 0 is not valid"),
+    ):
+        with pytest.raises(kspde.InputError, match=words) as caught:
+            call()
+        assert "\n" not in str(caught.value)
