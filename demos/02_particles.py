@@ -75,7 +75,7 @@ cloud = kspde.simulate(
 
 # %%
 distance = kspde.compare(
-    pde, cloud, times=[0.0, 0.1, 0.2, 0.3, 0.4, 0.5], states=snapshots, replicas=10
+    pde, cloud, times=[0.0, 0.1, 0.2, 0.3, 0.4, 0.5], snapshots=snapshots, replicas=10
 )
 if root:
     print(f"L1 distance       {distance.l1}, floor {distance.floor.l1}")

@@ -122,7 +122,7 @@ class CaseRun:
             second = cloud
             summary |= {"seed": cloud.seed, "particles": cloud.summary()}
         with self.clock("distance"), case.naming("compare"):
-            distance = compare(first, second, states=snapshots, **case.compare_options)
+            distance = compare(first, second, snapshots=snapshots, **case.compare_options)
         self.console.say("\n".join(report.distance_lines(distance, self.clock.seconds["distance"])))
         self.stop.hold()
         self._write_density(pde)

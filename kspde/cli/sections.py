@@ -72,7 +72,7 @@ NOT_IN_FILES = {
     "compare.domain": "of functions, which a file cannot hold",
     "compare.mass": "of positions without a model",
     "compare.species": "the models of case files have one species",
-    "compare.states": "the particles at compare.times, which the command keeps",
+    "compare.snapshots": "the particles at compare.times, which the command keeps",
 }
 
 #: Older spellings of keys, which are read too.

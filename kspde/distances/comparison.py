@@ -42,7 +42,7 @@ _SHORT = {"w1": "wasserstein1", "w2": "wasserstein2"}
 
 
 @keeping_warnings
-@collective(rows=("first", "second"), own=("states",))
+@collective(rows=("first", "second"), own=("snapshots",))
 def compare(
     first: Any,
     second: Any,
@@ -55,7 +55,7 @@ def compare(
     r: int = 1,
     distances: Sequence[str] | None = None,
     times: Sequence[float] | None = None,
-    states: Any = None,
+    snapshots: Any = None,
     bandwidth: float | None = None,
     replicas: int = 20,
     resolution: int | None = None,
@@ -123,7 +123,7 @@ def compare(
             "wasserstein2".
         times: increasing times in [0, t_end] of a solution to compare at. The last one's distance is returned, with
             ``over_time``.
-        states: the particles at these times: ``Snapshots``, the directory of ``SnapshotFiles``, or a list of clouds;
+        snapshots: the particles at these times: ``Snapshots``, the directory of ``SnapshotFiles``, or a list of clouds;
             for several clouds a list of such.
         bandwidth: the bandwidth h > 0, a length; None chooses it.
         replicas: the number of clouds drawn for the floor, and again for the intervals, at least 2.
@@ -154,12 +154,12 @@ def compare(
         seed=seed,
     )
     about = _about(a, b, comm, any_mass=normalise, any_time=times is not None)
-    when = _checked_times(times, states, a)
+    when = _checked_times(times, snapshots, a)
     kind, measure = _KINDS[type(a), type(b)]
-    options.check_used(kind, states)
+    options.check_used(kind, snapshots)
     formulas = _chosen(distances, kind, options.r * a.known.dimension)
     history = []
-    for s, there in _moments(at, when, a, b, states, any_mass=normalise):
+    for s, there in _moments(at, when, a, b, snapshots, any_mass=normalise):
         here = about if s is None else about | {"t_end": s}
         history.append(measure(a, there, s, formulas, options, here))
     return history[-1] if when is None else replace(history[-1], over_time=OverTime.of(history))
@@ -198,7 +198,7 @@ class _Options:
             check_integer("resolution", resolution, at_least=16, at_most=4 * MOST.get(r * d, 0) or None)
         return options
 
-    def check_used(self, kind: str, states: Any) -> None:
+    def check_used(self, kind: str, snapshots: Any) -> None:
         """Refuse options that apply to a density and particles only.
 
         Raises:
@@ -209,7 +209,7 @@ class _Options:
             "resolution": self.resolution is not None and kind != "clouds",
             'wasserstein = "exact"': self.wasserstein == "exact",
             "r = 2": self.r != 1,
-            "states": states is not None,
+            "snapshots": snapshots is not None,
         }
         for name, present in given.items():
             if present and kind != "particles":
@@ -245,11 +245,11 @@ def _about(a: Side, b: Side, comm: Any, *, any_mass: bool, any_time: bool) -> di
     }
 
 
-def _checked_times(times: Any, states: Any, side: Side) -> list[float] | None:
+def _checked_times(times: Any, snapshots: Any, side: Side) -> list[float] | None:
     """Return the times to compare a solution at, or None for one time."""
     if times is None:
-        if states is not None:
-            raise InputError("states are given without times: give times = (...) too")
+        if snapshots is not None:
+            raise InputError("snapshots are given without times: give times = (...) too")
         return None
     if isinstance(side, ParticleSide) or side.known.t is None:
         raise InputError("times are given, and the first side is not a solution: leave them out")
@@ -262,7 +262,7 @@ def _checked_times(times: Any, states: Any, side: Side) -> list[float] | None:
 
 
 def _moments(
-    at: float | None, times: Sequence[float] | None, a: Side, b: Side, states: Any, *, any_mass: bool
+    at: float | None, times: Sequence[float] | None, a: Side, b: Side, snapshots: Any, *, any_mass: bool
 ) -> list[tuple[float | None, Side]]:
     """Return the times to compare at, None for the final one, each with the second side then. Collective."""
     if times is None:
@@ -270,10 +270,10 @@ def _moments(
     if isinstance(b, DensitySide):
         return [(s, b) for s in times]
     clouds, species = b.clouds, b.known.species or ""
-    listed = isinstance(states, (list, tuple))
-    several = list(states) if listed and len(clouds) > 1 else [states] * len(clouds)
-    if len(several) != len(clouds) or (len(clouds) > 1 and states is not None and not listed):
-        raise InputError(f"there are {len(clouds)} clouds: give states as a list of {len(clouds)}, one for each")
+    listed = isinstance(snapshots, (list, tuple))
+    several = list(snapshots) if listed and len(clouds) > 1 else [snapshots] * len(clouds)
+    if len(several) != len(clouds) or (len(clouds) > 1 and snapshots is not None and not listed):
+        raise InputError(f"there are {len(clouds)} clouds: give snapshots as a list of {len(clouds)}, one for each")
     saved = [clouds_at(times, each, s) for each, s in zip(clouds, several, strict=True)]
     out: list[tuple[float | None, Side]] = []
     for s, there in zip(times, zip(*saved, strict=True), strict=True):

@@ -102,35 +102,35 @@ class Snapshots:
         self.clouds.append(Snapshot.like(cloud, float(cloud.t_end), positions, ids))
 
 
-def clouds_at(times: Sequence[float], cloud: ParticleCloud, states: Any) -> list[ParticleCloud]:
+def clouds_at(times: Sequence[float], cloud: ParticleCloud, snapshots: Any) -> list[ParticleCloud]:
     """Return a simulation's particles at times. Collective.
 
     Args:
         times: which.
         cloud: its end, which serves the final time.
-        states: :class:`Snapshots`, clouds, a directory of state files or what wrote it; None for none.
+        snapshots: :class:`Snapshots`, clouds, a directory of snapshot files or what wrote it; None for none.
 
     Raises:
         InputError: particles of a time are missing, or the files are another simulation's.
     """
     close = _CLOSE * max(float(cloud.t_end), 1e-300)
-    states = states.clouds if isinstance(states, Snapshots) else states
-    folder = getattr(states, "directory", states)
+    snapshots = snapshots.clouds if isinstance(snapshots, Snapshots) else snapshots
+    folder = getattr(snapshots, "directory", snapshots)
     if isinstance(folder, (str, Path)):
-        files = _state_files(Path(folder), cloud)
+        files = _snapshot_files(Path(folder), cloud)
         return [cloud if abs(t - cloud.t_end) <= close else _read(files, t, close, cloud) for t in times]
-    if states is not None and not isinstance(states, Iterable):
+    if snapshots is not None and not isinstance(snapshots, Iterable):
         raise InputError(
-            f"states is a {type(states).__name__}: give Snapshots, a directory of state files, or a list of clouds"
+            f"snapshots is a {type(snapshots).__name__}: give Snapshots, a directory of snapshot files, or a list of clouds"
         )
     known: dict[float, ParticleCloud] = {}
-    for each in (cloud, *(states or ())):
+    for each in (cloud, *(snapshots or ())):
         known.setdefault(float(each.t_end), each)
     return [known[_nearest(t, known, close)] for t in times]
 
 
-def _state_files(folder: Path, cloud: ParticleCloud) -> dict[float, Path]:
-    """Return a simulation's state files by time. Collective."""
+def _snapshot_files(folder: Path, cloud: ParticleCloud) -> dict[float, Path]:
+    """Return a simulation's snapshot files by time. Collective."""
     from kspde.runtime.hdf5 import check_hdf5, h5py
 
     files: dict[float, Path] = {}
@@ -148,7 +148,7 @@ def _state_files(folder: Path, cloud: ParticleCloud) -> dict[float, Path]:
                 except InputError:
                     raise
                 except (OSError, KeyError, TypeError, ValueError) as error:
-                    raise InputError(f"{path} cannot be read as a state file ({error}): remove it") from None
+                    raise InputError(f"{path} cannot be read as a snapshot ({error}): remove it") from None
     found: dict[float, Path] = cloud.comm.bcast(files)
     return found
 
@@ -158,7 +158,7 @@ def _check_simulation(path: Path, file: Any, cloud: ParticleCloud) -> None:
     for name, value in ours.items():
         theirs = file.attrs.get(name)
         if (name == "eps" or value is not None) and theirs != value:
-            raise InputError(f"{path} has {name} = {theirs}, the cloud {value}: give the states of this simulation")
+            raise InputError(f"{path} has {name} = {theirs}, the cloud {value}: give the snapshots of this simulation")
 
 
 def _read(files: Mapping[float, Path], t: float, close: float, cloud: ParticleCloud) -> Snapshot:
@@ -186,7 +186,7 @@ def _nearest(t: float, known: Iterable[float], close: float, *others: float) -> 
     if abs(nearest - t) > close:
         times = ", ".join(f"{s:g}" for s in sorted({*known, *others}))
         raise InputError(
-            f"times contain {t:g}, and particles are known at {times}: give states that were saved then, with "
+            f"times contain {t:g}, and particles are known at {times}: give snapshots that were saved then, with "
             f"SaveAt(times=..., callback=kspde.Snapshots())"
         )
     return nearest

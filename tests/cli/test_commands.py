@@ -198,7 +198,7 @@ def test_distances_over_time_and_of_the_points_alone(
     snapshots = kspde.Snapshots()
     save = kspde.SaveAt(times=(0.02, 0.03, 0.05), statistics=("moments",), callback=snapshots)
     cloud = kspde.simulate(case.model, case.u0, **case.simulate_options | {"save": save})
-    expected = kspde.compare(pde, cloud, states=snapshots, **case.compare_options)
+    expected = kspde.compare(pde, cloud, snapshots=snapshots, **case.compare_options)
     assert expected.over_time is not None
     assert found["over_time"]["l1"] == pytest.approx(expected.over_time["l1"].tolist(), rel=1e-9)
     with h5py.File(shared_tmp_path / "times" / "particles.h5") as file:

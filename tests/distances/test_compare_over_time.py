@@ -41,7 +41,7 @@ def simulate(callback: Any, seed: int = 2, n: int = 1000) -> Any:
 
 
 def test_snapshots_and_files_say_the_same(pde: Spreading, shared_tmp_path: Path, comm: MPI.Comm) -> None:
-    snapshots, files = Snapshots(), SnapshotFiles(shared_tmp_path / "states")
+    snapshots, files = Snapshots(), SnapshotFiles(shared_tmp_path / "snapshots")
 
     def both(cloud: Any) -> None:
         snapshots(cloud)
@@ -51,8 +51,8 @@ def test_snapshots_and_files_say_the_same(pde: Spreading, shared_tmp_path: Path,
     assert [c.t_end for c in snapshots.clouds] == pytest.approx(TIMES)
     options = {"times": TIMES, "replicas": 3, "distances": ("l1", "energy")}
     kept, read, named, listed = (
-        compare(pde, cloud, states=states, **options)
-        for states in (snapshots, files, str(shared_tmp_path / "states"), snapshots.clouds)
+        compare(pde, cloud, snapshots=each, **options)
+        for each in (snapshots, files, str(shared_tmp_path / "snapshots"), snapshots.clouds)
     )
     table = kept.over_time
     assert isinstance(table, OverTime)
@@ -70,40 +70,40 @@ def test_snapshots_and_files_say_the_same(pde: Spreading, shared_tmp_path: Path,
     assert table["bandwidth"][0] < 0.7 * table["bandwidth"][-1]
     assert np.all(table["l1"] ** 2 <= 2 * table["relative_entropy"])
     assert json.loads(json.dumps(kept.summary()))["over_time"]["t"] == list(TIMES)
-    assert list(Path(shared_tmp_path / "states").glob("*.h5"))
+    assert list(Path(shared_tmp_path / "snapshots").glob("*.h5"))
     comm.barrier()
 
 
-def test_what_is_wrong_with_states(pde: Spreading, shared_tmp_path: Path, comm: MPI.Comm) -> None:
-    cloud = simulate(SnapshotFiles(shared_tmp_path / "states"), n=40)
+def test_what_is_wrong_with_snapshots(pde: Spreading, shared_tmp_path: Path, comm: MPI.Comm) -> None:
+    cloud = simulate(SnapshotFiles(shared_tmp_path / "snapshots"), n=40)
     other = simulate(None, seed=3, n=40)
-    folder = str(shared_tmp_path / "states")
+    folder = str(shared_tmp_path / "snapshots")
     for options, message in (
-        ({"times": (0.1, 0.5), "states": folder}, r"times contain 0\.1, and particles are known at 0, 0\.2, 0\.5"),
-        ({"times": (0.2, 0.5)}, r"times contain 0\.2, and particles are known at 0\.5: give states"),
+        ({"times": (0.1, 0.5), "snapshots": folder}, r"times contain 0\.1, and particles are known at 0, 0\.2, 0\.5"),
+        ({"times": (0.2, 0.5)}, r"times contain 0\.2, and particles are known at 0\.5: give snapshots"),
         ({"times": (0.5, 0.2)}, r"times = \[0\.5, 0\.2\] are not valid: give increasing times in \[0, 0\.5\]"),
         ({"times": (0.7,)}, r"times = \[0\.7\] are not valid"),
-        ({"states": folder}, "states are given without times"),
-        ({"times": (0.5,), "states": 3}, "states is a int: give Snapshots"),
-        ({"times": (0.2,), "states": str(shared_tmp_path)}, r"there is no snapshot-\*\.h5 in"),
+        ({"snapshots": folder}, "snapshots are given without times"),
+        ({"times": (0.5,), "snapshots": 3}, "snapshots is a int: give Snapshots"),
+        ({"times": (0.2,), "snapshots": str(shared_tmp_path)}, r"there is no snapshot-\*\.h5 in"),
     ):
         with pytest.raises(kspde.InputError, match=message):
             compare(pde, cloud, **options)
-    with pytest.raises(kspde.InputError, match=r"snapshot-0.*\.h5 has seed = 2, the cloud 3: give the states of this"):
-        compare(pde, other, times=(0.2,), states=folder)
-    with pytest.raises(kspde.InputError, match="there are 2 clouds: give states as a list of 2, one for each"):
-        compare(pde, [cloud, other], times=(0.2,), states=folder)
+    with pytest.raises(kspde.InputError, match=r"snapshot-0.*\.h5 has seed = 2, the cloud 3: give the snapshots of this"):
+        compare(pde, other, times=(0.2,), snapshots=folder)
+    with pytest.raises(kspde.InputError, match="there are 2 clouds: give snapshots as a list of 2, one for each"):
+        compare(pde, [cloud, other], times=(0.2,), snapshots=folder)
     if comm.rank == 0:
-        (shared_tmp_path / "states" / "snapshot-0000000009.h5").write_text("nothing")
+        (shared_tmp_path / "snapshots" / "snapshot-0000000009.h5").write_text("nothing")
     comm.barrier()
-    with pytest.raises(kspde.InputError, match=r"snapshot-0000000009\.h5 cannot be read as a state file"):
-        compare(pde, cloud, times=(0.2,), states=folder)
+    with pytest.raises(kspde.InputError, match=r"snapshot-0000000009\.h5 cannot be read as a snapshot"):
+        compare(pde, cloud, times=(0.2,), snapshots=folder)
 
 
 def test_several_clouds_over_time(pde: Spreading) -> None:
-    states = [Snapshots(), Snapshots(), Snapshots()]
-    clouds = [simulate(kept, seed=seed, n=500) for seed, kept in enumerate(states)]
-    distance = compare(pde, clouds, times=TIMES[1:], states=states, replicas=4)
+    snapshots = [Snapshots(), Snapshots(), Snapshots()]
+    clouds = [simulate(kept, seed=seed, n=500) for seed, kept in enumerate(snapshots)]
+    distance = compare(pde, clouds, times=TIMES[1:], snapshots=snapshots, replicas=4)
     assert distance.clouds == 3
     assert distance.over_time["l1"].shape == (2,)
 
@@ -116,7 +116,7 @@ def test_against_a_solution_of_the_equation(shared_tmp_path: Path) -> None:
     kept = Snapshots()
     save = kspde.SaveAt(times=(0.0, 0.1), callback=kept)
     cloud = kspde.simulate(model, u0, n=2000, t_end=0.2, dt=0.05, eps=0.3, seed=1, save=save)
-    table = compare(pde, cloud, times=(0.0, 0.1, 0.2), states=kept, replicas=4).over_time
+    table = compare(pde, cloud, times=(0.0, 0.1, 0.2), snapshots=kept, replicas=4).over_time
     assert np.all(table["l1"] < 1.2 * table["floor_l1_high"])
 
 
@@ -125,7 +125,7 @@ def test_table_and_picture(pde: Spreading, shared_tmp_path: Path, comm: MPI.Comm
         return KnownCloud(draws(gaussian(float(np.sqrt(0.49 + 4 * t))), 300, 1), pde, t_end=t)
 
     clouds = [at(t) for t in TIMES]
-    table = compare(pde, clouds[-1], times=TIMES, states=clouds, replicas=2, distances=("l1", "w1")).over_time
+    table = compare(pde, clouds[-1], times=TIMES, snapshots=clouds, replicas=2, distances=("l1", "w1")).over_time
     with pytest.raises(kspde.InputError, match="there is no column 'l3': the columns are t, bandwidth, l1"):
         _ = table["l3"]
     table.write_csv(shared_tmp_path / "table.csv")
