@@ -296,6 +296,8 @@ def _compare(section: Any, particles: Any, t_end: float) -> dict[str, Any]:
         raise InputError("t and times are given: give one of them")
     if particles is not None and section.t not in (None, t_end):
         raise InputError(f"t = {section.t:g} is not the time of the particles, {t_end:g}: give times = [...]")
+    if section.t is not None and check_number("t", section.t, at_least=0) > t_end:
+        raise InputError(f"t = {section.t:g} is not valid: give a time in [0, {t_end:g}]")
     if section.times is not None:
         SaveAt(times=section.times).until(t_end)
     if section.bandwidth is not None:

@@ -2,14 +2,15 @@ r"""The bandwidth of a kernel density estimate, and the grid that a density and 
 
 from __future__ import annotations
 
-from typing import Any
+from functools import reduce
 
 import numpy as np
 
 from kspde.distances.target import Target
 from kspde.errors import InputError
 from kspde.grids import SURVEY, Grid, find_mass, mass_box
-from kspde.typing import Array
+from kspde.particles.reductions import reduced
+from kspde.typing import Array, Comm
 
 __all__ = ["MOST", "IntegratedSquaredError", "bounding_box", "check_mass", "common_grid", "grid_for"]
 
@@ -98,13 +99,11 @@ def check_mass(found: float, mass: float, grid: Grid) -> None:
         )
 
 
-def bounding_box(points: Array, comm: Any, dimension: int) -> Array:
-    """Return the first and last coordinates of all ranks' points, shape (2, d)."""
-    mine = np.full((2, dimension), [[np.inf], [-np.inf]])
-    if len(points):
-        mine = np.stack([points.min(axis=0), points.max(axis=0)])
-    boxes = np.array(comm.allgather(mine))
-    return np.stack([boxes[:, 0].min(axis=0), boxes[:, 1].max(axis=0)])
+def bounding_box(points: Array, comm: Comm, dimension: int) -> Array:
+    """Return the first and last coordinates of all ranks' points, shape (2, d). Collective."""
+    lower = points.min(axis=0) if len(points) else np.full(dimension, np.inf)
+    upper = points.max(axis=0) if len(points) else np.full(dimension, -np.inf)
+    return np.stack([reduced(comm, lower, "MIN"), reduced(comm, upper, "MAX")])
 
 
 class IntegratedSquaredError:
@@ -134,19 +133,17 @@ class IntegratedSquaredError:
         power = np.abs(rfftn(density, s=padded)) ** 2 * (grid.cell_volume / np.prod(padded))
         # A real transform stores one of each pair of conjugate modes.
         power[..., 1 : (padded[-1] + 1) // 2] *= 2
-        lam = np.zeros(power.shape)
-        for axis, (points, step) in enumerate(zip(padded, grid.spacing, strict=True)):
-            last = axis == grid.dimension - 1
-            k = 2 * np.pi * (np.fft.rfftfreq(points, step) if last else np.fft.fftfreq(points, step))
-            lam += (k**2).reshape([-1 if a == axis else 1 for a in range(grid.dimension)])
+        *full, half = zip(padded, grid.spacing, strict=True)
+        frequencies = [*(np.fft.fftfreq(*each) for each in full), np.fft.rfftfreq(*half)]
+        lam = reduce(np.add.outer, [(2 * np.pi * f) ** 2 for f in frequencies])
         kept = power > 1e-17 * power.sum()
         self._power, self._lam = power[kept], lam[kept]
-        variance = 0.0
+        variances = []
         for axis, x in enumerate(grid.axes):
-            marginal = density.sum(axis=tuple(a for a in range(grid.dimension) if a != axis))
-            marginal = np.maximum(marginal, 0) / np.maximum(marginal, 0).sum()
-            variance = max(variance, float(marginal @ (x - marginal @ x) ** 2))
-        self._scale = float(np.sqrt(variance))
+            marginal = np.maximum(density.sum(axis=tuple(a for a in range(grid.dimension) if a != axis)), 0)
+            marginal /= marginal.sum()
+            variances.append(float(marginal @ (x - marginal @ x) ** 2))
+        self._scale = float(np.sqrt(max(variances)))
 
     def __call__(self, bandwidth: float) -> float:
         """Return the error at h > 0."""

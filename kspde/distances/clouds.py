@@ -26,16 +26,16 @@ those of the energy distance without noise 91 % at the largest distance; without
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import pi
 
 import numpy as np
 
 from kspde.distances.bandwidth import MOST, IntegratedSquaredError, grid_for
-from kspde.distances.measured import Measured
-from kspde.distances.registry import ENERGY, Curves, DensityPair, Formula, OnGrid, OnLines, Projection
-from kspde.distances.resampling import LAMBDAS, SHIFT, Replicas, weight_without_noise
+from kspde.distances.measured import Family, Measured
+from kspde.distances.registry import ENERGY, Curves, DensityPair, Formula, OnGrid, OnLines, Projection, those
+from kspde.distances.resampling import LAMBDAS, SHIFT, Options, Replicas, weight_without_noise
 from kspde.distances.sliced import averaged, directions
-from kspde.distances.statistics import prediction, reach_of
 from kspde.grids import GaussianSmoother, Grid, deposit
 from kspde.typing import Array
 
@@ -45,93 +45,81 @@ __all__ = ["cloud_distances"]
 _NODES, _LEVELS = 8192, 16_384
 
 
-def cloud_distances(
-    x: Array,
-    y: Array,
-    formulas: Sequence[Formula],
-    *,
-    bandwidth: float | None,
-    resolution: int | None,
-    replicas: Replicas,
-) -> Measured:
-    """Return the distances of two sets of points, the same on every rank. Collective.
-
-    Args:
-        x: shape (n, d).
-        y: shape (m, d).
-        formulas: which.
-        bandwidth: h, or None.
-        resolution: grid points in the longest direction, or None.
-        replicas: how often particles are dealt out anew for the floor, and drawn for the intervals.
+def cloud_distances(x: Array, y: Array, formulas: Sequence[Formula], options: Options) -> Measured:
+    """Return the distances of two sets of points, shapes (n, d) and (m, d), the same on every rank. Collective.
 
     Raises:
         InputError: no grid resolves the bandwidth.
     """
-    on_grid = [formula for formula in formulas if isinstance(formula, OnGrid)]
-    on_lines = [formula for formula in formulas if isinstance(formula, OnLines)]
+    on_grid, on_lines = those(OnGrid, formulas), those(OnLines, formulas)
     found = Measured()
     if on_grid:
-        smoothed = _Smoothed(x, y, bandwidth, resolution, replicas.threads, on_grid)
+        smoothed = _Smoothed(x, y, on_grid, options)
         first, second = smoothed.estimates
-        found = _resampled(smoothed, x, y, replicas)
-        found = found.joined(
-            Measured(bandwidth=smoothed.bandwidth, axes=smoothed.grid.axes, first=first, second=second)
+        found = replace(
+            _Dealt(smoothed, x, y, options.replicas).measured(),
+            bandwidth=smoothed.bandwidth,
+            axes=smoothed.grid.axes,
+            density_pde=first,
+            density_particles=second,
         )
     if on_lines:
-        found = found.joined(_resampled(_OnLines(x, y, on_lines), x, y, replicas))
+        found = found.with_points(_Dealt(_OnLines(x, y, on_lines), x, y, options.replicas).measured())
     return found
 
 
-def _resampled(statistic: _Smoothed | _OnLines, x: Array, y: Array, replicas: Replicas) -> Measured:
-    """Return the distances with their intervals and floors. Collective.
+class _Dealt(Family):
+    """The distances of two sets of points, of points dealt out to them anew, and along the family.
 
     ``statistic.of`` represents points by arrays whose differences add up, ``norms`` are the distances of such a
     difference, and ``noise`` is the expectation of its ``square`` for samples of one law.
     """
-    n, m = len(x), len(y)
-    pool = np.concatenate([x, y])
-    own = _minus(statistic.of(y), statistic.of(x))
-    weight = weight_without_noise(statistic.noise, statistic.square(own))
-    share = weight**2
-    moves = _shifts(x, y, pool)
-    ends = [
-        tuple(
-            share * u + (1 - share) * v for u, v in zip(statistic.of(points + by), statistic.of(pool + by), strict=True)
-        )
-        for points, by in zip((x, y), moves, strict=True)
-    ]
-    direction = _minus(ends[1], ends[0])
 
-    def dealt(replica: int) -> Array:
-        order = replicas.random(10, replica).permutation(n + m)
-        norms: Array = statistic.norms([_minus(statistic.of(pool[order[n:]]), statistic.of(pool[order[:n]]))])[0]
-        return norms
+    floors_by_roots = True
 
-    def along_family(replica: int) -> Array:
-        random = replicas.random(11, replica)
+    def __init__(self, statistic: _Smoothed | _OnLines, x: Array, y: Array, replicas: Replicas) -> None:
+        self.formulas: Sequence[Formula] = statistic.formulas
+        self.replicas, self._statistic, self._both = replicas, statistic, (x, y)
+        self._pool = pool = np.concatenate([x, y])
+        self._own = _minus(statistic.of(y), statistic.of(x))
+        self._weight = weight_without_noise(statistic.noise, statistic.square(self._own))
+        self._share = self._weight**2
+        self._shifts = _shifts(x, y, pool)
+        ends = []
+        for points, by in zip(self._both, self._shifts, strict=True):
+            parts = zip(statistic.of(points + by), statistic.of(pool + by), strict=True)
+            ends.append(tuple(self._share * u + (1 - self._share) * v for u, v in parts))
+        self._direction = _minus(ends[1], ends[0])
+        self.bare = statistic.norms([tuple(at * o for o in self._direction) for at in LAMBDAS])
+
+    def here(self) -> Array:
+        """Return the distances of the two sets."""
+        return np.asarray(self._statistic.norms([self._own])[0])
+
+    def floor(self, replica: int) -> Array:
+        """Return the distances after all points are dealt out at random."""
+        of, n = self._statistic.of, len(self._both[0])
+        order = self.replicas.random(10, replica).permutation(len(self._pool))
+        gap = _minus(of(self._pool[order[n:]]), of(self._pool[order[:n]]))
+        return np.asarray(self._statistic.norms([gap])[0])
+
+    def along(self, replica: int) -> Array:
+        """Return the distances of as many draws for each λ: one set of them, from near the particles' own λ."""
+        random, pool = self.replicas.random(11, replica), self._pool
         drawn = []
-        for points, by in zip((x, y), moves, strict=True):
+        for points, by in zip(self._both, self._shifts, strict=True):
             size = len(points)
-            out = pool[random.integers(n + m, size=size)]
-            replaced = random.random(size) < weight
-            particles = replaced & (random.random(size) < share)
+            out = pool[random.integers(len(pool), size=size)]
+            replaced = random.random(size) < self._weight
+            particles = replaced & (random.random(size) < self._share)
             out[particles] = points[random.integers(size, size=size)[particles]]
             out[replaced] += by
-            drawn.append(statistic.of(out))
+            drawn.append(self._statistic.of(out))
         near = _minus(drawn[1], drawn[0])
-        return statistic.norms(
-            [tuple(d + (at - weight) * o for d, o in zip(near, direction, strict=True)) for at in LAMBDAS]
+        steps = LAMBDAS - self._weight
+        return self._statistic.norms(
+            [tuple(d + by * o for d, o in zip(near, self._direction, strict=True)) for by in steps]
         )
-
-    floors = replicas.each(dealt)
-    return Measured.of(
-        statistic.formulas,
-        statistic.norms([own])[0],
-        replicas.each(along_family),
-        {f.name: prediction(floors[:, i], squared=f.squared) for i, f in enumerate(statistic.formulas)},
-        reach_of(replicas.count),
-        bare=statistic.norms([tuple(at * o for o in direction) for at in LAMBDAS]),
-    )
 
 
 def _minus(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -151,21 +139,12 @@ def _shifts(x: Array, y: Array, pool: Array) -> tuple[Array, Array]:
 class _Smoothed:
     """Distances that depend on the difference of two kernel density estimates."""
 
-    def __init__(
-        self,
-        x: Array,
-        y: Array,
-        bandwidth: float | None,
-        resolution: int | None,
-        threads: int,
-        formulas: Sequence[OnGrid],
-    ) -> None:
+    def __init__(self, x: Array, y: Array, formulas: Sequence[OnGrid], options: Options) -> None:
         n, m = len(x), len(y)
-        self._threads, self.formulas = threads, formulas
+        self._threads, self.formulas = options.replicas.threads, formulas
         pool = np.concatenate([x, y])
-        h = _bandwidth(pool, min(n, m)) if bandwidth is None else bandwidth
-        self.bandwidth = h
-        self.grid = grid_for(pool.min(axis=0) - 6 * h, pool.max(axis=0) + 6 * h, h, resolution)
+        self.bandwidth = h = _bandwidth(pool, min(n, m)) if options.bandwidth is None else options.bandwidth
+        self.grid = grid_for(pool.min(axis=0) - 6 * h, pool.max(axis=0) + 6 * h, h, options.resolution)
         self._smoother = GaussianSmoother(self.grid, h)
         densities = [self.of(points)[0] for points in (x, y)]
         self.estimates = [np.maximum(density, 0.0) for density in densities]

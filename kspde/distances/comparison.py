@@ -3,8 +3,8 @@ r"""The distance between any two of densities and particles, with its uncertaint
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,8 +15,8 @@ from kspde.distances.densities import density_distances
 from kspde.distances.measured import Measured
 from kspde.distances.over_time import OverTime
 from kspde.distances.points import point_distances
-from kspde.distances.registry import DISTANCES, Formula, OnGrid
-from kspde.distances.resampling import Replicas
+from kspde.distances.registry import DISTANCES, Formula, OnGrid, those
+from kspde.distances.resampling import Options, Replicas
 from kspde.distances.result import Distance
 from kspde.distances.sides import (
     DensitySide,
@@ -34,6 +34,7 @@ from kspde.errors import InputError, check_choice, check_finite, check_integer, 
 from kspde.runtime.limits import MOST_REPLICAS
 from kspde.runtime.messages import keeping_warnings, warn
 from kspde.runtime.parallel import collective, threads_per_rank
+from kspde.typing import Comm
 
 __all__ = ["compare"]
 
@@ -118,9 +119,9 @@ def compare(
         normalise: whether sides of different masses may be compared, by their shapes alone.
         domain: the ``Box`` or ``Disk`` that a function is a density on.
         r: the marginal, 1 or 2, for a density and particles.
-        distances: the names of the distances; one of those on the grid brings the others. None measures the four on the
-            grid where there is one; for two densities all but the energy distance, for two clouds all but
-            "wasserstein2".
+        distances: the names of the distances to measure, alone and in this order; verdicts are about the first. None
+            measures the four on the grid where there is one; for two densities all but the energy distance, for two
+            clouds all but "wasserstein2".
         times: increasing times in [0, t_end] of a solution to compare at. The last one's distance is returned, with
             ``over_time``.
         snapshots: the particles at these times: ``Snapshots``, the directory of ``SnapshotFiles``, or a list of clouds;
@@ -143,84 +144,57 @@ def compare(
         raise InputError("t and times are given: give one of them")
     at = None if t is None else check_number("t", t, at_least=0)
     a, b = sides_of(first, second, species=species, t=at, mass=mass, domain=domain, comm=comm)
-    options = _Options.of(
-        a.known.dimension,
+    kind, measure = _KINDS[type(a), type(b)]
+    check_integer("r", r, at_least=1, at_most=2)
+    dimension = r * a.known.dimension
+    if resolution is not None:
+        check_integer("resolution", resolution, at_least=16, at_most=4 * MOST.get(dimension, 0) or None)
+    how = check_choice("wasserstein", wasserstein, ("exact", "sliced"))
+    options = Options(
         r=r,
-        bandwidth=bandwidth,
+        bandwidth=None if bandwidth is None else check_number("bandwidth", bandwidth, above=0),
         resolution=resolution,
-        replicas=replicas,
-        neighbours=neighbours,
-        wasserstein=wasserstein,
-        seed=seed,
+        neighbours=check_integer("neighbours", neighbours, at_least=1),
+        wasserstein="line" if dimension == 1 else how,
+        replicas=Replicas(
+            count=check_integer("replicas", replicas, at_least=2, at_most=MOST_REPLICAS),
+            seed=check_integer("seed", seed, at_least=0),
+            comm=comm,
+            threads=threads_per_rank(comm),
+        ),
     )
     about = _about(a, b, comm, any_mass=normalise, any_time=times is not None)
     when = _checked_times(times, snapshots, a)
-    kind, measure = _KINDS[type(a), type(b)]
-    options.check_used(kind, snapshots)
-    formulas = _chosen(distances, kind, options.r * a.known.dimension)
+    _check_used(kind, options, exact=how == "exact", snapshots=snapshots)
+    formulas = _chosen(distances, kind, dimension)
     history = []
     for s, there in _moments(at, when, a, b, snapshots, any_mass=normalise):
-        here = about if s is None else about | {"t_end": s}
-        history.append(measure(a, there, s, formulas, options, here))
+        found, numbers = measure(a, there, s, formulas, options)
+        here = about | numbers | ({} if s is None else {"t_end": s})
+        asked = found.asked([formula.name for formula in formulas])
+        history.append(Distance(**vars(asked), kind=kind, **here))
     return history[-1] if when is None else replace(history[-1], over_time=OverTime.of(history))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Options:
-    """The options of ``compare``, which describes them."""
+def _check_used(kind: str, options: Options, *, exact: bool, snapshots: Any) -> None:
+    """Refuse options that apply to a density and particles only.
 
-    r: int
-    bandwidth: float | None
-    resolution: int | None
-    replicas: int
-    neighbours: int
-    wasserstein: str
-    seed: int
-
-    @classmethod
-    def of(cls, d: int, **given: Any) -> Self:
-        """Return the options for sides in R^d.
-
-        Raises:
-            InputError: a value that is not valid.
-        """
-        r, bandwidth, resolution = (given[name] for name in ("r", "bandwidth", "resolution"))
-        options = cls(
-            bandwidth=None if bandwidth is None else check_number("bandwidth", bandwidth, above=0),
-            replicas=check_integer("replicas", given["replicas"], at_least=2, at_most=MOST_REPLICAS),
-            neighbours=check_integer("neighbours", given["neighbours"], at_least=1),
-            wasserstein=check_choice("wasserstein", given["wasserstein"], ("exact", "sliced")),
-            seed=check_integer("seed", given["seed"], at_least=0),
-            r=check_integer("r", r, at_least=1, at_most=2),
-            resolution=resolution,
-        )
-        if resolution is not None:
-            check_integer("resolution", resolution, at_least=16, at_most=4 * MOST.get(r * d, 0) or None)
-        return options
-
-    def check_used(self, kind: str, snapshots: Any) -> None:
-        """Refuse options that apply to a density and particles only.
-
-        Raises:
-            InputError: it is given.
-        """
-        given = {
-            "bandwidth": self.bandwidth is not None and kind != "clouds",
-            "resolution": self.resolution is not None and kind != "clouds",
-            'wasserstein = "exact"': self.wasserstein == "exact",
-            "r = 2": self.r != 1,
-            "snapshots": snapshots is not None,
-        }
-        for name, present in given.items():
-            if present and kind != "particles":
-                raise InputError(f"{name} has no effect here, it is for a density and particles: leave it out")
-
-    def drawn(self, comm: Any) -> Replicas:
-        """Return the repetition of draws on these ranks."""
-        return Replicas(count=self.replicas, seed=self.seed, comm=comm, threads=threads_per_rank(comm))
+    Raises:
+        InputError: one is given.
+    """
+    given = {
+        "bandwidth": options.bandwidth is not None and kind != "clouds",
+        "resolution": options.resolution is not None and kind != "clouds",
+        'wasserstein = "exact"': exact,
+        "r = 2": options.r != 1,
+        "snapshots": snapshots is not None,
+    }
+    for name, present in given.items():
+        if present and kind != "particles":
+            raise InputError(f"{name} has no effect here, it is for a density and particles: leave it out")
 
 
-def _about(a: Side, b: Side, comm: Any, *, any_mass: bool, any_time: bool) -> dict[str, Any]:
+def _about(a: Side, b: Side, comm: Comm, *, any_mass: bool, any_time: bool) -> dict[str, Any]:
     """Return what a ``Distance`` says of its two sides, whatever they are.
 
     Raises:
@@ -253,12 +227,10 @@ def _checked_times(times: Any, snapshots: Any, side: Side) -> list[float] | None
         return None
     if isinstance(side, ParticleSide) or side.known.t is None:
         raise InputError("times are given, and the first side is not a solution: leave them out")
-    when = check_finite("times", times, (None,))
-    t_end = side.known.t
+    when, t_end = check_finite("times", times, (None,)), side.known.t
     if when[0] < 0 or np.any(np.diff(when) <= 0) or when[-1] > t_end * (1 + 1e-9):
         raise InputError(f"times = {when.tolist()} are not valid: give increasing times in [0, {t_end:g}]")
-    out: list[float] = when.tolist()
-    return out
+    return [float(t) for t in when]
 
 
 def _moments(
@@ -300,99 +272,71 @@ def _chosen(distances: Sequence[str] | None, kind: str, dimension: int) -> list[
                 f"distances contain {formula.name!r}, which needs a density estimate on a grid in {dimension} "
                 f"dimensions: give some of {', '.join(points)} for r = 2"
             )
-    # All of those on the grid cost little more than one.
-    on_grid = kind != "clouds" and any(isinstance(formula, OnGrid) for formula in chosen)
-    return [f for f in valid.values() if f in chosen or (on_grid and isinstance(f, OnGrid))]
+    return list({formula.name: formula for formula in chosen}.values())
 
 
 def _between_densities(
-    a: DensitySide, b: DensitySide, t: float | None, formulas: Sequence[Formula], options: _Options, about: Any
-) -> Distance:
-    """Return the distances between two densities. Collective."""
-    first = a.target(t, 1)
-    found = density_distances(first, b.target(t, 1), formulas)
-    return Distance.of(found, kind="densities", wasserstein="line" if first.d == 1 else "sliced", **about)
+    a: DensitySide, b: DensitySide, t: float | None, formulas: Sequence[Formula], options: Options
+) -> tuple[Measured, dict[str, Any]]:
+    """Return the distances between two densities, and what else a ``Distance`` says of them. Collective."""
+    return density_distances(a.target(t, 1), b.target(t, 1), formulas), {"wasserstein": options.wasserstein}
 
 
 def _between_clouds(
-    a: ParticleSide, b: ParticleSide, t: float | None, formulas: Sequence[Formula], options: _Options, about: Any
-) -> Distance:
-    """Return the distances between two sets of clouds. Collective.
+    a: ParticleSide, b: ParticleSide, t: float | None, formulas: Sequence[Formula], options: Options
+) -> tuple[Measured, dict[str, Any]]:
+    """Return the distances between two sets of clouds, and what else a ``Distance`` says of them. Collective.
 
     Raises:
         InputError: fewer than two particles, clouds of one side of different sizes, or no grid resolves the bandwidth.
     """
-    comm = about["comm"]
+    comm = options.replicas.comm
     _warn_of_shared_noise(a.clouds, b.clouds, comm)
     rows, counts = [], []
     for side in (a, b):
-        mine, n = points_of(side.clouds, about["species"], 2, comm)
+        mine, n = points_of(side, 2, comm)
         counts.append(n)
         rows.append(np.concatenate([rows_in_order(points, ids, comm) for points, ids in mine]))
-    grid: dict[str, Any] = {"bandwidth": options.bandwidth, "resolution": options.resolution}
-    found = cloud_distances(rows[0], rows[1], formulas, **grid, replicas=options.drawn(comm))
-    return Distance.of(
-        found,
-        kind="clouds",
-        replicas=options.replicas,
-        n=counts[1],
-        clouds=len(b.clouds),
-        first_n=counts[0],
-        first_clouds=len(a.clouds),
-        wasserstein="line" if rows[0].shape[1] == 1 else "sliced",
-        seed=options.seed,
-        **about,
-    )
+    sizes = {"n": counts[1], "clouds": len(b.clouds), "first_n": counts[0], "first_clouds": len(a.clouds)}
+    how = {"wasserstein": options.wasserstein, "seed": options.replicas.seed}
+    return cloud_distances(rows[0], rows[1], formulas, options), sizes | how
 
 
 def _of_particles(
-    a: DensitySide, b: ParticleSide, t: float | None, formulas: Sequence[Formula], options: _Options, about: Any
-) -> Distance:
-    """Return the distances between a density and particles. Collective.
+    a: DensitySide, b: ParticleSide, t: float | None, formulas: Sequence[Formula], options: Options
+) -> tuple[Measured, dict[str, Any]]:
+    """Return the distances between a density and particles, and what else a ``Distance`` says of them. Collective.
 
     Raises:
         InputError: too few particles, clouds of different sizes, or a grid that cannot resolve the bandwidth.
     """
-    comm, r, target = about["comm"], options.r, a.target(t, options.r)
-    mine, n = points_of(b.clouds, about["species"], 2 * r, comm)
-    on_grid = [formula for formula in formulas if isinstance(formula, OnGrid)]
-    on_points = [formula for formula in formulas if not isinstance(formula, OnGrid)]
-    exact = options.wasserstein == "exact" and target.dimension > 1
-    replicas = options.drawn(comm)
+    comm, r, target = options.replicas.comm, options.r, a.target(t, options.r)
+    mine, n = points_of(b, 2 * r, comm)
+    on_grid = those(OnGrid, formulas)
+    on_points = [formula for formula in formulas if formula not in on_grid]
     rows = []
     if on_points or r > 1:
         rows = [rows_of(rows_in_order(points, ids, comm), r) for points, ids in mine]
     found = Measured()
     if on_grid:
         local = [each[comm.rank :: comm.size] for each in rows] if r > 1 else [points for points, _ in mine]
-        grid: dict[str, Any] = {"bandwidth": options.bandwidth, "resolution": options.resolution}
-        found = smoothed_distances(target, local, n // r, on_grid, **grid, replicas=replicas)
+        found = smoothed_distances(target, local, n // r, on_grid, options)
     if on_points:
-        how: dict[str, Any] = {"exact": exact, "neighbours": options.neighbours}
-        found = found.joined(point_distances(target, rows, on_points, **how, replicas=replicas))
-    return Distance.of(
-        found,
-        kind="particles",
-        replicas=options.replicas,
-        r=r,
-        n=n,
-        clouds=len(b.clouds),
-        wasserstein="exact" if exact else "line" if target.dimension == 1 else "sliced",
-        neighbours=options.neighbours,
-        seed=options.seed,
-        **about,
-    )
+        found = found.with_points(point_distances(target, rows, on_points, options))
+    sizes = {"r": r, "n": n, "clouds": len(b.clouds)}
+    how = {"wasserstein": options.wasserstein, "neighbours": options.neighbours, "seed": options.replicas.seed}
+    return found, sizes | how
 
 
 #: The kinds of comparison, by the classes of their sides.
-_KINDS: dict[tuple[type, type], tuple[str, Callable[..., Distance]]] = {
+_KINDS: dict[tuple[type, type], tuple[str, Callable[..., tuple[Measured, dict[str, Any]]]]] = {
     (DensitySide, ParticleSide): ("particles", _of_particles),
     (DensitySide, DensitySide): ("densities", _between_densities),
     (ParticleSide, ParticleSide): ("clouds", _between_clouds),
 }
 
 
-def _warn_of_shared_noise(first: Sequence[Any], second: Sequence[Any], comm: Any) -> None:
+def _warn_of_shared_noise(first: Sequence[Any], second: Sequence[Any], comm: Comm) -> None:
     """Warn where two clouds are not independent of each other, as the floor takes them to be."""
     runs = [{(cloud.seed, cloud.replica) for cloud in side if hasattr(cloud, "replica")} for side in (first, second)]
     for seed, replica in sorted(runs[0] & runs[1]):

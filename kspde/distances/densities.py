@@ -21,7 +21,7 @@ import numpy as np
 from kspde.distances.bandwidth import check_mass
 from kspde.distances.measured import Measured
 from kspde.distances.quadrature import converged, over_box
-from kspde.distances.registry import DensityPair, Formula, OnGrid, OnLines
+from kspde.distances.registry import DensityPair, Formula, OnGrid, OnLines, those
 from kspde.distances.sliced import Lines
 from kspde.distances.statistics import Estimate
 from kspde.distances.target import Target
@@ -49,7 +49,7 @@ def density_distances(first: Target, second: Target, formulas: Sequence[Formula]
     both = first, second
     bulk = [mass_grid(target.on_grid, target.box) for target in both]
     integrals = _Integrals(first, second, _edges(both, bulk))
-    on_points = [formula for formula in formulas if isinstance(formula, OnGrid)]
+    on_points = those(OnGrid, formulas)
     found = integrals.distances(on_points) if on_points else {}
     lower: Array = np.stack([g.lower for g in bulk]).min(axis=0)
     upper: Array = np.stack([g.upper for g in bulk]).max(axis=0)
@@ -59,12 +59,12 @@ def density_distances(first: Target, second: Target, formulas: Sequence[Formula]
     for target, each in zip(both, values, strict=True):
         check_mass(float(each.sum()) * grid.cell_volume, target.mass, grid)
     a, b = (each / (each.sum() * grid.cell_volume) for each in values)
-    found |= _on_lines(grid, a, b, [formula for formula in formulas if isinstance(formula, OnLines)])
+    found |= _on_lines(grid, a, b, those(OnLines, formulas))
     return Measured(
         by_name=found,
         axes=grid.axes,
-        first=a,
-        second=b,
+        density_pde=a,
+        density_particles=b,
         clipped_mass=integrals.clipped_mass,
         uncovered_mass=integrals.uncovered_mass,
         clip_level=max(first.clip, second.clip),

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from kspde.distances.knn import LogDensity
-from kspde.distances.measured import Measured
-from kspde.distances.registry import ENERGY, Formula, OnLines, OnNeighbours
-from kspde.distances.resampling import LAMBDAS, Replicas, shift_away, weight_without_noise
+from kspde.distances.measured import Estimates, Family, Floor, Measured
+from kspde.distances.registry import ENERGY, Formula, OnLines, OnNeighbours, those
+from kspde.distances.resampling import LAMBDAS, Options, shift_away, weight_without_noise
 from kspde.distances.sides import rows_of
 from kspde.distances.sliced import Lines
 from kspde.distances.statistics import Estimate
@@ -23,7 +22,7 @@ from kspde.distances.target import Target
 from kspde.errors import InputError
 from kspde.grids import Grid, mass_grid
 from kspde.initial import GridDensity
-from kspde.typing import Array
+from kspde.typing import Array, Ids
 
 __all__ = ["MOST_EXACT", "Draws", "point_distances"]
 
@@ -31,34 +30,18 @@ __all__ = ["MOST_EXACT", "Draws", "point_distances"]
 MOST_EXACT = 3000
 
 
-def point_distances(
-    target: Target,
-    clouds: Sequence[Array],
-    formulas: Sequence[Formula],
-    *,
-    exact: bool,
-    neighbours: int,
-    replicas: Replicas,
-) -> Measured:
+def point_distances(target: Target, clouds: Sequence[Array], formulas: Sequence[Formula], options: Options) -> Measured:
     r"""Return the distances of the mean of the clouds' empirical measures from u (or from :math:`u \otimes u`).
 
-    Collective.
-
-    Args:
-        target: the density.
-        clouds: all points of each cloud, the same on every rank, shapes (n, D), n the same for all.
-        formulas: which.
-        exact: whether Wasserstein distances are by optimal plans, not sliced.
-        neighbours: k, for the nearest-neighbour estimate.
-        replicas: clouds drawn for the floor, and again for the intervals.
+    Collective. ``clouds`` are all points of each, the same on every rank, of equal shapes (n, D).
 
     Raises:
         InputError: more points than exact transport can take, or no more than ``neighbours``; POT is missing.
     """
     pooled = np.concatenate(clouds)
-    if neighbours >= len(pooled):
-        raise InputError(f"neighbours = {neighbours} is not valid: give fewer than the points")
-    if exact:
+    if options.neighbours >= len(pooled):
+        raise InputError(f"neighbours = {options.neighbours} is not valid: give fewer than the points")
+    if options.wasserstein == "exact":
         _check_exact(len(pooled))
     one = target.one
     grid = mass_grid(one.on_grid, one.box)
@@ -66,44 +49,38 @@ def point_distances(
     values /= values.sum() * grid.cell_volume
     draws = Draws(grid, values, target.r)
     found = Measured()
-    on_lines = [formula for formula in formulas if isinstance(formula, OnLines)]
+    on_lines = those(OnLines, formulas)
     if on_lines:
-        family = _Family(grid, values, target.r, clouds, on_lines, draws, exact, replicas)
-        found = Measured.along(family, on_lines, len(clouds), replicas)
-        noise = family.lines.noise / len(pooled)
-        found = replace(found, debiased={n: _less(e, noise) for n, e in found.by_name.items() if n == ENERGY.name})
-    for formula in formulas:
-        if isinstance(formula, OnNeighbours):
-            log_density = LogDensity(grid, values, target.r)
-            here, floor = formula.measure(pooled, log_density, draws.points, k=neighbours, replicas=replicas)
-            found = replace(
-                found, by_name={**found.by_name, formula.name: here}, floor={**found.floor, formula.name: floor}
-            )
+        family = _Projected(grid, values, draws, clouds, on_lines, options)
+        found, noise = family.measured(), family.lines.noise / len(pooled)
+        debiased = {n: _less(e, noise) for n, e in found.by_name.items() if n == ENERGY.name}
+        found = replace(found, debiased=Estimates(by_name=debiased))
+    for formula in those(OnNeighbours, formulas):
+        log_density, how = LogDensity(grid, values, target.r), {"k": options.neighbours, "replicas": options.replicas}
+        here, floor = formula.measure(pooled, log_density, draws.points, **how)
+        floors = Floor(by_name={formula.name: floor}, replicas=options.replicas.count)
+        found = found.with_points(Measured(by_name={formula.name: here}, floor=floors))
     return found
 
 
-class _Family:
-    r"""The distances of particles, and of draws along the family of :mod:`kspde.distances.resampling`."""
-
-    #: Sliced distances have no family without noise.
-    bare: Array | None = None
+class _Projected(Family):
+    r"""The distances of projections onto lines, or by optimal plans: of particles, and of draws along the family."""
 
     def __init__(
         self,
         grid: Grid,
         density: Array,
-        r: int,
+        draws: Draws,
         clouds: Sequence[Array],
         formulas: Sequence[OnLines],
-        draws: Draws,
-        exact: bool,
-        replicas: Replicas,
+        options: Options,
     ) -> None:
-        self._draws, self._clouds, self._formulas, self._replicas = draws, clouds, formulas, replicas
+        r, exact = options.r, options.wasserstein == "exact"
+        self.formulas, self.replicas, self.clouds = formulas, options.replicas, len(clouds)
+        self._draws, self._points_of = draws, clouds
         self._points = pooled = np.concatenate(clouds)
-        planned = [exact and formula.power > 0 for formula in formulas]
-        self._plans = {i: formula.power for i, formula in enumerate(formulas) if planned[i]}
-        self._sliced = [i for i in range(len(formulas)) if not planned[i]]
+        self._plans = {i: formula.power for i, formula in enumerate(formulas) if exact and formula.power > 0}
+        self._sliced = [i for i in range(len(formulas)) if i not in self._plans]
         self._on_lines = [formulas[i] for i in self._sliced]
         self._lambdas = LAMBDAS[::2] if self._plans else LAMBDAS  # an optimal plan is costly
 
@@ -119,38 +96,36 @@ class _Family:
 
     def here(self) -> Array:
         """Return the distances of the particles."""
-        return self._measured(self._points, np.random.default_rng([self._replicas.seed, 9]))
+        return self._measured(self._points, np.random.default_rng([self.replicas.seed, 9]))
 
     def floor(self, replica: int) -> Array:
         """Return the distances of as many draws from u."""
-        random = self._replicas.random(3, replica)
+        random = self.replicas.random(3, replica)
         return self._measured(self._draws.points(len(self._points), random), random)
 
     def along(self, replica: int) -> Array:
         """Return the distances of as many draws for each λ."""
-        out = np.zeros((len(self._lambdas), len(self._formulas)))
+        out = np.zeros((len(self._lambdas), len(self.formulas)))
         if self._on_lines:
-            near = self._drawn(self._replicas.random(4, replica), self._weight)
-            by = self._lambdas - self._weight
+            near, by = self._drawn(self.replicas.random(4, replica), self._weight), self._lambdas - self._weight
             out[:, self._sliced] = self.lines.along(near, self._direction, by, self._on_lines)
-        if self._plans:
-            # The same random numbers for every λ, so that the more points are replaced the larger it is.
-            for i, at in enumerate(self._lambdas):
-                random = self._replicas.random(4, replica)
-                out[i, list(self._plans)] = self._transport(self._drawn(random, float(at)), random)
+        # Plans: the same random numbers for every λ, so that the more points are replaced the larger it is.
+        for i, at in enumerate(self._lambdas if self._plans else ()):
+            random = self.replicas.random(4, replica)
+            out[i, list(self._plans)] = self._transport(self._drawn(random, float(at)), random)
         return out
 
     def single(self, replica: int) -> Array:
         """Return the distances of as many draws as one cloud has particles."""
-        random = self._replicas.random(5, replica)
-        return self._measured(self._draws.between(len(self._clouds[0]), random, self._points, self._weight), random)
+        random = self.replicas.random(5, replica)
+        return self._measured(self._draws.between(len(self._points_of[0]), random, self._points, self._weight), random)
 
     def cloud(self, i: int) -> Array:
         """Return the distances of one cloud."""
-        return self._measured(self._clouds[i], self._replicas.random(8, i))
+        return self._measured(self._points_of[i], self.replicas.random(8, i))
 
     def _measured(self, points: Array, random: np.random.Generator) -> Array:
-        out = np.zeros(len(self._formulas))
+        out = np.zeros(len(self.formulas))
         if self._on_lines:
             out[self._sliced] = self.lines.distances(points, self._on_lines)
         if self._plans:
@@ -166,8 +141,7 @@ class _Family:
         import ot
 
         squared = np.maximum(ot.dist(points, self._draws.points(len(points), random)), 0.0)
-        powers = self._plans.values()
-        return [float(ot.emd2([], [], squared ** (0.5 * p))) ** (1 / p) for p in powers]
+        return [float(ot.emd2([], [], squared ** (0.5 * p))) ** (1 / p) for p in self._plans.values()]
 
 
 class Draws:
@@ -208,15 +182,10 @@ class Draws:
         share: float = 1.0,
         shift: Array | float = 0.0,
     ) -> Array:
-        r"""Return n draws of :math:`(1 - \lambda) u^{\otimes r} + \lambda \tilde\mu`.
+        r"""Return n draws of :math:`(1 - \lambda) u^{\otimes r} + \lambda \tilde\mu`, λ the weight.
 
-        Args:
-            n: how many.
-            random: as many of its numbers are used whatever the weight.
-            points: of μ.
-            weight: λ.
-            share: s; :math:`\tilde\mu` is :math:`s\mu + (1 - s)u^{\otimes r}` shifted.
-            shift: a vector, shape (r d,).
+        With s the share and μ that of the points, :math:`\tilde\mu` is :math:`s\mu + (1 - s)u^{\otimes r}` shifted by a
+        vector of shape (r d,). As many random numbers are used whatever the weight is.
         """
         out = self.points(n, random)
         replaced = random.random(n) < weight
@@ -232,10 +201,10 @@ class _Uniforms:
     def __init__(self, random: np.random.Generator) -> None:
         self._random = random
 
-    def uniforms(self, ids: Any, step: int, count: int) -> Array:
+    def uniforms(self, ids: Ids, step: int, count: int) -> Array:
         return self._random.random((len(ids), count))
 
-    def normals(self, ids: Any, step: int, count: int) -> Array:
+    def normals(self, ids: Ids, step: int, count: int) -> Array:
         return self._random.standard_normal((len(ids), count))
 
 

@@ -6,7 +6,7 @@ printed, tabulated and drawn, with its interval and its floor.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import gamma, pi, sqrt
@@ -19,7 +19,19 @@ from kspde.distances.statistics import Estimate
 from kspde.errors import KspdeError
 from kspde.typing import Array
 
-__all__ = ["DISTANCES", "ENERGY", "Curves", "DensityPair", "Formula", "OnGrid", "OnLines", "OnNeighbours", "Projection"]
+__all__ = [
+    "DISTANCES",
+    "ENERGY",
+    "L1",
+    "Curves",
+    "DensityPair",
+    "Formula",
+    "OnGrid",
+    "OnLines",
+    "OnNeighbours",
+    "Projection",
+    "those",
+]
 
 #: Kinds of comparison: a density and particles, two densities, two sets of particles.
 _KINDS = ("particles", "densities", "clouds")
@@ -61,9 +73,9 @@ class DensityPair:
     """A density p and the reference u at common points, both of mass 1, with the weights that integrate there.
 
     Args:
-        p: values of p.
-        u: values of u.
-        weight: of the points: one for all, or an array.
+        p: the values of p.
+        u: the values of u.
+        weight: the weight of all points, or an array of one for each.
         log_ratio: log(p/u) where it is known already.
     """
 
@@ -148,15 +160,8 @@ class Curves:
 
     def l1(self) -> Array:
         """Return the integrals of absolute values, one for each λ."""
-        curves = np.empty((len(self.by), len(self.f)))
-        if self.g is None:
-            np.abs(self.f, out=curves)
-        else:
-            np.multiply.outer(self.by, self.g, out=curves)
-            curves += self.f
-            np.abs(curves, out=curves)
-        total: Array = curves.sum(axis=1) * self.step
-        return total
+        curves = self.f[None] if self.g is None else np.multiply.outer(self.by, self.g) + self.f
+        return np.asarray(np.abs(curves).sum(axis=1) * self.step)
 
     def l2_squared(self) -> Array:
         """Return the integrals of squares, one for each λ."""
@@ -211,6 +216,11 @@ class OnNeighbours(Formula):
         return _KINDS[:1]
 
 
+def those[F: Formula](kind: type[F], formulas: Iterable[Formula]) -> list[F]:
+    """Return the formulas of one kind."""
+    return [formula for formula in formulas if isinstance(formula, kind)]
+
+
 def _relative_entropy(pair: DensityPair) -> float:
     r"""Return H(p|u) as the integral of :math:`p \log(p/u) - p + u \ge 0`.
 
@@ -226,13 +236,22 @@ def _relative_entropy(pair: DensityPair) -> float:
     return entropy
 
 
-_ENTROPY: dict[str, Any] = {
-    "default": ("particles", "densities"),
-    "squared": True,
-    "between": _relative_entropy,
-    "logarithmic": True,
-    "least": lambda l1: 0.5 * l1**2,
-}
+def _entropy(name: str, title: str, symbol: str, *, reverse: bool = False) -> OnGrid:
+    return OnGrid(
+        name=name,
+        title=title,
+        symbol=symbol,
+        default=("particles", "densities"),
+        squared=True,
+        between=_relative_entropy,
+        logarithmic=True,
+        reverse=reverse,
+        least=lambda l1: 0.5 * l1**2,
+    )
+
+
+#: ∫|p − u|, which bounds the relative entropies from below.
+L1 = OnGrid(name="l1", title="L1 distance", default=_KINDS, between=lambda pair: pair.l1, of_difference=True)
 
 #: 2E|X − Y| − E|X − X'| − E|Y − Y'|, a squared metric. Its expectation for independent draws is known, so that it also
 #: says how far particles are without their noise.
@@ -249,7 +268,7 @@ ENERGY = OnLines(
 DISTANCES: dict[str, Formula] = {
     distance.name: distance
     for distance in (
-        OnGrid(name="l1", title="L1 distance", default=_KINDS, between=lambda pair: pair.l1, of_difference=True),
+        L1,
         OnGrid(
             name="l2",
             title="L2 distance",
@@ -257,14 +276,8 @@ DISTANCES: dict[str, Formula] = {
             between=lambda pair: sqrt(pair.inner(pair.gap, pair.gap)),
             of_difference=True,
         ),
-        OnGrid(name="relative_entropy", title="relative entropy", symbol=r"H(\hat u_N|u)", **_ENTROPY),
-        OnGrid(
-            name="reverse_relative_entropy",
-            title="reverse relative entropy",
-            symbol=r"H(u|\hat u_N)",
-            reverse=True,
-            **_ENTROPY,
-        ),
+        _entropy("relative_entropy", "relative entropy", r"H(\hat u_N|u)"),
+        _entropy("reverse_relative_entropy", "reverse relative entropy", r"H(u|\hat u_N)", reverse=True),
         OnLines(
             name="wasserstein1",
             title="Wasserstein-1",

@@ -44,18 +44,18 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
 
 import numpy as np
 
 from kspde.distances.statistics import Estimate
 from kspde.grids import Grid
 from kspde.runtime.parallel import together
-from kspde.typing import Array
+from kspde.typing import Array, Comm
 
 __all__ = [
     "LAMBDAS",
     "SHIFT",
+    "Options",
     "Replicas",
     "deviation_of_clouds",
     "invert",
@@ -77,17 +77,11 @@ _CHUNK = 4_000_000
 
 
 def node_counts(cumulative: Array, shape: tuple[int, ...], n: int, random: np.random.Generator) -> Array:
-    """Return how many of n independent draws fall on each node of a grid.
+    """Return how many of n independent draws fall on each node, from the cumulative sum of their probabilities.
 
     Nodes suffice: the grid resolves the bandwidth, so the sum over nodes is a spectrally accurate quadrature and each
     kernel stands exactly where its particle is. The draws are by inversion, so that round-off moves one particle at
     most.
-
-    Args:
-        cumulative: the cumulative sum of the nodes' probabilities, flat, of any scale.
-        shape: the grid's shape.
-        n: the number of draws.
-        random: the source of uniform numbers.
     """
     counts = np.zeros(len(cumulative))
     for start in range(0, n, _CHUNK):
@@ -111,7 +105,7 @@ class Replicas:
 
     count: int
     seed: int
-    comm: Any
+    comm: Comm
     threads: int
 
     def random(self, stream: int, replica: int) -> np.random.Generator:
@@ -129,6 +123,18 @@ class Replicas:
         return np.array([value for _, value in sorted(gathered, key=lambda pair: pair[0])])
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The options of ``compare`` that say how distances are measured; it describes them."""
+
+    r: int
+    bandwidth: float | None
+    resolution: int | None
+    neighbours: int
+    wasserstein: str
+    replicas: Replicas
+
+
 def shift_away(grid: Grid, density: Array, r: int, means: Array, total: int) -> Array:
     """Return the vector that the particles are shifted by, shape (r d,).
 
@@ -136,11 +142,11 @@ def shift_away(grid: Grid, density: Array, r: int, means: Array, total: int) -> 
     larger.
 
     Args:
-        grid: in R^d or R^{rd}.
+        grid: a grid in R^d or R^{rd}.
         density: u or its tensor power at the grid's points, of mass 1.
         r: 1 or 2.
         means: the mean of each cloud, shape (clouds, r d).
-        total: the number of rows of all clouds.
+        total: the number of points of all clouds.
     """
     d = means.shape[1] // r
     weights = density * grid.cell_volume
@@ -162,11 +168,8 @@ def shift_away(grid: Grid, density: Array, r: int, means: Array, total: int) -> 
 def weight_without_noise(noise: float, gap: float) -> float:
     """Return the λ at which (1 − λ)u + λμ_N is as far from u as the particles are without their noise.
 
-    Its square is James and Stein's factor s.
-
-    Args:
-        noise: the expectation of a squared Hilbert distance for draws from u.
-        gap: this distance of the particles.
+    Its square is James and Stein's factor s. ``noise`` is the expectation of a squared Hilbert distance for draws from
+    u, ``gap`` this distance of the particles.
     """
     return float(np.sqrt(max(0.0, 1.0 - noise / gap))) if gap > 0 else 0.0
 
@@ -174,10 +177,7 @@ def weight_without_noise(noise: float, gap: float) -> float:
 def deviation_of_clouds(clouds: Array, draws: Array, squared: Sequence[bool]) -> Array:
     """Return the ratio of the distances' deviations over clouds to that over draws, on the scale they are compared on.
 
-    Args:
-        clouds: distances of each cloud, shape (C, distances).
-        draws: distances of as large sets of independent draws, shape (R, distances).
-        squared: whether each of them is a squared distance.
+    ``clouds`` has the shape (C, distances), ``draws`` of as many points each (R, distances).
     """
     ratios = []
     for each, drawn, root in zip(clouds.T, draws.T, squared, strict=True):

@@ -3,22 +3,20 @@ r"""The distance between two densities, or particles, or one of each: what is kn
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
-from kspde.distances.measured import Measured
+from kspde.distances.measured import Estimates, Floor, Measured
 from kspde.distances.over_time import OverTime
 from kspde.distances.registry import DISTANCES
-from kspde.distances.statistics import Estimate
-from kspde.distances.target import CLIP
-from kspde.errors import InputError
+from kspde.errors import InputError, shortened
 from kspde.plots.densities import plot_distance
 from kspde.runtime.notebook import html_table
 from kspde.runtime.values import in_words
-from kspde.typing import Array
+from kspde.typing import Comm
 
 __all__ = ["Distance", "Estimates", "Floor"]
 
@@ -30,81 +28,8 @@ _SIDES = {
 }
 
 
-class _NotMeasuredError(InputError, AttributeError):
-    """An attribute for a distance that was not measured: ``hasattr`` is False."""
-
-
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Estimates:
-    r"""Numbers by the name of a distance, each with its 95 % interval.
-
-    Every distance of ``kspde.distances.registry.DISTANCES`` is also an attribute: ``distance.l1`` is
-    ``distance["l1"]``. With k the particles' density estimate (or the second density) and u the density, they are
-
-    - ``l1``: :math:`\int |k - u|`;
-    - ``l2``: :math:`(\int (k - u)^2)^{1/2}`;
-    - ``relative_entropy``: :math:`H(k|u) = \int k \log(k/u)`;
-    - ``reverse_relative_entropy``: :math:`H(u|k) = \int u \log(u/k)`;
-    - ``wasserstein1``: W_1 of μ_N and u, itself in one dimension or by optimal plans, sliced otherwise;
-    - ``wasserstein2``: W_2, likewise;
-    - ``energy``: the energy distance 2E|X − Y| − E|X − X'| − E|Y − Y'| of μ_N and u, a squared metric;
-    - ``relative_entropy_knn``: H(p|u) from nearest neighbours, with neither grid nor bandwidth; it may be negative.
-
-    Attributes:
-        by_name: the estimates.
-    """
-
-    by_name: Mapping[str, Estimate]
-
-    def __getitem__(self, name: str) -> Estimate:
-        """Return the estimate of one distance.
-
-        Raises:
-            InputError: it was not measured.
-        """
-        if name not in self.by_name:
-            raise InputError(f"{name} was not measured: give distances = (..., {name!r}) to compare")
-        return self.by_name[name]
-
-    def __getattr__(self, name: str) -> Estimate:
-        """Return the estimate of the distance of this name."""
-        if name not in DISTANCES:
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}", name=name, obj=self)
-        try:
-            return self[name]
-        except InputError as error:  # hasattr asks
-            raise _NotMeasuredError(str(error)) from None
-
-    def __dir__(self) -> list[str]:
-        """Return all attributes, the measured distances among them."""
-        return [*super().__dir__(), *self.by_name]
-
-    def __repr__(self) -> str:
-        """Return the estimates by name, a line each."""
-        return "\n".join(f"{DISTANCES[name].title:<30}{estimate}" for name, estimate in self.by_name.items())
-
-    def summary(self) -> dict[str, object]:
-        """Return a JSON-ready dict."""
-        return {name: estimate.summary() for name, estimate in self.by_name.items()}
-
-
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Floor(Estimates):
-    """The distances of particles whose law is the density itself, or of two sets of particles of one law.
-
-    For a density and particles: those of as many independent draws from the density. For two sets of particles: those
-    after all particles are dealt out to the two anew, at random. Two densities have none. Values are means over the
-    replicas; an interval holds one more such distance with probability 95 %.
-
-    Attributes:
-        replicas: how many clouds were drawn.
-    """
-
-    replicas: int = 0
-
-
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Distance(Estimates):
+class Distance(Measured):
     r"""The distance between two sides, densities or particles, both scaled to mass 1.
 
     Of a density u and particles, three numbers answer three questions. A **value** is that of the statistic, D(k, u)
@@ -147,16 +72,6 @@ class Distance(Estimates):
 
     kind: str
     differs: Mapping[str, tuple[Any, Any]]
-    floor: Floor = field(default_factory=lambda: Floor(by_name={}))
-    debiased: Estimates = field(default_factory=lambda: Estimates(by_name={}))
-    smoothing: Mapping[str, float] = field(default_factory=dict)
-    bandwidth: float | None = None
-    clipped_mass: float | None = None
-    uncovered_mass: float | None = None
-    clip_level: float = CLIP
-    axes: tuple[Array, ...]
-    density_pde: Array
-    density_particles: Array
     species: str
     mass: float
     r: int = 1
@@ -169,24 +84,9 @@ class Distance(Estimates):
     eps: float | None
     t_end: float | None
     seed: int = 0
-    comm: Any
+    comm: Comm
     over_time: OverTime | None = None
     warnings: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, measured: Measured, *, replicas: int = 0, **about: Any) -> Self:
-        """Return what was measured as a result.
-
-        Args:
-            measured: the numbers.
-            replicas: how many clouds were drawn.
-            about: the other attributes.
-        """
-        numbers = {each.name: getattr(measured, each.name) for each in fields(Measured)}
-        floor = Floor(by_name=numbers.pop("floor"), replicas=replicas)
-        debiased = Estimates(by_name=numbers.pop("debiased"))
-        first, second = numbers.pop("first"), numbers.pop("second")
-        return cls(**numbers, floor=floor, debiased=debiased, density_pde=first, density_particles=second, **about)
 
     @property
     def sides(self) -> tuple[str, str]:
@@ -206,7 +106,7 @@ class Distance(Estimates):
 
     @property
     def above_floor(self) -> bool:
-        """Whether the first distance (L¹ by default) exceeds its floor's interval."""
+        """Whether the first distance, L¹ unless others were asked for, exceeds its floor's interval."""
         return self.is_above_floor(next(iter(self.by_name)))
 
     def is_above_floor(self, name: str) -> bool:
@@ -225,7 +125,7 @@ class Distance(Estimates):
         first, second = self.sides
         parts = []
         for name, values in self.differs.items():
-            one, other = (in_words(value) for value in values)
+            one, other = (_shown(value) for value in values)
             both = f" ({one} for the {first}, {other} for the {second})" if one != other else ""
             parts.append(name + both)
         return ", ".join(parts)
@@ -239,7 +139,7 @@ class Distance(Estimates):
 
     def caption(self, between: str = ", ") -> str:
         """Return the two leading distances with their floors, in two lines of mathematical type."""
-        names = [name for name in ("l1", "relative_entropy", "energy") if name in self.by_name]
+        names = [name for name in ("l1", "relative_entropy", "energy") if name in self.by_name] or self.by_name
         floors = {name: f"{between}floor {estimate}" for name, estimate in self.floor.by_name.items()}
         lines = [f"{DISTANCES[name].label} {self.in_words(name)}{floors.get(name, '')}" for name in names]
         return "\n".join(lines[:2])
@@ -303,7 +203,13 @@ class Distance(Estimates):
         """Return a JSON-ready dict."""
         out: dict[str, object] = {
             "kind": self.kind,
-            "differs": {name: [_ready(value) for value in values] for name, values in self.differs.items()},
+            "differs": {
+                name: [
+                    value if isinstance(value, (bool, int, float)) or value is None else _shown(value)
+                    for value in values
+                ]
+                for name, values in self.differs.items()
+            },
             "species": self.species,
             "mass": self.mass,
             "eps": self.eps,
@@ -335,5 +241,5 @@ class Distance(Estimates):
         return out
 
 
-def _ready(value: Any) -> Any:
-    return value if value is None or isinstance(value, (bool, int, float, str)) else in_words(value)
+def _shown(value: Any) -> str:
+    return shortened(" ".join(in_words(value).split()))

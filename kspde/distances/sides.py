@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from hashlib import blake2b
 from typing import Any
 
@@ -13,13 +14,13 @@ import numpy.typing as npt
 from kspde.comparable import Known, check_species, check_unweighted, known
 from kspde.distances.quadrature import converged, over_box, uniform_edges
 from kspde.distances.target import Target
-from kspde.domains import Box, Disk
+from kspde.domains import Domain
 from kspde.errors import InputError, check_finite, check_number
 from kspde.initial import InitialDensity, checked_values
-from kspde.protocols import ParticleCloud
+from kspde.protocols import ParticleCloud, SolvedDensity
 from kspde.runtime.parallel import communicator, together
 from kspde.runtime.random import Philox
-from kspde.typing import Array, Ids
+from kspde.typing import Array, Comm, Ids
 
 __all__ = [
     "DensitySide",
@@ -80,47 +81,52 @@ class ParticleSide:
 Side = DensitySide | ParticleSide
 
 
-def sides_of(first: Any, second: Any, *, domain: Any, **how: Any) -> tuple[Side, Side]:
+def sides_of(
+    first: Any, second: Any, *, species: str | None, t: float | None, mass: float, domain: Any, comm: Comm
+) -> tuple[Side, Side]:
     """Return the two sides of a comparison, a density before particles.
 
     Args:
         first: a solution, an initial density, a function, a cloud, several clouds, or positions.
         second: the same.
+        species: the species to compare.
+        t: the time of solutions; None for the final one.
+        mass: the mass of positions.
         domain: the domain of a function.
-        how: the species to compare, the time of solutions (None for the final one), the mass of positions, and the
-            communicator of what has none.
+        comm: the communicator of what has none.
 
     Raises:
         InputError: something else, or a value that is not valid.
     """
-    a, b = (_side(given, name, domain=domain, **how) for given, name in ((first, "first"), (second, "second")))
-    if domain is not None and not any(side.known.what == "function" for side in (a, b)):
+
+    def side(given: Any, name: str) -> Side:
+        if _is_solution(given):
+            return _solution(given, species, t)
+        if isinstance(given, InitialDensity):
+            return _initial(given, comm)
+        if _is_cloud(given):
+            return _particles([given], species)
+        if callable(given):
+            return _function(given, domain, comm)
+        if isinstance(given, (np.ndarray, Sequence)) and not isinstance(given, str):
+            several = [] if isinstance(given, np.ndarray) else given
+            if several is given and not len(given):
+                raise InputError(f"{name} is an empty sequence: give at least one cloud")
+            if several and all(_is_cloud(each) for each in several):
+                return _particles(several, species)
+            arrays = several and all(isinstance(each, np.ndarray) and each.ndim == 2 for each in several)
+            return _positions(name, several if arrays else [given], mass, comm)
+        raise InputError(
+            f"{name} is a {type(given).__name__}: give a density (what kspde.solve returned, an initial density, or a "
+            f"function with domain=...), particles (what kspde.simulate returned, or several), or (n, d) positions"
+        )
+
+    a, b = side(first, "first"), side(second, "second")
+    if domain is not None and "function" not in (a.known.what, b.known.what):
         raise InputError("domain is given, and neither side is a function: leave it out")
+    if t is not None and not any(_is_solution(given) for given in (first, second)):
+        raise InputError("t is given, and neither side is a solution: leave it out")
     return (b, a) if isinstance(a, ParticleSide) and isinstance(b, DensitySide) else (a, b)
-
-
-def _side(given: Any, name: str, *, species: str | None, t: float | None, mass: float, domain: Any, comm: Any) -> Side:
-    if _is_solution(given):
-        return _solution(given, species, t)
-    if isinstance(given, InitialDensity):
-        return _initial(given, comm)
-    if _is_cloud(given):
-        return _particles([given], species)
-    if callable(given):
-        return _function(given, domain, comm)
-    if isinstance(given, Sequence) and not isinstance(given, str) and not len(given):
-        raise InputError(f"{name} is an empty sequence: give at least one cloud")
-    if isinstance(given, Sequence) and not isinstance(given, str):
-        if all(_is_cloud(each) for each in given):
-            return _particles(given, species)
-        if all(isinstance(each, np.ndarray) and each.ndim == 2 for each in given):
-            return _positions(name, given, mass, comm)
-    if isinstance(given, (np.ndarray, Sequence)) and not isinstance(given, str):
-        return _positions(name, [given], mass, comm)
-    raise InputError(
-        f"{name} is a {type(given).__name__}: give a density (what kspde.solve returned, an initial density, or a "
-        f"function with domain=...), particles (what kspde.simulate returned, or several), or (n, d) positions"
-    )
 
 
 def _is_solution(given: Any) -> bool:
@@ -131,8 +137,10 @@ def _is_cloud(given: Any) -> bool:
     return all(hasattr(given, name) for name in ("of", "ids_of", "model", "masses", "t_end"))
 
 
-def _solution(pde: Any, species: str | None, t: float | None) -> DensitySide:
+def _solution(pde: SolvedDensity, species: str | None, t: float | None) -> DensitySide:
     name = check_species(pde.model, species)
+    if t is not None and t > pde.t_end * (1 + 1e-9):
+        raise InputError(f"t = {t:g} is not valid: give a time in [0, {pde.t_end:g}]")
 
     def target(at: float | None, r: int) -> Target:
         when = t if at is None else at
@@ -150,7 +158,7 @@ def _particles(clouds: Sequence[Any], species: str | None) -> ParticleSide:
     return ParticleSide(everyone=[known(cloud, name, what="particles") for cloud in clouds], clouds=list(clouds))
 
 
-def _initial(density: InitialDensity, comm: Any) -> DensitySide:
+def _initial(density: InitialDensity, comm: Comm) -> DensitySide:
     points = density.sample(Philox(0), np.arange(_DRAWS, dtype=np.uint64))
     lower, upper = points.min(axis=0), points.max(axis=0)
     reach = 0.5 * (upper - lower)
@@ -159,19 +167,16 @@ def _initial(density: InitialDensity, comm: Any) -> DensitySide:
     return _exact(about, lambda axes: _on_axes(density, axes), box, bounded=False)
 
 
-def _function(function: Callable[[Array], npt.ArrayLike], domain: Any, comm: Any) -> DensitySide:
-    if not isinstance(domain, (Box, Disk)):
+def _function(function: Callable[[Array], npt.ArrayLike], domain: Any, comm: Comm) -> DensitySide:
+    if not isinstance(domain, Domain) or domain.bounds is None:
         was = "is not given" if domain is None else f"is a {type(domain).__name__}"
         raise InputError(
             f"a function is given, and domain {was}: give a kspde.Box or kspde.Disk that it is a density on"
         )
-    half_width = domain.half_width if isinstance(domain, Box) else domain.radius
-    radius = np.inf if isinstance(domain, Box) else domain.radius
-    box = np.outer((-1.0, 1.0), np.full(domain.dimension, half_width))
+    box = domain.bounds
 
     def inside(points: Array) -> Array:
-        out = np.zeros(len(points))
-        here = (np.abs(points) <= half_width).all(axis=1) & (np.square(points).sum(axis=1) <= radius**2)
+        out, here = np.zeros(len(points)), domain.holds(points)
         if here.any():
             out[here] = checked_values(function, points[here])
         return out
@@ -179,12 +184,14 @@ def _function(function: Callable[[Array], npt.ArrayLike], domain: Any, comm: Any
     def values(axes: Sequence[Array]) -> Array:
         return _on_axes(inside, axes)
 
+    def total(nodes: tuple[Array, ...], weights: tuple[Array, ...]) -> Array:
+        return np.array([reduce(np.matmul, reversed(weights), values(nodes))])
+
     with together(comm):
-        edges = over_box(box, uniform_edges(box))
-        mass = float(converged(edges, lambda nodes, weights: np.array([_sum(values(nodes), weights)])).value[0])
+        mass = float(converged(over_box(box, uniform_edges(box)), total).value[0])
         if mass <= 0:
             raise InputError(f"the function has no mass on {domain}: give one with a positive integral")
-    about = Known(what="function", dimension=domain.dimension, mass=mass, comm=comm, domain=domain)
+    about = Known(what="function", dimension=box.shape[1], mass=mass, comm=comm, domain=domain)
     return _exact(about, values, box)
 
 
@@ -210,19 +217,13 @@ def _on_axes(density: Callable[[Array], npt.ArrayLike], axes: Sequence[Array]) -
     return np.asarray(density(points.reshape(-1, len(axes))), dtype=np.float64).reshape(points.shape[:-1])
 
 
-def _sum(values: Array, weights: Sequence[Array]) -> float:
-    for weight in reversed(weights):
-        values = values @ weight
-    return float(values)
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Positions:
     """Positions as a cloud gives them: this rank's, with their ids."""
 
     points: Array
     ids: Ids
-    comm: Any
+    comm: Comm
 
     def of(self, species: str) -> Array:
         return self.points
@@ -231,7 +232,7 @@ class _Positions:
         return self.ids
 
 
-def _positions(name: str, given: Sequence[Any], mass: float, comm: Any) -> ParticleSide:
+def _positions(name: str, given: Sequence[Any], mass: float, comm: Comm) -> ParticleSide:
     """Return (n, d) positions as particles. Every rank gives its own, or all give the same. Collective."""
     check_number("mass", mass, above=0)
     clouds: list[Any] = []
@@ -268,7 +269,7 @@ def check_positions(name: str, given: Any) -> Array:
     return points
 
 
-def communicator_of(*given: Any) -> Any:
+def communicator_of(*given: Any) -> Comm:
     """Return the communicator of the first that has one, or that of all ranks."""
     for each in given:
         first = each[0] if isinstance(each, (list, tuple)) and each else each
@@ -287,7 +288,7 @@ def rows_of(points: Array, r: int) -> Array:
     return np.ascontiguousarray(points[: n * r].reshape(n, r * points.shape[1]))
 
 
-def rows_in_order(points: Array, ids: Any, comm: Any) -> Array:
+def rows_in_order(points: Array, ids: Ids, comm: Comm) -> Array:
     """Return all ranks' points in the order of their ids, on every rank. Collective.
 
     Raises:
@@ -301,14 +302,14 @@ def rows_in_order(points: Array, ids: Any, comm: Any) -> Array:
     return np.ascontiguousarray(everything[order])
 
 
-def points_of(clouds: Sequence[ParticleCloud], species: str, least: int, comm: Any) -> tuple[list[Any], int]:
+def points_of(side: ParticleSide, least: int, comm: Comm) -> tuple[list[tuple[Array, Ids]], int]:
     """Return this rank's positions and ids of each cloud, and how many particles each has over all ranks. Collective.
 
     Raises:
         InputError: fewer than ``least``, clouds of different sizes, or a position that is not finite, on any rank.
     """
-    out = []
-    for cloud in clouds:
+    out, species = [], side.known.species or "u"
+    for cloud in side.clouds:
         points, ids = np.asarray(cloud.of(species), dtype=np.float64), np.asarray(cloud.ids_of(species))
         with together(comm):
             bad = np.flatnonzero(~np.isfinite(points).all(axis=1))

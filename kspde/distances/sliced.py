@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from math import pi, sqrt
 
 import numpy as np
@@ -93,9 +94,7 @@ class Lines:
             symbol = np.ones(len(frequencies), dtype=complex)
             for i in range(r):
                 omega = direction[i * d : (i + 1) * d]
-                s = np.zeros(grid.shape)
-                for axis, (w, x) in enumerate(zip(omega, points, strict=True)):
-                    s += (w * x).reshape([-1 if a == axis else 1 for a in range(d)])
+                s = reduce(np.add.outer, [w * x for w, x in zip(omega, points, strict=True)])
                 symbol *= np.fft.rfft(self._binned(s.ravel() / self.step, weights)) * binning
             p = np.roll(np.fft.irfft(symbol, count), count // 2)
             self.distribution[line] = np.cumsum(p) - 0.5 * p
@@ -110,41 +109,21 @@ class Lines:
 
     def distances(self, points: Array, formulas: Sequence[OnLines]) -> Array:
         """Return the distances of the empirical measure of points of shape (n, D), shape (formulas,)."""
-        quantiles = any(formula.of_quantiles for formula in formulas)
-        displacements = self._displacements(points, quantiles)
-        lines = (
-            Projection(Curves(gap, self.step), None if off is None else Curves(off, 1 / len(off)))
-            for gap, off in displacements
-        )
-        out: Array = self._averaged(lines, formulas)[0]
-        return out
+        return np.asarray(self.along(points, None, np.zeros(1), formulas)[0])
 
     def distances_to(self, other: Lines, levels: int, formulas: Sequence[OnLines]) -> Array:
-        """Return the distances of another density with the same lines and nodes, shape (formulas,).
-
-        Args:
-            other: the other density's projections.
-            levels: at how many levels quantiles are compared.
-            formulas: which.
-        """
+        """Return the distances of another density with the same lines and nodes, shape (formulas,)."""
         gaps = other.distribution - self.distribution
         offs = other.quantiles(levels) - self.quantiles(levels)
         lines = (
             Projection(Curves(gap, self.step), Curves(off, 1 / len(off))) for gap, off in zip(gaps, offs, strict=True)
         )
-        out: Array = self._averaged(lines, formulas)[0]
-        return out
+        return np.asarray(averaged(lines, formulas, self.directions.shape[1])[0])
 
     def displacement(self, points: Array, shift: Array, share: float, *, quantiles: bool = True) -> Displacement:
         """Return the displacement of s μ_N + (1 − s) u, shifted by a vector: s times μ_N's, 1 − s times u's own.
 
         For distribution functions that is the mixture; for quantiles it is the displacement interpolation.
-
-        Args:
-            points: of μ_N, shape (n, D).
-            shift: the vector, shape (D,).
-            share: s.
-            quantiles: whether to compute those of quantiles too.
         """
         gaps: list[Array] = []
         offs: list[Array] = []
@@ -155,26 +134,24 @@ class Lines:
                 offs.append(share * off + (1 - share) * by)
         return Displacement(np.array(gaps), np.array(offs) if quantiles else None)
 
-    def along(self, points: Array, direction: Displacement, by: Array, formulas: Sequence[OnLines]) -> Array:
+    def along(self, points: Array, direction: Displacement | None, by: Array, formulas: Sequence[OnLines]) -> Array:
         """Return the distances of points displaced by multiples of another displacement too, shape (len(by), formulas).
 
         Args:
-            points: shape (n, D).
-            direction: of as many points.
+            points: points of shape (n, D).
+            direction: the displacement of as many points, or None.
             by: the multiples.
-            formulas: which.
+            formulas: the distances.
         """
-        displacements = self._displacements(points, direction.quantiles is not None)
+        more, further = (None, None) if direction is None else (direction.distribution, direction.quantiles)
+        sorts = any(formula.of_quantiles for formula in formulas)
         lines = (
             Projection(
-                Curves(gap, self.step, direction.distribution[line], by),
-                None if off is None else Curves(off, 1 / len(off), direction.quantiles[line], by),  # type: ignore[index]
+                Curves(gap, self.step, None if more is None else more[line], by),
+                None if off is None else Curves(off, 1 / len(off), None if further is None else further[line], by),
             )
-            for line, (gap, off) in enumerate(displacements)
+            for line, (gap, off) in enumerate(self._displacements(points, sorts))
         )
-        return self._averaged(lines, formulas)
-
-    def _averaged(self, lines: Iterable[Projection], formulas: Sequence[OnLines]) -> Array:
         return averaged(lines, formulas, self.directions.shape[1])
 
     def _displacements(self, points: Array, quantiles: bool) -> Iterator[tuple[Array, Array | None]]:
@@ -222,13 +199,7 @@ class Lines:
 
 
 def averaged(lines: Iterable[Projection], formulas: Sequence[OnLines], dimension: int) -> Array:
-    """Return distances from the projections onto all lines, shape (λ, formulas).
-
-    Args:
-        lines: the projections; each is used once.
-        formulas: which.
-        dimension: D.
-    """
+    """Return distances from the projections onto all lines in R^D, each used once: shape (λ, formulas)."""
     parts = np.array([[formula.on_line(line) for formula in formulas] for line in lines])
     means = parts.mean(axis=0)
     return np.array([formula.of_mean(mean, dimension) for formula, mean in zip(formulas, means, strict=True)]).T

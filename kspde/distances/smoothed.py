@@ -2,73 +2,58 @@ r"""A density and particles on a grid: the distances of a kernel density estimat
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from kspde.distances.bandwidth import bounding_box, check_mass, common_grid
-from kspde.distances.measured import Measured
-from kspde.distances.registry import DensityPair, OnGrid
-from kspde.distances.resampling import (
-    LAMBDAS,
-    Replicas,
-    node_counts,
-    shift_away,
-    weight_without_noise,
-)
+from kspde.distances.measured import Estimates, Family, Measured
+from kspde.distances.registry import L1, DensityPair, OnGrid
+from kspde.distances.resampling import LAMBDAS, Options, node_counts, shift_away, weight_without_noise
 from kspde.distances.statistics import Estimate
 from kspde.distances.target import CLIP, Target
 from kspde.grids import GaussianSmoother, Grid, deposit, shifted
+from kspde.particles.reductions import reduced
 from kspde.typing import Array
 
 __all__ = ["Reference", "smoothed_distances"]
 
 
 def smoothed_distances(
-    target: Target,
-    clouds: Sequence[Array],
-    n: int,
-    formulas: Sequence[OnGrid],
-    *,
-    bandwidth: float | None,
-    resolution: int | None,
-    replicas: Replicas,
+    target: Target, clouds: Sequence[Array], n: int, formulas: Sequence[OnGrid], options: Options
 ) -> Measured:
     """Return the distances of K_h * μ from u, where μ is the mean of the clouds' empirical measures. Collective.
 
     Args:
         target: u.
         clouds: this rank's points of each cloud, shapes (n_local, D); ranks hold different points.
-        n: points of a cloud, over all ranks.
-        formulas: which.
-        bandwidth: h, or None.
-        resolution: grid points in the longest direction, or None.
-        replicas: clouds drawn for the floor, and again for the intervals.
+        n: the number of points of a cloud, over all ranks.
+        formulas: the distances; L¹ is measured with them, since it bounds the others from below.
+        options: the options.
 
     Raises:
         InputError: the grid cannot resolve the bandwidth, or does not hold the density's mass.
     """
-    comm, total = replicas.comm, n * len(clouds)
-    box = bounding_box(np.concatenate(clouds), comm, target.dimension)
-    grid, h = common_grid(target, box, total, bandwidth, resolution)
+    box = bounding_box(np.concatenate(clouds), options.replicas.comm, target.dimension)
+    grid, h = common_grid(target, box, n * len(clouds), options.bandwidth, options.resolution)
     values = target.on_grid(grid.axes)
     check_mass(float(values.sum()) * grid.cell_volume, target.mass, grid)
     reference = Reference(values, grid.cell_volume, CLIP)
-    family = _Family(grid, h, reference, clouds, n, target.r, formulas, replicas)
-    found = Measured.along(family, formulas, len(clouds), replicas)
-    smoothing = reference.distances(family.blurred, formulas)
+    measured = list(dict.fromkeys((L1, *formulas)))
+    family = _Smoothed(grid, h, reference, clouds, n, measured, options)
+    found = family.measured()
+    smoothing = reference.distances(family.blurred, measured)
     return replace(
         found,
-        debiased=_consistent(found.debiased, formulas),
-        smoothing={formula.name: float(smoothing[i]) for i, formula in enumerate(formulas)},
+        debiased=_consistent(found.debiased, measured),
+        smoothing={formula.name: float(value) for formula, value in zip(measured, smoothing, strict=True)},
         bandwidth=h,
         clipped_mass=reference.clipped_mass(family.estimate),
         uncovered_mass=reference.uncovered_mass(family.estimate),
         axes=grid.axes,
-        first=reference.density,
-        second=reference.normalised(family.estimate),
+        density_pde=reference.density,
+        density_particles=reference.normalised(family.estimate),
     )
 
 
@@ -124,13 +109,12 @@ class Reference:
         return float(self.density[bare].sum()) * self._volume
 
 
-class _Family:
+class _Smoothed(Family):
     r"""The distances of density estimates: of the particles, and of draws along the family.
 
     Attributes:
         estimate: K_h * μ.
         blurred: K_h * u.
-        bare: the distances of :math:`K_h * p_\lambda`, shape (λ, formulas).
     """
 
     def __init__(
@@ -140,82 +124,68 @@ class _Family:
         reference: Reference,
         clouds: Sequence[Array],
         n: int,
-        r: int,
         formulas: Sequence[OnGrid],
-        replicas: Replicas,
+        options: Options,
     ) -> None:
-        comm, total, volume = replicas.comm, n * len(clouds), grid.cell_volume
-        self._grid, self._reference, self._formulas, self._replicas = grid, reference, formulas, replicas
-        self._n, self._total = n, total
-        self._smoother = GaussianSmoother(grid, h)
-        self._parts = [_summed(deposit(grid, points), comm) for points in clouds]
-        self.estimate = self._smoother.density(np.sum(self._parts, axis=0), replicas.threads) / total
-        self.blurred = self._smoother.smooth(reference.density, replicas.threads)
+        self.formulas: Sequence[OnGrid] = formulas
+        self.replicas, self.clouds = options.replicas, len(clouds)
+        comm, total, volume = self.replicas.comm, n * len(clouds), grid.cell_volume
+        self._reference, self._n, self._smoother = reference, n, GaussianSmoother(grid, h)
+        self._parts = [reduced(comm, deposit(grid, points)) for points in clouds]
+        self.estimate = self._smoother.density(np.sum(self._parts, axis=0), self.replicas.threads) / total
+        self.blurred = self._smoother.smooth(reference.density, self.replicas.threads)
 
         off = self.estimate - self.blurred
         square = float(np.vdot(self.blurred, self.blurred)) * volume
         noise = (float(4 * np.pi * h**2) ** (-0.5 * grid.dimension) - square) / total
         weight = weight_without_noise(noise, float(np.vdot(off, off)) * volume)
-        means = np.array([_summed(points.sum(axis=0), comm) / n for points in clouds])
-        shift = shift_away(grid, reference.density, r, means, total)
-        end = np.sum([_summed(deposit(grid, points + shift), comm) for points in clouds], axis=0) / (total * volume)
+        means = np.array([reduced(comm, points.sum(axis=0)) / n for points in clouds])
+        shift = shift_away(grid, reference.density, options.r, means, total)
+        end = np.sum([reduced(comm, deposit(grid, points + shift)) for points in clouds], axis=0) / (total * volume)
         end = weight**2 * end + (1 - weight**2) * shifted(grid, reference.density, shift)
         # Draws lie on nodes, so their means need no correction for the binning.
-        smoothed = self._smoother.smooth(end, replicas.threads)
+        smoothed = self._smoother.smooth(end, self.replicas.threads)
         near = (1 - weight) * self.blurred + weight * smoothed
         exact = [(1 - at) * self.blurred + at * smoothed for at in LAMBDAS]
         # Where no kernel reaches, the draws are 0 as well.
         self._scales = [np.divide(each, near, out=np.zeros_like(each), where=near > 0) for each in exact]
-        self.bare: Array | None = np.array([self._measured(each) for each in exact])
+        self.bare = np.array([reference.distances(each, formulas) for each in exact])
         self._of_density = np.cumsum(reference.density * volume)
         self._near = np.cumsum(((1 - weight) * reference.density + weight * end) * volume)
 
     def here(self) -> Array:
         """Return the distances of the particles."""
-        return self._measured(self.estimate)
+        return self._reference.distances(self.estimate, self.formulas)
 
     def floor(self, replica: int) -> Array:
         """Return the distances of as many draws from u."""
-        return self._measured(self._drawn(self._of_density, self._total, 0, replica))
+        draws = self._drawn(self._of_density, self.clouds * self._n, 0, replica)
+        return self._reference.distances(draws, self.formulas)
 
     def along(self, replica: int) -> Array:
-        """Return the distances of as many draws for each λ.
-
-        One set of draws, from near the particles' own λ, serves all.
-        """
-        density = self._drawn(self._near, self._total, 1, replica)
-        return np.array([self._measured(density * scale) for scale in self._scales])
+        """Return the distances of as many draws for each λ: one set of them, from near the particles' own λ."""
+        draws = self._drawn(self._near, self.clouds * self._n, 1, replica)
+        return np.array([self._reference.distances(draws * scale, self.formulas) for scale in self._scales])
 
     def single(self, replica: int) -> Array:
         """Return the distances of as many such draws as one cloud has particles."""
-        return self._measured(self._drawn(self._near, self._n, 2, replica))
+        return self._reference.distances(self._drawn(self._near, self._n, 2, replica), self.formulas)
 
     def cloud(self, i: int) -> Array:
         """Return the distances of one cloud."""
-        return self._measured(self._smoother.density(self._parts[i]))
-
-    def _measured(self, density: Array) -> Array:
-        return self._reference.distances(density, self._formulas)
+        return self._reference.distances(self._smoother.density(self._parts[i]), self.formulas)
 
     def _drawn(self, cumulative: Array, count: int, stream: int, replica: int) -> Array:
-        counts = node_counts(cumulative, self._grid.shape, count, self._replicas.random(stream, replica))
-        return self._smoother.smooth(counts / (count * self._grid.cell_volume))
+        grid = self._smoother.grid
+        counts = node_counts(cumulative, grid.shape, count, self.replicas.random(stream, replica))
+        return self._smoother.smooth(counts / (count * grid.cell_volume))
 
 
-def _consistent(estimates: Mapping[str, Estimate], formulas: Sequence[OnGrid]) -> dict[str, Estimate]:
+def _consistent(estimates: Estimates, formulas: Sequence[OnGrid]) -> Estimates:
     """Raise estimates to what the estimated L¹ distance implies: the true values are at least that large."""
-    if "l1" not in estimates:
-        return dict(estimates)
     out = {}
     for formula in formulas:
-        e, least = estimates[formula.name], formula.least(estimates["l1"].value)
-        out[formula.name] = Estimate(max(e.value, least), (e.interval[0], max(e.interval[1], least)))
-    return out
-
-
-def _summed(mine: Array, comm: Any) -> Array:
-    if comm.size > 1:
-        from mpi4py import MPI
-
-        comm.Allreduce(MPI.IN_PLACE, mine)
-    return mine
+        if formula.debiases:
+            e, least = estimates[formula.name], formula.least(estimates["l1"].value)
+            out[formula.name] = Estimate(max(e.value, least), (e.interval[0], max(e.interval[1], least)))
+    return Estimates(by_name=out)

@@ -121,7 +121,8 @@ def clouds_at(times: Sequence[float], cloud: ParticleCloud, snapshots: Any) -> l
         return [cloud if abs(t - cloud.t_end) <= close else _read(files, t, close, cloud) for t in times]
     if snapshots is not None and not isinstance(snapshots, Iterable):
         raise InputError(
-            f"snapshots is a {type(snapshots).__name__}: give Snapshots, a directory of snapshot files, or a list of clouds"
+            f"snapshots is a {type(snapshots).__name__}: give Snapshots, a directory of snapshot files, or a list of "
+            "clouds"
         )
     known: dict[float, ParticleCloud] = {}
     for each in (cloud, *(snapshots or ())):

@@ -42,13 +42,17 @@ def check_mean_field(mean_field: Any, problem: Problem, differs: Any) -> None:
     A mean field that is the user's own object is checked as far as it has the attributes.
 
     Args:
-        mean_field: the mean field.
+        mean_field: the mean field, or None.
         problem: the particles' problem.
         differs: names of what may differ: "eps" (the mollifier too), "initial" (u0 too).
 
     Raises:
         InputError: another kind of object, another problem, a solution between walls, or one that ends earlier.
     """
+    if mean_field is None:
+        if differs:
+            raise InputError("mean_field_differs is given without mean_field: give mean_field too, or leave it out")
+        return
     for name in ("signal_on_grid", "model", "t_end"):
         if not hasattr(mean_field, name):
             raise InputError(

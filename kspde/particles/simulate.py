@@ -156,8 +156,7 @@ def simulate(
         comm=comm,
     )
     check_callable("progress", progress, "one argument, t/t_end")
-    if mean_field is not None:
-        check_mean_field(mean_field, problem, mean_field_differs)
+    check_mean_field(mean_field, problem, mean_field_differs)
     check_work(sum(simulation.counts.values()), steps=check_steps(problem.t_end, simulation.scheme.dt))
     use_threads(comm)
     warn_outside_hypotheses(problem.model, problem.u0, problem.eps, comm)

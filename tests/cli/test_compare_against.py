@@ -114,6 +114,11 @@ def test_against_another_case(
         ),
         (
             (),
+            ("[particles]\nn = 500\ndt = 0.01\nseed = 1\n", "", "replicas = 2", "t = 9.0"),
+            "compare.t = 9 is not valid: give a time in [0, 0.05]",
+        ),
+        (
+            (),
             (
                 '"other.toml"',
                 '"local"',

@@ -114,6 +114,10 @@ def test_two_solutions_of_the_heat_equation(comm: MPI.Comm) -> None:
     assert earlier.l1.value == 0
     with pytest.raises(kspde.InputError, match=r"two densities have no floor"):
         _ = distance.above_floor
+    with pytest.raises(kspde.InputError, match=r"t = 0\.2 is not valid: give a time in \[0, 0\.1\]"):
+        compare(*runs, t=0.2)
+    with pytest.raises(kspde.InputError, match="t is given, and neither side is a solution: leave it out"):
+        compare(normal((0.0, 0.0), 1.0), normal((0.1, 0.0), 1.0), t=0.1)
 
 
 def test_what_differs_is_named(shared_tmp_path, comm: MPI.Comm) -> None:

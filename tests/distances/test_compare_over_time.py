@@ -49,7 +49,7 @@ def test_snapshots_and_files_say_the_same(pde: Spreading, shared_tmp_path: Path,
 
     cloud = simulate(both)
     assert [c.t_end for c in snapshots.clouds] == pytest.approx(TIMES)
-    options = {"times": TIMES, "replicas": 3, "distances": ("l1", "energy")}
+    options = {"times": TIMES, "replicas": 3, "distances": ("l1", "relative_entropy", "energy")}
     kept, read, named, listed = (
         compare(pde, cloud, snapshots=each, **options)
         for each in (snapshots, files, str(shared_tmp_path / "snapshots"), snapshots.clouds)
@@ -61,7 +61,7 @@ def test_snapshots_and_files_say_the_same(pde: Spreading, shared_tmp_path: Path,
             np.testing.assert_allclose(other.over_time[name], values, rtol=1e-8, atol=1e-13)
     np.testing.assert_allclose(table["t"], TIMES)
     # The last row is the distance that is returned, and the one at the end alone.
-    last = compare(pde, cloud, replicas=3, distances=("l1", "energy"))
+    last = compare(pde, cloud, replicas=3, distances=("l1", "relative_entropy", "energy"))
     for name in last.by_name:
         assert table[name][-1] == kept[name].value == pytest.approx(last[name].value, rel=1e-8)
         assert table[f"{name}_high"][-1] == kept[name].interval[1]
@@ -89,7 +89,9 @@ def test_what_is_wrong_with_snapshots(pde: Spreading, shared_tmp_path: Path, com
     ):
         with pytest.raises(kspde.InputError, match=message):
             compare(pde, cloud, **options)
-    with pytest.raises(kspde.InputError, match=r"snapshot-0.*\.h5 has seed = 2, the cloud 3: give the snapshots of this"):
+    with pytest.raises(
+        kspde.InputError, match=r"snapshot-0.*\.h5 has seed = 2, the cloud 3: give the snapshots of this"
+    ):
         compare(pde, other, times=(0.2,), snapshots=folder)
     with pytest.raises(kspde.InputError, match="there are 2 clouds: give snapshots as a list of 2, one for each"):
         compare(pde, [cloud, other], times=(0.2,), snapshots=folder)
@@ -125,7 +127,7 @@ def test_table_and_picture(pde: Spreading, shared_tmp_path: Path, comm: MPI.Comm
         return KnownCloud(draws(gaussian(float(np.sqrt(0.49 + 4 * t))), 300, 1), pde, t_end=t)
 
     clouds = [at(t) for t in TIMES]
-    table = compare(pde, clouds[-1], times=TIMES, snapshots=clouds, replicas=2, distances=("l1", "w1")).over_time
+    table = compare(pde, clouds[-1], times=TIMES, snapshots=clouds, replicas=2, distances=("l1", "l2", "w1")).over_time
     with pytest.raises(kspde.InputError, match="there is no column 'l3': the columns are t, bandwidth, l1"):
         _ = table["l3"]
     table.write_csv(shared_tmp_path / "table.csv")

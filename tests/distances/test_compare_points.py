@@ -292,7 +292,10 @@ def test_dependent_clouds_widen_the_interval() -> None:
     rng = np.random.default_rng(8)
     still = [KnownCloud(draws(pde.density, 400, i), pde) for i in range(12)]
     moved = [KnownCloud(draws(pde.density, 400, i) + rng.normal(0, 0.4), pde) for i in range(12)]
-    both = [compare(pde, clouds, distances=("l1", "wasserstein1"), bandwidth=0.3) for clouds in (still, moved)]
+    both = [
+        compare(pde, clouds, distances=("l1", "relative_entropy", "wasserstein1"), bandwidth=0.3)
+        for clouds in (still, moved)
+    ]
     for name in ("l1", "relative_entropy", "wasserstein1"):
         widths = [np.ptp(distance[name].interval) for distance in both]
         assert widths[1] > 2 * widths[0], name
@@ -342,7 +345,8 @@ def test_distances_that_grow_like_squares_are_compared_by_their_roots(monkeypatc
 
         monkeypatch.setattr(f"kspde.distances.measured.{name}", noted)
     pde = KnownDensity(density=gaussian(dimension=1))
-    compare(pde, KnownCloud(draws(pde.density, 50, 1), pde), distances=("l1", "w1", "w2", "energy"), replicas=2)
+    names = ("l1", "l2", "relative_entropy", "reverse_relative_entropy", "w1", "w2", "energy")
+    compare(pde, KnownCloud(draws(pde.density, 50, 1), pde), distances=names, replicas=2)
     # L¹, L², and the two entropies; W_1, W_2, and the energy distance
     on_grid = [False, False, True, True]
     assert asked == {"invert": [*on_grid, False, False, True], "without_noise": on_grid}

@@ -49,6 +49,14 @@ def test_a_distance_of_ones_own_has_its_floor() -> None:
         assert not other.is_above_floor(name)
         assert name in dir(distance)
         assert name in distance.summary()
+    assert list(distance.by_name) == list(distance.floor.by_name) == list(names)  # what was asked for, alone
+    assert str(distance).startswith("Hellinger distance")
+    assert distance.above_floor == distance.is_above_floor("hellinger")
+    assert distance.caption().startswith("Hellinger distance")
+    # The first that was asked for leads, and L¹ bounds the entropy without noise from below where it is not shown.
+    led, whole = (compare(pde, far, distances=order) for order in (("energy", "relative_entropy"), None))
+    assert list(led.by_name) == ["energy", "relative_entropy"]
+    assert led.debiased.relative_entropy == whole.debiased.relative_entropy
     assert "kolmogorov" in compare(near, far, distances=("kolmogorov",), replicas=4).by_name
     with pytest.raises(kspde.InputError, match="distances = 'hellinger' is not valid: give one of"):
         compare(near, far, distances=("hellinger",))

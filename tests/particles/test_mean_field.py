@@ -325,6 +325,9 @@ def test_another_problems_solution_is_refused_unless_it_is_meant(mixture, solved
     ):
         with pytest.raises(kspde.InputError, match=message):
             kspde.simulate(KELLER_SEGEL, mixture, eps=0.3, mean_field_differs=differs, **options)
+    alone = options | {"mean_field": None, "mean_field_differs": ("eps",)}
+    with pytest.raises(kspde.InputError, match="mean_field_differs is given without mean_field: give mean_field too"):
+        kspde.simulate(KELLER_SEGEL, mixture, eps=0.3, **alone)
 
 
 def test_mean_field_particles_do_not_depend_on_the_number_of_ranks(comm):
