@@ -1,5 +1,5 @@
 # make demo   the main job on two MPI ranks: installs into .venv, prints the distances and where the pictures are
-# make check  a selection of the tests from every room, in less than a minute: tests/conftest.py
+# make check  style, types, and a selection of the tests from every room, in less than a minute: tests/conftest.py
 # make test   style, types and the test suite on one rank and on two
 # make book   runs the demos and builds the handbook, with the reference and the ledger: build/book/html/index.html
 # make lint   style and types alone
@@ -38,14 +38,19 @@ PYTEST := $(BIN)/python -m pytest -o faulthandler_timeout=240 -p no:cacheprovide
 # The suite on one rank goes through two processes (tests/conftest.py), each of which keeps one core busy. One that
 # crashes fails the suite at once: pytest-xdist would give the same test to its successors.
 TWICE := --numprocesses 2 --max-worker-restart 0
+STYLE := $(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 demo: venv
 	@$(MAKE) --silent --no-print-directory .venv/installed-fem
 	@$(BIN)/mpirun -n 2 $(BIN)/kspde demo --out demo-output --force </dev/null
 
+# Types are checked beside the tests.
 check: venv
 	@$(MAKE) --silent --no-print-directory .venv/installed-test
-	@OMP_NUM_THREADS=1 timeout --kill-after=10 $(LIMIT) $(PYTEST) $(TWICE) -m "not slow and not programs" </dev/null
+	@$(STYLE)
+	@$(BIN)/mypy & types=$$!; tests=0; \
+	OMP_NUM_THREADS=1 timeout --kill-after=10 $(LIMIT) $(PYTEST) $(TWICE) -m "not slow and not programs" </dev/null || tests=$$?; \
+	wait $$types && exit $$tests
 
 test: lint
 	@echo "== pytest, 1 rank"
@@ -61,8 +66,7 @@ book: venv
 
 lint: venv
 	@$(MAKE) --silent --no-print-directory .venv/installed-test
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
+	@$(STYLE)
 	@$(BIN)/mypy
 
 # Style and types are those of the newest tools, and the image's pins are newer: they are left out.

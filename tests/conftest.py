@@ -17,9 +17,8 @@ pytest_plugins = ["mpi_plugin"]
 #: compile the loops over particles meanwhile, which fem does without.
 _FIRST = ("programs", "fem", "system")
 
-#: The files of ``make check``, some from every room: all others are marked slow, or programs. A minute in all.
+#: The files of ``make check``, some from every room: all others are marked slow, or programs.
 QUICK = {
-    "test_adaptive.py",
     "test_bad_input.py",
     "test_case_file.py",
     "test_checkpoint.py",
@@ -28,24 +27,21 @@ QUICK = {
     "test_compare_bandwidth.py",
     "test_compare_grid.py",
     "test_compare_statistics.py",
-    "test_distance_measure.py",
     "test_face.py",
     "test_files_on_disk.py",
     "test_foreign_values.py",
     "test_forms.py",
     "test_imports.py",
     "test_initial_densities.py",
-    "test_log_law.py",
     "test_limits.py",
     "test_model_fields.py",
     "test_parallel.py",
-    "test_pictures_of_particles.py",
     "test_problem.py",
     "test_quick.py",
     "test_radial_kernels.py",
     "test_random.py",
-    "test_replicas.py",
     "test_signals.py",
+    "test_scheme_objects.py",
     "test_solve_input.py",
     "test_start.py",
     "test_statistics.py",
@@ -57,7 +53,6 @@ QUICK = {
     "test_theory_hypotheses.py",
     "test_theory_norms.py",
     "test_theory_volatility.py",
-    "test_threads.py",
     "test_messages.py",
     "test_words.py",
 }

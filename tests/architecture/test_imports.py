@@ -59,9 +59,14 @@ def room_of(module: str) -> str:
     return max(names, key=len)
 
 
-def imported(tree: ast.Module) -> Iterator[tuple[str, int]]:
-    """Return the modules of kspde that a module imports anywhere in it, inside functions too, with the line."""
+@cache
+def imported() -> dict[str, list[tuple[str, int]]]:
+    """Return the modules of kspde that each module imports anywhere in it, inside functions too, with the line."""
     known = {name for name, _, _ in modules()}
+    return {module: [*imports(tree, known)] for module, _, tree in modules()}
+
+
+def imports(tree: ast.Module, known: set[str]) -> Iterator[tuple[str, int]]:
     for node in ast.walk(tree):
         names: list[str] = []
         if isinstance(node, ast.Import):
@@ -79,9 +84,9 @@ def imported(tree: ast.Module) -> Iterator[tuple[str, int]]:
 def test_imports_point_down() -> None:
     height = {room: k for k, floor in enumerate(FLOORS) for room in floor}
     wrong = []
-    for module, path, tree in modules():
+    for module, path, _ in modules():
         room = room_of(module)
-        for name, line in imported(tree):
+        for name, line in imported()[module]:
             # kspde.solve and its like are found lazily: importing them from the package would go around the rule.
             other = room_of(name) if name else ""
             allowed = name and (height[other] < height[room] or other == room or (room, other) in NEIGHBOURS)
@@ -94,7 +99,7 @@ def test_imports_point_down() -> None:
 
 def test_no_circles() -> None:
     """No modules import each other, imports inside functions counted."""
-    graph = {module: {name for name, _ in imported(tree)} - {module} for module, _, tree in modules()}
+    graph = {module: {name for name, _ in names} - {module} for module, names in imported().items()}
     assert [*circles(graph)] == []
 
 
