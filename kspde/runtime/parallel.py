@@ -313,6 +313,9 @@ def _difference(first: tuple[str, dict[str, str]], other: tuple[str, dict[str, s
     name = next((name for name in (*told, *other[1]) if told.get(name) != other[1].get(name)), None)
     if name is None:
         return None
+    if name.endswith(".code"):  # of a function, or of a user's class: the digests say nothing to users
+        owner = name.removesuffix(".code")
+        return f"the code of {owner} differs between rank 0 and rank {rank}: give {call} the same on every rank"
     here, there = (shortened(values.get(name, "nothing")) for values in (told, other[1]))
     return f"{name} = {here} on rank 0 and {there} on rank {rank}: give {call} the same on every rank"
 
