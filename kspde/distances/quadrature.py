@@ -3,12 +3,13 @@ r"""Integrals of densities over a box, by Gauss-Legendre rules between the coord
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from kspde.typing import Array
 
-__all__ = ["converged", "over_box", "uniform_edges"]
+__all__ = ["Integrals", "converged", "over_box", "uniform_edges"]
 
 # By dimension: intervals per direction where no edges are known, and points per direction at most.
 _INTERVALS = {1: 128, 2: 32, 3: 10}
@@ -19,6 +20,19 @@ _POINTS = (2, 6)
 
 #: Refinement ends where two rules in succession agree to this.
 _TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Integrals:
+    """Numbers from a rule, and their differences from those of the rule with half as many points per direction.
+
+    Attributes:
+        value: the numbers.
+        error: the differences, |value − coarse|; larger than the error itself where the rules converge.
+    """
+
+    value: Array
+    error: Array
 
 
 def uniform_edges(box: Array) -> tuple[Array, ...]:
@@ -49,17 +63,12 @@ def over_box(box: Array, *edges: Sequence[Array]) -> tuple[Array, ...]:
     return tuple(out)
 
 
-def converged(
-    edges: Sequence[Array], measure: Callable[[tuple[Array, ...], tuple[Array, ...]], Array]
-) -> tuple[Array, Array]:
+def converged(edges: Sequence[Array], measure: Callable[[tuple[Array, ...], tuple[Array, ...]], Array]) -> Integrals:
     """Return integrals by rules that are refined until two in succession agree, or the points are as many as allowed.
 
-    The second array holds the differences from those of the rule with half as many points per direction, which are
-    larger than the errors where the rules converge.
-
     Args:
-        edges: the ends of the intervals in each direction.
-        measure: a function of the nodes and the weights in each direction. Infinite numbers remain infinite.
+        edges: per direction, the ends of the intervals.
+        measure: the numbers, from the nodes and the weights of each direction. Infinite ones remain infinite.
     """
     most = _MOST[len(edges)]
     longest = max(len(axis) - 1 for axis in edges)
@@ -73,7 +82,7 @@ def converged(
             error = np.where(np.isfinite(fine), np.abs(fine - coarse), 0.0)
         small = error <= _TOLERANCE * np.abs(np.where(np.isfinite(fine), fine, 1.0)) + 1e-15
         if small.all() or 2 * parts * points * longest > most:
-            return fine, error
+            return Integrals(fine, error)
         coarse = fine
 
 

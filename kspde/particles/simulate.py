@@ -116,8 +116,8 @@ def simulate(
             ε, a slow symbol) are split into what a mesh carries and a sum over neighbours, or refused with the numbers.
         include_self: whether j = i is in the sum, as printed in (1.3).
         save: times that steps end at, statistics to record there ("moments", "minimal_distance", "histogram",
-            "field_fluctuations"), and a function that is called with the snapshot, a cloud whose arrays are the run's
-            own: copy what is kept.
+            "field_fluctuations", or objects of :mod:`kspde.particles.statistics` with their arguments), and a function
+            that is called with the snapshot, a cloud whose arrays are the run's own: copy what is kept.
         checkpoint: where and how often checkpoints are written; SIGTERM or SIGHUP then writes one and stops the run.
         resume: whether to resume from the newest checkpoint of this same run, where there is one. The result is that of
             an uninterrupted run: bitwise on as many ranks and threads, to round-off on others.
@@ -167,7 +167,7 @@ def simulate(
         resume_from(run, found)
     run.start()
     ready = time.perf_counter()
-    with limited_threads(comm), store or nullcontext():
+    with limited_threads(comm, useful=1), store or nullcontext():
         run.finish()
     return simulation.cloud({"setup": ready - begin, "loop": time.perf_counter() - ready})
 

@@ -21,7 +21,7 @@ from kspde.particles.resume import CheckpointWriter
 from kspde.particles.run import Observer, Progress, Recorder, Run, schedule
 from kspde.particles.schemes import Scheme
 from kspde.particles.start import Seed, bytes_of_particles, local_ids
-from kspde.particles.statistics import STATISTICS, StatisticsRecorder
+from kspde.particles.statistics import StatisticsRecorder, statistics_of
 from kspde.particles.system import System
 from kspde.particles.weights import GivenWeights, ParticleWeights, particle_weights
 from kspde.problem import Problem
@@ -148,8 +148,8 @@ class Simulation:
     def _weights(self) -> ParticleWeights:
         masses, zeta = self.problem.masses, self._starts[1]
         weights = particle_weights(self.given_weights, zeta, counts=self.counts, masses=masses, comm=self.comm)
-        for name in () if self.save is None else self.save.statistics:
-            STATISTICS[name].check_weights(weights)
+        for statistic in statistics_of(self.save):
+            statistic.check_weights(weights)
         for name, size in weights.variations.items() if self.mean_field is not None else ():
             if abs(weights.masses[name] - masses[name]) > 1e-9 * size:
                 raise InputError(
@@ -232,7 +232,7 @@ class Simulation:
             **self._details(),
             times=self._times,
             saves=self._saved_steps,
-            statistics=() if self.save is None else self.save.statistics,
+            statistics=statistics_of(self.save),
             weights={name: everyones(np.asarray(own.each[name]), self.comm) for name in own.variations},
             mean_field=mean_field,
         )

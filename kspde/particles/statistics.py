@@ -1,6 +1,6 @@
-r"""Statistics of the particles, taken at saved times without storing positions.
+"""Statistics of the particles, taken at saved times without storing positions.
 
-To add one, write its class here and name it in ``STATISTICS``.
+To add one, write its class here and name it in ``STATISTICS``; its attributes are its arguments.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from kspde.errors import InputError, check_choice
+from kspde.errors import InputError, check_choice, check_integer
 from kspde.models import Field
 from kspde.particles.fields.base import FieldEvaluator
 from kspde.particles.reductions import gather_rows, reduced
@@ -24,14 +24,14 @@ from kspde.runtime.parallel import threads_per_rank, together
 from kspde.runtime.saving import SaveAt
 from kspde.typing import Array
 
-__all__ = ["STATISTICS", "Statistic", "StatisticsRecorder", "check_statistics"]
+__all__ = ["STATISTICS", "Statistic", "StatisticsRecorder", "check_statistics", "statistics_of"]
 
 
 class Statistic(ABC):
     """A statistic of the particles at one time.
 
     Attributes:
-        name: what ``SaveAt(statistics=...)`` calls it.
+        name: what ``SaveAt(statistics=...)`` calls it where its arguments keep their defaults.
     """
 
     name: ClassVar[str]
@@ -117,11 +117,17 @@ class Histogram(Statistic):
     divide the extent of all particles at that time.
 
     Attributes:
-        bins: number of bins.
+        bins: number of bins >= 1.
+
+    Raises:
+        InputError: another number.
     """
 
     name = "histogram"
     bins: int = 64
+
+    def __post_init__(self) -> None:
+        check_integer("bins", self.bins, at_least=1)
 
     def __call__(self, run: Run, own_fields: Callable[[], FieldEvaluator]) -> dict[str, Array]:
         system = run.particles
@@ -180,23 +186,38 @@ class FieldFluctuations(Statistic):
         }
 
 
-#: All statistics by name.
-STATISTICS: dict[str, Statistic] = {
-    statistic.name: statistic for statistic in (Moments(), MinimalDistance(), Histogram(), FieldFluctuations())
+#: Classes by the name that ``SaveAt(statistics=...)`` accepts.
+STATISTICS: dict[str, type[Statistic]] = {
+    statistic.name: statistic for statistic in (Moments, MinimalDistance, Histogram, FieldFluctuations)
 }
+
+
+def statistics_of(save: SaveAt | None) -> tuple[Statistic, ...]:
+    """Return the statistics to save, as objects.
+
+    Raises:
+        InputError: an unknown statistic, or two of one name.
+    """
+    found: dict[str, Statistic] = {}
+    for given in () if save is None else save.statistics:
+        own: Statistic | None = given if isinstance(given, Statistic) else None
+        statistic = own or STATISTICS[check_choice("statistics", given, STATISTICS)]()
+        if found.setdefault(statistic.name, statistic) != statistic:
+            raise InputError(f"statistics has {found[statistic.name]} and {statistic}: give one of them")
+    return tuple(found.values())
 
 
 def check_statistics(save: Any, fields: Sequence[Field], *, mean_field: bool) -> SaveAt | None:
     """Return ``save``, checked.
 
     Raises:
-        InputError: not a SaveAt, an unknown statistic, or one that has no meaning here.
+        InputError: not a SaveAt, or a statistic that is unknown, has no meaning here, or shares its name with another.
     """
     if save is None:
         return None
     checked = SaveAt.checked(save)
-    for name in checked.statistics:
-        STATISTICS[check_choice("statistics", name, STATISTICS)].check(fields, mean_field=mean_field)
+    for statistic in statistics_of(checked):
+        statistic.check(fields, mean_field=mean_field)
     return checked
 
 
@@ -220,22 +241,23 @@ class StatisticsRecorder(Observer):
         snapshot: Callable[[Run], Any],
     ) -> None:
         super().__init__()
-        self._save, self._steps, self._own_fields, self._snapshot = save, steps, own_fields, snapshot
+        self._callback, self._statistics = save.callback, statistics_of(save)
+        self._steps, self._own_fields, self._snapshot = steps, own_fields, snapshot
 
     def __call__(self, run: Run) -> None:
         """Record the statistics where it is time. Collective."""
         if run.step not in self._steps:
             return
         found = {"t": np.array(run.t)}
-        for name in self._save.statistics:
-            found |= STATISTICS[name](run, self._own_fields)
+        for statistic in self._statistics:
+            found |= statistic(run, self._own_fields)
         count = self._steps.index(run.step)
         known = self.recorded or {name: value[None][:0] for name, value in found.items()}
         if {name: rows.shape for name, rows in known.items()} != {name: (count, *a.shape) for name, a in found.items()}:
             raise InputError("statistics of the checkpoint do not fit this run: remove it to start from the beginning")
         self.recorded = {name: np.concatenate([known[name], value[None]]) for name, value in found.items()}
-        if self._save.callback is not None:
-            self._save.callback(self._snapshot(run))
+        if self._callback is not None:
+            self._callback(self._snapshot(run))
 
     def statistics(self) -> dict[str, Array]:
         """Return by name an array over the saved times; without the axis of species, or fields, where there is one."""

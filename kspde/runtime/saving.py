@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,7 +20,8 @@ class SaveAt:
 
     Attributes:
         times: the times of the snapshots, increasing in [0, t_end]; steps end exactly there.
-        statistics: the names of further statistics, which depend on the backend.
+        statistics: further statistics, which depend on the backend: names, or objects where they have arguments, such
+            as ``kspde.particles.statistics.Histogram(bins=32)``.
         callback: a function that is called with the state at each of these times, on every rank.
 
     Raises:
@@ -30,7 +31,7 @@ class SaveAt:
     same_on_ranks: ClassVar[tuple[str, ...]] = ("times", "statistics")
 
     times: npt.ArrayLike = ()
-    statistics: tuple[str, ...] = ()
+    statistics: tuple[str | Any, ...] = ()
     callback: Callable[[Any], None] | None = None
 
     def __post_init__(self) -> None:
@@ -42,7 +43,7 @@ class SaveAt:
         object.__setattr__(self, "times", tuple(times.tolist()))
         if not isinstance(self.statistics, Collection) or isinstance(self.statistics, (str, bytes, np.ndarray)):
             raise InputError(f"statistics = {shown(self.statistics)} is not valid: give a tuple of names")
-        if not all(isinstance(name, str) for name in self.statistics):
+        if not all(isinstance(one, str) or is_dataclass(one) for one in self.statistics):
             raise InputError(f"statistics = {shown(self.statistics)} is not valid: give a tuple of names")
         object.__setattr__(self, "statistics", tuple(self.statistics))
         check_callable("callback", self.callback, "one argument, the state")

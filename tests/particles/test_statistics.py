@@ -9,6 +9,7 @@ from scipy.spatial.distance import pdist
 
 import kspde
 from kspde.particles import SnapshotFiles
+from kspde.particles.statistics import Histogram
 from kspde.runtime.hdf5 import h5py
 from kspde.runtime.random import Philox
 
@@ -169,6 +170,23 @@ def test_field_fluctuations_fall_as_the_law_of_large_numbers_says(mixture):
     assert 8 < squares[0] / squares[1] < 30  # 16, to the spread of ten runs
 
 
+def test_a_histogram_has_as_many_bins_as_asked_for(mixture):
+    def histogram(*statistics):
+        return kspde.simulate(
+            FREE, mixture, n=50, t_end=0.1, dt=0.1, save=kspde.SaveAt(statistics=statistics)
+        ).statistics
+
+    ten = histogram(Histogram(bins=10), "moments")
+    assert ten["histogram"].shape == (1, 2, 10)
+    assert ten["histogram"].sum(axis=2).tolist() == [[50, 50]]
+    assert "covariance" in ten
+    assert histogram(Histogram())["histogram"].tolist() == histogram("histogram")["histogram"].tolist()
+    with pytest.raises(kspde.InputError, match="bins = 0"):
+        Histogram(bins=0)
+    with pytest.raises(kspde.InputError, match=r"statistics = \('histogram', 3\) is not valid"):
+        kspde.SaveAt(statistics=("histogram", 3))
+
+
 def test_statistics_by_species():
     from dataclasses import dataclass
 
@@ -225,6 +243,10 @@ def test_states_are_written_on_request(mixture, shared_tmp_path, dtype, comm):
         ([0.1], r"save is a list: give kspde.SaveAt\(times=...\)"),
         (kspde.SaveAt(statistics=("entropy",)), "statistics = 'entropy' is not valid: give one of field_fluct"),
         (kspde.SaveAt(statistics=("field_fluctuations",)), '"field_fluctuations" needs mean_field'),
+        (
+            kspde.SaveAt(statistics=(Histogram(bins=3), "histogram")),
+            r"Histogram\(bins=3\) and Histogram\(bins=64\): give",
+        ),
         (kspde.SaveAt(times=(0.1, 5.0)), "times reach 5, after t_end = 0.2"),
     ],
 )
