@@ -15,6 +15,7 @@ from kspde.kernels import resolve_mollifier
 from kspde.models import Model
 from kspde.problem import Problem
 from kspde.protocols import ParticleCloud, Run, SolvedDensity
+from kspde.runtime.values import Difference
 from kspde.runtime.values import differences as differences_of
 from kspde.typing import Array
 
@@ -175,7 +176,14 @@ def differences(first: Known, second: Known) -> dict[str, tuple[Any, Any]]:
         here, there = _numerics(first), _numerics(second)
         for name in (name for name in here if name in there):
             parts += differences_of(name, here[name], there[name])
-    return found | {part.name: (part.ours, part.theirs) for part in parts}
+    return found | dict(_in_users_words(part) for part in parts)
+
+
+def _in_users_words(part: Difference) -> tuple[str, tuple[Any, Any]]:
+    """Return a difference by name, with both values; of code only whose it is: digests say nothing to users."""
+    if part.name.split(".")[-1] != "code":
+        return part.name, (part.ours, part.theirs)
+    return part.name.removesuffix("code").removesuffix(".") or "model", ("its code", "its code")
 
 
 def _problem(run: Any) -> Problem:

@@ -132,6 +132,9 @@ def test_values_that_differ_are_named(comm):
 
     with pytest.raises(kspde.InputError, match=r"^bad$"):  # comes first
         fail()
+    functions = [lambda x: x, lambda x: 2 * x]
+    with pytest.raises(kspde.InputError, match=r"^the code of weights differs between rank 0 and rank 1: give it the"):
+        check_same(comm, "it", weights=functions[min(comm.rank, 1)])
     with pytest.raises(kspde.InputError, match=r"^rank 0 calls f0 and rank 1 f1: make the same calls"):
         check_same(comm, f"f{comm.rank}", a=1)
 

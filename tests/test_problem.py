@@ -109,6 +109,16 @@ def callable_density(width=1.0, **options):
     return kspde.CallableDensity(bump(width), **{"half_width": 8.0, "resolution": 64} | options)
 
 
+def dipped(node):
+    """A bump that is lower at one node of the grid on which densities are integrated."""
+
+    def values(x):
+        there = np.abs(x - [16.0 / 64 * node, 0.0]).max(axis=1) < 1e-9
+        return np.where(there, 0.5, 1.0) * bump(1.0)(x)
+
+    return kspde.CallableDensity(values, half_width=8.0, resolution=64)
+
+
 class Own(kspde.initial.InitialDensity):
     """A density of a user's, which does not keep its argument, and is not sampled."""
 
@@ -130,11 +140,18 @@ class Own(kspde.initial.InitialDensity):
 @pytest.mark.parametrize(
     ("make", "others"),
     [
-        (lambda: kspde.GaussianMixture(**U0), [kspde.GaussianMixture(**U0 | {"stds": [0.5, 0.7 + 1e-15]})]),
+        (
+            lambda: kspde.GaussianMixture(**U0),
+            [
+                kspde.GaussianMixture(**U0 | {"stds": [0.5, 0.7 + 1e-15]}),
+                kspde.GaussianMixture(**U0 | {"weights": [0.6, 0.4]}),
+            ],
+        ),
         (
             lambda: kspde.GridDensity(np.arange(12.0).reshape(3, 4), (-1, 1, -1, 1)),
             [
                 kspde.GridDensity(np.arange(12.0).reshape(3, 4), (-1, 1, -1, 2)),
+                kspde.GridDensity(np.arange(12.0).reshape(3, 4), (4, 6, -1, 1)),
                 kspde.GridDensity(np.arange(12.0).reshape(3, 4) + 1, (-1, 1, -1, 1)),
             ],
         ),
@@ -142,6 +159,7 @@ class Own(kspde.initial.InitialDensity):
             callable_density,
             [callable_density(2.0), callable_density(mass=2.0), callable_density(half_width=9.0)],
         ),
+        (lambda: dipped(1), [dipped(-1), dipped(2)]),
         (lambda: Own(1.0), [Own(2.0)]),
     ],
 )

@@ -22,7 +22,6 @@ from kspde.distances.sides import (
     DensitySide,
     ParticleSide,
     Side,
-    communicator_of,
     points_of,
     rows_in_order,
     rows_of,
@@ -33,7 +32,7 @@ from kspde.distances.snapshots import clouds_at
 from kspde.errors import InputError, check_choice, check_finite, check_integer, check_number
 from kspde.runtime.limits import MOST_REPLICAS
 from kspde.runtime.messages import keeping_warnings, warn
-from kspde.runtime.parallel import collective, threads_per_rank
+from kspde.runtime.parallel import collective, communicator, communicator_of, threads_per_rank
 from kspde.typing import Comm
 
 __all__ = ["compare"]
@@ -139,7 +138,7 @@ def compare(
             of another dimension, species, time or mass; a density between walls and particles that know none; particles
             with weights of their own; fewer than two particles; a time whose particles are missing.
     """
-    comm = communicator_of(first, second)
+    comm = communicator(communicator_of((first, second)))
     if t is not None and times is not None:
         raise InputError("t and times are given: give one of them")
     at = None if t is None else check_number("t", t, at_least=0)

@@ -15,17 +15,19 @@ high is part of their error.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import reduce
 
 import numpy as np
 
 from kspde.distances.bandwidth import check_mass
-from kspde.distances.measured import Measured
+from kspde.distances.measured import Estimates, Measured
 from kspde.distances.quadrature import converged, over_box
 from kspde.distances.registry import DensityPair, Formula, OnGrid, OnLines, those
 from kspde.distances.sliced import Lines
 from kspde.distances.statistics import Estimate
 from kspde.distances.target import Target
-from kspde.grids import Grid, mass_grid
+from kspde.grids import Grid
 from kspde.typing import Array
 
 __all__ = ["density_distances"]
@@ -47,10 +49,8 @@ def density_distances(first: Target, second: Target, formulas: Sequence[Formula]
         InputError: a density without mass, or whose mass the rule does not find.
     """
     both = first, second
-    bulk = [mass_grid(target.on_grid, target.box) for target in both]
-    integrals = _Integrals(first, second, _edges(both, bulk))
-    on_points = those(OnGrid, formulas)
-    found = integrals.distances(on_points) if on_points else {}
+    bulk = [target.mass_grid() for target in both]
+    found = _by_quadrature(both, _edges(both, bulk), those(OnGrid, formulas))
     lower: Array = np.stack([g.lower for g in bulk]).min(axis=0)
     upper: Array = np.stack([g.upper for g in bulk]).max(axis=0)
     margin = 0.3 * (upper - lower)  # tails, for W_2
@@ -59,16 +59,8 @@ def density_distances(first: Target, second: Target, formulas: Sequence[Formula]
     for target, each in zip(both, values, strict=True):
         check_mass(float(each.sum()) * grid.cell_volume, target.mass, grid)
     a, b = (each / (each.sum() * grid.cell_volume) for each in values)
-    found |= _on_lines(grid, a, b, those(OnLines, formulas))
-    return Measured(
-        by_name=found,
-        axes=grid.axes,
-        density_pde=a,
-        density_particles=b,
-        clipped_mass=integrals.clipped_mass,
-        uncovered_mass=integrals.uncovered_mass,
-        clip_level=max(first.clip, second.clip),
-    )
+    found = found.joined(Estimates(by_name=_on_lines(grid, a, b, those(OnLines, formulas))))
+    return replace(found, axes=grid.axes, density_pde=a, density_particles=b, clip_level=max(first.clip, second.clip))
 
 
 def _edges(both: Sequence[Target], bulk: Sequence[Grid]) -> tuple[Array, ...]:
@@ -82,44 +74,38 @@ def _edges(both: Sequence[Target], bulk: Sequence[Grid]) -> tuple[Array, ...]:
     return over_box(box, *(target.edges for target in both))
 
 
-class _Integrals:
-    """The integrals of two densities by quadrature rules."""
+def _by_quadrature(both: tuple[Target, Target], edges: tuple[Array, ...], formulas: Sequence[OnGrid]) -> Measured:
+    """Return distances by quadrature rules, with the masses where one density is below its level. Collective."""
+    uncertain = (0.0, 0.0)
 
-    def __init__(self, first: Target, second: Target, edges: tuple[Array, ...]) -> None:
-        self._both = first, second
-        self._edges = edges
-        self.clipped_mass = self.uncovered_mass = 0.0
-
-    def distances(self, formulas: Sequence[OnGrid]) -> dict[str, Estimate]:
-        """Return distances by name. Collective."""
-        found = converged(self._edges, lambda nodes, weights: self._measured(nodes, weights, formulas))
-        count = len(formulas)
-        value = found.value[:count]
-        with np.errstate(invalid="ignore"):
-            moved = np.abs(found.value[count:] - value)
-        error = found.error[:count] + np.where(np.isfinite(moved), moved, 0.0)
-        return {formula.name: _within(v, e) for formula, v, e in zip(formulas, value, error, strict=True)}
-
-    def _measured(self, nodes: tuple[Array, ...], weights: tuple[Array, ...], formulas: Sequence[OnGrid]) -> Array:
+    def measured(nodes: tuple[Array, ...], weights: tuple[Array, ...]) -> Array:
         """Return the distances, and again with the densities trusted down to ten times their levels only."""
-        weight = weights[0]
-        for each in weights[1:]:
-            weight = np.multiply.outer(weight, each)
-        raw = [target.on_grid(nodes) for target in self._both]
+        nonlocal uncertain
+        weight = reduce(np.multiply.outer, weights)
+        raw = [target.on_grid(nodes) for target in both]
         a, b = (values / float(np.vdot(weight, values)) for values in raw)
-        levels = [target.clip * float(u.max()) for target, u in zip(self._both, (a, b), strict=True)]
-        self.clipped_mass = float(np.vdot(weight, np.where(a > levels[0], 0.0, b)))
-        self.uncovered_mass = float(np.vdot(weight, np.where(b > levels[1], 0.0, a)))
+        levels = [target.clip * float(u.max()) for target, u in zip(both, (a, b), strict=True)]
+        covered = (np.where(a > levels[0], 0.0, b), np.where(b > levels[1], 0.0, a))
+        uncertain = (float(np.vdot(weight, covered[0])), float(np.vdot(weight, covered[1])))
         plain = DensityPair(b, a, weight)
 
-        def measured(formula: OnGrid, factor: float) -> float:
+        def distance(formula: OnGrid, factor: float) -> float:
             if not formula.logarithmic:
                 return formula.between(plain)
             p, q = (b, factor * levels[1]), (a, factor * levels[0])
             pair = _trusted(*q, *p, weight) if formula.reverse else _trusted(*p, *q, weight)
             return np.inf if pair is None else formula.between(pair)
 
-        return np.array([measured(formula, factor) for factor in (1.0, 10.0) for formula in formulas])
+        return np.array([distance(formula, factor) for factor in (1.0, 10.0) for formula in formulas])
+
+    count, by_name = len(formulas), {}
+    if formulas:
+        value, error = converged(edges, measured)
+        with np.errstate(invalid="ignore"):
+            moved = np.abs(value[count:] - value[:count])
+        error = error[:count] + np.where(np.isfinite(moved), moved, 0.0)
+        by_name = {formula.name: _within(v, e) for formula, v, e in zip(formulas, value[:count], error, strict=True)}
+    return Measured(by_name=by_name, clipped_mass=uncertain[0], uncovered_mass=uncertain[1])
 
 
 def _trusted(p: Array, p_level: float, q: Array, q_level: float, weight: Array) -> DensityPair | None:

@@ -29,13 +29,7 @@ __all__ = ["LogDensity", "entropy_terms", "relative_entropy_of"]
 
 
 class LogDensity:
-    r"""The logarithm of :math:`u^{\otimes r}` at points, by a cubic spline of log u on a grid.
-
-    Args:
-        grid: in R^d.
-        density: u at its points; clipped from below at 1e-10 of its maximum.
-        r: 1 or 2.
-    """
+    r"""The logarithm of :math:`u^{\otimes r}`, by a cubic spline of log u, clipped at 1e-10 of the maximum of u."""
 
     def __init__(self, grid: Grid, density: Array, r: int) -> None:
         from scipy.ndimage import spline_filter
@@ -59,9 +53,7 @@ class LogDensity:
 def entropy_terms(points: Array, k: int) -> Array:
     r"""Return :math:`\psi(n) - \psi(k) + \log V_D + D \log \rho_i`, shape (n,): their mean estimates the entropy.
 
-    Args:
-        points: shape (n, D), n > k. Points that coincide count as 1e-300 apart.
-        k: which neighbour.
+    There are more than k points, shape (n, D). Those that coincide count as 1e-300 apart.
     """
     from scipy.spatial import cKDTree
     from scipy.special import digamma, gammaln
@@ -88,12 +80,7 @@ def relative_entropy_of(
     with p the particles' density the terms are :math:`\log(p/u)` plus a noise whose law is the same for all smooth
     densities.
 
-    Args:
-        points: all of them, the same on every rank, shape (n, D).
-        log_density: log u at points.
-        draw: n independent draws from u.
-        k: which neighbour.
-        replicas: clouds drawn.
+    ``points`` are all of them, the same on every rank; ``draw`` returns n independent draws from u.
     """
     n = len(points)
 

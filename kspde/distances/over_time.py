@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,11 +83,9 @@ class OverTime:
         """
         with together(self.comm):
             if self.comm.rank == 0:
+                rows, names = np.column_stack(list(self.columns.values())), ",".join(self.columns)
                 try:
-                    with open(path, "w", newline="", encoding="utf-8") as file:
-                        writer = csv.writer(file)
-                        writer.writerow(self.columns)
-                        writer.writerows(zip(*(values.tolist() for values in self.columns.values()), strict=True))
+                    np.savetxt(path, rows, fmt="%.17g", delimiter=",", header=names, comments="")
                 except OSError as error:
                     raise InputError(f"cannot write {path}: {error.strerror or error}") from None
 

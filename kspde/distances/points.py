@@ -20,7 +20,7 @@ from kspde.distances.sliced import Lines
 from kspde.distances.statistics import Estimate
 from kspde.distances.target import Target
 from kspde.errors import InputError
-from kspde.grids import Grid, mass_grid
+from kspde.grids import Grid
 from kspde.initial import GridDensity
 from kspde.typing import Array, Ids
 
@@ -44,7 +44,7 @@ def point_distances(target: Target, clouds: Sequence[Array], formulas: Sequence[
     if options.wasserstein == "exact":
         _check_exact(len(pooled))
     one = target.one
-    grid = mass_grid(one.on_grid, one.box)
+    grid = target.mass_grid()
     values = np.maximum(one.on_grid(grid.axes), 0.0)
     values /= values.sum() * grid.cell_volume
     draws = Draws(grid, values, target.r)

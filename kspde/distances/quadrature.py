@@ -3,13 +3,12 @@ r"""Integrals of densities over a box, by Gauss-Legendre rules between the coord
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from kspde.typing import Array
 
-__all__ = ["Integrals", "converged", "over_box", "uniform_edges"]
+__all__ = ["converged", "over_box", "uniform_edges"]
 
 # By dimension: intervals per direction where no edges are known, and points per direction at most.
 _INTERVALS = {1: 128, 2: 32, 3: 10}
@@ -20,19 +19,6 @@ _POINTS = (2, 6)
 
 #: Refinement ends where two rules in succession agree to this.
 _TOLERANCE = 1e-4
-
-
-@dataclass(frozen=True)
-class Integrals:
-    """Numbers from a rule, and their differences from those of the rule with half as many points per direction.
-
-    Attributes:
-        value: the numbers.
-        error: the differences, |value − coarse|; larger than the error itself where the rules converge.
-    """
-
-    value: Array
-    error: Array
 
 
 def uniform_edges(box: Array) -> tuple[Array, ...]:
@@ -63,12 +49,17 @@ def over_box(box: Array, *edges: Sequence[Array]) -> tuple[Array, ...]:
     return tuple(out)
 
 
-def converged(edges: Sequence[Array], measure: Callable[[tuple[Array, ...], tuple[Array, ...]], Array]) -> Integrals:
+def converged(
+    edges: Sequence[Array], measure: Callable[[tuple[Array, ...], tuple[Array, ...]], Array]
+) -> tuple[Array, Array]:
     """Return integrals by rules that are refined until two in succession agree, or the points are as many as allowed.
 
+    The second array holds the differences from those of the rule with half as many points per direction, which are
+    larger than the errors where the rules converge.
+
     Args:
-        edges: per direction, the ends of the intervals.
-        measure: the numbers, from the nodes and the weights of each direction. Infinite ones remain infinite.
+        edges: the ends of the intervals in each direction.
+        measure: a function of the nodes and the weights in each direction. Infinite numbers remain infinite.
     """
     most = _MOST[len(edges)]
     longest = max(len(axis) - 1 for axis in edges)
@@ -82,7 +73,7 @@ def converged(edges: Sequence[Array], measure: Callable[[tuple[Array, ...], tupl
             error = np.where(np.isfinite(fine), np.abs(fine - coarse), 0.0)
         small = error <= _TOLERANCE * np.abs(np.where(np.isfinite(fine), fine, 1.0)) + 1e-15
         if small.all() or 2 * parts * points * longest > most:
-            return Integrals(fine, error)
+            return fine, error
         coarse = fine
 
 

@@ -187,13 +187,9 @@ def deviation_of_clouds(clouds: Array, draws: Array, squared: Sequence[bool]) ->
 
 
 def invert(value: float, draws: Array, reach: float, *, squared: bool = False) -> Estimate:
-    """Return a distance with the 95 % interval of its expectation.
+    """Return a distance θ with the 95 % interval of its expectation, from draws along the family, shape (R, λ).
 
-    Args:
-        value: θ.
-        draws: distances of draws from the family, λ increasing from 0, shape (R, λ).
-        reach: t, times the ratio of deviations where there are several clouds.
-        squared: whether the distance is squared, so that its root is compared.
+    ``reach`` is t, times the ratio of deviations if there are several clouds. Squared distances are compared by roots.
     """
     theta, scaled = (float(np.sqrt(value)), np.sqrt(draws)) if squared else (value, draws)
     centre, spread = scaled.mean(axis=0), reach * scaled.std(axis=0, ddof=1)
@@ -221,13 +217,7 @@ def without_noise(
 ) -> Estimate:
     """Return the same distance without noise, with its 95 % interval.
 
-    Args:
-        value: θ.
-        draws: distances of draws from the family, λ increasing from 0, shape (R, λ).
-        bare: g(λ).
-        quantile: t.
-        ratio: ρ, of deviations where there are several clouds.
-        squared: whether the distance is squared, so that its root is compared.
+    The arguments are those of :func:`invert`, g(λ), the quantile t, and the ratio ρ of deviations of several clouds.
     """
     wider = invert(value, draws, quantile * float(np.sqrt(ratio**2 + 1 / len(draws))), squared=squared)
     # A decrease is round-off, or noise that happens to oppose the smoothing.

@@ -18,7 +18,7 @@ from kspde.domains import Domain
 from kspde.errors import InputError, check_finite, check_number
 from kspde.initial import InitialDensity, checked_values
 from kspde.protocols import ParticleCloud, SolvedDensity
-from kspde.runtime.parallel import communicator, together
+from kspde.runtime.parallel import together
 from kspde.runtime.random import Philox
 from kspde.typing import Array, Comm, Ids
 
@@ -26,8 +26,6 @@ __all__ = [
     "DensitySide",
     "ParticleSide",
     "Side",
-    "check_positions",
-    "communicator_of",
     "points_of",
     "rows_in_order",
     "rows_of",
@@ -84,19 +82,10 @@ Side = DensitySide | ParticleSide
 def sides_of(
     first: Any, second: Any, *, species: str | None, t: float | None, mass: float, domain: Any, comm: Comm
 ) -> tuple[Side, Side]:
-    """Return the two sides of a comparison, a density before particles.
-
-    Args:
-        first: a solution, an initial density, a function, a cloud, several clouds, or positions.
-        second: the same.
-        species: the species to compare.
-        t: the time of solutions; None for the final one.
-        mass: the mass of positions.
-        domain: the domain of a function.
-        comm: the communicator of what has none.
+    """Return the two sides of a comparison, a density before particles, from arguments of ``compare``. Collective.
 
     Raises:
-        InputError: something else, or a value that is not valid.
+        InputError: a side of another kind, or a value that is not valid.
     """
 
     def side(given: Any, name: str) -> Side:
@@ -188,7 +177,7 @@ def _function(function: Callable[[Array], npt.ArrayLike], domain: Any, comm: Com
         return np.array([reduce(np.matmul, reversed(weights), values(nodes))])
 
     with together(comm):
-        mass = float(converged(over_box(box, uniform_edges(box)), total).value[0])
+        mass = float(converged(over_box(box, uniform_edges(box)), total)[0][0])
         if mass <= 0:
             raise InputError(f"the function has no mass on {domain}: give one with a positive integral")
     about = Known(what="function", dimension=box.shape[1], mass=mass, comm=comm, domain=domain)
@@ -232,13 +221,22 @@ class _Positions:
         return self.ids
 
 
+def _checked(name: str, given: Any) -> Array:
+    if isinstance(given, np.ndarray) and given.ndim == 2 and not len(given):  # this rank has none
+        return np.empty(given.shape)
+    points = check_finite(name, given, (None, None))
+    if points.shape[1] > 3:
+        raise InputError(f"{name} has shape {points.shape}: give positions of shape (n, d), d = 1, 2 or 3")
+    return points
+
+
 def _positions(name: str, given: Sequence[Any], mass: float, comm: Comm) -> ParticleSide:
     """Return (n, d) positions as particles. Every rank gives its own, or all give the same. Collective."""
     check_number("mass", mass, above=0)
     clouds: list[Any] = []
     for each in given:
         with together(comm):
-            own = check_positions(name, each)
+            own = _checked(name, each)
         shapes = comm.allgather((own.shape, blake2b(own.tobytes()).digest() if comm.size > 1 else b""))
         counts = [shape[0] for shape, _ in shapes]
         if len({shape[1] for shape, _ in shapes}) > 1:
@@ -253,29 +251,6 @@ def _positions(name: str, given: Sequence[Any], mass: float, comm: Comm) -> Part
             clouds.append(_Positions(points=own, ids=np.arange(first, first + len(own), dtype=np.uint64), comm=comm))
     about = Known(what="positions", dimension=clouds[0].points.shape[1], mass=float(mass), comm=comm)
     return ParticleSide(everyone=[about] * len(clouds), clouds=clouds)
-
-
-def check_positions(name: str, given: Any) -> Array:
-    """Return positions of shape (n, d).
-
-    Raises:
-        InputError: another shape, another dimension than 1, 2, 3, or numbers that are not finite.
-    """
-    if isinstance(given, np.ndarray) and given.ndim == 2 and not len(given):  # this rank has none
-        return np.empty(given.shape)
-    points = check_finite(name, given, (None, None))
-    if points.shape[1] > 3:
-        raise InputError(f"{name} has shape {points.shape}: give positions of shape (n, d), d = 1, 2 or 3")
-    return points
-
-
-def communicator_of(*given: Any) -> Comm:
-    """Return the communicator of the first that has one, or that of all ranks."""
-    for each in given:
-        first = each[0] if isinstance(each, (list, tuple)) and each else each
-        if getattr(first, "comm", None) is not None:
-            return first.comm
-    return communicator()
 
 
 def rows_of(points: Array, r: int) -> Array:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from kspde.comparable import bounds_of
+from kspde.grids import Grid, mass_grid
 from kspde.protocols import SolvedDensity
-from kspde.typing import Array
+from kspde.typing import Array, Comm
 
 __all__ = ["CLIP", "Target"]
 
@@ -37,7 +38,7 @@ class Target:
     box_of_one: Array
     bounded: bool = True
     mass_of_one: float
-    comm: Any
+    comm: Comm
     r: int = 1
     edges: tuple[Array, ...] = ()
     clip: float = CLIP
@@ -89,6 +90,14 @@ class Target:
     def one(self) -> Target:
         """The density of one particle."""
         return replace(self, r=1)
+
+    def mass_grid(self) -> Grid:
+        """Return a grid in R^d over the mass of u. Collective.
+
+        Raises:
+            InputError: u has no mass.
+        """
+        return mass_grid(self.values, self.box_of_one)
 
     def on_grid(self, axes: Sequence[Array]) -> Array:
         """Return the density on a tensor grid in R^{rd}, 0 outside the domain, the same on every rank. Collective."""

@@ -219,9 +219,7 @@ def _smoothed(
 def signed_estimate(differences: Array, volume: float) -> tuple[float, float, tuple[float, float]]:
     r"""Return V, the norm of the mean, and the 95 % interval of the norm of the expected difference.
 
-    Args:
-        differences: independent estimates δ̂_r of one function on a grid, shape (R, points).
-        volume: the weight of a point.
+    The rows of ``differences`` are independent estimates δ̂_r of one function on a grid, whose points have one weight.
     """
     count = len(differences)
     total = differences.sum(axis=0)

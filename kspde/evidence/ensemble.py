@@ -178,7 +178,9 @@ class Ensemble:
             "tol": self.field_tol,
             "comm": comm,
         }
-        evaluators = {"particles": self._own_fields()}
+        make, size = (DirectSum, "group") if n <= _DIRECT else (_Stacked, "n")
+        own = make(self.fields, include_self=self.include_self, **{size: n}, **self._options)
+        evaluators: dict[str, FieldEvaluator] = {"particles": own}
         if self.coupled:
             evaluators["mean_field"] = self.mean_field()
         start = seed.starting_points(pde.u0, ids, pde.problem.mollified_start, comm)
@@ -194,11 +196,6 @@ class Ensemble:
             )
             for label, evaluator in evaluators.items()
         }
-
-    def _own_fields(self) -> FieldEvaluator:
-        make = DirectSum if self.n <= _DIRECT else _Stacked
-        sizes = {"group" if make is DirectSum else "n": self.n}
-        return make(self.fields, include_self=self.include_self, **sizes, **self._options)
 
     def mean_field(self) -> FieldEvaluator:
         """Return what evaluates the solution's fields at particles."""

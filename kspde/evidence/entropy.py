@@ -304,20 +304,25 @@ def production(model: Model, species: str, own: FieldValues, known: FieldValues,
 
 
 def defect(model: Model, species: str, own: FieldValues, known: FieldValues, score: Array) -> tuple[Array, Array]:
-    """Return c, shape (n, d), and D > 0, shape (n,), at particles. Rank-local.
+    """Return c, shape (n, d), and D > 0, shape (n,), at particles of a species. Rank-local.
 
     Args:
         model: the model.
-        species: the particles' species.
+        species: the species.
         own: the fields of the empirical measure at the particles, with gradients.
-        known: the fields of the density at the particles, with gradients.
-        score: ∇log u at the particles, shape (n, d).
+        known: the fields of the density there, with gradients.
+        score: ∇log u there, shape (n, d).
 
     Raises:
         InputError: D depends on gradients of fields, or is not positive.
     """
-    diffusion, slope = _diffusion(model, species, own)
-    there, slope_there = _diffusion(model, species, known)
+    try:
+        (diffusion, slope), (there, slope_there) = (_diffusion(model, species, fields) for fields in (own, known))
+    except InputError as error:
+        raise InputError(
+            f"the diffusion coefficient of species {species!r} cannot be differentiated: {error} (the entropy bound "
+            "needs a D of position and fields alone, not of their gradients)"
+        ) from None
     c = slope - slope_there + (diffusion - there)[:, None] * score
     drifts = [drift_of(model, species, values) for values in (own, known)]
     if drifts[0] is not None and drifts[1] is not None:
@@ -342,23 +347,13 @@ def _diffusion(model: Model, species: str, c: FieldValues) -> tuple[Array, Array
     Position and fields move together, x by ±h e_a and every field by ±h ∂_a c: that is the chain rule, for any model.
     """
     n, d = c.points.shape
-    value = np.broadcast_to(_number(model, species, FieldValues(c.points, c.values)), (n,))
+    value = np.broadcast_to(diffusion_of(model, species, FieldValues(c.points, c.values)), (n,))
     slope = np.empty((n, d))
     for axis in range(d):
         unit = np.eye(d)[axis]
         ends = []
         for h in (-_STEP, _STEP):
             moved = {name: field + h * c.gradients[name][:, axis] for name, field in c.values.items()}
-            ends.append(_number(model, species, FieldValues(c.points + h * unit, moved)))
+            ends.append(diffusion_of(model, species, FieldValues(c.points + h * unit, moved)))
         slope[:, axis] = (ends[1] - ends[0]) / (2 * _STEP)
     return value, slope
-
-
-def _number(model: Model, species: str, c: FieldValues) -> Array:
-    try:
-        return diffusion_of(model, species, c)
-    except InputError as error:
-        raise InputError(
-            f"the diffusion coefficient of species {species!r} cannot be differentiated: {error} (the entropy bound "
-            "needs a D of position and fields alone, not of their gradients)"
-        ) from None

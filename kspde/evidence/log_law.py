@@ -44,15 +44,12 @@ grows.) The tables are in tests/benchmarks/results.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from kspde.comparable import bounds_of
+from kspde.distances.target import Target
 from kspde.errors import InputError
 from kspde.evidence.ensemble import check_solution
 from kspde.evidence.entropy import cumulative, defect
-from kspde.grids import mass_grid
 from kspde.models import FieldValues, Model
 from kspde.protocols import SolvedDensity
 from kspde.typing import Array
@@ -102,12 +99,9 @@ def entropy_bound_slope(pde: SolvedDensity) -> Array:
 
 def _rate(pde: SolvedDensity, model: Model, species: str, strengths: dict[str, float], t: float) -> float:
     """Return ∫ s²|L|²u²/(16πD) at a time; the columns of sL are the defects of a gradient that is off by s e_a."""
-
-    def density(axes: Sequence[Array]) -> Array:
-        return np.maximum(pde.on_grid(axes, species, t, outside=0.0), 0.0)
-
-    grid = mass_grid(density, bounds_of(pde))
-    u = density(grid.axes)
+    target = Target.of(pde, species, t=t)
+    grid = target.mass_grid()
+    u = np.maximum(target.on_grid(grid.axes), 0.0)
     points = np.stack(np.meshgrid(*grid.axes, indexing="ij"), axis=-1).reshape(-1, 2)
     values, gradients = {}, {}
     for name in strengths:

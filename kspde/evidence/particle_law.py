@@ -16,26 +16,29 @@ matrix's own Gauss-Lobatto quadrature. Nothing is sampled: this is what the boun
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from kspde.domains import Box
 from kspde.errors import InputError, check_integer
 from kspde.evidence.ensemble import check_solution
 from kspde.evidence.entropy import defect
 from kspde.evidence.result import Result
+from kspde.fem.solution import Solution
 from kspde.fem.solve import solve
 from kspde.initial import InitialDensity
-from kspde.models import FieldValues, Model
+from kspde.models import Field, FieldValues, Model
 from kspde.models.coefficients import coefficients
 from kspde.particles.fields.base import Extent
 from kspde.particles.fields.direct import DirectSum
 from kspde.protocols import SolvedDensity
 from kspde.runtime.parallel import alone, collective
 from kspde.runtime.saving import SaveAt
-from kspde.typing import Array, Mask
+from kspde.typing import Array, Ids, Mask, RandomNumbers
 
 __all__ = ["NParticleLaw", "liouville"]
 
@@ -78,7 +81,7 @@ class NParticleLaw(Result):
     weights: Array
     marginals: Array
     density: Array
-    solution: Any
+    solution: Solution
 
     def _lines(self) -> dict[str, str]:
         l1 = ", ".join(f"{value:.4g}" for value in self.marginal_l1[:, -1])
@@ -106,20 +109,25 @@ def liouville(pde: SolvedDensity, *, n: int = 2, tol: float = 1e-7, include_self
             saved.
         ConvergenceError: a step failed.
     """
-    box = _checked(pde, n)
+    check_solution(pde)
+    check_integer("n", n, at_least=2, at_most=3)
+    model = pde.model
+    box: Any = getattr(pde, "domain", None)
+    if model.dimension != 1 or len(model.species) != 1:
+        raise InputError(
+            f"the model has dimension {model.dimension} and {len(model.species)} species: Liouville's equation is "
+            "solved for one species on the line (dimension = 1)"
+        )
+    if not getattr(box, "structured", False):
+        raise InputError(f"the domain is a {type(box).__name__}: give the solution on a kspde.Box")
+    if pde.initial != "u0":
+        raise InputError(f"initial = {pde.initial!r} is not supported here: give solve initial='u0'")
     times = np.asarray(pde.times)
     system = _ParticleSystem(pde, n, include_self)
-    cube = Box(
-        half_width=box.half_width,
-        cells=box.cells,
-        degree=box.degree,
-        dimension=n,
-        grading=box.grading,
-        boundary="neumann",
-    )
+    cube = replace(box, dimension=n, boundary="neumann")
     start = _Product(pde.u0[pde.model.species[0]], n)
     solution = solve(system, start, cube, t_end=pde.t_end, tol=tol, save=SaveAt(times=times), comm=pde.comm)
-    product = _AgainstProduct(pde, system, solution, box)
+    product = _AgainstProduct(pde, system, solution, box.vertices, box.degree)
     found = [product.at(t) for t in times.tolist()]
     rows = {name: np.array([each[name] for each in found]) for name in found[0]}
     return NParticleLaw(
@@ -139,34 +147,15 @@ def liouville(pde: SolvedDensity, *, n: int = 2, tol: float = 1e-7, include_self
     )
 
 
-def _checked(pde: SolvedDensity, n: int) -> Box:
-    """Return the domain.
-
-    Raises:
-        InputError: as for :func:`liouville`.
-    """
-    check_solution(pde)
-    check_integer("n", n, at_least=2, at_most=3)
-    model, box = pde.model, getattr(pde, "domain", None)
-    if model.dimension != 1 or len(model.species) != 1:
-        raise InputError(
-            f"the model has dimension {model.dimension} and {len(model.species)} species: Liouville's equation is "
-            "solved for one species on the line (dimension = 1)"
-        )
-    if not isinstance(box, Box):
-        raise InputError(f"the domain is a {type(box).__name__}: give the solution on a kspde.Box")
-    if pde.initial != "u0":
-        raise InputError(f"initial = {pde.initial!r} is not supported here: give solve initial='u0'")
-    return box
-
-
 class _AgainstProduct:
     """The law on R^N against the product of the density, by the Gauss-Lobatto rule of the box's nodes."""
 
-    def __init__(self, pde: SolvedDensity, system: _ParticleSystem, law: Any, box: Box) -> None:
+    def __init__(
+        self, pde: SolvedDensity, system: _ParticleSystem, law: Solution, vertices: Array, degree: int
+    ) -> None:
         from kspde.fem.spaces.tensor import Axis  # needs basix
 
-        axis = Axis(box.vertices, box.degree)
+        axis = Axis(vertices, degree)
         self.nodes: Array = axis.nodes
         self.weights: Array = axis.mass
         self._derivative = axis.advection.T / axis.mass[:, None]
@@ -228,12 +217,10 @@ class _AgainstProduct:
         return self._integral(integrand), self._integral(np.abs(p - q))
 
     def _marginal(self, law: Array, r: int) -> Array:
-        while law.ndim > r:
-            law = law @ self.weights
-        return law
+        return reduce(np.matmul, [self.weights] * (law.ndim - r), law)
 
     def _integral(self, f: Array) -> float:
-        return float(self._marginal(f, 1) @ self.weights)
+        return float(self._marginal(f, 0))
 
 
 def _integrals(rates: Array, times: Array) -> Array:
@@ -267,7 +254,7 @@ class _ParticleSystem(Model):
         self._coefficients: tuple[Array, Array | None] = (np.zeros(0), None)
 
     @property
-    def fields(self) -> tuple[Any, ...]:
+    def fields(self) -> tuple[Field, ...]:
         """None: the interaction is a function of the position in R^N."""
         return ()
 
@@ -277,11 +264,7 @@ class _ParticleSystem(Model):
         reach = float(np.abs(x).max(initial=1.0))
         self._sums.update({self._name: x}, Extent(np.array([-reach]), np.array([reach])))
         found = self._sums.at(self._name, x)
-        return FieldValues(
-            x,
-            {name: values.copy() for name, values in found.values.items()},
-            {name: slope.copy() for name, slope in found.gradients.items()},
-        )
+        return FieldValues(x, deepcopy(found.values), deepcopy(found.gradients))
 
     def diffusion(self, species: str, c: FieldValues) -> Array:
         """Return D_i, shape (m, N): one coefficient per direction."""
@@ -311,7 +294,7 @@ class _Product(InitialDensity):
         self.mass = 1.0
         self.dimension = n
 
-    def __call__(self, x: Any) -> Array:
+    def __call__(self, x: npt.ArrayLike) -> Array:
         """Return the product at points (m, N)."""
         columns = [self._factor(column[:, None]) / self._factor.mass for column in np.asarray(x).T]
         return np.asarray(np.prod(columns, axis=0))
@@ -320,10 +303,12 @@ class _Product(InitialDensity):
         """Return the share outside the cube."""
         return float(-np.expm1(self.dimension * np.log1p(-self._factor.mass_outside(half_width))))
 
-    def sample(self, random: Any, ids: Any) -> Array:
+    def sample(self, random: RandomNumbers, ids: Ids) -> Array:
         """Draw the coordinates independently."""
-        n = np.uint64(self.dimension)
-        return np.concatenate([self._factor.sample(random, ids * n + np.uint64(i)) for i in range(int(n))], axis=1)
+        n = self.dimension
+        return np.concatenate(
+            [self._factor.sample(random, ids * np.uint64(n) + np.uint64(i)) for i in range(n)], axis=1
+        )
 
 
 def _mean_field(pde: SolvedDensity, nodes: Array, t: float) -> tuple[FieldValues, Array]:
@@ -343,10 +328,7 @@ def _mean_field(pde: SolvedDensity, nodes: Array, t: float) -> tuple[FieldValues
 
 
 def _power(u: Array, r: int) -> Array:
-    out = u
-    for _ in range(r - 1):
-        out = np.multiply.outer(out, u)
-    return out
+    return reduce(np.multiply.outer, [u] * r)
 
 
 def _resolved(p: Array) -> Mask:

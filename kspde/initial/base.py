@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,9 @@ from kspde.typing import Array, Ids, RandomNumbers
 
 __all__ = [
     "InitialDensity",
-    "cell_maxima",
     "cell_means",
     "densities_by_species",
+    "over_cells",
     "points_of",
 ]
 
@@ -63,11 +63,9 @@ class _Reference:
     """The same random numbers in every process: what densities are compared by."""
 
     def uniforms(self, ids: Ids, step: int, count: int) -> Array:
-        """Return uniforms."""
         return np.random.default_rng((0, step)).random((int(ids.max()) + 1, count))[ids.astype(np.intp)]
 
     def normals(self, ids: Ids, step: int, count: int) -> Array:
-        """Return standard normals."""
         return np.random.default_rng((1, step)).standard_normal((int(ids.max()) + 1, count))[ids.astype(np.intp)]
 
 
@@ -114,15 +112,12 @@ def points_of(x: npt.ArrayLike, dimension: int) -> Array:
 
 def cell_means(values: Array) -> Array:
     """Return the mean over the corners of each cell of a grid: a multilinear function's mean over the cell."""
-    for axis in range(values.ndim):
-        a = np.moveaxis(values, axis, 0)
-        values = np.moveaxis(0.5 * (a[1:] + a[:-1]), 0, axis)
-    return values
+    return over_cells(lambda a, b: 0.5 * (a + b), values)
 
 
-def cell_maxima(values: Array) -> Array:
-    """Return the maximum over the corners of each cell of a grid."""
+def over_cells(combine: Callable[[Array, Array], Array], values: Array) -> Array:
+    """Return what the values at the corners of each cell of a grid combine to, one direction after the other."""
     for axis in range(values.ndim):
         a = np.moveaxis(values, axis, 0)
-        values = np.moveaxis(np.maximum(a[1:], a[:-1]), 0, axis)
+        values = np.moveaxis(combine(a[1:], a[:-1]), 0, axis)
     return values

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kspde.errors import InputError, check_integer, check_number
-from kspde.initial.base import InitialDensity, cell_maxima, points_of
+from kspde.initial.base import InitialDensity, over_cells, points_of
+from kspde.runtime.values import fingerprint
 from kspde.typing import Array, Ids, RandomNumbers
 
 __all__ = ["CallableDensity", "checked_values"]
@@ -70,10 +71,9 @@ class CallableDensity(InitialDensity):
             "resolution", default if resolution is None else resolution, at_least=8, at_most=most
         )
         self._function = function
+        self._spacing = 2 * self.half_width / n
         self._factor = 1.0
-        axis = np.linspace(-self.half_width, self.half_width, n + 1)
-        grid = np.stack(np.meshgrid(*[axis] * dimension, indexing="ij"), axis=-1)
-        values = self(grid.reshape(-1, dimension)).reshape(grid.shape[:-1])
+        values = self(self._grid()).reshape((n + 1,) * dimension)
         peak = float(values.max())
         if peak <= 0:
             raise InputError(f"function has no mass in [-{half_width:g}, {half_width:g}]^{dimension}: check half_width")
@@ -83,22 +83,23 @@ class CallableDensity(InitialDensity):
                 f"function is {edge:.3g} on the edge of [-{half_width:g}, {half_width:g}]^{dimension}, its maximum is "
                 f"{peak:.3g}: give a half_width outside which it vanishes"
             )
-        self._spacing = float(axis[1] - axis[0])
         self._factor = self.mass / (float(values.sum()) * self._spacing**dimension)
+        self._digest = fingerprint(values)
         # The envelope is the maximum over a cell's corners and their neighbours, with room for curvature in between.
         from scipy.ndimage import maximum_filter
 
         widened = maximum_filter(values, size=3, mode="nearest") * self._factor
-        self._envelope = 1.25 * cell_maxima(widened) + 1e-12 * peak * self._factor
+        self._envelope = 1.25 * over_cells(np.maximum, widened) + 1e-12 * peak * self._factor
+
+    def _grid(self) -> Array:
+        """Return the points of the sum, shape (n, d)."""
+        axis = np.linspace(-self.half_width, self.half_width, self.resolution + 1)
+        return np.stack(np.meshgrid(*[axis] * self.dimension, indexing="ij"), axis=-1).reshape(-1, self.dimension)
 
     def __eq__(self, other: object) -> bool:
         """Return whether two densities have the same mass, and their functions the same values on the same grid."""
-        return isinstance(other, CallableDensity) and (
-            self is other
-            or (
-                (self.dimension, self.half_width, self.mass) == (other.dimension, other.half_width, other.mass)
-                and np.array_equal(self._envelope, other._envelope)
-            )
+        return isinstance(other, CallableDensity) and all(
+            getattr(self, name) == getattr(other, name) for name in ("dimension", "half_width", "mass", "_digest")
         )
 
     __hash__ = InitialDensity.__hash__
@@ -110,11 +111,7 @@ class CallableDensity(InitialDensity):
         )
 
     def __call__(self, x: npt.ArrayLike) -> Array:
-        """Return u_0 at points of shape (n, d).
-
-        Raises:
-            InputError: f returned a wrong shape, or a negative or non-finite value.
-        """
+        """Return u_0 at points of shape (n, d); raises as ``checked_values``."""
         return checked_values(self._function, points_of(x, self.dimension)) * self._factor
 
     def mass_outside(self, half_width: float) -> float:
@@ -124,11 +121,9 @@ class CallableDensity(InitialDensity):
         """
         if half_width >= self.half_width:
             return 0.0
-        n = self._envelope.shape[0]
-        axis = np.linspace(-self.half_width, self.half_width, n + 1)
-        grid = np.stack(np.meshgrid(*[axis] * self.dimension, indexing="ij"), axis=-1).reshape(-1, self.dimension)
-        outside = np.any(np.abs(grid) > half_width, axis=1)
-        return min(1.0, float(self(grid[outside]).sum()) * self._spacing**self.dimension / self.mass)
+        grid = self._grid()
+        outside = self(grid[np.any(np.abs(grid) > half_width, axis=1)])
+        return min(1.0, float(outside.sum()) * self._spacing**self.dimension / self.mass)
 
     def sample(self, random: RandomNumbers, ids: Ids) -> Array:
         """Draw by rejection under the envelope; the k-th attempt for a particle uses its random numbers of step k.
@@ -151,7 +146,7 @@ class CallableDensity(InitialDensity):
                 worst = int(np.argmax(ratio))
                 raise InputError(
                     f"function exceeds its tabulated envelope {ratio[worst]:.3g} times at "
-                    f"{tuple(float(c) for c in points[worst])}: give a larger resolution than {self._envelope.shape[0]}"
+                    f"{tuple(float(c) for c in points[worst])}: give a larger resolution than {self.resolution}"
                 )
             accepted = uniforms[:, 1] < ratio
             out[waiting[accepted]] = points[accepted]

@@ -68,7 +68,10 @@ class GridDensity(InitialDensity):
         check_number("bandwidth", bandwidth, at_least=0)
         self.mass = check_number("mass", mass, above=0)
         self.dimension = array.ndim
-        _check_values(array)
+        bad = np.argwhere(~(np.isfinite(array) & (array >= 0)))
+        if len(bad):
+            index = tuple(bad[0].tolist())
+            raise InputError(f"values contain {array[index]:g} at index {index}: give finite numbers >= 0")
         if orientation == "image":
             if array.ndim != 2:
                 raise InputError(f'orientation = "image" needs 2 dimensions, values have {array.ndim}: use "xy"')
@@ -78,8 +81,13 @@ class GridDensity(InitialDensity):
             raise InputError(f"extent = {bounds.ravel().tolist()} is empty: give xmin < xmax, ymin < ymax, ...")
         self.lower, self.upper = bounds[:, 0], bounds[:, 1]
         self.spacing: Array = (self.upper - self.lower) / (np.array(array.shape) - 1)
-        if orientation == "image":
-            _warn_of_stretched_pixels(self.spacing)
+        wide, high = self.spacing[:2].tolist() if orientation == "image" else (1.0, 1.0)
+        if abs(wide - high) > 0.01 * min(wide, high):
+            warn(
+                f"the extent makes pixels {wide:.4g} wide and {high:.4g} high: extent is (xmin, xmax, ymin, ymax) of "
+                "the outer pixels' centres, x along a row",
+                world(),
+            )
         if bandwidth > float(np.max(self.upper - self.lower)):
             raise InputError(f"bandwidth = {bandwidth:g} is not valid: give a length within the extent")
         if bandwidth > 0:
@@ -124,26 +132,18 @@ class GridDensity(InitialDensity):
         """Return the integrals of one direction's hat functions over [−half_width, half_width]."""
         n = self.values.shape[axis]
         ends = np.clip((np.array([-half_width, half_width]) - self.lower[axis]) / self.spacing[axis], 0.0, float(n - 1))
-        weights = np.zeros(n, dtype=np.float64)
-        cells = np.arange(n - 1)
-        a, b = np.clip(ends[0] - cells, 0, 1), np.clip(ends[1] - cells, 0, 1)
-        weights[1:] += 0.5 * (b**2 - a**2)
-        weights[:-1] += (b - a) - 0.5 * (b**2 - a**2)
-        weights *= self.spacing[axis]
-        return weights
+        a, b = np.clip(ends[:, None] - np.arange(n - 1), 0, 1)
+        right = 0.5 * (b**2 - a**2)
+        return np.asarray(self.spacing[axis] * (np.append(0.0, right) + np.append(b - a - right, 0.0)))
 
     def sample(self, random: RandomNumbers, ids: Ids) -> Array:
         """Draw exactly from the multilinear density: a cell by its mass, then each coordinate by its marginal."""
         uniforms = random.uniforms(ids, 0, 1 + self.dimension)
         chosen = np.searchsorted(self._cumulative, uniforms[:, 0] * self._cumulative[-1], side="right")
         cell = np.unravel_index(np.minimum(chosen, len(self._cumulative) - 1), cell_means(self.values).shape)
-        corners = np.stack(
-            [
-                self.values[tuple(cell[a] + c for a, c in enumerate(corner))]
-                for corner in np.ndindex(*(2,) * self.dimension)
-            ],
-            axis=1,
-        ).reshape(len(ids), *(2,) * self.dimension)
+        unit = (2,) * self.dimension
+        at = [tuple(cell[a] + c for a, c in enumerate(corner)) for corner in np.ndindex(unit)]
+        corners = np.stack([self.values[index] for index in at], axis=1).reshape(len(ids), *unit)
         t = np.empty((len(ids), self.dimension))
         for axis in range(self.dimension):
             # Given the earlier coordinates, the marginal density in this one is linear between the cell's two sides.
@@ -159,14 +159,10 @@ class GridDensity(InitialDensity):
 
 
 def _plain(values: npt.ArrayLike) -> Array:
-    """Return values as an array of floating-point numbers.
-
-    Raises:
-        InputError: they are not real numbers, or some are masked: a masked value is not a measurement.
-    """
+    """Return values as floating-point numbers, none of which may be masked: that is not a measurement."""
     masked = np.argwhere(np.ma.getmaskarray(values)) if isinstance(values, np.ma.MaskedArray) else np.zeros((0, 1))
     if len(masked):
-        index = tuple(int(i) for i in masked[0])
+        index = tuple(masked[0].tolist())
         raise InputError(
             f"values have {len(masked)} masked entries, the first at index {index}: give numbers for them, such as "
             "values.filled(0.0)"
@@ -175,28 +171,6 @@ def _plain(values: npt.ArrayLike) -> Array:
         return np.asarray(values).astype(np.float64, casting="same_kind")
     except (TypeError, ValueError):
         raise InputError("values are not an array of real numbers: give 1 to 3 dimensions of them") from None
-
-
-def _check_values(array: Array) -> None:
-    """Raise for a value that is not finite, or negative, with its index in the user's array.
-
-    Raises:
-        InputError: there is one.
-    """
-    bad = np.argwhere(~(np.isfinite(array) & (array >= 0)))
-    if len(bad):
-        index = tuple(int(i) for i in bad[0])
-        raise InputError(f"values contain {array[index]:g} at index {index}: give finite numbers >= 0")
-
-
-def _warn_of_stretched_pixels(spacing: Array) -> None:
-    wide, high = (float(step) for step in spacing)
-    if abs(wide - high) > 0.01 * min(wide, high):
-        warn(
-            f"the extent makes pixels {wide:.4g} wide and {high:.4g} high: extent is (xmin, xmax, ymin, ymax) of the "
-            "outer pixels' centres, x along a row",
-            world(),
-        )
 
 
 def read_grid(path: str | Path) -> tuple[Any, Sequence[float] | None]:
@@ -230,18 +204,14 @@ def read_grid(path: str | Path) -> tuple[Any, Sequence[float] | None]:
 
 
 def _arrays(file: BinaryIO) -> tuple[list[str], dict[str, npt.NDArray[Any]]]:
-    """Return the names of all arrays of a .npz file, and the arrays that define a density.
-
-    Raises:
-        InputError: an array would take too much memory: a small file may hold it compressed.
-    """
+    """Return the names of all arrays of a .npz file, and the arrays that define a density."""
     arrays: dict[str, npt.NDArray[Any]] = {}
     with zipfile.ZipFile(file) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
         for name in ("values", "extent"):
             if name in names:
                 entry = archive.getinfo(f"{name}.npy")
-                if entry.file_size > _MOST:
+                if entry.file_size > _MOST:  # a small file may hold it compressed
                     raise InputError(f"{name} would take {entry.file_size:.3g} bytes: give at most {_MOST:.3g}")
                 with archive.open(entry) as member:
                     arrays[name] = _array(member, entry.file_size)
@@ -249,11 +219,7 @@ def _arrays(file: BinaryIO) -> tuple[list[str], dict[str, npt.NDArray[Any]]]:
 
 
 def _array(file: IO[bytes], size: int) -> npt.NDArray[Any]:
-    """Return the array in .npy data of a known size; nothing is unpickled, or allocated because a header says so.
-
-    Raises:
-        ValueError: (or another error of the library's) the data are something else.
-    """
+    """Return the array in .npy data of a known size; nothing is unpickled, or allocated because a header says so."""
     file.seek(0)
     version = np.lib.format.read_magic(file)
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}

@@ -55,8 +55,8 @@ class GaussianMixture(InitialDensity):
             raise InputError(f"stds contain {self.stds.min():g}: give positive lengths")
 
     def __repr__(self) -> str:
-        parts = ((name, getattr(self, name).tolist()) for name in ("weights", "means", "stds"))
-        whole = f"GaussianMixture({', '.join(f'{name}={values}' for name, values in parts)}, mass={self.mass:g})"
+        parts = ", ".join(f"{name}={getattr(self, name).tolist()}" for name in ("weights", "means", "stds"))
+        whole = f"GaussianMixture({parts}, mass={self.mass:g})"
         counted = f"GaussianMixture({len(self.weights)} components, dimension={self.dimension}, mass={self.mass:g})"
         return whole if len(whole) <= 120 else counted
 
@@ -68,9 +68,7 @@ class GaussianMixture(InitialDensity):
         step = max(1, _CHUNK // len(scale))
         for start in range(0, len(points), step):
             part = points[start : start + step]
-            r2 = np.zeros((len(part), len(scale)))
-            for axis in range(self.dimension):
-                r2 += np.subtract.outer(part[:, axis], self.means[:, axis]) ** 2
+            r2 = sum(np.subtract.outer(x, m) ** 2 for x, m in zip(part.T, self.means.T, strict=True))
             out[start : start + step] = np.exp(-0.5 * r2 / self.stds**2) @ scale
         return out
 
@@ -78,9 +76,8 @@ class GaussianMixture(InitialDensity):
         """Return the share of the mass outside the box, by error functions without cancellation."""
         from scipy.special import ndtr
 
-        tails = ndtr((self.means - half_width) / self.stds[:, None]) + ndtr(
-            (-half_width - self.means) / self.stds[:, None]
-        )
+        above, below = self.means - half_width, -half_width - self.means
+        tails = ndtr(above / self.stds[:, None]) + ndtr(below / self.stds[:, None])
         with np.errstate(divide="ignore"):  # a component that lies outside entirely has a tail of 1
             log_inside = np.log1p(-np.minimum(tails, 1.0)).sum(axis=1)
         return float(self.weights @ -np.expm1(log_inside))
@@ -116,11 +113,7 @@ def observed_positions(
 
 
 def _lines(file: TextIO, path: str | Path) -> Iterator[str]:
-    """Yield the lines of a table that are not comments.
-
-    Raises:
-        InputError: a line is too long for a row.
-    """
+    """Yield the lines of a table that are not comments."""
     while line := file.readline(_LONGEST + 1):
         if len(line) > _LONGEST:
             raise InputError(f"{path} has a line of more than {_LONGEST} characters: give one row of numbers per line")

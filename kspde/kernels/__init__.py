@@ -41,7 +41,10 @@ __all__ = [
 ]
 
 #: Mollifiers by name: kernels of integral 1 that are made with the keyword ``eps``.
-MOLLIFIERS: dict[str, Callable[..., Kernel]] = {"gaussian": GaussianMollifier, "matern": MaternMollifier}
+MOLLIFIERS: dict[str, Callable[..., Kernel]] = {
+    "gaussian": GaussianMollifier,
+    "matern": MaternMollifier,
+}
 
 #: What may be given as ``mollifier``: a name, a function of ``eps``, or the kernel itself.
 Mollifier = str | Callable[..., Kernel] | Kernel

@@ -25,6 +25,7 @@ __all__ = [
     "check_same",
     "collective",
     "communicator",
+    "communicator_of",
     "limited_threads",
     "on_all_ranks",
     "same_on_all",
@@ -215,7 +216,7 @@ def collective[**P, R](
             bound.apply_defaults()
             given = {name: value for name, value in bound.arguments.items() if name != "comm"}
             comm = bound.arguments.get("comm")
-            comm = communicator(_communicator_of(given.values()) if comm is None else comm)
+            comm = communicator(communicator_of(given.values()) if comm is None else comm)
             if comm.size > 1:
                 told = {name: value for name, value in given.items() if name not in own}
                 told |= {name: _without_rows(given[name]) for name in rows}
@@ -227,7 +228,7 @@ def collective[**P, R](
     return decorate
 
 
-def _communicator_of(values: Iterable[Any]) -> Any:
+def communicator_of(values: Iterable[Any]) -> Any:
     """Return the communicator of the first value that has one; None if none has."""
     for value in values:
         for each in value if isinstance(value, (list, tuple)) else (value,):
@@ -313,6 +314,9 @@ def _difference(first: tuple[str, dict[str, str]], other: tuple[str, dict[str, s
     name = next((name for name in (*told, *other[1]) if told.get(name) != other[1].get(name)), None)
     if name is None:
         return None
+    if name.endswith(".code"):  # of a function, or of a user's class: the digests say nothing to users
+        owner = name.removesuffix(".code")
+        return f"the code of {owner} differs between rank 0 and rank {rank}: give {call} the same on every rank"
     here, there = (shortened(values.get(name, "nothing")) for values in (told, other[1]))
     return f"{name} = {here} on rank 0 and {there} on rank {rank}: give {call} the same on every rank"
 

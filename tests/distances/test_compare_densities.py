@@ -137,6 +137,9 @@ def test_what_differs_is_named(shared_tmp_path, comm: MPI.Comm) -> None:
     pictures.plot_difference(distance, shared_tmp_path / "difference.png")
     comm.barrier()
     assert (shared_tmp_path / "distance.png").stat().st_size > 10_000
+    sensing = (kspde.LocalSensing(chi=2.0, motility=motility) for motility in (lambda v: np.exp(-v), lambda v: 1 + v))
+    of_code = compare(*(KnownDensity(density=normal((0.0, 0.0), 1.0), model=model) for model in sensing))
+    assert str(of_code).splitlines()[-1].split() == ["differ", "in", "motility"]
     other = compare(a, KnownDensity(density=normal((0.5, 0.0), 1.1), model=kspde.SignalDependentKellerSegel(chi=8.0)))
     assert other.differs["model"] == ("Still", "SignalDependentKellerSegel")
 

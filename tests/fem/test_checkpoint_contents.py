@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -48,11 +49,11 @@ class Records:
 class Checkpoints:
     """A writer and what it needs; one unknown is a density, the other a field that relaxes."""
 
-    def __init__(self, directory, comm) -> None:
+    def __init__(self, directory, comm, every=0.0) -> None:
         model = SimpleNamespace(species=("u",))
         self.system = SimpleNamespace(space=Rows(comm), model=model, relaxing=("v",))
         self.observer = Records()
-        self.store = CheckpointStore(Checkpoint(directory, every=0), {"model": "test"}, comm)
+        self.store = CheckpointStore(Checkpoint(directory, every=every), {"model": "test"}, comm)
         self.write = CheckpointWriter(self.store, self.system, self.observer)
 
     def latest(self):
@@ -120,8 +121,8 @@ def test_when_one_is_written(checkpoints, comm, changes, next_time, written) -> 
     assert (checkpoints.latest() is not None) == written
 
 
-def test_none_that_is_not_due_or_has_no_place(checkpoints, comm) -> None:
-    checkpoints.store._every = 1000.0
+def test_none_that_is_not_due_or_has_no_place(shared_tmp_path, comm) -> None:
+    checkpoints = Checkpoints(shared_tmp_path, comm, every=1000.0)
     checkpoints.write(state(comm))
     assert checkpoints.latest() is None
     CheckpointWriter(None, checkpoints.system, checkpoints.observer)(state(comm))
@@ -129,9 +130,11 @@ def test_none_that_is_not_due_or_has_no_place(checkpoints, comm) -> None:
 
 
 def test_a_run_that_is_told_to_stop_says_where_it_is(checkpoints, comm) -> None:
-    checkpoints.store._ask(15, None)
-    with pytest.raises(StoppedError, match=r"SIGTERM after step 4, t = 0\.2: .*0004\.h5 holds the state, resume=True"):
-        checkpoints.write(state(comm))
+    expected = r"SIGTERM after step 4, t = 0\.2: .*0004\.h5 holds the state, resume=True"
+    with checkpoints.store:
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(StoppedError, match=expected):
+            checkpoints.write(state(comm))
     assert checkpoints.latest().step == 4
 
 
