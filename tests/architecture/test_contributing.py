@@ -42,7 +42,7 @@ print(json.dumps({
 
 
 def once(text: str, old: str, new: str) -> str:
-    assert text.count(f"\n{old}") == 1, f"CONTRIBUTING.md expects this once: {old}"
+    assert text.count(f"\n{old}") == 1, f"CONTRIBUTING.md expects this line once; change the example there: {old}"
     return text.replace(f"\n{old}", f"\n{new}")
 
 
