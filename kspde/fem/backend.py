@@ -116,8 +116,8 @@ def apply_options(solver: Any, options: dict[str, Any], defaults: dict[str, Any]
             database.delValue(name)
 
 
-#: Spaces of meshes on several ranks: the communicator, the space, and a vector that keeps the communicator of the mesh.
-_DROPPING: list[tuple[Any, weakref.ref[Any], Any]] = []
+#: Spaces of meshes on several ranks, each with vectors that keep its communicator and that of its mesh.
+_DROPPING: list[tuple[weakref.ref[Any], list[Any]]] = []
 
 
 def keep_until_dropped(space: Any) -> None:
@@ -129,26 +129,31 @@ def keep_until_dropped(space: Any) -> None:
     from petsc4py import PETSc
 
     if space.comm.size > 1:
-        anchor = PETSc.Vec().createMPI((0, 0), comm=space.mesh.comm)
-        _DROPPING.append((space.comm, weakref.ref(space), anchor))
+        anchors = [PETSc.Vec().createMPI((0, 0), comm=comm) for comm in (space.comm, space.mesh.comm)]
+        _DROPPING.append((weakref.ref(space), anchors))
 
 
 def destroy_dropped(comm: Any) -> None:
     """Destroy the PETSc objects that Python has dropped on all ranks. Collective.
 
     Ranks drop objects at different times, so petsc4py only marks those shared by several ranks, and destroys them in a
-    collective call. Without it they stay, with their communicators, of which MPICH has 2 048.
+    collective call. Without it they stay, with their communicators, of which MPICH has 2 048. Communicators of the same
+    ranks in the same order serve each other: one may have been freed, or never be used again.
     """
+    from mpi4py import MPI
     from petsc4py import PETSc
 
     if comm.size == 1:
         return
-    PETSc.garbage_cleanup(comm)
-    ours = [entry for entry in _DROPPING if entry[0] == comm]
-    still_used = np.array([space() is not None for _, space, _ in ours], dtype=np.int64)
+    same = (MPI.IDENT, MPI.CONGRUENT)
+    ours = [entry for entry in _DROPPING if MPI.Comm.Compare(entry[1][0].comm.tompi4py(), comm) in same]
+    # A time stepper that failed is gone only now, and with it the space that its functions hold.
+    for one in (comm, *(anchor.comm for _, anchors in ours for anchor in anchors)):
+        PETSc.garbage_cleanup(one)
+    still_used = np.array([space() is not None for space, _ in ours], dtype=np.int64)
     for entry, used in zip(ours, comm.allreduce(still_used), strict=True):
         if not used:
             _DROPPING.remove(entry)
-            anchor = entry[2]
-            PETSc.garbage_cleanup(anchor.comm)
-            anchor.destroy()
+            for anchor in entry[1]:
+                PETSc.garbage_cleanup(anchor.comm)
+                anchor.destroy()

@@ -94,3 +94,22 @@ def test_solutions_that_are_dropped_leave_no_communicators(options, scheme, comm
             gc.collect()
             left.append(communicators_left(comm))
     assert left[1] - left[-1] <= 3, left
+
+
+def test_solves_that_fail_leave_no_communicators_even_where_their_own_is_freed(comm) -> None:
+    """A callback raises inside PETSc's time stepper, whose frames hold the stepper; each solve has its communicator."""
+    u0 = kspde.GaussianMixture(weights=[1.0], means=[[0.0, 0.0]], stds=[0.6])
+    model = kspde.SignalDependentKellerSegel(chi=1.0)
+
+    def failing(fraction: float) -> None:
+        raise ValueError("the user's")
+
+    left = []
+    for _ in range(5):
+        own = comm.Dup()
+        with pytest.raises(ValueError, match="the user's"):
+            kspde.solve(model, u0, kspde.Disk(radius=5.0, size=0.6), t_end=0.1, tol=1e-2, comm=own, progress=failing)
+        own.Free()
+        gc.collect()
+        left.append(communicators_left(comm))
+    assert left[1] - left[-1] <= 3, left

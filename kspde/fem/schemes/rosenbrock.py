@@ -225,6 +225,7 @@ class _Integration:
     def free(self, error: BaseException | None) -> None:
         """Free the PETSc objects, and drop the linear systems while ranks can agree."""
         self._solve_stage = _freed
+        self._error = None  # its frames hold PETSc objects, which hold this one: no collector sees that
         if on_all_ranks(self._space.comm, error):
             for thing in (self._ts, self._jacobian, self._tolerances, self._residual, self._y):
                 thing.destroy()
