@@ -64,7 +64,7 @@ class _Level:
         same: edges between nodes of one colour, those within this rank in both directions, in the same way.
         entries, within, across: K's entries in double precision: those of ``columns``, those of ``same`` within this
             rank, and all those to other ranks' nodes, which are numbered among themselves.
-        means: the nodes of the coarser mesh that each new node is the mean of: runs and nodes.
+        parents: the nodes of the coarser mesh that each new node is the mean of, see ``gauss_seidel.restrict``.
         x, b, r: a cycle's vectors; x and b have room for other ranks' nodes.
     """
 
@@ -101,7 +101,7 @@ class _Level:
         tail, head = ends(across)
         self.across = tail, head - np.uint32(n), values[across]
         self.parts = [self.ghosts.part(colours[n:] == c) for c in range(sweeps.COLOURS)]
-        self.means = (sweeps.runs(numbering.counts, numbering.coarse), numbering.parents)
+        self.parents = numbering.parents
         self.x, self.b = (np.zeros(table.shape[1], dtype=np.float32) for _ in range(2))
         self.r: Single = np.zeros(n, dtype=np.float32)
         #: nodes with neighbours of lower colours on other ranks
@@ -191,7 +191,7 @@ class Hierarchy:
         out = [s]
         for level, coarser in pairwise(self.levels):
             sums = np.zeros(coarser.nodes + coarser.ghosts.count)
-            sweeps.restrict(out[-1], np.ones(level.nodes), *level.means, sums)
+            sweeps.restrict(out[-1], np.ones(level.nodes), level.parents, sums)
             coarser.ghosts.add(sums)
             out.append(sums[: coarser.nodes])
         return out
@@ -298,7 +298,7 @@ class Cycle(Preconditioner):
         for (level, coarser), inverse in zip(pairwise(levels), self._inverses, strict=True):
             level.down(inverse)
             coarser.b[:] = 0.0
-            sweeps.restrict(level.r, inverse, *level.means, coarser.b)
+            sweeps.restrict(level.r, inverse, level.parents, coarser.b)
             coarser.ghosts.add(coarser.b)
         last = levels[-1]
         self._b.array[:] = last.b[: last.nodes]
@@ -306,7 +306,7 @@ class Cycle(Preconditioner):
         last.x[: last.nodes] = self._x.array_r
         last.ghosts.fill(last.x)
         for (level, coarser), inverse in zip(reversed([*pairwise(levels)]), reversed(self._inverses), strict=True):
-            sweeps.correct(coarser.x, *level.means, inverse, level.x)
+            sweeps.correct(coarser.x, level.parents, inverse, level.x)
             level.up(inverse)
         np.multiply(levels[0].x[: len(left)], size, out=left, dtype=np.float64)
         left[self._decoupled] = right[self._decoupled] * self._decoupled_inverse

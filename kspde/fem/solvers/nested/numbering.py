@@ -30,16 +30,13 @@ class Numbering(NamedTuple):
         places: the place of each of the matrix's rows in the arrays of the level.
         ghosts: the nodes of other ranks that are reached.
         colours: of all nodes, ghosts last.
-        coarse: the number of this rank's nodes that the next coarser mesh has too; all of them on the coarsest.
-        counts: for each new node, in this order, the number of coarser nodes that it is the mean of.
-        parents: their places in the arrays of the coarser level.
+        parents: the places in the arrays of the coarser level of the nodes that each new node, in this order, is the
+            mean of: 2, or on quadrilaterals 4 (of an edge's middle each twice), shape (2 or 4, new).
     """
 
     places: Indices
     ghosts: Ghosts
     colours: npt.NDArray[np.int8]
-    coarse: int
-    counts: Indices
     parents: npt.NDArray[np.uint32]
 
 
@@ -71,7 +68,7 @@ def numbered(
     places, colours = np.arange(n, dtype=np.int32), np.zeros(n, dtype=np.int8)
     if coarser is None or means is None:
         everywhere = np.zeros(n + ghosts.count, np.int8)
-        return Numbering(places, ghosts, everywhere, n, np.zeros(0, np.int32), np.zeros(0, np.uint32))
+        return Numbering(places, ghosts, everywhere, np.zeros((2, 0), np.uint32))
     counts = np.diff(means[0])
     new = counts > 1
     parents = coarser.ghosts.local(means[1])
@@ -79,19 +76,21 @@ def numbered(
         colours[new] = _first_colours(comm, ghosts, starts, columns, counts, numbers)
     else:
         gauss_seidel.colours_of_means(coarser.colours, means[0], parents, colours)
-    # By colour, then by the length of the node's loops, last by number.
+    # By colour, then by the length of the node's loop, last by number.
     neighbours = gauss_seidel.lower_neighbours(starts, columns - first, colours)
     order = np.flatnonzero(new)
-    order = order[np.lexsort((neighbours[order], counts[order], colours[order]))]
+    order = order[np.lexsort((neighbours[order], colours[order]))]
     coarse = n - len(order)
     places[~new] = coarser.places
     places[order] = np.arange(coarse, n)
     rows = np.argsort(places)
     everywhere = np.concatenate([colours[rows], ghosts.others(colours)])
     ghosts.place(places)
-    table = csr_array((np.ones(len(parents), np.int8), parents, means[0]), shape=(n, 2**31 - 1))
-    made = table[rows[coarse:]].indices.astype(np.uint32)
-    return Numbering(places, ghosts, everywhere, coarse, counts[rows[coarse:]], made)
+    starts = means[0][rows[coarse:]]
+    width = counts.max(initial=1) if len(order) else 2
+    # The parents are 2 or 4: of two each is named twice among four, in turns.
+    made = parents[starts + np.arange(width)[:, None] % counts[rows[coarse:]]].astype(np.uint32)
+    return Numbering(places, ghosts, everywhere, made)
 
 
 def _first_colours(comm: Any, ghosts: Ghosts, starts: Any, columns: Any, counts: Any, numbers: Any) -> Any:
