@@ -35,7 +35,7 @@ from kspde.distances.bandwidth import MOST, IntegratedSquaredError, grid_for
 from kspde.distances.measured import Family, Measured
 from kspde.distances.registry import ENERGY, Curves, DensityPair, Formula, OnGrid, OnLines, Projection, those
 from kspde.distances.resampling import LAMBDAS, SHIFT, Options, Replicas, weight_without_noise
-from kspde.distances.sliced import averaged, directions
+from kspde.distances.sliced import averaged, directions, distribution_of
 from kspde.grids import GaussianSmoother, Grid, deposit
 from kspde.typing import Array
 
@@ -194,8 +194,7 @@ class _OnLines:
         centred = points - self._centre
         for line, direction in enumerate(self._directions):
             s = centred @ direction
-            at = np.ceil((s - self._first) / self._step).astype(np.int64)
-            distributions[line] = np.cumsum(np.bincount(np.clip(at, 0, _NODES - 1), minlength=_NODES)) / len(points)
+            distributions[line] = distribution_of(s, self._first, self._step, _NODES)
             if self._sorts:
                 quantiles[line] = np.sort(s)[chosen]
         return (distributions, quantiles) if self._sorts else (distributions,)

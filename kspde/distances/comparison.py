@@ -18,15 +18,7 @@ from kspde.distances.points import point_distances
 from kspde.distances.registry import DISTANCES, Formula, OnGrid, those
 from kspde.distances.resampling import Options, Replicas
 from kspde.distances.result import Distance
-from kspde.distances.sides import (
-    DensitySide,
-    ParticleSide,
-    Side,
-    points_of,
-    rows_in_order,
-    rows_of,
-    sides_of,
-)
+from kspde.distances.sides import DensitySide, ParticleSide, Side, points_of, rows_in_order, rows_of, sides_of
 from kspde.distances.smoothed import smoothed_distances
 from kspde.distances.snapshots import clouds_at
 from kspde.errors import InputError, check_choice, check_finite, check_integer, check_number
@@ -144,7 +136,7 @@ def compare(
     at = None if t is None else check_number("t", t, at_least=0)
     a, b = sides_of(first, second, species=species, t=at, mass=mass, domain=domain, comm=comm)
     kind, measure = _KINDS[type(a), type(b)]
-    check_integer("r", r, at_least=1, at_most=2)
+    r = check_integer("r", r, at_least=1, at_most=2)
     dimension = r * a.known.dimension
     if resolution is not None:
         check_integer("resolution", resolution, at_least=16, at_most=4 * MOST.get(dimension, 0) or None)
@@ -169,18 +161,14 @@ def compare(
     history = []
     for s, there in _moments(at, when, a, b, snapshots, any_mass=normalise):
         found, numbers = measure(a, there, s, formulas, options)
-        here = about | numbers | ({} if s is None else {"t_end": s})
-        asked = found.asked([formula.name for formula in formulas])
-        history.append(Distance(**vars(asked), kind=kind, **here))
+        here = about | numbers | {"kind": kind, "wasserstein": options.wasserstein}
+        here |= {} if s is None else {"t_end": s}
+        history.append(Distance(**vars(found.asked([formula.name for formula in formulas])), **here))
     return history[-1] if when is None else replace(history[-1], over_time=OverTime.of(history))
 
 
 def _check_used(kind: str, options: Options, *, exact: bool, snapshots: Any) -> None:
-    """Refuse options that apply to a density and particles only.
-
-    Raises:
-        InputError: one is given.
-    """
+    """Raise for an option that applies to a density and particles only."""
     given = {
         "bandwidth": options.bandwidth is not None and kind != "clouds",
         "resolution": options.resolution is not None and kind != "clouds",
@@ -194,18 +182,13 @@ def _check_used(kind: str, options: Options, *, exact: bool, snapshots: Any) -> 
 
 
 def _about(a: Side, b: Side, comm: Comm, *, any_mass: bool, any_time: bool) -> dict[str, Any]:
-    """Return what a ``Distance`` says of its two sides, whatever they are.
-
-    Raises:
-        InputError: the sides have no distance from each other.
-    """
+    """Return what a ``Distance`` says of its two sides, whatever they are; raise if there is none between them."""
     free = any_time and isinstance(b, DensitySide)
     pairs = [(one, other) for one in a.everyone for other in b.everyone]
     differs: dict[str, tuple[Any, Any]] = {}
     for one, other in pairs:
         timeless = [replace(side, t=None) if free else side for side in (one, other)]
         check_together(*timeless, any_mass=any_mass)
-    for one, other in pairs:
         differs = differences(one, other) | differs
     eps = b.known.eps if a.known.run is None else a.known.eps
     return {
@@ -238,7 +221,7 @@ def _moments(
     """Return the times to compare at, None for the final one, each with the second side then. Collective."""
     if times is None:
         return [(at, b)]
-    if isinstance(b, DensitySide):
+    if not isinstance(b, ParticleSide):
         return [(s, b) for s in times]
     clouds, species = b.clouds, b.known.species or ""
     listed = isinstance(snapshots, (list, tuple))
@@ -278,17 +261,13 @@ def _between_densities(
     a: DensitySide, b: DensitySide, t: float | None, formulas: Sequence[Formula], options: Options
 ) -> tuple[Measured, dict[str, Any]]:
     """Return the distances between two densities, and what else a ``Distance`` says of them. Collective."""
-    return density_distances(a.target(t, 1), b.target(t, 1), formulas), {"wasserstein": options.wasserstein}
+    return density_distances(a.target(t, 1), b.target(t, 1), formulas), {}
 
 
 def _between_clouds(
     a: ParticleSide, b: ParticleSide, t: float | None, formulas: Sequence[Formula], options: Options
 ) -> tuple[Measured, dict[str, Any]]:
-    """Return the distances between two sets of clouds, and what else a ``Distance`` says of them. Collective.
-
-    Raises:
-        InputError: fewer than two particles, clouds of one side of different sizes, or no grid resolves the bandwidth.
-    """
+    """Return the distances between two sets of clouds, and what else a ``Distance`` says of them. Collective."""
     comm = options.replicas.comm
     _warn_of_shared_noise(a.clouds, b.clouds, comm)
     rows, counts = [], []
@@ -297,18 +276,13 @@ def _between_clouds(
         counts.append(n)
         rows.append(np.concatenate([rows_in_order(points, ids, comm) for points, ids in mine]))
     sizes = {"n": counts[1], "clouds": len(b.clouds), "first_n": counts[0], "first_clouds": len(a.clouds)}
-    how = {"wasserstein": options.wasserstein, "seed": options.replicas.seed}
-    return cloud_distances(rows[0], rows[1], formulas, options), sizes | how
+    return cloud_distances(rows[0], rows[1], formulas, options), sizes | {"seed": options.replicas.seed}
 
 
 def _of_particles(
     a: DensitySide, b: ParticleSide, t: float | None, formulas: Sequence[Formula], options: Options
 ) -> tuple[Measured, dict[str, Any]]:
-    """Return the distances between a density and particles, and what else a ``Distance`` says of them. Collective.
-
-    Raises:
-        InputError: too few particles, clouds of different sizes, or a grid that cannot resolve the bandwidth.
-    """
+    """Return the distances between a density and particles, and what else a ``Distance`` says of them. Collective."""
     comm, r, target = options.replicas.comm, options.r, a.target(t, options.r)
     mine, n = points_of(b, 2 * r, comm)
     on_grid = those(OnGrid, formulas)
@@ -323,8 +297,7 @@ def _of_particles(
     if on_points:
         found = found.with_points(point_distances(target, rows, on_points, options))
     sizes = {"r": r, "n": n, "clouds": len(b.clouds)}
-    how = {"wasserstein": options.wasserstein, "neighbours": options.neighbours, "seed": options.replicas.seed}
-    return found, sizes | how
+    return found, sizes | {"neighbours": options.neighbours, "seed": options.replicas.seed}
 
 
 #: The kinds of comparison, by the classes of their sides.

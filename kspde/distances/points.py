@@ -13,7 +13,7 @@ import numpy as np
 
 from kspde.distances.knn import LogDensity
 from kspde.distances.measured import Estimates, Family, Floor, Measured
-from kspde.distances.registry import ENERGY, Formula, OnLines, OnNeighbours, those
+from kspde.distances.registry import ENERGY, Formula, OnLines, OnPoints, those
 from kspde.distances.resampling import LAMBDAS, Options, shift_away, weight_without_noise
 from kspde.distances.sides import rows_of
 from kspde.distances.sliced import Lines
@@ -55,7 +55,7 @@ def point_distances(target: Target, clouds: Sequence[Array], formulas: Sequence[
         found, noise = family.measured(), family.lines.noise / len(pooled)
         debiased = {n: _less(e, noise) for n, e in found.by_name.items() if n == ENERGY.name}
         found = replace(found, debiased=Estimates(by_name=debiased))
-    for formula in those(OnNeighbours, formulas):
+    for formula in those(OnPoints, formulas):
         log_density, how = LogDensity(grid, values, target.r), {"k": options.neighbours, "replicas": options.replicas}
         here, floor = formula.measure(pooled, log_density, draws.points, **how)
         floors = Floor(by_name={formula.name: floor}, replicas=options.replicas.count)

@@ -28,7 +28,7 @@ __all__ = [
     "Formula",
     "OnGrid",
     "OnLines",
-    "OnNeighbours",
+    "OnPoints",
     "Projection",
     "those",
 ]
@@ -201,11 +201,12 @@ class OnLines(Formula):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnNeighbours(Formula):
-    """A distance of points from a density by nearest neighbours.
+class OnPoints(Formula):
+    """A distance of the points themselves from a density.
 
     Attributes:
-        measure: from points, log u, draws from u, and options: the estimate with its interval, and its floor.
+        measure: a function of the points, log u, and what draws n points from u with a generator of random numbers,
+            with the options k (``neighbours``) and ``replicas``: the estimate with its interval, and its floor.
     """
 
     measure: Callable[..., tuple[Estimate, Estimate]]
@@ -297,6 +298,6 @@ DISTANCES: dict[str, Formula] = {
             power=2,
         ),
         ENERGY,
-        OnNeighbours(name="relative_entropy_knn", title="relative entropy (neighbours)", measure=relative_entropy_of),
+        OnPoints(name="relative_entropy_knn", title="relative entropy (neighbours)", measure=relative_entropy_of),
     )
 }

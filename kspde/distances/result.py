@@ -157,12 +157,9 @@ class Distance(Measured):
             if "l1" in self.smoothing:
                 moved = f", which alone moves the density by {self.bandwidth_bias:.4g} in L1"
             lines.append(f"{'bandwidth':<30}{self.bandwidth:.4g}{moved}")
-        for name, of, where in (
-            ("relative_entropy", "second", "first"),
-            ("reverse_relative_entropy", "first", "second"),
-        ):
-            if name in self.by_name and not np.isfinite(self[name].value):
-                lines.append(f"the {DISTANCES[name].title} is infinite: the {where} vanishes where the {of} has mass")
+        for name in (name for name, estimate in self.by_name.items() if not np.isfinite(estimate.value)):
+            where, of = ("second", "first") if getattr(DISTANCES[name], "reverse", False) else ("first", "second")
+            lines.append(f"the {DISTANCES[name].title} is infinite: the {where} vanishes where the {of} has mass")
         if self.differs:
             lines.append(f"{'differ in':<30}{self.differences}")
         return "\n".join(lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import partial, reduce
 from hashlib import blake2b
 from typing import Any
 
@@ -22,15 +22,7 @@ from kspde.runtime.parallel import together
 from kspde.runtime.random import Philox
 from kspde.typing import Array, Comm, Ids
 
-__all__ = [
-    "DensitySide",
-    "ParticleSide",
-    "Side",
-    "points_of",
-    "rows_in_order",
-    "rows_of",
-    "sides_of",
-]
+__all__ = ["DensitySide", "ParticleSide", "Side", "points_of", "rows_in_order", "rows_of", "sides_of"]
 
 #: A density without a domain is searched for where this many draws are, and half as far again on either side.
 _DRAWS = 65_536
@@ -40,43 +32,33 @@ _TINY = 1e-290
 
 
 @dataclass(frozen=True, kw_only=True)
-class DensitySide:
-    """A density.
+class Side:
+    """A side of a comparison.
 
     Attributes:
-        known: what is known of it.
-        target: the target density, from a time (None for the final one) and r.
-    """
-
-    known: Known
-    target: Callable[[float | None, int], Target]
-
-    @property
-    def everyone(self) -> Sequence[Known]:
-        """What is known of each part of the side."""
-        return [self.known]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ParticleSide:
-    """Particles: one cloud, or several of equally many.
-
-    Attributes:
-        everyone: what is known of each cloud.
-        clouds: the clouds.
+        everyone: what is known of the density, or of each cloud.
     """
 
     everyone: Sequence[Known]
-    clouds: Sequence[ParticleCloud]
 
     @property
     def known(self) -> Known:
-        """What is known of the first cloud."""
+        """What is known of the density, or of the first cloud."""
         return self.everyone[0]
 
 
-#: A side of a comparison.
-Side = DensitySide | ParticleSide
+@dataclass(frozen=True, kw_only=True)
+class DensitySide(Side):
+    """A density; ``target`` returns the target density at a time (None for the final one) for r particles."""
+
+    target: Callable[[float | None, int], Target]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParticleSide(Side):
+    """Particles: one cloud, or several of equally many."""
+
+    clouds: Sequence[ParticleCloud]
 
 
 def sides_of(
@@ -136,7 +118,7 @@ def _solution(pde: SolvedDensity, species: str | None, t: float | None) -> Densi
         at_end = when is None or abs(when - pde.t_end) <= 1e-9 * pde.t_end
         return Target.of(pde, name, t=None if at_end else when, r=r)
 
-    return DensitySide(known=known(pde, name, what="density", t=t), target=target)
+    return DensitySide(everyone=[known(pde, name, what="density", t=t)], target=target)
 
 
 def _particles(clouds: Sequence[Any], species: str | None) -> ParticleSide:
@@ -153,7 +135,7 @@ def _initial(density: InitialDensity, comm: Comm) -> DensitySide:
     reach = 0.5 * (upper - lower)
     box, mass = np.stack([lower - reach, upper + reach]), float(density.mass)
     about = Known(what="initial density", dimension=density.dimension, mass=mass, comm=comm)
-    return _exact(about, lambda axes: _on_axes(density, axes), box, bounded=False)
+    return _exact(about, density, box, bounded=False)
 
 
 def _function(function: Callable[[Array], npt.ArrayLike], domain: Any, comm: Comm) -> DensitySide:
@@ -170,26 +152,21 @@ def _function(function: Callable[[Array], npt.ArrayLike], domain: Any, comm: Com
             out[here] = checked_values(function, points[here])
         return out
 
-    def values(axes: Sequence[Array]) -> Array:
-        return _on_axes(inside, axes)
-
     def total(nodes: tuple[Array, ...], weights: tuple[Array, ...]) -> Array:
-        return np.array([reduce(np.matmul, reversed(weights), values(nodes))])
+        return np.array([reduce(np.matmul, reversed(weights), _on_axes(inside, nodes))])
 
     with together(comm):
         mass = float(converged(over_box(box, uniform_edges(box)), total)[0][0])
         if mass <= 0:
             raise InputError(f"the function has no mass on {domain}: give one with a positive integral")
     about = Known(what="function", dimension=box.shape[1], mass=mass, comm=comm, domain=domain)
-    return _exact(about, values, box)
+    return _exact(about, inside, box)
 
 
-def _exact(
-    about: Known, values: Callable[[Sequence[Array]], Array], box: Array, *, bounded: bool = True
-) -> DensitySide:
+def _exact(about: Known, density: Callable[[Array], npt.ArrayLike], box: Array, *, bounded: bool = True) -> DensitySide:
     """Return a density that is known exactly and does not change in time."""
     target = Target(
-        values=values,
+        values=partial(_on_axes, density),
         box_of_one=box,
         bounded=bounded,
         mass_of_one=about.mass,
@@ -197,7 +174,7 @@ def _exact(
         edges=uniform_edges(box),
         clip=_TINY,
     )
-    return DensitySide(known=about, target=lambda t, r: replace(target, r=r))
+    return DensitySide(everyone=[about], target=lambda t, r: replace(target, r=r))
 
 
 def _on_axes(density: Callable[[Array], npt.ArrayLike], axes: Sequence[Array]) -> Array:

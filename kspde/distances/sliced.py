@@ -26,7 +26,7 @@ from kspde.distances.registry import ENERGY, Curves, OnLines, Projection
 from kspde.grids import Grid
 from kspde.typing import Array
 
-__all__ = ["LINES", "Displacement", "Lines", "averaged", "directions"]
+__all__ = ["LINES", "Displacement", "Lines", "averaged", "directions", "distribution_of"]
 
 #: Directions by dimension: the line, equal angles, and orthogonal frames turned at random (the same for everyone).
 LINES = {1: 1, 2: 32, 3: 60, 4: 96, 6: 120}
@@ -163,10 +163,7 @@ class Lines:
         known = self.quantiles(n) if quantiles else None
         for line, (direction, f) in enumerate(zip(self.directions, self.distribution, strict=True)):
             x = centred @ direction
-            # F_N is right-continuous: a particle counts from the first node at or after it.
-            at = np.ceil((x - self.nodes[0]) / self.step).astype(np.int64)
-            gap = np.cumsum(np.bincount(np.minimum(np.maximum(at, 0), len(f) - 1), minlength=len(f))) / n
-            gap -= f
+            gap = distribution_of(x, self.nodes[0], self.step, len(f)) - f
             if known is not None:
                 x.sort()
             yield gap, None if known is None else x[chosen] - known[line]
@@ -196,6 +193,12 @@ class Lines:
         out = np.bincount(at, weights * (1 - share), count)
         out += np.bincount((at + 1) & (count - 1), weights * share, count)
         return out
+
+
+def distribution_of(s: Array, first: float, step: float, count: int) -> Array:
+    """Return the distribution function of numbers at nodes: a number counts from the first node at or after it."""
+    at = np.ceil((s - first) / step).astype(np.int64)
+    return np.cumsum(np.bincount(np.minimum(np.maximum(at, 0), count - 1), minlength=count)) / len(s)
 
 
 def averaged(lines: Iterable[Projection], formulas: Sequence[OnLines], dimension: int) -> Array:

@@ -214,7 +214,7 @@ def entropy_bound(
         ConvergenceError: a coefficient or a position that is not finite.
     """
 
-    def integrals(step: float, progress: Callable[[float], None] | None) -> tuple[Ensemble, _Rates]:
+    def rates_of(step: float, progress: Callable[[float], None] | None) -> _Rates:
         ensemble = Ensemble(
             pde=pde,
             n=n,
@@ -228,14 +228,14 @@ def entropy_bound(
         )
         rates = _Rates(ensemble)
         ensemble.run(rates.look)
-        return ensemble, rates
+        return rates
 
-    ensemble, rates = integrals(dt, progress)
-    times = ensemble.times
+    rates = rates_of(dt, progress)
+    times = rates.ensemble.times
     samples, unresolved = rates.integrals()
     bias = None
     if time_error:
-        coarse, _ = integrals(2.0 * pde.t_end / (len(times) - 1), None)[1].integrals()
+        coarse, _ = rates_of(2.0 * pde.t_end / (len(times) - 1), None).integrals()
         bias = _mean(coarse[:, -1] - samples[:, -1])
     value, reach = samples.mean(axis=0), _reach(samples)
     end = float(value[-1])
@@ -246,7 +246,7 @@ def entropy_bound(
         samples=samples,
         counts=dict.fromkeys(pde.model.species, n),
         unresolved=float(unresolved[:, -1].mean()) / end if end > 0 else 0.0,
-        score_error=rates.score_error,
+        score_error=max(score.error for score in rates.scores.values()),
         time_bias=bias,
     )
 
@@ -266,34 +266,29 @@ class _Rates:
     """The rates of an ensemble's bound by replica: of all particles, and of those in unresolved tails."""
 
     def __init__(self, ensemble: Ensemble) -> None:
-        self._ensemble = ensemble
+        self.ensemble = ensemble
         self._known = ensemble.mean_field()
-        self._scores = {name: Score(ensemble.pde, name) for name in ensemble.pde.model.species}
+        self.scores = {name: Score(ensemble.pde, name) for name in ensemble.pde.model.species}
         self._rates = np.zeros((2, ensemble.replicas, len(ensemble.times)))
-
-    @property
-    def score_error(self) -> float:
-        """The largest interpolation error of log u."""
-        return max(score.error for score in self._scores.values())
 
     def look(self, step: int, t: float) -> None:
         """Add the rates at a step. Collective."""
-        ensemble, system = self._ensemble, self._ensemble.particles
+        ensemble, system = self.ensemble, self.ensemble.particles
         self._known.t = t
         self._known.update(system.positions, system.seen.extent)
-        for score in self._scores.values():
+        for score in self.scores.values():
             score.update(system.seen.extent, t)
         with together(ensemble.comm):
             for name, x in system.positions.items():
-                score_at, resolved = self._scores[name].at(x)
+                score_at, resolved = self.scores[name].at(x)
                 found = production(ensemble.pde.model, name, system.at(name, x), self._known.at(name, x), score_at)
                 for row, part in zip(self._rates, (found, np.where(resolved, 0.0, found)), strict=True):
                     row[:, step] += np.bincount(ensemble.replica_of, weights=part, minlength=ensemble.replicas)
 
     def integrals(self) -> tuple[Array, Array]:
         """Return the integrals of both over time, per particle, each of shape (replicas, times). Collective."""
-        total = self._ensemble.n * len(self._scores)
-        every, unresolved = cumulative(reduced(self._ensemble.comm, self._rates) / total, self._ensemble.times)
+        total = self.ensemble.n * len(self.scores)
+        every, unresolved = cumulative(reduced(self.ensemble.comm, self._rates) / total, self.ensemble.times)
         return every, unresolved
 
 

@@ -130,20 +130,16 @@ def liouville(pde: SolvedDensity, *, n: int = 2, tol: float = 1e-7, include_self
     product = _AgainstProduct(pde, system, solution, box.vertices, box.degree)
     found = [product.at(t) for t in times.tolist()]
     rows = {name: np.array([each[name] for each in found]) for name in found[0]}
+    rows |= {name: rows[name].T for name in ("marginal_entropy", "marginal_l1")}
     return NParticleLaw(
         times=times,
         n=n,
-        entropy=rows["marginal_entropy"][:, -1] / n,
+        entropy=rows["marginal_entropy"][-1] / n,
         bound=_integrals(rows["production"], times),
-        production=rows["production"],
-        rate=rows["rate"],
-        marginal_entropy=rows["marginal_entropy"].T,
-        marginal_l1=rows["marginal_l1"].T,
         nodes=product.nodes,
         weights=product.weights,
-        marginals=rows["marginal"],
-        density=rows["density"],
         solution=solution,
+        **rows,
     )
 
 
@@ -164,7 +160,7 @@ class _AgainstProduct:
         self._own = system.fields_at(grid)
         self._node_of = np.searchsorted(axis.nodes, grid.ravel())
 
-    def at(self, t: float) -> dict[str, Any]:
+    def at(self, t: float) -> dict[str, npt.ArrayLike]:
         """Return by name what :class:`NParticleLaw` has of a time."""
         n, nodes = self._n, self.nodes
         law, u = self._law.on_grid([nodes] * n, t=t), self._pde.on_grid([nodes], t=t)
@@ -178,7 +174,7 @@ class _AgainstProduct:
             "rate": self._rate(law, u, c.reshape(shape), diffusion.reshape(shape)),
             "marginal_entropy": [h for h, _ in pairs],
             "marginal_l1": [distance for _, distance in pairs],
-            "marginal": self._marginal(law, 1),
+            "marginals": self._marginal(law, 1),
             "density": u,
         }
 
@@ -196,10 +192,7 @@ class _AgainstProduct:
 
     def _rate(self, law: Array, u: Array, c: Array, diffusion: Array) -> float:
         """Return E[(1/N) Σ −D|g|² − c·g], g by the elements' own derivative of log(u_N/u^⊗N)."""
-        q = _power(u, self._n)
-        resolved = _resolved(law) & _resolved(q)
-        ratio = np.zeros_like(law)
-        ratio[resolved] = np.log(law[resolved] / q[resolved])
+        resolved, ratio = _log_ratio(law, _power(u, self._n))
         total = np.zeros_like(law)
         for i in range(self._n):
             g = np.moveaxis(np.tensordot(self._derivative, ratio, axes=(1, i)), 0, i)
@@ -211,10 +204,8 @@ class _AgainstProduct:
 
         The entropy's integrand is p log(p/q) − p + q ≥ 0, which does not cancel.
         """
-        resolved = _resolved(p) & _resolved(q)
-        integrand = np.zeros_like(p)
-        integrand[resolved] = p[resolved] * np.log(p[resolved] / q[resolved]) - p[resolved] + q[resolved]
-        return self._integral(integrand), self._integral(np.abs(p - q))
+        resolved, ratio = _log_ratio(p, q)
+        return self._integral(np.where(resolved, p * ratio - p + q, 0.0)), self._integral(np.abs(p - q))
 
     def _marginal(self, law: Array, r: int) -> Array:
         return reduce(np.matmul, [self.weights] * (law.ndim - r), law)
@@ -331,5 +322,7 @@ def _power(u: Array, r: int) -> Array:
     return reduce(np.multiply.outer, [u] * r)
 
 
-def _resolved(p: Array) -> Mask:
-    return np.asarray(p > max(_LEAST * float(p.max()), -_NOISE * float(p.min())))
+def _log_ratio(p: Array, q: Array) -> tuple[Mask, Array]:
+    """Return where both densities are resolved, and log(p/q) there, 0 elsewhere."""
+    resolved = np.logical_and(*(u > max(_LEAST * float(u.max()), -_NOISE * float(u.min())) for u in (p, q)))
+    return resolved, np.log(np.divide(p, q, out=np.ones_like(p), where=resolved))

@@ -8,10 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from kspde.comparable import bounds_of
+from kspde.distances.target import Target
 from kspde.domains import Box
 from kspde.errors import InputError, check_integer, check_number
-from kspde.grids import mass_grid
 from kspde.papers.studies.measures.base import Measure, Task
 from kspde.papers.studies.quantities import Meaning, Quantity, exactly
 from kspde.typing import Array
@@ -128,15 +127,14 @@ def _reference(task: Task, box: Box, tol: float, axes: list[Array] | None = None
 
 def _axes(task: Task, pde: Any) -> list[Array]:
     """Return axes over what holds the mass: eight standard deviations about its mean, as far as the domain reaches."""
-    d = task.setup.model.dimension
-    bounds = bounds_of(pde)
-    grid = mass_grid(lambda axes: pde.on_grid(axes, outside=0.0), bounds)
-    u = pde.on_grid(grid.axes, outside=0.0)
+    target = Target.of(pde, pde.model.species[0])
+    (least, most), grid = target.box, target.mass_grid()
+    u = target.on_grid(grid.axes)
     mean = np.array([float((u * x).sum() / u.sum()) for x in np.meshgrid(*grid.axes, indexing="ij", sparse=True)])
     second_moment = float(pde.diagnostics["second_moment"][-1] / pde.diagnostics["mass"][-1])
     reach = 8.0 * np.sqrt(second_moment - mean @ mean)
-    lower, upper = np.maximum(mean - reach, bounds[0]), np.minimum(mean + reach, bounds[1])
-    return [np.linspace(a, b, _POINTS[d]) for a, b in zip(lower, upper, strict=True)]
+    lower, upper = np.maximum(mean - reach, least), np.minimum(mean + reach, most)
+    return [np.linspace(a, b, _POINTS[target.d]) for a, b in zip(lower, upper, strict=True)]
 
 
 def _norms(a: Array, b: Array, axes: list[Array], mass: float) -> tuple[float, float]:
