@@ -1,6 +1,7 @@
 """The errors that kspde raises, the class of its warnings, and checks of arguments.
 
-A message names the value, what is valid, and the remedy, in one line.
+A message names the value, what is valid, and the remedy, in one line. Checks return the value, or raise ``InputError``;
+their first argument is the user's name for it.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class KspdeError(Exception):
 
     rank: int | None = None
 
-    def __init__(self, *words: Any) -> None:
+    def __init__(self, *words: object) -> None:
         super().__init__(*(shortened(w, _LONGEST_LINE) if isinstance(w, str) else w for w in words))
 
 
@@ -80,7 +81,7 @@ class ConvergenceError(KspdeError, RuntimeError):
     diagnostics: dict[str, Array] | None = None
     solution: Any = None
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Leave out the solution, which belongs to this process."""
         return type(self), self.args
 
@@ -102,7 +103,7 @@ class KspdeWarning(UserWarning):
     """A result should not be trusted in some respect, which the message names."""
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """Return a value as messages show it: a number, or the ``repr`` of anything else, shortened."""
     try:
         text = str(value) if isinstance(value, (int, float, np.number, date, time)) else repr(value)
@@ -118,20 +119,9 @@ def shortened(text: str, longest: int = _LONGEST_VALUE) -> str:
 
 
 def check_number(
-    name: str, value: Any, *, above: float | None = None, at_least: float | None = None, below: float | None = None
+    name: str, value: object, *, above: float | None = None, at_least: float | None = None, below: float | None = None
 ) -> float:
-    """Return ``value`` as a finite float within the given bounds.
-
-    Args:
-        name: the user's name for the value.
-        value: the value.
-        above: an exclusive lower bound.
-        at_least: an inclusive lower bound.
-        below: an exclusive upper bound.
-
-    Raises:
-        InputError: not a real number, not finite, out of bounds, or beyond 1e100 in size.
-    """
+    """Return ``value`` as a finite float above, at least and below the given bounds, of size 1e100 at most."""
     bounds = [f"{sign} {b:g}" for sign, b in ((">", above), (">=", at_least), ("<", below)) if b is not None]
     valid = " ".join(["a finite number", " and ".join(bounds)]).strip()
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
@@ -152,12 +142,8 @@ def check_number(
     return number
 
 
-def check_integer(name: str, value: Any, *, at_least: int, at_most: int | None = None) -> int:
-    """Return ``value`` as an int within bounds.
-
-    Raises:
-        InputError: not an integer, out of bounds, or larger than arrays and files can hold.
-    """
+def check_integer(name: str, value: object, *, at_least: int, at_most: int | None = None) -> int:
+    """Return ``value`` as an int within bounds, and below what arrays and files can hold."""
     valid = f"an integer >= {at_least}" + (f" and <= {at_most}" if at_most is not None else "")
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise InputError(f"{name} = {shown(value)} is not an integer: give {valid}")
@@ -168,12 +154,8 @@ def check_integer(name: str, value: Any, *, at_least: int, at_most: int | None =
     return int(value)
 
 
-def check_choice(name: str, value: Any, choices: Collection[str]) -> str:
-    """Return ``value``, one of ``choices``.
-
-    Raises:
-        InputError: it is something else.
-    """
+def check_choice(name: str, value: object, choices: Collection[str]) -> str:
+    """Return ``value``, one of ``choices``; a message suggests the closest."""
     if not isinstance(value, str) or value not in choices:
         close = difflib.get_close_matches(value[:100], choices, n=1, cutoff=0.8) if isinstance(value, str) else []
         meant = f" (did you mean {close[0]}?)" if close else ""
@@ -181,17 +163,16 @@ def check_choice(name: str, value: Any, choices: Collection[str]) -> str:
     return str(value)
 
 
-def canonical_name(value: Any, registry: Mapping[str, Any]) -> Any:
+def canonical_name(value: object, registry: Mapping[str, object]) -> Any:
     """Return the name in a registry of the class of which ``value`` is an ``earlier`` name; else ``value`` itself."""
     earlier = {old: name for name, kind in registry.items() for old in getattr(kind, "earlier", ())}
     return earlier.get(value, value) if isinstance(value, str) else value
 
 
-def check_scheme_name(value: Any, schemes: Mapping[str, type]) -> str:
+def check_scheme_name(value: object, schemes: Mapping[str, type]) -> str:
     """Return the name of one of ``schemes``, given by that or an earlier name.
 
-    Raises:
-        InputError: it is something else, such as the class of a scheme, or a scheme for the other backend.
+    A scheme's class, and a scheme for the other backend, have messages of their own.
     """
     if isinstance(value, type) and value in schemes.values():
         argument = next(iter(inspect.signature(value).parameters))
@@ -205,38 +186,21 @@ def check_scheme_name(value: Any, schemes: Mapping[str, type]) -> str:
     return check_choice("scheme", canonical_name(value, schemes), schemes)
 
 
-def check_callable(name: str, value: Any, arguments: str) -> None:
-    """Raise unless ``value`` is None or a function; ``arguments`` says what a function is called with.
-
-    Raises:
-        InputError: it is neither.
-    """
+def check_callable(name: str, value: object, arguments: str) -> None:
+    """Raise unless ``value`` is None or a function; ``arguments`` says what a function is called with."""
     if value is not None and not callable(value):
         raise InputError(f"{name} = {shown(value)} is not a function: give one of {arguments}")
 
 
-def check_flag(name: str, value: Any) -> bool:
-    """Return True or False.
-
-    Raises:
-        InputError: it is something else.
-    """
+def check_flag(name: str, value: object) -> bool:
+    """Return True or False."""
     if not isinstance(value, (bool, np.bool_)):
         raise InputError(f"{name} = {shown(value)} is not valid: give True or False")
     return bool(value)
 
 
-def check_finite(name: str, value: Any, shape: tuple[int | None, ...]) -> Array:
-    """Return ``value`` as a finite float64 array of the given shape.
-
-    Args:
-        name: the user's name for the value.
-        value: anything array-like.
-        shape: the expected shape; None stands for any length >= 1.
-
-    Raises:
-        InputError: wrong type, wrong shape, empty, NaN or infinite.
-    """
+def check_finite(name: str, value: object, shape: tuple[int | None, ...]) -> Array:
+    """Return ``value`` as a finite float64 array of the given shape, in which None stands for any length >= 1."""
     wanted = "(" + ", ".join("n" if n is None else str(n) for n in shape) + ("," if len(shape) == 1 else "") + ")"
     try:
         array = np.asarray(value).astype(np.float64, casting="same_kind")  # keeps imaginary parts from being dropped
@@ -248,6 +212,6 @@ def check_finite(name: str, value: Any, shape: tuple[int | None, ...]) -> Array:
         raise InputError(f"{name} has shape {array.shape}: give shape {wanted}, n >= 1")
     bad = np.argwhere(~np.isfinite(array))
     if len(bad):
-        index = tuple(int(i) for i in bad[0])
+        index = tuple(bad[0].tolist())
         raise InputError(f"{name} has {array[index]} at index {index}: give finite numbers")
     return array

@@ -188,8 +188,8 @@ def test_round_off_below_zero_is_no_negative_coefficient() -> None:
         ({"name": 3}, "name = 3 of a field is not valid"),
         ({"source": None}, "source = None of a field is not valid"),
         ({"kernel": "yukawa"}, "the kernel of field 'c' is a str: give one such as kspde.Yukawa"),
-        ({"gradient": "yes"}, "gradient = 'yes' of field 'c' is not valid: give True or False"),
-        ({"mollified": 2}, "mollified = 2 of field 'c' is not valid"),
+        ({"gradient": "yes"}, "gradient of field 'c' = 'yes' is not valid: give True or False"),
+        ({"mollified": 2}, "mollified of field 'c' = 2 is not valid"),
     ],
 )
 def test_senseless_fields_are_refused_when_made(options, words) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -69,7 +68,7 @@ class _Reference:
         return np.random.default_rng((1, step)).standard_normal((int(ids.max()) + 1, count))[ids.astype(np.intp)]
 
 
-def densities_by_species(species: Sequence[str], dimension: int, u0: Any) -> dict[str, InitialDensity]:
+def densities_by_species(species: Sequence[str], dimension: int, u0: object) -> dict[str, InitialDensity]:
     """Return the initial density of each species, in the order of ``species``.
 
     Args:

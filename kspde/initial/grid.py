@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, BinaryIO, ClassVar, Literal
+from typing import IO, BinaryIO, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -173,7 +173,7 @@ def _plain(values: npt.ArrayLike) -> Array:
         raise InputError("values are not an array of real numbers: give 1 to 3 dimensions of them") from None
 
 
-def read_grid(path: str | Path) -> tuple[Any, Sequence[float] | None]:
+def read_grid(path: str | Path) -> tuple[npt.NDArray[np.generic], Sequence[float] | None]:
     """Return (values, extent or None) from a .npy file, or a .npz file with ``values`` and, perhaps, ``extent``.
 
     Nothing is unpickled.
@@ -203,9 +203,9 @@ def read_grid(path: str | Path) -> tuple[Any, Sequence[float] | None]:
     return arrays["values"], arrays["extent"].ravel().tolist() if "extent" in arrays else None
 
 
-def _arrays(file: BinaryIO) -> tuple[list[str], dict[str, npt.NDArray[Any]]]:
+def _arrays(file: BinaryIO) -> tuple[list[str], dict[str, npt.NDArray[np.generic]]]:
     """Return the names of all arrays of a .npz file, and the arrays that define a density."""
-    arrays: dict[str, npt.NDArray[Any]] = {}
+    arrays: dict[str, npt.NDArray[np.generic]] = {}
     with zipfile.ZipFile(file) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
         for name in ("values", "extent"):
@@ -218,7 +218,7 @@ def _arrays(file: BinaryIO) -> tuple[list[str], dict[str, npt.NDArray[Any]]]:
     return names, arrays
 
 
-def _array(file: IO[bytes], size: int) -> npt.NDArray[Any]:
+def _array(file: IO[bytes], size: int) -> npt.NDArray[np.generic]:
     """Return the array in .npy data of a known size; nothing is unpickled, or allocated because a header says so."""
     file.seek(0)
     version = np.lib.format.read_magic(file)

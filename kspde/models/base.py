@@ -17,9 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
-from kspde.errors import InputError, check_integer, check_number
+from kspde.errors import InputError, check_flag, check_integer, check_number
 from kspde.kernels import Kernel, check_symbol
 from kspde.typing import Array
 
@@ -60,8 +58,7 @@ class Field:
                 f"the kernel of field {self.name!r} is a {type(self.kernel).__name__}: give one such as kspde.Yukawa()"
             )
         for what, flag in (("gradient", self.gradient), ("mollified", self.mollified)):
-            if not isinstance(flag, (bool, np.bool_)):
-                raise InputError(f"{what} = {flag!r} of field {self.name!r} is not valid: give True or False")
+            check_flag(f"{what} of field {self.name!r}", flag)
         check_number(f"tau of field {self.name!r}", self.tau, at_least=0)
 
 
@@ -157,22 +154,6 @@ class Model(ABC):
             InputError: an inconsistent model: repeated names, a field whose source is not a species, a symbol that is
                 not real and finite.
         """
-        self._check_names()
-        names = [f.name for f in self.fields]
-        for f in self.fields:
-            check_symbol(f"field {f.name!r}", f.kernel)
-            if f.source not in self.species:
-                raise InputError(
-                    f"field {f.name!r} has source {f.source!r}: give one of the species {', '.join(self.species)}"
-                )
-            if names.count(f.name) > 1:
-                raise InputError(f"two fields are called {f.name!r}: give each its own name")
-        if mollifier is None:
-            return self.fields
-        return tuple(replace(f, kernel=f.kernel * mollifier) if f.mollified else f for f in self.fields)
-
-    def _check_names(self) -> None:
-        """Raise for a dimension, species or fields of the wrong kind."""
         check_integer(f"dimension of {type(self).__name__}", self.dimension, at_least=1)
         species = self.species
         if not isinstance(species, tuple) or not species or not all(isinstance(name, str) and name for name in species):
@@ -182,3 +163,15 @@ class Model(ABC):
         for f in self.fields:
             if not isinstance(f, Field):
                 raise InputError(f"fields of {type(self).__name__} hold a {type(f).__name__}: give kspde.Field objects")
+        names = [f.name for f in self.fields]
+        for f in self.fields:
+            check_symbol(f"field {f.name!r}", f.kernel)
+            if f.source not in species:
+                raise InputError(
+                    f"field {f.name!r} has source {f.source!r}: give one of the species {', '.join(species)}"
+                )
+            if names.count(f.name) > 1:
+                raise InputError(f"two fields are called {f.name!r}: give each its own name")
+        if mollifier is None:
+            return self.fields
+        return tuple(replace(f, kernel=f.kernel * mollifier) if f.mollified else f for f in self.fields)

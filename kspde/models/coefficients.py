@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from kspde.errors import InputError
@@ -27,11 +25,7 @@ def coefficients(
 
 
 def diffusion_of(model: Model, species: str, c: FieldValues, *, directional: bool = False) -> Array:
-    """Return D alone, as ``coefficients`` does. Rank-local.
-
-    Raises:
-        InputError: as for ``coefficients``.
-    """
+    """Return D alone, as ``coefficients`` does. Rank-local."""
     n, d = c.points.shape
     diffusion = np.atleast_1d(_real(f"diffusion({species!r}, c)", model.diffusion(species, c)))
     if directional and diffusion.ndim == 2:
@@ -46,11 +40,7 @@ def diffusion_of(model: Model, species: str, c: FieldValues, *, directional: boo
 
 
 def drift_of(model: Model, species: str, c: FieldValues) -> Array | None:
-    """Return the drift alone, as ``coefficients`` does. Rank-local.
-
-    Raises:
-        InputError: as for ``coefficients``.
-    """
+    """Return the drift alone, as ``coefficients`` does. Rank-local."""
     returned = model.drift(species, c)
     if returned is None:
         return None
@@ -60,7 +50,7 @@ def drift_of(model: Model, species: str, c: FieldValues) -> Array | None:
     return np.ascontiguousarray(drift)
 
 
-def _real(label: str, returned: Any) -> Array:
+def _real(label: str, returned: object) -> Array:
     try:
         array = np.asarray(returned)
     except ValueError:  # rows of unequal lengths
