@@ -144,6 +144,11 @@ class Problem:
         out: dict[str, Any] = {"kspde": __version__}
         for name, value in more.items():
             out |= values_of(name, value)
+        return out | self._described
+
+    @cached_property
+    def _described(self) -> dict[str, Any]:
+        out: dict[str, Any] = {}
         for name in ("model", "t_end", "eps", "mollifier", "initial"):
             out |= values_of(name, getattr(self, name))
         for name, density in self.u0.items():

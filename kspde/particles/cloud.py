@@ -16,11 +16,13 @@ from kspde.initial import InitialDensity
 from kspde.models import Model
 from kspde.particles.coupling import Coupling
 from kspde.particles.reductions import gather_rows
+from kspde.particles.statistics import STATISTICS
 from kspde.plots.particles import plot_cloud
 from kspde.problem import Problem
 from kspde.protocols import SolvedDensity
 from kspde.runtime.notebook import html_table
 from kspde.runtime.parallel import together
+from kspde.runtime.provenance import provenance
 from kspde.typing import Array, Ids
 
 if TYPE_CHECKING:
@@ -30,6 +32,20 @@ __all__ = ["Cloud", "SnapshotFiles"]
 
 #: Types of positions in files.
 _DTYPES = ("float64", "float32")
+
+#: What files say of the particles, and of their diagnostics: in words, and by the axes after that of time.
+_EQUATION = (
+    "dX_j = b dt + sqrt(2 D) dB_j, with the model's drift b and diffusion coefficient D at the fields K^eps * mu of "
+    "the empirical measure mu = sum_j w_j delta_{X_j}"
+)
+_SCALING = (
+    "dimensionless: lengths, times and masses in the model's own units; the weights w_j of a species sum to its mass "
+    "and are mass/n where the file has none, so that mu approximates u dx, where u is mass per volume"
+)
+_DIAGNOSTICS = {
+    "second_moment": ("integral of |x|^2 over the empirical measure", "species"),
+    "mean": ("mean position", "species", "coordinate"),
+}
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -230,11 +246,25 @@ class Cloud:
         }
 
     def write(self, path: str | Path, *, dtype: Literal["float64", "float32"] = "float64") -> None:
-        """Write an HDF5 file: ``positions/<species>`` of shape (n, d) in the order of ids, ``diagnostics``. Collective.
+        """Write an HDF5 file with the particles, what was recorded, and all parameters. Collective.
 
-        It also has ``statistics``, ``mean_field/<species>``, the positions of the mean-field particles, and
-        ``weights/<species>``, shape (n,), where there are any. Attributes of the file: t, dt, eps (absent where there
-        is none), seed, replica, kspde_version; of a dataset of positions: n and mass. An existing file is replaced.
+        An existing file is replaced. The arrays, with the names of their axes:
+
+        - ``positions/<species>`` (particle, coordinate), and ``mean_field/<species>``, those of the mean-field
+          particles: row i belongs to the particle with id i;
+        - ``weights/<species>`` (particle): weights of their own, where there are any; otherwise all are mass/n;
+        - ``diagnostics/t`` and ``diagnostics/<name>`` (t, …), as in :attr:`diagnostics`;
+        - ``statistics/t`` and ``statistics/<name>`` (t, …), as in :attr:`statistics`.
+
+        The axes are dimension scales. ``coordinate`` has the values x, y, z; ``species`` and ``field`` are names;
+        ``particle`` has only a length. With several species it is ``particle_<species>``, and diagnostics have an axis
+        ``species``. Every array has a ``long_name`` and ``units``: "1", since the model is dimensionless.
+
+        Attributes of the file are ``t``, ``dt``, ``eps`` and ``mollifier`` (absent where there is none), ``seed``,
+        ``replica``, ``scheme``, ``method``, ``kspde_version`` and each parameter that is a number or a name, such as
+        ``model.chi``; ``equation`` and ``scaling`` in words; ``parameters``, which is JSON with all parameters as
+        :meth:`kspde.problem.Problem.describe` has them; and ``provenance``, JSON with versions, machine and date.
+        Positions have the attributes ``n`` and ``mass``.
 
         Args:
             path: path of the file.
@@ -246,29 +276,77 @@ class Cloud:
         with together(self.comm, "write") as same:
             check_choice("dtype", dtype, _DTYPES)
             same(path=str(path), dtype=dtype, t=self.t_end)
-        positions = {f"positions/{name}": self.gathered(name) for name in self.species}
-        if self.mean_field is not None:
-            positions |= {f"mean_field/{name}": self.mean_field.gathered(name) for name in self.species}
-        weights = {name: gather_rows(self.weights_of(name)[:, None], self.comm) for name in self.variations}
+        clouds = {"positions": self, **({} if self.mean_field is None else {"mean_field": self.mean_field})}
+        positions = {
+            f"{group}/{name}": _rows(cloud._positions[name], self.comm)
+            for group, cloud in clouds.items()
+            for name in self.species
+        }
+        weights = {name: _rows(self.weights_of(name)[:, None], self.comm) for name in self.variations}
         with together(self.comm):
             if self.comm.rank == 0:
                 from kspde.runtime.hdf5 import new_file
 
-                size = sum(x.nbytes for x in (*positions.values(), *weights.values()) if x is not None)
-                with new_file(path, size) as file:
-                    file.attrs.update(t=self.t_end, dt=self.dt, kspde_version=__version__)
-                    file.attrs.update(seed=self.seed, replica=self.replica)
-                    if self.eps is not None:
-                        file.attrs.update(eps=self.eps, mollifier=self.mollifier)
-                    for name, x in positions.items():
-                        data = file.create_dataset(name, data=x, dtype=dtype)
-                        species = name.split("/", 1)[1]
-                        data.attrs.update(n=self.counts[species], mass=self.masses[species])
-                    for name, w in weights.items():
-                        file.create_dataset(f"weights/{name}", data=np.ravel(np.asarray(w)))
-                    for group, arrays in (("diagnostics", self.diagnostics), ("statistics", self.statistics)):
-                        for name, values in arrays.items():
-                            file.create_dataset(f"{group}/{name}", data=values)
+                with new_file(path, sum(x.nbytes for x in (*positions.values(), *weights.values()))) as file:
+                    self._write_parameters(file)
+                    self._write_arrays(file, positions, weights, dtype)
+
+    def _write_parameters(self, file: Any) -> None:
+        from kspde.runtime.hdf5 import write_parameters
+
+        mollifier = {"mollifier": self.mollifier} if self.eps is not None else {}
+        write_parameters(
+            file,
+            self.problem.describe(counts=self.counts, seed=self.seed, replica=self.replica, **self._details),
+            provenance(self.comm),
+            t=self.t_end,
+            dt=self.dt,
+            kspde_version=__version__,
+            equation=_EQUATION,
+            scaling=_SCALING,
+            **mollifier,
+        )
+
+    def _write_arrays(
+        self, file: Any, positions: Mapping[str, Array], weights: Mapping[str, Array], dtype: str
+    ) -> None:
+        from kspde.runtime.hdf5 import write_array, write_scale
+
+        dimension, several = self.model.dimension, len(self.species) > 1
+        coordinates = [*"xyz"][:dimension] if dimension <= 3 else [f"x{k + 1}" for k in range(dimension)]
+        names = {"coordinate": coordinates, "other_coordinate": coordinates, "species": list(self.species)}
+        names["field"] = [f.name for f in self.problem.fields]
+
+        def write(path: str, values: Any, long_name: str, *axes: str, **more: Any) -> None:
+            for axis in axes:
+                if axis in names and axis not in file:
+                    write_scale(file, axis, names[axis], f"name of the {axis.replace('_', ' ')}")
+            write_array(file, path, values, long_name, *axes, **more)
+
+        particle = {name: f"particle_{name}" if several else "particle" for name in self.species}
+        for path, x in positions.items():
+            group, name = path.split("/", 1)
+            words = (
+                f"positions of {'particles' if group == 'positions' else 'mean-field particles'} in the order of ids"
+            )
+            sizes = {"n": self.counts[name], "mass": self.masses[name]}
+            # HDF5 converts to single precision in twice numpy's time.
+            write(path, x.astype(dtype, copy=False), words, particle[name], "coordinate", **sizes)
+        for name, w in weights.items():
+            write(f"weights/{name}", w[:, 0], "weights, whose sum is the mass", particle[name])
+        known = {k: v for each in STATISTICS.values() for k, v in each.arrays.items()}
+        for group, arrays, labels in (
+            ("diagnostics", self.diagnostics, _DIAGNOSTICS),
+            ("statistics", self.statistics, known),
+        ):
+            if arrays:
+                write_scale(file, f"{group}/t", arrays["t"], "time")
+            for name, values in arrays.items():
+                if name == "t":
+                    continue
+                words, *axes = labels.get(name, (name, *(f"{name}_axis_{k}" for k in range(1, values.ndim))))
+                axes = axes[len(axes) + 1 - values.ndim :]  # without that of the only species, or field
+                write(f"{group}/{name}", values, words, f"{group}/t", *axes)
 
     def _mean_field_summary(self) -> dict[str, Any]:
         if self.mean_field is None or self.coupling is None:
@@ -326,3 +404,9 @@ class SnapshotFiles:
                 except OSError as error:
                     raise InputError(f"cannot make the directory {directory}: {error.strerror}") from None
         cloud.write(path, dtype=self.dtype)
+
+
+def _rows(local: Array, comm: Any) -> Array:
+    """Return the rows of all ranks on rank 0, for a file: no copy on one rank; nothing elsewhere. Collective."""
+    rows = local if comm.size == 1 else gather_rows(local, comm)
+    return local[:0] if rows is None else rows

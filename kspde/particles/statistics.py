@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -32,9 +32,11 @@ class Statistic(ABC):
 
     Attributes:
         name: what ``SaveAt(statistics=...)`` calls it where its arguments keep their defaults.
+        arrays: what each array is, in words, followed by the names of its axes, for the files of a cloud.
     """
 
     name: ClassVar[str]
+    arrays: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     def check(self, fields: Sequence[Field], *, mean_field: bool) -> None:  # noqa: B027 - most always have a meaning
         """Raise an ``InputError`` where the statistic has no meaning for these fields, or needs a mean field."""
@@ -61,6 +63,11 @@ class Moments(Statistic):
     """
 
     name = "moments"
+    arrays: ClassVar = {
+        "covariance": ("covariance of the normalised measure", "species", "coordinate", "other_coordinate"),
+        "third_moment": ("central third moment of the normalised measure", "species", "coordinate"),
+        "fourth_moment": ("central fourth moment of the normalised measure", "species", "coordinate"),
+    }
 
     def check_weights(self, weights: ParticleWeights) -> None:
         """Refuse weights of both signs."""
@@ -94,6 +101,7 @@ class MinimalDistance(Statistic):
     """
 
     name = "minimal_distance"
+    arrays: ClassVar = {"minimal_distance": ("least distance of two particles of the species", "species")}
 
     def __call__(self, run: Run, own_fields: Callable[[], FieldEvaluator]) -> dict[str, Array]:
         system = run.particles
@@ -124,6 +132,10 @@ class Histogram(Statistic):
     """
 
     name = "histogram"
+    arrays: ClassVar = {
+        "histogram": ("number of particles, or weight, per bin of a coordinate", "species", "coordinate", "bin"),
+        "histogram_edges": ("ends of the bins of a coordinate", "species", "coordinate", "edge"),
+    }
     bins: int = 64
 
     def __post_init__(self) -> None:
@@ -156,6 +168,10 @@ class FieldFluctuations(Statistic):
     """
 
     name = "field_fluctuations"
+    arrays: ClassVar = {
+        "fluctuation_moments": ("means of F^2 and F^4 over the particles", "field", "power"),
+        "fluctuation_maximum": ("maximum of |F| over the particles", "field"),
+    }
 
     def check(self, fields: Sequence[Field], *, mean_field: bool) -> None:
         """Refuse runs without a mean field, and fields with memory."""

@@ -49,16 +49,68 @@ def test_file_holds_positions_in_the_order_of_ids(mixture, shared_tmp_path):
     if cloud.comm.rank == 0:
         with h5py.File(path) as file:
             assert np.array_equal(file["positions/u"][:], positions)
-            assert dict(file["positions/u"].attrs) == {"n": 50, "mass": 1.0}
+            assert {name: file["positions/u"].attrs[name] for name in ("n", "mass")} == {"n": 50, "mass": 1.0}
             assert np.array_equal(file["diagnostics/t"][:], cloud.diagnostics["t"])
             attributes = dict(file.attrs)
         expected = {"t": 0.2, "dt": 0.1, "eps": 0.5, "mollifier": "gaussian", "seed": 7, "replica": 2}
-        assert attributes == {**expected, "kspde_version": kspde.__version__}
+        expected |= {"kspde_version": kspde.__version__, "model": "SignalDependentKellerSegel", "model.chi": 8.0}
+        expected |= {"scheme": "euler-maruyama", "method": "mesh", "t_end": 0.2, "counts.u": 50}
+        assert {name: attributes.get(name) for name in expected} == expected
+        assert "sum to its mass" in attributes["scaling"]
+        assert "dX_j" in attributes["equation"]
+        parameters = json.loads(attributes["parameters"])
+        described = cloud.problem.describe(seed=7, replica=2, method="mesh", field_tol=1e-6, include_self=True)
+        assert {name: parameters[name] for name in described} == json.loads(json.dumps(described))
+        assert json.loads(attributes["provenance"])["versions"]["numpy"] == np.__version__
     else:
         assert positions is None
     cloud.comm.barrier()
     with pytest.raises(kspde.InputError, match=r"cannot write /nowhere/particles\.h5"):
         cloud.write("/nowhere/particles.h5")
+
+
+def axes_of(file):
+    """Return the names of the axes of every array in a file that is not a dimension scale itself."""
+    found = {}
+
+    def visit(name, part):
+        if isinstance(part, h5py.Dataset) and not part.is_scale:
+            found[name] = [dim[0].name.removeprefix("/") if len(dim) else None for dim in part.dims]
+            assert part.attrs["units"] == "1"
+            assert part.attrs["long_name"]
+            assert [dim[0].shape[0] for dim in part.dims] == list(part.shape)
+
+    file.visititems(visit)
+    return found
+
+
+def test_axes_of_a_file_are_dimension_scales(mixture, shared_tmp_path, comm):
+    save = kspde.SaveAt(times=(0.1,), statistics=("moments", "histogram", "minimal_distance"))
+    weights = np.linspace(0.5, 1.5, 50) / 50
+    cloud = kspde.simulate(KELLER_SEGEL, mixture, save=save, weights=weights, **GOOD)
+    path = shared_tmp_path / "particles.h5"
+    cloud.write(path, dtype="float32")
+    if comm.rank == 0:
+        with h5py.File(path) as file:
+            assert axes_of(file) == {
+                "positions/u": ["particle", "coordinate"],
+                "weights/u": ["particle"],
+                "diagnostics/mean": ["diagnostics/t", "coordinate"],
+                "diagnostics/second_moment": ["diagnostics/t"],
+                "statistics/covariance": ["statistics/t", "coordinate", "other_coordinate"],
+                "statistics/third_moment": ["statistics/t", "coordinate"],
+                "statistics/fourth_moment": ["statistics/t", "coordinate"],
+                "statistics/histogram": ["statistics/t", "coordinate", "bin"],
+                "statistics/histogram_edges": ["statistics/t", "coordinate", "edge"],
+                "statistics/minimal_distance": ["statistics/t"],
+            }
+            assert file["coordinate"].asstr()[:].tolist() == ["x", "y"]
+            assert file["statistics/t"][:].tolist() == pytest.approx([0.1, 0.2])
+            assert file["diagnostics/t"].attrs["units"] == "1"
+            # The ids of particles are the rows: their scale has a length, and takes no room.
+            assert file["particle"].id.get_storage_size() == 0
+            assert file["particle"].attrs["NAME"].startswith(b"This is a netCDF dimension")
+    comm.barrier()
 
 
 def test_file_of_several_species_without_a_mollifier(mixture, shared_tmp_path):
@@ -69,6 +121,13 @@ def test_file_of_several_species_without_a_mollifier(mixture, shared_tmp_path):
         with h5py.File(path) as file:
             assert {name: data.shape for name, data in file["positions"].items()} == {"a": (3, 2), "b": (1, 2)}
             assert "eps" not in file.attrs
+            assert axes_of(file) == {
+                "positions/a": ["particle_a", "coordinate"],
+                "positions/b": ["particle_b", "coordinate"],
+                "diagnostics/mean": ["diagnostics/t", "species", "coordinate"],
+                "diagnostics/second_moment": ["diagnostics/t", "species"],
+            }
+            assert file["species"].asstr()[:].tolist() == ["a", "b"]
     cloud.comm.barrier()
 
 

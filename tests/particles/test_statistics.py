@@ -231,6 +231,7 @@ def test_states_are_written_on_request(mixture, shared_tmp_path, dtype, comm):
                 assert file["positions/u"].dtype == dtype
                 np.testing.assert_array_equal(file["positions/u"][:], x.astype(dtype))
                 np.testing.assert_array_equal(file["mean_field/u"][:], y.astype(dtype))
+                assert file["mean_field/u"].dims[0][0] == file["positions/u"].dims[0][0] == file["particle"]
                 assert file.attrs["t"] == pytest.approx(t)
                 assert len(file["statistics/t"]) == len(file["statistics/covariance"]) >= 1
     comm.barrier()
