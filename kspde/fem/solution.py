@@ -248,8 +248,12 @@ class Solution:
         write_vtx(path, self._system.space, self._names, [self.at(t) for t in self.times])
 
     def write_xdmf(self, path: str | Path) -> None:
-        """Write all densities and fields at the saved times, at the mesh's vertices, to XDMF with HDF5. Collective."""
-        write_xdmf(path, self._system.space, self._names, [self.at(t) for t in self.times])
+        """Write all densities and fields at the saved times, at the mesh's vertices, to XDMF with HDF5. Collective.
+
+        The HDF5 file holds all parameters as attributes; its axes have names (dimension scales).
+        """
+        described = self.problem.describe(scheme=self.scheme.name, domain=self.domain, **self._details)
+        write_xdmf(path, self._system.space, self._names, [self.at(t) for t in self.times], described)
 
     @property
     def _names(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,12 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from kspde._version import __version__
 from kspde.fem.snapshot import Snapshot
 from kspde.fem.spaces.base import Space
 from kspde.runtime.files import check_room
 from kspde.runtime.parallel import check_same, together
+from kspde.runtime.provenance import provenance
 
 __all__ = ["write_vtx", "write_xdmf"]
 
@@ -40,8 +42,19 @@ def write_vtx(path: str | Path, space: Space, names: Sequence[str], snapshots: S
             writer.write(snapshot.t)
 
 
-def write_xdmf(path: str | Path, space: Space, names: Sequence[str], snapshots: Sequence[Snapshot]) -> None:
-    """Write functions at the mesh's vertices to XDMF with HDF5; arguments as for ``write_vtx``. Collective."""
+def write_xdmf(
+    path: str | Path,
+    space: Space,
+    names: Sequence[str],
+    snapshots: Sequence[Snapshot],
+    parameters: Mapping[str, Any],
+) -> None:
+    """Write functions at the mesh's vertices to XDMF with HDF5; arguments as for ``write_vtx``. Collective.
+
+    The arrays of the HDF5 file are ``Mesh/mesh/geometry`` (vertex, coordinate), ``Mesh/mesh/topology`` (cell, corner)
+    and ``Function/<name>/<time>`` (vertex, component); their axes are dimension scales. ``parameters``, JSON-ready, are
+    attributes of the file.
+    """
     import basix.ufl
     from dolfinx import fem, io
 
@@ -57,6 +70,28 @@ def write_xdmf(path: str | Path, space: Space, names: Sequence[str], snapshots: 
     with together(space.comm):
         if space.comm.rank == 0:
             _merge_series(path)
+            _label(Path(path).with_suffix(".h5"), parameters, provenance(space.comm))
+
+
+def _label(path: Path, parameters: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+    """Name the axes of the arrays that DOLFINx has written, and add their meaning and the parameters. On one rank."""
+    from kspde.runtime.hdf5 import h5py, label_array, write_parameters
+
+    with h5py.File(path, "r+") as file:
+        write_parameters(file, parameters, about, scaling=_SCALING, kspde_version=__version__)
+        mesh = file["Mesh/mesh"]
+        label_array(mesh["geometry"], "coordinates of the vertices", "/vertex", "/coordinate")
+        label_array(mesh["topology"], "numbers of the vertices of each cell", "/cell", "/corner")
+        for name, series in file["Function"].items():
+            for values in series.values():
+                label_array(values, f"{name} at the vertices", "/vertex", "/component")
+
+
+#: What files say of units.
+_SCALING = (
+    "dimensionless: lengths, times and masses in the model's own units; a density is mass per volume, so that its "
+    "integral is the mass of the species"
+)
 
 
 def _check(

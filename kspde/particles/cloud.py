@@ -321,7 +321,7 @@ class Cloud:
             for axis in axes:
                 if axis in names and axis not in file:
                     write_scale(file, axis, names[axis], f"name of the {axis.replace('_', ' ')}")
-            write_array(file, path, values, long_name, *axes, **more)
+            write_array(file, path, values, long_name, *(f"/{axis}" for axis in axes), **more)
 
         particle = {name: f"particle_{name}" if several else "particle" for name in self.species}
         for path, x in positions.items():

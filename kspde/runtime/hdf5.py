@@ -25,7 +25,7 @@ import numpy as np
 from kspde.errors import InputError
 from kspde.runtime.files import FILE_ERRORS, MOST_DATA, check_regular, reason, reserve
 
-__all__ = ["check_hdf5", "h5py", "is_hdf5", "new_file", "write_array", "write_parameters", "write_scale"]
+__all__ = ["check_hdf5", "h5py", "is_hdf5", "label_array", "new_file", "write_array", "write_parameters", "write_scale"]
 
 #: The most groups and arrays in a file.
 _MOST_PARTS = 10**6
@@ -119,9 +119,7 @@ _WITHOUT_VALUES = "This is a netCDF dimension but not a netCDF variable."
 _CONTAINERS, _DIGESTS, _DERIVED = ("dict", "list", "tuple"), (".code", ".fingerprint"), ("regularised_fields", "kspde")
 
 
-def write_array(
-    group: Any, name: str, data: Any, long_name: str, *axes: str, units: str = "1", **attributes: Any
-) -> None:
+def write_array(group: Any, name: str, data: Any, long_name: str, *axes: str, **attributes: Any) -> None:
     """Write an array whose axes are attached to dimension scales. Rank-local.
 
     Args:
@@ -129,17 +127,19 @@ def write_array(
         name: the array's name, below the group.
         data: the array; a list of str is written as such.
         long_name: what the array holds, in words.
-        axes: the names of the axes, paths of scales below the group; a scale that is missing is made, without values.
-        units: the unit; "1" for what has none.
-        attributes: further attributes; ``dtype`` is the type in the file.
+        axes: the names of the axes, paths of scales: from the root with "/", otherwise beside the array. A scale
+            that is missing is made, without values.
+        attributes: further attributes; ``units`` is "1" unless given.
     """
-    dtype = attributes.pop("dtype", None)
-    if isinstance(data, list):
-        dtype = h5py.string_dtype()
-    elif units:
-        attributes = {"units": units, **attributes}
-    array = group.create_dataset(name, data=data, dtype=dtype)
-    write_attributes(array, {"long_name": long_name, **attributes})
+    dtype = h5py.string_dtype() if isinstance(data, list) else None
+    label_array(group.create_dataset(name, data=data, dtype=dtype), long_name, *axes, **attributes)
+
+
+def label_array(array: Any, long_name: str, *axes: str, units: str = "1", **attributes: Any) -> None:
+    """Label an array of a file; arguments as for ``write_array``. Rank-local."""
+    text = h5py.check_string_dtype(array.dtype) is not None
+    write_attributes(array, {"long_name": long_name, **({} if text else {"units": units}), **attributes})
+    group = array.parent
     for axis, (path, length) in enumerate(zip(axes, array.shape, strict=bool(axes))):
         if path not in group:
             scale = group.create_dataset(path, (length,), dtype="i1")  # takes no room: nothing is written
@@ -147,9 +147,9 @@ def write_array(
         array.dims[axis].attach_scale(group[path])
 
 
-def write_scale(group: Any, name: str, values: Any, long_name: str, *, units: str = "1") -> None:
+def write_scale(group: Any, name: str, values: Any, long_name: str) -> None:
     """Write a dimension scale with values: numbers, or a list of str. Rank-local."""
-    write_array(group, name, values, long_name, units=units)
+    write_array(group, name, values, long_name)
     group[name].make_scale(name.rsplit("/", 1)[-1])
 
 

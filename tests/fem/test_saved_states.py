@@ -1,5 +1,6 @@
 """Saved states, values between them, statistics on demand, gradients, files."""
 
+import json
 import math
 import re
 import warnings
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 import kspde
-import kspde.runtime.hdf5  # before meshio imports h5py, which would clash with DOLFINx
+from kspde.runtime.hdf5 import h5py  # before meshio imports h5py, which would clash with DOLFINx
 
 MODEL = kspde.SignalDependentKellerSegel(chi=0.0)
 U0 = kspde.GaussianMixture(weights=[1.0], means=[[0.3, -0.2]], stds=[0.7])
@@ -170,6 +171,20 @@ def test_files_at_all_saved_times(shared_tmp_path, comm) -> None:
     for t, data in series:
         assert sorted(data) == ["u", "v"]
         np.testing.assert_allclose(data["v"].ravel(), pde.evaluate_signal(where, t=t), rtol=0, atol=1e-13)
+    if comm.rank == 0:
+        with h5py.File(shared_tmp_path / "density.h5") as file:
+            for path, axes in {
+                "Mesh/mesh/geometry": ["/vertex", "/coordinate"],
+                "Mesh/mesh/topology": ["/cell", "/corner"],
+                **{f"Function/{name}/{key}": ["/vertex", "/component"] for name in "uv" for key in file["Function/u"]},
+            }.items():
+                assert [dim[0].name for dim in file[path].dims] == axes
+                assert file[path].attrs["units"] == "1"
+            parameters = json.loads(file.attrs["parameters"])
+            assert {k: parameters[k] for k in pde.problem.describe()} == json.loads(json.dumps(pde.problem.describe()))
+            assert file.attrs["scheme"] == parameters["scheme"] == "adaptive"
+            assert "mass per volume" in file.attrs["scaling"]
+            assert "dolfinx" in json.loads(file.attrs["provenance"])["versions"]
     saved = [data["u"].ravel() for _, data in series]
     words = np.concatenate([np.frombuffer(p.read_bytes()) for p in (shared_tmp_path / "density.bp").glob("data.*")])
     words = np.sort(words[np.isfinite(words)])

@@ -171,6 +171,10 @@ def test_the_result_is_the_same_on_any_number_of_ranks(
     assert record["quantities"]["l1"].value == pytest.approx(alone["l1"].value, rel=1e-12)
 
 
+def summary_of(directory: Path) -> Any:
+    return json.loads((directory / "summary.json").read_text("utf-8"))
+
+
 def test_tables_report_and_summary(finished: Path, comm: Any) -> None:
     out = finished
     if comm.rank:
@@ -192,7 +196,20 @@ def test_tables_report_and_summary(finished: Path, comm: Any) -> None:
     with h5py.File(out / "table.h5") as file:
         assert {name.decode() for name in file["table/quantity"][()]} == {"l1", "l2"}
         np.testing.assert_array_equal(file["table/value"][()], [float(row["value"]) for row in rows])
-    summary = json.loads((out / "summary.json").read_text("utf-8"))
+        assert file["table/row"].is_scale
+        for name, column in file["table"].items():
+            if name != "row":
+                assert column.dims[0][0] == file["table/row"]
+                assert column.attrs["long_name"]
+                unit = {"seconds": "s", "quantity": None}.get(name, "1")
+                assert column.attrs.get("units") == unit
+        assert file.attrs["study"] == summary_of(out)["study"]
+        assert len(json.loads(file.attrs["parameters"])["points"]) == 3
+        assert set(json.loads(file.attrs["quantities"])) == {"l1", "l2"}
+        for group in file["samples"].values():
+            assert json.loads(group.attrs["provenance"])["versions"]["kspde"] == kspde.__version__
+            assert set(group.attrs) >= {"eps", "seed"}
+    summary = summary_of(out)
     (rate,) = summary["rates"]
     assert rate["order"] == pytest.approx(2.0, abs=0.05)
     assert [p["verdict"] for p in rate["promises"]] == ["supported"]

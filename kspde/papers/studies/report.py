@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from kspde._version import __version__
 from kspde.papers.studies.formulas import Formula, html, label_of, symbol_of, text_of
 from kspde.papers.studies.outcome import TOLERANCE, Outcome, Rate, by_chance
 
@@ -168,6 +170,18 @@ def _text(value: Any) -> str:
     return str(value)
 
 
+#: Columns of the tables in words, beside those of swept parameters.
+_COLUMNS = {
+    "quantity": "name of the quantity",
+    "value": "value of the quantity",
+    "low": "lower end of the 95 % interval",
+    "high": "upper end of the 95 % interval",
+    "error": "standard error",
+    "replicas": "number of independent replicas",
+    "seconds": "wall time of the point",
+}
+
+
 def write_csv_table(outcome: Outcome, path: Path) -> None:
     """Write swept parameters, value, low, high, error, replicas and seconds per point and quantity, with all digits."""
     rows = list(outcome.rows())
@@ -178,23 +192,33 @@ def write_csv_table(outcome: Outcome, path: Path) -> None:
 
 
 def write_hdf5_table(outcome: Outcome, path: Path) -> None:
-    """Write the same columns as datasets of the group ``table``, and the values of all replicas.
+    """Write the same columns as datasets of the group ``table`` (axis ``row``), and the values of all replicas.
 
-    ``samples/<point>/<quantity>`` holds the replicas of a point, whose swept parameters are the group's attributes.
+    ``samples/<point>/<quantity>``, with the axis ``replica``, holds the replicas of a point; attributes of the group
+    are its swept parameters, ``seed`` and ``provenance`` (JSON). Axes are dimension scales, and every array has a
+    ``long_name`` and numbers have ``units``: "1", since models are dimensionless, but "s" for seconds. Attributes of
+    the file are ``study``, ``setting``, ``measure``, ``kspde_version``, ``quantities`` (JSON: what each quantity
+    is, in words), ``parameters`` (JSON: the axes, and all parameters of each point) and ``provenance`` (JSON).
     """
-    from kspde.runtime.hdf5 import h5py
+    from kspde.runtime.hdf5 import h5py, write_array, write_parameters
 
+    study, words = outcome.study, {name: what.words for name, what in outcome.quantities.items()}
     rows = list(outcome.rows())
     with h5py.File(path, "w") as file:
-        file.attrs.update(study=outcome.study.name, setting=outcome.study.setting)
+        more = {"kspde_version": __version__, "quantities": json.dumps(words)}
+        write_parameters(file, study.described(), list(outcome.origins), **more)
         for name in rows[0]:
             column = [row[name] for row in rows]
             text = any(isinstance(value, str) for value in column)
             data = [str(value) for value in column] if text else np.array(column, dtype=np.float64)
-            file.create_dataset(f"table/{name}", data=data, dtype=h5py.string_dtype() if text else None)
-        for point, record in zip(outcome.study.points, outcome.records, strict=True):
+            units = "s" if name == "seconds" else "1"
+            write_array(file, f"table/{name}", data, _COLUMNS.get(name, f"swept parameter {name}"), "row", units=units)
+        for point, record in zip(study.points, outcome.records, strict=True):
             group = file.create_group(f"samples/{point.key}")
             group.attrs.update(dict(point.swept))
+            group.attrs.update(seed=record["seed"], provenance=json.dumps(record.get("provenance")))
+            replicas = max(len(quantity.samples) for quantity in record["quantities"].values())
             for name, quantity in record["quantities"].items():
-                if quantity.samples:
-                    group.create_dataset(name, data=np.array(quantity.samples))
+                if samples := quantity.samples:
+                    axis = "replica" if len(samples) == replicas else f"replica_of_{name}"
+                    write_array(group, name, np.array(samples), words[name], axis)
