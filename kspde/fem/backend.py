@@ -13,6 +13,7 @@ import numpy as np
 
 from kspde.errors import InputError, MissingBackendError, first_line
 from kspde.runtime.parallel import communicator
+from kspde.typing import Comm
 
 __all__ = ["PREFIX", "apply_options", "destroy_dropped", "keep_until_dropped", "require"]
 
@@ -133,7 +134,7 @@ def keep_until_dropped(space: Any) -> None:
         _DROPPING.append((weakref.ref(space), anchors))
 
 
-def destroy_dropped(comm: Any) -> None:
+def destroy_dropped(comm: Comm) -> None:
     """Destroy the PETSc objects that Python has dropped on all ranks. Collective.
 
     Ranks drop objects at different times, so petsc4py only marks those shared by several ranks, and destroys them in a

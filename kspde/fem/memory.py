@@ -7,11 +7,11 @@ The constants are bytes per node beyond what the libraries take, measured with o
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from kspde.domains import Domain
 from kspde.fem.schemes import Scheme
 from kspde.runtime.limits import check_memory
+from kspde.typing import Comm
 
 __all__ = ["bytes_of_run", "check_run"]
 
@@ -50,24 +50,15 @@ def bytes_of_run(
         each += on_mesh + _PART * (parts - 2)
         if domain.degree > 1:
             each += _ENTRY * (domain.degree + 1) ** dimension
-        if getattr(domain, "solver", "") == "direct":
+        if domain.solver == "direct":
             each += _FACTOR * math.log2(max(nodes, 2.0)) * (nodes ** (1 / 3) if dimension == 3 else 1.0)
     return _LEAST[domain.structured] + nodes * each * (_SHARED if ranks > 1 else 1.0)
 
 
 def check_run(
-    domain: Domain, dimension: int, scheme: Scheme, comm: Any, *, parts: int, saved: int, nodes: float | None = None
+    domain: Domain, dimension: int, scheme: Scheme, comm: Comm, *, parts: int, saved: int, nodes: float | None = None
 ) -> None:
-    """Refuse a run that does not fit into memory. Collective.
-
-    Args:
-        domain: the domain.
-        dimension: the dimension of space.
-        scheme: the scheme.
-        comm: the communicator.
-        parts: the number of species and fields.
-        saved: the number of species times that of snapshots.
-        nodes: the number of nodes, where the mesh has been built; else that of ``Domain.nodes``.
+    """Refuse a run that does not fit into memory; ``nodes`` are those of a mesh that has been built. Collective.
 
     Raises:
         InputError: it does not fit; on every rank.

@@ -69,7 +69,7 @@ def _flag(name: str, value: Any) -> bool:
     return value is not False
 
 
-#: name -> what its value may be
+#: By name: what a value may be.
 OPTIONS: dict[str, _Check] = {
     "ts_type": _type("rosw"),
     "ts_rosw_type": _type(*W_METHODS),
@@ -83,29 +83,26 @@ OPTIONS: dict[str, _Check] = {
     "ksp_pc_side": _type("left", "right", "symmetric"),
     "mg_levels_ksp_type": _type("chebyshev", "richardson"),
     "mg_levels_pc_type": _type("jacobi", "sor"),
-    "ts_time_step": _number(above=0),
-    "ts_dt": _number(above=0),
-    "ts_adapt_dt_min": _number(above=0),
-    "ts_adapt_dt_max": _number(above=0),
-    "ts_adapt_safety": _number(above=0, below=1),
-    "ts_adapt_reject_safety": _number(above=0, below=1),
-    "ksp_rtol": _number(above=0, below=1),
+    # ts_dt is the old name of ts_time_step
+    **dict.fromkeys(("ts_time_step", "ts_dt", "ts_adapt_dt_min", "ts_adapt_dt_max"), _number(above=0)),
+    **dict.fromkeys(("ts_adapt_safety", "ts_adapt_reject_safety", "ksp_rtol"), _number(above=0, below=1)),
     "ksp_divtol": _number(above=1),
     "pc_gamg_threshold": _number(at_least=-1, below=1),
-    "ts_max_steps": _count(1),
-    "ts_max_reject": _count(0),
-    "ksp_max_it": _count(1),
-    "ksp_min_it": _count(0),
-    "ksp_gmres_restart": _count(1),
-    "pc_factor_levels": _count(0),
-    "pc_gamg_agg_nsmooths": _count(0),
-    "pc_gamg_coarse_eq_limit": _count(1),
-    "mg_levels_ksp_max_it": _count(1),
-    "ts_monitor": _flag,
-    "ts_adapt_monitor": _flag,
-    "ksp_monitor": _flag,
-    "ksp_monitor_true_residual": _flag,
-    "ksp_converged_reason": _flag,
+    **dict.fromkeys(
+        (
+            "ts_max_steps",
+            "ksp_max_it",
+            "ksp_min_it",
+            "ksp_gmres_restart",
+            "pc_gamg_coarse_eq_limit",
+            "mg_levels_ksp_max_it",
+        ),
+        _count(1),
+    ),
+    **dict.fromkeys(("ts_max_reject", "pc_factor_levels", "pc_gamg_agg_nsmooths"), _count(0)),
+    **dict.fromkeys(
+        ("ts_monitor", "ts_adapt_monitor", "ksp_monitor", "ksp_monitor_true_residual", "ksp_converged_reason"), _flag
+    ),
 }
 
 

@@ -38,7 +38,7 @@ from kspde.runtime.checkpoint import Checkpoint, CheckpointStore
 from kspde.runtime.messages import keeping_warnings
 from kspde.runtime.parallel import collective, communicator, limited_threads, together
 from kspde.runtime.saving import SaveAt
-from kspde.typing import Array
+from kspde.typing import Array, Comm
 
 __all__ = ["solve"]
 
@@ -63,7 +63,7 @@ def solve(
     resume: bool = False,
     on_blow_up: Literal["stop", "warn", "ignore"] = "stop",
     progress: Callable[[float], None] | None = None,
-    comm: Any = None,
+    comm: Comm = None,
 ) -> Solution:
     r"""Solve a model's density equation by finite elements. Collective.
 
@@ -154,7 +154,7 @@ class _Request:
     resume: bool
     on_blow_up: str
     progress: Callable[[float], None] | None
-    comm: Any
+    comm: Comm
 
     def check(self) -> None:
         """Refuse arguments that are not valid, by themselves or with others.

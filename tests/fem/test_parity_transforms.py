@@ -77,7 +77,7 @@ def test_no_function_loses_more_than_the_share(space: BoxSpace, robin: float) ->
         assert norm(space, error) <= 2 * SHARE * size
         gradient = dense.slope @ modes @ dense.modes.T
         energy = float(np.sqrt(np.sum(dense.values[:, None] * modes**2)))
-        error = np.sqrt(space.mass) * (laplacian.derivative(columns(space, modes), 0) - rows(space, gradient))
+        error = np.sqrt(space.mass) * (laplacian.back(columns(space, modes), 0) - rows(space, gradient))
         assert norm(space, error) <= 2 * SHARE * energy
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from kspde.fem.semidiscretisation import Semidiscretisation
 from kspde.runtime.messages import warn
-from kspde.typing import Array
+from kspde.typing import Array, Comm
 
 __all__ = ["cell_peclet", "negative_values", "warn_of_negative_values", "warn_of_time_error", "warn_of_upwind"]
 
@@ -30,7 +30,7 @@ def negative_values(species: tuple[str, ...], tol: float, diagnostics: dict[str,
     return {"species": species[i], "value": float(lowest[k, i]), "maximum": float(highest[k, i]), "t": when, "tol": tol}
 
 
-def warn_of_negative_values(worst: dict[str, Any], peclet: float, comm: Any) -> None:
+def warn_of_negative_values(worst: dict[str, Any], peclet: float, comm: Comm) -> None:
     """Warn of what ``negative_values`` has found, and say what schemes that keep u ≥ 0 would cost."""
     if peclet > _UPWIND:
         remedy = (

@@ -29,6 +29,9 @@ CONCENTRATES = (
     'scheme="positive"'
 )
 
+#: What a parameter of a scheme may be.
+_LIMITS: dict[str, dict[str, float]] = {"tol": {"above": 0, "below": 1}, "dt": {"above": 0}}
+
 
 @dataclass
 class Run:
@@ -83,25 +86,51 @@ class Scheme(ABC):
         tol: the tolerance of its step control; None with a fixed step.
         dt: its fixed step; None with step control.
         node_bytes: the memory that it takes per node (``kspde.fem.memory``): vectors on a Box, matrices on a Box in two
-            dimensions, and both on a mesh of degree 1.
+            dimensions, and both on a mesh of degree 1; until it is measured, more than any other scheme.
+
+    Raises:
+        InputError: ``tol`` or ``dt`` is out of range, missing, or given beside the other.
     """
 
     name: ClassVar[str]
     earlier: ClassVar[tuple[str, ...]] = ()
+    __dataclass_fields__: ClassVar[dict[str, Any]]
     scheme_of: ClassVar[str] = "solve"
     positive: ClassVar[bool] = False
-    node_bytes: ClassVar[tuple[float, float, float]]
+    node_bytes: ClassVar[tuple[float, float, float]] = (205.0, 460.0, 1200.0)
     tol: float | None = None
     dt: float | None = None
 
+    def __post_init__(self) -> None:
+        takes = [name for name in _LIMITS if name in self.__dataclass_fields__]
+        given = {name: getattr(self, name) for name in takes if getattr(self, name) is not None}
+        if len(takes) == 2 and not given:
+            raise InputError(f"neither dt nor tol is given: {self.name} needs a fixed step > 0, or a tolerance")
+        if len(given) == 2:
+            raise InputError(
+                f"dt = {shown(self.dt)} has no effect beside tol = {shown(self.tol)}: leave one of them out"
+            )
+        if takes and not given:
+            needed = "step > 0" if takes == ["dt"] else "tolerance"
+            raise InputError(f"{takes[0]} is not given: the {self.name} scheme needs a {needed}")
+        for name, value in given.items():
+            object.__setattr__(self, name, check_number(name, value, **_LIMITS[name]))
+
     @classmethod
-    @abstractmethod
     def of(cls, tol: float | None, dt: float | None) -> Self:
         """Return the scheme with the ``tol`` and ``dt`` given beside its name.
 
         Raises:
             InputError: one of them has no effect, is missing, or is not valid.
         """
+        given = {name: value for name, value in (("tol", tol), ("dt", dt)) if value is not None}
+        for name, value in given.items():
+            if name not in cls.__dataclass_fields__:
+                raise InputError(
+                    f"{name} = {shown(value)} has no effect on the {cls.name} scheme: leave it out, or use "
+                    'scheme="positive-2"'
+                )
+        return cls(**given)
 
     def check(self, domain: Domain, t_end: float) -> None:
         """Refuse a domain or a final time that the scheme cannot be used with.
@@ -125,9 +154,9 @@ class Scheme(ABC):
             ConvergenceError: a step failed.
         """
 
-    @abstractmethod
     def review(self, run: Run, table: dict[str, Array]) -> dict[str, Any]:
         """Warn where a finished run is not to be trusted, and return what its summary says of that. Collective."""
+        return {}
 
 
 class ToleranceScheme(Scheme):
@@ -138,18 +167,6 @@ class ToleranceScheme(Scheme):
     """
 
     tol: float
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "tol", check_number("tol", self.tol, above=0, below=1))
-
-    @classmethod
-    def of(cls, tol: float | None, dt: float | None) -> Self:
-        """Return the scheme with a tolerance, 1e-6 unless given."""
-        if dt is not None:
-            raise InputError(
-                f'dt = {shown(dt)} has no effect on the adaptive scheme: leave it out, or use scheme="positive-2"'
-            )
-        return cls() if tol is None else cls(tol)  # type: ignore[call-arg]
 
     def review(self, run: Run, table: dict[str, Array]) -> dict[str, Any]:
         """Warn of negative values."""

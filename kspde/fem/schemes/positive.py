@@ -29,11 +29,10 @@ same order with two systems per step, and were tried; but they do not damp: thei
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
-from kspde.errors import InputError, check_number, shown
 from kspde.fem.monitors.time_error import TimeError
 from kspde.fem.monitors.trust import cell_peclet, warn_of_time_error, warn_of_upwind
 from kspde.fem.schemes.base import Run, Scheme, march
@@ -68,18 +67,6 @@ class Positive(_PositiveScheme):
 
     dt: float
 
-    def __post_init__(self) -> None:
-        if self.dt is None:
-            raise InputError("dt is not given: the positive scheme needs a step > 0")
-        object.__setattr__(self, "dt", check_number("dt", self.dt, above=0))
-
-    @classmethod
-    def of(cls, tol: float | None, dt: float | None) -> Self:
-        """Return the scheme with its step."""
-        if tol is not None:
-            raise InputError(f"tol = {shown(tol)} has no effect on the positive scheme: leave it out and give dt")
-        return cls(dt)  # type: ignore[arg-type]  # None is refused there
-
     def integrate(self, run: Run) -> dict[str, Any]:
         """Integrate to ``run.t_end``, and return a summary. Collective."""
         return {"method": "positive, linearly implicit", **_integrate(run, 1, self.dt, None)}
@@ -102,25 +89,8 @@ class Positive2(_PositiveScheme):
     dt: float | None = None
     tol: float | None = None
 
-    def __post_init__(self) -> None:
-        if self.tol is None and self.dt is None:
-            raise InputError("neither dt nor tol is given: positive-2 needs a fixed step > 0, or a tolerance")
-        if self.tol is not None and self.dt is not None:
-            raise InputError(
-                f"dt = {shown(self.dt)} has no effect beside tol = {shown(self.tol)}: leave one of them out"
-            )
-        if self.tol is not None:
-            object.__setattr__(self, "tol", check_number("tol", self.tol, above=0, below=1))
-        else:
-            object.__setattr__(self, "dt", check_number("dt", self.dt, above=0))
-
     def __repr__(self) -> str:
         return f"Positive2(dt={self.dt})" if self.tol is None else f"Positive2(tol={self.tol})"
-
-    @classmethod
-    def of(cls, tol: float | None, dt: float | None) -> Self:
-        """Return the scheme with its step or its tolerance."""
-        return cls(dt=dt, tol=tol)
 
     def integrate(self, run: Run) -> dict[str, Any]:
         """Integrate to ``run.t_end``, and return a summary. Collective."""

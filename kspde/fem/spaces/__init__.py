@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
 
 from kspde.domains import Box, Disk, Domain, MeshFile
 from kspde.fem.spaces.base import Space
+from kspde.typing import Comm
 
 __all__ = ["SPACES", "Space", "build_space"]
 
@@ -18,7 +18,7 @@ SPACES: dict[type[Domain], tuple[str, str]] = {
 }
 
 
-def build_space(domain: Domain, dimension: int, comm: Any) -> Space:
+def build_space(domain: Domain, dimension: int, comm: Comm) -> Space:
     """Return the space on a domain, of the model's dimension. Collective.
 
     Raises:

@@ -21,7 +21,7 @@ from kspde.fem.spaces.points import gathered, share
 from kspde.kernels import Kernel
 from kspde.runtime.checkpoint import CheckpointFile
 from kspde.runtime.parallel import same_on_all, together
-from kspde.typing import Array, Indices, Mask
+from kspde.typing import Array, Comm, Indices, Mask
 
 if TYPE_CHECKING:
     from kspde.fem.solvers.krylov import PreconditionerOf
@@ -99,7 +99,7 @@ class Space(ABC):
         weights: the weights w of the inner product of states.
     """
 
-    comm: Any
+    comm: Comm
     domain: Any
     dimension: int
     mesh: Any
@@ -125,12 +125,12 @@ class Space(ABC):
     weights: Array | float
 
     @classmethod
-    def on(cls, domain: Any, dimension: int, comm: Any) -> Self:
+    def on(cls, domain: Any, dimension: int, comm: Comm) -> Self:
         """Return the space on a domain, for a model of this dimension. Collective."""
         return cls(domain, dimension, comm)
 
     @abstractmethod
-    def __init__(self, domain: Any, dimension: int, comm: Any) -> None:
+    def __init__(self, domain: Any, dimension: int, comm: Comm) -> None:
         """Build the space. Collective."""
 
     @abstractmethod

@@ -25,7 +25,7 @@ from kspde.fem.spaces.spectral import ConstantShift, SymbolOperator
 from kspde.fem.spaces.tensor import Axis, TensorLaplacian
 from kspde.kernels import Kernel
 from kspde.runtime.checkpoint import CheckpointFile
-from kspde.typing import Array, Indices, Mask
+from kspde.typing import Array, Comm, Indices, Mask
 
 __all__ = ["BoxSpace"]
 
@@ -53,7 +53,7 @@ class BoxSpace(Space):
     has_spectrum = True
     fills_cube = True
 
-    def __init__(self, box: Box, comm: Any) -> None:
+    def __init__(self, box: Box, comm: Comm) -> None:
         self.domain = box
         self.comm = comm
         self.dimension = box.dimension
@@ -86,7 +86,7 @@ class BoxSpace(Space):
         self.V = fem.functionspace(self.mesh, self._element(basix.LagrangeVariant.gll_warped))
 
     @classmethod
-    def on(cls, domain: Box, dimension: int, comm: Any) -> Self:
+    def on(cls, domain: Box, dimension: int, comm: Comm) -> Self:
         """Return the space; a box knows its dimension. Collective."""
         return cls(domain, comm)
 
@@ -122,7 +122,7 @@ class BoxSpace(Space):
     def divergence(self, flux: Array) -> Array:
         """Return Σ_a Qᵀ G_a F_a. Collective."""
         laplacian = self.laplacian()
-        parts = (laplacian.divergence(flux[:, a].reshape(self.slabs.shape), a) for a in range(self.dimension))
+        parts = (laplacian.transform(flux[:, a].reshape(self.slabs.shape), a) for a in range(self.dimension))
         return np.asarray(sum(parts))
 
     def gradient(self, nodal: Array) -> Array:
@@ -287,7 +287,7 @@ class BoxSpace(Space):
         return np.array(theirs.array_r)
 
 
-def _slab_mesh(comm: Any, box: Box, cuts: Indices) -> Any:
+def _slab_mesh(comm: Comm, box: Box, cuts: Indices) -> Any:
     """Return the DOLFINx mesh of a box, the cells [cuts[r], cuts[r+1]) of the first direction on rank r."""
     d, n = box.dimension, box.cells
     strides = [(n + 1) ** (d - 1 - a) for a in range(d)]
@@ -300,7 +300,7 @@ def _slab_mesh(comm: Any, box: Box, cuts: Indices) -> Any:
     index = np.unravel_index(np.arange(share[comm.rank], share[comm.rank + 1]), (n + 1,) * d)
     points = np.stack([box.vertices[i] for i in index], axis=1)
 
-    def stay(comm: Any, parts: int, types: Any, cells: Any) -> Any:
+    def stay(comm: Comm, parts: int, types: Any, cells: Any) -> Any:
         count = len(cells[0]) // 2**d
         return graph.adjacencylist(np.full((count, 1), comm.rank, dtype=np.int32))._cpp_object
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kspde.typing import Array, Indices
+from kspde.typing import Array, Comm, Indices
 
 __all__ = ["CellSearch", "Exchange", "gathered", "share"]
 
@@ -27,7 +27,7 @@ class Exchange:
         index: the row that each answer belongs to; answers come rank by rank.
     """
 
-    def __init__(self, comm: Any, wanted: Sequence[Indices]) -> None:
+    def __init__(self, comm: Comm, wanted: Sequence[Indices]) -> None:
         self._comm = comm
         self.index = np.concatenate(wanted)
         self._sent = np.array([len(rows) for rows in wanted], dtype=np.int64)
@@ -53,12 +53,12 @@ class Exchange:
         return out
 
 
-def share(comm: Any, n: int) -> slice:
+def share(comm: Comm, n: int) -> slice:
     """Return this rank's share of n rows."""
     return slice(comm.rank * n // comm.size, (comm.rank + 1) * n // comm.size)
 
 
-def gathered(comm: Any, part: Array, n: int) -> Array:
+def gathered(comm: Comm, part: Array, n: int) -> Array:
     """Return all n values on every rank, given each rank's ``share`` of them. Collective."""
     out = np.empty(n)
     counts = [(rank + 1) * n // comm.size - rank * n // comm.size for rank in range(comm.size)]

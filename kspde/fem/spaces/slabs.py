@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kspde.typing import Comm
+
 __all__ = ["Slabs"]
 
 
@@ -22,7 +24,7 @@ class Slabs:
     """
 
     def __init__(
-        self, comm: Any, shape: Sequence[int], starts: Sequence[int], columns: npt.NDArray[np.int64] | None = None
+        self, comm: Comm, shape: Sequence[int], starts: Sequence[int], columns: npt.NDArray[np.int64] | None = None
     ) -> None:
         self.comm = comm
         full = tuple(shape) if len(shape) > 1 else (shape[0], 1)

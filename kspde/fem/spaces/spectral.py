@@ -12,7 +12,7 @@ from kspde.fem.solvers.krylov import Preconditioner
 from kspde.fem.spaces.base import FieldOperator
 from kspde.fem.spaces.tensor import TensorLaplacian
 from kspde.kernels import Kernel
-from kspde.typing import Array
+from kspde.typing import Array, Comm
 
 __all__ = ["ConstantShift", "SymbolOperator"]
 
@@ -90,7 +90,7 @@ class ConstantShift(Preconditioner):
     c = 1 it would be the square of that.
     """
 
-    def __init__(self, comm: Any, mass: Array, laplacian: TensorLaplacian, ksp: Any) -> None:
+    def __init__(self, comm: Comm, mass: Array, laplacian: TensorLaplacian, ksp: Any) -> None:
         ksp.getPC().setType("python")
         ksp.getPC().setPythonContext(self)
         self._comm, self._mass = comm, mass

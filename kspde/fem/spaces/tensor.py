@@ -167,25 +167,29 @@ class TensorLaplacian:
         self._slope = (axis.advection.T / axis.mass[:, None]) @ vectors
         self._flux = vectors.T @ axis.advection
 
-    def transform(self, x: Array) -> Array:
-        """Return the modal coefficients QᵀM x of nodal values of shape ``slabs.shape``. Collective."""
-        return self._forwards(x)
+    def transform(self, x: Array, axis: int | None = None) -> Array:
+        r"""Return the modal coefficients QᵀM x of nodal values of shape ``slabs.shape``. Collective.
 
-    def back(self, modes: Array) -> Array:
-        """Return the nodal values Q x̂ of modal coefficients. Collective."""
-        return self._backwards(modes)
+        With an axis, those of the functional φ ↦ ∫ x ∂_axis φ, that is of −∂_axis x with no flux outside.
+        """
+        if self._plane is not None:
+            return self._plane.forwards(x, axis)
+        first, *others = (self._flux if a == axis else self._forth for a in range(self._dimension))
+        return _first(first, self.slabs.transpose(_others(others, x)))
 
-    def derivative(self, modes: Array, axis: int) -> Array:
-        r"""Return the nodal values of ∂_a of the function with these modes, its L² projection with GLL quadrature."""
-        return self._backwards(modes, axis)
+    def back(self, modes: Array, axis: int | None = None) -> Array:
+        """Return the nodal values Q x̂ of modal coefficients. Collective.
+
+        With an axis, those of the derivative along it: its L² projection with GLL quadrature.
+        """
+        if self._plane is not None:
+            return self._plane.backwards(modes, axis)
+        first, *others = (self._slope if a == axis else self._back for a in range(self._dimension))
+        return _others(others, self.slabs.transpose_back(_first(first, modes)))
 
     def gradient(self, modes: Array) -> Array:
         """Return the nodal values of all first derivatives, shape (n_local, d). Collective."""
-        return np.stack([self.derivative(modes, a).ravel() for a in range(self._dimension)], axis=1)
-
-    def divergence(self, flux: Array, axis: int) -> Array:
-        r"""Return the modal coefficients of the functional φ ↦ ∫ F ∂_a φ, that is of −∂_a F with no flux outside."""
-        return self._forwards(flux, axis)
+        return np.stack([self.back(modes, a).ravel() for a in range(self._dimension)], axis=1)
 
     def apply(self, factors: Array, x: Array) -> Array:
         """Return g(M⁻¹K) x for ``factors`` = g(eigenvalues) and nodal values ``x``. Collective."""
@@ -199,18 +203,6 @@ class TensorLaplacian:
         if self._plane is not None:
             return self._plane.roughly()
         return lambda r, shift: self.apply(1.0 / (1.0 + self.eigenvalues / shift), r / mass)
-
-    def _forwards(self, x: Array, axis: int | None = None) -> Array:
-        if self._plane is not None:
-            return self._plane.forwards(x, axis)
-        first, *others = (self._flux if a == axis else self._forth for a in range(self._dimension))
-        return _first(first, self.slabs.transpose(_others(others, x)))
-
-    def _backwards(self, modes: Array, axis: int | None = None) -> Array:
-        if self._plane is not None:
-            return self._plane.backwards(modes, axis)
-        first, *others = (self._slope if a == axis else self._back for a in range(self._dimension))
-        return _others(others, self.slabs.transpose_back(_first(first, modes)))
 
 
 def _even_and_odd(n: int) -> tuple[Array, Array]:
