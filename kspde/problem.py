@@ -8,7 +8,7 @@ once, by :meth:`Problem.of`; two problems are compared by value (:meth:`Problem.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -93,6 +93,16 @@ class Problem:
     def fields(self) -> tuple[Field, ...]:
         """The model's fields with the regularised kernels K^ε = K * j^ε."""
         return self.model.regularised_fields(self.mollifier)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The keyword arguments of ``kspde.solve`` and ``kspde.simulate`` that state the problem."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+    @property
+    def local(self) -> Problem:
+        """The same without a mollifier, from u_0 itself."""
+        return replace(self, eps=None, mollifier=None, initial="u0")
 
     @property
     def masses(self) -> dict[str, float]:

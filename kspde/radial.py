@@ -18,11 +18,20 @@ from kspde.errors import InputError
 from kspde.kernels import Kernel
 from kspde.typing import Array
 
-__all__ = ["K_OF", "RadialTable", "check_bounded", "is_zero", "largest_slope", "moment", "profile", "radial_weights"]
+__all__ = [
+    "WAVENUMBERS",
+    "RadialTable",
+    "check_bounded",
+    "is_zero",
+    "largest_slope",
+    "moment",
+    "profile",
+    "radial_weights",
+]
 
 _STEP = 0.01
 #: Wavenumbers, equidistant in ln k: the trapezoidal rule in ln k is spectrally accurate for smooth symbols.
-K_OF: Array = np.exp(np.arange(-30.0, 35.0, _STEP))
+WAVENUMBERS: Array = np.exp(np.arange(-30.0, 35.0, _STEP))
 #: The surface of the unit sphere over (2π)^d.
 _FACTOR = {1: 1 / math.pi, 2: 1 / (2 * math.pi), 3: 1 / (2 * math.pi**2)}
 #: The most values of a Bessel function that a table may take.
@@ -31,7 +40,7 @@ _MOST_VALUES = 4_000_000_000
 
 def is_zero(kernel: Kernel) -> bool:
     """Return whether the kernel vanishes (χ = 0)."""
-    return not np.any(kernel.symbol(K_OF**2))
+    return not np.any(kernel.symbol(WAVENUMBERS**2))
 
 
 def check_bounded(name: str, kernel: Kernel, dimension: int, *, gradient: bool) -> None:
@@ -50,8 +59,8 @@ def check_bounded(name: str, kernel: Kernel, dimension: int, *, gradient: bool) 
 
 
 def radial_weights(kernel: Kernel, dimension: int) -> Array:
-    """Return weights w with K(0) = Σ w at the wavenumbers K_OF."""
-    out: Array = _FACTOR[dimension] * _STEP * K_OF**dimension * kernel.symbol(K_OF**2)
+    """Return weights w with K(0) = Σ w at the wavenumbers WAVENUMBERS."""
+    out: Array = _FACTOR[dimension] * _STEP * WAVENUMBERS**dimension * kernel.symbol(WAVENUMBERS**2)
     return out
 
 
@@ -62,8 +71,8 @@ def moment(kernel: Kernel, dimension: int) -> float:
 
 def largest_slope(kernel: Kernel, dimension: int) -> float:
     """Return sup |K'|, to a few percent."""
-    weights = np.abs(radial_weights(kernel, dimension)) * K_OF
-    middle = float(K_OF[np.searchsorted(np.cumsum(weights), 0.5 * weights.sum())])
+    weights = np.abs(radial_weights(kernel, dimension)) * WAVENUMBERS
+    middle = float(WAVENUMBERS[np.searchsorted(np.cumsum(weights), 0.5 * weights.sum())])
     r = np.geomspace(0.03, 10.0, 80) / middle
     return float(np.abs(profile(kernel, dimension, r, tol=1e-3, slope=True)).max())
 
@@ -76,9 +85,9 @@ def profile(kernel: Kernel, dimension: int, r: Array, *, tol: float, slope: bool
     """
     from scipy.special import erfc
 
-    weights = np.abs(radial_weights(kernel, dimension)) * (K_OF if slope else 1.0)
+    weights = np.abs(radial_weights(kernel, dimension)) * (WAVENUMBERS if slope else 1.0)
     left = np.cumsum(weights[::-1])[::-1]
-    cut, taper_from = (float(K_OF[np.flatnonzero(left > share * left[0])[-1]]) for share in (tol, 1e-3))
+    cut, taper_from = (float(WAVENUMBERS[np.flatnonzero(left > share * left[0])[-1]]) for share in (tol, 1e-3))
     decades = 2 * math.sqrt(math.log(1e3 / tol))
     nodes, node_weights = np.polynomial.legendre.leggauss(16)
     out = np.empty(len(r))
@@ -145,8 +154,8 @@ class RadialTable:
     def __init__(self, kernel: Kernel, dimension: int, reach: float, *, tol: float, slope: bool = False) -> None:
         from scipy.interpolate import make_interp_spline
 
-        weights = np.abs(radial_weights(kernel, dimension)) * (K_OF if slope else 1.0)
-        bandwidth = float(K_OF[np.searchsorted(np.cumsum(weights), 0.9 * weights.sum())])
+        weights = np.abs(radial_weights(kernel, dimension)) * (WAVENUMBERS if slope else 1.0)
+        bandwidth = float(WAVENUMBERS[np.searchsorted(np.cumsum(weights), 0.9 * weights.sum())])
         count = max(16, math.ceil(reach * bandwidth))
         end = math.sqrt(reach)
         values = profile(kernel, dimension, np.linspace(0, end, count + 1) ** 2, tol=0.1 * tol, slope=slope)

@@ -10,7 +10,8 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,21 @@ from pydantic import ValidationError
 from kspde.cli.file_errors import first_problem, naming
 from kspde.cli.schema import CaseFile
 from kspde.cli.sections import OLDER, Section, parameters
+from kspde.distances.comparison import check_times, checked_options, chosen_distances
 from kspde.domains import Domain
-from kspde.errors import ON_BLOW_UP, InputError, check_choice, check_integer, check_number, shown
-from kspde.fem.petsc_options import checked_options
-from kspde.fem.schemes import scheme_of
+from kspde.errors import ON_BLOW_UP, InputError, check_choice, check_integer, shown
+from kspde.fem.petsc_options import checked_options as checked_petsc_options
+from kspde.fem.schemes import scheme_of as density_scheme
 from kspde.initial import InitialDensity, read_grid
-from kspde.kernels import resolve_mollifier
-from kspde.models import Model
+from kspde.papers.studies import Experiment
+from kspde.particles.fields import FieldOptions
+from kspde.particles.schemes import scheme_of as particle_scheme
+from kspde.particles.start import Seed
 from kspde.particles.statistics import check_statistics
+from kspde.problem import Problem
 from kspde.runtime.files import read_regular
-from kspde.runtime.limits import MOST_REPLICAS, check_steps, check_work
+from kspde.runtime.limits import check_steps, check_work
+from kspde.runtime.parallel import alone
 from kspde.runtime.saving import SaveAt
 
 __all__ = ["Case", "case_of", "read_case", "read_toml", "validated"]
@@ -47,6 +53,9 @@ _LONG_KEY = re.compile(
 #: Arguments of ``compare`` that have a meaning for particles only.
 _OF_PARTICLES = ("bandwidth", "neighbours", "r", "replicas", "resolution", "seed")
 
+#: Tables whose keys any error of a run may be about.
+_OF_ANY_RUN = ("model", "initial", "domain", "regularisation")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
@@ -55,12 +64,8 @@ class Case:
     Attributes:
         path: the file.
         content: its content, a :data:`kspde.cli.schema.CaseFile`.
-        model: the system.
-        u0: the initial density.
-        domain: the truncated domain.
-        solve_options: keyword arguments of ``kspde.solve`` beyond model, u0 and domain.
-        simulate_options: keyword arguments of ``kspde.simulate`` beyond model and u0; None without [particles].
-        compare_options: keyword arguments of ``kspde.compare`` beyond the two results.
+        experiment: the problem, the domain, and the arguments of ``kspde.solve`` and ``kspde.simulate``.
+        compare: keyword arguments of ``kspde.compare`` beyond the two results.
         keys: by table, the dotted key of each argument as the file spells it.
         against: the case whose density the particles, or without [particles] the density, are compared with: this one
             without its mollifier, or another file's; None for this one's own.
@@ -68,12 +73,8 @@ class Case:
 
     path: Path
     content: Any
-    model: Model
-    u0: InitialDensity
-    domain: Domain
-    solve_options: dict[str, Any]
-    simulate_options: dict[str, Any] | None
-    compare_options: dict[str, Any]
+    experiment: Experiment
+    compare: dict[str, Any]
     keys: Mapping[str, Mapping[str, str]]
     against: Case | None = None
 
@@ -82,16 +83,13 @@ class Case:
         out: dict[str, Any] = self.content.model_dump(mode="json", exclude_unset=True)
         return out
 
-    def naming(self, section: str) -> Any:
+    def naming(self, section: str) -> AbstractContextManager[None]:
         """Return a context in which an InputError about a keyword argument names the key of this file.
 
         Args:
             section: where keywords that several tables have belong: "density", "particles" or "compare".
         """
-        tables = (self.keys.get(name, {}) for name in ("model", "initial", "domain", "regularisation", section))
-        return naming(
-            self.path, {"t_end": "t_end"} | {key: dotted for table in tables for key, dotted in table.items()}
-        )
+        return _naming(self.path, self.keys, section)
 
 
 def read_case(path: str | Path) -> Case:
@@ -117,37 +115,31 @@ def case_of(path: Path, raw: Mapping[str, Any]) -> Case:
     content = validated(path, raw, CaseFile, "a case file")
     keys = {name: _spelt(name, getattr(content, name), raw[name]) for name in raw if isinstance(raw[name], Mapping)}
 
-    def table(name: str) -> Any:
-        where = f"[{name}]" if name != "initial" else keys[name].get("path", "[initial]")
-        return naming(path, keys.get(name, {}), where)
+    def table(name: str, where: str = "") -> AbstractContextManager[None]:
+        return _naming(path, keys, name, where or f"[{name}]")
 
-    with naming(path, {}):
-        t_end = check_number("t_end", content.t_end, above=0)
     with table("model"):
         model = content.model.build()
-    with table("initial"):
+    with table("initial", keys["initial"].get("path", "")):
         u0 = _initial(path, content.initial)
     if u0.dimension != model.dimension:
         raise InputError(f"{path}: [initial] is {u0.dimension}-dimensional: the model asks for {model.dimension}")
     with table("domain"):
         domain = _domain(path, content.domain, model.dimension)
     with table("regularisation"):
-        regularised = _regularisation(content.regularisation)
+        regularised = {} if content.regularisation is None else content.regularisation.arguments()
+        problem = Problem.of(model, u0, t_end=content.t_end, **regularised)
     with table("density"):
-        density = _density(content.density, t_end)
+        density = _density(content.density, problem, domain)
     with table("particles"):
-        particles = _particles(content.particles, t_end)
+        particles = _particles(content.particles, problem)
     with table("compare"):
-        comparison = _compare(content.compare, content.particles, t_end)
+        comparison = _compare(content.compare, content.particles, problem)
     return Case(
         path=path,
         content=content,
-        model=model,
-        u0=u0,
-        domain=domain,
-        solve_options={"t_end": content.t_end, **density, **regularised},
-        simulate_options=None if particles is None else {"t_end": content.t_end, **particles, **regularised},
-        compare_options=comparison,
+        experiment=Experiment(problem=problem, domain=domain, solve=density, simulate=particles),
+        compare=comparison,
         keys=keys,
     )
 
@@ -219,6 +211,15 @@ def _spelt(name: str, section: Section, table: Mapping[str, Any]) -> dict[str, s
     return {n: f"{name}.{OLDER[n] if OLDER.get(n) in table else n}" for n in names}
 
 
+def _naming(
+    path: Path, keys: Mapping[str, Mapping[str, str]], section: str, otherwise: str = ""
+) -> AbstractContextManager[None]:
+    known = {"t_end": "t_end"}
+    for name in (*_OF_ANY_RUN, section):
+        known |= keys.get(name, {})
+    return naming(path, known, otherwise)
+
+
 def _initial(path: Path, section: Any) -> InitialDensity:
     density: InitialDensity
     if section.kind == "grid":
@@ -242,73 +243,53 @@ def _domain(path: Path, section: Any, dimension: int) -> Domain:
     return domain
 
 
-def _regularisation(section: Any) -> dict[str, Any]:
-    """Return the keyword arguments of both backends."""
+def _density(section: Any, problem: Problem, domain: Domain) -> dict[str, Any]:
+    """Return the arguments of ``solve``, checked by what it checks them by."""
     if section is None:
         return {}
     options: dict[str, Any] = section.arguments()
-    resolve_mollifier(options["eps"], options.get("mollifier", section.mollifier))
-    check_choice("initial", section.initial, ("u0", "mollified"))
-    return options
-
-
-def _density(section: Any, t_end: float) -> dict[str, Any]:
-    if section is None:
-        return {}
-    options: dict[str, Any] = section.arguments()
-    checked_options(section.petsc_options)
-    if "save" in options:
-        options["save"].until(t_end)
+    checked_petsc_options(section.petsc_options)
+    SaveAt.checked(options.get("save")).until(problem.t_end)
     check_choice("on_blow_up", section.on_blow_up, ON_BLOW_UP)
-    scheme_of(section.scheme, tol=section.tol, dt=section.dt)
-    if section.dt is not None:
-        check_steps(t_end, section.dt)
+    density_scheme(section.scheme, tol=section.tol, dt=section.dt).check(domain, problem.t_end)
     return options
 
 
-def _particles(section: Any, t_end: float) -> dict[str, Any] | None:
+def _particles(section: Any, problem: Problem) -> dict[str, Any] | None:
+    """Return the arguments of ``simulate``, checked by what it checks them by."""
     if section is None:
         return None
     options: dict[str, Any] = section.arguments()
     check_integer("n", section.n, at_least=1)
-    check_number("dt", section.dt, above=0)
-    check_integer("seed", section.seed, at_least=0)
-    check_integer("replica", section.replica, at_least=0)
-    check_number("field_tol", section.field_tol, above=0)
-    check_number("memory_limit", section.memory_limit, above=0)
+    scheme = particle_scheme(section.scheme, section.dt)
+    Seed(section.seed, section.replica)
+    FieldOptions(**{each.name: getattr(section, each.name) for each in fields(FieldOptions)})
     check_choice("on_blow_up", section.on_blow_up, ON_BLOW_UP)
-    if "save" in options:
-        check_statistics(options["save"], (), mean_field=False)
-        options["save"].until(t_end)
-    check_work(section.n, steps=check_steps(t_end, section.dt))
+    SaveAt.checked(check_statistics(options.get("save"), problem.fields, mean_field=False)).until(problem.t_end)
+    check_work(section.n, steps=check_steps(problem.t_end, scheme.dt))
     return options
 
 
-def _compare(section: Any, particles: Any, t_end: float) -> dict[str, Any]:
+def _compare(section: Any, particles: Any, problem: Problem) -> dict[str, Any]:
+    """Return the arguments of ``compare``, checked by what it checks them by."""
     if section is None:
         return {}
     options: dict[str, Any] = section.arguments("against")
+    kind, d = "particles", problem.model.dimension
     if particles is None and section.against is not None:
+        kind = "densities"
         for name in _OF_PARTICLES:
             if name in options:
                 raise InputError(f"{name} has no effect between two densities: leave it out, or give [particles]")
-    if section.t is not None and section.times is not None:
-        raise InputError("t and times are given: give one of them")
-    if particles is not None and section.t not in (None, t_end):
-        raise InputError(f"t = {section.t:g} is not the time of the particles, {t_end:g}: give times = [...]")
-    if section.t is not None and check_number("t", section.t, at_least=0) > t_end:
-        raise InputError(f"t = {section.t:g} is not valid: give a time in [0, {t_end:g}]")
-    if section.times is not None:
-        SaveAt(times=section.times).until(t_end)
-    if section.bandwidth is not None:
-        check_number("bandwidth", section.bandwidth, above=0)
-    if section.resolution is not None:
-        check_integer("resolution", section.resolution, at_least=16)
-    check_integer("r", section.r, at_least=1, at_most=2)
-    check_integer("neighbours", section.neighbours, at_least=1)
-    check_integer("seed", section.seed, at_least=0)
-    check_integer("replicas", section.replicas, at_least=2, at_most=MOST_REPLICAS)
+    given = {name: getattr(section, name) for name in (*_OF_PARTICLES, "wasserstein")}
+    checked_options(kind, d, **given, comm=alone())
+    chosen_distances(section.distances, kind, section.r * d)
+    check_times(section.t, section.times, problem.t_end)
     if particles is not None:
+        if section.t not in (None, problem.t_end):
+            raise InputError(
+                f"t = {section.t:g} is not the time of the particles, {problem.t_end:g}: give times = [...]"
+            )
         check_work(particles.n, replicas=section.replicas)
     return options
 
@@ -328,8 +309,7 @@ def _against(case: Case) -> Case | None:
                 f'{case.path}: compare.against = "local" has no effect: without [regularisation] the density is the '
                 "local one; leave it out"
             )
-        options = {k: v for k, v in case.solve_options.items() if k not in ("eps", "mollifier", "initial")}
-        return replace(case, solve_options=options)
+        return replace(case, experiment=replace(case.experiment, problem=case.experiment.problem.local))
     path = case.path.parent / given
     try:
         content = read_toml(path)
@@ -341,14 +321,11 @@ def _against(case: Case) -> Case | None:
             f"({error.__context__.strerror}): give one of them"
         ) from None
     other = case_of(path, content)  # whatever that one is compared with
-    parts: list[tuple[str, Any, Any]] = [
-        ("dimension", case.model.dimension, other.model.dimension),
-        ("species", ", ".join(case.model.species), ", ".join(other.model.species)),
-        ("t_end", case.content.t_end, other.content.t_end),
-    ]
-    if not case.compare_options.get("normalise"):
-        parts.append(("mass", case.u0.mass, other.u0.mass))
-    for name, ours, theirs in parts:
+    here, there = (_compared(each.experiment.problem) for each in (case, other))
+    for name, ours in here.items():
+        theirs = there[name]
+        if name == "mass" and case.compare.get("normalise"):
+            continue
         if ours != theirs and not (isinstance(ours, float) and math.isclose(ours, theirs, rel_tol=1e-9)):
             also = ", or give compare.normalise = true" if name == "mass" else ""
             raise InputError(
@@ -356,3 +333,13 @@ def _against(case: Case) -> Case | None:
                 f"{also}"
             )
     return other
+
+
+def _compared(problem: Problem) -> dict[str, Any]:
+    """Return what two problems must share to be compared, by name."""
+    return {
+        "dimension": problem.model.dimension,
+        "species": ", ".join(problem.model.species),
+        "t_end": problem.t_end,
+        "mass": sum(problem.masses.values()),
+    }

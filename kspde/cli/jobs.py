@@ -19,13 +19,11 @@ from kspde.cli.results import SUMMARY, ResultDirectory, write_csv, write_json, w
 from kspde.distances import compare
 from kspde.domains import check_no_walls
 from kspde.errors import ConvergenceError, InputError
-from kspde.fem.solve import solve
 from kspde.papers.studies import Outcome, Study, open_directory, outcome_of, run_points
 from kspde.papers.studies.execute import vacated
 from kspde.papers.studies.report import html_report, rate_rows, write_csv_table, write_hdf5_table
-from kspde.particles import SnapshotFiles, simulate
+from kspde.particles import SnapshotFiles
 from kspde.plots import densities as pictures
-from kspde.problem import Problem
 from kspde.radial import check_bounded
 from kspde.runtime.parallel import together
 from kspde.runtime.provenance import provenance
@@ -108,21 +106,21 @@ class CaseRun:
         case, reference = self.case, self.case.against or self.case
         _check_comparable(case, reference)
         self.console.say(report.heading(case, self.comm))
-        times = case.compare_options.get("times") or [case.compare_options.get("t", case.content.t_end)]
+        times = case.compare.get("times") or [case.compare.get("t", case.experiment.problem.t_end)]
         summary: dict[str, Any] = {"command": "compare", "parameters": case.parameters()}
         if case.against is not None:
             summary["against"] = {"file": str(reference.path), "parameters": reference.parameters()}
-        if case.simulate_options is None:
+        if case.experiment.simulate is None:
             first, cloud, snapshots = self._solve(reference, "against", times), None, None
             pde = second = self._solve(case, "density", times)
             summary["against"]["density"] = _described(first)
         else:
             pde = first = self._solve(reference, "density", times)
-            cloud, snapshots = self._simulate(case.simulate_options, case.compare_options.get("times"))
+            cloud, snapshots = self._simulate(case.compare.get("times"))
             second = cloud
             summary |= {"seed": cloud.seed, "particles": cloud.summary()}
         with self.clock("distance"), case.naming("compare"):
-            distance = compare(first, second, snapshots=snapshots, **case.compare_options)
+            distance = compare(first, second, snapshots=snapshots, **case.compare)
         self.console.say("\n".join(report.distance_lines(distance, self.clock.seconds["distance"])))
         self.stop.hold()
         self._write_density(pde)
@@ -136,23 +134,25 @@ class CaseRun:
 
     def _solve(self, case: Case, stage: str, times: Sequence[float] = ()) -> Any:
         """Return a density that is saved at given times too."""
-        options = {**case.solve_options, **self.checkpoints.options(stage)}
-        if set(times) - {case.content.t_end}:
-            options["save"] = _also_at(times, options.get("save", SaveAt()))
+        options = self.checkpoints.options(stage)
+        if set(times) - {case.experiment.problem.t_end}:
+            options["save"] = _also_at(times, case.experiment.solve.get("save", SaveAt()))
         with self._keeping(case), self.clock(stage), self.console.progress(stage) as progress, case.naming("density"):
-            pde = solve(case.model, case.u0, case.domain, progress=progress, comm=self.comm, **options)
+            pde = case.experiment.density(progress=progress, comm=self.comm, **options)
         self.console.say(report.density_line(pde, self.clock.seconds[stage], stage))
         return pde
 
-    def _simulate(self, options: Mapping[str, Any], times: Sequence[float] | None) -> tuple[Any, SnapshotFiles | None]:
+    def _simulate(self, times: Sequence[float] | None) -> tuple[Any, SnapshotFiles | None]:
         """Return the particles at the end, and where those at given times are."""
         case, files = self.case, None
-        options = {**options, **self.checkpoints.options("particles")}
+        options = self.checkpoints.options("particles")
         if times is not None:
             files = SnapshotFiles(self.checkpoints.path / "snapshots")
-            options["save"] = replace(_also_at(times, options.get("save", SaveAt())), callback=files)
+            options["save"] = replace(
+                _also_at(times, (case.experiment.simulate or {}).get("save", SaveAt())), callback=files
+            )
         with self.clock("particles"), self.console.progress("particles") as progress, case.naming("particles"):
-            cloud = simulate(case.model, case.u0, progress=progress, comm=self.comm, **options)
+            cloud = case.experiment.cloud(progress=progress, comm=self.comm, **options)
         self.console.say(report.particles_line(cloud, self.clock.seconds["particles"]))
         return cloud, files
 
@@ -218,7 +218,7 @@ def _check_comparable(case: Case, reference: Case) -> None:
     Raises:
         InputError: nothing to compare with, walls where there are particles, or a kernel that they cannot have.
     """
-    if case.simulate_options is None:
+    if case.experiment.simulate is None:
         if case.against is None:
             raise InputError(
                 f"{case.path}: [particles] is missing: a comparison needs particles.n and particles.dt, or "
@@ -226,11 +226,11 @@ def _check_comparable(case: Case, reference: Case) -> None:
             )
         return
     with reference.naming("domain"):
-        check_no_walls(reference.domain)
+        check_no_walls(reference.experiment.domain)
+    problem = case.experiment.problem
     with case.naming("particles"):
-        stated = {k: v for k, v in case.simulate_options.items() if k in ("t_end", "eps", "mollifier", "initial")}
-        for f in Problem.of(case.model, case.u0, **stated).fields:
-            check_bounded(f.name, f.kernel, case.model.dimension, gradient=f.gradient)
+        for f in problem.fields:
+            check_bounded(f.name, f.kernel, problem.model.dimension, gradient=f.gradient)
 
 
 def _pictures_of(distance: Any, pde: Any, cloud: Any) -> dict[str, Callable[[Path], object]]:

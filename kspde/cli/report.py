@@ -15,9 +15,10 @@ __all__ = ["density_line", "distance_lines", "heading", "particles_line"]
 
 def heading(case: Case, comm: Any) -> str:
     """Return the line a run begins with: which system, on how many ranks."""
-    parts = [str(case.model), f"t_end = {case.content.t_end:g}"]
-    if case.content.regularisation is not None:
-        parts.insert(1, f"eps = {case.content.regularisation.eps:g} ({case.content.regularisation.mollifier})")
+    problem = case.experiment.problem
+    parts = [str(problem.model), f"t_end = {problem.t_end:g}"]
+    if problem.eps is not None:
+        parts.insert(1, f"eps = {problem.eps:g} ({problem.mollifier})")
     return f"kspde {__version__} on {_counted(comm.size, 'rank')}: {', '.join(parts)}"
 
 

@@ -29,7 +29,7 @@ from kspde.cli.case import case_of, read_toml, validated
 from kspde.cli.file_errors import naming, nearest
 from kspde.cli.schema import StudyFile, SystemFile
 from kspde.errors import InputError, check_integer, check_number, shown
-from kspde.papers.studies import MEASURES, Fit, Point, Setup, Study
+from kspde.papers.studies import MEASURES, Experiment, Fit, Point, Study
 from kspde.runtime.files import open_regular
 from kspde.runtime.limits import MOST_POINTS, MOST_REPLICAS, check_steps, check_work
 
@@ -176,23 +176,16 @@ def _points(file: Path, raw: Mapping[str, Any], axes: Sequence[_Axis]) -> Iterat
         content = validated(file, raw_point, StudyFile, "a study file")
         case = case_of(file, {key: value for key, value in raw_point.items() if key in SystemFile.model_fields})
         _check_effects(file, content)
-        setup = Setup(
-            model=case.model,
-            u0=case.u0,
-            domain=case.domain,
-            solve=case.solve_options,
-            simulate=case.simulate_options or {},
-        )
         with naming(file, {key: f"measure.{key}" for key in type(content.measure).model_fields}):
-            _check_cost(setup, content.measure.given().get("replicas", 1))
+            _check_cost(case.experiment, content.measure.given().get("replicas", 1))
             measure = content.measure.build()
-            measure.check(setup)
+            measure.check(case.experiment)
         derived = {axis.place[-1]: _get(raw_point, axis.place) for axis in axes if axis.factor is not None}
         decisive = {*SystemFile.model_fields, "measure"}
         yield Point(
             swept={**values, **derived},
             parameters=content.model_dump(mode="json", exclude_unset=True, include=decisive) | _digests(file, content),
-            setup=setup,
+            experiment=case.experiment,
             measure=measure,
         )
 
@@ -212,16 +205,16 @@ def _check_effects(file: Path, content: Any) -> None:
             raise InputError(f'{file}: particles.{name} has no effect with measure "{kind}": leave it out')
 
 
-def _check_cost(setup: Setup, replicas: int) -> None:
+def _check_cost(experiment: Experiment, replicas: int) -> None:
     """Refuse a point that could not be computed in any time.
 
     Raises:
         InputError: too many replicas, or moves of particles.
     """
     check_integer("measure.replicas", replicas, at_least=1, at_most=MOST_REPLICAS)
-    if setup.simulate:
-        steps = check_steps(setup.simulate["t_end"], setup.simulate["dt"])
-        check_work(setup.simulate["n"], steps=steps, replicas=replicas)
+    if simulated := experiment.simulate:
+        steps = check_steps(experiment.problem.t_end, simulated["dt"])
+        check_work(simulated["n"], steps=steps, replicas=replicas)
 
 
 def _get(table: Mapping[str, Any], place: Sequence[str]) -> Any:

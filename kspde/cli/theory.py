@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from kspde.cli.case import Case
-from kspde.kernels import Kernel, Yukawa
+from kspde.errors import InputError
+from kspde.kernels import Kernel, Mollifier, Yukawa
 from kspde.papers import theory
 from kspde.papers.theory import Hypothesis
+from kspde.radial import is_zero
 
 __all__ = ["case_hypotheses", "promise_lines"]
 
@@ -20,13 +25,9 @@ _FRACTIONS = (1.0, 0.5, 0.25, 0.125, 0.0625)
 
 def case_hypotheses(case: Case) -> tuple[Hypothesis, ...]:
     """Return the hypotheses of the theorem that covers the case's model, with verdicts."""
-    regularisation, particles = case.content.regularisation, case.content.particles
-    return theory.hypotheses(
-        case.model,
-        u0=case.u0,
-        eps=regularisation.eps if regularisation else None,
-        n=particles.n if particles else None,
-    )
+    problem, particles = case.experiment.problem, case.experiment.simulate
+    (u0,) = problem.u0.values()
+    return theory.hypotheses(problem.model, u0=u0, eps=problem.eps, n=None if particles is None else particles["n"])
 
 
 def promise_lines(case: Case | None = None) -> Iterator[str]:
@@ -47,7 +48,7 @@ def promise_lines(case: Case | None = None) -> Iterator[str]:
 
 
 def _verdicts(case: Case) -> Iterator[str]:
-    yield from _heading(f"Hypotheses: {case.model}")
+    yield from _heading(f"Hypotheses: {case.experiment.problem.model}")
     found = case_hypotheses(case)
     if not found:
         yield "  No theorem here covers this model."
@@ -143,18 +144,24 @@ def _improved() -> Iterator[str]:
 def _norms(case: Case | None) -> Iterator[str]:
     kernel: Kernel = Yukawa(strength=8.0)
     name, largest = "χ = 8, μ = 1, Gaussian j", 0.32
-    mollifier: str | Callable[..., Kernel] = "gaussian"
+    mollifier: Mollifier = "gaussian"
     if case is not None:
-        fields = [f for f in case.model.fields if f.mollified]
-        if case.model.dimension != 2 or not fields or not fields[0].kernel.symbol(np.ones(1))[0]:
+        problem = case.experiment.problem
+        fields = [f for f in problem.model.fields if f.mollified]
+        if problem.model.dimension != 2 or not fields or is_zero(fields[0].kernel):
             return
         kernel, name = fields[0].kernel, f"of field {fields[0].name}"
-        if case.content.regularisation is not None:
-            largest = case.content.regularisation.eps
-            mollifier = case.solve_options.get("mollifier", "gaussian")
+        if problem.eps is not None:
+            own: Any = problem.mollifier
+            largest, mollifier = problem.eps, partial(replace, own)
     eps = [largest * fraction for fraction in _FRACTIONS]
-    table = theory.mollified_norms(kernel, eps, mollifier=mollifier)
     yield from _heading(f"Φ^ε = Φ * j^ε, {name} (Wang, Li, Huang, (1.5)-(1.7))")
+    try:
+        table = theory.mollified_norms(kernel, eps, mollifier=mollifier)
+    except InputError as error:
+        yield f"  Not computed: {error}."
+        yield "  By Young's inequality (1.5) holds for every j, (1.6) where j is bounded, (1.7) where its gradient is."
+        return
     names = ("w11", "sup", "gradient_sup", "w1inf", "hessian_sup")
     rows: list[tuple[str, ...]] = [("ε", "W^{1,1}", "sup|Φ^ε|", "sup|∇Φ^ε|", "W^{1,∞}", "sup|D²Φ^ε|")]
     for i, e in enumerate(eps):

@@ -2,6 +2,7 @@ r"""The distance between any two of densities and particles, with its uncertaint
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -27,7 +28,7 @@ from kspde.runtime.messages import keeping_warnings, warn
 from kspde.runtime.parallel import collective, communicator, communicator_of, threads_per_rank
 from kspde.typing import Comm
 
-__all__ = ["compare"]
+__all__ = ["check_times", "checked_options", "chosen_distances", "compare"]
 
 #: Short names.
 _SHORT = {"w1": "wasserstein1", "w2": "wasserstein2"}
@@ -131,33 +132,27 @@ def compare(
             with weights of their own; fewer than two particles; a time whose particles are missing.
     """
     comm = communicator(communicator_of((first, second)))
-    if t is not None and times is not None:
-        raise InputError("t and times are given: give one of them")
-    at = None if t is None else check_number("t", t, at_least=0)
+    check_times(t, times)
+    at = None if t is None else float(t)
     a, b = sides_of(first, second, species=species, t=at, mass=mass, domain=domain, comm=comm)
     kind, measure = _KINDS[type(a), type(b)]
-    r = check_integer("r", r, at_least=1, at_most=2)
-    dimension = r * a.known.dimension
-    if resolution is not None:
-        check_integer("resolution", resolution, at_least=16, at_most=4 * MOST.get(dimension, 0) or None)
-    how = check_choice("wasserstein", wasserstein, ("exact", "sliced"))
-    options = Options(
+    options = checked_options(
+        kind,
+        a.known.dimension,
         r=r,
-        bandwidth=None if bandwidth is None else check_number("bandwidth", bandwidth, above=0),
+        bandwidth=bandwidth,
         resolution=resolution,
-        neighbours=check_integer("neighbours", neighbours, at_least=1),
-        wasserstein="line" if dimension == 1 else how,
-        replicas=Replicas(
-            count=check_integer("replicas", replicas, at_least=2, at_most=MOST_REPLICAS),
-            seed=check_integer("seed", seed, at_least=0),
-            comm=comm,
-            threads=threads_per_rank(comm),
-        ),
+        replicas=replicas,
+        wasserstein=wasserstein,
+        neighbours=neighbours,
+        seed=seed,
+        comm=comm,
     )
     about = _about(a, b, comm, any_mass=normalise, any_time=times is not None)
     when = _checked_times(times, snapshots, a)
-    _check_used(kind, options, exact=how == "exact", snapshots=snapshots)
-    formulas = _chosen(distances, kind, dimension)
+    if snapshots is not None and kind != "particles":
+        raise InputError("snapshots has no effect here, it is for a density and particles: leave it out")
+    formulas = chosen_distances(distances, kind, options.r * a.known.dimension)
     history = []
     for s, there in _moments(at, when, a, b, snapshots, any_mass=normalise):
         found, numbers = measure(a, there, s, formulas, options)
@@ -167,18 +162,51 @@ def compare(
     return history[-1] if when is None else replace(history[-1], over_time=OverTime.of(history))
 
 
-def _check_used(kind: str, options: Options, *, exact: bool, snapshots: Any) -> None:
-    """Raise for an option that applies to a density and particles only."""
+def checked_options(
+    kind: str,
+    d: int,
+    *,
+    r: int,
+    bandwidth: float | None,
+    resolution: int | None,
+    replicas: int,
+    wasserstein: str,
+    neighbours: int,
+    seed: int,
+    comm: Comm,
+) -> Options:
+    """Return the options of a comparison of sides in R^d: "densities", "clouds", or a density and "particles".
+
+    Raises:
+        InputError: a value that is not valid, or an option that applies to a density and particles only.
+    """
+    r = check_integer("r", r, at_least=1, at_most=2)
+    if resolution is not None:
+        check_integer("resolution", resolution, at_least=16, at_most=4 * MOST.get(r * d, 0) or None)
+    how = check_choice("wasserstein", wasserstein, ("exact", "sliced"))
+    options = Options(
+        r=r,
+        bandwidth=None if bandwidth is None else check_number("bandwidth", bandwidth, above=0),
+        resolution=resolution,
+        neighbours=check_integer("neighbours", neighbours, at_least=1),
+        wasserstein="line" if r * d == 1 else how,
+        replicas=Replicas(
+            count=check_integer("replicas", replicas, at_least=2, at_most=MOST_REPLICAS),
+            seed=check_integer("seed", seed, at_least=0),
+            comm=comm,
+            threads=threads_per_rank(comm),
+        ),
+    )
     given = {
-        "bandwidth": options.bandwidth is not None and kind != "clouds",
-        "resolution": options.resolution is not None and kind != "clouds",
-        'wasserstein = "exact"': exact,
-        "r = 2": options.r != 1,
-        "snapshots": snapshots is not None,
+        "bandwidth": bandwidth is not None and kind != "clouds",
+        "resolution": resolution is not None and kind != "clouds",
+        'wasserstein = "exact"': how == "exact",
+        "r = 2": r != 1,
     }
     for name, present in given.items():
         if present and kind != "particles":
             raise InputError(f"{name} has no effect here, it is for a density and particles: leave it out")
+    return options
 
 
 def _about(a: Side, b: Side, comm: Comm, *, any_mass: bool, any_time: bool) -> dict[str, Any]:
@@ -209,10 +237,25 @@ def _checked_times(times: Any, snapshots: Any, side: Side) -> list[float] | None
         return None
     if isinstance(side, ParticleSide) or side.known.t is None:
         raise InputError("times are given, and the first side is not a solution: leave them out")
-    when, t_end = check_finite("times", times, (None,)), side.known.t
-    if when[0] < 0 or np.any(np.diff(when) <= 0) or when[-1] > t_end * (1 + 1e-9):
-        raise InputError(f"times = {when.tolist()} are not valid: give increasing times in [0, {t_end:g}]")
-    return [float(t) for t in when]
+    check_times(None, times, side.known.t)
+    return [float(t) for t in times]
+
+
+def check_times(t: Any, times: Any, t_end: float = math.inf) -> None:
+    """Refuse times that nothing can be compared at; times are looked at once ``t_end`` is known.
+
+    Raises:
+        InputError: t and times, or one that is negative or after ``t_end``, or times that do not increase.
+    """
+    if t is not None and times is not None:
+        raise InputError("t and times are given: give one of them")
+    last = t_end * (1 + 1e-9)
+    if t is not None and check_number("t", t, at_least=0) > last:
+        raise InputError(f"t = {t:g} is not valid: give a time in [0, {t_end:g}]")
+    if times is not None and math.isfinite(t_end):
+        when = check_finite("times", times, (None,))
+        if when[0] < 0 or np.any(np.diff(when) <= 0) or when[-1] > last:
+            raise InputError(f"times = {when.tolist()} are not valid: give increasing times in [0, {t_end:g}]")
 
 
 def _moments(
@@ -238,7 +281,7 @@ def _moments(
     return out
 
 
-def _chosen(distances: Sequence[str] | None, kind: str, dimension: int) -> list[Formula]:
+def chosen_distances(distances: Sequence[str] | None, kind: str, dimension: int) -> list[Formula]:
     """Return the distances to measure, in the order they are reported."""
     valid = {name: formula for name, formula in DISTANCES.items() if kind in formula.applies}
     if distances is None:

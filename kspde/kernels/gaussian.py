@@ -39,6 +39,10 @@ class GaussianMollifier(Kernel):
     def __post_init__(self) -> None:
         check_number("eps", self.eps, above=0)
 
+    def __str__(self) -> str:
+        """Return the name in ``MOLLIFIERS``."""
+        return "gaussian"
+
     def symbol(self, lam: Array) -> Array:
         """Return exp(−ε²λ/2)."""
         return np.exp(-0.5 * self.eps**2 * lam)

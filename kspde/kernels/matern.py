@@ -36,6 +36,10 @@ class MaternMollifier(Kernel):
         check_number("eps", self.eps, above=0)
         check_integer("order", self.order, at_least=2)
 
+    def __str__(self) -> str:
+        """Return the name in ``MOLLIFIERS``, with the order unless that is 2."""
+        return "matern" if self.order == 2 else f"matern of order {self.order}"
+
     def symbol(self, lam: Array) -> Array:
         """Return (1 + ε²λ/(2m))^(−m)."""
         return (1.0 + self.eps**2 * lam / (2 * self.order)) ** (-self.order)

@@ -142,7 +142,7 @@ def simulate(
     problem = Problem.of(model, u0, t_end=t_end, eps=eps, mollifier=mollifier, initial=initial)
     simulation = Simulation(
         problem=problem,
-        mollifier=mollifier if isinstance(mollifier, str) else repr(mollifier),
+        mollifier=str(mollifier),
         counts=_counts(problem.model.species, n),
         given_weights=weights,
         scheme=scheme_of(scheme, dt),

@@ -68,7 +68,7 @@ def in_words(value: Any) -> str:
         return "none"
     if isinstance(value, float):
         return f"{value:.6g}"
-    text = str(value)
+    text = value if isinstance(value, str) else repr(value)
     return type(value).__name__ if " at 0x" in text else text  # an address says nothing
 
 

@@ -24,15 +24,15 @@ from kspde.cli.case import read_case
 from kspde.papers.ledger import claims, rows_of
 
 case = read_case("mine.toml")
-pde = kspde.solve(case.model, case.u0, case.domain, **case.solve_options)
-cloud = kspde.simulate(case.model, case.u0, **case.simulate_options)
+pde = case.experiment.density()
+cloud = case.experiment.cloud()
 options = {"t_end": 0.05, "eps": 0.4, "mollifier": "two-scales", "tol": 1e-8}
 other = kspde.solve(case.model, case.u0, kspde.Box(half_width=6.0, cells=16), **options)
 print(json.dumps({
     "model": type(case.model).__name__,
     "domain": type(pde.domain).__name__,
     "scheme": pde.summary()["scheme"],
-    "distances": list(kspde.compare(pde, cloud, **case.compare_options).by_name),
+    "distances": list(kspde.compare(pde, cloud, **case.compare).by_name),
     "particles": cloud.summary()["scheme"],
     "near": kspde.compare(pde, other, distances=["hellinger"]).hellinger.value,
     "radius": float(cloud.statistics["largest_radius"][-1]),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import kspde
-from kspde.cli import jobs
+from kspde.papers.studies import experiment
 
 
 def too_late(*_: Any, **__: Any) -> None:
@@ -127,7 +127,7 @@ def test_particles_are_needed_to_compare(
 def test_particles_need_a_mollifier(
     case_file: Callable[..., Path], refused: Callable[..., str], small_case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "solve", too_late)
+    monkeypatch.setattr(experiment, "solve", too_late)
     section = small_case[small_case.index("[regularisation]") : small_case.index("[density]")]
     path = case_file(section, "")
     line = refused("compare", path, "--out", path.parent / "result")
@@ -146,7 +146,7 @@ def test_an_existing_directory(
     if comm.rank == 0:
         (path.parent / "result").mkdir()
     comm.Barrier()
-    monkeypatch.setattr(jobs, "solve", too_late)
+    monkeypatch.setattr(experiment, "solve", too_late)
     line = refused(command, path, "--out", path.parent / "result")
     assert line == "result exists: give another --out, or --force to replace it"
 
@@ -245,7 +245,7 @@ def test_more_memory_than_there_is(
     def solve(*_: Any, **__: Any) -> None:
         raise MemoryError("Unable to allocate 74.5 GiB")
 
-    monkeypatch.setattr(jobs, "solve", solve)
+    monkeypatch.setattr(experiment, "solve", solve)
     path = case_file()
     assert refused("run", path, "--out", path.parent / "result") == (
         "out of memory (Unable to allocate 74.5 GiB): give fewer cells or particles, or a larger machine"
@@ -279,8 +279,8 @@ def test_a_closed_dish_and_particles(
     domain: str,
 ) -> None:
     """Particles know no walls: refused before anything is computed; the density alone is not."""
-    monkeypatch.setattr(jobs, "solve", too_late)
-    monkeypatch.setattr(jobs, "simulate", too_late)
+    monkeypatch.setattr(experiment, "solve", too_late)
+    monkeypatch.setattr(experiment, "simulate", too_late)
     path = case_file("degree = 4\n", 'degree = 4\nboundary = "neumann"\n')
     if domain == "mesh":
         dish = 'kind = "mesh"\npath = "dish.msh"\nboundary = "neumann"'

@@ -48,7 +48,7 @@ def test_run_writes_the_density(
     assert set(summary["versions"]) >= {"kspde", "python", "numpy", "dolfinx", "petsc", "mpi", "mpi4py"}
     assert summary["wall_times"]["total"] > 0
 
-    pde = kspde.solve(case.model, case.u0, case.domain, **case.solve_options)
+    pde = case.experiment.density()
     rows = list(csv.DictReader((target / "diagnostics.csv").open(newline="")))
     assert set(rows[0]) == set(pde.diagnostics)
     for name, values in pde.diagnostics.items():
@@ -72,10 +72,9 @@ def test_compare_writes_the_particles_and_the_distance_too(
     assert set(summary["versions"]) >= {"numba", "h5py"}
 
     case = read_case(path)
-    assert case.simulate_options is not None
-    pde = kspde.solve(case.model, case.u0, case.domain, **case.solve_options)
-    cloud = kspde.simulate(case.model, case.u0, **case.simulate_options)
-    distance = kspde.compare(pde, cloud, **case.compare_options)
+    pde = case.experiment.density()
+    cloud = case.experiment.cloud()
+    distance = kspde.compare(pde, cloud, **case.compare)
     assert summary["distance"]["l1"]["value"] == pytest.approx(distance.l1.value, rel=1e-9)
     assert summary["distance"]["floor"]["replicas"] == 2
     gathered = cloud.gathered()
@@ -101,6 +100,20 @@ def test_the_seed_of_the_case_moves_the_particles(
         assert kspde_command("compare", path, "-o", shared_tmp_path / f"result-{seed}").status == 0
         ends.append(read_summary(shared_tmp_path / f"result-{seed}")["distance"]["l1"]["value"])
     assert ends[0] != ends[1]
+
+
+def test_chi_and_eps_travel_from_the_case_file_to_both_backends(case_file: Callable[..., Path]) -> None:
+    """One problem, made from the file, is what the density and the particles are of."""
+    case = read_case(case_file("chi = 8.0", "chi = 3.0", "eps = 0.3", "eps = 0.4"))
+    problem = case.experiment.problem
+    assert (problem.model, problem.eps) == (kspde.SignalDependentKellerSegel(chi=3.0), 0.4)
+    pde, cloud = case.experiment.density(), case.experiment.cloud()
+    assert pde.problem == cloud.problem == problem
+    yukawa = kspde.Yukawa(strength=3.0) * kspde.GaussianMollifier(eps=0.4)
+    assert (
+        [field.kernel for field in pde.problem.fields] == [field.kernel for field in cloud.problem.fields] == [yukawa]
+    )
+    assert (pde.summary()["mollifier"], cloud.summary()["mollifier"]) == ("gaussian", "gaussian")
 
 
 @pytest.mark.usefixtures("without_pictures")
@@ -192,13 +205,12 @@ def test_distances_over_time_and_of_the_points_alone(
     found = read_summary(shared_tmp_path / "times")["distance"]
     assert "over_time.png" in os.listdir(shared_tmp_path / "times")
     case = read_case(path)
-    assert case.simulate_options is not None
     at = kspde.SaveAt(times=(0.02,))
-    pde = kspde.solve(case.model, case.u0, case.domain, save=at, **case.solve_options)
+    pde = case.experiment.density(save=at)
     snapshots = kspde.Snapshots()
     save = kspde.SaveAt(times=(0.02, 0.03, 0.05), statistics=("moments",), callback=snapshots)
-    cloud = kspde.simulate(case.model, case.u0, **case.simulate_options | {"save": save})
-    expected = kspde.compare(pde, cloud, snapshots=snapshots, **case.compare_options)
+    cloud = case.experiment.cloud(save=save)
+    expected = kspde.compare(pde, cloud, snapshots=snapshots, **case.compare)
     assert expected.over_time is not None
     assert found["over_time"]["l1"] == pytest.approx(expected.over_time["l1"].tolist(), rel=1e-9)
     with h5py.File(shared_tmp_path / "times" / "particles.h5") as file:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import kspde
-from kspde.cli import jobs
 from kspde.cli.case import read_case
+from kspde.papers.studies import experiment
 
 #: The section of the small case.
 REGULARISATION = (
@@ -47,9 +47,8 @@ def test_particles_against_the_local_density(
     assert summary["against"]["file"] == str(path)
     assert summary["parameters"]["compare"]["against"] == "local"
     case = read_case(path)
-    assert case.simulate_options is not None
-    local = kspde.solve(case.model, case.u0, case.domain, t_end=0.05, tol=1e-3)
-    cloud = kspde.simulate(case.model, case.u0, **case.simulate_options)
+    local = kspde.solve(domain=case.experiment.domain, tol=1e-3, **case.experiment.problem.local.arguments)
+    cloud = case.experiment.cloud()
     distance = kspde.compare(local, cloud, replicas=2)
     assert summary["distance"]["l1"]["value"] == pytest.approx(distance.l1.value, rel=1e-9)
     if comm.rank == 0:
@@ -85,7 +84,7 @@ def test_against_another_case(
     assert {"against.bp", "density.bp"} < set(summary["files"])
     assert "particles.h5" not in summary["files"]
     own, other = read_case(path), read_case(shared_tmp_path / "other.toml")
-    runs = [kspde.solve(case.model, case.u0, case.domain, **case.solve_options) for case in (other, own)]
+    runs = [case.experiment.density() for case in (other, own)]
     expected = kspde.compare(*runs)
     assert summary["distance"]["l1"]["value"] == pytest.approx(expected.l1.value, rel=1e-9)
     assert summary["distance"]["relative_entropy"]["value"] == pytest.approx(expected.relative_entropy.value, rel=1e-7)
@@ -142,8 +141,8 @@ def test_refused_before_anything_is_computed(
     def too_late(*_: Any, **__: Any) -> None:
         pytest.fail("computed before it was refused")
 
-    monkeypatch.setattr(jobs, "solve", too_late)
-    monkeypatch.setattr(jobs, "simulate", too_late)
+    monkeypatch.setattr(experiment, "solve", too_late)
+    monkeypatch.setattr(experiment, "simulate", too_late)
     write_changed("other.toml", small_case, *other)
     path = case_file("replicas = 2", 'replicas = 2\nagainst = "other.toml"', *own)
     assert line in refused("compare", path, "--out", path.parent / "result")

@@ -61,9 +61,9 @@ def test_other_files_in_its_place_are_spared(
 
 
 def test_a_case_says_what_to_do_about_a_blow_up(case_file: Callable[..., Path], refused: Callable[..., str]) -> None:
-    assert "on_blow_up" not in read_case(case_file()).solve_options
+    assert "on_blow_up" not in read_case(case_file()).experiment.solve
     path = case_file("tol = 1e-3", 'tol = 1e-3\non_blow_up = "warn"')
-    assert read_case(path).solve_options["on_blow_up"] == "warn"
+    assert read_case(path).experiment.solve["on_blow_up"] == "warn"
     path = case_file("tol = 1e-3", 'tol = 1e-3\non_blow_up = "explode"')
     line = refused("run", path, "--out", path.parent / "result")
     assert 'density.on_blow_up = "explode" is not valid: give "stop", "warn" or "ignore"' in line

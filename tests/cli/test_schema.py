@@ -192,13 +192,12 @@ def test_options_reach_the_particles_and_the_comparison(case_file: Callable[...,
     )
     compare = 'replicas = 2\nr = 2\nwasserstein = "exact"\nseed = 3\ndistances = ["energy"]\nneighbours = 5'
     case = read_case(case_file("seed = 1", particles, "replicas = 2", compare))
-    assert case.simulate_options is not None
-    assert case.simulate_options == {
-        "t_end": 0.05, "n": 500, "dt": 0.01, "eps": 0.3, "mollifier": "gaussian", "seed": 1, "scheme": "weak-2",
+    assert case.experiment.simulate == {
+        "n": 500, "dt": 0.01, "seed": 1, "scheme": "weak-2",
         "method": "direct", "include_self": False, "memory_limit": 1e9, "on_blow_up": "stop",
         "save": kspde.SaveAt(times=(0.01, 0.02), statistics=("moments",)),
     }  # fmt: skip
-    assert case.compare_options == {
+    assert case.compare == {
         "replicas": 2, "r": 2, "wasserstein": "exact", "seed": 3, "distances": ["energy"], "neighbours": 5,
     }  # fmt: skip
 
@@ -215,7 +214,7 @@ def test_options_reach_the_particles_and_the_comparison(case_file: Callable[...,
         ("seed = 1", "times = [0.9]", "particles.times reach 0.9, after t_end = 0.05: give times in [0, t_end]"),
         ("seed = 1", "memory_limit = 0", "particles.memory_limit = 0.0 is not valid: give a finite number > 0"),
         ("seed = 1", "scheme = 'milstein'", 'particles.scheme = "milstein" is not valid: give "euler-maruyama" or "w'),
-        ("replicas = 2", "times = [0.9]", "compare.times reach 0.9, after t_end = 0.05: give times in [0, t_end]"),
+        ("replicas = 2", "times = [0.9]", "compare.times = [0.9] are not valid: give increasing times in [0, 0.05]"),
         ("replicas = 2", "t = 0.01", "compare.t = 0.01 is not the time of the particles, 0.05: give times = [...]"),
         (
             "replicas = 2",
@@ -249,7 +248,7 @@ def test_older_files_say_file_for_path(tmp_path: Path) -> None:
     text = (DEMOS / "observed_cells.toml").read_text("utf-8").replace('path = "data', f'file = "{DEMOS}/data')
     path = tmp_path / "case.toml"
     path.write_text(text, encoding="utf-8")
-    assert read_case(path).u0.dimension == 2
+    assert read_case(path).experiment.problem.model.dimension == 2
     path.write_text(text.replace("observed_cells.csv", "none.csv"), encoding="utf-8")
     with pytest.raises(kspde.InputError, match=r"case\.toml: initial\.file: cannot read positions"):
         read_case(path)
@@ -259,9 +258,8 @@ def test_older_files_say_positive2_and_weak2(case_file: Callable[..., Path]) -> 
     assert set(tables("case")["density"]["properties"]["scheme"]["enum"]) == set(DENSITY_SCHEMES)
     density, particles = 'scheme = "positive2"\ndt = 0.01', 'seed = 1\nscheme = "weak2"'
     case = read_case(case_file("tol = 1e-3", density, "seed = 1", particles, "degree = 4", "degree = 1"))
-    assert case.simulate_options is not None
-    assert scheme_of(case.solve_options["scheme"], dt=0.01) == kspde.Positive2(dt=0.01)
-    assert particle_scheme_of(case.simulate_options["scheme"], 0.01) == kspde.Weak2(dt=0.01)
+    assert scheme_of(case.experiment.solve["scheme"], dt=0.01) == kspde.Positive2(dt=0.01)
+    assert particle_scheme_of((case.experiment.simulate or {})["scheme"], 0.01) == kspde.Weak2(dt=0.01)
 
 
 @pytest.mark.parametrize("key", ["seed = 1", 'scheme = "weak-2"', "times = [0.1]"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import kspde
 from kspde.cli.case import read_case
 from kspde.fem.meshes.build import mesh_arrays
 from kspde.kernels import MaternMollifier
+from kspde.problem import Problem
 
 DEMO = (Path(kspde.__file__).parent / "cases" / "demo.toml").read_text(encoding="utf-8")
 MIXTURE = DEMO[DEMO.index('kind = "gaussian-mixture"') : DEMO.index("[domain]")]
@@ -44,35 +44,31 @@ def refusal(path: Path) -> str:
 
 def test_demo_is_the_mixture_of_the_readme(tmp_path: Path, mixture: kspde.GaussianMixture) -> None:
     case = read_case(write(tmp_path))
-    assert case.model == kspde.SignalDependentKellerSegel(chi=8.0, mu=1.0)
-    assert case.domain == kspde.Box(half_width=14.0, cells=32, degree=4)
+    problem = case.experiment.problem
+    assert problem.model == kspde.SignalDependentKellerSegel(chi=8.0, mu=1.0)
+    assert case.experiment.domain == kspde.Box(half_width=14.0, cells=32, degree=4)
     points = np.array([[0.0, 0.0], [1.0, 0.5], [-3.0, 2.0]])
-    np.testing.assert_array_equal(case.u0(points), mixture(points))
-    assert case.solve_options == {"t_end": 0.5, "tol": 1e-6, "eps": 0.3, "mollifier": "gaussian"}
-    assert case.simulate_options == {
-        "t_end": 0.5,
-        "n": 100_000,
-        "dt": 0.01,
-        "seed": 1,
-        "eps": 0.3,
-        "mollifier": "gaussian",
-    }
-    assert case.compare_options == {"replicas": 20}
+    np.testing.assert_array_equal(problem.u0["u"](points), mixture(points))
+    assert problem == Problem.of(problem.model, mixture, t_end=0.5, eps=0.3)
+    assert case.experiment.solve == {"tol": 1e-6}
+    assert case.experiment.simulate == {"n": 100_000, "dt": 0.01, "seed": 1}
+    assert case.compare == {"replicas": 20}
 
 
 def test_the_replica_reaches_the_particles(tmp_path: Path) -> None:
     case = read_case(write(tmp_path, "seed = 1", "seed = 1\nreplica = 4"))
-    assert case.simulate_options is not None
-    assert (case.simulate_options["seed"], case.simulate_options["replica"]) == (1, 4)
+    assert case.experiment.simulate == {"n": 100_000, "dt": 0.01, "seed": 1, "replica": 4}
 
 
 def test_a_case_without_mollifier_and_particles_leaves_all_defaults_to_the_backends(tmp_path: Path) -> None:
     path = tmp_path / "case.toml"
     path.write_text(DEMO[: DEMO.index("[regularisation]")], encoding="utf-8")
     case = read_case(path)
-    assert case.solve_options == {"t_end": 0.5}
-    assert case.simulate_options is None
-    assert case.compare_options == {}
+    problem = case.experiment.problem
+    assert problem == Problem.of(problem.model, problem.u0, t_end=0.5)
+    assert case.experiment.solve == {}
+    assert case.experiment.simulate is None
+    assert case.compare == {}
 
 
 def test_parameters_say_the_same_case_again(tmp_path: Path) -> None:
@@ -84,34 +80,32 @@ def test_parameters_say_the_same_case_again(tmp_path: Path) -> None:
     assert type(case.content).model_validate(again) == case.content
 
 
-def test_matern_order_reaches_both_backends(tmp_path: Path) -> None:
+def test_matern_order_reaches_the_problem(tmp_path: Path) -> None:
     case = read_case(write(tmp_path, 'mollifier = "gaussian"', 'mollifier = "matern"\norder = 3'))
-    mollifier = case.solve_options["mollifier"]
-    assert isinstance(mollifier, partial)
-    assert mollifier(eps=0.3) == MaternMollifier(eps=0.3, order=3)
-    assert case.simulate_options is not None
-    assert case.simulate_options["mollifier"] is mollifier
+    assert case.experiment.problem.mollifier == MaternMollifier(eps=0.3, order=3)
 
 
 def test_grid_is_read_beside_the_case_file(tmp_path: Path) -> None:
     values = np.random.default_rng(0).random((6, 9))
     np.savez(tmp_path / "micrograph.npz", values=values, extent=[-2.0, 3.0, -1.0, 1.0])
     section = 'kind = "grid"\npath = "micrograph.npz"\norientation = "image"\nbandwidth = 0.4\nmass = 2.5'
-    u0 = read_case(initial(tmp_path, section)).u0
+    u0 = read_case(initial(tmp_path, section)).experiment.problem.u0["u"]
     expected = kspde.GridDensity(values, (-2.0, 3.0, -1.0, 1.0), orientation="image", bandwidth=0.4, mass=2.5)
     points = np.array([[0.0, 0.0], [2.9, -0.9], [-1.5, 0.4]])
     np.testing.assert_array_equal(u0(points), expected(points))
     assert u0.mass == 2.5
     # An extent in the case file wins over the one in the .npz file.
-    u0 = read_case(initial(tmp_path, 'kind = "grid"\npath = "micrograph.npz"\nextent = [0, 1, 0, 1]')).u0
+    u0 = read_case(
+        initial(tmp_path, 'kind = "grid"\npath = "micrograph.npz"\nextent = [0, 1, 0, 1]')
+    ).experiment.problem.u0["u"]
     np.testing.assert_array_equal(u0([[0.0, 1.0]]), kspde.GridDensity(values, (0, 1, 0, 1))([[0.0, 1.0]]))
 
 
 def test_observed_cells_demo(tmp_path: Path) -> None:
-    case = read_case(DEMOS / "observed_cells.toml")
-    assert isinstance(case.u0, kspde.GaussianMixture)
-    assert case.u0.means.shape == (400, 2)
-    assert set(case.u0.stds) == {0.35}
+    u0 = read_case(DEMOS / "observed_cells.toml").experiment.problem.u0["u"]
+    assert isinstance(u0, kspde.GaussianMixture)
+    assert u0.means.shape == (400, 2)
+    assert set(u0.stds) == {0.35}
     script = tmp_path / "make_observed_cells.py"
     shutil.copy(DEMOS / "data" / script.name, script)
     source = script.read_text(encoding="utf-8")
@@ -125,18 +119,20 @@ def test_other_domains_and_models(tmp_path: Path) -> None:
     box = DEMO[DEMO.index("[domain]") : DEMO.index("[regularisation]")]
     disk = 'kind = "disk"\nradius = 14.0\nsize = 0.2\nrim_size = 1.5'
     case = read_case(write(tmp_path, box, f"[domain]\n{disk}\n"))
-    assert case.domain == kspde.Disk(radius=14.0, size=0.2, rim_size=1.5)
+    assert case.experiment.domain == kspde.Disk(radius=14.0, size=0.2, rim_size=1.5)
     case = read_case(write(tmp_path, box, '[domain]\nkind = "mesh"\npath = "dish.msh"\nboundary = "neumann"\n'))
-    assert case.domain == kspde.MeshFile(path=tmp_path / "dish.msh", boundary="neumann")
+    assert case.experiment.domain == kspde.MeshFile(path=tmp_path / "dish.msh", boundary="neumann")
     options = "merge = true\ntriangles = true\ncentre = [1, 2.5]"
     case = read_case(write(tmp_path, box, f'[domain]\nkind = "mesh"\npath = "dish.msh"\n{options}\n'))
     expected = kspde.MeshFile(path=tmp_path / "dish.msh", merge=True, triangles=True, centre=(1.0, 2.5))
-    assert case.domain == expected
+    assert case.experiment.domain == expected
     motility = 'kind = "local-sensing"\nmotility = "exponential"\nalpha = 2.0\ntau = 1.0'
     case = read_case(write(tmp_path, 'kind = "signal-dependent-keller-segel"', motility))
-    assert case.model == kspde.LocalSensing(motility=kspde.ExponentialMotility(alpha=2.0), chi=8.0, tau=1.0)
+    assert case.experiment.problem.model == kspde.LocalSensing(
+        motility=kspde.ExponentialMotility(alpha=2.0), chi=8.0, tau=1.0
+    )
     case = read_case(write(tmp_path, "tol = 1e-6", 'tol = 1e-6\ntimes = [0.1, 0.2]\nstatistics = ["log_gradient"]'))
-    assert case.solve_options["save"] == kspde.SaveAt(times=(0.1, 0.2), statistics=("log_gradient",))
+    assert case.experiment.solve["save"] == kspde.SaveAt(times=(0.1, 0.2), statistics=("log_gradient",))
 
 
 @pytest.mark.parametrize(
@@ -200,9 +196,17 @@ def test_other_domains_and_models(tmp_path: Path) -> None:
         ("dt = 0.01", "", "particles.dt is missing: give time step > 0"),
         ("seed = 1", "seed = -1", "particles.seed = -1 is not valid: give an integer >= 0"),
         ("seed = 1", "replica = -1", "particles.replica = -1 is not valid: give an integer >= 0"),
-        ("seed = 1", "field_tol = 0", "particles.field_tol = 0.0 is not valid: give a finite number > 0"),
+        ("seed = 1", "field_tol = 0", "particles.field_tol = 0.0 is not valid: give a finite number >= 1e-12 and < 1"),
+        ("seed = 1", f"replica = {2**32}", f"particles.replica = {2**32} is not valid: give an integer >= 0 and <="),
         ("replicas = 20", "replicas = 1", "compare.replicas = 1 is not valid: give an integer >= 2"),
         ("replicas = 20", "bandwidth = inf", "compare.bandwidth = inf is not valid: give a finite number > 0"),
+        ("replicas = 20", "t = -1.0", "compare.t = -1.0 is not valid: give a finite number >= 0"),
+        ("replicas = 20", "times = [0.4, 0.2]", "compare.times = [0.4, 0.2] are not valid: give increasing times in"),
+        (
+            "replicas = 20",
+            'distances = ["l1"]\nr = 2\nwasserstein = "exat"',
+            'compare.wasserstein = "exat" is not valid',
+        ),
         ("t_end = 0.5", "t_end = -1", "t_end = -1.0 is not valid: give a finite number > 0"),
         ("t_end = 0.5", "", "t_end is missing: give the final time of density and particles"),
         ("chi = 8.0", "chi = 1e300", "model.chi = 1e+300 is not valid: give a finite number >= 0, of size 1e+100 at"),
@@ -298,7 +302,7 @@ def test_a_mesh_file_that_cannot_be_read(
     box = DEMO[DEMO.index('kind = "box"') : DEMO.index("[regularisation]")]
     case = read_case(write(tmp_path, box, f'kind = "mesh"\npath = "{name}"\n'))
     with pytest.raises(kspde.InputError) as caught, case.naming("density"):
-        mesh_arrays(case.domain, 2)
+        mesh_arrays(case.experiment.domain, 2)
     assert str(caught.value).replace(f"{tmp_path}/", "").startswith(f"case.toml: {line}")
     assert capfd.readouterr() == ("", "")
 

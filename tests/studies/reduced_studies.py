@@ -17,9 +17,9 @@ def reduced(name: str, keep: Callable[..., bool], *, options: dict[str, Any], t_
     for point in study.points:
         if not keep(**point.swept):
             continue
-        setup = replace(point.setup, solve={**point.setup.solve, "t_end": t_end})
-        if setup.simulate:
-            setup = replace(setup, simulate={**setup.simulate, **simulate, "t_end": t_end})
-        points.append(replace(point, setup=setup, measure=replace(point.measure, **options)))
+        own = point.experiment
+        particles = None if own.simulate is None else {**own.simulate, **simulate}
+        experiment = replace(own, problem=replace(own.problem, t_end=t_end), simulate=particles)
+        points.append(replace(point, experiment=experiment, measure=replace(point.measure, **options)))
     assert points
     return replace(study, points=tuple(points))

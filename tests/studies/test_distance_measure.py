@@ -7,8 +7,9 @@ import pytest
 from mpi4py import MPI
 
 import kspde
-from kspde.papers.studies import MEASURES, Setup
+from kspde.papers.studies import MEASURES, Experiment
 from kspde.papers.studies.measures import Task, measured
+from kspde.problem import Problem
 
 
 @pytest.mark.parametrize("against", ["own", "local"])
@@ -18,8 +19,14 @@ def test_distance(against: str) -> None:
     u0 = kspde.GaussianMixture(weights=[1.0], means=[[0.5, 0.2]], stds=[0.8])
     box = kspde.Box(half_width=9.0, cells=10, degree=5)
     solve, options = {"t_end": 0.1, "eps": 0.5, "tol": 1e-3}, {"n": 400, "dt": 0.05, "eps": 0.5, "t_end": 0.1}
-    setup = Setup(model=model, u0=u0, domain=box, solve=solve, simulate=options)
-    found = measured(MEASURES["distance"](replicas=2, against=against), Task(setup=setup, seed=3, comm=MPI.COMM_SELF))
+    experiment = Experiment(
+        problem=Problem.of(model, u0, t_end=0.1, eps=0.5),
+        domain=box,
+        solve={"tol": 1e-3},
+        simulate={"n": 400, "dt": 0.05},
+    )
+    task = Task(experiment=experiment, seed=3, comm=MPI.COMM_SELF)
+    found = measured(MEASURES["distance"](replicas=2, against=against), task)
     assert set(found) == set(MEASURES["distance"].quantities)
     pde = kspde.solve(model, u0, box, **(solve | ({"eps": None} if against == "local" else {})))
     each = [

@@ -12,8 +12,9 @@ import pytest
 from mpi4py import MPI
 
 import kspde
-from kspde.papers.studies import MEASURES, Setup
+from kspde.papers.studies import MEASURES, Experiment
 from kspde.papers.studies.measures import Task, measured
+from kspde.problem import Problem
 
 MASS, CHI = 3.0, 9.0
 BOX = kspde.Box(half_width=9.0, cells=12, degree=4)
@@ -21,10 +22,10 @@ BOX = kspde.Box(half_width=9.0, cells=12, degree=4)
 
 def task(mass: float, chi: float = CHI, *, particles: bool = True, n: int = 60) -> Task:
     u0 = kspde.GaussianMixture(weights=[0.6, 0.4], means=[[0.9, -0.4], [-0.5, 1.1]], stds=[0.8, 0.6], mass=mass)
-    solve = {"t_end": 0.2, "tol": 1e-6, "eps": 0.5}
-    simulate = {"n": n, "dt": 0.1, "t_end": 0.2, "eps": 0.5} if particles else {}
-    setup = Setup(model=kspde.SignalDependentKellerSegel(chi=chi), u0=u0, domain=BOX, solve=solve, simulate=simulate)
-    return Task(setup=setup, seed=5, comm=MPI.COMM_SELF)
+    problem = Problem.of(kspde.SignalDependentKellerSegel(chi=chi), u0, t_end=0.2, eps=0.5)
+    simulate = {"n": n, "dt": 0.1} if particles else None
+    experiment = Experiment(problem=problem, domain=BOX, solve={"tol": 1e-6}, simulate=simulate)
+    return Task(experiment=experiment, seed=5, comm=MPI.COMM_SELF)
 
 
 @pytest.mark.parametrize(
@@ -63,12 +64,11 @@ def test_a_density_off_the_origin_is_measured_as_one_at_the_origin() -> None:
     found = []
     for shift in (0.0, 6.0):
         u0 = kspde.GaussianMixture(weights=[1.0], means=[[shift, -shift / 2]], stds=[0.7])
-        setup = Setup(
-            model=kspde.SignalDependentKellerSegel(chi=CHI),
-            u0=u0,
+        experiment = Experiment(
+            problem=Problem.of(kspde.SignalDependentKellerSegel(chi=CHI), u0, t_end=0.05, eps=0.4),
             domain=kspde.Box(half_width=12.0, cells=24, degree=5),
-            solve={"t_end": 0.05, "tol": 1e-6, "eps": 0.4},
+            solve={"tol": 1e-6},
         )
-        found.append(measured(MEASURES["mollification"](), Task(setup=setup, seed=1, comm=MPI.COMM_SELF)))
+        found.append(measured(MEASURES["mollification"](), Task(experiment=experiment, seed=1, comm=MPI.COMM_SELF)))
     for name in ("l1", "l2"):
         assert found[1][name].value == pytest.approx(found[0][name].value, rel=2e-3)

@@ -10,7 +10,10 @@ import pytest
 from scipy.spatial.distance import pdist
 
 import kspde
+from kspde.papers.studies import experiment
+from kspde.papers.studies.measures import Task
 from kspde.papers.studies.measures import particles as particle_measures
+from kspde.problem import Problem
 
 REPLICAS, N, ALPHA = 3, 4, 0.1
 
@@ -59,17 +62,24 @@ def test_the_weak_error_is_against_the_density_with_the_free_particles_beside(mo
     """Second moments 3 and 2 of the densities; particles miss them by .3 and .1, and by noise that both share."""
     noise, calls = (0.05, -0.02, 0.04), []
 
-    def simulate(model: Any, u0: Any, **options: Any) -> Any:
+    def simulate(*, model: Any, **options: Any) -> Any:
         calls.append(options)
         shift = (3.3 if model.chi else 2.1) + noise[options["replica"]]
         return SimpleNamespace(diagnostics={"second_moment": np.array([9.0, shift])})
 
-    def density(model: Any = None) -> Any:
-        return SimpleNamespace(diagnostics={"second_moment": np.array([9.0, 3.0 if model is None else 2.0])})
+    def solve(*, model: Any, **options: Any) -> Any:
+        return SimpleNamespace(diagnostics={"second_moment": np.array([9.0, 3.0 if model.chi else 2.0])})
 
-    monkeypatch.setattr(particle_measures, "simulate", simulate)
-    setup = SimpleNamespace(model=kspde.SignalDependentKellerSegel(chi=8.0), u0=None, simulate={"n": 5, "dt": 0.1})
-    task: Any = SimpleNamespace(setup=setup, seed=7, comm=None, density=density)
+    monkeypatch.setattr(experiment, "simulate", simulate)
+    monkeypatch.setattr(experiment, "solve", solve)
+    u0 = kspde.GaussianMixture(weights=[1.0], means=[[0.0, 0.0]], stds=[1.0])
+    stated = experiment.Experiment(
+        problem=Problem.of(kspde.SignalDependentKellerSegel(chi=8.0), u0, t_end=1.0),
+        domain=kspde.Box(half_width=9.0, cells=8),
+        solve={},
+        simulate={"n": 5, "dt": 0.1},
+    )
+    task = Task(experiment=stated, seed=7, comm=None)
     found = particle_measures.WeakError(replicas=3, scheme="weak-2").at(task)
     assert found["second_moment"].samples == pytest.approx([0.2 / 3] * 3)  # what both share is gone
     assert found["free"].samples == pytest.approx([(0.1 + z) / 2 for z in noise])

@@ -35,6 +35,11 @@ def values(outcome: Outcome, name: str) -> list[Any]:
     return [record["quantities"][name] for record in outcome.records]
 
 
+def initial_density(study: Study) -> Any:
+    (density,) = study.points[0].experiment.problem.u0.values()
+    return density
+
+
 def test_theorem1_measures_the_coupling(carried_out: Run) -> None:
     study = reduced(
         "theorem1",
@@ -46,12 +51,9 @@ def test_theorem1_measures_the_coupling(carried_out: Run) -> None:
     outcome = carried_out(study)
     point, sup = study.points[0], values(outcome, "sup")
     # The first replica is what simulate gives with the same seed.
-    problem = point.setup
     save = kspde.SaveAt(times=np.linspace(0, 0.12, 5))
-    pde = kspde.solve(problem.model, problem.u0, problem.domain, save=save, comm=MPI.COMM_SELF, **problem.solve)
-    cloud = kspde.simulate(
-        problem.model, problem.u0, mean_field=pde, comm=MPI.COMM_SELF, **(dict(problem.simulate) | {"seed": point.seed})
-    )
+    pde = point.experiment.density(save=save, comm=MPI.COMM_SELF)
+    cloud = point.experiment.cloud(mean_field=pde, comm=MPI.COMM_SELF, seed=point.seed)
     assert cloud.coupling is not None
     assert sup[0].samples[0] == pytest.approx(cloud.coupling.supremum, rel=1e-4)
     assert sup[1].value < 0.8 * sup[0].value
@@ -75,7 +77,7 @@ def test_the_minimal_distance_is_that_of_independent_points(carried_out: Run) ->
         dt=1e-3,
     )
     found = values(carried_out(study), "minimal_distance")[0]
-    u0 = study.points[0].setup.u0
+    u0 = initial_density(study)
     axis = np.linspace(-6, 6, 601)
     grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
     square = np.sum(u0(grid) ** 2) * (axis[1] - axis[0]) ** 2
@@ -90,7 +92,7 @@ def test_lemma2_measures_the_variance_that_a_quadrature_gives(carried_out: Run) 
     axis = -14 + 28 / m * np.arange(m)
     lam = k[:, None] ** 2 + k[None, :] ** 2
     symbol = 8 / (1 + lam) * np.exp(-0.045 * lam)
-    u = study.points[0].setup.u0(np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)).reshape(m, m)
+    u = initial_density(study)(np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)).reshape(m, m)
     psi = np.fft.ifft2(symbol).real * (m / 28) ** 2  # centred at the first node
     mean = np.fft.ifft2(np.fft.fft2(u) * symbol).real
     second = np.fft.ifft2(np.fft.fft2(u) * np.fft.fft2(psi**2)).real * (28 / m) ** 2
@@ -145,7 +147,7 @@ def test_mollification_is_of_order_two(carried_out: Run) -> None:
     axis = -14 + 28 / m * np.arange(m)
     k = 2 * np.pi * np.fft.fftfreq(m, 28 / m)
     lam = k[:, None] ** 2 + k[None, :] ** 2
-    u = study.points[0].setup.u0(np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)).reshape(m, m)
+    u = initial_density(study)(np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)).reshape(m, m)
 
     def signal(eps: float) -> Any:
         return np.fft.ifft2(np.fft.fft2(u) * 8 / (1 + lam) * np.exp(-(eps**2) * lam / 2)).real

@@ -165,7 +165,7 @@ def test_the_result_is_the_same_on_any_number_of_ranks(
     run_points(study, out, comm)
     comm.Barrier()
     point = study.points[0]
-    alone = point.measure.at(Task(setup=point.setup, seed=point.seed, comm=MPI.COMM_SELF))
+    alone = point.measure.at(Task(experiment=point.experiment, seed=point.seed, comm=MPI.COMM_SELF))
     record = execute.read_point(out, point)
     assert record is not None
     assert record["quantities"]["l1"].value == pytest.approx(alone["l1"].value, rel=1e-12)
@@ -263,8 +263,8 @@ def test_a_law_ties_eps_to_the_number_of_particles(tiny_file: Callable[..., Path
     assert study.axes == {"n": (100, 400), "gamma": (0.1, 0.2)}
     for point in study.points:
         expected = 0.3 * point.swept["n"] ** -point.swept["gamma"]
-        assert point.swept["eps"] == point.setup.solve["eps"] == pytest.approx(expected)
-        assert point.setup.simulate["n"] == point.swept["n"]
+        assert point.swept["eps"] == point.experiment.problem.eps == pytest.approx(expected)
+        assert (point.experiment.simulate or {})["n"] == point.swept["n"]
 
 
 def test_the_key_is_that_of_all_parameters(tiny_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,14 +136,14 @@ class Scheme(ABC):
         """Refuse a domain or a final time that the scheme cannot be used with.
 
         Raises:
-            InputError: a degree other than 1, or too many steps.
+            InputError: too many steps, or a degree other than 1.
         """
+        if self.dt is not None:
+            check_steps(t_end, self.dt)
         if self.positive and domain.degree != 1:
             raise InputError(
                 f"degree = {domain.degree} is not valid for the positive schemes: use a domain with degree=1"
             )
-        if self.dt is not None:
-            check_steps(t_end, self.dt)
 
     @abstractmethod
     def integrate(self, run: Run) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Studies: a quantity measured over a sweep of parameters, its rate, and what is promised of it."""
 
 from kspde.papers.studies.execute import open_directory, run_points
-from kspde.papers.studies.measures import MEASURES, Measure, Setup
+from kspde.papers.studies.experiment import Experiment
+from kspde.papers.studies.measures import MEASURES, Measure
 from kspde.papers.studies.outcome import Outcome, Rate, outcome_of, rates_of, verdict
 from kspde.papers.studies.power_law import PowerLaw, fit_power_law
 from kspde.papers.studies.promises import (
@@ -18,6 +19,7 @@ __all__ = [
     "MEASURES",
     "PROMISES",
     "DegreePromise",
+    "Experiment",
     "Fit",
     "Measure",
     "OrderPromise",
@@ -26,7 +28,6 @@ __all__ = [
     "PowerLaw",
     "Promise",
     "Rate",
-    "Setup",
     "Study",
     "Theorem1Promise",
     "Theorem2Promise",

@@ -196,7 +196,7 @@ def _compute(point: Point, directory: Path, ranks: int) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
-            task = Task(setup=point.setup, seed=point.seed, comm=alone())
+            task = Task(experiment=point.experiment, seed=point.seed, comm=alone())
             found = measured(point.measure, task)
         except KspdeError as error:
             raise type(error)(f"at {point.label}: {error}" if point.swept else str(error)) from None

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kspde._version import __version__
+from kspde.papers.studies.experiment import Experiment
 from kspde.papers.studies.formulas import label_of
-from kspde.papers.studies.measures import Measure, Setup
+from kspde.papers.studies.measures import Measure
 from kspde.papers.studies.promises import Promise
 
 __all__ = ["GROWING", "Fit", "Point", "Study"]
@@ -26,13 +27,13 @@ class Point:
     Attributes:
         swept: the values of the swept parameters, by their short names.
         parameters: all parameters that decide the result, ready for JSON.
-        setup: the system.
+        experiment: the problem, and how it is computed.
         measure: the measure.
     """
 
     swept: Mapping[str, Any]
     parameters: Mapping[str, Any]
-    setup: Setup
+    experiment: Experiment
     measure: Measure
 
     @property

@@ -27,8 +27,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from kspde.errors import InputError, check_finite
-from kspde.kernels import Kernel, ResolventPolynomial, resolve_mollifier
-from kspde.radial import profile
+from kspde.kernels import Kernel, Mollifier, ResolventPolynomial, resolve_mollifier
+from kspde.radial import WAVENUMBERS, profile, radial_weights
 from kspde.typing import Array
 
 __all__ = ["CLAIMED_EXPONENTS", "KernelNorms", "LaplacianPower", "NormTable", "kernel_norms", "mollified_norms"]
@@ -125,9 +125,7 @@ class NormTable:
         return np.diff(np.log(self.column(name))) / np.diff(np.log(self.eps))
 
 
-def mollified_norms(
-    kernel: Kernel, eps: Sequence[float], *, mollifier: str | Callable[..., Kernel] = "gaussian"
-) -> NormTable:
+def mollified_norms(kernel: Kernel, eps: Sequence[float], *, mollifier: Mollifier = "gaussian") -> NormTable:
     """Return the norms of K * j^ε on the plane for several ε.
 
     Args:
@@ -150,8 +148,9 @@ def mollified_norms(
 def kernel_norms(kernel: Kernel) -> KernelNorms:
     """Return the norms of a radial kernel of the plane, by Hankel transforms of its symbol, to about 1e-6.
 
-    Values, slopes and, by K'' = ΔK − K'/r, second derivatives are computed at Gauss points of panels that grow with r;
-    each supremum is then refined around its largest value.
+    Integrals are over Gauss points of panels that grow with r; a supremum is refined around its largest value there.
+    For a symbol of one sign, such as that of a Yukawa potential with any mollifier here, |K| and |D²K| are largest at
+    the origin, where D²K = ½ ΔK I; for others second derivatives are K'' = ΔK − K'/r and K'/r.
 
     Raises:
         InputError: a kernel that vanishes, does not decay exponentially, or has unbounded second derivatives.
@@ -168,15 +167,18 @@ def kernel_norms(kernel: Kernel) -> KernelNorms:
     half = 0.5 * np.diff(edges)[:, None]
     r = (edges[:-1, None] + half * (1.0 + nodes)).ravel()
     area = (half * node_weights).ravel() * 2.0 * np.pi * r
-    functions = (_value, _slope, _hessian)
-    values = [np.abs(f(kernel, r)) for f in functions]
-    sups = [_refined(f, kernel, r, v) for f, v in zip(functions, values, strict=True)]
+    values, slopes = np.abs(_value(kernel, r)), np.abs(_slope(kernel, r))
+    weights = radial_weights(kernel, 2)
+    if np.all(weights >= 0) or np.all(weights <= 0):
+        sup, hessian_sup = abs(float(weights.sum())), 0.5 * abs(float(weights @ WAVENUMBERS**2))
+    else:
+        sup, hessian_sup = _refined(_value, kernel, r, values), _refined(_hessian, kernel, r, _hessian(kernel, r))
     return KernelNorms(
-        l1=float(area @ values[0]),
-        gradient_l1=float(area @ values[1]),
-        sup=sups[0],
-        gradient_sup=sups[1],
-        hessian_sup=sups[2],
+        l1=float(area @ values),
+        gradient_l1=float(area @ slopes),
+        sup=sup,
+        gradient_sup=_refined(_slope, kernel, r, slopes),
+        hessian_sup=hessian_sup,
     )
 
 

@@ -28,7 +28,7 @@ import numpy as np
 from kspde.errors import InputError
 from kspde.kernels import Kernel
 from kspde.particles.fields.splines import ORDER
-from kspde.radial import K_OF, largest_slope, moment, radial_weights
+from kspde.radial import WAVENUMBERS, largest_slope, moment, radial_weights
 from kspde.typing import Array
 
 __all__ = ["band", "grid_factors", "image_distance", "spacing"]
@@ -74,7 +74,7 @@ def _relative_errors(phase: Array) -> tuple[Array, Array]:
 def spacing(kernel: Kernel, dimension: int, *, gradient: bool, tol: float) -> float:
     """Return the grid spacing h whose a-priori error is half of ``tol``, relative to K(0) and to sup|∇K|."""
     weights = np.abs(radial_weights(kernel, dimension))
-    steep = K_OF * weights
+    steep = WAVENUMBERS * weights
     value_scale = abs(moment(kernel, dimension))
     slope_scale = largest_slope(kernel, dimension) if gradient else 1.0
     # e = 1 for the wavenumbers that the grid does not resolve.
@@ -82,14 +82,14 @@ def spacing(kernel: Kernel, dimension: int, *, gradient: bool, tol: float) -> fl
 
     def error(h: float) -> float:
         # Below 10⁻⁴, e and e_∇ are less than 10⁻²².
-        first, last = np.searchsorted(K_OF * h, (1e-4, np.pi), side="right")
-        value, slope = _relative_errors(K_OF[first:last] * h)
+        first, last = np.searchsorted(WAVENUMBERS * h, (1e-4, np.pi), side="right")
+        value, slope = _relative_errors(WAVENUMBERS[first:last] * h)
         worst = float(weights[first:last] @ value + value_left[last]) / value_scale
         if gradient:
             worst = max(worst, float(steep[first:last] @ slope + slope_left[last]) / slope_scale)
         return worst
 
-    low, high = math.log(K_OF[0]), math.log(K_OF[-1])
+    low, high = math.log(WAVENUMBERS[0]), math.log(WAVENUMBERS[-1])
     for _ in range(40):
         middle = 0.5 * (low + high)
         low, high = (middle, high) if error(math.exp(middle)) <= 0.5 * tol else (low, middle)
@@ -101,8 +101,8 @@ def band(kernel: Kernel, dimension: int, *, gradient: bool, share: float) -> flo
     weights = np.abs(radial_weights(kernel, dimension))
     bad = np.cumsum(weights[::-1])[::-1] > share * abs(moment(kernel, dimension))
     if gradient:
-        bad |= np.cumsum((K_OF * weights)[::-1])[::-1] > share * largest_slope(kernel, dimension)
-    return float(K_OF[np.flatnonzero(bad)[-1]])
+        bad |= np.cumsum((WAVENUMBERS * weights)[::-1])[::-1] > share * largest_slope(kernel, dimension)
+    return float(WAVENUMBERS[np.flatnonzero(bad)[-1]])
 
 
 def image_distance(kernel: Kernel, dimension: int, tol: float) -> float:
@@ -118,8 +118,8 @@ def image_distance(kernel: Kernel, dimension: int, tol: float) -> float:
     """
     if not kernel.decay_rate > 0:
         raise InputError("the kernel does not decay exponentially: a periodic box needs one that does")
-    size = np.abs(kernel.symbol(K_OF**2))
-    half = float(K_OF[np.flatnonzero(size >= 0.5 * size.max())[-1]])
+    size = np.abs(kernel.symbol(WAVENUMBERS**2))
+    half = float(WAVENUMBERS[np.flatnonzero(size >= 0.5 * size.max())[-1]])
     # A narrow Gaussian cuts off a slowly decaying symbol and leaves the tail unchanged up to a factor near 1.
     width = 0.1 / half
     if math.isfinite(kernel.decay_rate):

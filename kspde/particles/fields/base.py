@@ -20,7 +20,7 @@ import numpy as np
 
 from kspde.errors import InputError
 from kspde.models import Field, FieldValues
-from kspde.radial import K_OF, check_bounded, is_zero, moment, radial_weights
+from kspde.radial import WAVENUMBERS, check_bounded, is_zero, moment, radial_weights
 from kspde.runtime.compiled import in_blocks
 from kspde.typing import Array
 
@@ -117,7 +117,7 @@ class FieldEvaluator(ABC):
         self.own_slopes: dict[str, dict[str, float | Array]] = {}
         for f in self.active:
             if f.gradient and f.tau == 0 and f.kernel.smoothing > dimension + 2:
-                curvature = -float(radial_weights(f.kernel, dimension) @ K_OF**2) / dimension
+                curvature = -float(radial_weights(f.kernel, dimension) @ WAVENUMBERS**2) / dimension
                 self.own_slopes.setdefault(f.source, {})[f.name] = curvature * weights[f.source]
         self._buffers: dict[tuple[str, str], Array] = {}
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from kspde.papers.studies.measures.base import Measure, Setup, Task, measured
+from kspde.papers.studies.measures.base import Measure, Task, measured
 from kspde.papers.studies.measures.densities import Convergence, Mollification
 from kspde.papers.studies.measures.particles import Chaos, Coupling, Distance, Fluctuations, WeakError
 
-__all__ = ["MEASURES", "Measure", "Setup", "Task", "measured"]
+__all__ = ["MEASURES", "Measure", "Task", "measured"]
 
 #: By name.
 MEASURES: dict[str, type[Measure]] = {

@@ -4,39 +4,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from kspde.domains import Domain, check_no_walls
+from kspde.domains import check_no_walls
 from kspde.errors import InputError
-from kspde.fem.solve import solve
-from kspde.initial import InitialDensity
-from kspde.models import Model
+from kspde.fem.solution import Solution
+from kspde.papers.studies.experiment import Experiment
 from kspde.papers.studies.quantities import Meaning, Quantity
+from kspde.particles import Cloud
+from kspde.problem import Problem
 from kspde.runtime.saving import SaveAt
+from kspde.typing import Comm
 
-__all__ = ["Measure", "Setup", "Task", "measured"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setup:
-    """A system, and how it is computed.
-
-    Attributes:
-        model: the model.
-        u0: the initial density.
-        domain: the truncated domain.
-        solve: the other keyword arguments of ``kspde.solve``, ``t_end`` among them.
-        simulate: the keyword arguments of ``kspde.simulate``; empty where there are no particles.
-    """
-
-    model: Model
-    u0: InitialDensity
-    domain: Domain
-    solve: Mapping[str, Any]
-    simulate: Mapping[str, Any] = field(default_factory=dict)
+__all__ = ["Measure", "Task", "measured"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,27 +27,32 @@ class Task:
     """One point of a study as a measure sees it.
 
     Attributes:
-        setup: the system.
+        experiment: the problem, and how it is computed.
         seed: the seed of the random numbers.
         comm: a communicator of one process.
     """
 
-    setup: Setup
+    experiment: Experiment
     seed: int
-    comm: Any
+    comm: Comm
 
-    def density(self, *, saves: int = 0, **changes: Any) -> Any:
+    def density(self, problem: Problem | None = None, *, saves: int = 0, **changes: Any) -> Solution:
         """Return the solved density.
 
         Args:
-            saves: the number of intervals between saved states, 0 for none but the last state.
-            **changes: keyword arguments of ``kspde.solve`` in place of the setup's, and ``model`` and ``domain``.
+            problem: another problem than the experiment's.
+            saves: the number of intervals between snapshots, 0 for none but the last.
+            **changes: keyword arguments of ``kspde.solve`` in place of the experiment's.
         """
-        options = {**self.setup.solve, **changes}
-        model, domain = options.pop("model", self.setup.model), options.pop("domain", self.setup.domain)
+        chosen = problem or self.experiment.problem
         if saves:
-            options["save"] = SaveAt(times=np.linspace(0.0, options["t_end"], saves + 1))
-        return solve(model, self.setup.u0, domain, comm=self.comm, **options)
+            changes["save"] = SaveAt(times=np.linspace(0.0, chosen.t_end, saves + 1))
+        return self.experiment.density(**chosen.arguments, **changes, comm=self.comm)
+
+    def cloud(self, problem: Problem | None = None, **changes: Any) -> Cloud:
+        """Return simulated particles, of another problem than the experiment's or with other arguments."""
+        chosen = problem or self.experiment.problem
+        return self.experiment.cloud(**chosen.arguments, seed=self.seed, **changes, comm=self.comm)
 
 
 class Measure(ABC):
@@ -93,30 +81,31 @@ class Measure(ABC):
     def at(self, task: Task) -> dict[str, Quantity]:
         """Return the quantities, by name."""
 
-    def check(self, setup: Setup) -> None:
-        """Raise unless the measure is made for a setup.
+    def check(self, experiment: Experiment) -> None:
+        """Raise unless the measure is made for an experiment.
 
         Raises:
             InputError: no mollifier, no particles, particles in a domain with walls, or several species.
         """
-        if self.mollified and setup.solve.get("eps") is None:
+        species = experiment.problem.model.species
+        if self.mollified and experiment.problem.mollifier is None:
             raise InputError(f'measure "{self.name}" needs a mollifier: give [regularisation] eps')
-        if self.particles and not setup.simulate:
+        if self.particles and experiment.simulate is None:
             raise InputError(f'measure "{self.name}" needs particles: give [particles] n and dt')
         if self.particles:
-            check_no_walls(setup.domain)
-        if setup.simulate and not self.particles:
+            check_no_walls(experiment.domain)
+        if experiment.simulate is not None and not self.particles:
             raise InputError(f'[particles] has no effect with measure "{self.name}": leave it out')
-        if len(setup.model.species) > 1:
-            raise InputError(f'measure "{self.name}" is for one species: the model has {len(setup.model.species)}')
+        if len(species) > 1:
+            raise InputError(f'measure "{self.name}" is for one species: the model has {len(species)}')
 
 
 def measured(measure: Measure, task: Task) -> dict[str, Quantity]:
     """Return what a measure finds at a task.
 
     Raises:
-        InputError: the setup is not one that the measure is made for.
+        InputError: the experiment is not one that the measure is made for.
         ConvergenceError: a solve failed.
     """
-    measure.check(task.setup)
+    measure.check(task.experiment)
     return measure.at(task)

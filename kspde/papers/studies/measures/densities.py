@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from kspde.distances.target import Target
-from kspde.domains import Box
+from kspde.domains import Domain
 from kspde.errors import InputError, check_integer, check_number
+from kspde.fem.solution import Solution
+from kspde.papers.studies.experiment import Experiment
 from kspde.papers.studies.measures.base import Measure, Task
 from kspde.papers.studies.quantities import Meaning, Quantity, exactly
 from kspde.typing import Array
@@ -38,11 +40,9 @@ class Mollification(Measure):
 
     def at(self, task: Task) -> dict[str, Quantity]:
         """Return the norms."""
-        mollified, local = task.density(), task.density(eps=None)
-        axes = _axes(task, local)
-        l1, l2 = _norms(
-            mollified.on_grid(axes, outside=0.0), local.on_grid(axes, outside=0.0), axes, task.setup.u0.mass
-        )
+        local = task.density(problem=task.experiment.problem.local)
+        axes = _axes(local)
+        l1, l2 = _norms(task.density().on_grid(axes, outside=0.0), local.on_grid(axes, outside=0.0), axes, _mass(local))
         return {"l1": exactly(l1), "l2": exactly(l2)}
 
 
@@ -85,16 +85,23 @@ class Convergence(Measure):
         if (self.reference_point is None) != (self.reference_value is None):
             raise InputError("reference_point and reference_value belong together: give both or neither")
 
+    def check(self, experiment: Experiment) -> None:
+        """Raise unless the measure is made for an experiment.
+
+        Raises:
+            InputError: also a domain without a number of cells.
+        """
+        super().check(experiment)
+        experiment.domain.with_cells(self.reference_cells, self.reference_degree)
+
     def at(self, task: Task) -> dict[str, Quantity]:
         """Return the distances."""
-        box, mass = task.setup.domain, task.setup.u0.mass
-        if not isinstance(box, Box):
-            raise InputError(f"the domain is a {type(box).__name__}: the finer solution needs a box")
+        domain = task.experiment.domain
         coarse = task.density()
-        finer = replace(box, cells=self.reference_cells, degree=self.reference_degree)
+        finer = domain.with_cells(self.reference_cells, self.reference_degree)
         axes, fine = _reference(task, finer, self.reference_tol)
-        _, exact_in_time = _reference(task, box, self.reference_tol, axes)
-        values = coarse.on_grid(axes, outside=0.0)
+        _, exact_in_time = _reference(task, domain, self.reference_tol, axes)
+        values, mass = coarse.on_grid(axes, outside=0.0), _mass(coarse)
         out = {
             "l1": exactly(_norms(values, fine, axes, mass)[0]),
             "time": exactly(_norms(values, exact_in_time, axes, mass)[0]),
@@ -109,23 +116,22 @@ _KEPT: list[tuple[Any, tuple[list[Array], Array]]] = []
 _MOST_KEPT = 64
 
 
-def _reference(task: Task, box: Box, tol: float, axes: list[Array] | None = None) -> tuple[list[Array], Array]:
-    """Return axes and the density on them, solved on a box with a tolerance, or kept from an earlier point."""
-    setup = task.setup
-    options = {name: value for name, value in setup.solve.items() if name not in ("tol", "scheme", "dt")}
-    key = (setup.model, setup.u0, box, options, tol, axes is None)
+def _reference(task: Task, domain: Domain, tol: float, axes: list[Array] | None = None) -> tuple[list[Array], Array]:
+    """Return axes and the density on them, solved on a domain with a tolerance, or kept from an earlier point."""
+    options = {name: value for name, value in task.experiment.solve.items() if name not in ("tol", "scheme", "dt")}
+    key = (task.experiment.problem, domain, options, tol, axes is None)
     for other, kept in _KEPT:
         if other == key:
             return kept
-    solution = task.density(domain=box, tol=tol, scheme="adaptive", dt=None)
-    grid = _axes(task, solution) if axes is None else axes
+    solution = task.density(domain=domain, tol=tol, scheme="adaptive", dt=None)
+    grid = _axes(solution) if axes is None else axes
     if len(_KEPT) >= _MOST_KEPT:
         _KEPT.clear()
     _KEPT.append((key, (grid, solution.on_grid(grid, outside=0.0))))
     return _KEPT[-1][1]
 
 
-def _axes(task: Task, pde: Any) -> list[Array]:
+def _axes(pde: Solution) -> list[Array]:
     """Return axes over what holds the mass: eight standard deviations about its mean, as far as the domain reaches."""
     target = Target.of(pde, pde.model.species[0])
     (least, most), grid = target.box, target.mass_grid()
@@ -135,6 +141,10 @@ def _axes(task: Task, pde: Any) -> list[Array]:
     reach = 8.0 * np.sqrt(second_moment - mean @ mean)
     lower, upper = np.maximum(mean - reach, least), np.minimum(mean + reach, most)
     return [np.linspace(a, b, _POINTS[target.d]) for a, b in zip(lower, upper, strict=True)]
+
+
+def _mass(pde: Solution) -> float:
+    return sum(pde.problem.masses.values())
 
 
 def _norms(a: Array, b: Array, axes: list[Array], mass: float) -> tuple[float, float]:

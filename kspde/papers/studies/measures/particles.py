@@ -13,7 +13,6 @@ from kspde.evidence import coupled_distance, entropy_bound
 from kspde.evidence.ensemble import Ensemble
 from kspde.papers.studies.measures.base import Measure, Task
 from kspde.papers.studies.quantities import Meaning, Quantity, fraction, given, mean
-from kspde.particles import simulate
 from kspde.particles.schemes import SCHEMES
 from kspde.radial import moment
 from kspde.typing import Array
@@ -190,10 +189,9 @@ class Distance(Measure):
 
     def at(self, task: Task) -> dict[str, Quantity]:
         """Return the quantities."""
-        changes: dict[str, Any] = {"eps": None, "initial": "u0"} if self.against == "local" else {}
-        pde, setup = task.density(**changes), task.setup
-        options = {**setup.simulate, "seed": task.seed, "comm": task.comm}
-        clouds = (simulate(setup.model, setup.u0, **(options | {"replica": r})) for r in range(self.replicas))
+        own = task.experiment.problem
+        pde = task.density(problem=own.local if self.against == "local" else own)
+        clouds = (task.cloud(replica=r) for r in range(self.replicas))
         found = [compare(pde, cloud, distances=("l1", "energy"), seed=task.seed) for cloud in clouds]
         out: dict[str, Quantity] = {}
         for name in ("l1", "energy"):
@@ -241,7 +239,8 @@ class Fluctuations(Measure):
         ensemble = _ensemble(task, self.replicas, 1)
         n, field = ensemble.n, ensemble.fields[0]
         # A positive definite function: its largest value is that at 0.
-        largest = abs(moment(field.kernel, task.setup.model.dimension)) * task.setup.u0.mass
+        problem = task.experiment.problem
+        largest = abs(moment(field.kernel, problem.model.dimension)) * sum(problem.masses.values())
         if largest**6 == 0.0:  # the third moments are divided by it
             raise InputError(f"the model's field is {largest:g} at most: give a larger chi")
         means = np.zeros((3, self.replicas))
@@ -302,19 +301,18 @@ class WeakError(Measure):
 
     def at(self, task: Task) -> dict[str, Quantity]:
         """Return the errors."""
-        model, u0 = task.setup.model, task.setup.u0
-        if not hasattr(model, "chi"):
-            raise InputError(f'measure "weak-error" needs a model with a strength chi: {model} has none')
-        free: Any = replace(model, chi=0.0)  # type: ignore[type-var]
+        problem = task.experiment.problem
+        if not hasattr(problem.model, "chi"):
+            raise InputError(f'measure "weak-error" needs a model with a strength chi: {problem.model} has none')
+        free = replace(problem, model=replace(problem.model, chi=0.0))  # type: ignore[type-var]
         exact, exact_free = (
-            float(pde.diagnostics["second_moment"][-1]) for pde in (task.density(), task.density(model=free))
+            float(task.density(problem=each).diagnostics["second_moment"][-1]) for each in (problem, free)
         )
-        options = {**task.setup.simulate, "seed": task.seed, "scheme": self.scheme, "comm": task.comm}
         errors, scatter = np.empty(self.replicas), np.empty(self.replicas)
         for r in range(self.replicas):
             x, y = (
-                float(simulate(each, u0, **(options | {"replica": r})).diagnostics["second_moment"][-1])
-                for each in (model, free)
+                float(task.cloud(each, replica=r, scheme=self.scheme).diagnostics["second_moment"][-1])
+                for each in (problem, free)
             )
             errors[r], scatter[r] = x - y - (exact - exact_free), y - exact_free
         return {"second_moment": mean(errors / exact), "free": mean(scatter / exact_free)}
@@ -328,7 +326,7 @@ def _nearest(x: Array) -> float:
 
 
 def _particles(task: Task) -> dict[str, Any]:
-    simulated = task.setup.simulate
+    simulated = task.experiment.simulate or {}
     return {name: simulated[name] for name in ("n", "dt", "field_tol") if name in simulated} | {"seed": task.seed}
 
 
