@@ -27,9 +27,10 @@ case = read_case("mine.toml")
 pde = case.experiment.density()
 cloud = case.experiment.cloud()
 options = {"t_end": 0.05, "eps": 0.4, "mollifier": "two-scales", "tol": 1e-8}
-other = kspde.solve(case.model, case.u0, kspde.Box(half_width=6.0, cells=16), **options)
+problem = case.experiment.problem
+other = kspde.solve(problem.model, problem.u0, kspde.Box(half_width=6.0, cells=16), **options)
 print(json.dumps({
-    "model": type(case.model).__name__,
+    "model": type(problem.model).__name__,
     "domain": type(pde.domain).__name__,
     "scheme": pde.summary()["scheme"],
     "distances": list(kspde.compare(pde, cloud, **case.compare).by_name),
