@@ -48,7 +48,7 @@ class Problem:
     @classmethod
     def of(
         cls,
-        model: Any,
+        model: object,
         u0: Any,
         *,
         t_end: Any,
@@ -145,20 +145,20 @@ class Problem:
                 found.append(Difference("mollifier", self.mollifier, other.mollifier))
         return found
 
-    def describe(self, **more: Any) -> dict[str, Any]:
+    def describe(self, **more: object) -> dict[str, object]:
         """Return the values that define the problem, by name and JSON-ready: arrays by digest, functions by their code.
 
         Args:
             more: other values that decide a run's result, by name, such as the backend, domain, scheme and dt.
         """
-        out: dict[str, Any] = {"kspde": __version__}
+        out: dict[str, object] = {"kspde": __version__}
         for name, value in more.items():
             out |= values_of(name, value)
         return out | self._described
 
     @cached_property
-    def _described(self) -> dict[str, Any]:
-        out: dict[str, Any] = {}
+    def _described(self) -> dict[str, object]:
+        out: dict[str, object] = {}
         for name in ("model", "t_end", "eps", "mollifier", "initial"):
             out |= values_of(name, getattr(self, name))
         for name, density in self.u0.items():

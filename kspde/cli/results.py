@@ -22,6 +22,7 @@ from kspde.errors import InputError
 from kspde.runtime.files import read_json, reason
 from kspde.runtime.messages import warn
 from kspde.runtime.parallel import together
+from kspde.typing import Comm
 
 __all__ = ["SUMMARY", "ResultDirectory", "write_csv", "write_json", "writing"]
 
@@ -46,7 +47,7 @@ class ResultDirectory:
         InputError: (on entering, on all ranks) the directory exists, or cannot be written.
     """
 
-    def __init__(self, target: str | Path, comm: Any, *, force: bool = False) -> None:
+    def __init__(self, target: str | Path, comm: Comm, *, force: bool = False) -> None:
         self.target = Path(target)
         self.path = self.target  # until entered
         self._comm = comm
@@ -83,7 +84,7 @@ class ResultDirectory:
         if self.path != self.target:
             shutil.rmtree(self.path, ignore_errors=True)
 
-    def write_summary(self, content: Mapping[str, Any]) -> None:
+    def write_summary(self, content: Mapping[str, object]) -> None:
         """Write summary.json, with the names of all files here, on the calling rank; to be written last."""
         listed = {"kspde": __version__, **content, "files": sorted({*os.listdir(self.path), SUMMARY} - {OWNER})}
         write_json(self.path / SUMMARY, listed)
@@ -230,7 +231,7 @@ def writing(path: Path) -> Iterator[None]:
         raise InputError(f"{path} cannot be written ({reason(error)})") from None
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, object]) -> None:
     """Write strict JSON: numpy's numbers as Python's, NaN and infinities as null."""
     text = json.dumps(_strict(content), indent=2, ensure_ascii=False, allow_nan=False)
     with writing(path):
@@ -266,7 +267,7 @@ def _resolved(path: Path) -> Path:
         return path.absolute()
 
 
-def _strict(value: Any) -> Any:
+def _strict(value: object) -> object:
     """Return a value that strict JSON can say: numpy to Python, NaN and infinities to null."""
     if isinstance(value, Mapping):
         return {str(k): _strict(v) for k, v in value.items()}

@@ -13,7 +13,7 @@ from kspde.errors import InputError
 from kspde.models import Model
 from kspde.protocols import ParticleCloud
 from kspde.runtime.parallel import together
-from kspde.typing import Array, Ids
+from kspde.typing import Array, Comm, Ids
 
 __all__ = ["Snapshot", "Snapshots", "clouds_at"]
 
@@ -44,7 +44,7 @@ class Snapshot:
     mollifier: Any
     t_end: float
     masses: Mapping[str, float]
-    comm: Any
+    comm: Comm
     positions: Mapping[str, Array]
     ids: Mapping[str, Ids]
     variations: Mapping[str, float]

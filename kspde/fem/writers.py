@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -47,7 +46,7 @@ def write_xdmf(
     space: Space,
     names: Sequence[str],
     snapshots: Sequence[Snapshot],
-    parameters: Mapping[str, Any],
+    parameters: Mapping[str, object],
 ) -> None:
     """Write functions at the mesh's vertices to XDMF with HDF5; arguments as for ``write_vtx``. Collective.
 
@@ -73,7 +72,7 @@ def write_xdmf(
             _label(Path(path).with_suffix(".h5"), parameters, provenance(space.comm))
 
 
-def _label(path: Path, parameters: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+def _label(path: Path, parameters: Mapping[str, object], about: Mapping[str, object]) -> None:
     """Name the axes of the arrays that DOLFINx has written, and add their meaning and the parameters. On one rank."""
     from kspde.runtime.hdf5 import h5py, label_array, write_parameters
 
@@ -95,7 +94,7 @@ _SCALING = (
 
 
 def _check(
-    call: str, path: str | Path, space: Space, names: Sequence[str], snapshots: Sequence[Any], nodes: int
+    call: str, path: str | Path, space: Space, names: Sequence[str], snapshots: Sequence[Snapshot], nodes: int
 ) -> None:
     """Refuse files for which there is no room: ADIOS2 and HDF5 would end the process, or hang. Collective."""
     check_same(space.comm, call, path=str(path), times=np.array([snapshot.t for snapshot in snapshots]))

@@ -23,7 +23,7 @@ from kspde.protocols import SolvedDensity
 from kspde.runtime.notebook import html_table
 from kspde.runtime.parallel import together
 from kspde.runtime.provenance import provenance
-from kspde.typing import Array, Ids
+from kspde.typing import Array, Comm, Ids
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -84,7 +84,7 @@ class Cloud:
     t_end: float
     dt: float
     seed: int
-    comm: Any
+    comm: Comm
     counts: Mapping[str, int]
     masses: Mapping[str, float]
     diagnostics: Mapping[str, Array]
@@ -406,7 +406,7 @@ class SnapshotFiles:
         cloud.write(path, dtype=self.dtype)
 
 
-def _rows(local: Array, comm: Any) -> Array:
+def _rows(local: Array, comm: Comm) -> Array:
     """Return the rows of all ranks on rank 0, for a file: no copy on one rank; nothing elsewhere. Collective."""
     rows = local if comm.size == 1 else gather_rows(local, comm)
     return local[:0] if rows is None else rows

@@ -19,8 +19,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from types import FrameType, TracebackType
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,7 @@ from kspde.errors import InputError, KspdeError, check_flag, check_number
 from kspde.runtime.files import FILE_ERRORS, OVERHEAD, open_regular, reason, reserve
 from kspde.runtime.messages import warn
 from kspde.runtime.parallel import together
+from kspde.typing import Comm
 
 __all__ = [
     "Checkpoint",
@@ -80,7 +81,7 @@ class Checkpoint:
             raise InputError(f"directory is a {type(self.directory).__name__}: give a path")
 
     @staticmethod
-    def checked(checkpoint: Any, resume: Any) -> Checkpoint | None:
+    def checked(checkpoint: object, resume: object) -> Checkpoint | None:
         """Return the arguments' checkpoint, once it and ``resume`` are known to be valid.
 
         Raises:
@@ -161,7 +162,7 @@ class CheckpointStore:
         InputError: the directory cannot be made; on every rank.
     """
 
-    def __init__(self, checkpoint: Checkpoint, problem: Mapping[str, Any], comm: Any) -> None:
+    def __init__(self, checkpoint: Checkpoint, problem: Mapping[str, object], comm: Comm) -> None:
         self.comm = comm
         self.stopping: int | None = None
         self._directory = Path(checkpoint.directory)
@@ -323,7 +324,7 @@ class CheckpointStore:
                     warn(f"{line}: it is not used", self.comm)
         return self.comm.bcast(found) if self.comm.size > 1 else found
 
-    def _ask(self, number: int, frame: Any) -> None:
+    def _ask(self, number: int, frame: FrameType | None) -> None:
         self._asked = number
 
 
@@ -335,7 +336,7 @@ class _ForeignError(Exception):
     """A file is of another problem."""
 
 
-def _read(path: Path, problem: Mapping[str, Any]) -> CheckpointFile:
+def _read(path: Path, problem: Mapping[str, object]) -> CheckpointFile:
     from kspde.runtime.hdf5 import check_hdf5, h5py
 
     try:
@@ -362,7 +363,7 @@ def _read(path: Path, problem: Mapping[str, Any]) -> CheckpointFile:
     return CheckpointFile(path=path, step=step, shared=shared)
 
 
-def _numbers(found: Any) -> Array:
+def _numbers(found: object) -> Array:
     """Return an array of real numbers from a file.
 
     Raises:
@@ -374,12 +375,12 @@ def _numbers(found: Any) -> Array:
     return array
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = json.dumps(value)
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 
-def _digest(raw: Any) -> str:
+def _digest(raw: BinaryIO) -> str:
     total = hashlib.blake2b(digest_size=32)
     while block := raw.read(1 << 22):
         total.update(block)

@@ -27,6 +27,7 @@ from numba.extending import intrinsic
 
 from kspde.runtime.messages import say_compiling
 from kspde.runtime.parallel import threads_per_rank
+from kspde.typing import Comm
 
 __all__ = [
     "compiled",
@@ -50,6 +51,9 @@ BLOCK, _LEAST, _FEW = 32_768, 2_048, 2
 
 prange = numba.prange
 
+#: Objects of numba and llvmlite, which have no types.
+_Llvm = Any
+
 #: Fused multiply-add and reordered sums are allowed; NaN and infinity keep their meaning, since checks rely on it.
 _FASTMATH = {"contract", "reassoc"}
 
@@ -57,39 +61,39 @@ _FASTMATH = {"contract", "reassoc"}
 class _Announcement(event.Listener):  # type: ignore[misc]
     """Announces functions of kspde that numba compiles, not those that it finds on the disk."""
 
-    def on_start(self, event: Any) -> None:
+    def on_start(self, event: _Llvm) -> None:
         if str(event.data["dispatcher"].py_func.__module__).startswith("kspde."):
             say_compiling()
 
-    def on_end(self, event: Any) -> None:
+    def on_end(self, event: _Llvm) -> None:
         """Do nothing."""
 
 
 event.register("numba:compile", _Announcement())
 
 
-def compiled[F: Callable[..., Any]](function: F) -> F:
+def compiled[F: Callable[..., object]](function: F) -> F:
     """Compile a function that other compiled functions call."""
     return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=_FASTMATH)(function))
 
 
-def compiled_in_order[F: Callable[..., Any]](function: F) -> F:
+def compiled_in_order[F: Callable[..., object]](function: F) -> F:
     """Compile a function without reordering its sums: short sums are slower as vectors."""
     return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})(function))
 
 
-def inlined[F: Callable[..., Any]](function: F) -> F:
+def inlined[F: Callable[..., object]](function: F) -> F:
     """Compile a scalar function into each of its callers: a loop with a call would not vectorise."""
     return cast(F, numba.njit(cache=True, inline="always", error_model="numpy", fastmath=_FASTMATH)(function))
 
 
-def compiled_parallel[F: Callable[..., Any]](function: F) -> F:
+def compiled_parallel[F: Callable[..., object]](function: F) -> F:
     """Compile a function whose ``prange`` loops run on several threads."""
     return cast(F, numba.njit(cache=True, parallel=True, error_model="numpy", fastmath=_FASTMATH)(function))
 
 
-def _widest_vectors(typing: Any) -> Any:
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+def _widest_vectors(typing: _Llvm) -> _Llvm:
+    def emit(context: _Llvm, builder: _Llvm, signature: _Llvm, arguments: _Llvm) -> _Llvm:
         # llvmlite's own add() knows no attributes with a value.
         set.add(builder.function.attributes, '"prefer-vector-width"="512"')
         return context.get_dummy_value()
@@ -102,7 +106,7 @@ def _widest_vectors(typing: Any) -> Any:
 widest_vectors: Callable[[], None] = intrinsic(_widest_vectors)
 
 
-def use_threads(comm: Any) -> int:
+def use_threads(comm: Comm) -> int:
     """Let compiled loops use this rank's cores, and return their number. Collective at its first call."""
     threads = min(threads_per_rank(comm), int(numba.config.NUMBA_NUM_THREADS))
     numba.set_num_threads(threads)

@@ -18,6 +18,7 @@ from typing import Any
 
 from kspde.errors import InputError, shortened
 from kspde.runtime.parallel import together
+from kspde.typing import Comm
 
 __all__ = [
     "FILE_ERRORS",
@@ -121,7 +122,7 @@ def _too_large(size: int, most: int) -> str:
     return f"{size:.3g} bytes, more than the {most:.3g} that are read"
 
 
-def check_room(comm: Any, path: str | Path, size: int) -> None:
+def check_room(comm: Comm, path: str | Path, size: int) -> None:
     """Raise if there is no room for a file, or a directory of files, of about ``size`` bytes. Collective.
 
     Libraries that meet a full disk half-way end the process, or leave the other ranks waiting.

@@ -21,11 +21,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from kspde.errors import InputError
 from kspde.runtime.files import FILE_ERRORS, MOST_DATA, check_regular, reason, reserve
 
 __all__ = ["check_hdf5", "h5py", "is_hdf5", "label_array", "new_file", "write_array", "write_parameters", "write_scale"]
+
+#: A file of h5py, or a part of one: h5py has no types.
+H5 = Any
+
+#: A value of an attribute.
+type Scalar = bool | int | float | str
 
 #: The most groups and arrays in a file.
 _MOST_PARTS = 10**6
@@ -75,7 +82,7 @@ def check_hdf5(path: str | Path, most: int = MOST_DATA) -> None:
                     raise ValueError(f"it promises {total:.3g} bytes in {len(seen)} parts")
 
 
-def _promised(array: Any) -> int:
+def _promised(array: H5) -> int:
     """Return the bytes that an array takes in memory.
 
     Raises:
@@ -88,7 +95,7 @@ def _promised(array: Any) -> int:
 
 
 @contextmanager
-def new_file(path: str | Path, size: int) -> Iterator[Any]:
+def new_file(path: str | Path, size: int) -> Iterator[H5]:
     """Write an HDF5 file that appears under its name when it is complete, in place of an earlier one. Rank-local.
 
     Args:
@@ -119,7 +126,9 @@ _WITHOUT_VALUES = "This is a netCDF dimension but not a netCDF variable."
 _CONTAINERS, _DIGESTS, _DERIVED = ("dict", "list", "tuple"), (".code", ".fingerprint"), ("regularised_fields", "kspde")
 
 
-def write_array(group: Any, name: str, data: Any, long_name: str, *axes: str, **attributes: Any) -> None:
+def write_array(
+    group: H5, name: str, data: npt.ArrayLike, long_name: str, *axes: str, units: str = "1", **attributes: Scalar
+) -> None:
     """Write an array whose axes are attached to dimension scales. Rank-local.
 
     Args:
@@ -129,13 +138,14 @@ def write_array(group: Any, name: str, data: Any, long_name: str, *axes: str, **
         long_name: what the array holds, in words.
         axes: the names of the axes, paths of scales: from the root with "/", otherwise beside the array. A scale
             that is missing is made, without values.
-        attributes: further attributes; ``units`` is "1" unless given.
+        units: the unit; "1" for what has none.
+        attributes: further attributes.
     """
     dtype = h5py.string_dtype() if isinstance(data, list) else None
-    label_array(group.create_dataset(name, data=data, dtype=dtype), long_name, *axes, **attributes)
+    label_array(group.create_dataset(name, data=data, dtype=dtype), long_name, *axes, units=units, **attributes)
 
 
-def label_array(array: Any, long_name: str, *axes: str, units: str = "1", **attributes: Any) -> None:
+def label_array(array: H5, long_name: str, *axes: str, units: str = "1", **attributes: Scalar) -> None:
     """Label an array of a file; arguments as for ``write_array``. Rank-local."""
     text = h5py.check_string_dtype(array.dtype) is not None
     write_attributes(array, {"long_name": long_name, **({} if text else {"units": units}), **attributes})
@@ -147,13 +157,13 @@ def label_array(array: Any, long_name: str, *axes: str, units: str = "1", **attr
         array.dims[axis].attach_scale(group[path])
 
 
-def write_scale(group: Any, name: str, values: Any, long_name: str) -> None:
+def write_scale(group: H5, name: str, values: npt.ArrayLike, long_name: str) -> None:
     """Write a dimension scale with values: numbers, or a list of str. Rank-local."""
     write_array(group, name, values, long_name)
     group[name].make_scale(name.rsplit("/", 1)[-1])
 
 
-def write_parameters(file: Any, parameters: Mapping[str, Any], provenance: Any, **attributes: Any) -> None:
+def write_parameters(file: H5, parameters: Mapping[str, object], provenance: object, **attributes: Scalar) -> None:
     """Write what led to a file's arrays as its attributes. Rank-local.
 
     ``parameters`` and ``provenance`` are JSON with everything; each number or name among the parameters, apart from
@@ -175,7 +185,7 @@ def write_parameters(file: Any, parameters: Mapping[str, Any], provenance: Any, 
     write_attributes(file, {**plain, **attributes, "parameters": text, "provenance": json.dumps(provenance)})
 
 
-def write_attributes(part: Any, attributes: Mapping[str, bool | int | float | str]) -> None:
+def write_attributes(part: H5, attributes: Mapping[str, Scalar]) -> None:
     """Write new attributes of a file, a group or an array, in half the time that ``part.attrs`` takes. Rank-local."""
     space = h5py.h5s.create(h5py.h5s.SCALAR)
     for name, value in attributes.items():

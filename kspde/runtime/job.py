@@ -28,7 +28,12 @@ import traceback
 from collections.abc import Callable
 from functools import cache
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mpi4py.MPI import Request
+
+    from kspde.typing import Comm  # not at runtime: it imports numpy
 
 __all__ = [
     "RankEnd",
@@ -121,7 +126,7 @@ class RankEnd:
         met: whether all of MPI's ranks have met.
     """
 
-    def __init__(self, print_error: Callable[..., Any]) -> None:
+    def __init__(self, print_error: Callable[..., object]) -> None:
         self.status, self.text, self.met = 0, "", False
         self._print_error = print_error
         self._settled = False
@@ -140,11 +145,11 @@ class RankEnd:
         if _is_mine(_words_of(error), end_unless_all(comm, error), comm.rank):
             self._print_error(kind, error, trace)
 
-    def unwound(self, code: Any, offset: int, error: BaseException) -> None:
+    def unwound(self, code: object, offset: int, error: BaseException) -> None:
         """Record what leaves the outermost frame of the main thread."""
         if sys._getframe(1).f_back is None and threading.current_thread() is threading.main_thread():
-            code = error.code if isinstance(error, SystemExit) else 1
-            self.status = code if isinstance(code, int) else int(code is not None)
+            left = error.code if isinstance(error, SystemExit) else 1
+            self.status = left if isinstance(left, int) else int(left is not None)
             self.text = "".join(traceback.format_exception(error))
 
     def leave(self) -> None:
@@ -176,13 +181,13 @@ def _begun() -> bool:
     return found is not None and bool(found.Is_initialized())
 
 
-def _world() -> Any:
+def _world() -> Comm:
     from mpi4py import MPI
 
     return MPI.COMM_WORLD
 
 
-def _begin() -> Any:
+def _begin() -> Comm | None:
     """Return all ranks, after MPI has begun; None without an MPI library. Ranks that begin too late end the job."""
     if _begun():
         return _world()
@@ -197,12 +202,12 @@ def _begin() -> Any:
             faulthandler.cancel_dump_traceback_later()
 
 
-def end_unless_all(comm: Any, error: BaseException) -> list[str]:
+def end_unless_all(comm: Comm, error: BaseException) -> list[str]:
     """Return all ranks' last words once every rank has an error; otherwise end the job with this one's traceback."""
     return _end_unless_said(comm, _words_of(error), "".join(traceback.format_exception(error)), 1)
 
 
-def _end_unless_said(comm: Any, said: str, text: str, status: int) -> list[str]:
+def _end_unless_said(comm: Comm, said: str, text: str, status: int) -> list[str]:
     everyone = last_words(comm, said)
     if everyone is None:
         colon = ":" if text else ""
@@ -225,7 +230,7 @@ def _is_mine(said: str, everyone: list[str], rank: int) -> bool:
     return said not in everyone[:rank]
 
 
-def last_words(comm: Any, said: str, *, leaving: bool = False) -> list[str] | None:
+def last_words(comm: Comm, said: str, *, leaving: bool = False) -> list[str] | None:
     """Return all ranks' last words once every rank has sent its own; None if some do not within some seconds.
 
     The messages are point-to-point: others may be in a collective call. A rank that is ``leaving`` in good order waits
@@ -263,18 +268,18 @@ def last_words(comm: Any, said: str, *, leaving: bool = False) -> list[str] | No
     return everyone
 
 
-def _complete(sent: list[Any]) -> None:
+def _complete(sent: list[Request]) -> None:
     """Wait until messages are taken, but not long: a rank that has waited too long takes none."""
     _until(time.monotonic() + PATIENCE, lambda: all(request.Test() for request in sent))
 
 
-def _take_notes(comm: Any, rank: int) -> None:
+def _take_notes(comm: Comm, rank: int) -> None:
     """Take a rank's note that it has left: MPI does not end well with messages that nobody takes."""
     while comm.iprobe(rank, _LEFT):
         comm.recv(source=rank, tag=_LEFT)
 
 
-def left_too_early(comm: Any) -> None:
+def left_too_early(comm: Comm) -> None:
     """End the job if a rank of ``comm``, which this one waits for, has come to the end of its program."""
     everyone = _world()
     ranks = comm.group.Translate_ranks(list(range(comm.size)), everyone.group)
@@ -287,7 +292,7 @@ def left_too_early(comm: Any) -> None:
             end_job(everyone, 1)
 
 
-def _until(deadline: float, condition: Callable[[], Any]) -> bool:
+def _until(deadline: float, condition: Callable[[], object]) -> bool:
     while not condition():
         if time.monotonic() > deadline:
             return False
@@ -295,7 +300,7 @@ def _until(deadline: float, condition: Callable[[], Any]) -> bool:
     return True
 
 
-def end_job(comm: Any, status: int) -> None:
+def end_job(comm: Comm, status: int) -> None:
     """End all ranks, once the launcher has had time to pass on what this one wrote."""
     sys.stderr.flush()
     time.sleep(0.3)

@@ -13,10 +13,10 @@ import os
 import platform
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from kspde.errors import InputError, check_number, shown
 from kspde.runtime.parallel import together
+from kspde.typing import Comm
 
 __all__ = ["MOST_POINTS", "MOST_REPLICAS", "MOST_STEPS", "available", "check_memory", "check_steps", "check_work"]
 
@@ -78,7 +78,7 @@ def available() -> float | None:
     return min(found, default=None)
 
 
-def check_memory(what: str, mine: float, comm: Any, remedy: str) -> None:
+def check_memory(what: str, mine: float, comm: Comm, remedy: str) -> None:
     """Raise if a run would not fit into memory. Collective.
 
     Args:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from kspde.errors import ConvergenceError, KspdeWarning
+from kspde.typing import Comm
 
 __all__ = ["COMPILING", "keeping_warnings", "say_compiling", "warn"]
 
@@ -24,7 +25,7 @@ _OURS = (str(Path(__file__).parents[1]),)
 _records: list[list[str]] = []
 
 
-def warn(line: str, comm: Any) -> None:
+def warn(line: str, comm: Comm) -> None:
     """Warn in one line on rank 0 of ``comm``; elsewhere do nothing. Not collective.
 
     Python shows a :class:`kspde.errors.KspdeWarning` at the line of the user's program. The results of functions that

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from kspde.errors import InputError, KspdeError, MissingBackendError, first_line, shortened
 from kspde.runtime.job import end_unless_all, launched, left_too_early, note_all_met, watch_the_end
 from kspde.runtime.values import GLOBAL, digest_of, values_of
+from kspde.typing import Comm
 
 __all__ = [
     "OneRank",
@@ -76,7 +77,7 @@ class OneRank:
         return "OneRank()"
 
 
-def world() -> Any:
+def world() -> Comm:
     """Return ``MPI.COMM_WORLD``, or a :class:`OneRank` if mpi4py finds no MPI library and there is one process.
 
     Raises:
@@ -95,7 +96,7 @@ def world() -> Any:
     return MPI.COMM_WORLD
 
 
-def alone() -> Any:
+def alone() -> Comm:
     """Return ``MPI.COMM_SELF``, or a :class:`OneRank` if mpi4py finds no MPI library."""
     try:
         from mpi4py import MPI
@@ -104,7 +105,7 @@ def alone() -> Any:
     return MPI.COMM_SELF
 
 
-def communicator(comm: Any = None) -> Any:
+def communicator(comm: Comm | None = None) -> Comm:
     """Return the communicator of a collective job: ``comm``, or all of MPI's ranks.
 
     From then on, at the latest, a rank that fails ends the whole job (``kspde.runtime.job``).
@@ -122,7 +123,7 @@ def communicator(comm: Any = None) -> Any:
 
 
 @contextmanager
-def all_or_none(comm: Any) -> Iterator[None]:
+def all_or_none(comm: Comm) -> Iterator[None]:
     """Run a user's function, which may make collective calls: it raises on every rank, or its error ends the job.
 
     If it raises on some ranks only, the others continue, or wait inside it, and cannot be told. Without an error this
@@ -137,7 +138,7 @@ def all_or_none(comm: Any) -> Iterator[None]:
         raise
 
 
-def on_all_ranks(comm: Any, error: BaseException | None) -> bool:
+def on_all_ranks(comm: Comm, error: BaseException | None) -> bool:
     """Return whether all ranks are known to have come here with this error, or without one.
 
     Collective work is then still possible, such as the destruction of PETSc objects.
@@ -146,7 +147,7 @@ def on_all_ranks(comm: Any, error: BaseException | None) -> bool:
 
 
 @contextmanager
-def together(comm: Any, call: str = "") -> Iterator[Callable[..., None]]:
+def together(comm: Comm, call: str = "") -> Iterator[Callable[..., None]]:
     """Run a rank-local block; what any rank raises, every rank raises.
 
     The block must not contain collective calls. Ranks on which it succeeds raise the error of the lowest rank on which
@@ -164,7 +165,7 @@ def together(comm: Any, call: str = "") -> Iterator[Callable[..., None]]:
     """
     told: dict[str, str] = {}
 
-    def same(**values: Any) -> None:
+    def same(**values: object) -> None:
         if comm.size > 1:
             for name, value in values.items():
                 told.update((k, repr(held)) for k, held in values_of(name, value).items() if not k.endswith(GLOBAL))
@@ -185,7 +186,7 @@ def together(comm: Any, call: str = "") -> Iterator[Callable[..., None]]:
         raise mine
 
 
-def check_same(comm: Any, call: str, **values: Any) -> None:
+def check_same(comm: Comm, call: str, **values: object) -> None:
     """Raise unless the values are the same on every rank. Collective: one small reduction.
 
     Raises:
@@ -228,7 +229,7 @@ def collective[**P, R](
     return decorate
 
 
-def communicator_of(values: Iterable[Any]) -> Any:
+def communicator_of(values: Iterable[object]) -> Comm | None:
     """Return the communicator of the first value that has one; None if none has."""
     for value in values:
         for each in value if isinstance(value, (list, tuple)) else (value,):
@@ -238,14 +239,14 @@ def communicator_of(values: Iterable[Any]) -> Any:
     return None
 
 
-def _without_rows(value: Any) -> Any:
+def _without_rows(value: object) -> object:
     """Return what ranks must have in common: a run itself, or the class of an array of rows."""
     if isinstance(value, (list, tuple)) and all(hasattr(each, "same_on_ranks") for each in value):
         return value
     return value if hasattr(value, "same_on_ranks") or callable(value) else type(value)
 
 
-def same_on_all(comm: Any, array: npt.NDArray[Any]) -> bool:
+def same_on_all(comm: Comm, array: npt.NDArray[Any]) -> bool:
     """Return whether all ranks have the same array. Collective: one small reduction."""
     digest = digest_of(repr((array.shape, array.dtype)).encode(), np.ascontiguousarray(array).data)
     least, most = _least(comm, [digest, -digest])
@@ -256,7 +257,7 @@ def same_on_all(comm: Any, array: npt.NDArray[Any]) -> bool:
 _LOOK = 1.0
 
 
-def _least(comm: Any, numbers: Sequence[int]) -> list[int]:
+def _least(comm: Comm, numbers: Sequence[int]) -> list[int]:
     """Return the minimum of each number over all ranks. Collective; ends the job if a rank has left."""
     from mpi4py import MPI
 
@@ -276,7 +277,7 @@ def _least(comm: Any, numbers: Sequence[int]) -> list[int]:
     return [int(number) for number in least]
 
 
-def _raise_first(comm: Any, mine: Exception | None) -> None:
+def _raise_first(comm: Comm, mine: Exception | None) -> None:
     """Raise this rank's error, or that of the lowest rank that has one. Collective."""
     # Other ranks need not know the class of a user's own error: they get its name.
     words = None
@@ -295,7 +296,7 @@ def _raise_first(comm: Any, mine: Exception | None) -> None:
             raise error
 
 
-def _raise_difference(comm: Any, call: str, told: dict[str, str]) -> None:
+def _raise_difference(comm: Comm, call: str, told: dict[str, str]) -> None:
     """Raise an error that names the first value that differs. Collective."""
     first, *others = comm.allgather((call, told))
     for rank, other in enumerate(others, start=1):
@@ -321,7 +322,7 @@ def _difference(first: tuple[str, dict[str, str]], other: tuple[str, dict[str, s
     return f"{name} = {here} on rank 0 and {there} on rank {rank}: give {call} the same on every rank"
 
 
-def threads_per_rank(comm: Any) -> int:
+def threads_per_rank(comm: Comm) -> int:
     """Return the number of cores that this rank may keep busy: its share of the machine's usable cores.
 
     An explicit ``OMP_NUM_THREADS`` wins. The launcher says how many ranks share the machine (MPICH, Open MPI, MVAPICH);
@@ -338,7 +339,7 @@ def threads_per_rank(comm: Any) -> int:
 
 
 @contextmanager
-def limited_threads(comm: Any, *, useful: int | None = None) -> Iterator[None]:
+def limited_threads(comm: Comm, *, useful: int | None = None) -> Iterator[None]:
     """Limit the BLAS libraries to ``threads_per_rank`` threads, or to ``useful`` ones if these are fewer."""
     from threadpoolctl import threadpool_limits
 

@@ -8,15 +8,15 @@ import sys
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from kspde._version import __version__
 from kspde.runtime.parallel import threads_per_rank
+from kspde.typing import Comm
 
 __all__ = ["provenance"]
 
 
-def provenance(comm: Any) -> dict[str, Any]:
+def provenance(comm: Comm) -> dict[str, object]:
     """Return what a result depends on besides its parameters: versions, machine, ranks, threads, date. Collective."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

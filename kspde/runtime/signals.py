@@ -10,7 +10,11 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kspde.typing import Comm  # not at runtime: it imports numpy
 
 __all__ = ["Stop"]
 
@@ -42,7 +46,7 @@ class Stop:
         before = {n: signal.getsignal(n) for n in _ENDING if signal.getsignal(n) is not signal.SIG_IGN}
         pipe, hook = signal.signal(signal.SIGPIPE, signal.SIG_IGN), sys.unraisablehook
 
-        def unraisable(what: Any) -> None:
+        def unraisable(what: sys.UnraisableHookArgs) -> None:
             """Raise an interrupt again that came in a destructor, which it cannot leave."""
             if isinstance(what.exc_value, KeyboardInterrupt) and self.number is not None:
                 signal.signal(signal.SIGALRM, self._came)
@@ -85,11 +89,11 @@ class Stop:
         """From now on only record the first signal, since results are being written; the second one is raised."""
         self._held = True
 
-    def asked(self, comm: Any) -> int | None:
+    def asked(self, comm: Comm) -> int | None:
         """Return the number of a signal that has come on some rank, the same on all; None without one. Collective."""
         return next((number for number in comm.allgather(self.number) if number is not None), None)
 
-    def _came(self, number: int, frame: Any) -> None:
+    def _came(self, number: int, frame: FrameType | None) -> None:
         first, self.number = self.number is None, self.number or number
         if not (first and self._held):
             raise KeyboardInterrupt

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TextIO
 
 __all__ = ["complain", "guarded_streams", "silence", "unread", "unwritable"]
 
@@ -34,7 +34,7 @@ def guarded_streams() -> Iterator[None]:
                 silence(stream)
 
 
-def unwritable(stream: Any) -> OSError | None:
+def unwritable(stream: TextIO | None) -> OSError | None:
     """Return the error that keeps printed text from being written; None without one."""
     try:
         if stream is not None:
@@ -44,7 +44,7 @@ def unwritable(stream: Any) -> OSError | None:
     return None
 
 
-def silence(stream: Any) -> None:
+def silence(stream: TextIO) -> None:
     """Discard a stream's output, with what it still holds: Python would complain at exit."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -7,11 +7,12 @@ import functools
 import hashlib
 import inspect
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from types import CodeType
+from collections.abc import Buffer, Iterable, Iterator, Mapping, Sequence
+from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 __all__ = ["GLOBAL", "Difference", "differences", "digest_of", "fingerprint", "in_words", "values_of"]
 
@@ -29,8 +30,8 @@ class Difference(NamedTuple):
     """
 
     name: str
-    ours: Any
-    theirs: Any
+    ours: object
+    theirs: object
 
     def __str__(self) -> str:
         return f"{self.name} = {in_words(self.ours)} and {in_words(self.theirs)}"
@@ -45,7 +46,7 @@ class _Kind(str):
         return str(self)
 
 
-def values_of(name: str, thing: Any) -> dict[str, Any]:
+def values_of(name: str, thing: object) -> dict[str, object]:
     """Return the values that define an object, by name: ``{"model": "LocalSensing", "model.chi": 4}``.
 
     They are JSON-ready: None, booleans, numbers, strings, and lists of a few numbers; longer arrays are represented by
@@ -57,12 +58,12 @@ def values_of(name: str, thing: Any) -> dict[str, Any]:
     return dict(_values(name, thing, 0))
 
 
-def differences(name: str, ours: Any, theirs: Any) -> list[Difference]:
+def differences(name: str, ours: object, theirs: object) -> list[Difference]:
     """Return the values, as in :func:`values_of`, in which two objects differ; floats within 1e-12 are equal."""
     return list(_differences(name, ours, theirs, 0))
 
 
-def in_words(value: Any) -> str:
+def in_words(value: object) -> str:
     """Return a value in a few words."""
     if value is None:
         return "none"
@@ -72,7 +73,7 @@ def in_words(value: Any) -> str:
     return type(value).__name__ if " at 0x" in text else text  # an address says nothing
 
 
-def digest_of(*parts: Any) -> int:
+def digest_of(*parts: Buffer) -> int:
     """Return a 56-bit digest of bytes."""
     digest = hashlib.blake2b(digest_size=7)
     for part in parts:
@@ -80,12 +81,12 @@ def digest_of(*parts: Any) -> int:
     return int.from_bytes(digest.digest())
 
 
-def fingerprint(*arrays: Any) -> str:
+def fingerprint(*arrays: npt.ArrayLike) -> str:
     """Return a short digest of arrays."""
     return f"{digest_of(*(np.ascontiguousarray(x).data for x in arrays)):014x}"
 
 
-def _values(name: str, thing: Any, depth: int) -> Iterator[tuple[str, Any]]:
+def _values(name: str, thing: object, depth: int) -> Iterator[tuple[str, object]]:
     plain = _plain(thing)
     if plain is not _HOLDS:
         yield name, plain
@@ -96,7 +97,7 @@ def _values(name: str, thing: Any, depth: int) -> Iterator[tuple[str, Any]]:
             yield from _values(f"{name}{part}", held, depth + 1)
 
 
-def _differences(name: str, ours: Any, theirs: Any, depth: int) -> Iterator[Difference]:
+def _differences(name: str, ours: object, theirs: object, depth: int) -> Iterator[Difference]:
     here, there = _plain(ours), _plain(theirs)
     both_hold = here is there is _HOLDS
     here, there = (_kind(x) if plain is _HOLDS else plain for x, plain in ((ours, here), (theirs, there)))
@@ -111,13 +112,13 @@ def _differences(name: str, ours: Any, theirs: Any, depth: int) -> Iterator[Diff
             yield from _differences(f"{name}{part}", parts.get(part), others.get(part), depth + 1)
 
 
-def _close(here: Any, there: Any) -> bool:
+def _close(here: object, there: object) -> bool:
     if isinstance(here, (int, float)) and isinstance(there, (int, float)):
         return math.isclose(here, there, rel_tol=1e-12)
     return bool(here == there)
 
 
-def _equal(ours: Any, theirs: Any) -> bool:
+def _equal(ours: object, theirs: object) -> bool:
     try:
         return bool(ours == theirs)
     except Exception:  # arrays inside, or a user's class
@@ -131,7 +132,7 @@ GLOBAL = " (global)"
 _HOLDS = object()
 
 
-def _plain(thing: Any) -> Any:
+def _plain(thing: object) -> object:
     """Return a value that holds no others, JSON-ready; ``_HOLDS`` for an object that does."""
     if isinstance(thing, np.generic):
         thing = thing.item()
@@ -152,14 +153,14 @@ def _plain(thing: Any) -> Any:
     return str(thing) if hasattr(thing, "__fspath__") else _HOLDS
 
 
-def _kind(thing: Any) -> _Kind:
+def _kind(thing: object) -> _Kind:
     name = getattr(thing, "__qualname__", None) or getattr(thing, "__name__", None)
     if isinstance(name, str) and callable(thing):  # a function, also one of numpy's or numba's
         return _Kind(f"{getattr(thing, '__module__', None)}.{name}")
     return _Kind(type(thing).__name__)
 
 
-def _held(thing: Any) -> Iterable[tuple[str, Any]]:
+def _held(thing: object) -> Iterable[tuple[str, object]]:
     """Return the values that an object holds, each with the end of its name."""
     if isinstance(thing, Mapping):
         return [(f".{key}" if isinstance(key, str) else f"[{key!r}]", thing[key]) for key in sorted(thing, key=repr)]
@@ -187,7 +188,7 @@ def _held(thing: Any) -> Iterable[tuple[str, Any]]:
     return [*((f".{name}", part) for name, part in held), *_code_of_class(type(thing))]
 
 
-def _state(thing: Any) -> Iterable[tuple[str, Any]]:
+def _state(thing: object) -> Iterable[tuple[str, object]]:
     """Return ``_held``, or all attributes of an object that need not keep its arguments as they were."""
     declared = dataclasses.is_dataclass(thing) or hasattr(type(thing), "same_on_ranks")
     if declared or not hasattr(thing, "__dict__") or inspect.isroutine(thing):
@@ -195,7 +196,7 @@ def _state(thing: Any) -> Iterable[tuple[str, Any]]:
     return [*((f".{name}", part) for name, part in vars(thing).items()), *_code_of_class(type(thing))]
 
 
-def _array(thing: Any) -> Any:
+def _array(thing: Sequence[object]) -> npt.NDArray[Any] | None:
     """Return the array that a long list stands for; None where it holds anything but numbers."""
     try:
         array = np.asarray(thing)
@@ -204,7 +205,7 @@ def _array(thing: Any) -> Any:
     return array if array.dtype.kind in "biufc" else None
 
 
-def _arguments(thing: Any) -> Iterator[tuple[str, Any]]:
+def _arguments(thing: object) -> Iterator[tuple[str, object]]:
     """Return the arguments that an object was made with, as far as it keeps them."""
     try:
         names = list(inspect.signature(type(thing)).parameters)
@@ -218,7 +219,7 @@ def _arguments(thing: Any) -> Iterator[tuple[str, Any]]:
                 break
 
 
-def _code_of_class(kind: Any) -> list[tuple[str, str]]:
+def _code_of_class(kind: type) -> list[tuple[str, str]]:
     """Return the code of a user's class, by digest; nothing for classes of kspde, whose version counts."""
     code = _digest_of_class(kind)
     return [(".code", code)] if code else []
@@ -237,11 +238,11 @@ def _digest_of_class(kind: type) -> str:
     return f"{digest_of(*(word.encode() for word in words)):014x}" if words else ""
 
 
-def _code_of(function: Any) -> str:
+def _code_of(function: FunctionType) -> str:
     return f"{digest_of(_words_of(function.__code__, function.__doc__).encode()):014x}"
 
 
-def _words_of(part: Any, doc: str | None = None) -> str:
+def _words_of(part: object, doc: str | None = None) -> str:
     """Return the content of a code object, or of a constant in it, the same in every process."""
     if isinstance(part, CodeType):
         constants = [_words_of(c) for c in part.co_consts if doc is None or c != doc]

@@ -8,7 +8,6 @@ import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -42,7 +41,7 @@ img { max-width: 28.5rem; width: 100%; } .supported { color: #00693e; } .contrad
 RATE_COLUMNS = ("quantity", "against", "at", "order", "95 % interval", "promised", "status", "verdict", "source")
 
 
-def html_report(outcome: Outcome, pictures: Mapping[str, bytes], provenance: Mapping[str, Any]) -> str:
+def html_report(outcome: Outcome, pictures: Mapping[str, bytes], provenance: Mapping[str, object]) -> str:
     """Return the report.
 
     Args:
@@ -164,7 +163,7 @@ def _figure(name: str, picture: bytes) -> str:
     return f'<figure><img alt="{escape(name.removesuffix(".png"))}" src="data:image/png;base64,{data}"></figure>'
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{k} {_text(v)}" for k, v in value.items())
     return str(value)
