@@ -137,14 +137,9 @@ class MeanFieldEvaluator(FieldEvaluator):
             return
         self._sampled_at = self.t
         errors: dict[str, float] = {}
-
-        def sample() -> float:
-            errors.update(self._sample())
-            return max(errors.values())
-
-        self.grid.resolve(extent, sample, self.tol)
+        self.grid.resolve(extent, lambda: self._sample(errors), self.tol)
         self.error = {name: max(self.error[name], e) for name, e in errors.items()}
-        self.time_error.look(self.t, *self.grid.inner)
+        self.time_error.look(self.t, self.grid.inner)
 
     @property
     def in_parts(self) -> bool:
@@ -182,10 +177,9 @@ class MeanFieldEvaluator(FieldEvaluator):
                 errors.update({f.name: float(e) for f, e in zip(self.active, row, strict=True)})
             self.time_error.interval = int(state["interval"][0])
 
-    def _sample(self) -> dict[str, float]:
-        """Interpolate the fields at time t; return the splines' errors between the nodes."""
+    def _sample(self, errors: dict[str, float]) -> float:
+        """Interpolate the fields at time t; write the splines' errors between the nodes, and return the largest."""
         axes, (checks, points) = self.grid.axes, self.grid.midpoints(_CHECKS)
-        errors = {}
         for f in self.active:
             try:
                 values = self._source.signal_on_grid(axes, field=f.name, t=self.t)
@@ -200,7 +194,7 @@ class MeanFieldEvaluator(FieldEvaluator):
             found = np.empty(len(points))
             self._evaluate(f, points, found, np.empty_like(points) if f.gradient else None)
             errors[f.name] = _relative(found - exact.ravel(), values)
-        return errors
+        return max(errors.values())
 
 
 class TimeError:
@@ -232,7 +226,7 @@ class TimeError:
         self.error = {f.name: 0.0 for f in self._fields}
         self.interval = -1
 
-    def look(self, t: float, lower: Array, upper: Array) -> None:
+    def look(self, t: float, box: Extent) -> None:
         """Estimate the error of the interval around t on a box, once per interval. Collective.
 
         Raises:
@@ -245,7 +239,7 @@ class TimeError:
         if k == self.interval:
             return
         self.interval = k
-        axes = [np.linspace(low, high, _POINTS) for low, high in zip(lower, upper, strict=True)]
+        axes = [np.linspace(low, high, _POINTS) for low, high in zip(box.lower, box.upper, strict=True)]
         for f in self._fields:
             self.error[f.name] = max(self.error[f.name], self._estimate(k, axes, f.name))
 

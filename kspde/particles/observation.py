@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from kspde.particles.fields.base import Extent
 from kspde.particles.reductions import reduced
 from kspde.particles.weights import ParticleWeights, weight_of
 from kspde.runtime.compiled import compiled, in_blocks, widest_vectors
-from kspde.typing import Array, Ids
+from kspde.typing import Array, Comm, Ids
 
 __all__ = ["Observation", "Tallies", "observe", "tally"]
 
@@ -44,28 +43,22 @@ def observe(
     positions: Mapping[str, Array],
     ids: Mapping[str, Ids],
     counts: Mapping[str, int],
-    comm: Any,
+    comm: Comm,
     weights: ParticleWeights | None = None,
     tallies: Tallies | None = None,
 ) -> Observation:
-    """Observe particles of all species. Collective.
-
-    Args:
-        positions: positions by species, shape (n_local, d).
-        ids: ids of the particles.
-        counts: number of particles by species, over all ranks.
-        comm: the communicator.
-        weights: weights of the particles; without them each species has mass 1.
-        tallies: tallies of these positions, where they are known already.
-    """
+    """Observe particles, as ``System`` has them; their tallies may be known already. Collective."""
     variations: Mapping[str, float] = {} if weights is None else weights.variations
     species = tuple(positions)
+    units: dict[str, float] = {}
     d = positions[species[0]].shape[1]
     least = np.full((len(species), 2 * d + 1), np.inf)
     sums = np.zeros((len(species), d + 1))
     for row, name in enumerate(species):
-        x = positions[name]
-        partial = np.array(_tallies(x, weights, name) if tallies is None else tallies[name])
+        x, own = positions[name], None if weights is None else weights.own(name)
+        # What a particle weighs that counts 1 in a tally.
+        units[name] = 1.0 if own is not None else 1.0 / counts[name] if weights is None else float(weights.each[name])
+        partial = np.array(_tallies(x, own) if tallies is None else tallies[name])
         if len(partial):
             least[row, : 2 * d] = partial[:, : 2 * d].min(axis=0)
             sums[row] = partial[:, 2 * d :].sum(axis=0)
@@ -80,30 +73,18 @@ def observe(
     return Observation(
         extent=Extent(corners[:d], -corners[d : 2 * d]),
         mean={name: sums[row, :d] / variations.get(name, counts[name]) for row, name in enumerate(species)},
-        second_moment={name: float(sums[row, d]) * _unit(weights, name, counts) for row, name in enumerate(species)},
+        second_moment={name: float(sums[row, d]) * unit for row, (name, unit) in enumerate(units.items())},
         not_finite=lost[0] if lost else None,
     )
 
 
-def _unit(weights: ParticleWeights | None, species: str, counts: Mapping[str, int]) -> float:
-    """Return the weight of a particle that counts 1 in a tally."""
-    each = 1.0 / counts[species] if weights is None else weights.each[species]
-    return 1.0 if isinstance(each, np.ndarray) else each
-
-
-def _tallies(x: Array, weights: ParticleWeights | None, species: str) -> list[Array]:
-    own = None if weights is None else weights.own(species)
+def _tallies(x: Array, own: Array | None) -> list[Array]:
     return in_blocks(lambda rows: tally(x[rows], None if own is None else own[rows]), len(x))
 
 
 @compiled
 def tally(x: Array, weights: Array | None) -> Array:
-    """Return least x, least −x, Σ w x, each (d,), and Σ w |x|² of positions (n, d), on the calling thread.
-
-    Args:
-        x: shape (n, d).
-        weights: w, shape (n,), or None for 1.
-    """
+    """Return least x, least −x, Σ w x, each (d,), and Σ w |x|² of positions (n, d), w = 1 for None; on one thread."""
     widest_vectors()
     n, d = x.shape
     numbers = x.ravel()

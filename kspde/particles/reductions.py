@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from kspde.typing import Array
+from kspde.typing import Array, Comm
 
 __all__ = ["everyones", "gather_rows", "reduced"]
 
 
-def reduced(comm: Any, array: Array, op: Literal["SUM", "MAX", "MIN"] = "SUM") -> Array:
+def reduced(comm: Comm, array: Array, op: Literal["SUM", "MAX", "MIN"] = "SUM") -> Array:
     """Reduce an array over all ranks in place, and return it. Collective."""
     if comm.size > 1:
         from mpi4py import MPI
@@ -20,12 +20,12 @@ def reduced(comm: Any, array: Array, op: Literal["SUM", "MAX", "MIN"] = "SUM") -
     return array
 
 
-def everyones(rows: Array, comm: Any) -> Array:
+def everyones(rows: Array, comm: Comm) -> Array:
     """Return a copy of the rows of all ranks, in their order, on every rank. Collective."""
     return np.concatenate(comm.allgather(rows) if comm.size > 1 else [rows])
 
 
-def gather_rows(local: Array, comm: Any) -> Array | None:
+def gather_rows(local: Array, comm: Comm) -> Array | None:
     """Return the rows of all ranks, in their order, on rank 0; None elsewhere. Collective."""
     if comm.size == 1:
         return local.copy()

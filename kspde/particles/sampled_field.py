@@ -32,7 +32,7 @@ class SampledField:
         spacing: h of the grid; 0 before the first.
         shape: number of nodes in each direction.
         lower: corner of the grid, shape (d,).
-        inner: corners of the box in which the particles may move.
+        inner: box in which the particles may move.
     """
 
     def __init__(self, dimension: int, *, coarse: int, most: int) -> None:
@@ -40,15 +40,13 @@ class SampledField:
         self.spacing = 0.0
         self.shape: tuple[int, ...] = ()
         self.lower = np.zeros(dimension)
-        self.inner = (np.zeros(dimension), np.zeros(dimension))
+        self.inner = Extent(self.lower, self.lower)
         self._coarse, self._most = coarse, most
         self._coefficients: dict[str, Array] = {}
 
     def covers(self, extent: Extent) -> bool:
         """Return whether the grid covers the particles."""
-        return bool(
-            self.shape and not np.any(extent.lower < self.inner[0]) and not np.any(extent.upper > self.inner[1])
-        )
+        return bool(self.shape) and extent.within(self.inner)
 
     def resolve(self, extent: Extent, sample: Callable[[], float], tol: float) -> float:
         """Sample on a grid that covers the extent, refined until the error is at most ``tol``. Collective.
@@ -76,7 +74,7 @@ class SampledField:
                 return math.inf
 
         if not self.covers(extent):
-            self._lay(extent, self.spacing or float((extent.upper - extent.lower).max()) / self._coarse or 1.0, tol)
+            self._lay(extent, self.spacing or float(extent.size.max()) / self._coarse or 1.0, tol)
         error = tried()
         while error > tol and np.prod(2.0 * np.array(self.shape)) < self._most:
             self._lay(extent, 0.5 * self.spacing, tol)
@@ -85,14 +83,13 @@ class SampledField:
 
     def _lay(self, extent: Extent, spacing: float, tol: float) -> None:
         check_resolved(extent, spacing, tol)
-        slack = _SLACK * (extent.upper - extent.lower) + 2 * spacing
-        self.inner = (extent.lower - slack, extent.upper + slack)
+        self.inner = extent.widened(_SLACK * extent.size + 2 * spacing)
         self.spacing = spacing
         self.lower, self.shape = self._around_inner()
 
     def _around_inner(self) -> tuple[Array, tuple[int, ...]]:
-        nodes = np.ceil((self.inner[1] - self.inner[0]) / self.spacing) + 2 * _MARGIN + 1
-        return self.inner[0] - _MARGIN * self.spacing, tuple(int(m) for m in nodes)
+        nodes = np.ceil(self.inner.size / self.spacing) + 2 * _MARGIN + 1
+        return self.inner.lower - _MARGIN * self.spacing, tuple(int(m) for m in nodes)
 
     @property
     def axes(self) -> list[Array]:
@@ -131,7 +128,7 @@ class SampledField:
             "lower": self.lower,
             "shape": np.array(self.shape, dtype=np.float64),
             "spacing": np.array([self.spacing]),
-            "inner": np.stack(self.inner),
+            "inner": np.stack((self.inner.lower, self.inner.upper)),
         }
 
     def restore(self, state: Mapping[str, Array]) -> None:
@@ -140,7 +137,7 @@ class SampledField:
         Raises:
             ValueError: there is no such grid.
         """
-        self.inner = (state["inner"][0], state["inner"][1])
+        self.inner = Extent(*state["inner"])
         self.spacing = float(state["spacing"][0])
         self.lower, self.shape = self._around_inner()
         same = np.array_equal(self.shape, state["shape"]) and np.array_equal(self.lower, state["lower"])

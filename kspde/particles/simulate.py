@@ -30,6 +30,7 @@ from kspde.runtime.limits import check_steps, check_work
 from kspde.runtime.messages import keeping_warnings
 from kspde.runtime.parallel import collective, communicator, limited_threads
 from kspde.runtime.saving import SaveAt
+from kspde.typing import Comm
 
 __all__ = ["simulate"]
 
@@ -61,7 +62,7 @@ def simulate(
     resume: bool = False,
     on_blow_up: Literal["warn", "stop", "ignore"] = "warn",
     progress: Callable[[float], None] | None = None,
-    comm: Any = None,
+    comm: Comm | None = None,
 ) -> Cloud:
     r"""Simulate N particles from t = 0 to ``t_end``.
 

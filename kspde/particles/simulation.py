@@ -29,7 +29,7 @@ from kspde.protocols import SolvedDensity
 from kspde.runtime.checkpoint import Checkpoint, CheckpointStore
 from kspde.runtime.limits import check_memory
 from kspde.runtime.saving import SaveAt
-from kspde.typing import Array, Ids
+from kspde.typing import Array, Comm, Ids
 
 __all__ = ["Simulation"]
 
@@ -68,7 +68,7 @@ class Simulation:
     on_blow_up: str
     checkpoint: Checkpoint | None
     progress: Callable[[float], None] | None
-    comm: Any
+    comm: Comm
 
     @cached_property
     def run(self) -> Run:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from kspde.particles.fields import METHODS
 from kspde.particles.schemes import Scheme
 from kspde.runtime.parallel import together
 from kspde.runtime.random import Philox
-from kspde.typing import Array, Ids
+from kspde.typing import Array, Comm, Ids
 
 __all__ = ["Seed", "bytes_of_particles", "local_ids"]
 
@@ -51,7 +50,7 @@ class Seed:
         return Philox(self.seed, (kind, self.replica) if self.replica else (kind,))
 
     def starting_points(
-        self, densities: Mapping[str, InitialDensity], ids: Mapping[str, Ids], mollifier: Kernel | None, comm: Any
+        self, densities: Mapping[str, InitialDensity], ids: Mapping[str, Ids], mollifier: Kernel | None, comm: Comm
     ) -> dict[str, Array]:
         """Return this rank's starting points by species, shape (n_local, d). Collective.
 
@@ -70,7 +69,7 @@ class Seed:
         return points
 
 
-def local_ids(counts: Mapping[str, int], comm: Any) -> dict[str, Ids]:
+def local_ids(counts: Mapping[str, int], comm: Comm) -> dict[str, Ids]:
     """Split the ids into contiguous ranges, one per rank; those of one species follow those of another."""
     out: dict[str, Ids] = {}
     offset = 0
@@ -82,17 +81,9 @@ def local_ids(counts: Mapping[str, int], comm: Any) -> dict[str, Ids]:
 
 
 def bytes_of_particles(n: float, dimension: int, scheme: type[Scheme], method: str, *, mean_field: bool) -> float:
-    """Return about how many bytes n particles take beside grids.
+    """Return about how many bytes n particles take beside grids, and mean-field particles if they move beside them.
 
-    The constants are what was measured beyond the libraries' share (tests/benchmarks/memory.py, whose table holds
-    estimates beside measured peaks).
-
-    Args:
-        n: number of particles.
-        dimension: dimension of space.
-        scheme: class of the scheme.
-        method: ``method`` of ``simulate``.
-        mean_field: whether mean-field particles move beside them.
+    The constants are measured: tests/benchmarks/memory.py.
     """
     vectors = scheme.vectors * (1.75 if mean_field else 1.0)
     return n * (8.0 + 8.0 * dimension * vectors + METHODS[method].bytes_per_particle)

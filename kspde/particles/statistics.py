@@ -22,7 +22,7 @@ from kspde.particles.system import System
 from kspde.particles.weights import ParticleWeights
 from kspde.runtime.parallel import threads_per_rank, together
 from kspde.runtime.saving import SaveAt
-from kspde.typing import Array
+from kspde.typing import Array, Comm
 
 __all__ = ["STATISTICS", "Statistic", "StatisticsRecorder", "check_statistics", "statistics_of"]
 
@@ -288,5 +288,5 @@ def _weights(system: System, species: str) -> tuple[Array | float, float]:
     return own[:, None], float(_sum(system.comm, own.sum(keepdims=True))[0])
 
 
-def _sum(comm: Any, values: Array) -> Array:
+def _sum(comm: Comm, values: Array) -> Array:
     return reduced(comm, np.ascontiguousarray(values, dtype=np.float64))

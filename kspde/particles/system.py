@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from kspde.errors import ConvergenceError, InputError
 from kspde.models import FieldValues, Model
@@ -12,7 +11,7 @@ from kspde.particles.fields.base import Extent, FieldEvaluator
 from kspde.particles.observation import Observation, Tallies, observe
 from kspde.particles.weights import ParticleWeights
 from kspde.runtime.random import Philox
-from kspde.typing import Array, Ids
+from kspde.typing import Array, Comm, Ids
 
 __all__ = ["System"]
 
@@ -39,7 +38,7 @@ class System:
     ids: Mapping[str, Ids]
     counts: Mapping[str, int]
     noise: Philox
-    comm: Any
+    comm: Comm
     weights: ParticleWeights | None = None
     seen: Observation = field(init=False)
 
@@ -67,7 +66,7 @@ class System:
         Raises:
             ConvergenceError: the fields would need a grid beyond the memory limit; on every rank.
         """
-        self._update(self.evaluator.update, self.positions, self.seen, t)
+        self._update(self.evaluator.update, self.positions, self.seen.extent, t)
 
     def prepare_stage(self, positions: Mapping[str, Array], t: float) -> None:
         """Compute the fields of other positions of the same particles at time t. Collective.
@@ -77,18 +76,12 @@ class System:
         """
         stage = observe(positions, self.ids, self.counts, self.comm)
         self.refuse_lost(stage.not_finite)
-        self._update(self.evaluator.update_stage, positions, stage, t)
+        self._update(self.evaluator.update_stage, positions, stage.extent, t)
 
-    def _update(
-        self,
-        update: Callable[[Mapping[str, Array], Extent], None],
-        positions: Mapping[str, Array],
-        seen: Observation,
-        t: float,
-    ) -> None:
+    def _update(self, update: Callable[..., None], positions: Mapping[str, Array], extent: Extent, t: float) -> None:
         self.evaluator.t = t
         try:
-            update(positions, seen.extent)
+            update(positions, extent)
         except InputError as error:
             raise ConvergenceError(str(error)) from None
 

@@ -11,18 +11,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from numba.core import types
 from numba.extending import overload
 
 from kspde.errors import InputError, check_finite
 from kspde.particles.reductions import reduced
 from kspde.runtime.parallel import together
-from kspde.typing import Array
+from kspde.typing import Array, Comm
 
 __all__ = ["GivenWeights", "ParticleWeights", "own_and_factor", "particle_weights", "weight_of"]
 
 #: What a user gives for a species: all weights in the order of ids, or a function of starting points.
-GivenWeights = Any
+GivenWeights = npt.ArrayLike | Callable[[Array], npt.ArrayLike]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ def particle_weights(
     *,
     counts: Mapping[str, int],
     masses: Mapping[str, float],
-    comm: Any,
+    comm: Comm,
 ) -> ParticleWeights:
     """Return the weights of particles that start at ``positions``, by species (n_local, d). Collective.
 
@@ -70,46 +71,36 @@ def particle_weights(
             rank.
     """
     species = tuple(positions)
-    given = _by_species(weights, species)
+    given: Any = weights
+    if not isinstance(given, Mapping):
+        if weights is not None and len(species) > 1:
+            raise InputError(f"weights are not by species: give a dictionary with some of {', '.join(species)}")
+        given = {} if weights is None else {species[0]: weights}
+    for name in given:
+        if name not in species:
+            raise InputError(f"weights has species {name!r}: give some of {', '.join(species)}")
     each: dict[str, float | Array] = {name: masses[name] / counts[name] for name in species}
     sums = np.zeros((3, len(species)))
     with together(comm):
         for i, name in enumerate(species):
             if name in given:
-                own = _local(f"weights of {name!r}", given[name], positions[name], counts[name], comm)
-                each[name] = own
+                each[name] = own = _local(f"weights of {name!r}", given[name], positions[name], counts[name], comm)
                 sums[:, i] = own.sum(), np.abs(own).sum(), (own < 0).sum()
-    reduced(comm, sums)
-    totals = dict(masses)
-    for i, name in enumerate(species):
-        if name in given:
-            totals[name] = float(sums[0, i])
-            if not 0 < sums[1, i] < np.inf:
-                raise InputError(
-                    f"the weights of {name!r} have the absolute sum {sums[1, i]:g}: give some that are not 0"
-                )
+    totals, variations, negative = (dict(zip(species, row.tolist(), strict=True)) for row in reduced(comm, sums))
+    for name in given:
+        if not 0 < variations[name] < np.inf:
+            raise InputError(
+                f"the weights of {name!r} have the absolute sum {variations[name]:g}: give some that are not 0"
+            )
     return ParticleWeights(
-        masses=totals,
+        masses={name: totals[name] if name in given else masses[name] for name in species},
         each=each,
-        variations={name: float(sums[1, i]) for i, name in enumerate(species) if name in given},
-        signed=tuple(name for i, name in enumerate(species) if sums[2, i]),
+        variations={name: variations[name] for name in species if name in given},
+        signed=tuple(name for name in species if negative[name]),
     )
 
 
-def _by_species(weights: Any, species: tuple[str, ...]) -> Mapping[str, GivenWeights]:
-    if weights is None:
-        return {}
-    if not isinstance(weights, Mapping):
-        if len(species) > 1:
-            raise InputError(f"weights are not by species: give a dictionary with some of {', '.join(species)}")
-        return {species[0]: weights}
-    for name in weights:
-        if name not in species:
-            raise InputError(f"weights has species {name!r}: give some of {', '.join(species)}")
-    return weights
-
-
-def _local(label: str, given: GivenWeights, x: Array, count: int, comm: Any) -> Array:
+def _local(label: str, given: GivenWeights, x: Array, count: int, comm: Comm) -> Array:
     if callable(given):
         return check_finite(label, given(x.copy()), (len(x),)) if len(x) else np.empty(0)
     first, last = (count * r // comm.size for r in (comm.rank, comm.rank + 1))
@@ -117,12 +108,7 @@ def _local(label: str, given: GivenWeights, x: Array, count: int, comm: Any) -> 
 
 
 def own_and_factor(weights: float | Array, gathered: Callable[[Array], Array]) -> tuple[Array | None, float]:
-    """Return the weights of all sources of a sum and a factor of the sum: w and 1, or None and the common weight.
-
-    Args:
-        weights: a number for all particles, or this rank's weights, shape (n_local,).
-        gathered: function that gathers the weights of all sources from this rank's.
-    """
+    """Return the ``gathered`` weights of all sources of a sum and a factor: w and 1, or None and the common weight."""
     return (gathered(weights), 1.0) if isinstance(weights, np.ndarray) else (None, weights)
 
 

@@ -15,7 +15,7 @@ from kspde.particles.fields.direct import DirectSum
 from kspde.particles.fields.nufft import NonuniformFFT
 from kspde.particles.fields.particle_mesh import ParticleMesh
 from kspde.particles.fields.relaxing import RelaxingFields
-from kspde.typing import Array
+from kspde.typing import Array, Comm
 
 __all__ = ["METHODS", "FieldOptions"]
 
@@ -49,7 +49,7 @@ class FieldOptions:
         check_flag("include_self", self.include_self)
 
     def evaluator(
-        self, fields: tuple[Field, ...], *, dimension: int, weights: Mapping[str, float | Array], comm: Any
+        self, fields: tuple[Field, ...], *, dimension: int, weights: Mapping[str, float | Array], comm: Comm
     ) -> FieldEvaluator:
         """Return the evaluator of the fields of an empirical measure.
 

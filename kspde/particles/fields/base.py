@@ -22,7 +22,7 @@ from kspde.errors import InputError
 from kspde.models import Field, FieldValues
 from kspde.radial import WAVENUMBERS, check_bounded, is_zero, moment, radial_weights
 from kspde.runtime.compiled import in_blocks
-from kspde.typing import Array
+from kspde.typing import Array, Comm
 
 __all__ = ["MEMORY_LIMIT", "Extent", "FieldEvaluator", "check_resolved", "too_large"]
 
@@ -32,10 +32,28 @@ MEMORY_LIMIT = 4e9
 
 @dataclass(frozen=True)
 class Extent:
-    """Two corners, of shape (d,), of the smallest box that holds the particles of all species and ranks."""
+    """Two corners, of shape (d,), of the smallest box that holds the particles of all species and ranks, or of another.
+
+    Attributes:
+        lower: its lower corner.
+        upper: its upper corner.
+    """
 
     lower: Array
     upper: Array
+
+    @property
+    def size(self) -> Array:
+        """The lengths of the sides, shape (d,)."""
+        return self.upper - self.lower
+
+    def within(self, box: Extent) -> bool:
+        """Return whether another box holds this one."""
+        return bool(np.all(self.lower >= box.lower) and np.all(self.upper <= box.upper))
+
+    def widened(self, by: Array | float) -> Extent:
+        """Return this box with room on each side."""
+        return Extent(self.lower - by, self.upper + by)
 
 
 def check_resolved(extent: Extent, spacing: float, tol: float) -> None:
@@ -96,7 +114,7 @@ class FieldEvaluator(ABC):
         weights: Mapping[str, float | Array],
         tol: float,
         include_self: bool,
-        comm: Any,
+        comm: Comm,
         memory_limit: float = MEMORY_LIMIT,
     ) -> None:
         for field in fields:
@@ -192,7 +210,6 @@ class FieldEvaluator(ABC):
         """Restore what ``state`` returned, before the first update."""
 
     def _buffer(self, species: str, name: str, shape: tuple[int, ...]) -> Array:
-        kept = self._buffers.get((species, name))
-        if kept is None or kept.shape != shape:
-            kept = self._buffers[species, name] = np.empty(shape)
-        return kept
+        if (species, name) not in self._buffers or self._buffers[species, name].shape != shape:
+            self._buffers[species, name] = np.empty(shape)
+        return self._buffers[species, name]

@@ -43,7 +43,7 @@ class DirectSum(FieldEvaluator):
             self._all[source] = self._gathered(positions[source])
             if source not in self._all_weights:
                 self._all_weights[source] = own_and_factor(self.weights[source], self._gathered)
-        diameter = float(np.linalg.norm(extent.upper - extent.lower))
+        diameter = float(np.linalg.norm(extent.size))
         if diameter > self._reach:
             self._tabulate(1.3 * diameter or 1.0)
 

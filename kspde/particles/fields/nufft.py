@@ -75,7 +75,7 @@ class NonuniformFFT(FieldEvaluator):
         """
         if not self.active:
             return
-        if not self.shape or np.any(extent.lower < self._inner[0]) or np.any(extent.upper > self._inner[1]):
+        if not self.shape or not extent.within(self._inner):
             self._build(extent)
         for source in self._sources:
             x = positions[source]
@@ -98,18 +98,14 @@ class NonuniformFFT(FieldEvaluator):
             values[:] = self._backward.execute(modes).real
             return
         # All are real: one complex transform gives two of them, the second as its imaginary part.
-        parts = [(values, None), *((gradient[:, axis], axis) for axis in range(self.dimension))]
-        for first, second in zip(parts[::2], [*parts[1::2], None], strict=False):
-            out = self._backward.execute(modes * self._derivatives(first[1], None if second is None else second[1]))
-            first[0][:] = out.real
-            if second is not None:
-                second[0][:] = out.imag
-
-    def _derivatives(self, first: int | None, second: int | None) -> Modes | Array:
-        """Return the factor for (the value, or ∂ along the first axis) + i ∂ along the second axis, if any."""
-        real = 1.0 if first is None else 1j * self._wavenumbers[first]
-        out: Modes | Array = np.asarray(real if second is None else real - self._wavenumbers[second])
-        return out
+        parts: list[tuple[Array, Any]] = [(values, None), *((gradient[:, a], a) for a in range(self.dimension))]
+        for (real, axis), imaginary in zip(parts[::2], [*parts[1::2], None], strict=False):
+            factor = 1.0 if axis is None else 1j * self._wavenumbers[axis]
+            if imaginary is None:
+                real[:] = self._backward.execute(modes * factor).real
+            else:
+                out = self._backward.execute(modes * (factor - self._wavenumbers[imaginary[1]]))
+                real[:], imaginary[0][:] = out.real, out.imag
 
     def summary(self) -> dict[str, Any]:
         """Return the data of the modes."""
@@ -130,9 +126,8 @@ class NonuniformFFT(FieldEvaluator):
         return [np.multiply(x[:, a] - self._centre[a], 2 * np.pi / self._sides[a]) for a in range(self.dimension)]
 
     def _build(self, extent: Extent) -> None:
-        size = extent.upper - extent.lower
-        slack = _SLACK * (size + self.padding)
-        sides = size + 2 * slack + self.padding
+        inner = extent.widened(_SLACK * (extent.size + self.padding))
+        sides = inner.size + self.padding
         most = np.minimum(self.band * sides / (2 * np.pi), 1e15)
         shape = tuple(2 * math.ceil(m) + 1 for m in most)
         # Modes per source, factors per field, one or two of their products; two grids of finufft, twice as fine.
@@ -141,14 +136,14 @@ class NonuniformFFT(FieldEvaluator):
         if needed > self.memory_limit:
             raise too_large(
                 f"the fields of a cloud of size {{}} to relative accuracy {self.tol:g}",
-                size,
+                extent.size,
                 2 * most,
                 f"up to {self.band:.3g}, padding {self.padding:.3g}",
                 needed=needed,
                 limit=self.memory_limit,
                 advice='use method = "mesh", which splits narrow kernels, give a larger eps or field_tol',
             )
-        self._built, self._inner = extent, (extent.lower - slack, extent.upper + slack)
+        self._built, self._inner = extent, inner
         self._sides, self._centre = sides, 0.5 * (extent.lower + extent.upper)
         self.shape = shape
         self._wavenumbers = []

@@ -71,20 +71,9 @@ def sum_all(
     weights: Array | None,
     factor: float,
 ) -> None:
-    """Write the sums over all sources, or over those of a particle's own group.
+    """Write the sums at x over all sources, or over those of a particle's own ``group`` of consecutive ones.
 
-    Args:
-        values: output, shape (n,).
-        gradient: output, shape (n, d), or None where none is wanted.
-        x: positions, shape (n, d).
-        sources: positions of the sources, shape (N, d).
-        group: the number of consecutive sources that belong together.
-        table: coefficients of the kernel's table.
-        step: its step.
-        slopes: coefficients of its derivative's table; not read where no gradient is wanted.
-        slope_step: its step.
-        weights: weights of the sources, shape (N,), or None for 1.
-        factor: a factor of all sums.
+    Sums have the weights of the sources, None for 1, and a common factor; ``gradient`` is None where none is wanted.
     """
     d, sloped = x.shape[1], gradient is not None
     for i in prange(len(x)):

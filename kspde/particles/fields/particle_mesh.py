@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from kspde.errors import InputError
 from kspde.models import Field
 from kspde.particles.fields.accuracy import band, grid_factors, image_distance, spacing
 from kspde.particles.fields.base import Extent, FieldEvaluator, check_resolved, too_large
@@ -64,12 +63,11 @@ class ParticleMesh(FieldEvaluator):
         """
         if not self.active:
             return
-        if not self.shape or np.any(extent.lower < self._inner[0]) or np.any(extent.upper > self._inner[1]):
+        if not self.shape or not extent.within(self._inner):
             self._build(extent)
             self._check_memory(sum(len(positions[source]) for source in self._sources), extent)
         if self._short_range is not None:
-            sources = {source: positions[source] for source in self._sources}
-            self._short_range.update(sources, extent.lower, extent.upper, self.comm)
+            self._short_range.update({source: positions[source] for source in self._sources}, extent, self.comm)
         for source in self._sources:
             nodes = deposit(self._grids, positions[source], self._lower, self.spacing, self.weights[source], self.comm)
             factors = {f.name: self._factors[f.name] for f in self.active if f.source == source}
@@ -123,13 +121,11 @@ class ParticleMesh(FieldEvaluator):
     def _build(self, extent: Extent) -> None:
         check_resolved(extent, self.spacing, self.tol)
         self._built = extent
-        size = extent.upper - extent.lower
         if self.screen:
             self._screen(0.0)
-        if self.bytes_for(size) > self.memory_limit:
-            self._split(size)
-        slack = _SLACK * (size + self.padding)
-        self._set_box(extent.lower - slack, extent.upper + slack)
+        if self.bytes_for(extent.size) > self.memory_limit:
+            self._split(extent.size)
+        self._set_box(extent.widened(_SLACK * (extent.size + self.padding)))
 
     def _check_memory(self, n: int, extent: Extent) -> None:
         """Raise if the grid and the sums over neighbours do not fit into the machine. Collective.
@@ -138,7 +134,7 @@ class ParticleMesh(FieldEvaluator):
             InputError: on every rank.
         """
         near = 0.0 if self._short_range is None else ShortRangeSum.bytes_per_particle * self.comm.allreduce(n)
-        needed = self.bytes_for(extent.upper - extent.lower) + near
+        needed = self.bytes_for(extent.size) + near
         modes = " × ".join(map(str, self.shape))
         check_memory(f"the fields on a grid of {modes}", needed, self.comm, "give a larger eps, or fewer particles")
 
@@ -148,7 +144,15 @@ class ParticleMesh(FieldEvaluator):
         Raises:
             InputError: no screen does.
         """
-        asked = self.bytes_for(size), self.points_for((1 + 2 * _SLACK) * size + 2 * _SLACK * self.padding), self.spacing
+        refusal = too_large(
+            f"the fields of a cloud of size {{}} to relative accuracy {self.tol:g}",
+            size,
+            self.points_for((1 + 2 * _SLACK) * size + 2 * _SLACK * self.padding),
+            f"spacing {self.spacing:.3g}, padding {self.padding:.3g}",
+            needed=self.bytes_for(size),
+            limit=self.memory_limit,
+            advice='give a larger eps or field_tol, method = "direct" for some thousand particles',
+        )
         scale = 2.0 * self.spacing
         screens = [longest_screen(f.kernel, self.tol) for f in self.active]
         # With a screen longer than the cloud the grid would have nothing to do.
@@ -157,20 +161,9 @@ class ParticleMesh(FieldEvaluator):
         while self.bytes_for(size) > _SHARE * self.memory_limit:
             scale *= 1.25
             if scale > longest:
-                raise self._too_large(size, *asked)
+                raise refusal
             self._screen(scale)
         self._short_range = ShortRangeSum(self.active, self.dimension, scale, weights=self.weights, tol=self.tol)
-
-    def _too_large(self, size: Array, needed: float, wanted: Array, spacing: float) -> InputError:
-        return too_large(
-            f"the fields of a cloud of size {{}} to relative accuracy {self.tol:g}",
-            size,
-            wanted,
-            f"spacing {spacing:.3g}, padding {self.padding:.3g}",
-            needed=needed,
-            limit=self.memory_limit,
-            advice='give a larger eps or field_tol, method = "direct" for some thousand particles',
-        )
 
     def points_for(self, inner: Array) -> Array:
         """Return the number of grid points per direction that a box for the cloud and the padding takes."""
@@ -191,13 +184,12 @@ class ParticleMesh(FieldEvaluator):
         """Return the number of modes of the kernels along a direction with a number of points."""
         return min(points // 2 + 1, math.ceil(self._band * points * self.spacing / (2 * np.pi)) + 1)
 
-    def _set_box(self, lower: Array, upper: Array) -> None:
+    def _set_box(self, inner: Extent) -> None:
         from scipy import fft
 
-        self._inner = (lower, upper)
-        corner = self._corner(upper - lower)
-        self.shape = tuple(int(fft.next_fast_len(math.ceil(m), real=True)) for m in self.points_for(upper - lower))
-        self._lower = lower - REACH[0] * self.spacing
+        self._inner, corner = inner, self._corner(inner.size)
+        self.shape = tuple(int(fft.next_fast_len(math.ceil(m), real=True)) for m in self.points_for(inner.size))
+        self._lower = inner.lower - REACH[0] * self.spacing
         columns = tuple(self._columns(m) for m in self.shape)
         self._convolve = corner_convolution(self.shape, corner, columns, threads=self._threads)
         self._grids = grids_for(self._threads, self._convolve.corner)

@@ -130,9 +130,6 @@ class RelaxingFields(FieldEvaluator):
         """Take positions within a step: the relaxing fields keep the source of its beginning. Collective.
 
         This is the stage of an unknown without noise of :mod:`kspde.particles.schemes.weak2`.
-
-        Raises:
-            InputError: the grid would take more than ``memory_limit``; on every rank.
         """
         if not self._prepared(positions, extent) or self._shown == self.t:
             return
@@ -179,7 +176,7 @@ class RelaxingFields(FieldEvaluator):
             out |= {
                 "at": np.array([self._at]),
                 "lower": self._lower,
-                "inner": np.stack(self._inner),
+                "inner": np.stack((self._inner.lower, self._inner.upper)),
                 "shape": np.array([self.shape, self._corner], dtype=np.float64),
             }
             out |= {f"modes.{name}": modes.view(np.float64) for name, modes in self._modes.items()}
@@ -193,7 +190,7 @@ class RelaxingFields(FieldEvaluator):
             self._others.restore({k.removeprefix(mark): a for k, a in state.items() if k.startswith(mark)})
         if self._relaxing:
             self._at, self._lower = float(state["at"][0]), state["lower"]
-            self._inner = (state["inner"][0], state["inner"][1])
+            self._inner = Extent(*state["inner"])
             shape, corner = state["shape"].astype(int).tolist()
             self._check_grid(shape, corner)
             self._set_grid(tuple(shape), tuple(corner))
@@ -203,12 +200,8 @@ class RelaxingFields(FieldEvaluator):
                     held[f.name] = np.ascontiguousarray(state[f"{name}.{f.name}"]).view(np.complex128).reshape(half)
 
     def _check_grid(self, shape: Sequence[int], corner: Sequence[int]) -> None:
-        """Raise unless ``_cover`` can have made this grid: the compiled loops do not check its bounds.
-
-        Raises:
-            ValueError: it cannot.
-        """
-        h, (low, high) = self.spacing, self._inner
+        """Raise a ValueError unless ``_cover`` can have made this grid: the compiled loops do not check its bounds."""
+        h, low, high = self.spacing, self._inner.lower, self._inner.upper
         sizes = np.array([shape, corner], dtype=np.float64)
         whole = np.array([self._lower + REACH[0] * h - low, high - self._lower - (sizes[1] - REACH[1] - 1) * h])
         if sizes.shape != (2, self.dimension) or whole.shape != sizes.shape or not np.all(sizes[0] >= sizes[1]):
@@ -250,36 +243,26 @@ class RelaxingFields(FieldEvaluator):
         return self._kept[key]
 
     def _cover(self, extent: Extent) -> None:
-        """Make the grid, or enlarge it, so that it holds the extent.
-
-        Raises:
-            InputError: it would take more than ``memory_limit``.
-        """
-        if self.shape and np.all(extent.lower >= self._inner[0]) and np.all(extent.upper <= self._inner[1]):
+        """Make the grid, or enlarge it, so that it holds the extent."""
+        if self.shape and extent.within(self._inner):
             return
         check_resolved(extent, self.spacing, self.tol)
-        h, slack = self.spacing, _SLACK * (extent.upper - extent.lower + 0.5 * self.padding)
-        lower, upper = extent.lower - slack, extent.upper + slack
+        h, inner = self.spacing, extent.widened(_SLACK * (extent.size + 0.5 * self.padding))
         old = (self.shape, self._corner, self._lower) if self.shape else None
-        first = lower - REACH[0] * h
+        first = inner.lower - REACH[0] * h
         if old is not None:
             # Old grid points are points of the new grid.
-            upper = np.maximum(upper, self._inner[1])
             first = old[2] - h * np.ceil(np.maximum(old[2] - first, 0.0) / h)
-            lower = first + REACH[0] * h
-        corner = tuple(math.ceil(m) + sum(REACH) + 2 for m in np.minimum((upper - lower) / h, 1e15))
+            inner = Extent(first + REACH[0] * h, np.maximum(inner.upper, self._inner.upper))
+        corner = tuple(math.ceil(m) + sum(REACH) + 2 for m in np.minimum(inner.size / h, 1e15))
         shape = self._allowed(corner, extent)
-        self._inner, self._lower = (lower, upper), first
+        self._inner, self._lower = inner, first
         self._set_grid(shape, corner)
         if old is not None:
             self._transfer(*old)
 
     def _allowed(self, corner: tuple[int, ...], extent: Extent) -> tuple[int, ...]:
-        """Return the number of grid points per direction.
-
-        Raises:
-            InputError: they would take more than ``memory_limit``.
-        """
+        """Return the number of grid points per direction, unless they take more than ``memory_limit``."""
         from scipy import fft
 
         wanted = [m + min(self.padding / self.spacing, 1e15) for m in corner]
@@ -289,7 +272,7 @@ class RelaxingFields(FieldEvaluator):
         if needed > self.memory_limit:
             raise too_large(
                 "the fields with tau > 0 of a cloud of size {}",
-                extent.upper - extent.lower,
+                extent.size,
                 wanted,
                 f"spacing {self.spacing:.3g}, padding {self.padding:.3g}",
                 needed=needed,

@@ -14,18 +14,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from kspde.errors import InputError
 from kspde.kernels import Kernel, ResolventPolynomial
 from kspde.models import Field
+from kspde.particles.fields.base import Extent
 from kspde.particles.fields.pairs import add_neighbours, pair_tables
 from kspde.particles.reductions import everyones
 from kspde.particles.weights import own_and_factor
 from kspde.radial import profile
-from kspde.typing import Array, Indices
+from kspde.typing import Array, Comm, Indices
 
 __all__ = ["ScreenedKernel", "ShortRangeSum", "longest_screen"]
 
@@ -65,11 +65,7 @@ class ScreenedKernel(Kernel):
 
     @property
     def resolvents(self) -> tuple[ResolventPolynomial, ...]:
-        """Not available: a screened kernel exists on grids only.
-
-        Raises:
-            NotImplementedError: always.
-        """
+        """Not available."""
         raise NotImplementedError("a screened kernel exists on grids only")
 
 
@@ -122,7 +118,7 @@ class ShortRangeSum:
         self._width = self.reach
         self.pairs = 0.0
 
-    def update(self, positions: Mapping[str, Array], lower: Array, upper: Array, comm: Any) -> None:
+    def update(self, positions: Mapping[str, Array], extent: Extent, comm: Comm) -> None:
         """Gather all particles on every rank and sort them into cells. Collective.
 
         Raises:
@@ -133,12 +129,12 @@ class ShortRangeSum:
         d = self._dimension
         everyone = {name: everyones(x, comm) for name, x in positions.items()}
         most = max(64, 4 * max(len(x) for x in everyone.values()))
-        self._width = max(self.reach, float(np.prod(np.maximum(upper - lower, self.reach)) / most) ** (1 / d))
-        self._lower[:d] = lower
-        self._shape[:d] = shape = np.floor((upper - lower) / self._width).astype(np.int64) + 1
+        self._width = max(self.reach, float(np.prod(np.maximum(extent.size, self.reach)) / most) ** (1 / d))
+        self._lower[:d] = extent.lower
+        self._shape[:d] = shape = np.floor(extent.size / self._width).astype(np.int64) + 1
         self.pairs = 0.0
         for name, x in everyone.items():
-            places = np.clip(((x - lower) / self._width).astype(np.int64), 0, shape - 1)
+            places = np.clip(((x - extent.lower) / self._width).astype(np.int64), 0, shape - 1)
             cell = np.ravel_multi_index(tuple(places.T), tuple(shape))
             count = np.bincount(cell, minlength=int(shape.prod()))
             self._starts[name] = np.concatenate(([0], np.cumsum(count)))

@@ -15,7 +15,7 @@ import numpy as np
 from kspde.particles.fields.simd import ZERO, Lanes, add_scaled, dot, load, polynomials, scatter_add
 from kspde.particles.weights import weight_of
 from kspde.runtime.compiled import compiled, in_blocks, inlined, on_threads
-from kspde.typing import Array
+from kspde.typing import Array, Comm
 
 __all__ = ["ORDER", "REACH", "deposit", "gather", "gather_part", "grids_for"]
 
@@ -29,26 +29,20 @@ _PARTICLES, _NODES = 5_000, 100_000
 _FEW_NODES = 60_000
 
 
-def _spline_polynomials(order: int) -> Array:
-    """Return c with B(s − j) = Σ_k c[k, j] t^k at the nodes j = 0, 1, ... from ⌊s⌋ − order/2 + 1 on, t = s − ⌊s⌋.
-
-    By the recursion (q − 1) B_q(x) = x B_{q−1}(x) + (q − x) B_{q−1}(x − 1) on [0, q], piece by piece.
-    """
-    pieces: Array = np.ones((1, 1))
-    for q in range(2, order + 1):
-        longer = np.zeros((q, q))
-        for m in range(q):
-            if m < q - 1:
-                longer[m, :-1] += m * pieces[m]
-                longer[m, 1:] += pieces[m]
-            if m > 0:
-                longer[m, :-1] += (q - m) * pieces[m - 1]
-                longer[m, 1:] -= pieces[m - 1]
-        pieces = longer / (q - 1)
-    return np.ascontiguousarray(pieces[::-1].T)
-
-
-_COEFFICIENTS = _spline_polynomials(ORDER)
+#: Row k has, for each of the six nodes from ⌊s⌋ − 2 on, the coefficient of t^k in B(s − j), t = s − ⌊s⌋.
+_COEFFICIENTS: Array = (
+    np.array(
+        [
+            [1.0, 26.0, 66.0, 26.0, 1.0, 0.0],
+            [-5.0, -50.0, 0.0, 50.0, 5.0, 0.0],
+            [10.0, 20.0, -60.0, 20.0, 10.0, 0.0],
+            [-10.0, 20.0, 0.0, -20.0, 10.0, 0.0],
+            [5.0, -20.0, 30.0, -20.0, 5.0, 0.0],
+            [-1.0, 5.0, -10.0, 10.0, -5.0, 1.0],
+        ]
+    )
+    / 120.0
+)
 _weights = polynomials(_COEFFICIENTS)
 _slopes = polynomials(_COEFFICIENTS[1:] * np.arange(1.0, ORDER)[:, None])
 
@@ -176,12 +170,12 @@ _GATHER = {1: _gather_1d, 2: _gather_2d, 3: _gather_3d}
 
 
 def grids_for(threads: int, shape: tuple[int, ...]) -> Array:
-    """Return the grids for ``deposit``: one per thread, or two, so that a faster thread can fill more of them."""
+    """Return the grids for ``deposit``: one per thread, or two small ones, as a faster thread fills more."""
     each = 2 if threads > 1 and math.prod(shape) <= _FEW_NODES else 1
     return np.empty((each * threads, *shape))
 
 
-def deposit(grids: Array, x: Array, lower: Array, spacing: float, weights: float | Array, comm: Any = None) -> Array:
+def deposit(grids: Array, x: Array, lower: Array, spacing: float, weights: float | Array, comm: Comm = None) -> Array:
     """Write Σ_j w_j B((x − X_j)/h) at the nodes x of the first grid, and return it. Collective over ``comm``.
 
     Each grid receives an equal share of the particles, whichever thread fills it, so that the result is reproducible;
@@ -191,7 +185,7 @@ def deposit(grids: Array, x: Array, lower: Array, spacing: float, weights: float
         grids: arrays from ``grids_for``, shape (grids, M, ...).
         x: positions X, shape (n, d).
         lower: the grid's corner, shape (d,).
-        spacing: the grid spacing h.
+        spacing: h.
         weights: one weight for all particles, or w, shape (n,).
         comm: the communicator whose ranks' particles are summed; None for this rank's alone.
     """
@@ -216,23 +210,13 @@ def deposit(grids: Array, x: Array, lower: Array, spacing: float, weights: float
 
 def gather(values: Array, gradient: Array | None, c: Array, x: Array, lower: Array, spacing: float) -> None:
     """Call ``gather_part`` for blocks of the positions, on all threads."""
-    in_blocks(
-        lambda rows: gather_part(
-            values[rows], None if gradient is None else gradient[rows], c, x[rows], lower, spacing
-        ),
-        len(x),
-    )
+
+    def part(rows: slice) -> None:
+        gather_part(values[rows], None if gradient is None else gradient[rows], c, x[rows], lower, spacing)
+
+    in_blocks(part, len(x))
 
 
 def gather_part(values: Array, gradient: Array | None, c: Array, x: Array, lower: Array, spacing: float) -> None:
-    """Write a spline's values, and its gradient where one is wanted, on the calling thread.
-
-    Args:
-        values: output, shape (n,).
-        gradient: output, shape (n, d), or None.
-        c: the spline's coefficients, shape (M, ...).
-        x: positions, shape (n, d).
-        lower: the grid's corner, shape (d,).
-        spacing: the grid spacing h.
-    """
+    """Write the values at x, and the gradient unless that is None, of the spline with coefficients c; on one thread."""
     _GATHER[x.shape[1]](values, gradient, c, x, lower, 1.0 / spacing)
