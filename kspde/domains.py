@@ -30,16 +30,20 @@ class Domain(ABC):
     """A truncated domain; subclasses are frozen dataclasses of what a user gives. What it answers does not need a mesh.
 
     Attributes:
+        space: the module and the class of its space in ``kspde.fem.spaces``.
         structured: whether cells and nodes form a tensor grid.
         boundary: the fields' condition on the boundary.
         degree: the degree of the elements.
+        refine: how many times every cell is split.
         solver: how linear systems are solved, where there is a choice.
     """
 
+    space: ClassVar[tuple[str, str]] = ("mesh", "MeshSpace")
     structured: ClassVar[bool] = False
 
     boundary: Boundary
     degree: int
+    refine: int = 0
     solver: Solver = "auto"
 
     @property
@@ -114,6 +118,7 @@ class Box(Domain):
         InputError: a value out of range.
     """
 
+    space = ("box", "BoxSpace")
     structured = True
 
     half_width: float

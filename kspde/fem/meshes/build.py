@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from kspde.domains import Disk, MeshFile
+from kspde.domains import Disk, Domain, MeshFile
 from kspde.errors import InputError
 from kspde.fem.meshes.cells import flat, oriented, sound_indices
 from kspde.fem.meshes.faults import check_mesh, merged
@@ -53,7 +54,7 @@ class MeshArrays:
     cells: Indices
     rim: Indices
     outline: Outline
-    parents: tuple[Parents, ...]
+    parents: tuple[Parents, ...] = ()
     radius: float | None = None
     note: str | None = None
 
@@ -74,7 +75,7 @@ class MeshArrays:
         return nodes, np.stack([at_nodes(along[:, 1]), at_nodes(-along[:, 0])], axis=1)
 
 
-def mesh_arrays(domain: Disk | MeshFile, dimension: int) -> MeshArrays:
+def mesh_arrays(domain: Domain, dimension: int) -> MeshArrays:
     """Return the mesh of a domain.
 
     Args:
@@ -86,35 +87,42 @@ def mesh_arrays(domain: Disk | MeshFile, dimension: int) -> MeshArrays:
             ``kspde.fem.meshes.faults``.
         MissingBackendError: gmsh is needed, and not installed.
     """
-    note, radius = None, None
-    if isinstance(domain, Disk):
-        kind, points, cells = _disk(domain)
-        radius = domain.radius
-        shape, boundary = ball(radius, 2), _rim(cells, len(points))
-    else:
-        name = str(domain.path)
-        points, blocks = sound_indices(*read_mesh(Path(domain.path), dimension), name)
-        points, note = flat(points, dimension, name)
-        kind, cells = _one_kind(points, blocks, dimension, name, triangles=domain.triangles)
-        if domain.merge:
-            points, cells = merged(kind, points, cells)
-        boundary = check_mesh(kind, points, cells, name)
-        shape = outline(points, boundary, domain.centre, name)
-        count = len(cells) << dimension * domain.refine
-        if count >= 1 << 31:  # PETSc's and DOLFINx's indices have 32 bits
-            raise InputError(
-                f"refine = {domain.refine} is not valid: it makes {count:.3g} cells of the {len(cells)} in {name}; "
-                "give a smaller number, for less than 2^31"
-            )
+    mesh = SOURCES[type(domain)](domain, dimension)
+    points, cells, rim = mesh.points, mesh.cells, mesh.rim
     parents: list[Parents] = []
-    rim = boundary if kind in ("triangle", "quad") else np.empty((0, 2), dtype=np.int64)
-    for _ in range(domain.refine if kind in ("line", "triangle", "quad") else 0):
-        points, cells, rim, new = _refined(kind, points, cells, rim, radius)
+    for _ in range(domain.refine if mesh.kind in ("line", "triangle", "quad") else 0):
+        points, cells, rim, new = _refined(mesh.kind, points, cells, rim, mesh.radius)
         parents.append(new)
-    made = tuple(parents)
-    return MeshArrays(
-        kind=kind, points=points, cells=cells, rim=rim, outline=shape, parents=made, radius=radius, note=note
-    )
+    return replace(mesh, points=points, cells=cells, rim=rim, parents=tuple(parents))
+
+
+def _disk_mesh(disk: Disk, dimension: int) -> MeshArrays:
+    kind, points, cells = _disk(disk)
+    rim = _rim(cells, len(points))
+    return MeshArrays(kind=kind, points=points, cells=cells, rim=rim, outline=ball(disk.radius, 2), radius=disk.radius)
+
+
+def _file_mesh(domain: MeshFile, dimension: int) -> MeshArrays:
+    name = str(domain.path)
+    points, blocks = sound_indices(*read_mesh(Path(domain.path), dimension), name)
+    points, note = flat(points, dimension, name)
+    kind, cells = _one_kind(points, blocks, dimension, name, triangles=domain.triangles)
+    if domain.merge:
+        points, cells = merged(kind, points, cells)
+    boundary = check_mesh(kind, points, cells, name)
+    shape = outline(points, boundary, domain.centre, name)
+    count = len(cells) << dimension * domain.refine
+    if count >= 1 << 31:  # PETSc's and DOLFINx's indices have 32 bits
+        raise InputError(
+            f"refine = {domain.refine} is not valid: it makes {count:.3g} cells of the {len(cells)} in {name}; "
+            "give a smaller number, for less than 2^31"
+        )
+    rim = boundary if kind in ("triangle", "quad") else np.empty((0, 2), dtype=np.int64)
+    return MeshArrays(kind=kind, points=points, cells=cells, rim=rim, outline=shape, note=note)
+
+
+#: Meshes before refinement, by the class of the domain. A new shape is a function, and a line here.
+SOURCES: dict[type[Domain], Callable[[Any, int], MeshArrays]] = {Disk: _disk_mesh, MeshFile: _file_mesh}
 
 
 def _one_kind(points: Array, blocks: Blocks, dimension: int, name: str, *, triangles: bool) -> tuple[str, Indices]:

@@ -13,7 +13,7 @@ import ufl
 from dolfinx import fem, la, mesh
 from dolfinx.fem.petsc import assemble_matrix
 
-from kspde.domains import Disk, MeshFile
+from kspde.domains import Domain
 from kspde.errors import InputError
 from kspde.fem.backend import keep_until_dropped
 from kspde.fem.forms import compiled
@@ -42,7 +42,7 @@ class MeshSpace(Space):
     refinement that of ``kspde.fem.solvers.nested.numbering``.
 
     Args:
-        domain: a ``Disk`` or a ``MeshFile``.
+        domain: a domain with a mesh, such as a ``Disk`` or a ``MeshFile``.
         dimension: the dimension of its cells.
         comm: the communicator.
 
@@ -52,7 +52,7 @@ class MeshSpace(Space):
 
     region = "the mesh"
 
-    def __init__(self, domain: Disk | MeshFile, dimension: int, comm: Comm) -> None:
+    def __init__(self, domain: Domain, dimension: int, comm: Comm) -> None:
         self.comm = comm
         self.dimension = dimension
         self.degree = domain.degree
