@@ -295,11 +295,7 @@ def _compare(section: Any, particles: Any, problem: Problem) -> dict[str, Any]:
 
 
 def _against(case: Case) -> Case | None:
-    """Return the case of ``compare.against``.
-
-    Raises:
-        InputError: it cannot be read, or has no distance from this case.
-    """
+    """Return the case of ``compare.against``."""
     given = None if case.content.compare is None else case.content.compare.against
     if given is None:
         return None

@@ -23,6 +23,7 @@ from kspde.runtime.job import end_job, last_words, launched_rank
 from kspde.runtime.parallel import communicator, together
 from kspde.runtime.signals import Stop
 from kspde.runtime.streams import complain, silence, unread, unwritable
+from kspde.typing import Comm
 
 __all__ = ["app", "run"]
 
@@ -126,6 +127,9 @@ _add_job(
     "compare",
     """Solve the density equation, simulate the particles, and measure how far they are apart.
 
+    With compare.against in the case the density is that without mollifier, or another case's; without [particles] the
+    two densities are compared.
+
     DIR gets what "run" writes, the distances in summary.json, particles.h5, and pictures of both densities and their
     difference.
     """,
@@ -159,7 +163,7 @@ def study(
     one rank more than there are cores. DIR gets table.csv, table.h5, pictures, report.html and summary.json.
     """
 
-    def job(comm: Any, stop: Stop) -> str | None:
+    def job(comm: Comm, stop: Stop) -> str | None:
         from kspde.cli.console import Console
         from kspde.cli.jobs import run_study
         from kspde.cli.results import SUMMARY
@@ -190,7 +194,11 @@ def ledger(
     ] = None,
     results: Annotated[
         list[Path] | None,
-        typer.Option("--results", metavar="DIR", help="Results of a study, instead of those that come with kspde."),
+        typer.Option(
+            "--results",
+            metavar="DIR",
+            help="Results of a study, instead of those that come with kspde; may be repeated.",
+        ),
     ] = None,
 ) -> Work:
     """Set each quantitative claim of the papers beside its measured value.
@@ -198,7 +206,7 @@ def ledger(
     The measured values are read from results of studies, those that come with kspde unless --results gives others.
     """
 
-    def job(comm: Any, stop: Stop) -> None:
+    def job(comm: Comm, stop: Stop) -> None:
         from kspde.cli.console import Console
         from kspde.cli.ledger import ledger_text, read_results
 
@@ -225,7 +233,7 @@ def theory(
     With a case, also which hypotheses its model, parameters and initial density satisfy.
     """
 
-    def job(comm: Any, stop: Stop) -> None:
+    def job(comm: Comm, stop: Stop) -> None:
         from kspde.cli.case import read_case
         from kspde.cli.console import Console
         from kspde.cli.theory import promise_lines
@@ -246,11 +254,11 @@ class FileKind(StrEnum):
 
 @app.command(epilog="Examples: kspde schema; kspde schema study > study.schema.json")
 def schema(
-    kind: Annotated[FileKind, typer.Argument(metavar="[case|study]", help="Which files.")] = FileKind.case,
+    kind: Annotated[FileKind, typer.Argument(metavar="case|study", help="Which files.")] = FileKind.case,
 ) -> Work:
     """Print the JSON schema of case files or study files: every table and key, with type, default and meaning."""
 
-    def job(comm: Any, stop: Stop) -> None:
+    def job(comm: Comm, stop: Stop) -> None:
         from kspde.cli.console import Console
         from kspde.cli.schema import json_schema
 
@@ -298,7 +306,7 @@ def _filling(
 ) -> Work:
     """Return the work of filling a directory by a method of ``kspde.cli.jobs.CaseRun``."""
 
-    def job(comm: Any, stop: Stop) -> str | None:
+    def job(comm: Comm, stop: Stop) -> str | None:
         from kspde.cli.case import read_case
         from kspde.cli.console import Console
         from kspde.cli.hidden import RunCheckpoints

@@ -11,6 +11,7 @@ from typing import Any
 
 from kspde.errors import InputError
 from kspde.runtime.streams import silence, unread
+from kspde.typing import Comm
 
 __all__ = ["Console"]
 
@@ -26,7 +27,7 @@ class Console:
         warnings: the lines that were warned of, or would have been; empty on all ranks but 0.
     """
 
-    def __init__(self, comm: Any, *, quiet: bool = False) -> None:
+    def __init__(self, comm: Comm, *, quiet: bool = False) -> None:
         self._silent = quiet or comm.rank != 0
         self._deaf = False  # standard output is closed or full
         self._here = comm.rank == 0

@@ -24,6 +24,7 @@ from kspde.cli.console import Console
 from kspde.errors import InputError, check_number
 from kspde.runtime.checkpoint import Checkpoint
 from kspde.runtime.parallel import together
+from kspde.typing import Comm
 
 __all__ = [
     "COMPANIONS",
@@ -169,7 +170,7 @@ class RunCheckpoints:
             ``force`` is given; something else is in their place; or ``every`` is negative.
     """
 
-    def __init__(self, target: Path, comm: Any, console: Console, *, every: float, resume: bool, force: bool) -> None:
+    def __init__(self, target: Path, comm: Comm, console: Console, *, every: float, resume: bool, force: bool) -> None:
         self.path = hidden_path(target, "checkpoints")
         self._comm = comm
         self._console = console

@@ -16,19 +16,21 @@ from kspde.cli.case import Case
 from kspde.cli.console import Console
 from kspde.cli.hidden import RunCheckpoints, failed_path
 from kspde.cli.results import SUMMARY, ResultDirectory, write_csv, write_json, writing
-from kspde.distances import compare
+from kspde.distances import Distance, compare
 from kspde.domains import check_no_walls
 from kspde.errors import ConvergenceError, InputError
+from kspde.fem.solution import Solution
 from kspde.papers.studies import Outcome, Study, open_directory, outcome_of, run_points
 from kspde.papers.studies.execute import vacated
 from kspde.papers.studies.report import html_report, rate_rows, write_csv_table, write_hdf5_table
-from kspde.particles import SnapshotFiles
+from kspde.particles import Cloud, SnapshotFiles
 from kspde.plots import densities as pictures
 from kspde.radial import check_bounded
 from kspde.runtime.parallel import together
 from kspde.runtime.provenance import provenance
 from kspde.runtime.saving import SaveAt
 from kspde.runtime.signals import Stop
+from kspde.typing import Comm
 
 __all__ = ["CaseRun", "run_study"]
 
@@ -69,7 +71,7 @@ class CaseRun:
     case: Case
     results: ResultDirectory
     checkpoints: RunCheckpoints
-    comm: Any
+    comm: Comm
     console: Console
     stop: Stop
     clock: _Clock = field(default_factory=_Clock)
@@ -108,19 +110,20 @@ class CaseRun:
         self.console.say(report.heading(case, self.comm))
         times = case.compare.get("times") or [case.compare.get("t", case.experiment.problem.t_end)]
         summary: dict[str, Any] = {"command": "compare", "parameters": case.parameters()}
+        cloud: Cloud | None = None
+        snapshots: SnapshotFiles | None = None
         if case.against is not None:
             summary["against"] = {"file": str(reference.path), "parameters": reference.parameters()}
         if case.experiment.simulate is None:
-            first, cloud, snapshots = self._solve(reference, "against", times), None, None
-            pde = second = self._solve(case, "density", times)
+            first = self._solve(reference, "against", times)
+            pde = self._solve(case, "density", times)
             summary["against"]["density"] = _described(first)
         else:
             pde = first = self._solve(reference, "density", times)
             cloud, snapshots = self._simulate(case.compare.get("times"))
-            second = cloud
             summary |= {"seed": cloud.seed, "particles": cloud.summary()}
         with self.clock("distance"), case.naming("compare"):
-            distance = compare(first, second, snapshots=snapshots, **case.compare)
+            distance = compare(first, pde if cloud is None else cloud, snapshots=snapshots, **case.compare)
         self.console.say("\n".join(report.distance_lines(distance, self.clock.seconds["distance"])))
         self.stop.hold()
         self._write_density(pde)
@@ -132,7 +135,7 @@ class CaseRun:
         self._finish(summary | {"density": _described(pde), "distance": distance.summary()})
         return drawn
 
-    def _solve(self, case: Case, stage: str, times: Sequence[float] = ()) -> Any:
+    def _solve(self, case: Case, stage: str, times: Sequence[float] = ()) -> Solution:
         """Return a density that is saved at given times too."""
         options = self.checkpoints.options(stage)
         if set(times) - {case.experiment.problem.t_end}:
@@ -142,7 +145,7 @@ class CaseRun:
         self.console.say(report.density_line(pde, self.clock.seconds[stage], stage))
         return pde
 
-    def _simulate(self, times: Sequence[float] | None) -> tuple[Any, SnapshotFiles | None]:
+    def _simulate(self, times: Sequence[float] | None) -> tuple[Cloud, SnapshotFiles | None]:
         """Return the particles at the end, and where those at given times are."""
         case, files = self.case, None
         options = self.checkpoints.options("particles")
@@ -174,7 +177,7 @@ class CaseRun:
                 kept = f"what it has computed is in {target}"
             raise type(error)(f"{error}; {kept}") from None
 
-    def _write_run(self, pde: Any, **more: Any) -> _Pictures:
+    def _write_run(self, pde: Solution, **more: Any) -> _Pictures:
         self._write_density(pde)
         plots = {
             "density.png": partial(pictures.plot_density, pde),
@@ -184,7 +187,7 @@ class CaseRun:
         self._finish({"command": "run", **more, "parameters": self.case.parameters(), "density": _described(pde)})
         return drawn
 
-    def _write_density(self, pde: Any) -> None:
+    def _write_density(self, pde: Solution) -> None:
         pde.write_vtx(self.results.path / "density.bp")
         with together(self.comm):
             if self.comm.rank == 0:
@@ -213,11 +216,7 @@ def _also_at(times: Sequence[float], save: SaveAt) -> SaveAt:
 
 
 def _check_comparable(case: Case, reference: Case) -> None:
-    """Refuse what ``compare`` or ``simulate`` would, before the density is solved, which may take long.
-
-    Raises:
-        InputError: nothing to compare with, walls where there are particles, or a kernel that they cannot have.
-    """
+    """Refuse what ``compare`` or ``simulate`` would, before the density is solved, which may take long."""
     if case.experiment.simulate is None:
         if case.against is None:
             raise InputError(
@@ -233,7 +232,7 @@ def _check_comparable(case: Case, reference: Case) -> None:
             check_bounded(f.name, f.kernel, problem.model.dimension, gradient=f.gradient)
 
 
-def _pictures_of(distance: Any, pde: Any, cloud: Any) -> dict[str, Callable[[Path], object]]:
+def _pictures_of(distance: Distance, pde: Solution, cloud: Cloud | None) -> dict[str, Callable[[Path], object]]:
     """Return what is drawn of a comparison, by file name."""
     plots: dict[str, Callable[[Path], object]] = {}
     if distance.axes:
@@ -244,11 +243,11 @@ def _pictures_of(distance: Any, pde: Any, cloud: Any) -> dict[str, Callable[[Pat
     return plots | {"diagnostics.png": partial(pictures.plot_diagnostics, pde, cloud=cloud)}
 
 
-def _described(pde: Any) -> dict[str, Any]:
+def _described(pde: Solution) -> dict[str, Any]:
     return {**pde.summary(), "final": {name: values[-1] for name, values in pde.diagnostics.items()}}
 
 
-def run_study(study: Study, directory: Path, comm: Any, console: Console, stop: Stop, *, force: bool = False) -> None:
+def run_study(study: Study, directory: Path, comm: Comm, console: Console, stop: Stop, *, force: bool = False) -> None:
     """Compute the missing points of a study; write its table, rates, pictures and report. Collective.
 
     Args:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from kspde._version import __version__
 from kspde.cli.case import Case
 from kspde.distances.registry import DISTANCES
+from kspde.distances.result import Distance
+from kspde.fem.solution import Solution
+from kspde.particles import Cloud
+from kspde.typing import Comm
 
 __all__ = ["density_line", "distance_lines", "heading", "particles_line"]
 
 
-def heading(case: Case, comm: Any) -> str:
+def heading(case: Case, comm: Comm) -> str:
     """Return the line a run begins with: which system, on how many ranks."""
     problem = case.experiment.problem
     parts = [str(problem.model), f"t_end = {problem.t_end:g}"]
@@ -22,7 +24,7 @@ def heading(case: Case, comm: Any) -> str:
     return f"kspde {__version__} on {_counted(comm.size, 'rank')}: {', '.join(parts)}"
 
 
-def density_line(pde: Any, seconds: float, stage: str = "density") -> str:
+def density_line(pde: Solution, seconds: float, stage: str = "density") -> str:
     """Return the line that follows a density's solve: the case's own, or what it is compared against."""
     about = pde.summary()
     masses = np.array([pde.masses[s] for s in pde.species])
@@ -31,13 +33,13 @@ def density_line(pde: Any, seconds: float, stage: str = "density") -> str:
     return f"  {stage:<10} {work:<58} {seconds:7.2f} s"
 
 
-def particles_line(cloud: Any, seconds: float) -> str:
+def particles_line(cloud: Cloud, seconds: float) -> str:
     """Return the line that follows the simulation of the particles."""
     work = f"{cloud.n:,} particles, {_counted(len(cloud.diagnostics['t']) - 1, 'time step')}, seed {cloud.seed}"
     return f"  particles  {work:<58} {seconds:7.2f} s"
 
 
-def distance_lines(distance: Any, seconds: float) -> list[str]:
+def distance_lines(distance: Distance, seconds: float) -> list[str]:
     """Return the distances, beside their floors where they have any, and what they mean."""
     how = "quadrature" if distance.kind == "densities" else "of the points themselves"
     if distance.bandwidth is not None:
@@ -60,14 +62,14 @@ def distance_lines(distance: Any, seconds: float) -> list[str]:
     return lines
 
 
-def _verdict(distance: Any) -> str:
+def _verdict(distance: Distance) -> str:
     title = DISTANCES[next(iter(distance.by_name))].title
     if distance.above_floor:
         return f"The {title} is above its floor: larger than {_draws(distance)} from the density would give."
     return f"The {title} is not distinguishable from that of {_draws(distance)} from the density."
 
 
-def _draws(distance: Any) -> str:
+def _draws(distance: Distance) -> str:
     return f"{distance.n:,} independent draws"
 
 

@@ -21,7 +21,9 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from importlib import resources
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +182,7 @@ def _points(file: Path, raw: Mapping[str, Any], axes: Sequence[_Axis]) -> Iterat
             _check_cost(case.experiment, content.measure.given().get("replicas", 1))
             measure = content.measure.build()
             measure.check(case.experiment)
-        derived = {axis.place[-1]: _get(raw_point, axis.place) for axis in axes if axis.factor is not None}
+        derived = {axis.place[-1]: reduce(getitem, axis.place, raw_point) for axis in axes if axis.factor is not None}
         decisive = {*SystemFile.model_fields, "measure"}
         yield Point(
             swept={**values, **derived},
@@ -191,11 +193,7 @@ def _points(file: Path, raw: Mapping[str, Any], axes: Sequence[_Axis]) -> Iterat
 
 
 def _check_effects(file: Path, content: Any) -> None:
-    """Refuse keys of a case file that the study's measure does not read.
-
-    Raises:
-        InputError: there is one.
-    """
+    """Refuse keys of a case file that the study's measure does not read."""
     kind = content.measure.kind
     for name in ("times", "statistics") if content.density is not None else ():
         if name in content.density.given():
@@ -206,30 +204,15 @@ def _check_effects(file: Path, content: Any) -> None:
 
 
 def _check_cost(experiment: Experiment, replicas: int) -> None:
-    """Refuse a point that could not be computed in any time.
-
-    Raises:
-        InputError: too many replicas, or moves of particles.
-    """
+    """Refuse a point that could not be computed in any time."""
     check_integer("measure.replicas", replicas, at_least=1, at_most=MOST_REPLICAS)
     if simulated := experiment.simulate:
         steps = check_steps(experiment.problem.t_end, simulated["dt"])
         check_work(simulated["n"], steps=steps, replicas=replicas)
 
 
-def _get(table: Mapping[str, Any], place: Sequence[str]) -> Any:
-    value: Any = table
-    for key in place:
-        value = value[key]
-    return value
-
-
 def _digests(file: Path, content: Any) -> dict[str, str]:
-    """Return hashes of the data files that the study names: a point depends on what is in them.
-
-    Raises:
-        InputError: one of them cannot be read.
-    """
+    """Return hashes of the data files that the study names: a point depends on what is in them."""
     names = [table.path for table in (content.initial, content.domain) if hasattr(table, "path")]
     digests = {}
     for name in names:

@@ -27,6 +27,7 @@ from kspde.papers.studies.study import Point, Study
 from kspde.runtime.files import read_json
 from kspde.runtime.parallel import alone, together
 from kspde.runtime.provenance import provenance
+from kspde.typing import Comm
 
 __all__ = ["POINTS", "STUDY", "open_directory", "read_point", "run_points", "vacated", "write_record"]
 
@@ -34,7 +35,7 @@ __all__ = ["POINTS", "STUDY", "open_directory", "read_point", "run_points", "vac
 STUDY, POINTS = "study.json", "points"
 
 
-def open_directory(study: Study, directory: Path, comm: Any, *, force: bool = False) -> None:
+def open_directory(study: Study, directory: Path, comm: Comm, *, force: bool = False) -> None:
     """Make the directory of a study's results, or reuse the one that an earlier run left. Collective.
 
     Args:
@@ -79,7 +80,7 @@ def _open(study: Study, directory: Path, force: bool) -> None:
 
 
 @contextmanager
-def vacated(directory: Path, comm: Any) -> Iterator[None]:
+def vacated(directory: Path, comm: Comm) -> Iterator[None]:
     """Remove what ``open_directory`` made if the work fails before any point is finished."""
     try:
         yield
@@ -121,7 +122,7 @@ def _short(value: Any) -> str:
 
 
 def run_points(
-    study: Study, directory: Path, comm: Any, progress: Callable[[float], None] | None = None
+    study: Study, directory: Path, comm: Comm, progress: Callable[[float], None] | None = None
 ) -> tuple[int, int]:
     """Compute the points that have no file yet. Collective.
 
@@ -168,7 +169,7 @@ def run_points(
     return counts
 
 
-def _spread(missing: Sequence[Point], directory: Path, comm: Any, finished: Callable[[], None]) -> Exception | None:
+def _spread(missing: Sequence[Point], directory: Path, comm: Comm, finished: Callable[[], None]) -> Exception | None:
     """Hand points to the other ranks; return the error that one of them raised. Collective."""
     from concurrent.futures import as_completed
 

@@ -145,17 +145,13 @@ def _values(outcome: Outcome) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
             *(text_of(record["swept"][name]) for name in swept),
             Formula(outcome.quantities[name].symbol),
             f"{quantity.value:.4g}",
-            "" if quantity.error == 0 and not quantity.samples else _interval(quantity.interval),
+            "" if quantity.error == 0 and not quantity.samples else "[{:.4g}, {:.4g}]".format(*quantity.interval),
             str(len(quantity.samples)) if quantity.samples else "",
         )
         for record in outcome.records
         for name, quantity in record["quantities"].items()
     ]
     return (*map(symbol_of, swept), "quantity", "value", "95 % interval", "replicas"), rows
-
-
-def _interval(interval: tuple[float, float]) -> str:
-    return f"[{interval[0]:.4g}, {interval[1]:.4g}]"
 
 
 def _figure(name: str, picture: bytes) -> str:

@@ -6,13 +6,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import singledispatch
-from typing import Any
 
 from kspde.initial import GaussianMixture, GridDensity, InitialDensity
 from kspde.models import Model, SignalDependentKellerSegel
 from kspde.papers.theory.gagliardo_nirenberg import critical_strength
 from kspde.papers.theory.rates import Theorem1Limits, Theorem2Limits
 from kspde.runtime.messages import warn
+from kspde.typing import Comm
 
 __all__ = ["Hypothesis", "hypotheses", "warn_outside_hypotheses"]
 
@@ -64,7 +64,7 @@ def hypotheses(
 
 
 def warn_outside_hypotheses(
-    model: Model, densities: Mapping[str, InitialDensity], eps: float | None, comm: Any
+    model: Model, densities: Mapping[str, InitialDensity], eps: float | None, comm: Comm
 ) -> None:
     """Warn of parameters outside the hypotheses of the theorem that covers a run's model. Not collective."""
     if comm.rank == 0:
