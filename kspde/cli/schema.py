@@ -18,6 +18,7 @@ from kspde.kernels import MOLLIFIERS
 from kspde.models import MODELS, MOTILITIES
 from kspde.papers.studies import MEASURES, PROMISES, Fit
 from kspde.particles import simulate
+from kspde.particles.fields import METHODS as FIELD_METHODS
 from kspde.particles.schemes import SCHEMES as PARTICLE_SCHEMES
 from kspde.particles.statistics import STATISTICS as PARTICLE_STATISTICS
 from kspde.runtime.saving import SaveAt
@@ -73,7 +74,12 @@ SystemFile: Any = _file(
         "how the density is solved: arguments of kspde.solve",
     ),
     particles=(
-        section(simulate, name="particles", types=_TIMES, objects={"save": SaveAt, "scheme": PARTICLE_SCHEMES}),
+        section(
+            simulate,
+            name="particles",
+            types=_TIMES | {"method": one_of(FIELD_METHODS)},
+            objects={"save": SaveAt, "scheme": PARTICLE_SCHEMES},
+        ),
         None,
         "how the particles are simulated: arguments of kspde.simulate",
     ),

@@ -28,12 +28,9 @@ _CLOSE, _GROWTH = 0.15, 4.0
 
 
 class Collapse(Observer):
-    """Looks for clusters some 40 times per run, which takes a few milliseconds in all.
+    """Looks for clusters of size ε some 40 times per run, to "stop" it, or to "warn" once for each species.
 
-    Args:
-        species: names of the species.
-        eps: ε of the mollifier.
-        action: "stop", or "warn" once for each species.
+    It takes a few milliseconds in all.
     """
 
     name = "collapse"

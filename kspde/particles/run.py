@@ -136,14 +136,7 @@ def schedule(t_end: float, dt: float, stops: Sequence[float]) -> Array:
 
 
 class Recorder(Observer):
-    """Records the diagnostics of a system: mean and second moment of every species, as ``Observation`` defines them.
-
-    Args:
-        system: name of the system.
-        species: names of the species.
-        dimension: d.
-        steps: number of steps of the whole run.
-    """
+    """Records the diagnostics of a system: mean and second moment of every species, as ``Observation`` defines them."""
 
     def __init__(self, system: str, species: tuple[str, ...], dimension: int, steps: int) -> None:
         shape = (steps + 1, len(species))

@@ -54,7 +54,7 @@ def simulate(
     seed: int = 0,
     replica: int = 0,
     field_tol: float = 1e-6,
-    method: Literal["mesh", "direct", "finufft"] = "mesh",
+    method: str = "mesh",
     memory_limit: float = MEMORY_LIMIT,
     include_self: bool = True,
     save: SaveAt | None = None,
@@ -79,9 +79,8 @@ def simulate(
         n: the number of particles; for several species by name, or the same for all.
         t_end: the final time > 0.
         dt: time step > 0. It belongs to a ``scheme`` given by name. Steps are equal and the last one ends at ``t_end``:
-        where
-            ``t_end``/``dt`` is not an integer, the step is shortened to ``t_end``/⌈``t_end``/``dt``⌉ (``Cloud.dt``; its
-            summary has both), and likewise between saved times.
+            where ``t_end``/``dt`` is not an integer, the step is shortened to ``t_end``/⌈``t_end``/``dt``⌉
+            (``Cloud.dt``; its summary has both), and likewise between saved times.
         weights: the weights w_j of the particles, finite numbers of either sign, where they are not all mass/``n``: an
             array of shape (n,), the same on every rank, or a function of the starting points that returns shape (m,)
             for points (m, d), such as the sign of a vorticity at particles drawn from its modulus; for several species

@@ -38,22 +38,8 @@ __all__ = ["Simulation"]
 class Simulation:
     """What ``simulate`` is to do, checked; its particles, what moves them and what records them.
 
-    The run is built when it is first asked for. Collective.
-
-    Attributes:
-        problem: the problem.
-        mollifier: name of the mollifier.
-        counts: number of particles by species.
-        given_weights: weights as given to ``simulate``.
-        scheme: the scheme in time.
-        seed: the random numbers.
-        fields: how fields are computed.
-        mean_field: the density whose fields move the mean-field particles, if there are any.
-        save: what to save on the way.
-        on_blow_up: what to do about particles that collapse.
-        checkpoint: where checkpoints are written, if they are.
-        progress: function that is called after every step.
-        comm: the communicator.
+    Its attributes are the arguments of ``simulate``, some put together in ``problem``, ``seed`` and ``fields``. The run
+    is built when it is first asked for. Collective.
     """
 
     problem: Problem

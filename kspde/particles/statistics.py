@@ -238,14 +238,7 @@ def check_statistics(save: Any, fields: Sequence[Field], *, mean_field: bool) ->
 
 
 class StatisticsRecorder(Observer):
-    """Records statistics at the saved times, and passes the snapshot to the user's function.
-
-    Args:
-        save: statistics and function.
-        steps: numbers of the steps after which to do so, ascending.
-        own_fields: makes an evaluator of the fields of an empirical measure.
-        snapshot: makes what the user's function is called with.
-    """
+    """Records statistics after some steps, and passes the snapshot to the user's function."""
 
     name = "statistics"
 
