@@ -18,15 +18,16 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from kspde.errors import InputError, KspdeError, check_flag, check_number
-from kspde.runtime.files import FILE_ERRORS, OVERHEAD, open_regular, reason, reserve
+from kspde.runtime.files import FILE_ERRORS, OVERHEAD, open_regular, publish, reason, reserve
 from kspde.runtime.messages import warn
 from kspde.runtime.parallel import together
 from kspde.typing import Comm
@@ -271,8 +272,7 @@ class CheckpointStore:
             if failed:
                 raise failed[0]
             _seal(hidden)
-            hidden.replace(path)
-            _sync(self._directory)
+            publish(hidden, path)
         except FILE_ERRORS as error:
             with suppress(OSError):
                 hidden.unlink()
@@ -380,27 +380,14 @@ def _short(value: object) -> str:
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 
-def _digest(raw: BinaryIO) -> str:
-    total = hashlib.blake2b(digest_size=32)
-    while block := raw.read(1 << 22):
-        total.update(block)
-    return total.hexdigest()
+def _digest(raw: BufferedIOBase) -> str:
+    return hashlib.file_digest(raw, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
 
 
 def _seal(path: Path) -> None:
-    """Write the checksum into the block that HDF5 skips, and force the file to the disk."""
+    """Write the checksum into the block that HDF5 skips."""
     with path.open("r+b") as raw:
         raw.seek(_BLOCK)
         digest = _digest(raw)
         raw.seek(0)
         raw.write(_MAGIC + digest.encode("ascii") + b"\n")
-        raw.flush()
-        os.fsync(raw.fileno())
-
-
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -28,6 +28,7 @@ __all__ = [
     "check_regular",
     "check_room",
     "open_regular",
+    "publish",
     "read_json",
     "read_regular",
     "reason",
@@ -150,6 +151,18 @@ def reserve(path: Path, size: int) -> None:
             os.posix_fallocate(file.fileno(), 0, size + OVERHEAD)
         elif shutil.disk_usage(path.parent).free < size + OVERHEAD:  # macOS
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def publish(hidden: Path, path: Path) -> None:
+    """Force a complete file to the disk and give it its name: a job that is killed before leaves what was there."""
+    for part in (hidden, path.parent):
+        handle = os.open(part, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        if part is hidden:
+            hidden.replace(path)
 
 
 def reason(error: Exception) -> str:

@@ -24,7 +24,7 @@ from kspde.fem import backend
 from kspde.papers.studies.measures import Task, measured
 from kspde.papers.studies.quantities import from_record
 from kspde.papers.studies.study import Point, Study
-from kspde.runtime.files import read_json
+from kspde.runtime.files import publish, read_json
 from kspde.runtime.parallel import alone, together
 from kspde.runtime.provenance import provenance
 from kspde.typing import Comm
@@ -243,6 +243,4 @@ def write_record(path: Path, content: Mapping[str, Any]) -> None:
     with hidden.open("w", encoding="utf-8") as file:
         json.dump(content, file, indent=1, ensure_ascii=False)
         file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    hidden.replace(path)
+    publish(hidden, path)
