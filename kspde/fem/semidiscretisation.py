@@ -10,6 +10,7 @@ import numpy as np
 from kspde.errors import InputError
 from kspde.fem.coefficients import CoefficientError, checked
 from kspde.fem.spaces.base import Space
+from kspde.initial import InitialDensity
 from kspde.kernels import Kernel
 from kspde.models import Field, FieldValues, Model
 from kspde.models.coefficients import coefficients
@@ -245,7 +246,7 @@ def _clear_rounding(values: dict[str, Array], space: Space) -> None:
             values[name] = np.where(rounded, 0.0, c)
 
 
-def initial_densities(space: Space, u0: Mapping[str, Any]) -> tuple[Array, dict[str, float]]:
+def initial_densities(space: Space, u0: Mapping[str, InitialDensity]) -> tuple[Array, dict[str, float]]:
     """Return the nodal values of initial densities, scaled so that their discrete mass is exact. Collective.
 
     Returns:

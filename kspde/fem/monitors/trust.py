@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ _LARGE = 0.1
 _UPWIND = 2.0
 
 
-def negative_values(species: tuple[str, ...], tol: float, diagnostics: dict[str, Any]) -> dict[str, Any] | None:
+def negative_values(species: tuple[str, ...], tol: float, diagnostics: Mapping[str, Array]) -> dict[str, Any] | None:
     """Return the worst value below −10·tol·max u, where max u is taken at the same time; None without one."""
     lowest, highest = (np.reshape(diagnostics[name], (-1, len(species))) for name in ("minimum", "maximum"))
     share = -lowest / np.where(highest > 0, highest, 1.0)
@@ -46,7 +46,9 @@ def warn_of_negative_values(worst: dict[str, Any], peclet: float, comm: Comm) ->
     )
 
 
-def warn_of_time_error(system: Semidiscretisation, dt: float, times: Sequence[float], table: dict[str, Any]) -> None:
+def warn_of_time_error(
+    system: Semidiscretisation, dt: float, times: Sequence[float], table: Mapping[str, Array]
+) -> None:
     """Warn where the estimate of the time error at a saved time is large.
 
     Args:

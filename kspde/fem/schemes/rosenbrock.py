@@ -33,6 +33,9 @@ from kspde.typing import Array
 
 __all__ = ["Rosenbrock", "integrate_rosenbrock"]
 
+#: An object of petsc4py, which has no types.
+Petsc = Any
+
 #: Below this tolerance stages are solved more accurately, in proportion: the step control must not see their residuals.
 _FINE = 1e-5
 
@@ -166,7 +169,7 @@ class _Integration:
 
         return call
 
-    def _implicit(self, ts: Any, t: float, y: Any, dy: Any, out: Any) -> None:
+    def _implicit(self, ts: Petsc, t: float, y: Petsc, dy: Petsc, out: Petsc) -> None:
         """Set M dy − rate(y)."""
         if ts.getStepRejections() > self._rejections:
             self._rejections = ts.getStepRejections()
@@ -175,11 +178,11 @@ class _Integration:
         rate = self._system.rate(y.array_r.reshape(shape))
         np.subtract(self._space.weights * dy.array_r.reshape(shape), rate, out=out.array.reshape(shape))
 
-    def _matrix(self, ts: Any, t: float, y: Any, dy: Any, shift: float, mat: Any, pre: Any) -> bool:
+    def _matrix(self, ts: Petsc, t: float, y: Petsc, dy: Petsc, shift: float, mat: Petsc, pre: Petsc) -> bool:
         self._shift = shift
         return True
 
-    def _accept(self, ts: Any, step: int, t: float, y: Any) -> None:
+    def _accept(self, ts: Petsc, step: int, t: float, y: Petsc) -> None:
         """Record a step: PETSc's monitor, which is also called at the start."""
         if self._first_step and step == self._first_step:
             return  # recorded before the checkpoint
@@ -199,7 +202,7 @@ class _Integration:
         if step:
             run.writer(at)
 
-    def apply(self, pc: Any, x: Any, y: Any) -> None:
+    def apply(self, pc: Petsc, x: Petsc, y: Petsc) -> None:
         """Solve with the W-method's matrix: PETSc's preconditioner."""
         self._guarded(self._apply)(x.array_r.reshape(self._shape), y.array.reshape(self._shape))
 

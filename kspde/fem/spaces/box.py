@@ -29,6 +29,9 @@ from kspde.typing import Array, Comm, Indices, Mask
 
 __all__ = ["BoxSpace"]
 
+#: An object of DOLFINx, UFL or PETSc, which are not typed here.
+Dolfinx = Any
+
 _CELLS = {1: "interval", 2: "quadrilateral", 3: "hexahedron"}
 
 
@@ -90,10 +93,10 @@ class BoxSpace(Space):
         """Return the space; a box knows its dimension. Collective."""
         return cls(domain, comm)
 
-    def _element(self, variant: basix.LagrangeVariant) -> Any:
+    def _element(self, variant: basix.LagrangeVariant) -> Dolfinx:
         return basix.ufl.element("Lagrange", _CELLS[self.dimension], self.degree, lagrange_variant=variant)
 
-    def plotting_element(self) -> Any:
+    def plotting_element(self) -> Dolfinx:
         """Return the element with equidistant nodes."""
         return self._element(basix.LagrangeVariant.equispaced)
 
@@ -255,7 +258,7 @@ class BoxSpace(Space):
         return np.asarray(saved.part(name, self.slabs.first, self.slabs.last)).reshape(self.slabs.shape)
 
     @cached_property
-    def _to_slabs(self) -> tuple[Any, Any, Any]:
+    def _to_slabs(self) -> tuple[Dolfinx, Dolfinx, Dolfinx]:
         """Vectors in DOLFINx's order and in the slabs', and the PETSc scatter from the first to the second."""
         from petsc4py import PETSc
 
@@ -287,7 +290,7 @@ class BoxSpace(Space):
         return np.array(theirs.array_r)
 
 
-def _slab_mesh(comm: Comm, box: Box, cuts: Indices) -> Any:
+def _slab_mesh(comm: Comm, box: Box, cuts: Indices) -> Dolfinx:
     """Return the DOLFINx mesh of a box, the cells [cuts[r], cuts[r+1]) of the first direction on rank r."""
     d, n = box.dimension, box.cells
     strides = [(n + 1) ** (d - 1 - a) for a in range(d)]
@@ -300,7 +303,7 @@ def _slab_mesh(comm: Comm, box: Box, cuts: Indices) -> Any:
     index = np.unravel_index(np.arange(share[comm.rank], share[comm.rank + 1]), (n + 1,) * d)
     points = np.stack([box.vertices[i] for i in index], axis=1)
 
-    def stay(comm: Comm, parts: int, types: Any, cells: Any) -> Any:
+    def stay(comm: Comm, parts: int, types: Dolfinx, cells: Dolfinx) -> Dolfinx:
         count = len(cells[0]) // 2**d
         return graph.adjacencylist(np.full((count, 1), comm.rank, dtype=np.int32))._cpp_object
 

@@ -9,6 +9,7 @@ from typing import Any
 import basix
 import basix.ufl
 import numpy as np
+import numpy.typing as npt
 import ufl
 from dolfinx import fem, la, mesh
 from dolfinx.fem.petsc import assemble_matrix
@@ -30,9 +31,14 @@ from kspde.kernels import Kernel, ResolventPolynomial
 from kspde.runtime.checkpoint import CheckpointFile
 from kspde.runtime.messages import warn
 from kspde.runtime.parallel import together
-from kspde.typing import Array, Comm, Mask
+from kspde.typing import Array, Comm, Indices, Mask
 
 __all__ = ["MeshSpace"]
+
+#: An object of DOLFINx, UFL or PETSc, which are not typed here.
+Dolfinx = Any
+#: Numbers of nodes, as PETSc has them.
+Numbers = npt.NDArray[np.int32]
 
 
 class MeshSpace(Space):
@@ -83,7 +89,7 @@ class MeshSpace(Space):
         self.mass = self._assembled(ufl.TestFunction(self.V) * ufl.dx(metadata=self.measure))
         self.state_shape = self.mass.shape
         self.weights = self.mass
-        self._boundary: tuple[Any, Array] | None = None
+        self._boundary: tuple[Indices, Array] | None = None
         if numbers is not None and dimension == 2:
             self._boundary = _chosen(numbers[self._order], *comm.bcast(rim))
         self._x, self._y = self.stiffness.matrix.createVecs()
@@ -125,7 +131,7 @@ class MeshSpace(Space):
             self.mesh = mesh.uniform_refine(self.mesh)
         return parents, rim
 
-    def _numbers_in_source(self) -> Any:
+    def _numbers_in_source(self) -> Numbers:
         """Return the numbers in the mesh's source of this rank's nodes, at degree 1, in DOLFINx's order."""
         dofmap, geometry = self.V.dofmap, self.mesh.geometry
         index_map = dofmap.index_map
@@ -133,10 +139,10 @@ class MeshSpace(Space):
         numbers[dofmap.list.ravel()] = geometry.input_global_indices[geometry.dofmaps[0].ravel()]
         return numbers[: index_map.size_local]
 
-    def _element(self, variant: basix.LagrangeVariant) -> Any:
+    def _element(self, variant: basix.LagrangeVariant) -> Dolfinx:
         return basix.ufl.element("Lagrange", self._cell, self.degree, lagrange_variant=variant)
 
-    def plotting_element(self) -> Any:
+    def plotting_element(self) -> Dolfinx:
         """Return the element with equidistant nodes."""
         return self._element(basix.LagrangeVariant.equispaced)
 
@@ -158,13 +164,13 @@ class MeshSpace(Space):
         out[self._order] = nodal
         return out
 
-    def _times(self, matrix: Any, x: Array, *, transposed: bool = False) -> Array:
+    def _times(self, matrix: Dolfinx, x: Array, *, transposed: bool = False) -> Array:
         self._x.array[:] = x
         (matrix.multTranspose if transposed else matrix.mult)(self._x, self._y)
         return np.array(self._y.array_r)
 
     @cached_property
-    def _advection(self) -> list[Any]:
+    def _advection(self) -> list[Dolfinx]:
         """The matrices (G_a)_ij = ∫ ∂_a φ_i φ_j."""
         u, v = ufl.TrialFunction(self.V), ufl.TestFunction(self.V)
         matrices = []
@@ -236,7 +242,7 @@ class MeshSpace(Space):
         """Return how far out points lie, by the mesh's outline."""
         return self.outline.reach(points)
 
-    def _assembled(self, form: Any) -> Array:
+    def _assembled(self, form: Dolfinx) -> Array:
         vector = fem.assemble_vector(compiled(form))
         vector.scatter_reverse(la.InsertMode.add)
         return self.from_dolfinx(vector.array)
@@ -331,7 +337,7 @@ class MeshSpace(Space):
         return CellSearch(self.mesh, self.radius)
 
 
-def _chosen(numbers: Any, nodes: Any, values: Array) -> tuple[Any, Array]:
+def _chosen(numbers: Numbers, nodes: Indices, values: Array) -> tuple[Indices, Array]:
     """Return the places in ``numbers`` of those among ``nodes``, increasing, and their values."""
     if not len(nodes):
         return np.zeros(0, dtype=np.int64), values
