@@ -90,7 +90,9 @@ class SolvedDensity(Run, Protocol):
         """Return u at time t, ``t_end`` unless given, on a tensor grid, the same on every rank. Collective."""
         ...
 
-    def signal_on_grid(self, axes: Any, field: str | None = None, t: float | None = None) -> Array:
+    def signal_on_grid(
+        self, axes: Any, field: str | None = None, t: float | None = None, *, outside: float | None = None
+    ) -> Array:
         """Return a field on such a grid. Collective."""
         ...
 

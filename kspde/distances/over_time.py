@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,11 @@ from kspde.errors import InputError
 from kspde.plots.over_time import plot_over_time
 from kspde.runtime.notebook import html_table
 from kspde.runtime.parallel import together
+from kspde.tables import table_of
 from kspde.typing import Array
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 __all__ = ["OverTime"]
 
@@ -119,6 +123,14 @@ class OverTime:
         rows = zip(*(self[column].tolist() for column in columns), strict=True)
         titles = ("t", *(DISTANCES[name].title for name in self.names))
         return html_table(repr(self), titles, [[f"{number:.4g}" for number in row] for row in rows])
+
+    def to_pandas(self) -> DataFrame:
+        """Return the columns as a table of pandas, with the times as its index.
+
+        Raises:
+            MissingBackendError: pandas is not installed.
+        """
+        return table_of(self.columns, "t")
 
     def summary(self) -> dict[str, list[float]]:
         """Return a JSON-ready dict of columns."""

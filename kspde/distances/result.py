@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +16,11 @@ from kspde.errors import InputError, shortened
 from kspde.plots.densities import plot_distance
 from kspde.runtime.notebook import html_table
 from kspde.runtime.values import in_words
+from kspde.tables import distance_table
 from kspde.typing import Comm
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 __all__ = ["Distance", "Estimates", "Floor"]
 
@@ -195,6 +199,14 @@ class Distance(Measured):
         if not self.axes:
             raise InputError("no densities were estimated: give distances = ('l1', ...) to compare, with r d <= 3")
         plot_distance(self, path)
+
+    def to_pandas(self) -> DataFrame:
+        """Return a table of pandas, a row per distance: value, low, high, and the same of floor and debiased value.
+
+        Raises:
+            MissingBackendError: pandas is not installed.
+        """
+        return distance_table(self)
 
     def summary(self) -> dict[str, object]:
         """Return a JSON-ready dict."""

@@ -25,10 +25,13 @@ from kspde.problem import Problem
 from kspde.protocols import ParticleCloud
 from kspde.runtime.notebook import html_table
 from kspde.runtime.parallel import together
+from kspde.tables import diagnostics_table, grid_dataset
 from kspde.typing import Array
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from pandas import DataFrame
+    from xarray import Dataset
 
 __all__ = ["Solution"]
 
@@ -242,6 +245,40 @@ class Solution:
                 file cannot be written.
         """
         return animate(self, path, snapshots=snapshots, species=species, times=times, most=most, seconds=seconds)
+
+    def to_pandas(self) -> DataFrame:
+        """Return the diagnostics as a table of pandas, a row per step, with the problem's parameters as ``attrs``.
+
+        With several species there is a column per species, such as ``mass[u]``.
+
+        Raises:
+            MissingBackendError: pandas is not installed.
+        """
+        return diagnostics_table(self.diagnostics, self.problem)
+
+    def to_xarray(
+        self,
+        axes: Sequence[npt.ArrayLike] | None = None,
+        *,
+        points: int | None = None,
+        t: float | Sequence[float] | None = None,
+    ) -> Dataset:
+        """Return all densities and fields on a grid as a dataset of xarray, with dimensions t, x, y, z. Collective.
+
+        Values outside the domain are NaN. Attributes name the equation and hold the problem's parameters.
+
+        Args:
+            axes: the coordinates in each direction; without them the grid covers the mass of all species at the last of
+                the times.
+            points: the number of points per direction of that grid: 513, 129 or 49 in one, two or three dimensions
+                unless given.
+            t: a time, or several; all saved times unless given.
+
+        Raises:
+            InputError: axes and points together, a wrong number of axes, or a time that is not saved.
+            MissingBackendError: xarray is not installed.
+        """
+        return grid_dataset(self, axes, points, t)
 
     def write_vtx(self, path: str | Path) -> None:
         """Write all densities and fields at the saved times to an ADIOS2 .bp directory for ParaView. Collective."""

@@ -23,10 +23,12 @@ from kspde.protocols import SolvedDensity
 from kspde.runtime.notebook import html_table
 from kspde.runtime.parallel import together
 from kspde.runtime.provenance import provenance
+from kspde.tables import diagnostics_table
 from kspde.typing import Array, Comm, Ids
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 __all__ = ["Cloud", "SnapshotFiles"]
 
@@ -224,6 +226,16 @@ class Cloud:
                 written.
         """
         return plot_cloud(self, path, species=species, pde=pde, most=most)
+
+    def to_pandas(self) -> DataFrame:
+        """Return the diagnostics as a table of pandas, a row per step, with the problem's parameters as ``attrs``.
+
+        The coordinates of the mean are columns, ``mean_x`` and so on; with several species ``mean_x[u]``.
+
+        Raises:
+            MissingBackendError: pandas is not installed.
+        """
+        return diagnostics_table(self.diagnostics, self.problem)
 
     def summary(self) -> dict[str, Any]:
         """Return parameters and final diagnostics, JSON-ready."""

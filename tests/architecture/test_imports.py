@@ -23,7 +23,7 @@ FLOORS = (
     ("problem",),
     ("protocols",),
     ("comparable", "grids"),
-    ("plots", "papers.theory"),
+    ("plots", "tables", "papers.theory"),
     ("fem", "particles"),
     ("distances",),
     ("evidence",),

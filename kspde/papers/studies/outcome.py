@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kspde.papers.studies.execute import read_point
 from kspde.papers.studies.formulas import label_of
@@ -26,6 +26,10 @@ from kspde.papers.studies.measures import MEASURES
 from kspde.papers.studies.power_law import PowerLaw, fit_power_law
 from kspde.papers.studies.quantities import Meaning, Quantity, given
 from kspde.papers.studies.study import GROWING, Fit, Study
+from kspde.tables import table_of
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 __all__ = ["TOLERANCE", "Outcome", "Promised", "Rate", "by_chance", "outcome_of", "rates_of", "verdict"]
 
@@ -216,6 +220,14 @@ class Outcome:
                     "replicas": len(quantity.samples),
                     "seconds": record["seconds"],
                 }
+
+    def to_pandas(self) -> DataFrame:
+        """Return the table as one of pandas: a row per point and quantity.
+
+        Raises:
+            MissingBackendError: pandas is not installed.
+        """
+        return table_of(self.rows())
 
 
 def outcome_of(study: Study, directory: Path) -> Outcome:
