@@ -159,7 +159,10 @@ def grid_dataset(
 def _attributes(problem: Problem) -> dict[str, float | str]:
     """Return a problem's numbers and names, and all its parameters as JSON: what netCDF holds too."""
     described = problem.describe()
-    plain = {name: value for name, value in described.items() if type(value) in (int, float, str)}
+    plain: dict[str, float | str] = {}
+    for name, value in described.items():
+        if isinstance(value, (int, float, str)) and type(value) in (int, float, str):
+            plain[name] = value
     return {**plain, "parameters": json.dumps(described)}
 
 
