@@ -17,7 +17,8 @@ pytest_plugins = ["mpi_plugin"]
 #: compile the loops over particles meanwhile, which fem does without.
 _FIRST = ("programs", "fem", "system")
 
-#: The files of ``make check``, some from every room: all others are marked slow, or programs.
+#: The files of ``make check``, some from every room: all others are marked slow, or programs. A few tests in these
+#: files are marked slow by themselves.
 QUICK = {
     "test_bad_input.py",
     "test_case_file.py",

@@ -185,6 +185,7 @@ def test_nothing_is_smoothed_into_a_grid_density_from_outside():
     np.testing.assert_allclose(density(x) / density(x[:1]), np.exp(-2 * x[:, 0] ** 2), rtol=0.01)
 
 
+@pytest.mark.slow
 def test_callable_density_has_its_mass_and_samples_follow_the_function_itself():
     density = kspde.CallableDensity(skewed, half_width=4.0, mass=2.0)
     total = integrate.dblquad(lambda y, x: density([[x, y]])[0], -4, 4, -3, 3, epsabs=1e-10)[0]

@@ -86,6 +86,7 @@ def test_eps_outside_the_hypotheses() -> None:
     assert np.all(np.isfinite(cloud.positions))
 
 
+@pytest.mark.slow
 @pytest.mark.one_rank
 def test_loops_of_ours_are_announced_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(messages, "_said", Lock())

@@ -47,6 +47,7 @@ def test_known_distances(mean: float, std: float, h: float) -> None:
     assert distance.bandwidth_bias == pytest.approx(on_the_line(0.0, np.hypot(1.0, h))[0], rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dimension", [1, 2, 3])
 def test_draws_from_the_density_are_not_above_the_floor(dimension: int, comm: MPI.Comm) -> None:
     pde = KnownDensity(density=gaussian(dimension=dimension))

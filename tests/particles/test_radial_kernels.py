@@ -40,6 +40,7 @@ def test_value_at_the_origin(d, mollifier):
     assert moment(kernel, d) == pytest.approx(kernel_and_slope(d, mollifier, 0.5, np.zeros(1))[0][0], rel=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [1, 2, 3])
 def test_splines_are_the_quintic_b_spline_in_every_direction(d, monkeypatch):
     monkeypatch.setattr("kspde.particles.fields.splines._PARTICLES", 15)  # 20 particles on both grids
