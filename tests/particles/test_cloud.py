@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import kspde
+from kspde.distances.snapshots import clouds_at
 from kspde.models.base import Field, Model
+from kspde.particles import SnapshotFiles
 from kspde.runtime.hdf5 import h5py
 
 KELLER_SEGEL = kspde.SignalDependentKellerSegel(chi=8.0)
@@ -110,6 +112,28 @@ def test_axes_of_a_file_are_dimension_scales(mixture, shared_tmp_path, comm):
             # The ids of particles are the rows: their scale has a length, and takes no room.
             assert file["particle"].id.get_storage_size() == 0
             assert file["particle"].attrs["NAME"].startswith(b"This is a netCDF dimension")
+    comm.barrier()
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_files_of_snapshots_are_read_with_and_without_labels(mixture, shared_tmp_path, comm, plain):
+    """A file of an earlier version has positions and a few attributes, and no scales, units or parameters."""
+    save = kspde.SaveAt(times=(0.1,), callback=SnapshotFiles(shared_tmp_path, dtype="float32"))
+    cloud = kspde.simulate(KELLER_SEGEL, mixture, save=save, **GOOD)
+    path = shared_tmp_path / "snapshot-0000000001.h5"
+    if plain and comm.rank == 0:
+        with h5py.File(path) as file:
+            x = file["positions/u"][:]
+        with h5py.File(path, "w") as file:
+            file.attrs.update(t=0.1, eps=0.5, seed=0)
+            file["positions/u"] = x
+    comm.barrier()
+    (earlier,) = clouds_at([0.1], cloud, shared_tmp_path)
+    assert earlier.t_end == 0.1
+    everyone = np.concatenate(comm.allgather(earlier.of("u")))
+    assert everyone.shape == (50, 2)
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(everyone, file["positions/u"][:].astype(np.float64))
     comm.barrier()
 
 
