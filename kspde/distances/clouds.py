@@ -183,7 +183,7 @@ class _OnLines:
         self._first = -half
         self._levels = (np.arange(_LEVELS) + 0.5) / _LEVELS
         both = self.of(pool)[0]
-        mean = 2 * float((both * (1 - both)).sum(axis=1).mean()) * self._step
+        mean = 2 * (both * (1 - both)).sum(axis=1).mean() * self._step
         self.noise = (1 / n + 1 / m) * float(ENERGY.of_mean(mean, d))
 
     def of(self, points: Array) -> tuple[Array, ...]:

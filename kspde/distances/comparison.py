@@ -33,6 +33,9 @@ __all__ = ["check_times", "checked_options", "chosen_distances", "compare"]
 #: Short names.
 _SHORT = {"w1": "wasserstein1", "w2": "wasserstein2"}
 
+#: What was measured, and by attribute what else a ``Distance`` says of the two sides.
+_Found = tuple[Measured, dict[str, Any]]
+
 
 @keeping_warnings
 @collective(rows=("first", "second"), own=("snapshots",))
@@ -229,7 +232,7 @@ def _about(a: Side, b: Side, comm: Comm, *, any_mass: bool, any_time: bool) -> d
     }
 
 
-def _checked_times(times: Any, snapshots: Any, side: Side) -> list[float] | None:
+def _checked_times(times: Any, snapshots: object, side: Side) -> list[float] | None:
     """Return the times to compare a solution at, or None for one time."""
     if times is None:
         if snapshots is not None:
@@ -302,15 +305,15 @@ def chosen_distances(distances: Sequence[str] | None, kind: str, dimension: int)
 
 def _between_densities(
     a: DensitySide, b: DensitySide, t: float | None, formulas: Sequence[Formula], options: Options
-) -> tuple[Measured, dict[str, Any]]:
-    """Return the distances between two densities, and what else a ``Distance`` says of them. Collective."""
+) -> _Found:
+    """Return the distances between two densities. Collective."""
     return density_distances(a.target(t, 1), b.target(t, 1), formulas), {}
 
 
 def _between_clouds(
     a: ParticleSide, b: ParticleSide, t: float | None, formulas: Sequence[Formula], options: Options
-) -> tuple[Measured, dict[str, Any]]:
-    """Return the distances between two sets of clouds, and what else a ``Distance`` says of them. Collective."""
+) -> _Found:
+    """Return the distances between two sets of clouds. Collective."""
     comm = options.replicas.comm
     _warn_of_shared_noise(a.clouds, b.clouds, comm)
     rows, counts = [], []
@@ -324,8 +327,8 @@ def _between_clouds(
 
 def _of_particles(
     a: DensitySide, b: ParticleSide, t: float | None, formulas: Sequence[Formula], options: Options
-) -> tuple[Measured, dict[str, Any]]:
-    """Return the distances between a density and particles, and what else a ``Distance`` says of them. Collective."""
+) -> _Found:
+    """Return the distances between a density and particles. Collective."""
     comm, r, target = options.replicas.comm, options.r, a.target(t, options.r)
     mine, n = points_of(b, 2 * r, comm)
     on_grid = those(OnGrid, formulas)
@@ -344,7 +347,7 @@ def _of_particles(
 
 
 #: The kinds of comparison, by the classes of their sides.
-_KINDS: dict[tuple[type, type], tuple[str, Callable[..., tuple[Measured, dict[str, Any]]]]] = {
+_KINDS: dict[tuple[type, type], tuple[str, Callable[..., _Found]]] = {
     (DensitySide, ParticleSide): ("particles", _of_particles),
     (DensitySide, DensitySide): ("densities", _between_densities),
     (ParticleSide, ParticleSide): ("clouds", _between_clouds),

@@ -43,9 +43,8 @@ def point_distances(target: Target, clouds: Sequence[Array], formulas: Sequence[
         raise InputError(f"neighbours = {options.neighbours} is not valid: give fewer than the points")
     if options.wasserstein == "exact":
         _check_exact(len(pooled))
-    one = target.one
     grid = target.mass_grid()
-    values = np.maximum(one.on_grid(grid.axes), 0.0)
+    values = np.maximum(target.values(grid.axes), 0.0)
     values /= values.sum() * grid.cell_volume
     draws = Draws(grid, values, target.r)
     found = Measured()

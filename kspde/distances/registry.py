@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import gamma, pi, sqrt
-from typing import Any
 
 import numpy as np
 
@@ -195,7 +194,7 @@ class OnLines(Formula):
     """
 
     on_line: Callable[[Projection], Array]
-    of_mean: Callable[[Any, int], Any] = lambda mean, dimension: mean
+    of_mean: Callable[[Array | float, int], Array | float] = lambda mean, dimension: mean
     of_quantiles: bool = False
     power: int = 0
 

@@ -150,12 +150,10 @@ class Distance(Measured):
 
     def __str__(self) -> str:
         """Return the distances beside their floors, in a few lines."""
-        lines = []
-        for name in self.by_name:
-            text = f"{DISTANCES[name].title:<30}{self.in_words(name)}"
-            if self.floor.by_name:
-                text += f", floor {self.floor[name]}: {self._verdict(name)}"
-            lines.append(text)
+        lines = [
+            f"{title:<30}{value}" + (f", floor {floor[0]}: {floor[1]}" if floor else "")
+            for title, value, *floor in self._rows()
+        ]
         if self.bandwidth is not None:
             moved = ""
             if "l1" in self.smoothing:
@@ -174,21 +172,22 @@ class Distance(Measured):
 
     def _repr_html_(self) -> str:
         """Return the same as a table."""
-        columns = ("", "distance", "floor", "")
-        rows = []
-        for name in self.by_name:
-            floor = (self.floor[name], self._verdict(name)) if self.floor.by_name else ()
-            rows.append((DISTANCES[name].title, self.in_words(name), *floor))
-        return html_table(self._heading, columns if self.floor.by_name else columns[:2], rows)
+        rows = self._rows()
+        return html_table(self._heading, ("", "distance", "floor", "")[: len(rows[0])], rows)
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        """Return the title and the value of each distance, with its floor and the verdict where it has one."""
+        verdicts = {
+            name: "above" if self.is_above_floor(name) else "not distinguishable from" for name in self.floor.by_name
+        }
+        floors = {name: (str(self.floor[name]), f"{verdict} its floor") for name, verdict in verdicts.items()}
+        return [(DISTANCES[name].title, self.in_words(name), *floors.get(name, ())) for name in self.by_name]
 
     @property
     def _heading(self) -> str:
         sides = [f"{side} (N = {n:,})" if n else side for side, n in zip(self.sides, self.sizes, strict=True)]
         time = "" if self.t_end is None else f" at t = {self.t_end:g}"
         return f"Distance of {self.species} between {' and '.join(sides)}{time}"
-
-    def _verdict(self, name: str) -> str:
-        return "above its floor" if self.is_above_floor(name) else "not distinguishable from its floor"
 
     def plot(self, path: str | Path) -> None:
         """Write a picture (PNG, or what the suffix says): both densities and their difference. Collective.

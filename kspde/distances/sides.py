@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -62,7 +62,7 @@ class ParticleSide(Side):
 
 
 def sides_of(
-    first: Any, second: Any, *, species: str | None, t: float | None, mass: float, domain: Any, comm: Comm
+    first: object, second: object, *, species: str | None, t: float | None, mass: float, domain: object, comm: Comm
 ) -> tuple[Side, Side]:
     """Return the two sides of a comparison, a density before particles, from arguments of ``compare``. Collective.
 
@@ -70,7 +70,7 @@ def sides_of(
         InputError: a side of another kind, or a value that is not valid.
     """
 
-    def side(given: Any, name: str) -> Side:
+    def side(given: object, name: str) -> Side:
         if _is_solution(given):
             return _solution(given, species, t)
         if isinstance(given, InitialDensity):
@@ -100,11 +100,11 @@ def sides_of(
     return (b, a) if isinstance(a, ParticleSide) and isinstance(b, DensitySide) else (a, b)
 
 
-def _is_solution(given: Any) -> bool:
+def _is_solution(given: object) -> TypeGuard[SolvedDensity]:
     return all(hasattr(given, name) for name in ("on_grid", "half_width", "model", "masses", "t_end"))
 
 
-def _is_cloud(given: Any) -> bool:
+def _is_cloud(given: object) -> TypeGuard[ParticleCloud]:
     return all(hasattr(given, name) for name in ("of", "ids_of", "model", "masses", "t_end"))
 
 
@@ -121,7 +121,7 @@ def _solution(pde: SolvedDensity, species: str | None, t: float | None) -> Densi
     return DensitySide(everyone=[known(pde, name, what="density", t=t)], target=target)
 
 
-def _particles(clouds: Sequence[Any], species: str | None) -> ParticleSide:
+def _particles(clouds: Sequence[ParticleCloud], species: str | None) -> ParticleSide:
     name = check_species(clouds[0].model, species)
     for cloud in clouds:
         check_species(cloud.model, name)
@@ -138,7 +138,7 @@ def _initial(density: InitialDensity, comm: Comm) -> DensitySide:
     return _exact(about, density, box, bounded=False)
 
 
-def _function(function: Callable[[Array], npt.ArrayLike], domain: Any, comm: Comm) -> DensitySide:
+def _function(function: Callable[[Array], npt.ArrayLike], domain: object, comm: Comm) -> DensitySide:
     if not isinstance(domain, Domain) or domain.bounds is None:
         was = "is not given" if domain is None else f"is a {type(domain).__name__}"
         raise InputError(
@@ -198,7 +198,7 @@ class _Positions:
         return self.ids
 
 
-def _checked(name: str, given: Any) -> Array:
+def _checked(name: str, given: object) -> Array:
     if isinstance(given, np.ndarray) and given.ndim == 2 and not len(given):  # this rank has none
         return np.empty(given.shape)
     points = check_finite(name, given, (None, None))
@@ -207,7 +207,7 @@ def _checked(name: str, given: Any) -> Array:
     return points
 
 
-def _positions(name: str, given: Sequence[Any], mass: float, comm: Comm) -> ParticleSide:
+def _positions(name: str, given: Sequence[object], mass: float, comm: Comm) -> ParticleSide:
     """Return (n, d) positions as particles. Every rank gives its own, or all give the same. Collective."""
     check_number("mass", mass, above=0)
     clouds: list[Any] = []

@@ -104,7 +104,7 @@ class Lines:
     def noise(self) -> float:
         """N times the expected energy distance of N independent draws from u: E|Y − Y'|."""
         f = self.distribution
-        mean = 2 * float(np.sum(f * (1 - f), axis=1).mean()) * self.step
+        mean = 2 * np.sum(f * (1 - f), axis=1).mean() * self.step
         return float(ENERGY.of_mean(mean, self.directions.shape[1]))
 
     def distances(self, points: Array, formulas: Sequence[OnLines]) -> Array:

@@ -3,7 +3,7 @@ r"""The target density: what particles are compared with, of one particle or of 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -85,11 +85,6 @@ class Target:
     def domain(self) -> Array:
         """A box that holds the domain, shape (2, r d); infinite where there is none."""
         return self.box if self.bounded else np.outer((-np.inf, np.inf), np.ones(self.dimension))
-
-    @property
-    def one(self) -> Target:
-        """The density of one particle."""
-        return replace(self, r=1)
 
     def mass_grid(self) -> Grid:
         """Return a grid in R^d over the mass of u. Collective.
