@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from operator import getitem
+from typing import Annotated, Any, cast
 
-from pydantic import create_model
+from pydantic import BeforeValidator, create_model
+from pydantic_core import PydanticKnownError
 
 from kspde.cli.sections import Section, array_of, key, one_of, section, tagged
 from kspde.distances import compare
@@ -46,6 +48,20 @@ _PROMISE = tagged(*(section(promise, kind=kind) for kind, promise in PROMISES.it
 _TIMES = {"times": _NUMBERS}
 
 
+def _as_table(value: Any) -> Any:
+    """Return a statistic that is named as a table."""
+    if not isinstance(value, str):
+        return value
+    if value not in PARTICLE_STATISTICS:
+        raise PydanticKnownError("literal_error", {"expected": " or ".join(map(repr, PARTICLE_STATISTICS))})
+    return {"kind": value}
+
+
+#: A statistic of particles is named, or a table where it has arguments: { kind = "histogram", bins = 32 }.
+_STATISTIC: Any = tagged(*(section(each, kind=kind) for kind, each in PARTICLE_STATISTICS.items()))
+_STATISTICS = {"statistics": array_of(getitem(cast(Any, Annotated), (_STATISTIC, BeforeValidator(_as_table))))}
+
+
 def _file(about: str, base: Any = Section, /, **keys: tuple[Any, Any, str]) -> Any:
     made: Any = {name: key(name, *entry) for name, entry in keys.items()}
     return create_model(about, __base__=base, __doc__=about, **made)
@@ -77,7 +93,7 @@ SystemFile: Any = _file(
         section(
             simulate,
             name="particles",
-            types=_TIMES | {"method": one_of(FIELD_METHODS)},
+            types=_TIMES | _STATISTICS | {"method": one_of(FIELD_METHODS)},
             objects={"save": SaveAt, "scheme": PARTICLE_SCHEMES},
         ),
         None,
@@ -141,8 +157,10 @@ def json_schema(what: str) -> dict[str, Any]:
     In a study any key of the system and of the measure may come from the sweep: only ``kind`` is required there.
     """
     schema: dict[str, Any] = _plain((CaseFile if what == "case" else StudyFile).model_json_schema())
-    for table, names in (("density", DENSITY_STATISTICS), ("particles", PARTICLE_STATISTICS)):
-        schema["$defs"][table]["properties"]["statistics"]["items"]["enum"] = list(names)
+    density, particles = (schema["$defs"][name]["properties"]["statistics"] for name in ("density", "particles"))
+    density["items"]["enum"] = list(DENSITY_STATISTICS)
+    names = {"type": "string", "enum": list(PARTICLE_STATISTICS)}
+    particles["items"] = {"oneOf": [names, *particles["items"]["oneOf"]]}
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"{what} file of kspde"}
     if what == "study":
         for name, table in schema["$defs"].items():

@@ -164,6 +164,9 @@ class Section(BaseModel):
             InputError: a parameter is missing, out of range, or not one of the object chosen.
         """
         options = self.given(*left_out)
+        for name, value in options.items():
+            if isinstance(value, list):
+                options[name] = [_object_of(one) for one in value]
         own = parameters(self.call)
         for name, source in self.objects.items():
             if isinstance(source, Mapping):
@@ -196,6 +199,13 @@ class Section(BaseModel):
                 options[name] = partial(registry[chosen], **extra)
         else:
             options[name] = registry[chosen](**extra)
+
+
+def _object_of(one: Any) -> Any:
+    """Return what an entry of an array stands for: of a table its object, or its kind where it has no other key."""
+    if not isinstance(one, Section):
+        return one
+    return one.build() if one.model_fields_set > {"kind"} else cast(Any, one).kind
 
 
 def section(

@@ -210,7 +210,7 @@ def test_options_reach_the_particles_and_the_comparison(case_file: Callable[...,
             "on_blow_up = 'explode'",
             'particles.on_blow_up = "explode" is not valid: give "',
         ),
-        ("seed = 1", "statistics = ['x']", "particles.statistics = 'x' is not valid: give one of field_fluctuations,"),
+        ("seed = 1", "statistics = ['x']", 'particles.statistics[0] = "x" is not valid: give "moments" or "minimal'),
         ("seed = 1", "times = [0.9]", "particles.times reach 0.9, after t_end = 0.05: give times in [0, t_end]"),
         ("seed = 1", "memory_limit = 0", "particles.memory_limit = 0.0 is not valid: give a finite number > 0"),
         ("seed = 1", "scheme = 'milstein'", 'particles.scheme = "milstein" is not valid: give "euler-maruyama" or "w'),
@@ -280,7 +280,10 @@ def test_the_schema_names_the_statistics() -> None:
     for what in ("case", "study"):
         tables = json_schema(what)["$defs"]
         assert tables["density"]["properties"]["statistics"]["items"]["enum"] == list(diagnostics.STATISTICS)
-        assert tables["particles"]["properties"]["statistics"]["items"]["enum"] == list(statistics.STATISTICS)
+        names, *objects = tables["particles"]["properties"]["statistics"]["items"]["oneOf"]
+        assert names["enum"] == list(statistics.STATISTICS)
+        assert {"$ref": "#/$defs/histogram"} in objects
+        assert tables["histogram"]["properties"]["bins"]["default"] == 64
 
 
 def test_a_schema_that_does_not_exist(refused: Callable[..., str]) -> None:

@@ -13,6 +13,7 @@ import kspde
 from kspde.cli.case import read_case
 from kspde.fem.meshes.build import mesh_arrays
 from kspde.kernels import MaternMollifier
+from kspde.particles.statistics import Histogram
 from kspde.problem import Problem
 
 DEMO = (Path(kspde.__file__).parent / "cases" / "demo.toml").read_text(encoding="utf-8")
@@ -133,6 +134,9 @@ def test_other_domains_and_models(tmp_path: Path) -> None:
     )
     case = read_case(write(tmp_path, "tol = 1e-6", 'tol = 1e-6\ntimes = [0.1, 0.2]\nstatistics = ["log_gradient"]'))
     assert case.experiment.solve["save"] == kspde.SaveAt(times=(0.1, 0.2), statistics=("log_gradient",))
+    table = 'dt = 0.01\nstatistics = ["moments", { kind = "histogram", bins = 32 }]'
+    case = read_case(write(tmp_path, "dt = 0.01", table))
+    assert case.experiment.simulate["save"] == kspde.SaveAt(statistics=("moments", Histogram(bins=32)))
 
 
 @pytest.mark.parametrize(
