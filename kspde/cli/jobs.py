@@ -77,16 +77,7 @@ class CaseRun:
     clock: _Clock = field(default_factory=_Clock)
 
     def run(self) -> _Pictures:
-        """Solve the density equation and write the density.
-
-        Returns:
-            The names of the pictures, and of those that a signal has left no time for.
-
-        Raises:
-            InputError: the case is not valid.
-            ConvergenceError: the solve failed; what it has computed is in DIR.failed.
-            MissingBackendError: DOLFINx is missing.
-        """
+        """Solve the density equation and write the density; what a solve that fails has computed is in DIR.failed."""
         self.console.say(report.heading(self.case, self.comm))
         pde = self._solve(self.case, "density")
         self.stop.hold()
@@ -96,14 +87,6 @@ class CaseRun:
         """Solve the density equation, simulate the particles and measure the distance between the two.
 
         With ``compare.against`` the density is another case's; without [particles] this case's own is compared with it.
-
-        Returns:
-            The names of the pictures, and of those that a signal has left no time for.
-
-        Raises:
-            InputError: the case is not valid, or has neither [particles] nor compare.against.
-            ConvergenceError: a solve failed; what it has computed is in DIR.failed.
-            MissingBackendError: DOLFINx is missing.
         """
         case, reference = self.case, self.case.against or self.case
         _check_comparable(case, reference)
@@ -257,10 +240,6 @@ def run_study(study: Study, directory: Path, comm: Comm, console: Console, stop:
         console: where the run says what it does.
         stop: holds back a signal while results are written.
         force: whether to continue in a directory of the same study with other parameters.
-
-    Raises:
-        InputError: the directory is not to be used, or a point is refused.
-        ConvergenceError: a solve failed.
     """
     start = time.perf_counter()
     open_directory(study, directory, comm, force=force)

@@ -31,7 +31,7 @@ from kspde.cli.case import case_of, read_toml, validated
 from kspde.cli.file_errors import naming, nearest
 from kspde.cli.schema import StudyFile, SystemFile
 from kspde.errors import InputError, check_integer, check_number, shown
-from kspde.papers.studies import MEASURES, Experiment, Fit, Point, Study
+from kspde.papers.studies import MEASURES, Fit, Point, Study
 from kspde.runtime.files import open_regular
 from kspde.runtime.limits import MOST_POINTS, MOST_REPLICAS, check_steps, check_work
 
@@ -179,7 +179,11 @@ def _points(file: Path, raw: Mapping[str, Any], axes: Sequence[_Axis]) -> Iterat
         case = case_of(file, {key: value for key, value in raw_point.items() if key in SystemFile.model_fields})
         _check_effects(file, content)
         with naming(file, {key: f"measure.{key}" for key in type(content.measure).model_fields}):
-            _check_cost(case.experiment, content.measure.given().get("replicas", 1))
+            replicas = content.measure.given().get("replicas", 1)
+            check_integer("measure.replicas", replicas, at_least=1, at_most=MOST_REPLICAS)
+            if simulated := case.experiment.simulate:
+                steps = check_steps(case.experiment.problem.t_end, simulated["dt"])
+                check_work(simulated["n"], steps=steps, replicas=replicas)
             measure = content.measure.build()
             measure.check(case.experiment)
         derived = {axis.place[-1]: reduce(getitem, axis.place, raw_point) for axis in axes if axis.factor is not None}
@@ -201,14 +205,6 @@ def _check_effects(file: Path, content: Any) -> None:
     for name in content.particles.given() if content.particles is not None else ():
         if not MEASURES[kind].takes(name):
             raise InputError(f'{file}: particles.{name} has no effect with measure "{kind}": leave it out')
-
-
-def _check_cost(experiment: Experiment, replicas: int) -> None:
-    """Refuse a point that could not be computed in any time."""
-    check_integer("measure.replicas", replicas, at_least=1, at_most=MOST_REPLICAS)
-    if simulated := experiment.simulate:
-        steps = check_steps(experiment.problem.t_end, simulated["dt"])
-        check_work(simulated["n"], steps=steps, replicas=replicas)
 
 
 def _digests(file: Path, content: Any) -> dict[str, str]:

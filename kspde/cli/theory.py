@@ -193,13 +193,14 @@ def _cross_diffusion() -> Iterator[str]:
 
 def _volatility() -> Iterator[str]:
     driver = theory.LinearDriver(a=1.0, b=1.0)
+    least_symbol = float(theory.two_bump_symbol(np.linspace(3.3, 3.7, 4001)).min())
     yield from _heading("Qi: volatility that depends on the density, linear driver h(ν) = aν − b")
     yield from _table(
         (
             ("", "computed", "printed"),
             ("stability: M_∞/b <", f"{driver.max_density:.6f}", f"{driver.max_density_printed:g}"),
             ("t_* b²/C_A², if there is such a C_A", f"{driver.t_star(1.0):.6f}", "4"),
-            ("constant ū unstable from ū/b, K_ε two bumps", f"{driver.unstable_from(_two_bumps()):.4f}", "never"),
+            ("constant ū unstable from ū/b, K_ε two bumps", f"{driver.unstable_from(least_symbol):.4f}", "never"),
             ("constant ū unstable from ū/b, K̂ ≥ 0", "never", "never"),
             (
                 "critical mass χM/D, −Δφ = 2πu",
@@ -213,11 +214,6 @@ def _volatility() -> Iterator[str]:
     yield "  Lemma 4.2 is false for the nonlocal (9) with two bumps: sup u = 1.06638 M at t = .0084, with b = 4 M. A"
     yield "  condition is needed for general K_ε (growth at a rate ~ ε^−2), an artefact for positive-definite ones."
     yield "  Lemma 4.3's y' ≤ C(1 + y³) does not exclude blow-up. (12) is Aronson's bound for another form of equation."
-
-
-def _two_bumps() -> float:
-    """Return the least value of the two bumps' symbol."""
-    return float(theory.two_bump_symbol(np.linspace(3.3, 3.7, 4001)).min())
 
 
 def _heading(text: str) -> Iterator[str]:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+import kspde
+
 WARNING = (
     "warning: chi = 30: outside the hypotheses of Wang, Li and Huang's Lemma 1, which asks for chi < 4/c_* = 23.4018"
 )
@@ -66,6 +68,21 @@ def test_a_case_without_a_signal_has_no_norms(
     assert outcome.status == 0
     assert ("Gagliardo" in outcome.out) == (comm.rank == 0)
     assert "W^{1,∞}" not in outcome.out
+
+
+def test_norms_that_take_too_long_are_left_out(
+    case_file: Callable[..., Path], kspde_command: Callable[..., Any], comm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise kspde.InputError("the kernel's symbol decays as |k|^-6: give a larger eps")
+
+    monkeypatch.setattr(kspde.theory, "mollified_norms", refused)
+    outcome = kspde_command("theory", case_file())
+    assert (outcome.status, outcome.err) == (0, "")
+    if comm.rank == 0:
+        assert "  Not computed: the kernel's symbol decays as |k|^-6" in outcome.out
+        assert "By Young's inequality (1.5) holds for every j" in outcome.out
+        assert "Chen, Daus, Jüngel" in outcome.out
 
 
 def test_a_bad_case_is_refused(case_file: Callable[..., Path], refused: Callable[..., str]) -> None:

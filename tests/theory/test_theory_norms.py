@@ -54,6 +54,16 @@ def test_matern_mollifier_against_bessel_functions() -> None:
     assert norms.gradient_l1 == pytest.approx(2 * np.pi * np.trapezoid(exact, r), rel=1e-5)
 
 
+def test_a_symbol_that_decays_slowly_on_a_short_scale() -> None:
+    """The same kernel at ε = .005: Φ(0) is its sum at the origin, and ½ΔΦ(0) = ½(μ²Φ(0) − j(0)), j(0) = b²/(4π)."""
+    b = 2.0 / 0.005
+    share = b**2 / (b**2 - 1)
+    at_origin = (share**2 * np.log(b) - share / 2) / (2 * np.pi)
+    norms = theory.kernel_norms(Yukawa(strength=1.0) * MaternMollifier(eps=0.005, order=2))
+    assert norms.sup == pytest.approx(at_origin, rel=1e-9)
+    assert norms.hessian_sup == pytest.approx(0.5 * (b**2 / (4 * np.pi) - at_origin), rel=1e-9)
+
+
 def test_measured_exponents() -> None:
     """The powers of (1.5)-(1.7) hold; the last two are larger by one than what the norms do."""
     table = theory.mollified_norms(Yukawa(strength=8.0), [0.04, 0.02, 0.01])

@@ -218,13 +218,12 @@ def read_point(directory: Path, point: Point) -> dict[str, Any] | None:
     """Return the record of a finished point; None where its file is missing or damaged."""
     try:
         record = read_json(_file(directory, point))
-        if record["parameters"] != json.loads(json.dumps(dict(point.parameters))):
-            return None
-        if record["swept"] != json.loads(json.dumps(dict(point.swept))) or not isinstance(
-            record["seconds"], (int, float)
-        ):
-            return None
-        if not all(isinstance(line, str) for line in record["warnings"]) or not isinstance(record["seed"], int):
+        same = all(
+            record[name] == json.loads(json.dumps(dict(values)))
+            for name, values in (("parameters", point.parameters), ("swept", point.swept))
+        )
+        numbers = isinstance(record["seconds"], (int, float)) and isinstance(record["seed"], int)
+        if not (same and numbers and all(isinstance(line, str) for line in record["warnings"])):
             return None
         record["quantities"] = {name: from_record(entry) for name, entry in record["quantities"].items()}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
