@@ -34,7 +34,6 @@ __all__ = [
     "colours_of_means",
     "correct",
     "first_colours",
-    "lower_neighbours",
     "product",
     "restrict",
     "runs",
@@ -90,9 +89,8 @@ def first_colours(starts: Any, neighbours: Any, means: Any) -> Any:
     return colours
 
 
-@compiled_in_order
-def colours_of_means(coarse: Any, starts: Any, parents: Any, colours: Any) -> None:
-    """Set the colours of new nodes from those of the nodes that they are the means of.
+def colours_of_means(coarse: Any, starts: Any, parents: Any) -> Any:
+    """Return the colours of nodes from those of the nodes of a coarser mesh that they are the means of.
 
     Half an edge has the direction of the whole one, and so its colour, which is that of its new end. An edge inside a
     triangle joins two of the three colours and has the third, and so has an edge from the middle of a quadrilateral,
@@ -100,42 +98,15 @@ def colours_of_means(coarse: Any, starts: Any, parents: Any, colours: Any) -> No
 
     Args:
         coarse: the colours of the coarser mesh.
-        starts: where the parents of each node start.
-        parents: the numbers of nodes of the coarser mesh.
-        colours: the result.
+        starts: where the parents of each node start, and last their number.
+        parents: nodes of the coarser mesh; a node of one parent is that node itself, and has colour 0.
     """
-    for i in range(colours.size):
-        first, last = starts[i], starts[i + 1]
-        if last - first == 1:
-            colours[i] = 0
-        elif last - first == 2:
-            one, other = coarse[parents[first]], coarse[parents[first + 1]]
-            if one == 0 or other == 0:
-                colours[i] = max(one + other, 1)
-            elif one == other:
-                colours[i] = one % 3 + 1
-            else:
-                colours[i] = 6 - one - other
-        else:
-            colours[i] = 3
-
-
-@compiled_in_order
-def lower_neighbours(starts: Any, columns: Any, colours: Any) -> Any:
-    """Return the number of neighbours of lower colour of each node, of those on this rank.
-
-    Args:
-        starts: where the rows of the matrix start.
-        columns: their columns, less the number of this rank's first node.
-        colours: the colours of this rank's nodes.
-    """
-    counts = np.zeros(colours.size, dtype=np.int32)
-    for i in range(colours.size):
-        for e in range(starts[i], starts[i + 1]):
-            j = columns[e]
-            if j >= 0 and j < colours.size and colours[j] < colours[i]:
-                counts[i] += 1
-    return counts
+    counts = np.diff(starts)
+    one, other = coarse[parents[starts[:-1]]], coarse[parents[starts[1:] - 1]]
+    halves = np.maximum(one + other, 1)
+    inner = np.where(one == other, one % 3 + 1, 6 - one - other)
+    middles = np.where((one == 0) | (other == 0), halves, inner)
+    return np.where(counts == 1, 0, np.where(counts == 2, middles, 3)).astype(np.int8)
 
 
 @inlined

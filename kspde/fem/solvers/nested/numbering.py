@@ -75,11 +75,14 @@ def numbered(
     if first_refinement:
         colours[new] = _first_colours(comm, ghosts, starts, columns, counts, numbers)
     else:
-        gauss_seidel.colours_of_means(coarser.colours, means[0], parents, colours)
+        colours = gauss_seidel.colours_of_means(coarser.colours, means[0], parents)
     # By colour, then by the length of the node's loop, last by number.
-    neighbours = gauss_seidel.lower_neighbours(starts, columns - first, colours)
+    rows = np.repeat(np.arange(n, dtype=np.int32), np.diff(starts))
+    own = (columns >= first) & (columns < last)
+    rows, heads = rows[own], columns[own] - first
+    lower = np.bincount(rows[colours[heads] < colours[rows]], minlength=n)
     order = np.flatnonzero(new)
-    order = order[np.lexsort((neighbours[order], colours[order]))]
+    order = order[np.lexsort((lower[order], colours[order]))]
     coarse = n - len(order)
     places[~new] = coarser.places
     places[order] = np.arange(coarse, n)
