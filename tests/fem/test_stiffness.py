@@ -209,7 +209,7 @@ def test_a_cycle_is_symmetric_and_positive_definite(cell: str, size: float) -> N
             bound = max(space.comm.allgather(float(np.max(coarse / before, initial=1.0))))
         elif what == "renewed":
             system.solver.preconditioner.renew()
-        b, a = as_matrix(space, system.solver.ksp.getPC().apply), as_matrix(space, system.solver.multiply)
+        b, a = as_matrix(space, system.solver.ksp.getPC().apply), as_matrix(space, system.solver.matrix.mult)
         # The cycle is done in single precision.
         np.testing.assert_allclose(b, b.T, rtol=0, atol=1e-6 * np.abs(b).max())
         root = np.linalg.cholesky(a)

@@ -87,7 +87,7 @@ class PetscPreconditioner(Preconditioner):
 
     Args:
         ksp: the solver, its matrix set.
-        kind: PETSc's name of the type; factorisations are MUMPS's. Unless given, the type that is set.
+        kind: PETSc's name of the type, unless it is set; factorisations are MUMPS's.
     """
 
     def __init__(self, ksp: Any, kind: str | None = None) -> None:
@@ -132,7 +132,8 @@ class KrylovSolver:
 
     Attributes:
         ksp: PETSc's solver.
-        preconditioner: its preconditioner.
+        matrix: what multiplies: the matrix, or the operator in place of it.
+        preconditioner: the solver's.
     """
 
     def __init__(
@@ -148,12 +149,11 @@ class KrylovSolver:
     ) -> None:
         self.ksp = ksp = PETSc.KSP().create(matrix.comm)
         self._operator = operator
-        self._shell: Any = None
-        ksp.setOperators(matrix)
+        self.matrix = matrix
         if operator is not None:
-            self._shell = PETSc.Mat().createPython(matrix.getSizes(), operator, comm=matrix.comm)
-            self._shell.setUp()
-            ksp.setOperators(self._shell, matrix)
+            self.matrix = PETSc.Mat().createPython(matrix.getSizes(), operator, comm=matrix.comm)
+            self.matrix.setUp()
+        ksp.setOperators(self.matrix, matrix)
         ksp.setTolerances(rtol=accuracy, atol=1e-300, divtol=1e300, max_it=most)
         # A stale or poor preconditioner would fool a test of the preconditioned residual.
         ksp.setNormType(PETSc.KSP.NormType.UNPRECONDITIONED)
@@ -186,15 +186,11 @@ class KrylovSolver:
         self.ksp.solve(rhs, x)
         return int(self.ksp.getConvergedReason())
 
-    def multiply(self, x: Any, y: Any) -> None:
-        """Set y to the product of the matrix with x. Collective."""
-        self.ksp.getOperators()[0].mult(x, y)
-
     def free(self) -> None:
         """Free the PETSc objects. Collective."""
         self.ksp.destroy()
-        if self._shell is not None:
-            self._shell.destroy()
+        if self._operator is not None:
+            self.matrix.destroy()
 
 
 class CheckedSystem:
@@ -233,10 +229,9 @@ class CheckedSystem:
         self._recycled = recycled
         self._x, self._rhs = matrix.createVecs()
         self._residual = self._rhs.duplicate()
-        self._best = 0
+        self._best = self.iterations = 0
         self._solvers: dict[int, KrylovSolver] = {}
         self._solver(0)
-        self.iterations = 0
 
     def _solver(self, k: int) -> KrylovSolver:
         if k not in self._solvers:
@@ -313,7 +308,7 @@ class CheckedSystem:
         """Return the residual's norm, and what it need not fall below: a share of the right side, or rounding."""
         self._residual.array[:] = diagonal * self._x.array_r
         limit = max(self._accuracy * size, 4.0 * _ROUND_OFF * self._residual.norm(), 1e-300)
-        solver.multiply(self._x, self._residual)
+        solver.matrix.mult(self._x, self._residual)
         self._residual.aypx(-1.0, self._rhs)
         return self._residual.norm(), limit
 

@@ -114,7 +114,7 @@ class SparseSystem:
             reason = self._attempt(guess)
         if reason < 0:
             raise ConvergenceError(
-                f"a linear system did not converge (KSP reason {reason} after {self.iterations} "
+                f"a linear system did not converge (KSP reason {reason} after {solver.iterations} "
                 'iterations; petsc_options such as {"ksp_max_it": 2000} reach it)'
             )
         solution = np.array(self._solution.array_r)

