@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from kspde.domains import Disk, Domain, MeshFile
 from kspde.errors import InputError
-from kspde.fem.meshes.cells import flat, oriented, sound_indices
+from kspde.fem.meshes.cells import cross, flat, oriented, sound_indices
 from kspde.fem.meshes.faults import check_mesh, merged
 from kspde.fem.meshes.files import Blocks, gmsh_arrays, read_mesh
 from kspde.fem.meshes.outline import Outline, ball, outline
@@ -151,8 +151,7 @@ def _halves(points: Array, quads: Indices) -> Indices:
     cotangents = []
     for k in range(4):
         before, after = (points[quads[:, (k + j) % 4]] - points[quads[:, k]] for j in (3, 1))
-        cross = after[:, 0] * before[:, 1] - after[:, 1] * before[:, 0]
-        cotangents.append(np.sum(before * after, axis=1) / cross)
+        cotangents.append(np.sum(before * after, axis=1) / cross(after, before))
     # The angles opposite the diagonal from corner 0 to 2 are those at 1 and 3: together they are at most π.
     shift = (cotangents[1] + cotangents[3] < -1e-12).astype(np.int64)
     a, b, c, d = (np.take_along_axis(quads, ((shift + k) % 4)[:, None], 1)[:, 0] for k in range(4))
@@ -215,11 +214,8 @@ def _delaunay_disk(points: Array, radius: float, margin: float) -> tuple[Array, 
 
 def _edges(cells: Indices, n: int) -> Indices:
     """Return a number for each edge of triangles or quadrilaterals with n points: edge k begins at corner k."""
-    return _edge_numbers(cells, np.roll(cells, -1, axis=1), n)
-
-
-def _edge_numbers(a: Indices, b: Indices, n: int) -> Indices:
-    return np.minimum(a, b) * n + np.maximum(a, b)
+    ends = np.roll(cells, -1, axis=1)
+    return np.minimum(cells, ends) * n + np.maximum(cells, ends)
 
 
 def _rim(cells: Indices, n: int) -> Indices:
@@ -251,7 +247,7 @@ def _refined(
     parents = np.stack([edges // n, edges % n], axis=1).astype(np.int32)
     middles = 0.5 * (points[parents[:, 0]] + points[parents[:, 1]])
     alone = np.flatnonzero(counts == 1)
-    rim = rim[np.argsort(_edge_numbers(rim[:, 0], rim[:, 1], n))]  # in the order of ``alone``
+    rim = rim[np.argsort(_edges(rim, n)[:, 0])]  # in the order of ``alone``
     rim = np.concatenate([np.stack([rim[:, 0], n + alone], axis=1), np.stack([n + alone, rim[:, 1]], axis=1)])
     moved = np.zeros(len(edges), dtype=bool)
     if radius is not None:
@@ -293,7 +289,7 @@ def _flipped(points: Array, cells: Indices) -> Indices:
         i, j = cells[cell[0], corner[0]], cells[cell[0], (corner[0] + 1) % 3]
         across = cells[cell, (corner + 2) % 3]
         a, b = points[i] - points[across], points[j] - points[across]
-        bad = np.sum(np.sum(a * b, axis=-1) / np.abs(a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]), axis=0) < -1e-12
+        bad = np.sum(np.sum(a * b, axis=-1) / np.abs(cross(a, b)), axis=0) < -1e-12
         # No triangle takes part in two flips at once.
         first = np.full(len(cells), len(keys))
         number = np.flatnonzero(bad)

@@ -8,7 +8,7 @@ from kspde.errors import InputError
 from kspde.fem.meshes.files import DIMENSIONS
 from kspde.typing import Array, Indices
 
-__all__ = ["components", "flat", "oriented", "place", "sound_indices"]
+__all__ = ["components", "cross", "flat", "oriented", "place", "sound_indices"]
 
 #: for each corner of a cell in VTK's order, the corners its edges lead to, in right-handed order
 _CORNERS: dict[str, list[tuple[int, ...]]] = {
@@ -42,6 +42,11 @@ _LARGEST = 1e100
 def place(x: Array) -> str:
     """Return a point for a message."""
     return "(" + ", ".join(f"{c:.4g}" for c in x) + ")"
+
+
+def cross(a: Array, b: Array) -> Array:
+    """Return a_1 b_2 − a_2 b_1 of vectors of the plane, shape (..., 2)."""
+    return np.asarray(a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0])
 
 
 def components(pairs: Indices, n: int) -> tuple[int, Indices]:
@@ -166,5 +171,5 @@ def _determinants(edges: Array, dimension: int) -> Array:
     if dimension == 1:
         return np.asarray(edges[:, 0, 0])
     if dimension == 2:
-        return np.asarray(edges[:, 0, 0] * edges[:, 1, 1] - edges[:, 0, 1] * edges[:, 1, 0])
+        return cross(edges[:, 0], edges[:, 1])
     return np.asarray(np.linalg.det(edges))

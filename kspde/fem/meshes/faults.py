@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kspde.errors import InputError
-from kspde.fem.meshes.cells import components, place
+from kspde.fem.meshes.cells import components, cross, place
 from kspde.fem.meshes.files import DIMENSIONS
 from kspde.typing import Array, Indices
 
@@ -223,15 +223,11 @@ def _crossings(points: Array, edges: Indices, name: str) -> Array:
         apart = (i < j) | (half[i] < half[j])
         apart &= ~np.any(edges[i][:, :, None] == edges[j][:, None, :], axis=(1, 2))
         (p, q), (a, b) = ends[i[apart]].transpose(1, 0, 2), ends[j[apart]].transpose(1, 0, 2)
-        sides = [_cross(b - a, x - a) for x in (p, q)] + [_cross(q - p, x - p) for x in (a, b)]
+        sides = [cross(b - a, x - a) for x in (p, q)] + [cross(q - p, x - p) for x in (a, b)]
         crossing = (sides[0] * sides[1] < 0) & (sides[2] * sides[3] < 0)
         share = (sides[0] / np.where(crossing, sides[0] - sides[1], 1.0))[:, None]
         found.append((p + share * (q - p))[crossing])
     return np.concatenate(found)
-
-
-def _cross(a: Array, b: Array) -> Array:
-    return np.asarray(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
 
 
 def _near(x: Array, own: Array, centres: Array, reach: Array, name: str) -> Iterator[tuple[Indices, Indices]]:

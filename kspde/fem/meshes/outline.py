@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kspde.errors import InputError, check_finite
-from kspde.fem.meshes.cells import components
+from kspde.fem.meshes.cells import components, cross
 from kspde.typing import Array, Indices, Mask
 
 __all__ = ["Outline", "ball", "outline"]
@@ -102,11 +102,8 @@ def outline(points: Array, boundary: Indices, centre: object, name: str) -> Outl
         inside &= bool(np.all(radii > 0))
         radii = np.where(radii > 0, radii, radius)
     if d == 1:
-        radii = np.zeros(0)
-        radius = 0.5 * float(outer.max() - outer.min())
-        inner = radius
-    else:
-        inner = float(radii.min())
+        radii, radius = np.zeros(0), 0.5 * float(outer.max() - outer.min())
+    inner = float(radii.min(initial=radius))
     if centre is not None and not inside:
         where = ", ".join(f"{c:g}" for c in middle)
         raise InputError(f"centre = ({where}) is outside {name}: give a point in it, by default its centre of mass")
@@ -140,7 +137,7 @@ def _centre_of_mass(points: Array, boundary: Indices) -> Array:
 def _radii(a: Array, b: Array) -> Array:
     """Return the largest distance of edges from the origin in equidistant directions; 0 where there are none."""
     angle = np.arctan2(a[:, 1], a[:, 0])
-    turn = np.arctan2(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0], np.sum(a * b, axis=1))
+    turn = np.arctan2(cross(a, b), np.sum(a * b, axis=1))
     step = 2 * np.pi / _DIRECTIONS
     first = np.ceil((np.minimum(angle, angle + turn) + np.pi) / step - 1e-9).astype(np.int64)
     last = np.floor((np.maximum(angle, angle + turn) + np.pi) / step + 1e-9).astype(np.int64)
@@ -149,9 +146,9 @@ def _radii(a: Array, b: Array) -> Array:
     k = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count) + first[edge]
     direction = np.stack([np.cos(k * step - np.pi), np.sin(k * step - np.pi)], axis=1)
     along = (b - a)[edge]
-    cross = direction[:, 0] * along[:, 1] - direction[:, 1] * along[:, 0]
-    safe = np.where(cross != 0, cross, 1.0)
-    distance = np.where(cross != 0, (a[edge, 0] * along[:, 1] - a[edge, 1] * along[:, 0]) / safe, 0.0)
+    crossing = cross(direction, along)
+    safe = np.where(crossing != 0, crossing, 1.0)
+    distance = np.where(crossing != 0, cross(a[edge], along) / safe, 0.0)
     farthest = np.maximum(np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1))[edge]
     radii = np.zeros(_DIRECTIONS)
     np.maximum.at(radii, k % _DIRECTIONS, np.clip(distance, 0.0, farthest))
