@@ -15,7 +15,10 @@ from kspde.errors import InputError, MissingBackendError, first_line
 from kspde.runtime.parallel import communicator
 from kspde.typing import Comm
 
-__all__ = ["PREFIX", "apply_options", "destroy_dropped", "keep_until_dropped", "require"]
+__all__ = ["PREFIX", "Petsc", "apply_options", "destroy_dropped", "keep_until_dropped", "require"]
+
+#: An object of petsc4py, which has no types.
+Petsc = Any
 
 #: The first release of DOLFINx that is supported.
 _OLDEST = (0, 11)
@@ -79,7 +82,7 @@ def _check_versions(version: str, scalar: type) -> None:
         )
 
 
-def apply_options(solver: Any, options: dict[str, Any], defaults: dict[str, Any] | None = None) -> None:
+def apply_options(solver: Petsc, options: dict[str, Any], defaults: dict[str, Any] | None = None) -> None:
     """Pass PETSc options to a TS or KSP object that is otherwise complete, and set it up.
 
     Args:

@@ -92,14 +92,13 @@ OPTIONS: dict[str, _Check] = {
         (
             "ts_max_steps",
             "ksp_max_it",
-            "ksp_min_it",
             "ksp_gmres_restart",
             "pc_gamg_coarse_eq_limit",
             "mg_levels_ksp_max_it",
         ),
         _count(1),
     ),
-    **dict.fromkeys(("ts_max_reject", "pc_factor_levels", "pc_gamg_agg_nsmooths"), _count(0)),
+    **dict.fromkeys(("ts_max_reject", "ksp_min_it", "pc_factor_levels", "pc_gamg_agg_nsmooths"), _count(0)),
     **dict.fromkeys(
         ("ts_monitor", "ts_adapt_monitor", "ksp_monitor", "ksp_monitor_true_residual", "ksp_converged_reason"), _flag
     ),

@@ -12,7 +12,7 @@ from mpi4py import MPI
 from mpi4py.util.dtlib import from_numpy_dtype
 from petsc4py import PETSc
 
-from kspde.typing import Mask
+from kspde.typing import Comm, Mask
 
 __all__ = ["Ghosts"]
 
@@ -37,7 +37,7 @@ class Ghosts:
         count: how many there are.
     """
 
-    def __init__(self, comm: Any, first: int, last: int, columns: Indices) -> None:
+    def __init__(self, comm: Comm, first: int, last: int, columns: Indices) -> None:
         self._comm = comm
         self._first, self._owned = first, last - first
         self._places = np.arange(last - first, dtype=np.int32)

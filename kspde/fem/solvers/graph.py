@@ -10,6 +10,7 @@ import numpy.typing as npt
 from petsc4py import PETSc
 
 from kspde.errors import InputError
+from kspde.fem.backend import Petsc
 from kspde.fem.solvers.ghosts import Ghosts
 from kspde.fem.spaces.base import Space
 from kspde.typing import Array, Mask
@@ -93,11 +94,10 @@ class Graph:
         """The coordinates of all ends, shape (n, d). Collective."""
         return np.stack([self.ghosted(x) for x in self.space.points.T], axis=1)
 
-    def matrix(self, diagonal: Array, off_diagonal: Array) -> Any:
+    def matrix(self, diagonal: Array, off_diagonal: Array) -> Petsc:
         """Return a PETSc matrix with given entries: on the diagonal, (owned,), and one per edge. Collective."""
-        sizes = self.stiffness.matrix.getSizes()
-        values = self.entries(diagonal, off_diagonal)
-        return PETSc.Mat().createAIJ(sizes, csr=(*self.edges.csr, values), comm=self.space.comm)
+        csr = (*self.edges.csr, self.entries(diagonal, off_diagonal))
+        return PETSc.Mat().createAIJ(self.stiffness.matrix.getSizes(), csr=csr, comm=self.space.comm)
 
     def entries(self, diagonal: Array, off_diagonal: Array) -> Array:
         """Return a matrix's entries in the order of ``csr``."""
@@ -129,14 +129,10 @@ class Graph:
 
 def _check(space: Space, rows: Indices, shares: Array) -> None:
     """Refuse a mesh on which K has positive entries off the diagonal: the scheme would lose its guarantee."""
-    worst = None
-    if len(rows):
-        k = int(np.argmax(shares))
-        worst = (float(shares[k]), space.points[rows[k]].tolist())
-    everywhere = [w for w in space.comm.allgather(worst) if w is not None]
-    count = int(space.total(np.array([len(rows)]))[0])
-    if count:
-        place = ", ".join(f"{x:.4g}" for x in max(everywhere)[1])
+    found = [(float(share), space.points[row].tolist()) for row, share in zip(rows, shares, strict=True)]
+    everywhere = space.comm.allgather((len(found), max(found, default=None)))
+    if count := sum(number for number, _ in everywhere):
+        place = ", ".join(f"{x:.4g}" for x in max(worst for number, worst in everywhere if number)[1])
         raise InputError(
             f"the mesh has {(count + 1) // 2} edges where the positive schemes lose their guarantee (the stiffness "
             f"matrix is positive there), the worst at ({place}): use a Delaunay mesh of triangles, a Box, or "

@@ -17,9 +17,9 @@ import numpy as np
 from petsc4py import PETSc
 
 from kspde.errors import ConvergenceError
-from kspde.fem.backend import apply_options
+from kspde.fem.backend import Petsc, apply_options
 from kspde.fem.solvers.krylov_recycling import RecycledGuess
-from kspde.typing import Array
+from kspde.typing import Array, Comm
 
 __all__ = ["SMOOTHER", "CheckedSystem", "KrylovSolver", "PetscPreconditioner", "Preconditioner", "PreconditionerOf"]
 
@@ -64,7 +64,7 @@ class Preconditioner(ABC):
         self._least = None
         return False
 
-    def stale(self, comm: Any, s: Array, iterations: int) -> bool:
+    def stale(self, comm: Comm, s: Array, iterations: int) -> bool:
         """Return whether it must be rebuilt to serve K + diag(s). Collective."""
         size = float(comm.allreduce(float(s.sum())))
         if self._size is not None:
@@ -77,7 +77,7 @@ class Preconditioner(ABC):
 
 
 #: Gives a KSP, whose matrix is set, its preconditioner; its options come after.
-PreconditionerOf = Callable[[Any], Preconditioner]
+PreconditionerOf = Callable[[Petsc], Preconditioner]
 
 
 class PetscPreconditioner(Preconditioner):
@@ -90,7 +90,7 @@ class PetscPreconditioner(Preconditioner):
         kind: PETSc's name of the type, unless it is set; factorisations are MUMPS's.
     """
 
-    def __init__(self, ksp: Any, kind: str | None = None) -> None:
+    def __init__(self, ksp: Petsc, kind: str | None = None) -> None:
         self._pc = ksp.getPC()
         if kind is not None:
             self._pc.setType(kind)
@@ -138,14 +138,14 @@ class KrylovSolver:
 
     def __init__(
         self,
-        matrix: Any,
+        matrix: Petsc,
         preconditioner_of: PreconditionerOf,
         options: dict[str, Any],
         *,
         accuracy: float,
         most: int,
         symmetric: bool = True,
-        operator: Any = None,
+        operator: Petsc = None,
     ) -> None:
         self.ksp = ksp = PETSc.KSP().create(matrix.comm)
         self._operator = operator
@@ -181,7 +181,7 @@ class KrylovSolver:
             self._operator.update(s)
         self.preconditioner.update(s, self.iterations)
 
-    def solve(self, rhs: Any, x: Any) -> int:
+    def solve(self, rhs: Petsc, x: Petsc) -> int:
         """Solve from the given x on, in place; return PETSc's reason, negative if it failed. Collective."""
         self.ksp.solve(rhs, x)
         return int(self.ksp.getConvergedReason())
@@ -211,7 +211,7 @@ class CheckedSystem:
 
     def __init__(
         self,
-        matrix: Any,
+        matrix: Petsc,
         preconditioners: Sequence[PreconditionerOf],
         options: dict[str, Any],
         *,

@@ -3,8 +3,8 @@ r"""Krylov recycling: first guesses for systems :math:`A = K + \mathrm{diag}(s)`
 Among the combinations x = Σ c_k y_k of the latest solutions the one nearest to the solution, in A's norm, is that with
 :math:`\sum_l (y_k \cdot A y_l)\, c_l = y_k \cdot b`: solutions that change smoothly are extrapolated, whatever the
 lengths of the steps between them, and the stages of a step help each other. (Fischer, Comput. Methods Appl. Mech.
-Engrg. 163, 1998, where A is constant.) No product with a matrix is needed: that of a solution with K is known from its
-right side, up to the residual.
+Engrg. 163, 1998, where A is constant; without it "positive" takes 20 % longer on a disk.) No product with a matrix is
+needed: that of a solution with K is known from its right side, up to the residual.
 """
 
 from __future__ import annotations

@@ -31,10 +31,11 @@ import ufl
 from dolfinx.fem.petsc import assemble_matrix
 from petsc4py import PETSc
 
+from kspde.fem.backend import Petsc
 from kspde.fem.forms import compiled
 from kspde.fem.solvers.ghosts import Ghosts
 from kspde.fem.solvers.nested.cycle import Hierarchy, Product
-from kspde.typing import Array
+from kspde.typing import Array, Comm
 
 __all__ = ["Stiffness", "in_order"]
 
@@ -69,13 +70,13 @@ class Stiffness:
 
     def __init__(
         self,
-        comm: Any,
+        comm: Comm,
         V: Any,
         measure: dict[str, Any],
         *,
         direct: bool,
         sort: Callable[[Array], Array] | None = None,
-        coarser: Sequence[Any] = (),
+        coarser: Sequence[Petsc] = (),
         numbers: Indices | None = None,
         kept: bool = False,
     ) -> None:
@@ -139,7 +140,7 @@ class Stiffness:
                 thing.destroy()
 
 
-def _assembled(V: Any, measure: dict[str, Any]) -> Any:
+def _assembled(V: Any, measure: dict[str, Any]) -> Petsc:
     """Return K in DOLFINx's order. Collective."""
     u, v = ufl.TrialFunction(V), ufl.TestFunction(V)
     matrix = assemble_matrix(compiled(ufl.inner(ufl.grad(u), ufl.grad(v)) * ufl.dx(metadata=measure)))
@@ -152,7 +153,7 @@ def _assembled(V: Any, measure: dict[str, Any]) -> Any:
     return matrix
 
 
-def in_order(matrix: Any, sort: Callable[[Array], Array]) -> Any:
+def in_order(matrix: Petsc, sort: Callable[[Array], Array]) -> Petsc:
     """Return a matrix in another order of rows and columns; the given one is destroyed. Collective.
 
     Args:
@@ -167,7 +168,7 @@ def in_order(matrix: Any, sort: Callable[[Array], Array]) -> Any:
     return out
 
 
-def _cleaned(matrix: Any, *, positive: bool) -> tuple[Any, tuple[Indices, Array]]:
+def _cleaned(matrix: Petsc, *, positive: bool) -> tuple[Any, tuple[Indices, Array]]:
     """Return a matrix without round-off for edges, its diagonal the negative sum of the rest of the row.
 
     Args:

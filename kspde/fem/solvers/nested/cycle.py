@@ -26,11 +26,11 @@ import numpy.typing as npt
 from petsc4py import PETSc
 from scipy.sparse import csr_array
 
-from kspde.fem.backend import apply_options
+from kspde.fem.backend import Petsc, apply_options
 from kspde.fem.solvers.krylov import SMOOTHER, Preconditioner
 from kspde.fem.solvers.nested import gauss_seidel as sweeps
 from kspde.fem.solvers.nested.numbering import Numbering, numbered
-from kspde.typing import Array
+from kspde.typing import Array, Comm
 
 __all__ = ["Cycle", "Hierarchy", "Product"]
 
@@ -151,7 +151,7 @@ class Hierarchy:
             the order of the nodes here.
     """
 
-    def __init__(self, comm: Any, matrices: Sequence[Any], interpolations: Sequence[Any], numbers: Any) -> None:
+    def __init__(self, comm: Comm, matrices: Sequence[Petsc], interpolations: Sequence[Petsc], numbers: Any) -> None:
         self.comm = comm
         self.coarsest = matrices[-1]
         self.factorised = self.coarsest.getSize()[0] <= _FEW
@@ -222,7 +222,7 @@ class Product:
         """Let the system be K + diag(s). Rank-local."""
         np.add(s, self._hierarchy.levels[0].diagonal, out=self._diagonal)
 
-    def mult(self, matrix: Any, x: Any, y: Any) -> None:
+    def mult(self, matrix: Petsc, x: Petsc, y: Petsc) -> None:
         """Set y to the product with x. Collective."""
         self._hierarchy.multiply(self._diagonal, x.array_r, y.array)
 
@@ -237,7 +237,7 @@ class Cycle(Preconditioner):
 
     needs_matrix = False
 
-    def __init__(self, hierarchy: Hierarchy, ksp: Any) -> None:
+    def __init__(self, hierarchy: Hierarchy, ksp: Petsc) -> None:
         ksp.getPC().setType("python")
         ksp.getPC().setPythonContext(self)
         self.repeats = hierarchy.factorised
@@ -249,7 +249,7 @@ class Cycle(Preconditioner):
         self._matrix = hierarchy.coarsest.duplicate(copy=True)
         self._diagonal = self._matrix.getDiagonal()
         self._x, self._b = self._matrix.createVecs()
-        self._solver: Any = None
+        self._solver: Petsc = None
 
     def update(self, s: Array, iterations: int) -> None:
         """Follow the system, which is now K + diag(s), s > 0; on the coarsest mesh where that pays. Collective."""
@@ -284,7 +284,7 @@ class Cycle(Preconditioner):
             self._solver.setUp()
         return True
 
-    def apply(self, pc: Any, r: Any, z: Any) -> None:
+    def apply(self, pc: Petsc, r: Petsc, z: Petsc) -> None:
         """Set z to the cycle's result for r. Collective."""
         # Conjugate gradients have just asked for this norm: PETSc remembers it.
         size = float(r.norm())
@@ -310,7 +310,7 @@ class Cycle(Preconditioner):
         np.multiply(levels[0].x[: len(left)], size, out=left, dtype=np.float64)
         left[self._decoupled] = right[self._decoupled] * self._decoupled_inverse
 
-    def destroy(self, pc: Any) -> None:
+    def destroy(self, pc: Petsc) -> None:
         """Free the PETSc objects; PETSc calls this at the preconditioner's end. Collective."""
         for thing in (self._solver, self._matrix, self._diagonal, self._x, self._b):
             if thing is not None:

@@ -15,8 +15,10 @@ import numpy.typing as npt
 from petsc4py import PETSc
 from scipy.sparse import csr_array
 
+from kspde.fem.backend import Petsc
 from kspde.fem.solvers.ghosts import Ghosts
 from kspde.fem.solvers.nested import gauss_seidel
+from kspde.typing import Comm
 
 __all__ = ["Numbering", "interpolations", "numbered"]
 
@@ -41,7 +43,7 @@ class Numbering(NamedTuple):
 
 
 def numbered(
-    comm: Any,
+    comm: Comm,
     matrix: tuple[int, int, Any, Any],
     coarser: Numbering | None,
     means: tuple[Any, Any] | None,
@@ -77,10 +79,9 @@ def numbered(
     else:
         colours = gauss_seidel.colours_of_means(coarser.colours, means[0], parents)
     # By colour, then by the length of the node's loop, last by number.
-    rows = np.repeat(np.arange(n, dtype=np.int32), np.diff(starts))
     own = (columns >= first) & (columns < last)
-    rows, heads = rows[own], columns[own] - first
-    lower = np.bincount(rows[colours[heads] < colours[rows]], minlength=n)
+    tails, heads = np.repeat(np.arange(n), np.diff(starts))[own], columns[own] - first
+    lower = np.bincount(tails[colours[heads] < colours[tails]], minlength=n)
     order = np.flatnonzero(new)
     order = order[np.lexsort((lower[order], colours[order]))]
     coarse = n - len(order)
@@ -96,7 +97,7 @@ def numbered(
     return Numbering(places, ghosts, everywhere, made)
 
 
-def _first_colours(comm: Any, ghosts: Ghosts, starts: Any, columns: Any, counts: Any, numbers: Any) -> Any:
+def _first_colours(comm: Comm, ghosts: Ghosts, starts: Any, columns: Any, counts: Any, numbers: Any) -> Any:
     """Return the colours of this rank's new nodes on the first refinement of the coarsest mesh. Collective.
 
     One rank chooses them all, in the order of numbers that do not depend on ranks.
@@ -121,7 +122,7 @@ def _first_colours(comm: Any, ghosts: Ghosts, starts: Any, columns: Any, counts:
     return comm.scatter(pieces)
 
 
-def interpolations(comm: Any, numbers: Indices, parents: Sequence[Indices]) -> list[Any]:
+def interpolations(comm: Comm, numbers: Indices, parents: Sequence[Indices]) -> list[Petsc]:
     """Return the interpolations between the meshes of successive refinements, the finest first. Collective.
 
     A coarse node belongs to the rank of the same node of the finest mesh, in the same order.
