@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 
 from kspde.errors import InputError, check_choice
 from kspde.fem.semidiscretisation import Semidiscretisation
+from kspde.models import Model
 from kspde.typing import Array
 
-__all__ = ["DIAGNOSTICS", "STATISTICS", "TIME_ERROR", "Recorder"]
+__all__ = ["DIAGNOSTICS", "STATISTICS", "TIME_ERROR", "Recorder", "Statistic"]
 
 #: Names and meanings, in the order of the columns of diagnostics.csv.
 DIAGNOSTICS = {
@@ -27,13 +30,6 @@ DIAGNOSTICS = {
 
 #: Recorded beside them with a fixed step (``kspde.fem.monitors.time_error``).
 TIME_ERROR = {"time_error": "estimate of the time error of u in L¹, as a share of its mass"}
-
-#: Statistics recorded on demand.
-STATISTICS = {
-    "fisher_information": "∫|∇u|²/u, where u > 1e-12 and u is above the noise, 100 times its most negative value",
-    "log_gradient": "sup |∇log u|, over the cells in which that holds everywhere",
-    "free_energy": "the model's free energy, where it has one; the same for all species",
-}
 
 #: Below this density logarithmic gradients are round-off.
 _TINY = 1e-12
@@ -55,9 +51,7 @@ class Recorder:
         self, system: Semidiscretisation, statistics: tuple[str, ...] = (), *, time_error: bool = False
     ) -> None:
         for name in statistics:
-            check_choice("statistics", name, STATISTICS)
-        if "free_energy" in statistics and not system.model.has_free_energy:
-            raise InputError(f"statistics: free_energy is not defined for {type(system.model).__name__}: leave it out")
+            STATISTICS[check_choice("statistics", name, STATISTICS)].check(system.model)
         space = system.space
         self._system = system
         self._statistics = statistics
@@ -75,7 +69,7 @@ class Recorder:
     def record(self, t: float, dt: float, unknowns: Array, time_error: Array | None = None) -> dict[str, Array]:
         """Add a row for nodal unknowns, and return it: name -> one value per species. Collective."""
         space = self._system.space
-        densities = self._densities(unknowns)
+        densities = _densities(self._system, unknowns)
         integrands = []
         for u in densities:
             positive = np.maximum(u, 0.0)
@@ -94,7 +88,7 @@ class Recorder:
             "boundary_mass": rim,
             "time_error": np.zeros(len(densities)) if time_error is None else time_error,
         }
-        row |= {name: _COMPUTE[name](self, unknowns) for name in self._statistics}
+        row |= {name: STATISTICS[name](self._system, unknowns) for name in self._statistics}
         self._rows.append(np.concatenate([[t, dt], *(row[name] for name in self._names)]))
         return row
 
@@ -121,51 +115,85 @@ class Recorder:
             table[name] = values[:, 0] if species == 1 else values
         return table
 
-    def _densities(self, unknowns: Array) -> Array:
-        return unknowns[: len(self._system.model.species)]
 
-    def _floor(self, u: Array) -> float:
-        """Return the density below which logarithms are round-off or noise. Collective."""
-        return max(_TINY, 100.0 * float(self._system.space.maximum(np.array([-u.min(initial=0.0)]))[0]))
+class Statistic(ABC):
+    """A statistic of the densities, recorded at every step on demand. To add one, name its class in ``STATISTICS``."""
 
-    def _log_slopes(self, u: Array, floor: float) -> Array:
-        """Return ∇log max(u, floor) at the local nodes, shape (n, d). Collective.
+    name: ClassVar[str]
 
-        The logarithm of a tail is smooth where the tail is not: on a Gaussian it is a polynomial.
-        """
-        return self._system.space.gradient(np.log(np.maximum(u, floor)))
+    def check(self, model: Model) -> None:  # noqa: B027 - most always have a meaning
+        """Raise an ``InputError`` where the statistic has no meaning for a model."""
 
-    def _fisher_information(self, unknowns: Array) -> Array:
-        space = self._system.space
+    @abstractmethod
+    def __call__(self, system: Semidiscretisation, unknowns: Array) -> Array:
+        """Return one value per species. Collective."""
+
+
+class FisherInformation(Statistic):
+    """∫|∇u|²/u, where u > 1e-12 and u is above the noise, 100 times its most negative value."""
+
+    name = "fisher_information"
+
+    def __call__(self, system: Semidiscretisation, unknowns: Array) -> Array:
         parts = []
-        for u in self._densities(unknowns):
-            floor = self._floor(u)
-            slope = np.sum(self._log_slopes(u, floor) ** 2, axis=1).reshape(space.mass.shape)
+        for u in _densities(system, unknowns):
+            floor = _floor(system, u)
+            slope = np.sum(_log_slopes(system, u, floor) ** 2, axis=1).reshape(system.space.mass.shape)
             parts.append(np.where(u > floor, u * slope, 0.0))
-        return space.integral(*parts)
+        return system.space.integral(*parts)
 
-    def _log_gradient(self, unknowns: Array) -> Array:
+
+class LogGradient(Statistic):
+    """sup |∇log u|, over the cells in which u is as large everywhere."""
+
+    name = "log_gradient"
+
+    def __call__(self, system: Semidiscretisation, unknowns: Array) -> Array:
         largest = []
-        for u in self._densities(unknowns):
-            floor = self._floor(u)
-            slope = self._log_slopes(u, floor)
+        for u in _densities(system, unknowns):
+            floor = _floor(system, u)
+            slope = _log_slopes(system, u, floor)
             # Where a node of the same cell is at the floor, the slope depends on the floor.
-            other = self._log_slopes(u, 0.5 * floor)
+            other = _log_slopes(system, u, 0.5 * floor)
             inside = np.all(np.abs(slope - other) <= 1e-6 * (1.0 + np.abs(slope)), axis=1) & (u.ravel() > floor)
             largest.append(np.sqrt(np.max(np.sum(slope**2, axis=1), where=inside, initial=0.0)))
-        return self._system.space.maximum(np.array(largest))
+        return system.space.maximum(np.array(largest))
 
-    def _free_energy(self, unknowns: Array) -> Array:
-        system = self._system
+
+class FreeEnergy(Statistic):
+    """The model's free energy, where it has one; the same for all species."""
+
+    name = "free_energy"
+
+    def check(self, model: Model) -> None:
+        """Refuse a model that has none."""
+        if not model.has_free_energy:
+            raise InputError(f"statistics: free_energy is not defined for {type(model).__name__}: leave it out")
+
+    def __call__(self, system: Semidiscretisation, unknowns: Array) -> Array:
         c = system.field_values(unknowns)
-        densities = self._densities(unknowns)
+        densities = _densities(system, unknowns)
         flat = {name: u.ravel() for name, u in zip(system.model.species, densities, strict=True)}
         density = system.model.free_energy_density(flat, c)
         return np.repeat(system.space.integral(np.reshape(density, system.space.mass.shape)), len(densities))
 
 
-_COMPUTE: dict[str, Callable[[Recorder, Array], Array]] = {
-    "fisher_information": Recorder._fisher_information,
-    "log_gradient": Recorder._log_gradient,
-    "free_energy": Recorder._free_energy,
-}
+#: All statistics by name.
+STATISTICS: dict[str, Statistic] = {each.name: each for each in (FisherInformation(), LogGradient(), FreeEnergy())}
+
+
+def _densities(system: Semidiscretisation, unknowns: Array) -> Array:
+    return unknowns[: len(system.model.species)]
+
+
+def _floor(system: Semidiscretisation, u: Array) -> float:
+    """Return the density below which logarithms are round-off or noise. Collective."""
+    return max(_TINY, 100.0 * float(system.space.maximum(np.array([-u.min(initial=0.0)]))[0]))
+
+
+def _log_slopes(system: Semidiscretisation, u: Array, floor: float) -> Array:
+    """Return ∇log max(u, floor) at the local nodes, shape (n, d). Collective.
+
+    The logarithm of a tail is smooth where the tail is not: on a Gaussian it is a polynomial.
+    """
+    return system.space.gradient(np.log(np.maximum(u, floor)))
