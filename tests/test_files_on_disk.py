@@ -80,8 +80,9 @@ def test_a_point_of_a_study_is_on_the_disk_before_it_has_its_name(
 ) -> None:
     path = tmp_path.resolve() / "point.json"
     write_record(path, {"value": 0.1})
-    assert [what for what, _, _ in events] == ["forced", "renamed", "named"]
+    assert [what for what, _, _ in events] == ["forced", "renamed", "named", "forced"]
     assert events[0][1] == events[1][1] != path
     assert not events[0][1].match("*.json")
-    assert [text for _, _, text in events] == [path.read_bytes()] * 3
+    assert events[3][1] == path.parent  # the name itself
+    assert [text for _, _, text in events[:3]] == [path.read_bytes()] * 3
     assert json.loads(path.read_text("utf-8")) == {"value": 0.1}
