@@ -307,9 +307,10 @@ class Cloud:
         from kspde.runtime.hdf5 import write_parameters
 
         mollifier = {"mollifier": self.mollifier} if self.eps is not None else {}
+        details = {name: value for name, value in self._details.items() if name != "threads"}  # provenance has them
         write_parameters(
             file,
-            self.problem.describe(counts=self.counts, seed=self.seed, replica=self.replica, **self._details),
+            self.problem.describe(counts=self.counts, seed=self.seed, replica=self.replica, **details),
             provenance(self.comm),
             t=self.t_end,
             dt=self.dt,

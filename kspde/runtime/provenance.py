@@ -17,7 +17,7 @@ __all__ = ["provenance"]
 
 
 def provenance(comm: Comm) -> dict[str, object]:
-    """Return what a result depends on besides its parameters: versions, machine, ranks, threads, date. Collective."""
+    """Return what a result depends on besides its parameters: versions, machine, ranks, threads, date."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "ranks": comm.size,
@@ -36,11 +36,11 @@ def _versions() -> dict[str, str]:
     versions = {"kspde": __version__, "python": platform.python_version()}
     # The modules that ran are asked: distributions have different names in the wheel, in conda and in containers.
     for name in ("dolfinx", "h5py", "mpi4py", "numba", "numpy", "scipy"):
-        if name in sys.modules:
+        if sys.modules.get(name):
             versions[name] = str(sys.modules[name].__version__)
-    if "petsc4py.PETSc" in sys.modules:
+    if sys.modules.get("petsc4py.PETSc"):
         versions["petsc"] = ".".join(str(n) for n in sys.modules["petsc4py.PETSc"].Sys.getVersion())
-    if "mpi4py.MPI" in sys.modules:  # not where one process runs without an MPI library
+    if sys.modules.get("mpi4py.MPI"):  # not where one process runs without an MPI library
         versions["mpi"] = " ".join(sys.modules["mpi4py.MPI"].Get_library_version().split("\n")[0].strip("\0").split())
     return versions
 

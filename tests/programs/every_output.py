@@ -164,7 +164,8 @@ def particles(name: str, directory: Path) -> dict[str, Any]:
     cloud.comm.Barrier()
     if cloud.comm.rank == 0:
         with h5py.File(directory / f"{name}.h5") as file:
-            file.visititems(lambda k, v: out.update({k: v[()]}) if isinstance(v, h5py.Dataset) else None)
+            # names, such as those of coordinates, are not numbers
+            file.visititems(lambda k, v: out.update({k: v[()]}) if getattr(v, "dtype", "O") != "O" else None)
             out |= {f"attribute/{k}": v for k, v in file.attrs.items() if not isinstance(v, str)}
     out |= {f"own/{k}": v for k, v in cloud.diagnostics.items()} | {f"s/{k}": v for k, v in cloud.statistics.items()}
     if pde is not None:
