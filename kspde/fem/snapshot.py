@@ -39,7 +39,7 @@ def interpolated(knots: Sequence[Knot], t: float) -> Array:
     if not times[0] < t < times[-1]:
         saved = f"{times[0]:g} to {times[-1]:g}" if len(times) > 1 else f"{times[0]:g} alone"
         raise InputError(
-            f"t = {t:.12g} is not between saved states ({saved}): give save=kspde.SaveAt(times=...) to solve"
+            f"t = {t:.12g} is not between saved times ({saved}): give save=kspde.SaveAt(times=...) to solve"
         )
     k = int(np.searchsorted(times, t)) - 1
     (t0, u0, du0), (t1, u1, du1) = knots[k], knots[k + 1]

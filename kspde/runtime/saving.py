@@ -22,7 +22,7 @@ class SaveAt:
         times: the times of the snapshots, increasing in [0, t_end]; steps end exactly there.
         statistics: further statistics, which depend on the backend: names, or objects where they have arguments, such
             as ``kspde.particles.statistics.Histogram(bins=32)``.
-        callback: a function that is called with the state at each of these times, on every rank.
+        callback: a function that is called with the snapshot at each of these times, on every rank.
 
     Raises:
         InputError: times that are not finite, negative or not increasing.
@@ -44,9 +44,11 @@ class SaveAt:
         if not isinstance(self.statistics, Collection) or isinstance(self.statistics, (str, bytes, np.ndarray)):
             raise InputError(f"statistics = {shown(self.statistics)} is not valid: give a tuple of names")
         if not all(isinstance(one, str) or is_dataclass(one) for one in self.statistics):
-            raise InputError(f"statistics = {shown(self.statistics)} is not valid: give a tuple of names")
+            raise InputError(
+                f"statistics = {shown(self.statistics)} is not valid: give names, or objects such as Histogram(bins=32)"
+            )
         object.__setattr__(self, "statistics", tuple(self.statistics))
-        check_callable("callback", self.callback, "one argument, the state")
+        check_callable("callback", self.callback, "one argument, the snapshot")
 
     @classmethod
     def checked(cls, save: Any) -> SaveAt:

@@ -46,7 +46,7 @@ def test_states_at_and_between_saved_times() -> None:
 
 def test_times_that_were_not_saved_are_refused() -> None:
     pde = kspde.solve(MODEL, U0, BOX, t_end=0.1, tol=1e-4)
-    with pytest.raises(kspde.InputError, match=r"t = 0\.05 is not between saved states .*SaveAt"):
+    with pytest.raises(kspde.InputError, match=r"t = 0\.05 is not between saved times .*SaveAt"):
         pde.evaluate(POINTS, t=0.05)
     for times, words in (([0.2, 0.1], "increasing"), ([-1.0], "increasing"), ([np.nan], "nan")):
         with pytest.raises(kspde.InputError, match=words):

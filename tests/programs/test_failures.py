@@ -171,7 +171,7 @@ def test_different_arguments_are_named_on_every_rank(shell: Callable[..., Any], 
         "species": "species = 'ghost' is not valid: give one of u",
     }
     assert {name: told[name] for name in expected} == expected
-    assert told["unsaved time"].startswith("t = 7 is not between saved states")
+    assert told["unsaved time"].startswith("t = 7 is not between saved times")
     assert told["weights"].startswith("weights = an array of shape (30,), ")
     assert told["initial density"].startswith("u0.values = an array of shape (5, 5), ")
     assert told["vtx"].endswith(f"other.bp' on rank {last}: give write_vtx the same on every rank")

@@ -40,7 +40,7 @@ class Coupling(Measure):
         replicas: the number of independent systems, at least 2.
         alpha: the exponent α of the distance cN^-α, positive.
         level: the factor c of the distance cN^-α, positive.
-        saves: the number of intervals between the saved states that the mean field is interpolated from.
+        saves: the number of intervals between the snapshots that the mean field is interpolated from.
     """
 
     name: ClassVar = "coupling"
@@ -111,7 +111,7 @@ class Chaos(Measure):
 
     Attributes:
         replicas: the number of independent systems, at least 4.
-        saves: the number of intervals between the saved states that the density is interpolated from.
+        saves: the number of intervals between the snapshots that the density is interpolated from.
     """
 
     name: ClassVar = "chaos"
