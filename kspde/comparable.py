@@ -180,7 +180,7 @@ def differences(first: Known, second: Known) -> dict[str, tuple[Any, Any]]:
 
 
 def _in_users_words(part: Difference) -> tuple[str, tuple[Any, Any]]:
-    """Return a difference by name, with both values; of code only whose it is: digests say nothing to users."""
+    """Return a difference's name and both values; of code, only whose it is: digests mean nothing to users."""
     if part.name.split(".")[-1] != "code":
         return part.name, (part.ours, part.theirs)
     return part.name.removesuffix("code").removesuffix(".") or "model", ("its code", "its code")

@@ -121,7 +121,7 @@ def shortened(text: str, longest: int = _LONGEST_VALUE) -> str:
 def check_number(
     name: str, value: object, *, above: float | None = None, at_least: float | None = None, below: float | None = None
 ) -> float:
-    """Return ``value`` as a finite float above, at least and below the given bounds, of size 1e100 at most."""
+    """Return ``value`` as a finite float above, at least and below the given bounds, and at most 1e100 in size."""
     bounds = [f"{sign} {b:g}" for sign, b in ((">", above), (">=", at_least), ("<", below)) if b is not None]
     valid = " ".join(["a finite number", " and ".join(bounds)]).strip()
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
@@ -164,7 +164,7 @@ def check_choice(name: str, value: object, choices: Collection[str]) -> str:
 
 
 def canonical_name(value: object, registry: Mapping[str, object]) -> Any:
-    """Return the name in a registry of the class of which ``value`` is an ``earlier`` name; else ``value`` itself."""
+    """Return the current name if ``value`` is an ``earlier`` name of a registered class; otherwise ``value`` itself."""
     earlier = {old: name for name, kind in registry.items() for old in getattr(kind, "earlier", ())}
     return earlier.get(value, value) if isinstance(value, str) else value
 

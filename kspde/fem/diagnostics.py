@@ -144,7 +144,7 @@ class FisherInformation(Statistic):
 
 
 class LogGradient(Statistic):
-    """sup |∇log u|, over the cells in which u is as large everywhere."""
+    """sup |∇log u|, over the cells in which u exceeds the bounds of ``FisherInformation`` everywhere."""
 
     name = "log_gradient"
 

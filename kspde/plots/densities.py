@@ -1,9 +1,9 @@
 """Pictures of densities, of their difference, and of diagnostics over time.
 
 Every function is collective, and draws one figure on rank 0: it is written, or returned there if no path is given.
-Densities are shown where the mass is, not on the whole
-truncated domain; pictures of three-dimensional densities show the plane through the mean of the third coordinate.
-Lengths and times are in the model's own units; a density is mass per unit length, area or volume.
+Densities are shown where the mass is, not on the whole truncated domain; pictures of three-dimensional densities show
+the plane through the mean of the third coordinate. Lengths and times are in the model's own units; a density is mass
+per unit length, area or volume.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from kspde.errors import BlowUpError, ConvergenceError
-from kspde.fem.backend import apply_options
+from kspde.fem.backend import Petsc, apply_options
 from kspde.fem.coefficients import CoefficientError
 from kspde.fem.petsc_options import W_METHODS
 from kspde.fem.schemes.base import CONCENTRATES, Run, ToleranceScheme, failing, row_tolerances
@@ -32,9 +32,6 @@ from kspde.runtime.parallel import on_all_ranks
 from kspde.typing import Array
 
 __all__ = ["Rosenbrock", "integrate_rosenbrock"]
-
-#: An object of petsc4py, which has no types.
-Petsc = Any
 
 #: Below this tolerance stages are solved more accurately, in proportion: the step control must not see their residuals.
 _FINE = 1e-5

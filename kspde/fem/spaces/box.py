@@ -29,7 +29,7 @@ from kspde.typing import Array, Comm, Indices, Mask
 
 __all__ = ["BoxSpace"]
 
-#: An object of DOLFINx, UFL or PETSc, which are not typed here.
+#: An object of DOLFINx, UFL or petsc4py: mypy does not see their types.
 Dolfinx = Any
 
 _CELLS = {1: "interval", 2: "quadrilateral", 3: "hexahedron"}

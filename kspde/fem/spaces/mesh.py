@@ -35,7 +35,7 @@ from kspde.typing import Array, Comm, Indices, Mask
 
 __all__ = ["MeshSpace"]
 
-#: An object of DOLFINx, UFL or PETSc, which are not typed here.
+#: An object of DOLFINx, UFL or petsc4py: mypy does not see their types.
 Dolfinx = Any
 #: Numbers of nodes, as PETSc has them.
 Numbers = npt.NDArray[np.int32]
