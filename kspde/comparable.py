@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
 from kspde.domains import check_no_walls
-from kspde.errors import InputError
+from kspde.errors import InputError, check_choice
 from kspde.kernels import resolve_mollifier
 from kspde.models import Model
 from kspde.problem import Problem
@@ -27,6 +27,8 @@ __all__ = [
     "check_together",
     "check_unweighted",
     "differences",
+    "is_cloud",
+    "is_solution",
     "known",
 ]
 
@@ -81,6 +83,16 @@ def known(run: Run, species: str, *, what: str, t: float | None = None) -> Known
     )
 
 
+def is_solution(given: object) -> TypeGuard[SolvedDensity]:
+    """Return whether something answers as what ``solve`` returns does."""
+    return all(hasattr(given, name) for name in ("on_grid", "half_width", "model", "masses", "t_end"))
+
+
+def is_cloud(given: object) -> TypeGuard[ParticleCloud]:
+    """Return whether something answers as what ``simulate`` returns does."""
+    return all(hasattr(given, name) for name in ("of", "ids_of", "model", "masses", "t_end"))
+
+
 def bounds_of(pde: SolvedDensity) -> Array:
     """Return the lowest and the highest coordinates of a solution's domain, shape (2, d).
 
@@ -101,9 +113,7 @@ def check_species(model: Model, species: str | None) -> str:
         if len(model.species) > 1:
             raise InputError(f"species is not given: give one of {', '.join(model.species)}")
         return model.species[0]
-    if species not in model.species:
-        raise InputError(f"species = {species!r} is not valid: give one of {', '.join(model.species)}")
-    return species
+    return check_choice("species", species, model.species)
 
 
 def check_together(first: Known, second: Known, *, any_mass: bool = False) -> None:

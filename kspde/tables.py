@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from kspde.comparable import bounds_of
-from kspde.errors import InputError, MissingBackendError, check_finite, check_integer, check_number
+from kspde.errors import InputError, MissingBackendError, check_finite, check_integer, check_number, shown
 from kspde.grids import Grid, mass_grid
 from kspde.problem import Problem
 from kspde.protocols import SolvedDensity
+from kspde.runtime.parallel import collective
 from kspde.typing import Array
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ __all__ = ["diagnostics_table", "distance_table", "grid_dataset", "table_of"]
 
 #: Points per direction of a grid, by dimension.
 _POINTS = {1: 513, 2: 129, 3: 49}
+
+#: The most points of a grid.
+_MOST = 10**8
 
 #: Stands for what is outside the domain until it is NaN.
 _OUTSIDE = -1e99
@@ -98,6 +102,7 @@ def distance_table(distance: Any) -> DataFrame:
     return table_of(rows, "distance")
 
 
+@collective()
 def grid_dataset(
     pde: SolvedDensity,
     axes: Sequence[npt.ArrayLike] | None,
@@ -114,17 +119,25 @@ def grid_dataset(
 
     Raises:
         MissingBackendError: xarray is not installed.
-        InputError: axes and points together, a wrong number of axes, or a time that is not saved.
+        InputError: axes and points together, a wrong number of axes, a time that is not saved, or a species or field
+            that has the name of an axis.
     """
     xarray = _library("xarray", "to_xarray")
     d, species = pde.model.dimension, pde.model.species
+    for name in (*species, *(f.name for f in pde.problem.fields)):
+        if name in ("t", *(_coordinate(k, d) for k in range(d))):
+            raise InputError(f"{name!r} is an axis of the grid, and a density or field of the model: rename the latter")
     if axes is not None and points is not None:
         raise InputError(f"axes and points = {points} are given: give one of them")
     times = pde.times if t is None else np.array([check_number("t", s, at_least=0) for s in np.atleast_1d(t).tolist()])
     if not len(times):
         raise InputError("t is empty: give a time, or several")
     if axes is None:
-        count = _POINTS.get(d, 2) if points is None else check_integer("points", points, at_least=2)
+        count = (
+            _POINTS.get(d, 2)
+            if points is None
+            else check_integer("points", points, at_least=2, at_most=int(_MOST ** (1 / d)))
+        )
         last = float(times.max())
         grids = [
             mass_grid(lambda x, s=s: pde.on_grid(x, s, last, outside=0.0), bounds_of(pde))  # type: ignore[misc]
@@ -132,8 +145,8 @@ def grid_dataset(
         ]
         lower, upper = np.stack([g.lower for g in grids]).min(axis=0), np.stack([g.upper for g in grids]).max(axis=0)
         axes = Grid.covering(lower, upper, [count] * d).axes
-    if len(axes) != d:
-        raise InputError(f"axes has {len(axes)} coordinate arrays: give {d}")
+    if not isinstance(axes, (Sequence, np.ndarray)) or len(axes) != d:
+        raise InputError(f"axes = {shown(axes)} is not valid: give a coordinate array for each of {d} directions")
     given = [check_finite(f"axes[{k}]", x, (None,)) for k, x in enumerate(axes)]
     dims = [_coordinate(k, d) for k in range(d)]
 

@@ -22,7 +22,7 @@ from kspde.distances.result import Distance
 from kspde.distances.sides import DensitySide, ParticleSide, Side, points_of, rows_in_order, rows_of, sides_of
 from kspde.distances.smoothed import smoothed_distances
 from kspde.distances.snapshots import clouds_at
-from kspde.errors import InputError, check_choice, check_finite, check_integer, check_number
+from kspde.errors import InputError, check_choice, check_finite, check_integer, check_number, shown
 from kspde.runtime.limits import MOST_REPLICAS
 from kspde.runtime.messages import keeping_warnings, warn
 from kspde.runtime.parallel import collective, communicator, communicator_of, threads_per_rank
@@ -38,7 +38,7 @@ _Found = tuple[Measured, dict[str, Any]]
 
 
 @keeping_warnings
-@collective(rows=("first", "second"), own=("snapshots",))
+@collective(rows=("first", "second", "snapshots"))
 def compare(
     first: Any,
     second: Any,
@@ -291,7 +291,7 @@ def chosen_distances(distances: Sequence[str] | None, kind: str, dimension: int)
         by_default = "pairs" if kind == "particles" and dimension > 3 else kind
         return [formula for formula in valid.values() if by_default in formula.default]
     if isinstance(distances, str) or not isinstance(distances, Sequence) or not distances:
-        raise InputError(f"distances = {distances!r} is not valid: give a tuple of {', '.join(valid)}")
+        raise InputError(f"distances = {shown(distances)} is not valid: give a tuple of {', '.join(valid)}")
     chosen = [valid[check_choice("distances", _SHORT.get(name, name), tuple(valid))] for name in distances]
     for formula in chosen:
         if isinstance(formula, OnGrid) and dimension > 3:

@@ -122,8 +122,8 @@ class Measured(Estimates):
         return replace(self.joined(points), floor=floor, debiased=debiased)
 
     def asked(self, names: Sequence[str]) -> Self:
-        """Return these distances alone, in this order."""
-        smoothing = {name: self.smoothing[name] for name in names if name in self.smoothing}
+        """Return these distances alone, in this order; what the bandwidth does to u in L¹ is told with all of them."""
+        smoothing = {name: self.smoothing[name] for name in dict.fromkeys((*names, "l1")) if name in self.smoothing}
         floor, debiased = self.floor.only(names), self.debiased.only(names)
         return replace(self.only(names), floor=floor, debiased=debiased, smoothing=smoothing)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from kspde.tables import table_of
 from kspde.typing import Array
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from pandas import DataFrame
 
 __all__ = ["OverTime"]
@@ -63,7 +65,7 @@ class OverTime:
                 columns[prefix + name] = np.array([e.value for e in estimates])
                 columns[f"{prefix}{name}_low"] = np.array([e.interval[0] for e in estimates])
                 columns[f"{prefix}{name}_high"] = np.array([e.interval[1] for e in estimates])
-        for name in last.smoothing:
+        for name in (name for name in last.by_name if name in last.smoothing):
             columns[f"smoothing_{name}"] = np.array([d.smoothing[name] for d in history])
         return cls(
             columns=columns, names=tuple(last.by_name), n=last.n, eps=last.eps, differs=last.differs, comm=last.comm
@@ -87,25 +89,25 @@ class OverTime:
         """
         with together(self.comm):
             if self.comm.rank == 0:
-                rows, names = np.column_stack(list(self.columns.values())), ",".join(self.columns)
                 try:
-                    np.savetxt(path, rows, fmt="%.17g", delimiter=",", header=names, comments="")
+                    with open(path, "w", newline="", encoding="utf-8") as file:
+                        writer = csv.writer(file)
+                        writer.writerow(self.columns)
+                        writer.writerows(zip(*(values.tolist() for values in self.columns.values()), strict=True))
                 except OSError as error:
                     raise InputError(f"cannot write {path}: {error.strerror or error}") from None
 
-    def plot(self, path: str | Path, *, names: Sequence[str] | None = None) -> None:
-        """Write a picture: distances over time with their intervals, floors and what smoothing does, as bands.
-
-        Collective.
+    def plot(self, path: str | Path | None = None, *, names: Sequence[str] | None = None) -> Figure | None:
+        """Draw distances over time with their intervals, floors and what smoothing does, as bands. Collective.
 
         Args:
-            path: the file.
+            path: the file; without one the figure is returned on rank 0.
             names: which distances; None takes L¹ and the relative entropy, or all where they were not measured.
 
         Raises:
             InputError: an unknown distance, or the file cannot be written.
         """
-        plot_over_time(self, path, names)
+        return plot_over_time(self, path, names)
 
     def title(self, name: str) -> str:
         """Return what a distance is called in pictures, with its symbol."""

@@ -20,6 +20,7 @@ from kspde.tables import distance_table
 from kspde.typing import Comm
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from pandas import DataFrame
 
 __all__ = ["Distance", "Estimates", "Floor"]
@@ -105,7 +106,8 @@ class Distance(Measured):
     @property
     def bandwidth_bias(self) -> float:
         r""":math:`\int |K_h * u - u|`, what smoothing alone does to u in L¹."""
-        self["l1"]
+        if "l1" not in self.smoothing:
+            raise InputError("nothing was smoothed, or not on a grid: give distances = (..., 'l1') to compare")
         return self.smoothing["l1"]
 
     @property
@@ -189,15 +191,18 @@ class Distance(Measured):
         time = "" if self.t_end is None else f" at t = {self.t_end:g}"
         return f"Distance of {self.species} between {' and '.join(sides)}{time}"
 
-    def plot(self, path: str | Path) -> None:
-        """Write a picture (PNG, or what the suffix says): both densities and their difference. Collective.
+    def plot(self, path: str | Path | None = None) -> Figure | None:
+        """Draw both densities and their difference. Collective.
+
+        Args:
+            path: the file (PNG, or what the suffix says); without one the figure is returned on rank 0.
 
         Raises:
             InputError: no densities were estimated, or the file cannot be written.
         """
         if not self.axes:
             raise InputError("no densities were estimated: give distances = ('l1', ...) to compare, with r d <= 3")
-        plot_distance(self, path)
+        return plot_distance(self, path)
 
     def to_pandas(self) -> DataFrame:
         """Return a table of pandas, a row per distance: value, low, high, and the same of floor and debiased value.

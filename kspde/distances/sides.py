@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from hashlib import blake2b
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from kspde.comparable import Known, check_species, check_unweighted, known
+from kspde.comparable import Known, check_species, check_unweighted, is_cloud, is_solution, known
 from kspde.distances.quadrature import converged, over_box, uniform_edges
 from kspde.distances.target import Target
 from kspde.domains import Domain
@@ -71,11 +71,11 @@ def sides_of(
     """
 
     def side(given: object, name: str) -> Side:
-        if _is_solution(given):
+        if is_solution(given):
             return _solution(given, species, t)
         if isinstance(given, InitialDensity):
             return _initial(given, comm)
-        if _is_cloud(given):
+        if is_cloud(given):
             return _particles([given], species)
         if callable(given):
             return _function(given, domain, comm)
@@ -83,7 +83,7 @@ def sides_of(
             several = [] if isinstance(given, np.ndarray) else given
             if several is given and not len(given):
                 raise InputError(f"{name} is an empty sequence: give at least one cloud")
-            if several and all(_is_cloud(each) for each in several):
+            if several and all(is_cloud(each) for each in several):
                 return _particles(several, species)
             arrays = several and all(isinstance(each, np.ndarray) and each.ndim == 2 for each in several)
             return _positions(name, several if arrays else [given], mass, comm)
@@ -95,17 +95,9 @@ def sides_of(
     a, b = side(first, "first"), side(second, "second")
     if domain is not None and "function" not in (a.known.what, b.known.what):
         raise InputError("domain is given, and neither side is a function: leave it out")
-    if t is not None and not any(_is_solution(given) for given in (first, second)):
+    if t is not None and not any(is_solution(given) for given in (first, second)):
         raise InputError("t is given, and neither side is a solution: leave it out")
     return (b, a) if isinstance(a, ParticleSide) and isinstance(b, DensitySide) else (a, b)
-
-
-def _is_solution(given: object) -> TypeGuard[SolvedDensity]:
-    return all(hasattr(given, name) for name in ("on_grid", "half_width", "model", "masses", "t_end"))
-
-
-def _is_cloud(given: object) -> TypeGuard[ParticleCloud]:
-    return all(hasattr(given, name) for name in ("of", "ids_of", "model", "masses", "t_end"))
 
 
 def _solution(pde: SolvedDensity, species: str | None, t: float | None) -> DensitySide:

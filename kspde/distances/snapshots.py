@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from kspde.comparable import is_cloud
 from kspde.errors import InputError
 from kspde.models import Model
 from kspde.protocols import ParticleCloud
@@ -119,13 +120,14 @@ def clouds_at(times: Sequence[float], cloud: ParticleCloud, snapshots: Any) -> l
     if isinstance(folder, (str, Path)):
         files = _snapshot_files(Path(folder), cloud)
         return [cloud if abs(t - cloud.t_end) <= close else _read(files, t, close, cloud) for t in times]
-    if snapshots is not None and not isinstance(snapshots, Iterable):
+    several = () if snapshots is None else snapshots
+    if not isinstance(several, (list, tuple)) or not all(is_cloud(each) for each in several):
         raise InputError(
             f"snapshots is a {type(snapshots).__name__}: give Snapshots, a directory of snapshot files, or a list of "
             "clouds"
         )
     known: dict[float, ParticleCloud] = {}
-    for each in (cloud, *(snapshots or ())):
+    for each in (cloud, *several):
         known.setdefault(float(each.t_end), each)
     return [known[_nearest(t, known, close)] for t in times]
 

@@ -90,13 +90,13 @@ def solve(
             PETSc's TS, see ``kspde.fem.schemes.adaptive``), "rosenbrock" (PETSc's TS throughout, order 3), "positive"
             (order 1) or "positive-2" (order 2), both on elements of degree 1 and with u ≥ 0 and exact mass for every
             step and all data, see ``kspde.fem.schemes.positive``. The first two warn where u < −10 ``tol`` max u.
-        dt: the fixed step of a positive scheme that is given by its name.
+        dt: the fixed step of a scheme that takes one and is given by its name.
         petsc_options: options of the TS ("adaptive", which is then "rosenbrock") or KSP (positive schemes) object,
             without the leading dash, from the list in ``kspde.fem.petsc_options``; none of them runs code or opens a
             file.
-        save: times at which snapshots are saved in addition to ``t_end``, further statistics (``fisher_information``,
-            ``log_gradient``, ``free_energy``), and a callback that is given the ``Snapshot`` at each of these times.
-            Between them a solution is interpolated, which does not keep u ≥ 0.
+        save: times at which snapshots are saved in addition to ``t_end``, further statistics (among them
+            ``fisher_information``, ``log_gradient`` and ``free_energy``), and a callback that is given the ``Snapshot``
+            at each of these times. Between them a solution is interpolated, which does not keep u ≥ 0.
         checkpoint: where and how often a checkpoint is written; SIGTERM or SIGHUP then writes one more and stops.
         resume: whether to continue from the newest checkpoint of this very problem, on any number of ranks; a run
             without one starts at t = 0, so that a job which is started repeatedly can always ask for it.
@@ -190,7 +190,8 @@ class _Request:
         start = system.start(nodal)
         warn_of_outside(system, problem.u0)
         warn_of_decay(system, self.domain, start)
-        observer = Observer(system, problem.t_end, self.save, self.progress, self.on_blow_up, scheme.dt is not None)
+        estimates = scheme.positive and scheme.dt is not None
+        observer = Observer(system, problem.t_end, self.save, self.progress, self.on_blow_up, estimates)
         store = self._store(observer)
         run = Run(
             system=system,

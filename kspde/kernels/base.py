@@ -65,9 +65,13 @@ class Kernel(ABC):
         """
 
     @property
-    @abstractmethod
     def resolvents(self) -> tuple[ResolventPolynomial, ...]:
-        """Polynomials in resolvents of −Δ whose product is g, for spaces without a spectral transform."""
+        """Polynomials in resolvents of −Δ whose product is g, for spaces without a spectral transform.
+
+        Raises:
+            InputError: the kernel does not define them.
+        """
+        raise InputError(f"{self} has no resolvents, which a mesh needs: use a Box, or define them on the kernel")
 
     def draw(self, random: RandomNumbers, ids: Ids, dimension: int, *, step: int = 0) -> Array:
         """Return one draw per particle from a mollifier, shape (n, d); ``step`` keys the random numbers.

@@ -125,7 +125,7 @@ class Histogram(Statistic):
     divide the extent of all particles at that time.
 
     Attributes:
-        bins: number of bins >= 1.
+        bins: number of bins, 1 to 1 000 000.
 
     Raises:
         InputError: another number.
@@ -139,7 +139,7 @@ class Histogram(Statistic):
     bins: int = 64
 
     def __post_init__(self) -> None:
-        check_integer("bins", self.bins, at_least=1)
+        check_integer("bins", self.bins, at_least=1, at_most=10**6)
 
     def __call__(self, run: Run, own_fields: Callable[[], FieldEvaluator]) -> dict[str, Array]:
         system = run.particles

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from kspde.comparable import bounds_of, check_species, differences, known
+from kspde.comparable import bounds_of, check_species, differences, is_cloud, known
+from kspde.errors import InputError
 from kspde.grids import Grid, mass_grid
 from kspde.plots.style import (
     BLUE,
@@ -35,6 +36,7 @@ from kspde.plots.style import (
     thousands,
 )
 from kspde.protocols import SolvedDensity
+from kspde.runtime.parallel import collective
 from kspde.typing import Array, Comm
 
 if TYPE_CHECKING:
@@ -117,6 +119,7 @@ class DensityOnGrid:
         return np.asarray(self._pde.on_grid(axes, self._species, outside=0.0, **self._at), dtype=np.float64)
 
 
+@collective(own=("distance",))
 def plot_distance(distance: _Compared, path: str | Path | None = None) -> Figure | None:
     """Draw both densities beside their difference, with the distances and their floors below.
 
@@ -149,6 +152,7 @@ def plot_distance(distance: _Compared, path: str | Path | None = None) -> Figure
     return drawn(path, distance.comm, draw)
 
 
+@collective(own=("distance",))
 def plot_densities(distance: _Compared, path: str | Path | None = None) -> Figure | None:
     """Draw both densities, on one colour scale; the arguments are those of :func:`plot_distance`."""
 
@@ -168,6 +172,7 @@ def plot_densities(distance: _Compared, path: str | Path | None = None) -> Figur
     return drawn(path, distance.comm, draw)
 
 
+@collective(own=("distance",))
 def plot_difference(distance: _Compared, path: str | Path | None = None) -> Figure | None:
     """Draw the difference of the two densities, with the distances below; arguments as of :func:`plot_distance`."""
 
@@ -186,6 +191,7 @@ def plot_difference(distance: _Compared, path: str | Path | None = None) -> Figu
     return drawn(path, distance.comm, draw)
 
 
+@collective()
 def plot_density(
     pde: SolvedDensity, path: str | Path | None = None, *, species: str | None = None, t: float | None = None
 ) -> Figure | None:
@@ -227,6 +233,7 @@ def plot_density(
     return drawn(path, pde.comm, draw)
 
 
+@collective()
 def plot_diagnostics(pde: SolvedDensity, path: str | Path | None = None, *, cloud: Any = None) -> Figure | None:
     """Draw a solution's diagnostics over time: mass, minimum, maximum, second moment, entropy, time step.
 
@@ -236,8 +243,10 @@ def plot_diagnostics(pde: SolvedDensity, path: str | Path | None = None, *, clou
         cloud: particles whose second moment is drawn beside the density's.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: ``cloud`` is something else, or the file cannot be written.
     """
+    if cloud is not None and not is_cloud(cloud):
+        raise InputError(f"cloud is a {type(cloud).__name__}: give what kspde.simulate returned")
     data, names = pde.diagnostics, tuple(pde.model.species)
     titles = {
         "mass": "mass, relative change",

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kspde.errors import check_choice
-from kspde.plots.style import BLUE, COLUMN, GREY, ORANGE, PAGE, differing, picture, setting_of, thousands
+from kspde.plots.style import BLUE, COLUMN, GREY, ORANGE, PAGE, Figures, differing, drawn, setting_of, thousands
+from kspde.runtime.parallel import collective
 from kspde.typing import Array
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["plot_over_time"]
 
@@ -32,8 +36,14 @@ class _Table(Protocol):
     def title(self, name: str) -> str: ...
 
 
-def plot_over_time(table: _Table, path: str | Path, names: Sequence[str] | None = None) -> None:
-    """Write distances over time: values with intervals, the floor as a band, what smoothing alone does as a line.
+@collective(own=("table",))
+def plot_over_time(table: _Table, path: str | Path | None = None, names: Sequence[str] | None = None) -> Figure | None:
+    """Draw distances over time: values with intervals, the floor as a band, what smoothing alone does as a line.
+
+    Args:
+        table: the distances.
+        path: the file; without one the figure is returned on rank 0.
+        names: which distances; None takes L¹ and the relative entropy, or all where they were not measured.
 
     Raises:
         InputError: a distance that was not measured, or the file cannot be written.
@@ -42,23 +52,26 @@ def plot_over_time(table: _Table, path: str | Path, names: Sequence[str] | None 
         names = [name for name in ("l1", "relative_entropy") if name in table.names] or table.names
     for name in names:
         check_choice("names", name, table.names)
-    with picture(path, table.comm) as figures:
-        if figures is not None:
-            columns = min(2, len(names))
-            rows = -(-len(names) // columns)
-            figure = figures((COLUMN if columns == 1 else PAGE, (2.2 if columns == 1 else 2.9) * rows + 0.5))
-            panels = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
-            for panel, name in zip(panels, names, strict=False):
-                _panel(panel, table, name)
-            for panel in panels[len(names) :]:
-                panel.set_visible(False)
-            for panel in panels[max(0, len(names) - columns) : len(names)]:
-                panel.set_xlabel("$t$")
-                panel.xaxis.set_tick_params(labelbottom=True)
-            panels[0].legend(frameon=False, handlelength=1.8, loc="best")
-            size = [f"$N = {thousands(table.n)}$"] if table.n else []
-            first = ", ".join([*size, *setting_of(None, table.eps)])
-            figure.suptitle("\n".join(part for part in (first, differing(table.differs)) if part))
+
+    def draw(figures: Figures) -> Figure:
+        columns = min(2, len(names))
+        rows = -(-len(names) // columns)
+        figure = figures((COLUMN if columns == 1 else PAGE, (2.2 if columns == 1 else 2.9) * rows + 0.5))
+        panels = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
+        for panel, name in zip(panels, names, strict=False):
+            _panel(panel, table, name)
+        for panel in panels[len(names) :]:
+            panel.set_visible(False)
+        for panel in panels[max(0, len(names) - columns) : len(names)]:
+            panel.set_xlabel("$t$")
+            panel.xaxis.set_tick_params(labelbottom=True)
+        panels[0].legend(frameon=False, handlelength=1.8, loc="best")
+        size = [f"$N = {thousands(table.n)}$"] if table.n else []
+        first = ", ".join([*size, *setting_of(None, table.eps)])
+        figure.suptitle("\n".join(part for part in (first, differing(table.differs)) if part))
+        return figure
+
+    return drawn(path, table.comm, draw)
 
 
 def _panel(panel: Any, table: _Table, name: str) -> None:

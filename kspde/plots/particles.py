@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from kspde.comparable import check_comparable, check_species
-from kspde.errors import InputError, check_choice, check_integer, check_number
+from kspde.comparable import check_comparable, check_species, is_cloud, is_solution
+from kspde.errors import InputError, check_choice, check_finite, check_integer, check_number
 from kspde.plots.densities import DensityOnGrid, draw_bar, draw_contours, draw_image, part_with_mass
 from kspde.plots.style import (
     BLUE,
@@ -26,6 +26,7 @@ from kspde.plots.style import (
     GREY,
     ORANGE,
     Figures,
+    check_path,
     differing,
     drawing,
     drawn,
@@ -37,6 +38,7 @@ from kspde.plots.style import (
     writing,
 )
 from kspde.protocols import ParticleCloud, SolvedDensity
+from kspde.runtime.parallel import collective
 from kspde.typing import Array, Comm
 
 if TYPE_CHECKING:
@@ -52,7 +54,11 @@ _OVER_DENSITY: Any = {"color": "white", "edgecolors": "black", "linewidths": 0.2
 
 _FORMATS = (".webp", ".gif", ".png")
 
+#: Seconds below which every one of these formats can say how long a frame is shown.
+_LONGEST = 60.0
 
+
+@collective()
 def plot_cloud(
     cloud: ParticleCloud,
     path: str | Path | None = None,
@@ -88,6 +94,7 @@ def plot_cloud(
     return drawn(path, cloud.comm, draw)
 
 
+@collective(rows=("snapshots",))
 def animate(
     pde: SolvedDensity | None,
     path: str | Path | None = None,
@@ -110,36 +117,37 @@ def animate(
         species: the species, where the model has several.
         times: the times of a density without particles; its saved times unless given.
         most: the number of dots, the first particles by id; a histogram is of all.
-        seconds: the time that each frame is shown.
+        seconds: the time that each frame is shown, less than 60.
 
     Raises:
         InputError: another suffix, fewer than two times, no such species, a density and particles that cannot be
             compared, or the file cannot be written.
     """
+    check_path(path)
     if path is not None:
         check_choice("suffix", Path(path).suffix, _FORMATS)
-    check_number("seconds", seconds, above=0)
+    check_number("seconds", seconds, above=0, below=_LONGEST)
     clouds: list[ParticleCloud] = list(_clouds_in(snapshots))
     if len(clouds) < 2 and (clouds or pde is None or snapshots is not None):
-        raise InputError(f"snapshots has {len(clouds)} times: give particles at 2 or more")
+        raise InputError("snapshots has fewer than two times: give particles at two or more")
     if clouds and times is not None:
         raise InputError("times are given with snapshots, which have their own: leave one of them out")
     if pde is not None and not clouds:
-        times = pde.times.tolist() if times is None else [check_number("times", t, at_least=0) for t in times]
+        times = (pde.times if times is None else check_finite("times", times, (None,))).tolist()
         if len(times) < 2:
-            raise InputError(f"there are {len(times)} times to show: give save=kspde.SaveAt(times=...) to solve")
+            raise InputError("there are fewer than two times to show: give save=kspde.SaveAt(times=...) to solve")
     view = _View.of(pde, clouds, times, species=species, most=most)
     options = {"save_all": True, "duration": round(1000 * seconds), "loop": 0, "quality": 85}
     with drawing(view.comm) as figures:
         if figures is None:
             return None
         first, *others = _images(figures, view)
+        buffer = io.BytesIO()
+        first.save(buffer, format="webp" if path is None else Path(path).suffix[1:], append_images=others, **options)
         if path is None:
-            buffer = io.BytesIO()
-            first.save(buffer, format="webp", append_images=others, **options)
             return Animation(buffer.getvalue())
         with writing(path):
-            first.save(path, append_images=others, **options)
+            Path(path).write_bytes(buffer.getvalue())
     return None
 
 
@@ -199,6 +207,8 @@ class _View:
         most: int,
     ) -> _View:
         """Return the density at given times, the particles at theirs, or both at the particles' times. Collective."""
+        if pde is not None and not is_solution(pde):
+            raise InputError(f"pde is a {type(pde).__name__}: give what kspde.solve returned")
         run = clouds[0] if pde is None else pde
         name, dimension = check_species(run.model, species), run.model.dimension
         check_integer("most", most, at_least=1)
@@ -317,7 +327,7 @@ def _particles(cloud: ParticleCloud, species: str, most: float) -> _Particles:
     ids, points, weights = (np.concatenate(column) for column in columns)
     order, total = np.argsort(ids), sum(counts)
     if own is None:
-        weights = weights * (float(cloud.masses[species]) / total)
+        weights = weights * (float(cloud.masses[species]) / max(total, 1))
     return _Particles(points[order], weights[order], total)
 
 
@@ -333,7 +343,7 @@ def _axes_around(points: Array) -> tuple[Array, ...]:
 def _clouds_in(snapshots: Any) -> Iterable[ParticleCloud]:
     """Return the clouds of ``kspde.Snapshots``, or of a list."""
     clouds = getattr(snapshots, "clouds", () if snapshots is None else snapshots)
-    if not isinstance(clouds, Iterable) or isinstance(clouds, (str, Path)):
+    if not isinstance(clouds, (list, tuple)) or not all(is_cloud(each) for each in clouds):
         raise InputError(f"snapshots is a {type(snapshots).__name__}: give kspde.Snapshots, or a list of clouds")
     return clouds
 

@@ -36,6 +36,7 @@ __all__ = [
     "PAGE",
     "PURPLE",
     "Figures",
+    "check_path",
     "differing",
     "drawing",
     "drawn",
@@ -166,13 +167,18 @@ def picture(path: str | Path | None, comm: Comm) -> Iterator[Figures | None]:
     Raises:
         InputError: ``path`` is not one, or the file cannot be written.
     """
-    if path is not None and not isinstance(path, (str, PathLike)):
-        raise InputError(f'path = {shown(path)} is not valid: give the name of a file, such as "density.png"')
+    check_path(path)
     with drawing(comm) as figures:
         yield figures
         if figures is not None and figures.last is not None and path is not None:
             with writing(path):
                 figures.last.savefig(path)
+
+
+def check_path(path: object) -> None:
+    """Refuse what is neither None nor the name of a file."""
+    if path is not None and (not isinstance(path, (str, PathLike)) or not Path(path).name):
+        raise InputError(f'path = {shown(path)} is not valid: give the name of a file, such as "density.png"')
 
 
 def drawn(path: str | Path | None, comm: Comm, draw: Callable[[Figures], Figure]) -> Figure | None:

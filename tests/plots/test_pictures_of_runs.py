@@ -165,13 +165,57 @@ def test_what_cannot_be_drawn(runs: dict[int, Run], shared_tmp_path: Path) -> No
         (lambda: cloud.plot(pde=runs[1].pde), "dimension is 1 for the density and 2 for the particles"),
         (lambda: cloud.plot(shared_tmp_path / "no" / "u.png"), "cannot write .*u.png: No such file"),
         (lambda: pde.animate("u.avi"), r"suffix = '\.avi' is not valid"),
-        (lambda: pde.animate(times=[0.1]), "there are 1 times to show"),
-        (lambda: pde.animate(snapshots=[cloud]), "snapshots has 1 times"),
-        (lambda: pde.animate(snapshots=[]), "snapshots has 0 times"),
+        (lambda: pde.animate(times=[0.1]), "there are fewer than two times to show"),
+        (lambda: pde.animate(snapshots=[cloud]), "snapshots has fewer than two times"),
+        (lambda: pde.animate(snapshots=[]), "snapshots has fewer than two times"),
         (lambda: pde.animate(snapshots=snapshots, times=TIMES), "times are given with snapshots"),
         (lambda: pde.animate(snapshots="directory"), "snapshots is a str: give kspde.Snapshots"),
         (lambda: pde.animate(seconds=0), "seconds = 0 is not valid"),
+        (lambda: pde.animate(seconds=1e9), "seconds = 1000000000.0 is not valid: give a finite number > 0 and < 60"),
+        (lambda: pde.animate(3), "path = 3 is not valid"),
+        (lambda: pde.animate(times=3), r"times has shape \(\)"),
+        (lambda: pde.animate(snapshots=np.zeros((3, 2))), "snapshots is a ndarray: give kspde.Snapshots"),
+        (lambda: pde.plot(""), "path = '' is not valid"),
+        (lambda: pde.plot(species=pde), "species = Solution.* is not valid"),
+        (lambda: cloud.plot(pde=cloud), "pde is a Cloud: give what kspde.solve returned"),
+        (lambda: pde.plot_diagnostics(cloud=pde), "cloud is a Solution: give what kspde.simulate returned"),
+        (lambda: pde.to_xarray(axes=3), "axes = 3 is not valid: give a coordinate array for each of 2 directions"),
+        (lambda: pde.to_xarray(points=10**6), "points = 1000000 is not valid"),
+        (lambda: kspde.compare(pde, cloud, times=TIMES, snapshots=b"x"), "snapshots is a bytes: give Snapshots"),
+        (lambda: kspde.compare(pde, cloud, distances=pde), "distances = Solution.* is not valid"),
     ):
         with pytest.raises(kspde.InputError, match=words) as caught:
             call()
         assert "\n" not in str(caught.value)
+
+
+def test_ranks_that_ask_for_different_pictures_all_hear_of_it(runs: dict[int, Run], comm: Any) -> None:
+    if comm.size == 1:
+        pytest.skip("ranks differ where there are several")
+    pde, cloud, snapshots, other = runs[2].pde, runs[2].cloud, runs[2].snapshots, comm.rank > 0
+    for call, name in (
+        (lambda: cloud.plot(pde=pde if other else None), "pde"),
+        (lambda: cloud.plot(most="a" if other else 9), "most"),
+        (lambda: pde.plot(species="w" if other else None), "species"),
+        (lambda: pde.plot("u.png" if other else None), "path"),
+        (lambda: pde.animate(snapshots=snapshots if other else None), "snapshots"),
+        (lambda: pde.animate(seconds=-1 if other else 1), "seconds"),
+        (lambda: pde.to_xarray(points="a" if other else 9), "points"),
+        (lambda: kspde.compare(pde, cloud, times=TIMES, snapshots=3 if other else snapshots), "snapshots"),
+    ):
+        with pytest.raises(kspde.InputError, match=f"{name} = .* on rank 0 and .* on rank 1"):
+            call()
+
+
+def test_a_rank_without_particles_is_drawn_with(comm: Any) -> None:
+    one = Run(1, n=1)
+    assert (one.pde.animate(snapshots=one.snapshots) is not None) == (comm.rank == 0)
+
+
+def test_a_subclass_of_a_domain_has_its_mesh() -> None:
+    class Dish(kspde.Disk):
+        """A disk of another name."""
+
+    u0 = kspde.GaussianMixture(weights=[1.0], means=[[0.0, 0.0]], stds=[0.7])
+    pde = kspde.solve(Heat(), u0, Dish(radius=4.0, size=0.6), t_end=0.01, tol=1e-2)
+    assert pde.diagnostics["mass"][-1] == pytest.approx(1.0)

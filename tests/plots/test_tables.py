@@ -136,7 +136,7 @@ def test_what_is_no_grid(runs: dict[str, Any]) -> None:
     pde = runs["pde"]
     for options, words in (
         ({"axes": [[0.0], [0.0]], "points": 9}, "axes and points = 9 are given: give one of them"),
-        ({"axes": [[0.0]]}, "axes has 1 coordinate arrays: give 2"),
+        ({"axes": [[0.0]]}, "axes = .* is not valid: give a coordinate array for each of 2"),
         ({"points": 1}, "points = 1 is not valid"),
         ({"t": 0.3}, r"t = 0\.3 is not between saved"),
         ({"t": "now"}, "t = 'now' is not a number"),

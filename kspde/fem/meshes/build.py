@@ -83,11 +83,15 @@ def mesh_arrays(domain: Domain, dimension: int) -> MeshArrays:
         dimension: the dimension its cells must have.
 
     Raises:
-        InputError: a file that cannot be read or has no cells of the dimension, or a mesh with faults; see
-            ``kspde.fem.meshes.faults``.
+        InputError: a domain that has no mesh; a file that cannot be read or has no cells of the dimension, or a mesh
+            with faults; see ``kspde.fem.meshes.faults``.
         MissingBackendError: gmsh is needed, and not installed.
     """
-    mesh = SOURCES[type(domain)](domain, dimension)
+    make = next((make for kind, make in SOURCES.items() if isinstance(domain, kind)), None)
+    if make is None:
+        known = ", ".join(kind.__name__ for kind in SOURCES)
+        raise InputError(f"a {type(domain).__name__} has no mesh: give a domain of class {known}, or derive from one")
+    mesh = make(domain, dimension)
     points, cells, rim = mesh.points, mesh.cells, mesh.rim
     parents: list[Parents] = []
     for _ in range(domain.refine if mesh.kind in ("line", "triangle", "quad") else 0):

@@ -126,8 +126,9 @@ class Scheme(ABC):
         given = {name: value for name, value in (("tol", tol), ("dt", dt)) if value is not None}
         for name, value in given.items():
             if name not in cls.__dataclass_fields__:
+                needed = "".join(f" and give {other}" for other in cls.__dataclass_fields__ if other not in given)
                 raise InputError(
-                    f"{name} = {shown(value)} has no effect on the {cls.name} scheme: leave it out, or use "
+                    f"{name} = {shown(value)} has no effect on the {cls.name} scheme: leave it out{needed}, or use "
                     'scheme="positive-2"'
                 )
         return cls(**given)
