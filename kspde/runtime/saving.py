@@ -45,7 +45,8 @@ class SaveAt:
             raise InputError(f"statistics = {shown(self.statistics)} is not valid: give a tuple of names")
         if not all(isinstance(one, str) or is_dataclass(one) for one in self.statistics):
             raise InputError(
-                f"statistics = {shown(self.statistics)} is not valid: give names, or objects of kspde.particles.statistics"
+                f"statistics = {shown(self.statistics)} is not valid: give names, or objects such as "
+                "kspde.particles.statistics.Histogram(bins=32)"
             )
         object.__setattr__(self, "statistics", tuple(self.statistics))
         check_callable("callback", self.callback, "one argument, the snapshot")
