@@ -191,7 +191,7 @@ def plot_difference(distance: _Compared, path: str | Path | None = None) -> Figu
     return drawn(path, distance.comm, draw)
 
 
-@collective()
+@collective(rows=("pde",))
 def plot_density(
     pde: SolvedDensity, path: str | Path | None = None, *, species: str | None = None, t: float | None = None
 ) -> Figure | None:
@@ -233,7 +233,7 @@ def plot_density(
     return drawn(path, pde.comm, draw)
 
 
-@collective()
+@collective(rows=("pde", "cloud"))
 def plot_diagnostics(pde: SolvedDensity, path: str | Path | None = None, *, cloud: Any = None) -> Figure | None:
     """Draw a solution's diagnostics over time: mass, minimum, maximum, second moment, entropy, time step.
 

@@ -58,7 +58,7 @@ _FORMATS = (".webp", ".gif", ".png")
 _LONGEST = 60.0
 
 
-@collective()
+@collective(rows=("cloud", "pde"))
 def plot_cloud(
     cloud: ParticleCloud,
     path: str | Path | None = None,
@@ -94,7 +94,7 @@ def plot_cloud(
     return drawn(path, cloud.comm, draw)
 
 
-@collective(rows=("snapshots",))
+@collective(rows=("pde", "snapshots"))
 def animate(
     pde: SolvedDensity | None,
     path: str | Path | None = None,
