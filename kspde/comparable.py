@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
@@ -26,6 +26,7 @@ __all__ = [
     "check_species",
     "check_together",
     "check_unweighted",
+    "clouds_in",
     "differences",
     "is_cloud",
     "is_solution",
@@ -91,6 +92,18 @@ def is_solution(given: object) -> TypeGuard[SolvedDensity]:
 def is_cloud(given: object) -> TypeGuard[ParticleCloud]:
     """Return whether something answers as what ``simulate`` returns does."""
     return all(hasattr(given, name) for name in ("of", "ids_of", "model", "masses", "t_end"))
+
+
+def clouds_in(snapshots: Any, remedy: str) -> Sequence[ParticleCloud]:
+    """Return the clouds of ``kspde.Snapshots``, or of a list; none of None.
+
+    Raises:
+        InputError: something else; give the remedy.
+    """
+    clouds = getattr(snapshots, "clouds", () if snapshots is None else snapshots)
+    if not isinstance(clouds, (list, tuple)) or not all(is_cloud(each) for each in clouds):
+        raise InputError(f"snapshots is a {type(snapshots).__name__}: give {remedy}")
+    return clouds
 
 
 def bounds_of(pde: SolvedDensity) -> Array:

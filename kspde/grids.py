@@ -11,7 +11,17 @@ import numpy as np
 from kspde.errors import InputError
 from kspde.typing import Array
 
-__all__ = ["GaussianSmoother", "Grid", "deposit", "find_mass", "mass_box", "mass_grid", "mass_interval", "shifted"]
+__all__ = [
+    "GaussianSmoother",
+    "Grid",
+    "coordinate_names",
+    "deposit",
+    "find_mass",
+    "mass_box",
+    "mass_grid",
+    "mass_interval",
+    "shifted",
+]
 
 #: Particles deposited at once, at least: their work arrays fit in the cache.
 _CHUNK = 65_536
@@ -22,6 +32,11 @@ _TAIL = 1e-6
 # By dimension, points per direction: to find the mass, and to survey it.
 _SEARCH = {1: 2049, 2: 257, 3: 65}
 SURVEY = {1: 4097, 2: 257, 3: 81}
+
+
+def coordinate_names(d: int) -> list[str]:
+    """Return what files and tables call the coordinates in d dimensions: x, y, z, or x1, x2, … beyond space."""
+    return list("xyz"[:d]) if d <= 3 else [f"x{k + 1}" for k in range(d)]
 
 
 @dataclass(frozen=True, kw_only=True)

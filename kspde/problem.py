@@ -19,10 +19,13 @@ from kspde.kernels import Kernel, Mollifier, resolve_mollifier
 from kspde.models import Field, Model
 from kspde.runtime.values import Difference, differences, values_of
 
-__all__ = ["Initial", "Problem"]
+__all__ = ["SCALING", "Initial", "Problem"]
 
 #: What densities and particles start from: u_0, or u_0 * j^ε.
 Initial = Literal["u0", "mollified"]
+
+#: What files and tables say of units.
+SCALING = "dimensionless: lengths, times and masses in the model's own units"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from kspde.comparable import bounds_of
 from kspde.errors import InputError, MissingBackendError, check_finite, check_integer, check_number, shown
-from kspde.grids import Grid, mass_grid
-from kspde.problem import Problem
+from kspde.grids import Grid, coordinate_names, mass_grid
+from kspde.problem import SCALING, Problem
 from kspde.protocols import SolvedDensity
 from kspde.runtime.parallel import collective
 from kspde.typing import Array
@@ -34,7 +34,6 @@ _MOST = 10**8
 _OUTSIDE = -1e99
 
 _EQUATION = "d_t u = Laplace(D u) - div(b u), with the model's D and b at the fields"
-_SCALING = "dimensionless: lengths, times and masses in the model's own units"
 
 
 def table_of(columns: Mapping[str, Any] | Iterable[Mapping[str, Any]], index: str | None = None) -> DataFrame:
@@ -66,9 +65,10 @@ def diagnostics_table(diagnostics: Mapping[str, Array], problem: Problem) -> Dat
             columns[name] = values
             continue
         parts = np.reshape(values, (len(values), len(species), -1))
+        several = parts.shape[2] > 1
         for j, one in enumerate(species):
-            for k in range(parts.shape[2]):
-                coordinate = f"_{_coordinate(k, parts.shape[2])}" if parts.shape[2] > 1 else ""
+            for k, x in enumerate(coordinate_names(parts.shape[2])):
+                coordinate = f"_{x}" if several else ""
                 columns[name + coordinate + (f"[{one}]" if len(species) > 1 else "")] = parts[:, j, k]
     frame = table_of(columns)
     frame.index.name = "step"
@@ -124,8 +124,9 @@ def grid_dataset(
     """
     xarray = _library("xarray", "to_xarray")
     d, species = pde.model.dimension, pde.model.species
+    dims = coordinate_names(d)
     for name in (*species, *(f.name for f in pde.problem.fields)):
-        if name in ("t", *(_coordinate(k, d) for k in range(d))):
+        if name in ("t", *dims):
             raise InputError(f"{name!r} is an axis of the grid, and a density or field of the model: rename the latter")
     if axes is not None and points is not None:
         raise InputError(f"axes and points = {points} are given: give one of them")
@@ -148,7 +149,6 @@ def grid_dataset(
     if not isinstance(axes, (Sequence, np.ndarray)) or len(axes) != d:
         raise InputError(f"axes = {shown(axes)} is not valid: give a coordinate array for each of {d} directions")
     given = [check_finite(f"axes[{k}]", x, (None,)) for k, x in enumerate(axes)]
-    dims = [_coordinate(k, d) for k in range(d)]
 
     def variable(values: Sequence[Array], long_name: str) -> Any:
         data = np.stack(values)
@@ -165,7 +165,7 @@ def grid_dataset(
     coordinates |= {
         x: (x, axis, {"long_name": f"coordinate {x}", "units": "1"}) for x, axis in zip(dims, given, strict=True)
     }
-    about = {"equation": _EQUATION, "scaling": _SCALING, **_attributes(pde.problem)}
+    about = {"equation": _EQUATION, "scaling": SCALING, **_attributes(pde.problem)}
     return xarray.Dataset(variables, coords=coordinates, attrs=about)
 
 
@@ -177,10 +177,6 @@ def _attributes(problem: Problem) -> dict[str, float | str]:
         if isinstance(value, (int, float, str)) and type(value) in (int, float, str):
             plain[name] = value
     return {**plain, "parameters": json.dumps(described)}
-
-
-def _coordinate(k: int, d: int) -> str:
-    return "xyz"[k] if d <= 3 else f"x{k + 1}"
 
 
 def _library(name: str, method: str) -> Any:

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from functools import partial
 from types import FunctionType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -294,3 +295,28 @@ def test_species_are_told_by_name():
     assert first.masses == {"a": 1.0, "b": 2.0}
     assert [d.name for d in first.differences(problem(Two(), {"a": other, "b": one}))] == ["u0.a", "u0.b"]
     assert first.describe() != problem(Two(), {"a": other, "b": one}).describe()
+
+
+def test_a_density_that_fails_is_heard_of_and_one_without_values_is_not_asked() -> None:
+    class Points(kspde.initial.InitialDensity):
+        """A density for particles only."""
+
+        mass, dimension, error = 1.0, 1, NotImplementedError
+
+        def __call__(self, x: Any) -> Any:
+            raise self.error
+
+        def mass_outside(self, half_width: float) -> float:
+            return 0.0
+
+        def sample(self, random: Any, ids: Any) -> Any:
+            return random.normals(ids, 0, 1)
+
+    class Broken(Points):
+        """A density with a mistake in it."""
+
+        error = ZeroDivisionError
+
+    assert Points().fingerprint() == Points().fingerprint()
+    with pytest.raises(ZeroDivisionError):
+        Broken().fingerprint()

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from kspde.comparable import is_cloud
+from kspde.comparable import clouds_in
 from kspde.errors import InputError
 from kspde.models import Model
 from kspde.protocols import ParticleCloud
@@ -115,19 +115,12 @@ def clouds_at(times: Sequence[float], cloud: ParticleCloud, snapshots: Any) -> l
         InputError: particles of a time are missing, or the files are another simulation's.
     """
     close = _CLOSE * max(float(cloud.t_end), 1e-300)
-    snapshots = snapshots.clouds if isinstance(snapshots, Snapshots) else snapshots
     folder = getattr(snapshots, "directory", snapshots)
     if isinstance(folder, (str, Path)):
         files = _snapshot_files(Path(folder), cloud)
         return [cloud if abs(t - cloud.t_end) <= close else _read(files, t, close, cloud) for t in times]
-    several = () if snapshots is None else snapshots
-    if not isinstance(several, (list, tuple)) or not all(is_cloud(each) for each in several):
-        raise InputError(
-            f"snapshots is a {type(snapshots).__name__}: give Snapshots, a directory of snapshot files, or a list of "
-            "clouds"
-        )
     known: dict[float, ParticleCloud] = {}
-    for each in (cloud, *several):
+    for each in (cloud, *clouds_in(snapshots, "Snapshots, a directory of snapshot files, or a list of clouds")):
         known.setdefault(float(each.t_end), each)
     return [known[_nearest(t, known, close)] for t in times]
 

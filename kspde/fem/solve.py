@@ -190,8 +190,9 @@ class _Request:
         start = system.start(nodal)
         warn_of_outside(system, problem.u0)
         warn_of_decay(system, self.domain, start)
-        estimates = scheme.positive and scheme.dt is not None
-        observer = Observer(system, problem.t_end, self.save, self.progress, self.on_blow_up, estimates)
+        observer = Observer(
+            system, problem.t_end, self.save, self.progress, self.on_blow_up, scheme.estimates_time_error
+        )
         store = self._store(observer)
         run = Run(
             system=system,

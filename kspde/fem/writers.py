@@ -12,6 +12,7 @@ import numpy as np
 from kspde._version import __version__
 from kspde.fem.snapshot import Snapshot
 from kspde.fem.spaces.base import Space
+from kspde.problem import SCALING
 from kspde.runtime.files import check_room
 from kspde.runtime.parallel import check_same, together
 from kspde.runtime.provenance import provenance
@@ -87,10 +88,7 @@ def _label(path: Path, parameters: Mapping[str, object], about: Mapping[str, obj
 
 
 #: What files say of units.
-_SCALING = (
-    "dimensionless: lengths, times and masses in the model's own units; a density is mass per volume, so that its "
-    "integral is the mass of the species"
-)
+_SCALING = f"{SCALING}; a density is mass per volume, so that its integral is the mass of the species"
 
 
 def _check(

@@ -12,13 +12,14 @@ import numpy as np
 
 from kspde._version import __version__
 from kspde.errors import InputError, check_choice
+from kspde.grids import coordinate_names
 from kspde.initial import InitialDensity
 from kspde.models import Model
 from kspde.particles.coupling import Coupling
 from kspde.particles.reductions import gather_rows
 from kspde.particles.statistics import STATISTICS
 from kspde.plots.particles import plot_cloud
-from kspde.problem import Problem
+from kspde.problem import SCALING, Problem
 from kspde.protocols import SolvedDensity
 from kspde.runtime.notebook import html_table
 from kspde.runtime.parallel import together
@@ -41,8 +42,8 @@ _EQUATION = (
     "the empirical measure mu = sum_j w_j delta_{X_j}"
 )
 _SCALING = (
-    "dimensionless: lengths, times and masses in the model's own units; the weights w_j of a species sum to its mass "
-    "and are mass/n where the file has none, so that mu approximates u dx, where u is mass per volume"
+    f"{SCALING}; the weights w_j of a species sum to its mass and are mass/n where the file has none, so that mu "
+    "approximates u dx, where u is mass per volume"
 )
 _DIAGNOSTICS = {
     "second_moment": ("integral of |x|^2 over the empirical measure", "species"),
@@ -325,8 +326,7 @@ class Cloud:
     ) -> None:
         from kspde.runtime.hdf5 import write_array, write_scale
 
-        dimension, several = self.model.dimension, len(self.species) > 1
-        coordinates = [*"xyz"][:dimension] if dimension <= 3 else [f"x{k + 1}" for k in range(dimension)]
+        coordinates, several = coordinate_names(self.model.dimension), len(self.species) > 1
         names = {"coordinate": coordinates, "other_coordinate": coordinates, "species": list(self.species)}
         names["field"] = [f.name for f in self.problem.fields]
 

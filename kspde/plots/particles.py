@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from kspde.comparable import check_comparable, check_species, is_cloud, is_solution
+from kspde.comparable import check_comparable, check_species, clouds_in, is_solution
 from kspde.errors import InputError, check_choice, check_finite, check_integer, check_number
 from kspde.plots.densities import DensityOnGrid, draw_bar, draw_contours, draw_image, part_with_mass
 from kspde.plots.style import (
@@ -127,7 +127,7 @@ def animate(
     if path is not None:
         check_choice("suffix", Path(path).suffix, _FORMATS)
     check_number("seconds", seconds, above=0, below=_LONGEST)
-    clouds: list[ParticleCloud] = list(_clouds_in(snapshots))
+    clouds: list[ParticleCloud] = list(clouds_in(snapshots, "kspde.Snapshots, or a list of clouds"))
     if len(clouds) < 2 and (clouds or pde is None or snapshots is not None):
         raise InputError("snapshots has fewer than two times: give particles at two or more")
     if clouds and times is not None:
@@ -338,14 +338,6 @@ def _axes_around(points: Array) -> tuple[Array, ...]:
     low, high = points.min(axis=0), points.max(axis=0)
     margin = np.maximum(0.05 * (high - low), 1e-6)
     return tuple(np.linspace(a, b, 2) for a, b in zip(low - margin, high + margin, strict=True))
-
-
-def _clouds_in(snapshots: Any) -> Iterable[ParticleCloud]:
-    """Return the clouds of ``kspde.Snapshots``, or of a list."""
-    clouds = getattr(snapshots, "clouds", () if snapshots is None else snapshots)
-    if not isinstance(clouds, (list, tuple)) or not all(is_cloud(each) for each in clouds):
-        raise InputError(f"snapshots is a {type(snapshots).__name__}: give kspde.Snapshots, or a list of clouds")
-    return clouds
 
 
 def _images(figures: Figures, view: _View) -> list[Any]:

@@ -101,6 +101,11 @@ class Scheme(ABC):
     tol: float | None = None
     dt: float | None = None
 
+    @property
+    def estimates_time_error(self) -> bool:
+        """Whether its steps put an estimate of their error into ``RunState.time_error``."""
+        return False
+
     def __post_init__(self) -> None:
         takes = [name for name in _LIMITS if name in self.__dataclass_fields__]
         given = {name: getattr(self, name) for name in takes if getattr(self, name) is not None}

@@ -45,6 +45,11 @@ __all__ = ["Positive", "Positive2"]
 class _PositiveScheme(Scheme):
     positive = True
 
+    @property
+    def estimates_time_error(self) -> bool:
+        """With a fixed step; step control knows its own errors."""
+        return self.dt is not None
+
     def review(self, run: Run, table: dict[str, Array]) -> dict[str, Any]:
         """Warn of upwind fluxes, and of a fixed step that is too long."""
         peclet = cell_peclet(run.system, run.state.unknowns)
