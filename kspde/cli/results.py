@@ -58,10 +58,14 @@ class ResultDirectory:
 
     def __enter__(self) -> Self:
         """Make the hidden directory on rank 0."""
-        with together(self._comm):
-            if self._comm.rank == 0:
-                self._prepare()
-        self.path, self._final = self._comm.bcast((self.path, self._final))
+        try:
+            with together(self._comm):
+                if self._comm.rank == 0:
+                    self._prepare()
+            self.path, self._final = self._comm.bcast((self.path, self._final))
+        except BaseException:  # a signal may come here too, and ``__exit__`` is not called then
+            self.discard()
+            raise
         return self
 
     def __exit__(
@@ -105,13 +109,13 @@ class ResultDirectory:
                     f"{self.target} cannot be written, there is no directory {final.parent}: create it first, "
                     "or give another --out"
                 )
-            self._owned = OwnedDirectory(hidden_path(final, f"{token()}.partial"))
+            # Known before it is made, so that ``discard`` finds it.
+            self._final, self.path = final, hidden_path(final, f"{token()}.partial")
+            self._owned = OwnedDirectory(self.path)
         except OSError as error:
             raise InputError(f"{self.target} cannot be written ({error.strerror}): give another --out") from None
-        self._final, self.path = final, self._owned.path
         other = self._owned.earlier_owner(neighbours(hidden_path(final, "*.partial")))
         if other is not None:
-            self.discard()
             raise InputError(f"another run ({other}) is writing {self.target}: wait for it, or give another --out")
 
     def _tidy_up(self, final: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mpi4py import MPI
 
 import kspde
 from kspde.cli.results import ResultDirectory, write_csv, write_json
@@ -74,6 +75,16 @@ def test_leaves_nothing_after_an_error(shared_tmp_path: Path, comm: Any, there: 
     with pytest.raises(type(error)):
         run()
     assert there() == []
+
+
+def test_leaves_nothing_when_a_signal_comes_while_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kspde.cli.hidden.fcntl.flock", interrupted)
+    with pytest.raises(KeyboardInterrupt), ResultDirectory(tmp_path / "result", MPI.COMM_SELF):
+        pytest.fail("entered")
+    assert os.listdir(tmp_path) == []
 
 
 def test_refuses_what_exists(shared_tmp_path: Path, comm: Any, there: Any) -> None:
