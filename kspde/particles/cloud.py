@@ -47,7 +47,7 @@ _SCALING = (
 )
 _DIAGNOSTICS = {
     "second_moment": ("integral of |x|^2 over the empirical measure", "species"),
-    "mean": ("mean position", "species", "coordinate"),
+    "mean": ("integral of x over the empirical measure, divided by its total variation", "species", "coordinate"),
 }
 
 

@@ -243,10 +243,17 @@ def plot_diagnostics(pde: SolvedDensity, path: str | Path | None = None, *, clou
         cloud: particles whose second moment is drawn beside the density's.
 
     Raises:
-        InputError: ``cloud`` is something else, or the file cannot be written.
+        InputError: ``cloud`` is something else, has other species or another dimension, or the file cannot be written.
     """
-    if cloud is not None and not is_cloud(cloud):
-        raise InputError(f"cloud is a {type(cloud).__name__}: give what kspde.simulate returned")
+    if cloud is not None:
+        if not is_cloud(cloud):
+            raise InputError(f"cloud is a {type(cloud).__name__}: give what kspde.simulate returned")
+        for what in ("species", "dimension"):
+            ours, theirs = getattr(pde.model, what), getattr(cloud.model, what)
+            if ours != theirs:
+                raise InputError(
+                    f"{what} = {ours} for the density and {theirs} for the particles: give the same model's"
+                )
     data, names = pde.diagnostics, tuple(pde.model.species)
     titles = {
         "mass": "mass, relative change",

@@ -249,6 +249,10 @@ class _View:
         if frame.particles is not None:
             shown, total = len(frame.particles.points), frame.particles.total
             parts.append((f"${thousands(shown)}$ of " if shown < total else "") + f"${thousands(total)}$ particles")
+            coordinates = zip(self.axes, frame.particles.points.T, strict=True)
+            inside = np.all([(axis[0] <= x) & (x <= axis[-1]) for axis, x in coordinates], axis=0)
+            if outside := shown - int(np.count_nonzero(inside)):
+                parts[-1] += f" (${thousands(outside)}$ outside the picture)"
         if self.dimension == 3:
             parts.append("seen along $z$")
         return ", ".join(parts) + (f"\n{differing(self.differs)}" if self.differs else "")

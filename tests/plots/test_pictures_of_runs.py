@@ -178,6 +178,7 @@ def test_what_cannot_be_drawn(runs: dict[int, Run], shared_tmp_path: Path) -> No
         (lambda: pde.plot(""), "path = '' is not valid"),
         (lambda: pde.plot(species=pde), "species = Solution.* is not valid"),
         (lambda: cloud.plot(pde=cloud), "pde is a Cloud: give what kspde.solve returned"),
+        (lambda: pde.plot_diagnostics(cloud=runs[1].cloud), "dimension = 2 for the density and 1 for the particles"),
         (lambda: pde.plot_diagnostics(cloud=pde), "cloud is a Solution: give what kspde.simulate returned"),
         (lambda: pde.to_xarray(axes=3), "axes = 3 is not valid: give a coordinate array for each of 2 directions"),
         (lambda: pde.to_xarray(points=10**6), "points = 1000000 is not valid"),
@@ -205,6 +206,14 @@ def test_ranks_that_ask_for_different_pictures_all_hear_of_it(runs: dict[int, Ru
     ):
         with pytest.raises(kspde.InputError, match=f"{name} = .* on rank 0 and .* on rank 1"):
             call()
+
+
+def test_particles_outside_the_picture_are_counted(runs: dict[int, Run], comm: Any) -> None:
+    far = kspde.GaussianMixture(weights=[1.0], means=[[-6.0, 3.0]], stds=[0.2], mass=2.0)
+    cloud = kspde.simulate(Heat(), far, n=50, t_end=0.1, dt=0.05)
+    figure = cloud.plot(pde=runs[2].pde)
+    if on_rank_0(comm, figure):
+        assert "$50$ particles ($50$ outside the picture)" in figure.axes[0].get_title()
 
 
 def test_a_rank_without_particles_is_drawn_with(comm: Any) -> None:
