@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kspde.fem.schemes import Adaptive, Positive, Positive2, Rosenbrock
     from kspde.fem.solve import solve
     from kspde.initial import CallableDensity, GaussianMixture, GridDensity, observed_positions
-    from kspde.kernels import GaussianMollifier, Kernel, MaternMollifier, Yukawa
+    from kspde.kernels import GaussianMollifier, Identity, Kernel, MaternMollifier, Yukawa
     from kspde.models import (
         AlgebraicMotility,
         ExponentialMotility,
@@ -51,6 +51,7 @@ __all__ = [
     "GaussianMixture",
     "GaussianMollifier",
     "GridDensity",
+    "Identity",
     "InputError",
     "Kernel",
     "KspdeError",
@@ -96,7 +97,7 @@ _HOMES = {
     "kspde.fem.schemes": ("Adaptive", "Positive", "Positive2", "Rosenbrock"),
     "kspde.fem.solve": ("solve",),
     "kspde.initial": ("CallableDensity", "GaussianMixture", "GridDensity", "observed_positions"),
-    "kspde.kernels": ("GaussianMollifier", "Kernel", "MaternMollifier", "Yukawa"),
+    "kspde.kernels": ("GaussianMollifier", "Identity", "Kernel", "MaternMollifier", "Yukawa"),
     "kspde.models": (
         "AlgebraicMotility",
         "ExponentialMotility",

@@ -9,7 +9,8 @@ import numpy as np
 
 from kspde.errors import InputError
 from kspde.fem.coefficients import CoefficientError, checked
-from kspde.fem.spaces.base import Space
+from kspde.fem.spaces.base import FieldOperator, Space
+from kspde.fem.spaces.local import LocalOperator
 from kspde.initial import InitialDensity
 from kspde.kernels import Kernel
 from kspde.models import Field, FieldValues, Model
@@ -47,7 +48,12 @@ class Semidiscretisation:
         # sup D and sup (−D) of each species over the local nodes since the last ``diffusion_range``
         self._extremes = np.empty((2, len(model.species)))
         self.forget_diffusion()
-        self._operators = {f.name: space.field_operator(f.kernel, f.name) for f in fields}
+        #: fields that are multiples of the density at the same place
+        self.local = tuple(f for f in fields if f.kernel.local and f.tau == 0)
+        self._operators: dict[str, FieldOperator] = {
+            f.name: LocalOperator(space, f.kernel) if f in self.local else space.field_operator(f.kernel, f.name)
+            for f in fields
+        }
         #: relaxing fields, in the order of their rows among the unknowns
         self.relaxing = tuple(f for f in fields if f.tau > 0)
 

@@ -24,6 +24,7 @@ import numpy as np
 from kspde.errors import InputError, check_choice, check_number, shown
 from kspde.kernels.base import Convolution, Kernel, ResolventPolynomial, check_symbol
 from kspde.kernels.gaussian import GaussianMollifier
+from kspde.kernels.identity import Identity
 from kspde.kernels.matern import MaternMollifier
 from kspde.kernels.yukawa import Yukawa
 
@@ -31,6 +32,7 @@ __all__ = [
     "MOLLIFIERS",
     "Convolution",
     "GaussianMollifier",
+    "Identity",
     "Kernel",
     "MaternMollifier",
     "Mollifier",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -40,7 +41,13 @@ class ResolventPolynomial:
 
 
 class Kernel(ABC):
-    """A radial convolution kernel, given by its symbol."""
+    """A radial convolution kernel, given by its symbol.
+
+    Attributes:
+        local: whether the field is a multiple of the density at the same place.
+    """
+
+    local: ClassVar[bool] = False
 
     @abstractmethod
     def symbol(self, lam: Array) -> Array:

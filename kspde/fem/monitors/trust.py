@@ -64,7 +64,7 @@ def warn_of_time_error(
     if not found[k, i] > _LARGE:
         return
     size = f"about {found[k, i]:.0%}" if found[k, i] < 1 else "100% or more"
-    local = any(f.kernel.smoothing == 0 for f in system.fields)
+    local = any(f.kernel.smoothing == 0 and not f.kernel.local for f in system.fields)
     reason = " for coefficients that depend on the density at the same place, which are explicit" if local else ""
     warn(
         f"the time error of {species[i]} at t = {times[int(k)]:g} is {size} of its mass, in L1: dt = {dt:g} is too long"

@@ -17,6 +17,8 @@ if and only if :math:`P_i \le c_i + I_i(R^{(k-1)})` at every node, for which P_i
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -28,6 +30,7 @@ from kspde.fem.coefficients import checked
 from kspde.fem.monitors.time_error import TimeError
 from kspde.fem.observer import RunState
 from kspde.fem.schemes.base import row_tolerances
+from kspde.fem.schemes.implicit import ImplicitTransport
 from kspde.fem.schemes.transport import Motion, Transport, scaled
 from kspde.fem.semidiscretisation import Semidiscretisation
 from kspde.fem.solvers.graph import Graph
@@ -71,6 +74,7 @@ class Stepper:
         self._masses: Array = np.zeros(self._species)
         self._allowed: Array | None = None
         self._graph: Graph | None = None
+        self._implicit: ImplicitTransport | None = None
         #: fluxes at the start of the last step, the unknowns in its middle, and fluxes where the next one may start
         self._first: list[Motion] = []
         self._middle: Array | None = None
@@ -80,20 +84,28 @@ class Stepper:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        for thing in (*self._transports, self._graph):
+        for thing in (*self._transports, self._implicit, self._graph):
             if thing is not None and on_all_ranks(self._system.space.comm, error):
                 thing.free()
 
     @property
     def iterations(self) -> int:
         """The total number of linear iterations."""
-        return sum(transport.iterations for transport in self._transports)
+        transports = self._transports if self._implicit is None else [self._implicit]
+        return sum(transport.iterations for transport in transports)
+
+    @property
+    def local(self) -> dict[str, int]:
+        """What steps with local fields took: Newton's iterations, and how many needed substeps; else empty."""
+        implicit = self._implicit
+        return {} if implicit is None else {"newton_iterations": implicit.newton, "divided_steps": implicit.divided}
 
     def begin(self, unknowns: Array) -> None:
         """Set up the linear systems, and record the masses. Collective."""
         system = self._system
         self._graph = Graph(system.space)
         c = system.field_values(unknowns)
+        drifting = []
         for species in system.model.species:
             diffusion, drift = system.coefficients(species, c)
             if diffusion.ndim == 2:
@@ -101,7 +113,12 @@ class Stepper:
                     f"species {species!r} has one diffusion coefficient per direction, which the positive schemes do "
                     'not take: use scheme="adaptive"'
                 )
-            self._transports.append(Transport(self._graph, drift is not None, self._options, in_turn=self._order == 1))
+            drifting.append(drift is not None)
+        if system.local:
+            self._implicit = ImplicitTransport(system, self._graph, tuple(drifting), self._options)
+        else:
+            in_turn = self._order == 1
+            self._transports += [Transport(self._graph, drift, self._options, in_turn=in_turn) for drift in drifting]
         self._masses = system.space.integral(*unknowns[: self._species])
 
     def control(self, state: RunState, tol: float) -> None:
@@ -115,7 +132,10 @@ class Stepper:
 
     def attempt(self, state: RunState, tau: float) -> float:
         """Compute a step; return its local error in units of what is allowed, 0 without control. Collective."""
-        self._new, difference = self.step(state.unknowns, tau)
+        try:
+            self._new, difference = self.step(state.unknowns, tau)
+        except _TooLong:
+            return math.nan
         return 0.0 if self._allowed is None else float(np.max(self._norms(difference) / self._allowed))
 
     def reject(self) -> None:
@@ -137,22 +157,46 @@ class Stepper:
         Raises:
             ConvergenceError: a linear system was not solved, or coefficients are not valid.
         """
-        ahead = self._ahead
-        self._first = first = ahead[1] if ahead and ahead[0] is unknowns else self._motions(unknowns)
+        ahead, n = self._ahead, self._species
+        self._first = first = ahead[1] if ahead and ahead[0] is unknowns else []
+        if self._implicit is not None:
+            whole, moved = self._implicit_euler(unknowns, dt)
+            if self._order == 1:
+                return whole, np.zeros(())
+            half, moved_first = self._implicit_euler(unknowns, 0.5 * dt)
+            twice, moved_second = self._implicit_euler(half, 0.5 * dt)
+            moves = zip(moved_first, moved_second, moved, strict=True)
+            return self._extrapolated(whole, half, twice, (a + b - one for a, b, one in moves))
+        if not first:
+            self._first = first = self._motions(unknowns)
         whole = self._euler(unknowns, first, dt)
         if self._order == 1:
             return whole, np.zeros(())
         half = self._euler(unknowns, first, 0.5 * dt)
         second = self._motions(half)
         twice = self._euler(half, second, 0.5 * dt)
-        space, n = self._system.space, self._species
+
+        def flux(i: int) -> Array:
+            a, b, one = (u[i].ravel() for u in (half, twice, whole))
+            return dt * (first[i].flux(0.5 * a - one) + 0.5 * second[i].flux(b))
+
+        return self._extrapolated(whole, half, twice, map(flux, range(n)))
+
+    def _extrapolated(self, whole: Array, half: Array, twice: Array, fluxes: Iterable[Array]) -> tuple[Array, Array]:
+        """Return 2 u_2 − u_1, limited, and u_2 − u_1. Collective.
+
+        Args:
+            whole: u_1.
+            half: the first half of u_2.
+            twice: u_2.
+            fluxes: A of each species.
+        """
+        space, n, graph = self._system.space, self._species, self._graph
+        assert graph is not None
         self._middle = half - 0.5 * (whole - twice)
         new = 2.0 * twice - whole
-        for i in range(n):
-            a, b, one = (u[i].ravel() for u in (half, twice, whole))
-            flux = dt * (first[i].flux(0.5 * a - one) + 0.5 * second[i].flux(b))
-            graph = first[i].graph
-            amounts, held_back = limited(graph, graph.mass * b, flux)
+        for i, flux in enumerate(fluxes):
+            amounts, held_back = limited(graph, graph.mass * twice[i].ravel(), flux)
             new[i].flat = scaled(graph, amounts / graph.mass, float(self._masses[i]))
             share = float(space.total(np.array([held_back]))[0] / self._masses[i])
             self.held_back = max(self.held_back, share)
@@ -165,17 +209,18 @@ class Stepper:
 
         ``kspde.fem.monitors.time_error`` has the formulas. The fluxes at its end are reused by the next step.
         """
+        first = self._first = self._first or self._motions(before)
         last = self._motions(after)
         self._ahead = after, last
-        parts = [(0.5, self._first, before), (0.5, last, after)]
+        parts = [(0.5, first, before), (0.5, last, after)]
         if self._middle is not None:
             middle = self._middle
             middle[: self._species] = np.maximum(middle[: self._species], 0.0)
             ends, inner = 1 / 6, (2 / 3, self._motions(middle), middle)
-            parts = [(ends, self._first, before), inner, (ends, last, after)]
+            parts = [(ends, first, before), inner, (ends, last, after)]
         local = np.empty(self._species)
         for i in range(self._species):
-            missed = self._first[i].graph.mass * (after[i] - before[i]).ravel()
+            missed = first[i].graph.mass * (after[i] - before[i]).ravel()
             for weight, motions, u in parts:
                 missed -= weight * dt * motions[i].rate(u[i].ravel())
             local[i] = np.abs(missed).sum()
@@ -184,6 +229,8 @@ class Stepper:
     def _motions(self, unknowns: Array) -> list[Motion]:
         """Return the fluxes of all species, their coefficients frozen at these unknowns."""
         system, space = self._system, self._system.space
+        if self._implicit is not None:
+            return self._implicit.motions(unknowns)
         c = system.field_values(unknowns)
         motions = []
         for transport, species in zip(self._transports, system.model.species, strict=True):
@@ -198,6 +245,22 @@ class Stepper:
             new[i].flat = transport.step(motion, unknowns[i].ravel(), dt, float(self._masses[i]))
         self._system.relax(new, dt)
         return new
+
+    def _implicit_euler(self, unknowns: Array, dt: float) -> tuple[Array, list[Array]]:
+        """Return the unknowns after an implicit Euler step with local fields, and what has left along each edge."""
+        assert self._implicit is not None
+        found = self._implicit.step(unknowns, dt, self._masses, divide=self._allowed is None)
+        if found is None:
+            raise _TooLong
+        new = unknowns.copy()
+        for row, values in zip(new, found[0], strict=False):
+            row.flat = values
+        self._system.relax(new, dt)
+        return new, found[1]
+
+
+class _TooLong(Exception):
+    """A controlled step in which Newton's method fails."""
 
 
 def limited(graph: Graph, amounts: Array, flux: Array) -> tuple[Array, float]:

@@ -120,7 +120,7 @@ def _integrate(run: Run, order: int, dt: float | None, tol: float | None) -> dic
             stepper.time_error = TimeError(order, dt, table["dt"][1:], np.atleast_1d(table["time_error"][-1]))
         march(run, stepper, control)
     summary: dict[str, Any] = {"dt": dt} if tol is None else {"tol": tol, "rejected_steps": control.rejected}
-    summary |= {"steps": state.step, "linear_iterations": stepper.iterations}
+    summary |= {"steps": state.step, "linear_iterations": stepper.iterations, **stepper.local}
     if stepper.time_error is not None:
         summary["time_error"] = float(np.max(stepper.time_error.value))
     return summary if order == 1 else {**summary, "held_back": stepper.held_back}

@@ -51,7 +51,7 @@ from kspde.fem.solvers.linear import RESIDUAL as MULTIGRID_RESIDUAL
 from kspde.runtime.compiled import compiled_in_order
 from kspde.typing import Array
 
-__all__ = ["RESIDUAL", "Motion", "Transport"]
+__all__ = ["RESIDUAL", "Motion", "Transport", "fitted", "fitted_slopes", "scaled"]
 
 Indices = npt.NDArray[np.int32]
 
@@ -88,8 +88,20 @@ class Motion:
             b = graph.ghosted(b)
             q += (b[i] + b[j]) * (x[j] - x[i])
         q *= 0.5
-        self.leaving = graph.edges.conductance * fitted(q, d[i])
-        self.arriving = graph.edges.conductance * fitted(-q, d[j])
+        self._fit(q, d)
+
+    @classmethod
+    def along(cls, graph: Graph, diffusion: Array, q: Array | None) -> Motion:
+        """Return the fluxes with a given q = b·(x_j − x_i) of each edge (i, j), or without drift. Collective."""
+        motion = cls(graph, diffusion, None)
+        if q is not None:
+            motion._fit(q, graph.ghosted(diffusion) + 0.0)
+        return motion
+
+    def _fit(self, q: Array, d: Array) -> None:
+        edges = self.graph.edges
+        self.leaving = edges.conductance * fitted(q, d[edges.tails])
+        self.arriving = edges.conductance * fitted(-q, d[edges.heads])
 
     def flux(self, u: Array) -> Array:
         """Return F_ij of each edge: the mass that leaves i for j per unit time. Collective."""
@@ -233,3 +245,15 @@ def fitted(q: Array, d: Array) -> Array:
     small = np.abs(p) < 1e-4
     safe = np.where(small, 1.0, p)
     return np.where(small, d * (1.0 + 0.5 * p + p * p / 12.0), np.maximum(q / -np.expm1(-safe), 0.0))
+
+
+def fitted_slopes(q: Array, d: Array) -> tuple[Array, Array]:
+    """Return the derivatives of ``fitted`` in q and in d."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        p = np.where(q == 0.0, 0.0, np.clip(q / d, -700.0, 700.0))
+    small = np.abs(p) < 1e-3
+    size = np.where(small, 1.0, np.abs(p))
+    e = np.exp(-size)
+    falling = (e * e - e + size * e) / np.expm1(-size) ** 2  # where q < 0; the two add up to 1
+    by_q = np.where(small, 0.5 + p / 6.0, np.where(p > 0, 1.0 - falling, falling))
+    return by_q, np.where(small, 1.0 - p * p / 12.0, size * size * e / np.expm1(-size) ** 2)

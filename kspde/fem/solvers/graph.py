@@ -99,6 +99,12 @@ class Graph:
         csr = (*self.edges.csr, self.entries(diagonal, off_diagonal))
         return PETSc.Mat().createAIJ(self.stiffness.matrix.getSizes(), csr=csr, comm=self.space.comm)
 
+    def wide_matrix(self, n: int, csr: tuple[Any, Any, Array]) -> Petsc:
+        """Return a PETSc matrix of n unknowns per node, given its rows, columns and entries. Collective."""
+        rows, columns = self.stiffness.matrix.getSizes()
+        sizes = tuple(n * size for size in rows), tuple(n * size for size in columns)
+        return PETSc.Mat().createAIJ(sizes, csr=csr, comm=self.space.comm)
+
     def entries(self, diagonal: Array, off_diagonal: Array) -> Array:
         """Return a matrix's entries in the order of ``csr``."""
         edges = self.edges.entries

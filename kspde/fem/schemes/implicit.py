@@ -1,0 +1,459 @@
+r"""Implicit Euler steps whose coefficients depend on the densities at the new time, as far as they do so locally.
+
+Fields are *local* if they are multiples of a density at the same place (``Kernel.local``). A step with Δt solves, for
+all species i and nodes K together,
+
+.. math:: m_K (u'_{iK} - u_{iK}) + \Delta t \sum_L F_{iKL}(u') = 0, \tag{1}
+
+with the fluxes of ``kspde.fem.schemes.transport``. In these, D is evaluated at the nodes with the local fields of u',
+and q = b·(x_L − x_K) with b evaluated on the edge: all values are means of those of its ends, and gradients means of
+nodal gradients; but the part along the edge of the gradient of a local field is its difference quotient. For
+:math:`b = -\sum_j a_j \nabla u_j` then :math:`q = \sum_j a_j (u'_{jK} - u'_{jL})`, exponential fitting in a potential
+at the new time. Fields that are not local, and what remains of the gradients of local ones (across edges, and in D),
+are those of the old time.
+
+**A solution exists for every Δt > 0**, with u' ≥ 0 and u's masses: with D and q frozen at some u, (1) is an M-matrix
+(``transport``), which maps the compact convex set {u ≥ 0, masses given} into itself, and Brouwer's theorem applies.
+
+**Newton's method** starts at u. Derivatives of D and b in the local fields are differences, pointwise. Iterates are
+projected: max(·, 0), scaled to the masses; steps are halved until the residual's L¹ norm falls. Where that ends without
+a solution the step is made in substeps, ``_DIVIDE`` times shorter after a failure and ``_GROW`` times longer after a
+success. (Of 300 random cases in 1D, σ from 1e-3 to 1, Δt from 1e-4 to 1e4, a fifth need substeps and none fails.) One
+sweep of Jacobi's iteration with D and q of the result follows, as in ``transport``: u' ≥ 0 to the last bit, exact mass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property, partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kspde.errors import ConvergenceError
+from kspde.fem.coefficients import checked
+from kspde.fem.schemes.transport import Motion, fitted, fitted_slopes, scaled
+from kspde.fem.semidiscretisation import Semidiscretisation
+from kspde.fem.solvers.graph import Graph
+from kspde.fem.solvers.krylov import CheckedSystem, PetscPreconditioner, PreconditionerOf
+from kspde.models import Field, FieldValues
+from kspde.models.coefficients import diffusion_of, drift_of
+from kspde.runtime.parallel import together
+from kspde.typing import Array
+
+__all__ = ["ImplicitTransport"]
+
+#: Residual of (1) in L¹, as a share of each mass, at which Newton's method ends,
+_RESIDUAL = 1e-12
+#: and the one that it accepts where the residual falls no further.
+_ACCEPTED = 1e-9
+#: Newton's iterations, and the shortest of its steps.
+_ITERATIONS, _SHORTEST = 25, 1e-3
+#: Relative residual of its linear systems.
+_LINEAR = 1e-5
+#: Factors of the substeps, and how many failures end the run.
+_DIVIDE, _GROW, _FAILURES = 8.0, 4.0, 100
+#: Relative increment of finite differences, which begins at this share of the largest value.
+_INCREMENT, _SMALL = 1e-7, 1e-3
+_ROUND_OFF = 2.0**-52
+
+
+class _Edges(NamedTuple):
+    """Geometry of the edges (i, j): x_j − x_i, its length and direction, and the middle."""
+
+    vectors: Array
+    lengths: Array
+    directions: Array
+    middles: Array
+
+
+class _Values(NamedTuple):
+    """Coefficients of all species: D at this rank's nodes and q of its edges, or None without drift.
+
+    Attributes:
+        slopes: of D in the density of each species: [i][j], None where there is none.
+        means, differences: of q in a density's mean over the edge and in its difference, likewise.
+    """
+
+    diffusion: list[Array]
+    q: list[Array | None]
+    slopes: list[list[Array | None]]
+    means: list[list[Array | None]]
+    differences: list[list[Array | None]]
+
+
+class ImplicitTransport:
+    """Implicit Euler steps of all species together.
+
+    Args:
+        system: the semidiscretisation, with local fields.
+        graph: the graph.
+        drifting: which species have a drift.
+        options: PETSc options of the Krylov solver.
+
+    Attributes:
+        iterations: all linear iterations so far.
+        newton: Newton's iterations.
+        divided: the steps that needed substeps.
+    """
+
+    def __init__(
+        self, system: Semidiscretisation, graph: Graph, drifting: tuple[bool, ...], options: dict[str, Any]
+    ) -> None:
+        self.system, self.graph, self.drifting = system, graph, drifting
+        self.newton = self.divided = 0
+        self._options = options
+        self._matrix: Any = None
+
+    @property
+    def iterations(self) -> int:
+        return 0 if self._matrix is None else self._solver.iterations
+
+    @cached_property
+    def geometry(self) -> _Edges:
+        """The geometry of the edges. Collective."""
+        x, edges = self.graph.coordinates, self.graph.edges
+        tails, heads = x[edges.tails], x[edges.heads]
+        vectors = heads - tails
+        lengths = np.linalg.norm(vectors, axis=1)
+        return _Edges(vectors, lengths, vectors / lengths[:, None], 0.5 * (tails + heads))
+
+    def motions(self, unknowns: Array) -> list[Motion]:
+        """Return the fluxes of all species with the coefficients of these unknowns. Collective.
+
+        Raises:
+            CoefficientError: coefficients have no meaning.
+        """
+        n = len(self.drifting)
+        return Coefficients(self, unknowns).motions(unknowns[:n].reshape(n, -1))
+
+    def step(self, unknowns: Array, dt: float, masses: Array, *, divide: bool) -> tuple[Array, list[Array]] | None:
+        """Return the densities after a step, (species, owned), and what has left along each edge. Collective.
+
+        Args:
+            unknowns: the unknowns before it.
+            dt: Δt.
+            masses: the masses.
+            divide: whether substeps are made where Newton's method fails; else the result is then None.
+
+        Raises:
+            ConvergenceError: substeps failed too, or coefficients have no meaning.
+        """
+        n = len(masses)
+        coefficients = Coefficients(self, unknowns)
+        u = np.ascontiguousarray(unknowns[:n].reshape(n, -1))
+        t, length, failures = 0.0, dt, 0
+        moved: list[Array] = []
+        while t < dt:
+            length = min(length, dt - t)
+            new = self._solve(coefficients, u, length, masses)
+            if new is None:
+                if not divide:
+                    return None
+                failures += 1
+                self.divided += failures == 1
+                length /= _DIVIDE
+                if failures > _FAILURES or t + length == t:
+                    raise ConvergenceError(
+                        f"Newton's method fails for coefficients that depend on the local density, in {failures - 1} "
+                        f"substeps too, the last of length {length:.3g}"
+                    )
+                continue
+            u, fluxes = self._swept(coefficients.motions(new), u, new, length, masses)
+            moved = [a + b for a, b in zip(moved, fluxes, strict=True)] if moved else fluxes
+            t = dt if length == dt - t else t + length
+            length *= _GROW
+        return u, moved
+
+    def _swept(
+        self, motions: list[Motion], old: Array, new: Array, dt: float, masses: Array
+    ) -> tuple[Array, list[Array]]:
+        """Return the densities after a sweep with frozen coefficients, and what has left along each edge."""
+        graph, heads = self.graph, self.graph.edges.heads
+        out, moved = np.empty_like(new), []
+        for i, motion in enumerate(motions):
+            if motion.leaving is None or motion.arriving is None:
+                arrived = graph.sums(graph.edges.conductance * graph.ghosted(motion.diffusion * new[i])[heads])
+                leaving = graph.total * motion.diffusion
+            else:
+                arrived = graph.sums(motion.arriving * graph.ghosted(new[i])[heads])
+                leaving = graph.sums(motion.leaving)
+            swept = (graph.mass * old[i] + dt * arrived) / (graph.mass + dt * leaving)
+            out[i] = scaled(graph, swept, float(masses[i]))
+            moved.append(dt * motion.flux(out[i]))
+        return out, moved
+
+    def _solve(self, coefficients: Coefficients, old: Array, dt: float, masses: Array) -> Array | None:
+        """Return the solution of (1), or None where Newton's method does not find it. Collective."""
+        u, values = old, coefficients.at(old)
+        residual, size, floor = self._residual(u, old, values, dt, masses)
+        for _ in range(_ITERATIONS):
+            if size <= max(_RESIDUAL, floor):
+                return u
+            if not np.isfinite(size):
+                return None
+            try:
+                change = self._change(u, coefficients.at(u, slopes=True), residual, dt)
+            except ConvergenceError:
+                return None
+            self.newton += 1
+            share = 1.0
+            while True:
+                trial = self._projected(u + share * change, masses)
+                values = coefficients.at(trial)
+                tried = self._residual(trial, old, values, dt, masses)
+                if tried[1] < (1.0 - 0.1 * share) * size:
+                    break
+                share *= 0.5
+                if share < _SHORTEST:
+                    return u if size <= _ACCEPTED else None
+            u, (residual, size, floor) = trial, tried
+        return u if size <= _ACCEPTED else None
+
+    def _projected(self, u: Array, masses: Array) -> Array:
+        """Return max(u, 0), scaled to the masses."""
+        u = np.maximum(u, 0.0)
+        found = self.system.space.total(u @ self.graph.mass)
+        with np.errstate(all="ignore"):
+            return np.asarray(u * (masses / found)[:, None])
+
+    def _residual(
+        self, u: Array, old: Array, values: _Values, dt: float, masses: Array
+    ) -> tuple[Array, float, float]:
+        """Return (1)'s residual, its largest L¹ norm as a share of a mass, and what rounding leaves of that."""
+        graph = self.graph
+        out = graph.mass * (u - old)
+        norms = np.empty((2, len(u)))
+        with np.errstate(all="ignore"):
+            for i, (d, q) in enumerate(zip(values.diffusion, values.q, strict=True)):
+                d = np.maximum(d, 0.0)  # what is negative at the solution is refused there
+                motion = Motion.along(graph, d, q)
+                out[i] += dt * graph.sums(motion.flux(u[i]))
+                leaving = graph.total * d if motion.leaving is None else graph.sums(motion.leaving)
+                norms[:, i] = np.abs(out[i]).sum(), ((graph.mass + dt * leaving) * u[i]).sum()
+            size, moving = self.system.space.total(norms) / masses
+        return out, float(np.max(size)), 2.0 * _ROUND_OFF * float(np.max(moving))
+
+    def _change(self, u: Array, values: _Values, residual: Array, dt: float) -> Array:
+        """Return Newton's change −J⁻¹R. Collective.
+
+        Raises:
+            ConvergenceError: the linear system was not solved.
+        """
+        graph, edges = self.graph, self.graph.edges
+        n, i, j, k = len(u), edges.tails, edges.heads, edges.conductance
+        #: derivatives of F_ij of species a in u_b at the tail and at the head
+        tail, head = np.zeros((len(i), n, n)), np.zeros((len(i), n, n))
+        with np.errstate(all="ignore"):
+            for a in range(n):
+                d, v, q = graph.ghosted(np.maximum(values.diffusion[a], 0.0) + 0.0), graph.ghosted(u[a]), values.q[a]
+                if q is None:
+                    tail[:, a, a] = k * d[i]
+                    head[:, a, a] = -k * d[j]
+                    by_tail, by_head = k * v[i], -k * v[j]
+                else:
+                    tail[:, a, a] = k * fitted(q, d[i])
+                    head[:, a, a] = -k * fitted(-q, d[j])
+                    (by_q, by_tail), (by_minus, by_head) = fitted_slopes(q, d[i]), fitted_slopes(-q, d[j])
+                    by_q = k * (by_q * v[i] + by_minus * v[j])
+                    by_tail, by_head = k * by_tail * v[i], -k * by_head * v[j]
+                for b in range(n):
+                    if (slope := values.slopes[a][b]) is not None:
+                        slope = graph.ghosted(slope)
+                        tail[:, a, b] += by_tail * slope[i]
+                        head[:, a, b] += by_head * slope[j]
+                    if q is None:
+                        continue
+                    if (mean := values.means[a][b]) is not None:
+                        tail[:, a, b] += 0.5 * by_q * mean
+                        head[:, a, b] += 0.5 * by_q * mean
+                    if (difference := values.differences[a][b]) is not None:
+                        tail[:, a, b] -= by_q * difference
+                        head[:, a, b] += by_q * difference
+        blocks = np.empty((len(edges.entries), n, n))
+        blocks[edges.entries] = dt * head
+        diagonal = np.stack([graph.sums(column) for column in (dt * tail).reshape(len(i), n * n).T], axis=1)
+        diagonal = diagonal.reshape(-1, n, n)
+        diagonal[:, range(n), range(n)] += graph.mass[:, None]
+        blocks[~edges.entries] = diagonal
+        # A value that is not finite must fail on all ranks, and not in PETSc.
+        with together(self.system.space.comm):
+            if not np.all(np.isfinite(blocks)):
+                raise ConvergenceError("derivatives are not finite")
+        self._fill(blocks)
+        right = -residual.T.ravel()
+        sizes = diagonal[:, range(n), range(n)].ravel()
+        return self._solver.solve(right, np.zeros(len(right)), sizes, sizes).reshape(-1, n).T
+
+    def _fill(self, blocks: Array) -> None:
+        """Set the matrix, whose unknowns are all species of a node, then those of the next. Collective."""
+        starts, columns = self.graph.edges.csr
+        n = blocks.shape[1]
+        if self._matrix is None:
+            counts = np.diff(starts)
+            rows = np.repeat(np.arange(len(counts)), counts)
+            within = np.arange(len(columns)) - starts[rows]
+            species = np.arange(n)
+            #: the place of each entry of the blocks among those of the matrix
+            self._places = (
+                (starts[rows] * n * n + within * n)[:, None, None]
+                + (counts[rows] * n)[:, None, None] * species[:, None]
+                + species
+            ).ravel()
+            pointers = np.concatenate([[0], np.cumsum(np.repeat(counts * n, n))]).astype(starts.dtype)
+            wide = np.empty(blocks.size, dtype=columns.dtype)
+            wide[self._places] = np.broadcast_to(columns[:, None, None] * n + species, blocks.shape).ravel()
+            self._csr = pointers, wide
+        entries = np.empty(blocks.size)
+        entries[self._places] = blocks.ravel()
+        if self._matrix is not None:
+            self._matrix.setValuesCSR(*self._csr, entries)
+            self._matrix.assemble()
+            return
+        stiffness = self.graph.stiffness
+        self._matrix = self.graph.wide_matrix(n, (*self._csr, entries))
+        kinds = ["bjacobi", "lu"] if stiffness.direct else ["bjacobi"]
+        preconditioners: list[PreconditionerOf] = [partial(PetscPreconditioner, kind=kind) for kind in kinds]
+        self._solver = CheckedSystem(self._matrix, preconditioners, self._options, accuracy=_LINEAR, symmetric=False)
+
+    def free(self) -> None:
+        """Free the PETSc objects. Collective."""
+        if self._matrix is not None:
+            self._solver.free()
+            self._matrix.destroy()
+
+
+class Coefficients:
+    """Coefficients as functions of the densities, with what is not local frozen.
+
+    Args:
+        parent: the transport.
+        unknowns: where it is frozen.
+    """
+
+    def __init__(self, parent: ImplicitTransport, unknowns: Array) -> None:
+        self._parent = parent
+        system, graph = parent.system, parent.graph
+        self._nodes = system.field_values(unknowns)
+        self._edges: FieldValues | None = None
+        if any(parent.drifting):
+            geometry = parent.geometry
+            names = {f.name for f in system.local}
+            values = {name: _means(graph, c) for name, c in self._nodes.values.items() if name not in names}
+            gradients = {}
+            for name, gradient in self._nodes.gradients.items():
+                mean = np.stack([_means(graph, g) for g in gradient.T], axis=1)
+                if name in names:  # what is across the edge
+                    t = geometry.directions
+                    mean -= np.sum(mean * t, axis=1, keepdims=True) * t
+                gradients[name] = mean
+            self._edges = FieldValues(geometry.middles, values, gradients)
+
+    def motions(self, u: Array) -> list[Motion]:
+        """Return the fluxes with the coefficients of these densities. Collective.
+
+        Raises:
+            CoefficientError: coefficients have no meaning.
+        """
+        system, graph = self._parent.system, self._parent.graph
+        values = self.at(u)
+        out = []
+        for species, d, q in zip(system.model.species, values.diffusion, values.q, strict=True):
+            speed = None
+            if q is not None:  # for the message: the largest drift along an edge of each node
+                along = np.abs(q) / self._parent.geometry.lengths
+                speed = np.sqrt(graph.sums(along * along))[:, None]
+            out.append(Motion.along(graph, checked(system.space, species, d, speed), q))
+        return out
+
+    def at(self, u: Array, *, slopes: bool = False) -> _Values:
+        """Return the coefficients of these densities, and how they depend on them. Collective."""
+        parent = self._parent
+        system, graph = parent.system, parent.graph
+        model, n = system.model, len(u)
+        nodes = replace(self._nodes, values=dict(self._nodes.values))
+        edges = None if self._edges is None else replace(
+            self._edges, values=dict(self._edges.values), gradients=dict(self._edges.gradients)
+        )
+        for f in system.local:
+            c = self._strength(f) * u[self._source(f)]
+            nodes.values[f.name] = c  # type: ignore[index]
+            if edges is not None:
+                ends = graph.ghosted(c)
+                tails, heads = ends[graph.edges.tails], ends[graph.edges.heads]
+                edges.values[f.name] = 0.5 * (tails + heads)  # type: ignore[index]
+                if f.gradient:
+                    slope = (heads - tails) / parent.geometry.lengths
+                    across = self._edges.gradients[f.name]  # type: ignore[union-attr]
+                    edges.gradients[f.name] = across + slope[:, None] * parent.geometry.directions  # type: ignore[index]
+        largest = self._largest(nodes) if slopes else {}
+        table: list[list[list[Array | None]]] = [[[None] * n for _ in range(n)] for _ in range(3)]
+        d_slopes, means, differences = table
+        diffusion: list[Array] = []
+        q: list[Array | None] = []
+        with together(system.space.comm), np.errstate(all="ignore"):
+            for i, species in enumerate(model.species):
+                diffusion.append(self._diffusion(species, nodes))
+                q.append(self._along(species, edges) if parent.drifting[i] else None)
+                for f in system.local if slopes else ():
+                    j, strength = self._source(f), self._strength(f)
+                    c = nodes.values[f.name]
+                    h = np.copysign(_INCREMENT * (np.abs(c) + _SMALL * largest[f.name] + 1e-200), strength)
+                    moved = self._diffusion(species, self._with(nodes, f, c + h))
+                    _add(d_slopes[i], j, strength * (moved - diffusion[i]) / h)
+                    along = q[i]
+                    if along is None or edges is None:
+                        continue
+                    c = edges.values[f.name]
+                    h = np.copysign(_INCREMENT * (np.abs(c) + _SMALL * largest[f.name] + 1e-200), strength)
+                    _add(means[i], j, strength * (self._along(species, self._with(edges, f, c + h)) - along) / h)
+                    if f.gradient:
+                        g, lengths = edges.gradients[f.name], parent.geometry.lengths
+                        h = _INCREMENT * (np.linalg.norm(g, axis=1) + _SMALL * largest[f.name] / lengths + 1e-200)
+                        moved = self._along(
+                            species, self._with(edges, f, None, g + h[:, None] * parent.geometry.directions)
+                        )
+                        _add(differences[i], j, strength * (moved - along) / (h * lengths))
+        return _Values(diffusion, q, d_slopes, means, differences)
+
+    def _largest(self, nodes: FieldValues) -> dict[str, float]:
+        """Return the largest size of each local field. Collective."""
+        names = [f.name for f in self._parent.system.local]
+        sizes = np.array([np.max(np.abs(nodes.values[name]), initial=0.0) for name in names])
+        return dict(zip(names, self._parent.system.space.maximum(sizes).tolist(), strict=True))
+
+    def _diffusion(self, species: str, c: FieldValues) -> Array:
+        d = diffusion_of(self._parent.system.model, species, c)
+        return np.broadcast_to(d, (len(c.points),))
+
+    def _along(self, species: str, c: FieldValues | None) -> Array:
+        """Return q of each edge."""
+        assert c is not None
+        b = drift_of(self._parent.system.model, species, c)
+        vectors = self._parent.geometry.vectors
+        return np.zeros(len(vectors)) if b is None else np.asarray(np.sum(b * vectors, axis=1))
+
+    def _with(self, c: FieldValues, f: Field, values: Array | None, gradient: Array | None = None) -> FieldValues:
+        """Return the fields with one changed."""
+        if values is not None:
+            return replace(c, values={**c.values, f.name: values})
+        assert gradient is not None
+        return replace(c, gradients={**c.gradients, f.name: gradient})
+
+    def _source(self, f: Field) -> int:
+        return self._parent.system.model.species.index(f.source)
+
+    def _strength(self, f: Field) -> float:
+        return float(f.kernel.symbol(np.zeros(1))[0])
+
+
+def _means(graph: Graph, values: Array) -> Array:
+    """Return the mean over each edge of values at this rank's nodes. Collective."""
+    ends = graph.ghosted(np.ascontiguousarray(values))
+    return np.asarray(0.5 * (ends[graph.edges.tails] + ends[graph.edges.heads]))
+
+
+def _add(row: list[Array | None], j: int, slope: Array) -> None:
+    """Add to one derivative of several: the same ones on every rank."""
+    known = row[j]
+    row[j] = slope if known is None else known + slope

@@ -1,0 +1,61 @@
+"""The local density as a field: its nodal values, never through transforms or linear systems."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kspde.errors import InputError
+from kspde.fem.spaces.base import FieldOperator, Space
+from kspde.kernels import Kernel
+from kspde.typing import Array
+
+__all__ = ["LocalOperator"]
+
+
+class LocalOperator(FieldOperator):
+    """u ↦ s u, for a kernel that is ``local``.
+
+    Args:
+        space: the space.
+        kernel: s δ.
+
+    Attributes:
+        strength: s.
+    """
+
+    key = "local"
+
+    def __init__(self, space: Space, kernel: Kernel) -> None:
+        self._space = space
+        self.strength = float(kernel.symbol(np.zeros(1))[0])
+
+    def prepare(self, nodal: Array, state: Array | None) -> Array:
+        """Return the nodal values."""
+        return nodal
+
+    def apply(self, prepared: Array, gradient: bool) -> tuple[Array, Array | None]:
+        """Return s u, and s times the space's nodal gradient. Collective."""
+        c = self.strength * prepared
+        return c.ravel(), self._space.gradient(c) if gradient else None
+
+    def gradient(self, nodal: Array) -> Array:
+        """Return ∇c at the nodes of a field with these values: shape (n, d). Collective."""
+        return self._space.gradient(nodal)
+
+    def state(self, nodal: Array) -> Array:
+        """Return the density's state. Collective."""
+        return self._space.state(nodal)
+
+    def nodal(self, state: Array) -> Array:
+        """Return the nodal values of such a state. Collective."""
+        return self._space.nodal(state)
+
+    def relaxation(self, prepared: Array, state: Array) -> Array:
+        """Refuse: fields that relax have the operator of their symbol."""
+        raise InputError("a local field does not relax")
+
+    def relaxation_solve(self, shift: float, tau: float, rhs: Array) -> Array:
+        """Refuse, likewise."""
+        raise InputError("a local field does not relax")
