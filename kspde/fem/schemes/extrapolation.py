@@ -134,7 +134,7 @@ class Stepper:
         """Compute a step; return its local error in units of what is allowed, 0 without control. Collective."""
         try:
             self._new, difference = self.step(state.unknowns, tau)
-        except _TooLong:
+        except _TooLongError:
             return math.nan
         return 0.0 if self._allowed is None else float(np.max(self._norms(difference) / self._allowed))
 
@@ -251,7 +251,7 @@ class Stepper:
         assert self._implicit is not None
         found = self._implicit.step(unknowns, dt, self._masses, divide=self._allowed is None)
         if found is None:
-            raise _TooLong
+            raise _TooLongError
         new = unknowns.copy()
         for row, values in zip(new, found[0], strict=False):
             row.flat = values
@@ -259,7 +259,7 @@ class Stepper:
         return new, found[1]
 
 
-class _TooLong(Exception):
+class _TooLongError(Exception):
     """A controlled step in which Newton's method fails."""
 
 

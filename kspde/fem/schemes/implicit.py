@@ -92,7 +92,6 @@ class ImplicitTransport:
         options: PETSc options of the Krylov solver.
 
     Attributes:
-        iterations: all linear iterations so far.
         newton: Newton's iterations.
         divided: the steps that needed substeps.
     """
@@ -107,6 +106,7 @@ class ImplicitTransport:
 
     @property
     def iterations(self) -> int:
+        """All linear iterations so far."""
         return 0 if self._matrix is None else self._solver.iterations
 
     @cached_property
@@ -217,9 +217,7 @@ class ImplicitTransport:
         with np.errstate(all="ignore"):
             return np.asarray(u * (masses / found)[:, None])
 
-    def _residual(
-        self, u: Array, old: Array, values: _Values, dt: float, masses: Array
-    ) -> tuple[Array, float, float]:
+    def _residual(self, u: Array, old: Array, values: _Values, dt: float, masses: Array) -> tuple[Array, float, float]:
         """Return (1)'s residual, its largest L¹ norm as a share of a mass, and what rounding leaves of that."""
         graph = self.graph
         out = graph.mass * (u - old)
@@ -371,21 +369,18 @@ class Coefficients:
         parent = self._parent
         system, graph = parent.system, parent.graph
         model, n = system.model, len(u)
-        nodes = replace(self._nodes, values=dict(self._nodes.values))
-        edges = None if self._edges is None else replace(
-            self._edges, values=dict(self._edges.values), gradients=dict(self._edges.gradients)
-        )
+        nodes, edges = self._nodes, self._edges
         for f in system.local:
             c = self._strength(f) * u[self._source(f)]
-            nodes.values[f.name] = c  # type: ignore[index]
+            nodes = _with(nodes, f, c)
             if edges is not None:
                 ends = graph.ghosted(c)
                 tails, heads = ends[graph.edges.tails], ends[graph.edges.heads]
-                edges.values[f.name] = 0.5 * (tails + heads)  # type: ignore[index]
+                edges = _with(edges, f, 0.5 * (tails + heads))
                 if f.gradient:
                     slope = (heads - tails) / parent.geometry.lengths
-                    across = self._edges.gradients[f.name]  # type: ignore[union-attr]
-                    edges.gradients[f.name] = across + slope[:, None] * parent.geometry.directions  # type: ignore[index]
+                    tangent = slope[:, None] * parent.geometry.directions
+                    edges = _with(edges, f, gradient=edges.gradients[f.name] + tangent)
         largest = self._largest(nodes) if slopes else {}
         table: list[list[list[Array | None]]] = [[[None] * n for _ in range(n)] for _ in range(3)]
         d_slopes, means, differences = table
@@ -399,20 +394,19 @@ class Coefficients:
                     j, strength = self._source(f), self._strength(f)
                     c = nodes.values[f.name]
                     h = np.copysign(_INCREMENT * (np.abs(c) + _SMALL * largest[f.name] + 1e-200), strength)
-                    moved = self._diffusion(species, self._with(nodes, f, c + h))
+                    moved = self._diffusion(species, _with(nodes, f, c + h))
                     _add(d_slopes[i], j, strength * (moved - diffusion[i]) / h)
                     along = q[i]
                     if along is None or edges is None:
                         continue
                     c = edges.values[f.name]
                     h = np.copysign(_INCREMENT * (np.abs(c) + _SMALL * largest[f.name] + 1e-200), strength)
-                    _add(means[i], j, strength * (self._along(species, self._with(edges, f, c + h)) - along) / h)
+                    _add(means[i], j, strength * (self._along(species, _with(edges, f, c + h)) - along) / h)
                     if f.gradient:
                         g, lengths = edges.gradients[f.name], parent.geometry.lengths
                         h = _INCREMENT * (np.linalg.norm(g, axis=1) + _SMALL * largest[f.name] / lengths + 1e-200)
-                        moved = self._along(
-                            species, self._with(edges, f, None, g + h[:, None] * parent.geometry.directions)
-                        )
+                        g = g + h[:, None] * parent.geometry.directions
+                        moved = self._along(species, _with(edges, f, gradient=g))
                         _add(differences[i], j, strength * (moved - along) / (h * lengths))
         return _Values(diffusion, q, d_slopes, means, differences)
 
@@ -433,18 +427,18 @@ class Coefficients:
         vectors = self._parent.geometry.vectors
         return np.zeros(len(vectors)) if b is None else np.asarray(np.sum(b * vectors, axis=1))
 
-    def _with(self, c: FieldValues, f: Field, values: Array | None, gradient: Array | None = None) -> FieldValues:
-        """Return the fields with one changed."""
-        if values is not None:
-            return replace(c, values={**c.values, f.name: values})
-        assert gradient is not None
-        return replace(c, gradients={**c.gradients, f.name: gradient})
-
     def _source(self, f: Field) -> int:
         return self._parent.system.model.species.index(f.source)
 
     def _strength(self, f: Field) -> float:
         return float(f.kernel.symbol(np.zeros(1))[0])
+
+
+def _with(c: FieldValues, f: Field, values: Array | None = None, gradient: Array | None = None) -> FieldValues:
+    """Return the fields with the values or the gradient of one changed."""
+    if values is not None:
+        c = replace(c, values={**c.values, f.name: values})
+    return c if gradient is None else replace(c, gradients={**c.gradients, f.name: gradient})
 
 
 def _means(graph: Graph, values: Array) -> Array:
