@@ -343,7 +343,7 @@ class Coefficients:
                 mean = np.stack([_means(graph, g) for g in gradient.T], axis=1)
                 if name in names:  # what is across the edge
                     t = geometry.directions
-                    mean -= np.sum(mean * t, axis=1, keepdims=True) * t
+                    mean -= np.einsum("ea,ea->e", mean, t)[:, None] * t
                 gradients[name] = mean
             self._edges = FieldValues(geometry.middles, values, gradients)
 
@@ -404,7 +404,7 @@ class Coefficients:
                     _add(means[i], j, strength * (self._along(species, _with(edges, f, c + h)) - along) / h)
                     if f.gradient:
                         g, lengths = edges.gradients[f.name], parent.geometry.lengths
-                        h = _INCREMENT * (np.linalg.norm(g, axis=1) + _SMALL * largest[f.name] / lengths + 1e-200)
+                        h = _INCREMENT * (np.sqrt(np.einsum("ea,ea->e", g, g)) + _SMALL * largest[f.name] / lengths + 1e-200)
                         g = g + h[:, None] * parent.geometry.directions
                         moved = self._along(species, _with(edges, f, gradient=g))
                         _add(differences[i], j, strength * (moved - along) / (h * lengths))
@@ -425,7 +425,7 @@ class Coefficients:
         assert c is not None
         b = drift_of(self._parent.system.model, species, c)
         vectors = self._parent.geometry.vectors
-        return np.zeros(len(vectors)) if b is None else np.asarray(np.sum(b * vectors, axis=1))
+        return np.zeros(len(vectors)) if b is None else np.asarray(np.einsum("ea,ea->e", b, vectors))
 
     def _source(self, f: Field) -> int:
         return self._parent.system.model.species.index(f.source)

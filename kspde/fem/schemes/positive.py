@@ -7,6 +7,11 @@ rounding may cost more of the mass than a scaling by 1 ± 1e-8 puts right, and t
 :math:`S_{\Delta t}` with the fluxes of ``kspde.fem.schemes.transport``, where it is proved that u ≥ 0 and that mass is
 kept. Fields that relax make an implicit Euler step with the new densities.
 
+Where coefficients depend on a density at the same place (fields of ``kspde.Identity``), all species make the step
+together with these at the new time (``kspde.fem.schemes.implicit``): again u ≥ 0 and exact mass for every step, also
+for diffusion that vanishes with u, and no restriction of Δt by the mesh. The run's summary says how many of these steps
+were made in substeps (``divided_steps``).
+
 **Positive2, order 2.** With :math:`u_1 = S_{\Delta t} u^n` and :math:`u_2 = S_{\Delta t/2} S_{\Delta t/2} u^n`, whose
 stages have the fluxes F_1, F_a and F_b, Richardson's extrapolation :math:`2 u_2 - u_1` has local error O(Δt³). On
 :math:`\dot y = -\lambda y` its factor is :math:`2/(1 + z/2)^2 - 1/(1 + z)`, z = λΔt: between −.04 and 1, and 0 at
