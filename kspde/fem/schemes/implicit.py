@@ -404,7 +404,9 @@ class Coefficients:
                     _add(means[i], j, strength * (self._along(species, _with(edges, f, c + h)) - along) / h)
                     if f.gradient:
                         g, lengths = edges.gradients[f.name], parent.geometry.lengths
-                        h = _INCREMENT * (np.sqrt(np.einsum("ea,ea->e", g, g)) + _SMALL * largest[f.name] / lengths + 1e-200)
+                        h = _INCREMENT * (
+                            np.sqrt(np.einsum("ea,ea->e", g, g)) + _SMALL * largest[f.name] / lengths + 1e-200
+                        )
                         g = g + h[:, None] * parent.geometry.directions
                         moved = self._along(species, _with(edges, f, gradient=g))
                         _add(differences[i], j, strength * (moved - along) / (h * lengths))
