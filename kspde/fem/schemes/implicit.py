@@ -18,7 +18,7 @@ are those of the old time.
 **Newton's method** starts at u. Derivatives of D and b in the local fields are differences, pointwise. Iterates are
 projected: max(·, 0), scaled to the masses; steps are halved until the residual's L¹ norm falls. Where that ends without
 a solution the step is made in substeps, ``_DIVIDE`` times shorter after a failure and ``_GROW`` times longer after a
-success. (Of 160 random cases in 1D, σ from 1e-3 to 1, Δt from 1e-4 to 1e4, one in seven needs substeps, none fails.) One
+success. (Of 160 systems, σ from 1e-3 to 1, Δt from 1e-4 to 1e4, one in seven needs substeps, none fails.) One
 sweep of Jacobi's iteration with D and q of the result follows, as in ``transport``: u' ≥ 0 to the last bit, exact mass.
 """
 
