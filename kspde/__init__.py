@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from kspde.kernels import GaussianMollifier, Identity, Kernel, MaternMollifier, Yukawa
     from kspde.models import (
         AlgebraicMotility,
+        CrossDiffusion,
         ExponentialMotility,
         Field,
         FieldValues,
         LocalSensing,
         Model,
         OnePlusExponentialMotility,
+        ShigesadaKawasakiTeramoto,
         SignalDependentKellerSegel,
     )
     from kspde.papers import theory
@@ -43,6 +45,7 @@ __all__ = [
     "CallableDensity",
     "Checkpoint",
     "ConvergenceError",
+    "CrossDiffusion",
     "Disk",
     "EulerMaruyama",
     "ExponentialMotility",
@@ -66,6 +69,7 @@ __all__ = [
     "Positive2",
     "Rosenbrock",
     "SaveAt",
+    "ShigesadaKawasakiTeramoto",
     "SignalDependentKellerSegel",
     "Snapshots",
     "StoppedError",
@@ -100,12 +104,14 @@ _HOMES = {
     "kspde.kernels": ("GaussianMollifier", "Identity", "Kernel", "MaternMollifier", "Yukawa"),
     "kspde.models": (
         "AlgebraicMotility",
+        "CrossDiffusion",
         "ExponentialMotility",
         "Field",
         "FieldValues",
         "LocalSensing",
         "Model",
         "OnePlusExponentialMotility",
+        "ShigesadaKawasakiTeramoto",
         "SignalDependentKellerSegel",
     ),
     "kspde.particles": ("simulate",),

@@ -1,6 +1,7 @@
 """Models: mathematics written once, used by the finite elements and the particles alike."""
 
 from kspde.models.base import Field, FieldValues, Model
+from kspde.models.cross_diffusion import CrossDiffusion, ShigesadaKawasakiTeramoto
 from kspde.models.local_sensing import LocalSensing, SignalDependentKellerSegel
 from kspde.models.motility import MOTILITIES, AlgebraicMotility, ExponentialMotility, OnePlusExponentialMotility
 
@@ -8,12 +9,14 @@ __all__ = [
     "MODELS",
     "MOTILITIES",
     "AlgebraicMotility",
+    "CrossDiffusion",
     "ExponentialMotility",
     "Field",
     "FieldValues",
     "LocalSensing",
     "Model",
     "OnePlusExponentialMotility",
+    "ShigesadaKawasakiTeramoto",
     "SignalDependentKellerSegel",
 ]
 
@@ -21,4 +24,6 @@ __all__ = [
 MODELS: dict[str, type[Model]] = {
     "signal-dependent-keller-segel": SignalDependentKellerSegel,
     "local-sensing": LocalSensing,
+    "cross-diffusion": CrossDiffusion,
+    "shigesada-kawasaki-teramoto": ShigesadaKawasakiTeramoto,
 }
