@@ -90,11 +90,11 @@ class _Populations(Model):
 
 @dataclass(frozen=True, kw_only=True)
 class CrossDiffusion(_Populations):
-    r"""The cross-diffusion system of L. Chen, E. Daus and A. Jüngel (*Rigorous mean-field limit and cross-diffusion*).
+    r"""The cross-diffusion system of Chen, Daus and Jüngel.
 
     .. math:: \partial_t u_i - \sigma_i\Delta u_i = \nabla\cdot\Big(\sum_j a_{ij}\,u_i\nabla u_j\Big) \tag{1}
 
-    is their (1). With ``eps`` = η the backends regularise it to their (4), with :math:`\nabla V_{ij}^\eta * u_j` in
+    is (1) of their *Rigorous mean-field limit and cross-diffusion*. With ``eps`` = η the backends regularise it to their (4), with :math:`\nabla V_{ij}^\eta * u_j` in
     place of :math:`a_{ij}\nabla u_j`, where :math:`V_{ij} = a_{ij}V`, :math:`V^\eta(x) = \eta^{-d}V(x/\eta)` and V is
     the mollifier (theirs has compact support: ``mollifier="bump"``), and to their particles (2); a mean field moves
     others beside them, with the same starting points and noise:
@@ -143,7 +143,7 @@ class CrossDiffusion(_Populations):
 
 @dataclass(frozen=True, kw_only=True)
 class ShigesadaKawasakiTeramoto(_Populations):
-    r"""The population model of N. Shigesada, K. Kawasaki and E. Teramoto (1979) without reactions.
+    r"""The population model of Shigesada, Kawasaki and Teramoto (J. Theor. Biol. 79, 1979), without reactions.
 
     .. math:: \partial_t u_i = \Delta\Big(u_i\big(\sigma_i + \sum_j a_{ij} u_j\big)\Big).
 
