@@ -94,10 +94,10 @@ class CrossDiffusion(_Populations):
 
     .. math:: \partial_t u_i - \sigma_i\Delta u_i = \nabla\cdot\Big(\sum_j a_{ij}\,u_i\nabla u_j\Big) \tag{1}
 
-    is (1) of their *Rigorous mean-field limit and cross-diffusion*. With ``eps`` = η the backends regularise it to their (4), with :math:`\nabla V_{ij}^\eta * u_j` in
-    place of :math:`a_{ij}\nabla u_j`, where :math:`V_{ij} = a_{ij}V`, :math:`V^\eta(x) = \eta^{-d}V(x/\eta)` and V is
-    the mollifier (theirs has compact support: ``mollifier="bump"``), and to their particles (2); a mean field moves
-    others beside them, with the same starting points and noise:
+    is (1) of *Rigorous mean-field limit and cross-diffusion*. With ``eps`` = η the backends regularise it to its (4),
+    with :math:`\nabla V_{ij}^\eta * u_j` in place of :math:`a_{ij}\nabla u_j`, where :math:`V_{ij} = a_{ij}V`,
+    :math:`V^\eta(x) = \eta^{-d}V(x/\eta)` and V is the mollifier (there with compact support: ``mollifier="bump"``),
+    and to its particles (2). A mean field moves others beside them, with the same starting points and noise:
 
     .. math::
         dX_i &= -\sum_j a_{ij}\frac1N\sum_\ell\nabla V^\eta(X_i - X_j^\ell)\,dt + \sqrt{2\sigma_i}\,dW_i, \tag{2} \\
@@ -107,8 +107,8 @@ class CrossDiffusion(_Populations):
     (3) is ``simulate(..., eps=eta, mean_field=pde)`` with ``pde = solve(..., eps=eta)``; (5) with the local density,
     ``pde = solve(...)``, and ``mean_field_differs=("eps",)``.
 
-    **Entropy.** Where a + aᵀ is positive semidefinite, ∫Σ u_i (log u_i − 1) decays for (1), and for (4) if also the
-    symbol of V is nowhere negative (a Gaussian's is not; a compact bump's is): it falls at the rate
+    **Entropy.** Where a + aᵀ is positive semidefinite, ∫Σ u_i (log u_i − 1) decays for (1), and for (4) if V's symbol
+    is nowhere negative (a Gaussian's; a compact bump's changes sign). It falls at the rate
     :math:`\sum_i\sigma_i\int|\nabla u_i|^2/u_i + \sum_{ij}a_{ij}\int\nabla u_i\cdot\nabla V^\eta * u_j`. The paper
     prints 4a₁₁a₂₂ > (a₁₂ + a₂₁)² for two species, which needs a₁₁ > 0 too.
 
