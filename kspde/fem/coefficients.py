@@ -8,7 +8,7 @@ from kspde.errors import ConvergenceError
 from kspde.fem.spaces.base import Space
 from kspde.typing import Array
 
-__all__ = ["CoefficientError", "checked"]
+__all__ = ["CoefficientError", "checked", "checked_growth"]
 
 #: A negative D of at most this share of the maximum is rounding.
 _ROUNDING = 1e-12
@@ -63,3 +63,24 @@ def _worst(points: Array, species: str, diffusion: Array, drift: Array | None) -
             f"{_LARGEST:g} in size; check the model's parameters",
         )
     return worst
+
+
+def checked_growth(space: Space, species: str, growth: Array | None) -> Array | None:
+    """Return r at this rank's nodes, shape (n,), or None without growth. Collective.
+
+    Raises:
+        CoefficientError: r is not finite, or larger than 1e100; one place, on every rank.
+    """
+    worst: str | None = None
+    if growth is not None:
+        bad = np.flatnonzero(~(np.abs(growth) <= _LARGEST))
+        if len(bad):
+            place = ", ".join(f"{x:.6g}" for x in space.points[bad[0]])
+            worst = (
+                f"the growth of species {species!r} is {growth[bad[0]]:.6g} at ({place}): it must be finite and at "
+                f"most {_LARGEST:g} in size; check the model's parameters"
+            )
+    found = [line for line in space.comm.allgather(worst) if line is not None]
+    if found:
+        raise CoefficientError(found[0])
+    return growth

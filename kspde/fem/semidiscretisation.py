@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from kspde.errors import InputError
-from kspde.fem.coefficients import CoefficientError, checked
+from kspde.fem.coefficients import CoefficientError, checked, checked_growth
 from kspde.fem.spaces.base import FieldOperator, Space
 from kspde.fem.spaces.local import LocalOperator
 from kspde.initial import InitialDensity
 from kspde.kernels import Kernel
 from kspde.models import Field, FieldValues, Model
-from kspde.models.coefficients import coefficients
+from kspde.models.coefficients import coefficients, growth_of
 from kspde.runtime.parallel import together
 from kspde.typing import Array
 
@@ -29,13 +29,17 @@ class Semidiscretisation:
 
     With nodes as quadrature points, :math:`M\dot u = -K(D u) + \sum_a G_a (b_a u)`, where M is diagonal, :math:`K_{ij}
     = \int \nabla\varphi_i\cdot\nabla\varphi_j` and :math:`(G_a)_{ij} = \int \partial_a\varphi_i\,\varphi_j`; products
-    are nodal. Both terms are orthogonal to constants, so mass is conserved exactly. Fields that relax (``Field.tau``
-    > 0) are unknowns beside the densities: *unknowns* are nodal values of shape (species + relaxing fields, ...).
+    are nodal. Both terms are orthogonal to constants, so mass is conserved exactly; growth adds :math:`M (r u)`, and
+    nothing else changes the mass. Fields that relax (``Field.tau`` > 0) are unknowns beside the densities: *unknowns*
+    are nodal values of shape (species + relaxing fields, ...).
 
     Args:
         model: the model.
         fields: its fields, regularised or not.
         space: the finite-element space.
+
+    Attributes:
+        grown: ∫ r u of each species at the last ``rate``; 0 without growth.
 
     Raises:
         InputError: a kernel cannot be applied on this space.
@@ -48,6 +52,7 @@ class Semidiscretisation:
         # sup D and sup (−D) of each species over the local nodes since the last ``diffusion_range``
         self._extremes = np.empty((2, len(model.species)))
         self.forget_diffusion()
+        self.grown = np.zeros(len(model.species))
         #: fields that are multiples of the density at the same place
         self.local = tuple(f for f in fields if f.kernel.local and f.tau == 0)
         self._operators: dict[str, FieldOperator] = {
@@ -116,6 +121,13 @@ class Semidiscretisation:
             diffusion, drift = coefficients(self.model, species, c, directional=True)
         return diffusion if diffusion.ndim == 2 else np.broadcast_to(diffusion, (n,)), drift
 
+    def growth(self, species: str, c: FieldValues) -> Array | None:
+        """Return r of a species at the local nodes, shape (n_local,), or None without growth. Collective likewise."""
+        if not self.model.has_growth:
+            return None
+        with together(self.space.comm):
+            return growth_of(self.model, species, c)
+
     def refuse_at_start(self, unknowns: Array) -> None:
         """Refuse coefficients without meaning in the initial fields. Collective.
 
@@ -148,20 +160,30 @@ class Semidiscretisation:
         for species in self.model.species:
             diffusion, drift = self.coefficients(species, c)
             checked(self.space, species, diffusion, drift, **allowed)
+            if self.model.has_growth:
+                checked_growth(self.space, species, self.growth(species, c))
 
     def rate(self, state: Array) -> Array:
         """Return M dy/dt as a dual vector, shape as ``state``, and record D for ``diffusion_range``. Collective."""
         unknowns = self.nodal(state)
         c = self.field_values(unknowns, state)
         out = np.empty_like(state)
+        growing: dict[int, Array] = {}
         for i, species in enumerate(self.model.species):
             diffusion, drift = self.coefficients(species, c)
             u = unknowns[i].ravel()
             out[i] = self.space.diffusion(diffusion * (u if diffusion.ndim == 1 else u[:, None]))
             if drift is not None:
                 out[i] += self.space.divergence(drift * u[:, None])
+            growth = self.growth(species, c)
+            if growth is not None:
+                growing[i] = (growth * u).reshape(self.space.mass.shape)
+                out[i] += self.space.weights * self.space.state(growing[i])
             for row, values in zip(self._extremes, (diffusion, -diffusion), strict=True):
                 row[i] = max(row[i], float(np.max(values, initial=-np.inf)))
+        if growing:
+            nothing = np.zeros(self.space.mass.shape)
+            self.grown = self.space.integral(*(growing.get(i, nothing) for i in range(len(self.grown))))
         for f in self.relaxing:
             operator = self._operators[f.name]
             prepared = operator.prepare(unknowns[self._source(f)], state[self._source(f)])

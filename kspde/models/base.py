@@ -125,6 +125,13 @@ class Model(ABC):
         """Return the drift b of a species, shape (n, d), or None (the default) if it has none."""
         return None
 
+    def growth(self, species: str, c: FieldValues) -> Array | float | None:
+        """Return the growth rate r of a species, per capita: (n,), a number, or None (the default) if it has none.
+
+        ∂_t u = Σ_ab ∂_a∂_b(D_ab u) − ∇·(b u) + r u; particles change their weights, dw = r w dt. r < 0 is decay.
+        """
+        return None
+
     def free_energy_density(self, densities: Mapping[str, Array], c: FieldValues) -> Array:
         r"""Return the integrand f of the free energy ∫f, shape (n,), if the model has one.
 
@@ -136,6 +143,11 @@ class Model(ABC):
             NotImplementedError: the model has no free energy.
         """
         raise NotImplementedError(f"{type(self).__name__} has no free energy")
+
+    @property
+    def has_growth(self) -> bool:
+        """Whether ``growth`` is defined: masses are then not constant."""
+        return type(self).growth is not Model.growth
 
     @property
     def has_free_energy(self) -> bool:

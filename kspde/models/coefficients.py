@@ -8,7 +8,7 @@ from kspde.errors import InputError
 from kspde.models.base import FieldValues, Model
 from kspde.typing import Array
 
-__all__ = ["coefficients", "diffusion_of", "drift_of"]
+__all__ = ["coefficients", "diffusion_of", "drift_of", "growth_of"]
 
 
 def coefficients(
@@ -48,6 +48,24 @@ def drift_of(model: Model, species: str, c: FieldValues) -> Array | None:
     if drift.shape != c.points.shape:
         raise InputError(f"drift({species!r}, c) returned shape {drift.shape}: return {c.points.shape} or None")
     return np.ascontiguousarray(drift)
+
+
+def growth_of(model: Model, species: str, c: FieldValues) -> Array | None:
+    """Return the growth rate r, of shape (n,), or None without growth; not checked as in ``coefficients``. Rank-local.
+
+    Raises:
+        InputError: the model returned another shape, or values that are not real numbers.
+    """
+    returned = model.growth(species, c)
+    if returned is None:
+        return None
+    n = len(c.points)
+    growth = _real(f"growth({species!r}, c)", returned)
+    if growth.shape not in ((n,), (1,), ()):
+        raise InputError(
+            f"growth({species!r}, c) returned shape {growth.shape}: return a number, shape ({n},), or None"
+        )
+    return np.ascontiguousarray(np.broadcast_to(growth, (n,)))
 
 
 def _real(label: str, returned: object) -> Array:
