@@ -18,14 +18,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from kspde.cli.file_errors import first_problem, naming
-from kspde.cli.schema import CaseFile
+from kspde.cli.schema import forms
 from kspde.cli.sections import OLDER, Section, parameters
+from kspde.comparable import check_species
 from kspde.distances.comparison import check_times, checked_options, chosen_distances
 from kspde.domains import Domain
 from kspde.errors import ON_BLOW_UP, InputError, check_choice, check_integer, shown
 from kspde.fem.petsc_options import checked_options as checked_petsc_options
 from kspde.fem.schemes import scheme_of as density_scheme
 from kspde.initial import InitialDensity, read_grid
+from kspde.models import Model
 from kspde.papers.studies import Experiment
 from kspde.particles.fields import FieldOptions
 from kspde.particles.schemes import scheme_of as particle_scheme
@@ -63,7 +65,7 @@ class Case:
 
     Attributes:
         path: the file.
-        content: its content, a :data:`kspde.cli.schema.CaseFile`.
+        content: its content, as :func:`kspde.cli.schema.forms` describes it.
         experiment: the problem, the domain, and the arguments of ``kspde.solve`` and ``kspde.simulate``.
         compare: keyword arguments of ``kspde.compare`` beyond the two results.
         keys: by table, the dotted key of each argument as the file spells it.
@@ -112,18 +114,16 @@ def case_of(path: Path, raw: Mapping[str, Any]) -> Case:
     Raises:
         InputError: anything that is not valid, in one line.
     """
-    content = validated(path, raw, CaseFile, "a case file")
-    keys = {name: _spelt(name, getattr(content, name), raw[name]) for name in raw if isinstance(raw[name], Mapping)}
+    content = validated(path, raw, forms().case, "a case file")
+    tables = {name: getattr(content, name) for name in raw}
+    keys = {name: _spelt(name, each, raw[name]) for name, each in tables.items() if isinstance(each, Section)}
 
     def table(name: str, where: str = "") -> AbstractContextManager[None]:
         return _naming(path, keys, name, where or f"[{name}]")
 
     with table("model"):
-        model = content.model.build()
-    with table("initial", keys["initial"].get("path", "")):
-        u0 = _initial(path, content.initial)
-    if u0.dimension != model.dimension:
-        raise InputError(f"{path}: [initial] is {u0.dimension}-dimensional: the model asks for {model.dimension}")
+        model = _model(path, content.model)
+    u0 = _initials(path, content.initial, keys, model)
     with table("domain"):
         domain = _domain(path, content.domain, model.dimension)
     with table("regularisation"):
@@ -211,6 +211,10 @@ def _spelt(name: str, section: Section, table: Mapping[str, Any]) -> dict[str, s
     return {n: f"{name}.{OLDER[n] if OLDER.get(n) in table else n}" for n in names}
 
 
+def _inside(table: str, section: Section) -> dict[str, str]:
+    return {name: f"{table}.{name}" for name in type(section).model_fields}
+
+
 def _naming(
     path: Path, keys: Mapping[str, Mapping[str, str]], section: str, otherwise: str = ""
 ) -> AbstractContextManager[None]:
@@ -218,6 +222,48 @@ def _naming(
     for name in (*_OF_ANY_RUN, section):
         known |= keys.get(name, {})
     return naming(path, known, otherwise)
+
+
+def _model(path: Path, section: Any) -> Model:
+    """Return the model, with tuples for arrays: it is frozen."""
+    options = {name: _frozen(value) for name, value in section.arguments().items()}
+    if "v0" in options:
+        with naming(path, _inside("model.v0", section.v0), "[model.v0]"):
+            options["v0"] = _initial(path, section.v0)
+    model: Model = section.call(**options)
+    return model
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+def _initials(
+    path: Path, given: Any, keys: Mapping[str, Mapping[str, str]], model: Model
+) -> InitialDensity | dict[str, InitialDensity]:
+    """Return the initial density, or that of each species."""
+    if isinstance(given, Section):
+        with _naming(path, keys, "initial", keys["initial"].get("path", "[initial]")):
+            densities = {"": _initial(path, given)}
+    else:
+        densities = {}
+        for species, section in given.items():
+            with naming(path, _inside(f"initial.{species}", section), f"[initial.{species}]"):
+                densities[species] = _initial(path, section)
+        if set(densities) != set(model.species):
+            raise InputError(
+                f"{path}: [initial] has tables {', '.join(densities)}: the species are {', '.join(model.species)}"
+            )
+    for species, u0 in densities.items():
+        if u0.dimension != model.dimension:
+            where = f"[initial.{species}]" if species else "[initial]"
+            raise InputError(f"{path}: {where} is {u0.dimension}-dimensional: the model asks for {model.dimension}")
+    if isinstance(given, Section):
+        if len(model.species) > 1:
+            tables = ", ".join(f"[initial.{name}]" for name in model.species)
+            raise InputError(f"{path}: [initial] is one density: give one for each species, {tables}")
+        return densities[""]
+    return densities
 
 
 def _initial(path: Path, section: Any) -> InitialDensity:
@@ -285,6 +331,7 @@ def _compare(section: Any, particles: Any, problem: Problem) -> dict[str, Any]:
     checked_options(kind, d, **given, comm=alone())
     chosen_distances(section.distances, kind, section.r * d)
     check_times(section.t, section.times, problem.t_end)
+    check_species(problem.model, section.species)
     if particles is not None:
         if section.t not in (None, problem.t_end):
             raise InputError(

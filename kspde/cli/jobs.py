@@ -16,6 +16,7 @@ from kspde.cli.case import Case
 from kspde.cli.console import Console
 from kspde.cli.hidden import RunCheckpoints, failed_path
 from kspde.cli.results import SUMMARY, ResultDirectory, write_csv, write_json, writing
+from kspde.comparable import check_species
 from kspde.distances import Distance, compare
 from kspde.domains import check_no_walls
 from kspde.errors import ConvergenceError, InputError
@@ -162,11 +163,12 @@ class CaseRun:
 
     def _write_run(self, pde: Solution, **more: Any) -> _Pictures:
         self._write_density(pde)
-        plots = {
-            "density.png": partial(pictures.plot_density, pde),
-            "diagnostics.png": partial(pictures.plot_diagnostics, pde),
+        several = len(pde.species) > 1
+        plots: dict[str, Callable[[Path], object]] = {
+            f"density_{s}.png" if several else "density.png": partial(pictures.plot_density, pde, species=s)
+            for s in pde.species
         }
-        drawn = self._draw(plots)
+        drawn = self._draw(plots | {"diagnostics.png": partial(pictures.plot_diagnostics, pde)})
         self._finish({"command": "run", **more, "parameters": self.case.parameters(), "density": _described(pde)})
         return drawn
 
@@ -210,6 +212,8 @@ def _check_comparable(case: Case, reference: Case) -> None:
     with reference.naming("domain"):
         check_no_walls(reference.experiment.domain)
     problem = case.experiment.problem
+    with case.naming("compare"):
+        check_species(problem.model, case.compare.get("species"))
     with case.naming("particles"):
         for f in problem.fields:
             check_bounded(f.name, f.kernel, problem.model.dimension, gradient=f.gradient)

@@ -35,7 +35,8 @@ def density_line(pde: Solution, seconds: float, stage: str = "density") -> str:
 
 def particles_line(cloud: Cloud, seconds: float) -> str:
     """Return the line that follows the simulation of the particles."""
-    work = f"{cloud.n:,} particles, {_counted(len(cloud.diagnostics['t']) - 1, 'time step')}, seed {cloud.seed}"
+    n = sum(cloud.n.values()) if isinstance(cloud.n, dict) else cloud.n
+    work = f"{n:,} particles, {_counted(len(cloud.diagnostics['t']) - 1, 'time step')}, seed {cloud.seed}"
     return f"  particles  {work:<58} {seconds:7.2f} s"
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
 from operator import getitem
 from typing import Annotated, Any, cast
 
 from pydantic import BeforeValidator, create_model
 from pydantic_core import PydanticKnownError
 
-from kspde.cli.sections import Section, array_of, key, one_of, section, tagged
+from kspde.cli.sections import Section, array_of, by_name, key, one_of, section, tagged
 from kspde.distances import compare
 from kspde.distances.registry import DISTANCES
 from kspde.domains import DOMAINS
@@ -17,7 +20,7 @@ from kspde.fem.schemes import SCHEMES as DENSITY_SCHEMES
 from kspde.fem.solve import solve
 from kspde.initial import DENSITIES
 from kspde.kernels import MOLLIFIERS
-from kspde.models import MODELS, MOTILITIES
+from kspde.models import MODELS, Model
 from kspde.papers.studies import MEASURES, PROMISES, Fit
 from kspde.particles import simulate
 from kspde.particles.fields import METHODS as FIELD_METHODS
@@ -25,7 +28,7 @@ from kspde.particles.schemes import SCHEMES as PARTICLE_SCHEMES
 from kspde.particles.statistics import STATISTICS as PARTICLE_STATISTICS
 from kspde.runtime.saving import SaveAt
 
-__all__ = ["CaseFile", "StudyFile", "SystemFile", "json_schema"]
+__all__ = ["SYSTEM", "Forms", "forms", "json_schema"]
 
 _NUMBERS, _POINTS = list[float], list[list[float]]
 _ARRAYS = {"weights": _NUMBERS, "means": _POINTS, "stds": _NUMBERS}
@@ -39,7 +42,6 @@ _READ: dict[str, dict[str, tuple[Any, Any, str]]] = {
     "positions": {"path": (str, ..., "a .csv file of the positions, relative to the case file")},
 }
 
-_MODEL = tagged(*(section(each, kind=kind, objects={"motility": MOTILITIES}) for kind, each in MODELS.items()))
 _INITIAL = tagged(*(section(each, kind=kind, types=_ARRAYS, also=_READ.get(kind)) for kind, each in DENSITIES.items()))
 _DOMAIN = tagged(*(section(each, kind=kind) for kind, each in DOMAINS.items()))
 #: Tables of a study that the sweep does not reach.
@@ -62,19 +64,17 @@ _STATISTIC: Any = tagged(*(section(each, kind=kind) for kind, each in PARTICLE_S
 _STATISTICS = {"statistics": array_of(getitem(cast(Any, Annotated), (_STATISTIC, BeforeValidator(_as_table))))}
 
 
-def _file(about: str, base: Any = Section, /, **keys: tuple[Any, Any, str]) -> Any:
+def _file(about: str, /, **keys: tuple[Any, Any, str]) -> Any:
     made: Any = {name: key(name, *entry) for name, entry in keys.items()}
-    return create_model(about, __base__=base, __doc__=about, **made)
+    return create_model(about, __base__=Section, __doc__=about, **made)
 
 
-#: What case files and study files have in common: a system, and how it is computed.
-SystemFile: Any = _file(
-    "System",
-    t_end=(float, ..., "the final time of density and particles"),
-    model=(_MODEL, ..., "the system of equations"),
-    initial=(_INITIAL, ..., "the initial density"),
-    domain=(_DOMAIN, ..., "the truncated domain"),
-    regularisation=(
+#: The keys that case files and study files have in common: a system, and how it is computed.
+_SYSTEM: dict[str, tuple[Any, Any, str]] = {
+    "t_end": (float, ..., "the final time of density and particles"),
+    "initial": (by_name(_INITIAL), ..., "the initial density; with several species a table for each, by its name"),
+    "domain": (_DOMAIN, ..., "the truncated domain"),
+    "regularisation": (
         section(
             solve,
             name="regularisation",
@@ -84,12 +84,12 @@ SystemFile: Any = _file(
         None,
         "the mollifier j^ε; without this table the density solves the equation that is not regularised",
     ),
-    density=(
+    "density": (
         section(solve, name="density", types=_TIMES, objects={"save": SaveAt, "scheme": DENSITY_SCHEMES}),
         None,
         "how the density is solved: arguments of kspde.solve",
     ),
-    particles=(
+    "particles": (
         section(
             simulate,
             name="particles",
@@ -99,12 +99,13 @@ SystemFile: Any = _file(
         None,
         "how the particles are simulated: arguments of kspde.simulate",
     ),
-)
+}
 
-CaseFile: Any = _file(
-    "case file",
-    SystemFile,
-    compare=(
+#: The names of these keys, and the model.
+SYSTEM = ("model", *_SYSTEM)
+
+_CASE: dict[str, tuple[Any, Any, str]] = {
+    "compare": (
         section(
             compare,
             types={"distances": array_of(one_of([*DISTANCES, "w1", "w2"]))},
@@ -115,22 +116,52 @@ CaseFile: Any = _file(
         None,
         "how the distance is measured: arguments of kspde.compare",
     ),
-)
+}
 
-#: A study file with the values of one point put in and without its small setting.
-StudyFile: Any = _file(
-    "study file",
-    SystemFile,
-    title=(str, ..., "a line"),
-    about=(str, ..., "some sentences"),
-    sweep=(dict[str, Any], ..., "the parameters that vary, each with its values"),
-    measure=(
+#: A study file has the values of one point put in, and no small setting.
+_STUDY: dict[str, tuple[Any, Any, str]] = {
+    "title": (str, ..., "a line"),
+    "about": (str, ..., "some sentences"),
+    "sweep": (dict[str, Any], ..., "the parameters that vary, each with its values"),
+    "measure": (
         tagged(*(section(measure, kind=kind) for kind, measure in MEASURES.items())),
         ...,
         "what is measured at each point",
     ),
-    fits=(array_of(section(Fit, name="fit", types={"promises": array_of(_PROMISE)})), None, "the rates to fit"),
-)
+    "fits": (array_of(section(Fit, name="fit", types={"promises": array_of(_PROMISE)})), None, "the rates to fit"),
+}
+
+
+@dataclass(frozen=True)
+class Forms:
+    """What files may contain.
+
+    Attributes:
+        case: a case file.
+        study: a study file.
+    """
+
+    case: type[Section]
+    study: type[Section]
+
+
+def forms(models: Mapping[str, type[Model]] = MODELS) -> Forms:
+    """Return what files may contain whose model is one of ``models``, by kind.
+
+    Raises:
+        TypeError: a model has a parameter without a default that a file cannot state.
+    """
+    return _forms(tuple(models.items()))
+
+
+@cache
+def _forms(models: tuple[tuple[str, type[Model]], ...]) -> Forms:
+    tables = (
+        section(each, kind=kind, types={"v0": _INITIAL}, objects=each.registries, every=True) for kind, each in models
+    )
+    model = tagged(*tables)
+    system = {"t_end": _SYSTEM["t_end"], "model": (model, ..., "the system of equations"), **_SYSTEM}
+    return Forms(_file("case file", **system, **_CASE), _file("study file", **system, **_STUDY))
 
 
 #: A swept parameter: an array of values, or a law ε = c N^(−γ); tables may be nested.
@@ -151,16 +182,18 @@ _SWEEP = {
 }
 
 
-def json_schema(what: str) -> dict[str, Any]:
+def json_schema(what: str, models: Mapping[str, type[Model]] = MODELS) -> dict[str, Any]:
     """Return the JSON schema (draft 2020-12) of case files ("case") or study files ("study").
 
     In a study any key of the system and of the measure may come from the sweep: only ``kind`` is required there.
     """
-    schema: dict[str, Any] = _plain((CaseFile if what == "case" else StudyFile).model_json_schema())
+    schema: dict[str, Any] = _plain(getattr(forms(models), what).model_json_schema())
     density, particles = (schema["$defs"][name]["properties"]["statistics"] for name in ("density", "particles"))
     density["items"]["enum"] = list(DENSITY_STATISTICS)
     names = {"type": "string", "enum": list(PARTICLE_STATISTICS)}
     particles["items"] = {"oneOf": [names, *particles["items"]["oneOf"]]}
+    one, each = schema["properties"]["initial"].pop("oneOf")
+    schema["properties"]["initial"]["oneOf"] = [*one["oneOf"], each]
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"{what} file of kspde"}
     if what == "study":
         for name, table in schema["$defs"].items():

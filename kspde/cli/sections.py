@@ -22,7 +22,17 @@ from pathlib import Path
 from types import SimpleNamespace, UnionType
 from typing import Annotated, Any, ClassVar, Literal, Union, cast, get_args, get_origin, get_type_hints
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PlainSerializer, WrapValidator, create_model
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    Tag,
+    WrapValidator,
+    create_model,
+)
 
 from kspde.errors import InputError, canonical_name
 
@@ -33,6 +43,7 @@ __all__ = [
     "Parameter",
     "Section",
     "array_of",
+    "by_name",
     "key",
     "one_of",
     "parameters",
@@ -71,7 +82,6 @@ NOT_IN_FILES = {
     "simulate.weights": "an array, or a function of the starting points",
     "compare.domain": "of functions, which a file cannot hold",
     "compare.mass": "of positions without a model",
-    "compare.species": "the models of case files have one species",
     "compare.snapshots": "the particles at compare.times, which the command keeps",
 }
 
@@ -217,6 +227,7 @@ def section(
     types: Mapping[str, Any] | None = None,
     objects: Mapping[str, Any] | None = None,
     also: Mapping[str, tuple[Any, Any, str]] | None = None,
+    every: bool = False,
 ) -> Any:
     """Return the table whose keys are the arguments of a function or class.
 
@@ -230,13 +241,17 @@ def section(
         objects: by argument, where the function has it, the registry that it is chosen from, or the class of an object
             whose arguments are keys.
         also: keys that are described here: type, default (... where there is none), description.
+        every: whether arguments of the names in ``ELSEWHERE`` and ``NOT_IN_FILES`` are keys too.
+
+    Raises:
+        TypeError: an argument without a default has no type in TOML; one with a default is then left out.
     """
     also, own = also or {}, parameters(call)
     objects = {name: source for name, source in (objects or {}).items() if name in own}
     needed = _needed_by_all(objects)
     keys: dict[str, Any] = {}
     for argument, parameter in _with_those_of_objects(own, objects).items():
-        excepted = {argument, f"{call.__name__}.{argument}"} & {*ELSEWHERE, *NOT_IN_FILES}
+        excepted = not every and {argument, f"{call.__name__}.{argument}"} & {*ELSEWHERE, *NOT_IN_FILES}
         if argument in also or (excepted if only is None else argument in {*own} - {*only}):
             continue
         source, default = objects.get(argument), parameter.default
@@ -245,10 +260,12 @@ def section(
             default = next((n for n, each in source.items() if type(default) is each), default)
         else:
             form = (types or {}).get(argument) or _toml(parameter.annotation)
-        if form is None:
+        if form is None and parameter.required:
             raise TypeError(
-                f"{argument} of {call.__name__} has no type in TOML: give one, or leave it out with a reason"
+                f"{argument} of {call.__name__} has no type in TOML: give one, a default, or a reason to leave it out"
             )
+        if form is None:
+            continue
         if parameter.required or argument in needed:
             default = ... if argument in own else None
         keys[argument] = key(argument, form, default, parameter.description)
@@ -333,6 +350,23 @@ def tagged(*sections: Any) -> Any:
     return getitem(cast(Any, Annotated), (reduce(or_, sections), Field(discriminator="kind")))
 
 
+#: What pydantic's places of errors call a table, and tables by name.
+_ONE, _EACH = " one", " each"
+
+
+def by_name(form: Any) -> Any:
+    """Return the type of a table of a type, or of a table that has one of them for each name."""
+    one, each = (
+        getitem(cast(Any, Annotated), (kind, Tag(tag))) for kind, tag in ((form, _ONE), (dict[str, form], _EACH))
+    )
+    return getitem(cast(Any, Annotated), (one | each, Discriminator(_one_or_each)))
+
+
+def _one_or_each(value: Any) -> str:
+    tables = isinstance(value, Mapping) and value and all(isinstance(x, (Mapping, Section)) for x in value.values())
+    return _EACH if tables else _ONE
+
+
 def wanted(table: type[Section], name: str) -> str:
     """Return what a key must be given, in plain words."""
     return (table.model_fields[name].description or name).replace("`", "")
@@ -352,7 +386,14 @@ def sections_at(root: type[Section], keys: Sequence[int | str]) -> tuple[list[ty
     """
     here: list[type[Section]] = [root]
     place: list[int | str] = []
+    before: int | str = ""
     for name in keys:
+        above, before = before, name
+        if name in (_ONE, _EACH):
+            continue
+        if above == _EACH:
+            place.append(name)
+            continue
         tagged_so = [table for table in here if name in tags(table)]
         if tagged_so:
             here = tagged_so

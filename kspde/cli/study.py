@@ -29,7 +29,7 @@ from typing import Any
 
 from kspde.cli.case import case_of, read_toml, validated
 from kspde.cli.file_errors import naming, nearest
-from kspde.cli.schema import StudyFile, SystemFile
+from kspde.cli.schema import SYSTEM, forms
 from kspde.errors import InputError, check_integer, check_number, shown
 from kspde.papers.studies import MEASURES, Fit, Point, Study
 from kspde.runtime.files import open_regular
@@ -71,7 +71,7 @@ def read_study(path: str | Path, *, small: bool = False) -> Study:
     if count > MOST_POINTS:
         raise InputError(f"{file}: [sweep] has {shown(count)} points: give fewer values, for at most {MOST_POINTS}")
     points = tuple(_points(file, raw, axes))
-    content = validated(file, _put(raw, axes, next(_assignments(axes))), StudyFile, "a study file")
+    content = validated(file, _put(raw, axes, next(_assignments(axes))), forms().study, "a study file")
     names = {axis.name: axis.values for axis in axes}
     return Study(
         name=file.stem,
@@ -175,8 +175,8 @@ def _set(table: dict[str, Any], place: Sequence[str], value: Any) -> None:
 def _points(file: Path, raw: Mapping[str, Any], axes: Sequence[_Axis]) -> Iterator[Point]:
     for values in _assignments(axes):
         raw_point = _put(raw, axes, values)
-        content = validated(file, raw_point, StudyFile, "a study file")
-        case = case_of(file, {key: value for key, value in raw_point.items() if key in SystemFile.model_fields})
+        content = validated(file, raw_point, forms().study, "a study file")
+        case = case_of(file, {key: value for key, value in raw_point.items() if key in SYSTEM})
         _check_effects(file, content)
         with naming(file, {key: f"measure.{key}" for key in type(content.measure).model_fields}):
             replicas = content.measure.given().get("replicas", 1)
@@ -187,7 +187,7 @@ def _points(file: Path, raw: Mapping[str, Any], axes: Sequence[_Axis]) -> Iterat
             measure = content.measure.build()
             measure.check(case.experiment)
         derived = {axis.place[-1]: reduce(getitem, axis.place, raw_point) for axis in axes if axis.factor is not None}
-        decisive = {*SystemFile.model_fields, "measure"}
+        decisive = {*SYSTEM, "measure"}
         yield Point(
             swept={**values, **derived},
             parameters=content.model_dump(mode="json", exclude_unset=True, include=decisive) | _digests(file, content),
@@ -209,7 +209,8 @@ def _check_effects(file: Path, content: Any) -> None:
 
 def _digests(file: Path, content: Any) -> dict[str, str]:
     """Return hashes of the data files that the study names: a point depends on what is in them."""
-    names = [table.path for table in (content.initial, content.domain) if hasattr(table, "path")]
+    initial = content.initial.values() if isinstance(content.initial, Mapping) else (content.initial,)
+    names = [table.path for table in (*initial, content.domain) if hasattr(table, "path")]
     digests = {}
     for name in names:
         try:

@@ -26,7 +26,7 @@ _FRACTIONS = (1.0, 0.5, 0.25, 0.125, 0.0625)
 def case_hypotheses(case: Case) -> tuple[Hypothesis, ...]:
     """Return the hypotheses of the theorem that covers the case's model, with verdicts."""
     problem, particles = case.experiment.problem, case.experiment.simulate
-    (u0,) = problem.u0.values()
+    u0 = next(iter(problem.u0.values())) if len(problem.u0) == 1 else None
     return theory.hypotheses(problem.model, u0=u0, eps=problem.eps, n=None if particles is None else particles["n"])
 
 

@@ -14,8 +14,9 @@ A model states its species, its fields, D and b; it knows nothing of meshes, par
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 from kspde.errors import InputError, check_flag, check_integer, check_number
 from kspde.kernels import Kernel, check_symbol
@@ -103,6 +104,9 @@ class Model(ABC):
     Subclasses are frozen dataclasses of their parameters. Coefficients are evaluated at n points at once.
     """
 
+    #: By parameter, the registry that a case file chooses its value from, by name: motilities, drivers.
+    registries: ClassVar[Mapping[str, Mapping[str, Callable[..., Any]]]] = {}
+
     #: Dimension d of space.
     dimension: int = 2
 
@@ -158,6 +162,10 @@ class Model(ABC):
     def signal(self) -> str | None:
         """The name of the field that ``evaluate_signal`` evaluates unless another is given: the first."""
         return self.fields[0].name if self.fields else None
+
+    def without_interaction(self) -> Model | None:
+        """Return the model of independent particles with the same D, where it has parameters for it; else None."""
+        return None
 
     def regularised_fields(self, mollifier: Kernel | None = None) -> tuple[Field, ...]:
         """Return the fields with K replaced by K^ε = K * j^ε where a mollifier j^ε is given.

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 
 from kspde.errors import InputError, check_number
 from kspde.kernels import Yukawa
 from kspde.models.base import Field, FieldValues, Model
-from kspde.models.motility import ExponentialMotility, Motility, OnePlusExponentialMotility
+from kspde.models.motility import MOTILITIES, ExponentialMotility, Motility, OnePlusExponentialMotility
 from kspde.typing import Array
 
 __all__ = ["LocalSensing", "SignalDependentKellerSegel"]
@@ -38,6 +39,8 @@ class LocalSensing(Model):
         InputError: a value out of range.
     """
 
+    registries: ClassVar = {"motility": MOTILITIES}
+
     motility: Motility
     chi: float
     mu: float = 1.0
@@ -61,6 +64,10 @@ class LocalSensing(Model):
     def diffusion(self, species: str, c: FieldValues) -> Array:
         """Return the motility γ(v)."""
         return np.asarray(self.motility(c["v"]))
+
+    def without_interaction(self) -> LocalSensing:
+        """Return the model with χ = 0."""
+        return replace(self, chi=0.0)
 
     @property
     def has_free_energy(self) -> bool:

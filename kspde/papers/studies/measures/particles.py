@@ -242,7 +242,7 @@ class Fluctuations(Measure):
         problem = task.experiment.problem
         largest = abs(moment(field.kernel, problem.model.dimension)) * sum(problem.masses.values())
         if largest**6 == 0.0:  # the third moments are divided by it
-            raise InputError(f"the model's field is {largest:g} at most: give a larger chi")
+            raise InputError(f"the model's field is {largest:g} at most: give a stronger one")
         means = np.zeros((3, self.replicas))
 
         def look(step: int, t: float) -> None:
@@ -302,9 +302,13 @@ class WeakError(Measure):
     def at(self, task: Task) -> dict[str, Quantity]:
         """Return the errors."""
         problem = task.experiment.problem
-        if not hasattr(problem.model, "chi"):
-            raise InputError(f'measure "weak-error" needs a model with a strength chi: {problem.model} has none')
-        free = replace(problem, model=replace(problem.model, chi=0.0))  # type: ignore[type-var]
+        alone = problem.model.without_interaction()
+        if alone is None:
+            raise InputError(
+                f'measure "weak-error" compares with independent particles: {problem.model} has no strength that can '
+                "be 0; give its model a method without_interaction"
+            )
+        free = replace(problem, model=alone)
         exact, exact_free = (
             float(task.density(problem=each).diagnostics["second_moment"][-1]) for each in (problem, free)
         )
