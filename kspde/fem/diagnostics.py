@@ -13,7 +13,7 @@ from kspde.fem.semidiscretisation import Semidiscretisation
 from kspde.models import Model
 from kspde.typing import Array
 
-__all__ = ["DIAGNOSTICS", "STATISTICS", "TIME_ERROR", "Recorder", "Statistic"]
+__all__ = ["DIAGNOSTICS", "GROWTH", "STATISTICS", "TIME_ERROR", "Recorder", "Statistic"]
 
 #: Names and meanings, in the order of the columns of diagnostics.csv.
 DIAGNOSTICS = {
@@ -30,6 +30,9 @@ DIAGNOSTICS = {
 
 #: Recorded beside them with a fixed step (``kspde.fem.monitors.time_error``).
 TIME_ERROR = {"time_error": "estimate of the time error of u in L¹, as a share of its mass"}
+
+#: Recorded beside them where the model has growth: the mass is its initial value plus this.
+GROWTH = {"growth": "∫∫ r u dx dt from the start to t, r the growth per capita"}
 
 #: Below this density logarithmic gradients are round-off.
 _TINY = 1e-12
@@ -57,7 +60,8 @@ class Recorder:
         self._statistics = statistics
         self._radius2 = np.sum(space.points**2, axis=1).reshape(space.mass.shape)
         self._rim = space.rim.reshape(space.mass.shape)
-        self._names = [*list(DIAGNOSTICS)[2:], *(TIME_ERROR if time_error else ()), *statistics]
+        more = (TIME_ERROR if time_error else {}) | (GROWTH if system.model.has_growth else {})
+        self._names = [*list(DIAGNOSTICS)[2:], *more, *statistics]
         #: t, dt and the values of all names and species, one array per step
         self._rows: list[Array] = []
 
@@ -66,7 +70,9 @@ class Recorder:
         """The number of steps recorded; the first row is the start."""
         return len(self._rows) - 1
 
-    def record(self, t: float, dt: float, unknowns: Array, time_error: Array | None = None) -> dict[str, Array]:
+    def record(
+        self, t: float, dt: float, unknowns: Array, time_error: Array | None = None, growth: Array | None = None
+    ) -> dict[str, Array]:
         """Add a row for nodal unknowns, and return it: name -> one value per species. Collective."""
         space = self._system.space
         densities = _densities(self._system, unknowns)
@@ -87,6 +93,7 @@ class Recorder:
             "entropy": entropy,
             "boundary_mass": rim,
             "time_error": np.zeros(len(densities)) if time_error is None else time_error,
+            "growth": np.zeros(len(densities)) if growth is None else growth,
         }
         row |= {name: STATISTICS[name](self._system, unknowns) for name in self._statistics}
         self._rows.append(np.concatenate([[t, dt], *(row[name] for name in self._names)]))

@@ -31,6 +31,8 @@ class RunState:
         norms: the L² norms of the initial data, to which tolerances refer; None at the start.
         handed_over: whether the adaptive scheme has changed to its second method.
         time_error: the estimated time error of each species; None where there is no estimate. Not in checkpoints.
+        growth: ∫∫ r u dx dt of each species until now; None where the model has no growth. Checkpoints have it among
+            the diagnostics.
     """
 
     step: int = 0
@@ -41,6 +43,7 @@ class RunState:
     norms: Array | None = None
     handed_over: bool = False
     time_error: Array | None = None
+    growth: Array | None = None
 
 
 class Observer:
@@ -102,7 +105,7 @@ class Observer:
             BlowUpError: a density has blown up.
         """
         t, unknowns = state.t, state.unknowns
-        row = self.recorder.record(t, t - self._last, unknowns, state.time_error)
+        row = self.recorder.record(t, t - self._last, unknowns, state.time_error, state.growth)
         self._last, self.latest = t, unknowns
         if len(self.knots) < len(self.times) and t >= self.next_time - 1e-12 * self._t_end:
             self.knots.append(Knot(self.next_time, unknowns.copy(), self._slopes(unknowns)))

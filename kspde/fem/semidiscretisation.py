@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
@@ -39,7 +40,7 @@ class Semidiscretisation:
         space: the finite-element space.
 
     Attributes:
-        grown: ∫ r u of each species at the last ``rate``; 0 without growth.
+        grown: ∫ r u of each species at the last rates, where the model has growth.
 
     Raises:
         InputError: a kernel cannot be applied on this space.
@@ -52,7 +53,7 @@ class Semidiscretisation:
         # sup D and sup (−D) of each species over the local nodes since the last ``diffusion_range``
         self._extremes = np.empty((2, len(model.species)))
         self.forget_diffusion()
-        self.grown = np.zeros(len(model.species))
+        self.grown: deque[Array] = deque(maxlen=8)
         #: fields that are multiples of the density at the same place
         self.local = tuple(f for f in fields if f.kernel.local and f.tau == 0)
         self._operators: dict[str, FieldOperator] = {
@@ -181,9 +182,10 @@ class Semidiscretisation:
                 out[i] += self.space.weights * self.space.state(growing[i])
             for row, values in zip(self._extremes, (diffusion, -diffusion), strict=True):
                 row[i] = max(row[i], float(np.max(values, initial=-np.inf)))
-        if growing:
+        if self.model.has_growth:
             nothing = np.zeros(self.space.mass.shape)
-            self.grown = self.space.integral(*(growing.get(i, nothing) for i in range(len(self.grown))))
+            grown = (growing.get(i, nothing) for i in range(len(self.model.species)))
+            self.grown.append(self.space.integral(*grown))
         for f in self.relaxing:
             operator = self._operators[f.name]
             prepared = operator.prepare(unknowns[self._source(f)], state[self._source(f)])

@@ -8,6 +8,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
+
 from kspde.domains import Domain
 from kspde.errors import (
     ON_BLOW_UP,
@@ -259,7 +261,8 @@ class _Request:
         state = resume_from(store, system, observer) if store is not None and self.resume else None
         if state is None:
             system.refuse_at_start(start)
-            state = RunState(unknowns=start)
+            growth = np.zeros(len(system.model.species)) if system.model.has_growth else None
+            state = RunState(unknowns=start, growth=growth)
         return state
 
 

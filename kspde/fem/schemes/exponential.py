@@ -72,6 +72,7 @@ class ExponentialSteps:
         self._lawson = Lawson(system)
         self._y = system.state(state.unknowns)
         self._rate = system.rate(self._y)
+        self._grown = None if state.growth is None else system.grown[-1]
         bounds, lowest = system.diffusion_range()
         state.bounds = self._bounds = bounds if state.bounds is None else state.bounds
         state.handed_over = _uneven(self._bounds, lowest)
@@ -87,6 +88,9 @@ class ExponentialSteps:
         """Compute a step; return its local error in units of what is allowed. Collective."""
         y, rate, error = self._lawson.step(self._y, self._rate, tau, self._bounds)
         self._new = y, rate
+        if self._grown is not None:
+            stages = [self._grown, *list(self._system.grown)[1 - len(_NODES) :]]
+            self._growth = tau * np.dot(_MATRIX[-1], stages[:-1])
         return float(np.max(self._system.norms(error) / self._allowed))
 
     def reject(self) -> None:
@@ -100,6 +104,8 @@ class ExponentialSteps:
             CoefficientError: D < 0.
         """
         self._y, self._rate = self._new
+        if self._grown is not None:  # mass is the state's constant mode: the method's own sum over its stages
+            state.growth, self._grown = state.growth + self._growth, self._system.grown[-1]
         self._bounds, lowest = self._system.diffusion_range()
         state.bounds, state.handed_over = self._bounds, _uneven(self._bounds, lowest)
         if state.handed_over:

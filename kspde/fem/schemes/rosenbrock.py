@@ -11,6 +11,9 @@ order in space.
 
 The local error of a step is kept below ``tol`` times the L² norm of the initial data, in L². The system of a stage is
 solved to a residual that is small compared with the state the solution is added to.
+
+Where the model has growth, its integral over space and time is an unknown too, for each species, so that the mass is its
+initial value plus this to round-off; the step control does not look at it.
 """
 
 from __future__ import annotations
@@ -35,6 +38,8 @@ __all__ = ["Rosenbrock", "integrate_rosenbrock"]
 
 #: Below this tolerance stages are solved more accurately, in proportion: the step control must not see their residuals.
 _FINE = 1e-5
+#: The tolerance of an unknown that the step control does not look at.
+_ANY = 1e300
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,8 @@ class _Integration:
         self._stepping = {k: v for k, v in run.options.items() if k.startswith(("ts_", "snes_"))}
         linear = {k: v for k, v in run.options.items() if k not in self._stepping}
         state = run.system.state(run.state.unknowns)
-        self._shape = state.shape
+        self._shape, self._size = state.shape, state.size
+        grown = np.zeros(0) if run.state.growth is None else run.state.growth
         #: the first error of ours: PETSc replaces one that passes through it by an error code
         self._error: BaseException | None = None
         self._rejections = 0
@@ -84,8 +90,8 @@ class _Integration:
         self._accuracy = min(1.0, tol / _FINE)
         self._solve_stage: Callable[[float, Array, Array, Array], Array] = run.system.solver(linear)
         self._shift = 1.0
-        self._y = PETSc.Vec().createMPI((state.size, None), comm=self._space.comm)
-        self._y.array[:] = state.ravel()
+        self._y = PETSc.Vec().createMPI((state.size + len(grown), None), comm=self._space.comm)
+        self._y.array[:] = np.concatenate([state.ravel(), grown])  # every rank has its own copy of what has grown
         self._residual, self._tolerances = self._y.duplicate(), self._y.duplicate()
         # PETSc wants a matrix; only the preconditioner, which inverts it, is ever applied.
         sizes = self._y.getSizes()
@@ -104,7 +110,8 @@ class _Integration:
         self._sizes = self._accuracy * system.sizes(state)
         allowed = row_tolerances(self._tol, at.norms) / np.sqrt(self._y.getSize())
         allowed = allowed.reshape(-1, *(1,) * (state.ndim - 1))
-        self._tolerances.array[:] = (allowed / np.sqrt(np.broadcast_to(weights, state.shape))).ravel()
+        self._tolerances.array[: self._size] = (allowed / np.sqrt(np.broadcast_to(weights, state.shape))).ravel()
+        self._tolerances.array[self._size :] = _ANY
         speeds = system.norms(slope / weights)
         moving = speeds > 0
         t_end = self._run.t_end
@@ -171,9 +178,14 @@ class _Integration:
         if ts.getStepRejections() > self._rejections:
             self._rejections = ts.getStepRejections()
             self._system.forget_diffusion()
-        shape = self._shape
-        rate = self._system.rate(y.array_r.reshape(shape))
-        np.subtract(self._space.weights * dy.array_r.reshape(shape), rate, out=out.array.reshape(shape))
+        rate = self._system.rate(self._state(y.array_r))
+        np.subtract(self._space.weights * self._state(dy.array_r), rate, out=self._state(out.array))
+        if len(y.array_r) > self._size:
+            out.array[self._size :] = dy.array_r[self._size :] - self._system.grown[-1]
+
+    def _state(self, array: Array) -> Array:
+        """Return the state in a vector's array."""
+        return array[: self._size].reshape(self._shape)
 
     def _matrix(self, ts: Petsc, t: float, y: Petsc, dy: Petsc, shift: float, mat: Petsc, pre: Petsc) -> bool:
         self._shift = shift
@@ -184,7 +196,7 @@ class _Integration:
         if self._first_step and step == self._first_step:
             return  # recorded before the checkpoint
         run, at, dt = self._run, self._run.state, ts.getTimeStep()
-        y = y.array_r.reshape(self._shape)
+        grown, y = y.array_r[self._size :], self._state(y.array_r)
         unknowns = self._system.nodal(y)
         if step:
             # PETSc takes steps of its least length before it gives up; those that a saved time cuts short say nothing.
@@ -195,13 +207,16 @@ class _Integration:
                 self._system.refuse_backward(unknowns, at.bounds, lowest, self._tol)
             self._sizes = self._accuracy * self._system.sizes(y)
         at.step, at.t, at.dt, at.unknowns = step, t, dt, unknowns
+        if at.growth is not None:
+            at.growth = grown.copy()
         run.observer(at)
         if step:
             run.writer(at)
 
     def apply(self, pc: Petsc, x: Petsc, y: Petsc) -> None:
         """Solve with the W-method's matrix: PETSc's preconditioner."""
-        self._guarded(self._apply)(x.array_r.reshape(self._shape), y.array.reshape(self._shape))
+        self._guarded(self._apply)(self._state(x.array_r), self._state(y.array))
+        y.array[self._size :] = x.array_r[self._size :] / self._shift
 
     def _apply(self, rhs: Array, out: Array) -> None:
         bounds = self._run.state.bounds
