@@ -15,6 +15,9 @@ are those of the old time.
 **A solution exists for every Δt > 0**, with u' ≥ 0 and u's masses: with D and q frozen at some u, (1) is an M-matrix
 (``transport``), which maps the compact convex set {u ≥ 0, masses given} into itself, and Brouwer's theorem applies.
 
+**Growth** is split as in (2) of ``transport``, its rate r that of the densities at the old time, or at the start of a
+substep, local fields included. The same proof holds on {u ≥ 0, Σ (1 + Δt r⁻) m u given}.
+
 **Newton's method** starts at u. Derivatives of D and b in the local fields are differences, pointwise. Iterates are
 projected: max(·, 0), scaled to the masses; steps are halved until the residual's L¹ norm falls. Where that ends without
 a solution the step is made in substeps, ``_DIVIDE`` times shorter after a failure and ``_GROW`` times longer after a
@@ -31,8 +34,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kspde.errors import ConvergenceError
-from kspde.fem.coefficients import checked
-from kspde.fem.schemes.transport import Motion, fitted, fitted_slopes, scaled
+from kspde.fem.coefficients import checked, checked_growth
+from kspde.fem.schemes.transport import Motion, fitted, fitted_slopes, grown, patankar, scaled
 from kspde.fem.semidiscretisation import Semidiscretisation
 from kspde.fem.solvers.graph import Graph
 from kspde.fem.solvers.krylov import CheckedSystem, PetscPreconditioner, PreconditionerOf
@@ -82,6 +85,14 @@ class _Values(NamedTuple):
     differences: list[list[Array | None]]
 
 
+class _Balance(NamedTuple):
+    """What a step holds constant, (1 + Δt r⁻) m and (1 + Δt r⁺) m u by species, and the sums of the latter."""
+
+    held: Array
+    old: Array
+    masses: Array
+
+
 class ImplicitTransport:
     """Implicit Euler steps of all species together.
 
@@ -127,8 +138,12 @@ class ImplicitTransport:
         n = len(self.drifting)
         return Coefficients(self, unknowns).motions(unknowns[:n].reshape(n, -1))
 
-    def step(self, unknowns: Array, dt: float, masses: Array, *, divide: bool) -> tuple[Array, list[Array]] | None:
+    def step(
+        self, unknowns: Array, dt: float, masses: Array, *, divide: bool
+    ) -> tuple[Array, list[Array], Array] | None:
         """Return the densities after a step, (species, owned), and what has left along each edge. Collective.
+
+        Last is what has grown at each node: shape (species, owned), or (species, 0) without growth.
 
         Args:
             unknowns: the unknowns before it.
@@ -144,9 +159,14 @@ class ImplicitTransport:
         u = np.ascontiguousarray(unknowns[:n].reshape(n, -1))
         t, length, failures = 0.0, dt, 0
         moved: list[Array] = []
+        came = np.zeros((n, u.shape[1] if self.system.model.has_growth else 0))
+        growth: list[Array | None] = [None] * n
         while t < dt:
             length = min(length, dt - t)
-            new = self._solve(coefficients, u, length, masses)
+            if self.system.model.has_growth:
+                growth = coefficients.growth(u)
+            balance = self._balance(growth, u, length, masses)
+            new = self._solve(coefficients, u, length, balance)
             if new is None:
                 if not divide:
                     return None
@@ -159,15 +179,23 @@ class ImplicitTransport:
                         f"substeps too, the last of length {length:.3g}"
                     )
                 continue
-            u, fluxes = self._swept(coefficients.motions(new), u, new, length, masses)
+            before = u
+            u, fluxes = self._swept(coefficients.motions(new), new, length, balance)
+            for i, r in enumerate(growth):
+                if r is not None:
+                    came[i] += grown(self.graph, r, before[i], u[i], length)
             moved = [a + b for a, b in zip(moved, fluxes, strict=True)] if moved else fluxes
             t = dt if length == dt - t else t + length
             length *= _GROW
-        return u, moved
+        return u, moved, came
 
-    def _swept(
-        self, motions: list[Motion], old: Array, new: Array, dt: float, masses: Array
-    ) -> tuple[Array, list[Array]]:
+    def _balance(self, growth: list[Array | None], u: Array, dt: float, masses: Array) -> _Balance:
+        """Return what a step from u with this growth holds constant. Collective."""
+        parts = [patankar(self.graph, r, old, dt) for r, old in zip(growth, u, strict=True)]
+        held, old = (np.stack(part) for part in zip(*parts, strict=True))
+        return _Balance(held, old, self.system.space.total(old.sum(axis=1)) if self.system.model.has_growth else masses)
+
+    def _swept(self, motions: list[Motion], new: Array, dt: float, balance: _Balance) -> tuple[Array, list[Array]]:
         """Return the densities after a sweep with frozen coefficients, and what has left along each edge."""
         graph, heads = self.graph, self.graph.edges.heads
         out, moved = np.empty_like(new), []
@@ -178,30 +206,30 @@ class ImplicitTransport:
             else:
                 arrived = graph.sums(motion.arriving * graph.ghosted(new[i])[heads])
                 leaving = graph.sums(motion.leaving)
-            swept = (graph.mass * old[i] + dt * arrived) / (graph.mass + dt * leaving)
-            out[i] = scaled(graph, swept, float(masses[i]))
+            swept = (balance.old[i] + dt * arrived) / (balance.held[i] + dt * leaving)
+            out[i] = scaled(graph, swept, float(balance.masses[i]), balance.held[i])
             moved.append(dt * motion.flux(out[i]))
         return out, moved
 
-    def _solve(self, coefficients: Coefficients, old: Array, dt: float, masses: Array) -> Array | None:
+    def _solve(self, coefficients: Coefficients, old: Array, dt: float, balance: _Balance) -> Array | None:
         """Return the solution of (1), or None where Newton's method does not find it. Collective."""
         u, values = old, coefficients.at(old)
-        residual, size, floor = self._residual(u, old, values, dt, masses)
+        residual, size, floor = self._residual(u, values, dt, balance)
         for _ in range(_ITERATIONS):
             if size <= max(_RESIDUAL, floor):
                 return u
             if not np.isfinite(size):
                 return None
             try:
-                change = self._change(u, coefficients.at(u, slopes=True), residual, dt)
+                change = self._change(u, coefficients.at(u, slopes=True), residual, dt, balance)
             except ConvergenceError:
                 return None
             self.newton += 1
             share = 1.0
             while True:
-                trial = self._projected(u + share * change, masses)
+                trial = self._projected(u + share * change, balance)
                 values = coefficients.at(trial)
-                tried = self._residual(trial, old, values, dt, masses)
+                tried = self._residual(trial, values, dt, balance)
                 if tried[1] < (1.0 - 0.1 * share) * size:
                     break
                 share *= 0.5
@@ -210,17 +238,18 @@ class ImplicitTransport:
             u, (residual, size, floor) = trial, tried
         return u if size <= _ACCEPTED else None
 
-    def _projected(self, u: Array, masses: Array) -> Array:
+    def _projected(self, u: Array, balance: _Balance) -> Array:
         """Return max(u, 0), scaled to the masses."""
         u = np.maximum(u, 0.0)
-        found = self.system.space.total(u @ self.graph.mass)
+        found = self.system.space.total(np.einsum("ik,ik->i", u, balance.held))
         with np.errstate(all="ignore"):
-            return np.asarray(u * (masses / found)[:, None])
+            factors = np.where(balance.masses > 0.0, balance.masses / found, 0.0)
+            return np.asarray(u * factors[:, None])
 
-    def _residual(self, u: Array, old: Array, values: _Values, dt: float, masses: Array) -> tuple[Array, float, float]:
+    def _residual(self, u: Array, values: _Values, dt: float, balance: _Balance) -> tuple[Array, float, float]:
         """Return (1)'s residual, its largest L¹ norm as a share of a mass, and what rounding leaves of that."""
         graph = self.graph
-        out = graph.mass * (u - old)
+        out = balance.held * u - balance.old
         norms = np.empty((2, len(u)))
         with np.errstate(all="ignore"):
             for i, (d, q) in enumerate(zip(values.diffusion, values.q, strict=True)):
@@ -228,11 +257,11 @@ class ImplicitTransport:
                 motion = Motion.along(graph, d, q)
                 out[i] += dt * graph.sums(motion.flux(u[i]))
                 leaving = graph.total * d if motion.leaving is None else graph.sums(motion.leaving)
-                norms[:, i] = np.abs(out[i]).sum(), ((graph.mass + dt * leaving) * u[i]).sum()
-            size, moving = self.system.space.total(norms) / masses
+                norms[:, i] = np.abs(out[i]).sum(), ((balance.held[i] + dt * leaving) * u[i]).sum()
+            size, moving = self.system.space.total(norms) / np.maximum(balance.masses, 1e-300)
         return out, float(np.max(size)), 2.0 * _ROUND_OFF * float(np.max(moving))
 
-    def _change(self, u: Array, values: _Values, residual: Array, dt: float) -> Array:
+    def _change(self, u: Array, values: _Values, residual: Array, dt: float, balance: _Balance) -> Array:
         """Return Newton's change −J⁻¹R. Collective.
 
         Raises:
@@ -272,7 +301,7 @@ class ImplicitTransport:
         blocks[edges.entries] = dt * head
         diagonal = np.stack([graph.sums(column) for column in (dt * tail).reshape(len(i), n * n).T], axis=1)
         diagonal = diagonal.reshape(-1, n, n)
-        diagonal[:, range(n), range(n)] += graph.mass[:, None]
+        diagonal[:, range(n), range(n)] += balance.held.T
         blocks[~edges.entries] = diagonal
         # A value that is not finite must fail on all ranks, and not in PETSc.
         with together(self.system.space.comm):
@@ -362,7 +391,21 @@ class Coefficients:
                 along = np.abs(q) / self._parent.geometry.lengths
                 speed = np.sqrt(graph.sums(along * along))[:, None]
             out.append(Motion.along(graph, checked(system.space, species, d, speed), q))
+        if system.model.has_growth:
+            for motion, growth in zip(out, self.growth(u), strict=True):
+                motion.growth = growth
         return out
+
+    def growth(self, u: Array) -> list[Array | None]:
+        """Return r of these densities, or None without growth. Collective.
+
+        Raises:
+            CoefficientError: it is not finite.
+        """
+        system, nodes = self._parent.system, self._nodes
+        for f in system.local:
+            nodes = _with(nodes, f, self._strength(f) * u[self._source(f)])
+        return [checked_growth(system.space, name, system.growth(name, nodes)) for name in system.model.species]
 
     def at(self, u: Array, *, slopes: bool = False) -> _Values:
         """Return the coefficients of these densities, and how they depend on them. Collective."""

@@ -12,8 +12,8 @@ order in space.
 The local error of a step is kept below ``tol`` times the L² norm of the initial data, in L². The system of a stage is
 solved to a residual that is small compared with the state the solution is added to.
 
-Where the model has growth, its integral over space and time is an unknown too, for each species, so that the mass is its
-initial value plus this to round-off; the step control does not look at it.
+Where the model has growth, its integral over space and time is an unknown too, for each species: so that the mass is
+its initial value plus this, to round-off. The step control does not look at it.
 """
 
 from __future__ import annotations

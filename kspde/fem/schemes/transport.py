@@ -21,6 +21,15 @@ is positive, and because F_ij = −F_ji its columns sum to m_i > 0. So it is str
 M-matrix, whose inverse has no negative entry. Summing (1) over i leaves the masses. (Berman and Plemmons, Nonnegative
 Matrices in the Mathematical Sciences, chapter 6.)
 
+**Growth** at the rate r = r⁺ − r⁻, frozen too, is split by its sign (Patankar, Numerical Heat Transfer and Fluid Flow,
+1980, section 7.2):
+
+.. math:: (1 + \Delta t\,r_i^-)\,m_i u'_i + \Delta t \sum_j F_{ij}(u') = (1 + \Delta t\,r_i^+)\,m_i u_i. \tag{2}
+
+The columns sum to :math:`(1 + \Delta t\,r_i^-) m_i > 0`: u' ≥ 0 as before, for every Δt and both signs of r. Summing
+over i gives the balance Σ m (u' − u) = Δt Σ m (r⁺ u − r⁻ u') in place of the conservation of mass. That is not
+stability for every Δt: :math:`(1 + \Delta t\,r^+)` approximates an exponential only for Δt r⁺ ≪ 1.
+
 **What an iterative solution preserves.** With the residual r the approximation is ũ = u' + δ, and from the same
 two facts Σ m|δ| ≤ Σ|r| ≤ √n |r|₂; |r|₂ is at most ``RESIDUAL`` |M u|₂, on meshes too large for a factorisation 1e-10 |M
 u|₂, or what round-off allows. The exact solution is not negative, so max(ũ, 0) is no farther from it than ũ. One sweep
@@ -32,7 +41,8 @@ of Jacobi's iteration follows,
 
 sums, products and quotients of numbers that are not negative: no result is below 0 in floating-point arithmetic
 either. The sweep moves max(ũ, 0) by its residual over the diagonal, and needs no division by D. The mass is then wrong
-by no more than Σ|r|; one factor 1 + O(Σ|r|/mass), refused above ``_LARGEST_CORRECTION``, restores it to the last bits.
+by no more than Σ|r|; one factor 1 + O(Σ|r|/mass), refused above ``_LARGEST_CORRECTION``, restores it to the last bits,
+with growth Σ (1 + Δt r⁻) m u'.
 """
 
 from __future__ import annotations
@@ -51,7 +61,17 @@ from kspde.fem.solvers.linear import RESIDUAL as MULTIGRID_RESIDUAL
 from kspde.runtime.compiled import compiled_in_order
 from kspde.typing import Array
 
-__all__ = ["RESIDUAL", "Motion", "Transport", "fitted", "fitted_slopes", "scaled"]
+__all__ = [
+    "RESIDUAL",
+    "Motion",
+    "Transport",
+    "fitted",
+    "fitted_slopes",
+    "grown",
+    "patankar",
+    "refuse_unbalanced",
+    "scaled",
+]
 
 Indices = npt.NDArray[np.int32]
 
@@ -68,6 +88,7 @@ class Motion:
         graph: the graph.
         diffusion: D ≥ 0 at this rank's nodes, shape (owned,).
         drift: b there, shape (owned, d), or None.
+        growth: r there, shape (owned,), or None.
 
     Attributes:
         leaving, arriving: k a_ij and k a_ji of each edge (i, j); None without drift.
@@ -76,9 +97,10 @@ class Motion:
     leaving: Array | None = None
     arriving: Array | None = None
 
-    def __init__(self, graph: Graph, diffusion: Array, drift: Array | None) -> None:
+    def __init__(self, graph: Graph, diffusion: Array, drift: Array | None, growth: Array | None = None) -> None:
         self.graph = graph
         self.diffusion = diffusion
+        self.growth = growth
         if drift is None:
             return
         d = graph.ghosted(diffusion) + 0.0  # of -0.0 the quotient q/d would have the wrong sign
@@ -91,9 +113,9 @@ class Motion:
         self._fit(q, d)
 
     @classmethod
-    def along(cls, graph: Graph, diffusion: Array, q: Array | None) -> Motion:
+    def along(cls, graph: Graph, diffusion: Array, q: Array | None, growth: Array | None = None) -> Motion:
         """Return the fluxes with a given q = b·(x_j − x_i) of each edge (i, j), or without drift. Collective."""
-        motion = cls(graph, diffusion, None)
+        motion = cls(graph, diffusion, None, growth)
         if q is not None:
             motion._fit(q, graph.ghosted(diffusion) + 0.0)
         return motion
@@ -116,10 +138,11 @@ class Motion:
     def rate(self, u: Array) -> Array:
         """Return M du/dt at this rank's nodes. Collective."""
         graph = self.graph
+        grown = 0.0 if self.growth is None else graph.mass * self.growth * u
         if self.leaving is None:
             w = self.diffusion * u
-            return np.asarray(-(graph.total * w + graph.stiffness.times(w, diagonal=False)))
-        return -graph.sums(self.flux(u))
+            return np.asarray(grown - (graph.total * w + graph.stiffness.times(w, diagonal=False)))
+        return np.asarray(grown - graph.sums(self.flux(u)))
 
 
 @compiled_in_order
@@ -173,26 +196,28 @@ class Transport:
         return self._system.iterations
 
     def step(self, motion: Motion, u: Array, dt: float, mass: float) -> Array:
-        """Return u' of (1) from u with the given mass, both at this rank's nodes. Collective.
+        """Return u' of (1) from u with the given mass, or of (2), both at this rank's nodes. Collective.
 
         Raises:
             ConvergenceError: no solver reached the residual.
         """
         graph = self.graph
-        old = graph.mass * u
+        held, old = patankar(graph, motion.growth, u, dt)
+        if motion.growth is not None:
+            mass = float(graph.space.total(np.array([old.sum()]))[0])
         if motion.leaving is None or motion.arriving is None:
             d = motion.diffusion
-            w = np.maximum(self._w(old, d, dt), 0.0)
+            w = np.maximum(self._w(old, d, dt, held), 0.0)
             arrived = -graph.stiffness.times(w, diagonal=False)
             leaving = graph.total * d
         else:
             leaving = graph.sums(motion.leaving)
-            diagonal = graph.mass + dt * leaving
+            diagonal = held + dt * leaving
             self._matrix.setValuesCSR(*graph.edges.csr, graph.entries(diagonal, -dt * motion.arriving))
             self._matrix.assemble()
             raw = graph.ghosted(np.maximum(self._system.solve(old, self._guess(u, dt), diagonal, diagonal), 0.0))
             arrived = graph.sums(motion.arriving * raw[graph.edges.heads])
-        new = scaled(graph, (old + dt * arrived) / (graph.mass + dt * leaving), mass)
+        new = scaled(graph, (old + dt * arrived) / (held + dt * leaving), mass, held)
         if self._matrix is not None:
             kept = self._rates[:1] if self._in_turn and dt == self._dt else []
             self._rates, self._dt = [(new - u) / dt, *kept], dt
@@ -207,14 +232,14 @@ class Transport:
             guess += dt * (self._rates[0] - self._rates[1])
         return np.maximum(guess, 0.0)
 
-    def _w(self, old: Array, d: Array, dt: float) -> Array:
-        """Return the solution w = D u' of (M/(Δt D) + K) w = M u/Δt; it may have negative round-off."""
+    def _w(self, old: Array, d: Array, dt: float, held: Array) -> Array:
+        """Return the solution w = D u' of (M/(Δt D) + K) w = M u/Δt, or that of (2); it may have negative round-off."""
         graph = self.graph
         largest = float(graph.space.maximum(np.array([d.max(initial=0.0)]))[0])
         # Where D < 1e-100 sup D nothing moves in any number of steps; the quotient must not overflow.
-        shift = graph.mass / (dt * np.maximum(d, max(1e-100 * largest, 1e-150)))
+        shift = held / (dt * np.maximum(d, max(1e-100 * largest, 1e-150)))
         graph.stiffness.shift(shift)
-        return self._system.solve(old / dt, d * old / graph.mass, graph.total + shift, shift)
+        return self._system.solve(old / dt, d * old / held, graph.total + shift, shift)
 
     def free(self) -> None:
         """Free the PETSc objects. Collective."""
@@ -223,19 +248,47 @@ class Transport:
             self._matrix.destroy()
 
 
-def scaled(graph: Graph, u: Array, mass: float) -> Array:
-    """Return u ≥ 0 times the factor that restores its mass, which is close to 1. Collective.
+def patankar(graph: Graph, growth: Array | None, u: Array, dt: float) -> tuple[Array, Array]:
+    """Return (1 + Δt r⁻) m and (1 + Δt r⁺) m u of (2), m and m u without growth."""
+    if growth is None:
+        return graph.mass, graph.mass * u
+    return graph.mass * (1.0 + dt * np.maximum(-growth, 0.0)), graph.mass * (1.0 + dt * np.maximum(growth, 0.0)) * u
+
+
+def grown(graph: Graph, growth: Array, old: Array, new: Array, dt: float) -> Array:
+    """Return Δt m (r⁺ u − r⁻ u'), what a step of (2) adds to the amount of each node."""
+    return dt * graph.mass * (np.maximum(growth, 0.0) * old - np.maximum(-growth, 0.0) * new)
+
+
+def scaled(graph: Graph, u: Array, mass: float, held: Array) -> Array:
+    """Return u ≥ 0 times the factor that restores its mass Σ held u, which is close to 1. Collective.
 
     Raises:
         ConvergenceError: the factor is not close to 1.
     """
-    factor = mass / float(graph.space.total(np.array([np.vdot(graph.mass, u)]))[0])
+    if mass == 0.0:  # underflow: a density that has died out
+        return np.zeros_like(u)
+    factor = mass / float(graph.space.total(np.array([np.vdot(held, u)]))[0])
     if not abs(factor - 1.0) < _LARGEST_CORRECTION:
-        raise ConvergenceError(
-            f"the mass is wrong by a factor {factor:.10g}, as rounding makes it where dt D exceeds 1e8 h^2, h the "
-            "size of the smallest cells"
-        )
+        raise _wrong_mass(factor)
     return u * factor
+
+
+def refuse_unbalanced(found: float, balance: float, before: float) -> None:
+    """Refuse a mass that is not what the balance of growth says, in units of the mass before the step.
+
+    Raises:
+        ConvergenceError: it differs.
+    """
+    if not abs(found - balance) <= _LARGEST_CORRECTION * max(before, found):
+        raise _wrong_mass(balance / found)
+
+
+def _wrong_mass(factor: float) -> ConvergenceError:
+    return ConvergenceError(
+        f"the mass is wrong by a factor {factor:.10g}, as rounding makes it where dt D exceeds 1e8 h^2, h the size of "
+        "the smallest cells"
+    )
 
 
 def fitted(q: Array, d: Array) -> Array:
