@@ -39,7 +39,7 @@ _DTYPES = ("float64", "float32")
 #: What files say of the particles, and of their diagnostics: in words, and by the axes after that of time.
 _EQUATION = (
     "dX_j = b dt + sqrt(2 D) dB_j, with the model's drift b and diffusion coefficient D at the fields K^eps * mu of "
-    "the empirical measure mu = sum_j w_j delta_{X_j}"
+    "the empirical measure mu = sum_j w_j delta_{X_j}; with the model's growth r, dw_j = r w_j dt"
 )
 _SCALING = (
     f"{SCALING}; the weights w_j of a species sum to its mass and are mass/n where the file has none, so that mu "
@@ -48,6 +48,8 @@ _SCALING = (
 _DIAGNOSTICS = {
     "second_moment": ("integral of |x|^2 over the empirical measure", "species"),
     "mean": ("integral of x over the empirical measure, divided by its total variation", "species", "coordinate"),
+    "mass": ("sum of the weights, which change by growth", "species"),
+    "effective_share": ("(sum of |w|)^2 over n sum of w^2: the share of effective particles", "species"),
 }
 
 
@@ -64,12 +66,14 @@ class Cloud:
         replica: number of this one of the independent runs with that seed.
         comm: the MPI communicator.
         counts: number of particles by species, over all ranks.
-        masses: mass by species; a particle weighs mass/n. For particles with their own weights, the sum of these.
+        masses: mass by species; a particle weighs mass/n. For particles with their own weights, or of a model with
+            growth, the sum of these.
         diagnostics: by name an array over the times 0, dt, ..., t_end: ``t``; ``second_moment``, the integral ∫|x|²dμ =
             Σ_j w_j |X_j|² over the empirical measure μ = Σ_j w_j δ_{X_j}, w_j = mass/n or the particles' own weights,
             as ``Solution.diagnostics`` has that of u dx; and ``mean``, Σ_j w_j X_j / Σ_j |w_j|, the mean position where
             no weight is negative. Their shapes are (times,) and (times, d) for one species, (times, species) and
-            (times, species, d) for several.
+            (times, species, d) for several. Where the model has growth also ``mass``, and ``effective_share``, the
+            share (Σ|w|)²/(n Σw²) of the particles that as many equal weights stand for.
         variations: Σ_j |w_j| by species, of those with their own weights.
         timings: seconds of ``setup`` (sampling, first field, compilation when it is needed) and ``loop``.
         statistics: by name an array over the saved times ``t``; see :mod:`kspde.particles.statistics`.
@@ -266,6 +270,7 @@ class Cloud:
         - ``positions/<species>`` (particle, coordinate), and ``mean_field/<species>``, those of the mean-field
           particles: row i belongs to the particle with id i;
         - ``weights/<species>`` (particle): weights of their own, where there are any; otherwise all are mass/n;
+          ``mean_field_weights/<species>`` are those of the mean-field particles, where growth has changed them;
         - ``diagnostics/t`` and ``diagnostics/<name>`` (t, …), as in :attr:`diagnostics`;
         - ``statistics/t`` and ``statistics/<name>`` (t, …), as in :attr:`statistics`.
 
@@ -295,7 +300,13 @@ class Cloud:
             for group, cloud in clouds.items()
             for name in self.species
         }
-        weights = {name: _rows(self.weights_of(name)[:, None], self.comm) for name in self.variations}
+        growing = self.model.has_growth
+        weights = {
+            f"{group}/{name}": _rows(cloud.weights_of(name)[:, None], self.comm)
+            for group, cloud in (("weights", self), ("mean_field_weights", self.mean_field))
+            for name in self.species
+            if cloud is not None and (growing or (name in self.variations and cloud is self))
+        }
         with together(self.comm):
             if self.comm.rank == 0:
                 from kspde.runtime.hdf5 import new_file
@@ -345,8 +356,8 @@ class Cloud:
             sizes = {"n": self.counts[name], "mass": self.masses[name]}
             # HDF5 converts to single precision in twice numpy's time.
             write(path, x.astype(dtype, copy=False), words, particle[name], "coordinate", **sizes)
-        for name, w in weights.items():
-            write(f"weights/{name}", w[:, 0], "weights, whose sum is the mass", particle[name])
+        for path, w in weights.items():
+            write(path, w[:, 0], "weights, whose sum is the mass", particle[path.split("/", 1)[1]])
         known = {k: v for each in STATISTICS.values() for k, v in each.arrays.items()}
         for group, arrays, labels in (
             ("diagnostics", self.diagnostics, _DIAGNOSTICS),

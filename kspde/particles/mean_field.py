@@ -120,7 +120,7 @@ class MeanFieldEvaluator(FieldEvaluator):
 
     def __init__(self, fields: tuple[Field, ...], *, source: SolvedDensity, **options: Any) -> None:
         super().__init__(fields, include_self=True, **options)
-        self.own_slopes = {}  # the fields are not made by the particles
+        self._curvatures = {}  # the fields are not made by the particles
         self._source = source
         self.error = {field.name: 0.0 for field in self.active}
         self.time_error = TimeError(source, self.active)

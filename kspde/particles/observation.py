@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -31,12 +31,18 @@ class Observation:
         mean: Σ_j w_j x_j / Σ_j |w_j| by species, shape (d,): the mean of x where no weight is negative.
         second_moment: ∫|x|²dμ = Σ_j w_j |x_j|² by species.
         not_finite: (species, id) of the first particle whose position is not finite, or None.
+        masses: Σ_j w_j by species, where weights change in time.
+        variations: Σ_j |w_j| likewise.
+        effective: likewise the share (Σ_j |w_j|)²/(N Σ_j w_j²) of the particles that as many equal weights stand for.
     """
 
     extent: Extent
     mean: Mapping[str, Array]
     second_moment: Mapping[str, float]
     not_finite: tuple[str, int] | None
+    masses: Mapping[str, float] = field(default_factory=dict)
+    variations: Mapping[str, float] = field(default_factory=dict)
+    effective: Mapping[str, float] = field(default_factory=dict)
 
 
 def observe(
@@ -53,7 +59,8 @@ def observe(
     units: dict[str, float] = {}
     d = positions[species[0]].shape[1]
     least = np.full((len(species), 2 * d + 1), np.inf)
-    sums = np.zeros((len(species), d + 1))
+    growing = weights is not None and weights.growing
+    sums = np.zeros((len(species), d + 1 + 3 * growing))
     for row, name in enumerate(species):
         x, own = positions[name], None if weights is None else weights.own(name)
         # What a particle weighs that counts 1 in a tally.
@@ -61,20 +68,31 @@ def observe(
         partial = np.array(_tallies(x, own) if tallies is None else tallies[name])
         if len(partial):
             least[row, : 2 * d] = partial[:, : 2 * d].min(axis=0)
-            sums[row] = partial[:, 2 * d :].sum(axis=0)
+            sums[row, : d + 1] = partial[:, 2 * d :].sum(axis=0)
             if not np.all(np.isfinite(sums[row])):
                 bad = np.flatnonzero(~np.all(np.isfinite(x), axis=1))
                 if len(bad):
                     least[row, 2 * d] = ids[name][bad[0]]
+        if growing and own is not None:
+            sums[row, d + 1 :] = own.sum(), np.abs(own).sum(), own @ own
     reduced(comm, least, "MIN")
     reduced(comm, sums)
     lost = [(name, int(least[row, 2 * d])) for row, name in enumerate(species) if np.isfinite(least[row, 2 * d])]
     corners = least.min(axis=0)
+    now: dict[str, dict[str, float]] = {}
+    if growing:
+        mass, variation, square = sums[:, d + 1 :].T
+        with np.errstate(all="ignore"):
+            share = variation**2 / (square * [counts[name] for name in species])
+        columns = {"masses": mass, "variations": variation, "effective": share}
+        now = {key: dict(zip(species, column.tolist(), strict=True)) for key, column in columns.items()}
+        variations = now["variations"]
     return Observation(
         extent=Extent(corners[:d], -corners[d : 2 * d]),
-        mean={name: sums[row, :d] / variations.get(name, counts[name]) for row, name in enumerate(species)},
+        mean={name: sums[row, :d] / (variations.get(name, counts[name]) or 1.0) for row, name in enumerate(species)},
         second_moment={name: float(sums[row, d]) * unit for row, (name, unit) in enumerate(units.items())},
         not_finite=lost[0] if lost else None,
+        **now,
     )
 
 

@@ -34,6 +34,7 @@ class CheckpointWriter(Observer):
         shared: dict[str, Array] = {}
         for label, system in run.systems.items():
             parts |= {f"{label}.{species}": x for species, x in system.positions.items()}
+            parts |= {f"{label}.weights.{species}": w for species, w in system.changing_weights.items()}
             shared |= {f"{label}.fields.{key}": value for key, value in system.evaluator.state().items()}
         for observer in run.observers:
             shared |= {f"observer.{observer.name}.{key}": value for key, value in observer.recorded.items()}
@@ -65,6 +66,11 @@ def resume(run: Run, checkpoint: CheckpointFile) -> None:
                 x[:] = checkpoint.part(f"{label}.{species}", first, first + len(x))
                 if not np.all(np.isfinite(x)):
                     raise ValueError("a position is not finite")
+            for species, w in system.changing_weights.items():
+                first = system.first_row(species)
+                w[:] = checkpoint.part(f"{label}.weights.{species}", first, first + len(w))
+                if not np.all(np.isfinite(w)):
+                    raise ValueError("a weight is not finite")
     for observer in run.observers:
         with checkpoint.fitting():
             found = under(f"observer.{observer.name}.")

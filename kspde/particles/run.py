@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kspde.errors import ConvergenceError, InputError
+from kspde.particles.resampling import Resampling
 from kspde.particles.schemes import Scheme
 from kspde.particles.system import System
 from kspde.runtime.parallel import all_or_none
@@ -46,15 +47,23 @@ class Run:
         times: times of all steps, from 0 to t_end.
         observers: observers, called in this order.
         step: number of steps taken.
+        resampling: what makes weights equal again where they have become too different; None for nothing.
     """
 
     def __init__(
-        self, systems: Mapping[str, System], *, scheme: Scheme, times: Array, observers: Sequence[Observer]
+        self,
+        systems: Mapping[str, System],
+        *,
+        scheme: Scheme,
+        times: Array,
+        observers: Sequence[Observer],
+        resampling: Resampling | None = None,
     ) -> None:
         self.systems = dict(systems)
         self.scheme = scheme
         self.times = times
         self.observers = tuple(observers)
+        self.resampling = resampling
         self.step = 0
 
     @property
@@ -104,6 +113,8 @@ class Run:
                         system.prepare(self.t)
                     tallies = self.scheme.advance(system, self.step, self.t, h)
                     system.refuse_lost(system.observe(tallies))
+                    if self.resampling is not None and self.resampling(system, self.step):
+                        system.observe()
             prepared = False
             self.step += 1
             self._look()
@@ -136,11 +147,19 @@ def schedule(t_end: float, dt: float, stops: Sequence[float]) -> Array:
 
 
 class Recorder(Observer):
-    """Records the diagnostics of a system: mean and second moment of every species, as ``Observation`` defines them."""
+    """Records the diagnostics of a system: what ``Observation`` has of every species.
 
-    def __init__(self, system: str, species: tuple[str, ...], dimension: int, steps: int) -> None:
+    Masses and effective shares of the particles are recorded where weights change in time.
+    """
+
+    def __init__(
+        self, system: str, species: tuple[str, ...], dimension: int, steps: int, *, growing: bool = False
+    ) -> None:
         shape = (steps + 1, len(species))
-        super().__init__(mean=np.full((*shape, dimension), np.nan), second_moment=np.full(shape, np.nan))
+        numbers = ("second_moment", *(("mass", "effective_share") if growing else ()))
+        super().__init__(
+            mean=np.full((*shape, dimension), np.nan), **{name: np.full(shape, np.nan) for name in numbers}
+        )
         self.name = f"recorder_{system}"
         self._system = system
         self._species = species
@@ -148,8 +167,14 @@ class Recorder(Observer):
     def __call__(self, run: Run) -> None:
         """Record both moments."""
         seen = run.systems[self._system].seen
-        self.recorded["mean"][run.step] = [seen.mean[name] for name in self._species]
-        self.recorded["second_moment"][run.step] = [seen.second_moment[name] for name in self._species]
+        found: dict[str, Mapping[str, Any]] = {
+            "mean": seen.mean,
+            "second_moment": seen.second_moment,
+            "mass": seen.masses,
+            "effective_share": seen.effective,
+        }
+        for key, rows in self.recorded.items():
+            rows[run.step] = [found[key][name] for name in self._species]
 
     def diagnostics(self, run: Run) -> dict[str, Array]:
         """Return times and moments until now, without the axis of species where there is one."""
@@ -157,7 +182,7 @@ class Recorder(Observer):
         species: Any = 0 if len(self._species) == 1 else slice(None)
         return {
             "t": run.times[rows],
-            **{name: self.recorded[name][rows, species] for name in ("second_moment", "mean")},
+            **{name: self.recorded[name][rows, species] for name in sorted(self.recorded, reverse=True)},
         }
 
 

@@ -16,6 +16,7 @@ from kspde.particles.cloud import Cloud
 from kspde.particles.fields import FieldOptions
 from kspde.particles.fields.base import MEMORY_LIMIT
 from kspde.particles.mean_field import check_mean_field
+from kspde.particles.resampling import Resampling, resampling_of
 from kspde.particles.resume import resume as resume_from
 from kspde.particles.schemes import Scheme, scheme_of
 from kspde.particles.simulation import Simulation
@@ -49,6 +50,7 @@ def simulate(
     mollifier: str | Callable[..., Kernel] | Kernel = "gaussian",
     initial: Literal["u0", "mollified"] = "u0",
     scheme: Literal["euler-maruyama", "weak-2"] | Scheme = "euler-maruyama",
+    resampling: Literal["systematic"] | Resampling | None = None,
     mean_field: SolvedDensity | None = None,
     mean_field_differs: Sequence[Literal["eps", "initial"]] = (),
     seed: int = 0,
@@ -69,7 +71,8 @@ def simulate(
     .. math:: dX_i = b\,dt + \sqrt{2 D}\,dB_i, \qquad c(X_i) = \sum_j w_j K^\varepsilon(X_i - X_j),
 
     with D and b the model's diffusion coefficient and drift at the fields c of the empirical measure, w_j = mass/N
-    unless ``weights`` are given: Wang, Li and Huang's (1.3) for their model. With a mean field, their (1.8) beside it,
+    unless ``weights`` are given: Wang, Li and Huang's (1.3) for their model. Where the model has growth r, weights
+    change, dw_j = r w_j dt. With a mean field, their (1.8) beside it,
     from the same starting points and with the same Brownian motions. The positions depend on the seed, but on the
     number of ranks only through round-off in the fields. Collective over ``comm``.
 
@@ -96,6 +99,8 @@ def simulate(
         scheme: the scheme in time: "euler-maruyama" (weak order 1, strong order 1/2, one field evaluation per step),
             "weak-2" (weak order 2, strong order 1/2, three evaluations), or an object, ``kspde.EulerMaruyama(dt=...)``
             or ``kspde.Weak2(dt=...)``, which has its own dt; their attribute ``source`` says where they come from.
+        resampling: how weights that growth has made different become equal again: None for not at all, "systematic"
+            (:mod:`kspde.particles.resampling`), or an object, ``kspde.Systematic(below=0.5)``.
         mean_field: the density that ``solve`` returned for this problem, up to ``t_end`` at least, saved often enough
             to be interpolated in time. Its fields are interpolated in space to ``field_tol`` where it is smooth enough;
             the errors in space, and in time between snapshots, are measured (``Coupling.field_error``).
@@ -148,6 +153,7 @@ def simulate(
         scheme=scheme_of(scheme, dt),
         seed=Seed(seed, replica),
         fields=FieldOptions(field_tol=field_tol, method=method, memory_limit=memory_limit, include_self=include_self),
+        resampling=resampling_of(resampling, growing=problem.model.has_growth, coupled=mean_field is not None),
         mean_field=mean_field,
         save=check_statistics(save, problem.fields, mean_field=mean_field is not None),
         on_blow_up=check_choice("on_blow_up", on_blow_up, ON_BLOW_UP),
@@ -158,6 +164,11 @@ def simulate(
     check_callable("progress", progress, "one argument, t/t_end")
     check_mean_field(mean_field, problem, mean_field_differs)
     check_work(sum(simulation.counts.values()), steps=check_steps(problem.t_end, simulation.scheme.dt))
+    if problem.model.has_growth and not simulation.scheme.grows:
+        raise InputError(
+            f"scheme = {simulation.scheme.name!r} does not change weights, as the growth of {problem.model} must: use "
+            'scheme="euler-maruyama" or "weak-2"'
+        )
     use_threads(comm)
     warn_outside_hypotheses(problem.model, problem.u0, problem.eps, comm)
 

@@ -17,6 +17,7 @@ from kspde.particles.fields import FieldOptions
 from kspde.particles.fields.base import FieldEvaluator
 from kspde.particles.mean_field import MeanFieldEvaluator
 from kspde.particles.reductions import everyones
+from kspde.particles.resampling import Resampling
 from kspde.particles.resume import CheckpointWriter
 from kspde.particles.run import Observer, Progress, Recorder, Run, schedule
 from kspde.particles.schemes import Scheme
@@ -50,6 +51,7 @@ class Simulation:
     seed: Seed
     fields: FieldOptions
     mean_field: SolvedDensity | None
+    resampling: Resampling | None
     save: SaveAt | None
     on_blow_up: str
     checkpoint: Checkpoint | None
@@ -68,7 +70,18 @@ class Simulation:
             observers.append(Collapse(self.problem.model.species, self.problem.eps, self.on_blow_up))
         observers.append(None if self.progress is None else Progress(self.progress))
         observers.append(None if self.store is None else CheckpointWriter(self.store))
-        return Run(self._systems, scheme=self.scheme, times=self._times, observers=[o for o in observers if o])
+        if self.resampling is not None and self._weights.signed:
+            raise InputError(
+                f"resampling = {self.resampling.name!r} needs weights >= 0, and some of {self._weights.signed[0]!r} "
+                "are negative: leave it out"
+            )
+        return Run(
+            self._systems,
+            scheme=self.scheme,
+            times=self._times,
+            observers=[o for o in observers if o],
+            resampling=self.resampling,
+        )
 
     @cached_property
     def store(self) -> CheckpointStore | None:
@@ -89,6 +102,7 @@ class Simulation:
 
     def _cloud(self, label: str, details: Mapping[str, Any], **recorded: Any) -> Cloud:
         run, system = self.run, self._systems[label]
+        weights, seen = self._weights_of[label], system.seen
         return Cloud(
             problem=self.problem,
             mollifier=self.mollifier,
@@ -98,12 +112,12 @@ class Simulation:
             replica=self.seed.replica,
             comm=self.comm,
             counts=self.counts,
-            masses=self._weights.masses,
-            variations=self._weights.variations,
+            masses=seen.masses or weights.masses,
+            variations={name: seen.variations.get(name, size) for name, size in weights.variations.items()},
             diagnostics=self._recorders[label].diagnostics(run),
             _positions=system.positions,
             _ids=system.ids,
-            _weights=self._weights.each,
+            _weights=weights.each,
             _details={**details, **system.evaluator.summary()},
             **recorded,
         )
@@ -133,7 +147,10 @@ class Simulation:
     @cached_property
     def _weights(self) -> ParticleWeights:
         masses, zeta = self.problem.masses, self._starts[1]
-        weights = particle_weights(self.given_weights, zeta, counts=self.counts, masses=masses, comm=self.comm)
+        growing = self.problem.model.has_growth
+        weights = particle_weights(
+            self.given_weights, zeta, counts=self.counts, masses=masses, comm=self.comm, growing=growing
+        )
         for statistic in statistics_of(self.save):
             statistic.check_weights(weights)
         for name, size in weights.variations.items() if self.mean_field is not None else ():
@@ -145,15 +162,20 @@ class Simulation:
         return weights
 
     @cached_property
+    def _weights_of(self) -> dict[str, ParticleWeights]:
+        """The weights of the particles, and of the mean-field particles, which change by other growth."""
+        return {"particles": self._weights, **({} if self.mean_field is None else {"mean_field": self._weights.copy()})}
+
+    @cached_property
     def _systems(self) -> dict[str, System]:
         (ids, zeta), model = self._starts, self.problem.model
-        evaluators = {"particles": self._own_fields()}
+        evaluators = {"particles": self._own_fields("particles")}
         if self.mean_field is not None:
             evaluators["mean_field"] = MeanFieldEvaluator(
                 self.problem.fields,
                 source=self.mean_field,
                 dimension=model.dimension,
-                weights=self._weights.each,
+                weights=self._weights_of["mean_field"].each,
                 tol=self.fields.field_tol,
                 comm=self.comm,
             )
@@ -166,20 +188,21 @@ class Simulation:
                 counts=self.counts,
                 noise=self.seed.noise,
                 comm=self.comm,
-                weights=self._weights,
+                weights=self._weights_of[label],
             )
             for label, evaluator in evaluators.items()
         }
 
-    def _own_fields(self) -> FieldEvaluator:
-        """Return a new evaluator of the fields of an empirical measure."""
-        dimension, weights = self.problem.model.dimension, self._weights.each
+    def _own_fields(self, label: str) -> FieldEvaluator:
+        """Return a new evaluator of the fields of the empirical measure of particles, or of mean-field particles."""
+        dimension, weights = self.problem.model.dimension, self._weights_of[label].each
         return self.fields.evaluator(self.problem.fields, dimension=dimension, weights=weights, comm=self.comm)
 
     @cached_property
     def _recorders(self) -> dict[str, Recorder]:
         species, dimension = self.problem.model.species, self.problem.model.dimension
-        return {label: Recorder(label, species, dimension, len(self._times) - 1) for label in self._systems}
+        steps, growing = len(self._times) - 1, self.problem.model.has_growth
+        return {label: Recorder(label, species, dimension, steps, growing=growing) for label in self._systems}
 
     @cached_property
     def _coupling(self) -> CouplingRecorder | None:
@@ -190,7 +213,10 @@ class Simulation:
     def _statistics(self) -> StatisticsRecorder | None:
         if self.save is None:
             return None
-        return StatisticsRecorder(self.save, self._saved_steps, self._own_fields, lambda run: self.cloud())
+        label = "particles" if self.mean_field is None else "mean_field"
+        return StatisticsRecorder(
+            self.save, self._saved_steps, lambda: self._own_fields(label), lambda run: self.cloud()
+        )
 
     def _details(self) -> dict[str, Any]:
         """Return what a summary says of the numerics."""
@@ -202,6 +228,7 @@ class Simulation:
             "method": self.fields.method,
             "field_tol": self.fields.field_tol,
             "include_self": self.fields.include_self,
+            **({} if self.resampling is None else {"resampling": str(self.resampling)}),
         }
 
     def _description(self) -> dict[str, Any]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from kspde.errors import ConvergenceError, InputError
 from kspde.models import FieldValues, Model
+from kspde.models.coefficients import growth_of
 from kspde.particles.fields.base import Extent, FieldEvaluator
 from kspde.particles.observation import Observation, Tallies, observe
 from kspde.particles.weights import ParticleWeights
@@ -47,13 +51,49 @@ class System:
 
         Args:
             tallies: tallies that the scheme which moved the particles returned.
+
+        Raises:
+            ConvergenceError: a species has died out, or its mass is not finite; on every rank.
         """
         self.seen = observe(self.positions, self.ids, self.counts, self.comm, self.weights, tallies)
+        for name, size in self.seen.variations.items():
+            if not 0.0 < size < math.inf:
+                raise ConvergenceError(
+                    f"the weights of species {name!r} have the absolute sum {size:g}: its growth has left the range of "
+                    "floating-point numbers; end earlier, or check the model's growth"
+                )
         return self.seen.not_finite
 
     def own_weights(self, species: str) -> Array | None:
         """Return the weights of this rank's particles of a species, or None where all are equal."""
         return None if self.weights is None else self.weights.own(species)
+
+    @property
+    def changing_weights(self) -> dict[str, Array]:
+        """The weights of this rank's particles by species, where they change in time: schemes overwrite them."""
+        return {} if self.weights is None or not self.weights.growing else dict(self.weights.each)  # type: ignore[arg-type]
+
+    def growth(self, species: str, c: FieldValues, ids: Ids) -> Array | None:
+        """Return the growth rate r of particles of a species, shape (n,), or None where weights do not change.
+
+        Rank-local.
+
+        Raises:
+            InputError: the model returned a wrong shape or type.
+            ConvergenceError: r is not finite.
+        """
+        if not self.model.has_growth:
+            return None
+        growth = growth_of(self.model, species, c)
+        if growth is not None:
+            bad = np.flatnonzero(~np.isfinite(growth))
+            if len(bad):
+                raise ConvergenceError(
+                    f"the growth of species {species!r} is {growth[bad[0]]:g} at particle {ids[bad[0]]}, at "
+                    f"({', '.join(f'{x:.6g}' for x in c.points[bad[0]])}): it must be finite; check the model's "
+                    "parameters"
+                )
+        return growth
 
     def first_row(self, species: str) -> int:
         """Return the number of particles of a species on lower ranks."""

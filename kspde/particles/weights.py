@@ -1,13 +1,14 @@
 r"""Weights of single particles: their shares in the fields, of either sign.
 
 A species' empirical measure is :math:`\mu^N = \sum_j w_j \delta_{X_j}`. Without weights of its own every particle has
-:math:`w_j = \text{mass}/N`.
+:math:`w_j = \text{mass}/N`. Where the model has growth, weights change in time, :math:`dw_j = r(X_j) w_j\,dt`: schemes
+overwrite the arrays, which evaluators share.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -35,17 +36,23 @@ class ParticleWeights:
         each: w_j by species: a number where all are equal, else this rank's, shape (n_local,).
         variations: Σ_j |w_j| over all ranks, of the species with their own weights.
         signed: the species with a weight < 0.
+        growing: whether weights change in time: then ``each`` has arrays only, and the sums are those at t = 0.
     """
 
     masses: Mapping[str, float]
     each: Mapping[str, float | Array]
     variations: Mapping[str, float] = field(default_factory=dict)
     signed: tuple[str, ...] = ()
+    growing: bool = False
 
     def own(self, species: str) -> Array | None:
         """Return this rank's weights of a species, or None where all are equal."""
         each = self.each[species]
         return each if isinstance(each, np.ndarray) else None
+
+    def copy(self) -> ParticleWeights:
+        """Return weights that change independently of these."""
+        return replace(self, each={name: w.copy() if isinstance(w, np.ndarray) else w for name, w in self.each.items()})
 
 
 def particle_weights(
@@ -55,6 +62,7 @@ def particle_weights(
     counts: Mapping[str, int],
     masses: Mapping[str, float],
     comm: Comm,
+    growing: bool = False,
 ) -> ParticleWeights:
     """Return the weights of particles that start at ``positions``, by species (n_local, d). Collective.
 
@@ -65,6 +73,7 @@ def particle_weights(
         counts: number of particles by species, over all ranks.
         masses: masses of the initial densities.
         comm: the communicator.
+        growing: whether weights change in time.
 
     Raises:
         InputError: an unknown species, a wrong shape, a weight that is not finite, or none that is not 0; on every
@@ -92,7 +101,10 @@ def particle_weights(
             raise InputError(
                 f"the weights of {name!r} have the absolute sum {variations[name]:g}: give some that are not 0"
             )
+    if growing:
+        each = {name: np.array(np.broadcast_to(w, len(positions[name]))) for name, w in each.items()}
     return ParticleWeights(
+        growing=growing,
         masses={name: totals[name] if name in given else masses[name] for name in species},
         each=each,
         variations={name: variations[name] for name in species if name in given},

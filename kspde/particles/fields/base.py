@@ -90,7 +90,7 @@ class FieldEvaluator(ABC):
         fields: the regularised fields.
         dimension: the dimension d.
         weights: the weights w_j by species, of either sign: one for all its particles, or this rank's, shape
-            (n_local,).
+            (n_local,), which may be overwritten before an update.
         tol: the error allowed at the particles, relative to the supremum over space of the field, and of its gradient;
             where weights have both signs, relative to the field of their absolute values.
         include_self: whether a particle of the source species feels itself, as printed in Wang, Li and Huang's (1.3).
@@ -127,17 +127,23 @@ class FieldEvaluator(ABC):
         self.tol = tol
         self.comm = comm
         self.memory_limit = memory_limit
-        self._own: dict[str, float | Array] = (
-            {} if include_self else {f.name: moment(f.kernel, dimension) * weights[f.source] for f in self.active}
-        )
-        #: By species and field, w_i K''(0), where the field's gradient is computed and K has second derivatives at 0:
-        #: the rate at which a particle's own share of the gradient changes as it leaves the place that was deposited.
-        self.own_slopes: dict[str, dict[str, float | Array]] = {}
+        #: By field K(0), what a particle of weight 1 adds to the field at its own place, where that is not wanted.
+        self._own: dict[str, float] = {} if include_self else {f.name: moment(f.kernel, dimension) for f in self.active}
+        #: By species and field K''(0), where the field's gradient is computed and K has second derivatives at 0.
+        self._curvatures: dict[str, dict[str, float]] = {}
         for f in self.active:
             if f.gradient and f.tau == 0 and f.kernel.smoothing > dimension + 2:
                 curvature = -float(radial_weights(f.kernel, dimension) @ WAVENUMBERS**2) / dimension
-                self.own_slopes.setdefault(f.source, {})[f.name] = curvature * weights[f.source]
+                self._curvatures.setdefault(f.source, {})[f.name] = curvature
         self._buffers: dict[tuple[str, str], Array] = {}
+
+    @property
+    def own_slopes(self) -> dict[str, dict[str, float | Array]]:
+        """By species and field w_i K''(0), where the field's gradient is computed and K has second derivatives at 0.
+
+        A particle's own share of the gradient changes at this rate as it leaves the place that was deposited.
+        """
+        return {s: {name: k * self.weights[s] for name, k in each.items()} for s, each in self._curvatures.items()}
 
     @abstractmethod
     def update(self, positions: Mapping[str, Array], extent: Extent) -> None:
@@ -191,8 +197,8 @@ class FieldEvaluator(ABC):
             if field in self.active:
                 self._evaluate(field, c.points, value, gradient)
                 if field.source == species and field.name in self._own:
-                    own = self._own[field.name]
-                    value -= own[rows] if isinstance(own, np.ndarray) else own
+                    weights = self.weights[species]
+                    value -= self._own[field.name] * (weights[rows] if isinstance(weights, np.ndarray) else weights)
             else:
                 value[:] = 0.0
                 if gradient is not None:

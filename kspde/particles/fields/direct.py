@@ -41,8 +41,7 @@ class DirectSum(FieldEvaluator):
         """Gather all particles on every rank, and tabulate the kernels up to the cloud's diameter. Collective."""
         for source in dict.fromkeys(field.source for field in self.active):
             self._all[source] = self._gathered(positions[source])
-            if source not in self._all_weights:
-                self._all_weights[source] = own_and_factor(self.weights[source], self._gathered)
+            self._all_weights[source] = own_and_factor(self.weights[source], self._gathered)
         diameter = float(np.linalg.norm(extent.size))
         if diameter > self._reach:
             self._tabulate(1.3 * diameter or 1.0)

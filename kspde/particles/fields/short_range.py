@@ -108,8 +108,7 @@ class ShortRangeSum:
             for f in fields
         }
         self._weights = weights
-        #: Weights of the particles of all ranks, as ``own_and_factor`` returns them; and the same sorted by cell.
-        self._all_weights: dict[str, tuple[Array | None, float]] = {}
+        #: Weights of the particles of all ranks, as ``own_and_factor`` returns them, sorted by cell.
         self._sorted_weights: dict[str, tuple[Array | None, float]] = {}
         self._sorted: dict[str, Array] = {}
         self._starts: dict[str, Indices] = {}
@@ -140,9 +139,7 @@ class ShortRangeSum:
             self._starts[name] = np.concatenate(([0], np.cumsum(count)))
             order = np.argsort(cell, kind="stable")
             self._sorted[name] = x[order]
-            if name not in self._all_weights:
-                self._all_weights[name] = own_and_factor(self._weights[name], lambda w: everyones(w, comm))
-            own, factor = self._all_weights[name]
+            own, factor = own_and_factor(self._weights[name], lambda w: everyones(w, comm))
             self._sorted_weights[name] = None if own is None else own[order], factor
             # Ordered pairs in the same or in adjacent cells.
             around = ndimage.convolve(count.reshape(shape).astype(float), np.ones((3,) * d), mode="constant")

@@ -27,6 +27,8 @@ class Scheme(ABC):
         field_evaluations: number of times per step that the fields of all particles are computed.
         vectors: number of vectors per particle in memory: starting point, position, and those of a step.
         source: where the scheme comes from.
+        grows: whether it changes weights by the model's growth (``System.growth``); a model that has growth is refused
+            otherwise.
 
     Raises:
         InputError: dt is not a finite number > 0.
@@ -42,6 +44,7 @@ class Scheme(ABC):
     field_evaluations: ClassVar[int]
     vectors: ClassVar[float]
     source: ClassVar[str]
+    grows: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dt", check_number("dt", self.dt, above=0))

@@ -2,7 +2,8 @@ r"""The Euler-Maruyama scheme.
 
 .. math:: X^{k+1} = X^k + b(X^k)\,\Delta t + \sqrt{2 D(X^k)\,\Delta t}\;\xi^k,
 
-with standard normals ξ^k that are a function of (seed, k, particle id). Weak order 1, strong order 1/2.
+with standard normals ξ^k that are a function of (seed, k, particle id). Weak order 1, strong order 1/2. Where the model
+has growth, weights follow :math:`w^{k+1} = e^{r(X^k) \Delta t} w^k`: they keep their sign for every Δt.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class EulerMaruyama(Scheme):
     strong_order = 0.5
     field_evaluations = 1
     vectors = 4.0
+    grows = True
     source = (
         "Maruyama, Rend. Circ. Mat. Palermo 4 (1955); Kloeden and Platen, Numerical Solution of Stochastic "
         "Differential Equations (1992), sections 10.2 and 14.1"
@@ -58,8 +60,13 @@ def _advance_species(system: System, species: str, step: int, h: float) -> list[
     fields_of = system.evaluator.parts(species, x)
 
     def advance(rows: slice) -> Array:
-        diffusion, drift = coefficients(system.model, species, fields_of(rows))
+        c = fields_of(rows)
+        diffusion, drift = coefficients(system.model, species, c)
         b, own = _NO_DRIFT if drift is None else drift, None if weights is None else weights[rows]
+        growth = system.growth(species, c, ids[rows])
+        if growth is not None and own is not None:
+            with np.errstate(over="ignore"):  # refused by ``System.observe``
+                own *= np.exp(h * growth)
         key = system.noise.key
         bad, seen = _advance(x[rows], diffusion, b, drift is not None, h, ids[rows], np.uint64(step), key, own)
         if bad >= 0:

@@ -37,6 +37,9 @@ affected by that, as :math:`\nabla K(0) = 0`, but from a field's gradient the pa
 is an unknown without noise: its value at both stages is the one after h/2 with the source at the beginning of the step
 (:mod:`kspde.particles.fields.relaxing`).
 
+Where the model has growth, :math:`\log w_i` is an unknown without noise, :math:`d\log w_i = r_i\,dt`, to which the
+same applies: weights are :math:`e^{h r_i/2} w_i` at both stages, and :math:`e^{h (r_i^u + r_i^w)/2} w_i` after the step.
+
 *Why that is enough.* Let A, B, C, D be the parts of :math:`X' - X` of orders :math:`h^{1/2}, h, h^{3/2}, h^2`. The
 local error is of order 3 (Kloeden and Platen, theorem 14.5.2) if the expectations of products of up to five of them
 agree with those of the exact step up to :math:`h^{5/2}`. With (u, w) → (−u, −w), A and C change their sign and B and D
@@ -93,6 +96,7 @@ class Weak2(Scheme):
     strong_order = 0.5
     field_evaluations = 3
     vectors = 13.0
+    grows = True
     source = (
         "Kloeden and Platen, Numerical Solution of Stochastic Differential Equations (1992), section 14.2 "
         "(after Talay), with iterated integrals of rank 2: kspde.particles.schemes.weak2"
@@ -104,23 +108,46 @@ class Weak2(Scheme):
         normals: dict[str, Array] = {}
         move: dict[str, Array] = {}
         stages: tuple[dict[str, Array], dict[str, Array]] = ({}, {})
+        weights = system.changing_weights
+        before = {name: w.copy() for name, w in weights.items()}
+        growth = {name: np.zeros_like(w) for name, w in weights.items()}
         with together(system.comm):
             for name, x in system.positions.items():
                 s, b = _amplitude_and_drift(system, name, x)
+                _add_growth(growth, system, name, x)
                 amplitude[name], normals[name] = s, system.noise.normals(system.ids[name], step, 2 * x.shape[1])
                 first, second, move[name] = (np.empty_like(x) for _ in range(3))
                 stages[0][name], stages[1][name] = first, second
                 _begin(first, second, move[name], x, s, b, normals[name], h)
+        _grow(weights, before, growth, 0.5 * h)
+        growth = {name: np.zeros_like(w) for name, w in weights.items()}
         for which, stage in enumerate(stages):
             system.prepare_stage(stage, t + 0.5 * h)
             with together(system.comm):
                 for name, y in stage.items():
                     s, b = _amplitude_and_drift(system, name, y)
+                    _add_growth(growth, system, name, y)
                     _add_stage(move[name], s, b, normals[name], which, h)
                     if which == 0:
                         _add_correction(system, name, y, amplitude[name], move[name], h)
+        _grow(weights, before, growth, 0.5 * h)
         for name, x in system.positions.items():
             x += move[name]
+
+
+def _add_growth(growth: dict[str, Array], system: System, species: str, x: Array) -> None:
+    """Add r at positions in the prepared fields, where weights change."""
+    if species in growth:
+        found = system.growth(species, system.at(species, x), system.ids[species])
+        if found is not None:
+            growth[species] += found
+
+
+def _grow(weights: dict[str, Array], before: dict[str, Array], growth: dict[str, Array], h: float) -> None:
+    """Overwrite the weights by those before the step times e^(h r)."""
+    with np.errstate(over="ignore"):  # refused by ``System.observe``
+        for name, w in weights.items():
+            w[:] = before[name] * np.exp(h * growth[name])
 
 
 def _amplitude_and_drift(
