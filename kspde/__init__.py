@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         SignalDependentKellerSegel,
     )
     from kspde.papers import theory
+    from kspde.particles.resampling import SystematicResampling
     from kspde.particles.schemes import EulerMaruyama, Weak2
     from kspde.particles.simulate import simulate
     from kspde.runtime.checkpoint import Checkpoint, StoppedError
@@ -73,6 +74,7 @@ __all__ = [
     "SignalDependentKellerSegel",
     "Snapshots",
     "StoppedError",
+    "SystematicResampling",
     "Weak2",
     "Yukawa",
     "compare",
@@ -115,6 +117,7 @@ _HOMES = {
         "SignalDependentKellerSegel",
     ),
     "kspde.particles": ("simulate",),
+    "kspde.particles.resampling": ("SystematicResampling",),
     "kspde.particles.schemes": ("EulerMaruyama", "Weak2"),
     "kspde.runtime.checkpoint": ("Checkpoint", "StoppedError"),
     "kspde.runtime.saving": ("SaveAt",),

@@ -24,6 +24,7 @@ from kspde.models import MODELS, Model
 from kspde.papers.studies import MEASURES, PROMISES, Fit
 from kspde.particles import simulate
 from kspde.particles.fields import METHODS as FIELD_METHODS
+from kspde.particles.resampling import RESAMPLINGS
 from kspde.particles.schemes import SCHEMES as PARTICLE_SCHEMES
 from kspde.particles.statistics import STATISTICS as PARTICLE_STATISTICS
 from kspde.runtime.saving import SaveAt
@@ -94,7 +95,7 @@ _SYSTEM: dict[str, tuple[Any, Any, str]] = {
             simulate,
             name="particles",
             types=_TIMES | _STATISTICS | {"method": one_of(FIELD_METHODS)},
-            objects={"save": SaveAt, "scheme": PARTICLE_SCHEMES},
+            objects={"save": SaveAt, "scheme": PARTICLE_SCHEMES, "resampling": RESAMPLINGS},
         ),
         None,
         "how the particles are simulated: arguments of kspde.simulate",

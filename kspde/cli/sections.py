@@ -193,6 +193,12 @@ class Section(BaseModel):
         self, options: dict[str, Any], name: str, registry: Mapping[str, Callable[..., Any]], own: Mapping[str, Any]
     ) -> None:
         """Put an object of a registry into the options, in place of its parameters."""
+        if getattr(self, name) is None:
+            for key in sorted(
+                {key for call in registry.values() for key in parameters(call)} & set(options) - set(own)
+            ):
+                raise InputError(f"{key} = {options[key]} has no effect without {name}: leave it out, or give {name}")
+            return
         chosen = canonical_name(getattr(self, name), registry)
         known = parameters(registry[chosen])
         extra: dict[str, Any] = {}

@@ -21,7 +21,7 @@ from kspde.particles.reductions import everyones
 from kspde.particles.system import System
 from kspde.runtime.random import Philox
 
-__all__ = ["RESAMPLINGS", "Resampling", "Systematic", "resampling_of"]
+__all__ = ["RESAMPLINGS", "Resampling", "SystematicResampling", "resampling_of"]
 
 #: The part of a seed's stream of noise that is not a particle's.
 _RESAMPLING = 3
@@ -42,7 +42,7 @@ class Resampling(ABC):
 
 
 @dataclass(frozen=True)
-class Systematic(Resampling):
+class SystematicResampling(Resampling):
     r"""Systematic resampling: of particle j there are ⌊N w_j/Σw⌋ or ⌈N w_j/Σw⌉ new ones.
 
     New particle k has the ancestor whose interval of the cumulated weights holds (k + U)/N, with one uniform U (Douc,
@@ -51,23 +51,25 @@ class Systematic(Resampling):
     All is a function of the seed, the step and the weights, whatever the number of ranks.
 
     Attributes:
-        below: the share :math:`(\sum w)^2/(N \sum w^2)` of effective particles below which a species is resampled, in
-            (0, 1).
+        effective_share: the share :math:`(\sum w)^2/(N \sum w^2)` of effective particles below which a species is
+            resampled, in (0, 1).
 
     Raises:
         InputError: another number.
     """
 
-    below: float = 0.5
+    effective_share: float = 0.5
 
     name = "systematic"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "below", check_number("below", self.below, above=0, below=1))
+        object.__setattr__(
+            self, "effective_share", check_number("effective_share", self.effective_share, above=0, below=1)
+        )
 
     def __call__(self, system: System, step: int) -> bool:
         """Resample the species that need it; see :meth:`Resampling.__call__`. Collective."""
-        poor = [name for name, share in system.seen.effective.items() if share < self.below]
+        poor = [name for name, share in system.seen.effective.items() if share < self.effective_share]
         for name in poor:
             x, w, n = system.positions[name], system.changing_weights[name], system.counts[name]
             everyone, weights = everyones(x, system.comm), everyones(w, system.comm)
@@ -84,7 +86,7 @@ class Systematic(Resampling):
 
 
 #: Classes by the name that ``simulate(resampling=...)`` accepts.
-RESAMPLINGS: dict[str, type[Resampling]] = {each.name: each for each in (Systematic,)}
+RESAMPLINGS: dict[str, type[Resampling]] = {each.name: each for each in (SystematicResampling,)}
 
 
 def resampling_of(given: Any, *, growing: bool, coupled: bool) -> Resampling | None:

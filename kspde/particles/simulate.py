@@ -100,7 +100,7 @@ def simulate(
             "weak-2" (weak order 2, strong order 1/2, three evaluations), or an object, ``kspde.EulerMaruyama(dt=...)``
             or ``kspde.Weak2(dt=...)``, which has its own dt; their attribute ``source`` says where they come from.
         resampling: how weights that growth has made different become equal again: None for not at all, "systematic"
-            (:mod:`kspde.particles.resampling`), or an object, ``kspde.Systematic(below=0.5)``.
+            (:mod:`kspde.particles.resampling`), or an object, ``kspde.SystematicResampling(effective_share=0.5)``.
         mean_field: the density that ``solve`` returned for this problem, up to ``t_end`` at least, saved often enough
             to be interpolated in time. Its fields are interpolated in space to ``field_tol`` where it is smooth enough;
             the errors in space, and in time between snapshots, are measured (``Coupling.field_error``).

@@ -38,7 +38,7 @@ is an unknown without noise: its value at both stages is the one after h/2 with 
 (:mod:`kspde.particles.fields.relaxing`).
 
 Where the model has growth, :math:`\log w_i` is an unknown without noise, :math:`d\log w_i = r_i\,dt`, to which the
-same applies: weights are :math:`e^{h r_i/2} w_i` at both stages, and :math:`e^{h (r_i^u + r_i^w)/2} w_i` after the step.
+same applies: weights are :math:`e^{h r_i/2} w_i` at both stages, :math:`e^{h (r_i^u + r_i^w)/2} w_i` after the step.
 
 *Why that is enough.* Let A, B, C, D be the parts of :math:`X' - X` of orders :math:`h^{1/2}, h, h^{3/2}, h^2`. The
 local error is of order 3 (Kloeden and Platen, theorem 14.5.2) if the expectations of products of up to five of them
