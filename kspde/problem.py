@@ -131,6 +131,7 @@ class Problem:
         if "model" not in ignore:
             parts = differences("model", self.model, other.model)
             found += [d._replace(name=d.name.removeprefix("model.")) for d in parts]
+            found += [] if parts else differences("moments", self.model.moments, other.model.moments)
         if "u0" not in ignore:
             for name in {**self.u0, **other.u0}:
                 ours, theirs = self.u0.get(name), other.u0.get(name)
@@ -168,4 +169,5 @@ class Problem:
             out |= values_of(f"u0.{name}", density)
             out |= values_of(f"u0.{name}.mass", density.mass)
             out[f"u0.{name}.fingerprint"] = density.fingerprint()
+        out |= values_of("moments", self.model.moments) if self.model.moments else {}
         return out | values_of("regularised_fields", self.fields)

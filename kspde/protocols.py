@@ -96,6 +96,10 @@ class SolvedDensity(Run, Protocol):
         """Return a field on such a grid. Collective."""
         ...
 
+    def moment(self, name: str, t: float | None = None) -> Array:
+        """Return a moment of the model at time t, ``t_end`` unless given, shape () or (k, ...). Collective."""
+        ...
+
 
 class ParticleCloud(Run, Protocol):
     """Particles at one time, spread over the ranks."""

@@ -95,7 +95,7 @@ class Recorder:
             "time_error": np.zeros(len(densities)) if time_error is None else time_error,
             "growth": np.zeros(len(densities)) if growth is None else growth,
         }
-        row |= {name: STATISTICS[name](self._system, unknowns) for name in self._statistics}
+        row |= {name: STATISTICS[name](self._system, unknowns, t) for name in self._statistics}
         self._rows.append(np.concatenate([[t, dt], *(row[name] for name in self._names)]))
         return row
 
@@ -132,7 +132,7 @@ class Statistic(ABC):
         """Raise an ``InputError`` where the statistic has no meaning for a model."""
 
     @abstractmethod
-    def __call__(self, system: Semidiscretisation, unknowns: Array) -> Array:
+    def __call__(self, system: Semidiscretisation, unknowns: Array, t: float) -> Array:
         """Return one value per species. Collective."""
 
 
@@ -141,7 +141,7 @@ class FisherInformation(Statistic):
 
     name = "fisher_information"
 
-    def __call__(self, system: Semidiscretisation, unknowns: Array) -> Array:
+    def __call__(self, system: Semidiscretisation, unknowns: Array, t: float) -> Array:
         parts = []
         for u in _densities(system, unknowns):
             floor = _floor(system, u)
@@ -155,7 +155,7 @@ class LogGradient(Statistic):
 
     name = "log_gradient"
 
-    def __call__(self, system: Semidiscretisation, unknowns: Array) -> Array:
+    def __call__(self, system: Semidiscretisation, unknowns: Array, t: float) -> Array:
         largest = []
         for u in _densities(system, unknowns):
             floor = _floor(system, u)
@@ -177,8 +177,8 @@ class FreeEnergy(Statistic):
         if not model.has_free_energy:
             raise InputError(f"statistics: free_energy is not defined for {type(model).__name__}: leave it out")
 
-    def __call__(self, system: Semidiscretisation, unknowns: Array) -> Array:
-        c = system.field_values(unknowns)
+    def __call__(self, system: Semidiscretisation, unknowns: Array, t: float) -> Array:
+        c = system.field_values(unknowns, t)
         densities = _densities(system, unknowns)
         flat = {name: u.ravel() for name, u in zip(system.model.species, densities, strict=True)}
         density = system.model.free_energy_density(flat, c)

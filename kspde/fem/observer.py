@@ -108,7 +108,7 @@ class Observer:
         row = self.recorder.record(t, t - self._last, unknowns, state.time_error, state.growth)
         self._last, self.latest = t, unknowns
         if len(self.knots) < len(self.times) and t >= self.next_time - 1e-12 * self._t_end:
-            self.knots.append(Knot(self.next_time, unknowns.copy(), self._slopes(unknowns)))
+            self.knots.append(Knot(self.next_time, unknowns.copy(), self._slopes(unknowns, t)))
             if self._callback is not None:
                 with all_or_none(self._system.space.comm):
                     self._callback(Snapshot(self._system, t, unknowns))
@@ -121,11 +121,11 @@ class Observer:
         """Return the snapshots and, last, the state after the last accepted step, if there was one. Collective."""
         if self.latest is None or (self.knots and self.knots[-1].t >= self._last):
             return self.knots
-        return [*self.knots, Knot(self._last, self.latest, self._slopes(self.latest))]
+        return [*self.knots, Knot(self._last, self.latest, self._slopes(self.latest, self._last))]
 
-    def _slopes(self, unknowns: Array) -> Array:
+    def _slopes(self, unknowns: Array, t: float) -> Array:
         """Return the time derivatives; a single snapshot needs none."""
         if len(self.times) == 1:
             return np.zeros_like(unknowns)
-        slopes = self._system.rate(self._system.state(unknowns)) / self._system.space.weights
+        slopes = self._system.rate(self._system.state(unknowns), t) / self._system.space.weights
         return self._system.nodal(slopes)

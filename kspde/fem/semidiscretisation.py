@@ -14,8 +14,8 @@ from kspde.fem.spaces.base import FieldOperator, Space
 from kspde.fem.spaces.local import LocalOperator
 from kspde.initial import InitialDensity
 from kspde.kernels import Kernel
-from kspde.models import Field, FieldValues, Model
-from kspde.models.coefficients import coefficients, growth_of
+from kspde.models import Field, FieldValues, Model, Moment
+from kspde.models.coefficients import coefficients, growth_of, moment_integrand
 from kspde.runtime.parallel import together
 from kspde.typing import Array
 
@@ -62,6 +62,7 @@ class Semidiscretisation:
         }
         #: relaxing fields, in the order of their rows among the unknowns
         self.relaxing = tuple(f for f in fields if f.tau > 0)
+        self._moments = {m.name: (self._source(m), _moment_weights(space, m)) for m in model.moments}
 
     def start(self, densities: Array) -> Array:
         """Return the unknowns at t = 0 for initial densities: relaxing fields start from K * u_0. Collective."""
@@ -86,11 +87,22 @@ class Semidiscretisation:
         rows += [self._operators[f.name].nodal(c) for f, c in zip(self.relaxing, state[n:], strict=True)]
         return np.stack(rows)
 
-    def field_values(self, unknowns: Array, state: Array | None = None) -> FieldValues:
-        """Return all fields, and the gradients the model uses, at the local nodes. Collective.
+    def moments(self, unknowns: Array) -> dict[str, Array]:
+        """Return the model's moments, ∫φu by the mass matrix's quadrature, for nodal unknowns. Collective."""
+        parts = {name: np.tensordot(unknowns[i].ravel(), w, 1) for name, (i, w) in self._moments.items()}
+        if not parts:
+            return {}
+        sums = self.space.total(np.concatenate([np.ravel(part) for part in parts.values()]))
+        ends = np.cumsum([part.size for part in parts.values()])[:-1]
+        split = zip(parts.items(), np.split(sums, ends), strict=True)
+        return {name: numbers.reshape(part.shape) for (name, part), numbers in split}
+
+    def field_values(self, unknowns: Array, t: float, state: Array | None = None) -> FieldValues:
+        """Return all fields, the gradients the model uses, and the moments, at the local nodes. Collective.
 
         Args:
             unknowns: nodal unknowns.
+            t: the time.
             state: their state where it is known; it may save a transform.
         """
         values: dict[str, Array] = {}
@@ -110,7 +122,7 @@ class Semidiscretisation:
             if gradient is not None:
                 gradients[f.name] = gradient
         _clear_rounding(values, self.space)
-        return FieldValues(self.space.points, values, gradients)
+        return FieldValues(self.space.points, values, gradients, t, self.moments(unknowns))
 
     def coefficients(self, species: str, c: FieldValues) -> tuple[Array, Array | None]:
         """Return D, shape (n_local,) or (n_local, d), and b, (n_local, d) or None, of a species at the local nodes.
@@ -136,15 +148,16 @@ class Semidiscretisation:
             InputError: names the species, the value and the place, on every rank.
         """
         try:
-            self._check(unknowns)
+            self._check(unknowns, 0.0)
         except CoefficientError as error:
             raise InputError(f"{error} (t = 0)") from None
 
-    def refuse_backward(self, unknowns: Array, highest: Array, lowest: Array, tol: float) -> None:
+    def refuse_backward(self, unknowns: Array, t: float, highest: Array, lowest: Array, tol: float) -> None:
         """Refuse unknowns at which D is negative. Collective.
 
         Args:
             unknowns: the unknowns after an accepted step.
+            t: the time then.
             highest: sup D of each species over the step's stages, which may overshoot its result.
             lowest: inf D likewise.
             tol: the tolerance of the step, to which the density's own D is known at best.
@@ -154,20 +167,23 @@ class Semidiscretisation:
         """
         share = min(10.0 * tol, 1e-5)
         if np.any(lowest < -share * highest):
-            self._check(unknowns, share=share)
+            self._check(unknowns, t, share=share)
 
-    def _check(self, unknowns: Array, **allowed: float) -> None:
-        c = self.field_values(unknowns)
+    def _check(self, unknowns: Array, t: float, **allowed: float) -> None:
+        c = self.field_values(unknowns, t)
         for species in self.model.species:
             diffusion, drift = self.coefficients(species, c)
             checked(self.space, species, diffusion, drift, **allowed)
             if self.model.has_growth:
                 checked_growth(self.space, species, self.growth(species, c))
 
-    def rate(self, state: Array) -> Array:
-        """Return M dy/dt as a dual vector, shape as ``state``, and record D for ``diffusion_range``. Collective."""
+    def rate(self, state: Array, t: float) -> Array:
+        """Return M dy/dt at time t as a dual vector, shape as ``state``, and record D for ``diffusion_range``.
+
+        Collective.
+        """
         unknowns = self.nodal(state)
-        c = self.field_values(unknowns, state)
+        c = self.field_values(unknowns, t, state)
         out = np.empty_like(state)
         growing: dict[int, Array] = {}
         for i, species in enumerate(self.model.species):
@@ -255,11 +271,29 @@ class Semidiscretisation:
         """Discard the D of a rejected step: its stages may lie anywhere."""
         self._extremes[:] = [[0.0], [-np.inf]]
 
-    def _source(self, f: Field) -> int:
+    def _source(self, f: Field | Moment) -> int:
         return self.model.species.index(f.source)
 
     def _row(self, f: Field) -> int:
         return len(self.model.species) + self.relaxing.index(f)
+
+
+def _moment_weights(space: Space, moment: Moment) -> Array:
+    """Return φ times the mass matrix's weights at the local nodes, shape (n, ...). Collective.
+
+    Raises:
+        InputError: values that are not finite, or of a wrong shape; on every rank.
+    """
+    with together(space.comm):
+        values = moment_integrand(moment, space.points)
+        bad = np.argwhere(~np.isfinite(values))
+        if len(bad):
+            place = ", ".join(f"{x:.6g}" for x in space.points[bad[0, 0]])
+            raise InputError(
+                f"the function of moment {moment.name!r} is {values[tuple(bad[0])]:g} at ({place}): give a function "
+                "that is finite on the domain"
+            )
+    return np.asarray((space.mass.ravel() * values.T).T)
 
 
 def _clear_rounding(values: dict[str, Array], space: Space) -> None:

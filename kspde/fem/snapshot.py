@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kspde.errors import InputError, check_finite, check_number
+from kspde.errors import InputError, check_choice, check_finite, check_number
 from kspde.fem.semidiscretisation import Semidiscretisation
 from kspde.runtime.parallel import together
 from kspde.typing import Array
@@ -153,10 +153,21 @@ class Snapshot:
             same(t=self.t, name=name)
         return self._nodal_field(name)
 
+    def moment(self, name: str) -> Array:
+        """Return a moment of the model, ∫φu: shape () or (k, ...). Collective.
+
+        Raises:
+            InputError: an unknown moment.
+        """
+        with together(self._system.space.comm, "moment") as same:
+            check_choice("moment", name, {m.name for m in self._system.model.moments})
+            same(t=self.t, name=name)
+        return self._system.moments(self._unknowns)[name]
+
     def all_functions(self) -> dict[str, Any]:
         """Return every density and field, by name, as ``dolfinx.fem.Function``. Collective."""
         system = self._system
-        c = system.field_values(self._unknowns)
+        c = system.field_values(self._unknowns, self.t)
         nodal = dict(zip(system.model.species, self._unknowns, strict=False))
         nodal |= {f.name: c[f.name].reshape(system.space.mass.shape) for f in system.fields}
         return {name: system.space.function(values, name) for name, values in nodal.items()}
@@ -219,12 +230,12 @@ class Snapshot:
         return name
 
     def _nodal_field(self, name: str | None) -> Array:
-        values = self._system.field_values(self._unknowns)
+        values = self._system.field_values(self._unknowns, self.t)
         return values[self._field(name)].reshape(self._system.space.mass.shape)
 
     def _w(self, species: str | None) -> Array:
         density = self.density(species)
-        c = self._system.field_values(self._unknowns)
+        c = self._system.field_values(self._unknowns, self.t)
         diffusion, _ = self._system.coefficients(self._species(species), c)
         if diffusion.ndim == 2:
             raise InputError("w = D u is not one function: the model has one diffusion coefficient per direction")

@@ -187,6 +187,14 @@ class Solution:
         """Return a field (the model's signal unless named) on such a grid."""
         return self._agreed(t).signal_on_grid(axes, field, outside=outside)
 
+    def moment(self, name: str, t: float | None = None) -> Array:
+        """Return a moment of the model, ∫φu, at time t: shape () or (k, ...). Collective.
+
+        Raises:
+            InputError: an unknown moment.
+        """
+        return self._agreed(t).moment(name)
+
     def function(self, species: str | None = None, t: float | None = None) -> Any:
         """Return u as a ``dolfinx.fem.Function`` on this solution's mesh. Collective."""
         return self._agreed(t).function(species)

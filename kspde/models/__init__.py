@@ -1,6 +1,6 @@
 """Models: mathematics written once, used by the finite elements and the particles alike."""
 
-from kspde.models.base import Field, FieldValues, Model
+from kspde.models.base import Field, FieldValues, Model, Moment
 from kspde.models.cross_diffusion import CrossDiffusion, ShigesadaKawasakiTeramoto
 from kspde.models.local_sensing import LocalSensing, SignalDependentKellerSegel
 from kspde.models.motility import MOTILITIES, AlgebraicMotility, ExponentialMotility, OnePlusExponentialMotility
@@ -15,6 +15,7 @@ __all__ = [
     "FieldValues",
     "LocalSensing",
     "Model",
+    "Moment",
     "OnePlusExponentialMotility",
     "ShigesadaKawasakiTeramoto",
     "SignalDependentKellerSegel",

@@ -6,9 +6,10 @@ Every system of the family is a (multi-species) McKean-Vlasov pair. For species 
     dX_i &= b_i\,dt + \sqrt{2 D_i}\,dB, \\
     \partial_t u_i &= \Delta(D_i u_i) - \nabla\cdot(b_i u_i),
 
-where the diffusion coefficient :math:`D_i \ge 0` and the drift :math:`b_i` are functions of the position, of *fields*
-:math:`c = K * u_j` (the convolution of a density, or of the empirical measure, with a kernel) and of their gradients.
-A model states its species, its fields, D and b; it knows nothing of meshes, particles or MPI.
+where the diffusion coefficient :math:`D_i \ge 0` and the drift :math:`b_i` are functions of time, of the position, of
+*fields* :math:`c = K * u_j` (the convolution of a density, or of the empirical measure, with a kernel), of their
+gradients, and of *moments* :math:`\int \varphi u_j`. A model states its species, its fields, its moments, D and b; it
+knows nothing of meshes, particles or MPI.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
+import numpy as np
+
 from kspde.errors import InputError, check_flag, check_integer, check_number
 from kspde.kernels import Kernel, check_symbol
 from kspde.typing import Array
 
-__all__ = ["Field", "FieldValues", "Model"]
+__all__ = ["Field", "FieldValues", "Model", "Moment"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +54,7 @@ class Field:
     tau: float = 0.0
 
     def __post_init__(self) -> None:
-        for what, given, example in (("name", self.name, "c"), ("source", self.source, "u")):
-            if not isinstance(given, str) or not given or not given.isprintable():
-                raise InputError(f"{what} = {given!r} of a field is not valid: give a string such as {example!r}")
+        _check_names("field", name=(self.name, "c"), source=(self.source, "u"))
         if not isinstance(self.kernel, Kernel):
             raise InputError(
                 f"the kernel of field {self.name!r} is a {type(self.kernel).__name__}: give one such as kspde.Yukawa()"
@@ -63,17 +64,51 @@ class Field:
         check_number(f"tau of field {self.name!r}", self.tau, at_least=0)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    r"""A moment of a density, :math:`\int \varphi u`, or of the empirical measure, :math:`\sum_j w_j \varphi(X_j)`.
+
+    Weights carry the mass. It is a number for all points, or an array of numbers, of the whole measure: particle i
+    itself is among the X_j, whatever ``include_self``. (A sum :math:`\sum_{j \ne i} w_j K(X_i - X_j)` with a polynomial
+    K is one of moments where K(0) = 0, as for Landau's :math:`|z|^2 I - z \otimes z`; otherwise K(0)'s share belongs to
+    it.)
+
+    Attributes:
+        name: the name by which coefficients refer to it.
+        function: φ, which maps points of shape (n, d) to real numbers of shape (n,), or (n, k, ...) for several.
+        source: the species.
+
+    Raises:
+        InputError: a value of the wrong kind.
+    """
+
+    name: str
+    function: Callable[[Array], Array]
+    source: str = "u"
+
+    def __post_init__(self) -> None:
+        _check_names("moment", name=(self.name, "m2"), source=(self.source, "u"))
+        if not callable(self.function):
+            raise InputError(
+                f"the function of moment {self.name!r} is a {type(self.function).__name__}: give one that maps points "
+                "(n, d) to numbers (n,)"
+            )
+
+
 @dataclass(frozen=True)
 class FieldValues:
-    """Fields at n points, as a model's coefficients see them.
+    """Fields at n points and one time, and moments, as a model's coefficients see them.
 
-    ``c["v"]`` is the field v, shape (n,); ``c.gradient("v")`` is its gradient, shape (n, d); ``c.points`` are the
-    positions, shape (n, d).
+    ``c["v"]`` is the field v, shape (n,); ``c.gradient("v")`` is its gradient, shape (n, d); ``c.perp("v")`` is that
+    turned by a right angle; ``c.moment("m2")`` is a moment, a number or shape (k, ...); ``c.points`` are the positions,
+    shape (n, d); ``c.t`` is the time.
     """
 
     points: Array
     values: Mapping[str, Array]
     gradients: Mapping[str, Array] = field(default_factory=dict)
+    t: float = 0.0
+    moments: Mapping[str, Array] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Array:
         """Return the field's values, shape (n,)."""
@@ -89,12 +124,38 @@ class FieldValues:
             raise InputError(f"the gradient of field {name!r} is not computed: declare Field(..., gradient=True)")
         return self.gradients[name]
 
+    def perp(self, name: str) -> Array:
+        r"""Return :math:`(\partial_y c, -\partial_x c)`, shape (n, 2): the velocity of the stream function c.
+
+        It is free of divergence, and turns counter-clockwise around a maximum of c: with −Δc = ω it is the velocity
+        with the vorticity ω.
+
+        Raises:
+            InputError: as for ``gradient``, or another dimension than 2.
+        """
+        if self.points.shape[1] != 2:
+            raise InputError(f"perp({name!r}) is defined in dimension 2, not {self.points.shape[1]}: use gradient")
+        slope = self.gradient(name)
+        return np.stack([slope[:, 1], -slope[:, 0]], axis=1)
+
+    def moment(self, name: str) -> Array:
+        """Return a moment, shape () or (k, ...), the same for all points.
+
+        Raises:
+            InputError: the model does not declare it.
+        """
+        if name not in self.moments:
+            known = ", ".join(self.moments) or "none"
+            raise InputError(f"moment {name!r} is not computed ({known} is): declare it in the model's moments")
+        return self.moments[name]
+
     def part(self, rows: slice) -> FieldValues:
         """Return the fields at some of the points."""
-        return FieldValues(
-            self.points[rows],
-            {name: values[rows] for name, values in self.values.items()},
-            {name: values[rows] for name, values in self.gradients.items()},
+        return replace(
+            self,
+            points=self.points[rows],
+            values={name: values[rows] for name, values in self.values.items()},
+            gradients={name: values[rows] for name, values in self.gradients.items()},
         )
 
 
@@ -117,6 +178,11 @@ class Model(ABC):
     @abstractmethod
     def fields(self) -> tuple[Field, ...]:
         """The fields, with the kernels of the unregularised system."""
+
+    @property
+    def moments(self) -> tuple[Moment, ...]:
+        """The moments that the coefficients use: none unless a model overrides it."""
+        return ()
 
     @abstractmethod
     def diffusion(self, species: str, c: FieldValues) -> Array | float:
@@ -183,15 +249,28 @@ class Model(ABC):
         for f in self.fields:
             if not isinstance(f, Field):
                 raise InputError(f"fields of {type(self).__name__} hold a {type(f).__name__}: give kspde.Field objects")
-        names = [f.name for f in self.fields]
         for f in self.fields:
             check_symbol(f"field {f.name!r}", f.kernel)
-            if f.source not in species:
+        for m in self.moments:
+            if not isinstance(m, Moment):
                 raise InputError(
-                    f"field {f.name!r} has source {f.source!r}: give one of the species {', '.join(species)}"
+                    f"moments of {type(self).__name__} hold a {type(m).__name__}: give kspde.Moment objects"
                 )
-            if names.count(f.name) > 1:
-                raise InputError(f"two fields are called {f.name!r}: give each its own name")
+        for kind, all_of_them in (("field", self.fields), ("moment", self.moments)):
+            names = [each.name for each in all_of_them]
+            for each in all_of_them:
+                if each.source not in species:
+                    raise InputError(
+                        f"{kind} {each.name!r} has source {each.source!r}: give one of the species {', '.join(species)}"
+                    )
+                if names.count(each.name) > 1:
+                    raise InputError(f"two {kind}s are called {each.name!r}: give each its own name")
         if mollifier is None:
             return self.fields
         return tuple(replace(f, kernel=f.kernel * mollifier) if f.mollified else f for f in self.fields)
+
+
+def _check_names(kind: str, **names: tuple[object, str]) -> None:
+    for what, (given, example) in names.items():
+        if not isinstance(given, str) or not given or not given.isprintable():
+            raise InputError(f"{what} = {given!r} of a {kind} is not valid: give a string such as {example!r}")

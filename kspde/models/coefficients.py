@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from kspde.errors import InputError
-from kspde.models.base import FieldValues, Model
+from kspde.models.base import FieldValues, Model, Moment
 from kspde.typing import Array
 
-__all__ = ["coefficients", "diffusion_of", "drift_of", "growth_of"]
+__all__ = ["coefficients", "diffusion_of", "drift_of", "growth_of", "moment_integrand"]
 
 
 def coefficients(
@@ -66,6 +66,21 @@ def growth_of(model: Model, species: str, c: FieldValues) -> Array | None:
             f"growth({species!r}, c) returned shape {growth.shape}: return a number, shape ({n},), or None"
         )
     return np.ascontiguousarray(np.broadcast_to(growth, (n,)))
+
+
+def moment_integrand(moment: Moment, points: Array) -> Array:
+    """Return φ at points, shape (n, ...). Rank-local.
+
+    Raises:
+        InputError: another shape, or values that are not real numbers.
+    """
+    values = _real(f"the function of moment {moment.name!r}", moment.function(points))
+    if values.ndim == 0 or len(values) != len(points):
+        raise InputError(
+            f"the function of moment {moment.name!r} returned shape {values.shape} for {len(points)} points: return "
+            f"({len(points)},), or ({len(points)}, k, ...) for several numbers"
+        )
+    return values
 
 
 def _real(label: str, returned: object) -> Array:

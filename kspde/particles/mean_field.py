@@ -58,6 +58,11 @@ def check_mean_field(mean_field: Any, problem: Problem, differs: Any) -> None:
             raise InputError(
                 f"mean_field is a {type(mean_field).__name__} without {name}: give what kspde.solve returned"
             )
+    if problem.model.moments and not hasattr(mean_field, "moment"):
+        raise InputError(
+            f"mean_field is a {type(mean_field).__name__} without moment(name, t), which the model's moments need: "
+            "give what kspde.solve returned"
+        )
     if isinstance(differs, str) or not isinstance(differs, Collection):
         raise InputError(f"mean_field_differs = {differs!r} is not valid: give a tuple of names")
     for name in differs:
@@ -140,6 +145,10 @@ class MeanFieldEvaluator(FieldEvaluator):
         self.grid.resolve(extent, lambda: self._sample(errors), self.tol)
         self.error = {name: max(self.error[name], e) for name, e in errors.items()}
         self.time_error.look(self.t, self.grid.inner)
+
+    def update_moments(self, positions: Mapping[str, Array]) -> None:
+        """Take the density's moments at time ``t``. Collective."""
+        self.moment_values = {m.name: np.asarray(self._source.moment(m.name, self.t)) for m in self.moments}
 
     @property
     def in_parts(self) -> bool:

@@ -174,6 +174,7 @@ class Simulation:
             evaluators["mean_field"] = MeanFieldEvaluator(
                 self.problem.fields,
                 source=self.mean_field,
+                moments=model.moments,
                 dimension=model.dimension,
                 weights=self._weights_of["mean_field"].each,
                 tol=self.fields.field_tol,
@@ -194,9 +195,15 @@ class Simulation:
         }
 
     def _own_fields(self, label: str) -> FieldEvaluator:
-        """Return a new evaluator of the fields of the empirical measure of particles, or of mean-field particles."""
-        dimension, weights = self.problem.model.dimension, self._weights_of[label].each
-        return self.fields.evaluator(self.problem.fields, dimension=dimension, weights=weights, comm=self.comm)
+        """Return a new evaluator of the fields and moments of particles, or of mean-field particles."""
+        model = self.problem.model
+        return self.fields.evaluator(
+            self.problem.fields,
+            moments=model.moments,
+            dimension=model.dimension,
+            weights=self._weights_of[label].each,
+            comm=self.comm,
+        )
 
     @cached_property
     def _recorders(self) -> dict[str, Recorder]:

@@ -101,15 +101,15 @@ class System:
         return int(ids[0]) - sum(self.counts[name] for name in names[: names.index(species)]) if len(ids) else 0
 
     def prepare(self, t: float) -> None:
-        """Compute the fields of the observed positions at time t. Collective.
+        """Compute the fields and moments of the observed positions at time t. Collective.
 
         Raises:
-            ConvergenceError: the fields would need a grid beyond the memory limit; on every rank.
+            ConvergenceError: the fields need a grid beyond the memory limit, or a moment is not finite; on every rank.
         """
         self._update(self.evaluator.update, self.positions, self.seen.extent, t)
 
     def prepare_stage(self, positions: Mapping[str, Array], t: float) -> None:
-        """Compute the fields of other positions of the same particles at time t. Collective.
+        """Compute the fields and moments of other positions of the same particles at time t. Collective.
 
         Raises:
             ConvergenceError: a position that is not finite, or a cloud beyond what a grid can hold; on every rank.
@@ -122,6 +122,7 @@ class System:
         self.evaluator.t = t
         try:
             update(positions, extent)
+            self.evaluator.update_moments(positions)
         except InputError as error:
             raise ConvergenceError(str(error)) from None
 

@@ -123,7 +123,11 @@ def new_file(path: str | Path, size: int) -> Iterator[H5]:
 _WITHOUT_VALUES = "This is a netCDF dimension but not a netCDF variable."
 
 #: Parameters without an attribute of their own: containers, digests, kernels that follow from other parameters.
-_CONTAINERS, _DIGESTS, _DERIVED = ("dict", "list", "tuple"), (".code", ".fingerprint"), ("regularised_fields", "kspde")
+_CONTAINERS, _DIGESTS, _DERIVED = (
+    ("dict", "list", "tuple"),
+    (".code", ".fingerprint"),
+    ("regularised_fields", "moments", "kspde"),
+)
 
 
 def write_array(

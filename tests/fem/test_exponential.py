@@ -34,7 +34,7 @@ class Modes:
     def nodal(self, state):
         return state.copy()
 
-    def rate(self, y):
+    def rate(self, y, t=0.0):
         self.calls += 1
         return -RATES * y + y**2 if self.calls < self.wild else np.full_like(y, np.nan)
 
@@ -102,7 +102,7 @@ def test_a_step_is_dormand_and_princes_for_the_transformed_unknown() -> None:
     slopes.append(slope(h, z))
     deviation = -h * sum(e * k for e, k in zip(RK45.E, slopes, strict=True))  # of the order 4 from the order 5
     system = Modes()
-    new, _, error = Lawson(system).step(START, system.rate(START), h, np.array([bound]))
+    new, _, error = Lawson(system).step(START, system.rate(START), h, np.array([bound]), 0.0)
     np.testing.assert_allclose(new, np.exp(h * linear) * z, rtol=1e-13)
     np.testing.assert_allclose(error, np.exp(h * linear) * deviation, rtol=1e-9, atol=1e-16)
 
@@ -112,7 +112,7 @@ def test_local_errors_are_of_orders_six_and_five() -> None:
         errors, estimates = [], []
         for h in (largest, largest / 2):
             system = Modes()
-            new, rate, error = Lawson(system).step(START, system.rate(START), h, np.array([bound]))
+            new, rate, error = Lawson(system).step(START, system.rate(START), h, np.array([bound]), 0.0)
             np.testing.assert_array_equal(rate, system.rate(new))
             errors.append(np.abs(new - exact(h)).max())
             estimates.append(np.abs(error).max())
@@ -123,11 +123,11 @@ def test_local_errors_are_of_orders_six_and_five() -> None:
 
 def test_modes_without_a_rest_are_exact_for_every_step() -> None:
     class Linear(Modes):
-        def rate(self, y):
+        def rate(self, y, t=0.0):
             return -RATES * y
 
     system = Linear()
-    new, _, error = Lawson(system).step(START, system.rate(START), 2.0, np.ones(1))
+    new, _, error = Lawson(system).step(START, system.rate(START), 2.0, np.ones(1), 0.0)
     np.testing.assert_allclose(new, START * np.exp(-2.0 * RATES), rtol=1e-13)
     assert np.abs(error).max() < 1e-15
 
@@ -199,7 +199,7 @@ def test_the_first_step_is_a_tenth_of_the_time_scale() -> None:
     assert observer.seen[1] == pytest.approx(0.1 * np.min(system.norms(START) / speeds))
 
     class Still(Modes):
-        def rate(self, y):
+        def rate(self, y, t=0.0):
             return np.zeros_like(y)
 
         def linear_part(self, bounds):
@@ -225,7 +225,7 @@ def test_a_step_is_kept_below_the_tolerance_only() -> None:
     system = Modes()
     norms = system.norms(START)
     for _ in range(5):
-        error = Lawson(system).step(START, system.rate(START), h, np.ones(1))[2]
+        error = Lawson(system).step(START, system.rate(START), h, np.ones(1), 0.0)[2]
         h *= (1.2 * tol / np.max(system.norms(error) / norms)) ** 0.2
     for length, rejected in ((h, 1), (0.95 * h, 0)):  # the estimate is 1.2 and 0.93 of what is allowed
         first = RunState(unknowns=START, dt=length, bounds=np.ones(1), norms=norms)

@@ -58,11 +58,15 @@ class Nothing:
 
     t = 0.0
     own_slopes: ClassVar = {}
+    moments = ()
 
     def update(self, positions, extent):
         self.positions = positions
 
     update_stage = update
+
+    def update_moments(self, positions):
+        """There are none."""
 
     def at(self, species, x):
         return FieldValues(x, {})

@@ -39,25 +39,29 @@ class Pair(Model):
         return ()
 
     def diffusion(self, species, c: FieldValues):
-        return 0.5 * (1 + OWN * c.points[:, 0] ** 2 + OTHER * c["other"] ** 2) * (1 + GROWTH * c["t"])
+        return 0.5 * (1 + OWN * c.points[:, 0] ** 2 + OTHER * c["other"] ** 2) * (1 + GROWTH * c.t)
 
     def drift(self, species, c: FieldValues):
         return -PULL * c.points
 
 
 class PairFields:
-    """The "field" of a particle is where its partner is, and the time."""
+    """The "field" of a particle is where its partner is."""
 
     t = 0.0
     own_slopes: ClassVar = {}
+    moments = ()
 
     def update(self, positions, extent):
         self.other = positions["u"][:, 0].reshape(-1, 2)[:, ::-1].ravel()
 
     update_stage = update
 
+    def update_moments(self, positions):
+        """There are none."""
+
     def at(self, species, x):
-        return FieldValues(x, {"other": self.other, "t": np.full(len(x), self.t)})
+        return FieldValues(x, {"other": self.other}, t=self.t)
 
 
 def exact_expectations(h):

@@ -3,13 +3,13 @@ r"""What a truncated plane does to a run: mass near the boundary, and a decay co
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from kspde.domains import Domain
 from kspde.fem.semidiscretisation import Semidiscretisation
 from kspde.initial import InitialDensity
-from kspde.models import FieldValues
 from kspde.runtime.messages import warn
 from kspde.runtime.parallel import together
 from kspde.typing import Array
@@ -54,10 +54,10 @@ def warn_of_truncation(
     species = system.model.species[worst]
     speed, sure = 0.0, True
     largest = 0.0
-    for unknowns in (first, last, None):
-        diffusion, outward, drifts = _coefficients(system, species, unknowns)
-        largest, speed, sure = max(largest, diffusion), max(speed, outward), sure and not drifts
     t = float(table["t"][-1])
+    for unknowns, when, far in ((first, 0.0, False), (last, t, False), (last, t, True)):
+        diffusion, outward, drifts = _coefficients(system, species, unknowns, when, far=far)
+        largest, speed, sure = max(largest, diffusion), max(speed, outward), sure and not drifts
     factor = _enough(system, u0[species], first[worst], float(np.sqrt(2 * largest * t)), speed * t)
     if factor <= 1.0:  # the bound ignores the mesh, the time step, and coefficients at other times
         factor, sure = 1.2, False
@@ -71,22 +71,20 @@ def warn_of_truncation(
     )
 
 
-def _coefficients(system: Semidiscretisation, species: str, unknowns: Array | None) -> tuple[float, float, bool]:
-    """Return sup D and the largest outward drift of a species, and whether it drifts; where c = 0 without unknowns."""
+def _coefficients(
+    system: Semidiscretisation, species: str, unknowns: Array, t: float, *, far: bool
+) -> tuple[float, float, bool]:
+    """Return sup D and the largest outward drift of a species, and whether it drifts; ``far`` away fields vanish."""
     space = system.space
-    if unknowns is not None:
-        c = system.field_values(unknowns)
-    else:  # fields vanish far away
-        c = FieldValues(
-            space.points,
-            {f.name: np.zeros(len(space.points)) for f in system.fields},
-            {f.name: np.zeros_like(space.points) for f in system.fields if f.gradient},
-        )
+    c = system.field_values(unknowns, t)
+    if far:
+        values, gradients = ({k: np.zeros_like(v) for k, v in part.items()} for part in (c.values, c.gradients))
+        c = replace(c, values=values, gradients=gradients)
     try:
         with np.errstate(all="ignore"):
             diffusion, drift = system.coefficients(species, c)
     except Exception:  # a model need not be defined for c = 0
-        if unknowns is not None:
+        if not far:
             raise
         return 0.0, 0.0, False
     outward = 0.0
@@ -197,7 +195,7 @@ def warn_of_decay(system: Semidiscretisation, domain: Domain, unknowns: Array) -
     if domain.boundary != "decay":
         return
     space = system.space
-    c = system.field_values(unknowns)
+    c = system.field_values(unknowns, 0.0)
     for f in system.fields:
         rate = f.kernel.decay_rate
         if not np.isfinite(rate):

@@ -73,13 +73,13 @@ def warn_of_time_error(
     )
 
 
-def cell_peclet(system: Semidiscretisation, unknowns: Array) -> Array:
+def cell_peclet(system: Semidiscretisation, unknowns: Array, t: float) -> Array:
     r"""Return :math:`\int u |b| h / \int u D` of each species: the cell Péclet number where its mass is. Collective.
 
     The width h is that of a node's share of the mesh.
     """
     space = system.space
-    c = system.field_values(unknowns)
+    c = system.field_values(unknowns, t)
     width = space.mass.ravel() ** (1.0 / space.dimension)
     sums = np.zeros((len(system.model.species), 2))
     for i, species in enumerate(system.model.species):

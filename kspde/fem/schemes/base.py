@@ -179,7 +179,7 @@ class ToleranceScheme(Scheme):
         worst = negative_values(run.system.model.species, self.tol, table)
         if worst is None:
             return {"negative": None}
-        peclet = float(cell_peclet(run.system, run.state.unknowns).max())
+        peclet = float(cell_peclet(run.system, run.state.unknowns, run.state.t).max())
         warn_of_negative_values(worst, peclet, run.system.space.comm)
         return {"negative": worst, "cell_peclet": peclet}
 

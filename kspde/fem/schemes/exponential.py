@@ -71,7 +71,7 @@ class ExponentialSteps:
         self._tol = tol
         self._lawson = Lawson(system)
         self._y = system.state(state.unknowns)
-        self._rate = system.rate(self._y)
+        self._rate = system.rate(self._y, state.t)
         self._grown = None if state.growth is None else system.grown[-1]
         bounds, lowest = system.diffusion_range()
         state.bounds = self._bounds = bounds if state.bounds is None else state.bounds
@@ -86,7 +86,7 @@ class ExponentialSteps:
 
     def attempt(self, state: RunState, tau: float) -> float:
         """Compute a step; return its local error in units of what is allowed. Collective."""
-        y, rate, error = self._lawson.step(self._y, self._rate, tau, self._bounds)
+        y, rate, error = self._lawson.step(self._y, self._rate, tau, self._bounds, state.t)
         self._new = y, rate
         if self._grown is not None:
             stages = [self._grown, *list(self._system.grown)[1 - len(_NODES) :]]
@@ -111,7 +111,7 @@ class ExponentialSteps:
         if state.handed_over:
             state.dt = None
         state.unknowns = self._system.nodal(self._y)
-        self._system.refuse_backward(state.unknowns, self._bounds, lowest, self._tol)
+        self._system.refuse_backward(state.unknowns, state.t, self._bounds, lowest, self._tol)
 
 
 def _uneven(highest: Array, lowest: Array) -> bool:
@@ -135,15 +135,15 @@ class Lawson:
         self._linear: list[tuple[Array, Array]] = []
         self._made: dict[float, list[tuple[Array, Array]]] = {}
 
-    def step(self, y: Array, rate: Array, h: float, bounds: Array) -> tuple[Array, Array, Array]:
-        """Return the new state, its rate, and the estimate of the local error. Collective."""
+    def step(self, y: Array, rate: Array, h: float, bounds: Array, t: float) -> tuple[Array, Array, Array]:
+        """Return the state at t + h, its rate, and the estimate of the local error, from that at t. Collective."""
         self.prepare(h, bounds)
         rest = [self._rest(rate, y)]
         stage, slope = y, rate
         for i in range(1, len(_NODES)):
             terms = [(h * a, _NODES[i] - _NODES[j], rest[j]) for j, a in enumerate(_MATRIX[i]) if a]
             stage = self.sum([(1.0, _NODES[i], y), *terms])
-            slope = self._system.rate(stage)
+            slope = self._system.rate(stage, t + _NODES[i] * h)
             rest.append(self._rest(slope, stage))
         error = [(h * e, 1.0 - c, r) for c, e, r in zip(_NODES, _DIFFERENCE, rest, strict=True) if e]
         return stage, slope, self.sum(error)

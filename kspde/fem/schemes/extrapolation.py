@@ -110,11 +110,11 @@ class Stepper:
         implicit = self._implicit
         return {} if implicit is None else {"newton_iterations": implicit.newton, "divided_steps": implicit.divided}
 
-    def begin(self, unknowns: Array) -> None:
+    def begin(self, unknowns: Array, t: float = 0.0) -> None:
         """Set up the linear systems, and record the masses. Collective."""
         system = self._system
         self._graph = Graph(system.space)
-        c = system.field_values(unknowns)
+        c = system.field_values(unknowns, t)
         drifting = []
         for species in system.model.species:
             diffusion, drift = system.coefficients(species, c)
@@ -143,7 +143,7 @@ class Stepper:
     def attempt(self, state: RunState, tau: float) -> float:
         """Compute a step; return its local error in units of what is allowed, 0 without control. Collective."""
         try:
-            self._new, difference = self.step(state.unknowns, tau)
+            self._new, difference = self.step(state.unknowns, tau, state.t)
         except _TooLongError:
             return math.nan
         return 0.0 if self._allowed is None else float(np.max(self._norms(difference) / self._allowed))
@@ -157,15 +157,17 @@ class Stepper:
         if error is not None:
             if error.due(tau, saved=saved):
                 with suppress(ConvergenceError):  # if coefficients are not valid here, the next step says so
-                    error.update(self.local_error(state.unknowns, self._new, tau), tau)
+                    error.update(self.local_error(state.unknowns, self._new, tau, state.t), tau)
             state.time_error = error.value
         state.unknowns = self._new
         if state.growth is not None:
             state.growth = state.growth + self._growth
             self._masses = self._system.space.integral(*self._new[: self._species])
 
-    def step(self, unknowns: Array, dt: float) -> tuple[Array, Array]:
-        """Return the new unknowns, and for order 2 the difference u_2 − u_1. Collective.
+    def step(self, unknowns: Array, dt: float, t: float = 0.0) -> tuple[Array, Array]:
+        """Return the unknowns at t + dt, and for order 2 the difference u_2 − u_1, from those at t. Collective.
+
+        What coefficients depend on beside local fields, time among it, is that of the start of an Euler step.
 
         Raises:
             ConvergenceError: a linear system was not solved, or coefficients are not valid.
@@ -173,21 +175,21 @@ class Stepper:
         ahead, n = self._ahead, self._species
         self._first = first = ahead[1] if ahead and ahead[0] is unknowns else []
         if self._implicit is not None:
-            whole, moved, came = self._implicit_euler(unknowns, dt)
+            whole, moved, came = self._implicit_euler(unknowns, t, dt)
             if self._order == 1:
                 return whole, self._sum_growth(came)
-            half, moved_first, first_came = self._implicit_euler(unknowns, 0.5 * dt)
-            twice, moved_second, second_came = self._implicit_euler(half, 0.5 * dt)
+            half, moved_first, first_came = self._implicit_euler(unknowns, t, 0.5 * dt)
+            twice, moved_second, second_came = self._implicit_euler(half, t + 0.5 * dt, 0.5 * dt)
             moves = zip(moved_first, moved_second, moved, strict=True)
             fluxes = (a + b - one for a, b, one in moves)
             return self._extrapolated(whole, half, twice, fluxes, first_came + second_came, came)
         if not first:
-            self._first = first = self._motions(unknowns)
+            self._first = first = self._motions(unknowns, t)
         whole, came = self._euler(unknowns, first, dt)
         if self._order == 1:
             return whole, self._sum_growth(came)
         half, first_came = self._euler(unknowns, first, 0.5 * dt)
-        second = self._motions(half)
+        second = self._motions(half, t + 0.5 * dt)
         twice, second_came = self._euler(half, second, 0.5 * dt)
 
         def flux(i: int) -> Array:
@@ -238,19 +240,19 @@ class Stepper:
         new[n:] = np.where((signs == np.sign(whole[n:])) & (signs != np.sign(new[n:])), 0.0, new[n:])
         return new, twice - whole
 
-    def local_error(self, before: Array, after: Array, dt: float) -> Array:
-        """Return the L¹ norm of the local error of the step just made, as a share of each mass. Collective.
+    def local_error(self, before: Array, after: Array, dt: float, t: float) -> Array:
+        """Return the L¹ norm of the local error of the step just made to t, as a share of each mass. Collective.
 
         ``kspde.fem.monitors.time_error`` has the formulas. The fluxes at its end are reused by the next step.
         """
-        first = self._first = self._first or self._motions(before)
-        last = self._motions(after)
+        first = self._first = self._first or self._motions(before, t - dt)
+        last = self._motions(after, t)
         self._ahead = after, last
         parts = [(0.5, first, before), (0.5, last, after)]
         if self._middle is not None:
             middle = self._middle
             middle[: self._species] = np.maximum(middle[: self._species], 0.0)
-            ends, inner = 1 / 6, (2 / 3, self._motions(middle), middle)
+            ends, inner = 1 / 6, (2 / 3, self._motions(middle, t - 0.5 * dt), middle)
             parts = [(ends, first, before), inner, (ends, last, after)]
         local = np.empty(self._species)
         for i in range(self._species):
@@ -260,12 +262,12 @@ class Stepper:
             local[i] = np.abs(missed).sum()
         return np.asarray(self._system.space.total(local) / np.maximum(self._masses, _TINY))
 
-    def _motions(self, unknowns: Array) -> list[Motion]:
-        """Return the fluxes of all species, their coefficients frozen at these unknowns."""
+    def _motions(self, unknowns: Array, t: float) -> list[Motion]:
+        """Return the fluxes of all species, their coefficients frozen at these unknowns and this time."""
         system, space = self._system, self._system.space
         if self._implicit is not None:
-            return self._implicit.motions(unknowns)
-        c = system.field_values(unknowns)
+            return self._implicit.motions(unknowns, t)
+        c = system.field_values(unknowns, t)
         motions = []
         for transport, species in zip(self._transports, system.model.species, strict=True):
             diffusion, drift = system.coefficients(species, c)
@@ -286,10 +288,10 @@ class Stepper:
         self._system.relax(new, dt)
         return new, came
 
-    def _implicit_euler(self, unknowns: Array, dt: float) -> tuple[Array, list[Array], Array]:
+    def _implicit_euler(self, unknowns: Array, t: float, dt: float) -> tuple[Array, list[Array], Array]:
         """Return the unknowns after a step with local fields, what has left along each edge, and what has grown."""
         assert self._implicit is not None
-        found = self._implicit.step(unknowns, dt, self._masses, divide=self._allowed is None)
+        found = self._implicit.step(unknowns, t, dt, self._masses, divide=self._allowed is None)
         if found is None:
             raise _TooLongError
         new = unknowns.copy()

@@ -129,17 +129,17 @@ class ImplicitTransport:
         lengths = np.linalg.norm(vectors, axis=1)
         return _Edges(vectors, lengths, vectors / lengths[:, None], 0.5 * (tails + heads))
 
-    def motions(self, unknowns: Array) -> list[Motion]:
-        """Return the fluxes of all species with the coefficients of these unknowns. Collective.
+    def motions(self, unknowns: Array, t: float) -> list[Motion]:
+        """Return the fluxes of all species with the coefficients of these unknowns at time t. Collective.
 
         Raises:
             CoefficientError: coefficients have no meaning.
         """
         n = len(self.drifting)
-        return Coefficients(self, unknowns).motions(unknowns[:n].reshape(n, -1))
+        return Coefficients(self, unknowns, t).motions(unknowns[:n].reshape(n, -1))
 
     def step(
-        self, unknowns: Array, dt: float, masses: Array, *, divide: bool
+        self, unknowns: Array, t: float, dt: float, masses: Array, *, divide: bool
     ) -> tuple[Array, list[Array], Array] | None:
         """Return the densities after a step, (species, owned), and what has left along each edge. Collective.
 
@@ -147,6 +147,7 @@ class ImplicitTransport:
 
         Args:
             unknowns: the unknowns before it.
+            t: the time then, which remains that of the coefficients.
             dt: Δt.
             masses: the masses.
             divide: whether substeps are made where Newton's method fails; else the result is then None.
@@ -155,14 +156,14 @@ class ImplicitTransport:
             ConvergenceError: substeps failed too, or coefficients have no meaning.
         """
         n = len(masses)
-        coefficients = Coefficients(self, unknowns)
+        coefficients = Coefficients(self, unknowns, t)
         u = np.ascontiguousarray(unknowns[:n].reshape(n, -1))
-        t, length, failures = 0.0, dt, 0
+        done, length, failures = 0.0, dt, 0
         moved: list[Array] = []
         came = np.zeros((n, u.shape[1] if self.system.model.has_growth else 0))
         growth: list[Array | None] = [None] * n
-        while t < dt:
-            length = min(length, dt - t)
+        while done < dt:
+            length = min(length, dt - done)
             if self.system.model.has_growth:
                 growth = coefficients.growth(u)
             balance = self._balance(growth, u, length, masses)
@@ -173,7 +174,7 @@ class ImplicitTransport:
                 failures += 1
                 self.divided += failures == 1
                 length /= _DIVIDE
-                if failures > _FAILURES or t + length == t:
+                if failures > _FAILURES or done + length == done:
                     raise ConvergenceError(
                         f"Newton's method fails for coefficients that depend on the local density, in {failures - 1} "
                         f"substeps too, the last of length {length:.3g}"
@@ -185,7 +186,7 @@ class ImplicitTransport:
                 if r is not None:
                     came[i] += grown(self.graph, r, before[i], u[i], length)
             moved = [a + b for a, b in zip(moved, fluxes, strict=True)] if moved else fluxes
-            t = dt if length == dt - t else t + length
+            done = dt if length == dt - done else done + length
             length *= _GROW
         return u, moved, came
 
@@ -356,12 +357,13 @@ class Coefficients:
     Args:
         parent: the transport.
         unknowns: where it is frozen.
+        t: the time, likewise.
     """
 
-    def __init__(self, parent: ImplicitTransport, unknowns: Array) -> None:
+    def __init__(self, parent: ImplicitTransport, unknowns: Array, t: float) -> None:
         self._parent = parent
         system, graph = parent.system, parent.graph
-        self._nodes = system.field_values(unknowns)
+        self._nodes = system.field_values(unknowns, t)
         self._edges: FieldValues | None = None
         if any(parent.drifting):
             geometry = parent.geometry
@@ -371,10 +373,10 @@ class Coefficients:
             for name, gradient in self._nodes.gradients.items():
                 mean = np.stack([_means(graph, g) for g in gradient.T], axis=1)
                 if name in names:  # what is across the edge
-                    t = geometry.directions
-                    mean -= np.einsum("ea,ea->e", mean, t)[:, None] * t
+                    along = geometry.directions
+                    mean -= np.einsum("ea,ea->e", mean, along)[:, None] * along
                 gradients[name] = mean
-            self._edges = FieldValues(geometry.middles, values, gradients)
+            self._edges = FieldValues(geometry.middles, values, gradients, t, self._nodes.moments)
 
     def motions(self, u: Array) -> list[Motion]:
         """Return the fluxes with the coefficients of these densities. Collective.

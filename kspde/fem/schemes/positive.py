@@ -57,7 +57,7 @@ class _PositiveScheme(Scheme):
 
     def review(self, run: Run, table: dict[str, Array]) -> dict[str, Any]:
         """Warn of upwind fluxes, and of a fixed step that is too long."""
-        peclet = cell_peclet(run.system, run.state.unknowns)
+        peclet = cell_peclet(run.system, run.state.unknowns, run.state.t)
         warn_of_upwind(run.system, peclet)
         if self.dt is not None:
             warn_of_time_error(run.system, self.dt, run.observer.times, table)
@@ -113,7 +113,7 @@ def _integrate(run: Run, order: int, dt: float | None, tol: float | None) -> dic
 
     state = run.state
     with Stepper(run.system, run.options, order) as stepper:
-        stepper.begin(state.unknowns)
+        stepper.begin(state.unknowns, state.t)
         if dt is not None:
             control = FixedStep(dt)
         else:
@@ -135,6 +135,6 @@ def _first_step(run: Run, tol: float) -> float:
     """Return a first step: the time in which the unknowns change by √tol of their norms. Collective."""
     system = run.system
     y = system.state(run.state.unknowns)
-    norms, speeds = system.norms(y), system.norms(system.rate(y) / system.space.weights)
+    norms, speeds = system.norms(y), system.norms(system.rate(y, run.state.t) / system.space.weights)
     moving = (speeds > 0) & (norms > 0)
     return float(np.sqrt(tol)) * float(np.min(norms[moving] / speeds[moving], initial=run.t_end))

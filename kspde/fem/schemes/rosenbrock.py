@@ -103,7 +103,7 @@ class _Integration:
     def _set_scales(self, state: Array) -> None:
         """Set D̄, the norms that tolerances refer to, the tolerances, and the first step."""
         at, system, weights = self._run.state, self._system, self._space.weights
-        slope = system.rate(state)
+        slope = system.rate(state, at.t)
         bounds, _ = system.diffusion_range()
         at.bounds = bounds if at.bounds is None else at.bounds
         at.norms = system.norms(state) if at.norms is None else at.norms
@@ -178,7 +178,7 @@ class _Integration:
         if ts.getStepRejections() > self._rejections:
             self._rejections = ts.getStepRejections()
             self._system.forget_diffusion()
-        rate = self._system.rate(self._state(y.array_r))
+        rate = self._system.rate(self._state(y.array_r), t)
         np.subtract(self._space.weights * self._state(dy.array_r), rate, out=self._state(out.array))
         if len(y.array_r) > self._size:
             out.array[self._size :] = dy.array_r[self._size :] - self._system.grown[-1]
@@ -204,7 +204,7 @@ class _Integration:
                 raise ConvergenceError(words)
             at.bounds, lowest = self._system.diffusion_range()
             with failing(step + 1, t, dt, ""):
-                self._system.refuse_backward(unknowns, at.bounds, lowest, self._tol)
+                self._system.refuse_backward(unknowns, t, at.bounds, lowest, self._tol)
             self._sizes = self._accuracy * self._system.sizes(y)
         at.step, at.t, at.dt, at.unknowns = step, t, dt, unknowns
         if at.growth is not None:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from kspde.errors import InputError, check_choice, check_flag, check_number
-from kspde.models import Field
+from kspde.models import Field, Moment
 from kspde.particles.fields.base import MEMORY_LIMIT, FieldEvaluator
 from kspde.particles.fields.direct import DirectSum
 from kspde.particles.fields.nufft import NonuniformFFT
@@ -49,9 +49,15 @@ class FieldOptions:
         check_flag("include_self", self.include_self)
 
     def evaluator(
-        self, fields: tuple[Field, ...], *, dimension: int, weights: Mapping[str, float | Array], comm: Comm
+        self,
+        fields: tuple[Field, ...],
+        *,
+        moments: tuple[Moment, ...] = (),
+        dimension: int,
+        weights: Mapping[str, float | Array],
+        comm: Comm,
     ) -> FieldEvaluator:
-        """Return the evaluator of the fields of an empirical measure.
+        """Return the evaluator of the fields and moments of an empirical measure.
 
         Raises:
             InputError: a method other than the mesh where a field relaxes, or a kernel that it cannot handle.
@@ -67,6 +73,7 @@ class FieldOptions:
             make = partial(RelaxingFields, others=make, memory_limit=self.memory_limit)
         evaluator: FieldEvaluator = make(
             fields,
+            moments=moments,
             dimension=dimension,
             weights=weights,
             tol=self.field_tol,

@@ -18,10 +18,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from kspde.errors import InputError
-from kspde.models import Field, FieldValues
+from kspde.errors import ConvergenceError, InputError
+from kspde.models import Field, FieldValues, Moment
+from kspde.models.coefficients import moment_integrand
+from kspde.particles.reductions import reduced
 from kspde.radial import WAVENUMBERS, check_bounded, is_zero, moment, radial_weights
 from kspde.runtime.compiled import in_blocks
+from kspde.runtime.parallel import together
 from kspde.typing import Array, Comm
 
 __all__ = ["MEMORY_LIMIT", "Extent", "FieldEvaluator", "check_resolved", "too_large"]
@@ -96,6 +99,7 @@ class FieldEvaluator(ABC):
         include_self: whether a particle of the source species feels itself, as printed in Wang, Li and Huang's (1.3).
         comm: the MPI communicator.
         memory_limit: the bytes that the grids, or the modes, of one rank may take.
+        moments: the moments that the coefficients use.
 
     Raises:
         InputError: a kernel that is unbounded at the origin.
@@ -116,6 +120,7 @@ class FieldEvaluator(ABC):
         include_self: bool,
         comm: Comm,
         memory_limit: float = MEMORY_LIMIT,
+        moments: tuple[Moment, ...] = (),
     ) -> None:
         for field in fields:
             check_bounded(field.name, field.kernel, dimension, gradient=field.gradient)
@@ -135,6 +140,9 @@ class FieldEvaluator(ABC):
             if f.gradient and f.tau == 0 and f.kernel.smoothing > dimension + 2:
                 curvature = -float(radial_weights(f.kernel, dimension) @ WAVENUMBERS**2) / dimension
                 self._curvatures.setdefault(f.source, {})[f.name] = curvature
+        self.moments = moments
+        #: Their values at time ``t``.
+        self.moment_values: dict[str, Array] = {}
         self._buffers: dict[tuple[str, str], Array] = {}
 
     @property
@@ -153,6 +161,27 @@ class FieldEvaluator(ABC):
         """Take positions within a step, which later updates do not depend on. Collective."""
         self.update(positions, extent)
 
+    def update_moments(self, positions: Mapping[str, Array]) -> None:
+        """Compute the moments at time ``t``: Σ_j w_j φ(X_j) over particles of all ranks at these positions. Collective.
+
+        Raises:
+            ConvergenceError: a moment is not finite; on every rank.
+        """
+        if not self.moments:
+            return
+        with together(self.comm):
+            sums = [_weighted_sum(m, positions[m.source], self.weights[m.source]) for m in self.moments]
+        total = reduced(self.comm, np.concatenate([np.ravel(own) for own in sums]))
+        if not np.all(np.isfinite(total)):
+            with together(self.comm):
+                for m in self.moments:
+                    _refuse_infinite(m, positions[m.source])
+            raise ConvergenceError("the sum of a moment over the particles is not finite: check the model's moments")
+        parts = np.split(total, np.cumsum([own.size for own in sums])[:-1])
+        self.moment_values = {
+            m.name: part.reshape(own.shape) for m, own, part in zip(self.moments, sums, parts, strict=True)
+        }
+
     @abstractmethod
     def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
         """Write a field at positions x, self-interaction included, and its gradient unless that is None."""
@@ -169,7 +198,7 @@ class FieldEvaluator(ABC):
         """
         values = {f.name: self._buffer(species, f.name, (len(x),)) for f in self.fields}
         gradients = {f.name: self._buffer(species, f"∇{f.name}", x.shape) for f in self.fields if f.gradient}
-        whole = FieldValues(x, values, gradients)
+        whole = FieldValues(x, values, gradients, self.t, self.moment_values)
         if self.in_parts:
             in_blocks(lambda rows: self._fill(species, rows, whole.part(rows)), len(x))
         else:
@@ -184,7 +213,8 @@ class FieldEvaluator(ABC):
         def part(rows: slice) -> FieldValues:
             here = x[rows]
             gradients = {f.name: np.empty(here.shape) for f in self.fields if f.gradient}
-            c = FieldValues(here, {f.name: np.empty(len(here)) for f in self.fields}, gradients)
+            values = {f.name: np.empty(len(here)) for f in self.fields}
+            c = FieldValues(here, values, gradients, self.t, self.moment_values)
             self._fill(species, rows, c)
             return c
 
@@ -219,3 +249,29 @@ class FieldEvaluator(ABC):
         if (species, name) not in self._buffers or self._buffers[species, name].shape != shape:
             self._buffers[species, name] = np.empty(shape)
         return self._buffers[species, name]
+
+
+def _weighted_sum(moment: Moment, x: Array, weights: float | Array) -> Array:
+    """Return Σ_j w_j φ(x_j) over this rank's particles of a species. Rank-local."""
+    if not len(x):
+        return np.zeros(moment_integrand(moment, x).shape[1:])
+
+    def part(rows: slice) -> Array:
+        values = moment_integrand(moment, x[rows])
+        if isinstance(weights, np.ndarray):
+            return np.asarray(np.tensordot(weights[rows], values, 1))
+        return np.asarray(weights * values.sum(axis=0))
+
+    return np.asarray(sum(in_blocks(part, len(x))))
+
+
+def _refuse_infinite(moment: Moment, x: Array) -> None:
+    """Raise a ConvergenceError for a particle at which φ is not finite. Rank-local."""
+    values = moment_integrand(moment, x)
+    bad = np.argwhere(~np.isfinite(values))
+    if len(bad):
+        place = ", ".join(f"{coordinate:.6g}" for coordinate in x[bad[0, 0]])
+        raise ConvergenceError(
+            f"the function of moment {moment.name!r} is {values[tuple(bad[0])]:g} at the particle at ({place}): give "
+            "a function that is finite"
+        )
