@@ -15,9 +15,10 @@ from kspde.kernels import resolve_mollifier
 from kspde.models import Model
 from kspde.problem import Problem
 from kspde.protocols import ParticleCloud, Run, SolvedDensity
+from kspde.runtime.random import Philox
 from kspde.runtime.values import Difference
 from kspde.runtime.values import differences as differences_of
-from kspde.typing import Array
+from kspde.typing import Array, Mask
 
 __all__ = [
     "Known",
@@ -28,10 +29,15 @@ __all__ = [
     "check_unweighted",
     "clouds_in",
     "differences",
+    "equally_weighted",
     "is_cloud",
     "is_solution",
     "known",
+    "mass_of",
 ]
+
+#: The stream of random numbers that choose particles by their weights.
+_DRAWN = 4
 
 #: How a run was computed, by the names in its summary.
 _NUMERICS = ("scheme", "tol", "dt", "include_self")
@@ -68,13 +74,18 @@ class Known:
         """The mollifier's ε."""
         return None if self.run is None else self.run.eps
 
+    @property
+    def grows(self) -> bool:
+        """Whether its mass changes in time, so that a mass is a result."""
+        return self.run is not None and self.run.model.has_growth
+
 
 def known(run: Run, species: str, *, what: str, t: float | None = None) -> Known:
     """Return what is known of a species of a solution or a cloud, at time t or the final one."""
     return Known(
         what=what,
         dimension=run.model.dimension,
-        mass=float(run.masses[species]),
+        mass=mass_of(run, species, t),
         species=species,
         t=float(run.t_end) if t is None else t,
         comm=run.comm,
@@ -82,6 +93,27 @@ def known(run: Run, species: str, *, what: str, t: float | None = None) -> Known
         run=run,
         simulated=hasattr(run, "ids_of"),
     )
+
+
+def mass_of(run: Run, species: str, t: float | None = None) -> float:
+    """Return the mass of a species of a solution or a cloud, at time t or the final one."""
+    at_times = None if t is None else getattr(run, "masses_at", None)
+    return float((run.masses if at_times is None else at_times(t))[species])
+
+
+def equally_weighted(cloud: ParticleCloud, species: str) -> Mask | None:
+    """Return which of this rank's particles represent a species by equal weights; None where all do. Collective.
+
+    Where growth has changed their weights w_j ≥ 0, particle j is kept with the probability w_j / max w: those that are
+    kept are draws from the normalised density as the particles with their weights are. The choice depends on the
+    weights and ids alone.
+    """
+    if not cloud.model.has_growth or not hasattr(cloud, "weights_of"):
+        return None
+    weights = np.asarray(cloud.weights_of(species))
+    largest = max(cloud.comm.allgather(float(weights.max(initial=0.0))))
+    shares = Philox(0, _DRAWN).uniforms(np.asarray(cloud.ids_of(species)), 0, 1)[:, 0]
+    return np.asarray(shares * largest < weights * (1.0 + 1e-12))
 
 
 def is_solution(given: object) -> TypeGuard[SolvedDensity]:
@@ -133,8 +165,8 @@ def check_together(first: Known, second: Known, *, any_mass: bool = False) -> No
     """Refuse two things that have no distance from each other.
 
     Raises:
-        InputError: their dimensions, species, times, masses (unless ``any_mass``) or communicators differ, or one is a
-            density between walls and the other are particles that know none.
+        InputError: their dimensions, species, times, masses (unless ``any_mass``, or one grows) or communicators
+            differ, or one is a density between walls and the other are particles that know none.
     """
     if first.dimension != second.dimension:
         _refuse("dimension", first, second, first.dimension, second.dimension)
@@ -143,7 +175,7 @@ def check_together(first: Known, second: Known, *, any_mass: bool = False) -> No
     timed = first.t is not None and second.t is not None
     if timed and not math.isclose(first.t or 0.0, second.t or 0.0, rel_tol=1e-9, abs_tol=1e-9 * (first.t or 0.0)):
         _refuse("t_end", first, second, first.t, second.t)
-    if not any_mass and not _same_mass(first, second):
+    if not (any_mass or first.grows or second.grows or _same_mass(first, second)):
         name = first.species or second.species
         what = "mass" if name is None else f"mass of {name}"
         _refuse(what, first, second, first.mass, second.mass, "or give normalise=True for their shapes alone")

@@ -134,7 +134,7 @@ def mass_interval(axis: Array, marginal: Array, tail: float) -> tuple[float, flo
     return float(axis[max(first - 1, 0)]), float(axis[min(last + 1, len(axis) - 1)])
 
 
-def deposit(grid: Grid, points: Array) -> Array:
+def deposit(grid: Grid, points: Array, weights: Array | None = None) -> Array:
     r"""Return the linear binning of points onto a grid: :math:`\sum_i \prod_a \Lambda((x_{i,a} - g_a)/\Delta_a)`.
 
     Λ(s) = max(0, 1 − \|s\|) shares each point among the 2^d corners of its cell. A point outside the grid counts at the
@@ -146,6 +146,7 @@ def deposit(grid: Grid, points: Array) -> Array:
     Args:
         grid: the grid.
         points: shape (n, d); n ≥ 0.
+        weights: what each counts, shape (n,); 1 unless given.
     """
     shape = np.array(grid.shape)
     strides = np.append(np.cumprod(shape[:0:-1])[::-1], 1)
@@ -165,6 +166,8 @@ def deposit(grid: Grid, points: Array) -> Array:
             sides.append((1 - s, s))
         for corner in np.ndindex(*(2,) * grid.dimension):
             weight = sides[0][corner[0]]
+            if weights is not None:
+                weight = weight * weights[start : start + chunk]
             for axis in range(1, grid.dimension):
                 weight = weight * sides[axis][corner[axis]]
             out += np.bincount(base + int(strides @ corner), weights=weight, minlength=size)

@@ -27,9 +27,10 @@ def heading(case: Case, comm: Comm) -> str:
 def density_line(pde: Solution, seconds: float, stage: str = "density") -> str:
     """Return the line that follows a density's solve: the case's own, or what it is compared against."""
     about = pde.summary()
-    masses = np.array([pde.masses[s] for s in pde.species])
-    drift = float(np.max(np.abs(pde.diagnostics["mass"][-1] / masses - 1)))
-    work = f"{about['nodes']:,} nodes, {_counted(about['steps'], 'time step')}, mass kept to {drift:.0e}"
+    masses, grown = np.array(list(pde.problem.masses.values())), pde.diagnostics.get("growth")
+    change = np.abs(pde.diagnostics["mass"][-1] - masses - (0.0 if grown is None else grown[-1]))
+    kept = f"mass {'kept' if grown is None else 'balanced'} to {float(np.max(change / masses)):.0e}"
+    work = f"{about['nodes']:,} nodes, {_counted(about['steps'], 'time step')}, {kept}"
     return f"  {stage:<10} {work:<58} {seconds:7.2f} s"
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from kspde.comparable import check_together, check_unweighted, differences, known
+from kspde.comparable import check_together, check_unweighted, differences, known, mass_of
 from kspde.distances.bandwidth import MOST
 from kspde.distances.clouds import cloud_distances
 from kspde.distances.densities import density_distances
@@ -103,6 +103,10 @@ def compare(
     **Two sets of particles** (:mod:`kspde.distances.clouds`): "l1" and "l2" of two kernel density estimates with one
     bandwidth, and the distances of the points. The floor deals all particles out to the two sides at random.
 
+    Where a model has growth, masses change: sides of different masses are compared, each divided by its own, and
+    ``differs`` says both. Particles whose weights have grown are represented by those of them that are kept with the
+    probability w_j / max w, n of them: intervals and floors are for n.
+
     Collective; all results are the same on every rank, and on any number of ranks up to round-off.
 
     Args:
@@ -161,6 +165,8 @@ def compare(
         found, numbers = measure(a, there, s, formulas, options)
         here = about | numbers | {"kind": kind, "wasserstein": options.wasserstein}
         here |= {} if s is None else {"t_end": s}
+        if s is not None and a.known.grows and a.known.run is not None:
+            here["mass"] = mass_of(a.known.run, a.known.species or "u", s)
         history.append(Distance(**vars(found.asked([formula.name for formula in formulas])), **here))
     return history[-1] if when is None else replace(history[-1], over_time=OverTime.of(history))
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kspde.comparable import Known, check_species, check_unweighted, is_cloud, is_solution, known
+from kspde.comparable import Known, check_species, check_unweighted, equally_weighted, is_cloud, is_solution, known
 from kspde.distances.quadrature import converged, over_box, uniform_edges
 from kspde.distances.target import Target
 from kspde.domains import Domain
@@ -249,12 +249,16 @@ def rows_in_order(points: Array, ids: Ids, comm: Comm) -> Array:
 def points_of(side: ParticleSide, least: int, comm: Comm) -> tuple[list[tuple[Array, Ids]], int]:
     """Return this rank's positions and ids of each cloud, and how many particles each has over all ranks. Collective.
 
+    Of particles whose weights have grown those that ``equally_weighted`` chooses.
+
     Raises:
         InputError: fewer than ``least``, clouds of different sizes, or a position that is not finite, on any rank.
     """
     out, species = [], side.known.species or "u"
     for cloud in side.clouds:
         points, ids = np.asarray(cloud.of(species), dtype=np.float64), np.asarray(cloud.ids_of(species))
+        if side.known.grows and (chosen := equally_weighted(cloud, species)) is not None:
+            points, ids = points[chosen], ids[chosen]
         with together(comm):
             bad = np.flatnonzero(~np.isfinite(points).all(axis=1))
             if len(bad):
@@ -265,6 +269,14 @@ def points_of(side: ParticleSide, least: int, comm: Comm) -> tuple[list[tuple[Ar
     counts = [int(comm.allreduce(len(points))) for points, _ in out]
     if min(counts) < least:
         raise InputError(f"the cloud has {min(counts)} particles: a distance with its interval needs at least {least}")
-    if len(set(counts)) > 1:
+    if len(set(counts)) > 1 and side.known.grows:  # as many of each, the first by id
+        out = [_first(min(counts), *each, comm) for each in out]
+    elif len(set(counts)) > 1:
         raise InputError(f"the clouds have {', '.join(map(str, counts))} particles: give clouds of equally many")
-    return out, counts[0]
+    return out, min(counts)
+
+
+def _first(n: int, points: Array, ids: Ids, comm: Comm) -> tuple[Array, Ids]:
+    """Return the first n of all ranks' particles by id, this rank's part of them. Collective."""
+    last = np.sort(np.concatenate(comm.allgather(ids)))[n - 1]
+    return points[ids <= last], ids[ids <= last]

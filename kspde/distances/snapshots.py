@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -38,6 +38,7 @@ class Snapshot:
         variations: by species with weights of their own, which have no distance to a density.
         u0: the density of the starting points, by species, where it is known.
         initial: "u0" or "mollified": what the particles started from.
+        weights: this rank's, by species, where growth changes them.
     """
 
     model: Model
@@ -51,22 +52,32 @@ class Snapshot:
     variations: Mapping[str, float]
     u0: Mapping[str, Any]
     initial: str
+    weights: Mapping[str, Array] = field(default_factory=dict)
 
     @classmethod
-    def like(cls, cloud: Any, t: float, positions: Mapping[str, Array], ids: Mapping[str, Ids]) -> Self:
+    def like(
+        cls,
+        cloud: Any,
+        t: float,
+        positions: Mapping[str, Array],
+        ids: Mapping[str, Ids],
+        masses: Mapping[str, float],
+        weights: Mapping[str, Array],
+    ) -> Self:
         """Return other particles of a cloud's simulation, at time t."""
         return cls(
             model=cloud.model,
             eps=cloud.eps,
             mollifier=cloud.mollifier,
             t_end=t,
-            masses=dict(cloud.masses),
+            masses=dict(masses),
             comm=cloud.comm,
             positions=positions,
             ids=ids,
             variations=dict(getattr(cloud, "variations", {})),
             u0=dict(getattr(cloud, "u0", {})),
             initial=getattr(cloud, "initial", "u0"),
+            weights=weights,
         )
 
     def __repr__(self) -> str:
@@ -80,6 +91,13 @@ class Snapshot:
     def ids_of(self, species: str) -> Ids:
         """Return this rank's particle ids of a species, shape (n_local,)."""
         return self.ids[species]
+
+    def weights_of(self, species: str) -> Array:
+        """Return the weights of this rank's particles of a species, shape (n_local,)."""
+        if species in self.weights:
+            return self.weights[species]
+        count = len(self.positions[species])
+        return np.full(count, self.masses[species] / max(1, self.comm.allreduce(count)))
 
 
 class Snapshots:
@@ -100,7 +118,9 @@ class Snapshots:
         """Keep a copy."""
         positions = {name: np.array(cloud.of(name)) for name in cloud.model.species}
         ids = {name: np.array(cloud.ids_of(name)) for name in cloud.model.species}
-        self.clouds.append(Snapshot.like(cloud, float(cloud.t_end), positions, ids))
+        grows = cloud.model.has_growth
+        weights = {name: np.array(cloud.weights_of(name)) for name in cloud.model.species} if grows else {}
+        self.clouds.append(Snapshot.like(cloud, float(cloud.t_end), positions, ids, cloud.masses, weights))
 
 
 def clouds_at(times: Sequence[float], cloud: ParticleCloud, snapshots: Any) -> list[ParticleCloud]:
@@ -163,13 +183,17 @@ def _read(files: Mapping[float, Path], t: float, close: float, cloud: ParticleCl
 
     nearest = _nearest(t, files, close, float(cloud.t_end))
     comm, positions, ids = cloud.comm, {}, {}
+    masses, weights = dict(cloud.masses), {}
     with together(comm), h5py.File(files[nearest], "r") as file:
         for name in cloud.model.species:
             data = file[f"positions/{name}"]
             mine = slice(len(data) * comm.rank // comm.size, len(data) * (comm.rank + 1) // comm.size)
             positions[name] = np.asarray(data[mine], dtype=np.float64)
             ids[name] = np.arange(mine.start, mine.stop, dtype=np.uint64)
-    return Snapshot.like(cloud, nearest, positions, ids)
+            if cloud.model.has_growth:
+                masses[name] = float(data.attrs["mass"])
+                weights[name] = np.asarray(file[f"weights/{name}"][mine], dtype=np.float64)
+    return Snapshot.like(cloud, nearest, positions, ids, masses, weights)
 
 
 def _nearest(t: float, known: Iterable[float], close: float, *others: float) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kspde.comparable import bounds_of
+from kspde.comparable import bounds_of, mass_of
 from kspde.grids import Grid, mass_grid
 from kspde.protocols import SolvedDensity
 from kspde.typing import Array, Comm
@@ -55,7 +55,7 @@ class Target:
         return cls(
             values=values,
             box_of_one=bounds_of(pde),
-            mass_of_one=float(pde.masses[species]),
+            mass_of_one=mass_of(pde, species, t),
             comm=pde.comm,
             r=r,
             edges=() if vertices is None else (np.asarray(vertices, dtype=np.float64),) * pde.model.dimension,

@@ -24,6 +24,9 @@ norm of the mean for equal laws: X and X̄ are swapped at random, replica by rep
 
 Smoothing by K_h can only lower the norm, :math:`\|K_h * \delta\|_1 \le \|\delta\|_1`; ``smoothing`` is the amount by
 which a second smoothing lowers the value.
+
+Where the model has growth, particles count with their weights: δ̂_r and δ are differences of :math:`\mu^N` and u, per
+unit of the mass of u at that time.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ from typing import Any
 
 import numpy as np
 
-from kspde.comparable import check_species
+from kspde.comparable import check_species, mass_of
 from kspde.distances.bandwidth import common_grid
 from kspde.distances.statistics import Estimate, reach_of
 from kspde.distances.target import Target
@@ -161,6 +164,7 @@ def coupled_distance(
         include_self=include_self,
         field_tol=field_tol,
         progress=progress,
+        growth=True,
     )
     name = check_species(pde.model, species)
     target = Target.of(pde, name)
@@ -193,12 +197,20 @@ def _deposited(ensemble: Ensemble, species: str, grid: Grid) -> tuple[Array, Arr
     blocks = min(_BLOCKS, replicas, max(4, _MOST_POINTS // int(np.prod(grid.shape))))
     ends = np.searchsorted(ensemble.replica_of * blocks // replicas, np.arange(blocks + 1))
     deposits = np.zeros((blocks, 2, *grid.shape))
+    weights = [_shares(ensemble, label, species) for label in ("particles", "mean_field")]
     for block, (first, last) in enumerate(pairwise(ends.tolist())):
         if last > first:
-            deposits[block] = deposit(grid, x[first:last]), deposit(grid, y[first:last])
+            for k, (points, w) in enumerate(zip((x, y), weights, strict=True)):
+                deposits[block, k] = deposit(grid, points[first:last], None if w is None else w[first:last])
     sizes = np.bincount(np.arange(replicas) * blocks // replicas, minlength=blocks) * np.float64(ensemble.n)
     square = reduced(ensemble.comm, np.array([np.square(x - y).sum()]))
     return reduced(ensemble.comm, deposits), sizes, float(square[0])
+
+
+def _shares(ensemble: Ensemble, label: str, species: str) -> Array | None:
+    """Return weights in units of an N-th of the density's mass, or None where all are 1."""
+    own = ensemble.systems[label].own_weights(species)
+    return None if own is None else own * (ensemble.n / mass_of(ensemble.pde, species))
 
 
 def _smoothed(

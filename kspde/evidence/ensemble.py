@@ -24,6 +24,7 @@ from kspde.particles.run import Observer, Progress, Run, schedule
 from kspde.particles.schemes import EulerMaruyama
 from kspde.particles.start import Seed
 from kspde.particles.system import System
+from kspde.particles.weights import ParticleWeights
 from kspde.protocols import SolvedDensity
 from kspde.runtime.compiled import use_threads
 from kspde.runtime.limits import MOST_REPLICAS
@@ -36,17 +37,23 @@ __all__ = ["Ensemble", "check_solution"]
 _DIRECT = 400
 
 
-def check_solution(pde: Any) -> None:
+def check_solution(pde: Any, *, growth: bool = False) -> None:
     """Raise unless ``pde`` is a solution that is known at all times from 0 on.
 
     Raises:
-        InputError: another kind of object, a domain with walls, fields that relax, or states that are not saved.
+        InputError: another kind of object, a domain with walls, fields that relax, growth unless that is covered, or
+            states that are not saved.
     """
     for name in ("model", "problem", "u0", "initial", "times", "on_grid", "signal_on_grid"):
         if not hasattr(pde, name):
             raise InputError(f"pde is a {type(pde).__name__} without {name}: give what kspde.solve returned")
     if getattr(pde, "domain", None) is not None:
         check_no_walls(pde.domain)
+    if pde.model.has_growth and not growth:
+        raise InputError(
+            f"{pde.model} has growth, so that its particles have no probability law whose entropy this bounds: use a "
+            "model without growth, or kspde.coupled_distance"
+        )
     relaxing = [f.name for f in pde.model.fields if f.tau > 0]
     if relaxing:
         raise InputError(f"field {relaxing[0]!r} has tau > 0, which is not covered here: use tau = 0")
@@ -63,6 +70,7 @@ class _Stacked(FieldEvaluator):
     def __init__(self, fields: tuple[Field, ...], *, n: int, include_self: bool, **options: Any) -> None:
         super().__init__(fields, include_self=True, **options)
         self._n = n
+        self._growing = any(isinstance(w, np.ndarray) for w in self.weights.values())
         self._mesh = ParticleMesh(fields, include_self=include_self, **(options | {"comm": alone()}))
 
     def update(self, positions: Mapping[str, Array], extent: Extent) -> None:
@@ -75,6 +83,8 @@ class _Stacked(FieldEvaluator):
         gradients = {f.name: self._buffer(species, f"∇{f.name}", x.shape) for f in self.fields if f.gradient}
         for first in range(0, len(x), self._n):
             part = slice(first, first + self._n)
+            if self._growing:
+                self._mesh.weights = {name: np.asarray(w)[part] for name, w in self.weights.items()}
             self._mesh.update({name: y[part] for name, y in self._positions.items()}, self._extent)
             found = self._mesh.at(species, x[part])
             for name, out in values.items():
@@ -137,6 +147,7 @@ class Ensemble:
         include_self: whether j = i is in the fields' sums.
         field_tol: the tolerance of the fields, as for ``simulate``.
         progress: a function called after every step with t/t_end.
+        growth: whether the model may have growth.
 
     Raises:
         InputError: a value out of range, or a kernel that is singular at the origin.
@@ -152,10 +163,11 @@ class Ensemble:
     include_self: bool = True
     field_tol: float = 1e-6
     progress: Callable[[float], None] | None = None
+    growth: bool = False
 
     def __post_init__(self) -> None:
         pde, n, count = self.pde, self.n, self.replicas
-        check_solution(pde)
+        check_solution(pde, growth=self.growth)
         check_integer("n", n, at_least=1)
         check_number("dt", self.dt, above=0)
         check_integer("replicas", count, at_least=2, at_most=MOST_REPLICAS)
@@ -174,12 +186,19 @@ class Ensemble:
         self.fields = tuple(replace(f, gradient=True) if self.gradients else f for f in pde.problem.fields)
         self._options: dict[str, Any] = {
             "dimension": pde.model.dimension,
-            "weights": {name: pde.masses[name] / n for name in species},
+            "weights": {name: mass / n for name, mass in pde.problem.masses.items()},
             "tol": self.field_tol,
             "comm": comm,
         }
         make, size = (DirectSum, "group") if n <= _DIRECT else (_Stacked, "n")
-        own = make(self.fields, include_self=self.include_self, **{size: n}, **self._options)
+        weights: dict[str, ParticleWeights] = {}
+        own_options = self._options
+        if pde.model.has_growth:
+            each = {name: np.full(len(ids[name]), share) for name, share in self._options["weights"].items()}
+            own_weights = ParticleWeights(masses=pde.problem.masses, each=each, growing=True)
+            weights = {"particles": own_weights, "mean_field": own_weights.copy()}
+            own_options = {**self._options, "weights": each}
+        own = make(self.fields, include_self=self.include_self, **{size: n}, **own_options)
         evaluators: dict[str, FieldEvaluator] = {"particles": own}
         if self.coupled:
             evaluators["mean_field"] = self.mean_field()
@@ -193,6 +212,7 @@ class Ensemble:
                 counts=dict.fromkeys(species, n * count),
                 noise=seed.noise,
                 comm=comm,
+                weights=weights.get(label),
             )
             for label, evaluator in evaluators.items()
         }

@@ -27,7 +27,8 @@ class Knot(NamedTuple):
 def interpolated(knots: Sequence[Knot], t: float) -> Array:
     """Return the unknowns at a time between saved ones, by cubic Hermite interpolation.
 
-    With h the distance of the saved times its error is at most h⁴/384 sup |∂_t⁴u|. Masses are kept, signs are not.
+    With h the distance of the saved times its error is at most h⁴/384 sup |∂_t⁴u|. Masses are kept where nothing grows,
+    signs are not.
 
     Raises:
         InputError: t is not between saved times.

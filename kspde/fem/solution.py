@@ -51,7 +51,8 @@ class Solution:
         mollifier: the mollifier, as given; ``problem.mollifier`` is the kernel.
         diagnostics: per accepted step, name -> array: t, dt, mass, minimum, maximum, l2 (∫u²), second_moment (∫|x|²u),
             entropy (∫u log u), and the statistics asked for; shape (steps,), or (steps, species) except for t and dt
-            where there are several species.
+            where there are several species. With growth also growth (∫∫ r u dx dt from the start): the mass is its
+            initial value plus this, to round-off.
         timings: seconds: mesh, setup, loop.
         initial_mass_error: relative error of each species' discrete mass before it was scaled to the exact one.
         warnings: the warnings issued during the run, line by line.
@@ -100,8 +101,19 @@ class Solution:
 
     @property
     def masses(self) -> dict[str, float]:
-        """The mass of each species."""
-        return self.problem.masses
+        """The mass of each species at ``t_end``: what it was at t = 0 unless the model has growth."""
+        return self.masses_at(self.t_end)
+
+    def masses_at(self, t: float) -> dict[str, float]:
+        """Return the mass of each species at a time up to ``t_end``, with growth from those after each step."""
+        if not self.model.has_growth:
+            return self.problem.masses
+        from scipy.interpolate import PchipInterpolator
+
+        table = self.diagnostics
+        masses = np.reshape(table["mass"], (len(table["t"]), -1))
+        found = PchipInterpolator(table["t"], masses)(t) if len(masses) > 1 else masses[0]
+        return dict(zip(self.species, found.tolist(), strict=True))
 
     @property
     def comm(self) -> Any:
@@ -131,8 +143,8 @@ class Solution:
     def at(self, t: float | None = None) -> Snapshot:
         """Return the snapshot at time t: saved, or interpolated between saved ones (cubic Hermite, order 4).
 
-        An interpolated density has the exact mass, but may be negative where u is close to 0, after a positive scheme
-        too: save the times at which u ≥ 0 is needed.
+        An interpolated density has the exact mass unless it grows, but may be negative where u is close to 0, after a
+        positive scheme too: save the times at which u ≥ 0 is needed.
 
         Raises:
             InputError: t is not between saved times.

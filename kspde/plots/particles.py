@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from kspde.comparable import check_comparable, check_species, clouds_in, is_solution
+from kspde.comparable import check_comparable, check_species, clouds_in, equally_weighted, is_solution
 from kspde.errors import InputError, check_choice, check_finite, check_integer, check_number
 from kspde.plots.densities import DensityOnGrid, draw_bar, draw_contours, draw_image, part_with_mass
 from kspde.plots.style import (
@@ -321,9 +321,15 @@ def _densities(
 
 
 def _particles(cloud: ParticleCloud, species: str, most: float) -> _Particles:
-    """Return the first two coordinates of the first particles by id on rank 0, this rank's elsewhere. Collective."""
+    """Return the first two coordinates of the first particles by id on rank 0, this rank's elsewhere. Collective.
+
+    Dots have one size: of particles whose weights have grown those that stand for equal weights.
+    """
     ids = np.asarray(cloud.ids_of(species))
     mine = ids < most
+    chosen = equally_weighted(cloud, species) if cloud.model.dimension > 1 else None
+    if chosen is not None:
+        mine &= chosen
     own = getattr(cloud, "weights_of", None)
     weights = np.ones(len(ids)) if own is None else own(species)
     parts = cloud.comm.gather((ids[mine], np.asarray(cloud.of(species))[mine, :2], weights[mine], len(ids)))
