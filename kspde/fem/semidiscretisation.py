@@ -10,6 +10,7 @@ import numpy as np
 
 from kspde.errors import InputError
 from kspde.fem.coefficients import CoefficientError, checked, checked_growth
+from kspde.fem.effective_diffusion import EffectiveDiffusion, effective_diffusion, refuse_backward
 from kspde.fem.spaces.base import FieldOperator, Space
 from kspde.fem.spaces.local import LocalOperator
 from kspde.initial import InitialDensity
@@ -23,6 +24,8 @@ __all__ = ["Semidiscretisation"]
 
 #: Rounding of a field, in units of its largest value.
 _ROUNDING = 1e-13
+#: Share of the largest effective diffusion below 0 that the differences of its derivatives may leave.
+_BACKWARD = 1e-5
 
 
 class Semidiscretisation:
@@ -176,6 +179,22 @@ class Semidiscretisation:
             checked(self.space, species, diffusion, drift, **allowed)
             if self.model.has_growth:
                 checked_growth(self.space, species, self.growth(species, c))
+        if self.local:
+            self.refuse_not_parabolic(self.effective_diffusion(unknowns, t))
+
+    def effective_diffusion(self, unknowns: Array, t: float) -> EffectiveDiffusion:
+        """Return the eigenvalues of the effective diffusion matrix at time t. Collective."""
+        n = len(self.model.species)
+        c = self.field_values(unknowns, t)
+        return effective_diffusion(self.space, self.model, self.local, c, unknowns[:n].reshape(n, -1))
+
+    def refuse_not_parabolic(self, found: EffectiveDiffusion) -> None:
+        """Refuse a backward heat equation. Collective.
+
+        Raises:
+            CoefficientError: names the eigenvalue and the place, on every rank.
+        """
+        refuse_backward(self.space, len(self.model.species) > 1, found, _BACKWARD)
 
     def rate(self, state: Array, t: float) -> Array:
         """Return M dy/dt at time t as a dual vector, shape as ``state``, and record D for ``diffusion_range``.
@@ -261,11 +280,23 @@ class Semidiscretisation:
         functionals = self.space.weights * state[: len(self.model.species)]
         return np.sqrt(self.space.total(np.sum(functionals**2, axis=tuple(range(1, state.ndim)))))
 
-    def diffusion_range(self) -> tuple[Array, Array]:
-        """Return sup D and inf D of each species in all rates since the last call, and forget them. Collective."""
+    def diffusion_range(self, unknowns: Array, t: float) -> tuple[Array, Array]:
+        """Return sup D and inf D of each species in all rates since the last call, and forget them. Collective.
+
+        Where coefficients depend on local densities, the effective diffusion at these unknowns is included.
+
+        Raises:
+            CoefficientError: the equation is a backward heat equation there.
+        """
         extremes = self.space.maximum(self._extremes.copy())
         self.forget_diffusion()
-        return extremes[0], -extremes[1]
+        highest, lowest = extremes[0], -extremes[1]
+        if self.local:
+            found = self.effective_diffusion(unknowns, t)
+            self.refuse_not_parabolic(found)
+            highest = np.maximum(highest, found.bounds)
+            lowest = np.minimum(lowest, max(found.lowest, 0.0))
+        return highest, lowest
 
     def forget_diffusion(self) -> None:
         """Discard the D of a rejected step: its stages may lie anywhere."""

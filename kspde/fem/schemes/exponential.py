@@ -73,7 +73,7 @@ class ExponentialSteps:
         self._y = system.state(state.unknowns)
         self._rate = system.rate(self._y, state.t)
         self._grown = None if state.growth is None else system.grown[-1]
-        bounds, lowest = system.diffusion_range()
+        bounds, lowest = system.diffusion_range(state.unknowns, state.t)
         state.bounds = self._bounds = bounds if state.bounds is None else state.bounds
         state.handed_over = _uneven(self._bounds, lowest)
         state.norms = system.norms(self._y) if state.norms is None else state.norms
@@ -106,11 +106,11 @@ class ExponentialSteps:
         self._y, self._rate = self._new
         if self._grown is not None:  # mass is the state's constant mode: the method's own sum over its stages
             state.growth, self._grown = state.growth + self._growth, self._system.grown[-1]
-        self._bounds, lowest = self._system.diffusion_range()
+        state.unknowns = self._system.nodal(self._y)
+        self._bounds, lowest = self._system.diffusion_range(state.unknowns, state.t)
         state.bounds, state.handed_over = self._bounds, _uneven(self._bounds, lowest)
         if state.handed_over:
             state.dt = None
-        state.unknowns = self._system.nodal(self._y)
         self._system.refuse_backward(state.unknowns, state.t, self._bounds, lowest, self._tol)
 
 

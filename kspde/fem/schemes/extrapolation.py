@@ -163,6 +163,8 @@ class Stepper:
         if state.growth is not None:
             state.growth = state.growth + self._growth
             self._masses = self._system.space.integral(*self._new[: self._species])
+        if self._system.local:
+            self._system.refuse_not_parabolic(self._system.effective_diffusion(self._new, state.t))
 
     def step(self, unknowns: Array, dt: float, t: float = 0.0) -> tuple[Array, Array]:
         """Return the unknowns at t + dt, and for order 2 the difference u_2 − u_1, from those at t. Collective.

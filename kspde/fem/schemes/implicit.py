@@ -27,7 +27,6 @@ sweep of Jacobi's iteration with D and q of the result follows, as in ``transpor
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
@@ -35,6 +34,7 @@ import numpy as np
 
 from kspde.errors import ConvergenceError
 from kspde.fem.coefficients import checked, checked_growth
+from kspde.fem.effective_diffusion import increment, strength_of, with_field
 from kspde.fem.schemes.transport import Motion, fitted, fitted_slopes, grown, patankar, scaled
 from kspde.fem.semidiscretisation import Semidiscretisation
 from kspde.fem.solvers.graph import Graph
@@ -56,8 +56,6 @@ _ITERATIONS, _SHORTEST = 25, 1e-3
 _LINEAR = 1e-5
 #: Factors of the substeps, and how many failures end the run.
 _DIVIDE, _GROW, _FAILURES = 8.0, 4.0, 100
-#: Relative increment of finite differences, which begins at this share of the largest value.
-_INCREMENT, _SMALL = 1e-7, 1e-3
 _ROUND_OFF = 2.0**-52
 
 
@@ -406,7 +404,7 @@ class Coefficients:
         """
         system, nodes = self._parent.system, self._nodes
         for f in system.local:
-            nodes = _with(nodes, f, self._strength(f) * u[self._source(f)])
+            nodes = with_field(nodes, f, strength_of(f) * u[self._source(f)])
         return [checked_growth(system.space, name, system.growth(name, nodes)) for name in system.model.species]
 
     def at(self, u: Array, *, slopes: bool = False) -> _Values:
@@ -416,16 +414,16 @@ class Coefficients:
         model, n = system.model, len(u)
         nodes, edges = self._nodes, self._edges
         for f in system.local:
-            c = self._strength(f) * u[self._source(f)]
-            nodes = _with(nodes, f, c)
+            c = strength_of(f) * u[self._source(f)]
+            nodes = with_field(nodes, f, c)
             if edges is not None:
                 ends = graph.ghosted(c)
                 tails, heads = ends[graph.edges.tails], ends[graph.edges.heads]
-                edges = _with(edges, f, 0.5 * (tails + heads))
+                edges = with_field(edges, f, 0.5 * (tails + heads))
                 if f.gradient:
                     slope = (heads - tails) / parent.geometry.lengths
                     tangent = slope[:, None] * parent.geometry.directions
-                    edges = _with(edges, f, gradient=edges.gradients[f.name] + tangent)
+                    edges = with_field(edges, f, gradient=edges.gradients[f.name] + tangent)
         largest = self._largest(nodes) if slopes else {}
         table: list[list[list[Array | None]]] = [[[None] * n for _ in range(n)] for _ in range(3)]
         d_slopes, means, differences = table
@@ -436,24 +434,22 @@ class Coefficients:
                 diffusion.append(self._diffusion(species, nodes))
                 q.append(self._along(species, edges) if parent.drifting[i] else None)
                 for f in system.local if slopes else ():
-                    j, strength = self._source(f), self._strength(f)
+                    j, strength = self._source(f), strength_of(f)
                     c = nodes.values[f.name]
-                    h = np.copysign(_INCREMENT * (np.abs(c) + _SMALL * largest[f.name] + 1e-200), strength)
-                    moved = self._diffusion(species, _with(nodes, f, c + h))
+                    h = increment(c, largest[f.name], strength)
+                    moved = self._diffusion(species, with_field(nodes, f, c + h))
                     _add(d_slopes[i], j, strength * (moved - diffusion[i]) / h)
                     along = q[i]
                     if along is None or edges is None:
                         continue
                     c = edges.values[f.name]
-                    h = np.copysign(_INCREMENT * (np.abs(c) + _SMALL * largest[f.name] + 1e-200), strength)
-                    _add(means[i], j, strength * (self._along(species, _with(edges, f, c + h)) - along) / h)
+                    h = increment(c, largest[f.name], strength)
+                    _add(means[i], j, strength * (self._along(species, with_field(edges, f, c + h)) - along) / h)
                     if f.gradient:
                         g, lengths = edges.gradients[f.name], parent.geometry.lengths
-                        h = _INCREMENT * (
-                            np.sqrt(np.einsum("ea,ea->e", g, g)) + _SMALL * largest[f.name] / lengths + 1e-200
-                        )
+                        h = increment(np.sqrt(np.einsum("ea,ea->e", g, g)), largest[f.name] / lengths, 1.0)
                         g = g + h[:, None] * parent.geometry.directions
-                        moved = self._along(species, _with(edges, f, gradient=g))
+                        moved = self._along(species, with_field(edges, f, gradient=g))
                         _add(differences[i], j, strength * (moved - along) / (h * lengths))
         return _Values(diffusion, q, d_slopes, means, differences)
 
@@ -476,16 +472,6 @@ class Coefficients:
 
     def _source(self, f: Field) -> int:
         return self._parent.system.model.species.index(f.source)
-
-    def _strength(self, f: Field) -> float:
-        return float(f.kernel.symbol(np.zeros(1))[0])
-
-
-def _with(c: FieldValues, f: Field, values: Array | None = None, gradient: Array | None = None) -> FieldValues:
-    """Return the fields with the values or the gradient of one changed."""
-    if values is not None:
-        c = replace(c, values={**c.values, f.name: values})
-    return c if gradient is None else replace(c, gradients={**c.gradients, f.name: gradient})
 
 
 def _means(graph: Graph, values: Array) -> Array:

@@ -104,7 +104,7 @@ class _Integration:
         """Set D̄, the norms that tolerances refer to, the tolerances, and the first step."""
         at, system, weights = self._run.state, self._system, self._space.weights
         slope = system.rate(state, at.t)
-        bounds, _ = system.diffusion_range()
+        bounds, _ = system.diffusion_range(at.unknowns, at.t)
         at.bounds = bounds if at.bounds is None else at.bounds
         at.norms = system.norms(state) if at.norms is None else at.norms
         self._sizes = self._accuracy * system.sizes(state)
@@ -202,8 +202,8 @@ class _Integration:
             # PETSc takes steps of its least length before it gives up; those that a saved time cuts short say nothing.
             if t not in run.observer.times and (words := self._floor.accepted(0.5 * (t - at.t), t)):
                 raise ConvergenceError(words)
-            at.bounds, lowest = self._system.diffusion_range()
             with failing(step + 1, t, dt, ""):
+                at.bounds, lowest = self._system.diffusion_range(unknowns, t)
                 self._system.refuse_backward(unknowns, t, at.bounds, lowest, self._tol)
             self._sizes = self._accuracy * self._system.sizes(y)
         at.step, at.t, at.dt, at.unknowns = step, t, dt, unknowns

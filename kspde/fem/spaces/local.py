@@ -1,4 +1,7 @@
-"""The local density as a field: its nodal values, never through transforms or linear systems."""
+"""The local density as a field: its nodal values, never through transforms or linear systems.
+
+Where a scheme leaves u below 0 by its error, coefficients see 0: a D that vanishes with u must not become negative.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ __all__ = ["LocalOperator"]
 
 
 class LocalOperator(FieldOperator):
-    """u ↦ s u, for a kernel that is ``local``.
+    """u ↦ s max(u, 0), for a kernel that is ``local``.
 
     Args:
         space: the space.
@@ -34,9 +37,9 @@ class LocalOperator(FieldOperator):
         return nodal
 
     def apply(self, prepared: Array, gradient: bool) -> tuple[Array, Array | None]:
-        """Return s u, and s times the space's nodal gradient. Collective."""
-        c = self.strength * prepared
-        return c.ravel(), self._space.gradient(c) if gradient else None
+        """Return s max(u, 0), and s times the space's nodal gradient of u. Collective."""
+        c = self.strength * np.maximum(prepared, 0.0)
+        return c.ravel(), self._space.gradient(self.strength * prepared) if gradient else None
 
     def gradient(self, nodal: Array) -> Array:
         """Return ∇c at the nodes of a field with these values: shape (n, d). Collective."""
