@@ -35,7 +35,7 @@ class EffectiveDiffusion(NamedTuple):
     """Eigenvalues of the matrix on all ranks.
 
     Attributes:
-        bounds: the largest size of one, for each species: that of the whole matrix if it is coupled to others.
+        bounds: D̄ of each species for the W-methods: that of the whole matrix if it is coupled to others.
         lowest: the smallest real part.
         largest: the largest size.
         worst: on this rank, the eigenvalue with that real part, and its node.
@@ -63,14 +63,14 @@ def effective_diffusion(
     ends = [np.max(np.abs(c[f.name]), initial=0.0) for f in local]
     ends += [np.max(np.abs(c.gradients.get(f.name, 0.0)), initial=0.0) for f in local]
     largest = space.maximum(np.array(ends)).reshape(2, -1).T
-    #: own diffusion, whether coupled to others, the largest size, and minus the lowest real part
-    sizes = np.array([0.0] * (2 * n + 1) + [-np.inf])
+    #: own diffusion, whether coupled to others, the bound, the largest size, and minus the lowest real part
+    sizes = np.array([0.0] * (2 * n + 2) + [-np.inf])
     worst = (complex(np.inf), 0)
     with together(space.comm), np.errstate(all="ignore"):
-        parts = [_derivatives(model, species, local, c, largest) for species in model.species]
+        rows = [_derivatives(model, species, local, c, largest) for species in model.species]
         for direction in _directions(space.dimension) if u.size else ():
             a = np.zeros((u.shape[1], n, n))
-            for i, (own, slopes) in enumerate(parts):
+            for i, (own, slopes) in enumerate(rows):
                 a[:, i, i] = _along(own, direction)
                 for j, slope in slopes:
                     a[:, i, j] += u[i] * _along(slope, direction)
@@ -82,10 +82,11 @@ def effective_diffusion(
             diagonal = np.diag(across).copy()
             np.fill_diagonal(across, 0.0)
             coupled = np.maximum(across.max(axis=0), across.max(axis=1))
-            sizes = np.fmax(sizes, [*diagonal, *coupled, np.abs(found).max(), -worst[0].real])
-    sizes = space.maximum(sizes)
-    bounds = np.where(sizes[n : 2 * n] > 0.0, sizes[-2], sizes[:n])
-    return EffectiveDiffusion(bounds, -float(sizes[-1]), float(sizes[-2]), worst)
+            here = [_w_bound(found), np.abs(found).max(), -worst[0].real]
+            sizes = np.fmax(sizes, [*diagonal, *coupled, *here])
+    *parts, bound, most, least = space.maximum(sizes).tolist()
+    bounds = [bound if coupled else own for own, coupled in zip(parts[:n], parts[n:], strict=True)]
+    return EffectiveDiffusion(np.array(bounds), -least, most, worst)
 
 
 def refuse_backward(space: Space, several: bool, found: EffectiveDiffusion, share: float) -> None:
@@ -162,6 +163,16 @@ def _along(values: Array, direction: Array) -> Array:
     if values.ndim == 1:
         return values
     return values @ direction**2 if values.ndim == 2 else np.einsum("a,nab,b->n", direction, values, direction)
+
+
+def _w_bound(values: npt.NDArray[Any]) -> float:
+    """Return the D̄ at which ``ra34pw2`` damps the modes of all these eigenvalues λ at every step.
+
+    It does where |λ| ≤ D̄ and |Im λ| ≤ Re λ/4, or |λ|² ≤ .4 D̄ Re λ (computed for angles up to 84°).
+    """
+    size = np.abs(values)
+    turned = np.abs(values.imag) > 0.25 * values.real
+    return float(np.max(np.where(turned, size / np.maximum(0.4 * values.real / np.maximum(size, 1e-300), 0.04), size)))
 
 
 def _eigenvalues(a: Array) -> npt.NDArray[Any]:
