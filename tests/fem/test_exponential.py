@@ -48,7 +48,7 @@ class Modes:
     def refuse_backward(self, *given):
         """D is positive here."""
 
-    def diffusion_range(self, unknowns):
+    def diffusion_range(self, unknowns, t):
         return self.reported.copy(), self.least.copy()
 
     def forget_diffusion(self):
@@ -259,7 +259,7 @@ def test_uneven_coefficients_are_handed_over() -> None:
     assert (position.handed_over, position.t) == (False, 1.0)
 
     class Later(Modes):
-        def diffusion_range(self, unknowns):
+        def diffusion_range(self, unknowns, t):
             return np.array([1.0]), np.array([1.0 if self.calls < 20 else 0.05])
 
     position, _, observer, _ = run(Later())
