@@ -2,21 +2,27 @@
 
 from kspde.models.base import Field, FieldValues, Model, Moment
 from kspde.models.cross_diffusion import CrossDiffusion, ShigesadaKawasakiTeramoto
+from kspde.models.drivers import DRIVERS, LinearDriver, PowerDriver
 from kspde.models.local_sensing import LocalSensing, SignalDependentKellerSegel
 from kspde.models.motility import MOTILITIES, AlgebraicMotility, ExponentialMotility, OnePlusExponentialMotility
+from kspde.models.volatility import DensityDependentVolatility
 
 __all__ = [
+    "DRIVERS",
     "MODELS",
     "MOTILITIES",
     "AlgebraicMotility",
     "CrossDiffusion",
+    "DensityDependentVolatility",
     "ExponentialMotility",
     "Field",
     "FieldValues",
+    "LinearDriver",
     "LocalSensing",
     "Model",
     "Moment",
     "OnePlusExponentialMotility",
+    "PowerDriver",
     "ShigesadaKawasakiTeramoto",
     "SignalDependentKellerSegel",
 ]
@@ -27,4 +33,5 @@ MODELS: dict[str, type[Model]] = {
     "local-sensing": LocalSensing,
     "cross-diffusion": CrossDiffusion,
     "shigesada-kawasaki-teramoto": ShigesadaKawasakiTeramoto,
+    "density-dependent-volatility": DensityDependentVolatility,
 }
