@@ -44,8 +44,8 @@ class LinearDriver:
         InputError: a value out of range.
     """
 
-    a: float = 1.0
-    b: float = 1.0
+    a: float
+    b: float
 
     def __post_init__(self) -> None:
         check_number("a", self.a, above=0)

@@ -78,11 +78,20 @@ class ExponentialSteps:
         state.handed_over = _uneven(self._bounds, lowest)
         state.norms = system.norms(self._y) if state.norms is None else state.norms
         self._allowed = row_tolerances(tol, state.norms)
-        speeds = system.norms(self._rate)
-        moving = speeds > 0
-        first = float(np.min(0.1 * state.norms[moving] / speeds[moving], initial=t_end))
-        self.first = first if state.dt is None else state.dt
+        self.first = self._first(state.norms, t_end) if state.dt is None else state.dt
         self._new = self._y, self._rate
+
+    def _first(self, norms: Array, t_end: float) -> float:
+        """Return the step in which a tenth changes: of each unknown, and of what is not constant of it.
+
+        A long step damps all that is not constant, its own estimate of the error included: a small disturbance that
+        grows would vanish unseen.
+        """
+        varying = np.stack([a + b != 0.0 for a, b in self._system.linear_part(self._bounds)])
+        sizes = np.concatenate([norms, self._system.norms(varying * self._y)])
+        speeds = np.concatenate([self._system.norms(self._rate), self._system.norms(varying * self._rate)])
+        moving = (speeds > 0) & (sizes > 0)
+        return float(np.min(0.1 * sizes[moving] / speeds[moving], initial=t_end))
 
     def attempt(self, state: RunState, tau: float) -> float:
         """Compute a step; return its local error in units of what is allowed. Collective."""

@@ -7,8 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import singledispatch
 
+import numpy as np
+
 from kspde.initial import GaussianMixture, GridDensity, InitialDensity
-from kspde.models import Model, SignalDependentKellerSegel
+from kspde.models import (
+    DensityDependentVolatility,
+    LinearDriver,
+    Model,
+    PowerDriver,
+    SignalDependentKellerSegel,
+)
 from kspde.papers.theory.gagliardo_nirenberg import critical_strength
 from kspde.papers.theory.rates import Theorem1Limits, Theorem2Limits
 from kspde.runtime.messages import warn
@@ -133,3 +141,48 @@ def _initial(u0: InitialDensity) -> list[Hypothesis]:
         Hypothesis(_LEMMA, "u0 log u0 and |x|^2 u0 integrable, u0 in every L^p", True if known else None, kind),
         Hypothesis(_LEMMA, "grad log u0 in W^{1,q}, q > 2", False if known else None, why),
     ]
+
+
+@hypotheses.register
+def _density_dependent(
+    model: DensityDependentVolatility,
+    *,
+    u0: InitialDensity | None = None,
+    eps: float | None = None,
+    n: int | None = None,
+) -> tuple[Hypothesis, ...]:
+    """Qi's Assumption 2.4, and the condition that its proof needs (``kspde.papers.theory.volatility``)."""
+    driver, least = model.driver, "a volatility of at least c_0 > 0 without density"
+    source = "Qi's Assumption 2.4"
+    if isinstance(driver, PowerDriver):
+        why = f"h = nu^{driver.power:g} vanishes at nu = 0"
+        return (Hypothesis(f"{source}(iv)", least, False, why, parameter=True),)
+    if not isinstance(driver, LinearDriver):
+        statement = f"a driver with bounded derivatives and h' >= c_h > 0, {least}, c_0^2 > 2 C_0 max u0/c_h"
+        return (Hypothesis(source, statement, None, "a function, not examined"),)
+    out = [Hypothesis(f"{source}(iv)", least, True, f"c_0 = b/a = {driver.b / driver.a:g}")]
+    if u0 is not None:
+        highest = _largest(u0)
+        why = f"b = {driver.b:g}, max u0 = {highest:.4g}"
+        printed, needed = driver.b > 2.0 * highest, driver.b > (1.0 + math.sqrt(3.0)) * highest
+        out += [
+            Hypothesis(f"{source}(v)", "b > 2 max u0", printed, why, parameter=True),
+            Hypothesis(
+                f"{source}(v) as its proof needs it", "b > (1 + sqrt(3)) max u0", needed, why, parameter=printed
+            ),
+            Hypothesis(
+                "Qi's Theorem 3.1",
+                "u0 in H^1",
+                True if isinstance(u0, GaussianMixture) else None,
+                "a sum of Gaussians" if isinstance(u0, GaussianMixture) else "not examined",
+            ),
+        ]
+    return tuple(out)
+
+
+def _largest(u0: InitialDensity) -> float:
+    """Return the largest of ten thousand values of a density on the line."""
+    reach = 1.0
+    while u0.mass_outside(reach) > 1e-6 and reach < 1e12:
+        reach *= 2.0
+    return float(u0(np.linspace(-reach, reach, 10_001)[:, None]).max())

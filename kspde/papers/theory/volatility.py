@@ -41,6 +41,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kspde.errors import InputError, check_number
+from kspde.models import drivers
 from kspde.typing import Array
 
 __all__ = ["LinearDriver", "critical_mass", "stability_margin", "t_star", "two_bump_symbol"]
@@ -86,8 +87,8 @@ def t_star(*, c_0: float, C_0: float, c_h: float, aronson: float | None = None) 
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinearDriver:
-    """The driver h(ν) = aν − b of Example 2.5: ν(u) = (u + b)/a.
+class LinearDriver(drivers.LinearDriver):
+    """The driver h(ν) = aν − b of Example 2.5, ν(u) = (u + b)/a, with what is promised of it.
 
     Attributes:
         a: a > 0.
@@ -96,17 +97,6 @@ class LinearDriver:
     Raises:
         InputError: a value out of range.
     """
-
-    a: float
-    b: float
-
-    def __post_init__(self) -> None:
-        check_number("a", self.a, above=0)
-        check_number("b", self.b, above=0)
-
-    def volatility(self, density: float) -> float:
-        """Return ν = (u + b)/a."""
-        return (density + self.b) / self.a
 
     @property
     def max_density_printed(self) -> float:
