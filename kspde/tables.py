@@ -33,7 +33,7 @@ _MOST = 10**8
 #: Stands for what is outside the domain until it is NaN.
 _OUTSIDE = -1e99
 
-_EQUATION = "d_t u = Laplace(D u) - div(b u), with the model's D and b at the fields"
+_EQUATION = "d_t u = Laplace(D u) - div(b u) + r u, with the model's D, b and growth r, if it has any, at the fields"
 
 
 def table_of(columns: Mapping[str, Any] | Iterable[Mapping[str, Any]], index: str | None = None) -> DataFrame:

@@ -83,7 +83,8 @@ class Observer:
         self._progress = progress
         if on_blow_up == "stop" and not system.fields:
             on_blow_up = "warn"  # the solution of a linear equation does not blow up
-        self._monitor = Monitor(system.space, system.model.species, on_blow_up)
+        growing = system.model.has_growth
+        self._monitor = Monitor(system.space, system.model.species, on_blow_up, growing=growing)
         self._last = 0.0
 
     def restore(self, table: Mapping[str, Array], knots: list[Knot], latest: Array) -> None:
@@ -91,7 +92,7 @@ class Observer:
         self.recorder.restore(table)
         self.knots, self.latest = knots, latest
         self._last = float(table["t"][-1])
-        self._monitor.restore(np.reshape(table["maximum"], (len(table["t"]), -1)))
+        self._monitor.restore(*(np.reshape(table[name], (len(table["t"]), -1)) for name in ("maximum", "mass")))
 
     @property
     def next_time(self) -> float:

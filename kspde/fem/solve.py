@@ -69,9 +69,10 @@ def solve(
 ) -> Solution:
     r"""Solve a model's density equation by finite elements. Collective.
 
-    .. math:: \partial_t u_i = \Delta(D_i u_i) - \nabla\cdot(b_i u_i)
+    .. math:: \partial_t u_i = \Delta(D_i u_i) - \nabla\cdot(b_i u_i) + r_i u_i
 
-    with no flux of u through the boundary and the fields' condition of ``domain.boundary``.
+    with the model's D, b and growth r, with no flux of u through the boundary, and with the fields' condition of
+    ``domain.boundary``.
 
     Args:
         model: the model.
@@ -90,8 +91,9 @@ def solve(
         scheme: a scheme, such as ``kspde.Positive2(dt=1e-3)``, or its name with ``tol`` or ``dt`` beside it: "adaptive"
             (any degree and domain; on a Box an exponential integrator of order 5 while sup D < 10 inf D, otherwise
             PETSc's TS, see ``kspde.fem.schemes.adaptive``), "rosenbrock" (PETSc's TS throughout, order 3), "positive"
-            (order 1) or "positive-2" (order 2), both on elements of degree 1 and with u ≥ 0 and exact mass for every
-            step and all data, see ``kspde.fem.schemes.positive``. The first two warn where u < −10 ``tol`` max u.
+            (order 1) or "positive-2" (order 2), both on elements of degree 1 and with u ≥ 0 and exact mass (with
+            growth, an exact balance) for every step and all data, see ``kspde.fem.schemes.positive``. The first two
+            warn where u < −10 ``tol`` max u.
         dt: the fixed step of a scheme that takes one and is given by its name.
         petsc_options: options of the TS ("adaptive", which is then "rosenbrock") or KSP (positive schemes) object,
             without the leading dash, from the list in ``kspde.fem.petsc_options``; none of them runs code or opens a

@@ -240,7 +240,7 @@ def plot_diagnostics(pde: SolvedDensity, path: str | Path | None = None, *, clou
     Args:
         pde: a solution, with ``diagnostics`` of shape (steps,), or (steps, species) where it has several species.
         path: the file; without one the figure is returned on rank 0.
-        cloud: particles whose second moment is drawn beside the density's.
+        cloud: particles whose second moment, and mass where it grows, are drawn beside the density's.
 
     Raises:
         InputError: ``cloud`` is something else, has other species or another dimension, or the file cannot be written.
@@ -256,7 +256,7 @@ def plot_diagnostics(pde: SolvedDensity, path: str | Path | None = None, *, clou
                 )
     data, names = pde.diagnostics, tuple(pde.model.species)
     titles = {
-        "mass": "mass, relative change",
+        "mass": "mass" if pde.model.has_growth else "mass, relative change",
         "minimum": "minimum of the density",
         "maximum": "maximum of the density",
         "second_moment": "second moment ∫ |x|² u",
@@ -268,10 +268,13 @@ def plot_diagnostics(pde: SolvedDensity, path: str | Path | None = None, *, clou
         panels = figure.subplots(3, 2, sharex=True).ravel()
         for panel, (key, title) in zip(panels, titles.items(), strict=False):
             values = np.asarray(data[key], dtype=np.float64)
-            _history(panel, data["t"], values / values[0] - 1 if key == "mass" else values, names)
+            kept = key == "mass" and not pde.model.has_growth
+            _history(panel, data["t"], values / values[0] - 1 if kept else values, names)
             panel.set_title(title, y=_ABOVE)
         if cloud is not None:
-            _particle_moments(panels[3], cloud)
+            _particle_history(panels[3], cloud, "second_moment")
+            if "mass" in cloud.diagnostics:
+                _particle_history(panels[0], cloud, "mass")
         if len(names) > 1 or cloud is not None:
             figure.legend(*panels[3].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
         taken = np.flatnonzero(data["dt"])
@@ -397,9 +400,8 @@ def _history(panel: Axes, t: Array, values: Array, names: Sequence[str]) -> None
     panel.ticklabel_format(axis="y", scilimits=(-3, 4), useOffset=False)
 
 
-def _particle_moments(panel: Axes, cloud: Any) -> None:
-    moments = np.asarray(cloud.diagnostics["second_moment"], dtype=np.float64)
-    columns = moments.reshape(len(cloud.diagnostics["t"]), -1)
+def _particle_history(panel: Axes, cloud: Any, name: str) -> None:
+    columns = np.asarray(cloud.diagnostics[name], dtype=np.float64).reshape(len(cloud.diagnostics["t"]), -1)
     for i, column in enumerate(columns.T):
         label = None if i > 0 else "particles" if columns.shape[1] > 1 else f"particles, $N = {thousands(cloud.n)}$"
         panel.plot(cloud.diagnostics["t"], column, color="black", linestyle=":", linewidth=1.0, label=label)

@@ -9,6 +9,8 @@ one that is merely narrow:
 - it is **as narrow as a peak can be**: at most 2^d nodes of its surroundings, those of one cell, exceed half its
   height. (For a Gaussian with the standard deviation of a mesh width it is 2.4, 4.4 and 7 nodes, in d = 1, 2, 3.)
 
+Where the model has growth, what counts is the maximum per mass: a peak that grows as the whole does is not a blow-up.
+
 Where no coefficient depends on a field the equation is linear, and nothing blows up: a structure that narrow is a
 layer, such as the drift builds at a wall, and not a reason to stop.
 
@@ -44,18 +46,23 @@ class Monitor:
         space: the space.
         species: the names of the species.
         action: "stop", "warn" (once per species) or "ignore".
+        growing: whether masses change.
     """
 
-    def __init__(self, space: Space, species: tuple[str, ...], action: str) -> None:
+    def __init__(self, space: Space, species: tuple[str, ...], action: str, *, growing: bool = False) -> None:
+        self._growing = growing
         self._space = space
         self._species = species
         self._action = action
         self._lowest = np.full(len(species), np.inf)
         self._reported: set[str] = set()
 
-    def restore(self, maxima: Array) -> None:
-        """Continue from the maxima of all steps so far, shape (steps, species)."""
-        self._lowest = maxima.min(axis=0)
+    def restore(self, maxima: Array, masses: Array) -> None:
+        """Continue from the maxima and masses of all steps so far, shape (steps, species)."""
+        self._lowest = self._heights(maxima, masses).min(axis=0)
+
+    def _heights(self, maxima: Array, masses: Array) -> Array:
+        return maxima / np.maximum(masses, 1e-300) if self._growing else maxima
 
     def look(self, step: int, t: float, densities: Array, row: Mapping[str, Array]) -> None:
         """Examine the densities after a step, given its diagnostics. Collective.
@@ -64,19 +71,21 @@ class Monitor:
             BlowUpError: a peak is limited by the mesh, and the action is "stop".
         """
         maxima, masses = row["maximum"], row["mass"]
-        self._lowest = np.minimum(self._lowest, maxima)
+        heights = self._heights(maxima, masses)
+        self._lowest = np.minimum(self._lowest, heights)
         if self._action == "ignore":
             return
         for i, name in enumerate(self._species):
-            if maxima[i] < GROWTH * self._lowest[i] or name in self._reported or not maxima[i] > 0:
+            if heights[i] < GROWTH * self._lowest[i] or name in self._reported or not maxima[i] > 0:
                 continue
             nodes, share, where = self._peak(densities[i].ravel(), float(maxima[i]), float(masses[i]))
             if nodes > 2**self._space.dimension:
                 continue
             place = ", ".join(f"{x:.6g}" for x in where)
+            before = self._lowest[i] * maxima[i] / heights[i]
             words = (
                 f"the peak of {name}, {maxima[i]:.6g} at ({place}), is limited by the mesh in step {step} at t = "
-                f"{t:.6g}: it has grown from {self._lowest[i]:.6g}, and exceeds half its height in {nodes} "
+                f"{t:.6g}: it has grown from {before:.6g}, and exceeds half its height in {nodes} "
                 f"node{'s' * (nodes > 1)}, with {share:.2g} of the mass"
             )
             if row["time_error"][i] > _UNSTABLE:

@@ -26,6 +26,13 @@ again, for every Δt, and the extrapolation unchanged if :math:`\sum_j A_{ij}^+ 
 u_2 at any Δt, but farther out for a smaller one; what the limiter holds back there (``held_back``) falls faster than
 Δt². Fields that relax are extrapolated too; where u_1 and u_2 give them the same sign they keep it.
 
+**Growth.** r = r⁺ − r⁻ is frozen as D and b are, local fields in it too; r⁺ acts on the old density, r⁻ on the new one
+(``transport``, (2)), in both Euler schemes. So u ≥ 0 for every Δt and both signs of r, and in place of the mass a
+balance is exact: the mass is its initial value plus what the diagnostics record as ``growth``. Order 2 is that of the
+extrapolation, as r⁺ and r⁻ are smooth where r does not change its sign. "For every Δt" does not mean that large steps
+are useful: growth is approximated by 1 + Δt r⁺, and where r depends on u the density may overshoot the value at which
+r = 0, and oscillate about it, unless Δt \|r\| is well below 1.
+
 With ``tol`` the step is chosen so that :math:`u_2 - u_1`, the local error of the scheme of order 1, stays below ``tol``
 times the L² norm of the initial data; u ≥ 0 does not depend on it. (Modified Patankar-Runge-Kutta methods reach the
 same order with two systems per step, and were tried; but they do not damp: their factor is −1/2 at infinity.)
@@ -66,7 +73,7 @@ class _PositiveScheme(Scheme):
 
 @dataclass(frozen=True)
 class Positive(_PositiveScheme):
-    """Order 1, u ≥ 0 and exact mass for every step size and all data, on elements of degree 1.
+    """Order 1, u ≥ 0 and exact mass, or balance of growth, for every step size and all data, on elements of degree 1.
 
     Attributes:
         dt: the fixed step; shorter ones occur where it does not divide the times to be saved.
@@ -84,7 +91,7 @@ class Positive(_PositiveScheme):
 
 @dataclass(frozen=True)
 class Positive2(_PositiveScheme):
-    """Order 2, u ≥ 0 and exact mass for every step size and all data, on elements of degree 1.
+    """Order 2, u ≥ 0 and exact mass, or balance of growth, for every step size and all data, on elements of degree 1.
 
     Attributes:
         dt: the fixed step; shorter ones occur where it does not divide the times to be saved. Give this or ``tol``.

@@ -68,6 +68,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kspde.models import FieldValues
 from kspde.models.coefficients import coefficients
 from kspde.particles.schemes.base import Scheme, bad_diffusion
 from kspde.particles.system import System
@@ -113,8 +114,9 @@ class Weak2(Scheme):
         growth = {name: np.zeros_like(w) for name, w in weights.items()}
         with together(system.comm):
             for name, x in system.positions.items():
-                s, b = _amplitude_and_drift(system, name, x)
-                _add_growth(growth, system, name, x)
+                c = system.at(name, x)
+                s, b = _amplitude_and_drift(system, name, c)
+                _add_growth(growth, system, name, c)
                 amplitude[name], normals[name] = s, system.noise.normals(system.ids[name], step, 2 * x.shape[1])
                 first, second, move[name] = (np.empty_like(x) for _ in range(3))
                 stages[0][name], stages[1][name] = first, second
@@ -125,8 +127,9 @@ class Weak2(Scheme):
             system.prepare_stage(stage, t + 0.5 * h)
             with together(system.comm):
                 for name, y in stage.items():
-                    s, b = _amplitude_and_drift(system, name, y)
-                    _add_growth(growth, system, name, y)
+                    c = system.at(name, y)
+                    s, b = _amplitude_and_drift(system, name, c)
+                    _add_growth(growth, system, name, c)
                     _add_stage(move[name], s, b, normals[name], which, h)
                     if which == 0:
                         _add_correction(system, name, y, amplitude[name], move[name], h)
@@ -135,10 +138,10 @@ class Weak2(Scheme):
             x += move[name]
 
 
-def _add_growth(growth: dict[str, Array], system: System, species: str, x: Array) -> None:
-    """Add r at positions in the prepared fields, where weights change."""
+def _add_growth(growth: dict[str, Array], system: System, species: str, c: FieldValues) -> None:
+    """Add r in these fields, where weights change."""
     if species in growth:
-        found = system.growth(species, system.at(species, x), system.ids[species])
+        found = system.growth(species, c, system.ids[species])
         if found is not None:
             growth[species] += found
 
@@ -150,32 +153,27 @@ def _grow(weights: dict[str, Array], before: dict[str, Array], growth: dict[str,
             w[:] = before[name] * np.exp(h * growth[name])
 
 
-def _amplitude_and_drift(
-    system: System, species: str, x: Array, axis: int = 0, moved: float | Array = 0.0
-) -> tuple[Array, Array]:
-    """Return s = √(2D), shape (n,) or (1,), and b, shape (n, d) or (0, 0) for none, in the prepared fields.
-
-    Where particles have moved along an axis since the fields were prepared, their own shares in the fields move along.
-    """
-    c = system.at(species, x)
-    for name, slope in system.evaluator.own_slopes.get(species, {}).items():
-        c.gradients[name][:, axis] -= slope * moved
+def _amplitude_and_drift(system: System, species: str, c: FieldValues) -> tuple[Array, Array]:
+    """Return s = √(2D), shape (n,) or (1,), and b, shape (n, d) or (0, 0) for none, in the prepared fields."""
     diffusion, drift = coefficients(system.model, species, c)
     bad = np.flatnonzero(~((diffusion >= 0) & (diffusion < np.inf)))
-    if len(bad) and len(x):
+    if len(bad) and len(c.points):
         raise bad_diffusion(species, float(diffusion[bad[0]]), int(system.ids[species][bad[0]]))
     return np.sqrt(2.0 * diffusion), _NO_DRIFT if drift is None else drift
 
 
 def _add_correction(system: System, species: str, y: Array, s: Array, move: Array, h: float) -> None:
-    """Add −(h/2) s ∇s at the stage y, by differences in the stage's fields."""
+    """Add −(h/2) s ∇s at the stage y, by differences in the stage's fields: a particle's own share moves with it."""
     share = _SHARE * np.sqrt(0.5 * h)
     shifted = y.copy()
     for axis in range(y.shape[1]):
         difference: Array | float = 0.0
         for sign in (1.0, -1.0):
             shifted[:, axis] = y[:, axis] + sign * share * s
-            value, _ = _amplitude_and_drift(system, species, shifted, axis, sign * share * s)
+            c = system.at(species, shifted)
+            for name, slope in system.evaluator.own_slopes.get(species, {}).items():
+                c.gradients[name][:, axis] -= slope * (sign * share * s)
+            value, _ = _amplitude_and_drift(system, species, c)
             if len(value) == 1 and len(y) > 1:
                 return  # D is a number, the same everywhere
             difference = difference + sign * value
