@@ -17,7 +17,16 @@ from kspde.papers.studies import MEASURES, Outcome, Study
 from kspde.radial import moment
 
 Run = Callable[[Study], Outcome]
-NAMES = ("lemma2", "mollification", "pde-convergence", "theorem1", "theorem2", "time-step")
+NAMES = (
+    "lemma2",
+    "mollification",
+    "pde-convergence",
+    "theorem1",
+    "theorem2",
+    "time-step",
+    "volatility",
+    "volatility-particles",
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
