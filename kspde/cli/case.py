@@ -18,6 +18,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from kspde.cli.file_errors import first_problem, naming
+from kspde.cli.models import BUILT_IN, KnownModels
 from kspde.cli.schema import forms
 from kspde.cli.sections import OLDER, Section, parameters
 from kspde.comparable import check_species
@@ -39,7 +40,7 @@ from kspde.runtime.limits import check_steps, check_work
 from kspde.runtime.parallel import alone
 from kspde.runtime.saving import SaveAt
 
-__all__ = ["Case", "case_of", "read_case", "read_toml", "validated"]
+__all__ = ["Case", "case_of", "known_models", "read_case", "read_toml", "validated"]
 
 
 #: Bytes of a case file, the levels of its tables and arrays, and the parts of a dotted key: tomllib's time grows with
@@ -69,6 +70,7 @@ class Case:
         experiment: the problem, the domain, and the arguments of ``kspde.solve`` and ``kspde.simulate``.
         compare: keyword arguments of ``kspde.compare`` beyond the two results.
         keys: by table, the dotted key of each argument as the file spells it.
+        origin: where the model comes from, unless it is kspde's: see :class:`kspde.cli.models.KnownModels`.
         against: the case whose density the particles, or without [particles] the density, are compared with: this one
             without its mollifier, or another file's; None for this one's own.
     """
@@ -78,6 +80,7 @@ class Case:
     experiment: Experiment
     compare: dict[str, Any]
     keys: Mapping[str, Mapping[str, str]]
+    origin: Mapping[str, str]
     against: Case | None = None
 
     def parameters(self) -> dict[str, Any]:
@@ -94,27 +97,29 @@ class Case:
         return _naming(self.path, self.keys, section)
 
 
-def read_case(path: str | Path) -> Case:
+def read_case(path: str | Path, models: KnownModels = BUILT_IN) -> Case:
     """Read a case file and check all of it, the data files that it names included.
 
     Args:
         path: the case file; paths in it are relative to its directory.
+        models: the models that it may name, beside those of installed packages.
 
     Raises:
         InputError: anything that is not valid, in one line.
     """
     path = Path(path)
-    case = case_of(path, read_toml(path))
-    return replace(case, against=_against(case))
+    case = case_of(path, read_toml(path), models)
+    return replace(case, against=_against(case, models))
 
 
-def case_of(path: Path, raw: Mapping[str, Any]) -> Case:
+def case_of(path: Path, raw: Mapping[str, Any], models: KnownModels = BUILT_IN) -> Case:
     """Return the case that a file's content describes; see ``read_case``.
 
     Raises:
         InputError: anything that is not valid, in one line.
     """
-    content = validated(path, raw, forms().case, "a case file")
+    models = known_models(path, raw, models)
+    content = validated(path, raw, forms(models.kinds).case, "a case file")
     tables = {name: getattr(content, name) for name in raw}
     keys = {name: _spelt(name, each, raw[name]) for name, each in tables.items() if isinstance(each, Section)}
 
@@ -141,7 +146,19 @@ def case_of(path: Path, raw: Mapping[str, Any]) -> Case:
         experiment=Experiment(problem=problem, domain=domain, solve=density, simulate=particles),
         compare=comparison,
         keys=keys,
+        origin=models.origins.get(content.model.kind, {}),
     )
+
+
+def known_models(path: Path, raw: Mapping[str, Any], models: KnownModels) -> KnownModels:
+    """Return the models that a file may name, that of an installed package included if the file names it.
+
+    Raises:
+        InputError: there is no such model.
+    """
+    table = raw.get("model")
+    with naming(path, {}):
+        return models.with_kind(table.get("kind") if isinstance(table, Mapping) else None)
 
 
 def validated(path: Path, raw: Mapping[str, Any], form: type[Section], what: str) -> Any:
@@ -230,7 +247,12 @@ def _model(path: Path, section: Any) -> Model:
     if "v0" in options:
         with naming(path, _inside("model.v0", section.v0), "[model.v0]"):
             options["v0"] = _initial(path, section.v0)
-    model: Model = section.call(**options)
+    try:
+        model: Model = section.call(**options)
+    except InputError:
+        raise
+    except (TypeError, ValueError, ArithmeticError) as error:  # a user's own check
+        raise InputError(f"{type(error).__name__}: {error}") from None
     return model
 
 
@@ -341,7 +363,7 @@ def _compare(section: Any, particles: Any, problem: Problem) -> dict[str, Any]:
     return options
 
 
-def _against(case: Case) -> Case | None:
+def _against(case: Case, models: KnownModels) -> Case | None:
     """Return the case of ``compare.against``."""
     given = None if case.content.compare is None else case.content.compare.against
     if given is None:
@@ -363,7 +385,7 @@ def _against(case: Case) -> Case | None:
             f'{case.path}: compare.against = {shown(given)} is neither "local" nor a file that can be read '
             f"({error.__context__.strerror}): give one of them"
         ) from None
-    other = case_of(path, content)  # whatever that one is compared with
+    other = case_of(path, content, models)  # whatever that one is compared with
     here, there = (_compared(each.experiment.problem) for each in (case, other))
     for name, ours in here.items():
         theirs = there[name]

@@ -74,6 +74,15 @@ def _seconds(text: str) -> float:
         raise typer.BadParameter(f"{text!r} is not a number: give seconds >= 0") from None
 
 
+Models = Annotated[
+    Path | None,
+    typer.Option(
+        "--models",
+        metavar="FILE.py",
+        show_default=False,
+        help="A Python file with models of your own, which is run: the case may name their kinds.",
+    ),
+]
 Every = Annotated[
     float,
     typer.Option("--checkpoint-every", metavar="SECONDS", parser=_seconds, help="Wall time between two checkpoints."),
@@ -111,8 +120,9 @@ def _add_job(name: str, about: str) -> None:
         quiet: Quiet = False,
         resume: Resume = False,
         checkpoint_every: Every = 600.0,
+        models: Models = None,
     ) -> Work:
-        return _filling(name, case, out, force, quiet, resume, checkpoint_every)
+        return _filling(name, case, out, force, quiet, resume, checkpoint_every, models)
 
 
 _add_job(
@@ -155,6 +165,7 @@ def study(
         typer.Option("--force", help="Continue in DIR although the study has changed; other points are kept."),
     ] = False,
     quiet: Quiet = False,
+    models: Models = None,
 ) -> Work:
     """Measure something over a sweep of parameters, fit its rate, and set it beside what is promised.
 
@@ -166,11 +177,12 @@ def study(
     def job(comm: Comm, stop: Stop) -> str | None:
         from kspde.cli.console import Console
         from kspde.cli.jobs import run_study
+        from kspde.cli.models import models_of_file
         from kspde.cli.results import SUMMARY
         from kspde.cli.study import read_study
 
         with together(comm, "kspde study") as same:
-            chosen = read_study(path, small=small)
+            chosen = read_study(path, small=small, models=models_of_file(models))
             same(study=chosen.described(), out=str(out), force=force)
         with together(comm):  # PETSc begins on all ranks together
             backend.require()
@@ -227,6 +239,7 @@ def theory(
     case: Annotated[
         Path | None, typer.Argument(metavar="CASE.toml", show_default=False, help="A case file to look at.")
     ] = None,
+    models: Models = None,
 ) -> Work:
     """Print what the papers promise: admissible exponents, sharp constants, norms of kernels, conditions.
 
@@ -236,10 +249,12 @@ def theory(
     def job(comm: Comm, stop: Stop) -> None:
         from kspde.cli.case import read_case
         from kspde.cli.console import Console
+        from kspde.cli.models import models_of_file
         from kspde.cli.theory import promise_lines
 
         with together(comm):
-            lines = list(promise_lines(None if case is None else read_case(case)))
+            known = models_of_file(models)
+            lines = list(promise_lines(None if case is None else read_case(case, known)))
         Console(comm).answer("\n".join(lines).lstrip("\n"))
 
     return Work(job)
@@ -255,14 +270,18 @@ class FileKind(StrEnum):
 @app.command(epilog="Examples: kspde schema; kspde schema study > study.schema.json")
 def schema(
     kind: Annotated[FileKind, typer.Argument(metavar="case|study", help="Which files.")] = FileKind.case,
+    models: Models = None,
 ) -> Work:
     """Print the JSON schema of case files or study files: every table and key, with type, default and meaning."""
 
     def job(comm: Comm, stop: Stop) -> None:
         from kspde.cli.console import Console
+        from kspde.cli.models import models_of_file
         from kspde.cli.schema import json_schema
 
-        Console(comm).answer(json.dumps(json_schema(kind), indent=2, ensure_ascii=False))
+        with together(comm):
+            known = models_of_file(models)
+        Console(comm).answer(json.dumps(json_schema(kind, known.kinds), indent=2, ensure_ascii=False))
 
     return Work(job)
 
@@ -302,7 +321,14 @@ def run(arguments: Sequence[str] | None, stop: Stop) -> int:
 
 
 def _filling(
-    name: str, path: Any, out: Path, force: bool, quiet: bool, resume: bool = False, every: float = 600.0
+    name: str,
+    path: Any,
+    out: Path,
+    force: bool,
+    quiet: bool,
+    resume: bool = False,
+    every: float = 600.0,
+    models: Path | None = None,
 ) -> Work:
     """Return the work of filling a directory by a method of ``kspde.cli.jobs.CaseRun``."""
 
@@ -311,12 +337,20 @@ def _filling(
         from kspde.cli.console import Console
         from kspde.cli.hidden import RunCheckpoints
         from kspde.cli.jobs import CaseRun
+        from kspde.cli.models import models_of_file
         from kspde.cli.results import SUMMARY, ResultDirectory
 
         with together(comm, f"kspde {name}") as same:
             with resources.as_file(path) as file:
-                case = read_case(file)
-            same(case=case.parameters(), out=str(out), force=force, resume=resume, checkpoint_every=every)
+                case = read_case(file, models_of_file(models))
+            same(
+                case=case.parameters(),
+                origin=dict(case.origin),
+                out=str(out),
+                force=force,
+                resume=resume,
+                checkpoint_every=every,
+            )
         with together(comm):  # PETSc begins on all ranks together
             backend.require()
         console = Console(comm, quiet=quiet)

@@ -93,11 +93,11 @@ class CaseRun:
         _check_comparable(case, reference)
         self.console.say(report.heading(case, self.comm))
         times = case.compare.get("times") or [case.compare.get("t", case.experiment.problem.t_end)]
-        summary: dict[str, Any] = {"command": "compare", "parameters": case.parameters()}
+        summary: dict[str, Any] = {"command": "compare", **_stated(case)}
         cloud: Cloud | None = None
         snapshots: SnapshotFiles | None = None
         if case.against is not None:
-            summary["against"] = {"file": str(reference.path), "parameters": reference.parameters()}
+            summary["against"] = {"file": str(reference.path), **_stated(reference)}
         if case.experiment.simulate is None:
             first = self._solve(reference, "against", times)
             pde = self._solve(case, "density", times)
@@ -169,7 +169,7 @@ class CaseRun:
             for s in pde.species
         }
         drawn = self._draw(plots | {"diagnostics.png": partial(pictures.plot_diagnostics, pde)})
-        self._finish({"command": "run", **more, "parameters": self.case.parameters(), "density": _described(pde)})
+        self._finish({"command": "run", **more, **_stated(self.case), "density": _described(pde)})
         return drawn
 
     def _write_density(self, pde: Solution) -> None:
@@ -228,6 +228,11 @@ def _pictures_of(distance: Distance, pde: Solution, cloud: Cloud | None) -> dict
     if distance.over_time is not None:
         plots["over_time.png"] = distance.over_time.plot
     return plots | {"diagnostics.png": partial(pictures.plot_diagnostics, pde, cloud=cloud)}
+
+
+def _stated(case: Case) -> dict[str, Any]:
+    """Return what a case states, and where its model comes from unless it is kspde's."""
+    return {"parameters": case.parameters(), **({"model_origin": dict(case.origin)} if case.origin else {})}
 
 
 def _described(pde: Solution) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from kspde.particles.schemes import SCHEMES as PARTICLE_SCHEMES
 from kspde.particles.statistics import STATISTICS as PARTICLE_STATISTICS
 from kspde.runtime.saving import SaveAt
 
-__all__ = ["SYSTEM", "Forms", "forms", "json_schema"]
+__all__ = ["SYSTEM", "Forms", "forms", "json_schema", "model_table"]
 
 _NUMBERS, _POINTS = list[float], list[list[float]]
 _ARRAYS = {"weights": _NUMBERS, "means": _POINTS, "stds": _NUMBERS}
@@ -156,11 +156,18 @@ def forms(models: Mapping[str, type[Model]] = MODELS) -> Forms:
 
 
 @cache
+def model_table(kind: str, model: type[Model]) -> Any:
+    """Return the table of a model.
+
+    Raises:
+        TypeError: it has a parameter without a default that a file cannot state.
+    """
+    return section(model, kind=kind, types={"v0": _INITIAL}, objects=model.registries, every=True)
+
+
+@cache
 def _forms(models: tuple[tuple[str, type[Model]], ...]) -> Forms:
-    tables = (
-        section(each, kind=kind, types={"v0": _INITIAL}, objects=each.registries, every=True) for kind, each in models
-    )
-    model = tagged(*tables)
+    model = tagged(*(model_table(kind, each) for kind, each in models))
     system = {"t_end": _SYSTEM["t_end"], "model": (model, ..., "the system of equations"), **_SYSTEM}
     return Forms(_file("case file", **system, **_CASE), _file("study file", **system, **_STUDY))
 

@@ -268,7 +268,8 @@ def section(
             form = (types or {}).get(argument) or _toml(parameter.annotation)
         if form is None and parameter.required:
             raise TypeError(
-                f"{argument} of {call.__name__} has no type in TOML: give one, a default, or a reason to leave it out"
+                f"{argument} of {call.__name__} has no type that TOML has: annotate it with float, int, str, bool or a "
+                "sequence of them, or give it a default"
             )
         if form is None:
             continue

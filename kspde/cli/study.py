@@ -27,8 +27,9 @@ from operator import getitem
 from pathlib import Path
 from typing import Any
 
-from kspde.cli.case import case_of, read_toml, validated
+from kspde.cli.case import case_of, known_models, read_toml, validated
 from kspde.cli.file_errors import naming, nearest
+from kspde.cli.models import BUILT_IN, KnownModels
 from kspde.cli.schema import SYSTEM, forms
 from kspde.errors import InputError, check_integer, check_number, shown
 from kspde.papers.studies import MEASURES, Fit, Point, Study
@@ -44,12 +45,13 @@ def ready_studies() -> dict[str, Path]:
     return {path.stem: path for path in sorted(directory.glob("*.toml"))}
 
 
-def read_study(path: str | Path, *, small: bool = False) -> Study:
+def read_study(path: str | Path, *, small: bool = False, models: KnownModels = BUILT_IN) -> Study:
     """Read a study file, or take one that comes with kspde, and check all of it.
 
     Args:
         path: a study file, or the name of a ready-made study.
         small: take the small setting.
+        models: the models that it may name, beside those of installed packages.
 
     Raises:
         InputError: anything that is not valid, in one line.
@@ -70,8 +72,9 @@ def read_study(path: str | Path, *, small: bool = False) -> Study:
     count = math.prod(len(axis.values) for axis in axes)
     if count > MOST_POINTS:
         raise InputError(f"{file}: [sweep] has {shown(count)} points: give fewer values, for at most {MOST_POINTS}")
-    points = tuple(_points(file, raw, axes))
-    content = validated(file, _put(raw, axes, next(_assignments(axes))), forms().study, "a study file")
+    points = tuple(_points(file, raw, axes, models))
+    first = _put(raw, axes, next(_assignments(axes)))
+    content = validated(file, first, forms(known_models(file, first, models).kinds).study, "a study file")
     names = {axis.name: axis.values for axis in axes}
     return Study(
         name=file.stem,
@@ -82,7 +85,7 @@ def read_study(path: str | Path, *, small: bool = False) -> Study:
         axes=names,
         points=points,
         fits=tuple(_fit(file, k, fit, content, names) for k, fit in enumerate(content.fits or [])),
-        command=f"kspde study {name}{' --small' if small else ''} --out DIR",
+        command=f"kspde study {name}{' --small' if small else ''}{models.option} --out DIR",
     )
 
 
@@ -172,11 +175,12 @@ def _set(table: dict[str, Any], place: Sequence[str], value: Any) -> None:
     table[place[-1]] = value
 
 
-def _points(file: Path, raw: Mapping[str, Any], axes: Sequence[_Axis]) -> Iterator[Point]:
+def _points(file: Path, raw: Mapping[str, Any], axes: Sequence[_Axis], models: KnownModels) -> Iterator[Point]:
     for values in _assignments(axes):
         raw_point = _put(raw, axes, values)
-        content = validated(file, raw_point, forms().study, "a study file")
-        case = case_of(file, {key: value for key, value in raw_point.items() if key in SYSTEM})
+        models = known_models(file, raw_point, models)
+        content = validated(file, raw_point, forms(models.kinds).study, "a study file")
+        case = case_of(file, {key: value for key, value in raw_point.items() if key in SYSTEM}, models)
         _check_effects(file, content)
         with naming(file, {key: f"measure.{key}" for key in type(content.measure).model_fields}):
             replicas = content.measure.given().get("replicas", 1)
@@ -190,7 +194,11 @@ def _points(file: Path, raw: Mapping[str, Any], axes: Sequence[_Axis]) -> Iterat
         decisive = {*SYSTEM, "measure"}
         yield Point(
             swept={**values, **derived},
-            parameters=content.model_dump(mode="json", exclude_unset=True, include=decisive) | _digests(file, content),
+            parameters={
+                **content.model_dump(mode="json", exclude_unset=True, include=decisive),
+                **_digests(file, content),
+                **({"model_origin": {k: v for k, v in case.origin.items() if k != "file"}} if case.origin else {}),
+            },
             experiment=case.experiment,
             measure=measure,
         )

@@ -235,7 +235,8 @@ def _digest_of_class(kind: type) -> str:
                     member = getattr(member, attribute, None) or member
                 if inspect.isfunction(member):
                     words.append(f"{name}: {_words_of(member.__code__, member.__doc__)}")
-    return f"{digest_of(*(word.encode() for word in words)):014x}" if words else ""
+            words.append(vars(owner).get("code_digest", ""))  # of the whole file, where it is known
+    return f"{digest_of(*(word.encode() for word in words)):014x}" if any(words) else ""
 
 
 def _code_of(function: FunctionType) -> str:
