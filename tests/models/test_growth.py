@@ -217,9 +217,10 @@ def test_positive_schemes_stay_positive_and_balanced_for_every_rate(scheme, rate
 
 @pytest.mark.one_rank
 def test_too_long_steps_do_not_end_in_extinction() -> None:
-    """From u = 3, r = −2ρ: extrapolation alone would give 0, which is a steady state."""
-    pde = kspde.solve(Logistic(rho=5.0), uniform(3.0), closed(), t_end=40.0, scheme="positive-2", dt=1.0)
-    assert pde.diagnostics["minimum"].min() > 1e-6
+    """With r = −10 and Δt = 1 extrapolation alone, 2/6² − 1/11 < 0, would be limited to u = 0."""
+    options = {"t_end": 3.0, "scheme": "positive-2", "dt": 1.0}
+    pde = kspde.solve(Exponential(rho=-10.0), uniform(3.0), closed(), **options)
+    assert np.all(pde.diagnostics["minimum"] > 3.0 / 72.5 ** np.arange(4))
 
 
 @pytest.mark.one_rank
@@ -292,22 +293,16 @@ def test_weak_2_is_of_order_2_with_growth() -> None:
     exact = solve_ivp(
         lambda t, y: [0.5 + own * y[1], y[1] * (y[0] - own * y[1])], (0, 1), [0.3, 1.0], rtol=1e-11, atol=1e-13
     )
+    options = {"n": 1, "t_end": 1.0, "eps": 0.5, "method": "direct", "field_tol": 1e-9, "on_blow_up": "ignore"}
     for scheme, order in (("euler-maruyama", 2.0), ("weak-2", 4.0)):
         errors = []
         for dt in (0.1, 0.05, 0.025):
-            options = {
-                "n": 1,
-                "t_end": 1.0,
-                "dt": dt,
-                "scheme": scheme,
-                "eps": 0.5,
-                "method": "direct",
-                "field_tol": 1e-9,
-            }
-            cloud = kspde.simulate(Ballistic(), u0, on_blow_up="ignore", **options)
+            cloud = kspde.simulate(Ballistic(), u0, dt=dt, scheme=scheme, **options)
             errors.append(abs(cloud.masses["u"] - exact.y[1, -1]))
         ratios = np.array(errors[:-1]) / errors[1:]
         assert np.all((ratios > 0.85 * order) & (ratios < 1.25 * order)), (scheme, errors)
+    alone = kspde.simulate(Ballistic(), u0, dt=0.1, scheme="weak-2", include_self=False, **options)
+    assert_allclose(alone.masses["u"], exp(0.3 + 0.25), rtol=1e-8)  # X = .3 + t/2
 
 
 def fisher(n, comm=None, **options):
