@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kspde.fem.schemes import Adaptive, Positive, Positive2, Rosenbrock
     from kspde.fem.solve import solve
     from kspde.initial import CallableDensity, GaussianMixture, GridDensity, observed_positions
-    from kspde.kernels import GaussianMollifier, Identity, Kernel, MaternMollifier, Yukawa
+    from kspde.kernels import CompactBump, GaussianMollifier, Identity, Kernel, MaternMollifier, SmoothBump, Yukawa
     from kspde.models import (
         AlgebraicMotility,
         CrossDiffusion,
@@ -48,6 +48,7 @@ __all__ = [
     "Box",
     "CallableDensity",
     "Checkpoint",
+    "CompactBump",
     "ConvergenceError",
     "CrossDiffusion",
     "DensityDependentVolatility",
@@ -79,6 +80,7 @@ __all__ = [
     "SaveAt",
     "ShigesadaKawasakiTeramoto",
     "SignalDependentKellerSegel",
+    "SmoothBump",
     "Snapshots",
     "StoppedError",
     "SystematicResampling",
@@ -110,7 +112,15 @@ _HOMES = {
     "kspde.fem.schemes": ("Adaptive", "Positive", "Positive2", "Rosenbrock"),
     "kspde.fem.solve": ("solve",),
     "kspde.initial": ("CallableDensity", "GaussianMixture", "GridDensity", "observed_positions"),
-    "kspde.kernels": ("GaussianMollifier", "Identity", "Kernel", "MaternMollifier", "Yukawa"),
+    "kspde.kernels": (
+        "CompactBump",
+        "GaussianMollifier",
+        "Identity",
+        "Kernel",
+        "MaternMollifier",
+        "SmoothBump",
+        "Yukawa",
+    ),
     "kspde.models": (
         "AlgebraicMotility",
         "CrossDiffusion",

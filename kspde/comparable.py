@@ -248,6 +248,7 @@ def _problem(run: Any) -> Problem:
         return found
     try:
         mollifier = None if run.eps is None else resolve_mollifier(run.eps, run.mollifier)
+        mollifier = None if mollifier is None else mollifier.in_dimension(run.model.dimension)
     except InputError:  # an object that only describes its mollifier
         mollifier = None
     return Problem(

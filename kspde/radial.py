@@ -11,15 +11,16 @@ in dimension 1, 2 and 3, with g = g(k²).
 from __future__ import annotations
 
 import math
+from typing import ClassVar, Protocol
 
 import numpy as np
 
 from kspde.errors import InputError
-from kspde.kernels import Kernel
 from kspde.typing import Array
 
 __all__ = [
     "WAVENUMBERS",
+    "RadialSymbol",
     "RadialTable",
     "check_bounded",
     "is_zero",
@@ -27,6 +28,7 @@ __all__ = [
     "moment",
     "profile",
     "radial_weights",
+    "spherical_wave",
 ]
 
 _STEP = 0.01
@@ -38,17 +40,42 @@ _FACTOR = {1: 1 / math.pi, 2: 1 / (2 * math.pi), 3: 1 / (2 * math.pi**2)}
 _MOST_VALUES = 4_000_000_000
 
 
-def is_zero(kernel: Kernel) -> bool:
+class RadialSymbol(Protocol):
+    """What is read of a kernel; see :class:`~kspde.kernels.base.Kernel`."""
+
+    local: ClassVar[bool]
+
+    def symbol(self, lam: Array) -> Array:
+        """Return g(λ)."""
+        ...
+
+    @property
+    def smoothing(self) -> float:
+        """The order of the symbol's decay."""
+        ...
+
+    @property
+    def oscillation(self) -> float:
+        """The length of the symbol's oscillations."""
+        ...
+
+
+def is_zero(kernel: RadialSymbol) -> bool:
     """Return whether the kernel vanishes (χ = 0)."""
     return not np.any(kernel.symbol(WAVENUMBERS**2))
 
 
-def check_bounded(name: str, kernel: Kernel, dimension: int, *, gradient: bool) -> None:
+def check_bounded(name: str, kernel: RadialSymbol, dimension: int, *, gradient: bool) -> None:
     """Raise if a kernel, or its gradient where that is used, is unbounded at the origin.
 
     Raises:
         InputError: the symbol decays too slowly for the dimension.
     """
+    if kernel.local and not is_zero(kernel):
+        raise InputError(
+            f"field {name!r} is the density at the same place, which particles do not have: give eps, so that it is "
+            "mollified"
+        )
     needed = dimension + (1 if gradient else 0)
     if not is_zero(kernel) and kernel.smoothing <= needed:
         what = "the gradient of its kernel" if gradient and kernel.smoothing > dimension else "its kernel"
@@ -58,18 +85,20 @@ def check_bounded(name: str, kernel: Kernel, dimension: int, *, gradient: bool) 
         )
 
 
-def radial_weights(kernel: Kernel, dimension: int) -> Array:
+def radial_weights(kernel: RadialSymbol, dimension: int) -> Array:
     """Return weights w with K(0) = Σ w at the wavenumbers WAVENUMBERS."""
     out: Array = _FACTOR[dimension] * _STEP * WAVENUMBERS**dimension * kernel.symbol(WAVENUMBERS**2)
     return out
 
 
-def moment(kernel: Kernel, dimension: int) -> float:
+def moment(kernel: RadialSymbol, dimension: int) -> float:
     """Return K(0)."""
+    if kernel.oscillation:  # which WAVENUMBERS do not resolve
+        return float(profile(kernel, dimension, np.zeros(1), tol=1e-10)[0])
     return float(radial_weights(kernel, dimension).sum())
 
 
-def largest_slope(kernel: Kernel, dimension: int) -> float:
+def largest_slope(kernel: RadialSymbol, dimension: int) -> float:
     """Return sup |K'|, to a few percent."""
     weights = np.abs(radial_weights(kernel, dimension)) * WAVENUMBERS
     middle = float(WAVENUMBERS[np.searchsorted(np.cumsum(weights), 0.5 * weights.sum())])
@@ -77,7 +106,7 @@ def largest_slope(kernel: Kernel, dimension: int) -> float:
     return float(np.abs(profile(kernel, dimension, r, tol=1e-3, slope=True)).max())
 
 
-def profile(kernel: Kernel, dimension: int, r: Array, *, tol: float, slope: bool = False) -> Array:
+def profile(kernel: RadialSymbol, dimension: int, r: Array, *, tol: float, slope: bool = False) -> Array:
     """Return K (or dK/dr) at ascending distances r, shape (n,); the integral ends where a share ``tol`` is left.
 
     Raises:
@@ -93,17 +122,20 @@ def profile(kernel: Kernel, dimension: int, r: Array, *, tol: float, slope: bool
     out = np.empty(len(r))
     for part in np.array_split(np.arange(len(r)), 1 + len(r) // 64):
         # Away from r = 0 a window that falls over a width of several 1/r may end the integral early, since the tail
-        # oscillates.
+        # oscillates; not where the symbol does so too, and may cancel that.
         width = decades / max(float(r[part].min()), 1e-300)
         end = taper_from + 12 * width
-        tapered = end < cut
+        tapered = end < cut and not kernel.oscillation
         # Sixteen Gauss nodes per panel of two wavelengths, graded towards k = 0; fewer panels where r is small.
-        edges = _panels(min(end, cut), 4 * np.pi / max(float(r[part].max()), 1e-300))
-        if 16.0 * len(edges) * len(r) > _MOST_VALUES:
+        longest = max(float(r[part].max()) + kernel.oscillation, 1e-300)
+        end, widest = end if tapered else cut, 4 * np.pi / longest
+        count = 60 + end / widest
+        if 16.0 * count * len(r) > _MOST_VALUES:
             raise InputError(
                 f"the kernel's symbol decays as |k|^-{kernel.smoothing:g}: its values at {len(r)} distances to "
-                f"accuracy {tol:.1g} take {len(edges)} panels: give a larger field_tol or eps"
+                f"accuracy {tol:.1g} take {count:.3g} panels: give a larger field_tol or eps"
             )
+        edges = _panels(end, widest)
         size = np.diff(edges)
         k = (edges[:-1, None] + 0.5 * size[:, None] * (nodes + 1)).ravel()
         w = (0.5 * size[:, None] * node_weights).ravel() * _FACTOR[dimension] * kernel.symbol(k**2)
@@ -114,7 +146,7 @@ def profile(kernel: Kernel, dimension: int, r: Array, *, tol: float, slope: bool
         for start in range(0, len(part), block):
             which = part[start : start + block]
             z = np.multiply.outer(r[which], k)
-            out[which] = _derived(dimension, z) @ (-k * w) if slope else _basic(dimension, z) @ w
+            out[which] = _derived(dimension, z) @ (-k * w) if slope else spherical_wave(dimension, z) @ w
     return out
 
 
@@ -127,7 +159,8 @@ def _panels(cut: float, widest: float) -> Array:
     return np.concatenate(([0.0], graded, uniform))
 
 
-def _basic(dimension: int, z: Array) -> Array:
+def spherical_wave(dimension: int, z: Array) -> Array:
+    """Return cos z, J₀(z) or sin(z)/z: the mean of exp(ik·x) over directions, z = |k||x|."""
     from scipy.special import j0
 
     out: Array = np.cos(z) if dimension == 1 else j0(z) if dimension == 2 else np.sinc(z / np.pi)
@@ -151,7 +184,7 @@ class RadialTable:
         step: the length of an interval.
     """
 
-    def __init__(self, kernel: Kernel, dimension: int, reach: float, *, tol: float, slope: bool = False) -> None:
+    def __init__(self, kernel: RadialSymbol, dimension: int, reach: float, *, tol: float, slope: bool = False) -> None:
         from scipy.interpolate import make_interp_spline
 
         weights = np.abs(radial_weights(kernel, dimension)) * (WAVENUMBERS if slope else 1.0)

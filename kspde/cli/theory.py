@@ -147,7 +147,7 @@ def _norms(case: Case | None) -> Iterator[str]:
     mollifier: Mollifier = "gaussian"
     if case is not None:
         problem = case.experiment.problem
-        fields = [f for f in problem.model.fields if f.mollified]
+        fields = [f for f in problem.local.fields if f.mollified]
         if problem.model.dimension != 2 or not fields or is_zero(fields[0].kernel):
             return
         kernel, name = fields[0].kernel, f"of field {fields[0].name}"

@@ -85,7 +85,7 @@ def entropy_bound_slope(pde: SolvedDensity) -> Array:
         )
     species = model.species[0]
     strengths = {}
-    for field in model.fields:
+    for field in model.regularised_fields():
         if field.kernel.smoothing < 2.0:
             raise InputError(
                 f"field {field.name!r} has a symbol that decays as |k|^-{field.kernel.smoothing:g}: the logarithm in "

@@ -23,6 +23,7 @@ import numpy as np
 
 from kspde.errors import InputError, check_choice, check_number, shown
 from kspde.kernels.base import Convolution, Kernel, ResolventPolynomial, check_symbol
+from kspde.kernels.bumps import CompactBump, SmoothBump
 from kspde.kernels.gaussian import GaussianMollifier
 from kspde.kernels.identity import Identity
 from kspde.kernels.matern import MaternMollifier
@@ -30,6 +31,7 @@ from kspde.kernels.yukawa import Yukawa
 
 __all__ = [
     "MOLLIFIERS",
+    "CompactBump",
     "Convolution",
     "GaussianMollifier",
     "Identity",
@@ -37,6 +39,7 @@ __all__ = [
     "MaternMollifier",
     "Mollifier",
     "ResolventPolynomial",
+    "SmoothBump",
     "Yukawa",
     "check_symbol",
     "resolve_mollifier",
@@ -46,6 +49,8 @@ __all__ = [
 MOLLIFIERS: dict[str, Callable[..., Kernel]] = {
     "gaussian": GaussianMollifier,
     "matern": MaternMollifier,
+    "bump": SmoothBump,
+    "compact-bump": CompactBump,
 }
 
 #: What may be given as ``mollifier``: a name, a function of ``eps``, or the kernel itself.
@@ -60,10 +65,11 @@ def resolve_mollifier(eps: float | None, mollifier: Mollifier = "gaussian") -> K
     """Return the mollifier j^ε, or None if the system is not regularised: no ``eps``, and no kernel.
 
     Args:
-        eps: ε > 0, the mollifier's standard deviation in each coordinate.
-        mollifier: "gaussian", "matern" (order 2), a callable with a keyword ``eps`` that returns a kernel of integral
-            1, such as ``functools.partial(kspde.MaternMollifier, order=3)``, or, without ``eps``, a kernel that has an
-            ``eps`` of its own, such as ``kspde.MaternMollifier(eps=0.3, order=3)``.
+        eps: ε > 0, the mollifier's standard deviation in each coordinate, or the radius of a bump.
+        mollifier: "gaussian", "matern" (order 2), "bump", "compact-bump" (power 4), a callable with a keyword ``eps``
+            that returns a kernel of integral 1, such as ``functools.partial(kspde.MaternMollifier, order=3)``, or,
+            without ``eps``, a kernel that has an ``eps`` of its own, such as
+            ``kspde.MaternMollifier(eps=0.3, order=3)``.
 
     Raises:
         InputError: ε ≤ 0, an unknown name, a kernel whose integral is not 1, or two different ε.
@@ -94,8 +100,9 @@ def resolve_mollifier(eps: float | None, mollifier: Mollifier = "gaussian") -> K
 
 
 def _checked_mollifier(kernel: Kernel) -> Kernel:
-    check_symbol("mollifier", kernel)
-    integral = float(kernel.symbol(np.zeros(1))[0])
+    bound = kernel.in_dimension(1)
+    check_symbol("mollifier", bound)
+    integral = float(bound.symbol(np.zeros(1))[0])
     if not abs(integral - 1.0) < 1e-6:
         raise InputError(
             f"mollifier has the integral {integral:g}, the value of its symbol at 0: give one of integral 1, which "

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
+from kspde import radial
 from kspde.errors import InputError
 from kspde.typing import Array, Ids, RandomNumbers
 
-__all__ = ["Convolution", "Kernel", "ResolventPolynomial", "check_symbol"]
+__all__ = ["Convolution", "Kernel", "Multiple", "ResolventPolynomial", "check_symbol"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,10 @@ class ResolventPolynomial:
     decay_rate: float = math.inf
     error: float = 0.0
 
+    def times(self, factor: float) -> ResolventPolynomial:
+        """Return a multiple of the polynomial."""
+        return replace(self, chebyshev=tuple(factor * a for a in self.chebyshev))
+
     def __call__(self, lam: Array) -> Array:
         """Return p at eigenvalues λ ≥ 0 of −Δ."""
         s = 1.0 / (1.0 + self.tau * lam)
@@ -45,9 +50,35 @@ class Kernel(ABC):
 
     Attributes:
         local: whether the field is a multiple of the density at the same place.
+        oscillation: the length ℓ of the symbol's oscillations, which are those of cos(ℓ|k|), such as the radius of a
+            compact support; 0 if it has none.
     """
 
     local: ClassVar[bool] = False
+
+    def in_dimension(self, dimension: int) -> Kernel:
+        """Return the kernel in dimension d, on which symbols of some depend; the kernel itself by default.
+
+        Fields and problems hold kernels that know their dimension.
+        """
+        return self
+
+    def profile(self, r: Array, dimension: int) -> Array:
+        """Return K at distances r ≥ 0 in dimension 1, 2 or 3, in the shape of r: a quadrature of the symbol by default.
+
+        It is accurate to 1e-9 of sup|K|, and takes the longer the more slowly the symbol decays.
+
+        Raises:
+            InputError: it would take too long.
+        """
+        distances, where = np.unique(np.asarray(r, dtype=np.float64), return_inverse=True)
+        values = radial.profile(self.in_dimension(dimension), dimension, distances, tol=1e-10)
+        return values[where].reshape(np.shape(r))
+
+    @property
+    def oscillation(self) -> float:
+        """0."""
+        return 0.0
 
     @abstractmethod
     def symbol(self, lam: Array) -> Array:
@@ -92,7 +123,11 @@ class Kernel(ABC):
         )
 
     def __mul__(self, other: Kernel) -> Kernel:
-        """Return the convolution of two kernels."""
+        """Return the convolution of two kernels: a multiple of the other one where one is local."""
+        for one, kernel in ((self, other), (other, self)):
+            if one.local:
+                factor = float(one.symbol(np.zeros(1))[0])
+                return kernel if factor == 1.0 else Multiple(factor=factor, kernel=kernel)
         return Convolution(first=self, second=other)
 
     def __eq__(self, other: object) -> bool:
@@ -110,6 +145,10 @@ class Convolution(Kernel):
     first: Kernel
     second: Kernel
 
+    def in_dimension(self, dimension: int) -> Convolution:
+        """Return the convolution of both kernels in that dimension."""
+        return replace(self, first=self.first.in_dimension(dimension), second=self.second.in_dimension(dimension))
+
     def symbol(self, lam: Array) -> Array:
         """Return the product of the two symbols."""
         return self.first.symbol(lam) * self.second.symbol(lam)
@@ -118,6 +157,11 @@ class Convolution(Kernel):
         """Return the sum of two independent draws."""
         first = self.first.draw(random, ids, dimension, step=2 * step + 1)
         return first + self.second.draw(random, ids, dimension, step=2 * step + 2)
+
+    @property
+    def oscillation(self) -> float:
+        """The sum of both lengths."""
+        return self.first.oscillation + self.second.oscillation
 
     @property
     def resolvents(self) -> tuple[ResolventPolynomial, ...]:
@@ -138,6 +182,52 @@ class Convolution(Kernel):
     def smoothing(self) -> float:
         """The sum of the two orders."""
         return self.first.smoothing + self.second.smoothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Multiple(Kernel):
+    """A kernel times a number."""
+
+    factor: float
+    kernel: Kernel
+
+    def in_dimension(self, dimension: int) -> Multiple:
+        """Return the same multiple of the kernel in that dimension."""
+        return replace(self, kernel=self.kernel.in_dimension(dimension))
+
+    def symbol(self, lam: Array) -> Array:
+        """Return the multiple of the symbol."""
+        return self.factor * self.kernel.symbol(lam)
+
+    def profile(self, r: Array, dimension: int) -> Array:
+        """Return the multiple of the profile."""
+        return self.factor * self.kernel.profile(r, dimension)
+
+    @property
+    def resolvents(self) -> tuple[ResolventPolynomial, ...]:
+        """The kernel's, the first times the number."""
+        first, *others = self.kernel.resolvents
+        return (first.times(self.factor), *others)
+
+    @property
+    def decay_rate(self) -> float:
+        """The kernel's."""
+        return self.kernel.decay_rate
+
+    @property
+    def relaxation_rate(self) -> float:
+        """The kernel's."""
+        return self.kernel.relaxation_rate
+
+    @property
+    def smoothing(self) -> float:
+        """The kernel's."""
+        return self.kernel.smoothing
+
+    @property
+    def oscillation(self) -> float:
+        """The kernel's."""
+        return self.kernel.oscillation
 
 
 #: The λ at which symbols are tried.

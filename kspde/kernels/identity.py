@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from kspde.errors import check_number
-from kspde.kernels.base import Kernel, ResolventPolynomial
+from kspde.kernels.base import Kernel
 from kspde.typing import Array
 
 __all__ = ["Identity"]
@@ -19,7 +19,8 @@ __all__ = ["Identity"]
 class Identity(Kernel):
     r"""Dirac's δ times ``strength``: its field is the density at the same place, :math:`c = su`.
 
-    On finite elements that is the nodal density itself, and the positive schemes take it at the new time.
+    On finite elements that is the nodal density itself, and the positive schemes take it at the new time. Particles
+    need a mollifier, with which the kernel is :math:`s j^\varepsilon`.
 
     Attributes:
         strength: s, any finite number.
@@ -37,12 +38,3 @@ class Identity(Kernel):
     def symbol(self, lam: Array) -> Array:
         """Return s."""
         return np.full_like(lam, self.strength)
-
-    @property
-    def resolvents(self) -> tuple[ResolventPolynomial, ...]:
-        """No solve where s = 1."""
-        return () if self.strength == 1.0 else (ResolventPolynomial(tau=1.0, chebyshev=(self.strength, 0.0)),)
-
-    def __mul__(self, other: Kernel) -> Kernel:
-        """Return the other kernel where s = 1, else the convolution."""
-        return other if self.strength == 1.0 else super().__mul__(other)

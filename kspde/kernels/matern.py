@@ -44,6 +44,16 @@ class MaternMollifier(Kernel):
         """Return (1 + ε²λ/(2m))^(−m)."""
         return (1.0 + self.eps**2 * lam / (2 * self.order)) ** (-self.order)
 
+    def profile(self, r: Array, dimension: int) -> Array:
+        """Return 2^(1−m) ρ^d z^ν K_ν(z) / ((2π)^(d/2) Γ(m)), with ν = m − d/2, z = ρr and ρ the decay rate."""
+        from scipy.special import kv
+
+        m, rho = self.order, self.decay_rate
+        nu = m - 0.5 * dimension
+        z = np.maximum(rho * r, 1e-10)
+        factor = 2.0 ** (1 - m) * rho**dimension / ((2 * math.pi) ** (0.5 * dimension) * math.gamma(m))
+        return np.asarray(factor * z**nu * kv(nu, z))
+
     def draw(self, random: RandomNumbers, ids: Ids, dimension: int, *, step: int = 0) -> Array:
         r"""Return draws from a mixture of Gaussians.
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+import numpy as np
 
 from kspde.errors import check_number
 from kspde.kernels.base import Kernel, ResolventPolynomial
@@ -38,6 +41,17 @@ class Yukawa(Kernel):
     def symbol(self, lam: Array) -> Array:
         """Return χ / (λ + μ²)."""
         return self.strength / (lam + self.screening**2)
+
+    def profile(self, r: Array, dimension: int) -> Array:
+        """Return χ e^(−μr)/(2μ), χ K₀(μr)/(2π) or χ e^(−μr)/(4πr)."""
+        from scipy.special import k0
+
+        mu = self.screening
+        if dimension == 1:
+            return np.asarray(self.strength / (2 * mu) * np.exp(-mu * r))
+        with np.errstate(divide="ignore"):
+            out = k0(mu * r) / (2 * math.pi) if dimension == 2 else np.exp(-mu * r) / (4 * math.pi * r)
+        return np.asarray(self.strength * out)
 
     @property
     def resolvents(self) -> tuple[ResolventPolynomial, ...]:

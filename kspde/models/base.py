@@ -62,6 +62,8 @@ class Field:
         for what, flag in (("gradient", self.gradient), ("mollified", self.mollified)):
             check_flag(f"{what} of field {self.name!r}", flag)
         check_number(f"tau of field {self.name!r}", self.tau, at_least=0)
+        if self.kernel.local and self.tau > 0:
+            raise InputError(f"field {self.name!r} is the density at the same place, which cannot relax: give tau = 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,7 +252,7 @@ class Model(ABC):
             if not isinstance(f, Field):
                 raise InputError(f"fields of {type(self).__name__} hold a {type(f).__name__}: give kspde.Field objects")
         for f in self.fields:
-            check_symbol(f"field {f.name!r}", f.kernel)
+            check_symbol(f"field {f.name!r}", f.kernel.in_dimension(self.dimension))
         for m in self.moments:
             if not isinstance(m, Moment):
                 raise InputError(
@@ -265,9 +267,12 @@ class Model(ABC):
                     )
                 if names.count(each.name) > 1:
                     raise InputError(f"two {kind}s are called {each.name!r}: give each its own name")
-        if mollifier is None:
-            return self.fields
-        return tuple(replace(f, kernel=f.kernel * mollifier) if f.mollified else f for f in self.fields)
+
+        def regularised(f: Field) -> Kernel:
+            kernel = f.kernel if mollifier is None or not f.mollified else f.kernel * mollifier
+            return kernel.in_dimension(self.dimension)
+
+        return tuple(replace(f, kernel=regularised(f)) for f in self.fields)
 
 
 def _check_names(kind: str, **names: tuple[object, str]) -> None:

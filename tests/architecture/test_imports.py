@@ -18,8 +18,8 @@ PACKAGE = Path(kspde.__file__).parent
 FLOORS = (
     ("_version", "typing"),
     ("errors",),
-    ("runtime",),
-    ("kernels", "initial", "domains", "models", "radial"),
+    ("runtime", "radial"),
+    ("kernels", "initial", "domains", "models"),
     ("problem",),
     ("protocols",),
     ("comparable", "grids"),
@@ -35,8 +35,6 @@ FLOORS = (
 NEIGHBOURS = {
     ("initial", "kernels"),
     ("models", "kernels"),
-    ("radial", "kernels"),
-    ("radial", "models"),
 }
 MODELS_MAY_IMPORT = {"errors", "kernels", "models", "typing"}
 

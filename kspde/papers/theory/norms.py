@@ -140,9 +140,8 @@ def mollified_norms(kernel: Kernel, eps: Sequence[float], *, mollifier: Mollifie
     values = check_finite("eps", eps, (None,))
     if len(values) < 2 or np.any(values <= 0) or np.any(np.diff(values) >= 0):
         raise InputError(f"eps = {values.tolist()} is not valid: give at least two positive numbers, descending")
-    return NormTable(
-        eps=values, norms=tuple(kernel_norms(kernel * resolve_mollifier(float(e), mollifier)) for e in values)
-    )
+    mollified = ((kernel * resolve_mollifier(float(e), mollifier)).in_dimension(2) for e in values)
+    return NormTable(eps=values, norms=tuple(kernel_norms(each) for each in mollified))
 
 
 def kernel_norms(kernel: Kernel) -> KernelNorms:

@@ -64,6 +64,11 @@ class ScreenedKernel(Kernel):
         return self.kernel.smoothing if self.rest else np.inf
 
     @property
+    def oscillation(self) -> float:
+        """The kernel's."""
+        return self.kernel.oscillation
+
+    @property
     def resolvents(self) -> tuple[ResolventPolynomial, ...]:
         """Not available."""
         raise NotImplementedError("a screened kernel exists on grids only")
