@@ -182,7 +182,11 @@ def test_other_domains_and_models(tmp_path: Path) -> None:
         ("cells = 32", "cells = 0", "domain.cells = 0 is not valid: give an integer >= 2"),
         ("degree = 4", 'boundary = "open"', 'domain.boundary = "open" is not valid: give "decay" or "neumann"'),
         ("eps = 0.3", "eps = -0.3", "regularisation.eps = -0.3 is not valid: give a finite number > 0"),
-        ('"gaussian"', '"box"', 'regularisation.mollifier = "box" is not valid: give "gaussian", "matern", "bump" or "compact-bump"'),
+        (
+            '"gaussian"',
+            '"box"',
+            'regularisation.mollifier = "box" is not valid: give "gaussian", "matern", "bump" or "compact-bump"',
+        ),
         (
             'mollifier = "gaussian"',
             "order = 3",
