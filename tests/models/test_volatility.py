@@ -64,6 +64,12 @@ def test_what_is_no_driver_is_refused_with_the_point(driver: Any, words: str) ->
         volatility_of(driver, 0.5, X, density)
 
 
+@pytest.mark.one_rank
+def test_a_driver_that_decreases_below_the_volatility_is_refused() -> None:
+    with pytest.raises(kspde.InputError, match=r"it is 0.38[0-9]* at nu = 0.75 and -0.075 at nu = 1.5; give an incr"):
+        volatility_of(lambda t, x, nu: nu**3 - 3 * nu**2 + 2.2 * nu, 0.0, X, np.full_like(X, 2.0))
+
+
 def test_parameters_and_starts_are_refused(comm: Any) -> None:
     for make, words in (
         (lambda: LinearDriver(a=0.0, b=1.0), "a = 0.0 is not valid: give a finite number > 0"),

@@ -175,3 +175,29 @@ def test_entropy_bound(run: Run) -> None:
         assert law.entropy[-1] < law.bound[-1]
         low, high = names["sampled"][n].interval
         assert 0.85 * low[-1] < law.bound[-1] < 1.15 * high[-1]
+
+
+@pytest.mark.one_rank
+def test_density_dependent_volatility(run: Run) -> None:
+    names = run(
+        "12_density_dependent_volatility.py",
+        {
+            "n=20_000": "n=2_000",
+            "cells=512, degree=1": "cells=160, degree=1",
+            "(0.8, 0.9, 1.0, 1.1, 1.2, 1.3)": "(0.8, 1.2)",
+            "dt=0.02,\n    eps": "dt=0.1,\n    eps",
+            "dt=0.02, eps": "dt=0.05, eps",
+            "    tol=1e-4,": "    tol=1e-3,",
+        },
+    )
+    assert names["front"] == pytest.approx(3.301927, abs=0.01)
+    assert names["u"].max() == pytest.approx(0.227140, abs=1e-4)
+    assert names["variance"] == pytest.approx(2.180545, abs=5e-3)
+    assert abs(names["found"] - names["biased"]) < 2 * names["reach"]
+    assert names["highest"] == pytest.approx(1.06638, abs=5e-6)  # Fourier solutions of 512 and 1024 modes
+    assert names["threshold"] == pytest.approx(1.0195, abs=1e-4)
+    for measured, promised in (*names["rates"], names["finer"]):
+        assert measured == pytest.approx(promised, rel=3e-4, abs=2e-3)
+    assert names["finer"][1] == pytest.approx(4 * names["rates"][1][1], rel=1e-9)
+    assert names["pattern"].max() == pytest.approx(2.08673, abs=1e-3)
+    assert set(names["written"]) == {"density_dependent_volatility.png"}
