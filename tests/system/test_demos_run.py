@@ -116,6 +116,18 @@ def test_own_model(run: Run) -> None:
 
 
 @pytest.mark.one_rank
+def test_growth(run: Run) -> None:
+    names = run(
+        "14_growth.py", {"n=20_000": "n=4_000", "cells=24, degree=4": "cells=16, degree=4", "tol=1e-5": "tol=1e-4"}
+    )
+    assert names["wrong"] < 4e-6  # of Ablowitz and Zeppetella's front
+    assert names["off"] < 4e-4  # of scipy's solution
+    assert names["unbalanced"] < 1e-13
+    assert abs(names["colony"].masses["u"] - 5.858) < 0.01
+    assert abs(names["cloud"].masses["u"] - 5.858) < 0.15
+
+
+@pytest.mark.one_rank
 def test_truncation(run: Run) -> None:
     table = run("03_truncation.py")["table"]
     assert table[14.0, "decay"][0] < 5e-6

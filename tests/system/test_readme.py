@@ -68,7 +68,9 @@ def test_disks_and_saved_states(shared_tmp_path, monkeypatch, comm) -> None:
 def test_own_model(shared_tmp_path, monkeypatch, capsys) -> None:
     names = run(SCRIPTS[3], shared_tmp_path, monkeypatch)
     pde, cloud = names["pde"], names["cloud"]
-    assert abs(pde.diagnostics["mass"][-1] - 1) < 1e-12
+    assert abs(pde.diagnostics["mass"][-1] - 1 - pde.diagnostics["growth"][-1]) < 1e-12
+    assert 1.15 < pde.masses["u"] < 1.2215
+    assert abs(cloud.masses["u"] / pde.masses["u"] - 1) < 2e-3
     # ∫|x|²u and the particles' mean |X|² agree within four standard errors of N(0, s²I)-like clouds.
     moment = pde.diagnostics["second_moment"][-1]
     assert abs(cloud.diagnostics["second_moment"][-1] - moment) < 4 * moment / cloud.n**0.5 + 0.02
