@@ -101,7 +101,12 @@ def case_files() -> str:
 
     case, study = json_schema("case"), json_schema("study")
     head = (ROOT / "book" / "case_files.md").read_text(encoding="utf-8")
-    for name, path in (("CASE", ROOT / "kspde" / "cases" / "demo.toml"), ("STUDY", DEMOS / "studies.toml")):
+    for name, path in (
+        ("CASE", ROOT / "kspde" / "cases" / "demo.toml"),
+        ("MODELS", DEMOS / "cases" / "my_models.py"),
+        ("MODELS_CASE", DEMOS / "cases" / "my_models.toml"),
+        ("STUDY", DEMOS / "studies.toml"),
+    ):
         head = head.replace(f"{{{name}}}", path.read_text(encoding="utf-8").strip())
     out = {
         "CASE_TABLES": [line for key in case["properties"] if key != "t_end" for line in section(case, key)],

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
         PowerDriver,
         ShigesadaKawasakiTeramoto,
         SignalDependentKellerSegel,
+        TabulatedDriver,
+        TabulatedMotility,
     )
     from kspde.papers import theory
     from kspde.particles.resampling import SystematicResampling
@@ -84,6 +86,8 @@ __all__ = [
     "Snapshots",
     "StoppedError",
     "SystematicResampling",
+    "TabulatedDriver",
+    "TabulatedMotility",
     "Weak2",
     "Yukawa",
     "compare",
@@ -136,6 +140,8 @@ _HOMES = {
         "PowerDriver",
         "ShigesadaKawasakiTeramoto",
         "SignalDependentKellerSegel",
+        "TabulatedDriver",
+        "TabulatedMotility",
     ),
     "kspde.particles": ("simulate",),
     "kspde.particles.resampling": ("SystematicResampling",),

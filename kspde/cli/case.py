@@ -126,7 +126,7 @@ def case_of(path: Path, raw: Mapping[str, Any], models: KnownModels = BUILT_IN) 
     def table(name: str, where: str = "") -> AbstractContextManager[None]:
         return _naming(path, keys, name, where or f"[{name}]")
 
-    with table("model"):
+    with table("model", keys["model"]["path"] if getattr(content.model, "path", None) else ""):
         model = _model(path, content.model)
     u0 = _initials(path, content.initial, keys, model)
     with table("domain"):
@@ -243,7 +243,7 @@ def _naming(
 
 def _model(path: Path, section: Any) -> Model:
     """Return the model, with tuples for arrays: it is frozen."""
-    options = {name: _frozen(value) for name, value in section.arguments().items()}
+    options = {name: _frozen(value) for name, value in section.arguments(beside=path.parent).items()}
     if "v0" in options:
         with naming(path, _inside("model.v0", section.v0), "[model.v0]"):
             options["v0"] = _initial(path, section.v0)

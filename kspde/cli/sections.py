@@ -167,8 +167,12 @@ class Section(BaseModel):
         names = self.model_fields_set - {"kind", *left_out}
         return {name: getattr(self, name) for name in type(self).model_fields if name in names}
 
-    def arguments(self, *left_out: str) -> dict[str, Any]:
+    def arguments(self, *left_out: str, beside: Path | None = None) -> dict[str, Any]:
         """Return the keyword arguments that the file gives, objects made of their names and parameters.
+
+        Args:
+            left_out: keys that are not arguments.
+            beside: the directory that ``path`` is relative to, where that is an argument.
 
         Raises:
             InputError: a parameter is missing, out of range, or not one of the object chosen.
@@ -177,6 +181,8 @@ class Section(BaseModel):
         for name, value in options.items():
             if isinstance(value, list):
                 options[name] = [_object_of(one) for one in value]
+        if beside is not None and options.get("path") is not None:
+            options["path"] = beside / options["path"]
         own = parameters(self.call)
         for name, source in self.objects.items():
             if isinstance(source, Mapping):

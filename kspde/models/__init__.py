@@ -2,9 +2,15 @@
 
 from kspde.models.base import Field, FieldValues, Model, Moment
 from kspde.models.cross_diffusion import CrossDiffusion, ShigesadaKawasakiTeramoto
-from kspde.models.drivers import DRIVERS, LinearDriver, PowerDriver
+from kspde.models.drivers import DRIVERS, LinearDriver, PowerDriver, TabulatedDriver
 from kspde.models.local_sensing import LocalSensing, SignalDependentKellerSegel
-from kspde.models.motility import MOTILITIES, AlgebraicMotility, ExponentialMotility, OnePlusExponentialMotility
+from kspde.models.motility import (
+    MOTILITIES,
+    AlgebraicMotility,
+    ExponentialMotility,
+    OnePlusExponentialMotility,
+    TabulatedMotility,
+)
 from kspde.models.volatility import DensityDependentVolatility
 
 __all__ = [
@@ -25,6 +31,8 @@ __all__ = [
     "PowerDriver",
     "ShigesadaKawasakiTeramoto",
     "SignalDependentKellerSegel",
+    "TabulatedDriver",
+    "TabulatedMotility",
 ]
 
 #: By their names in case files.

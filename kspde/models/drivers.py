@@ -7,16 +7,19 @@ defined, continuous and increasing for ν ≥ 0. A driver whose ν is known in c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Protocol, overload
 
 import numpy as np
 
 from kspde.errors import InputError, check_number
+from kspde.models.tables import Table, check_increasing, read_table
 from kspde.typing import Array
 
-__all__ = ["DRIVERS", "Driver", "LinearDriver", "PowerDriver", "volatility_of"]
+__all__ = ["DRIVERS", "Driver", "LinearDriver", "PowerDriver", "TabulatedDriver", "volatility_of"]
 
 #: The largest ν; how far below the largest ν its brackets are sought; rounding; the most iterations.
 _LARGEST, _RANGE, _ROUNDING, _ITERATIONS = 1e60, 1e-12, 2.0**-52, 200
@@ -92,8 +95,79 @@ class PowerDriver:
         return np.asarray(density ** (1.0 / self.power))
 
 
+@dataclass(frozen=True, repr=False)
+class TabulatedDriver:
+    """h(ν) by monotone cubic interpolation of a table, such as a fitted one: see :class:`kspde.models.tables.Table`.
+
+    A density beyond the table ends a run.
+
+    Attributes:
+        nu: the volatilities, increasing, from 0 on.
+        h: the driver there, increasing.
+
+    Raises:
+        InputError: the table does not begin at 0, or a column does not increase.
+    """
+
+    nu: Sequence[float]
+    h: Sequence[float]
+
+    def __post_init__(self) -> None:
+        table = self._table
+        object.__setattr__(self, "nu", table.points)
+        object.__setattr__(self, "h", table.values)
+        check_increasing("h", np.asarray(self.h))
+        if self.nu[0] != 0:
+            raise InputError(f"nu = {self.nu[0]:g} in row 1 is not valid: give h from nu = 0 on")
+
+    @classmethod
+    def from_csv(cls, path: str | Path) -> TabulatedDriver:
+        """Return h(ν) by monotone cubic interpolation of a .csv file.
+
+        Args:
+            path: a .csv file with two columns, nu and h, with or without their names in the first row.
+
+        Raises:
+            InputError: it cannot be read, or holds something else.
+        """
+        return cls(*read_table(path, ("nu", "h")))
+
+    def __repr__(self) -> str:
+        return f"TabulatedDriver({len(self.nu)} rows, nu from 0 to {self.nu[-1]:g})"
+
+    def __call__(self, t: float, x: Array, nu: Array) -> Array:
+        """Return h(ν)."""
+        return self._table(nu)
+
+    def volatility(self, density: Array) -> Array:
+        """Return ν with h(ν) = ρ, to rounding, where ρ is within the table.
+
+        Raises:
+            InputError: a density beyond the table.
+        """
+        nu, h = np.asarray(self.nu), np.asarray(self.h)
+        given = np.atleast_1d(np.asarray(density, dtype=np.float64))
+        rho = np.where(np.isfinite(given), given, h[0])
+        if np.any(rho > h[-1]):
+            raise InputError(
+                f"the density {rho.max():.6g} is beyond the table of the driver, which reaches h = {h[-1]:g}: give it "
+                "more rows"
+            )
+        cell = np.clip(np.searchsorted(h, rho, side="right") - 1, 0, len(h) - 2)
+        out = _between(lambda v: self._table(v) - rho, nu[cell], nu[cell + 1], h[cell] - rho, h[cell + 1] - rho)
+        return np.where(np.isfinite(given), out, given).reshape(np.shape(density))
+
+    @cached_property
+    def _table(self) -> Table:
+        return Table(self.nu, self.h, ("nu", "h"))
+
+
 #: Drivers by name.
-DRIVERS: dict[str, Callable[..., Driver]] = {"linear": LinearDriver, "power": PowerDriver}
+DRIVERS: dict[str, Callable[..., Driver]] = {
+    "linear": LinearDriver,
+    "power": PowerDriver,
+    "table": TabulatedDriver.from_csv,
+}
 
 
 def volatility_of(driver: Driver, t: float, x: Array, density: Array) -> Array:
