@@ -16,7 +16,7 @@ from typing import Protocol, overload
 import numpy as np
 
 from kspde.errors import InputError, check_number
-from kspde.models.tables import Table, check_increasing, read_table
+from kspde.models.tabulated import Table, check_increasing, read_table
 from kspde.typing import Array
 
 __all__ = ["DRIVERS", "Driver", "LinearDriver", "PowerDriver", "TabulatedDriver", "volatility_of"]
@@ -97,7 +97,7 @@ class PowerDriver:
 
 @dataclass(frozen=True, repr=False)
 class TabulatedDriver:
-    """h(ν) by monotone cubic interpolation of a table, such as a fitted one: see :class:`kspde.models.tables.Table`.
+    """h(ν) by monotone cubic interpolation of a table, such as a fitted one: see :class:`kspde.models.tabulated.Table`.
 
     A density beyond the table ends a run.
 

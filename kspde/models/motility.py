@@ -14,9 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from kspde.errors import InputError, check_number
-from kspde.models.tables import Table, read_table
-from kspde.runtime.messages import warn
-from kspde.runtime.parallel import world
+from kspde.models.tabulated import Table, read_table, warn_of_increase
 from kspde.typing import Array
 
 __all__ = [
@@ -90,7 +88,7 @@ class AlgebraicMotility:
 
 @dataclass(frozen=True, repr=False)
 class TabulatedMotility:
-    """γ(v) by monotone cubic interpolation of a table, such as a measured one: see :class:`kspde.models.tables.Table`.
+    """γ(v) by monotone cubic interpolation of a table: see :class:`kspde.models.tabulated.Table`.
 
     A signal beyond the table ends a run. A γ that increases somewhere gets a warning: the theory of local sensing asks
     for γ' ≤ 0.
@@ -113,14 +111,7 @@ class TabulatedMotility:
         bad = next((i for i, value in enumerate(self.gamma) if value <= 0), None)
         if bad is not None:
             raise InputError(f"gamma = {self.gamma[bad]:g} in row {bad + 1} is not valid: give motilities > 0")
-        rises = np.flatnonzero(np.diff(self.gamma) > 0)
-        if len(rises):
-            i = rises[0]
-            warn(
-                f"gamma increases from {self.gamma[i]:g} to {self.gamma[i + 1]:g} between v = {self.v[i]:g} and "
-                f"{self.v[i + 1]:g}: the theory of local sensing asks for gamma' <= 0",
-                world(),
-            )
+        warn_of_increase(table, "the theory of local sensing asks for gamma' <= 0")
 
     @classmethod
     def from_csv(cls, path: str | Path) -> TabulatedMotility:

@@ -13,9 +13,11 @@ import numpy as np
 
 from kspde.errors import InputError, check_finite, shown
 from kspde.runtime.files import open_regular, reason
+from kspde.runtime.messages import warn
+from kspde.runtime.parallel import world
 from kspde.typing import Array
 
-__all__ = ["Table", "check_increasing", "read_table"]
+__all__ = ["Table", "check_increasing", "read_table", "warn_of_increase"]
 
 #: The most bytes of a file; how far outside a table the ends count, as a share of its length: what fields are off by.
 _MOST, _MARGIN = 1 << 24, 1e-4
@@ -87,6 +89,18 @@ def check_increasing(name: str, values: Array) -> None:
         i = int(bad[0])
         raise InputError(
             f"{name} = {values[i + 1]:g} in row {i + 2} follows {values[i]:g}: give increasing numbers, each once"
+        )
+
+
+def warn_of_increase(table: Table, because: str) -> None:
+    """Warn on rank 0 where values increase, and say why they should not. Not collective."""
+    x, y = table.points, table.values
+    i = next((i for i in range(len(y) - 1) if y[i + 1] > y[i]), None)
+    if i is not None:
+        first, second = table.names
+        warn(
+            f"{second} increases from {y[i]:g} to {y[i + 1]:g} between {first} = {x[i]:g} and {x[i + 1]:g}: {because}",
+            world(),
         )
 
 
