@@ -186,8 +186,9 @@ class _AgainstProduct:
             self._own.points,
             {name: values[self._node_of] for name, values in known.values.items()},
             {name: slope[self._node_of] for name, slope in known.gradients.items()},
+            t,
         )
-        c, diffusion = defect(model, model.species[0], self._own, at_grid, score[self._node_of])
+        c, diffusion = defect(model, model.species[0], replace(self._own, t=t), at_grid, score[self._node_of])
         return c.reshape(-1, self._n), diffusion.reshape(-1, self._n)
 
     def _rate(self, law: Array, u: Array, c: Array, diffusion: Array) -> float:
@@ -242,7 +243,8 @@ class _ParticleSystem(Model):
             comm=alone(),
         )
         self._points: Array | None = None
-        self._coefficients: tuple[Array, Array | None] = (np.zeros(0), None)
+        self._fields: FieldValues
+        self._coefficients: tuple[Array, Array | None]
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -259,21 +261,23 @@ class _ParticleSystem(Model):
 
     def diffusion(self, species: str, c: FieldValues) -> Array:
         """Return D_i, shape (m, N): one coefficient per direction."""
-        return self._at(c.points)[0]
+        return self._at(c)[0]
 
     def drift(self, species: str, c: FieldValues) -> Array | None:
         """Return the drifts of all particles, shape (m, N)."""
-        return self._at(c.points)[1]
+        return self._at(c)[1]
 
-    def _at(self, points: Array) -> tuple[Array, Array | None]:
-        if points is not self._points:  # the solver asks for the same nodes at every step
-            fields = self.fields_at(points)
-            diffusion, drift = coefficients(self._model, self._name, fields)
+    def _at(self, c: FieldValues) -> tuple[Array, Array | None]:
+        points, known = c.points, c.points is self._points  # the solver asks for the same nodes at every step
+        if not known:
+            self._points, self._fields = points, self.fields_at(points)
+        if not known or c.t != self._fields.t:
+            self._fields = replace(self._fields, t=c.t)
+            diffusion, drift = coefficients(self._model, self._name, self._fields)
             self._coefficients = (
                 np.broadcast_to(diffusion, (points.size,)).reshape(points.shape),
                 None if drift is None else drift.reshape(points.shape),
             )
-            self._points = points
         return self._coefficients
 
 

@@ -176,6 +176,18 @@ def test_particles_follow_the_density_and_their_mean_field() -> None:
 
 
 @pytest.mark.one_rank
+def test_the_exact_law_of_two_particles_knows_the_time() -> None:
+    """A volatility 1 + t that hardly depends on the density: the particles stay independent."""
+    model = DensityDependentVolatility(driver=lambda t, x, nu: (nu - 1 - t) * 1e6)
+    start = kspde.GaussianMixture(weights=[1.0], means=[[0.3]], stds=[0.7])
+    box, save = kspde.Box(dimension=1, half_width=6.0, cells=8, degree=5, grading=1.0), kspde.SaveAt(times=(0.0, 0.2))
+    pde = kspde.solve(model, start, box, t_end=0.2, tol=1e-5, eps=0.5, save=save)
+    law = kspde.liouville(pde, n=2, tol=1e-4)
+    assert np.all(np.abs(law.entropy) < 1e-9)
+    assert np.all(law.marginal_l1 < 1e-4)
+
+
+@pytest.mark.one_rank
 def test_a_small_disturbance_is_not_damped_unseen() -> None:
     """A long first step of the exponential integrator made every disturbance vanish, with an estimate of 0."""
 
