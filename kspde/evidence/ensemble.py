@@ -143,6 +143,7 @@ class Ensemble:
         replicas: R.
         seed: the seed of the random numbers.
         coupled: whether mean-field particles with the same starting points and noise move beside the particles.
+        source: the density that moves these; the solution unless given.
         gradients: whether all fields come with their gradients.
         include_self: whether j = i is in the fields' sums.
         field_tol: the tolerance of the fields, as for ``simulate``.
@@ -159,6 +160,7 @@ class Ensemble:
     replicas: int
     seed: int
     coupled: bool = False
+    source: SolvedDensity | None = None
     gradients: bool = False
     include_self: bool = True
     field_tol: float = 1e-6
@@ -218,8 +220,8 @@ class Ensemble:
         }
 
     def mean_field(self) -> FieldEvaluator:
-        """Return what evaluates the solution's fields at particles."""
-        return MeanFieldEvaluator(self.fields, source=self.pde, **self._options)
+        """Return what evaluates the fields of the solution, or of ``source``, at particles."""
+        return MeanFieldEvaluator(self.fields, source=self.source or self.pde, **self._options)
 
     @property
     def particles(self) -> System:

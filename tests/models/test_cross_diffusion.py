@@ -58,8 +58,15 @@ def densities(pde) -> np.ndarray:
     return np.array([pde.on_grid([X], species) for species in pde.species])
 
 
-@pytest.mark.parametrize("eps", [None, 0.3])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "eps"),
+    [
+        pytest.param("drift", None, marks=pytest.mark.one_rank),
+        ("drift", 0.3),
+        ("diffusion", None),
+        pytest.param("diffusion", 0.3, marks=pytest.mark.one_rank),
+    ],
+)
 def test_against_a_fourier_solution(kind, eps, comm):
     """Local and nonlocal, a not symmetric and of both signs, masses apart from 1, off the origin."""
     model = KINDS[kind](a=A, sigma=SIGMA, dimension=1)
@@ -69,6 +76,7 @@ def test_against_a_fourier_solution(kind, eps, comm):
     assert_allclose(pde.diagnostics["mass"][-1], [1.0, 1.7], rtol=1e-12)
 
 
+@pytest.mark.one_rank
 def test_the_sum_of_alike_species_has_an_equation_of_its_own(comm):
     """Where a_ij = k and σ_i = σ, w = u₁ + u₂ solves w_t = σΔw + (k/2)Δw²; one species of SKT has Δ(u(σ + ku))."""
     k, sigma = 0.7, 0.2
@@ -96,6 +104,7 @@ def distances(domain, etas, comm, *, points: float = 2.5, **options):
     return np.array([np.sqrt(np.square(solved(eps=eta) - local).sum() * volume) for eta in etas]), local
 
 
+@pytest.mark.one_rank
 def test_order_two_in_eta(comm):
     """(10) promises order 1, a symmetric V gives 2: on a Box, above ten times the solver's error, and on a Disk."""
     etas = (0.2, 0.14, 0.1, 0.07)
@@ -146,6 +155,7 @@ def test_where_there_is_an_entropy():
     assert not kspde.CrossDiffusion(a=((-1.0,),), sigma=(1.0,)).has_free_energy
 
 
+@pytest.mark.one_rank
 def test_intermediate_and_limiting_particles(comm):
     """(2), (3) and (5) from the same points with the same noise; (3) and (5) differ by O(η²), and (5) has the law u."""
     model = kspde.CrossDiffusion(a=A, sigma=SIGMA, dimension=1)

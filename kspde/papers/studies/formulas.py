@@ -31,6 +31,7 @@ _TEX = {
     "α": r"\alpha ",
     "γ": r"\gamma ",
     "ε": r"\varepsilon ",
+    "η": r"\eta ",
     "μ": r"\mu ",
     "χ": r"\chi ",
     "ψ": r"\psi ",

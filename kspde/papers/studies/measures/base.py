@@ -65,12 +65,14 @@ class Measure(ABC):
         quantities: the meaning of each quantity, by name.
         particles: whether it simulates particles.
         mollified: whether it needs a mollifier.
+        several: whether it takes models of several species.
     """
 
     name: ClassVar[str]
     quantities: ClassVar[Mapping[str, Meaning]]
     particles: ClassVar[bool] = True
     mollified: ClassVar[bool] = True
+    several: ClassVar[bool] = False
 
     @classmethod
     def takes(cls, key: str) -> bool:
@@ -96,7 +98,7 @@ class Measure(ABC):
             check_no_walls(experiment.domain)
         if experiment.simulate is not None and not self.particles:
             raise InputError(f'[particles] has no effect with measure "{self.name}": leave it out')
-        if len(species) > 1:
+        if len(species) > 1 and not self.several:
             raise InputError(f'measure "{self.name}" is for one species: the model has {len(species)}')
 
 

@@ -41,9 +41,12 @@ class Coupling(Measure):
         alpha: the exponent α of the distance cN^-α, positive.
         level: the factor c of the distance cN^-α, positive.
         saves: the number of intervals between the snapshots that the mean field is interpolated from.
+        mean_field: the density that moves X̄: that of the particles' own problem ("mollified"), or that without
+            mollifier ("local"), as for Chen, Daus and Jüngel's limiting particles (5) and their Theorem 3.
     """
 
     name: ClassVar = "coupling"
+    several: ClassVar = True
     quantities: ClassVar = {
         "sup": Meaning(
             "E max_i sup_t |X_i − X̄_i|",
@@ -68,8 +71,10 @@ class Coupling(Measure):
     alpha: float
     level: float = 1.0
     saves: int = 25
+    mean_field: Literal["mollified", "local"] = "mollified"
 
     def __post_init__(self) -> None:
+        check_choice("mean_field", self.mean_field, ("mollified", "local"))
         check_integer("replicas", self.replicas, at_least=2)
         check_number("alpha", self.alpha, above=0)
         check_number("level", self.level, above=0)
@@ -77,24 +82,28 @@ class Coupling(Measure):
 
     def at(self, task: Task) -> dict[str, Quantity]:
         """Return the quantities."""
-        ensemble = _ensemble(task, self.replicas, self.saves)
+        problem = task.experiment.problem
+        source = task.density(problem.local, saves=self.saves) if self.mean_field == "local" else None
+        ensemble = _ensemble(task, self.replicas, self.saves, source=source)
         n = check_integer("n", ensemble.n, at_least=2)
         shape = (self.replicas, n)
-        largest, nearest = np.zeros(shape), np.full(self.replicas, np.inf)
+        largest = {name: np.zeros(shape) for name in problem.model.species}
+        nearest = np.full(self.replicas, np.inf)
         last = len(ensemble.times) - 1
 
         def look(step: int, t: float) -> None:
             for name, x in ensemble.particles.positions.items():
                 square = np.square(x - ensemble.systems["mean_field"].positions[name]).sum(axis=1)
-                np.maximum(largest, square.reshape(shape), out=largest)
+                np.maximum(largest[name], square.reshape(shape), out=largest[name])
                 if step == last:
-                    nearest[:] = [_nearest(own) for own in x.reshape(*shape, -1)]
+                    nearest[:] = np.minimum(nearest, [_nearest(own) for own in x.reshape(*shape, -1)])
 
         ensemble.run(look)
-        sup = np.sqrt(largest.max(axis=1))
+        squares = np.array(list(largest.values()))
+        sup = np.sqrt(squares.max(axis=2)).sum(axis=0)
         return {
             "sup": mean(sup),
-            "mean_square": mean(largest.mean(axis=1)),
+            "mean_square": mean(squares.mean(axis=(0, 2))),
             "minimal_distance": mean(nearest),
             "probability": fraction(sup > self.level * n**-self.alpha),
             "markov": mean((n**self.alpha * sup) ** 2),
@@ -334,5 +343,5 @@ def _particles(task: Task) -> dict[str, Any]:
     return {name: simulated[name] for name in ("n", "dt", "field_tol") if name in simulated} | {"seed": task.seed}
 
 
-def _ensemble(task: Task, replicas: int, saves: int) -> Ensemble:
-    return Ensemble(pde=task.density(saves=saves), replicas=replicas, coupled=True, **_particles(task))
+def _ensemble(task: Task, replicas: int, saves: int, **more: Any) -> Ensemble:
+    return Ensemble(pde=task.density(saves=saves), replicas=replicas, coupled=True, **_particles(task), **more)
