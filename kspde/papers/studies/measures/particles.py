@@ -82,19 +82,20 @@ class Coupling(Measure):
 
     def at(self, task: Task) -> dict[str, Quantity]:
         """Return the quantities."""
-        problem = task.experiment.problem
-        source = task.density(problem.local, saves=self.saves) if self.mean_field == "local" else None
-        ensemble = _ensemble(task, self.replicas, self.saves, source=source)
+        more: dict[str, Any] = {}
+        if self.mean_field == "local":
+            more["source"] = task.density(task.experiment.problem.local, saves=self.saves)
+        ensemble = _ensemble(task, self.replicas, self.saves, **more)
         n = check_integer("n", ensemble.n, at_least=2)
         shape = (self.replicas, n)
-        largest = {name: np.zeros(shape) for name in problem.model.species}
+        largest: dict[str, Array] = {}
         nearest = np.full(self.replicas, np.inf)
         last = len(ensemble.times) - 1
 
         def look(step: int, t: float) -> None:
             for name, x in ensemble.particles.positions.items():
                 square = np.square(x - ensemble.systems["mean_field"].positions[name]).sum(axis=1)
-                np.maximum(largest[name], square.reshape(shape), out=largest[name])
+                largest[name] = np.maximum(largest.get(name, 0.0), square.reshape(shape))
                 if step == last:
                     nearest[:] = np.minimum(nearest, [_nearest(own) for own in x.reshape(*shape, -1)])
 
