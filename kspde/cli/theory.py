@@ -180,7 +180,7 @@ def _cross_diffusion() -> Iterator[str]:
             ("(6) small data: ‖u⁰‖_Hˢ ≤", "σ/(C* Σ A_ij), C* ≥ 1 not given"),
             ("entropy decays for", "a + aᵀ positive definite"),
             ("  two species:", "4 a₁₁ a₂₂ > (a₁₂ + a₂₁)², and a₁₁ > 0 (not printed)"),
-            ("(8), as it must be", "sup‖u_η‖²_Hˢ + γ‖∇u_η‖²_L²(Hˢ) ≤ ‖u⁰‖²_Hˢ (printed H^(s+1))"),
+            ("(8), as it must be", "‖u_η(t)‖²_Hˢ + γ∫₀ᵗ‖∇u_η‖²_Hˢ ≤ ‖u⁰‖²_Hˢ (printed sup + ∫₀^∞, H^(s+1))"),
             ("(10), ‖u_η − u‖ ≤ C η^p", "p = 1 proved; p = 2 for symmetric V: V^η * u = a u + O(η²)"),
             ("Theorem 3, d = 2, δ = 1: range η ≥", "(log N)^(−1/8)"),
             *(
