@@ -15,6 +15,7 @@ from kspde.errors import InputError
 from kspde.kernels import Kernel, Mollifier, Yukawa
 from kspde.papers import theory
 from kspde.papers.theory import Hypothesis
+from kspde.papers.theory.hypotheses import one_or_all
 from kspde.radial import is_zero
 
 __all__ = ["case_hypotheses", "promise_lines"]
@@ -26,8 +27,8 @@ _FRACTIONS = (1.0, 0.5, 0.25, 0.125, 0.0625)
 def case_hypotheses(case: Case) -> tuple[Hypothesis, ...]:
     """Return the hypotheses of the theorem that covers the case's model, with verdicts."""
     problem, particles = case.experiment.problem, case.experiment.simulate
-    u0 = next(iter(problem.u0.values())) if len(problem.u0) == 1 else None
-    return theory.hypotheses(problem.model, u0=u0, eps=problem.eps, n=None if particles is None else particles["n"])
+    n = None if particles is None else particles["n"]
+    return theory.hypotheses(problem.model, u0=one_or_all(problem.u0), eps=problem.eps, n=n)
 
 
 def promise_lines(case: Case | None = None) -> Iterator[str]:

@@ -11,12 +11,14 @@ import numpy as np
 
 from kspde.initial import GaussianMixture, GridDensity, InitialDensity
 from kspde.models import (
+    CrossDiffusion,
     DensityDependentVolatility,
     LinearDriver,
     Model,
     PowerDriver,
     SignalDependentKellerSegel,
 )
+from kspde.papers.theory.cross_diffusion import entropy_decays, interaction_range, small_data_constant, sobolev_norm
 from kspde.papers.theory.gagliardo_nirenberg import critical_strength
 from kspde.papers.theory.rates import Theorem1Limits, Theorem2Limits
 from kspde.runtime.messages import warn
@@ -56,15 +58,24 @@ class Hypothesis:
         return f"{self.because}: outside the hypotheses of {self.source}, which asks for {self.statement}"
 
 
+def one_or_all(densities: Mapping[str, InitialDensity]) -> InitialDensity | Mapping[str, InitialDensity]:
+    """Return the initial density of the only species, or those of all."""
+    return next(iter(densities.values())) if len(densities) == 1 else densities
+
+
 @singledispatch
 def hypotheses(
-    model: Model, *, u0: InitialDensity | None = None, eps: float | None = None, n: int | None = None
+    model: Model,
+    *,
+    u0: InitialDensity | Mapping[str, InitialDensity] | None = None,
+    eps: float | None = None,
+    n: int | None = None,
 ) -> tuple[Hypothesis, ...]:
     """Return the hypotheses of the theorem that covers a model, with verdicts; none for a model no theorem covers.
 
     Args:
         model: the system.
-        u0: the initial density; without one only the parameters are examined, for mass 1.
+        u0: the initial density, of several species by name; without one only the parameters are examined, for mass 1.
         eps: ε of the mollifier, where the system is regularised.
         n: the number N of particles, where there are any.
     """
@@ -76,8 +87,7 @@ def warn_outside_hypotheses(
 ) -> None:
     """Warn of parameters outside the hypotheses of the theorem that covers a run's model. Not collective."""
     if comm.rank == 0:
-        u0 = next(iter(densities.values())) if len(densities) == 1 else None
-        for found in hypotheses(model, u0=u0, eps=eps):
+        for found in hypotheses(model, u0=one_or_all(densities), eps=eps):
             if found.parameter and found.verdict is False:
                 warn(found.warning, comm)
 
@@ -122,6 +132,44 @@ def _signal_dependent(
         )
     statement = "t < T*, up to which (1.11) bounds grad log u^eps"
     out.append(Hypothesis("Wang, Li and Huang's Theorem 2", statement, None, "no value of T* is known"))
+    return tuple(out)
+
+
+@hypotheses.register
+def _cross_diffusion(
+    model: CrossDiffusion,
+    *,
+    u0: InitialDensity | Mapping[str, InitialDensity] | None = None,
+    eps: float | None = None,
+    n: int | None = None,
+) -> tuple[Hypothesis, ...]:
+    """Chen, Daus and Jüngel's (6), their entropy condition as it must be, and Theorem 3."""
+    source, d = "Chen, Daus and Jüngel's", model.dimension
+    least = float(np.linalg.eigvalsh(np.add(model.a, np.transpose(model.a))).min())
+    because = f"its least eigenvalue is {least:.4g}"
+    out = [Hypothesis(f"{source} entropy", "a + a^T positive definite", entropy_decays(model.a), because)]
+    given = list(u0.values()) if isinstance(u0, Mapping) else [] if u0 is None else [u0]
+    s = d // 2 + 2  # the least integer above d/2 + 1
+    asked = f"norm of u0 in H^{s} <= min sigma/(C* sum |a_ij|), C* >= 1"
+    mixtures = [u for u in given if isinstance(u, GaussianMixture)]
+    if given and np.any(model.a):
+        verdict, why = None, "not a sum of Gaussians, not examined"
+        if len(mixtures) == len(given):
+            norm = math.sqrt(sum(sobolev_norm(u, s) ** 2 for u in mixtures))
+            most = small_data_constant(norm, sigma=model.sigma, potential_l1=np.abs(model.a))
+            why = f"it holds if C* <= {most:.4g}" + (", and C* is not given" if most >= 1 else "")
+            verdict = None if most >= 1 else False
+        out.append(Hypothesis(f"{source} (6)", asked, verdict, why))
+    if eps is not None and n is not None and n > 1:
+        allowed = interaction_range(n, dimension=d)
+        out.append(
+            Hypothesis(
+                f"{source} Theorem 3",
+                f"eps^-{2 * d + 4} <= delta log N, delta small",
+                None if eps >= allowed else False,
+                f"eps = {eps:g}, at least {allowed:.4g} for delta = 1",
+            )
+        )
     return tuple(out)
 
 
