@@ -18,9 +18,13 @@ from kspde.radial import moment
 
 Run = Callable[[Study], Outcome]
 NAMES = (
+    "cross-diffusion-eta",
+    "cross-diffusion-eta-disk",
+    "cross-diffusion-particles",
     "lemma2",
     "mollification",
     "pde-convergence",
+    "shigesada-kawasaki-teramoto-eta",
     "theorem1",
     "theorem2",
     "time-step",
@@ -196,3 +200,48 @@ def test_time_step_errors_fall_and_the_free_system_has_none(carried_out: Run) ->
     assert errors[0] > 4 * values(outcome, "second_moment")[0].error
     for free in values(outcome, "free"):
         assert abs(free.value) < 5 * free.error
+
+
+@pytest.mark.one_rank
+def test_the_range_of_an_interaction_matters_to_order_two(carried_out: Run) -> None:
+    study = reduced(
+        "cross-diffusion-eta",
+        lambda eps, mollifier: eps < 0.25 and mollifier == "compact-bump",
+        options={"saves": 2},
+        t_end=0.04,
+    )
+    outcome = carried_out(study)
+    assert [rate.fit.quantity for rate in outcome.rates] == ["l2", "gradient"]
+    for rate in outcome.rates:
+        assert rate.order is not None
+        assert rate.order[0] == pytest.approx(2.0, abs=0.05)
+        assert [p.verdict for p in rate.promises] == ["supported", "supported"]
+    experiment = study.points[0].experiment
+    axes = [np.linspace(-4.0, 4.0, 161)] * 2
+    square = 0.0
+    local, mollified = (
+        experiment.density(**problem.arguments, comm=MPI.COMM_SELF)
+        for problem in (experiment.problem.local, experiment.problem)
+    )
+    for species in local.species:
+        square += np.sum(np.square(mollified.on_grid(axes, species) - local.on_grid(axes, species))) * 0.05**2
+    assert values(outcome, "l2")[0].value == pytest.approx(np.sqrt(square), rel=1e-4)  # it grows: the end is the worst
+
+
+@pytest.mark.one_rank
+def test_limiting_particles_are_those_that_the_local_density_moves(carried_out: Run) -> None:
+    study = reduced(
+        "cross-diffusion-particles",
+        lambda n, eps: n == 1000 and eps == 1.25,
+        options={"replicas": 2, "saves": 2},
+        t_end=0.04,
+        dt=0.02,
+        n=100,
+    )
+    (found,) = values(carried_out(study), "sup")
+    point = study.points[0]
+    save = kspde.SaveAt(times=(0.0, 0.02, 0.04))
+    local = point.experiment.density(**point.experiment.problem.local.arguments, save=save, comm=MPI.COMM_SELF)
+    cloud = point.experiment.cloud(mean_field=local, mean_field_differs=("eps",), comm=MPI.COMM_SELF, seed=point.seed)
+    assert cloud.coupling is not None
+    assert found.samples[0] == pytest.approx(cloud.coupling.distance.max(axis=0).sum(), rel=1e-3)
