@@ -81,16 +81,17 @@ for name, model in (("apart", apart), ("alone", alone)):
             f"a₁₂ = {model.a[0][1]:g}: the entropy {falls} from {energy[0]:.3f} to {energy[-1]:.3f}, "
             f"the overlap is {overlap(shown[name]):.3f}"
         )
-shown["start"] = [u(np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)).reshape(121, 121) for u in starts.values()]  # fmt: skip
+nodes = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
+shown["start"] = [u(nodes).reshape(len(axis), -1) for u in starts.values()]
 if root:
     print(f"at the start it is {overlap(shown['start']):.3f}")
 
 # %% [markdown]
 # ## Particles
 #
-# The particles (2) at η = 0.3, and beside them, from the same points and with the same noise, the limiting particles (5)
-# that the gradients of the *local* density move: the same model with another mean field. Their distance has two parts,
-# the range of the interaction, of order η² for a symmetric V, and the scatter of N particles.
+# The particles (2), and beside them, from the same points and with the same noise, the limiting particles (5) that the
+# gradients of the *local* density move: the same model with another mean field. Their distance has two parts, the range
+# of the interaction, of order η² for a symmetric V, and the scatter of N particles, which grows as η falls.
 
 # %%
 save = kspde.SaveAt(times=np.linspace(0.0, 0.2, 6))
@@ -149,5 +150,5 @@ with picture(pictures / "segregation.png", MPI.COMM_WORLD) as figures:
 # ![Contours of both populations](pictures/segregation.png)
 #
 # Contours at 10, 30, … 90 % of each maximum, u₁ in blue and u₂ in orange: at the start, and at t = 1 with and without
-# cross-diffusion. How far (4) is from (1) as η → 0 is the study `cross-diffusion-eta`, and how far the particles are from
-# their limits `cross-diffusion-particles`.
+# cross-diffusion. How far (4) is from (1) as η → 0 is the study `cross-diffusion-eta`, and how far the particles are
+# from their limits is `cross-diffusion-particles`.
