@@ -70,21 +70,23 @@ def overlap(states: list[np.ndarray]) -> float:
     return float(np.minimum(first, second).sum() * step)
 
 
-shown = {}
+shown, overlaps = {}, {}
 for name, model in (("apart", apart), ("alone", alone)):
     pde = solved(model)
     shown[name] = [pde.on_grid([axis, axis], species) for species in model.species]
+    overlaps[name] = overlap(shown[name])
     energy = pde.diagnostics["free_energy"][:, 0]
     if root:
         falls = "falls" if np.all(np.diff(energy) < 0) else "does not fall"
         print(
             f"a₁₂ = {model.a[0][1]:g}: the entropy {falls} from {energy[0]:.3f} to {energy[-1]:.3f}, "
-            f"the overlap is {overlap(shown[name]):.3f}"
+            f"the overlap is {overlaps[name]:.3f}"
         )
 nodes = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
 shown["start"] = [u(nodes).reshape(len(axis), -1) for u in starts.values()]
+overlaps["start"] = overlap(shown["start"])
 if root:
-    print(f"at the start it is {overlap(shown['start']):.3f}")
+    print(f"at the start it is {overlaps['start']:.3f}")
 
 # %% [markdown]
 # ## Particles
@@ -98,6 +100,7 @@ save = kspde.SaveAt(times=np.linspace(0.0, 0.2, 6))
 mean_field = kspde.solve(
     apart, starts, box, t_end=0.2, scheme="positive-2", dt=0.02, save=save
 )
+farthest = {}
 for eta in (0.6, 0.3):
     cloud = kspde.simulate(
         apart,
@@ -112,9 +115,10 @@ for eta in (0.6, 0.3):
         mean_field_differs=("eps",),
         seed=1,
     )
+    farthest[eta] = cloud.coupling.supremum
     if root:
         print(
-            f"η = {eta}: max |X − X̂| = {cloud.coupling.supremum:.3f} for 4000 particles of each species"
+            f"η = {eta}: max |X − X̂| = {farthest[eta]:.3f} for {sum(cloud.n.values()):,} particles"
         )
 
 # %%

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+import kspde
 from kspde.cli import main
+from kspde.cli.case import read_case
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,3 +56,26 @@ def test_demo(
     assert capfd.readouterr().err == (
         "kspde: error: demo-output exists: give another --out, or --force to replace it\n"
     )
+
+
+def test_populations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = read_case(ROOT / "demos" / "shigesada_kawasaki_teramoto.toml").experiment.problem.model
+    assert isinstance(model, kspde.ShigesadaKawasakiTeramoto)
+    assert model.entropy_weights == pytest.approx((1.0, 1.25))
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "demos" / "cross_diffusion.toml").read_text("utf-8")
+    smaller = {
+        "cells = 96": "cells = 32",
+        "n = 20_000": "n = 400",
+        "t_end = 0.4": "t_end = 0.1",
+        "eps = 0.3": "eps = 0.9",
+    }
+    for old, new in smaller.items():
+        assert old in text
+        text = text.replace(old, new)
+    Path("case.toml").write_text(text, "utf-8")
+    assert main(["compare", "case.toml", "--out", "populations", "--quiet"]) == 0
+    summary = json.loads(Path("populations/summary.json").read_text("utf-8"))
+    assert summary["density"]["final"]["mass"] == pytest.approx([1.0, 1.5], rel=1e-12)
+    assert summary["distance"]["species"] == "u1"
+    assert summary["distance"]["l1"]["value"] < 0.4

@@ -252,6 +252,8 @@ def test_computed_values() -> None:
     assert checks.maximum_principle().ratio == pytest.approx(1.06638, abs=5e-6)
     assert "t = 0.0084" in checks.maximum_principle().value
     assert checks.range_order().ratio == pytest.approx(0.5, abs=1e-3)
+    assert checks.small_data().ratio < 1
+    assert checks.a_priori_estimate().ratio < 1 < checks.a_priori_printed().ratio  # (8) as it must be, as printed
     assert checks.critical_mass().ratio == pytest.approx(2 * math.pi)
     assert checks.stability().ratio == pytest.approx((1 + math.sqrt(3)) / 2)
     assert checks.second_remark_range().ratio == pytest.approx(0.00625 * 37 / 0.2, rel=1e-3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import kspde
 from kspde import theory
 from kspde.cli.study import read_study, ready_studies
 from kspde.papers.studies import MEASURES, Outcome, Study
+from kspde.papers.studies.measures import Task, measured
 from kspde.radial import moment
 
 Run = Callable[[Study], Outcome]
@@ -206,7 +208,7 @@ def test_time_step_errors_fall_and_the_free_system_has_none(carried_out: Run) ->
 def test_the_range_of_an_interaction_matters_to_order_two(carried_out: Run) -> None:
     study = reduced(
         "cross-diffusion-eta",
-        lambda eps, mollifier: eps < 0.25 and mollifier == "compact-bump",
+        lambda eps, mollifier: eps < 0.3 and mollifier == "compact-bump",
         options={"saves": 2},
         t_end=0.04,
     )
@@ -242,6 +244,11 @@ def test_limiting_particles_are_those_that_the_local_density_moves(carried_out: 
     point = study.points[0]
     save = kspde.SaveAt(times=(0.0, 0.02, 0.04))
     local = point.experiment.density(**point.experiment.problem.local.arguments, save=save, comm=MPI.COMM_SELF)
-    cloud = point.experiment.cloud(mean_field=local, mean_field_differs=("eps",), comm=MPI.COMM_SELF, seed=point.seed)
+    cloud = point.experiment.cloud(
+        n=200, method="direct", mean_field=local, mean_field_differs=("eps",), comm=MPI.COMM_SELF, seed=point.seed
+    )
     assert cloud.coupling is not None
-    assert found.samples[0] == pytest.approx(cloud.coupling.distance.max(axis=0).sum(), rel=1e-3)
+    assert np.mean(found.samples) == pytest.approx(cloud.coupling.distance.max(axis=0).sum(), rel=0.1)
+    task = Task(experiment=point.experiment, seed=point.seed, comm=MPI.COMM_SELF)
+    intermediate = measured(replace(point.measure, mean_field="mollified"), task)["sup"]
+    assert found.value > 1.5 * intermediate.value  # the range is what separates them

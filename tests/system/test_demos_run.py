@@ -213,3 +213,16 @@ def test_density_dependent_volatility(run: Run) -> None:
     assert names["finer"][1] == pytest.approx(4 * names["rates"][1][1], rel=1e-9)
     assert names["pattern"].max() == pytest.approx(2.08673, abs=1e-3)
     assert set(names["written"]) == {"density_dependent_volatility.png"}
+
+
+@pytest.mark.one_rank
+def test_cross_diffusion(run: Run) -> None:
+    names = run(
+        "11_cross_diffusion.py",
+        {"cells=64": "cells=24", "n=4000": "n=200", "dt=0.05": "dt=0.2", "bump": "gaussian"},
+    )
+    start = quad(lambda x: min(np.exp(-2 * x**2), np.exp(-2 * (x - np.hypot(0.9, 0.2)) ** 2)), -6, 6)[0]
+    assert names["overlaps"]["start"] == pytest.approx(start * np.sqrt(2 / np.pi), abs=1e-3)
+    assert names["overlaps"]["apart"] < 0.8 * names["overlaps"]["alone"]
+    assert all(0.02 < distance < 0.5 for distance in names["farthest"].values())
+    assert names["written"]["segregation.png"] > 10_000

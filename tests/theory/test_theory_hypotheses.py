@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -66,3 +68,19 @@ def test_a_model_no_theorem_covers() -> None:
 
 def test_theory_is_an_attribute_of_the_package() -> None:
     assert kspde.papers.theory is theory
+
+
+def test_chen_daus_and_juengel() -> None:
+    def verdicts(a: float, mass: float, **more: Any) -> list[bool | None]:
+        model = kspde.CrossDiffusion(a=((1.0, a), (a, 1.0)), sigma=(0.5, 0.5))
+        places = {"u1": 0.0, "u2": 1.0}
+        u0 = {
+            name: GaussianMixture(weights=[1.0], means=[[0.0, m]], stds=[1.0], mass=mass) for name, m in places.items()
+        }
+        return [h.verdict for h in theory.hypotheses(model, u0=u0, **more)]
+
+    assert verdicts(0.9, 1e-3) == [True, None]  # small, but C* is not known
+    assert verdicts(1.0, 1.0) == [False, False]
+    assert verdicts(0.0, 1.0, eps=0.76, n=16000) == [True, False, None]
+    assert verdicts(0.0, 1.0, eps=0.74, n=16000) == [True, False, False]
+    assert [h.verdict for h in theory.hypotheses(kspde.CrossDiffusion(a=((1.0,),), sigma=(1.0,)))] == [True]
