@@ -27,6 +27,7 @@ class Exponential(kspde.Model):
     rho: float
     kappa: float = 0.0
     local: bool = False
+    diffusivity: float = 0.5
     dimension: int = 1
 
     @property
@@ -34,7 +35,7 @@ class Exponential(kspde.Model):
         return (kspde.Field(name="o", kernel=kspde.Identity()),) if self.local else ()
 
     def diffusion(self, species, c):
-        return 0.5 + 0.0 * c["o"] if self.local else 0.5
+        return self.diffusivity + 0.0 * c["o"] if self.local else self.diffusivity
 
     def growth(self, species, c):
         return self.rho + self.kappa * c.points[:, 0]
@@ -221,6 +222,14 @@ def test_too_long_steps_do_not_end_in_extinction() -> None:
     options = {"t_end": 3.0, "scheme": "positive-2", "dt": 1.0}
     pde = kspde.solve(Exponential(rho=-10.0), uniform(3.0), closed(), **options)
     assert np.all(pde.diagnostics["minimum"] > 3.0 / 72.5 ** np.arange(4))
+
+
+@pytest.mark.one_rank
+def test_a_narrow_peak_that_grows_as_the_whole_is_no_blow_up() -> None:
+    model = Exponential(rho=3.0, local=True, diffusivity=1e-5)
+    box = kspde.Box(half_width=4.0, cells=32, degree=1, dimension=1, grading=0)
+    pde = kspde.solve(model, gaussian(std=0.12), box, t_end=1.0, scheme="positive", dt=0.05)
+    assert pde.diagnostics["maximum"][-1] > 10 * pde.diagnostics["maximum"][0]
 
 
 @pytest.mark.one_rank

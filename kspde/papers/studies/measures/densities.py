@@ -192,7 +192,7 @@ def _axes(pde: Solution) -> list[Array]:
 
 
 def _mass(pde: Solution) -> float:
-    return sum(pde.problem.masses.values())
+    return sum(pde.masses.values())
 
 
 def _norms(a: Array, b: Array, axes: list[Array], mass: float) -> tuple[float, float]:
