@@ -13,6 +13,7 @@ import numpy as np
 from kspde.cli.case import Case
 from kspde.errors import InputError
 from kspde.kernels import Kernel, Mollifier, Yukawa
+from kspde.models import LinearDriver
 from kspde.papers import theory
 from kspde.papers.theory import Hypothesis
 from kspde.papers.theory.hypotheses import one_or_all
@@ -45,7 +46,7 @@ def promise_lines(case: Case | None = None) -> Iterator[str]:
     yield from _improved()
     yield from _norms(case)
     yield from _cross_diffusion()
-    yield from _volatility()
+    yield from _volatility(case)
 
 
 def _verdicts(case: Case) -> Iterator[str]:
@@ -192,8 +193,9 @@ def _cross_diffusion() -> Iterator[str]:
     )
 
 
-def _volatility() -> Iterator[str]:
+def _volatility(case: Case | None) -> Iterator[str]:
     driver = theory.LinearDriver(a=1.0, b=1.0)
+    own = [] if case is None else _constants_of(case)
     least_symbol = float(theory.two_bump_symbol(np.linspace(3.3, 3.7, 4001)).min())
     yield from _heading("Qi: volatility that depends on the density, linear driver h(ν) = aν − b")
     yield from _table(
@@ -203,6 +205,7 @@ def _volatility() -> Iterator[str]:
             ("t_* b²/C_A², if there is such a C_A", f"{driver.t_star(1.0):.6f}", "4"),
             ("constant ū unstable from ū/b, K_ε two bumps", f"{driver.unstable_from(least_symbol):.4f}", "never"),
             ("constant ū unstable from ū/b, K̂ ≥ 0", "never", "never"),
+            *own,
             (
                 "critical mass χM/D, −Δφ = 2πu",
                 f"{theory.critical_mass(diffusion=1, chi=1, source=2 * math.pi):g}",
@@ -215,6 +218,19 @@ def _volatility() -> Iterator[str]:
     yield "  Lemma 4.2 is false for the nonlocal (9) with two bumps: sup u = 1.06638 M at t = .0084, with b = 4 M. A"
     yield "  condition is needed for general K_ε (growth at a rate ~ ε^−2), an artefact for positive-definite ones."
     yield "  Lemma 4.3's y' ≤ C(1 + y³) does not exclude blow-up. (12) is Aronson's bound for another form of equation."
+
+
+def _constants_of(case: Case) -> list[tuple[str, str, str]]:
+    """Return the row on the constants of a case with a linear driver."""
+    problem = case.experiment.problem
+    driver, least = getattr(problem.model, "driver", None), 1.0
+    if not isinstance(driver, LinearDriver):
+        return []
+    if problem.mollifier is not None and problem.eps is not None:
+        k = np.linspace(0.0, 100.0, 20_001) / problem.eps
+        least = float(problem.mollifier.in_dimension(1).symbol(k**2).min())
+    start = theory.LinearDriver(a=driver.a, b=driver.b).unstable_from(max(least, -1.0)) / driver.b
+    return [(f"  this case, min K̂ = {least:.3g}", "never" if math.isinf(start) else f"{start:.4f}", "never")]
 
 
 def _heading(text: str) -> Iterator[str]:

@@ -223,11 +223,15 @@ def test_hypotheses_are_qis() -> None:
 @pytest.mark.one_rank
 def test_the_case_that_ships(write_changed: Callable[..., Path]) -> None:
     from kspde.cli.case import read_case
+    from kspde.cli.theory import promise_lines
 
     text = (Path(__file__).parents[2] / "demos" / "density_dependent_volatility.toml").read_text("utf-8")
     case = read_case(write_changed("line.toml", text))
     assert case.experiment.problem.model == DensityDependentVolatility(driver=LinearDriver(a=1.5, b=1.5))
     assert case.experiment.domain.dimension == 1
+    lines = list(promise_lines(case))
+    assert sum("holds" in line for line in lines[:12]) == 4
+    assert any(" ".join(line.split()) == "this case, min K̂ = 0 never never" for line in lines)
     power = read_case(write_changed("power.toml", text, 'driver = "linear"\na = 1.5\nb = 1.5', 'driver = "power"'))
     assert power.experiment.problem.model == DensityDependentVolatility(driver=PowerDriver())
     for old, new, words in (
