@@ -57,7 +57,7 @@ estimated; refining it shows them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -342,13 +342,17 @@ def _diffusion(model: Model, species: str, c: FieldValues) -> tuple[Array, Array
     Position and fields move together, x by ±h e_a and every field by ±h ∂_a c: that is the chain rule, for any model.
     """
     n, d = c.points.shape
-    value = np.broadcast_to(diffusion_of(model, species, FieldValues(c.points, c.values)), (n,))
+    value = np.broadcast_to(diffusion_of(model, species, replace(c, gradients={}), scalar=True), (n,))
     slope = np.empty((n, d))
     for axis in range(d):
         unit = np.eye(d)[axis]
         ends = []
         for h in (-_STEP, _STEP):
             moved = {name: field + h * c.gradients[name][:, axis] for name, field in c.values.items()}
-            ends.append(diffusion_of(model, species, FieldValues(c.points + h * unit, moved)))
+            ends.append(
+                diffusion_of(
+                    model, species, replace(c, points=c.points + h * unit, values=moved, gradients={}), scalar=True
+                )
+            )
         slope[:, axis] = (ends[1] - ends[0]) / (2 * _STEP)
     return value, slope

@@ -275,7 +275,7 @@ class _ParticleSystem(Model):
             self._fields = replace(self._fields, t=c.t)
             diffusion, drift = coefficients(self._model, self._name, self._fields)
             self._coefficients = (
-                np.broadcast_to(diffusion, (points.size,)).reshape(points.shape),
+                np.broadcast_to(diffusion.ravel(), (points.size,)).reshape(points.shape),
                 None if drift is None else drift.reshape(points.shape),
             )
         return self._coefficients

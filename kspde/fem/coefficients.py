@@ -6,6 +6,7 @@ import numpy as np
 
 from kspde.errors import ConvergenceError
 from kspde.fem.spaces.base import Space
+from kspde.models.matrices import eigenvalue_ends, fault
 from kspde.typing import Array
 
 __all__ = ["CoefficientError", "checked", "checked_growth"]
@@ -26,13 +27,17 @@ def checked(space: Space, species: str, diffusion: Array, drift: Array | None, *
     Args:
         space: the space.
         species: whose coefficients they are.
-        diffusion: D at this rank's nodes, shape (n,) or (n, d).
+        diffusion: D at this rank's nodes, shape (n,), (n, d) or (n, d, d).
         drift: b there, shape (n, d), or None.
-        share: the share of its maximum that D may lie below 0.
+        share: the share of its maximum that D, or an eigenvalue of it, may lie below 0.
 
     Raises:
-        CoefficientError: D is lower, or D or b is not finite, or larger than 1e100; the worst value, on every rank.
+        CoefficientError: D is lower, or not symmetric, or D or b is not finite, or larger than 1e100; the worst value,
+            on every rank.
     """
+    if diffusion.ndim == 3:
+        checked(space, species, _checked_matrices(space, species, diffusion, share), drift)
+        return diffusion
     senseless = not bool(np.all(np.abs(diffusion) <= _LARGEST) and (drift is None or np.all(np.abs(drift) <= _LARGEST)))
     ends = np.array([float(senseless), 0.0, 0.0])
     if not senseless:
@@ -42,6 +47,28 @@ def checked(space: Space, species: str, diffusion: Array, drift: Array | None, *
         found = space.comm.allgather(_worst(space.points, species, diffusion, drift))
         raise CoefficientError(max(found)[1])
     return diffusion if ends[2] == 0.0 else np.maximum(diffusion, 0.0)
+
+
+def _checked_matrices(space: Space, species: str, matrices: Array, share: float) -> Array:
+    """Return the largest eigenvalues of matrices D that are symmetric and positive semidefinite. Collective."""
+    size = np.max(np.abs(matrices), axis=(1, 2), initial=0.0)
+    skew = np.max(np.abs(matrices - np.swapaxes(matrices, 1, 2)), axis=(1, 2), initial=0.0)
+    with np.errstate(invalid="ignore"):
+        lowest, highest = eigenvalue_ends(matrices)
+    sound = (size <= _LARGEST) & (skew <= _ROUNDING * size)
+    bad = np.where(sound, np.maximum(-lowest, 0.0), np.inf)
+    worst, largest = space.maximum(np.array([bad.max(initial=0.0), np.max(highest, where=sound, initial=0.0)]))
+    if not worst <= share * largest:
+        line = ""
+        if len(bad):
+            i = int(np.argmax(bad))
+            place = ", ".join(f"{x:.6g}" for x in space.points[i])
+            line = (
+                f"the diffusion matrix of species {species!r} at ({place}) {fault(matrices[i])}: it must be symmetric, "
+                f"positive semidefinite and at most {_LARGEST:g} in size; check the model's parameters"
+            )
+        raise CoefficientError(max(space.comm.allgather((float(bad.max(initial=-1.0)), line)))[1])
+    return highest
 
 
 def _worst(points: Array, species: str, diffusion: Array, drift: Array | None) -> tuple[float, str]:

@@ -114,12 +114,12 @@ def _derivatives(
     model: Model, species: str, local: tuple[Field, ...], c: FieldValues, largest: Array
 ) -> tuple[Array, list[tuple[int, Array]]]:
     """Return D of a species, and the derivatives of D, or of −b in the gradient, in densities j. Rank-local."""
-    diffusion, drift = coefficients(model, species, c, directional=True)
+    diffusion, drift = coefficients(model, species, c)
     slopes: list[tuple[int, Array]] = []
     for f, (size, steepest) in zip(local, largest, strict=True):
         j, strength = model.species.index(f.source), strength_of(f)
         h = increment(c[f.name], size, strength)
-        moved = diffusion_of(model, species, with_field(c, f, c[f.name] + h), directional=True) - diffusion
+        moved = diffusion_of(model, species, with_field(c, f, c[f.name] + h)) - diffusion
         if np.any(moved):
             slopes.append((j, strength * moved / h.reshape(-1, *(1,) * (moved.ndim - 1))))
         if drift is None or not f.gradient:

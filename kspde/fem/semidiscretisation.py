@@ -17,6 +17,7 @@ from kspde.initial import InitialDensity
 from kspde.kernels import Kernel
 from kspde.models import Field, FieldValues, Model, Moment
 from kspde.models.coefficients import coefficients, growth_of, moment_integrand
+from kspde.models.matrices import eigenvalue_ends
 from kspde.runtime.parallel import together
 from kspde.typing import Array
 
@@ -128,14 +129,14 @@ class Semidiscretisation:
         return FieldValues(self.space.points, values, gradients, t, self.moments(unknowns))
 
     def coefficients(self, species: str, c: FieldValues) -> tuple[Array, Array | None]:
-        """Return D, shape (n_local,) or (n_local, d), and b, (n_local, d) or None, of a species at the local nodes.
+        """Return D, shape (n_local,), (n_local, d) or (n_local, d, d), and b, (n_local, d) or None, at the local nodes.
 
         Collective: what the model raises on one rank is raised on all.
         """
         n = len(self.space.points)
         with together(self.space.comm):
-            diffusion, drift = coefficients(self.model, species, c, directional=True)
-        return diffusion if diffusion.ndim == 2 else np.broadcast_to(diffusion, (n,)), drift
+            diffusion, drift = coefficients(self.model, species, c)
+        return diffusion if diffusion.ndim > 1 else np.broadcast_to(diffusion, (n,)), drift
 
     def growth(self, species: str, c: FieldValues) -> Array | None:
         """Return r of a species at the local nodes, shape (n_local,), or None without growth. Collective likewise."""
@@ -208,14 +209,15 @@ class Semidiscretisation:
         for i, species in enumerate(self.model.species):
             diffusion, drift = self.coefficients(species, c)
             u = unknowns[i].ravel()
-            out[i] = self.space.diffusion(diffusion * (u if diffusion.ndim == 1 else u[:, None]))
+            out[i] = self.space.diffusion(diffusion * u.reshape(-1, *(1,) * (diffusion.ndim - 1)))
             if drift is not None:
                 out[i] += self.space.divergence(drift * u[:, None])
             growth = self.growth(species, c)
             if growth is not None:
                 growing[i] = (growth * u).reshape(self.space.mass.shape)
                 out[i] += self.space.weights * self.space.state(growing[i])
-            for row, values in zip(self._extremes, (diffusion, -diffusion), strict=True):
+            lowest, highest = eigenvalue_ends(diffusion)
+            for row, values in zip(self._extremes, (highest, -lowest), strict=True):
                 row[i] = max(row[i], float(np.max(values, initial=-np.inf)))
         if self.model.has_growth:
             nothing = np.zeros(self.space.mass.shape)
@@ -283,7 +285,8 @@ class Semidiscretisation:
     def diffusion_range(self, unknowns: Array, t: float) -> tuple[Array, Array]:
         """Return sup D and inf D of each species in all rates since the last call, and forget them. Collective.
 
-        Where coefficients depend on local densities, the effective diffusion at these unknowns is included.
+        Of matrices they are eigenvalues. Where coefficients depend on local densities, the effective diffusion at these
+        unknowns is included.
 
         Raises:
             CoefficientError: the equation is a backward heat equation there.

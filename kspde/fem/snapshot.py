@@ -238,6 +238,6 @@ class Snapshot:
         density = self.density(species)
         c = self._system.field_values(self._unknowns, self.t)
         diffusion, _ = self._system.coefficients(self._species(species), c)
-        if diffusion.ndim == 2:
-            raise InputError("w = D u is not one function: the model has one diffusion coefficient per direction")
+        if diffusion.ndim > 1:
+            raise InputError("w = D u is not one function: the model's diffusion coefficient depends on the direction")
         return diffusion.reshape(density.shape) * density

@@ -188,9 +188,15 @@ class Model(ABC):
 
     @abstractmethod
     def diffusion(self, species: str, c: FieldValues) -> Array | float:
-        """Return D = σ²/2 of a species at the points of ``c``: shape (n,), or a number if D is constant.
+        r"""Return D = σ²/2 of a species at the points of ``c``: shape (n,), or a number if D is constant.
 
-        Shape (n, d) stands for one coefficient per direction, ∂_t u = Σ_a ∂_a∂_a(D_a u): for densities on a ``Box``.
+        Shape (n, d, d) stands for a matrix at each point, symmetric and positive semidefinite, and (n, d) for the
+        diagonal of one:
+
+        .. math:: \partial_t u = \sum_{ab} \partial_a \partial_b (D_{ab} u) - \nabla\cdot(b u), \qquad
+            dX = b\,dt + \sqrt{2D}\,dB,
+
+        with the symmetric root; densities then need a ``Box`` and a scheme that is not positive.
         """
 
     def drift(self, species: str, c: FieldValues) -> Array | None:

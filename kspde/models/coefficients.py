@@ -11,31 +11,39 @@ from kspde.typing import Array
 __all__ = ["coefficients", "diffusion_of", "drift_of", "growth_of", "moment_integrand"]
 
 
-def coefficients(
-    model: Model, species: str, c: FieldValues, *, directional: bool = False
-) -> tuple[Array, Array | None]:
-    """Return D, of shape (n,), (1,) or, if ``directional``, (n, d), and the drift, (n, d) or None. Rank-local.
+def coefficients(model: Model, species: str, c: FieldValues) -> tuple[Array, Array | None]:
+    """Return D, in one of the forms of ``diffusion_of``, and the drift, (n, d) or None. Rank-local.
 
     The values are not checked: which are valid, and how messages name the place, depends on the backend.
 
     Raises:
         InputError: the model returned another shape, or values that are not real numbers.
     """
-    return diffusion_of(model, species, c, directional=directional), drift_of(model, species, c)
+    return diffusion_of(model, species, c), drift_of(model, species, c)
 
 
-def diffusion_of(model: Model, species: str, c: FieldValues, *, directional: bool = False) -> Array:
-    """Return D alone, as ``coefficients`` does. Rank-local."""
+def diffusion_of(model: Model, species: str, c: FieldValues, *, scalar: bool = False) -> Array:
+    """Return D alone, of shape (1,) for a number, (n,), (n, d) or (n, d, d). Rank-local.
+
+    ``kspde.models.matrices.as_matrices`` makes matrices of all of them.
+
+    Args:
+        model: the model.
+        species: whose D it is.
+        c: the fields.
+        scalar: whether a D that depends on the direction is refused.
+
+    Raises:
+        InputError: as for ``coefficients``.
+    """
     n, d = c.points.shape
     diffusion = np.atleast_1d(_real(f"diffusion({species!r}, c)", model.diffusion(species, c)))
-    if directional and diffusion.ndim == 2:
-        if diffusion.shape != (n, d):
-            raise InputError(
-                f"diffusion({species!r}, c) returned shape {diffusion.shape}: return a number, shape ({n},), or "
-                f"{(n, d)} for one coefficient per direction"
-            )
-    elif diffusion.shape not in ((n,), (1,)):
-        raise InputError(f"diffusion({species!r}, c) returned shape {diffusion.shape}: return a number or shape ({n},)")
+    valid = [(1,), (n,)] if scalar else [(1,), (n,), (n, d), (n, d, d)]
+    if diffusion.shape not in valid:
+        more = "" if scalar else f", {(n, d)} for one coefficient per direction, or {(n, d, d)} for matrices"
+        raise InputError(
+            f"diffusion({species!r}, c) returned shape {diffusion.shape}: return a number or shape ({n},){more}"
+        )
     return np.ascontiguousarray(diffusion)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from kspde.domains import check_no_walls
 from kspde.errors import InputError, check_choice
 from kspde.kernels import resolve_mollifier
-from kspde.models import Field
+from kspde.models import Field, Moment
 from kspde.particles.fields.base import Extent, FieldEvaluator
 from kspde.particles.sampled_field import SampledField
 from kspde.problem import Problem
@@ -150,6 +150,11 @@ class MeanFieldEvaluator(FieldEvaluator):
     def update_moments(self, positions: Mapping[str, Array]) -> None:
         """Take the density's moments at time ``t``. Collective."""
         self.moment_values = {m.name: np.asarray(self._source.moment(m.name, self.t)) for m in self.moments}
+
+    @property
+    def summed(self) -> tuple[Moment, ...]:
+        """None: the moments are the density's."""
+        return ()
 
     @property
     def in_parts(self) -> bool:

@@ -47,5 +47,3 @@ def test_refused_elsewhere() -> None:
     low = kspde.Box(half_width=8.0, cells=40, degree=1)
     with pytest.raises(kspde.InputError, match="one diffusion coefficient per direction, which the positive scheme"):
         kspde.solve(Anisotropic(), START, low, t_end=0.1, scheme="positive", dt=0.05)
-    with pytest.raises(kspde.InputError, match="return a number or shape"):
-        kspde.simulate(Anisotropic(), START, n=10, t_end=0.1, dt=0.1)

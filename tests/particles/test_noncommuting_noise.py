@@ -58,7 +58,7 @@ class Nothing:
 
     t = 0.0
     own_slopes: ClassVar = {}
-    moments = ()
+    summed = ()
 
     def update(self, positions, extent):
         self.positions = positions

@@ -50,7 +50,7 @@ class PairFields:
 
     t = 0.0
     own_slopes: ClassVar = {}
-    moments = ()
+    summed = ()
 
     def update(self, positions, extent):
         self.other = positions["u"][:, 0].reshape(-1, 2)[:, ::-1].ravel()

@@ -10,6 +10,7 @@ import numpy as np
 from kspde.domains import Domain
 from kspde.fem.semidiscretisation import Semidiscretisation
 from kspde.initial import InitialDensity
+from kspde.models.matrices import eigenvalue_ends
 from kspde.runtime.messages import warn
 from kspde.runtime.parallel import together
 from kspde.typing import Array
@@ -93,7 +94,7 @@ def _coefficients(
         away = space.points - space.centre
         lengths = np.maximum(np.linalg.norm(away, axis=1), 1e-300)
         outward = float(np.max(np.sum(drift * away, axis=1) / lengths, initial=0.0))
-    found = np.array([np.max(diffusion, initial=0.0), outward])
+    found = np.array([np.max(eigenvalue_ends(diffusion)[1], initial=0.0), outward])
     found = space.maximum(np.where(np.isfinite(found), found, 0.0))
     return float(found[0]), float(found[1]), drift is not None
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kspde.fem.semidiscretisation import Semidiscretisation
+from kspde.models.matrices import mean_diffusion
 from kspde.runtime.messages import warn
 from kspde.typing import Array, Comm
 
@@ -87,7 +88,7 @@ def cell_peclet(system: Semidiscretisation, unknowns: Array, t: float) -> Array:
         held = space.mass.ravel() * np.maximum(unknowns[i].ravel(), 0.0)
         if drift is not None:
             sums[i, 0] = held @ (np.sqrt(np.sum(drift**2, axis=1)) * width)
-        sums[i, 1] = held @ (diffusion if diffusion.ndim == 1 else diffusion.mean(axis=1))
+        sums[i, 1] = held @ mean_diffusion(diffusion)
     moved, spread = space.total(sums).T
     return np.asarray(moved / np.maximum(spread, 1e-300))
 

@@ -118,10 +118,10 @@ class Stepper:
         drifting = []
         for species in system.model.species:
             diffusion, drift = system.coefficients(species, c)
-            if diffusion.ndim == 2:
+            if diffusion.ndim > 1:
+                what = "one diffusion coefficient per direction" if diffusion.ndim == 2 else "a diffusion matrix"
                 raise InputError(
-                    f"species {species!r} has one diffusion coefficient per direction, which the positive schemes do "
-                    'not take: use scheme="adaptive"'
+                    f'species {species!r} has {what}, which the positive schemes do not take: use scheme="adaptive"'
                 )
             drifting.append(drift is not None)
         if system.local:

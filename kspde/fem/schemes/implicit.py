@@ -460,7 +460,7 @@ class Coefficients:
         return dict(zip(names, self._parent.system.space.maximum(sizes).tolist(), strict=True))
 
     def _diffusion(self, species: str, c: FieldValues) -> Array:
-        d = diffusion_of(self._parent.system.model, species, c)
+        d = diffusion_of(self._parent.system.model, species, c, scalar=True)
         return np.broadcast_to(d, (len(c.points),))
 
     def _along(self, species: str, c: FieldValues | None) -> Array:

@@ -143,10 +143,12 @@ class Space(ABC):
 
     @abstractmethod
     def diffusion(self, w: Array) -> Array:
-        """Return the functional φ ↦ −∫ ∇w·∇φ of nodal values w, (n,), or −Σ_a ∫ ∂_a w_a ∂_a φ of w, (n, d). Collective.
+        """Return the functional φ ↦ −∫ ∇w·∇φ of nodal values w, (n,). Collective.
+
+        It is −Σ_a ∫ ∂_a w_a ∂_a φ of w, (n, d), and −Σ_ab ∫ ∂_b w_ab ∂_a φ of w, (n, d, d), symmetric.
 
         Raises:
-            InputError: the space does not allow one w per direction.
+            InputError: the space does not allow a w that depends on the direction.
         """
 
     @abstractmethod

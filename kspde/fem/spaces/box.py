@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
-from itertools import product
+from itertools import combinations, product
 from typing import Any, Self
 
 import basix
@@ -115,8 +115,18 @@ class BoxSpace(Space):
         return self.laplacian().back(state)
 
     def diffusion(self, w: Array) -> Array:
-        """Return −Λ QᵀM w, or −Σ_a Λ_a QᵀM w_a. Collective."""
+        """Return −Λ QᵀM w, −Σ_a Λ_a QᵀM w_a, or that of the diagonal and −Σ_{a≠b} Qᵀ G_a M⁻¹ G_bᵀ w_ab. Collective.
+
+        Quadrature points are nodes, so that for w = D u with constant D it is −∫ ∇φ·D∇u cell by cell: not positive.
+        """
         laplacian = self.laplacian()
+        if w.ndim == 3:
+            across = np.zeros(w.shape[:2])
+            for a, b in combinations(range(self.dimension), 2):
+                modes = laplacian.transform(w[:, a, b].reshape(self.slabs.shape))
+                across[:, a] -= laplacian.back(modes, b).ravel()
+                across[:, b] -= laplacian.back(modes, a).ravel()
+            return self.diffusion(np.einsum("naa->na", w)) + self.divergence(across)
         if w.ndim == 1:
             return -laplacian.eigenvalues * laplacian.transform(w.reshape(self.slabs.shape))
         parts = zip(w.T, laplacian.directions, strict=False)  # a line counts as a plane of one column

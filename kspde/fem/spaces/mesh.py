@@ -182,8 +182,10 @@ class MeshSpace(Space):
 
     def diffusion(self, w: Array) -> Array:
         """Return −K w. Collective."""
-        if w.ndim == 2:
-            raise InputError("a diffusion coefficient for each direction needs a kspde.Box: give one as the domain")
+        if w.ndim > 1:
+            raise InputError(
+                "a diffusion coefficient for each direction, or a matrix, needs a kspde.Box: give one as the domain"
+            )
         return -self.stiffness.times(w)
 
     def divergence(self, flux: Array) -> Array:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from kspde.errors import ConvergenceError, check_number
+from kspde.models.matrices import fault
 from kspde.particles.observation import Tallies
 from kspde.particles.system import System
+from kspde.typing import Array
 
-__all__ = ["Scheme", "bad_diffusion"]
+__all__ = ["Scheme", "bad_diffusion", "bad_matrix"]
 
 
 @dataclass(frozen=True)
@@ -68,4 +70,12 @@ def bad_diffusion(species: str, value: float, particle: int) -> ConvergenceError
     return ConvergenceError(
         f"the diffusion coefficient of species {species!r} is {value:g} at particle {particle}: it must be >= 0 and "
         f"finite; check the model's parameters, or give a smaller dt"
+    )
+
+
+def bad_matrix(species: str, matrix: Array, particle: int) -> ConvergenceError:
+    """Return the error for a diffusion matrix that is not symmetric, positive semidefinite and finite."""
+    return ConvergenceError(
+        f"the diffusion matrix of species {species!r} at particle {particle} {fault(matrix)}: it must be symmetric, "
+        f"positive semidefinite and finite; check the model's parameters, or give a smaller dt"
     )

@@ -2,8 +2,9 @@ r"""The Euler-Maruyama scheme.
 
 .. math:: X^{k+1} = X^k + b(X^k)\,\Delta t + \sqrt{2 D(X^k)\,\Delta t}\;\xi^k,
 
-with standard normals ξ^k that are a function of (seed, k, particle id). Weak order 1, strong order 1/2. Where the model
-has growth, weights follow :math:`w^{k+1} = e^{r(X^k) \Delta t} w^k`: they keep their sign for every Δt.
+with standard normals ξ^k that are a function of (seed, k, particle id), and the symmetric root of a matrix D. Weak
+order 1, strong order 1/2. Where the model has growth, weights follow :math:`w^{k+1} = e^{r(X^k) \Delta t} w^k`: they
+keep their sign for every Δt.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from kspde.models.coefficients import coefficients
+from kspde.models.matrices import as_matrices, symmetric_roots
 from kspde.particles.observation import Tallies, tally
-from kspde.particles.schemes.base import Scheme, bad_diffusion
+from kspde.particles.schemes.base import Scheme, bad_diffusion, bad_matrix
 from kspde.particles.system import System
 from kspde.runtime.compiled import compiled, in_blocks, widest_vectors
 from kspde.runtime.parallel import together
@@ -67,8 +69,15 @@ def _advance_species(system: System, species: str, step: int, h: float) -> list[
         if growth is not None and own is not None:
             with np.errstate(over="ignore"):  # refused by ``System.observe``
                 own *= np.exp(h * growth)
-        key = system.noise.key
-        bad, seen = _advance(x[rows], diffusion, b, drift is not None, h, ids[rows], np.uint64(step), key, own)
+        rest = b, drift is not None, h, ids[rows], np.uint64(step), system.noise.key, own
+        if diffusion.ndim > 1:
+            matrices = as_matrices(diffusion, *c.points.shape)
+            roots = np.empty_like(matrices)
+            bad = symmetric_roots(matrices, 2.0 * h, roots)
+            if bad >= 0:
+                raise bad_matrix(species, matrices[bad], int(ids[rows][bad]))
+            return _advance_by_matrices(x[rows], roots, *rest)
+        bad, seen = _advance(x[rows], diffusion, *rest)
         if bad >= 0:
             value = diffusion[bad if len(diffusion) > 1 else 0]
             raise bad_diffusion(species, float(value), int(ids[rows][bad]))
@@ -124,3 +133,33 @@ def _advance(
                 for axis in range(d):
                     x[i, axis] += dt * drift[i, axis]
     return first_bad, tally(x, weights)
+
+
+@compiled
+def _advance_by_matrices(
+    x: Array,
+    roots: Array,
+    drift: Array,
+    has_drift: bool,
+    dt: float,
+    ids: Ids,
+    step: np.uint64,
+    key: Ids,
+    weights: Array | None,
+) -> Array:
+    """Advance x in place by matrices √(2 D dt), shape (n, d, d), and return the tally."""
+    widest_vectors()
+    n, d = x.shape
+    noise = np.empty((d + d % 2, CHUNK))
+    for start in range(0, n, CHUNK):
+        size = min(CHUNK, n - start)
+        for j in range((d + 1) // 2):
+            pair = noise[2 * j, :size], noise[2 * j + 1, :size]
+            fill_normal_pairs(*pair, ids, start, step, np.uint64(j), key[0], key[1])
+        for i in range(size):
+            for a in range(d):
+                move = dt * drift[start + i, a] if has_drift else 0.0
+                for b in range(d):
+                    move += roots[start + i, a, b] * noise[b, i]
+                x[start + i, a] += move
+    return tally(x, weights)

@@ -33,9 +33,14 @@ cancels the mean of the bracket exactly. The gradient with respect to the partic
 difference in the stage's fields, over 10⁻³ of the displacement; its error is a fraction of 10⁻⁷ of a first-order error.
 It is a derivative of :math:`s_i(X)`, so the particle's own share in a field moves along: a field's value is not
 affected by that, as :math:`\nabla K(0) = 0`, but from a field's gradient the particle's own share
-:math:`w_i \nabla^2 K(0)` times the displacement is subtracted (where K has second derivatives at 0). A field with τ > 0
-is an unknown without noise: its value at both stages is the one after h/2 with the source at the beginning of the step
-(:mod:`kspde.particles.fields.relaxing`).
+:math:`w_i \nabla^2 K(0)` times the displacement is subtracted (where K has second derivatives at 0). In a moment M its
+share is :math:`w_i \varphi(x_i)`: s_i changes by differences of that times :math:`\partial_M s_i`. Time, and a field
+with τ > 0, are unknowns without noise: t at both stages is that after h/2, and so is the field, with the source at the
+beginning of the step (:mod:`kspde.particles.fields.relaxing`).
+
+*Matrices.* If D is a matrix, :math:`s_i = \sqrt{2 D_i}` is its symmetric root, which multiplies vectors u_i, and the
+correction is :math:`-\tfrac h2 \sum_a (s_i e_a \cdot \nabla_{x_i}) s_i^u e_a`, along the columns of s_i at the
+beginning of the step.
 
 Where the model has growth, :math:`\log w_i` is an unknown without noise, :math:`d\log w_i = r_i\,dt`, to which the
 same applies: weights are :math:`e^{h r_i/2} w_i` at both stages, :math:`e^{h (r_i^u + r_i^w)/2} w_i` after the step.
@@ -56,7 +61,9 @@ generator :math:`L^0`,
 In these the drift's part is that of the midpoint rule, as u + w = √2 z and :math:`E u_p u_q = E w_p w_q = \delta_{pq}`;
 the bracket and the correction have no mean at all; and in :math:`E \Delta W_p C_q` the bracket's second derivatives
 give :math:`\tfrac14 h^2 (\delta_{pq} \sum_r s_r^2 \partial_r^2 s_q + s_p s_q \partial_p \partial_q s_q)`, whose last
-term the correction removes. Higher moments of V, which are not those of independent numbers, enter from
+term the correction removes. (Where noise p moves X along a vector :math:`\sigma^p(X)`, as a column of a matrix, they
+give :math:`\tfrac14 h^2 \sum_r (\partial^2 \sigma^p[\sigma^r, \sigma^r] + \partial^2 \sigma^r[\sigma^p, \sigma^r])`,
+whose last term it removes too.) Higher moments of V, which are not those of independent numbers, enter from
 :math:`h^3` on.
 
 The strong order is ½, as for the Euler-Maruyama scheme, because V is not a Lévy area; where the noise commutes it is 1.
@@ -64,13 +71,15 @@ The strong order is ½, as for the Euler-Maruyama scheme, because V is not a Lé
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kspde.models import FieldValues
-from kspde.models.coefficients import coefficients
-from kspde.particles.schemes.base import Scheme, bad_diffusion
+from kspde.models import FieldValues, Moment
+from kspde.models.coefficients import coefficients, diffusion_of, moment_integrand
+from kspde.models.matrices import as_matrices, symmetric_roots
+from kspde.particles.schemes.base import Scheme, bad_diffusion, bad_matrix
 from kspde.particles.system import System
 from kspde.runtime.compiled import compiled_parallel, prange
 from kspde.runtime.parallel import together
@@ -80,6 +89,8 @@ __all__ = ["Weak2"]
 
 #: Displacement of the central difference, as a share of √(h/2) s.
 _SHARE = 1e-3
+#: That of a moment, as a share of the largest of its numbers.
+_MOMENT_STEP = 1e-5
 _NO_DRIFT: Array = np.zeros((0, 0))
 
 
@@ -120,7 +131,8 @@ class Weak2(Scheme):
                 amplitude[name], normals[name] = s, system.noise.normals(system.ids[name], step, 2 * x.shape[1])
                 first, second, move[name] = (np.empty_like(x) for _ in range(3))
                 stages[0][name], stages[1][name] = first, second
-                _begin(first, second, move[name], x, s, b, normals[name], h)
+                begin = _begin_by_matrices if s.ndim == 3 else _begin
+                begin(first, second, move[name], x, s, b, normals[name], h)
         _grow(weights, before, growth, 0.5 * h)
         growth = {name: np.zeros_like(w) for name, w in weights.items()}
         for which, stage in enumerate(stages):
@@ -130,8 +142,9 @@ class Weak2(Scheme):
                     c = system.at(name, y)
                     s, b = _amplitude_and_drift(system, name, c)
                     _add_growth(growth, system, name, c)
-                    _add_stage(move[name], s, b, normals[name], which, h)
-                    if which == 0:
+                    (_add_stage_by_matrices if s.ndim == 3 else _add_stage)(move[name], s, b, normals[name], which, h)
+                    varies = len(s) > 1 or len(y) == 1 or system.evaluator.summed
+                    if which == 0 and varies:  # not a number, the same everywhere
                         _add_correction(system, name, y, amplitude[name], move[name], h)
         _grow(weights, before, growth, 0.5 * h)
         for name, x in system.positions.items():
@@ -154,31 +167,109 @@ def _grow(weights: dict[str, Array], before: dict[str, Array], growth: dict[str,
 
 
 def _amplitude_and_drift(system: System, species: str, c: FieldValues) -> tuple[Array, Array]:
-    """Return s = √(2D), shape (n,) or (1,), and b, shape (n, d) or (0, 0) for none, in the prepared fields."""
+    """Return s = √(2D), shape (n,), (1,) or (n, d, d), and b, shape (n, d) or (0, 0) for none, in these fields."""
     diffusion, drift = coefficients(system.model, species, c)
-    bad = np.flatnonzero(~((diffusion >= 0) & (diffusion < np.inf)))
-    if len(bad) and len(c.points):
-        raise bad_diffusion(species, float(diffusion[bad[0]]), int(system.ids[species][bad[0]]))
-    return np.sqrt(2.0 * diffusion), _NO_DRIFT if drift is None else drift
+    return _root(system, species, diffusion), _NO_DRIFT if drift is None else drift
+
+
+def _root(system: System, species: str, diffusion: Array) -> Array:
+    """Return √(2D).
+
+    Raises:
+        ConvergenceError: names a particle whose D is not valid.
+    """
+    ids = system.ids[species]
+    if diffusion.ndim > 1:
+        matrices = as_matrices(diffusion, len(ids), system.model.dimension)
+        roots = np.empty_like(matrices)
+        bad = symmetric_roots(matrices, 2.0, roots)
+        if bad >= 0:
+            raise bad_matrix(species, matrices[bad], int(ids[bad]))
+        return roots
+    wrong = np.flatnonzero(~((diffusion >= 0) & (diffusion < np.inf)))
+    if len(wrong) and len(ids):
+        raise bad_diffusion(species, float(diffusion[wrong[0]]), int(ids[wrong[0]]))
+    return np.sqrt(2.0 * diffusion)
+
+
+def _column(s: Array, axis: int, shape: tuple[int, int]) -> Array:
+    """Return s e_axis, shape (n, d)."""
+    if s.ndim == 3:
+        return s[:, :, axis]
+    out = np.zeros(shape)
+    out[:, axis] = s
+    return out
+
+
+def _times(s: Array, v: Array) -> Array:
+    """Return the products s v of matrices and vectors."""
+    return np.asarray(np.einsum("nab,nb->na", s, v))
 
 
 def _add_correction(system: System, species: str, y: Array, s: Array, move: Array, h: float) -> None:
-    """Add −(h/2) s ∇s at the stage y, by differences in the stage's fields: a particle's own share moves with it."""
+    """Add −(h/2) Σ_a (s e_a·∇) s e_a at the stage y, by differences in the stage's fields and moments.
+
+    A particle's own shares in them move with it.
+    """
+    shape = (len(y), y.shape[1])
     share = _SHARE * np.sqrt(0.5 * h)
-    shifted = y.copy()
+    own = _own_moment_slopes(system, species, y)
     for axis in range(y.shape[1]):
-        difference: Array | float = 0.0
-        for sign in (1.0, -1.0):
-            shifted[:, axis] = y[:, axis] + sign * share * s
-            c = system.at(species, shifted)
+        along = _column(s, axis, shape)
+        ends = []
+        for moved in (share * along, -share * along):
+            c = system.at(species, y + moved)
             for name, slope in system.evaluator.own_slopes.get(species, {}).items():
-                c.gradients[name][:, axis] -= slope * (sign * share * s)
-            value, _ = _amplitude_and_drift(system, species, c)
-            if len(value) == 1 and len(y) > 1:
-                return  # D is a number, the same everywhere
-            difference = difference + sign * value
-        shifted[:, axis] = y[:, axis]
-        move[:, axis] -= np.sqrt(0.5 * h) / (2 * _SHARE) * difference
+                c.gradients[name][:] -= np.reshape(slope, (-1, 1)) * moved
+            ends.append(_column(_amplitude_and_drift(system, species, c)[0], axis, shape))
+        move -= np.sqrt(0.5 * h) / (2 * _SHARE) * (ends[0] - ends[1])
+        for slope, weighted in own:
+            change = weighted(y + share * along) - weighted(y - share * along)
+            move -= np.sqrt(0.5 * h) / (2 * _SHARE) * _column(slope, axis, shape) * change[:, None]
+
+
+def _own_moment_slopes(system: System, species: str, y: Array) -> list[tuple[Array, Callable[[Array], Array]]]:
+    """Return for each number of a moment of the species ∂s in that number, and w_i φ as a function of positions."""
+    found: list[tuple[Array, Callable[[Array], Array]]] = []
+    c = system.at(species, y)
+    for m in system.evaluator.summed:
+        if m.source != species:
+            continue
+        value, weights = c.moment(m.name), system.evaluator.weights[species]
+        step = _MOMENT_STEP * (float(np.max(np.abs(value), initial=0.0)) or 1.0)
+        for k in range(value.size):
+            ends = []
+            for sign in (1.0, -1.0):
+                moved = value.copy()
+                moved.flat[k] += sign * step
+                changed = replace(c, moments={**c.moments, m.name: moved})
+                ends.append(_root(system, species, diffusion_of(system.model, species, changed)))
+
+            def weighted(x: Array, moment: Moment = m, k: int = k, weights: float | Array = weights) -> Array:
+                return np.asarray(weights * moment_integrand(moment, x).reshape(len(x), -1)[:, k])
+
+            found.append(((ends[0] - ends[1]) / (2 * step), weighted))
+    return found
+
+
+def _begin_by_matrices(
+    first: Array, second: Array, move: Array, x: Array, s: Array, b: Array, normals: Array, h: float
+) -> None:
+    """Write what ``_begin`` does, for matrices s."""
+    u, w = np.split(normals, 2, axis=1)
+    middle = x + 0.5 * h * b if b.shape == x.shape else x
+    first[:] = middle + np.sqrt(0.5 * h) * _times(s, u)
+    second[:] = middle + np.sqrt(0.5 * h) * _times(s, w)
+    move[:] = 0.5 * np.sqrt(h) * _times(s, w - u)
+
+
+def _add_stage_by_matrices(move: Array, s: Array, b: Array, normals: Array, which: int, h: float) -> None:
+    """Add what ``_add_stage`` does, for matrices s."""
+    u, w = np.split(normals, 2, axis=1)
+    z = np.sqrt(0.5) * (u + w)
+    move += 0.5 * np.sqrt(h) * _times(s, z - w if which == 0 else z + u)
+    if b.shape == move.shape:
+        move += 0.5 * h * b
 
 
 @compiled_parallel
