@@ -23,7 +23,7 @@ _ROUNDING = 1e-12
 #: Jacobi's sweeps: their errors fall quadratically, and six suffice for three dimensions.
 _SWEEPS = 12
 #: The ratio of eigenvalues down to which the formula in three dimensions is used.
-_SINGULAR = 1e-6
+_SINGULAR = 1e-4
 
 
 def as_matrices(diffusion: Array, n: int, d: int) -> Array:

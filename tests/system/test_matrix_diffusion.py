@@ -226,7 +226,7 @@ def test_symmetric_roots(d: int) -> None:
     roots = np.empty_like(matrices)
     assert symmetric_roots(matrices, 3.0, roots) == -1
     size = values.max(axis=1)[:, None, None] + 1e-300
-    np.testing.assert_allclose(roots @ roots / size, 3.0 * matrices / size, rtol=0, atol=1e-11)
+    np.testing.assert_allclose(roots @ roots / size, 3.0 * matrices / size, rtol=0, atol=1e-12)
     np.testing.assert_array_equal(roots, np.swapaxes(roots, 1, 2)) if d < 4 else None
     assert np.all(np.linalg.eigvalsh(roots)[:, 0] >= -1e-12 * np.sqrt(size[:, 0, 0]))
     lowest, highest = eigenvalue_ends(matrices)
