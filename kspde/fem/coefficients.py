@@ -6,7 +6,7 @@ import numpy as np
 
 from kspde.errors import ConvergenceError
 from kspde.fem.spaces.base import Space
-from kspde.models.matrices import eigenvalue_ends, fault
+from kspde.matrices import eigenvalue_ends, fault
 from kspde.typing import Array
 
 __all__ = ["CoefficientError", "checked", "checked_growth"]

@@ -15,9 +15,9 @@ from kspde.fem.spaces.base import FieldOperator, Space
 from kspde.fem.spaces.local import LocalOperator
 from kspde.initial import InitialDensity
 from kspde.kernels import Kernel
+from kspde.matrices import eigenvalue_ends
 from kspde.models import Field, FieldValues, Model, Moment
 from kspde.models.coefficients import coefficients, growth_of, moment_integrand
-from kspde.models.matrices import eigenvalue_ends
 from kspde.runtime.parallel import together
 from kspde.typing import Array
 

@@ -25,7 +25,7 @@ def coefficients(model: Model, species: str, c: FieldValues) -> tuple[Array, Arr
 def diffusion_of(model: Model, species: str, c: FieldValues, *, scalar: bool = False) -> Array:
     """Return D alone, of shape (1,) for a number, (n,), (n, d) or (n, d, d). Rank-local.
 
-    ``kspde.models.matrices.as_matrices`` makes matrices of all of them.
+    ``kspde.matrices.as_matrices`` makes matrices of all of them.
 
     Args:
         model: the model.

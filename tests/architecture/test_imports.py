@@ -19,7 +19,7 @@ FLOORS = (
     ("_version", "typing"),
     ("errors",),
     ("runtime", "radial"),
-    ("kernels", "initial", "domains", "models"),
+    ("kernels", "initial", "domains", "models", "matrices"),
     ("problem",),
     ("protocols",),
     ("comparable", "grids"),

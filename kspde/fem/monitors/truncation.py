@@ -10,7 +10,7 @@ import numpy as np
 from kspde.domains import Domain
 from kspde.fem.semidiscretisation import Semidiscretisation
 from kspde.initial import InitialDensity
-from kspde.models.matrices import eigenvalue_ends
+from kspde.matrices import eigenvalue_ends
 from kspde.runtime.messages import warn
 from kspde.runtime.parallel import together
 from kspde.typing import Array

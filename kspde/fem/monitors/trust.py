@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kspde.fem.semidiscretisation import Semidiscretisation
-from kspde.models.matrices import mean_diffusion
+from kspde.matrices import mean_diffusion
 from kspde.runtime.messages import warn
 from kspde.typing import Array, Comm
 

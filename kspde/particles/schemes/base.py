@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from kspde.errors import ConvergenceError, check_number
-from kspde.models.matrices import fault
+from kspde.matrices import fault
 from kspde.particles.observation import Tallies
 from kspde.particles.system import System
 from kspde.typing import Array

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kspde.matrices import as_matrices, symmetric_roots
 from kspde.models.coefficients import coefficients
-from kspde.models.matrices import as_matrices, symmetric_roots
 from kspde.particles.observation import Tallies, tally
 from kspde.particles.schemes.base import Scheme, bad_diffusion, bad_matrix
 from kspde.particles.system import System

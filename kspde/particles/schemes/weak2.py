@@ -76,9 +76,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from kspde.matrices import as_matrices, symmetric_roots
 from kspde.models import FieldValues, Moment
 from kspde.models.coefficients import coefficients, diffusion_of, moment_integrand
-from kspde.models.matrices import as_matrices, symmetric_roots
 from kspde.particles.schemes.base import Scheme, bad_diffusion, bad_matrix
 from kspde.particles.system import System
 from kspde.runtime.compiled import compiled_parallel, prange

@@ -166,9 +166,9 @@ def _root_by_rotations(matrix: Array, factor: float, root: Array) -> bool:
         lowest, highest = min(lowest, a[k, k]), max(highest, a[k, k])
         a[k, k] = np.sqrt(factor * max(a[k, k], 0.0))
     for i in range(d):
-        for j in range(d):
+        for j in range(i, d):
             total = 0.0
             for k in range(d):
                 total += q[i, k] * a[k, k] * q[j, k]
-            root[i, j] = total
+            root[i, j] = root[j, i] = total
     return bool(lowest >= -_ROUNDING * highest)
