@@ -84,7 +84,7 @@ def resume(store: CheckpointStore, system: Semidiscretisation, observer: Observe
         )
         prefix = "diagnostics."
         table = {k.removeprefix(prefix): v for k, v in shared.items() if k.startswith(prefix)}
-        if system.model.has_growth:
+        if "growth" in table:
             state.growth = np.atleast_1d(table["growth"][-1])
         _check(state, table, shared["saved"], np.array(observer.times), len(system.model.species))
         knots = [Knot(float(t), nodal(f"saved.{j}"), nodal(f"slope.{j}")) for j, t in enumerate(shared["saved"])]
