@@ -7,17 +7,20 @@ is what ``simulate`` gives for the same seed. Each rank advances whole replicas,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import pairwise
+from typing import Any, cast
 
 import numpy as np
 
 from kspde.domains import check_no_walls
 from kspde.errors import ConvergenceError, InputError, check_integer, check_number
-from kspde.models import Field, FieldValues
+from kspde.models import Field, FieldValues, Model
+from kspde.models.coefficients import moment_integrand
+from kspde.particles.fields import FieldOptions
 from kspde.particles.fields.base import Extent, FieldEvaluator
 from kspde.particles.fields.direct import DirectSum
-from kspde.particles.fields.particle_mesh import ParticleMesh
 from kspde.particles.mean_field import MeanFieldEvaluator
 from kspde.particles.observation import Tallies
 from kspde.particles.run import Observer, Progress, Run, schedule
@@ -28,8 +31,8 @@ from kspde.particles.weights import ParticleWeights
 from kspde.protocols import SolvedDensity
 from kspde.runtime.compiled import use_threads
 from kspde.runtime.limits import MOST_REPLICAS
-from kspde.runtime.parallel import alone, limited_threads
-from kspde.typing import Array, Ids
+from kspde.runtime.parallel import alone, limited_threads, together
+from kspde.typing import Array, Ids, Indices
 
 __all__ = ["Ensemble", "check_solution"]
 
@@ -37,11 +40,11 @@ __all__ = ["Ensemble", "check_solution"]
 _DIRECT = 400
 
 
-def check_solution(pde: Any, *, growth: bool = False) -> None:
+def check_solution(pde: Any, *, growth: bool = False, relaxing: bool = False) -> None:
     """Raise unless ``pde`` is a solution that is known at all times from 0 on.
 
     Raises:
-        InputError: another kind of object, a domain with walls, fields that relax, growth unless that is covered, or
+        InputError: another kind of object, a domain with walls, fields that relax or growth unless that is covered, or
             states that are not saved.
     """
     for name in ("model", "problem", "u0", "initial", "times", "on_grid", "signal_on_grid"):
@@ -54,9 +57,9 @@ def check_solution(pde: Any, *, growth: bool = False) -> None:
             f"{pde.model} has growth, so that its particles have no probability law whose entropy this bounds: use a "
             "model without growth, or kspde.coupled_distance"
         )
-    relaxing = [f.name for f in pde.model.fields if f.tau > 0]
-    if relaxing:
-        raise InputError(f"field {relaxing[0]!r} has tau > 0, which is not covered here: use tau = 0")
+    names = [f.name for f in pde.model.fields if f.tau > 0]
+    if names and not relaxing:
+        raise InputError(f"field {names[0]!r} has tau > 0, which is not covered here: use tau = 0")
     if len(pde.times) < 2 or pde.times[0] > 0:
         raise InputError(
             f"pde is saved at t = {', '.join(f'{t:g}' for t in pde.times[:3])} only: it is needed from 0 to t_end, "
@@ -64,14 +67,92 @@ def check_solution(pde: Any, *, growth: bool = False) -> None:
         )
 
 
-class _Stacked(FieldEvaluator):
-    """Fields of one replica after the other, on one mesh that covers them all."""
+@dataclass(frozen=True)
+class _OfReplicas(FieldValues):
+    """Fields at particles of several replicas, and the moments of each, shape (replicas, ...).
 
-    def __init__(self, fields: tuple[Field, ...], *, n: int, include_self: bool, **options: Any) -> None:
+    Attributes:
+        replica: the replica of each particle, in ascending order, as a row of the moments.
+    """
+
+    replica: Indices = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    def part(self, rows: slice) -> FieldValues:
+        """Return the fields at some of the particles; those of one replica have its moments."""
+        part = replace(cast(_OfReplicas, super().part(rows)), replica=self.replica[rows])
+        if not len(part.replica) or part.replica[0] != part.replica[-1]:
+            return part
+        moments = {name: value[part.replica[0]] for name, value in self.moments.items()}
+        return FieldValues(part.points, part.values, part.gradients, part.t, moments)
+
+    def groups(self) -> list[slice]:
+        """Return the rows of each replica."""
+        ends = [0, *(np.flatnonzero(np.diff(self.replica)) + 1), len(self.replica)]
+        return [slice(int(first), int(last)) for first, last in pairwise(ends) if last > first]
+
+
+class _ReplicaModel(Model):
+    """A model whose coefficients at particles of several replicas are those of each with its own moments."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self.dimension, self.species = model.dimension, model.species
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """The model's."""
+        return self._model.fields
+
+    @property
+    def has_growth(self) -> bool:
+        """As the model."""
+        return self._model.has_growth
+
+    def diffusion(self, species: str, c: FieldValues) -> Array:
+        """Return D of each replica."""
+        return cast(Array, _by_replica(self._model.diffusion, species, c))
+
+    def drift(self, species: str, c: FieldValues) -> Array | None:
+        """Return the drift of each replica."""
+        return _by_replica(self._model.drift, species, c)
+
+    def growth(self, species: str, c: FieldValues) -> Array | None:
+        """Return the growth rate of each replica."""
+        return _by_replica(self._model.growth, species, c)
+
+
+def groups_of(c: FieldValues) -> list[slice]:
+    """Return the rows of ``c`` that share moments."""
+    return c.groups() if isinstance(c, _OfReplicas) else [slice(None)]
+
+
+def _by_replica(function: Callable[[str, FieldValues], Any], species: str, c: FieldValues) -> Array | None:
+    parts = []
+    for rows in groups_of(c):
+        piece = c.part(rows)
+        value = function(species, piece)
+        if value is None:
+            return None
+        parts.append(np.broadcast_to(value, (len(piece.points), *np.shape(value)[1:])))
+    return np.concatenate(parts)
+
+
+class _Stacked(FieldEvaluator):
+    """Fields of one replica after the other, on one mesh that covers them all; those that relax on one for each."""
+
+    def __init__(
+        self, fields: tuple[Field, ...], *, group: int, replicas: int, include_self: bool, **options: Any
+    ) -> None:
         super().__init__(fields, include_self=True, **options)
-        self._n = n
+        self._n = group
         self._growing = any(isinstance(w, np.ndarray) for w in self.weights.values())
-        self._mesh = ParticleMesh(fields, include_self=include_self, **(options | {"comm": alone()}))
+        how = FieldOptions(field_tol=self.tol, include_self=include_self)
+
+        def evaluator() -> FieldEvaluator:
+            return how.evaluator(fields, dimension=self.dimension, weights=self.weights, comm=alone())
+
+        relaxing = any(f.tau > 0 for f in fields)
+        self._evaluators = [evaluator() for _ in range(replicas)] if relaxing else [evaluator()] * replicas
 
     def update(self, positions: Mapping[str, Array], extent: Extent) -> None:
         """Keep the positions. Rank-local."""
@@ -81,21 +162,62 @@ class _Stacked(FieldEvaluator):
         """Return the fields at the particles of a species, those of ``update``. Rank-local."""
         values = {f.name: self._buffer(species, f.name, (len(x),)) for f in self.fields}
         gradients = {f.name: self._buffer(species, f"∇{f.name}", x.shape) for f in self.fields if f.gradient}
-        for first in range(0, len(x), self._n):
-            part = slice(first, first + self._n)
+        for replica, evaluator in enumerate(self._evaluators):
+            part = slice(replica * self._n, (replica + 1) * self._n)
             if self._growing:
-                self._mesh.weights = {name: np.asarray(w)[part] for name, w in self.weights.items()}
-            self._mesh.update({name: y[part] for name, y in self._positions.items()}, self._extent)
-            found = self._mesh.at(species, x[part])
+                evaluator.weights = {name: np.asarray(w)[part] for name, w in self.weights.items()}
+            evaluator.t = self.t
+            evaluator.update({name: y[part] for name, y in self._positions.items()}, self._extent)
+            found = evaluator.at(species, x[part])
             for name, out in values.items():
                 out[part] = found[name]
             for name, slope in gradients.items():
                 slope[part] = found.gradients[name]
-        return FieldValues(x, values, gradients)
+        return FieldValues(x, values, gradients, self.t)
 
     def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
-        """Write a field of the replica that was evaluated last."""
-        self._mesh._evaluate(field, x, values, gradient)
+        raise NotImplementedError("fields are evaluated replica by replica")
+
+
+class _ByReplica(FieldEvaluator):
+    """A mixin: moments of each replica, whose particles are as many as ``group``, one replica after the other."""
+
+    def __init__(self, fields: tuple[Field, ...], *, group: int, **options: Any) -> None:
+        super().__init__(fields, group=group, **options)  # type: ignore[call-arg]
+        self._size = group
+
+    def update_moments(self, positions: Mapping[str, Array]) -> None:
+        """Compute the moments of each of this rank's replicas, shape (replicas, ...). Collective.
+
+        Raises:
+            ConvergenceError: one is not finite; on every rank.
+        """
+        with together(self.comm):
+            for m in self.moments:
+                values = moment_integrand(m, positions[m.source])
+                weights = np.broadcast_to(self.weights[m.source], (len(values),))
+                each = (weights.reshape(-1, *(1,) * (values.ndim - 1)) * values).reshape(
+                    -1, self._size, *values.shape[1:]
+                )
+                self.moment_values[m.name] = each.sum(axis=1)
+                if not np.all(np.isfinite(self.moment_values[m.name])):
+                    raise ConvergenceError(f"moment {m.name!r} is not finite: check the model's moments")
+
+    def at(self, species: str, x: Array) -> FieldValues:
+        """Return the fields, with moments by replica where the model has moments. Rank-local."""
+        c = super().at(species, x)
+        if not self.moments:
+            return c
+        replica = np.repeat(np.arange(len(x) // self._size), self._size)
+        return _OfReplicas(c.points, c.values, c.gradients, self.t, self.moment_values, replica)
+
+
+class _DirectByReplica(_ByReplica, DirectSum):
+    """Sums over all pairs of each replica."""
+
+
+class _StackedByReplica(_ByReplica, _Stacked):
+    """Fields of each replica on a mesh."""
 
 
 class _Replicas(System):
@@ -149,6 +271,7 @@ class Ensemble:
         field_tol: the tolerance of the fields, as for ``simulate``.
         progress: a function called after every step with t/t_end.
         growth: whether the model may have growth.
+        relaxing: whether it may have fields with tau > 0.
 
     Raises:
         InputError: a value out of range, or a kernel that is singular at the origin.
@@ -166,10 +289,11 @@ class Ensemble:
     field_tol: float = 1e-6
     progress: Callable[[float], None] | None = None
     growth: bool = False
+    relaxing: bool = False
 
     def __post_init__(self) -> None:
         pde, n, count = self.pde, self.n, self.replicas
-        check_solution(pde, growth=self.growth)
+        check_solution(pde, growth=self.growth, relaxing=self.relaxing)
         check_integer("n", n, at_least=1)
         check_number("dt", self.dt, above=0)
         check_integer("replicas", count, at_least=2, at_most=MOST_REPLICAS)
@@ -191,8 +315,10 @@ class Ensemble:
             "weights": {name: mass / n for name, mass in pde.problem.masses.items()},
             "tol": self.field_tol,
             "comm": comm,
+            "moments": pde.model.moments,
         }
-        make, size = (DirectSum, "group") if n <= _DIRECT else (_Stacked, "n")
+        relaxing = any(f.tau > 0 for f in self.fields)
+        make = _DirectByReplica if n <= _DIRECT and not relaxing else partial(_StackedByReplica, replicas=last - first)
         weights: dict[str, ParticleWeights] = {}
         own_options = self._options
         if pde.model.has_growth:
@@ -200,14 +326,14 @@ class Ensemble:
             own_weights = ParticleWeights(masses=pde.problem.masses, each=each, growing=True)
             weights = {"particles": own_weights, "mean_field": own_weights.copy()}
             own_options = {**self._options, "weights": each}
-        own = make(self.fields, include_self=self.include_self, **{size: n}, **own_options)
+        own = make(self.fields, include_self=self.include_self, group=n, **own_options)
         evaluators: dict[str, FieldEvaluator] = {"particles": own}
         if self.coupled:
             evaluators["mean_field"] = self.mean_field()
         start = seed.starting_points(pde.u0, ids, pde.problem.mollified_start, comm)
         self.systems = {
             label: _Replicas(
-                model=pde.model,
+                model=_ReplicaModel(pde.model) if pde.model.moments and label == "particles" else pde.model,
                 evaluator=evaluator,
                 positions={name: x.copy() for name, x in start.items()},
                 ids=ids,
@@ -218,6 +344,12 @@ class Ensemble:
             )
             for label, evaluator in evaluators.items()
         }
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of a particle of each species, where there is no growth."""
+        found: dict[str, float] = self._options["weights"]
+        return found
 
     def mean_field(self) -> FieldEvaluator:
         """Return what evaluates the fields of the solution, or of ``source``, at particles."""

@@ -1,36 +1,46 @@
 r"""A computable bound on the relative entropy of the law of the whole N-particle system.
 
-**Setting.** The law u_N of the particles :math:`dX_i = \beta_i\,dt + \sqrt{2 D_i}\,dB_i`, with :math:`D_i = D(x_i,
-a(x_i))`, :math:`\beta_i = b(x_i, a(x_i), \nabla a(x_i))` and the fields :math:`a(x_i) = \sum_j w K^\varepsilon(x_i -
-x_j)` of the empirical measure, solves Liouville's equation (Wang, Li and Huang's (3.1) for their model)
+**Setting.** The law u_N of the particles :math:`dX_i = \beta_i\,dt + \sqrt{2 D_i}\,dB_i`, of one or several species,
+with matrices :math:`D_i = D(x_i, a(x_i), m)`, drifts :math:`\beta_i = b(x_i, a(x_i), \nabla a(x_i), m)`, fields
+:math:`a(x_i) = \sum_j w K^\varepsilon(x_i - x_j)` and moments :math:`m = \sum_j w \varphi(x_j)` of the empirical
+measures, solves Liouville's equation (Wang, Li and Huang's (3.1) for their model)
 
-.. math:: \partial_t u_N = \sum_i \Delta_i (D_i u_N) - \nabla_i\cdot(\beta_i u_N).
+.. math:: \partial_t u_N = \sum_i \nabla_i\nabla_i : (D_i u_N) - \nabla_i\cdot(\beta_i u_N).
 
-The product :math:`\bar u = u^{\varepsilon\otimes N}` solves the same equation with :math:`\bar D_i, \bar\beta_i` at the
-fields :math:`\bar a = K^\varepsilon * u^\varepsilon` of the density (their (3.2)). Let :math:`g_i = \nabla_i
-\log(u_N/\bar u)` and :math:`H = \frac1N \int u_N \log(u_N/\bar u)`, their (3.4).
+The product :math:`\bar u = \bigotimes_i u^\varepsilon(x_i)`, each factor the density of particle i's species, solves
+the same equation with :math:`\bar D_i, \bar\beta_i` at the fields :math:`\bar a = K^\varepsilon * u^\varepsilon` and
+the moments :math:`\bar m = \int\varphi u^\varepsilon` of the densities (their (3.2)). Let :math:`g_i = \nabla_i
+\log(u_N/\bar u)` and :math:`H = \frac1N \int u_N \log(u_N/\bar u)`, their (3.4), N the number of all particles.
 
 **Identity.** Write both equations as :math:`\partial_t u_N = -\sum_i \nabla_i\cdot J_i` with :math:`J_i =
--\nabla_i(D_i u_N) + \beta_i u_N`. As in their (3.7), an integration by parts in :math:`\frac{d}{dt} N H = \int
-\partial_t u_N \log\frac{u_N}{\bar u} - \frac{u_N}{\bar u}\partial_t\bar u` and :math:`\nabla_i(u_N/\bar u) =
-(u_N/\bar u)\,g_i` give :math:`\frac{d}{dt} N H = \sum_i \int u_N\, g_i \cdot (J_i/u_N - \bar J_i/\bar u)`, and since
-:math:`J_i/u_N = -\nabla_i D_i - D_i \nabla_i\log u_N + \beta_i`,
+-\nabla_i\cdot(D_i u_N) + \beta_i u_N`, :math:`(\nabla\cdot D)_a = \sum_b \partial_b D_{ab}`. As in their (3.7), an
+integration by parts in :math:`\frac{d}{dt} N H = \int \partial_t u_N \log\frac{u_N}{\bar u} - \frac{u_N}{\bar
+u}\partial_t\bar u` and :math:`\nabla_i(u_N/\bar u) = (u_N/\bar u)\,g_i` give :math:`\frac{d}{dt} N H = \sum_i \int
+u_N\,g_i \cdot (J_i/u_N - \bar J_i/\bar u)`, and since :math:`J_i/u_N = -\nabla_i\cdot D_i - D_i \nabla_i\log u_N + \beta_i`,
 
 .. math::
-    \frac{dH}{dt} = \frac1N \sum_i E\big[-D_i |g_i|^2 - c_i \cdot g_i\big], \qquad
-    c_i = \nabla_i (D_i - \bar D_i) + (D_i - \bar D_i) \nabla\log u^\varepsilon(x_i) - (\beta_i - \bar\beta_i).
+    \frac{dH}{dt} = \frac1N \sum_i E\big[-g_i\cdot D_i g_i - c_i \cdot g_i\big], \qquad
+    c_i = \nabla_i\cdot(D_i - \bar D_i) + (D_i - \bar D_i) \nabla\log u^\varepsilon(x_i) - (\beta_i - \bar\beta_i).
 
-The expectation is over the particle system; :math:`\nabla_i D_i` is the total derivative in x_i, through the fields
-too. The term j = i of a adds the constant :math:`w K^\varepsilon(0)` and nothing to :math:`\nabla a`, since
-:math:`\nabla K^\varepsilon(0) = 0`: the identity holds with and without self-interaction, each with its own a.
+The expectation is over the particle system; :math:`\nabla_i\cdot D_i` is the total derivative in x_i alone, with the
+other particles at rest. Through the fields it is :math:`\nabla a`: the term j = i of a adds the constant :math:`w
+K^\varepsilon(0)` and nothing to :math:`\nabla a`, since :math:`\nabla K^\varepsilon(0) = 0`, so that the identity holds
+with and without self-interaction, each with its own a. Through the moments of particle i's own species it is
+:math:`w\,\partial_m D_i \nabla\varphi(x_i)`, of order 1/N, and part of c_i; :math:`\bar m` does not depend on x_i.
 For :math:`D = 1 + e^{-v}`, :math:`\beta = 0`, :math:`-c_i = e^{-a}(\nabla a - \nabla\bar a) - (e^{-a} -
 e^{-\bar a})(\nabla\log u^\varepsilon - \nabla\bar a)`: the sum of the integrands of their (3.12) and (3.13).
 
-**Bound.** For every vector g, :math:`-D|g|^2 - c\cdot g \le |c|^2/(4D)`, hence
+**Bound.** For every vector g, :math:`-g\cdot D g - c\cdot g \le \frac14 c\cdot D^{-1} c`, hence
 
-.. math:: H(t) \le H(0) + \int_0^t \frac1N \sum_i E\Big[\frac{|c_i|^2}{4 D_i}\Big]\,ds,
+.. math:: H(t) \le H(0) + \int_0^t \frac1N \sum_i E\Big[\frac14 c_i\cdot D_i^{-1} c_i\Big]\,ds,
 
 with no unknown constant, and H(0) = 0 where the particles start independently from the density's own initial value.
+
+**Fields that relax.** With τ > 0 the field a at time t depends on the particles' paths, and Liouville's equation has
+the drift :math:`E[\beta_i | X(t)]`. If D does not depend on a, c_i is affine in the drift, so that the identity holds with
+:math:`E[c_i | X(t)]`; and as :math:`c \mapsto c\cdot D^{-1} c` is convex, Jensen's inequality leaves the bound as it
+stands, with c_i of the path. If D depends on a, :math:`\nabla_i\cdot E[D_i | X(t)]` is not an expectation of what a
+simulation knows: refused. So is growth: weighted particles have no probability law whose entropy this is.
 
 **Marginals.** For an exchangeable law against a product of equal factors the entropy :math:`H_r` of r particles has
 :math:`H_r/r` non-decreasing in r (Han's inequality, for relative entropies: average the chain rule over the particles
@@ -64,17 +74,18 @@ import numpy as np
 
 from kspde.distances.statistics import Estimate, reach_of
 from kspde.errors import InputError, check_choice, check_integer
-from kspde.evidence.ensemble import Ensemble
+from kspde.evidence.ensemble import Ensemble, groups_of
 from kspde.evidence.result import Result
 from kspde.evidence.score import Score
 from kspde.models import FieldValues, Model
-from kspde.models.coefficients import diffusion_of, drift_of
+from kspde.models.coefficients import diffusion_of, drift_of, moment_integrand
+from kspde.models.matrices import as_matrices, eigenvalue_ends
 from kspde.particles.reductions import reduced
 from kspde.protocols import SolvedDensity
 from kspde.runtime.parallel import collective, together
 from kspde.typing import Array
 
-__all__ = ["BoundOverTime", "EntropyBound", "defect", "entropy_bound", "production"]
+__all__ = ["BoundOverTime", "EntropyBound", "defect", "entropy_bound", "inverse_form", "production"]
 
 #: Relative step of the differences that differentiate D; their error is its square.
 _STEP = 1e-4
@@ -193,7 +204,7 @@ def entropy_bound(
 ) -> EntropyBound:
     r"""Return the bound on the relative entropy of the N-particle law to the product of the density, over time.
 
-    :math:`H(t) \le \int_0^t \frac1N \sum_i E[|c_i|^2/(4 D_i)]\,ds`: the module derives it. Collective.
+    :math:`H(t) \le \int_0^t \frac1N \sum_i E[\frac14 c_i\cdot D_i^{-1} c_i]\,ds`: the module derives it. Collective.
 
     Args:
         pde: the result of ``solve``, saved from t = 0 to ``t_end``. The particles start from its initial density.
@@ -209,8 +220,8 @@ def entropy_bound(
 
     Raises:
         InputError: a value out of range, states that are not saved, kernels without a bounded gradient (give ``eps``),
-            a D that depends on gradients of fields (its bound would need their second derivatives), or a D that
-            vanishes.
+            growth, a D that depends on gradients of fields (its bound would need their second derivatives) or on a
+            field with tau > 0, or a D that is not positive definite.
         ConvergenceError: a coefficient or a position that is not finite.
     """
 
@@ -222,6 +233,7 @@ def entropy_bound(
             replicas=replicas,
             seed=seed,
             gradients=True,
+            relaxing=True,
             include_self=include_self,
             field_tol=field_tol,
             progress=progress,
@@ -276,12 +288,25 @@ class _Rates:
         ensemble, system = self.ensemble, self.ensemble.particles
         self._known.t = t
         self._known.update(system.positions, system.seen.extent)
+        self._known.update_moments(system.positions)
         for score in self.scores.values():
             score.update(system.seen.extent, t)
         with together(ensemble.comm):
             for name, x in system.positions.items():
                 score_at, resolved = self.scores[name].at(x)
-                found = production(ensemble.pde.model, name, system.at(name, x), self._known.at(name, x), score_at)
+                own, known = system.at(name, x), self._known.at(name, x)
+                if step == 0:
+                    _check_independent_of_relaxing(ensemble.pde.model, name, known)
+                found = np.empty(len(x))
+                for rows in groups_of(own):
+                    found[rows] = production(
+                        ensemble.pde.model,
+                        name,
+                        own.part(rows),
+                        known.part(rows),
+                        score_at[rows],
+                        ensemble.weights[name],
+                    )
                 for row, part in zip(self._rates, (found, np.where(resolved, 0.0, found)), strict=True):
                     row[:, step] += np.bincount(ensemble.replica_of, weights=part, minlength=ensemble.replicas)
 
@@ -292,39 +317,76 @@ class _Rates:
         return every, unresolved
 
 
-def production(model: Model, species: str, own: FieldValues, known: FieldValues, score: Array) -> Array:
-    r"""Return :math:`|c|^2/(4 D)` at particles, shape (n,); arguments and errors as for ``defect``. Rank-local."""
-    c, diffusion = defect(model, species, own, known, score)
-    return np.asarray(np.sum(c * c, axis=1) / (4.0 * diffusion))
+def _check_independent_of_relaxing(model: Model, species: str, c: FieldValues) -> None:
+    """Raise if D changes with a field that relaxes.
+
+    Raises:
+        InputError: it does.
+    """
+    plain = replace(c, gradients={})
+    value = diffusion_of(model, species, plain)
+    for name in (f.name for f in model.fields if f.tau > 0):
+        moved = replace(plain, values={**c.values, name: c[name] + _STEP * (1.0 + np.abs(c[name]))})
+        if not np.array_equal(value, diffusion_of(model, species, moved)):
+            raise InputError(
+                f"the diffusion coefficient of species {species!r} depends on field {name!r}, which has tau > 0: it "
+                "depends on the particles' past, which the entropy bound does not cover; use tau = 0"
+            )
 
 
-def defect(model: Model, species: str, own: FieldValues, known: FieldValues, score: Array) -> tuple[Array, Array]:
-    """Return c, shape (n, d), and D > 0, shape (n,), at particles of a species. Rank-local.
+def production(
+    model: Model, species: str, own: FieldValues, known: FieldValues, score: Array, weight: float = 0.0
+) -> Array:
+    r"""Return :math:`\frac14 c\cdot D^{-1}c` at particles, (n,); arguments and errors as for ``defect``. Rank-local."""
+    c, diffusion = defect(model, species, own, known, score, weight)
+    return 0.25 * inverse_form(c, diffusion)
+
+
+def inverse_form(c: Array, diffusion: Array) -> Array:
+    """Return c·D⁻¹c, shape (n,), for vectors (n, d) and diagonals (n, d) or matrices (n, d, d)."""
+    if diffusion.ndim == 2:
+        return np.asarray(np.sum(c * c / diffusion, axis=1))
+    return np.asarray(np.sum(c * np.linalg.solve(diffusion, c[..., None])[..., 0], axis=1))
+
+
+def defect(
+    model: Model, species: str, own: FieldValues, known: FieldValues, score: Array, weight: float = 0.0
+) -> tuple[Array, Array]:
+    """Return c, shape (n, d), and D, positive definite, at particles of a species. Rank-local.
+
+    D has the shape (n, d, d), or (n, d) where it is diagonal.
 
     Args:
         model: the model.
         species: the species.
-        own: the fields of the empirical measure at the particles, with gradients.
-        known: the fields of the density there, with gradients.
+        own: the fields of the empirical measure at the particles, with gradients, and its moments.
+        known: the fields of the density there, with gradients, and its moments.
         score: ∇log u there, shape (n, d).
+        weight: the weight w of the particles in the moments.
 
     Raises:
-        InputError: D depends on gradients of fields, or is not positive.
+        InputError: D depends on gradients of fields, or is not positive definite.
     """
     try:
-        (diffusion, slope), (there, slope_there) = (_diffusion(model, species, fields) for fields in (own, known))
+        diffusion, slope = _diffusion(model, species, own, weight)
+        there, slope_there = _diffusion(model, species, known, 0.0)
     except InputError as error:
         raise InputError(
             f"the diffusion coefficient of species {species!r} cannot be differentiated: {error} (the entropy bound "
-            "needs a D of position and fields alone, not of their gradients)"
+            "needs a D of position, fields and moments alone, not of gradients of fields)"
         ) from None
-    c = slope - slope_there + (diffusion - there)[:, None] * score
+    if diffusion.ndim != there.ndim:
+        diffusion, there = (as_matrices(each, *score.shape) for each in (diffusion, there))
+    difference = diffusion - there
+    c = slope - slope_there
+    c += difference * score if difference.ndim == 2 else np.einsum("nab,nb->na", difference, score)
     drifts = [drift_of(model, species, values) for values in (own, known)]
     if drifts[0] is not None and drifts[1] is not None:
         c -= drifts[0] - drifts[1]
-    if not np.all(diffusion > 0):
+    least = eigenvalue_ends(diffusion)[0]
+    if not np.all(least > 0):
         raise InputError(
-            f"the diffusion coefficient of species {species!r} is {diffusion.min():g} at a particle: the entropy "
+            f"the diffusion coefficient of species {species!r} is {least.min():g} at a particle: the entropy "
             "bound divides by it, so it must be > 0"
         )
     return c, diffusion
@@ -336,23 +398,48 @@ def cumulative(rates: Array, times: Array) -> Array:
     return np.concatenate([np.zeros_like(rates[..., :1]), np.cumsum(steps, axis=-1)], axis=-1)
 
 
-def _diffusion(model: Model, species: str, c: FieldValues) -> tuple[Array, Array]:
-    """Return D, (n,), and its total derivative in x, (n, d): central differences along each direction.
+def _diffusion(model: Model, species: str, c: FieldValues, weight: float) -> tuple[Array, Array]:
+    """Return D, of shape (n, d) where it is diagonal, else (n, d, d), and ∇·D, its total derivative in x, (n, d).
 
     Position and fields move together, x by ±h e_a and every field by ±h ∂_a c: that is the chain rule, for any model.
+    The moments of the species follow, by ``weight`` times the gradient of φ. Differences are central.
     """
     n, d = c.points.shape
-    value = np.broadcast_to(diffusion_of(model, species, replace(c, gradients={}), scalar=True), (n,))
-    slope = np.empty((n, d))
-    for axis in range(d):
-        unit = np.eye(d)[axis]
-        ends = []
-        for h in (-_STEP, _STEP):
-            moved = {name: field + h * c.gradients[name][:, axis] for name, field in c.values.items()}
-            ends.append(
-                diffusion_of(
-                    model, species, replace(c, points=c.points + h * unit, values=moved, gradients={}), scalar=True
-                )
+
+    def at(**changes: Any) -> Array:
+        value = diffusion_of(model, species, replace(c, gradients={}, **changes))
+        return value if value.ndim > 1 else np.repeat(np.broadcast_to(value, (n,))[:, None], d, axis=1)
+
+    value, divergence = at(), np.zeros((n, d))
+
+    def add(derivative: Array, axis: int) -> None:
+        """Add the derivative of D along an axis, in D's shape."""
+        if derivative.ndim == 2:
+            divergence[:, axis] += derivative[:, axis]
+        else:
+            divergence[:] += derivative[:, :, axis]
+
+    steps = _STEP * np.eye(d)
+    for axis, step in enumerate(steps):
+        ends = [
+            at(
+                points=c.points + sign * step,
+                values={name: field + sign * _STEP * c.gradients[name][:, axis] for name, field in c.values.items()},
             )
-        slope[:, axis] = (ends[1] - ends[0]) / (2 * _STEP)
-    return value, slope
+            for sign in (-1, 1)
+        ]
+        add((ends[1] - ends[0]) / (2 * _STEP), axis)
+    for moment in (m for m in model.moments if m.source == species and weight):
+        both = [[moment_integrand(moment, c.points + sign * step) for sign in (-1, 1)] for step in steps]
+        slopes = [weight * (high - low) / (2 * _STEP) for low, high in both]
+        now = np.asarray(c.moments[moment.name], dtype=np.float64)
+        for index in np.ndindex(now.shape):
+            h = _STEP * max(1.0, float(np.abs(now).max()))
+            change = np.zeros(now.shape)
+            change[index] = h
+            high, low = (at(moments={**c.moments, moment.name: now + sign * change}) for sign in (1, -1))
+            derivative = (high - low) / (2 * h)
+            for axis in range(d):
+                along = slopes[axis][(slice(None), *index)]
+                add(derivative * along.reshape(-1, *(1,) * (derivative.ndim - 1)), axis)
+    return value, divergence

@@ -44,12 +44,14 @@ grows.) The tables are in tests/benchmarks/results.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from kspde.distances.target import Target
 from kspde.errors import InputError
 from kspde.evidence.ensemble import check_solution
-from kspde.evidence.entropy import cumulative, defect
+from kspde.evidence.entropy import cumulative, defect, inverse_form
 from kspde.models import FieldValues, Model
 from kspde.protocols import SolvedDensity
 from kspde.typing import Array
@@ -108,10 +110,11 @@ def _rate(pde: SolvedDensity, model: Model, species: str, strengths: dict[str, f
         signal = pde.signal_on_grid(grid.axes, name, t)
         values[name] = signal.ravel()
         gradients[name] = np.stack([*np.gradient(signal, *grid.axes)], axis=-1).reshape(points.shape)
-    known = FieldValues(points, values, gradients)
-    square, diffusion = np.zeros(len(points)), np.ones(len(points))
+    moments = {m.name: pde.moment(m.name, t) for m in model.moments}
+    known = FieldValues(points, values, gradients, t, moments)
+    square = np.zeros(len(points))
     for axis in range(2):
         moved = {name: slope + strengths[name] * np.eye(2)[axis] for name, slope in gradients.items()}
-        column, diffusion = defect(model, species, FieldValues(points, values, moved), known, np.zeros_like(points))
-        square += np.sum(column * column, axis=1)
-    return float(np.sum(u.ravel() ** 2 * square / (16.0 * np.pi * diffusion)) * grid.cell_volume)
+        column, diffusion = defect(model, species, replace(known, gradients=moved), known, np.zeros_like(points))
+        square += inverse_form(column, diffusion)
+    return float(np.sum(u.ravel() ** 2 * square / (16.0 * np.pi)) * grid.cell_volume)
