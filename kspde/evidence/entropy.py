@@ -16,7 +16,8 @@ the moments :math:`\bar m = \int\varphi u^\varepsilon` of the densities (their (
 -\nabla_i\cdot(D_i u_N) + \beta_i u_N`, :math:`(\nabla\cdot D)_a = \sum_b \partial_b D_{ab}`. As in their (3.7), an
 integration by parts in :math:`\frac{d}{dt} N H = \int \partial_t u_N \log\frac{u_N}{\bar u} - \frac{u_N}{\bar
 u}\partial_t\bar u` and :math:`\nabla_i(u_N/\bar u) = (u_N/\bar u)\,g_i` give :math:`\frac{d}{dt} N H = \sum_i \int
-u_N\,g_i \cdot (J_i/u_N - \bar J_i/\bar u)`, and since :math:`J_i/u_N = -\nabla_i\cdot D_i - D_i \nabla_i\log u_N + \beta_i`,
+u_N\,g_i \cdot (J_i/u_N - \bar J_i/\bar u)`, and since :math:`J_i/u_N = -\nabla_i\cdot D_i - D_i \nabla_i\log u_N +
+\beta_i`,
 
 .. math::
     \frac{dH}{dt} = \frac1N \sum_i E\big[-g_i\cdot D_i g_i - c_i \cdot g_i\big], \qquad
@@ -37,10 +38,10 @@ e^{-\bar a})(\nabla\log u^\varepsilon - \nabla\bar a)`: the sum of the integrand
 with no unknown constant, and H(0) = 0 where the particles start independently from the density's own initial value.
 
 **Fields that relax.** With τ > 0 the field a at time t depends on the particles' paths, and Liouville's equation has
-the drift :math:`E[\beta_i | X(t)]`. If D does not depend on a, c_i is affine in the drift, so that the identity holds with
-:math:`E[c_i | X(t)]`; and as :math:`c \mapsto c\cdot D^{-1} c` is convex, Jensen's inequality leaves the bound as it
-stands, with c_i of the path. If D depends on a, :math:`\nabla_i\cdot E[D_i | X(t)]` is not an expectation of what a
-simulation knows: refused. So is growth: weighted particles have no probability law whose entropy this is.
+the drift :math:`E[\beta_i | X(t)]`. If D does not depend on a, c_i is affine in the drift, so that the identity holds
+with :math:`E[c_i | X(t)]`; and as :math:`c \mapsto c\cdot D^{-1} c` is convex, Jensen's inequality leaves the bound
+as it stands, with c_i of the path. If D depends on a, :math:`\nabla_i\cdot E[D_i | X(t)]` is not an expectation of
+what a simulation knows: refused. So is growth: weighted particles have no probability law whose entropy this is.
 
 **Marginals.** For an exchangeable law against a product of equal factors the entropy :math:`H_r` of r particles has
 :math:`H_r/r` non-decreasing in r (Han's inequality, for relative entropies: average the chain rule over the particles

@@ -1,0 +1,233 @@
+"""The entropy bound with matrices, moments, several species, fields that relax: against exact laws and derivatives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+from particle_systems import START
+
+import kspde
+from kspde.evidence.entropy import defect, inverse_form
+from kspde.problem import Problem
+
+T_END, K = 0.5, 2.0
+D = np.array([[0.6, 0.25], [0.25, 0.4]])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ornstein(kspde.Model):
+    """dX = −k(X − m)dt + √(2D)dB with the mean m of all particles, or of those of the other species."""
+
+    dimension: int = 2
+    species: tuple[str, ...] = ("u",)
+    mean_field: bool = True
+    fields = ()
+
+    @property
+    def moments(self):
+        names = self.species if self.mean_field else ()
+        return tuple(kspde.Moment(name=f"m_{s}", function=lambda x: x, source=s) for s in names)
+
+    def diffusion(self, species, c):
+        n, d = c.points.shape
+        return np.broadcast_to(D, (n, 2, 2)) if d == 2 else {"u": 0.5, "a": 0.5, "b": 0.2}[species]
+
+    def drift(self, species, c):
+        return -K * (c.points - c.moment(f"m_{self.species[-1 - self.species.index(species)]}") * self.mean_field)
+
+
+class Known:
+    """A solved density that is known exactly: Gaussians with constant means, or moments that decay."""
+
+    initial, eps, domain, comm = "u0", None, None, MPI.COMM_WORLD
+    times = np.array([0.0, T_END])
+
+    def __init__(self, model, means, mean_at):
+        self.model, self.t_end, self.mean_at = model, T_END, mean_at
+        u0 = {s: kspde.GaussianMixture(weights=(1.0,), means=(means[s],), stds=(0.7,)) for s in model.species}
+        self.u0 = u0
+        self.problem = Problem.of(model, u0, t_end=T_END)
+
+    def covariance(self, species, t):
+        decay = np.exp(-2 * K * t)
+        d = D if self.model.dimension == 2 else np.array([[self.model.diffusion(species, C)]])
+        return decay * 0.49 * np.eye(len(d)) + d / K * (1 - decay)
+
+    def on_grid(self, axes, species, t, outside=None):
+        x = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1) - self.mean_at(t)[species]
+        s = self.covariance(species, t)
+        form = np.einsum("...a,ab,...b", x, np.linalg.inv(s), x)
+        return np.exp(-0.5 * form) / np.sqrt(np.linalg.det(2 * np.pi * s))
+
+    def signal_on_grid(self, axes, field, t):
+        raise AssertionError("the model has no fields")
+
+    def moment(self, name, t):
+        return np.asarray(self.mean_at(t)[name.removeprefix("m_")])
+
+
+C = kspde.FieldValues(np.zeros((1, 1)), {})
+
+
+@pytest.fixture(autouse=True)
+def _no_moment_without_interaction(monkeypatch):
+    """c.moment of a model without moments is 0 here, so that one model serves with and without interaction."""
+    ask = kspde.FieldValues.moment
+    monkeypatch.setattr(kspde.FieldValues, "moment", lambda self, name: ask(self, name) if self.moments else 0.0)
+
+
+def test_independent_particles_have_no_entropy():
+    known = Known(
+        Ornstein(mean_field=False), {"u": (0.3, -0.2)}, lambda t: {"u": np.exp(-K * t) * np.array([0.3, -0.2])}
+    )
+    bound = kspde.entropy_bound(known, n=5, dt=0.05, replicas=3)
+    assert np.abs(bound.value).max() == 0.0
+
+
+def test_gaussian_laws_of_a_mean_field_ornstein_uhlenbeck_process():
+    mean = np.array([0.3, -0.2])
+    known = Known(Ornstein(), {"u": mean}, lambda t: {"u": mean})
+    n = 20
+    found = kspde.entropy_bound(known, n=n, dt=0.1, replicas=400, seed=2)
+    t = found.times
+    # Whatever dt, E c·D⁻¹c = k² tr(D⁻¹ Cov m), Cov m = (Σ₀ + 2Dt)/N
+    exact_bound = 0.25 * K**2 * (0.49 * np.trace(np.linalg.inv(D)) * t + 2 * t**2)
+    low, high = found.interval
+    assert np.all(np.abs(n * found.value - exact_bound) <= 1.5 * n * (high - low) / 2 + 0.02 * exact_bound)
+    assert high[-1] - low[-1] < 0.2 * found.value[-1]
+    # √N(m − μ) has the covariance Σ₀ + 2Dt, the other N − 1 directions have u's own.
+    exact = []
+    for time in t:
+        ratio = np.linalg.solve(known.covariance("u", time), 0.49 * np.eye(2) + 2 * D * time)
+        exact.append(0.5 * (np.trace(ratio) - 2 - np.log(np.linalg.det(ratio))))
+    assert n * low[-1] > exact[-1] > 0.3 * exact_bound[-1]  # the ratio of bound and entropy is 1.9
+    assert np.all(exact_bound[1:] > exact[1:])
+
+
+def test_two_species_that_drift_to_each_others_mean():
+    model = Ornstein(dimension=1, species=("a", "b"))
+    means = {"a": np.array([0.4]), "b": np.array([0.4])}
+    n, h = 10, 0.1
+    found = kspde.entropy_bound(Known(model, means, lambda t: means), n=n, dt=h, replicas=400, seed=4)
+    # The covariance V of both means under Euler's steps; c_a = k(m_b − E m_b), and the other way round.
+    step, v, rates = np.eye(2) + h * K * np.array([[-1.0, 1.0], [1.0, -1.0]]), 0.49 / n * np.eye(2), []
+    for _ in found.times:
+        rates.append(K**2 / 8 * (v[1, 1] / 0.5 + v[0, 0] / 0.2))
+        v = step @ v @ step.T + 2 * h / n * np.diag([0.5, 0.2])
+    exact = h * (np.sum(rates) - 0.5 * (rates[0] + rates[-1]))
+    half = 0.5 * (found.interval[1][-1] - found.interval[0][-1])
+    assert half < 0.15 * exact
+    assert abs(found.value[-1] - exact) < 1.5 * half
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tensor(kspde.Model):
+    """D = a matrix of position, a field and moments."""
+
+    @property
+    def fields(self):
+        return (kspde.Field(name="c", kernel=kspde.GaussianMollifier(eps=0.6), gradient=True),)
+
+    @property
+    def moments(self):
+        return (
+            kspde.Moment(name="m2", function=lambda x: np.einsum("na,nb->nab", x, x)),
+            kspde.Moment(name="cubic", function=lambda x: x[:, 0] ** 3),
+        )
+
+    def diffusion(self, species, c):
+        n = len(c.points)
+        q = np.eye(2) * (2 + c.moment("cubic") ** 2) + 0.3 * c.moment("m2")
+        wave = np.stack([np.sin(c.points[:, 1]), c["c"] ** 2, c["c"] ** 2, np.cos(c.points[:, 0])], axis=1)
+        return (2 + c["c"])[:, None, None] * q + 0.2 * wave.reshape(n, 2, 2)
+
+    def drift(self, species, c):
+        return c.gradient("c") + c.moment("m2")[0]
+
+
+@pytest.mark.one_rank
+def test_the_defect_is_the_derivative_along_one_particle():
+    """∇_i·D_i by moving particle i in the whole system, with its field and moments written out."""
+    rng = np.random.default_rng(3)
+    model, w = Tensor(), 0.3
+    x, score = rng.normal(size=(6, 2)), rng.normal(size=(6, 2))
+
+    def system(x):
+        z = x[:, None] - x
+        values = w * np.exp(-0.5 * (z**2).sum(axis=2) / 0.36) / (2 * np.pi * 0.36)
+        gradients = -(values[..., None] * z / 0.36).sum(axis=1)
+        moments = {"m2": w * x.T @ x, "cubic": np.asarray(w * (x[:, 0] ** 3).sum())}
+        return kspde.FieldValues(x, {"c": values.sum(axis=1)}, {"c": gradients}, 0.0, moments)
+
+    own = system(x)
+    shift = rng.normal(size=(6, 2))
+    known = kspde.FieldValues(x, {"c": np.zeros(6)}, {"c": shift}, 0.0, {"m2": np.eye(2), "cubic": np.asarray(0.4)})
+    c, diffusion = defect(model, "u", own, known, score, w)
+    here, there = model.diffusion("u", own), model.diffusion("u", known)
+    expected = np.einsum("nab,nb->na", here - there, score) - (model.drift("u", own) - model.drift("u", known))
+    h = 1e-5
+    for i in range(6):
+        for b in range(2):
+            ends = []
+            for sign in (-1, 1):
+                moved = x.copy()
+                moved[i, b] += sign * h
+                ends.append(model.diffusion("u", system(moved))[i])
+            expected[i] += (ends[1] - ends[0])[:, b] / (2 * h)
+            # of the density's D only the position and c̄ = 0, whose gradient is given, depend on x
+            step = h * np.eye(2)[b]
+            ends = [
+                model.diffusion(
+                    "u",
+                    kspde.FieldValues(x + s * step, {"c": s * h * shift[:, b]}, {}, 0.0, known.moments),
+                )[i]
+                for s in (-1, 1)
+            ]
+            expected[i] -= (ends[1] - ends[0])[:, b] / (2 * h)
+    np.testing.assert_allclose(c, expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(diffusion, here)
+    np.testing.assert_allclose(
+        inverse_form(c, diffusion), [v @ np.linalg.inv(m) @ v for v, m in zip(c, here, strict=True)]
+    )
+    without, _ = defect(model, "u", own, known, score)
+    assert np.abs(without - c).max() > 0.1  # what the moments' own share is worth here
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relaxing(kspde.Model):
+    """A drift, and perhaps a diffusion coefficient, of a field that relaxes."""
+
+    dimension: int = 1
+    tau: float = 0.5
+    alpha: float = 0.0
+
+    @property
+    def fields(self):
+        return (kspde.Field(name="v", kernel=kspde.Yukawa(), gradient=True, tau=self.tau),)
+
+    def diffusion(self, species, c):
+        return np.exp(-self.alpha * c["v"])
+
+    def drift(self, species, c):
+        return 3.0 * c.gradient("v")
+
+
+def solved(model):
+    box = kspde.Box(half_width=8.0, cells=12, degree=5, dimension=1)
+    save = kspde.SaveAt(times=np.linspace(0, 0.2, 6))
+    return kspde.solve(model, START, box, t_end=0.2, tol=1e-6, eps=0.4, save=save)
+
+
+def test_a_field_that_relaxes_in_the_drift_alone():
+    """As τ → 0 the bound is that of τ = 0; memory lowers it here."""
+    options = {"n": 20, "dt": 0.02, "replicas": 10, "seed": 1}
+    still = kspde.entropy_bound(solved(Relaxing(tau=0.0)), **options)
+    fast = kspde.entropy_bound(solved(Relaxing(tau=1e-4)), **options)
+    slow = kspde.entropy_bound(solved(Relaxing()), **options)
+    assert fast.value[-1] == pytest.approx(still.value[-1], rel=2e-2)
+    assert 0.2 * still.value[-1] < slow.value[-1] < still.value[-1]
+    with pytest.raises(kspde.InputError, match=r"depends on field 'v', which has tau > 0"):
+        kspde.entropy_bound(solved(Relaxing(alpha=1.0)), **options)
