@@ -324,11 +324,9 @@ def _check_independent_of_relaxing(model: Model, species: str, c: FieldValues) -
     Raises:
         InputError: it does.
     """
-    plain = replace(c, gradients={})
-    value = diffusion_of(model, species, plain)
     for name in (f.name for f in model.fields if f.tau > 0):
-        moved = replace(plain, values={**c.values, name: c[name] + _STEP * (1.0 + np.abs(c[name]))})
-        if not np.array_equal(value, diffusion_of(model, species, moved)):
+        moved = replace(c, values={**c.values, name: c[name] + _STEP * (1.0 + np.abs(c[name]))})
+        if not np.array_equal(diffusion_of(model, species, c), diffusion_of(model, species, moved)):
             raise InputError(
                 f"the diffusion coefficient of species {species!r} depends on field {name!r}, which has tau > 0: it "
                 "depends on the particles' past, which the entropy bound does not cover; use tau = 0"
@@ -374,7 +372,7 @@ def defect(
     except InputError as error:
         raise InputError(
             f"the diffusion coefficient of species {species!r} cannot be differentiated: {error} (the entropy bound "
-            "needs a D of position, fields and moments alone, not of gradients of fields)"
+            "needs a D of position, fields and moments alone, not of their gradients)"
         ) from None
     if diffusion.ndim != there.ndim:
         diffusion, there = (as_matrices(each, *score.shape) for each in (diffusion, there))

@@ -225,9 +225,9 @@ def test_a_field_that_relaxes_in_the_drift_alone():
     """As τ → 0 the bound is that of τ = 0; memory lowers it here."""
     options = {"n": 20, "dt": 0.02, "replicas": 10, "seed": 1}
     still = kspde.entropy_bound(solved(Relaxing(tau=0.0)), **options)
-    fast = kspde.entropy_bound(solved(Relaxing(tau=1e-4)), **options)
+    fast = kspde.entropy_bound(solved(Relaxing(tau=0.01)), **options)
     slow = kspde.entropy_bound(solved(Relaxing()), **options)
-    assert fast.value[-1] == pytest.approx(still.value[-1], rel=2e-2)
-    assert 0.2 * still.value[-1] < slow.value[-1] < still.value[-1]
+    assert fast.value[-1] == pytest.approx(still.value[-1], rel=1e-2)
+    assert 0.8 * still.value[-1] < slow.value[-1] < 0.98 * still.value[-1]
     with pytest.raises(kspde.InputError, match=r"depends on field 'v', which has tau > 0"):
         kspde.entropy_bound(solved(Relaxing(alpha=1.0)), **options)
