@@ -78,6 +78,7 @@ from kspde.errors import InputError, check_choice, check_integer
 from kspde.evidence.ensemble import Ensemble, groups_of
 from kspde.evidence.result import Result
 from kspde.evidence.score import Score
+from kspde.matrices import as_matrices, eigenvalue_ends
 from kspde.models import FieldValues, Model
 from kspde.models.coefficients import diffusion_of, drift_of, moment_integrand
 from kspde.particles.reductions import reduced
@@ -374,24 +375,20 @@ def defect(
             "needs a D of position, fields and moments alone, not of their gradients)"
         ) from None
     if diffusion.ndim != there.ndim:
-        diffusion, there = (_matrices(each) for each in (diffusion, there))
+        diffusion, there = (as_matrices(each, *score.shape) for each in (diffusion, there))
     difference = diffusion - there
     c = slope - slope_there
     c += difference * score if difference.ndim == 2 else np.einsum("nab,nb->na", difference, score)
     drifts = [drift_of(model, species, values) for values in (own, known)]
     if drifts[0] is not None and drifts[1] is not None:
         c -= drifts[0] - drifts[1]
-    least = diffusion if diffusion.ndim == 2 else np.linalg.eigvalsh(diffusion)
+    least = eigenvalue_ends(diffusion)[0]
     if not np.all(least > 0):
         raise InputError(
             f"the diffusion coefficient of species {species!r} is {least.min():g} at a particle: the entropy "
             "bound divides by it, so it must be > 0"
         )
     return c, diffusion
-
-
-def _matrices(diffusion: Array) -> Array:
-    return diffusion if diffusion.ndim == 3 else np.einsum("na,ab->nab", diffusion, np.eye(diffusion.shape[1]))
 
 
 def cumulative(rates: Array, times: Array) -> Array:
