@@ -69,9 +69,15 @@ class Semidiscretisation:
         self._moments = {m.name: (self._source(m), _moment_weights(space, m)) for m in model.moments}
 
     def start(self, densities: Array) -> Array:
-        """Return the unknowns at t = 0 for initial densities: relaxing fields start from K * u_0. Collective."""
+        """Return the unknowns at t = 0 for initial densities: relaxing fields start as they say, or from K * u_0.
+
+        Collective.
+        """
         rows = [*densities]
         for f in self.relaxing:
+            if f.start is not None:
+                rows.append(_initial_field(self.space, f.name, f.start))
+                continue
             operator = self._operators[f.name]
             prepared = operator.prepare(densities[self._source(f)], None)
             rows.append(operator.apply(prepared, False)[0].reshape(self.space.mass.shape))
@@ -374,6 +380,13 @@ def initial_densities(space: Space, u0: Mapping[str, InitialDensity]) -> tuple[A
             )
         nodal[i] *= u.mass / masses[i]
     return nodal, errors
+
+
+def _initial_field(space: Space, name: str, start: InitialDensity) -> Array:
+    """Return the nodal values of an initial field, which are not scaled; errors as those of a density. Collective."""
+    label = f"field {name}"
+    nodal, errors = initial_densities(space, {label: start})
+    return np.asarray(nodal[0] * (1.0 + errors[label]))
 
 
 def mollified(space: Space, nodal: Array, kernel: Kernel) -> Array:

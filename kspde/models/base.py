@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kspde.errors import InputError, check_flag, check_integer, check_number
+from kspde.initial import InitialDensity
 from kspde.kernels import Kernel, check_symbol
 from kspde.typing import Array
 
@@ -40,10 +41,11 @@ class Field:
         mollified: whether a regularised system replaces K by K * j^ε here.
         tau: τ ≥ 0; if τ > 0 the field relaxes to K * u instead of being equal to it: τ∂_t c = (Δ − ρ²)(c − K * u), with
             the kernel's ``relaxation_rate`` ρ. For the Yukawa potential that is τ∂_t c = Δc − μ²c + χu; the mollified
-            equation is the same with the source χu * j^ε. The field starts from K * u_0.
+            equation is the same with the source χu * j^ε.
+        start: the initial field if τ > 0, which is not mollified; None: K * u_0, in equilibrium with the density.
 
     Raises:
-        InputError: a value of the wrong kind, or τ < 0 or not finite.
+        InputError: a value of the wrong kind, τ < 0 or not finite, or ``start`` without τ > 0.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Field:
     gradient: bool = False
     mollified: bool = True
     tau: float = 0.0
+    start: InitialDensity | None = None
 
     def __post_init__(self) -> None:
         _check_names("field", name=(self.name, "c"), source=(self.source, "u"))
@@ -62,6 +65,7 @@ class Field:
         for what, flag in (("gradient", self.gradient), ("mollified", self.mollified)):
             check_flag(f"{what} of field {self.name!r}", flag)
         check_number(f"tau of field {self.name!r}", self.tau, at_least=0)
+        check_start(f"start of field {self.name!r}", self.start, self.tau)
         if self.kernel.local and self.tau > 0:
             raise InputError(f"field {self.name!r} is the density at the same place, which cannot relax: give tau = 0")
 
@@ -259,6 +263,11 @@ class Model(ABC):
                 raise InputError(f"fields of {type(self).__name__} hold a {type(f).__name__}: give kspde.Field objects")
         for f in self.fields:
             check_symbol(f"field {f.name!r}", f.kernel.in_dimension(self.dimension))
+            if f.start is not None and f.start.dimension != self.dimension:
+                raise InputError(
+                    f"start of field {f.name!r} has dimension {f.start.dimension}, the model {self.dimension}: give a "
+                    f"density on R^{self.dimension}"
+                )
         for m in self.moments:
             if not isinstance(m, Moment):
                 raise InputError(
@@ -285,3 +294,11 @@ def _check_names(kind: str, **names: tuple[object, str]) -> None:
     for what, (given, example) in names.items():
         if not isinstance(given, str) or not given or not given.isprintable():
             raise InputError(f"{what} = {given!r} of a {kind} is not valid: give a string such as {example!r}")
+
+
+def check_start(label: str, start: object, tau: float) -> None:
+    """Raise an ``InputError`` unless the initial field is None, or a density where τ > 0."""
+    if start is not None and not isinstance(start, InitialDensity):
+        raise InputError(f"{label} is a {type(start).__name__}: give a density such as kspde.GaussianMixture, or None")
+    if start is not None and not tau > 0:
+        raise InputError(f"{label} has no effect with tau = {tau:g}: give tau > 0, or leave it out")

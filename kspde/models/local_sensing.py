@@ -9,8 +9,9 @@ from typing import ClassVar
 import numpy as np
 
 from kspde.errors import InputError, check_number
+from kspde.initial import InitialDensity
 from kspde.kernels import Yukawa
-from kspde.models.base import Field, FieldValues, Model
+from kspde.models.base import Field, FieldValues, Model, check_start
 from kspde.models.motility import MOTILITIES, ExponentialMotility, Motility, OnePlusExponentialMotility
 from kspde.typing import Array
 
@@ -32,8 +33,8 @@ class LocalSensing(Model):
             ``ExponentialMotility(alpha=1.0)``.
         chi: the strength χ ≥ 0 of the signal.
         mu: the screening μ > 0, an inverse length.
-        tau: the relaxation time τ ≥ 0 of the signal, 0 if it is always in equilibrium. If τ > 0 it starts from that
-            equilibrium.
+        tau: the relaxation time τ ≥ 0 of the signal, 0 if it is always in equilibrium.
+        v0: the initial signal v₀ if τ > 0; None: in equilibrium with the initial density.
 
     Raises:
         InputError: a value out of range.
@@ -45,6 +46,7 @@ class LocalSensing(Model):
     chi: float
     mu: float = 1.0
     tau: float = 0.0
+    v0: InitialDensity | None = None
 
     def __post_init__(self) -> None:
         if not callable(self.motility):
@@ -55,11 +57,13 @@ class LocalSensing(Model):
         check_number("chi", self.chi, at_least=0)
         check_number("mu", self.mu, above=0)
         check_number("tau", self.tau, at_least=0)
+        check_start("v0", self.v0, self.tau)
 
     @property
     def fields(self) -> tuple[Field, ...]:
         """The signal v = Φ * u, or the signal that relaxes to it."""
-        return (Field(name="v", kernel=Yukawa(strength=self.chi, screening=self.mu), tau=self.tau),)
+        kernel = Yukawa(strength=self.chi, screening=self.mu)
+        return (Field(name="v", kernel=kernel, tau=self.tau, start=self.v0),)
 
     def diffusion(self, species: str, c: FieldValues) -> Array:
         """Return the motility γ(v)."""
@@ -113,3 +117,4 @@ class SignalDependentKellerSegel(LocalSensing):
 
     motility: Motility = field(default_factory=OnePlusExponentialMotility, init=False, repr=False)
     tau: float = field(default=0.0, init=False, repr=False)
+    v0: InitialDensity | None = field(default=None, init=False, repr=False)

@@ -35,8 +35,9 @@ FLOORS = (
 NEIGHBOURS = {
     ("initial", "kernels"),
     ("models", "kernels"),
+    ("models", "initial"),
 }
-MODELS_MAY_IMPORT = {"errors", "kernels", "models", "typing"}
+MODELS_MAY_IMPORT = {"errors", "initial", "kernels", "models", "typing"}
 #: The one file of models that reads a user's file, for which it needs the room below.
 MODELS_FROM_FILES = "models.tabulated"
 

@@ -126,7 +126,7 @@ class FieldEvaluator(ABC):
             check_bounded(field.name, field.kernel, dimension, gradient=field.gradient)
         self.fields = fields
         #: The fields that do not vanish identically.
-        self.active = tuple(field for field in fields if not is_zero(field.kernel))
+        self.active = tuple(field for field in fields if field.start is not None or not is_zero(field.kernel))
         self.dimension = dimension
         self.weights = dict(weights)
         self.tol = tol

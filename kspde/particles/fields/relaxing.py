@@ -13,7 +13,8 @@ h/\tau` a step of length h is exact for a source that is linear in time between 
 The sources come from the same splines, with the same factors on the grid, as those of
 :mod:`kspde.particles.fields.particle_mesh`, so that particles at rest have the field of τ = 0. The initial field is
 :math:`c(0) = K * \mu^N_0`, that of particles that have always been where they start; its expectation is the initial
-field :math:`K * u_0` of the density.
+field :math:`K * u_0` of the density. A field that starts from a given density is sampled at the grid points and
+interpolated by the same splines, on a grid that is refined until it reproduces the density between its points.
 
 *Images.* The field is what the particles have deposited since t = 0, wherever they were: :math:`\int_0^\infty
 \frac1\tau e^{-\rho^2 s/\tau} G_{s/\tau}\,ds` over heat kernels G is the Yukawa potential, so that, with a positive
@@ -33,17 +34,25 @@ import numpy as np
 import numpy.typing as npt
 
 from kspde.errors import InputError
+from kspde.initial import InitialDensity
+from kspde.kernels import Yukawa
 from kspde.models import Field
 from kspde.particles.fields.accuracy import grid_factors, image_distance, spacing
 from kspde.particles.fields.base import Extent, FieldEvaluator, check_resolved, too_large
 from kspde.particles.fields.splines import REACH, deposit, gather, gather_part, grids_for
+from kspde.radial import is_zero
 from kspde.runtime.compiled import use_threads
+from kspde.runtime.messages import warn
 from kspde.typing import Array
 
 __all__ = ["RelaxingFields"]
 
 #: The cloud's room to move before the grid is enlarged, on each side, as a share of its extent plus the padding.
 _SLACK = 0.1
+#: The most grid points that an initial field is given, and the error above which the run warns.
+_MOST, _COARSE = 8_000_000, 1e-3
+#: Points at which its splines are checked, and points per direction of the grid that its support is looked for on.
+_CHECKED, _LOOK = 1_000_000, {1: 4096, 2: 512, 3: 64}
 
 Modes = npt.NDArray[np.complex128]
 
@@ -93,10 +102,17 @@ class RelaxingFields(FieldEvaluator):
         self.shape: tuple[int, ...] = ()
         self._threads = use_threads(self.comm)
         d, tol = self.dimension, self.tol
+        self._starts = {f.name: f.start for f in self._relaxing if f.start is not None}
+        #: By field, the error of the splines between the grid points at the start, relative to the maximum.
+        self.start_error: dict[str, float] = {}
         if self._relaxing:
-            self.spacing = min(spacing(f.kernel, d, gradient=f.gradient, tol=tol) for f in self._relaxing)
-            far = max(image_distance(f.kernel, d, tol) for f in self._relaxing)
-            self.padding = 2 * max(far, 12 * self.spacing)
+            # What is left of an initial field spreads no farther than the Yukawa potential.
+            kernels = [f.kernel for f in self._relaxing if not is_zero(f.kernel)]
+            potentials = [Yukawa(screening=f.kernel.relaxation_rate) for f in self._relaxing if f.start is not None]
+            bounds = [spacing(f.kernel, d, gradient=f.gradient, tol=tol) for f in self._relaxing if f.kernel in kernels]
+            self.spacing = min(bounds, default=1.0 / max((k.screening for k in potentials), default=1.0))
+            self._far = max(image_distance(kernel, d, tol) for kernel in (*kernels, *potentials))
+            self.padding = 2 * max(self._far, 12 * self.spacing)
         #: By field, the transforms of its spline coefficients and of its source's, at time ``_at``.
         self._modes: dict[str, Modes] = {}
         self._sources: dict[str, Modes] = {}
@@ -109,12 +125,14 @@ class RelaxingFields(FieldEvaluator):
         Raises:
             InputError: the grid would take more than ``memory_limit``; on every rank.
         """
+        if not self.shape and self._starts:
+            self._resolve_starts(extent)
         if not self._prepared(positions, extent):
             return
         if self._at != self.t:
             fresh = self._deposited(positions)
             if not self._modes:
-                self._modes = {name: modes.copy() for name, modes in fresh.items()}
+                self._modes = {name: modes.copy() for name, modes in fresh.items()} | self._given()
             else:
                 for f in self._relaxing:
                     decay, lag = self._weights(f, self.t - self._at)
@@ -167,6 +185,8 @@ class RelaxingFields(FieldEvaluator):
         if not self.shape:
             return others
         grid = {"modes": list(self.shape), "spacing": self.spacing, "padding": self.padding, "threads": self._threads}
+        if self.start_error:
+            grid["start_error"] = dict(self.start_error)
         return {**others, "relaxing": grid} if others else grid
 
     def state(self) -> dict[str, Array]:
@@ -175,6 +195,8 @@ class RelaxingFields(FieldEvaluator):
         if self.shape:
             out |= {
                 "at": np.array([self._at]),
+                "spacing": np.array([self.spacing]),
+                "start_error": np.array(list(self.start_error.values())),
                 "lower": self._lower,
                 "inner": np.stack((self._inner.lower, self._inner.upper)),
                 "shape": np.array([self.shape, self._corner], dtype=np.float64),
@@ -190,6 +212,8 @@ class RelaxingFields(FieldEvaluator):
             self._others.restore({k.removeprefix(mark): a for k, a in state.items() if k.startswith(mark)})
         if self._relaxing:
             self._at, self._lower = float(state["at"][0]), state["lower"]
+            self._set_spacing(self._saved_spacing(state))
+            self.start_error = dict(zip(self._starts, state["start_error"].tolist(), strict=True))
             self._inner = Extent(*state["inner"])
             shape, corner = state["shape"].astype(int).tolist()
             self._check_grid(shape, corner)
@@ -208,6 +232,73 @@ class RelaxingFields(FieldEvaluator):
             raise ValueError(f"a grid of shape {shape}")
         if not np.all(whole <= 1e-6 * h) or 8.0 * math.prod(shape) > self.memory_limit:
             raise ValueError(f"a grid of shape {shape} around {low}, {high}")
+
+    def _set_spacing(self, h: float) -> None:
+        self.spacing, self.padding = h, 2 * max(self._far, 12 * h)
+
+    def _saved_spacing(self, state: Mapping[str, Array]) -> float:
+        """Return the spacing of a checkpoint, which may be that of the kernel halved several times."""
+        saved = float(state["spacing"][0])
+        halvings = math.log2(self.spacing / saved) if 0 < saved < math.inf else math.nan
+        if not (halvings == 0 if not self._starts else 0 <= halvings <= 60 and halvings.is_integer()):
+            raise ValueError(f"a spacing of {saved}")
+        return saved
+
+    def _resolve_starts(self, extent: Extent) -> None:
+        """Make a grid around particles and initial fields, fine enough for these. Collective.
+
+        Raises:
+            InputError: it would take more than ``memory_limit``.
+        """
+        for start in self._starts.values():
+            box = _support(start, self.tol)
+            extent = Extent(np.minimum(extent.lower, box.lower), np.maximum(extent.upper, box.upper))
+        while True:
+            self._cover(extent)
+            self.start_error = {name: self._error_of(name, modes) for name, modes in self._given().items()}
+            worst = max(self.start_error.values())
+            if worst <= self.tol or math.prod(2 * m for m in self.shape) > _MOST:
+                break
+            self._set_spacing(0.5 * self.spacing)
+            self.shape = ()
+        if worst > _COARSE:
+            warn(
+                f"the grid of spacing {self.spacing:.3g} reproduces the initial field only up to {worst:.2g} of its "
+                "maximum: give a smoother one",
+                self.comm,
+            )
+
+    def _given(self) -> dict[str, Modes]:
+        """Return by field the transforms of the spline coefficients of the initial fields that are given."""
+        from scipy import fft
+
+        out: dict[str, Modes] = {}
+        for name, start in self._starts.items():
+            axes = [low + self.spacing * np.arange(m) for low, m in zip(self._lower, self._corner, strict=True)]
+            points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, self.dimension)
+            values = np.zeros(self.shape)
+            values[tuple(map(slice, self._corner))] = np.asarray(start(points)).reshape(self._corner)
+            modes = fft.rfftn(values, workers=self._threads)
+            for axis, phase in enumerate(self._phases):
+                interpolating = (33.0 + 26.0 * np.cos(phase) + np.cos(2.0 * phase)) / 60.0
+                modes /= interpolating.reshape(-1, *(1,) * (self.dimension - 1 - axis))
+            out[name] = modes
+        return out
+
+    def _error_of(self, name: str, modes: Modes) -> float:
+        """Return the error of the splines of an initial field half-way between grid points."""
+        from scipy import fft
+
+        coefficients = fft.irfftn(modes, s=self.shape, workers=self._threads)
+        skip = max(1, math.ceil((math.prod(self._corner) / _CHECKED) ** (1 / self.dimension)))
+        axes = [
+            low + self.spacing * (np.arange(REACH[0], m - REACH[1], skip) + 0.5)
+            for low, m in zip(self._lower, self._corner, strict=True)
+        ]
+        points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, self.dimension)
+        found, exact = np.empty(len(points)), np.asarray(self._starts[name](points))
+        gather(found, None, coefficients, points, self._lower, self.spacing)
+        return float(np.abs(found - exact).max() / (np.abs(exact).max() or 1.0))
 
     def _deposited(self, positions: Mapping[str, Array]) -> dict[str, Modes]:
         """Return by field the transforms of the spline coefficients of particles at rest there. Collective."""
@@ -286,7 +377,7 @@ class RelaxingFields(FieldEvaluator):
         self._grids = grids_for(self._threads, corner)
         self._kept: dict[tuple[float, float, float], tuple[Array, Array]] = {}
         indices = [np.abs(np.fft.fftfreq(m, 1 / m)) for m in shape[:-1]] + [np.fft.rfftfreq(shape[-1], 1 / shape[-1])]
-        phases = [2 * np.pi * index / m for index, m in zip(indices, shape, strict=True)]
+        self._phases = phases = [2 * np.pi * index / m for index, m in zip(indices, shape, strict=True)]
         self._squared, factor = grid_factors(phases, self.spacing)
         self._factors = {f.name: f.kernel.symbol(self._squared) * factor for f in self._relaxing}
 
@@ -310,3 +401,22 @@ class RelaxingFields(FieldEvaluator):
                 larger[np.ix_(*here)] = values[np.ix_(*there)]
                 held[name] = fft.rfftn(larger, workers=self._threads)
         self._shown = math.nan
+
+
+def _support(density: InitialDensity, tol: float) -> Extent:
+    """Return a box outside of which an initial field is below ``tol`` of its maximum, as far as a grid shows."""
+    d, reach = density.dimension, 1.0
+    while density.mass_outside(reach) > 0.01 * tol and reach < 1e15:
+        reach *= 2.0
+    low = 0.0
+    for _ in range(20):
+        middle = 0.5 * (low + reach)
+        low, reach = (middle, reach) if density.mass_outside(middle) > 0.01 * tol else (low, middle)
+    axis = np.linspace(-reach, reach, _LOOK[d])
+    cell = float(axis[1] - axis[0])
+    grid = np.stack(np.meshgrid(*[axis] * d, indexing="ij"), axis=-1).reshape(-1, d)
+    values = np.asarray(density(grid))
+    inside = grid[values > 0.01 * tol * values.max(initial=0.0)]
+    if not abs(values.sum() * cell**d / density.mass - 1.0) < 1e-3 or not len(inside):  # too narrow for this grid
+        return Extent(np.full(d, -reach), np.full(d, reach))
+    return Extent(inside.min(axis=0) - cell, inside.max(axis=0) + cell)
