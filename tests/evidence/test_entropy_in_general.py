@@ -43,13 +43,13 @@ class Known:
     """A solved density that is known exactly: Gaussians with constant means, or moments that decay."""
 
     initial, eps, domain, comm = "u0", None, None, MPI.COMM_WORLD
-    times = np.array([0.0, T_END])
 
-    def __init__(self, model, means, mean_at):
-        self.model, self.t_end, self.mean_at = model, T_END, mean_at
+    def __init__(self, model, means, mean_at, t_end=T_END):
+        self.model, self.t_end, self.mean_at = model, t_end, mean_at
+        self.times = np.array([0.0, t_end])
         u0 = {s: kspde.GaussianMixture(weights=(1.0,), means=(means[s],), stds=(0.7,)) for s in model.species}
         self.u0 = u0
-        self.problem = Problem.of(model, u0, t_end=T_END)
+        self.problem = Problem.of(model, u0, t_end=t_end)
 
     def covariance(self, species, t):
         decay = np.exp(-2 * K * t)
@@ -121,6 +121,42 @@ def test_two_species_that_drift_to_each_others_mean():
     half = 0.5 * (found.interval[1][-1] - found.interval[0][-1])
     assert half < 0.15 * exact
     assert abs(found.value[-1] - exact) < 1.5 * half
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spreading(kspde.Model):
+    """D = 2 + m with the mean m of sin 3x over all particles."""
+
+    dimension: int = 1
+    fields = ()
+    moments = (kspde.Moment(name="m", function=lambda x: np.sin(3 * x[:, 0])),)
+
+    def diffusion(self, species, c):
+        return 2.0 + c.moment("m")
+
+
+class Start(Known):
+    """The Gaussian that ``Spreading`` starts from, for a time in which it hardly changes."""
+
+    def covariance(self, species, t):
+        return 0.49 * np.eye(1)
+
+    def moment(self, name, t):
+        return np.asarray(0.0)
+
+
+def test_a_particles_own_share_of_a_moment():
+    """At t = 0 with N = 2: c = −m x/s² + 3 cos(3x)/N, D = 2 + m, integrated over both particles."""
+    t_end = 1e-6
+    known = Start(Spreading(), {"u": (0.0,)}, lambda t: {"u": np.zeros(1)}, t_end)
+    found = kspde.entropy_bound(known, n=2, dt=t_end, replicas=3000, seed=5)
+    low, high = (end[-1] / t_end for end in found.interval)
+    y, w = np.polynomial.hermite_e.hermegauss(60)
+    x, w = 0.7 * y, w / w.sum()
+    m = 0.5 * (np.sin(3 * x)[:, None] + np.sin(3 * x))
+    exact = w @ ((1.5 * np.cos(3 * x) - m * x / 0.49) ** 2 / (4 * (2 + m))) @ w
+    assert high - low < 0.2 * exact
+    assert abs(found.value[-1] / t_end - exact) < 0.75 * (high - low)
 
 
 @dataclass(frozen=True, kw_only=True)
