@@ -22,7 +22,7 @@ from typing import overload
 import numpy as np
 
 from kspde.errors import InputError, check_choice, check_number, shown
-from kspde.kernels.base import Convolution, Kernel, ResolventPolynomial, check_symbol
+from kspde.kernels.base import Convolution, Kernel, Multiple, ResolventPolynomial, check_symbol
 from kspde.kernels.bumps import CompactBump, SmoothBump
 from kspde.kernels.gaussian import GaussianMollifier
 from kspde.kernels.identity import Identity
@@ -38,6 +38,7 @@ __all__ = [
     "Kernel",
     "MaternMollifier",
     "Mollifier",
+    "Multiple",
     "ResolventPolynomial",
     "SmoothBump",
     "Yukawa",
