@@ -105,8 +105,8 @@ def liouville(pde: SolvedDensity, *, n: int = 2, tol: float = 1e-7, include_self
         include_self: whether a particle feels itself, as printed in (1.3).
 
     Raises:
-        InputError: another dimension, several species, another domain, a mollified start, or states that are not
-            saved.
+        InputError: another dimension, several species, moments, another domain, a mollified start, or states that are
+            not saved.
         ConvergenceError: a step failed.
     """
     check_solution(pde)
@@ -117,6 +117,10 @@ def liouville(pde: SolvedDensity, *, n: int = 2, tol: float = 1e-7, include_self
         raise InputError(
             f"the model has dimension {model.dimension} and {len(model.species)} species: Liouville's equation is "
             "solved for one species on the line (dimension = 1)"
+        )
+    if model.moments:
+        raise InputError(
+            f"the model has moments ({model.moments[0].name}), which are not covered here: use entropy_bound"
         )
     if not getattr(box, "structured", False):
         raise InputError(f"the domain is a {type(box).__name__}: give the solution on a kspde.Box")

@@ -144,3 +144,26 @@ def test_moments_that_have_no_meaning(function, words: str) -> None:
         kspde.solve(Odd(), START, kspde.Box(half_width=6.0, cells=20, degree=2), t_end=0.1)
     with pytest.raises(kspde.InputError, match=words):
         kspde.simulate(Odd(), START, n=9, t_end=0.1, dt=0.1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Carried(kspde.Model):
+    """Particles that are carried along, by cos 4t."""
+
+    @property
+    def fields(self):
+        return ()
+
+    def diffusion(self, species, c):
+        return 0.0
+
+    def drift(self, species, c):
+        return np.full(c.points.shape, np.cos(4 * c.t))
+
+
+@pytest.mark.parametrize(("scheme", "share"), [("euler-maruyama", 0.0), ("weak-2", 0.5)])
+def test_particles_see_the_time_of_each_stage(scheme: str, share: float) -> None:
+    options = {"n": 5, "dt": 0.1, "scheme": scheme}
+    first, last = (kspde.simulate(Carried(), START, t_end=t, **options).of("u") for t in (0.1, 0.4))
+    expected = 0.1 * np.cos(4 * 0.1 * (np.arange(1, 4) + share)).sum()
+    assert last - first == pytest.approx(np.full(first.shape, expected), abs=1e-12)
