@@ -19,8 +19,8 @@ __all__ = ["RecycledGuess"]
 
 #: Solutions that are kept.
 _REMEMBERED = 8
-#: Columns that are worked on at a time, so that they stay in the cache: at 1e5 to 1.6e6 nodes the products take less than
-#: two thirds of the time of whole rows.
+#: Columns that are worked on at a time, so that they stay in the cache: at 1e5 to 1.6e6 nodes these products take less
+#: than two thirds of the time that whole rows take.
 _BATCH = 2**13
 #: Squares of combinations of solutions, in A's norm, are damped below this share of the largest: there the residuals of
 #: these solutions would decide, and rounding. Rounding differs between numbers of ranks; damped, not cut off, the
