@@ -65,9 +65,9 @@ def test_populations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "demos" / "cross_diffusion.toml").read_text("utf-8")
     smaller = {
-        "cells = 96": "cells = 32",
+        "cells = 96": "cells = 24",
         "n = 20_000": "n = 400",
-        "t_end = 0.4": "t_end = 0.1",
+        "t_end = 0.4": "t_end = 0.04",
         "eps = 0.3": "eps = 0.9",
     }
     for old, new in smaller.items():

@@ -209,8 +209,8 @@ def test_the_range_of_an_interaction_matters_to_order_two(carried_out: Run) -> N
     study = reduced(
         "cross-diffusion-eta",
         lambda eps, mollifier: eps < 0.3 and mollifier == "compact-bump",
-        options={"saves": 2},
-        t_end=0.04,
+        options={"saves": 1},
+        t_end=0.02,
     )
     outcome = carried_out(study)
     assert [rate.fit.quantity for rate in outcome.rates] == ["l2", "gradient"]
@@ -235,17 +235,17 @@ def test_limiting_particles_are_those_that_the_local_density_moves(carried_out: 
     study = reduced(
         "cross-diffusion-particles",
         lambda n, eps: n == 1000 and eps == 1.25,
-        options={"replicas": 2, "saves": 2},
-        t_end=0.04,
+        options={"replicas": 2, "saves": 1},
+        t_end=0.02,
         dt=0.02,
-        n=100,
+        n=50,
     )
     (found,) = values(carried_out(study), "sup")
     point = study.points[0]
-    save = kspde.SaveAt(times=(0.0, 0.02, 0.04))
+    save = kspde.SaveAt(times=(0.0, 0.02))
     local = point.experiment.density(**point.experiment.problem.local.arguments, save=save, comm=MPI.COMM_SELF)
     cloud = point.experiment.cloud(
-        n=200, method="direct", mean_field=local, mean_field_differs=("eps",), comm=MPI.COMM_SELF, seed=point.seed
+        n=100, method="direct", mean_field=local, mean_field_differs=("eps",), comm=MPI.COMM_SELF, seed=point.seed
     )
     assert cloud.coupling is not None
     assert np.mean(found.samples) == pytest.approx(cloud.coupling.distance.max(axis=0).sum(), rel=0.1)
