@@ -155,24 +155,28 @@ class _Stacked(FieldEvaluator):
         self._evaluators = [evaluator() for _ in range(replicas)] if relaxing else [evaluator()] * replicas
 
     def update(self, positions: Mapping[str, Array], extent: Extent) -> None:
-        """Keep the positions. Rank-local."""
-        self._positions, self._extent = positions, extent
-
-    def at(self, species: str, x: Array) -> FieldValues:
-        """Return the fields at the particles of a species, those of ``update``. Rank-local."""
-        values = {f.name: self._buffer(species, f.name, (len(x),)) for f in self.fields}
-        gradients = {f.name: self._buffer(species, f"∇{f.name}", x.shape) for f in self.fields if f.gradient}
+        """Compute all fields at all particles, which move species by species. Rank-local."""
+        self._found = {name: self._empty(name, x) for name, x in positions.items()}
         for replica, evaluator in enumerate(self._evaluators):
             part = slice(replica * self._n, (replica + 1) * self._n)
             if self._growing:
                 evaluator.weights = {name: np.asarray(w)[part] for name, w in self.weights.items()}
             evaluator.t = self.t
-            evaluator.update({name: y[part] for name, y in self._positions.items()}, self._extent)
-            found = evaluator.at(species, x[part])
-            for name, out in values.items():
-                out[part] = found[name]
-            for name, slope in gradients.items():
-                slope[part] = found.gradients[name]
+            evaluator.update({name: x[part] for name, x in positions.items()}, extent)
+            for name, x in positions.items():
+                found = evaluator.at(name, x[part])
+                for signal, out in self._found[name].values.items():
+                    out[part] = found[signal]
+                for signal, slope in self._found[name].gradients.items():
+                    slope[part] = found.gradients[signal]
+
+    def at(self, species: str, x: Array) -> FieldValues:
+        """Return the fields at the particles of a species, those of ``update``. Rank-local."""
+        return replace(self._found[species], points=x)
+
+    def _empty(self, species: str, x: Array) -> FieldValues:
+        values = {f.name: self._buffer(species, f.name, (len(x),)) for f in self.fields}
+        gradients = {f.name: self._buffer(species, f"∇{f.name}", x.shape) for f in self.fields if f.gradient}
         return FieldValues(x, values, gradients, self.t)
 
     def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:

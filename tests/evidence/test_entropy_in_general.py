@@ -267,3 +267,33 @@ def test_a_field_that_relaxes_in_the_drift_alone():
     assert 0.8 * still.value[-1] < slow.value[-1] < 0.98 * still.value[-1]
     with pytest.raises(kspde.InputError, match=r"depends on field 'v', which has tau > 0"):
         kspde.entropy_bound(solved(Relaxing(alpha=1.0)), **options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair(kspde.Model):
+    """Two species that drift along each other's field."""
+
+    dimension: int = 1
+    species = ("a", "b")
+
+    @property
+    def fields(self):
+        return tuple(kspde.Field(name=s, kernel=kspde.Yukawa(), source=s, gradient=True) for s in self.species)
+
+    def diffusion(self, species, c):
+        return 0.5
+
+    def drift(self, species, c):
+        return -2.0 * c.gradient("ab"["ba".index(species)])
+
+
+def test_fields_on_meshes_are_those_of_all_species_at_one_time(monkeypatch):
+    """Particles move species by species: the fields of all are computed before."""
+    box = kspde.Box(half_width=7.0, cells=12, degree=5, dimension=1)
+    save = kspde.SaveAt(times=np.linspace(0, 0.2, 3))
+    pde = kspde.solve(Pair(), {"a": START, "b": START}, box, t_end=0.2, tol=1e-5, eps=0.5, save=save)
+    direct, meshed = [], []
+    for most, out in ((400, direct), (1, meshed)):
+        monkeypatch.setattr("kspde.evidence.ensemble._DIRECT", most)
+        out.append(kspde.entropy_bound(pde, n=8, dt=0.05, replicas=6, seed=1).samples)
+    np.testing.assert_allclose(meshed, direct, rtol=1e-4)
