@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         ExponentialMotility,
         Field,
         FieldValues,
+        LandauMaxwell,
         LinearDriver,
         LocalSensing,
         Model,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     )
     from kspde.papers import theory
     from kspde.particles.resampling import SystematicResampling
-    from kspde.particles.schemes import EulerMaruyama, Weak2
+    from kspde.particles.schemes import EulerMaruyama, PairRotation, Weak2
     from kspde.particles.simulate import simulate
     from kspde.runtime.checkpoint import Checkpoint, StoppedError
     from kspde.runtime.saving import SaveAt
@@ -67,6 +68,7 @@ __all__ = [
     "Kernel",
     "KspdeError",
     "KspdeWarning",
+    "LandauMaxwell",
     "LinearDriver",
     "LocalSensing",
     "MaternMollifier",
@@ -75,6 +77,7 @@ __all__ = [
     "Model",
     "Moment",
     "OnePlusExponentialMotility",
+    "PairRotation",
     "Positive",
     "Positive2",
     "PowerDriver",
@@ -132,6 +135,7 @@ _HOMES = {
         "ExponentialMotility",
         "Field",
         "FieldValues",
+        "LandauMaxwell",
         "LinearDriver",
         "LocalSensing",
         "Model",
@@ -145,7 +149,7 @@ _HOMES = {
     ),
     "kspde.particles": ("simulate",),
     "kspde.particles.resampling": ("SystematicResampling",),
-    "kspde.particles.schemes": ("EulerMaruyama", "Weak2"),
+    "kspde.particles.schemes": ("EulerMaruyama", "PairRotation", "Weak2"),
     "kspde.runtime.checkpoint": ("Checkpoint", "StoppedError"),
     "kspde.runtime.saving": ("SaveAt",),
 }

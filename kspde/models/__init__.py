@@ -3,6 +3,7 @@
 from kspde.models.base import Field, FieldValues, Model, Moment
 from kspde.models.cross_diffusion import CrossDiffusion, ShigesadaKawasakiTeramoto
 from kspde.models.drivers import DRIVERS, LinearDriver, PowerDriver, TabulatedDriver
+from kspde.models.landau import LandauMaxwell
 from kspde.models.local_sensing import LocalSensing, SignalDependentKellerSegel
 from kspde.models.motility import (
     MOTILITIES,
@@ -23,6 +24,7 @@ __all__ = [
     "ExponentialMotility",
     "Field",
     "FieldValues",
+    "LandauMaxwell",
     "LinearDriver",
     "LocalSensing",
     "Model",
@@ -42,4 +44,5 @@ MODELS: dict[str, type[Model]] = {
     "cross-diffusion": CrossDiffusion,
     "shigesada-kawasaki-teramoto": ShigesadaKawasakiTeramoto,
     "density-dependent-volatility": DensityDependentVolatility,
+    "landau-maxwell": LandauMaxwell,
 }

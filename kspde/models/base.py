@@ -214,6 +214,15 @@ class Model(ABC):
         """
         return None
 
+    def pair_rotation(self, species: str) -> float | None:
+        r"""Return Λ if the scheme "pair-rotation" moves the particles of a species, or None (the default).
+
+        It does where D and b are :math:`a * \mu` and :math:`2\,b * \mu`, with :math:`a(z) = \Lambda(|z|^2 I -
+        z \otimes z)`, :math:`b = \nabla\cdot a` and the measure μ of that species alone:
+        :mod:`kspde.particles.schemes.pair_rotation` derives it.
+        """
+        return None
+
     def free_energy_density(self, densities: Mapping[str, Array], c: FieldValues) -> Array:
         r"""Return the integrand f of the free energy ∫f, shape (n,), if the model has one.
 

@@ -163,6 +163,7 @@ def simulate(
     )
     check_callable("progress", progress, "one argument, t/t_end")
     check_mean_field(mean_field, problem, mean_field_differs)
+    simulation.scheme.check(problem.model, weighted=weights is not None, mean_field=mean_field is not None)
     check_work(sum(simulation.counts.values()), steps=check_steps(problem.t_end, simulation.scheme.dt))
     if problem.model.has_growth and not simulation.scheme.grows:
         raise InputError(

@@ -213,7 +213,7 @@ def test_options_reach_the_particles_and_the_comparison(case_file: Callable[...,
         ("seed = 1", "statistics = ['x']", 'particles.statistics[0] = "x" is not valid: give "moments" or "minimal'),
         ("seed = 1", "times = [0.9]", "particles.times reach 0.9, after t_end = 0.05: give times in [0, t_end]"),
         ("seed = 1", "memory_limit = 0", "particles.memory_limit = 0.0 is not valid: give a finite number > 0"),
-        ("seed = 1", "scheme = 'milstein'", 'particles.scheme = "milstein" is not valid: give "euler-maruyama" or "w'),
+        ("seed = 1", "scheme = 'milstein'", 'particles.scheme = "milstein" is not valid: give "euler-maruyama", "w'),
         ("replicas = 2", "times = [0.9]", "compare.times = [0.9] are not valid: give increasing times in [0, 0.05]"),
         ("replicas = 2", "t = 0.01", "compare.t = 0.01 is not the time of the particles, 0.05: give times = [...]"),
         (

@@ -5,12 +5,13 @@ from typing import Any
 from kspde.errors import InputError, check_scheme_name, shown
 from kspde.particles.schemes.base import Scheme
 from kspde.particles.schemes.euler import EulerMaruyama
+from kspde.particles.schemes.pair_rotation import PairRotation
 from kspde.particles.schemes.weak2 import Weak2
 
-__all__ = ["SCHEMES", "EulerMaruyama", "Scheme", "Weak2", "scheme_of"]
+__all__ = ["SCHEMES", "EulerMaruyama", "PairRotation", "Scheme", "Weak2", "scheme_of"]
 
 #: Classes by the name that ``simulate(scheme=...)`` accepts.
-SCHEMES: dict[str, type[Scheme]] = {scheme.name: scheme for scheme in (EulerMaruyama, Weak2)}
+SCHEMES: dict[str, type[Scheme]] = {scheme.name: scheme for scheme in (EulerMaruyama, Weak2, PairRotation)}
 
 
 def scheme_of(scheme: Any, dt: Any) -> Scheme:

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from kspde.errors import ConvergenceError, check_number
 from kspde.matrices import fault
+from kspde.models import Model
 from kspde.particles.observation import Tallies
 from kspde.particles.system import System
 from kspde.typing import Array
@@ -50,6 +51,13 @@ class Scheme(ABC):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dt", check_number("dt", self.dt, above=0))
+
+    def check(self, model: Model, *, weighted: bool, mean_field: bool) -> None:  # noqa: B027 - most move all
+        """Raise unless the scheme moves a model's particles, with weights of their own or a mean field if so stated.
+
+        Raises:
+            InputError: says what the scheme needs.
+        """
 
     @abstractmethod
     def advance(self, system: System, step: int, t: float, h: float) -> Tallies | None:
