@@ -167,3 +167,46 @@ def test_particles_see_the_time_of_each_stage(scheme: str, share: float) -> None
     first, last = (kspde.simulate(Carried(), START, t_end=t, **options).of("u") for t in (0.1, 0.4))
     expected = 0.1 * np.cos(4 * 0.1 * (np.arange(1, 4) + share)).sum()
     assert last - first == pytest.approx(np.full(first.shape, expected), abs=1e-12)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vortices(kspde.Model):
+    """Vorticity that its own velocity carries along: dX = ∇^⊥ψ dt + √(2D) dB, −Δψ + μ²ψ = ω."""
+
+    d: float
+
+    @property
+    def fields(self):
+        return (kspde.Field(name="psi", kernel=kspde.Yukawa(screening=0.4), gradient=True),)
+
+    @property
+    def moments(self):
+        return (
+            kspde.Moment(name="centre", function=lambda x: x),
+            kspde.Moment(name="products", function=lambda x: x[:, :, None] * x[:, None]),
+        )
+
+    def diffusion(self, species, c):
+        return self.d
+
+    def drift(self, species, c):
+        return c.perp("psi")
+
+
+def test_two_vortices_turn_around_each_other_counter_clockwise() -> None:
+    pair = kspde.GaussianMixture(weights=[0.5, 0.5], means=[[-0.7, 0.3], [1.1, 0.3]], stds=[0.4, 0.4], mass=6.0)
+    box = kspde.Box(half_width=7.0, cells=14, degree=5)
+    pde = kspde.solve(Vortices(d=0.05), pair, box, t_end=0.4, tol=1e-5, save=kspde.SaveAt(times=[0.0]))
+    first, last = (pde.moment("products", t) - np.outer(*2 * (pde.moment("centre", t),)) / 6.0 for t in (0.0, 0.4))
+    assert first[0, 1] == pytest.approx(0.0, abs=1e-6)
+    assert 0.25 < last[0, 1] < 0.4
+    # ∇^⊥ψ has no divergence, and moves no pair apart: ∫|x|²u grows by 4DM alone, and the centre rests.
+    assert np.trace(last - first) == pytest.approx(4 * 0.05 * 6.0 * 0.4, abs=2e-4)
+    assert pde.moment("centre") == pytest.approx([1.2, 1.8], abs=1e-4)
+    cloud = kspde.simulate(Vortices(d=0.0), pair, n=1000, t_end=0.4, dt=0.04, eps=0.1, scheme="weak-2")
+    start = kspde.simulate(Vortices(d=0.0), pair, n=1000, t_end=1e-9, dt=0.04, eps=0.1)
+    x, y = (np.concatenate(each.comm.allgather(each.of("u"))) for each in (start, cloud))
+    x, y = x - x.mean(axis=0), y - x.mean(axis=0)
+    assert y.mean(axis=0) == pytest.approx(0.0, abs=1e-4)
+    assert np.sum(y**2) == pytest.approx(np.sum(x**2), rel=2e-3)
+    assert 6.0 * np.mean(y[:, 0] * y[:, 1] - x[:, 0] * x[:, 1]) == pytest.approx(last[0, 1], rel=0.2)
