@@ -192,15 +192,6 @@ def _root(system: System, species: str, diffusion: Array) -> Array:
     return np.sqrt(2.0 * diffusion)
 
 
-def _column(s: Array, axis: int, shape: tuple[int, int]) -> Array:
-    """Return s e_axis, shape (n, d)."""
-    if s.ndim == 3:
-        return s[:, :, axis]
-    out = np.zeros(shape)
-    out[:, axis] = s
-    return out
-
-
 def _times(s: Array, v: Array) -> Array:
     """Return the products s v of matrices and vectors."""
     return np.asarray(np.einsum("nab,nb->na", s, v))
@@ -211,21 +202,26 @@ def _add_correction(system: System, species: str, y: Array, s: Array, move: Arra
 
     A particle's own shares in them move with it.
     """
-    shape = (len(y), y.shape[1])
-    share = _SHARE * np.sqrt(0.5 * h)
+    share, factor = _SHARE * np.sqrt(0.5 * h), np.sqrt(0.5 * h) / (2 * _SHARE)
     own = _own_moment_slopes(system, species, y)
+    slopes = system.evaluator.own_slopes.get(species, {})
+    shifted = y.copy()
     for axis in range(y.shape[1]):
-        along = _column(s, axis, shape)
-        ends = []
-        for moved in (share * along, -share * along):
-            c = system.at(species, y + moved)
-            for name, slope in system.evaluator.own_slopes.get(species, {}).items():
-                c.gradients[name][:] -= np.reshape(slope, (-1, 1)) * moved
-            ends.append(_column(_amplitude_and_drift(system, species, c)[0], axis, shape))
-        move -= np.sqrt(0.5 * h) / (2 * _SHARE) * (ends[0] - ends[1])
-        for slope, weighted in own:
-            change = weighted(y + share * along) - weighted(y - share * along)
-            move -= np.sqrt(0.5 * h) / (2 * _SHARE) * _column(slope, axis, shape) * change[:, None]
+        # A number moves one coordinate, and a matrix all of them.
+        part, column = (np.s_[:, axis], np.s_[:]) if s.ndim == 1 else (np.s_[:, :], np.s_[:, :, axis])
+        rows = (-1,) if s.ndim == 1 else (-1, 1)
+        ends, shares = [], []
+        for moved in (share * s[column], -share * s[column]):
+            shifted[part] = y[part] + moved
+            c = system.at(species, shifted)
+            for name, slope in slopes.items():
+                c.gradients[name][part] -= np.reshape(slope, rows) * moved
+            ends.append(_amplitude_and_drift(system, species, c)[0][column])
+            shares.append([weighted(shifted) for _, weighted in own])
+        shifted[part] = y[part]
+        move[part] -= factor * (ends[0] - ends[1])
+        for (slope, _), ahead, behind in zip(own, *shares, strict=True):
+            move[part] -= factor * slope[column] * np.reshape(ahead - behind, rows)
 
 
 def _own_moment_slopes(system: System, species: str, y: Array) -> list[tuple[Array, Callable[[Array], Array]]]:
