@@ -126,7 +126,8 @@ def section(schema: dict[str, Any], name: str) -> list[str]:
     for table in tables_of(schema, about):
         out += keys(table)
         for key, inner in table["properties"].items():
-            out += [line for below in tables_of(schema, inner) for line in keys(below, f"in `{key}`, ")]
+            if key != "v0":  # as [initial]
+                out += [line for below in tables_of(schema, inner) for line in keys(below, f"in `{key}`, ")]
     return out
 
 
@@ -156,6 +157,8 @@ def type_of(about: dict[str, Any]) -> str:
     """Return the type of a key in words, or its values."""
     if "enum" in about:
         return ", ".join(f"`{json.dumps(value)}`" for value in about["enum"])
+    if {"oneOf", "$ref"} & set(about):
+        return "table"
     if about["type"] == "array":
         inner = about["items"]
         below = "table" if {"oneOf", "$ref"} & set(inner) else type_of(inner)

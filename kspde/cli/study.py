@@ -218,7 +218,7 @@ def _check_effects(file: Path, content: Any) -> None:
 def _digests(file: Path, content: Any) -> dict[str, str]:
     """Return hashes of the data files that the study names: a point depends on what is in them."""
     initial = content.initial.values() if isinstance(content.initial, Mapping) else (content.initial,)
-    tables = (content.model, *initial, content.domain)
+    tables = (content.model, getattr(content.model, "v0", None), *initial, content.domain)
     names = [table.path for table in tables if getattr(table, "path", None) is not None]
     digests = {}
     for name in names:

@@ -87,6 +87,19 @@ def test_a_checkpoint_is_of_the_file_that_made_it(files: Callable[..., tuple[Pat
     assert {name for name in second if first[name] != second[name]} == {"model.code"}
 
 
+def test_an_initial_signal_is_a_table_of_the_model(write_changed: Callable[..., Path]) -> None:
+    v0 = 'v0 = { kind = "gaussian-mixture", weights = [1], means = [[0, 0]], stds = [1], mass = 2 }'
+    model = f'[model]\nkind = "local-sensing"\nmotility = "exponential"\nchi = 2.0\ntau = 1.0\n{v0}\n\n'
+    old = CASE[CASE.index("[model]") : CASE.index("[initial]")]
+    read: Any = read_case(write_changed("case.toml", CASE, old, model)).experiment.problem.model
+    assert read.v0 == kspde.GaussianMixture(weights=[1.0], means=[[0.0, 0.0]], stds=[1.0], mass=2.0)
+    path = write_changed("case.toml", CASE, old, model.replace("mass = 2", "mass = -2"))
+    with pytest.raises(
+        kspde.InputError, match=r"case\.toml: model\.v0\.mass = -2\.0 is not valid: give a finite number"
+    ):
+        read_case(path)
+
+
 def test_theory_schema_and_study_know_them(
     files: Callable[..., tuple[Path, Path]], kspde_command: Callable[..., Any], write_changed: Callable[..., Path]
 ) -> None:

@@ -179,9 +179,9 @@ def test_other_mistakes(
     study_file: Callable[..., Path], refused: Callable[..., str], shared_tmp_path: Path, comm: Any
 ) -> None:
     out = shared_tmp_path / "out"
-    assert refused("study", "theorem3", "--out", out).startswith(
-        "theorem3 is neither a study file nor a ready-made study: these are lemma2, mollification, pde-conv"
-    )
+    line = refused("study", "theorem3", "--out", out)
+    assert line.startswith("theorem3 is neither a study file nor a ready-made study: these are cross-diffusion-eta")
+    assert ", lemma2, mollification, pde-convergence, " in line
     assert refused("study", shared_tmp_path / "no.toml", "--out", out).startswith("no.toml: cannot be read")
     path = study_file("[small]\nsweep.regularisation.eps = [0.4, 0.2, 0.1]\n", "")
     assert refused("study", path, "--out", out, "--small") == (
@@ -197,7 +197,7 @@ def test_other_mistakes(
     assert refused("ledger", "--results", out).startswith("out holds no result of a study: give a directory that")
     for study, line in (
         ("mollification", "out holds no result of a study: give a directory that kspde study has finished"),
-        ("mine", "out holds the study mine, which no claim of the ledger asks for: give results of lemma2, mollif"),
+        ("mine", "out holds the study mine, which no claim of the ledger asks for: give results of cross-diffusion-eta"),
     ):
         comm.Barrier()
         if comm.rank == 0:

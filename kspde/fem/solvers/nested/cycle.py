@@ -3,8 +3,8 @@ r"""The V-cycle through nested meshes, in single precision: the preconditioner o
 A mesh that was made by refinement knows the coarser ones (``kspde.fem.solvers.stiffness``, where it is proved that the
 cycle is positive definite). Their matrices are kept here as lists of edges, each stored once, :math:`k_{ij} = -K_{ij}`
 in single precision: the rounding of a preconditioner costs no accuracy, and fewer bytes move (in double precision
-"positive" takes a tenth longer on a disk of 1e5 nodes). Systems share these and have nothing but inverse diagonals of
-their own.
+"positive" takes a tenth longer on a disk of 1e5 nodes, and a quarter at 4e5). Systems share these and have
+nothing but inverse diagonals of their own.
 
 The order of the nodes (``kspde.fem.solvers.nested.numbering``) does not depend on the number of ranks, and nor does the
 cycle, up to rounding, where the coarsest mesh is factorised: a system that is solved to a residual of 1e-10 has the
