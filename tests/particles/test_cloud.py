@@ -181,7 +181,7 @@ def test_summary_is_json(mixture):
         ({"t_end": "1"}, "t_end = '1' is not a number"),
         ({"eps": -1.0}, "eps = -1.0 is not valid: give a finite number > 0"),
         ({"eps": None}, "field 'v': its kernel is singular in dimension 2: give eps"),
-        ({"mollifier": "box"}, "mollifier = 'box' is not valid: give one of gaussian, matern"),
+        ({"mollifier": "box"}, "mollifier = 'box' is not valid: give one of bump, compact-bump, gaussian, matern"),
         ({"method": "fmm"}, "method = 'fmm' is not valid: give one of direct, finufft, mesh"),
         ({"field_tol": 0.0}, "field_tol = 0.0 is not valid: give a finite number >= 1e-12 and < 1"),
         ({"field_tol": 2.0}, "field_tol = 2.0 is not valid"),
@@ -228,7 +228,7 @@ def test_one_density_for_several_species_is_refused(mixture):
             kspde.ConvergenceError,
             r"is inf at particle \d+",
         ),
-        (lambda x: np.ones((len(x), 2)), None, kspde.InputError, r"diffusion\('a', c\) returned shape \(\d+, 2\)"),
+        (lambda x: np.ones((len(x), 3)), None, kspde.InputError, r"diffusion\('a', c\) returned shape \(\d+, 3\)"),
         (
             1.0,
             lambda x: x[:, 0],
