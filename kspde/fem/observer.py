@@ -33,6 +33,8 @@ class RunState:
         time_error: the estimated time error of each species; None where there is no estimate. Not in checkpoints.
         growth: ∫∫ r u dx dt of each species until now; None where the model has no growth. Checkpoints have it among
             the diagnostics.
+        peclet: the largest cell Péclet number of each species since the run began or was resumed, by the drift that the
+            positive schemes take along edges; None without such steps. Not in checkpoints.
     """
 
     step: int = 0
@@ -44,6 +46,7 @@ class RunState:
     handed_over: bool = False
     time_error: Array | None = None
     growth: Array | None = None
+    peclet: Array | None = None
 
 
 class Observer:

@@ -36,7 +36,7 @@ def warn_of_negative_values(worst: dict[str, Any], peclet: float, comm: Comm) ->
     if peclet > _UPWIND:
         remedy = (
             "use a finer one. (The positive schemes keep u >= 0 on this one, but at its cell Péclet number "
-            f"{peclet:.2g} they are of order 1 in space and spread the density)"
+            f"{peclet:.2g} positive is of order 1 in space, and positive-2 of order 2 where the density is smooth only)"
         )
     else:
         remedy = 'use a finer one, or scheme="positive-2" with degree=1, which keeps u >= 0 and is of order 2 in space'
@@ -93,15 +93,25 @@ def cell_peclet(system: Semidiscretisation, unknowns: Array, t: float) -> Array:
     return np.asarray(moved / np.maximum(spread, 1e-300))
 
 
-def warn_of_upwind(system: Semidiscretisation, peclet: Array) -> None:
-    """Warn where the fluxes of the positive schemes are upwind fluxes."""
+def warn_of_upwind(system: Semidiscretisation, peclet: Array, *, second: bool) -> None:
+    """Warn where the fluxes of the positive schemes are upwind fluxes; those of ``second`` order are so at fronts."""
     i = int(np.argmax(peclet))
-    if peclet[i] > _UPWIND:
-        half = 0.5 * float(peclet[i])
-        warn(
-            f"the cell Péclet number |b| h/D of {system.model.species[i]} is {2.0 * half:.2g} where its mass is: the "
-            "positive schemes are then upwind, of order 1 in space, and spread it as if D were "
-            f'{1.0 + half:.2g} times larger; use cells {half:.2g} times smaller, or scheme="adaptive" with a higher '
-            "degree",
-            system.space.comm,
+    if not peclet[i] > _UPWIND:
+        return
+    half = 0.5 * float(peclet[i])
+    larger = f"as if D were {1.0 + half:.2g} times larger"
+    if second:
+        what = (
+            "positive-2 is then of order 2 in space only where u is smooth over several cells; at fronts it is upwind, "
+            f"of order 1, may spread u {larger}, and may overshoot; use"
         )
+    else:
+        what = (
+            f"the positive scheme is then upwind, of order 1 in space, and spreads it {larger}; use "
+            'scheme="positive-2", which is of order 2 where u is smooth,'
+        )
+    warn(
+        f"the cell Péclet number |b| h/D of {system.model.species[i]} is {2.0 * half:.2g} where its mass is: {what} "
+        f'cells {half:.2g} times smaller, or scheme="adaptive" with a higher degree',
+        system.space.comm,
+    )

@@ -64,6 +64,7 @@ class Stepper:
 
     Attributes:
         held_back: the largest share of a species' mass that the limiter has held back in a step.
+        peclet: the largest cell Péclet number of each species so far, where its mass is, with the drift of the edges.
         time_error: the estimate of the time error; None with step control.
     """
 
@@ -73,6 +74,7 @@ class Stepper:
 
     def __init__(self, system: Semidiscretisation, options: dict[str, Any], order: int) -> None:
         self.held_back = 0.0
+        self.peclet: Array = np.zeros(len(system.model.species))
         self.time_error: TimeError | None = None
         self._system = system
         self._options = options
@@ -83,6 +85,7 @@ class Stepper:
         self._allowed: Array | None = None
         self._graph: Graph | None = None
         self._implicit: ImplicitTransport | None = None
+        self._drifting: tuple[bool, ...] = ()
         #: fluxes at the start of the last step, the unknowns in its middle, and fluxes where the next one may start
         self._first: list[Motion] = []
         self._middle: Array | None = None
@@ -124,6 +127,7 @@ class Stepper:
                     f'species {species!r} has {what}, which the positive schemes do not take: use scheme="adaptive"'
                 )
             drifting.append(drift is not None)
+        self._drifting = tuple(drifting)
         if system.local:
             self._implicit = ImplicitTransport(system, self._graph, tuple(drifting), self._options)
         else:
@@ -159,7 +163,7 @@ class Stepper:
                 with suppress(ConvergenceError):  # if coefficients are not valid here, the next step says so
                     error.update(self.local_error(state.unknowns, self._new, tau, state.t), tau)
             state.time_error = error.value
-        state.unknowns = self._new
+        state.unknowns, state.peclet = self._new, self.peclet
         if state.growth is not None:
             state.growth = state.growth + self._growth
             self._masses = self._system.space.integral(*self._new[: self._species])
@@ -174,31 +178,17 @@ class Stepper:
         Raises:
             ConvergenceError: a linear system was not solved, or coefficients are not valid.
         """
-        ahead, n = self._ahead, self._species
-        self._first = first = ahead[1] if ahead and ahead[0] is unknowns else []
-        if self._implicit is not None:
-            whole, moved, came = self._implicit_euler(unknowns, t, dt)
-            if self._order == 1:
-                return whole, self._sum_growth(came)
-            half, moved_first, first_came = self._implicit_euler(unknowns, t, 0.5 * dt)
-            twice, moved_second, second_came = self._implicit_euler(half, t + 0.5 * dt, 0.5 * dt)
-            moves = zip(moved_first, moved_second, moved, strict=True)
-            fluxes = (a + b - one for a, b, one in moves)
-            return self._extrapolated(whole, half, twice, fluxes, first_came + second_came, came)
-        if not first:
-            self._first = first = self._motions(unknowns, t)
-        whole, came = self._euler(unknowns, first, dt)
+        ahead = self._ahead
+        first = ahead[1] if ahead and ahead[0] is unknowns else []
+        whole, moved, came, first = self._euler(unknowns, t, dt, first)
+        self._first = first
         if self._order == 1:
             return whole, self._sum_growth(came)
-        half, first_came = self._euler(unknowns, first, 0.5 * dt)
-        second = self._motions(half, t + 0.5 * dt)
-        twice, second_came = self._euler(half, second, 0.5 * dt)
-
-        def flux(i: int) -> Array:
-            a, b, one = (u[i].ravel() for u in (half, twice, whole))
-            return dt * (first[i].flux(0.5 * a - one) + 0.5 * second[i].flux(b))
-
-        return self._extrapolated(whole, half, twice, map(flux, range(n)), first_came + second_came, came)
+        half, moved_first, first_came, _ = self._euler(unknowns, t, 0.5 * dt, first)
+        twice, moved_second, second_came, _ = self._euler(half, t + 0.5 * dt, 0.5 * dt, [])
+        moves = zip(moved_first, moved_second, moved, strict=True)
+        fluxes = (a + b - one for a, b, one in moves)
+        return self._extrapolated(whole, half, twice, fluxes, first_came + second_came, came)
 
     def _sum_growth(self, came: Array) -> Array:
         """Record what has grown at each node in a step of order 1. Collective."""
@@ -260,7 +250,7 @@ class Stepper:
         for i in range(self._species):
             missed = first[i].graph.mass * (after[i] - before[i]).ravel()
             for weight, motions, u in parts:
-                missed -= weight * dt * motions[i].rate(u[i].ravel())
+                missed -= weight * dt * motions[i].rate(u[i].ravel(), corrected=self._order == 2)
             local[i] = np.abs(missed).sum()
         return np.asarray(self._system.space.total(local) / np.maximum(self._masses, _TINY))
 
@@ -278,29 +268,67 @@ class Stepper:
             motions.append(Motion(transport.graph, diffusion, drift, growth))
         return motions
 
-    def _euler(self, unknowns: Array, motions: list[Motion], dt: float) -> tuple[Array, Array]:
-        """Return the unknowns after an implicit Euler step, and what has grown at each node."""
-        new = unknowns.copy()
-        came = np.zeros((self._species, new[0].size if self._system.model.has_growth else 0))
-        for i, (transport, motion) in enumerate(zip(self._transports, motions, strict=True)):
-            u = unknowns[i].ravel()
-            new[i].flat = transport.step(motion, u, dt, float(self._masses[i]))
-            if motion.growth is not None:
-                came[i] = grown(motion.graph, motion.growth, u, new[i].ravel(), dt)
-        self._system.relax(new, dt)
-        return new, came
+    def _euler(
+        self, unknowns: Array, t: float, dt: float, motions: list[Motion]
+    ) -> tuple[Array, list[Array], Array, list[Motion]]:
+        """Return the unknowns after an implicit Euler step, of order 2 in space where the scheme is. Collective.
 
-    def _implicit_euler(self, unknowns: Array, t: float, dt: float) -> tuple[Array, list[Array], Array]:
-        """Return the unknowns after a step with local fields, what has left along each edge, and what has grown."""
-        assert self._implicit is not None
-        found = self._implicit.step(unknowns, t, dt, self._masses, divide=self._allowed is None)
-        if found is None:
-            raise _TooLongError
+        Then what has left along each edge (for order 2), what has grown at each node, and the fluxes at the start.
+
+        Args:
+            unknowns: those at t.
+            t: the time.
+            dt: Δt.
+            motions: the fluxes with the coefficients of these unknowns, if they are known.
+        """
+        n, implicit = self._species, self._implicit
+        corrected = self._order == 2 and any(self._drifting)
+        if not motions and (implicit is None or corrected):
+            motions = self._motions(unknowns, t)
+        start, left = np.ascontiguousarray(unknowns[:n].reshape(n, -1)), [np.zeros(0)] * n
+        if corrected:
+            start = start.copy()
+            for i, motion in enumerate(motions):
+                if motion.q is not None:
+                    start[i], left[i] = self._corrected(motion, start[i], dt)
         new = unknowns.copy()
-        for row, values in zip(new, found[0], strict=False):
-            row.flat = values
+        if implicit is not None:
+            found = implicit.step(unknowns, start, t, dt, self._masses, divide=self._allowed is None)
+            if found is None:
+                raise _TooLongError
+            values, moved, came, last = found
+            self._watch(last, values)
+        else:
+            self._watch(motions, start)
+            came = np.zeros((n, start.shape[1] if self._system.model.has_growth else 0))
+            values, moved = np.empty_like(start), []
+            for i, (transport, motion) in enumerate(zip(self._transports, motions, strict=True)):
+                values[i] = transport.step(motion, start[i], dt, float(self._masses[i]))
+                if motion.growth is not None:
+                    came[i] = grown(motion.graph, motion.growth, start[i], values[i], dt)
+                if self._order == 2:
+                    moved.append(dt * motion.flux(values[i]))
+        new[:n] = values.reshape(new[:n].shape)
         self._system.relax(new, dt)
-        return new, *found[1:]
+        moved = [a + b if len(b) else a for a, b in zip(moved, left, strict=True)] if self._order == 2 else moved
+        return new, moved, came, motions
+
+    def _watch(self, motions: list[Motion], u: Array) -> None:
+        """Record the cell Péclet numbers. Collective."""
+        if any(self._drifting):
+            sums = [motion.peclet(row) for motion, row in zip(motions, u, strict=True)]
+            moved, spread = self._system.space.total(np.array(sums)).T
+            self.peclet = np.maximum(self.peclet, moved / np.maximum(spread, _TINY))
+
+    def _corrected(self, motion: Motion, u: Array, dt: float) -> tuple[Array, Array]:
+        """Return u after dt of the correction alone, limited, and what that moves along each edge. Collective."""
+        graph, flux = motion.graph, dt * motion.correction(u)
+        amounts, out = graph.mass * u, np.maximum(flux, 0.0)
+        wanted = graph.sums(out)
+        share = np.minimum(1.0, amounts / np.where(wanted > 0.0, wanted, 1.0), where=wanted > 0.0, out=np.ones_like(u))
+        share = graph.ghosted(share)
+        flux = out * share[graph.edges.tails] - np.maximum(-flux, 0.0) * share[graph.edges.heads]
+        return np.maximum(amounts - graph.sums(flux), 0.0) / graph.mass, flux
 
 
 class _TooLongError(Exception):

@@ -137,14 +137,16 @@ class ImplicitTransport:
         return Coefficients(self, unknowns, t).motions(unknowns[:n].reshape(n, -1))
 
     def step(
-        self, unknowns: Array, t: float, dt: float, masses: Array, *, divide: bool
-    ) -> tuple[Array, list[Array], Array] | None:
+        self, unknowns: Array, start: Array, t: float, dt: float, masses: Array, *, divide: bool
+    ) -> tuple[Array, list[Array], Array, list[Motion]] | None:
         """Return the densities after a step, (species, owned), and what has left along each edge. Collective.
 
-        Last is what has grown at each node: shape (species, owned), or (species, 0) without growth.
+        Then what has grown at each node, shape (species, owned), or (species, 0) without growth, and the fluxes at the
+        end.
 
         Args:
-            unknowns: the unknowns before it.
+            unknowns: the unknowns at which what is not local is frozen.
+            start: the densities that the step starts from, (species, owned).
             t: the time then, which remains that of the coefficients.
             dt: Δt.
             masses: the masses.
@@ -155,9 +157,10 @@ class ImplicitTransport:
         """
         n = len(masses)
         coefficients = Coefficients(self, unknowns, t)
-        u = np.ascontiguousarray(unknowns[:n].reshape(n, -1))
+        u = start
         done, length, failures = 0.0, dt, 0
         moved: list[Array] = []
+        motions: list[Motion] = []
         came = np.zeros((n, u.shape[1] if self.system.model.has_growth else 0))
         growth: list[Array | None] = [None] * n
         while done < dt:
@@ -179,14 +182,15 @@ class ImplicitTransport:
                     )
                 continue
             before = u
-            u, fluxes = self._swept(coefficients.motions(new), new, length, balance)
+            motions = coefficients.motions(new)
+            u, fluxes = self._swept(motions, new, length, balance)
             for i, r in enumerate(growth):
                 if r is not None:
                     came[i] += grown(self.graph, r, before[i], u[i], length)
             moved = [a + b for a, b in zip(moved, fluxes, strict=True)] if moved else fluxes
             done = dt if length == dt - done else done + length
             length *= _GROW
-        return u, moved, came
+        return u, moved, came, motions
 
     def _balance(self, growth: list[Array | None], u: Array, dt: float, masses: Array) -> _Balance:
         """Return what a step from u with this growth holds constant. Collective."""
