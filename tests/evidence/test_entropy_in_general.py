@@ -79,6 +79,7 @@ def _no_moment_without_interaction(monkeypatch):
     monkeypatch.setattr(kspde.FieldValues, "moment", lambda self, name: ask(self, name) if self.moments else 0.0)
 
 
+@pytest.mark.one_rank
 def test_independent_particles_have_no_entropy():
     known = Known(
         Ornstein(mean_field=False), {"u": (0.3, -0.2)}, lambda t: {"u": np.exp(-K * t) * np.array([0.3, -0.2])}
@@ -107,6 +108,7 @@ def test_gaussian_laws_of_a_mean_field_ornstein_uhlenbeck_process():
     assert np.all(exact_bound[1:] > exact[1:])
 
 
+@pytest.mark.one_rank
 def test_two_species_that_drift_to_each_others_mean():
     model = Ornstein(dimension=1, species=("a", "b"))
     means = {"a": np.array([0.4]), "b": np.array([0.4])}
@@ -145,6 +147,7 @@ class Start(Known):
         return np.asarray(0.0)
 
 
+@pytest.mark.one_rank
 def test_a_particles_own_share_of_a_moment():
     """At t = 0 with N = 2: c = −m x/s² + 3 cos(3x)/N, D = 2 + m, integrated over both particles."""
     t_end = 1e-6
@@ -257,6 +260,7 @@ def solved(model):
     return kspde.solve(model, START, box, t_end=0.2, tol=1e-6, eps=0.4, save=save)
 
 
+@pytest.mark.one_rank
 def test_a_field_that_relaxes_in_the_drift_alone():
     """As τ → 0 the bound is that of τ = 0; memory lowers it here."""
     options = {"n": 20, "dt": 0.02, "replicas": 10, "seed": 1}
