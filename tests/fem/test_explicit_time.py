@@ -43,6 +43,7 @@ def exact(x, t=T):
     return MASS * np.exp(-0.5 * (x - MEAN - np.sin(4 * t) / 4) ** 2 / variance) / np.sqrt(2 * np.pi * variance)
 
 
+@pytest.mark.one_rank
 def test_lawson_s_method_is_of_order_5() -> None:
     space = build_space(FINE, 1, MPI.COMM_WORLD)
     system = Semidiscretisation(Changing(), (), space)
@@ -66,6 +67,7 @@ def largest_error(box: kspde.Box, against=exact, local: bool = False, **options)
     return float(np.abs(u - against(x)).max()), u
 
 
+@pytest.mark.one_rank
 def test_the_w_method_is_of_order_3() -> None:
     fixed = {"ts_adapt_type": "none"}
     errors = [
@@ -76,6 +78,7 @@ def test_the_w_method_is_of_order_3() -> None:
     assert largest_error(FINE, scheme="adaptive", tol=1e-7)[0] < 1e-6
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize("local", [False, True])
 @pytest.mark.parametrize(("scheme", "order"), [("positive", 1), ("positive-2", 2)])
 @pytest.mark.filterwarnings("ignore::kspde.KspdeWarning")

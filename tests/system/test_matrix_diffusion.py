@@ -146,6 +146,7 @@ class Turning(kspde.Model):
         return -c.points
 
 
+@pytest.mark.one_rank
 def test_one_step_of_weak_2_has_all_moments_to_third_order() -> None:
     powers = [(i, j) for i in range(5) for j in range(5) if i + j <= 4]
     index = {m: k for k, m in enumerate(powers)}
@@ -191,6 +192,7 @@ class OfItself(kspde.Model):
         return 0.5 * (1 + float(c.moment("m")[0]))
 
 
+@pytest.mark.one_rank
 def test_a_particle_moves_its_share_of_a_moment_along() -> None:
     nodes, start, errors = Nodes(2), 0.8, []
     for h in (0.04, 0.02):
@@ -212,6 +214,7 @@ def replace_points(nodes: Nodes, k: int) -> Nodes:
     return one
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize("d", [1, 2, 3, 4])
 def test_symmetric_roots(d: int) -> None:
     rng = np.random.default_rng(d)
@@ -249,6 +252,7 @@ def test_matrices_without_meaning_are_refused(d: tuple[tuple[float, ...], ...], 
             kspde.simulate(Free(d=d), START, n=9, t_end=0.1, dt=0.1, scheme=scheme)
 
 
+@pytest.mark.one_rank
 def test_matrices_are_refused_where_they_have_no_scheme() -> None:
     with pytest.raises(kspde.InputError, match=r"needs a kspde\.Box"):
         kspde.solve(Free(), START, kspde.Disk(radius=8.0, size=0.5), t_end=0.1)
