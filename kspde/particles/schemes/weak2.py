@@ -239,7 +239,10 @@ def _own_moment_slopes(system: System, species: str, y: Array) -> list[tuple[Arr
                 moved = value.copy()
                 moved.flat[k] += sign * step
                 changed = replace(c, moments={**c.moments, m.name: moved})
-                ends.append(_root(system, species, diffusion_of(system.model, species, changed)))
+                diffusion = diffusion_of(system.model, species, changed)
+                if diffusion.ndim == 3:  # one number of a symmetric moment alone: its part that is not symmetric cancels
+                    diffusion = 0.5 * (diffusion + diffusion.swapaxes(1, 2))
+                ends.append(_root(system, species, diffusion))
 
             def weighted(x: Array, moment: Moment = m, k: int = k, weights: float | Array = weights) -> Array:
                 return np.asarray(weights * moment_integrand(moment, x).reshape(len(x), -1)[:, k])
