@@ -259,3 +259,15 @@ def test_matrices_are_refused_where_they_have_no_scheme() -> None:
     low = replace(BOX, cells=40, degree=1)
     with pytest.raises(kspde.InputError, match="has a diffusion matrix, which the positive schemes do not take"):
         kspde.solve(Free(), START, low, t_end=0.1, scheme="positive", dt=0.05)
+
+
+def test_weak_order_2_takes_matrices_of_moments() -> None:
+    # Its correction moves the numbers of a symmetric moment one by one. P' = 4Λm(tr P I − 2P): Landau's equation.
+    u0 = kspde.GaussianMixture(weights=[0.5, 0.5], means=[[1.0, 1.0], [3.0, 1.0]], stds=[0.7, 0.7], mass=2.0)
+    n, spread, t = 20_000, np.diag([1.49, 0.49]), 0.5
+    model, save = kspde.LandauMaxwell(rate=1 / 16), kspde.SaveAt(times=[t], statistics=("moments",))
+    cloud = kspde.simulate(model, u0, n=n, t_end=t, dt=0.1, scheme="weak-2", seed=3, save=save)
+    half = 0.5 * np.trace(spread) * np.eye(2)
+    exact = half + (spread - half) * np.exp(-8 * 2.0 / 16 * t)
+    found = cloud.statistics["covariance"][-1]
+    np.testing.assert_allclose(found, exact, rtol=0, atol=4 * exact.max() * np.sqrt(2 / n))

@@ -240,7 +240,7 @@ def _own_moment_slopes(system: System, species: str, y: Array) -> list[tuple[Arr
                 moved.flat[k] += sign * step
                 changed = replace(c, moments={**c.moments, m.name: moved})
                 diffusion = diffusion_of(system.model, species, changed)
-                if diffusion.ndim == 3:  # one number of a symmetric moment alone: its part that is not symmetric cancels
+                if diffusion.ndim == 3:  # one number of a symmetric moment alone: what is not symmetric cancels
                     diffusion = 0.5 * (diffusion + diffusion.swapaxes(1, 2))
                 ends.append(_root(system, species, diffusion))
 
