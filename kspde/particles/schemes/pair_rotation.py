@@ -104,8 +104,7 @@ class PairRotation(Scheme):
             own = np.arange(first, first + len(x))
             other = partners(own, n, keys)
             y = _positions_of(other, x, first, n, system.comm)
-            pairs = (np.minimum(own, other) + offset).astype(np.uint64)
-            _rotate(x, y, own, other, pairs, np.uint64(step), system.noise.key, spread)
+            _rotate(x, y, own, other, offset, np.uint64(step), system.noise.key, spread)
 
 
 def _offset(system: System, species: str) -> int:
@@ -178,7 +177,7 @@ def _restored(i: np.uint64, n: np.uint64, half: np.uint64, keys: Ids) -> np.uint
 def _positions_of(rows: Indices, x: Array, first: int, n: int, comm: Comm) -> Array:
     """Return the positions of other rows, one for each of this rank's, which ask for this rank's. Collective."""
     if comm.size == 1:
-        return x[rows]
+        return _taken(x, rows)
     starts = np.array([n * r // comm.size for r in range(1, comm.size)])  # as kspde.particles.start.local_ids
     rank_of = np.searchsorted(starts, rows, side="right")
     sent = np.column_stack([rows, x])[np.argsort(rank_of, kind="stable")]
@@ -191,16 +190,28 @@ def _positions_of(rows: Indices, x: Array, first: int, n: int, comm: Comm) -> Ar
 
 
 @compiled_parallel
+def _taken(x: Array, rows: Indices) -> Array:
+    """Return x[rows], by all threads."""
+    out = np.empty_like(x)
+    for i in prange(len(rows)):
+        for axis in range(x.shape[1]):
+            out[i, axis] = x[rows[i], axis]
+    return out
+
+
+@compiled_parallel
 def _rotate(
-    x: Array, y: Array, own: Indices, other: Indices, pairs: Ids, step: np.uint64, key: Ids, spread: float
+    x: Array, y: Array, own: Indices, other: Indices, offset: int, step: np.uint64, key: Ids, spread: float
 ) -> None:
     """Rotate x about the centres of x and y; ``spread`` is the deviation of the angle, or κ in three dimensions."""
     n, d = x.shape
     for chunk in prange((n + CHUNK - 1) // CHUNK):
         start = chunk * CHUNK
         size = min(CHUNK, n - start)
-        first, second = np.empty(size), np.empty(size)
-        fill_normal_pairs(first, second, pairs, start, step, np.uint64(0), key[0], key[1])
+        first, second, pairs = np.empty(size), np.empty(size), np.empty(size, np.uint64)
+        for k in range(size):
+            pairs[k] = np.uint64(offset + min(own[start + k], other[start + k]))
+        fill_normal_pairs(first, second, pairs, 0, step, np.uint64(0), key[0], key[1])
         for k in range(size):
             i = start + k
             if own[i] == other[i]:
