@@ -9,7 +9,8 @@
 #
 # A study file is a case file with a `[sweep]`, a `[measure]` and `[[fits]]`; `demos/studies.toml` is one. Ready-made
 # ones are theorem1, theorem2, lemma2, mollification, pde-convergence, time-step, volatility, volatility-particles,
-# cross-diffusion-eta, cross-diffusion-eta-disk, cross-diffusion-particles and shigesada-kawasaki-teramoto-eta:
+# cross-diffusion-eta, cross-diffusion-eta-disk, cross-diffusion-particles, shigesada-kawasaki-teramoto-eta,
+# landau-particles and landau-entropy:
 #
 #     kspde study theorem1 --small --out small         # a minute on two cores
 #     mpirun -n 3 kspde study theorem1 --out result    # the full setting; after a kill it resumes

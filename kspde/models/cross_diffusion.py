@@ -42,7 +42,7 @@ class _Populations(Model):
         n = len(sigma)
         a = check_finite("a", self.a, (n, n))
         check_integer("dimension", self.dimension, at_least=1)
-        if isinstance(self.species, str) or len(self.species) not in (0, n):
+        if not isinstance(self.species, tuple | list) or len(self.species) not in (0, n):
             raise InputError(f"species = {self.species!r} is not valid: give {n} names, one per sigma, or none")
         for name, value in (
             ("a", tuple(map(tuple, a.tolist()))),

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from landau_solutions import bkw, temperature
+from landau_solutions import bkw, initial, moments_at, temperature
 from numpy.testing import assert_allclose
 
 import kspde
@@ -90,3 +90,44 @@ def test_the_parameters_are_checked():
     with pytest.raises(kspde.InputError, match="rate"):
         kspde.LandauMaxwell(rate=0.0)
     assert (kspde.LandauMaxwell().dimension, kspde.LandauMaxwell().rate) == (2, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("d", "scheme"), [(2, "euler-maruyama"), (2, "pair-rotation"), (3, "euler-maruyama"), (3, "pair-rotation")]
+)
+def test_particles_obey_the_equations_of_their_moments(d, scheme):
+    # Two beams of mass 1.7, off the origin: stress and fourth moment have closed equations.
+    n, t, rate, mass = 20_000, 0.5, 1 / 16, 1.7
+    means = [[1.0, 0.4, 0.2][:d], [3.0, 0.4, 0.2][:d]]
+    u0 = kspde.GaussianMixture(weights=[0.5, 0.5], means=means, stds=[0.7, 0.7], mass=mass)
+    model = kspde.LandauMaxwell(dimension=d, rate=rate)
+    seen = []
+    save = kspde.SaveAt(times=[0.0, t], callback=lambda cloud: seen.append(cloud.gathered("u")))
+    cloud = kspde.simulate(model, u0, n=n, t_end=t, dt=0.025, scheme=scheme, seed=5, save=save)
+    if cloud.comm.rank:
+        return
+    start, end = seen
+    z = [x - x.mean(axis=0) for x in (start, end)]
+    stress, fourth = moments_at(t, z[0].T @ z[0] / n, np.mean((z[0] ** 2).sum(axis=1) ** 2), mass, rate)
+    assert_allclose(z[1].T @ z[1] / n, stress, atol=0.03)
+    assert np.mean((z[1] ** 2).sum(axis=1) ** 2) == pytest.approx(fourth, rel=0.03)
+    exact = scheme == "pair-rotation"
+    assert_allclose(end.mean(axis=0), start.mean(axis=0), rtol=0, atol=1e-12 if exact else 0.02)
+    energies = [(x**2).sum() / n for x in (start, end)]
+    assert energies[1] == pytest.approx(energies[0], rel=1e-12 if exact else 0.02)
+
+
+@pytest.mark.one_rank
+def test_the_density_keeps_what_is_conserved_and_relaxes():
+    mass, mean, rate, t = 1.7, np.array([0.6, -0.4]), 1 / 16, 0.3
+    box = kspde.Box(half_width=9.0, cells=10, degree=6)
+    options = {"t_end": t, "tol": 3e-5}
+    pde = kspde.solve(kspde.LandauMaxwell(rate=rate), initial(mean=mean, mass=mass), box, **options)
+    assert pde.moment("mass") == pytest.approx(mass, abs=1e-12)
+    assert_allclose(pde.moment("momentum"), mass * mean, rtol=0, atol=2e-5)
+    assert_allclose(pde.moment("square"), mass * (np.eye(2) + np.outer(mean, mean)), rtol=0, atol=2e-4)
+    v = mean + np.random.default_rng(0).normal(size=(50, 2))
+    assert_allclose(pde.at().evaluate(v), mass * bkw(v - mean, temperature(mass * t)), rtol=0, atol=2e-3)
+    low = kspde.Box(half_width=9.0, cells=40, degree=1)
+    with pytest.raises(kspde.InputError, match="diffusion matrix"):
+        kspde.solve(kspde.LandauMaxwell(), initial(), low, t_end=0.1, scheme="positive", dt=0.1)

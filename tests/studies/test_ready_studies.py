@@ -30,6 +30,8 @@ NAMES = (
     "theorem1",
     "theorem2",
     "time-step",
+    "landau-entropy",
+    "landau-particles",
     "volatility",
     "volatility-particles",
 )

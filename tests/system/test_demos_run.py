@@ -4,6 +4,7 @@ import runpy
 import shutil
 import warnings
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -226,3 +227,25 @@ def test_cross_diffusion(run: Run) -> None:
     assert names["overlaps"]["apart"] < 0.8 * names["overlaps"]["alone"]
     assert all(0.02 < distance < 0.5 for distance in names["farthest"].values())
     assert names["written"]["segregation.png"] > 10_000
+
+
+@pytest.mark.one_rank
+def test_landau(run: Run) -> None:
+    names = run(
+        "13_landau.py",
+        {
+            "cells=12": "cells=10",
+            "n = 100_000": "n = 20_000",
+            "tol=1e-5": "tol=1e-4",
+            "t_end = 5.0": "t_end = 1.0",
+            "dt=0.02": "dt=0.1",
+        },
+    )
+    fourth, exact, entropies = names["fourth"], names["exact"], names["entropies"]
+    assert (exact[0], exact[-1]) == pytest.approx((6.0, 6.442398), abs=5e-7)
+    assert fourth["density"] == pytest.approx(exact, abs=1e-3)
+    assert fourth["euler-maruyama"] == pytest.approx(exact, abs=0.5)
+    assert fourth["pair-rotation"] == pytest.approx(exact, abs=0.5)
+    assert all(later < earlier for earlier, later in pairwise(entropies))
+    assert names["distance"] == pytest.approx(0.251526, abs=2e-3)
+    assert names["written"]["landau.png"] > 10_000

@@ -64,7 +64,7 @@ class Measure(ABC):
         name: its name in :data:`kspde.papers.studies.MEASURES` and in study files.
         quantities: the meaning of each quantity, by name.
         particles: whether it simulates particles.
-        mollified: whether it needs a mollifier.
+        mollified: whether it needs a mollifier where a field would have one.
         several: whether it takes models of several species.
     """
 
@@ -89,8 +89,8 @@ class Measure(ABC):
         Raises:
             InputError: no mollifier, no particles, particles in a domain with walls, or several species.
         """
-        species = experiment.problem.model.species
-        if self.mollified and experiment.problem.mollifier is None:
+        problem, species = experiment.problem, experiment.problem.model.species
+        if self.mollified and problem.mollifier is None and any(f.mollified for f in problem.fields):
             raise InputError(f'measure "{self.name}" needs a mollifier: give [regularisation] eps')
         if self.particles and experiment.simulate is None:
             raise InputError(f'measure "{self.name}" needs particles: give [particles] n and dt')
