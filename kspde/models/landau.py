@@ -8,7 +8,6 @@ import numpy as np
 
 from kspde.errors import check_integer, check_number
 from kspde.models.base import Field, FieldValues, Model, Moment
-from kspde.runtime.compiled import compiled
 from kspde.typing import Array
 
 __all__ = ["LandauMaxwell"]
@@ -22,28 +21,18 @@ def _velocity(v: Array) -> Array:
     return v
 
 
-@compiled
 def _square(v: Array) -> Array:
-    n, d = v.shape
-    out = np.empty((n, d, d))
-    for i in range(n):
-        for a in range(d):
-            for b in range(d):
-                out[i, a, b] = v[i, a] * v[i, b]
-    return out
+    return _products(v, np.empty((len(v), v.shape[1], v.shape[1])), 1.0)
 
 
-@compiled  # 1e6 particles: 8 ms of a core; numpy's loops over each entry take 60
-def _covariance(z: Array, mass: float, stress: Array, rate: float) -> Array:
-    n, d = z.shape
-    out = np.empty((n, d, d))
-    for i in range(n):
-        trace = 0.0
-        for a in range(d):
-            trace += mass * z[i, a] * z[i, a] + stress[a, a]
-        for a in range(d):
-            for b in range(d):
-                out[i, a, b] = rate * ((trace if a == b else 0.0) - mass * z[i, a] * z[i, b] - stress[a, b])
+def _products(z: Array, out: Array, factor: float) -> Array:
+    """Write factor·z⊗z entry by entry: numpy's loops over the last two axes take four times as long."""
+    columns = [np.ascontiguousarray(column) for column in z.T]
+    for a, first in enumerate(columns):
+        first = factor * first
+        for b in range(a, len(columns)):
+            out[:, a, b] = first * columns[b]
+            out[:, b, a] = out[:, a, b]
     return out
 
 
@@ -121,7 +110,11 @@ class LandauMaxwell(Model):
         """Return A = a * f, shape (n, d, d)."""
         mass, mean = c.moment("mass"), c.moment("momentum") / c.moment("mass")
         stress = c.moment("square") - mass * np.outer(mean, mean)
-        return _covariance(c.points - mean, float(mass), stress, self.rate)
+        out = _products(c.points - mean, np.empty((len(c.points), *stress.shape)), -self.rate * float(mass))
+        diagonal = out.reshape(len(out), -1)[:, :: self.dimension + 1]
+        diagonal -= diagonal.sum(axis=1)[:, None]
+        out += self.rate * (np.trace(stress) * np.eye(self.dimension) - stress)
+        return out
 
     def drift(self, species: str, c: FieldValues) -> Array:
         """Return 2B = 2b * f."""
