@@ -232,8 +232,8 @@ def _own_moment_slopes(system: System, species: str, y: Array) -> list[tuple[Arr
         if m.source != species:
             continue
         value, weights = c.moment(m.name), system.evaluator.weights[species]
-        step = _MOMENT_STEP * (float(np.max(np.abs(value), initial=0.0)) or 1.0)
-        for k in range(value.size):
+        step, size = _MOMENT_STEP * (float(np.max(np.abs(value), initial=0.0)) or 1.0), value.size
+        for k in range(size):
             ends = []
             for sign in (1.0, -1.0):
                 moved = value.copy()
@@ -244,8 +244,10 @@ def _own_moment_slopes(system: System, species: str, y: Array) -> list[tuple[Arr
                     diffusion = 0.5 * (diffusion + diffusion.swapaxes(1, 2))
                 ends.append(_root(system, species, diffusion))
 
-            def weighted(x: Array, moment: Moment = m, k: int = k, weights: float | Array = weights) -> Array:
-                return np.asarray(weights * moment_integrand(moment, x).reshape(len(x), -1)[:, k])
+            def weighted(
+                x: Array, moment: Moment = m, size: int = size, k: int = k, weights: float | Array = weights
+            ) -> Array:
+                return np.asarray(weights * moment_integrand(moment, x).reshape(len(x), size)[:, k])
 
             found.append(((ends[0] - ends[1]) / (2 * step), weighted))
     return found
