@@ -228,9 +228,10 @@ def _own_moment_slopes(system: System, species: str, y: Array) -> list[tuple[Arr
     """Return for each number of a moment of the species ∂s in that number, and w_i φ as a function of positions."""
     found: list[tuple[Array, Callable[[Array], Array]]] = []
     c = system.at(species, y)
-    for m in system.evaluator.summed:
-        if m.source != species:
-            continue
+    moments = [m for m in system.evaluator.summed if m.source == species]
+    if moments:
+        s = _root(system, species, diffusion_of(system.model, species, c))
+    for m in moments:
         value, weights = c.moment(m.name), system.evaluator.weights[species]
         step, size = _MOMENT_STEP * (float(np.max(np.abs(value), initial=0.0)) or 1.0), value.size
         for k in range(size):
@@ -240,17 +241,29 @@ def _own_moment_slopes(system: System, species: str, y: Array) -> list[tuple[Arr
                 moved.flat[k] += sign * step
                 changed = replace(c, moments={**c.moments, m.name: moved})
                 diffusion = diffusion_of(system.model, species, changed)
-                if diffusion.ndim == 3:  # one number of a symmetric moment alone: what is not symmetric cancels
-                    diffusion = 0.5 * (diffusion + diffusion.swapaxes(1, 2))
-                ends.append(_root(system, species, diffusion))
+                ends.append(diffusion if s.ndim == 1 else as_matrices(diffusion, len(y), y.shape[1]))
 
             def weighted(
                 x: Array, moment: Moment = m, size: int = size, k: int = k, weights: float | Array = weights
             ) -> Array:
                 return np.asarray(weights * moment_integrand(moment, x).reshape(len(x), size)[:, k])
 
-            found.append(((ends[0] - ends[1]) / (2 * step), weighted))
+            found.append((_slope_of_root(s, (ends[0] - ends[1]) / (2 * step)), weighted))
     return found
+
+
+def _slope_of_root(s: Array, slope: Array) -> Array:
+    """Return ∂s of s² = 2D for a given ∂D, which solves s ∂s + ∂s s = 2 ∂D; 0 along directions without noise.
+
+    One number of a symmetric moment may move alone: what is not symmetric in ∂D cancels in the sum.
+    """
+    if s.ndim == 1:
+        return np.divide(slope, s, out=np.zeros(np.broadcast_shapes(s.shape, slope.shape)), where=s > 0)
+    values, vectors = np.linalg.eigh(s)
+    turned = vectors.swapaxes(1, 2) @ (slope + slope.swapaxes(1, 2)) @ vectors
+    sums = values[:, :, None] + values[:, None, :]
+    turned = np.divide(turned, sums, out=np.zeros_like(turned), where=sums > 0)
+    return np.asarray(vectors @ turned @ vectors.swapaxes(1, 2))
 
 
 def _begin_by_matrices(
