@@ -55,7 +55,7 @@ _ITERATIONS, _SHORTEST = 25, 1e-3
 #: Relative residual of its linear systems.
 _LINEAR = 1e-5
 #: Factors of the substeps, and how many failures end the run.
-_DIVIDE, _GROW, _FAILURES = 8.0, 4.0, 100
+_DIVIDE, _GROW, _FAILURES = 8.0, 4.0, 1000
 _ROUND_OFF = 2.0**-52
 
 
