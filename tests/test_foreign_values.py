@@ -110,7 +110,11 @@ def test_what_is_of_another_kind_gets_one_line(entry: str) -> None:
         (solve, {"resume": 1}, r"^resume = 1 is not valid: give True or False"),
         (solve, {"comm": 0}, r"^comm is a int: give a communicator of mpi4py"),
         (simulate, {"comm": MPI.COMM_NULL}, r"^comm is a Intracomm|^comm is a Comm"),
-        (simulate, {"scheme": ["weak-2"]}, r"^scheme = \['weak-2'\] is not valid: give one of euler-maruyama, weak-2"),
+        (
+            simulate,
+            {"scheme": ["weak-2"]},
+            r"^scheme = \['weak-2'\] is not valid: give one of euler-maruyama, .*weak-2",
+        ),
         (kspde.SaveAt, {"times": ["a"]}, r"^times is not an array of numbers: give one of shape \(n,\)"),
         (kspde.SaveAt, {"times": 0.1}, r"^times has shape \(\): give shape \(n,\)"),
         (kspde.SaveAt, {"times": "0.1"}, r"^times is not an array of numbers"),

@@ -25,7 +25,7 @@ ours, theirs = os.pipe()
 os.set_blocking(theirs, False)
 signal.set_wakeup_fd(theirs)
 
-def draw(pde, path):
+def draw(pde, path, species):
     os.write(1, b"drawing\\n")
     os.read(ours, 1)
 
