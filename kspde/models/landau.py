@@ -22,17 +22,10 @@ def _velocity(v: Array) -> Array:
 
 
 def _square(v: Array) -> Array:
-    return _products(v, np.empty((len(v), v.shape[1], v.shape[1])), 1.0)
-
-
-def _products(z: Array, out: Array, factor: float) -> Array:
-    """Write factor·z⊗z entry by entry: numpy's loops over the last two axes take four times as long."""
-    columns = [np.ascontiguousarray(column) for column in z.T]
-    for a, first in enumerate(columns):
-        first = factor * first
-        for b in range(a, len(columns)):
-            out[:, a, b] = first * columns[b]
-            out[:, b, a] = out[:, a, b]
+    out = np.empty((len(v), v.shape[1], v.shape[1]))
+    columns = np.ascontiguousarray(v.T)
+    for a, b in zip(*np.triu_indices(len(columns)), strict=True):  # by entries: a quarter of a product's time over axes
+        out[:, a, b] = out[:, b, a] = columns[a] * columns[b]
     return out
 
 
@@ -110,10 +103,13 @@ class LandauMaxwell(Model):
         """Return A = a * f, shape (n, d, d)."""
         mass, mean = c.moment("mass"), c.moment("momentum") / c.moment("mass")
         stress = c.moment("square") - mass * np.outer(mean, mean)
-        out = _products(c.points - mean, np.empty((len(c.points), *stress.shape)), -self.rate * float(mass))
-        diagonal = out.reshape(len(out), -1)[:, :: self.dimension + 1]
-        diagonal -= diagonal.sum(axis=1)[:, None]
-        out += self.rate * (np.trace(stress) * np.eye(self.dimension) - stress)
+        z = np.subtract(c.points.T, mean[:, None], order="C")
+        pull = self.rate * mass * z
+        along = pull * z
+        square, rest = along.sum(axis=0), self.rate * (np.trace(stress) * np.eye(len(z)) - stress)
+        out = np.empty((len(c.points), *rest.shape))
+        for a, b in zip(*np.triu_indices(len(z)), strict=True):
+            out[:, a, b] = out[:, b, a] = (square - along[a] if a == b else -pull[a] * z[b]) + rest[a, b]
         return out
 
     def drift(self, species: str, c: FieldValues) -> Array:
