@@ -140,7 +140,7 @@ with picture(pictures / "landau.png", MPI.COMM_WORLD) as figures:
         ):
             right.plot(times, fourth[name], mark, fillstyle="none", label=name)
         right.set(xlabel="$t$", ylabel="$E|v|^4$")
-        right.legend(loc="upper left", fontsize="small")
+        right.legend(loc="lower right", fontsize="small")
 
 # %% [markdown]
 # ![The exact solution, the density and the particles](pictures/landau.png)
