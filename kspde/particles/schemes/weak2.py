@@ -93,6 +93,9 @@ _SHARE = 1e-3
 _MOMENT_STEP = 1e-5
 _NO_DRIFT: Array = np.zeros((0, 0))
 
+#: Of a number of a moment, ∂s in that number, and w_i φ as a function of positions.
+_Share = tuple[Array, Callable[[Array], Array]]
+
 
 @dataclass(frozen=True)
 class Weak2(Scheme):
@@ -145,7 +148,8 @@ class Weak2(Scheme):
                     (_add_stage_by_matrices if s.ndim == 3 else _add_stage)(move[name], s, b, normals[name], which, h)
                     varies = len(s) > 1 or len(y) == 1 or system.evaluator.summed
                     if which == 0 and varies:  # not a number, the same everywhere
-                        _add_correction(system, name, y, amplitude[name], move[name], h)
+                        own = _own_moment_slopes(system, name, c, s)
+                        _add_correction(system, name, y, amplitude[name], own, move[name], h)
         _grow(weights, before, growth, 0.5 * h)
         for name, x in system.positions.items():
             x += move[name]
@@ -197,13 +201,12 @@ def _times(s: Array, v: Array) -> Array:
     return np.asarray(np.einsum("nab,nb->na", s, v))
 
 
-def _add_correction(system: System, species: str, y: Array, s: Array, move: Array, h: float) -> None:
+def _add_correction(system: System, species: str, y: Array, s: Array, own: list[_Share], move: Array, h: float) -> None:
     """Add −(h/2) Σ_a (s e_a·∇) s e_a at the stage y, by differences in the stage's fields and moments.
 
-    A particle's own shares in them move with it.
+    A particle's own shares in them move with it; ``own`` are those in moments.
     """
     share, factor = _SHARE * np.sqrt(0.5 * h), np.sqrt(0.5 * h) / (2 * _SHARE)
-    own = _own_moment_slopes(system, species, y)
     slopes = system.evaluator.own_slopes.get(species, {})
     shifted = y.copy()
     for axis in range(y.shape[1]):
@@ -224,14 +227,11 @@ def _add_correction(system: System, species: str, y: Array, s: Array, move: Arra
             move[part] -= factor * slope[column] * np.reshape(ahead - behind, rows)
 
 
-def _own_moment_slopes(system: System, species: str, y: Array) -> list[tuple[Array, Callable[[Array], Array]]]:
-    """Return for each number of a moment of the species ∂s in that number, and w_i φ as a function of positions."""
-    found: list[tuple[Array, Callable[[Array], Array]]] = []
-    c = system.at(species, y)
-    moments = [m for m in system.evaluator.summed if m.source == species]
-    if moments:
-        s = _root(system, species, diffusion_of(system.model, species, c))
-    for m in moments:
+def _own_moment_slopes(system: System, species: str, c: FieldValues, s: Array) -> list[_Share]:
+    """Return the shares of particles in the moments of their species, in the stage's fields c with s = √(2D)."""
+    found: list[_Share] = []
+    n, d = c.points.shape
+    for m in (m for m in system.evaluator.summed if m.source == species):
         value, weights = c.moment(m.name), system.evaluator.weights[species]
         step, size = _MOMENT_STEP * (float(np.max(np.abs(value), initial=0.0)) or 1.0), value.size
         for k in range(size):
@@ -241,7 +241,7 @@ def _own_moment_slopes(system: System, species: str, y: Array) -> list[tuple[Arr
                 moved.flat[k] += sign * step
                 changed = replace(c, moments={**c.moments, m.name: moved})
                 diffusion = diffusion_of(system.model, species, changed)
-                ends.append(diffusion if s.ndim == 1 else as_matrices(diffusion, len(y), y.shape[1]))
+                ends.append(diffusion if s.ndim == 1 else as_matrices(diffusion, n, d))
 
             def weighted(
                 x: Array, moment: Moment = m, size: int = size, k: int = k, weights: float | Array = weights
