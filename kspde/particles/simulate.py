@@ -165,11 +165,6 @@ def simulate(
     check_mean_field(mean_field, problem, mean_field_differs)
     simulation.scheme.check(problem.model, weighted=weights is not None, mean_field=mean_field is not None)
     check_work(sum(simulation.counts.values()), steps=check_steps(problem.t_end, simulation.scheme.dt))
-    if problem.model.has_growth and not simulation.scheme.grows:
-        raise InputError(
-            f"scheme = {simulation.scheme.name!r} does not change weights, as the growth of {problem.model} must: use "
-            'scheme="euler-maruyama" or "weak-2"'
-        )
     use_threads(comm)
     warn_outside_hypotheses(problem.model, problem.u0, problem.eps, comm)
 

@@ -95,10 +95,15 @@ class System:
                 )
         return growth
 
+    def first_id(self, species: str) -> int:
+        """Return the id of the first particle of a species, on all ranks."""
+        names = list(self.counts)
+        return sum(self.counts[name] for name in names[: names.index(species)])
+
     def first_row(self, species: str) -> int:
         """Return the number of particles of a species on lower ranks."""
-        names, ids = list(self.counts), self.ids[species]
-        return int(ids[0]) - sum(self.counts[name] for name in names[: names.index(species)]) if len(ids) else 0
+        ids = self.ids[species]
+        return int(ids[0]) - self.first_id(species) if len(ids) else 0
 
     def prepare(self, t: float) -> None:
         """Compute the fields and moments of the observed positions at time t. Collective.

@@ -6,14 +6,16 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from kspde.errors import ConvergenceError, check_number
-from kspde.matrices import fault
+import numpy as np
+
+from kspde.errors import ConvergenceError, InputError, check_number
+from kspde.matrices import as_matrices, fault, symmetric_roots
 from kspde.models import Model
 from kspde.particles.observation import Tallies
 from kspde.particles.system import System
-from kspde.typing import Array
+from kspde.typing import Array, Ids
 
-__all__ = ["Scheme", "bad_diffusion", "bad_matrix"]
+__all__ = ["Scheme", "bad_diffusion", "matrix_roots"]
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,17 @@ class Scheme(ABC):
     def __post_init__(self) -> None:
         object.__setattr__(self, "dt", check_number("dt", self.dt, above=0))
 
-    def check(self, model: Model, *, weighted: bool, mean_field: bool) -> None:  # noqa: B027 - most move all
+    def check(self, model: Model, *, weighted: bool, mean_field: bool) -> None:
         """Raise unless the scheme moves a model's particles, with weights of their own or a mean field if so stated.
 
         Raises:
-            InputError: says what the scheme needs.
+            InputError: says what the scheme needs; here, no growth unless the scheme ``grows``.
         """
+        if model.has_growth and not self.grows:
+            raise InputError(
+                f"scheme = {self.name!r} does not change weights, as the growth of {model} must: use "
+                'scheme="euler-maruyama" or "weak-2"'
+            )
 
     @abstractmethod
     def advance(self, system: System, step: int, t: float, h: float) -> Tallies | None:
@@ -81,9 +88,18 @@ def bad_diffusion(species: str, value: float, particle: int) -> ConvergenceError
     )
 
 
-def bad_matrix(species: str, matrix: Array, particle: int) -> ConvergenceError:
-    """Return the error for a diffusion matrix that is not symmetric, positive semidefinite and finite."""
-    return ConvergenceError(
-        f"the diffusion matrix of species {species!r} at particle {particle} {fault(matrix)}: it must be symmetric, "
-        f"positive semidefinite and finite; check the model's parameters, or give a smaller dt"
-    )
+def matrix_roots(species: str, diffusion: Array, factor: float, ids: Ids, dimension: int) -> Array:
+    """Return √(factor D) of particles, shape (n, d, d), for D of shape (n, d) or (n, d, d). Rank-local.
+
+    Raises:
+        ConvergenceError: names a particle whose D is not symmetric, positive semidefinite and finite.
+    """
+    matrices = as_matrices(diffusion, len(ids), dimension)
+    roots = np.empty_like(matrices)
+    bad = symmetric_roots(matrices, factor, roots)
+    if bad >= 0:
+        raise ConvergenceError(
+            f"the diffusion matrix of species {species!r} at particle {int(ids[bad])} {fault(matrices[bad])}: it must be "
+            "symmetric, positive semidefinite and finite; check the model's parameters, or give a smaller dt"
+        )
+    return roots

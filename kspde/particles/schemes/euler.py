@@ -13,10 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kspde.matrices import as_matrices, symmetric_roots
 from kspde.models.coefficients import coefficients
 from kspde.particles.observation import Tallies, tally
-from kspde.particles.schemes.base import Scheme, bad_diffusion, bad_matrix
+from kspde.particles.schemes.base import Scheme, bad_diffusion, matrix_roots
 from kspde.particles.system import System
 from kspde.runtime.compiled import compiled, in_blocks, widest_vectors
 from kspde.runtime.parallel import together
@@ -71,11 +70,7 @@ def _advance_species(system: System, species: str, step: int, h: float) -> list[
                 own *= np.exp(h * growth)
         rest = b, drift is not None, h, ids[rows], np.uint64(step), system.noise.key, own
         if diffusion.ndim > 1:
-            matrices = as_matrices(diffusion, *c.points.shape)
-            roots = np.empty_like(matrices)
-            bad = symmetric_roots(matrices, 2.0 * h, roots)
-            if bad >= 0:
-                raise bad_matrix(species, matrices[bad], int(ids[rows][bad]))
+            roots = matrix_roots(species, diffusion, 2.0 * h, ids[rows], x.shape[1])
             return _advance_by_matrices(x[rows], roots, *rest)
         bad, seen = _advance(x[rows], diffusion, *rest)
         if bad >= 0:

@@ -89,6 +89,7 @@ class PairRotation(Scheme):
                 f'{given} cannot be used with scheme = "{self.name}", whose particles move in pairs of equal weights: '
                 f'leave {given} out, or use scheme = "euler-maruyama"'
             )
+        super().check(model, weighted=weighted, mean_field=mean_field)
 
     def advance(self, system: System, step: int, t: float, h: float) -> None:
         """Move the particles from t to t + h; see :meth:`Scheme.advance`. Collective."""
@@ -99,18 +100,12 @@ class PairRotation(Scheme):
                 continue
             s = 2.0 * (system.model.pair_rotation(name) or 0.0) * weight * h * n * (n - 1) / (n // 2)
             spread = math.sqrt(2.0 * s) if d == 2 else concentration(s)
-            first, offset = system.first_row(name), _offset(system, name)
+            first, offset = system.first_row(name), system.first_id(name)
             keys = system.noise.uniforms(np.array([offset], dtype=np.uint64), step, _ROUNDS)[0].view(np.uint64)
             own = np.arange(first, first + len(x))
             other = partners(own, n, keys)
             y = _positions_of(other, x, first, n, system.comm)
             _rotate(x, y, own, other, offset, np.uint64(step), system.noise.key, spread)
-
-
-def _offset(system: System, species: str) -> int:
-    """Return the id of the first particle of a species, on all ranks."""
-    names = list(system.counts)
-    return sum(system.counts[name] for name in names[: names.index(species)])
 
 
 def concentration(s: float) -> float:

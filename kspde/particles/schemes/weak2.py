@@ -76,10 +76,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kspde.matrices import as_matrices, symmetric_roots
+from kspde.matrices import as_matrices
 from kspde.models import FieldValues, Moment
 from kspde.models.coefficients import coefficients, diffusion_of, moment_integrand
-from kspde.particles.schemes.base import Scheme, bad_diffusion, bad_matrix
+from kspde.particles.schemes.base import Scheme, bad_diffusion, matrix_roots
 from kspde.particles.system import System
 from kspde.runtime.compiled import compiled_parallel, prange
 from kspde.runtime.parallel import together
@@ -184,12 +184,7 @@ def _root(system: System, species: str, diffusion: Array) -> Array:
     """
     ids = system.ids[species]
     if diffusion.ndim > 1:
-        matrices = as_matrices(diffusion, len(ids), system.model.dimension)
-        roots = np.empty_like(matrices)
-        bad = symmetric_roots(matrices, 2.0, roots)
-        if bad >= 0:
-            raise bad_matrix(species, matrices[bad], int(ids[bad]))
-        return roots
+        return matrix_roots(species, diffusion, 2.0, ids, system.model.dimension)
     wrong = np.flatnonzero(~((diffusion >= 0) & (diffusion < np.inf)))
     if len(wrong) and len(ids):
         raise bad_diffusion(species, float(diffusion[wrong[0]]), int(ids[wrong[0]]))
