@@ -199,20 +199,20 @@ class Section(BaseModel):
         self, options: dict[str, Any], name: str, registry: Mapping[str, Callable[..., Any]], own: Mapping[str, Any]
     ) -> None:
         """Put an object of a registry into the options, in place of its parameters."""
+        others = {key for call in registry.values() for key in parameters(call)} - set(own)
+        given = sorted(others & set(options))
         if getattr(self, name) is None:
-            for key in sorted(
-                {key for call in registry.values() for key in parameters(call)} & set(options) - set(own)
-            ):
+            if given:
+                key = given[0]
                 raise InputError(f"{key} = {options[key]} has no effect without {name}: leave it out, or give {name}")
             return
         chosen = canonical_name(getattr(self, name), registry)
         known = parameters(registry[chosen])
         extra: dict[str, Any] = {}
-        for key in {key for call in registry.values() for key in parameters(call)} - set(own):
-            if key in options and key not in known:
+        for key in given:
+            if key not in known:
                 raise InputError(f'{key} = {options[key]} has no effect with {name} = "{chosen}": leave it out')
-            if key in options:
-                extra[key] = options.pop(key)
+            extra[key] = options.pop(key)
         for key, parameter in known.items():
             if parameter.required and key not in options and key not in extra:
                 raise InputError(f"{key} is missing: give {wanted(type(self), key)}")

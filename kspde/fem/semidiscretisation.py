@@ -59,7 +59,7 @@ class Semidiscretisation:
         self.forget_diffusion()
         self.grown: deque[Array] = deque(maxlen=8)
         #: fields that are multiples of the density at the same place
-        self.local = tuple(f for f in fields if f.kernel.local and f.tau == 0)
+        self.local = tuple(f for f in fields if f.kernel.local)
         self._operators: dict[str, FieldOperator] = {
             f.name: LocalOperator(space, f.kernel) if f in self.local else space.field_operator(f.kernel, f.name)
             for f in fields

@@ -242,7 +242,7 @@ class _Request:
         sizes = {
             "parts": len(model.species) + len(self.problem.fields),
             "saved": len(model.species) * len(self.save.until(self.problem.t_end)),
-            "coupled": len(model.species) * any(f.kernel.local and f.tau == 0 for f in self.problem.fields),
+            "coupled": len(model.species) * any(f.kernel.local for f in self.problem.fields),
         }
         check_run(self.domain, model.dimension, self.scheme, self.comm, **sizes)
         space = build_space(self.domain, model.dimension, self.comm)

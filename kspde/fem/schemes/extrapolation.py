@@ -183,18 +183,14 @@ class Stepper:
         whole, moved, came, first = self._euler(unknowns, t, dt, first)
         self._first = first
         if self._order == 1:
-            return whole, self._sum_growth(came)
+            if self._system.model.has_growth:
+                self._growth = self._system.space.total(came.sum(axis=1))
+            return whole, np.zeros(())
         half, moved_first, first_came, _ = self._euler(unknowns, t, 0.5 * dt, first)
         twice, moved_second, second_came, _ = self._euler(half, t + 0.5 * dt, 0.5 * dt, [])
         moves = zip(moved_first, moved_second, moved, strict=True)
         fluxes = (a + b - one for a, b, one in moves)
         return self._extrapolated(whole, half, twice, fluxes, first_came + second_came, came)
-
-    def _sum_growth(self, came: Array) -> Array:
-        """Record what has grown at each node in a step of order 1. Collective."""
-        if self._system.model.has_growth:
-            self._growth = self._system.space.total(came.sum(axis=1))
-        return np.zeros(())
 
     def _extrapolated(
         self, whole: Array, half: Array, twice: Array, fluxes: Iterable[Array], came: Array, came_at_once: Array

@@ -144,6 +144,18 @@ class Motion:
         self.leaving = edges.conductance * fitted(q, d[edges.tails])
         self.arriving = edges.conductance * fitted(-q, d[edges.heads])
 
+    def outflow(self) -> Array:
+        """Return Σ_j k_ij a_ij at this rank's nodes, the rate at which u_i leaves them; D Σ_j k_ij without drift."""
+        graph = self.graph
+        return graph.total * self.diffusion if self.leaving is None else graph.sums(self.leaving)
+
+    def inflow(self, u: Array) -> Array:
+        """Return Σ_j k_ij a_ji u_j at this rank's nodes, what arrives there per unit time. Collective."""
+        graph, edges = self.graph, self.graph.edges
+        if self.arriving is None:
+            return graph.sums(edges.conductance * graph.ghosted(self.diffusion * u)[edges.heads])
+        return graph.sums(self.arriving * graph.ghosted(u)[edges.heads])
+
     def flux(self, u: Array) -> Array:
         """Return F_ij of each edge: the mass that leaves i for j per unit time. Collective."""
         graph = self.graph
@@ -266,18 +278,16 @@ class Transport:
         held, old = patankar(graph, motion.growth, u, dt)
         if motion.growth is not None:
             mass = float(graph.space.total(np.array([old.sum()]))[0])
-        if motion.leaving is None or motion.arriving is None:
-            d = motion.diffusion
-            w = np.maximum(self._w(old, d, dt, held), 0.0)
+        leaving = motion.outflow()
+        if motion.arriving is None:
+            w = np.maximum(self._w(old, motion.diffusion, dt, held), 0.0)
             arrived = -graph.stiffness.times(w, diagonal=False)
-            leaving = graph.total * d
         else:
-            leaving = graph.sums(motion.leaving)
             diagonal = held + dt * leaving
             self._matrix.setValuesCSR(*graph.edges.csr, graph.entries(diagonal, -dt * motion.arriving))
             self._matrix.assemble()
-            raw = graph.ghosted(np.maximum(self._system.solve(old, self._guess(u, dt), diagonal, diagonal), 0.0))
-            arrived = graph.sums(motion.arriving * raw[graph.edges.heads])
+            found = self._system.solve(old, self._guess(u, dt), diagonal, diagonal)
+            arrived = motion.inflow(np.maximum(found, 0.0))
         new = scaled(graph, (old + dt * arrived) / (held + dt * leaving), mass, held)
         if self._matrix is not None:
             kept = self._rates[:1] if self._in_turn and dt == self._dt else []

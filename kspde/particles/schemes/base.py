@@ -99,7 +99,7 @@ def matrix_roots(species: str, diffusion: Array, factor: float, ids: Ids, dimens
     bad = symmetric_roots(matrices, factor, roots)
     if bad >= 0:
         raise ConvergenceError(
-            f"the diffusion matrix of species {species!r} at particle {int(ids[bad])} {fault(matrices[bad])}: it must be "
+            f"the diffusion matrix of species {species!r} at particle {ids[bad]} {fault(matrices[bad])}: it must be "
             "symmetric, positive semidefinite and finite; check the model's parameters, or give a smaller dt"
         )
     return roots
