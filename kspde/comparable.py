@@ -247,8 +247,7 @@ def _problem(run: Any) -> Problem:
         found: Problem = run.problem
         return found
     try:
-        mollifier = None if run.eps is None else resolve_mollifier(run.eps, run.mollifier)
-        mollifier = None if mollifier is None else mollifier.in_dimension(run.model.dimension)
+        mollifier = None if run.eps is None else resolve_mollifier(run.eps, run.mollifier, run.model.dimension)
     except InputError:  # an object that only describes its mollifier
         mollifier = None
     return Problem(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import date, time
 from typing import Any
 
@@ -34,6 +34,7 @@ __all__ = [
     "check_number",
     "check_scheme_name",
     "first_line",
+    "place_of",
     "shortened",
     "shown",
 ]
@@ -116,6 +117,11 @@ def shortened(text: str, longest: int = _LONGEST_VALUE) -> str:
     """Return a text, with an ellipsis in place of its middle if it is too long: its end is the remedy."""
     half = (longest - 3) // 2
     return text if len(text) <= longest else f"{text[:half]}...{text[-half:]}"
+
+
+def place_of(point: Iterable[float]) -> str:
+    """Return a point as messages show it: (x, y)."""
+    return f"({', '.join(f'{x:.6g}' for x in point)})"
 
 
 def check_number(

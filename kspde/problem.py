@@ -78,9 +78,7 @@ class Problem:
             )
         densities = densities_by_species(model.species, model.dimension, u0)
         t_end = check_number("t_end", t_end, above=0)
-        kernel = resolve_mollifier(eps, mollifier)
-        if kernel is not None:
-            kernel = kernel.in_dimension(model.dimension)
+        kernel = resolve_mollifier(eps, mollifier, model.dimension)
         if check_choice("initial", initial, get_args(Initial)) == "mollified" and kernel is None:
             raise InputError('initial = "mollified" needs a mollifier: give eps')
         problem = cls(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kspde.errors import ConvergenceError
+from kspde.errors import ConvergenceError, place_of
 from kspde.fem.spaces.base import Space
 from kspde.matrices import eigenvalue_ends, fault
 from kspde.typing import Array
@@ -62,9 +62,9 @@ def _checked_matrices(space: Space, species: str, matrices: Array, share: float)
         line = ""
         if len(bad):
             i = int(np.argmax(bad))
-            place = ", ".join(f"{x:.6g}" for x in space.points[i])
+            place = place_of(space.points[i])
             line = (
-                f"the diffusion matrix of species {species!r} at ({place}) {fault(matrices[i])}: it must be symmetric, "
+                f"the diffusion matrix of species {species!r} at {place} {fault(matrices[i])}: it must be symmetric, "
                 f"positive semidefinite and at most {_LARGEST:g} in size; check the model's parameters"
             )
         raise CoefficientError(max(space.comm.allgather((float(bad.max(initial=-1.0)), line)))[1])
@@ -83,10 +83,10 @@ def _worst(points: Array, species: str, diffusion: Array, drift: Array | None) -
         if bad.size == 0 or not bad.max() > max(worst[0], 0.0):
             continue
         index = np.unravel_index(int(np.argmax(bad)), bad.shape)
-        place = ", ".join(f"{x:.6g}" for x in points[index[0]])
+        place = place_of(points[index[0]])
         worst = (
             float(bad.max()),
-            f"the {name} of species {species!r} is {values[index]:.6g} at ({place}): it must be {valid} and at most "
+            f"the {name} of species {species!r} is {values[index]:.6g} at {place}: it must be {valid} and at most "
             f"{_LARGEST:g} in size; check the model's parameters",
         )
     return worst
@@ -102,9 +102,9 @@ def checked_growth(space: Space, species: str, growth: Array | None) -> Array | 
     if growth is not None:
         bad = np.flatnonzero(~(np.abs(growth) <= _LARGEST))
         if len(bad):
-            place = ", ".join(f"{x:.6g}" for x in space.points[bad[0]])
+            place = place_of(space.points[bad[0]])
             worst = (
-                f"the growth of species {species!r} is {growth[bad[0]]:.6g} at ({place}): it must be finite and at "
+                f"the growth of species {species!r} is {growth[bad[0]]:.6g} at {place}: it must be finite and at "
                 f"most {_LARGEST:g} in size; check the model's parameters"
             )
     found = [line for line in space.comm.allgather(worst) if line is not None]

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from kspde.errors import place_of
 from kspde.fem.coefficients import CoefficientError
 from kspde.fem.spaces.base import Space
 from kspde.models import Field, FieldValues, Model
@@ -101,10 +102,10 @@ def refuse_backward(space: Space, several: bool, found: EffectiveDiffusion, shar
     mine = (-value.real, value, space.points[node].tolist()) if np.isfinite(value) else (-np.inf, value, [])
     _, value, point = max(space.comm.allgather(mine), key=lambda each: each[0])
     number = f"{value.real:.4g}" + (f" ± {abs(value.imag):.4g}i" if value.imag else "")
-    place = ", ".join(f"{x:.6g}" for x in point)
+    place = place_of(point)
     what = f"matrix has the eigenvalue {number}" if several else f"coefficient is {number}"
     raise CoefficientError(
-        f"the effective diffusion {what} at ({place}), with the derivatives of D u and b u in the local density: it "
+        f"the effective diffusion {what} at {place}, with the derivatives of D u and b u in the local density: it "
         f"must be {'of real part ' if several else ''}>= 0, for the equation is a backward heat equation there; check "
         "the model's parameters, or give eps, which mollifies the local density"
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kspde.errors import InputError
+from kspde.errors import InputError, place_of
 from kspde.fem.coefficients import CoefficientError, checked, checked_growth
 from kspde.fem.effective_diffusion import EffectiveDiffusion, effective_diffusion, refuse_backward
 from kspde.fem.spaces.base import FieldOperator, Space
@@ -328,9 +328,9 @@ def _moment_weights(space: Space, moment: Moment) -> Array:
         values = moment_integrand(moment, space.points)
         bad = np.argwhere(~np.isfinite(values))
         if len(bad):
-            place = ", ".join(f"{x:.6g}" for x in space.points[bad[0, 0]])
+            place = place_of(space.points[bad[0, 0]])
             raise InputError(
-                f"the function of moment {moment.name!r} is {values[tuple(bad[0])]:g} at ({place}): give a function "
+                f"the function of moment {moment.name!r} is {values[tuple(bad[0])]:g} at {place}: give a function "
                 "that is finite on the domain"
             )
     return np.asarray((space.mass.ravel() * values.T).T)

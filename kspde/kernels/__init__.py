@@ -59,10 +59,12 @@ Mollifier = str | Callable[..., Kernel] | Kernel
 
 
 @overload
-def resolve_mollifier(eps: float, mollifier: Mollifier = ...) -> Kernel: ...
+def resolve_mollifier(eps: float, mollifier: Mollifier = ..., dimension: int | None = ...) -> Kernel: ...
 @overload
-def resolve_mollifier(eps: float | None, mollifier: Mollifier = ...) -> Kernel | None: ...
-def resolve_mollifier(eps: float | None, mollifier: Mollifier = "gaussian") -> Kernel | None:
+def resolve_mollifier(eps: float | None, mollifier: Mollifier = ..., dimension: int | None = ...) -> Kernel | None: ...
+def resolve_mollifier(
+    eps: float | None, mollifier: Mollifier = "gaussian", dimension: int | None = None
+) -> Kernel | None:
     """Return the mollifier j^ε, or None if the system is not regularised: no ``eps``, and no kernel.
 
     Args:
@@ -71,10 +73,16 @@ def resolve_mollifier(eps: float | None, mollifier: Mollifier = "gaussian") -> K
             that returns a kernel of integral 1, such as ``functools.partial(kspde.MaternMollifier, order=3)``, or,
             without ``eps``, a kernel that has an ``eps`` of its own, such as
             ``kspde.MaternMollifier(eps=0.3, order=3)``.
+        dimension: the dimension in which it is wanted (``Kernel.in_dimension``), where that is known.
 
     Raises:
         InputError: ε ≤ 0, an unknown name, a kernel whose integral is not 1, or two different ε.
     """
+    kernel = _resolved(eps, mollifier)
+    return kernel if kernel is None or dimension is None else kernel.in_dimension(dimension)
+
+
+def _resolved(eps: float | None, mollifier: Mollifier) -> Kernel | None:
     if isinstance(mollifier, Kernel):
         own = getattr(mollifier, "eps", None)
         if own is None:

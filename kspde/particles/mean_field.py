@@ -97,7 +97,7 @@ def _problem_of(mean_field: Any, problem: Problem) -> Problem:
         return found
     eps = getattr(mean_field, "eps", problem.eps)
     mollifier = getattr(mean_field, "mollifier", "gaussian") if hasattr(mean_field, "eps") else None
-    kernel = None if mollifier is None else resolve_mollifier(eps, mollifier)
+    dimension = problem.model.dimension
     return replace(
         problem,
         model=mean_field.model,
@@ -105,7 +105,7 @@ def _problem_of(mean_field: Any, problem: Problem) -> Problem:
         u0=getattr(mean_field, "u0", problem.u0),
         initial=getattr(mean_field, "initial", problem.initial),
         eps=eps,
-        mollifier=problem.mollifier if kernel is None else kernel.in_dimension(problem.model.dimension),
+        mollifier=problem.mollifier if mollifier is None else resolve_mollifier(eps, mollifier, dimension),
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from kspde.errors import ConvergenceError, InputError
+from kspde.errors import ConvergenceError, InputError, place_of
 from kspde.models import FieldValues, Model
 from kspde.models.coefficients import growth_of
 from kspde.particles.fields.base import Extent, FieldEvaluator
@@ -90,8 +90,7 @@ class System:
             if len(bad):
                 raise ConvergenceError(
                     f"the growth of species {species!r} is {growth[bad[0]]:g} at particle {ids[bad[0]]}, at "
-                    f"({', '.join(f'{x:.6g}' for x in c.points[bad[0]])}): it must be finite; check the model's "
-                    "parameters"
+                    f"{place_of(c.points[bad[0]])}: it must be finite; check the model's parameters"
                 )
         return growth
 

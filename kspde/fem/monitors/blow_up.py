@@ -24,7 +24,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from kspde.errors import BlowUpError
+from kspde.errors import BlowUpError, place_of
 from kspde.fem.spaces.base import Space
 from kspde.runtime.messages import warn
 from kspde.typing import Array
@@ -81,10 +81,10 @@ class Monitor:
             nodes, share, where = self._peak(densities[i].ravel(), float(maxima[i]), float(masses[i]))
             if nodes > 2**self._space.dimension:
                 continue
-            place = ", ".join(f"{x:.6g}" for x in where)
+            place = place_of(where)
             before = self._lowest[i] * maxima[i] / heights[i]
             words = (
-                f"the peak of {name}, {maxima[i]:.6g} at ({place}), is limited by the mesh in step {step} at t = "
+                f"the peak of {name}, {maxima[i]:.6g} at {place}, is limited by the mesh in step {step} at t = "
                 f"{t:.6g}: it has grown from {before:.6g}, and exceeds half its height in {nodes} "
                 f"node{'s' * (nodes > 1)}, with {share:.2g} of the mass"
             )

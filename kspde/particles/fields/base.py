@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from kspde.errors import ConvergenceError, InputError
+from kspde.errors import ConvergenceError, InputError, place_of
 from kspde.models import Field, FieldValues, Moment
 from kspde.models.coefficients import moment_integrand
 from kspde.particles.reductions import reduced
@@ -274,8 +274,8 @@ def _refuse_infinite(moment: Moment, x: Array) -> None:
     values = moment_integrand(moment, x)
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
-        place = ", ".join(f"{coordinate:.6g}" for coordinate in x[bad[0, 0]])
+        place = place_of(x[bad[0, 0]])
         raise ConvergenceError(
-            f"the function of moment {moment.name!r} is {values[tuple(bad[0])]:g} at the particle at ({place}): give "
+            f"the function of moment {moment.name!r} is {values[tuple(bad[0])]:g} at the particle at {place}: give "
             "a function that is finite"
         )
