@@ -33,14 +33,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kspde.errors import ConvergenceError
-from kspde.fem.coefficients import checked, checked_growth
-from kspde.fem.effective_diffusion import increment, strength_of, with_field
+from kspde.fem.schemes.local_coefficients import EdgeGeometry, LocalCoefficients, LocalValues
 from kspde.fem.schemes.transport import Motion, fitted, fitted_slopes, grown, patankar, scaled
 from kspde.fem.semidiscretisation import Semidiscretisation
 from kspde.fem.solvers.graph import Graph
 from kspde.fem.solvers.krylov import CheckedSystem, PetscPreconditioner, PreconditionerOf
-from kspde.models import Field, FieldValues
-from kspde.models.coefficients import diffusion_of, drift_of
 from kspde.runtime.parallel import together
 from kspde.typing import Array
 
@@ -57,30 +54,6 @@ _LINEAR = 1e-5
 #: Factors of the substeps, and how many failures end the run.
 _DIVIDE, _GROW, _FAILURES = 8.0, 4.0, 1000
 _ROUND_OFF = 2.0**-52
-
-
-class _Edges(NamedTuple):
-    """Geometry of the edges (i, j): x_j − x_i, its length and direction, and the middle."""
-
-    vectors: Array
-    lengths: Array
-    directions: Array
-    middles: Array
-
-
-class _Values(NamedTuple):
-    """Coefficients of all species: D at this rank's nodes and q of its edges, or None without drift.
-
-    Attributes:
-        slopes: of D in the density of each species: [i][j], None where there is none.
-        means, differences: of q in a density's mean over the edge and in its difference, likewise.
-    """
-
-    diffusion: list[Array]
-    q: list[Array | None]
-    slopes: list[list[Array | None]]
-    means: list[list[Array | None]]
-    differences: list[list[Array | None]]
 
 
 class _Balance(NamedTuple):
@@ -119,13 +92,12 @@ class ImplicitTransport:
         return 0 if self._matrix is None else self._solver.iterations
 
     @cached_property
-    def geometry(self) -> _Edges:
-        """The geometry of the edges. Collective."""
-        x, edges = self.graph.coordinates, self.graph.edges
-        tails, heads = x[edges.tails], x[edges.heads]
-        vectors = heads - tails
-        lengths = np.linalg.norm(vectors, axis=1)
-        return _Edges(vectors, lengths, vectors / lengths[:, None], 0.5 * (tails + heads))
+    def geometry(self) -> EdgeGeometry | None:
+        """The geometry of the edges, where there is a drift. Collective."""
+        return EdgeGeometry.of(self.graph) if any(self.drifting) else None
+
+    def _coefficients(self, unknowns: Array, t: float) -> LocalCoefficients:
+        return LocalCoefficients(self.system, self.graph, self.drifting, self.geometry, unknowns, t)
 
     def motions(self, unknowns: Array, t: float) -> list[Motion]:
         """Return the fluxes of all species with the coefficients of these unknowns at time t. Collective.
@@ -134,7 +106,7 @@ class ImplicitTransport:
             CoefficientError: coefficients have no meaning.
         """
         n = len(self.drifting)
-        return Coefficients(self, unknowns, t).motions(unknowns[:n].reshape(n, -1))
+        return self._coefficients(unknowns, t).motions(unknowns[:n].reshape(n, -1))
 
     def step(
         self, unknowns: Array, start: Array, t: float, dt: float, masses: Array, *, divide: bool
@@ -156,7 +128,7 @@ class ImplicitTransport:
             ConvergenceError: substeps failed too, or coefficients have no meaning.
         """
         n = len(masses)
-        coefficients = Coefficients(self, unknowns, t)
+        coefficients = self._coefficients(unknowns, t)
         u = start
         done, length, failures = 0.0, dt, 0
         moved: list[Array] = []
@@ -207,7 +179,7 @@ class ImplicitTransport:
             moved.append(dt * motion.flux(out[i]))
         return out, moved
 
-    def _solve(self, coefficients: Coefficients, old: Array, dt: float, balance: _Balance) -> Array | None:
+    def _solve(self, coefficients: LocalCoefficients, old: Array, dt: float, balance: _Balance) -> Array | None:
         """Return the solution of (1), or None where Newton's method does not find it. Collective."""
         u, values = old, coefficients.at(old)
         residual, size, floor = self._residual(u, values, dt, balance)
@@ -242,7 +214,7 @@ class ImplicitTransport:
             factors = np.where(balance.masses > 0.0, balance.masses / found, 0.0)
             return np.asarray(u * factors[:, None])
 
-    def _residual(self, u: Array, values: _Values, dt: float, balance: _Balance) -> tuple[Array, float, float]:
+    def _residual(self, u: Array, values: LocalValues, dt: float, balance: _Balance) -> tuple[Array, float, float]:
         """Return (1)'s residual, its largest L¹ norm as a share of a mass, and what rounding leaves of that."""
         graph = self.graph
         out = balance.held * u - balance.old
@@ -256,7 +228,7 @@ class ImplicitTransport:
             size, moving = self.system.space.total(norms) / np.maximum(balance.masses, 1e-300)
         return out, float(np.max(size)), 2.0 * _ROUND_OFF * float(np.max(moving))
 
-    def _change(self, u: Array, values: _Values, residual: Array, dt: float, balance: _Balance) -> Array:
+    def _change(self, u: Array, values: LocalValues, residual: Array, dt: float, balance: _Balance) -> Array:
         """Return Newton's change −J⁻¹R. Collective.
 
         Raises:
@@ -343,140 +315,3 @@ class ImplicitTransport:
         if self._matrix is not None:
             self._solver.free()
             self._matrix.destroy()
-
-
-class Coefficients:
-    """Coefficients as functions of the densities, with what is not local frozen.
-
-    Args:
-        parent: the transport.
-        unknowns: where it is frozen.
-        t: the time, likewise.
-    """
-
-    def __init__(self, parent: ImplicitTransport, unknowns: Array, t: float) -> None:
-        self._parent = parent
-        system, graph = parent.system, parent.graph
-        self._nodes = system.field_values(unknowns, t)
-        self._edges: FieldValues | None = None
-        if any(parent.drifting):
-            geometry = parent.geometry
-            names = {f.name for f in system.local}
-            values = {name: _means(graph, c) for name, c in self._nodes.values.items() if name not in names}
-            gradients = {}
-            for name, gradient in self._nodes.gradients.items():
-                mean = np.stack([_means(graph, g) for g in gradient.T], axis=1)
-                if name in names:  # what is across the edge
-                    along = geometry.directions
-                    mean -= np.einsum("ea,ea->e", mean, along)[:, None] * along
-                gradients[name] = mean
-            self._edges = FieldValues(geometry.middles, values, gradients, t, self._nodes.moments)
-
-    def motions(self, u: Array) -> list[Motion]:
-        """Return the fluxes with the coefficients of these densities. Collective.
-
-        Raises:
-            CoefficientError: coefficients have no meaning.
-        """
-        system, graph = self._parent.system, self._parent.graph
-        values = self.at(u)
-        out = []
-        for species, d, q in zip(system.model.species, values.diffusion, values.q, strict=True):
-            speed = None
-            if q is not None:  # for the message: the largest drift along an edge of each node
-                along = np.abs(q) / self._parent.geometry.lengths
-                speed = np.sqrt(graph.sums(along * along))[:, None]
-            out.append(Motion.along(graph, checked(system.space, species, d, speed), q))
-        if system.model.has_growth:
-            for motion, growth in zip(out, self.growth(u), strict=True):
-                motion.growth = growth
-        return out
-
-    def growth(self, u: Array) -> list[Array | None]:
-        """Return r of these densities, or None without growth. Collective.
-
-        Raises:
-            CoefficientError: it is not finite.
-        """
-        system, nodes = self._parent.system, self._nodes
-        for f in system.local:
-            nodes = with_field(nodes, f, strength_of(f) * u[self._source(f)])
-        return [checked_growth(system.space, name, system.growth(name, nodes)) for name in system.model.species]
-
-    def at(self, u: Array, *, slopes: bool = False) -> _Values:
-        """Return the coefficients of these densities, and how they depend on them. Collective."""
-        parent = self._parent
-        system, graph = parent.system, parent.graph
-        model, n = system.model, len(u)
-        nodes, edges = self._nodes, self._edges
-        for f in system.local:
-            c = strength_of(f) * u[self._source(f)]
-            nodes = with_field(nodes, f, c)
-            if edges is not None:
-                ends = graph.ghosted(c)
-                tails, heads = ends[graph.edges.tails], ends[graph.edges.heads]
-                edges = with_field(edges, f, 0.5 * (tails + heads))
-                if f.gradient:
-                    slope = (heads - tails) / parent.geometry.lengths
-                    tangent = slope[:, None] * parent.geometry.directions
-                    edges = with_field(edges, f, gradient=edges.gradients[f.name] + tangent)
-        largest = self._largest(nodes) if slopes else {}
-        table: list[list[list[Array | None]]] = [[[None] * n for _ in range(n)] for _ in range(3)]
-        d_slopes, means, differences = table
-        diffusion: list[Array] = []
-        q: list[Array | None] = []
-        with together(system.space.comm), np.errstate(all="ignore"):
-            for i, species in enumerate(model.species):
-                diffusion.append(self._diffusion(species, nodes))
-                q.append(self._along(species, edges) if parent.drifting[i] else None)
-                for f in system.local if slopes else ():
-                    j, strength = self._source(f), strength_of(f)
-                    c = nodes.values[f.name]
-                    h = increment(c, largest[f.name], strength)
-                    moved = self._diffusion(species, with_field(nodes, f, c + h))
-                    _add(d_slopes[i], j, strength * (moved - diffusion[i]) / h)
-                    along = q[i]
-                    if along is None or edges is None:
-                        continue
-                    c = edges.values[f.name]
-                    h = increment(c, largest[f.name], strength)
-                    _add(means[i], j, strength * (self._along(species, with_field(edges, f, c + h)) - along) / h)
-                    if f.gradient:
-                        g, lengths = edges.gradients[f.name], parent.geometry.lengths
-                        h = increment(np.sqrt(np.einsum("ea,ea->e", g, g)), largest[f.name] / lengths, 1.0)
-                        g = g + h[:, None] * parent.geometry.directions
-                        moved = self._along(species, with_field(edges, f, gradient=g))
-                        _add(differences[i], j, strength * (moved - along) / (h * lengths))
-        return _Values(diffusion, q, d_slopes, means, differences)
-
-    def _largest(self, nodes: FieldValues) -> dict[str, float]:
-        """Return the largest size of each local field. Collective."""
-        names = [f.name for f in self._parent.system.local]
-        sizes = np.array([np.max(np.abs(nodes.values[name]), initial=0.0) for name in names])
-        return dict(zip(names, self._parent.system.space.maximum(sizes).tolist(), strict=True))
-
-    def _diffusion(self, species: str, c: FieldValues) -> Array:
-        d = diffusion_of(self._parent.system.model, species, c, scalar=True)
-        return np.broadcast_to(d, (len(c.points),))
-
-    def _along(self, species: str, c: FieldValues | None) -> Array:
-        """Return q of each edge."""
-        assert c is not None
-        b = drift_of(self._parent.system.model, species, c)
-        vectors = self._parent.geometry.vectors
-        return np.zeros(len(vectors)) if b is None else np.asarray(np.einsum("ea,ea->e", b, vectors))
-
-    def _source(self, f: Field) -> int:
-        return self._parent.system.model.species.index(f.source)
-
-
-def _means(graph: Graph, values: Array) -> Array:
-    """Return the mean over each edge of values at this rank's nodes. Collective."""
-    ends = graph.ghosted(np.ascontiguousarray(values))
-    return np.asarray(0.5 * (ends[graph.edges.tails] + ends[graph.edges.heads]))
-
-
-def _add(row: list[Array | None], j: int, slope: Array) -> None:
-    """Add to one derivative of several: the same ones on every rank."""
-    known = row[j]
-    row[j] = slope if known is None else known + slope
