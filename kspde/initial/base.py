@@ -35,6 +35,13 @@ class InitialDensity(ABC):
     def mass_outside(self, half_width: float) -> float:
         """Return the share of the mass outside [−half_width, half_width]^d, in [0, 1]."""
 
+    def reach(self, share: float) -> float:
+        """Return a power of 2, the least from 1 on with at most a share of the mass outside [−reach, reach]^d."""
+        reach = 1.0
+        while self.mass_outside(reach) > share and reach < 1e15:
+            reach *= 2.0
+        return reach
+
     @abstractmethod
     def sample(self, random: RandomNumbers, ids: Ids) -> Array:
         """Draw one point per particle id from u_0/mass: shape (len(ids), d), a function of the ids alone."""

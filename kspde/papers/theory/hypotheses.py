@@ -230,7 +230,5 @@ def _density_dependent(
 
 def _largest(u0: InitialDensity) -> float:
     """Return the largest of ten thousand values of a density on the line."""
-    reach = 1.0
-    while u0.mass_outside(reach) > 1e-6 and reach < 1e12:
-        reach *= 2.0
+    reach = u0.reach(1e-6)
     return float(u0(np.linspace(-reach, reach, 10_001)[:, None]).max())

@@ -405,10 +405,7 @@ class RelaxingFields(FieldEvaluator):
 
 def _support(density: InitialDensity, tol: float) -> Extent:
     """Return a box outside of which an initial field is below ``tol`` of its maximum, as far as a grid shows."""
-    d, reach = density.dimension, 1.0
-    while density.mass_outside(reach) > 0.01 * tol and reach < 1e15:
-        reach *= 2.0
-    low = 0.0
+    d, low, reach = density.dimension, 0.0, density.reach(0.01 * tol)
     for _ in range(20):
         middle = 0.5 * (low + reach)
         low, reach = (middle, reach) if density.mass_outside(middle) > 0.01 * tol else (low, middle)
