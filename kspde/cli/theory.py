@@ -152,6 +152,8 @@ def _norms(case: Case | None) -> Iterator[str]:
         fields = [f for f in problem.local.fields if f.mollified]
         if problem.model.dimension != 2 or not fields or is_zero(fields[0].kernel):
             return
+        if fields[0].kernel.smoothing != 2.0:  # the paper's bounds are those of the Yukawa potential's order
+            return
         kernel, name = fields[0].kernel, f"of field {fields[0].name}"
         if problem.eps is not None:
             own: Any = problem.mollifier

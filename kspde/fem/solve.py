@@ -85,7 +85,8 @@ def solve(
             ``tol`` times the L² norm of the initial data, in L². With "positive-2" the step may be controlled too, by
             the local error of its scheme of order 1: give ``tol`` in place of ``dt``.
         eps: ε > 0 of the mollified system, in which every kernel K is replaced by K * j^ε; None for the local one.
-        mollifier: "gaussian", "matern" (order 2), a kernel, or a callable: see ``kspde.kernels.resolve_mollifier``.
+        mollifier: "gaussian", "matern" (order 2), "bump", "compact-bump", a kernel, or a callable: see
+            ``kspde.kernels.resolve_mollifier``.
         initial: "u0", or "mollified": from u_0 * j^ε. Wang, Li and Huang start the particles (1.8) from u_0 but the
             density (1.9) from u_0 * j^ε; only where both start alike does the relative entropy start from 0.
         scheme: a scheme, such as ``kspde.Positive2(dt=1e-3)``, or its name with ``tol`` or ``dt`` beside it: "adaptive"

@@ -96,7 +96,7 @@ class CrossDiffusion(_Populations):
 
     is (1) of *Rigorous mean-field limit and cross-diffusion*. With ``eps`` = η the backends regularise it to its (4),
     with :math:`\nabla V_{ij}^\eta * u_j` in place of :math:`a_{ij}\nabla u_j`, where :math:`V_{ij} = a_{ij}V`,
-    :math:`V^\eta(x) = \eta^{-d}V(x/\eta)` and V is the mollifier (there with compact support: ``mollifier="bump"``),
+    :math:`V^\eta(x) = \eta^{-d}V(x/\eta)` and V is the mollifier (there of compact support, "bump" or "compact-bump"),
     and to its particles (2). A mean field moves others beside them, with the same starting points and noise:
 
     .. math::

@@ -25,6 +25,8 @@ __all__ = ["DRIVERS", "Driver", "LinearDriver", "PowerDriver", "TabulatedDriver"
 _LARGEST, _RANGE, _ROUNDING, _ITERATIONS = 1e60, 1e-12, 2.0**-52, 200
 #: Where below the brackets a driver is tried, each a share of the one before.
 _SHARES = (0.75, 0.5, 0.5, 0.5)
+#: Values of ν up to the largest that it is tried at besides, at a few of the points.
+_TRIED, _FEW = 32, 8
 
 
 class Driver(Protocol):
@@ -224,6 +226,7 @@ def _root(driver: Driver, t: float, x: Array, density: Array, least: Array) -> A
             )
         top *= 2.0
         values = at(top)
+    largest = top
     high, above = np.full_like(density, top), values - density
     low, below = np.zeros_like(density), least - density
     open_, smallest = np.ones(len(density), dtype=bool), 0.0
@@ -242,7 +245,17 @@ def _root(driver: Driver, t: float, x: Array, density: Array, least: Array) -> A
         _check_increase(t, x, (nu, lower), (top, values))
         top, values = nu, lower
     _check_increase(t, x, (0.0, least), (top, values))
+    _check_between(driver, t, x, largest)
     return _between(lambda nu: _values(driver, t, x, nu) - density, low, high, below, above)
+
+
+def _check_between(driver: Driver, t: float, x: Array, top: float) -> None:
+    """Raise where a driver decreases between values of ν up to ``top``, at some of the points."""
+    few = x[:: max(1, len(x) // _FEW)]
+    levels = top * np.arange(_TRIED + 1) / _TRIED
+    rows = [_values(driver, t, few, np.full_like(few, nu)) for nu in levels]
+    for k in range(_TRIED):
+        _check_increase(t, few, (float(levels[k]), rows[k]), (float(levels[k + 1]), rows[k + 1]))
 
 
 def _check_increase(t: float, x: Array, lower: tuple[float, Array], upper: tuple[float, Array]) -> None:

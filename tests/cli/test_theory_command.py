@@ -107,3 +107,13 @@ def test_runs_warn_outside_the_hypotheses(
         assert (summary["warnings"], summary["density"]["warnings"]) == (line, line)
         assert summary.get("particles", {"warnings": line})["warnings"] == line
         assert summary.get("distance", {"warnings": []})["warnings"] == []
+
+
+def test_norms_are_those_of_potentials(kspde_command: Callable[..., Any], comm: Any) -> None:
+    # The bounds on Φ^ε are of a Yukawa potential, and not of the mollified density itself, which grows faster.
+    case = Path(__file__).parents[2] / "demos" / "cross_diffusion.toml"
+    outcome = kspde_command("theory", case)
+    assert outcome.status == 0
+    assert "Φ^ε = Φ * j^ε" not in outcome.out
+    if comm.rank == 0:
+        assert "Chen, Daus" in outcome.out

@@ -241,3 +241,10 @@ def test_the_case_that_ships(write_changed: Callable[..., Path]) -> None:
     ):
         with pytest.raises(kspde.InputError, match=words):
             read_case(write_changed("wrong.toml", text, old, new))
+
+
+@pytest.mark.one_rank
+def test_a_driver_that_decreases_between_powers_of_two_is_refused() -> None:
+    x = np.linspace(-1.0, 1.0, 40)
+    with pytest.raises(kspde.InputError, match=r"the driver does not increase with nu at \(t, x\) = \(0, -1\)"):
+        volatility_of(lambda t, x, nu: 0.1 * np.sin(3 * nu) + 0.2 * nu - 0.1, 0.0, x, np.full_like(x, 0.8))
