@@ -350,8 +350,15 @@ def _clear_rounding(values: dict[str, Array], space: Space) -> None:
             values[name] = np.where(rounded, 0.0, c)
 
 
-def initial_densities(space: Space, u0: Mapping[str, InitialDensity]) -> tuple[Array, dict[str, float]]:
+def initial_densities(
+    space: Space, u0: Mapping[str, InitialDensity], most: float = 1e-6
+) -> tuple[Array, dict[str, float]]:
     """Return the nodal values of initial densities, scaled so that their discrete mass is exact. Collective.
+
+    Args:
+        space: the space.
+        u0: the densities.
+        most: the share of a mass that may lie outside the domain.
 
     Returns:
         The nodal values, shape (species, ...), and the relative error of each discrete mass before scaling.
@@ -364,10 +371,10 @@ def initial_densities(space: Space, u0: Mapping[str, InitialDensity]) -> tuple[A
         nodal = np.stack([u(space.points).reshape(space.mass.shape) for u in u0.values()])
         for name, u in u0.items():
             outside = u.mass_outside(half_width)
-            if outside > 1e-6:
+            if outside > most:
                 raise InputError(
                     f"a share {outside:.3g} of the initial mass of {name} lies outside [-{half_width:g}, "
-                    f"{half_width:g}]^{space.dimension}: enlarge half_width, or the disk, until less than 1e-6 does"
+                    f"{half_width:g}]^{space.dimension}: enlarge half_width, or the disk, until less than {most:g} does"
                 )
     masses = space.integral(*nodal)
     errors: dict[str, float] = {}
@@ -383,9 +390,12 @@ def initial_densities(space: Space, u0: Mapping[str, InitialDensity]) -> tuple[A
 
 
 def _initial_field(space: Space, name: str, start: InitialDensity) -> Array:
-    """Return the nodal values of an initial field, which are not scaled; errors as those of a density. Collective."""
+    """Return the nodal values of an initial field, which are not scaled; errors as those of a density. Collective.
+
+    Nothing is kept of a field that starts in the domain: it may be cut off at the boundary.
+    """
     label = f"field {name}"
-    nodal, errors = initial_densities(space, {label: start})
+    nodal, errors = initial_densities(space, {label: start}, most=1e-3)
     return np.asarray(nodal[0] * (1.0 + errors[label]))
 
 

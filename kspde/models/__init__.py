@@ -3,6 +3,7 @@
 from kspde.models.base import Field, FieldValues, Model, Moment
 from kspde.models.cross_diffusion import CrossDiffusion, ShigesadaKawasakiTeramoto
 from kspde.models.drivers import DRIVERS, LinearDriver, PowerDriver, TabulatedDriver
+from kspde.models.keller_segel import KellerSegel
 from kspde.models.landau import LandauMaxwell
 from kspde.models.local_sensing import LocalSensing, SignalDependentKellerSegel
 from kspde.models.motility import (
@@ -24,6 +25,7 @@ __all__ = [
     "ExponentialMotility",
     "Field",
     "FieldValues",
+    "KellerSegel",
     "LandauMaxwell",
     "LinearDriver",
     "LocalSensing",
@@ -45,4 +47,5 @@ MODELS: dict[str, type[Model]] = {
     "shigesada-kawasaki-teramoto": ShigesadaKawasakiTeramoto,
     "density-dependent-volatility": DensityDependentVolatility,
     "landau-maxwell": LandauMaxwell,
+    "keller-segel": KellerSegel,
 }

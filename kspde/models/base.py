@@ -200,7 +200,8 @@ class Model(ABC):
         .. math:: \partial_t u = \sum_{ab} \partial_a \partial_b (D_{ab} u) - \nabla\cdot(b u), \qquad
             dX = b\,dt + \sqrt{2D}\,dB,
 
-        with the symmetric root; densities then need a ``Box`` and a scheme that is not positive.
+        with the symmetric root; densities then need a ``Box`` and a scheme that is not positive. A model whose D is one
+        number may state it as an attribute ``diffusion`` in place of this method.
         """
 
     def drift(self, species: str, c: FieldValues) -> Array | None:

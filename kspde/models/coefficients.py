@@ -37,7 +37,8 @@ def diffusion_of(model: Model, species: str, c: FieldValues, *, scalar: bool = F
         InputError: as for ``coefficients``.
     """
     n, d = c.points.shape
-    diffusion = np.atleast_1d(_real(f"diffusion({species!r}, c)", model.diffusion(species, c)))
+    stated = model.diffusion(species, c) if callable(model.diffusion) else model.diffusion
+    diffusion = np.atleast_1d(_real(f"diffusion({species!r}, c)", stated))
     valid = [(1,), (n,)] if scalar else [(1,), (n,), (n, d), (n, d, d)]
     if diffusion.shape not in valid:
         more = "" if scalar else f", {(n, d)} for one coefficient per direction, or {(n, d, d)} for matrices"
