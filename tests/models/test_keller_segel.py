@@ -57,14 +57,14 @@ def test_its_interface():
         chi=0.0, mu=1.0, tau=1.0, diffusion=0.5, v0=gaussian(500.0, 50.0)
     )
     for wrong in ({"chi": -1.0}, {"mu": -1.0}, {"tau": -1.0}, {"diffusion": 0.0}):
-        with pytest.raises(kspde.InputError, match=f"{next(iter(wrong))} = "):
+        with pytest.raises(kspde.InputError, match=next(iter(wrong))):
             kspde.KellerSegel(**{"chi": 1.0, **wrong})
-    with pytest.raises(kspde.InputError, match="v0 has no effect with tau = 0"):
+    with pytest.raises(kspde.InputError, match="v0 has no effect with tau"):
         kspde.KellerSegel(chi=1.0, v0=gaussian(1.0, 1.0))
 
 
 @pytest.mark.one_rank
 def test_an_initial_signal_may_be_cut_off_but_not_lost():
     model = kspde.KellerSegel(chi=1.0, mu=1.0, tau=1.0, v0=gaussian(1.0, 5.0))
-    with pytest.raises(kspde.InputError, match="until less than 0.001 does"):
+    with pytest.raises(kspde.InputError, match="until less than"):
         kspde.solve(model, gaussian(10.0, 100.0), kspde.Box(cells=12, degree=6, **DISH), t_end=1e-5)
