@@ -68,9 +68,10 @@ class KellerSegel(Model):
     def free_energy_density(self, densities: Mapping[str, Array], c: FieldValues) -> Array:
         r"""Return D u log u − (χ/2) u c for τ = 0, and D u log u − χ u c + (χ/2)(|∇c|² + μ²c²) for τ > 0.
 
-        The equations are :math:`\partial_t u = \nabla\cdot(u\nabla\,\delta F/\delta u)` and :math:`\chi\tau\partial_t c =
-        -\delta F/\delta c`, so F falls at the rate :math:`\int u|\nabla(D\log u - \chi c)|^2 + \chi\tau\int
-        (\partial_t c)^2`. Without screening on the plane c, and with it F, is known up to a constant.
+        The equations are :math:`\partial_t u = \nabla\cdot(u\nabla\,\delta F/\delta u)` and
+        :math:`\chi\tau\partial_t c = -\delta F/\delta c`, so F falls at the rate
+        :math:`\int u|\nabla(D\log u - \chi c)|^2 + \chi\tau\int (\partial_t c)^2`. Without screening on the plane c,
+        and with it F, is known up to a constant.
         """
         u = np.maximum(densities["u"], 0.0)
         entropy = self.diffusion * u * np.log(u, where=u > 0, out=np.zeros_like(u))
