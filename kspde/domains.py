@@ -150,6 +150,11 @@ class Box(Domain):
         return self.half_width * 0.5 * (x - x[::-1])
 
     @property
+    def directions(self) -> tuple[Array, ...]:
+        """The cell vertices of every direction."""
+        return (self.vertices,) * self.dimension
+
+    @property
     def nodes_per_direction(self) -> int:
         """The number of nodes in each direction."""
         return self.cells * self.degree + 1

@@ -25,7 +25,7 @@ class Dense:
     """The transforms by the whole matrices, on one rank: shape (n, n) arrays."""
 
     def __init__(self, space: BoxSpace, robin: float) -> None:
-        axis = space.axis
+        axis = space.axes[0]
         self.mass = axis.mass
         self.values, self.modes = axis.eigen(robin)
         self.slope = (axis.advection.T / axis.mass[:, None]) @ self.modes
@@ -39,7 +39,7 @@ class Dense:
 
 
 def grid(space: BoxSpace) -> tuple[np.ndarray, np.ndarray]:
-    nodes = space.axis.nodes
+    nodes = space.axes[0].nodes
     return nodes[:, None], nodes[None, :]
 
 
@@ -63,7 +63,7 @@ def norm(space: BoxSpace, x: np.ndarray) -> float:
 @pytest.mark.parametrize("robin", [0.0, 0.9])
 def test_no_function_loses_more_than_the_share(space: BoxSpace, robin: float) -> None:
     """Smooth and rough ones in turn, so that a guess from the last function is often wrong."""
-    dense, laplacian = Dense(space, robin), tensor.TensorLaplacian(space.axis, 2, space.slabs, robin)
+    dense, laplacian = Dense(space, robin), tensor.TensorLaplacian(space.axes, space.slabs, robin)
     smooth, narrow = bump(space, 1.2), bump(space, 0.5)
     x, y = grid(space)
     lone = dense.modes[:, -3][:, None] * dense.modes[:, -40][None, :]  # one mode, far above all of the others
@@ -82,7 +82,7 @@ def test_no_function_loses_more_than_the_share(space: BoxSpace, robin: float) ->
 
 
 def test_most_modes_of_a_smooth_function_are_left_out(space: BoxSpace) -> None:
-    laplacian = tensor.TensorLaplacian(space.axis, 2, space.slabs)
+    laplacian = tensor.TensorLaplacian(space.axes, space.slabs)
     sizes: list[int] = []
     plain = parity_transforms.ParityMatrix._pieces
 
@@ -101,7 +101,7 @@ def test_most_modes_of_a_smooth_function_are_left_out(space: BoxSpace) -> None:
 
 def test_the_rough_inverse_is_a_preconditioner(space: BoxSpace) -> None:
     """(M + K/σ)⁻¹ in single precision, with few modes and with all, from one function to the next."""
-    dense, laplacian = Dense(space, 0.0), tensor.TensorLaplacian(space.axis, 2, space.slabs)
+    dense, laplacian = Dense(space, 0.0), tensor.TensorLaplacian(space.axes, space.slabs)
     solve = laplacian.roughly(space.mass)
     x, y = grid(space)
     rough = np.sin(40 * x * y) + np.sign(x + y)
@@ -123,7 +123,7 @@ def test_a_positive_step_on_a_large_box() -> None:
     from kspde.fem.solvers.graph import Graph
 
     space = BoxSpace(kspde.Box(half_width=10.0, cells=401, degree=1), MPI.COMM_WORLD)
-    axis, n, dt = space.axis, len(space.axis), 0.05
+    axis, n, dt = space.axes[0], len(space.axes[0]), 0.05
     x, y = grid(space)
     d = 1 / (1 + 15 * np.exp(-(x**2) - y**2))
     u = np.abs(bump(space, 0.6) * np.sin(9 * x * y)) + (np.random.default_rng(2).random((n, n)) > 0.999)
@@ -146,7 +146,7 @@ def test_a_positive_step_on_a_large_box() -> None:
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_is_not_a_number_is_not_left_out(space: BoxSpace, bad: float) -> None:
-    laplacian = tensor.TensorLaplacian(space.axis, 2, space.slabs)
+    laplacian = tensor.TensorLaplacian(space.axes, space.slabs)
     f = rows(space, bump(space, 1.2))
     modes = laplacian.transform(f)
     laplacian.transform(f)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from itertools import combinations, product
@@ -47,7 +48,7 @@ class BoxSpace(Space):
         comm: the communicator.
 
     Attributes:
-        axis: every direction.
+        axes: the directions; those that are alike are one object.
         slabs: the distribution of nodal arrays.
     """
 
@@ -66,22 +67,23 @@ class BoxSpace(Space):
         self.bounds = np.outer((-1.0, 1.0), np.full(box.dimension, box.half_width))
         self.centre = np.zeros(box.dimension)
         self.region = f"[-{self.radius:g}, {self.radius:g}]^{self.dimension}"
-        self.axis = axis = Axis(box.vertices, box.degree)
-        self.shape = (len(axis),) * box.dimension
-        self.nodes = int(np.prod(self.shape))
-        self.cells = box.cells**box.dimension
-        cuts = np.linspace(0, box.cells, comm.size + 1).astype(int)
+        made = {vertices.tobytes(): Axis(vertices, box.degree) for vertices in box.directions}
+        self.axes = axes = [made[vertices.tobytes()] for vertices in box.directions]
+        self.shape = tuple(len(axis) for axis in axes)
+        self.nodes = math.prod(self.shape)
+        self.cells = math.prod(len(axis.vertices) - 1 for axis in axes)
+        cuts = np.linspace(0, len(axes[0].vertices) - 1, comm.size + 1).astype(int)
         starts = cuts * box.degree
-        starts[-1] = len(axis)
+        starts[-1] = len(axes[0])
         self.slabs = Slabs(comm, self.shape, starts.tolist())
         self.state_shape = self.slabs.modal_shape
         self.weights = 1.0
         rows = slice(self.slabs.first, self.slabs.last)
-        nodes = [axis.nodes[rows], *[axis.nodes] * (box.dimension - 1)]
+        nodes = [axes[0].nodes[rows], *(axis.nodes for axis in axes[1:])]
         self.points = np.stack(np.meshgrid(*nodes, indexing="ij"), axis=-1).reshape(-1, box.dimension)
         self.rim = self.reach(self.points) > 0.9
-        weights = axis.mass[rows]
-        for _ in range(box.dimension - 1):
+        weights = axes[0].mass[rows]
+        for axis in axes[1:]:
             weights = np.multiply.outer(weights, axis.mass)
         self.mass = weights.reshape(self.slabs.shape)
         self._laplacians: dict[float, TensorLaplacian] = {}
@@ -103,7 +105,7 @@ class BoxSpace(Space):
     def laplacian(self, robin: float = 0.0) -> TensorLaplacian:
         """Return the diagonalised −Δ with ∂_n c + robin·c = 0 on the boundary, made once."""
         if robin not in self._laplacians:
-            self._laplacians[robin] = TensorLaplacian(self.axis, self.dimension, self.slabs, robin)
+            self._laplacians[robin] = TensorLaplacian(self.axes, self.slabs, robin)
         return self._laplacians[robin]
 
     def state(self, nodal: Array) -> Array:
@@ -206,7 +208,7 @@ class BoxSpace(Space):
     def locate(self, points: Array) -> tuple[Mask, Callable[[Array], Array]]:
         """Find points; the (p+1)^d nodes of a cell give the value, of one rank or of two neighbours. Collective."""
         missed = np.any(np.abs(points) > self.radius, axis=1)
-        first = self.axis.cells(np.where(missed, 0.0, points[:, 0])) * self.degree
+        first = self.axes[0].cells(np.where(missed, 0.0, points[:, 0])) * self.degree
         rows = self.slabs.rows
         ranks = [np.searchsorted(rows, node, side="right") - 1 for node in (first, first + self.degree)]
         wanted = [
@@ -215,7 +217,7 @@ class BoxSpace(Space):
         ]
         exchange = Exchange(self.comm, wanted)
         received = exchange.forth(points)
-        tables = [self.axis.shape_functions(x) for x in received.T]
+        tables = [axis.shape_functions(x) for axis, x in zip(self.axes, received.T, strict=True)]
 
         def values(nodal: Array) -> Array:
             out = np.zeros(len(received))
@@ -246,7 +248,7 @@ class BoxSpace(Space):
                 )
         out = nodal.reshape(-1, *self.shape[1:])
         for a, x in enumerate(axes):
-            matrix = self.axis.interpolation(np.where(beyond[a], 0.0, x))
+            matrix = self.axes[a].interpolation(np.where(beyond[a], 0.0, x))
             if a == 0:
                 matrix = matrix[:, self.slabs.first : self.slabs.last]
             out = np.moveaxis(np.tensordot(matrix, out, axes=(1, a)), 0, a)
@@ -275,9 +277,8 @@ class BoxSpace(Space):
         owned = self.V.dofmap.index_map.size_local
         where = self.V.tabulate_dof_coordinates()[:owned]
         tensor = np.zeros(owned, dtype=np.int64)
-        midpoints = 0.5 * (self.axis.nodes[1:] + self.axis.nodes[:-1])
-        for x in where.T[: self.dimension]:
-            tensor = tensor * len(self.axis) + np.searchsorted(midpoints, x)
+        for axis, x in zip(self.axes, where.T, strict=False):
+            tensor = tensor * len(axis) + np.searchsorted(0.5 * (axis.nodes[1:] + axis.nodes[:-1]), x)
         theirs = PETSc.Vec().createMPI((owned, None), comm=self.comm)
         ours = PETSc.Vec().createMPI((self.mass.size, None), comm=self.comm)
         to = PETSc.IS().createGeneral(tensor.astype(PETSc.IntType), comm=self.comm)
@@ -302,16 +303,16 @@ class BoxSpace(Space):
 
 def _slab_mesh(comm: Comm, box: Box, cuts: Indices) -> Dolfinx:
     """Return the DOLFINx mesh of a box, the cells [cuts[r], cuts[r+1]) of the first direction on rank r."""
-    d, n = box.dimension, box.cells
-    strides = [(n + 1) ** (d - 1 - a) for a in range(d)]
-    mine = [np.arange(cuts[comm.rank], cuts[comm.rank + 1]), *[np.arange(n)] * (d - 1)]
+    d, corners = box.dimension, [len(vertices) for vertices in box.directions]
+    strides = [math.prod(corners[a + 1 :]) for a in range(d)]
+    mine = [np.arange(cuts[comm.rank], cuts[comm.rank + 1]), *(np.arange(n - 1) for n in corners[1:])]
     corner = sum(i * s for i, s in zip(np.meshgrid(*mine, indexing="ij"), strides, strict=True))
     # Corners of a reference cell: the first direction runs fastest.
     offsets = [sum(b * s for b, s in zip(reversed(bits), strides, strict=True)) for bits in product((0, 1), repeat=d)]
     cells = (np.asarray(corner).reshape(-1, 1) + np.array(offsets)).astype(np.int64)
-    share = np.linspace(0, (n + 1) ** d, comm.size + 1).astype(int)
-    index = np.unravel_index(np.arange(share[comm.rank], share[comm.rank + 1]), (n + 1,) * d)
-    points = np.stack([box.vertices[i] for i in index], axis=1)
+    share = np.linspace(0, math.prod(corners), comm.size + 1).astype(int)
+    index = np.unravel_index(np.arange(share[comm.rank], share[comm.rank + 1]), corners)
+    points = np.stack([vertices[i] for vertices, i in zip(box.directions, index, strict=True)], axis=1)
 
     def stay(comm: Comm, parts: int, types: Dolfinx, cells: Dolfinx) -> Dolfinx:
         count = len(cells[0]) // 2**d

@@ -74,17 +74,23 @@ class Axis:
         """Return the number of nodes."""
         return len(self.nodes)
 
+    @property
+    def symmetric(self) -> bool:
+        """Whether the nodes are symmetric about 0, so that functions have even and odd parts."""
+        return bool(np.all(np.abs(self.vertices + self.vertices[::-1]) <= 1e-14 * np.abs(self.vertices).max()))
+
     def eigen(self, robin: float) -> tuple[Array, Array]:
         """Return eigenvalues and M-orthonormal eigenvectors of K + robin·(boundary values).
 
-        They are ascending; from ``HALVES_FROM`` nodes those of even vectors, ascending, come before those of odd ones.
+        They are ascending; from ``HALVES_FROM`` nodes on a symmetric axis those of even vectors, ascending, come before
+        those of odd ones.
         """
         scale = 1.0 / np.sqrt(self.mass)
         matrix = self.stiffness.copy()
         matrix[0, 0] += robin
         matrix[-1, -1] += robin
         matrix = scale[:, None] * matrix * scale
-        if len(self) < HALVES_FROM:
+        if len(self) < HALVES_FROM or not self.symmetric:
             values, vectors = np.linalg.eigh(matrix)
         else:
             parts = [(basis, *np.linalg.eigh(basis.T @ matrix @ basis)) for basis in _even_and_odd(len(self))]
@@ -125,8 +131,7 @@ class TensorLaplacian:
     r"""The discrete −Δ of a box, diagonalised: applies any function of it.
 
     Args:
-        axis: every direction.
-        dimension: the number of directions.
+        axes: the directions; those that are alike are one object.
         slabs: how nodal arrays are split over ranks.
         robin: the coefficient κ ≥ 0 of the boundary condition ∂_n c + κ c = 0; 0 is Neumann's.
 
@@ -136,21 +141,22 @@ class TensorLaplacian:
         eigenvalues: their sums, shape ``slabs.modal_shape``.
     """
 
-    def __init__(self, axis: Axis, dimension: int, slabs: Slabs, robin: float = 0.0) -> None:
+    def __init__(self, axes: Sequence[Axis], slabs: Slabs, robin: float = 0.0) -> None:
         self.slabs = slabs
-        self._dimension = dimension
-        values, vectors = axis.eigen(robin)
-        columns = values if dimension > 1 else np.zeros(1)  # a line is a plane of one column
-        count = max(dimension, 2)
+        dimension = self._dimension = len(axes)
+        made = {id(axis): (axis, *axis.eigen(robin)) for axis in axes}
+        parts = [made[id(axis)] for axis in axes]
+        values = [values for _, values, _ in parts]
+        values[1:2] = [values[1][slabs.modal] if dimension > 1 else np.zeros(1)]  # a line is a plane of one column
         self.directions: list[Array] = [
-            part.reshape(-1, *(1,) * (count - 1 - a))
-            for a, part in enumerate((values, columns[slabs.modal], values)[:count])
+            part.reshape(-1, *(1,) * (len(values) - 1 - a)) for a, part in enumerate(values)
         ]
         first, second, *others = self.directions
         self.separated: tuple[Array, Array] = (first, np.asarray(sum(others, second)))
         self.eigenvalues: Array = np.add(*self.separated)
         self._plane: ParityTransforms | None = None
-        if dimension == 2 and len(axis) >= HALVES_FROM:
+        axis, _, vectors = parts[0]
+        if dimension == 2 and len(made) == 1 and axis.symmetric and len(axis) >= HALVES_FROM:
             modes = vectors.T
             self._plane = ParityTransforms(
                 slabs,
@@ -162,10 +168,11 @@ class TensorLaplacian:
                 eigenvalues=self.directions,
             )
             return
-        self._back = vectors
-        self._forth = np.ascontiguousarray(vectors.T * axis.mass)
-        self._slope = (axis.advection.T / axis.mass[:, None]) @ vectors
-        self._flux = vectors.T @ axis.advection
+        # by direction
+        self._back = [vectors for _, _, vectors in parts]
+        self._forth = [np.ascontiguousarray(vectors.T * axis.mass) for axis, _, vectors in parts]
+        self._slope = [(axis.advection.T / axis.mass[:, None]) @ vectors for axis, _, vectors in parts]
+        self._flux = [vectors.T @ axis.advection for axis, _, vectors in parts]
 
     def transform(self, x: Array, axis: int | None = None) -> Array:
         r"""Return the modal coefficients QᵀM x of nodal values of shape ``slabs.shape``. Collective.
@@ -174,7 +181,7 @@ class TensorLaplacian:
         """
         if self._plane is not None:
             return self._plane.forwards(x, axis)
-        first, *others = (self._flux if a == axis else self._forth for a in range(self._dimension))
+        first, *others = ((self._flux if a == axis else self._forth)[a] for a in range(self._dimension))
         return _first(first, self.slabs.transpose(_others(others, x)))
 
     def back(self, modes: Array, axis: int | None = None) -> Array:
@@ -184,7 +191,7 @@ class TensorLaplacian:
         """
         if self._plane is not None:
             return self._plane.backwards(modes, axis)
-        first, *others = (self._slope if a == axis else self._back for a in range(self._dimension))
+        first, *others = ((self._slope if a == axis else self._back)[a] for a in range(self._dimension))
         return _others(others, self.slabs.transpose_back(_first(first, modes)))
 
     def gradient(self, modes: Array) -> Array:
