@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, Literal, get_args
 
 from kspde._version import __version__
-from kspde.errors import InputError, check_choice, check_number
+from kspde.errors import InputError, check_choice, check_number, shown
 from kspde.initial import InitialDensity, densities_by_species
 from kspde.kernels import Kernel, Mollifier, resolve_mollifier
 from kspde.models import Field, Model
@@ -70,7 +70,7 @@ class Problem:
             initial: "u0", or "mollified": from u_0 * j^ε.
 
         Raises:
-            InputError: a value that is not valid, or an inconsistent model.
+            InputError: a value that is not valid or has no effect, or an inconsistent model.
         """
         if not isinstance(model, Model):
             raise InputError(
@@ -81,6 +81,8 @@ class Problem:
         kernel = resolve_mollifier(eps, mollifier, model.dimension)
         if check_choice("initial", initial, get_args(Initial)) == "mollified" and kernel is None:
             raise InputError('initial = "mollified" needs a mollifier: give eps')
+        if kernel is None and not (isinstance(mollifier, str) and mollifier == "gaussian"):
+            raise InputError(f"mollifier = {shown(mollifier)} has no effect without eps: give eps, or leave it out")
         problem = cls(
             model=model,
             u0=densities,
@@ -90,6 +92,12 @@ class Problem:
             initial=initial,
         )
         _ = problem.fields  # checks the model
+        if kernel is not None and initial == "u0" and not any(f.mollified for f in model.fields):
+            name = type(model).__name__
+            raise InputError(
+                f"eps = {problem.eps:g} has no effect: no field of {name} is mollified, and the density starts from u0; "
+                "leave eps and mollifier out"
+            )
         return problem
 
     @cached_property

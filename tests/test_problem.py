@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import FunctionType
 from typing import Any
@@ -20,6 +20,18 @@ MODEL = kspde.LocalSensing(chi=2.0, motility=kspde.ExponentialMotility(alpha=1.5
 U0 = {"weights": [0.4, 0.6], "means": [[0.0, 0.0], [1.0, 2.0]], "stds": [0.5, 0.7]}
 
 
+@dataclass(frozen=True)
+class Slow(kspde.LocalSensing):
+    """Local sensing whose signal is never mollified."""
+
+    @property
+    def fields(self):
+        return tuple(replace(field, mollified=False) for field in super().fields)
+
+
+UNMOLLIFIED = Slow(chi=2.0, motility=MODEL.motility)
+
+
 def problem(model=MODEL, u0=None, **changes):
     options = {"t_end": 1.0, "eps": 0.3} | changes
     return Problem.of(model, kspde.GaussianMixture(**U0) if u0 is None else u0, **options)
@@ -34,10 +46,13 @@ def test_a_mollifier_is_one_kernel():
     assert problem(eps=None).mollifier is problem(eps=None).eps is None
     assert problem(eps=None).fields == MODEL.fields
     assert problem().mollified_start is None
+    assert problem(UNMOLLIFIED, initial="mollified").mollified_start is not None
     assert problem(initial="mollified").mollified_start == kspde.GaussianMollifier(eps=0.3)
     for changes, line in (
         ({"eps": 0.2, "mollifier": kspde.GaussianMollifier(eps=0.3)}, "eps = 0.2 is not that of mollifier"),
         ({"eps": None, "mollifier": kspde.Yukawa()}, "has no eps: give eps, and a function of eps"),
+        ({"eps": None, "mollifier": "bump"}, "mollifier = 'bump' has no effect without eps: give eps, or leave it out"),
+        ({"model": UNMOLLIFIED}, "eps = 0.3 has no effect: no field of Slow is mollified, and the density starts from u0"),
         ({"eps": None, "initial": "mollified"}, 'initial = "mollified" needs a mollifier: give eps'),
         ({"initial": "u1"}, "initial = 'u1' is not valid: give one of mollified, u0"),
         ({"t_end": 0.0}, "t_end = 0.0 is not valid"),
@@ -285,7 +300,7 @@ def test_species_are_told_by_name():
 
         @property
         def fields(self):
-            return ()
+            return (kspde.Field(name="v", kernel=kspde.Yukawa(), source="a"),)
 
         def diffusion(self, species, c):
             return 1.0
