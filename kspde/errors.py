@@ -9,8 +9,10 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
-from collections.abc import Collection, Iterable, Mapping
+import traceback
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import date, time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ __all__ = [
     "KspdeError",
     "KspdeWarning",
     "MissingBackendError",
+    "called",
     "canonical_name",
     "check_callable",
     "check_choice",
@@ -48,6 +51,9 @@ _LARGEST = 1e100
 
 #: The longest message, and the longest value in one: users' files may hold keys and numbers of any length.
 _LONGEST_LINE, _LONGEST_VALUE = 1500, 80
+
+#: Where kspde's own files are.
+_OURS = str(Path(__file__).parent)
 
 #: The first integer that arrays and files cannot hold.
 _INTEGERS_END = 1 << 63
@@ -196,6 +202,31 @@ def check_callable(name: str, value: object, arguments: str) -> None:
     """Raise unless ``value`` is None or a function; ``arguments`` says what a function is called with."""
     if value is not None and not callable(value):
         raise InputError(f"{name} = {shown(value)} is not a function: give one of {arguments}")
+
+
+def called(label: str, form: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what a user's function of arrays returns.
+
+    Args:
+        label: the user's name for it.
+        form: its arguments and values, for messages.
+        function: the function.
+        *arguments: its arguments.
+
+    Raises:
+        InputError: it does not take these arguments, or does with arrays what is defined for numbers alone.
+    """
+    try:
+        return function(*arguments)
+    except KspdeError:
+        raise
+    except (TypeError, ValueError) as error:
+        frames = [each for each in traceback.extract_tb(error.__traceback__) if not each.filename.startswith(_OURS)]
+        place = f", {Path(frames[0].filename).name}, line {frames[0].lineno}" if frames else ""
+        raise InputError(
+            f"{label} raised {type(error).__name__} ({first_line(error)}{place}): give {form}, with numpy's functions "
+            "of arrays (np.exp, np.where) in place of math.exp or if"
+        ) from error
 
 
 def check_flag(name: str, value: object) -> bool:

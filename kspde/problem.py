@@ -95,8 +95,8 @@ class Problem:
         if kernel is not None and initial == "u0" and not any(f.mollified for f in model.fields):
             name = type(model).__name__
             raise InputError(
-                f"eps = {problem.eps:g} has no effect: no field of {name} is mollified, and the density starts from u0; "
-                "leave eps and mollifier out"
+                f"eps = {problem.eps:g} has no effect: no field of {name} is mollified, and the density starts from "
+                "u0; leave eps and mollifier out"
             )
         return problem
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 
 import kspde
-from kspde.kernels import resolve_mollifier
+from kspde.kernels import check_symbol, resolve_mollifier
+from kspde.models.coefficients import growth_of, moment_integrand
+from kspde.models.drivers import volatility_of
 
 #: Off the origin, of mass 3.
 U0 = kspde.GaussianMixture(weights=[1.0], means=[[0.4, -0.3]], stds=[0.8], mass=3.0)
@@ -21,6 +24,7 @@ DENSITY: dict[str, dict[str, Any]] = {
     "positive": {"domain": COARSE, "dt": 0.05},
     "positive-2": {"domain": COARSE, "dt": 0.05},
 }
+ONES = np.ones(3)
 YUKAWA = kspde.Yukawa()
 PARTICLES = ("euler-maruyama", "weak-2")
 
@@ -195,6 +199,53 @@ def test_round_off_below_zero_is_no_negative_coefficient() -> None:
 def test_senseless_fields_are_refused_when_made(options, words) -> None:
     with pytest.raises(kspde.InputError, match=words):
         kspde.Field(**{"name": "c", "kernel": kspde.Yukawa(), **options})
+
+
+@pytest.mark.one_rank
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (
+            lambda: volatility_of(lambda x, nu: nu, 0.0, ONES, ONES),
+            r"the driver raised TypeError \(.* 2 positional .*\): ",
+        ),
+        (
+            lambda: volatility_of(lambda t, x, nu: math.sinh(nu), 0.0, ONES, ONES),
+            r"the driver raised TypeError \(.*, test_coefficients.py, line \d+\): give h\(t, x, nu\) of a number t",
+        ),
+        (
+            lambda: solve(kspde.LocalSensing(motility=math.cosh, chi=1.0), "adaptive"),
+            "motility raised TypeError .*give a f",
+        ),
+        (
+            lambda: solve(Given(d=lambda x, v: 1.0 if v > 0 else 2.0), "adaptive"),
+            r"^diffusion\('u', c\) raised ValueError",
+        ),
+        (
+            lambda: simulate(Given(b=lambda x, v: math.sin(x)), PARTICLES[0]),
+            r"^drift\('u', c\) raised TypeError \(.*arrays",
+        ),
+        (lambda: growth_of(Growing(), "u", kspde.FieldValues(ONES, {})), r"^growth\('u', c\) raised TypeError"),
+        (
+            lambda: moment_integrand(kspde.Moment(name="m", function=math.exp), ONES),
+            "the function of moment 'm' raised TypeError",
+        ),
+        (lambda: check_symbol("field 'v'", Odd(math.exp)), "^field 'v': its kernel's symbol raised TypeError"),
+        (lambda: kspde.CallableDensity(math.exp, half_width=1.0), "^function raised TypeError .* give f"),
+        (lambda: kspde.FieldValues(ONES, {"v": ONES})["w"], r"^field 'w' is not computed \(v is\): declare it in"),
+    ],
+)
+def test_functions_that_are_not_written_for_arrays_are_named_in_one_line(call, words) -> None:
+    with pytest.raises(kspde.InputError, match=words) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+class Growing(Given):
+    """A model whose growth lacks an argument."""
+
+    def growth(self, c: kspde.FieldValues) -> Any:  # type: ignore[override]
+        return 1.0
 
 
 class Odd(kspde.Yukawa):

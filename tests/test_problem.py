@@ -52,7 +52,10 @@ def test_a_mollifier_is_one_kernel():
         ({"eps": 0.2, "mollifier": kspde.GaussianMollifier(eps=0.3)}, "eps = 0.2 is not that of mollifier"),
         ({"eps": None, "mollifier": kspde.Yukawa()}, "has no eps: give eps, and a function of eps"),
         ({"eps": None, "mollifier": "bump"}, "mollifier = 'bump' has no effect without eps: give eps, or leave it out"),
-        ({"model": UNMOLLIFIED}, "eps = 0.3 has no effect: no field of Slow is mollified, and the density starts from u0"),
+        (
+            {"model": UNMOLLIFIED},
+            "eps = 0.3 has no effect: no field of Slow is mollified, and the density starts from u0",
+        ),
         ({"eps": None, "initial": "mollified"}, 'initial = "mollified" needs a mollifier: give eps'),
         ({"initial": "u1"}, "initial = 'u1' is not valid: give one of mollified, u0"),
         ({"t_end": 0.0}, "t_end = 0.0 is not valid"),

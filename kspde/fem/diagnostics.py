@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from kspde.errors import InputError, check_choice
+from kspde.errors import InputError, called, check_choice
 from kspde.fem.semidiscretisation import Semidiscretisation
 from kspde.models import Model
 from kspde.typing import Array
@@ -181,7 +181,7 @@ class FreeEnergy(Statistic):
         c = system.field_values(unknowns, t)
         densities = _densities(system, unknowns)
         flat = {name: u.ravel() for name, u in zip(system.model.species, densities, strict=True)}
-        density = system.model.free_energy_density(flat, c)
+        density = called("free_energy_density", "a function of arrays", system.model.free_energy_density, flat, c)
         return np.repeat(system.space.integral(np.reshape(density, system.space.mass.shape)), len(densities))
 
 

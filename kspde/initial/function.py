@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from kspde.errors import InputError, check_integer, check_number
+from kspde.errors import InputError, called, check_integer, check_number
 from kspde.initial.base import InitialDensity, over_cells, points_of
 from kspde.runtime.values import fingerprint
 from kspde.typing import Array, Ids, RandomNumbers
@@ -21,7 +21,9 @@ def checked_values(function: Callable[[Array], npt.ArrayLike], points: Array) ->
     Raises:
         InputError: f returned a wrong shape, or a negative or non-finite value.
     """
-    values = np.asarray(function(points), dtype=np.float64)
+    values = np.asarray(
+        called("function", "f(x) of points (n, d) that returns (n,)", function, points), dtype=np.float64
+    )
     if values.shape != (len(points),):
         raise InputError(f"function returned shape {values.shape} for {len(points)} points: return ({len(points)},)")
     bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))

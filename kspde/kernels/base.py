@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from kspde import radial
-from kspde.errors import InputError
+from kspde.errors import InputError, called
 from kspde.typing import Array, Ids, RandomNumbers
 
 __all__ = ["Convolution", "Kernel", "Multiple", "ResolventPolynomial", "check_symbol"]
@@ -245,7 +245,7 @@ def check_symbol(label: str, kernel: Kernel) -> None:
         InputError: it returns something else.
     """
     with np.errstate(all="ignore"):
-        found = np.asarray(kernel.symbol(_TRIED.copy()))
+        found = np.asarray(called(f"{label}: its kernel's symbol", "a function of |k|^2", kernel.symbol, _TRIED.copy()))
     if found.shape != _TRIED.shape:
         raise InputError(
             f"{label}: its kernel's symbol returned shape {found.shape} for {len(_TRIED)} values of |k|^2: return one "

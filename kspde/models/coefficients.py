@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from kspde.errors import InputError
+from kspde.errors import InputError, called
 from kspde.models.base import FieldValues, Model, Moment
 from kspde.typing import Array
 
@@ -17,7 +19,7 @@ def coefficients(model: Model, species: str, c: FieldValues) -> tuple[Array, Arr
     The values are not checked: which are valid, and how messages name the place, depends on the backend.
 
     Raises:
-        InputError: the model returned another shape, or values that are not real numbers.
+        InputError: the model returned another shape, or values that are not real numbers, or is not written for arrays.
     """
     return diffusion_of(model, species, c), drift_of(model, species, c)
 
@@ -37,7 +39,7 @@ def diffusion_of(model: Model, species: str, c: FieldValues, *, scalar: bool = F
         InputError: as for ``coefficients``.
     """
     n, d = c.points.shape
-    stated = model.diffusion(species, c) if callable(model.diffusion) else model.diffusion
+    stated = _of(model.diffusion, species, c) if callable(model.diffusion) else model.diffusion
     diffusion = np.atleast_1d(_real(f"diffusion({species!r}, c)", stated))
     valid = [(1,), (n,)] if scalar else [(1,), (n,), (n, d), (n, d, d)]
     if diffusion.shape not in valid:
@@ -50,7 +52,7 @@ def diffusion_of(model: Model, species: str, c: FieldValues, *, scalar: bool = F
 
 def drift_of(model: Model, species: str, c: FieldValues) -> Array | None:
     """Return the drift alone, as ``coefficients`` does. Rank-local."""
-    returned = model.drift(species, c)
+    returned = _of(model.drift, species, c)
     if returned is None:
         return None
     drift = _real(f"drift({species!r}, c)", returned)
@@ -65,7 +67,7 @@ def growth_of(model: Model, species: str, c: FieldValues) -> Array | None:
     Raises:
         InputError: the model returned another shape, or values that are not real numbers.
     """
-    returned = model.growth(species, c)
+    returned = _of(model.growth, species, c)
     if returned is None:
         return None
     n = len(c.points)
@@ -83,13 +85,19 @@ def moment_integrand(moment: Moment, points: Array) -> Array:
     Raises:
         InputError: another shape, or values that are not real numbers.
     """
-    values = _real(f"the function of moment {moment.name!r}", moment.function(points))
+    label, form = f"the function of moment {moment.name!r}", "a function of points (n, d) that returns (n,)"
+    values = _real(label, called(label, form, moment.function, points))
     if values.ndim == 0 or len(values) != len(points):
         raise InputError(
             f"the function of moment {moment.name!r} returned shape {values.shape} for {len(points)} points: return "
             f"({len(points)},), or ({len(points)}, k, ...) for several numbers"
         )
     return values
+
+
+def _of(method: Callable[[str, FieldValues], object], species: str, c: FieldValues) -> object:
+    name = method.__name__
+    return called(f"{name}({species!r}, c)", f"{name}(self, species, c) of c's arrays", method, species, c)
 
 
 def _real(label: str, returned: object) -> Array:

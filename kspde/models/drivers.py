@@ -15,7 +15,7 @@ from typing import Protocol, overload
 
 import numpy as np
 
-from kspde.errors import InputError, check_number
+from kspde.errors import InputError, called, check_number
 from kspde.models.tabulated import Table, check_increasing, read_table
 from kspde.typing import Array
 
@@ -199,7 +199,7 @@ def volatility_of(driver: Driver, t: float, x: Array, density: Array) -> Array:
     density = np.maximum(density, least)
     known = getattr(driver, "volatility", None)
     if known is not None:
-        return np.asarray(known(density))
+        return np.asarray(called("the driver's volatility", "a function of an array of densities", known, density))
     out = np.where(np.isfinite(density), 0.0, np.nan)
     rows = np.flatnonzero((density > least) & np.isfinite(density))
     out[rows] = _root(driver, t, x[rows], density[rows], least[rows])
@@ -299,7 +299,7 @@ def _between(function: Callable[[Array], Array], a: Array, b: Array, f_a: Array,
 
 def _values(driver: Driver, t: float, x: Array, nu: Array) -> Array:
     """Return h(t, x, ν), checked."""
-    values = np.asarray(driver(t, x, nu))
+    values = np.asarray(called("the driver", "h(t, x, nu) of a number t and arrays x and nu", driver, t, x, nu))
     if values.shape != nu.shape or not np.can_cast(values.dtype, np.float64, casting="same_kind"):
         raise InputError(
             f"the driver returned {values.dtype} of shape {values.shape} for nu of shape {nu.shape}: return real "

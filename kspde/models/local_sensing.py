@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from kspde.errors import InputError, check_number
+from kspde.errors import InputError, called, check_number
 from kspde.initial import InitialDensity
 from kspde.kernels import Yukawa
 from kspde.models.base import Field, FieldValues, Model, check_start
@@ -67,7 +67,7 @@ class LocalSensing(Model):
 
     def diffusion(self, species: str, c: FieldValues) -> Array:
         """Return the motility γ(v)."""
-        return np.asarray(self.motility(c["v"]))
+        return np.asarray(called("motility", "a function of an array v", self.motility, c["v"]))
 
     def without_interaction(self) -> LocalSensing:
         """Return the model with χ = 0."""
