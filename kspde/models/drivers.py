@@ -192,6 +192,7 @@ def volatility_of(driver: Driver, t: float, x: Array, density: Array) -> Array:
     low = np.flatnonzero(np.isfinite(density) & (density < least) & ((density >= 0) | (least != 0)))
     if len(low):
         i = low[0]
+        _check_between(driver, t, x[low], 1.0)
         raise InputError(
             f"the density {density[i]:.6g} at (t, x) = ({t:.6g}, {x[i]:.6g}) is below h(t, x, 0) = {least[i]:.6g}, so "
             "no volatility belongs to it: give a driver with h(t, x, 0) <= 0, and densities >= 0"
@@ -224,8 +225,9 @@ def _root(driver: Driver, t: float, x: Array, density: Array, least: Array) -> A
                 f"the driver stays below the density {density[i]:.6g} at (t, x) = ({t:.6g}, {x[i]:.6g}), up to nu = "
                 f"{top:.1g}: give one that grows without bound in nu"
             )
-        top *= 2.0
-        values = at(top)
+        larger = at(2.0 * top)
+        _check_increase(t, x, (top, values), (2.0 * top, larger))
+        top, values = 2.0 * top, larger
     largest = top
     high, above = np.full_like(density, top), values - density
     low, below = np.zeros_like(density), least - density

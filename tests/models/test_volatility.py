@@ -50,6 +50,8 @@ def test_the_equation_is_solved_at_each_time_and_place() -> None:
     ("driver", "words"),
     [
         (lambda t, x, nu: nu**2 - nu, r"does not increase with nu at \(t, x\) = \(0.5, -0.995\): it is "),
+        (lambda t, x, nu: 1 - nu, r"does not increase with nu at \(t, x\) = \(0.5, -1\): it is 1 at nu = 0 and 0.9"),
+        (lambda t, x, nu: -nu, r"does not increase with nu at .*: it is -1 at nu = 1 and -2 at nu = 2; give an incr"),
         (lambda t, x, nu: nu + 1e-3, r"density 0 at \(t, x\) = \(0.5, -1\) is below h\(t, x, 0\) = 0.001"),
         (lambda t, x, nu: np.tanh(nu), r"stays below the density [0-9.]+ at \(t, x\) = \(0.5, -[0-9.]+\), up to nu"),
         (lambda t, x, nu: nu / (nu - 1), r"the driver is inf at \(t, x\) = \(0.5, -0.995\), nu = 1: return finite"),
