@@ -81,7 +81,7 @@ class Problem:
         kernel = resolve_mollifier(eps, mollifier, model.dimension)
         if check_choice("initial", initial, get_args(Initial)) == "mollified" and kernel is None:
             raise InputError('initial = "mollified" needs a mollifier: give eps')
-        if kernel is None and not (isinstance(mollifier, str) and mollifier == "gaussian"):
+        if kernel is None and mollifier is not None and not (isinstance(mollifier, str) and mollifier == "gaussian"):
             raise InputError(f"mollifier = {shown(mollifier)} has no effect without eps: give eps, or leave it out")
         problem = cls(
             model=model,

@@ -20,7 +20,7 @@ from kspde.errors import (
 )
 from kspde.fem import backend
 from kspde.fem.memory import check_run
-from kspde.fem.monitors.truncation import warn_of_decay, warn_of_outside, warn_of_truncation
+from kspde.fem.monitors.truncation import warn_of_decay, warn_of_outside, warn_of_truncation, warn_of_wide_mollifier
 from kspde.fem.observer import Observer, RunState
 from kspde.fem.petsc_options import checked_options
 from kspde.fem.resume import CheckpointWriter
@@ -195,6 +195,7 @@ class _Request:
         start = system.start(nodal)
         warn_of_outside(system, problem.u0)
         warn_of_decay(system, self.domain, start)
+        warn_of_wide_mollifier(system, self.domain, problem.mollifier, nodal)
         observer = Observer(
             system, problem.t_end, self.save, self.progress, self.on_blow_up, scheme.estimates_time_error
         )

@@ -245,3 +245,40 @@ def test_with_a_drift_the_advice_is_a_lower_bound() -> None:
     assert said[0].endswith(" at least")
     _, said = solved(Carried(), gaussian(), kspde.Box(half_width=advised(said), cells=24), t_end=0.5, tol=1e-5)
     assert said == []
+
+
+class Sensed(kspde.Model):
+    dimension = 1
+    fields = (kspde.Field(name="density", kernel=kspde.Identity()),)
+
+    def diffusion(self, species, c):
+        return 1.0 + c["density"]
+
+
+@pytest.mark.one_rank
+def test_a_mollifier_that_reaches_the_boundary_is_warned_of_where_its_image_matters() -> None:
+    u0, x = gaussian([0.3], std=1.0), np.linspace(-2.0, 2.5, 40)[:, None]
+
+    def found(half_width, eps, mollifier="gaussian", boundary="decay"):
+        box = kspde.Box(dimension=1, half_width=half_width, cells=24, degree=4, boundary=boundary)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pde = kspde.solve(Sensed(), u0, box, t_end=1e-6, tol=1e-3, eps=eps, mollifier=mollifier)
+        exact = np.exp(-((x[:, 0] - 0.3) ** 2) / (2 + 2 * eps**2)) / np.sqrt(2 * np.pi * (1 + eps**2))
+        error = np.abs(pde.evaluate_signal(x) - exact).max() / exact.max()
+        return error, [line for line in pde.warnings if "mollifier" in line]
+
+    error, (line,) = found(6.0, 3.0)
+    assert error > 0.01
+    match = re.fullmatch(
+        r"the mollifier reaches 9, three standard deviations, and a share 0\.1\d of the mass of u is nearer to the "
+        r"boundary than half of that: its mirror image counts in the fields there; give a smaller eps, or a half_width "
+        r"of (7\.[12]\d*)",
+        line,
+    )
+    assert match
+    for held in (found(1.01 * float(match[1]), 3.0), found(6.0, 1.8)):
+        assert held[0] < 3e-3
+        assert held[1] == []
+    assert "a share 1 of the mass" in found(6.0, 12.0, "bump")[1][0]
+    assert found(6.0, 5.0, "bump")[1] == found(6.0, 3.0, boundary="neumann")[1] == []
