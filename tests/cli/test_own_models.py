@@ -166,7 +166,7 @@ def test_a_file_that_cannot_be_used_gets_one_line(
 
 
 def test_what_a_users_model_refuses_is_a_line(
-    files: Callable[..., tuple[Path, Path]], refused: Callable[..., str]
+    files: Callable[..., tuple[Path, Path]], refused: Callable[..., str], comm: Any
 ) -> None:
     check = '\n    def __post_init__(self):\n        if self.a > 1:\n            raise ValueError("a is too large")\n'
     case, models = files(SHIPPED + check)
@@ -174,6 +174,7 @@ def test_what_a_users_model_refuses_is_a_line(
         "case.toml: [model]: ValueError: a is too large"
     )
     models.unlink(missing_ok=True)
+    comm.Barrier()
     assert refused("run", case, "--models", models, "--out", case.parent / "out") == (
         "--models mine.py cannot be read (No such file or directory): give a Python file with your models"
     )
