@@ -173,6 +173,7 @@ def test_what_a_users_model_refuses_is_a_line(
     assert refused("run", case, "--models", models, "--out", case.parent / "out") == (
         "case.toml: [model]: ValueError: a is too large"
     )
+    comm.Barrier()
     models.unlink(missing_ok=True)
     comm.Barrier()
     assert refused("run", case, "--models", models, "--out", case.parent / "out") == (
