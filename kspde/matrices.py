@@ -5,16 +5,20 @@ Their roots are symmetric too. In two dimensions :math:`\sqrt A = (A + \sqrt{\de
 
 .. math:: \sqrt A = \frac{s_1 s_3 I + (s_1^2 - s_2) A - A^2}{s_1 s_2 - s_3}
 
-(Hoger and Carlson, Quart. Appl. Math. 42, 1984); where that cancels, since A is nearly singular, and in higher
-dimensions, Jacobi's rotations diagonalise A.
+(Hoger and Carlson, Quart. Appl. Math. 42, 1984). No eigenvalues are needed: :math:`s_1^2 = \operatorname{tr} A +
+2 s_2`, :math:`s_2^2 = \tfrac12((\operatorname{tr} A)^2 - \operatorname{tr} A^2) + 2 s_1 s_3` and :math:`s_3^2 = \det
+A`. As an equation for s_1 that is a contraction, of slope :math:`s_3/(s_1 s_2) \le \tfrac19`, and three of Newton's
+steps from :math:`\sqrt{3 \operatorname{tr} A}` reach 1e-15 for every A. Where the formula cancels, since A is nearly
+singular, and in higher dimensions, Jacobi's rotations diagonalise A. The formulas run over the entries of many
+matrices, as vectors: in space that takes a sixth of the time of one matrix after another.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from kspde.runtime.compiled import compiled_in_order
-from kspde.typing import Array
+from kspde.runtime.compiled import compiled, compiled_in_order, inlined, widest_vectors
+from kspde.typing import Array, Mask
 
 __all__ = ["as_matrices", "eigenvalue_ends", "fault", "mean_diffusion", "symmetric_roots"]
 
@@ -22,17 +26,19 @@ __all__ = ["as_matrices", "eigenvalue_ends", "fault", "mean_diffusion", "symmetr
 _ROUNDING = 1e-12
 #: Jacobi's sweeps: their errors fall quadratically, and six suffice for three dimensions.
 _SWEEPS = 12
-#: The ratio of eigenvalues down to which the formula in three dimensions is used.
+#: The determinant, at trace 3, down to which the formula in three dimensions is used.
 _SINGULAR = 1e-4
+#: The number of matrices whose entries a core's cache holds.
+_CHUNK = 1024
 
 
 def as_matrices(diffusion: Array, n: int, d: int) -> Array:
     """Return D in the form of matrices, shape (n, d, d), for any of its forms (``coefficients.diffusion_of``)."""
     if diffusion.ndim == 3:
         return diffusion
-    out = np.zeros((n, d, d))
-    out[:, range(d), range(d)] = diffusion if diffusion.ndim == 2 else diffusion[:, None]
-    return out
+    out = np.zeros((d, d, n))
+    out[range(d), range(d)] = diffusion.T
+    return np.moveaxis(out, 2, 0)
 
 
 def mean_diffusion(diffusion: Array) -> Array:
@@ -72,62 +78,119 @@ def fault(matrix: Array) -> str | None:
     return f"has the eigenvalue {lowest:.6g}" if lowest < -_ROUNDING * highest else None
 
 
-@compiled_in_order
-def symmetric_roots(matrices: Array, factor: float, roots: Array) -> int:
-    """Write √(factor A) of each matrix A, (n, d, d); return the first A that is not valid (``fault``), or −1."""
-    n, d = matrices.shape[:2]
-    for i in range(n):
-        a = matrices[i]
-        if d == 1:
-            if not 0.0 <= a[0, 0] < np.inf:
+@compiled
+def symmetric_roots(entries: Array, factor: float, roots: Array) -> int:
+    """Write √(factor A) of n matrices A; return the first A that is not valid (``fault``), or −1.
+
+    Args:
+        entries: A by entries, C-contiguous, shape (d, d, n).
+        factor: the factor.
+        roots: where the roots go, likewise.
+    """
+    d, n = len(entries), entries.shape[2]
+    parts, skew, safe = np.empty((6, _CHUNK)), np.empty(_CHUNK), np.empty(_CHUNK, dtype=np.bool_)
+    matrix, root = np.empty((d, d)), np.empty((d, d))
+    for start in range(0, n, _CHUNK):
+        end = min(start + _CHUNK, n)
+        safe[:] = False
+        if d == 2 or d == 3:
+            _gather(entries, start, end, parts, skew)
+            if d == 2:
+                _roots_in_plane(parts, skew, factor, safe)
+            else:
+                _roots_in_space(parts, skew, factor, safe)
+            _scatter(parts, roots, start, end)
+        for i in range(start, end):
+            if safe[i - start]:
+                continue
+            for a in range(d):
+                for b in range(d):
+                    matrix[a, b] = entries[a, b, i]
+            if not _root_by_rotations(matrix, factor, root):
                 return i
-            roots[i, 0, 0] = np.sqrt(factor * a[0, 0])
-        elif d == 2:
-            middle, half, off = 0.5 * (a[0, 0] + a[1, 1]), 0.5 * (a[0, 0] - a[1, 1]), 0.5 * (a[0, 1] + a[1, 0])
-            reach = np.sqrt(half * half + off * off)
-            bound = _ROUNDING * (middle + reach)
-            if not (middle - reach >= -bound and abs(a[0, 1] - a[1, 0]) <= bound and middle + reach < np.inf):
-                return i
-            root = np.sqrt(max(a[0, 0] * a[1, 1] - off * off, 0.0))
-            total = np.sqrt(2.0 * (middle + root))
-            scale = np.sqrt(factor) / total if total > 0.0 else 0.0
-            roots[i, 0, 0] = scale * (a[0, 0] + root)
-            roots[i, 1, 1] = scale * (a[1, 1] + root)
-            roots[i, 0, 1] = roots[i, 1, 0] = scale * off
-        elif not (d == 3 and _root_in_space(a, factor, roots[i])) and not _root_by_rotations(a, factor, roots[i]):
-            return i
+            for a in range(d):
+                for b in range(d):
+                    roots[a, b, i] = root[a, b]
     return -1
 
 
-@compiled_in_order
-def _root_in_space(a: Array, factor: float, root: Array) -> bool:
-    """Write the root of a 3 × 3 matrix; return whether it is safe, which takes a tenth of the time of rotations."""
-    x, y, z = 0.5 * (a[1, 2] + a[2, 1]), 0.5 * (a[0, 2] + a[2, 0]), 0.5 * (a[0, 1] + a[1, 0])
-    middle = (a[0, 0] + a[1, 1] + a[2, 2]) / 3.0
-    u, v, w = a[0, 0] - middle, a[1, 1] - middle, a[2, 2] - middle
-    size = np.sqrt((u * u + v * v + w * w + 2.0 * (x * x + y * y + z * z)) / 6.0)
-    skew = max(abs(a[1, 2] - a[2, 1]), abs(a[0, 2] - a[2, 0]), abs(a[0, 1] - a[1, 0]))
-    if not (0.0 < middle < np.inf and skew <= _ROUNDING * middle):
-        return False
-    cosine = 0.5 * (u * (v * w - x * x) - z * (z * w - x * y) + y * (z * x - v * y)) / max(size, 1e-100) ** 3
-    angle = np.arccos(min(max(cosine, -1.0), 1.0)) / 3.0
-    highest = middle + 2.0 * size * np.cos(angle)
-    lowest = middle + 2.0 * size * np.cos(angle + 2.0 * np.pi / 3.0)
-    if not lowest > _SINGULAR * highest:
-        return False
-    p, q, r = np.sqrt(highest), np.sqrt(max(3.0 * middle - highest - lowest, lowest)), np.sqrt(lowest)
-    one, two, three = p + q + r, p * q + q * r + r * p, p * q * r
-    scale = np.sqrt(factor) / (one * two - three)
-    linear = scale * (one * one - two)
-    u, v, w = a[0, 0], a[1, 1], a[2, 2]
-    constant = scale * one * three
-    root[0, 0] = constant + linear * u - scale * (u * u + y * y + z * z)
-    root[1, 1] = constant + linear * v - scale * (v * v + x * x + z * z)
-    root[2, 2] = constant + linear * w - scale * (w * w + x * x + y * y)
-    root[0, 1] = root[1, 0] = linear * z - scale * (z * (u + v) + x * y)
-    root[0, 2] = root[2, 0] = linear * y - scale * (y * (u + w) + x * z)
-    root[1, 2] = root[2, 1] = linear * x - scale * (x * (v + w) + y * z)
-    return True
+@compiled
+def _gather(entries: Array, start: int, end: int, parts: Array, skew: Array) -> None:
+    """Write means of entries (a, b) and (b, a), b ≥ a, into rows of ``parts``, and their largest differences."""
+    skew[:] = 0.0
+    k = 0
+    for a in range(len(entries)):
+        for b in range(a, len(entries)):
+            above, below, mean = entries[a, b, start:end], entries[b, a, start:end], parts[k]
+            for i in range(len(above)):
+                mean[i] = 0.5 * (above[i] + below[i])
+                difference = abs(above[i] - below[i])
+                skew[i] = difference if difference > skew[i] else skew[i]
+            k += 1
+
+
+@compiled
+def _scatter(parts: Array, roots: Array, start: int, end: int) -> None:
+    """Write rows of ``parts`` to the places (a, b) and (b, a) of the roots."""
+    k = 0
+    for a in range(len(roots)):
+        for b in range(a, len(roots)):
+            above, below = roots[a, b, start:end], roots[b, a, start:end]
+            for i in range(len(above)):
+                above[i] = below[i] = parts[k, i]
+            k += 1
+
+
+@compiled
+def _roots_in_plane(parts: Array, skew: Array, factor: float, safe: Mask) -> None:
+    """Overwrite 2 × 2 matrices ((u, z), (z, v)) by their roots, and say which are valid."""
+    widest_vectors()
+    u, z, v = parts[0], parts[1], parts[2]
+    for i in range(len(u)):
+        middle, half = 0.5 * (u[i] + v[i]), 0.5 * (u[i] - v[i])
+        reach = np.sqrt(half * half + z[i] * z[i])
+        bound = _ROUNDING * (middle + reach)
+        safe[i] = middle - reach >= -bound and skew[i] <= bound and middle + reach < np.inf
+        determinant = u[i] * v[i] - z[i] * z[i]
+        root = np.sqrt(determinant if determinant > 0.0 else 0.0)
+        total = np.sqrt(2.0 * (middle + root))
+        scale = np.sqrt(factor) / total if total > 0.0 else 0.0
+        u[i], z[i], v[i] = scale * (u[i] + root), scale * z[i], scale * (v[i] + root)
+
+
+@compiled
+def _roots_in_space(parts: Array, skew: Array, factor: float, safe: Mask) -> None:
+    """Overwrite 3 × 3 matrices ((u, z, y), (z, v, x), (y, x, w)) by their roots, and say which are safe."""
+    widest_vectors()
+    u, z, y, v, x, w = parts[0], parts[1], parts[2], parts[3], parts[4], parts[5]
+    for i in range(len(u)):
+        third = (u[i] + v[i] + w[i]) / 3.0
+        scale = 1.0 / third
+        a, b, c = scale * u[i], scale * v[i], scale * w[i]
+        p, q, r = scale * x[i], scale * y[i], scale * z[i]
+        products = (a * b - r * r) + (b * c - p * p) + (c * a - q * q)
+        determinant = a * (b * c - p * p) - r * (r * c - p * q) + q * (r * p - b * q)
+        three = np.sqrt(determinant if determinant > 0.0 else 0.0)
+        one = _nearer_trace(_nearer_trace(_nearer_trace(3.0, products, three), products, three), products, three)
+        two = np.sqrt(products + 2.0 * one * three)
+        safe[i] = determinant > _SINGULAR and skew[i] <= _ROUNDING * third and third < np.inf
+        scale = np.sqrt(factor * third) / (one * two - three)
+        linear, constant = scale * (one * one - two), scale * one * three
+        u[i] = constant + linear * a - scale * (a * a + q * q + r * r)
+        v[i] = constant + linear * b - scale * (b * b + p * p + r * r)
+        w[i] = constant + linear * c - scale * (c * c + p * p + q * q)
+        x[i] = linear * p - scale * (p * (b + c) + q * r)
+        y[i] = linear * q - scale * (q * (a + c) + p * r)
+        z[i] = linear * r - scale * (r * (a + b) + p * q)
+
+
+@inlined
+def _nearer_trace(one: float, products: float, three: float) -> float:
+    """Return Newton's next s₁ for s₁ = √(3 + 2 s₂), s₂ = √(products + 2 s₁ s₃), at trace 3."""
+    two = np.sqrt(products + 2.0 * one * three)
+    image = np.sqrt(3.0 + 2.0 * two)
+    nearer: float = one + (image - one) * image * two / (image * two - three)
+    return nearer
 
 
 @compiled_in_order

@@ -47,7 +47,7 @@ def diffusion_of(model: Model, species: str, c: FieldValues, *, scalar: bool = F
         raise InputError(
             f"diffusion({species!r}, c) returned shape {diffusion.shape}: return a number or shape ({n},){more}"
         )
-    return np.ascontiguousarray(diffusion)
+    return diffusion if diffusion.ndim == 3 else np.ascontiguousarray(diffusion)  # matrices may come by entries
 
 
 def drift_of(model: Model, species: str, c: FieldValues) -> Array | None:

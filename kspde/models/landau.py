@@ -22,11 +22,8 @@ def _velocity(v: Array) -> Array:
 
 
 def _square(v: Array) -> Array:
-    out = np.empty((len(v), v.shape[1], v.shape[1]))
     columns = np.ascontiguousarray(v.T)
-    for a, b in zip(*np.triu_indices(len(columns)), strict=True):  # by entries: a quarter of a product's time over axes
-        out[:, a, b] = out[:, b, a] = columns[a] * columns[b]
-    return out
+    return np.moveaxis(columns[:, None] * columns, 2, 0)  # by entries: a sixth of the time of rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,17 +101,15 @@ class LandauMaxwell(Model):
         mass, mean = c.moment("mass"), c.moment("momentum") / c.moment("mass")
         stress = c.moment("square") - mass * np.outer(mean, mean)
         z = np.subtract(c.points.T, mean[:, None], order="C")
-        pull = self.rate * mass * z
-        along = pull * z
-        square, rest = along.sum(axis=0), self.rate * (np.trace(stress) * np.eye(len(z)) - stress)
-        out = np.empty((len(c.points), *rest.shape))
-        for a, b in zip(*np.triu_indices(len(z)), strict=True):
-            out[:, a, b] = out[:, b, a] = (square - along[a] if a == b else -pull[a] * z[b]) + rest[a, b]
-        return out
+        out = (-self.rate * mass * z)[:, None] * z
+        out[range(len(z)), range(len(z))] -= np.trace(out)
+        out += self.rate * (np.trace(stress) * np.eye(len(z)) - stress)[:, :, None]
+        return np.moveaxis(out, 2, 0)
 
     def drift(self, species: str, c: FieldValues) -> Array:
         """Return 2B = 2b * f."""
-        return -2.0 * (self.dimension - 1) * self.rate * (c.moment("mass") * c.points - c.moment("momentum"))
+        rate = 2.0 * (self.dimension - 1) * self.rate
+        return rate * c.moment("momentum") - rate * c.moment("mass") * c.points
 
     def pair_rotation(self, species: str) -> float:
         """Return Λ: two particles turn their relative velocity as the scheme "pair-rotation" does."""

@@ -226,8 +226,10 @@ def test_symmetric_roots(d: int) -> None:
     values[30:40, 1:] = 0.0
     matrices = np.einsum("nab,nb,ncb->nac", turns, values, turns)
     matrices = 0.5 * (matrices + np.swapaxes(matrices, 1, 2))
-    roots = np.empty_like(matrices)
-    assert symmetric_roots(matrices, 3.0, roots) == -1
+    entries = np.ascontiguousarray(np.moveaxis(matrices, 0, 2))
+    roots = np.empty_like(entries)
+    assert symmetric_roots(entries, 3.0, roots) == -1
+    roots = np.moveaxis(roots, 2, 0)
     size = values.max(axis=1)[:, None, None] + 1e-300
     np.testing.assert_allclose(roots @ roots / size, 3.0 * matrices / size, rtol=0, atol=1e-12)
     np.testing.assert_array_equal(roots, np.swapaxes(roots, 1, 2))

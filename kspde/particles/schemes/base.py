@@ -95,11 +95,12 @@ def matrix_roots(species: str, diffusion: Array, factor: float, ids: Ids, dimens
         ConvergenceError: names a particle whose D is not symmetric, positive semidefinite and finite.
     """
     matrices = as_matrices(diffusion, len(ids), dimension)
-    roots = np.empty_like(matrices)
-    bad = symmetric_roots(matrices, factor, roots)
+    entries = np.ascontiguousarray(np.moveaxis(matrices, 0, 2))
+    roots = np.empty_like(entries)
+    bad = symmetric_roots(entries, factor, roots)
     if bad >= 0:
         raise ConvergenceError(
             f"the diffusion matrix of species {species!r} at particle {ids[bad]} {fault(matrices[bad])}: it must be "
             "symmetric, positive semidefinite and finite; check the model's parameters, or give a smaller dt"
         )
-    return roots
+    return np.moveaxis(roots, 2, 0)

@@ -71,7 +71,7 @@ def _advance_species(system: System, species: str, step: int, h: float) -> list[
         rest = b, drift is not None, h, ids[rows], np.uint64(step), system.noise.key, own
         if diffusion.ndim > 1:
             roots = matrix_roots(species, diffusion, 2.0 * h, ids[rows], x.shape[1])
-            return _advance_by_matrices(x[rows], roots, *rest)
+            return _advance_by_matrices(x[rows], np.moveaxis(roots, 0, 2), *rest)
         bad, seen = _advance(x[rows], diffusion, *rest)
         if bad >= 0:
             value = diffusion[bad if len(diffusion) > 1 else 0]
@@ -142,19 +142,22 @@ def _advance_by_matrices(
     key: Ids,
     weights: Array | None,
 ) -> Array:
-    """Advance x in place by matrices √(2 D dt), shape (n, d, d), and return the tally."""
+    """Advance x in place by matrices √(2 D dt), by entries, shape (d, d, n), and return the tally."""
     widest_vectors()
     n, d = x.shape
-    noise = np.empty((d + d % 2, CHUNK))
+    noise, move = np.empty((d + d % 2, CHUNK)), np.empty(CHUNK)
     for start in range(0, n, CHUNK):
         size = min(CHUNK, n - start)
         for j in range((d + 1) // 2):
             pair = noise[2 * j, :size], noise[2 * j + 1, :size]
             fill_normal_pairs(*pair, ids, start, step, np.uint64(j), key[0], key[1])
-        for i in range(size):
-            for a in range(d):
-                move = dt * drift[start + i, a] if has_drift else 0.0
-                for b in range(d):
-                    move += roots[start + i, a, b] * noise[b, i]
-                x[start + i, a] += move
+        for a in range(d):
+            for i in range(size):
+                move[i] = dt * drift[start + i, a] if has_drift else 0.0
+            for b in range(d):
+                root, normal = roots[a, b, start : start + size], noise[b]
+                for i in range(size):
+                    move[i] += root[i] * normal[i]
+            for i in range(size):
+                x[start + i, a] += move[i]
     return tally(x, weights)
