@@ -18,7 +18,17 @@ if TYPE_CHECKING:
     from kspde.fem.schemes import Adaptive, Positive, Positive2, Rosenbrock
     from kspde.fem.solve import solve
     from kspde.initial import CallableDensity, GaussianMixture, GridDensity, observed_positions
-    from kspde.kernels import CompactBump, GaussianMollifier, Identity, Kernel, MaternMollifier, SmoothBump, Yukawa
+    from kspde.kernels import (
+        CompactBump,
+        GaussianMollifier,
+        Identity,
+        Kernel,
+        LogPotential,
+        MaternMollifier,
+        Riesz,
+        SmoothBump,
+        Yukawa,
+    )
     from kspde.models import (
         AlgebraicMotility,
         CrossDiffusion,
@@ -73,6 +83,7 @@ __all__ = [
     "LandauMaxwell",
     "LinearDriver",
     "LocalSensing",
+    "LogPotential",
     "MaternMollifier",
     "MeshFile",
     "MissingBackendError",
@@ -83,6 +94,7 @@ __all__ = [
     "Positive",
     "Positive2",
     "PowerDriver",
+    "Riesz",
     "Rosenbrock",
     "SaveAt",
     "ShigesadaKawasakiTeramoto",
@@ -126,7 +138,9 @@ _HOMES = {
         "GaussianMollifier",
         "Identity",
         "Kernel",
+        "LogPotential",
         "MaternMollifier",
+        "Riesz",
         "SmoothBump",
         "Yukawa",
     ),

@@ -26,7 +26,9 @@ from kspde.kernels.base import Convolution, Kernel, Multiple, ResolventPolynomia
 from kspde.kernels.bumps import CompactBump, SmoothBump
 from kspde.kernels.gaussian import GaussianMollifier
 from kspde.kernels.identity import Identity
+from kspde.kernels.log_potential import LogPotential
 from kspde.kernels.matern import MaternMollifier
+from kspde.kernels.riesz import Riesz
 from kspde.kernels.yukawa import Yukawa
 
 __all__ = [
@@ -36,10 +38,12 @@ __all__ = [
     "GaussianMollifier",
     "Identity",
     "Kernel",
+    "LogPotential",
     "MaternMollifier",
     "Mollifier",
     "Multiple",
     "ResolventPolynomial",
+    "Riesz",
     "SmoothBump",
     "Yukawa",
     "check_symbol",

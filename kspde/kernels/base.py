@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -52,9 +52,11 @@ class Kernel(ABC):
         local: whether the field is a multiple of the density at the same place.
         oscillation: the length ℓ of the symbol's oscillations, which are those of cos(ℓ|k|), such as the radius of a
             compact support; 0 if it has none.
+        fundamental: whether it is a multiple of the fundamental solution of −Δ + ρ², ρ = ``decay_rate``.
     """
 
     local: ClassVar[bool] = False
+    fundamental: ClassVar[bool] = False
 
     def in_dimension(self, dimension: int) -> Kernel:
         """Return the kernel in dimension d, on which symbols of some depend; the kernel itself by default.
@@ -71,9 +73,46 @@ class Kernel(ABC):
         Raises:
             InputError: it would take too long.
         """
+        return self._by_quadrature(r, dimension, slope=False)
+
+    def slope(self, r: Array, dimension: int) -> Array:
+        """Return K' = dK/dr at distances r ≥ 0, as ``profile`` does K.
+
+        Raises:
+            InputError: it would take too long.
+        """
+        return self._by_quadrature(r, dimension, slope=True)
+
+    def _by_quadrature(self, r: Array, dimension: int, *, slope: bool) -> Array:
         distances, where = np.unique(np.asarray(r, dtype=np.float64), return_inverse=True)
-        values = radial.profile(self.in_dimension(dimension), dimension, distances, tol=1e-10)
+        values = radial.profile(self.in_dimension(dimension), dimension, distances, tol=1e-10, slope=slope)
         return values[where].reshape(np.shape(r))
+
+    def blurred(self, r: Array, dimension: int, std: float, *, slope: bool = False) -> Array:
+        """Return K * G at distances r, or its slope, G the Gaussian of standard deviation ``std``: a closed form.
+
+        Raises:
+            InputError: the kernel does not define it.
+        """
+        raise InputError(f"{self} is not known in closed form when mollified by a Gaussian: define blurred on it")
+
+    def truncated_symbol(self, lam: Array, radius: float, dimension: int) -> Array:
+        """Return the transform of K·1_{|x| < R} at λ = |k|² ≥ 0, which is smooth in k.
+
+        Convolution with it is that with K where no two points are farther apart than R: free space without images
+        (Vico, Greengard and Ferrando, J. Comput. Phys. 323 (2016)).
+
+        Raises:
+            InputError: the kernel does not define it, and reaches beyond R.
+        """
+        if self.decay_rate * radius < 40.0:
+            raise InputError(f"{self} reaches beyond {radius:g}: define truncated_symbol on it, or use a larger box")
+        return self.in_dimension(dimension).symbol(lam)
+
+    @property
+    def factors(self) -> tuple[Kernel, ...]:
+        """The kernels that it is the convolution of, that of the slowest decay first."""
+        return (self,)
 
     @property
     def oscillation(self) -> float:
@@ -87,7 +126,18 @@ class Kernel(ABC):
     @property
     @abstractmethod
     def decay_rate(self) -> float:
-        """The rate ρ of the kernel's exponential decay exp(−ρ|x|) at infinity; ``inf`` if it decays faster."""
+        """The rate ρ of the kernel's exponential decay exp(−ρ|x|) at infinity; ``inf`` if it decays faster.
+
+        It is 0 for potentials of power-law decay, or of growth, whose symbols are singular at 0.
+        """
+
+    def grows(self, dimension: int) -> bool:
+        """Return whether the potential of a mass does not vanish at infinity: λ^(d/2) g(λ) does not as λ → 0."""
+        if self.decay_rate > 0:
+            return False
+        lam = np.array([1e-40, 1e-20])
+        far, near = np.abs(self.symbol(lam)) * lam ** (0.5 * dimension)
+        return bool(far > 0.999999 * near > 0)
 
     @property
     def relaxation_rate(self) -> float:
@@ -159,6 +209,26 @@ class Convolution(Kernel):
         return first + self.second.draw(random, ids, dimension, step=2 * step + 2)
 
     @property
+    def factors(self) -> tuple[Kernel, ...]:
+        """Those of both kernels."""
+        return tuple(sorted((*self.first.factors, *self.second.factors), key=lambda kernel: kernel.decay_rate))
+
+    def truncated_symbol(self, lam: Array, radius: float, dimension: int) -> Array:
+        """Return that of the slowest factor times the symbols of the others."""
+        slowest, *others = self.in_dimension(dimension).factors
+        values = slowest.truncated_symbol(lam, radius, dimension)
+        return np.asarray(math.prod((kernel.symbol(lam) for kernel in others), start=values))
+
+    def _by_quadrature(self, r: Array, dimension: int, *, slope: bool) -> Array:
+        """Where the symbol is singular at 0, a mean over a Gaussian in closed form carries the singularity."""
+        if self.decay_rate > 0:
+            return super()._by_quadrature(r, dimension, slope=slope)
+        slowest, *others = self.in_dimension(dimension).factors
+        rest = _Rest.of(slowest, others)
+        closed = rest.share * slowest.blurred(r, dimension, rest.std, slope=slope)
+        return np.asarray(closed + rest._by_quadrature(r, dimension, slope=slope))
+
+    @property
     def oscillation(self) -> float:
         """The sum of both lengths."""
         return self.first.oscillation + self.second.oscillation
@@ -185,6 +255,58 @@ class Convolution(Kernel):
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Rest(Kernel):
+    """g(j − j(0)e^(−σ²λ/2)), bounded at λ = 0, for a symbol g that is singular there and a product j of others.
+
+    Attributes:
+        slowest: the kernel of g.
+        others: those of j.
+        share: j(0).
+        std: σ, that of j as far as it is a density.
+    """
+
+    slowest: Kernel
+    others: tuple[Kernel, ...]
+    share: float
+    std: float
+
+    decay_rate = math.inf
+
+    @classmethod
+    def of(cls, slowest: Kernel, others: list[Kernel]) -> Self:
+        lam = radial.WAVENUMBERS**2
+        size = math.prod((kernel.symbol(lam) for kernel in others), start=np.ones_like(lam))
+        share = float(size[0])
+        half = lam[np.flatnonzero(np.abs(size) > 0.5 * abs(share))[-1]]
+        near = np.array([1e-6 * half])
+        fall = 1 - float(math.prod(float(kernel.symbol(near)[0]) for kernel in others)) / share
+        variance = 2 * fall / float(near[0])
+        return cls(
+            slowest=slowest,
+            others=tuple(others),
+            share=share,
+            std=math.sqrt(variance if variance > 0.1 / half else 1 / half),
+        )
+
+    def symbol(self, lam: Array) -> Array:
+        """Return the difference, 0 where it is all round-off."""
+        lam = np.maximum(lam, 1e-300)
+        j = math.prod((kernel.symbol(lam) for kernel in self.others), start=np.ones_like(lam))
+        difference = j - self.share * np.exp(-0.5 * self.std**2 * lam)
+        return np.where(self.std**2 * lam < 1e-8, 0.0, difference * self.slowest.symbol(lam))
+
+    @property
+    def smoothing(self) -> float:
+        """That of the product."""
+        return sum(kernel.smoothing for kernel in (self.slowest, *self.others))
+
+    @property
+    def oscillation(self) -> float:
+        """That of the product."""
+        return sum(kernel.oscillation for kernel in self.others)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Multiple(Kernel):
     """A kernel times a number."""
 
@@ -202,6 +324,29 @@ class Multiple(Kernel):
     def profile(self, r: Array, dimension: int) -> Array:
         """Return the multiple of the profile."""
         return self.factor * self.kernel.profile(r, dimension)
+
+    def slope(self, r: Array, dimension: int) -> Array:
+        """Return the multiple of the slope."""
+        return self.factor * self.kernel.slope(r, dimension)
+
+    def blurred(self, r: Array, dimension: int, std: float, *, slope: bool = False) -> Array:
+        """Return the multiple of the closed form."""
+        return self.factor * self.kernel.blurred(r, dimension, std, slope=slope)
+
+    def truncated_symbol(self, lam: Array, radius: float, dimension: int) -> Array:
+        """Return the multiple of the transform."""
+        return self.factor * self.kernel.truncated_symbol(lam, radius, dimension)
+
+    @property
+    def factors(self) -> tuple[Kernel, ...]:
+        """The kernel's, the first times the number."""
+        first, *others = self.kernel.factors
+        return (Multiple(factor=self.factor, kernel=first), *others)
+
+    @property
+    def fundamental(self) -> bool:  # type: ignore[override]
+        """The kernel's."""
+        return self.kernel.fundamental
 
     @property
     def resolvents(self) -> tuple[ResolventPolynomial, ...]:

@@ -51,6 +51,10 @@ class GaussianMollifier(Kernel):
         """Return (2πε²)^(−d/2) exp(−r²/(2ε²))."""
         return np.asarray(np.exp(-0.5 * (r / self.eps) ** 2) / (2 * math.pi * self.eps**2) ** (0.5 * dimension))
 
+    def slope(self, r: Array, dimension: int) -> Array:
+        """Return −r/ε² times the profile."""
+        return -np.asarray(r) / self.eps**2 * self.profile(r, dimension)
+
     def draw(self, random: RandomNumbers, ids: Ids, dimension: int, *, step: int = 0) -> Array:
         """Return normal draws."""
         return self.eps * random.normals(ids, step, dimension)

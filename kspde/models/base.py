@@ -38,6 +38,8 @@ class Field:
         kernel: K.
         source: the species whose density is convolved.
         gradient: whether the coefficients use ∇c, which is computed only then.
+        value: whether the coefficients use c itself. Potentials that grow at infinity (``LogPotential`` in dimension 1
+            and 2) are known up to a constant only: they are refused unless this is False.
         mollified: whether a regularised system replaces K by K * j^ε here.
         tau: τ ≥ 0; if τ > 0 the field relaxes to K * u instead of being equal to it: τ∂_t c = (Δ − ρ²)(c − K * u), with
             the kernel's ``relaxation_rate`` ρ. For the Yukawa potential that is τ∂_t c = Δc − μ²c + χu; the mollified
@@ -52,6 +54,7 @@ class Field:
     kernel: Kernel
     source: str = "u"
     gradient: bool = False
+    value: bool = True
     mollified: bool = True
     tau: float = 0.0
     start: InitialDensity | None = None
@@ -62,7 +65,7 @@ class Field:
             raise InputError(
                 f"the kernel of field {self.name!r} is a {type(self.kernel).__name__}: give one such as kspde.Yukawa()"
             )
-        for what, flag in (("gradient", self.gradient), ("mollified", self.mollified)):
+        for what, flag in (("gradient", self.gradient), ("value", self.value), ("mollified", self.mollified)):
             check_flag(f"{what} of field {self.name!r}", flag)
         check_number(f"tau of field {self.name!r}", self.tau, at_least=0)
         check_start(f"start of field {self.name!r}", self.start, self.tau)
@@ -279,7 +282,14 @@ class Model(ABC):
             if not isinstance(f, Field):
                 raise InputError(f"fields of {type(self).__name__} hold a {type(f).__name__}: give kspde.Field objects")
         for f in self.fields:
-            check_symbol(f"field {f.name!r}", f.kernel.in_dimension(self.dimension))
+            kernel = f.kernel.in_dimension(self.dimension)
+            check_symbol(f"field {f.name!r}", kernel)
+            if f.value and kernel.grows(self.dimension):
+                raise InputError(
+                    f"field {f.name!r}: the potential of its kernel grows at infinity in dimension {self.dimension}, "
+                    "so that c itself is known up to a constant only: give a screening > 0, or Field(..., value=False) "
+                    "if the coefficients use its gradient alone"
+                )
             if f.start is not None and f.start.dimension != self.dimension:
                 raise InputError(
                     f"start of field {f.name!r} has dimension {f.start.dimension}, the model {self.dimension}: give a "
