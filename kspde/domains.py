@@ -16,6 +16,7 @@ from kspde.typing import Array, Mask
 __all__ = ["DOMAINS", "Box", "Disk", "Domain", "MeshFile", "check_no_walls"]
 
 Boundary = Literal["decay", "neumann"]
+BoxBoundary = Literal["decay", "neumann", "periodic"]
 Cell = Literal["triangle", "quadrilateral"]
 Solver = Literal["auto", "direct", "multigrid"]
 
@@ -41,7 +42,7 @@ class Domain(ABC):
     space: ClassVar[tuple[str, str]] = ("mesh", "MeshSpace")
     structured: ClassVar[bool] = False
 
-    boundary: Boundary
+    boundary: BoxBoundary
     degree: int
     refine: int = 0
     solver: Solver = "auto"
@@ -65,6 +66,11 @@ class Domain(ABC):
     def nodes_per_direction(self) -> int:
         """The number of nodes in each direction of a tensor grid; otherwise 0."""
         return 0
+
+    @property
+    def period(self) -> float | None:
+        """The length after which everything repeats in each direction; None if nothing does."""
+        return None
 
     def holds(self, points: Array) -> Mask:
         """Return which points, shape (n, d), the domain holds.
@@ -113,6 +119,8 @@ class Box(Domain):
         grading: the grading a ≥ 0; 0 gives equal cells.
         boundary: the condition for the fields on the boundary. "decay" is the Robin condition that the decaying
             solution outside satisfies; "neumann" lets nothing out. Densities have no flux through the boundary.
+            "periodic" is the torus of period 2L in each direction, for densities too. In a closed or periodic box the
+            field of a kernel without decay (:math:`-\Delta c = u`) is that of u minus its mean: c has mean 0.
 
     Raises:
         InputError: a value out of range.
@@ -126,7 +134,7 @@ class Box(Domain):
     degree: int = 4
     dimension: int = 2
     grading: float = 2.5
-    boundary: Boundary = "decay"
+    boundary: BoxBoundary = "decay"
 
     def __post_init__(self) -> None:
         check_number("half_width", self.half_width, above=0)
@@ -140,7 +148,7 @@ class Box(Domain):
                 f"{_MOST_NODES} nodes"
             )
         check_number("grading", self.grading, at_least=0, below=20)
-        check_choice("boundary", self.boundary, get_args(Boundary))
+        check_choice("boundary", self.boundary, get_args(BoxBoundary))
 
     @property
     def vertices(self) -> Array:
@@ -156,8 +164,13 @@ class Box(Domain):
 
     @property
     def nodes_per_direction(self) -> int:
-        """The number of nodes in each direction."""
-        return self.cells * self.degree + 1
+        """The number of nodes in each direction; where the box is periodic, both ends are one node."""
+        return self.cells * self.degree + (self.boundary != "periodic")
+
+    @property
+    def period(self) -> float | None:
+        """2L where the box is periodic."""
+        return 2 * self.half_width if self.boundary == "periodic" else None
 
     @property
     def bounds(self) -> Array:
@@ -348,8 +361,8 @@ def check_no_walls(domain: Domain) -> None:
     Raises:
         InputError: nothing leaves the domain.
     """
-    if domain.boundary == "neumann":
+    if domain.boundary != "decay":
         raise InputError(
-            f'the domain, a {type(domain).__name__} with boundary = "neumann", has walls, and particles know none: '
-            f'they live on the whole space; give boundary = "decay" and a domain that holds nearly all of the mass'
+            f'the domain, a {type(domain).__name__} with boundary = "{domain.boundary}", is not the whole space, where '
+            f'particles live here: give boundary = "decay" and a domain that holds nearly all of the mass'
         )

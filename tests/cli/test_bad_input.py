@@ -287,4 +287,4 @@ def test_a_closed_dish_and_particles(
         path = case_file('kind = "box"', dish, "half_width = 9.0\n", "", "cells = 12\n", "", "degree = 4\n", "")
     line = refused("compare", path, "--out", path.parent / "result")
     kind = {"box": "Box", "mesh": "MeshFile"}[domain]
-    assert line.startswith(f'case.toml: the domain, a {kind} with boundary = "neumann", has walls')
+    assert line.startswith(f'case.toml: the domain, a {kind} with boundary = "neumann", is not the whole space')

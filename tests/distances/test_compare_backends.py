@@ -67,7 +67,7 @@ def test_particles_know_no_walls(dish: kspde.Box | kspde.Disk) -> None:
     pde = kspde.solve(model, u0, dish, t_end=0.1, eps=0.3, tol=1e-2, save=save)
     options = {"n": 20, "t_end": 0.1, "dt": 0.05, "eps": 0.3}
     cloud = kspde.simulate(model, u0, **options)
-    walls = rf'the domain, a {type(dish).__name__} with boundary = "neumann", has walls, and particles know none'
+    walls = rf'the domain, a {type(dish).__name__} with boundary = "neumann", is not the whole space'
     with pytest.raises(kspde.InputError, match=walls):
         compare(pde, cloud)
     with pytest.raises(kspde.InputError, match=walls):

@@ -36,9 +36,10 @@ class EdgeGeometry(NamedTuple):
         """Return the geometry of a graph's edges. Collective."""
         x, edges = graph.coordinates, graph.edges
         tails, heads = x[edges.tails], x[edges.heads]
-        vectors = heads - tails
+        vectors = np.stack([graph.along(axis) for axis in range(x.shape[1])], axis=1)
         lengths = np.linalg.norm(vectors, axis=1)
-        return cls(vectors, lengths, vectors / lengths[:, None], 0.5 * (tails + heads))
+        across = np.abs(heads - tails - vectors)  # the period, where an edge joins both ends of a periodic box
+        return cls(vectors, lengths, vectors / lengths[:, None], 0.5 * (tails + heads + across))
 
 
 class LocalValues(NamedTuple):

@@ -124,9 +124,9 @@ class Motion:
         d = graph.ghosted(diffusion) + 0.0  # of -0.0 the quotient q/d would have the wrong sign
         i, j = graph.edges.tails, graph.edges.heads
         q = np.zeros(len(i))
-        for b, x in zip(drift.T, graph.coordinates.T, strict=True):
-            b = graph.ghosted(b)
-            q += (b[i] + b[j]) * (x[j] - x[i])
+        for axis in range(drift.shape[1]):
+            b = graph.ghosted(drift[:, axis])
+            q += (b[i] + b[j]) * graph.along(axis)
         q *= 0.5
         self._fit(q, d)
 

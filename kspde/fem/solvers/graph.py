@@ -94,6 +94,12 @@ class Graph:
         """The coordinates of all ends, shape (n, d). Collective."""
         return np.stack([self.ghosted(x) for x in self.space.points.T], axis=1)
 
+    def along(self, axis: int) -> Array:
+        """Return (x_j − x_i) of each edge in a direction; across the ends of a periodic box, the short way."""
+        x, period = self.coordinates[:, axis], self.space.domain.period
+        step = x[self.edges.heads] - x[self.edges.tails]
+        return step if period is None else step - period * np.round(step / period)
+
     def matrix(self, diagonal: Array, off_diagonal: Array) -> Petsc:
         """Return a PETSc matrix with given entries: on the diagonal, (owned,), and one per edge. Collective."""
         csr = (*self.edges.csr, self.entries(diagonal, off_diagonal))

@@ -56,6 +56,7 @@ class Stiffness:
         measure: the quadrature rule, as UFL metadata.
         direct: whether systems are factorised; else they are iterated.
         sort: brings arrays over DOLFINx's nodes into the order that rows are to have.
+        merged: a matrix P of zeros and ones, where several of DOLFINx's nodes are one row: K is then PᵀKP.
         coarser: interpolations from the next coarser mesh, the finest first (``nested.numbering.interpolations``).
         numbers: with these, the numbers in the mesh's source of this rank's nodes.
         kept: whether the matrix outlives its users: then ``free`` does nothing.
@@ -76,6 +77,7 @@ class Stiffness:
         *,
         direct: bool,
         sort: Callable[[Array], Array] | None = None,
+        merged: Petsc | None = None,
         coarser: Sequence[Petsc] = (),
         numbers: Indices | None = None,
         kept: bool = False,
@@ -83,7 +85,7 @@ class Stiffness:
         self.direct = direct
         self._comm = comm
         self._kept = kept
-        fine = _assembled(V, measure)
+        fine = _assembled(V, measure, merged)
         if sort is not None:
             fine = in_order(fine, sort)
         self.matrix, self.positive = _cleaned(fine, positive=True)
@@ -140,11 +142,15 @@ class Stiffness:
                 thing.destroy()
 
 
-def _assembled(V: Any, measure: dict[str, Any]) -> Petsc:
-    """Return K in DOLFINx's order. Collective."""
+def _assembled(V: Any, measure: dict[str, Any], merged: Petsc | None) -> Petsc:
+    """Return K in DOLFINx's order, or that of the columns of a matrix P, which is destroyed. Collective."""
     u, v = ufl.TrialFunction(V), ufl.TestFunction(V)
     matrix = assemble_matrix(compiled(ufl.inner(ufl.grad(u), ufl.grad(v)) * ufl.dx(metadata=measure)))
     matrix.assemble()
+    if merged is not None:
+        unmerged, matrix = matrix, matrix.PtAP(merged)
+        unmerged.destroy()
+        merged.destroy()
     # DOLFINx sums the contributions of cells to K_ij and to K_ji in different orders.
     transposed = matrix.transpose(PETSc.Mat())
     matrix.axpy(1.0, transposed, structure=PETSc.Mat.Structure.SAME_NONZERO_PATTERN)

@@ -67,7 +67,10 @@ class BoxSpace(Space):
         self.bounds = np.outer((-1.0, 1.0), np.full(box.dimension, box.half_width))
         self.centre = np.zeros(box.dimension)
         self.region = f"[-{self.radius:g}, {self.radius:g}]^{self.dimension}"
-        made = {vertices.tobytes(): Axis(vertices, box.degree) for vertices in box.directions}
+        made = {
+            vertices.tobytes(): Axis(vertices, box.degree, periodic=box.period is not None)
+            for vertices in box.directions
+        }
         self.axes = axes = [made[vertices.tobytes()] for vertices in box.directions]
         self.shape = tuple(len(axis) for axis in axes)
         self.nodes = math.prod(self.shape)
@@ -193,7 +196,9 @@ class BoxSpace(Space):
     def stiffness_matrix(self) -> Stiffness:
         """Return K, in the order of nodal arrays. Collective."""
         few = self.nodes <= DIRECT_NODES[self.dimension]
-        return Stiffness(self.comm, self.V, self.measure, direct=few, sort=self.from_dolfinx)
+        merged = _merging(self._numbers, self.mass.size, self.comm) if self.domain.period is not None else None
+        sort = None if self.domain.period is not None else self.from_dolfinx
+        return Stiffness(self.comm, self.V, self.measure, direct=few, sort=sort, merged=merged)
 
     def preconditioners(self, stiffness: Stiffness) -> list[PreconditionerOf]:
         """Return the matrix with a constant shift, by fast diagonalisation, and then what other meshes have."""
@@ -207,10 +212,13 @@ class BoxSpace(Space):
 
     def locate(self, points: Array) -> tuple[Mask, Callable[[Array], Array]]:
         """Find points; the (p+1)^d nodes of a cell give the value, of one rank or of two neighbours. Collective."""
+        points = self._wrapped(points)
         missed = np.any(np.abs(points) > self.radius, axis=1)
         first = self.axes[0].cells(np.where(missed, 0.0, points[:, 0])) * self.degree
         rows = self.slabs.rows
-        ranks = [np.searchsorted(rows, node, side="right") - 1 for node in (first, first + self.degree)]
+        ranks = [
+            np.searchsorted(rows, node, side="right") - 1 for node in (first, (first + self.degree) % len(self.axes[0]))
+        ]
         wanted = [
             np.flatnonzero(((ranks[0] == r) | (ranks[1] == r)) & ~missed).astype(np.int64)
             for r in range(self.comm.size)
@@ -223,7 +231,7 @@ class BoxSpace(Space):
             out = np.zeros(len(received))
             local = nodal.reshape(-1, *self.shape[1:])
             for offsets in product(range(self.degree + 1), repeat=self.dimension):
-                index = [node + k for (node, _), k in zip(tables, offsets, strict=True)]
+                index = [(node + k) % n for (node, _), k, n in zip(tables, offsets, self.shape, strict=True)]
                 weight = np.prod([shapes[:, k] for (_, shapes), k in zip(tables, offsets, strict=True)], axis=0)
                 here = (index[0] >= self.slabs.first) & (index[0] < self.slabs.last)
                 index = [i[here] for i in index]
@@ -239,6 +247,7 @@ class BoxSpace(Space):
         Raises:
             InputError: a coordinate lies outside the box.
         """
+        axes = [self._wrapped(x) for x in axes]
         beyond = [np.abs(x) > self.radius for x in axes]
         for a, x in enumerate(axes):
             if np.any(beyond[a]) and outside is None:
@@ -257,6 +266,11 @@ class BoxSpace(Space):
             out[(slice(None),) * a + (missed,)] = outside
         return out
 
+    def _wrapped(self, x: Array) -> Array:
+        """Return coordinates inside, where the box is periodic."""
+        period = self.domain.period
+        return x if period is None else x - period * np.round(x / period)
+
     def labels(self) -> dict[str, Array]:
         """Return nothing: rows are consecutive from rank to rank."""
         return {}
@@ -270,18 +284,27 @@ class BoxSpace(Space):
         return np.asarray(saved.part(name, self.slabs.first, self.slabs.last)).reshape(self.slabs.shape)
 
     @cached_property
-    def _to_slabs(self) -> tuple[Dolfinx, Dolfinx, Dolfinx]:
-        """Vectors in DOLFINx's order and in the slabs', and the PETSc scatter from the first to the second."""
+    def _numbers(self) -> Indices:
+        """The number in the tensor grid of each owned degree of freedom; of several where both ends are one node."""
         from petsc4py import PETSc
 
         owned = self.V.dofmap.index_map.size_local
         where = self.V.tabulate_dof_coordinates()[:owned]
         tensor = np.zeros(owned, dtype=np.int64)
         for axis, x in zip(self.axes, where.T, strict=False):
-            tensor = tensor * len(axis) + np.searchsorted(0.5 * (axis.nodes[1:] + axis.nodes[:-1]), x)
-        theirs = PETSc.Vec().createMPI((owned, None), comm=self.comm)
+            nodes = np.append(axis.nodes, self.radius) if axis.periodic else axis.nodes
+            tensor = tensor * len(axis) + np.searchsorted(0.5 * (nodes[1:] + nodes[:-1]), x) % len(axis)
+        return tensor.astype(PETSc.IntType)
+
+    @cached_property
+    def _to_slabs(self) -> tuple[Dolfinx, Dolfinx, Dolfinx]:
+        """Vectors in DOLFINx's order and in the slabs', and the PETSc scatter from the first to the second."""
+        from petsc4py import PETSc
+
+        tensor = self._numbers
+        theirs = PETSc.Vec().createMPI((len(tensor), None), comm=self.comm)
         ours = PETSc.Vec().createMPI((self.mass.size, None), comm=self.comm)
-        to = PETSc.IS().createGeneral(tensor.astype(PETSc.IntType), comm=self.comm)
+        to = PETSc.IS().createGeneral(tensor, comm=self.comm)
         scatter = PETSc.Scatter().create(theirs, None, ours, to)
         to.destroy()
         return theirs, ours, scatter
@@ -299,6 +322,15 @@ class BoxSpace(Space):
         ours.array[:] = nodal.ravel()
         scatter.scatter(ours, theirs, mode="reverse")
         return np.array(theirs.array_r)
+
+
+def _merging(numbers: Indices, owned: int, comm: Comm) -> Dolfinx:
+    """Return the PETSc matrix from nodal arrays to DOLFINx's degrees of freedom, several of which are one node."""
+    from petsc4py import PETSc
+
+    rows = np.arange(len(numbers) + 1, dtype=PETSc.IntType)
+    sizes = ((len(numbers), None), (owned, None))
+    return PETSc.Mat().createAIJ(sizes, csr=(rows, numbers, np.ones(len(numbers))), comm=comm)
 
 
 def _slab_mesh(comm: Comm, box: Box, cuts: Indices) -> Dolfinx:

@@ -36,7 +36,10 @@ class SymbolOperator(FieldOperator):
     def __init__(self, laplacian: TensorLaplacian, kernel: Kernel, robin: float, name: str) -> None:
         self.key = robin
         self._laplacian = laplacian
-        self._factors = kernel.symbol(self._laplacian.eigenvalues)
+        eigenvalues = self._laplacian.eigenvalues
+        # Without decay and without an outside only u minus its mean has a field.
+        constant = eigenvalues == 0.0 if kernel.decay_rate == 0.0 else np.zeros(eigenvalues.shape, dtype=bool)
+        self._factors = np.where(constant, 0.0, kernel.symbol(np.where(constant, 1.0, eigenvalues)))
         # Denormal numbers slow matrix products down ten times.
         self._factors[np.abs(self._factors) < 1e-40 * np.abs(self._factors).max(initial=0.0)] = 0.0
         self._rate = kernel.relaxation_rate**2

@@ -38,9 +38,10 @@ class Axis:
     Args:
         vertices: cell vertices, ascending, shape (cells + 1,).
         degree: polynomial degree p.
+        periodic: whether the last vertex is the first one again; their node is the first.
     """
 
-    def __init__(self, vertices: Array, degree: int) -> None:
+    def __init__(self, vertices: Array, degree: int, *, periodic: bool = False) -> None:
         element = basix.create_element(
             basix.ElementFamily.P, basix.CellType.interval, degree, basix.LagrangeVariant.gll_warped
         )
@@ -51,9 +52,10 @@ class Axis:
         slopes = element.tabulate(1, points)[1][:, order, 0]
         self.vertices = np.asarray(vertices)
         self.degree = degree
+        self.periodic = periodic
         self.reference = element.points[order, 0]
         cells = len(vertices) - 1
-        n = cells * degree + 1
+        n = cells * degree + (not periodic)
         self.nodes = np.empty(n)
         self.mass = np.zeros(n)
         self.stiffness = np.zeros((n, n))
@@ -64,11 +66,12 @@ class Axis:
         advection = (weights[:, None] * slopes)[ascending].T
         for cell in range(cells):
             width = vertices[cell + 1] - vertices[cell]
-            part = slice(cell * degree, (cell + 1) * degree + 1)
+            part = (cell * degree + np.arange(degree + 1)) % n
             self.nodes[part] = vertices[cell] + width * self.reference
             self.mass[part] += width * weights[ascending]
-            self.stiffness[part, part] += stiffness / width
-            self.advection[part, part] += advection
+            self.stiffness[np.ix_(part, part)] += stiffness / width
+            self.advection[np.ix_(part, part)] += advection
+        self.nodes[0] = vertices[0]
 
     def __len__(self) -> int:
         """Return the number of nodes."""
@@ -87,10 +90,10 @@ class Axis:
         """
         scale = 1.0 / np.sqrt(self.mass)
         matrix = self.stiffness.copy()
-        matrix[0, 0] += robin
-        matrix[-1, -1] += robin
+        if not self.periodic:
+            matrix[[0, -1], [0, -1]] += robin
         matrix = scale[:, None] * matrix * scale
-        if len(self) < HALVES_FROM or not self.symmetric:
+        if not self.halves:
             values, vectors = np.linalg.eigh(matrix)
         else:
             parts = [(basis, *np.linalg.eigh(basis.T @ matrix @ basis)) for basis in _even_and_odd(len(self))]
@@ -102,6 +105,11 @@ class Axis:
             values[0], vectors[:, 0] = 0.0, 1.0 / np.sqrt(self.mass.sum())
             vectors[:, 1:] -= self.mass @ vectors[:, 1:] / self.mass.sum()
         return values, vectors
+
+    @property
+    def halves(self) -> bool:
+        """Whether modes are even or odd, and sorted by that."""
+        return len(self) >= HALVES_FROM and self.symmetric and not self.periodic
 
     def cells(self, x: Array) -> Indices:
         """Return the number of the cell of each point ``x`` inside."""
@@ -123,7 +131,7 @@ class Axis:
         """Return the matrix, shape (len(x), nodes), that evaluates a finite-element function at points ``x`` inside."""
         first, values = self.shape_functions(x)
         matrix = np.zeros((len(x), len(self)))
-        matrix[np.arange(len(x))[:, None], first[:, None] + np.arange(self.degree + 1)] = values
+        matrix[np.arange(len(x))[:, None], (first[:, None] + np.arange(self.degree + 1)) % len(self)] = values
         return matrix
 
 
@@ -156,7 +164,7 @@ class TensorLaplacian:
         self.eigenvalues: Array = np.add(*self.separated)
         self._plane: ParityTransforms | None = None
         axis, _, vectors = parts[0]
-        if dimension == 2 and len(made) == 1 and axis.symmetric and len(axis) >= HALVES_FROM:
+        if dimension == 2 and len(made) == 1 and axis.halves:
             modes = vectors.T
             self._plane = ParityTransforms(
                 slabs,
