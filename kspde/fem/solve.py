@@ -82,8 +82,9 @@ def solve(
         domain: the truncated domain.
         t_end: final time > 0.
         tol: tolerance of a scheme that is given by its name, 1e-6 unless given: the local error of a step stays below
-            ``tol`` times the L² norm of the initial data, in L². With "positive-2" the step may be controlled too, by
-            the local error of its scheme of order 1: give ``tol`` in place of ``dt``.
+            ``tol`` times the L² norm of the initial data, in L² (with growth, times the largest norm until then). With
+            "positive-2" the step may be controlled too, by the local error of its scheme of order 1: give ``tol`` in
+            place of ``dt``.
         eps: ε > 0 of the mollified system, in which every kernel K is replaced by K * j^ε; None for the local one.
         mollifier: "gaussian", "matern" (order 2), "bump", "compact-bump", a kernel, or a callable: see
             ``kspde.kernels.resolve_mollifier``.

@@ -233,6 +233,30 @@ def test_a_narrow_peak_that_grows_as_the_whole_is_no_blow_up() -> None:
 
 
 @pytest.mark.one_rank
+def test_steps_follow_a_density_that_grows_until_it_is_absurd() -> None:
+    """Tolerances refer to the largest norm until then: beside 1e13 times the mass rounding hides 1e-5 of the first."""
+    box = kspde.Box(half_width=6.0, cells=8, degree=4, dimension=1)
+    for scheme, options, most, allowed in (
+        ("adaptive", {"tol": 1e-5}, 90, 1e-4),
+        ("rosenbrock", {"tol": 1e-3}, 140, 0.05),
+        ("positive-2", {"tol": 1e-2}, 180, 0.2),
+    ):
+        domain = box if scheme != "positive-2" else kspde.Box(half_width=6.0, cells=16, degree=1, dimension=1)
+        pde = kspde.solve(Exponential(rho=30.0), gaussian(std=0.8), domain, t_end=1.0, scheme=scheme, **options)
+        assert_allclose(pde.masses["u"], 1.7 * exp(30.0), rtol=allowed, err_msg=scheme)
+        assert pde.summary()["steps"] < most
+    with pytest.raises(
+        kspde.ConvergenceError, match=r"density of species 'u' grows beyond 1e\+100: end earlier"
+    ) as caught:
+        kspde.solve(Exponential(rho=1e4), gaussian(std=0.8), box, t_end=1.0, tol=1e-3)
+    assert caught.value.solution.t_end == pytest.approx(np.log(1e100) * 1e-4, rel=0.02)
+    with pytest.raises(
+        kspde.ConvergenceError, match=r"u is as low as -.*: growth acts on what elements leave below 0 too"
+    ):
+        kspde.solve(Logistic(rho=1e4), gaussian(std=0.8), box, t_end=1.0, tol=1e-3)
+
+
+@pytest.mark.one_rank
 def test_predators_and_prey_follow_scipys_solution() -> None:
     start = {"u": 0.9, "w": 0.3}
     odes = solve_ivp(

@@ -10,6 +10,8 @@ one that is merely narrow:
   height. (For a Gaussian with the standard deviation of a mesh width it is 2.4, 4.4 and 7 nodes, in d = 1, 2, 3.)
 
 Where the model has growth, what counts is the maximum per mass: a peak that grows as the whole does is not a blow-up.
+What elements leave below 0 may grow too, until there is no mass: that is recognised where u is so low that it is none
+of a decay to 0.
 
 Where no coefficient depends on a field the equation is linear, and nothing blows up: a structure that narrow is a
 layer, such as the drift builds at a wall, and not a reason to stop.
@@ -33,6 +35,8 @@ __all__ = ["Monitor"]
 
 #: Growth above which a maximum is examined.
 GROWTH = 2.0
+#: Share of the first maximum that is far below 0.
+_FAR_BELOW = 0.01
 #: Surroundings of a peak, in mean widths of its node's cell: they hold the neighbours in cells of aspect ratio 6.
 _NEAR = 4.0
 #: An estimated time error that may explain the peak.
@@ -55,11 +59,12 @@ class Monitor:
         self._species = species
         self._action = action
         self._lowest = np.full(len(species), np.inf)
+        self._first: Array | None = None
         self._reported: set[str] = set()
 
     def restore(self, maxima: Array, masses: Array) -> None:
         """Continue from the maxima and masses of all steps so far, shape (steps, species)."""
-        self._lowest = self._heights(maxima, masses).min(axis=0)
+        self._lowest, self._first = self._heights(maxima, masses).min(axis=0), maxima[0]
 
     def _heights(self, maxima: Array, masses: Array) -> Array:
         return maxima / np.maximum(masses, 1e-300) if self._growing else maxima
@@ -73,9 +78,13 @@ class Monitor:
         maxima, masses = row["maximum"], row["mass"]
         heights = self._heights(maxima, masses)
         self._lowest = np.minimum(self._lowest, heights)
+        self._first = maxima if self._first is None else self._first
         if self._action == "ignore":
             return
         for i, name in enumerate(self._species):
+            if self._growing and not masses[i] > 0:
+                self._look_below(i, step, t, row)
+                continue
             if heights[i] < GROWTH * self._lowest[i] or name in self._reported or not maxima[i] > 0:
                 continue
             nodes, share, where = self._peak(densities[i].ravel(), float(maxima[i]), float(masses[i]))
@@ -99,6 +108,20 @@ class Monitor:
                 )
             self._reported.add(name)
             warn(f"{words}. What follows depends on the mesh", self._space.comm)
+
+    def _look_below(self, i: int, step: int, t: float, row: Mapping[str, Array]) -> None:
+        """Raise or warn, once, where a species has no mass since it is far below 0 somewhere."""
+        name, low = self._species[i], float(row["minimum"][i])
+        if self._first is None or -low < _FAR_BELOW * self._first[i] or name in self._reported:
+            return
+        words = (
+            f"the mass of {name} is {row['mass'][i]:.3g} in step {step} at t = {t:.6g}, where u is as low as {low:.3g}"
+            ": growth acts on what elements leave below 0 too"
+        )
+        if self._action == "stop":
+            raise BlowUpError(f'{words}; use degree=1 and scheme="positive-2", which keeps u >= 0, or a finer mesh')
+        self._reported.add(name)
+        warn(words, self._space.comm)
 
     def _peak(self, u: Array, maximum: float, mass: float) -> tuple[int, float, Array]:
         """Return how many nodes around a maximum exceed half of it, their share of the mass, and where it is."""

@@ -21,13 +21,26 @@ from kspde.fem.semidiscretisation import Semidiscretisation
 from kspde.runtime.limits import check_steps
 from kspde.typing import Array
 
-__all__ = ["CONCENTRATES", "Run", "Scheme", "Steps", "ToleranceScheme", "failing", "march", "row_tolerances"]
+__all__ = [
+    "CONCENTRATES",
+    "Run",
+    "Scheme",
+    "Steps",
+    "ToleranceScheme",
+    "failing",
+    "follow_growth",
+    "march",
+    "row_tolerances",
+]
 
 #: What to try where a scheme with step control fails.
 CONCENTRATES = (
     ". The density may concentrate, or the coefficients are not finite: try a finer mesh, a larger eps, or "
     'scheme="positive"'
 )
+
+#: The largest L² norm of a density that grows.
+_LARGEST = 1e100
 
 #: What a parameter of a scheme may be.
 _LIMITS: dict[str, dict[str, float]] = {"tol": {"above": 0, "below": 1}, "dt": {"above": 0}}
@@ -169,7 +182,8 @@ class ToleranceScheme(Scheme):
     """A scheme with step control, for any degree and domain, which may undershoot u = 0.
 
     Attributes:
-        tol: the tolerance: the local error of a step stays below ``tol`` times the L² norm of the initial data, in L².
+        tol: the tolerance: the local error of a step stays below ``tol`` times the L² norm of the initial data, in L²;
+            with growth, times the largest L² norm until then.
     """
 
     tol: float
@@ -247,3 +261,23 @@ def failing(step: int, t: float, dt: float, advice: str) -> Iterator[None]:
 def row_tolerances(tol: float, norms: Array) -> Array:
     """Return the local errors allowed to unknowns: each by its own norm, one that vanishes (χ = 0) by the largest."""
     return tol * np.where(norms > 0, norms, norms.max())
+
+
+def follow_growth(system: Semidiscretisation, state: RunState, norms: Array) -> Array:
+    """Return the largest norms until now, to which tolerances refer where the model has growth. Collective.
+
+    Beside a density that has grown 1e10 times, an error of ``tol`` times the initial one is below rounding.
+
+    Raises:
+        CoefficientError: a density beyond 1e100.
+    """
+    state.norms = largest = norms if state.norms is None else np.maximum(state.norms, norms)
+    grown = np.flatnonzero(~(norms[: len(system.model.species)] <= _LARGEST))
+    if len(grown):
+        u = state.unknowns[grown[0]]
+        low, high = system.space.maximum(np.array([-u.min(initial=0.0), u.max(initial=0.0)]))
+        beyond = f"beyond {_LARGEST:g}: end earlier, or check the model's growth"
+        if not high >= low:
+            beyond = f'below -{_LARGEST:g}: of what elements leave below 0; use degree=1 and scheme="positive-2"'
+        raise CoefficientError(f"the density of species {system.model.species[grown[0]]!r} grows {beyond}")
+    return largest

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kspde.fem.observer import RunState
-from kspde.fem.schemes.base import CONCENTRATES, row_tolerances
+from kspde.fem.schemes.base import CONCENTRATES, follow_growth, row_tolerances
 from kspde.fem.semidiscretisation import Semidiscretisation
 from kspde.typing import Array
 
@@ -110,12 +110,15 @@ class ExponentialSteps:
         """Put what the step has led to into ``state``. Collective.
 
         Raises:
-            CoefficientError: D < 0.
+            CoefficientError: D < 0, or a density without bounds.
         """
         self._y, self._rate = self._new
         if self._grown is not None:  # mass is the state's constant mode: the method's own sum over its stages
             state.growth, self._grown = state.growth + self._growth, self._system.grown[-1]
         state.unknowns = self._system.nodal(self._y)
+        if state.growth is not None:
+            norms = follow_growth(self._system, state, self._system.norms(self._y))
+            self._allowed = row_tolerances(self._tol, norms)
         self._bounds, lowest = self._system.diffusion_range(state.unknowns, state.t)
         state.bounds, state.handed_over = self._bounds, _uneven(self._bounds, lowest)
         if state.handed_over:

@@ -36,7 +36,7 @@ from kspde.errors import ConvergenceError, InputError
 from kspde.fem.coefficients import checked, checked_growth
 from kspde.fem.monitors.time_error import TimeError
 from kspde.fem.observer import RunState
-from kspde.fem.schemes.base import row_tolerances
+from kspde.fem.schemes.base import follow_growth, row_tolerances
 from kspde.fem.schemes.implicit import ImplicitTransport
 from kspde.fem.schemes.transport import Motion, Transport, grown, refuse_unbalanced, scaled
 from kspde.fem.semidiscretisation import Semidiscretisation
@@ -82,6 +82,7 @@ class Stepper:
         self._species = len(system.model.species)
         self._transports: list[Transport] = []
         self._masses: Array = np.zeros(self._species)
+        self._tol = 0.0
         self._allowed: Array | None = None
         self._graph: Graph | None = None
         self._implicit: ImplicitTransport | None = None
@@ -138,7 +139,7 @@ class Stepper:
     def control(self, state: RunState, tol: float) -> None:
         """Let ``attempt`` compare local errors with the L² norms of the initial data. Collective."""
         state.norms = self._norms(state.unknowns) if state.norms is None else state.norms
-        self._allowed = row_tolerances(tol, state.norms)
+        self._tol, self._allowed = tol, row_tolerances(tol, state.norms)
 
     def _norms(self, unknowns: Array) -> Array:
         """Return the L² norm of each row."""
@@ -167,6 +168,9 @@ class Stepper:
         if state.growth is not None:
             state.growth = state.growth + self._growth
             self._masses = self._system.space.integral(*self._new[: self._species])
+            if self._allowed is not None:
+                norms = follow_growth(self._system, state, self._norms(self._new))
+                self._allowed = row_tolerances(self._tol, norms)
         if self._system.local:
             self._system.refuse_not_parabolic(self._system.effective_diffusion(self._new, state.t))
 

@@ -29,7 +29,7 @@ from kspde.errors import BlowUpError, ConvergenceError
 from kspde.fem.backend import Petsc, apply_options
 from kspde.fem.coefficients import CoefficientError
 from kspde.fem.petsc_options import W_METHODS
-from kspde.fem.schemes.base import CONCENTRATES, Run, ToleranceScheme, failing, row_tolerances
+from kspde.fem.schemes.base import CONCENTRATES, Run, ToleranceScheme, failing, follow_growth, row_tolerances
 from kspde.fem.schemes.step_control import StepFloor
 from kspde.runtime.parallel import on_all_ranks
 from kspde.typing import Array
@@ -108,15 +108,19 @@ class _Integration:
         at.bounds = bounds if at.bounds is None else at.bounds
         at.norms = system.norms(state) if at.norms is None else at.norms
         self._sizes = self._accuracy * system.sizes(state)
-        allowed = row_tolerances(self._tol, at.norms) / np.sqrt(self._y.getSize())
-        allowed = allowed.reshape(-1, *(1,) * (state.ndim - 1))
-        self._tolerances.array[: self._size] = (allowed / np.sqrt(np.broadcast_to(weights, state.shape))).ravel()
-        self._tolerances.array[self._size :] = _ANY
+        self._set_tolerances(at.norms)
         speeds = system.norms(slope / weights)
         moving = speeds > 0
         t_end = self._run.t_end
         first = 0.01 * float(np.min(at.norms[moving] / speeds[moving], initial=100.0 * t_end))
         self._first = min(t_end, first) if at.dt is None else at.dt
+
+    def _set_tolerances(self, norms: Array) -> None:
+        allowed = row_tolerances(self._tol, norms) / np.sqrt(self._y.getSize())
+        allowed = allowed.reshape(-1, *(1,) * (len(self._shape) - 1))
+        weights = np.broadcast_to(self._space.weights, self._shape)
+        self._tolerances.array[: self._size] = (allowed / np.sqrt(weights)).ravel()
+        self._tolerances.array[self._size :] = _ANY
 
     def solve(self) -> dict[str, Any]:
         """Integrate to the end."""
@@ -205,6 +209,9 @@ class _Integration:
             with failing(step + 1, t, dt, ""):
                 at.bounds, lowest = self._system.diffusion_range(unknowns, t)
                 self._system.refuse_backward(unknowns, t, at.bounds, lowest, self._tol)
+                if at.growth is not None:
+                    at.unknowns = unknowns
+                    self._set_tolerances(follow_growth(self._system, at, self._system.norms(y)))
             self._sizes = self._accuracy * self._system.sizes(y)
         at.step, at.t, at.dt, at.unknowns = step, t, dt, unknowns
         if at.growth is not None:
