@@ -131,7 +131,7 @@ class CrossDiffusion(_Populations):
     def drift(self, species: str, c: FieldValues) -> Array | None:
         """Return −Σ_j a_ij ∇c_j."""
         row = self._row(species)
-        return -np.sum([a * c.gradient(name) for a, name in row], axis=0) if row else None
+        return np.asarray(-sum(a * c.gradient(name) for a, name in row)) if row else None
 
     @property
     def entropy_weights(self) -> tuple[float, ...] | None:

@@ -14,7 +14,7 @@ from kspde.fem import backend
 backend.require()
 
 from kspde.fem.schemes.extrapolation import Stepper  # noqa: E402
-from kspde.fem.schemes.transport import fitted, fitted_slopes  # noqa: E402
+from kspde.fem.schemes.transport import fitted, fitted_ends  # noqa: E402
 from kspde.fem.semidiscretisation import Semidiscretisation  # noqa: E402
 from kspde.fem.spaces.box import BoxSpace  # noqa: E402
 
@@ -233,9 +233,12 @@ def test_slopes_of_the_fitted_flux():
     """Derivatives of q/(1 − e^(−q/d)) against differences, and their limits as d → 0."""
     q = np.concatenate([-np.geomspace(1e-8, 30.0, 40), np.geomspace(1e-8, 30.0, 40)])
     d, h = np.full(80, 0.7), 1e-5
-    by_q, by_d = fitted_slopes(q, d)
-    assert_allclose(by_q, (fitted(q + h, d) - fitted(q - h, d)) / (2 * h), rtol=0, atol=1e-7)
-    assert_allclose(by_d, (fitted(q, d + h) - fitted(q, d - h)) / (2 * h), rtol=0, atol=1e-7)
-    by_q, by_d = fitted_slopes(np.array([-1.0, 0.0, 1.0]), np.zeros(3))
+    values = np.vectorize(fitted)
+    by_q, by_d = values(q, d)[1:]
+    assert_allclose(by_q, (values(q + h, d)[0] - values(q - h, d)[0]) / (2 * h), rtol=0, atol=1e-7)
+    assert_allclose(by_d, (values(q, d + h)[0] - values(q, d - h)[0]) / (2 * h), rtol=0, atol=1e-7)
+    for tail, head in ((0.7, 0.7), (0.7, 0.2)):
+        assert_allclose([fitted_ends(x, tail, head) for x in q], [(fitted(x, tail), fitted(-x, head)) for x in q])
+    _, by_q, by_d = values(np.array([-1.0, 0.0, 1.0]), np.zeros(3))
     assert_allclose(by_q, [0.0, 0.5, 1.0], atol=1e-300)
     assert_allclose(by_d, [0.0, 1.0, 0.0], atol=1e-290)

@@ -31,17 +31,21 @@ from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from kspde.errors import ConvergenceError
-from kspde.fem.schemes.local_coefficients import EdgeGeometry, LocalCoefficients, LocalValues
-from kspde.fem.schemes.transport import Motion, fitted, fitted_slopes, grown, patankar, scaled
+from kspde.fem.schemes.local_coefficients import EdgeGeometry, LocalCoefficients, LocalSlopes, LocalValues
+from kspde.fem.schemes.transport import Motion, fitted_ends, grown, patankar, scaled
 from kspde.fem.semidiscretisation import Semidiscretisation
 from kspde.fem.solvers.graph import Graph
 from kspde.fem.solvers.krylov import CheckedSystem, PetscPreconditioner, PreconditionerOf
+from kspde.runtime.compiled import compiled_in_order
 from kspde.runtime.parallel import together
-from kspde.typing import Array
+from kspde.typing import Array, Mask
 
 __all__ = ["ImplicitTransport"]
+
+Indices = npt.NDArray[np.int32]
 
 #: Residual of (1) in L¹, as a share of each mass, at which Newton's method ends,
 _RESIDUAL = 1e-12
@@ -85,6 +89,7 @@ class ImplicitTransport:
         self.newton = self.divided = 0
         self._options = options
         self._matrix: Any = None
+        self._csr: Any = None
 
     @property
     def iterations(self) -> int:
@@ -189,7 +194,7 @@ class ImplicitTransport:
             if not np.isfinite(size):
                 return None
             try:
-                change = self._change(u, coefficients.at(u, slopes=True), residual, dt, balance)
+                change = self._change(u, values, coefficients.slopes(values), residual, dt, balance.held)
             except ConvergenceError:
                 return None
             self.newton += 1
@@ -216,97 +221,71 @@ class ImplicitTransport:
 
     def _residual(self, u: Array, values: LocalValues, dt: float, balance: _Balance) -> tuple[Array, float, float]:
         """Return (1)'s residual, its largest L¹ norm as a share of a mass, and what rounding leaves of that."""
-        graph = self.graph
+        graph, edges = self.graph, self.graph.edges
         out = balance.held * u - balance.old
         norms = np.empty((2, len(u)))
         with np.errstate(all="ignore"):
-            for i, (d, q) in enumerate(zip(values.diffusion, values.q, strict=True)):
-                d = np.maximum(d, 0.0)  # what is negative at the solution is refused there
-                motion = Motion.along(graph, d, q)
-                out[i] += dt * graph.sums(motion.flux(u[i]))
-                norms[:, i] = np.abs(out[i]).sum(), ((balance.held[i] + dt * motion.outflow()) * u[i]).sum()
+            for a, (d, q, held) in enumerate(zip(values.diffusion, values.q, balance.held, strict=True)):
+                d, v = graph.ghosted(np.maximum(d, 0.0) + 0.0), graph.ghosted(u[a])  # d < 0 is refused at the solution
+                q = self._no_drift if q is None else q
+                moving = _add_fluxes(edges.starts, edges.heads, edges.conductance, q, d, v, held, dt, out[a])
+                norms[:, a] = np.abs(out[a]).sum(), moving
             size, moving = self.system.space.total(norms) / np.maximum(balance.masses, 1e-300)
         return out, float(np.max(size)), 2.0 * _ROUND_OFF * float(np.max(moving))
 
-    def _change(self, u: Array, values: LocalValues, residual: Array, dt: float, balance: _Balance) -> Array:
+    @cached_property
+    def _no_drift(self) -> Array:
+        return np.zeros(len(self.graph.edges.heads))
+
+    def _change(
+        self, u: Array, values: LocalValues, slopes: LocalSlopes, residual: Array, dt: float, held: Array
+    ) -> Array:
         """Return Newton's change −J⁻¹R. Collective.
 
         Raises:
             ConvergenceError: the linear system was not solved.
         """
         graph, edges = self.graph, self.graph.edges
-        n, i, j, k = len(u), edges.tails, edges.heads, edges.conductance
-        #: derivatives of F_ij of species a in u_b at the tail and at the head
-        tail, head = np.zeros((len(i), n, n)), np.zeros((len(i), n, n))
+        n = len(u)
+        entries, sizes = np.empty(len(edges.entries) * n * n), np.empty(u.T.shape)
         with np.errstate(all="ignore"):
             for a in range(n):
-                d, v, q = graph.ghosted(np.maximum(values.diffusion[a], 0.0) + 0.0), graph.ghosted(u[a]), values.q[a]
-                if q is None:
-                    tail[:, a, a] = k * d[i]
-                    head[:, a, a] = -k * d[j]
-                    by_tail, by_head = k * v[i], -k * v[j]
-                else:
-                    tail[:, a, a] = k * fitted(q, d[i])
-                    head[:, a, a] = -k * fitted(-q, d[j])
-                    (by_q, by_tail), (by_minus, by_head) = fitted_slopes(q, d[i]), fitted_slopes(-q, d[j])
-                    by_q = k * (by_q * v[i] + by_minus * v[j])
-                    by_tail, by_head = k * by_tail * v[i], -k * by_head * v[j]
-                for b in range(n):
-                    if (slope := values.slopes[a][b]) is not None:
-                        slope = graph.ghosted(slope)
-                        tail[:, a, b] += by_tail * slope[i]
-                        head[:, a, b] += by_head * slope[j]
-                    if q is None:
-                        continue
-                    if (mean := values.means[a][b]) is not None:
-                        tail[:, a, b] += 0.5 * by_q * mean
-                        head[:, a, b] += 0.5 * by_q * mean
-                    if (difference := values.differences[a][b]) is not None:
-                        tail[:, a, b] -= by_q * difference
-                        head[:, a, b] += by_q * difference
-        blocks = np.empty((len(edges.entries), n, n))
-        blocks[edges.entries] = dt * head
-        diagonal = np.stack([graph.sums(column) for column in (dt * tail).reshape(len(i), n * n).T], axis=1)
-        diagonal = diagonal.reshape(-1, n, n)
-        diagonal[:, range(n), range(n)] += balance.held.T
-        blocks[~edges.entries] = diagonal
+                d, v = graph.ghosted(np.maximum(values.diffusion[a], 0.0) + 0.0), graph.ghosted(u[a])
+                along = values.q[a]
+                q = self._no_drift if along is None else along
+                slopes_of_d = np.stack(
+                    [np.zeros(len(d)) if s is None else graph.ghosted(s) for s in slopes.diffusion[a]]
+                )
+                means, differences = (
+                    np.stack([self._no_drift if s is None else s for s in row[a]])
+                    for row in (slopes.means, slopes.differences)
+                )
+                _linearise(
+                    a, dt, edges.starts, edges.heads, edges.csr[0], edges.entries, edges.conductance, q, d, v, held[a],
+                    slopes_of_d, means, differences, entries, sizes,
+                )  # fmt: skip
         # A value that is not finite must fail on all ranks, and not in PETSc.
         with together(self.system.space.comm):
-            if not np.all(np.isfinite(blocks)):
+            if not np.all(np.isfinite(entries)):
                 raise ConvergenceError("derivatives are not finite")
-        self._fill(blocks)
+        self._fill(entries, n)
         right = -residual.T.ravel()
-        sizes = diagonal[:, range(n), range(n)].ravel()
+        sizes = sizes.ravel()
         return self._solver.solve(right, np.zeros(len(right)), sizes, sizes).reshape(-1, n).T
 
-    def _fill(self, blocks: Array) -> None:
-        """Set the matrix, whose unknowns are all species of a node, then those of the next. Collective."""
-        starts, columns = self.graph.edges.csr
-        n = blocks.shape[1]
-        if self._matrix is None:
-            counts = np.diff(starts)
-            rows = np.repeat(np.arange(len(counts)), counts)
-            within = np.arange(len(columns)) - starts[rows]
-            species = np.arange(n)
-            #: the place of each entry of the blocks among those of the matrix
-            self._places = (
-                (starts[rows] * n * n + within * n)[:, None, None]
-                + (counts[rows] * n)[:, None, None] * species[:, None]
-                + species
-            ).ravel()
-            pointers = np.concatenate([[0], np.cumsum(np.repeat(counts * n, n))]).astype(starts.dtype)
-            wide = np.empty(blocks.size, dtype=columns.dtype)
-            wide[self._places] = np.broadcast_to(columns[:, None, None] * n + species, blocks.shape).ravel()
-            self._csr = pointers, wide
-        entries = np.empty(blocks.size)
-        entries[self._places] = blocks.ravel()
+    def _fill(self, entries: Array, n: int) -> None:
+        """Set the matrix, whose unknowns are all n species of a node, then those of the next. Collective."""
         if self._matrix is not None:
             self._matrix.setValuesCSR(*self._csr, entries)
             self._matrix.assemble()
             return
-        stiffness = self.graph.stiffness
+        starts, columns = self.graph.edges.csr
+        pointers = np.concatenate([[0], np.cumsum(np.repeat(np.diff(starts) * n, n))]).astype(starts.dtype)
+        wide = np.empty(len(entries), dtype=columns.dtype)
+        _spread(starts, columns, n, wide)
+        self._csr = pointers, wide
         self._matrix = self.graph.wide_matrix(n, (*self._csr, entries))
-        kinds = ["bjacobi", "lu"] if stiffness.direct else ["bjacobi"]
+        kinds = ["bjacobi", "lu"] if self.graph.stiffness.direct else ["bjacobi"]
         preconditioners: list[PreconditionerOf] = [partial(PetscPreconditioner, kind=kind) for kind in kinds]
         self._solver = CheckedSystem(self._matrix, preconditioners, self._options, accuracy=_LINEAR, symmetric=False)
 
@@ -315,3 +294,70 @@ class ImplicitTransport:
         if self._matrix is not None:
             self._solver.free()
             self._matrix.destroy()
+
+
+@compiled_in_order
+def _add_fluxes(
+    starts: Indices, heads: Indices, k: Array, q: Array, d: Array, u: Array, held: Array, dt: float, out: Array
+) -> float:
+    """Add Δt Σ_j F_ij to each node i; return Σ (held + Δt Σ_j k_ij a_ij) u."""
+    moving = 0.0
+    for i in range(starts.size - 1):
+        net, rate = 0.0, 0.0
+        for e in range(starts[i], starts[i + 1]):
+            tail, head = fitted_ends(q[e], d[i], d[heads[e]])
+            rate += k[e] * tail[0]
+            net += k[e] * (tail[0] * u[i] - head[0] * u[heads[e]])
+        out[i] += dt * net
+        moving += (held[i] + dt * rate) * u[i]
+    return moving
+
+
+@compiled_in_order
+def _linearise(
+    a: int, dt: float, starts: Indices, heads: Indices, rows: Indices, off: Mask, k: Array, q: Array, d: Array,
+    u: Array, held: Array, slopes: Array, means: Array, differences: Array, entries: Array, sizes: Array,
+) -> None:  # fmt: skip
+    """Write the rows of species a of the Jacobi matrix, and what stands on its diagonal.
+
+    ``rows`` and ``off`` are those of ``Graph.edges``. The derivatives of D and q in the density of each species b are
+    ``slopes``, ``means`` and ``differences``, as in ``LocalSlopes``: of shapes (species, nodes) and (species, edges).
+    """
+    n = len(slopes)
+    diagonal = np.empty(n)
+    for i in range(starts.size - 1):
+        diagonal[:] = 0.0
+        diagonal[a] = held[i]
+        width = rows[i + 1] - rows[i]
+        here = place = (rows[i] * n + a * width) * n
+        e = starts[i]
+        for entry in range(rows[i], rows[i + 1]):
+            if not off[entry]:
+                here = place
+            else:
+                j = heads[e]
+                (leaving, out_by_q, by_tail), (arriving, in_by_q, by_head) = fitted_ends(q[e], d[i], d[j])
+                by_q = k[e] * (out_by_q * u[i] + in_by_q * u[j])
+                for b in range(n):
+                    mean, difference = 0.5 * by_q * means[b, e], by_q * differences[b, e]
+                    diagonal[b] += dt * (k[e] * by_tail * u[i] * slopes[b, i] + mean - difference)
+                    entries[place + b] = dt * (mean + difference - k[e] * by_head * u[j] * slopes[b, j])
+                diagonal[a] += dt * k[e] * leaving
+                entries[place + a] -= dt * k[e] * arriving
+                e += 1
+            place += n
+        for b in range(n):
+            entries[here + b] = diagonal[b]
+        sizes[i, a] = diagonal[a]
+
+
+@compiled_in_order
+def _spread(rows: Indices, columns: Indices, n: int, wide: Indices) -> None:
+    """Write the columns of a matrix of n unknowns per node, row after row."""
+    place = 0
+    for i in range(rows.size - 1):
+        for _ in range(n):
+            for entry in range(rows[i], rows[i + 1]):
+                for b in range(n):
+                    wide[place] = columns[entry] * n + b
+                    place += 1

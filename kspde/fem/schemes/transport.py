@@ -82,7 +82,7 @@ __all__ = [
     "Motion",
     "Transport",
     "fitted",
-    "fitted_slopes",
+    "fitted_ends",
     "grown",
     "patankar",
     "refuse_unbalanced",
@@ -140,9 +140,8 @@ class Motion:
 
     def _fit(self, q: Array, d: Array) -> None:
         edges = self.graph.edges
-        self.q = q
-        self.leaving = edges.conductance * fitted(q, d[edges.tails])
-        self.arriving = edges.conductance * fitted(-q, d[edges.heads])
+        self.q, self.leaving, self.arriving = q, np.empty_like(q), np.empty_like(q)
+        _fit(edges.starts, edges.heads, edges.conductance, q, d, self.leaving, self.arriving)
 
     def outflow(self) -> Array:
         """Return Σ_j k_ij a_ij at this rank's nodes, the rate at which u_i leaves them; D Σ_j k_ij without drift."""
@@ -362,22 +361,53 @@ def _wrong_mass(factor: float) -> ConvergenceError:
     )
 
 
-def fitted(q: Array, d: Array) -> Array:
-    """Return q/(1 − e^(−q/d)) for d ≥ 0, by its series where that cancels and max(q, 0) where d = 0."""
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        p = np.where(q == 0.0, 0.0, np.clip(q / d, -700.0, 700.0))
-    small = np.abs(p) < 1e-4
-    safe = np.where(small, 1.0, p)
-    return np.where(small, d * (1.0 + 0.5 * p + p * p / 12.0), np.maximum(q / -np.expm1(-safe), 0.0))
+@compiled_in_order
+def _decay(q: float, d: float) -> tuple[float, float, float]:
+    """Return p = q/d, cut at ±700, e^(−|p|), and e^(−|p|) − 1."""
+    p = 0.0 if q == 0.0 else q / d
+    if p > 700.0:
+        p = 700.0
+    if p < -700.0:
+        p = -700.0
+    if abs(p) > 1.0:
+        e = math.exp(-abs(p))
+        return p, e, e - 1.0
+    less = math.expm1(-abs(p))
+    return p, 1.0 + less, less
 
 
-def fitted_slopes(q: Array, d: Array) -> tuple[Array, Array]:
-    """Return the derivatives of ``fitted`` in q and in d."""
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        p = np.where(q == 0.0, 0.0, np.clip(q / d, -700.0, 700.0))
-    small = np.abs(p) < 1e-3
-    size = np.where(small, 1.0, np.abs(p))
-    e = np.exp(-size)
-    falling = (e * e - e + size * e) / np.expm1(-size) ** 2  # where q < 0; the two add up to 1
-    by_q = np.where(small, 0.5 + p / 6.0, np.where(p > 0, 1.0 - falling, falling))
-    return by_q, np.where(small, 1.0 - p * p / 12.0, size * size * e / np.expm1(-size) ** 2)
+@compiled_in_order
+def _fitted(q: float, d: float, p: float, e: float, less: float) -> tuple[float, float, float]:
+    size = abs(p)
+    if size < 1e-4:
+        return d * (1.0 + 0.5 * p + p * p / 12.0), 0.5 + p / 6.0, 1.0 - p * p / 12.0
+    value = -q / less if p > 0.0 else q * e / less
+    if size < 1e-3:
+        return value, 0.5 + p / 6.0, 1.0 - p * p / 12.0
+    falling = (e * e - e + size * e) / (less * less)  # where q < 0; the two add up to 1
+    return value, 1.0 - falling if p > 0.0 else falling, size * size * e / (less * less)
+
+
+@compiled_in_order
+def fitted(q: float, d: float) -> tuple[float, float, float]:
+    """Return q/(1 − e^(−q/d)) for d ≥ 0, max(q, 0) where d = 0, and its derivatives in q and in d."""
+    return _fitted(q, d, *_decay(q, d))
+
+
+@compiled_in_order
+def fitted_ends(q: float, tail: float, head: float) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Return ``fitted`` of q and D at an edge's tail, and of −q and D at its head."""
+    p, e, less = _decay(q, tail)
+    here = _fitted(q, tail, p, e, less)
+    if head == tail:  # exponentials are what takes time
+        return here, _fitted(-q, head, -p, e, less)
+    return here, fitted(-q, head)
+
+
+@compiled_in_order
+def _fit(starts: Indices, heads: Indices, k: Array, q: Array, d: Array, leaving: Array, arriving: Array) -> None:
+    """Write k a_ij and k a_ji of each edge (i, j)."""
+    for i in range(starts.size - 1):
+        for e in range(starts[i], starts[i + 1]):
+            tail, head = fitted_ends(q[e], d[i], d[heads[e]])
+            leaving[e], arriving[e] = k[e] * tail[0], k[e] * head[0]
