@@ -88,3 +88,24 @@ def test_a_first_step_far_too_long(mixture) -> None:
             kspde.solve(model, narrow, box, t_end=5.0, tol=tol, scheme=scheme).evaluate(POINTS) for tol in (1e-4, 1e-6)
         ]
         np.testing.assert_allclose(values[0], values[1], atol=1e-4)
+
+
+@pytest.mark.one_rank
+@pytest.mark.parametrize("d", [0.0, 1e-200])
+def test_a_density_that_is_carried_without_diffusion(d) -> None:
+    """On a mesh the matrices of linear systems are divided by D."""
+
+    class Carried(kspde.Model):
+        fields = ()
+
+        def diffusion(self, species, c):
+            return d
+
+        def drift(self, species, c):
+            return np.tile([0.4, 0.0], (len(c.points), 1))
+
+    u0 = kspde.GaussianMixture(weights=[1.0], means=[[0.3, 0.2]], stds=[0.9], mass=2.0)
+    pde = kspde.solve(Carried(), u0, kspde.Disk(radius=5.5, size=0.3), t_end=0.5, tol=1e-4)
+    np.testing.assert_allclose(pde.masses["u"], 2.0, rtol=1e-12)
+    x = np.array([[0.5, 0.2], [1.0, 0.8], [-0.4, 0.2]])
+    np.testing.assert_allclose(pde.evaluate(x), u0(x - [0.2, 0.0]), rtol=0, atol=0.01)

@@ -17,6 +17,8 @@ __all__ = ["Resolvents", "ShiftedSystems"]
 
 #: Systems of relaxing fields that are kept: an extrapolated step has two shifts, those of Δt and of Δt/2.
 _SHIFTS = 2
+#: The D below which K has no part in a system: the matrix is divided by D.
+_NEGLIGIBLE = 1e-100
 
 
 class ShiftedSystems:
@@ -31,6 +33,8 @@ class ShiftedSystems:
     def __call__(self, shift: float, diffusion: float, rhs: Array, size: float) -> Array:
         """Return y with shift·M y + D·K y = rhs; see ``Space.shifted_solver``. Collective."""
         mass = self._space.mass
+        if diffusion < _NEGLIGIBLE:
+            return rhs / (shift * mass)
         if self._current != (shift, diffusion):
             self._system.update(shift * mass, diffusion)
             self._current = (shift, diffusion)
