@@ -115,7 +115,7 @@ def compare(
         species: the species to compare, where a model has several.
         t: the time to compare solutions at; the final one unless given.
         mass: the mass of positions, which have none of their own.
-        normalise: whether sides of different masses may be compared, by their shapes alone.
+        normalise: whether sides of different masses may be compared, by their shapes alone, where no model has growth.
         domain: the ``Box`` or ``Disk`` that a function is a density on.
         r: the marginal, 1 or 2, for a density and particles.
         distances: the names of the distances to measure, alone and in this order; verdicts are about the first. None
@@ -135,8 +135,8 @@ def compare(
 
     Raises:
         InputError: a value out of range, or not the same on every rank; a grid that cannot resolve the bandwidth; sides
-            of another dimension, species, time or mass; a density between walls and particles that know none; particles
-            with weights of their own; fewer than two particles; a time whose particles are missing.
+            of another dimension, species, time or, without growth, mass; a density between walls and particles that
+            know none; particles with weights of their own, or fewer than two; a time whose particles are missing.
     """
     comm = communicator(communicator_of((first, second)))
     check_times(t, times)
