@@ -71,6 +71,31 @@ def test_an_interrupted_run_ends_where_the_undisturbed_one_does(mixture, shared_
         comm.Barrier()
 
 
+@pytest.mark.one_rank
+@pytest.mark.parametrize("scheme", ["positive", "positive-2"])
+def test_a_run_with_local_coefficients_resumes_to_round_off(shared_tmp_path, comm, scheme) -> None:
+    """Newton's method starts from the density itself, so that a checkpoint holds all that counts."""
+    model = kspde.CrossDiffusion(a=[[0.5, 0.2], [0.1, 0.4]], sigma=[0.2, 0.3], dimension=1)
+    u0 = {
+        name: kspde.GaussianMixture(weights=[1.0], means=[[x]], stds=[0.7], mass=mass)
+        for name, x, mass in zip(model.species, (-0.4, 0.6), (1.0, 2.0), strict=True)
+    }
+    box = kspde.Box(half_width=7.0, cells=48, degree=1, dimension=1)
+    options = {"t_end": 0.3, "scheme": scheme, "dt": 0.03}
+    undisturbed = kspde.solve(model, u0, box, **options)
+    checkpoint = kspde.Checkpoint(shared_tmp_path / "run", every=0)
+    with pytest.raises(PowerCutError):
+        kspde.solve(model, u0, box, checkpoint=checkpoint, progress=cut_after(0.5), **options)
+    comm.Barrier()
+    seen: list[float] = []
+    resumed = kspde.solve(model, u0, box, checkpoint=checkpoint, resume=True, progress=seen.append, **options)
+    assert seen[0] > 0.5
+    x = np.linspace(-6.0, 6.0, 50)[:, None]
+    for name in model.species:
+        expected = undisturbed.evaluate(x, species=name)
+        np.testing.assert_allclose(resumed.evaluate(x, species=name), expected, rtol=0, atol=1e-14)
+
+
 def test_damaged_and_foreign_checkpoints(mixture, shared_tmp_path, comm) -> None:
     directory = shared_tmp_path / "run"
     checkpoint = kspde.Checkpoint(directory, every=0)
