@@ -35,9 +35,12 @@ extrapolation, as r⁺ and r⁻ are smooth where r does not change its sign. "Fo
 are useful: growth is approximated by 1 + Δt r⁺, and where r depends on u the density may overshoot the value at which
 r = 0, and oscillate about it, unless Δt \|r\| is well below 1.
 
+No other bound is enforced: that u ≤ 1 where b = (1 − u)∇c and r = 1 − u, say, holds as far as the mesh resolves u.
+
 With ``tol`` the step is chosen so that :math:`u_2 - u_1`, the local error of the scheme of order 1, stays below ``tol``
-times the L² norm of the initial data; u ≥ 0 does not depend on it. (Modified Patankar-Runge-Kutta methods reach the
-same order with two systems per step, and were tried; but they do not damp: their factor is −1/2 at infinity.)
+times the L² norm of the initial data (with growth, the largest until then); u ≥ 0 does not depend on it. (Modified
+Patankar-Runge-Kutta methods reach the same order with two systems per step, and were tried; but they do not damp: their
+factor is −1/2 at infinity.)
 """
 
 from __future__ import annotations
