@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kspde.domains import Box, Disk, MeshFile
     from kspde.errors import BlowUpError, ConvergenceError, InputError, KspdeError, KspdeWarning, MissingBackendError
     from kspde.evidence import coupled_distance, entropy_bound, liouville
+    from kspde.fem.regrid import Regrid
     from kspde.fem.schemes import Adaptive, Positive, Positive2, Rosenbrock
     from kspde.fem.solve import solve
     from kspde.initial import CallableDensity, GaussianMixture, GridDensity, observed_positions
@@ -94,6 +95,7 @@ __all__ = [
     "Positive",
     "Positive2",
     "PowerDriver",
+    "Regrid",
     "Riesz",
     "Rosenbrock",
     "SaveAt",
@@ -130,6 +132,7 @@ _HOMES = {
         "MissingBackendError",
     ),
     "kspde.evidence": ("coupled_distance", "entropy_bound", "liouville"),
+    "kspde.fem.regrid": ("Regrid",),
     "kspde.fem.schemes": ("Adaptive", "Positive", "Positive2", "Rosenbrock"),
     "kspde.fem.solve": ("solve",),
     "kspde.initial": ("CallableDensity", "GaussianMixture", "GridDensity", "observed_positions"),

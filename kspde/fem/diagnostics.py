@@ -55,15 +55,19 @@ class Recorder:
     ) -> None:
         for name in statistics:
             STATISTICS[check_choice("statistics", name, STATISTICS)].check(system.model)
-        space = system.space
-        self._system = system
+        self.move(system)
         self._statistics = statistics
-        self._radius2 = np.sum(space.points**2, axis=1).reshape(space.mass.shape)
-        self._rim = space.rim.reshape(space.mass.shape)
         more = (TIME_ERROR if time_error else {}) | (GROWTH if system.model.has_growth else {})
         self._names = [*list(DIAGNOSTICS)[2:], *more, *statistics]
         #: t, dt and the values of all names and species, one array per step
         self._rows: list[Array] = []
+
+    def move(self, system: Semidiscretisation) -> None:
+        """Continue on another grid."""
+        space = system.space
+        self._system = system
+        self._radius2 = np.sum(space.points**2, axis=1).reshape(space.mass.shape)
+        self._rim = space.rim.reshape(space.mass.shape)
 
     @property
     def steps(self) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 
 from kspde.fem.diagnostics import Recorder
 from kspde.fem.monitors.blow_up import Monitor
+from kspde.fem.regrid import Regridding
 from kspde.fem.semidiscretisation import Semidiscretisation
 from kspde.fem.snapshot import Knot, Snapshot
 from kspde.runtime.parallel import all_or_none
@@ -34,6 +35,7 @@ class RunState:
         time_error: the estimated time error of each species; None where there is no estimate. Not in checkpoints.
         growth: ∫∫ r u dx dt of each species until now; None where the model has no growth. Checkpoints have it among
             the diagnostics.
+        paused: whether the run waits for another grid, or ends before ``t_end`` (``kspde.fem.regrid``).
         peclet: the largest cell Péclet number of each species since the run began or was resumed, by the drift that the
             positive schemes take along edges; None without such steps. Not in checkpoints.
     """
@@ -47,6 +49,7 @@ class RunState:
     handed_over: bool = False
     time_error: Array | None = None
     growth: Array | None = None
+    paused: bool = False
     peclet: Array | None = None
 
 
@@ -60,6 +63,7 @@ class Observer:
         progress: called with t/t_end.
         on_blow_up: what to do about a peak that the mesh limits: "stop", "warn" or "ignore".
         time_error: whether the run estimates its time error.
+        regridding: what makes the run pause; None for a run on one grid.
 
     Attributes:
         recorder: the diagnostics.
@@ -76,7 +80,9 @@ class Observer:
         progress: Callable[[float], None] | None = None,
         on_blow_up: str = "stop",
         time_error: bool = False,
+        regridding: Regridding | None = None,
     ) -> None:
+        self.regridding = regridding
         self.recorder = Recorder(system, save.statistics, time_error=time_error)
         self.times = save.until(t_end)
         self.knots: list[Knot] = []
@@ -90,6 +96,12 @@ class Observer:
         growing = system.model.has_growth
         self._monitor = Monitor(system.space, system.model.species, on_blow_up, growing=growing)
         self._last = 0.0
+
+    def move(self, system: Semidiscretisation, latest: Array) -> None:
+        """Continue on another grid, with the unknowns there."""
+        self._system, self.latest = system, latest
+        self.recorder.move(system)
+        self._monitor.move(system.space)
 
     def restore(self, table: Mapping[str, Array], knots: list[Knot], latest: Array) -> None:
         """Continue from what was recorded before a checkpoint."""
@@ -113,7 +125,7 @@ class Observer:
         row = self.recorder.record(t, t - self._last, unknowns, state.time_error, state.growth)
         self._last, self.latest = t, unknowns
         if len(self.knots) < len(self.times) and t >= self.next_time - 1e-12 * self._t_end:
-            self.knots.append(Knot(self.next_time, unknowns.copy(), self._slopes(unknowns, t)))
+            self.knots.append(Knot(self.next_time, unknowns.copy(), self._slopes(unknowns, t), self._system))
             if self._callback is not None:
                 with all_or_none(self._system.space.comm):
                     self._callback(Snapshot(self._system, t, unknowns))
@@ -121,12 +133,13 @@ class Observer:
             with all_or_none(self._system.space.comm):
                 self._progress(t / self._t_end)
         self._monitor.look(self.recorder.steps, t, unknowns[: len(self._system.model.species)], row)
+        state.paused = self.regridding is not None and self.regridding.due(self._system, unknowns, row["maximum"])
 
     def until_now(self) -> list[Knot]:
         """Return the snapshots and, last, the state after the last accepted step, if there was one. Collective."""
         if self.latest is None or (self.knots and self.knots[-1].t >= self._last):
             return self.knots
-        return [*self.knots, Knot(self._last, self.latest, self._slopes(self.latest, self._last))]
+        return [*self.knots, Knot(self._last, self.latest, self._slopes(self.latest, self._last), self._system)]
 
     def _slopes(self, unknowns: Array, t: float) -> Array:
         """Return the time derivatives; a single snapshot needs none."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from kspde.fem.observer import Observer, RunState
+from kspde.fem.regrid import Move
 from kspde.fem.semidiscretisation import Semidiscretisation
 from kspde.fem.snapshot import Knot
 from kspde.runtime.checkpoint import CheckpointStore
@@ -24,13 +25,13 @@ class CheckpointWriter:
 
     Args:
         store: the files; None for a run without checkpoints.
-        system: the semidiscretisation.
+        system: the semidiscretisation, which changes with the grid.
         observer: what it has recorded belongs to the checkpoint.
     """
 
     def __init__(self, store: CheckpointStore | None, system: Semidiscretisation, observer: Observer) -> None:
         self._store = store
-        self._system = system
+        self.system = system
         self._observer = observer
 
     def __call__(self, state: RunState) -> None:
@@ -45,20 +46,29 @@ class CheckpointWriter:
         next_time, end = self._observer.next_time, self._observer.times[-1]
         if state.dt is not None and next_time < end and state.t + state.dt > next_time * (1 - 1e-10):
             return  # the next step is cut short to end at a saved time: its natural length would be lost
-        parts = {**self._system.space.labels(), **_rows("unknown", state.unknowns)}
+        parts = {**self.system.space.labels(), **_rows("unknown", state.unknowns)}
         for j, knot in enumerate(self._observer.knots):
             parts |= _rows(f"saved.{j}", knot.unknowns) | _rows(f"slope.{j}", knot.slopes)
         shared = {name: np.array(getattr(state, name)) for name in ("t", "handed_over")}
         shared |= {name: np.array(value) for name in _OPTIONAL if (value := getattr(state, name)) is not None}
         shared["saved"] = np.array([knot.t for knot in self._observer.knots])
         shared |= {f"diagnostics.{name}": values for name, values in self._observer.recorder.table().items()}
+        if (regridding := self._observer.regridding) is not None:
+            shared["moves"] = np.reshape(regridding.moves, (-1, len(Move._fields)))
+            shared |= _vertices("grid", self.system)
+            for j, knot in enumerate(self._observer.knots):
+                shared |= _vertices(f"grid.{j}", knot.system)
         path = self._store.write(state.step, parts=parts, shared=shared)
         if self._store.stopping:
             raise self._store.stopped(state.step, state.t, path)
 
 
-def resume(store: CheckpointStore, system: Semidiscretisation, observer: Observer) -> RunState | None:
-    """Return the state in the newest good checkpoint, and restore the observer; None without one. Collective.
+def resume(
+    store: CheckpointStore, system: Semidiscretisation, observer: Observer
+) -> tuple[RunState, Semidiscretisation] | None:
+    """Return the state in the newest good checkpoint, and its grid's semidiscretisation; None without one. Collective.
+
+    The observer is restored.
 
     Raises:
         InputError: all checkpoints are of other problems, or the file cannot be read.
@@ -66,17 +76,24 @@ def resume(store: CheckpointStore, system: Semidiscretisation, observer: Observe
     saved = store.latest()
     if saved is None:
         return None
-    space, shared = system.space, saved.shared
+    shared = saved.shared
     rows = len(system.model.species) + len(system.relaxing)
-    with together(space.comm), saved.fitting():
+    systems = [system] * (1 + len(shared["saved"]))
+    if (regridding := observer.regridding) is not None:
+        with together(system.space.comm), saved.fitting():
+            regridding.moves = [Move(*row) for row in shared["moves"].tolist()]
+            names = ["grid", *(f"grid.{j}" for j in range(len(shared["saved"])))]
+            grids = [tuple(shared[f"{name}.{a}"] for a in range(system.space.dimension)) for name in names]
+        systems = regridding.restored(system, grids)
+    with together(system.space.comm), saved.fitting():
 
-        def nodal(name: str) -> Array:
-            return np.stack([space.read(saved, f"{name}.{i}") for i in range(rows)])
+        def nodal(name: str, system: Semidiscretisation) -> Array:
+            return np.stack([system.space.read(saved, f"{name}.{i}") for i in range(rows)])
 
         state = RunState(
             step=saved.step,
             t=float(shared["t"]),
-            unknowns=nodal("unknown"),
+            unknowns=nodal("unknown", systems[0]),
             dt=float(shared["dt"]) if "dt" in shared else None,
             bounds=shared.get("bounds"),
             norms=shared.get("norms"),
@@ -87,9 +104,18 @@ def resume(store: CheckpointStore, system: Semidiscretisation, observer: Observe
         if "growth" in table:
             state.growth = np.atleast_1d(table["growth"][-1])
         _check(state, table, shared["saved"], np.array(observer.times), len(system.model.species))
-        knots = [Knot(float(t), nodal(f"saved.{j}"), nodal(f"slope.{j}")) for j, t in enumerate(shared["saved"])]
+        knots = [
+            Knot(float(t), nodal(f"saved.{j}", on), nodal(f"slope.{j}", on), on)
+            for j, (t, on) in enumerate(zip(shared["saved"], systems[1:], strict=True))
+        ]
         observer.restore(table, knots, state.unknowns)
-    return state
+        if systems[0] is not system:
+            observer.move(systems[0], state.unknowns)
+    return state, systems[0]
+
+
+def _vertices(name: str, system: Semidiscretisation) -> dict[str, Array]:
+    return {f"{name}.{a}": vertices for a, vertices in enumerate(system.space.domain.directions)}
 
 
 def _rows(name: str, unknowns: Array) -> dict[str, Array]:

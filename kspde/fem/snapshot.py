@@ -17,37 +17,47 @@ __all__ = ["Knot", "Snapshot", "interpolated"]
 
 
 class Knot(NamedTuple):
-    """The unknowns at a saved time and their time derivatives: what interpolation needs."""
+    """The unknowns at a saved time, their time derivatives, which interpolation needs, and where they are nodal values.
+
+    The semidiscretisations of a run's snapshots differ where it has changed its grid.
+    """
 
     t: float
     unknowns: Array
     slopes: Array
+    system: Semidiscretisation
 
 
-def interpolated(knots: Sequence[Knot], t: float) -> Array:
-    """Return the unknowns at a time between saved ones, by cubic Hermite interpolation.
+def interpolated(knots: Sequence[Knot], t: float) -> Snapshot:
+    """Return the snapshot at a time between saved ones, by cubic Hermite interpolation.
 
     With h the distance of the saved times its error is at most h⁴/384 sup |∂_t⁴u|. Masses are kept where nothing grows,
     signs are not.
 
     Raises:
-        InputError: t is not between saved times.
+        InputError: t is not between saved times, or the grid has changed between them.
     """
     times = np.array([knot.t for knot in knots])
     exact = np.flatnonzero(np.abs(times - t) <= 1e-12 * times[-1])
     if len(exact):
-        return knots[int(exact[0])].unknowns
+        knot = knots[int(exact[0])]
+        return Snapshot(knot.system, t, knot.unknowns)
     if not times[0] < t < times[-1]:
         saved = f"{times[0]:g} to {times[-1]:g}" if len(times) > 1 else f"{times[0]:g} alone"
         raise InputError(
             f"t = {t:.12g} is not between saved times ({saved}): give save=kspde.SaveAt(times=...) to solve"
         )
     k = int(np.searchsorted(times, t)) - 1
-    (t0, u0, du0), (t1, u1, du1) = knots[k], knots[k + 1]
+    (t0, u0, du0, system), (t1, u1, du1, after) = knots[k], knots[k + 1]
+    if after is not system:
+        raise InputError(
+            f"t = {t:.12g} lies between the saved times {t0:g} and {t1:g}, and the grid has changed in between: give "
+            "it to solve as one of save=kspde.SaveAt(times=...)"
+        )
     h = t1 - t0
     s = (t - t0) / h
     a, b = (1 + 2 * s) * (1 - s) ** 2, s**2 * (3 - 2 * s)
-    return a * u0 + b * u1 + h * s * (1 - s) * ((1 - s) * du0 - s * du1)
+    return Snapshot(system, t, a * u0 + b * u1 + h * s * (1 - s) * ((1 - s) * du0 - s * du1))
 
 
 class Snapshot:

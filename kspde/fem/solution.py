@@ -150,7 +150,7 @@ class Solution:
             InputError: t is not between saved times.
         """
         t = self.t_end if t is None else check_number("t", t, at_least=0)
-        return Snapshot(self._system, t, interpolated(self._knots, t))
+        return interpolated(self._knots, t)
 
     def evaluate(self, points: npt.ArrayLike, species: str | None = None, t: float | None = None) -> Array:
         """Return u at this rank's points, shape (n, d), n ≥ 0: shape (n,).

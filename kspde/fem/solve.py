@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from contextlib import nullcontext, suppress
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from kspde.domains import Domain
+from kspde.domains import Box, Domain
 from kspde.errors import (
     ON_BLOW_UP,
     ConvergenceError,
@@ -23,6 +23,7 @@ from kspde.fem.memory import check_run
 from kspde.fem.monitors.truncation import warn_of_decay, warn_of_outside, warn_of_truncation, warn_of_wide_mollifier
 from kspde.fem.observer import Observer, RunState
 from kspde.fem.petsc_options import checked_options
+from kspde.fem.regrid import Regrid, Regridding, blow_up
 from kspde.fem.resume import CheckpointWriter
 from kspde.fem.resume import resume as resume_from
 from kspde.fem.schemes import Scheme, scheme_of
@@ -44,6 +45,9 @@ from kspde.typing import Array, Comm
 
 __all__ = ["solve"]
 
+#: Grids that an initial density may need one after the other.
+_GRIDS = 8
+
 
 @keeping_warnings
 @collective(own=("progress",))
@@ -59,6 +63,7 @@ def solve(
     initial: str = "u0",
     scheme: str | Scheme = "adaptive",
     dt: float | None = None,
+    regrid: Regrid | None = None,
     petsc_options: Mapping[str, Any] | None = None,
     save: SaveAt | None = None,
     checkpoint: Checkpoint | None = None,
@@ -97,6 +102,9 @@ def solve(
             growth, an exact balance) for every step and all data, see ``kspde.fem.schemes.positive``. The first two
             warn where u < −10 ``tol`` max u.
         dt: the fixed step of a scheme that takes one and is given by its name.
+        regrid: a request for grids that follow the peaks of densities towards a blow-up, such as
+            ``kspde.Regrid(peak=1e6)``, on a Box and with step control. The run ends at that maximum, before ``t_end``,
+            and its summary says when the density blows up.
         petsc_options: options of the TS ("adaptive", which is then "rosenbrock") or KSP (positive schemes) object,
             without the leading dash, from the list in ``kspde.fem.petsc_options``; none of them runs code or opens a
             file.
@@ -127,6 +135,7 @@ def solve(
         problem=Problem.of(model, u0, t_end=t_end, eps=eps, mollifier=mollifier, initial=initial),
         domain=domain,
         scheme=scheme_of(scheme, tol=tol, dt=dt),
+        regrid=regrid,
         mollifier=mollifier,
         petsc_options=checked_options(petsc_options),
         save=SaveAt.checked(save),
@@ -153,6 +162,7 @@ class _Request:
     problem: Problem
     domain: Domain
     scheme: Scheme
+    regrid: Regrid | None
     mollifier: Mollifier
     petsc_options: dict[str, Any]
     save: SaveAt
@@ -178,6 +188,10 @@ class _Request:
         check_callable("progress", self.progress, "one argument, t/t_end")
         self.save.until(self.problem.t_end)
         self.scheme.check(domain, self.problem.t_end)
+        if self.regrid is not None:
+            if not isinstance(self.regrid, Regrid):
+                raise InputError(f"regrid is a {type(self.regrid).__name__}: give kspde.Regrid(peak=...)")
+            self.regrid.check(domain, self.scheme.tol)
 
     def solution(self) -> Solution:
         """Build the semidiscretisation, integrate, and return the solution.
@@ -189,28 +203,29 @@ class _Request:
         clock = _Clock()
         space = self._space()
         clock.lap("mesh")
-        nodal, mass_errors = initial_densities(space, problem.u0)
-        if problem.mollified_start is not None:
-            nodal = mollified(space, nodal, problem.mollified_start)
-        system = Semidiscretisation(problem.model, problem.fields, space)
-        start = system.start(nodal)
+        regridding = None
+        if self.regrid is not None and isinstance(self.domain, Box):
+            regridding = Regridding(self.regrid, self.domain)
+        system, start, mass_errors = self._start(space, regridding)
         warn_of_outside(system, problem.u0)
         warn_of_decay(system, self.domain, start)
         warn_of_wide_mollifier(system, self.domain, problem.mollifier, nodal)
         observer = Observer(
-            system, problem.t_end, self.save, self.progress, self.on_blow_up, scheme.estimates_time_error
+            system, problem.t_end, self.save, self.progress, self.on_blow_up, scheme.estimates_time_error, regridding
         )
         store = self._store(observer)
+        state, resumed = self._first_state(store, system, observer, start)
         run = Run(
-            system=system,
-            state=self._first_state(store, system, observer, start),
+            system=resumed,
+            state=state,
             observer=observer,
-            writer=CheckpointWriter(store, system, observer),
+            writer=CheckpointWriter(store, resumed, observer),
             options=self.petsc_options,
             started=lambda: clock.lap("setup"),
         )
 
         def packaged(knots: list[Knot], details: dict[str, Any]) -> Solution:
+            more = {} if regridding is None else {"regrids": [move._asdict() for move in regridding.moves]}
             return Solution(
                 problem=replace(problem, t_end=knots[-1].t),
                 domain=self.domain,
@@ -219,14 +234,14 @@ class _Request:
                 diagnostics=observer.recorder.table(),
                 timings=clock.timings,
                 initial_mass_error=mass_errors,
-                _system=system,
+                _system=knots[-1].system,
                 _knots=knots,
-                _details=details,
+                _details=details | more,
             )
 
         try:
             with store or nullcontext():
-                details = scheme.integrate(run)
+                details = self._integrated(run)
         except ConvergenceError as error:
             clock.lap("loop")
             if knots := observer.until_now():
@@ -234,10 +249,64 @@ class _Request:
                 error.diagnostics = error.solution.diagnostics
             raise
         clock.lap("loop")
-        table = observer.recorder.table()
+        table, knots = observer.recorder.table(), observer.until_now()
+        last = knots[-1]
         if self.domain.boundary == "decay":
-            warn_of_truncation(system, self.domain, problem.u0, start, observer.knots[-1].unknowns, table)
-        return packaged(observer.knots, details | scheme.review(run, table))
+            first = start if last.system is system else last.unknowns
+            warn_of_truncation(last.system, self.domain, problem.u0, first, last.unknowns, table)
+        details |= scheme.review(run, table)
+        return packaged(knots, details if regridding is None else details | self._blow_up(table))
+
+    def _blow_up(self, table: dict[str, Array]) -> dict[str, Any]:
+        """Return what a summary says of a blow-up, after a coarser run if that is wanted. Collective."""
+        regrid, coarser = self.regrid, None
+        assert regrid is not None
+        if regrid.compare:
+            request = replace(
+                self,
+                scheme=replace(self.scheme, tol=min(10.0 * (self.scheme.tol or 0.0), 0.1)),
+                regrid=regrid.coarser(self.domain.degree),
+                save=SaveAt(),
+                checkpoint=None,
+                resume=False,
+                on_blow_up="ignore",
+                progress=None,
+            )
+            with suppress(ConvergenceError):
+                coarser = request.solution().diagnostics
+        found = blow_up(table, coarser)
+        return {"blow_up": None if found is None else asdict(found)}
+
+    def _start(self, space: Space, regridding: Regridding | None) -> tuple[Semidiscretisation, Array, dict[str, float]]:
+        """Return the semidiscretisation, the unknowns at t = 0, and the errors of their masses. Collective."""
+        problem = self.problem
+        system = Semidiscretisation(problem.model, problem.fields, space)
+        for _ in range(_GRIDS):
+            nodal, errors = initial_densities(system.space, problem.u0)
+            if problem.mollified_start is not None:
+                nodal = mollified(system.space, nodal, problem.mollified_start)
+            better = None if regridding is None else regridding.at_start(system, nodal)
+            if better is None:
+                break
+            system = better
+        return system, system.start(nodal), errors
+
+    def _integrated(self, run: Run) -> dict[str, Any]:
+        """Integrate, on one grid after the other, and return the scheme's summary."""
+        details = self.scheme.integrate(run)
+        regridding, state = run.observer.regridding, run.state
+        while regridding is not None and state.paused and not regridding.reached and state.t < run.t_end:
+            run.system, state.unknowns = regridding.moved(run.system, state.unknowns, state.t)
+            run.observer.move(run.system, state.unknowns)
+            run.writer.system = run.system
+            state.paused, state.norms = False, None
+            for name, value in self.scheme.integrate(run).items():
+                if name == "held_back":
+                    details[name] = max(details[name], value)
+                elif name not in ("steps", "tol"):
+                    details[name] = details[name] + value if isinstance(value, int) else value
+            details["steps"] = state.step
+        return details
 
     def _space(self) -> Space:
         """Build the space, unless it would not fit into memory."""
@@ -257,19 +326,20 @@ class _Request:
         if self.checkpoint is None:
             return None
         settings = {"domain": self.domain, "scheme": self.scheme, "petsc_options": self.petsc_options}
+        settings |= {} if self.regrid is None else {"regrid": self.regrid}
         described = self.problem.describe(backend="fem", times=observer.times, **settings)
         return CheckpointStore(self.checkpoint, described, self.comm)
 
     def _first_state(
         self, store: CheckpointStore | None, system: Semidiscretisation, observer: Observer, start: Array
-    ) -> RunState:
-        """Return where the run resumes, or starts."""
-        state = resume_from(store, system, observer) if store is not None and self.resume else None
-        if state is None:
-            system.refuse_at_start(start)
-            growth = np.zeros(len(system.model.species)) if system.model.has_growth else None
-            state = RunState(unknowns=start, growth=growth)
-        return state
+    ) -> tuple[RunState, Semidiscretisation]:
+        """Return where the run resumes, or starts, and the semidiscretisation on its grid there."""
+        found = resume_from(store, system, observer) if store is not None and self.resume else None
+        if found is not None:
+            return found
+        system.refuse_at_start(start)
+        growth = np.zeros(len(system.model.species)) if system.model.has_growth else None
+        return RunState(unknowns=start, growth=growth), system
 
 
 class _Clock:

@@ -62,6 +62,10 @@ class Monitor:
         self._first: Array | None = None
         self._reported: set[str] = set()
 
+    def move(self, space: Space) -> None:
+        """Continue on another grid."""
+        self._space = space
+
     def restore(self, maxima: Array, masses: Array) -> None:
         """Continue from the maxima and masses of all steps so far, shape (steps, species)."""
         self._lowest, self._first = self._heights(maxima, masses).min(axis=0), maxima[0]

@@ -42,7 +42,7 @@ class Adaptive(ToleranceScheme):
         if run.options or run.state.handed_over or not run.system.has_spectrum:
             return integrate_rosenbrock(run, self.tol)
         first = integrate_exponential(run, self.tol)
-        if run.state.t >= run.t_end:
+        if run.state.t >= run.t_end or run.state.paused:
             return first
         changed = f"{first['method']}, from t = {run.state.t:.6g} " if run.state.step else ""
         second = integrate_rosenbrock(replace(run, started=lambda: None), self.tol)

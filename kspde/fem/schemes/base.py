@@ -221,13 +221,13 @@ class Steps(Protocol):
 
 
 def march(run: Run, steps: Steps, control: FixedStep) -> None:
-    """Take steps until ``run.t_end``, or until the run is handed over. Collective.
+    """Take steps until ``run.t_end``, or until the run is handed over, or pauses. Collective.
 
     Raises:
         ConvergenceError: names the step, t, dt and the reason.
     """
     state, observer = run.state, run.observer
-    while state.t < run.t_end and not state.handed_over:
+    while state.t < run.t_end and not (state.handed_over or state.paused):
         due = observer.next_time - state.t
         tau = control.length(due)
         with failing(state.step + 1, state.t, tau, steps.advice):
