@@ -80,6 +80,8 @@ class Regrid:
         """
         if not isinstance(domain, Box):
             raise InputError(f"regrid is given for a {type(domain).__name__}: only a kspde.Box can be graded")
+        if domain.period is not None:
+            raise InputError('regrid is given for a periodic Box, which cannot be graded: give boundary="neumann"')
         if tol is None:
             raise InputError(
                 'regrid is given for a fixed step, which a blow-up outruns: give tol, with scheme="adaptive" or '

@@ -55,7 +55,8 @@ class KellerSegel(Model):
     @property
     def fields(self) -> tuple[Field, ...]:
         """The signal c = K * u, K the Yukawa or logarithmic potential, or the signal that relaxes to it."""
-        return (Field(name="c", kernel=Yukawa(screening=self.mu), gradient=True, tau=self.tau, start=self.v0),)
+        kernel = Yukawa(screening=self.mu)
+        return (Field(name="c", kernel=kernel, gradient=True, value=False, tau=self.tau, start=self.v0),)
 
     def drift(self, species: str, c: FieldValues) -> Array:
         """Return χ∇c."""
