@@ -94,7 +94,7 @@ class BlowUp:
     """The blow-up towards which a run has followed a density (``kspde.fem.regrid``).
 
     Attributes:
-        time: the extrapolated time of blow-up, the middle of its interval.
+        time: the extrapolated time of blow-up: from t to it, the geometric mean of the times to the interval's ends.
         interval: where it lies.
         t: the time at which the run ended.
         maximum: the maximum of the density then.
@@ -210,9 +210,13 @@ def blow_up(table: Mapping[str, Array], coarser: Mapping[str, Array] | None) -> 
         shift = abs(float(time_of(common)) - float(other[0](common)))
         error = shift / float(time_of(heights[-1], 1))
     last, ratio = t0 - t1, (t1 - t2) / (t0 - t1)
-    lower, upper = t0 + last - shift, t0 + last / max(min(ratio, 2.0) - 1.0, 1e-3) + shift
+    longest = last / max(min(ratio, 2.0) - 1.0, 1e-3)
     return BlowUp(
-        time=0.5 * (lower + upper), interval=(lower, upper), t=t0, maximum=float(np.exp(heights[-1])), error=error
+        time=t0 + float(np.sqrt(last * longest)),
+        interval=(t0 + last - shift, t0 + longest + shift),
+        t=t0,
+        maximum=float(np.exp(heights[-1])),
+        error=error,
     )
 
 

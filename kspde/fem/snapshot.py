@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from kspde.errors import InputError, check_choice, check_finite, check_number
 from kspde.fem.semidiscretisation import Semidiscretisation
+from kspde.fem.spaces.base import Space
 from kspde.runtime.parallel import together
 from kspde.typing import Array
 
@@ -175,13 +176,16 @@ class Snapshot:
             same(t=self.t, name=name)
         return self._system.moments(self._unknowns)[name]
 
-    def all_functions(self) -> dict[str, Any]:
-        """Return every density and field, by name, as ``dolfinx.fem.Function``. Collective."""
+    def all_functions(self, space: Space) -> dict[str, Any]:
+        """Return every density and field, by name, as ``dolfinx.fem.Function`` on a space of the domain. Collective."""
         system = self._system
         c = system.field_values(self._unknowns, self.t)
         nodal = dict(zip(system.model.species, self._unknowns, strict=False))
         nodal |= {f.name: c[f.name].reshape(system.space.mass.shape) for f in system.fields}
-        return {name: system.space.function(values, name) for name, values in nodal.items()}
+        if space is not system.space:  # the grid has changed
+            at = system.space.evaluator(np.clip(space.points, *space.bounds))
+            nodal = {name: at(values).reshape(space.mass.shape) for name, values in nodal.items()}
+        return {name: space.function(values, name) for name, values in nodal.items()}
 
     def _evaluated(
         self, call: str, points: npt.ArrayLike, nodal: Callable[..., Array], *, slope: bool = False, **name: str | None

@@ -301,12 +301,16 @@ class Solution:
         return grid_dataset(self, axes, points, t)
 
     def write_vtx(self, path: str | Path) -> None:
-        """Write all densities and fields at the saved times to an ADIOS2 .bp directory for ParaView. Collective."""
+        """Write all densities and fields at the saved times to an ADIOS2 .bp directory for ParaView. Collective.
+
+        Where the grid has changed, all times are shown on the last one.
+        """
         write_vtx(path, self._system.space, self._names, [self.at(t) for t in self.times])
 
     def write_xdmf(self, path: str | Path) -> None:
         """Write all densities and fields at the saved times, at the mesh's vertices, to XDMF with HDF5. Collective.
 
+        Where the grid has changed, all times are shown on the last one.
         The HDF5 file holds all parameters as attributes; its axes have names (dimension scales).
         """
         described = self.problem.describe(scheme=self.scheme.name, domain=self.domain, **self._details)

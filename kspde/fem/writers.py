@@ -37,7 +37,7 @@ def write_vtx(path: str | Path, space: Space, names: Sequence[str], snapshots: S
     functions = {name: fem.Function(shown, name=name) for name in names}
     with io.VTXWriter(space.comm, str(path), list(functions.values())) as writer:
         for snapshot in snapshots:
-            for name, function in snapshot.all_functions().items():
+            for name, function in snapshot.all_functions(space).items():
                 functions[name].interpolate(function)
             writer.write(snapshot.t)
 
@@ -63,7 +63,7 @@ def write_xdmf(
     with io.XDMFFile(space.comm, str(path), "w") as file:
         file.write_mesh(space.mesh)
         for snapshot in snapshots:
-            for name, function in snapshot.all_functions().items():
+            for name, function in snapshot.all_functions(space).items():
                 at_vertices = fem.Function(vertices, name=name)
                 at_vertices.interpolate(function)
                 file.write_function(at_vertices, snapshot.t)

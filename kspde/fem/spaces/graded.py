@@ -2,10 +2,11 @@ r"""Boxes graded towards the peaks of a density, wherever they are, and how a de
 
 **Cells.** In each direction the width of a cell at x is
 
-.. math:: h(x) = \min\Big(h_0(x),\; \min_i \big(p\,\delta_i + g\,|x - x_i|\big)\Big),
+.. math:: h(x) = \min\Big(h_0(x),\; \min_i \big(p\,w_i/n + g \max(|x - x_i| - w_i/2,\, 0)\big)\Big),
 
-h_0 that of the box as it was given, x_i the peaks, δ_i the mean distance of nodes that a peak's width asks for, and g
-the growth from cell to cell. Peaks and the ends are vertices; between two of them vertices are equidistant in ∫dx/h.
+h_0 that of the box as it was given, x_i the peaks and w_i their widths, p the degree, n the number of nodes across each
+peak, and g the growth from cell to cell. Peaks and the ends are vertices; between two of them vertices are equidistant
+in ∫dx/h.
 
 **Moving** a density conserves its mass. For elements of degree p > 1 it is evaluated at the new nodes, with an error of
 the order of the elements', and scaled. For those of degree 1, in each direction in turn, the masses of all nodes up to
@@ -177,7 +178,7 @@ def graded(box: Box, found: Sequence[Peak], nodes: float) -> GradedBox:
     for a in range(box.dimension):
         places = np.array([float(peak.place[a]) for peak in found])
         places = np.where(np.abs(places) < _SAME * sizes, 0.0, places)
-        directions.append(_vertices(box.vertices, half, places, sizes, growth))
+        directions.append(_vertices(box.vertices, half, places, sizes, 0.5 * nodes / p, growth))
     return with_vertices(box, directions)
 
 
@@ -194,8 +195,8 @@ def with_vertices(box: Box, directions: Sequence[Array]) -> GradedBox:
     )
 
 
-def _vertices(base: Array, half: float, places: Array, sizes: Array, growth: float) -> Array:
-    """Return the vertices of one direction."""
+def _vertices(base: Array, half: float, places: Array, sizes: Array, inner: float, growth: float) -> Array:
+    """Return the vertices of one direction; cells within ``inner`` of their sizes from a peak are alike."""
     anchors, least = [-half], [np.inf]
     for x, size in sorted(zip(places.tolist(), sizes.tolist(), strict=True)):
         near = min(size, least[-1])
@@ -210,7 +211,7 @@ def _vertices(base: Array, half: float, places: Array, sizes: Array, growth: flo
     x = np.unique(np.clip(samples, -half, half))
     width = np.interp(x, 0.5 * (base[1:] + base[:-1]), np.diff(base))
     for place, size in zip(places, sizes, strict=True):
-        width = np.minimum(width, size + growth * np.maximum(np.abs(x - place) - size, 0.0))
+        width = np.minimum(width, size + growth * np.maximum(np.abs(x - place) - inner * size, 0.0))
     total = np.concatenate([[0.0], np.cumsum(0.5 * (1.0 / width[1:] + 1.0 / width[:-1]) * np.diff(x))])
     parts = [np.array([-half])]
     for a, b in pairwise(anchors):
