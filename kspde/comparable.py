@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from kspde.domains import check_no_walls
+from kspde.domains import check_same_space
 from kspde.errors import InputError, check_choice
 from kspde.kernels import resolve_mollifier
 from kspde.models import Model
@@ -54,9 +54,9 @@ class Known:
         species: its name.
         t: the time.
         comm: the communicator.
-        domain: the domain of a density.
+        domain: the domain of a density, or that particles were given.
         run: the solution or the cloud.
-        simulated: whether they are simulated particles, which know no domain.
+        simulated: whether they are simulated particles.
     """
 
     what: str
@@ -166,7 +166,7 @@ def check_together(first: Known, second: Known, *, any_mass: bool = False) -> No
 
     Raises:
         InputError: their dimensions, species, times, masses (unless ``any_mass``, or one grows) or communicators
-            differ, or one is a density between walls and the other are particles that know none.
+            differ, or a density and particles live in different places.
     """
     if first.dimension != second.dimension:
         _refuse("dimension", first, second, first.dimension, second.dimension)
@@ -182,8 +182,8 @@ def check_together(first: Known, second: Known, *, any_mass: bool = False) -> No
     if first.comm is not None and second.comm is not None and first.comm.size != second.comm.size:
         _refuse("number of ranks", first, second, first.comm.size, second.comm.size)
     for one, other in ((first, second), (second, first)):
-        if other.simulated and one.domain is not None:
-            check_no_walls(one.domain)
+        if other.simulated and not one.simulated and one.domain is not None:
+            check_same_space(one.domain, other.domain)
 
 
 def check_comparable(
@@ -264,6 +264,9 @@ def _numerics(side: Known) -> Mapping[str, Any]:
     """Return how a run was computed, by name."""
     about = side.run.summary() if hasattr(side.run, "summary") else {}  # type: ignore[union-attr]
     domain = {} if side.domain is None else {"domain": side.domain}
+    if side.simulated:  # to particles it is a region
+        box = None if side.domain is None else side.domain.for_particles()
+        domain = {"boundary": "none" if box is None else box.boundary, "half_width": box and box.half_width}
     return domain | {name: about[name] for name in _NUMERICS if name in about}
 
 

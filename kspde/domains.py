@@ -13,7 +13,7 @@ import numpy as np
 from kspde.errors import InputError, check_choice, check_finite, check_flag, check_integer, check_number
 from kspde.typing import Array, Mask
 
-__all__ = ["DOMAINS", "Box", "Disk", "Domain", "MeshFile", "check_no_walls"]
+__all__ = ["DOMAINS", "Box", "Disk", "Domain", "MeshFile", "check_no_walls", "check_same_space"]
 
 Boundary = Literal["decay", "neumann"]
 BoxBoundary = Literal["decay", "neumann", "periodic"]
@@ -70,6 +70,19 @@ class Domain(ABC):
     @property
     def period(self) -> float | None:
         """The length after which everything repeats in each direction; None if nothing does."""
+        return None
+
+    def for_particles(self) -> Box | None:
+        """Return the box whose walls particles know, or that is their torus; None for the whole space.
+
+        Raises:
+            InputError: the domain has other walls.
+        """
+        if self.boundary != "decay":
+            raise InputError(
+                f'the domain, a {type(self).__name__} with boundary = "{self.boundary}", has walls that particles do '
+                "not know: give a closed or periodic Box"
+            )
         return None
 
     def holds(self, points: Array) -> Mask:
@@ -149,6 +162,10 @@ class Box(Domain):
             )
         check_number("grading", self.grading, at_least=0, below=20)
         check_choice("boundary", self.boundary, get_args(BoxBoundary))
+
+    def for_particles(self) -> Box | None:
+        """Return the box itself where it is closed or periodic."""
+        return None if self.boundary == "decay" else self
 
     @property
     def vertices(self) -> Array:
@@ -356,13 +373,36 @@ DOMAINS: dict[str, type[Domain]] = {"box": Box, "disk": Disk, "mesh": MeshFile}
 
 
 def check_no_walls(domain: Domain) -> None:
-    """Raise if a domain has walls: particles live on the whole space.
+    """Raise unless a domain stands for the whole space.
 
     Raises:
-        InputError: nothing leaves the domain.
+        InputError: it is closed or periodic.
     """
     if domain.boundary != "decay":
         raise InputError(
             f'the domain, a {type(domain).__name__} with boundary = "{domain.boundary}", is not the whole space, where '
             f'particles live here: give boundary = "decay" and a domain that holds nearly all of the mass'
         )
+
+
+def check_same_space(density: Domain, particles: Domain | None) -> None:
+    """Raise unless particles live where a density does.
+
+    Args:
+        density: the density's domain.
+        particles: the domain that the particles were given; None for the whole space.
+
+    Raises:
+        InputError: they live elsewhere, or no particles can live there.
+    """
+    there, here = (_place(None if domain is None else domain.for_particles()) for domain in (density, particles))
+    if there != here:
+        raise InputError(
+            f"the density lives {there}, the particles {here}: give kspde.simulate the density's domain, domain=..."
+        )
+
+
+def _place(box: Box | None) -> str:
+    if box is None:
+        return "on the whole space"
+    return f'in a Box with half_width = {box.half_width!r} and boundary = "{box.boundary}"'

@@ -18,7 +18,7 @@ from kspde.cli.hidden import RunCheckpoints, failed_path
 from kspde.cli.results import SUMMARY, ResultDirectory, write_csv, write_json, writing
 from kspde.comparable import check_species
 from kspde.distances import Distance, compare
-from kspde.domains import check_no_walls
+from kspde.domains import check_same_space
 from kspde.errors import ConvergenceError, InputError
 from kspde.fem.solution import Solution
 from kspde.papers.studies import Outcome, Study, open_directory, outcome_of, run_points
@@ -210,7 +210,7 @@ def _check_comparable(case: Case, reference: Case) -> None:
             )
         return
     with reference.naming("domain"):
-        check_no_walls(reference.experiment.domain)
+        check_same_space(reference.experiment.domain, case.experiment.domain)
     problem = case.experiment.problem
     with case.naming("compare"):
         check_species(problem.model, case.compare.get("species"))

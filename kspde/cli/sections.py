@@ -77,6 +77,7 @@ NOT_IN_FILES = {
     "comm": "the command runs on all ranks that mpirun starts",
     "progress": "a function; the command shows a progress bar",
     "resume": "--resume of the command",
+    "simulate.domain": "[domain], where that is a closed or periodic box",
     "simulate.mean_field": 'a solved density; studies of kind "coupling" and "chaos" simulate mean-field particles',
     "simulate.mean_field_differs": "as mean_field",
     "simulate.weights": "an array, or a function of the starting points",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from kspde._version import __version__
+from kspde.domains import Domain
 from kspde.errors import InputError, check_choice
 from kspde.grids import coordinate_names
 from kspde.initial import InitialDensity
@@ -63,6 +64,7 @@ class Cloud:
         t_end: time of the particles.
         dt: the time step used.
         seed: seed of the random numbers.
+        domain: the domain that the particles live in, as given; None for the whole space.
         replica: number of this one of the independent runs with that seed.
         comm: the MPI communicator.
         counts: number of particles by species, over all ranks.
@@ -96,6 +98,7 @@ class Cloud:
     masses: Mapping[str, float]
     diagnostics: Mapping[str, Array]
     timings: Mapping[str, float]
+    domain: Domain | None = None
     replica: int = 0
     statistics: Mapping[str, Array] = field(default_factory=dict)
     mean_field: Cloud | None = None

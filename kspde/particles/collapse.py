@@ -55,7 +55,9 @@ class Collapse(Observer):
             if name in self._reported:
                 continue
             x = _sample(run.particles, name)
-            close = np.sum((x[:, None] - x) ** 2, axis=2) < 4.0 * self._eps**2
+            region = run.particles.region
+            apart = x[:, None] - x if region is None else region.difference(x[:, None], x)
+            close = np.sum(apart**2, axis=2) < 4.0 * self._eps**2
             pairs = (np.count_nonzero(close) - len(x)) / max(1, len(x) * (len(x) - 1))
             first = self.recorded["first"]
             if np.isnan(first[i]):

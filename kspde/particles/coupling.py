@@ -70,7 +70,9 @@ class CouplingRecorder(Observer):
         for i, name in enumerate(self._species):
             x = particles.positions[name]
             if len(x):
-                row[i] = math.sqrt(float(np.square(x - mean_field.positions[name]).sum(axis=1).max()))
+                y = mean_field.positions[name]
+                apart = x - y if particles.region is None else particles.region.difference(x, y)
+                row[i] = math.sqrt(float(np.square(apart).sum(axis=1).max()))
         self.recorded["distance"][run.step] = reduced(particles.comm, row, "MAX")
 
     def coupling(self, run: Run) -> Coupling:

@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from kspde.domains import check_no_walls
+from kspde.domains import Domain, check_same_space
 from kspde.errors import InputError, check_choice
 from kspde.kernels import resolve_mollifier
 from kspde.models import Field, Moment
 from kspde.particles.fields.base import Extent, FieldEvaluator
+from kspde.particles.region import Region
 from kspde.particles.sampled_field import SampledField
 from kspde.problem import Problem
 from kspde.protocols import SolvedDensity
@@ -36,7 +37,7 @@ _COARSE, _MOST = 32, 2_100_000
 _CHECKS, _POINTS = 48, 24
 
 
-def check_mean_field(mean_field: Any, problem: Problem, differs: Any) -> None:
+def check_mean_field(mean_field: Any, problem: Problem, differs: Any, domain: Domain | None = None) -> None:
     """Raise unless ``mean_field`` solves the particles' problem up to their final time, except for what may differ.
 
     A mean field that is the user's own object is checked as far as it has the attributes.
@@ -45,9 +46,10 @@ def check_mean_field(mean_field: Any, problem: Problem, differs: Any) -> None:
         mean_field: the mean field, or None.
         problem: the particles' problem.
         differs: names of what may differ: "eps" (the mollifier too), "initial" (u0 too).
+        domain: the domain that the particles were given.
 
     Raises:
-        InputError: another kind of object, another problem, a solution between walls, or one that ends earlier.
+        InputError: another kind of object, another problem, a solution in another domain, or one that ends earlier.
     """
     if mean_field is None:
         if differs:
@@ -68,7 +70,7 @@ def check_mean_field(mean_field: Any, problem: Problem, differs: Any) -> None:
     for name in differs:
         check_choice("mean_field_differs", name, ("eps", "initial"))
     if getattr(mean_field, "domain", None) is not None:
-        check_no_walls(mean_field.domain)
+        check_same_space(mean_field.domain, domain)
     solved = _problem_of(mean_field, problem)
     if solved.t_end < problem.t_end * (1 - 1e-12):
         raise InputError(f"mean_field ends at t = {solved.t_end:g}: t_end = {problem.t_end:g} needs a longer solution")
@@ -115,6 +117,7 @@ class MeanFieldEvaluator(FieldEvaluator):
     Args:
         fields: the regularised fields.
         source: the mean field.
+        region: the closed or periodic box, beyond which the fields are even, or periodic.
         **options: as for :class:`~kspde.particles.fields.base.FieldEvaluator`.
 
     Attributes:
@@ -124,8 +127,11 @@ class MeanFieldEvaluator(FieldEvaluator):
         grid: grid on which the fields are sampled.
     """
 
-    def __init__(self, fields: tuple[Field, ...], *, source: SolvedDensity, **options: Any) -> None:
+    def __init__(
+        self, fields: tuple[Field, ...], *, source: SolvedDensity, region: Region | None = None, **options: Any
+    ) -> None:
         super().__init__(fields, include_self=True, **options)
+        self._region = region
         self._curvatures = {}  # the fields are not made by the particles
         self._source = source
         self.error = {field.name: 0.0 for field in self.active}
@@ -145,7 +151,11 @@ class MeanFieldEvaluator(FieldEvaluator):
         errors: dict[str, float] = {}
         self.grid.resolve(extent, lambda: self._sample(errors), self.tol)
         self.error = {name: max(self.error[name], e) for name, e in errors.items()}
-        self.time_error.look(self.t, self.grid.inner)
+        inner = self.grid.inner
+        if self._region is not None:
+            half = self._region.half_width
+            inner = Extent(np.maximum(inner.lower, -half), np.minimum(inner.upper, half))
+        self.time_error.look(self.t, inner)
 
     def update_moments(self, positions: Mapping[str, Array]) -> None:
         """Take the density's moments at time ``t``. Collective."""
@@ -192,9 +202,17 @@ class MeanFieldEvaluator(FieldEvaluator):
                 errors.update({f.name: float(e) for f, e in zip(self.active, row, strict=True)})
             self.time_error.interval = int(state["interval"][0])
 
+    def _inside(self, axes: Sequence[Array]) -> list[Array]:
+        """Return the coordinates where the fields at these are found."""
+        inside = [axis.copy() for axis in axes]
+        for axis in inside if self._region is not None else ():
+            self._region.fold(axis[:, None])  # type: ignore[union-attr]
+        return inside
+
     def _sample(self, errors: dict[str, float]) -> float:
         """Interpolate the fields at time t; write the splines' errors between the nodes, and return the largest."""
         axes, (checks, points) = self.grid.axes, self.grid.midpoints(_CHECKS)
+        axes, checks = self._inside(axes), self._inside(checks)
         for f in self.active:
             try:
                 values = self._source.signal_on_grid(axes, field=f.name, t=self.t)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Literal
 
+from kspde.domains import Domain
 from kspde.errors import ON_BLOW_UP, InputError, check_callable, check_choice, check_integer
 from kspde.initial import InitialDensity
 from kspde.kernels import Kernel
@@ -16,6 +17,7 @@ from kspde.particles.cloud import Cloud
 from kspde.particles.fields import FieldOptions
 from kspde.particles.fields.base import MEMORY_LIMIT
 from kspde.particles.mean_field import check_mean_field
+from kspde.particles.region import region_of
 from kspde.particles.resampling import Resampling, resampling_of
 from kspde.particles.resume import resume as resume_from
 from kspde.particles.schemes import Scheme, scheme_of
@@ -53,6 +55,7 @@ def simulate(
     resampling: Literal["systematic"] | Resampling | None = None,
     mean_field: SolvedDensity | None = None,
     mean_field_differs: Sequence[Literal["eps", "initial"]] = (),
+    domain: Domain | None = None,
     seed: int = 0,
     replica: int = 0,
     field_tol: float = 1e-6,
@@ -106,6 +109,10 @@ def simulate(
             the errors in space, and in time between snapshots, are measured (``Coupling.field_error``).
         mean_field_differs: what is meant to differ: "eps" where the mean field has another ε or mollifier than the
             particles, such as that of the local equation; "initial" where it starts from another density.
+        domain: where the particles live: the whole space (None, or a domain with ``boundary="decay"``), a closed box
+            (``Box(boundary="neumann")``), at whose walls they are reflected, or a torus (``"periodic"``), in which
+            positions are wrapped (:mod:`kspde.particles.region`): there fields are those of the box's own Green
+            function. Other domains with walls are refused.
         seed: the seed of all random numbers, an integer >= 0.
         replica: the number of the run among those with one seed, an integer >= 0: different replicas have independent
             starting points and noise, for averages over runs.
@@ -145,12 +152,15 @@ def simulate(
     begin = time.perf_counter()
     comm = communicator(comm)
     problem = Problem.of(model, u0, t_end=t_end, eps=eps, mollifier=mollifier, initial=initial)
+    region = region_of(domain, problem)
     simulation = Simulation(
         problem=problem,
         mollifier=str(mollifier),
         counts=_counts(problem.model.species, n),
         given_weights=weights,
         scheme=scheme_of(scheme, dt),
+        domain=domain,
+        region=region,
         seed=Seed(seed, replica),
         fields=FieldOptions(field_tol=field_tol, method=method, memory_limit=memory_limit, include_self=include_self),
         resampling=resampling_of(resampling, growing=problem.model.has_growth, coupled=mean_field is not None),
@@ -162,7 +172,8 @@ def simulate(
         comm=comm,
     )
     check_callable("progress", progress, "one argument, t/t_end")
-    check_mean_field(mean_field, problem, mean_field_differs)
+    check_mean_field(mean_field, problem, mean_field_differs, domain)
+    simulation.scheme.check_region(region)
     simulation.scheme.check(problem.model, weighted=weights is not None, mean_field=mean_field is not None)
     check_work(sum(simulation.counts.values()), steps=check_steps(problem.t_end, simulation.scheme.dt))
     use_threads(comm)

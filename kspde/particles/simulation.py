@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from kspde.domains import Domain
 from kspde.errors import InputError
 from kspde.particles.cloud import Cloud
 from kspde.particles.collapse import Collapse
@@ -17,6 +18,7 @@ from kspde.particles.fields import FieldOptions
 from kspde.particles.fields.base import FieldEvaluator
 from kspde.particles.mean_field import MeanFieldEvaluator
 from kspde.particles.reductions import everyones
+from kspde.particles.region import Region
 from kspde.particles.resampling import Resampling
 from kspde.particles.resume import CheckpointWriter
 from kspde.particles.run import Observer, Progress, Recorder, Run, schedule
@@ -48,6 +50,8 @@ class Simulation:
     counts: Mapping[str, int]
     given_weights: GivenWeights | Mapping[str, GivenWeights] | None
     scheme: Scheme
+    domain: Domain | None
+    region: Region | None
     seed: Seed
     fields: FieldOptions
     mean_field: SolvedDensity | None
@@ -115,6 +119,7 @@ class Simulation:
             masses=seen.masses or weights.masses,
             variations={name: seen.variations.get(name, size) for name, size in weights.variations.items()},
             diagnostics=self._recorders[label].diagnostics(run),
+            domain=self.domain,
             _positions=system.positions,
             _ids=system.ids,
             _weights=weights.each,
@@ -142,7 +147,11 @@ class Simulation:
         needed = bytes_of_particles(n, *options, mean_field=self.mean_field is not None)
         check_memory(f"n = {n:.10g} particles", needed / self.comm.size, self.comm, "give fewer")
         ids = local_ids(self.counts, self.comm)
-        return ids, self.seed.starting_points(self.problem.u0, ids, self.problem.mollified_start, self.comm)
+        points = self.seed.starting_points(self.problem.u0, ids, self.problem.mollified_start, self.comm)
+        if self.region is not None:
+            for x in points.values():
+                self.region.fold(x)
+        return ids, points
 
     @cached_property
     def _weights(self) -> ParticleWeights:
@@ -179,6 +188,7 @@ class Simulation:
                 weights=self._weights_of["mean_field"].each,
                 tol=self.fields.field_tol,
                 comm=self.comm,
+                region=self.region,
             )
         return {
             label: System(
@@ -190,6 +200,7 @@ class Simulation:
                 noise=self.seed.noise,
                 comm=self.comm,
                 weights=self._weights_of[label],
+                region=self.region,
             )
             for label, evaluator in evaluators.items()
         }
@@ -203,6 +214,7 @@ class Simulation:
             dimension=model.dimension,
             weights=self._weights_of[label].each,
             comm=self.comm,
+            region=self.region,
         )
 
     @cached_property
@@ -236,6 +248,7 @@ class Simulation:
             "field_tol": self.fields.field_tol,
             "include_self": self.fields.include_self,
             **({} if self.resampling is None else {"resampling": str(self.resampling)}),
+            **({} if self.region is None else self.region.summary()),
         }
 
     def _description(self) -> dict[str, Any]:

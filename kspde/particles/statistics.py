@@ -112,7 +112,11 @@ class MinimalDistance(Statistic):
                 if x is not None and system.counts[name] > 1:
                     from scipy.spatial import cKDTree
 
-                    distance, _ = cKDTree(x).query(x, k=2, workers=threads_per_rank(system.comm))
+                    torus = system.region if system.region is not None and system.region.periodic else None
+                    if torus is not None:
+                        x = np.mod(x + torus.half_width, torus.side)
+                    tree = cKDTree(x, boxsize=None if torus is None else torus.side)
+                    distance, _ = tree.query(x, k=2, workers=threads_per_rank(system.comm))
                     out[i] = distance[:, 1].min()
         return {"minimal_distance": np.asarray(system.comm.bcast(out))}
 

@@ -13,7 +13,9 @@ from kspde.models import FieldValues, Model
 from kspde.models.coefficients import growth_of
 from kspde.particles.fields.base import Extent, FieldEvaluator
 from kspde.particles.observation import Observation, Tallies, observe
+from kspde.particles.region import Region
 from kspde.particles.weights import ParticleWeights
+from kspde.runtime.compiled import in_blocks
 from kspde.runtime.random import Philox
 from kspde.typing import Array, Comm, Ids
 
@@ -33,6 +35,7 @@ class System:
         noise: random numbers that move the particles.
         comm: the communicator.
         weights: weights of the particles; without them each species has mass 1.
+        region: the closed or periodic box that they live in; None for the whole space.
         seen: result of the last ``observe``.
     """
 
@@ -44,6 +47,7 @@ class System:
     noise: Philox
     comm: Comm
     weights: ParticleWeights | None = None
+    region: Region | None = None
     seen: Observation = field(init=False)
 
     def observe(self, tallies: Tallies | None = None) -> tuple[str, int] | None:
@@ -63,6 +67,32 @@ class System:
                     "floating-point numbers; end earlier, or check the model's growth"
                 )
         return self.seen.not_finite
+
+    def fold(self) -> None:
+        """Bring the particles into their region, where they have one."""
+        if self.region is not None:
+            for x in self.positions.values():
+                in_blocks(lambda rows, x=x: self.region.fold(x[rows]), len(x))  # type: ignore[misc]
+
+    def turned(self, stage: Array) -> Array | None:
+        """Bring stages into the region; return by coordinate −1 where walls reverse directions, None without walls."""
+        if self.region is None:
+            return None
+        signs = self.region.turned(stage)
+        return None if self.region.periodic else signs
+
+    def refuse_oblique(self, species: str, diffusion: Array) -> None:
+        """Refuse a diffusion matrix between walls that is not diagonal: its particles are reflected along D n.
+
+        Raises:
+            InputError: such a matrix.
+        """
+        walls = self.region is not None and not self.region.periodic
+        if walls and diffusion.ndim == 3 and np.any(diffusion * (1.0 - np.eye(diffusion.shape[-1]))):
+            raise InputError(
+                f"the diffusion matrix of species {species!r} is not diagonal: walls reflect particles along D n then, "
+                "which is not offered; give a diagonal one, or a periodic Box"
+            )
 
     def own_weights(self, species: str) -> Array | None:
         """Return the weights of this rank's particles of a species, or None where all are equal."""

@@ -21,7 +21,7 @@ class Experiment:
 
     Attributes:
         problem: the problem.
-        domain: the truncated domain.
+        domain: the truncated domain; particles live in it where it is a closed or periodic Box.
         solve: keyword arguments of ``kspde.solve`` beyond the problem and the domain.
         simulate: keyword arguments of ``kspde.simulate`` beyond the problem; None where there are no particles.
     """
@@ -37,4 +37,4 @@ class Experiment:
 
     def cloud(self, **more: Any) -> Cloud:
         """Simulate the particles, with arguments in place of this experiment's or beside them. Collective."""
-        return simulate(**{**self.problem.arguments, **(self.simulate or {}), **more})
+        return simulate(**{"domain": self.domain, **self.problem.arguments, **(self.simulate or {}), **more})

@@ -11,10 +11,12 @@ from typing import Any
 from kspde.errors import InputError, check_choice, check_flag, check_number
 from kspde.models import Field, Moment
 from kspde.particles.fields.base import MEMORY_LIMIT, FieldEvaluator
+from kspde.particles.fields.box_mesh import BoxMesh
 from kspde.particles.fields.direct import DirectSum
 from kspde.particles.fields.nufft import NonuniformFFT
 from kspde.particles.fields.particle_mesh import ParticleMesh
 from kspde.particles.fields.relaxing import RelaxingFields
+from kspde.particles.region import Region
 from kspde.typing import Array, Comm
 
 __all__ = ["METHODS", "FieldOptions"]
@@ -56,13 +58,17 @@ class FieldOptions:
         dimension: int,
         weights: Mapping[str, float | Array],
         comm: Comm,
+        region: Region | None = None,
     ) -> FieldEvaluator:
-        """Return the evaluator of the fields and moments of an empirical measure.
+        """Return the evaluator of the fields and moments of an empirical measure, in a region or the whole space.
 
         Raises:
             InputError: a method other than the mesh where a field relaxes, or a kernel that it cannot handle.
         """
         make: Any = partial(METHODS[self.method], memory_limit=self.memory_limit)
+        if region is not None:
+            confined: Any = self._confined()
+            make = partial(confined, memory_limit=self.memory_limit, region=region)
         relaxing = [f.name for f in fields if f.tau > 0]
         if relaxing:
             if self.method != "mesh":
@@ -70,7 +76,8 @@ class FieldOptions:
                     f"method = {self.method!r} gives no field with tau > 0 such as {relaxing[0]!r}, which lives on a "
                     f'mesh: use method = "mesh"'
                 )
-            make = partial(RelaxingFields, others=make, memory_limit=self.memory_limit)
+            if region is None:
+                make = partial(RelaxingFields, others=make, memory_limit=self.memory_limit)
         evaluator: FieldEvaluator = make(
             fields,
             moments=moments,
@@ -81,3 +88,8 @@ class FieldOptions:
             comm=comm,
         )
         return evaluator
+
+    def _confined(self) -> type[FieldEvaluator]:
+        if self.method not in ("mesh", "direct"):
+            raise InputError(f'method = {self.method!r} knows neither walls nor tori: use method = "mesh" or "direct"')
+        return BoxMesh if self.method == "mesh" else DirectSum

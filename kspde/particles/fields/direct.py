@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from kspde.errors import InputError
 from kspde.models import Field
+from kspde.particles.fields.accuracy import image_distance
 from kspde.particles.fields.base import Extent, FieldEvaluator
 from kspde.particles.fields.pairs import PairTables, pair_tables, sum_all
 from kspde.particles.reductions import everyones
+from kspde.particles.region import Region
 from kspde.particles.weights import own_and_factor
 from kspde.runtime.compiled import use_threads
 from kspde.typing import Array
@@ -25,11 +29,21 @@ class DirectSum(FieldEvaluator):
         fields: the regularised fields.
         group: the size of one system where the particles are many small ones: particles ``group``·k to ``group``·k +
             ``group`` − 1 of each species interact, and a rank holds whole systems. None: all interact.
+        region: the closed or periodic box, whose images are summed over as far as the kernels reach.
         **options: those of :class:`~kspde.particles.fields.base.FieldEvaluator`.
     """
 
-    def __init__(self, fields: tuple[Field, ...], *, group: int | None = None, **options: Any) -> None:
+    def __init__(
+        self, fields: tuple[Field, ...], *, group: int | None = None, region: Region | None = None, **options: Any
+    ) -> None:
         super().__init__(fields, **options)
+        self._region, self._far = region, 0.0
+        if region is not None and self.active:
+            if any(not f.kernel.decay_rate > 0 for f in self.active):
+                raise InputError(
+                    'method = "direct" has no end of images of a kernel without decay: use method = "mesh"'
+                )
+            self._far = max(image_distance(f.kernel, self.dimension, 0.1 * self.tol) for f in self.active)
         use_threads(self.comm)
         self._group = group
         self._all: dict[str, Array] = {}
@@ -42,7 +56,13 @@ class DirectSum(FieldEvaluator):
         for source in dict.fromkeys(field.source for field in self.active):
             self._all[source] = self._gathered(positions[source])
             self._all_weights[source] = own_and_factor(self.weights[source], self._gathered)
+            if self._region is not None:
+                self._all[source], whose = self._region.images(self._all[source], self._far)
+                own, factor = self._all_weights[source]
+                self._all_weights[source] = None if own is None else own[whose], factor
         diameter = float(np.linalg.norm(extent.size))
+        if self._region is not None:
+            diameter = math.sqrt(self.dimension) * (self._region.side + self._far)
         if diameter > self._reach:
             self._tabulate(1.3 * diameter or 1.0)
 

@@ -12,6 +12,7 @@ from kspde.errors import ConvergenceError, InputError, check_number
 from kspde.matrices import as_matrices, fault, symmetric_roots
 from kspde.models import Model
 from kspde.particles.observation import Tallies
+from kspde.particles.region import Region
 from kspde.particles.system import System
 from kspde.typing import Array, Ids
 
@@ -32,6 +33,8 @@ class Scheme(ABC):
         field_evaluations: number of times per step that the fields of all particles are computed.
         vectors: number of vectors per particle in memory: starting point, position, and those of a step.
         source: where the scheme comes from.
+        confined: whether its stages, if there are any, stay in a closed or periodic box (``System.turned``); where they
+            do not, such a domain is refused.
         grows: whether it changes weights by the model's growth (``System.growth``); a model that has growth is refused
             otherwise.
 
@@ -50,6 +53,7 @@ class Scheme(ABC):
     vectors: ClassVar[float]
     source: ClassVar[str]
     grows: ClassVar[bool] = False
+    confined: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dt", check_number("dt", self.dt, above=0))
@@ -64,6 +68,18 @@ class Scheme(ABC):
             raise InputError(
                 f"scheme = {self.name!r} does not change weights, as the growth of {model} must: use "
                 'scheme="euler-maruyama" or "weak-2"'
+            )
+
+    def check_region(self, region: Region | None) -> None:
+        """Raise unless the scheme moves particles in a region.
+
+        Raises:
+            InputError: it is not ``confined``.
+        """
+        if region is not None and not self.confined:
+            raise InputError(
+                f'scheme = {self.name!r} knows neither walls nor tori: use scheme="euler-maruyama" or "weak-2", or '
+                "the whole space"
             )
 
     @abstractmethod

@@ -3,8 +3,8 @@ r"""The Euler-Maruyama scheme.
 .. math:: X^{k+1} = X^k + b(X^k)\,\Delta t + \sqrt{2 D(X^k)\,\Delta t}\;\xi^k,
 
 with standard normals ξ^k that are a function of (seed, k, particle id), and the symmetric root of a matrix D. Weak
-order 1, strong order 1/2. Where the model has growth, weights follow :math:`w^{k+1} = e^{r(X^k) \Delta t} w^k`: they
-keep their sign for every Δt.
+order 1, which a reflection that follows keeps (:mod:`kspde.particles.region`), strong order 1/2. Where the model has
+growth, weights follow :math:`w^{k+1} = e^{r(X^k) \Delta t} w^k`: they keep their sign for every Δt.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class EulerMaruyama(Scheme):
     field_evaluations = 1
     vectors = 4.0
     grows = True
+    confined = True
     source = (
         "Maruyama, Rend. Circ. Mat. Palermo 4 (1955); Kloeden and Platen, Numerical Solution of Stochastic "
         "Differential Equations (1992), sections 10.2 and 14.1"
@@ -70,6 +71,7 @@ def _advance_species(system: System, species: str, step: int, h: float) -> list[
                 own *= np.exp(h * growth)
         rest = b, drift is not None, h, ids[rows], np.uint64(step), system.noise.key, own
         if diffusion.ndim > 1:
+            system.refuse_oblique(species, diffusion)
             roots = matrix_roots(species, diffusion, 2.0 * h, ids[rows], x.shape[1])
             return _advance_by_matrices(x[rows], np.moveaxis(roots, 0, 2), *rest)
         bad, seen = _advance(x[rows], diffusion, *rest)

@@ -66,6 +66,11 @@ give :math:`\tfrac14 h^2 \sum_r (\partial^2 \sigma^p[\sigma^r, \sigma^r] + \part
 whose last term it removes too.) Higher moments of V, which are not those of independent numbers, enter from
 :math:`h^3` on.
 
+*Walls.* A stage outside of a closed box is reflected, and so are its drift and its derivatives: those of the even
+extension of the box (:mod:`kspde.particles.region`). The weak order is 2 where D and b depend on the position through
+fields alone (but for a particle's own mirror images, an error of O(h/N) there), and 1 where a given drift, or the
+normal slope of a given D, does not vanish on a wall.
+
 The strong order is ½, as for the Euler-Maruyama scheme, because V is not a Lévy area; where the noise commutes it is 1.
 """
 
@@ -112,6 +117,7 @@ class Weak2(Scheme):
     field_evaluations = 3
     vectors = 13.0
     grows = True
+    confined = True
     source = (
         "Kloeden and Platen, Numerical Solution of Stochastic Differential Equations (1992), section 14.2 "
         "(after Talay), with iterated integrals of rank 2: kspde.particles.schemes.weak2"
@@ -139,17 +145,21 @@ class Weak2(Scheme):
         _grow(weights, before, growth, 0.5 * h)
         growth = {name: np.zeros_like(w) for name, w in weights.items()}
         for which, stage in enumerate(stages):
+            turned = {name: system.turned(y) for name, y in stage.items()}
             system.prepare_stage(stage, t + 0.5 * h)
             with together(system.comm):
                 for name, y in stage.items():
                     c = system.at(name, y)
                     s, b = _amplitude_and_drift(system, name, c)
                     _add_growth(growth, system, name, c)
+                    signs = turned[name]
+                    if signs is not None and b.shape == y.shape:
+                        b = signs * b
                     (_add_stage_by_matrices if s.ndim == 3 else _add_stage)(move[name], s, b, normals[name], which, h)
                     varies = len(s) > 1 or len(y) == 1 or system.evaluator.summed
                     if which == 0 and varies:  # not a number, the same everywhere
                         own = _own_moment_slopes(system, name, c, s)
-                        _add_correction(system, name, y, amplitude[name], own, move[name], h)
+                        _add_correction(system, name, y, amplitude[name], own, move[name], h, signs)
         _grow(weights, before, growth, 0.5 * h)
         for name, x in system.positions.items():
             x += move[name]
@@ -184,6 +194,7 @@ def _root(system: System, species: str, diffusion: Array) -> Array:
     """
     ids = system.ids[species]
     if diffusion.ndim > 1:
+        system.refuse_oblique(species, diffusion)
         return matrix_roots(species, diffusion, 2.0, ids, system.model.dimension)
     wrong = np.flatnonzero(~((diffusion >= 0) & (diffusion < np.inf)))
     if len(wrong) and len(ids):
@@ -196,10 +207,20 @@ def _times(s: Array, v: Array) -> Array:
     return np.asarray(np.einsum("nab,nb->na", s, v))
 
 
-def _add_correction(system: System, species: str, y: Array, s: Array, own: list[_Share], move: Array, h: float) -> None:
+def _add_correction(
+    system: System,
+    species: str,
+    y: Array,
+    s: Array,
+    own: list[_Share],
+    move: Array,
+    h: float,
+    signs: Array | None,
+) -> None:
     """Add −(h/2) Σ_a (s e_a·∇) s e_a at the stage y, by differences in the stage's fields and moments.
 
-    A particle's own shares in them move with it; ``own`` are those in moments.
+    A particle's own shares in them move with it; ``own`` are those in moments. ``signs`` are those of directions that
+    walls have reversed.
     """
     share, factor = _SHARE * np.sqrt(0.5 * h), np.sqrt(0.5 * h) / (2 * _SHARE)
     slopes = system.evaluator.own_slopes.get(species, {})
@@ -217,9 +238,10 @@ def _add_correction(system: System, species: str, y: Array, s: Array, own: list[
             ends.append(_amplitude_and_drift(system, species, c)[0][column])
             shares.append([weighted(shifted) for _, weighted in own])
         shifted[part] = y[part]
-        move[part] -= factor * (ends[0] - ends[1])
+        change = ends[0] - ends[1]
         for (slope, _), ahead, behind in zip(own, *shares, strict=True):
-            move[part] -= factor * slope[column] * np.reshape(ahead - behind, rows)
+            change = change + slope[column] * np.reshape(ahead - behind, rows)
+        move[part] -= factor * (change if signs is None else np.reshape(signs[:, axis], rows) * change)
 
 
 def _own_moment_slopes(system: System, species: str, c: FieldValues, s: Array) -> list[_Share]:

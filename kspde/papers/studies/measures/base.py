@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from kspde.domains import check_no_walls
 from kspde.errors import InputError
 from kspde.fem.solution import Solution
 from kspde.papers.studies.experiment import Experiment
@@ -87,7 +86,7 @@ class Measure(ABC):
         """Raise unless the measure is made for an experiment.
 
         Raises:
-            InputError: no mollifier, no particles, particles in a domain with walls, or several species.
+            InputError: no mollifier, no particles, walls that they do not know, or several species.
         """
         problem, species = experiment.problem, experiment.problem.model.species
         if self.mollified and problem.mollifier is None and any(f.mollified for f in problem.fields):
@@ -95,7 +94,7 @@ class Measure(ABC):
         if self.particles and experiment.simulate is None:
             raise InputError(f'measure "{self.name}" needs particles: give [particles] n and dt')
         if self.particles:
-            check_no_walls(experiment.domain)
+            experiment.domain.for_particles()
         if experiment.simulate is not None and not self.particles:
             raise InputError(f'[particles] has no effect with measure "{self.name}": leave it out')
         if len(species) > 1 and not self.several:
