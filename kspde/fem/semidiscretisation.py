@@ -61,7 +61,9 @@ class Semidiscretisation:
         #: fields that are multiples of the density at the same place
         self.local = tuple(f for f in fields if f.kernel.local)
         self._operators: dict[str, FieldOperator] = {
-            f.name: LocalOperator(space, f.kernel) if f in self.local else space.field_operator(f.kernel, f.name)
+            f.name: LocalOperator(space, f.kernel)
+            if f in self.local
+            else space.field_operator(f.kernel, f.name, relaxes=f.tau > 0)
             for f in fields
         }
         #: relaxing fields, in the order of their rows among the unknowns
@@ -133,6 +135,10 @@ class Semidiscretisation:
                 gradients[f.name] = gradient
         _clear_rounding(values, self.space)
         return FieldValues(self.space.points, values, gradients, t, self.moments(unknowns))
+
+    def far_error(self, f: Field, unknowns: Array) -> float | None:
+        """Return what the operator of a field says of its ``far_error``; None for one that relaxes. Collective."""
+        return None if f in self.relaxing else self._operators[f.name].far_error(unknowns[self._source(f)])
 
     def coefficients(self, species: str, c: FieldValues) -> tuple[Array, Array | None]:
         """Return D, shape (n_local,), (n_local, d) or (n_local, d, d), and b, (n_local, d) or None, at the local nodes.

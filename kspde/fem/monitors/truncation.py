@@ -25,6 +25,8 @@ _CROWDED = 1e-6
 _HELD = 0.2e-6
 #: Error of a field by the decay condition, in units of its maximum, above which a run warns.
 _OFF = 1e-2
+#: The same where the field is that of the whole space.
+_FAR = 1e-4
 #: Share of the initial mass outside a mesh above which a run warns.
 _LOST = 1e-4
 #: Share of the initial mass that feels its mirror image above which a run warns.
@@ -195,13 +197,17 @@ def warn_of_outside(system: Semidiscretisation, u0: Mapping[str, InitialDensity]
 def warn_of_decay(system: Semidiscretisation, domain: Domain, unknowns: Array) -> None:
     r"""Warn where the decay condition is not that of the density's field. Collective.
 
+    Fields of the whole space, which a Box has, are right wherever the mass is, but near its sides: for them this is
+    ``FieldOperator.far_error``.
+
     Outside a density with centre of mass m its field is nearly M·G(x − m), G the kernel, with :math:`\partial_n c =
     -w_m c`, w_m the coefficient about m. The one in use, w, changes the field on the boundary by a share of about
     |w − w_m|/(w + w_m). On a square of width 20 with ρ = .05 to 1 and m up to 9.9 from the centre this is 1.2 to 2.2
     times the error found there, wherever that exceeds .1 % of the field's maximum: 2 % for ρ = .2 at half the way to a
-    side. A Box has one coefficient for all of its sides, that of their centres, so that the condition is off for a
-    density at the origin too: at a half-width of 8, ρ = .1 to 1 and m = 0 to (3, 2) the estimate is .67 to 1.13 times
-    the error found on the boundary, .6 to 3 % of the maximum for ρ = .2 and .1 at the origin; inside about half of it.
+    side. For fields that relax a Box has one coefficient for all of its sides, that of their centres, so that the
+    condition is off for a density at the origin too: at a half-width of 8, ρ = .1 to 1 and m = 0 to (3, 2) the estimate
+    is .67 to 1.13 times the error found on the boundary, .6 to 3 % of the maximum for ρ = .2 and .1 at the origin;
+    inside about half of it.
     """
     if domain.boundary != "decay":
         return
@@ -210,6 +216,15 @@ def warn_of_decay(system: Semidiscretisation, domain: Domain, unknowns: Array) -
     for f in system.fields:
         rate = f.kernel.decay_rate
         if not np.isfinite(rate):
+            continue
+        error = system.far_error(f, unknowns)
+        if error is not None:
+            if error > _FAR:
+                warn(
+                    f"mass of {f.source} lies so near to the boundary that {f.name} is off by some {100 * error:.2g} % "
+                    "of its maximum there: give a larger half_width",
+                    space.comm,
+                )
             continue
         u = unknowns[system.model.species.index(f.source)]
         moments = space.integral(u, *(u * x.reshape(u.shape) for x in space.points.T))
@@ -227,7 +242,7 @@ def warn_of_decay(system: Semidiscretisation, domain: Domain, unknowns: Array) -
                 why = f"of a box holds far from mass that is about ({where})"
             warn(
                 f"the decay condition {why}: near the boundary {f.name} is off by some {100 * worst / largest:.2g} % "
-                f"of its maximum; {domain.decay_advice(where, 1 / rate)}",
+                f"of its maximum; {domain.decay_advice(where, 1 / rate if rate else np.inf)}",
                 space.comm,
             )
 

@@ -60,6 +60,13 @@ class FieldOperator(ABC):
     def relaxation(self, prepared: Any, state: Array) -> Array:
         """Return (Δ − ρ²)(c − K * u) as a dual vector, for a field's state c; ρ is the decay rate. Collective."""
 
+    def far_error(self, nodal: Array) -> float | None:
+        """Return an estimate of the error of what lies outside, relative to the largest value. Collective.
+
+        None: the condition on the boundary is that of a field about the centre, which depends on where u is.
+        """
+        return None
+
     def spectrum(self) -> tuple[Array, Array]:
         """Return the eigenvalues of −Δ + ρ² at a field's state, as ``Space.spectrum`` does those of −Δ."""
         raise InputError("this space has no modal coordinates")
@@ -174,8 +181,10 @@ class Space(ABC):
         """
 
     @abstractmethod
-    def field_operator(self, kernel: Kernel, name: str) -> FieldOperator:
+    def field_operator(self, kernel: Kernel, name: str, *, relaxes: bool = False) -> FieldOperator:
         """Return the operator of a kernel, with the domain's boundary condition.
+
+        A field that ``relaxes`` to K * u has an equation of its own in time.
 
         Raises:
             InputError: the kernel cannot be applied here; ``name`` is the field's.
@@ -338,7 +347,7 @@ def decay_coefficient(rate: float, radius: Any, dimension: int) -> Any:
         radius: R > 0, a number or an array.
         dimension: 1, 2 or 3.
     """
-    if not math.isfinite(rate):
+    if not math.isfinite(rate) or (rate == 0 and dimension == 2):
         return 0.0 * radius
     if dimension == 1:
         return rate + 0.0 * radius

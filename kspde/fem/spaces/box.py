@@ -24,6 +24,7 @@ from kspde.fem.spaces.points import Exchange
 from kspde.fem.spaces.slabs import Slabs
 from kspde.fem.spaces.spectral import ConstantShift, SymbolOperator
 from kspde.fem.spaces.tensor import Axis, TensorLaplacian
+from kspde.fem.spaces.whole_space import WholeSpaceOperator
 from kspde.kernels import Kernel
 from kspde.runtime.checkpoint import CheckpointFile
 from kspde.typing import Array, Comm, Indices, Mask
@@ -33,6 +34,8 @@ __all__ = ["BoxSpace"]
 #: An object of DOLFINx, UFL or petsc4py: mypy does not see their types.
 Dolfinx = Any
 
+#: A field has decayed at the boundary where its rate times the half-width is larger.
+_DECAYED = 40.0
 _CELLS = {1: "interval", 2: "quadrilateral", 3: "hexahedron"}
 
 
@@ -166,14 +169,18 @@ class BoxSpace(Space):
         lam = self.laplacian().eigenvalues
         return lambda shift, diffusion, rhs, size: rhs / (shift + diffusion * lam)
 
-    def field_operator(self, kernel: Kernel, name: str) -> FieldOperator:
-        """Return the pointwise multiplication by the symbol; one Robin coefficient for all sides.
+    def field_operator(self, kernel: Kernel, name: str, *, relaxes: bool = False) -> FieldOperator:
+        """Return the pointwise multiplication by the symbol, with what the whole space adds where that matters.
+
+        Fields that relax, and those that have decayed at the boundary, have one Robin coefficient for all sides.
 
         Raises:
             InputError: the symbol is not finite on the spectrum.
         """
         robin = 0.0
         if self.domain.boundary == "decay":
+            if kernel.factors[0].fundamental and not relaxes and kernel.decay_rate * self.radius < _DECAYED:
+                return WholeSpaceOperator(self.axes, self.laplacian(), self.mass, self.radius, kernel, name)
             robin = float(decay_coefficient(kernel.decay_rate, self.radius, self.dimension))
         return SymbolOperator(self.laplacian(robin), kernel, robin, name)
 

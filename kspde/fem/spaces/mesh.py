@@ -253,7 +253,7 @@ class MeshSpace(Space):
         """Return a solver with one matrix per species, refactorised only when shift or D change. Collective."""
         return ShiftedSystems(self, self.stiffness, options)
 
-    def field_operator(self, kernel: Kernel, name: str) -> FieldOperator:
+    def field_operator(self, kernel: Kernel, name: str, *, relaxes: bool = False) -> FieldOperator:
         """Return the kernel as polynomials in resolvents: Helmholtz solves with constant matrices."""
         parts = [(part, self.resolvent(part)) for part in kernel.resolvents]
         rate = kernel.decay_rate

@@ -18,6 +18,8 @@ __all__ = ["ConstantShift", "SymbolOperator"]
 
 #: sup s/inf s up to which the matrix with a constant shift is a good preconditioner
 _EVEN = 50.0
+#: In place of λ = 0, where λ g(λ) has a limit.
+_TINY = 1e-30
 
 
 class SymbolOperator(FieldOperator):
@@ -40,6 +42,7 @@ class SymbolOperator(FieldOperator):
         # Without decay and without an outside only u minus its mean has a field.
         constant = eigenvalues == 0.0 if kernel.decay_rate == 0.0 else np.zeros(eigenvalues.shape, dtype=bool)
         self._factors = np.where(constant, 0.0, kernel.symbol(np.where(constant, 1.0, eigenvalues)))
+        self._constant, self._source = constant, _TINY * float(kernel.symbol(np.full(1, _TINY))[0])
         # Denormal numbers slow matrix products down ten times.
         self._factors[np.abs(self._factors) < 1e-40 * np.abs(self._factors).max(initial=0.0)] = 0.0
         self._rate = kernel.relaxation_rate**2
@@ -47,13 +50,13 @@ class SymbolOperator(FieldOperator):
         if not np.all(np.isfinite(self._factors)):
             raise InputError(f"the symbol of field {name!r} is not finite on the spectrum of the Laplacian")
 
-    def prepare(self, nodal: Array, state: Array | None) -> Array:
+    def prepare(self, nodal: Array, state: Array | None) -> Any:
         """Return the modal coefficients of u; with Neumann's condition they are the state."""
         if state is not None and self.key == 0.0:
             return state
         return self._laplacian.transform(nodal)
 
-    def apply(self, prepared: Array, gradient: bool) -> tuple[Array, Array | None]:
+    def apply(self, prepared: Any, gradient: bool) -> tuple[Array, Array | None]:
         """Multiply and transform back."""
         modes = self._factors * prepared
         return self._laplacian.back(modes).ravel(), self._laplacian.gradient(modes) if gradient else None
@@ -72,7 +75,9 @@ class SymbolOperator(FieldOperator):
 
     def relaxation(self, prepared: Array, state: Array) -> Array:
         """Return (Λ + ρ²)(g û − ĉ)."""
-        return self._stiff * (self._factors * prepared - state)
+        out = self._stiff * (self._factors * prepared - state)
+        out[self._constant] = self._source * prepared[self._constant]
+        return out
 
     def spectrum(self) -> tuple[Array, Array]:
         """Return Λ + ρ²."""

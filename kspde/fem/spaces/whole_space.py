@@ -1,0 +1,263 @@
+r"""Fields of the whole space on a box: what the box's own Green function leaves out, from the charge inside.
+
+On the box, with the fundamental solution K of :math:`(-\Delta + \mu^2)/s` on :math:`\mathbb R^d`, :math:`c = K * u` is
+:math:`c_0 + h`: :math:`c_0` has no flux through the sides and the source u, without its mean; h has no source but a
+constant one, and the flux :math:`g = \partial_n c` of the field itself. h is smooth, as no charge lies on the boundary,
+and polynomials of degree ``DEGREE`` hold it: a Galerkin method with their eigenfunctions. g is a sum over the charge,
+
+.. math:: g(x) = \int \frac{K'(r)}{r}\, n\cdot(x - y)\, u(y)\, dy, \qquad r = |x - y|, \qquad
+    -\frac{K'(r)}{s\,r} = \frac{1}{2\pi^{d/2}} \int_0^\infty t^{d/2 - 1} e^{-\mu^2/4t}\, e^{-t r^2}\, dt,
+
+and each Gaussian is a product over the directions. Cut off at :math:`t r_0^2 = 32` the integral is that of K, from a
+distance :math:`r_0` on, to 1e-14, and nearer that of K blurred over :math:`r_0/8`. The trapezoidal rule in log t, whose
+smallest nodes Lanczos's method turns into a Gauss rule, has some fifty nodes. A constant is left, which the field at
+the corners, farthest from the charge, decides. Mollified kernels have the same g, times j(−μ²), outside of what the
+mollifier smears: the mean over j of a solution of :math:`\Delta f = \mu^2 f`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from kspde.fem.spaces.slabs import Slabs
+from kspde.fem.spaces.spectral import SymbolOperator
+from kspde.fem.spaces.tensor import Axis, TensorLaplacian
+from kspde.kernels import Kernel
+from kspde.typing import Array
+
+__all__ = ["WholeSpaceOperator", "gaussians", "outside_factor"]
+
+#: The degree of polynomials of h, by dimension.
+DEGREE = {1: 63, 2: 63, 3: 40}
+#: The r₀ above, in half-widths.
+_NEAREST = 0.05
+#: The step of the trapezoidal rule in log t, and the nodes of the Gauss rule that replaces its small t.
+_STEP, _NODES = 0.3, 8
+#: What h may lack, relative to its largest coefficient.
+_NEGLIGIBLE = 1e-14
+
+
+class WholeSpaceOperator(SymbolOperator):
+    """K * u on the whole space at the nodes of a box that holds u.
+
+    Args:
+        axes: the directions.
+        laplacian: −Δ without flux through the sides.
+        mass: the weights of this rank's nodes.
+        half_width: L.
+        kernel: K, the slowest of whose factors is a fundamental solution.
+        name: the field's.
+    """
+
+    def __init__(
+        self,
+        axes: Sequence[Axis],
+        laplacian: TensorLaplacian,
+        mass: Array,
+        half_width: float,
+        kernel: Kernel,
+        name: str,
+    ) -> None:
+        super().__init__(laplacian, kernel, 0.0, name)
+        self.key = "whole space"
+        self._factors[laplacian.eigenvalues == 0.0] = 0.0
+        self._mass = mass
+        self._far = _FarField(axes, laplacian.slabs, half_width, kernel)
+
+    def prepare(self, nodal: Array, state: Array | None) -> Any:
+        """Return the modal coefficients of u, which are the state, and its charges at the nodes."""
+        return self._laplacian.transform(nodal) if state is None else state, self._mass * nodal
+
+    def apply(self, prepared: Any, gradient: bool) -> tuple[Array, Array | None]:
+        """Add h to the field without flux."""
+        modes, charges = prepared
+        value, slope = super().apply(modes, gradient)
+        h, *slopes = self._far(charges, value.reshape(charges.shape), gradient)[1:]
+        value += h.ravel()
+        if slope is not None:
+            for a, part in enumerate(slopes):
+                slope[:, a] += part.ravel()
+        return value, slope
+
+    def far_error(self, nodal: Array) -> float:
+        """Return the sum of the coefficients of h in the last tenth of the degrees, relative to sup|c|. Collective."""
+        modes, charges = self.prepare(nodal, None)
+        value, _ = super().apply(modes, False)
+        h, outside = self._far(charges, value.reshape(charges.shape), False)
+        size = float(np.max(np.abs(value + outside.ravel()), initial=0.0))
+        size = max(self._laplacian.slabs.comm.allgather(size))
+        h[(slice(0, int(0.9 * len(h))),) * h.ndim] = 0.0
+        return float(np.abs(h).sum()) / size if size > 0 else 0.0
+
+
+class _FarField:
+    """h and its gradient at the nodes, from charges at the nodes.
+
+    Args:
+        axes: the directions.
+        slabs: the distribution of nodal arrays.
+        half_width: L.
+        kernel: K.
+    """
+
+    def __init__(self, axes: Sequence[Axis], slabs: Slabs, half_width: float, kernel: Kernel) -> None:
+        d = self._dimension = len(axes)
+        self._comm = slabs.comm
+        potential, *others = kernel.factors
+        mu2 = potential.decay_rate**2
+        factor = math.prod(outside_factor(j, mu2) for j in others)
+        strength = float(potential.symbol(np.ones(1))[0]) * (1 + mu2)
+        t, w = gaussians(potential.decay_rate, d, _NEAREST * half_width, 2 * math.sqrt(d) * half_width)
+        degree = DEGREE[d]
+        lam, self._modes = _eigenfunctions(degree, half_width)
+        total = np.asarray(sum(np.meshgrid(*[lam] * d, indexing="ij")))
+        total[(0,) * d] = np.inf  # the constant is found at the corners
+        self._inverse = 1.0 / (total + mu2)
+        ends = np.polynomial.legendre.legvander(np.array([-1.0, 1.0]), degree)
+        #: the eigenfunctions at both ends, shape (2, degree + 1)
+        self._ends = ends @ self._modes
+        rows = [slice(slabs.first, slabs.last), *[slice(None)] * (d - 1)]
+        nodes = [axis.nodes[part] for axis, part in zip(axes, rows, strict=True)]
+        #: by direction: polynomials at the nodes, and their derivatives
+        self._values = [np.polynomial.legendre.legvander(x / half_width, degree) for x in nodes]
+        derivative = np.polynomial.legendre.legder(np.eye(degree + 1)) / half_width
+        self._slopes = [np.asarray(values[:, :-1] @ derivative) for values in self._values]
+        #: by direction: the flux of a Gaussian through both of its sides, shape (2 K, n)
+        self._across = []
+        #: by direction: the shares of Gaussians in the eigenfunctions along a side, shape (K, degree + 1, n)
+        self._along = []
+        gauss, weights = np.polynomial.legendre.leggauss(2 * degree)
+        shapes = np.polynomial.legendre.legvander(gauss, degree) @ self._modes * (half_width * weights)[:, None]
+        for x in nodes:
+            away = half_width + np.array([[1.0], [-1.0]]) * x
+            across = -strength * factor * w[:, None, None] * away * np.exp(-t[:, None, None] * away**2)
+            self._across.append(across.reshape(-1, len(x)))
+            squares = np.subtract.outer(half_width * gauss, x) ** 2
+            self._along.append(np.stack([shapes.T @ np.exp(-tk * squares) for tk in t]))
+        self._corner = factor * _mean_at_corners(potential, nodes, half_width)
+        #: where this rank's nodes are corners
+        first, last = slabs.first == 0, slabs.last == len(axes[0])
+        self._at_corner = np.ix_([0] * first + [-1] * last, *[[0, -1]] * (d - 1))
+
+    def __call__(self, charges: Array, value: Array, gradient: bool) -> list[Array]:
+        """Return the coefficients of h, h and, if wanted, its derivatives at this rank's nodes. Collective.
+
+        Args:
+            charges: shape of nodal arrays.
+            value: c_0.
+            gradient: whether derivatives are wanted.
+        """
+        d, size = self._dimension, len(self._inverse)
+        charges = charges.reshape(self._corner.shape)
+        constant = np.vdot(self._corner, charges) - value.reshape(charges.shape)[self._at_corner].sum() / 2**d
+        sums = np.concatenate([*(self._flux(charges, a).ravel() for a in range(d)), [constant]])
+        if self._comm.size > 1:
+            from mpi4py import MPI
+
+            self._comm.Allreduce(MPI.IN_PLACE, sums)
+        modes = np.zeros((size,) * d)
+        for a, flux in enumerate(sums[:-1].reshape(d, 2, *(size,) * (d - 1))):
+            modes += np.moveaxis(np.tensordot(self._ends, flux, (0, 0)), 0, a)
+        h = _applied([self._modes] * d, modes * self._inverse)
+        h[(0,) * d] += sums[-1] - h[(slice(0, None, 2),) * d].sum()  # odd polynomials have the mean 0 at the corners
+        out, h = [h], h[_significant(h)]
+        out.append(_applied([np.asarray(v[:, :k]) for v, k in zip(self._values, h.shape, strict=True)], h))
+        for a in range(d if gradient else 0):
+            chosen = [np.asarray((self._slopes if a == b else self._values)[b][:, :k]) for b, k in enumerate(h.shape)]
+            out.append(_applied(chosen, h))
+        return out
+
+    def _flux(self, charges: Array, a: int) -> Array:
+        """Return this rank's share of g on both sides of a direction, in eigenfunctions along them."""
+        count = len(self._along[0])
+        rest = np.tensordot(self._across[a], charges, (1, a)).reshape(count, 2, *np.delete(charges.shape, a))
+        along = [matrix for b, matrix in enumerate(self._along) if b != a]
+        if not along:
+            return np.asarray(rest.sum(axis=0))
+        if len(along) == 2:
+            rest = np.matmul(along[0][:, None], rest)
+        return np.asarray(np.einsum("ks...n,kpn->s...p", rest, along[-1], optimize=True))
+
+
+def _mean_at_corners(kernel: Kernel, nodes: Sequence[Array], half_width: float) -> Array:
+    """Return the mean of K over the distances of nodes from the corners."""
+    d = len(nodes)
+    squares = [[(x + half_width) ** 2, (x - half_width) ** 2] for x in nodes]
+    out = np.zeros([len(x) for x in nodes])
+    for chosen in product(*squares):
+        distance = np.sqrt(np.asarray(sum(np.meshgrid(*chosen, indexing="ij"))))
+        out += kernel.profile(np.maximum(distance, 1e-3 * half_width), d) / 2**d
+    return out
+
+
+def _applied(matrices: Sequence[Array], x: Array) -> Array:
+    """Return x with a matrix applied to each direction."""
+    for a, matrix in enumerate(matrices):
+        x = np.moveaxis(np.tensordot(matrix, x, (1, a)), 0, a)
+    return x
+
+
+def _significant(h: Array) -> tuple[slice, ...]:
+    """Return the leading coefficients, without those that are round-off."""
+    size = np.abs(h)
+    most = _NEGLIGIBLE * size.max(initial=0.0)
+    counts = [np.flatnonzero(size.max(axis=tuple(b for b in range(h.ndim) if b != a)) > most) for a in range(h.ndim)]
+    return tuple(slice(0, int(found[-1]) + 1 if len(found) else 1) for found in counts)
+
+
+def _eigenfunctions(degree: int, half_width: float) -> tuple[Array, Array]:
+    """Return eigenvalues of −d²/dx² without flux among polynomials on [−L, L], and Legendre coefficients in columns."""
+    from scipy.linalg import eigh
+
+    nodes, weights = np.polynomial.legendre.leggauss(degree + 1)
+    values = np.polynomial.legendre.legvander(nodes, degree)
+    slopes = values[:, :-1] @ np.polynomial.legendre.legder(np.eye(degree + 1))
+    mass = half_width * 2.0 / (2 * np.arange(degree + 1) + 1)
+    lam, modes = eigh(slopes.T @ (weights[:, None] * slopes) / half_width, np.diag(mass))
+    lam[0], modes[:, 0] = 0.0, 0.0
+    modes[0, 0] = (2 * half_width) ** -0.5
+    return lam, modes
+
+
+def gaussians(screening: float, dimension: int, nearest: float, farthest: float) -> tuple[Array, Array]:
+    """Return t and w with −K'(r)/r = Σ w exp(−t r²) for nearest ≤ r ≤ farthest, K of strength 1."""
+    t = np.exp(np.arange(math.log(32.0 / nearest**2), -2.0 * math.log(farthest) - 70.0 / dimension, -_STEP))
+    w = 0.5 * _STEP * math.pi ** (-0.5 * dimension) * t ** (0.5 * dimension) * np.exp(-0.25 * screening**2 / t)
+    few = t * farthest**2 < 1.0
+    t, w = (np.append(each[~few], rule) for each, rule in zip((t, w), _gauss(t[few], w[few]), strict=True))
+    size = w * np.exp(-t * nearest**2)
+    keep = size > 1e-16 * size.max()
+    return t[keep], w[keep]
+
+
+def _gauss(t: Array, w: Array) -> tuple[Array, Array]:
+    """Return the Gauss rule of a discrete measure, by Lanczos's method."""
+    if not np.sum(w > 0) > _NODES:
+        return t[w > 0], w[w > 0]
+    vectors = [np.sqrt(w / w.sum())]
+    diagonal, beside = [], []
+    for _ in range(_NODES):
+        v = t * vectors[-1]
+        diagonal.append(float(v @ vectors[-1]))
+        for other in (*vectors, *vectors):
+            v = v - (v @ other) * other
+        beside.append(float(np.linalg.norm(v)))
+        vectors.append(v / beside[-1])
+    nodes, basis = np.linalg.eigh(np.diag(diagonal) + np.diag(beside[:-1], 1) + np.diag(beside[:-1], -1))
+    return nodes, w.sum() * basis[0] ** 2
+
+
+def outside_factor(mollifier: Kernel, mu2: float) -> float:
+    """Return j(−μ²), the symbol continued: what the mollifier makes of a potential outside of what it smears."""
+    with np.errstate(all="ignore"):
+        value = float(mollifier.symbol(np.array([-mu2]))[0])
+    if math.isfinite(value):
+        return value
+    nodes = np.cos(np.pi * (np.arange(9) + 0.5) / 9)  # from [0, 8 μ²]
+    fit = np.polynomial.chebyshev.chebfit(nodes, mollifier.symbol(4 * mu2 * (1 + nodes)), 8)
+    return float(np.polynomial.chebyshev.chebval(-1.25, fit))

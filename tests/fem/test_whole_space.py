@@ -1,0 +1,114 @@
+"""Fields of the whole space on a box: exact potentials of Gaussians, wherever they sit, on any number of ranks."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+from scipy.special import exp1
+
+import kspde
+from kspde.fem import backend
+
+backend.require()
+
+from kspde.fem.semidiscretisation import Semidiscretisation  # noqa: E402
+from kspde.fem.spaces import build_space  # noqa: E402
+
+MASS = 2.5
+
+
+class Potential(kspde.Model):
+    def __init__(self, kernel, dimension=2, strength=0.0):
+        self.kernel, self.dimension, self.strength = kernel, dimension, strength
+
+    @property
+    def fields(self):
+        return (kspde.Field(name="c", kernel=self.kernel, gradient=True, value=False),)
+
+    def diffusion(self, species, c):
+        return 1.0
+
+    def drift(self, species, c):
+        return self.strength * c.gradient("c")
+
+
+def exact(mu, variance, d, r):
+    """K * N(0, σ²) and its slope, ∫ (4πs)^(−d/2) exp(−r²/4s − μ²(s − σ²/2)) ds over s > σ²/2 in log s."""
+    nodes, weights = np.polynomial.legendre.leggauss(16)
+    edges = np.linspace(np.log(0.5 * variance), np.log(45 / mu**2), 80)
+    s = np.exp((edges[:-1, None] + 0.5 * np.diff(edges)[:, None] * (nodes + 1)).ravel())
+    w = (0.5 * np.diff(edges)[:, None] * weights).ravel() * s * (4 * np.pi * s) ** (-0.5 * d)
+    w *= np.exp(-(mu**2) * (s - 0.5 * variance))
+    waves = np.exp(-np.multiply.outer(r**2, 0.25 / s))
+    return waves @ w, -r * (waves @ (w / (2 * s)))
+
+
+def unscreened(variance, r):
+    """−(log r² + E₁(r²/2σ²))/4π and −(1 − exp(−r²/2σ²))/2πr."""
+    z = 0.5 * r**2 / variance
+    return -(2 * np.log(r) + exp1(z)) / (4 * np.pi), np.expm1(-z) / (2 * np.pi * r)
+
+
+@cache
+def space_of(box, d):
+    return build_space(box, d, MPI.COMM_WORLD)
+
+
+def error(model, box, centre, std, mu, eps=0.0):
+    """The largest errors of c and of ∇c at all nodes, relative to their maxima."""
+    space = space_of(box, model.dimension)
+    mollifier = kspde.GaussianMollifier(eps=eps) if eps else None
+    system = Semidiscretisation(model, model.regularised_fields(mollifier), space)
+    d, x = model.dimension, space.points - np.array(centre)
+    r = np.maximum(np.linalg.norm(x, axis=1), 1e-12)
+    u = MASS * np.exp(-0.5 * (r / std) ** 2) / (2 * np.pi * std**2) ** (0.5 * d)
+    c = system.field_values(u.reshape(1, *space.mass.shape), 0.0)
+    rim = np.flatnonzero(space.reach(space.points) == 1)
+    sample = np.concatenate((np.arange(0, len(r), 1 + len(r) // 1000), rim[:: 1 + len(rim) // 500]))
+    variance = std**2 + eps**2
+    value, slope = unscreened(variance, r[sample]) if mu == 0 else exact(mu, variance, d, r[sample])
+    gradient = (slope / r[sample])[:, None] * x[sample]
+    found = [(c["c"][sample], MASS * value), (c.gradient("c")[sample], MASS * gradient)]
+    sizes = np.array([[np.abs(a - b).max(), np.abs(b).max()] for a, b in found])
+    sizes = space.maximum(sizes)
+    return sizes[:, 0] / sizes[:, 1]
+
+
+@pytest.mark.parametrize(
+    ("mu", "centre", "eps"),
+    [
+        pytest.param(0.0, (0, 0), 0.0, marks=pytest.mark.one_rank),
+        pytest.param(0.0, (3, 2), 0.0, marks=pytest.mark.one_rank),
+        (0.0, (6, -5), 0.0),
+        (0.1, (6, -5), 0.3),
+        pytest.param(0.01, (6, -5), 0.0, marks=pytest.mark.one_rank),
+        pytest.param(1e-3, (6, -5), 0.0, marks=pytest.mark.one_rank),
+    ],
+)
+def test_the_plane(mu, centre, eps):
+    box = kspde.Box(half_width=14.0, cells=32, degree=8, grading=0.0)
+    kernel = kspde.Yukawa(screening=mu)
+    value, gradient = error(Potential(kernel), box, centre, 0.7, mu, eps)
+    assert value < 1e-9
+    assert gradient < 4e-7
+
+
+@pytest.mark.parametrize(("d", "mu"), [(1, 0.1), (3, 0.1), pytest.param(3, 1e-3, marks=pytest.mark.one_rank)])
+def test_the_line_and_space(d, mu):
+    box = kspde.Box(half_width=6.0, cells=7 if d == 3 else 24, degree=6, dimension=d, grading=1.0)
+    value, gradient = error(Potential(kspde.Yukawa(screening=mu), d), box, (1.2, -0.8, 0.5)[:d], 0.7, mu)
+    assert value < (1e-4 if d == 3 else 1e-8)
+    assert gradient < (1e-2 if d == 3 else 1e-5)
+
+
+@pytest.mark.parametrize("centre", [pytest.param((0.0, 0.0), marks=pytest.mark.one_rank), (4.0, -3.0)])
+@pytest.mark.parametrize("mass", [4 * np.pi, 16 * np.pi])
+def test_the_second_moment(mass, centre):
+    """d/dt ∫|x|²u = 4M(1 − M/8π) for ∂_t u = Δu − ∇·(u∇c), −Δc = u."""
+    u0 = kspde.GaussianMixture(weights=(1.0,), means=(centre,), stds=(0.7,), mass=mass)
+    box = kspde.Box(half_width=14.0, cells=24, degree=8, grading=1.0)
+    pde = kspde.solve(Potential(kspde.LogPotential(), strength=1.0), u0, box, t_end=0.02, tol=1e-7)
+    t, second = pde.diagnostics["t"], pde.diagnostics["second_moment"]
+    slopes = np.diff(second) / np.diff(t)
+    np.testing.assert_allclose(slopes / (4 * mass), 1 - mass / (8 * np.pi), rtol=0, atol=1e-6)
