@@ -17,6 +17,7 @@ from kspde.distances.registry import DISTANCES
 from kspde.domains import DOMAINS
 from kspde.fem.diagnostics import STATISTICS as DENSITY_STATISTICS
 from kspde.fem.schemes import SCHEMES as DENSITY_SCHEMES
+from kspde.fem.regrid import Regrid
 from kspde.fem.solve import solve
 from kspde.initial import DENSITIES
 from kspde.kernels import MOLLIFIERS
@@ -86,7 +87,9 @@ _SYSTEM: dict[str, tuple[Any, Any, str]] = {
         "the mollifier j^ε; without this table the density solves the equation that is not regularised",
     ),
     "density": (
-        section(solve, name="density", types=_TIMES, objects={"save": SaveAt, "scheme": DENSITY_SCHEMES}),
+        section(
+            solve, name="density", types=_TIMES, objects={"save": SaveAt, "regrid": Regrid, "scheme": DENSITY_SCHEMES}
+        ),
         None,
         "how the density is solved: arguments of kspde.solve",
     ),

@@ -48,7 +48,7 @@ class Regrid:
         peak: the maximum of a density at which the run ends, before ``t_end``: no grid reaches a blow-up.
         nodes_per_peak: the fewest nodes across a peak, in each direction at half its height; where fewer cross one, the
             densities move to a box with cells for twice as many. 10 unless given, 32 for elements of degree 1.
-        compare: whether a coarser run follows for estimates of errors, which takes about half as long again.
+        coarser_run: whether a coarser run follows for estimates of errors, which takes about half as long again.
 
     Raises:
         InputError: a value out of range.
@@ -56,17 +56,17 @@ class Regrid:
 
     peak: float
     nodes_per_peak: int | None = None
-    compare: bool = True
+    coarser_run: bool = True
 
     def __post_init__(self) -> None:
-        check_flag("compare", self.compare)
+        check_flag("coarser_run", self.coarser_run)
         check_number("peak", self.peak, above=0)
         if self.nodes_per_peak is not None:
             check_integer("nodes_per_peak", self.nodes_per_peak, at_least=4, at_most=1000)
 
     def coarser(self, degree: int) -> Regrid:
         """Return the request for the coarser run, on elements of a degree."""
-        return replace(self, nodes_per_peak=max(4, self.fewest(degree) * 2 // 3), compare=False)
+        return replace(self, nodes_per_peak=max(4, self.fewest(degree) * 2 // 3), coarser_run=False)
 
     def fewest(self, degree: int) -> int:
         """Return the fewest nodes across a peak."""

@@ -261,7 +261,7 @@ class _Request:
         """Return what a summary says of a blow-up, after a coarser run if that is wanted. Collective."""
         regrid, coarser = self.regrid, None
         assert regrid is not None
-        if regrid.compare:
+        if regrid.coarser_run:
             request = replace(
                 self,
                 scheme=replace(self.scheme, tol=min(10.0 * (self.scheme.tol or 0.0), 0.1)),

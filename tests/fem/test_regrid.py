@@ -82,7 +82,7 @@ def test_a_parabolic_signal_is_followed_by_the_grid() -> None:
     model = kspde.KellerSegel(chi=1.0, mu=1.0, tau=1.0, v0=gaussian(500.0, 50.0))
     box = kspde.Box(half_width=0.5, cells=12, degree=8, boundary="neumann")
     save = kspde.SaveAt(times=[4e-5])
-    regrid = kspde.Regrid(peak=2e5, nodes_per_peak=8, compare=False)
+    regrid = kspde.Regrid(peak=2e5, nodes_per_peak=8, coarser_run=False)
     pde = kspde.solve(model, gaussian(1000.0, 100.0), box, t_end=1.0, tol=3e-6, save=save, regrid=regrid)
     summary = pde.summary()
     assert len(summary["regrids"]) >= 2
@@ -92,7 +92,7 @@ def test_a_parabolic_signal_is_followed_by_the_grid() -> None:
     assert pde.t_end == pde.diagnostics["t"][-1]
     assert_allclose(pde.evaluate([[0.0, 0.0]], t=4e-5), 39885.0, rtol=5e-4)
     low, high = summary["blow_up"]["interval"]
-    assert pde.t_end < low < 1.18e-4 < high
+    assert pde.t_end < low < 1.095e-4 < high
     # between 8π and all of the mass within ten times λ = √(8/max u)
     radius = 10 * np.sqrt(8 / pde.diagnostics["maximum"][-1])
     r, w = np.polynomial.legendre.leggauss(60)
@@ -109,13 +109,13 @@ def test_a_parabolic_signal_is_followed_by_the_grid() -> None:
 def test_the_positive_scheme_regrids_and_resumes(tmp_path) -> None:
     place = (0.11, -0.07)
     model = kspde.KellerSegel(chi=1.0, mu=1.0)
-    box = kspde.Box(half_width=0.5, cells=40, degree=1, boundary="neumann", grading=1.0)
+    box = kspde.Box(half_width=0.5, cells=24, degree=1, boundary="neumann", grading=1.0)
     run = {
         "scheme": "positive-2",
-        "tol": 3e-3,
+        "tol": 1e-2,
         "t_end": 1.0,
         "save": kspde.SaveAt(times=[5e-5]),
-        "regrid": kspde.Regrid(peak=1.5e4, nodes_per_peak=8, compare=False),
+        "regrid": kspde.Regrid(peak=2e4, nodes_per_peak=6, coarser_run=False),
     }
     u0 = gaussian(3000.0, 200.0, place)
     whole = kspde.solve(model, u0, box, **run)
@@ -169,6 +169,6 @@ def test_what_cannot_regrid_is_refused() -> None:
     ):
         with pytest.raises(kspde.InputError, match=words):
             kspde.solve(model, u0, domain, t_end=1.0, **{"regrid": regrid, **options})
-    for wrong in ({"peak": 0.0}, {"peak": 1.0, "nodes_per_peak": 2}, {"peak": 1.0, "compare": 1}):
+    for wrong in ({"peak": 0.0}, {"peak": 1.0, "nodes_per_peak": 2}, {"peak": 1.0, "coarser_run": 1}):
         with pytest.raises(kspde.InputError, match=list(wrong)[-1]):
             kspde.Regrid(**wrong)
