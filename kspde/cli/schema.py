@@ -16,8 +16,8 @@ from kspde.distances import compare
 from kspde.distances.registry import DISTANCES
 from kspde.domains import DOMAINS
 from kspde.fem.diagnostics import STATISTICS as DENSITY_STATISTICS
-from kspde.fem.schemes import SCHEMES as DENSITY_SCHEMES
 from kspde.fem.regrid import Regrid
+from kspde.fem.schemes import SCHEMES as DENSITY_SCHEMES
 from kspde.fem.solve import solve
 from kspde.initial import DENSITIES
 from kspde.kernels import MOLLIFIERS
