@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -26,14 +26,15 @@ __all__ = [
     "check_comparable",
     "check_species",
     "check_together",
-    "check_unweighted",
     "clouds_in",
     "differences",
     "equally_weighted",
     "is_cloud",
     "is_solution",
     "known",
+    "known_cloud",
     "mass_of",
+    "own_weights",
 ]
 
 #: The stream of random numbers that choose particles by their weights.
@@ -41,6 +42,9 @@ _DRAWN = 4
 
 #: How a run was computed, by the names in its summary.
 _NUMERICS = ("scheme", "tol", "dt", "include_self")
+
+#: By how many standard deviations masses of random weights may differ.
+_MOST_NOISE = 4.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +61,9 @@ class Known:
         domain: the domain of a density, or that particles were given.
         run: the solution or the cloud.
         simulated: whether they are simulated particles.
+        signed: whether it has both signs.
+        variation: its total variation, ∫|u| or Σ|w|; None stands for the mass.
+        mass_noise: the standard deviation of the mass of as many independent particles with such weights.
     """
 
     what: str
@@ -68,6 +75,14 @@ class Known:
     domain: Any = None
     run: Run | None = None
     simulated: bool = False
+    signed: bool = False
+    variation: float | None = None
+    mass_noise: float = 0.0
+
+    @property
+    def size(self) -> float:
+        """The total variation."""
+        return abs(self.mass) if self.variation is None else self.variation
 
     @property
     def eps(self) -> float | None:
@@ -80,7 +95,7 @@ class Known:
         return self.run is not None and self.run.model.has_growth
 
 
-def known(run: Run, species: str, *, what: str, t: float | None = None) -> Known:
+def known(run: Run, species: str, *, what: str, t: float | None = None, **more: Any) -> Known:
     """Return what is known of a species of a solution or a cloud, at time t or the final one."""
     return Known(
         what=what,
@@ -92,7 +107,35 @@ def known(run: Run, species: str, *, what: str, t: float | None = None) -> Known
         domain=getattr(run, "domain", None),
         run=run,
         simulated=hasattr(run, "ids_of"),
+        **more,
     )
+
+
+def known_cloud(cloud: ParticleCloud, species: str) -> Known:
+    """Return what is known of a species of a cloud, from its weights. Collective."""
+    weights, about = own_weights(cloud, species), known(cloud, species, what="particles")
+    if weights is None:
+        return about
+    sums = np.array([len(weights), weights.sum(), np.abs(weights).sum(), weights @ weights, (weights < 0).sum()])
+    n, mass, size, square, negative = np.sum(cloud.comm.allgather(sums), axis=0).tolist()
+    noise = math.sqrt(max(square - mass**2 / n, 0.0))
+    return replace(about, mass=mass, variation=size, mass_noise=noise, signed=negative > 0)
+
+
+def own_weights(cloud: ParticleCloud, species: str) -> Array | None:
+    """Return the weights of this rank's particles of a species; None where all are equal and positive. Collective.
+
+    Raises:
+        InputError: a weight that is not finite, or none that is not 0; on every rank.
+    """
+    if not hasattr(cloud, "weights_of"):
+        return None
+    weights = np.asarray(cloud.weights_of(species), dtype=np.float64)
+    ends = (weights.min(initial=np.inf), -weights.max(initial=-np.inf), -np.abs(weights).max(initial=0.0))
+    low, high, largest = np.min(cloud.comm.allgather(ends), axis=0) * (1, -1, -1)
+    if not 0 < largest < np.inf:
+        raise InputError(f"the weights of {species!r} are at most {largest:g} in size: give finite ones that are not 0")
+    return None if low > 0 and high - low <= 1e-12 * largest else weights
 
 
 def mass_of(run: Run, species: str, t: float | None = None) -> float:
@@ -166,7 +209,8 @@ def check_together(first: Known, second: Known, *, any_mass: bool = False) -> No
 
     Raises:
         InputError: their dimensions, species, times, masses (unless ``any_mass``, or one grows) or communicators
-            differ, or a density and particles live in different places.
+            differ, or a density and particles live in different places. Masses may differ by as much as the sums of
+            random weights do.
     """
     if first.dimension != second.dimension:
         _refuse("dimension", first, second, first.dimension, second.dimension)
@@ -175,10 +219,17 @@ def check_together(first: Known, second: Known, *, any_mass: bool = False) -> No
     timed = first.t is not None and second.t is not None
     if timed and not math.isclose(first.t or 0.0, second.t or 0.0, rel_tol=1e-9, abs_tol=1e-9 * (first.t or 0.0)):
         _refuse("t_end", first, second, first.t, second.t)
-    if not (any_mass or first.grows or second.grows or _same_mass(first, second)):
+    noise = _MOST_NOISE * math.hypot(first.mass_noise, second.mass_noise)
+    same = _same_mass(first, second) or abs(first.mass - second.mass) <= noise
+    if any_mass and (first.signed or second.signed):
+        raise InputError(
+            "normalise = True divides each side by its mass, which has no meaning for signed measures: leave it out"
+        )
+    if not (any_mass or first.grows or second.grows or same):
         name = first.species or second.species
         what = "mass" if name is None else f"mass of {name}"
-        _refuse(what, first, second, first.mass, second.mass, "or give normalise=True for their shapes alone")
+        shapes = "" if first.signed or second.signed else "or give normalise=True for their shapes alone"
+        _refuse(what, first, second, first.mass, second.mass, shapes)
     if first.comm is not None and second.comm is not None and first.comm.size != second.comm.size:
         _refuse("number of ranks", first, second, first.comm.size, second.comm.size)
     for one, other in ((first, second), (second, first)):
@@ -189,29 +240,14 @@ def check_together(first: Known, second: Known, *, any_mass: bool = False) -> No
 def check_comparable(
     pde: SolvedDensity, cloud: ParticleCloud, species: str, *, t: float | None = None
 ) -> dict[str, tuple[Any, Any]]:
-    """Return the differences between a solution and a cloud, at time t or the final one.
+    """Return the differences between a solution and a cloud, at time t or the final one. Collective.
 
     Raises:
-        InputError: they have no distance from each other, see :func:`check_together`, or particles have weights of
-            their own.
+        InputError: they have no distance from each other, see :func:`check_together`.
     """
-    check_unweighted(cloud, species)
-    density, particles = known(pde, species, what="density", t=t), known(cloud, species, what="particles")
+    density, particles = known(pde, species, what="density", t=t), known_cloud(cloud, species)
     check_together(density, particles)
     return differences(density, particles)
-
-
-def check_unweighted(cloud: ParticleCloud, species: str) -> None:
-    """Refuse particles with weights of their own.
-
-    Raises:
-        InputError: they have.
-    """
-    if species in getattr(cloud, "variations", ()):
-        raise InputError(
-            f"the particles of {species!r} have weights of their own: they are not draws from a density, and have no "
-            f"distance from one; compare a cloud without weights"
-        )
 
 
 def differences(first: Known, second: Known) -> dict[str, tuple[Any, Any]]:
@@ -271,7 +307,7 @@ def _numerics(side: Known) -> Mapping[str, Any]:
 
 
 def _same_mass(first: Known, second: Known) -> bool:
-    return math.isclose(first.mass, second.mass, rel_tol=1e-3)
+    return abs(first.mass - second.mass) <= 1e-3 * max(first.size, second.size)
 
 
 def _refuse(what: str, first: Known, second: Known, a: Any, b: Any, otherwise: str = "") -> None:

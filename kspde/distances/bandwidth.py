@@ -22,7 +22,7 @@ _PER_BANDWIDTH = {1: 8.0, 2: 4.0, 3: 2.2}
 
 
 def common_grid(
-    target: Target, particles: Array | None, n: int, bandwidth: float | None = None, resolution: int | None = None
+    target: Target, particles: Array | None, n: float, bandwidth: float | None = None, resolution: int | None = None
 ) -> tuple[Grid, float]:
     """Return the grid to compare a density and N particles on, and the bandwidth. Collective.
 
@@ -31,7 +31,7 @@ def common_grid(
     Args:
         target: the density.
         particles: the particles' bounding box, shape (2, d); None covers the density's mass alone.
-        n: N.
+        n: N, effective where particles have weights.
         bandwidth: h, or None for the one that minimises the mean integrated squared error.
         resolution: points in the longest direction, or None.
 
@@ -42,16 +42,17 @@ def common_grid(
     width = float((domain[1] - domain[0]).max())
     if bandwidth is not None and bandwidth > width:
         raise InputError(f"bandwidth = {bandwidth!r} is not valid: give one of at most {width:g}, the domain's width")
-    bulk, margin = find_mass(target.on_grid, target.box)
+    bulk, margin = find_mass(target.modulus.on_grid, target.box)
     cloud = bulk if particles is None else np.clip(particles, domain[0], domain[1])
     lower, upper = np.minimum(bulk[0], cloud[0]) - margin, np.maximum(bulk[1], cloud[1]) + margin
     survey = Grid.covering(np.maximum(lower, domain[0]), np.minimum(upper, domain[1]), [SURVEY[d]] * d)
     values = target.on_grid(survey.axes)
-    bulk = mass_box(survey, values)
+    bulk = mass_box(survey, np.abs(values) if target.signed else values)
     cloud = bulk if particles is None else cloud
     h = bandwidth
     if h is None:
-        h = IntegratedSquaredError(survey, values / (values.sum() * survey.cell_volume), n).minimise()
+        total = (np.abs(values) if target.signed else values).sum()
+        h = IntegratedSquaredError(survey, values / (total * survey.cell_volume), n).minimise()
         h = float(target.comm.bcast(h))
     lower = np.maximum(np.minimum(bulk[0], cloud[0]) - 6 * h, domain[0])
     upper = np.minimum(np.maximum(bulk[1], cloud[1]) + 6 * h, domain[1])
@@ -86,13 +87,13 @@ def grid_for(lower: Array, upper: Array, h: float, resolution: int | None) -> Gr
     return Grid.covering(lower, upper, shape)
 
 
-def check_mass(found: float, mass: float, grid: Grid) -> None:
+def check_mass(found: float, mass: float, grid: Grid, variation: float | None = None) -> None:
     """Refuse a grid on which the density does not have its mass.
 
     Raises:
-        InputError: the sum over the grid is off by more than a hundredth.
+        InputError: the sum over the grid is off by more than a hundredth, of a signed density of its total variation.
     """
-    if abs(found - mass) > 0.01 * mass:
+    if abs(found - mass) > 0.01 * (mass if variation is None else variation):
         raise InputError(
             f"the density has mass {found:.6g} on the {' x '.join(map(str, grid.shape))} grid and {mass:.6g} in all: "
             f"give a resolution above {max(grid.shape)}, or a domain on whose boundary the density is small"
@@ -119,11 +120,11 @@ class IntegratedSquaredError:
 
     Args:
         grid: a grid that carries u's mass and resolves it.
-        density: u at its points, normalised to 1 by the grid's sum.
-        n: N.
+        density: u at its points, normalised to 1 by the grid's sum, of \|u\| where u is signed.
+        n: N, effective where points have weights: the variance is then that of equal weights.
     """
 
-    def __init__(self, grid: Grid, density: Array, n: int) -> None:
+    def __init__(self, grid: Grid, density: Array, n: float) -> None:
         from scipy.fft import next_fast_len, rfftn
 
         self._n = n
@@ -140,7 +141,7 @@ class IntegratedSquaredError:
         self._power, self._lam = power[kept], lam[kept]
         variances = []
         for axis, x in enumerate(grid.axes):
-            marginal = np.maximum(density.sum(axis=tuple(a for a in range(grid.dimension) if a != axis)), 0)
+            marginal = np.abs(density).sum(axis=tuple(a for a in range(grid.dimension) if a != axis))
             marginal /= marginal.sum()
             variances.append(float(marginal @ (x - marginal @ x) ** 2))
         self._scale = float(np.sqrt(max(variances)))

@@ -9,19 +9,21 @@ from typing import Any, Literal
 
 import numpy as np
 
-from kspde.comparable import check_together, check_unweighted, differences, known, mass_of
+from kspde.comparable import check_together, differences, known_cloud, mass_of
 from kspde.distances.bandwidth import MOST
 from kspde.distances.clouds import cloud_distances
 from kspde.distances.densities import density_distances
 from kspde.distances.measured import Measured
 from kspde.distances.over_time import OverTime
 from kspde.distances.points import point_distances
-from kspde.distances.registry import DISTANCES, Formula, OnGrid, those
+from kspde.distances.registry import DISTANCES, L1, Formula, OnGrid, OnPoints, those
 from kspde.distances.resampling import Options, Replicas
 from kspde.distances.result import Distance
-from kspde.distances.sides import DensitySide, ParticleSide, Side, points_of, rows_in_order, rows_of, sides_of
+from kspde.distances.sides import DensitySide, ParticleSide, Sample, Side, in_order, samples_of, sides_of
+from kspde.distances.signed import signed_clouds, signed_densities, signed_distance
 from kspde.distances.smoothed import smoothed_distances
 from kspde.distances.snapshots import clouds_at
+from kspde.distances.weighted import WeightLaw, effective_number
 from kspde.errors import InputError, check_choice, check_finite, check_integer, check_number, shown
 from kspde.runtime.limits import MOST_REPLICAS
 from kspde.runtime.messages import keeping_warnings, warn
@@ -142,7 +144,8 @@ def compare(
     check_times(t, times)
     at = None if t is None else float(t)
     a, b = sides_of(first, second, species=species, t=at, mass=mass, domain=domain, comm=comm)
-    kind, measure = _KINDS[type(a), type(b)]
+    kind, measure, measure_signed = _KINDS[type(a), type(b)]
+    signed = a.signed or b.signed
     options = checked_options(
         kind,
         a.known.dimension,
@@ -155,14 +158,19 @@ def compare(
         seed=seed,
         comm=comm,
     )
+    if signed and r != 1:
+        raise InputError(
+            "r = 2 has no meaning for signed measures, whose particles are not draws of pairs: leave it out"
+        )
     about = _about(a, b, comm, any_mass=normalise, any_time=times is not None)
     when = _checked_times(times, snapshots, a)
     if snapshots is not None and kind != "particles":
         raise InputError("snapshots has no effect here, it is for a density and particles: leave it out")
-    formulas = chosen_distances(distances, kind, options.r * a.known.dimension)
+    weighted = any(isinstance(side, ParticleSide) and side.weighted for side in (a, b))
+    formulas = chosen_distances(distances, kind, options.r * a.known.dimension, signed=signed, weighted=weighted)
     history = []
     for s, there in _moments(at, when, a, b, snapshots, any_mass=normalise):
-        found, numbers = measure(a, there, s, formulas, options)
+        found, numbers = (measure_signed if signed else measure)(a, there, s, formulas, options)
         here = about | numbers | {"kind": kind, "wasserstein": options.wasserstein}
         here |= {} if s is None else {"t_end": s}
         if s is not None and a.known.grows and a.known.run is not None:
@@ -283,16 +291,20 @@ def _moments(
     saved = [clouds_at(times, each, s) for each, s in zip(clouds, several, strict=True)]
     out: list[tuple[float | None, Side]] = []
     for s, there in zip(times, zip(*saved, strict=True), strict=True):
-        for cloud in there:
-            check_unweighted(cloud, species)
-            check_together(replace(a.known, t=s), known(cloud, species, what="particles"), any_mass=any_mass)
-        out.append((s, replace(b, clouds=there)))
+        everyone = [known_cloud(cloud, species) for cloud in there]
+        for each in everyone:
+            check_together(replace(a.known, t=s), each, any_mass=any_mass)
+        out.append((s, replace(b, clouds=there, everyone=everyone)))
     return out
 
 
-def chosen_distances(distances: Sequence[str] | None, kind: str, dimension: int) -> list[Formula]:
+def chosen_distances(
+    distances: Sequence[str] | None, kind: str, dimension: int, *, signed: bool = False, weighted: bool = False
+) -> list[Formula]:
     """Return the distances to measure, in the order they are reported."""
     valid = {name: formula for name, formula in DISTANCES.items() if kind in formula.applies}
+    if signed and distances is None:
+        return [L1]
     if distances is None:
         by_default = "pairs" if kind == "particles" and dimension > 3 else kind
         return [formula for formula in valid.values() if by_default in formula.default]
@@ -300,6 +312,16 @@ def chosen_distances(distances: Sequence[str] | None, kind: str, dimension: int)
         raise InputError(f"distances = {shown(distances)} is not valid: give a tuple of {', '.join(valid)}")
     chosen = [valid[check_choice("distances", _SHORT.get(name, name), tuple(valid))] for name in distances]
     for formula in chosen:
+        if signed and formula is not L1:
+            raise InputError(
+                f"distances contain {formula.name!r}, which compares positive densities, and a side has both signs: "
+                "give ('l1',), the L1 distance of the smoothed signed measures"
+            )
+        if weighted and isinstance(formula, OnPoints):
+            raise InputError(
+                f"distances contain {formula.name!r}, which counts particles as equal, and they have weights: leave it "
+                "out, 'relative_entropy' weighs them"
+            )
         if isinstance(formula, OnGrid) and dimension > 3:
             points = [name for name, other in valid.items() if not isinstance(other, OnGrid)]
             raise InputError(
@@ -324,11 +346,15 @@ def _between_clouds(
     _warn_of_shared_noise(a.clouds, b.clouds, comm)
     rows, counts = [], []
     for side in (a, b):
-        mine, n = points_of(side, 2, comm)
+        samples, n = _shares(side, 2, comm)
         counts.append(n)
-        rows.append(np.concatenate([rows_in_order(points, ids, comm) for points, ids in mine]))
+        rows.append(Sample.joined([in_order(sample, comm) for sample in samples]))
+    if any(each.weights is None for each in rows) and any(each.weights is not None for each in rows):
+        rows = [each.weighted() for each in rows]
     sizes = {"n": counts[1], "clouds": len(b.clouds), "first_n": counts[0], "first_clouds": len(a.clouds)}
-    return cloud_distances(rows[0], rows[1], formulas, options), sizes | {"seed": options.replicas.seed}
+    effective = effective_number(rows[1].weights, counts[1] * len(b.clouds)) / len(b.clouds)
+    more = {"effective_n": effective, "seed": options.replicas.seed}
+    return cloud_distances(rows[0], rows[1], formulas, options), sizes | more
 
 
 def _of_particles(
@@ -336,27 +362,81 @@ def _of_particles(
 ) -> _Found:
     """Return the distances between a density and particles. Collective."""
     comm, r, target = options.replicas.comm, options.r, a.target(t, options.r)
-    mine, n = points_of(b, 2 * r, comm)
+    samples, n = _shares(b, 2 * r, comm)
+    all_of_them, law = Sample.joined(samples), None
+    effective = effective_number(all_of_them.weights, n * len(samples), comm) / len(samples)
+    if all_of_them.weights is not None:
+        law = WeightLaw.of(all_of_them.points, all_of_them.weights, comm)
     on_grid = those(OnGrid, formulas)
     on_points = [formula for formula in formulas if formula not in on_grid]
     rows = []
     if on_points or r > 1:
-        rows = [rows_of(rows_in_order(points, ids, comm), r) for points, ids in mine]
+        rows = [in_order(sample, comm, r) for sample in samples]
     found = Measured()
     if on_grid:
-        local = [each[comm.rank :: comm.size] for each in rows] if r > 1 else [points for points, _ in mine]
-        found = smoothed_distances(target, local, n // r, on_grid, options)
+        local = [each.part(slice(comm.rank, None, comm.size)) for each in rows] if r > 1 else samples
+        found = smoothed_distances(target, local, n // r, on_grid, options, law)
     if on_points:
-        found = found.with_points(point_distances(target, rows, on_points, options))
-    sizes = {"r": r, "n": n, "clouds": len(b.clouds)}
+        found = found.with_points(point_distances(target, rows, on_points, options, law))
+    sizes = {"r": r, "n": n, "clouds": len(b.clouds), "effective_n": effective}
     return found, sizes | {"neighbours": options.neighbours, "seed": options.replicas.seed}
 
 
-#: The kinds of comparison, by the classes of their sides.
-_KINDS: dict[tuple[type, type], tuple[str, Callable[..., _Found]]] = {
-    (DensitySide, ParticleSide): ("particles", _of_particles),
-    (DensitySide, DensitySide): ("densities", _between_densities),
-    (ParticleSide, ParticleSide): ("clouds", _between_clouds),
+def _shares(side: ParticleSide, least: int, comm: Comm) -> tuple[list[Sample], int]:
+    """Return this rank's particles of each cloud, with weights of mean 1 if they have weights; see ``samples_of``."""
+    samples, n = samples_of(side, least, comm)
+    return [sample.over(about.mass / n) for sample, about in zip(samples, side.everyone, strict=True)], n
+
+
+def _between_signed_densities(
+    a: DensitySide, b: DensitySide, t: float | None, formulas: Sequence[Formula], options: Options
+) -> _Found:
+    """Return the distance between two densities, of which one is signed. Collective."""
+    found, variation = signed_densities(a.target(t, 1), b.target(t, 1))
+    return found, {"variation": variation}
+
+
+def _between_signed_clouds(
+    a: ParticleSide, b: ParticleSide, t: float | None, formulas: Sequence[Formula], options: Options
+) -> _Found:
+    """Return the distance between two sets of clouds, of which one is signed. Collective."""
+    comm = options.replicas.comm
+    _warn_of_shared_noise(a.clouds, b.clouds, comm)
+    sides, sizes = [], []
+    for side in (a, b):
+        samples, n = _with_weights(side, comm)
+        sides.append(Sample.joined([in_order(sample, comm) for sample in samples]).over(len(samples)))
+        sizes.append(n)
+    found, variation = signed_clouds(sides[0], sides[1], options)
+    effective = effective_number(sides[1].weights, 0) / len(b.clouds)
+    numbers = {"n": sizes[1], "clouds": len(b.clouds), "first_n": sizes[0], "first_clouds": len(a.clouds)}
+    more = {"variation": variation, "effective_n": effective, "seed": options.replicas.seed}
+    return found, numbers | more
+
+
+def _of_signed_particles(
+    a: DensitySide, b: ParticleSide, t: float | None, formulas: Sequence[Formula], options: Options
+) -> _Found:
+    """Return the distance between a density and particles, of which one is signed. Collective."""
+    comm = options.replicas.comm
+    samples, n = _with_weights(b, comm)
+    effective = effective_number(Sample.joined(samples).weights, 0, comm) / len(samples)
+    found, variation = signed_distance(a.target(t, 1), samples, n, options)
+    sizes = {"variation": variation, "n": n, "clouds": len(b.clouds), "effective_n": effective}
+    return found, sizes | {"seed": options.replicas.seed}
+
+
+def _with_weights(side: ParticleSide, comm: Comm) -> tuple[list[Sample], int]:
+    """Return this rank's particles of each cloud with their weights, mass/n where all are equal. Collective."""
+    samples, n = samples_of(side, 2, comm)
+    return [sample.weighted(about.mass / n) for sample, about in zip(samples, side.everyone, strict=True)], n
+
+
+#: The kinds of comparison by the classes of their sides, with what measures densities, and signed ones.
+_KINDS: dict[tuple[type, type], tuple[str, Callable[..., _Found], Callable[..., _Found]]] = {
+    (DensitySide, ParticleSide): ("particles", _of_particles, _of_signed_particles),
+    (DensitySide, DensitySide): ("densities", _between_densities, _between_signed_densities),
+    (ParticleSide, ParticleSide): ("clouds", _between_clouds, _between_signed_clouds),
 }
 
 

@@ -30,7 +30,7 @@ from kspde.distances.target import Target
 from kspde.grids import Grid
 from kspde.typing import Array
 
-__all__ = ["density_distances"]
+__all__ = ["density_distances", "edges_of", "shown_grid"]
 
 #: A density that is 0 where the other has more than this share of its mass makes the entropy infinite.
 _SINGULAR = 1e-8
@@ -50,11 +50,8 @@ def density_distances(first: Target, second: Target, formulas: Sequence[Formula]
     """
     both = first, second
     bulk = [target.mass_grid() for target in both]
-    found = _by_quadrature(both, _edges(both, bulk), those(OnGrid, formulas))
-    lower: Array = np.stack([g.lower for g in bulk]).min(axis=0)
-    upper: Array = np.stack([g.upper for g in bulk]).max(axis=0)
-    margin = 0.3 * (upper - lower)  # tails, for W_2
-    grid = Grid.covering(lower - margin, upper + margin, [_SHOWN[first.d]] * first.d)
+    found = _by_quadrature(both, edges_of(both, bulk), those(OnGrid, formulas))
+    grid = shown_grid(first.d, bulk)
     values = [np.maximum(target.on_grid(grid.axes), 0.0) for target in both]
     for target, each in zip(both, values, strict=True):
         check_mass(float(each.sum()) * grid.cell_volume, target.mass, grid)
@@ -63,7 +60,15 @@ def density_distances(first: Target, second: Target, formulas: Sequence[Formula]
     return replace(found, axes=grid.axes, density_pde=a, density_particles=b, clip_level=max(first.clip, second.clip))
 
 
-def _edges(both: Sequence[Target], bulk: Sequence[Grid]) -> tuple[Array, ...]:
+def shown_grid(d: int, bulk: Sequence[Grid]) -> Grid:
+    """Return the grid for lines and pictures, over the mass of both."""
+    lower: Array = np.stack([g.lower for g in bulk]).min(axis=0)
+    upper: Array = np.stack([g.upper for g in bulk]).max(axis=0)
+    margin = 0.3 * (upper - lower)  # tails, for W_2
+    return Grid.covering(lower - margin, upper + margin, [_SHOWN[d]] * d)
+
+
+def edges_of(both: Sequence[Target], bulk: Sequence[Grid]) -> tuple[Array, ...]:
     """Return the edges over the boxes of both where edges are known, and where the mass is otherwise."""
     boxes = []
     for target, grid in zip(both, bulk, strict=True):

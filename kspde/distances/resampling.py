@@ -135,7 +135,7 @@ class Options:
     replicas: Replicas
 
 
-def shift_away(grid: Grid, density: Array, r: int, means: Array, total: int) -> Array:
+def shift_away(grid: Grid, density: Array, r: int, means: Array, total: float) -> Array:
     """Return the vector that the particles are shifted by, shape (r d,).
 
     The standard deviation is that of the mean of independent draws, or that of the clouds' own means where it is
@@ -146,7 +146,7 @@ def shift_away(grid: Grid, density: Array, r: int, means: Array, total: int) -> 
         density: u or its tensor power at the grid's points, of mass 1.
         r: 1 or 2.
         means: the mean of each cloud, shape (clouds, r d).
-        total: the number of points of all clouds.
+        total: the effective number of points of all clouds.
     """
     d = means.shape[1] // r
     weights = density * grid.cell_volume

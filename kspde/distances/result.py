@@ -35,7 +35,7 @@ _SIDES = {
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Distance(Measured):
-    r"""The distance between two sides, densities or particles, both scaled to mass 1.
+    r"""The distance between two sides, densities or particles, both scaled to mass 1, or signed ones in one unit.
 
     Of a density u and particles, three numbers answer three questions. A **value** is that of the statistic, D(k, u)
     with :math:`k = K_h * \mu_N` (or with μ_N itself where nothing is smoothed); its interval is for the statistic's
@@ -59,9 +59,11 @@ class Distance(Measured):
         density_pde: u/mass on it, the first of two densities, or the estimate of the first of two clouds.
         density_particles: k on it, or the second.
         species: the species compared.
-        mass: its mass, which both densities are divided by.
+        mass: its mass, which both densities are divided by unless they are signed.
+        variation: of signed densities, the total variation ∫|u|, or Σ|w|, of the first, which both are divided by.
         r: 1 for the density of one particle, 2 for that of a pair against u ⊗ u.
         n: N, of the second of two clouds; 0 of densities.
+        effective_n: (Σ|w|)²/Σw² of its weights, N where all are equal: as many equal ones have as much noise.
         clouds: how many clouds' mean was compared.
         first_n: N of the first of two clouds, else 0.
         first_clouds: how many clouds the first of two is the mean of.
@@ -79,8 +81,10 @@ class Distance(Measured):
     differs: Mapping[str, tuple[Any, Any]]
     species: str
     mass: float
+    variation: float | None = None
     r: int = 1
     n: int = 0
+    effective_n: float = 0.0
     clouds: int = 0
     first_n: int = 0
     first_clouds: int = 0
@@ -156,6 +160,10 @@ class Distance(Measured):
             f"{title:<30}{value}" + (f", floor {floor[0]}: {floor[1]}" if floor else "")
             for title, value, *floor in self._rows()
         ]
+        if self.variation is not None:
+            lines.append(f"{'in units of':<30}{self.variation:.6g}, the total variation of the {self.sides[0]}")
+        if self.effective_n < 0.999 * self.n:
+            lines.append(f"{'effective number of particles':<30}{self.effective_n:.0f} of {self.n}, by their weights")
         if self.bandwidth is not None:
             moved = ""
             if "l1" in self.smoothing:
@@ -225,6 +233,7 @@ class Distance(Measured):
             },
             "species": self.species,
             "mass": self.mass,
+            **({} if self.variation is None else {"variation": self.variation}),
             "eps": self.eps,
             "t_end": self.t_end,
             **super().summary(),
@@ -239,6 +248,7 @@ class Distance(Measured):
             out |= {
                 "r": self.r,
                 "n": self.n,
+                "effective_n": self.effective_n,
                 "clouds": self.clouds,
                 "floor": {**self.floor.summary(), "replicas": self.floor.replicas, "seed": self.seed},
                 "debiased": self.debiased.summary(),

@@ -11,24 +11,28 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kspde.comparable import Known, check_species, check_unweighted, equally_weighted, is_cloud, is_solution, known
+from kspde.comparable import Known, check_species, is_cloud, is_solution, known, known_cloud, own_weights
 from kspde.distances.quadrature import converged, over_box, uniform_edges
 from kspde.distances.target import Target
 from kspde.domains import Domain
 from kspde.errors import InputError, check_finite, check_number
 from kspde.initial import InitialDensity, checked_values
+from kspde.particles.reductions import everyones
 from kspde.protocols import ParticleCloud, SolvedDensity
 from kspde.runtime.parallel import together
 from kspde.runtime.random import Philox
-from kspde.typing import Array, Comm, Ids
+from kspde.typing import Array, Comm, Ids, Mask
 
-__all__ = ["DensitySide", "ParticleSide", "Side", "points_of", "rows_in_order", "rows_of", "sides_of"]
+__all__ = ["DensitySide", "ParticleSide", "Sample", "Side", "in_order", "rows_of", "samples_of", "sides_of"]
 
 #: A density without a domain is searched for where this many draws are, and half as far again on either side.
 _DRAWS = 65_536
 
 #: Initial densities and functions are exact, so they are trusted down to the smallest numbers.
 _TINY = 1e-290
+
+#: A density of which nothing else is known is signed if more than this share of it is negative.
+_NEGATIVE = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +49,16 @@ class Side:
     def known(self) -> Known:
         """What is known of the density, or of the first cloud."""
         return self.everyone[0]
+
+    @property
+    def signed(self) -> bool:
+        """Whether the density, or a cloud, has both signs."""
+        return any(each.signed for each in self.everyone)
+
+    @property
+    def weighted(self) -> bool:
+        """Whether particles have weights of their own."""
+        return any(each.variation is not None for each in self.everyone)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,17 +122,31 @@ def _solution(pde: SolvedDensity, species: str | None, t: float | None) -> Densi
     def target(at: float | None, r: int) -> Target:
         when = t if at is None else at
         at_end = when is None or abs(when - pde.t_end) <= 1e-9 * pde.t_end
-        return Target.of(pde, name, t=None if at_end else when, r=r)
+        return Target.of(pde, name, t=None if at_end else when, r=r, signed=signed)
 
-    return DensitySide(everyone=[known(pde, name, what="density", t=t)], target=target)
+    u0, signed = getattr(pde, "u0", {}).get(name), True  # until it is known
+    about = known(pde, name, what="density", t=t)
+    if u0 is None or u0.signed:
+        size, negative = _parts(target(t, 1))
+        signed = u0 is not None or negative > _NEGATIVE * size
+        about = replace(about, signed=signed, variation=size if signed else None)
+    else:
+        signed = False
+    return DensitySide(everyone=[about], target=target)
+
+
+def _parts(target: Target) -> tuple[float, float]:
+    """Return ∫|u| and the size of the negative part, to the accuracy of a coarse grid. Collective."""
+    grid = target.modulus.mass_grid()
+    values = target.values(grid.axes) * grid.cell_volume
+    return float(np.abs(values).sum()), float(-values[values < 0].sum())
 
 
 def _particles(clouds: Sequence[ParticleCloud], species: str | None) -> ParticleSide:
     name = check_species(clouds[0].model, species)
     for cloud in clouds:
         check_species(cloud.model, name)
-        check_unweighted(cloud, name)
-    return ParticleSide(everyone=[known(cloud, name, what="particles") for cloud in clouds], clouds=list(clouds))
+    return ParticleSide(everyone=[known_cloud(cloud, name) for cloud in clouds], clouds=list(clouds))
 
 
 def _initial(density: InitialDensity, comm: Comm) -> DensitySide:
@@ -126,8 +154,11 @@ def _initial(density: InitialDensity, comm: Comm) -> DensitySide:
     lower, upper = points.min(axis=0), points.max(axis=0)
     reach = 0.5 * (upper - lower)
     box, mass = np.stack([lower - reach, upper + reach]), float(density.mass)
-    about = Known(what="initial density", dimension=density.dimension, mass=mass, comm=comm)
-    return _exact(about, density, box, bounded=False)
+    about = Known(what="initial density", dimension=density.dimension, mass=mass, comm=comm, signed=density.signed)
+    side = _exact(about, density, box, bounded=False)
+    if density.signed:
+        about = replace(about, variation=_parts(side.target(None, 1))[0])
+    return replace(side, everyone=[about])
 
 
 def _function(function: Callable[[Array], npt.ArrayLike], domain: object, comm: Comm) -> DensitySide:
@@ -141,17 +172,20 @@ def _function(function: Callable[[Array], npt.ArrayLike], domain: object, comm: 
     def inside(points: Array) -> Array:
         out, here = np.zeros(len(points)), domain.holds(points)
         if here.any():
-            out[here] = checked_values(function, points[here])
+            out[here] = checked_values(function, points[here], signed=True)
         return out
 
     def total(nodes: tuple[Array, ...], weights: tuple[Array, ...]) -> Array:
-        return np.array([reduce(np.matmul, reversed(weights), _on_axes(inside, nodes))])
+        values = _on_axes(inside, nodes)
+        return np.array([reduce(np.matmul, reversed(weights), each) for each in (values, np.abs(values))])
 
     with together(comm):
-        mass = float(converged(over_box(box, uniform_edges(box)), total)[0][0])
-        if mass <= 0:
-            raise InputError(f"the function has no mass on {domain}: give one with a positive integral")
+        mass, size = (float(each) for each in converged(over_box(box, uniform_edges(box)), total)[0])
+        if size <= 0:
+            raise InputError(f"the function has no mass on {domain}: give one that is not 0")
     about = Known(what="function", dimension=box.shape[1], mass=mass, comm=comm, domain=domain)
+    if mass < size * (1 - 1e-12):
+        about = replace(about, signed=True, variation=size)
     return _exact(about, inside, box)
 
 
@@ -165,6 +199,7 @@ def _exact(about: Known, density: Callable[[Array], npt.ArrayLike], box: Array, 
         comm=about.comm,
         edges=uniform_edges(box),
         clip=_TINY,
+        signed=about.signed,
     )
     return DensitySide(everyone=[about], target=lambda t, r: replace(target, r=r))
 
@@ -222,6 +257,60 @@ def _positions(name: str, given: Sequence[object], mass: float, comm: Comm) -> P
     return ParticleSide(everyone=[about] * len(clouds), clouds=clouds)
 
 
+@dataclass(frozen=True)
+class Sample:
+    """This rank's particles of a cloud, or tuples of them.
+
+    Attributes:
+        points: their positions, shape (n_local, D).
+        weights: their weights, shape (n_local,); None where all are equal.
+        ids: their ids; those of tuples are their numbers, in the order of ids.
+    """
+
+    points: Array
+    weights: Array | None = None
+    ids: Ids | None = None
+
+    @property
+    def total(self) -> Array:
+        """The sum of the points, each as often as its weight says, shape (D,)."""
+        return np.asarray(self.points.sum(axis=0) if self.weights is None else self.weights @ self.points)
+
+    @property
+    def modulus(self) -> Sample:
+        """The same with the absolute values of the weights."""
+        return self if self.weights is None else replace(self, weights=np.abs(self.weights))
+
+    @property
+    def size(self) -> float:
+        """The sum of the weights."""
+        return float(len(self.points) if self.weights is None else self.weights.sum())
+
+    @property
+    def squares(self) -> Array:
+        """The squares of the weights, shape (n_local,)."""
+        return np.ones(len(self.points)) if self.weights is None else self.weights**2
+
+    @classmethod
+    def joined(cls, samples: Sequence[Sample]) -> Sample:
+        """Return all particles of some samples, all of which have weights, or none."""
+        weights = [sample.weights for sample in samples if sample.weights is not None]
+        points = np.concatenate([sample.points for sample in samples])
+        return cls(points, np.concatenate(weights) if weights else None)
+
+    def weighted(self, weight: float = 1.0) -> Sample:
+        """Return the same with weights, one and the same where there are none."""
+        return self if self.weights is not None else replace(self, weights=np.full(len(self.points), weight))
+
+    def part(self, rows: slice | Mask) -> Sample:
+        """Return some of the rows."""
+        return Sample(self.points[rows], None if self.weights is None else self.weights[rows])
+
+    def over(self, unit: float) -> Sample:
+        """Return the same with weights divided by a unit."""
+        return self if self.weights is None else replace(self, weights=self.weights / unit)
+
+
 def rows_of(points: Array, r: int) -> Array:
     r"""Return disjoint r-tuples of different particles, shape (⌊n/r⌋, r d), of points in the order of ids.
 
@@ -232,24 +321,29 @@ def rows_of(points: Array, r: int) -> Array:
     return np.ascontiguousarray(points[: n * r].reshape(n, r * points.shape[1]))
 
 
-def rows_in_order(points: Array, ids: Ids, comm: Comm) -> Array:
-    """Return all ranks' points in the order of their ids, on every rank. Collective.
+def in_order(sample: Sample, comm: Comm, r: int = 1) -> Sample:
+    """Return all ranks' particles in the order of their ids, or r-tuples of them, on every rank. Collective.
+
+    The weight of a tuple is the product of its particles'.
 
     Raises:
         InputError: there are none.
     """
-    parts = comm.allgather((np.asarray(ids), np.asarray(points, dtype=np.float64)))
-    everything = np.concatenate([part[1] for part in parts])
-    if not len(everything):
+    ids = everyones(np.asarray(sample.ids), comm)
+    if not len(ids):
         raise InputError("the cloud has no particles: a distance needs at least 2")
-    order = np.argsort(np.concatenate([part[0] for part in parts]), kind="stable")
-    return np.ascontiguousarray(everything[order])
+    order = np.argsort(ids, kind="stable")
+    points = everyones(np.asarray(sample.points, dtype=np.float64), comm)[order]
+    if sample.weights is None:
+        return Sample(rows_of(points, r))
+    weights = rows_of(everyones(sample.weights, comm)[order][:, None], r).prod(axis=1)
+    return Sample(rows_of(points, r), weights)
 
 
-def points_of(side: ParticleSide, least: int, comm: Comm) -> tuple[list[tuple[Array, Ids]], int]:
-    """Return this rank's positions and ids of each cloud, and how many particles each has over all ranks. Collective.
+def samples_of(side: ParticleSide, least: int, comm: Comm) -> tuple[list[Sample], int]:
+    """Return this rank's particles of each cloud, and how many each has over all ranks. Collective.
 
-    Of particles whose weights have grown those that ``equally_weighted`` chooses.
+    Either all clouds have weights of their own, or none.
 
     Raises:
         InputError: fewer than ``least``, clouds of different sizes, or a position that is not finite, on any rank.
@@ -257,26 +351,23 @@ def points_of(side: ParticleSide, least: int, comm: Comm) -> tuple[list[tuple[Ar
     out, species = [], side.known.species or "u"
     for cloud in side.clouds:
         points, ids = np.asarray(cloud.of(species), dtype=np.float64), np.asarray(cloud.ids_of(species))
-        if side.known.grows and (chosen := equally_weighted(cloud, species)) is not None:
-            points, ids = points[chosen], ids[chosen]
         with together(comm):
             bad = np.flatnonzero(~np.isfinite(points).all(axis=1))
             if len(bad):
                 raise InputError(
                     f"particle {ids[bad[0]]} is at {tuple(points[bad[0]].tolist())}: give finite positions"
                 )
-        out.append((points, ids))
-    counts = [int(comm.allreduce(len(points))) for points, _ in out]
+        out.append(Sample(points, own_weights(cloud, species), ids))
+    counts = [int(comm.allreduce(len(sample.points))) for sample in out]
     if min(counts) < least:
         raise InputError(f"the cloud has {min(counts)} particles: a distance with its interval needs at least {least}")
-    if len(set(counts)) > 1 and side.known.grows:  # as many of each, the first by id
-        out = [_first(min(counts), *each, comm) for each in out]
-    elif len(set(counts)) > 1:
+    if len(set(counts)) > 1:
         raise InputError(f"the clouds have {', '.join(map(str, counts))} particles: give clouds of equally many")
-    return out, min(counts)
-
-
-def _first(n: int, points: Array, ids: Ids, comm: Comm) -> tuple[Array, Ids]:
-    """Return the first n of all ranks' particles by id, this rank's part of them. Collective."""
-    last = np.sort(np.concatenate(comm.allgather(ids)))[n - 1]
-    return points[ids <= last], ids[ids <= last]
+    n = counts[0]
+    if any(sample.weights is not None for sample in out):
+        masses = [about.mass / n for about in side.everyone]
+        out = [
+            replace(sample, weights=np.full(len(sample.points), mass)) if sample.weights is None else sample
+            for sample, mass in zip(out, masses, strict=True)
+        ]
+    return out, n

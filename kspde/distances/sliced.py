@@ -23,10 +23,11 @@ from math import pi, sqrt
 import numpy as np
 
 from kspde.distances.registry import ENERGY, Curves, OnLines, Projection
+from kspde.distances.weighted import effective_number
 from kspde.grids import Grid
 from kspde.typing import Array
 
-__all__ = ["LINES", "Displacement", "Lines", "averaged", "directions", "distribution_of"]
+__all__ = ["LINES", "Displacement", "Lines", "averaged", "directions", "distribution_of", "quantiles_of"]
 
 #: Directions by dimension: the line, equal angles, and orthogonal frames turned at random (the same for everyone).
 LINES = {1: 1, 2: 32, 3: 60, 4: 96, 6: 120}
@@ -107,9 +108,23 @@ class Lines:
         mean = 2 * np.sum(f * (1 - f), axis=1).mean() * self.step
         return float(ENERGY.of_mean(mean, self.directions.shape[1]))
 
-    def distances(self, points: Array, formulas: Sequence[OnLines]) -> Array:
-        """Return the distances of the empirical measure of points of shape (n, D), shape (formulas,)."""
-        return np.asarray(self.along(points, None, np.zeros(1), formulas)[0])
+    def noise_of(self, points: Array, weights: Array | None) -> float:
+        r"""Return the expected energy distance of as many independent draws from u, with such weights.
+
+        With S distributed as the points by :math:`w_j^2`, it is :math:`(2E|S - Y| - E|Y - Y'|)/N_\text{eff}`: of equal
+        weights, E|Y − Y'|/N.
+        """
+        if weights is None:
+            return self.noise / len(points)
+        centred, squares, f = points - self.centre, weights**2, self.distribution
+        found = [distribution_of(centred @ e, self.nodes[0], self.step, f.shape[1], squares) for e in self.directions]
+        g = np.array(found)
+        mean = np.sum(2 * (g + f - 2 * f * g) - 2 * f * (1 - f), axis=1).mean() * self.step
+        return float(ENERGY.of_mean(mean, self.directions.shape[1])) / effective_number(weights, len(points))
+
+    def distances(self, points: Array, formulas: Sequence[OnLines], weights: Array | None = None) -> Array:
+        """Return the distances of the (weighted) empirical measure of points of shape (n, D), shape (formulas,)."""
+        return np.asarray(self.along(points, None, np.zeros(1), formulas, weights)[0])
 
     def distances_to(self, other: Lines, levels: int, formulas: Sequence[OnLines]) -> Array:
         """Return the distances of another density with the same lines and nodes, shape (formulas,)."""
@@ -120,21 +135,30 @@ class Lines:
         )
         return np.asarray(averaged(lines, formulas, self.directions.shape[1])[0])
 
-    def displacement(self, points: Array, shift: Array, share: float, *, quantiles: bool = True) -> Displacement:
+    def displacement(
+        self, points: Array, shift: Array, share: float, *, quantiles: bool = True, weights: Array | None = None
+    ) -> Displacement:
         """Return the displacement of s μ_N + (1 − s) u, shifted by a vector: s times μ_N's, 1 − s times u's own.
 
         For distribution functions that is the mixture; for quantiles it is the displacement interpolation.
         """
         gaps: list[Array] = []
         offs: list[Array] = []
-        for line, (gap, off) in enumerate(self._displacements(points + shift, quantiles)):
+        for line, (gap, off) in enumerate(self._displacements(points + shift, quantiles, weights)):
             f, by = self.distribution[line], float(self.directions[line] @ shift)
             gaps.append(share * gap + (1 - share) * (np.interp(self.nodes - by, self.nodes, f) - f))
             if off is not None:
                 offs.append(share * off + (1 - share) * by)
         return Displacement(np.array(gaps), np.array(offs) if quantiles else None)
 
-    def along(self, points: Array, direction: Displacement | None, by: Array, formulas: Sequence[OnLines]) -> Array:
+    def along(
+        self,
+        points: Array,
+        direction: Displacement | None,
+        by: Array,
+        formulas: Sequence[OnLines],
+        weights: Array | None = None,
+    ) -> Array:
         """Return the distances of points displaced by multiples of another displacement too, shape (len(by), formulas).
 
         Args:
@@ -142,6 +166,7 @@ class Lines:
             direction: the displacement of as many points, or None.
             by: the multiples.
             formulas: the distances.
+            weights: the weights of the points, shape (n,); None where all are equal.
         """
         more, further = (None, None) if direction is None else (direction.distribution, direction.quantiles)
         sorts = any(formula.of_quantiles for formula in formulas)
@@ -150,23 +175,22 @@ class Lines:
                 Curves(gap, self.step, None if more is None else more[line], by),
                 None if off is None else Curves(off, 1 / len(off), None if further is None else further[line], by),
             )
-            for line, (gap, off) in enumerate(self._displacements(points, sorts))
+            for line, (gap, off) in enumerate(self._displacements(points, sorts, weights))
         )
         return averaged(lines, formulas, self.directions.shape[1])
 
-    def _displacements(self, points: Array, quantiles: bool) -> Iterator[tuple[Array, Array | None]]:
+    def _displacements(
+        self, points: Array, quantiles: bool, weights: Array | None
+    ) -> Iterator[tuple[Array, Array | None]]:
         """Yield F_N − F at the nodes, and Q_N − Q at the levels if wanted, line by line."""
         n = len(points)
         centred = points - self.centre
-        count = self._levels(n)
-        chosen = np.minimum(((np.arange(count) + 0.5) / count * n).astype(np.int64), n - 1)
+        levels = (np.arange(self._levels(n)) + 0.5) / self._levels(n)
         known = self.quantiles(n) if quantiles else None
         for line, (direction, f) in enumerate(zip(self.directions, self.distribution, strict=True)):
             x = centred @ direction
-            gap = distribution_of(x, self.nodes[0], self.step, len(f)) - f
-            if known is not None:
-                x.sort()
-            yield gap, None if known is None else x[chosen] - known[line]
+            gap = distribution_of(x, self.nodes[0], self.step, len(f), weights) - f
+            yield gap, None if known is None else quantiles_of(x, levels, weights) - known[line]
 
     def quantiles(self, n: int) -> Array:
         """Return u's quantiles at the levels used for n points, shape (lines, levels); kept for the next call."""
@@ -195,10 +219,23 @@ class Lines:
         return out
 
 
-def distribution_of(s: Array, first: float, step: float, count: int) -> Array:
+def distribution_of(s: Array, first: float, step: float, count: int, weights: Array | None = None) -> Array:
     """Return the distribution function of numbers at nodes: a number counts from the first node at or after it."""
     at = np.ceil((s - first) / step).astype(np.int64)
-    return np.cumsum(np.bincount(np.minimum(np.maximum(at, 0), count - 1), minlength=count)) / len(s)
+    at = np.minimum(np.maximum(at, 0), count - 1)
+    total = len(s) if weights is None else weights.sum()
+    out: Array = np.cumsum(np.bincount(at, weights, minlength=count)) / total
+    return out
+
+
+def quantiles_of(s: Array, levels: Array, weights: Array | None = None) -> Array:
+    """Return the quantiles of numbers at levels in (0, 1)."""
+    if weights is None:
+        return np.asarray(np.sort(s)[np.minimum((levels * len(s)).astype(np.int64), len(s) - 1)])
+    order = np.argsort(s, kind="stable")
+    cumulative = np.cumsum(weights[order])
+    chosen = np.searchsorted(cumulative, levels * cumulative[-1], side="right")
+    return np.asarray(s[order[np.minimum(chosen, len(s) - 1)]])
 
 
 def averaged(lines: Iterable[Projection], formulas: Sequence[OnLines], dimension: int) -> Array:

@@ -1,4 +1,8 @@
-r"""A density and particles on a grid: the distances of a kernel density estimate from the density."""
+r"""A density and particles on a grid: the distances of a kernel density estimate from the density.
+
+Weights of particles, where they have their own, are shares: of mean 1. They multiply kernels, draws have weights too
+(:mod:`kspde.distances.weighted`), and the effective number of particles chooses the bandwidth.
+"""
 
 from __future__ import annotations
 
@@ -10,38 +14,49 @@ import numpy as np
 from kspde.distances.bandwidth import bounding_box, check_mass, common_grid
 from kspde.distances.measured import Estimates, Family, Measured
 from kspde.distances.registry import L1, DensityPair, OnGrid
-from kspde.distances.resampling import LAMBDAS, Options, node_counts, shift_away, weight_without_noise
+from kspde.distances.resampling import LAMBDAS, Options, shift_away, weight_without_noise
+from kspde.distances.sides import Sample
 from kspde.distances.statistics import Estimate
 from kspde.distances.target import CLIP, Target
+from kspde.distances.weighted import MeanSizes, NodeDraws, WeightLaw, effective_number
 from kspde.grids import GaussianSmoother, Grid, deposit, shifted
 from kspde.particles.reductions import reduced
-from kspde.typing import Array
+from kspde.typing import Array, Comm
 
 __all__ = ["Reference", "smoothed_distances"]
 
 
 def smoothed_distances(
-    target: Target, clouds: Sequence[Array], n: int, formulas: Sequence[OnGrid], options: Options
+    target: Target,
+    clouds: Sequence[Sample],
+    n: int,
+    formulas: Sequence[OnGrid],
+    options: Options,
+    law: WeightLaw | None = None,
 ) -> Measured:
     """Return the distances of K_h * μ from u, where μ is the mean of the clouds' empirical measures. Collective.
 
     Args:
         target: u.
-        clouds: this rank's points of each cloud, shapes (n_local, D); ranks hold different points.
+        clouds: this rank's points of each cloud, shapes (n_local, D), with weights of mean 1 or none; ranks hold
+            different points.
         n: the number of points of a cloud, over all ranks.
         formulas: the distances; L¹ is measured with them, since it bounds the others from below.
         options: the options.
+        law: the law of the weights of particles, if they have weights.
 
     Raises:
         InputError: the grid cannot resolve the bandwidth, or does not hold the density's mass.
     """
-    box = bounding_box(np.concatenate(clouds), options.replicas.comm, target.dimension)
-    grid, h = common_grid(target, box, n * len(clouds), options.bandwidth, options.resolution)
+    comm = options.replicas.comm
+    box = bounding_box(np.concatenate([cloud.points for cloud in clouds]), comm, target.dimension)
+    effective = effective_of(clouds, n, comm)
+    grid, h = common_grid(target, box, effective, options.bandwidth, options.resolution)
     values = target.on_grid(grid.axes)
     check_mass(float(values.sum()) * grid.cell_volume, target.mass, grid)
     reference = Reference(values, grid.cell_volume, CLIP)
     measured = list(dict.fromkeys((L1, *formulas)))
-    family = _Smoothed(grid, h, reference, clouds, n, measured, options)
+    family = _Smoothed(grid, h, reference, clouds, n, measured, options, law)
     found = family.measured()
     smoothing = reference.distances(family.blurred, measured)
     return replace(
@@ -55,6 +70,12 @@ def smoothed_distances(
         density_pde=reference.density,
         density_particles=reference.normalised(family.estimate),
     )
+
+
+def effective_of(clouds: Sequence[Sample], n: int, comm: Comm) -> float:
+    """Return the effective number of particles of all clouds, of n each, from this rank's. Collective."""
+    weights = [cloud.weights for cloud in clouds if cloud.weights is not None]
+    return effective_number(np.concatenate(weights) if weights else None, n * len(clouds), comm)
 
 
 class Reference:
@@ -122,26 +143,29 @@ class _Smoothed(Family):
         grid: Grid,
         h: float,
         reference: Reference,
-        clouds: Sequence[Array],
+        clouds: Sequence[Sample],
         n: int,
         formulas: Sequence[OnGrid],
         options: Options,
+        law: WeightLaw | None,
     ) -> None:
         self.formulas: Sequence[OnGrid] = formulas
         self.replicas, self.clouds = options.replicas, len(clouds)
         comm, total, volume = self.replicas.comm, n * len(clouds), grid.cell_volume
         self._reference, self._n, self._smoother = reference, n, GaussianSmoother(grid, h)
-        self._parts = [reduced(comm, deposit(grid, points)) for points in clouds]
+        self._parts = [reduced(comm, deposit(grid, cloud.points, cloud.weights)) for cloud in clouds]
         self.estimate = self._smoother.density(np.sum(self._parts, axis=0), self.replicas.threads) / total
         self.blurred = self._smoother.smooth(reference.density, self.replicas.threads)
 
         off = self.estimate - self.blurred
         square = float(np.vdot(self.blurred, self.blurred)) * volume
-        noise = (float(4 * np.pi * h**2) ** (-0.5 * grid.dimension) - square) / total
+        effective = effective_of(clouds, n, comm)
+        noise = (float(4 * np.pi * h**2) ** (-0.5 * grid.dimension) - square) / effective
         weight = weight_without_noise(noise, float(np.vdot(off, off)) * volume)
-        means = np.array([reduced(comm, points.sum(axis=0)) / n for points in clouds])
-        shift = shift_away(grid, reference.density, options.r, means, total)
-        end = np.sum([reduced(comm, deposit(grid, points + shift)) for points in clouds], axis=0) / (total * volume)
+        means = np.array([reduced(comm, cloud.total) / n for cloud in clouds])
+        shift = shift_away(grid, reference.density, options.r, means, effective)
+        moved = [reduced(comm, deposit(grid, cloud.points + shift, cloud.weights)) for cloud in clouds]
+        end = np.sum(moved, axis=0) / (total * volume)
         end = weight**2 * end + (1 - weight**2) * shifted(grid, reference.density, shift)
         # Draws lie on nodes, so their means need no correction for the binning.
         smoothed = self._smoother.smooth(end, self.replicas.threads)
@@ -150,8 +174,9 @@ class _Smoothed(Family):
         # Where no kernel reaches, the draws are 0 as well.
         self._scales = [np.divide(each, near, out=np.zeros_like(each), where=near > 0) for each in exact]
         self.bare = np.array([reference.distances(each, formulas) for each in exact])
-        self._of_density = np.cumsum(reference.density * volume)
-        self._near = np.cumsum(((1 - weight) * reference.density + weight * end) * volume)
+        laws = [reference.density * volume, ((1 - weight) * reference.density + weight * end) * volume]
+        sizes = MeanSizes(law, grid.axes, options.r)
+        self._of_density, self._near = (NodeDraws(each, sizes) for each in laws)
 
     def here(self) -> Array:
         """Return the distances of the particles."""
@@ -175,10 +200,9 @@ class _Smoothed(Family):
         """Return the distances of one cloud."""
         return self._reference.distances(self._smoother.density(self._parts[i]), self.formulas)
 
-    def _drawn(self, cumulative: Array, count: int, stream: int, replica: int) -> Array:
-        grid = self._smoother.grid
-        counts = node_counts(cumulative, grid.shape, count, self.replicas.random(stream, replica))
-        return self._smoother.smooth(counts / (count * grid.cell_volume))
+    def _drawn(self, draws: NodeDraws, count: int, stream: int, replica: int) -> Array:
+        drawn = draws(count, self.replicas.random(stream, replica))
+        return self._smoother.smooth(drawn / self._smoother.grid.cell_volume)
 
 
 def _consistent(estimates: Estimates, formulas: Sequence[OnGrid]) -> Estimates:

@@ -35,10 +35,10 @@ class Snapshot:
         comm: the communicator.
         positions: this rank's, by species, shapes (n_local, d).
         ids: by species, shapes (n_local,).
-        variations: by species with weights of their own, which have no distance to a density.
+        variations: Σ|w| by species, of those with weights of their own.
         u0: the density of the starting points, by species, where it is known.
         initial: "u0" or "mollified": what the particles started from.
-        weights: this rank's, by species, where growth changes them.
+        weights: this rank's, by species, where they are not all equal.
     """
 
     model: Model
@@ -118,9 +118,14 @@ class Snapshots:
         """Keep a copy."""
         positions = {name: np.array(cloud.of(name)) for name in cloud.model.species}
         ids = {name: np.array(cloud.ids_of(name)) for name in cloud.model.species}
-        grows = cloud.model.has_growth
-        weights = {name: np.array(cloud.weights_of(name)) for name in cloud.model.species} if grows else {}
+        weights = {name: np.array(cloud.weights_of(name)) for name in _weighted(cloud)}
         self.clouds.append(Snapshot.like(cloud, float(cloud.t_end), positions, ids, cloud.masses, weights))
+
+
+def _weighted(cloud: Any) -> tuple[str, ...]:
+    """Return the species whose weights are not all equal."""
+    species = tuple(cloud.model.species)
+    return species if cloud.model.has_growth else tuple(s for s in species if s in getattr(cloud, "variations", ()))
 
 
 def clouds_at(times: Sequence[float], cloud: ParticleCloud, snapshots: Any) -> list[ParticleCloud]:
@@ -190,7 +195,7 @@ def _read(files: Mapping[float, Path], t: float, close: float, cloud: ParticleCl
             mine = slice(len(data) * comm.rank // comm.size, len(data) * (comm.rank + 1) // comm.size)
             positions[name] = np.asarray(data[mine], dtype=np.float64)
             ids[name] = np.arange(mine.start, mine.stop, dtype=np.uint64)
-            if cloud.model.has_growth:
+            if name in _weighted(cloud):
                 masses[name] = float(data.attrs["mass"])
                 weights[name] = np.asarray(file[f"weights/{name}"][mine], dtype=np.float64)
     return Snapshot.like(cloud, nearest, positions, ids, masses, weights)

@@ -3,7 +3,7 @@ r"""The target density: what particles are compared with, of one particle or of 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ class Target:
         r: 1 or 2.
         edges: per direction the coordinates between which u is smooth, where they are known.
         clip: the fraction of its maximum down to which u is trusted.
+        signed: whether u has both signs.
     """
 
     values: Callable[[Sequence[Array]], Array]
@@ -42,9 +43,12 @@ class Target:
     r: int = 1
     edges: tuple[Array, ...] = ()
     clip: float = CLIP
+    signed: bool = False
 
     @classmethod
-    def of(cls, pde: SolvedDensity, species: str, *, t: float | None = None, r: int = 1) -> Target:
+    def of(
+        cls, pde: SolvedDensity, species: str, *, t: float | None = None, r: int = 1, signed: bool = False
+    ) -> Target:
         """Return the density of a species of a solution at time t, the final one unless given."""
         at: dict[str, Any] = {} if t is None else {"t": t}
         vertices = getattr(getattr(pde, "domain", None), "vertices", None)
@@ -58,8 +62,16 @@ class Target:
             mass_of_one=mass_of(pde, species, t),
             comm=pde.comm,
             r=r,
+            signed=signed,
             edges=() if vertices is None else (np.asarray(vertices, dtype=np.float64),) * pde.model.dimension,
         )
+
+    @property
+    def modulus(self) -> Target:
+        """The absolute value of a signed density, whose mass is not known; any other density itself."""
+        if not self.signed:
+            return self
+        return replace(self, values=lambda axes: np.abs(self.values(axes)), mass_of_one=np.nan, signed=False)
 
     @property
     def d(self) -> int:

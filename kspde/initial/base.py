@@ -22,10 +22,13 @@ __all__ = [
 
 
 class InitialDensity(ABC):
-    """A non-negative density u_0 on R^d."""
+    """A non-negative density u_0 on R^d, or a ``signed`` one."""
 
     mass: float
     dimension: int
+
+    #: Whether the density has both signs.
+    signed: bool = False
 
     @abstractmethod
     def __call__(self, x: npt.ArrayLike) -> Array:

@@ -15,8 +15,8 @@ from kspde.typing import Array, Ids, RandomNumbers
 __all__ = ["CallableDensity", "checked_values"]
 
 
-def checked_values(function: Callable[[Array], npt.ArrayLike], points: Array) -> Array:
-    """Return f(x) ≥ 0 at points of shape (n, d).
+def checked_values(function: Callable[[Array], npt.ArrayLike], points: Array, *, signed: bool = False) -> Array:
+    """Return f(x) at points of shape (n, d), f ≥ 0 unless it may be ``signed``.
 
     Raises:
         InputError: f returned a wrong shape, or a negative or non-finite value.
@@ -26,11 +26,10 @@ def checked_values(function: Callable[[Array], npt.ArrayLike], points: Array) ->
     )
     if values.shape != (len(points),):
         raise InputError(f"function returned shape {values.shape} for {len(points)} points: return ({len(points)},)")
-    bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
+    bad = np.flatnonzero(~(np.isfinite(values) & (signed | (values >= 0))))
     if len(bad):
-        raise InputError(
-            f"function is {values[bad[0]]:g} at {tuple(float(c) for c in points[bad[0]])}: give finite values >= 0"
-        )
+        valid = "finite values" if signed else "finite values >= 0"
+        raise InputError(f"function is {values[bad[0]]:g} at {tuple(float(c) for c in points[bad[0]])}: give {valid}")
     return values
 
 

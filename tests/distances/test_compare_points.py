@@ -19,6 +19,7 @@ from kspde.distances.knn import LogDensity, entropy_terms, relative_entropy_of
 from kspde.distances.points import Draws
 from kspde.distances.registry import DISTANCES, ENERGY
 from kspde.distances.resampling import Replicas, invert, without_noise
+from kspde.distances.sides import Sample
 from kspde.distances.sliced import Lines, directions
 from kspde.distances.statistics import Estimate, reach_of
 from kspde.grids import Grid
@@ -146,7 +147,7 @@ def test_draws_from_between() -> None:
 
     def at(weight: float) -> np.ndarray:
         random = np.random.default_rng(1)
-        out = source.between(n, random, points, weight, share=0.25, shift=np.array([20.0]))[:, 0]
+        out = source.between(n, random, Sample(points), weight, share=0.25, shift=np.array([20.0])).points[:, 0]
         return np.append(out, random.random())
 
     none, half, whole = at(0.0), at(0.5), at(1.0)

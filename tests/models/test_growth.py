@@ -379,7 +379,8 @@ def test_particles_of_fishers_equation_approach_its_density(density, tmp_path) -
     distance = kspde.compare(density, cloud, distances=("l1", "energy"), times=(0.5, 1.0), snapshots=snapshots)
     assert distance.differs["mass"] == (density.masses["u"], cloud.masses["u"])
     assert distance.mass == density.masses["u"]
-    assert 2_000 < distance.n < 8_000
+    assert distance.n == 8_000
+    assert 2_000 < distance.effective_n < 8_000
     assert distance.l1.value < 1.5 * distance.floor.l1.interval[1]
     unweighted = kspde.compare(density, cloud.positions, normalise=True, distances=("l1",))
     assert unweighted.l1.value > 3 * unweighted.floor.l1.interval[1]

@@ -242,7 +242,7 @@ def test_what_has_no_meaning_is_refused(mixture, comm):
         kspde.simulate(model, mixture, weights=signed(20), save=save, **options)
 
 
-def test_weighted_particles_are_no_draws_from_a_density(mixture):
+def test_weights_beside_a_mean_field(mixture):
     model = kspde.SignalDependentKellerSegel(chi=0.0)
     pde = kspde.solve(model, mixture, kspde.Box(half_width=8.0, cells=4, degree=4), t_end=0.1, tol=1e-2, eps=0.3)
     options = {"n": 20, "t_end": 0.1, "dt": 0.1, "eps": 0.3}
@@ -254,5 +254,4 @@ def test_weighted_particles_are_no_draws_from_a_density(mixture):
     coupled = kspde.simulate(model, mixture, weights=weights, mean_field=pde, save=save, **options)
     np.testing.assert_allclose(coupled.positions, coupled.mean_field.positions)  # without a signal they are the same
     for cloud_ in (coupled, coupled.mean_field, states.clouds[0]):
-        with pytest.raises(kspde.InputError, match="the particles of 'u' have weights of their own"):
-            kspde.compare(pde, cloud_)
+        np.testing.assert_array_equal(cloud_.weights_of("u"), coupled.weights_of("u"))
