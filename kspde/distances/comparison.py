@@ -63,12 +63,12 @@ def compare(
 ) -> Distance:
     r"""Return the distances between any two of densities and particles.
 
-    A side is a density: what ``kspde.solve`` returned, an initial density, or a function f(x) ≥ 0 of points (n, d) with
+    A side is a density: what ``kspde.solve`` returned, an initial density, or a function f(x) of points (n, d) with
     ``domain=``, whose integral is its mass. Or it is particles: what ``kspde.simulate`` returned, or several such
     clouds (different seeds or replicas) of equal size; or positions of shape (n, d), or a list of such arrays. On
     several ranks either every rank gives its own positions or all give the same ones.
 
-    Both sides are scaled to mass 1. What else differs (ε, mollifier, model, its parameters, the initial density; for
+    Both sides are scaled to mass 1, signed ones to the total variation 1 of one. What else differs (ε, mollifier, model, its parameters, the initial density; for
     two densities or two clouds the domain and the scheme as well) is named in ``Distance.differs``, in its text and on
     its pictures. Thus ``compare(local, cloud)`` answers whether particles (1.3) with ε = N^(−γ) approach the local
     density (1.1).
@@ -105,9 +105,15 @@ def compare(
     **Two sets of particles** (:mod:`kspde.distances.clouds`): "l1" and "l2" of two kernel density estimates with one
     bandwidth, and the distances of the points. The floor deals all particles out to the two sides at random.
 
-    Where a model has growth, masses change: sides of different masses are compared, each divided by its own, and
-    ``differs`` says both. Particles whose weights have grown are represented by those of them that are kept with the
-    probability w_j / max w, n of them: intervals and floors are for n.
+    **Weights** (:mod:`kspde.distances.weighted`). Particles with weights w_j ≥ 0 of their own, given or grown, count with
+    them in every distance but "relative_entropy_knn"; a pair counts with the product. :math:`(\sum w)^2/\sum w^2`
+    (``Distance.effective_n``) chooses the bandwidth, and floors and intervals come from draws of (position, weight).
+    Masses of random weights may differ by their noise, and where a model has growth by anything: each side is divided
+    by its own, and ``differs`` says both.
+
+    **Signed measures** (:mod:`kspde.distances.signed`), weights or densities of either sign such as vorticity, have the
+    L¹ distance alone, :math:`\|K_h * \mu_N - \omega\|_1 / \int|\omega|` of a density and particles: the mass may be 0,
+    so the unit is the total variation (of the density, or of the first side).
 
     Collective; all results are the same on every rank, and on any number of ranks up to round-off.
 
@@ -138,7 +144,8 @@ def compare(
     Raises:
         InputError: a value out of range, or not the same on every rank; a grid that cannot resolve the bandwidth; sides
             of another dimension, species, time or, without growth, mass; a density between walls and particles that
-            know none; particles with weights of their own, or fewer than two; a time whose particles are missing.
+            know none; a distance without meaning for weights or signed measures; fewer than two particles; a time whose
+            particles are missing.
     """
     comm = communicator(communicator_of((first, second)))
     check_times(t, times)
