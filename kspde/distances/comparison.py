@@ -105,9 +105,9 @@ def compare(
     **Two sets of particles** (:mod:`kspde.distances.clouds`): "l1" and "l2" of two kernel density estimates with one
     bandwidth, and the distances of the points. The floor deals all particles out to the two sides at random.
 
-    **Weights** (:mod:`kspde.distances.weighted`). Particles with weights w_j ≥ 0 of their own, given or grown, count with
-    them in every distance but "relative_entropy_knn"; a pair counts with the product. :math:`(\sum w)^2/\sum w^2`
-    (``Distance.effective_n``) chooses the bandwidth, and floors and intervals come from draws of (position, weight).
+    **Weights** (:mod:`kspde.distances.weighted`). Particles with weights w_j ≥ 0 of their own, given or grown, count
+    with them in every distance but "relative_entropy_knn"; a pair counts with the product. The effective number
+    :math:`(\sum w)^2/\sum w^2` chooses the bandwidth; floors and intervals come from draws of (position, weight).
     Masses of random weights may differ by their noise, and where a model has growth by anything: each side is divided
     by its own, and ``differs`` says both.
 

@@ -91,8 +91,8 @@ def simulate(
             array of shape (n,), the same on every rank, or a function of the starting points that returns shape (m,)
             for points (m, d), such as the sign of a vorticity at particles drawn from its modulus; for several species
             by name, and those that are left out keep mass/``n``. The 1/N of a sum (1/N) Σ M_j K is not added: give
-            M/``n``. ``Cloud.masses`` is then Σ w_j, moments and histograms are those of the measure Σ w_j δ_{X_j}, which
-            is what ``compare`` compares.
+            M/``n``. ``Cloud.masses`` is then Σ w_j, moments and histograms are those of the measure Σ w_j δ_{X_j},
+            which ``compare`` compares.
         eps: ε of the mollified kernels K^ε = K * j^ε; None keeps K, which must then be bounded.
         mollifier: the mollifier: "gaussian", "matern", a callable with a keyword ``eps``, or a kernel with its own ε.
         initial: where particles start: "u0", or "mollified", from u_0 * j^ε, which is ζ_i plus an independent draw from
