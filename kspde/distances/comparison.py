@@ -68,10 +68,10 @@ def compare(
     clouds (different seeds or replicas) of equal size; or positions of shape (n, d), or a list of such arrays. On
     several ranks either every rank gives its own positions or all give the same ones.
 
-    Both sides are scaled to mass 1, signed ones to the total variation 1 of one. What else differs (ε, mollifier, model, its parameters, the initial density; for
-    two densities or two clouds the domain and the scheme as well) is named in ``Distance.differs``, in its text and on
-    its pictures. Thus ``compare(local, cloud)`` answers whether particles (1.3) with ε = N^(−γ) approach the local
-    density (1.1).
+    Both sides are scaled to mass 1, signed ones to the total variation 1 of one. What else differs (ε, mollifier,
+    model, its parameters, the initial density; for two densities or two clouds the domain and the scheme as well) is
+    named in ``Distance.differs``, in its text and on its pictures. Thus ``compare(local, cloud)`` answers whether
+    particles (1.3) with ε = N^(−γ) approach the local density (1.1).
 
     **A density u and particles.** The particles are represented by μ, the empirical measure of N of them, or the mean
     of the empirical measures of several clouds, which estimates the law :math:`u_{N,1}`.
