@@ -9,7 +9,7 @@ of them must exist.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -64,22 +64,29 @@ def _address(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     return builder.bitcast(builder.gep(data, [arguments[1]]), _VECTOR.as_pointer())
 
 
-def polynomials(coefficients: Array) -> Callable[[float], Lanes]:
-    """Return a compiled function t ↦ Σ_k coefficients[k, j] t^k for lanes j ≤ 8; shape (degree + 1, lanes)."""
-    padded = np.zeros((len(coefficients), LANES))
-    padded[:, : coefficients.shape[1]] = coefficients
-    rows = [ir.Constant(_VECTOR, row.tolist()) for row in padded]
+def polynomials(kinds: Mapping[int, Array]) -> Callable[[float, tuple[int, ...]], Lanes]:
+    """Return a compiled function of t and a tuple: Σ_k c[k, j] t^k for lanes j ≤ 8, c the kind of the tuple's length.
 
-    def evaluate(typing: Any, t: Any) -> Any:
+    The coefficients c have shape (degree + 1, lanes).
+    """
+    rows = {}
+    for kind, coefficients in kinds.items():
+        padded = np.zeros((len(coefficients), LANES))
+        padded[:, : coefficients.shape[1]] = coefficients
+        rows[kind] = [ir.Constant(_VECTOR, row.tolist()) for row in padded]
+
+    def evaluate(typing: Any, t: Any, kind: Any) -> Any:
+        chosen = rows[kind.count]
+
         def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            at, out = _spread(builder, arguments[0]), rows[-1]
-            for row in rows[-2::-1]:
+            at, out = _spread(builder, arguments[0]), chosen[-1]
+            for row in chosen[-2::-1]:
                 out = _multiply_add(builder, out, at, row)
             return _tuple(builder, out)
 
-        return _TUPLE(types.float64), emit
+        return _TUPLE(types.float64, kind), emit
 
-    compiled: Callable[[float], Lanes] = intrinsic(evaluate)
+    compiled: Callable[[float, tuple[int, ...]], Lanes] = intrinsic(evaluate)
     return compiled
 
 

@@ -1,0 +1,254 @@
+"""Sums over the pairs closer than a distance, compiled: particles in cells, and the rest of a split kernel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from kspde.particles.fields.splitting import DEGREE, SERIES
+from kspde.particles.weights import weight_of
+from kspde.runtime.compiled import compiled, inlined, widest_vectors
+from kspde.typing import Array, Indices
+
+__all__ = ["AROUND", "add_cells", "candidates", "cell_order", "collect"]
+
+#: Cells are half as wide as the reach: neighbours are those at most so many cells away in each direction.
+AROUND = 2
+#: Sources are handled in multiples of this many, so that no loop over them has an end that is not vectorised.
+_STRIDE = 16
+
+assert (DEGREE, SERIES) == (17, 10)  # what is written out below
+
+
+def _cast(typing: Any, x: Any) -> Any:
+    """Return the bits of a number as an integer, or the number with such bits."""
+    to, number = (ir.IntType(64), types.int64) if x == types.float64 else (ir.DoubleType(), types.float64)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], to)
+
+    return number(x), emit
+
+
+_bits = intrinsic(_cast)
+
+
+@inlined
+def _log(t: float) -> float:
+    """Return log t for normal t > 0, to 1e-14: a library's function would not vectorise."""
+    bits = _bits(t)
+    exponent = (bits - 0x3FE6A09E667F3BCD) >> 52
+    m = _bits(bits - (exponent << 52))  # in [√½, √2)
+    s = (m - 1.0) / (m + 1.0)
+    q = s * s
+    tail = 1 / 9 + q * (1 / 11 + q * (1 / 13 + q * (1 / 15 + q * (1 / 17))))
+    out: float = exponent * 0.6931471805599453 + 2.0 * s * (1 + q * (1 / 3 + q * (1 / 5 + q * (1 / 7 + q * tail))))
+    return out
+
+
+@inlined
+def _polynomial(c: Array, y: float) -> float:
+    high = c[12] + y * (c[13] + y * (c[14] + y * (c[15] + y * (c[16] + y * c[17]))))
+    middle = c[6] + y * (c[7] + y * (c[8] + y * (c[9] + y * (c[10] + y * (c[11] + y * high)))))
+    out: float = c[0] + y * (c[1] + y * (c[2] + y * (c[3] + y * (c[4] + y * (c[5] + y * middle)))))
+    return out
+
+
+@inlined
+def _series(c: Array, t: float) -> float:
+    """Return c₀ + c₁ t + … of the coefficients from the first on."""
+    high = c[5] + t * (c[6] + t * (c[7] + t * (c[8] + t * c[9])))
+    out: float = c[0] + t * (c[1] + t * (c[2] + t * (c[3] + t * (c[4] + t * high))))
+    return out
+
+
+@compiled
+def cell_order(x: Array, lower: Array, per_width: float, shape: Indices) -> Any:
+    """Return the order of positions (n, d) by cell, and the first place of each cell, shape (cells + 1,).
+
+    ``shape`` has the cells per direction, 1 beyond d. Positions outside count to the cells at the border.
+    """
+    n, d = x.shape
+    cell = np.empty(n, dtype=np.int64)
+    starts = np.zeros(shape[0] * shape[1] * shape[2] + 1, dtype=np.int64)
+    for i in range(n):
+        at = 0
+        for a in range(d):
+            at = at * shape[a] + min(max(np.int64((x[i, a] - lower[a]) * per_width), 0), shape[a] - 1)
+        cell[i] = at
+        starts[at + 1] += 1
+    for k in range(1, len(starts)):
+        starts[k] += starts[k - 1]
+    order, place = np.empty(n, dtype=np.int64), starts[:-1].copy()
+    for i in range(n):
+        order[place[cell[i]]] = i
+        place[cell[i]] += 1
+    return order, starts
+
+
+@compiled
+def candidates(targets: Indices, sources: Indices, shape: Indices) -> Indices:
+    """Return by cell the number of sources in the cells around, 0 where there are no targets."""
+    out = np.zeros(len(targets) - 1, dtype=np.int64)
+    for a0 in range(shape[0]):
+        for a1 in range(shape[1]):
+            for a2 in range(shape[2]):
+                cell = (a0 * shape[1] + a1) * shape[2] + a2
+                if targets[cell + 1] > targets[cell]:
+                    for b0 in range(max(a0 - AROUND, 0), min(a0 + AROUND + 1, shape[0])):
+                        for b1 in range(max(a1 - AROUND, 0), min(a1 + AROUND + 1, shape[1])):
+                            row = (b0 * shape[1] + b1) * shape[2]
+                            first, end = max(a2 - AROUND, 0), min(a2 + AROUND + 1, shape[2])
+                            out[cell] += sources[row + end] - sources[row + first]
+    return out
+
+
+@compiled
+def collect(x: Array, starts: Indices, shape: Indices, first: Indices, last: Indices, low: Array, high: Array) -> Any:
+    """Return the indices of sorted positions in the box [low, high], which lies in the cells first, …, last."""
+    d = x.shape[1]
+    total = 0
+    for a0 in range(first[0], last[0] + 1):
+        for a1 in range(first[1], last[1] + 1):
+            row = (a0 * shape[1] + a1) * shape[2]
+            total += starts[row + last[2] + 1] - starts[row + first[2]]
+    out, count = np.empty(total, dtype=np.int64), 0
+    for a0 in range(first[0], last[0] + 1):
+        for a1 in range(first[1], last[1] + 1):
+            row = (a0 * shape[1] + a1) * shape[2]
+            for i in range(starts[row + first[2]], starts[row + last[2] + 1]):
+                inside = True
+                for a in range(d):
+                    inside &= low[a] <= x[i, a] <= high[a]
+                out[count] = i
+                count += inside
+    return out[:count]
+
+
+@compiled
+def add_cells(
+    values: Array | None,
+    gradient: Array | None,
+    cells: Indices,
+    x: Array,
+    targets: Indices,
+    wanted: Array,
+    buffers: tuple[Array, ...],
+    sources: Array,
+    starts: Indices,
+    shape: Indices,
+    weights: float | Array,
+    per_reach: float,
+    polynomial: Array,
+    series: Array,
+    value_polynomial: Array,
+    value_series: Array,
+    screened: tuple[int, ...] | None,
+) -> None:
+    """Add the sums of the rest R, and of its gradient, at the wanted targets in some cells.
+
+    Args:
+        values: the values, (n,), or None if none are wanted.
+        gradient: the gradients, (n, d), or None.
+        cells: the cells.
+        x: the targets, sorted by cell, (n, d).
+        targets: the first target of each cell.
+        wanted: by target, whether it is wanted.
+        buffers: d arrays, which tell the dimension, of any length.
+        sources: the sources, sorted by cell.
+        starts: the first source of each cell.
+        shape: the cells per direction, 1 beyond d.
+        weights: the sources' weights.
+        per_reach: 1/ρ.
+        polynomial: those of R'/r, as ``Split.near`` returns them, and so on.
+        series: see there.
+        value_polynomial: see there.
+        value_series: see there.
+        screened: None if all coefficients of the series but the first are negligible.
+    """
+    widest_vectors()
+    d = len(buffers)
+    most = 0
+    for cell in cells:
+        a0, a1, a2 = cell // (shape[1] * shape[2]), cell // shape[2] % shape[1], cell % shape[2]
+        count = 0
+        for b0 in range(max(a0 - AROUND, 0), min(a0 + AROUND + 1, shape[0])):
+            for b1 in range(max(a1 - AROUND, 0), min(a1 + AROUND + 1, shape[1])):
+                row = (b0 * shape[1] + b1) * shape[2]
+                count += starts[row + min(a2 + AROUND + 1, shape[2])] - starts[row + max(a2 - AROUND, 0)]
+        most = max(most, count)
+    most += _STRIDE
+    u0, u1, u2, w = np.empty(most), np.empty(most), np.empty(most), np.empty(most)
+    for cell in cells:
+        a0, a1, a2 = cell // (shape[1] * shape[2]), cell // shape[2] % shape[1], cell % shape[2]
+        m = 0
+        for b0 in range(max(a0 - AROUND, 0), min(a0 + AROUND + 1, shape[0])):
+            for b1 in range(max(a1 - AROUND, 0), min(a1 + AROUND + 1, shape[1])):
+                row = (b0 * shape[1] + b1) * shape[2]
+                for j in range(starts[row + max(a2 - AROUND, 0)], starts[row + min(a2 + AROUND + 1, shape[2])]):
+                    u0[m] = sources[j, 0] * per_reach
+                    if d > 1:
+                        u1[m] = sources[j, 1] * per_reach
+                    if d > 2:
+                        u2[m] = sources[j, 2] * per_reach
+                    w[m] = weight_of(weights, j)
+                    m += 1
+        while m % _STRIDE:
+            u0[m], u1[m], u2[m], w[m] = np.inf, 0.0, 0.0, 0.0
+            m += 1
+        for i in range(targets[cell], targets[cell + 1]):
+            if not wanted[i]:
+                continue
+            x0, x1, x2 = x[i, 0] * per_reach, 0.0, 0.0
+            if d > 1:
+                x1 = x[i, 1] * per_reach
+            if d > 2:
+                x2 = x[i, 2] * per_reach
+            value, g0, g1, g2 = 0.0, 0.0, 0.0, 0.0
+            for j in range(m):
+                z0 = x0 - u0[j]
+                r2 = z0 * z0
+                z1, z2 = 0.0, 0.0
+                if d > 1:
+                    z1 = x1 - u1[j]
+                    r2 += z1 * z1
+                if d > 2:
+                    z2 = x2 - u2[j]
+                    r2 += z2 * z2
+                inside = (r2 < 1.0) & (r2 > 0.0)
+                t = r2 if inside else 1.0
+                weight = w[j] if inside else 0.0
+                y = 2.0 * t - 1.0
+                if values is not None or (d == 2 and screened is not None):
+                    log = _log(t) if d == 2 else 0.0
+                else:
+                    log = 0.0
+                if gradient is not None:
+                    f = _polynomial(polynomial, y)
+                    if d == 2:
+                        f += series[0] / t
+                        if screened is not None:
+                            f += log * _series(series[1:], t)
+                    else:
+                        front = _series(series, t) if screened is not None else series[0]
+                        f += front / np.sqrt(t) if d == 1 else front / (t * np.sqrt(t))
+                    f *= weight
+                    g0 += f * (z0 if inside else 0.0)
+                    g1 += f * z1
+                    g2 += f * z2
+                if values is not None:
+                    front = _series(value_series, t) if screened is not None else value_series[0]
+                    other = front * log if d == 2 else front * np.sqrt(t) if d == 1 else front / np.sqrt(t)
+                    value += weight * (_polynomial(value_polynomial, y) + other)
+            if values is not None:
+                values[i] += value
+            if gradient is not None:
+                gradient[i, 0] += g0 / per_reach
+                if d > 1:
+                    gradient[i, 1] += g1 / per_reach
+                if d > 2:
+                    gradient[i, 2] += g2 / per_reach
