@@ -23,6 +23,8 @@ __all__ = [
     "RadialSymbol",
     "RadialTable",
     "check_bounded",
+    "check_not_local",
+    "is_bounded",
     "is_zero",
     "largest_slope",
     "moment",
@@ -65,23 +67,37 @@ def is_zero(kernel: RadialSymbol) -> bool:
     return not np.any(kernel.symbol(WAVENUMBERS**2))
 
 
+def is_bounded(kernel: RadialSymbol, dimension: int, *, gradient: bool) -> bool:
+    """Return whether a kernel, and its gradient where that is used, are bounded and continuous."""
+    return is_zero(kernel) or kernel.smoothing > dimension + (1 if gradient else 0)
+
+
 def check_bounded(name: str, kernel: RadialSymbol, dimension: int, *, gradient: bool) -> None:
     """Raise if a kernel, or its gradient where that is used, is unbounded at the origin.
 
     Raises:
         InputError: the symbol decays too slowly for the dimension.
     """
+    check_not_local(name, kernel)
+    if not is_bounded(kernel, dimension, gradient=gradient):
+        what = "the gradient of its kernel" if gradient and kernel.smoothing > dimension else "its kernel"
+        raise InputError(
+            f"field {name!r}: {what} is singular in dimension {dimension}: give eps, so that particles interact by the "
+            f"mollified kernel (its symbol decays as |k|^-{kernel.smoothing:g}, more than "
+            f"{dimension + (1 if gradient else 0)} is needed)"
+        )
+
+
+def check_not_local(name: str, kernel: RadialSymbol) -> None:
+    """Raise if a field is the density at the same place.
+
+    Raises:
+        InputError: it is, and does not vanish.
+    """
     if kernel.local and not is_zero(kernel):
         raise InputError(
             f"field {name!r} is the density at the same place, which particles do not have: give eps, so that it is "
             "mollified"
-        )
-    needed = dimension + (1 if gradient else 0)
-    if not is_zero(kernel) and kernel.smoothing <= needed:
-        what = "the gradient of its kernel" if gradient and kernel.smoothing > dimension else "its kernel"
-        raise InputError(
-            f"field {name!r}: {what} is singular in dimension {dimension}: give eps, so that particles interact by the "
-            f"mollified kernel (its symbol decays as |k|^-{kernel.smoothing:g}, more than {needed} is needed)"
         )
 
 

@@ -25,8 +25,8 @@ from kspde.papers.studies import Outcome, Study, open_directory, outcome_of, run
 from kspde.papers.studies.execute import vacated
 from kspde.papers.studies.report import html_report, rate_rows, write_csv_table, write_hdf5_table
 from kspde.particles import Cloud, SnapshotFiles
+from kspde.particles.fields import FieldOptions
 from kspde.plots import densities as pictures
-from kspde.radial import check_bounded
 from kspde.runtime.parallel import together
 from kspde.runtime.provenance import provenance
 from kspde.runtime.saving import SaveAt
@@ -215,8 +215,8 @@ def _check_comparable(case: Case, reference: Case) -> None:
     with case.naming("compare"):
         check_species(problem.model, case.compare.get("species"))
     with case.naming("particles"):
-        for f in problem.fields:
-            check_bounded(f.name, f.kernel, problem.model.dimension, gradient=f.gradient)
+        how = FieldOptions(include_self=case.experiment.simulate.get("include_self"))
+        how.includes_self(problem.fields, problem.model.dimension)
 
 
 def _pictures_of(distance: Distance, pde: Solution, cloud: Cloud | None) -> dict[str, Callable[[Path], object]]:

@@ -29,6 +29,7 @@ from kspde.particles.start import Seed
 from kspde.particles.system import System
 from kspde.particles.weights import ParticleWeights
 from kspde.protocols import SolvedDensity
+from kspde.radial import check_bounded
 from kspde.runtime.compiled import use_threads
 from kspde.runtime.limits import MOST_REPLICAS
 from kspde.runtime.parallel import alone, limited_threads, together
@@ -314,6 +315,8 @@ class Ensemble:
             for k, name in enumerate(species)
         }
         self.fields = tuple(replace(f, gradient=True) if self.gradients else f for f in pde.problem.fields)
+        for f in self.fields:
+            check_bounded(f.name, f.kernel, pde.model.dimension, gradient=f.gradient)
         self._options: dict[str, Any] = {
             "dimension": pde.model.dimension,
             "weights": {name: mass / n for name, mass in pde.problem.masses.items()},

@@ -36,6 +36,7 @@ from kspde.models.coefficients import coefficients
 from kspde.particles.fields.base import Extent
 from kspde.particles.fields.direct import DirectSum
 from kspde.protocols import SolvedDensity
+from kspde.radial import check_bounded
 from kspde.runtime.parallel import alone, collective
 from kspde.runtime.saving import SaveAt
 from kspde.typing import Array, Ids, Mask, RandomNumbers
@@ -235,6 +236,8 @@ class _ParticleSystem(Model):
     def __init__(self, pde: SolvedDensity, n: int, include_self: bool) -> None:
         self.dimension = n
         self._model = pde.model
+        for f in pde.problem.fields:
+            check_bounded(f.name, f.kernel, 1, gradient=True)
         self._name = pde.model.species[0]
         # Each point of R^N is a small system of N particles.
         self._sums = DirectSum(

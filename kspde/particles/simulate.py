@@ -61,7 +61,7 @@ def simulate(
     field_tol: float = 1e-6,
     method: str = "mesh",
     memory_limit: float = MEMORY_LIMIT,
-    include_self: bool = True,
+    include_self: bool | None = None,
     save: SaveAt | None = None,
     checkpoint: Checkpoint | None = None,
     resume: bool = False,
@@ -93,7 +93,7 @@ def simulate(
             by name, and those that are left out keep mass/``n``. The 1/N of a sum (1/N) Σ M_j K is not added: give
             M/``n``. ``Cloud.masses`` is then Σ w_j, moments and histograms are those of the measure Σ w_j δ_{X_j},
             which ``compare`` compares.
-        eps: ε of the mollified kernels K^ε = K * j^ε; None keeps K, which must then be bounded.
+        eps: ε of the mollified kernels K^ε = K * j^ε; None keeps K.
         mollifier: the mollifier: "gaussian", "matern", a callable with a keyword ``eps``, or a kernel with its own ε.
         initial: where particles start: "u0", or "mollified", from u_0 * j^ε, which is ζ_i plus an independent draw from
             the mollifier. The paper's (1.8) and (3.2) start from u_0, its (1.9) from u_0 * j^ε; the relative entropy of
@@ -126,7 +126,8 @@ def simulate(
             pairs. Each checks the others.
         memory_limit: the bytes that the mesh, or the modes, of a rank may take. Kernels that need a finer mesh (a small
             ε, a slow symbol) are split into what a mesh carries and a sum over neighbours, or refused with the numbers.
-        include_self: whether j = i is in the sum, as printed in (1.3).
+        include_self: whether j = i is in the sum, as printed in (1.3); None: unless a kernel is singular. Singular
+            kernels, which need no ``eps``, are summed over j ≠ i, and pairs at the same place add nothing.
         save: times that steps end at, statistics to record there ("moments", "minimal_distance", "histogram",
             "field_fluctuations", or objects of :mod:`kspde.particles.statistics` with their arguments), and a function
             that is called with the snapshot, a cloud whose arrays are the run's own: copy what is kept.

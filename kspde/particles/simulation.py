@@ -246,7 +246,7 @@ class Simulation:
             "initial": self.problem.initial,
             "method": self.fields.method,
             "field_tol": self.fields.field_tol,
-            "include_self": self.fields.include_self,
+            "include_self": self.fields.includes_self(self.problem.fields, self.problem.model.dimension),
             **({} if self.resampling is None else {"resampling": str(self.resampling)}),
             **({} if self.region is None else self.region.summary()),
         }

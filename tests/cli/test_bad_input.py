@@ -124,14 +124,14 @@ def test_particles_are_needed_to_compare(
     )
 
 
-def test_particles_need_a_mollifier(
+def test_particles_that_feel_themselves_need_a_mollifier(
     case_file: Callable[..., Path], refused: Callable[..., str], small_case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(experiment, "solve", too_late)
     section = small_case[small_case.index("[regularisation]") : small_case.index("[density]")]
-    path = case_file(section, "")
+    path = case_file(section, "", "[particles]\n", "[particles]\ninclude_self = true\n")
     line = refused("compare", path, "--out", path.parent / "result")
-    assert line.startswith("case.toml: field 'v': its kernel is singular in dimension 2: give eps")
+    assert line.startswith("case.toml: include_self = True, but the kernel of field 'v' is singular: leave it out")
 
 
 @pytest.mark.parametrize("command", ["run", "compare"])

@@ -14,9 +14,11 @@ from kspde.particles.fields.base import MEMORY_LIMIT, FieldEvaluator
 from kspde.particles.fields.box_mesh import BoxMesh
 from kspde.particles.fields.direct import DirectSum
 from kspde.particles.fields.nufft import NonuniformFFT
+from kspde.particles.fields.parted import PartedFields
 from kspde.particles.fields.particle_mesh import ParticleMesh
 from kspde.particles.fields.relaxing import RelaxingFields
 from kspde.particles.region import Region
+from kspde.radial import check_not_local, is_bounded
 from kspde.typing import Array, Comm
 
 __all__ = ["METHODS", "FieldOptions"]
@@ -33,7 +35,7 @@ class FieldOptions:
         field_tol: error allowed at the particles, relative to the supremum of the field, and of its gradient.
         method: a name in ``METHODS``.
         memory_limit: bytes that the grids, or the modes, of one rank may take.
-        include_self: whether a particle feels itself.
+        include_self: whether a particle feels itself; None: unless a kernel is singular.
 
     Raises:
         InputError: a value that is not valid.
@@ -42,13 +44,31 @@ class FieldOptions:
     field_tol: float = 1e-6
     method: str = "mesh"
     memory_limit: float = MEMORY_LIMIT
-    include_self: bool = True
+    include_self: bool | None = None
 
     def __post_init__(self) -> None:
         check_number("field_tol", self.field_tol, at_least=1e-12, below=1)
         check_choice("method", self.method, METHODS)
         check_number("memory_limit", self.memory_limit, above=0)
-        check_flag("include_self", self.include_self)
+        if self.include_self is not None:
+            check_flag("include_self", self.include_self)
+
+    def includes_self(self, fields: tuple[Field, ...], dimension: int) -> bool:
+        """Return whether a particle feels itself in these fields.
+
+        Raises:
+            InputError: it should, and a kernel is singular; or a field is the density at the same place.
+        """
+        for f in fields:
+            check_not_local(f.name, f.kernel)
+        still = [f for f in fields if f.tau == 0]
+        singular = [f.name for f in still if not is_bounded(f.kernel, dimension, gradient=f.gradient)]
+        if singular and self.include_self:
+            raise InputError(
+                f"include_self = True, but the kernel of field {singular[0]!r} is singular: leave it out, for j ≠ i, "
+                "or give eps"
+            )
+        return not singular if self.include_self is None else self.include_self
 
     def evaluator(
         self,
@@ -65,10 +85,13 @@ class FieldOptions:
         Raises:
             InputError: a method other than the mesh where a field relaxes, or a kernel that it cannot handle.
         """
+        include_self = self.includes_self(fields, dimension)
         make: Any = partial(METHODS[self.method], memory_limit=self.memory_limit)
         if region is not None:
             confined: Any = self._confined()
             make = partial(confined, memory_limit=self.memory_limit, region=region)
+        elif self.method == "mesh" and not include_self:
+            make = partial(PartedFields, memory_limit=self.memory_limit)
         relaxing = [f.name for f in fields if f.tau > 0]
         if relaxing:
             if self.method != "mesh":
@@ -84,7 +107,7 @@ class FieldOptions:
             dimension=dimension,
             weights=weights,
             tol=self.field_tol,
-            include_self=self.include_self,
+            include_self=include_self,
             comm=comm,
         )
         return evaluator

@@ -27,11 +27,11 @@ import numpy as np
 
 from kspde.errors import InputError
 from kspde.kernels import Kernel
-from kspde.particles.fields.splines import ORDER
+from kspde.particles.fields.splines import ORDER, WINDOW_DECAY
 from kspde.radial import WAVENUMBERS, largest_slope, moment, radial_weights
-from kspde.typing import Array
+from kspde.typing import Array, Indices
 
-__all__ = ["band", "grid_factors", "image_distance", "spacing"]
+__all__ = ["band", "grid_factors", "image_distance", "spacing", "window_factors"]
 
 
 def grid_factors(phases: Sequence[Array], spacing: float) -> tuple[Array, Array]:
@@ -48,6 +48,27 @@ def grid_factors(phases: Sequence[Array], spacing: float) -> tuple[Array, Array]
         transform = np.sinc(phase / (2 * np.pi)) ** ORDER
         factor = factor * (1.0 / (transform * (1.0 + _alias_sums(phase)[0])) ** 2)
     return squared, factor
+
+
+def window_factors(indices: Sequence[Indices], points: Sequence[int], spacing: float) -> tuple[Array, Array]:
+    """Return the same for ``WINDOW``, for modes of a periodic grid of so many points per direction."""
+    squared: Array = np.zeros(1)
+    factor: Array = np.ones(1)
+    for k, m in zip(np.ix_(*indices), points, strict=True):
+        phase = np.asarray(2 * np.pi / m * k, dtype=np.float64)
+        squared = squared + (phase / spacing) ** 2
+        aliases = [_window_transform(phase + 2 * np.pi * j) for j in range(-3, 4)]
+        factor = factor * (aliases[3] / np.square(aliases).sum(axis=0)) ** 2 / spacing
+    return squared, factor
+
+
+def _window_transform(phase: Array) -> Array:
+    from scipy.special import i0
+
+    square = WINDOW_DECAY**2 - (3.5 * phase) ** 2
+    y = np.maximum(np.sqrt(np.abs(square)), 1e-6)
+    bump = np.where(square > 0, np.sinh(np.where(square > 0, y, 0.0)), np.sin(y)) / y
+    return np.asarray(np.sinc(phase / (2 * np.pi)) * bump * 7 / i0(WINDOW_DECAY))
 
 
 def _alias_sums(phase: Array) -> tuple[Array, Array]:

@@ -2,8 +2,9 @@ r"""Fields of the empirical measure at the particles.
 
 .. math:: c(x) = \sum_j w_j K(x - X_j)
 
-over the particles X_j of the field's source species, each of weight mass/N or of a weight of its own. Three evaluators:
-:class:`~kspde.particles.fields.particle_mesh.ParticleMesh`, the fastest,
+over the particles X_j of the field's source species, each of weight mass/N or of a weight of its own. The evaluators
+are :class:`~kspde.particles.fields.particle_mesh.ParticleMesh`, the fastest, with
+:class:`~kspde.particles.fields.near_far.NearFar` for kernels that are singular at the origin,
 :class:`~kspde.particles.fields.nufft.NonuniformFFT`, and :class:`~kspde.particles.fields.direct.DirectSum`, a sum
 over all pairs. Fields with a dynamics of their own are
 :class:`~kspde.particles.fields.relaxing.RelaxingFields`.
@@ -22,7 +23,7 @@ from kspde.errors import ConvergenceError, InputError, place_of
 from kspde.models import Field, FieldValues, Moment
 from kspde.models.coefficients import moment_integrand
 from kspde.particles.reductions import reduced
-from kspde.radial import WAVENUMBERS, check_bounded, is_zero, moment, radial_weights
+from kspde.radial import WAVENUMBERS, check_bounded, check_not_local, is_bounded, is_zero, moment, radial_weights
 from kspde.runtime.compiled import in_blocks
 from kspde.runtime.parallel import together
 from kspde.typing import Array, Comm
@@ -95,16 +96,19 @@ class FieldEvaluator(ABC):
         weights: the weights w_j by species, of either sign: one for all its particles, or this rank's, shape
             (n_local,), which may be overwritten before an update.
         tol: the error allowed at the particles, relative to the supremum over space of the field, and of its gradient;
-            where weights have both signs, relative to the field of their absolute values.
+            where weights have both signs, relative to the field of their absolute values. With a singular kernel these
+            are infinite, and the error is relative to the largest at the particles.
         include_self: whether a particle of the source species feels itself, as printed in Wang, Li and Huang's (1.3).
         comm: the MPI communicator.
         memory_limit: the bytes that the grids, or the modes, of one rank may take.
         moments: the moments that the coefficients use.
 
     Raises:
-        InputError: a kernel that is unbounded at the origin.
+        InputError: a kernel that is unbounded at the origin, unless the evaluator is ``pairwise`` and leaves j = i out.
     """
 
+    #: Whether singular kernels are possible, without j = i: pairs at the same place then add nothing.
+    pairwise: ClassVar[bool] = False
     #: The bytes per particle that are needed beside grids.
     bytes_per_particle: ClassVar[float] = 0.0
     #: The time of the positions: fields that are given as functions of time, or relax, depend on it.
@@ -123,7 +127,9 @@ class FieldEvaluator(ABC):
         moments: tuple[Moment, ...] = (),
     ) -> None:
         for field in fields:
-            check_bounded(field.name, field.kernel, dimension, gradient=field.gradient)
+            check_not_local(field.name, field.kernel)
+            if include_self or not self.pairwise:
+                check_bounded(field.name, field.kernel, dimension, gradient=field.gradient)
         self.fields = fields
         #: The fields that do not vanish identically.
         self.active = tuple(field for field in fields if field.start is not None or not is_zero(field.kernel))
@@ -133,7 +139,10 @@ class FieldEvaluator(ABC):
         self.comm = comm
         self.memory_limit = memory_limit
         #: By field K(0), what a particle of weight 1 adds to the field at its own place, where that is not wanted.
-        self._own: dict[str, float] = {} if include_self else {f.name: moment(f.kernel, dimension) for f in self.active}
+        self._own: dict[str, float] = {}
+        if not include_self:
+            bounded = [f for f in self.active if is_bounded(f.kernel, dimension, gradient=f.gradient)]
+            self._own = {f.name: moment(f.kernel, dimension) for f in bounded}
         #: By species and field K''(0), where the field's gradient is computed and K has second derivatives at 0.
         self._curvatures: dict[str, dict[str, float]] = {}
         for f in self.active:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,11 @@ from kspde.errors import InputError
 from kspde.models import Field
 from kspde.particles.fields.accuracy import image_distance
 from kspde.particles.fields.base import Extent, FieldEvaluator
-from kspde.particles.fields.pairs import PairTables, pair_tables, sum_all
+from kspde.particles.fields.pairs import OctaveTables, PairTables, octave_tables, pair_tables, sum_all, sum_singular
 from kspde.particles.reductions import everyones
 from kspde.particles.region import Region
 from kspde.particles.weights import own_and_factor
+from kspde.radial import is_bounded
 from kspde.runtime.compiled import use_threads
 from kspde.typing import Array
 
@@ -23,7 +25,7 @@ __all__ = ["DirectSum"]
 
 
 class DirectSum(FieldEvaluator):
-    """Fields by a sum over all pairs, the kernels tabulated by distance to a hundredth of the tolerance.
+    """Fields by a sum over all pairs, the kernels tabulated by distance to a hundredth of the tolerance, or better.
 
     Args:
         fields: the regularised fields.
@@ -32,6 +34,8 @@ class DirectSum(FieldEvaluator):
         region: the closed or periodic box, whose images are summed over as far as the kernels reach.
         **options: those of :class:`~kspde.particles.fields.base.FieldEvaluator`.
     """
+
+    pairwise = True
 
     def __init__(
         self, fields: tuple[Field, ...], *, group: int | None = None, region: Region | None = None, **options: Any
@@ -50,6 +54,7 @@ class DirectSum(FieldEvaluator):
         self._all_weights: dict[str, tuple[Array | None, float]] = {}
         self._reach = -1.0
         self._tables: dict[str, PairTables] = {}
+        self._octaves: dict[str, OctaveTables] = {}
 
     def update(self, positions: Mapping[str, Array], extent: Extent) -> None:
         """Gather all particles on every rank, and tabulate the kernels up to the cloud's diameter. Collective."""
@@ -68,7 +73,7 @@ class DirectSum(FieldEvaluator):
 
     def state(self) -> dict[str, Array]:
         """Return the distance up to which the kernels are tabulated."""
-        return {"reach": np.array([self._reach])} if self._tables else {}
+        return {"reach": np.array([self._reach])} if self._reach > 0 else {}
 
     def restore(self, state: Mapping[str, Array]) -> None:
         """Tabulate the kernels up to that distance."""
@@ -79,13 +84,19 @@ class DirectSum(FieldEvaluator):
         return everyones(rows, self.comm) if self._group is None else rows.copy()
 
     def _tabulate(self, reach: float) -> None:
-        self._reach = reach
-        self._tables = {
-            f.name: pair_tables(f.kernel, self.dimension, reach, tol=0.01 * self.tol, gradient=f.gradient)
-            for f in self.active
-        }
+        self._reach, d = reach, self.dimension
+        for f in self.active:
+            if is_bounded(f.kernel, d, gradient=f.gradient):
+                self._tables[f.name] = pair_tables(f.kernel, d, reach, tol=0.01 * self.tol, gradient=f.gradient)
+            else:
+                self._octaves[f.name] = octave_tables(
+                    partial(f.kernel.profile, dimension=d), partial(f.kernel.slope, dimension=d), reach
+                )
 
     def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
         sources = self._all[field.source]
-        group = self._group or len(sources)
-        sum_all(values, gradient, x, sources, group, *self._tables[field.name], *self._all_weights[field.source])
+        group, weights = self._group or len(sources), self._all_weights[field.source]
+        if field.name in self._tables:
+            sum_all(values, gradient, x, sources, group, *self._tables[field.name], *weights)
+        else:
+            sum_singular(values, gradient, x, sources, group, *self._octaves[field.name], *weights)

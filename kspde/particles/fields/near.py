@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
+import numpy.typing as npt
 
+from kspde.particles.fields.pairs import OctaveTables, by_octave
+from kspde.particles.fields.simd import as_bits, as_number
 from kspde.particles.fields.splitting import DEGREE, SERIES
 from kspde.particles.weights import weight_of
 from kspde.runtime.compiled import compiled, inlined, widest_vectors
@@ -21,28 +21,15 @@ AROUND = 2
 #: Sources are handled in multiples of this many, so that no loop over them has an end that is not vectorised.
 _STRIDE = 16
 
-assert (DEGREE, SERIES) == (17, 10)  # what is written out below
-
-
-def _cast(typing: Any, x: Any) -> Any:
-    """Return the bits of a number as an integer, or the number with such bits."""
-    to, number = (ir.IntType(64), types.int64) if x == types.float64 else (ir.DoubleType(), types.float64)
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], to)
-
-    return number(x), emit
-
-
-_bits = intrinsic(_cast)
+assert (DEGREE, SERIES) == (13, 10)  # what is written out below
 
 
 @inlined
 def _log(t: float) -> float:
     """Return log t for normal t > 0, to 1e-14: a library's function would not vectorise."""
-    bits = _bits(t)
+    bits = as_bits(t)
     exponent = (bits - 0x3FE6A09E667F3BCD) >> 52
-    m = _bits(bits - (exponent << 52))  # in [√½, √2)
+    m = as_number(bits - (exponent << 52))  # in [√½, √2)
     s = (m - 1.0) / (m + 1.0)
     q = s * s
     tail = 1 / 9 + q * (1 / 11 + q * (1 / 13 + q * (1 / 15 + q * (1 / 17))))
@@ -52,9 +39,9 @@ def _log(t: float) -> float:
 
 @inlined
 def _polynomial(c: Array, y: float) -> float:
-    high = c[12] + y * (c[13] + y * (c[14] + y * (c[15] + y * (c[16] + y * c[17]))))
-    middle = c[6] + y * (c[7] + y * (c[8] + y * (c[9] + y * (c[10] + y * (c[11] + y * high)))))
-    out: float = c[0] + y * (c[1] + y * (c[2] + y * (c[3] + y * (c[4] + y * (c[5] + y * middle)))))
+    high = c[8] + y * (c[9] + y * (c[10] + y * (c[11] + y * (c[12] + y * c[13]))))
+    middle = c[4] + y * (c[5] + y * (c[6] + y * (c[7] + y * high)))
+    out: float = c[0] + y * (c[1] + y * (c[2] + y * (c[3] + y * middle)))
     return out
 
 
@@ -90,6 +77,13 @@ def cell_order(x: Array, lower: Array, per_width: float, shape: Indices) -> Any:
     return order, starts
 
 
+@inlined
+def _row(a0: int, a1: int, a2: int, b0: int, b1: int, starts: Indices, shape: Indices) -> Any:
+    """Return the first source of the cells around (a0, a1, a2) in the row (b0, b1), and the one after the last."""
+    row = (b0 * shape[1] + b1) * shape[2]
+    return starts[row + max(a2 - AROUND, 0)], starts[row + min(a2 + AROUND + 1, shape[2])]
+
+
 @compiled
 def candidates(targets: Indices, sources: Indices, shape: Indices) -> Indices:
     """Return by cell the number of sources in the cells around, 0 where there are no targets."""
@@ -101,9 +95,8 @@ def candidates(targets: Indices, sources: Indices, shape: Indices) -> Indices:
                 if targets[cell + 1] > targets[cell]:
                     for b0 in range(max(a0 - AROUND, 0), min(a0 + AROUND + 1, shape[0])):
                         for b1 in range(max(a1 - AROUND, 0), min(a1 + AROUND + 1, shape[1])):
-                            row = (b0 * shape[1] + b1) * shape[2]
-                            first, end = max(a2 - AROUND, 0), min(a2 + AROUND + 1, shape[2])
-                            out[cell] += sources[row + end] - sources[row + first]
+                            first, end = _row(a0, a1, a2, b0, b1, sources, shape)
+                            out[cell] += end - first
     return out
 
 
@@ -134,67 +127,68 @@ def add_cells(
     values: Array | None,
     gradient: Array | None,
     cells: Indices,
+    most: int,
     x: Array,
     targets: Indices,
-    wanted: Array,
-    buffers: tuple[Array, ...],
+    wanted: npt.NDArray[np.bool_],
+    directions: tuple[int, ...],
     sources: Array,
     starts: Indices,
     shape: Indices,
     weights: float | Array,
     per_reach: float,
+    slope_polynomial: Array,
+    slope_series: Array,
     polynomial: Array,
     series: Array,
-    value_polynomial: Array,
-    value_series: Array,
+    middle: float,
     screened: tuple[int, ...] | None,
+    octaves: OctaveTables | None,
 ) -> None:
     """Add the sums of the rest R, and of its gradient, at the wanted targets in some cells.
 
     Args:
-        values: the values, (n,), or None if none are wanted.
-        gradient: the gradients, (n, d), or None.
+        values: values, (n,), or None if none are wanted.
+        gradient: gradients, (n, d), or None.
         cells: the cells.
-        x: the targets, sorted by cell, (n, d).
-        targets: the first target of each cell.
+        most: the largest number of sources in the cells around one of them.
+        x: targets, sorted by cell, (n, d).
+        targets: first target of each cell.
         wanted: by target, whether it is wanted.
-        buffers: d arrays, which tell the dimension, of any length.
-        sources: the sources, sorted by cell.
-        starts: the first source of each cell.
-        shape: the cells per direction, 1 beyond d.
+        directions: a tuple of length d, which the loop knows when it is compiled.
+        sources: sources, sorted by cell.
+        starts: first source of each cell.
+        shape: cells per direction, 1 beyond d.
         weights: the sources' weights.
         per_reach: 1/ρ.
-        polynomial: those of R'/r, as ``Split.near`` returns them, and so on.
+        slope_polynomial: those of R'/r, as ``Split.near`` returns them, and so on.
+        slope_series: see there.
+        polynomial: see there.
         series: see there.
-        value_polynomial: see there.
-        value_series: see there.
+        middle: F(0): what the far part has of a pair at the same place, which adds nothing.
         screened: None if all coefficients of the series but the first are negligible.
+        octaves: tables of R, instead of polynomials and series.
     """
     widest_vectors()
-    d = len(buffers)
-    most = 0
-    for cell in cells:
-        a0, a1, a2 = cell // (shape[1] * shape[2]), cell // shape[2] % shape[1], cell % shape[2]
-        count = 0
-        for b0 in range(max(a0 - AROUND, 0), min(a0 + AROUND + 1, shape[0])):
-            for b1 in range(max(a1 - AROUND, 0), min(a1 + AROUND + 1, shape[1])):
-                row = (b0 * shape[1] + b1) * shape[2]
-                count += starts[row + min(a2 + AROUND + 1, shape[2])] - starts[row + max(a2 - AROUND, 0)]
-        most = max(most, count)
-    most += _STRIDE
-    u0, u1, u2, w = np.empty(most), np.empty(most), np.empty(most), np.empty(most)
+    d = len(directions)
+    u0, u1, u2, w = (
+        np.empty(most + _STRIDE),
+        np.empty(most + _STRIDE),
+        np.empty(most + _STRIDE),
+        np.empty(most + _STRIDE),
+    )
     for cell in cells:
         a0, a1, a2 = cell // (shape[1] * shape[2]), cell // shape[2] % shape[1], cell % shape[2]
         m = 0
         for b0 in range(max(a0 - AROUND, 0), min(a0 + AROUND + 1, shape[0])):
             for b1 in range(max(a1 - AROUND, 0), min(a1 + AROUND + 1, shape[1])):
-                row = (b0 * shape[1] + b1) * shape[2]
-                for j in range(starts[row + max(a2 - AROUND, 0)], starts[row + min(a2 + AROUND + 1, shape[2])]):
-                    u0[m] = sources[j, 0] * per_reach
+                first, end = _row(a0, a1, a2, b0, b1, starts, shape)
+                for j in range(first, end):
+                    u0[m] = sources[j, 0]
                     if d > 1:
-                        u1[m] = sources[j, 1] * per_reach
+                        u1[m] = sources[j, 1]
                     if d > 2:
-                        u2[m] = sources[j, 2] * per_reach
+                        u2[m] = sources[j, 2]
                     w[m] = weight_of(weights, j)
                     m += 1
         while m % _STRIDE:
@@ -203,47 +197,47 @@ def add_cells(
         for i in range(targets[cell], targets[cell + 1]):
             if not wanted[i]:
                 continue
-            x0, x1, x2 = x[i, 0] * per_reach, 0.0, 0.0
-            if d > 1:
-                x1 = x[i, 1] * per_reach
-            if d > 2:
-                x2 = x[i, 2] * per_reach
+            x0, x1, x2 = x[i, 0], x[i, 1] if d > 1 else 0.0, x[i, 2] if d > 2 else 0.0
             value, g0, g1, g2 = 0.0, 0.0, 0.0, 0.0
             for j in range(m):
-                z0 = x0 - u0[j]
-                r2 = z0 * z0
-                z1, z2 = 0.0, 0.0
-                if d > 1:
-                    z1 = x1 - u1[j]
-                    r2 += z1 * z1
-                if d > 2:
-                    z2 = x2 - u2[j]
-                    r2 += z2 * z2
+                z0 = (x0 - u0[j]) * per_reach
+                z1 = (x1 - u1[j]) * per_reach if d > 1 else 0.0
+                z2 = (x2 - u2[j]) * per_reach if d > 2 else 0.0
+                r2 = z0 * z0 + z1 * z1 + z2 * z2
                 inside = (r2 < 1.0) & (r2 > 0.0)
                 t = r2 if inside else 1.0
                 weight = w[j] if inside else 0.0
-                y = 2.0 * t - 1.0
-                if values is not None or (d == 2 and screened is not None):
-                    log = _log(t) if d == 2 else 0.0
+                f, v = 0.0, 0.0
+                if octaves is not None:
+                    if inside:
+                        f = by_octave(octaves[1], octaves[2], t)
+                        if values is not None:
+                            v = by_octave(octaves[0], octaves[2], t)
                 else:
-                    log = 0.0
-                if gradient is not None:
-                    f = _polynomial(polynomial, y)
-                    if d == 2:
-                        f += series[0] / t
-                        if screened is not None:
-                            f += log * _series(series[1:], t)
-                    else:
+                    y = 2.0 * t - 1.0
+                    log = _log(t) if d == 2 and (values is not None or screened is not None) else 0.0
+                    if gradient is not None:
+                        f = _polynomial(slope_polynomial, y)
+                        front = slope_series[0]
+                        if d == 2:
+                            f += front / t
+                            if screened is not None:
+                                f += log * _series(slope_series[1:], t)
+                        else:
+                            if screened is not None:
+                                front = _series(slope_series, t)
+                            f += front / np.sqrt(t) if d == 1 else front / (t * np.sqrt(t))
+                    if values is not None:
                         front = _series(series, t) if screened is not None else series[0]
-                        f += front / np.sqrt(t) if d == 1 else front / (t * np.sqrt(t))
+                        v = front * log if d == 2 else front * np.sqrt(t) if d == 1 else front / np.sqrt(t)
+                        v += _polynomial(polynomial, y)
+                if gradient is not None:
                     f *= weight
                     g0 += f * (z0 if inside else 0.0)
                     g1 += f * z1
                     g2 += f * z2
                 if values is not None:
-                    front = _series(value_series, t) if screened is not None else value_series[0]
-                    other = front * log if d == 2 else front * np.sqrt(t) if d == 1 else front / np.sqrt(t)
-                    value += weight * (_polynomial(value_polynomial, y) + other)
+                    value += weight * v - (w[j] * middle if r2 == 0.0 else 0.0)
             if values is not None:
                 values[i] += value
             if gradient is not None:

@@ -14,18 +14,21 @@ targets in them. Tiles have tiles in turn (Jiang and Greengard, A dual-space mul
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from kspde.errors import InputError
 from kspde.models import Field
+from kspde.particles.fields.accuracy import window_factors
 from kspde.particles.fields.base import Extent, FieldEvaluator
 from kspde.particles.fields.convolution import FastConvolution
+from kspde.particles.fields.direct import DirectSum
 from kspde.particles.fields.near import AROUND, add_cells, candidates, cell_order, collect
-from kspde.particles.fields.splines import WINDOW, WINDOW_DECAY, WINDOW_REACH, deposit, gather, gather_part, grids_for
+from kspde.particles.fields.splines import WINDOW, WINDOW_REACH, deposit, gather, gather_part, grids_for
 from kspde.particles.fields.splitting import Split
 from kspde.particles.reductions import everyones
 from kspde.particles.weights import own_and_factor
@@ -36,14 +39,17 @@ __all__ = ["NearFar"]
 
 #: The cloud's room to move before the grid is rebuilt, on each side, as a share of its size.
 _SLACK = 0.04
+#: The least tolerance, which the window allows.
+_LEAST_TOL = 1e-7
 #: Grid points per particle, and at least.
 _POINTS, _LEAST = {1: 2.0, 2: 1.2, 3: 4.0}, 4096.0
-#: The grid's Nyquist wavenumber over β/ρ.
-_FINER = 1.35
+#: The most particles whose fields are a sum over all pairs.
+_FEW = 600
 #: Points per direction of a tile's periodic grid.
 _TILE = {1: 256, 2: 96, 3: 96}
-#: Candidates per target above which it is crowded; the time of a tile, of its sources and of its targets, in pairs.
-_CROWDED, _TILE_COST, _SOURCE_COST, _TARGET_COST = 300, {1: 1e5, 2: 4e5, 3: 5e7}, 60.0, 90.0
+#: Sources in the cells around a target above which it is crowded; the time of a tile, and of a target and the sources
+#: for it, in pairs.
+_CROWDED, _TILE_COST, _PARTICLE_COST = 300, {1: 1e5, 2: 4e5, 3: 5e7}, 210.0
 #: The deepest level: a cell's width is then that of the cloud over 2^40 or less.
 _DEEPEST = 40
 
@@ -80,20 +86,68 @@ def _shape(size: Array, width: float) -> Indices:
     return shape
 
 
+@dataclass(frozen=True)
+class _Sums:
+    """A field at targets: its values, if they are wanted, and gradients; and where a grid's values are written."""
+
+    values: Array | None
+    gradient: Array
+    on_grid: Array
+
+    @classmethod
+    def zeros(cls, n: int, dimension: int, field: Field) -> _Sums:
+        values = np.zeros(n)
+        return cls(values if field.value else None, np.zeros((n, dimension)), values)
+
+    def add(self, rows: Indices, other: _Sums) -> None:
+        self.gradient[rows] += other.gradient
+        if self.values is not None:
+            self.values[rows] += other.on_grid
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The targets and sources of a tile, or of the whole cloud at level 0, and the sums to add to."""
+
+    field: Field
+    level: int
+    targets: _Cells
+    sources: _Cells
+    weights: float | Array
+    sums: _Sums
+
+
 class NearFar(FieldEvaluator):
     """Fields by near and far parts; see :class:`~kspde.particles.fields.base.FieldEvaluator` for the arguments.
+
+    The error is relative to the largest gradient, and to the largest value, at the particles.
 
     Attributes:
         spacing: the spacing h of the grid of the whole cloud, after the first update.
         shape: its points per direction.
         tiles: the number of tiles at the last evaluation.
+
+    Raises:
+        InputError: a tolerance below 1e-7.
     """
+
+    pairwise = True
 
     def __init__(self, fields: tuple[Field, ...], **options: Any) -> None:
         super().__init__(fields, **options)
+        if self.tol < _LEAST_TOL:
+            raise InputError(
+                f"field_tol = {self.tol:g} is below {_LEAST_TOL:g}, which the mesh keeps for singular kernels: give a "
+                'larger one, or method = "direct"'
+            )
         self._threads = use_threads(self.comm)
-        self._decay = math.log(1.0 / self.tol) + 2.5
-        self._per_reach = _FINER * self._decay / math.pi  # ρ/h
+        self._decay = max(6.0, math.log(1.0 / self.tol) + 0.5)
+        # The grid's Nyquist wavenumber over β/ρ. Both are as measured, on even clouds and on small dense clusters.
+        digits = math.log10(1e-6 / self.tol)
+        finer = 1.35 + (0.3 if digits > 0 else 0.05) * max(digits, -3.0)
+        self._per_reach = finer * self._decay / math.pi  # ρ/h
+        self._few = DirectSum(fields, **options)
+        self._direct = False
         self._sources = tuple(dict.fromkeys(field.source for field in self.active))
         self.shape: tuple[int, ...] = ()
         self.tiles = 0
@@ -103,6 +157,10 @@ class NearFar(FieldEvaluator):
         if not self.active:
             return
         counts = {name: self.comm.allreduce(len(positions[name])) for name in self._sources}
+        self._direct = max(counts.values()) <= _FEW
+        if self._direct:
+            self._few.update(positions, extent)
+            return
         if not self.shape or not extent.within(self._inner):
             self._build(extent, max(counts.values()))
         self._cells: dict[str, _Cells] = {}
@@ -133,23 +191,32 @@ class NearFar(FieldEvaluator):
 
     def reach(self, level: int) -> float:
         """Return ρ at a level of tiles, 0 for the grid of the whole cloud."""
-        return self._per_reach * self.spacing / 2**level
+        return float(self._per_reach * self.spacing * 0.5**level)
 
     def summary(self) -> dict[str, Any]:
-        """Return the data of the grid."""
-        if not self.shape:
+        """Return the data of the grid, if there is one."""
+        if not self.shape or self._direct:
             return {}
         grid = {"modes": list(self.shape), "spacing": self.spacing, "reach": self.reach(0), "threads": self._threads}
         return {**grid, "tiles": self.tiles}
 
     def state(self) -> dict[str, Array]:
-        """Return the extent for which the grid was built, and its spacing."""
-        return {"lower": self._inner.lower, "upper": self._inner.upper} if self.shape else {}
+        """Return what the grid was built for."""
+        few = {f"few.{key}": value for key, value in self._few.state().items()}
+        if not self.shape:
+            return few
+        return {**few, "lower": self._built.lower, "upper": self._built.upper, "n": np.array([self._built_for])}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Build the grid for that."""
+        self._few.restore({key.removeprefix("few."): v for key, v in state.items() if key.startswith("few.")})
+        if "n" in state:
+            self._build(Extent(state["lower"], state["upper"]), int(state["n"][0]))
 
     def _build(self, extent: Extent, n: int) -> None:
         from scipy import fft
 
-        d = self.dimension
+        self._built, self._built_for, d = extent, n, self.dimension
         size = np.maximum(extent.size, 1e-3 * float(extent.size.max()) or 1.0)
         self._inner = inner = extent.widened(_SLACK * size + 1e-12)
         size = inner.size
@@ -170,23 +237,26 @@ class NearFar(FieldEvaluator):
         self._factors: dict[str, Array] = {}
         self._tile_factors: dict[tuple[str, int], Array] = {}
         self._splits: dict[tuple[str, int], Split] = {}
-        lam, factor = _modes([np.arange(m // 2 + 1) for m in wide], wide, h)
+        lam, factor = window_factors([np.arange(m // 2 + 1) for m in wide], wide, h)
+        folded = [np.minimum(np.arange(m), m - np.arange(m)) for m in self.shape[:-1]]
         for f in self.active:
-            symbol = np.empty(lam.shape)
-            split = self._split(f, 0)
-
-            def part(j: int) -> None:
-                rows = slice(len(lam) * j // 16, len(lam) * (j + 1) // 16)
-                symbol[rows] = f.kernel.truncated_symbol(lam[rows], radius, d) * split.share(lam[rows]) * factor[rows]
-
-            on_threads(part, 16)
-            kernel = fft.dctn(symbol, type=1, workers=self._threads) / math.prod(wide)
+            kernel = fft.dctn(self._symbol(f, lam, factor, radius), type=1, workers=self._threads) / math.prod(wide)
             narrow = np.zeros([m // 2 + 1 for m in self.shape])
             kept = tuple(slice(min(a, b)) for a, b in zip(narrow.shape, kernel.shape, strict=True))
             narrow[kept] = kernel[kept]
             transform = fft.dctn(narrow, type=1, workers=self._threads)
-            folded = [np.minimum(np.arange(m), m - np.arange(m)) for m in self.shape[:-1]]
             self._factors[f.name] = transform[np.ix_(*folded, np.arange(self.shape[-1] // 2 + 1))]
+
+    def _symbol(self, field: Field, lam: Array, factor: Array, radius: float) -> Array:
+        """Return the truncated kernel's symbol times the far part's share and the grid's factor."""
+        out, split = np.empty(lam.shape), self._split(field, 0)
+
+        def part(j: int) -> None:
+            at = slice(len(lam) * j // 16, len(lam) * (j + 1) // 16)
+            out[at] = field.kernel.truncated_symbol(lam[at], radius, self.dimension) * split.share(lam[at]) * factor[at]
+
+        on_threads(part, 16)
+        return out
 
     def _split(self, field: Field, level: int) -> Split:
         key = (field.name, level)
@@ -200,198 +270,127 @@ class NearFar(FieldEvaluator):
         if key not in self._tile_factors:
             d, m = self.dimension, _TILE[self.dimension]
             indices = [np.minimum(np.arange(m), m - np.arange(m))] * (d - 1) + [np.arange(m // 2 + 1)]
-            lam, factor = _modes(indices, [m] * d, self.spacing / 2**level)
+            lam, factor = window_factors(indices, [m] * d, self.spacing / 2**level)
             lam = np.maximum(lam, 1e-6 / self.reach(level) ** 2)  # where the symbol is singular the difference is not
             share = self._split(field, level).share(lam) - self._split(field, level - 1).share(lam)
             self._tile_factors[key] = field.kernel.symbol(lam) * share * factor
         return self._tile_factors[key]
 
     def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
+        if self._direct:
+            self._few._evaluate(field, x, values, gradient)
+            return
         self.tiles = 0
         cells = self._cells[field.source]
         targets = _Cells.of(x, cells.lower, cells.shape, cells.width)
-        own_values, own_gradient = np.zeros(len(x)), np.zeros(x.shape)
-        gather(own_values, own_gradient, self._coefficients[field.name], targets.x, self._lower, self.spacing, WINDOW)
-        size = self._inner.size
-        self._add_level(field, 0, targets, cells, self._sorted_weights[field.source], own_values, own_gradient, size)
-        values[targets.order] = own_values
+        sums = _Sums.zeros(len(x), self.dimension, field)
+        nodes = self._coefficients[field.name]
+        gather(sums.on_grid, sums.gradient, nodes, targets.x, self._lower, self.spacing, WINDOW)
+        self._add_near(_Part(field, 0, targets, cells, self._sorted_weights[field.source], sums), on_threads)
+        values[targets.order] = np.nan if sums.values is None else sums.values
         if gradient is not None:
-            gradient[targets.order] = own_gradient
+            gradient[targets.order] = sums.gradient
 
-    def _add_level(
-        self,
-        field: Field,
-        level: int,
-        targets: _Cells,
-        sources: _Cells,
-        weights: float | Array,
-        values: Array,
-        gradient: Array,
-        size: Array,
+    def _add_near(self, part: _Part, run: Callable[..., Any]) -> None:
+        """Add what is nearer than the reach of the part's level: by tiles for crowded targets, by pairs for others."""
+        count = candidates(part.targets.starts, part.sources.starts, part.sources.shape)
+        per_cell = np.diff(part.targets.starts)
+        wanted = np.ones(len(part.targets.x), dtype=np.bool_)
+        tiles = self._tiles_of(part, np.repeat(count, per_cell), wanted) if part.level < _DEEPEST else []
+        if tiles:
+            cell = np.repeat(np.arange(len(count)), per_cell)
+            per_cell = np.bincount(cell[wanted], minlength=len(count))
+        self._add_pairs(part, count, np.flatnonzero(per_cell), wanted, run)
+        run(lambda k: self._add_tile(part, *tiles[k]), len(tiles))
+
+    def _add_pairs(
+        self, part: _Part, count: Indices, cells: Indices, wanted: npt.NDArray[np.bool_], run: Callable[..., Any]
     ) -> None:
-        """Add what is nearer than the reach of a level."""
-        count = candidates(targets.starts, sources.starts, sources.shape)
-        wanted = np.ones(len(targets.x), dtype=np.bool_)
-        children: list[Any] = []
-        split = self._split(field, level)
-        if level < _DEEPEST:
-            children = self._crowded(level, targets, sources, count, wanted, forced=not split.accurate)
-        cells = np.flatnonzero(count)
-        run = on_threads if level == 0 else _one_by_one
-        if wanted.any():
-            self._add_near(split, cells, count, targets, wanted, sources, weights, values, gradient, run)
-
-        def child(k: int) -> None:
-            self._add_tile(field, level + 1, *children[k], targets, sources, weights, values, gradient)
-
-        run(child, len(children))
-
-    def _add_near(
-        self,
-        split: Split,
-        cells: Indices,
-        count: Indices,
-        targets: _Cells,
-        wanted: Array,
-        sources: _Cells,
-        weights: float | Array,
-        values: Array,
-        gradient: Array,
-        run: Any,
-    ) -> None:
-        polynomial, series, value_polynomial, value_series = split.near
-        small = np.abs(series[1:]).max() <= 0.1 * self.tol * abs(series[0])
+        if not len(cells):
+            return
+        targets, sources, sums, split = part.targets, part.sources, part.sums, self._split(part.field, part.level)
         work = np.cumsum(count[cells] * np.diff(targets.starts)[cells])
-        tasks = int(min(64, 1 + work[-1] // 1_000_000)) if run is on_threads else 1
-        cuts = np.searchsorted(work, work[-1] * np.arange(1, tasks) / tasks)
-        parts = np.split(cells, cuts)
-        buffers = (np.empty(1),) * self.dimension
+        tasks = int(min(64, 1 + work[-1] // 500_000)) if run is on_threads else 1
+        shares = np.split(cells, np.searchsorted(work, work[-1] * np.arange(1, tasks) / tasks))
+        series = split.near[3]
+        screened = None if np.abs(series[1:]).max() <= 0.1 * self.tol * abs(series[0]) else (0,)
+        octaves = None if split.smooth else split.octaves
 
-        def part(j: int) -> None:
-            add_cells(
-                None,
-                gradient,
-                parts[j],
-                targets.x,
-                targets.starts,
-                wanted,
-                buffers,
-                sources.x,
-                sources.starts,
-                sources.shape,
-                weights,
-                1.0 / split.reach,
-                polynomial,
-                series,
-                value_polynomial,
-                value_series,
-                None if small else (0,),
-            )
+        def add(j: int) -> None:
+            if len(shares[j]):
+                add_cells(
+                    sums.values,
+                    sums.gradient,
+                    shares[j],
+                    int(count[shares[j]].max()),
+                    targets.x,
+                    targets.starts,
+                    wanted,
+                    (0,) * self.dimension,
+                    sources.x,
+                    sources.starts,
+                    sources.shape,
+                    part.weights,
+                    1.0 / split.reach,
+                    *split.near,
+                    split.middle,
+                    screened,
+                    octaves,
+                )
 
-        run(part, tasks)
+        run(add, tasks)
 
-    def _crowded(
-        self, level: int, targets: _Cells, sources: _Cells, count: Indices, wanted: Array, *, forced: bool
-    ) -> list[tuple[Array, Indices]]:
-        """Return the tiles of the next level that are worth their cost, with their targets, no longer wanted here."""
-        d = self.dimension
-        per_target = np.repeat(count, np.diff(targets.starts))
-        crowded = np.flatnonzero(per_target > _CROWDED)
+    def _tiles_of(self, part: _Part, count: Indices, wanted: npt.NDArray[np.bool_]) -> list[tuple[Array, Indices]]:
+        """Return the corners of the tiles that are worth their cost, with their targets, no longer wanted as pairs.
+
+        ``count`` are the sources in the cells around each target.
+        """
+        targets, d = part.targets, self.dimension
+        crowded = np.flatnonzero(count > _CROWDED)
         if not len(crowded):
             return []
-        h = self.spacing / 2 ** (level + 1)
-        side = h * self._tile_nodes()
+        side = self.spacing * 0.5 ** (part.level + 1) * self._tile_nodes
         places = np.floor((targets.x[crowded] - targets.lower) / side).astype(np.int64)
-        shape = places.max(axis=0) + 1
-        tile = np.ravel_multi_index(tuple(places.T), tuple(shape))
+        shape = tuple(places.max(axis=0) + 1)
+        tile = np.ravel_multi_index(tuple(places.T), shape)
         order = np.argsort(tile, kind="stable")
-        tile, crowded = tile[order], crowded[order]
-        names, first = np.unique(tile, return_index=True)
-        pairs = np.add.reduceat(per_target[crowded].astype(float), first)
+        crowded = crowded[order]
+        names, first = np.unique(tile[order], return_index=True)
+        pairs = np.add.reduceat(count[crowded].astype(float), first)
         out = []
         for name, rows, cost in zip(names, np.split(crowded, first[1:]), pairs, strict=True):
-            # Half of a crowded target's candidates are in the tile or its halo, by a guess.
-            if forced or 0.75 * cost > _TILE_COST[d] + (_TARGET_COST + 2 * _SOURCE_COST) * len(rows):
-                low = targets.lower + side * np.array(np.unravel_index(name, tuple(shape)))
-                out.append((low, rows))
+            if 0.75 * cost > _TILE_COST[d] + _PARTICLE_COST * len(rows):
+                out.append((targets.lower + side * np.array(np.unravel_index(name, shape)), rows))
                 wanted[rows] = False
         return out
 
+    @property
     def _tile_nodes(self) -> int:
-        """Return the nodes of a tile that are not its halo's, on either side, nor the window's."""
+        """The nodes of a tile that are neither its halo's, on either side, nor the window's."""
         return _TILE[self.dimension] - 2 * math.ceil(2 * self._per_reach) - sum(WINDOW_REACH) - 5
 
-    def _add_tile(
-        self,
-        field: Field,
-        level: int,
-        low: Array,
-        rows: Indices,
-        targets: _Cells,
-        sources: _Cells,
-        weights: float | Array,
-        values: Array,
-        gradient: Array,
-    ) -> None:
+    def _add_tile(self, whole: _Part, low: Array, rows: Indices) -> None:
+        """Add to the targets ``rows``, in the tile with the corner ``low``, what is nearer than the part's reach."""
         from scipy import fft
 
-        d, m, h = self.dimension, _TILE[self.dimension], self.spacing / 2**level
+        d, m, level = self.dimension, _TILE[self.dimension], whole.level + 1
+        h, halo, width = self.spacing * 0.5**level, self.reach(whole.level), self.reach(level) / AROUND
         self.tiles += 1
-        halo = self.reach(level - 1)
-        high = low + h * self._tile_nodes()
-        mine = sources.within(low - halo, high + halo)
-        x, y = sources.x[mine], targets.x[rows]
-        own = weights[mine] if isinstance(weights, np.ndarray) else weights
-        corner = low - halo - WINDOW_REACH[0] * h
-        grid = np.zeros((1, *(m,) * d))
-        nodes = deposit(grid, x, corner, h, own, None, WINDOW)
-        modes = fft.rfftn(nodes)
-        modes *= self._tile_factor(field, level)
-        nodes = fft.irfftn(modes, s=(m,) * d)
-        here_values, here_gradient = np.zeros(len(y)), np.zeros(y.shape)
-        gather_part(here_values, here_gradient, nodes, y, corner, h, WINDOW)
-        width = self.reach(level) / AROUND
-        start = low - halo
-        shape = _shape(high + halo - start, width)
-        finer = _Cells.of(x, start, shape, width)
-        aims = _Cells.of(y, start, shape, width)
-        here_values, here_gradient = here_values[aims.order], here_gradient[aims.order]
-        if isinstance(own, np.ndarray):
-            own = own[finer.order]
-        self._add_level(field, level, aims, finer, own, here_values, here_gradient, high - low)
-        where = rows[aims.order]
-        values[where] += here_values
-        gradient[where] += here_gradient
+        first, last = low - halo, low + h * self._tile_nodes + halo
+        found = whole.sources.within(first, last)
+        shape = _shape(last - first, width)
+        sources = _Cells.of(whole.sources.x[found], first, shape, width)
+        targets = _Cells.of(whole.targets.x[rows], first, shape, width)
+        weights = whole.weights[found[sources.order]] if isinstance(whole.weights, np.ndarray) else whole.weights
+        corner = first - WINDOW_REACH[0] * h
+        nodes = deposit(np.empty((1, *(m,) * d)), sources.x, corner, h, weights, None, WINDOW)
+        nodes = fft.irfftn(fft.rfftn(nodes) * self._tile_factor(whole.field, level), s=(m,) * d)
+        sums = _Sums.zeros(len(rows), d, whole.field)
+        gather_part(sums.on_grid, sums.gradient, nodes, targets.x, corner, h, WINDOW)
+        self._add_near(_Part(whole.field, level, targets, sources, weights, sums), _one_by_one)
+        whole.sums.add(rows[targets.order], sums)
 
 
-def _one_by_one(work: Any, tasks: int) -> None:
+def _one_by_one(work: Callable[[int], None], tasks: int) -> None:
     for task in range(tasks):
         work(task)
-
-
-def _modes(indices: list[Indices], points: list[int], h: float) -> tuple[Array, Array]:
-    """Return |k|² and the windows' factor for modes of periodic grids of so many points per direction."""
-    squared, factor = np.zeros(1), np.ones(1)
-    for k, m in zip(np.ix_(*indices), points, strict=True):
-        phase = 2 * np.pi / m * k
-        squared = squared + (phase / h) ** 2
-        factor = factor * _window_factor(phase) / h
-    return squared, factor
-
-
-def _window_factor(phase: Array) -> Array:
-    """Return φ̂²/S² of the window φ, S = Σ_m φ̂(kh + 2πm)²: see :mod:`kspde.particles.fields.accuracy`."""
-    total = sum(_window_transform(phase + 2 * np.pi * m) ** 2 for m in range(-3, 4))
-    return np.asarray(_window_transform(phase) ** 2 / total**2)
-
-
-def _window_transform(phase: Array) -> Array:
-    from scipy.special import i0
-
-    square = WINDOW_DECAY**2 - (3.5 * phase) ** 2
-    y = np.maximum(np.sqrt(np.abs(square)), 1e-6)
-    bump = np.where(square > 0, np.sinh(np.where(square > 0, y, 0.0)), np.sin(y)) / y
-    return np.asarray(np.sinc(phase / (2 * np.pi)) * bump * 7 / i0(WINDOW_DECAY))
-
-
-_ = InputError

@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 
 from kspde.typing import Array
 
-__all__ = ["LANES", "ZERO", "add_scaled", "dot", "load", "polynomials", "scatter_add"]
+__all__ = ["LANES", "ZERO", "add_scaled", "as_bits", "as_number", "dot", "load", "polynomials", "scatter_add"]
 
 LANES = 8
 Lanes = tuple[float, float, float, float, float, float, float, float]
@@ -90,6 +90,24 @@ def polynomials(kinds: Mapping[int, Array]) -> Callable[[float, tuple[int, ...]]
     return compiled
 
 
+def _as_bits(typing: Any, x: Any) -> Any:
+    """Return the bits of a number as an integer."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.IntType(64))
+
+    return types.int64(types.float64), emit
+
+
+def _as_number(typing: Any, x: Any) -> Any:
+    """Return the number that has such bits."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], _DOUBLE)
+
+    return types.float64(types.int64), emit
+
+
 def _load(typing: Any, grid: Any, at: Any) -> Any:
     """Return grid[at:at + 8] of a one-dimensional array."""
 
@@ -137,6 +155,8 @@ def _dot(typing: Any, first: Any, second: Any) -> Any:
     return types.float64(_TUPLE, _TUPLE), emit
 
 
+as_bits: Callable[[float], int] = intrinsic(_as_bits)
+as_number: Callable[[int], float] = intrinsic(_as_number)
 load: Callable[[Array, int], Lanes] = intrinsic(_load)
 scatter_add: Callable[[Array, int, float, Lanes], None] = intrinsic(_scatter_add)
 add_scaled: Callable[[Lanes, float, Lanes], Lanes] = intrinsic(_add_scaled)

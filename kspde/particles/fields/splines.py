@@ -4,15 +4,15 @@ A particle at grid coordinate :math:`s = (x - \text{lower})/h` touches the six n
 with weights :math:`B(s - j)`. The caller ensures that these nodes, and two more at the end of the last direction
 (:mod:`kspde.particles.fields.simd`), lie in the array; nothing wraps around.
 
-``WINDOW`` is the mean over a distance of one node of Kaiser and Bessel's :math:`I_0(b\sqrt{1 - (s/3.5)^2}) / I_0(b)`, and
-touches the eight nodes from ⌊s⌋ − 3 on. A grid with a given error has far fewer points with it than with splines, which
-have fewer nodes per particle. Thanks to the mean its sum over all nodes is constant, and smooth fields have gradients
-as accurate as their values.
+``WINDOW`` is the mean over a distance of one node of Kaiser and Bessel's :math:`I_0(b\sqrt{1 - (s/3.5)^2}) / I_0(b)`,
+and touches the eight nodes from ⌊s⌋ − 3 on. A grid with a given error has far fewer points with it than with splines,
+which have fewer nodes per particle. Thanks to the mean its sum over all nodes is constant, and smooth fields have
+gradients as accurate as their values.
 """
 
 from __future__ import annotations
 
-import math, os
+import math
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,7 @@ Nodes = tuple[int, ...]
 SPLINE: Nodes = (0,) * ORDER
 WINDOW: Nodes = (0,) * 8
 #: As REACH; and b, for errors down to 1e-7.
-WINDOW_REACH, WINDOW_DECAY = (3, 4), float(os.environ.get("WB","18"))
+WINDOW_REACH, WINDOW_DECAY = (3, 4), 18.0
 #: The number of particles to deposit, and of nodes to sum over the grids, that is worth another thread.
 _PARTICLES, _NODES = 5_000, 100_000
 #: Each thread has two grids if they have at most this many nodes, half a megabyte.

@@ -22,19 +22,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
 
 import numpy as np
 
 from kspde.kernels import Kernel
+from kspde.particles.fields.pairs import OctaveTables, octave_tables
 from kspde.typing import Array
 
 __all__ = ["DEGREE", "SERIES", "Split"]
 
 #: The degree of the polynomials, and the number of coefficients of the power series.
-DEGREE, SERIES = 17, 10
+DEGREE, SERIES = 13, 10
 #: The largest μρ for which they are accurate.
 _LONGEST = 3.0
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(200)
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,8 @@ class Split:
     decay: float
 
     @property
-    def accurate(self) -> bool:
-        """Whether the rest is a polynomial and a power series of few terms."""
+    def smooth(self) -> bool:
+        """Whether ``near`` is accurate, rather than tables by octaves."""
         return self.kernel.decay_rate * self.reach <= _LONGEST
 
     def share(self, lam: Array) -> Array:
@@ -85,13 +87,13 @@ class Split:
         """
         d, n = self.dimension, DEGREE + 1
         t = 0.5 - 0.5 * np.cos(np.pi * (np.arange(2 * n) + 0.5) / (2 * n))
-        value, slope = self._rest(self.reach * np.sqrt(t))
+        value, slope = self.rest(self.reach * np.sqrt(t))
         series = self._series()
         k = np.arange(SERIES)
         if d == 2:
-            slope_series = np.append(series[0], (k * series)[1:])
+            slope_series = np.concatenate((series[:1], (k * series)[1:], [0.0]))
             singular = np.log(t) * (t[:, None] ** k @ series)
-            singular_slope = series[0] / t + np.log(t) * (t[:, None] ** k[:-1] @ slope_series[1:])
+            singular_slope = series[0] / t + np.log(t) * (t[:, None] ** k @ slope_series[1:])
         else:
             slope_series = series * (k + 0.5 * (2 - d))
             singular = t ** (0.5 * (2 - d)) * (t[:, None] ** k @ series)
@@ -110,40 +112,61 @@ class Split:
         z2 = (self.kernel.decay_rate * self.reach) ** 2
         factorial = np.cumprod(np.append(1.0, k[1:]))
         if d == 2:
-            return -strength / (4 * math.pi) * (z2 / 4) ** k / factorial**2
+            return np.asarray(-strength / (4 * math.pi) * (z2 / 4) ** k / factorial**2)
         odd = np.array([math.factorial(2 * j + (d == 1)) for j in k])
         front = -0.5 * strength * self.reach if d == 1 else strength / (4 * math.pi * self.reach)
-        return front * z2**k / odd
+        return np.asarray(front * z2**k / odd)
 
-    def _rest(self, r: Array) -> tuple[Array, Array]:
-        """Return R and R' at distances 0 < r < ρ."""
+    def rest(self, r: Array) -> tuple[Array, Array]:
+        """Return R and R' at distances 0 < r < ρ, shape (n,)."""
+        ours, theirs = (each / self._integrals(np.zeros(1))[0] for each in self._integrals(r))
+        u, slope = self._regular(r)
+        value, steep = self.kernel.profile(r, self.dimension), self.kernel.slope(r, self.dimension)
+        return value * ours - u * theirs, steep * ours - slope * theirs
+
+    @cached_property
+    def middle(self) -> float:
+        """F(0)."""
+        whole, kernel = self._integrals(np.zeros(1))
+        return float(kernel[0] / whole[0])
+
+    @cached_property
+    def octaves(self) -> OctaveTables:
+        """The tables of R and of R'/r, by octaves of t."""
+        d, kernel = self.dimension, self.kernel
+
+        @cache
+        def quadrature(text: bytes) -> tuple[Array, Array]:
+            return self.rest(np.frombuffer(text))
+
+        def one(which: int, r: Array) -> Array:
+            r = self.reach * r
+            out = kernel.slope(r, d) / self.reach if which else kernel.profile(r, d) - self.middle
+            far = r > 1e-6 * self.reach  # F is constant nearer than that
+            out[far] = quadrature(r[far].tobytes())[which] / self.reach**which
+            return out
+
+        return octave_tables(partial(one, 0), partial(one, 1), 1.0 - 1e-9)
+
+    def _regular(self, r: Array) -> tuple[Array, Array]:
+        """Return u and u'."""
         from scipy.special import i0, i1
 
-        d, mu = self.dimension, self.kernel.decay_rate
+        z, mu = self.kernel.decay_rate * r, self.kernel.decay_rate
+        if self.dimension == 1:
+            return np.cosh(z), mu * np.sinh(z)
+        if self.dimension == 2:
+            return i0(z), mu * i1(z)
+        safe = np.maximum(z, 1e-3)
+        slope = np.where(z < 1e-3, z / 3, (safe * np.cosh(safe) - np.sinh(safe)) / safe**2)
+        return np.where(z < 1e-3, 1 + z**2 / 6, np.sinh(safe) / safe), mu * slope
 
-        def regular(r: Array) -> tuple[Array, Array]:
-            z = mu * r
-            if d == 1:
-                return np.cosh(z), mu * np.sinh(z)
-            if d == 2:
-                return i0(z), mu * i1(z)
-            small = z < 1e-3
-            safe = np.where(small, 1.0, z)
-            slope = np.where(small, z / 3, (safe * np.cosh(safe) - np.sinh(safe)) / safe**2)
-            return np.where(small, 1 + z**2 / 6, np.sinh(safe) / safe), mu * slope
+    def _integrals(self, lower: Array) -> tuple[Array, Array]:
+        """Return those of uΨ and KΨ from ``lower`` to ρ, up to a common factor."""
+        from scipy.special import i0
 
-        nodes, weights = np.polynomial.legendre.leggauss(200)
-
-        def integrals(lower: Array) -> tuple[Array, Array]:
-            """Return those of uΨ and KΨ from ``lower`` to ρ, up to a common factor."""
-            width = 0.5 * (self.reach - lower)[:, None]
-            r = lower[:, None] + width * (nodes + 1)
-            bump = width * weights * r ** (d - 1)
-            bump *= i0(self.decay * np.sqrt(np.maximum(1 - (r / self.reach) ** 2, 0.0)))
-            return (bump * regular(r)[0]).sum(axis=1), (bump * self.kernel.profile(r, d)).sum(axis=1)
-
-        whole = integrals(np.zeros(1))[0]
-        ours, theirs = (each / whole for each in integrals(r))
-        u, slope = regular(r)
-        value = self.kernel.profile(r, d) * ours - u * theirs
-        return value, self.kernel.slope(r, d) * ours - slope * theirs
+        width = 0.5 * (self.reach - lower)[:, None]
+        r = lower[:, None] + width * (_NODES + 1)
+        bump = width * _WEIGHTS * r ** (self.dimension - 1)
+        bump *= i0(self.decay * np.sqrt(np.maximum(1 - (r / self.reach) ** 2, 0.0)))
+        return (bump * self._regular(r)[0]).sum(axis=1), (bump * self.kernel.profile(r, self.dimension)).sum(axis=1)

@@ -1,0 +1,135 @@
+"""Singular kernels, j ≠ i: near and far parts against sums over all pairs, written here."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import special
+from test_fields import at_all
+
+import kspde
+from kspde.particles.fields import FieldOptions, near_far
+from kspde.particles.fields.base import Extent
+from kspde.particles.fields.direct import DirectSum
+from kspde.particles.fields.near_far import NearFar
+
+
+def kernel_and_slope(d, mu, r):
+    """K and K' of the fundamental solution of μ² − Δ."""
+    if mu == 0:
+        return {
+            1: (-r / 2, np.full_like(r, -0.5)),
+            2: (-np.log(r) / (2 * np.pi), -1 / (2 * np.pi * r)),
+            3: (1 / (4 * np.pi * r), -1 / (4 * np.pi * r**2)),
+        }[d]
+    decay = np.exp(-mu * r)
+    return {
+        1: (decay / (2 * mu), -decay / 2),
+        2: (special.k0(mu * r) / (2 * np.pi), -mu * special.k1(mu * r) / (2 * np.pi)),
+        3: (decay / (4 * np.pi * r), -(1 + mu * r) * decay / (4 * np.pi * r**2)),
+    }[d]
+
+
+def sums(d, mu, targets, x, w):
+    """Σ w_j K(y − X_j) and its gradient at targets y, over the particles elsewhere."""
+    value, gradient = np.empty(len(targets)), np.empty(targets.shape)
+    for i, y in enumerate(targets):
+        z = y - x
+        r = np.linalg.norm(z, axis=1)
+        apart = r > 0
+        k, slope = kernel_and_slope(d, mu, r[apart])
+        value[i] = w[apart] @ k
+        gradient[i] = (w[apart] * slope / r[apart]) @ z[apart]
+    return value, gradient
+
+
+def cloud(d, n, seed=0):
+    """Two clusters far from one another and from the origin, one with a core, pairs at the same place, both signs."""
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(n, d)) + 7.0
+    x[: n // 3, 0] += 40.0
+    x[n // 3 : n // 2] = 7.3 + 1e-3 * random.normal(size=(n // 2 - n // 3, d))
+    x[5:10] = x[:5]
+    w = random.uniform(0.5, 1.5, n) / n
+    w[::3] *= -1
+    return x, w
+
+
+def evaluator(kind, d, mu, w, comm, *, tol=1e-6, value=True):
+    kernel = kspde.LogPotential() if mu == 0 else kspde.Yukawa(screening=mu)
+    fields = (kspde.Field(name="v", kernel=kernel, gradient=True, value=value),)
+    n = len(w)
+    mine = w[n * comm.rank // comm.size : n * (comm.rank + 1) // comm.size]
+    return kind(fields, dimension=d, weights={"u": mine}, tol=tol, include_self=False, comm=comm)
+
+
+@pytest.mark.parametrize(
+    ("d", "mu", "tol"),
+    [(1, 0.0, 1e-6), (1, 2.0, 1e-4), (2, 0.0, 1e-6), (2, 0.0, 1e-7), (2, 0.3, 1e-4), (2, 90.0, 1e-6), (3, 0.0, 1e-4)],
+)
+def test_against_all_pairs(d, mu, tol, comm, monkeypatch):
+    # Tiles also for few particles, as deep as the core needs.
+    monkeypatch.setattr(near_far, "_CROWDED", 60 if d < 3 else 500)
+    monkeypatch.setattr(near_far, "_TILE_COST", {1: 0.0, 2: 0.0, 3: 1e5})
+    monkeypatch.setattr(near_far, "_PARTICLE_COST", 0.0)
+    x, w = cloud(d, 1500)
+    mesh = evaluator(NearFar, d, mu, w, comm, tol=tol)
+    value, gradient = at_all(mesh, x, comm)
+    assert mesh.summary()["tiles"] >= 5
+    exact, exact_gradient = sums(d, mu, x, x, w)
+    scale, steep = sums(d, mu, x, x, np.abs(w))
+    error, steep = np.linalg.norm(gradient - exact_gradient, axis=1), np.linalg.norm(steep, axis=1)
+    assert np.abs(value - exact).max() <= tol * np.abs(scale).max()
+    assert error.max() <= tol * steep.max()
+    # Particles of the other cluster, where the field is smaller, are as accurate for themselves.
+    assert error[:500].max() <= tol * steep[:500].max()
+
+
+@pytest.mark.parametrize("kind", [NearFar, DirectSum])
+@pytest.mark.parametrize(("d", "mu"), [(1, 0.5), (2, 0.0), (2, 4.0), (3, 0.0)])
+def test_few_particles_are_summed_directly(kind, d, mu, comm):
+    x, w = cloud(d, 60)
+    few = evaluator(kind, d, mu, w, comm)
+    value, gradient = at_all(few, x, comm)
+    exact, exact_gradient = sums(d, mu, x, x, w)
+    assert "modes" not in few.summary()
+    np.testing.assert_allclose(value, exact, rtol=1e-10, atol=1e-10 * np.abs(exact).max())
+    np.testing.assert_allclose(gradient, exact_gradient, rtol=1e-10, atol=1e-10 * np.abs(exact_gradient).max())
+
+
+def test_a_resumed_run_has_the_same_grid(comm):
+    x, w = cloud(2, 800)
+    first = evaluator(NearFar, 2, 0.0, w, comm, value=False)
+    at_all(first, x + 0.01, comm)
+    value, gradient = at_all(first, x, comm)
+    again = evaluator(NearFar, 2, 0.0, w, comm, value=False)
+    again.restore(first.state())
+    np.testing.assert_array_equal(at_all(again, x, comm)[1], gradient)
+    assert np.all(np.isnan(value))  # they are not wanted
+
+
+def test_singular_and_bounded_fields_together(comm):
+    x, _ = cloud(2, 700)
+    n = len(x)
+    fields = (
+        kspde.Field(name="v", kernel=kspde.LogPotential(), gradient=True, value=False),
+        kspde.Field(name="w", kernel=kspde.Yukawa() * kspde.GaussianMollifier(eps=0.5), source="b"),
+    )
+    parts = np.array_split(np.arange(n), comm.size)[comm.rank]
+    both = FieldOptions().evaluator(fields, dimension=2, weights={"u": 1 / n, "b": 2 / n}, comm=comm)
+    both.update({"u": x[parts], "b": x[parts]}, Extent(x.min(axis=0), x.max(axis=0)))
+    c = both.at("b", x[parts])
+    _, gradient = sums(2, 0.0, x[parts], x, np.full(n, 1 / n))
+    direct = FieldOptions(method="direct", include_self=False)
+    other = direct.evaluator(fields, dimension=2, weights={"u": 1 / n, "b": 2 / n}, comm=comm)
+    other.update({"u": x[parts], "b": x[parts]}, Extent(x.min(axis=0), x.max(axis=0)))
+    np.testing.assert_allclose(c["w"], other.at("b", x[parts])["w"], rtol=0, atol=1e-6)
+    assert np.abs(c.gradient("v") - gradient).max() <= 1e-6 * np.abs(gradient).max()
+    with pytest.raises(kspde.InputError, match="include_self = True, but the kernel of field 'v' is singular"):
+        FieldOptions(include_self=True).evaluator(fields, dimension=2, weights={"u": 1 / n, "b": 1 / n}, comm=comm)
+
+
+@pytest.mark.one_rank
+def test_tolerances_that_the_window_does_not_keep_are_refused(comm):
+    with pytest.raises(kspde.InputError, match=r'field_tol = 1e-09 is below 1e-07.*method = "direct"'):
+        evaluator(NearFar, 2, 0.0, np.ones(3), comm, tol=1e-9)
