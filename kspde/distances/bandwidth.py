@@ -8,7 +8,7 @@ import numpy as np
 
 from kspde.distances.target import Target
 from kspde.errors import InputError
-from kspde.grids import SURVEY, Grid, find_mass, mass_box
+from kspde.grids import SURVEY, Ends, Grid, find_mass, mass_box
 from kspde.particles.reductions import reduced
 from kspde.typing import Array, Comm
 
@@ -18,6 +18,8 @@ __all__ = ["MOST", "IntegratedSquaredError", "bounding_box", "check_mass", "comm
 # change in the third digit between a spacing of half a bandwidth (the most allowed) and these.
 _LEAST = {1: 1024, 2: 160, 3: 48}
 MOST = {1: 65536, 2: 1536, 3: 192}
+#: The widest bandwidth in a closed or periodic box, as a share of its width.
+_WIDEST = 0.125
 _PER_BANDWIDTH = {1: 8.0, 2: 4.0, 3: 2.2}
 
 
@@ -45,21 +47,27 @@ def common_grid(
     bulk, margin = find_mass(target.modulus.on_grid, target.box)
     cloud = bulk if particles is None else np.clip(particles, domain[0], domain[1])
     lower, upper = np.minimum(bulk[0], cloud[0]) - margin, np.maximum(bulk[1], cloud[1]) + margin
-    survey = Grid.covering(np.maximum(lower, domain[0]), np.minimum(upper, domain[1]), [SURVEY[d]] * d)
+    if target.ends == "periodic":
+        lower, upper = domain
+    survey = Grid.covering(np.maximum(lower, domain[0]), np.minimum(upper, domain[1]), [SURVEY[d]] * d, target.ends)
     values = target.on_grid(survey.axes)
-    bulk = mass_box(survey, np.abs(values) if target.signed else values)
+    bulk = domain if target.ends == "periodic" else mass_box(survey, np.abs(values) if target.signed else values)
+    if target.ends == "even":  # points stand for their cells
+        bulk = bulk + np.outer((-0.5, 0.5), survey.spacing)
     cloud = bulk if particles is None else cloud
     h = bandwidth
     if h is None:
         total = (np.abs(values) if target.signed else values).sum()
         h = IntegratedSquaredError(survey, values / (total * survey.cell_volume), n).minimise()
         h = float(target.comm.bcast(h))
+        if target.ends != "open":  # the best bandwidth for a uniform density is infinite, and shows nothing
+            h = min(h, _WIDEST * width)
     lower = np.maximum(np.minimum(bulk[0], cloud[0]) - 6 * h, domain[0])
     upper = np.minimum(np.maximum(bulk[1], cloud[1]) + 6 * h, domain[1])
-    return grid_for(lower, upper, h, resolution), h
+    return grid_for(lower, upper, h, resolution, target.ends), h
 
 
-def grid_for(lower: Array, upper: Array, h: float, resolution: int | None) -> Grid:
+def grid_for(lower: Array, upper: Array, h: float, resolution: int | None, ends: Ends = "open") -> Grid:
     """Return a grid between two points that resolves a bandwidth.
 
     Raises:
@@ -84,7 +92,7 @@ def grid_for(lower: Array, upper: Array, h: float, resolution: int | None) -> Gr
                 f"bandwidth = {h:.3g} needs more than {MOST[d]} grid points across {lengths.max():.3g}: "
                 f"give bandwidth >= {least:.3g}, or resolution"
             )
-    return Grid.covering(lower, upper, shape)
+    return Grid.covering(lower, upper, shape, ends)
 
 
 def check_mass(found: float, mass: float, grid: Grid, variation: float | None = None) -> None:
@@ -130,8 +138,14 @@ class IntegratedSquaredError:
         self._n = n
         self._dimension = grid.dimension
         # Twice the grid: the bandwidths searched reach the size of u.
-        padded = tuple(int(next_fast_len(2 * points, real=True)) for points in grid.shape)
-        power = np.abs(rfftn(density, s=padded)) ** 2 * (grid.cell_volume / np.prod(padded))
+        padded, images = tuple(int(next_fast_len(2 * points, real=True)) for points in grid.shape), 1
+        whole = density
+        if grid.ends == "even":
+            whole = np.pad(density, [(0, points) for points in grid.shape], mode="symmetric")
+            images = 2**grid.dimension
+        if grid.ends != "open":
+            padded = whole.shape
+        power = np.abs(rfftn(whole, s=padded)) ** 2 * (grid.cell_volume / np.prod(padded) / images)
         # A real transform stores one of each pair of conjugate modes.
         power[..., 1 : (padded[-1] + 1) // 2] *= 2
         *full, half = zip(padded, grid.spacing, strict=True)

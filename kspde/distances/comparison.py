@@ -78,8 +78,9 @@ def compare(
 
     - **On a grid**: "l1", "l2", "relative_entropy", "reverse_relative_entropy" of :math:`k = K_h * \mu` and u, with the
       Gaussian K_h of standard deviation h. The grid covers the mass of u and all particles, with several bandwidths
-      around them, inside the domain; a particle outside counts at the nearest boundary point. By default h minimises
-      the exact mean integrated squared error of as many independent draws
+      around them, inside the domain; a particle outside counts at the nearest boundary point. (In a closed or periodic
+      Box K_h includes its mirror images, or is that of the torus, and h is at most an eighth of the box.) By default h
+      minimises the exact mean integrated squared error of as many independent draws
       (:class:`kspde.distances.bandwidth.IntegratedSquaredError`). :math:`L^1 \le \sqrt{2H}` holds for the numbers
       reported, and is checked.
     - **Of the points themselves**, without h: "wasserstein1", "wasserstein2" ("w1", "w2"), "energy"
@@ -143,8 +144,8 @@ def compare(
 
     Raises:
         InputError: a value out of range, or not the same on every rank; a grid that cannot resolve the bandwidth; sides
-            of another dimension, species, time or, without growth, mass; a density between walls and particles that
-            know none; a distance without meaning for weights or signed measures; fewer than two particles; a time whose
+            of another dimension, species, time or, without growth, mass; particles that live elsewhere than the
+            density; a distance without meaning for weights or signed measures; fewer than two particles; a time whose
             particles are missing.
     """
     comm = communicator(communicator_of((first, second)))

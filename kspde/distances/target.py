@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kspde.comparable import bounds_of, mass_of
-from kspde.grids import Grid, mass_grid
+from kspde.grids import Ends, Grid, mass_grid
 from kspde.protocols import SolvedDensity
 from kspde.typing import Array, Comm
 
@@ -17,6 +17,9 @@ __all__ = ["CLIP", "Target"]
 
 #: A discrete density is trusted down to this fraction of its maximum; below, it is raised to it for logarithms.
 CLIP = 1e-10
+
+#: The ends of a box, by its boundary.
+ENDS: dict[str, Ends] = {"neumann": "even", "periodic": "periodic"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,7 @@ class Target:
         edges: per direction the coordinates between which u is smooth, where they are known.
         clip: the fraction of its maximum down to which u is trusted.
         signed: whether u has both signs.
+        ends: what is beyond the box: nothing, mirror images, or the torus again.
     """
 
     values: Callable[[Sequence[Array]], Array]
@@ -44,6 +48,7 @@ class Target:
     edges: tuple[Array, ...] = ()
     clip: float = CLIP
     signed: bool = False
+    ends: Ends = "open"
 
     @classmethod
     def of(
@@ -51,7 +56,8 @@ class Target:
     ) -> Target:
         """Return the density of a species of a solution at time t, the final one unless given."""
         at: dict[str, Any] = {} if t is None else {"t": t}
-        vertices = getattr(getattr(pde, "domain", None), "vertices", None)
+        domain = getattr(pde, "domain", None)
+        vertices = getattr(domain, "vertices", None)
 
         def values(axes: Sequence[Array]) -> Array:
             return np.asarray(pde.on_grid(axes, species, outside=0.0, **at), dtype=np.float64)
@@ -63,6 +69,7 @@ class Target:
             comm=pde.comm,
             r=r,
             signed=signed,
+            ends="open" if domain is None else ENDS.get(domain.boundary if domain.structured else "", "open"),
             edges=() if vertices is None else (np.asarray(vertices, dtype=np.float64),) * pde.model.dimension,
         )
 
@@ -104,7 +111,7 @@ class Target:
         Raises:
             InputError: u has no mass.
         """
-        return mass_grid(self.values, self.box_of_one)
+        return mass_grid(self.values, self.box_of_one, self.ends)
 
     def on_grid(self, axes: Sequence[Array]) -> Array:
         """Return the density on a tensor grid in R^{rd}, 0 outside the domain, the same on every rank. Collective."""

@@ -98,11 +98,15 @@ def test_free_particles_have_the_law_of_cosines(domain: kspde.Box, scheme: str) 
 
 @pytest.mark.parametrize("domain", [CLOSED, TORUS], ids=["walls", "torus"])
 def test_particles_follow_the_density(domain: kspde.Box) -> None:
-    """In the density's domain the mean-field particles are near, and ranks agree."""
+    """In the density's domain they compare within their floor, the mean-field particles are near, and ranks agree."""
     save = kspde.SaveAt(times=np.linspace(0, 0.2, 5))
     pde = kspde.solve(MODEL, U0, domain, t_end=0.2, eps=0.25, tol=1e-5, save=save)
     given = {"t_end": 0.2, "dt": 0.02, "eps": 0.25, "domain": domain, "seed": 3}
     cloud = kspde.simulate(MODEL, U0, n=4000, mean_field=pde, **given)
+    distance = kspde.compare(pde, cloud, distances=("l1", "wasserstein1", "relative_entropy_knn"), replicas=10)
+    for name in ("l1", "wasserstein1", "relative_entropy_knn"):
+        low, high = distance.floor[name].interval
+        assert distance[name].value < high + (high - low), name
     assert cloud.coupling is not None
     assert 0 < cloud.coupling.supremum < 0.12
     alone = kspde.simulate(MODEL, U0, n=300, **given, comm=MPI.COMM_SELF)
