@@ -39,6 +39,7 @@ class Snapshot:
         u0: the density of the starting points, by species, where it is known.
         initial: "u0" or "mollified": what the particles started from.
         weights: this rank's, by species, where they are not all equal.
+        domain: the domain that the particles live in, as given; None for the whole space.
     """
 
     model: Model
@@ -53,6 +54,7 @@ class Snapshot:
     u0: Mapping[str, Any]
     initial: str
     weights: Mapping[str, Array] = field(default_factory=dict)
+    domain: Any = None
 
     @classmethod
     def like(
@@ -78,6 +80,7 @@ class Snapshot:
             u0=dict(getattr(cloud, "u0", {})),
             initial=getattr(cloud, "initial", "u0"),
             weights=weights,
+            domain=getattr(cloud, "domain", None),
         )
 
     def __repr__(self) -> str:
