@@ -105,6 +105,12 @@ class ParityTransforms:
 
         return solve
 
+    def with_slope(self, slope: ParityMatrix) -> ParityTransforms:
+        """Return the same with another matrix of derivatives."""
+        other = copy(self)
+        other._from = (self._from[0], slope)
+        return other
+
     def forwards(self, x: Array, axis: int | None = None) -> Array:
         """Return the modal coefficients of x, or of φ ↦ ∫ x ∂_axis φ. Collective."""
         if axis is not None:

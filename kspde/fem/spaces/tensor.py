@@ -17,6 +17,7 @@ Large planes use ``kspde.fem.spaces.parity_transforms``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import basix
@@ -111,6 +112,31 @@ class Axis:
         """Whether modes are even or odd, and sorted by that."""
         return len(self) >= HALVES_FROM and self.symmetric and not self.periodic
 
+    @cached_property
+    def derivative(self) -> Array:
+        """The matrix from nodal values to derivatives at the nodes, by the polynomials of a cell and its neighbours.
+
+        Of accurate values, such as those of potentials, it makes more accurate derivatives than a cell's own
+        polynomials, which the L² projection takes: to 6e-9 in place of 3e-7 of the maximum on 32 cells of degree 8. It
+        is for axes that are not periodic. The end cells, at the end of such a polynomial, have their own.
+        """
+        p, cells = self.degree, len(self.vertices) - 1
+        matrix, count = np.zeros((len(self), len(self))), np.zeros(len(self))
+        for cell in range(cells):
+            reach = int(0 < cell < cells - 1)
+            first = (cell - reach) * p
+            x = self.nodes[first : (cell + 1 + reach) * p + 1]
+            mine = np.arange(reach * p, (reach + 1) * p + 1)
+            apart = np.subtract.outer(x, x) * (4 / (x[-1] - x[0])) + np.eye(len(x))
+            sign, size = np.prod(np.sign(apart), axis=1), np.log(np.abs(apart)).sum(axis=1)
+            weights = sign * sign[mine, None] * np.exp(size[mine, None] - size)
+            rows = weights / (x[mine, None] - x + np.eye(len(x))[mine])
+            rows[np.arange(p + 1), mine] = 0.0
+            rows[np.arange(p + 1), mine] = -rows.sum(axis=1)
+            matrix[first + mine, first : first + len(x)] += rows
+            count[first + mine] += 1
+        return matrix / count[:, None]
+
     def cells(self, x: Array) -> Indices:
         """Return the number of the cell of each point ``x`` inside."""
         return np.clip(np.searchsorted(self.vertices, x, side="right") - 1, 0, len(self.vertices) - 2)
@@ -163,6 +189,8 @@ class TensorLaplacian:
         self.separated: tuple[Array, Array] = (first, np.asarray(sum(others, second)))
         self.eigenvalues: Array = np.add(*self.separated)
         self._plane: ParityTransforms | None = None
+        self._sharp_plane: ParityTransforms | None = None
+        self._axes, self._vectors = axes, [vectors for _, _, vectors in parts]
         axis, _, vectors = parts[0]
         if dimension == 2 and len(made) == 1 and axis.halves:
             modes = vectors.T
@@ -177,10 +205,14 @@ class TensorLaplacian:
             )
             return
         # by direction
-        self._back = [vectors for _, _, vectors in parts]
+        self._back = self._vectors
         self._forth = [np.ascontiguousarray(vectors.T * axis.mass) for axis, _, vectors in parts]
         self._slope = [(axis.advection.T / axis.mass[:, None]) @ vectors for axis, _, vectors in parts]
         self._flux = [vectors.T @ axis.advection for axis, _, vectors in parts]
+
+    @cached_property
+    def _sharp(self) -> list[Array]:
+        return [axis.derivative @ vectors for axis, vectors in zip(self._axes, self._vectors, strict=True)]
 
     def transform(self, x: Array, axis: int | None = None) -> Array:
         r"""Return the modal coefficients QᵀM x of nodal values of shape ``slabs.shape``. Collective.
@@ -205,6 +237,20 @@ class TensorLaplacian:
     def gradient(self, modes: Array) -> Array:
         """Return the nodal values of all first derivatives, shape (n_local, d). Collective."""
         return np.stack([self.back(modes, a).ravel() for a in range(self._dimension)], axis=1)
+
+    def sharp_gradient(self, modes: Array) -> Array:
+        """Return the same by ``Axis.derivative`` in place of the projection. Collective."""
+        if self._plane is not None:
+            if self._sharp_plane is None:
+                self._sharp_plane = self._plane.with_slope(ParityMatrix(self._sharp[0].T, derivative=True))
+            plane = self._sharp_plane
+            parts = [plane.backwards(modes, a) for a in range(2)]
+        else:
+            parts = []
+            for a in range(self._dimension):
+                first, *others = ((self._sharp if a == b else self._back)[b] for b in range(self._dimension))
+                parts.append(_others(others, self.slabs.transpose_back(_first(first, modes))))
+        return np.stack([part.ravel() for part in parts], axis=1)
 
     def apply(self, factors: Array, x: Array) -> Array:
         """Return g(M⁻¹K) x for ``factors`` = g(eigenvalues) and nodal values ``x``. Collective."""

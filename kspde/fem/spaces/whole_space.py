@@ -38,6 +38,10 @@ DEGREE = {1: 63, 2: 63, 3: 40}
 _NEAREST = 0.05
 #: The step of the trapezoidal rule in log t, and the nodes of the Gauss rule that replaces its small t.
 _STEP, _NODES = 0.3, 8
+#: The degree of elements from which derivatives are taken from polynomials of several cells.
+_SHARP_FROM = 3
+#: So many Gaussians are applied together.
+_TOGETHER = 6
 #: What h may lack, relative to its largest coefficient.
 _NEGLIGIBLE = 1e-14
 
@@ -67,6 +71,7 @@ class WholeSpaceOperator(SymbolOperator):
         self.key = "whole space"
         self._factors[laplacian.eigenvalues == 0.0] = 0.0
         self._mass = mass
+        self._sharp = axes[0].degree >= _SHARP_FROM
         self._far = _FarField(axes, laplacian.slabs, half_width, kernel)
 
     def prepare(self, nodal: Array, state: Array | None) -> Any:
@@ -76,7 +81,11 @@ class WholeSpaceOperator(SymbolOperator):
     def apply(self, prepared: Any, gradient: bool) -> tuple[Array, Array | None]:
         """Add h to the field without flux."""
         modes, charges = prepared
-        value, slope = super().apply(modes, gradient)
+        inside = self._factors * modes
+        value = self._laplacian.back(inside).ravel()
+        slope = (
+            (self._laplacian.sharp_gradient if self._sharp else self._laplacian.gradient)(inside) if gradient else None
+        )
         h, *slopes = self._far(charges, value.reshape(charges.shape), gradient)[1:]
         value += h.ravel()
         if slope is not None:
@@ -127,18 +136,25 @@ class _FarField:
         self._values = [np.polynomial.legendre.legvander(x / half_width, degree) for x in nodes]
         derivative = np.polynomial.legendre.legder(np.eye(degree + 1)) / half_width
         self._slopes = [np.asarray(values[:, :-1] @ derivative) for values in self._values]
-        #: by direction: the flux of a Gaussian through both of its sides, shape (2 K, n)
+        #: by direction: the flux of each Gaussian through both of its sides, shape (2 K, n)
         self._across = []
-        #: by direction: the shares of Gaussians in the eigenfunctions along a side, shape (K, degree + 1, n)
+        #: by direction: for some Gaussians each, from wide to narrow, their shares in polynomials along a side, without
+        #: those that are round-off, shape (polynomials, Gaussians, n)
         self._along = []
         gauss, weights = np.polynomial.legendre.leggauss(2 * degree)
-        shapes = np.polynomial.legendre.legvander(gauss, degree) @ self._modes * (half_width * weights)[:, None]
+        shapes = np.polynomial.legendre.legvander(gauss, degree).T * (half_width * weights)
+        groups = np.array_split(np.argsort(t), -(-len(t) // _TOGETHER))
+        t, w = t[np.concatenate(groups)], w[np.concatenate(groups)]
         for x in nodes:
             away = half_width + np.array([[1.0], [-1.0]]) * x
             across = -strength * factor * w[:, None, None] * away * np.exp(-t[:, None, None] * away**2)
             self._across.append(across.reshape(-1, len(x)))
             squares = np.subtract.outer(half_width * gauss, x) ** 2
-            self._along.append(np.stack([shapes.T @ np.exp(-tk * squares) for tk in t]))
+            along = [
+                np.stack([shapes @ np.exp(-tk * squares) for tk in part], axis=1)
+                for part in np.split(t, np.cumsum([len(g) for g in groups])[:-1])
+            ]
+            self._along.append([part[: _significant(part)[0].stop] for part in along])
         self._corner = factor * _mean_at_corners(potential, nodes, half_width)
         #: where this rank's nodes are corners
         first, last = slabs.first == 0, slabs.last == len(axes[0])
@@ -162,7 +178,7 @@ class _FarField:
             self._comm.Allreduce(MPI.IN_PLACE, sums)
         modes = np.zeros((size,) * d)
         for a, flux in enumerate(sums[:-1].reshape(d, 2, *(size,) * (d - 1))):
-            modes += np.moveaxis(np.tensordot(self._ends, flux, (0, 0)), 0, a)
+            modes += np.moveaxis(_applied([self._ends.T, *[self._modes.T] * (d - 1)], flux), 0, a)
         h = _applied([self._modes] * d, modes * self._inverse)
         h[(0,) * d] += sums[-1] - h[(slice(0, None, 2),) * d].sum()  # odd polynomials have the mean 0 at the corners
         out, h = [h], h[_significant(h)]
@@ -173,15 +189,27 @@ class _FarField:
         return out
 
     def _flux(self, charges: Array, a: int) -> Array:
-        """Return this rank's share of g on both sides of a direction, in eigenfunctions along them."""
-        count = len(self._along[0])
-        rest = np.tensordot(self._across[a], charges, (1, a)).reshape(count, 2, *np.delete(charges.shape, a))
-        along = [matrix for b, matrix in enumerate(self._along) if b != a]
-        if not along:
-            return np.asarray(rest.sum(axis=0))
-        if len(along) == 2:
-            rest = np.matmul(along[0][:, None], rest)
-        return np.asarray(np.einsum("ks...n,kpn->s...p", rest, along[-1], optimize=True))
+        """Return this rank's share of g on both sides of a direction, as moments of polynomials along them."""
+        d, size = self._dimension, len(self._inverse)
+        through = np.tensordot(self._across[a], charges, (1, a))
+        through = through.reshape(-1, 2, *through.shape[1:])
+        if d == 1:
+            return np.asarray(through.sum(axis=0))
+        out = np.zeros((2, *(size,) * (d - 1)))
+        least, start = 1e-17 * np.abs(through).max(initial=0.0), 0
+        for first, *others in zip(*(along for b, along in enumerate(self._along) if b != a), strict=True):
+            count, n = first.shape[1:]
+            part = through[start : start + count]
+            start += count
+            if not np.abs(part).max(initial=0.0) > least:
+                continue
+            if others:
+                part = np.matmul(first.transpose(1, 0, 2)[:, None], part)
+                part = np.tensordot(part, others[0], ([0, 3], [1, 2]))
+                out[:, : part.shape[1], : part.shape[2]] += part
+            else:
+                out[:, : len(first)] += (first.reshape(-1, count * n) @ part.transpose(0, 2, 1).reshape(-1, 2)).T
+        return out
 
 
 def _mean_at_corners(kernel: Kernel, nodes: Sequence[Array], half_width: float) -> Array:
@@ -197,9 +225,11 @@ def _mean_at_corners(kernel: Kernel, nodes: Sequence[Array], half_width: float) 
 
 def _applied(matrices: Sequence[Array], x: Array) -> Array:
     """Return x with a matrix applied to each direction."""
-    for a, matrix in enumerate(matrices):
-        x = np.moveaxis(np.tensordot(matrix, x, (1, a)), 0, a)
-    return x
+    first, *others = matrices
+    x = (first @ x.reshape(len(x), -1)).reshape(len(first), *x.shape[1:])
+    for matrix in others[:-1]:
+        x = np.matmul(matrix, x)
+    return x @ others[-1].T if others else x
 
 
 def _significant(h: Array) -> tuple[slice, ...]:
