@@ -172,3 +172,25 @@ def test_what_cannot_regrid_is_refused() -> None:
     for wrong in ({"peak": 0.0}, {"peak": 1.0, "nodes_per_peak": 2}, {"peak": 1.0, "coarser_run": 1}):
         with pytest.raises(kspde.InputError, match=list(wrong)[-1]):
             kspde.Regrid(**wrong)
+
+
+def test_the_plane_off_the_origin() -> None:
+    # Mass 16π, std .5: the radial solution's maximum is 359.83 at t = .06, and 8π of it collects before t = .125.
+    u0 = gaussian(32.0, 2.0, (1.0, -0.4))
+    box = kspde.Box(half_width=6.0, cells=12, degree=8, grading=1.0)
+    regrid = kspde.Regrid(peak=800.0, nodes_per_peak=7)
+    pde = kspde.solve(
+        kspde.KellerSegel(chi=1.0),
+        u0,
+        box,
+        t_end=0.2,
+        tol=1e-5,
+        save=kspde.SaveAt(times=[0.06]),
+        regrid=regrid,
+    )
+    assert_allclose(pde.evaluate([[1.0, -0.4]], t=0.06), 359.83, rtol=1e-3)
+    assert_allclose(pde.diagnostics["mass"], 16 * np.pi, rtol=1e-12)
+    assert_allclose(np.diff(pde.diagnostics["second_moment"]) / np.diff(pde.diagnostics["t"]), -64 * np.pi, rtol=1e-3)
+    found = pde.summary()["blow_up"]
+    assert found["error"] < 5e-3
+    assert found["interval"][0] < 0.0805 < found["interval"][1] < 0.125
