@@ -10,6 +10,8 @@ from typing import Any
 import nbformat
 import pytest
 
+pytestmark = pytest.mark.one_rank
+
 ROOT = Path(__file__).parents[2]
 DEMOS = sorted((ROOT / "demos").glob("*.py"))
 

@@ -90,6 +90,7 @@ def test_compare_writes_the_particles_and_the_distance_too(
             assert (target / picture).read_bytes().startswith(PNG)
 
 
+@pytest.mark.one_rank
 @pytest.mark.usefixtures("without_pictures")
 def test_the_seed_of_the_case_moves_the_particles(
     case_file: Callable[..., Path], kspde_command: Callable[..., Any], shared_tmp_path: Path
@@ -145,6 +146,7 @@ def test_force_runs_again_and_resume_begins_where_nothing_is_left(
         comm.Barrier()
 
 
+@pytest.mark.one_rank
 @pytest.mark.usefixtures("without_pictures")
 @pytest.mark.filterwarnings("error")
 def test_options_of_the_density_reach_the_solver(

@@ -28,6 +28,7 @@ def summary_of(directory: Path) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.one_rank
 def test_particles_against_the_local_density(
     case_file: Callable[..., Path], kspde_command: Callable[..., Any], shared_tmp_path: Path, comm: Any
 ) -> None:

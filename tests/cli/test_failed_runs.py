@@ -14,7 +14,7 @@ from kspde.cli.case import read_case
 TWO_STEPS = ("tol = 1e-3", "tol = 1e-3\npetsc_options = { ts_max_steps = 2 }")
 
 
-@pytest.mark.parametrize("command", ["run", "compare"])
+@pytest.mark.parametrize("command", ["run", pytest.param("compare", marks=pytest.mark.one_rank)])
 def test_what_a_failed_solve_has_computed_is_kept(
     command: str, case_file: Callable[..., Path], kspde_command: Callable[..., Any], comm: Any
 ) -> None:

@@ -48,7 +48,7 @@ def test_known_distances(mean: float, std: float, h: float) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dimension", [1, 2, 3])
+@pytest.mark.parametrize("dimension", [1, *(pytest.param(d, marks=pytest.mark.one_rank) for d in (2, 3))])
 def test_draws_from_the_density_are_not_above_the_floor(dimension: int, comm: MPI.Comm) -> None:
     pde = KnownDensity(density=gaussian(dimension=dimension))
     distance = compare(pde, KnownCloud(draws(pde.density, 2000, 6), pde), replicas=4)
@@ -88,6 +88,7 @@ def test_a_rank_without_particles(comm: MPI.Comm) -> None:
     assert compare(pde, cloud, replicas=2).n == 100
 
 
+@pytest.mark.one_rank
 def test_seed_and_replicas(mixture: kspde.GaussianMixture) -> None:
     pde = KnownDensity(density=mixture)
     cloud = KnownCloud(draws(mixture, 500, 1), pde)
@@ -102,6 +103,7 @@ def test_seed_and_replicas(mixture: kspde.GaussianMixture) -> None:
     assert more.floor.replicas == 6
 
 
+@pytest.mark.one_rank
 def test_the_grid_is_fine_enough(mixture: kspde.GaussianMixture) -> None:
     pde = KnownDensity(density=mixture)
     cloud = KnownCloud(draws(mixture, 5000, 3), pde)
@@ -148,6 +150,7 @@ def test_particles_outside_the_domain_count() -> None:
     assert outside.l1.value > inside.l1.value + 0.05
 
 
+@pytest.mark.one_rank
 def test_round_off_in_the_tail_of_the_density(mixture: kspde.GaussianMixture) -> None:
     """A discrete density that is slightly negative far out changes nothing to speak of."""
     clean, noisy = KnownDensity(density=mixture), KnownDensity(density=mixture)

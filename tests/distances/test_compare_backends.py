@@ -40,6 +40,7 @@ def test_particles_follow_the_density(runs, shared_tmp_path: Path, comm: MPI.Com
     assert (shared_tmp_path / "diagnostics.png").stat().st_size > 10_000
 
 
+@pytest.mark.one_rank
 def test_particles_of_another_system_do_not(runs) -> None:
     """They have a distance, and what differs is named."""
     pde, _ = runs
@@ -59,7 +60,7 @@ DISHES = (
 )
 
 
-@pytest.mark.parametrize("dish", DISHES, ids=["box", "disk"])
+@pytest.mark.parametrize("dish", [DISHES[0], pytest.param(DISHES[1], marks=pytest.mark.one_rank)], ids=["box", "disk"])
 def test_particles_of_the_plane_and_a_dish(dish: kspde.Box | kspde.Disk) -> None:
     """A closed dish and particles on the plane have no distance, no coupling and no bound, and nothing is computed."""
     model, u0 = kspde.SignalDependentKellerSegel(chi=1.0), gaussian(0.8)
@@ -86,6 +87,7 @@ def test_particles_of_the_plane_and_a_dish(dish: kspde.Box | kspde.Disk) -> None
     assert compare(pde, cloud.positions, replicas=2).n == 20
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize(("variance", "above"), [(0.49 + 4 * 0.5, False), (0.49 + 2 * 0.5, True)])
 def test_free_particles_against_their_exact_law(variance: float, above: bool) -> None:
     """Without attraction a particle is a Brownian motion of variance 4t a coordinate, for any time step."""

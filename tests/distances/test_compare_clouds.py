@@ -39,6 +39,7 @@ def test_known_distances() -> None:
     assert (distance.first_n, distance.n, distance.kind) == (20_000, 15_000, "clouds")
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize("dimension", [1, 2, 3])
 def test_one_law_is_not_above_the_floor(dimension: int) -> None:
     n, m = 900, 600
@@ -58,6 +59,7 @@ def test_one_law_is_not_above_the_floor(dimension: int) -> None:
     assert distance.floor.energy.value == pytest.approx(expected, rel=0.5)
 
 
+@pytest.mark.one_rank
 def test_another_law_is_above_the_floor() -> None:
     """A shift by .5 in the plane: the energy distance without noise is that of the laws."""
     x, y = normals(3000, 1), normals(2000, 2, mean=(0.5, 0.0))
@@ -149,6 +151,7 @@ def test_clouds_of_one_seed_are_not_independent(comm: MPI.Comm) -> None:
     assert summary["floor"]["l1"]["value"] > 0
 
 
+@pytest.mark.one_rank
 def test_pictures(shared_tmp_path, comm: MPI.Comm) -> None:
     like = KnownDensity(density=gaussian())
     other = KnownDensity(density=gaussian(), model=Still(rate=2.0), eps=None)

@@ -52,8 +52,8 @@ def l1_on_the_line(mean1: float, std1: float, mean2: float, std2: float) -> floa
     ("mean1", "std1", "mean2", "std2"),
     [
         ([3.0], 0.5, [3.4], 0.8),
-        ([3.0, -1.0], 0.5, [3.4, -0.7], 0.8),
-        ([3.0, -1.0], 0.5, [3.0, -1.0], 0.501),
+        pytest.param([3.0, -1.0], 0.5, [3.4, -0.7], 0.8, marks=pytest.mark.one_rank),
+        pytest.param([3.0, -1.0], 0.5, [3.0, -1.0], 0.501, marks=pytest.mark.one_rank),
     ],
 )
 def test_gaussians(mean1: Any, std1: float, mean2: Any, std2: float) -> None:
@@ -72,6 +72,7 @@ def test_gaussians(mean1: Any, std1: float, mean2: Any, std2: float) -> None:
         assert distance.l1.interval[0] <= exact <= distance.l1.interval[1]
 
 
+@pytest.mark.one_rank
 def test_a_shift() -> None:
     """On the line a shift is W_1 and W_2, and the circle's mean of |cos| or cos² of it in the plane."""
     line = compare(normal([1.0], 0.6), normal([1.3], 0.6), distances=("w1", "w2", "energy"))
@@ -88,6 +89,7 @@ def test_a_shift() -> None:
     assert line.energy.value == pytest.approx(exact, rel=1e-5)
 
 
+@pytest.mark.one_rank
 def test_two_solutions_of_the_heat_equation(comm: MPI.Comm) -> None:
     """Without a signal u_t = 2Δu: Gaussians of variance s² + 4t, on two boxes with other elements, of mass 2."""
     model = kspde.SignalDependentKellerSegel(chi=0.0)
@@ -120,6 +122,7 @@ def test_two_solutions_of_the_heat_equation(comm: MPI.Comm) -> None:
         compare(normal((0.0, 0.0), 1.0), normal((0.1, 0.0), 1.0), t=0.1)
 
 
+@pytest.mark.one_rank
 def test_what_differs_is_named(shared_tmp_path, comm: MPI.Comm) -> None:
     """Two ε, two χ: in the result, in its text, in the summary; the picture says it too (seen by eye)."""
     a = KnownDensity(density=normal((0.0, 0.0), 1.0), model=Still(rate=1.0), eps=None)
@@ -144,6 +147,7 @@ def test_what_differs_is_named(shared_tmp_path, comm: MPI.Comm) -> None:
     assert other.differs["model"] == ("Still", "SignalDependentKellerSegel")
 
 
+@pytest.mark.one_rank
 def test_where_one_vanishes() -> None:
     """H(b|a) is infinite where a is 0 and b is not; the other one is not."""
     a = kspde.GridDensity(np.ones((5, 5)), [-1, 1, -1, 1])

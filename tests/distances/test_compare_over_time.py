@@ -102,6 +102,7 @@ def test_what_is_wrong_with_snapshots(pde: Spreading, shared_tmp_path: Path, com
         compare(pde, cloud, times=(0.2,), snapshots=folder)
 
 
+@pytest.mark.one_rank
 def test_several_clouds_over_time(pde: Spreading) -> None:
     snapshots = [Snapshots(), Snapshots(), Snapshots()]
     clouds = [simulate(kept, seed=seed, n=500) for seed, kept in enumerate(snapshots)]
@@ -110,6 +111,7 @@ def test_several_clouds_over_time(pde: Spreading) -> None:
     assert distance.over_time["l1"].shape == (2,)
 
 
+@pytest.mark.one_rank
 def test_against_a_solution_of_the_equation(shared_tmp_path: Path) -> None:
     u0 = gaussian(0.7)
     box = kspde.Box(half_width=10.0, cells=8, degree=6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,10 @@ from kspde.distances import Distance, compare
 from kspde.plots import densities as pictures
 
 
-@pytest.fixture(scope="module")
-def distances() -> dict[int, Distance]:
-    out = {}
-    for dimension in (1, 2, 3):
-        pde = KnownDensity(density=gaussian(0.6, dimension=dimension), half_width=14)
-        out[dimension] = compare(pde, KnownCloud(draws(pde.density, 500, 1), pde), replicas=2)
-    return out
+@cache
+def distance_in(dimension: int) -> Distance:
+    pde = KnownDensity(density=gaussian(0.6, dimension=dimension), half_width=14)
+    return compare(pde, KnownCloud(draws(pde.density, 500, 1), pde), replicas=2)
 
 
 @pytest.fixture
@@ -66,11 +64,9 @@ def size_of(path: Path) -> tuple[int, int]:
     return struct.unpack(">II", head[16:24])
 
 
-@pytest.mark.parametrize("dimension", [1, 2, 3])
-def test_distance(
-    dimension: int, distances: dict[int, Distance], shared_tmp_path: Path, figures: list[Any], comm: MPI.Comm
-) -> None:
-    distance = distances[dimension]
+@pytest.mark.parametrize("dimension", [2, *(pytest.param(d, marks=pytest.mark.one_rank) for d in (1, 3))])
+def test_distance(dimension: int, shared_tmp_path: Path, figures: list[Any], comm: MPI.Comm) -> None:
+    distance = distance_in(dimension)
     distance.plot(shared_tmp_path / "distance.png")
     comm.barrier()
     width, height = size_of(shared_tmp_path / "distance.png")
@@ -85,10 +81,9 @@ def test_distance(
         assert any("N = 500" in panel.get_title() for panel in figure.axes) or dimension == 1
 
 
-def test_colour_scales(
-    distances: dict[int, Distance], shared_tmp_path: Path, figures: list[Any], comm: MPI.Comm
-) -> None:
-    distance = distances[2]
+@pytest.mark.one_rank
+def test_colour_scales(shared_tmp_path: Path, figures: list[Any]) -> None:
+    distance = distance_in(2)
     distance.plot(shared_tmp_path / "distance.png")
     for figure in figures:
         first, second, difference = (panel.images[0] for panel in figure.axes[:3])
@@ -102,6 +97,7 @@ def test_colour_scales(
             assert panel.images[0].get_extent()[1] < 4  # the mass, not the box of half-width 14
 
 
+@pytest.mark.one_rank
 def test_the_image_is_not_transposed(shared_tmp_path: Path, figures: list[Any]) -> None:
     density = kspde.GaussianMixture(weights=(0.8, 0.2), means=((2.0, -1.0), (0.5, 0.0)), stds=(0.3, 0.3))
     pde = KnownDensity(density=density)
@@ -117,16 +113,10 @@ def test_the_image_is_not_transposed(shared_tmp_path: Path, figures: list[Any]) 
         assert bottom + (row + 0.5) / rows * (top - bottom) == pytest.approx(-1.0, abs=0.05)
 
 
-@pytest.mark.parametrize("dimension", [1, 2])
+@pytest.mark.parametrize("dimension", [2, pytest.param(1, marks=pytest.mark.one_rank)])
 @pytest.mark.parametrize("plot", [pictures.plot_densities, pictures.plot_difference])
-def test_parts(
-    dimension: int,
-    plot: Callable[[Distance, Path], None],
-    distances: dict[int, Distance],
-    shared_tmp_path: Path,
-    comm: MPI.Comm,
-) -> None:
-    plot(distances[dimension], shared_tmp_path / "part.png")
+def test_parts(dimension: int, plot: Callable[[Distance, Path], None], shared_tmp_path: Path, comm: MPI.Comm) -> None:
+    plot(distance_in(dimension), shared_tmp_path / "part.png")
     comm.barrier()
     assert min(size_of(shared_tmp_path / "part.png")) > 400
 
@@ -156,6 +146,7 @@ def test_diagnostics(shared_tmp_path: Path, figures: list[Any], comm: MPI.Comm) 
         assert len(figure.axes[5].lines[0].get_xdata()) == 11  # the initial state has no step
 
 
+@pytest.mark.one_rank
 def test_diagnostics_of_two_species(shared_tmp_path: Path, figures: list[Any]) -> None:
     pde = with_history(species=("a", "b"))
     moments = {"t": np.array([0.0, 0.5]), "second_moment": np.array([[3.0, 6.0], [6.0, 12.0]])}
@@ -175,8 +166,8 @@ def test_species_of_a_density(shared_tmp_path: Path) -> None:
     pictures.plot_density(pde, shared_tmp_path / "density.png", species="b")
 
 
-def test_what_cannot_be_written(distances: dict[int, Distance], shared_tmp_path: Path) -> None:
+def test_what_cannot_be_written(shared_tmp_path: Path) -> None:
     with pytest.raises(kspde.InputError, match=r"cannot write .*missing.*: No such file or directory"):
-        distances[1].plot(shared_tmp_path / "missing" / "distance.png")
+        distance_in(2).plot(shared_tmp_path / "missing" / "distance.png")
     with pytest.raises(kspde.InputError, match=r"cannot write .*distance\.word: Format 'word' is not supported"):
-        distances[1].plot(shared_tmp_path / "distance.word")
+        distance_in(2).plot(shared_tmp_path / "distance.word")

@@ -353,6 +353,7 @@ def test_distances_that_grow_like_squares_are_compared_by_their_roots(monkeypatc
     assert asked == {"invert": [*on_grid, False, False, True], "without_noise": on_grid}
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize("shift", [0.0, 0.5])
 def test_calibration(shift: float) -> None:
     """Forty repetitions of what tests/benchmarks/calibration.py does with four hundred."""

@@ -91,6 +91,7 @@ def test_clipping_is_reported() -> None:
 densities = arrays(np.float64, 30, elements=st.floats(0, 1)).filter(lambda a: a.sum() > 0.1)
 
 
+@pytest.mark.one_rank
 @given(densities, densities)
 @settings(max_examples=200, deadline=None)
 def test_csiszar_kullback_pinsker(u: np.ndarray, k: np.ndarray) -> None:

@@ -39,6 +39,7 @@ def test_a_distance_of_ones_own_between_densities() -> None:
     assert distance.kolmogorov.value == pytest.approx(ndtr(s) - ndtr(s / 1.2), rel=1e-4)
 
 
+@pytest.mark.one_rank
 def test_a_distance_of_ones_own_has_its_floor() -> None:
     pde = KnownDensity(density=gaussian())
     near, far = (KnownCloud(draws(gaussian(), 1000, 3) + shift, pde) for shift in (0.0, 0.5))
@@ -62,6 +63,7 @@ def test_a_distance_of_ones_own_has_its_floor() -> None:
         compare(near, far, distances=("hellinger",))
 
 
+@pytest.mark.one_rank
 def test_results_show_themselves_in_a_few_lines() -> None:
     pde = KnownDensity(density=gaussian())
     cloud = KnownCloud(draws(gaussian(), 500, 3), pde)

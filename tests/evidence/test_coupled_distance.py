@@ -24,6 +24,7 @@ def shifted(shift: float, noise: float, replicas: int, rng: np.random.Generator)
     return delta + weights @ modes, step, float(np.abs(delta).sum() * step)
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize("noise", [0.003, 0.03, 0.3])
 def test_the_interval_covers_and_the_value_is_not_too_large(noise: float) -> None:
     rng = np.random.default_rng(11)
@@ -72,6 +73,7 @@ def test_two_particles_against_their_exact_law() -> None:
     assert found.resolved
 
 
+@pytest.mark.one_rank
 def test_it_resolves_what_the_plain_estimate_cannot() -> None:
     found = kspde.coupled_distance(plane(), n=250, dt=0.05, replicas=40, seed=1)
     certified = kspde.entropy_bound(plane(), n=250, dt=0.05, replicas=8, seed=1).l1(1)
@@ -90,6 +92,7 @@ def test_no_interaction_no_difference() -> None:
     assert found.bandwidth == 0.2
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize("result", ["bound", "coupled", "law"])
 def test_results_show_themselves_in_a_few_lines(result: str) -> None:
     pde = density("signal-dependent")

@@ -42,6 +42,7 @@ def test_two_particles_against_their_exact_law() -> None:
     assert found.unresolved < 1e-2
 
 
+@pytest.mark.one_rank
 def test_drift_and_position_against_the_exact_law() -> None:
     pde = density("drift")
     exact = kspde.liouville(pde, n=2)
@@ -86,6 +87,7 @@ def test_the_check_numbers_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     assert meshed.samples == pytest.approx(bound.samples, rel=1e-3, abs=1e-9)
 
 
+@pytest.mark.one_rank
 def test_without_self_interaction_another_law_is_measured() -> None:
     pde = density("signal-dependent")
     printed, exact = (kspde.liouville(pde, n=2, include_self=choice).bound[-1] for choice in (True, False))
@@ -172,6 +174,7 @@ def gaussian_entropy(r: int, rho: float, shift: float) -> float:
     return 0.5 * (r * shift**2 - (r - 1) * np.log(1 - rho) - np.log(1 + (r - 1) * rho))
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize("n", [2, 5, 10, 1001])
 @pytest.mark.parametrize(("rho", "shift"), [(0.3, 0.0), (0.02, 0.1), (-0.0009, 0.0), (0.0, 0.2)])
 def test_marginals_of_an_exchangeable_gaussian_law(n: int, rho: float, shift: float) -> None:

@@ -49,6 +49,7 @@ def pair():
     return kspde.liouville(density("signal-dependent"), n=2)
 
 
+@pytest.mark.one_rank
 def test_two_particles_agree_with_a_fourier_code(pair) -> None:
     axis, law = fourier_law(128, 240)
     inside = np.abs(axis) < 7
@@ -68,6 +69,7 @@ def test_mass_and_symmetry(pair) -> None:
     assert (pair.marginals @ pair.weights) == pytest.approx(1.0, abs=1e-10)
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize(("name", "cells"), [("signal-dependent", 20), ("drift", 14)])
 def test_the_identity_behind_the_bound(name: str, cells: int) -> None:
     # dH/dt of the computed law is E[−D|g|² − c·g]: signs, the score, the drift, ∂_x D and the gradients in c.
@@ -83,6 +85,7 @@ def test_the_identity_behind_the_bound(name: str, cells: int) -> None:
     assert law.entropy[-1] > 0.3 * law.bound[-1]  # and the bound is not far away
 
 
+@pytest.mark.one_rank
 def test_marginals_obey_subadditivity_and_pinsker(pair) -> None:
     for law in (pair, kspde.liouville(density("signal-dependent", cells=8, degree=5, saved=6), n=3, tol=1e-5)):
         total = law.n * law.entropy
@@ -101,6 +104,7 @@ def test_no_interaction_no_entropy() -> None:
     assert law.marginal_l1.max() < 1e-7
 
 
+@pytest.mark.one_rank
 def test_self_interaction_changes_the_law(pair) -> None:
     other = kspde.liouville(density("signal-dependent"), n=2, tol=1e-6, include_self=False)
     assert abs(other.marginal_l1[0, -1] - pair.marginal_l1[0, -1]) > 0.1 * pair.marginal_l1[0, -1]
