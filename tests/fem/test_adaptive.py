@@ -62,7 +62,7 @@ class PowerCutError(Exception):
     pass
 
 
-@pytest.mark.parametrize("cut", [40.0, 75.0])
+@pytest.mark.parametrize("cut", [pytest.param(40.0, marks=pytest.mark.one_rank), 75.0])
 def test_restart_on_either_side(shared_tmp_path, comm, cut) -> None:
     checkpoint = kspde.Checkpoint(shared_tmp_path / "run", every=0)
 
@@ -78,6 +78,7 @@ def test_restart_on_either_side(shared_tmp_path, comm, cut) -> None:
     np.testing.assert_allclose(resumed.evaluate(POINTS), whole.evaluate(POINTS), rtol=1e-9)
 
 
+@pytest.mark.one_rank
 def test_a_first_step_far_too_long(mixture) -> None:
     """The wild stages of rejected steps must not enter the bound of D."""
     model = kspde.LocalSensing(motility=lambda v: np.exp(-np.minimum(v, 2.0)), chi=300.0)

@@ -30,6 +30,7 @@ def reference() -> np.ndarray:
     return fine + (fine - coarse) / 3
 
 
+@pytest.mark.one_rank
 def test_before_it_the_peaks_are_those_of_the_radial_solution(reference) -> None:
     np.testing.assert_allclose(reference[-1], 359.8, atol=0.1, rtol=0)
     save = kspde.SaveAt(times=(0.02, 0.04))
@@ -83,6 +84,7 @@ def test_on_a_line_and_in_space(dimension, mass, cells, std) -> None:
         kspde.solve(KellerSegel(dimension=dimension), u0, domain, t_end=0.2, scheme="positive", dt=0.004)
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize("options", [{"scheme": "positive-2", "dt": 0.05}, {"scheme": "positive", "dt": 0.05}, {}])
 def test_below_the_critical_mass_nothing_is_reported(options) -> None:
     domain = box(40 if options else 12, 1 if options else 4, half_width=6.0)
@@ -105,6 +107,7 @@ def test_a_run_may_go_on(comm) -> None:
         kspde.solve(KellerSegel(), drop(HEAVY), box(32), on_blow_up="go", **run)
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize("scheme", ["adaptive", "rosenbrock"])
 def test_steps_do_not_become_ever_shorter(scheme) -> None:
     """Degree 4 has no largest peak: without a monitor the step control follows its blow-up."""
@@ -207,6 +210,7 @@ def test_a_layer_at_the_wall_of_a_linear_equation_is_no_blow_up(comm) -> None:
     assert pde.diagnostics["t"][-1] == 1.0
 
 
+@pytest.mark.one_rank
 def test_rosenbrocks_first_step_is_a_hundredth_of_the_time_scale() -> None:
     """‖u‖/‖Δu‖ = s²/√2 for a Gaussian of standard deviation s in the plane."""
 

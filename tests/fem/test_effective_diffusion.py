@@ -82,6 +82,7 @@ def test_refused_later(comm, scheme):
         kspde.solve(Pull(a=-1.0, pull=2.0), wide, LINE, t_end=2.0, scheme=scheme, comm=comm, **SCHEMES[scheme])
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize(("a", "steps"), [(((1.0, 0.5), (0.3, 2.0)), 10), (((1.0, 6.0), (-5.0, 2.0)), 100)])
 def test_steps_of_the_adaptive_scheme(comm, a, steps):
     """Local repulsion, then a rotation of the species too: the mesh does not limit the steps."""

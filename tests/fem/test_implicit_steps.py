@@ -94,6 +94,7 @@ def box(cells: int, **more) -> kspde.Box:
     return kspde.Box(**{"half_width": 6.0, "cells": cells, "degree": 1, "grading": 1.5} | more)
 
 
+@pytest.mark.one_rank
 def test_strong_cross_diffusion(comm):
     """Values of the strong case; order 2 in space and time; positive, exact mass, an entropy that decays."""
     errors = []
@@ -120,6 +121,7 @@ def test_long_steps(comm, scheme, dt):
     assert np.all(np.diff(table["maximum"], axis=0) < 0)
 
 
+@pytest.mark.one_rank
 def test_barenblatt(comm):
     """A degenerate equation from t = 1 to 8: at most 200 controlled steps, no negative value, the front's place."""
     pde = kspde.solve(
@@ -141,6 +143,7 @@ def test_barenblatt(comm):
     assert u[np.abs(x[:, 0]) > 3.4].max() < 1e-8
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize("skt", [False, True])
 @pytest.mark.parametrize("strength", [1.0, -2.0])
 def test_sum_of_species(comm, skt, strength):
@@ -160,6 +163,7 @@ def test_sum_of_species(comm, skt, strength):
     assert_allclose(at_points(pair, x).sum(axis=0), at_points(one, x)[0], rtol=0, atol=1e-8)
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize("tau", [0.0, 0.5])
 def test_beside_nonlocal_fields(comm, tau):
     """Fields that are not local are frozen in a step, and extrapolated: order 2 in time."""
@@ -194,13 +198,12 @@ def test_on_triangles(comm):
     assert errors[0] < errors[1]
 
 
-def test_same_on_ranks(comm):
+@pytest.mark.parametrize("model", [STRONG, replace(STRONG, chi=4.0, tau=0.5)], ids=["local", "nonlocal"])
+def test_same_on_ranks(comm, model):
     """One rank and several give the same values, to the tolerance of the nonlinear systems."""
     options = {"t_end": 0.1, "domain": box(24), "scheme": "positive-2", "dt": 0.05}
-    alone = kspde.solve(STRONG, START, comm=MPI.COMM_SELF, **options)
-    assert_allclose(
-        at_points(kspde.solve(STRONG, START, comm=comm, **options)), at_points(alone), rtol=1e-9, atol=1e-12
-    )
+    alone = kspde.solve(model, START, comm=MPI.COMM_SELF, **options)
+    assert_allclose(at_points(kspde.solve(model, START, comm=comm, **options)), at_points(alone), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.one_rank

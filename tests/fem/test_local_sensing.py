@@ -54,6 +54,7 @@ class AlmostConstant(InitialDensity):
         raise NotImplementedError
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize(("tau", "rate"), [(0.0, 0.0031741), (1.0, 0.0031554)])
 def test_linear_instability_of_the_constant(tau, rate) -> None:
     """γ = e^(−v), no flux of either: σ = −λ e^(−ū) (1 − ū/(1 + λ)) for τ = 0, λ = 3.38996; both rates are given."""
@@ -94,6 +95,7 @@ def parabolic(mixture, modes: int = 128, length: float = 26.0, steps: int = 500)
     return tuple(np.array([(phase * y).sum().real / modes**2 for phase in phases]) for y in (u, v))  # type: ignore
 
 
+@pytest.mark.one_rank
 def test_parabolic_signal_against_fourier(mixture) -> None:
     u, v = parabolic(mixture)
     model = kspde.LocalSensing(motility=kspde.AlgebraicMotility(), chi=6.0, tau=1.0)

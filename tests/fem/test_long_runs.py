@@ -33,8 +33,8 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-# Ranks that share cores wait for each other in every step: one case of each kind of linear algebra has to do.
-@pytest.mark.parametrize("case", CASES if MPI.COMM_WORLD.size == 1 else ("adaptive", "disk, positive"))
+# Ranks that share cores wait for each other in every step: one case has to do, with PETSc's objects in each step.
+@pytest.mark.parametrize("case", CASES if MPI.COMM_WORLD.size == 1 else ("disk, positive",))
 def test_two_thousand_steps_do_not_grow(case) -> None:
     domain, options = CASES[case]
     u0 = kspde.GaussianMixture(weights=[1.0], means=[[0.0, 0.0]], stds=[0.9])

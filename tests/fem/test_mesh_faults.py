@@ -102,6 +102,7 @@ def test_the_exact_values() -> None:
     np.testing.assert_allclose(exact, EXACT, rtol=0, atol=5e-5)
 
 
+@pytest.mark.one_rank
 def test_parts_that_touch_are_refused_or_merged(write) -> None:
     left, right = rectangle(x1=0.0), rectangle(x0=0.0)
     for apart in (0.0, 1e-9):
@@ -131,6 +132,7 @@ def _block(mesh):
     return mesh[0], ("triangle", mesh[1])
 
 
+@pytest.mark.one_rank
 def test_a_sound_mesh_gives_the_exact_values(write) -> None:
     points, cells = rectangle()
     turned = cells.copy()

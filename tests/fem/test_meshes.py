@@ -19,6 +19,7 @@ GAUSSIAN = [0.05171478469, 0.04273380520, 0.05035283773, 0.00262494082, 0.039789
 MATERN = [0.05171651037, 0.04273471602, 0.05035714148, 0.00262489554, 0.03978929038]
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize(
     "kernel",
     [
@@ -54,6 +55,7 @@ def test_quadrilaterals_of_degree_four(mixture, options, expected) -> None:
     assert np.abs(pde.diagnostics["mass"] - 1).max() < 1e-12
 
 
+@pytest.mark.one_rank
 def test_triangles_converge_with_order_two(mixture) -> None:
     """Against the box's density at many points; that one agrees with the Fourier solution to 1e-7."""
     axis = np.linspace(-6.0, 6.0, 41)
@@ -71,6 +73,7 @@ def test_triangles_converge_with_order_two(mixture) -> None:
     assert errors[-1][1] < 1e-3
 
 
+@pytest.mark.one_rank
 def test_positive_scheme_on_a_disk(mixture) -> None:
     disk = kspde.Disk(radius=14.0, size=0.1, rim_size=1.5)
     for dt in (0.02, 5.0):
@@ -109,6 +112,7 @@ def area(points: np.ndarray, cells: np.ndarray) -> np.ndarray:
     return 0.5 * np.abs(np.sum(x * np.roll(y, -1, axis=1) - y * np.roll(x, -1, axis=1), axis=1))
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize(("size", "rim_size"), [(0.3, 1.7), (0.4, 1.6), (0.9, 0.9), (1.0, 0.3), (0.25, 0.6)])
 @pytest.mark.parametrize("refine", [1, 2, 3])
 def test_refined_disks_are_delaunay_and_round(size, rim_size, refine) -> None:
@@ -131,6 +135,7 @@ def test_refined_disks_are_delaunay_and_round(size, rim_size, refine) -> None:
     assert len(once_points) > 100
 
 
+@pytest.mark.one_rank
 def test_lawsons_flips_make_a_delaunay_mesh() -> None:
     """A sheared grid, all diagonals the wrong way."""
     from kspde.fem.meshes.build import _flipped
@@ -153,6 +158,7 @@ def test_lawsons_flips_make_a_delaunay_mesh() -> None:
     assert interior.max() < 1e-12
 
 
+@pytest.mark.one_rank
 def test_a_refined_mesh_gives_the_same_numbers(mixture) -> None:
     """The same cell sizes, meshed at once or coarsely and split: errors of the same size, not the same mesh."""
     errors = []

@@ -34,6 +34,7 @@ def on_axes(mixture, cells: int, **options) -> np.ndarray:
     return positive(mixture, cells, **options).on_grid([AXIS, AXIS])
 
 
+@pytest.mark.one_rank
 def test_order_two_in_space_and_time_on_the_check_problem(mixture) -> None:
     """Against a density whose points agree with the Fourier solution (test_check_numbers.py)."""
     accurate = kspde.Box(half_width=14.0, cells=20, degree=8)
@@ -46,6 +47,7 @@ def test_order_two_in_space_and_time_on_the_check_problem(mixture) -> None:
     assert l1(first - exact) > 5 * errors[1]
 
 
+@pytest.mark.one_rank
 def test_order_two_in_time_and_tolerance_in_error_out(mixture) -> None:
     """Against the same mesh with a small step."""
     exact = on_axes(mixture, 40, dt=0.003125)
@@ -111,6 +113,7 @@ WAVES = {
 }
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize("case", WAVES)
 def test_order_two_without_the_limiter_where_the_density_is_smooth_and_positive(case) -> None:
     model, u0 = WAVES[case]
