@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kspde.fem.regrid import Regrid
     from kspde.fem.schemes import Adaptive, Positive, Positive2, Rosenbrock
     from kspde.fem.solve import solve
-    from kspde.initial import CallableDensity, GaussianMixture, GridDensity, observed_positions
+    from kspde.initial import CallableDensity, GaussianMixture, GridDensity, SignedMixture, observed_positions
     from kspde.kernels import (
         CompactBump,
         GaussianMollifier,
@@ -101,6 +101,7 @@ __all__ = [
     "SaveAt",
     "ShigesadaKawasakiTeramoto",
     "SignalDependentKellerSegel",
+    "SignedMixture",
     "SmoothBump",
     "Snapshots",
     "StoppedError",
@@ -135,7 +136,7 @@ _HOMES = {
     "kspde.fem.regrid": ("Regrid",),
     "kspde.fem.schemes": ("Adaptive", "Positive", "Positive2", "Rosenbrock"),
     "kspde.fem.solve": ("solve",),
-    "kspde.initial": ("CallableDensity", "GaussianMixture", "GridDensity", "observed_positions"),
+    "kspde.initial": ("CallableDensity", "GaussianMixture", "GridDensity", "SignedMixture", "observed_positions"),
     "kspde.kernels": (
         "CompactBump",
         "GaussianMollifier",

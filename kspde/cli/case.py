@@ -351,9 +351,9 @@ def _compare(section: Any, particles: Any, problem: Problem) -> dict[str, Any]:
                 raise InputError(f"{name} has no effect between two densities: leave it out, or give [particles]")
     given = {name: getattr(section, name) for name in (*_OF_PARTICLES, "wasserstein")}
     checked_options(kind, d, **given, comm=alone())
-    chosen_distances(section.distances, kind, section.r * d)
     check_times(section.t, section.times, problem.t_end)
-    check_species(problem.model, section.species)
+    signed = problem.u0[check_species(problem.model, section.species)].signed
+    chosen_distances(section.distances, kind, section.r * d, signed=signed)
     if particles is not None:
         if section.t not in (None, problem.t_end):
             raise InputError(

@@ -29,7 +29,8 @@ def density_line(pde: Solution, seconds: float, stage: str = "density") -> str:
     about = pde.summary()
     masses, grown = np.array(list(pde.problem.masses.values())), pde.diagnostics.get("growth")
     change = np.abs(pde.diagnostics["mass"][-1] - masses - (0.0 if grown is None else grown[-1]))
-    kept = f"mass {'kept' if grown is None else 'balanced'} to {float(np.max(change / masses)):.0e}"
+    change /= [u.variation for u in pde.problem.u0.values()]
+    kept = f"mass {'kept' if grown is None else 'balanced'} to {float(np.max(change)):.0e}"
     work = f"{about['nodes']:,} nodes, {_counted(about['steps'], 'time step')}, {kept}"
     return f"  {stage:<10} {work:<58} {seconds:7.2f} s"
 

@@ -33,7 +33,7 @@ from kspde.runtime.saving import SaveAt
 __all__ = ["SYSTEM", "Forms", "forms", "json_schema", "model_table"]
 
 _NUMBERS, _POINTS = list[float], list[list[float]]
-_ARRAYS = {"weights": _NUMBERS, "means": _POINTS, "stds": _NUMBERS}
+_ARRAYS = {"weights": _NUMBERS, "circulations": _NUMBERS, "means": _POINTS, "stds": _NUMBERS}
 
 #: Keys of initial densities that are read from files.
 _READ: dict[str, dict[str, tuple[Any, Any, str]]] = {

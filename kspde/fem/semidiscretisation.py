@@ -382,16 +382,17 @@ def initial_densities(
                     f"a share {outside:.3g} of the initial mass of {name} lies outside [-{half_width:g}, "
                     f"{half_width:g}]^{space.dimension}: enlarge half_width, or the disk, until less than {most:g} does"
                 )
-    masses = space.integral(*nodal)
+    masses, sizes = space.integral(*nodal), space.integral(*np.abs(nodal))
     errors: dict[str, float] = {}
     for i, (name, u) in enumerate(u0.items()):
-        errors[name] = float(masses[i] / u.mass - 1)
+        errors[name] = float((masses[i] - u.mass) / sizes[i] if u.signed else masses[i] / u.mass - 1)
         if not abs(errors[name]) < 2e-2:
             raise InputError(
                 f"the mesh gives the initial density of {name} mass {masses[i]:.6g} instead of {u.mass:g}: it is too "
                 "coarse there, or does not cover it; use more cells, a higher degree or a larger domain"
             )
-        nodal[i] *= u.mass / masses[i]
+        if not u.signed:  # whose mass may be 0
+            nodal[i] *= u.mass / masses[i]
     return nodal, errors
 
 

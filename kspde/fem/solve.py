@@ -188,6 +188,10 @@ class _Request:
         check_callable("progress", self.progress, "one argument, t/t_end")
         self.save.until(self.problem.t_end)
         self.scheme.check(domain, self.problem.t_end)
+        signed = [name for name, u in self.problem.u0.items() if u.signed]
+        if signed and (self.scheme.positive or self.problem.mollified_start is not None):
+            what = f'scheme = "{self.scheme.name}"' if self.scheme.positive else 'initial = "mollified"'
+            raise InputError(f"{what} keeps densities >= 0, and that of {signed[0]} has both signs: give another one")
         if self.regrid is not None:
             if not isinstance(self.regrid, Regrid):
                 raise InputError(f"regrid is a {type(self.regrid).__name__}: give kspde.Regrid(peak=...)")

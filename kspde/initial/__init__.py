@@ -10,6 +10,7 @@ from kspde.initial.base import InitialDensity, densities_by_species
 from kspde.initial.function import CallableDensity, checked_values
 from kspde.initial.grid import GridDensity, read_grid
 from kspde.initial.mixture import GaussianMixture, observed_positions, read_positions
+from kspde.initial.signed import SignedMixture
 from kspde.typing import RandomNumbers
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "GridDensity",
     "InitialDensity",
     "RandomNumbers",
+    "SignedMixture",
     "checked_values",
     "densities_by_species",
     "observed_positions",
@@ -31,4 +33,5 @@ DENSITIES: dict[str, Callable[..., InitialDensity]] = {
     "gaussian-mixture": GaussianMixture,
     "grid": GridDensity,
     "positions": observed_positions,
+    "signed-mixture": SignedMixture,
 }

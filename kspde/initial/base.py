@@ -30,6 +30,11 @@ class InitialDensity(ABC):
     #: Whether the density has both signs.
     signed: bool = False
 
+    @property
+    def variation(self) -> float:
+        """The total variation ∫|u_0|, or a bound of it where the density is signed: the mass."""
+        return self.mass
+
     @abstractmethod
     def __call__(self, x: npt.ArrayLike) -> Array:
         """Return u_0 at points ``x`` of shape (n, d): shape (n,)."""

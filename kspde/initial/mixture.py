@@ -14,7 +14,7 @@ import numpy.typing as npt
 from kspde.errors import InputError, check_finite, check_number, shortened, shown
 from kspde.initial.base import InitialDensity, points_of
 from kspde.runtime.files import MOST_TEXT, open_regular
-from kspde.typing import Array, Ids, RandomNumbers
+from kspde.typing import Array, Ids, Indices, RandomNumbers
 
 __all__ = ["GaussianMixture", "observed_positions", "read_positions"]
 
@@ -62,8 +62,12 @@ class GaussianMixture(InitialDensity):
 
     def __call__(self, x: npt.ArrayLike) -> Array:
         """Return u_0 at points of shape (n, d)."""
+        return self.summed(x, self.mass * self.weights)
+
+    def summed(self, x: npt.ArrayLike, masses: Array) -> Array:
+        """Return the sum of the Gaussians with other masses, of either sign, at points of shape (n, d)."""
         points = points_of(x, self.dimension)
-        scale = self.mass * self.weights / (2 * np.pi * self.stds**2) ** (self.dimension / 2)
+        scale = masses / (2 * np.pi * self.stds**2) ** (self.dimension / 2)
         out = np.empty(len(points))
         step = max(1, _CHUNK // len(scale))
         for start in range(0, len(points), step):
@@ -84,10 +88,14 @@ class GaussianMixture(InitialDensity):
 
     def sample(self, random: RandomNumbers, ids: Ids) -> Array:
         """Draw a component by its weight, then from the Gaussian around its mean."""
-        choice = np.searchsorted(np.cumsum(self.weights), random.uniforms(ids, 0, 1)[:, 0])
-        choice = np.minimum(choice, len(self.weights) - 1)
+        choice = self.chosen(random, ids)
         normals = random.normals(ids, 1, self.dimension)
         return self.means[choice] + self.stds[choice, None] * normals
+
+    def chosen(self, random: RandomNumbers, ids: Ids) -> Indices:
+        """Return the components that the particles' points are drawn from, shape (len(ids),)."""
+        choice = np.searchsorted(np.cumsum(self.weights), random.uniforms(ids, 0, 1)[:, 0])
+        return np.minimum(choice, len(self.weights) - 1)
 
 
 def observed_positions(

@@ -175,7 +175,11 @@ def simulate(
     check_callable("progress", progress, "one argument, t/t_end")
     check_mean_field(mean_field, problem, mean_field_differs, domain)
     simulation.scheme.check_region(region)
-    simulation.scheme.check(problem.model, weighted=weights is not None, mean_field=mean_field is not None)
+    simulation.scheme.check(
+        problem.model,
+        weighted=weights is not None or any(u.signed for u in problem.u0.values()),
+        mean_field=mean_field is not None,
+    )
     check_work(sum(simulation.counts.values()), steps=check_steps(problem.t_end, simulation.scheme.dt))
     use_threads(comm)
     warn_outside_hypotheses(problem.model, problem.u0, problem.eps, comm)

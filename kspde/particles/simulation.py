@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -153,12 +153,25 @@ class Simulation:
                 self.region.fold(x)
         return ids, points
 
+    @property
+    def _given(self) -> GivenWeights | Mapping[str, GivenWeights] | None:
+        """The given weights, and by species those of particles drawn from signed densities."""
+        given = self.given_weights
+        if given is not None and not isinstance(given, Mapping):
+            return given
+        own = {name: u for name, u in self.problem.u0.items() if u.signed and name not in (given or {})}
+        weights: dict[str, GivenWeights] = {}
+        for name, u in own.items():
+            signed = self.seed.signed_weights(u, self._starts[0][name], self.counts[name], self.comm)
+            weights[name] = partial(_whatever_the_points, signed)
+        return {**weights, **(given or {})} or None
+
     @cached_property
     def _weights(self) -> ParticleWeights:
         masses, zeta = self.problem.masses, self._starts[1]
         growing = self.problem.model.has_growth
         weights = particle_weights(
-            self.given_weights, zeta, counts=self.counts, masses=masses, comm=self.comm, growing=growing
+            self._given, zeta, counts=self.counts, masses=masses, comm=self.comm, growing=growing
         )
         for statistic in statistics_of(self.save):
             statistic.check_weights(weights)
@@ -269,3 +282,8 @@ class Simulation:
             weights={name: everyones(np.asarray(own.each[name]), self.comm) for name in own.variations},
             mean_field=mean_field,
         )
+
+
+def _whatever_the_points(weights: Array, points: Array) -> Array:
+    """Return weights as a function of the starting points that they belong to."""
+    return weights

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kspde.errors import check_integer
+from kspde.errors import InputError, check_integer
 from kspde.initial import InitialDensity
 from kspde.kernels import Kernel
 from kspde.particles.fields import METHODS
@@ -67,6 +67,17 @@ class Seed:
                 x = np.ascontiguousarray(density.sample(zeta, ids[name]), dtype=np.float64)
                 points[name] = x if mollifier is None else x + mollifier.draw(shift, ids[name], density.dimension)
         return points
+
+    def signed_weights(self, density: InitialDensity, ids: Ids, n: int, comm: Comm) -> Array:
+        """Return the weights of this rank's starting points drawn from a signed density, of n in all. Collective.
+
+        Raises:
+            InputError: the density does not say them.
+        """
+        with together(comm):
+            if not hasattr(density, "weights_of_draws"):
+                raise InputError(f"u0 = {density!r} has both signs: give weights, of the points that are drawn from it")
+            return np.asarray(density.weights_of_draws(self._stream(_ZETA), ids, n))
 
 
 def local_ids(counts: Mapping[str, int], comm: Comm) -> dict[str, Ids]:

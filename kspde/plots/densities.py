@@ -86,6 +86,8 @@ class _Compared(Protocol):
     @property
     def mass(self) -> float: ...
     @property
+    def variation(self) -> float | None: ...
+    @property
     def bandwidth(self) -> float | None: ...
     @property
     def t_end(self) -> float | None: ...
@@ -218,14 +220,13 @@ def plot_density(
             figure = figures((COLUMN, 2.5))
             panel = figure.subplots()
             panel.plot(shown.axes[0], shown.first, color=BLUE)
-            panel.set(xlabel="$x$", ylabel=label, ylim=(0, None))
+            panel.set(xlabel="$x$", ylabel=label, ylim=(1.1 * shown.colours["vmin"], None))
         else:
             figure = figures(map_size(shown.aspect))
             panel = figure.subplots()
-            image = draw_image(
-                panel, shown.axes, shown.first, cmap=DENSITY_MAP, vmin=0.0, vmax=float(shown.first.max())
-            )
-            draw_contours(panel, shown.axes, shown.first, colors="white")
+            image = draw_image(panel, shown.axes, shown.first, **shown.colours)
+            if shown.colours["vmin"] == 0:
+                draw_contours(panel, shown.axes, shown.first, colors="white")
             draw_bar(figure, image, panel, label)
         panel.set_title(", ".join(setting_of(pde.t_end if t is None else t, pde.eps) + shown.plane))
         return figure
@@ -300,14 +301,23 @@ class Shown:
         self.plane: list[str] = []
         second = first if second is None else second
         if first.ndim == 3:
-            weights = np.maximum(first, 0).sum(axis=(0, 1))
+            weights = np.abs(first).sum(axis=(0, 1))
             k = int(np.argmin(np.abs(axes[2] - weights @ axes[2] / weights.sum())))
             self.plane = [f"plane $z = {axes[2][k]:.2g}$"]
             axes, first, second = axes[:2], first[:, :, k], second[:, :, k]
         self.dimension = first.ndim
-        part = part_with_mass(np.maximum(first, second))
+        part = part_with_mass(np.maximum(np.abs(first), np.abs(second)))
         self.axes = [axis[cut] for axis, cut in zip(axes, part, strict=True)]
         self.first, self.second = first[part], second[part]
+
+    @property
+    def colours(self) -> dict[str, Any]:
+        """The colours of both, on one scale: symmetric about 0 where one has both signs, beyond an error."""
+        low, top = (float(f([f(self.first), f(self.second)])) for f in (np.min, np.max))
+        if low > -0.01 * top:
+            return {"cmap": DENSITY_MAP, "vmin": 0.0, "vmax": top}
+        top = max(top, -low)
+        return {"cmap": DIFFERENCE_MAP, "vmin": -top, "vmax": top}
 
     @property
     def aspect(self) -> float:
@@ -328,10 +338,11 @@ def part_with_mass(values: Array) -> tuple[slice, ...]:
 
 
 def _density_pair(figure: Figure, panels: Any, shown: Shown, distance: _Compared) -> None:
-    top = float(max(shown.first.max(), shown.second.max()))
+    colours = shown.colours
     for panel, values, title in zip(panels, (shown.first, shown.second), _labels(distance), strict=True):
-        image = draw_image(panel, shown.axes, values, cmap=DENSITY_MAP, vmin=0.0, vmax=top)
-        draw_contours(panel, shown.axes, values, colors="white", top=top)
+        image = draw_image(panel, shown.axes, values, **colours)
+        if colours["vmin"] == 0:
+            draw_contours(panel, shown.axes, values, colors="white", top=colours["vmax"])
         panel.set_title(title)
     draw_bar(figure, image, panels, _label(distance))
 
@@ -375,7 +386,8 @@ def _curves(panel: Axes, shown: Shown, distance: _Compared) -> None:
     panel.plot(shown.axes[0], shown.first, color=BLUE, label=first)
     panel.plot(shown.axes[0], shown.second, color=ORANGE, linestyle="--", label=second)
     panel.set(title="densities", xlabel="$x$", ylabel=_label(distance))
-    panel.set_ylim(0, 1.4 * max(shown.first.max(), shown.second.max()))
+    low, top = shown.colours["vmin"], shown.colours["vmax"]
+    panel.set_ylim(1.1 * low, 1.4 * top)
     panel.legend(frameon=False, loc="upper right")
 
 
@@ -434,5 +446,7 @@ def _setting(distance: _Compared, shown: Shown) -> str:
 
 
 def _label(distance: _Compared) -> str:
-    symbol = symbol_of(distance.species) + ("" if abs(distance.mass - 1) < 1e-9 else " / mass,")
+    unit = "mass" if distance.variation is None else "total variation"
+    whole = distance.mass if distance.variation is None else distance.variation
+    symbol = symbol_of(distance.species) + ("" if abs(whole - 1) < 1e-9 else f" / {unit},")
     return per_volume(symbol, len(distance.axes))

@@ -54,7 +54,8 @@ def warn_of_truncation(
         table: the diagnostics.
     """
     mass, rim = (np.atleast_1d(table[name][-1]) for name in ("mass", "boundary_mass"))
-    share = rim / np.where(mass > 0, mass, 1.0)
+    signed = [u0[name].variation if u0[name].signed else np.nan for name in system.model.species]
+    share = np.abs(rim) / np.where(np.isnan(signed), np.where(mass > 0, mass, 1.0), signed)
     worst = int(np.argmax(share))
     if not share[worst] > _CROWDED:
         return
@@ -65,7 +66,8 @@ def warn_of_truncation(
     for unknowns, when, far in ((first, 0.0, False), (last, t, False), (last, t, True)):
         diffusion, outward, drifts = _coefficients(system, species, unknowns, when, far=far)
         largest, speed, sure = max(largest, diffusion), max(speed, outward), sure and not drifts
-    factor = _enough(system, u0[species], first[worst], float(np.sqrt(2 * largest * t)), speed * t)
+    start = np.abs(first[worst]) if u0[species].signed else first[worst]
+    factor = _enough(system, u0[species], start, float(np.sqrt(2 * largest * t)), speed * t)
     if factor <= 1.0:  # the bound ignores the mesh, the time step, and coefficients at other times
         factor, sure = 1.2, False
     sure &= not system.model.has_growth  # particles far away may be those that grow
@@ -175,7 +177,7 @@ def _outside(system: Semidiscretisation, u0: InitialDensity, width: float) -> tu
             values = np.nan_to_num(u0(points), posinf=0.0)
     except Exception:  # a user's density need not be defined outside the domain
         values = np.zeros(len(points))
-    return reach, np.maximum(values, 0.0) * (cell / u0.mass)
+    return reach, np.abs(values) * (cell / u0.variation)
 
 
 def warn_of_outside(system: Semidiscretisation, u0: Mapping[str, InitialDensity]) -> None:

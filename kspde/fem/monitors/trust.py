@@ -21,9 +21,13 @@ _UPWIND = 2.0
 
 
 def negative_values(species: tuple[str, ...], tol: float, diagnostics: Mapping[str, Array]) -> dict[str, Any] | None:
-    """Return the worst value below −10·tol·max u, where max u is taken at the same time; None without one."""
+    """Return the worst value below −10·tol·max u, where max u is taken at the same time; None without one.
+
+    Densities that start with both signs have none.
+    """
     lowest, highest = (np.reshape(diagnostics[name], (-1, len(species))) for name in ("minimum", "maximum"))
     share = -lowest / np.where(highest > 0, highest, 1.0)
+    share[:, lowest[0] < 0] = 0.0  # a signed density
     k, i = np.unravel_index(int(np.argmax(share)), share.shape)
     if not share[k, i] > 10.0 * tol:
         return None
