@@ -27,7 +27,7 @@ def negative_values(species: tuple[str, ...], tol: float, diagnostics: Mapping[s
     """
     lowest, highest = (np.reshape(diagnostics[name], (-1, len(species))) for name in ("minimum", "maximum"))
     share = -lowest / np.where(highest > 0, highest, 1.0)
-    share[:, lowest[0] < 0] = 0.0  # a signed density
+    share[:, lowest[0] < -0.01 * highest[0]] = 0.0  # a signed density, beyond an error of the initial one
     k, i = np.unravel_index(int(np.argmax(share)), share.shape)
     if not share[k, i] > 10.0 * tol:
         return None
