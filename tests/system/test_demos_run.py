@@ -117,6 +117,16 @@ def test_own_model(run: Run) -> None:
 
 
 @pytest.mark.one_rank
+def test_walls(run: Run) -> None:
+    names = run("16_walls.py", {"n=20_000": "n=2_000", "cells=20": "cells=10", "tol=1e-5": "tol=1e-4"})
+    assert abs(names["mean"] - names["exact"]) < 0.008
+    assert "the particles on the whole space" in names["refusal"]
+    for _, _, distance in names["found"].values():
+        low, high = distance.floor.l1.interval
+        assert distance.l1.value < high + 0.5 * (high - low)
+
+
+@pytest.mark.one_rank
 def test_growth(run: Run) -> None:
     names = run(
         "14_growth.py", {"n=20_000": "n=4_000", "cells=24, degree=4": "cells=16, degree=4", "tol=1e-5": "tol=1e-4"}
