@@ -112,7 +112,8 @@ def simulate(
         domain: where the particles live: the whole space (None, or a domain with ``boundary="decay"``), a closed box
             (``Box(boundary="neumann")``), at whose walls they are reflected, or a torus (``"periodic"``), in which
             positions are wrapped (:mod:`kspde.particles.region`): there fields are those of the box's own Green
-            function. Other domains with walls are refused.
+            function, and need a mollifier or a bounded kernel; a particle feels its own mirror images, whatever
+            ``include_self``. Other domains with walls are refused.
         seed: the seed of all random numbers, an integer >= 0.
         replica: the number of the run among those with one seed, an integer >= 0: different replicas have independent
             starting points and noise, for averages over runs.

@@ -80,7 +80,7 @@ MODEL = kspde.SignalDependentKellerSegel(chi=4.0)
 @pytest.mark.parametrize("scheme", ["euler-maruyama", "weak-2"])
 def test_free_particles_have_the_law_of_cosines(domain: kspde.Box, scheme: str) -> None:
     """Without a field a step of any length is exact: D = 1/2, the means of four modes decay at their rates."""
-    n, t = 100_000, 0.8
+    n, t = 40_000, 0.8
     free = kspde.SignalDependentKellerSegel(chi=0.0)
     diffusion = float(free.motility(np.zeros(1))[0])
     cloud = kspde.simulate(free, U0, n=n, t_end=t, dt=0.4, eps=0.3, scheme=scheme, domain=domain, seed=5)
@@ -124,6 +124,7 @@ def test_what_has_no_walls_is_refused() -> None:
         ({"domain": 3}, "domain is a int"),
         ({"domain": kspde.Box(half_width=L, cells=4, dimension=3, boundary="periodic")}, "domain has dimension 3"),
         ({"domain": CLOSED, "u0": wide}, "of the initial mass of u lies outside of the domain"),
+        ({"domain": CLOSED, "eps": None}, "give eps, so that particles interact by the mollified kernel"),
         ({"domain": CLOSED, "method": "finufft"}, "knows neither walls nor tori"),
     ]:
         with pytest.raises(kspde.InputError, match=words):

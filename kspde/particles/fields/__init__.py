@@ -18,7 +18,7 @@ from kspde.particles.fields.parted import PartedFields
 from kspde.particles.fields.particle_mesh import ParticleMesh
 from kspde.particles.fields.relaxing import RelaxingFields
 from kspde.particles.region import Region
-from kspde.radial import check_not_local, is_bounded
+from kspde.radial import check_bounded, check_not_local, is_bounded
 from kspde.typing import Array, Comm
 
 __all__ = ["METHODS", "FieldOptions"]
@@ -88,6 +88,8 @@ class FieldOptions:
         include_self = self.includes_self(fields, dimension)
         make: Any = partial(METHODS[self.method], memory_limit=self.memory_limit)
         if region is not None:
+            for f in fields:  # a particle would meet its own mirror image at every wall
+                check_bounded(f.name, f.kernel, dimension, gradient=f.gradient)
             confined: Any = self._confined()
             make = partial(confined, memory_limit=self.memory_limit, region=region)
         elif self.method == "mesh" and not include_self:
