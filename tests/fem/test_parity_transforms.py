@@ -28,7 +28,7 @@ class Dense:
         axis = space.axes[0]
         self.mass = axis.mass
         self.values, self.modes = axis.eigen(robin)
-        self.slope = (axis.advection.T / axis.mass[:, None]) @ self.modes
+        self.slope = axis.advection.T @ self.modes / axis.mass[:, None]
 
     def forth(self, x: np.ndarray) -> np.ndarray:
         q = self.modes.T * self.mass

@@ -22,6 +22,7 @@ from typing import Any
 
 import basix
 import numpy as np
+from scipy.sparse import csr_array, diags_array, eye_array, hstack
 
 from kspde.fem.spaces.parity_transforms import ParityMatrix, ParityTransforms
 from kspde.fem.spaces.slabs import Slabs
@@ -57,26 +58,27 @@ class Axis:
         self.reference = element.points[order, 0]
         cells = len(vertices) - 1
         n = cells * degree + (not periodic)
-        self.nodes = np.empty(n)
-        self.mass = np.zeros(n)
-        self.stiffness = np.zeros((n, n))
-        #: entries ∫ φ_i' φ_j
-        self.advection = np.zeros((n, n))
         stiffness = slopes.T @ (weights[:, None] * slopes)
         ascending = np.argsort(points[:, 0])
         advection = (weights[:, None] * slopes)[ascending].T
-        for cell in range(cells):
-            width = vertices[cell + 1] - vertices[cell]
-            part = (cell * degree + np.arange(degree + 1)) % n
-            self.nodes[part] = vertices[cell] + width * self.reference
-            self.mass[part] += width * weights[ascending]
-            self.stiffness[np.ix_(part, part)] += stiffness / width
-            self.advection[np.ix_(part, part)] += advection
-        self.nodes[0] = vertices[0]
+        widths = np.diff(vertices)[:, None]
+        part = (degree * np.arange(cells)[:, None] + np.arange(degree + 1)) % n
+        nodes = vertices[:-1, None] + widths * self.reference
+        self.nodes = np.append(nodes[:, :-1], nodes[-1, -1])[:n]
+        self.mass = np.bincount(part.ravel(), weights=(widths * weights[ascending]).ravel(), minlength=n)
+        entries = np.repeat(part, degree + 1, axis=1).ravel(), np.tile(part, (1, degree + 1)).ravel()
+        self.stiffness = csr_array((np.divide.outer(stiffness, widths[:, 0]).transpose(2, 0, 1).ravel(), entries))
+        #: entries ∫ φ_i' φ_j
+        self.advection = csr_array((np.tile(advection.ravel(), cells), entries))
 
     def __len__(self) -> int:
         """Return the number of nodes."""
         return len(self.nodes)
+
+    @cached_property
+    def slope(self) -> csr_array:
+        """The matrix of the derivative's L² projection by the quadrature."""
+        return csr_array(diags_array(1.0 / self.mass) @ self.advection.T)
 
     @property
     def symmetric(self) -> bool:
@@ -90,14 +92,14 @@ class Axis:
         those of odd ones.
         """
         scale = 1.0 / np.sqrt(self.mass)
-        matrix = self.stiffness.copy()
-        if not self.periodic:
-            matrix[[0, -1], [0, -1]] += robin
-        matrix = scale[:, None] * matrix * scale
+        ends = np.zeros(len(self))
+        ends[[0, -1]] = 0.0 if self.periodic else robin
+        matrix = diags_array(scale) @ (self.stiffness + diags_array(ends)) @ diags_array(scale)
         if not self.halves:
-            values, vectors = np.linalg.eigh(matrix)
+            values, vectors = np.linalg.eigh(matrix.toarray())
         else:
-            parts = [(basis, *np.linalg.eigh(basis.T @ matrix @ basis)) for basis in _even_and_odd(len(self))]
+            bases = _even_and_odd(len(self))
+            parts = [(basis, *np.linalg.eigh((basis.T @ matrix @ basis).toarray())) for basis in bases]
             values = np.concatenate([values for _, values, _ in parts])
             vectors = np.concatenate([basis @ vectors for basis, _, vectors in parts], axis=1)
         values, vectors = np.maximum(values, 0.0), scale[:, None] * vectors
@@ -207,7 +209,7 @@ class TensorLaplacian:
         # by direction
         self._back = self._vectors
         self._forth = [np.ascontiguousarray(vectors.T * axis.mass) for axis, _, vectors in parts]
-        self._slope = [(axis.advection.T / axis.mass[:, None]) @ vectors for axis, _, vectors in parts]
+        self._slope = [axis.slope @ vectors for axis, _, vectors in parts]
         self._flux = [vectors.T @ axis.advection for axis, _, vectors in parts]
 
     @cached_property
@@ -266,13 +268,13 @@ class TensorLaplacian:
         return lambda r, shift: self.apply(1.0 / (1.0 + self.eigenvalues / shift), r / mass)
 
 
-def _even_and_odd(n: int) -> tuple[Array, Array]:
+def _even_and_odd(n: int) -> tuple[csr_array, csr_array]:
     """Return orthonormal bases of the even and of the odd vectors of n entries, in columns."""
-    half = np.eye(n)[:, : n // 2] / np.sqrt(2.0)
-    even = half + half[::-1]
+    one, other = eye_array(n, n // 2, format="csr"), eye_array(n, n // 2, format="csr")[::-1]
+    even, odd = (one + other) / np.sqrt(2.0), (one - other) / np.sqrt(2.0)
     if n % 2:
-        even = np.concatenate([even, np.eye(n)[:, n // 2 : n // 2 + 1]], axis=1)
-    return even, half - half[::-1]
+        even = hstack([even, csr_array(([1.0], ([n // 2], [0])), shape=(n, 1))])
+    return csr_array(even), csr_array(odd)
 
 
 def _first(matrix: Array, x: Array) -> Array:
