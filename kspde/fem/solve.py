@@ -321,7 +321,7 @@ class _Request:
             "coupled": len(model.species) * any(f.kernel.local for f in self.problem.fields),
         }
         check_run(self.domain, model.dimension, self.scheme, self.comm, **sizes)
-        space = build_space(self.domain, model.dimension, self.comm)
+        space = build_space(self.domain, model.dimension, self.comm, modal=not self.scheme.positive)
         if not self.domain.structured:  # its nodes were not known
             check_run(self.domain, model.dimension, self.scheme, self.comm, nodes=space.nodes, **sizes)
         return space

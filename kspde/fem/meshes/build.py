@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kspde.domains import Disk, Domain, MeshFile
+from kspde.domains import Box, Disk, Domain, MeshFile
 from kspde.errors import InputError
 from kspde.fem.meshes.cells import cross, flat, oriented, sound_indices
 from kspde.fem.meshes.faults import check_mesh, merged
@@ -125,8 +125,20 @@ def _file_mesh(domain: MeshFile, dimension: int) -> MeshArrays:
     return MeshArrays(kind=kind, points=points, cells=cells, rim=rim, outline=shape, note=note)
 
 
+def _line_mesh(box: Box, dimension: int) -> MeshArrays:
+    points = np.asarray(box.directions[0])[:, None]
+    n = len(points) - 1
+    cells = np.stack([np.arange(n), np.arange(1, n + 1)], axis=1)
+    shape = outline(points, np.array([[0], [n]]), None, "Box")
+    return MeshArrays(kind="line", points=points, cells=cells, rim=np.empty((0, 2), dtype=np.int64), outline=shape)
+
+
 #: Meshes before refinement, by the class of the domain. A new shape is a function, and a line here.
-SOURCES: dict[type[Domain], Callable[[Any, int], MeshArrays]] = {Disk: _disk_mesh, MeshFile: _file_mesh}
+SOURCES: dict[type[Domain], Callable[[Any, int], MeshArrays]] = {
+    Disk: _disk_mesh,
+    MeshFile: _file_mesh,
+    Box: _line_mesh,
+}
 
 
 def _one_kind(points: Array, blocks: Blocks, dimension: int, name: str, *, triangles: bool) -> tuple[str, Indices]:

@@ -11,8 +11,8 @@ from kspde.typing import Comm
 __all__ = ["Space", "build_space"]
 
 
-def build_space(domain: Domain, dimension: int, comm: Comm) -> Space:
-    """Return the space on a domain, of the model's dimension. Collective.
+def build_space(domain: Domain, dimension: int, comm: Comm, *, modal: bool = True) -> Space:
+    """Return the space on a domain, of the model's dimension, for schemes in modes or others. Collective.
 
     Its module is imported only now, after DOLFINx.
 
@@ -21,4 +21,4 @@ def build_space(domain: Domain, dimension: int, comm: Comm) -> Space:
     """
     module, name = domain.space
     kind: type[Space] = getattr(import_module(f"{__name__}.{module}"), name)
-    return kind.on(domain, dimension, comm)
+    return kind.on(domain, dimension, comm, modal=modal)

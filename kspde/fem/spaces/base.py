@@ -12,7 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -132,8 +132,15 @@ class Space(ABC):
     weights: Array | float
 
     @classmethod
-    def on(cls, domain: Any, dimension: int, comm: Comm) -> Self:
-        """Return the space on a domain, for a model of this dimension. Collective."""
+    def on(cls, domain: Any, dimension: int, comm: Comm, *, modal: bool) -> Space:
+        """Return the space on a domain, for a model of this dimension. Collective.
+
+        Args:
+            domain: the domain.
+            dimension: the model's.
+            comm: the communicator.
+            modal: whether the scheme marches in the modes of −Δ, where there are some.
+        """
         return cls(domain, dimension, comm)
 
     @abstractmethod

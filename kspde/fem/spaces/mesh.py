@@ -33,7 +33,7 @@ from kspde.runtime.messages import warn
 from kspde.runtime.parallel import together
 from kspde.typing import Array, Comm, Indices, Mask
 
-__all__ = ["MeshSpace"]
+__all__ = ["LineSpace", "MeshSpace"]
 
 #: An object of DOLFINx, UFL or petsc4py: mypy does not see their types.
 Dolfinx = Any
@@ -182,6 +182,8 @@ class MeshSpace(Space):
 
     def diffusion(self, w: Array) -> Array:
         """Return −K w. Collective."""
+        if self.dimension == 1:
+            w = w.ravel()
         if w.ndim > 1:
             raise InputError(
                 "a diffusion coefficient for each direction, or a matrix, needs a kspde.Box: give one as the domain"
@@ -337,6 +339,23 @@ class MeshSpace(Space):
     @cached_property
     def _search(self) -> CellSearch:
         return CellSearch(self.mesh, self.radius)
+
+
+class LineSpace(MeshSpace):
+    """A one-dimensional box of many nodes, without the dense matrices of its modes: memory and time are O(n)."""
+
+    fills_cube = True
+
+    def field_operator(self, kernel: Kernel, name: str, *, relaxes: bool = False) -> FieldOperator:
+        """Return the kernel as polynomials in resolvents.
+
+        Raises:
+            InputError: the kernel has none.
+        """
+        try:
+            return super().field_operator(kernel, name, relaxes=relaxes)
+        except InputError as error:
+            raise InputError(f"a Box of {self.nodes} nodes is too long for modes, and {error}") from None
 
 
 def _chosen(numbers: Numbers, nodes: Indices, values: Array) -> tuple[Indices, Array]:
