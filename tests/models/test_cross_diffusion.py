@@ -118,6 +118,7 @@ def test_order_two_in_eta(comm):
     assert_allclose(on_disk, errors[[0, 2]], rtol=2e-3)
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize(
     ("model", "weights"),
     [

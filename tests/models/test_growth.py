@@ -293,6 +293,7 @@ def test_volumes_fill_to_one_where_the_mesh_resolves_the_drift() -> None:
             assert_allclose(pde.masses["u"], 2.5, rtol=1e-12)
 
 
+@pytest.mark.one_rank
 def test_particles_tilt_as_the_gaussian_does() -> None:
     model, u0 = Exponential(rho=0.3, kappa=0.7), gaussian()
     for scheme in ("euler-maruyama", "weak-2"):
@@ -368,6 +369,7 @@ def test_the_mollified_density_is_a_fourier_solution(density) -> None:
     assert_allclose(density.masses["u"], end.sum() * length / count, rtol=1e-6)
 
 
+@pytest.mark.one_rank
 def test_particles_of_fishers_equation_approach_its_density(density, tmp_path) -> None:
     snapshots = kspde.Snapshots()
     save = kspde.SaveAt(times=(0.5, 1.0), callback=snapshots, statistics=("moments", "histogram"))
@@ -421,7 +423,7 @@ def _stop(share):
         raise _EndError
 
 
-@pytest.mark.parametrize("scheme", ["adaptive", "rosenbrock", "positive-2"])
+@pytest.mark.parametrize("scheme", ["adaptive", pytest.param("rosenbrock", marks=pytest.mark.one_rank), "positive-2"])
 def test_densities_resume_with_what_has_grown(scheme, shared_tmp_path, comm) -> None:
     box = kspde.Box(half_width=7.0, cells=32, degree=1, dimension=1)
     options = {"t_end": 0.6, "scheme": scheme, **EVERY[scheme]}

@@ -112,7 +112,7 @@ def fourier(t_end: float, eps: float, modes: int = 128, length: float = 18.0) ->
     return x[1:, None], u[1:]
 
 
-@pytest.mark.parametrize("eps", [0.0, 0.3])
+@pytest.mark.parametrize("eps", [pytest.param(0.0, marks=pytest.mark.one_rank), 0.3])
 def test_densities_solve_the_equations(comm: Any, eps: float) -> None:
     x, exact = fourier(0.3, eps)
     model = DensityDependentVolatility(driver=cubic)

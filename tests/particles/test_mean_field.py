@@ -184,6 +184,7 @@ def solved():
     )
 
 
+@pytest.mark.one_rank
 def test_the_distance_falls_as_it_should(mixture, solved):
     # Trials elsewhere: .024 at N = 250 and .0036 at N = 16 000, with a spread of a quarter from run to run.
     options = {"t_end": 0.5, "dt": 0.025, "eps": 0.3, "mean_field": solved, "field_tol": 1e-4}
@@ -272,6 +273,7 @@ def test_one_interval_is_judged_by_lower_degrees():
     assert 0.6 * 8 / 48 < cloud.coupling.field_error["c"] < 1.2 * 8 / 48
 
 
+@pytest.mark.one_rank
 def test_the_error_in_time_of_a_solution(mixture, solved):
     # Against the same solution saved four times as often, in the middle of the intervals.
     options = {"t_end": 0.5, "eps": 0.3, "tol": 1e-7}

@@ -93,6 +93,7 @@ def test_the_grid_covers_the_mass_of_all_species(runs: dict[str, Any]) -> None:
         np.testing.assert_allclose(data[name].sum(["x", "y"]) * cell, mass, rtol=2e-3)
 
 
+@pytest.mark.one_rank
 def test_outside_the_domain_is_nothing() -> None:
     disk = kspde.Disk(radius=6.0, size=0.6)
     pde = kspde.solve(Pair(species=("u",)), gaussian(0.0), disk, t_end=0.01, tol=1e-2, eps=0.5)

@@ -102,6 +102,7 @@ def test_mean_field_twins(run: Run) -> None:
     assert names["error"] < 1e-5
 
 
+@pytest.mark.one_rank
 def test_own_model(run: Run) -> None:
     names = run(
         "10_own_model.py", {'{"a": 20_000, "b": 30_000}': '{"a": 4_000, "b": 6_000}', "replicas=8": "replicas=3"}
@@ -147,6 +148,7 @@ def test_truncation(run: Run) -> None:
     assert table[5.0, "decay"][2] > 1e-3  # the mass itself is at the wall
 
 
+@pytest.mark.one_rank
 def test_disk_and_mesh(run: Run) -> None:
     names = run("04_disk_and_mesh.py")
     assert names["errors"]["triangle"] < 2e-3

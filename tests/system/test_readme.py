@@ -35,6 +35,7 @@ def test_first_script(shared_tmp_path, monkeypatch, comm) -> None:
     assert (shared_tmp_path / "distance.png").stat().st_size > 10_000
 
 
+@pytest.mark.one_rank
 def test_distances(shared_tmp_path, monkeypatch, capsys, comm) -> None:
     """The question of the paper's title, and every other pair."""
     names = run(SCRIPTS[1], shared_tmp_path, monkeypatch)
@@ -52,6 +53,7 @@ def test_distances(shared_tmp_path, monkeypatch, capsys, comm) -> None:
     assert names["observed"].above_floor
 
 
+@pytest.mark.one_rank
 def test_disks_and_saved_states(shared_tmp_path, monkeypatch, comm) -> None:
     if comm.rank == 0:
         (shared_tmp_path / "meshes").symlink_to(ROOT / "meshes")

@@ -89,6 +89,7 @@ def test_densities_are_those_of_the_fourier_solution(reference) -> None:
         pde.evaluate(POINTS)
 
 
+@pytest.mark.one_rank
 def test_the_positive_scheme_converges_to_it(reference) -> None:
     values, _ = reference
     errors = []
