@@ -242,6 +242,24 @@ def test_cross_diffusion(run: Run) -> None:
 
 
 @pytest.mark.one_rank
+def test_blow_up(run: Run) -> None:
+    names = run(
+        "15_blow_up.py",
+        {
+            "cells=12, degree=8": "cells=14, degree=5",
+            "tol=1e-5": "tol=1e-3",
+            "peak=5e3": "peak=130",
+            "100.0, 120": "20.0, 60",
+        },
+    )
+    assert names["drift"] < 1e-12
+    assert names["slope"] == pytest.approx(-280 * np.pi, rel=1e-3)
+    assert len(names["summary"]["regrids"]) >= 1
+    assert np.linalg.norm(names["top"] - (1.1, -0.35)) < 0.1
+    assert names["written"]["blow_up.png"] > 10_000
+
+
+@pytest.mark.one_rank
 def test_landau(run: Run) -> None:
     names = run(
         "13_landau.py",
