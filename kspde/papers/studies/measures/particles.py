@@ -160,7 +160,7 @@ class Chaos(Measure):
 
 @dataclass(frozen=True, kw_only=True)
 class Distance(Measure):
-    """The L¹ and the energy distance of N particles from the density at the end, each beside its floor.
+    """The L¹ and the energy distance of N particles from the density at the end, each beside its floor; L¹ if signed.
 
     The means over independent clouds of what ``kspde.compare`` returns for one, with the bandwidth of N draws. A floor
     is the same distance of N independent draws from the density, with the interval of one such cloud: the mean over
@@ -202,10 +202,12 @@ class Distance(Measure):
         own = task.experiment.problem
         pde = task.density(problem=own.local if self.against == "local" else own)
         clouds = (task.cloud(replica=r) for r in range(self.replicas))
-        found = [compare(pde, cloud, distances=("l1", "energy"), seed=task.seed) for cloud in clouds]
+        signed = any(density.signed for density in own.u0.values())
+        names = ("l1",) if signed else ("l1", "energy")
+        found = [compare(pde, cloud, distances=names, seed=task.seed) for cloud in clouds]
         out: dict[str, Quantity] = {}
-        for name in ("l1", "energy"):
-            floor = found[0].floor[name]  # the same for all: it depends on the density and N alone
+        for name in names:
+            floor = found[0].floor[name]  # the same for all without weights: it depends on the density and N alone
             out[name] = mean([each[name].value for each in found])
             out[f"{name}_floor"] = given(floor.value, floor.interval)
             out[f"{name}_without_noise"] = mean([each.debiased[name].value for each in found])
