@@ -112,3 +112,11 @@ def test_the_second_moment(mass, centre):
     t, second = pde.diagnostics["t"], pde.diagnostics["second_moment"]
     slopes = np.diff(second) / np.diff(t)
     np.testing.assert_allclose(slopes / (4 * mass), 1 - mass / (8 * np.pi), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("mu", "centre"), [(0.0, (6, -5)), pytest.param(1e-3, (3, 2), marks=pytest.mark.one_rank)])
+def test_the_disk(mu, centre):
+    disk = kspde.Disk(radius=14.0, size=1.2, cell="quadrilateral", degree=6)
+    value, gradient = error(Potential(kspde.Yukawa(screening=mu)), disk, centre, 0.7, mu)
+    assert value < 5e-6
+    assert gradient < 5e-4

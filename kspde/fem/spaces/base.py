@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from kspde.fem.solvers.krylov import PreconditionerOf
     from kspde.fem.solvers.stiffness import Stiffness
 
-__all__ = ["FieldOperator", "Space", "decay_coefficient", "gll_rule"]
+__all__ = ["DECAYED", "FieldOperator", "Space", "decay_coefficient", "gll_rule"]
+
+#: A field has decayed at the boundary where its rate times the domain's radius is larger.
+DECAYED = 40.0
 
 
 class FieldOperator(ABC):

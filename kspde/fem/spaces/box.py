@@ -19,7 +19,7 @@ from kspde.errors import InputError
 from kspde.fem.solvers.krylov import PreconditionerOf
 from kspde.fem.solvers.linear import DIRECT_NODES, preconditioners
 from kspde.fem.solvers.stiffness import Stiffness
-from kspde.fem.spaces.base import FieldOperator, Space, decay_coefficient, gll_rule
+from kspde.fem.spaces.base import DECAYED, FieldOperator, Space, decay_coefficient, gll_rule
 from kspde.fem.spaces.mesh import LineSpace
 from kspde.fem.spaces.points import Exchange
 from kspde.fem.spaces.slabs import Slabs
@@ -39,8 +39,6 @@ LONGEST = {True: 2000, False: 500}
 #: An object of DOLFINx, UFL or petsc4py: mypy does not see their types.
 Dolfinx = Any
 
-#: A field has decayed at the boundary where its rate times the half-width is larger.
-_DECAYED = 40.0
 _CELLS = {1: "interval", 2: "quadrilateral", 3: "hexahedron"}
 
 
@@ -190,7 +188,7 @@ class BoxSpace(Space):
         """
         robin = 0.0
         if self.domain.boundary == "decay":
-            if kernel.factors[0].fundamental and not relaxes and kernel.decay_rate * self.radius < _DECAYED:
+            if kernel.factors[0].fundamental and not relaxes and kernel.decay_rate * self.radius < DECAYED:
                 return WholeSpaceOperator(self.axes, self.laplacian(), self.mass, self.radius, kernel, name)
             robin = float(decay_coefficient(kernel.decay_rate, self.radius, self.dimension))
         return SymbolOperator(self.laplacian(robin), kernel, robin, name)

@@ -24,7 +24,8 @@ from kspde.fem.solvers.krylov import PreconditionerOf
 from kspde.fem.solvers.linear import DIRECT_NODES, SparseSystem, preconditioners
 from kspde.fem.solvers.nested.numbering import interpolations
 from kspde.fem.solvers.stiffness import Stiffness, in_order
-from kspde.fem.spaces.base import FieldOperator, Space, decay_coefficient, gll_rule
+from kspde.fem.spaces.angular_modes import DiskOperator
+from kspde.fem.spaces.base import DECAYED, FieldOperator, Space, decay_coefficient, gll_rule
 from kspde.fem.spaces.points import CellSearch, Exchange
 from kspde.fem.spaces.resolvents import Resolvents, ShiftedSystems
 from kspde.kernels import Kernel, ResolventPolynomial
@@ -256,10 +257,38 @@ class MeshSpace(Space):
         return ShiftedSystems(self, self.stiffness, options)
 
     def field_operator(self, kernel: Kernel, name: str, *, relaxes: bool = False) -> FieldOperator:
-        """Return the kernel as polynomials in resolvents: Helmholtz solves with constant matrices."""
+        """Return the kernel as polynomials in resolvents: Helmholtz solves with constant matrices.
+
+        On a disk potentials that have not decayed at the rim are those of the whole plane.
+
+        Raises:
+            InputError: a potential without screening elsewhere.
+        """
+        slowest, *others = kernel.factors
+        decaying = self.domain.boundary == "decay"
+        whole = slowest.fundamental and decaying and not relaxes and self.dimension == 2 and self.outline.is_ball
+        if whole and kernel.decay_rate * self.outline.radius < DECAYED:
+            mollifiers = [(part, self.resolvent(part)) for other in others for part in other.resolvents]
+            test, ds = ufl.TestFunction(self.V), ufl.ds(metadata=self.measure)
+            normal = ufl.FacetNormal(self.mesh)
+            normals = np.stack([self._assembled(normal[a] * test * ds) for a in range(2)], axis=1)
+            return DiskOperator(
+                self,
+                self.stiffness,
+                mollifiers,
+                kernel,
+                radius=self.outline.radius,
+                normals=normals,
+                lengths=self._assembled(test * ds),
+            )
+        if kernel.decay_rate == 0.0 and not relaxes:
+            raise InputError(
+                f"field {name!r} has a potential without screening, which needs the whole plane: use a Box or a Disk "
+                'with boundary = "decay", or give a screening > 0'
+            )
         parts = [(part, self.resolvent(part)) for part in kernel.resolvents]
         rate = kernel.decay_rate
-        boundary = self.boundary_weights(rate) if self.domain.boundary == "decay" and np.isfinite(rate) else 0.0
+        boundary = self.boundary_weights(rate) if decaying and np.isfinite(rate) else 0.0
         return Resolvents(self, self.stiffness, parts, kernel.relaxation_rate**2 * self.mass + boundary)
 
     def stiffness_matrix(self) -> Stiffness:
