@@ -171,6 +171,7 @@ def test_a_diffusion_coefficient_that_becomes_negative_ends_the_run(scheme, comm
     np.testing.assert_allclose(caught.value.diagnostics["mass"], 3.0, rtol=1e-9)
 
 
+@pytest.mark.one_rank
 def test_round_off_below_zero_is_no_negative_coefficient() -> None:
     """Of D ≥ 0 computed from a field of size 1, −1e-16 may be left; the result is that of 0."""
     reference = solve(Given(d=lambda x, v: 1.0 * (x[:, 0] < 2.0)), "positive")
