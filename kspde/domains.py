@@ -154,6 +154,7 @@ class Box(Domain):
         check_integer("cells", self.cells, at_least=2)
         check_integer("degree", self.degree, at_least=1, at_most=16)
         check_integer("dimension", self.dimension, at_least=1, at_most=3)
+        check_choice("boundary", self.boundary, get_args(BoxBoundary))
         nodes = self.nodes_per_direction**self.dimension
         if nodes > _MOST_NODES:
             raise InputError(
@@ -161,7 +162,6 @@ class Box(Domain):
                 f"{_MOST_NODES} nodes"
             )
         check_number("grading", self.grading, at_least=0, below=20)
-        check_choice("boundary", self.boundary, get_args(BoxBoundary))
 
     def for_particles(self) -> Box | None:
         """Return the box itself where it is closed or periodic."""

@@ -180,7 +180,11 @@ def test_other_domains_and_models(tmp_path: Path) -> None:
         ("half_width = 14.0", "half_width = -14", "domain.half_width = -14.0 is not valid: give a finite number > 0"),
         ("cells = 32", "cells = 32.5", "domain.cells = 32.5 is not valid: give an integer"),
         ("cells = 32", "cells = 0", "domain.cells = 0 is not valid: give an integer >= 2"),
-        ("degree = 4", 'boundary = "open"', 'domain.boundary = "open" is not valid: give "decay" or "neumann"'),
+        (
+            "degree = 4",
+            'boundary = "open"',
+            'domain.boundary = "open" is not valid: give "decay", "neumann" or "periodic"',
+        ),
         ("eps = 0.3", "eps = -0.3", "regularisation.eps = -0.3 is not valid: give a finite number > 0"),
         (
             '"gaussian"',
