@@ -12,6 +12,7 @@ from kspde.particles.fields import FieldOptions, near_far
 from kspde.particles.fields.base import Extent
 from kspde.particles.fields.direct import DirectSum
 from kspde.particles.fields.near_far import NearFar
+from kspde.particles.fields.particle_mesh import ParticleMesh
 
 
 def kernel_and_slope(d, mu, r):
@@ -133,3 +134,41 @@ def test_singular_and_bounded_fields_together(comm):
 def test_tolerances_that_the_window_does_not_keep_are_refused(comm):
     with pytest.raises(kspde.InputError, match=r'field_tol = 1e-09 is below 1e-07.*method = "direct"'):
         evaluator(NearFar, 2, 0.0, np.ones(3), comm, tol=1e-9)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_mollified_potentials_without_screening_have_no_images(d, comm):
+    # By Newton's theorem the slope of K * G is that of K times the mass of G within r.
+    eps, tol = 0.5, 1e-5
+    x = cloud(d, 60)[0]
+    x[20:] = x[20:] * 0.1 + 7.0
+    x[:20, 0] -= 40.0
+    kernel = kspde.LogPotential() * kspde.GaussianMollifier(eps=eps)
+    fields = (kspde.Field(name="v", kernel=kernel, gradient=True, value=False),)
+    mesh = ParticleMesh(fields, dimension=d, weights={"u": 1 / 60}, tol=tol, include_self=True, comm=comm)
+    _, gradient = at_all(mesh, x, comm)
+    z = x[:, None] - x
+    r = np.maximum(np.linalg.norm(z, axis=2), 1e-9)
+    slope = kernel_and_slope(d, 0.0, r)[1] * special.gammainc(d / 2, r**2 / (2 * eps**2))
+    exact = (slope / r / 60)[..., None] * z
+    assert mesh.free
+    assert np.abs(gradient - exact.sum(axis=1)).max() <= tol * np.abs(slope).max()
+
+
+@pytest.mark.parametrize("mu", [1e-9, 0.05])
+def test_few_particles_with_a_long_screening_length_need_no_grid(mu, comm):
+    x = cloud(2, 100)[0]
+    kernel = kspde.Yukawa(screening=mu) * kspde.GaussianMollifier(eps=0.2)
+    fields = (kspde.Field(name="v", kernel=kernel, gradient=True),)
+    both = [
+        evaluator
+        for how in (FieldOptions(field_tol=1e-5), FieldOptions(field_tol=1e-5, method="direct"))
+        for evaluator in [how.evaluator(fields, dimension=2, weights={"u": 0.01}, comm=comm)]
+    ]
+    (_, mine), (_, direct) = (at_all(each, x, comm) for each in both)
+    assert "modes" not in both[0].summary()
+    grid = ParticleMesh(fields, dimension=2, weights={"u": 0.01}, tol=1e-5, include_self=True, comm=comm)
+    _, meshed = at_all(grid, x, comm)
+    assert grid.free
+    for found in (mine, meshed):
+        assert np.abs(found - direct).max() <= 1e-5 * np.abs(direct).max()

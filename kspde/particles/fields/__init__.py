@@ -92,7 +92,7 @@ class FieldOptions:
                 check_bounded(f.name, f.kernel, dimension, gradient=f.gradient)
             confined: Any = self._confined()
             make = partial(confined, memory_limit=self.memory_limit, region=region)
-        elif self.method == "mesh" and not include_self:
+        elif self.method == "mesh":
             make = partial(PartedFields, memory_limit=self.memory_limit)
         relaxing = [f.name for f in fields if f.tau > 0]
         if relaxing:

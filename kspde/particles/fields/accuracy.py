@@ -97,7 +97,7 @@ def spacing(kernel: Kernel, dimension: int, *, gradient: bool, tol: float) -> fl
     weights = np.abs(radial_weights(kernel, dimension))
     steep = WAVENUMBERS * weights
     value_scale = abs(moment(kernel, dimension))
-    slope_scale = largest_slope(kernel, dimension) if gradient else 1.0
+    slope_scale = _largest_slope(kernel, dimension) if gradient else 1.0
     # e = 1 for the wavenumbers that the grid does not resolve.
     value_left, slope_left = (np.append(np.cumsum(w[::-1])[::-1], 0.0) for w in (weights, steep))
 
@@ -117,12 +117,21 @@ def spacing(kernel: Kernel, dimension: int, *, gradient: bool, tol: float) -> fl
     return math.exp(low)
 
 
+def _largest_slope(kernel: Kernel, dimension: int) -> float:
+    """Return sup |K'|, to a few percent, also where the symbol is singular at 0."""
+    if kernel.decay_rate > 0:
+        return largest_slope(kernel, dimension)
+    weights = np.abs(radial_weights(kernel, dimension)) * WAVENUMBERS**2
+    middle = float(WAVENUMBERS[np.searchsorted(np.cumsum(weights), 0.5 * weights.sum())])
+    return float(np.abs(kernel.slope(np.geomspace(0.03, 30.0, 80) / middle, dimension)).max())
+
+
 def band(kernel: Kernel, dimension: int, *, gradient: bool, share: float) -> float:
     """Return the wavenumber beyond which the modes contribute ``share`` of K(0), and of sup|∇K| to the gradient."""
     weights = np.abs(radial_weights(kernel, dimension))
     bad = np.cumsum(weights[::-1])[::-1] > share * abs(moment(kernel, dimension))
     if gradient:
-        bad |= np.cumsum((WAVENUMBERS * weights)[::-1])[::-1] > share * largest_slope(kernel, dimension)
+        bad |= np.cumsum((WAVENUMBERS * weights)[::-1])[::-1] > share * _largest_slope(kernel, dimension)
     return float(WAVENUMBERS[np.flatnonzero(bad)[-1]])
 
 

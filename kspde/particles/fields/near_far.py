@@ -1,9 +1,8 @@
 r"""Fields of particles with singular kernels, j ≠ i: grids for the far part, sums over neighbours for the rest.
 
 Kernels are fundamental solutions, split at a distance ρ (:mod:`kspde.particles.fields.splitting`). A grid of about as
-many points as there are particles carries the far part of the whole cloud. It is in free space: the kernel is truncated
-where no two particles are, so that its symbol is smooth (Vico, Greengard and Ferrando, J. Comput. Phys. 323 (2016)),
-and brought once from a grid that is wide enough for that to one twice as wide as the cloud.
+many points as there are particles carries the far part of the whole cloud, in free space
+(:mod:`kspde.particles.fields.free_space`).
 
 Where particles are crowded, a sum over those closer than ρ would take long. There the kernel is split at ρ/2: the
 difference of the two far parts ends at ρ, so that small periodic grids, *tiles* with a halo of ρ, carry it for the
@@ -16,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from kspde.particles.fields.accuracy import window_factors
 from kspde.particles.fields.base import Extent, FieldEvaluator
 from kspde.particles.fields.convolution import FastConvolution
 from kspde.particles.fields.direct import DirectSum
+from kspde.particles.fields.free_space import doubled, free_space_factor
 from kspde.particles.fields.near import AROUND, add_cells, candidates, cell_order, collect
 from kspde.particles.fields.splines import WINDOW, WINDOW_REACH, deposit, gather, gather_part, grids_for
 from kspde.particles.fields.splitting import Split
@@ -214,8 +215,6 @@ class NearFar(FieldEvaluator):
             self._build(Extent(state["lower"], state["upper"]), int(state["n"][0]))
 
     def _build(self, extent: Extent, n: int) -> None:
-        from scipy import fft
-
         self._built, self._built_for, d = extent, n, self.dimension
         size = np.maximum(extent.size, 1e-3 * float(extent.size.max()) or 1.0)
         self._inner = inner = extent.widened(_SLACK * size + 1e-12)
@@ -226,37 +225,26 @@ class NearFar(FieldEvaluator):
         self.spacing = float((0.5 * (size + size.max())).prod() / points) ** (1 / d)
         h = self.spacing
         corner = tuple(math.ceil(m) + ends for m in size / h)
-        # The kernel must be right as far as two nodes are apart, and the splines' inverse takes some more.
-        support = self.reach(0) + 8 * h
-        radius = h * math.hypot(*corner) + support
-        wide = [2 * int(fft.next_fast_len(math.ceil(0.5 * (c + (radius + support) / h)), real=True)) for c in corner]
-        self.shape = tuple(2 * int(fft.next_fast_len(c, real=True)) for c in corner)
+        self.shape = doubled(corner)
         self._lower = inner.lower - WINDOW_REACH[0] * h
         self._convolve = FastConvolution(self.shape, corner, self.shape[-1] // 2 + 1, threads=self._threads)
         self._grids = grids_for(self._threads, corner)
-        self._factors: dict[str, Array] = {}
         self._tile_factors: dict[tuple[str, int], Array] = {}
         self._splits: dict[tuple[str, int], Split] = {}
-        lam, factor = window_factors([np.arange(m // 2 + 1) for m in wide], wide, h)
-        folded = [np.minimum(np.arange(m), m - np.arange(m)) for m in self.shape[:-1]]
-        for f in self.active:
-            kernel = fft.dctn(self._symbol(f, lam, factor, radius), type=1, workers=self._threads) / math.prod(wide)
-            narrow = np.zeros([m // 2 + 1 for m in self.shape])
-            kept = tuple(slice(min(a, b)) for a, b in zip(narrow.shape, kernel.shape, strict=True))
-            narrow[kept] = kernel[kept]
-            transform = fft.dctn(narrow, type=1, workers=self._threads)
-            self._factors[f.name] = transform[np.ix_(*folded, np.arange(self.shape[-1] // 2 + 1))]
+        self._factors = {
+            f.name: free_space_factor(
+                partial(self._far_symbol, f),
+                partial(window_factors, spacing=h),
+                corner,
+                spacing=h,
+                support=self.reach(0) + 8 * h,
+                threads=self._threads,
+            )
+            for f in self.active
+        }
 
-    def _symbol(self, field: Field, lam: Array, factor: Array, radius: float) -> Array:
-        """Return the truncated kernel's symbol times the far part's share and the grid's factor."""
-        out, split = np.empty(lam.shape), self._split(field, 0)
-
-        def part(j: int) -> None:
-            at = slice(len(lam) * j // 16, len(lam) * (j + 1) // 16)
-            out[at] = field.kernel.truncated_symbol(lam[at], radius, self.dimension) * split.share(lam[at]) * factor[at]
-
-        on_threads(part, 16)
-        return out
+    def _far_symbol(self, field: Field, lam: Array, radius: float) -> Array:
+        return field.kernel.truncated_symbol(lam, radius, self.dimension) * self._split(field, 0).share(lam)
 
     def _split(self, field: Field, level: int) -> Split:
         key = (field.name, level)

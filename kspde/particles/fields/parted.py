@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from kspde.models import Field
 from kspde.particles.fields.base import Extent, FieldEvaluator
 from kspde.particles.fields.direct import DirectSum
@@ -15,35 +17,52 @@ from kspde.typing import Array
 
 __all__ = ["PartedFields"]
 
+#: The most particles that are summed over all pairs.
+_FEW = 4000
+#: The size of the cloud over the grid spacing above which tabulating a kernel takes long.
+_WIDE = 4000.0
+
 
 class PartedFields(FieldEvaluator):
     """Fields without j = i; see :class:`~kspde.particles.fields.base.FieldEvaluator` for the arguments.
 
-    Singular kernels that are not fundamental solutions are summed over all pairs.
+    Few particles are summed over all pairs where a mesh would take longer; and singular kernels that are not
+    fundamental solutions are.
     """
 
     pairwise = True
 
     def __init__(self, fields: tuple[Field, ...], **options: Any) -> None:
         super().__init__(fields, **options)
-        parts: dict[type[FieldEvaluator], list[Field]] = {}
+        kinds: dict[type[FieldEvaluator], list[Field]] = {}
         for f in self.active:
             kind: type[FieldEvaluator] = NearFar if f.kernel.fundamental else DirectSum
             if is_bounded(f.kernel, self.dimension, gradient=f.gradient):
                 kind = ParticleMesh
-            parts.setdefault(kind, []).append(f)
-        self._parts = {kind.__name__: kind(tuple(some), **options) for kind, some in parts.items()}
-        self._of = {f.name: part for part in self._parts.values() for f in part.fields}
+            kinds.setdefault(kind, []).append(f)
+        self._parts = {kind.__name__: kind(tuple(some), **options) for kind, some in kinds.items()}
+        mesh = tuple(kinds.get(ParticleMesh, ()))
+        self._pairs = DirectSum(mesh, **options) if mesh else None
+        self._of: dict[str, FieldEvaluator] = {}
 
     def update(self, positions: Mapping[str, Array], extent: Extent) -> None:
         """Take new positions for all fields. Collective."""
+        counts = [self.comm.allreduce(len(x)) for x in positions.values()]
         for part in self._parts.values():
-            part.update(positions, extent)
+            few = isinstance(part, ParticleMesh) and self._is_few(part, max(counts), extent)
+            chosen = self._pairs if few and self._pairs is not None else part
+            chosen.update(positions, extent)
+            self._of |= {f.name: chosen for f in part.fields}
+
+    def _is_few(self, mesh: ParticleMesh, n: int, extent: Extent) -> bool:
+        """Return whether sums over all pairs, with tables up to the cloud's size, replace a grid in free space."""
+        wide = float(extent.size.max()) > _WIDE * mesh.spacing or not mesh.in_free_space(extent.size)
+        return not wide and n <= _FEW and n**2 < float(np.prod(mesh.points_for(extent.size)))
 
     @property
     def in_parts(self) -> bool:
         """Whether that is so for all fields."""
-        return all(part.in_parts for part in self._parts.values())
+        return all(part.in_parts for part in self._of.values())
 
     def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
         self._of[field.name]._evaluate(field, x, values, gradient)

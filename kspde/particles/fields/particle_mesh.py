@@ -11,7 +11,8 @@ a coarser grid carries what it resolves, and a sum over neighbours the rest (:mo
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,12 @@ from kspde.models import Field
 from kspde.particles.fields.accuracy import band, grid_factors, image_distance, spacing
 from kspde.particles.fields.base import Extent, FieldEvaluator, check_resolved, too_large
 from kspde.particles.fields.convolution import FastConvolution, corner_convolution
+from kspde.particles.fields.free_space import doubled, free_space_factor
 from kspde.particles.fields.short_range import ScreenedKernel, ShortRangeSum, longest_screen
 from kspde.particles.fields.splines import REACH, deposit, gather, gather_part, grids_for
 from kspde.runtime.compiled import use_threads
 from kspde.runtime.limits import check_memory
-from kspde.typing import Array
+from kspde.typing import Array, Indices
 
 __all__ = ["ParticleMesh"]
 
@@ -32,6 +34,9 @@ __all__ = ["ParticleMesh"]
 _SLACK = 0.04
 #: The longest screen, as a multiple of the cloud's size.
 _WIDEST = 5.0
+#: The image distance over log(1/tol) times the cloud's size, and over the grid spacing, from which on it is in free
+#: space.
+_FREE, _FARTHEST = 0.25, 2e4
 #: The share of the limit that grids of split kernels may take: transforms should take no longer than the neighbours.
 _SHARE = 0.25
 
@@ -44,6 +49,7 @@ class ParticleMesh(FieldEvaluator):
         padding: the least distance between the cloud and its periodic images.
         shape: the number of grid points per direction, after the first update.
         screen: the length s that splits the kernels; 0 when the grid carries all of them.
+        free: whether the grid is in free space, without images, which would be too far away.
     """
 
     def __init__(self, fields: tuple[Field, ...], **options: Any) -> None:
@@ -52,7 +58,9 @@ class ParticleMesh(FieldEvaluator):
         self._threads = use_threads(self.comm)
         self._short_range: ShortRangeSum | None = None
         self._sources = tuple(dict.fromkeys(field.source for field in self.active))
+        self.free = False
         if self.active:
+            self._slowest = min(f.kernel.decay_rate for f in self.active)
             self._screen(0.0)
 
     def update(self, positions: Mapping[str, Array], extent: Extent) -> None:
@@ -114,14 +122,19 @@ class ParticleMesh(FieldEvaluator):
         # A grid that is fine enough for the splines has many modes that a mollified kernel has not.
         share = 0.005 * self.tol
         self._band = max(band(self._kernels[f.name], d, gradient=f.gradient, share=share) for f in self.active)
-        self.padding = max(image_distance(self._kernels[f.name], d, self.tol) for f in self.active)
+        reach = math.log(1 / self.tol) / max(self._slowest, 1e-300)
+        self.free = self.free or reach > _FARTHEST * self.spacing
         # Six nodes of a spline on either side.
-        self.padding = max(self.padding, 12 * self.spacing)
+        self.padding = 12 * self.spacing
+        if not self.free:
+            self.padding = max(self.padding, *(image_distance(k, d, self.tol) for k in self._kernels.values()))
 
     def _build(self, extent: Extent) -> None:
         check_resolved(extent, self.spacing, self.tol)
         self._built = extent
-        if self.screen:
+        free = self.in_free_space(extent.size)
+        if self.screen or free != self.free:
+            self.free = free
             self._screen(0.0)
         if self.bytes_for(extent.size) > self.memory_limit:
             self._split(extent.size)
@@ -165,8 +178,14 @@ class ParticleMesh(FieldEvaluator):
             self._screen(scale)
         self._short_range = ShortRangeSum(self.active, self.dimension, scale, weights=self.weights, tol=self.tol)
 
+    def in_free_space(self, size: Array) -> bool:
+        """Return whether the grid for a cloud of a given size is in free space: images would be far away."""
+        return self._slowest * float(size.max()) < _FREE * math.log(1 / self.tol)
+
     def points_for(self, inner: Array) -> Array:
         """Return the number of grid points per direction that a box for the cloud and the padding takes."""
+        if self.free:
+            return 2.0 * np.array(self._corner(inner))
         return np.minimum((inner + self.padding) / self.spacing, 1e15)
 
     def _corner(self, inner: Array) -> tuple[int, ...]:
@@ -182,18 +201,46 @@ class ParticleMesh(FieldEvaluator):
 
     def _columns(self, points: int) -> int:
         """Return the number of modes of the kernels along a direction with a number of points."""
-        return min(points // 2 + 1, math.ceil(self._band * points * self.spacing / (2 * np.pi)) + 1)
+        few = math.ceil(self._band * points * self.spacing / (2 * np.pi)) + 1
+        return points // 2 + 1 if self.free else min(points // 2 + 1, few)
 
     def _set_box(self, inner: Extent) -> None:
         from scipy import fft
 
         self._inner, corner = inner, self._corner(inner.size)
         self.shape = tuple(int(fft.next_fast_len(math.ceil(m), real=True)) for m in self.points_for(inner.size))
+        if self.free:
+            self.shape = doubled(corner)
         self._lower = inner.lower - REACH[0] * self.spacing
         columns = tuple(self._columns(m) for m in self.shape)
         self._convolve = corner_convolution(self.shape, corner, columns, threads=self._threads)
         self._grids = grids_for(self._threads, self._convolve.corner)
         self._coefficients: dict[str, Array] = {}
+        self._factors: dict[str, Array] = {}
+        if self.free:
+            self._set_free_space(corner)
+            return
         indices = [(np.arange(count), m) for m, count in zip(self.shape, self._convolve.modes, strict=True)]
         squared, factor = grid_factors([2 * np.pi * np.minimum(k, np.abs(m - k)) / m for k, m in indices], self.spacing)
         self._factors = {name: kernel.symbol(squared) * factor for name, kernel in self._kernels.items()}
+
+    def _set_free_space(self, corner: tuple[int, ...]) -> None:
+        h, modes = self.spacing, self._convolve.modes
+
+        def grid_factor(indices: Sequence[Indices], points: Sequence[int]) -> tuple[Array, Array]:
+            phases = [np.asarray(2 * np.pi / m * k, dtype=np.float64) for k, m in zip(indices, points, strict=True)]
+            return grid_factors(phases, h)
+
+        # Where the mollifiers, the screen and the inverse of the splines end.
+        mollifiers = [[image_distance(k, self.dimension, self.tol) for k in f.kernel.factors[1:]] for f in self.active]
+        support = max(map(sum, mollifiers)) + 8 * self.screen + 12 * h
+        for name, kernel in self._kernels.items():
+            whole = free_space_factor(
+                partial(kernel.truncated_symbol, dimension=self.dimension),
+                grid_factor,
+                corner,
+                spacing=h,
+                support=support,
+                threads=self._threads,
+            )
+            self._factors[name] = whole[tuple(slice(m) for m in modes)]

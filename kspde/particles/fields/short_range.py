@@ -49,9 +49,12 @@ class ScreenedKernel(Kernel):
             from scipy.special import gammainc  # 1 − S, accurate where it is tiny
 
             return np.asarray(self.kernel.symbol(lam) * gammainc(_TERMS, x))
-        x = np.minimum(x, 1e3)  # where S is 0, and no power of x overflows
-        series = sum(x**j / math.factorial(j) for j in range(_TERMS))
-        return np.asarray(self.kernel.symbol(lam) * (np.exp(-x) * series))
+        return np.asarray(self.kernel.symbol(lam) * _screen(x))
+
+    def truncated_symbol(self, lam: Array, radius: float, dimension: int) -> Array:
+        """Return that of the kernel times S."""
+        x = 0.5 * self.scale**2 * np.asarray(lam, dtype=np.float64)
+        return np.asarray(self.kernel.truncated_symbol(lam, radius, dimension) * _screen(x))
 
     @property
     def decay_rate(self) -> float:
@@ -72,6 +75,12 @@ class ScreenedKernel(Kernel):
     def resolvents(self) -> tuple[ResolventPolynomial, ...]:
         """Not available."""
         raise NotImplementedError("a screened kernel exists on grids only")
+
+
+def _screen(x: Array) -> Array:
+    """Return S."""
+    x = np.minimum(x, 1e3)  # where S is 0, and no power of x overflows
+    return np.asarray(np.exp(-x) * sum(x**j / math.factorial(j) for j in range(_TERMS)))
 
 
 class ShortRangeSum:
@@ -166,7 +175,7 @@ class ShortRangeSum:
 def longest_screen(kernel: Kernel, tol: float) -> float:
     """Return the s beyond which 1 − S exceeds a tenth of ``tol`` where the kernel is long-ranged."""
     x: float = (0.1 * tol * math.factorial(_TERMS)) ** (1 / _TERMS)
-    return math.sqrt(2.0 * x) / kernel.decay_rate
+    return math.sqrt(2.0 * x) / kernel.decay_rate if kernel.decay_rate > 0 else math.inf
 
 
 def _reach(rest: Kernel, kernel: Kernel, dimension: int, scale: float, *, tol: float, slope: bool) -> float:
