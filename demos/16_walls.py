@@ -97,8 +97,9 @@ if cloud.comm.rank == 0:
 # %% [markdown]
 # With a drift the Euler scheme is of weak order 1 between walls. The scheme of order 2
 # keeps its order where D and b depend on the position through fields alone, which know
-# the walls; a drift that is given as a function of the position, and does not vanish on
-# a wall, lowers it to 1 (`tests/benchmarks/results/walls.md`).
+# the walls. With a drift that is given as a function of the position, and does not vanish
+# on a wall, only order 1 is sure, of a smaller error than Euler's
+# (`tests/benchmarks/results/walls.md`).
 #
 # What has other walls is refused, and so is a comparison of a dish with particles of the
 # whole plane:

@@ -11,7 +11,7 @@ of all images, folded into the box, has the law of a reflected step: :math:`f(X)
 order there, 2 included. Where b or the normal slope of D do not vanish at a wall, as with a drift that is given as a
 function of the position, their even extension has a jump or a kink there, which a share :math:`O(\sqrt h)` of the
 particles meets; these err by O(h) in position, and the mean of a function with :math:`\partial_n f = 0`, as the
-backward equation's are, by O(h²) per step: any scheme has weak order 1.
+backward equation's are, by O(h²) per step: weak order 1 is what any scheme is sure of.
 
 **Tori.** Positions are wrapped into [−L, L) after every step; moments, histograms and distances to densities are those
 of wrapped positions, while pairs and coupled particles are as far apart as on the torus.

@@ -1,6 +1,6 @@
 """The weak orders of reflecting schemes, against the backward equation by Chebyshev collocation.
 
-Run: ``python -m tests.benchmarks.walls [--n 4000000] [--out FILE]``; some ten minutes. Particles in [−1, 1] with walls,
+Run: ``python -m tests.benchmarks.walls [--n 4000000] [--out FILE]``; ten minutes. Particles in [−1, 1] with walls,
 from N(.5, .1²), to t = .5. *Given*: b = −1.5, D = .4 + .1 x, which know nothing of the walls. *Field*: b = 1.5 ∂c/∂x,
 D = .3 + .4 c in the field c of one particle at rest at .3, a mollified Yukawa potential with its mirror images.
 """
@@ -128,7 +128,7 @@ def main() -> None:
                 lines.append(f"| {name} | {scheme} | {dt} | {error[0]:.5f} | {error[1]:.5f} | {noise:.5f} |")
                 print(lines[-1], flush=True)
     if options.out:
-        options.out.write_text(f"{__doc__}\n" + "\n".join(lines) + "\n")
+        options.out.write_text("# Walls\n\n" + "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
