@@ -233,7 +233,6 @@ def test_senseless_fields_are_refused_when_made(options, words) -> None:
         ),
         (lambda: check_symbol("field 'v'", Odd(math.exp)), "^field 'v': its kernel's symbol raised TypeError"),
         (lambda: kspde.CallableDensity(math.exp, half_width=1.0), "^function raised TypeError .* give f"),
-        (lambda: kspde.FieldValues(ONES, {"v": ONES})["w"], r"^field 'w' is not computed \(v is\): declare it in"),
     ],
 )
 def test_functions_that_are_not_written_for_arrays_are_named_in_one_line(call, words) -> None:

@@ -120,14 +120,7 @@ class FieldValues:
     moments: Mapping[str, Array] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Array:
-        """Return the field's values, shape (n,).
-
-        Raises:
-            InputError: the model does not declare it.
-        """
-        if name not in self.values:
-            known = ", ".join(self.values) or "none"
-            raise InputError(f"field {name!r} is not computed ({known} is): declare it in the model's fields")
+        """Return the field's values, shape (n,)."""
         return self.values[name]
 
     def gradient(self, name: str) -> Array:
