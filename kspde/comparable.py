@@ -145,18 +145,18 @@ def mass_of(run: Run, species: str, t: float | None = None) -> float:
 
 
 def equally_weighted(cloud: ParticleCloud, species: str) -> Mask | None:
-    """Return which of this rank's particles represent a species by equal weights; None where all do. Collective.
+    r"""Return which of this rank's particles represent a species by equal weights; None where all do. Collective.
 
-    Where growth has changed their weights w_j ≥ 0, particle j is kept with the probability w_j / max w: those that are
-    kept are draws from the normalised density as the particles with their weights are. The choice depends on the
-    weights and ids alone.
+    Where their weights w_j differ, grown or given, particle j is kept with the probability \|w_j\| / max \|w\|: those
+    that are kept are draws from the normalised (variation of the) measure. The choice depends on weights and ids alone.
     """
-    if not cloud.model.has_growth or not hasattr(cloud, "weights_of"):
+    weights = own_weights(cloud, species)
+    if weights is None:
         return None
-    weights = np.asarray(cloud.weights_of(species))
-    largest = max(cloud.comm.allgather(float(weights.max(initial=0.0))))
+    sizes = np.abs(weights)
+    largest = max(cloud.comm.allgather(float(sizes.max(initial=0.0))))
     shares = Philox(0, _DRAWN).uniforms(np.asarray(cloud.ids_of(species)), 0, 1)[:, 0]
-    return np.asarray(shares * largest < weights * (1.0 + 1e-12))
+    return np.asarray(shares * largest < sizes * (1.0 + 1e-12))
 
 
 def is_solution(given: object) -> TypeGuard[SolvedDensity]:

@@ -323,7 +323,7 @@ def _densities(
 def _particles(cloud: ParticleCloud, species: str, most: float) -> _Particles:
     """Return the first two coordinates of the first particles by id on rank 0, this rank's elsewhere. Collective.
 
-    Dots have one size: of particles whose weights have grown those that stand for equal weights.
+    Dots have one size: of particles whose weights differ those that stand for equal weights.
     """
     ids = np.asarray(cloud.ids_of(species))
     mine = ids < most
