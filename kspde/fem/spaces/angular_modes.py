@@ -24,7 +24,7 @@ from kspde.fem.solvers.linear import SparseSystem
 from kspde.fem.solvers.stiffness import Stiffness
 from kspde.fem.spaces.base import Space
 from kspde.fem.spaces.resolvents import Resolvents
-from kspde.fem.spaces.whole_space import outside_factor
+from kspde.fem.spaces.whole_space import one_sign, outside_factor
 from kspde.kernels import Kernel, ResolventPolynomial
 from kspde.typing import Array
 
@@ -59,6 +59,7 @@ class DiskOperator(Resolvents):
         lengths: Array,
     ) -> None:
         potential, *others = kernel.factors
+        self._kernel = kernel
         self._mu, self._radius = potential.decay_rate, radius
         self._strength = float(potential.symbol(np.ones(1))[0]) * (1 + self._mu**2)
         self._share = self._strength * math.prod(outside_factor(j, self._mu**2) for j in others)
@@ -75,7 +76,9 @@ class DiskOperator(Resolvents):
         smooth = super().apply(prepared, False)[0]
         rhs = self._strength * self._space.mass * smooth
         rhs[self._rim] += self._share * (self._onto @ self._moments(prepared))
-        c = self._system.solve(rhs)
+        charges = self._space.mass * prepared
+        total, size = self._space.total(np.array([charges.sum(), np.abs(charges).sum()]))
+        c = one_sign(self._system.solve(rhs), self._kernel, float(total), float(size), 2)
         return c, self._space.gradient(c) if gradient else None
 
     def far_error(self, nodal: Array) -> float:

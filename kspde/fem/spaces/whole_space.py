@@ -30,7 +30,7 @@ from kspde.fem.spaces.tensor import Axis, TensorLaplacian
 from kspde.kernels import Kernel
 from kspde.typing import Array
 
-__all__ = ["WholeSpaceOperator", "gaussians", "outside_factor"]
+__all__ = ["WholeSpaceOperator", "gaussians", "one_sign", "outside_factor"]
 
 #: The degree of polynomials of h, by dimension.
 DEGREE = {1: 63, 2: 63, 3: 40}
@@ -70,7 +70,7 @@ class WholeSpaceOperator(SymbolOperator):
         super().__init__(laplacian, kernel, 0.0, name)
         self.key = "whole space"
         self._factors[laplacian.eigenvalues == 0.0] = 0.0
-        self._mass = mass
+        self._mass, self._kernel, self._dimension = mass, kernel, len(axes)
         self._sharp = axes[0].degree >= _SHARP_FROM
         self._far = _FarField(axes, laplacian.slabs, half_width, kernel)
 
@@ -87,7 +87,7 @@ class WholeSpaceOperator(SymbolOperator):
             (self._laplacian.sharp_gradient if self._sharp else self._laplacian.gradient)(inside) if gradient else None
         )
         h, *slopes = self._far(charges, value.reshape(charges.shape), gradient)[1:]
-        value += h.ravel()
+        value = one_sign(value + h.ravel(), self._kernel, self._far.total, self._far.size, self._dimension)
         if slope is not None:
             for a, part in enumerate(slopes):
                 slope[:, a] += part.ravel()
@@ -171,16 +171,18 @@ class _FarField:
         d, size = self._dimension, len(self._inverse)
         charges = charges.reshape(self._corner.shape)
         constant = np.vdot(self._corner, charges) - value.reshape(charges.shape)[self._at_corner].sum() / 2**d
-        sums = np.concatenate([*(self._flux(charges, a).ravel() for a in range(d)), [constant]])
+        signs = [charges.sum(), np.abs(charges).sum()]
+        sums = np.concatenate([*(self._flux(charges, a).ravel() for a in range(d)), [constant, *signs]])
         if self._comm.size > 1:
             from mpi4py import MPI
 
             self._comm.Allreduce(MPI.IN_PLACE, sums)
+        self.total, self.size = float(sums[-2]), float(sums[-1])
         modes = np.zeros((size,) * d)
-        for a, flux in enumerate(sums[:-1].reshape(d, 2, *(size,) * (d - 1))):
+        for a, flux in enumerate(sums[:-3].reshape(d, 2, *(size,) * (d - 1))):
             modes += np.moveaxis(_applied([self._ends.T, *[self._modes.T] * (d - 1)], flux), 0, a)
         h = _applied([self._modes] * d, modes * self._inverse)
-        h[(0,) * d] += sums[-1] - h[(slice(0, None, 2),) * d].sum()  # odd polynomials have the mean 0 at the corners
+        h[(0,) * d] += sums[-3] - h[(slice(0, None, 2),) * d].sum()  # odd polynomials have the mean 0 at the corners
         out, h = [h], h[_significant(h)]
         out.append(_applied([np.asarray(v[:, :k]) for v, k in zip(self._values, h.shape, strict=True)], h))
         for a in range(d if gradient else 0):
@@ -280,6 +282,22 @@ def _gauss(t: Array, w: Array) -> tuple[Array, Array]:
         vectors.append(v / beside[-1])
     nodes, basis = np.linalg.eigh(np.diag(diagonal) + np.diag(beside[:-1], 1) + np.diag(beside[:-1], -1))
     return nodes, w.sum() * basis[0] ** 2
+
+
+def one_sign(c: Array, kernel: Kernel, total: float, size: float, dimension: int) -> Array:
+    """Return a field without values of the wrong sign, which mass at the boundary can give it.
+
+    Args:
+        c: the field.
+        kernel: its kernel, of one sign if it decays.
+        total: the charge.
+        size: that of its absolute values: nothing is done where charges of both signs are.
+        dimension: d.
+    """
+    if abs(total) < 0.999 * size or kernel.grows(dimension):
+        return c
+    positive = total * float(kernel.symbol(np.full(1, 1e-12))[0]) > 0
+    return np.maximum(c, 0.0) if positive else np.minimum(c, 0.0)
 
 
 def outside_factor(mollifier: Kernel, mu2: float) -> float:
