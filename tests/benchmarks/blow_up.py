@@ -7,9 +7,9 @@ Ten minutes on a quiet machine. A signal that relaxes, χ = D = μ = τ = 1, in 
 from a Gaussian of mass 16π and standard deviation ½, whose second moment would vanish at t = .125. Each run ends at a
 maximum; λ = √(8/max u) is the scale of the stationary profile 8λ²/(λ² + r²)² of mass 8π with this maximum.
 
-Last, that profile itself with λ = 1, cut off at the sides of a box, up to t = 1. On a disk it would stand still: what is
-missing is radial there, and the field inside does not feel it. So what changes is the effect of what is missing, a 240th
-of 8π, through the box's corners, and the errors of mesh and time.
+Last, that profile itself with λ = 1, cut off at the sides of a box, up to t = 1. On a disk it would stand still, since
+what is missing is radial there, and the field inside does not feel it. So what changes is the effect of what is
+missing, a 240th of 8π, through the box's corners, and the errors of mesh and time.
 """
 
 from __future__ import annotations
