@@ -78,7 +78,8 @@ def resume(
         return None
     shared = saved.shared
     rows = len(system.model.species) + len(system.relaxing)
-    systems = [system] * (1 + len(shared["saved"]))
+    with together(system.space.comm), saved.fitting():
+        systems = [system] * (1 + len(shared["saved"]))
     if (regridding := observer.regridding) is not None:
         with together(system.space.comm), saved.fitting():
             regridding.moves = [Move(*row) for row in shared["moves"].tolist()]

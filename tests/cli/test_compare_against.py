@@ -105,7 +105,11 @@ def test_against_another_case(
             "has mass = 3.0, this case 1.0: give both the same, or give compare.normalise = true",
         ),
         (("chi = 8.0", "chi = -1"), (), "other.toml: model.chi"),
-        (("degree = 4\n", 'degree = 4\nboundary = "neumann"\n'), (), "other.toml: the domain, a Box with boundary"),
+        (
+            ("degree = 4\n", 'degree = 4\nboundary = "neumann"\n'),
+            (),
+            'boundary = "neumann", the particles on the whole space: give kspde.simulate the density\'s domain',
+        ),
         ((), ('"other.toml"', '"none.toml"'), "none.toml: cannot be read"),
         (
             (),

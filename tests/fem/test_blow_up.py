@@ -112,7 +112,7 @@ def test_a_run_may_go_on(comm) -> None:
 def test_steps_do_not_become_ever_shorter(scheme) -> None:
     """Degree 4 has no largest peak: without a monitor the step control follows its blow-up."""
     with pytest.raises(
-        kspde.ConvergenceError, match=r"failed in step \d+ at t = 0\.08.* steps (were shorter|have fallen below)"
+        kspde.ConvergenceError, match=r"failed in step \d+ at t = 0\.0(799|8).* steps (were shorter|have fallen below)"
     ) as error:
         kspde.solve(
             KellerSegel(),

@@ -61,6 +61,9 @@ class ParticleMesh(FieldEvaluator):
         self.free = False
         if self.active:
             self._slowest = min(f.kernel.decay_rate for f in self.active)
+            first = [f.kernel.factors[0] for f in self.active]
+            #: whether what decays most slowly has a truncated symbol in each kernel: else its images are kept away
+            self._truncates = all(k.fundamental or k.decay_rate == 0.0 for k in first)
             self._screen(0.0)
 
     def update(self, positions: Mapping[str, Array], extent: Extent) -> None:
@@ -123,7 +126,7 @@ class ParticleMesh(FieldEvaluator):
         share = 0.005 * self.tol
         self._band = max(band(self._kernels[f.name], d, gradient=f.gradient, share=share) for f in self.active)
         reach = math.log(1 / self.tol) / max(self._slowest, 1e-300)
-        self.free = self.free or reach > _FARTHEST * self.spacing
+        self.free = self.free or (self._truncates and reach > _FARTHEST * self.spacing)
         # Six nodes of a spline on either side.
         self.padding = 12 * self.spacing
         if not self.free:
@@ -180,7 +183,7 @@ class ParticleMesh(FieldEvaluator):
 
     def in_free_space(self, size: Array) -> bool:
         """Return whether the grid for a cloud of a given size is in free space: images would be far away."""
-        return self._slowest * float(size.max()) < _FREE * math.log(1 / self.tol)
+        return self._truncates and self._slowest * float(size.max()) < _FREE * math.log(1 / self.tol)
 
     def points_for(self, inner: Array) -> Array:
         """Return the number of grid points per direction that a box for the cloud and the padding takes."""
