@@ -76,8 +76,7 @@ class SymbolOperator(FieldOperator):
     def relaxation(self, prepared: Array, state: Array) -> Array:
         """Return (Λ + ρ²)(g û − ĉ)."""
         out = self._stiff * (self._factors * prepared - state)
-        out[self._constant] = self._source * prepared[self._constant]
-        return out
+        return np.where(self._constant, self._source * prepared, out)  # on a line some ranks hold no modes
 
     def spectrum(self) -> tuple[Array, Array]:
         """Return Λ + ρ²."""
