@@ -190,6 +190,11 @@ class BoxSpace(Space):
         if self.domain.boundary == "decay":
             if kernel.factors[0].fundamental and not relaxes and kernel.decay_rate * self.radius < DECAYED:
                 return WholeSpaceOperator(self.axes, self.laplacian(), self.mass, self.radius, kernel, name)
+            if kernel.decay_rate == 0.0 and not kernel.factors[0].fundamental:
+                raise InputError(
+                    f"field {name!r} reaches beyond every box, and the far field of {kernel} is not known: give a "
+                    'Yukawa or logarithmic potential, or boundary = "neumann" or "periodic"'
+                )
             robin = float(decay_coefficient(kernel.decay_rate, self.radius, self.dimension))
         return SymbolOperator(self.laplacian(robin), kernel, robin, name)
 
