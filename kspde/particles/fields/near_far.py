@@ -145,7 +145,7 @@ class NearFar(FieldEvaluator):
         self._decay = max(6.0, math.log(1.0 / self.tol) + 0.5)
         # The grid's Nyquist wavenumber over β/ρ. Both are as measured, on even clouds and on small dense clusters.
         digits = math.log10(1e-6 / self.tol)
-        finer = 1.35 + (0.3 if digits > 0 else 0.05) * max(digits, -3.0)
+        finer = 1.5 + (0.3 if digits > 0 else 0.05) * max(digits, -3.0)
         self._per_reach = finer * self._decay / math.pi  # ρ/h
         self._few = DirectSum(fields, **options)
         self._direct = False

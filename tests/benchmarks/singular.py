@@ -1,0 +1,121 @@
+"""Gradients of the logarithmic potential of N particles without a mollifier: near and far parts beside other libraries.
+
+    python -m tests.benchmarks.singular [--fmm2d /path/to/python]    # 2 minutes
+
+fmm2dpy needs Python 3.11 and numpy < 2: it runs in an environment of its own, whose interpreter is given, on the same
+particles, in turns. Errors are the largest of 200 particles' against a sum over all pairs, relative to the largest
+gradient at the particles. Times are the least of some evaluations: on the clock, and of the processor per thread, which
+does not count what other programs take.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import kspde
+from kspde.particles.fields import FieldOptions
+from kspde.particles.fields.base import Extent
+from kspde.runtime.compiled import use_threads
+from kspde.runtime.parallel import world
+from tests.benchmarks.particles import Load, machine
+
+_FMM = """
+import sys, time, numpy as np, fmm2dpy
+x = np.load(sys.argv[1]).T.copy()
+w = np.full(x.shape[1], 1.0 / x.shape[1]) + 0j
+best = used = 1e9
+for _ in range(3):
+    begin, processor = time.perf_counter(), time.process_time()
+    out = fmm2dpy.lfmm2d(eps=float(sys.argv[2]), sources=x, charges=w, pg=2)
+    best = min(best, time.perf_counter() - begin); used = min(used, time.process_time() - processor)
+np.save(sys.argv[3], np.real(out.grad).T / (-2 * np.pi))
+print(best, used)
+"""
+
+
+def clouds(n: int) -> dict[str, np.ndarray]:
+    """Return an even cloud and three uneven ones."""
+    x = np.random.default_rng(1).normal(size=(n, 2))
+    two, core, line = x.copy(), x.copy(), x.copy()
+    two[::2] *= 1e-3
+    two[::2, 0] += 1e3
+    core[: n // 2] *= 1e-6
+    line[:, 0] *= 1e3
+    return {"Gaussian": x, "two far clusters, one of 1e-3": two, "half in a core of 1e-6": core, "1 : 1000": line}
+
+
+def exact(x: np.ndarray, some: np.ndarray) -> np.ndarray:
+    """Return gradients at some particles."""
+    out = np.empty((len(some), 2))
+    for k, i in enumerate(some):
+        z = x[i] - x
+        r2 = (z**2).sum(axis=1)
+        r2[r2 == 0.0] = np.inf
+        out[k] = -(z / r2[:, None]).sum(axis=0) / (2 * np.pi * len(x))
+    return out
+
+
+def near_far(x: np.ndarray, *, mu: float, threads: int, tol: float = 1e-6) -> tuple[float, float, np.ndarray]:
+    kernel = kspde.Yukawa(screening=mu)
+    fields = (kspde.Field(name="c", kernel=kernel, gradient=True, value=False),)
+    evaluator: Any = FieldOptions(field_tol=tol).evaluator(fields, dimension=2, weights={"u": 1 / len(x)}, comm=world())
+    extent, best, used = Extent(x.min(axis=0), x.max(axis=0)), np.inf, np.inf
+    for _ in range(4):
+        begin, processor = time.perf_counter(), time.process_time()
+        evaluator.update({"u": x}, extent)
+        gradient = evaluator.at("u", x).gradient("c")
+        best = min(best, time.perf_counter() - begin)
+        used = min(used, (time.process_time() - processor) / threads)
+    return best, used, gradient
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fmm2d", type=Path, help="interpreter with fmm2dpy")
+    parser.add_argument("--most", type=float, default=1e6, help="largest number of particles")
+    parser.add_argument("--output", type=Path, default=Path("tests/benchmarks/results/singular.md"))
+    arguments = parser.parse_args()
+    threads = use_threads(world())
+    lines = [*machine(), f"{'N':>8} {'cloud':<30} {'kernel':<14} {'clock s':>8} {'processor s':>11} {'error':>8}"]
+    load = Load()
+    for n in (10**4, 10**5, 10**6):
+        if n > arguments.most:
+            continue
+        for name, x in clouds(n).items():
+            some = np.random.default_rng(0).choice(n, 200, replace=False)
+            right = exact(x, some)
+
+            def row(kind: str, clock: float, used: float, gradient: np.ndarray | None) -> None:
+                error = "" if gradient is None else np.linalg.norm(gradient[some] - right, axis=1).max()  # noqa: B023
+                if gradient is not None:
+                    error = f"{error / np.linalg.norm(gradient, axis=1).max():.1e}"
+                lines.append(f"{n:>8} {name:<30} {kind:<14} {clock:>8.4f} {used:>11.4f} {error:>8}")  # noqa: B023
+                print(lines[-1], flush=True)
+
+            row("log", *near_far(x, mu=0.0, threads=threads))
+            if name == "Gaussian":
+                for mu in (1e-3, 0.1, 1.0):
+                    clock, used, _ = near_far(x, mu=mu, threads=threads)
+                    row(f"Yukawa({mu:g})", clock, used, None)
+                if arguments.fmm2d:
+                    with tempfile.TemporaryDirectory() as folder:
+                        np.save(f"{folder}/x.npy", x)
+                        for eps in ("1e-3", "1e-6"):
+                            command = [arguments.fmm2d, "-c", _FMM, f"{folder}/x.npy", eps, f"{folder}/g.npy"]
+                            said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[
+                                -2:
+                            ]
+                            row(f"fmm2d {eps}", float(said[0]), float(said[1]) / threads, np.load(f"{folder}/g.npy"))
+    lines.append(f"first calls, which compile and transform the kernel, are not counted; {load.words()}")
+    arguments.output.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
