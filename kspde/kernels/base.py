@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
 import numpy as np
 
 from kspde import radial
-from kspde.errors import InputError, called
+from kspde.errors import InputError, called, check_integer
 from kspde.typing import Array, Ids, RandomNumbers
 
-__all__ = ["Convolution", "Kernel", "Multiple", "ResolventPolynomial", "check_symbol"]
+__all__ = ["Convolution", "Derived", "Dimensioned", "Kernel", "Multiple", "ResolventPolynomial", "check_symbol"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +133,11 @@ class Kernel(ABC):
         It is 0 for potentials of power-law decay, or of growth, whose symbols are singular at 0.
         """
 
+    @property
+    def charge(self) -> float:
+        """The s of a ``fundamental`` kernel, which is s times the fundamental solution."""
+        return float(self.symbol(np.ones(1))[0]) * (1 + self.decay_rate**2)
+
     def grows(self, dimension: int) -> bool:
         """Return whether the potential of a mass does not vanish at infinity: λ^(d/2) g(λ) does not as λ → 0."""
         if self.decay_rate > 0:
@@ -189,6 +196,35 @@ class Kernel(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Dimensioned(Kernel):
+    """A kernel whose symbol depends on the dimension.
+
+    Attributes:
+        dimension: d; given by ``in_dimension``.
+    """
+
+    dimension: int | None = field(default=None, init=False, repr=False)
+
+    def in_dimension(self, dimension: int) -> Self:
+        """Return the kernel in dimension 1, 2 or 3."""
+        check_integer(f"dimension of {self}", dimension, at_least=1, at_most=3)
+        bound = copy.copy(self)
+        object.__setattr__(bound, "dimension", int(dimension))
+        return bound
+
+    @property
+    def _d(self) -> int:
+        if self.dimension is None:
+            raise InputError(f"the symbol of {self!r} depends on the dimension: take .in_dimension(d) first")
+        return self.dimension
+
+
+def _product(kernels: Sequence[Kernel], lam: Array) -> Array:
+    """Return the product of symbols."""
+    return np.asarray(math.prod((kernel.symbol(lam) for kernel in kernels), start=np.ones_like(lam)))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Convolution(Kernel):
     """The convolution of two kernels: the product of their symbols."""
 
@@ -216,8 +252,7 @@ class Convolution(Kernel):
     def truncated_symbol(self, lam: Array, radius: float, dimension: int) -> Array:
         """Return that of the slowest factor times the symbols of the others."""
         slowest, *others = self.in_dimension(dimension).factors
-        values = slowest.truncated_symbol(lam, radius, dimension)
-        return np.asarray(math.prod((kernel.symbol(lam) for kernel in others), start=values))
+        return slowest.truncated_symbol(lam, radius, dimension) * _product(others, lam)
 
     def _by_quadrature(self, r: Array, dimension: int, *, slope: bool) -> Array:
         """Where the symbol is singular at 0, a mean over a Gaussian in closed form carries the singularity."""
@@ -275,11 +310,11 @@ class _Rest(Kernel):
     @classmethod
     def of(cls, slowest: Kernel, others: list[Kernel]) -> Self:
         lam = radial.WAVENUMBERS**2
-        size = math.prod((kernel.symbol(lam) for kernel in others), start=np.ones_like(lam))
+        size = _product(others, lam)
         share = float(size[0])
         half = lam[np.flatnonzero(np.abs(size) > 0.5 * abs(share))[-1]]
         near = np.array([1e-6 * half])
-        fall = 1 - float(math.prod(float(kernel.symbol(near)[0]) for kernel in others)) / share
+        fall = 1 - float(_product(others, near)[0]) / share
         variance = 2 * fall / float(near[0])
         return cls(
             slowest=slowest,
@@ -291,8 +326,7 @@ class _Rest(Kernel):
     def symbol(self, lam: Array) -> Array:
         """Return the difference, 0 where it is all round-off."""
         lam = np.maximum(lam, 1e-300)
-        j = math.prod((kernel.symbol(lam) for kernel in self.others), start=np.ones_like(lam))
-        difference = j - self.share * np.exp(-0.5 * self.std**2 * lam)
+        difference = _product(self.others, lam) - self.share * np.exp(-0.5 * self.std**2 * lam)
         return np.where(self.std**2 * lam < 1e-8, 0.0, difference * self.slowest.symbol(lam))
 
     @property
@@ -307,11 +341,41 @@ class _Rest(Kernel):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Multiple(Kernel):
+class Derived(Kernel):
+    """A kernel made from another, which its rates and lengths are those of.
+
+    Attributes:
+        kernel: the other one.
+    """
+
+    kernel: Kernel
+
+    @property
+    def decay_rate(self) -> float:
+        """The kernel's."""
+        return self.kernel.decay_rate
+
+    @property
+    def relaxation_rate(self) -> float:
+        """The kernel's."""
+        return self.kernel.relaxation_rate
+
+    @property
+    def smoothing(self) -> float:
+        """The kernel's."""
+        return self.kernel.smoothing
+
+    @property
+    def oscillation(self) -> float:
+        """The kernel's."""
+        return self.kernel.oscillation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Multiple(Derived):
     """A kernel times a number."""
 
     factor: float
-    kernel: Kernel
 
     def in_dimension(self, dimension: int) -> Multiple:
         """Return the same multiple of the kernel in that dimension."""
@@ -353,26 +417,6 @@ class Multiple(Kernel):
         """The kernel's, the first times the number."""
         first, *others = self.kernel.resolvents
         return (first.times(self.factor), *others)
-
-    @property
-    def decay_rate(self) -> float:
-        """The kernel's."""
-        return self.kernel.decay_rate
-
-    @property
-    def relaxation_rate(self) -> float:
-        """The kernel's."""
-        return self.kernel.relaxation_rate
-
-    @property
-    def smoothing(self) -> float:
-        """The kernel's."""
-        return self.kernel.smoothing
-
-    @property
-    def oscillation(self) -> float:
-        """The kernel's."""
-        return self.kernel.oscillation
 
 
 #: The λ at which symbols are tried.

@@ -6,17 +6,15 @@ positive definite.
 
 from __future__ import annotations
 
-import copy
 import math
 from abc import abstractmethod
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import Self
 
 import numpy as np
 
-from kspde.errors import InputError, check_integer, check_number
-from kspde.kernels.base import Kernel, ResolventPolynomial
+from kspde.errors import check_integer, check_number
+from kspde.kernels.base import Dimensioned, ResolventPolynomial
 from kspde.radial import spherical_wave
 from kspde.typing import Array, Ids, RandomNumbers
 
@@ -31,28 +29,19 @@ _RADII = 20_001
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bump(Kernel):
+class Bump(Dimensioned):
     """A density of compact support, by its profile and transform for the radius 1.
 
     Attributes:
         eps: η > 0, the radius of the support.
-        dimension: d, which the symbol depends on; given by ``in_dimension``.
     """
 
     decay_rate = math.inf
 
     eps: float
-    dimension: int | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         check_number("eps", self.eps, above=0)
-
-    def in_dimension(self, dimension: int) -> Self:
-        """Return the mollifier in dimension 1, 2 or 3."""
-        check_integer(f"dimension of {self}", dimension, at_least=1, at_most=3)
-        bound = copy.copy(self)
-        object.__setattr__(bound, "dimension", int(dimension))
-        return bound
 
     @abstractmethod
     def unit_profile(self, r: Array, dimension: int) -> Array:
@@ -95,12 +84,6 @@ class Bump(Kernel):
         """
         degree, chebyshev = _interpolant(replace(self, eps=1.0).in_dimension(self._d))
         return (ResolventPolynomial(tau=(self.eps / degree) ** 2, chebyshev=chebyshev, error=_ERROR),)
-
-    @property
-    def _d(self) -> int:
-        if self.dimension is None:
-            raise InputError(f"the symbol of {self!r} depends on the dimension: take .in_dimension(d) first")
-        return self.dimension
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 
-from kspde.errors import InputError, check_integer, check_number
-from kspde.kernels.base import Kernel
+from kspde.errors import InputError, check_number
+from kspde.kernels.base import Dimensioned
 from kspde.kernels.log_potential import SURFACE
 from kspde.radial import spherical_wave
 from kspde.typing import Array
@@ -22,7 +21,7 @@ _SERIES, _PANEL, _DEGREE = 4.0, 2.0, 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Riesz(Kernel):
+class Riesz(Dimensioned):
     r"""The Riesz potential :math:`K(x) = q|x|^{-s}`, 0 < s < d.
 
     .. math:: \hat K(k) = q\,\pi^{d/2}\,2^{d-s}\,\frac{\Gamma((d-s)/2)}{\Gamma(s/2)}\,\lambda^{(s-d)/2}.
@@ -32,7 +31,6 @@ class Riesz(Kernel):
     Attributes:
         s: the power, between 0 and d.
         strength: q, any finite number.
-        dimension: d, which the symbol depends on; given by ``in_dimension``.
 
     Raises:
         InputError: a value out of range; s ≥ d as soon as the dimension is known.
@@ -42,7 +40,6 @@ class Riesz(Kernel):
 
     s: float
     strength: float = 1.0
-    dimension: int | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         check_number("s", self.s, above=0)
@@ -54,11 +51,9 @@ class Riesz(Kernel):
         Raises:
             InputError: s ≥ d.
         """
-        check_integer(f"dimension of {self}", dimension, at_least=1, at_most=3)
+        bound = super().in_dimension(dimension)
         if not self.s < dimension:
             raise InputError(f"s = {self.s:g} of {self!r} is not below the dimension {dimension}: give 0 < s < d")
-        bound = copy.copy(self)
-        object.__setattr__(bound, "dimension", int(dimension))
         return bound
 
     def symbol(self, lam: Array) -> Array:
@@ -103,12 +98,6 @@ class Riesz(Kernel):
         power = dimension - self.s
         values = _primitive(dimension, power, np.sqrt(np.asarray(lam, dtype=np.float64)) * radius)
         return np.asarray(self.strength * SURFACE[dimension] * radius**power * values)
-
-    @property
-    def _d(self) -> int:
-        if self.dimension is None:
-            raise InputError(f"the symbol of {self!r} depends on the dimension: take .in_dimension(d) first")
-        return self.dimension
 
 
 def _primitive(dimension: int, power: float, z: Array) -> Array:

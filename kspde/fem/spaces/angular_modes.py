@@ -61,7 +61,7 @@ class DiskOperator(Resolvents):
         potential, *others = kernel.factors
         self._kernel = kernel
         self._mu, self._radius = potential.decay_rate, radius
-        self._strength = float(potential.symbol(np.ones(1))[0]) * (1 + self._mu**2)
+        self._strength = potential.charge
         self._share = self._strength * math.prod(outside_factor(j, self._mu**2) for j in others)
         diagonal = self._mu**2 * space.mass + lengths / radius
         super().__init__(space, stiffness, mollifiers, diagonal)

@@ -120,7 +120,7 @@ class _FarField:
         potential, *others = kernel.factors
         mu2 = potential.decay_rate**2
         factor = math.prod(outside_factor(j, mu2) for j in others)
-        strength = float(potential.symbol(np.ones(1))[0]) * (1 + mu2)
+        strength = potential.charge
         t, w = gaussians(potential.decay_rate, d, _NEAREST * half_width, 2 * math.sqrt(d) * half_width)
         degree = DEGREE[d]
         lam, self._modes = _eigenfunctions(degree, half_width)

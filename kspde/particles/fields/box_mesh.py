@@ -22,7 +22,7 @@ import numpy as np
 
 from kspde.errors import InputError
 from kspde.initial import InitialDensity
-from kspde.kernels import Kernel, ResolventPolynomial
+from kspde.kernels.base import Derived
 from kspde.models import Field
 from kspde.particles.fields.accuracy import grid_factors, spacing
 from kspde.particles.fields.base import Extent, FieldEvaluator, too_large
@@ -41,36 +41,15 @@ _MOST, _COARSE = 8_000_000, 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
-class _WithoutMean(Kernel):
+class _WithoutMean(Derived):
     """A kernel without the modes below a λ, for one without decay: a box has none there but the constants."""
 
-    kernel: Kernel
     least: float
 
     def symbol(self, lam: Array) -> Array:
         """Return g, or 0."""
         lam = np.asarray(lam, dtype=np.float64)
         return np.where(lam < self.least, 0.0, self.kernel.symbol(np.maximum(lam, self.least)))
-
-    @property
-    def decay_rate(self) -> float:
-        """The kernel's."""
-        return self.kernel.decay_rate
-
-    @property
-    def smoothing(self) -> float:
-        """The kernel's."""
-        return self.kernel.smoothing
-
-    @property
-    def oscillation(self) -> float:
-        """The kernel's."""
-        return self.kernel.oscillation
-
-    @property
-    def resolvents(self) -> tuple[ResolventPolynomial, ...]:
-        """Not available."""
-        raise NotImplementedError("a kernel without its mean exists on grids only")
 
 
 class BoxMesh(FieldEvaluator):
@@ -99,7 +78,6 @@ class BoxMesh(FieldEvaluator):
             **options,
         )
         self.region = region
-        self._rates = {f.name: f.kernel.relaxation_rate for f in fields}
         self._threads = use_threads(self.comm)
         self._relaxing = tuple(f for f in self.active if f.tau > 0)
         if self._relaxing and self._own:
@@ -265,7 +243,7 @@ class BoxMesh(FieldEvaluator):
 
     def _weights(self, field: Field, dt: float) -> tuple[Array, Array]:
         """Return e^(−a) and (1 − e^(−a))/a of a step, a = (λ + ρ²) dt/τ; equal steps differ by rounding."""
-        a = (self._squared + self._rates[field.name] ** 2) * (float(f"{dt:.12g}") / field.tau)
+        a = (self._squared + field.kernel.relaxation_rate**2) * (float(f"{dt:.12g}") / field.tau)
         return np.exp(-a), np.divide(-np.expm1(-a), a, out=np.ones_like(a), where=a > 0)
 
     def _nodes(self, shift: float) -> Array:

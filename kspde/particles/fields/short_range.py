@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from kspde.errors import InputError
-from kspde.kernels import Kernel, ResolventPolynomial
+from kspde.kernels import Kernel
+from kspde.kernels.base import Derived
 from kspde.models import Field
 from kspde.particles.fields.base import Extent
 from kspde.particles.fields.pairs import add_neighbours, pair_tables
@@ -35,10 +36,9 @@ _MOST_PAIRS = 1e11
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScreenedKernel(Kernel):
+class ScreenedKernel(Derived):
     """A kernel times the screen S of length ``scale``, or, with ``rest``, times 1 − S."""
 
-    kernel: Kernel
     scale: float
     rest: bool = False
 
@@ -57,24 +57,9 @@ class ScreenedKernel(Kernel):
         return np.asarray(self.kernel.truncated_symbol(lam, radius, dimension) * _screen(x))
 
     @property
-    def decay_rate(self) -> float:
-        """The kernel's."""
-        return self.kernel.decay_rate
-
-    @property
     def smoothing(self) -> float:
         """Infinite, or for the rest the kernel's."""
         return self.kernel.smoothing if self.rest else np.inf
-
-    @property
-    def oscillation(self) -> float:
-        """The kernel's."""
-        return self.kernel.oscillation
-
-    @property
-    def resolvents(self) -> tuple[ResolventPolynomial, ...]:
-        """Not available."""
-        raise NotImplementedError("a screened kernel exists on grids only")
 
 
 def _screen(x: Array) -> Array:

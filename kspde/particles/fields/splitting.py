@@ -108,7 +108,7 @@ class Split:
     def _series(self) -> Array:
         """Return B, K = B(t) φ(t) + entire, with φ = √t, log t or 1/√t."""
         d, k = self.dimension, np.arange(SERIES)
-        strength = float(self.kernel.symbol(np.array(1.0))) * (1 + self.kernel.decay_rate**2)
+        strength = self.kernel.charge
         z2 = (self.kernel.decay_rate * self.reach) ** 2
         factorial = np.cumprod(np.append(1.0, k[1:]))
         if d == 2:
