@@ -54,8 +54,10 @@ def warn_of_truncation(
         table: the diagnostics.
     """
     mass, rim = (np.atleast_1d(table[name][-1]) for name in ("mass", "boundary_mass"))
-    signed = [u0[name].variation if u0[name].signed else np.nan for name in system.model.species]
-    share = np.abs(rim) / np.where(np.isnan(signed), np.where(mass > 0, mass, 1.0), signed)
+    densities = [u0[name] for name in system.model.species]
+    signed = np.array([density.signed for density in densities])
+    sizes = np.where(signed, [density.variation for density in densities], np.where(mass > 0, mass, 1.0))
+    share = np.where(signed, np.abs(rim), rim) / sizes  # what elements leave below 0 is no mass
     worst = int(np.argmax(share))
     if not share[worst] > _CROWDED:
         return
