@@ -285,11 +285,11 @@ class _Request:
         """Return the semidiscretisation, the unknowns at t = 0, and the errors of their masses. Collective."""
         problem = self.problem
         system = Semidiscretisation(problem.model, problem.fields, space)
-        for _ in range(_GRIDS):
+        for left in reversed(range(_GRIDS)):
             nodal, errors = initial_densities(system.space, problem.u0)
             if problem.mollified_start is not None:
                 nodal = mollified(system.space, nodal, problem.mollified_start)
-            better = None if regridding is None else regridding.at_start(system, nodal)
+            better = regridding.at_start(system, nodal) if regridding is not None and left else None
             if better is None:
                 break
             system = better
