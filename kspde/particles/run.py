@@ -112,8 +112,7 @@ class Run:
                     if not prepared:
                         system.prepare(self.t)
                     tallies = self.scheme.advance(system, self.step, self.t, h)
-                    if system.region is not None:
-                        system.fold()
+                    if system.fold():
                         tallies = None
                     system.refuse_lost(system.observe(tallies))
                     if self.resampling is not None and self.resampling(system, self.step):

@@ -68,11 +68,13 @@ class System:
                 )
         return self.seen.not_finite
 
-    def fold(self) -> None:
-        """Bring the particles into their region, where they have one."""
-        if self.region is not None:
-            for x in self.positions.values():
-                in_blocks(lambda rows, x=x: self.region.fold(x[rows]), len(x))  # type: ignore[misc]
+    def fold(self) -> bool:
+        """Bring the particles into their region; return whether they have one."""
+        if self.region is None:
+            return False
+        for x in self.positions.values():
+            in_blocks(lambda rows, x=x: self.region.fold(x[rows]), len(x))  # type: ignore[misc]
+        return True
 
     def turned(self, stage: Array) -> Array | None:
         """Bring stages into the region; return by coordinate −1 where walls reverse directions, None without walls."""
