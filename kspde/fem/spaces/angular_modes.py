@@ -58,11 +58,11 @@ class DiskOperator(Resolvents):
         normals: Array,
         lengths: Array,
     ) -> None:
-        potential, *others = kernel.factors
+        potential = kernel.factors[0]
         self._kernel = kernel
         self._mu, self._radius = potential.decay_rate, radius
         self._strength = potential.charge
-        self._share = self._strength * math.prod(outside_factor(j, self._mu**2) for j in others)
+        self._share = self._strength * outside_factor(kernel)
         diagonal = self._mu**2 * space.mass + lengths / radius
         super().__init__(space, stiffness, mollifiers, diagonal)
         self._system = SparseSystem(stiffness, {})
@@ -75,8 +75,8 @@ class DiskOperator(Resolvents):
         """Solve with the modes' values on the rim."""
         smooth = super().apply(prepared, False)[0]
         rhs = self._strength * self._space.mass * smooth
-        rhs[self._rim] += self._share * (self._onto @ self._moments(prepared))
         charges = self._space.mass * prepared
+        rhs[self._rim] += self._share * (self._onto @ self._moments(charges))
         total, size = self._space.total(np.array([charges.sum(), np.abs(charges).sum()]))
         c = one_sign(self._system.solve(rhs), self._kernel, float(total), float(size), 2)
         return c, self._space.gradient(c) if gradient else None
@@ -84,16 +84,15 @@ class DiskOperator(Resolvents):
     def far_error(self, nodal: Array) -> float:
         """Return the largest share of the last tenth of the modes in g, in units of sup|c|/R. Collective."""
         c, _ = self.apply(nodal, False)
-        moments = self._moments(nodal)
+        moments = self._moments(self._space.mass * nodal)
         order = np.append(np.arange(ORDER + 1), np.arange(1, ORDER + 1))
         last = np.abs(self._onto[:, order > 0.9 * ORDER]) @ np.abs(moments[order > 0.9 * ORDER])
         missed = np.max(last * self._radius / np.maximum(self._lengths * self._radius, 1e-300), initial=0.0)
         missed, size = self._space.maximum(np.array([abs(self._share) * missed, np.max(np.abs(c), initial=0.0)]))
         return float(missed / size) if size > 0 else 0.0
 
-    def _moments(self, nodal: Array) -> Array:
-        """Return Σ_j u_j i_m(r_j) cos mθ_j for m = 0, 1, …, and then those with sines. Collective."""
-        charges = self._space.mass * nodal
+    def _moments(self, charges: Array) -> Array:
+        """Return Σ_j q_j i_m(r_j) cos mθ_j of charges for m = 0, 1, …, and then those with sines. Collective."""
         sums, power = np.empty(ORDER + 1, dtype=complex), charges.astype(complex)
         for m in range(ORDER + 1):
             sums[m] = power.sum() if self._factors is None else self._factors[m] @ power

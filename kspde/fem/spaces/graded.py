@@ -220,7 +220,7 @@ def _vertices(base: Array, half: float, places: Array, sizes: Array, inner: floa
         parts.append(np.interp(np.linspace(start, end, count + 1)[1:-1], total, x))
         parts.append(np.array([b]))
     out = np.concatenate(parts)
-    if len(out) == len(out[::-1]) and np.all(np.abs(out + out[::-1]) <= _SAME * np.gradient(out)):
+    if np.all(np.abs(out + out[::-1]) <= _SAME * np.gradient(out)):
         out = 0.5 * (out - out[::-1])
     return out
 

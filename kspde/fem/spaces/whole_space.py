@@ -86,8 +86,8 @@ class WholeSpaceOperator(SymbolOperator):
         slope = (
             (self._laplacian.sharp_gradient if self._sharp else self._laplacian.gradient)(inside) if gradient else None
         )
-        h, *slopes = self._far(charges, value.reshape(charges.shape), gradient)[1:]
-        value = one_sign(value + h.ravel(), self._kernel, self._far.total, self._far.size, self._dimension)
+        (total, size), (_, h, *slopes) = self._far(charges, value.reshape(charges.shape), gradient)
+        value = one_sign(value + h.ravel(), self._kernel, total, size, self._dimension)
         if slope is not None:
             for a, part in enumerate(slopes):
                 slope[:, a] += part.ravel()
@@ -97,7 +97,7 @@ class WholeSpaceOperator(SymbolOperator):
         """Return the sum of the coefficients of h in the last tenth of the degrees, relative to sup|c|. Collective."""
         modes, charges = self.prepare(nodal, None)
         value, _ = super().apply(modes, False)
-        h, outside = self._far(charges, value.reshape(charges.shape), False)
+        _, (h, outside) = self._far(charges, value.reshape(charges.shape), False)
         size = float(np.max(np.abs(value + outside.ravel()), initial=0.0))
         size = max(self._laplacian.slabs.comm.allgather(size))
         h[(slice(0, int(0.9 * len(h))),) * h.ndim] = 0.0
@@ -117,10 +117,8 @@ class _FarField:
     def __init__(self, axes: Sequence[Axis], slabs: Slabs, half_width: float, kernel: Kernel) -> None:
         d = self._dimension = len(axes)
         self._comm = slabs.comm
-        potential, *others = kernel.factors
-        mu2 = potential.decay_rate**2
-        factor = math.prod(outside_factor(j, mu2) for j in others)
-        strength = potential.charge
+        potential = kernel.factors[0]
+        mu2, factor, strength = potential.decay_rate**2, outside_factor(kernel), potential.charge
         t, w = gaussians(potential.decay_rate, d, _NEAREST * half_width, 2 * math.sqrt(d) * half_width)
         degree = DEGREE[d]
         lam, self._modes = _eigenfunctions(degree, half_width)
@@ -160,13 +158,16 @@ class _FarField:
         first, last = slabs.first == 0, slabs.last == len(axes[0])
         self._at_corner = np.ix_([0] * first + [-1] * last, *[[0, -1]] * (d - 1))
 
-    def __call__(self, charges: Array, value: Array, gradient: bool) -> list[Array]:
-        """Return the coefficients of h, h and, if wanted, its derivatives at this rank's nodes. Collective.
+    def __call__(self, charges: Array, value: Array, gradient: bool) -> tuple[Array, list[Array]]:
+        """Return the sums of all charges and of their absolute values, and h. Collective.
 
         Args:
             charges: shape of nodal arrays.
             value: c_0.
             gradient: whether derivatives are wanted.
+
+        Returns:
+            The two sums; the coefficients of h, h and, if wanted, its derivatives at this rank's nodes.
         """
         d, size = self._dimension, len(self._inverse)
         charges = charges.reshape(self._corner.shape)
@@ -177,7 +178,6 @@ class _FarField:
             from mpi4py import MPI
 
             self._comm.Allreduce(MPI.IN_PLACE, sums)
-        self.total, self.size = float(sums[-2]), float(sums[-1])
         modes = np.zeros((size,) * d)
         for a, flux in enumerate(sums[:-3].reshape(d, 2, *(size,) * (d - 1))):
             modes += np.moveaxis(_applied([self._ends.T, *[self._modes.T] * (d - 1)], flux), 0, a)
@@ -188,7 +188,7 @@ class _FarField:
         for a in range(d if gradient else 0):
             chosen = [np.asarray((self._slopes if a == b else self._values)[b][:, :k]) for b, k in enumerate(h.shape)]
             out.append(_applied(chosen, h))
-        return out
+        return sums[-2:], out
 
     def _flux(self, charges: Array, a: int) -> Array:
         """Return this rank's share of g on both sides of a direction, as moments of polynomials along them."""
@@ -300,8 +300,14 @@ def one_sign(c: Array, kernel: Kernel, total: float, size: float, dimension: int
     return np.maximum(c, 0.0) if positive else np.minimum(c, 0.0)
 
 
-def outside_factor(mollifier: Kernel, mu2: float) -> float:
-    """Return j(−μ²), the symbol continued: what the mollifier makes of a potential outside of what it smears."""
+def outside_factor(kernel: Kernel) -> float:
+    """Return Π j(−μ²), symbols continued: what mollifiers make of a kernel's potential outside of what they smear."""
+    potential, *mollifiers = kernel.factors
+    return math.prod(_continued(j, potential.decay_rate**2) for j in mollifiers)
+
+
+def _continued(mollifier: Kernel, mu2: float) -> float:
+    """Return j(−μ²)."""
     with np.errstate(all="ignore"):
         value = float(mollifier.symbol(np.array([-mu2]))[0])
     if math.isfinite(value):
