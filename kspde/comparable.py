@@ -95,7 +95,7 @@ class Known:
         return self.run is not None and self.run.model.has_growth
 
 
-def known(run: Run, species: str, *, what: str, t: float | None = None, **more: Any) -> Known:
+def known(run: Run, species: str, *, what: str, t: float | None = None) -> Known:
     """Return what is known of a species of a solution or a cloud, at time t or the final one."""
     return Known(
         what=what,
@@ -107,7 +107,6 @@ def known(run: Run, species: str, *, what: str, t: float | None = None, **more: 
         domain=getattr(run, "domain", None),
         run=run,
         simulated=hasattr(run, "ids_of"),
-        **more,
     )
 
 

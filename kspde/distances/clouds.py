@@ -43,7 +43,6 @@ from kspde.distances.registry import ENERGY, Curves, DensityPair, Formula, OnGri
 from kspde.distances.resampling import LAMBDAS, SHIFT, Options, Replicas, weight_without_noise
 from kspde.distances.sides import Sample
 from kspde.distances.sliced import averaged, directions, distribution_of, quantiles_of
-from kspde.distances.weighted import effective_number
 from kspde.grids import GaussianSmoother, Grid, deposit
 from kspde.typing import Array
 
@@ -66,14 +65,7 @@ def cloud_distances(x: Sample, y: Sample, formulas: Sequence[Formula], options: 
     found = Measured()
     if on_grid:
         smoothed = Smoothed(x, y, on_grid, options)
-        first, second = smoothed.estimates
-        found = replace(
-            dealt(smoothed, x, y, options.replicas).measured(),
-            bandwidth=smoothed.bandwidth,
-            axes=smoothed.grid.axes,
-            density_pde=first,
-            density_particles=second,
-        )
+        found = smoothed.shown(dealt(smoothed, x, y, options.replicas).measured())
     if on_lines:
         found = found.with_points(dealt(_OnLines(x, y, on_lines), x, y, options.replicas).measured())
     return found
@@ -163,7 +155,7 @@ def _minus(a: tuple[Array, ...], b: tuple[Array, ...]) -> tuple[Array, ...]:
 
 def _shifts(x: Sample, y: Sample) -> tuple[Array, Array]:
     """Return the shifts of both: apart along the principal axis of all, each in proportion to its mean's variance."""
-    n, m = (effective_number(side.weights, len(side.points)) for side in (x, y))
+    n, m = (side.effective for side in (x, y))
     both = _pooled(x, y)
     mean = np.average(both.points, axis=0, weights=both.weights)
     centred = both.points - mean
@@ -179,7 +171,7 @@ class Smoothed:
     """Distances that depend on the difference of two kernel density estimates."""
 
     def __init__(self, x: Sample, y: Sample, formulas: Sequence[OnGrid], options: Options) -> None:
-        n, m = (effective_number(side.weights, len(side.points)) for side in (x, y))
+        n, m = (side.effective for side in (x, y))
         self.formulas = formulas
         self.everyone = _pooled(x, y)
         self._build(options, min(n, m))
@@ -195,6 +187,13 @@ class Smoothed:
         self.grid = grid_for(points.min(axis=0) - 6 * h, points.max(axis=0) + 6 * h, h, options.resolution)
         self._smoother, self._threads = GaussianSmoother(self.grid, h), options.replicas.threads
         self._peak = float(4 * pi * h**2) ** (-0.5 * self.grid.dimension)
+
+    def shown(self, found: Measured) -> Measured:
+        """Return what has been measured with the two estimates."""
+        first, second = self.estimates
+        return replace(
+            found, bandwidth=self.bandwidth, axes=self.grid.axes, density_pde=first, density_particles=second
+        )
 
     def mean(self, shift: Array) -> tuple[Array, ...]:
         """Return the density estimate of all points, shifted."""
@@ -220,7 +219,7 @@ class _OnLines:
     """Distances of the projections onto lines."""
 
     def __init__(self, x: Sample, y: Sample, formulas: Sequence[OnLines]) -> None:
-        n, m = (effective_number(side.weights, len(side.points)) for side in (x, y))
+        n, m = (side.effective for side in (x, y))
         self.everyone = _pooled(x, y)
         pool = self.everyone.points
         d = pool.shape[1]
@@ -276,7 +275,7 @@ def _bandwidth(everyone: Sample, n: float) -> float:
     Of signed weights, n is Σw²⁻¹ of one side, and the estimate that of the mean of both.
     """
     points, weights = everyone.points, everyone.weights
-    total, d = effective_number(weights, len(points)), points.shape[1]
+    total, d = everyone.effective, points.shape[1]
     deviation = float(np.sqrt(points.var(axis=0).max()))
     if deviation == 0:
         deviation = 1.0  # all in one place: any bandwidth will do

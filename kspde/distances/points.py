@@ -20,7 +20,7 @@ from kspde.distances.sides import Sample, rows_of
 from kspde.distances.sliced import Lines
 from kspde.distances.statistics import Estimate
 from kspde.distances.target import Target
-from kspde.distances.weighted import WeightLaw, effective_number
+from kspde.distances.weighted import WeightLaw
 from kspde.errors import InputError
 from kspde.grids import Grid
 from kspde.initial import GridDensity
@@ -95,7 +95,7 @@ class _Projected(Family):
         centre = np.tile(0.5 * (grid.lower + grid.upper), r)
         points, weights = pooled.points, pooled.weights
         means = np.array([cloud.total / len(cloud.points) for cloud in clouds])
-        self._shift = shift_away(grid, density, r, means, effective_number(weights, len(points)))
+        self._shift = shift_away(grid, density, r, means, pooled.effective)
         farthest = float(np.sqrt(np.max(np.sum((points - centre) ** 2, axis=1))))
         self.lines = Lines(grid, density, r, farthest + float(np.linalg.norm(self._shift)))
         self.noise = self.lines.noise_of(points, weights)

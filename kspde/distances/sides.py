@@ -14,6 +14,7 @@ import numpy.typing as npt
 from kspde.comparable import Known, check_species, is_cloud, is_solution, known, known_cloud, own_weights
 from kspde.distances.quadrature import converged, over_box, uniform_edges
 from kspde.distances.target import Target
+from kspde.distances.weighted import effective_number
 from kspde.domains import Domain
 from kspde.errors import InputError, check_finite, check_number
 from kspde.initial import InitialDensity, checked_values
@@ -287,6 +288,11 @@ class Sample:
         return float(len(self.points) if self.weights is None else self.weights.sum())
 
     @property
+    def effective(self) -> float:
+        """The effective number of the particles."""
+        return effective_number(self.weights, len(self.points))
+
+    @property
     def squares(self) -> Array:
         """The squares of the weights, shape (n_local,)."""
         return np.ones(len(self.points)) if self.weights is None else self.weights**2
@@ -365,9 +371,5 @@ def samples_of(side: ParticleSide, least: int, comm: Comm) -> tuple[list[Sample]
         raise InputError(f"the clouds have {', '.join(map(str, counts))} particles: give clouds of equally many")
     n = counts[0]
     if any(sample.weights is not None for sample in out):
-        masses = [about.mass / n for about in side.everyone]
-        out = [
-            replace(sample, weights=np.full(len(sample.points), mass)) if sample.weights is None else sample
-            for sample, mass in zip(out, masses, strict=True)
-        ]
+        out = [sample.weighted(about.mass / n) for sample, about in zip(out, side.everyone, strict=True)]
     return out, n

@@ -90,15 +90,7 @@ def signed_clouds(x: Sample, y: Sample, options: Options) -> tuple[Measured, flo
     variation = float(x.modulus.size)
     x, y = x.over(variation), y.over(variation)
     smoothed = _SmoothedSigned(x, y, options)
-    first, second = smoothed.estimates
-    measured = replace(
-        _DealtSigned(smoothed, x, y, options.replicas).measured(),
-        bandwidth=smoothed.bandwidth,
-        axes=smoothed.grid.axes,
-        density_pde=first,
-        density_particles=second,
-    )
-    return measured, variation
+    return smoothed.shown(_DealtSigned(smoothed, x, y, options.replicas).measured()), variation
 
 
 def signed_densities(first: Target, second: Target) -> tuple[Measured, float]:

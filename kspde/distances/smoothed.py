@@ -21,7 +21,7 @@ from kspde.distances.target import CLIP, Target
 from kspde.distances.weighted import MeanSizes, NodeDraws, WeightLaw, effective_number
 from kspde.grids import GaussianSmoother, Grid, deposit, shifted
 from kspde.particles.reductions import reduced
-from kspde.typing import Array, Comm
+from kspde.typing import Array
 
 __all__ = ["Reference", "smoothed_distances"]
 
@@ -49,14 +49,15 @@ def smoothed_distances(
         InputError: the grid cannot resolve the bandwidth, or does not hold the density's mass.
     """
     comm = options.replicas.comm
-    box = bounding_box(np.concatenate([cloud.points for cloud in clouds]), comm, target.dimension)
-    effective = effective_of(clouds, n, comm)
+    pooled = Sample.joined(clouds)
+    box = bounding_box(pooled.points, comm, target.dimension)
+    effective = effective_number(pooled.weights, n * len(clouds), comm)
     grid, h = common_grid(target, box, effective, options.bandwidth, options.resolution)
     values = target.on_grid(grid.axes)
     check_mass(float(values.sum()) * grid.cell_volume, target.mass, grid)
     reference = Reference(values, grid.cell_volume, CLIP)
     measured = list(dict.fromkeys((L1, *formulas)))
-    family = _Smoothed(grid, h, reference, clouds, n, measured, options, law)
+    family = _Smoothed(grid, h, reference, clouds, n, effective, measured, options, law)
     found = family.measured()
     smoothing = reference.distances(family.blurred, measured)
     return replace(
@@ -70,12 +71,6 @@ def smoothed_distances(
         density_pde=reference.density,
         density_particles=reference.normalised(family.estimate),
     )
-
-
-def effective_of(clouds: Sequence[Sample], n: int, comm: Comm) -> float:
-    """Return the effective number of particles of all clouds, of n each, from this rank's. Collective."""
-    weights = [cloud.weights for cloud in clouds if cloud.weights is not None]
-    return effective_number(np.concatenate(weights) if weights else None, n * len(clouds), comm)
 
 
 class Reference:
@@ -145,6 +140,7 @@ class _Smoothed(Family):
         reference: Reference,
         clouds: Sequence[Sample],
         n: int,
+        effective: float,
         formulas: Sequence[OnGrid],
         options: Options,
         law: WeightLaw | None,
@@ -159,7 +155,6 @@ class _Smoothed(Family):
 
         off = self.estimate - self.blurred
         square = float(np.vdot(self.blurred, self.blurred)) * volume
-        effective = effective_of(clouds, n, comm)
         noise = (float(4 * np.pi * h**2) ** (-0.5 * grid.dimension) - square) / effective
         weight = weight_without_noise(noise, float(np.vdot(off, off)) * volume)
         means = np.array([reduced(comm, cloud.total) / n for cloud in clouds])
