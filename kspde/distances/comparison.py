@@ -3,7 +3,7 @@ r"""The distance between any two of densities and particles, with its uncertaint
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -11,22 +11,16 @@ import numpy as np
 
 from kspde.comparable import check_together, differences, known_cloud, mass_of
 from kspde.distances.bandwidth import MOST
-from kspde.distances.clouds import cloud_distances
-from kspde.distances.densities import density_distances
-from kspde.distances.measured import Measured
+from kspde.distances.kinds import KINDS
 from kspde.distances.over_time import OverTime
-from kspde.distances.points import point_distances
-from kspde.distances.registry import DISTANCES, L1, Formula, OnGrid, OnPoints, those
+from kspde.distances.registry import DISTANCES, L1, Formula, OnGrid, OnPoints
 from kspde.distances.resampling import Options, Replicas
 from kspde.distances.result import Distance
-from kspde.distances.sides import DensitySide, ParticleSide, Sample, Side, in_order, samples_of, sides_of
-from kspde.distances.signed import signed_clouds, signed_densities, signed_distance
-from kspde.distances.smoothed import smoothed_distances
+from kspde.distances.sides import DensitySide, ParticleSide, Side, sides_of
 from kspde.distances.snapshots import clouds_at
-from kspde.distances.weighted import WeightLaw, effective_number
 from kspde.errors import InputError, check_choice, check_finite, check_integer, check_number, shown
 from kspde.runtime.limits import MOST_REPLICAS
-from kspde.runtime.messages import keeping_warnings, warn
+from kspde.runtime.messages import keeping_warnings
 from kspde.runtime.parallel import collective, communicator, communicator_of, limited_threads, threads_per_rank
 from kspde.typing import Comm
 
@@ -34,9 +28,6 @@ __all__ = ["check_times", "checked_options", "chosen_distances", "compare"]
 
 #: Short names.
 _SHORT = {"w1": "wasserstein1", "w2": "wasserstein2"}
-
-#: What was measured, and by attribute what else a ``Distance`` says of the two sides.
-_Found = tuple[Measured, dict[str, Any]]
 
 
 @keeping_warnings
@@ -152,7 +143,7 @@ def compare(
     check_times(t, times)
     at = None if t is None else float(t)
     a, b = sides_of(first, second, species=species, t=at, mass=mass, domain=domain, comm=comm)
-    kind, measure, measure_signed = _KINDS[type(a), type(b)]
+    kind, measure, measure_signed = KINDS[type(a), type(b)]
     signed = a.signed or b.signed
     options = checked_options(
         kind,
@@ -339,123 +330,3 @@ def chosen_distances(
                 f"dimensions: give some of {', '.join(points)} for r = 2"
             )
     return list({formula.name: formula for formula in chosen}.values())
-
-
-def _between_densities(
-    a: DensitySide, b: DensitySide, t: float | None, formulas: Sequence[Formula], options: Options
-) -> _Found:
-    """Return the distances between two densities. Collective."""
-    return density_distances(a.target(t, 1), b.target(t, 1), formulas), {}
-
-
-def _between_clouds(
-    a: ParticleSide, b: ParticleSide, t: float | None, formulas: Sequence[Formula], options: Options
-) -> _Found:
-    """Return the distances between two sets of clouds. Collective."""
-    comm = options.replicas.comm
-    _warn_of_shared_noise(a.clouds, b.clouds, comm)
-    rows, counts = [], []
-    for side in (a, b):
-        samples, n = _shares(side, 2, comm)
-        counts.append(n)
-        rows.append(Sample.joined([in_order(sample, comm) for sample in samples]))
-    if any(each.weights is None for each in rows) and any(each.weights is not None for each in rows):
-        rows = [each.weighted() for each in rows]
-    sizes = {"n": counts[1], "clouds": len(b.clouds), "first_n": counts[0], "first_clouds": len(a.clouds)}
-    effective = effective_number(rows[1].weights, counts[1] * len(b.clouds)) / len(b.clouds)
-    more = {"effective_n": effective, "seed": options.replicas.seed}
-    return cloud_distances(rows[0], rows[1], formulas, options), sizes | more
-
-
-def _of_particles(
-    a: DensitySide, b: ParticleSide, t: float | None, formulas: Sequence[Formula], options: Options
-) -> _Found:
-    """Return the distances between a density and particles. Collective."""
-    comm, r, target = options.replicas.comm, options.r, a.target(t, options.r)
-    samples, n = _shares(b, 2 * r, comm)
-    all_of_them, law = Sample.joined(samples), None
-    effective = effective_number(all_of_them.weights, n * len(samples), comm) / len(samples)
-    if all_of_them.weights is not None:
-        law = WeightLaw.of(all_of_them.points, all_of_them.weights, comm)
-    on_grid = those(OnGrid, formulas)
-    on_points = [formula for formula in formulas if formula not in on_grid]
-    rows = []
-    if on_points or r > 1:
-        rows = [in_order(sample, comm, r) for sample in samples]
-    found = Measured()
-    if on_grid:
-        local = [each.part(slice(comm.rank, None, comm.size)) for each in rows] if r > 1 else samples
-        found = smoothed_distances(target, local, n // r, on_grid, options, law)
-    if on_points:
-        found = found.with_points(point_distances(target, rows, on_points, options, law))
-    sizes = {"r": r, "n": n, "clouds": len(b.clouds), "effective_n": effective}
-    return found, sizes | {"neighbours": options.neighbours, "seed": options.replicas.seed}
-
-
-def _shares(side: ParticleSide, least: int, comm: Comm) -> tuple[list[Sample], int]:
-    """Return this rank's particles of each cloud, with weights of mean 1 if they have weights; see ``samples_of``."""
-    samples, n = samples_of(side, least, comm)
-    return [sample.over(about.mass / n) for sample, about in zip(samples, side.everyone, strict=True)], n
-
-
-def _between_signed_densities(
-    a: DensitySide, b: DensitySide, t: float | None, formulas: Sequence[Formula], options: Options
-) -> _Found:
-    """Return the distance between two densities, of which one is signed. Collective."""
-    found, variation = signed_densities(a.target(t, 1), b.target(t, 1))
-    return found, {"variation": variation}
-
-
-def _between_signed_clouds(
-    a: ParticleSide, b: ParticleSide, t: float | None, formulas: Sequence[Formula], options: Options
-) -> _Found:
-    """Return the distance between two sets of clouds, of which one is signed. Collective."""
-    comm = options.replicas.comm
-    _warn_of_shared_noise(a.clouds, b.clouds, comm)
-    sides, sizes = [], []
-    for side in (a, b):
-        samples, n = _with_weights(side, comm)
-        sides.append(Sample.joined([in_order(sample, comm) for sample in samples]).over(len(samples)))
-        sizes.append(n)
-    found, variation = signed_clouds(sides[0], sides[1], options)
-    effective = effective_number(sides[1].weights, 0) / len(b.clouds)
-    numbers = {"n": sizes[1], "clouds": len(b.clouds), "first_n": sizes[0], "first_clouds": len(a.clouds)}
-    more = {"variation": variation, "effective_n": effective, "seed": options.replicas.seed}
-    return found, numbers | more
-
-
-def _of_signed_particles(
-    a: DensitySide, b: ParticleSide, t: float | None, formulas: Sequence[Formula], options: Options
-) -> _Found:
-    """Return the distance between a density and particles, of which one is signed. Collective."""
-    comm = options.replicas.comm
-    samples, n = _with_weights(b, comm)
-    effective = effective_number(Sample.joined(samples).weights, 0, comm) / len(samples)
-    found, variation = signed_distance(a.target(t, 1), samples, n, options)
-    sizes = {"variation": variation, "n": n, "clouds": len(b.clouds), "effective_n": effective}
-    return found, sizes | {"seed": options.replicas.seed}
-
-
-def _with_weights(side: ParticleSide, comm: Comm) -> tuple[list[Sample], int]:
-    """Return this rank's particles of each cloud with their weights, mass/n where all are equal. Collective."""
-    samples, n = samples_of(side, 2, comm)
-    return [sample.weighted(about.mass / n) for sample, about in zip(samples, side.everyone, strict=True)], n
-
-
-#: The kinds of comparison by the classes of their sides, with what measures densities, and signed ones.
-_KINDS: dict[tuple[type, type], tuple[str, Callable[..., _Found], Callable[..., _Found]]] = {
-    (DensitySide, ParticleSide): ("particles", _of_particles, _of_signed_particles),
-    (DensitySide, DensitySide): ("densities", _between_densities, _between_signed_densities),
-    (ParticleSide, ParticleSide): ("clouds", _between_clouds, _between_signed_clouds),
-}
-
-
-def _warn_of_shared_noise(first: Sequence[Any], second: Sequence[Any], comm: Comm) -> None:
-    """Warn where two clouds are not independent of each other, as the floor takes them to be."""
-    runs = [{(cloud.seed, cloud.replica) for cloud in side if hasattr(cloud, "replica")} for side in (first, second)]
-    for seed, replica in sorted(runs[0] & runs[1]):
-        warn(
-            f"both sides have particles with seed = {seed} and replica = {replica}, which share starting points and "
-            f"noise: they are nearer to each other than the floor of independent ones; simulate one with another seed",
-            comm,
-        )
