@@ -29,7 +29,7 @@ from kspde.errors import InputError
 from kspde.kernels import Kernel
 from kspde.particles.fields.splines import ORDER, WINDOW_DECAY
 from kspde.radial import WAVENUMBERS, largest_slope, moment, radial_weights
-from kspde.typing import Array, Indices
+from kspde.typing import Array
 
 __all__ = ["band", "grid_factors", "image_distance", "spacing", "window_factors"]
 
@@ -50,12 +50,11 @@ def grid_factors(phases: Sequence[Array], spacing: float) -> tuple[Array, Array]
     return squared, factor
 
 
-def window_factors(indices: Sequence[Indices], points: Sequence[int], spacing: float) -> tuple[Array, Array]:
-    """Return the same for ``WINDOW``, for modes of a periodic grid of so many points per direction."""
+def window_factors(phases: Sequence[Array], spacing: float) -> tuple[Array, Array]:
+    """Return the same for ``WINDOW``."""
     squared: Array = np.zeros(1)
     factor: Array = np.ones(1)
-    for k, m in zip(np.ix_(*indices), points, strict=True):
-        phase = np.asarray(2 * np.pi / m * k, dtype=np.float64)
+    for phase in np.ix_(*phases):
         squared = squared + (phase / spacing) ** 2
         aliases = [_window_transform(phase + 2 * np.pi * j) for j in range(-3, 4)]
         factor = factor * (aliases[3] / np.square(aliases).sum(axis=0)) ** 2 / spacing

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from kspde.runtime.compiled import on_threads
-from kspde.typing import Array, Indices
+from kspde.typing import Array
 
 __all__ = ["doubled", "free_space_factor"]
 
-#: A function of mode numbers and points per direction that returns |k|² and the factor of a kernel's symbol.
-GridFactor = Callable[[Sequence[Indices], Sequence[int]], tuple[Array, Array]]
+#: A function of phases |kh| per direction and the spacing that returns |k|² and the factor of a kernel's symbol.
+GridFactors = Callable[[Sequence[Array], float], tuple[Array, Array]]
 
 
 def doubled(corner: Sequence[int]) -> tuple[int, ...]:
@@ -25,7 +25,7 @@ def doubled(corner: Sequence[int]) -> tuple[int, ...]:
 
 def free_space_factor(
     symbol: Callable[[Array, float], Array],
-    grid_factor: GridFactor,
+    factors: GridFactors,
     corner: Sequence[int],
     *,
     spacing: float,
@@ -39,7 +39,7 @@ def free_space_factor(
 
     Args:
         symbol: the symbol at λ of the kernel truncated at a radius R.
-        grid_factor: |k|² and the grid's factor.
+        factors: |k|² and the grid's factor.
         corner: points of the corner per direction.
         spacing: the grid spacing.
         support: the distance at which mollifier, screen and the inverse of the grid's splines end.
@@ -52,7 +52,7 @@ def free_space_factor(
 
     radius = spacing * math.hypot(*corner) + support
     wide = doubled([math.ceil(0.5 * (points + (radius + support) / spacing)) for points in corner])
-    lam, factor = grid_factor([np.arange(m // 2 + 1) for m in wide], wide)
+    lam, factor = factors([2 * np.pi / m * np.arange(m // 2 + 1.0) for m in wide], spacing)
     values = np.empty(lam.shape)
 
     def part(j: int) -> None:

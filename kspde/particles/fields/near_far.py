@@ -234,7 +234,7 @@ class NearFar(FieldEvaluator):
         self._factors = {
             f.name: free_space_factor(
                 partial(self._far_symbol, f),
-                partial(window_factors, spacing=h),
+                window_factors,
                 corner,
                 spacing=h,
                 support=self.reach(0) + 8 * h,
@@ -258,7 +258,7 @@ class NearFar(FieldEvaluator):
         if key not in self._tile_factors:
             d, m = self.dimension, _TILE[self.dimension]
             indices = [np.minimum(np.arange(m), m - np.arange(m))] * (d - 1) + [np.arange(m // 2 + 1)]
-            lam, factor = window_factors(indices, [m] * d, self.spacing / 2**level)
+            lam, factor = window_factors([2 * np.pi / m * k for k in indices], self.spacing / 2**level)
             lam = np.maximum(lam, 1e-6 / self.reach(level) ** 2)  # where the symbol is singular the difference is not
             share = self._split(field, level).share(lam) - self._split(field, level - 1).share(lam)
             self._tile_factors[key] = field.kernel.symbol(lam) * share * factor

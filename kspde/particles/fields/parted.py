@@ -24,7 +24,7 @@ _WIDE = 4000.0
 
 
 class PartedFields(FieldEvaluator):
-    """Fields without j = i; see :class:`~kspde.particles.fields.base.FieldEvaluator` for the arguments.
+    """Fields by the evaluators that suit them; see :class:`~kspde.particles.fields.base.FieldEvaluator` for arguments.
 
     Few particles are summed over all pairs where a mesh would take longer; and singular kernels that are not
     fundamental solutions are.

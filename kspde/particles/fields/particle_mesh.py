@@ -11,7 +11,7 @@ a coarser grid carries what it resolves, and a sum over neighbours the rest (:mo
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -26,7 +26,7 @@ from kspde.particles.fields.short_range import ScreenedKernel, ShortRangeSum, lo
 from kspde.particles.fields.splines import REACH, deposit, gather, gather_part, grids_for
 from kspde.runtime.compiled import use_threads
 from kspde.runtime.limits import check_memory
-from kspde.typing import Array, Indices
+from kspde.typing import Array
 
 __all__ = ["ParticleMesh"]
 
@@ -229,18 +229,13 @@ class ParticleMesh(FieldEvaluator):
 
     def _set_free_space(self, corner: tuple[int, ...]) -> None:
         h, modes = self.spacing, self._convolve.modes
-
-        def grid_factor(indices: Sequence[Indices], points: Sequence[int]) -> tuple[Array, Array]:
-            phases = [np.asarray(2 * np.pi / m * k, dtype=np.float64) for k, m in zip(indices, points, strict=True)]
-            return grid_factors(phases, h)
-
         # Where the mollifiers, the screen and the inverse of the splines end.
         mollifiers = [[image_distance(k, self.dimension, self.tol) for k in f.kernel.factors[1:]] for f in self.active]
         support = max(map(sum, mollifiers)) + 8 * self.screen + 12 * h
         for name, kernel in self._kernels.items():
             whole = free_space_factor(
                 partial(kernel.truncated_symbol, dimension=self.dimension),
-                grid_factor,
+                grid_factors,
                 corner,
                 spacing=h,
                 support=support,
