@@ -18,7 +18,8 @@ import numpy as np
 
 from kspde.comparable import check_comparable, check_species, clouds_in, equally_weighted, is_solution
 from kspde.errors import InputError, check_choice, check_finite, check_integer, check_number
-from kspde.plots.densities import DensityOnGrid, draw_bar, draw_contours, draw_image, part_with_mass
+from kspde.plots.densities import DensityOnGrid
+from kspde.plots.maps import draw_bar, draw_contours, draw_image, part_with_mass
 from kspde.plots.style import (
     BLUE,
     COLUMN,
