@@ -20,24 +20,21 @@ from typing import Any
 
 import numpy as np
 
-from kspde.errors import InputError
 from kspde.initial import InitialDensity
 from kspde.kernels.base import Derived
 from kspde.models import Field
 from kspde.particles.fields.accuracy import grid_factors, spacing
 from kspde.particles.fields.base import Extent, FieldEvaluator, too_large
+from kspde.particles.fields.relaxation import MOST, check_self_included, interpolate, step_weights, warn_of_coarse
 from kspde.particles.fields.splines import deposit, gather_part, grids_for
 from kspde.particles.region import Region
 from kspde.runtime.compiled import use_threads
-from kspde.runtime.messages import warn
 from kspde.typing import Array
 
 __all__ = ["BoxMesh"]
 
 #: Nodes that splines of particles within half a spacing of the box touch outside of it, before and after.
 _MARGINS = (4, 8)
-#: The most grid points that an initial field is given, and the error above which the run warns.
-_MOST, _COARSE = 8_000_000, 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,11 +77,8 @@ class BoxMesh(FieldEvaluator):
         self.region = region
         self._threads = use_threads(self.comm)
         self._relaxing = tuple(f for f in self.active if f.tau > 0)
-        if self._relaxing and self._own:
-            raise InputError(
-                "include_self = False has no meaning where a field has tau > 0, since particles meet what they left "
-                "behind: use include_self = True"
-            )
+        if self._relaxing:
+            check_self_included(not self._own)
         #: By relaxing field, its modes and its source's, at time ``_at``; ``_shown`` is the time of its coefficients.
         self._modes: dict[str, Array] = {}
         self._sources: dict[str, Array] = {}
@@ -111,7 +105,7 @@ class BoxMesh(FieldEvaluator):
                 self._modes = {f.name: fresh[f.name] for f in self._relaxing} | self._given()
             else:
                 for f in self._relaxing:
-                    decay, lag = self._weights(f, self.t - self._at)
+                    decay, lag = step_weights(self._squared, f, self.t - self._at)
                     new, old = fresh[f.name], self._sources[f.name]
                     self._modes[f.name] = new + decay * (self._modes[f.name] - old) - lag * (new - old)
             self._sources, self._at = {f.name: fresh[f.name] for f in self._relaxing}, self.t
@@ -122,7 +116,7 @@ class BoxMesh(FieldEvaluator):
         shown = self._deposited(positions, [f for f in self.active if f.tau == 0])
         if self._shown != self.t:
             for f in self._relaxing:
-                source, decay = self._sources[f.name], self._weights(f, self.t - self._at)[0]
+                source, decay = self._sources[f.name], step_weights(self._squared, f, self.t - self._at)[0]
                 shown[f.name] = source + decay * (self._modes[f.name] - source)
         self._show(shown)
 
@@ -241,11 +235,6 @@ class BoxMesh(FieldEvaluator):
         self._coefficients |= {name: self._back(each) for name, each in modes.items()}
         self._shown = self.t
 
-    def _weights(self, field: Field, dt: float) -> tuple[Array, Array]:
-        """Return e^(−a) and (1 − e^(−a))/a of a step, a = (λ + ρ²) dt/τ; equal steps differ by rounding."""
-        a = (self._squared + field.kernel.relaxation_rate**2) * (float(f"{dt:.12g}") / field.tau)
-        return np.exp(-a), np.divide(-np.expm1(-a), a, out=np.ones_like(a), where=a > 0)
-
     def _nodes(self, shift: float) -> Array:
         """Return grid points, shifted by a share of the spacing in each direction, shape (n, d)."""
         axis = self._lower[0] + self.spacing * (_MARGINS[0] + shift + np.arange(self.points))
@@ -256,9 +245,7 @@ class BoxMesh(FieldEvaluator):
         out: dict[str, Array] = {}
         for name, start in self._starts.items():
             modes = self._transform(self._sampled(start, 0.0).reshape((self.points,) * self.dimension))
-            for axis, phase in enumerate(self._phases):
-                interpolating = (33.0 + 26.0 * np.cos(phase) + np.cos(2.0 * phase)) / 60.0
-                modes /= interpolating.reshape(-1, *(1,) * (self.dimension - 1 - axis))
+            interpolate(modes, self._phases)
             out[name] = modes
         return out
 
@@ -277,12 +264,8 @@ class BoxMesh(FieldEvaluator):
                 gather_part(found, None, self._back(modes), points, self._lower, self.spacing)
                 self.start_error[name] = float(np.abs(found - exact).max() / (np.abs(exact).max() or 1.0))
             worst = max(self.start_error.values())
-            if worst <= self.tol or (2 * self.points) ** self.dimension > _MOST:
+            if worst <= self.tol or (2 * self.points) ** self.dimension > MOST:
                 break
             self._make(2 * self.points)
-        if self._starts and worst > _COARSE:
-            warn(
-                f"the grid of spacing {self.spacing:.3g} reproduces the initial field only up to {worst:.2g} of its "
-                "maximum: give a smoother one",
-                self.comm,
-            )
+        if self._starts:
+            warn_of_coarse(worst, self.spacing, self.comm)

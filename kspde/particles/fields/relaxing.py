@@ -39,18 +39,16 @@ from kspde.kernels import Yukawa
 from kspde.models import Field
 from kspde.particles.fields.accuracy import grid_factors, image_distance, spacing
 from kspde.particles.fields.base import Extent, FieldEvaluator, check_resolved, too_large
+from kspde.particles.fields.relaxation import MOST, check_self_included, interpolate, step_weights, warn_of_coarse
 from kspde.particles.fields.splines import REACH, deposit, gather, gather_part, grids_for
 from kspde.radial import is_zero
 from kspde.runtime.compiled import use_threads
-from kspde.runtime.messages import warn
 from kspde.typing import Array
 
 __all__ = ["RelaxingFields"]
 
 #: The cloud's room to move before the grid is enlarged, on each side, as a share of its extent plus the padding.
 _SLACK = 0.1
-#: The most grid points that an initial field is given, and the error above which the run warns.
-_MOST, _COARSE = 8_000_000, 1e-3
 #: Points at which its splines are checked, and points per direction of the grid that its support is looked for on.
 _CHECKED, _LOOK = 1_000_000, {1: 4096, 2: 512, 3: 64}
 
@@ -83,11 +81,7 @@ class RelaxingFields(FieldEvaluator):
         include_self: bool,
         **options: Any,
     ) -> None:
-        if not include_self:
-            raise InputError(
-                "include_self = False has no meaning where a field has tau > 0, since particles meet what they left "
-                "behind: use include_self = True"
-            )
+        check_self_included(include_self)
         super().__init__(fields, include_self=True, **options)
         still = tuple(f for f in fields if f.tau == 0)
         self._others = others(still, include_self=True, **options) if still else None
@@ -257,16 +251,11 @@ class RelaxingFields(FieldEvaluator):
             self._cover(extent)
             self.start_error = {name: self._error_of(name, modes) for name, modes in self._given().items()}
             worst = max(self.start_error.values())
-            if worst <= self.tol or math.prod(2 * m for m in self.shape) > _MOST:
+            if worst <= self.tol or math.prod(2 * m for m in self.shape) > MOST:
                 break
             self._set_spacing(0.5 * self.spacing)
             self.shape = ()
-        if worst > _COARSE:
-            warn(
-                f"the grid of spacing {self.spacing:.3g} reproduces the initial field only up to {worst:.2g} of its "
-                "maximum: give a smoother one",
-                self.comm,
-            )
+        warn_of_coarse(worst, self.spacing, self.comm)
 
     def _given(self) -> dict[str, Modes]:
         """Return by field the transforms of the spline coefficients of the initial fields that are given."""
@@ -279,9 +268,7 @@ class RelaxingFields(FieldEvaluator):
             values = np.zeros(self.shape)
             values[tuple(map(slice, self._corner))] = np.asarray(start(points)).reshape(self._corner)
             modes = fft.rfftn(values, workers=self._threads)
-            for axis, phase in enumerate(self._phases):
-                interpolating = (33.0 + 26.0 * np.cos(phase) + np.cos(2.0 * phase)) / 60.0
-                modes /= interpolating.reshape(-1, *(1,) * (self.dimension - 1 - axis))
+            interpolate(modes, self._phases)
             out[name] = modes
         return out
 
@@ -322,15 +309,11 @@ class RelaxingFields(FieldEvaluator):
 
     def _weights(self, field: Field, dt: float) -> tuple[Array, Array]:
         """Return e^(−a) and (1 − e^(−a))/a on the half-complex grid."""
-        # Equal steps differ by rounding; the factors must not depend on which came first.
-        dt = float(f"{dt:.12g}")
-        key = (field.tau, field.kernel.relaxation_rate, dt)
+        key = (field.tau, field.kernel.relaxation_rate, float(f"{dt:.12g}"))  # equal steps differ by rounding
         if key not in self._kept:
             while len(self._kept) >= 2 * len(self._relaxing):
                 self._kept.pop(next(iter(self._kept)))
-            a = (self._squared + field.kernel.relaxation_rate**2) * (dt / field.tau)
-            decay = np.exp(-a)
-            self._kept[key] = decay, -np.expm1(-a) / a
+            self._kept[key] = step_weights(self._squared, field, dt)
         return self._kept[key]
 
     def _cover(self, extent: Extent) -> None:
