@@ -71,11 +71,15 @@ class PartedFields(FieldEvaluator):
         """Return the data of all evaluators."""
         return {key: value for part in self._parts.values() for key, value in part.summary().items()}
 
+    @property
+    def _all(self) -> dict[str, FieldEvaluator]:
+        return self._parts if self._pairs is None else {**self._parts, "pairs": self._pairs}
+
     def state(self) -> dict[str, Array]:
         """Return those of all evaluators."""
-        return {f"{name}.{key}": value for name, part in self._parts.items() for key, value in part.state().items()}
+        return {f"{name}.{key}": value for name, part in self._all.items() for key, value in part.state().items()}
 
     def restore(self, state: Mapping[str, Array]) -> None:
         """Restore all evaluators."""
-        for name, part in self._parts.items():
+        for name, part in self._all.items():
             part.restore({key.removeprefix(f"{name}."): v for key, v in state.items() if key.startswith(f"{name}.")})
