@@ -122,6 +122,55 @@ def collect(x: Array, starts: Indices, shape: Indices, first: Indices, last: Ind
     return out[:count]
 
 
+@inlined
+def _around(
+    a0: int, a1: int, a2: int, sources: Array, starts: Indices, shape: Indices, weights: float | Array,
+    u0: Array, u1: Array, u2: Array, w: Array,
+) -> int:  # fmt: skip
+    """Write positions and weights of the sources in the cells around one; return their number, made up to a stride."""
+    d, m = sources.shape[1], 0
+    for b0 in range(max(a0 - AROUND, 0), min(a0 + AROUND + 1, shape[0])):
+        for b1 in range(max(a1 - AROUND, 0), min(a1 + AROUND + 1, shape[1])):
+            first, end = _row(a0, a1, a2, b0, b1, starts, shape)
+            for j in range(first, end):
+                u0[m] = sources[j, 0]
+                if d > 1:
+                    u1[m] = sources[j, 1]
+                if d > 2:
+                    u2[m] = sources[j, 2]
+                w[m] = weight_of(weights, j)
+                m += 1
+    while m % _STRIDE:
+        u0[m], u1[m], u2[m], w[m] = np.inf, 0.0, 0.0, 0.0
+        m += 1
+    return m
+
+
+@inlined
+def _slope(t: float, log: float, d: int, screened: bool, polynomial: Array, series: Array) -> float:
+    """Return R'/r by its polynomial and power series (``Split.near``)."""
+    f: float = _polynomial(polynomial, 2.0 * t - 1.0)
+    front: float = series[0]
+    if d == 2:
+        f += front / t
+        if screened:
+            f += log * _series(series[1:], t)
+    else:
+        if screened:
+            front = _series(series, t)
+        f += front / np.sqrt(t) if d == 1 else front / (t * np.sqrt(t))
+    return f
+
+
+@inlined
+def _value(t: float, log: float, d: int, screened: bool, polynomial: Array, series: Array) -> float:
+    """Return R likewise."""
+    front = _series(series, t) if screened else series[0]
+    singular = front * log if d == 2 else front * np.sqrt(t) if d == 1 else front / np.sqrt(t)
+    out: float = singular + _polynomial(polynomial, 2.0 * t - 1.0)
+    return out
+
+
 @compiled
 def add_cells(
     values: Array | None,
@@ -171,29 +220,11 @@ def add_cells(
     """
     widest_vectors()
     d = len(directions)
-    u0, u1, u2, w = (
-        np.empty(most + _STRIDE),
-        np.empty(most + _STRIDE),
-        np.empty(most + _STRIDE),
-        np.empty(most + _STRIDE),
-    )
+    room = most + _STRIDE
+    u0, u1, u2, w = np.empty(room), np.empty(room), np.empty(room), np.empty(room)
     for cell in cells:
         a0, a1, a2 = cell // (shape[1] * shape[2]), cell // shape[2] % shape[1], cell % shape[2]
-        m = 0
-        for b0 in range(max(a0 - AROUND, 0), min(a0 + AROUND + 1, shape[0])):
-            for b1 in range(max(a1 - AROUND, 0), min(a1 + AROUND + 1, shape[1])):
-                first, end = _row(a0, a1, a2, b0, b1, starts, shape)
-                for j in range(first, end):
-                    u0[m] = sources[j, 0]
-                    if d > 1:
-                        u1[m] = sources[j, 1]
-                    if d > 2:
-                        u2[m] = sources[j, 2]
-                    w[m] = weight_of(weights, j)
-                    m += 1
-        while m % _STRIDE:
-            u0[m], u1[m], u2[m], w[m] = np.inf, 0.0, 0.0, 0.0
-            m += 1
+        m = _around(a0, a1, a2, sources, starts, shape, weights, u0, u1, u2, w)
         for i in range(targets[cell], targets[cell + 1]):
             if not wanted[i]:
                 continue
@@ -214,23 +245,11 @@ def add_cells(
                         if values is not None:
                             v = by_octave(octaves[0], octaves[2], t)
                 else:
-                    y = 2.0 * t - 1.0
                     log = _log(t) if d == 2 and (values is not None or screened is not None) else 0.0
                     if gradient is not None:
-                        f = _polynomial(slope_polynomial, y)
-                        front = slope_series[0]
-                        if d == 2:
-                            f += front / t
-                            if screened is not None:
-                                f += log * _series(slope_series[1:], t)
-                        else:
-                            if screened is not None:
-                                front = _series(slope_series, t)
-                            f += front / np.sqrt(t) if d == 1 else front / (t * np.sqrt(t))
+                        f = _slope(t, log, d, screened is not None, slope_polynomial, slope_series)
                     if values is not None:
-                        front = _series(series, t) if screened is not None else series[0]
-                        v = front * log if d == 2 else front * np.sqrt(t) if d == 1 else front / np.sqrt(t)
-                        v += _polynomial(polynomial, y)
+                        v = _value(t, log, d, screened is not None, polynomial, series)
                 if gradient is not None:
                     f *= weight
                     g0 += f * (z0 if inside else 0.0)
