@@ -370,6 +370,11 @@ class Derived(Kernel):
         """The kernel's."""
         return self.kernel.oscillation
 
+    @property
+    def resolvents(self) -> tuple[ResolventPolynomial, ...]:
+        """Not available, unless they follow from the kernel's."""
+        raise NotImplementedError(f"a {type(self).__name__} exists on grids only")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Multiple(Derived):
