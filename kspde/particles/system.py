@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
 from kspde.errors import ConvergenceError, InputError, place_of
 from kspde.models import FieldValues, Model
-from kspde.models.coefficients import growth_of
+from kspde.models.coefficients import drift_of, growth_of
 from kspde.particles.fields.base import Extent, FieldEvaluator
+from kspde.particles.fields.close_pairs import ClosePairs
 from kspde.particles.observation import Observation, Tallies, observe
+from kspde.particles.reductions import reduced
 from kspde.particles.region import Region
 from kspde.particles.weights import ParticleWeights
 from kspde.runtime.compiled import in_blocks
+from kspde.runtime.parallel import together
 from kspde.runtime.random import Philox
 from kspde.typing import Array, Comm, Ids
 
 __all__ = ["System"]
+
+#: Particles at which a drift's derivative is measured.
+_SAMPLE = 16
 
 
 @dataclass(kw_only=True)
@@ -142,7 +149,45 @@ class System:
         Raises:
             ConvergenceError: the fields need a grid beyond the memory limit, or a moment is not finite; on every rank.
         """
+        self.evaluator.close = None
         self._update(self.evaluator.update, self.positions, self.seen.extent, t)
+
+    def tame(self, h: float) -> None:
+        """Bound what close pairs with a singular kernel do to one another in the step of length h. Collective."""
+        if not self.evaluator.singular:
+            return
+        with together(self.comm):
+            found = [self._sensitivity(name) for name in self.positions]
+        strength = float(reduced(self.comm, np.array([max(found)]), "MAX")[0])
+        if 0.0 < strength < math.inf:
+            self._close.begin(h * strength, self.positions, self.evaluator.weights)
+            self.evaluator.close = self._close
+
+    @cached_property
+    def _close(self) -> ClosePairs:
+        return ClosePairs(self.evaluator.singular, self.model.dimension, self.comm)
+
+    def _sensitivity(self, species: str) -> float:
+        """Return the largest derivative of the drift by a singular gradient, at some particles. Rank-local."""
+        x, stride = self.positions[species], max(1, self.counts[species] // _SAMPLE)
+        rows = slice(-self.first_row(species) % stride, None, stride)
+        if not len(x[rows]):
+            return 0.0
+        c = self.evaluator.part(species, x, rows)
+        drift = drift_of(self.model, species, c)
+        if drift is None:
+            return 0.0
+        found = [0.0]
+        for f in self.evaluator.singular:
+            slope = c.gradients[f.name]
+            step = 1e-3 * float(np.median(np.abs(slope))) or 1.0
+            for axis in range(slope.shape[1]):
+                moved = slope.copy()
+                moved[:, axis] += step
+                other = drift_of(self.model, species, replace(c, gradients={**c.gradients, f.name: moved}))
+                if other is not None:
+                    found.append(float(np.linalg.norm(other - drift, axis=1).max()) / step)
+        return max(found)
 
     def prepare_stage(self, positions: Mapping[str, Array], t: float) -> None:
         """Compute the fields and moments of other positions of the same particles at time t. Collective.
@@ -159,6 +204,8 @@ class System:
         try:
             update(positions, extent)
             self.evaluator.update_moments(positions)
+            if self.evaluator.close is not None:
+                self.evaluator.close.update(positions, self.evaluator.weights)
         except InputError as error:
             raise ConvergenceError(str(error)) from None
 

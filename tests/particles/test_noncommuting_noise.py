@@ -59,6 +59,8 @@ class Nothing:
     t = 0.0
     own_slopes: ClassVar = {}
     summed = ()
+    singular = ()
+    close = None
 
     def update(self, positions, extent):
         self.positions = positions

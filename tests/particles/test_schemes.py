@@ -51,6 +51,8 @@ class PairFields:
     t = 0.0
     own_slopes: ClassVar = {}
     summed = ()
+    singular = ()
+    close = None
 
     def update(self, positions, extent):
         self.other = positions["u"][:, 0].reshape(-1, 2)[:, ::-1].ravel()

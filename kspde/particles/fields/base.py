@@ -22,6 +22,7 @@ import numpy as np
 from kspde.errors import ConvergenceError, InputError, place_of
 from kspde.models import Field, FieldValues, Moment
 from kspde.models.coefficients import moment_integrand
+from kspde.particles.fields.close_pairs import ClosePairs
 from kspde.particles.reductions import reduced
 from kspde.radial import WAVENUMBERS, check_bounded, check_not_local, is_bounded, is_zero, moment, radial_weights
 from kspde.runtime.compiled import in_blocks
@@ -149,6 +150,8 @@ class FieldEvaluator(ABC):
             if f.gradient and f.tau == 0 and f.kernel.smoothing > dimension + 2:
                 curvature = -float(radial_weights(f.kernel, dimension) @ WAVENUMBERS**2) / dimension
                 self._curvatures.setdefault(f.source, {})[f.name] = curvature
+        #: What bounds the displacements of close pairs in a time step; None for fields as they are.
+        self.close: ClosePairs | None = None
         self.moments = moments
         #: Their values at time ``t``.
         self.moment_values: dict[str, Array] = {}
@@ -161,6 +164,15 @@ class FieldEvaluator(ABC):
         A particle's own share of the gradient changes at this rate as it leaves the place that was deposited.
         """
         return {s: {name: k * self.weights[s] for name, k in each.items()} for s, each in self._curvatures.items()}
+
+    @property
+    def singular(self) -> tuple[Field, ...]:
+        """The fields whose gradients are singular where two particles meet."""
+        return tuple(
+            f
+            for f in self.active
+            if f.gradient and f.tau == 0 and not is_bounded(f.kernel, self.dimension, gradient=True)
+        )
 
     @property
     def summed(self) -> tuple[Moment, ...]:
@@ -224,15 +236,16 @@ class FieldEvaluator(ABC):
         if not self.in_parts:
             return self.at(species, x).part
 
-        def part(rows: slice) -> FieldValues:
-            here = x[rows]
-            gradients = {f.name: np.empty(here.shape) for f in self.fields if f.gradient}
-            values = {f.name: np.empty(len(here)) for f in self.fields}
-            c = FieldValues(here, values, gradients, self.t, self.moment_values)
-            self._fill(species, rows, c)
-            return c
+        return lambda rows: self.part(species, x, rows)
 
-        return part
+    def part(self, species: str, x: Array, rows: slice) -> FieldValues:
+        """Return the fields at some of the particles, in arrays of their own. Rank-local."""
+        here = np.ascontiguousarray(x[rows])
+        gradients = {f.name: np.empty(here.shape) for f in self.fields if f.gradient}
+        values = {f.name: np.empty(len(here)) for f in self.fields}
+        c = FieldValues(here, values, gradients, self.t, self.moment_values)
+        self._fill(species, rows, c)
+        return c
 
     def _fill(self, species: str, rows: slice, c: FieldValues) -> None:
         """Write the fields at the particles ``rows`` of a species, at the positions in ``c``."""
@@ -240,6 +253,8 @@ class FieldEvaluator(ABC):
             value, gradient = c.values[field.name], c.gradients.get(field.name)
             if field in self.active:
                 self._evaluate(field, c.points, value, gradient)
+                if self.close is not None and gradient is not None:
+                    self.close.add(field.name, species, c.points, gradient)
                 if field.source == species and field.name in self._own:
                     weights = self.weights[species]
                     value -= self._own[field.name] * (weights[rows] if isinstance(weights, np.ndarray) else weights)

@@ -49,6 +49,7 @@ class EulerMaruyama(Scheme):
 
     def advance(self, system: System, step: int, t: float, h: float) -> Tallies:
         """Move the particles from t to t + h; see :meth:`Scheme.advance`. Collective."""
+        system.tame(h)
         with together(system.comm):
             return {name: _advance_species(system, name, step, h) for name in system.positions}
 

@@ -132,6 +132,7 @@ class Weak2(Scheme):
         weights = system.changing_weights
         before = {name: w.copy() for name, w in weights.items()}
         growth = {name: np.zeros_like(w) for name, w in weights.items()}
+        system.tame(h)
         with together(system.comm):
             for name, x in system.positions.items():
                 c = system.at(name, x)

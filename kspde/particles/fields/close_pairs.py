@@ -1,0 +1,209 @@
+r"""Bounded displacements of pairs whose kernel is singular.
+
+In a step of length h the particles i and j, at a distance r, move relative to one another by about q r, with
+
+.. math:: q = h\,A\,(|w_i| + |w_j|)\,|K'(r)|/r
+
+and A the largest derivative of a drift with respect to the field's gradient, measured at some particles. Where q
+exceeds κ = 1/3, no step of any order resolves their motion, and an explicit one throws them apart: with K' ~ 1/r in the
+plane, one step by it has :math:`E|b|^2 = \infty`. There K' is replaced by :math:`K' \varphi(q)/q`,
+
+.. math:: \varphi(q) = q\,\big(1 - (1 - \kappa/q)^3\big) < 3\kappa = 1 \quad (q > \kappa), \qquad \varphi(q) = q \quad
+    (q \le \kappa),
+
+so that a pair moves by less than its distance, and by :math:`O(\sqrt h)` where K is a logarithm: q = κδ²/r², with
+:math:`\delta^2 = h A (|w_i| + |w_j|)\,s/(2\pi\kappa)` for −ΔK = s, and in the plane :math:`K' \varphi(q)/q` is the
+kernel mollified by the density 3(1 − r²/δ²)²/(πδ²) of that radius. The replacement is the same for i and j: where the
+drift is the same multiple of the gradient for both, Σ w X is conserved. Farther pairs are untouched, to the bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from kspde.models import Field
+from kspde.particles.fields.pairs import OctaveTables, by_octave, octave_tables
+from kspde.particles.reductions import everyones, reduced
+from kspde.particles.weights import own_and_factor, weight_of
+from kspde.runtime.compiled import compiled, compiled_parallel, inlined, prange
+from kspde.typing import Array, Comm, Indices
+
+__all__ = ["ClosePairs"]
+
+#: κ: pairs that would move by a larger share of their distance per step are tamed.
+_KAPPA = 1.0 / 3.0
+#: Pairs in the same cell, per particle, above which cells are made smaller.
+_CROWDED = 16
+
+
+class ClosePairs:
+    """The pairs of particles that are too close for a time step.
+
+    Args:
+        fields: the fields with singular gradients.
+        dimension: d.
+        comm: the communicator.
+    """
+
+    def __init__(self, fields: tuple[Field, ...], dimension: int, comm: Comm) -> None:
+        self._fields = {f.name: f for f in fields}
+        self._dimension = dimension
+        self._comm = comm
+        self._tables: dict[str, tuple[int, OctaveTables]] = {}
+        self._reaches: dict[tuple[str, int], float] = {}
+        self._scale = 0.0
+
+    def begin(self, scale: float, positions: Mapping[str, Array], weights: Mapping[str, float | Array]) -> None:
+        """Take hA of a step, the positions of all species, each (n_local, d), and their weights. Collective."""
+        self._scale = scale
+        largest = max(float(np.max(np.abs(w), initial=0.0)) for w in weights.values())
+        self._heaviest = float(reduced(self._comm, np.array([largest]), "MAX")[0])
+        self.update(positions, weights)
+
+    def update(self, positions: Mapping[str, Array], weights: Mapping[str, float | Array]) -> None:
+        """Take other positions within the step. Collective."""
+        self._weights = dict(weights)
+        self._sources: dict[str, tuple[Any, ...]] = {}
+        for f in self._fields.values():
+            reach = self._reach(f)
+            if reach > 0:
+                x = everyones(positions[f.source], self._comm)
+                own, factor = own_and_factor(weights[f.source], lambda w: everyones(w, self._comm))
+                order, starts, side, per_width = _cells(x, reach)
+                ordered = factor if own is None else own[order]
+                self._sources[f.name] = x[order], ordered, starts, side, per_width, reach**2
+
+    def add(self, field: str, species: str, x: Array, gradient: Array) -> None:
+        """Turn the gradient of a field at particles of a species into the tamed one. Rank-local."""
+        if field in self._sources:
+            sources, weights, starts, side, per_width, reach2 = self._sources[field]
+            _, (_, slopes, least) = self._tables[field]
+            _add(
+                gradient, x, self._weights[species], sources, weights, starts, side, per_width, reach2, slopes, least,
+                self._scale, (0,) * self._dimension,
+            )  # fmt: skip
+
+    def _reach(self, f: Field) -> float:
+        """Return a distance beyond which no pair is tamed, and tabulate the kernel up to it."""
+        share = 2.0 * self._scale * self._heaviest
+        if not 0.0 < share < math.inf:
+            return 0.0
+        power = math.ceil(2.0 * math.log2(share))  # few different reaches, all a little too large
+        if (f.name, power) not in self._reaches:
+            low, high = -150.0, 150.0
+            for _ in range(40):
+                middle = 0.5 * (low + high)
+                far = 2.0 ** (0.5 * power) * abs(self._slope(f, 2.0**middle)) / 2.0**middle <= _KAPPA
+                low, high = (low, middle) if far else (middle, high)
+            self._reaches[f.name, power] = 2.0**high if low > -150.0 else 0.0
+        reach = self._reaches[f.name, power]
+        octave = math.ceil(math.log2(reach)) if reach > 0 else 0
+        if reach > 0 and self._tables.get(f.name, (None,))[0] != octave:
+            profile, slope = (partial(each, dimension=self._dimension) for each in (f.kernel.profile, f.kernel.slope))
+            self._tables[f.name] = octave, octave_tables(profile, slope, 2.0**octave)
+        return reach
+
+    def _slope(self, f: Field, r: float) -> float:
+        return float(f.kernel.slope(np.array([r]), self._dimension)[0])
+
+
+def _cells(x: Array, reach: float) -> tuple[Indices, Indices, int, float]:
+    """Return the order of positions by cell, the first place of each cell, the cells per direction, and 1/width.
+
+    Cells are at least as wide as the reach. There are about as many as positions: they cover the cloud, or, if smaller
+    ones are needed where it is crowded, are those of a torus that the plane is wound on.
+    """
+    n, d = x.shape
+    side = max(3, math.ceil(n ** (1 / d)))
+    width = max(reach, float(np.ptp(x, axis=0).max(initial=0.0)) / side)
+    while True:
+        order, starts, crowd = _order(x, 1.0 / width, side)
+        if crowd <= _CROWDED * n or width <= reach:
+            return order, starts, side, 1.0 / width
+        width = max(reach, 0.25 * width)
+
+
+@inlined
+def _cell(x: float, per_width: float, side: int) -> int:
+    f = np.floor(x * per_width)
+    return min(int(f - side * np.floor(f / side)), side - 1)
+
+
+@compiled
+def _order(x: Array, per_width: float, side: int) -> Any:
+    """Return the order of positions by cell, the first place of each, and the sum of the squares of their numbers."""
+    n, d = x.shape
+    cell = np.empty(n, dtype=np.int64)
+    starts = np.zeros(side**d + 1, dtype=np.int64)
+    for i in range(n):
+        at = 0
+        for a in range(d):
+            at = at * side + _cell(x[i, a], per_width, side)
+        cell[i] = at
+        starts[at + 1] += 1
+    crowd = 0.0
+    for k in range(1, len(starts)):
+        crowd += float(starts[k]) ** 2
+        starts[k] += starts[k - 1]
+    order, place = np.empty(n, dtype=np.int64), starts[:-1].copy()
+    for i in range(n):
+        order[place[cell[i]]] = i
+        place[cell[i]] += 1
+    return order, starts, crowd
+
+
+@compiled_parallel
+def _add(
+    gradient: Array,
+    x: Array,
+    own: float | Array,
+    sources: Array,
+    weights: float | Array,
+    starts: Indices,
+    side: int,
+    per_width: float,
+    reach2: float,
+    slopes: Array,
+    least: float,
+    scale: float,
+    directions: tuple[int, ...],
+) -> None:
+    """Subtract (1 − κ/q)³ w_j K'(r)/r (x_i − X_j) over the sources X_j with q > κ from the gradient at x_i."""
+    d = len(directions)
+    for i in prange(len(x)):
+        a0 = _cell(x[i, 0], per_width, side)
+        a1 = _cell(x[i, 1], per_width, side) if d > 1 else 0
+        a2 = _cell(x[i, 2], per_width, side) if d > 2 else 0
+        g0, g1, g2 = 0.0, 0.0, 0.0
+        for b0 in range(a0 - 1, a0 + 2):
+            for b1 in range(a1 - 1, a1 + 2) if d > 1 else range(1):
+                for b2 in range(a2 - 1, a2 + 2) if d > 2 else range(1):
+                    cell = (b0 + side) % side
+                    if d > 1:
+                        cell = cell * side + (b1 + side) % side
+                    if d > 2:
+                        cell = cell * side + (b2 + side) % side
+                    for j in range(starts[cell], starts[cell + 1]):
+                        z0 = x[i, 0] - sources[j, 0]
+                        z1 = x[i, 1] - sources[j, 1] if d > 1 else 0.0
+                        z2 = x[i, 2] - sources[j, 2] if d > 2 else 0.0
+                        r2 = z0 * z0 + z1 * z1 + z2 * z2
+                        if 0.0 < r2 < reach2:
+                            weight = weight_of(weights, j)
+                            slope = by_octave(slopes, least, r2)
+                            q = scale * (abs(weight_of(own, i)) + abs(weight)) * abs(slope)
+                            if q > _KAPPA:
+                                slope *= weight * (1.0 - _KAPPA / q) ** 3
+                                g0 += slope * z0
+                                g1 += slope * z1
+                                g2 += slope * z2
+        gradient[i, 0] -= g0
+        if d > 1:
+            gradient[i, 1] -= g1
+        if d > 2:
+            gradient[i, 2] -= g2
