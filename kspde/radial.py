@@ -29,6 +29,7 @@ __all__ = [
     "largest_slope",
     "moment",
     "profile",
+    "quadrature",
     "radial_weights",
     "spherical_wave",
 ]
@@ -59,6 +60,19 @@ class RadialSymbol(Protocol):
     @property
     def oscillation(self) -> float:
         """The length of the symbol's oscillations."""
+        ...
+
+    @property
+    def support(self) -> float:
+        """Where the kernel ends, and has closed forms."""
+        ...
+
+    def profile(self, r: Array, dimension: int) -> Array:
+        """Return K(r)."""
+        ...
+
+    def slope(self, r: Array, dimension: int) -> Array:
+        """Return dK/dr."""
         ...
 
 
@@ -123,6 +137,17 @@ def largest_slope(kernel: RadialSymbol, dimension: int) -> float:
 
 
 def profile(kernel: RadialSymbol, dimension: int, r: Array, *, tol: float, slope: bool = False) -> Array:
+    """Return K (or dK/dr) at ascending distances r, shape (n,): a closed form where the kernel ends, or a quadrature.
+
+    Raises:
+        InputError: as ``quadrature``.
+    """
+    if math.isfinite(kernel.support):
+        return kernel.slope(r, dimension) if slope else kernel.profile(r, dimension)
+    return quadrature(kernel, dimension, r, tol=tol, slope=slope)
+
+
+def quadrature(kernel: RadialSymbol, dimension: int, r: Array, *, tol: float, slope: bool = False) -> Array:
     """Return K (or dK/dr) at ascending distances r, shape (n,); the integral ends where a share ``tol`` is left.
 
     Raises:
@@ -193,7 +218,8 @@ def _derived(dimension: int, z: Array) -> Array:
 class RadialTable:
     """K(r), or dK/dr, on [0, reach] as a spline of degree 5 in √r, refined until it is accurate.
 
-    The variable is √r because kernels of finite smoothness have odd powers and logarithms of r at the origin.
+    The variable is √r because kernels of finite smoothness have odd powers and logarithms of r at the origin. A kernel
+    that ends nearer has its last interval, of zeros, there.
 
     Attributes:
         coefficients: of ascending powers of the distance from an interval's left end, shape (intervals, 6).
@@ -203,6 +229,7 @@ class RadialTable:
     def __init__(self, kernel: RadialSymbol, dimension: int, reach: float, *, tol: float, slope: bool = False) -> None:
         from scipy.interpolate import make_interp_spline
 
+        whole, reach = reach, min(reach, kernel.support)
         weights = np.abs(radial_weights(kernel, dimension)) * (WAVENUMBERS if slope else 1.0)
         bandwidth = float(WAVENUMBERS[np.searchsorted(np.cumsum(weights), 0.9 * weights.sum())])
         count = max(16, math.ceil(reach * bandwidth))
@@ -222,3 +249,5 @@ class RadialTable:
         self.step = end / count
         derivatives = [spline.derivative(power)(s[:-1]) / math.factorial(power) for power in range(1, 6)]
         self.coefficients: Array = np.stack([values[:-1], *derivatives], axis=1)
+        if reach < whole:
+            self.coefficients = np.append(self.coefficients, np.zeros((1, 6)), axis=0)

@@ -147,10 +147,12 @@ class _Stacked(FieldEvaluator):
         super().__init__(fields, include_self=True, **options)
         self._n = group
         self._growing = any(isinstance(w, np.ndarray) for w in self.weights.values())
+        #: The weights of one replica.
+        self._shares = dict(self.weights)
         how = FieldOptions(field_tol=self.tol, include_self=include_self)
 
         def evaluator() -> FieldEvaluator:
-            return how.evaluator(fields, dimension=self.dimension, weights=self.weights, comm=alone())
+            return how.evaluator(fields, dimension=self.dimension, weights=self._shares, comm=alone())
 
         relaxing = any(f.tau > 0 for f in fields)
         self._evaluators = [evaluator() for _ in range(replicas)] if relaxing else [evaluator()] * replicas
@@ -161,7 +163,7 @@ class _Stacked(FieldEvaluator):
         for replica, evaluator in enumerate(self._evaluators):
             part = slice(replica * self._n, (replica + 1) * self._n)
             if self._growing:
-                evaluator.weights = {name: np.asarray(w)[part] for name, w in self.weights.items()}
+                self._shares |= {name: np.asarray(w)[part] for name, w in self.weights.items()}
             evaluator.t = self.t
             evaluator.update({name: x[part] for name, x in positions.items()}, extent)
             for name, x in positions.items():

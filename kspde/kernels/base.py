@@ -52,6 +52,8 @@ class Kernel(ABC):
 
     Attributes:
         local: whether the field is a multiple of the density at the same place.
+        support: the distance from which on the kernel is 0, where ``profile`` and ``slope`` are closed forms: particles
+            then interact with their neighbours alone; ``inf`` for others.
         oscillation: the length ℓ of the symbol's oscillations, which are those of cos(ℓ|k|), such as the radius of a
             compact support; 0 if it has none.
         fundamental: whether it is a multiple of the fundamental solution of −Δ + ρ², ρ = ``decay_rate``.
@@ -87,7 +89,7 @@ class Kernel(ABC):
 
     def _by_quadrature(self, r: Array, dimension: int, *, slope: bool) -> Array:
         distances, where = np.unique(np.asarray(r, dtype=np.float64), return_inverse=True)
-        values = radial.profile(self.in_dimension(dimension), dimension, distances, tol=1e-10, slope=slope)
+        values = radial.quadrature(self.in_dimension(dimension), dimension, distances, tol=1e-10, slope=slope)
         return values[where].reshape(np.shape(r))
 
     def blurred(self, r: Array, dimension: int, std: float, *, slope: bool = False) -> Array:
@@ -115,6 +117,11 @@ class Kernel(ABC):
     def factors(self) -> tuple[Kernel, ...]:
         """The kernels that it is the convolution of, that of the slowest decay first."""
         return (self,)
+
+    @property
+    def support(self) -> float:
+        """Infinite."""
+        return math.inf
 
     @property
     def oscillation(self) -> float:
@@ -385,6 +392,11 @@ class Multiple(Derived):
     def in_dimension(self, dimension: int) -> Multiple:
         """Return the same multiple of the kernel in that dimension."""
         return replace(self, kernel=self.kernel.in_dimension(dimension))
+
+    @property
+    def support(self) -> float:
+        """The kernel's."""
+        return self.kernel.support
 
     def symbol(self, lam: Array) -> Array:
         """Return the multiple of the symbol."""

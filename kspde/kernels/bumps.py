@@ -48,6 +48,10 @@ class Bump(Dimensioned):
         """Return V, of integral 1, at distances r ≥ 0."""
 
     @abstractmethod
+    def unit_slope(self, r: Array, dimension: int) -> Array:
+        """Return dV/dr at distances r ≥ 0."""
+
+    @abstractmethod
     def unit_transform(self, z: Array, dimension: int) -> Array:
         """Return the transform of V at wavenumbers z ≥ 0."""
 
@@ -63,12 +67,21 @@ class Bump(Dimensioned):
         """Return V^η."""
         return self.unit_profile(np.asarray(r) / self.eps, dimension) / self.eps**dimension
 
+    def slope(self, r: Array, dimension: int) -> Array:
+        """Return dV^η/dr."""
+        return self.unit_slope(np.asarray(r) / self.eps, dimension) / self.eps ** (dimension + 1)
+
     def draw(self, random: RandomNumbers, ids: Ids, dimension: int, *, step: int = 0) -> Array:
         """Return draws: radii by the inverse of their distribution function, in uniform directions."""
         direction = random.normals(ids, step, dimension)
         direction /= np.linalg.norm(direction, axis=1, keepdims=True)
         radii = self.unit_radii(random.uniforms(ids, step, 1)[:, 0], dimension)
         return np.asarray(self.eps * radii[:, None] * direction)
+
+    @property
+    def support(self) -> float:
+        """η."""
+        return self.eps
 
     @property
     def oscillation(self) -> float:
@@ -118,9 +131,16 @@ class CompactBump(Bump):
 
     def unit_profile(self, r: Array, dimension: int) -> Array:
         """Return C (1 − r²)^p."""
+        return np.asarray(self._constant(dimension) * np.maximum(1 - r**2, 0.0) ** self.power)
+
+    def unit_slope(self, r: Array, dimension: int) -> Array:
+        """Return −2pC r (1 − r²)^(p − 1)."""
+        p = self.power
+        return np.asarray(-2 * p * self._constant(dimension) * r * np.maximum(1 - r**2, 0.0) ** (p - 1))
+
+    def _constant(self, dimension: int) -> float:
         half, p = 0.5 * dimension, self.power
-        constant = math.exp(math.lgamma(half + p + 1) - math.lgamma(p + 1)) / math.pi**half
-        return np.asarray(constant * np.maximum(1 - r**2, 0.0) ** p)
+        return float(math.exp(math.lgamma(half + p + 1) - math.lgamma(p + 1)) / math.pi**half)
 
     def unit_transform(self, z: Array, dimension: int) -> Array:
         """Return Γ(ν + 1) (2/z)^ν J_ν(z), by its series where z < 1."""
@@ -161,6 +181,10 @@ class SmoothBump(Bump):
         """Return C exp(−1/(1 − r²))."""
         x, w = _rule(dimension)
         return _bump(r) / float(w @ _bump(x))
+
+    def unit_slope(self, r: Array, dimension: int) -> Array:
+        """Return −2r V/(1 − r²)²."""
+        return np.asarray(-2 * r * self.unit_profile(r, dimension) / np.maximum(1 - np.square(r), 1e-3) ** 2)
 
     def unit_transform(self, z: Array, dimension: int) -> Array:
         """Return the tabulated transform, by Clenshaw's recurrence; 0 beyond the table."""

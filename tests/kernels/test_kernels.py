@@ -9,6 +9,7 @@ from scipy.special import j0
 import kspde
 from kspde.errors import InputError
 from kspde.kernels import Kernel
+from kspde.radial import RadialTable
 from kspde.runtime.random import Philox
 
 pytestmark = pytest.mark.one_rank
@@ -49,6 +50,21 @@ def test_quadrature_of_the_symbol_is_the_profile(kernel, dimension):
     exact = kernel.profile(r, dimension)
     found = Kernel.profile(kernel, r, dimension)
     np.testing.assert_allclose(found, exact, rtol=0, atol=2e-9 * abs(kernel.profile(np.zeros(1), dimension)[0]))
+
+
+@pytest.mark.parametrize("kernel", [*BUMPS, kspde.Identity(strength=-2.0) * BUMPS[1]], ids=repr)
+def test_bumps_end_with_closed_forms(kernel):
+    r, h = np.linspace(0.01, 0.68, 40), 1e-6
+    for dimension in (1, 2, 3):
+        slope = (kernel.profile(r + h, dimension) - kernel.profile(r - h, dimension)) / (2 * h)
+        steepest = np.abs(slope).max()
+        np.testing.assert_allclose(kernel.slope(r, dimension), slope, rtol=0, atol=1e-7 * steepest)
+        assert np.all(kernel.slope(np.array([0.7, 0.9]), dimension) == 0)
+        assert kernel.support == 0.7
+        assert (kernel * kspde.Yukawa()).support == np.inf
+        table = RadialTable(kernel.in_dimension(dimension), dimension, 3.0, tol=1e-8, slope=True)
+        assert np.all(table.coefficients[-1] == 0)
+        assert table.step * (len(table.coefficients) - 1) == pytest.approx(0.7**0.5)
 
 
 @pytest.mark.parametrize("kernel", BUMPS, ids=repr)

@@ -111,7 +111,7 @@ def test_a_cloud_that_grows_is_split_when_it_must_be(comm):
 
 
 def test_too_many_pairs_are_refused_with_the_numbers(comm, monkeypatch):
-    monkeypatch.setattr(short_range, "_MOST_PAIRS", 100.0)
+    monkeypatch.setattr(short_range, "MOST_PAIRS", 100.0)
     x = 1e-3 * cloud(1)
     x[-1] = 6.0
     mesh = mesh_fields("gaussian", 0.002, x, comm, tol=1e-6)

@@ -12,13 +12,14 @@ from kspde.errors import InputError, check_choice, check_flag, check_number
 from kspde.models import Field, Moment
 from kspde.particles.fields.base import MEMORY_LIMIT, FieldEvaluator
 from kspde.particles.fields.box_mesh import BoxMesh
+from kspde.particles.fields.compact import CompactFields, is_compact
 from kspde.particles.fields.direct import DirectSum
 from kspde.particles.fields.nufft import NonuniformFFT
 from kspde.particles.fields.parted import PartedFields
 from kspde.particles.fields.particle_mesh import ParticleMesh
 from kspde.particles.fields.relaxing import RelaxingFields
 from kspde.particles.region import Region
-from kspde.radial import check_bounded, check_not_local, is_bounded
+from kspde.radial import check_bounded, check_not_local, is_bounded, is_zero
 from kspde.typing import Array, Comm
 
 __all__ = ["METHODS", "FieldOptions"]
@@ -94,6 +95,8 @@ class FieldOptions:
             make = partial(confined, memory_limit=self.memory_limit, region=region)
         elif self.method == "mesh":
             make = partial(PartedFields, memory_limit=self.memory_limit)
+        if self.method == "mesh" and any(is_compact(f) and not is_zero(f.kernel) for f in fields):
+            make = partial(CompactFields, others=make, region=region, memory_limit=self.memory_limit)
         relaxing = [f.name for f in fields if f.tau > 0]
         if relaxing:
             if self.method != "mesh":

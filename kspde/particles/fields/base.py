@@ -95,7 +95,7 @@ class FieldEvaluator(ABC):
         fields: the regularised fields.
         dimension: the dimension d.
         weights: the weights w_j by species, of either sign: one for all its particles, or this rank's, shape
-            (n_local,), which may be overwritten before an update.
+            (n_local,). Mapping and arrays may be overwritten before an update.
         tol: the error allowed at the particles, relative to the supremum over space of the field, and of its gradient;
             where weights have both signs, relative to the field of their absolute values. With a singular kernel these
             are infinite, and the error is relative to the largest at the particles.
@@ -135,7 +135,7 @@ class FieldEvaluator(ABC):
         #: The fields that do not vanish identically.
         self.active = tuple(field for field in fields if field.start is not None or not is_zero(field.kernel))
         self.dimension = dimension
-        self.weights = dict(weights)
+        self.weights = weights
         self.tol = tol
         self.comm = comm
         self.memory_limit = memory_limit

@@ -86,14 +86,23 @@ class BoxMesh(FieldEvaluator):
         self._at = self._shown = math.nan
         self._starts = {f.name: f.start for f in self._relaxing if f.start is not None}
         self.start_error: dict[str, float] = {}
-        d, tol = self.dimension, self.tol
         if self.active:
-            finest = min(
-                (spacing(f.kernel, d, gradient=f.gradient, tol=tol) for f in self.active if f.kernel.smoothing > 0),
-                default=region.side,
-            )
-            self._make(max(16, math.ceil(region.side / finest)))
+            self._make(self.points_needed(self.active, region, self.dimension, self.tol))
             self._resolve_starts()
+
+    @staticmethod
+    def points_needed(fields: tuple[Field, ...], region: Region, dimension: int, tol: float) -> int:
+        """Return the number of grid points per direction for a tolerance."""
+        finest = min(
+            (spacing(f.kernel, dimension, gradient=f.gradient, tol=tol) for f in fields if f.kernel.smoothing > 0),
+            default=region.side,
+        )
+        return max(16, math.ceil(region.side / finest))
+
+    @staticmethod
+    def bytes_needed(points: float, fields: int, threads: int) -> float:
+        """Return the bytes that a number of grid points takes for a number of fields."""
+        return points * (40.0 * fields + 8.0 * threads + 48.0)
 
     def update(self, positions: Mapping[str, Array], extent: Extent) -> None:
         """Compute the fields of positions at time ``t``, to which relaxing fields advance. Collective."""
@@ -170,7 +179,7 @@ class BoxMesh(FieldEvaluator):
         from scipy import fft
 
         d, side = self.dimension, self.region.side
-        needed = float(least) ** d * (40.0 * len(self.active) + 8.0 * self._threads + 48.0)
+        needed = self.bytes_needed(float(least) ** d, len(self.active), self._threads)
         if needed > self.memory_limit:
             raise too_large(
                 f"the fields in a box of size {{}} to relative accuracy {self.tol:g}",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +15,13 @@ from kspde.particles.weights import weight_of
 from kspde.runtime.compiled import compiled, inlined, widest_vectors
 from kspde.typing import Array, Indices
 
-__all__ = ["AROUND", "add_cells", "candidates", "cell_order", "collect"]
+__all__ = ["AROUND", "Cells", "add_cells", "candidates", "cell_shape", "work_shares"]
 
 #: Cells are half as wide as the reach: neighbours are those at most so many cells away in each direction.
 AROUND = 2
 #: Sources are handled in multiples of this many, so that no loop over them has an end that is not vectorised.
 _STRIDE = 16
+_BELOW_ONE = 1.0 - 2.0**-53
 
 assert (DEGREE, SERIES) == (13, 10)  # what is written out below
 
@@ -54,7 +56,7 @@ def _series(c: Array, t: float) -> float:
 
 
 @compiled
-def cell_order(x: Array, lower: Array, per_width: float, shape: Indices) -> Any:
+def _cell_order(x: Array, lower: Array, per_width: float, shape: Indices) -> Any:
     """Return the order of positions (n, d) by cell, and the first place of each cell, shape (cells + 1,).
 
     ``shape`` has the cells per direction, 1 beyond d. Positions outside count to the cells at the border.
@@ -101,7 +103,7 @@ def candidates(targets: Indices, sources: Indices, shape: Indices) -> Indices:
 
 
 @compiled
-def collect(x: Array, starts: Indices, shape: Indices, first: Indices, last: Indices, low: Array, high: Array) -> Any:
+def _collect(x: Array, starts: Indices, shape: Indices, first: Indices, last: Indices, low: Array, high: Array) -> Any:
     """Return the indices of sorted positions in the box [low, high], which lies in the cells first, …, last."""
     d = x.shape[1]
     total = 0
@@ -120,6 +122,56 @@ def collect(x: Array, starts: Indices, shape: Indices, first: Indices, last: Ind
                 out[count] = i
                 count += inside
     return out[:count]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Positions sorted by cells of half the reach.
+
+    Attributes:
+        x: positions, sorted.
+        order: their order.
+        starts: first position of each cell.
+        shape: cells per direction, 1 beyond d.
+        lower: lower corner of the first cell.
+        width: width of a cell.
+    """
+
+    x: Array
+    order: Indices
+    starts: Indices
+    shape: Indices
+    lower: Array
+    width: float
+
+    @classmethod
+    def of(cls, x: Array, lower: Array, shape: Indices, width: float) -> Self:
+        """Sort positions."""
+        order, starts = _cell_order(x, lower, 1.0 / width, shape)
+        return cls(x[order], order, starts, shape, lower, width)
+
+    def within(self, low: Array, high: Array) -> Indices:
+        """Return the indices of the sorted positions in a box."""
+        d = self.x.shape[1]
+        first, last = np.zeros(3, dtype=np.int64), np.zeros(3, dtype=np.int64)
+        for corner, out in ((low, first), (high, last)):
+            out[:d] = np.clip(np.floor((corner - self.lower) / self.width), 0, self.shape[:d] - 1)
+        found: Indices = _collect(self.x, self.starts, self.shape, first, last, low, high)
+        return found
+
+
+def cell_shape(size: Array, width: float) -> Indices:
+    """Return the cells per direction, 1 beyond d, that cover a box."""
+    shape = np.ones(3, dtype=np.int64)
+    shape[: len(size)] = np.floor(size / width).astype(np.int64) + 1
+    return shape
+
+
+def work_shares(count: Indices, targets: Indices, cells: Indices) -> list[Indices]:
+    """Return some cells in shares of as many pairs each, for threads: ``count`` are the sources around each cell."""
+    work = np.cumsum(count[cells] * np.diff(targets)[cells])
+    tasks = int(min(64, 1 + work[-1] // 500_000))
+    return np.split(cells, np.searchsorted(work, work[-1] * np.arange(1, tasks) / tasks))
 
 
 @inlined
@@ -187,12 +239,13 @@ def add_cells(
     weights: float | Array,
     per_reach: float,
     slope_polynomial: Array,
-    slope_series: Array,
+    slope_series: Array | None,
     polynomial: Array,
-    series: Array,
+    series: Array | None,
     middle: float,
     screened: tuple[int, ...] | None,
     octaves: OctaveTables | None,
+    from_end: bool,
 ) -> None:
     """Add the sums of the rest R, and of its gradient, at the wanted targets in some cells.
 
@@ -211,12 +264,13 @@ def add_cells(
         weights: the sources' weights.
         per_reach: 1/ρ.
         slope_polynomial: those of R'/r, as ``Split.near`` returns them, and so on.
-        slope_series: see there.
+        slope_series: see there; None for a kernel without a singular part.
         polynomial: see there.
-        series: see there.
+        series: see there; None likewise.
         middle: F(0): what the far part has of a pair at the same place, which adds nothing.
         screened: None if all coefficients of the series but the first are negligible.
-        octaves: tables of R, instead of polynomials and series.
+        octaves: tables of R in t = (r/ρ)², instead of polynomials and series.
+        from_end: whether they are tables in 1 − t.
     """
     widest_vectors()
     d = len(directions)
@@ -241,13 +295,18 @@ def add_cells(
                 f, v = 0.0, 0.0
                 if octaves is not None:
                     if inside:
-                        f = by_octave(octaves[1], octaves[2], t)
+                        at = min(1.0 - t, _BELOW_ONE) if from_end else t
+                        f = by_octave(octaves[1], octaves[2], at)
                         if values is not None:
-                            v = by_octave(octaves[0], octaves[2], t)
+                            v = by_octave(octaves[0], octaves[2], at)
+                elif series is None:
+                    f = _polynomial(slope_polynomial, 2.0 * t - 1.0)
+                    if values is not None:
+                        v = _polynomial(polynomial, 2.0 * t - 1.0)
                 else:
                     log = _log(t) if d == 2 and (values is not None or screened is not None) else 0.0
                     if gradient is not None:
-                        f = _slope(t, log, d, screened is not None, slope_polynomial, slope_series)
+                        f = _slope(t, log, d, screened is not None, slope_polynomial, slope_series)  # type: ignore[arg-type]
                     if values is not None:
                         v = _value(t, log, d, screened is not None, polynomial, series)
                 if gradient is not None:

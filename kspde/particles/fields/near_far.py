@@ -28,7 +28,7 @@ from kspde.particles.fields.base import Extent, FieldEvaluator
 from kspde.particles.fields.convolution import FastConvolution
 from kspde.particles.fields.direct import DirectSum
 from kspde.particles.fields.free_space import doubled, free_space_factor
-from kspde.particles.fields.near import AROUND, add_cells, candidates, cell_order, collect
+from kspde.particles.fields.near import AROUND, Cells, add_cells, candidates, cell_shape, work_shares
 from kspde.particles.fields.splines import WINDOW, WINDOW_REACH, deposit, gather, gather_part, grids_for
 from kspde.particles.fields.splitting import Split
 from kspde.particles.reductions import everyones
@@ -56,38 +56,6 @@ _DEEPEST = 40
 
 
 @dataclass(frozen=True)
-class _Cells:
-    """Positions sorted by cells of half the reach."""
-
-    x: Array
-    order: Indices
-    starts: Indices
-    shape: Indices
-    lower: Array
-    width: float
-
-    @classmethod
-    def of(cls, x: Array, lower: Array, shape: Indices, width: float) -> _Cells:
-        order, starts = cell_order(x, lower, 1.0 / width, shape)
-        return cls(x[order], order, starts, shape, lower, width)
-
-    def within(self, low: Array, high: Array) -> Indices:
-        """Return the indices of the sorted positions in a box."""
-        d = self.x.shape[1]
-        first, last = np.zeros(3, dtype=np.int64), np.zeros(3, dtype=np.int64)
-        for corner, out in ((low, first), (high, last)):
-            out[:d] = np.clip(np.floor((corner - self.lower) / self.width), 0, self.shape[:d] - 1)
-        found: Indices = collect(self.x, self.starts, self.shape, first, last, low, high)
-        return found
-
-
-def _shape(size: Array, width: float) -> Indices:
-    shape = np.ones(3, dtype=np.int64)
-    shape[: len(size)] = np.floor(size / width).astype(np.int64) + 1
-    return shape
-
-
-@dataclass(frozen=True)
 class _Sums:
     """A field at targets: its values, if they are wanted, and gradients; and where a grid's values are written."""
 
@@ -112,8 +80,8 @@ class _Part:
 
     field: Field
     level: int
-    targets: _Cells
-    sources: _Cells
+    targets: Cells
+    sources: Cells
     weights: float | Array
     sums: _Sums
 
@@ -164,14 +132,14 @@ class NearFar(FieldEvaluator):
             return
         if not self.shape or not extent.within(self._inner):
             self._build(extent, max(counts.values()))
-        self._cells: dict[str, _Cells] = {}
+        self._cells: dict[str, Cells] = {}
         self._sorted_weights: dict[str, float | Array] = {}
         self._coefficients: dict[str, Array] = {}
         inner = self._inner
         for source in self._sources:
             everyone = everyones(positions[source], self.comm)
             width = self.reach(0) / AROUND
-            cells = _Cells.of(everyone, inner.lower, _shape(inner.size, width), width)
+            cells = Cells.of(everyone, inner.lower, cell_shape(inner.size, width), width)
             own, factor = own_and_factor(self.weights[source], lambda w: everyones(w, self.comm))
             self._cells[source] = cells
             self._sorted_weights[source] = factor if own is None else own[cells.order] * factor
@@ -270,7 +238,7 @@ class NearFar(FieldEvaluator):
             return
         self.tiles = 0
         cells = self._cells[field.source]
-        targets = _Cells.of(x, cells.lower, cells.shape, cells.width)
+        targets = Cells.of(x, cells.lower, cells.shape, cells.width)
         sums = _Sums.zeros(len(x), self.dimension, field)
         nodes = self._coefficients[field.name]
         gather(sums.on_grid, sums.gradient, nodes, targets.x, self._lower, self.spacing, WINDOW)
@@ -297,9 +265,7 @@ class NearFar(FieldEvaluator):
         if not len(cells):
             return
         targets, sources, sums, split = part.targets, part.sources, part.sums, self._split(part.field, part.level)
-        work = np.cumsum(count[cells] * np.diff(targets.starts)[cells])
-        tasks = int(min(64, 1 + work[-1] // 500_000)) if run is on_threads else 1
-        shares = np.split(cells, np.searchsorted(work, work[-1] * np.arange(1, tasks) / tasks))
+        shares = work_shares(count, targets.starts, cells) if run is on_threads else [cells]
         series = split.near[3]
         screened = None if np.abs(series[1:]).max() <= 0.1 * self.tol * abs(series[0]) else (0,)
         octaves = None if split.smooth else split.octaves
@@ -324,9 +290,10 @@ class NearFar(FieldEvaluator):
                     split.middle,
                     screened,
                     octaves,
+                    False,
                 )
 
-        run(add, tasks)
+        run(add, len(shares))
 
     def _tiles_of(self, part: _Part, count: Indices, wanted: npt.NDArray[np.bool_]) -> list[tuple[Array, Indices]]:
         """Return the corners of the tiles that are worth their cost, with their targets, no longer wanted as pairs.
@@ -366,9 +333,9 @@ class NearFar(FieldEvaluator):
         self.tiles += 1
         first, last = low - halo, low + h * self._tile_nodes + halo
         found = whole.sources.within(first, last)
-        shape = _shape(last - first, width)
-        sources = _Cells.of(whole.sources.x[found], first, shape, width)
-        targets = _Cells.of(whole.targets.x[rows], first, shape, width)
+        shape = cell_shape(last - first, width)
+        sources = Cells.of(whole.sources.x[found], first, shape, width)
+        targets = Cells.of(whole.targets.x[rows], first, shape, width)
         weights = whole.weights[found[sources.order]] if isinstance(whole.weights, np.ndarray) else whole.weights
         corner = first - WINDOW_REACH[0] * h
         nodes = deposit(np.empty((1, *(m,) * d)), sources.x, corner, h, weights, None, WINDOW)

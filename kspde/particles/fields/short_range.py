@@ -28,11 +28,11 @@ from kspde.particles.weights import own_and_factor
 from kspde.radial import profile
 from kspde.typing import Array, Comm, Indices
 
-__all__ = ["ScreenedKernel", "ShortRangeSum", "longest_screen"]
+__all__ = ["MOST_PAIRS", "ScreenedKernel", "ShortRangeSum", "longest_screen"]
 
 _TERMS = 4
 #: The largest number of pairs that a rank sums over per step, which takes some minutes.
-_MOST_PAIRS = 1e11
+MOST_PAIRS = 1e11
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ class ShortRangeSum:
         pairs: the number of pairs in neighbouring cells at the last update.
 
     Raises:
-        InputError: a part that does not end within 16 ``scale``.
+        InputError: a part that does not end within 16 ``scale`` of where the kernel is rough.
     """
 
     #: Bytes per particle of all ranks that each rank takes for sorted copies and cells; counted, as there are few
@@ -143,10 +143,10 @@ class ShortRangeSum:
             # Ordered pairs in the same or in adjacent cells.
             around = ndimage.convolve(count.reshape(shape).astype(float), np.ones((3,) * d), mode="constant")
             self.pairs += float(around.ravel() @ count)
-        if self.pairs / comm.size > _MOST_PAIRS:
+        if self.pairs / comm.size > MOST_PAIRS:
             raise InputError(
                 f"the fields need a sum over {self.pairs:.3g} pairs of particles closer than {self.reach:.3g}, the "
-                f"limit is {_MOST_PAIRS * comm.size:.3g} per step: give a larger eps or field_tol, or fewer particles"
+                f"limit is {MOST_PAIRS * comm.size:.3g} per step: give a larger eps or field_tol, or fewer particles"
             )
 
     def add(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
@@ -165,7 +165,8 @@ def longest_screen(kernel: Kernel, tol: float) -> float:
 
 def _reach(rest: Kernel, kernel: Kernel, dimension: int, scale: float, *, tol: float, slope: bool) -> float:
     """Return the distance beyond which the rest and its integral are below ``tol``/4, relative to the kernel's."""
-    r = scale * np.linspace(0.05, 16.0, 320)
+    # A kernel that has an end, or is as rough at a distance, has a rest there too.
+    r = 0.05 * scale * np.arange(1, math.ceil(20 * (16 + kernel.oscillation / scale)) + 1)
     reach = float(r[0])
     for derived in (False, True)[: 1 + slope]:
         size = np.abs(profile(rest, dimension, r, tol=0.02 * tol, slope=derived))
@@ -176,6 +177,8 @@ def _reach(rest: Kernel, kernel: Kernel, dimension: int, scale: float, *, tol: f
         where = np.flatnonzero(bad)
         # What lies beyond the last distance is not seen: the integral must have ended before.
         if len(where) and where[-1] >= len(r) - 16:
-            raise InputError(f"the short-range part of a kernel does not end within {r[-1]:.3g}: give a larger eps")
+            raise InputError(
+                f"the short-range part of a kernel does not end within {r[-1]:.3g}: give a larger field_tol"
+            )
         reach = max(reach, float(r[where[-1] + 1]) if len(where) else 0.0)
     return reach

@@ -1,0 +1,187 @@
+"""Fields of kernels that end at a distance: sums over neighbours against those over all pairs; where a grid is taken.
+
+Sources lie off the origin and are several at one place; weights have both signs.
+"""
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+import kspde
+from kspde.evidence.ensemble import _StackedByReplica
+from kspde.particles.fields import FieldOptions, compact
+from kspde.particles.fields.base import Extent
+from kspde.particles.region import Region
+from kspde.runtime.parallel import alone
+
+L = 1.3
+KERNELS = [
+    kspde.CompactBump(eps=0.8),
+    kspde.Identity(strength=-2.0) * kspde.CompactBump(eps=1.1, power=3),
+    kspde.CompactBump(eps=1.7, power=30),
+    kspde.SmoothBump(eps=0.9),
+]
+
+
+def cloud(d, n=140, seed=3):
+    x = 0.6 * np.random.default_rng(seed).normal(size=(n, d)) + np.array([0.4, -0.3, 0.2])[:d]
+    x[7:11] = x[7]
+    x[12] = x[11] + 1e-9
+    return x
+
+
+def sums(kernel, x, sources, weights):
+    """Σ_j w_j K(x − X_j) and its gradient, by arrays of all pairs."""
+    z = x[:, None] - sources
+    r = np.linalg.norm(z, axis=2)
+    d = x.shape[1]
+    slopes = kernel.slope(r, d) / np.maximum(r, 1e-300)
+    return kernel.profile(r, d) @ weights, np.einsum("ij,ijd,j->id", slopes, z, weights)
+
+
+def images(x, weights, reach, periodic):
+    out, far = [], int(np.ceil(reach / (2 * L))) + 1
+    for cell in product(range(-far, far + 1), repeat=x.shape[1]):
+        flip = np.where(np.array(cell) % 2 == 1, -1.0, 1.0) if not periodic else 1.0
+        out.append(flip * x + 2 * L * np.array(cell))
+    return np.concatenate(out), np.tile(weights, len(out))
+
+
+def evaluator_of(fields, weights, comm, d, region=None, **options):
+    out = FieldOptions(**options).evaluator(fields, dimension=d, weights=weights, comm=comm, region=region)
+    assert isinstance(out, compact.CompactFields)
+    return out
+
+
+@pytest.mark.parametrize("place", ["free", "walls", pytest.param("torus", marks=pytest.mark.one_rank)])
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_sums_over_neighbours_are_exact(d, place, comm, monkeypatch):
+    """Fields of two species, one with weights of its own, beside a kernel without an end: to round-off."""
+    monkeypatch.setattr(compact, "_BUILDING", np.inf)  # no grid
+    region = None if place == "free" else Region(half_width=L, periodic=place == "torus")
+    n, m = (40, 20) if d == 3 else (140, 90)
+    x = {"u": cloud(d, n), "v": cloud(d, m, seed=4)}
+    w = {"u": np.random.default_rng(d).normal(size=n), "v": np.full(m, 0.3)}
+    kernels = [k.in_dimension(d) for k in KERNELS]
+    smooth = (kspde.Yukawa(strength=2.0, screening=1.5) * kspde.GaussianMollifier(eps=0.6)).in_dimension(d)
+    fields = tuple(
+        kspde.Field(name=f"c{i}", kernel=k, source="uv"[i % 2], gradient=i != 2) for i, k in enumerate(kernels)
+    )
+    fields = (kspde.Field(name="s", kernel=smooth), *fields) if d < 3 else fields
+    if region is not None:
+        for each in x.values():
+            region.fold(each)
+    mine = {name: np.arange(comm.rank, len(each), comm.size) for name, each in x.items()}
+    local = {name: np.ascontiguousarray(x[name][rows]) for name, rows in mine.items()}
+    weights = {"u": w["u"][mine["u"]].copy(), "v": 0.3}
+    evaluator = evaluator_of(fields, weights, comm, d, region, field_tol=1e-3)
+    everyone = np.concatenate(list(x.values()))
+    evaluator.update(local, Extent(everyone.min(axis=0), everyone.max(axis=0)))
+    for target, (f, kernel) in product("uv", zip(fields[-4:], kernels, strict=True)):
+        c = evaluator.at(target, local[target])
+        if region is None:
+            sources, shares = x[f.source], w[f.source]
+        else:
+            sources, shares = images(x[f.source], w[f.source], kernel.support, region.periodic)
+        value, gradient = sums(kernel, local[target], sources, shares)
+        scale, _ = sums(kernel, x[f.source], sources, np.abs(shares))
+        assert np.abs(c[f.name] - value).max(initial=0) < 1e-12 * np.abs(scale).max()
+        if f.gradient:
+            error = np.abs(c.gradient(f.name) - gradient).max(initial=0)
+            assert error < 1e-12 * np.abs(kernel.slope(np.linspace(0, 2, 99), d)).max() * np.abs(shares).sum()
+    assert evaluator.summary()["pairs"] > 0
+    if region is None or d > 1:
+        return
+    beyond = np.array([[L + 0.2], [-L - 0.1]])  # stages of a step, before they are folded
+    value, gradient = evaluator.at("u", beyond)["c0"], evaluator.at("u", beyond).gradient("c0")
+    sources, shares = images(x["u"], w["u"], 2.0, region.periodic)
+    np.testing.assert_allclose(value, sums(kernels[0], beyond, sources, shares)[0], rtol=0, atol=1e-11)
+    np.testing.assert_allclose(gradient, sums(kernels[0], beyond, sources, shares)[1], rtol=0, atol=1e-11)
+
+
+@pytest.mark.one_rank
+@pytest.mark.parametrize("periodic", [None, True])
+def test_a_grid_is_taken_where_it_is_faster(periodic):
+    """Both agree within the tolerance; the choice follows from the positions, so that a resumed run makes it too."""
+    x = cloud(1, 6000)
+    region = None if periodic is None else Region(half_width=L, periodic=periodic)
+    if region is not None:
+        region.fold(x)
+    kernel = kspde.CompactBump(eps=1.2).in_dimension(1)
+    fields, extent = (kspde.Field(name="c", kernel=kernel, gradient=True),), Extent(x.min(axis=0), x.max(axis=0))
+    found = []
+    for options in ({}, {"memory_limit": 1e3}):
+        evaluator = evaluator_of(fields, {"u": 1 / 6000}, alone(), 1, region, **options)
+        evaluator.update({"u": x}, extent)
+        assert ("modes" in evaluator.summary()) == (not options)
+        c = evaluator.at("u", x)
+        found.append((c["c"].copy(), c.gradient("c").copy()))
+    for grid, near in zip(*found, strict=True):
+        assert 0 < np.abs(grid - near).max() < 1e-6 * np.abs(near).max()
+    again = evaluator_of(fields, {"u": 1 / 6000}, alone(), 1, region)
+    again.update({"u": x}, extent)
+    state = again.state()
+    again.update({"u": 0.99 * x}, Extent(0.99 * x.min(axis=0), 0.99 * x.max(axis=0)))
+    resumed = evaluator_of(fields, {"u": 1 / 6000}, alone(), 1, region)
+    resumed.restore(state)
+    resumed.update({"u": 0.99 * x}, Extent(0.99 * x.min(axis=0), 0.99 * x.max(axis=0)))
+    np.testing.assert_array_equal(resumed.at("u", x)["c"], again.at("u", x)["c"])
+
+
+@pytest.mark.one_rank
+def test_too_many_pairs_are_refused_with_true_remedies(monkeypatch):
+    monkeypatch.setattr(compact, "MOST_PAIRS", 3e4)
+
+    def update(n, eps):
+        x = cloud(2, n)
+        kernel = kspde.CompactBump(eps=eps).in_dimension(2)
+        fields = (kspde.Field(name="c", kernel=kernel, gradient=True),)
+        evaluator = evaluator_of(fields, {"u": 1 / n}, alone(), 2, memory_limit=1e4)
+        evaluator.update({"u": x}, Extent(x.min(axis=0), x.max(axis=0)))
+
+    with pytest.raises(
+        kspde.InputError, match=r"closer than 0.8, the limit is 3e.04 per step.*fewer particles or a sm"
+    ):
+        update(300, 0.8)
+    update(120, 0.8)
+    update(300, 0.2)
+
+
+@pytest.mark.one_rank
+@pytest.mark.parametrize(("d", "power", "eps"), [(3, 4, 0.7), (3, 3, 4.0), (2, 3, 1.0), (2, 4, 0.3)])
+def test_particles_of_bumps_take_no_grid(d, power, eps):
+    """A step of particles whose kernels no grid resolves in memory, or in less than minutes."""
+    model = kspde.CrossDiffusion(a=((1.0,),), sigma=(0.1,), dimension=d, species=("u",))
+    u0 = kspde.GaussianMixture(weights=[1.0], means=[[1.0] + [0.0] * (d - 1)], stds=[0.6])
+    bump = kspde.CompactBump(eps=eps, power=power)
+    cloud = kspde.simulate(model, u0, n=300, t_end=1e-3, dt=1e-3, mollifier=bump, seed=1)
+    assert cloud.timings["setup"] + cloud.timings["loop"] < 20.0
+
+
+@pytest.mark.one_rank
+def test_replicas_of_growing_particles_have_their_own_weights():
+    n, replicas = 450, 2
+    x = np.random.default_rng(0).normal(size=(n * replicas, 2))
+    w = np.random.default_rng(1).uniform(0.1, 1.0, size=len(x))
+    smooth = (kspde.Yukawa(strength=3.0) * kspde.GaussianMollifier(eps=0.8)).in_dimension(2)
+    bump = kspde.CompactBump(eps=0.8).in_dimension(2)
+    fields = (kspde.Field(name="c", kernel=smooth), kspde.Field(name="b", kernel=bump))
+    evaluator = _StackedByReplica(
+        fields,
+        group=n,
+        replicas=replicas,
+        include_self=True,
+        dimension=2,
+        weights={"u": w},
+        tol=1e-4,
+        comm=alone(),
+    )
+    evaluator.update({"u": x}, Extent(x.min(axis=0), x.max(axis=0)))
+    c = evaluator.at("u", x)
+    for first in (0, n):
+        own, few = slice(first, first + n), slice(first, first + 9)
+        r = np.linalg.norm(x[few, None] - x[own], axis=2)
+        for name, kernel in (("c", smooth), ("b", bump)):
+            exact = kernel.profile(r, 2) @ w[own]
+            assert np.abs(c[name][few] - exact).max() < 1e-4 * exact.max()
