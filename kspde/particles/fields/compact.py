@@ -37,7 +37,7 @@ __all__ = ["CompactFields", "NeighbourSum", "is_compact"]
 
 #: Seconds on one core: per pair, by polynomials or by tables; per point and transform of a grid, and per particle. A
 #: grid that is followed for some dozens of steps takes half as long again to build.
-_PAIR, _TABULATED, _POINT, _PARTICLE, _BUILDING = 2e-9, 6e-9, 15e-9, 2e-7, 1.5
+_PAIR, _BY_TABLES, _POINT, _PARTICLE, _BUILDING = 2e-9, 6e-9, 15e-9, 2e-7, 1.5
 
 
 def is_compact(field: Field) -> bool:
@@ -141,8 +141,8 @@ class NeighbourSum(FieldEvaluator):
 
     def seconds(self, pairs: float) -> float:
         """Return the time that so many pairs take a core of each rank."""
-        tabulated = any(profile.octaves is not None for profile in self._profiles.values())
-        return (_TABULATED if tabulated else _PAIR) * pairs / float(self.comm.size)
+        by_tables = any(profile.octaves is not None for profile in self._profiles.values())
+        return (_BY_TABLES if by_tables else _PAIR) * pairs / float(self.comm.size)
 
     def _targets(self, x: Array, cells: Cells) -> Cells:
         return Cells.of(x, cells.lower, cells.shape, cells.width)

@@ -165,8 +165,8 @@ def longest_screen(kernel: Kernel, tol: float) -> float:
 
 def _reach(rest: Kernel, kernel: Kernel, dimension: int, scale: float, *, tol: float, slope: bool) -> float:
     """Return the distance beyond which the rest and its integral are below ``tol``/4, relative to the kernel's."""
-    # A kernel that has an end, or is as rough at a distance, has a rest there too.
-    r = 0.05 * scale * np.arange(1, math.ceil(20 * (16 + kernel.oscillation / scale)) + 1)
+    # A kernel that ends at a distance is rough there, and has a rest.
+    r = scale * np.linspace(0.05, 16.0 + kernel.oscillation / scale, 320 + math.ceil(20 * kernel.oscillation / scale))
     reach = float(r[0])
     for derived in (False, True)[: 1 + slope]:
         size = np.abs(profile(rest, dimension, r, tol=0.02 * tol, slope=derived))
