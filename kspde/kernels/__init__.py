@@ -27,6 +27,7 @@ from kspde.kernels.bumps import CompactBump, SmoothBump
 from kspde.kernels.gaussian import GaussianMollifier
 from kspde.kernels.identity import Identity
 from kspde.kernels.log_potential import LogPotential
+from kspde.kernels.logarithm import Logarithm
 from kspde.kernels.matern import MaternMollifier
 from kspde.kernels.riesz import Riesz
 from kspde.kernels.yukawa import Yukawa
@@ -39,6 +40,7 @@ __all__ = [
     "Identity",
     "Kernel",
     "LogPotential",
+    "Logarithm",
     "MaternMollifier",
     "Mollifier",
     "Multiple",

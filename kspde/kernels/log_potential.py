@@ -13,7 +13,7 @@ from kspde.kernels.base import Kernel
 from kspde.radial import spherical_wave
 from kspde.typing import Array
 
-__all__ = ["LogPotential"]
+__all__ = ["SURFACE", "LogPotential", "ball"]
 
 #: The derivative of the fundamental solution is −r^(1−d) over the surface of the unit sphere.
 SURFACE = {1: 2.0, 2: 2 * math.pi, 3: 4 * math.pi}
@@ -83,11 +83,11 @@ class LogPotential(Kernel):
         rest = (1 - spherical_wave(dimension, z)) / np.where(near, 1.0, z) ** 2
         d = dimension
         series = (1 - z**2 / (4 * (d + 2)) * (1 - z**2 / (6 * (d + 4)))) / (2 * d)
-        ball = self.profile(np.array(radius), d) * radius**d * _ball(d, z)
-        return np.asarray(self.strength * radius**2 * np.where(near, series, rest) + ball)
+        rim = self.profile(np.array(radius), d) * radius**d * ball(d, z)
+        return np.asarray(self.strength * radius**2 * np.where(near, series, rest) + rim)
 
 
-def _ball(dimension: int, z: Array) -> Array:
+def ball(dimension: int, z: Array) -> Array:
     """Return the transform of the indicator function of the unit ball."""
     from scipy.special import j1, spherical_jn
 

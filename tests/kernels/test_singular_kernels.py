@@ -16,11 +16,14 @@ SINGULAR = [
     kspde.Yukawa(screening=0.3),
     kspde.Yukawa(screening=1e-5),
     kspde.Riesz(s=0.6, strength=-2.0),
+    kspde.Logarithm(strength=1.5),
 ]
 CONVOLVED = [
     (kspde.LogPotential(strength=2.0), kspde.GaussianMollifier(eps=0.4)),
     (kspde.Yukawa(strength=2.0, screening=0.0), kspde.MaternMollifier(eps=0.4, order=3)),
     (kspde.Riesz(s=0.6), kspde.CompactBump(eps=0.7)),
+    (kspde.Logarithm(), kspde.GaussianMollifier(eps=0.4)),
+    (kspde.Logarithm(), kspde.CompactBump(eps=0.7)),
     (kspde.Riesz(s=0.6), kspde.GaussianMollifier(eps=0.4)),
 ]
 
