@@ -3,6 +3,7 @@
 from kspde.models.base import Field, FieldValues, Model, Moment
 from kspde.models.cross_diffusion import CrossDiffusion, ShigesadaKawasakiTeramoto
 from kspde.models.drivers import DRIVERS, LinearDriver, PowerDriver, TabulatedDriver
+from kspde.models.gases import LogGas, RieszGas
 from kspde.models.keller_segel import KellerSegel
 from kspde.models.landau import LandauMaxwell
 from kspde.models.local_sensing import LocalSensing, SignalDependentKellerSegel
@@ -29,10 +30,12 @@ __all__ = [
     "LandauMaxwell",
     "LinearDriver",
     "LocalSensing",
+    "LogGas",
     "Model",
     "Moment",
     "OnePlusExponentialMotility",
     "PowerDriver",
+    "RieszGas",
     "ShigesadaKawasakiTeramoto",
     "SignalDependentKellerSegel",
     "TabulatedDriver",
@@ -48,4 +51,6 @@ MODELS: dict[str, type[Model]] = {
     "density-dependent-volatility": DensityDependentVolatility,
     "landau-maxwell": LandauMaxwell,
     "keller-segel": KellerSegel,
+    "log-gas": LogGas,
+    "riesz-gas": RieszGas,
 }

@@ -14,8 +14,10 @@ from kspde.models import (
     CrossDiffusion,
     DensityDependentVolatility,
     LinearDriver,
+    LogGas,
     Model,
     PowerDriver,
+    RieszGas,
     SignalDependentKellerSegel,
 )
 from kspde.papers.theory.cross_diffusion import entropy_decays, interaction_range, small_data_constant, sobolev_norm
@@ -232,3 +234,25 @@ def _largest(u0: InitialDensity) -> float:
     """Return the largest of ten thousand values of a density on the line."""
     reach = u0.reach(1e-6)
     return float(u0(np.linspace(-reach, reach, 10_001)[:, None]).max())
+
+
+@hypotheses.register
+def _log_gas(
+    model: LogGas, *, u0: InitialDensity | None = None, eps: float | None = None, n: int | None = None
+) -> tuple[Hypothesis, ...]:
+    """The bound below of the free energy."""
+    mass, least = 1.0 if u0 is None else u0.mass, -2.0 * model.dimension * model.noise
+    because = f"strength * mass = {model.strength * mass:g}"
+    asked = f"strength * mass > -2 d noise = {least:g}"
+    met = model.strength * mass > least
+    return (Hypothesis("the logarithmic Hardy-Littlewood-Sobolev inequality", asked, met, because, parameter=True),)
+
+
+@hypotheses.register
+def _riesz_gas(
+    model: RieszGas, *, u0: InitialDensity | None = None, eps: float | None = None, n: int | None = None
+) -> tuple[Hypothesis, ...]:
+    """Repulsion, without which particles stick together where they meet."""
+    because = f"strength = {model.strength:g}" + ("" if eps is None else f", eps = {eps:g}")
+    met = model.strength >= 0 or eps is not None
+    return (Hypothesis("Serfaty's mean-field limit (2020)", "strength >= 0, or eps", met, because, parameter=True),)
