@@ -128,16 +128,19 @@ def simulate(
         memory_limit: the bytes that the mesh, or the modes, of a rank may take. Kernels that need a finer mesh (a small
             ε, a slow symbol) are split into what a mesh carries and a sum over neighbours, or refused with the numbers.
         include_self: whether j = i is in the sum, as printed in (1.3); None: unless a kernel is singular. Singular
-            kernels, which need no ``eps``, are summed over j ≠ i, and pairs at the same place add nothing.
+            kernels, which need no ``eps``, are summed over j ≠ i, and pairs at the same place add nothing. Pairs too
+            close for the time step move by bounded, opposite displacements
+            (:mod:`kspde.particles.fields.close_pairs` states the bias).
         save: times that steps end at, statistics to record there ("moments", "minimal_distance", "histogram",
             "field_fluctuations", or objects of :mod:`kspde.particles.statistics` with their arguments), and a function
             that is called with the snapshot, a cloud whose arrays are the run's own: copy what is kept.
         checkpoint: where and how often checkpoints are written; SIGTERM or SIGHUP then writes one and stops the run.
         resume: whether to resume from the newest checkpoint of this same run, where there is one. The result is that of
             an uninterrupted run: bitwise on as many ranks and threads, to round-off on others.
-        on_blow_up: what to do about particles that collapse into a cluster whose size is that of ε
-            (``kspde.particles.collapse``): "warn", "stop" the run with a ``BlowUpError``, or "ignore".
-            Unlike for ``solve`` the default is "warn": the particles still follow their own system.
+        on_blow_up: what to do about particles that collapse into a cluster whose size is that of ε, or, where a kernel
+            is singular, into one that sticks (``kspde.particles.collapse``): "warn", "stop" the run with a
+            ``BlowUpError``, or "ignore". Unlike for ``solve`` the default is "warn": the particles still follow their
+            own system.
         progress: a function called on every rank after every step with t/``t_end``.
         comm: the MPI communicator; all of MPI's ranks unless given.
 

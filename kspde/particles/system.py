@@ -11,7 +11,7 @@ import numpy as np
 
 from kspde.errors import ConvergenceError, InputError, place_of
 from kspde.models import FieldValues, Model
-from kspde.models.coefficients import drift_of, growth_of
+from kspde.models.coefficients import diffusion_of, drift_of, growth_of
 from kspde.particles.fields.base import Extent, FieldEvaluator
 from kspde.particles.fields.close_pairs import ClosePairs
 from kspde.particles.observation import Observation, Tallies, observe
@@ -157,7 +157,7 @@ class System:
         if not self.evaluator.singular:
             return
         with together(self.comm):
-            found = [self._sensitivity(name) for name in self.positions]
+            found = [self.sensitivity(name) for name in self.positions]
         strength = float(reduced(self.comm, np.array([max(found)]), "MAX")[0])
         if 0.0 < strength < math.inf:
             self._close.begin(h * strength, self.positions, self.evaluator.weights)
@@ -167,14 +167,21 @@ class System:
     def _close(self) -> ClosePairs:
         return ClosePairs(self.evaluator.singular, self.model.dimension, self.comm)
 
-    def _sensitivity(self, species: str) -> float:
-        """Return the largest derivative of the drift by a singular gradient, at some particles. Rank-local."""
-        x, stride = self.positions[species], max(1, self.counts[species] // _SAMPLE)
+    def largest_diffusion(self, species: str) -> float:
+        """Return the largest diffusion coefficient at some particles. Rank-local."""
+        c = self._some(species)
+        return float(np.max(np.abs(diffusion_of(self.model, species, c)), initial=0.0)) if len(c.points) else 0.0
+
+    def _some(self, species: str) -> FieldValues:
+        """Return the prepared fields at some 16 particles of all ranks. Rank-local."""
+        stride = max(1, self.counts[species] // _SAMPLE)
         rows = slice(-self.first_row(species) % stride, None, stride)
-        if not len(x[rows]):
-            return 0.0
-        c = self.evaluator.part(species, x, rows)
-        drift = drift_of(self.model, species, c)
+        return self.evaluator.part(species, self.positions[species], rows)
+
+    def sensitivity(self, species: str) -> float:
+        """Return the largest derivative of the drift by a singular gradient, at some particles. Rank-local."""
+        c = self._some(species)
+        drift = drift_of(self.model, species, c) if len(c.points) else None
         if drift is None:
             return 0.0
         found = [0.0]

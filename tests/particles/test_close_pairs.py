@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,10 @@ import kspde
 from kspde.particles.fields import FieldOptions
 from kspde.particles.fields.base import Extent
 from kspde.particles.fields.close_pairs import ClosePairs
+from kspde.particles.schemes import SCHEMES
+from kspde.particles.start import Seed
+from kspde.particles.system import System
+from kspde.runtime.random import Philox
 
 KAPPA = 1 / 3
 
@@ -82,3 +88,84 @@ def test_a_pair_is_tamed_only_where_a_step_does_not_resolve_it(comm):
         x = np.array([[0.0, 0.0], [r, 0.0]])
         moved = 0.01 * tamed(x, w, 2, kernel, 0.01, comm)[:, 0]
         np.testing.assert_allclose(moved[0] - moved[1], r, rtol=1e-4)  # φ → 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vortices(kspde.Model):
+    """dX = Σ_{j≠i} w_j K(X_i − X_j) dt, K = x^⊥/(2π|x|²)."""
+
+    diffusion: float = 0.0
+
+    @property
+    def fields(self):
+        return (kspde.Field(name="c", kernel=kspde.LogPotential(), gradient=True, value=False),)
+
+    def drift(self, species, c):
+        return c.perp("c")
+
+
+def separated(steps, comm, scheme="weak-2"):
+    """Return where 30 vortices of unequal strength on a lattice are after a time 1."""
+    x = np.stack(np.meshgrid(np.arange(6), np.arange(5)), axis=-1).reshape(-1, 2) * 0.4
+    x = x + 0.02 * np.random.default_rng(0).normal(size=x.shape)
+    w = 2 * np.pi / 30 * np.random.default_rng(1).uniform(0.5, 1.5, 30)
+    evaluator = FieldOptions(method="direct").evaluator(Vortices().fields, dimension=2, weights={"u": w}, comm=comm)
+    system = System(
+        model=Vortices(),
+        evaluator=evaluator,
+        positions={"u": x.copy()},
+        ids={"u": np.arange(30, dtype=np.uint64)},
+        counts={"u": 30},
+        noise=Philox(0),
+        comm=comm,
+    )
+    for step in range(steps):
+        system.observe()
+        system.prepare(step / steps)
+        SCHEMES[scheme](1 / steps).advance(system, step, step / steps, 1 / steps)
+    return system.positions["u"], w @ (system.positions["u"] - x)
+
+
+@pytest.mark.one_rank
+def test_separated_vortices_have_order_two(comm):
+    coarse, middle, finest = (separated(steps, comm)[0] for steps in (16, 32, 128))
+    errors = [np.sqrt(np.mean((x - finest) ** 2)) for x in (coarse, middle)]
+    assert errors[1] < 3e-5
+    assert np.log2(errors[0] / errors[1]) > 1.97  # 2.09: the finest run has an error too
+
+
+@pytest.mark.one_rank
+@pytest.mark.parametrize("scheme", ["euler-maruyama", "weak-2"])
+def test_the_centre_is_kept_without_noise(scheme, comm):
+    assert np.abs(separated(1, comm, scheme)[1]).max() < 1e-14  # a step so long that pairs are tamed
+
+
+@pytest.mark.one_rank
+@pytest.mark.parametrize(("scheme", "bias"), [("euler-maruyama", 0.04), ("weak-2", 0.02)])
+def test_pairs_that_touch_spread_as_they_should(scheme, bias, comm):
+    """d/dt E|X|² = 4 − (M/2π)(1 − 1/N) = 2.2 per particle, N = 10, M = 4π: 200 increments less their martingales."""
+    mass, n, h = 4 * np.pi, 10, 0.005
+    u0 = kspde.GaussianMixture(weights=[1.0], means=[[0.0, 0.0]], stds=[0.4], mass=mass)
+    rates = []
+    for replica in range(20):
+        path: list[np.ndarray] = []
+        ids, noise = np.arange(n, dtype=np.uint64), Seed(3, replica).noise
+        times = h * np.arange(11)
+
+        def keep(cloud, path=path):
+            path.append(np.concatenate(comm.allgather(cloud.positions.copy())))
+
+        kspde.simulate(
+            kspde.KellerSegel(chi=1.0), u0, n=n, t_end=times[-1], dt=h, scheme=scheme, seed=3, replica=replica,
+            save=kspde.SaveAt(times=times, callback=keep),
+        )  # fmt: skip
+        total = np.sum(path[-1] ** 2) - np.sum(path[0] ** 2)
+        for step, x in enumerate(path[:-1]):
+            z = noise.normals(ids, step, 2 if scheme == "euler-maruyama" else 4)
+            z = z if z.shape[1] == 2 else (z[:, :2] + z[:, 2:]) / np.sqrt(2)
+            eta = np.sqrt(2 * h) * z
+            total -= np.sum(2 * x * eta + eta**2 - 2 * h)
+        rates.append(total / n / times[-1])
+    error = np.std(rates) / np.sqrt(len(rates))
+    assert error < 0.05
+    assert abs(np.mean(rates) - 2.2) < bias + 3 * error

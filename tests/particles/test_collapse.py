@@ -64,3 +64,31 @@ def test_what_is_no_collapse_is_not(mass, std, eps) -> None:
 def test_no_other_action() -> None:
     with pytest.raises(kspde.InputError, match="on_blow_up = 'go' is not valid"):
         said(drop(1.0), t_end=0.1, eps=0.05, on_blow_up="go")
+
+
+def without_mollifier(mass, n, t_end, **options):
+    """Return the reports of the particles of −Δc = u."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        options = {"dt": 1e-3, "seed": 3, "method": "direct"} | options
+        cloud = kspde.simulate(kspde.KellerSegel(chi=1.0), drop(mass), n=n, t_end=t_end, **options)
+    assert np.all(np.isfinite(cloud.positions))
+    return [str(w.message) for w in caught if "have collapsed" in str(w.message)]
+
+
+def test_a_cluster_that_sticks_is_reported(comm) -> None:
+    """Mass 16π: the density blows up at t = .081, of the particles one half sticks in a point."""
+    lines = without_mollifier(16 * np.pi, 300, 0.16)
+    assert len(lines) == (comm.rank == 0)
+    for line in lines:
+        assert 0.06 <= float(line.split(" at t = ")[1].split(":")[0]) <= 0.11
+        place = np.array([float(x) for x in line.split(" of (")[1].split(")")[0].split(",")])
+        assert np.abs(place - (1.0, -0.5)).max() < 0.2
+    with pytest.raises(kspde.BlowUpError, match=r"the particles of u have collapsed at t = 0\.\d+: since then"):
+        without_mollifier(16 * np.pi, 300, 0.16, on_blow_up="stop")
+
+
+@pytest.mark.one_rank
+@pytest.mark.parametrize(("mass", "n", "t_end"), [(4 * np.pi, 2, 0.5), (4 * np.pi, 200, 0.3), (8 * np.pi, 50, 0.5)])
+def test_pairs_that_touch_and_part_are_not(mass, n, t_end) -> None:
+    assert not without_mollifier(mass, n, t_end)

@@ -33,12 +33,12 @@ from kspde.particles.weights import own_and_factor, weight_of
 from kspde.runtime.compiled import compiled, compiled_parallel, inlined, prange
 from kspde.typing import Array, Comm, Indices
 
-__all__ = ["ClosePairs"]
+__all__ = ["ClosePairs", "distance"]
 
 #: κ: pairs that would move by a larger share of their distance per step are tamed.
 _KAPPA = 1.0 / 3.0
 #: Pairs in the same cell, per particle, above which cells are made smaller.
-_CROWDED = 16
+_CROWDED = 4
 
 
 class ClosePairs:
@@ -76,16 +76,17 @@ class ClosePairs:
                 own, factor = own_and_factor(weights[f.source], lambda w: everyones(w, self._comm))
                 order, starts, side, per_width = _cells(x, reach)
                 ordered = factor if own is None else own[order]
-                self._sources[f.name] = x[order], ordered, starts, side, per_width, reach**2
+                self._sources[f.name] = x[order], order, ordered, starts, side, per_width, reach**2
 
     def add(self, field: str, species: str, x: Array, gradient: Array) -> None:
         """Turn the gradient of a field at particles of a species into the tamed one. Rank-local."""
         if field in self._sources:
-            sources, weights, starts, side, per_width, reach2 = self._sources[field]
+            sources, order, weights, starts, side, per_width, reach2 = self._sources[field]
+            visits = order if len(order) == len(x) else np.arange(len(x))  # neighbours one after the other
             _, (_, slopes, least) = self._tables[field]
             _add(
-                gradient, x, self._weights[species], sources, weights, starts, side, per_width, reach2, slopes, least,
-                self._scale, (0,) * self._dimension,
+                gradient, visits, x, self._weights[species], sources, weights, starts, side, per_width, reach2, slopes,
+                least, self._scale, (0,) * self._dimension,
             )  # fmt: skip
 
     def _reach(self, f: Field) -> float:
@@ -95,12 +96,7 @@ class ClosePairs:
             return 0.0
         power = math.ceil(2.0 * math.log2(share))  # few different reaches, all a little too large
         if (f.name, power) not in self._reaches:
-            low, high = -150.0, 150.0
-            for _ in range(40):
-                middle = 0.5 * (low + high)
-                far = 2.0 ** (0.5 * power) * abs(self._slope(f, 2.0**middle)) / 2.0**middle <= _KAPPA
-                low, high = (low, middle) if far else (middle, high)
-            self._reaches[f.name, power] = 2.0**high if low > -150.0 else 0.0
+            self._reaches[f.name, power] = distance(f, self._dimension, 2.0 ** (0.5 * power) / _KAPPA)
         reach = self._reaches[f.name, power]
         octave = math.ceil(math.log2(reach)) if reach > 0 else 0
         if reach > 0 and self._tables.get(f.name, (None,))[0] != octave:
@@ -108,24 +104,32 @@ class ClosePairs:
             self._tables[f.name] = octave, octave_tables(profile, slope, 2.0**octave)
         return reach
 
-    def _slope(self, f: Field, r: float) -> float:
-        return float(f.kernel.slope(np.array([r]), self._dimension)[0])
+
+def distance(f: Field, dimension: int, share: float) -> float:
+    """Return the r at which share |K'(r)|/r = 1, which falls with r; 0 if it is below 2^-150."""
+    low, high = -150.0, 150.0
+    for _ in range(45):
+        middle = 0.5 * (low + high)
+        r = 2.0**middle
+        far = share * abs(float(f.kernel.slope(np.array([r]), dimension)[0])) <= r
+        low, high = (low, middle) if far else (middle, high)
+    return 2.0**high if low > -150.0 else 0.0
 
 
 def _cells(x: Array, reach: float) -> tuple[Indices, Indices, int, float]:
     """Return the order of positions by cell, the first place of each cell, the cells per direction, and 1/width.
 
-    Cells are at least as wide as the reach. There are about as many as positions: they cover the cloud, or, if smaller
-    ones are needed where it is crowded, are those of a torus that the plane is wound on.
+    Cells are at least as wide as the reach. There are about as many as positions, those of a torus that space is wound
+    on: as wide as most of the cloud, or less if it is crowded somewhere.
     """
     n, d = x.shape
     side = max(3, math.ceil(n ** (1 / d)))
-    width = max(reach, float(np.ptp(x, axis=0).max(initial=0.0)) / side)
+    width = max(reach, 3.0 * float(np.std(x, axis=0).max()) / side)
     while True:
         order, starts, crowd = _order(x, 1.0 / width, side)
         if crowd <= _CROWDED * n or width <= reach:
             return order, starts, side, 1.0 / width
-        width = max(reach, 0.25 * width)
+        width = max(reach, 0.5 * width)
 
 
 @inlined
@@ -160,6 +164,7 @@ def _order(x: Array, per_width: float, side: int) -> Any:
 @compiled_parallel
 def _add(
     gradient: Array,
+    visits: Indices,
     x: Array,
     own: float | Array,
     sources: Array,
@@ -175,7 +180,8 @@ def _add(
 ) -> None:
     """Subtract (1 − κ/q)³ w_j K'(r)/r (x_i − X_j) over the sources X_j with q > κ from the gradient at x_i."""
     d = len(directions)
-    for i in prange(len(x)):
+    for k in prange(len(x)):
+        i = visits[k]
         a0 = _cell(x[i, 0], per_width, side)
         a1 = _cell(x[i, 1], per_width, side) if d > 1 else 0
         a2 = _cell(x[i, 2], per_width, side) if d > 2 else 0

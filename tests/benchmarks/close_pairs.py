@@ -1,0 +1,220 @@
+"""Steps of particles with singular kernels: bias in dt, order of the drift, times of collapse.
+
+Run as ``python tests/benchmarks/close_pairs.py``; it writes results/close_pairs.md in some minutes.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from mpi4py import MPI
+
+import kspde
+from kspde.particles.fields import FieldOptions
+from kspde.particles.schemes import scheme_of
+from kspde.particles.system import System
+from kspde.runtime.random import Philox
+
+COMM = MPI.COMM_SELF
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vortices(kspde.Model):
+    """dX = Σ_{j≠i} w_j K(X_i − X_j) dt + √(2ν) dB, K = x^⊥/(2π|x|²)."""
+
+    viscosity: float = 0.0
+
+    @property
+    def fields(self):
+        return (kspde.Field(name="c", kernel=kspde.LogPotential(), gradient=True, value=False),)
+
+    def diffusion(self, species, c):
+        return self.viscosity
+
+    def drift(self, species, c):
+        return c.perp("c")
+
+
+def system(model, x, w, seed=0):
+    """Return the particles at x with weights w, whose fields are sums over all pairs."""
+    n = len(x)
+    evaluator = FieldOptions(method="direct").evaluator(
+        model.fields, dimension=model.dimension, weights={"u": w}, comm=COMM
+    )
+    return System(
+        model=model,
+        evaluator=evaluator,
+        positions={"u": x.copy()},
+        ids={"u": np.arange(n, dtype=np.uint64)},
+        counts={"u": n},
+        noise=Philox(seed),
+        comm=COMM,
+    )
+
+
+def run(particles, scheme, h, steps, look=lambda step: None):
+    """Take steps."""
+    scheme = scheme_of(scheme, h)
+    for step in range(steps):
+        particles.observe()
+        particles.prepare(step * h)
+        look(step)
+        scheme.advance(particles, step, step * h, h)
+
+
+def noise(particles, scheme, step, h):
+    """Return the increments √(2D h) ξ of a step with D = 1."""
+    ids = particles.ids["u"]
+    if scheme == "euler-maruyama":
+        return math.sqrt(2 * h) * particles.noise.normals(ids, step, 2)
+    u, w = np.split(particles.noise.normals(ids, step, 4), 2, axis=1)
+    return math.sqrt(h) * (u + w)
+
+
+def virial(n, mass, scheme, h, t_end, replicas):
+    """Return (d/dt) E|X|² less its exact value, and its standard error: increments without their martingale part."""
+    found = []
+    exact = 4 - mass / (2 * math.pi) * (1 - 1 / n)
+    for replica in range(replicas):
+        x = 0.5 * np.random.default_rng(replica).normal(size=(n, 2))
+        particles = system(kspde.KellerSegel(chi=1.0), x, mass / n, seed=replica)
+        steps = round(t_end / h)
+        path = []
+        run(particles, scheme, h, steps, lambda _, path=path, p=particles: path.append(p.positions["u"].copy()))
+        path.append(particles.positions["u"])
+        total = np.sum(path[-1] ** 2) - np.sum(path[0] ** 2)
+        for step in range(steps):
+            eta = noise(particles, scheme, step, h)
+            total -= np.sum(2 * path[step] * eta + eta**2 - 2 * h)
+        found.append(total / n / t_end - exact)
+    return np.mean(found), np.std(found) / math.sqrt(max(1, replicas - 1))
+
+
+class Given:
+    """Noise of given normals, shape (steps, n, 2d)."""
+
+    def __init__(self, normals):
+        self._normals = normals
+
+    def normals(self, ids, step, size):
+        """Return those of a step."""
+        return self._normals[step]
+
+
+def lattice(n):
+    """Return n vortices of unequal strength, 2π in all, of which no two are closer than a third of a unit."""
+    side = math.ceil(math.sqrt(n))
+    x = np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).reshape(-1, 2)[:n] * 2.2 / side - 1.0
+    x = x + 0.1 / side * np.random.default_rng(0).normal(size=x.shape)
+    w = np.random.default_rng(1).uniform(0.5, 1.5, n)
+    return x, w * 2 * math.pi / w.sum()
+
+
+def order_without_noise(n, steps=(16, 32, 64, 128), finest=2048):
+    """Return the errors at t = 1 of weak-2, root mean square over vortices, against the finest steps."""
+    x, w = lattice(n)
+    ends = []
+    for count in (*steps, finest):
+        particles = system(Vortices(), x, w)
+        run(particles, "weak-2", 1 / count, count)
+        ends.append(particles.positions["u"])
+    return [float(np.sqrt(np.mean((y - ends[-1]) ** 2))) for y in ends[:-1]]
+
+
+def order_with_noise(n, viscosity, replicas, steps=(8, 16, 32, 64)):
+    """Return |E(X_h − X_{h/2})| at t = 1, root mean square over vortices, and its standard error.
+
+    Both have the same Brownian motion; what weak-2 draws beside it, and the noise itself, are taken with either sign.
+    """
+    x, w = lattice(n)
+    differences = []
+    for replica in range(replicas):
+        random = np.random.default_rng(replica)
+        path, rest = random.normal(size=(2, steps[-1], n, 2))
+        means = []
+        for sign, other in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
+            ends = []
+            for count in steps:
+                z = sign * path.reshape(count, -1, n, 2).sum(axis=1) / math.sqrt(steps[-1] / count)
+                v = other * rest.reshape(count, -1, n, 2).sum(axis=1) / math.sqrt(steps[-1] / count)
+                particles = system(Vortices(viscosity=viscosity), x, w)
+                particles.noise = Given(np.concatenate(((z + v), (z - v)), axis=2) / math.sqrt(2))
+                run(particles, "weak-2", 1 / count, count)
+                ends.append(particles.positions["u"])
+            means.append(np.diff(np.array(ends), axis=0))
+        differences.append(np.mean(means, axis=0))
+    mean, spread = np.mean(differences, axis=0), np.std(differences, axis=0) / math.sqrt(replicas)
+    return [[float(np.sqrt(np.mean(part**2))) for part in each] for each in (mean, spread)]
+
+
+def collapse(n, mass, scheme, h, t_end, replica):
+    """Return the report of a run of Keller and Segel's particles, std .5, or nothing."""
+    u0 = kspde.GaussianMixture(weights=[1.0], means=[[1.0, -0.5]], stds=[0.5], mass=mass)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        kspde.simulate(
+            kspde.KellerSegel(chi=1.0),
+            u0,
+            n=n,
+            t_end=t_end,
+            dt=h,
+            scheme=scheme,
+            method="direct",
+            replica=replica,
+            comm=COMM,
+        )
+    lines = [str(w.message) for w in caught if "have collapsed" in str(w.message)]
+    return lines[0].split("collapsed at ")[1].split(", as close")[0] if lines else "none"
+
+
+def main():
+    """Write the table."""
+    lines = [f"{time.strftime('%Y-%m-%d %H:%M')}, {__doc__.splitlines()[0]}", ""]
+
+    def say(line=""):
+        lines.append(line)
+        print(line, flush=True)
+
+    say("1. Bias of (d/dt) E|X|² per Keller-Segel particle, χ = D = 1, μ = 0, std .5, t <= .2 (± standard error).")
+    say("   Order expected for a pair: min(1, δ/2), δ = 2 − M/(2πN).")
+    say("   N     M    scheme           h = .02            .01               .005              .0025")
+    for n, mass, replicas in ((2, 2, 800), (2, 4, 800), (10, 4, 200), (10, 8, 200), (1000, 8, 1)):
+        for scheme in ("euler-maruyama", "weak-2"):
+            found = [virial(n, mass * math.pi, scheme, h, 0.2, replicas) for h in (0.02, 0.01, 0.005, 0.0025)]
+            say(f"{n:>5d} {mass:>4d}π   {scheme:14s}" + "".join(f" {b:8.4f} ± {e:6.4f}" for b, e in found))
+    say()
+    say("2. weak-2 for separated vortices, t = 1, ΣΓ = 2π")
+    for n in (30, 100):
+        errors = order_without_noise(n)
+        slopes = np.log2(np.array(errors[:-1]) / errors[1:])
+        say(f"   ν = 0, N = {n}: errors with 16 … 128 steps " + " ".join(f"{e:.2e}" for e in errors))
+        say("      orders " + " ".join(f"{s:.2f}" for s in slopes))
+    mean, spread = order_with_noise(4, 0.05, 300)
+    say(
+        "   ν = .01, N = 4: |E(X_h − X_h/2)|, 8 … 64 steps "
+        + " ".join(f"{m:.2e} ± {e:.0e}" for m, e in zip(mean, spread, strict=True))
+    )
+    say("      orders " + " ".join(f"{s:.2f}" for s in np.log2(np.array(mean[:-1]) / mean[1:])))
+    say()
+    say("3. Reports of a collapse, χ = D = 1, μ = 0, std .5 (the density of mass 16π blows up at t = .0810)")
+    for n, mass, h, t_end, replicas in (
+        (1000, 16, 1e-3, 0.16, 3),
+        (1000, 16, 2.5e-4, 0.16, 2),
+        (1000, 4, 2e-3, 1.0, 3),
+        (50, 8.4, 1e-3, 3.0, 3),
+        (2, 4, 1e-3, 2.0, 20),
+    ):
+        for scheme in ("euler-maruyama", "weak-2"):
+            for replica in range(replicas):
+                found = collapse(n, mass * math.pi, scheme, h, t_end, replica)
+                say(f"   N = {n:4d}, M = {mass:g}π, dt = {h:g}, t <= {t_end:g}, {scheme}, replica {replica}: {found}")
+    Path(__file__).parent.joinpath("results", "close_pairs.md").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
