@@ -240,6 +240,14 @@ class Model(ABC):
         raise NotImplementedError(f"{type(self).__name__} has no free energy")
 
     @property
+    def ordered(self) -> bool:
+        """Whether particles on a line, of equal weights, never pass one another: False unless a model overrides it.
+
+        Those that a step takes past one another then exchange their places.
+        """
+        return False
+
+    @property
     def has_growth(self) -> bool:
         """Whether ``growth`` is defined: masses are then not constant."""
         return type(self).growth is not Model.growth

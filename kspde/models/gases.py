@@ -65,6 +65,11 @@ class Gas(Model):
         """Return −κx − ∇c."""
         return -self.confinement * c.points - c.gradient("c")
 
+    @property
+    def ordered(self) -> bool:
+        """Whether the particles repel one another on a line."""
+        return self.dimension == 1 and self.strength > 0
+
     def without_interaction(self) -> Self:
         """Return the model with g = 0: Ornstein-Uhlenbeck processes."""
         return replace(self, strength=0.0)

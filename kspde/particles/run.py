@@ -88,6 +88,7 @@ class Run:
             InputError: a position that is not finite, or fields that need too large a grid.
         """
         for system in self.systems.values():
+            system.sort()
             lost = system.observe()
             if lost is not None:
                 raise InputError(f"u0 of species {lost[0]!r} gave particle {lost[1]} a position that is not finite")
@@ -112,7 +113,7 @@ class Run:
                     if not prepared:
                         system.prepare(self.t)
                     tallies = self.scheme.advance(system, self.step, self.t, h)
-                    if system.fold():
+                    if system.fold() or system.sort():
                         tallies = None
                     system.refuse_lost(system.observe(tallies))
                     if self.resampling is not None and self.resampling(system, self.step):

@@ -15,7 +15,7 @@ from kspde.models.coefficients import diffusion_of, drift_of, growth_of
 from kspde.particles.fields.base import Extent, FieldEvaluator
 from kspde.particles.fields.close_pairs import ClosePairs
 from kspde.particles.observation import Observation, Tallies, observe
-from kspde.particles.reductions import reduced
+from kspde.particles.reductions import everyones, reduced
 from kspde.particles.region import Region
 from kspde.particles.weights import ParticleWeights
 from kspde.runtime.compiled import in_blocks
@@ -81,6 +81,17 @@ class System:
             return False
         for x in self.positions.values():
             in_blocks(lambda rows, x=x: self.region.fold(x[rows]), len(x))  # type: ignore[misc]
+        return True
+
+    def sort(self) -> bool:
+        """Put particles that keep their order on a line into it, by their ids; return whether they do. Collective."""
+        if not (self.model.ordered and self.model.dimension == 1 and len(self.positions) == 1):
+            return False
+        if self.weights is not None and (self.weights.growing or self.weights.variations):
+            return False
+        for name, x in self.positions.items():
+            first = self.first_row(name)
+            x[:] = np.sort(everyones(x, self.comm), axis=0)[first : first + len(x)]
         return True
 
     def turned(self, stage: Array) -> Array | None:

@@ -44,7 +44,7 @@ def system(model, x, w, seed=0):
     """Return the particles at x with weights w, whose fields are sums over all pairs."""
     n = len(x)
     evaluator = FieldOptions(method="direct").evaluator(
-        model.fields, dimension=model.dimension, weights={"u": w}, comm=COMM
+        model.regularised_fields(), dimension=model.dimension, weights={"u": w}, comm=COMM
     )
     return System(
         model=model,

@@ -169,3 +169,16 @@ def test_pairs_that_touch_spread_as_they_should(scheme, bias, comm):
     error = np.std(rates) / np.sqrt(len(rates))
     assert error < 0.05
     assert abs(np.mean(rates) - 2.2) < bias + 3 * error
+
+
+def test_particles_that_repel_on_a_line_keep_their_order(comm):
+    gas = kspde.LogGas(strength=1.0, noise=1.0, confinement=1.0, dimension=1)
+    u0 = kspde.GaussianMixture(weights=[1.0], means=[[0.0]], stds=[1.0])
+    paths = []
+    save = kspde.SaveAt(times=[0.0, 0.1, 0.3], callback=lambda c: paths.append(c.positions.copy()))
+    options = {"n": 60, "t_end": 0.3, "dt": 0.05, "seed": 1, "save": save}
+    kspde.simulate(gas, u0, **options)
+    for x in paths:
+        assert np.all(np.diff(np.concatenate(comm.allgather(x))[:, 0]) > 0)
+    kspde.simulate(gas, u0, weights=np.linspace(0.5, 1.5, 60) / 60, **options)  # no two of them are alike
+    assert np.any(np.diff(np.concatenate(comm.allgather(paths[-1]))[:, 0]) < 0)
