@@ -20,6 +20,7 @@ from kspde.fem.solvers.krylov import PreconditionerOf
 from kspde.fem.solvers.linear import DIRECT_NODES, preconditioners
 from kspde.fem.solvers.stiffness import Stiffness
 from kspde.fem.spaces.base import DECAYED, FieldOperator, Space, decay_coefficient, gll_rule
+from kspde.fem.spaces.free_space import FreeSpaceOperator, TensorWaves
 from kspde.fem.spaces.mesh import LineSpace
 from kspde.fem.spaces.points import Exchange
 from kspde.fem.spaces.slabs import Slabs
@@ -190,11 +191,9 @@ class BoxSpace(Space):
         if self.domain.boundary == "decay":
             if kernel.factors[0].fundamental and not relaxes and kernel.decay_rate * self.radius < DECAYED:
                 return WholeSpaceOperator(self.axes, self.laplacian(), self.mass, self.radius, kernel, name)
-            if kernel.decay_rate == 0.0 and not kernel.factors[0].fundamental:
-                raise InputError(
-                    f"field {name!r} reaches beyond every box, and the far field of {kernel} is not known: give a "
-                    'Yukawa or logarithmic potential, or boundary = "neumann" or "periodic"'
-                )
+            if kernel.decay_rate == 0.0 and not kernel.factors[0].fundamental and not relaxes:
+                waves = TensorWaves(self.axes, slice(self.slabs.first, self.slabs.last))
+                return FreeSpaceOperator(self, waves, kernel, name)
             robin = float(decay_coefficient(kernel.decay_rate, self.radius, self.dimension))
         return SymbolOperator(self.laplacian(robin), kernel, robin, name)
 

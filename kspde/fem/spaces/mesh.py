@@ -26,10 +26,12 @@ from kspde.fem.solvers.nested.numbering import interpolations
 from kspde.fem.solvers.stiffness import Stiffness, in_order
 from kspde.fem.spaces.angular_modes import DiskOperator
 from kspde.fem.spaces.base import DECAYED, FieldOperator, Space, decay_coefficient, gll_rule
+from kspde.fem.spaces.free_space import FreeSpaceOperator, NodalWaves
 from kspde.fem.spaces.points import CellSearch, Exchange
 from kspde.fem.spaces.resolvents import Resolvents, ShiftedSystems
 from kspde.kernels import Kernel, ResolventPolynomial
 from kspde.runtime.checkpoint import CheckpointFile
+from kspde.runtime.compiled import use_threads
 from kspde.runtime.messages import warn
 from kspde.runtime.parallel import together
 from kspde.typing import Array, Comm, Indices, Mask
@@ -40,6 +42,8 @@ __all__ = ["LineSpace", "MeshSpace"]
 Dolfinx = Any
 #: Numbers of nodes, as PETSc has them.
 Numbers = npt.NDArray[np.int32]
+#: The decay rate times the distance of the boundary below which the decay condition about the centre would not do.
+_WIDE = 2.0
 
 
 class MeshSpace(Space):
@@ -259,10 +263,12 @@ class MeshSpace(Space):
     def field_operator(self, kernel: Kernel, name: str, *, relaxes: bool = False) -> FieldOperator:
         """Return the kernel as polynomials in resolvents: Helmholtz solves with constant matrices.
 
-        On a disk potentials that have not decayed at the rim are those of the whole plane.
+        On a disk potentials that have not decayed at the rim are those of the whole plane, and so are elsewhere those
+        that reach far beyond the domain, by ``FreeSpaceOperator``.
 
         Raises:
-            InputError: a potential without screening elsewhere.
+            InputError: a potential without screening on a domain that is closed or has holes.
+            MissingBackendError: such a potential needs finufft.
         """
         slowest, *others = kernel.factors
         decaying = self.domain.boundary == "decay"
@@ -281,15 +287,23 @@ class MeshSpace(Space):
                 normals=normals,
                 lengths=self._assembled(test * ds),
             )
-        if kernel.decay_rate == 0.0 and not relaxes:
-            raise InputError(
-                f"field {name!r} has a potential without screening, which needs the whole plane: use a Box or a Disk "
-                'with boundary = "decay", or give a screening > 0'
-            )
+        if not relaxes and (kernel.decay_rate == 0.0 or (slowest.fundamental and decaying and self._is_wide(kernel))):
+            if not decaying or np.any(self.outline.holes):
+                raise InputError(
+                    f"field {name!r} has a potential without screening, which needs the whole space: use a domain "
+                    'without holes and with boundary = "decay", or give a screening > 0'
+                )
+            waves = NodalWaves(self.points - self.bounds.mean(axis=0), self.mass, use_threads(self.comm))
+            return FreeSpaceOperator(self, waves, kernel, name)
         parts = [(part, self.resolvent(part)) for part in kernel.resolvents]
         rate = kernel.decay_rate
         boundary = self.boundary_weights(rate) if decaying and np.isfinite(rate) else 0.0
         return Resolvents(self, self.stiffness, parts, kernel.relaxation_rate**2 * self.mass + boundary)
+
+    def _is_wide(self, kernel: Kernel) -> bool:
+        """Return whether a potential is so wide that the decay condition about the centre would not do."""
+        near = kernel.decay_rate * self.outline.inner < _WIDE
+        return near and self.dimension > 1 and not bool(np.any(self.outline.holes))
 
     def stiffness_matrix(self) -> Stiffness:
         """Return K, which the space keeps."""

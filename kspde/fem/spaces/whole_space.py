@@ -30,7 +30,7 @@ from kspde.fem.spaces.tensor import Axis, TensorLaplacian
 from kspde.kernels import Kernel
 from kspde.typing import Array
 
-__all__ = ["WholeSpaceOperator", "gaussians", "one_sign", "outside_factor"]
+__all__ = ["SHARP_FROM", "WholeSpaceOperator", "gaussians", "one_sign", "outside_factor"]
 
 #: The degree of polynomials of h, by dimension.
 DEGREE = {1: 63, 2: 63, 3: 40}
@@ -39,7 +39,7 @@ _NEAREST = 0.05
 #: The step of the trapezoidal rule in log t, and the nodes of the Gauss rule that replaces its small t.
 _STEP, _NODES = 0.3, 8
 #: The degree of elements from which derivatives are taken from polynomials of several cells.
-_SHARP_FROM = 3
+SHARP_FROM = 3
 #: So many Gaussians are applied together.
 _TOGETHER = 6
 #: What h may lack, relative to its largest coefficient.
@@ -71,7 +71,7 @@ class WholeSpaceOperator(SymbolOperator):
         self.key = "whole space"
         self._factors[laplacian.eigenvalues == 0.0] = 0.0
         self._mass, self._kernel, self._dimension = mass, kernel, len(axes)
-        self._sharp = axes[0].degree >= _SHARP_FROM
+        self._sharp = axes[0].degree >= SHARP_FROM
         self._far = _FarField(axes, laplacian.slabs, half_width, kernel)
 
     def prepare(self, nodal: Array, state: Array | None) -> Any:
