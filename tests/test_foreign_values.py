@@ -77,7 +77,7 @@ ENTRIES: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
     ),
     "CallableDensity": (
         lambda **k: kspde.CallableDensity(**{"function": U0, "half_width": 9.0, "resolution": 32, **k}),
-        ("function", "half_width", "dimension", "mass", "resolution"),
+        ("function", "half_width", "dimension", "mass", "resolution", "tail"),
     ),
     "observed_positions": (
         lambda **k: kspde.observed_positions(**{"positions": np.ones((3, 2)), "bandwidth": 1.0, **k}),

@@ -169,6 +169,27 @@ def test_a_function_must_vanish_on_every_side():
         kspde.CallableDensity(lambda x: np.exp(-4 * (x[:, 0] + 2) ** 2 - 40 * x[:, 1] ** 2), half_width=2.0)
 
 
+@pytest.mark.parametrize(("d", "power", "whole"), [(1, 3.0, 2.0), (2, 4.0, np.pi), (3, 5.0, 4 * np.pi / 3)])
+def test_an_algebraic_tail_is_cut_off_and_estimated(d, power, whole):
+    """f = (1 + |x|²)^(−p/2), whose integral is known."""
+
+    def f(x):
+        return (1 + np.sum(x**2, axis=1)) ** (-0.5 * power)
+
+    small = kspde.CallableDensity(f, half_width=8.0, dimension=d, tail=0.5, resolution={1: 4096, 2: 512, 3: 64}[d])
+    assert small.lost == pytest.approx(whole * float(small([[0.0] * d])[0]) - 1, rel=0.06)
+    assert small([[8.1] * d])[0] == 0 < small([[8.0] * d])[0]
+    assert np.abs(small.sample(Philox(1), IDS[:2000])).max() <= 8.0
+    with pytest.raises(kspde.InputError, match=r"tail = 0.* to cut it off"):
+        kspde.CallableDensity(f, half_width=8.0, dimension=d, resolution=32)
+
+
+def test_a_tail_that_is_not_integrable_is_lost():
+    assert (
+        kspde.CallableDensity(lambda x: 1 / (1 + np.abs(x[:, 0])), half_width=9.0, dimension=1, tail=0.5).lost == np.inf
+    )
+
+
 def test_grid_density_bandwidth_is_a_length():
     values = np.zeros((201, 101))
     values[100, 50] = 1.0

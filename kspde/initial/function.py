@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -33,6 +34,10 @@ def checked_values(function: Callable[[Array], npt.ArrayLike], points: Array, *,
     return values
 
 
+#: A density vanishes where it is below this share of its maximum.
+_VANISHES = 1e-6
+
+
 class CallableDensity(InitialDensity):
     r"""A density given by a function, scaled to the given mass: :math:`u_0 = \text{mass}\, f / \int f`.
 
@@ -41,11 +46,18 @@ class CallableDensity(InitialDensity):
 
     Args:
         function: f(x) ≥ 0 for x of shape (n, d), returning shape (n,). It must vanish (to double precision relative
-            to its maximum, or exactly) outside [−R, R]^d.
+            to its maximum, or exactly) outside [−R, R]^d, or is cut off there.
         half_width: the half-width R > 0.
         dimension: the dimension d.
         mass: the total mass.
         resolution: the number of cells per direction of the sum and of the envelope.
+        tail: the largest value, in units of the maximum, that f may have on the edge of [−R, R]^d: above 1e-6 for
+            densities that decay like a power of \|x\|, all of whose mass no box holds. They are cut off at the edge,
+            and ``mass`` is what is left inside.
+
+    Attributes:
+        lost: an estimate of the mass that is cut off, if f decays like a power from R/2 on; infinite if that power is
+            not integrable; 0 where f is below 1e-6 of its maximum on the edge.
 
     Raises:
         InputError: f returns a wrong shape, negative or non-finite values, has no mass, or is not small on the boundary
@@ -60,6 +72,7 @@ class CallableDensity(InitialDensity):
         dimension: int = 2,
         mass: float = 1.0,
         resolution: int | None = None,
+        tail: float = _VANISHES,
     ) -> None:
         if not callable(function):
             raise InputError(f"function is a {type(function).__name__}: give a callable f(x), x of shape (n, d)")
@@ -73,19 +86,23 @@ class CallableDensity(InitialDensity):
         )
         self._function = function
         self._spacing = 2 * self.half_width / n
-        self._factor = 1.0
+        self._factor, self._cut = 1.0, False
         values = self(self._grid()).reshape((n + 1,) * dimension)
         peak = float(values.max())
         if peak <= 0:
             raise InputError(f"function has no mass in [-{half_width:g}, {half_width:g}]^{dimension}: check half_width")
+        check_number("tail", tail, above=0)
         edge = max(float(np.take(values, end, axis=a).max()) for a in range(dimension) for end in (0, -1))
-        if edge > 1e-6 * peak:
+        if edge > tail * peak:
             raise InputError(
                 f"function is {edge:.3g} on the edge of [-{half_width:g}, {half_width:g}]^{dimension}, its maximum is "
-                f"{peak:.3g}: give a half_width outside which it vanishes"
+                f"{peak:.3g}: give a half_width outside which it vanishes, or tail = {1.01 * edge / peak:.3g} to cut "
+                "it off"
             )
-        self._factor = self.mass / (float(values.sum()) * self._spacing**dimension)
+        self._cut = edge > _VANISHES * peak
+        self._factor = self.mass / (self._sum(values) * self._spacing**dimension)
         self._digest = fingerprint(values)
+        self.lost = self._beyond(values) if self._cut else 0.0
         # The envelope is the maximum over a cell's corners and their neighbours, with room for curvature in between.
         from scipy.ndimage import maximum_filter
 
@@ -96,6 +113,27 @@ class CallableDensity(InitialDensity):
         """Return the points of the sum, shape (n, d)."""
         axis = np.linspace(-self.half_width, self.half_width, self.resolution + 1)
         return np.stack(np.meshgrid(*[axis] * self.dimension, indexing="ij"), axis=-1).reshape(-1, self.dimension)
+
+    def _sum(self, values: Array) -> float:
+        """Return the trapezoidal sum, in units of the spacing: ends count half, where they are not negligible."""
+        for _ in range(self.dimension if self._cut else 0):
+            values = np.asarray(np.trapezoid(values, axis=0))
+        return float(values.sum())
+
+    def _beyond(self, values: Array) -> float:
+        """Return the mass outside the grid of f, of degree −p there: R/(p − d) times the integral over the surface."""
+        d, n = self.dimension, self.resolution
+
+        def surface(k: int) -> float:
+            inner = values[(slice(k, n + 1 - k),) * d] * (self._factor * self._spacing ** (d - 1))
+            faces = [np.take(inner, end, axis=a) for a in range(d) for end in (0, -1)]
+            for _ in range(d - 1):
+                faces = [np.trapezoid(face, axis=0) for face in faces]
+            return float(sum(faces))
+
+        k = n // 4
+        power = d - 1 + math.log(surface(k) / surface(0)) / -math.log(1 - 2 * k / n)
+        return self.half_width / (power - d) * surface(0) if power > d else math.inf
 
     def __eq__(self, other: object) -> bool:
         """Return whether two densities have the same mass, and their functions the same values on the same grid."""
@@ -113,7 +151,11 @@ class CallableDensity(InitialDensity):
 
     def __call__(self, x: npt.ArrayLike) -> Array:
         """Return u_0 at points of shape (n, d); raises as ``checked_values``."""
-        return checked_values(self._function, points_of(x, self.dimension)) * self._factor
+        x = points_of(x, self.dimension)
+        values = checked_values(self._function, x) * self._factor
+        if self._cut:
+            values[np.max(np.abs(x), axis=1, initial=0.0) > self.half_width * (1 + 1e-12)] = 0.0
+        return values
 
     def mass_outside(self, half_width: float) -> float:
         """Return the share of the mass outside the box, by the trapezoidal sum of the part inside.
