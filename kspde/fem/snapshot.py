@@ -176,6 +176,16 @@ class Snapshot:
             same(t=self.t, name=name)
         return self._system.moments(self._unknowns)[name]
 
+    def interaction(self, field: str | None = None) -> float:
+        """Return ∫c u of a field, the model's signal unless named, and the density it comes from. Collective.
+
+        Raises:
+            InputError: an unknown field.
+        """
+        values = self.field(field)
+        source = next(f.source for f in self._system.fields if f.name == self._field(field))
+        return float(self._system.space.integral(values * self.density(source))[0])
+
     def all_functions(self, space: Space) -> dict[str, Any]:
         """Return every density and field, by name, as ``dolfinx.fem.Function`` on a space of the domain. Collective."""
         system = self._system
