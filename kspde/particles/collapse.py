@@ -16,7 +16,8 @@ cluster that sticks is as small as a step can make it: within
 .. math:: R = \tfrac32\sqrt{2dDh + r_h^2}, \qquad h A M |K'(r_h)| = r_h
 
 with the drift's derivative A by the field's gradient and the mass M = Σ|w| (D and A as measured at the start). Within R
-a cluster of mass m contracts if :math:`A m |K'(R)| R > 2dD`, which is m > 8πD/χ. It is reported when, of some 64
+a cluster of mass m contracts if the drift points along the gradient, and :math:`A m |K'(R)| R > 2dD`, which is m >
+8πD/χ; if it repels or turns, no cluster is looked for. It is reported when, of some 64
 particles, ``_STICKING`` of that share of M (at least ``_SHARE``) has been within R of one of them at ``_LOOKS_STUCK``
 looks one after the other, ``_APART`` steps apart or more, with the time of the first of these looks; and not if half as
 many were so at the start.
@@ -43,7 +44,7 @@ __all__ = ["Clusters", "Collapse"]
 _SAMPLE, _LOOKS = 64, 40
 _CLOSE, _GROWTH = 0.15, 4.0
 #: Those for clusters that stick.
-_SHARE, _STICKING, _LOOKS_STUCK, _APART, _MOST_LOOKS = 0.2, 0.6, 8, 8, 200
+_SHARE, _STICKING, _LOOKS_STUCK, _APART, _MOST_LOOKS = 0.2, 0.6, 8, 4, 200
 
 
 class Collapse(Observer):
@@ -108,11 +109,11 @@ class Clusters(Observer):
 
     name = "clusters"
 
-    def __init__(self, counts: Mapping[str, int], action: str) -> None:
+    def __init__(self, counts: Mapping[str, int], fields: int, action: str) -> None:
         sizes = [_size(n) for n in counts.values()]
         super().__init__(
             first=np.full(len(counts), np.nan),  # the largest share of particles around one at the start
-            scales=np.full((len(counts), 3), np.nan),  # D, A, M
+            scales=np.full((len(counts), 3 + fields), np.nan),  # D, A, M, and the A that attracts by field
             since=np.full((len(counts), max(sizes), max(sizes)), np.inf),  # the step since when pairs have been close
         )
         self._action = action
@@ -125,10 +126,10 @@ class Clusters(Observer):
             BlowUpError: a cluster sticks, and the run is to stop there.
         """
         apart = max(_APART, run.steps // _MOST_LOOKS)
-        if run.step % apart:
+        if run.step % apart and run.step < run.steps:
             return
         if run.step == 0:
-            self.recorded["scales"][:] = _scales(run.particles)
+            self.recorded["scales"] = _scales(run.particles)
         for i, name in enumerate(run.particles.counts):
             x = _sample(run.particles, name)
             (radius, least), others = self._radius(run, i), max(1, len(x) - 1)
@@ -153,8 +154,8 @@ class Clusters(Observer):
         drawn = [distance(f, d, h * strength * masses[f.source]) for f in system.evaluator.singular]
         radius = 1.5 * math.hypot(math.sqrt(2.0 * d * diffusion * h), *drawn)
         pull = sum(
-            strength * masses[f.source] * radius * abs(float(f.kernel.slope(np.array([radius]), d)[0]))
-            for f in system.evaluator.singular
+            attracts * masses[f.source] * radius * abs(float(f.kernel.slope(np.array([radius]), d)[0]))
+            for f, attracts in zip(system.evaluator.singular, self.recorded["scales"][i, 3:], strict=True)
         )
         return radius, max(_SHARE, _STICKING * 2.0 * d * diffusion / pull if pull > 0 else math.inf)
 
@@ -173,13 +174,14 @@ class Clusters(Observer):
 
 
 def _scales(system: System) -> Array:
-    """Return by species the largest D and A at some particles, and Σ|w|, shape (species, 3). Collective."""
-    found, masses = np.zeros((len(system.counts), 2)), np.zeros(len(system.counts))
+    """Return by species what ``Clusters`` records, at some particles. Collective."""
+    found, masses = np.zeros((len(system.counts), 2 + len(system.evaluator.singular))), np.zeros(len(system.counts))
     with together(system.comm):
         for i, (name, x) in enumerate(system.positions.items()):
-            found[i] = system.largest_diffusion(name), system.sensitivity(name)
+            largest, towards = system.sensitivity(name)
+            found[i] = system.largest_diffusion(name), largest, *towards
             masses[i] = np.abs(np.broadcast_to(system.evaluator.weights[name], (len(x),))).sum()
-    return np.column_stack((reduced(system.comm, found, "MAX"), reduced(system.comm, masses)))
+    return np.insert(reduced(system.comm, found, "MAX"), 2, reduced(system.comm, masses), axis=1)
 
 
 def _size(n: int) -> int:

@@ -72,8 +72,9 @@ class Simulation:
         observers: list[Observer | None] = [*self._recorders.values(), self._coupling, self._statistics]
         if self.problem.eps is not None and self.problem.fields and self.on_blow_up != "ignore":
             observers.append(Collapse(self.problem.model.species, self.problem.eps, self.on_blow_up))
-        if self._systems["particles"].evaluator.singular and self.on_blow_up != "ignore":
-            observers.append(Clusters(self.counts, self.on_blow_up))
+        singular = len(self._systems["particles"].evaluator.singular)
+        if singular and self.on_blow_up != "ignore":
+            observers.append(Clusters(self.counts, singular, self.on_blow_up))
         observers.append(None if self.progress is None else Progress(self.progress))
         observers.append(None if self.store is None else CheckpointWriter(self.store))
         if self.resampling is not None and self._weights.signed:

@@ -168,7 +168,7 @@ class System:
         if not self.evaluator.singular:
             return
         with together(self.comm):
-            found = [self.sensitivity(name) for name in self.positions]
+            found = [self.sensitivity(name)[0] for name in self.positions]
         strength = float(reduced(self.comm, np.array([max(found)]), "MAX")[0])
         if 0.0 < strength < math.inf:
             self._close.begin(h * strength, self.positions, self.evaluator.weights)
@@ -189,23 +189,27 @@ class System:
         rows = slice(-self.first_row(species) % stride, None, stride)
         return self.evaluator.part(species, self.positions[species], rows)
 
-    def sensitivity(self, species: str) -> float:
-        """Return the largest derivative of the drift by a singular gradient, at some particles. Rank-local."""
+    def sensitivity(self, species: str) -> tuple[float, list[float]]:
+        """Return the largest derivative of the drift by a singular gradient, at some particles. Rank-local.
+
+        And by singular field the largest of a direction by the gradient's same direction, with the sign of attraction.
+        """
         c = self._some(species)
         drift = drift_of(self.model, species, c) if len(c.points) else None
-        if drift is None:
-            return 0.0
-        found = [0.0]
-        for f in self.evaluator.singular:
+        largest, towards = 0.0, [0.0 for _ in self.evaluator.singular]
+        for k, f in enumerate(self.evaluator.singular if drift is not None else ()):
             slope = c.gradients[f.name]
             step = 1e-3 * float(np.median(np.abs(slope))) or 1.0
+            falls = -float(np.sign(f.kernel.slope(np.ones(1), self.model.dimension)[0]))
             for axis in range(slope.shape[1]):
                 moved = slope.copy()
                 moved[:, axis] += step
                 other = drift_of(self.model, species, replace(c, gradients={**c.gradients, f.name: moved}))
-                if other is not None:
-                    found.append(float(np.linalg.norm(other - drift, axis=1).max()) / step)
-        return max(found)
+                if other is not None and drift is not None:
+                    change = (other - drift) / step
+                    largest = max(largest, float(np.linalg.norm(change, axis=1).max()))
+                    towards[k] = max(towards[k], falls * float(np.median(change[:, axis])))
+        return largest, towards
 
     def prepare_stage(self, positions: Mapping[str, Array], t: float) -> None:
         """Compute the fields and moments of other positions of the same particles at time t. Collective.

@@ -67,12 +67,12 @@ def run(particles, scheme, h, steps, look=lambda step: None):
         scheme.advance(particles, step, step * h, h)
 
 
-def noise(particles, scheme, step, h):
+def noise(particles, scheme, step, h, dimension=2):
     """Return the increments √(2D h) ξ of a step with D = 1."""
     ids = particles.ids["u"]
     if scheme == "euler-maruyama":
-        return math.sqrt(2 * h) * particles.noise.normals(ids, step, 2)
-    u, w = np.split(particles.noise.normals(ids, step, 4), 2, axis=1)
+        return math.sqrt(2 * h) * particles.noise.normals(ids, step, dimension)
+    u, w = np.split(particles.noise.normals(ids, step, 2 * dimension), 2, axis=1)
     return math.sqrt(h) * (u + w)
 
 
@@ -126,30 +126,45 @@ def order_without_noise(n, steps=(16, 32, 64, 128), finest=2048):
     return [float(np.sqrt(np.mean((y - ends[-1]) ** 2))) for y in ends[:-1]]
 
 
-def order_with_noise(n, viscosity, replicas, steps=(8, 16, 32, 64)):
-    """Return |E(X_h − X_{h/2})| at t = 1, root mean square over vortices, and its standard error.
-
-    Both have the same Brownian motion; what weak-2 draws beside it, and the noise itself, are taken with either sign.
-    """
+def inertia(n, viscosity, h, replicas):
+    """Return (d/dt) Σ w|X|²/Σ w of weak-2 less 4ν, t <= 1, and its standard error, as ``virial`` does."""
     x, w = lattice(n)
-    differences = []
+    found = []
     for replica in range(replicas):
-        random = np.random.default_rng(replica)
-        path, rest = random.normal(size=(2, steps[-1], n, 2))
-        means = []
-        for sign, other in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
-            ends = []
-            for count in steps:
-                z = sign * path.reshape(count, -1, n, 2).sum(axis=1) / math.sqrt(steps[-1] / count)
-                v = other * rest.reshape(count, -1, n, 2).sum(axis=1) / math.sqrt(steps[-1] / count)
-                particles = system(Vortices(viscosity=viscosity), x, w)
-                particles.noise = Given(np.concatenate(((z + v), (z - v)), axis=2) / math.sqrt(2))
-                run(particles, "weak-2", 1 / count, count)
-                ends.append(particles.positions["u"])
-            means.append(np.diff(np.array(ends), axis=0))
-        differences.append(np.mean(means, axis=0))
-    mean, spread = np.mean(differences, axis=0), np.std(differences, axis=0) / math.sqrt(replicas)
-    return [[float(np.sqrt(np.mean(part**2))) for part in each] for each in (mean, spread)]
+        pair = []
+        steps = round(1 / h)
+        for sign in (1, -1):
+            normals = sign * np.random.default_rng(replica).normal(size=(steps, n, 4))
+            particles = system(Vortices(viscosity=viscosity), x, w)
+            particles.noise = Given(normals)
+            path = []
+            run(particles, "weak-2", h, steps, lambda _, path=path, p=particles: path.append(p.positions["u"].copy()))
+            total = w @ np.sum(particles.positions["u"] ** 2 - path[0] ** 2, axis=1)
+            for y, uw in zip(path, normals, strict=True):
+                eta = math.sqrt(viscosity * h) * (uw[:, :2] + uw[:, 2:])
+                total -= w @ np.sum(2 * y * eta + eta**2 - 2 * viscosity * h, axis=1)
+            pair.append(total / w.sum() - 4 * viscosity)
+        found.append(np.mean(pair))
+    return np.mean(found), np.std(found) / math.sqrt(replicas)
+
+
+def dyson(n, scheme, h, t_end, replicas):
+    """Return (d/dt) E|X|² less (N − 1)/N + 2 for the log gas on a line, g = σ = 1, κ = 0, and its error."""
+    found = []
+    model = kspde.LogGas(strength=1.0, noise=1.0, confinement=0.0, dimension=1)
+    for replica in range(replicas):
+        particles = system(model, np.sort(np.random.default_rng(replica).normal(size=(n, 1)), axis=0), 1 / n, replica)
+        total = 0.0
+        for step in range(round(t_end / h)):
+            particles.observe()
+            particles.prepare(step * h)
+            x = particles.positions["u"].copy()
+            scheme_of(scheme, h).advance(particles, step, step * h, h)
+            eta = noise(particles, scheme, step, h, dimension=1)
+            total += np.sum(particles.positions["u"] ** 2 - x**2 - 2 * x * eta - eta**2 + 2 * h)
+            particles.sort()
+        found.append(total / n / t_end - (n - 1) / n - 2)
+    return np.mean(found), np.std(found) / math.sqrt(replicas)
 
 
 def collapse(n, mass, scheme, h, t_end, replica):
@@ -183,7 +198,7 @@ def main():
     say("1. Bias of (d/dt) E|X|² per Keller-Segel particle, χ = D = 1, μ = 0, std .5, t <= .2 (± standard error).")
     say("   Order expected for a pair: min(1, δ/2), δ = 2 − M/(2πN).")
     say("   N     M    scheme           h = .02            .01               .005              .0025")
-    for n, mass, replicas in ((2, 2, 800), (2, 4, 800), (10, 4, 200), (10, 8, 200), (1000, 8, 1)):
+    for n, mass, replicas in ((2, 2, 800), (2, 4, 800), (10, 4, 200), (10, 8, 200), (1000, 8, 3)):
         for scheme in ("euler-maruyama", "weak-2"):
             found = [virial(n, mass * math.pi, scheme, h, 0.2, replicas) for h in (0.02, 0.01, 0.005, 0.0025)]
             say(f"{n:>5d} {mass:>4d}π   {scheme:14s}" + "".join(f" {b:8.4f} ± {e:6.4f}" for b, e in found))
@@ -194,14 +209,18 @@ def main():
         slopes = np.log2(np.array(errors[:-1]) / errors[1:])
         say(f"   ν = 0, N = {n}: errors with 16 … 128 steps " + " ".join(f"{e:.2e}" for e in errors))
         say("      orders " + " ".join(f"{s:.2f}" for s in slopes))
-    mean, spread = order_with_noise(4, 0.05, 300)
-    say(
-        "   ν = .01, N = 4: |E(X_h − X_h/2)|, 8 … 64 steps "
-        + " ".join(f"{m:.2e} ± {e:.0e}" for m, e in zip(mean, spread, strict=True))
-    )
-    say("      orders " + " ".join(f"{s:.2f}" for s in np.log2(np.array(mean[:-1]) / mean[1:])))
+    say("   ν = .01, N = 30: (d/dt) Σ Γ|X|²/ΣΓ less 4ν, in units of 1e-5 (± standard error)")
+    for h, replicas in ((0.25, 600), (0.125, 600), (0.0625, 400)):
+        b, e = inertia(30, 0.01, h, replicas)
+        say(f"      h = {h:<7g} {1e5 * b:7.2f} ± {1e5 * e:5.2f}")
     say()
-    say("3. Reports of a collapse, χ = D = 1, μ = 0, std .5 (the density of mass 16π blows up at t = .0810)")
+    say("3. The log gas on a line, g = σ = 1: bias of (d/dt) E|X|² = (N − 1)/N + 2, t <= .5")
+    for n in (10, 100):
+        for scheme in ("euler-maruyama", "weak-2"):
+            found = [dyson(n, scheme, h, 0.5, 40) for h in (0.02, 0.01, 0.005)]
+            say(f"{n:>7d}        {scheme:14s}" + "".join(f" {b:8.4f} ± {e:6.4f}" for b, e in found))
+    say()
+    say("4. Reports of a collapse, χ = D = 1, μ = 0, std .5 (the density of mass 16π blows up at t = .0810)")
     for n, mass, h, t_end, replicas in (
         (1000, 16, 1e-3, 0.16, 3),
         (1000, 16, 2.5e-4, 0.16, 2),

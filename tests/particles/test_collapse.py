@@ -92,3 +92,13 @@ def test_a_cluster_that_sticks_is_reported(comm) -> None:
 @pytest.mark.parametrize(("mass", "n", "t_end"), [(4 * np.pi, 2, 0.5), (4 * np.pi, 200, 0.3), (8 * np.pi, 50, 0.5)])
 def test_pairs_that_touch_and_part_are_not(mass, n, t_end) -> None:
     assert not without_mollifier(mass, n, t_end)
+
+
+@pytest.mark.one_rank
+def test_what_does_not_attract_makes_no_cluster() -> None:
+    """A gas of two clusters that its trap presses together."""
+    pair = kspde.GaussianMixture(weights=[0.5, 0.5], means=[[-0.3, 0.0], [0.3, 0.0]], stds=[0.05, 0.05])
+    gas = kspde.LogGas(strength=0.01, noise=1e-4, confinement=5.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        kspde.simulate(gas, pair, n=60, t_end=5.0, dt=0.1, method="direct", on_blow_up="stop")
