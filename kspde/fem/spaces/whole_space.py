@@ -42,6 +42,8 @@ _STEP, _NODES = 0.3, 8
 SHARP_FROM = 3
 #: So many Gaussians are applied together.
 _TOGETHER = 6
+#: The charges, relative to the largest, beyond which there are none, and the step in nodes of where they end.
+_NOTHING, _COARSE = 1e-17, 16
 #: What h may lack, relative to its largest coefficient.
 _NEGLIGIBLE = 1e-14
 
@@ -153,6 +155,8 @@ class _FarField:
                 for part in np.split(t, np.cumsum([len(g) for g in groups])[:-1])
             ]
             self._along.append([part[: _significant(part)[0].stop] for part in along])
+        #: the last two at the nodes that the slices name
+        self._held: tuple[tuple[slice, ...], Any] = ((slice(None),) * d, (self._across, self._along))
         self._corner = factor * _mean_at_corners(potential, nodes, half_width)
         #: where this rank's nodes are corners
         first, last = slabs.first == 0, slabs.last == len(axes[0])
@@ -173,7 +177,9 @@ class _FarField:
         charges = charges.reshape(self._corner.shape)
         constant = np.vdot(self._corner, charges) - value.reshape(charges.shape)[self._at_corner].sum() / 2**d
         signs = [charges.sum(), np.abs(charges).sum()]
-        sums = np.concatenate([*(self._flux(charges, a).ravel() for a in range(d)), [constant, *signs]])
+        held, (across, along) = self._where(charges)
+        few = np.ascontiguousarray(charges[held])
+        sums = np.concatenate([*(self._flux(few, across, along, a).ravel() for a in range(d)), [constant, *signs]])
         if self._comm.size > 1:
             from mpi4py import MPI
 
@@ -184,22 +190,46 @@ class _FarField:
         h = _applied([self._modes] * d, modes * self._inverse)
         h[(0,) * d] += sums[-3] - h[(slice(0, None, 2),) * d].sum()  # odd polynomials have the mean 0 at the corners
         out, h = [h], h[_significant(h)]
-        out.append(_applied([np.asarray(v[:, :k]) for v, k in zip(self._values, h.shape, strict=True)], h))
+        values: list[Array] = [np.asarray(v[:, :k]) for v, k in zip(self._values, h.shape, strict=True)]
+        slopes: list[Array] = [np.asarray(v[:, :k]) for v, k in zip(self._slopes, h.shape, strict=True)]
+        if d == 2:  # products along the second direction are shared
+            part = h @ values[1].T
+            out.append(np.asarray(values[0] @ part))
+            shared = [np.asarray(slopes[0] @ part), np.asarray(values[0] @ (h @ slopes[1].T))] if gradient else []
+            return sums[-2:], [*out, *shared]
+        out.append(_applied(values, h))
         for a in range(d if gradient else 0):
-            chosen = [np.asarray((self._slopes if a == b else self._values)[b][:, :k]) for b, k in enumerate(h.shape)]
-            out.append(_applied(chosen, h))
+            out.append(_applied([slopes[b] if a == b else values[b] for b in range(d)], h))
         return sums[-2:], out
 
-    def _flux(self, charges: Array, a: int) -> Array:
+    def _where(self, charges: Array) -> tuple[tuple[slice, ...], Any]:
+        """Return where this rank's charges are, and the tables there, kept for as long as they stay."""
+        size, where = np.abs(charges), []
+        least = _NOTHING * size.max(initial=0.0)
+        for a, n in enumerate(size.shape):
+            found = np.flatnonzero(size.max(axis=tuple(b for b in range(size.ndim) if b != a), initial=0.0) > least)
+            ends = (int(found[0]), int(found[-1]) + 1) if len(found) else (0, 1)
+            where.append(slice(ends[0] // _COARSE * _COARSE, min(-(-ends[1] // _COARSE) * _COARSE, n)))
+        key = tuple(where)
+        if self._held[0] != key:
+            across = [np.ascontiguousarray(table[:, at]) for table, at in zip(self._across, key, strict=True)]
+            along = [
+                [np.ascontiguousarray(np.asarray(t)[..., at]) for t in ts]
+                for ts, at in zip(self._along, key, strict=True)
+            ]
+            self._held = (key, (across, along))
+        return self._held
+
+    def _flux(self, charges: Array, across: Sequence[Any], along: Sequence[Sequence[Any]], a: int) -> Array:
         """Return this rank's share of g on both sides of a direction, as moments of polynomials along them."""
         d, size = self._dimension, len(self._inverse)
-        through = np.tensordot(self._across[a], charges, (1, a))
+        through = np.tensordot(across[a], charges, (1, a))
         through = through.reshape(-1, 2, *through.shape[1:])
         if d == 1:
             return np.asarray(through.sum(axis=0))
         out = np.zeros((2, *(size,) * (d - 1)))
         least, start = 1e-17 * np.abs(through).max(initial=0.0), 0
-        for first, *others in zip(*(along for b, along in enumerate(self._along) if b != a), strict=True):
+        for first, *others in zip(*(tables for b, tables in enumerate(along) if b != a), strict=True):
             count, n = first.shape[1:]
             part = through[start : start + count]
             start += count
