@@ -53,6 +53,8 @@ __all__ = ["ClosePairs", "distance"]
 _KAPPA = 1.0 / 3.0
 #: Pairs in the same cell, per particle, above which cells are made smaller.
 _CROWDED = 4
+#: Positions whose spread is that of the cloud.
+_SAMPLE = 10_000
 
 
 class ClosePairs:
@@ -90,7 +92,7 @@ class ClosePairs:
                 own, factor = own_and_factor(weights[f.source], lambda w: everyones(w, self._comm))
                 order, starts, side, per_width = _cells(x, reach)
                 ordered = factor if own is None else own[order]
-                self._sources[f.name] = x[order], order, ordered, starts, side, per_width, reach**2
+                self._sources[f.name] = np.take(x, order, axis=0), order, ordered, starts, side, per_width, reach**2
 
     def add(self, field: str, species: str, x: Array, gradient: Array) -> None:
         """Turn the gradient of a field at particles of a species into the tamed one. Rank-local."""
@@ -138,7 +140,7 @@ def _cells(x: Array, reach: float) -> tuple[Indices, Indices, int, float]:
     """
     n, d = x.shape
     side = max(3, math.ceil(n ** (1 / d)))
-    width = max(reach, 3.0 * float(np.std(x, axis=0).max()) / side)
+    width = max(reach, 3.0 * float(np.std(x[:: 1 + n // _SAMPLE], axis=0).max()) / side)
     while True:
         order, starts, crowd = _order(x, 1.0 / width, side)
         if crowd <= _CROWDED * n or width <= reach:
