@@ -246,7 +246,8 @@ def check_finite(name: str, value: object, shape: tuple[int | None, ...]) -> Arr
     if array.ndim != len(shape) or any(
         n == 0 or (want is not None and n != want) for n, want in zip(array.shape, shape, strict=False)
     ):
-        raise InputError(f"{name} has shape {array.shape}: give shape {wanted}, n >= 1")
+        free = ", n >= 1" if None in shape else ""
+        raise InputError(f"{name} has shape {array.shape}: give shape {wanted}{free}")
     bad = np.argwhere(~np.isfinite(array))
     if len(bad):
         index = tuple(bad[0].tolist())

@@ -110,8 +110,8 @@ def check_not_local(name: str, kernel: RadialSymbol) -> None:
     """
     if kernel.local and not is_zero(kernel):
         raise InputError(
-            f"field {name!r} is the density at the same place, which particles do not have: give eps, so that it is "
-            "mollified"
+            f"field {name!r} is the density at the same place, which particles do not have: give eps, and do "
+            "not exclude the field from it (mollified=True)"
         )
 
 

@@ -112,10 +112,15 @@ def _elsewhere(key: str, above: Sequence[int | str], raw: Mapping[str, Any], roo
         if reason:
             return f"a file cannot hold it: {reason}"
     for section in root.model_fields:
-        for schema in sections_at(root, [section])[0]:
-            if key in schema.model_fields:
-                kinds = "".join(f' with kind = "{kind}"' for kind in tags(schema)[:1])
-                return f"it is one of [{section}]{kinds}"
+        holders = [schema for schema in sections_at(root, [section])[0] if key in schema.model_fields]
+        if not holders:
+            continue
+        chosen = None if [section] == list(above[:1]) else _at(raw, [section]).get("kind")
+        named = [schema for schema in sections_at(root, [section])[0] if chosen in tags(schema)]
+        if named and not any(schema in holders for schema in named):
+            return f'leave it out; [{section}] with kind = "{chosen}" has none either'
+        kinds = "".join(f' with kind = "{kind}"' for kind in ([chosen] if named else tags(holders[0])[:1]))
+        return f"it is one of [{section}]{kinds}"
     return ""
 
 

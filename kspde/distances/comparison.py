@@ -87,7 +87,8 @@ def compare(
       of the particles (:mod:`kspde.distances.resampling`), as if particles were independent. For several clouds the
       variance is scaled by the ratio of the clouds' own to that of such draws, which does not assume so.
     - **Floors.** Even independent draws from u are not at distance 0. ``replicas`` clouds of them are treated in the
-      same way. A distance inside the floor's interval does not distinguish the particles from such draws.
+      same way. A distance inside the floor's interval does not distinguish the particles from such draws. Particles
+      that were resampled are not independent: their distance lies above it more often, and they are warned of.
 
     **Two densities** (:mod:`kspde.distances.densities`): L¹, L² and both relative entropies by quadrature, the
     Wasserstein distances and the energy distance on lines, each with its quadrature error as its interval, and no

@@ -36,7 +36,7 @@ def _between_clouds(
 ) -> _Found:
     """Return the distances between two sets of clouds. Collective."""
     comm = options.replicas.comm
-    _warn_of_shared_noise(a.clouds, b.clouds, comm)
+    _warn_of_dependence(a.clouds, b.clouds, comm)
     rows, counts = [], []
     for side in (a, b):
         samples, n = _shares(side, 2, comm)
@@ -55,6 +55,7 @@ def _of_particles(
 ) -> _Found:
     """Return the distances between a density and particles. Collective."""
     comm, r, target = options.replicas.comm, options.r, a.target(t, options.r)
+    _warn_of_dependence((), b.clouds, comm)
     samples, n = _shares(b, 2 * r, comm)
     all_of_them, law = Sample.joined(samples), None
     effective = effective_number(all_of_them.weights, n * len(samples), comm) / len(samples)
@@ -94,7 +95,7 @@ def _between_signed_clouds(
 ) -> _Found:
     """Return the distance between two sets of clouds, of which one is signed. Collective."""
     comm = options.replicas.comm
-    _warn_of_shared_noise(a.clouds, b.clouds, comm)
+    _warn_of_dependence(a.clouds, b.clouds, comm)
     sides, sizes = [], []
     for side in (a, b):
         samples, n = _with_weights(side, comm)
@@ -112,6 +113,7 @@ def _of_signed_particles(
 ) -> _Found:
     """Return the distance between a density and particles, of which one is signed. Collective."""
     comm = options.replicas.comm
+    _warn_of_dependence((), b.clouds, comm)
     samples, n = _with_weights(b, comm)
     effective = effective_number(Sample.joined(samples).weights, 0, comm) / len(samples)
     found, variation = signed_distance(a.target(t, 1), samples, n, options)
@@ -125,8 +127,14 @@ def _with_weights(side: ParticleSide, comm: Comm) -> tuple[list[Sample], int]:
     return [sample.weighted(about.mass / n) for sample, about in zip(samples, side.everyone, strict=True)], n
 
 
-def _warn_of_shared_noise(first: Sequence[Any], second: Sequence[Any], comm: Comm) -> None:
-    """Warn where two clouds are not independent of each other, as the floor takes them to be."""
+def _warn_of_dependence(first: Sequence[Any], second: Sequence[Any], comm: Comm) -> None:
+    """Warn where particles are not independent, as the floor takes them to be: resampled ones, or of both sides."""
+    if any(getattr(cloud, "resampled", False) for cloud in (*first, *second)):
+        warn(
+            "particles were resampled, so that some have one ancestor: they are not the independent draws of the floor "
+            "and of the intervals, and lie above the floor too often; simulate without resampling= for a verdict",
+            comm,
+        )
     runs = [{(cloud.seed, cloud.replica) for cloud in side if hasattr(cloud, "replica")} for side in (first, second)]
     for seed, replica in sorted(runs[0] & runs[1]):
         warn(

@@ -296,8 +296,7 @@ class _Rates:
             for name, x in system.positions.items():
                 score_at, resolved = self.scores[name].at(x)
                 own, known = system.at(name, x), self._known.at(name, x)
-                if step == 0:
-                    _check_independent_of_relaxing(ensemble.pde.model, name, known)
+                _check_independent_of_relaxing(ensemble.pde.model, name, known)
                 found = np.empty(len(x))
                 for rows in groups_of(own):
                     found[rows] = production(

@@ -4,12 +4,14 @@ Every system of the family is a (multi-species) McKean-Vlasov pair. For species 
 
 .. math::
     dX_i &= b_i\,dt + \sqrt{2 D_i}\,dB, \\
-    \partial_t u_i &= \Delta(D_i u_i) - \nabla\cdot(b_i u_i),
+    \partial_t u_i &= \Delta(D_i u_i) - \nabla\cdot(b_i u_i) + r_i u_i,
 
-where the diffusion coefficient :math:`D_i \ge 0` and the drift :math:`b_i` are functions of time, of the position, of
+where the diffusion coefficient :math:`D_i \ge 0`, a number or a symmetric positive semidefinite matrix (then
+:math:`\sum_{ab}\partial_a\partial_b(D_{i,ab} u_i)`), the drift :math:`b_i` and the growth per capita :math:`r_i`, by
+which the weights of particles change, :math:`dw = r_i w\,dt`, are functions of time, of the position, of
 *fields* :math:`c = K * u_j` (the convolution of a density, or of the empirical measure, with a kernel), of their
-gradients, and of *moments* :math:`\int \varphi u_j`. A model states its species, its fields, its moments, D and b; it
-knows nothing of meshes, particles or MPI.
+gradients, and of *moments* :math:`\int \varphi u_j`. A model states its species, its fields, its moments, D, b and r;
+it knows nothing of meshes, particles or MPI.
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ class Cloud:
         """Positions of this rank's particles of the only species, shape (n_local, d).
 
         Raises:
-            InputError: there are several species.
+            InputError: there are several species; ``of`` returns those of one.
         """
         return self.of(self._species(None))
 
@@ -386,10 +386,19 @@ class Cloud:
             }
         }
 
+    @property
+    def resampled(self) -> bool:
+        """Whether particles were resampled on the way: then some have one ancestor, and are not independent."""
+        shares = self.diagnostics.get("effective_share")
+        return shares is not None and "resampling" in self._details and bool(np.any(shares[1:] > 1.0 - 1e-12))
+
     def _species(self, species: str | None) -> str:
         if species is None:
             if len(self.species) > 1:
-                raise InputError(f"there are several species: name one of {', '.join(self.species)}")
+                raise InputError(
+                    f"there are several species: name one of {', '.join(self.species)}, such as "
+                    f"cloud.of({self.species[0]!r}) for its positions and cloud.ids_of({self.species[0]!r}) for its ids"
+                )
             return self.species[0]
         return check_choice("species", species, self.species)
 

@@ -11,6 +11,7 @@ import numpy as np
 from kspde.errors import check_number
 from kspde.particles.reductions import reduced
 from kspde.particles.run import Observer, Run
+from kspde.runtime.messages import warn
 from kspde.typing import Array
 
 __all__ = ["Coupling", "CouplingRecorder"]
@@ -24,9 +25,9 @@ class Coupling:
         t: the times, shape (times,).
         distance: max_i |X_i − X̄_i| over the particles of a species, shape (times, species).
         n: number of particles by species.
-        field_error: by field the measured error of the field that moves X̄, in space and time together, relative to the
-            field's supremum. With the error of the solved density itself it bounds what separates X̄ from the exact
-            mean-field particles.
+        field_error: by field, or moment, the measured error of what moves X̄, in space and time together, relative to
+            the field's supremum, or a moment's ∫|φ|u; above 1e-2 it is warned of. With the error of the solved density
+            itself it bounds what separates X̄ from the exact mean-field particles.
     """
 
     t: Array
@@ -54,6 +55,10 @@ class Coupling:
         return float(self.t[late[0]]) if len(late) else math.inf
 
 
+#: The errors of fields and moments that are warned of.
+_LARGE = 1e-2
+
+
 class CouplingRecorder(Observer):
     """Records the distance after every step."""
 
@@ -79,6 +84,14 @@ class CouplingRecorder(Observer):
         """Return the coupling until now."""
         rows, mean_field = slice(0, run.step + 1), run.systems["mean_field"]
         errors = mean_field.evaluator.summary()
-        total = {name: e + errors["time_error"][name] for name, e in errors["error"].items()}
+        total = {name: errors["error"].get(name, 0.0) + e for name, e in errors["time_error"].items()}
+        large = {name: e for name, e in total.items() if e > _LARGE}
+        if large:
+            named = ", ".join(f"{name} by {e:.2g} of its size" for name, e in large.items())
+            warn(
+                f"the mean field is off between its saved times, by up to: {named} (coupling.field_error); save "
+                "more times when it is solved, with save=",
+                run.particles.comm,
+            )
         distance = self.recorded["distance"][rows]
         return Coupling(t=run.times[rows], distance=distance, n=dict(mean_field.counts), field_error=total)

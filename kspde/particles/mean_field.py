@@ -11,8 +11,9 @@ reproduce the fields between the grid points.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,13 @@ from kspde.domains import Domain, check_same_space
 from kspde.errors import InputError, check_choice
 from kspde.kernels import resolve_mollifier
 from kspde.models import Field, Moment
-from kspde.particles.fields.base import Extent, FieldEvaluator
+from kspde.particles.fields.base import Extent, FieldEvaluator, weighted_sum
+from kspde.particles.reductions import reduced
 from kspde.particles.region import Region
 from kspde.particles.sampled_field import SampledField
 from kspde.problem import Problem
 from kspde.protocols import SolvedDensity
+from kspde.runtime.parallel import together
 from kspde.runtime.values import in_words
 from kspde.typing import Array
 
@@ -124,6 +127,7 @@ class MeanFieldEvaluator(FieldEvaluator):
         error: by field, the largest deviation of the splines from the density's own field between the nodes, over all
             times, relative to the supremum of the field over the grid.
         time_error: error of the fields between the times at which the density was saved.
+        moment_error: error of the moments there.
         grid: grid on which the fields are sampled.
     """
 
@@ -135,7 +139,8 @@ class MeanFieldEvaluator(FieldEvaluator):
         self._curvatures = {}  # the fields are not made by the particles
         self._source = source
         self.error = {field.name: 0.0 for field in self.active}
-        self.time_error = TimeError(source, self.active)
+        self.time_error = TimeError(source, (f.name for f in self.active))
+        self.moment_error = TimeError(source, (m.name for m in self.moments))
         self.grid = SampledField(self.dimension, coarse=_COARSE, most=_MOST)
         self._sampled_at = math.nan
 
@@ -155,11 +160,26 @@ class MeanFieldEvaluator(FieldEvaluator):
         if self._region is not None:
             half = self._region.half_width
             inner = Extent(np.maximum(inner.lower, -half), np.minimum(inner.upper, half))
-        self.time_error.look(self.t, inner)
+        axes = [np.linspace(low, high, _POINTS) for low, high in zip(inner.lower, inner.upper, strict=True)]
+        self.time_error.look(
+            self.t, lambda name, t: np.asarray(self._source.signal_on_grid(axes, field=name, t=t)), dict
+        )
 
     def update_moments(self, positions: Mapping[str, Array]) -> None:
         """Take the density's moments at time ``t``. Collective."""
         self.moment_values = {m.name: np.asarray(self._source.moment(m.name, self.t)) for m in self.moments}
+        self.moment_error.look(
+            self.t, lambda name, t: np.asarray(self._source.moment(name, t)), lambda: self._moment_scales(positions)
+        )
+
+    def _moment_scales(self, positions: Mapping[str, Array]) -> dict[str, float]:
+        """Return ∫|φ|u of the moments, from the particles: a moment itself may vanish. Collective."""
+        with together(self.comm):
+            own = {
+                m.name: weighted_sum(_absolute(m), positions[m.source], np.abs(self.weights[m.source]))
+                for m in self.moments
+            }
+        return {name: float(reduced(self.comm, sums).max()) for name, sums in own.items()}
 
     @property
     def summed(self) -> tuple[Moment, ...]:
@@ -180,27 +200,29 @@ class MeanFieldEvaluator(FieldEvaluator):
             "nodes": list(self.grid.shape),
             "spacing": self.grid.spacing,
             "error": dict(self.error),
-            "time_error": dict(self.time_error.error),
+            "time_error": dict(self.time_error.error) | dict(self.moment_error.error),
         }
 
     def state(self) -> dict[str, Array]:
         """Return what the next update depends on besides the positions."""
+        moments = {"moments": self.moment_error.state()} if self.moments else {}
         if not self.grid.shape:
-            return {}
-        errors = [[e[f.name] for f in self.active] for e in (self.error, self.time_error.error)]
+            return moments
         return {
             **self.grid.state(),
-            "error": np.array(errors),
-            "interval": np.array([self.time_error.interval], dtype=np.float64),
+            **moments,
+            "error": np.array(list(self.error.values())),
+            "time_error": self.time_error.state(),
         }
 
     def restore(self, state: Mapping[str, Array]) -> None:
         """Continue from what ``state`` returned."""
-        if state:
+        if "moments" in state:
+            self.moment_error.restore(state["moments"])
+        if "shape" in state:
             self.grid.restore(state)
-            for errors, row in zip((self.error, self.time_error.error), state["error"], strict=True):
-                errors.update({f.name: float(e) for f, e in zip(self.active, row, strict=True)})
-            self.time_error.interval = int(state["interval"][0])
+            self.error.update(zip(self.error, state["error"].tolist(), strict=True))
+            self.time_error.restore(state["time_error"])
 
     def _inside(self, axes: Sequence[Array]) -> list[Array]:
         """Return the coordinates where the fields at these are found."""
@@ -230,12 +252,17 @@ class MeanFieldEvaluator(FieldEvaluator):
         return max(errors.values())
 
 
+def _absolute(moment: Moment) -> Moment:
+    """Return the moment with |φ|."""
+    return replace(moment, function=lambda x: np.abs(moment.function(x)))
+
+
 class TimeError:
-    r"""The error of a mean field's fields between the times at which its density was saved.
+    r"""The error of a mean field's fields, or moments, between the times at which its density was saved.
 
     A solution interpolates its density between saved times by cubic polynomials from values and rates (Hermite), and
-    its fields, linear functions of the density, likewise. On an interval of length h that leaves an error of
-    :math:`\tfrac{1}{384} h^4 \sup|\partial_t^4 c|`. It is measured from the fields alone: the polynomial over two
+    its fields and moments, linear functions of the density, likewise. On an interval of length h that leaves an error
+    of :math:`\tfrac{1}{384} h^4 \sup|\partial_t^4 c|`. It is measured from them alone: the polynomial over two
     neighbouring intervals together, from the values and rates at their outer ends, is compared with the value that is
     saved between them. There the error is :math:`\tfrac1{24}(m-a)^2(b-m)^2 |\partial_t^4 c|`, for equal intervals 16
     times that within one of them. This is an estimate: for a density that changes fastest at its start it may be low
@@ -244,68 +271,78 @@ class TimeError:
 
     Args:
         source: the mean field; one without ``times`` is taken to be known at all times.
-        fields: fields to look at.
+        names: names of the fields, or of the moments.
 
     Attributes:
-        error: by field the largest error so far, relative to the supremum of the field over the particles' extent; 0
-            while the field was needed at saved times only.
+        error: by name the largest error so far: of a field relative to its supremum over the particles' extent, of a
+            moment relative to ∫|φ|u; 0 while they were needed at saved times only.
         interval: index of the last interval looked at, −1 before the first.
     """
 
-    def __init__(self, source: SolvedDensity, fields: Sequence[Field]) -> None:
-        self._source = source
-        self._fields = tuple(fields)
+    def __init__(self, source: SolvedDensity, names: Iterable[str]) -> None:
         self._times = np.asarray(getattr(source, "times", ()), dtype=np.float64)
-        self.error = {f.name: 0.0 for f in self._fields}
+        self.error = dict.fromkeys(names, 0.0)
         self.interval = -1
 
-    def look(self, t: float, box: Extent) -> None:
-        """Estimate the error of the interval around t on a box, once per interval. Collective.
+    def look(self, t: float, values: Callable[[str, float], Array], scales: Callable[[], Mapping[str, float]]) -> None:
+        """Estimate the errors in the interval around t, once per interval. Collective.
+
+        Args:
+            t: the time.
+            values: maps a name and a time to values.
+            scales: returns by name what an error is relative to; the largest value where there is none.
 
         Raises:
-            InputError: the box leaves the domain where the fields are known.
+            InputError: ``values`` does.
         """
         times = self._times
-        if len(times) < 2 or not times[0] < t < times[-1] or np.abs(times - t).min() <= 1e-12 * times[-1]:
+        if not self.error or len(times) < 2 or not times[0] < t < times[-1]:
             return
         k = int(np.searchsorted(times, t)) - 1
-        if k == self.interval:
+        if k == self.interval or np.abs(times - t).min() <= 1e-12 * times[-1]:
             return
         self.interval = k
-        axes = [np.linspace(low, high, _POINTS) for low, high in zip(box.lower, box.upper, strict=True)]
-        for f in self._fields:
-            self.error[f.name] = max(self.error[f.name], self._estimate(k, axes, f.name))
+        known = scales()
+        for name, error in self.error.items():
+            difference, value = self._estimate(k, partial(values, name))
+            found = np.abs(difference).max() / (known.get(name) or np.abs(value).max() or 1.0)
+            self.error[name] = max(error, float(found))
 
-    def _estimate(self, k: int, axes: Sequence[Array], field: str) -> float:
+    def _estimate(self, k: int, values: Callable[[float], Array]) -> tuple[Array, Array]:
+        """Return the error in interval k, and values near it."""
         times = self._times
         first = k - 1 if k > 0 else 0
-        before = self._cubic(first, axes, field)
+        before = self._cubic(first, values)
         if len(times) == 2:
             # Degree 2 through both values and one rate or the other: their distance from degree 3, in the middle.
             (c0, slope0), (c1, slope1) = before
-            h = times[1] - times[0]
-            difference = 0.25 * (c0 - c1) + 0.125 * h * (slope0 + slope1)
-            return _relative(difference, c0)
-        after = self._cubic(first + 1, axes, field)
+            return 0.25 * (c0 - c1) + 0.125 * (times[1] - times[0]) * (slope0 + slope1), c0
+        after = self._cubic(first + 1, values)
         (c0, slope0), (middle, _), (c1, slope1) = before[0], before[1], after[1]
         a, m, b = times[first : first + 3]
         s, h = (m - a) / (b - a), b - a
         cubic = (1 + 2 * s) * (1 - s) ** 2 * c0 + s**2 * (3 - 2 * s) * c1
         cubic += h * s * (1 - s) * ((1 - s) * slope0 - s * slope1)
         share = (0.5 * (times[k + 1] - times[k])) ** 4 / ((m - a) * (b - m)) ** 2
-        return float(share) * _relative(cubic - middle, middle)
+        return share * (cubic - middle), middle
 
-    def _cubic(self, k: int, axes: Sequence[Array], field: str) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    def _cubic(self, k: int, values: Callable[[float], Array]) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
         """Return value and rate at both ends of an interval, from four values of the cubic polynomial there."""
         start, end = self._times[k], self._times[k + 1]
-        c = [
-            np.asarray(self._source.signal_on_grid(axes, field=field, t=float(start + share * (end - start))))
-            for share in (0.0, 1 / 3, 2 / 3, 1.0)
-        ]
+        c = [values(float(start + share * (end - start))) for share in (0.0, 1 / 3, 2 / 3, 1.0)]
         h = end - start
         first = (-5.5 * c[0] + 9 * c[1] - 4.5 * c[2] + c[3]) / h
         last = (5.5 * c[3] - 9 * c[2] + 4.5 * c[1] - c[0]) / h
         return (c[0], first), (c[3], last)
+
+    def state(self) -> Array:
+        """Return the interval and the errors, in one array."""
+        return np.array([self.interval, *self.error.values()])
+
+    def restore(self, state: Array) -> None:
+        """Continue from what ``state`` returned."""
+        self.interval = int(state[0])
+        self.error.update(zip(self.error, state[1:].tolist(), strict=True))
 
 
 def _relative(difference: Array, values: Array) -> float:

@@ -94,14 +94,17 @@ def simulate(
             M/``n``. ``Cloud.masses`` is then Σ w_j, moments and histograms are those of the measure Σ w_j δ_{X_j},
             which ``compare`` compares.
         eps: ε of the mollified kernels K^ε = K * j^ε; None keeps K.
-        mollifier: the mollifier: "gaussian", "matern", a callable with a keyword ``eps``, or a kernel with its own ε.
+        mollifier: the mollifier: "gaussian", "matern", "bump", "compact-bump" (power 4), a callable with a keyword
+            ``eps``, or a kernel with its own ε.
         initial: where particles start: "u0", or "mollified", from u_0 * j^ε, which is ζ_i plus an independent draw from
             the mollifier. The paper's (1.8) and (3.2) start from u_0, its (1.9) from u_0 * j^ε; the relative entropy of
             the particles' law to the density's is 0 at t = 0 only where both start alike, so give ``solve`` the
             same.
         scheme: the scheme in time: "euler-maruyama" (weak order 1, strong order 1/2, one field evaluation per step),
-            "weak-2" (weak order 2, strong order 1/2, three evaluations), or an object, ``kspde.EulerMaruyama(dt=...)``
-            or ``kspde.Weak2(dt=...)``, which has its own dt; their attribute ``source`` says where they come from.
+            "weak-2" (weak order 2, strong order 1/2, three evaluations), "pair-rotation" (models whose pairs of
+            particles rotate, such as ``LandauMaxwell``: energy and momentum to round-off), or an object,
+            ``kspde.EulerMaruyama(dt=...)``, ``kspde.Weak2(dt=...)`` or ``kspde.PairRotation(dt=...)``, which has its
+            own dt; their attribute ``source`` says where they come from.
         resampling: how weights that growth has made different become equal again: None for not at all, "systematic"
             (:mod:`kspde.particles.resampling`), or an object, ``kspde.SystematicResampling(effective_share=0.5)``.
         mean_field: the density that ``solve`` returned for this problem, up to ``t_end`` at least, saved often enough

@@ -98,7 +98,7 @@ def test_a_missing_case_file(shared_tmp_path: Path, refused: Callable[..., str],
         ),
         (
             'kind = "grid"\npath = "line.npy"\nextent = [0, 1, 0, 1]',
-            "case.toml: initial.extent has shape (4,): give shape (2,), n >= 1",
+            "case.toml: initial.extent has shape (4,): give shape (2,)",
         ),
     ],
 )

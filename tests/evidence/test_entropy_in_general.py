@@ -242,13 +242,14 @@ class Relaxing(kspde.Model):
     dimension: int = 1
     tau: float = 0.5
     alpha: float = 0.0
+    since: float = -1.0
 
     @property
     def fields(self):
         return (kspde.Field(name="v", kernel=kspde.Yukawa(), gradient=True, tau=self.tau),)
 
     def diffusion(self, species, c):
-        return np.exp(-self.alpha * c["v"])
+        return np.exp(-self.alpha * c["v"] * (c.t > self.since))
 
     def drift(self, species, c):
         return 3.0 * c.gradient("v")
@@ -269,8 +270,9 @@ def test_a_field_that_relaxes_in_the_drift_alone():
     slow = kspde.entropy_bound(solved(Relaxing()), **options)
     assert fast.value[-1] == pytest.approx(still.value[-1], rel=1e-2)
     assert 0.8 * still.value[-1] < slow.value[-1] < 0.98 * still.value[-1]
-    with pytest.raises(kspde.InputError, match=r"depends on field 'v', which has tau > 0"):
-        kspde.entropy_bound(solved(Relaxing(alpha=1.0)), **options)
+    for model in (Relaxing(alpha=1.0), Relaxing(alpha=1.0, since=0.1)):
+        with pytest.raises(kspde.InputError, match=r"depends on field 'v', which has tau > 0"):
+            kspde.entropy_bound(solved(model), **options)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -253,6 +253,14 @@ def test_a_disk_of_too_many_cells(sizes: dict[str, float], line: str) -> None:
     assert kspde.Disk(radius=1.0, size=1e-4).size == 1e-4
 
 
+def test_a_dimension_that_a_model_does_not_have_is_not_sent_to_the_model(tmp_path: Path) -> None:
+    path = tmp_path / "case.toml"
+    text = Path("demos/density_dependent_volatility.toml").read_text(encoding="utf-8")
+    path.write_text(text.replace("half_width = 10.0", "half_width = 10.0\ndimension = 2"), encoding="utf-8")
+    remedy = 'leave it out; [model] with kind = "density-dependent-volatility" has none either'
+    assert refusal(path) == f"domain.dimension is not a key of [domain]: {remedy}"
+
+
 def test_missing_section(tmp_path: Path) -> None:
     path = tmp_path / "case.toml"
     path.write_text("t_end = 1.0", encoding="utf-8")
@@ -275,7 +283,7 @@ def test_the_extent_of_a_bare_array_must_be_given(tmp_path: Path) -> None:
         ('kind = "grid"\npath = "objects.npy"', "initial.path: objects.npy is not a .npy or .npz file of numbers"),
         (
             'kind = "grid"\npath = "line.npy"\nextent = [0, 1, 0, 1]',
-            "initial.extent has shape (4,): give shape (2,), n >= 1",
+            "initial.extent has shape (4,): give shape (2,)",
         ),
         ('kind = "grid"\npath = "line.npy"\nextent = [0, 1]', "[initial] is 1-dimensional: the model asks for 2"),
         ('kind = "positions"\npath = "none.csv"\nbandwidth = 1', "initial.path: cannot read positions from none.csv"),

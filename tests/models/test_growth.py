@@ -1,5 +1,6 @@
 """Growth: models of users with r of both signs, in both backends, against exact solutions and other solvers."""
 
+import warnings
 from dataclasses import dataclass
 from math import exp, sqrt
 
@@ -481,6 +482,21 @@ def test_bad_growth_is_one_line_with_its_place(case) -> None:
     with pytest.raises(error or kspde.ConvergenceError, match=line) as caught:
         kspde.simulate(Bad(rho=0.0), gaussian(), n=20, t_end=0.2, dt=0.1)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.one_rank
+def test_resampled_particles_are_not_taken_for_independent_ones(density) -> None:
+    options = {"resampling": kspde.SystematicResampling(effective_share=0.95), "seed": 3}
+    cloud = fisher(400, **options)
+    assert cloud.resampled
+    with pytest.warns(kspde.KspdeWarning, match=r"resampled, .* simulate without resampling= for a verdict"):
+        kspde.compare(density, cloud, replicas=20)
+    # Neither are those resampled that might have been.
+    kept = fisher(400, resampling=kspde.SystematicResampling(effective_share=0.01), seed=3)
+    assert not kept.resampled
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        kspde.compare(density, kept, replicas=20)
 
 
 @pytest.mark.one_rank

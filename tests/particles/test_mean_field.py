@@ -269,8 +269,56 @@ def test_one_interval_is_judged_by_lower_degrees():
     # Degree 2 against 3: h³/48 · |∂_t³|, here with h = 1 and 8 cos; the error itself is 16/384.
     model = Drifting()
     source = SavedWave(model, times=np.array([0.0, 1.0]))
-    cloud = kspde.simulate(model, gaussian(2), n=50, t_end=1.0, dt=0.25, eps=1.0, mean_field=source)
+    with pytest.warns(kspde.KspdeWarning, match="off between its saved times"):
+        cloud = kspde.simulate(model, gaussian(2), n=50, t_end=1.0, dt=0.25, eps=1.0, mean_field=source)
     assert 0.6 * 8 / 48 < cloud.coupling.field_error["c"] < 1.2 * 8 / 48
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pulled(Model):
+    """dX = −m (1, 0) dt + √2 dB with the moment m of sin x₁, whose mean may vanish."""
+
+    dimension: int = 2
+    fields = ()
+
+    @property
+    def moments(self):
+        return (kspde.Moment(name="m", function=lambda x: np.sin(x[:, 0])),)
+
+    def diffusion(self, species, c: FieldValues):
+        return 1.0
+
+    def drift(self, species, c: FieldValues):
+        return np.stack([-c.moment("m") * np.ones(len(c.points)), np.zeros(len(c.points))], axis=1)
+
+
+@dataclass
+class SavedMoment:
+    """∫φu = sin 2t, by Hermite's cubic polynomial of one interval."""
+
+    model: Model
+    times: tuple[float, ...] = (0.0, 1.0)
+    t_end: float = 1.0
+
+    def signal_on_grid(self, axes, field=None, t=None):
+        raise AssertionError("there is no field")
+
+    def moment(self, name, t=None):
+        ends = np.array([np.sin(0.0), np.sin(2.0), 2.0, 2.0 * np.cos(2.0)])
+        s = t
+        return ends @ [(1 + 2 * s) * (1 - s) ** 2, s**2 * (3 - 2 * s), s * (1 - s) ** 2, -(s**2) * (1 - s)]
+
+
+def test_moments_between_two_saved_times_are_judged_and_warned_of():
+    # Degree 2 against 3, h³/48 |∂_t³| with 8 cos 2t, relative to E|sin X₁|: a moment that vanishes has a size.
+    model = Pulled()
+    with pytest.warns(kspde.KspdeWarning, match=r"off between its saved times, by up to: m by .* save more times"):
+        cloud = kspde.simulate(model, gaussian(2), n=200, t_end=1.0, dt=0.25, mean_field=SavedMoment(model))
+    source = SavedMoment(model)
+    difference = 0.25 * (0.0 - source.moment("m", 1.0)) + 0.125 * (2.0 + 2.0 * np.cos(2.0))
+    size = abs(difference) / cloud.coupling.field_error["m"]
+    assert 0.3 < size < 1.0
+    assert cloud.summary()["mean_field"]["time_error"]["m"] == cloud.coupling.field_error["m"]
 
 
 @pytest.mark.one_rank

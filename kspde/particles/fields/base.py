@@ -29,7 +29,7 @@ from kspde.runtime.compiled import in_blocks
 from kspde.runtime.parallel import together
 from kspde.typing import Array, Comm
 
-__all__ = ["MEMORY_LIMIT", "Extent", "FieldEvaluator", "check_resolved", "too_large"]
+__all__ = ["MEMORY_LIMIT", "Extent", "FieldEvaluator", "check_resolved", "too_large", "weighted_sum"]
 
 #: The bytes that the grids, or the modes, of one rank may take unless the user says otherwise.
 MEMORY_LIMIT = 4e9
@@ -196,7 +196,7 @@ class FieldEvaluator(ABC):
         if not self.moments:
             return
         with together(self.comm):
-            sums = [_weighted_sum(m, positions[m.source], self.weights[m.source]) for m in self.moments]
+            sums = [weighted_sum(m, positions[m.source], self.weights[m.source]) for m in self.moments]
         total = reduced(self.comm, np.concatenate([np.ravel(own) for own in sums]))
         if not np.all(np.isfinite(total)):
             with together(self.comm):
@@ -280,7 +280,7 @@ class FieldEvaluator(ABC):
         return self._buffers[species, name]
 
 
-def _weighted_sum(moment: Moment, x: Array, weights: float | Array) -> Array:
+def weighted_sum(moment: Moment, x: Array, weights: float | Array) -> Array:
     """Return Σ_j w_j φ(x_j) over this rank's particles of a species. Rank-local."""
     if not len(x):
         return np.zeros(moment_integrand(moment, x).shape[1:])
