@@ -6,7 +6,7 @@ import meshio
 import numpy as np
 import pytest
 from mpi4py import MPI
-from scipy.special import exp1, hyp1f1
+from scipy.special import dawsn, exp1, hyp1f1
 
 import kspde
 from kspde.fem import backend
@@ -45,6 +45,15 @@ def logarithm(std, r):
     """−(log r² + E₁(r²/2σ²))/4π and its slope, in the plane."""
     z = 0.5 * r**2 / std**2
     return -(2 * np.log(r) + exp1(z)) / (4 * np.pi), np.expm1(-z) / (2 * np.pi * r)
+
+
+def line_logarithm(std, r):
+    """−log|x| * N(0, σ²) on the line, −log(√2 σ) + γ/2 + log 2 − 2∫D over (0, z), z = r/√2σ, and its slope."""
+    nodes, weights = np.polynomial.legendre.leggauss(200)
+    z = r / (math.sqrt(2) * std)
+    integral = 0.5 * z * (dawsn(np.multiply.outer(0.5 * z, nodes + 1)) @ weights)
+    constant = 0.5 * np.euler_gamma + math.log(2) - math.log(math.sqrt(2) * std)
+    return constant - 2 * integral, -math.sqrt(2) * dawsn(z) / std
 
 
 def yukawa(mu, std, r):
@@ -100,6 +109,15 @@ def test_riesz_potentials_on_the_line_and_in_space(d):
     found = errors(kspde.Riesz(s=0.5 * d), box, (1.2, -0.8, 0.5)[:d], 0.7, lambda std, r: riesz(0.5 * d, d, std, r))
     assert found[0] < (1e-4 if d == 3 else 1e-8), found
     assert found[1] < (1e-3 if d == 3 else 1e-7), found
+
+
+@pytest.mark.one_rank
+@pytest.mark.parametrize("centre", [0.0, 6.0])
+@pytest.mark.parametrize(("cells", "degree"), [(32, 8), (2000, 1)])
+def test_the_logarithm_on_the_line(centre, cells, degree):
+    box = kspde.Box(half_width=14.0, cells=cells, degree=degree, grading=0.0, dimension=1)
+    found = errors(kspde.Logarithm(), box, (centre,), 0.7, line_logarithm)
+    assert np.all(found < 1e-8), found
 
 
 @pytest.fixture
