@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         SignalDependentKellerSegel,
         TabulatedDriver,
         TabulatedMotility,
+        ViscousVortices,
     )
     from kspde.papers import theory
     from kspde.particles.resampling import SystematicResampling
@@ -114,6 +115,7 @@ __all__ = [
     "SystematicResampling",
     "TabulatedDriver",
     "TabulatedMotility",
+    "ViscousVortices",
     "Weak2",
     "Yukawa",
     "compare",
@@ -177,6 +179,7 @@ _HOMES = {
         "SignalDependentKellerSegel",
         "TabulatedDriver",
         "TabulatedMotility",
+        "ViscousVortices",
     ),
     "kspde.particles": ("simulate",),
     "kspde.particles.resampling": ("SystematicResampling",),

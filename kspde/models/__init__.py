@@ -15,6 +15,7 @@ from kspde.models.motility import (
     TabulatedMotility,
 )
 from kspde.models.volatility import DensityDependentVolatility
+from kspde.models.vortices import ViscousVortices
 
 __all__ = [
     "DRIVERS",
@@ -40,6 +41,7 @@ __all__ = [
     "SignalDependentKellerSegel",
     "TabulatedDriver",
     "TabulatedMotility",
+    "ViscousVortices",
 ]
 
 #: By their names in case files.
@@ -53,4 +55,5 @@ MODELS: dict[str, type[Model]] = {
     "keller-segel": KellerSegel,
     "log-gas": LogGas,
     "riesz-gas": RieszGas,
+    "viscous-vortices": ViscousVortices,
 }
