@@ -32,6 +32,8 @@ NAMES = (
     "time-step",
     "landau-entropy",
     "landau-particles",
+    "log-gas-entropy",
+    "log-gas-particles",
     "volatility",
     "volatility-particles",
 )
