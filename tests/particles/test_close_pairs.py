@@ -143,8 +143,9 @@ def test_the_centre_is_kept_without_noise(scheme, comm):
 @pytest.mark.one_rank
 @pytest.mark.parametrize(("scheme", "bias"), [("euler-maruyama", 0.04), ("weak-2", 0.02)])
 def test_pairs_that_touch_spread_as_they_should(scheme, bias, comm):
-    """d/dt E|X|² = 4 − (M/2π)(1 − 1/N) = 2.2 per particle, N = 10, M = 4π: 200 increments less their martingales."""
+    """d/dt E Σw|X|²/M = 4 − (M/2π)(1 − Σw²/M²), N = 10, M = 4π: 200 increments less their martingales."""
     mass, n, h = 4 * np.pi, 10, 0.005
+    w = mass * np.arange(1, 11) / 55
     u0 = kspde.GaussianMixture(weights=[1.0], means=[[0.0, 0.0]], stds=[0.4], mass=mass)
     rates = []
     for replica in range(20):
@@ -156,19 +157,19 @@ def test_pairs_that_touch_spread_as_they_should(scheme, bias, comm):
             path.append(np.concatenate(comm.allgather(cloud.positions.copy())))
 
         kspde.simulate(
-            kspde.KellerSegel(chi=1.0), u0, n=n, t_end=times[-1], dt=h, scheme=scheme, seed=3, replica=replica,
-            save=kspde.SaveAt(times=times, callback=keep),
+            kspde.KellerSegel(chi=1.0), u0, n=n, weights=w, t_end=times[-1], dt=h, scheme=scheme, seed=3,
+            replica=replica, save=kspde.SaveAt(times=times, callback=keep),
         )  # fmt: skip
-        total = np.sum(path[-1] ** 2) - np.sum(path[0] ** 2)
+        total = w @ np.sum(path[-1] ** 2 - path[0] ** 2, axis=1)
         for step, x in enumerate(path[:-1]):
             z = noise.normals(ids, step, 2 if scheme == "euler-maruyama" else 4)
             z = z if z.shape[1] == 2 else (z[:, :2] + z[:, 2:]) / np.sqrt(2)
             eta = np.sqrt(2 * h) * z
-            total -= np.sum(2 * x * eta + eta**2 - 2 * h)
-        rates.append(total / n / times[-1])
+            total -= w @ np.sum(2 * x * eta + eta**2 - 2 * h, axis=1)
+        rates.append(total / mass / times[-1])
     error = np.std(rates) / np.sqrt(len(rates))
     assert error < 0.05
-    assert abs(np.mean(rates) - 2.2) < bias + 3 * error
+    assert abs(np.mean(rates) - (4 - 2 * (1 - 385 / 3025))) < bias + 3 * error
 
 
 def test_particles_that_repel_on_a_line_keep_their_order(comm):
