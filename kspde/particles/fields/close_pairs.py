@@ -16,14 +16,15 @@ so that a pair moves by less than its distance, and by :math:`O(\sqrt h)` where 
 kernel mollified by the density 3(1 − r²/δ²)²/(πδ²) of that radius. The replacement is the same for i and j: where the
 drift is the same multiple of the gradient for both, Σ w X is conserved. Farther pairs are untouched, to the bit.
 
-*Bias.* Separated particles keep the order of the scheme: ``weak-2`` has order 2 for vortices (measured: 2.00). Where
-particles meet, the taming takes some of the pull: with :math:`|r|^2` like a squared Bessel process of dimension δ,
-pairs are closer than O(√h) with a probability of order :math:`h^{\delta/2}`, and that is the order of the bias of
-:math:`E|X|^2` per pair, δ = 2 − χM/(2πDN) for the Keller-Segel particles. Measured for d/dt E|X|² per particle, χ = D =
-1, dt = .0025, Euler-Maruyama and weak-2 (``tests/benchmarks/close_pairs.py``): N = 2, M = 4π (δ = 1): .029 and .015 of
-2, orders .55 and .63; N = 10, M = 4π: .013 and .002 of 2.2, orders .75 and .97; N = 1000, M = 8π: .024, order .97, and
-less than 3e-4: there the first is the bias of Euler's scheme, :math:`h E|b|^2`, with a factor log(1/h)
-in the plane. Clusters with δ near 0, of which a run warns (:mod:`kspde.particles.collapse`), have no limit as dt → 0.
+*Bias.* Separated particles keep the order of the scheme: ``weak-2`` has order 2 for vortices, measured 2.00 without and
+2.01 ± .09 with noise. Where particles meet, the taming takes some of the pull: with :math:`|r|^2` like a squared Bessel
+process of dimension δ, pairs are closer than O(√h) with a probability of order :math:`h^{\delta/2}`, and that is the
+order of the bias of :math:`E|X|^2` per pair, δ = 2 − χM/(2πDN) for the Keller-Segel particles. Measured for d/dt E|X|²
+per particle at χ = D = 1, dt = .0025, Euler-Maruyama and weak-2 (``tests/benchmarks/close_pairs.py``): N = 2, M = 4π (δ
+= 1): .029 and .015 of 3, orders .55 and .63; N = 10, M = 4π: .013 and .002 of 2.2, orders .75 and .97; N = 1000, M =
+8π: .027 ± .002, order .96, and .0004 ± .0002: there the first is the bias of Euler's scheme, :math:`h E|b|^2`, with a
+factor log(1/h) in the plane. Clusters with δ near 0, of which a run warns (:mod:`kspde.particles.collapse`), have no
+limit as dt → 0.
 
 *On a line* particles that repel like 1/r, :math:`-g/N \log|x|` with N > g/σ, meet and part again in the same order. A
 step takes some of them past one another, which as a set is the same: they exchange their places where the model says
