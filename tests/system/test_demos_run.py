@@ -118,6 +118,20 @@ def test_own_model(run: Run) -> None:
 
 
 @pytest.mark.one_rank
+def test_vortices(run: Run) -> None:
+    names = run(
+        "17_vortices.py", {"n=20_000": "n=2_000", "dt=0.02": "dt=0.1", "degree=8": "degree=4", "1.0, 2.5]": "0.3, 0.5]"}
+    )
+    growth, exact = names["found"]["density"]
+    assert growth == pytest.approx(exact, rel=1e-3)
+    growth, exact = names["found"]["particles"]
+    assert abs(growth - exact) < 4 * names["noise"]
+    low, high = names["distance"].floor.l1.interval
+    assert 0.5 * low < names["distance"].l1.value < 1.5 * high
+    assert names["written"]["vortices.png"] > 10_000
+
+
+@pytest.mark.one_rank
 def test_walls(run: Run) -> None:
     names = run("16_walls.py", {"n=20_000": "n=2_000", "cells=20": "cells=10", "tol=1e-5": "tol=1e-4"})
     assert abs(names["mean"] - names["exact"]) < 0.008
