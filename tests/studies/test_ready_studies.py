@@ -34,6 +34,8 @@ NAMES = (
     "landau-particles",
     "log-gas-entropy",
     "log-gas-particles",
+    "vortices-entropy",
+    "vortices-particles",
     "volatility",
     "volatility-particles",
 )
