@@ -102,3 +102,46 @@ def test_their_interfaces():
         kspde.simulate(kspde.LogGas(strength=-2.0), u0, n=10, t_end=0.01, dt=0.01)
     with pytest.warns(kspde.KspdeWarning, match="asks for strength >= 0, or eps"):
         kspde.simulate(kspde.RieszGas(strength=-1.0, s=0.5), u0, n=10, t_end=0.01, dt=0.01)
+
+
+@pytest.mark.one_rank
+def test_the_second_moment_of_densities_on_the_line():
+    domain = kspde.Box(half_width=8.0, cells=32, degree=6, grading=1.0, dimension=1)
+    times, mass = np.linspace(0.0, 0.3, 7), 1.5
+    for model in (
+        kspde.LogGas(strength=1.0, noise=0.3, dimension=1),
+        kspde.RieszGas(strength=1.0, s=0.4, noise=0.3, dimension=1),
+    ):
+        pde = kspde.solve(model, start(1, mass), domain, t_end=0.3, tol=1e-7, save=kspde.SaveAt(times=times))
+        s = pde.diagnostics["t"]
+        pairs = mass**2 + 0 * times  # −∬ x·∇V u u, which is that of the logarithm
+        if isinstance(model, kspde.RieszGas):
+            pairs = model.s * np.array([pde.at(t).interaction() for t in times])
+        gain = 2 * model.noise * mass + np.polyval(np.polyfit(times, pairs, 6), np.linspace(0, 0.3, 1001))
+        moment = np.interp(times, s, pde.diagnostics["second_moment"])
+        weighted = gain * np.exp(2 * np.linspace(0, 0.3, 1001))
+        assert_allclose(moment[-1], np.exp(-0.6) * (moment[0] + np.trapezoid(weighted, dx=3e-4)), rtol=1e-6)
+
+
+@pytest.mark.one_rank
+def test_mollified_particles_beside_their_mean_field():
+    model, u0 = kspde.LogGas(strength=-0.6, noise=0.5), start(2, 1.5)
+    domain = kspde.Box(half_width=8.0, cells=12, degree=5)
+    pde = kspde.solve(model, u0, domain, t_end=0.2, eps=0.4, tol=1e-5, save=kspde.SaveAt(times=np.linspace(0, 0.2, 5)))
+    cloud = kspde.simulate(model, u0, n=2000, t_end=0.2, dt=0.02, eps=0.4, mean_field=pde, seed=1)
+    assert 0 < cloud.coupling.supremum < 0.1
+    found = kspde.compare(pde, cloud, distances=["wasserstein1"])
+    assert found.by_name["wasserstein1"].value < 2 * found.floor.by_name["wasserstein1"].interval[1]
+    few = kspde.entropy_bound(pde, n=50, dt=0.05, replicas=8).at_end.value
+    assert 0.6 < 4 * kspde.entropy_bound(pde, n=200, dt=0.05, replicas=8).at_end.value / few < 1.6
+
+
+@pytest.mark.one_rank
+def test_particles_on_the_line_keep_their_order():
+    model = kspde.LogGas(strength=0.5, noise=0.5, dimension=1)
+    rows = []
+    save = kspde.SaveAt(times=[0.0, 0.5, 1.0], callback=lambda cloud: rows.append(cloud.positions[:, 0].copy()))
+    kspde.simulate(model, start(1), n=50, t_end=1.0, dt=0.02, seed=4, save=save)
+    order = np.argsort(rows[0])
+    assert np.all(np.diff(rows[1][order]) > 0)
+    assert np.all(np.diff(rows[2][order]) > 0)

@@ -132,6 +132,18 @@ def test_vortices(run: Run) -> None:
 
 
 @pytest.mark.one_rank
+def test_gases(run: Run) -> None:
+    fewer = {"200, 60": "60, 3", "np.linspace(0.0, t_end, 11)": "np.linspace(0.0, t_end, 5)", "cells=16": "cells=12"}
+    fewer |= {"n=400, t_end=5.0, dt=1e-3": "n=50, t_end=3.0, dt=0.01", "t_end=5.0, tol=1e-7": "t_end=0.5"}
+    names = run("18_gases.py", {**fewer, "cells=64": "cells=32"})
+    assert names["error"] < 1e-6
+    for _, mean, exact in names["moments"].values():
+        assert abs(np.mean(mean - exact)) < 0.15
+    assert abs(names["positions"]).max() < 1.7
+    assert names["written"]["gases.png"] > 10_000
+
+
+@pytest.mark.one_rank
 def test_walls(run: Run) -> None:
     names = run("16_walls.py", {"n=20_000": "n=2_000", "cells=20": "cells=10", "tol=1e-5": "tol=1e-4"})
     assert abs(names["mean"] - names["exact"]) < 0.008
