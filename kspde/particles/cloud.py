@@ -48,6 +48,7 @@ _SCALING = (
 )
 _DIAGNOSTICS = {
     "second_moment": ("integral of |x|^2 over the empirical measure", "species"),
+    "unweighted_second_moment": ("mean of |x|^2 over the particles, without their weights", "species"),
     "mean": ("integral of x over the empirical measure, divided by its total variation", "species", "coordinate"),
     "mass": ("sum of the weights, which change by growth", "species"),
     "effective_share": ("(sum of |w|)^2 over n sum of w^2: the share of effective particles", "species"),
@@ -75,7 +76,9 @@ class Cloud:
             as ``Solution.diagnostics`` has that of u dx; and ``mean``, Σ_j w_j X_j / Σ_j |w_j|, the mean position where
             no weight is negative. Their shapes are (times,) and (times, d) for one species, (times, species) and
             (times, species, d) for several. Where the model has growth also ``mass``, and ``effective_share``, the
-            share (Σ|w|)²/(n Σw²) of the particles that as many equal weights stand for.
+            share (Σ|w|)²/(n Σw²) of the particles that as many equal weights stand for. Where particles have their
+            own weights, which do not grow, also ``unweighted_second_moment``, (1/n) Σ_j |X_j|²: that of signed weights
+            says nothing of how far they are.
         variations: Σ_j |w_j| by species, of those with their own weights.
         timings: seconds of ``setup`` (sampling, first field, compilation when it is needed) and ``loop``.
         statistics: by name an array over the saved times ``t``; see :mod:`kspde.particles.statistics`.

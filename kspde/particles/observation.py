@@ -34,6 +34,7 @@ class Observation:
         masses: Σ_j w_j by species, where weights change in time.
         variations: Σ_j |w_j| likewise.
         effective: likewise the share (Σ_j |w_j|)²/(N Σ_j w_j²) of the particles that as many equal weights stand for.
+        unweighted: (1/N) Σ_j |x_j|² by species, where weights do not change in time.
     """
 
     extent: Extent
@@ -43,6 +44,7 @@ class Observation:
     masses: Mapping[str, float] = field(default_factory=dict)
     variations: Mapping[str, float] = field(default_factory=dict)
     effective: Mapping[str, float] = field(default_factory=dict)
+    unweighted: Mapping[str, float] = field(default_factory=dict)
 
 
 def observe(
@@ -60,7 +62,7 @@ def observe(
     d = positions[species[0]].shape[1]
     least = np.full((len(species), 2 * d + 1), np.inf)
     growing = weights is not None and weights.growing
-    sums = np.zeros((len(species), d + 1 + 3 * growing))
+    sums = np.zeros((len(species), d + 1 + (3 if growing else 1)))
     for row, name in enumerate(species):
         x, own = positions[name], None if weights is None else weights.own(name)
         # What a particle weighs that counts 1 in a tally.
@@ -75,17 +77,23 @@ def observe(
                     least[row, 2 * d] = ids[name][bad[0]]
         if growing and own is not None:
             sums[row, d + 1 :] = own.sum(), np.abs(own).sum(), own @ own
+        elif own is not None:
+            sums[row, d + 1] = np.vdot(x, x)
     reduced(comm, least, "MIN")
     reduced(comm, sums)
     lost = [(name, int(least[row, 2 * d])) for row, name in enumerate(species) if np.isfinite(least[row, 2 * d])]
     corners = least.min(axis=0)
     now: dict[str, dict[str, float]] = {}
+    if not growing:
+        own_weights = [name in variations for name in species]
+        squares = np.where(own_weights, sums[:, d + 1], sums[:, d])
+        now["unweighted"] = {name: float(squares[row]) / counts[name] for row, name in enumerate(species)}
     if growing:
         mass, variation, square = sums[:, d + 1 :].T
         with np.errstate(all="ignore"):
             share = variation**2 / (square * [counts[name] for name in species])
         columns = {"masses": mass, "variations": variation, "effective": share}
-        now = {key: dict(zip(species, column.tolist(), strict=True)) for key, column in columns.items()}
+        now |= {key: dict(zip(species, column.tolist(), strict=True)) for key, column in columns.items()}
         variations = now["variations"]
     return Observation(
         extent=Extent(corners[:d], -corners[d : 2 * d]),

@@ -152,14 +152,25 @@ def schedule(t_end: float, dt: float, stops: Sequence[float]) -> Array:
 class Recorder(Observer):
     """Records the diagnostics of a system: what ``Observation`` has of every species.
 
-    Masses and effective shares of the particles are recorded where weights change in time.
+    Masses and effective shares of the particles are recorded where weights change in time, and the second moment
+    without weights where particles have their own, which do not.
     """
 
     def __init__(
-        self, system: str, species: tuple[str, ...], dimension: int, steps: int, *, growing: bool = False
+        self,
+        system: str,
+        species: tuple[str, ...],
+        dimension: int,
+        steps: int,
+        *,
+        growing: bool = False,
+        weighted: bool = False,
     ) -> None:
         shape = (steps + 1, len(species))
-        numbers = ("second_moment", *(("mass", "effective_share") if growing else ()))
+        numbers = (
+            "second_moment",
+            *(("mass", "effective_share") if growing else ("unweighted_second_moment",) if weighted else ()),
+        )
         super().__init__(
             mean=np.full((*shape, dimension), np.nan), **{name: np.full(shape, np.nan) for name in numbers}
         )
@@ -173,6 +184,7 @@ class Recorder(Observer):
         found: dict[str, Mapping[str, Any]] = {
             "mean": seen.mean,
             "second_moment": seen.second_moment,
+            "unweighted_second_moment": seen.unweighted,
             "mass": seen.masses,
             "effective_share": seen.effective,
         }

@@ -237,7 +237,8 @@ class Simulation:
     def _recorders(self) -> dict[str, Recorder]:
         species, dimension = self.problem.model.species, self.problem.model.dimension
         steps, growing = len(self._times) - 1, self.problem.model.has_growth
-        return {label: Recorder(label, species, dimension, steps, growing=growing) for label in self._systems}
+        given = {"growing": growing, "weighted": bool(self._weights.variations)}
+        return {label: Recorder(label, species, dimension, steps, **given) for label in self._systems}
 
     @cached_property
     def _coupling(self) -> CouplingRecorder | None:

@@ -131,6 +131,10 @@ def test_the_second_moment_of_viscous_vortices_grows_by_the_sum_of_circulations(
     deviation = math.sqrt(8 * nu * t * 2.5 / n)
     assert expected > 5 * deviation
     assert_allclose(second[-1] - second[0], expected, rtol=0, atol=3.5 * deviation)
+    # The moment without weights is that of the positions.
+    found = cloud.diagnostics["unweighted_second_moment"]
+    assert_allclose(found[-1], np.mean(np.sum(cloud.positions**2, axis=1)), rtol=1e-12)
+    assert found[-1] > found[0] > 2.0
 
 
 @pytest.mark.one_rank

@@ -99,6 +99,7 @@ def test_axes_of_a_file_are_dimension_scales(mixture, shared_tmp_path, comm):
                 "weights/u": ["particle"],
                 "diagnostics/mean": ["diagnostics/t", "coordinate"],
                 "diagnostics/second_moment": ["diagnostics/t"],
+                "diagnostics/unweighted_second_moment": ["diagnostics/t"],
                 "statistics/covariance": ["statistics/t", "coordinate", "other_coordinate"],
                 "statistics/third_moment": ["statistics/t", "coordinate"],
                 "statistics/fourth_moment": ["statistics/t", "coordinate"],
