@@ -26,7 +26,7 @@ class Riesz(Dimensioned):
 
     .. math:: \hat K(k) = q\,\pi^{d/2}\,2^{d-s}\,\frac{\Gamma((d-s)/2)}{\Gamma(s/2)}\,\lambda^{(s-d)/2}.
 
-    For s ≥ d − 1 its gradient is not locally integrable: fields with ``gradient`` then need a mollifier.
+    For s ≥ d − 1 its gradient is not locally integrable: that of a field is then the gradient of K * u, for smooth u.
 
     Attributes:
         s: the power, between 0 and d.

@@ -143,8 +143,9 @@ class RieszGas(Gas):
     and :math:`I = \int|x|^2u` obeys :math:`\dot I = -2\kappa I + 2d\sigma m + s\iint V(x - y)u(x)u(y)`. In equilibrium
     the trap's energy is that of the noise and s/2 times that of the pairs.
 
-    For s ≥ d − 1 the gradient of V is not locally integrable, and :math:`\nabla V * u` a singular integral: particles
-    then need a mollifier (``eps``) unless s < 1 and d = 1, where the sum over pairs, which repel, still defines them.
+    For s ≥ d − 1 the gradient of V is not locally integrable. Densities take :math:`\nabla(V * u)`, defined for
+    smooth u, and particles that repel never meet: both are offered without a mollifier. Particles that attract, g < 0,
+    stick together where two of them meet, whatever s: a run without ``eps`` warns of it.
 
     Attributes:
         strength: g, of either sign: positive repels.
