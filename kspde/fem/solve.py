@@ -212,7 +212,7 @@ class _Request:
             regridding = Regridding(self.regrid, self.domain)
         system, start, mass_errors = self._start(space, regridding)
         warn_of_outside(system, problem.u0)
-        warn_of_decay(system, self.domain, start)
+        warn_of_decay(system, self.domain, start, problem.t_end)
         warn_of_wide_mollifier(system, self.domain, problem.mollifier, start[: len(problem.u0)])
         observer = Observer(
             system, problem.t_end, self.save, self.progress, self.on_blow_up, scheme.estimates_time_error, regridding

@@ -1,5 +1,7 @@
 """KellerSegel: a parabolic signal close to blow-up, its free energy, and its interface."""
 
+import warnings
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -68,3 +70,15 @@ def test_an_initial_signal_may_be_cut_off_but_not_lost():
     model = kspde.KellerSegel(chi=1.0, mu=1.0, tau=1.0, v0=gaussian(1.0, 5.0))
     with pytest.raises(kspde.InputError, match="until less than"):
         kspde.solve(model, gaussian(10.0, 100.0), kspde.Box(cells=12, degree=6, **DISH), t_end=1e-5)
+
+
+@pytest.mark.one_rank
+def test_a_signal_that_relaxes_without_screening_warns_of_the_sides():
+    box = kspde.Box(half_width=8.0, cells=40, degree=1)
+    options = {"t_end": 0.01, "scheme": "positive", "dt": 0.01}
+    with pytest.warns(kspde.KspdeWarning, match=r"without screening \(mu = 0\): that starts in equilibrium"):
+        kspde.solve(kspde.KellerSegel(chi=1.0, tau=1.0), gaussian(1.0, 1.0), box, **options)
+    given = kspde.KellerSegel(chi=1.0, tau=1.0, v0=gaussian(1.0, 1.0))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*without screening")
+        kspde.solve(given, gaussian(1.0, 1.0), box, **options)

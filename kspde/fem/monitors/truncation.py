@@ -198,7 +198,7 @@ def warn_of_outside(system: Semidiscretisation, u0: Mapping[str, InitialDensity]
                     )
 
 
-def warn_of_decay(system: Semidiscretisation, domain: Domain, unknowns: Array) -> None:
+def warn_of_decay(system: Semidiscretisation, domain: Domain, unknowns: Array, t_end: float) -> None:
     r"""Warn where the decay condition is not that of the density's field. Collective.
 
     Fields of the whole space, which a Box has, are right wherever the mass is, but near its sides: for them this is
@@ -212,6 +212,10 @@ def warn_of_decay(system: Semidiscretisation, domain: Domain, unknowns: Array) -
     condition is off for a density at the origin too: at a half-width of 8, ρ = .1 to 1 and m = 0 to (3, 2) the estimate
     is .67 to 1.13 times the error found on the boundary, .6 to 3 % of the maximum for ρ = .2 and .1 at the origin;
     inside about half of it.
+
+    A field that relaxes without screening has no such condition. One that starts in equilibrium is off everywhere: at a
+    half-width of 14 and mass at (3, 2) its gradient by 6 % of its maximum, and u by .4 % after t = .2 with τ = χ = 1.
+    One that starts from a given signal is right until that, or the mass's share, reaches the sides by diffusion.
     """
     if domain.boundary != "decay":
         return
@@ -220,6 +224,16 @@ def warn_of_decay(system: Semidiscretisation, domain: Domain, unknowns: Array) -
     for f in system.fields:
         rate = f.kernel.decay_rate
         if not np.isfinite(rate):
+            continue
+        if rate == 0.0 and f in system.relaxing:
+            if f.start is None or 5.0 * np.sqrt(2.0 * t_end / f.tau) > space.inner:
+                start = "that starts in equilibrium" if f.start is None else f"until t = {t_end:g}"
+                warn(
+                    f"{f.name} relaxes (tau > 0) without screening (mu = 0): {start} it is not that of the whole "
+                    "space, but depends on the sides of the domain; give tau = 0, mu > 0, or v0, and a domain that "
+                    "c does not cross by then",
+                    space.comm,
+                )
             continue
         error = system.far_error(f, unknowns)
         if error is not None:
