@@ -68,6 +68,28 @@ def test_lamb_and_oseens_vortex_anywhere(center):
 
 
 @pytest.mark.one_rank
+@pytest.mark.filterwarnings("ignore:the cell P:kspde.KspdeWarning")
+@pytest.mark.parametrize("options", [{"scheme": "positive2"}, {"tol": 1e-6}])
+def test_little_viscosity_is_of_order_two_and_not_spread_by_upwind(options):
+    nu, std, t_end = 1e-3, 0.5, 0.2
+    axes = [np.linspace(-3.2, 3.2, 41)] * 2  # nodes of both boxes; the vortex sits between them
+    exact = vortex([0.4, -0.3], math.sqrt(std**2 + 2 * nu * t_end), 3.0)
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2)
+    errors = []
+    for cells in (40, 80):
+        box = kspde.Box(half_width=3.2, cells=cells, degree=1, grading=0.0)
+        step = {"dt": 1 / cells} if "scheme" in options else {}
+        model = kspde.ViscousVortices(viscosity=nu)
+        pde = kspde.solve(model, vortex([0.4, -0.3], std, 3.0), box, t_end=t_end, **options, **step)
+        spread = np.ptp(pde.diagnostics["second_moment"][[0, -1]]) / (4 * nu * t_end * 3.0)
+        errors.append([np.abs(pde.on_grid(axes).ravel() - exact(points)).max(), spread - 1])
+    (coarse, coarse_spread), (fine, fine_spread) = errors
+    assert coarse / fine > 3.5
+    assert fine < 1e-3 * exact(np.array([[0.4, -0.3]]))[0]
+    assert abs(fine_spread) < max(abs(coarse_spread) / 3.5, 1e-3)
+
+
+@pytest.mark.one_rank
 def test_merging_vortices_of_either_sign_are_a_fourier_solution():
     nu, u0 = 0.02, kspde.SignedMixture(circulations=[9, 8, -2], means=[[-0.9, 0], [0.9, 0.2], [0, 1.8]], stds=[0.5] * 3)
     reference = FourierSolution(u0, nu, half_width=6.0, nodes=96)
