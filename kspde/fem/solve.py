@@ -35,6 +35,7 @@ from kspde.fem.spaces import Space, build_space
 from kspde.initial import InitialDensity
 from kspde.kernels import Mollifier
 from kspde.models import Model
+from kspde.models.coefficients import refuse_flow_between_walls
 from kspde.papers.theory.hypotheses import warn_outside_hypotheses
 from kspde.problem import Problem
 from kspde.runtime.checkpoint import Checkpoint, CheckpointStore
@@ -183,6 +184,8 @@ class _Request:
             raise InputError(f"domain is a {type(domain).__name__}: give a kspde.Box, kspde.Disk or kspde.MeshFile")
         if domain.dimension not in (None, dimension):
             raise InputError(f"domain has dimension {domain.dimension}, the model {dimension}: give Box(dimension=...)")
+        if domain.boundary == "neumann":
+            refuse_flow_between_walls(self.problem.model)
         Checkpoint.checked(self.checkpoint, self.resume)
         check_choice("on_blow_up", self.on_blow_up, ON_BLOW_UP)
         check_callable("progress", self.progress, "one argument, t/t_end")

@@ -10,7 +10,7 @@ from kspde.errors import InputError, called
 from kspde.models.base import FieldValues, Model, Moment
 from kspde.typing import Array
 
-__all__ = ["coefficients", "diffusion_of", "drift_of", "growth_of", "moment_integrand"]
+__all__ = ["coefficients", "diffusion_of", "drift_of", "growth_of", "moment_integrand", "refuse_flow_between_walls"]
 
 
 def coefficients(model: Model, species: str, c: FieldValues) -> tuple[Array, Array | None]:
@@ -108,3 +108,38 @@ def _real(label: str, returned: object) -> Array:
     if not np.can_cast(array.dtype, np.float64, casting="same_kind"):  # an imaginary part is not dropped
         raise InputError(f"{label} returned values of type {array.dtype}: return real numbers")
     return array.astype(np.float64, copy=False)
+
+
+class _BetweenWallsError(Exception):
+    """A drift asked for the velocity of a stream function."""
+
+
+class _BetweenWalls(FieldValues):
+    """Fields that have no ``perp``."""
+
+    def perp(self, name: str) -> Array:
+        raise _BetweenWallsError(name)
+
+
+def refuse_flow_between_walls(model: Model) -> None:
+    """Raise if drifts use ``FieldValues.perp``: for a closed box, whose fields have no slope at its walls.
+
+    A flow does not cross a wall where its stream function is constant there, and not where that has no slope.
+
+    Raises:
+        InputError: names the field.
+    """
+    points = np.zeros((1, model.dimension))
+    values = {f.name: np.ones(1) for f in model.fields}
+    slopes = {f.name: np.ones((1, model.dimension)) for f in model.fields if f.gradient}
+    moments = {m.name: np.ones(np.shape(moment_integrand(m, points))[1:]) for m in model.moments}
+    for species in model.species:
+        try:
+            model.drift(species, _BetweenWalls(points, values, slopes, 0.0, moments))
+        except _BetweenWallsError as asked:
+            raise InputError(
+                f"the drift of {species} is the flow of the stream function {asked}, which would have to be constant "
+                'on the walls of boundary = "neumann": fields have no slope there; give boundary = "periodic" or "decay"'
+            ) from None
+        except Exception:  # made-up values: whatever else is wrong shows with the real ones
+            continue

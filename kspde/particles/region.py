@@ -27,6 +27,7 @@ import numpy as np
 
 from kspde.domains import Domain
 from kspde.errors import InputError
+from kspde.models.coefficients import refuse_flow_between_walls
 from kspde.problem import Problem
 from kspde.runtime.compiled import compiled
 from kspde.typing import Array, Indices
@@ -101,6 +102,8 @@ def region_of(domain: object, problem: Problem) -> Region | None:
         raise InputError(
             f"domain has dimension {box.dimension}, the model {problem.model.dimension}: give Box(dimension=...)"
         )
+    if box.boundary == "neumann":
+        refuse_flow_between_walls(problem.model)
     for name, density in problem.u0.items():
         outside = density.mass_outside(box.half_width)
         if outside > 1e-6:

@@ -165,3 +165,13 @@ def test_its_interface():
         with pytest.raises(kspde.InputError, match=list(wrong)[-1]):
             kspde.ViscousVortices(**wrong)
     assert kspde.ViscousVortices(viscosity=1.0, two_signs=True).species == ("positive", "negative")
+    box = kspde.Box(half_width=3.0, cells=6, degree=2, boundary="neumann")
+    options = {"t_end": 0.1, "eps": 0.5}
+    for run in (
+        lambda: kspde.solve(kspde.ViscousVortices(viscosity=1.0), vortex([0, 0], 0.4, 1.0), box, **options),
+        lambda: kspde.simulate(
+            kspde.ViscousVortices(viscosity=1.0), vortex([0, 0], 0.4, 1.0), n=5, dt=0.1, domain=box, **options
+        ),
+    ):
+        with pytest.raises(kspde.InputError, match="the flow of the stream function psi, which would have to be const"):
+            run()
