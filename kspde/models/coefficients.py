@@ -139,7 +139,7 @@ def refuse_flow_between_walls(model: Model) -> None:
         except _BetweenWallsError as asked:
             raise InputError(
                 f"the drift of {species} is the flow of the stream function {asked}, which would have to be constant "
-                'on the walls of boundary = "neumann": fields have no slope there; give boundary = "periodic" or "decay"'
+                'on the walls of boundary = "neumann": fields have no slope there; give "periodic" or "decay"'
             ) from None
         except Exception:  # made-up values: whatever else is wrong shows with the real ones
             continue
