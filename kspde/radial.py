@@ -98,7 +98,8 @@ def check_bounded(name: str, kernel: RadialSymbol, dimension: int, *, gradient: 
         raise InputError(
             f"field {name!r}: {what} is singular in dimension {dimension}: give eps, so that particles interact by the "
             f"mollified kernel (its symbol decays as |k|^-{kernel.smoothing:g}, more than "
-            f"{dimension + (1 if gradient else 0)} is needed)"
+            f"{dimension + (1 if gradient else 0)} is needed), and to the mean field, if there is one; without eps it "
+            "is taken in the whole space, for tau = 0, without a mean field and without j = i"
         )
 
 

@@ -151,8 +151,8 @@ def simulate(
         The particles at ``t_end``.
 
     Raises:
-        InputError: a value that is not valid, or not the same on every rank, a kernel that is singular at the origin,
-            or a field that would need a grid larger than memory allows.
+        InputError: a value that is not valid, or not the same on every rank, a kernel that is singular at the origin
+            in a box, with τ > 0, a mean field or j = i, or a field that would need a grid larger than memory allows.
         ConvergenceError: a diffusion coefficient that is negative or not finite, a position that is not finite, or a
             cloud that has grown beyond what a grid, or the mean field's domain, can hold.
         StoppedError: SIGTERM or SIGHUP came, and a checkpoint was written.

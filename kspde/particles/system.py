@@ -238,7 +238,8 @@ class System:
     def refuse_lost(self, lost: tuple[str, int] | None) -> None:
         """Raise a ConvergenceError for a particle (species, id) whose position is not finite; None raises nothing."""
         if lost is not None:
+            close = "; where particles fall onto one another, or start so, give eps" if self.evaluator.singular else ""
             raise ConvergenceError(
                 f"particle {lost[1]} of species {lost[0]!r} moved to a position that is not finite: check the model's "
-                f"drift, or give a smaller dt"
+                f"drift, or give a smaller dt{close}"
             )

@@ -175,3 +175,13 @@ def test_its_interface():
     ):
         with pytest.raises(kspde.InputError, match="the flow of the stream function psi, which would have to be const"):
             run()
+
+
+@pytest.mark.one_rank
+def test_negative_vorticity_is_no_blow_up():
+    # The largest value is round-off, which grows.
+    u0 = kspde.SignedMixture(circulations=[-3.0], means=[[0, 0]], stds=[0.5])
+    box = kspde.Box(half_width=6.0, cells=20, degree=6, grading=0)
+    pde = kspde.solve(kspde.ViscousVortices(viscosity=0.05), u0, box, t_end=1.0)
+    second = pde.diagnostics["second_moment"]
+    assert_allclose(second[-1] - second[0], -0.6, rtol=1e-6)

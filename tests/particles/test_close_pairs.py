@@ -183,3 +183,12 @@ def test_particles_that_repel_on_a_line_keep_their_order(comm):
         assert np.all(np.diff(np.concatenate(comm.allgather(x))[:, 0]) > 0)
     kspde.simulate(gas, u0, weights=np.linspace(0.5, 1.5, 60) / 60, **options)  # no two of them are alike
     assert np.any(np.diff(np.concatenate(comm.allgather(paths[-1]))[:, 0]) < 0)
+
+
+@pytest.mark.one_rank
+def test_pairs_that_are_too_close_for_any_field_end_the_run():
+    """They would be thrown apart by the errors of the field, not by their repulsion."""
+    for std in (1e-14, 1e-20):
+        start = kspde.GaussianMixture(weights=[1.0], means=[[0.0, 0.0]], stds=[std])
+        with pytest.raises(kspde.ConvergenceError, match="fall onto one another, or start so, give eps"):
+            kspde.simulate(kspde.LogGas(strength=1.0, noise=0.0), start, n=2, t_end=0.1, dt=0.01)

@@ -39,6 +39,8 @@ GROWTH = 2.0
 _FAR_BELOW = 0.01
 #: Surroundings of a peak, in mean widths of its node's cell: they hold the neighbours in cells of aspect ratio 6.
 _NEAR = 4.0
+#: Maxima below this share of the modulus are those of round-off, where a density is negative.
+_ROUND_OFF = 1e-6
 #: An estimated time error that may explain the peak.
 _UNSTABLE = 0.3
 
@@ -90,6 +92,8 @@ class Monitor:
                 self._look_below(i, step, t, row)
                 continue
             if heights[i] < GROWTH * self._lowest[i] or name in self._reported or not maxima[i] > 0:
+                continue
+            if maxima[i] < _ROUND_OFF * -row["minimum"][i]:  # a density of the other sign
                 continue
             nodes, share, where = self._peak(densities[i].ravel(), float(maxima[i]), float(masses[i]))
             if nodes > 2**self._space.dimension:
