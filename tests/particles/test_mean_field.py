@@ -13,6 +13,8 @@ from scipy import stats
 import kspde
 from kspde.models.base import Field, FieldValues, Model
 from kspde.particles import Coupling
+from kspde.particles.fields.base import Extent
+from kspde.particles.sampled_field import SampledField
 from kspde.runtime.random import Philox
 
 KELLER_SEGEL = kspde.SignalDependentKellerSegel(chi=8.0)
@@ -416,3 +418,29 @@ def test_mean_field_particles_that_leave_the_domain_name_the_step():
         kspde.simulate(
             model, gaussian(2), n=100, t_end=50.0, dt=5.0, eps=1.0, mean_field=Wave(model, t_end=50.0, half_width=12.0)
         )
+
+
+@pytest.mark.one_rank
+@pytest.mark.parametrize(("smooth", "most", "error"), [(True, 2_100_000, 1e-6), (False, 150_000, 5e-4)])
+def test_splines_of_a_field_with_kinks_are_not_refined_for_nothing(smooth, most, error):
+    grid = SampledField(2, coarse=32, most=2_100_000)
+
+    def function(x, y):
+        kinks = np.interp(x, np.linspace(-3, 3, 25), 0.05 * np.cos(np.arange(25)))
+        return np.sin(x) * np.cos(2 * y) + (0.0 if smooth else kinks)
+
+    def sample():
+        axes, (checks, points) = grid.axes, grid.midpoints()
+        values = function(*np.meshgrid(*axes, indexing="ij"))
+        grid.interpolate("c", values)
+        found = np.empty(len(points))
+        grid.at("c", points, found)
+        exact = function(*np.meshgrid(*checks, indexing="ij"))
+        return float(np.abs(found - exact.ravel()).max() / np.abs(values).max())
+
+    found = grid.resolve(Extent(np.full(2, -2.0), np.full(2, 2.0)), sample, 1e-6)
+    assert found < error
+    assert np.prod(grid.shape) < most
+    shape = grid.shape
+    grid.resolve(Extent(np.full(2, -2.0), np.full(2, 2.0)), sample, 1e-6)
+    assert grid.shape == shape

@@ -30,6 +30,7 @@ NAMES = (
     "theorem1",
     "theorem2",
     "time-step",
+    "keller-segel-particles",
     "landau-entropy",
     "landau-particles",
     "log-gas-entropy",
