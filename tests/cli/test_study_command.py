@@ -181,7 +181,7 @@ def test_other_mistakes(
     out = shared_tmp_path / "out"
     line = refused("study", "theorem3", "--out", out)
     assert line.startswith("theorem3 is neither a study file nor a ready-made study: these are cross-diffusion-eta")
-    assert ", lemma2, mollification, pde-convergence, " in line
+    assert ", log-gas-particles, mollification, pde-convergence, " in line
     assert refused("study", shared_tmp_path / "no.toml", "--out", out).startswith("no.toml: cannot be read")
     path = study_file("[small]\nsweep.regularisation.eps = [0.4, 0.2, 0.1]\n", "")
     assert refused("study", path, "--out", out, "--small") == (
