@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-__all__ = ["Cloud", "SnapshotFiles"]
+__all__ = ["DTYPES", "Cloud"]
 
 #: Types of positions in files.
-_DTYPES = ("float64", "float32")
+DTYPES = ("float64", "float32")
 
 #: What files say of the particles, and of their diagnostics: in words, and by the axes after that of time.
 _EQUATION = (
@@ -298,7 +298,7 @@ class Cloud:
             InputError: an unknown dtype, or the file cannot be written; on every rank.
         """
         with together(self.comm, "write") as same:
-            check_choice("dtype", dtype, _DTYPES)
+            check_choice("dtype", dtype, DTYPES)
             same(path=str(path), dtype=dtype, t=self.t_end)
         clouds = {"positions": self, **({} if self.mean_field is None else {"mean_field": self.mean_field})}
         positions = {
@@ -404,45 +404,6 @@ class Cloud:
                 )
             return self.species[0]
         return check_choice("species", species, self.species)
-
-
-@dataclass(frozen=True)
-class SnapshotFiles:
-    """Writes ``snapshot-<step>.h5`` into a directory at each saved time.
-
-    Given as ``SaveAt(times=..., callback=SnapshotFiles("out"))``. A file has the layout of
-    :meth:`Cloud.write` and appears under its name when it is complete; a run that is resumed
-    replaces those written after its checkpoint.
-
-    Attributes:
-        directory: directory of the files; it is created where it is missing.
-        dtype: type of the positions: "float64", or "float32" for half the size.
-
-    Raises:
-        InputError: an unknown dtype.
-    """
-
-    directory: str | Path
-    dtype: Literal["float64", "float32"] = "float64"
-
-    def __post_init__(self) -> None:
-        check_choice("dtype", self.dtype, _DTYPES)
-
-    def __call__(self, cloud: Cloud) -> None:
-        """Write a file. Collective.
-
-        Raises:
-            InputError: it cannot be written; on every rank.
-        """
-        directory = Path(self.directory)
-        path = directory / f"snapshot-{len(cloud.diagnostics['t']) - 1:010d}.h5"
-        with together(cloud.comm):
-            if cloud.comm.rank == 0:
-                try:
-                    directory.mkdir(parents=True, exist_ok=True)
-                except OSError as error:
-                    raise InputError(f"cannot make the directory {directory}: {error.strerror}") from None
-        cloud.write(path, dtype=self.dtype)
 
 
 def _rows(local: Array, comm: Comm) -> Array:
