@@ -10,7 +10,7 @@ import pytest
 
 import kspde
 from kspde.evidence.ensemble import _StackedByReplica
-from kspde.particles.fields import FieldOptions, compact
+from kspde.particles.fields import FieldOptions, compact, short_range
 from kspde.particles.fields.base import Extent
 from kspde.particles.region import Region
 from kspde.runtime.parallel import alone
@@ -131,7 +131,7 @@ def test_a_grid_is_taken_where_it_is_faster(periodic):
 
 @pytest.mark.one_rank
 def test_too_many_pairs_are_refused_with_true_remedies(monkeypatch):
-    monkeypatch.setattr(compact, "MOST_PAIRS", 3e4)
+    monkeypatch.setattr(short_range, "MOST_PAIRS", 3e4)
 
     def update(n, eps):
         x = cloud(2, n)

@@ -10,21 +10,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
-from kspde.errors import InputError
 from kspde.kernels import Kernel
 from kspde.models import Field
 from kspde.particles.fields.base import Extent, FieldEvaluator
 from kspde.particles.fields.box_mesh import BoxMesh
-from kspde.particles.fields.near import AROUND, Cells, add_cells, candidates, cell_shape, work_shares
-from kspde.particles.fields.pairs import OctaveTables, octave_tables
+from kspde.particles.fields.near import AROUND, Cells, Rest, add_pairs, candidates, cell_shape, work_shares
+from kspde.particles.fields.pairs import octave_tables
 from kspde.particles.fields.particle_mesh import ParticleMesh
-from kspde.particles.fields.short_range import MOST_PAIRS, ShortRangeSum
+from kspde.particles.fields.short_range import ShortRangeSum, check_pairs
 from kspde.particles.fields.splitting import DEGREE
 from kspde.particles.reductions import everyones
 from kspde.particles.region import Region
@@ -39,46 +37,41 @@ __all__ = ["CompactFields", "NeighbourSum", "is_compact"]
 #: grid that is followed for some dozens of steps takes half as long again to build.
 _PAIR, _BY_TABLES, _POINT, _PARTICLE, _BUILDING = 2e-9, 6e-9, 15e-9, 2e-7, 1.5
 
+#: What to do about too many pairs.
+_BEYOND = ", and a grid takes more than memory_limit: give fewer particles or a smaller eps"
+
 
 def is_compact(field: Field) -> bool:
     """Return whether a field is a sum over neighbours."""
     return field.tau == 0 and bool(np.isfinite(field.kernel.support))
 
 
-@dataclass(frozen=True)
-class _Profile:
-    """A kernel's closed form, as ``add_cells`` takes it."""
+def _rest(kernel: Kernel, dimension: int) -> Rest:
+    """Return a kernel's closed form, as pairs in cells take it."""
+    reach = kernel.support
 
-    polynomials: tuple[Array, None, Array, None]
-    middle: float
-    octaves: OctaveTables | None
-    from_end: bool
+    def value(t: Array) -> Array:
+        return kernel.profile(reach * np.sqrt(t), dimension)
 
-    @classmethod
-    def of(cls, kernel: Kernel, dimension: int) -> _Profile:
-        reach = kernel.support
+    def slope(t: Array) -> Array:  # dK/dr / r
+        r = reach * np.sqrt(t)
+        return kernel.slope(r, dimension) / r
 
-        def value(t: Array) -> Array:
-            return kernel.profile(reach * np.sqrt(t), dimension)
-
-        def slope(t: Array) -> Array:  # dK/dr / r
-            r = reach * np.sqrt(t)
-            return kernel.slope(r, dimension) / r
-
-        t = 0.5 - 0.5 * np.cos(np.pi * (np.arange(4 * DEGREE) + 0.5) / (4 * DEGREE))
-        exact = slope(t), value(t)
-        found = [np.polynomial.polynomial.polyfit(2 * t - 1, each, DEGREE) for each in exact]
-        errors = [
-            np.abs(np.polynomial.polynomial.polyval(2 * t - 1, c) - each).max() / np.abs(each).max()
-            for c, each in zip(found, exact, strict=True)
-        ]
-        octaves, from_end = None, math.isinf(kernel.smoothing)
-        if max(errors) > 1e-12 and from_end:
-            octaves = octave_tables(lambda s: value(1 - s**2), lambda s: slope(1 - s**2) * s, 1.0 - 1e-9)
-        elif max(errors) > 1e-12:
-            octaves = octave_tables(lambda s: value(s**2), lambda s: slope(s**2) * s, 1.0 - 1e-9)
-        slopes, values = (np.asarray(c, dtype=np.float64) for c in found)
-        return cls((slopes, None, values, None), -float(value(np.zeros(1))[0]), octaves, from_end)
+    t = 0.5 - 0.5 * np.cos(np.pi * (np.arange(4 * DEGREE) + 0.5) / (4 * DEGREE))
+    exact = slope(t), value(t)
+    found = [np.polynomial.polynomial.polyfit(2 * t - 1, each, DEGREE) for each in exact]
+    errors = [
+        np.abs(np.polynomial.polynomial.polyval(2 * t - 1, c) - each).max() / np.abs(each).max()
+        for c, each in zip(found, exact, strict=True)
+    ]
+    octaves, from_end = None, math.isinf(kernel.smoothing)
+    if max(errors) > 1e-12 and from_end:
+        octaves = octave_tables(lambda s: value(1 - s**2), lambda s: slope(1 - s**2) * s, 1.0 - 1e-9)
+    elif max(errors) > 1e-12:
+        octaves = octave_tables(lambda s: value(s**2), lambda s: slope(s**2) * s, 1.0 - 1e-9)
+    slopes, values = (np.asarray(c, dtype=np.float64) for c in found)
+    middle = -float(value(np.zeros(1))[0])
+    return Rest(reach, (slopes, None, values, None), middle, octaves=octaves, from_end=from_end)
 
 
 class NeighbourSum(FieldEvaluator):
@@ -96,7 +89,7 @@ class NeighbourSum(FieldEvaluator):
     def __init__(self, fields: tuple[Field, ...], *, region: Region | None = None, **options: Any) -> None:
         super().__init__(fields, **options)
         self._region = region
-        self._profiles = {f.name: _Profile.of(f.kernel, self.dimension) for f in self.active}
+        self._rests = {f.name: _rest(f.kernel, self.dimension) for f in self.active}
         self.reach = max((f.kernel.support for f in self.active), default=0.0)
         self.pairs = 0.0
         self._cells: dict[str, Cells] = {}
@@ -141,7 +134,7 @@ class NeighbourSum(FieldEvaluator):
 
     def seconds(self, pairs: float) -> float:
         """Return the time that so many pairs take a core of each rank."""
-        by_tables = any(profile.octaves is not None for profile in self._profiles.values())
+        by_tables = any(rest.octaves is not None for rest in self._rests.values())
         return (_BY_TABLES if by_tables else _PAIR) * pairs / float(self.comm.size)
 
     def _targets(self, x: Array, cells: Cells) -> Cells:
@@ -152,37 +145,15 @@ class NeighbourSum(FieldEvaluator):
         if self._region is not None and len(x) and np.abs(x).max() > self._region.half_width:
             x = x.copy()
             turned = self._region.turned(x)
-        sources, profile = self._cells[field.source], self._profiles[field.name]
+        sources, rest = self._cells[field.source], self._rests[field.name]
         targets = self._targets(x, sources)
         count = candidates(targets.starts, sources.starts, sources.shape)
         value, slope = np.zeros(len(x)), None if gradient is None else np.zeros(x.shape)
         wanted = np.ones(len(x), dtype=np.bool_)
         shares = work_shares(count, targets.starts, np.flatnonzero(count)) if np.any(count) else []
 
-        def add(j: int) -> None:
-            if len(shares[j]):
-                add_cells(
-                    value,
-                    slope,
-                    shares[j],
-                    int(count[shares[j]].max()),
-                    targets.x,
-                    targets.starts,
-                    wanted,
-                    (0,) * self.dimension,
-                    sources.x,
-                    sources.starts,
-                    sources.shape,
-                    self._weights[field.source],
-                    1.0 / field.kernel.support,
-                    *profile.polynomials,
-                    profile.middle,
-                    None,
-                    profile.octaves,
-                    profile.from_end,
-                )
-
-        on_threads(add, len(shares))
+        weights = self._weights[field.source]
+        add_pairs(on_threads, shares, count, targets, wanted, sources, weights, rest, value, slope)
         values[targets.order] = value
         if gradient is not None and slope is not None:
             gradient[targets.order] = slope
@@ -272,22 +243,14 @@ class CompactFields(FieldEvaluator):
         fewest = n**2 * fields * float(np.prod(near.around / room))
         faster = fits and grid < near.seconds(fewest)
         if not faster:
-            self._refuse(fewest)
+            check_pairs(fewest, near.reach, self.comm, _BEYOND)
             near.update(positions, extent)
             faster = fits and grid < near.seconds(near.pairs)
         self._chosen = self._mesh if faster else near
         if faster:
             self._mesh.update(positions, extent)
         else:
-            self._refuse(near.pairs)
-
-    def _refuse(self, pairs: float) -> None:
-        if pairs > MOST_PAIRS * self.comm.size:
-            raise InputError(
-                f"the fields need a sum over {pairs:.3g} pairs of particles closer than {self._near.reach:.3g}, the "
-                f"limit is {MOST_PAIRS * self.comm.size:.3g} per step, and a grid takes more than memory_limit: give "
-                "fewer particles or a smaller eps"
-            )
+            check_pairs(near.pairs, near.reach, self.comm, _BEYOND)
 
     @property
     def in_parts(self) -> bool:

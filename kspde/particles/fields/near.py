@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -15,7 +16,7 @@ from kspde.particles.weights import weight_of
 from kspde.runtime.compiled import compiled, inlined, widest_vectors
 from kspde.typing import Array, Indices
 
-__all__ = ["AROUND", "Cells", "add_cells", "candidates", "cell_shape", "work_shares"]
+__all__ = ["AROUND", "Cells", "Rest", "add_pairs", "candidates", "cell_shape", "work_shares"]
 
 #: Cells are half as wide as the reach: neighbours are those at most so many cells away in each direction.
 AROUND = 2
@@ -167,6 +168,80 @@ def cell_shape(size: Array, width: float) -> Indices:
     return shape
 
 
+@dataclass(frozen=True)
+class Rest:
+    """A radial function that ends at a distance, as pairs in cells take it.
+
+    Attributes:
+        reach: the distance.
+        polynomials: what ``Split.near`` returns; None in place of a series for a function without a singular part.
+        middle: F(0): what the far part has of a pair at the same place, which adds nothing.
+        screened: None if all coefficients of the series but the first are negligible.
+        octaves: tables in t = (r/ρ)², instead of polynomials and series.
+        from_end: whether they are tables in 1 − t.
+    """
+
+    reach: float
+    polynomials: tuple[Array, Array | None, Array, Array | None]
+    middle: float
+    screened: tuple[int, ...] | None = None
+    octaves: OctaveTables | None = None
+    from_end: bool = False
+
+
+def add_pairs(
+    run: Callable[..., Any],
+    shares: Sequence[Indices],
+    count: Indices,
+    targets: Cells,
+    wanted: npt.NDArray[np.bool_],
+    sources: Cells,
+    weights: float | Array,
+    rest: Rest,
+    values: Array | None,
+    gradient: Array | None,
+) -> None:
+    """Add the sums over pairs at the wanted targets.
+
+    Args:
+        run: calls a function with 0, 1, … below a number, on threads or one after the other.
+        shares: the cells of the targets, in shares.
+        count: the sources around each cell.
+        targets: the targets.
+        wanted: which of them are wanted.
+        sources: the sources, in the same cells.
+        weights: their weights.
+        rest: the function of the distance.
+        values: sums by sorted target, (n,), or None.
+        gradient: likewise of the gradient, (n, d), or None.
+    """
+
+    def add(j: int) -> None:
+        if len(shares[j]):
+            _add_cells(
+                values,
+                gradient,
+                shares[j],
+                int(count[shares[j]].max()),
+                targets.x,
+                targets.starts,
+                wanted,
+                (0,) * targets.x.shape[1],
+                sources.x,
+                sources.starts,
+                sources.shape,
+                weights,
+                1.0 / rest.reach,
+                *rest.polynomials,
+                rest.middle,
+                rest.screened,
+                rest.octaves,
+                rest.from_end,
+            )
+
+    run(add, len(shares))
+
+
 def work_shares(count: Indices, targets: Indices, cells: Indices) -> list[Indices]:
     """Return some cells in shares of as many pairs each, for threads: ``count`` are the sources around each cell."""
     work = np.cumsum(count[cells] * np.diff(targets)[cells])
@@ -224,7 +299,7 @@ def _value(t: float, log: float, d: int, screened: bool, polynomial: Array, seri
 
 
 @compiled
-def add_cells(
+def _add_cells(
     values: Array | None,
     gradient: Array | None,
     cells: Indices,

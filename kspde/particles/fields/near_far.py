@@ -28,7 +28,7 @@ from kspde.particles.fields.base import Extent, FieldEvaluator
 from kspde.particles.fields.convolution import FastConvolution
 from kspde.particles.fields.direct import DirectSum
 from kspde.particles.fields.free_space import doubled, free_space_factor
-from kspde.particles.fields.near import AROUND, Cells, add_cells, candidates, cell_shape, work_shares
+from kspde.particles.fields.near import AROUND, Cells, Rest, add_pairs, candidates, cell_shape, work_shares
 from kspde.particles.fields.splines import WINDOW, WINDOW_REACH, deposit, gather, gather_part, grids_for
 from kspde.particles.fields.splitting import Split
 from kspde.particles.reductions import everyones
@@ -270,30 +270,8 @@ class NearFar(FieldEvaluator):
         screened = None if np.abs(series[1:]).max() <= 0.1 * self.tol * abs(series[0]) else (0,)
         octaves = None if split.smooth else split.octaves
 
-        def add(j: int) -> None:
-            if len(shares[j]):
-                add_cells(
-                    sums.values,
-                    sums.gradient,
-                    shares[j],
-                    int(count[shares[j]].max()),
-                    targets.x,
-                    targets.starts,
-                    wanted,
-                    (0,) * self.dimension,
-                    sources.x,
-                    sources.starts,
-                    sources.shape,
-                    part.weights,
-                    1.0 / split.reach,
-                    *split.near,
-                    split.middle,
-                    screened,
-                    octaves,
-                    False,
-                )
-
-        run(add, len(shares))
+        rest = Rest(split.reach, split.near, split.middle, screened, octaves)
+        add_pairs(run, shares, count, targets, wanted, sources, part.weights, rest, sums.values, sums.gradient)
 
     def _tiles_of(self, part: _Part, count: Indices, wanted: npt.NDArray[np.bool_]) -> list[tuple[Array, Indices]]:
         """Return the corners of the tiles that are worth their cost, with their targets, no longer wanted as pairs.

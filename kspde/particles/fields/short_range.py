@@ -28,7 +28,7 @@ from kspde.particles.weights import own_and_factor
 from kspde.radial import profile
 from kspde.typing import Array, Comm, Indices
 
-__all__ = ["MOST_PAIRS", "ScreenedKernel", "ShortRangeSum", "longest_screen"]
+__all__ = ["MOST_PAIRS", "ScreenedKernel", "ShortRangeSum", "check_pairs", "longest_screen"]
 
 _TERMS = 4
 #: The largest number of pairs that a rank sums over per step, which takes some minutes.
@@ -143,11 +143,7 @@ class ShortRangeSum:
             # Ordered pairs in the same or in adjacent cells.
             around = ndimage.convolve(count.reshape(shape).astype(float), np.ones((3,) * d), mode="constant")
             self.pairs += float(around.ravel() @ count)
-        if self.pairs / comm.size > MOST_PAIRS:
-            raise InputError(
-                f"the fields need a sum over {self.pairs:.3g} pairs of particles closer than {self.reach:.3g}, the "
-                f"limit is {MOST_PAIRS * comm.size:.3g} per step: give a larger eps or field_tol, or fewer particles"
-            )
+        check_pairs(self.pairs, self.reach, comm, ": give a larger eps or field_tol, or fewer particles")
 
     def add(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
         """Add the short-range part of a field at positions x, and of its gradient unless that is None."""
@@ -155,6 +151,19 @@ class ShortRangeSum:
         cells = (self._starts[name], self._shape, self._lower, 1.0 / self._width, self.reach)
         weights = self._sorted_weights[name]
         add_neighbours(values, gradient, x, self._sorted[name], *cells, *self._tables[field.name], *weights)
+
+
+def check_pairs(pairs: float, reach: float, comm: Comm, remedy: str) -> None:
+    """Raise if so many pairs, of all ranks, are more than a step allows.
+
+    Raises:
+        InputError: they are; it ends with the remedy.
+    """
+    if pairs / comm.size > MOST_PAIRS:
+        raise InputError(
+            f"the fields need a sum over {pairs:.3g} pairs of particles closer than {reach:.3g}, the limit is "
+            f"{MOST_PAIRS * comm.size:.3g} per step{remedy}"
+        )
 
 
 def longest_screen(kernel: Kernel, tol: float) -> float:
