@@ -36,8 +36,8 @@ from kspde.errors import InputError, check_choice, check_number
 from kspde.evidence.result import Result
 from kspde.models import Field
 from kspde.particles.fields import FieldOptions
-from kspde.particles.fields.base import Extent
 from kspde.particles.fields.pairs import octave_tables, sum_singular
+from kspde.particles.observation import observe
 from kspde.particles.reductions import everyones, reduced
 from kspde.particles.region import region_of
 from kspde.radial import is_bounded
@@ -146,17 +146,17 @@ def modulated_energy(
 def _potential(field: Field, x: Array, weights: Array, cloud: Cloud, tol: float) -> Array:
     """Return Σ_{j≠i} w_j V(x_i − X_j) at this rank's particles. Collective."""
     d = cloud.model.dimension
-    corners = np.array([x.min(axis=0), -x.max(axis=0)] if len(x) else np.full((2, d), np.inf))
-    low, minus_high = reduced(cloud.comm, corners, "MIN")
+    name = field.source
+    extent = observe({name: x}, {name: cloud.ids_of(name)}, cloud.counts, cloud.comm).extent
     if not is_bounded(field.kernel, d, gradient=False):
-        valued, name = replace(field, gradient=False, value=True), field.source
+        valued = replace(field, gradient=False, value=True)
         options = FieldOptions(field_tol=tol)
         evaluator = options.evaluator((valued,), dimension=d, weights={name: weights}, comm=cloud.comm)
-        evaluator.update({name: x}, Extent(low, -minus_high))
+        evaluator.update({name: x}, extent)
         return evaluator.at(name, x)[field.name]
     # Tables of mollified potentials that grow are known up to a constant only.
     profile = partial(field.kernel.profile, dimension=d)
-    tables = octave_tables(profile, profile, 1.1 * float(np.linalg.norm(low + minus_high)) or 1.0)
+    tables = octave_tables(profile, profile, 1.1 * float(np.linalg.norm(extent.size)) or 1.0)
     everyone, all_weights = everyones(x, cloud.comm), everyones(weights, cloud.comm)
     felt = np.empty(len(x))
     sum_singular(felt, None, x, everyone, len(everyone), *tables, all_weights, 1.0)
