@@ -243,7 +243,9 @@ class Model(ABC):
 
     @property
     def ordered(self) -> bool:
-        """Whether particles on a line, of equal weights, never pass one another: False unless a model overrides it.
+        """Whether particles on a line, of equal weights and without a mollifier, never pass one another.
+
+        False unless a model overrides it.
 
         Those that a step takes past one another then exchange their places.
         """

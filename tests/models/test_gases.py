@@ -145,3 +145,9 @@ def test_particles_on_the_line_keep_their_order():
     order = np.argsort(rows[0])
     assert np.all(np.diff(rows[1][order]) > 0)
     assert np.all(np.diff(rows[2][order]) > 0)
+    # With a mollifier they pass one another: a path remains that of one particle and its noise.
+    rows.clear()
+    kspde.simulate(model, start(1), n=50, t_end=1.0, dt=0.02, seed=4, eps=0.3, save=save)
+    order = np.argsort(rows[0])
+    assert np.any(np.diff(order) < 0)
+    assert np.any(np.diff(rows[2][order]) < 0)
