@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,23 +20,6 @@ from kspde.particles.system import System
 from kspde.runtime.random import Philox
 
 COMM = MPI.COMM_SELF
-
-
-@dataclass(frozen=True, kw_only=True)
-class Vortices(kspde.Model):
-    """dX = Σ_{j≠i} w_j K(X_i − X_j) dt + √(2ν) dB, K = x^⊥/(2π|x|²)."""
-
-    viscosity: float = 0.0
-
-    @property
-    def fields(self):
-        return (kspde.Field(name="c", kernel=kspde.LogPotential(), gradient=True, value=False),)
-
-    def diffusion(self, species, c):
-        return self.viscosity
-
-    def drift(self, species, c):
-        return c.perp("c")
 
 
 def system(model, x, w, seed=0):
@@ -120,7 +102,7 @@ def order_without_noise(n, steps=(16, 32, 64, 128), finest=2048):
     x, w = lattice(n)
     ends = []
     for count in (*steps, finest):
-        particles = system(Vortices(), x, w)
+        particles = system(kspde.ViscousVortices(viscosity=0.0), x, w)
         run(particles, "weak-2", 1 / count, count)
         ends.append(particles.positions["u"])
     return [float(np.sqrt(np.mean((y - ends[-1]) ** 2))) for y in ends[:-1]]
@@ -135,7 +117,7 @@ def inertia(n, viscosity, h, replicas):
         steps = round(1 / h)
         for sign in (1, -1):
             normals = sign * np.random.default_rng(replica).normal(size=(steps, n, 4))
-            particles = system(Vortices(viscosity=viscosity), x, w)
+            particles = system(kspde.ViscousVortices(viscosity=viscosity), x, w)
             particles.noise = Given(normals)
             path = []
             run(particles, "weak-2", h, steps, lambda _, path=path, p=particles: path.append(p.positions["u"].copy()))

@@ -6,6 +6,7 @@ import meshio
 import numpy as np
 import pytest
 from mpi4py import MPI
+from potentials import Potential
 from scipy.special import dawsn, exp1, hyp1f1
 
 import kspde
@@ -17,21 +18,6 @@ from kspde.fem.semidiscretisation import Semidiscretisation  # noqa: E402
 from kspde.fem.spaces import build_space  # noqa: E402
 
 MASS = 2.5
-
-
-class Potential(kspde.Model):
-    def __init__(self, kernel, dimension=2):
-        self.kernel, self.dimension = kernel, dimension
-
-    @property
-    def fields(self):
-        return (kspde.Field(name="c", kernel=self.kernel, gradient=True, value=False),)
-
-    def diffusion(self, species, c):
-        return 1.0
-
-    def drift(self, species, c):
-        return 0.0 * c.gradient("c")
 
 
 def riesz(s, d, std, r):

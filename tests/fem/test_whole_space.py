@@ -5,6 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 from mpi4py import MPI
+from potentials import Potential
 from scipy.special import exp1
 
 import kspde
@@ -16,21 +17,6 @@ from kspde.fem.semidiscretisation import Semidiscretisation  # noqa: E402
 from kspde.fem.spaces import build_space  # noqa: E402
 
 MASS = 2.5
-
-
-class Potential(kspde.Model):
-    def __init__(self, kernel, dimension=2, strength=0.0):
-        self.kernel, self.dimension, self.strength = kernel, dimension, strength
-
-    @property
-    def fields(self):
-        return (kspde.Field(name="c", kernel=self.kernel, gradient=True, value=False),)
-
-    def diffusion(self, species, c):
-        return 1.0
-
-    def drift(self, species, c):
-        return self.strength * c.gradient("c")
 
 
 def exact(mu, variance, d, r):

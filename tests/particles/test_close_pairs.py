@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 
@@ -17,6 +15,7 @@ from kspde.particles.system import System
 from kspde.runtime.random import Philox
 
 KAPPA = 1 / 3
+VORTICES = kspde.ViscousVortices(viscosity=0.0)
 
 
 def tamed(x, w, d, kernel, scale, comm, *, method="direct", field_tol=1e-6):
@@ -90,28 +89,14 @@ def test_a_pair_is_tamed_only_where_a_step_does_not_resolve_it(comm):
         np.testing.assert_allclose(moved[0] - moved[1], r, rtol=1e-4)  # φ → 1
 
 
-@dataclass(frozen=True, kw_only=True)
-class Vortices(kspde.Model):
-    """dX = Σ_{j≠i} w_j K(X_i − X_j) dt, K = x^⊥/(2π|x|²)."""
-
-    diffusion: float = 0.0
-
-    @property
-    def fields(self):
-        return (kspde.Field(name="c", kernel=kspde.LogPotential(), gradient=True, value=False),)
-
-    def drift(self, species, c):
-        return c.perp("c")
-
-
 def separated(steps, comm, scheme="weak-2"):
     """Return where 30 vortices of unequal strength on a lattice are after a time 1."""
     x = np.stack(np.meshgrid(np.arange(6), np.arange(5)), axis=-1).reshape(-1, 2) * 0.4
     x = x + 0.02 * np.random.default_rng(0).normal(size=x.shape)
     w = 2 * np.pi / 30 * np.random.default_rng(1).uniform(0.5, 1.5, 30)
-    evaluator = FieldOptions(method="direct").evaluator(Vortices().fields, dimension=2, weights={"u": w}, comm=comm)
+    evaluator = FieldOptions(method="direct").evaluator(VORTICES.fields, dimension=2, weights={"u": w}, comm=comm)
     system = System(
-        model=Vortices(),
+        model=VORTICES,
         evaluator=evaluator,
         positions={"u": x.copy()},
         ids={"u": np.arange(30, dtype=np.uint64)},
