@@ -106,7 +106,7 @@ class LogGas(Gas):
     **Attraction.** The free energy is bounded below if gm > −2dσ, by the logarithmic inequality of Hardy, Littlewood
     and Sobolev; for gm < −2dσ and κ = 0 the moment I would become negative: the density blows up. A run warns of it.
     In the plane this is the Keller-Segel system of χ = −2πg, D = σ. Clusters of k particles stick together where
-    k ≥ 2dNσ/(\|g\|m).
+    k ≥ :math:`2dN\sigma/(|g|m)`.
 
     Attributes:
         strength: g, of either sign: positive repels.
@@ -141,11 +141,13 @@ class RieszGas(Gas):
         \frac{d}{dt}E|X|^2 = -2\kappa E|X|^2 + 2d\sigma + \frac{sm}{N^2}\,E\sum_{i\ne j}V(X_i - X_j),
 
     and :math:`I = \int|x|^2u` obeys :math:`\dot I = -2\kappa I + 2d\sigma m + s\iint V(x - y)u(x)u(y)`. In equilibrium
-    the trap's energy is that of the noise and s/2 times that of the pairs.
+    :math:`2\kappa E|X|^2 = 2d\sigma + \frac{sm}{N^2}E\sum_{i\ne j}V(X_i - X_j)`.
 
     For s ≥ d − 1 the gradient of V is not locally integrable. Densities take :math:`\nabla(V * u)`, defined for
-    smooth u, and particles that repel never meet: both are offered without a mollifier. Particles that attract, g < 0,
-    stick together where two of them meet, whatever s: a run without ``eps`` warns of it.
+    smooth u, and particles that repel never meet. Steps of dt do not resolve how they part, though: what they leave out
+    of the repulsion falls like dt^((d − s)/(s + 2)) only (measured in d = 1, s = .5, N = 500: 4 % of the growth of
+    :math:`E|X|^2` at dt = .005 to .04; with eps = .05 none), of which a run without ``eps`` warns. Particles that
+    attract, g < 0, stick together where two of them meet, whatever s: a run without ``eps`` warns of it.
 
     Attributes:
         strength: g, of either sign: positive repels.

@@ -11,11 +11,13 @@ import numpy as np
 
 from kspde.domains import Domain
 from kspde.errors import InputError
+from kspde.models import Field
 from kspde.particles.cloud import Cloud
 from kspde.particles.collapse import Clusters, Collapse
 from kspde.particles.coupling import CouplingRecorder
 from kspde.particles.fields import FieldOptions
 from kspde.particles.fields.base import FieldEvaluator
+from kspde.particles.fields.close_pairs import order_of_bias
 from kspde.particles.mean_field import MeanFieldEvaluator
 from kspde.particles.reductions import everyones
 from kspde.particles.region import Region
@@ -31,6 +33,7 @@ from kspde.problem import Problem
 from kspde.protocols import SolvedDensity
 from kspde.runtime.checkpoint import Checkpoint, CheckpointStore
 from kspde.runtime.limits import check_memory
+from kspde.runtime.messages import warn
 from kspde.runtime.saving import SaveAt
 from kspde.typing import Array, Comm, Ids
 
@@ -72,9 +75,10 @@ class Simulation:
         observers: list[Observer | None] = [*self._recorders.values(), self._coupling, self._statistics]
         if self.problem.eps is not None and self.problem.fields and self.on_blow_up != "ignore":
             observers.append(Collapse(self.problem.model.species, self.problem.eps, self.on_blow_up))
-        singular = len(self._systems["particles"].evaluator.singular)
+        singular = self._systems["particles"].evaluator.singular
         if singular and self.on_blow_up != "ignore":
-            observers.append(Clusters(self.counts, singular, self.on_blow_up))
+            observers.append(Clusters(self.counts, len(singular), self.on_blow_up))
+        self._warn_of_bias(singular)
         observers.append(None if self.progress is None else Progress(self.progress))
         observers.append(None if self.store is None else CheckpointWriter(self.store))
         if self.resampling is not None and self._weights.signed:
@@ -89,6 +93,17 @@ class Simulation:
             observers=[o for o in observers if o],
             resampling=self.resampling,
         )
+
+    def _warn_of_bias(self, singular: tuple[Field, ...]) -> None:
+        """Warn of kernels so singular that a time step hardly bounds what it leaves out of close pairs. Collective."""
+        for f in singular:
+            order = order_of_bias(f, self.problem.model.dimension)
+            if order is not None:
+                warn(
+                    f"the gradient of the kernel of {f.name} is not integrable where particles meet: what steps of dt "
+                    f"leave out of their repulsion falls like dt^{order:.2g} only, and may be some percent; give eps",
+                    self.comm,
+                )
 
     @cached_property
     def store(self) -> CheckpointStore | None:

@@ -1,5 +1,7 @@
 """Log and Riesz gases: second moments, Dyson's gas on the line, and interfaces."""
 
+import warnings
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -134,6 +136,28 @@ def test_mollified_particles_beside_their_mean_field():
     assert found.by_name["wasserstein1"].value < 2 * found.floor.by_name["wasserstein1"].interval[1]
     few = kspde.entropy_bound(pde, n=50, dt=0.05, replicas=8).at_end.value
     assert 0.6 < 4 * kspde.entropy_bound(pde, n=200, dt=0.05, replicas=8).at_end.value / few < 1.6
+
+
+@pytest.mark.one_rank
+@pytest.mark.parametrize(
+    ("model", "order"),
+    [
+        (kspde.RieszGas(s=0.5, strength=1.0, dimension=1), "0.2"),
+        (kspde.RieszGas(s=1.4, strength=1.0), "0.18"),
+        (kspde.RieszGas(s=0.5, strength=1.0), None),
+        (kspde.LogGas(strength=1.0, dimension=1), None),
+        (kspde.LogGas(strength=1.0), None),
+    ],
+)
+def test_a_bias_that_hardly_falls_with_the_step_is_warned_of(model, order):
+    options = {"n": 5, "t_end": 0.01, "dt": 0.01}
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        kspde.simulate(model, start(model.dimension), **options)
+        kspde.simulate(model, start(model.dimension), eps=0.3, **options)
+    lines = [str(each.message) for each in found if "is not integrable where particles meet" in str(each.message)]
+    assert len(lines) == (order is not None)
+    assert all(f"falls like dt^{order} only" in line for line in lines)
 
 
 @pytest.mark.one_rank

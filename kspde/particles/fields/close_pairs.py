@@ -52,7 +52,7 @@ from kspde.particles.weights import own_and_factor, weight_of
 from kspde.runtime.compiled import compiled, compiled_parallel, inlined, prange
 from kspde.typing import Array, Comm, Indices
 
-__all__ = ["ClosePairs", "distance"]
+__all__ = ["ClosePairs", "distance", "order_of_bias"]
 
 #: κ: pairs that would move by a larger share of their distance per step are tamed.
 _KAPPA = 1.0 / 3.0
@@ -126,6 +126,17 @@ class ClosePairs:
             profile, slope = (partial(each, dimension=self._dimension) for each in (f.kernel.profile, f.kernel.slope))
             self._tables[f.name] = octave, octave_tables(profile, slope, 2.0**octave)
         return reach
+
+
+def order_of_bias(f: Field, dimension: int) -> float | None:
+    """Return the order in h of what the taming takes of the pairs' energy, where that is less than 1/2; None elsewhere.
+
+    With K' ~ r^(−s−1) pairs are tamed within h^(1/(s+2)), which hold a share h^((d−s)/(s+2)) of an energy ∫ r^(−s): the
+    gradient is not integrable where that is the least. A logarithm's r K' is constant, so that only pairs are lost.
+    """
+    pull = np.abs(f.kernel.slope(np.array([1e-9, 1e-6]), dimension)) * [1e-9, 1e-6]
+    left = f.kernel.smoothing
+    return left / (dimension - left + 2) if left <= 1 and pull[0] > 1.01 * pull[1] else None
 
 
 def distance(f: Field, dimension: int, share: float) -> float:
