@@ -98,8 +98,8 @@ def check_bounded(name: str, kernel: RadialSymbol, dimension: int, *, gradient: 
         raise InputError(
             f"field {name!r}: {what} is singular in dimension {dimension}: give eps, so that particles interact by the "
             f"mollified kernel (its symbol decays as |k|^-{kernel.smoothing:g}, more than "
-            f"{dimension + (1 if gradient else 0)} is needed), and to the mean field, if there is one; without eps it "
-            "is taken in the whole space, for tau = 0, without a mean field and without j = i"
+            f"{dimension + (1 if gradient else 0)} is needed), and solve a mean field with the same eps. Without eps "
+            "such a kernel needs the whole space, tau = 0, no mean field, and include_self = False"
         )
 
 
@@ -111,8 +111,8 @@ def check_not_local(name: str, kernel: RadialSymbol) -> None:
     """
     if kernel.local and not is_zero(kernel):
         raise InputError(
-            f"field {name!r} is the density at the same place, which particles do not have: give eps, and do "
-            "not exclude the field from it (mollified=True)"
+            f"field {name!r} is the density at the same place, which particles do not have: give eps, which "
+            "mollifies it unless the field has mollified=False"
         )
 
 

@@ -90,7 +90,8 @@ def solve(
         tol: tolerance of a scheme that is given by its name, 1e-6 unless given: the local error of a step stays below
             ``tol`` times the L² norm of the initial data, in L² (with growth, times the largest norm until then). With
             "positive-2" the step may be controlled too, by the local error of its scheme of order 1: give ``tol`` in
-            place of ``dt``.
+            place of ``dt``. Errors of all steps add up: where it was measured, the maximum error at the end is 1 to 300
+            ``tol`` of the maximum (the most for ``LandauMaxwell``), and proportional to ``tol``.
         eps: ε > 0 of the mollified system, in which every kernel K is replaced by K * j^ε; None for the local one.
         mollifier: "gaussian", "matern" (order 2), "bump", "compact-bump", a kernel, or a callable: see
             ``kspde.kernels.resolve_mollifier``.

@@ -105,7 +105,7 @@ class CrossDiffusion(_Populations):
         d\hat X_i &= -\sum_j a_{ij}\nabla u_j(\hat X_i)\,dt + \sqrt{2\sigma_i}\,dW_i. \tag{5}
 
     (3) is ``simulate(..., eps=eta, mean_field=pde)`` with ``pde = solve(..., eps=eta)``; (5) with the local density,
-    ``pde = solve(...)``, and ``mean_field_differs=("eps",)``.
+    ``pde = solve(...)``, and ``mean_field_differs=("eps",)``; both solved with ``save=SaveAt(times=...)`` from 0 on.
 
     **Entropy.** Where a + aᵀ is positive semidefinite, ∫Σ u_i (log u_i − 1) decays for (1), and for (4) if V's symbol
     is nowhere negative (a Gaussian's; a compact bump's changes sign). It falls at the rate

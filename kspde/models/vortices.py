@@ -38,7 +38,7 @@ class ViscousVortices(Model):
     Gaussian of variance s² in each coordinate becomes one of s² + 2νt.
 
     Attributes:
-        viscosity: ν ≥ 0. The finite elements need ν > 0, and cells as small as the layers that ν leaves.
+        viscosity: ν ≥ 0. A density needs cells as small as the layers that ν leaves: it warns of its Péclet number.
         two_signs: whether there are two species, "positive" and "negative", whose densities are the positive and the
             negative vorticity, both ≥ 0; each has its own initial density. False: one species "u", whose density ω may
             have both signs.

@@ -241,9 +241,12 @@ class MeanFieldEvaluator(FieldEvaluator):
                 exact = self._source.signal_on_grid(checks, field=f.name, t=self.t)
             except InputError as error:
                 box = " × ".join(f"[{axis[0]:.4g}, {axis[-1]:.4g}]" for axis in axes)
+                times = getattr(self._source, "times", (self.t,))
+                where = f"on {box}: solve on a domain that contains it"
+                if not times[0] <= self.t <= times[-1]:
+                    where = "too: save the density from 0 on, with save=kspde.SaveAt(times=...)"
                 raise InputError(
-                    f"{error} (the mean-field particles need the field at t = {self.t:.6g} on {box}: solve on a domain "
-                    f"that contains it, and save the snapshots that lead there)"
+                    f"{error} (the mean-field particles need the field at t = {self.t:.6g} {where})"
                 ) from None
             self.grid.interpolate(f.name, values)
             found = np.empty(len(points))

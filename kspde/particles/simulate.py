@@ -148,7 +148,8 @@ def simulate(
         comm: the MPI communicator; all of MPI's ranks unless given.
 
     Returns:
-        The particles at ``t_end``.
+        The particles at ``t_end``. With a mean field ``Cloud.mean_field`` has the mean-field particles; ``positions``
+        are those of the interacting ones.
 
     Raises:
         InputError: a value that is not valid, or not the same on every rank, a kernel that is singular at the origin
