@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from kspde.distances import Snapshots, compare
     from kspde.domains import Box, Disk, MeshFile
     from kspde.errors import BlowUpError, ConvergenceError, InputError, KspdeError, KspdeWarning, MissingBackendError
-    from kspde.evidence import coupled_distance, entropy_bound, liouville, modulated_energy
+    from kspde.evidence import coupled_distance, entropy_bound, fluctuations, liouville, modulated_energy
     from kspde.fem.regrid import Regrid
     from kspde.fem.schemes import Adaptive, Positive, Positive2, Rosenbrock
     from kspde.fem.solve import solve
@@ -121,6 +121,7 @@ __all__ = [
     "compare",
     "coupled_distance",
     "entropy_bound",
+    "fluctuations",
     "liouville",
     "modulated_energy",
     "observed_positions",
@@ -141,7 +142,7 @@ _HOMES = {
         "KspdeWarning",
         "MissingBackendError",
     ),
-    "kspde.evidence": ("coupled_distance", "entropy_bound", "liouville", "modulated_energy"),
+    "kspde.evidence": ("coupled_distance", "entropy_bound", "fluctuations", "liouville", "modulated_energy"),
     "kspde.fem.regrid": ("Regrid",),
     "kspde.fem.schemes": ("Adaptive", "Positive", "Positive2", "Rosenbrock"),
     "kspde.fem.solve": ("solve",),

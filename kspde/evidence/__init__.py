@@ -1,7 +1,8 @@
-"""Evidence beyond plain distances: entropy bound, coupled estimates, modulated energy, the law of few particles."""
+"""Evidence beyond distances: entropy bound, coupled estimates, fluctuations, modulated energy, few particles' law."""
 
 from kspde.evidence.coupled import CoupledDistance, coupled_distance
 from kspde.evidence.entropy import BoundOverTime, EntropyBound, entropy_bound
+from kspde.evidence.gaussian_limit import Fluctuations, fluctuations
 from kspde.evidence.log_law import entropy_bound_slope
 from kspde.evidence.modulated import ModulatedEnergy, modulated_energy
 from kspde.evidence.particle_law import NParticleLaw, liouville
@@ -10,11 +11,13 @@ __all__ = [
     "BoundOverTime",
     "CoupledDistance",
     "EntropyBound",
+    "Fluctuations",
     "ModulatedEnergy",
     "NParticleLaw",
     "coupled_distance",
     "entropy_bound",
     "entropy_bound_slope",
+    "fluctuations",
     "liouville",
     "modulated_energy",
 ]

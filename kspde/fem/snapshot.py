@@ -70,12 +70,13 @@ class Snapshot:
 
     Attributes:
         t: the time.
+        unknowns: the nodal unknowns on this rank.
     """
 
     def __init__(self, system: Semidiscretisation, t: float, unknowns: Array) -> None:
         self.t = t
         self._system = system
-        self._unknowns = unknowns
+        self.unknowns = unknowns
 
     def evaluate(self, points: npt.ArrayLike, species: str | None = None) -> Array:
         """Return u at this rank's points, shape (n, d): shape (n,).
@@ -151,7 +152,7 @@ class Snapshot:
         Raises:
             InputError: an unknown species, or none given where there are several.
         """
-        nodal: Array = self._unknowns[self._system.model.species.index(self._species(species))]
+        nodal: Array = self.unknowns[self._system.model.species.index(self._species(species))]
         return nodal
 
     def field(self, name: str | None = None) -> Array:
@@ -174,7 +175,7 @@ class Snapshot:
         with together(self._system.space.comm, "moment") as same:
             check_choice("moment", name, {m.name for m in self._system.model.moments})
             same(t=self.t, name=name)
-        return self._system.moments(self._unknowns)[name]
+        return self._system.moments(self.unknowns)[name]
 
     def interaction(self, field: str | None = None) -> float:
         """Return ∫c u of a field, the model's signal unless named, and the density it comes from. Collective.
@@ -189,8 +190,8 @@ class Snapshot:
     def all_functions(self, space: Space) -> dict[str, Any]:
         """Return every density and field, by name, as ``dolfinx.fem.Function`` on a space of the domain. Collective."""
         system = self._system
-        c = system.field_values(self._unknowns, self.t)
-        nodal = dict(zip(system.model.species, self._unknowns, strict=False))
+        c = system.field_values(self.unknowns, self.t)
+        nodal = dict(zip(system.model.species, self.unknowns, strict=False))
         nodal |= {f.name: c[f.name].reshape(system.space.mass.shape) for f in system.fields}
         if space is not system.space:  # the grid has changed
             at = system.space.evaluator(np.clip(space.points, *space.bounds))
@@ -255,12 +256,12 @@ class Snapshot:
         return name
 
     def _nodal_field(self, name: str | None) -> Array:
-        values = self._system.field_values(self._unknowns, self.t)
+        values = self._system.field_values(self.unknowns, self.t)
         return values[self._field(name)].reshape(self._system.space.mass.shape)
 
     def _w(self, species: str | None) -> Array:
         density = self.density(species)
-        c = self._system.field_values(self._unknowns, self.t)
+        c = self._system.field_values(self.unknowns, self.t)
         diffusion, _ = self._system.coefficients(self._species(species), c)
         if diffusion.ndim > 1:
             raise InputError("w = D u is not one function: the model's diffusion coefficient depends on the direction")

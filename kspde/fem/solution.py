@@ -140,6 +140,11 @@ class Solution:
         """The saved times, the last of which is ``t_end``."""
         return np.array([knot.t for knot in self._knots])
 
+    @property
+    def knots(self) -> tuple[Knot, ...]:
+        """What is held of the saved times: unknowns, their time derivatives, and the semidiscretisation."""
+        return tuple(self._knots)
+
     def at(self, t: float | None = None) -> Snapshot:
         """Return the snapshot at time t: saved, or interpolated between saved ones (cubic Hermite, order 4).
 
