@@ -1,8 +1,8 @@
 """Assemble the book's sources: python book/assemble.py DIRECTORY.
 
 The chapters are book/*.md, the demos as notebooks (jupytext), the ledger of the papers' claims as ``kspde ledger``
-writes it, and the keys of case and study files as ``kspde schema`` prints them. Sphinx then runs the notebooks: ``make
-book`` does both. MathJax comes from a package: the book needs no network.
+writes it, the findings of the ready studies, and the keys of case and study files as ``kspde schema`` prints them.
+Sphinx then runs the notebooks: ``make book`` does both. MathJax comes from a package: the book needs no network.
 """
 
 from __future__ import annotations
@@ -85,6 +85,50 @@ def ledger() -> str:
             out.append(f"| {promised} | {measured} | {row['verdict']} |")
     last = next(i for i, line in enumerate(whole) if line.startswith("Where the numbers"))
     return "\n".join([*out, "", "## Where the numbers come from", "", *whole[last + 1 :], ""])
+
+
+def findings() -> str:
+    """Return the chapter of findings, in Markdown: each question of a ready study beside its shipped results."""
+    from kspde.cli.ledger import read_results
+    from kspde.cli.study import read_study, ready_studies
+    from kspde.papers.studies import rates_of
+    from kspde.papers.studies.outcome import by_chance
+
+    results = read_results([])
+    answering = [study for study in map(read_study, ready_studies()) if study.finding and study.name in results]
+    judged = [rate for study in answering for rate in rates_of(results[study.name]) if rate.promises and rate.order]
+    head = (ROOT / "book" / "findings.md").read_text(encoding="utf-8").replace("{CHANCE}", by_chance(len(judged)))
+    return "\n".join([head, *(line for study in answering for line in finding(study, results[study.name]))])
+
+
+def finding(study: Any, result: dict[str, Any]) -> list[str]:
+    """Return the section of one finding."""
+    from kspde.papers.studies import MEASURES, rates_of
+    from kspde.papers.studies.formulas import label_of, symbol_of
+    from kspde.papers.studies.report import constant_text
+
+    about, quantities = study.finding, MEASURES[study.measure].quantities
+    out = [f"## {cell(about.question)}", "", f"**{cell(about.source)}:** {cell(about.statement)}", ""]
+    out += [cell(about.answer), "", "| quantity | at | order | constant | promised | verdict |", f"|{' --- |' * 6}"]
+    for rate in rates_of(result):
+        order = "none" if rate.order is None else "{:.3f} [{:.3f}, {:.3f}]".format(rate.order[0], *rate.order[1])
+        promised = "<br>".join(f"{each.order:.4g}, {each.status}: {cell(each.source)}" for each in rate.promises)
+        what = f"{cell(quantities[rate.fit.quantity].symbol)} in {cell(symbol_of(rate.fit.against))}"
+        verdicts = "<br>".join(each.verdict for each in rate.promises)
+        constant = cell(constant_text(rate))
+        out.append(f"| {what} | {cell(label_of(rate.group))} | {order} | {constant} | {promised} | {verdicts} |")
+    if about.shown:
+        swept = list(result["axes"])
+        names = [*map(symbol_of, swept), *(quantities[name].symbol for name in about.shown)]
+        out += ["", f"| {' | '.join(map(cell, names))} |", f"|{' --- |' * len(names)}"]
+    for point in result["points"] if about.shown else ():
+        entries = [point["quantities"][name] for name in about.shown]
+        values = ["{:.4g} [{:.4g}, {:.4g}]".format(entry["value"], *entry["interval"]) for entry in entries]
+        out.append(f"| {' | '.join([*(str(point['swept'][name]) for name in swept), *values])} |")
+    seconds = sum(point["seconds"] for point in result["points"])
+    seeds = f"kspde {result['kspde']}, {result['provenance']['date'][:10]}, {seconds:.0f} s"
+    out += ["", f"*Not resolved:* {cell(about.unresolved)}", "", f"`{result['command']}` ({seeds})", ""]
+    return out
 
 
 def typeset(text: str) -> str:
@@ -209,6 +253,7 @@ def assemble(directory: Path) -> None:
     for demo in demos():
         nbformat.write(notebook(demo), directory / "demos" / f"{demo.stem}.ipynb")
     (directory / "ledger.md").write_text(ledger(), encoding="utf-8")
+    (directory / "findings.md").write_text(findings(), encoding="utf-8")
     (directory / "case_files.md").write_text(case_files(), encoding="utf-8")
     (directory / "readme.md").write_text(readme(), encoding="utf-8")
 

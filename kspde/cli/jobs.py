@@ -319,7 +319,7 @@ def write_results(outcome: Outcome, directory: Path, about: dict[str, Any]) -> N
 
 
 def _lines(outcome: Outcome) -> list[str]:
-    columns = ("quantity", "against", "at", "order", "95 % interval", "promised", "status", "verdict")
+    columns = ("quantity", "against", "at", "order", "95 % interval", "constant", "promised", "status", "verdict")
     rows = [columns, *(row[: len(columns)] for row in rate_rows(outcome.rates))]
     widths = [max(len(row[k]) for row in rows) for k in range(len(columns))]
     return ["", *("  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)]

@@ -32,7 +32,7 @@ from kspde.cli.file_errors import naming, nearest
 from kspde.cli.models import BUILT_IN, KnownModels
 from kspde.cli.schema import SYSTEM, forms
 from kspde.errors import InputError, check_integer, check_number, shown
-from kspde.papers.studies import MEASURES, Fit, Point, Study
+from kspde.papers.studies import MEASURES, Finding, Fit, Point, Study
 from kspde.runtime.files import open_regular
 from kspde.runtime.limits import MOST_POINTS, MOST_REPLICAS, check_steps, check_work
 
@@ -86,6 +86,7 @@ def read_study(path: str | Path, *, small: bool = False, models: KnownModels = B
         points=points,
         fits=tuple(_fit(file, k, fit, content, names) for k, fit in enumerate(content.fits or [])),
         command=f"kspde study {name}{' --small' if small else ''}{models.option} --out DIR",
+        finding=_finding(file, content),
     )
 
 
@@ -253,6 +254,17 @@ def _fit(file: Path, index: int, section: Any, content: Any, axes: Mapping[str, 
             promises.append(promise.build())
     fit: Fit = section.build(promises=tuple(promises))
     return fit
+
+
+def _finding(file: Path, content: Any) -> Finding | None:
+    if content.finding is None:
+        return None
+    quantities = MEASURES[content.measure.kind].quantities
+    for name in content.finding.given().get("shown", ()):
+        if name not in quantities:
+            raise InputError(f"{file}: finding.shown = {name!r} is not measured: {nearest(name, quantities)}")
+    finding: Finding = content.finding.build()
+    return finding
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from kspde.papers.studies import fit_power_law, verdict
 from kspde.papers.studies.outcome import Rate
+from kspde.papers.studies.power_law import fit_constant
 from kspde.papers.studies.quantities import fraction, given, mean
 from kspde.papers.studies.study import Fit
 
@@ -35,17 +38,40 @@ def test_the_interval_of_deterministic_values_is_that_of_linear_regression() -> 
     assert rate.interval == pytest.approx((reference.slope - reach, reference.slope + reach), rel=1e-9)
 
 
+@pytest.mark.parametrize("scale", ["logarithmic", "linear"])
 @pytest.mark.parametrize("replicas", [8, 32])
-def test_intervals_hold_the_slope_in_95_per_cent_of_experiments(replicas: int) -> None:
+def test_intervals_hold_the_slope_in_95_per_cent_of_experiments(replicas: int, scale: Any) -> None:
     rng = np.random.default_rng(replicas)
     truth, scatter = 2.0 * X**-0.5, np.array([0.1, 0.3, 0.2, 0.4, 0.3])
     held, repetitions = 0, 500
     for _ in range(repetitions):
         samples = [mean(m * (1 + s * rng.standard_normal(replicas))) for m, s in zip(truth, scatter, strict=True)]
-        rate = fit_power_law(X, [q.value for q in samples], [q.error for q in samples], [replicas] * len(X))
+        values, errors, draws = [q.value for q in samples], [q.error for q in samples], [replicas] * len(X)
+        rate = fit_power_law(X, values, errors, draws, scale=scale)
         assert rate is not None
         held += rate.interval[0] <= -0.5 <= rate.interval[1]
     assert 0.92 <= held / repetitions <= 0.985
+
+
+def test_the_interval_of_the_constant_holds_it_and_another_order_does_not_fit() -> None:
+    rng = np.random.default_rng(5)
+    truth, scatter, replicas = 2.0 * X**-0.5, np.array([0.1, 0.3, 0.2, 0.4, 0.3]), 64
+    held = fitted = 0
+    for _ in range(500):
+        samples = [mean(m * (1 + s * rng.standard_normal(replicas))) for m, s in zip(truth, scatter, strict=True)]
+        measured = [q.value for q in samples], [q.error for q in samples], [replicas] * len(X)
+        found, wrong = fit_constant(X, *measured, -0.5), fit_constant(X, *measured, -1.0)
+        assert found is not None
+        assert wrong is not None
+        held += found.interval[0] <= 2.0 <= found.interval[1]
+        assert found.misfit is not None
+        assert wrong.misfit is not None
+        fitted += found.misfit > 0.01
+        assert wrong.misfit < 1e-10
+        assert wrong.interval[1] - wrong.interval[0] > 0.3 * wrong.value  # that of the residuals
+    assert 0.92 <= held / 500 <= 0.985
+    assert fitted > 0.96 * 500
+    assert fit_constant(X, truth, np.zeros(5), np.full(5, np.inf), -0.5) is None
 
 
 def test_values_that_do_not_lie_on_a_line_widen_the_interval() -> None:

@@ -13,13 +13,14 @@ from kspde.papers.studies.promises import (
     Theorem1Promise,
     Theorem2Promise,
 )
-from kspde.papers.studies.study import Fit, Point, Study
+from kspde.papers.studies.study import Finding, Fit, Point, Study
 
 __all__ = [
     "MEASURES",
     "PROMISES",
     "DegreePromise",
     "Experiment",
+    "Finding",
     "Fit",
     "Measure",
     "OrderPromise",

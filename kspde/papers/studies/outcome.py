@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from kspde.papers.studies.execute import read_point
 from kspde.papers.studies.formulas import label_of
 from kspde.papers.studies.measures import MEASURES
-from kspde.papers.studies.power_law import PowerLaw, fit_power_law
+from kspde.papers.studies.power_law import Constant, PowerLaw, fit_constant, fit_power_law
 from kspde.papers.studies.quantities import Meaning, Quantity, given
 from kspde.papers.studies.study import GROWING, Fit, Study
 from kspde.tables import table_of
@@ -100,6 +100,7 @@ class Rate:
         values: the quantities there.
         law: the power law; None where the values determine none.
         promises: what is promised there, with verdicts.
+        constant: the constant at the order that the fit names; None where it names none, or nothing has an error.
     """
 
     fit: Fit
@@ -108,6 +109,7 @@ class Rate:
     values: tuple[Quantity, ...]
     law: PowerLaw | None
     promises: tuple[Promised, ...] = ()
+    constant: Constant | None = None
 
     @property
     def order(self) -> tuple[float, tuple[float, float]] | None:
@@ -148,6 +150,7 @@ class Rate:
             "interval": list(self.order[1]) if self.order else None,
             "rate": self.law.summary() if self.law else None,
             "promises": [asdict(promise) for promise in self.promises],
+            "constant": asdict(self.constant) if self.constant else None,
         }
 
     @classmethod
@@ -160,6 +163,7 @@ class Rate:
             values=tuple(given(v, ends) for v, ends in zip(entry["values"], entry["intervals"], strict=True)),
             law=PowerLaw.from_summary(entry["rate"]) if entry["rate"] else None,
             promises=tuple(Promised(**promise) for promise in entry["promises"]),
+            constant=Constant(**made) if (made := entry.get("constant")) else None,
         )
 
 
@@ -253,6 +257,7 @@ def _fitted(study: Study, fit: Fit, records: tuple[Mapping[str, Any], ...]) -> I
     """Return the rates of a fit, one for each combination of the other swept parameters."""
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     others = [name for name in study.axes if name != fit.against]
+    towards = -1 if fit.against in GROWING else 1
     for record in records:
         swept = record["swept"]
         if all(swept.get(name) == value for name, value in fit.where.items()):
@@ -260,11 +265,13 @@ def _fitted(study: Study, fit: Fit, records: tuple[Mapping[str, Any], ...]) -> I
     for values, members in groups.items():
         found = tuple(record["quantities"][fit.quantity] for record in members)
         x = tuple(float(record["swept"][fit.against]) for record in members)
-        law = fit_power_law(
-            x,
+        values_with_errors = (
             [q.value for q in found],
             [q.error for q in found],
             [float(len(q.samples)) if q.samples else float("inf") for q in found],
-            correction=(-1 if fit.against in GROWING else 1) if fit.correction else None,
         )
-        yield Rate(fit=fit, group=dict(zip(others, values, strict=True)), x=x, values=found, law=law).judged()
+        correction = towards if fit.correction else None
+        law = fit_power_law(x, *values_with_errors, correction=correction, scale=fit.scale)
+        constant = None if fit.constant is None else fit_constant(x, *values_with_errors, towards * fit.constant)
+        group = dict(zip(others, values, strict=True))
+        yield Rate(fit=fit, group=group, x=x, values=found, law=law, constant=constant).judged()

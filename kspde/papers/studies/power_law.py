@@ -20,7 +20,11 @@ would make what is left too shallow. Where there are such values, all are fitted
 squares :math:`\min_{C,q} \sum_k (y_k - C x_k^q)^2/s_k^2`. The 95 % interval of q is where the least sum over C exceeds
 its minimum by at most the square of Student's quantile (for the fewest replicas of a value); where the values lie on no
 power law (p < 1 %), the sum is first divided by its minimum over K − 2. An end may be infinite. There is no rate where
-C = 0 fits as well. Only exact zeros, with no error, are left out, and counted.
+C = 0 fits as well. Only exact zeros, with no error, are left out, and counted. ``scale="linear"`` asks for this fit
+whatever the values.
+
+**The constant at a known order** (:func:`fit_constant`): C of :math:`y = C x^q` at a given q, by the same weighted
+least squares of all values.
 
 **A known next term.** A quantity that is :math:`C x^q(1 + b x^{\pm 1} + \dots)`, such as a moment of a sum of N terms,
 which is a polynomial in 1/N, has no straight line in log-log. With ``correction`` ±1 the regression has
@@ -32,7 +36,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +44,7 @@ import numpy.typing as npt
 from kspde.distances.statistics import reach_of
 from kspde.typing import Array
 
-__all__ = ["PowerLaw", "fit_power_law"]
+__all__ = ["Constant", "PowerLaw", "fit_constant", "fit_power_law"]
 
 #: Values below this many standard errors are near zero: there the logarithm is biased, more so if selected by value.
 _RESOLVED = 4.0
@@ -104,6 +108,7 @@ def fit_power_law(
     replicas: Sequence[float] | Array | None = None,
     *,
     correction: int | None = None,
+    scale: Literal["logarithmic", "linear"] = "logarithmic",
 ) -> PowerLaw | None:
     """Return the power law of y in x; None where there are too few values, or together they may all be zero.
 
@@ -113,6 +118,7 @@ def fit_power_law(
         errors: the standard errors; None or zeros for deterministic values.
         replicas: the number of replicas of each mean; None for errors that are known.
         correction: the power of x in the next term, +1 or −1; None for a power alone.
+        scale: "linear" to fit the values themselves although none is near zero; they need errors.
     """
     given, values = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     s = np.zeros(len(given)) if errors is None else np.asarray(errors, dtype=np.float64)
@@ -125,9 +131,62 @@ def fit_power_law(
     least = (2 if noisy else 3) + (0 if correction is None else 1)
     if len(given) < least or len(np.unique(given)) < least - (0 if noisy else 1):
         return None
-    if np.any(np.abs(values) < _RESOLVED * s):
+    if np.any(np.abs(values) < _RESOLVED * s) or (scale == "linear" and noisy):
         return _as_they_are(given, values, s, freedom, left_out)
     return _in_logarithms(given, np.abs(values), s, freedom, left_out, correction)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constant:
+    """The constant C of a power law y ≈ C x^slope whose slope is known.
+
+    Attributes:
+        slope: the exponent, which is given.
+        value: C.
+        interval: the 95 % interval of C.
+        misfit: the probability of a larger deviation from such a law by scatter alone; None for fewer than two values.
+    """
+
+    slope: float
+    value: float
+    interval: tuple[float, float]
+    misfit: float | None
+
+
+def fit_constant(
+    x: Sequence[float] | Array,
+    y: Sequence[float] | Array,
+    errors: Sequence[float] | Array,
+    replicas: Sequence[float] | Array,
+    slope: float,
+) -> Constant | None:
+    """Return C of y = C x^slope by weighted least squares of all values; None where they have no errors.
+
+    Where the values lie on no such law (p < 1 %), the interval is that of their residuals, if that is the wider one.
+
+    Args:
+        x: positive abscissae, shape (K,).
+        y: the values.
+        errors: their standard errors.
+        replicas: the number of replicas of each mean, infinite for errors that are known.
+        slope: the exponent.
+    """
+    from scipy.special import chdtrc
+
+    given, values, s = (np.asarray(a, dtype=np.float64) for a in (x, y, errors))
+    if not np.all(s > 0):
+        return None
+    scaled, s = values / given**slope, s / given**slope
+    shares = s**-2.0 / np.sum(s**-2.0)
+    value, parts = float(shares @ scaled), np.square(shares * s)
+    error, freedom = float(parts.sum()) ** 0.5, np.asarray(replicas, dtype=np.float64) - 1.0
+    left, total = len(values) - 1, float(np.sum(np.square((scaled - value) / s)))
+    misfit = float(chdtrc(left, total)) if left > 0 else None
+    lost = float(np.sum(parts**2 / freedom))
+    reach = reach_of(1.0 + (error**4 / lost if lost > 0 else np.inf)) * error
+    if misfit is not None and misfit < _LEVEL:
+        reach = max(reach, reach_of(left + 1) * error * (total / left) ** 0.5)
+    return Constant(slope=slope, value=value, interval=(value - reach, value + reach), misfit=misfit)
 
 
 def _in_logarithms(x: Array, y: Array, s: Array, freedom: Array, left_out: int, correction: int | None) -> PowerLaw:

@@ -17,6 +17,7 @@ from kspde.papers.studies.outcome import TOLERANCE, Outcome, Rate, by_chance
 
 __all__ = [
     "RATE_COLUMNS",
+    "constant_text",
     "html_report",
     "html_table",
     "page",
@@ -38,7 +39,18 @@ img { max-width: 28.5rem; width: 100%; } .supported { color: #00693e; } .contrad
 """
 
 #: Columns of the table of rates.
-RATE_COLUMNS = ("quantity", "against", "at", "order", "95 % interval", "promised", "status", "verdict", "source")
+RATE_COLUMNS = (
+    "quantity",
+    "against",
+    "at",
+    "order",
+    "95 % interval",
+    "constant",
+    "promised",
+    "status",
+    "verdict",
+    "source",
+)
 
 
 def html_report(outcome: Outcome, pictures: Mapping[str, bytes], provenance: Mapping[str, object]) -> str:
@@ -121,6 +133,15 @@ def _rates(outcome: Outcome) -> list[tuple[str, ...]]:
     return out
 
 
+def constant_text(rate: Rate) -> str:
+    """Return the constant at the order that the fit names, with its interval; "" where there is none."""
+    found = rate.constant
+    if found is None:
+        return ""
+    text = "{:.4g} [{:.4g}, {:.4g}] at order {:g}".format(found.value, *found.interval, abs(found.slope))
+    return text if found.misfit is None or found.misfit >= 0.01 else f"{text}, which does not fit"
+
+
 def rate_rows(rates: Sequence[Rate]) -> list[tuple[str, ...]]:
     """Return the rows of the table of rates, with quantities by name: one row per rate and promise."""
     out: list[tuple[str, ...]] = []
@@ -130,7 +151,7 @@ def rate_rows(rates: Sequence[Rate]) -> list[tuple[str, ...]]:
         else:
             p, (low, high) = rate.order
             stated = (f"{p:.3f}", f"[{low:.3f}, {high:.3f}]")
-        first = (rate.fit.quantity, rate.fit.against, rate.label or "all", *stated)
+        first = (rate.fit.quantity, rate.fit.against, rate.label or "all", *stated, constant_text(rate))
         if not rate.promises:
             out.append((*first, "", "", "", ""))
         for promise in rate.promises:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from kspde._version import __version__
 from kspde.papers.studies.experiment import Experiment
@@ -14,7 +14,7 @@ from kspde.papers.studies.formulas import label_of
 from kspde.papers.studies.measures import Measure
 from kspde.papers.studies.promises import Promise
 
-__all__ = ["GROWING", "Fit", "Point", "Study"]
+__all__ = ["GROWING", "Finding", "Fit", "Point", "Study"]
 
 #: Parameters that tend to infinity: errors decay as they grow. All others tend to zero.
 GROWING = frozenset({"cells", "n"})
@@ -63,6 +63,8 @@ class Fit:
         where: the values of other swept parameters that the fit is restricted to.
         promises: what is promised of the rate.
         correction: whether the next power of a known expansion, in 1/n or in eps, dt, is fitted too.
+        scale: "logarithmic" for a line through the logarithms, "linear" for weighted least squares of all values.
+        constant: the order of decay at which the constant is fitted too, on the linear scale.
     """
 
     quantity: str
@@ -70,6 +72,29 @@ class Fit:
     where: Mapping[str, Any] = field(default_factory=dict)
     promises: tuple[Promise, ...] = ()
     correction: bool = False
+    scale: Literal["logarithmic", "linear"] = "logarithmic"
+    constant: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """A question that a study answers: a section of the handbook's chapter on findings.
+
+    Attributes:
+        question: the question, a line.
+        source: who states something about it.
+        statement: what is stated.
+        answer: what was found, some sentences.
+        unresolved: what stays open.
+        shown: the quantities whose values are shown at each point.
+    """
+
+    question: str
+    source: str
+    statement: str
+    answer: str
+    unresolved: str
+    shown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +111,7 @@ class Study:
         points: one point for each combination of the values.
         fits: the rates to fit.
         command: the command that runs it.
+        finding: the question that it answers; None for studies of rates alone.
     """
 
     name: str
@@ -97,6 +123,7 @@ class Study:
     points: tuple[Point, ...]
     fits: tuple[Fit, ...]
     command: str
+    finding: Finding | None = None
 
     def described(self) -> dict[str, Any]:
         """Return the parameters that decide the study's results, ready for JSON."""
