@@ -16,7 +16,7 @@ from kspde.particles.weights import weight_of
 from kspde.runtime.compiled import compiled, inlined, widest_vectors
 from kspde.typing import Array, Indices
 
-__all__ = ["AROUND", "Cells", "Rest", "add_pairs", "candidates", "cell_shape", "work_shares"]
+__all__ = ["AROUND", "Cells", "Rest", "add_pairs", "candidates", "cell_shape", "crowded", "put", "work_shares"]
 
 #: Cells are half as wide as the reach: neighbours are those at most so many cells away in each direction.
 AROUND = 2
@@ -104,6 +104,62 @@ def candidates(targets: Indices, sources: Indices, shape: Indices) -> Indices:
 
 
 @compiled
+def crowded(
+    x: Array, starts: Indices, count: Indices, few: int, lower: Array, side: float, shape: Indices, cost: Array
+) -> Any:
+    """Return tiles that hold crowded targets and are worth their cost, and what is left for sums over pairs.
+
+    Args:
+        x: targets, sorted by cell, (n, d).
+        starts: first target of each cell.
+        count: the sources around each cell.
+        few: the largest number of them around a target that is not crowded.
+        lower: lower corner of the first tile.
+        side: width of a tile.
+        shape: tiles per direction, 1 beyond d.
+        cost: that of a tile, and of a target in it, in pairs.
+
+    Returns:
+        The tiles' indices; the rows of their targets, tile by tile; the first row of each tile, and the number of rows;
+        by target, whether it is in none of them; and by cell, the number of those.
+    """
+    tile_of, tiles = np.full(len(x), -1, dtype=np.int64), shape[0] * shape[1] * shape[2]
+    held, pairs = np.zeros(tiles, dtype=np.int64), np.zeros(tiles)
+    for cell in np.flatnonzero(count > few):
+        for i in range(starts[cell], starts[cell + 1]):
+            at = 0
+            for a in range(x.shape[1]):
+                at = at * shape[a] + min(max(np.int64((x[i, a] - lower[a]) / side), 0), shape[a] - 1)
+            tile_of[i] = at
+            held[at] += 1
+            pairs[at] += count[cell]
+    worth = 0.75 * pairs > cost[0] + cost[1] * held
+    names = np.flatnonzero(worth)
+    first = np.zeros(len(names) + 1, dtype=np.int64)
+    first[1:] = np.cumsum(held[names])
+    place = np.full(tiles, -1, dtype=np.int64)
+    place[names] = first[:-1]
+    rows, wanted, left = np.empty(first[-1], dtype=np.int64), np.ones(len(x), dtype=np.bool_), np.diff(starts)
+    for cell in np.flatnonzero(count > few):
+        for i in range(starts[cell], starts[cell + 1]):
+            at = tile_of[i]
+            if worth[at]:
+                rows[place[at]] = i
+                place[at] += 1
+                wanted[i] = False
+                left[cell] -= 1
+    return names, rows, first, wanted, left
+
+
+@compiled
+def put(out: Array, rows: Indices, values: Array) -> None:
+    """Write the rows of an array, (n, d), to those places of another, in a tenth of the time of ``out[rows] = …``."""
+    for i in range(len(rows)):
+        for a in range(values.shape[1]):
+            out[rows[i], a] = values[i, a]
+
+
+@compiled
 def _collect(x: Array, starts: Indices, shape: Indices, first: Indices, last: Indices, low: Array, high: Array) -> Any:
     """Return the indices of sorted positions in the box [low, high], which lies in the cells first, …, last."""
     d = x.shape[1]
@@ -149,7 +205,7 @@ class Cells:
     def of(cls, x: Array, lower: Array, shape: Indices, width: float) -> Self:
         """Sort positions."""
         order, starts = _cell_order(x, lower, 1.0 / width, shape)
-        return cls(x[order], order, starts, shape, lower, width)
+        return cls(np.take(x, order, axis=0), order, starts, shape, lower, width)  # a sixth of the time of x[order]
 
     def within(self, low: Array, high: Array) -> Indices:
         """Return the indices of the sorted positions in a box."""

@@ -28,7 +28,17 @@ from kspde.particles.fields.base import Extent, FieldEvaluator
 from kspde.particles.fields.convolution import FastConvolution
 from kspde.particles.fields.direct import DirectSum
 from kspde.particles.fields.free_space import doubled, free_space_factor
-from kspde.particles.fields.near import AROUND, Cells, Rest, add_pairs, candidates, cell_shape, work_shares
+from kspde.particles.fields.near import (
+    AROUND,
+    Cells,
+    Rest,
+    add_pairs,
+    candidates,
+    cell_shape,
+    crowded,
+    put,
+    work_shares,
+)
 from kspde.particles.fields.splines import WINDOW, WINDOW_REACH, deposit, gather, gather_part, grids_for
 from kspde.particles.fields.splitting import Split
 from kspde.particles.reductions import everyones
@@ -43,14 +53,14 @@ _SLACK = 0.04
 #: The least tolerance, which the window allows.
 _LEAST_TOL = 1e-7
 #: Grid points per particle, and at least.
-_POINTS, _LEAST = {1: 2.0, 2: 1.2, 3: 4.0}, 4096.0
+_POINTS, _LEAST = {1: 2.0, 2: 2.0, 3: 4.0}, 4096.0
 #: The most particles whose fields are a sum over all pairs.
 _FEW = 600
 #: Points per direction of a tile's periodic grid.
 _TILE = {1: 256, 2: 96, 3: 96}
 #: Sources in the cells around a target above which it is crowded; the time of a tile, and of a target and the sources
 #: for it, in pairs.
-_CROWDED, _TILE_COST, _PARTICLE_COST = 300, {1: 1e5, 2: 4e5, 3: 5e7}, 210.0
+_CROWDED, _TILE_COST, _PARTICLE_COST = 500, {1: 1e5, 2: 4e5, 3: 5e7}, 210.0
 #: The deepest level: a cell's width is then that of the cloud over 2^40 or less.
 _DEEPEST = 40
 
@@ -132,12 +142,13 @@ class NearFar(FieldEvaluator):
             return
         if not self.shape or not extent.within(self._inner):
             self._build(extent, max(counts.values()))
+        self._everyone: dict[str, Array] = {}
         self._cells: dict[str, Cells] = {}
         self._sorted_weights: dict[str, float | Array] = {}
         self._coefficients: dict[str, Array] = {}
         inner = self._inner
         for source in self._sources:
-            everyone = everyones(positions[source], self.comm)
+            everyone = self._everyone[source] = everyones(positions[source], self.comm)
             width = self.reach(0) / AROUND
             cells = Cells.of(everyone, inner.lower, cell_shape(inner.size, width), width)
             own, factor = own_and_factor(self.weights[source], lambda w: everyones(w, self.comm))
@@ -238,26 +249,30 @@ class NearFar(FieldEvaluator):
             return
         self.tiles = 0
         cells = self._cells[field.source]
-        targets = Cells.of(x, cells.lower, cells.shape, cells.width)
+        same = np.array_equal(x, self._everyone[field.source])
+        targets = cells if same else Cells.of(x, cells.lower, cells.shape, cells.width)
         sums = _Sums.zeros(len(x), self.dimension, field)
         nodes = self._coefficients[field.name]
         gather(sums.on_grid, sums.gradient, nodes, targets.x, self._lower, self.spacing, WINDOW)
         self._add_near(_Part(field, 0, targets, cells, self._sorted_weights[field.source], sums), on_threads)
         values[targets.order] = np.nan if sums.values is None else sums.values
         if gradient is not None:
-            gradient[targets.order] = sums.gradient
+            put(gradient, targets.order, sums.gradient)
 
     def _add_near(self, part: _Part, run: Callable[..., Any]) -> None:
         """Add what is nearer than the reach of the part's level: by tiles for crowded targets, by pairs for others."""
-        count = candidates(part.targets.starts, part.sources.starts, part.sources.shape)
-        per_cell = np.diff(part.targets.starts)
-        wanted = np.ones(len(part.targets.x), dtype=np.bool_)
-        tiles = self._tiles_of(part, np.repeat(count, per_cell), wanted) if part.level < _DEEPEST else []
-        if tiles:
-            cell = np.repeat(np.arange(len(count)), per_cell)
-            per_cell = np.bincount(cell[wanted], minlength=len(count))
-        self._add_pairs(part, count, np.flatnonzero(per_cell), wanted, run)
-        run(lambda k: self._add_tile(part, *tiles[k]), len(tiles))
+        targets, d = part.targets, self.dimension
+        count = candidates(targets.starts, part.sources.starts, part.sources.shape)
+        few = _CROWDED if part.level < _DEEPEST else len(part.sources.x)
+        side = self.spacing * 0.5 ** (part.level + 1) * self._tile_nodes
+        shape = cell_shape(np.float64(targets.width) * targets.shape[:d], side)
+        cost = np.array([_TILE_COST[d], _PARTICLE_COST])
+        names, rows, first, wanted, left = crowded(
+            targets.x, targets.starts, count, few, targets.lower, side, shape, cost
+        )
+        self._add_pairs(part, count, np.flatnonzero(left), wanted, run)
+        corners = targets.lower + side * np.stack(np.unravel_index(names, shape), axis=1)[:, :d]
+        run(lambda k: self._add_tile(part, corners[k], rows[first[k] : first[k + 1]]), len(names))
 
     def _add_pairs(
         self, part: _Part, count: Indices, cells: Indices, wanted: npt.NDArray[np.bool_], run: Callable[..., Any]
@@ -272,30 +287,6 @@ class NearFar(FieldEvaluator):
 
         rest = Rest(split.reach, split.near, split.middle, screened, octaves)
         add_pairs(run, shares, count, targets, wanted, sources, part.weights, rest, sums.values, sums.gradient)
-
-    def _tiles_of(self, part: _Part, count: Indices, wanted: npt.NDArray[np.bool_]) -> list[tuple[Array, Indices]]:
-        """Return the corners of the tiles that are worth their cost, with their targets, no longer wanted as pairs.
-
-        ``count`` are the sources in the cells around each target.
-        """
-        targets, d = part.targets, self.dimension
-        crowded = np.flatnonzero(count > _CROWDED)
-        if not len(crowded):
-            return []
-        side = self.spacing * 0.5 ** (part.level + 1) * self._tile_nodes
-        places = np.floor((targets.x[crowded] - targets.lower) / side).astype(np.int64)
-        shape = tuple(places.max(axis=0) + 1)
-        tile = np.ravel_multi_index(tuple(places.T), shape)
-        order = np.argsort(tile, kind="stable")
-        crowded = crowded[order]
-        names, first = np.unique(tile[order], return_index=True)
-        pairs = np.add.reduceat(count[crowded].astype(float), first)
-        out = []
-        for name, rows, cost in zip(names, np.split(crowded, first[1:]), pairs, strict=True):
-            if 0.75 * cost > _TILE_COST[d] + _PARTICLE_COST * len(rows):
-                out.append((targets.lower + side * np.array(np.unravel_index(name, shape)), rows))
-                wanted[rows] = False
-        return out
 
     @property
     def _tile_nodes(self) -> int:
@@ -312,8 +303,8 @@ class NearFar(FieldEvaluator):
         first, last = low - halo, low + h * self._tile_nodes + halo
         found = whole.sources.within(first, last)
         shape = cell_shape(last - first, width)
-        sources = Cells.of(whole.sources.x[found], first, shape, width)
-        targets = Cells.of(whole.targets.x[rows], first, shape, width)
+        sources = Cells.of(np.take(whole.sources.x, found, axis=0), first, shape, width)
+        targets = Cells.of(np.take(whole.targets.x, rows, axis=0), first, shape, width)
         weights = whole.weights[found[sources.order]] if isinstance(whole.weights, np.ndarray) else whole.weights
         corner = first - WINDOW_REACH[0] * h
         nodes = deposit(np.empty((1, *(m,) * d)), sources.x, corner, h, weights, None, WINDOW)
