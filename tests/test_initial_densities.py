@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import warnings
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
+from mpi4py import MPI
 from scipy import integrate, stats
 
 import kspde
@@ -167,6 +169,21 @@ def test_a_function_must_vanish_on_every_side():
     """f = 1 at x = −R alone: it vanishes on the other three sides."""
     with pytest.raises(kspde.InputError, match=r"function is .* on the edge of \[-2, 2\]\^2"):
         kspde.CallableDensity(lambda x: np.exp(-4 * (x[:, 0] + 2) ** 2 - 40 * x[:, 1] ** 2), half_width=2.0)
+
+
+def test_a_function_that_is_scaled_is_said_to_be():
+    """f = exp(−|x|²), of the integral π, or 1 % less than 1."""
+
+    def f(factor):
+        return lambda x: factor / np.pi * np.exp(-np.sum(x**2, axis=1))
+
+    expected = pytest.warns(kspde.KspdeWarning, match=r"function integrates to 3\.14159 and is scaled to mass 1: give ")
+    with expected if MPI.COMM_WORLD.rank == 0 else nullcontext():
+        assert kspde.CallableDensity(f(np.pi), half_width=7.0)([[0.0, 0.0]]) == pytest.approx(1 / np.pi)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        kspde.CallableDensity(f(np.pi), half_width=7.0, mass=1.0)
+        kspde.CallableDensity(f(0.991), half_width=7.0)
 
 
 @pytest.mark.parametrize(("d", "power", "whole"), [(1, 3.0, 2.0), (2, 4.0, np.pi), (3, 5.0, 4 * np.pi / 3)])

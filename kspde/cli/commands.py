@@ -246,7 +246,7 @@ def theory(
 ) -> Work:
     """Print what the papers promise: admissible exponents, sharp constants, norms of kernels, conditions.
 
-    With a case, also which hypotheses its model, parameters and initial density satisfy.
+    With a case, those that concern its model, and which hypotheses its parameters and initial density satisfy.
     """
 
     def job(comm: Comm, stop: Stop) -> None:

@@ -23,6 +23,7 @@ from kspde.errors import ConvergenceError, InputError
 from kspde.fem.solution import Solution
 from kspde.papers.studies import Outcome, Study, open_directory, outcome_of, run_points
 from kspde.papers.studies.execute import vacated
+from kspde.papers.studies.outcome import NOT_RESOLVED
 from kspde.papers.studies.report import html_report, rate_rows, write_csv_table, write_hdf5_table
 from kspde.particles import Cloud, SnapshotFiles
 from kspde.particles.fields import FieldOptions
@@ -322,4 +323,7 @@ def _lines(outcome: Outcome) -> list[str]:
     columns = ("quantity", "against", "at", "order", "95 % interval", "constant", "promised", "status", "verdict")
     rows = [columns, *(row[: len(columns)] for row in rate_rows(outcome.rates))]
     widths = [max(len(row[k]) for row in rows) for k in range(len(columns))]
-    return ["", *("  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)]
+    lines = ["", *("  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)]
+    if any("not resolved" in row for row in rows):
+        lines += ["", f"  {NOT_RESOLVED}"]
+    return lines

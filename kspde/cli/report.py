@@ -7,7 +7,7 @@ import numpy as np
 from kspde._version import __version__
 from kspde.cli.case import Case
 from kspde.distances.registry import DISTANCES
-from kspde.distances.result import Distance
+from kspde.distances.result import TIME_STEP, Distance
 from kspde.fem.solution import Solution
 from kspde.particles import Cloud
 from kspde.typing import Comm
@@ -68,7 +68,9 @@ def distance_lines(distance: Distance, seconds: float) -> list[str]:
 def _verdict(distance: Distance) -> str:
     title = DISTANCES[next(iter(distance.by_name))].title
     if distance.above_floor:
-        return f"The {title} is above its floor: larger than {_draws(distance)} from the density would give."
+        return (
+            f"The {title} is above its floor: larger than {_draws(distance)} from the density would give. {TIME_STEP}"
+        )
     return f"The {title} is not distinguishable from that of {_draws(distance)} from the density."
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,7 +13,15 @@ import numpy as np
 from kspde.cli.case import Case
 from kspde.errors import InputError
 from kspde.kernels import Kernel, Mollifier, Yukawa
-from kspde.models import LinearDriver
+from kspde.models import (
+    CrossDiffusion,
+    DensityDependentVolatility,
+    KellerSegel,
+    LinearDriver,
+    LocalSensing,
+    Model,
+    ShigesadaKawasakiTeramoto,
+)
 from kspde.papers import theory
 from kspde.papers.theory import Hypothesis
 from kspde.papers.theory.hypotheses import one_or_all
@@ -33,20 +41,19 @@ def case_hypotheses(case: Case) -> tuple[Hypothesis, ...]:
 
 
 def promise_lines(case: Case | None = None) -> Iterator[str]:
-    """Return the lines of ``kspde theory``, for a case where there is one.
+    """Return the lines of ``kspde theory``: all promises, or those that concern the model of a case.
 
     Raises:
         InputError: the case has a kernel whose norms cannot be computed.
     """
     if case is not None:
         yield from _verdicts(case)
-    yield from _ground_state()
-    yield from _first_theorem()
-    yield from _second_theorem()
-    yield from _improved()
-    yield from _norms(case)
-    yield from _cross_diffusion()
-    yield from _volatility(case)
+    for models, sections in _SECTIONS:
+        if case is None or isinstance(case.experiment.problem.model, models):
+            for section in sections:
+                yield from section(case)
+    if case is not None:
+        yield from ("", "What the papers promise of other models: kspde theory, without a file.")
 
 
 def _verdicts(case: Case) -> Iterator[str]:
@@ -59,7 +66,7 @@ def _verdicts(case: Case) -> Iterator[str]:
         yield f"  {'':<9}   {h.because}"
 
 
-def _ground_state() -> Iterator[str]:
+def _ground_state(case: Case | None) -> Iterator[str]:
     state = theory.ground_state()
     first, second = state.pohozaev_residuals
     yield from _heading("Gagliardo-Nirenberg constant: ‖w‖₄⁴ ≤ c_* ‖w‖₂² ‖∇w‖₂² in the plane")
@@ -75,7 +82,7 @@ def _ground_state() -> Iterator[str]:
     )
 
 
-def _first_theorem() -> Iterator[str]:
+def _first_theorem(case: Case | None) -> Iterator[str]:
     one, limits = theory.theorem1(theta=0.3, alpha=0.1, m=4), theory.Theorem1Limits()
     yield from _heading("Wang, Li, Huang, Theorem 1: P(max|X − X̄| > N^−α) ≤ C N^−η, ε = N^−γ")
     yield from _table(
@@ -90,7 +97,7 @@ def _first_theorem() -> Iterator[str]:
     )
 
 
-def _second_theorem() -> Iterator[str]:
+def _second_theorem(case: Case | None) -> Iterator[str]:
     two, limits = theory.theorem2(theta=0.4, alpha=0.1, m=7), theory.Theorem2Limits()
     yield from _heading("Wang, Li, Huang, Theorem 2: the r-marginals are close to u^ε⊗r, ε = N^−γ")
     yield from _table(
@@ -112,7 +119,7 @@ def _second_theorem() -> Iterator[str]:
     yield "  (1.9) starts from u₀ * j^ε, (1.8) and (3.2) from u₀: the entropy starts from 0 only if both do from u₀."
 
 
-def _improved() -> Iterator[str]:
+def _improved(case: Case | None) -> Iterator[str]:
     own, sharp = theory.ImprovedLimits(), theory.ImprovedLimits(sharp=True)
     one, two = theory.Theorem1Limits(), theory.Theorem2Limits()
     (gamma, eta), (sharp_gamma, sharp_eta) = own.at_theta(0.3), sharp.at_theta(0.3)
@@ -177,7 +184,7 @@ def _norms(case: Case | None) -> Iterator[str]:
     yield "  sup|Φ^ε| grows like log(1/ε), its gradient like 1/ε, D² like 1/ε²: the bounds hold, and are not sharp."
 
 
-def _cross_diffusion() -> Iterator[str]:
+def _cross_diffusion(case: Case | None) -> Iterator[str]:
     yield from _heading("Chen, Daus, Jüngel: cross-diffusion")
     yield from _table(
         (
@@ -208,18 +215,24 @@ def _volatility(case: Case | None) -> Iterator[str]:
             ("constant ū unstable from ū/b, K_ε two bumps", f"{driver.unstable_from(least_symbol):.4f}", "never"),
             ("constant ū unstable from ū/b, K̂ ≥ 0", "never", "never"),
             *own,
-            (
-                "critical mass χM/D, −Δφ = 2πu",
-                f"{theory.critical_mass(diffusion=1, chi=1, source=2 * math.pi):g}",
-                "8π",
-            ),
-            ("critical mass χM/D, −Δφ = u", f"{theory.critical_mass(diffusion=1, chi=1):.6f}"),
         )
     )
     yield "  C_0 must bound ν at all densities up to M_∞, not at 0 alone: b > (1 + √3) M_∞ instead of b > 2 M_∞."
     yield "  Lemma 4.2 is false for the nonlocal (9) with two bumps: sup u = 1.06638 M at t = .0084, with b = 4 M. A"
     yield "  condition is needed for general K_ε (growth at a rate ~ ε^−2), an artefact for positive-definite ones."
     yield "  Lemma 4.3's y' ≤ C(1 + y³) does not exclude blow-up. (12) is Aronson's bound for another form of equation."
+
+
+def _critical_mass(case: Case | None) -> Iterator[str]:
+    twice = theory.critical_mass(diffusion=1, chi=1, source=2 * math.pi)
+    yield from _heading("Qi, (17)-(18): the classical Keller-Segel system on the plane")
+    yield from _table(
+        (
+            ("", "computed", "printed"),
+            ("critical mass χM/D, −Δφ = 2πu", f"{twice:g}", "8π"),
+            ("critical mass χM/D, −Δφ = u", f"{theory.critical_mass(diffusion=1, chi=1):.6f}"),
+        )
+    )
 
 
 def _constants_of(case: Case) -> list[tuple[str, str, str]]:
@@ -233,6 +246,15 @@ def _constants_of(case: Case) -> list[tuple[str, str, str]]:
         least = float(problem.mollifier.in_dimension(1).symbol(k**2).min())
     start = theory.LinearDriver(a=driver.a, b=driver.b).unstable_from(max(least, -1.0)) / driver.b
     return [(f"  this case, min K̂ = {least:.3g}", "never" if math.isinf(start) else f"{start:.4f}", "never")]
+
+
+#: The promises of the papers, by the models that they concern.
+_SECTIONS: tuple[tuple[tuple[type[Model], ...], tuple[Callable[[Case | None], Iterator[str]], ...]], ...] = (
+    ((LocalSensing,), (_ground_state, _first_theorem, _second_theorem, _improved, _norms)),
+    ((CrossDiffusion, ShigesadaKawasakiTeramoto), (_cross_diffusion,)),
+    ((DensityDependentVolatility,), (_volatility,)),
+    ((KellerSegel,), (_critical_mass,)),
+)
 
 
 def _heading(text: str) -> Iterator[str]:

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-__all__ = ["Distance", "Estimates", "Floor"]
+__all__ = ["TIME_STEP", "Distance", "Estimates", "Floor"]
+
+#: What a distance above its floor may be due to, besides the particles' law.
+TIME_STEP = "If it falls with half the dt, the time step's bias is part of it."
 
 #: What the two sides are called, by the kind of comparison.
 _SIDES = {
@@ -174,6 +177,8 @@ class Distance(Measured):
             lines.append(f"the {DISTANCES[name].title} is infinite: the {where} vanishes where the {of} has mass")
         if self.differs:
             lines.append(f"{'differ in':<30}{self.differences}")
+        if self.kind == "particles" and self.above_floor:
+            lines.append(f"{'above its floor':<30}{TIME_STEP[0].lower()}{TIME_STEP[1:]}")
         return "\n".join(lines)
 
     def __repr__(self) -> str:

@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from kspde.errors import InputError, called, check_integer, check_number
 from kspde.initial.base import InitialDensity, over_cells, points_of
+from kspde.runtime.messages import warn
+from kspde.runtime.parallel import world
 from kspde.runtime.values import fingerprint
 from kspde.typing import Array, Ids, RandomNumbers
 
@@ -36,6 +38,8 @@ def checked_values(function: Callable[[Array], npt.ArrayLike], points: Array, *,
 
 #: A density vanishes where it is below this share of its maximum.
 _VANISHES = 1e-6
+#: Its integral may differ from 1 by this much before a user who gave no mass is told.
+_SCALED = 0.01
 
 
 class CallableDensity(InitialDensity):
@@ -49,7 +53,7 @@ class CallableDensity(InitialDensity):
             to its maximum, or exactly) outside [−R, R]^d, or is cut off there.
         half_width: the half-width R > 0.
         dimension: the dimension d.
-        mass: the total mass.
+        mass: the total mass; None for 1, with a warning where the integral of f differs from 1 by more than 1 %.
         resolution: the number of cells per direction of the sum and of the envelope.
         tail: the largest value, in units of the maximum, that f may have on the edge of [−R, R]^d: above 1e-6 for
             densities that decay like a power of \|x\|, all of whose mass no box holds. They are cut off at the edge,
@@ -70,7 +74,7 @@ class CallableDensity(InitialDensity):
         *,
         half_width: float,
         dimension: int = 2,
-        mass: float = 1.0,
+        mass: float | None = None,
         resolution: int | None = None,
         tail: float = _VANISHES,
     ) -> None:
@@ -78,7 +82,7 @@ class CallableDensity(InitialDensity):
             raise InputError(f"function is a {type(function).__name__}: give a callable f(x), x of shape (n, d)")
         self.dimension = check_integer("dimension", dimension, at_least=1, at_most=3)
         self.half_width = check_number("half_width", half_width, above=0)
-        self.mass = check_number("mass", mass, above=0)
+        self.mass = 1.0 if mass is None else check_number("mass", mass, above=0)
         default = {1: 4096, 2: 512, 3: 96}[self.dimension]
         most = {1: 10**8, 2: 10**4, 3: 500}[self.dimension]
         self.resolution = n = check_integer(
@@ -100,7 +104,14 @@ class CallableDensity(InitialDensity):
                 "it off"
             )
         self._cut = edge > _VANISHES * peak
-        self._factor = self.mass / (self._sum(values) * self._spacing**dimension)
+        integral = self._sum(values) * self._spacing**dimension
+        self._factor = self.mass / integral
+        if mass is None and abs(integral - 1.0) > _SCALED:
+            warn(
+                f"function integrates to {integral:.6g} and is scaled to mass 1: give mass = {integral:.6g} to keep "
+                "its values, or mass = 1",
+                world(),
+            )
         self._digest = fingerprint(values)
         self.lost = self._beyond(values) if self._cut else 0.0
         # The envelope is the maximum over a cell's corners and their neighbours, with room for curvature in between.

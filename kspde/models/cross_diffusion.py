@@ -40,7 +40,12 @@ class _Populations(Model):
         if np.any(sigma <= 0):
             raise InputError(f"sigma has {sigma.min():g}: give numbers > 0")
         n = len(sigma)
-        a = check_finite("a", self.a, (n, n))
+        a = check_finite("a", self.a, (None, None))
+        if a.shape != (n, n):
+            raise InputError(
+                f"sigma has {n} number{'' if n == 1 else 's'} and a has shape {a.shape}: give one sigma per species, "
+                "and a with a row and a column per species"
+            )
         check_integer("dimension", self.dimension, at_least=1)
         if not isinstance(self.species, tuple | list) or len(self.species) not in (0, n):
             raise InputError(f"species = {self.species!r} is not valid: give {n} names, one per sigma, or none")

@@ -70,7 +70,10 @@ def draw_image(panel: Axes, axes: Sequence[Array], values: Array, **colours: Any
     extent = (x[0] - half[0], x[-1] + half[0], y[0] - half[1], y[-1] + half[1])
     image = panel.imshow(values.T, origin="lower", extent=extent, aspect="equal", interpolation="bilinear", **colours)
     panel.set(xlabel="$x$", ylabel="$y$")
-    panel.locator_params(nbins=8, steps=[1, 2, 5, 10])
+    grid = panel.get_gridspec()
+    beside = 1 if grid is None else grid.ncols
+    panel.locator_params(axis="x", nbins=7 if beside == 1 else 4, steps=[1, 2, 5, 10])  # labels must not overlap
+    panel.locator_params(axis="y", nbins=8, steps=[1, 2, 5, 10])
     return image
 
 

@@ -31,6 +31,7 @@ from kspde.plots.style import (
     differing,
     drawing,
     drawn,
+    in_digits,
     map_size,
     per_volume,
     setting_of,
@@ -89,7 +90,7 @@ def plot_cloud(
         image = view.draw(panel, view.frames[0])
         if image is not None:
             draw_bar(figure, image, panel, view.label)
-        panel.set_title(view.title(view.frames[0], f"$t = {view.frames[0].t:g}$"))
+        panel.set_title(view.title(view.frames[0], f"$t = {in_digits(view.frames[0].t)}$"))
         return figure
 
     return drawn(path, cloud.comm, draw)
@@ -367,7 +368,9 @@ def _images(figures: Figures, view: _View) -> list[Any]:
     for frame in view.frames:
         panel.clear()
         image = view.draw(panel, frame, norm)
-        panel.set_title(view.title(frame, f"$t = {frame.t:.2f}$"))
+        panel.set_title(
+            view.title(frame, f"$t = {frame.t:.2f}$" if view.frames[-1].t >= 0.1 else f"$t = {in_digits(frame.t)}$")
+        )
         if not images:
             if image is not None:
                 draw_bar(figure, image, panel, view.label)

@@ -40,6 +40,7 @@ __all__ = [
     "differing",
     "drawing",
     "drawn",
+    "in_digits",
     "map_size",
     "per_volume",
     "picture",
@@ -214,7 +215,17 @@ def map_size(aspect: float) -> tuple[float, float]:
 
 def setting_of(t_end: float | None, eps: float | None) -> list[str]:
     """Return the parts of a title that state time and ε."""
-    return ([] if t_end is None else [f"$t = {t_end:g}$"]) + ([] if eps is None else [f"$\\varepsilon = {eps:g}$"])
+    given = {"t": t_end, r"\varepsilon": eps}
+    return [f"${symbol} = {in_digits(value)}$" for symbol, value in given.items() if value is not None]
+
+
+def in_digits(value: float) -> str:
+    """Return a number for mathematical type: 5.423 × 10⁻⁵ for 5.42271e-05."""
+    digits = f"{value:g}"
+    if "e" not in digits:
+        return digits
+    digits, power = f"{value:.4g}".split("e")
+    return rf"{digits} \times 10^{{{int(power)}}}"
 
 
 def differing(differs: Mapping[str, tuple[Any, Any]]) -> str:

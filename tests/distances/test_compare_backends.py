@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,7 @@ def test_particles_of_another_system_do_not(runs) -> None:
     cloud = kspde.simulate(free, gaussian(0.7), n=4000, t_end=0.5, dt=0.5, eps=0.3, seed=1)
     distance = compare(pde, cloud, replicas=4)
     assert distance.above_floor
+    assert re.search("above its floor +if it falls with half the dt, the time step", str(distance))
     assert set(distance.differs) == {"chi", "u0"}
     assert distance.differs["chi"] == (8.0, 0.0)
     assert "differ in" in str(distance)

@@ -247,11 +247,11 @@ def test_entropy_bound_of_independent_particles():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"a": ((1.0, 2.0),)}, "a has shape (1, 2): give shape (2, 2)"),
+        ({"a": ((1.0, 2.0),)}, "sigma has 2 numbers and a has shape (1, 2): give one sigma per species"),
         ({"a": ((1.0, np.nan), (0.0, 1.0))}, "a has nan at index (0, 1): give finite numbers"),
         ({"a": "x"}, "a is not an array of numbers"),
         ({"sigma": (0.1, 0.0)}, "sigma has 0: give numbers > 0"),
-        ({"sigma": (0.1,)}, "a has shape (2, 2): give shape (1, 1)"),
+        ({"sigma": (0.1,)}, "sigma has 1 number and a has shape (2, 2): give one sigma per species"),
         ({"dimension": 0}, "dimension = 0 is not valid: give an integer >= 1"),
         ({"species": ("u",)}, "species = ('u',) is not valid: give 2 names, one per sigma, or none"),
         ({"species": "uv"}, "species = 'uv' is not valid"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 
 import kspde
+from kspde.plots.maps import draw_image
+from kspde.plots.style import COLUMN, PAGE, setting_of, styled
 
 TIMES = (0.0, 0.05, 0.1)
 
@@ -82,6 +85,20 @@ def test_a_density_at_a_time_on_the_line(runs: dict[int, Run], comm: Any) -> Non
             x, u = line.get_data()
             np.testing.assert_allclose(u, runs[1].exact(x, 0.1 if t is None else t), atol=2e-3)
             assert panel.get_title() == f"$t = {0.1 if t is None else t:g}$"
+
+
+@pytest.mark.one_rank
+def test_titles_and_labels_are_legible() -> None:
+    assert setting_of(5.42271e-05, 1e-6) == [r"$t = 5.423 \times 10^{-5}$", r"$\varepsilon = 1 \times 10^{-6}$"]
+    assert setting_of(0.0625, None) == ["$t = 0.0625$"]
+    with styled() as figures:
+        for columns in (1, 3):
+            figure = figures((PAGE if columns == 3 else COLUMN, 3.0))
+            for panel in np.ravel(figure.subplots(1, columns)):
+                draw_image(panel, [np.linspace(-1.6, 1.97, 20), np.linspace(-2.0, 2.0, 20)], np.ones((20, 20)))
+            figure.canvas.draw()
+            ends = [label.get_window_extent() for label in panel.get_xticklabels()]
+            assert all(a.x1 < b.x0 for a, b in pairwise(ends))
 
 
 def test_the_histogram_is_of_all_particles_and_their_mass(runs: dict[int, Run], comm: Any) -> None:

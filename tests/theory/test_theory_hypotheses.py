@@ -56,6 +56,12 @@ def test_what_one_run_cannot_tell() -> None:
     assert "gamma = 0.105" in next(h for h in found if "N^-gamma" in h.statement).because
 
 
+def test_vortices_without_viscosity() -> None:
+    assert violated(kspde.ViscousVortices(viscosity=1e-3)) == []
+    (found,) = theory.hypotheses(kspde.ViscousVortices(viscosity=0.0))
+    assert found.warning.startswith("viscosity = 0, so that Euler's equation is solved, without diffusion or noise: ")
+
+
 def test_a_model_no_theorem_covers() -> None:
     class Diffusion(kspde.Model):
         fields = ()

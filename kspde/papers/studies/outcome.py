@@ -31,10 +31,15 @@ from kspde.tables import table_of
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["TOLERANCE", "Outcome", "Promised", "Rate", "by_chance", "outcome_of", "rates_of", "verdict"]
+__all__ = ["NOT_RESOLVED", "TOLERANCE", "Outcome", "Promised", "Rate", "by_chance", "outcome_of", "rates_of", "verdict"]
 
 #: τ as a share of the promised order.
 TOLERANCE = 0.05
+
+NOT_RESOLVED = (
+    f"Not resolved: the promised order, less {TOLERANCE:.0%}, lies inside the 95 % interval, so that these runs decide "
+    "neither for it nor against it; more replicas or a wider range of values may."
+)
 
 
 def verdict(interval: tuple[float, float] | None, promised: float) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from kspde._version import __version__
 from kspde.papers.studies.formulas import Formula, html, label_of, symbol_of, text_of
-from kspde.papers.studies.outcome import TOLERANCE, Outcome, Rate, by_chance
+from kspde.papers.studies.outcome import NOT_RESOLVED, TOLERANCE, Outcome, Rate, by_chance
 
 __all__ = [
     "RATE_COLUMNS",
@@ -89,7 +89,7 @@ _RULE = (
     "least squares of all values themselves. "
     "Order p: at most a constant times N^{−p}, ε^p, Δt^p or h^p. Supported: the lower end of "
     f"the 95 % interval of the order reaches the promise, less {TOLERANCE:.0%} of it; contradicted: the upper end does "
-    "not; not resolved: otherwise. The verdict says how fast the quantity decays over these values; it neither proves "
+    f"not. {NOT_RESOLVED} The verdict says how fast the quantity decays over these values; it neither proves "
     "nor disproves an asymptotic statement."
 )
 

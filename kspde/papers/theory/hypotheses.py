@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import singledispatch
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from kspde.models import (
     PowerDriver,
     RieszGas,
     SignalDependentKellerSegel,
+    ViscousVortices,
 )
 from kspde.papers.theory.cross_diffusion import entropy_decays, interaction_range, small_data_constant, sobolev_norm
 from kspde.papers.theory.gagliardo_nirenberg import critical_strength
@@ -246,6 +248,18 @@ def _log_gas(
     asked = f"strength * mass > -2 d noise = {least:g}"
     met = model.strength * mass > least
     return (Hypothesis("the logarithmic Hardy-Littlewood-Sobolev inequality", asked, met, because, parameter=True),)
+
+
+@hypotheses.register
+def _viscous_vortices(
+    model: ViscousVortices, *, u0: Any = None, eps: float | None = None, n: int | None = None
+) -> tuple[Hypothesis, ...]:
+    """Viscosity, without which the equation is another one."""
+    because = f"viscosity = {model.viscosity:g}"
+    if model.viscosity == 0:
+        because += ", so that Euler's equation is solved, without diffusion or noise"
+    source = "Fournier, Hauray and Mischler's mean-field limit (2014)"
+    return (Hypothesis(source, "viscosity > 0", model.viscosity > 0, because, parameter=True),)
 
 
 @hypotheses.register
