@@ -41,12 +41,12 @@ __all__ = ["Ensemble", "check_solution"]
 _DIRECT = 400
 
 
-def check_solution(pde: Any, *, growth: bool = False, relaxing: bool = False) -> None:
+def check_solution(pde: Any, *, growth: bool = False, relaxing: bool = False, signed: bool = False) -> None:
     """Raise unless ``pde`` is a solution that is known at all times from 0 on.
 
     Raises:
-        InputError: another kind of object, a domain with walls, fields that relax or growth unless that is covered, or
-            states that are not saved.
+        InputError: another kind of object, a domain with walls, fields that relax, growth or densities of both signs
+            unless that is covered, or states that are not saved.
     """
     for name in ("model", "problem", "u0", "initial", "times", "on_grid", "signal_on_grid"):
         if not hasattr(pde, name):
@@ -61,6 +61,12 @@ def check_solution(pde: Any, *, growth: bool = False, relaxing: bool = False) ->
     names = [f.name for f in pde.model.fields if f.tau > 0]
     if names and not relaxing:
         raise InputError(f"field {names[0]!r} has tau > 0, which is not covered here: use tau = 0")
+    both = [name for name, u in pde.u0.items() if u.signed]
+    if both and not signed:
+        raise InputError(
+            f"the density of {both[0]!r} has both signs, which is not covered here: give each sign a species of its "
+            "own, such as two_signs=True"
+        )
     if len(pde.times) < 2 or pde.times[0] > 0:
         raise InputError(
             f"pde is saved at t = {', '.join(f'{t:g}' for t in pde.times[:3])} only: it is needed from 0 to t_end, "
@@ -146,9 +152,9 @@ class _Stacked(FieldEvaluator):
     ) -> None:
         super().__init__(fields, include_self=True, **options)
         self._n = group
-        self._growing = any(isinstance(w, np.ndarray) for w in self.weights.values())
+        self._own: dict[str, Any] = {name: w for name, w in self.weights.items() if isinstance(w, np.ndarray)}
         #: The weights of one replica.
-        self._shares = dict(self.weights)
+        self._shares: dict[str, float | Array] = dict(self.weights)
         how = FieldOptions(field_tol=self.tol, include_self=include_self)
 
         def evaluator() -> FieldEvaluator:
@@ -162,8 +168,7 @@ class _Stacked(FieldEvaluator):
         self._found = {name: self._empty(name, x) for name, x in positions.items()}
         for replica, evaluator in enumerate(self._evaluators):
             part = slice(replica * self._n, (replica + 1) * self._n)
-            if self._growing:
-                self._shares |= {name: np.asarray(w)[part] for name, w in self.weights.items()}
+            self._shares |= {name: w[part] for name, w in self._own.items()}
             evaluator.t = self.t
             evaluator.update({name: x[part] for name, x in positions.items()}, extent)
             for name, x in positions.items():
@@ -279,6 +284,8 @@ class Ensemble:
         progress: a function called after every step with t/t_end.
         growth: whether the model may have growth.
         relaxing: whether it may have fields with tau > 0.
+        signed: whether densities may have both signs: their particles have weights of the sign that they are drawn
+            with.
 
     Raises:
         InputError: a value out of range, or a kernel that is singular at the origin.
@@ -297,10 +304,11 @@ class Ensemble:
     progress: Callable[[float], None] | None = None
     growth: bool = False
     relaxing: bool = False
+    signed: bool = False
 
     def __post_init__(self) -> None:
         pde, n, count = self.pde, self.n, self.replicas
-        check_solution(pde, growth=self.growth, relaxing=self.relaxing)
+        check_solution(pde, growth=self.growth, relaxing=self.relaxing, signed=self.signed)
         check_integer("n", n, at_least=1)
         check_number("dt", self.dt, above=0)
         check_integer("replicas", count, at_least=2, at_most=MOST_REPLICAS)
@@ -329,12 +337,13 @@ class Ensemble:
         relaxing = any(f.tau > 0 for f in self.fields)
         make = _DirectByReplica if n <= _DIRECT and not relaxing else partial(_StackedByReplica, replicas=last - first)
         weights: dict[str, ParticleWeights] = {}
-        own_options = self._options
+        marks = {name: seed.signed_weights(u, ids[name], n, comm) for name, u in pde.u0.items() if u.signed}
+        own_options = {**self._options, "weights": {**self._options["weights"], **marks}}
         if pde.model.has_growth:
             each = {name: np.full(len(ids[name]), share) for name, share in self._options["weights"].items()}
             own_weights = ParticleWeights(masses=pde.problem.masses, each=each, growing=True)
             weights = {"particles": own_weights, "mean_field": own_weights.copy()}
-            own_options = {**self._options, "weights": each}
+            own_options["weights"] = each
         own = make(self.fields, include_self=self.include_self, group=n, **own_options)
         evaluators: dict[str, FieldEvaluator] = {"particles": own}
         if self.coupled:
@@ -356,7 +365,7 @@ class Ensemble:
 
     @property
     def weights(self) -> dict[str, float]:
-        """The weight of a particle of each species, where there is no growth."""
+        """The weight of a particle of each species, where there is no growth and a density has one sign."""
         found: dict[str, float] = self._options["weights"]
         return found
 

@@ -43,6 +43,18 @@ with :math:`E[c_i | X(t)]`; and as :math:`c \mapsto c\cdot D^{-1} c` is convex, 
 as it stands, with c_i of the path. If D depends on a, :math:`\nabla_i\cdot E[D_i | X(t)]` is not an expectation of
 what a simulation knows: refused. So is growth: weighted particles have no probability law whose entropy this is.
 
+**Circulations.** Let particles have marks :math:`\Gamma_i`, :math:`|\Gamma_i| \le C`, that do not change, (Γ_i, X_i(0))
+independent with one law :math:`f_0(d\gamma, x)`, and :math:`a(x_i) = \frac1N\sum_j\Gamma_j K^\varepsilon(x_i - x_j)`,
+as for vortices of either sign. The mean field is :math:`\bar a = K^\varepsilon * \omega`, :math:`\omega =
+\int\gamma f(d\gamma, x)`, and f solves the equation of one particle for each γ: so does ω, which is all that enters it.
+Conditioned on all marks, Liouville's equation and that of the product :math:`\bar f = \bigotimes_i f(\gamma_i, x_i)`
+are those above; the marks have the same law under both, and the identity holds for the entropy :math:`H = \frac1N
+\int f_N\log(f_N/\bar f)` of all (Γ_i, X_i), with ∇log f(γ_i, x_i) in c_i. Where D depends on no field that is the
+plain :math:`c_i = -(\beta_i - \bar\beta_i)`, and the bound needs ω alone. This is what is done for a density ω of both
+signs, whose particles have :math:`\Gamma_i = \pm\|\omega_0\|` (:class:`~kspde.SignedMixture`). As :math:`\|f_{N,r} -
+f^{\otimes r}\|_1 \le \sqrt{2rH}`, the mean :math:`\int\gamma f_{N,1}(d\gamma, x)` differs from ω by at most
+:math:`C\sqrt{2H}` in L¹.
+
 **Marginals.** For an exchangeable law against a product of equal factors the entropy :math:`H_r` of r particles has
 :math:`H_r/r` non-decreasing in r (Han's inequality, for relative entropies: average the chain rule over the particles
 that are left out, and drop conditions). So :math:`H_r \le \frac rN H_N = r\,H` for every r ≤ N, with equality for
@@ -81,10 +93,11 @@ from kspde.evidence.score import Score
 from kspde.matrices import as_matrices, eigenvalue_ends
 from kspde.models import FieldValues, Model
 from kspde.models.coefficients import diffusion_of, drift_of, moment_integrand
+from kspde.particles.fields.base import Extent
 from kspde.particles.reductions import reduced
 from kspde.protocols import SolvedDensity
 from kspde.runtime.parallel import collective, together
-from kspde.typing import Array
+from kspde.typing import Array, Mask
 
 __all__ = ["BoundOverTime", "EntropyBound", "defect", "entropy_bound", "inverse_form", "production"]
 
@@ -221,8 +234,8 @@ def entropy_bound(
 
     Raises:
         InputError: a value out of range, states that are not saved, kernels without a bounded gradient (give ``eps``),
-            growth, a D that depends on gradients of fields (its bound would need their second derivatives) or on a
-            field with tau > 0, or a D that is not positive definite.
+            growth, a D that depends on gradients of fields (its bound would need their second derivatives), on a field
+            with tau > 0, or on any field where a density has both signs, or a D that is not positive definite.
         ConvergenceError: a coefficient or a position that is not finite.
     """
 
@@ -235,6 +248,7 @@ def entropy_bound(
             seed=seed,
             gradients=True,
             relaxing=True,
+            signed=True,
             include_self=include_self,
             field_tol=field_tol,
             progress=progress,
@@ -281,7 +295,9 @@ class _Rates:
     def __init__(self, ensemble: Ensemble) -> None:
         self.ensemble = ensemble
         self._known = ensemble.mean_field()
-        self.scores = {name: Score(ensemble.pde, name) for name in ensemble.pde.model.species}
+        self.scores = {
+            name: _NoScore() if u.signed else Score(ensemble.pde, name) for name, u in ensemble.pde.u0.items()
+        }
         self._rates = np.zeros((2, ensemble.replicas, len(ensemble.times)))
 
     def look(self, step: int, t: float) -> None:
@@ -296,6 +312,8 @@ class _Rates:
             for name, x in system.positions.items():
                 score_at, resolved = self.scores[name].at(x)
                 own, known = system.at(name, x), self._known.at(name, x)
+                if ensemble.pde.u0[name].signed:
+                    _check_independent_of_fields(ensemble.pde.model, name, own, known)
                 _check_independent_of_relaxing(ensemble.pde.model, name, known)
                 found = np.empty(len(x))
                 for rows in groups_of(own):
@@ -315,6 +333,32 @@ class _Rates:
         total = self.ensemble.n * len(self.scores)
         every, unresolved = cumulative(reduced(self.ensemble.comm, self._rates) / total, self.ensemble.times)
         return every, unresolved
+
+
+class _NoScore:
+    """In place of the score of a density of both signs, whose particles have one for each sign: it is not needed."""
+
+    error = 0.0
+
+    def update(self, extent: Extent, t: float) -> None:
+        """Do nothing."""
+
+    def at(self, x: Array) -> tuple[Array, Mask]:
+        """Return 0 for all particles."""
+        return np.zeros_like(x), np.ones(len(x), dtype=bool)
+
+
+def _check_independent_of_fields(model: Model, species: str, own: FieldValues, known: FieldValues) -> None:
+    """Raise if D differs in the fields of the particles and of the density.
+
+    Raises:
+        InputError: it does.
+    """
+    if not np.array_equal(diffusion_of(model, species, own), diffusion_of(model, species, known)):
+        raise InputError(
+            f"the diffusion coefficient of species {species!r} depends on fields, and its density has both signs: the "
+            "entropy bound needs a score for each; give each sign a species of its own"
+        )
 
 
 def _check_independent_of_relaxing(model: Model, species: str, c: FieldValues) -> None:

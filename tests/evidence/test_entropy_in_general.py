@@ -303,3 +303,54 @@ def test_fields_on_meshes_are_those_of_all_species_at_one_time(monkeypatch):
         monkeypatch.setattr("kspde.evidence.ensemble._DIRECT", most)
         out.append(kspde.entropy_bound(pde, n=8, dt=0.05, replicas=6, seed=1).samples)
     np.testing.assert_allclose(meshed, direct, rtol=1e-4)
+
+
+def flow(mixture, x, more=0.0):
+    """Return the velocity of vortices that are Gaussian, with ``more`` added to their variances."""
+    z = x[:, None] - mixture.means
+    r2 = np.sum(z**2, axis=2)
+    speed = mixture.circulations * -np.expm1(-r2 / (2 * (mixture.stds**2 + more))) / (2 * np.pi * r2)
+    return np.stack([-np.sum(speed * z[..., 1], axis=1), np.sum(speed * z[..., 0], axis=1)], axis=1)
+
+
+@pytest.mark.one_rank
+def test_circulations_of_either_sign():
+    """At first dH/dt = E|b − b̄|²/4ν, b − b̄ a sum of N − 1 independent terms and −b̄/N."""
+    eps, nu, n, t_end = 0.3, 0.2, 12, 0.01
+    start = {"means": [[0.8, 0.4], [-0.6, 0.2]], "stds": [0.6, 0.5]}
+    signed = kspde.SignedMixture(circulations=[2.0, -1.2], **start)
+    box = kspde.Box(half_width=8.0, cells=12, degree=6)
+    solved = {"t_end": t_end, "eps": eps, "tol": 1e-5, "save": kspde.SaveAt(times=[0.0, t_end])}
+    pde = kspde.solve(kspde.ViscousVortices(viscosity=nu), signed, box, **solved)
+    found = kspde.entropy_bound(pde, n=n, dt=t_end, replicas=1500)
+    random = np.random.default_rng(5)
+    x, y = (np.asarray(start["means"])[k := random.choice(2, 200_000, p=[2 / 3.2, 1.2 / 3.2])]
+            + np.asarray(start["stds"])[k][:, None] * random.normal(size=(200_000, 2)) for _ in range(2))  # fmt: skip
+    mean, r2 = np.sum(flow(signed, x, eps**2) ** 2, axis=1), np.sum((x - y) ** 2, axis=1)
+    single = (3.2 * np.expm1(-r2 / (2 * eps**2)) / (2 * np.pi)) ** 2 / r2  # |Γ K^ε|², |Γ| = 3.2
+    exact = t_end * np.mean((n - 1) * (single - mean) + mean) / n**2 / (4 * nu)
+    low, high = (float(end[-1]) for end in found.interval)
+    assert high - low < 0.08 * exact
+    assert low - 0.02 * exact < exact < high + 0.02 * exact
+    with pytest.raises(kspde.InputError, match="density of 'u' has both signs, which is not covered here: give"):
+        kspde.coupled_distance(pde, n=n, dt=t_end)
+
+
+@pytest.mark.one_rank
+def test_circulations_of_one_sign_are_equal_weights():
+    """Systems so large that their fields come from a mesh; where D depends on a field, both signs are refused."""
+    start = {"means": [[0.8, 0.4], [-0.6, 0.2]], "stds": [0.6, 0.5]}
+    box = kspde.Box(half_width=8.0, cells=8, degree=6)
+    solved = {"t_end": 0.05, "eps": 0.5, "tol": 1e-3, "save": kspde.SaveAt(times=[0.0, 0.05])}
+    model = kspde.ViscousVortices(viscosity=0.2)
+    found = []
+    for u0 in (
+        kspde.SignedMixture(circulations=[1.5, 0.5], **start),
+        kspde.GaussianMixture(weights=[0.75, 0.25], mass=2.0, **start),
+    ):
+        found.append(kspde.entropy_bound(kspde.solve(model, u0, box, **solved), n=450, dt=0.05, replicas=2).samples)
+    np.testing.assert_allclose(*found, rtol=1e-5)
+    local = kspde.LocalSensing(motility=kspde.ExponentialMotility(alpha=1.0), chi=1.0)
+    both = kspde.SignedMixture(circulations=[1.5, -0.5], **start)
+    with pytest.raises(kspde.InputError, match="depends on fields, and its density has both signs"):
+        kspde.entropy_bound(kspde.solve(local, both, box, **solved), n=10, dt=0.05, replicas=2)
