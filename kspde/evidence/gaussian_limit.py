@@ -62,7 +62,7 @@ STATISTICS: dict[str, Phi] = {"second_moment": lambda x: np.asarray(np.sum(x * x
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Fluctuations(Result):
-    r"""The limit of N times the variance of ∫φ dμ_N, and its parts, which are sums over the species.
+    """The limit of N times the variance of ∫φ dμ_N, and its parts, which are sums over the species.
 
     Attributes:
         t: the time T.
@@ -72,8 +72,8 @@ class Fluctuations(Result):
         noise: the part that comes from the Brownian motions.
         mean_field_share: N Var of as many independent mean-field particles: the variance of φ under u(T).
         error: the estimated numerical error of ``variance``: the change when every second saved time is left out and
-            the tolerance is 30 times as large, plus how far the parts are from the identity
-            :math:`\frac d{dt}\int u\psi^2`. It does not know the error of u in space.
+            the tolerance is 30 times as large, plus how far the noise is from the sum of nodal gradients. That of u in
+            space is not known here: compare with a finer mesh.
         by_species: the variance V_i of each species.
         shares: the mean-field share of each.
     """

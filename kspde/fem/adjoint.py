@@ -22,8 +22,9 @@ the order of 1e-10. The integrals over time of
 
 .. math:: \int 2u\,\nabla\psi\cdot D\nabla\psi, \qquad \int 2u\,\psi\,\mathcal K\psi
 
-are advanced with ψ, by the same scheme. Since :math:`\frac{d}{dt}\int u\psi^2` is their difference, that of its ends
-shows how far the discretisation is from the identity: the ``defect``.
+are advanced with ψ, by the same scheme. Since :math:`\frac{d}{dt}\int u\psi^2` is their difference, the first follows
+from the second and the ends too. So it is taken: without interaction the variance is then that of φ under u(T) to the
+last digit. What the sum of nodal gradients gives in its place differs by the ``defect``, an error of the mesh.
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ class Backward(NamedTuple):
     Attributes:
         first: ∫uφ and ∫uφ² at the end, shape (2, species).
         start: ∫uψ and ∫uψ² at t = 0, with what ψ has from initial fields that the particles make, shape (2, species).
-        noise: ∫∫2u ∇ψ·D∇ψ.
-        defect: the amount by which the noise differs from what the identity says it is.
+        noise: ∫∫2u ∇ψ·D∇ψ, by the identity.
+        defect: the amount by which it exceeds the sum over nodal gradients.
         steps: the number of time steps.
     """
 
@@ -289,12 +290,13 @@ def integrate_backward(
         return space.integral(*(u * psi), *(u * psi * psi)).reshape(2, n)
 
     first, last = sums(knots[-1].unknowns[:n], start[:n]), sums(knots[0].unknowns[:n], state.unknowns[:n])
-    noise, coupled = state.growth.reshape(2, n)
+    summed, coupled = state.growth.reshape(2, n)
+    noise = first[1] - last[1] + coupled
     return Backward(
         first=first,
         start=sums(knots[0].unknowns[:n], system.at_start(state.unknowns)),
         noise=noise,
-        defect=first[1] - last[1] + coupled - noise,
+        defect=noise - summed,
         steps=int(details["steps"]),
     )
 
