@@ -87,8 +87,8 @@ def lines():
 
 HEAD = (
     """N·Var X of linear statistics, and N(Var X − Var X̄) with mean-field particles of the same start and noise as
-control variates: by the adjoint equation (kspde.fluctuations), and of particles (± standard error). What is of order 1/N is
-extrapolated from both N; the last column is its difference from the adjoint equation in standard errors.
+control variates: by the adjoint equation (kspde.fluctuations), and of particles (± standard error). What is of order
+1/N is extrapolated from both N; the last column is its difference from the adjoint equation in standard errors.
                      N·Var X:                       N(Var X − Var X̄):
 """
     + "                   adjoint    N = 120               adjoint    N = 40                N = 120"
