@@ -36,7 +36,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from kspde.errors import BlowUpError
-from kspde.particles.fields.close_pairs import distance
+from kspde.particles.fields.close_pairs import KAPPA, distance
 from kspde.particles.reductions import reduced
 from kspde.particles.run import Observer, Run
 from kspde.particles.system import System
@@ -111,13 +111,13 @@ class Collapse(Observer):
 
 
 class Clusters(Observer):
-    """Looks for clusters of particles with singular kernels that stick, to "stop", or to "warn" once per species."""
+    """Looks at close pairs of singular kernels, and for clusters that stick: to "stop", "warn" or "ignore" them."""
 
     name = "clusters"
 
     def __init__(self, counts: Mapping[str, int], fields: int, action: str) -> None:
         # by species D, A, M, and the A that attracts by field
-        super().__init__(scales=np.full((len(counts), 3 + fields), np.nan))
+        super().__init__(scales=np.full((len(counts), 3 + fields), np.nan), pull=np.zeros((len(counts), 2)))
         self._action = action
         self._reported: set[str] = set()
 
@@ -132,18 +132,41 @@ class Clusters(Observer):
         if run.step == 0:
             self.recorded["scales"] = _scales(run.particles)
         for i, name in enumerate(run.particles.counts):
+            if run.particles.counts[name] < 2 or name in self._reported:
+                continue
+            x = _sample(run.particles, name)
+            weights = np.broadcast_to(run.particles.evaluator.weights[name], (len(run.particles.ids[name]),))
+            w = np.abs(_sampled(run.particles, name, weights))
+            self._add_pull(run, i, x, w)
             radius, least = self._critical(run, i)
-            if name not in self._reported and least <= 1.0 + _ROUNDING and run.particles.counts[name] > 1:
-                x = _sample(run.particles, name)
-                weights = np.broadcast_to(run.particles.evaluator.weights[name], (len(run.particles.ids[name]),))
-                share, spread, centre = _tightest(x, np.abs(_sampled(run.particles, name, weights)), least)
-                if spread <= radius:
+            if least <= 1.0 + _ROUNDING:
+                share, spread, centre = _tightest(x, w, least)
+                if spread <= radius and self._action != "ignore":
                     self._report(run, name, share, radius, centre)
+
+    @property
+    def left_out(self) -> float:
+        r"""The share :math:`\sum|w_iw_j|\,(1 - \kappa/q)_+^3\,r|K'(r)| / \sum|w_iw_j|\,r|K'(r)|` that taming takes."""
+        lost, whole = self.recorded["pull"].sum(axis=0)
+        return float(lost / whole) if whole > 0 else 0.0
+
+    def _add_pull(self, run: Run, i: int, x: Array, w: Array) -> None:
+        """Add what pairs within a species lose, and have."""
+        system, first, second = run.particles, *np.triu_indices(len(x), 1)
+        r = np.sqrt(np.sum((x[first] - x[second]) ** 2, axis=1))
+        apart = r > 0
+        r, first, second = r[apart], first[apart], second[apart]
+        scale = _step(run) * float(self.recorded["scales"][i, 1]) * (w[first] + w[second])
+        for f in system.evaluator.singular:
+            if f.source == list(system.counts)[i]:
+                slope = np.abs(f.kernel.slope(r, system.model.dimension))
+                pull = w[first] * w[second] * r * slope
+                kept = np.minimum(1.0, KAPPA * r / np.maximum(scale * slope, 1e-300))
+                self.recorded["pull"][i] += np.sum(pull * (1.0 - kept) ** 3), np.sum(pull)
 
     def _critical(self, run: Run, i: int) -> tuple[float, float]:
         """Return R and the share of the mass that sticks."""
-        system, at = run.particles, min(run.step, run.steps - 1)
-        h, d = float(run.times[at + 1] - run.times[at]), system.model.dimension
+        system, h, d = run.particles, _step(run), run.particles.model.dimension
         diffusion, strength = self.recorded["scales"][i, :2]
         masses = dict(zip(system.counts, self.recorded["scales"][:, 2], strict=True))
         drawn = [distance(f, d, h * strength * masses[f.source]) for f in system.evaluator.singular]
@@ -165,6 +188,12 @@ class Clusters(Observer):
             raise BlowUpError(f'{line}. End earlier, or continue with on_blow_up = "warn"')
         self._reported.add(name)
         warn(f"{line}. What follows depends on dt: the equation's solution has ended", run.particles.comm)
+
+
+def _step(run: Run) -> float:
+    """Return the length of the next step, or of the last one."""
+    at = min(run.step, run.steps - 1)
+    return float(run.times[at + 1] - run.times[at])
 
 
 def _tightest(x: Array, w: Array, least: float) -> tuple[float, float, Array]:

@@ -75,10 +75,8 @@ class Simulation:
         observers: list[Observer | None] = [*self._recorders.values(), self._coupling, self._statistics]
         if self.problem.eps is not None and self.problem.fields and self.on_blow_up != "ignore":
             observers.append(Collapse(self.problem.model.species, self.problem.eps, self.on_blow_up))
-        singular = self._systems["particles"].evaluator.singular
-        if singular and self.on_blow_up != "ignore":
-            observers.append(Clusters(self.counts, len(singular), self.on_blow_up))
-        self._warn_of_bias(singular)
+        observers.append(self._clusters)
+        self._warn_of_bias(self._systems["particles"].evaluator.singular)
         observers.append(None if self.progress is None else Progress(self.progress))
         observers.append(None if self.store is None else CheckpointWriter(self.store))
         if self.resampling is not None and self._weights.signed:
@@ -93,6 +91,11 @@ class Simulation:
             observers=[o for o in observers if o],
             resampling=self.resampling,
         )
+
+    @cached_property
+    def _clusters(self) -> Clusters | None:
+        singular = len(self._systems["particles"].evaluator.singular)
+        return Clusters(self.counts, singular, self.on_blow_up) if singular else None
 
     def _warn_of_bias(self, singular: tuple[Field, ...]) -> None:
         """Warn of kernels so singular that a time step hardly bounds what it leaves out of close pairs. Collective."""
@@ -115,7 +118,7 @@ class Simulation:
         timings = timings or {}
         return self._cloud(
             "particles",
-            self._details(),
+            {**self._details(), **({} if self._clusters is None else {"left_out": self._clusters.left_out})},
             timings=timings,
             statistics={} if self._statistics is None else self._statistics.statistics(),
             mean_field=None if self.mean_field is None else self._cloud("mean_field", {}, timings=timings),

@@ -170,6 +170,23 @@ def test_particles_that_repel_on_a_line_keep_their_order(comm):
     assert np.any(np.diff(np.concatenate(comm.allgather(paths[-1]))[:, 0]) < 0)
 
 
+@pytest.mark.parametrize("on_blow_up", ["warn", "ignore"])
+def test_what_steps_leave_out_is_said(on_blow_up, comm):
+    """Σ w_i w_j (1 − κ/q)³₊ / Σ w_i w_j at the beginning and the end of a step, as r|K'| is constant."""
+    h, w, paths = 0.3, np.array([1.0, 0.5, 1.5, 2.0]), []
+    u0 = kspde.GaussianMixture(weights=[1.0], means=[[0.0, 0.0]], stds=[0.3], mass=5.0)
+    save = kspde.SaveAt(times=[0.0, h], callback=lambda c: paths.append(np.concatenate(comm.allgather(c.positions))))
+    options = {"n": 4, "weights": w, "t_end": h, "dt": h, "save": save, "on_blow_up": on_blow_up}
+    cloud = kspde.simulate(kspde.KellerSegel(chi=2.0), u0, **options)
+    i, j = np.triu_indices(4, 1)
+    lost = 0.0
+    for x in paths:
+        q = 2.0 * h * (w[i] + w[j]) / (2 * np.pi * np.sum((x[i] - x[j]) ** 2, axis=1))
+        lost += np.sum(w[i] * w[j] * np.maximum(1 - KAPPA / q, 0) ** 3)
+    assert 0.1 < lost / np.sum(w[i] * w[j]) < 2.0
+    np.testing.assert_allclose(cloud.summary()["left_out"], lost / (2 * np.sum(w[i] * w[j])), rtol=1e-9)
+
+
 @pytest.mark.one_rank
 def test_pairs_that_are_too_close_for_any_field_end_the_run():
     """They would be thrown apart by the errors of the field, not by their repulsion."""
