@@ -378,6 +378,13 @@ class Ensemble:
         """The interacting particles of all replicas."""
         return self.systems["particles"]
 
+    def evaluator(self, fields: tuple[Field, ...], weights: Mapping[str, Array]) -> FieldEvaluator:
+        """Return what sums other fields over the particles of each replica, with weights that may be overwritten."""
+        own = {"include_self": self.include_self, "group": self.n, **self._options, "weights": weights, "moments": ()}
+        return (DirectSum if self.n <= _DIRECT else partial(_Stacked, replicas=len(self.replica_of) // self.n))(
+            fields, **own
+        )
+
     def run(self, look: Callable[[int, float], None] | None = None) -> None:
         """Advance to ``t_end``; ``look`` is called with step and time where all fields are prepared. Collective.
 

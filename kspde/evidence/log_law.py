@@ -50,8 +50,8 @@ import numpy as np
 
 from kspde.distances.target import Target
 from kspde.errors import InputError
+from kspde.evidence.defect import cumulative, defect, inverse_form
 from kspde.evidence.ensemble import check_solution
-from kspde.evidence.entropy import cumulative, defect, inverse_form
 from kspde.models import FieldValues, Model
 from kspde.protocols import SolvedDensity
 from kspde.typing import Array

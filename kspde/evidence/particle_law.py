@@ -25,8 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kspde.errors import InputError, check_integer
+from kspde.evidence.defect import defect
 from kspde.evidence.ensemble import check_solution
-from kspde.evidence.entropy import defect
 from kspde.evidence.result import Result
 from kspde.fem.solution import Solution
 from kspde.fem.solve import solve

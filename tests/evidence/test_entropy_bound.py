@@ -10,8 +10,9 @@ from particle_systems import START, T_END, density, free, plane
 
 import kspde
 from kspde.evidence import ensemble
+from kspde.evidence.defect import cumulative, production
 from kspde.evidence.ensemble import Ensemble
-from kspde.evidence.entropy import EntropyBound, cumulative, production
+from kspde.evidence.entropy import EntropyBound
 
 
 @dataclass(frozen=True, kw_only=True)

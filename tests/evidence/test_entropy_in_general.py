@@ -10,7 +10,7 @@ from mpi4py import MPI
 from particle_systems import START
 
 import kspde
-from kspde.evidence.entropy import defect, inverse_form
+from kspde.evidence.defect import defect, inverse_form
 from kspde.problem import Problem
 
 T_END, K = 0.5, 2.0
