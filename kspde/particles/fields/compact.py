@@ -19,7 +19,8 @@ from kspde.kernels import Kernel
 from kspde.models import Field
 from kspde.particles.fields.base import Extent, FieldEvaluator
 from kspde.particles.fields.box_mesh import BoxMesh
-from kspde.particles.fields.near import AROUND, Cells, Rest, add_pairs, candidates, cell_shape, work_shares
+from kspde.particles.fields.cells import AROUND, Cells, candidates, cell_shape
+from kspde.particles.fields.near import Rest, add_pairs, work_shares
 from kspde.particles.fields.pairs import octave_tables
 from kspde.particles.fields.particle_mesh import ParticleMesh
 from kspde.particles.fields.short_range import ShortRangeSum, check_pairs

@@ -25,20 +25,11 @@ from kspde.errors import InputError
 from kspde.models import Field
 from kspde.particles.fields.accuracy import window_factors
 from kspde.particles.fields.base import Extent, FieldEvaluator
+from kspde.particles.fields.cells import AROUND, Cells, candidates, cell_shape, crowded, put
 from kspde.particles.fields.convolution import FastConvolution
 from kspde.particles.fields.direct import DirectSum
 from kspde.particles.fields.free_space import doubled, free_space_factor
-from kspde.particles.fields.near import (
-    AROUND,
-    Cells,
-    Rest,
-    add_pairs,
-    candidates,
-    cell_shape,
-    crowded,
-    put,
-    work_shares,
-)
+from kspde.particles.fields.near import Rest, add_pairs, work_shares
 from kspde.particles.fields.splines import WINDOW, WINDOW_REACH, deposit, gather, gather_part, grids_for
 from kspde.particles.fields.splitting import Split
 from kspde.particles.reductions import everyones
@@ -53,7 +44,7 @@ _SLACK = 0.04
 #: The least tolerance, which the window allows.
 _LEAST_TOL = 1e-7
 #: Grid points per particle, and at least.
-_POINTS, _LEAST = {1: 2.0, 2: 2.0, 3: 4.0}, 4096.0
+_POINTS, _LEAST = {1: 2.0, 2: 3.0, 3: 4.0}, 4096.0
 #: The most particles whose fields are a sum over all pairs.
 _FEW = 600
 #: Points per direction of a tile's periodic grid.
@@ -282,7 +273,9 @@ class NearFar(FieldEvaluator):
         targets, sources, sums, split = part.targets, part.sources, part.sums, self._split(part.field, part.level)
         shares = work_shares(count, targets.starts, cells) if run is on_threads else [cells]
         series = split.near[3]
-        screened = None if np.abs(series[1:]).max() <= 0.1 * self.tol * abs(series[0]) else (0,)
+        size = np.abs(series) * np.maximum(np.arange(len(series)), 1)  # of the slope's
+        needed = 1 + int(np.flatnonzero(size > 0.1 * self.tol * size[0])[-1])
+        screened = None if needed == 1 else (0,) * (4 if needed <= 4 else len(series))
         octaves = None if split.smooth else split.octaves
 
         rest = Rest(split.reach, split.near, split.middle, screened, octaves)

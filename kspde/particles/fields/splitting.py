@@ -33,9 +33,9 @@ from kspde.typing import Array
 __all__ = ["DEGREE", "SERIES", "Split"]
 
 #: The degree of the polynomials, and the number of coefficients of the power series.
-DEGREE, SERIES = 13, 10
+DEGREE, SERIES = 13, 12
 #: The largest μρ for which they are accurate.
-_LONGEST = 3.0
+_LONGEST = 4.4
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(200)
 
 
@@ -113,7 +113,7 @@ class Split:
         factorial = np.cumprod(np.append(1.0, k[1:]))
         if d == 2:
             return np.asarray(-strength / (4 * math.pi) * (z2 / 4) ** k / factorial**2)
-        odd = np.array([math.factorial(2 * j + (d == 1)) for j in k])
+        odd = np.array([float(math.factorial(2 * j + (d == 1))) for j in k])
         front = -0.5 * strength * self.reach if d == 1 else strength / (4 * math.pi * self.reach)
         return np.asarray(front * z2**k / odd)
 
