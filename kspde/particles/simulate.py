@@ -133,8 +133,8 @@ def simulate(
         include_self: whether j = i is in the sum, as printed in (1.3); None: unless a kernel is singular. Singular
             kernels, which need no ``eps``, are summed over j ≠ i, and pairs at the same place add nothing. Pairs too
             close for the time step move by bounded, opposite displacements
-            (:mod:`kspde.particles.fields.close_pairs` states the bias, which ``Cloud.summary()["left_out"]`` estimates
-            as a share of the interaction).
+            (:mod:`kspde.particles.fields.close_pairs` states the bias; that of "weak-2" is estimated, as a share of the
+            interaction, by ``Cloud.summary()["left_out"]``).
         save: times that steps end at, statistics to record there ("moments", "minimal_distance", "histogram",
             "field_fluctuations", or objects of :mod:`kspde.particles.statistics` with their arguments), and a function
             that is called with the snapshot, a cloud whose arrays are the run's own: copy what is kept.
