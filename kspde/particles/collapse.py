@@ -122,6 +122,7 @@ class Clusters(Observer):
         super().__init__(scales=np.full((len(counts), 3 + fields), np.nan), pull=np.zeros((len(counts), 2)))
         self._action = action
         self._reported: set[str] = set()
+        self._known: dict[tuple[int, float], tuple[float, float]] = {}
 
     def __call__(self, run: Run) -> None:
         """Look at the particles. Collective.
@@ -140,7 +141,9 @@ class Clusters(Observer):
             weights = np.broadcast_to(run.particles.evaluator.weights[name], (len(run.particles.ids[name]),))
             w = np.abs(_sampled(run.particles, name, weights))
             self._add_pull(run, i, x, w)
-            radius, least = self._critical(run, i)
+            if (i, _step(run)) not in self._known:
+                self._known[i, _step(run)] = self._critical(run, i)
+            radius, least = self._known[i, _step(run)]
             if least <= 1.0 + _ROUNDING:
                 share, spread, centre = _tightest(x, w, least)
                 if spread <= radius and self._action != "ignore":
