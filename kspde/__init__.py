@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from kspde.distances import Snapshots, compare
     from kspde.domains import Box, Disk, MeshFile
     from kspde.errors import BlowUpError, ConvergenceError, InputError, KspdeError, KspdeWarning, MissingBackendError
-    from kspde.evidence import coupled_distance, entropy_bound, fluctuations, liouville, modulated_energy
+    from kspde.evidence import (
+        coupled_distance,
+        entropy_bound,
+        fluctuations,
+        liouville,
+        modulated_energy,
+        modulated_free_energy,
+    )
     from kspde.fem.regrid import Regrid
     from kspde.fem.schemes import Adaptive, Positive, Positive2, Rosenbrock
     from kspde.fem.solve import solve
@@ -124,6 +131,7 @@ __all__ = [
     "fluctuations",
     "liouville",
     "modulated_energy",
+    "modulated_free_energy",
     "observed_positions",
     "simulate",
     "solve",
@@ -142,7 +150,14 @@ _HOMES = {
         "KspdeWarning",
         "MissingBackendError",
     ),
-    "kspde.evidence": ("coupled_distance", "entropy_bound", "fluctuations", "liouville", "modulated_energy"),
+    "kspde.evidence": (
+        "coupled_distance",
+        "entropy_bound",
+        "fluctuations",
+        "liouville",
+        "modulated_energy",
+        "modulated_free_energy",
+    ),
     "kspde.fem.regrid": ("Regrid",),
     "kspde.fem.schemes": ("Adaptive", "Positive", "Positive2", "Rosenbrock"),
     "kspde.fem.solve": ("solve",),

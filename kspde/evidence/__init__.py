@@ -2,6 +2,7 @@
 
 from kspde.evidence.coupled import CoupledDistance, coupled_distance
 from kspde.evidence.entropy import BoundOverTime, EntropyBound, entropy_bound
+from kspde.evidence.free_energy import ModulatedFreeEnergy, modulated_free_energy
 from kspde.evidence.gaussian_limit import Fluctuations, fluctuations
 from kspde.evidence.log_law import entropy_bound_slope
 from kspde.evidence.modulated import ModulatedEnergy, modulated_energy
@@ -13,6 +14,7 @@ __all__ = [
     "EntropyBound",
     "Fluctuations",
     "ModulatedEnergy",
+    "ModulatedFreeEnergy",
     "NParticleLaw",
     "coupled_distance",
     "entropy_bound",
@@ -20,4 +22,5 @@ __all__ = [
     "fluctuations",
     "liouville",
     "modulated_energy",
+    "modulated_free_energy",
 ]

@@ -19,9 +19,8 @@ of the law to u's the *modulated free energy* per particle is
 .. math:: H + \frac m{2\sigma}\,E F_N,
 
 the quantity that Bresch, Jabin and Wang bound (2019; for attractive log gases, Duke Math. J. 172, 2023). The factor is
-1/(2σ): 1/σ, which is printed at places, counts pairs twice. H itself is not measured by one run. What bounds it is
-:func:`kspde.entropy_bound`, for mollified kernels alone: for a logarithm in one or two dimensions the drift has no
-second moment, and that bound is infinite.
+1/(2σ): 1/σ, which is printed at places, counts pairs twice. :func:`kspde.modulated_free_energy` bounds it, and H, along
+a run.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from kspde.errors import InputError, check_choice, check_number
 from kspde.evidence.result import Result
 from kspde.models import Field
 from kspde.particles.fields import FieldOptions
-from kspde.particles.fields.pairs import octave_tables, sum_singular
+from kspde.particles.fields.pairs import OctaveTables, octave_tables, sum_singular
 from kspde.particles.observation import observe
 from kspde.particles.reductions import everyones, reduced
 from kspde.particles.region import region_of
@@ -48,7 +47,7 @@ if TYPE_CHECKING:
     from kspde.fem.solution import Solution
     from kspde.particles.cloud import Cloud
 
-__all__ = ["ModulatedEnergy", "modulated_energy"]
+__all__ = ["ModulatedEnergy", "PairPotential", "modulated_energy"]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -128,7 +127,7 @@ def modulated_energy(
             raise InputError("cloud lives in a box: modulated energies are offered on the whole space")
     x, weights = cloud.of(wanted.source), cloud.weights_of(wanted.source)
     then = pde.at(cloud.t_end)
-    felt = _potential(wanted, x, weights, cloud, field_tol)
+    felt, _ = PairPotential(wanted, field_tol).at(x, weights, cloud)
     sums = np.array([weights @ felt, -2 * weights @ then.evaluate_signal(x, name)])
     pairs, cross = reduced(cloud.comm, sums) / mass**2
     own = then.interaction(name) / mass**2
@@ -143,21 +142,38 @@ def modulated_energy(
     )
 
 
-def _potential(field: Field, x: Array, weights: Array, cloud: Cloud, tol: float) -> Array:
-    """Return Σ_{j≠i} w_j V(x_i − X_j) at this rank's particles. Collective."""
-    d = cloud.model.dimension
-    name = field.source
-    extent = observe({name: x}, {name: cloud.ids_of(name)}, cloud.counts, cloud.comm).extent
-    if not is_bounded(field.kernel, d, gradient=False):
-        valued = replace(field, gradient=False, value=True)
-        options = FieldOptions(field_tol=tol)
-        evaluator = options.evaluator((valued,), dimension=d, weights={name: weights}, comm=cloud.comm)
-        evaluator.update({name: x}, extent)
-        return evaluator.at(name, x)[field.name]
-    # Tables of mollified potentials that grow are known up to a constant only.
-    profile = partial(field.kernel.profile, dimension=d)
-    tables = octave_tables(profile, profile, 1.1 * float(np.linalg.norm(extent.size)) or 1.0)
-    everyone, all_weights = everyones(x, cloud.comm), everyones(weights, cloud.comm)
-    felt = np.empty(len(x))
-    sum_singular(felt, None, x, everyone, len(everyone), *tables, all_weights, 1.0)
-    return felt
+class PairPotential:
+    """The sums Σ_{j≠i} w_j V(x_i − X_j) at the particles of a cloud, and their gradients.
+
+    Args:
+        field: the field whose kernel is V.
+        tol: the error allowed, relative to the largest value and the largest gradient.
+        gradient: whether gradients are wanted.
+    """
+
+    def __init__(self, field: Field, tol: float, *, gradient: bool = False) -> None:
+        self._field = replace(field, gradient=gradient, value=True)
+        self._tol = tol
+        self._tables: OctaveTables | None = None
+        self._reach = 0.0
+
+    def at(self, x: Array, weights: Array, cloud: Cloud) -> tuple[Array, Array | None]:
+        """Return the sums at this rank's particles, (n,), and their gradients, (n, d), or None. Collective."""
+        d, name, kernel, sloped = cloud.model.dimension, self._field.source, self._field.kernel, self._field.gradient
+        extent = observe({name: x}, {name: cloud.ids_of(name)}, cloud.counts, cloud.comm).extent
+        if not is_bounded(kernel, d, gradient=False):
+            options = FieldOptions(field_tol=self._tol)
+            evaluator = options.evaluator((self._field,), dimension=d, weights={name: weights}, comm=cloud.comm)
+            evaluator.update({name: x}, extent)
+            found = evaluator.at(name, x)
+            return found[self._field.name], found.gradient(self._field.name) if sloped else None
+        # Evaluators' tables of mollified potentials that grow are known up to a constant only.
+        diameter = float(np.linalg.norm(extent.size)) or 1.0
+        if self._tables is None or diameter > self._reach:
+            self._reach = 1.5 * diameter
+            profile, slope = (partial(function, dimension=d) for function in (kernel.profile, kernel.slope))
+            self._tables = octave_tables(profile, slope if sloped else profile, self._reach)
+        everyone, all_weights = everyones(x, cloud.comm), everyones(weights, cloud.comm)
+        felt, slopes = np.empty(len(x)), np.empty_like(x) if sloped else None
+        sum_singular(felt, slopes, x, everyone, len(everyone), *self._tables, all_weights, 1.0)
+        return felt, slopes

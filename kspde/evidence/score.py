@@ -7,6 +7,8 @@ score is that of a Gaussian fitted to the density just above, and :meth:`Score.a
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from kspde.particles.fields.base import Extent
@@ -41,11 +43,15 @@ class Score:
 
     def __init__(self, pde: SolvedDensity, species: str) -> None:
         self._pde, self._species = pde, species
+        self._sampled_at = math.nan
         self._grid = SampledField(pde.model.dimension, coarse=_COARSE, most=_MOST)
         self.error = 0.0
 
     def update(self, extent: Extent, t: float) -> None:
         """Sample the density at time t on a grid that covers the extent. Collective."""
+        if self._sampled_at == t and self._grid.covers(extent):
+            return
+        self._sampled_at = t
         self.error = max(self.error, self._grid.resolve(extent, lambda: self._sample(t), _TOL))
 
     def at(self, x: Array) -> tuple[Array, Mask]:
