@@ -35,7 +35,8 @@ with :math:`H(0) = 0` and :math:`EF_N(0) = -\frac1N\iint g\,\bar u\bar u`,
     H(t) \le \frac1{2\sigma}E[F_N(0) - F_N(t)] + R(t).
 
 The gap between both curves is H plus what the first term dissipates. All are means over independent replicas, with
-Student's intervals; as for the entropy bound the bias of the time step remains, and the error of the trapezoidal rule
+Student's intervals; :math:`F_N(0)`, whose mean is known, is a control variate with the coefficient of least squares. As
+for the entropy bound the bias of the time step remains, and the error of the trapezoidal rule
 over the saved times. The boundary terms of the integrations by parts at colliding pairs are dropped, as for the entropy
 solutions of the theorems: for attraction that asks for a law that the flux leaves integrable (in the plane
 :math:`|g| < 4\sigma`).
@@ -89,7 +90,8 @@ class ModulatedFreeEnergy(Result):
         energy: E F_N/(2σ), which the modulated free energy exceeds by H ≥ 0, with its interval.
         bound: the bound on the modulated free energy, with its interval.
         entropy: the bound on the relative entropy H per particle, with its interval.
-        samples: the replicas' values of "energy", "bound" and "entropy", each of shape (replicas, times).
+        samples: the replicas' values of "energy", "bound" and "entropy", each of shape (replicas, times), before the
+            control variate.
     """
 
     times: Array
@@ -133,7 +135,7 @@ def modulated_free_energy(
         pde: what ``solve`` returned, saved from t = 0 on, often enough for a trapezoidal sum.
         n: the number N of particles, at least 2.
         dt: the time step > 0.
-        replicas: the number of independent systems, at least 2.
+        replicas: the number of independent systems, at least 4.
         seed: an integer >= 0.
         scheme: the scheme of the particles.
         field_tol: the error allowed in the fields, as for ``simulate``.
@@ -145,7 +147,7 @@ def modulated_free_energy(
     """
     check_solution(pde)
     check_integer("n", n, at_least=2)
-    check_integer("replicas", replicas, at_least=2, at_most=MOST_REPLICAS)
+    check_integer("replicas", replicas, at_least=4, at_most=MOST_REPLICAS)
     rates = _Rates(pde, n, replicas, field_tol)
     for replica in range(replicas):
         simulate(
@@ -163,18 +165,24 @@ def modulated_free_energy(
         if progress is not None:
             progress((replica + 1) / replicas)
     integrals = cumulative(rates.rate, pde.times)
+    start = -rates.scale * rates.own[0] / n
     samples = {
         "energy": rates.energy,
-        "bound": -rates.scale * rates.own[0] / n + integrals,
-        "entropy": rates.energy[:, :1] - rates.energy + integrals,
+        "bound": start + integrals,
+        "entropy": start + integrals - rates.energy,
     }
-    curves = {name: _over_time(pde.times, values) for name, values in samples.items()}
+    control = rates.energy[:, 0] - start
+    curves = {name: _over_time(pde.times, values, control) for name, values in samples.items()}
     return ModulatedFreeEnergy(times=pde.times, n=n, samples=samples, **curves)
 
 
-def _over_time(times: Array, samples: Array) -> BoundOverTime:
-    value, count = samples.mean(axis=0), len(samples)
-    reach = reach_of(count) * samples.std(axis=0, ddof=1) / np.sqrt(count)
+def _over_time(times: Array, samples: Array, control: Array) -> BoundOverTime:
+    """Return the means over the replicas with their intervals; ``control`` has the mean 0."""
+    count, centred = len(samples), control - control.mean()
+    slope = centred @ samples / (centred @ centred)
+    left = samples - np.multiply.outer(control, slope)
+    value = left.mean(axis=0)
+    reach = reach_of(count - 1) * np.sqrt(np.square(left - value).sum(axis=0) / (count - 2) / count)
     return BoundOverTime(times=times, value=value, interval=(value - reach, value + reach))
 
 

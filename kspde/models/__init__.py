@@ -7,6 +7,7 @@ from kspde.models.gases import LogGas, RieszGas
 from kspde.models.keller_segel import KellerSegel
 from kspde.models.landau import LandauMaxwell
 from kspde.models.local_sensing import LocalSensing, SignalDependentKellerSegel
+from kspde.models.mean_attraction import MeanAttraction
 from kspde.models.motility import (
     MOTILITIES,
     AlgebraicMotility,
@@ -32,6 +33,7 @@ __all__ = [
     "LinearDriver",
     "LocalSensing",
     "LogGas",
+    "MeanAttraction",
     "Model",
     "Moment",
     "OnePlusExponentialMotility",
@@ -56,4 +58,5 @@ MODELS: dict[str, type[Model]] = {
     "log-gas": LogGas,
     "riesz-gas": RieszGas,
     "viscous-vortices": ViscousVortices,
+    "mean-attraction": MeanAttraction,
 }

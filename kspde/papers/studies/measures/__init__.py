@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kspde.papers.studies.measures.base import Measure, Task, measured
 from kspde.papers.studies.measures.densities import Convergence, InteractionRange, Mollification
+from kspde.papers.studies.measures.laws import FreeEnergy, LocalEntropy
 from kspde.papers.studies.measures.particles import Chaos, Coupling, Distance, Fluctuations, WeakError
 
 __all__ = ["MEASURES", "Measure", "Task", "measured"]
@@ -11,5 +12,16 @@ __all__ = ["MEASURES", "Measure", "Task", "measured"]
 #: By name.
 MEASURES: dict[str, type[Measure]] = {
     measure.name: measure
-    for measure in (Coupling, Chaos, Fluctuations, Distance, Mollification, InteractionRange, Convergence, WeakError)
+    for measure in (
+        Coupling,
+        Chaos,
+        FreeEnergy,
+        LocalEntropy,
+        Fluctuations,
+        Distance,
+        Mollification,
+        InteractionRange,
+        Convergence,
+        WeakError,
+    )
 }

@@ -17,7 +17,7 @@ from kspde.particles.schemes import SCHEMES
 from kspde.radial import moment
 from kspde.typing import Array
 
-__all__ = ["Chaos", "Coupling", "Distance", "Fluctuations", "WeakError"]
+__all__ = ["Chaos", "Coupling", "Distance", "Fluctuations", "WeakError", "ensemble_of", "particles_of"]
 
 #: Keys of [particles] that measures set themselves, or that do not change what they measure.
 _SET_HERE = ("seed", "replica", "times", "statistics")
@@ -85,7 +85,7 @@ class Coupling(Measure):
         more: dict[str, Any] = {}
         if self.mean_field == "local":
             more["source"] = task.density(task.experiment.problem.local, saves=self.saves)
-        ensemble = _ensemble(task, self.replicas, self.saves, **more)
+        ensemble = ensemble_of(task, self.replicas, self.saves, **more)
         n = check_integer("n", ensemble.n, at_least=2)
         shape = (self.replicas, n)
         largest: dict[str, Array] = {}
@@ -148,7 +148,7 @@ class Chaos(Measure):
     def at(self, task: Task) -> dict[str, Quantity]:
         """Return the quantities."""
         pde = task.density(saves=self.saves)
-        options = _particles(task)
+        options = particles_of(task)
         bound = entropy_bound(pde, replicas=self.replicas, **options)
         certified = bound.l1(r=1)
         low, high = (float(end[-1]) for end in certified.interval)
@@ -253,7 +253,7 @@ class Fluctuations(Measure):
 
     def at(self, task: Task) -> dict[str, Quantity]:
         """Return the moments and the constants that they need."""
-        ensemble = _ensemble(task, self.replicas, 1)
+        ensemble = ensemble_of(task, self.replicas, 1)
         n, field = ensemble.n, ensemble.fields[0]
         # A positive definite function: its largest value is that at 0.
         problem = task.experiment.problem
@@ -346,10 +346,12 @@ def _nearest(x: Array) -> float:
     return float(cKDTree(x).query(x, k=2)[0][:, 1].min())
 
 
-def _particles(task: Task) -> dict[str, Any]:
+def particles_of(task: Task) -> dict[str, Any]:
+    """Return the arguments of an ensemble of a task's particles."""
     simulated = task.experiment.simulate or {}
     return {name: simulated[name] for name in ("n", "dt", "field_tol") if name in simulated} | {"seed": task.seed}
 
 
-def _ensemble(task: Task, replicas: int, saves: int, **more: Any) -> Ensemble:
-    return Ensemble(pde=task.density(saves=saves), replicas=replicas, coupled=True, **_particles(task), **more)
+def ensemble_of(task: Task, replicas: int, saves: int, **more: Any) -> Ensemble:
+    """Return replicas of a task's particles, with mean-field particles beside them."""
+    return Ensemble(pde=task.density(saves=saves), replicas=replicas, coupled=True, **particles_of(task), **more)
