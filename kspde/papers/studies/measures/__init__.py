@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kspde.papers.studies.measures.base import Measure, Task, measured
-from kspde.papers.studies.measures.densities import Convergence, InteractionRange, Mollification
+from kspde.papers.studies.measures.densities import Convergence, InteractionRange, Logarithms, Mollification
 from kspde.papers.studies.measures.laws import FreeEnergy, LocalEntropy
 from kspde.papers.studies.measures.particles import Chaos, Coupling, Distance, Fluctuations, WeakError
 
@@ -21,6 +21,7 @@ MEASURES: dict[str, type[Measure]] = {
         Distance,
         Mollification,
         InteractionRange,
+        Logarithms,
         Convergence,
         WeakError,
     )

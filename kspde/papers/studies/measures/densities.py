@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy.interpolate import RectBivariateSpline
+from scipy.optimize import brentq
 
 from kspde.distances.target import Target
 from kspde.domains import Domain
@@ -17,7 +19,7 @@ from kspde.papers.studies.measures.base import Measure, Task
 from kspde.papers.studies.quantities import Meaning, Quantity, exactly
 from kspde.typing import Array
 
-__all__ = ["Convergence", "InteractionRange", "Mollification"]
+__all__ = ["Convergence", "InteractionRange", "Logarithms", "Mollification"]
 
 #: Points per direction of the grid that distances are summed on, over the part of the domain that holds the mass.
 _POINTS = {1: 4001, 2: 401, 3: 97}
@@ -154,6 +156,94 @@ class Convergence(Measure):
         if self.reference_point is not None and self.reference_value is not None:
             out["point"] = exactly(abs(float(coarse.evaluate([list(self.reference_point)])[0]) - self.reference_value))
         return out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Logarithms(Measure):
+    r"""The constants that estimates of ∇log ρ, ∇²log ρ and of the tails of ρ need at the end, ρ of mass 1 in the plane.
+
+    Those of Feng's Proposition 1 on vortices, which let them decay in time, and of his Proposition 3 on Landau's
+    equation, which lets them grow. Suprema are over the points where ρ exceeds a share of its maximum: farther out a
+    computed density has no logarithm.
+
+    Attributes:
+        share: that share.
+        points: the number of points per direction of the grid, whose splines of order 6 are differentiated.
+    """
+
+    name: ClassVar = "logarithms"
+    particles: ClassVar = False
+    mollified: ClassVar = False
+    quantities: ClassVar = {
+        "gradient_1": Meaning(
+            "sup |∇log ρ|^2 / ((1 + log(1 + t))/(1 + t) + |x|^2/(1 + t)^2)",
+            "The constant of Proposition 1's first estimate at this time",
+        ),
+        "hessian_1": Meaning(
+            "sup |∇^2 log ρ| / ((1 + log(1 + t))/(1 + t) + |x|^2/(1 + t)^2)",
+            "The constant of Proposition 1's second estimate at this time",
+        ),
+        "tails_1": Meaning(
+            "least C: ρ ≤ C/(1 + t) · exp(−|x|^2/(8t + C))", "The constant of Proposition 1's bound on the tails"
+        ),
+        "gradient_3": Meaning(
+            "sup |∇log ρ| / (1 + t^{1/2} + |x|)", "The constant of Proposition 3's first estimate at this time"
+        ),
+        "hessian_3": Meaning(
+            "sup |∇^2 log ρ| / (1 + t + |x|^2)", "The constant of Proposition 3's second estimate at this time"
+        ),
+    }
+
+    share: float = 1e-5
+    points: int = 401
+
+    def __post_init__(self) -> None:
+        check_number("share", self.share, above=0, below=1)
+        check_integer("points", self.points, at_least=16)
+
+    def check(self, experiment: Experiment) -> None:
+        """Raise unless the measure is made for an experiment.
+
+        Raises:
+            InputError: also another dimension than 2.
+        """
+        super().check(experiment)
+        if experiment.problem.model.dimension != 2:
+            raise InputError('measure "logarithms" is for the plane: the model has another dimension')
+
+    def at(self, task: Task) -> dict[str, Quantity]:
+        """Return the constants."""
+        pde, t = task.density(), task.experiment.problem.t_end
+        axes, rho = self._resolved(pde)
+        seen = rho > self.share * rho.max()
+        square = np.add.outer(axes[0] ** 2, axes[1] ** 2)[seen]
+        log = RectBivariateSpline(*axes, np.log(np.maximum(rho, 1e-3 * self.share * rho.max())), kx=5, ky=5, s=0)
+        (dx, dy, dxx, dxy, dyy) = (log(*axes, dx=i, dy=j)[seen] for i, j in ((1, 0), (0, 1), (2, 0), (1, 1), (0, 2)))
+        gradient, hessian = dx**2 + dy**2, np.sqrt(dxx**2 + 2 * dxy**2 + dyy**2)
+        decaying = (1 + np.log1p(t)) / (1 + t) + square / (1 + t) ** 2
+
+        def excess(log_c: float) -> float:
+            c = np.exp(log_c)
+            return float(np.max(np.log(rho[seen] * (1 + t)) - log_c + square / (8 * t + c)))
+
+        return {
+            "gradient_1": exactly(np.max(gradient / decaying)),
+            "hessian_1": exactly(np.max(hessian / decaying)),
+            "tails_1": exactly(np.exp(brentq(excess, -20.0, 20.0))),
+            "gradient_3": exactly(np.max(np.sqrt(gradient) / (1 + np.sqrt(t) + np.sqrt(square)))),
+            "hessian_3": exactly(np.max(hessian / (1 + t + square))),
+        }
+
+    def _resolved(self, pde: Solution) -> tuple[list[Array], Array]:
+        """Return a grid that holds all points where the density exceeds the share of its maximum, and ρ on it."""
+        coarse = [np.linspace(low, high, 201) for low, high in pde.bounds.T]
+        seen = pde.on_grid(coarse, outside=0.0)
+        axes = []
+        for axis, x in enumerate(coarse):
+            most = seen.max(axis=1 - axis)
+            inside = np.flatnonzero(most > 0.1 * self.share * most.max())
+            axes.append(np.linspace(x[max(inside[0] - 1, 0)], x[min(inside[-1] + 1, len(x) - 1)], self.points))
+        return axes, pde.on_grid(axes, outside=0.0) / _mass(pde)
 
 
 #: Reference solutions of this process on their grids, which the points of a study share: what they solve, and values.
