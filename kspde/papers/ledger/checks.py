@@ -1,88 +1,24 @@
-r"""The computations that claims are held against: those that need no study, and those on the points of one."""
+r"""The computations that claims are held against: those that need no study."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
 
 import numpy as np
 
-from kspde.distances.statistics import reach_of
 from kspde.initial import GaussianMixture
 from kspde.kernels import Yukawa
+from kspde.models import MeanAttraction
 from kspde.papers import theory
-from kspde.papers.studies.outcome import TOLERANCE
+from kspde.papers.ledger.point_checks import Check
 from kspde.typing import Array
 
-__all__ = ["LOG_SLOPE", "Check", "PointValues"]
-
-#: The quantities of a point of a study, by name, each with "value", "interval", "error", "replicas"; its swept values.
-PointValues = tuple[Mapping[str, Any], Mapping[str, Any]]
-
-#: B of :mod:`kspde.evidence.log_law` for the problem of the ready-made studies: χ = 8, T = .5, three Gaussians.
-LOG_SLOPE = 0.0182
+__all__ = ["Check"]
 
 _EPS = (0.32, 0.16, 0.08, 0.04, 0.02)
 _CHI = 8.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """What a computation found.
-
-    Attributes:
-        value: the result in words, with its meaning.
-        ratio: the number that is judged: at most 1 where the claim holds.
-        interval: the 95 % interval of the ratio; both ends are the ratio itself where it is exact.
-    """
-
-    value: str
-    ratio: float
-    interval: tuple[float, float]
-
-
-def certified_distance(points: Sequence[PointValues]) -> Check:
-    """Return ‖u_{N,1} − u^ε‖₁ over its bound √(2H₁) at the point where this ratio is least certain."""
-
-    def ratio(point: PointValues) -> tuple[float, float, float]:
-        left, right = point[0]["l1"], point[0]["certified_l1"]
-        (low, high), (least, most) = left["interval"], right["interval"]
-        return left["value"] / right["value"], low / most, high / least
-
-    worst = max(points, key=lambda point: ratio(point)[2])
-    value, low, high = ratio(worst)
-    quantities, swept = worst
-    return Check(
-        value=f"‖u_{{N,1}} − u^ε‖₁ = {quantities['l1']['value']:.2g}, √(2H₁) ≤ "
-        f"{quantities['certified_l1']['value']:.2g} at N = {swept['n']}, where their ratio is least certain",
-        ratio=value,
-        interval=(low, high),
-    )
-
-
-def log_slope(points: Sequence[PointValues]) -> Check:
-    """Return the slope of the bound on N H in log(1/ε) over 1.05 B, by weighted least squares.
-
-    The 5 % are those that promised rates have, since no range is asymptotic.
-    """
-    u = np.array([-math.log(swept["eps"]) for _, swept in points])
-    sizes = [swept["n"] for _, swept in points]
-    found = [quantities["total_entropy"] for quantities, _ in points]
-    y, s = (np.array([q[name] for q in found]) for name in ("value", "error"))
-    w = s**-2.0
-    centred = u - (w @ u) / w.sum()
-    slope, error = float((w * centred) @ y / (w @ centred**2)), float((w @ centred**2) ** -0.5)
-    reach = reach_of(min(q["replicas"] for q in found)) * error
-    low, high, most = slope - reach, slope + reach, (1.0 + TOLERANCE) * LOG_SLOPE
-    return Check(
-        value=f"slope {slope:.4f} [{low:.4f}, {high:.4f}] in log(1/ε) for ε = {math.exp(-u.max()):.3f} to "
-        f"{math.exp(-u.min()):.3f}, N = {min(sizes):,} to {max(sizes):,}",
-        ratio=slope / most,
-        interval=(low / most, high / most),
-    )
 
 
 def _exact(value: str, ratio: float) -> Check:
@@ -203,6 +139,34 @@ def subadditivity() -> Check:
         f"H_r = {min(ratios):.2g} to {max(ratios):.3f} of (r/N) H_N for correlated Gaussians, N = 2 to 500, and "
         f"{independent:.3f} for independent ones",
         float(round(worst, 12)),  # equality is exact, its computation is not
+    )
+
+
+def tails_of_a_vortex() -> Check:
+    r"""Return the growth from t = 0 to 100 of the constant that the printed bound on the tails needs at σ = 3.
+
+    The vortex of Lamb and Oseen is :math:`e^{-|x|^2/(2+4\sigma t)}` up to its factor, so that
+    :math:`\rho \le \frac C{1+t}e^{-|x|^2/(8t+C)}` for all x needs :math:`C \ge 2 + 4(\sigma - 2)t`; with 8σt in place
+    of 8t, C ≥ 2 is enough.
+    """
+    sigma, t = 3.0, 100.0
+    needed = 2.0 + 4.0 * (sigma - 2.0) * t
+    return _exact(f"the vortex of Lamb and Oseen needs C ≥ {needed:g} at t = {t:g}, σ = {sigma:g} (2 at 0)", needed / 2)
+
+
+def linear_marginals() -> Check:
+    """Return the largest H_k over (d r²/4)k²/N² of the linear model, k ≤ N ≤ 1000."""
+    model, t, std = MeanAttraction(attraction=1.5, noise=0.5, confinement=0.5), 0.5, 0.8
+    far = 10**9
+    leading = model.marginal_entropy(1, n=far, t=t, std=std) * far**2
+    ratios = [
+        model.marginal_entropy(k, n=n, t=t, std=std) * (n / k) ** 2 / leading
+        for n in (10, 100, 1000)
+        for k in (1, 2, 8, n)
+    ]
+    return _exact(
+        f"{min(ratios):.3f} to {max(ratios):.4f} of (d r²/4) k²/N² = {leading:.4g} k²/N², N = 10 to 1000, k = 1 to N",
+        float(round(max(ratios), 6)),
     )
 
 

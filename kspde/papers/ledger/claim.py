@@ -19,7 +19,7 @@ a fitted quantity, or follows from it by a formula (the L¹ bound √(2H) from t
 :func:`kspde.papers.studies.outcome.by_chance` says how many rows chance alone would contradict.
 
 The claims are in ``claims.toml``: adding one is adding a table there, and a function in
-:mod:`kspde.papers.ledger.checks` where it needs a computation of its own.
+:mod:`kspde.papers.ledger.checks` or :mod:`kspde.papers.ledger.point_checks` where it needs a computation of its own.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from string import Template
 from typing import Any, NamedTuple, Protocol
 
 from kspde.papers import theory
-from kspde.papers.ledger import checks
-from kspde.papers.ledger.checks import LOG_SLOPE, Check, PointValues
+from kspde.papers.ledger import checks, point_checks
+from kspde.papers.ledger.point_checks import LOG_SLOPE, Check, PointValues
 from kspde.papers.studies.formulas import symbol_of, text_of
 from kspde.papers.studies.outcome import verdict
 
@@ -269,7 +269,7 @@ def _evidence(entry: Mapping[str, Any], numbers: Mapping[str, float]) -> Evidenc
     at = entry.get("at", {})
     if "points" in entry:
         points = entry["points"]
-        return MeasuredRatio(study=points["study"], check=getattr(checks, points["check"]), at=at)
+        return MeasuredRatio(study=points["study"], check=getattr(point_checks, points["check"]), at=at)
 
     def order(given: float | str) -> float:
         return numbers[given] if isinstance(given, str) else given

@@ -1,0 +1,107 @@
+r"""The computations that claims are held against: those on the points of a study."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from kspde.distances.statistics import reach_of
+from kspde.papers.studies.outcome import TOLERANCE
+
+__all__ = ["LOG_SLOPE", "Check", "PointValues"]
+
+#: The quantities of a point of a study, by name, each with "value", "interval", "error", "replicas"; its swept values.
+PointValues = tuple[Mapping[str, Any], Mapping[str, Any]]
+
+#: B of :mod:`kspde.evidence.log_law` for the problem of the ready-made studies: χ = 8, T = .5, three Gaussians.
+LOG_SLOPE = 0.0182
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """What a computation found.
+
+    Attributes:
+        value: the result in words, with its meaning.
+        ratio: the number that is judged: at most 1 where the claim holds.
+        interval: the 95 % interval of the ratio; both ends are the ratio itself where it is exact.
+    """
+
+    value: str
+    ratio: float
+    interval: tuple[float, float]
+
+
+def certified_distance(points: Sequence[PointValues]) -> Check:
+    """Return ‖u_{N,1} − u^ε‖₁ over its bound √(2H₁) at the point where this ratio is least certain."""
+
+    def ratio(point: PointValues) -> tuple[float, float, float]:
+        left, right = point[0]["l1"], point[0]["certified_l1"]
+        (low, high), (least, most) = left["interval"], right["interval"]
+        return left["value"] / right["value"], low / most, high / least
+
+    worst = max(points, key=lambda point: ratio(point)[2])
+    value, low, high = ratio(worst)
+    quantities, swept = worst
+    return Check(
+        value=f"‖u_{{N,1}} − u^ε‖₁ = {quantities['l1']['value']:.2g}, √(2H₁) ≤ "
+        f"{quantities['certified_l1']['value']:.2g} at N = {swept['n']}, where their ratio is least certain",
+        ratio=value,
+        interval=(low, high),
+    )
+
+
+def log_slope(points: Sequence[PointValues]) -> Check:
+    """Return the slope of the bound on N H in log(1/ε) over 1.05 B, by weighted least squares.
+
+    The 5 % are those that promised rates have, since no range is asymptotic.
+    """
+    u = np.array([-math.log(swept["eps"]) for _, swept in points])
+    sizes = [swept["n"] for _, swept in points]
+    found = [quantities["total_entropy"] for quantities, _ in points]
+    y, s = (np.array([q[name] for q in found]) for name in ("value", "error"))
+    w = s**-2.0
+    centred = u - (w @ u) / w.sum()
+    slope, error = float((w * centred) @ y / (w @ centred**2)), float((w @ centred**2) ** -0.5)
+    reach = reach_of(min(q["replicas"] for q in found)) * error
+    low, high, most = slope - reach, slope + reach, (1.0 + TOLERANCE) * LOG_SLOPE
+    return Check(
+        value=f"slope {slope:.4f} [{low:.4f}, {high:.4f}] in log(1/ε) for ε = {math.exp(-u.max()):.3f} to "
+        f"{math.exp(-u.min()):.3f}, N = {min(sizes):,} to {max(sizes):,}",
+        ratio=slope / most,
+        interval=(low / most, high / most),
+    )
+
+
+def growth(points: Sequence[PointValues]) -> Check:
+    """Return the growth of the entropy bound from the first to the last time over that of t, where it is largest."""
+    worst: tuple[float, float, float, str] = (0.0, 0.0, 0.0, "")
+    for n in sorted({swept["n"] for _, swept in points}):
+        own = sorted((swept["t_end"], quantities["total_entropy"]) for quantities, swept in points if swept["n"] == n)
+        (first, start), (last, end) = own[0], own[-1]
+        ratio = end["value"] / start["value"] * first / last
+        reach = ratio * reach_of(start["replicas"]) * math.hypot(*(q["error"] / q["value"] for q in (start, end)))
+        values = ", ".join(f"{q['value']:.3g}" for _, q in own)
+        times = ", ".join(f"{t:g}" for t, _ in own)
+        worst = max(worst, (ratio, ratio - reach, ratio + reach, f"H_N ≤ {values} at t = {times}, N = {n}"))
+    ratio, low, high, value = worst
+    return Check(value=value, ratio=ratio, interval=(low, high))
+
+
+def bounded(points: Sequence[PointValues], quantity: str) -> Check:
+    """Return the constant at the last time over the largest before: at most 1 where it has stopped growing."""
+    own = sorted((swept["t_end"], quantities[quantity]["value"]) for quantities, swept in points)
+    *before, (_, last) = own
+    ratio = last / max(value for _, value in before)
+    values, times = (", ".join(f"{each[k]:.3g}" for each in own) for k in (1, 0))
+    return Check(value=f"the constant is {values} at t = {times}", ratio=ratio, interval=(ratio, ratio))
+
+
+gradient_1, hessian_1, tails_1, gradient_3, hessian_3 = (
+    partial(bounded, quantity=name) for name in ("gradient_1", "hessian_1", "tails_1", "gradient_3", "hessian_3")
+)
