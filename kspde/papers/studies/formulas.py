@@ -33,6 +33,8 @@ _TEX = {
     "ε": r"\varepsilon ",
     "η": r"\eta ",
     "μ": r"\mu ",
+    "ρ": r"\rho ",
+    "σ": r"\sigma ",
     "χ": r"\chi ",
     "ψ": r"\psi ",
     "Δ": r"\Delta ",

@@ -155,7 +155,7 @@ class Rate:
             "interval": list(self.order[1]) if self.order else None,
             "rate": self.law.summary() if self.law else None,
             "promises": [asdict(promise) for promise in self.promises],
-            "constant": asdict(self.constant) if self.constant else None,
+            **({"constant": asdict(self.constant)} if self.constant else {}),
         }
 
     @classmethod

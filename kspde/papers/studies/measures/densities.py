@@ -176,22 +176,18 @@ class Logarithms(Measure):
     mollified: ClassVar = False
     quantities: ClassVar = {
         "gradient_1": Meaning(
-            "sup |∇log ρ|^2 / ((1 + log(1 + t))/(1 + t) + |x|^2/(1 + t)^2)",
-            "The constant of Proposition 1's first estimate at this time",
+            "sup |∇log ρ|^2 / w_1",
+            "Largest |∇log ρ|^2 over w_1 = (1 + log(1 + t))/(1 + t) + |x|^2/(1 + t)^2, of Proposition 1",
         ),
         "hessian_1": Meaning(
-            "sup |∇^2 log ρ| / ((1 + log(1 + t))/(1 + t) + |x|^2/(1 + t)^2)",
-            "The constant of Proposition 1's second estimate at this time",
+            "sup |∇^2 log ρ| / w_1",
+            "Largest |∇^2 log ρ| over w_1 = (1 + log(1 + t))/(1 + t) + |x|^2/(1 + t)^2, of Proposition 1",
         ),
         "tails_1": Meaning(
-            "least C: ρ ≤ C/(1 + t) · exp(−|x|^2/(8t + C))", "The constant of Proposition 1's bound on the tails"
+            "constant of the tails", "Least C with ρ ≤ C/(1 + t) exp(−|x|^2/(8t + C)), of Proposition 1"
         ),
-        "gradient_3": Meaning(
-            "sup |∇log ρ| / (1 + t^{1/2} + |x|)", "The constant of Proposition 3's first estimate at this time"
-        ),
-        "hessian_3": Meaning(
-            "sup |∇^2 log ρ| / (1 + t + |x|^2)", "The constant of Proposition 3's second estimate at this time"
-        ),
+        "gradient_3": Meaning("sup |∇log ρ| / w_3", "Largest |∇log ρ| over w_3 = 1 + t^{1/2} + |x|, of Proposition 3"),
+        "hessian_3": Meaning("sup |∇^2 log ρ| / w_4", "Largest |∇^2 log ρ| over w_4 = 1 + t + |x|^2, of Proposition 3"),
     }
 
     share: float = 1e-5

@@ -1,0 +1,82 @@
+"""Measures of laws and of logarithms, against closed forms, and the checks that rest on them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from mpi4py import MPI
+from numpy.testing import assert_allclose
+from reduced_studies import reduced
+
+import kspde
+from kspde.papers.ledger import point_checks
+from kspde.papers.studies.experiment import Experiment
+from kspde.papers.studies.measures import Task, measured
+from kspde.papers.studies.measures.densities import Logarithms
+from kspde.papers.studies.measures.laws import LocalEntropy, _squares
+from kspde.problem import Problem
+
+pytestmark = pytest.mark.one_rank
+
+
+def test_logarithms_of_a_vortex():
+    t, nu, share = 0.5, 0.1, 1e-4
+    u0 = kspde.GaussianMixture(weights=[1.0], means=[[0.0, 0.0]], stds=[0.6], mass=3.0)
+    experiment = Experiment(
+        problem=Problem.of(kspde.ViscousVortices(viscosity=nu), u0, t_end=t),
+        domain=kspde.Box(half_width=5.0, cells=14, degree=6),
+        solve={"tol": 1e-7},
+    )
+    found = measured(Logarithms(share=share, points=301), Task(experiment=experiment, seed=0, comm=MPI.COMM_SELF))
+    s2 = 0.36 + 2 * nu * t
+    most = 2 * s2 * np.log(1 / share)  # |x|² at the rim
+    early, late = (1 + np.log1p(t)) / (1 + t), 1 / (1 + t) ** 2
+    assert_allclose(found["gradient_1"].value, most / s2**2 / (early + late * most), rtol=0.02)
+    assert_allclose(found["hessian_1"].value, np.sqrt(2) / s2 / early, rtol=0.01)
+    assert_allclose(found["gradient_3"].value, np.sqrt(most) / s2 / (1 + np.sqrt(t) + np.sqrt(most)), rtol=0.02)
+    assert_allclose(found["hessian_3"].value, np.sqrt(2) / s2 / (1 + t), rtol=0.01)
+    c = found["tails_1"].value  # at the centre or at the rim
+    needed = [np.log((1 + t) / (2 * np.pi * s2)) - x / (2 * s2) + x / (8 * t + c) for x in (0.0, most)]
+    assert_allclose(max(needed), np.log(c), atol=2e-3)
+
+
+def test_squares_of_means_by_the_jackknife():
+    random = np.random.default_rng(1)
+    samples = 0.3 + random.normal(size=(400, 2))
+    found = _squares(samples)
+    total = samples.sum(axis=0)
+    exact = (total @ total - np.sum(samples**2)) / (400 * 399)
+    assert_allclose(found.mean(), exact, rtol=1e-10)
+    left = np.array([_squares(np.delete(samples, k, axis=0)).mean() for k in range(5)])
+    assert_allclose(400 * exact - 399 * left, found[:5], rtol=1e-8)
+
+
+def test_small_studies_run():
+    study = reduced("log-gas-free-energy", lambda n, strength, **_: n == 16, options={"replicas": 6}, t_end=0.1)
+    task = Task(experiment=study.points[0].experiment, seed=3, comm=MPI.COMM_SELF)
+    found = measured(study.points[0].measure, task)
+    assert_allclose(found["total_entropy"].value, 16 * found["entropy"].value)
+    assert_allclose(found["entropy"].value, found["free_energy"].value - found["energy"].value, rtol=1e-9)
+    study = reduced("vortices-marginals", lambda n, **_: n == 16, options={"replicas": 40}, t_end=0.1)
+    point = study.points[0]
+    task = replace(task, experiment=point.experiment)
+    assert isinstance(point.measure, LocalEntropy)
+    assert set(measured(point.measure, task)) == {"h_1", "h_2", "h_8"}
+
+
+def point(quantity, value, **swept):
+    return {quantity: {"value": value, "error": 0.01 * value, "replicas": 100}}, swept
+
+
+def test_checks_on_points():
+    points = [
+        point("total_entropy", value, t_end=t, n=n) for n, t, value in ((5, 1, 1), (5, 4, 2), (9, 1, 1), (9, 4, 5))
+    ]
+    found = point_checks.growth(points)
+    assert found.ratio == 1.25
+    assert found.interval[0] > 1
+    assert "N = 9" in found.value
+    points = [point("tails_1", value, t_end=t) for t, value in ((1.0, 2.0), (4.0, 1.5), (2.0, 1.0))]
+    assert point_checks.tails_1(points).ratio == 0.75
