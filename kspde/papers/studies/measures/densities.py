@@ -184,7 +184,7 @@ class Logarithms(Measure):
             "Largest |∇^2 log ρ| over w_1 = (1 + log(1 + t))/(1 + t) + |x|^2/(1 + t)^2, of Proposition 1",
         ),
         "tails_1": Meaning(
-            "constant of the tails", "Least C with ρ ≤ C/(1 + t) exp(−|x|^2/(8t + C)), of Proposition 1"
+            "constant of the tails", "Least C for which ρ is at most C/(1 + t) exp(−|x|^2/(8t + C)), of Proposition 1"
         ),
         "gradient_3": Meaning("sup |∇log ρ| / w_3", "Largest |∇log ρ| over w_3 = 1 + t^{1/2} + |x|, of Proposition 3"),
         "hessian_3": Meaning("sup |∇^2 log ρ| / w_4", "Largest |∇^2 log ρ| over w_4 = 1 + t + |x|^2, of Proposition 3"),
