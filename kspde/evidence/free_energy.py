@@ -47,14 +47,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from kspde.distances.statistics import reach_of
 from kspde.errors import InputError, check_integer
+from kspde.evidence.defect import cumulative
 from kspde.evidence.ensemble import check_solution
-from kspde.evidence.entropy import BoundOverTime, cumulative
+from kspde.evidence.entropy import BoundOverTime
 from kspde.evidence.modulated import PairPotential
 from kspde.evidence.result import Result
 from kspde.evidence.score import Score
@@ -123,7 +124,7 @@ def modulated_free_energy(
     dt: float,
     replicas: int = 16,
     seed: int = 0,
-    scheme: str = "euler-maruyama",
+    scheme: Literal["euler-maruyama", "weak-2"] = "euler-maruyama",
     field_tol: float = 1e-6,
     progress: Callable[[float], None] | None = None,
 ) -> ModulatedFreeEnergy:
@@ -232,8 +233,7 @@ class _Rates:
         known, change = self._fields[k].at(x)
         felt, slopes = self._pairs.at(x, weights, cloud)
         with together(cloud.comm):
-            drift = drift_of(self._pde.model, name, known)
-            v = self.noise * self._scores[k].at(x)[0] - drift
+            v = self.noise * self._scores[k].at(x)[0] - _drift(self._pde.model, name, known)
             w = slopes - known.gradient(self._field.name)
             sums = np.array([np.sum(w * v) + change.sum(), np.sum(felt - 2 * known[self._field.name])])
         moved, energy = reduced(cloud.comm, sums) / cloud.counts[name]
@@ -292,12 +292,9 @@ def _gradient_flow(model: Model, species: str, field: str) -> tuple[float, float
     d, random = model.dimension, np.random.default_rng(0)
     points, slopes, value = random.normal(size=(9, d)), random.normal(size=(9, d)), random.normal(size=9)
     here = FieldValues(points, {field: value}, {field: slopes})
-    drift, sigma = drift_of(model, species, here), diffusion_of(model, species, here)
-    changes = []
-    for axis in np.eye(d):
-        moved = drift_of(model, species, replace(here, values={field: value + 1.0}, gradients={field: slopes + axis}))
-        changes.append(0.0 if drift is None or moved is None else moved - drift)
-    matrix = np.moveaxis(np.broadcast_to(changes, (d, 9, d)), 0, 1)
+    drift, sigma = _drift(model, species, here), diffusion_of(model, species, here)
+    moved = [replace(here, values={field: value + 1.0}, gradients={field: slopes + axis}) for axis in np.eye(d)]
+    matrix: Array = np.stack([_drift(model, species, c) - drift for c in moved], axis=1)
     factor = -float(matrix[0, 0, 0])
     flow = np.allclose(matrix, -factor * np.eye(d), rtol=0, atol=1e-9 * max(1.0, abs(factor)))
     if not flow or factor == 0 or sigma.ndim > 1 or np.ptp(sigma) > 0 or not sigma[0] > 0:
@@ -306,3 +303,8 @@ def _gradient_flow(model: Model, species: str, field: str) -> tuple[float, float
             "function of t and x, and a diffusion coefficient that is one number > 0"
         )
     return factor, float(sigma[0])
+
+
+def _drift(model: Model, species: str, c: FieldValues) -> Array:
+    drift = drift_of(model, species, c)
+    return np.zeros_like(c.points) if drift is None else drift

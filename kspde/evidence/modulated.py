@@ -157,8 +157,8 @@ class PairPotential:
         self._tables: OctaveTables | None = None
         self._reach = 0.0
 
-    def at(self, x: Array, weights: Array, cloud: Cloud) -> tuple[Array, Array | None]:
-        """Return the sums at this rank's particles, (n,), and their gradients, (n, d), or None. Collective."""
+    def at(self, x: Array, weights: Array, cloud: Cloud) -> tuple[Array, Array]:
+        """Return the sums at this rank's particles, (n,), and their gradients, (n, d), if wanted. Collective."""
         d, name, kernel, sloped = cloud.model.dimension, self._field.source, self._field.kernel, self._field.gradient
         extent = observe({name: x}, {name: cloud.ids_of(name)}, cloud.counts, cloud.comm).extent
         if not is_bounded(kernel, d, gradient=False):
@@ -166,7 +166,7 @@ class PairPotential:
             evaluator = options.evaluator((self._field,), dimension=d, weights={name: weights}, comm=cloud.comm)
             evaluator.update({name: x}, extent)
             found = evaluator.at(name, x)
-            return found[self._field.name], found.gradient(self._field.name) if sloped else None
+            return found[self._field.name], found.gradient(self._field.name) if sloped else np.zeros((0, d))
         # Evaluators' tables of mollified potentials that grow are known up to a constant only.
         diameter = float(np.linalg.norm(extent.size)) or 1.0
         if self._tables is None or diameter > self._reach:
@@ -174,6 +174,6 @@ class PairPotential:
             profile, slope = (partial(function, dimension=d) for function in (kernel.profile, kernel.slope))
             self._tables = octave_tables(profile, slope if sloped else profile, self._reach)
         everyone, all_weights = everyones(x, cloud.comm), everyones(weights, cloud.comm)
-        felt, slopes = np.empty(len(x)), np.empty_like(x) if sloped else None
-        sum_singular(felt, slopes, x, everyone, len(everyone), *self._tables, all_weights, 1.0)
+        felt, slopes = np.empty(len(x)), np.empty_like(x)
+        sum_singular(felt, slopes if sloped else None, x, everyone, len(everyone), *self._tables, all_weights, 1.0)
         return felt, slopes

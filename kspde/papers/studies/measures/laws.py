@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from kspde.distances.target import Target
-from kspde.errors import check_integer, check_scheme_name
+from kspde.errors import check_choice, check_integer
 from kspde.evidence import modulated_free_energy
 from kspde.evidence.entropy import BoundOverTime
-from kspde.fem.solution import Solution
 from kspde.papers.studies.measures.base import Measure, Task
 from kspde.papers.studies.measures.particles import ensemble_of, particles_of
 from kspde.papers.studies.quantities import Meaning, Quantity, given, mean
-from kspde.particles.schemes import SCHEMES
+from kspde.protocols import SolvedDensity
 from kspde.typing import Array
 
 __all__ = ["FreeEnergy", "LocalEntropy"]
@@ -45,12 +44,12 @@ class FreeEnergy(Measure):
 
     replicas: int
     saves: int = 10
-    scheme: str = "euler-maruyama"
+    scheme: Literal["euler-maruyama", "weak-2"] = "euler-maruyama"
 
     def __post_init__(self) -> None:
         check_integer("replicas", self.replicas, at_least=4)
         check_integer("saves", self.saves, at_least=1)
-        check_scheme_name(self.scheme, SCHEMES)
+        check_choice("scheme", self.scheme, ("euler-maruyama", "weak-2"))
 
     def at(self, task: Task) -> dict[str, Quantity]:
         """Return the quantities."""
@@ -139,7 +138,7 @@ def _squares(samples: Array) -> Array:
 class _Polynomials:
     """Polynomials that are orthonormal for a density's law at its end, and orthogonal to 1."""
 
-    def __init__(self, pde: Solution, degree: int) -> None:
+    def __init__(self, pde: SolvedDensity, degree: int) -> None:
         (species,) = pde.model.species
         target = Target.of(pde, species)
         grid = target.mass_grid()
