@@ -154,7 +154,7 @@ def case_files() -> str:
         head = head.replace(f"{{{name}}}", path.read_text(encoding="utf-8").strip())
     out = {
         "CASE_TABLES": [line for key in case["properties"] if key != "t_end" for line in section(case, key)],
-        "STUDY_TABLES": [line for key in ("measure", "fits") for line in section(study, key)],
+        "STUDY_TABLES": [line for key in ("measure", "fits", "precision", "finding") for line in section(study, key)],
         "EXCEPTIONS": [f"| `{name}` | {cell(reason)} |" for name, reason in sorted(NOT_IN_FILES.items())],
     }
     for name, lines in out.items():

@@ -64,7 +64,12 @@ class RadialSymbol(Protocol):
 
     @property
     def support(self) -> float:
-        """Where the kernel ends, and has closed forms."""
+        """Where the kernel ends."""
+        ...
+
+    @property
+    def closed(self) -> bool:
+        """Whether ``profile`` and ``slope`` are faster than quadratures of the symbol."""
         ...
 
     def profile(self, r: Array, dimension: int) -> Array:
@@ -138,12 +143,12 @@ def largest_slope(kernel: RadialSymbol, dimension: int) -> float:
 
 
 def profile(kernel: RadialSymbol, dimension: int, r: Array, *, tol: float, slope: bool = False) -> Array:
-    """Return K (or dK/dr) at ascending distances r, shape (n,): a closed form where the kernel ends, or a quadrature.
+    """Return K (or dK/dr) at ascending distances r, shape (n,): a closed form where there is one, or a quadrature.
 
     Raises:
         InputError: as ``quadrature``.
     """
-    if math.isfinite(kernel.support):
+    if kernel.closed:
         return kernel.slope(r, dimension) if slope else kernel.profile(r, dimension)
     return quadrature(kernel, dimension, r, tol=tol, slope=slope)
 
@@ -234,6 +239,8 @@ class RadialTable:
         weights = np.abs(radial_weights(kernel, dimension)) * (WAVENUMBERS if slope else 1.0)
         bandwidth = float(WAVENUMBERS[np.searchsorted(np.cumsum(weights), 0.9 * weights.sum())])
         count = max(16, math.ceil(reach * bandwidth))
+        if kernel.closed:  # a logarithm cut off at a tiny length has a wide band, and few features in √r
+            count = min(count, 1024)
         end = math.sqrt(reach)
         values = profile(kernel, dimension, np.linspace(0, end, count + 1) ** 2, tol=0.1 * tol, slope=slope)
         while True:

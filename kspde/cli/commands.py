@@ -164,6 +164,9 @@ def study(
         bool,
         typer.Option("--force", help="Continue in DIR although the study has changed; other points are kept."),
     ] = False,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="K", help="Take other random numbers; those of shipped results have 0.")
+    ] = 0,
     quiet: Quiet = False,
     models: Models = None,
 ) -> Work:
@@ -172,7 +175,8 @@ def study(
     Ready-made: theorem1, theorem2, lemma2, mollification, cross-diffusion-eta, cross-diffusion-eta-disk,
     cross-diffusion-particles, shigesada-kawasaki-teramoto-eta, volatility, volatility-particles, landau-particles,
     landau-entropy, keller-segel-particles, log-gas-particles, log-gas-entropy, vortices-particles,
-    vortices-entropy, pde-convergence, time-step. Finished points are kept in DIR/points: after a kill the same
+    vortices-entropy, pde-convergence, time-step; "all" runs every one, each in its own directory below DIR.
+    Finished points are kept in DIR/points: after a kill the same
     command continues and repeats none. Under mpirun rank 0 hands out the points: give one rank more than there are
     cores. DIR gets table.csv, table.h5, pictures, report.html and summary.json.
     """
@@ -182,18 +186,21 @@ def study(
         from kspde.cli.jobs import run_study
         from kspde.cli.models import models_of_file
         from kspde.cli.results import SUMMARY
-        from kspde.cli.study import read_study
+        from kspde.cli.study import read_study, ready_studies
 
-        with together(comm, "kspde study") as same:
-            chosen = read_study(path, small=small, models=models_of_file(models))
-            same(study=chosen.described(), out=str(out), force=force)
-        with together(comm):  # PETSc begins on all ranks together
-            backend.require()
+        names = list(ready_studies()) if path == "all" else [path]
         console = Console(comm, quiet=quiet)
-        with console.hearing_warnings():
-            run_study(chosen, out, comm, console, stop, force=force)
-        console.say(f"\nReport: {out / 'report.html'}")
-        console.say(f"All numbers: {out / SUMMARY}")
+        for name in names:
+            own = out / name if path == "all" else out
+            with together(comm, "kspde study") as same:
+                chosen = read_study(name, small=small, models=models_of_file(models), seed=seed)
+                same(study=chosen.described(), out=str(own), force=force)
+            with together(comm):  # PETSc begins on all ranks together
+                backend.require()
+            with console.hearing_warnings():
+                run_study(chosen, own, comm, console, stop, force=force)
+            console.say(f"\nReport: {own / 'report.html'}")
+            console.say(f"All numbers: {own / SUMMARY}")
         return f"interrupted: {out} holds all results" if stop.asked(comm) else None
 
     return Work(job, lambda: "finished points are kept, the same command continues")
@@ -233,6 +240,27 @@ def ledger(
                 except OSError as error:
                     raise InputError(f"{out} cannot be written ({error.strerror}): give another --out") from None
         Console(comm).answer(text.rstrip("\n") if out is None else f"Ledger: {out}")
+
+    return Work(job)
+
+
+@app.command(epilog="Examples: kspde study lemma2 --seed 1 --out other; kspde agree other")
+def agree(
+    result: Annotated[Path, typer.Argument(metavar="DIR", show_default=False, help="The results of a study.")],
+    other: Annotated[
+        Path | None,
+        typer.Argument(metavar="OTHER", show_default=False, help="Others, with other seeds; else those of kspde."),
+    ] = None,
+) -> Work:
+    """Say whether two results of a study with other seeds agree: each measured number, by their intervals."""
+
+    def job(comm: Comm, stop: Stop) -> None:
+        from kspde.cli.console import Console
+        from kspde.cli.ledger import agreement_line
+
+        with together(comm):
+            line = agreement_line(result, other)
+        Console(comm).answer(line)
 
     return Work(job)
 

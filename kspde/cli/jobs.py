@@ -21,7 +21,7 @@ from kspde.distances import Distance, compare
 from kspde.domains import check_same_space
 from kspde.errors import ConvergenceError, InputError
 from kspde.fem.solution import Solution
-from kspde.papers.studies import Outcome, Study, open_directory, outcome_of, run_points
+from kspde.papers.studies import Outcome, Study, open_directory, outcome_of, planned, run_points
 from kspde.papers.studies.execute import vacated
 from kspde.papers.studies.outcome import NOT_RESOLVED
 from kspde.papers.studies.report import html_report, rate_rows, write_csv_table, write_hdf5_table
@@ -252,8 +252,10 @@ def run_study(study: Study, directory: Path, comm: Comm, console: Console, stop:
         force: whether to continue in a directory of the same study with other parameters.
     """
     start = time.perf_counter()
-    open_directory(study, directory, comm, force=force)
     console.say(f"kspde {__version__}, study {study.name} ({study.setting}): {study.title}")
+    if study.precision is not None:
+        study = _planned(study, directory, comm, console)
+    open_directory(study, directory, comm, force=force)
     with console.progress("points") as progress, vacated(directory, comm):
         computed, kept = run_points(study, directory, comm, progress)
     seconds = time.perf_counter() - start
@@ -270,6 +272,15 @@ def run_study(study: Study, directory: Path, comm: Comm, console: Console, stop:
                 write_results(outcome, directory, {**about, **counts})
             for line in _lines(outcome):
                 console.say(line)
+
+
+def _planned(study: Study, directory: Path, comm: Comm, console: Console) -> Study:
+    """Return the study with the replicas that its precision asks for; say what they cost."""
+    plan = planned(study, directory, comm)
+    for point, replicas, seconds in zip(plan.study.points, plan.replicas, plan.seconds, strict=True):
+        console.say(f"  {point.label}: {replicas:,} replicas, about {seconds:.0f} s")
+    console.say(f"  by the pilot run, about {sum(plan.seconds):.0f} s of one process")
+    return plan.study
 
 
 def write_results(outcome: Outcome, directory: Path, about: dict[str, Any]) -> None:

@@ -15,18 +15,19 @@ from kspde._version import __version__
 from kspde.cli.results import SUMMARY
 from kspde.errors import InputError
 from kspde.papers.ledger import Row, claims, rows_of
+from kspde.papers.studies import agreement_of
 from kspde.papers.studies.formulas import Formula
 from kspde.papers.studies.outcome import by_chance
 from kspde.papers.studies.report import html_table, page
 from kspde.runtime.files import read_json
 
-__all__ = ["ledger_text", "read_results"]
+__all__ = ["agreement_line", "ledger_text", "read_results"]
 
 _TITLE = "Ledger: what the papers promise and what is measured"
 _RULE = (
     "A rate is supported where the 95 % interval of the fitted order reaches the promise (less 5 % of it), "
     "contradicted where it does not, not resolved where it may. An inequality or a printed number is judged by a "
-    "ratio that must be at most 1. Supported is said of the parameters that were computed; it never means proved."
+    "ratio that must be at most 1, an expected constant by whether its interval lies within 5 % of it. Supported is said of the parameters that were computed; it never means proved."
 )
 _COLUMNS = tuple(field.name for field in fields(Row))
 
@@ -60,6 +61,46 @@ def read_results(directories: Sequence[Path]) -> dict[str, Mapping[str, Any]]:
             )
         out[name] = summary
     return out
+
+
+def agreement_line(directory: Path, other: Path | None) -> str:
+    """Return in a line whether two results of a study agree.
+
+    Args:
+        directory: results of ``kspde study``.
+        other: others; None for those that come with kspde.
+
+    Raises:
+        InputError: a directory does not hold the result of a study, or they have nothing to compare.
+    """
+    first = _summary(directory)
+    shipped = read_results([]).get(str(first["study"])) if other is None else _summary(other)
+    try:
+        if shipped is None:
+            raise ValueError
+        found = agreement_of(first, shipped)
+    except (ValueError, LookupError, TypeError):
+        raise InputError(
+            f"{directory} has no numbers in common with those of other seeds: give another result of the same study, "
+            "run with --seed"
+        ) from None
+    verdict = "agree" if found.agrees else "do not agree"
+    worst = f"the largest of {found.compared} differences is {found.z:.2f} standard errors, {found.worst}"
+    return (
+        f"{first['study']}: the results {verdict}; {worst}; probability by chance at most {found.probability:.2g}; "
+        f"numbers without errors differ by {found.inexact:.1g} of their size at most"
+    )
+
+
+def _summary(directory: Path) -> Mapping[str, Any]:
+    try:
+        content: Mapping[str, Any] = read_json(directory / SUMMARY)
+        content["study"], content["points"]
+    except (OSError, ValueError, LookupError, TypeError):
+        raise InputError(
+            f"{directory} holds no result of a study: give a directory that kspde study has finished"
+        ) from None
+    return content
 
 
 def ledger_text(results: Mapping[str, Mapping[str, Any]], out: Path | None) -> str:

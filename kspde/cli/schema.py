@@ -22,7 +22,7 @@ from kspde.fem.solve import solve
 from kspde.initial import DENSITIES
 from kspde.kernels import MOLLIFIERS
 from kspde.models import MODELS, Model
-from kspde.papers.studies import MEASURES, PROMISES, Finding, Fit
+from kspde.papers.studies import MEASURES, PROMISES, Finding, Fit, Precision
 from kspde.particles import simulate
 from kspde.particles.fields import METHODS as FIELD_METHODS
 from kspde.particles.resampling import RESAMPLINGS
@@ -47,7 +47,7 @@ _READ: dict[str, dict[str, tuple[Any, Any, str]]] = {
 _INITIAL = tagged(*(section(each, kind=kind, types=_ARRAYS, also=_READ.get(kind)) for kind, each in DENSITIES.items()))
 _DOMAIN = tagged(*(section(each, kind=kind) for kind, each in DOMAINS.items()))
 #: Tables of a study that the sweep does not reach.
-_NEVER_SWEPT = {"fit", "finding", *PROMISES}
+_NEVER_SWEPT = {"fit", "finding", "precision", *PROMISES}
 _PROMISE = tagged(*(section(promise, kind=kind) for kind, promise in PROMISES.items()))
 _TIMES = {"times": _NUMBERS}
 
@@ -133,6 +133,11 @@ _STUDY: dict[str, tuple[Any, Any, str]] = {
         "what is measured at each point",
     ),
     "fits": (array_of(section(Fit, name="fit", types={"promises": array_of(_PROMISE)})), None, "the rates to fit"),
+    "precision": (
+        section(Precision, name="precision"),
+        None,
+        "the relative standard error that a pilot run chooses the replicas for, in place of measure.replicas",
+    ),
     "finding": (section(Finding, name="finding", types={"shown": list[str]}), None, "the question that it answers"),
 }
 

@@ -20,7 +20,7 @@ import itertools
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from importlib import resources
 from operator import getitem
@@ -32,7 +32,7 @@ from kspde.cli.file_errors import naming, nearest
 from kspde.cli.models import BUILT_IN, KnownModels
 from kspde.cli.schema import SYSTEM, forms
 from kspde.errors import InputError, check_integer, check_number, shown
-from kspde.papers.studies import MEASURES, Finding, Fit, Point, Study
+from kspde.papers.studies import MEASURES, Finding, Fit, Point, Precision, Study
 from kspde.runtime.files import open_regular
 from kspde.runtime.limits import MOST_POINTS, MOST_REPLICAS, check_steps, check_work
 
@@ -45,13 +45,14 @@ def ready_studies() -> dict[str, Path]:
     return {path.stem: path for path in sorted(directory.glob("*.toml"))}
 
 
-def read_study(path: str | Path, *, small: bool = False, models: KnownModels = BUILT_IN) -> Study:
+def read_study(path: str | Path, *, small: bool = False, models: KnownModels = BUILT_IN, seed: int = 0) -> Study:
     """Read a study file, or take one that comes with kspde, and check all of it.
 
     Args:
         path: a study file, or the name of a ready-made study.
         small: take the small setting.
         models: the models that it may name, beside those of installed packages.
+        seed: an integer >= 0 that the seeds of all points depend on; those of shipped results have 0.
 
     Raises:
         InputError: anything that is not valid, in one line.
@@ -72,7 +73,12 @@ def read_study(path: str | Path, *, small: bool = False, models: KnownModels = B
     count = math.prod(len(axis.values) for axis in axes)
     if count > MOST_POINTS:
         raise InputError(f"{file}: [sweep] has {shown(count)} points: give fewer values, for at most {MOST_POINTS}")
-    points = tuple(_points(file, raw, axes, models))
+    check_integer("seed", seed, at_least=0)
+    options = (" --small" if small else "") + models.option + (f" --seed {seed}" if seed else "")
+    series = {"seed": seed} if seed else {}
+    points = tuple(
+        replace(point, parameters={**point.parameters, **series}) for point in _points(file, raw, axes, models)
+    )
     first = _put(raw, axes, next(_assignments(axes)))
     content = validated(file, first, forms(known_models(file, first, models).kinds).study, "a study file")
     names = {axis.name: axis.values for axis in axes}
@@ -85,8 +91,9 @@ def read_study(path: str | Path, *, small: bool = False, models: KnownModels = B
         axes=names,
         points=points,
         fits=tuple(_fit(file, k, fit, content, names) for k, fit in enumerate(content.fits or [])),
-        command=f"kspde study {name}{' --small' if small else ''}{models.option} --out DIR",
+        command=f"kspde study {name}{options} --out DIR",
         finding=_finding(file, content),
+        precision=_precision(file, content),
     )
 
 
@@ -265,6 +272,20 @@ def _finding(file: Path, content: Any) -> Finding | None:
             raise InputError(f"{file}: finding.shown = {name!r} is not measured: {nearest(name, quantities)}")
     finding: Finding = content.finding.build()
     return finding
+
+
+def _precision(file: Path, content: Any) -> Precision | None:
+    if content.precision is None:
+        return None
+    with naming(file, {}, "precision"):
+        precision: Precision = content.precision.build()
+    quantities = MEASURES[content.measure.kind].quantities
+    if precision.quantity not in quantities:
+        what = f"precision.quantity = {precision.quantity!r} is not measured"
+        raise InputError(f"{file}: {what}: {nearest(precision.quantity, quantities)}")
+    if "replicas" not in type(content.measure).model_fields:
+        raise InputError(f'{file}: measure "{content.measure.kind}" has no replicas: leave [precision] out')
+    return precision
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

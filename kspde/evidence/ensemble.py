@@ -14,11 +14,13 @@ from typing import Any, cast
 
 import numpy as np
 
+from kspde.comparable import bounds_of
 from kspde.domains import check_no_walls
 from kspde.errors import ConvergenceError, InputError, check_integer, check_number
 from kspde.models import Field, FieldValues, Model
 from kspde.models.coefficients import moment_integrand
 from kspde.particles.fields import FieldOptions
+from kspde.particles.fields.accuracy import spacing
 from kspde.particles.fields.base import Extent, FieldEvaluator
 from kspde.particles.fields.direct import DirectSum
 from kspde.particles.mean_field import MeanFieldEvaluator
@@ -29,7 +31,7 @@ from kspde.particles.start import Seed
 from kspde.particles.system import System
 from kspde.particles.weights import ParticleWeights
 from kspde.protocols import SolvedDensity
-from kspde.radial import check_bounded
+from kspde.radial import check_bounded, is_zero
 from kspde.runtime.compiled import use_threads
 from kspde.runtime.limits import MOST_REPLICAS
 from kspde.runtime.parallel import alone, limited_threads, together
@@ -37,8 +39,8 @@ from kspde.typing import Array, Ids, Indices
 
 __all__ = ["Ensemble", "check_solution"]
 
-#: Systems up to this size sum over all pairs.
-_DIRECT = 400
+#: Systems up to this size sum over all pairs; those up to the other, where a grid for all of space has more points.
+_DIRECT, _NARROW, _POINTS = 400, 20_000, 2e6
 
 
 def check_solution(pde: Any, *, growth: bool = False, relaxing: bool = False, signed: bool = False) -> None:
@@ -335,7 +337,7 @@ class Ensemble:
             "moments": pde.model.moments,
         }
         relaxing = any(f.tau > 0 for f in self.fields)
-        make = _DirectByReplica if n <= _DIRECT and not relaxing else partial(_StackedByReplica, replicas=last - first)
+        make = _DirectByReplica if self._direct and not relaxing else partial(_StackedByReplica, replicas=last - first)
         weights: dict[str, ParticleWeights] = {}
         marks = {name: seed.signed_weights(u, ids[name], n, comm) for name, u in pde.u0.items() if u.signed}
         own_options = {**self._options, "weights": {**self._options["weights"], **marks}}
@@ -362,6 +364,15 @@ class Ensemble:
             )
             for label, evaluator in evaluators.items()
         }
+
+    @property
+    def _direct(self) -> bool:
+        """Whether sums over all pairs are faster than grids: there are few particles, or mollifiers are narrow."""
+        d, fields = self.pde.model.dimension, [f for f in self.fields if not is_zero(f.kernel)]
+        if self.n <= _DIRECT or self.n > _NARROW or not fields:
+            return self.n <= _DIRECT
+        h = min(spacing(f.kernel, d, gradient=f.gradient, tol=self.field_tol) for f in fields)
+        return float(np.prod(np.ptp(bounds_of(self.pde), axis=0) / h)) > _POINTS
 
     @property
     def weights(self) -> dict[str, float]:

@@ -57,10 +57,12 @@ class Kernel(ABC):
         oscillation: the length ℓ of the symbol's oscillations, which are those of cos(ℓ|k|), such as the radius of a
             compact support; 0 if it has none.
         fundamental: whether it is a multiple of the fundamental solution of −Δ + ρ², ρ = ``decay_rate``.
+        blur: the standard deviation of a Gaussian probability density; None for other kernels.
     """
 
     local: ClassVar[bool] = False
     fundamental: ClassVar[bool] = False
+    blur: float | None = None
 
     def in_dimension(self, dimension: int) -> Kernel:
         """Return the kernel in dimension d, on which symbols of some depend; the kernel itself by default.
@@ -122,6 +124,11 @@ class Kernel(ABC):
     def support(self) -> float:
         """Infinite."""
         return math.inf
+
+    @property
+    def closed(self) -> bool:
+        """Whether the kernel ends: others need not have closed forms."""
+        return math.isfinite(self.support)
 
     @property
     def oscillation(self) -> float:
@@ -261,8 +268,18 @@ class Convolution(Kernel):
         slowest, *others = self.in_dimension(dimension).factors
         return slowest.truncated_symbol(lam, radius, dimension) * _product(others, lam)
 
+    @property
+    def closed(self) -> bool:
+        """Whether it is the mean of a screened fundamental solution over Gaussians."""
+        slowest, *others = self.factors
+        return slowest.fundamental and slowest.decay_rate > 0 and all(kernel.blur is not None for kernel in others)
+
     def _by_quadrature(self, r: Array, dimension: int, *, slope: bool) -> Array:
         """Where the symbol is singular at 0, a mean over a Gaussian in closed form carries the singularity."""
+        if self.closed:
+            slowest, *others = self.in_dimension(dimension).factors
+            std = math.hypot(*(kernel.blur for kernel in others if kernel.blur is not None))
+            return slowest.blurred(r, dimension, std, slope=slope)
         if self.decay_rate > 0:
             return super()._by_quadrature(r, dimension, slope=slope)
         slowest, *others = self.in_dimension(dimension).factors

@@ -43,6 +43,11 @@ class GaussianMollifier(Kernel):
         """Return the name in ``MOLLIFIERS``."""
         return "gaussian"
 
+    @property
+    def blur(self) -> float:  # type: ignore[override]
+        """The ε."""
+        return self.eps
+
     def symbol(self, lam: Array) -> Array:
         """Return exp(−ε²λ/2)."""
         return np.exp(-0.5 * self.eps**2 * lam)

@@ -74,10 +74,25 @@ class Yukawa(Kernel):
             return np.asarray(-self.strength * power * np.exp(-mu * r))
 
     def blurred(self, r: Array, dimension: int, std: float, *, slope: bool = False) -> Array:
-        """Return K * G where the screening is 0, in closed form."""
-        if self.screening == 0:
+        r"""Return K * G, or its slope.
+
+        The heat semigroup gives :math:`\chi e^{\mu^2\sigma^2/2}\int_{\sigma^2/2}^\infty (4\pi t)^{-d/2} e^{-r^2/4t -
+        \mu^2 t}\,dt`, whose integrand is smooth in log t on the scale 1, however small σ is.
+        """
+        mu = self.screening
+        if mu == 0:
             return self._unscreened.blurred(r, dimension, std, slope=slope)
-        return super().blurred(r, dimension, std, slope=slope)
+        nodes, weights = np.polynomial.legendre.leggauss(16)
+        first, last = math.log(0.5 * std**2), math.log(0.5 * std**2 + 40 / mu**2)
+        edges = np.linspace(first, last, 2 + int(last - first))
+        t = np.exp(edges[:-1, None] + 0.5 * np.diff(edges)[:, None] * (nodes + 1)).ravel()
+        w = (0.5 * np.diff(edges)[:, None] * weights).ravel() * t
+        w *= self.strength * np.exp(mu**2 * (0.5 * std**2 - t)) / (4 * math.pi * t) ** (0.5 * dimension)
+        square = np.square(np.ravel(r))
+        parts = np.array_split(square, 1 + len(square) * len(t) // 4_000_000)
+        w, rate = (-w / (2 * t) if slope else w), -0.25 / t
+        out = np.concatenate([np.exp(np.multiply.outer(part, rate)) @ w for part in parts]).reshape(np.shape(r))
+        return np.asarray(out * r if slope else out)
 
     def truncated_symbol(self, lam: Array, radius: float, dimension: int) -> Array:
         r"""Return in the plane :math:`\chi(1 + kR J_1(kR)K_0(\mu R) - \mu R J_0(kR)K_1(\mu R))/(\lambda + \mu^2)`.

@@ -9,7 +9,8 @@ from scipy.special import j0
 import kspde
 from kspde.errors import InputError
 from kspde.kernels import Kernel
-from kspde.radial import RadialTable
+from kspde.particles.fields.short_range import ScreenedKernel
+from kspde.radial import RadialTable, profile, quadrature
 from kspde.runtime.random import Philox
 
 pytestmark = pytest.mark.one_rank
@@ -133,3 +134,29 @@ def test_what_is_refused():
         kspde.CompactBump(eps=1.0).symbol(np.ones(1))
     with pytest.raises(InputError, match="cannot relax"):
         kspde.Field(name="c", kernel=kspde.Identity(), tau=1.0)
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3])
+@pytest.mark.parametrize(("screening", "eps"), [(1.0, 0.3), (2.5, 0.05), (0.01, 0.3)])
+def test_a_blurred_yukawa_potential_and_its_rest_are_those_of_the_quadrature(dimension, screening, eps):
+    kernel = kspde.Yukawa(strength=-8.0, screening=screening) * kspde.GaussianMollifier(eps=eps)
+    rest = ScreenedKernel(kernel=kernel, scale=4 * eps, rest=True)
+    r = np.concatenate(([0.0], np.geomspace(1e-4, 20.0, 60)))
+    for each in (kernel, rest):
+        assert kernel.closed
+        for slope in (False, True):
+            exact = quadrature(each, dimension, r, tol=1e-11, slope=slope)
+            found = profile(each, dimension, r, tol=1e-11, slope=slope)
+            assert np.abs(found - exact).max() < 1e-8 * np.abs(exact).max()
+
+
+def test_tables_of_narrow_kernels_take_no_quadrature():
+    kernel = kspde.Yukawa(strength=8.0) * kspde.GaussianMollifier(eps=2e-5)
+    table = RadialTable(kernel, 2, 20.0, tol=1e-7)  # minutes by quadrature
+    root = np.sqrt(np.geomspace(1e-9, 19.0, 200))
+    cell = (root / table.step).astype(int)
+    found = np.sum(table.coefficients[cell] * (root - cell * table.step)[:, None] ** np.arange(6), axis=1)
+    far = root**2 > 2e-4
+    exact = kspde.Yukawa(strength=8.0).profile(root[far] ** 2, 2)  # ten widths away, up to (eps/r)^2 e^(-r^2/2eps^2)
+    assert np.abs(found[far] - exact).max() < 1e-6 * found.max()
+    assert abs(found[0] - kernel.profile(root[:1] ** 2, 2)[0]) < 1e-6 * found.max()

@@ -107,6 +107,28 @@ def test_the_minimal_distance_is_that_of_independent_points(carried_out: Run) ->
     assert abs(found.value - expected) < 4 * found.error
 
 
+def test_the_constants_are_multiples_and_the_term_of_a_particle_itself_counts(carried_out: Run) -> None:
+    study = reduced(
+        "theorem1",
+        lambda n, gamma, **_: n == 125 and gamma == 0.019,
+        options={"replicas": 8, "saves": 2},
+        t_end=0.06,
+        dt=0.03,
+    )
+    (found,) = carried_out(study).records
+    q = found["quantities"]
+    assert q["scaled_sup"].value == pytest.approx(np.sqrt(125 / np.log(125)) * q["sup"].value)
+    pde = study.points[0].experiment.density(comm=MPI.COMM_SELF)
+    axes = [np.linspace(-8, 8, 321)] * 2
+    square = np.sum(pde.on_grid(axes) ** 2) * 0.05**2
+    expected = 125 * q["minimal_distance"].value * np.sqrt(2 * square)  # of N independent points in the plane
+    assert q["minimal_ratio"].value == pytest.approx(expected * np.sqrt(124 / 125), rel=1e-4)
+    point = study.points[0]
+    task = Task(experiment=point.experiment, seed=point.seed, comm=MPI.COMM_SELF)
+    without = measured(replace(point.measure, self_interaction="out"), task)
+    assert without["mean_square"].value < 0.9 * q["mean_square"].value  # the same noise
+
+
 def test_lemma2_measures_the_variance_that_a_quadrature_gives(carried_out: Run) -> None:
     study = reduced("lemma2", lambda n, **_: n == 100, options={"replicas": 400}, t_end=0.01)
     outcome = carried_out(study)

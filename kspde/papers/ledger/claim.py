@@ -9,6 +9,8 @@ r"""The ledger: each quantitative claim beside its measured or computed value.
   computed over printed) with its interval: supported where the upper end is at most 1, contradicted where the lower
   end is greater than 1, else not resolved. For a printed number the ratio is its distance from the computed one over
   half a unit of its last digit.
+- An expected constant is supported where its interval lies within 5 % of it, contradicted where it does not meet
+  that range, else not resolved.
 - Not testable: no study measures it here, for the reason given; or the results at hand do not contain it.
 
 *Supported* never means proved: it refers to the parameters that were computed. What a source prints and what its proof
@@ -36,9 +38,19 @@ from kspde.papers import theory
 from kspde.papers.ledger import checks, point_checks
 from kspde.papers.ledger.point_checks import LOG_SLOPE, Check, PointValues
 from kspde.papers.studies.formulas import symbol_of, text_of
-from kspde.papers.studies.outcome import verdict
+from kspde.papers.studies.outcome import TOLERANCE, verdict
 
-__all__ = ["Claim", "Computed", "MeasuredRate", "MeasuredRatio", "NotTestable", "Row", "claims", "rows_of"]
+__all__ = [
+    "Claim",
+    "Computed",
+    "MeasuredConstant",
+    "MeasuredRate",
+    "MeasuredRatio",
+    "NotTestable",
+    "Row",
+    "claims",
+    "rows_of",
+]
 
 #: The summaries of studies by name, as ``kspde study`` writes them.
 Results = Mapping[str, Mapping[str, Any]]
@@ -162,6 +174,45 @@ class MeasuredRatio:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MeasuredConstant:
+    """Evidence: the constant that a study fits at a known order, beside the number that is expected.
+
+    Attributes:
+        study: the name of the study.
+        quantity: the quantity whose constant it is.
+        against: the parameter.
+        expected: the number.
+        at: the values of other swept parameters.
+    """
+
+    study: str
+    quantity: str
+    against: str
+    expected: float
+    at: Mapping[str, Any] = field(default_factory=dict)
+
+    def found(self, results: Results) -> Finding:
+        """Look the constant up."""
+        if self.study not in results:
+            return _without_results(self.study)
+        summary = results[self.study]
+        for rate in summary["rates"]:
+            same = (rate["quantity"], rate["against"]) == (self.quantity, self.against)
+            if same and _agree(rate["group"], self.at) and rate.get("constant"):
+                break
+        else:
+            return Finding(f"the results of {self.study} at hand do not contain it", command=summary["command"])
+        low, high = rate["constant"]["interval"]
+        least, most = ((1 + side * TOLERANCE) * self.expected for side in (-1, 1))
+        judged = "supported" if least <= low and high <= most else "not resolved"
+        if high < least or low > most:
+            judged = "contradicted"
+        where = f"{symbol_of(self.against)} = {text_of(min(rate['x']))} to {text_of(max(rate['x']))}"
+        stated = f"{rate['constant']['value']:.3f} for {where}"
+        return Finding(stated, f"[{low:.3f}, {high:.3f}]", summary["command"], judged)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Claim:
     """A quantitative claim.
 
@@ -270,6 +321,9 @@ def _evidence(entry: Mapping[str, Any], numbers: Mapping[str, float]) -> Evidenc
     if "points" in entry:
         points = entry["points"]
         return MeasuredRatio(study=points["study"], check=getattr(point_checks, points["check"]), at=at)
+
+    if "constant" in entry:
+        return MeasuredConstant(**entry["constant"], at=at)
 
     def order(given: float | str) -> float:
         return numbers[given] if isinstance(given, str) else given

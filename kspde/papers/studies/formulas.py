@@ -24,6 +24,7 @@ PARAMETERS: Mapping[str, tuple[str, str]] = {
     "gamma": ("γ", "exponent γ of ε"),
     "mu": ("μ", "screening μ"),
     "n": ("N", "number of particles N"),
+    "t_end": ("T", "final time T"),
     "tol": ("tolerance", "tolerance of a time step"),
 }
 

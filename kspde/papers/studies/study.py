@@ -9,15 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from kspde._version import __version__
+from kspde.errors import check_integer, check_number
 from kspde.papers.studies.experiment import Experiment
 from kspde.papers.studies.formulas import label_of
 from kspde.papers.studies.measures import Measure
 from kspde.papers.studies.promises import Promise
 
-__all__ = ["GROWING", "Finding", "Fit", "Point", "Study"]
+__all__ = ["GROWING", "Finding", "Fit", "Point", "Precision", "Study"]
 
 #: Parameters that tend to infinity: errors decay as they grow. All others tend to zero.
-GROWING = frozenset({"cells", "n"})
+GROWING = frozenset({"cells", "n", "t_end"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +99,25 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Precision:
+    """The relative standard error that the replicas of each point are chosen for, before the run.
+
+    Attributes:
+        quantity: the quantity, a mean over replicas.
+        relative: its standard error over its value, positive.
+        pilot: the number of replicas of the pilot run, at least 4, and the fewest of the run.
+    """
+
+    quantity: str
+    relative: float
+    pilot: int = 16
+
+    def __post_init__(self) -> None:
+        check_number("relative", self.relative, above=0)
+        check_integer("pilot", self.pilot, at_least=4)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Study:
     """A sweep.
 
@@ -112,6 +132,7 @@ class Study:
         fits: the rates to fit.
         command: the command that runs it.
         finding: the question that it answers; None for studies of rates alone.
+        precision: what chooses the replicas of each point; None where the measure states them.
     """
 
     name: str
@@ -124,6 +145,7 @@ class Study:
     fits: tuple[Fit, ...]
     command: str
     finding: Finding | None = None
+    precision: Precision | None = None
 
     def described(self) -> dict[str, Any]:
         """Return the parameters that decide the study's results, ready for JSON."""

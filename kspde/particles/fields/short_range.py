@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from kspde.particles.fields.base import Extent
 from kspde.particles.fields.pairs import add_neighbours, pair_tables
 from kspde.particles.reductions import everyones
 from kspde.particles.weights import own_and_factor
-from kspde.radial import profile
+from kspde.radial import profile, quadrature, radial_weights
 from kspde.typing import Array, Comm, Indices
 
 __all__ = ["MOST_PAIRS", "ScreenedKernel", "ShortRangeSum", "check_pairs", "longest_screen"]
@@ -50,6 +50,26 @@ class ScreenedKernel(Derived):
 
             return np.asarray(self.kernel.symbol(lam) * gammainc(_TERMS, x))
         return np.asarray(self.kernel.symbol(lam) * _screen(x))
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is the rest of a kernel with closed forms, less its smooth part, and not tiny beside it."""
+        sizes = [np.abs(radial_weights(kernel, 1)).sum() for kernel in (self, self.kernel)]
+        return self.rest and self.kernel.closed and bool(sizes[0] > 0.01 * sizes[1])
+
+    def profile(self, r: Array, dimension: int) -> Array:
+        """Return the part of K."""
+        return self._part(r, dimension, slope=False)
+
+    def slope(self, r: Array, dimension: int) -> Array:
+        """Return the part of K'."""
+        return self._part(r, dimension, slope=True)
+
+    def _part(self, r: Array, dimension: int, *, slope: bool) -> Array:
+        if not self.closed:
+            return self._by_quadrature(r, dimension, slope=slope)
+        smooth = quadrature(replace(self, rest=False), dimension, r, tol=1e-13, slope=slope)
+        return (self.kernel.slope if slope else self.kernel.profile)(r, dimension) - smooth
 
     def truncated_symbol(self, lam: Array, radius: float, dimension: int) -> Array:
         """Return that of the kernel times S."""

@@ -2,12 +2,14 @@ r"""Measures of particles: the coupling, propagation of chaos, the law of large 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from kspde.distances import compare
+from kspde.distances.target import Target
 from kspde.errors import InputError, check_choice, check_flag, check_integer, check_number, check_scheme_name
 from kspde.evidence import coupled_distance, entropy_bound
 from kspde.evidence.ensemble import Ensemble
@@ -36,6 +38,12 @@ class Coupling(Measure):
     :math:`E \sup_t |X_i - \bar X_i|^2` of one particle, for which no logarithm of N is to be expected, and :math:`E
     \min_{i \ne j} |X_i - X_j|` at the end.
 
+    The number of pairs of independent points closer than r is nearly Poisson, of mean :math:`\frac12 N(N-1) \omega_d
+    r^d \int u^2` with the ball's volume :math:`\omega_d`. So :math:`E \min_{i \ne j} |X_i - X_j| \approx \Gamma(1 +
+    1/d)\,\bigl(\tfrac12 N(N-1)\omega_d \int u^2\bigr)^{-1/d}`, in the plane :math:`1/(N\sqrt{2\int u^2})`:
+    ``minimal_ratio`` is the measured mean over this one, of one species. A particle's distance from its mean-field
+    particle is nearly Gaussian, so that S is expected to behave like :math:`\sqrt{\log N / N}`.
+
     Attributes:
         replicas: the number of independent systems, at least 2.
         alpha: the exponent α of the distance cN^-α, positive.
@@ -43,6 +51,7 @@ class Coupling(Measure):
         saves: the number of intervals between the snapshots that the mean field is interpolated from.
         mean_field: the density that moves X̄: that of the particles' own problem ("mollified"), or that without
             mollifier ("local"), as for Chen, Daus and Jüngel's limiting particles (5) and their Theorem 3.
+        self_interaction: whether the term j = i is "in" the fields' sums, as printed in (1.3), or "out".
     """
 
     name: ClassVar = "coupling"
@@ -61,6 +70,14 @@ class Coupling(Measure):
             "Mean square of the largest distance in time of one particle from its mean-field particle",
         ),
         "minimal_distance": Meaning("E min_{i≠j} |X_i − X_j|", "Least distance between two particles at the end"),
+        "scaled_sup": Meaning(
+            "(N/log N)^{1/2} E max_i sup_t |X_i − X̄_i|",
+            "Largest distance of a particle from its mean-field particle, over the rate of a maximum of Gaussians",
+        ),
+        "minimal_ratio": Meaning(
+            "E min_{i≠j} |X_i − X_j|, over that of independent points",
+            "Least distance between two particles at the end, over that of independent points of the same density",
+        ),
         "markov": Meaning(
             "N^{2α} E max_i sup_t |X_i − X̄_i|^2",
             "Markov's bound on the probability that a particle leaves its mean-field particle by more than N^{−α}",
@@ -72,9 +89,11 @@ class Coupling(Measure):
     level: float = 1.0
     saves: int = 25
     mean_field: Literal["mollified", "local"] = "mollified"
+    self_interaction: Literal["in", "out"] = "in"
 
     def __post_init__(self) -> None:
         check_choice("mean_field", self.mean_field, ("mollified", "local"))
+        check_choice("self_interaction", self.self_interaction, ("in", "out"))
         check_integer("replicas", self.replicas, at_least=2)
         check_number("alpha", self.alpha, above=0)
         check_number("level", self.level, above=0)
@@ -82,7 +101,7 @@ class Coupling(Measure):
 
     def at(self, task: Task) -> dict[str, Quantity]:
         """Return the quantities."""
-        more: dict[str, Any] = {}
+        more: dict[str, Any] = {"include_self": self.self_interaction == "in"}
         if self.mean_field == "local":
             more["source"] = task.density(task.experiment.problem.local, saves=self.saves)
         ensemble = ensemble_of(task, self.replicas, self.saves, **more)
@@ -102,13 +121,18 @@ class Coupling(Measure):
         ensemble.run(look)
         squares = np.array(list(largest.values()))
         sup = np.sqrt(squares.max(axis=2)).sum(axis=0)
-        return {
+        out = {
             "sup": mean(sup),
+            "scaled_sup": mean(np.sqrt(n / np.log(n)) * sup),
             "mean_square": mean(squares.mean(axis=(0, 2))),
             "minimal_distance": mean(nearest),
             "probability": fraction(sup > self.level * n**-self.alpha),
             "markov": mean((n**self.alpha * sup) ** 2),
         }
+        if len(largest) == 1:
+            (species,) = largest
+            out["minimal_ratio"] = mean(nearest / _minimal_distance(Target.of(ensemble.pde, species), n))
+        return out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -344,6 +368,15 @@ def _nearest(x: Array) -> float:
     from scipy.spatial import cKDTree
 
     return float(cKDTree(x).query(x, k=2)[0][:, 1].min())
+
+
+def _minimal_distance(u: Target, n: int) -> float:
+    """Return the mean of the least distance between two of n independent points of a density."""
+    grid, d = u.mass_grid(), u.d
+    square = float(np.sum(np.square(u.on_grid(grid.axes) / u.mass)) * grid.cell_volume)
+    ball = math.pi ** (d / 2) / math.gamma(d / 2 + 1)
+    pairs = 0.5 * n * (n - 1) * ball * square
+    return float(math.gamma(1 + 1 / d) * pairs ** (-1 / d))
 
 
 def particles_of(task: Task) -> dict[str, Any]:

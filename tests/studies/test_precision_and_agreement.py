@@ -1,0 +1,89 @@
+"""Replicas chosen by a pilot run, other seeds, and whether two results agree."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from reduced_studies import reduced
+
+from kspde.cli.study import read_study
+from kspde.papers.studies import Precision, Study, agreement_of, planned
+from kspde.papers.studies.quantities import mean
+
+SHIPPED = Path(__file__).parents[2] / "kspde" / "papers" / "studies" / "results"
+
+
+def cut_down() -> Study:
+    return reduced("lemma2", lambda n, **_: n in (50, 100), options={"replicas": 8}, t_end=0.01, dt=0.01)
+
+
+def test_replicas_are_those_that_the_stated_error_takes(shared_tmp_path: Path, comm: Any) -> None:
+    from dataclasses import replace
+
+    from kspde.papers.studies import open_directory, outcome_of, run_points
+
+    relative = 0.05
+    study = replace(cut_down(), precision=Precision(quantity="moment_1", relative=relative, pilot=16))
+    plan = planned(study, shared_tmp_path, comm)
+    assert [point.parameters["measure"]["replicas"] for point in plan.study.points] == list(plan.replicas)
+    assert len({point.seed for point in plan.study.points} | {point.seed for point in study.points}) == 4
+    assert planned(study, shared_tmp_path, comm).replicas == plan.replicas  # the pilot run is found again
+    assert min(plan.replicas) > 16
+    directory = shared_tmp_path / "run"
+    open_directory(plan.study, directory, comm)
+    run_points(plan.study, directory, comm)
+    for record, replicas in zip(outcome_of(plan.study, directory).records, plan.replicas, strict=True):
+        found = record["quantities"]["moment_1"]
+        assert len(found.samples) == replicas
+        assert relative / 2 < found.error / found.value < 2 * relative  # the pilot's s has an error of 18 %
+
+
+@pytest.mark.one_rank
+def test_other_seeds_are_other_points_of_the_same_study() -> None:
+    own, other = (read_study("lemma2", small=True, seed=seed) for seed in (0, 7))
+    assert not {point.seed for point in own.points} & {point.seed for point in other.points}
+    assert other.command == "kspde study lemma2 --small --seed 7 --out DIR"
+    assert [point.swept for point in own.points] == [point.swept for point in other.points]
+
+
+def result(rng: np.random.Generator, shift: float = 0.0) -> dict[str, Any]:
+    points = []
+    for n in (10, 20, 40):
+        found = mean(1.0 / n + shift / n + 0.3 / n * rng.standard_normal(16))
+        entry = {"value": found.value, "error": found.error, "replicas": 16}
+        exact = {"value": 2.0 * n, "error": 0.0, "replicas": 0}
+        points.append({"swept": {"n": n}, "seed": int(rng.integers(1 << 30)), "quantities": {"y": entry, "z": exact}})
+    return {"study": "x", "points": points}
+
+
+@pytest.mark.one_rank
+def test_results_of_one_law_agree_and_others_do_not() -> None:
+    rng = np.random.default_rng(3)
+    agreed = sum(agreement_of(result(rng), result(rng)).agrees for _ in range(400))
+    assert 0.93 * 400 < agreed < 0.985 * 400
+    shifted = agreement_of(result(rng), result(rng, shift=0.6))
+    assert not shifted.agrees
+    assert shifted.compared == 3
+    assert shifted.z > 3
+    one = result(rng)
+    other = result(rng)
+    other["points"][0]["quantities"]["z"]["value"] += 1e-3
+    assert not agreement_of(one, other).agrees
+    with pytest.raises(ValueError, match="other seeds"):
+        agreement_of(one, copy.deepcopy(one))
+
+
+@pytest.mark.one_rank
+def test_every_shipped_result_keeps_its_seeds_and_its_time() -> None:
+    seconds = 0.0
+    for path in SHIPPED.glob("*.json"):
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        assert summary["provenance"]["versions"]["kspde"]
+        assert len({point["seed"] for point in summary["points"]}) == len(summary["points"]), path.stem
+        seconds += sum(point["seconds"] for point in summary["points"])
+    assert seconds < 6 * 3600  # one machine, all by "kspde study all"
