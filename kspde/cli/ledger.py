@@ -27,7 +27,8 @@ _TITLE = "Ledger: what the papers promise and what is measured"
 _RULE = (
     "A rate is supported where the 95 % interval of the fitted order reaches the promise (less 5 % of it), "
     "contradicted where it does not, not resolved where it may. An inequality or a printed number is judged by a "
-    "ratio that must be at most 1, an expected constant by whether its interval lies within 5 % of it. Supported is said of the parameters that were computed; it never means proved."
+    "ratio that must be at most 1, an expected constant by whether its interval lies within 5 % of it. "
+    "Supported is said of the parameters that were computed; it never means proved."
 )
 _COLUMNS = tuple(field.name for field in fields(Row))
 

@@ -18,6 +18,7 @@ from kspde.papers.ledger import (
     Check,
     Claim,
     Computed,
+    MeasuredConstant,
     MeasuredRate,
     MeasuredRatio,
     NotTestable,
@@ -85,7 +86,7 @@ def test_no_measurement_is_counted_as_two_rows() -> None:
         evidence = claim.evidence
         if isinstance(evidence, NotTestable):
             continue
-        if isinstance(evidence, MeasuredRate):
+        if isinstance(evidence, (MeasuredConstant, MeasuredRate)):
             key: Any = (evidence.study, evidence.quantity, evidence.against, tuple(sorted(evidence.at.items())))
         else:
             key = evidence.check
@@ -167,7 +168,7 @@ def test_the_shipped_results_are_those_of_the_ready_studies() -> None:
         assert found["fixed"] == dict(study.points[0].parameters)
         assert found["provenance"]["date"]
     for claim, r in zip(claims(), rows_of(claims(), results), strict=True):
-        if isinstance(claim.evidence, (MeasuredRate, MeasuredRatio)):
+        if isinstance(claim.evidence, (MeasuredConstant, MeasuredRate, MeasuredRatio)):
             assert r.verdict != "not testable", claim
             assert r.command.startswith("kspde study ")
         assert (r.verdict == "not testable") == isinstance(claim.evidence, NotTestable)
@@ -281,3 +282,23 @@ def test_norms_stay_below_the_bounds_of_the_paper() -> None:
 def test_the_page_among_the_demos_is_what_the_command_writes() -> None:
     page = Path(__file__).parents[2] / "demos" / "ledger.md"
     assert page.read_text(encoding="utf-8") == ledger_text(read_results([]), page)
+
+
+@pytest.mark.parametrize(
+    ("interval", "judged"),
+    [
+        ((0.97, 1.04), "supported"),
+        ((0.9, 1.04), "not resolved"),
+        ((0.8, 0.9), "contradicted"),
+        ((1.06, 1.2), "contradicted"),
+    ],
+)
+def test_a_constant_is_judged_by_whether_its_interval_lies_near_the_expected_one(
+    interval: tuple[float, float], judged: str
+) -> None:
+    results = summary(1.0, [0.9, 1.1])
+    results["s"]["rates"][0]["constant"] = {"value": sum(interval) / 2, "interval": list(interval)}
+    evidence = MeasuredConstant(study="s", quantity="q", against="n", expected=1.0)
+    assert evidence.found(results).verdict == judged
+    del results["s"]["rates"][0]["constant"]
+    assert evidence.found(results).verdict == "not testable"

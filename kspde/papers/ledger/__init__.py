@@ -4,6 +4,7 @@ from kspde.papers.ledger.checks import Check
 from kspde.papers.ledger.claim import (
     Claim,
     Computed,
+    MeasuredConstant,
     MeasuredRate,
     MeasuredRatio,
     NotTestable,
@@ -12,4 +13,15 @@ from kspde.papers.ledger.claim import (
     rows_of,
 )
 
-__all__ = ["Check", "Claim", "Computed", "MeasuredRate", "MeasuredRatio", "NotTestable", "Row", "claims", "rows_of"]
+__all__ = [
+    "Check",
+    "Claim",
+    "Computed",
+    "MeasuredConstant",
+    "MeasuredRate",
+    "MeasuredRatio",
+    "NotTestable",
+    "Row",
+    "claims",
+    "rows_of",
+]

@@ -75,7 +75,7 @@ class Coupling(Measure):
             "Largest distance of a particle from its mean-field particle, over the rate of a maximum of Gaussians",
         ),
         "minimal_ratio": Meaning(
-            "E min_{i≠j} |X_i − X_j|, over that of independent points",
+            "E min_{i≠j} |X_i − X_j| / E min, independent",
             "Least distance between two particles at the end, over that of independent points of the same density",
         ),
         "markov": Meaning(
