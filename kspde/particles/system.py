@@ -173,7 +173,7 @@ class System:
             found = [self.sensitivity(name)[0] for name in self.positions]
         strength = float(reduced(self.comm, np.array([max(found)]), "MAX")[0])
         if 0.0 < strength < math.inf:
-            self._close.begin(h * strength, self.positions, self.evaluator.weights)
+            self._close.begin(h * strength, self.positions, self.evaluator.weights, self.evaluator.sorted_cells())
             self.evaluator.close = self._close
 
     @cached_property
@@ -229,7 +229,7 @@ class System:
             update(positions, extent)
             self.evaluator.update_moments(positions)
             if self.evaluator.close is not None:
-                self.evaluator.close.update(positions, self.evaluator.weights)
+                self.evaluator.close.update(positions, self.evaluator.weights, self.evaluator.sorted_cells())
         except InputError as error:
             raise ConvergenceError(str(error)) from None
 

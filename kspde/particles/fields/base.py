@@ -22,6 +22,7 @@ import numpy as np
 from kspde.errors import ConvergenceError, InputError, place_of
 from kspde.models import Field, FieldValues, Moment
 from kspde.models.coefficients import moment_integrand
+from kspde.particles.fields.cells import Cells
 from kspde.particles.fields.close_pairs import ClosePairs
 from kspde.particles.reductions import reduced
 from kspde.radial import WAVENUMBERS, check_bounded, check_not_local, is_bounded, is_zero, moment, radial_weights
@@ -186,6 +187,10 @@ class FieldEvaluator(ABC):
     def update_stage(self, positions: Mapping[str, Array], extent: Extent) -> None:
         """Take positions within a step, which later updates do not depend on. Collective."""
         self.update(positions, extent)
+
+    def sorted_cells(self) -> Mapping[str, Cells]:
+        """Return by species the particles of all ranks at the last update, sorted, where they are. Rank-local."""
+        return {}
 
     def update_moments(self, positions: Mapping[str, Array]) -> None:
         """Compute the moments at time ``t``: Σ_j w_j φ(X_j) over particles of all ranks at these positions. Collective.

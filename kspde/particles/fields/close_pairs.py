@@ -45,11 +45,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from kspde.models import Field
+from kspde.particles.fields.cells import Cells
 from kspde.particles.fields.pairs import OctaveTables, by_octave, octave_tables
 from kspde.particles.reductions import everyones, reduced
 from kspde.particles.weights import own_and_factor, weight_of
@@ -85,34 +87,47 @@ class ClosePairs:
         self._reaches: dict[tuple[str, int], float] = {}
         self._scale = 0.0
 
-    def begin(self, scale: float, positions: Mapping[str, Array], weights: Mapping[str, float | Array]) -> None:
-        """Take hA of a step, the positions of all species, each (n_local, d), and their weights. Collective."""
+    def begin(
+        self,
+        scale: float,
+        positions: Mapping[str, Array],
+        weights: Mapping[str, float | Array],
+        cells: Mapping[str, Cells] = MappingProxyType({}),
+    ) -> None:
+        """Take hA of a step, the positions of all species, each (n_local, d), and their weights. Collective.
+
+        ``cells`` are the particles of all ranks at these positions, as an evaluator that sorts them has them.
+        """
         self._scale = scale
         largest = max(float(np.max(np.abs(w), initial=0.0)) for w in weights.values())
         self._heaviest = float(reduced(self._comm, np.array([largest]), "MAX")[0])
-        self.update(positions, weights)
+        self.update(positions, weights, cells)
 
-    def update(self, positions: Mapping[str, Array], weights: Mapping[str, float | Array]) -> None:
+    def update(
+        self, positions: Mapping[str, Array], weights: Mapping[str, float | Array], cells: Mapping[str, Cells]
+    ) -> None:
         """Take other positions within the step. Collective."""
         self._weights = dict(weights)
         self._sources: dict[str, tuple[Any, ...]] = {}
         for f in self._fields.values():
             reach = self._reach(f)
             if reach > 0:
-                x = everyones(positions[f.source], self._comm)
+                near = cells.get(f.source)
+                x = everyones(positions[f.source], self._comm) if near is None else near.x
                 own, factor = own_and_factor(weights[f.source], lambda w: everyones(w, self._comm))
-                order, starts, side, per_width = _cells(x, reach)
+                rows, starts, side, per_width = _cells(x, reach)
+                order = rows if near is None else near.order[rows]
                 ordered = factor if own is None else own[order]
-                self._sources[f.name] = np.take(x, order, axis=0), order, ordered, starts, side, per_width, reach**2
+                self._sources[f.name] = np.take(x, rows, axis=0), order, ordered, starts, side, per_width, reach
 
     def add(self, field: str, species: str, x: Array, gradient: Array) -> None:
         """Turn the gradient of a field at particles of a species into the tamed one. Rank-local."""
         if field in self._sources:
-            sources, order, weights, starts, side, per_width, reach2 = self._sources[field]
+            sources, order, weights, starts, side, per_width, reach = self._sources[field]
             visits = order if len(order) == len(x) else np.arange(len(x))  # neighbours one after the other
             _, (_, slopes, least) = self._tables[field]
             _add(
-                gradient, visits, x, self._weights[species], sources, weights, starts, side, per_width, reach2, slopes,
+                gradient, visits, x, self._weights[species], sources, weights, starts, side, per_width, reach, slopes,
                 least, self._scale, (0,) * self._dimension,
             )  # fmt: skip
 
@@ -176,6 +191,12 @@ def _cell(x: float, per_width: float, side: int) -> int:
     return min(int(f - side * np.floor(f / side)), side - 1)
 
 
+@inlined
+def _reached(x: float, reach: float, per_width: float) -> Any:
+    """Return the first of the cells, on the line before it is wound, within reach, and the one after the last."""
+    return int(np.floor((x - reach) * per_width)), int(np.floor((x + reach) * per_width)) + 1
+
+
 @compiled
 def _order(x: Array, per_width: float, side: int) -> Any:
     """Return the order of positions by cell, the first place of each, and the sum of the squares of their numbers."""
@@ -210,28 +231,28 @@ def _add(
     starts: Indices,
     side: int,
     per_width: float,
-    reach2: float,
+    reach: float,
     slopes: Array,
     least: float,
     scale: float,
     directions: tuple[int, ...],
 ) -> None:
     """Subtract (1 − κ/q)³ w_j K'(r)/r (x_i − X_j) over the sources X_j with q > κ from the gradient at x_i."""
-    d = len(directions)
+    d, reach2 = len(directions), reach**2
     for k in prange(len(x)):
         i = visits[k]
-        a0 = _cell(x[i, 0], per_width, side)
-        a1 = _cell(x[i, 1], per_width, side) if d > 1 else 0
-        a2 = _cell(x[i, 2], per_width, side) if d > 2 else 0
+        a0, e0 = _reached(x[i, 0], reach, per_width)
+        a1, e1 = _reached(x[i, 1], reach, per_width) if d > 1 else (0, 1)
+        a2, e2 = _reached(x[i, 2], reach, per_width) if d > 2 else (0, 1)
         g0, g1, g2 = 0.0, 0.0, 0.0
-        for b0 in range(a0 - 1, a0 + 2):
-            for b1 in range(a1 - 1, a1 + 2) if d > 1 else range(1):
-                for b2 in range(a2 - 1, a2 + 2) if d > 2 else range(1):
-                    cell = (b0 + side) % side
+        for b0 in range(a0, e0):
+            for b1 in range(a1, e1):
+                for b2 in range(a2, e2):
+                    cell = b0 % side
                     if d > 1:
-                        cell = cell * side + (b1 + side) % side
+                        cell = cell * side + b1 % side
                     if d > 2:
-                        cell = cell * side + (b2 + side) % side
+                        cell = cell * side + b2 % side
                     for j in range(starts[cell], starts[cell + 1]):
                         z0 = x[i, 0] - sources[j, 0]
                         z1 = x[i, 1] - sources[j, 1] if d > 1 else 0.0
@@ -248,6 +269,8 @@ def _add(
                                 g0 += slope * z0
                                 g1 += slope * z1
                                 g2 += slope * z2
+        if g0 == 0.0 and g1 == 0.0 and g2 == 0.0:
+            continue
         gradient[i, 0] -= g0
         if d > 1:
             gradient[i, 1] -= g1

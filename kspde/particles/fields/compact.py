@@ -253,6 +253,10 @@ class CompactFields(FieldEvaluator):
         else:
             check_pairs(near.pairs, near.reach, self.comm, _BEYOND)
 
+    def sorted_cells(self) -> Mapping[str, Cells]:
+        """Return those of the other fields."""
+        return {} if self._rest is None else self._rest.sorted_cells()
+
     @property
     def in_parts(self) -> bool:
         """Whether that is so for all fields."""

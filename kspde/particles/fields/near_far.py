@@ -160,6 +160,10 @@ class NearFar(FieldEvaluator):
             factors = {f.name: self._factors[f.name] for f in self.active if f.source == source}
             self._coefficients.update(self._convolve(nodes, factors))
 
+    def sorted_cells(self) -> Mapping[str, Cells]:
+        """Return the particles of all sources, unless they are few."""
+        return {} if self._direct or not self.active else self._cells
+
     def reach(self, level: int) -> float:
         """Return ρ at a level of tiles, 0 for the grid of the whole cloud."""
         return float(self._per_reach * self.spacing * 0.5**level)

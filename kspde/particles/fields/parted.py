@@ -9,6 +9,7 @@ import numpy as np
 
 from kspde.models import Field
 from kspde.particles.fields.base import Extent, FieldEvaluator
+from kspde.particles.fields.cells import Cells
 from kspde.particles.fields.direct import DirectSum
 from kspde.particles.fields.near_far import NearFar
 from kspde.particles.fields.particle_mesh import ParticleMesh
@@ -58,6 +59,10 @@ class PartedFields(FieldEvaluator):
         """Return whether sums over all pairs, with tables up to the cloud's size, replace a grid in free space."""
         wide = float(extent.size.max()) > _WIDE * mesh.spacing or not mesh.in_free_space(extent.size)
         return not wide and n <= _FEW and n**2 < float(np.prod(mesh.points_for(extent.size)))
+
+    def sorted_cells(self) -> Mapping[str, Cells]:
+        """Return those of an evaluator that sorts them."""
+        return {name: cells for part in self._parts.values() for name, cells in part.sorted_cells().items()}
 
     @property
     def in_parts(self) -> bool:
