@@ -215,7 +215,8 @@ class Box(Domain):
 class Disk(Domain):
     """The disk of radius R around the origin, meshed by gmsh with cells that grow from the centre to the rim.
 
-    The boundary is a polygon (degree 1): its area, and with it the mass of a constant, is too small by O(h²).
+    The boundary is a polygon. At degree 1 its corners are on the circle, so that its area, and with it the mass of a
+    constant, is too small by O(h²); at higher degrees they lie a little outside, and the area is the disk's.
 
     Attributes:
         radius: the radius R > 0.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -97,6 +98,8 @@ def mesh_arrays(domain: Domain, dimension: int) -> MeshArrays:
     for _ in range(domain.refine if mesh.kind in ("line", "triangle", "quad") else 0):
         points, cells, rim, new = _refined(mesh.kind, points, cells, rim, mesh.radius)
         parents.append(new)
+    if mesh.radius is not None and domain.degree > 1:
+        points[rim.ravel()] = _of_disk_area(points[rim], mesh.radius)
     return replace(mesh, points=points, cells=cells, rim=rim, parents=tuple(parents))
 
 
@@ -172,6 +175,12 @@ def _halves(points: Array, quads: Indices) -> Indices:
     shift = (cotangents[1] + cotangents[3] < -1e-12).astype(np.int64)
     a, b, c, d = (np.take_along_axis(quads, ((shift + k) % 4)[:, None], 1)[:, 0] for k in range(4))
     return np.concatenate([np.stack([a, b, c], axis=1), np.stack([a, c, d], axis=1)])
+
+
+def _of_disk_area(edges: Array, radius: float) -> Array:
+    """Return the ends of a polygon's edges, shape (2m, 2), moved outwards until its area is the disk's."""
+    area = 0.5 * float(cross(edges[:, 0], edges[:, 1]).sum())
+    return edges.reshape(-1, 2) * math.sqrt(math.pi * radius**2 / area)
 
 
 def _disk(disk: Disk) -> tuple[str, Array, Indices]:

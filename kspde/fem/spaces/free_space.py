@@ -12,8 +12,9 @@ and powers of −Δ as sums of Helmholtz solves need a far field each; the modes
 
 The modes end where those of the field do: they are made more, by half at a time, until the outermost contribute
 ``NEGLIGIBLE`` to the gradient. On meshes of low degree, whose weights integrate short waves with an error, the shares
-of the outermost modes fall no more from some number on, which is then the number taken. A warning says so where they
-are above ``UNRESOLVED``.
+of the outermost modes fall no more from some number on, which is then the number taken: not before a third of what the
+nodes resolve where the charge is, as a density has all long waves. A warning says so where they are above
+``UNRESOLVED``.
 
 The gradient of :math:`|x|^{-s}` is not integrable at 0 for s ≥ d − 1. That of the field of a smooth density exists all
 the same, as a principal value, whose symbol is :math:`ik` times the kernel's.
@@ -44,9 +45,11 @@ __all__ = ["FreeSpaceOperator", "NodalWaves", "TensorWaves", "Waves"]
 NEGLIGIBLE, UNRESOLVED = 1e-11, 1e-2
 #: The modes that are the outermost.
 _OUTER = 0.85
-#: The first modes, as a share of what nodes of the mean spacing resolve; how many more are made; and the most, for each
-#: node.
-_FIRST, _MORE, _MOST = 0.25, 1.5, 8.0
+#: The first modes, as a share of what the nodes resolve where the charge is, and those from which on shares that do not
+#: fall are errors.
+_FIRST, _SURE = 0.25, 0.3
+#: How many more are made; the most, for each node, and the most that are cheap.
+_MORE, _MOST, _CHEAP = 1.5, 8.0, 256**2
 #: What is left of a share that falls, from one number of modes to the next.
 _FALLS = 0.7
 
@@ -146,27 +149,30 @@ class NodalWaves(Waves):
         points: this rank's nodes.
         mass: their weights.
         threads: threads for transforms.
+        fine: whether the elements deserve transforms to 1e-13; those to 1e-9 take half the time.
 
     Raises:
         MissingBackendError: finufft is not installed.
     """
 
-    def __init__(self, points: Array, mass: Array, threads: int) -> None:
+    def __init__(self, points: Array, mass: Array, threads: int, *, fine: bool) -> None:
         try:
             import finufft
         except ImportError:
             raise MissingBackendError(
                 "a potential that reaches beyond the mesh needs the library finufft, which is not installed: "
-                'pip install "kspde[finufft]", or use a Box'
+                'pip install "kspde[mesh]", or use a Box'
             ) from None
-        self._plan, self._points, self._mass, self._threads = finufft.Plan, points, mass, threads
+        self._plan, self._points, self._mass = finufft.Plan, points, mass
+        accuracy = {"eps": 1e-13} if fine else {"eps": 1e-9, "upsampfac": 1.25}
+        self._options: dict[str, Any] = {"nthreads": threads, **accuracy}
 
     def set_modes(self, wavenumbers: Sequence[Array]) -> None:
         """Plan the transforms."""
         d, shape = len(wavenumbers), tuple(len(k) for k in wavenumbers)
         self._k = np.meshgrid(*(1j * k for k in wavenumbers), indexing="ij", sparse=True)
         phases = [np.array(x * (k[1] - k[0])) for x, k in zip(self._points.T, wavenumbers, strict=True)]
-        self._plans = [self._plan(t, shape, isign=s, eps=1e-13, nthreads=self._threads) for t, s in ((1, -1), (2, 1))]
+        self._plans = [self._plan(t, shape, isign=s, **self._options) for t, s in ((1, -1), (2, 1))]
         for plan in self._plans:
             plan.setpts(*phases[:d])
 
@@ -214,12 +220,11 @@ class FreeSpaceOperator(InstantOperator):
         self._radius = float(np.linalg.norm(sides)) + reach
         self._periods = sides + self._radius + reach
         d = space.dimension
-        self._nyquist = math.pi / (float(np.prod(sides)) / space.nodes) ** (1 / d)
+        nyquist = math.pi / (float(np.prod(sides)) / space.nodes) ** (1 / d)
         fine = np.quantile(space.mass, 0.02) ** (1 / d)
-        most = (_MOST * space.nodes / float(np.prod(self._periods))) ** (1 / d) * math.pi
-        self._highest = max(min(math.pi / -float(space.maximum(np.array([-fine]))[0]), most), self._nyquist)
-        self.unresolved, self._least, self._said = 0.0, 0.0, False
-        self._build(_FIRST * self._nyquist)
+        most = (max(_MOST * space.nodes, _CHEAP) / float(np.prod(self._periods))) ** (1 / d) * math.pi
+        self._highest = max(min(math.pi / -float(space.maximum(np.array([-fine]))[0]), most), nyquist)
+        self.unresolved, self._least, self._said, self._band = 0.0, 0.0, False, 0.0
 
     def _build(self, band: float) -> None:
         """Take all modes up to a wavenumber."""
@@ -242,12 +247,17 @@ class FreeSpaceOperator(InstantOperator):
 
     def prepare(self, nodal: Array, state: Array | None) -> Charges:
         """Return the charges' modes, after more have been taken where they were too few. Collective."""
+        space, sizes = self._space, np.abs(nodal)
+        total, size, count = space.total(np.array([np.vdot(space.mass, part) for part in (nodal, sizes)] + [sizes.sum()]))
+        resolved = math.pi * float(count / size) ** (1 / space.dimension) if size > 0 else self._highest
+        if self._band == 0.0:
+            self._build(min(_FIRST * resolved, self._highest))
         found, share = self._modes(nodal)
         while share > max(NEGLIGIBLE, 2 * self._least) and self._band < self._highest:
             before = self._band
             self._build(min(_MORE * before, self._highest))
             more, now = self._modes(nodal)
-            if now > _FALLS * share:
+            if now > _FALLS * share and before > _SURE * resolved:
                 self._least = share
                 self._build(before)
                 break
@@ -260,8 +270,6 @@ class FreeSpaceOperator(InstantOperator):
                 f"{100 * share:.2g} % of its gradient; refine the mesh",
                 self._space.comm,
             )
-        charges = self._space.mass * nodal
-        total, size = self._space.total(np.array([charges.sum(), np.abs(charges).sum()]))
         return Charges(found, float(total), float(size))
 
     def _modes(self, nodal: Array) -> tuple[Modes, float]:
