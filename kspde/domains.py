@@ -33,6 +33,7 @@ class Domain(ABC):
     Attributes:
         space: the module and the class of its space in ``kspde.fem.spaces``.
         structured: whether cells and nodes form a tensor grid.
+        width: the argument that says how wide it is, in words.
         boundary: the fields' condition on the boundary.
         degree: the degree of the elements.
         refine: how many times every cell is split.
@@ -41,6 +42,7 @@ class Domain(ABC):
 
     space: ClassVar[tuple[str, str]] = ("mesh", "MeshSpace")
     structured: ClassVar[bool] = False
+    width: ClassVar[str] = "the mesh"
 
     boundary: BoxBoundary
     degree: int
@@ -141,6 +143,7 @@ class Box(Domain):
 
     space = ("box", "BoxSpace")
     structured = True
+    width = "half_width"
 
     half_width: float
     cells: int
@@ -235,6 +238,8 @@ class Disk(Domain):
     Raises:
         InputError: a value out of range.
     """
+
+    width = "radius"
 
     radius: float
     size: float

@@ -405,3 +405,8 @@ def test_a_function_too_narrow_for_the_envelope_is_refused():
     density = kspde.CallableDensity(narrow, half_width=16.0, dimension=1, resolution=32)
     with pytest.raises(kspde.InputError, match="give a larger resolution than 32"):
         density.sample(Philox(1), IDS)
+
+
+def test_a_tail_above_the_maximum_makes_no_sense():
+    with pytest.raises(kspde.InputError, match="tail = 2 is not valid: give at most 1"):
+        kspde.CallableDensity(lambda x: np.ones(len(x)), half_width=6.0, tail=2)

@@ -380,7 +380,8 @@ def initial_densities(
             if outside > most:
                 raise InputError(
                     f"a share {outside:.3g} of the initial mass of {name} lies outside [-{half_width:g}, "
-                    f"{half_width:g}]^{space.dimension}: enlarge half_width, or the disk, until less than {most:g} does"
+                    f"{half_width:g}]^{space.dimension}: enlarge {space.domain.width} until less than {most:g} "
+                    "does"
                 )
     masses, sizes = space.integral(*nodal), space.integral(*np.abs(nodal))
     errors: dict[str, float] = {}

@@ -95,13 +95,14 @@ class CallableDensity(InitialDensity):
         peak = float(values.max())
         if peak <= 0:
             raise InputError(f"function has no mass in [-{half_width:g}, {half_width:g}]^{dimension}: check half_width")
-        check_number("tail", tail, above=0)
+        if check_number("tail", tail, above=0) > 1:
+            raise InputError(f"tail = {tail:g} is not valid: give at most 1, since it is in units of the maximum")
         edge = max(float(np.take(values, end, axis=a).max()) for a in range(dimension) for end in (0, -1))
         if edge > tail * peak:
             raise InputError(
                 f"function is {edge:.3g} on the edge of [-{half_width:g}, {half_width:g}]^{dimension}, its maximum is "
-                f"{peak:.3g}: give a half_width outside which it vanishes, or tail = {1.01 * edge / peak:.3g} to cut "
-                "it off"
+                f"{peak:.3g}: give a half_width outside which it vanishes, or tail = "
+                f"{min(1.01 * edge / peak, 1.0):.3g} to cut it off"
             )
         self._cut = edge > _VANISHES * peak
         integral = self._sum(values) * self._spacing**dimension

@@ -260,6 +260,13 @@ def test_advice_on_other_domains(rectangle) -> None:
         assert factor == []
 
 
+@pytest.mark.one_rank
+def test_what_lies_outside_names_the_argument_of_the_domain() -> None:
+    disk = kspde.Disk(radius=3.0, size=1.0)
+    with pytest.raises(kspde.InputError, match="enlarge radius until"):
+        kspde.solve(Heat(), gaussian((2.5, 0.0)), disk, t_end=0.1)
+
+
 def test_with_a_drift_the_advice_is_a_lower_bound() -> None:
     _, said = solved(Carried(), gaussian(), kspde.Box(half_width=4.0, cells=16), t_end=0.5, tol=1e-5)
     assert "it would take a half_width of" in said[0]

@@ -10,6 +10,7 @@ from scipy.special import exp1
 
 import kspde
 from kspde.fem import backend
+from kspde.initial import InitialDensity
 
 backend.require()
 
@@ -106,3 +107,56 @@ def test_the_disk(mu, centre):
     value, gradient = error(Potential(kspde.Yukawa(screening=mu)), disk, centre, 0.7, mu)
     assert value < 5e-6
     assert gradient < 5e-4
+
+
+@pytest.mark.one_rank
+@pytest.mark.parametrize(
+    ("size", "rim_size", "centre", "bounds"),
+    [(0.2, None, (2.0, -1.0), (1e-8, 1e-8)), (0.1, 0.5, (0.0, 0.0), (3e-3, 6e-3)), (0.1, 0.5, (2, -1), (3e-3, 6e-3))],
+)
+def test_a_disk_of_triangles(size, rim_size, centre, bounds):
+    """On a lattice sums over nodes are as good as integrals; elsewhere their error is O(h²)."""
+    disk = kspde.Disk(radius=8.0, size=size, rim_size=rim_size)
+    found = error(Potential(kspde.LogPotential()), disk, centre, 0.7, 0.0)
+    assert found[0] < bounds[0], found
+    assert found[1] < bounds[1], found
+
+
+@pytest.mark.parametrize(("size", "rim_size", "bound"), [(0.2, None, 1e-9), (0.3, 1.0, 0.01)])
+def test_the_second_moment_on_triangles(size, rim_size, bound):
+    mass = 8 * np.pi
+    u0 = kspde.GaussianMixture(weights=(1.0,), means=((1.5, -1.0),), stds=(0.7,), mass=mass)
+    disk = kspde.Disk(radius=8.0, size=size, rim_size=rim_size)
+    pde = kspde.solve(kspde.KellerSegel(chi=1.0), u0, disk, t_end=0.02, tol=1e-5)
+    t, second = pde.diagnostics["t"], pde.diagnostics["second_moment"]
+    assert abs(second[-1] - second[0]) / t[-1] / (4 * mass) < bound
+    assert any("does not resolve" in line for line in pde.warnings) == (rim_size is not None)
+
+
+class Profile(InitialDensity):
+    """8/(1 + r²)², cut off at the rim of a disk."""
+
+    dimension = 2
+
+    def __init__(self, radius):
+        self.mass = 8 * np.pi * radius**2 / (1 + radius**2)
+
+    def __call__(self, x):
+        return 8 / (1 + np.sum(np.square(x), axis=1)) ** 2
+
+    def mass_outside(self, half_width):
+        return 0.0
+
+    def sample(self, random, ids):
+        raise NotImplementedError
+
+
+@pytest.mark.one_rank
+def test_the_stationary_profile_on_a_disk():
+    """What is missing outside the disk has no field inside; a mass that the polygon lacks would make it collapse."""
+    disk, u0 = kspde.Disk(radius=14.0, size=0.6, rim_size=2.5, cell="quadrilateral", degree=8), Profile(14.0)
+    pde = kspde.solve(kspde.KellerSegel(chi=1.0), u0, disk, t_end=1.0, tol=1e-7)
+    r, angles = np.meshgrid(13.5 * np.linspace(0, 1, 60) ** 2, np.arange(8.0))
+    points = np.stack([(r * np.cos(angles)).ravel(), (r * np.sin(angles)).ravel()], axis=1)
+    assert np.abs(pde.evaluate(points) - u0(points)).max() < 8e-6
+    assert pde.warnings[-1].endswith("decays too slowly for any domain; enlarge radius to see what that changes")

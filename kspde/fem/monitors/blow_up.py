@@ -111,8 +111,8 @@ class Monitor:
                 )
             if self._action == "stop":
                 raise BlowUpError(
-                    f"{words}. What follows would depend on the mesh: end before, use a finer mesh or a larger eps, or "
-                    'continue with on_blow_up = "warn"'
+                    f"{words}. What follows would depend on the mesh: end earlier, use a finer mesh or a larger eps, "
+                    'or continue with on_blow_up = "warn"'
                 )
             self._reported.add(name)
             warn(f"{words}. What follows depends on the mesh", self._space.comm)

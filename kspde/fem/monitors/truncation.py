@@ -23,6 +23,8 @@ __all__ = ["warn_of_decay", "warn_of_outside", "warn_of_truncation", "warn_of_wi
 _CROWDED = 1e-6
 #: Share for which the advice is given: nodes near the edge of the outer tenth stand for some of what is inside.
 _HELD = 0.2e-6
+#: Domains so many times as wide that do not hold even the initial density are not advised: its tail is like a power.
+_WIDEST = 4.0
 #: Error of a field by the decay condition, in units of its maximum, above which a run warns.
 _OFF = 1e-2
 #: The same where the field is that of the whole space.
@@ -75,7 +77,10 @@ def warn_of_truncation(
     sure &= not system.model.has_growth  # particles far away may be those that grow
     factor *= 1.005
     larger = domain.enlarged(factor)
-    words = f"{larger} would hold it" if sure else f"it would take {larger} at least"
+    if _enough(system, u0[species], start, 0.0, 0.0) > _WIDEST:
+        words = f"the initial density decays too slowly for any domain; enlarge {domain.width} to see what that changes"
+    else:
+        words = f"{larger} would hold it" if sure else f"it would take {larger} at least"
     warn(
         f"a share {share[worst]:.2g} of the mass is in the outer tenth of the domain at t = {t:g}, so truncation "
         f"shows: {words}",
@@ -240,7 +245,7 @@ def warn_of_decay(system: Semidiscretisation, domain: Domain, unknowns: Array, t
             if error > _FAR:
                 warn(
                     f"mass of {f.source} lies so near to the boundary that {f.name} is off by some {100 * error:.2g} % "
-                    "of its maximum there: give a larger half_width",
+                    f"of its maximum there: enlarge {domain.width}",
                     space.comm,
                 )
             continue

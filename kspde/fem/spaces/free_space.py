@@ -248,7 +248,8 @@ class FreeSpaceOperator(InstantOperator):
     def prepare(self, nodal: Array, state: Array | None) -> Charges:
         """Return the charges' modes, after more have been taken where they were too few. Collective."""
         space, sizes = self._space, np.abs(nodal)
-        total, size, count = space.total(np.array([np.vdot(space.mass, part) for part in (nodal, sizes)] + [sizes.sum()]))
+        sums = [np.vdot(space.mass, nodal), np.vdot(space.mass, sizes), sizes.sum()]
+        total, size, count = space.total(np.array(sums))
         resolved = math.pi * float(count / size) ** (1 / space.dimension) if size > 0 else self._highest
         if self._band == 0.0:
             self._build(min(_FIRST * resolved, self._highest))
