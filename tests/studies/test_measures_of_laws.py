@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 from numpy.testing import assert_allclose
+from reduced_studies import reduced
 
 import kspde
 from kspde.papers.ledger import point_checks
 from kspde.papers.studies.experiment import Experiment
 from kspde.papers.studies.measures import Task, measured
 from kspde.papers.studies.measures.densities import Logarithms
-from kspde.papers.studies.measures.laws import _squares
+from kspde.papers.studies.measures.laws import LocalEntropy, _squares
 from kspde.problem import Problem
 
 pytestmark = pytest.mark.one_rank
@@ -48,6 +49,14 @@ def test_squares_of_means_by_the_jackknife():
     assert_allclose(found.mean(), exact, rtol=1e-10)
     left = np.array([_squares(np.delete(samples, k, axis=0)).mean() for k in range(5)])
     assert_allclose(400 * exact - 399 * left, found[:5], rtol=1e-8)
+
+
+def test_small_studies_run():
+    study = reduced("log-gas-marginals", lambda n, **_: n == 16, options={"replicas": 40}, t_end=0.1)
+    point = study.points[0]
+    task = Task(experiment=point.experiment, seed=3, comm=MPI.COMM_SELF)
+    assert isinstance(point.measure, LocalEntropy)
+    assert set(measured(point.measure, task)) == {"h_1", "h_2", "h_8"}
 
 
 def point(quantity, value, **swept):
