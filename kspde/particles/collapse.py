@@ -23,11 +23,12 @@ cluster is reported as soon as, of some 64 particles, those that weigh at least 
 Where M is below the critical mass, or the drift does not point along the gradient, none ever is.
 
 *Bias.* The factor ⅗ makes the reports agree with the exact law (``tests/benchmarks/close_pairs.py``): for N = 2, 3, 4
-the mean of P(T ≤ t) at the reported times t differs from ½ by at most .05 at h = .001 with weak-2, whatever the mass
-between M_c = 8πD/χ and 1.3 M_c; for N = 20, M = 1.1 M_c by less than .03 at h = .004 to 5e-4. Euler's scheme, whose own
-bias spreads the particles, is late there, by .29 at h = .001 and .18 at 5e-4, and for N = 50, M = 1.05 M_c reports
-nothing up to t = 4. At 2 M_c, where the density blows up at t = .081, N = 1000 particles are reported at t = .069 to
-.080 (weak-2) and .077 to .092 (Euler) at h = .001, at .080 and .080 to .085 at h = 2.5e-4.
+and 1.2 to 1.3 times the critical mass M_c = 8πD/χ the mean of P(T ≤ t) at the reported times t differs from ½ by at
+most .015 ± .03 at h = .001 with weak-2, by .05 ± .03 with Euler's scheme, and by .09 at h = .004; for N = 20 and
+1.1 M_c by at most .03 at h = .004 to 5e-4 with weak-2. Euler's scheme, whose own bias spreads the particles, is late
+there, by .29 at h = .001 and .18 at 5e-4, and for N = 50 and 1.05 M_c reports nothing up to t = 4. At 2 M_c, where the
+density blows up at t = .081, N = 1000 particles are reported at t = .069 to .080 (weak-2) and .077 to .092 (Euler) at
+h = .001, at .080 and .080 to .085 at h = 2.5e-4.
 """
 
 from __future__ import annotations
