@@ -101,7 +101,7 @@ def modulated_energy(
     """Return the modulated energy of a cloud with respect to a density, at the cloud's time. Collective.
 
     :mod:`kspde.evidence.modulated` says what it means. Along a run: call it in the callback of ``kspde.SaveAt``. With a
-    mollifier, or a singular kernel that is no fundamental solution, it sums over all pairs, in O(N²).
+    mollifier it sums over all pairs, in O(N²).
 
     Args:
         cloud: what ``simulate`` returned, or passes to the callback of ``SaveAt``.

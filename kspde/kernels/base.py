@@ -58,11 +58,13 @@ class Kernel(ABC):
             compact support; 0 if it has none.
         fundamental: whether it is a multiple of the fundamental solution of −Δ + ρ², ρ = ``decay_rate``.
         blur: the standard deviation of a Gaussian probability density; None for other kernels.
+        homogeneity: the s of a multiple of |x|^(−s), 0 for that of log|x|; None for others.
     """
 
     local: ClassVar[bool] = False
     fundamental: ClassVar[bool] = False
     blur: float | None = None
+    homogeneity: ClassVar[float | None] = None
 
     def in_dimension(self, dimension: int) -> Kernel:
         """Return the kernel in dimension d, on which symbols of some depend; the kernel itself by default.
@@ -445,6 +447,11 @@ class Multiple(Derived):
     def fundamental(self) -> bool:  # type: ignore[override]
         """The kernel's."""
         return self.kernel.fundamental
+
+    @property
+    def homogeneity(self) -> float | None:  # type: ignore[override]
+        """The kernel's."""
+        return self.kernel.homogeneity
 
     @property
     def resolvents(self) -> tuple[ResolventPolynomial, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -24,14 +25,15 @@ class Logarithm(Dimensioned):
 
     .. math:: \hat K(k) = g\,2^{d-1}\pi^{d/2}\,\Gamma(d/2)\,|k|^{-d},
 
-    which is gπ/|k| on the line, 2πg/|k|² in the plane (``LogPotential(strength=2πg)``, whose sums over particles are
-    fast) and 2π²g/|k|³ in space. Its potentials grow at infinity: fields with it have ``value=False``.
+    which is gπ/|k| on the line, 2πg/|k|² in the plane (``LogPotential(strength=2πg)``) and 2π²g/|k|³ in
+    space. Its potentials grow at infinity: fields with it have ``value=False``.
 
     Attributes:
         strength: g, any finite number.
     """
 
     decay_rate = 0.0
+    homogeneity: ClassVar[float | None] = 0.0
 
     strength: float = 1.0
 

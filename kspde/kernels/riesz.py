@@ -65,6 +65,11 @@ class Riesz(Dimensioned):
         return np.asarray(self.strength * factor * power)
 
     @property
+    def homogeneity(self) -> float:  # type: ignore[override]
+        """The power s."""
+        return self.s
+
+    @property
     def smoothing(self) -> float:
         """The order d − s."""
         return self._d - self.s

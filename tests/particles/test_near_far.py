@@ -12,6 +12,7 @@ from kspde.particles.fields import FieldOptions, near_far
 from kspde.particles.fields.base import Extent
 from kspde.particles.fields.direct import DirectSum
 from kspde.particles.fields.near_far import NearFar
+from kspde.particles.fields.parted import PartedFields
 from kspde.particles.fields.particle_mesh import ParticleMesh
 
 
@@ -56,8 +57,11 @@ def cloud(d, n, seed=0):
     return x, w
 
 
-def evaluator(kind, d, mu, w, comm, *, tol=1e-6, value=True):
-    kernel = kspde.LogPotential() if mu == 0 else kspde.Yukawa(screening=mu)
+def fundamental(mu):
+    return kspde.LogPotential() if mu == 0 else kspde.Yukawa(screening=mu)
+
+
+def evaluator(kind, d, kernel, w, comm, *, tol=1e-6, value=True):
     fields = (kspde.Field(name="v", kernel=kernel, gradient=True, value=value),)
     n = len(w)
     mine = w[n * comm.rank // comm.size : n * (comm.rank + 1) // comm.size]
@@ -74,7 +78,7 @@ def test_against_all_pairs(d, mu, tol, comm, monkeypatch):
     monkeypatch.setattr(near_far, "_TILE_COST", {1: 0.0, 2: 0.0, 3: 1e5})
     monkeypatch.setattr(near_far, "_PARTICLE_COST", 0.0)
     x, w = cloud(d, 1500)
-    mesh = evaluator(NearFar, d, mu, w, comm, tol=tol)
+    mesh = evaluator(NearFar, d, fundamental(mu), w, comm, tol=tol)
     value, gradient = at_all(mesh, x, comm)
     assert comm.allreduce(mesh.summary()["tiles"]) >= 4
     exact, exact_gradient = sums(d, mu, x, x, w)
@@ -86,11 +90,53 @@ def test_against_all_pairs(d, mu, tol, comm, monkeypatch):
     assert error[:500].max() <= tol * steep[:500].max()
 
 
+def two_lattices(d):
+    """A jittered lattice and a small one far from the origin: no close pairs, which would hide other errors."""
+    random = np.random.default_rng(3)
+    m = {1: 600, 2: 26, 3: 9}[d]
+    grid = np.stack(np.meshgrid(*[np.arange(m)] * d, indexing="ij"), axis=-1).reshape(-1, d)
+    wide, dense = (grid / m + random.uniform(-0.2, 0.2, size=grid.shape) / m for _ in range(2))
+    w = random.uniform(0.5, 1.5, 2 * len(grid)) / len(grid)
+    w[::3] *= -1
+    return np.concatenate((wide - 5.0, (0.02 if d < 3 else 0.2) * dense - 6.0)), w
+
+
+def powers(s, x, w):
+    """Σ w_j |x_i − X_j|^(−s), −log for s = 0, and its gradient."""
+    value, gradient = np.empty(len(x)), np.empty(x.shape)
+    for i, y in enumerate(x):
+        z = np.delete(y - x, i, axis=0)
+        r, others = np.linalg.norm(z, axis=1), np.delete(w, i)
+        value[i] = others @ (r**-s if s else -np.log(r))
+        gradient[i] = -(others * (s or 1.0) * r ** (-s - 2)) @ z
+    return value, gradient
+
+
+@pytest.mark.parametrize(
+    ("d", "s", "tol"),
+    [(1, 0.02, 1e-6), (1, 0.5, 1e-7), (2, 0.0, 1e-6), (2, 1.9, 1e-4), (3, 0.0, 1e-7), (3, 1.3, 1e-6), (3, 2.9, 1e-4)],
+)
+def test_powers_and_logarithms_against_all_pairs(d, s, tol, comm, monkeypatch):
+    monkeypatch.setattr(near_far, "_CROWDED", 60 if d < 3 else 600)
+    monkeypatch.setattr(near_far, "_TILE_COST", {1: 0.0, 2: 0.0, 3: 0.0})
+    monkeypatch.setattr(near_far, "_PARTICLE_COST", 0.0)
+    kernel = (kspde.Riesz(s=s) if s else kspde.Logarithm()).in_dimension(d)
+    x, w = two_lattices(d)
+    for n in (len(x) // 2, len(x)):  # the large lattice alone, and both
+        mesh = evaluator(PartedFields, d, kernel, w[:n], comm, tol=tol)
+        value, gradient = at_all(mesh, x[:n], comm)
+        exact, exact_gradient = powers(s, x[:n], w[:n])
+        error = np.linalg.norm(gradient - exact_gradient, axis=1)
+        assert error.max() <= tol * np.linalg.norm(exact_gradient, axis=1).max()
+        assert np.abs(value - exact).max() <= tol * np.abs(powers(s, x[:n], np.abs(w[:n]))[0]).max()
+    assert comm.allreduce(mesh.summary()["tiles"]) >= 1
+
+
 @pytest.mark.parametrize("kind", [NearFar, DirectSum])
 @pytest.mark.parametrize(("d", "mu"), [(1, 0.5), (2, 0.0), (2, 4.0), (3, 0.0)])
 def test_few_particles_are_summed_directly(kind, d, mu, comm):
     x, w = cloud(d, 60)
-    few = evaluator(kind, d, mu, w, comm)
+    few = evaluator(kind, d, fundamental(mu), w, comm)
     value, gradient = at_all(few, x, comm)
     exact, exact_gradient = sums(d, mu, x, x, w)
     assert "modes" not in few.summary()
@@ -100,10 +146,10 @@ def test_few_particles_are_summed_directly(kind, d, mu, comm):
 
 def test_a_resumed_run_has_the_same_grid(comm):
     x, w = cloud(2, 800)
-    first = evaluator(NearFar, 2, 0.0, w, comm, value=False)
+    first = evaluator(NearFar, 2, fundamental(0.0), w, comm, value=False)
     at_all(first, x + 0.01, comm)
     value, gradient = at_all(first, x, comm)
-    again = evaluator(NearFar, 2, 0.0, w, comm, value=False)
+    again = evaluator(NearFar, 2, fundamental(0.0), w, comm, value=False)
     again.restore(first.state())
     np.testing.assert_array_equal(at_all(again, x, comm)[1], gradient)
     assert np.all(np.isnan(value))  # they are not wanted
@@ -133,7 +179,7 @@ def test_singular_and_bounded_fields_together(comm):
 @pytest.mark.one_rank
 def test_tolerances_that_the_window_does_not_keep_are_refused(comm):
     with pytest.raises(kspde.InputError, match=r'field_tol = 1e-09 is below 1e-07.*method = "direct"'):
-        evaluator(NearFar, 2, 0.0, np.ones(3), comm, tol=1e-9)
+        evaluator(NearFar, 2, fundamental(0.0), np.ones(3), comm, tol=1e-9)
 
 
 @pytest.mark.parametrize("d", [1, 2, 3])

@@ -64,6 +64,18 @@ def _rough_log(t: float, few: bool) -> float:
 
 
 @inlined
+def _power(t: float, p: float) -> float:
+    """Return t^p likewise, to 1e-12."""
+    y = 1.4426950408889634 * p * _log(t)
+    shifted = y + 6755399441055744.0  # 1.5 · 2^52: the last bits are y to the nearest integer
+    x = 0.6931471805599453 * (y - (shifted - 6755399441055744.0))
+    high = 1 / 5040 + x * (1 / 40320 + x * (1 / 362880 + x * (1 / 3628800 + x * (1 / 39916800))))
+    small = 1 + x * (1 + x * (1 / 2 + x * (1 / 6 + x * (1 / 24 + x * (1 / 120 + x * (1 / 720 + x * high))))))
+    out: float = as_number(as_bits(small) + (as_bits(shifted) << 52))
+    return out
+
+
+@inlined
 def _polynomial(c: Array, y: float) -> float:
     high = c[8] + y * (c[9] + y * (c[10] + y * (c[11] + y * (c[12] + y * c[13]))))
     middle = c[4] + y * (c[5] + y * (c[6] + y * (c[7] + y * high)))
@@ -90,6 +102,7 @@ class Rest:
         reach: the distance.
         polynomials: what ``Split.near`` returns; None in place of a series for a function without a singular part.
         middle: F(0): what the far part has of a pair at the same place, which adds nothing.
+        power: what ``Split.power`` returns.
         screened: a tuple with the length of the series, or 4 if all further coefficients are negligible; None if all
             but the first are.
         octaves: tables in t = (r/ρ)², instead of polynomials and series.
@@ -99,6 +112,7 @@ class Rest:
     reach: float
     polynomials: tuple[Array, Array | None, Array, Array | None]
     middle: float
+    power: float | None = None
     screened: tuple[int, ...] | None = None
     octaves: OctaveTables | None = None
     from_end: bool = False
@@ -149,6 +163,7 @@ def add_pairs(
                 1.0 / rest.reach,
                 *rest.polynomials,
                 rest.middle,
+                rest.power,
                 rest.screened,
                 rest.octaves,
                 rest.from_end,
@@ -233,6 +248,7 @@ def _add_cells(
     polynomial: Array,
     series: Array | None,
     middle: float,
+    power: float | None,
     screened: tuple[int, ...] | None,
     octaves: OctaveTables | None,
     from_end: bool,
@@ -258,6 +274,7 @@ def _add_cells(
         polynomial: see there.
         series: see there; None likewise.
         middle: F(0): what the far part has of a pair at the same place, which adds nothing.
+        power: what ``Split.power`` returns.
         screened: see ``Rest``.
         octaves: tables of R in t = (r/ρ)², instead of polynomials and series.
         from_end: whether they are tables in 1 − t.
@@ -294,6 +311,12 @@ def _add_cells(
                     f = _polynomial(slope_polynomial, 2.0 * t - 1.0)
                     if values is not None:
                         v = _polynomial(polynomial, 2.0 * t - 1.0)
+                elif power is not None:
+                    if gradient is not None:
+                        f = _polynomial(slope_polynomial, 2.0 * t - 1.0) + slope_series[0] * _power(t, -power - 1.0)  # type: ignore[index]
+                    if values is not None:
+                        front = _power(t, -power) if power > 0.0 else _log(t)
+                        v = _polynomial(polynomial, 2.0 * t - 1.0) + series[0] * front
                 else:
                     log = 0.0
                     if d == 2 and values is not None:

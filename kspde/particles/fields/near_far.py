@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,10 +27,10 @@ from kspde.particles.fields.base import Extent, FieldEvaluator
 from kspde.particles.fields.cells import AROUND, Cells, candidates, cell_shape, crowded, put
 from kspde.particles.fields.convolution import FastConvolution
 from kspde.particles.fields.direct import DirectSum
-from kspde.particles.fields.free_space import doubled, free_space_factor
+from kspde.particles.fields.free_space import doubled, sampled_factor
 from kspde.particles.fields.near import Rest, add_pairs, work_shares
 from kspde.particles.fields.splines import WINDOW, WINDOW_REACH, deposit, gather, gather_part, grids_for
-from kspde.particles.fields.splitting import Split
+from kspde.particles.fields.splitting import Split, edge_of, split
 from kspde.particles.reductions import everyones
 from kspde.particles.weights import own_and_factor
 from kspde.runtime.compiled import on_threads, use_threads
@@ -41,8 +40,8 @@ __all__ = ["NearFar"]
 
 #: The cloud's room to move before the grid is rebuilt, on each side, as a share of its size.
 _SLACK = 0.04
-#: The least tolerance, which the window allows.
-_LEAST_TOL = 1e-7
+#: The least tolerance, and the largest β for which one grid is enough: what the window allows.
+_LEAST_TOL, _ONE_GRID = 1e-7, 15.5
 #: Grid points per particle, and at least.
 _POINTS, _LEAST = {1: 2.0, 2: 3.0, 3: 4.0}, 4096.0
 #: The most particles whose fields are a sum over all pairs.
@@ -68,6 +67,16 @@ class _Sums:
     def zeros(cls, n: int, dimension: int, field: Field) -> _Sums:
         values = np.zeros(n)
         return cls(values if field.value else None, np.zeros((n, dimension)), values)
+
+    def gather(self, how: Callable[..., None], nodes: list[Array], x: Array, lowers: list[Array], h: float) -> None:
+        """Write the mean over grids with these lower corners."""
+        how(self.on_grid, self.gradient, nodes[0], x, lowers[0], h, WINDOW)
+        if len(nodes) > 1:
+            other = _Sums(None, np.empty_like(self.gradient), np.empty_like(self.on_grid))
+            other.gather(how, nodes[1:], x, lowers[1:], h)
+            for mine, theirs in ((self.on_grid, other.on_grid), (self.gradient, other.gradient)):
+                mine += theirs
+                mine *= 0.5
 
     def add(self, rows: Indices, other: _Sums) -> None:
         self.gradient[rows] += other.gradient
@@ -112,10 +121,14 @@ class NearFar(FieldEvaluator):
             )
         self._threads = use_threads(self.comm)
         self._decay = max(6.0, math.log(1.0 / self.tol) + 0.5)
+        edge = max((edge_of(f.kernel, self._decay) for f in self.active), default=0.0)
+        self._decay += edge
         # The grid's Nyquist wavenumber over β/ρ. Both are as measured, on even clouds and on small dense clusters.
         digits = math.log10(1e-6 / self.tol)
-        finer = 1.5 + (0.3 if digits > 0 else 0.05) * max(digits, -3.0)
+        finer = 1.5 + 0.05 * max(digits, -3.0) + 0.15 * edge
         self._per_reach = finer * self._decay / math.pi  # ρ/h
+        # Of a mean over two grids, half a node apart, the aliases of one node are gone: errors of windows are squared.
+        self._shifts = (0.0,) if self._decay <= _ONE_GRID else (0.0, 0.5)
         self._few = DirectSum(fields, **options)
         self._direct = False
         self._sources = tuple(dict.fromkeys(field.source for field in self.active))
@@ -136,7 +149,7 @@ class NearFar(FieldEvaluator):
         self._everyone: dict[str, Array] = {}
         self._cells: dict[str, Cells] = {}
         self._sorted_weights: dict[str, float | Array] = {}
-        self._coefficients: dict[str, Array] = {}
+        self._coefficients: dict[str, list[Array]] = {}
         inner = self._inner
         for source in self._sources:
             everyone = self._everyone[source] = everyones(positions[source], self.comm)
@@ -148,17 +161,12 @@ class NearFar(FieldEvaluator):
             n, rank, size = len(everyone), self.comm.rank, self.comm.size
             mine = slice(n * rank // size, n * (rank + 1) // size)
             weights = self._sorted_weights[source]
-            nodes = deposit(
-                self._grids,
-                cells.x[mine],
-                self._lower,
-                self.spacing,
-                weights[mine] if isinstance(weights, np.ndarray) else weights,
-                self.comm,
-                WINDOW,
-            )
+            some = weights[mine] if isinstance(weights, np.ndarray) else weights
             factors = {f.name: self._factors[f.name] for f in self.active if f.source == source}
-            self._coefficients.update(self._convolve(nodes, factors))
+            for lower in self._lowers:
+                nodes = deposit(self._grids, cells.x[mine], lower, self.spacing, some, self.comm, WINDOW)
+                for name, coefficients in self._convolve(nodes, factors).items():
+                    self._coefficients.setdefault(name, []).append(coefficients)
 
     def sorted_cells(self) -> Mapping[str, Cells]:
         """Return the particles of all sources, unless they are few."""
@@ -195,35 +203,32 @@ class NearFar(FieldEvaluator):
         size = inner.size
         # Points of the cube around the cloud's box, so that thin clouds have no wide padding.
         points = max(_LEAST, _POINTS[d] * n)
-        ends = sum(WINDOW_REACH) + 2
+        ends = sum(WINDOW_REACH) + 1 + len(self._shifts)
         self.spacing = float((0.5 * (size + size.max())).prod() / points) ** (1 / d)
         h = self.spacing
         corner = tuple(math.ceil(m) + ends for m in size / h)
         self.shape = doubled(corner)
-        self._lower = inner.lower - WINDOW_REACH[0] * h
+        self._lowers = [inner.lower - (WINDOW_REACH[0] + shift) * h for shift in self._shifts]
         self._convolve = FastConvolution(self.shape, corner, self.shape[-1] // 2 + 1, threads=self._threads)
         self._grids = grids_for(self._threads, corner)
         self._tile_factors: dict[tuple[str, int], Array] = {}
         self._splits: dict[tuple[str, int], Split] = {}
         self._factors = {
-            f.name: free_space_factor(
-                partial(self._far_symbol, f),
+            f.name: sampled_factor(
+                self._split(f, 0).far,
                 window_factors,
                 corner,
                 spacing=h,
-                support=self.reach(0) + 8 * h,
+                decay=self._decay,
                 threads=self._threads,
             )
             for f in self.active
         }
 
-    def _far_symbol(self, field: Field, lam: Array, radius: float) -> Array:
-        return field.kernel.truncated_symbol(lam, radius, self.dimension) * self._split(field, 0).share(lam)
-
     def _split(self, field: Field, level: int) -> Split:
         key = (field.name, level)
         if key not in self._splits:
-            self._splits[key] = Split(field.kernel, self.dimension, self.reach(level), self._decay)
+            self._splits[key] = split(field.kernel, self.dimension, self.reach(level), self._decay)
         return self._splits[key]
 
     def _tile_factor(self, field: Field, level: int) -> Array:
@@ -247,8 +252,7 @@ class NearFar(FieldEvaluator):
         same = np.array_equal(x, self._everyone[field.source])
         targets = cells if same else Cells.of(x, cells.lower, cells.shape, cells.width)
         sums = _Sums.zeros(len(x), self.dimension, field)
-        nodes = self._coefficients[field.name]
-        gather(sums.on_grid, sums.gradient, nodes, targets.x, self._lower, self.spacing, WINDOW)
+        sums.gather(gather, self._coefficients[field.name], targets.x, self._lowers, self.spacing)
         self._add_near(_Part(field, 0, targets, cells, self._sorted_weights[field.source], sums), on_threads)
         values[targets.order] = np.nan if sums.values is None else sums.values
         if gradient is not None:
@@ -274,15 +278,14 @@ class NearFar(FieldEvaluator):
     ) -> None:
         if not len(cells):
             return
-        targets, sources, sums, split = part.targets, part.sources, part.sums, self._split(part.field, part.level)
+        targets, sources, sums, halves = part.targets, part.sources, part.sums, self._split(part.field, part.level)
         shares = work_shares(count, targets.starts, cells) if run is on_threads else [cells]
-        series = split.near[3]
+        series = halves.near[3]
         size = np.abs(series) * np.maximum(np.arange(len(series)), 1)  # of the slope's
         needed = 1 + int(np.flatnonzero(size > 0.1 * self.tol * size[0])[-1])
         screened = None if needed == 1 else (0,) * (4 if needed <= 4 else len(series))
-        octaves = None if split.smooth else split.octaves
-
-        rest = Rest(split.reach, split.near, split.middle, screened, octaves)
+        octaves = None if halves.smooth else halves.octaves
+        rest = Rest(halves.reach, halves.near, halves.middle, halves.power, screened, octaves)
         add_pairs(run, shares, count, targets, wanted, sources, part.weights, rest, sums.values, sums.gradient)
 
     @property
@@ -303,11 +306,11 @@ class NearFar(FieldEvaluator):
         sources = Cells.of(np.take(whole.sources.x, found, axis=0), first, shape, width)
         targets = Cells.of(np.take(whole.targets.x, rows, axis=0), first, shape, width)
         weights = whole.weights[found[sources.order]] if isinstance(whole.weights, np.ndarray) else whole.weights
-        corner = first - WINDOW_REACH[0] * h
-        nodes = deposit(np.empty((1, *(m,) * d)), sources.x, corner, h, weights, None, WINDOW)
-        nodes = fft.irfftn(fft.rfftn(nodes) * self._tile_factor(whole.field, level), s=(m,) * d)
+        lowers = [first - (WINDOW_REACH[0] + shift) * h for shift in self._shifts]
+        nodes = [deposit(np.empty((1, *(m,) * d)), sources.x, lower, h, weights, None, WINDOW) for lower in lowers]
+        nodes = [fft.irfftn(fft.rfftn(one) * self._tile_factor(whole.field, level), s=(m,) * d) for one in nodes]
         sums = _Sums.zeros(len(rows), d, whole.field)
-        gather_part(sums.on_grid, sums.gradient, nodes, targets.x, corner, h, WINDOW)
+        sums.gather(gather_part, nodes, targets.x, lowers, h)
         self._add_near(_Part(whole.field, level, targets, sources, weights, sums), _one_by_one)
         whole.sums.add(rows[targets.order], sums)
 

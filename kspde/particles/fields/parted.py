@@ -27,8 +27,8 @@ _WIDE = 4000.0
 class PartedFields(FieldEvaluator):
     """Fields by the evaluators that suit them; see :class:`~kspde.particles.fields.base.FieldEvaluator` for arguments.
 
-    Few particles are summed over all pairs where a mesh would take longer; and singular kernels that are not
-    fundamental solutions are.
+    Few particles are summed over all pairs where a mesh would take longer; and singular kernels that are neither
+    fundamental solutions nor powers nor logarithms are.
     """
 
     pairwise = True
@@ -37,7 +37,8 @@ class PartedFields(FieldEvaluator):
         super().__init__(fields, **options)
         kinds: dict[type[FieldEvaluator], list[Field]] = {}
         for f in self.active:
-            kind: type[FieldEvaluator] = NearFar if f.kernel.fundamental else DirectSum
+            split = f.kernel.fundamental or f.kernel.homogeneity is not None
+            kind: type[FieldEvaluator] = NearFar if split else DirectSum
             if is_bounded(f.kernel, self.dimension, gradient=f.gradient):
                 kind = ParticleMesh
             kinds.setdefault(kind, []).append(f)
