@@ -41,7 +41,7 @@ class Paths:
 
 def test_the_coupling_is_the_supremum_over_time_and_particles(monkeypatch: pytest.MonkeyPatch) -> None:
     paths = Paths()
-    monkeypatch.setattr(particle_measures, "_ensemble", lambda task, replicas, saves: paths)
+    monkeypatch.setattr(particle_measures, "ensemble_of", lambda *_, **__: paths)
     task: Any = None
     found = particle_measures.Coupling(replicas=REPLICAS, alpha=ALPHA).at(task)
     distance = np.linalg.norm(paths.paths - paths.twins, axis=2).reshape(3, REPLICAS, N)
