@@ -10,6 +10,7 @@ from particle_systems import density, free, plane
 
 import kspde
 from kspde.evidence.coupled import floor_of, signed_estimate
+from kspde.evidence.ensemble import Ensemble
 
 
 def shifted(shift: float, noise: float, replicas: int, rng: np.random.Generator):
@@ -122,3 +123,23 @@ def test_results_show_themselves_in_a_few_lines(result: str) -> None:
 def test_bad_input(change, words: str) -> None:
     with pytest.raises(kspde.InputError, match=words):
         kspde.coupled_distance(density("signal-dependent"), **({"n": 4, "dt": 0.1} | change))
+
+
+@pytest.mark.one_rank
+def test_sums_over_pairs_are_for_few_particles_and_for_narrow_mollifiers_without_an_end() -> None:
+    def direct(n: int, **mollifier: Any) -> bool:
+        pde = kspde.solve(
+            kspde.SignalDependentKellerSegel(chi=8.0),
+            kspde.GaussianMixture(weights=[1.0], means=[[0.0, 0.0]], stds=[1.0]),
+            t_end=1e-3,
+            domain=kspde.Box(half_width=6.0, cells=6, degree=2),
+            tol=1e-2,
+            save=kspde.SaveAt(times=(0.0, 1e-3)),
+            **mollifier,
+        )
+        return Ensemble(pde=pde, n=n, dt=1e-3, replicas=2, seed=0)._direct
+
+    assert direct(400, eps=0.3)
+    assert not direct(500, eps=0.3)
+    assert direct(2000, eps=0.01)
+    assert not direct(20_000, eps=0.01)
