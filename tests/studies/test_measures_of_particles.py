@@ -21,7 +21,7 @@ REPLICAS, N, ALPHA = 3, 4, 0.1
 class Paths:
     """An ensemble whose particles move as they are told: farthest from their twins half-way."""
 
-    n = N
+    n, pde = N, None
     times = np.array([0.0, 0.1, 0.2])
 
     def __init__(self) -> None:
@@ -42,6 +42,8 @@ class Paths:
 def test_the_coupling_is_the_supremum_over_time_and_particles(monkeypatch: pytest.MonkeyPatch) -> None:
     paths = Paths()
     monkeypatch.setattr(particle_measures, "ensemble_of", lambda *_, **__: paths)
+    monkeypatch.setattr(particle_measures, "Target", SimpleNamespace(of=lambda pde, species: None))
+    monkeypatch.setattr(particle_measures, "_minimal_distance", lambda target, n: 2.0)
     task: Any = None
     found = particle_measures.Coupling(replicas=REPLICAS, alpha=ALPHA).at(task)
     distance = np.linalg.norm(paths.paths - paths.twins, axis=2).reshape(3, REPLICAS, N)
@@ -56,6 +58,7 @@ def test_the_coupling_is_the_supremum_over_time_and_particles(monkeypatch: pytes
     assert found["markov"].value >= found["probability"].value
     ends = paths.paths[-1].reshape(REPLICAS, N, 2)
     assert found["minimal_distance"].samples == pytest.approx([pdist(x).min() for x in ends])
+    assert found["minimal_ratio"].value == pytest.approx(found["minimal_distance"].value / 2)
 
 
 def test_the_weak_error_is_against_the_density_with_the_free_particles_beside(monkeypatch: pytest.MonkeyPatch) -> None:
