@@ -122,7 +122,14 @@ class FieldValues:
     moments: Mapping[str, Array] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Array:
-        """Return the field's values, shape (n,)."""
+        """Return the field's values, shape (n,).
+
+        Raises:
+            InputError: the model has no such field, or declares that it does not use its values.
+        """
+        if name not in self.values:
+            known = ", ".join(self.values) or "none"
+            raise InputError(f"field {name!r} has no values here ({known} has): declare Field(..., value=True)")
         return self.values[name]
 
     def gradient(self, name: str) -> Array:

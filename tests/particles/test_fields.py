@@ -48,8 +48,9 @@ def at_all(evaluator, x, comm):
     mine = np.ascontiguousarray(x[n * comm.rank // comm.size : n * (comm.rank + 1) // comm.size])
     evaluator.update({"u": mine}, Extent(x.min(axis=0), x.max(axis=0)))
     c = evaluator.at("u", mine)
-    value = np.concatenate(comm.allgather(c["v"]))
-    gradient = np.concatenate(comm.allgather(c.gradient("v"))) if evaluator.fields[0].gradient else None
+    field = evaluator.fields[0]
+    value = np.concatenate(comm.allgather(c["v"])) if field.value else None
+    gradient = np.concatenate(comm.allgather(c.gradient("v"))) if field.gradient else None
     return value, gradient
 
 

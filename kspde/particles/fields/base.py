@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -234,7 +234,7 @@ class FieldEvaluator(ABC):
             in_blocks(lambda rows: self._fill(species, rows, whole.part(rows)), len(x))
         else:
             self._fill(species, slice(None), whole)
-        return whole
+        return self._known(whole)
 
     def parts(self, species: str, x: Array) -> Callable[[slice], FieldValues]:
         """Return a function of a slice of the particles that returns their fields, from any thread. Rank-local."""
@@ -250,7 +250,11 @@ class FieldEvaluator(ABC):
         values = {f.name: np.empty(len(here)) for f in self.fields}
         c = FieldValues(here, values, gradients, self.t, self.moment_values)
         self._fill(species, rows, c)
-        return c
+        return self._known(c)
+
+    def _known(self, c: FieldValues) -> FieldValues:
+        """Return the fields without values that the coefficients do not use, some of which are not computed."""
+        return replace(c, values={f.name: c.values[f.name] for f in self.fields if f.value})
 
     def _fill(self, species: str, rows: slice, c: FieldValues) -> None:
         """Write the fields at the particles ``rows`` of a species, at the positions in ``c``."""

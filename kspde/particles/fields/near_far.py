@@ -254,7 +254,8 @@ class NearFar(FieldEvaluator):
         sums = _Sums.zeros(len(x), self.dimension, field)
         sums.gather(gather, self._coefficients[field.name], targets.x, self._lowers, self.spacing)
         self._add_near(_Part(field, 0, targets, cells, self._sorted_weights[field.source], sums), on_threads)
-        values[targets.order] = np.nan if sums.values is None else sums.values
+        if sums.values is not None:
+            values[targets.order] = sums.values
         if gradient is not None:
             put(gradient, targets.order, sums.gradient)
 
