@@ -187,7 +187,7 @@ class _Stacked(FieldEvaluator):
         return replace(self._found[species], points=x)
 
     def _empty(self, species: str, x: Array) -> FieldValues:
-        values = {f.name: self._buffer(species, f.name, (len(x),)) for f in self.fields if f.value}
+        values = {f.name: self._buffer(species, f.name, (len(x),)) for f in self.fields if f.name in self._valued}
         gradients = {f.name: self._buffer(species, f"∇{f.name}", x.shape) for f in self.fields if f.gradient}
         return FieldValues(x, values, gradients, self.t)
 

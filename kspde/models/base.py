@@ -129,7 +129,7 @@ class FieldValues:
         """
         if name not in self.values:
             known = ", ".join(self.values) or "none"
-            raise InputError(f"field {name!r} has no values here ({known} has): declare Field(..., value=True)")
+            raise InputError(f"the values of field {name!r} are not computed ({known} are): it has value=False")
         return self.values[name]
 
     def gradient(self, name: str) -> Array:

@@ -49,7 +49,7 @@ def at_all(evaluator, x, comm):
     evaluator.update({"u": mine}, Extent(x.min(axis=0), x.max(axis=0)))
     c = evaluator.at("u", mine)
     field = evaluator.fields[0]
-    value = np.concatenate(comm.allgather(c["v"])) if field.value else None
+    value = np.concatenate(comm.allgather(c["v"])) if "v" in c.values else None
     gradient = np.concatenate(comm.allgather(c.gradient("v"))) if field.gradient else None
     return value, gradient
 

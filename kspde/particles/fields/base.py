@@ -140,6 +140,13 @@ class FieldEvaluator(ABC):
         self.tol = tol
         self.comm = comm
         self.memory_limit = memory_limit
+        #: The fields with values: those of singular kernels are computed only if coefficients use them, and those of
+        #: potentials that grow are known up to a constant.
+        self._valued = tuple(
+            f.name
+            for f in fields
+            if f.value or (is_bounded(f.kernel, dimension, gradient=f.gradient) and not f.kernel.grows(dimension))
+        )
         #: By field K(0), what a particle of weight 1 adds to the field at its own place, where that is not wanted.
         self._own: dict[str, float] = {}
         if not include_self:
@@ -253,8 +260,8 @@ class FieldEvaluator(ABC):
         return self._known(c)
 
     def _known(self, c: FieldValues) -> FieldValues:
-        """Return the fields without values that the coefficients do not use, some of which are not computed."""
-        return replace(c, values={f.name: c.values[f.name] for f in self.fields if f.value})
+        """Return the fields without the values that are not computed."""
+        return replace(c, values={name: c.values[name] for name in self._valued})
 
     def _fill(self, species: str, rows: slice, c: FieldValues) -> None:
         """Write the fields at the particles ``rows`` of a species, at the positions in ``c``."""
