@@ -20,6 +20,7 @@ from kspde.radial import moment
 
 Run = Callable[[Study], Outcome]
 NAMES = (
+    "coupling-eps",
     "cross-diffusion-eta",
     "cross-diffusion-eta-disk",
     "cross-diffusion-particles",

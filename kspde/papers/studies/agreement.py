@@ -16,6 +16,8 @@ from kspde.papers.studies.formulas import label_of
 
 __all__ = ["Agreement", "agreement_of"]
 
+#: The level: low, since the results of some twenty studies are compared at a time.
+_LEVEL = 0.01
 #: The relative difference up to which numbers without an error agree: those of solvers within their tolerances.
 _EXACT = 1e-6
 
@@ -40,8 +42,8 @@ class Agreement:
 
     @property
     def agrees(self) -> bool:
-        """Whether chance explains the differences at the level 5 %, and numbers without errors are the same."""
-        return self.probability >= 0.05 and self.inexact <= _EXACT
+        """Whether chance explains the differences at the level 1 %, and numbers without errors are the same."""
+        return self.probability >= _LEVEL and self.inexact <= _EXACT
 
 
 def agreement_of(first: Mapping[str, Any], second: Mapping[str, Any]) -> Agreement:
