@@ -13,7 +13,7 @@ from kspde.papers.ledger import point_checks
 from kspde.papers.studies.experiment import Experiment
 from kspde.papers.studies.measures import Task, measured
 from kspde.papers.studies.measures.densities import Logarithms
-from kspde.papers.studies.measures.laws import LocalEntropy, _squares
+from kspde.papers.studies.measures.laws import FreeEnergy, LocalEntropy, _squares
 from kspde.problem import Problem
 
 pytestmark = pytest.mark.one_rank
@@ -57,6 +57,19 @@ def test_small_studies_run():
     task = Task(experiment=point.experiment, seed=3, comm=MPI.COMM_SELF)
     assert isinstance(point.measure, LocalEntropy)
     assert set(measured(point.measure, task)) == {"h_1", "h_2", "h_8"}
+
+
+def test_free_energies_of_a_study():
+    u0 = kspde.GaussianMixture(weights=[1.0], means=[[0.5, 0.2]], stds=[0.7])
+    experiment = Experiment(
+        problem=Problem.of(kspde.LogGas(strength=1.0, noise=0.5), u0, t_end=0.04),
+        domain=kspde.Box(half_width=6.0, cells=8, degree=5),
+        solve={"tol": 1e-4},
+        simulate={"n": 6, "dt": 0.02},
+    )
+    found = measured(FreeEnergy(replicas=5, saves=2), Task(experiment=experiment, seed=3, comm=MPI.COMM_SELF))
+    assert_allclose(found["total_entropy"].value, 6 * found["entropy"].value)
+    assert_allclose(found["entropy"].value, found["free_energy"].value - found["energy"].value, rtol=1e-9)
 
 
 def point(quantity, value, **swept):
