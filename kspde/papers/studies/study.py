@@ -18,7 +18,7 @@ from kspde.papers.studies.promises import Promise
 __all__ = ["GROWING", "Finding", "Fit", "Point", "Precision", "Study"]
 
 #: Parameters that tend to infinity: errors decay as they grow. All others tend to zero.
-GROWING = frozenset({"cells", "n", "t_end"})
+GROWING = frozenset({"cells", "n"})
 
 
 @dataclass(frozen=True, kw_only=True)
