@@ -230,7 +230,7 @@ def entropy_bound(
         time_error: whether to run once more with steps of 2 dt, at half the cost, for ``time_bias``: an error
             :math:`C\,dt` makes the difference of both runs :math:`C\,dt` too. Each replica starts at the same points.
         reference: "product", or "tilted" for the sharper bound of :mod:`kspde.evidence.tilted`, which does not grow as
-            ε → 0, for one species with one field; it takes some ten times as long, and at least 32 replicas.
+            ε → 0, for one species with one field; it takes several times as long, and at least 32 replicas.
         progress: a function called on every rank after every step with t/``t_end``.
 
     Raises:
