@@ -20,6 +20,8 @@ from kspde.radial import moment
 
 Run = Callable[[Study], Outcome]
 NAMES = (
+    "long-time-confined-coupling",
+    "long-time-confined-entropy",
     "coupling-eps",
     "cross-diffusion-eta",
     "cross-diffusion-eta-disk",
