@@ -38,6 +38,7 @@ NAMES = (
     "landau-logarithm",
     "landau-particles",
     "log-gas-entropy",
+    "log-gas-free-energy",
     "log-gas-marginals",
     "log-gas-particles",
     "mean-attraction-marginals",
