@@ -172,8 +172,8 @@ def study(
 ) -> Work:
     """Measure something over a sweep of parameters, fit its rate, and set it beside what is promised.
 
-    Ready-made: theorem1, theorem2, coupling-eps, lemma2, mollification, cross-diffusion-eta, cross-diffusion-eta-disk,
-    cross-diffusion-particles, shigesada-kawasaki-teramoto-eta, volatility, volatility-particles, landau-particles,
+    Ready-made: theorem1, theorem2, local-rate, coupling-eps, lemma2, mollification, cross-diffusion-eta,
+    cross-diffusion-eta-disk, cross-diffusion-particles, shigesada-kawasaki-teramoto-eta, volatility, volatility-particles, landau-particles,
     landau-entropy, landau-logarithm, keller-segel-particles, log-gas-particles, log-gas-entropy, log-gas-free-energy,
     log-gas-marginals, long-time-confined-coupling, long-time-confined-entropy, mean-attraction-marginals,
     vortices-particles, vortices-entropy, vortices-growth, vortices-logarithm, pde-convergence, time-step; "all" runs

@@ -27,6 +27,7 @@ NAMES = (
     "cross-diffusion-eta-disk",
     "cross-diffusion-particles",
     "lemma2",
+    "local-rate",
     "mollification",
     "pde-convergence",
     "shigesada-kawasaki-teramoto-eta",
@@ -169,6 +170,14 @@ def test_lemma2_is_fitted_with_the_next_power_of_1_over_n(carried_out: Run) -> N
     assert fitted.law.correction is not None
     assert fitted.law.correction[1] == -1
     assert fitted.law.at(fitted.x) == pytest.approx([q.value for q in fitted.values], rel=1e-9)  # three points
+
+
+def test_the_local_rate_measures_one_particle(carried_out: Run) -> None:
+    options = {"replicas": 400, "saves": 2, "bandwidth": 0.4}
+    (record,) = carried_out(reduced("local-rate", lambda n, **_: n == 25, options=options, t_end=0.1, dt=0.05)).records
+    l1, entropy = record["quantities"]["l1"], record["quantities"]["entropy"]
+    assert 0.02 < 25 * l1.value < 0.2
+    assert l1.interval[0] ** 2 <= 2 * entropy.interval[1]  # Cauchy and Schwarz
 
 
 def test_theorem2_measures_law_and_entropy(carried_out: Run) -> None:

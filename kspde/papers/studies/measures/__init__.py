@@ -5,6 +5,7 @@ from __future__ import annotations
 from kspde.papers.studies.measures.base import Measure, Task, measured
 from kspde.papers.studies.measures.densities import Convergence, InteractionRange, Logarithms, Mollification
 from kspde.papers.studies.measures.laws import FreeEnergy, LocalEntropy
+from kspde.papers.studies.measures.one_particle import OneParticle
 from kspde.papers.studies.measures.particles import Chaos, Coupling, Distance, Fluctuations, WeakError
 
 __all__ = ["MEASURES", "Measure", "Task", "measured"]
@@ -24,5 +25,6 @@ MEASURES: dict[str, type[Measure]] = {
         Logarithms,
         Convergence,
         WeakError,
+        OneParticle,
     )
 }
