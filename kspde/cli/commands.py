@@ -176,10 +176,11 @@ def study(
     cross-diffusion-eta-disk, cross-diffusion-particles, shigesada-kawasaki-teramoto-eta, volatility,
     volatility-particles, landau-particles, landau-entropy, landau-logarithm, keller-segel-particles, log-gas-particles,
     log-gas-entropy, log-gas-free-energy, log-gas-marginals, long-time-confined-coupling, long-time-confined-entropy,
-    mean-attraction-marginals, vortices-particles, vortices-entropy, vortices-growth, vortices-logarithm,
-    pde-convergence, time-step; "all" runs every one, each in its own directory below DIR. Finished points are kept in
-    DIR/points: after a kill the same command continues and repeats none. Under mpirun rank 0 hands out the points: give
-    one rank more than there are cores. DIR gets table.csv, table.h5, pictures, report.html and summary.json.
+    mean-attraction-marginals, vortices-particles, vortices-entropy, vortices-circulations, vortices-growth,
+    vortices-logarithm, pde-convergence, time-step; "all" runs every one, each in its own directory below DIR. Finished
+    points are kept in DIR/points: after a kill the same command continues and repeats none. Under mpirun rank 0 hands
+    out the points: give one rank more than there are cores. DIR gets table.csv, table.h5, pictures, report.html and
+    summary.json.
     """
 
     def job(comm: Comm, stop: Stop) -> str | None:

@@ -43,6 +43,7 @@ NAMES = (
     "log-gas-marginals",
     "log-gas-particles",
     "mean-attraction-marginals",
+    "vortices-circulations",
     "vortices-entropy",
     "vortices-growth",
     "vortices-logarithm",
