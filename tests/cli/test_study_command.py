@@ -199,7 +199,7 @@ def test_other_mistakes(
     assert refused("ledger", "--results", out).startswith("out holds no result of a study: give a directory that")
     for study, line in (
         ("mollification", "out holds no result of a study: give a directory that kspde study has finished"),
-        ("mine", "out holds the study mine, which no claim of the ledger asks for: give results of cross-diffusion"),
+        ("mine", "out holds the study mine, which no claim of the ledger asks for: give results of coupling-eps"),
     ):
         comm.Barrier()
         if comm.rank == 0:
