@@ -172,7 +172,7 @@ def study(
 ) -> Work:
     """Measure something over a sweep of parameters, fit its rate, and set it beside what is promised.
 
-    Ready-made: theorem1, theorem2, local-rate, coupling-eps, lemma2, mollification, cross-diffusion-eta,
+    Ready-made: theorem1, theorem2, local-rate, fluctuations, coupling-eps, lemma2, mollification, cross-diffusion-eta,
     cross-diffusion-eta-disk, cross-diffusion-particles, shigesada-kawasaki-teramoto-eta, volatility,
     volatility-particles, landau-particles, landau-entropy, landau-logarithm, keller-segel-particles, log-gas-particles,
     log-gas-entropy, log-gas-free-energy, log-gas-marginals, long-time-confined-coupling, long-time-confined-entropy,

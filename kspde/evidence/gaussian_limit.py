@@ -48,7 +48,7 @@ from kspde.typing import Array
 if TYPE_CHECKING:
     from kspde.fem.solution import Solution
 
-__all__ = ["Fluctuations", "Phi", "fluctuations"]
+__all__ = ["STATISTICS", "Fluctuations", "Phi", "fluctuations"]
 
 #: φ, at points (n, d): numbers (n,).
 Phi = Callable[[Array], Array]
@@ -56,8 +56,12 @@ Phi = Callable[[Array], Array]
 #: The fewest saved times, the factor of the tolerance where every second one is used, and the error that is warned of.
 _FEWEST, _COARSER, _LARGE = 5, 30.0, 0.02
 
-#: Statistics by the name that they have among a run's diagnostics.
-STATISTICS: dict[str, Phi] = {"second_moment": lambda x: np.asarray(np.sum(x * x, axis=1))}
+#: Statistics by name; the first has it among a run's diagnostics too.
+STATISTICS: dict[str, Phi] = {
+    "second_moment": lambda x: np.asarray(np.sum(x * x, axis=1)),
+    "gaussian": lambda x: np.exp(-0.5 * np.sum(x * x, axis=1)),
+    "cosine": lambda x: np.cos(x[:, 0]),
+}
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -154,8 +158,9 @@ def fluctuations(
         pde: what ``solve`` returned, on one grid and saved from t = 0 on, often enough to be interpolated in time:
             ``save=kspde.SaveAt(times=numpy.linspace(0, t_end, 33))``.
         statistic: φ, a function of points (n, d) that returns (n,), smooth on the scale of the mesh; with several
-            species a mapping with the function of each, where one that is left out counts 0; or "second_moment", that
-            of all species as in the diagnostics of a run. The statistic is ∫φ dμ_N, with the mass of the species.
+            species a mapping with the function of each, where one that is left out counts 0; or a name, for all:
+            "second_moment", |x|², as in the diagnostics of a run, "gaussian", e^(−|x|²/2), or "cosine", cos x₁. The
+            statistic is ∫φ dμ_N, with the mass of the species.
         tol: the tolerance of a time step of ψ, relative to the norm of φ in L².
         progress: called on every rank with the share of the work that is done.
 

@@ -26,6 +26,7 @@ NAMES = (
     "cross-diffusion-eta",
     "cross-diffusion-eta-disk",
     "cross-diffusion-particles",
+    "fluctuations",
     "lemma2",
     "local-rate",
     "mollification",

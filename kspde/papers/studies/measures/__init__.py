@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kspde.papers.studies.measures.base import Measure, Task, measured
 from kspde.papers.studies.measures.densities import Convergence, InteractionRange, Logarithms, Mollification
+from kspde.papers.studies.measures.fluctuations import LinearStatistic
 from kspde.papers.studies.measures.laws import FreeEnergy, LocalEntropy
 from kspde.papers.studies.measures.one_particle import OneParticle
 from kspde.papers.studies.measures.particles import Chaos, Coupling, Distance, Fluctuations, WeakError
@@ -19,6 +20,7 @@ MEASURES: dict[str, type[Measure]] = {
         FreeEnergy,
         LocalEntropy,
         Fluctuations,
+        LinearStatistic,
         Distance,
         Mollification,
         InteractionRange,
