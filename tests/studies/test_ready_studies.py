@@ -301,3 +301,14 @@ def test_limiting_particles_are_those_that_the_local_density_moves(carried_out: 
     task = Task(experiment=point.experiment, seed=point.seed, comm=MPI.COMM_SELF)
     intermediate = measured(replace(point.measure, mean_field="mollified"), task)["sup"]
     assert found.value > 1.5 * intermediate.value  # the range is what separates them
+
+
+@pytest.mark.one_rank
+def test_fluctuations_have_mean_field_particles_as_control_variates(carried_out: Run) -> None:
+    study = reduced("fluctuations", lambda n: n == 60, options={"replicas": 60, "saves": 4}, t_end=0.04)
+    (record,) = carried_out(study).records
+    found = record["quantities"]
+    share = found["limit"].value - found["interaction_limit"].value
+    assert found["variance"].value - found["interaction"].value == pytest.approx(share, rel=1e-12)
+    assert abs(found["remainder"].value) < 4 * found["remainder"].error + 0.05 * found["limit"].value
+    assert found["variance"].error < 0.2 * found["variance"].value * np.sqrt(2 / 60)  # that of plain runs
