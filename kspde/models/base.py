@@ -125,9 +125,10 @@ class FieldValues:
         """Return the field's values, shape (n,).
 
         Raises:
-            InputError: the model has no such field, or declares that it does not use its values.
+            InputError: the model declares that it does not use its values.
+            KeyError: the model has no such field.
         """
-        if name not in self.values:
+        if name not in self.values and name in self.gradients:
             known = ", ".join(self.values) or "none"
             raise InputError(f"the values of field {name!r} are not computed ({known} are): it has value=False")
         return self.values[name]

@@ -7,6 +7,7 @@ from queue import SimpleQueue
 
 import numpy as np
 import pytest
+import scipy.special
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -176,12 +177,19 @@ def test_a_tally_is_extent_and_moments(dimension, n, own):
     assert not np.isfinite(tally(x, w if own else None)).all()
 
 
-def test_a_decay_length_far_beyond_the_cloud_needs_no_images() -> None:
-    """Where the symbol's peak at 0 is too narrow for the sum over pairs as well, one line says so."""
+@pytest.mark.parametrize("mu", [1e-6, 1e-12])
+def test_a_decay_length_far_beyond_the_cloud_needs_no_images(mu: float) -> None:
     u0 = kspde.GaussianMixture(weights=[1.0], means=[[3.0, 2.0]], stds=[1.0])
-    run = {"n": 50, "t_end": 0.1, "dt": 0.1, "eps": 0.05}
-    model = kspde.SignalDependentKellerSegel(chi=1.0, mu=1e-6)
-    assert np.isfinite(kspde.simulate(model, u0, **run).positions).all()
+    model = kspde.SignalDependentKellerSegel(chi=1.0, mu=mu)
+    cloud = kspde.simulate(model, u0, n=50, t_end=0.1, dt=0.1, eps=0.05)
+    assert np.isfinite(cloud.positions).all()
+    r = np.array([0.5, 4.0])
+    found = cloud.problem.fields[0].kernel.profile(r, 2)
+    np.testing.assert_allclose(found, scipy.special.k0(mu * r) / (2 * np.pi), rtol=0, atol=1e-9)
+
+
+def test_a_symbol_too_narrow_for_its_tables_is_refused() -> None:
+    u0 = kspde.GaussianMixture(weights=[1.0], means=[[3.0, 2.0]], stds=[1.0])
     model = kspde.SignalDependentKellerSegel(chi=1.0, mu=1e-12)
     with pytest.raises(kspde.InputError, match="give a larger field_tol or eps"):
-        kspde.simulate(model, u0, **run)
+        kspde.simulate(model, u0, n=50, t_end=0.1, dt=0.1, eps=0.05, mollifier="matern")

@@ -221,9 +221,10 @@ class FreeSpaceOperator(InstantOperator):
         self._periods = sides + self._radius + reach
         d = space.dimension
         nyquist = math.pi / (float(np.prod(sides)) / space.nodes) ** (1 / d)
-        fine = np.quantile(space.mass, 0.02) ** (1 / d)
+        masses = np.concatenate(space.comm.allgather(space.mass))  # of all ranks: modes must not depend on their number
+        fine = float(np.quantile(masses, 0.02)) ** (1 / d)
         most = (max(_MOST * space.nodes, _CHEAP) / float(np.prod(self._periods))) ** (1 / d) * math.pi
-        self._highest = max(min(math.pi / -float(space.maximum(np.array([-fine]))[0]), most), nyquist)
+        self._highest = max(min(math.pi / fine, most), nyquist)
         self.unresolved, self._least, self._said, self._band = 0.0, 0.0, False, 0.0
 
     def _build(self, band: float) -> None:
