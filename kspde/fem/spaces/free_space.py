@@ -175,17 +175,21 @@ class NodalWaves(Waves):
         self._plans = [self._plan(t, shape, isign=s, **self._options) for t, s in ((1, -1), (2, 1))]
         for plan in self._plans:
             plan.setpts(*phases[:d])
+        # finufft's calls keep what they are given until Python collects cycles: always the same arrays, then.
+        self._modes, self._nodal = np.empty(shape, dtype=complex), np.empty(len(self._mass), dtype=complex)
 
     def forward(self, nodal: Array) -> Modes:
         """Transform."""
-        return np.asarray(self._plans[0].execute((self._mass * nodal).astype(complex)))
+        self._nodal[:] = self._mass * nodal
+        return np.array(self._plans[0].execute(self._nodal, self._modes))
 
     def backward(self, modes: Modes, derivatives: bool) -> list[Array]:
         """Transform: all are real, so that one transform gives two of them, the second as its imaginary part."""
         factors = [1.0, *(self._k if derivatives else [])]
         out = []
         for one, *other in (factors[i : i + 2] for i in range(0, len(factors), 2)):
-            values = self._plans[1].execute(np.ascontiguousarray(modes * (one + 1j * other[0] if other else one)))
+            np.multiply(modes, one + 1j * other[0] if other else one, out=self._modes)
+            values = self._plans[1].execute(self._modes, self._nodal)
             out += [values.real.copy(), values.imag.copy()][: 1 + len(other)]
         return out
 
