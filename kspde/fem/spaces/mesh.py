@@ -266,7 +266,7 @@ class MeshSpace(Space):
 
         On a disk potentials that have not decayed at the rim are those of the whole plane, and so are elsewhere those
         that reach far beyond the domain. ``FreeSpaceOperator`` has them to what the mesh resolves: on triangles, where
-        elements have ∇c with an error O(h²), 3 to 1e11 times nearer, in .7 to 2 of the time. On disks of degree 3
+        elements have ∇c with an error O(h²), 3 to 1e11 times nearer, in .1 to 3.4 of the time. On disks of degree 3
         or more elements' fields have the same effect on u to 1e-8, and ``DiskOperator`` is up to 4 times faster.
 
         Raises:
