@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.interpolate import RectBivariateSpline
-from scipy.optimize import brentq
 
 from kspde.distances.target import Target
 from kspde.domains import Domain
@@ -209,6 +207,9 @@ class Logarithms(Measure):
 
     def at(self, task: Task) -> dict[str, Quantity]:
         """Return the constants."""
+        from scipy.interpolate import RectBivariateSpline
+        from scipy.optimize import brentq
+
         pde, t = task.density(), task.experiment.problem.t_end
         axes, rho = self._resolved(pde)
         seen = rho > self.share * rho.max()
