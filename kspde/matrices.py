@@ -20,7 +20,7 @@ import numpy as np
 from kspde.runtime.compiled import compiled, compiled_in_order, inlined, widest_vectors
 from kspde.typing import Array, Mask
 
-__all__ = ["as_matrices", "eigenvalue_ends", "fault", "mean_diffusion", "symmetric_roots"]
+__all__ = ["as_matrices", "eigenvalue_ends", "fault", "mean_diffusion", "product_of", "symmetric_roots"]
 
 #: Rounding of an entry, and of an eigenvalue below 0, in units of the largest eigenvalue.
 _ROUNDING = 1e-12
@@ -46,6 +46,13 @@ def mean_diffusion(diffusion: Array) -> Array:
     if diffusion.ndim == 3:
         return np.asarray(np.trace(diffusion, axis1=1, axis2=2) / diffusion.shape[1])
     return np.asarray(diffusion.mean(axis=1)) if diffusion.ndim == 2 else diffusion
+
+
+def product_of(diffusion: Array, vectors: Array) -> Array:
+    """Return D v at each point, shape (n, d), for any of its forms."""
+    if diffusion.ndim == 3:
+        return np.asarray(np.einsum("nab,nb->na", diffusion, vectors))
+    return vectors * (diffusion[:, None] if diffusion.ndim == 1 else diffusion)
 
 
 def eigenvalue_ends(diffusion: Array) -> tuple[Array, Array]:

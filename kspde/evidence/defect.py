@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from kspde.errors import InputError
-from kspde.matrices import as_matrices, eigenvalue_ends
+from kspde.matrices import as_matrices, eigenvalue_ends, product_of
 from kspde.models import FieldValues, Model
 from kspde.models.coefficients import diffusion_of, drift_of, moment_integrand
 from kspde.typing import Array
 
-__all__ = ["STEP", "cumulative", "defect", "inverse_form", "product_of", "production", "transport"]
+__all__ = ["STEP", "cumulative", "defect", "inverse_form", "production", "transport"]
 
 #: Relative step of the differences that differentiate D; their error is its square.
 STEP = 1e-4
@@ -32,11 +32,6 @@ def inverse_form(c: Array, diffusion: Array) -> Array:
     if diffusion.ndim == 2:
         return np.asarray(np.sum(c * c / diffusion, axis=1))
     return np.asarray(np.sum(c * np.linalg.solve(diffusion, c[..., None])[..., 0], axis=1))
-
-
-def product_of(diffusion: Array, vectors: Array) -> Array:
-    """Return D v at points, shape (n, d), for diagonals (n, d) or matrices (n, d, d)."""
-    return diffusion * vectors if diffusion.ndim == 2 else np.einsum("nab,nb->na", diffusion, vectors)
 
 
 def defect(

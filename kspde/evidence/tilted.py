@@ -67,11 +67,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from kspde.errors import InputError
-from kspde.evidence.defect import defect, inverse_form, product_of, transport
+from kspde.evidence.defect import defect, inverse_form, transport
 from kspde.evidence.ensemble import Ensemble
 from kspde.evidence.score import Score
 from kspde.kernels import GaussianMollifier, Kernel
-from kspde.matrices import as_matrices, mean_diffusion
+from kspde.matrices import as_matrices, mean_diffusion, product_of
 from kspde.models import Field, FieldValues, Model
 from kspde.particles.fields.base import Extent
 from kspde.particles.reductions import reduced

@@ -43,7 +43,7 @@ from kspde.fem.schemes import Adaptive
 from kspde.fem.schemes.base import Run
 from kspde.fem.semidiscretisation import Semidiscretisation
 from kspde.fem.snapshot import Knot, interpolated
-from kspde.matrices import eigenvalue_ends
+from kspde.matrices import eigenvalue_ends, product_of
 from kspde.models import FieldValues
 from kspde.models.coefficients import coefficients, moment_integrand
 from kspde.runtime.parallel import together
@@ -128,7 +128,7 @@ class _Adjoint(Semidiscretisation):
         for i, u in enumerate(at.densities):
             second, slope = self._second(unknowns[i], at.diffusion[i].ndim), space.gradient(unknowns[i])
             own.append(_generator(at.diffusion[i], at.drift[i], second, slope))
-            integrals.append(2.0 * u * _dot(slope, _times(at.diffusion[i], slope)))
+            integrals.append(2.0 * u * _dot(slope, product_of(at.diffusion[i], slope)))
             for name, place, diffusion, drift in at.derivatives[i]:
                 response = u * _generator(diffusion, drift, second, slope)
                 if name in sources:
@@ -305,13 +305,6 @@ def _generator(diffusion: Array, drift: Array | None, second: Array, slope: Arra
     """Return D : ∇²ψ + b·∇ψ, (n,)."""
     out = (diffusion * second).reshape(len(second), -1).sum(axis=1)
     return np.asarray(out if drift is None else out + _dot(drift, slope))
-
-
-def _times(diffusion: Array, slope: Array) -> Array:
-    """Return D∇ψ, (n, d)."""
-    if diffusion.ndim == 3:
-        return np.asarray(np.einsum("nab,nb->na", diffusion, slope))
-    return diffusion[:, None] * slope if diffusion.ndim == 1 else diffusion * slope
 
 
 def _dot(a: Array, b: Array) -> Array:

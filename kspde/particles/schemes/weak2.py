@@ -81,7 +81,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kspde.matrices import as_matrices
+from kspde.matrices import as_matrices, product_of
 from kspde.models import FieldValues, Moment
 from kspde.models.coefficients import coefficients, diffusion_of, moment_integrand
 from kspde.particles.schemes.base import Scheme, bad_diffusion, matrix_roots
@@ -203,11 +203,6 @@ def _root(system: System, species: str, diffusion: Array) -> Array:
     return np.sqrt(2.0 * diffusion)
 
 
-def _times(s: Array, v: Array) -> Array:
-    """Return the products s v of matrices and vectors."""
-    return np.asarray(np.einsum("nab,nb->na", s, v))
-
-
 def _add_correction(
     system: System,
     species: str,
@@ -290,16 +285,16 @@ def _begin_by_matrices(
     """Write what ``_begin`` does, for matrices s."""
     u, w = np.split(normals, 2, axis=1)
     middle = x + 0.5 * h * b if b.shape == x.shape else x
-    first[:] = middle + np.sqrt(0.5 * h) * _times(s, u)
-    second[:] = middle + np.sqrt(0.5 * h) * _times(s, w)
-    move[:] = 0.5 * np.sqrt(h) * _times(s, w - u)
+    first[:] = middle + np.sqrt(0.5 * h) * product_of(s, u)
+    second[:] = middle + np.sqrt(0.5 * h) * product_of(s, w)
+    move[:] = 0.5 * np.sqrt(h) * product_of(s, w - u)
 
 
 def _add_stage_by_matrices(move: Array, s: Array, b: Array, normals: Array, which: int, h: float) -> None:
     """Add what ``_add_stage`` does, for matrices s."""
     u, w = np.split(normals, 2, axis=1)
     z = np.sqrt(0.5) * (u + w)
-    move += 0.5 * np.sqrt(h) * _times(s, z - w if which == 0 else z + u)
+    move += 0.5 * np.sqrt(h) * product_of(s, z - w if which == 0 else z + u)
     if b.shape == move.shape:
         move += 0.5 * h * b
 
