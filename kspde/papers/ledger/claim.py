@@ -27,12 +27,13 @@ The claims are in ``claims.toml``: adding one is adding a table there, and a fun
 from __future__ import annotations
 
 import tomllib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from string import Template
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from kspde.papers import theory
 from kspde.papers.ledger import checks, point_checks
@@ -106,46 +107,65 @@ class Computed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeasuredRate:
-    """Evidence: a rate that a study fits.
+class _Fitted(ABC):
+    """Evidence: what a study fits to a quantity.
 
     Attributes:
         study: the name of the study.
-        quantity: the quantity whose rate it is.
+        quantity: the quantity.
         against: the parameter.
-        order: the promised order.
         at: the values of other swept parameters.
-        also: other orders that are promised of the same quantity, with their authors; each gets its verdict in words.
     """
 
     study: str
     quantity: str
     against: str
-    order: float
     at: Mapping[str, Any] = field(default_factory=dict)
-    also: tuple[tuple[str, float], ...] = ()
+
+    #: The entry of a rate that is judged.
+    part: ClassVar[str]
 
     def found(self, results: Results) -> Finding:
-        """Look the rate up."""
+        """Look it up."""
         if self.study not in results:
             return _without_results(self.study)
-        summary = results[self.study]
-        command = summary["command"]
-        for rate in summary["rates"]:
-            if (rate["quantity"], rate["against"]) == (self.quantity, self.against) and _agree(rate["group"], self.at):
-                break
-        else:
-            return Finding(f"the results of {self.study} at hand do not contain it", command=command)
-        where = f"{symbol_of(self.against)} = {text_of(min(rate['x']))} to {text_of(max(rate['x']))}"
+        command = results[self.study]["command"]
+        for rate in results[self.study]["rates"]:
+            same = (rate["quantity"], rate["against"]) == (self.quantity, self.against)
+            if same and _agree(rate["group"], self.at) and self.part in rate:
+                where = f"{symbol_of(self.against)} = {text_of(min(rate['x']))} to {text_of(max(rate['x']))}"
+                return self._says(rate, where)._replace(command=command)
+        return Finding(f"the results of {self.study} at hand do not contain it", command=command)
+
+    @abstractmethod
+    def _says(self, rate: Mapping[str, Any], where: str) -> Finding:
+        """Return what a rate says, fitted where the words tell."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredRate(_Fitted):
+    """Evidence: a rate that a study fits.
+
+    Attributes:
+        order: the promised order.
+        also: other orders that are promised of the same quantity, with their authors; each gets its verdict in words.
+    """
+
+    part = "order"
+
+    order: float
+    also: tuple[tuple[str, float], ...] = ()
+
+    def _says(self, rate: Mapping[str, Any], where: str) -> Finding:
         if rate["order"] is None:
             values = ", ".join(f"{value:.2g}" for value in rate["values"])
             stated = f"no rate: the values {values} for {where} are statistically indistinguishable from zero"
-            return Finding(stated, command=command, verdict="not resolved")
+            return Finding(stated, verdict="not resolved")
         low, high = rate["interval"]
         ends = (float("-inf") if low is None else low, float("inf") if high is None else high)
         others = "".join(f"; {who}, order {order:g}: {verdict(ends, order)}" for who, order in self.also)
         stated = f"order {rate['order']:.3f} for {where}{others}"
-        return Finding(stated, f"[{ends[0]:.3f}, {ends[1]:.3f}]", command, verdict(ends, self.order))
+        return Finding(stated, f"[{ends[0]:.3f}, {ends[1]:.3f}]", verdict=verdict(ends, self.order))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,42 +194,24 @@ class MeasuredRatio:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeasuredConstant:
+class MeasuredConstant(_Fitted):
     """Evidence: the constant that a study fits at a known order, beside the number that is expected.
 
     Attributes:
-        study: the name of the study.
-        quantity: the quantity whose constant it is.
-        against: the parameter.
         expected: the number.
-        at: the values of other swept parameters.
     """
 
-    study: str
-    quantity: str
-    against: str
-    expected: float
-    at: Mapping[str, Any] = field(default_factory=dict)
+    part = "constant"
 
-    def found(self, results: Results) -> Finding:
-        """Look the constant up."""
-        if self.study not in results:
-            return _without_results(self.study)
-        summary = results[self.study]
-        for rate in summary["rates"]:
-            same = (rate["quantity"], rate["against"]) == (self.quantity, self.against)
-            if same and _agree(rate["group"], self.at) and rate.get("constant"):
-                break
-        else:
-            return Finding(f"the results of {self.study} at hand do not contain it", command=summary["command"])
+    expected: float
+
+    def _says(self, rate: Mapping[str, Any], where: str) -> Finding:
         low, high = rate["constant"]["interval"]
         least, most = ((1 + side * TOLERANCE) * self.expected for side in (-1, 1))
         judged = "supported" if least <= low and high <= most else "not resolved"
         if high < least or low > most:
             judged = "contradicted"
-        where = f"{symbol_of(self.against)} = {text_of(min(rate['x']))} to {text_of(max(rate['x']))}"
-        stated = f"{rate['constant']['value']:.3f} for {where}"
-        return Finding(stated, f"[{low:.3f}, {high:.3f}]", summary["command"], judged)
+        return Finding(f"{rate['constant']['value']:.3f} for {where}", f"[{low:.3f}, {high:.3f}]", verdict=judged)
 
 
 @dataclass(frozen=True, kw_only=True)
