@@ -12,6 +12,7 @@ from kspde.evidence import fluctuations
 from kspde.evidence.ensemble import Ensemble
 from kspde.evidence.gaussian_limit import STATISTICS
 from kspde.papers.studies.measures.base import Measure, Task
+from kspde.papers.studies.measures.particles import particles_of
 from kspde.papers.studies.quantities import Meaning, Quantity, exactly, mean
 
 __all__ = ["LinearStatistic"]
@@ -56,11 +57,9 @@ class LinearStatistic(Measure):
 
     def at(self, task: Task) -> dict[str, Quantity]:
         """Return the quantities."""
-        pde = task.density(saves=self.saves)
+        pde, runs = task.density(saves=self.saves), self.replicas
         limit = fluctuations(pde, self.statistic)
-        simulated, runs = task.experiment.simulate or {}, self.replicas
-        options = {name: simulated[name] for name in ("n", "dt", "field_tol") if name in simulated}
-        ensemble = Ensemble(pde=pde, replicas=runs, coupled=True, seed=task.seed, **options)
+        ensemble = Ensemble(pde=pde, replicas=runs, coupled=True, **particles_of(task))
         ensemble.run()
 
         def squares(system: str) -> np.ndarray:

@@ -2,13 +2,13 @@ r"""A measure of the law of one particle: its distance from the density to the o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from kspde.errors import check_integer, check_number
 from kspde.evidence import coupled_distance
 from kspde.papers.studies.measures.base import Measure, Task
+from kspde.papers.studies.measures.particles import particles_of
 from kspde.papers.studies.quantities import Meaning, Quantity, given
 
 __all__ = ["OneParticle"]
@@ -45,14 +45,8 @@ class OneParticle(Measure):
 
     def at(self, task: Task) -> dict[str, Quantity]:
         """Return the quantities."""
-        simulated: Mapping[str, Any] = task.experiment.simulate or {}
-        options = {name: simulated[name] for name in ("n", "dt", "field_tol") if name in simulated}
         found = coupled_distance(
-            task.density(saves=self.saves),
-            replicas=self.replicas,
-            bandwidth=self.bandwidth,
-            seed=task.seed,
-            **options,
+            task.density(saves=self.saves), replicas=self.replicas, bandwidth=self.bandwidth, **particles_of(task)
         )
         each = {"l1": found.l1, "entropy": found.entropy}
         return {name: given(estimate.value, estimate.interval) for name, estimate in each.items()}

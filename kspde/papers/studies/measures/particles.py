@@ -13,6 +13,7 @@ from kspde.distances.target import Target
 from kspde.errors import InputError, check_choice, check_flag, check_integer, check_number, check_scheme_name
 from kspde.evidence import coupled_distance, entropy_bound
 from kspde.evidence.ensemble import Ensemble
+from kspde.kernels.log_potential import SURFACE
 from kspde.papers.studies.measures.base import Measure, Task
 from kspde.papers.studies.quantities import Meaning, Quantity, fraction, given, mean
 from kspde.particles.schemes import SCHEMES
@@ -374,8 +375,7 @@ def _minimal_distance(u: Target, n: int) -> float:
     """Return the mean of the least distance between two of n independent points of a density."""
     grid, d = u.mass_grid(), u.d
     square = float(np.sum(np.square(u.on_grid(grid.axes) / u.mass)) * grid.cell_volume)
-    ball = math.pi ** (d / 2) / math.gamma(d / 2 + 1)
-    pairs = 0.5 * n * (n - 1) * ball * square
+    pairs = 0.5 * n * (n - 1) * SURFACE[d] / d * square
     return float(math.gamma(1 + 1 / d) * pairs ** (-1 / d))
 
 
