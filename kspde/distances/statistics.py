@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
 from kspde.typing import Array
 
-__all__ = ["Estimate", "prediction", "reach_of"]
+__all__ = ["Estimate", "prediction", "reach_of", "reach_of_mean", "squared_mean"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,12 @@ class Estimate:
 
     value: float
     interval: tuple[float, float]
+
+    @classmethod
+    def of_mean(cls, samples: Array) -> Self:
+        """Return the mean of at least two independent samples, shape (R,), with Student's interval."""
+        value, reach = float(samples.mean()), float(reach_of_mean(samples))
+        return cls(value, (value - reach, value + reach))
 
     def __str__(self) -> str:
         """Return ``value [lower, upper]`` to the digits the interval supports."""
@@ -47,6 +54,26 @@ def reach_of(draws: float, clouds: int = 1) -> float:
 
     freedom = draws - 1.0 if clouds == 1 else 1 / (2 / (draws - 1) + 1 / (clouds - 1))
     return float(stdtrit(freedom, 0.975))
+
+
+def reach_of_mean(samples: Array) -> Array:
+    """Return half the width of the 95 % interval of the mean over the first axis, by Student's quantile."""
+    count = len(samples)
+    return np.asarray(reach_of(count) * samples.std(axis=0, ddof=1) / np.sqrt(count))
+
+
+def squared_mean(samples: Array) -> Array:
+    """Return values whose mean estimates |E sample|² without bias: jackknife pseudo-values, one for each sample.
+
+    The estimate is the mean of the products of different samples, the rows of ``samples``, of which there are at
+    least three.
+    """
+    count, total = len(samples), samples.sum(axis=0)
+    own = np.square(samples).sum(axis=1)
+    whole = (total @ total - own.sum()) / (count * (count - 1))
+    rest = total @ total - 2 * samples @ total + own  # |Σ of the others|²
+    without = (rest - (own.sum() - own)) / ((count - 1) * (count - 2))
+    return np.asarray(count * whole - (count - 1) * without)
 
 
 def prediction(draws: Array, *, least: float = 0.0, squared: bool = False) -> Estimate:

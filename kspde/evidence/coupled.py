@@ -45,7 +45,7 @@ import numpy as np
 
 from kspde.comparable import check_species, mass_of
 from kspde.distances.bandwidth import common_grid
-from kspde.distances.statistics import Estimate, reach_of
+from kspde.distances.statistics import Estimate, reach_of, squared_mean
 from kspde.distances.target import Target
 from kspde.errors import check_integer, check_number
 from kspde.evidence.ensemble import Ensemble
@@ -262,14 +262,8 @@ def signed_estimate(differences: Array, volume: float) -> tuple[float, float, tu
 
 def _entropy(differences: Array, u: Array, volume: float) -> Estimate:
     """Return the mean of ½∫δ_r δ_s/u over r ≠ s with its jackknife interval; where u is 1e-6 of its maximum or more."""
-    count, seen = len(differences), u > _LEAST * u.max()
-    rows = differences[:, seen] * np.sqrt(0.5 * volume / u[seen])
-    products = rows @ rows.T
-    np.fill_diagonal(products, 0.0)
-    total, own = float(products.sum()), products.sum(axis=1)
-    left_out = (total - 2 * own) / ((count - 1) * (count - 2))
-    value, reach = total / (count * (count - 1)), reach_of(count) * float(np.sqrt((count - 1) * left_out.var()))
-    return Estimate(value, (value - reach, value + reach))
+    seen = u > _LEAST * u.max()
+    return Estimate.of_mean(squared_mean(differences[:, seen] * np.sqrt(0.5 * volume / u[seen])))
 
 
 def floor_of(differences: Array, volume: float, seed: int) -> Estimate:

@@ -85,7 +85,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from kspde.distances.statistics import Estimate, reach_of
+from kspde.distances.statistics import Estimate, reach_of_mean
 from kspde.errors import InputError, check_choice, check_integer
 from kspde.evidence.defect import STEP, cumulative, production
 from kspde.evidence.ensemble import Ensemble, groups_of
@@ -268,8 +268,8 @@ def entropy_bound(
     bias = None
     if time_error:
         coarse, _ = rates_of(2.0 * pde.t_end / (len(times) - 1), None).integrals()
-        bias = _mean(coarse[:, -1] - samples[:, -1])
-    value, reach = samples.mean(axis=0), _reach(samples)
+        bias = Estimate.of_mean(coarse[:, -1] - samples[:, -1])
+    value, reach = samples.mean(axis=0), reach_of_mean(samples)
     end = float(value[-1])
     return EntropyBound(
         times=times,
@@ -281,17 +281,6 @@ def entropy_bound(
         score_error=max(score.error for score in rates.scores.values()),
         time_bias=bias,
     )
-
-
-def _reach(samples: Array) -> Array:
-    """Return half the width of the 95 % interval of the mean over the first axis."""
-    count = len(samples)
-    return np.asarray(reach_of(count) * samples.std(axis=0, ddof=1) / np.sqrt(count))
-
-
-def _mean(samples: Array) -> Estimate:
-    value, reach = float(samples.mean()), float(_reach(samples))
-    return Estimate(value, (value - reach, value + reach))
 
 
 class _Rates:

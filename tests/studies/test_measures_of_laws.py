@@ -9,11 +9,12 @@ from numpy.testing import assert_allclose
 from reduced_studies import reduced
 
 import kspde
+from kspde.distances.statistics import squared_mean
 from kspde.papers.ledger import point_checks
 from kspde.papers.studies.experiment import Experiment
 from kspde.papers.studies.measures import Task, measured
 from kspde.papers.studies.measures.densities import Logarithms
-from kspde.papers.studies.measures.laws import FreeEnergy, LocalEntropy, _squares
+from kspde.papers.studies.measures.laws import FreeEnergy, LocalEntropy
 from kspde.problem import Problem
 
 pytestmark = pytest.mark.one_rank
@@ -43,11 +44,11 @@ def test_logarithms_of_a_vortex():
 def test_squares_of_means_by_the_jackknife():
     random = np.random.default_rng(1)
     samples = 0.3 + random.normal(size=(400, 2))
-    found = _squares(samples)
+    found = squared_mean(samples)
     total = samples.sum(axis=0)
     exact = (total @ total - np.sum(samples**2)) / (400 * 399)
     assert_allclose(found.mean(), exact, rtol=1e-10)
-    left = np.array([_squares(np.delete(samples, k, axis=0)).mean() for k in range(5)])
+    left = np.array([squared_mean(np.delete(samples, k, axis=0)).mean() for k in range(5)])
     assert_allclose(400 * exact - 399 * left, found[:5], rtol=1e-8)
 
 

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from kspde.distances.statistics import squared_mean
 from kspde.distances.target import Target
 from kspde.errors import check_choice, check_integer
 from kspde.evidence import modulated_free_energy
@@ -121,18 +122,8 @@ class LocalEntropy(Measure):
             pairs = np.einsum("rj,rl->rjl", sums, sums) - np.einsum("rij,ril->rjl", values, values)
             coefficients.append((sums / n, pairs.reshape(self.replicas, -1) / (n * (n - 1))))
         (one, two), (one_free, two_free) = coefficients
-        first, second = _squares(one - one_free), _squares(two - two_free)
+        first, second = squared_mean(one - one_free), squared_mean(two - two_free)
         return {f"h_{k}": mean(0.5 * (k * first + 0.5 * k * (k - 1) * second)) for k in (1, 2, 8)}
-
-
-def _squares(samples: Array) -> Array:
-    """Return values whose mean estimates |E sample|² without bias: jackknife pseudo-values, one for each sample."""
-    count, total = len(samples), samples.sum(axis=0)
-    own = np.square(samples).sum(axis=1)
-    whole = (total @ total - own.sum()) / (count * (count - 1))
-    rest = total @ total - 2 * samples @ total + own  # |Σ of the others|²
-    without = (rest - (own.sum() - own)) / ((count - 1) * (count - 2))
-    return np.asarray(count * whole - (count - 1) * without)
 
 
 class _Polynomials:
