@@ -136,18 +136,20 @@ class Clusters(Observer):
         if run.step == 0:
             self.recorded["scales"] = _scales(run.particles)
         for i, name in enumerate(run.particles.counts):
-            if run.particles.counts[name] < 2 or name in self._reported:
+            if run.particles.counts[name] < 2:
                 continue
             x = _sample(run.particles, name)
             weights = np.broadcast_to(run.particles.evaluator.weights[name], (len(run.particles.ids[name]),))
             w = np.abs(_sampled(run.particles, name, weights))
             self._add_pull(run, i, x, w)
+            if self._action == "ignore" or name in self._reported:
+                continue
             if (i, _step(run)) not in self._known:
                 self._known[i, _step(run)] = self._critical(run, i)
             radius, least = self._known[i, _step(run)]
             if least <= 1.0 + _ROUNDING:
                 share, spread, centre = _tightest(x, w, least)
-                if spread <= radius and self._action != "ignore":
+                if spread <= radius:
                     self._report(run, name, share, radius, centre)
 
     @property
