@@ -10,10 +10,25 @@ import numpy as np
 from kspde.runtime.compiled import compiled, inlined
 from kspde.typing import Array, Indices
 
-__all__ = ["AROUND", "Cells", "candidates", "cell_shape", "crowded", "put", "row"]
+__all__ = ["AROUND", "Cells", "candidates", "cell_shape", "crowded", "order_by", "put", "row"]
 
 #: Cells are half as wide as the reach: neighbours are those at most so many cells away in each direction.
 AROUND = 2
+
+
+@compiled
+def order_by(cell: Indices, starts: Indices) -> Indices:
+    """Return the order of elements by cell, given each one's, and make their numbers the first place of each cell.
+
+    ``starts`` has the number of elements of cell k at k + 1, and 0 at 0.
+    """
+    for k in range(1, len(starts)):
+        starts[k] += starts[k - 1]
+    order, place = np.empty(len(cell), dtype=np.int64), starts[:-1].copy()
+    for i in range(len(cell)):
+        order[place[cell[i]]] = i
+        place[cell[i]] += 1
+    return order
 
 
 @compiled
@@ -31,13 +46,7 @@ def _cell_order(x: Array, lower: Array, per_width: float, shape: Indices) -> Any
             at = at * shape[a] + min(max(np.int64((x[i, a] - lower[a]) * per_width), 0), shape[a] - 1)
         cell[i] = at
         starts[at + 1] += 1
-    for k in range(1, len(starts)):
-        starts[k] += starts[k - 1]
-    order, place = np.empty(n, dtype=np.int64), starts[:-1].copy()
-    for i in range(n):
-        order[place[cell[i]]] = i
-        place[cell[i]] += 1
-    return order, starts
+    return order_by(cell, starts), starts
 
 
 @inlined

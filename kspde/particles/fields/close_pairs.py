@@ -51,7 +51,7 @@ from typing import Any
 import numpy as np
 
 from kspde.models import Field
-from kspde.particles.fields.cells import Cells
+from kspde.particles.fields.cells import Cells, order_by
 from kspde.particles.fields.pairs import OctaveTables, by_octave, octave_tables
 from kspde.particles.reductions import everyones, reduced
 from kspde.particles.weights import own_and_factor, weight_of
@@ -210,14 +210,9 @@ def _order(x: Array, per_width: float, side: int) -> Any:
         cell[i] = at
         starts[at + 1] += 1
     crowd = 0.0
-    for k in range(1, len(starts)):
-        crowd += float(starts[k]) ** 2
-        starts[k] += starts[k - 1]
-    order, place = np.empty(n, dtype=np.int64), starts[:-1].copy()
-    for i in range(n):
-        order[place[cell[i]]] = i
-        place[cell[i]] += 1
-    return order, starts, crowd
+    for count in starts:
+        crowd += float(count) ** 2
+    return order_by(cell, starts), starts, crowd
 
 
 @compiled_parallel
