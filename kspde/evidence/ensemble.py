@@ -394,7 +394,7 @@ class Ensemble:
     def evaluator(self, fields: tuple[Field, ...], weights: Mapping[str, Array]) -> FieldEvaluator:
         """Return what sums other fields over the particles of each replica, with weights that may be overwritten."""
         own = {"include_self": self.include_self, "group": self.n, **self._options, "weights": weights, "moments": ()}
-        return (DirectSum if self.n <= _DIRECT else partial(_Stacked, replicas=len(self.replica_of) // self.n))(
+        return (DirectSum if self._direct else partial(_Stacked, replicas=len(self.replica_of) // self.n))(
             fields, **own
         )
 

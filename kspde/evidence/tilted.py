@@ -62,7 +62,9 @@ independent of what it is used for; the interval treats replicas as independent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -74,6 +76,8 @@ from kspde.kernels import GaussianMollifier, Kernel
 from kspde.matrices import as_matrices, mean_diffusion, product_of
 from kspde.models import Field, FieldValues, Model
 from kspde.particles.fields.base import Extent
+from kspde.particles.fields.convolution import FastConvolution
+from kspde.particles.fields.free_space import doubled, free_space_factor
 from kspde.particles.reductions import reduced
 from kspde.particles.sampled_field import SampledField
 from kspde.typing import Array, Mask
@@ -84,8 +88,8 @@ __all__ = ["TiltedRates"]
 _LEVELS, _POWERS = (0.0, 0.35), (0.0, 0.5, 1.0)
 #: Points of the table of Q; nodes across the particles of the grid of W.
 _TABLE, _COARSE = 400, 64
-#: The widths of the grid that K may reach beyond it, and that the padding leaves.
-_RADIUS, _ROOM = 1.5, 1.6
+#: The distance at which mollifiers end, as a share of the grid's diameter.
+_SUPPORT = 0.5
 #: The systems, in the order of the records.
 _SYSTEMS = ("particles", "mean_field")
 
@@ -207,11 +211,11 @@ class _Tilts:
         self._names = [str(m) for m in range(len(kernels))]
         self._weight = ensemble.weights[self._species]
         self._slope = _Slope(ensemble.pde.model, self._species, field.name)
-        self._mean_field = _MeanFieldPart(ensemble, self._species, kernels, self._slope)
-        each = list(zip(self._names, kernels, strict=True))
-        plain = tuple(Field(name=m, kernel=k, source=self._species, gradient=True) for m, k in each)
+        each = dict(zip(self._names, kernels, strict=True))
+        self._mean_field = _MeanFieldPart(ensemble, self._species, each, self._slope)
+        plain = tuple(Field(name=m, kernel=k, source=self._species, gradient=True) for m, k in each.items())
         # The sources of the sums with weights Q(a_j): the same particles under another name per level.
-        weighted = tuple(Field(name=m, kernel=k, source=m, gradient=True) for m, k in each)
+        weighted = tuple(Field(name=m, kernel=k, source=m, gradient=True) for m, k in each.items())
         rows = len(ensemble.replica_of)
         own = np.full(rows, self._weight)
         self._fields = {label: ensemble.evaluator(plain, {self._species: own}) for label in _SYSTEMS}
@@ -288,7 +292,7 @@ class _Slope:
 class _MeanFieldPart:
     """W_m and its derivative in time, as splines on a grid around the particles."""
 
-    def __init__(self, ensemble: Ensemble, species: str, kernels: Sequence[Kernel], slope: _Slope) -> None:
+    def __init__(self, ensemble: Ensemble, species: str, kernels: Mapping[str, Kernel], slope: _Slope) -> None:
         self._pde, self._species, self._kernels, self._slope = ensemble.pde, species, kernels, slope
         self._grid = SampledField(ensemble.pde.model.dimension, coarse=_COARSE, most=0)
         self._beside = 0.5 * float(ensemble.times[1])
@@ -300,21 +304,21 @@ class _MeanFieldPart:
             self._set_transforms()
         self._times = (t, max(t - self._beside, 0.0), min(t + self._beside, self._pde.t_end))
         self._u = [self._pde.on_grid(self._grid.axes, self._species, s, outside=0.0) for s in self._times]
-        self._fields = [[self._convolved(u, transform) for transform in self._transforms] for u in self._u]
+        self._fields = [self._convolved(u, self._transforms) for u in self._u]
 
     @property
     def values(self) -> list[Array]:
         """The fields on the grid."""
-        return [field for fields in self._fields for field in fields]
+        return [field for fields in self._fields for field in fields.values()]
 
     def sample(self) -> None:
         """Take W and its derivative. Collective."""
-        for m, transform in enumerate(self._transforms):
+        for m, transform in self._transforms.items():
             now, before, after = (
-                0.5 * (self._slope.primitive(b[m]) + self._convolved(self._slope.value(b[m]) * u, transform))
+                0.5 * (self._slope.primitive(b[m]) + self._convolved(self._slope.value(b[m]) * u, {m: transform})[m])
                 for u, b in zip(self._u, self._fields, strict=True)
             )
-            self._grid.interpolate(f"{m}", now)
+            self._grid.interpolate(m, now)
             self._grid.interpolate(f"{m} in time", (after - before) / (self._times[2] - self._times[1]))
 
     def at(self, m: str, x: Array) -> tuple[Array, Array, Array]:
@@ -325,22 +329,28 @@ class _MeanFieldPart:
         return value, gradient, change
 
     def _set_transforms(self) -> None:
-        """Set the symbols of the kernels, truncated where no two points of the grid are, without images."""
-        from scipy.fft import next_fast_len
+        """Set the transforms of the kernels between points of the grid, without images."""
+        corner, h = self._grid.shape, self._grid.spacing
+        shape = doubled(corner)
+        self._convolve = FastConvolution(shape, corner, shape[-1] // 2 + 1, threads=1)
+        self._transforms = {
+            m: free_space_factor(
+                partial(kernel.truncated_symbol, dimension=len(corner)),
+                _nodes,
+                corner,
+                spacing=h,
+                support=_SUPPORT * h * math.hypot(*corner),
+                threads=1,
+            )
+            for m, kernel in self._kernels.items()
+        }
 
-        h, shape = self._grid.spacing, self._grid.shape
-        diameter = float(np.linalg.norm(shape))
-        self._wide = [int(next_fast_len(int(n + _ROOM * diameter), real=True)) for n in shape]
-        *first, last = self._wide
-        waves = [np.fft.fftfreq(n, h) for n in first] + [np.fft.rfftfreq(last, h)]
-        lam = sum(np.square(2 * np.pi * k) for k in np.meshgrid(*waves, indexing="ij"))
-        radius = _RADIUS * diameter * h
-        self._transforms = [
-            np.reshape(k.truncated_symbol(np.ravel(lam), radius, len(shape)), np.shape(lam)) for k in self._kernels
-        ]
+    def _convolved(self, f: Array, transforms: Mapping[str, Array]) -> dict[str, Array]:
+        found = self._convolve(f, transforms)
+        return {m: np.ascontiguousarray(each[..., : f.shape[-1]]) for m, each in found.items()}
 
-    def _convolved(self, f: Array, transform: Array) -> Array:
-        from scipy.fft import irfftn, rfftn
 
-        out = irfftn(rfftn(f, s=self._wide) * transform, s=self._wide)
-        return np.ascontiguousarray(out[tuple(slice(n) for n in f.shape)])
+def _nodes(phases: Sequence[Array], spacing: float) -> tuple[Array, Array]:
+    """Return |k|² and the factor 1 of values at nodes."""
+    lam = np.asarray(sum(np.square(each / spacing) for each in np.ix_(*phases)))
+    return lam, np.ones(lam.shape)
