@@ -228,6 +228,44 @@ def _value(t: float, log: float, d: int, screened: bool, few: bool, polynomial: 
     return out
 
 
+@inlined
+def _rest_at(
+    t: float, inside: bool, d: int, values: Array | None, gradient: Array | None, slope_polynomial: Array,
+    slope_series: Array | None, polynomial: Array, series: Array | None, power: float | None,
+    screened: tuple[int, ...] | None, octaves: OctaveTables | None, from_end: bool,
+) -> Any:  # fmt: skip
+    """Return R'/r, if gradients are wanted, and R, if values are; see ``_add_cells``."""
+    f, v = 0.0, 0.0
+    if octaves is not None:
+        if inside:
+            at = min(1.0 - t, _BELOW_ONE) if from_end else t
+            f = by_octave(octaves[1], octaves[2], at)
+            if values is not None:
+                v = by_octave(octaves[0], octaves[2], at)
+    elif series is None:
+        f = _polynomial(slope_polynomial, 2.0 * t - 1.0)
+        if values is not None:
+            v = _polynomial(polynomial, 2.0 * t - 1.0)
+    elif power is not None:
+        if gradient is not None:
+            f = _polynomial(slope_polynomial, 2.0 * t - 1.0) + slope_series[0] * _power(t, -power - 1.0)  # type: ignore[index]
+        if values is not None:
+            front = _power(t, -power) if power > 0.0 else _log(t)
+            v = _polynomial(polynomial, 2.0 * t - 1.0) + series[0] * front
+    else:
+        few = screened is not None and len(screened) < SERIES
+        log = 0.0
+        if d == 2 and values is not None:
+            log = _log(t)
+        elif d == 2 and screened is not None:
+            log = _rough_log(t, few)
+        if gradient is not None:
+            f = _slope(t, log, d, screened is not None, few, slope_polynomial, slope_series)  # type: ignore[arg-type]
+        if values is not None:
+            v = _value(t, log, d, screened is not None, few, polynomial, series)
+    return f, v
+
+
 @compiled
 def _add_cells(
     values: Array | None,
@@ -281,7 +319,6 @@ def _add_cells(
     """
     widest_vectors()
     d = len(directions)
-    few = screened is not None and len(screened) < SERIES
     room = most + _STRIDE
     u0, u1, u2, w = np.empty(room), np.empty(room), np.empty(room), np.empty(room)
     for cell in cells:
@@ -300,33 +337,10 @@ def _add_cells(
                 inside = (r2 < 1.0) & (r2 > 0.0)
                 t = r2 if inside else 1.0
                 weight = w[j] if inside else 0.0
-                f, v = 0.0, 0.0
-                if octaves is not None:
-                    if inside:
-                        at = min(1.0 - t, _BELOW_ONE) if from_end else t
-                        f = by_octave(octaves[1], octaves[2], at)
-                        if values is not None:
-                            v = by_octave(octaves[0], octaves[2], at)
-                elif series is None:
-                    f = _polynomial(slope_polynomial, 2.0 * t - 1.0)
-                    if values is not None:
-                        v = _polynomial(polynomial, 2.0 * t - 1.0)
-                elif power is not None:
-                    if gradient is not None:
-                        f = _polynomial(slope_polynomial, 2.0 * t - 1.0) + slope_series[0] * _power(t, -power - 1.0)  # type: ignore[index]
-                    if values is not None:
-                        front = _power(t, -power) if power > 0.0 else _log(t)
-                        v = _polynomial(polynomial, 2.0 * t - 1.0) + series[0] * front
-                else:
-                    log = 0.0
-                    if d == 2 and values is not None:
-                        log = _log(t)
-                    elif d == 2 and screened is not None:
-                        log = _rough_log(t, few)
-                    if gradient is not None:
-                        f = _slope(t, log, d, screened is not None, few, slope_polynomial, slope_series)  # type: ignore[arg-type]
-                    if values is not None:
-                        v = _value(t, log, d, screened is not None, few, polynomial, series)
+                f, v = _rest_at(
+                    t, inside, d, values, gradient, slope_polynomial, slope_series, polynomial, series, power, screened,
+                    octaves, from_end,
+                )  # fmt: skip
                 if gradient is not None:
                     f *= weight
                     g0 += f * (z0 if inside else 0.0)
