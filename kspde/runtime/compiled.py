@@ -30,6 +30,7 @@ from kspde.runtime.parallel import threads_per_rank
 from kspde.typing import Comm
 
 __all__ = [
+    "apart",
     "compiled",
     "compiled_in_order",
     "compiled_parallel",
@@ -152,6 +153,26 @@ def in_blocks[R](work: Callable[[slice], R], n: int) -> list[R]:
     size = min(BLOCK, max(_LEAST, -(-n // few)))
     blocks = -(-n // size)
     return on_threads(lambda j: work(slice(n * j // blocks, n * (j + 1) // blocks)), blocks)
+
+
+def apart[R](work: Callable[[], R]) -> R:
+    """Return ``work()``, done by the first of the threads of ``on_threads``, or raise its error.
+
+    For libraries whose allocations would fragment the heap of the main thread.
+    """
+    done: SimpleQueue[tuple[R | None, BaseException | None]] = SimpleQueue()
+
+    def run() -> None:
+        try:
+            done.put((work(), None))
+        except BaseException as error:
+            done.put((None, error))
+
+    _inbox(0, os.getpid()).put(run)
+    result, error = done.get()
+    if error is not None:
+        raise error
+    return cast(R, result)
 
 
 @cache
