@@ -19,6 +19,7 @@ from kspde._version import __version__
 from kspde.errors import ConvergenceError, InputError, KspdeError
 from kspde.fem import backend
 from kspde.runtime.checkpoint import StoppedError
+from kspde.runtime.files import shipped
 from kspde.runtime.job import end_job, last_words, launched_rank
 from kspde.runtime.parallel import communicator, together
 from kspde.runtime.signals import Stop
@@ -108,6 +109,12 @@ def demo(out: Out = Path("demo-output"), force: Force = False, quiet: Quiet = Fa
     return _filling("compare", resources.files("kspde") / "cases" / "demo.toml", out, force, quiet)
 
 
+def _naming_ready_studies(command: Callable[..., Work]) -> Callable[..., Work]:
+    names = ", ".join(shipped("papers/studies/ready", ".toml"))
+    command.__doc__ = (command.__doc__ or "").replace("{READY}", names)
+    return command
+
+
 def _add_job(name: str, about: str) -> None:
     """Add a command that fills a directory from a case file, by a method of ``kspde.cli.jobs.CaseRun``."""
     call = f"kspde {name} case.toml --out result"
@@ -149,6 +156,7 @@ _add_job(
 @app.command(
     epilog="Examples: kspde study mollification --small --out first; mpirun -n 3 kspde study mine.toml --out result"
 )
+@_naming_ready_studies
 def study(
     path: Annotated[
         str, typer.Argument(metavar="STUDY", show_default=False, help="A study file, or the name of a ready-made one.")
@@ -172,26 +180,23 @@ def study(
 ) -> Work:
     """Measure something over a sweep of parameters, fit its rate, and set it beside what is promised.
 
-    Ready-made: theorem1, theorem2, local-rate, fluctuations, coupling-eps, lemma2, mollification, cross-diffusion-eta,
-    cross-diffusion-eta-disk, cross-diffusion-particles, shigesada-kawasaki-teramoto-eta, volatility,
-    volatility-particles, landau-particles, landau-entropy, landau-logarithm, keller-segel-particles, log-gas-particles,
-    log-gas-entropy, log-gas-free-energy, log-gas-marginals, long-time-confined-coupling, long-time-confined-entropy,
-    mean-attraction-marginals, vortices-particles, vortices-entropy, vortices-circulations, vortices-growth,
-    vortices-logarithm, pde-convergence, time-step; "all" runs every one, each in its own directory below DIR. Finished
-    points are kept in DIR/points: after a kill the same command continues and repeats none. Under mpirun rank 0 hands
-    out the points: give one rank more than there are cores. DIR gets table.csv, table.h5, pictures, report.html and
-    summary.json.
+    Ready-made: {READY}; "all" runs every one, each in its own directory below DIR, and says beforehand what the shipped
+    results took. Finished points are kept in DIR/points: after a kill the same command continues and repeats none.
+    Under mpirun rank 0 hands out the points: give one rank more than there are cores. DIR gets table.csv, table.h5,
+    pictures, report.html and summary.json.
     """
 
     def job(comm: Comm, stop: Stop) -> str | None:
         from kspde.cli.console import Console
-        from kspde.cli.jobs import run_study
+        from kspde.cli.jobs import cost_lines, run_study
         from kspde.cli.models import models_of_file
         from kspde.cli.results import SUMMARY
         from kspde.cli.study import read_study, ready_studies
 
         names = list(ready_studies()) if path == "all" else [path]
         console = Console(comm, quiet=quiet)
+        for line in () if small else cost_lines(names):
+            console.say(line)
         for name in names:
             own = out / name if path == "all" else out
             with together(comm, "kspde study") as same:

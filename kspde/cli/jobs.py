@@ -15,6 +15,7 @@ from kspde.cli import report
 from kspde.cli.case import Case
 from kspde.cli.console import Console
 from kspde.cli.hidden import RunCheckpoints, failed_path
+from kspde.cli.ledger import read_results
 from kspde.cli.results import SUMMARY, ResultDirectory, write_csv, write_json, writing
 from kspde.comparable import check_species
 from kspde.distances import Distance, compare
@@ -34,7 +35,7 @@ from kspde.runtime.saving import SaveAt
 from kspde.runtime.signals import Stop
 from kspde.typing import Comm
 
-__all__ = ["CaseRun", "run_study"]
+__all__ = ["CaseRun", "cost_lines", "run_study"]
 
 #: Names of pictures that were drawn, and of those that a signal has left no time for.
 type _Pictures = tuple[list[str], list[str]]
@@ -238,6 +239,19 @@ def _stated(case: Case) -> dict[str, Any]:
 
 def _described(pde: Solution) -> dict[str, Any]:
     return {**pde.summary(), "final": {name: values[-1] for name, values in pde.diagnostics.items()}}
+
+
+def cost_lines(names: Sequence[str]) -> list[str]:
+    """Return what the shipped results of studies took, by name, and together: what their full settings cost."""
+    spent = {
+        name: sum(point["seconds"] for point in summary["points"])
+        for name, summary in read_results([]).items()
+        if name in names
+    }
+    lines = [f"{name}: its shipped result took {seconds:.0f} s of one process" for name, seconds in spent.items()]
+    if len(lines) > 1:
+        lines.append(f"{len(lines)} studies: {sum(spent.values()) / 3600:.1f} h of one process together")
+    return lines
 
 
 def run_study(study: Study, directory: Path, comm: Comm, console: Console, stop: Stop, *, force: bool = False) -> None:

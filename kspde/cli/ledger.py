@@ -7,7 +7,6 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from html import escape
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from kspde.papers.studies import agreement_of
 from kspde.papers.studies.formulas import Formula
 from kspde.papers.studies.outcome import by_chance
 from kspde.papers.studies.report import html_table, page
-from kspde.runtime.files import read_json
+from kspde.runtime.files import read_json, shipped
 
 __all__ = ["agreement_line", "ledger_text", "read_results"]
 
@@ -42,8 +41,8 @@ def read_results(directories: Sequence[Path]) -> dict[str, Mapping[str, Any]]:
     Raises:
         InputError: a directory does not hold the result of a study, or no claim asks for it.
     """
-    shipped = Path(str(resources.files("kspde") / "papers" / "studies" / "results"))
-    out = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(shipped.glob("*.json"))}
+    files = shipped("papers/studies/results", ".json")
+    out = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in files.items()}
     for directory in directories:
         try:
             summary = read_json(directory / SUMMARY)
@@ -75,11 +74,11 @@ def agreement_line(directory: Path, other: Path | None) -> str:
         InputError: a directory does not hold the result of a study, or they have nothing to compare.
     """
     first = _summary(directory)
-    shipped = read_results([]).get(str(first["study"])) if other is None else _summary(other)
+    second = read_results([]).get(str(first["study"])) if other is None else _summary(other)
     try:
-        if shipped is None:
+        if second is None:
             raise ValueError
-        found = agreement_of(first, shipped)
+        found = agreement_of(first, second)
     except (ValueError, LookupError, TypeError):
         raise InputError(
             f"{directory} has no numbers in common with those of other seeds: give another result of the same study, "

@@ -22,7 +22,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from importlib import resources
 from operator import getitem
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ from kspde.cli.models import BUILT_IN, KnownModels
 from kspde.cli.schema import SYSTEM, forms
 from kspde.errors import InputError, check_integer, check_number, shown
 from kspde.papers.studies import MEASURES, Finding, Fit, Point, Precision, Study
-from kspde.runtime.files import open_regular
+from kspde.runtime.files import open_regular, shipped
 from kspde.runtime.limits import MOST_POINTS, MOST_REPLICAS, check_steps, check_work
 
 __all__ = ["read_study", "ready_studies"]
@@ -41,8 +40,7 @@ __all__ = ["read_study", "ready_studies"]
 
 def ready_studies() -> dict[str, Path]:
     """Return the studies that come with kspde: name -> file."""
-    directory = Path(str(resources.files("kspde") / "papers" / "studies" / "ready"))
-    return {path.stem: path for path in sorted(directory.glob("*.toml"))}
+    return shipped("papers/studies/ready", ".toml")
 
 
 def read_study(path: str | Path, *, small: bool = False, models: KnownModels = BUILT_IN, seed: int = 0) -> Study:

@@ -12,6 +12,7 @@ import os
 import shutil
 import stat
 from contextlib import suppress
+from importlib import resources
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ __all__ = [
     "read_regular",
     "reason",
     "reserve",
+    "shipped",
 ]
 
 #: What h5py raises when a file cannot be written: RuntimeError when it is closed.
@@ -169,3 +171,8 @@ def reason(error: Exception) -> str:
     """Return in one line why a file cannot be read or written."""
     words = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
     return shortened(words, 200)
+
+
+def shipped(folder: str, suffix: str) -> dict[str, Path]:
+    """Return the files of a folder that comes with kspde: name without its suffix -> path, in alphabetical order."""
+    return {path.stem: path for path in sorted(Path(str(resources.files("kspde") / folder)).glob(f"*{suffix}"))}

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from reduced_studies import reduced
 
-from kspde.cli.study import read_study
+from kspde.cli.commands import study as study_command
+from kspde.cli.jobs import cost_lines
+from kspde.cli.study import read_study, ready_studies
 from kspde.papers.studies import Precision, Study, agreement_of, planned
 from kspde.papers.studies.quantities import mean
 
@@ -87,3 +89,20 @@ def test_every_shipped_result_keeps_its_seeds_and_its_time() -> None:
         assert len({point["seed"] for point in summary["points"]}) == len(summary["points"]), path.stem
         seconds += sum(point["seconds"] for point in summary["points"])
     assert seconds < 6 * 3600  # one machine, all by "kspde study all"
+
+
+@pytest.mark.one_rank
+def test_what_studies_cost_is_said_beforehand() -> None:
+    seconds = [
+        sum(point["seconds"] for point in json.loads((SHIPPED / f"{name}.json").read_text(encoding="utf-8"))["points"])
+        for name in ("lemma2", "theorem2")
+    ]
+    lines = cost_lines(["lemma2", "theorem2"])
+    assert lines[:2] == [
+        f"{name}: its shipped result took {time:.0f} s of one process"
+        for name, time in zip(("lemma2", "theorem2"), seconds, strict=True)
+    ]
+    assert lines[2:] == [f"2 studies: {sum(seconds) / 3600:.1f} h of one process together"]
+    assert len(cost_lines(["lemma2"])) == 1
+    assert not cost_lines(["mine.toml"])
+    assert ", ".join(ready_studies()) in str(study_command.__doc__)

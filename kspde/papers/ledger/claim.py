@@ -57,7 +57,7 @@ __all__ = [
 Results = Mapping[str, Mapping[str, Any]]
 
 
-class Finding(NamedTuple):
+class Found(NamedTuple):
     """What the evidence says: the value or why there is none, its interval, the command that shows it, the verdict."""
 
     measured: str
@@ -69,7 +69,7 @@ class Finding(NamedTuple):
 class Evidence(Protocol):
     """What is held against a claim."""
 
-    def found(self, results: Results) -> Finding:
+    def found(self, results: Results) -> Found:
         """Return what it says, given the summaries of studies."""
         ...
 
@@ -84,9 +84,9 @@ class NotTestable:
 
     reason: str
 
-    def found(self, results: Results) -> Finding:
+    def found(self, results: Results) -> Found:
         """Return the reason."""
-        return Finding(self.reason)
+        return Found(self.reason)
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Computed:
     check: Callable[[], Check]
     command: str = "kspde ledger"
 
-    def found(self, results: Results) -> Finding:
+    def found(self, results: Results) -> Found:
         """Compute it."""
         return _judged(self.check(), self.command)
 
@@ -125,7 +125,7 @@ class _Fitted(ABC):
     #: The entry of a rate that is judged.
     part: ClassVar[str]
 
-    def found(self, results: Results) -> Finding:
+    def found(self, results: Results) -> Found:
         """Look it up."""
         if self.study not in results:
             return _without_results(self.study)
@@ -135,10 +135,10 @@ class _Fitted(ABC):
             if same and _agree(rate["group"], self.at) and self.part in rate:
                 where = f"{symbol_of(self.against)} = {text_of(min(rate['x']))} to {text_of(max(rate['x']))}"
                 return self._says(rate, where)._replace(command=command)
-        return Finding(f"the results of {self.study} at hand do not contain it", command=command)
+        return Found(f"the results of {self.study} at hand do not contain it", command=command)
 
     @abstractmethod
-    def _says(self, rate: Mapping[str, Any], where: str) -> Finding:
+    def _says(self, rate: Mapping[str, Any], where: str) -> Found:
         """Return what a rate says, fitted where the words tell."""
 
 
@@ -156,16 +156,16 @@ class MeasuredRate(_Fitted):
     order: float
     also: tuple[tuple[str, float], ...] = ()
 
-    def _says(self, rate: Mapping[str, Any], where: str) -> Finding:
+    def _says(self, rate: Mapping[str, Any], where: str) -> Found:
         if rate["order"] is None:
             values = ", ".join(f"{value:.2g}" for value in rate["values"])
             stated = f"no rate: the values {values} for {where} are statistically indistinguishable from zero"
-            return Finding(stated, verdict="not resolved")
+            return Found(stated, verdict="not resolved")
         low, high = rate["interval"]
         ends = (float("-inf") if low is None else low, float("inf") if high is None else high)
         others = "".join(f"; {who}, order {order:g}: {verdict(ends, order)}" for who, order in self.also)
         stated = f"order {rate['order']:.3f} for {where}{others}"
-        return Finding(stated, f"[{ends[0]:.3f}, {ends[1]:.3f}]", verdict=verdict(ends, self.order))
+        return Found(stated, f"[{ends[0]:.3f}, {ends[1]:.3f}]", verdict=verdict(ends, self.order))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,14 +182,14 @@ class MeasuredRatio:
     check: Callable[[Sequence[PointValues]], Check]
     at: Mapping[str, Any] = field(default_factory=dict)
 
-    def found(self, results: Results) -> Finding:
+    def found(self, results: Results) -> Found:
         """Compute the ratio."""
         if self.study not in results:
             return _without_results(self.study)
         summary = results[self.study]
         points = [(p["quantities"], p["swept"]) for p in summary["points"] if _agree(p["swept"], self.at)]
         if not points:
-            return Finding(f"the results of {self.study} at hand do not contain it", command=summary["command"])
+            return Found(f"the results of {self.study} at hand do not contain it", command=summary["command"])
         return _judged(self.check(points), summary["command"])
 
 
@@ -205,13 +205,13 @@ class MeasuredConstant(_Fitted):
 
     expected: float
 
-    def _says(self, rate: Mapping[str, Any], where: str) -> Finding:
+    def _says(self, rate: Mapping[str, Any], where: str) -> Found:
         low, high = rate["constant"]["interval"]
         least, most = ((1 + side * TOLERANCE) * self.expected for side in (-1, 1))
         judged = "supported" if least <= low and high <= most else "not resolved"
         if high < least or low > most:
             judged = "contradicted"
-        return Finding(f"{rate['constant']['value']:.3f} for {where}", f"[{low:.3f}, {high:.3f}]", verdict=judged)
+        return Found(f"{rate['constant']['value']:.3f} for {where}", f"[{low:.3f}, {high:.3f}]", verdict=judged)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -334,15 +334,15 @@ def _evidence(entry: Mapping[str, Any], numbers: Mapping[str, float]) -> Evidenc
     return MeasuredRate(**(entry["rate"] | {"order": order(entry["rate"]["order"])}), at=at, also=also)
 
 
-def _without_results(study: str) -> Finding:
-    return Finding(f"no results of the study {study} are at hand")
+def _without_results(study: str) -> Found:
+    return Found(f"no results of the study {study} are at hand")
 
 
 def _agree(values: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     return all(values.get(name) == value for name, value in wanted.items())
 
 
-def _judged(check: Check, command: str) -> Finding:
+def _judged(check: Check, command: str) -> Found:
     low, high = check.interval
     judged = "supported" if high <= 1.0 else "contradicted" if low > 1.0 else "not resolved"
-    return Finding(check.value, "" if low == high else f"ratio in [{low:.3g}, {high:.3g}]", command, judged)
+    return Found(check.value, "" if low == high else f"ratio in [{low:.3g}, {high:.3g}]", command, judged)
