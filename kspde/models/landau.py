@@ -2,11 +2,12 @@ r"""The spatially homogeneous Landau equation with Maxwell molecules."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from kspde.errors import check_integer, check_number
+from kspde.errors import InputError, check_integer, check_number
 from kspde.models.base import Field, FieldValues, Model, Moment
 from kspde.typing import Array
 
@@ -67,6 +68,31 @@ class LandauMaxwell(Model):
 
     of fourth moment :math:`\int|v|^4 f = d(d+2)K(2-K)`.
 
+    **Fluctuations at equilibrium.** Let the particles start independently with a Maxwellian f. The generator of a
+    single velocity in f, :math:`\mathcal L = A:\nabla^2 + 2B\cdot\nabla`, is reversible with respect to f, so that f's
+    own particles keep the fluctuations of independent ones. The linearised equation adds to it the reaction of A and B,
+    which are polynomials of degree 2: only those of degree 1 and 2 relax at other rates, the momentum and the energy at
+    0 in place of :math:`2(d-1)\Lambda m_0`, and the :math:`\frac{d(d+1)}2 - 1` components of the stress's deviation at
+    :math:`4d\Lambda m_0` in place of :math:`(4d-2)\Lambda m_0`, while the noise is the same. As N → ∞ the fluctuations
+    of these modes are Gaussian, and 1 + q times as large as those of independent particles:
+
+    .. math::
+        q = 4(d-1)\Lambda m_0 t \quad (d+1 \text{ modes}), \qquad
+        q = -\tfrac1{2d}(1 - e^{-8d\Lambda m_0t}) \quad (\tfrac{d(d+1)}2 - 1 \text{ modes}).
+
+    The momentum and the energy of one velocity are kept in the mean, so that all of this is correlation: two
+    velocities have the covariance q/N in each normalised mode, and the relative entropy of the law of k of them to
+    :math:`f^{\otimes k}` is
+
+    .. math::
+        H_k \simeq -\tfrac12\sum_{\text{modes}}\Big(\log\big(1 + \tfrac{(k-1)q}N\big)
+        + (k-1)\log\big(1 - \tfrac qN\big)\Big)
+        \simeq \frac{k(k-1)}{4N^2}\sum_{\text{modes}} q^2 \quad (k \ll N),
+
+    beside k times the entropy of one velocity's law, which is O(1/N²). For k = N → ∞ it tends to
+    :math:`\tfrac12\sum(q - \log(1 + q))`, bounded in N and growing like :math:`2(d^2-1)\Lambda m_0t`: the relative
+    entropy of the limit, which bounds :math:`\liminf H_N` from below. That nothing else adds to it is not proved.
+
     Attributes:
         dimension: the dimension d of velocities, 2 or 3.
         rate: the rate Λ > 0.
@@ -114,3 +140,22 @@ class LandauMaxwell(Model):
     def pair_rotation(self, species: str) -> float:
         """Return Λ: two particles turn their relative velocity as the scheme "pair-rotation" does."""
         return self.rate
+
+    def marginal_entropy(self, k: int, *, n: int, t: float, mass: float = 1.0) -> float:
+        """Return H_k of k of N particles that start from a Maxwellian, in the limit of Gaussian fluctuations.
+
+        Args:
+            k: the number of particles.
+            n: N.
+            t: the time.
+            mass: the mass of f.
+
+        Raises:
+            InputError: a value out of range.
+        """
+        check_integer("k", k, at_least=1, at_most=check_integer("n", n, at_least=1))
+        d, pace = self.dimension, self.rate * check_number("mass", mass, above=0) * check_number("t", t, at_least=0)
+        modes = ((d + 1, 4 * (d - 1) * pace), (d * (d + 1) // 2 - 1, math.expm1(-8 * d * pace) / (2 * d)))
+        if (limit := modes[0][1]) >= n:
+            raise InputError(f"n = {n} is not valid at t = {t:g}: give more than 4(d - 1) rate mass t = {limit:g}")
+        return -0.5 * sum(count * (math.log1p((k - 1) * q / n) + (k - 1) * math.log1p(-q / n)) for count, q in modes)

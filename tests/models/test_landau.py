@@ -1,9 +1,12 @@
 """LandauMaxwell against the solution of Bobylev, Krook and Wu, sums over pairs, and exact equations of its moments."""
 
+import math
+
 import numpy as np
 import pytest
 from landau_solutions import bkw, initial, moments_at, temperature
 from numpy.testing import assert_allclose
+from scipy.linalg import expm
 
 import kspde
 
@@ -159,3 +162,49 @@ def test_the_density_of_beams_has_the_stress_and_the_fourth_moment_of_their_equa
     assert np.abs(expected - stress).max() > 0.15  # what is checked to 3e-6
     assert_allclose(found, expected, rtol=0, atol=3e-6)
     assert measured == pytest.approx(q, abs=1e-4)
+
+
+def gaussian_limit(d: int, k: int, n: int, t: float, pace: float) -> float:
+    """H_k of Gaussian fluctuations about a Maxwellian, by quadrature of a and b on Hermite polynomials up to degree 4.
+
+    With M_jl = E φ_j(w) (𝓛φ_l)(w) + E φ_j(w) (a(v − w):∇²φ_l(v) + 2b(v − w)·∇φ_l(v)), C' = MC + CMᵀ + 2E ∇φ_j·A∇φ_l.
+    """
+    nodes, weights = np.polynomial.hermite_e.hermegauss(6)
+    v = np.stack(np.meshgrid(*[nodes] * d, indexing="ij"), -1).reshape(-1, d)
+    p = np.prod(np.stack(np.meshgrid(*[weights] * d, indexing="ij"), -1).reshape(-1, d), axis=1)
+    p /= p.sum()
+    powers = [q for q in np.ndindex(*[5] * d) if 0 < sum(q) <= 4]
+
+    def one(degree, x, order):  # He_n' = n He_{n-1}, normalised
+        factor = np.prod([degree - i for i in range(order)]) / np.sqrt(math.factorial(degree))
+        return factor * np.polynomial.hermite_e.hermeval(x, np.eye(8)[max(degree - order, 0)])
+
+    def derivative(orders):
+        return np.stack([np.prod([one(*z) for z in zip(q, v.T, orders, strict=True)], axis=0) for q in powers], -1)
+
+    unit = np.eye(d, dtype=int)
+    phi = derivative(np.zeros(d, int))
+    gradient = np.stack([derivative(e) for e in unit], 1)
+    hessian = np.stack([np.stack([derivative(e + f) for f in unit], 1) for e in unit], 1)
+    z = v[:, None] - v[None, :]  # v − w
+    a = pace * (np.sum(z**2, -1)[..., None, None] * np.eye(d) - z[..., :, None] * z[..., None, :])
+    acting = np.einsum("vwij,vijl->vwl", a, hessian) - 2 * (d - 1) * pace * np.einsum("vwi,vil->vwl", z, gradient)
+    own = np.einsum("v,w,vj,vwl->lj", p, p, phi, acting, optimize=True)  # 𝓛
+    reaction = np.einsum("v,w,wj,vwl->lj", p, p, phi, acting, optimize=True)
+    noise = 2 * np.einsum("v,w,vij,vwik,vkl->jl", p, p, gradient, a, gradient, optimize=True)
+    change, size = own + reaction, len(powers)
+    blocks = expm(t * np.block([[-change, noise], [np.zeros((size, size)), change.T]]))
+    grow = blocks[size:, size:].T
+    q = grow @ grow.T + grow @ blocks[:size, size:] - np.eye(size)
+    law = np.eye(k * size) + np.kron(np.ones((k, k)) - np.eye(k), q / n)
+    return -0.5 * np.linalg.slogdet(law)[1]
+
+
+@pytest.mark.one_rank
+@pytest.mark.parametrize(("d", "k", "n"), [(2, 3, 7), (2, 5, 5), (2, 1, 4), (3, 2, 9)])
+def test_entropies_at_equilibrium(d: int, k: int, n: int) -> None:
+    model = kspde.LandauMaxwell(dimension=d, rate=0.3)
+    exact = gaussian_limit(d, k, n, 0.7, 0.3 * 1.4)
+    assert_allclose(model.marginal_entropy(k, n=n, t=0.7, mass=1.4), exact, rtol=1e-9, atol=1e-12)
+    with pytest.raises(kspde.InputError, match="n = 2 is not valid at t = 9: give more than"):
+        model.marginal_entropy(1, n=2, t=9.0)

@@ -57,7 +57,11 @@ def test_small_studies_run():
     point = study.points[0]
     task = Task(experiment=point.experiment, seed=3, comm=MPI.COMM_SELF)
     assert isinstance(point.measure, LocalEntropy)
-    assert set(measured(point.measure, task)) == {"h_1", "h_2", "h_8"}
+    found = measured(point.measure, task)
+    assert set(found) == {"h_1", "h_2", "h_8", "h_pairs"}
+    for k in (2, 8):
+        pairs = k * (k - 1) * found["h_pairs"].value
+        assert_allclose(found[f"h_{k}"].value, k * found["h_1"].value + pairs, rtol=1e-9, atol=1e-15)
 
 
 def test_free_energies_of_a_study():

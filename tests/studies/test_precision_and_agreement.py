@@ -36,10 +36,9 @@ def test_replicas_are_those_that_the_stated_error_takes(shared_tmp_path: Path, c
     assert len({point.seed for point in plan.study.points} | {point.seed for point in study.points}) == 4
     assert planned(study, shared_tmp_path, comm).replicas == plan.replicas  # the pilot run is found again
     assert min(plan.replicas) > 16
-    directory = shared_tmp_path / "run"
-    open_directory(plan.study, directory, comm)
-    run_points(plan.study, directory, comm)
-    for record, replicas in zip(outcome_of(plan.study, directory).records, plan.replicas, strict=True):
+    open_directory(plan.study, shared_tmp_path, comm)  # it holds the pilot run already, as for the command
+    run_points(plan.study, shared_tmp_path, comm)
+    for record, replicas in zip(outcome_of(plan.study, shared_tmp_path).records, plan.replicas, strict=True):
         found = record["quantities"]["moment_1"]
         assert len(found.samples) == replicas
         assert relative / 2 < found.error / found.value < 2 * relative  # the pilot's s has an error of 18 %

@@ -21,6 +21,7 @@ from kspde.radial import moment
 Run = Callable[[Study], Outcome]
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize("name", ready_studies())
 @pytest.mark.parametrize("small", [True, False])
 def test_all_are_valid(name: str, small: bool) -> None:

@@ -29,10 +29,12 @@ from kspde.runtime.parallel import alone, together
 from kspde.runtime.provenance import provenance
 from kspde.typing import Comm
 
-__all__ = ["POINTS", "STUDY", "open_directory", "read_point", "run_points", "vacated", "write_record"]
+__all__ = ["PILOT", "POINTS", "STUDY", "open_directory", "read_point", "run_points", "vacated", "write_record"]
 
 #: The file that describes the study of a directory, and the directory of finished points.
 STUDY, POINTS = "study.json", "points"
+#: The directory of a pilot run, in that of its study.
+PILOT = "pilot"
 
 
 def open_directory(study: Study, directory: Path, comm: Comm, *, force: bool = False) -> None:
@@ -59,7 +61,7 @@ def open_directory(study: Study, directory: Path, comm: Comm, *, force: bool = F
 def _open(study: Study, directory: Path, force: bool) -> None:
     described = json.loads(json.dumps(study.described()))
     about = directory / STUDY
-    if directory.is_dir() and os.listdir(directory):
+    if directory.is_dir() and set(os.listdir(directory)) - {PILOT}:
         try:
             theirs = read_json(about)
             named = str(theirs["study"])

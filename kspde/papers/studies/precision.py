@@ -7,15 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from kspde.papers.studies.execute import open_directory, read_point, run_points
+from kspde.papers.studies.execute import PILOT, open_directory, read_point, run_points
 from kspde.papers.studies.study import Point, Study
 from kspde.runtime.limits import MOST_REPLICAS
 from kspde.typing import Comm
 
 __all__ = ["Plan", "planned"]
-
-#: The directory of the pilot run, in that of the study.
-PILOT = "pilot"
 
 
 @dataclass(frozen=True, kw_only=True)

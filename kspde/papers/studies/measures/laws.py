@@ -81,11 +81,14 @@ class LocalEntropy(Measure):
 
     .. math:: H_k \simeq \tfrac12\Big(k\sum_j a_j^2 + \tbinom k2\sum_{jl} b_{jl}^2\Big) + O(N^{-3}),
 
-    less what higher degrees would add. (Where all laws are Gaussian the right side is :math:`dr^2k^2/(4N^2)` of
-    :class:`kspde.MeanAttraction`, for degree 2.) The same of mean-field particles with the same noise, which is 0 on
-    average, is subtracted. Squares of means over replicas are estimated without bias, by products of different
-    replicas, with jackknife intervals. Lacker's, and Feng and Wang's, local estimates promise H_k ≤ C k²/N²;
-    subadditivity alone, H_k ≤ (k/N) H_N, gives order 1 in N.
+    less what higher degrees would add: k H_1 and, for each of k(k − 1) ordered pairs, a quarter of
+    :math:`\sum b_{jl}^2`, ``h_pairs``. (Where all laws are Gaussian, degree 2 gives the :math:`dr^2k^2/(4N^2)` of
+    :class:`kspde.MeanAttraction`.) In k this is a polynomial whatever the numbers, and no fit in k says
+    more: where H_1 = C_1/N² and h_pairs = C/N², H_k ≤ max(C_1, C) k²/N² for all k ≪ N.
+
+    The same of mean-field particles with the same noise, which is 0 on average, is subtracted. Squares of means over
+    replicas are estimated without bias, by products of different replicas, with jackknife intervals. Lacker's, and Feng
+    and Wang's, local estimates promise H_k ≤ C k²/N²; subadditivity alone, H_k ≤ (k/N) H_N, gives order 1 in N.
 
     Attributes:
         replicas: the number of independent systems, at least 4.
@@ -95,8 +98,11 @@ class LocalEntropy(Measure):
 
     name: ClassVar = "local-entropy"
     quantities: ClassVar = {
-        f"h_{k}": Meaning(f"H_{k}", f"Relative entropy of the law of {k} of N particles, its leading part")
-        for k in (1, 2, 8)
+        **{
+            f"h_{k}": Meaning(f"H_{k}", f"Relative entropy of the law of {k} of N particles, its leading part")
+            for k in (1, 2, 8)
+        },
+        "h_pairs": Meaning("(H_k − k H_1)/(k(k − 1))", "The same of k particles, what their pairs add, for each"),
     }
 
     replicas: int
@@ -123,7 +129,8 @@ class LocalEntropy(Measure):
             coefficients.append((sums / n, pairs.reshape(self.replicas, -1) / (n * (n - 1))))
         (one, two), (one_free, two_free) = coefficients
         first, second = squared_mean(one - one_free), squared_mean(two - two_free)
-        return {f"h_{k}": mean(0.5 * (k * first + 0.5 * k * (k - 1) * second)) for k in (1, 2, 8)}
+        entropies = {f"h_{k}": mean(0.5 * (k * first + 0.5 * k * (k - 1) * second)) for k in (1, 2, 8)}
+        return {**entropies, "h_pairs": mean(0.25 * second)}
 
 
 class _Polynomials:
