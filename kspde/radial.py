@@ -88,7 +88,7 @@ def is_zero(kernel: RadialSymbol) -> bool:
 
 def is_bounded(kernel: RadialSymbol, dimension: int, *, gradient: bool) -> bool:
     """Return whether a kernel, and its gradient where that is used, are bounded and continuous."""
-    return is_zero(kernel) or kernel.smoothing > dimension + (1 if gradient else 0)
+    return kernel.smoothing > dimension + (1 if gradient else 0) or is_zero(kernel)  # the latter takes a symbol
 
 
 def check_bounded(name: str, kernel: RadialSymbol, dimension: int, *, gradient: bool) -> None:

@@ -21,7 +21,7 @@ from kspde.errors import ConvergenceError, InputError, check_integer, check_numb
 from kspde.models import Field, FieldValues, Model
 from kspde.models.coefficients import moment_integrand
 from kspde.particles.fields import FieldOptions
-from kspde.particles.fields.accuracy import spacing
+from kspde.particles.fields.accuracy import image_distance, spacing
 from kspde.particles.fields.base import Extent, FieldEvaluator
 from kspde.particles.fields.direct import DirectSum
 from kspde.particles.mean_field import MeanFieldEvaluator
@@ -41,8 +41,9 @@ from kspde.typing import Array, Ids, Indices
 __all__ = ["Ensemble", "check_solution"]
 
 #: Systems up to this size sum over all pairs, and larger ones with fewer pairs than so many times the points of a grid
-#: for the whole domain: narrow mollifiers, for 500 particles and eps = .06 in 6 s instead of 38.
-_DIRECT, _PAIRS_PER_POINT = 400, 4
+#: for the whole domain: narrow mollifiers, for 500 particles and eps = .06 in 6 s instead of 38. On a line, with
+#: kernels that end, replicas stand side by side, from so many particles on.
+_DIRECT, _PAIRS_PER_POINT, _SIDE_BY_SIDE = 400, 4, 100
 
 
 def check_solution(pde: Any, *, growth: bool = False, relaxing: bool = False, signed: bool = False) -> None:
@@ -148,6 +149,41 @@ def _by_replica(function: Callable[[str, FieldValues], Any], species: str, c: Fi
     return np.concatenate(parts)
 
 
+def _end(fields: tuple[Field, ...], dimension: int) -> bool:
+    """Return whether all fields are on a line, and their kernels decay faster than exponentially."""
+    return dimension == 1 and all(f.tau == 0 and math.isinf(f.kernel.decay_rate) for f in fields)
+
+
+class _SideBySide(FieldEvaluator):
+    """Fields of all replicas at once, on a line on which they are too far apart to meet."""
+
+    def __init__(self, fields: tuple[Field, ...], *, group: int, include_self: bool, **options: Any) -> None:
+        super().__init__(fields, include_self=True, **options)
+        how = FieldOptions(field_tol=self.tol, include_self=include_self)
+        self._evaluator = how.evaluator(fields, dimension=1, weights=self.weights, comm=alone())
+        self._n, self._width = group, 0.0
+        self._apart = max((image_distance(f.kernel, 1, self.tol) for f in self.active), default=0.0)
+
+    def update(self, positions: Mapping[str, Array], extent: Extent) -> None:
+        """Compute all fields. Rank-local."""
+        if self._width < extent.size[0] + self._apart:
+            self._width = 1.1 * extent.size[0] + self._apart
+        self._evaluator.t = self.t
+        shifted = {name: self._shifted(x) for name, x in positions.items()}
+        replicas = max(len(x) for x in positions.values()) // self._n
+        self._evaluator.update(shifted, Extent(extent.lower, extent.upper + self._width * max(replicas - 1, 0)))
+
+    def at(self, species: str, x: Array) -> FieldValues:
+        """Return the fields at the particles of a species. Rank-local."""
+        return replace(self._evaluator.at(species, self._shifted(x)), points=x)
+
+    def _shifted(self, x: Array) -> Array:
+        return x + self._width * (np.arange(len(x)) // self._n)[:, None]
+
+    def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
+        raise NotImplementedError("fields are evaluated of all replicas")
+
+
 class _Stacked(FieldEvaluator):
     """Fields of one replica after the other, on one mesh that covers them all; those that relax on one for each."""
 
@@ -230,6 +266,10 @@ class _ByReplica(FieldEvaluator):
 
 class _DirectByReplica(_ByReplica, DirectSum):
     """Sums over all pairs of each replica."""
+
+
+class _SideBySideByReplica(_ByReplica, _SideBySide):
+    """Fields of all replicas on one line."""
 
 
 class _StackedByReplica(_ByReplica, _Stacked):
@@ -339,7 +379,11 @@ class Ensemble:
             "moments": pde.model.moments,
         }
         relaxing = any(f.tau > 0 for f in self.fields)
-        make = _DirectByReplica if self._direct and not relaxing else partial(_StackedByReplica, replicas=last - first)
+        make: Any = partial(_StackedByReplica, replicas=last - first)
+        if n >= _SIDE_BY_SIDE and _end(self.fields, pde.model.dimension):
+            make = _SideBySideByReplica
+        elif self._direct and not relaxing:
+            make = _DirectByReplica
         weights: dict[str, ParticleWeights] = {}
         marks = {name: seed.signed_weights(u, ids[name], n, comm) for name, u in pde.u0.items() if u.signed}
         own_options = {**self._options, "weights": {**self._options["weights"], **marks}}

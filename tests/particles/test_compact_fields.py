@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import kspde
-from kspde.evidence.ensemble import _StackedByReplica
+from kspde.evidence.ensemble import _SideBySideByReplica, _StackedByReplica
 from kspde.particles.fields import FieldOptions, compact, short_range
 from kspde.particles.fields.base import Extent
 from kspde.particles.region import Region
@@ -185,3 +185,22 @@ def test_replicas_of_growing_particles_have_their_own_weights():
         for name, kernel in (("c", smooth), ("b", bump)):
             exact = kernel.profile(r, 2) @ w[own]
             assert np.abs(c[name][few] - exact).max() < 1e-4 * exact.max()
+
+
+@pytest.mark.parametrize("kernel", [kspde.GaussianMollifier(eps=0.2), kspde.CompactBump(eps=0.8)])
+def test_replicas_side_by_side_on_a_line_do_not_meet(kernel):
+    n, replicas = 40, 3
+    x = np.random.default_rng(8).normal(size=(n * replicas, 1))
+    w = np.linspace(0.5, 1.5, len(x))
+    bump = kernel.in_dimension(1)
+    field = kspde.Field(name="c", kernel=bump, gradient=True)
+    evaluator = _SideBySideByReplica(
+        (field,), group=n, include_self=True, dimension=1, weights={"u": w}, tol=1e-5, comm=alone()
+    )
+    for scale in (1.0, 3.0):  # the cloud spreads
+        evaluator.update({"u": scale * x}, Extent(scale * x.min(axis=0), scale * x.max(axis=0)))
+        c = evaluator.at("u", scale * x)
+        for own in (slice(r * n, (r + 1) * n) for r in range(replicas)):
+            value, slope = sums(bump, scale * x[own], scale * x[own], w[own])
+            assert np.abs(c["c"][own] - value).max() < 1e-5 * value.max()
+            assert np.abs(c.gradient("c")[own] - slope).max() < 1e-4 * np.abs(slope).max()

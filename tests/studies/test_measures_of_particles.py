@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mpi4py import MPI
 from scipy.spatial.distance import pdist
 
 import kspde
+from kspde.errors import InputError
+from kspde.evidence.ensemble import Ensemble
 from kspde.papers.studies import experiment
-from kspde.papers.studies.measures import Task
+from kspde.papers.studies.measures import Task, ranges
 from kspde.papers.studies.measures import particles as particle_measures
 from kspde.problem import Problem
 
@@ -88,3 +91,63 @@ def test_the_weak_error_is_against_the_density_with_the_free_particles_beside(mo
     assert found["free"].samples == pytest.approx([(0.1 + z) / 2 for z in noise])
     assert [(c["scheme"], c["seed"], c["n"], c["dt"]) for c in calls] == [("weak-2", 7, 5, 0.1)] * 6
     assert [c["replica"] for c in calls] == [0, 0, 1, 1, 2, 2]
+
+
+def test_the_best_range_is_where_the_mean_is_least_and_noise_in_common_cancels() -> None:
+    x = 1.26 ** np.arange(-4, 5)
+    curve = 0.2 * x**4 + 0.8 / x  # least at 1, with the value 1
+    random = np.random.default_rng(2)
+    shared = random.lognormal(0, 0.5, (40, 1)) * curve
+    best, least = ranges.minimiser(x, shared, seed=1)
+    assert best.value == pytest.approx(1.0, abs=0.01)
+    assert least.value == pytest.approx(shared.mean() / curve.mean(), rel=0.01)
+    assert best.interval[1] - best.interval[0] < 0.01
+    values = [ranges.minimiser(x, curve * random.lognormal(0, 0.1, (40, 9)), seed=1)[0] for _ in range(60)]
+    covered = np.mean([v.interval[0] < best.value < v.interval[1] for v in values])
+    assert covered > 0.85
+    assert np.std([v.value for v in values]) == pytest.approx(np.mean([v.error for v in values]), rel=0.4)
+    with pytest.raises(InputError, match="give wider ones"):
+        ranges.minimiser(x, shared[:, ::-1] / x**4, seed=1)
+
+
+def test_the_errors_of_moderate_interaction_are_those_of_sums_over_all_pairs() -> None:
+    """On the line: V^η * μ_N by its closed form, and trapezoidal sums of its distances from the local density."""
+    model = kspde.CrossDiffusion(a=((0.6, 0.3), (0.2, 0.5)), sigma=(0.3, 0.4), dimension=1)
+    u0 = {
+        name: kspde.GaussianMixture(weights=[1.0], means=[[m]], stds=[0.5], mass=mass)
+        for name, m, mass in (("u1", -0.4, 1.0), ("u2", 0.5, 1.5))
+    }
+    box = kspde.Box(half_width=6.0, cells=16, degree=8, dimension=1)
+    options: Any = {"t_end": 0.02, "tol": 1e-5, "save": kspde.SaveAt(times=(0.0, 0.02)), "comm": MPI.COMM_SELF}
+    local = kspde.solve(model, u0, box, **options)
+    pde = kspde.solve(model, u0, box, eps=0.7, mollifier="compact-bump", **options)
+    ensemble = Ensemble(pde=pde, source=local, coupled=True, n=100, dt=0.02, replicas=2, seed=3)
+    start = {label: {k: x.copy() for k, x in s.positions.items()} for label, s in ensemble.systems.items()}
+    found = ranges._errors(ensemble, local, 0.7)
+    ends = {label: {k: x.reshape(2, 100) for k, x in s.positions.items()} for label, s in ensemble.systems.items()}
+    bump, axis = kspde.CompactBump(eps=0.7), np.linspace(-6.0, 6.0, 4001)
+    apart = [np.abs(ends["particles"][k] - ends["mean_field"][k]) for k in u0]
+    assert found["path"] == pytest.approx(sum(np.mean(x**2, axis=1) for x in apart))
+    assert found["largest"] == pytest.approx(sum(x.max(axis=1) for x in apart))
+    # One step: X − X̂ is dt times the difference of the drifts at the common start, which is exact here.
+    first = start["particles"]["u1"].ravel()[:100]
+    drift = np.zeros(100)
+    for a, k, mass in ((0.6, "u1", 1.0), (0.3, "u2", 1.5)):
+        z = first[:, None] - start["particles"][k].ravel()[:100]
+        slope = np.mean(bump.slope(np.abs(z), 1) * np.sign(z), axis=1) * mass
+        own = u0[k](first[:, None]) * (u0[k].means[0, 0] - first) / 0.25
+        drift -= a * (slope - own)
+    assert apart[0][0] == pytest.approx(0.02 * np.abs(drift), abs=2e-5)
+    density = np.zeros(2)
+    gradients = {}
+    for k, mass in (("u1", 1.0), ("u2", 1.5)):
+        z = axis - ends["particles"][k][:, :, None]
+        difference = mass * bump.profile(np.abs(z), 1).mean(axis=1) - local.on_grid([axis], k)
+        density += np.trapezoid(difference**2, axis, axis=1)
+        gradients[k] = np.gradient(difference, axis, axis=1)
+    assert found["density"] == pytest.approx(density, rel=0.01)
+    square = np.zeros(2)
+    for (b, c), k in zip(model.a, u0, strict=True):
+        u = local.on_grid([axis], k)
+        square += np.trapezoid((b * gradients["u1"] + c * gradients["u2"]) ** 2 * u, axis, axis=1) / u0[k].mass
+    assert found["drift"] == pytest.approx(square, rel=0.01)

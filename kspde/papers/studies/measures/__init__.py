@@ -8,6 +8,7 @@ from kspde.papers.studies.measures.fluctuations import LinearStatistic
 from kspde.papers.studies.measures.laws import FreeEnergy, LocalEntropy
 from kspde.papers.studies.measures.one_particle import OneParticle
 from kspde.papers.studies.measures.particles import Chaos, Coupling, Distance, Fluctuations, WeakError
+from kspde.papers.studies.measures.ranges import OptimalRange
 
 __all__ = ["MEASURES", "Measure", "Task", "measured"]
 
@@ -28,5 +29,6 @@ MEASURES: dict[str, type[Measure]] = {
         Convergence,
         WeakError,
         OneParticle,
+        OptimalRange,
     )
 }
