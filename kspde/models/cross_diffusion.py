@@ -120,6 +120,9 @@ class CrossDiffusion(_Populations):
     **Order in η.** Their (10) promises ‖u_η − u‖ ≤ Cη. For symmetric V, as theirs are, the order is 2:
     :math:`V^\eta * u = u + O(\eta^2)`. :mod:`kspde.papers.theory.cross_diffusion` has their conditions and errata.
 
+    **The best η.** N particles in (2) are closest to (5), and V^η * μ_N to u in L², at a range of order N^{−1/(d+4)},
+    the drift at a point at N^{−1/(d+6)}: the study cross-diffusion-range and its measure say what is proved of it.
+
     A negative a_ij attracts. The local system (1) is then a backward heat equation where the matrix σ_iδ_ij + u_i a_ij
     has an eigenvalue with negative real part; ``solve`` refuses it there.
     """

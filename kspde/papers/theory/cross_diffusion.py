@@ -10,7 +10,8 @@ For n species with :math:`\partial_t u_i - \sigma_i\Delta u_i = \operatorname{di
 - (8), its a priori estimate, is ‖u_η(t)‖² + γ∫_0^t‖∇u_η‖² ≤ ‖u⁰‖² in H^s at each t (printed: sup over t of the first
   term, which is ‖u⁰‖² as t → 0, plus the whole integral, of ∇u_η in H^{s+1}), and the weak form (17) has −(σ_i ∇u_i +
   Σ_j u_i V_ij * ∇u_j) (printed: + and ∇V_ij * ∇u_j);
-- (10): ‖u_η − u‖ ≤ C η. For symmetric V, as theirs are, :math:`V^\eta * u = au + O(\eta^2)` and the order is 2;
+- (10): ‖u_η − u‖ ≤ C η. For symmetric V, as theirs are, :math:`V^\eta * u = au + O(\eta^2)` and the order is 2: with
+  Taylor's formula to second order in (18) their proof needs D³u_η in L²L², which (8) has for s ≥ 2, always if d ≥ 2;
 - Theorem 3: E Σ_i sup_s sup_k |X − X̂| ≤ C η when η^(−2d−4) ≤ δ log N with δ small, s > d/2 + 2. In the estimate of
   J_3 its proof exchanges the expectation with the supremum over k, which is not allowed; a bound on higher moments and
   a sum over the N particles give the same at the cost of an arbitrarily small power of N. The same holds for K_1 and

@@ -60,7 +60,7 @@ from kspde.typing import Array
 __all__ = ["OptimalRange", "minimiser"]
 
 #: Replicas at least; draws of the bootstrap; points of the grid per range η.
-_REPLICAS, _DRAWS, _PER_RANGE = 16, 400, 12
+_REPLICAS, _DRAWS, _PER_RANGE = 8, 400, 12
 
 _ERRORS = {
     "path": ("E Σ_i sup_t |X − X̂|^2", "the mean square distance of particles from the local density's"),
@@ -82,7 +82,7 @@ class OptimalRange(Measure):
 
     Attributes:
         ranges: the η to compare, ascending, as multiples of the problem's eps, five or more.
-        particles_in_all: the number of particles of a species in all replicas, of which there are at least 16.
+        particles_in_all: the number of particles of a species in all replicas, of which there are at least 8.
         saves: the number of intervals between the snapshots that the local density is interpolated from.
     """
 
