@@ -9,8 +9,12 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 import kspde
 from kspde import models
+
+pytestmark = pytest.mark.one_rank
 
 PACKAGE = Path(kspde.__file__).parent
 

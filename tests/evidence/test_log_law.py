@@ -11,6 +11,8 @@ from particle_systems import density
 import kspde
 from kspde.evidence import entropy_bound_slope
 
+pytestmark = pytest.mark.one_rank
+
 MIXTURE = kspde.GaussianMixture(
     weights=(0.5, 0.3, 0.2), means=((-1.2, 0.3), (1.3, -0.2), (0.2, 1.5)), stds=(0.6, 0.5, 0.7), mass=2.5
 )

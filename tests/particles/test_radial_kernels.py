@@ -14,6 +14,8 @@ from kspde.particles.fields.convolution import DenseConvolution, FastConvolution
 from kspde.particles.fields.splines import deposit, gather, gather_part
 from kspde.radial import RadialTable, moment, profile
 
+pytestmark = pytest.mark.one_rank
+
 
 @pytest.mark.parametrize("d", [1, 2, 3])
 @pytest.mark.parametrize("mollifier", ["gaussian", "matern"])

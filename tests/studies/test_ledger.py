@@ -29,6 +29,8 @@ from kspde.papers.ledger import (
 )
 from kspde.papers.studies.outcome import by_chance
 
+pytestmark = pytest.mark.one_rank
+
 
 def row(results: dict[str, Any], source: str, number: str, promised: str = "") -> Row:
     found = [r for r in rows_of(claims(), results) if r.source == source and r.number == number]

@@ -13,6 +13,8 @@ from kspde.papers.studies.power_law import fit_constant
 from kspde.papers.studies.quantities import fraction, given, mean
 from kspde.papers.studies.study import Fit
 
+pytestmark = pytest.mark.one_rank
+
 X = np.array([100.0, 200.0, 500.0, 1000.0, 3000.0])
 
 

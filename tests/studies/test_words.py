@@ -62,6 +62,7 @@ def test_words_between_formulas() -> None:
     assert label_of({"gamma": 0.019, "n": 1000, "my_own": "x"}) == "γ = 0.019, N = 1,000, my own = x"
 
 
+@pytest.mark.one_rank
 def test_every_quantity_is_set_without_marks_that_are_left_over() -> None:
     from matplotlib.mathtext import MathTextParser
 
@@ -78,10 +79,9 @@ def test_every_quantity_is_set_without_marks_that_are_left_over() -> None:
             assert name not in (what.symbol, what.words)
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize("name", sorted(read_results([])))
-def test_pictures_of_shipped_results(
-    name: str, monkeypatch: pytest.MonkeyPatch, comm: Any, shared_tmp_path: Path
-) -> None:
+def test_pictures_of_shipped_results(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from matplotlib.figure import Figure
 
     seen: list[Figure] = []
@@ -89,7 +89,7 @@ def test_pictures_of_shipped_results(
     summary = read_results([])[name]
     rates = rates_of(summary)
     # What is read back is what was written, nulls for infinite ends included.
-    path = shared_tmp_path / f"{comm.rank}.json"
+    path = tmp_path / "rates.json"
     write_json(path, {"rates": [rate.summary() for rate in rates]})
     assert json.loads(path.read_text(encoding="utf-8"))["rates"] == summary["rates"]
 

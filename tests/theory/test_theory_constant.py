@@ -9,6 +9,8 @@ from scipy.optimize import brentq
 
 from kspde import InputError, theory
 
+pytestmark = pytest.mark.one_rank
+
 
 def test_published_value() -> None:
     assert theory.ground_state().mass == pytest.approx(11.700897, abs=5e-7)

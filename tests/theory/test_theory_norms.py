@@ -11,6 +11,8 @@ from scipy.special import erfc, exp1, kv
 from kspde import GaussianMollifier, InputError, MaternMollifier, Yukawa, theory
 from kspde.papers.theory.norms import LaplacianPower
 
+pytestmark = pytest.mark.one_rank
+
 
 @pytest.mark.parametrize(("chi", "mu", "eps"), [(8.0, 1.0, 0.3), (-3.0, 2.0, 0.02)])
 def test_gaussian_mollifier_against_closed_forms(chi: float, mu: float, eps: float) -> None:

@@ -9,6 +9,8 @@ from hypothesis import given
 
 from kspde import InputError, theory
 
+pytestmark = pytest.mark.one_rank
+
 
 def test_remark_1() -> None:
     promise = theory.theorem1(theta=0.3, alpha=0.1, m=4)
