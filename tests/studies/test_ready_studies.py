@@ -13,9 +13,11 @@ from reduced_studies import reduced
 
 import kspde
 from kspde import theory
+from kspde.cli.ledger import read_results
 from kspde.cli.study import read_study, ready_studies
 from kspde.papers.studies import MEASURES, Outcome, Study
 from kspde.papers.studies.measures import Task, measured
+from kspde.papers.studies.power_law import fit_power_law
 from kspde.radial import moment
 
 Run = Callable[[Study], Outcome]
@@ -279,3 +281,22 @@ def test_fluctuations_have_mean_field_particles_as_control_variates(carried_out:
     assert found["variance"].value - found["interaction"].value == pytest.approx(share, rel=1e-12)
     assert abs(found["remainder"].value) < 4 * found["remainder"].error + 0.05 * found["limit"].value
     assert found["variance"].error < 0.2 * found["variance"].value * np.sqrt(2 / 60)  # that of plain runs
+
+
+def test_the_next_power_explains_the_order_of_the_entropy_of_one_particle() -> None:
+    """What local-rate's finding says of its shipped values: N²H₁ = A(1 + c/N), and the order of a power alone."""
+    (result,) = (r for r in read_results([]).values() if r["study"] == "local-rate")
+    n = np.array([float(point["swept"]["n"]) for point in result["points"]])
+    h = [point["quantities"]["entropy"] for point in result["points"]]
+    value, error = (n**2 * np.array([each[name] for each in h]) for name in ("value", "error"))
+    design = np.stack([np.ones_like(n), 1 / n], axis=1) / error[:, None]
+    (a, b), (misfit,), *_ = np.linalg.lstsq(design, value / error, rcond=None)
+    spread = 1.96 * np.sqrt(np.diag(np.linalg.inv(design.T @ design)))
+    np.testing.assert_allclose(
+        [a, spread[0], b / a, spread[1] / a, misfit], [0.0904, 0.0022, -1.8, 1.1, 4.2], rtol=0.02
+    )
+    alone, expected = (fit_power_law(n, y / n**2, error / n**2, scale="linear") for y in (value, a + b / n))
+    assert alone is not None
+    assert expected is not None
+    assert -2 < alone.interval[0] < expected.slope < alone.interval[1]
+    assert round(expected.slope, 3) == -1.971
