@@ -1,19 +1,24 @@
 """N·Var of linear statistics by the adjoint equation, beside particles with mean-field particles as control variates.
 
-Run as ``python tests/benchmarks/fluctuations.py``; it writes results/fluctuations.md in five minutes.
+Run as ``python tests/benchmarks/fluctuations.py``; it writes results/fluctuations.md in five minutes. With the argument
+``remainder`` it writes results/fluctuations_in_n.md in one: what j = i adds to (1.1) in the plane, of order 1/N.
 """
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.integrate import quad
 
 import kspde
 from kspde.evidence.ensemble import Ensemble
 
 N, RUNS = 120, 2400
+#: The numbers of particles of the second table.
+COUNTS = (60, 120)
 MEANS = {1: [[-0.8], [0.9]], 2: [[-0.8, 0.3], [0.9, 0.4]]}
 STATISTICS = {
     1: {
@@ -36,6 +41,16 @@ class OnALine(kspde.SignalDependentKellerSegel):
     dimension: int = 1
 
 
+@dataclass(frozen=True, kw_only=True)
+class WithOwnShare(kspde.SignalDependentKellerSegel):
+    """(1.1) with a constant added to the signal in D."""
+
+    share: float
+
+    def diffusion(self, species, c):
+        return 1 + np.exp(-(c["v"] + self.share))
+
+
 #: By name: the model, the mass, T, the step and ε.
 SYSTEMS = {
     "(1.1) on a line, χ = 8": (OnALine(chi=8.0), 1.0, 0.25, 0.005, 0.3),
@@ -46,27 +61,30 @@ SYSTEMS = {
 }
 
 
-def measured(pde, phis, dt):
+def measured(pde, phis, dt, n=N, own_share=True):
     """Return N Var X and N(Var X − Var X̄) of every statistic with their standard errors, shape (2, 2, statistics)."""
-    ensemble = Ensemble(pde=pde, n=N, dt=dt, replicas=RUNS, seed=0, coupled=True)
+    ensemble = Ensemble(pde=pde, n=n, dt=dt, replicas=RUNS, seed=0, coupled=True, include_self=own_share)
     ensemble.run()
     own, others = (
-        np.stack([pde.masses["u"] * phi(system.positions["u"]).reshape(RUNS, N).mean(axis=1) for phi in phis])
+        np.stack([pde.masses["u"] * phi(system.positions["u"]).reshape(RUNS, n).mean(axis=1) for phi in phis])
         for system in (ensemble.systems["particles"], ensemble.systems["mean_field"])
     )
-    squares = [N * RUNS / (RUNS - 1) * (x - x.mean(axis=1, keepdims=True)) ** 2 for x in (own, others)]
+    squares = [n * RUNS / (RUNS - 1) * (x - x.mean(axis=1, keepdims=True)) ** 2 for x in (own, others)]
     samples = np.stack([squares[0], squares[0] - squares[1]])
     return np.stack([samples.mean(axis=2), samples.std(axis=2, ddof=1) / np.sqrt(RUNS)], axis=1)
 
 
+def solved(model, mass, t_end, eps):
+    d = model.dimension
+    u0 = kspde.GaussianMixture(weights=[0.6, 0.4], means=MEANS[d], stds=[0.6, 0.5], mass=mass)
+    size = {1: {"half_width": 9.0, "cells": 36, "degree": 8}, 2: {"half_width": 11.0, "cells": 22, "degree": 6}}
+    save = kspde.SaveAt(times=np.linspace(0, t_end, 33))
+    return kspde.solve(model, u0, kspde.Box(dimension=d, **size[d]), t_end=t_end, eps=eps, tol=1e-7, save=save)
+
+
 def lines():
     for name, (model, mass, t_end, dt, eps) in SYSTEMS.items():
-        d = model.dimension
-        u0 = kspde.GaussianMixture(weights=[0.6, 0.4], means=MEANS[d], stds=[0.6, 0.5], mass=mass)
-        size = {1: {"half_width": 9.0, "cells": 36, "degree": 8}, 2: {"half_width": 11.0, "cells": 22, "degree": 6}}
-        save = kspde.SaveAt(times=np.linspace(0, t_end, 33))
-        pde = kspde.solve(model, u0, kspde.Box(dimension=d, **size[d]), t_end=t_end, eps=eps, tol=1e-7, save=save)
-        phis = STATISTICS[d]
+        pde, phis = solved(model, mass, t_end, eps), STATISTICS[model.dimension]
         (own, own_error), (added, error) = measured(pde, phis.values(), dt)
         yield f"{name}, T = {t_end}, ε = {eps}, N = {N}, {RUNS} runs, steps of {dt}"
         for k, (word, phi) in enumerate(phis.items()):
@@ -81,14 +99,45 @@ def lines():
 HEAD = """N·Var X of linear statistics, and N(Var X − Var X̄) with mean-field particles of the same start and noise as
 control variates: by the adjoint equation (kspde.fluctuations, ± its own estimate of its error), and of particles
 (± standard error). The last column is the difference in standard errors. Terms of order 1/N are left, for (1.1)
-those of a particle's own share in its field: without it (include_self=False) they are a fifth, of the other sign.
+those of a particle's own share in its field, which fluctuations_in_n.md computes.
                        N·Var X   particles             N(Var X − Var X̄)      particles            off by
 """
 
+
+def remainder():
+    """Set N(Var X − Var X̄) of several N beside the limit, and the limit with the own share of a particle."""
+    model, mass, t_end, _, eps = SYSTEMS["(1.1) in the plane, χ = 20"]
+    own_field = quad(lambda k: k * model.chi / (1 + k * k) * np.exp(-((eps * k) ** 2) / 2), 0, 60)[0] / (2 * np.pi)
+    pde, phis = solved(model, mass, t_end, eps), STATISTICS[2]
+    limits = [kspde.fluctuations(pde, phi) for phi in phis.values()]
+    yield f"(1.1) in the plane, χ = 20, T = {t_end}, ε = {eps}, Φ^ε(0) = {own_field:.4f}, {RUNS} runs, steps of .02"
+    for n in COUNTS:
+        shifted = solved(WithOwnShare(chi=model.chi, share=own_field / n), mass, t_end, eps)
+        expected = [kspde.fluctuations(shifted, phi).variance for phi in phis.values()]
+        for own_share in (True, False):
+            _, (added, error) = measured(pde, phis.values(), 0.02, n, own_share)
+            yield f"N = {n}, {'j = i included' if own_share else 'j ≠ i'}"
+            for k, word in enumerate(phis):
+                limit = limits[k].interaction
+                finite = expected[k] - limits[k].mean_field_share if own_share else limit
+                yield (
+                    f"   {word:17s} {limit:9.5f}   {finite:9.5f}   {added[k]:9.5f} ± {error[k]:.5f}   "
+                    f"{(added[k] - limit) / error[k]:5.1f}   {(added[k] - finite) / error[k]:5.1f}"
+                )
+
+
+REMAINDER = """N(Var X − Var X̄) of particles of (1.1) beside its limit (kspde.fluctuations), and beside the limit with
+the term of order 1/N that j = i has: D(v + Φ^ε(0)/N) in place of D(v) for X, while X̄ is as before. The last columns
+are the differences from the particles (± standard error), in standard errors.
+                         limit   with j = i    particles              off by, with j = i
+"""
+
 if __name__ == "__main__":
-    out = Path(__file__).parent / "results" / "fluctuations.md"
-    text = HEAD
-    for line in lines():
+    if sys.argv[1:] == ["remainder"]:
+        name, text, made = "fluctuations_in_n", REMAINDER, remainder()
+    else:
+        name, text, made = "fluctuations", HEAD, lines()
+    for line in made:
         print(line, flush=True)
         text += line + "\n"
-    out.write_text(text, encoding="utf-8")
+    (Path(__file__).parent / "results" / f"{name}.md").write_text(text, encoding="utf-8")
