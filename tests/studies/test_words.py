@@ -33,6 +33,7 @@ NAMES = {"eps", "gamma", "dt", "n", "l1", "l2"} | {
         ),
         ("bound on H_N / N", "bound on H<sub>N</sub> / N", "bound on $H_N/N$"),
         ("E max_i |X̄_i|^2", "E max<sub>i</sub> |X̄<sub>i</sub>|<sup>2</sup>", r"$E\,\mathrm{max}_i\,|\bar{X}_i|^2$"),
+        ("|X − X̂|", "|X − X̂|", r"$|X-\hat{X}|$"),
         ("a < b & c", "a &lt; b &amp; c", r"a $<\,b\,&\,c$"),
     ],
 )

@@ -31,6 +31,7 @@ PARAMETERS: Mapping[str, tuple[str, str]] = {
 _TEX = {
     "α": r"\alpha ",
     "γ": r"\gamma ",
+    "δ": r"\delta ",
     "ε": r"\varepsilon ",
     "η": r"\eta ",
     "μ": r"\mu ",
@@ -45,12 +46,14 @@ _TEX = {
     "−": "-",
     "≠": r"\neq ",
     "∞": r"\infty ",
+    "∫": r"\int ",
     "·": r"\cdot ",
 }
-_BAR = "\N{COMBINING OVERLINE}|\N{COMBINING MACRON}"
-#: A letter with a bar; a name of three or more letters, such as sup; a sign; a space, with the operator at it.
+_HAT = "\N{COMBINING CIRCUMFLEX ACCENT}"
+_ACCENT = f"\N{COMBINING OVERLINE}|\N{COMBINING MACRON}|{_HAT}"
+#: A letter with a bar or a hat; a name of three or more letters, such as sup; a sign; a space, with the operator at it.
 _ATOM = re.compile(
-    rf"(?P<barred>\w)(?:{_BAR})|(?P<name>[A-Za-z]{{3,}})|(?P<sign>[{''.join(_TEX)}])"
+    rf"(?P<letter>\w)(?P<accent>{_ACCENT})|(?P<name>[A-Za-z]{{3,}})|(?P<sign>[{''.join(_TEX)}])"
     "|(?P<space>(?<![−/·>]) (?![−/·>]))| "
 )
 
@@ -82,8 +85,8 @@ def mathtext(formula: str) -> str:
     start = words.end() if words else 0
 
     def atom(found: re.Match[str]) -> str:
-        if found["barred"]:
-            return rf"\bar{{{found['barred']}}}"
+        if found["letter"]:
+            return rf"\{'hat' if found['accent'] == _HAT else 'bar'}{{{found['letter']}}}"
         if found["name"]:
             return rf"\mathrm{{{found['name']}}}"
         if found["sign"]:
@@ -100,7 +103,7 @@ def sentence(text: str) -> str:
 
 def _token(token: str) -> str:
     body = token.rstrip(",.;:")
-    if re.search(rf"[_^{''.join(_TEX)}]|{_BAR}", body):
+    if re.search(rf"[_^{''.join(_TEX)}]|{_ACCENT}", body):
         return mathtext(body) + token[len(body) :]
     return re.sub(r"^[B-HJ-Z](?![^\W_])", lambda letter: f"${letter[0]}$", token)  # "A" and "I" are words
 

@@ -96,8 +96,8 @@ class OptimalRange(Measure):
         | {f"least_{name}": Meaning(f"min_η {error}", f"Least of {words}") for name, (error, words) in _ERRORS.items()}
         | {
             f"theorem_{name}": Meaning(
-                f"(log N)^{{−1/(2d+4)}} / argmin_η {_ERRORS[name][0]}",
-                f"Least range that Theorem 3 admits at δ = 1, over the one that minimises {_ERRORS[name][1]}",
+                f"η_δ / argmin_η {_ERRORS[name][0]}",
+                f"Least range η_δ that Theorem 3 admits at δ = 1, over the one that minimises {_ERRORS[name][1]}",
             )
             for name in ("path", "largest")
         }
