@@ -89,7 +89,8 @@ GRADIENT_CASES = [
         (2, "gaussian", (0.1, 1.0), (1e-3, 1e-5)),
         (2, "gaussian", (0.5,), (1e-7,)),
         (2, "matern", (0.5, 1.0), (1e-2, 1e-3)),
-        (3, "gaussian", (0.5, 1.0), (1e-3,)),
+        (3, "gaussian", (0.5,), (1e-3,)),
+        (3, "gaussian", (1.0,), (1e-6,)),
     ]
     for eps in all_eps
     for tol in tols
@@ -341,7 +342,6 @@ def test_the_tolerance_is_kept_whatever_the_parameters(mollifier, eps, mu, sprea
 def test_the_tolerance_is_kept_in_the_plane_and_in_space(dimension, eps, mu, spread, offset, tol, slopes):
     # Matérn's kernel, whose values are closed forms: with a Gaussian the plane's reference is a quadrature.
     comm, eps = MPI.COMM_WORLD, eps * (dimension - 1)
-    tol = max(tol, 10.0 ** (-9 + 2 * dimension))
     x = spread * np.random.default_rng(7).normal(size=(20, dimension)) + offset
     assume(abs(mu - 2 / eps) > 0.1 * mu)
     mollifier = "matern" if dimension == 2 else "gaussian"

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,14 +23,14 @@ import numpy.typing as npt
 
 from kspde.errors import InputError
 from kspde.models import Field
-from kspde.particles.fields.accuracy import window_factors
+from kspde.particles.fields.accuracy import grid_factors
 from kspde.particles.fields.base import Extent, FieldEvaluator
 from kspde.particles.fields.cells import AROUND, Cells, candidates, cell_shape, crowded, put
 from kspde.particles.fields.convolution import FastConvolution
 from kspde.particles.fields.direct import DirectSum
 from kspde.particles.fields.free_space import doubled, sampled_factor
 from kspde.particles.fields.near import Rest, add_pairs, work_shares
-from kspde.particles.fields.splines import WINDOW, WINDOW_REACH, deposit, gather, gather_part, grids_for
+from kspde.particles.fields.splines import WINDOW, deposit, gather, gather_part, grids_for, reach_of
 from kspde.particles.fields.splitting import Split, edge_of, split
 from kspde.particles.reductions import everyones
 from kspde.particles.weights import own_and_factor
@@ -38,6 +39,8 @@ from kspde.typing import Array, Indices
 
 __all__ = ["NearFar"]
 
+#: Nodes that the window touches before and after a particle, and the factors of a grid for it.
+_REACH, _factors = reach_of(WINDOW), partial(grid_factors, nodes=WINDOW)
 #: The cloud's room to move before the grid is rebuilt, on each side, as a share of its size.
 _SLACK = 0.04
 #: The least tolerance, and the largest β for which one grid is enough: what the window allows.
@@ -203,12 +206,12 @@ class NearFar(FieldEvaluator):
         size = inner.size
         # Points of the cube around the cloud's box, so that thin clouds have no wide padding.
         points = max(_LEAST, _POINTS[d] * n)
-        ends = sum(WINDOW_REACH) + 1 + len(self._shifts)
+        ends = sum(_REACH) + 1 + len(self._shifts)
         self.spacing = float((0.5 * (size + size.max())).prod() / points) ** (1 / d)
         h = self.spacing
         corner = tuple(math.ceil(m) + ends for m in size / h)
         self.shape = doubled(corner)
-        self._lowers = [inner.lower - (WINDOW_REACH[0] + shift) * h for shift in self._shifts]
+        self._lowers = [inner.lower - (_REACH[0] + shift) * h for shift in self._shifts]
         self._convolve = FastConvolution(self.shape, corner, self.shape[-1] // 2 + 1, threads=self._threads)
         self._grids = grids_for(self._threads, corner)
         self._tile_factors: dict[tuple[str, int], Array] = {}
@@ -216,7 +219,7 @@ class NearFar(FieldEvaluator):
         self._factors = {
             f.name: sampled_factor(
                 self._split(f, 0).far,
-                window_factors,
+                _factors,
                 corner,
                 spacing=h,
                 decay=self._decay,
@@ -237,7 +240,7 @@ class NearFar(FieldEvaluator):
         if key not in self._tile_factors:
             d, m = self.dimension, _TILE[self.dimension]
             indices = [np.minimum(np.arange(m), m - np.arange(m))] * (d - 1) + [np.arange(m // 2 + 1)]
-            lam, factor = window_factors([2 * np.pi / m * k for k in indices], self.spacing / 2**level)
+            lam, factor = _factors([2 * np.pi / m * k for k in indices], self.spacing / 2**level)
             lam = np.maximum(lam, 1e-6 / self.reach(level) ** 2)  # where the symbol is singular the difference is not
             share = self._split(field, level).share(lam) - self._split(field, level - 1).share(lam)
             self._tile_factors[key] = field.kernel.symbol(lam) * share * factor
@@ -292,7 +295,7 @@ class NearFar(FieldEvaluator):
     @property
     def _tile_nodes(self) -> int:
         """The nodes of a tile that are neither its halo's, on either side, nor the window's."""
-        return _TILE[self.dimension] - 2 * math.ceil(2 * self._per_reach) - sum(WINDOW_REACH) - 5
+        return _TILE[self.dimension] - 2 * math.ceil(2 * self._per_reach) - sum(_REACH) - 5
 
     def _add_tile(self, whole: _Part, low: Array, rows: Indices) -> None:
         """Add to the targets ``rows``, in the tile with the corner ``low``, what is nearer than the part's reach."""
@@ -307,7 +310,7 @@ class NearFar(FieldEvaluator):
         sources = Cells.of(np.take(whole.sources.x, found, axis=0), first, shape, width)
         targets = Cells.of(np.take(whole.targets.x, rows, axis=0), first, shape, width)
         weights = whole.weights[found[sources.order]] if isinstance(whole.weights, np.ndarray) else whole.weights
-        lowers = [first - (WINDOW_REACH[0] + shift) * h for shift in self._shifts]
+        lowers = [first - (_REACH[0] + shift) * h for shift in self._shifts]
         nodes = [deposit(np.empty((1, *(m,) * d)), sources.x, lower, h, weights, None, WINDOW) for lower in lowers]
         nodes = [fft.irfftn(fft.rfftn(one) * self._tile_factor(whole.field, level), s=(m,) * d) for one in nodes]
         sums = _Sums.zeros(len(rows), d, whole.field)

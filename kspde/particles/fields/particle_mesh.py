@@ -1,9 +1,10 @@
 r"""Fields by particle mesh: deposit, multiply and gather on a uniform periodic grid.
 
-Particles are deposited with B-splines of order 6, the grid is transformed, multiplied by :math:`g(|k|^2)` over the
-splines' own transforms, transformed back (:mod:`kspde.particles.fields.convolution`), and gathered with the same
-splines; their derivative gives the gradient. The box follows the cloud, with room for it to move and padding that keeps
-the periodic images apart; spacing and padding follow from the kernel and the tolerance
+Particles are deposited with B-splines of order 6, or in space with a window of eight nodes, the grid is transformed,
+multiplied by :math:`g(|k|^2)` over their own transforms, transformed back
+(:mod:`kspde.particles.fields.convolution`), and gathered with the same functions; their derivative gives the gradient.
+The box follows the cloud, with room for it to move and padding that keeps the periodic images apart; spacing and
+padding follow from the kernel and the tolerance
 (:mod:`kspde.particles.fields.accuracy`). Where such a grid would take more memory than allowed, the kernels are split:
 a coarser grid carries what it resolves, and a sum over neighbours the rest (:mod:`kspde.particles.fields.short_range`).
 """
@@ -18,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from kspde.models import Field
-from kspde.particles.fields.accuracy import band, grid_factors, image_distance, spacing
+from kspde.particles.fields.accuracy import band, coarsest, grid_factors, image_distance
 from kspde.particles.fields.base import Extent, FieldEvaluator, check_resolved, too_large
 from kspde.particles.fields.convolution import FastConvolution, corner_convolution
 from kspde.particles.fields.free_space import doubled, free_space_factor
 from kspde.particles.fields.short_range import ScreenedKernel, ShortRangeSum, longest_screen
-from kspde.particles.fields.splines import REACH, deposit, gather, gather_part, grids_for
+from kspde.particles.fields.splines import deposit, gather, gather_part, grids_for, reach_of
 from kspde.runtime.compiled import use_threads
 from kspde.runtime.limits import check_memory
 from kspde.typing import Array
@@ -80,7 +81,9 @@ class ParticleMesh(FieldEvaluator):
         if self._short_range is not None:
             self._short_range.update({source: positions[source] for source in self._sources}, extent, self.comm)
         for source in self._sources:
-            nodes = deposit(self._grids, positions[source], self._lower, self.spacing, self.weights[source], self.comm)
+            nodes = deposit(
+                self._grids, positions[source], self._lower, self.spacing, self.weights[source], self.comm, self._nodes
+            )
             factors = {f.name: self._factors[f.name] for f in self.active if f.source == source}
             self._coefficients.update(self._convolve(nodes, factors))
 
@@ -91,9 +94,9 @@ class ParticleMesh(FieldEvaluator):
 
     def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
         if self._short_range is None:
-            gather_part(values, gradient, self._coefficients[field.name], x, self._lower, self.spacing)
+            gather_part(values, gradient, self._coefficients[field.name], x, self._lower, self.spacing, self._nodes)
             return
-        gather(values, gradient, self._coefficients[field.name], x, self._lower, self.spacing)
+        gather(values, gradient, self._coefficients[field.name], x, self._lower, self.spacing, self._nodes)
         self._short_range.add(field, x, values, gradient)
 
     def summary(self) -> dict[str, Any]:
@@ -121,13 +124,14 @@ class ParticleMesh(FieldEvaluator):
         self._kernels = {
             f.name: ScreenedKernel(kernel=f.kernel, scale=scale) if scale else f.kernel for f in self.active
         }
-        self.spacing = min(spacing(self._kernels[f.name], d, gradient=f.gradient, tol=self.tol) for f in self.active)
-        # A grid that is fine enough for the splines has many modes that a mollified kernel has not.
+        self.spacing, self._nodes = coarsest([(self._kernels[f.name], f.gradient) for f in self.active], d, self.tol)
+        self._grid_factors = partial(grid_factors, nodes=self._nodes)
+        # A grid that is fine enough for splines has many modes that a mollified kernel has not.
         share = 0.005 * self.tol
         self._band = max(band(self._kernels[f.name], d, gradient=f.gradient, share=share) for f in self.active)
         reach = math.log(1 / self.tol) / max(self._slowest, 1e-300)
         self.free = self.free or (self._truncates and reach > _FARTHEST * self.spacing)
-        # Six nodes of a spline on either side.
+        # The nodes of a spline, or of the window, on either side.
         self.padding = 12 * self.spacing
         if not self.free:
             self.padding = max(self.padding, *(image_distance(k, d, self.tol) for k in self._kernels.values()))
@@ -192,8 +196,8 @@ class ParticleMesh(FieldEvaluator):
         return np.minimum((inner + self.padding) / self.spacing, 1e15)
 
     def _corner(self, inner: Array) -> tuple[int, ...]:
-        # The nodes that splines of particles in the inner box touch, and one more for rounding.
-        return tuple(math.ceil(m) + sum(REACH) + 1 for m in np.minimum(inner / self.spacing, 1e15))
+        # The nodes that splines, or windows, of particles in the inner box touch, and one more for rounding.
+        return tuple(math.ceil(m) + sum(reach_of(self._nodes)) + 1 for m in np.minimum(inner / self.spacing, 1e15))
 
     def bytes_for(self, size: Array) -> float:
         """Return the bytes that the grids for a cloud of a given size take."""
@@ -214,7 +218,7 @@ class ParticleMesh(FieldEvaluator):
         self.shape = tuple(int(fft.next_fast_len(math.ceil(m), real=True)) for m in self.points_for(inner.size))
         if self.free:
             self.shape = doubled(corner)
-        self._lower = inner.lower - REACH[0] * self.spacing
+        self._lower = inner.lower - reach_of(self._nodes)[0] * self.spacing
         columns = tuple(self._columns(m) for m in self.shape)
         self._convolve = corner_convolution(self.shape, corner, columns, threads=self._threads)
         self._grids = grids_for(self._threads, self._convolve.corner)
@@ -224,7 +228,9 @@ class ParticleMesh(FieldEvaluator):
             self._set_free_space(corner)
             return
         indices = [(np.arange(count), m) for m, count in zip(self.shape, self._convolve.modes, strict=True)]
-        squared, factor = grid_factors([2 * np.pi * np.minimum(k, np.abs(m - k)) / m for k, m in indices], self.spacing)
+        squared, factor = self._grid_factors(
+            [2 * np.pi * np.minimum(k, np.abs(m - k)) / m for k, m in indices], self.spacing
+        )
         self._factors = {name: kernel.symbol(squared) * factor for name, kernel in self._kernels.items()}
 
     def _set_free_space(self, corner: tuple[int, ...]) -> None:
@@ -235,7 +241,7 @@ class ParticleMesh(FieldEvaluator):
         for name, kernel in self._kernels.items():
             whole = free_space_factor(
                 partial(kernel.truncated_symbol, dimension=self.dimension),
-                grid_factors,
+                self._grid_factors,
                 corner,
                 spacing=h,
                 support=support,

@@ -40,13 +40,15 @@ from kspde.models import Field
 from kspde.particles.fields.accuracy import grid_factors, image_distance, spacing
 from kspde.particles.fields.base import Extent, FieldEvaluator, check_resolved, too_large
 from kspde.particles.fields.relaxation import MOST, check_self_included, interpolate, step_weights, warn_of_coarse
-from kspde.particles.fields.splines import REACH, deposit, gather, gather_part, grids_for
+from kspde.particles.fields.splines import SPLINE, deposit, gather, gather_part, grids_for, reach_of
 from kspde.radial import is_zero
 from kspde.runtime.compiled import use_threads
 from kspde.typing import Array
 
 __all__ = ["RelaxingFields"]
 
+#: Nodes that a spline touches before and after a particle.
+REACH = reach_of(SPLINE)
 #: The cloud's room to move before the grid is enlarged, on each side, as a share of its extent plus the padding.
 _SLACK = 0.1
 #: Points at which its splines are checked, and points per direction of the grid that its support is looked for on.

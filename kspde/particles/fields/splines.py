@@ -17,35 +17,32 @@ from typing import Any
 
 import numpy as np
 
-from kspde.particles.fields.simd import ZERO, Lanes, add_scaled, dot, load, polynomials, scatter_add
+from kspde.particles.fields.simd import LANES, ZERO, Lanes, add_scaled, dot, load, polynomials, scatter_add
 from kspde.particles.weights import weight_of
 from kspde.runtime.compiled import compiled, in_blocks, inlined, on_threads
 from kspde.typing import Array, Comm
 
 __all__ = [
     "ORDER",
-    "REACH",
     "SPLINE",
     "WINDOW",
     "WINDOW_DECAY",
-    "WINDOW_REACH",
     "Nodes",
     "deposit",
     "gather",
     "gather_part",
     "grids_for",
+    "reach_of",
 ]
 
 #: Order of the B-splines, whose pieces have degree ORDER − 1.
 ORDER = 6
-#: The number of nodes touched before and after ⌊s⌋, including the empty lanes.
-REACH = (2, 5)
 #: What deposit and gather do with the particles, told by the length of a tuple, which numba knows when it compiles.
 Nodes = tuple[int, ...]
 SPLINE: Nodes = (0,) * ORDER
 WINDOW: Nodes = (0,) * 8
-#: As REACH; and b, for errors down to 1e-7.
-WINDOW_REACH, WINDOW_DECAY = (3, 4), 18.0
+#: b, for errors down to 1e-7.
+WINDOW_DECAY = 18.0
 #: The number of particles to deposit, and of nodes to sum over the grids, that is worth another thread.
 _PARTICLES, _NODES = 5_000, 100_000
 #: Each thread has two grids if they have at most this many nodes, half a megabyte.
@@ -216,6 +213,12 @@ def _gather_3d(
 _DEPOSIT = {1: _deposit_1d, 2: _deposit_2d, 3: _deposit_3d}
 #: Per dimension; without ``gradient`` a version without its arithmetic is compiled.
 _GATHER = {1: _gather_1d, 2: _gather_2d, 3: _gather_3d}
+
+
+def reach_of(nodes: Nodes) -> tuple[int, int]:
+    """Return the number of nodes touched before and after ⌊s⌋, including empty lanes."""
+    before = len(nodes) // 2 - 1
+    return before, LANES - 1 - before
 
 
 def grids_for(threads: int, shape: tuple[int, ...]) -> Array:
