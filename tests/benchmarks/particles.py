@@ -1,6 +1,7 @@
 """Time the particle backend against a bare finufft pair, the direct sum, and itself on two ranks.
 
     python -m tests.benchmarks.particles [--most 1e7] [--output particles.txt]
+    python -m tests.benchmarks.particles --space [--output particles.txt]    # 5 minutes: adds the table in space
 
 The table goes to the terminal and to a file. The model is the README's: χ = 8, ε = 0.3, field_tol = 1e-6, three
 Gaussians. Every figure is the best of several, taken in turns so that a busy machine slows all alike. For the ranks
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import math
 import os
 import platform
 import resource
@@ -30,39 +32,47 @@ from typing import Any
 import numpy as np
 
 import kspde
+from kspde.particles.fields.accuracy import band, image_distance
+from kspde.particles.fields.base import Extent
 from kspde.particles.fields.direct import DirectSum
 from kspde.particles.fields.particle_mesh import ParticleMesh
 from kspde.particles.schemes import EulerMaruyama
 from kspde.particles.system import System
 from kspde.runtime.compiled import use_threads
-from kspde.runtime.parallel import world
+from kspde.runtime.parallel import limited_threads, world
 from kspde.runtime.random import Philox
 
 MODEL = kspde.SignalDependentKellerSegel(chi=8.0)
 U0 = kspde.GaussianMixture(weights=(0.5, 0.3, 0.2), means=((-1.2, 0.3), (1.3, -0.2), (0.2, 1.5)), stds=(0.6, 0.5, 0.7))
 EPS, TOL, DT = 0.3, 1e-6, 0.01
+FORCES = kspde.KellerSegel(chi=8.0, mu=1.0)
+IN_SPACE = kspde.GaussianMixture(
+    weights=U0.weights, means=((-1.2, 0.3, 0.0), (1.3, -0.2, 0.4), (0.2, 1.5, -0.5)), stds=U0.stds
+)
 
 
 class Steps:
     """One step after the other of n particles, and the parts of a step."""
 
-    def __init__(self, n: int, evaluator: type = ParticleMesh) -> None:
+    def __init__(
+        self, n: int, evaluator: type = ParticleMesh, *, model: kspde.models.Model = MODEL, u0: Any = U0
+    ) -> None:
         self.comm = world()
         use_threads(self.comm)
         first, last = (n * r // self.comm.size for r in (self.comm.rank, self.comm.rank + 1))
         ids = np.arange(first, last, dtype=np.uint64)
         self.evaluator = evaluator(
-            MODEL.regularised_fields(kspde.GaussianMollifier(eps=EPS)),
-            dimension=2,
+            model.regularised_fields(kspde.GaussianMollifier(eps=EPS)),
+            dimension=u0.dimension,
             weights={"u": 1 / n},
             tol=TOL,
             include_self=True,
             comm=self.comm,
         )
         self.system = System(
-            model=MODEL,
+            model=model,
             evaluator=self.evaluator,
-            positions={"u": U0.sample(Philox(0, 0), ids)},
+            positions={"u": u0.sample(Philox(0, 0), ids)},
             ids={"u": ids},
             counts={"u": n},
             noise=Philox(0, 1),
@@ -155,6 +165,98 @@ def finufft_pair(x: np.ndarray, threads: int) -> Callable[[], None]:
         finufft.nufft2d2(a, b, modes, eps=1e-6, nthreads=threads)
 
     return pair
+
+
+class Transforms:
+    """One type 1 and a type 2 for the field in space, or for each component of its gradient, by finufft's plans."""
+
+    def __init__(self, x: np.ndarray, field: kspde.models.Field, tol: float, threads: int) -> None:
+        import finufft
+
+        self.scale = 1.01 * float(np.ptp(x, axis=0).max()) + image_distance(field.kernel, 3, tol)
+        k_max = band(field.kernel, 3, gradient=field.gradient, share=tol)
+        self.modes = 2 * math.ceil(k_max * self.scale / (2 * np.pi)) + 1
+        self.phases = [np.ascontiguousarray(x[:, a] * (2 * np.pi / self.scale)) for a in range(3)]
+        self.strengths = np.full(len(x), 1 / len(x), dtype=complex)
+        shape, count = (self.modes,) * 3, 3 if field.gradient else 1
+        k = 2 * np.pi / self.scale * np.arange(-(self.modes // 2), self.modes // 2 + 1)
+        each = np.meshgrid(k, k, k, indexing="ij", sparse=True)
+        factor = field.kernel.symbol(sum(one**2 for one in each)) / self.scale**3
+        self.factors = np.stack([1j * one * factor for one in each] if field.gradient else [factor])
+        self.there = finufft.Plan(1, shape, isign=-1, eps=tol, nthreads=threads)
+        self.back = finufft.Plan(2, shape, n_trans=count, isign=1, eps=tol, nthreads=threads)
+
+    def __call__(self) -> np.ndarray:
+        self.there.setpts(*self.phases)
+        modes = self.there.execute(self.strengths)
+        self.back.setpts(*self.phases)
+        return np.asarray(self.back.execute(np.squeeze(self.factors * modes))).real
+
+
+def finufft_pair_in_space(x: np.ndarray, threads: int) -> Callable[[], None]:
+    import finufft
+
+    half = 1.01 * np.abs(x).max() + 8.0
+    phases = [np.ascontiguousarray(x[:, axis] * (np.pi / half)) for axis in range(3)]
+    strengths = np.ones(len(x), dtype=complex)
+
+    def pair() -> None:
+        modes = finufft.nufft3d1(*phases, strengths, (96, 96, 96), eps=1e-6, nthreads=threads)
+        finufft.nufft3d2(*phases, modes, eps=1e-6, nthreads=threads)
+
+    return pair
+
+
+def space(n_some: int = 300) -> list[str]:
+    """Time steps in space, by values of the field and by its gradient, in turns with finufft at no larger an error."""
+    threads, load = use_threads(world()), Load()
+    lines = [f"in space, {threads} threads: the model above in three dimensions, and {FORCES}"]
+    calls: dict[str, Callable[[], Any]] = {}
+    for kind, model in (("values", MODEL), ("forces", FORCES)):
+        for n in (10**5, 10**6):
+            steps = Steps(n, model=model, u0=IN_SPACE)
+            steps.step()
+            calls[f"{kind}, step of {n:.0e}"] = steps.step
+        mesh, x = steps.evaluator, steps.x
+        steps.fields()
+        (field,) = mesh.active
+        own = steps.system.at("u", x)
+        found = own.gradient(field.name) if field.gradient else own(field.name)[:, None]
+        some = np.random.default_rng(0).choice(n, n_some, replace=False)
+        direct = DirectSum((field,), dimension=3, weights={"u": 1 / n}, tol=1e-10, include_self=True, comm=steps.comm)
+        direct.update({"u": x}, Extent(x.min(axis=0), x.max(axis=0)))
+        values, slopes = np.empty(n_some), np.empty((n_some, 3)) if field.gradient else None
+        direct._evaluate(field, x[some], values, slopes)
+        right = values[:, None] if slopes is None else slopes
+
+        def error(got: np.ndarray) -> float:
+            largest = np.linalg.norm(right, axis=1).max()  # noqa: B023
+            return float(np.linalg.norm(got[some] - right, axis=1).max() / largest)  # noqa: B023
+
+        ours = error(found)
+        lines.append(f"{kind}: error {ours:.1e} (field_tol = {TOL:g}), grid {mesh.summary()['modes']}")
+        for tol in 10.0 ** -np.arange(3.0, 9.25, 0.25):
+            other = Transforms(x, field, float(tol), threads)
+            theirs = error(np.atleast_2d(other()).T)
+            if theirs <= ours:
+                break
+        name = f"{kind}, finufft 1 + {len(other.factors)}, {other.modes}³ modes, {tol:.1e}"
+        lines.append(f"{name}: error {theirs:.1e}")
+        calls[name] = other
+    calls["finufft 1 + 1, 96³ modes, 1e-6"] = finufft_pair_in_space(x, threads)
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
+    with limited_threads(world(), useful=1):  # as in a simulation
+        for _ in range(6):
+            for name, call in calls.items():
+                begin, used = time.perf_counter(), time.process_time()
+                call()
+                seconds = time.perf_counter() - begin
+                times[name].append((seconds, (time.process_time() - used) / threads))
+    lines.append(f"{'least of 6 in turns':<50} {'clock s':>9} {'processor s / threads':>22}")
+    for name, each in times.items():
+        clock, used = np.min(each, axis=0)
+        lines.append(f"{name:<50} {clock:>9.4f} {used:>22.4f}")
+    return [*lines, load.words()]
 
 
 def table(most: float) -> list[str]:
@@ -274,6 +376,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--most", type=float, default=1e7, help="largest number of particles")
     parser.add_argument("--output", type=Path, default=Path("particles.txt"), help="file for the table")
+    parser.add_argument("--space", action="store_true", help="add the table in three dimensions")
     parser.add_argument("--rank-of", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.rank_of:
@@ -290,7 +393,14 @@ def main() -> None:
             print(least)
         return
     lines: list[str] = []
-    for part in (machine, lambda: table(arguments.most), lambda: scaling(min(10**6, int(arguments.most)))):
+    parts: list[Callable[[], list[str]]] = [
+        machine,
+        lambda: table(arguments.most),
+        lambda: scaling(min(10**6, int(arguments.most))),
+    ]
+    if arguments.space:
+        lines, parts = arguments.output.read_text().splitlines() if arguments.output.exists() else [], [machine, space]
+    for part in parts:
         new = part()
         print("\n".join(new), flush=True)
         lines += new
