@@ -95,7 +95,9 @@ def _relative_errors(phase: Array, nodes: Nodes) -> tuple[Array, Array]:
     return value, slope
 
 
-def coarsest(kernels: Sequence[tuple[Kernel, bool]], dimension: int, tol: float) -> tuple[float, Nodes]:
+def coarsest(
+    kernels: Sequence[tuple[Kernel, bool]], dimension: int, tol: float, *, splines: bool = False
+) -> tuple[float, Nodes]:
     """Return the spacing of a grid for some kernels, and whether it is for splines or for the window.
 
     In space the window's is far coarser, unless the tolerance is below what the window allows.
@@ -104,10 +106,11 @@ def coarsest(kernels: Sequence[tuple[Kernel, bool]], dimension: int, tol: float)
         kernels: the kernels, each with whether its gradient is wanted.
         dimension: d.
         tol: the tolerance.
+        splines: whether nothing but splines will do.
     """
     found = {
         nodes: min(spacing(kernel, dimension, gradient=gradient, tol=tol, nodes=nodes) for kernel, gradient in kernels)
-        for nodes in ((SPLINE, WINDOW) if dimension == 3 else (SPLINE,))
+        for nodes in ((SPLINE, WINDOW) if dimension == 3 and not splines else (SPLINE,))
     }
     chosen = WINDOW if found.get(WINDOW, 0.0) > _COARSER * found[SPLINE] else SPLINE
     return found[chosen], chosen

@@ -2,9 +2,10 @@ r"""Fields in a closed or periodic box by particle mesh: those of the box's own 
 
 With :math:`\partial_n c = 0` on the walls, c is the field of the particles and of all their mirror images,
 :math:`c = \sum_j w_j \sum_{\text{images } y} K(x - y)`: a series of cosines, as those of the particles in a torus twice
-as wide. A torus has the plain Fourier series. Particles are deposited with B-splines of order 6 on a grid that divides
-the box, what falls outside is reflected, or wrapped, onto it, and a cosine (Fourier) transform and its inverse apply
-the kernels' symbols, with the factors of :mod:`kspde.particles.fields.particle_mesh`: no padding, no images to cut off.
+as wide. A torus has the plain Fourier series. Particles are deposited with B-splines of order 6, or in space with a
+window of eight nodes, on a grid that divides the box; what falls outside is reflected, or wrapped, onto it, and a
+cosine (Fourier) transform and its inverse apply the kernels' symbols, with the factors of
+:mod:`kspde.particles.fields.particle_mesh`: no padding, no images to cut off.
 A field with τ > 0 advances mode by mode as in :mod:`kspde.particles.fields.relaxing`.
 
 A kernel without decay, :math:`-\Delta c = u`, has no field of its own mass here: c is that of u minus its mean, with
@@ -23,17 +24,17 @@ import numpy as np
 from kspde.initial import InitialDensity
 from kspde.kernels.base import Derived
 from kspde.models import Field
-from kspde.particles.fields.accuracy import grid_factors, spacing
+from kspde.particles.fields.accuracy import coarsest, grid_factors
 from kspde.particles.fields.base import Extent, FieldEvaluator, too_large
 from kspde.particles.fields.relaxation import MOST, check_self_included, interpolate, step_weights, warn_of_coarse
-from kspde.particles.fields.splines import deposit, gather_part, grids_for
+from kspde.particles.fields.splines import SPLINE, Nodes, deposit, gather_part, grids_for
 from kspde.particles.region import Region
 from kspde.runtime.compiled import use_threads
 from kspde.typing import Array
 
 __all__ = ["BoxMesh"]
 
-#: Nodes that splines of particles within half a spacing of the box touch outside of it, before and after.
+#: Nodes that splines, or windows, of particles within half a spacing of the box touch outside of it, before and after.
 _MARGINS = (4, 8)
 
 
@@ -87,17 +88,19 @@ class BoxMesh(FieldEvaluator):
         self._starts = {f.name: f.start for f in self._relaxing if f.start is not None}
         self.start_error: dict[str, float] = {}
         if self.active:
-            self._make(self.points_needed(self.active, region, self.dimension, self.tol))
+            least, self._kind = self.grid_needed(self.active, region, self.dimension, self.tol)
+            self._make(least)
             self._resolve_starts()
 
     @staticmethod
-    def points_needed(fields: tuple[Field, ...], region: Region, dimension: int, tol: float) -> int:
-        """Return the number of grid points per direction for a tolerance."""
-        finest = min(
-            (spacing(f.kernel, dimension, gradient=f.gradient, tol=tol) for f in fields if f.kernel.smoothing > 0),
-            default=region.side,
-        )
-        return max(16, math.ceil(region.side / finest))
+    def grid_needed(fields: tuple[Field, ...], region: Region, dimension: int, tol: float) -> tuple[int, Nodes]:
+        """Return the number of grid points per direction for a tolerance, and what to deposit with."""
+        kernels = [(f.kernel, f.gradient) for f in fields if f.kernel.smoothing > 0]
+        if not kernels:
+            return 16, SPLINE
+        splines = any(f.start is not None for f in fields)  # of which interpolate() knows
+        finest, nodes = coarsest(kernels, dimension, tol, splines=splines)
+        return max(16, math.ceil(region.side / finest)), nodes
 
     @staticmethod
     def bytes_needed(points: float, fields: int, threads: int) -> float:
@@ -140,7 +143,7 @@ class BoxMesh(FieldEvaluator):
         if len(x) and np.abs(x).max() > self.region.half_width:
             x = x.copy()
             turned = self.region.turned(x)
-        gather_part(values, gradient, self._coefficients[field.name], x, self._lower, self.spacing)
+        gather_part(values, gradient, self._coefficients[field.name], x, self._lower, self.spacing, self._kind)
         if turned is not None and gradient is not None:
             gradient *= turned
 
@@ -197,7 +200,7 @@ class BoxMesh(FieldEvaluator):
         self._grids = grids_for(self._threads, (m + sum(_MARGINS),) * d)
         waves = [2 * np.pi * np.abs(np.fft.fftfreq(m))] * (d - 1) + [2 * np.pi * np.fft.rfftfreq(m)]
         self._phases = waves if periodic else [np.pi * np.arange(m) / m] * d
-        self._squared, factor = grid_factors(self._phases, h)
+        self._squared, factor = grid_factors(self._phases, h, self._kind)
         self._squared_type: Any = np.complex128 if periodic else np.float64
         self._factors = {f.name: f.kernel.symbol(self._squared) * factor for f in self.active}
 
@@ -220,7 +223,8 @@ class BoxMesh(FieldEvaluator):
         """Return by field the modes of its spline coefficients for particles at rest there. Collective."""
         out: dict[str, Array] = {}
         for source in dict.fromkeys(f.source for f in fields):
-            nodes = deposit(self._grids, positions[source], self._lower, self.spacing, self.weights[source], self.comm)
+            x, weights = positions[source], self.weights[source]
+            nodes = deposit(self._grids, x, self._lower, self.spacing, weights, self.comm, self._kind)
             for axis in range(self.dimension):
                 nodes = self._inside(np.moveaxis(nodes, axis, 0))
                 nodes = np.moveaxis(nodes, 0, axis)

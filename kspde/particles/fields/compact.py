@@ -202,7 +202,7 @@ class CompactFields(FieldEvaluator):
             self._make_mesh: Callable[[], FieldEvaluator] = lambda: mesh
             self._grid = lambda size: (float(np.prod(mesh.points_for(size))), mesh.bytes_for(size))
         else:
-            points = float(BoxMesh.points_needed(self._compact, region, self.dimension, self.tol)) ** self.dimension
+            points = float(BoxMesh.grid_needed(self._compact, region, self.dimension, self.tol)[0]) ** self.dimension
             needed = BoxMesh.bytes_needed(points, len(self._compact), use_threads(self.comm))
             self._make_mesh = partial(BoxMesh, self._compact, region=region, **options)
             self._grid = lambda size: (points, needed)

@@ -81,9 +81,8 @@ class ParticleMesh(FieldEvaluator):
         if self._short_range is not None:
             self._short_range.update({source: positions[source] for source in self._sources}, extent, self.comm)
         for source in self._sources:
-            nodes = deposit(
-                self._grids, positions[source], self._lower, self.spacing, self.weights[source], self.comm, self._nodes
-            )
+            x, weights = positions[source], self.weights[source]
+            nodes = deposit(self._grids, x, self._lower, self.spacing, weights, self.comm, self._kind)
             factors = {f.name: self._factors[f.name] for f in self.active if f.source == source}
             self._coefficients.update(self._convolve(nodes, factors))
 
@@ -94,9 +93,9 @@ class ParticleMesh(FieldEvaluator):
 
     def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
         if self._short_range is None:
-            gather_part(values, gradient, self._coefficients[field.name], x, self._lower, self.spacing, self._nodes)
+            gather_part(values, gradient, self._coefficients[field.name], x, self._lower, self.spacing, self._kind)
             return
-        gather(values, gradient, self._coefficients[field.name], x, self._lower, self.spacing, self._nodes)
+        gather(values, gradient, self._coefficients[field.name], x, self._lower, self.spacing, self._kind)
         self._short_range.add(field, x, values, gradient)
 
     def summary(self) -> dict[str, Any]:
@@ -124,8 +123,8 @@ class ParticleMesh(FieldEvaluator):
         self._kernels = {
             f.name: ScreenedKernel(kernel=f.kernel, scale=scale) if scale else f.kernel for f in self.active
         }
-        self.spacing, self._nodes = coarsest([(self._kernels[f.name], f.gradient) for f in self.active], d, self.tol)
-        self._grid_factors = partial(grid_factors, nodes=self._nodes)
+        self.spacing, self._kind = coarsest([(self._kernels[f.name], f.gradient) for f in self.active], d, self.tol)
+        self._grid_factors = partial(grid_factors, nodes=self._kind)
         # A grid that is fine enough for splines has many modes that a mollified kernel has not.
         share = 0.005 * self.tol
         self._band = max(band(self._kernels[f.name], d, gradient=f.gradient, share=share) for f in self.active)
@@ -197,7 +196,7 @@ class ParticleMesh(FieldEvaluator):
 
     def _corner(self, inner: Array) -> tuple[int, ...]:
         # The nodes that splines, or windows, of particles in the inner box touch, and one more for rounding.
-        return tuple(math.ceil(m) + sum(reach_of(self._nodes)) + 1 for m in np.minimum(inner / self.spacing, 1e15))
+        return tuple(math.ceil(m) + sum(reach_of(self._kind)) + 1 for m in np.minimum(inner / self.spacing, 1e15))
 
     def bytes_for(self, size: Array) -> float:
         """Return the bytes that the grids for a cloud of a given size take."""
@@ -218,7 +217,7 @@ class ParticleMesh(FieldEvaluator):
         self.shape = tuple(int(fft.next_fast_len(math.ceil(m), real=True)) for m in self.points_for(inner.size))
         if self.free:
             self.shape = doubled(corner)
-        self._lower = inner.lower - reach_of(self._nodes)[0] * self.spacing
+        self._lower = inner.lower - reach_of(self._kind)[0] * self.spacing
         columns = tuple(self._columns(m) for m in self.shape)
         self._convolve = corner_convolution(self.shape, corner, columns, threads=self._threads)
         self._grids = grids_for(self._threads, self._convolve.corner)
