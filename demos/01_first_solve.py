@@ -103,7 +103,7 @@ for degree, meshes in ((2, (16, 24, 48)), (4, (8, 16, 32))):
             )
 
 # %% [markdown]
-# Pictures to keep, and a file for ParaView (VTX: open `density.bp` with the reader of that name).
+# Pictures to keep, and a file for ParaView or pyvista ([pyvista.ipynb](pyvista.ipynb) shows one).
 
 # %%
 if root:
@@ -111,7 +111,7 @@ if root:
 MPI.COMM_WORLD.Barrier()
 pde.plot(pictures / "first_solve.png")
 pde.plot_diagnostics(pictures / "first_solve_diagnostics.png")
-pde.write_vtx(here / "density.bp")
+pde.write_vtkhdf(here / "density.vtkhdf")
 with picture(pictures / "first_solve_rates.png", MPI.COMM_WORLD) as figures:
     if figures is not None:
         panel = figures((COLUMN, 2.7)).subplots()

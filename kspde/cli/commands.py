@@ -136,8 +136,8 @@ _add_job(
     "run",
     """Solve the density equation of a case.
 
-    DIR gets summary.json, diagnostics.csv (per time step), density.bp (for ParaView) and pictures. What a solve that
-    fails has computed goes to DIR.failed.
+    DIR gets summary.json, diagnostics.csv (per time step), density.vtkhdf (for ParaView) and pictures. What a solve
+    that fails has computed goes to DIR.failed.
     """,
 )
 _add_job(

@@ -114,7 +114,7 @@ class CaseRun:
         self.stop.hold()
         self._write_density(pde)
         if cloud is None:
-            first.write_vtx(self.results.path / "against.bp")
+            first.write_vtkhdf(self.results.path / "against.vtkhdf")
         else:
             cloud.write(self.results.path / "particles.h5")
         drawn = self._draw(_pictures_of(distance, pde, cloud))
@@ -175,7 +175,7 @@ class CaseRun:
         return drawn
 
     def _write_density(self, pde: Solution) -> None:
-        pde.write_vtx(self.results.path / "density.bp")
+        pde.write_vtkhdf(self.results.path / "density.vtkhdf")
         with together(self.comm):
             if self.comm.rank == 0:
                 write_csv(self.results.path / "diagnostics.csv", pde.diagnostics, pde.species)

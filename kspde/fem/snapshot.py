@@ -187,16 +187,18 @@ class Snapshot:
         source = next(f.source for f in self._system.fields if f.name == self._field(field))
         return float(self._system.space.integral(values * self.density(source))[0])
 
-    def all_functions(self, space: Space) -> dict[str, Any]:
-        """Return every density and field, by name, as ``dolfinx.fem.Function`` on a space of the domain. Collective."""
+    @property
+    def space(self) -> Space:
+        """The space that densities and fields lie in."""
+        return self._system.space
+
+    def functions(self) -> dict[str, Any]:
+        """Return every density and field, by name, as ``dolfinx.fem.Function`` on the space. Collective."""
         system = self._system
         c = system.field_values(self.unknowns, self.t)
         nodal = dict(zip(system.model.species, self.unknowns, strict=False))
-        nodal |= {f.name: c[f.name].reshape(system.space.mass.shape) for f in system.fields}
-        if space is not system.space:  # the grid has changed
-            at = system.space.evaluator(np.clip(space.points, *space.bounds))
-            nodal = {name: at(values).reshape(space.mass.shape) for name, values in nodal.items()}
-        return {name: space.function(values, name) for name, values in nodal.items()}
+        nodal |= {f.name: c[f.name].reshape(self.space.mass.shape) for f in system.fields}
+        return {name: self.space.function(values, name) for name, values in nodal.items()}
 
     def _evaluated(
         self, call: str, points: npt.ArrayLike, nodal: Callable[..., Array], *, slope: bool = False, **name: str | None

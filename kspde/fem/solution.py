@@ -15,7 +15,7 @@ from kspde.errors import check_number
 from kspde.fem.schemes import Scheme
 from kspde.fem.semidiscretisation import Semidiscretisation
 from kspde.fem.snapshot import Knot, Snapshot, interpolated
-from kspde.fem.writers import write_vtx, write_xdmf
+from kspde.fem.writers import write_vtkhdf
 from kspde.initial import InitialDensity
 from kspde.kernels import Mollifier
 from kspde.models import Model
@@ -305,25 +305,19 @@ class Solution:
         """
         return grid_dataset(self, axes, points, t)
 
-    def write_vtx(self, path: str | Path) -> None:
-        """Write all densities and fields at the saved times to an ADIOS2 .bp directory for ParaView. Collective.
+    def write_vtkhdf(self, path: str | Path) -> None:
+        """Write all densities and fields at the saved times to a VTKHDF file (.vtkhdf). Collective.
 
-        Where the grid has changed, all times are shown on the last one.
-        """
-        write_vtx(path, self._system.space, self._names, [self.at(t) for t in self.times])
+        ParaView (from 5.12), pyvista and VTK read it, and h5py as any HDF5 file. Cells have all nodes of their degree,
+        at equal distances as VTK expects: readers evaluate the same polynomials. Where the grid has changed, each time
+        is on its own. The file appears when it is complete, and holds all parameters as attributes.
 
-    def write_xdmf(self, path: str | Path) -> None:
-        """Write all densities and fields at the saved times, at the mesh's vertices, to XDMF with HDF5. Collective.
-
-        Where the grid has changed, all times are shown on the last one.
-        The HDF5 file holds all parameters as attributes; its axes have names (dimension scales).
+        Raises:
+            InputError: the file cannot be written.
         """
         described = self.problem.describe(scheme=self.scheme.name, domain=self.domain, **self._details)
-        write_xdmf(path, self._system.space, self._names, [self.at(t) for t in self.times], described)
-
-    @property
-    def _names(self) -> list[str]:
-        return [*self.species, *(f.name for f in self._system.fields)]
+        names = [*self.species, *(f.name for f in self._system.fields)]
+        write_vtkhdf(path, names, [self.at(t) for t in self.times], described)
 
     def _agreed(self, t: float | None) -> Snapshot:
         """Return the snapshot at time t; an error on one rank is raised on all. Collective."""

@@ -1,132 +1,186 @@
-"""Solutions in files for ParaView: ADIOS2 (.bp) and XDMF with HDF5."""
+"""Solutions in one file for ParaView, pyvista and h5py: VTKHDF, with all nodes and all saved times.
+
+The cells are VTK's Lagrange cells of the elements' degree, so that readers evaluate the same polynomials. DOLFINx's own
+``dolfinx.io.vtkhdf`` writes one array, at the nodes of the geometry alone.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
+from contextlib import ExitStack
 from pathlib import Path
-from xml.etree import ElementTree
+from typing import Any
 
 import numpy as np
 
 from kspde._version import __version__
+from kspde.errors import InputError
 from kspde.fem.snapshot import Snapshot
 from kspde.fem.spaces.base import Space
 from kspde.problem import SCALING
-from kspde.runtime.files import check_room
+from kspde.runtime.files import FILE_ERRORS, reason
 from kspde.runtime.parallel import check_same, together
 from kspde.runtime.provenance import provenance
+from kspde.typing import Array, Comm
 
-__all__ = ["write_vtx", "write_xdmf"]
-
-
-def write_vtx(path: str | Path, space: Space, names: Sequence[str], snapshots: Sequence[Snapshot]) -> None:
-    """Write functions at the nodes to an ADIOS2 .bp directory. Collective.
-
-    Args:
-        path: the directory.
-        space: the space.
-        names: the names of densities and fields.
-        snapshots: their values, in order of time.
-    """
-    from dolfinx import fem, io
-
-    _check("write_vtx", path, space, names, snapshots, len(space.mesh.geometry.x) + space.mass.size)
-    # ParaView takes a Lagrange cell's nodes to be equidistant.
-    shown = fem.functionspace(space.mesh, space.plotting_element())
-    functions = {name: fem.Function(shown, name=name) for name in names}
-    with io.VTXWriter(space.comm, str(path), list(functions.values())) as writer:
-        for snapshot in snapshots:
-            for name, function in snapshot.all_functions(space).items():
-                functions[name].interpolate(function)
-            writer.write(snapshot.t)
-
-
-def write_xdmf(
-    path: str | Path,
-    space: Space,
-    names: Sequence[str],
-    snapshots: Sequence[Snapshot],
-    parameters: Mapping[str, object],
-) -> None:
-    """Write functions at the mesh's vertices to XDMF with HDF5; arguments as for ``write_vtx``. Collective.
-
-    The arrays of the HDF5 file are ``Mesh/mesh/geometry`` (vertex, coordinate), ``Mesh/mesh/topology`` (cell, corner)
-    and ``Function/<name>/<time>`` (vertex, component); their axes are dimension scales. ``parameters``, JSON-ready, are
-    attributes of the file.
-    """
-    import basix.ufl
-    from dolfinx import fem, io
-
-    _check("write_xdmf", path, space, names, snapshots, len(space.mesh.geometry.x))
-    vertices = fem.functionspace(space.mesh, basix.ufl.element("Lagrange", space.mesh.basix_cell(), 1))
-    with io.XDMFFile(space.comm, str(path), "w") as file:
-        file.write_mesh(space.mesh)
-        for snapshot in snapshots:
-            for name, function in snapshot.all_functions(space).items():
-                at_vertices = fem.Function(vertices, name=name)
-                at_vertices.interpolate(function)
-                file.write_function(at_vertices, snapshot.t)
-    with together(space.comm):
-        if space.comm.rank == 0:
-            _merge_series(path)
-            _label(Path(path).with_suffix(".h5"), parameters, provenance(space.comm))
-
-
-def _label(path: Path, parameters: Mapping[str, object], about: Mapping[str, object]) -> None:
-    """Name the axes of the arrays that DOLFINx has written, and add their meaning and the parameters. On one rank."""
-    from kspde.runtime.hdf5 import h5py, label_array, write_parameters
-
-    with h5py.File(path, "r+") as file:
-        write_parameters(file, parameters, about, scaling=_SCALING, kspde_version=__version__)
-        mesh = file["Mesh/mesh"]
-        label_array(mesh["geometry"], "coordinates of the vertices", "/vertex", "/coordinate")
-        label_array(mesh["topology"], "numbers of the vertices of each cell", "/cell", "/corner")
-        for name, series in file["Function"].items():
-            for values in series.values():
-                label_array(values, f"{name} at the vertices", "/vertex", "/component")
-
+__all__ = ["write_vtkhdf"]
 
 #: What files say of units.
 _SCALING = f"{SCALING}; a density is mass per volume, so that its integral is the mass of the species"
 
+#: The arrays of a grid, and what they hold.
+_GRID = {
+    "Points": "coordinates x, y, z of the nodes",
+    "Connectivity": "numbers of the nodes of each cell, in VTK's order",
+    "Types": "VTK's type of each cell",
+}
 
-def _check(
-    call: str, path: str | Path, space: Space, names: Sequence[str], snapshots: Sequence[Snapshot], nodes: int
+
+class _Grid:
+    """The cells of a space as VTK has them, whose nodes are equidistant in each. Collective.
+
+    Args:
+        space: the space.
+
+    Attributes:
+        V: the DOLFINx function space with these nodes.
+        rows: by name, this rank's rows of arrays of the file.
+        points, cells, corners: the numbers of nodes, of cells, and of nodes of a cell, on all ranks.
+    """
+
+    def __init__(self, space: Space) -> None:
+        import basix.ufl
+        from dolfinx import fem, plot
+
+        equidistant = basix.LagrangeVariant.equispaced
+        element = basix.ufl.element("Lagrange", space.mesh.basix_cell(), space.degree, lagrange_variant=equidistant)
+        self.V = fem.functionspace(space.mesh, element)
+        numbers = self.V.dofmap.index_map
+        self.points, self.cells, self.corners = numbers.size_global, space.cells, self.V.dofmap.dof_layout.num_dofs
+        cells, types, points = plot.vtk_mesh(self.V)
+        cells = np.ascontiguousarray(cells.reshape(-1, self.corners + 1)[:, 1:]).ravel()
+        points, d = points[: numbers.size_local], space.dimension
+        points[:, :d] = np.clip(points[:, :d], *space.bounds)  # by round-off they may lie outside
+        self.rows: dict[str, Array] = {
+            "Points": points,
+            "Connectivity": numbers.local_to_global(cells),
+            "Types": types.astype(np.uint8),
+        }
+
+    def values(self, function: Any) -> Array:
+        """Return a function's values at this rank's nodes."""
+        from dolfinx import fem
+
+        here = fem.Function(self.V)
+        here.interpolate(function)
+        return np.asarray(here.x.array[: self.V.dofmap.index_map.size_local])
+
+
+def write_vtkhdf(
+    path: str | Path, names: Sequence[str], snapshots: Sequence[Snapshot], parameters: Mapping[str, object]
 ) -> None:
-    """Refuse files for which there is no room: ADIOS2 and HDF5 would end the process, or hang. Collective."""
-    check_same(space.comm, call, path=str(path), times=np.array([snapshot.t for snapshot in snapshots]))
-    values = len(snapshots) * len(names) + 3
-    check_room(space.comm, path, int(8 * values * space.total(np.array([nodes]))[0]))
+    """Write functions at all nodes and times to a VTKHDF file, in place of an earlier one. Collective.
 
+    The file is an UnstructuredGrid: a part for each grid that the times have, shared by the times on it, and an array
+    of ``PointData`` for each function, whose rows at one time are contiguous. Rank 0 writes one rank's rows after
+    another's.
 
-def _merge_series(path: str | Path) -> None:
-    """Rewrite the XML of an XDMF file of DOLFINx as one time series with all functions on each of its grids.
-
-    DOLFINx writes one series per function, whose grids include the mesh by XPointer. ParaView's first XDMF reader fails
-    at such an inclusion, and meshio keeps the last series only. The HDF5 file beside it stays as it is. On one rank.
+    Args:
+        path: the file.
+        names: the names of densities and fields.
+        snapshots: their values, in order of time.
+        parameters: all parameters by name, JSON-ready: attributes of the file.
 
     Raises:
-        OSError: the file cannot be read or written.
+        InputError: the file cannot be written; on every rank.
     """
-    tree = ElementTree.parse(path)
-    domain = tree.getroot().find("Domain")
-    if domain is None:
-        raise OSError(f"{path} has no Domain")
-    mesh, *series = domain.findall("Grid")
-    merged = ElementTree.Element("Grid", Name="solution", GridType="Collection", CollectionType="Temporal")
-    for grids in zip(*(one.findall("Grid") for one in series), strict=True):
-        grid = ElementTree.SubElement(merged, "Grid", Name=mesh.get("Name", "mesh"), GridType="Uniform")
-        grid.extend(grids[0].findall("Time"))
-        grid.extend(deepcopy(part) for part in mesh if part.tag in ("Topology", "Geometry"))
-        for one in grids:
-            grid.extend(one.findall("Attribute"))
-    for item in merged.iter("DataItem"):
-        if item.get("NumberType") is None:  # readers would take it for single precision
-            item.set("NumberType", "Float")
-            item.set("Precision", "8")
-    for old in (mesh, *series):
-        domain.remove(old)
-    domain.append(merged)
-    ElementTree.indent(tree)
-    tree.write(path, encoding="utf-8", xml_declaration=True)
+    from kspde.runtime.hdf5 import label_array, new_file, write_parameters
+
+    comm = snapshots[0].space.comm
+    times = np.array([snapshot.t for snapshot in snapshots])
+    check_same(comm, "write_vtkhdf", path=str(path), times=times)
+    grids = {space: _Grid(space) for space in dict.fromkeys(snapshot.space for snapshot in snapshots)}
+    here = np.array([list(grids).index(snapshot.space) for snapshot in snapshots])
+    points, cells, nodes = (
+        np.array(sizes)
+        for sizes in zip(*((g.points, g.cells, g.cells * g.corners) for g in grids.values()), strict=True)
+    )
+    of_times = points[here]
+    size = 24 * points.sum() + 9 * cells.sum() + 8 * (nodes.sum() + len(names) * of_times.sum())
+    with ExitStack() as stack:
+        file: Any = None
+        with together(comm):
+            if comm.rank == 0:
+                file = stack.enter_context(new_file(path, int(size)))
+                write_parameters(file, parameters, provenance(comm), scaling=_SCALING, kspde_version=__version__)
+                group = _new_group(file, points, cells, nodes)
+                _write_steps(group.create_group("Steps"), times, here, points, cells, nodes)
+                offsets = [np.arange(g.cells + 1) * g.corners for g in grids.values()]
+                group["Offsets"] = np.concatenate(offsets)
+                for name in names:
+                    values = group.create_dataset(f"PointData/{name}", (int(of_times.sum()),), "f8")
+                    label_array(values, f"{name} at the nodes, one time after another")
+                    group[f"Steps/PointDataOffsets/{name}"] = _before(of_times)
+
+        def write(array: str, start: int, local: Array) -> None:
+            _write_rows(comm, path, None if file is None else file[f"VTKHDF/{array}"], start, local)
+
+        for starts, grid in zip(zip(*map(_before, (points, nodes, cells)), strict=True), grids.values(), strict=True):
+            for start, (name, rows) in zip(starts, grid.rows.items(), strict=True):
+                write(name, start, rows)
+        for start, snapshot in zip(_before(of_times), snapshots, strict=True):
+            for name, function in snapshot.functions().items():
+                write(f"PointData/{name}", start, grids[snapshot.space].values(function))
+        with together(comm):
+            stack.close()
+
+
+def _before(sizes: Array) -> Array:
+    """Return what comes before each of some parts, whose sizes are given."""
+    return np.cumsum(sizes) - sizes
+
+
+def _new_group(file: Any, points: Array, cells: Array, nodes: Array) -> Any:
+    """Make the group that VTK reads, with the sizes of the grids and room for their arrays. Rank-local."""
+    from kspde.runtime.hdf5 import h5py, label_array
+
+    group = file.create_group("VTKHDF")
+    group.attrs["Version"] = (2, 2)
+    group.attrs.create("Type", b"UnstructuredGrid", dtype=h5py.string_dtype("ascii", 16))
+    for name, sizes in {"Points": points, "Cells": cells, "ConnectivityIds": nodes}.items():
+        group[f"NumberOf{name}"] = sizes
+    shapes = {"Points": (points.sum(), 3), "Connectivity": (nodes.sum(),), "Types": (cells.sum(),)}
+    for (name, shape), kind in zip(shapes.items(), ("f8", "i8", "u1"), strict=True):
+        label_array(group.create_dataset(name, shape, kind), _GRID[name])
+    return group
+
+
+def _write_steps(steps: Any, times: Array, here: Array, points: Array, cells: Array, nodes: Array) -> None:
+    """Write the times, and which grid each of them has. Rank-local."""
+    steps.attrs["NSteps"] = len(times)
+    steps["Values"], steps["PartOffsets"], steps["NumberOfParts"] = times, here, np.ones_like(here)
+    steps["PointOffsets"] = _before(points)[here]
+    steps["CellOffsets"], steps["ConnectivityIdOffsets"] = (_before(sizes)[here][:, None] for sizes in (cells, nodes))
+
+
+def _write_rows(comm: Comm, path: str | Path, array: Any, start: int, local: Array) -> None:
+    """Write the rows of all ranks into an array of a file that rank 0 holds. Collective.
+
+    Raises:
+        InputError: they cannot be written; on every rank.
+    """
+    failed = None
+    for rank in range(comm.size):
+        if 0 < rank == comm.rank:
+            comm.send(local, dest=0)
+        if comm.rank > 0:
+            continue
+        block = local if rank == 0 else comm.recv(source=rank)
+        try:
+            array[start : start + len(block)] = block
+        except FILE_ERRORS as error:
+            failed = error
+        start += len(block)
+    with together(comm):
+        if failed is not None:
+            raise InputError(f"cannot write {path}: {reason(failed)}")

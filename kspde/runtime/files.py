@@ -11,15 +11,12 @@ import json
 import os
 import shutil
 import stat
-from contextlib import suppress
 from importlib import resources
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from kspde.errors import InputError, shortened
-from kspde.runtime.parallel import together
-from kspde.typing import Comm
+from kspde.errors import shortened
 
 __all__ = [
     "FILE_ERRORS",
@@ -27,7 +24,6 @@ __all__ = [
     "MOST_TEXT",
     "OVERHEAD",
     "check_regular",
-    "check_room",
     "open_regular",
     "publish",
     "read_json",
@@ -123,27 +119,6 @@ def _checked(found: os.stat_result, most: int) -> int:
 
 def _too_large(size: int, most: int) -> str:
     return f"{size:.3g} bytes, more than the {most:.3g} that are read"
-
-
-def check_room(comm: Comm, path: str | Path, size: int) -> None:
-    """Raise if there is no room for a file, or a directory of files, of about ``size`` bytes. Collective.
-
-    Libraries that meet a full disk half-way end the process, or leave the other ranks waiting.
-
-    Raises:
-        InputError: the disk is full, or the directory cannot be written to; on every rank.
-    """
-    with together(comm):
-        if comm.rank == 0:
-            probe = Path(path).absolute()
-            probe = probe.with_name(f".{probe.name}.{os.getpid()}.room")
-            try:
-                reserve(probe, size)
-            except OSError as error:
-                raise InputError(f"cannot write {path}: {reason(error)}") from None
-            finally:
-                with suppress(OSError):
-                    probe.unlink()
 
 
 def reserve(path: Path, size: int) -> None:

@@ -36,7 +36,7 @@ def test_run_writes_the_density(
     assert outcome.status == 0
     assert outcome.err == ""
     assert ("density" in outcome.out) == (comm.rank == 0)
-    names = ["density.bp", "density.png", "diagnostics.csv", "diagnostics.png", "summary.json"]
+    names = ["density.png", "density.vtkhdf", "diagnostics.csv", "diagnostics.png", "summary.json"]
     assert sorted(os.listdir(target)) == names
     assert sorted(os.listdir(shared_tmp_path)) == ["case.toml", "result"]
 
@@ -64,7 +64,7 @@ def test_compare_writes_the_particles_and_the_distance_too(
     path, target = case_file(), shared_tmp_path / "result"
     outcome = kspde_command("compare", path, "--out", target)
     assert (outcome.status, outcome.err) == (0, "")
-    names = ["densities.png", "density.bp", "diagnostics.csv", "diagnostics.png", "difference.png", "particles.h5"]
+    names = ["densities.png", "density.vtkhdf", "diagnostics.csv", "diagnostics.png", "difference.png", "particles.h5"]
     assert sorted(os.listdir(target)) == [*names, "summary.json"]
     summary = read_summary(target)
     assert summary["seed"] == 1

@@ -82,7 +82,7 @@ def test_against_another_case(
     summary = summary_of(shared_tmp_path / "densities")
     assert summary["distance"]["kind"] == "densities"
     assert summary["distance"]["differs"] == {"chi": [20.0, 8.0]}
-    assert {"against.bp", "density.bp"} < set(summary["files"])
+    assert {"against.vtkhdf", "density.vtkhdf"} < set(summary["files"])
     assert "particles.h5" not in summary["files"]
     own, other = read_case(path), read_case(shared_tmp_path / "other.toml")
     runs = [case.experiment.density() for case in (other, own)]

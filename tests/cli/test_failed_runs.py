@@ -34,7 +34,7 @@ def test_what_a_failed_solve_has_computed_is_kept(
         assert not target.exists()
         summary = json.loads((failed / "summary.json").read_text(encoding="utf-8"))
         assert sorted(os.listdir(failed)) == summary["files"]
-        assert {"density.bp", "density.png", "diagnostics.csv"} < set(summary["files"])
+        assert {"density.vtkhdf", "density.png", "diagnostics.csv"} < set(summary["files"])
         assert "CONVERGED_ITS" in summary["failed"]
         assert summary["density"]["steps"] == 2
         with (failed / "diagnostics.csv").open(newline="") as file:

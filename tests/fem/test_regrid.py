@@ -12,6 +12,7 @@ import kspde
 from kspde.fem.regrid import blow_up
 from kspde.fem.spaces.box import BoxSpace
 from kspde.fem.spaces.graded import graded, moved, peaks
+from kspde.runtime.hdf5 import h5py
 
 CENTRES = np.array([[1.2, -0.7], [-2.0, 0.4]])
 
@@ -140,7 +141,17 @@ def test_the_positive_scheme_regrids_and_resumes(tmp_path) -> None:
         assert_allclose(again.diagnostics[name], whole.diagnostics[name], rtol=1e-12)
     for t in (5e-5, None):
         assert_allclose(again.evaluate([place], t=t), whole.evaluate([place], t=t), rtol=1e-12)
-    whole.write_xdmf(tmp_path / "u.xdmf")
+    whole.write_vtkhdf(tmp_path / "u.vtkhdf")
+    with h5py.File(tmp_path / "u.vtkhdf") as file:  # each time on its own grid
+        grid, steps = file["VTKHDF"], file["VTKHDF/Steps"]
+        first, last = grid["NumberOfPoints"][()]
+        assert steps["PartOffsets"][()].tolist() == [0, 1]
+        assert steps["PointOffsets"][()].tolist() == steps["PointDataOffsets/u"][()].tolist() == [0, first]
+        assert steps["CellOffsets"][()].tolist() == [[0], [grid["NumberOfCells"][0]]]
+        assert steps["ConnectivityIdOffsets"][()].tolist() == [[0], [grid["NumberOfConnectivityIds"][0]]]
+        for t, rows in zip(whole.times, (slice(0, first), slice(first, first + last)), strict=True):
+            where, u = grid["Points"][rows, :2], grid["PointData/u"][rows]
+            assert_allclose(u, whole.evaluate(where, t=t), rtol=0, atol=1e-12 * u.max())
 
 
 @pytest.mark.one_rank

@@ -4,13 +4,13 @@ import json
 import math
 import re
 import warnings
+from dataclasses import dataclass
 
-import meshio
 import numpy as np
 import pytest
 
 import kspde
-from kspde.runtime.hdf5 import h5py  # before meshio imports h5py, which would clash with DOLFINx
+from kspde.runtime.hdf5 import h5py
 
 MODEL = kspde.SignalDependentKellerSegel(chi=0.0)
 U0 = kspde.GaussianMixture(weights=[1.0], means=[[0.3, -0.2]], stds=[0.7])
@@ -158,38 +158,80 @@ def test_mass_at_the_boundary_is_noticed(comm) -> None:
     assert enough.diagnostics["boundary_mass"][-1] < 2e-6
 
 
-def test_files_at_all_saved_times(shared_tmp_path, comm) -> None:
-    pde = kspde.solve(MODEL, U0, BOX, t_end=0.1, tol=1e-3, save=kspde.SaveAt(times=[0.0, 0.05]))
-    pde.write_vtx(shared_tmp_path / "density.bp")
-    pde.write_xdmf(shared_tmp_path / "density.xdmf")
-    comm.Barrier()
-    # A reader that shares nothing with the writer.
-    with meshio.xdmf.TimeSeriesReader(shared_tmp_path / "density.xdmf") as reader:
-        where, _ = reader.read_points_cells()
-        series = [reader.read_data(k)[:2] for k in range(reader.num_steps)]
-    np.testing.assert_allclose([t for t, _ in series], [0.0, 0.05, 0.1], rtol=0, atol=1e-15)
-    for t, data in series:
-        assert sorted(data) == ["u", "v"]
-        np.testing.assert_allclose(data["v"].ravel(), pde.evaluate_signal(where, t=t), rtol=0, atol=1e-13)
-    if comm.rank == 0:
-        with h5py.File(shared_tmp_path / "density.h5") as file:
-            for path, axes in {
-                "Mesh/mesh/geometry": ["/vertex", "/coordinate"],
-                "Mesh/mesh/topology": ["/cell", "/corner"],
-                **{f"Function/{name}/{key}": ["/vertex", "/component"] for name in "uv" for key in file["Function/u"]},
-            }.items():
-                assert [dim[0].name for dim in file[path].dims] == axes
-                assert file[path].attrs["units"] == "1"
-            parameters = json.loads(file.attrs["parameters"])
-            assert {k: parameters[k] for k in pde.problem.describe()} == json.loads(json.dumps(pde.problem.describe()))
-            assert file.attrs["scheme"] == parameters["scheme"] == "adaptive"
-            assert "mass per volume" in file.attrs["scaling"]
-            assert "dolfinx" in json.loads(file.attrs["provenance"])["versions"]
-    saved = [data["u"].ravel() for _, data in series]
-    words = np.concatenate([np.frombuffer(p.read_bytes()) for p in (shared_tmp_path / "density.bp").glob("data.*")])
-    words = np.sort(words[np.isfinite(words)])
-    for t, values in zip((0.0, 0.05, 0.1), saved, strict=True):
-        np.testing.assert_allclose(values, pde.evaluate(where, t=t), rtol=0, atol=1e-13)
-        # ParaView's file has no reader here; but it must hold the values at the vertices, bit by bit or nearly so.
-        near = np.searchsorted(words, values).clip(1, len(words) - 1)
-        assert np.minimum(np.abs(words[near] - values), np.abs(words[near - 1] - values)).max() < 1e-13
+@dataclass(frozen=True, kw_only=True)
+class Chemotaxis(kspde.Model):
+    """∂_t u = Δu − ∇·(u∇c), −Δc + c = u in any dimension."""
+
+    dimension: int
+
+    @property
+    def fields(self) -> tuple[kspde.Field, ...]:
+        return (kspde.Field(name="c", kernel=kspde.Yukawa(), gradient=True),)
+
+    def diffusion(self, species: str, c: kspde.FieldValues) -> float:
+        return 1.0
+
+    def drift(self, species: str, c: kspde.FieldValues) -> np.ndarray:
+        return c.gradient("c")
+
+
+def vtk_order(d: int, p: int) -> np.ndarray:
+    """Return the places in [0, p]^d of the nodes of VTK's Lagrange cell of degree p: corners, edges, faces, inside."""
+    corners = p * np.array([(0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 0, 1), (1, 0, 1), (1, 1, 1), (0, 1, 1)])
+    corners = corners[[0, 1]] if d == 1 else corners[: 2**d]
+    edges = [(0, 1), (1, 2), (3, 2), (0, 3), (4, 5), (5, 6), (7, 6), (4, 7), (0, 4), (1, 5), (2, 6), (3, 7)]
+    rows = [*corners]
+    for a, b in edges[: {1: 1, 2: 4, 3: 12}[d]]:
+        rows += [corners[a] + (corners[b] - corners[a]) * k // p for k in range(1, p)]
+    within = range(1, p)
+    for axis in range(3 if d == 3 else 0):
+        for side in (0, p):
+            rows += [np.insert((i, j), axis, side) for j in within for i in within]
+    if d > 1:
+        rows += [(i, j, k) for k in (within if d == 3 else [0]) for j in within for i in within]
+    return np.array(rows)[:, :d]
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_files_have_all_nodes_and_times(d: int, shared_tmp_path, comm) -> None:
+    model, u0 = Chemotaxis(dimension=d), kspde.GaussianMixture(weights=[1.0], means=[[0.2] * d], stds=[0.6], mass=2.0)
+    box = kspde.Box(half_width=4.0, cells=6, degree=3, dimension=d, boundary="neumann")
+    pde = kspde.solve(model, u0, box, t_end=0.1, tol=1e-1, save=kspde.SaveAt(times=[0.0, 0.07]))
+    for _ in range(2):  # over an earlier file, too
+        pde.write_vtkhdf(shared_tmp_path / "density.vtkhdf")
+    with h5py.File(shared_tmp_path / "density.vtkhdf") as file:
+        grid, parameters = file["VTKHDF"], json.loads(file.attrs["parameters"])
+        assert grid.attrs["Type"] == b"UnstructuredGrid"
+        points, cells = grid["Points"][()], grid["Connectivity"][()].reshape(6**d, 4**d)
+        data = {name: values[()].reshape(3, -1) for name, values in grid["PointData"].items()}
+        assert set(grid["Types"][()]) == {66 + 2 * d}  # Lagrange curve, quadrilateral, hexahedron
+        assert grid["Offsets"][()].tolist() == list(range(0, cells.size + 1, 4**d))
+        assert [grid[f"NumberOf{name}"][0] for name in ("Points", "Cells", "ConnectivityIds")] == [
+            19**d, 6**d, 24**d,
+        ]  # fmt: skip
+        steps = grid["Steps"]
+        assert steps.attrs["NSteps"] == 3
+        np.testing.assert_allclose(steps["Values"], [0.0, 0.07, 0.1], rtol=0, atol=1e-15)
+        for name in ("PartOffsets", "PointOffsets", "CellOffsets", "ConnectivityIdOffsets"):
+            assert not np.any(steps[name])  # all times have one grid
+        for name in data:
+            assert steps[f"PointDataOffsets/{name}"][()].tolist() == [0, 19**d, 2 * 19**d]
+            assert grid[f"PointData/{name}"].attrs["units"] == "1"
+        assert {k: parameters[k] for k in pde.problem.describe()} == json.loads(json.dumps(pde.problem.describe()))
+        assert file.attrs["scheme"] == parameters["scheme"] == "adaptive"
+        assert "mass per volume" in file.attrs["scaling"]
+        assert "dolfinx" in json.loads(file.attrs["provenance"])["versions"]
+    assert not np.any(points[:, d:])
+    assert len(np.unique(np.round(points, 9), axis=0)) == 19**d
+    for t, u, c in zip(pde.times, data["u"], data["c"], strict=True):
+        np.testing.assert_allclose(u, pde.evaluate(points[:, :d], t=t), rtol=0, atol=1e-13)
+        np.testing.assert_allclose(c, pde.evaluate_signal(points[:, :d], t=t), rtol=0, atol=1e-13)
+    # Each cell is a box whose nodes are where VTK takes them to be, and Simpson's rule of order 4 gives the mass.
+    places = vtk_order(d, 3)
+    corner = points[cells][:, :, :d].min(axis=1)
+    sides = points[cells][:, :, :d].max(axis=1) - corner
+    expected = corner[:, None] + sides[:, None] * places / 3
+    np.testing.assert_allclose(points[cells][:, :, :d], expected, rtol=0, atol=1e-13)
+    rule = np.prod(np.array([1.0, 3.0, 3.0, 1.0])[places] / 8, axis=1)
+    for u in data["u"]:
+        assert np.prod(sides, axis=1) @ (u[cells] @ rule) == pytest.approx(2.0, abs=1e-12)

@@ -148,12 +148,6 @@ def test_progress_runs_to_one(mixture) -> None:
     assert seen[-1] == pytest.approx(1.0)
 
 
-def test_files_for_paraview(mixture, shared_tmp_path) -> None:
-    pde = solve(mixture, tol=1e-3)
-    pde.write_vtx(shared_tmp_path / "density.bp")
-    assert (shared_tmp_path / "density.bp" / "md.0").is_file()
-
-
 def test_a_constant_in_a_closed_box_is_a_grid_density() -> None:
     """As the docstring of solve says: it has the mass of the constant, and stays what it is."""
     half_width, mean = 3.0, 2.0

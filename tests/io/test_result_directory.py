@@ -300,7 +300,7 @@ def left_by(target: Path, name: str, host: str | None) -> Path:
     """Make what a killed run has left: its process is no more, nor is its lock."""
     path = target.with_name(f".{target.name}.{name}.partial")
     path.mkdir()
-    (path / "density.bp").mkdir()
+    (path / "pictures").mkdir()
     if host is not None:
         (path / ".owner").write_text(json.dumps({"host": host, "process": 1}), encoding="utf-8")
     return path

@@ -99,31 +99,22 @@ def density(name: str, directory: Path) -> dict[str, Any]:
     summary = pde.summary()
     # Iterations depend on how a mesh is cut; all else must not.
     out |= {k: v for k, v in summary.items() if isinstance(v, (int, float)) and k != "linear_iterations"}
-    pde.write_vtx(directory / f"{name}.bp")
-    pde.write_xdmf(directory / f"{name}.xdmf")
+    pde.write_vtkhdf(directory / f"{name}.vtkhdf")
     pde.comm.Barrier()
     if pde.comm.rank == 0:
-        out |= xdmf(directory / f"{name}.h5") | vtx(directory / f"{name}.bp")
+        out |= vtkhdf(directory / f"{name}.vtkhdf")
     return out
 
 
-def xdmf(path: Path) -> dict[str, Any]:
-    """Return the vertices in a fixed order and the values there."""
-    out: dict[str, Any] = {}
+def vtkhdf(path: Path) -> dict[str, Any]:
+    """Return the nodes in a fixed order and the values there, a row per time, and the cells' centres."""
     with h5py.File(path) as file:
-        points = file["Mesh/mesh/geometry"][()]
+        grid = file["VTKHDF"]
+        points, cells = grid["Points"][()], grid["Connectivity"][()]
         order = np.lexsort(np.round(points, 9).T)
-        out["xdmf/points"] = points[order]
-        for name, times in file["Function"].items():
-            out |= {f"xdmf/{name}/{t}": values[()][order] for t, values in times.items()}
-    return out
-
-
-def vtx(path: Path) -> dict[str, Any]:
-    """Return all different coordinates and values in the file, whose binary format nothing here reads, ascending."""
-    words = np.concatenate([np.frombuffer(part.read_bytes()) for part in sorted(path.glob("data.*"))])
-    words = np.unique(words[np.abs(words) > 1e-6])  # as doubles the integers are tiny
-    return {"vtx": words}
+        out = {f"vtkhdf/{name}": v[()].reshape(-1, len(order))[:, order] for name, v in grid["PointData"].items()}
+        centres = np.round(points[cells].reshape(len(grid["Types"]), -1, 3).mean(axis=1), 9)
+        return out | {"vtkhdf/points": points[order], "vtkhdf/cells": centres[np.lexsort(centres.T)]}
 
 
 CLOUDS: dict[str, tuple[Any, Any, dict[str, Any]]] = {

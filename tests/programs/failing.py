@@ -108,8 +108,7 @@ def full(directory: str) -> None:
     tries: dict[str, Callable[[], Any]] = {
         "checkpoint of the density": lambda: density("nothing", "box-positive", checkpoint=checkpoint),
         "checkpoint of the particles": lambda: particles("nothing", checkpoint=checkpoint),
-        "vtx": lambda: pde.write_vtx(f"{directory}/density.bp"),
-        "xdmf": lambda: pde.write_xdmf(f"{directory}/density.xdmf"),
+        "vtkhdf": lambda: pde.write_vtkhdf(f"{directory}/density.vtkhdf"),
         "states": lambda: cloud.write(f"{directory}/particles.h5"),
     }
     for name, attempt in tries.items():

@@ -89,4 +89,4 @@ def test_while_pictures_are_drawn_the_results_are_kept(
         line = "kspde: error: interrupted: result holds the results, without diagnostics.png"
         assert ended(process) == (128 + signal.SIGTERM, [line])
     assert sorted(os.listdir(tmp_path)) == ["case.toml", "result"]
-    assert sorted(os.listdir(tmp_path / "result")) == ["density.bp", "diagnostics.csv", "summary.json"]
+    assert sorted(os.listdir(tmp_path / "result")) == ["density.vtkhdf", "diagnostics.csv", "summary.json"]

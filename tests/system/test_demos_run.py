@@ -53,7 +53,7 @@ def test_first_solve(run: Run) -> None:
         assert low < np.log(first / last) / np.log(k / h) < high
     assert min(names["written"].values()) > 10_000
     assert len(names["written"]) == 3
-    assert (names["here"] / "density.bp").is_dir()
+    assert (names["here"] / "density.vtkhdf").is_file()
 
 
 @pytest.mark.one_rank

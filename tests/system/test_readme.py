@@ -64,7 +64,7 @@ def test_disks_and_saved_states(shared_tmp_path, monkeypatch, comm) -> None:
     assert len(names["pde"].diagnostics["fisher_information"]) == len(names["pde"].diagnostics["t"])
     assert names["positive"].diagnostics["minimum"].min() >= 0
     comm.Barrier()
-    assert (shared_tmp_path / "density.bp").is_dir()
+    assert (shared_tmp_path / "density.vtkhdf").is_file()
 
 
 def test_own_model(shared_tmp_path, monkeypatch, capsys) -> None:

@@ -291,10 +291,6 @@ class Space(ABC):
             InputError: the file cannot be read.
         """
 
-    @abstractmethod
-    def plotting_element(self) -> Any:
-        """Return the element whose nodes ParaView expects."""
-
     def on_grid(self, nodal: Array, axes: Sequence[Array], outside: float | None = None) -> Array:
         """Return the function on the tensor grid of coordinate arrays, the same on every rank. Collective.
 

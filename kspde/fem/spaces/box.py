@@ -98,7 +98,9 @@ class BoxSpace(Space):
         self.mass = weights.reshape(self.slabs.shape)
         self._laplacians: dict[float, TensorLaplacian] = {}
         self.mesh = _slab_mesh(comm, box, cuts)
-        self.V = fem.functionspace(self.mesh, self._element(basix.LagrangeVariant.gll_warped))
+        gll = basix.LagrangeVariant.gll_warped
+        element = basix.ufl.element("Lagrange", _CELLS[self.dimension], self.degree, lagrange_variant=gll)
+        self.V = fem.functionspace(self.mesh, element)
 
     @classmethod
     def on(cls, domain: Box, dimension: int, comm: Comm, *, modal: bool) -> Space:
@@ -106,13 +108,6 @@ class BoxSpace(Space):
         if dimension == 1 and domain.period is None and domain.nodes_per_direction > LONGEST[modal]:
             return LineSpace(domain, dimension, comm)
         return cls(domain, comm)
-
-    def _element(self, variant: basix.LagrangeVariant) -> Dolfinx:
-        return basix.ufl.element("Lagrange", _CELLS[self.dimension], self.degree, lagrange_variant=variant)
-
-    def plotting_element(self) -> Dolfinx:
-        """Return the element with equidistant nodes."""
-        return self._element(basix.LagrangeVariant.equispaced)
 
     def laplacian(self, robin: float = 0.0) -> TensorLaplacian:
         """Return the diagonalised −Δ with ∂_n c + robin·c = 0 on the boundary, made once."""

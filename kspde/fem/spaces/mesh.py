@@ -72,7 +72,9 @@ class MeshSpace(Space):
         parents, rim = self._make_mesh()
         keep_until_dropped(self)
         self.cells = self.mesh.topology.index_map(dimension).size_global
-        self.V = fem.functionspace(self.mesh, self._element(basix.LagrangeVariant.gll_warped))
+        gll = basix.LagrangeVariant.gll_warped
+        element = basix.ufl.element("Lagrange", self._cell, self.degree, lagrange_variant=gll)
+        self.V = fem.functionspace(self.mesh, element)
         self.measure = gll_rule(domain.degree)
         if self._cell in ("triangle", "tetrahedron"):
             self.measure = {"quadrature_rule": "vertex", "quadrature_degree": 1}
@@ -144,13 +146,6 @@ class MeshSpace(Space):
         numbers = np.empty(index_map.size_local + index_map.num_ghosts, dtype=np.int32)
         numbers[dofmap.list.ravel()] = geometry.input_global_indices[geometry.dofmaps[0].ravel()]
         return numbers[: index_map.size_local]
-
-    def _element(self, variant: basix.LagrangeVariant) -> Dolfinx:
-        return basix.ufl.element("Lagrange", self._cell, self.degree, lagrange_variant=variant)
-
-    def plotting_element(self) -> Dolfinx:
-        """Return the element with equidistant nodes."""
-        return self._element(basix.LagrangeVariant.equispaced)
 
     def state(self, nodal: Array) -> Array:
         """Return the nodal values."""
