@@ -29,6 +29,7 @@ SMALL = (
     .replace("half_width = 14.0", "half_width = 9.0")
     .replace("cells = 32", "cells = 12")
     .replace("tol = 1e-6", "tol = 1e-3")
+    .replace("times = [0.0, 0.1, 0.25]", "")
     .replace("n = 100_000", "n = 2_000")
     .replace("replicas = 20", "replicas = 2")
 )
