@@ -103,7 +103,7 @@ for degree, meshes in ((2, (16, 24, 48)), (4, (8, 16, 32))):
             )
 
 # %% [markdown]
-# Pictures to keep, and a file for ParaView or pyvista ([pyvista.ipynb](pyvista.ipynb) shows one).
+# Pictures to keep, and a file for ParaView or pyvista (`demos/pyvista.ipynb` shows one).
 
 # %%
 if root:

@@ -145,7 +145,7 @@ def _new_group(file: Any, points: Array, cells: Array, nodes: Array) -> Any:
     from kspde.runtime.hdf5 import h5py, label_array
 
     group = file.create_group("VTKHDF")
-    group.attrs["Version"] = (2, 2)
+    group.attrs["Version"] = (2, 0)
     group.attrs.create("Type", b"UnstructuredGrid", dtype=h5py.string_dtype("ascii", 16))
     for name, sizes in {"Points": points, "Cells": cells, "ConnectivityIds": nodes}.items():
         group[f"NumberOf{name}"] = sizes

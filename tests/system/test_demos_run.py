@@ -1,5 +1,6 @@
 """Each demo runs, with a pinned number that is checked against something true."""
 
+import json
 import runpy
 import shutil
 import warnings
@@ -11,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.integrate import quad
+
+import kspde
 
 DEMOS = Path(__file__).parents[2] / "demos"
 
@@ -54,6 +57,28 @@ def test_first_solve(run: Run) -> None:
     assert min(names["written"].values()) > 10_000
     assert len(names["written"]) == 3
     assert (names["here"] / "density.vtkhdf").is_file()
+
+
+@pytest.mark.one_rank
+def test_the_notebook_in_pyvista(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pyvista = pytest.importorskip("pyvista")
+    model, demo = kspde.SignalDependentKellerSegel(chi=8.0), tmp_path / "demo-output"
+    u0 = kspde.GaussianMixture(weights=[1.0], means=[[0.2, 0.0]], stds=[0.8])
+    box = kspde.Box(half_width=10.0, cells=16, degree=3)
+    pde = kspde.solve(model, u0, box, t_end=0.1, tol=1e-3, save=kspde.SaveAt(times=[0.0]))
+    demo.mkdir()
+    pde.write_vtkhdf(demo / "density.vtkhdf")
+    kspde.simulate(model, u0, n=100, t_end=0.1, dt=0.1, eps=0.3).write(demo / "particles.h5")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pyvista, "OFF_SCREEN", True)
+    names: dict[str, Any] = {}
+    for cell in json.loads((DEMOS / "pyvista.ipynb").read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "code":
+            assert not cell["outputs"]
+            exec("".join(cell["source"]), names)
+    assert names["times"] == [0.0, 0.1]
+    sampled = names["values"]  # the last curve, by VTK's evaluation of the same polynomials
+    np.testing.assert_allclose(sampled["u"], pde.evaluate(sampled.points[:, :2]), rtol=0, atol=1e-5)
 
 
 @pytest.mark.one_rank
