@@ -21,7 +21,6 @@
 
 # %%
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -118,22 +117,10 @@ if root:
 # b > 2M holds, and so does b > (1 + √3)M, which its proof needs. Let $K_\varepsilon$ consist of two smooth bumps at
 # ±.9ε, ε = .5, and u_0 be low at ±.45: then ν is low at 0, and mass gathers there.
 #
-# A kernel of one's own is its symbol; a density of one's own that does not vanish at the walls has to say its mass.
+# A density of one's own that does not vanish at the walls has to say its mass.
 
 
 # %%
-@dataclass(frozen=True, kw_only=True)
-class TwoBumps(kspde.Kernel):
-    """Two smooth bumps at ±.9ε of half-width .1ε."""
-
-    eps: float
-    decay_rate = np.inf
-    smoothing = np.inf
-
-    def symbol(self, lam):
-        return theory.two_bump_symbol(self.eps * np.sqrt(lam))
-
-
 class InDish(InitialDensity):
     """A density between walls at ±side."""
 
@@ -179,7 +166,7 @@ higher = kspde.solve(
     dish(4.0, 64),
     t_end=0.012,
     tol=1e-7,
-    mollifier=TwoBumps(eps=0.5),
+    mollifier=kspde.TwoBumps(eps=0.5),
     save=kspde.SaveAt(times=times),
 )
 near = np.linspace(-1.2, 1.2, 601)
@@ -206,7 +193,9 @@ if root:
 promised = theory.LinearDriver(a=1.0, b=1.0)
 one = kspde.DensityDependentVolatility(driver=kspde.LinearDriver(a=1.0, b=1.0))
 least = minimize_scalar(
-    lambda k: float(theory.two_bump_symbol(k)), bounds=(3.0, 4.0), method="bounded"
+    lambda k: float(kspde.TwoBumps(eps=k).in_dimension(1).symbol(np.ones(1))[0]),
+    bounds=(3.0, 4.0),
+    method="bounded",
 )
 threshold = promised.unstable_from(float(least.fun))
 
@@ -229,7 +218,7 @@ def growth(density, waves=4):
         dish(1.0, 2 * waves),
         t_end=t_end,
         tol=1e-9,
-        mollifier=TwoBumps(eps=least.x / k),
+        mollifier=kspde.TwoBumps(eps=least.x / k),
         save=kspde.SaveAt(times=(t_end / 3, t_end)),
     )
     first, last = (
@@ -260,7 +249,7 @@ lumps = kspde.solve(
     t_end=3.0,
     tol=1e-5,
     scheme="rosenbrock",
-    mollifier=TwoBumps(eps=least.x / (2 * np.pi)),
+    mollifier=kspde.TwoBumps(eps=least.x / (2 * np.pi)),
 )
 inside = np.linspace(-1.0, 1.0, 401)
 pattern = lumps.on_grid([inside])

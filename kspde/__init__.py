@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         MaternMollifier,
         Riesz,
         SmoothBump,
+        TwoBumps,
         Yukawa,
     )
     from kspde.models import (
@@ -124,6 +125,7 @@ __all__ = [
     "SystematicResampling",
     "TabulatedDriver",
     "TabulatedMotility",
+    "TwoBumps",
     "ViscousVortices",
     "Weak2",
     "Yukawa",
@@ -174,6 +176,7 @@ _HOMES = {
         "MaternMollifier",
         "Riesz",
         "SmoothBump",
+        "TwoBumps",
         "Yukawa",
     ),
     "kspde.models": (

@@ -12,7 +12,7 @@ from mpi4py import MPI
 from scipy import integrate, stats
 
 import kspde
-from kspde.initial import read_grid, read_positions
+from kspde.initial import read_grid, read_positions, tent
 from kspde.runtime.random import Philox
 
 IDS = np.arange(40_000, dtype=np.uint64)
@@ -205,6 +205,18 @@ def test_a_tail_that_is_not_integrable_is_lost():
     assert (
         kspde.CallableDensity(lambda x: 1 / (1 + np.abs(x[:, 0])), half_width=9.0, dimension=1, tail=0.5).lost == np.inf
     )
+
+
+def test_a_tent_is_a_constant_with_waves_of_all_lengths():
+    density = tent(mean=1.5, amplitude=0.2, half_width=2.0)
+    x = np.linspace(-2, 2, 4001)
+    values = density(x[:, None])
+    np.testing.assert_allclose(values, 1.5 * (1 + 0.2 * (1 - np.abs(x))), rtol=1e-12)
+    for j in (1, 2, 5):
+        coefficient = np.trapezoid(values * np.cos(j * np.pi * x / 2), x) / 2
+        assert coefficient == pytest.approx(8 * 0.2 * 1.5 / (np.pi * j) ** 2 * (j % 2), abs=1e-6)
+    with pytest.raises(kspde.InputError, match=r"amplitude = 1\.5 is not valid"):
+        tent(mean=1.0, amplitude=1.5, half_width=1.0)
 
 
 def test_grid_density_bandwidth_is_a_length():

@@ -12,7 +12,7 @@ import numpy as np
 
 from kspde.cli.case import Case
 from kspde.errors import InputError
-from kspde.kernels import Kernel, Mollifier, Yukawa
+from kspde.kernels import Kernel, Mollifier, TwoBumps, Yukawa
 from kspde.models import (
     CrossDiffusion,
     DensityDependentVolatility,
@@ -205,7 +205,7 @@ def _cross_diffusion(case: Case | None) -> Iterator[str]:
 def _volatility(case: Case | None) -> Iterator[str]:
     driver = theory.LinearDriver(a=1.0, b=1.0)
     own = [] if case is None else _constants_of(case)
-    least_symbol = float(theory.two_bump_symbol(np.linspace(3.3, 3.7, 4001)).min())
+    least_symbol = float(TwoBumps(eps=1.0).in_dimension(1).symbol(np.linspace(3.3, 3.7, 4001) ** 2).min())
     yield from _heading("Qi: volatility that depends on the density, linear driver h(ν) = aν − b")
     yield from _table(
         (

@@ -93,7 +93,7 @@ def solve(
             place of ``dt``. Errors of all steps add up: where it was measured, the maximum error at the end is 1 to 300
             ``tol`` of the maximum (the most for ``LandauMaxwell``), and proportional to ``tol``.
         eps: ε > 0 of the mollified system, in which every kernel K is replaced by K * j^ε; None for the local one.
-        mollifier: "gaussian", "matern" (order 2), "bump", "compact-bump", a kernel, or a callable: see
+        mollifier: "gaussian", "matern" (order 2), "bump", "compact-bump", "two-bumps", a kernel, or a callable: see
             ``kspde.kernels.resolve_mollifier``.
         initial: "u0", or "mollified": from u_0 * j^ε. Wang, Li and Huang start the particles (1.8) from u_0 but the
             density (1.9) from u_0 * j^ε; only where both start alike does the relative entropy start from 0.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from kspde.initial.base import InitialDensity, densities_by_species
 from kspde.initial.function import CallableDensity, checked_values
-from kspde.initial.grid import GridDensity, read_grid
+from kspde.initial.grid import GridDensity, read_grid, tent
 from kspde.initial.mixture import GaussianMixture, observed_positions, read_positions
 from kspde.initial.signed import SignedMixture
 from kspde.typing import RandomNumbers
@@ -26,6 +26,7 @@ __all__ = [
     "observed_positions",
     "read_grid",
     "read_positions",
+    "tent",
 ]
 
 #: By their names in case files.
@@ -34,4 +35,5 @@ DENSITIES: dict[str, Callable[..., InitialDensity]] = {
     "grid": GridDensity,
     "positions": observed_positions,
     "signed-mixture": SignedMixture,
+    "tent": tent,
 }

@@ -20,7 +20,7 @@ from kspde.runtime.messages import warn
 from kspde.runtime.parallel import world
 from kspde.typing import Array, Ids, RandomNumbers
 
-__all__ = ["GridDensity", "read_grid"]
+__all__ = ["GridDensity", "read_grid", "tent"]
 
 #: The most bytes of a file of values, and of the values in it.
 _MOST = 1 << 31
@@ -156,6 +156,28 @@ class GridDensity(InitialDensity):
     @cached_property
     def _cumulative(self) -> Array:
         return np.cumsum(cell_means(self.values).ravel())
+
+
+def tent(*, mean: float, amplitude: float, half_width: float) -> GridDensity:
+    r"""Return a constant density on a closed or periodic box of the line with a small disturbance of all wave lengths.
+
+    :math:`u_0 = \bar u\,(1 + \delta(1 - 2|x|/L))`, whose coefficient of :math:`\cos(j\pi x/L)` is
+    :math:`8\delta\bar u/(\pi j)^2` for every odd j.
+
+    Args:
+        mean: ū > 0.
+        amplitude: δ, from 0 to 1.
+        half_width: L > 0, that of the box.
+
+    Raises:
+        InputError: a value out of range.
+    """
+    check_number("mean", mean, above=0)
+    length = check_number("half_width", half_width, above=0)
+    if not 0 <= check_number("amplitude", amplitude) <= 1:
+        raise InputError(f"amplitude = {amplitude:g} is not valid: give one from 0 to 1, for a density >= 0")
+    ends = 1.0 - amplitude
+    return GridDensity([ends, 1.0 + amplitude, ends], (-length, length), mass=2 * length * mean)
 
 
 def _plain(values: npt.ArrayLike) -> Array:

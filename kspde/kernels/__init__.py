@@ -23,7 +23,7 @@ import numpy as np
 
 from kspde.errors import InputError, check_choice, check_number, shown
 from kspde.kernels.base import Convolution, Kernel, Multiple, ResolventPolynomial, check_symbol
-from kspde.kernels.bumps import CompactBump, SmoothBump
+from kspde.kernels.bumps import CompactBump, SmoothBump, TwoBumps
 from kspde.kernels.gaussian import GaussianMollifier
 from kspde.kernels.identity import Identity
 from kspde.kernels.log_potential import LogPotential
@@ -47,6 +47,7 @@ __all__ = [
     "ResolventPolynomial",
     "Riesz",
     "SmoothBump",
+    "TwoBumps",
     "Yukawa",
     "check_symbol",
     "resolve_mollifier",
@@ -58,6 +59,7 @@ MOLLIFIERS: dict[str, Callable[..., Kernel]] = {
     "matern": MaternMollifier,
     "bump": SmoothBump,
     "compact-bump": CompactBump,
+    "two-bumps": TwoBumps,
 }
 
 #: What may be given as ``mollifier``: a name, a function of ``eps``, or the kernel itself.
@@ -75,10 +77,10 @@ def resolve_mollifier(
 
     Args:
         eps: ε > 0, the mollifier's standard deviation in each coordinate, or the radius of a bump.
-        mollifier: "gaussian", "matern" (order 2), "bump", "compact-bump" (power 4), a callable with a keyword ``eps``
-            that returns a kernel of integral 1, such as ``functools.partial(kspde.MaternMollifier, order=3)``, or,
-            without ``eps``, a kernel that has an ``eps`` of its own, such as
-            ``kspde.MaternMollifier(eps=0.3, order=3)``.
+        mollifier: "gaussian", "matern" (order 2), "bump", "compact-bump" (power 4), "two-bumps" (on the line), a
+            callable with a keyword ``eps`` that returns a kernel of integral 1, such as
+            ``functools.partial(kspde.MaternMollifier, order=3)``, or, without ``eps``, a kernel that has an ``eps`` of
+            its own, such as ``kspde.MaternMollifier(eps=0.3, order=3)``.
         dimension: the dimension in which it is wanted (``Kernel.in_dimension``), where that is known.
 
     Raises:

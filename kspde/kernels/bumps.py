@@ -10,15 +10,16 @@ import math
 from abc import abstractmethod
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Self
 
 import numpy as np
 
-from kspde.errors import check_integer, check_number
+from kspde.errors import InputError, check_integer, check_number
 from kspde.kernels.base import Dimensioned, ResolventPolynomial
 from kspde.radial import spherical_wave
 from kspde.typing import Array, Ids, RandomNumbers
 
-__all__ = ["Bump", "CompactBump", "SmoothBump"]
+__all__ = ["Bump", "CompactBump", "SmoothBump", "TwoBumps"]
 
 #: The largest error of ``resolvents``, and the degree that is tried first.
 _ERROR, _FIRST_DEGREE = 1e-6, 32
@@ -203,6 +204,59 @@ class SmoothBump(Bump):
         density = _bump(r) * r ** (dimension - 1)
         below = np.cumsum(density) - 0.5 * (density + density[0])
         return np.asarray(np.interp(u, below / below[-1], r))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoBumps(SmoothBump):
+    r"""The mollifier on the line that is half a smooth bump at each of ±cη, of half-width (1 − c)η: V(0) = 0.
+
+    :math:`V(y) \propto \exp(-1/(1 - z^2))`, z = (|y| − c)/(1 − c), |z| < 1, with the symbol
+    :math:`\cos(c\,\eta k)\hat B((1 - c)\eta k)`, B the smooth bump. Its least value is near −1 for c near 1 and above
+    −1/2 at c = 1/2: a density is seen where it is not.
+
+    Attributes:
+        eps: η > 0, the radius of the support.
+        centre: c, at least 1/2 (the bumps touch at 0) and below 1.
+
+    Raises:
+        InputError: a value out of range, or another dimension than 1.
+    """
+
+    centre: float = 0.9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("centre", self.centre, at_least=0.5, below=1)
+
+    def __str__(self) -> str:
+        """Return the name in ``MOLLIFIERS``, with the centre unless that is .9."""
+        return "two-bumps" if self.centre == 0.9 else f"two-bumps at {self.centre:g} eps"
+
+    def in_dimension(self, dimension: int) -> Self:
+        """Return the kernel in dimension 1."""
+        if dimension != 1:
+            raise InputError(f"{self} is a kernel on the line: the dimension is {dimension}")
+        return super().in_dimension(dimension)
+
+    def unit_profile(self, r: Array, dimension: int) -> Array:
+        """Return V at r ≥ 0."""
+        half = 1 - self.centre
+        return super().unit_profile(np.abs(r - self.centre) / half, 1) / (2 * half)
+
+    def unit_slope(self, r: Array, dimension: int) -> Array:
+        """Return dV/dr at r ≥ 0."""
+        half = 1 - self.centre
+        s = (r - self.centre) / half
+        return np.asarray(-2 * s / half * self.unit_profile(r, 1) / np.maximum(1 - s**2, 1e-3) ** 2)
+
+    def unit_transform(self, z: Array, dimension: int) -> Array:
+        """Return cos(cz)B̂((1 − c)z)."""
+        return np.asarray(np.cos(self.centre * z) * super().unit_transform((1 - self.centre) * z, 1))
+
+    def unit_radii(self, u: Array, dimension: int) -> Array:
+        """Return c plus 1 − c times a draw of B, by the inverse of its distribution function."""
+        away = super().unit_radii(np.abs(2 * u - 1), 1)
+        return np.asarray(self.centre + (1 - self.centre) * np.sign(2 * u - 1) * away)
 
 
 def _bump(r: Array) -> Array:

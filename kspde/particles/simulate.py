@@ -94,8 +94,8 @@ def simulate(
             M/``n``. ``Cloud.masses`` is then Σ w_j, moments and histograms are those of the measure Σ w_j δ_{X_j},
             which ``compare`` compares.
         eps: ε of the mollified kernels K^ε = K * j^ε; None keeps K.
-        mollifier: the mollifier: "gaussian", "matern", "bump", "compact-bump" (power 4), a callable with a keyword
-            ``eps``, or a kernel with its own ε.
+        mollifier: the mollifier: "gaussian", "matern", "bump", "compact-bump" (power 4), "two-bumps", a callable with a
+            keyword ``eps``, or a kernel with its own ε.
         initial: where particles start: "u0", or "mollified", from u_0 * j^ε, which is ζ_i plus an independent draw from
             the mollifier. The paper's (1.8) and (3.2) start from u_0, its (1.9) from u_0 * j^ε; the relative entropy of
             the particles' law to the density's is 0 at t = 0 only where both start alike, so give ``solve`` the

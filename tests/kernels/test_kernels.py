@@ -44,6 +44,23 @@ def test_the_symbol_is_the_transform_of_the_profile(kernel, dimension):
         assert abs(symbol - values @ WAVES[dimension](k * r)) < 1e-9
 
 
+def test_two_bumps_on_the_line():
+    kernel = kspde.TwoBumps(eps=0.7, centre=0.6).in_dimension(1)
+    z, w = np.polynomial.legendre.leggauss(200)
+    w = w * np.exp(-1 / (1 - z**2))
+    r = 0.7 * (0.6 + 0.4 * z)  # of the right bump
+    k = np.array([0.0, 2.0, 7.0, 40.0])
+    exact = np.cos(np.outer(k, r)) @ w / w.sum()
+    np.testing.assert_allclose(kernel.symbol(k**2), exact, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(kernel.profile(r, 1), np.exp(-1 / (1 - z**2)) / (0.56 * w.sum()), rtol=0, atol=1e-9)
+    h = 1e-6
+    slopes = (kernel.profile(r + h, 1) - kernel.profile(r - h, 1)) / (2 * h)
+    np.testing.assert_allclose(kernel.slope(r, 1), slopes, rtol=0, atol=1e-6)
+    drawn = kernel.draw(Philox(5, (2,)), np.arange(40_000, dtype=np.uint64), 1)[:, 0]
+    assert np.abs(np.cos(np.outer(k, drawn)).mean(axis=1) - exact).max() < 4 / 200
+    assert abs(drawn.mean()) < 4 * 0.45 / 200
+
+
 @pytest.mark.parametrize("dimension", [1, 2, 3])
 @pytest.mark.parametrize("kernel", [*BUMPS[:2], *OTHERS[1:]], ids=repr)
 def test_quadrature_of_the_symbol_is_the_profile(kernel, dimension):

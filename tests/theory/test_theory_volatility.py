@@ -7,7 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from kspde import InputError, theory
+from kspde import InputError, TwoBumps, theory
+
+
+def two_bumps(k: np.ndarray) -> np.ndarray:
+    """K̂ of two bumps at ±.9."""
+    return TwoBumps(eps=1.0).in_dimension(1).symbol(np.square(k))
 
 
 class Nonlocal:
@@ -39,7 +44,7 @@ def bumps(k: np.ndarray) -> np.ndarray:
 
 def test_the_bound_of_lemma_4_2_fails_for_two_bumps() -> None:
     """a = b = 4, ε = .5, M = 1, b = 4M: sup u = 1.06638 at t = .0084."""
-    system = Nonlocal(512, theory.two_bump_symbol, a=4.0, b=4.0, eps=0.5)
+    system = Nonlocal(512, two_bumps, a=4.0, b=4.0, eps=0.5)
     u = 1 - 0.9 * (np.exp(-(((system.x - 0.45) / 0.15) ** 4)) + np.exp(-(((system.x + 0.45) / 0.15) ** 4)))
     assert 0.099 < u.min() < u.max() <= 1
     assert theory.LinearDriver(a=4.0, b=4.0).max_density > 1  # stable in the sense of the corrected condition, too
@@ -62,12 +67,14 @@ def test_a_gaussian_kernel_keeps_the_bound_there() -> None:
 
 def test_the_symbol_of_two_bumps() -> None:
     k = np.linspace(0, 300, 301)
-    assert theory.two_bump_symbol(k) == pytest.approx(bumps(k), abs=2e-6)
-    assert theory.two_bump_symbol(0.0) == pytest.approx(1.0, rel=1e-14)
-    near = theory.two_bump_symbol(np.linspace(3.3, 3.7, 4001))
+    assert two_bumps(k) == pytest.approx(bumps(k), abs=2e-6)
+    assert two_bumps(np.zeros(1)) == pytest.approx(1.0, rel=1e-12)
+    near = two_bumps(np.linspace(3.3, 3.7, 4001))
     assert near.min() == pytest.approx(-0.9904, abs=1e-4)
-    with pytest.raises(InputError, match=r"half_width = 0.2 is not valid: .* give one <= 0.1"):
-        theory.two_bump_symbol(k, half_width=0.2)
+    with pytest.raises(InputError, match=r"centre = 0\.4"):
+        TwoBumps(eps=1.0, centre=0.4)
+    with pytest.raises(InputError, match="kernel on the line: the dimension is 2"):
+        TwoBumps(eps=1.0).in_dimension(2)
 
 
 @pytest.mark.parametrize("density", [0.9, 1.5])
@@ -88,12 +95,26 @@ def test_growth_of_a_wave_on_a_constant(density: float) -> None:
     assert (rate > 0) == (density > driver.unstable_from(system.symbol[mode]))
 
 
+@pytest.mark.parametrize("density", [0.9, 1.5])
+def test_the_linear_theory_is_the_spectrum_of_the_linearised_equation(density: float) -> None:
+    """All eigenvalues of the derivative of (9) at a constant on a torus, by differences of its Fourier solution."""
+    system, size = Nonlocal(64, bumps, a=2.0, b=1.0, eps=0.3), 1e-6
+    unit = size * np.eye(64)
+    jacobian = np.stack([(system.rate(density + e) - system.rate(density - e)) / (2 * size) for e in unit], axis=1)
+    rates = theory.LinearDriver(a=2.0, b=1.0).growth_rate(density, system.k, two_bumps(0.3 * system.k))
+    expected = np.sort(np.concatenate((rates, rates[1:-1])))  # cosines and sines
+    found = np.linalg.eigvals(jacobian)
+    assert np.abs(found.imag).max() < 1e-5
+    np.testing.assert_allclose(np.sort(found.real), expected, rtol=1e-5, atol=1e-5)
+    assert (found.real.max() > 0.01) == (density > 1.03)
+
+
 def test_from_which_density_a_constant_is_unstable() -> None:
     driver = theory.LinearDriver(a=3.0, b=2.0)
-    least = theory.two_bump_symbol(np.linspace(3.3, 3.7, 4001)).min()
+    least = two_bumps(np.linspace(3.3, 3.7, 4001)).min()
     assert driver.unstable_from(least) / 2.0 == pytest.approx(1.0195, abs=1e-4)
     k = np.linspace(0, 20, 2001)
-    symbol = theory.two_bump_symbol(k)
+    symbol = two_bumps(k)
     for factor, unstable in ((0.99, False), (1.01, True)):
         density = factor * driver.unstable_from(least)
         assert (driver.growth_rate(density, k, symbol).max() > 0) == unstable

@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 
 from kspde.initial import GaussianMixture
-from kspde.kernels import Yukawa
+from kspde.kernels import TwoBumps, Yukawa
 from kspde.models import MeanAttraction
 from kspde.papers import theory
 from kspde.papers.ledger.point_checks import Check
@@ -222,7 +222,7 @@ def maximum_principle() -> Check:
     n, dt = 512, 4e-5
     x = -4.0 + 8.0 / n * np.arange(n)
     k = 2.0 * np.pi * np.fft.rfftfreq(n, 8.0 / n)
-    symbol = theory.two_bump_symbol(0.5 * k)
+    symbol = TwoBumps(eps=0.5).in_dimension(1).symbol(k**2)
 
     def rate(u: Array) -> Array:
         volatility = 0.25 * (np.fft.irfft(symbol * np.fft.rfft(u), n) + 4.0)

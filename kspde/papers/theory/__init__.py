@@ -22,7 +22,7 @@ from kspde.papers.theory.hypotheses import Hypothesis, hypotheses
 from kspde.papers.theory.improved import ImprovedExponents, ImprovedLimits, improved_exponents
 from kspde.papers.theory.norms import CLAIMED_EXPONENTS, KernelNorms, NormTable, kernel_norms, mollified_norms
 from kspde.papers.theory.rates import Theorem1, Theorem1Limits, Theorem2, Theorem2Limits, theorem1, theorem2
-from kspde.papers.theory.volatility import LinearDriver, critical_mass, stability_margin, t_star, two_bump_symbol
+from kspde.papers.theory.volatility import LinearDriver, critical_mass, stability_margin, t_star
 
 __all__ = [
     "CLAIMED_EXPONENTS",
@@ -55,5 +55,4 @@ __all__ = [
     "t_star",
     "theorem1",
     "theorem2",
-    "two_bump_symbol",
 ]

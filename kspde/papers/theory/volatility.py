@@ -16,20 +16,28 @@ from equations in divergence form for :math:`\partial_{xx}(Du)`, and with D ≤ 
 density zero alone: C_A may not exist.
 
 **What is false.** Lemma 4.2's 0 ≤ u^ε ≤ M_∞ for the nonlocal (9), with a general mollifier. For h(ν) = 4ν − 4, ε = .5,
-the kernel of :func:`two_bump_symbol` and :math:`u_0 = 1 - .9(e^{-((x-.45)/.15)^4} + e^{-((x+.45)/.15)^4})` on [−4, 4],
+the kernel :class:`kspde.TwoBumps` and :math:`u_0 = 1 - .9(e^{-((x-.45)/.15)^4} + e^{-((x+.45)/.15)^4})` on [−4, 4],
 where u_0 ≤ 1 and b = 4 M_∞, sup u rises to 1.06638 at t = .0084: u_0 is low at ±.9ε, so the volatility is low at 0, and
 mass gathers there.
 
-**Is the condition an artefact?** (Remark 2.7 asks.) A small disturbance e^(ikx) of a constant density ū grows at the
-rate
+**The linear theory.** On the line, or on a torus for its waves k, put :math:`u = \bar u + \delta e^{ikx + \sigma t}`
+into (9): to first order in δ the volatility changes by :math:`\nu'(\bar u)\hat K(\varepsilon k)\,\delta e^{ikx + \sigma
+t}`, and
 
-.. math:: -\tfrac{k^2}{2}\big[\nu^2 + 2\nu\nu'\,\bar u\,\hat K(\varepsilon k)\big]
+.. math:: \sigma(k) = -\tfrac{k^2}{2}\big[\nu^2 + 2\nu\nu'\,\bar u\,\hat K(\varepsilon k)\big]
     = -\frac{k^2}{2a^2}\big[(\bar u + b)^2 + 2\bar u(\bar u + b)\hat K(\varepsilon k)\big],
 
-the last for the linear driver. So ū is unstable if and only if :math:`\frac{2\bar u}{\bar u + b}\max(-\hat K) > 1`, and
-then at a rate of order ε^(−2), so there is no limit ε → 0. That needs max(−K̂) > 1/2: it happens from
-:math:`\bar u > b/(2\max(-\hat K) - 1)` on, 1.02 b for two bumps, and never for a kernel with K̂ ≥ 0. So a condition of
-this kind is real for general kernels and an artefact for positive-definite ones, such as a Gaussian.
+the last for the linear driver. The waves with :math:`-\hat K(\varepsilon k) > (\bar u + b)/(2\bar u)` grow, at rates of
+order ε^(−2), others are damped. So with :math:`\kappa = \max(-\hat K)` the constant ū is unstable if and only if
+κ > 1/2 and :math:`\bar u/b > 1/(2\kappa - 1)`. That is 1.02 for two bumps at ±.9ε, 2.35 for two at ±.6ε, and never for
+K̂ ≥ −1/2: a Gaussian, or the bump of one piece (K̂ ≥ −.1). Since κ < 1 for every density K, no constant ū ≤ b is
+unstable, whatever K.
+
+**Is the condition an artefact?** (Remark 2.7 asks.) The limit (7) needs no condition where h = h(ν):
+:math:`u\mapsto\nu(u)^2u` increases, so that (7) is a filtration equation, with a maximum principle and no blow-up. What
+can fail is ε → 0 in (9): for a kernel with κ > 1/2, at densities above b/(2κ − 1), from u_0 in H^1 that excite waves of
+length ε. So a condition of this kind is needed for the class of K of Theorem 3.1. By the linear theory b > M_∞
+suffices there, and none is needed where κ ≤ 1/2.
 """
 
 from __future__ import annotations
@@ -44,7 +52,7 @@ from kspde.errors import InputError, check_number
 from kspde.models import drivers
 from kspde.typing import Array
 
-__all__ = ["LinearDriver", "critical_mass", "stability_margin", "t_star", "two_bump_symbol"]
+__all__ = ["LinearDriver", "critical_mass", "stability_margin", "t_star"]
 
 
 def stability_margin(*, c_0: float, C_0: float, c_h: float, max_density: float) -> float:
@@ -162,35 +170,6 @@ class LinearDriver(drivers.LinearDriver):
         if not -1.0 <= check_number("least_symbol", least_symbol) <= 1.0:
             raise InputError(f"least_symbol = {least_symbol} is not valid: |K̂| of a probability density is at most 1")
         return self.b / (-2.0 * least_symbol - 1.0) if least_symbol < -0.5 else math.inf
-
-
-def two_bump_symbol(k: npt.ArrayLike, *, centre: float = 0.9, half_width: float = 0.1) -> Array:
-    r"""Return K̂(k) of a smooth even density K on [−1, 1] made of two bumps, for which Lemma 4.2 fails.
-
-    :math:`K(y) \propto \exp(-1/(1 - z^2))`, z = (|y| − centre)/half_width, |z| < 1:
-    :math:`\hat K(k) = \int \cos(ky)K(y)\,dy`, near −1 at k = π/centre. K_ε has K̂(εk).
-
-    Args:
-        k: wave numbers.
-        centre: the centre of the right bump.
-        half_width: the half-width of each bump, at most ``centre``: they do not overlap; centre + half_width ≤ 1.
-
-    Raises:
-        InputError: bumps that overlap or leave [−1, 1].
-    """
-    check_number("centre", centre, above=0)
-    check_number("half_width", half_width, above=0)
-    if half_width > centre or centre + half_width > 1.0 + 1e-12:
-        raise InputError(
-            f"half_width = {half_width} is not valid: the bumps lie in [−1, 1] and do not meet, give one <= "
-            f"{min(centre, 1.0 - centre):g}"
-        )
-    wave = np.asarray(k, dtype=np.float64)
-    # The trapezoidal rule converges faster than any power for a bump; enough points for the waves asked for.
-    count = 200 + int(2 * half_width * float(np.abs(wave).max(initial=0.0)))
-    z = np.linspace(-1.0, 1.0, count + 1)[1:-1]
-    bump = np.exp(-1.0 / (1.0 - z**2))
-    return np.asarray(np.cos(np.multiply.outer(wave, centre + half_width * z)) @ (bump / bump.sum()))
 
 
 def critical_mass(*, diffusion: float, chi: float, source: float = 1.0) -> float:
