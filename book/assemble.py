@@ -109,7 +109,9 @@ def finding(study: Any, result: dict[str, Any]) -> list[str]:
 
     about, quantities = study.finding, MEASURES[study.measure].quantities
     out = [f"## {cell(about.question)}", "", f"**{cell(about.source)}:** {cell(about.statement)}", ""]
-    out += [cell(about.answer), "", "| quantity | at | order | constant | promised | verdict |", f"|{' --- |' * 6}"]
+    out.append(cell(about.answer))
+    if result["rates"]:
+        out += ["", "| quantity | at | order | constant | promised | verdict |", f"|{' --- |' * 6}"]
     for rate in rates_of(result):
         order = "none" if rate.order is None else "{:.3f} [{:.3f}, {:.3f}]".format(rate.order[0], *rate.order[1])
         promised = "<br>".join(f"{each.order:.4g}, {each.status}: {cell(each.source)}" for each in rate.promises)

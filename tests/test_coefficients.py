@@ -277,7 +277,7 @@ def test_symbols_are_finite_real_numbers(symbol, words) -> None:
 @pytest.mark.parametrize(
     ("mollifier", "words"),
     [
-        (3, "mollifier = 3 is not valid: give one of bump, compact-bump, gaussian, matern"),
+        (3, "mollifier = 3 is not valid: give one of bump, compact-bump, gaussian, matern, two-bumps"),
         (["gaussian"], r"mollifier = \['gaussian'\] is not valid"),
         (lambda: 1, "does not take the keyword eps alone"),
         (lambda width: kspde.GaussianMollifier(eps=width), "does not take the keyword eps alone"),

@@ -299,12 +299,12 @@ def _planned(study: Study, directory: Path, comm: Comm, console: Console) -> Stu
 
 def write_results(outcome: Outcome, directory: Path, about: dict[str, Any]) -> None:
     """Write table.csv, table.h5, the pictures, report.html and summary.json. On one rank."""
-    from kspde.papers.studies.pictures import pictures_of
+    from kspde.papers.studies.pictures import pictures_of, pictures_of_values
 
     study = outcome.study
     write_csv_table(outcome, directory / "table.csv")
     write_hdf5_table(outcome, directory / "table.h5")
-    pictures = pictures_of(outcome.rates, study.measure)
+    pictures = pictures_of(outcome.rates, study.measure) | pictures_of_values(study, outcome.records)
     for name, picture in pictures.items():
         (directory / name).write_bytes(picture)
     (directory / "report.html").write_text(html_report(outcome, pictures, about), encoding="utf-8")
@@ -345,6 +345,8 @@ def write_results(outcome: Outcome, directory: Path, about: dict[str, Any]) -> N
 
 
 def _lines(outcome: Outcome) -> list[str]:
+    if not outcome.rates:
+        return [""]
     columns = ("quantity", "against", "at", "order", "95 % interval", "constant", "promised", "status", "verdict")
     rows = [columns, *(row[: len(columns)] for row in rate_rows(outcome.rates))]
     widths = [max(len(row[k]) for row in rows) for k in range(len(columns))]

@@ -189,7 +189,8 @@ def test_other_domains_and_models(tmp_path: Path) -> None:
         (
             '"gaussian"',
             '"box"',
-            'regularisation.mollifier = "box" is not valid: give "gaussian", "matern", "bump" or "compact-bump"',
+            'regularisation.mollifier = "box" is not valid: give "gaussian", "matern", "bump", "compact-bump" or '
+            '"two-bumps"',
         ),
         (
             'mollifier = "gaussian"',

@@ -182,7 +182,10 @@ def test_summary_is_json(mixture):
         ({"t_end": "1"}, "t_end = '1' is not a number"),
         ({"eps": -1.0}, "eps = -1.0 is not valid: give a finite number > 0"),
         ({"eps": None, "include_self": True}, "include_self = True, but the kernel of field 'v' is singular"),
-        ({"mollifier": "box"}, "mollifier = 'box' is not valid: give one of bump, compact-bump, gaussian, matern"),
+        (
+            {"mollifier": "box"},
+            "mollifier = 'box' is not valid: give one of bump, compact-bump, gaussian, matern, two-b",
+        ),
         ({"method": "fmm"}, "method = 'fmm' is not valid: give one of direct, finufft, mesh"),
         ({"field_tol": 0.0}, "field_tol = 0.0 is not valid: give a finite number >= 1e-12 and < 1"),
         ({"field_tol": 2.0}, "field_tol = 2.0 is not valid"),

@@ -105,3 +105,42 @@ def bounded(points: Sequence[PointValues], quantity: str) -> Check:
 gradient_1, hessian_1, tails_1, gradient_3, hessian_3 = (
     partial(bounded, quantity=name) for name in ("gradient_1", "hessian_1", "tails_1", "gradient_3", "hessian_3")
 )
+
+
+def linear_theory(points: Sequence[PointValues]) -> Check:
+    """Return the largest distance of a wave's rate from the linear theory over 5 % of its damping by diffusion."""
+    both = [(quantities["scaled"]["value"], quantities["linear"]["value"], swept) for quantities, swept in points]
+    distance = max(abs(measured - promised) for measured, promised, _ in both)
+    same = sum((measured > 0) == (promised > 0) for measured, promised, _ in both)
+    first = min((swept["mean"] for measured, _, swept in both if measured > 0), default=math.inf)
+    ratio = distance / TOLERANCE
+    return Check(
+        value=f"growth or decay as promised at {same} of {len(both)} pairs of ū/b and K, growth from ū/b = {first:g} "
+        f"on; the rates differ by at most {distance:.1g} of ν²k²/2",
+        ratio=ratio,
+        interval=(ratio, ratio),
+    )
+
+
+def largest_density(points: Sequence[PointValues]) -> Check:
+    """Return the largest sup u^ε/max u₀ of all points, less rounding."""
+    value, b, eps = max((quantities["supremum"]["value"], swept["b"], swept["eps"]) for quantities, swept in points)
+    bs = sorted({swept["b"] for _, swept in points})
+    text = f"sup u^ε ≤ {value:.6g} max u₀ for b = {bs[0]:g} to {bs[-1]:g} max u₀" + (
+        f", the largest at b = {b:g}, ε = {eps:g}" if value > 1 + 1e-6 else ""
+    )
+    return Check(value=text, ratio=value / (1 + 1e-6), interval=(value / (1 + 1e-6),) * 2)
+
+
+def converging(points: Sequence[PointValues]) -> Check:
+    """Return ‖u^ε − u‖₁ at the least ε over that at the largest: at most 1 where u^ε approaches u."""
+    own = sorted(
+        (swept["eps"], quantities["l1"]["value"], quantities["supremum"]["value"]) for quantities, swept in points
+    )
+    ratio = own[0][1] / own[-1][1]
+    errors, tops, widths = (", ".join(f"{each[k]:.3g}" for each in reversed(own)) for k in (1, 2, 0))
+    return Check(
+        value=f"‖u^ε − u‖₁ = {errors} at ε = {widths}, where sup u^ε = {tops} max u₀",
+        ratio=ratio,
+        interval=(ratio, ratio),
+    )

@@ -16,12 +16,15 @@ __all__ = ["PARAMETERS", "Formula", "html", "label_of", "lowered", "mathtext", "
 #: Swept parameters by short name: the symbol, and the label of an axis. Others go by their name.
 PARAMETERS: Mapping[str, tuple[str, str]] = {
     "alpha": ("α", "exponent α"),
+    "b": ("b", "density b of the driver"),
     "cells": ("cells", "cells per direction"),
+    "centre": ("c", "centre c of the bumps"),
     "chi": ("χ", "strength χ"),
     "degree": ("degree", "degree of the elements"),
     "dt": ("Δt", "time step Δt"),
     "eps": ("ε", "width ε of the mollifier"),
     "gamma": ("γ", "exponent γ of ε"),
+    "mean": ("u\N{COMBINING MACRON}", "mean density u\N{COMBINING MACRON}"),
     "mu": ("μ", "screening μ"),
     "n": ("N", "number of particles N"),
     "t_end": ("T", "final time T"),
@@ -35,6 +38,7 @@ _TEX = {
     "ε": r"\varepsilon ",
     "η": r"\eta ",
     "μ": r"\mu ",
+    "ν": r"\nu ",
     "ρ": r"\rho ",
     "σ": r"\sigma ",
     "χ": r"\chi ",

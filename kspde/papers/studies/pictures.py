@@ -1,10 +1,13 @@
-"""Pictures of a study: each fitted quantity in log-log, the fitted line, and the promised slope."""
+"""Pictures of a study: each fitted quantity in log-log, the fitted line, and the promised slope.
+
+Where nothing is fitted: the quantities that a finding shows, with what a theory says of them.
+"""
 
 from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,12 +15,12 @@ import numpy as np
 from kspde.papers.studies.formulas import PARAMETERS, label_of, mathtext, sentence, symbol_of, text_of
 from kspde.papers.studies.measures import MEASURES
 from kspde.papers.studies.outcome import Rate
-from kspde.papers.studies.quantities import Meaning
-from kspde.papers.studies.study import GROWING
+from kspde.papers.studies.quantities import Meaning, Quantity
+from kspde.papers.studies.study import GROWING, Study
 from kspde.plots.style import COLOURS, COLUMN, styled
 from kspde.typing import Array
 
-__all__ = ["picture_of", "pictures_of"]
+__all__ = ["picture_of", "pictures_of", "pictures_of_values"]
 
 _MARKERS = "osD^vP"
 _LINES: dict[str, Any] = {"proved": "-", "improved": (0, (6, 1, 1, 1, 1, 1)), "expected": "-.", "printed": ":"}
@@ -35,6 +38,60 @@ def pictures_of(rates: Sequence[Rate], measure: str) -> dict[str, bytes]:
         groups.setdefault(f"{rate.fit.quantity}-{rate.fit.against}", []).append(rate)
     meanings = MEASURES[measure].quantities
     return {f"{name}.png": picture_of(group, meanings[group[0].fit.quantity]) for name, group in groups.items()}
+
+
+def pictures_of_values(study: Study, records: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
+    """Return a picture (PNG) of each quantity that the finding of a study without fits shows, by file name.
+
+    Against the first swept parameter with numbers, in the colours of the others' values; lines are the quantity beside.
+    """
+    if study.fits or study.finding is None:
+        return {}
+    against = next(name for name, values in study.axes.items() if not any(isinstance(v, str) for v in values))
+    groups: dict[str, list[tuple[float, Mapping[str, Quantity]]]] = {}
+    for record in records:
+        others = {name: value for name, value in record["swept"].items() if name != against}
+        groups.setdefault(sentence(label_of(others)) or "measured", []).append(
+            (record["swept"][against], record["quantities"])
+        )
+    meanings = MEASURES[study.measure].quantities
+    return {
+        f"{name}-{against}.png": _picture_of_values(groups, name, meanings[name], against)
+        for name in study.finding.shown
+        if name not in {meanings[other].beside for other in study.finding.shown}
+    }
+
+
+def _picture_of_values(
+    groups: Mapping[str, Sequence[tuple[float, Mapping[str, Quantity]]]], name: str, meaning: Meaning, against: str
+) -> bytes:
+    buffer = io.BytesIO()
+    with styled() as figures:
+        figure = figures((1.25 * COLUMN, 0.85 * COLUMN + 0.15 * len(groups)))
+        axes = figure.subplots()
+        _label(axes, meaning, against)
+        axes.axhline(0.0, color="black", linewidth=0.6)
+        for index, (label, members) in enumerate(groups.items()):
+            colour, marker = COLOURS[index % len(COLOURS)], _MARKERS[index % len(_MARKERS)]
+            x, found = zip(*sorted(members, key=lambda member: member[0]), strict=True)
+            values = np.array([q[name].value for q in found])
+            reach = np.abs(np.array([q[name].interval for q in found]).T - values)
+            axes.errorbar(x, values, yerr=reach, fmt=marker, color=colour, capsize=2, label=label)
+            if meaning.beside:
+                axes.plot(x, [q[meaning.beside].value for q in found], "--", linewidth=1, color=colour)
+        if meaning.beside:
+            axes.plot([], [], "--", linewidth=1, color="black", label="theory")
+        figure.legend(loc="outside lower center", frameon=False, ncols=2)
+        figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _label(axes: Any, meaning: Meaning, against: str) -> None:
+    """Label the axes and give the title."""
+    axes.set_xlabel(sentence(PARAMETERS.get(against, ("", symbol_of(against)))[1]))
+    axes.set_ylabel(mathtext(meaning.symbol))
+    axes.set_title("\n".join(sentence(line) for line in textwrap.wrap(meaning.words, 52, break_on_hyphens=False)))
+    axes.grid(visible=True, which="major", alpha=0.3)
 
 
 def picture_of(rates: Sequence[Rate], meaning: Meaning) -> bytes:
@@ -73,10 +130,7 @@ def _draw_rates(axes: Any, rates: Sequence[Rate], meaning: Meaning) -> None:
             tops = np.array([abs(q.value) for q in rate.values])[reached]
             axes.vlines(np.array(rate.x)[reached], frame[0], tops, color=COLOURS[index % len(COLOURS)])
         axes.set_ylim(frame)
-    axes.set_xlabel(sentence(PARAMETERS.get(fit.against, ("", symbol_of(fit.against)))[1]))
-    axes.set_ylabel(mathtext(meaning.symbol))
-    axes.set_title("\n".join(sentence(line) for line in textwrap.wrap(meaning.words, 52, break_on_hyphens=False)))
-    axes.grid(visible=True, which="major", alpha=0.3)
+    _label(axes, meaning, fit.against)
     ticks = sorted({x for rate in rates for x in rate.x})
     if len(ticks) <= 8:
         least = 0.14 * np.log(ticks[-1] / ticks[0])  # labels must not touch

@@ -47,10 +47,12 @@ class Meaning:
     Attributes:
         symbol: the formula, as :mod:`kspde.papers.studies.formulas` reads it: the label of an axis.
         words: the same in words, in one line: the title of a picture.
+        beside: the quantity that is drawn as a line beside its values, what a theory says of it; "" if none.
     """
 
     symbol: str
     words: str
+    beside: str = ""
 
 
 def from_record(record: dict[str, Any]) -> Quantity:

@@ -66,9 +66,7 @@ def html_report(outcome: Outcome, pictures: Mapping[str, bytes], provenance: Map
         f"<h1>{escape(study.title)}</h1>",
         *(f"<p>{escape(paragraph)}</p>" for paragraph in study.about.strip().split("\n\n")),
         f"<p>Setting: {escape(study.setting)}. Run again: <code>{escape(study.command)}</code></p>",
-        "<h2>Rates</h2>",
-        html_table(RATE_COLUMNS, _rates(outcome)),
-        f"<p>{html(_RULE)} {html(by_chance(sum(bool(rate.promises and rate.order) for rate in outcome.rates)))}</p>",
+        *(_of_rates(outcome) if outcome.rates else ()),
         "<h2>Pictures</h2>",
         *(_figure(name, picture) for name, picture in pictures.items()),
         "<h2>What was measured</h2>",
@@ -82,6 +80,12 @@ def html_report(outcome: Outcome, pictures: Mapping[str, bytes], provenance: Map
         parts += ["<h2>Warnings of the runs</h2>", *(f"<p>{escape(line)}</p>" for line in outcome.warnings)]
     parts += ["<h2>Provenance</h2>", html_table(("", ""), [(k, _text(v)) for k, v in provenance.items()])]
     return page(study.title, parts)
+
+
+def _of_rates(outcome: Outcome) -> list[str]:
+    judged = sum(bool(rate.promises and rate.order) for rate in outcome.rates)
+    table = html_table(RATE_COLUMNS, _rates(outcome))
+    return ["<h2>Rates</h2>", table, f"<p>{html(_RULE)} {html(by_chance(judged))}</p>"]
 
 
 _RULE = (

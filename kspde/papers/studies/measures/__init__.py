@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from kspde.papers.studies.measures.base import Measure, Task, measured
-from kspde.papers.studies.measures.densities import Convergence, InteractionRange, Logarithms, Mollification
+from kspde.papers.studies.measures.densities import (
+    ConstantDensity,
+    Convergence,
+    InteractionRange,
+    Logarithms,
+    Mollification,
+    Overshoot,
+)
 from kspde.papers.studies.measures.fluctuations import LinearStatistic
 from kspde.papers.studies.measures.laws import FreeEnergy, LocalEntropy
 from kspde.papers.studies.measures.one_particle import OneParticle
@@ -24,6 +31,8 @@ MEASURES: dict[str, type[Measure]] = {
         LinearStatistic,
         Distance,
         Mollification,
+        Overshoot,
+        ConstantDensity,
         InteractionRange,
         Logarithms,
         Convergence,

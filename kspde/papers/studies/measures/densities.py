@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from kspde.distances.target import Target
-from kspde.domains import Domain
+from kspde.domains import Box, Domain
 from kspde.errors import InputError, check_integer, check_number
 from kspde.fem.solution import Solution
+from kspde.models import LinearDriver
+from kspde.papers import theory
 from kspde.papers.studies.experiment import Experiment
 from kspde.papers.studies.measures.base import Measure, Task
 from kspde.papers.studies.quantities import Meaning, Quantity, exactly
+from kspde.runtime.saving import SaveAt
 from kspde.typing import Array
 
-__all__ = ["Convergence", "InteractionRange", "Logarithms", "Mollification"]
+__all__ = ["ConstantDensity", "Convergence", "InteractionRange", "Logarithms", "Mollification", "Overshoot"]
 
 #: Points per direction of the grid that distances are summed on, over the part of the domain that holds the mass.
 _POINTS = {1: 4001, 2: 401, 3: 97}
@@ -40,10 +43,92 @@ class Mollification(Measure):
 
     def at(self, task: Task) -> dict[str, Quantity]:
         """Return the norms."""
-        local = task.density(problem=task.experiment.problem.local)
-        axes = _axes(local)
-        l1, l2 = _norms(task.density().on_grid(axes, outside=0.0), local.on_grid(axes, outside=0.0), axes, _mass(local))
+        l1, l2 = _distances(task.density(), task.density(problem=task.experiment.problem.local))
         return {"l1": exactly(l1), "l2": exactly(l2)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overshoot(Mollification):
+    """As "mollification", and sup u^ε over all times and places, in units of the largest initial density.
+
+    Qi's Lemma 4.2 bounds ``supremum`` by 1 for every kernel and ε.
+    """
+
+    name: ClassVar = "overshoot"
+    quantities: ClassVar = {
+        **Mollification.quantities,
+        "supremum": Meaning("sup_{t,x} u^ε / max u_0", "Largest density until the end over the largest at the start"),
+    }
+
+    def at(self, task: Task) -> dict[str, Quantity]:
+        """Return the norms and the supremum."""
+        local, pde = task.density(problem=task.experiment.problem.local), task.density()
+        l1, l2 = _distances(pde, local)
+        highest = pde.diagnostics["maximum"]
+        return {"l1": exactly(l1), "l2": exactly(l2), "supremum": exactly(highest.max() / highest[0].max())}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConstantDensity(Measure):
+    r"""What becomes of a small disturbance of a constant density ū, beside the linear theory, for a linear driver.
+
+    On a closed or periodic box from a ``tent``, whose waves :math:`k = j\pi/L`, j odd, are all excited; the wave that
+    is followed is the one at which :math:`\hat K(\varepsilon k)` is least, and so the first to become unstable
+    (:mod:`kspde.papers.theory.volatility`); shorter ones then grow faster. Its rate σ is that between the times τ and
+    2τ, where the solution ends: by the linear theory no wave grows, nor this one decays, by more than e until τ, at
+    most t_end/2.
+    """
+
+    name: ClassVar = "constant-density"
+    particles: ClassVar = False
+    quantities: ClassVar = {
+        "growth": Meaning("σ", "Rate at which the critical wave on the constant density grows"),
+        "scaled": Meaning(
+            "2σ/(ν^2 k^2)", "Rate of the critical wave over that at which diffusion alone damps it", beside="linear"
+        ),
+        "linear": Meaning("2σ_{lin}/(ν^2 k^2)", "The same rate by the linear theory"),
+    }
+
+    def check(self, experiment: Experiment) -> None:
+        """Raise unless the measure is made for an experiment.
+
+        Raises:
+            InputError: also another model, driver or domain, or a mesh too coarse for the critical wave.
+        """
+        super().check(experiment)
+        self._driver(experiment)
+        box = experiment.domain
+        if not isinstance(box, Box) or box.for_particles() is None:
+            raise InputError('measure "constant-density" is for a constant: give a closed or periodic box')
+
+    def _driver(self, experiment: Experiment) -> LinearDriver:
+        driver = getattr(experiment.problem.model, "driver", None)
+        if not isinstance(driver, LinearDriver):
+            raise InputError('measure "constant-density" is for density-dependent-volatility with a linear driver')
+        return driver
+
+    def at(self, task: Task) -> dict[str, Quantity]:
+        """Return the rates."""
+        experiment = task.experiment
+        problem, length = experiment.problem, float(experiment.domain.bounds[1, 0])
+        driver, (u0,) = self._driver(experiment), problem.u0.values()
+        mean = u0.mass / (2 * length)
+        k = np.pi / length * np.arange(1, experiment.domain.nodes_per_direction // 4, 2)
+        hat = problem.mollifier.symbol(k**2)
+        critical = int(np.argmin(hat))
+        wave = float(k[critical])
+        rates = theory.LinearDriver(a=driver.a, b=driver.b).growth_rate(mean, k, hat)
+        rate, damping = float(rates[critical]), 0.5 * (wave * driver.volatility(mean)) ** 2
+        tau = min(0.5 * problem.t_end, 1.0 / abs(rate), 1.0 / max(float(rates.max()), 1e-300))
+        pde = task.density(replace(problem, t_end=2 * tau), save=SaveAt(times=(tau, 2 * tau)))
+        x = np.linspace(-length, length, 1 + 16 * experiment.domain.nodes_per_direction)
+        first, last = (abs(np.trapezoid(np.cos(wave * x) * pde.on_grid((x,), t=t))) for t in (tau, 2 * tau))
+        growth = np.log(last / first) / tau
+        return {
+            "growth": exactly(growth),
+            "scaled": exactly(growth / damping),
+            "linear": exactly(rate / damping),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,6 +365,12 @@ def _axes(pde: Solution) -> list[Array]:
 
 def _mass(pde: Solution) -> float:
     return sum(pde.masses.values())
+
+
+def _distances(pde: Solution, local: Solution) -> tuple[float, float]:
+    """Return the L¹ and L² norms of the difference at the end per unit of mass."""
+    axes = _axes(local)
+    return _norms(pde.on_grid(axes, outside=0.0), local.on_grid(axes, outside=0.0), axes, _mass(local))
 
 
 def _norms(a: Array, b: Array, axes: list[Array], mass: float) -> tuple[float, float]:
