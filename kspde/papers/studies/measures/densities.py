@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -93,13 +94,11 @@ class ConstantDensity(Measure):
         """Raise unless the measure is made for an experiment.
 
         Raises:
-            InputError: also another model, driver or domain, or a mesh too coarse for the critical wave.
+            InputError: also another driver, or a domain other than a closed or periodic box.
         """
         super().check(experiment)
         self._driver(experiment)
-        box = experiment.domain
-        if not isinstance(box, Box) or box.for_particles() is None:
-            raise InputError('measure "constant-density" is for a constant: give a closed or periodic box')
+        self._box(experiment)
 
     def _driver(self, experiment: Experiment) -> LinearDriver:
         driver = getattr(experiment.problem.model, "driver", None)
@@ -107,23 +106,29 @@ class ConstantDensity(Measure):
             raise InputError('measure "constant-density" is for density-dependent-volatility with a linear driver')
         return driver
 
+    def _box(self, experiment: Experiment) -> Box:
+        box = experiment.domain
+        if not isinstance(box, Box) or box.for_particles() is None:
+            raise InputError('measure "constant-density" is for a constant: give a closed or periodic box')
+        return box
+
     def at(self, task: Task) -> dict[str, Quantity]:
         """Return the rates."""
         experiment = task.experiment
-        problem, length = experiment.problem, float(experiment.domain.bounds[1, 0])
-        driver, (u0,) = self._driver(experiment), problem.u0.values()
+        problem, box = experiment.problem, self._box(experiment)
+        driver, (u0,), length = self._driver(experiment), problem.u0.values(), box.half_width
         mean = u0.mass / (2 * length)
-        k = np.pi / length * np.arange(1, experiment.domain.nodes_per_direction // 4, 2)
-        hat = problem.mollifier.symbol(k**2)
+        k: Array = np.pi / length * np.arange(1, box.nodes_per_direction // 4, 2, dtype=np.float64)
+        hat = np.ones_like(k) if problem.mollifier is None else problem.mollifier.symbol(k**2)
         critical = int(np.argmin(hat))
         wave = float(k[critical])
         rates = theory.LinearDriver(a=driver.a, b=driver.b).growth_rate(mean, k, hat)
         rate, damping = float(rates[critical]), 0.5 * (wave * driver.volatility(mean)) ** 2
         tau = min(0.5 * problem.t_end, 1.0 / abs(rate), 1.0 / max(float(rates.max()), 1e-300))
         pde = task.density(replace(problem, t_end=2 * tau), save=SaveAt(times=(tau, 2 * tau)))
-        x = np.linspace(-length, length, 1 + 16 * experiment.domain.nodes_per_direction)
-        first, last = (abs(np.trapezoid(np.cos(wave * x) * pde.on_grid((x,), t=t))) for t in (tau, 2 * tau))
-        growth = np.log(last / first) / tau
+        x = np.linspace(-length, length, 1 + 16 * box.nodes_per_direction)
+        first, last = (abs(float(np.trapezoid(np.cos(wave * x) * pde.on_grid((x,), t=t)))) for t in (tau, 2 * tau))
+        growth = math.log(last / first) / tau
         return {
             "growth": exactly(growth),
             "scaled": exactly(growth / damping),
