@@ -23,6 +23,8 @@ Solver = Literal["auto", "direct", "multigrid"]
 #: Indices of PETSc and DOLFINx have 32 bits.
 _MOST_NODES = 2**31 - 1
 
+#: By how much cells are larger on a coarser mesh.
+_COARSER = 1.5
 #: The smallest cell of a disk, in units of its radius: gmsh does not terminate for cells near round-off.
 _LEAST_SIZE = 1e-7
 
@@ -105,6 +107,18 @@ class Domain(ABC):
             InputError: its cells are not counted per direction.
         """
         raise InputError(f"the domain is a {type(self).__name__}, without a number of cells: give a kspde.Box")
+
+    def coarser(self) -> tuple[Domain, Domain] | None:
+        """Return two coarser meshes of the same domain, each by as much as the other; None if there are not two."""
+        return None
+
+    def finer(self) -> Domain:
+        """Return the domain with cells half as large.
+
+        Raises:
+            InputError: it does not know how.
+        """
+        raise InputError(f"a {type(self).__name__} has no method finer: give it one, for estimates of errors")
 
     @abstractmethod
     def nodes(self, dimension: int) -> float | None:
@@ -201,6 +215,17 @@ class Box(Domain):
         """Return the same box with other cells."""
         return replace(self, cells=cells, degree=degree)
 
+    def coarser(self) -> tuple[Box, Box] | None:
+        """Return boxes of lower degree, or below degree 6 with larger cells."""
+        if lower := _lower_degrees(self.degree):
+            return replace(self, degree=lower[0]), replace(self, degree=lower[1])
+        first, second = (round(self.cells / factor) for factor in (_COARSER, _COARSER**2))
+        return (replace(self, cells=first), replace(self, cells=second)) if second >= 2 else None
+
+    def finer(self) -> Box:
+        """Return the box with twice as many cells per direction."""
+        return replace(self, cells=2 * self.cells)
+
     def nodes(self, dimension: int) -> float:
         """Return the number of nodes."""
         return float(self.nodes_per_direction) ** dimension
@@ -295,6 +320,22 @@ class Disk(Domain):
         check_choice("boundary", self.boundary, get_args(Boundary))
         check_choice("solver", self.solver, get_args(Solver))
 
+    def coarser(self) -> tuple[Disk, Disk] | None:
+        """Return disks of lower degree, or below degree 6 with larger cells."""
+        if lower := _lower_degrees(self.degree):
+            return replace(self, degree=lower[0]), replace(self, degree=lower[1])
+        rim = self.rim_size or self.size
+        if max(self.size, rim) * _COARSER**2 * 2**self.refine > self.radius:
+            return None
+        first, second = (
+            replace(self, size=self.size * factor, rim_size=rim * factor) for factor in (_COARSER, _COARSER**2)
+        )
+        return first, second
+
+    def finer(self) -> Disk:
+        """Return the disk, refined once more."""
+        return replace(self, size=self.size / 2, rim_size=(self.rim_size or self.size) / 2, refine=self.refine + 1)
+
     def nodes(self, dimension: int) -> float:
         """Return about how many nodes gmsh makes: cells grow linearly, and 2πr/h(r)² is integrated."""
         size, rim = self.size, self.rim_size or self.size
@@ -362,6 +403,18 @@ class MeshFile(Domain):
             centre = check_finite("centre", self.centre, (None,))
             object.__setattr__(self, "centre", tuple(centre.tolist()))
 
+    def coarser(self) -> tuple[MeshFile, MeshFile] | None:
+        """Return the mesh with lower degrees, or before its last two refinements."""
+        if lower := _lower_degrees(self.degree):
+            return replace(self, degree=lower[0]), replace(self, degree=lower[1])
+        if self.refine < 2:
+            return None
+        return replace(self, refine=self.refine - 1), replace(self, refine=self.refine - 2)
+
+    def finer(self) -> MeshFile:
+        """Return the mesh, refined once more."""
+        return replace(self, refine=self.refine + 1)
+
     def nodes(self, dimension: int) -> None:
         """Return None: only the file tells the number of nodes."""
 
@@ -372,6 +425,15 @@ class MeshFile(Domain):
     def decay_advice(self, where: str, length: float) -> str:
         """Return the remedy if the decay condition is inaccurate for mass about a point, given the decay length."""
         return f"give MeshFile(centre=({where})), or a larger domain"
+
+
+def _lower_degrees(degree: int) -> tuple[int, int] | None:
+    """Return two lower degrees; None below 6, where errors fall slowly with it.
+
+    Even and odd degrees have errors of their own: steps are even.
+    """
+    less = 2 * max(1, round(degree / 8))
+    return (degree - less, degree - 2 * less) if degree >= 6 else None
 
 
 #: The domains that ``solve`` accepts, by their names in case files.

@@ -357,7 +357,7 @@ def _clear_rounding(values: dict[str, Array], space: Space) -> None:
 
 
 def initial_densities(
-    space: Space, u0: Mapping[str, InitialDensity], most: float = 1e-6
+    space: Space, u0: Mapping[str, InitialDensity], most: float = 1e-6, off: float = 2e-2
 ) -> tuple[Array, dict[str, float]]:
     """Return the nodal values of initial densities, scaled so that their discrete mass is exact. Collective.
 
@@ -365,6 +365,7 @@ def initial_densities(
         space: the space.
         u0: the densities.
         most: the share of a mass that may lie outside the domain.
+        off: the relative error of a discrete mass above which the mesh is too coarse.
 
     Returns:
         The nodal values, shape (species, ...), and the relative error of each discrete mass before scaling.
@@ -387,7 +388,7 @@ def initial_densities(
     errors: dict[str, float] = {}
     for i, (name, u) in enumerate(u0.items()):
         errors[name] = float((masses[i] - u.mass) / sizes[i] if u.signed else masses[i] / u.mass - 1)
-        if not abs(errors[name]) < 2e-2:
+        if not abs(errors[name]) < off:
             raise InputError(
                 f"the mesh gives the initial density of {name} mass {masses[i]:.6g} instead of {u.mass:g}: it is too "
                 "coarse there, or does not cover it; use more cells, a higher degree or a larger domain"

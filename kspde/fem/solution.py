@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from kspde.domains import Domain
 from kspde.errors import check_number
+from kspde.fem.error import DensityError, estimated
 from kspde.fem.schemes import Scheme
 from kspde.fem.semidiscretisation import Semidiscretisation
 from kspde.fem.snapshot import Knot, Snapshot, interpolated
@@ -73,6 +74,18 @@ class Solution:
     _system: Semidiscretisation
     _knots: list[Knot]
     _details: dict[str, Any]
+    _again: Callable[[Domain, Scheme], Solution]
+    _errors: list[DensityError] = field(default_factory=list)
+
+    @property
+    def error(self) -> DensityError:
+        """Estimates of the error at ``t_end``, in L¹ and in the maximum: space, time and truncation apart. Collective.
+
+        The first use solves the problem on three or four coarser meshes (:mod:`kspde.fem.error`).
+        """
+        if not self._errors:
+            self._errors.append(estimated(self, self._again))
+        return self._errors[0]
 
     @property
     def model(self) -> Model:
@@ -327,6 +340,7 @@ class Solution:
     def summary(self) -> dict[str, Any]:
         """Return what characterises the run, ready for JSON."""
         space = self._system.space
+        errors = {"estimated_error": asdict(self._errors[0])} if self._errors else {}
         return {
             "scheme": self.scheme.name,
             "initial": self.initial,
@@ -340,6 +354,7 @@ class Solution:
             "degree": space.degree,
             "linear_solver": space.linear_solver,
             "initial_mass_error": self.initial_mass_error,
+            **errors,
             "timings": self.timings,
             "warnings": list(self.warnings),
         }

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +20,7 @@ from kspde.errors import (
     check_choice,
 )
 from kspde.fem import backend
+from kspde.fem.accuracy import accurate, check_accuracy, first_box
 from kspde.fem.memory import check_run
 from kspde.fem.monitors.truncation import warn_of_decay, warn_of_outside, warn_of_truncation, warn_of_wide_mollifier
 from kspde.fem.observer import Observer, RunState
@@ -39,13 +41,15 @@ from kspde.models.coefficients import refuse_flow_between_walls
 from kspde.papers.theory.hypotheses import warn_outside_hypotheses
 from kspde.problem import Problem
 from kspde.runtime.checkpoint import Checkpoint, CheckpointStore
-from kspde.runtime.messages import keeping_warnings
+from kspde.runtime.messages import keeping_warnings, unsaid, warn
 from kspde.runtime.parallel import collective, communicator, limited_threads, together
 from kspde.runtime.saving import SaveAt
 from kspde.typing import Array, Comm
 
 __all__ = ["solve"]
 
+#: The relative error of a density's discrete mass above which a mesh is too coarse, and one whose error is estimated.
+_TOO_COARSE, _COARSE = 2e-2, 0.2
 #: Grids that an initial density may need one after the other.
 _GRIDS = 8
 
@@ -55,9 +59,10 @@ _GRIDS = 8
 def solve(
     model: Model,
     u0: InitialDensity | Mapping[str, InitialDensity],
-    domain: Domain,
+    domain: Domain | None = None,
     *,
     t_end: float,
+    accuracy: float | None = None,
     tol: float | None = None,
     eps: float | None = None,
     mollifier: Mollifier = "gaussian",
@@ -85,8 +90,11 @@ def solve(
         u0: the initial density; with several species, a mapping with one per species. A constant ū in a closed Box,
             ``boundary="neumann"``, is ``GridDensity(np.ones((2, 2)), (-L, L, -L, L), mass=ū * (2 * L)**2)``; other
             densities must vanish outside the domain.
-        domain: the truncated domain.
+        domain: the truncated domain; None with ``accuracy``.
         t_end: final time > 0.
+        accuracy: the largest relative error at ``t_end``, of the mass in L¹ and of the maximum: box, mesh and tolerance
+            are chosen by it, from estimates of the error (``kspde.fem.accuracy``), and are the solution's ``domain``
+            and ``scheme``. Without it ``Solution.error`` tells the error of what was given.
         tol: tolerance of a scheme that is given by its name, 1e-6 unless given: the local error of a step stays below
             ``tol`` times the L² norm of the initial data, in L² (with growth, times the largest norm until then). With
             "positive-2" the step may be controlled too, by the local error of its scheme of order 1: give ``tol`` in
@@ -133,8 +141,15 @@ def solve(
             up.
         MissingBackendError: DOLFINx is not installed.
     """
+    problem = Problem.of(model, u0, t_end=t_end, eps=eps, mollifier=mollifier, initial=initial)
+    if accuracy is not None:
+        refused = {"domain": domain, "tol": tol, "dt": dt, "regrid": regrid, "checkpoint": checkpoint}
+        check_accuracy(accuracy, scheme, {name: given for name, given in refused.items() if given is not None})
+        domain = first_box(problem.u0, problem.model.dimension, accuracy)
+    elif domain is None:
+        raise InputError("domain is not given: give a kspde.Box, kspde.Disk or kspde.MeshFile, or accuracy=1e-3")
     request = _Request(
-        problem=Problem.of(model, u0, t_end=t_end, eps=eps, mollifier=mollifier, initial=initial),
+        problem=problem,
         domain=domain,
         scheme=scheme_of(scheme, tol=tol, dt=dt),
         regrid=regrid,
@@ -154,12 +169,16 @@ def solve(
     warn_outside_hypotheses(request.problem.model, request.problem.u0, request.problem.eps, request.comm)
     # Below some 500 nodes per direction a second BLAS thread gains nothing, and spins where cores are shared.
     with limited_threads(request.comm, useful=1 if domain.nodes_per_direction <= 500 else None):
-        return request.solution()
+        return request.solution() if accuracy is None else request.accurate_solution(accuracy)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Request:
-    """What ``solve`` is asked for; all methods but ``check`` are collective."""
+    """What ``solve`` is asked for; all methods but ``check`` are collective.
+
+    Attributes:
+        estimated: whether its error is estimated: coarse meshes may be tried, and truncation is not warned of.
+    """
 
     problem: Problem
     domain: Domain
@@ -173,6 +192,7 @@ class _Request:
     on_blow_up: str
     progress: Callable[[float], None] | None
     comm: Comm
+    estimated: bool = False
 
     def check(self) -> None:
         """Refuse arguments that are not valid, by themselves or with others.
@@ -234,8 +254,9 @@ class _Request:
 
         def packaged(knots: list[Knot], details: dict[str, Any]) -> Solution:
             more = {} if regridding is None else {"regrids": [move._asdict() for move in regridding.moves]}
+            solved = replace(problem, t_end=knots[-1].t)
             return Solution(
-                problem=replace(problem, t_end=knots[-1].t),
+                problem=solved,
                 domain=self.domain,
                 scheme=scheme,
                 mollifier=self.mollifier,
@@ -245,6 +266,7 @@ class _Request:
                 _system=knots[-1].system,
                 _knots=knots,
                 _details=details | more,
+                _again=partial(self._again, solved),
             )
 
         try:
@@ -259,11 +281,39 @@ class _Request:
         clock.lap("loop")
         table, knots = observer.recorder.table(), observer.until_now()
         last = knots[-1]
-        if self.domain.boundary == "decay":
+        if self.domain.boundary == "decay" and not self.estimated:
             first = start if last.system is system else last.unknowns
             warn_of_truncation(last.system, self.domain, problem.u0, first, last.unknowns, table)
         details |= scheme.review(run, table)
         return packaged(knots, details if regridding is None else details | self._blow_up(table))
+
+    def accurate_solution(self, accuracy: float) -> Solution:
+        """Return a solution whose estimated error is within an accuracy.
+
+        Raises:
+            ConvergenceError: it was not reached.
+        """
+        warnings: list[str] = []
+
+        def run(domain: Domain, scheme: Scheme) -> Solution:
+            with unsaid() as lines:
+                found = replace(self, domain=domain, scheme=scheme, estimated=True).solution()
+            warnings[:] = lines
+            return found
+
+        assert isinstance(self.domain, Box)
+        solution: Solution = accurate(run, self.domain, accuracy)
+        for line in warnings:
+            warn(line, self.comm)
+        return solution
+
+    def _again(self, problem: Problem, domain: Domain, scheme: Scheme) -> Solution:
+        """Solve the problem on another domain by another scheme, for an estimate of the error."""
+        plain: dict[str, Any] = {"save": SaveAt(), "checkpoint": None, "resume": False, "progress": None}
+        plain |= {"on_blow_up": "ignore", "regrid": None, "estimated": True}
+        request = replace(self, problem=problem, domain=domain, scheme=scheme, **plain)
+        with limited_threads(self.comm, useful=1 if domain.nodes_per_direction <= 500 else None), unsaid():
+            return request.solution()
 
     def _blow_up(self, table: dict[str, Array]) -> dict[str, Any]:
         """Return what a summary says of a blow-up, after a coarser run if that is wanted. Collective."""
@@ -290,7 +340,7 @@ class _Request:
         problem = self.problem
         system = Semidiscretisation(problem.model, problem.fields, space)
         for left in reversed(range(_GRIDS)):
-            nodal, errors = initial_densities(system.space, problem.u0)
+            nodal, errors = initial_densities(system.space, problem.u0, off=_COARSE if self.estimated else _TOO_COARSE)
             if problem.mollified_start is not None:
                 nodal = mollified(system.space, nodal, problem.mollified_start)
             better = regridding.at_start(system, nodal) if regridding is not None and left else None

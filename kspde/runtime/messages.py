@@ -16,10 +16,13 @@ from typing import Any, cast
 from kspde.errors import ConvergenceError, KspdeWarning
 from kspde.typing import Comm
 
-__all__ = ["COMPILING", "keeping_warnings", "say_compiling", "warn"]
+__all__ = ["COMPILING", "keeping_warnings", "say_compiling", "unsaid", "warn"]
 
 #: The files that a warning skips to find the user's line that led to it.
 _OURS = (str(Path(__file__).parents[1]),)
+
+#: The lines that are not given as warnings now; None where they are.
+_held: list[str] | None = None
 
 #: The lists that now record warnings, innermost last.
 _records: list[list[str]] = []
@@ -32,6 +35,9 @@ def warn(line: str, comm: Comm) -> None:
     are decorated by :func:`keeping_warnings` hold the line too, whatever Python's filters hide.
     """
     if comm.rank != 0:
+        return
+    if _held is not None:
+        _held.append(line)
         return
     for lines in _records:
         if line not in lines:
@@ -48,6 +54,17 @@ def _recorded() -> Iterator[list[str]]:
         yield lines
     finally:
         _records.pop()
+
+
+@contextmanager
+def unsaid() -> Iterator[list[str]]:
+    """Give no warnings in a block, of a run that a user has not asked for, and return their lines: rank 0 has them."""
+    global _held
+    before, _held = _held, []
+    try:
+        yield _held
+    finally:
+        _held = before
 
 
 def keeping_warnings[**P, R](function: Callable[P, R]) -> Callable[P, R]:

@@ -33,6 +33,7 @@ class Adaptive(ToleranceScheme):
     """
 
     name = "adaptive"
+    order = 3
     node_bytes = (130.0, 0.0, 1200.0)
 
     tol: float = 1e-6

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
@@ -95,6 +95,8 @@ class Scheme(ABC):
         name: what ``solve`` calls it.
         earlier: other spellings of the name, which are accepted.
         scheme_of: the function whose schemes these are.
+        order: its order in time, of the adaptive scheme the lower of two; of positive schemes in space too, where drift
+            dominates and u is smooth.
         positive: whether it keeps u ≥ 0 for every step, on elements of degree 1.
         tol: the tolerance of its step control; None with a fixed step.
         dt: its fixed step; None with step control.
@@ -109,6 +111,7 @@ class Scheme(ABC):
     earlier: ClassVar[tuple[str, ...]] = ()
     __dataclass_fields__: ClassVar[dict[str, Any]]
     scheme_of: ClassVar[str] = "solve"
+    order: ClassVar[int] = 1
     positive: ClassVar[bool] = False
     node_bytes: ClassVar[tuple[float, float, float]] = (205.0, 460.0, 1200.0)
     tol: float | None = None
@@ -163,6 +166,23 @@ class Scheme(ABC):
             raise InputError(
                 f"degree = {domain.degree} is not valid for the positive schemes: use a domain with degree=1"
             )
+
+    def compared(self, t_end: float) -> tuple[Self, float]:
+        """Return a scheme to estimate the error by, and the error in units of the difference of their results.
+
+        With step control its tolerance is a tenth: where steps are few, errors do not follow a larger one. A tolerance
+        that bounds the error of every step bounds that of all of them to the power q/(q + 1). A fixed step is twice as
+        long.
+
+        Raises:
+            InputError: the step is the only one.
+        """
+        if self.dt is None:
+            return replace(self, tol=0.1 * (self.tol or 1.0)), 1.0 / (1.0 - 0.1 ** (self.order / (self.order + 1)))
+        dt = min(2.0 * self.dt, t_end)
+        if dt < 1.01 * self.dt:
+            raise InputError(f"dt = {self.dt:g} is the whole time: give a smaller one")
+        return replace(self, dt=dt), 1.0 / ((dt / self.dt) ** self.order - 1.0)
 
     @abstractmethod
     def integrate(self, run: Run) -> dict[str, Any]:

@@ -46,7 +46,7 @@ factor is −1/2 at infinity.)
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -61,8 +61,6 @@ __all__ = ["Positive", "Positive2"]
 
 class _PositiveScheme(Scheme):
     positive = True
-    #: The order in space, where drift dominates and u is smooth.
-    upwind_order: ClassVar[int]
 
     @property
     def estimates_time_error(self) -> bool:
@@ -74,7 +72,7 @@ class _PositiveScheme(Scheme):
         peclet = cell_peclet(run.system, run.state.unknowns, run.state.t)
         if run.state.peclet is not None:
             peclet = np.maximum(peclet, run.state.peclet)
-        warn_of_upwind(run.system, peclet, second=self.upwind_order == 2)
+        warn_of_upwind(run.system, peclet, second=self.order == 2)
         if self.dt is not None:
             warn_of_time_error(run.system, self.dt, run.observer.times, table)
         return {"cell_peclet": float(peclet.max())}
@@ -89,7 +87,7 @@ class Positive(_PositiveScheme):
     """
 
     name = "positive"
-    upwind_order = 1
+    order = 1
     node_bytes = (130.0, 390.0, 950.0)
 
     dt: float
@@ -110,7 +108,7 @@ class Positive2(_PositiveScheme):
     """
 
     name = "positive-2"
-    upwind_order = 2
+    order = 2
     earlier = ("positive2",)
     node_bytes = (130.0, 460.0, 1200.0)
 

@@ -51,6 +51,7 @@ class Rosenbrock(ToleranceScheme):
     """
 
     name = "rosenbrock"
+    order = 3
     node_bytes = (205.0, 0.0, 1200.0)
 
     tol: float = 1e-6

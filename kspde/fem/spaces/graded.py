@@ -60,6 +60,9 @@ class GradedBox(Box):
         """The largest number of nodes in a direction."""
         return max(len(one) - 1 for one in self.places) * self.degree + 1
 
+    def coarser(self) -> None:
+        """Return None: its cells follow peaks."""
+
     def nodes(self, dimension: int) -> float:
         """Return the number of nodes."""
         return float(np.prod([(len(one) - 1) * self.degree + 1.0 for one in self.places]))

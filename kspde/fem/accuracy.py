@@ -1,0 +1,134 @@
+r"""The domain, the mesh and the tolerance that give a density to a wanted accuracy.
+
+A run begins on a coarse mesh of a box that holds the initial density. Its error is estimated (:mod:`kspde.fem.error`),
+relative to the mass in L¹ and to the maximum in the maximum norm. While the larger of the two is above the accuracy,
+each part of it that is more than its share is made smaller by what causes it: space by more cells, as errors of
+elements of degree p are taken to fall like :math:`h^p`, time by a lower tolerance, truncation by a wider box, as the
+tails of a Gaussian would. The last run, which is the answer, and its estimate cost about as much as all before them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from kspde.domains import Box
+from kspde.errors import ConvergenceError, InputError, check_number, shown
+from kspde.fem.schemes import Adaptive
+from kspde.initial import InitialDensity
+
+__all__ = ["accurate", "check_accuracy", "first_box"]
+
+#: The first mesh, by dimension: cells per direction, and the degree; its grading; the first tolerance in accuracies.
+_CELLS, _DEGREE, _GRADING, _TOL = {1: 12, 2: 10, 3: 6}, {1: 8, 2: 8, 3: 5}, 2.0, 0.3
+#: The share of the initial mass that may lie outside the box, in accuracies, and at most.
+_OUTSIDE, _MOST_OUTSIDE = 1e-2, 5e-7
+#: The least accuracy: that of the estimates, and of tolerances.
+_FINEST = 1e-9
+#: The most runs, and how many of them may fail.
+_RUNS, _FAILURES = 12, 5
+#: The share of the accuracy that each part is brought to, and that it may have.
+_AIM, _SHARE = 0.2, 0.33
+
+
+def check_accuracy(accuracy: object, scheme: object, beside: Mapping[str, object]) -> None:
+    """Refuse an accuracy that is not valid, or what it chooses given beside it.
+
+    Raises:
+        InputError: the value, what is valid, and the remedy.
+    """
+    check_number("accuracy", accuracy, at_least=_FINEST, below=1)
+    beside = dict(beside) if scheme == "adaptive" else {**beside, "scheme": scheme}
+    for name, given in beside.items():
+        raise InputError(f"{name} = {shown(given)} has no effect beside accuracy = {accuracy}: leave one of them out")
+
+
+def first_box(u0: Mapping[str, InitialDensity], dimension: int, accuracy: float) -> Box:
+    """Return a coarse box that holds the initial densities."""
+    share = min(_OUTSIDE * accuracy, _MOST_OUTSIDE)
+    half = max(_holding(u, share) for u in u0.values())
+    return Box(
+        half_width=_short(half), cells=_CELLS[dimension], degree=_DEGREE[dimension], dimension=dimension,
+        grading=_GRADING,
+    )  # fmt: skip
+
+
+def accurate(run: Callable[[Box, Adaptive], Any], box: Box, accuracy: float) -> Any:
+    """Return the first solution whose estimated relative error is at most ``accuracy``. Collective.
+
+    Args:
+        run: solves the problem in a box.
+        box: the first one.
+        accuracy: the largest relative error.
+
+    Raises:
+        ConvergenceError: it was not reached; the error holds the last solution.
+        KspdeError: the problem cannot be solved, or its error not estimated.
+    """
+    tol, aim, most, failures, solution = min(_TOL * accuracy, 1e-2), _AIM * accuracy, _SHARE * accuracy, 0, None
+    for _ in range(_RUNS):
+        try:
+            solution = run(box, Adaptive(tol=tol))
+            space, time, truncation = _relative(solution)
+        except (ConvergenceError, InputError):
+            failures += 1
+            if failures > _FAILURES:
+                raise
+            box = replace(box, cells=_even(1.5 * box.cells))
+            continue
+        if space + time + truncation <= accuracy:
+            return solution
+        more, wider = 1.0, 1.0
+        if space > most:
+            more = min(max((space / aim) ** (1.0 / box.degree), 1.1), 1.6)
+        if time > most:
+            tol = _short(tol * max((aim / time) ** 1.3, 1e-2))
+        if truncation > most:
+            wider = min(max(math.sqrt(math.log(aim) / math.log(min(truncation, 0.5))), 1.1), 1.5)
+            more *= math.sqrt(wider)
+        box = replace(box, half_width=_short(wider * box.half_width), cells=_even(more * box.cells))
+    error = ConvergenceError(
+        f"accuracy = {accuracy:g} was not reached in {_RUNS} runs, the last on {box}: give a larger one, or a domain "
+        "and a scheme for this density"
+    )
+    if solution is not None:
+        error.solution, error.diagnostics = solution, solution.diagnostics
+    raise error
+
+
+def _even(cells: float) -> int:
+    """Return a number of cells with a vertex at the origin."""
+    return 2 * math.ceil(cells / 2)
+
+
+def _short(number: float) -> float:
+    """Return a number with three digits."""
+    return float(f"{number:.3g}")
+
+
+def _relative(solution: Any) -> tuple[float, float, float]:
+    """Return the parts of the larger of the two relative errors.
+
+    Raises:
+        ConvergenceError: there is no estimate.
+    """
+    found = solution.error
+    if found.unknown:
+        raise ConvergenceError(str(found))
+    mass = sum(abs(u.variation) for u in solution.u0.values())
+    largest = float(abs(solution.diagnostics["maximum"][-1]).max())
+    relative = [
+        (part.space / unit, part.time / unit, part.truncation / unit)
+        for part, unit in ((found.l1, mass), (found.maximum, largest))
+    ]
+    return max(relative, key=sum)
+
+
+def _holding(u0: InitialDensity, share: float) -> float:
+    """Return a half-width outside of which at most a share of the mass lies, to a twentieth."""
+    high = u0.reach(share)
+    while high > 1e-6 and u0.mass_outside(high / 1.05) <= share:
+        high /= 1.05
+    return high

@@ -1,0 +1,86 @@
+"""Estimates of a density's error beside the exact one, and the accuracy that they lead to, for the heat equation."""
+
+import numpy as np
+import pytest
+
+import kspde
+from kspde.fem.error import sampled
+
+CENTRE, STD, SIGMA, T = 0.4, 0.5, 0.3, 0.5
+
+
+def heat(dimension=1):
+    """The model, two Gaussians of total mass 1.7 off the origin, and the exact density at T."""
+    weights, means, stds = (0.7, 0.3), np.outer((CENTRE, -0.5), np.ones(dimension)), np.array([STD, 0.4])
+
+    def exact(points):
+        wide = kspde.GaussianMixture(weights=weights, means=means, stds=np.sqrt(stds**2 + 2 * SIGMA * T), mass=1.7)
+        return wide(points)
+
+    model = kspde.CrossDiffusion(a=[[0.0]], sigma=[SIGMA], dimension=dimension)
+    return model, kspde.GaussianMixture(weights=weights, means=means, stds=stds, mass=1.7), exact
+
+
+def true_errors(pde, exact):
+    points, weights = sampled(pde.knots[-1].system.space, 4)
+    error = np.abs(pde.evaluate(points) - exact(points))
+    space = pde.knots[-1].system.space
+    return float(space.total(np.array([error @ weights]))[0]), float(
+        space.maximum(np.array([error.max(initial=0.0)]))[0]
+    )
+
+
+CASES = {
+    "space": ("space", {"half_width": 6.0, "cells": 8, "degree": 8}, {"tol": 1e-9}),
+    "cells": ("space", {"half_width": 6.0, "cells": 15, "degree": 4}, {"tol": 1e-9}),
+    "edges": ("space", {"half_width": 6.0, "cells": 40, "degree": 1}, {"scheme": "positive-2", "dt": 0.025}),
+    "time": ("time", {"half_width": 6.0, "cells": 150, "degree": 2}, {"scheme": "rosenbrock", "tol": 1e-3}),
+    "step": ("time", {"half_width": 6.0, "cells": 400, "degree": 1}, {"scheme": "positive", "dt": 0.05}),
+    "truncation": ("truncation", {"half_width": 3.0, "cells": 12, "degree": 6, "grading": 1.0}, {"tol": 1e-8}),
+}
+
+
+@pytest.mark.one_rank
+@pytest.mark.parametrize("case", CASES)
+def test_estimates_are_near_the_error(case, recwarn) -> None:
+    largest, box, scheme = CASES[case]
+    model, u0, exact = heat()
+    pde = kspde.solve(model, u0, kspde.Box(dimension=1, **box), t_end=T, **scheme)
+    for part, true in zip((pde.error.l1, pde.error.maximum), true_errors(pde, exact), strict=True):
+        assert 0.7 <= part.total / true <= 5, (str(pde.error), true)
+        assert getattr(part, largest) > 0.7 * part.total, str(pde.error)
+    assert pde.summary()["estimated_error"]["l1"]["space"] == pde.error.l1.space
+
+
+def test_an_accuracy_is_reached() -> None:
+    model, u0, exact = heat(2)
+    pde = kspde.solve(model, u0, t_end=T, accuracy=1e-4)
+    assert pde.error.l1.total <= 1e-4 * 1.7
+    l1, largest = true_errors(pde, exact)
+    assert 1e-8 < l1 <= 1e-4 * 1.7
+    assert largest <= 1e-4 * pde.diagnostics["maximum"][-1]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "domain is not given"),
+        ({"accuracy": 0.0}, "accuracy = 0"),
+        ({"accuracy": 1e-3, "tol": 1e-5}, "tol = 1e-05 has no effect beside accuracy"),
+        ({"accuracy": 1e-3, "scheme": "positive", "dt": 0.1}, "has no effect beside accuracy"),
+        ({"accuracy": 1e-3, "domain": kspde.Box(half_width=5.0, cells=4, dimension=1)}, "domain = Box"),
+    ],
+)
+def test_an_accuracy_stands_alone(given, message) -> None:
+    model, u0, _ = heat()
+    with pytest.raises(kspde.InputError, match=message):
+        kspde.solve(model, u0, t_end=T, **given)
+
+
+@pytest.mark.one_rank
+def test_an_error_that_cannot_be_estimated_is_said() -> None:
+    model, u0, _ = heat()
+    box = kspde.Box(half_width=6.0, cells=60, degree=1, dimension=1)
+    pde = kspde.solve(model, u0, box, t_end=0.01, scheme="positive", dt=0.01)
+    assert np.isnan(pde.error.l1.total)
+    assert "the density's error is not known" in str(pde.error)
