@@ -321,7 +321,7 @@ class Solution:
     def write_vtkhdf(self, path: str | Path) -> None:
         """Write all densities and fields at the saved times to a VTKHDF file (.vtkhdf). Collective.
 
-        ParaView (from 5.12), pyvista and VTK read it, and h5py as any HDF5 file. Cells have all nodes of their degree,
+        ParaView (from 5.13), pyvista and VTK read it, and h5py as any HDF5 file. Cells have all nodes of their degree,
         at equal distances as VTK expects: readers evaluate the same polynomials. Where the grid has changed, each time
         is on its own. The file appears when it is complete, and holds all parameters as attributes.
 
