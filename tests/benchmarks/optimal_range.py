@@ -1,6 +1,6 @@
 """The best range η of N moderately interacting particles on a line, as theory has it, beside the study.
 
-    kspde study cross-diffusion-range --small --out DIR
+    kspde study cross-diffusion-range --out DIR
     python tests/benchmarks/optimal_range.py DIR/summary.json
 
 Without kspde: Fourier solutions of Chen, Daus and Jüngel's (1) and (4), for the ready study cross-diffusion-range, give
