@@ -133,8 +133,8 @@ class TiltedRates:
         """Add what a step shows. Collective."""
         ensemble, name, records = self.ensemble, self._species, self._records
         x = {label: ensemble.systems[label].positions[name] for label in _SYSTEMS}
-        seen = [ensemble.systems[label].seen.extent for label in _SYSTEMS]
-        extent = Extent(np.minimum(*(e.lower for e in seen)), np.maximum(*(e.upper for e in seen)))
+        one, other = (ensemble.systems[label].seen.extent for label in _SYSTEMS)
+        extent = one.joined(other)
         score = self.scores[name]
         score.update(extent, t)
         self._known.t = t

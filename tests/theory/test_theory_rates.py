@@ -191,6 +191,29 @@ def test_the_estimates_without_their_losses_by_hand() -> None:
     assert theory.improved_exponents(theta=0.4, alpha=0.2, m=60, sharp=True).entropy_rate(0.0025) == pytest.approx(0.39)
 
 
+def test_the_bounds_of_the_terms_add_up_to_the_theorems() -> None:
+    first, second = (theory.proof_bounds(theta=t, alpha=0.1, m=m) for t, m in ((0.3, 4), (0.4, 7)))
+    assert first.order("s", 0.019) == pytest.approx(theory.theorem1(theta=0.3, alpha=0.1, m=4).eta_sup(0.019))
+    assert second.order("gradients", 0.0025) == pytest.approx(0.11)  # Remark 2's, with η = .12
+    assert second.gamma_sup == pytest.approx(0.00625)
+    by_hand = {
+        "i21": 0.4,  # 2(θ − α)
+        "i22": 0.4,  # m(1 − 2θ) − 1 − 2α
+        "i12": 0.3,  # 2α + η
+        "p12": 0.1,  # η
+        "j12": 1.0,
+        "j13": 0.1,  # min(2α, η)
+        "j11": 0.1,
+    }
+    assert {name: first.order(name, 0.0) for name in by_hand} == pytest.approx(by_hand)
+    in_eps = {"i12": -6.0, "p11": -20.0, "j12": -4.0, "j13": -6.0, "p12": None, "i21": None}
+    assert {name: first.order_in_eps(name) for name in in_eps} == in_eps
+    assert first.order("j12", 0.019) == pytest.approx(1 - 4 * 0.019)
+    assert {len(first.powers(name)) > 0 for name in theory.PROOF_TERMS} == {True}
+    with pytest.raises(InputError, match=r"gamma = 0.02 is not valid: the proof asks for 0 <= gamma < 0.02"):
+        first.order("s", 0.02)
+
+
 @given(st.floats(0.01, 0.49), st.floats(0.01, 0.99), st.integers(1, 4), st.integers(0, 200), st.floats(0.01, 0.99))
 def test_what_the_estimates_give(theta: float, share: float, p: int, more: int, where: float) -> None:
     """The error terms of (2.10)-(2.24) for S^2p are O(N^-η), and Gronwall's factor is bounded, written out."""

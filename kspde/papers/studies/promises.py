@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, Protocol
 from kspde.errors import InputError, check_choice
 from kspde.papers import theory
 
-__all__ = ["PROMISES", "DegreePromise", "OrderPromise", "Promise", "Theorem1Promise", "Theorem2Promise"]
+__all__ = ["PROMISES", "DegreePromise", "OrderPromise", "Promise", "ProofPromise", "Theorem1Promise", "Theorem2Promise"]
 
 
 class Promise(Protocol):
@@ -170,6 +170,49 @@ class Theorem2Promise:
         return gamma * beta * (0.5 if self.of == "l1" else 1.0)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ProofPromise:
+    """What Wang, Li and Huang's proofs have for one of their terms (:mod:`kspde.papers.theory.proof`).
+
+    In N with ε = c N^(−γ), γ = 0 for a fixed ε, or in ε at a fixed N, where only S ≤ 1 is known of the distance.
+
+    Attributes:
+        theta: the θ of the theorem.
+        alpha: the α of the theorem.
+        m: the m of the theorem.
+        of: the term.
+    """
+
+    name: ClassVar = "proof"
+    status: ClassVar = "proved"
+
+    theta: float
+    alpha: float
+    m: int
+    of: str
+
+    def __post_init__(self) -> None:
+        check_choice("of", self.of, theory.PROOF_TERMS)
+        self._bounds()
+
+    @property
+    def source(self) -> str:
+        """The proof at its parameters."""
+        return f"Wang, Li, Huang's proof at θ = {self.theta:g}, α = {self.alpha:g}, m = {self.m}"
+
+    def order(self, group: Mapping[str, Any]) -> float | None:
+        """Return the order; None where the theorem does not admit the group's γ, or has no power of ε."""
+        if "n" in group:
+            return self._bounds().order_in_eps(self.of)
+        try:
+            return self._bounds().order(self.of, float(group.get("gamma", 0.0)))
+        except InputError:
+            return None
+
+    def _bounds(self) -> theory.ProofBounds:
+        return theory.proof_bounds(theta=self.theta, alpha=self.alpha, m=self.m)
+
+
 def _gamma(group: Mapping[str, Any]) -> float:
     if "gamma" not in group:
         raise InputError("gamma is not given: sweep eps = {c = ..., gamma = ...}")
@@ -178,5 +221,5 @@ def _gamma(group: Mapping[str, Any]) -> float:
 
 #: By name.
 PROMISES: dict[str, type[Any]] = {
-    promise.name: promise for promise in (OrderPromise, DegreePromise, Theorem1Promise, Theorem2Promise)
+    promise.name: promise for promise in (OrderPromise, DegreePromise, Theorem1Promise, Theorem2Promise, ProofPromise)
 }

@@ -21,11 +21,14 @@ from kspde.papers.theory.gagliardo_nirenberg import (
 from kspde.papers.theory.hypotheses import Hypothesis, hypotheses
 from kspde.papers.theory.improved import ImprovedExponents, ImprovedLimits, improved_exponents
 from kspde.papers.theory.norms import CLAIMED_EXPONENTS, KernelNorms, NormTable, kernel_norms, mollified_norms
+from kspde.papers.theory.proof import TERMS as PROOF_TERMS
+from kspde.papers.theory.proof import ProofBounds, proof_bounds
 from kspde.papers.theory.rates import Theorem1, Theorem1Limits, Theorem2, Theorem2Limits, theorem1, theorem2
 from kspde.papers.theory.volatility import LinearDriver, critical_mass, stability_margin, t_star
 
 __all__ = [
     "CLAIMED_EXPONENTS",
+    "PROOF_TERMS",
     "GroundState",
     "Hypothesis",
     "ImprovedExponents",
@@ -33,6 +36,7 @@ __all__ = [
     "KernelNorms",
     "LinearDriver",
     "NormTable",
+    "ProofBounds",
     "Theorem1",
     "Theorem1Limits",
     "Theorem2",
@@ -49,6 +53,7 @@ __all__ = [
     "kernel_norms",
     "modified_entropy_decays",
     "mollified_norms",
+    "proof_bounds",
     "small_data_constant",
     "sobolev_norm",
     "stability_margin",

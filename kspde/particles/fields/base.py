@@ -57,6 +57,10 @@ class Extent:
         """Return whether another box holds this one."""
         return bool(np.all(self.lower >= box.lower) and np.all(self.upper <= box.upper))
 
+    def joined(self, other: Extent) -> Extent:
+        """Return the box of both."""
+        return Extent(np.minimum(self.lower, other.lower), np.maximum(self.upper, other.upper))
+
     def widened(self, by: Array | float) -> Extent:
         """Return this box with room on each side."""
         return Extent(self.lower - by, self.upper + by)

@@ -24,6 +24,7 @@ __all__ = [
     "pair_tables",
     "sum_all",
     "sum_singular",
+    "sum_slopes",
 ]
 
 
@@ -103,6 +104,43 @@ def sum_all(
             g = (g0, g1, g2)
             for axis in range(d):
                 gradient[i, axis] = factor * g[axis]
+
+
+@compiled_parallel
+def sum_slopes(
+    out: Array,
+    x: Array,
+    delta: Array,
+    group: int,
+    table: Array,
+    step: float,
+    slopes: Array,
+    slope_step: float,
+    other: Array,
+    other_step: float,
+) -> None:
+    """Write the sums over a particle's own ``group`` of K, |K'|, ∇K·δ_j, another function, and ∇K, (n, 4 + d)."""
+    d = x.shape[1]
+    for i in prange(len(x)):
+        total, size, along, rest, g0, g1, g2 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+        first = i - i % group
+        for j in range(first, first + group):
+            z0, z1, z2, r2 = _difference(x, i, x, j, d)
+            value, slope = _pair(r2, 1.0, table, step, slopes, slope_step, True)
+            r = np.sqrt(r2)
+            total += value
+            size += abs(slope) * r
+            rest += _tabulated(other, other_step, np.sqrt(r))
+            g0 += slope * z0
+            g1 += slope * z1
+            g2 += slope * z2
+            along += slope * z0 * delta[j, 0]
+            along += slope * z1 * delta[j, 1] if d > 1 else 0.0
+            along += slope * z2 * delta[j, 2] if d > 2 else 0.0
+        out[i, 0], out[i, 1], out[i, 2], out[i, 3] = total, size, along, rest
+        g = (g0, g1, g2)
+        for axis in range(d):
+            out[i, 4 + axis] = g[axis]
 
 
 #: Tables of K and K'/r by octaves, and the least r².

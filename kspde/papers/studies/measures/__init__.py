@@ -16,6 +16,7 @@ from kspde.papers.studies.measures.laws import FreeEnergy, LocalEntropy
 from kspde.papers.studies.measures.one_particle import OneParticle
 from kspde.papers.studies.measures.particles import Chaos, Coupling, Distance, Fluctuations, WeakError
 from kspde.papers.studies.measures.ranges import OptimalRange
+from kspde.papers.studies.measures.terms import ProofTerms
 
 __all__ = ["MEASURES", "Measure", "Task", "measured"]
 
@@ -39,5 +40,6 @@ MEASURES: dict[str, type[Measure]] = {
         WeakError,
         OneParticle,
         OptimalRange,
+        ProofTerms,
     )
 }
