@@ -25,7 +25,14 @@ if TYPE_CHECKING:
     from kspde.fem.regrid import Regrid
     from kspde.fem.schemes import Adaptive, Positive, Positive2, Rosenbrock
     from kspde.fem.solve import solve
-    from kspde.initial import CallableDensity, GaussianMixture, GridDensity, SignedMixture, observed_positions
+    from kspde.initial import (
+        AlgebraicDensity,
+        CallableDensity,
+        GaussianMixture,
+        GridDensity,
+        SignedMixture,
+        observed_positions,
+    )
     from kspde.kernels import (
         CompactBump,
         GaussianMollifier,
@@ -71,6 +78,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Adaptive",
+    "AlgebraicDensity",
     "AlgebraicMotility",
     "BlowUpError",
     "Box",
@@ -165,7 +173,14 @@ _HOMES = {
     "kspde.fem.regrid": ("Regrid",),
     "kspde.fem.schemes": ("Adaptive", "Positive", "Positive2", "Rosenbrock"),
     "kspde.fem.solve": ("solve",),
-    "kspde.initial": ("CallableDensity", "GaussianMixture", "GridDensity", "SignedMixture", "observed_positions"),
+    "kspde.initial": (
+        "AlgebraicDensity",
+        "CallableDensity",
+        "GaussianMixture",
+        "GridDensity",
+        "SignedMixture",
+        "observed_positions",
+    ),
     "kspde.kernels": (
         "CompactBump",
         "GaussianMollifier",

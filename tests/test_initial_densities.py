@@ -201,6 +201,29 @@ def test_an_algebraic_tail_is_cut_off_and_estimated(d, power, whole):
         kspde.CallableDensity(f, half_width=8.0, dimension=d, resolution=32)
 
 
+@pytest.mark.parametrize(("d", "power"), [(1, 1.5), (2, 3.0), (3, 4.0)])
+def test_an_algebraic_density(d, power):
+    """Its mass, the share outside boxes and its draws, against integrals of (1 + |x|²/s²)^(−k)."""
+    density = kspde.AlgebraicDensity(power=power, scale=0.7, dimension=d, mass=2.0)
+    x = np.random.default_rng(1).normal(size=(5, d))
+    shape = (1 + np.sum(x**2, axis=1) / 0.49) ** -power
+    surface = {1: 2.0, 2: 2 * np.pi, 3: 4 * np.pi}[d]
+
+    def beyond(r):
+        return integrate.quad(lambda s: surface * s ** (d - 1) * (1 + s**2 / 0.49) ** -power, r, np.inf)[0]
+
+    np.testing.assert_allclose(density(x), 2.0 * shape / beyond(0.0), rtol=1e-9)
+    radii = np.linalg.norm(density.sample(Philox(3), IDS), axis=1)
+    assert abs(np.mean(radii > 1.5) - beyond(1.5) / beyond(0.0)) < 4 * np.sqrt(0.25 / len(IDS))
+    if d == 1:
+        assert density.mass_outside(30.0) == pytest.approx(beyond(30.0) / beyond(0.0), rel=1e-6)
+    elif d == 2:
+        inside = integrate.dblquad(lambda x, y: density([[x, y]])[0], -1, 1, -1, 1, epsabs=1e-8)[0]
+        assert density.mass_outside(1.0) == pytest.approx(1 - inside / 2, rel=1e-6)
+    with pytest.raises(kspde.InputError, match=r"power = .* is not valid: give more than"):
+        kspde.AlgebraicDensity(power=0.5 * d, dimension=d)
+
+
 def test_a_tail_that_is_not_integrable_is_lost():
     assert (
         kspde.CallableDensity(lambda x: 1 / (1 + np.abs(x[:, 0])), half_width=9.0, dimension=1, tail=0.5).lost == np.inf
@@ -277,8 +300,9 @@ def test_observed_positions_are_smoothed_with_the_stated_bandwidth():
         kspde.GridDensity(np.arange(12.0), (0.0, 1.0)),
         kspde.GridDensity(np.arange(24.0).reshape(2, 3, 4), (0.0, 1.0) * 3),
         kspde.CallableDensity(skewed, half_width=4.0, resolution=64),
+        kspde.AlgebraicDensity(power=3.0),
     ],
-    ids=["mixture", "grid", "grid 1D", "grid 3D", "callable"],
+    ids=["mixture", "grid", "grid 1D", "grid 3D", "callable", "algebraic"],
 )
 def test_samples_depend_on_the_ids_alone(density):
     random = Philox(8)

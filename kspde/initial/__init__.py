@@ -6,6 +6,7 @@ A density has a mass :math:`\int u_0`, 1 unless given; a particle then weighs ma
 
 from collections.abc import Callable
 
+from kspde.initial.algebraic import AlgebraicDensity
 from kspde.initial.base import InitialDensity, densities_by_species
 from kspde.initial.function import CallableDensity, checked_values
 from kspde.initial.grid import GridDensity, read_grid, tent
@@ -15,6 +16,7 @@ from kspde.typing import RandomNumbers
 
 __all__ = [
     "DENSITIES",
+    "AlgebraicDensity",
     "CallableDensity",
     "GaussianMixture",
     "GridDensity",
@@ -32,6 +34,7 @@ __all__ = [
 #: By their names in case files.
 DENSITIES: dict[str, Callable[..., InitialDensity]] = {
     "gaussian-mixture": GaussianMixture,
+    "algebraic": AlgebraicDensity,
     "grid": GridDensity,
     "positions": observed_positions,
     "signed-mixture": SignedMixture,

@@ -13,7 +13,7 @@ from kspde.distances.statistics import squared_mean
 from kspde.papers.ledger import point_checks
 from kspde.papers.studies.experiment import Experiment
 from kspde.papers.studies.measures import Task, measured
-from kspde.papers.studies.measures.densities import Logarithms
+from kspde.papers.studies.measures.densities import Logarithms, ScoreNorm
 from kspde.papers.studies.measures.laws import FreeEnergy, LocalEntropy
 from kspde.problem import Problem
 
@@ -39,6 +39,26 @@ def test_logarithms_of_a_vortex():
     c = found["tails_1"].value  # at the centre or at the rim
     needed = [np.log((1 + t) / (2 * np.pi * s2)) - x / (2 * s2) + x / (8 * t + c) for x in (0.0, most)]
     assert_allclose(max(needed), np.log(c), atol=2e-3)
+
+
+def test_the_score_of_an_algebraic_density_in_its_norm():
+    """u₀ ∝ (1 + r²)^−3: (log u₀)' = −6r/(1 + r²), and (log u₀)'' = −6(1 − r²)/(1 + r²)²."""
+    experiment = Experiment(
+        problem=Problem.of(
+            kspde.SignalDependentKellerSegel(chi=8.0), kspde.AlgebraicDensity(power=3.0), t_end=1e-6, eps=0.3
+        ),
+        domain=kspde.Box(half_width=40.0, cells=14, degree=8, grading=5.0),
+        solve={"tol": 1e-8},
+    )
+    found = measured(ScoreNorm(q=4.0, radius=6.0), Task(experiment=experiment, seed=0, comm=MPI.COMM_SELF))
+    r = np.linspace(1e-6, 6.0, 40_001)
+    slope, second = 6 * r / (1 + r**2), 6 * (1 - r**2) / (1 + r**2) ** 2
+    first = np.trapezoid(2 * np.pi * r * slope**4, r)
+    other = np.trapezoid(2 * np.pi * r * (second**2 + (slope / r) ** 2) ** 2, r)
+    assert_allclose(found["gradient"].value, first**0.25, rtol=2e-3)
+    assert_allclose(found["hessian"].value, other**0.25, rtol=2e-3)
+    assert_allclose(found["score_norm"].value, (first + other) ** 0.25, rtol=2e-3)
+    assert_allclose([found["sup"].value, found["ratio"].value], [3.0, 1.0], rtol=2e-3)
 
 
 def test_squares_of_means_by_the_jackknife():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import kspde
-from kspde import CallableDensity, GaussianMixture, GridDensity, SignalDependentKellerSegel, theory
+from kspde import AlgebraicDensity, CallableDensity, GaussianMixture, GridDensity, SignalDependentKellerSegel, theory
 
 
 def violated(*arguments: object, **keywords: object) -> list[str]:
@@ -37,6 +37,8 @@ def test_mass_and_screening() -> None:
     [
         (GaussianMixture(weights=[1.0], means=[[0.0, 0.0]], stds=[1.0]), ["holds", "violated"]),
         (GridDensity(np.ones((3, 3)), (-1, 1, -1, 1)), ["holds", "violated"]),
+        (AlgebraicDensity(power=3.0), ["holds", "holds"]),
+        (AlgebraicDensity(power=2.0), ["violated", "holds"]),
         (CallableDensity(lambda x: np.exp(-(x**2).sum(axis=1)), half_width=6.0, dimension=2), ["open", "open"]),
     ],
 )

@@ -102,6 +102,13 @@ def bounded(points: Sequence[PointValues], quantity: str) -> Check:
     return Check(value=f"the constant is {values} at t = {times}", ratio=ratio, interval=(ratio, ratio))
 
 
+def score(points: Sequence[PointValues]) -> Check:
+    """Return the norm of the score over its value at the start, where it is largest."""
+    ratio, t, eps = max((values["ratio"]["value"], swept["t_end"], swept["eps"]) for values, swept in points)
+    value = f"‖∇log u^ε(t)‖ ≤ {ratio:.3f} ‖∇log u₀‖ in W^{{1,4}}, largest at t = {t:g}, ε = {eps:g}"
+    return Check(value=value, ratio=ratio, interval=(ratio, ratio))
+
+
 gradient_1, hessian_1, tails_1, gradient_3, hessian_3 = (
     partial(bounded, quantity=name) for name in ("gradient_1", "hessian_1", "tails_1", "gradient_3", "hessian_3")
 )

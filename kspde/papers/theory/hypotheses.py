@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kspde.initial import GaussianMixture, GridDensity, InitialDensity
+from kspde.initial import AlgebraicDensity, GaussianMixture, GridDensity, InitialDensity
 from kspde.models import (
     CrossDiffusion,
     DensityDependentVolatility,
@@ -189,9 +189,13 @@ def _initial(u0: InitialDensity) -> list[Hypothesis]:
         kind = "bounded, with bounded support"
         why = "log u0 is not finite where u0 vanishes (only Theorem 2 uses this)"
     known = isinstance(u0, (GaussianMixture, GridDensity))
+    integrable, smooth = (True, False) if known else (None, None)
+    if isinstance(u0, AlgebraicDensity):
+        kind = why = f"(1 + |x|^2/s^2)^-{u0.power:g}"
+        integrable, smooth = u0.power > 2, True
     return [
-        Hypothesis(_LEMMA, "u0 log u0 and |x|^2 u0 integrable, u0 in every L^p", True if known else None, kind),
-        Hypothesis(_LEMMA, "grad log u0 in W^{1,q}, q > 2", False if known else None, why),
+        Hypothesis(_LEMMA, "u0 log u0 and |x|^2 u0 integrable, u0 in every L^p", integrable, kind),
+        Hypothesis(_LEMMA, "grad log u0 in W^{1,q}, q > 2", smooth, why),
     ]
 
 

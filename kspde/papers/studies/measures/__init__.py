@@ -10,6 +10,7 @@ from kspde.papers.studies.measures.densities import (
     Logarithms,
     Mollification,
     Overshoot,
+    ScoreNorm,
 )
 from kspde.papers.studies.measures.fluctuations import LinearStatistic
 from kspde.papers.studies.measures.laws import FreeEnergy, LocalEntropy
@@ -36,6 +37,7 @@ MEASURES: dict[str, type[Measure]] = {
         ConstantDensity,
         InteractionRange,
         Logarithms,
+        ScoreNorm,
         Convergence,
         WeakError,
         OneParticle,

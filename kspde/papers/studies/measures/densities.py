@@ -21,10 +21,20 @@ from kspde.papers.studies.quantities import Meaning, Quantity, exactly
 from kspde.runtime.saving import SaveAt
 from kspde.typing import Array
 
-__all__ = ["ConstantDensity", "Convergence", "InteractionRange", "Logarithms", "Mollification", "Overshoot"]
+__all__ = [
+    "ConstantDensity",
+    "Convergence",
+    "InteractionRange",
+    "Logarithms",
+    "Mollification",
+    "Overshoot",
+    "ScoreNorm",
+]
 
 #: Points per direction of the grid that distances are summed on, over the part of the domain that holds the mass.
 _POINTS = {1: 4001, 2: 401, 3: 97}
+#: The directions of an integral over a disk.
+_ANGLES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -331,6 +341,90 @@ class Logarithms(Measure):
             inside = np.flatnonzero(most > 0.1 * self.share * most.max())
             axes.append(np.linspace(x[max(inside[0] - 1, 0)], x[min(inside[-1] + 1, len(x) - 1)], self.points))
         return axes, pde.on_grid(axes, outside=0.0) / _mass(pde)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreNorm(Measure):
+    r"""The norms of the score :math:`\nabla\log u^\varepsilon(t)`, t = t_end, over a disk about the origin.
+
+    Wang, Li and Huang's (1.11) bounds it in :math:`W^{1,q}`, q > 2, for t < T*, uniformly in ε. Measured are the norms
+    in :math:`L^q` of :math:`\nabla\log u` and of :math:`D^2\log u`, the norm in :math:`W^{1,q}`, whose q-th power is
+    the sum of their q-th powers, and the supremum of :math:`|\nabla\log u|`, of splines of order 6 through log u. The
+    disk stands for the plane as far as the norms' integrals have converged: beyond R a density with tails of the power
+    p adds :math:`2\pi p^q R^{2-q}/(q - 2)` to the q-th power of the first.
+
+    Attributes:
+        q: the q, more than 2.
+        radius: the radius R of the disk, which the domain, a ``Box``, must hold.
+    """
+
+    name: ClassVar = "score-norm"
+    particles: ClassVar = False
+    mollified: ClassVar = False
+    quantities: ClassVar = {
+        "score_norm": Meaning("‖∇log u^ε‖_{W^{1,q}}", "Norm of the score with its derivatives, at the end"),
+        "ratio": Meaning("‖∇log u^ε(t)‖_{W^{1,q}} / ‖∇log u_0‖_{W^{1,q}}", "The same over its value at the start"),
+        "gradient": Meaning("‖∇log u^ε‖_{L^q}", "Norm of the score at the end"),
+        "hessian": Meaning("‖D^2 log u^ε‖_{L^q}", "Norm of the score's derivatives at the end"),
+        "sup": Meaning("sup |∇log u^ε|", "Largest score at the end"),
+    }
+
+    q: float = 4.0
+    radius: float = 20.0
+
+    def __post_init__(self) -> None:
+        check_number("q", self.q, above=2)
+        check_number("radius", self.radius, above=0)
+
+    def check(self, experiment: Experiment) -> None:
+        """Raise unless the measure is made for an experiment.
+
+        Raises:
+            InputError: also another domain than a box of the plane that holds the disk.
+        """
+        super().check(experiment)
+        box = experiment.domain
+        if not isinstance(box, Box) or box.dimension != 2 or box.half_width <= self.radius:
+            raise InputError(f'measure "score-norm" needs a box of the plane with half_width > {self.radius:g}')
+
+    def at(self, task: Task) -> dict[str, Quantity]:
+        """Return the norms.
+
+        Raises:
+            InputError: a density that is not positive in the disk.
+        """
+        box: Any = task.experiment.domain
+        cells = np.arange(box.cells + 1)
+        axis = np.interp(np.linspace(0, box.cells, 3 * box.cells * box.degree + 1), cells, box.vertices)
+        axis = axis[np.searchsorted(axis, -self.radius) - 1 : np.searchsorted(axis, self.radius) + 1]
+        pde = task.density(saves=1)
+        first, _, _ = self._norms(axis, pde.on_grid([axis, axis], t=0.0))
+        norm, parts, sup = self._norms(axis, pde.on_grid([axis, axis]))
+        return {
+            "score_norm": exactly(norm),
+            "ratio": exactly(norm / first),
+            "gradient": exactly(parts[0]),
+            "hessian": exactly(parts[1]),
+            "sup": exactly(sup),
+        }
+
+    def _norms(self, axis: Array, u: Array) -> tuple[float, tuple[float, float], float]:
+        """Return the norm in W^{1,q}, those of both derivatives in L^q, and the supremum of the first."""
+        from scipy.interpolate import RectBivariateSpline
+
+        if u.min() <= 0:
+            raise InputError(f"the density is {u.min():.3g} in the disk, and has no logarithm: give a smaller tol")
+        log = RectBivariateSpline(axis, axis, np.log(u), kx=5, ky=5, s=0)
+        phi = 2 * np.pi * np.arange(_ANGLES) / _ANGLES
+        r = np.append(axis[(axis >= 0) & (axis < self.radius)], self.radius)[:, None]
+        x, y = r * np.cos(phi), r * np.sin(phi)
+        dx, dy, dxx, dxy, dyy = (log.ev(x, y, dx=i, dy=j) for i, j in ((1, 0), (0, 1), (2, 0), (1, 1), (0, 2)))
+        slope, hessian = np.hypot(dx, dy), np.sqrt(dxx**2 + 2 * dxy**2 + dyy**2)
+        first, second = (
+            float(np.trapezoid(2 * np.pi * r[:, 0] * np.mean(f**self.q, axis=1), r[:, 0])) for f in (slope, hessian)
+        )
+        power = 1 / self.q
+        return (first + second) ** power, (first**power, second**power), float(slope.max())
 
 
 #: Reference solutions of this process on their grids, which the points of a study share: what they solve, and values.
