@@ -83,7 +83,7 @@ def main() -> None:
         f"`python tests/benchmarks/score_norm.py`; χ = {CHI:g}. The whole plane by a radial solver; its error is the",
         f"change from half as many cells and steps. At t = 0 the first column is (432π)^(1/4) = {exact:.5f} exactly.",
         "",
-        "| ε | t | ‖∇log u‖₄ | ‖D²log u‖₄ | ‖∇log u‖ in W^{1,4} | error | sup of ∇log u | the norm, r < 20 | Box, r < 20 |",
+        "| ε | t | ‖∇log u‖₄ | ‖D²log u‖₄ | ‖∇log u‖ in W^{1,4} | error | sup | r < 20 | Box, r < 20 |",
         "|" + " --- |" * 9,
     ]
     for eps in EPS:
