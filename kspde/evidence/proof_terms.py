@@ -64,13 +64,14 @@ from kspde.comparable import bounds_of
 from kspde.distances.statistics import Estimate
 from kspde.errors import InputError, check_number
 from kspde.evidence.defect import cumulative
-from kspde.evidence.ensemble import Ensemble
+from kspde.evidence.ensemble import Ensemble, check_solution
 from kspde.evidence.result import Result
 from kspde.evidence.score import Score
 from kspde.grids import find_mass
 from kspde.kernels import Kernel
 from kspde.kernels.log_potential import SURFACE
-from kspde.models import SignalDependentKellerSegel
+from kspde.models import FieldValues
+from kspde.models.coefficients import diffusion_of, drift_of
 from kspde.papers.theory.norms import LaplacianPower
 from kspde.particles.fields.base import Extent
 from kspde.particles.fields.pairs import pair_tables, sum_all, sum_slopes
@@ -143,7 +144,7 @@ def proof_terms(
     :mod:`kspde.evidence.proof_terms` defines them. Sums are over all pairs: O(N²) per step and replica.
 
     Args:
-        pde: the result of ``solve`` for ``SignalDependentKellerSegel`` with ``eps``, saved from t = 0 to ``t_end``.
+        pde: the result of ``solve`` for the signal-dependent system, with ``eps``, saved from t = 0 to ``t_end``.
         n: the number N of particles.
         dt: the time step > 0.
         replicas: the number of independent systems, at least 2.
@@ -160,11 +161,8 @@ def proof_terms(
     """
     check_number("alpha", alpha, above=0, below=0.5)
     check_number("theta", theta, above=0, below=0.5)
-    if not isinstance(pde.model, SignalDependentKellerSegel) or pde.problem.masses["u"] != 1.0:
-        raise InputError(
-            f"pde solves {pde.model} with mass {sum(pde.problem.masses.values()):g}: the terms are those of "
-            "kspde.SignalDependentKellerSegel with mass 1"
-        )
+    check_solution(pde)
+    _check_theirs(pde)
     ensemble = Ensemble(
         pde=pde,
         n=n,
@@ -182,19 +180,40 @@ def proof_terms(
     return ProofTerms(times=ensemble.times, n=n, samples=terms.samples())
 
 
+def _check_theirs(pde: SolvedDensity) -> None:
+    """Raise unless a solution is one of (1.9): D = 1 + e^(−v) of one field, no drift, mass 1.
+
+    Raises:
+        InputError: it is not.
+    """
+    model, v = pde.model, np.array([-1.0, 0.0, 0.5, 3.0])
+    mass = sum(pde.problem.masses.values())
+    theirs = len(model.species) == len(model.fields) == 1 and not model.moments and mass == 1
+    if theirs:
+        (species,), (name,) = model.species, (f.name for f in model.fields)
+        x = np.linspace(-1.0, 1.0, len(v) * model.dimension).reshape(len(v), -1)
+        c = FieldValues(x, {name: v}, {name: x})
+        theirs = drift_of(model, species, c) is None and np.allclose(diffusion_of(model, species, c), 1 + np.exp(-v))
+    if not theirs:
+        raise InputError(
+            f"pde solves {model} with mass {mass:g}: the terms are those of the "
+            "signal-dependent system (1.1), D = 1 + exp(-v), with mass 1"
+        )
+
+
 class Terms:
     """The terms of an ensemble of coupled particles, all fields with gradients, step by step."""
 
     def __init__(self, ensemble: Ensemble, alpha: float, theta: float) -> None:
         self._ensemble, n = ensemble, ensemble.n
         self._near, self._usual = n**-alpha, n**-theta
-        (field,) = ensemble.fields
+        (field,), (self._species,) = ensemble.fields, ensemble.pde.model.species
         self._name, kernel, d = field.name, field.kernel, ensemble.pde.model.dimension
         weights = radial_weights(kernel, d)
         # A positive definite kernel: second derivatives are largest at the origin, where they are ΔK/d times I.
         self._hessian = abs(float(weights @ WAVENUMBERS**2)) / d
         self._self_term = 0.0 if ensemble.include_self else float(weights.sum()) / n
-        self._known, self._score = ensemble.mean_field(), Score(ensemble.pde, "u")
+        self._known, self._score = ensemble.mean_field(), Score(ensemble.pde, self._species)
         self._sums = _PairSums(kernel, d, n, ensemble.field_tol)
         self._slopes = _MeanSlope(ensemble.pde, kernel)
         shape = (len(ensemble.replica_of) // n, len(ensemble.times))
@@ -205,14 +224,14 @@ class Terms:
         """Add what a step shows. Collective."""
         systems = self._ensemble.systems
         own, twin = systems["particles"], systems["mean_field"]
-        x, y = own.positions["u"], twin.positions["u"]
+        x, y = own.positions[self._species], twin.positions[self._species]
         extent = own.seen.extent.joined(twin.seen.extent)
         self._score.update(extent, t)
         self._known.t = t
-        self._known.update({"u": x}, extent)
+        self._known.update({self._species: x}, extent)
         self._slopes.update(extent, t)
         self._sums.tabulate(float(np.linalg.norm(extent.size)))
-        found = own.at("u", x)
+        found = own.at(self._species, x)
         a = found[self._name].copy(), found.gradients[self._name].copy()
         twins = self._sums.at(y, x - y)
         twins.field[0][:] -= self._self_term
@@ -226,7 +245,7 @@ class Terms:
 
     def _mean_field(self, x: Array) -> tuple[Array, Array]:
         """Return b and ∇b at points."""
-        found = self._known.at("u", x)
+        found = self._known.at(self._species, x)
         return found[self._name].copy(), found.gradients[self._name].copy()
 
     def _first(self, step: int, delta: Array, a: Fields, twins: _Sums, mean: Fields, size: Array) -> None:
@@ -362,7 +381,7 @@ class _MeanSlope:
         self._mass = Extent(np.minimum(ends[0][0], ends[1][0]), np.maximum(ends[0][1], ends[1][1]))
 
     def _density(self, axes: Sequence[Array], t: float) -> Array:
-        return self._pde.on_grid(axes, "u", t, outside=0.0)
+        return self._pde.on_grid(axes, self._pde.model.species[0], t, outside=0.0)
 
     def update(self, extent: Extent, t: float) -> None:
         """Convolve the density at a time. Collective."""

@@ -71,4 +71,4 @@ class AlgebraicDensity(InitialDensity):
         from scipy.special import gammaincinv
 
         g = gammaincinv(self._shape, random.uniforms(ids, 0, 1)[:, 0])
-        return self.scale * random.normals(ids, 1, self.dimension) / np.sqrt(2 * g)[:, None]
+        return np.asarray(self.scale * random.normals(ids, 1, self.dimension) / np.sqrt(2 * g)[:, None])

@@ -179,7 +179,10 @@ def test_both_integrals_by_parts_against_the_exact_law_of_two_particles() -> Non
     [
         ({"alpha": 0.5}, "alpha = 0.5 is not valid"),
         ({"theta": 0.0}, "theta = 0"),
-        ({"pde": "drift"}, "the terms are those of kspde.SignalDependentKellerSegel with mass 1"),
+        (
+            {"pde": "drift"},
+            r"the terms are those of the signal-dependent system \(1.1\), D = 1 \+ exp\(-v\), with mass 1",
+        ),
     ],
 )
 def test_bad_input(change, words: str) -> None:

@@ -17,16 +17,16 @@ _FIRST = {name: f"{name[0].upper()}_{{{name[1:]}}}" for name in FIRST}
 _WORDS = {
     "i1": "the particles' field against that of the mean-field particles",
     "i2": "the mean-field particles' field against the density's",
-    "i21": "the same where all are below N^{−θ}",
-    "i22": "the same where one is above N^{−θ}",
+    "i21": "the same where all particles are below the cut of (2.10)",
+    "i22": "the same where one particle is above it",
     "i11": "the linear part of I_1",
     "i12": "the remainder of I_1",
     "p1": "the part of I_{11} that moves particle i",
     "p2": "the part of I_{11} that moves the others",
     "p11": "S times the fluctuations of the gradient",
     "p12": "S times the density's own gradient",
-    "p21": "S times the fluctuations of |∇Φ^ε|",
-    "p22": "S times the density's own |∇Φ^ε| * u^ε",
+    "p21": "S times the fluctuations of the sum of slopes",
+    "p22": "S times the density's own integral of slopes",
 }
 
 
