@@ -12,7 +12,7 @@ import numpy.typing as npt
 from kspde.particles.fields.cells import AROUND, Cells, row
 from kspde.particles.fields.pairs import OctaveTables, by_octave
 from kspde.particles.fields.simd import as_bits, as_number
-from kspde.particles.fields.splitting import DEGREE, SERIES
+from kspde.particles.fields.splitting import DEGREE, TERMS
 from kspde.particles.weights import weight_of
 from kspde.runtime.compiled import compiled, inlined, widest_vectors
 from kspde.typing import Array, Indices
@@ -23,7 +23,7 @@ __all__ = ["Rest", "add_pairs", "work_shares"]
 _STRIDE = 16
 _BELOW_ONE = 1.0 - 2.0**-53
 
-assert (DEGREE, SERIES) == (13, 12)  # what is written out below
+assert (DEGREE, TERMS) == (13, (0, 1, 2, 4, 6, 8))  # what is written out below
 
 
 @inlined
@@ -46,19 +46,26 @@ def _log_coefficients(degree: int) -> tuple[float, ...]:
     return *(float(c) for c in fit.coef), *[0.0] * (10 - degree)
 
 
-_LOG7, _LOG10 = _log_coefficients(7), _log_coefficients(10)
+_LOG4, _LOG6, _LOG8, _LOG10 = map(_log_coefficients, (4, 6, 8, 10))
 
 
 @inlined
-def _rough_log(t: float, few: bool) -> float:
-    """Return log t to 1e-9, with few terms to 2e-7, in half the time: enough where it is multiplied by (μr)²."""
+def _rough_log(t: float, terms: int) -> float:
+    """Return log t where it is multiplied by a series of 1, 2, 4, 6 or 8 terms: to 8e-5, 2e-6, 4e-8 twice, or 1e-9.
+
+    The fewer there are the smaller they are, a multiple of (μr)².
+    """
     bits = as_bits(t)
     exponent = (bits - 0x3FE6A09E667F3BCD) >> 52
     u = as_number(bits - (exponent << 52)) - 1.0
-    c, high = _LOG7 if few else _LOG10, 0.0
-    if not few:
-        high = u * (c[8] + u * (c[9] + u * c[10]))
-    high = c[4] + u * (c[5] + u * (c[6] + u * (c[7] + high)))
+    c = _LOG4 if terms == 1 else _LOG6 if terms == 2 else _LOG8 if terms <= 6 else _LOG10
+    high = c[4]
+    if terms > 6:
+        high += u * (c[5] + u * (c[6] + u * (c[7] + u * (c[8] + u * (c[9] + u * c[10])))))
+    elif terms > 2:
+        high += u * (c[5] + u * (c[6] + u * (c[7] + u * c[8])))
+    elif terms > 1:
+        high += u * (c[5] + u * c[6])
     out: float = exponent * 0.6931471805599453 + c[0] + u * (c[1] + u * (c[2] + u * (c[3] + u * high)))
     return out
 
@@ -84,14 +91,19 @@ def _polynomial(c: Array, y: float) -> float:
 
 
 @inlined
-def _series(c: Array, t: float, few: bool, log: bool = False) -> float:
-    """Return c₀ + c₁ t + …, or c₁ + c₂ t + …; with few of them up to c₃."""
-    high = 0.0
-    if not few:
-        high = c[7] + t * (c[8] + t * (c[9] + t * (c[10] + t * c[11])))
-        high = t * (c[4] + t * (c[5] + t * (c[6] + t * high)))
-    out: float = c[1] + t * (c[2] + t * (c[3] + high))
-    return out if log else c[0] + t * out
+def _series(c: Array, t: float, terms: int) -> float:
+    """Return c₁ + c₂ t + …, of 1, 2, 4, 6 or 8 terms."""
+    out: float = c[1]
+    if terms > 4:
+        high = c[5] + t * c[6]
+        if terms > 6:
+            high += t**2 * (c[7] + t * c[8])
+        out += t * (c[2] + t * (c[3] + t * (c[4] + t * high)))
+    elif terms > 2:
+        out += t * (c[2] + t * (c[3] + t * c[4]))
+    elif terms > 1:
+        out += t * c[2]
+    return out
 
 
 @dataclass(frozen=True)
@@ -103,8 +115,7 @@ class Rest:
         polynomials: what ``Split.near`` returns; None in place of a series for a function without a singular part.
         middle: F(0): what the far part has of a pair at the same place, which adds nothing.
         power: what ``Split.power`` returns.
-        screened: a tuple with the length of the series, or 4 if all further coefficients are negligible; None if all
-            but the first are.
+        terms: a tuple of 0, 1, 2, 4, 6 or 8 entries, as many as the series' coefficients after the first.
         octaves: tables in t = (r/ρ)², instead of polynomials and series.
         from_end: whether they are tables in 1 − t.
     """
@@ -113,7 +124,7 @@ class Rest:
     polynomials: tuple[Array, Array | None, Array, Array | None]
     middle: float
     power: float | None = None
-    screened: tuple[int, ...] | None = None
+    terms: tuple[int, ...] = ()
     octaves: OctaveTables | None = None
     from_end: bool = False
 
@@ -164,7 +175,7 @@ def add_pairs(
                 *rest.polynomials,
                 rest.middle,
                 rest.power,
-                rest.screened,
+                rest.terms,
                 rest.octaves,
                 rest.from_end,
             )
@@ -204,25 +215,27 @@ def _around(
 
 
 @inlined
-def _slope(t: float, log: float, d: int, screened: bool, few: bool, polynomial: Array, series: Array) -> float:
+def _slope(t: float, log: float, d: int, terms: int, polynomial: Array, series: Array) -> float:
     """Return R'/r by its polynomial and power series (``Split.near``)."""
     f: float = _polynomial(polynomial, 2.0 * t - 1.0)
     front: float = series[0]
     if d == 2:
         f += front / t
-        if screened:
-            f += log * _series(series, t, few, True)
+        if terms > 0:
+            f += log * _series(series, t, terms)
     else:
-        if screened:
-            front = _series(series, t, few)
+        if terms > 0:
+            front += t * _series(series, t, terms)
         f += front / np.sqrt(t) if d == 1 else front / (t * np.sqrt(t))
     return f
 
 
 @inlined
-def _value(t: float, log: float, d: int, screened: bool, few: bool, polynomial: Array, series: Array) -> float:
+def _value(t: float, log: float, d: int, terms: int, polynomial: Array, series: Array) -> float:
     """Return R likewise."""
-    front = _series(series, t, few) if screened else series[0]
+    front = series[0]
+    if terms > 0:
+        front += t * _series(series, t, terms)
     singular = front * log if d == 2 else front * np.sqrt(t) if d == 1 else front / np.sqrt(t)
     out: float = singular + _polynomial(polynomial, 2.0 * t - 1.0)
     return out
@@ -232,7 +245,7 @@ def _value(t: float, log: float, d: int, screened: bool, few: bool, polynomial: 
 def _rest_at(
     t: float, inside: bool, d: int, values: Array | None, gradient: Array | None, slope_polynomial: Array,
     slope_series: Array | None, polynomial: Array, series: Array | None, power: float | None,
-    screened: tuple[int, ...] | None, octaves: OctaveTables | None, from_end: bool,
+    terms: tuple[int, ...], octaves: OctaveTables | None, from_end: bool,
 ) -> Any:  # fmt: skip
     """Return R'/r, if gradients are wanted, and R, if values are; see ``_add_cells``."""
     f, v = 0.0, 0.0
@@ -253,16 +266,15 @@ def _rest_at(
             front = _power(t, -power) if power > 0.0 else _log(t)
             v = _polynomial(polynomial, 2.0 * t - 1.0) + series[0] * front
     else:
-        few = screened is not None and len(screened) < SERIES
-        log = 0.0
+        count, log = len(terms), 0.0
         if d == 2 and values is not None:
             log = _log(t)
-        elif d == 2 and screened is not None:
-            log = _rough_log(t, few)
+        elif d == 2 and count > 0:
+            log = _rough_log(t, count)
         if gradient is not None:
-            f = _slope(t, log, d, screened is not None, few, slope_polynomial, slope_series)  # type: ignore[arg-type]
+            f = _slope(t, log, d, count, slope_polynomial, slope_series)  # type: ignore[arg-type]
         if values is not None:
-            v = _value(t, log, d, screened is not None, few, polynomial, series)
+            v = _value(t, log, d, count, polynomial, series)
     return f, v
 
 
@@ -287,7 +299,7 @@ def _add_cells(
     series: Array | None,
     middle: float,
     power: float | None,
-    screened: tuple[int, ...] | None,
+    terms: tuple[int, ...],
     octaves: OctaveTables | None,
     from_end: bool,
 ) -> None:
@@ -313,7 +325,7 @@ def _add_cells(
         series: see there; None likewise.
         middle: F(0): what the far part has of a pair at the same place, which adds nothing.
         power: what ``Split.power`` returns.
-        screened: see ``Rest``.
+        terms: see ``Rest``.
         octaves: tables of R in t = (r/ρ)², instead of polynomials and series.
         from_end: whether they are tables in 1 − t.
     """
@@ -338,7 +350,7 @@ def _add_cells(
                 t = r2 if inside else 1.0
                 weight = w[j] if inside else 0.0
                 f, v = _rest_at(
-                    t, inside, d, values, gradient, slope_polynomial, slope_series, polynomial, series, power, screened,
+                    t, inside, d, values, gradient, slope_polynomial, slope_series, polynomial, series, power, terms,
                     octaves, from_end,
                 )  # fmt: skip
                 if gradient is not None:

@@ -216,6 +216,7 @@ class NearFar(FieldEvaluator):
         self._grids = grids_for(self._threads, corner)
         self._tile_factors: dict[tuple[str, int], Array] = {}
         self._splits: dict[tuple[str, int], Split] = {}
+        self._rests: dict[tuple[str, int], Rest] = {}
         self._factors = {
             f.name: sampled_factor(
                 self._split(f, 0).far,
@@ -233,6 +234,15 @@ class NearFar(FieldEvaluator):
         if key not in self._splits:
             self._splits[key] = split(field.kernel, self.dimension, self.reach(level), self._decay)
         return self._splits[key]
+
+    def _rest(self, part: _Part) -> Rest:
+        key = (part.field.name, part.level)
+        if key not in self._rests:
+            halves = self._split(part.field, part.level)
+            near, terms = halves.shortened(0.1 * self.tol)
+            octaves = None if halves.smooth else halves.octaves
+            self._rests[key] = Rest(halves.reach, near, halves.middle, halves.power, (0,) * terms, octaves)
+        return self._rests[key]
 
     def _tile_factor(self, field: Field, level: int) -> Array:
         """Return the transform of the difference of the far parts of a level and the one above, on a tile."""
@@ -282,15 +292,11 @@ class NearFar(FieldEvaluator):
     ) -> None:
         if not len(cells):
             return
-        targets, sources, sums, halves = part.targets, part.sources, part.sums, self._split(part.field, part.level)
+        targets, sources, sums = part.targets, part.sources, part.sums
         shares = work_shares(count, targets.starts, cells) if run is on_threads else [cells]
-        series = halves.near[3]
-        size = np.abs(series) * np.maximum(np.arange(len(series)), 1)  # of the slope's
-        needed = 1 + int(np.flatnonzero(size > 0.1 * self.tol * size[0])[-1])
-        screened = None if needed == 1 else (0,) * (4 if needed <= 4 else len(series))
-        octaves = None if halves.smooth else halves.octaves
-        rest = Rest(halves.reach, halves.near, halves.middle, halves.power, screened, octaves)
-        add_pairs(run, shares, count, targets, wanted, sources, part.weights, rest, sums.values, sums.gradient)
+        add_pairs(
+            run, shares, count, targets, wanted, sources, part.weights, self._rest(part), sums.values, sums.gradient
+        )
 
     @property
     def _tile_nodes(self) -> int:

@@ -42,10 +42,12 @@ from kspde.kernels.log_potential import SURFACE
 from kspde.particles.fields.pairs import OctaveTables, octave_tables
 from kspde.typing import Array
 
-__all__ = ["DEGREE", "SERIES", "Split", "edge_of", "split"]
+__all__ = ["DEGREE", "TERMS", "Split", "edge_of", "split"]
 
 #: The degree of the polynomials, and the number of coefficients of the power series.
-DEGREE, SERIES = 13, 12
+DEGREE, _SERIES = 13, 12
+#: The numbers of coefficients after the first to which such a series is shortened.
+TERMS = (0, 1, 2, 4, 6, 8)
 #: The largest μρ for which they are accurate.
 _LONGEST = 4.4
 #: The degree of a polynomial in λ for the transforms of rests of powers.
@@ -110,6 +112,19 @@ class Split(ABC):
         :math:`B(t) t^{-d/2}`, in the plane :math:`B_0/t + (B_1 + B_2 t + \dots) \log t`. With a ``power`` p they are
         :math:`B_0 t^{-p}`, :math:`B_0 \log t` if p = 0, and :math:`B_0 t^{-p-1}`.
         """
+
+    def shortened(self, tol: float) -> tuple[tuple[Array, Array, Array, Array], int]:
+        """Return ``near`` with both series as short as suffices on 0 ≤ t ≤ 1, to tol B₀, and which of ``TERMS``."""
+        slope, *_, value, _ = near = self.near
+        series = [np.polynomial.Polynomial(c[1:]).convert([0.0, 1.0], np.polynomial.Chebyshev) for c in near[1::2]]
+        left_out = [np.append(np.abs(s.coef)[::-1].cumsum()[::-1], np.zeros(TERMS[-1])) for s in series]
+        small = [all(left[n] <= tol * abs(c[0]) for left, c in zip(left_out, near[1::2], strict=True)) for n in TERMS]
+        terms = TERMS[small.index(True)] if True in small else TERMS[-1]
+        short = [
+            np.append(c[0], s.truncate(terms).convert(kind=np.polynomial.Polynomial).coef if terms else [])
+            for s, c in zip(series, near[1::2], strict=True)
+        ]
+        return (slope, short[0], value, short[1]), terms
 
     @cached_property
     @abstractmethod
@@ -178,7 +193,7 @@ class _FundamentalSplit(Split):
         t = 0.5 - 0.5 * np.cos(np.pi * (np.arange(2 * n) + 0.5) / (2 * n))
         value, slope = self.rest(self.reach * np.sqrt(t))
         series = self._series()
-        k = np.arange(SERIES)
+        k = np.arange(_SERIES)
         if d == 2:
             slope_series = np.concatenate((series[:1], (k * series)[1:], [0.0]))
             singular = np.log(t) * (t[:, None] ** k @ series)
@@ -196,7 +211,7 @@ class _FundamentalSplit(Split):
 
     def _series(self) -> Array:
         """Return B, K = B(t) φ(t) + entire, with φ = √t, log t or 1/√t."""
-        d, k = self.dimension, np.arange(SERIES)
+        d, k = self.dimension, np.arange(_SERIES)
         strength = self.kernel.charge
         z2 = (self.kernel.decay_rate * self.reach) ** 2
         factorial = np.cumprod(np.append(1.0, k[1:]))
@@ -292,7 +307,7 @@ class _PowerSplit(Split):
     @cached_property
     def near(self) -> tuple[Array, Array, Array, Array]:
         p, end = self.power, np.array([self.reach])
-        series = np.zeros(SERIES)
+        series = np.zeros(_SERIES)
         if p > 0:
             series[:1] = self.kernel.profile(end, self.dimension)
         else:
