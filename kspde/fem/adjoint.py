@@ -162,7 +162,7 @@ class _Adjoint(Semidiscretisation):
             row, nothing = self._row(f), np.zeros_like(unknowns[0])
             out[row] = operator.relaxation(operator.prepare(nothing, None), state[row]) / f.tau
             out[row] += space.weights * operator.state(source)
-            felt = operator.relaxation(operator.prepare(unknowns[row], None), np.zeros_like(state[row]))
+            felt = operator.felt(unknowns[row])
             to += operator.nodal(felt / space.weights).ravel() / f.tau
         for m in self.model.moments:
             total = space.total(np.atleast_1d(numbers[m.name])).reshape(numbers[m.name].shape)

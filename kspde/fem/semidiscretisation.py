@@ -63,7 +63,7 @@ class Semidiscretisation:
         self._operators: dict[str, FieldOperator] = {
             f.name: LocalOperator(space, f.kernel)
             if f in self.local
-            else space.field_operator(f.kernel, f.name, relaxes=f.tau > 0)
+            else space.field_operator(f.kernel, f.name, relaxes=f.tau > 0, given=f.start is not None)
             for f in fields
         }
         #: relaxing fields, in the order of their rows among the unknowns

@@ -63,6 +63,10 @@ class FieldOperator(ABC):
     def relaxation(self, prepared: Any, state: Array) -> Array:
         """Return (Δ − ρ²)(c − K * u) as a dual vector, for a field's state c; ρ is the decay rate. Collective."""
 
+    def felt(self, nodal: Array) -> Array:
+        """Return the transpose of the map from u to ``relaxation`` for nodal values, as a dual vector. Collective."""
+        return self.relaxation(self.prepare(nodal, None), np.zeros_like(self.state(nodal)))
+
     def far_error(self, nodal: Array) -> float | None:
         """Return an estimate of the error of what lies outside, relative to the largest value. Collective.
 
@@ -191,10 +195,10 @@ class Space(ABC):
         """
 
     @abstractmethod
-    def field_operator(self, kernel: Kernel, name: str, *, relaxes: bool = False) -> FieldOperator:
+    def field_operator(self, kernel: Kernel, name: str, *, relaxes: bool = False, given: bool = False) -> FieldOperator:
         """Return the operator of a kernel, with the domain's boundary condition.
 
-        A field that ``relaxes`` to K * u has an equation of its own in time.
+        A field that ``relaxes`` to K * u has an equation of its own in time, and starts there unless one is ``given``.
 
         Raises:
             InputError: the kernel cannot be applied here; ``name`` is the field's.

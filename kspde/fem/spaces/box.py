@@ -174,17 +174,19 @@ class BoxSpace(Space):
         lam = self.laplacian().eigenvalues
         return lambda shift, diffusion, rhs, size: rhs / (shift + diffusion * lam)
 
-    def field_operator(self, kernel: Kernel, name: str, *, relaxes: bool = False) -> FieldOperator:
+    def field_operator(self, kernel: Kernel, name: str, *, relaxes: bool = False, given: bool = False) -> FieldOperator:
         """Return the pointwise multiplication by the symbol, with what the whole space adds where that matters.
 
-        Fields that relax, and those that have decayed at the boundary, have one Robin coefficient for all sides.
+        Fields that relax, and those that have decayed at the boundary, have one Robin coefficient for all sides; but
+        without screening what relaxes from K * u_0 has the flux of K * u there.
 
         Raises:
             InputError: the symbol is not finite on the spectrum.
         """
         robin = 0.0
         if self.domain.boundary == "decay":
-            if kernel.factors[0].fundamental and not relaxes and kernel.decay_rate * self.radius < DECAYED:
+            whole = not relaxes or (kernel.decay_rate == 0.0 and not given)
+            if kernel.factors[0].fundamental and whole and kernel.decay_rate * self.radius < DECAYED:
                 return WholeSpaceOperator(self.axes, self.laplacian(), self.mass, self.radius, kernel, name)
             if kernel.decay_rate == 0.0 and not kernel.factors[0].fundamental and not relaxes:
                 waves = TensorWaves(self.axes, slice(self.slabs.first, self.slabs.last))

@@ -256,7 +256,7 @@ class MeshSpace(Space):
         """Return a solver with one matrix per species, refactorised only when shift or D change. Collective."""
         return ShiftedSystems(self, self.stiffness, options)
 
-    def field_operator(self, kernel: Kernel, name: str, *, relaxes: bool = False) -> FieldOperator:
+    def field_operator(self, kernel: Kernel, name: str, *, relaxes: bool = False, given: bool = False) -> FieldOperator:
         """Return the kernel as polynomials in resolvents: Helmholtz solves with constant matrices.
 
         On a disk potentials that have not decayed at the rim are those of the whole plane, and so are elsewhere those
@@ -391,7 +391,7 @@ class LineSpace(MeshSpace):
 
     fills_cube = True
 
-    def field_operator(self, kernel: Kernel, name: str, *, relaxes: bool = False) -> FieldOperator:
+    def field_operator(self, kernel: Kernel, name: str, *, relaxes: bool = False, given: bool = False) -> FieldOperator:
         """Return the kernel as polynomials in resolvents.
 
         Raises:

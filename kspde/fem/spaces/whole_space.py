@@ -42,10 +42,10 @@ _STEP, _NODES = 0.3, 8
 SHARP_FROM = 3
 #: So many Gaussians are applied together.
 _TOGETHER = 6
-#: The charges, relative to the largest, beyond which there are none, and the step in nodes of where they end.
-_NOTHING, _COARSE = 1e-17, 16
-#: What h may lack, relative to its largest coefficient.
-_NEGLIGIBLE = 1e-14
+#: The charges, relative to the largest, beyond which there are none, and the steps of where they end per direction.
+_NOTHING, _STEPS = 1e-17, 16
+#: What h may lack, relative to its largest coefficient, and what g may.
+_NEGLIGIBLE, _ROUNDING = 1e-13, 1e-15
 
 
 class WholeSpaceOperator(SymbolOperator):
@@ -94,6 +94,19 @@ class WholeSpaceOperator(SymbolOperator):
             for a, part in enumerate(slopes):
                 slope[:, a] += part.ravel()
         return value, slope
+
+    def relaxation(self, prepared: Any, state: Array) -> Array:
+        """Return Λ(ĉ_K − ĉ), c_K = K * u: c has the flux of that through the sides, as long as c − c_K is inside."""
+        modes, charges = prepared
+        inside = self._factors * modes
+        _, (_, h, *_) = self._far(charges, self._laplacian.back(inside).reshape(charges.shape), False)
+        whole: Array = inside + self._laplacian.transform(h.reshape(self._mass.shape))
+        return np.asarray(self._stiff * (whole - state))
+
+    def felt(self, nodal: Array) -> Array:
+        """Return the transpose: K * (−Δ) of what has no flux through the sides."""
+        source = self.nodal(self._stiff * self.state(nodal))
+        return self.state(self.apply(self.prepare(source, None), False)[0].reshape(nodal.shape))
 
     def far_error(self, nodal: Array) -> float:
         """Return the sum of the coefficients of h in the last tenth of the degrees, relative to sup|c|. Collective."""
@@ -145,6 +158,7 @@ class _FarField:
         shapes = np.polynomial.legendre.legvander(gauss, degree).T * (half_width * weights)
         groups = np.array_split(np.argsort(t), -(-len(t) // _TOGETHER))
         t, w = t[np.concatenate(groups)], w[np.concatenate(groups)]
+        self._ends_of_groups = 2 * np.cumsum([len(g) for g in groups])[:-1]
         for x in nodes:
             away = half_width + np.array([[1.0], [-1.0]]) * x
             across = -strength * factor * w[:, None, None] * away * np.exp(-t[:, None, None] * away**2)
@@ -152,11 +166,17 @@ class _FarField:
             squares = np.subtract.outer(half_width * gauss, x) ** 2
             along = [
                 np.stack([shapes @ np.exp(-tk * squares) for tk in part], axis=1)
-                for part in np.split(t, np.cumsum([len(g) for g in groups])[:-1])
+                for part in np.split(t, self._ends_of_groups // 2)
             ]
             self._along.append([part[: _significant(part)[0].stop] for part in along])
-        #: the last two at the nodes that the slices name
-        self._held: tuple[tuple[slice, ...], Any] = ((slice(None),) * d, (self._across, self._along))
+        #: the largest share in a polynomial, and in higher ones, relative to the largest of the widest Gaussians
+        self._sizes = [
+            [np.maximum.accumulate(np.abs(t).max(axis=(1, 2))[::-1])[::-1] / np.abs(along[0]).max() for t in along]
+            for along in self._along
+        ]
+        #: fluxes at the nodes that the slices name, and shares there by group and direction
+        self._held: tuple[tuple[slice, ...], Sequence[Array]] = ((), ())
+        self._shares: dict[tuple[int, int], Array] = {}
         self._corner = factor * _mean_at_corners(potential, nodes, half_width)
         #: where this rank's nodes are corners
         first, last = slabs.first == 0, slabs.last == len(axes[0])
@@ -176,10 +196,11 @@ class _FarField:
         d, size = self._dimension, len(self._inverse)
         charges = charges.reshape(self._corner.shape)
         constant = np.vdot(self._corner, charges) - value.reshape(charges.shape)[self._at_corner].sum() / 2**d
-        signs = [charges.sum(), np.abs(charges).sum()]
-        held, (across, along) = self._where(charges)
+        absolute = np.abs(charges)
+        signs = [charges.sum(), absolute.sum()]
+        held, across = self._where(absolute)
         few = np.ascontiguousarray(charges[held])
-        sums = np.concatenate([*(self._flux(few, across, along, a).ravel() for a in range(d)), [constant, *signs]])
+        sums = np.concatenate([*(self._flux(few, across[a], a).ravel() for a in range(d)), [constant, *signs]])
         if self._comm.size > 1:
             from mpi4py import MPI
 
@@ -202,45 +223,52 @@ class _FarField:
             out.append(_applied([slopes[b] if a == b else values[b] for b in range(d)], h))
         return sums[-2:], out
 
-    def _where(self, charges: Array) -> tuple[tuple[slice, ...], Any]:
-        """Return where this rank's charges are, and the tables there, kept for as long as they stay."""
-        size, where = np.abs(charges), []
+    def _where(self, size: Array) -> tuple[tuple[slice, ...], Sequence[Array]]:
+        """Return where this rank's charges are, by their size, and the fluxes from there, kept while they stay."""
+        where = []
         least = _NOTHING * size.max(initial=0.0)
         for a, n in enumerate(size.shape):
             found = np.flatnonzero(size.max(axis=tuple(b for b in range(size.ndim) if b != a), initial=0.0) > least)
             ends = (int(found[0]), int(found[-1]) + 1) if len(found) else (0, 1)
-            where.append(slice(ends[0] // _COARSE * _COARSE, min(-(-ends[1] // _COARSE) * _COARSE, n)))
+            step = -(-n // _STEPS)
+            where.append(slice(ends[0] // step * step, min(-(-ends[1] // step) * step, n)))
         key = tuple(where)
         if self._held[0] != key:
-            across = [np.ascontiguousarray(table[:, at]) for table, at in zip(self._across, key, strict=True)]
-            along = [
-                [np.ascontiguousarray(np.asarray(t)[..., at]) for t in ts]
-                for ts, at in zip(self._along, key, strict=True)
-            ]
-            self._held = (key, (across, along))
+            self._held = (
+                key,
+                [np.ascontiguousarray(table[:, at]) for table, at in zip(self._across, key, strict=True)],
+            )
+            self._shares.clear()
         return self._held
 
-    def _flux(self, charges: Array, across: Sequence[Any], along: Sequence[Sequence[Any]], a: int) -> Array:
+    def _shares_of(self, group: int, a: int) -> Array:
+        """Return the shares of a group of Gaussians along a direction, where the charges are."""
+        if (group, a) not in self._shares:
+            self._shares[group, a] = np.ascontiguousarray(self._along[a][group][..., self._held[0][a]])
+        return self._shares[group, a]
+
+    def _flux(self, charges: Array, across: Array, a: int) -> Array:
         """Return this rank's share of g on both sides of a direction, as moments of polynomials along them."""
         d, size = self._dimension, len(self._inverse)
-        through = np.tensordot(across[a], charges, (1, a))
-        through = through.reshape(-1, 2, *through.shape[1:])
         if d == 1:
-            return np.asarray(through.sum(axis=0))
-        out = np.zeros((2, *(size,) * (d - 1)))
-        least, start = 1e-17 * np.abs(through).max(initial=0.0), 0
-        for first, *others in zip(*(tables for b, tables in enumerate(along) if b != a), strict=True):
-            count, n = first.shape[1:]
-            part = through[start : start + count]
-            start += count
-            if not np.abs(part).max(initial=0.0) > least:
-                continue
-            if others:
+            return np.asarray((across @ charges).reshape(-1, 2).sum(axis=0))
+        out, most, others = np.zeros((2, *(size,) * (d - 1))), 0.0, [b for b in range(d) if b != a]
+        for group, rows in enumerate(np.split(across, self._ends_of_groups)):
+            part = np.tensordot(rows, charges, (1, a))
+            part = part.reshape(-1, 2, *part.shape[1:])
+            top = float(np.abs(part).max(initial=0.0))
+            most = max(most, top)
+            # The polynomials that are not round-off; narrower Gaussians reach even less far.
+            counts = [int(np.count_nonzero(top * self._sizes[b][group] > _ROUNDING * most)) for b in others]
+            if not all(counts):
+                break
+            first, *second = (self._shares_of(group, b)[:n] for b, n in zip(others, counts, strict=True))
+            if second:
                 part = np.matmul(first.transpose(1, 0, 2)[:, None], part)
-                part = np.tensordot(part, others[0], ([0, 3], [1, 2]))
+                part = np.tensordot(part, second[0], ([0, 3], [1, 2]))
                 out[:, : part.shape[1], : part.shape[2]] += part
             else:
-                out[:, : len(first)] += (first.reshape(-1, count * n) @ part.transpose(0, 2, 1).reshape(-1, 2)).T
+                out[:, : len(first)] += (first.reshape(len(first), -1) @ part.transpose(0, 2, 1).reshape(-1, 2)).T
         return out
 
 
