@@ -30,7 +30,7 @@ from kspde.fem.spaces.base import decay_coefficient  # noqa: E402
 from kspde.fem.spaces.box import BoxSpace  # noqa: E402
 from kspde.fem.spaces.spectral import SymbolOperator  # noqa: E402
 
-STD, HALF_WIDTH, TURNS, REPEATS = 0.7, 14.0, 10, 5
+STD, HALF_WIDTH, TURNS, REPEATS = 0.7, 14.0, 24, 5
 
 
 def gaussian(space: BoxSpace, centre: tuple[float, float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -64,7 +64,7 @@ def costs() -> list[str]:
         "| nodes | cells, degree | decay condition | field | whole plane | ratio | whole plane, state | ratio |",
         "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: |",
     ]
-    for cells, degree in ((32, 8), (64, 4), (255, 4)):
+    for cells, degree in ((32, 8), (64, 4), (127, 8), (255, 4)):
         box = kspde.Box(half_width=HALF_WIDTH, cells=cells, degree=degree)
         space = BoxSpace(replace(box, grading=0.0) if cells == 32 else box, MPI.COMM_SELF)
         robin = float(decay_coefficient(0.1, space.radius, 2))
