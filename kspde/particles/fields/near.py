@@ -23,7 +23,7 @@ __all__ = ["Rest", "add_pairs", "work_shares"]
 _STRIDE = 16
 _BELOW_ONE = 1.0 - 2.0**-53
 
-assert (DEGREE, TERMS) == (13, (0, 1, 2, 4, 6, 8))  # what is written out below
+assert (DEGREE, TERMS) == (13, (0, 1, 2, 4, 8))  # what is written out below
 
 
 @inlined
@@ -51,16 +51,16 @@ _LOG4, _LOG6, _LOG8, _LOG10 = map(_log_coefficients, (4, 6, 8, 10))
 
 @inlined
 def _rough_log(t: float, terms: int) -> float:
-    """Return log t where it is multiplied by a series of 1, 2, 4, 6 or 8 terms: to 8e-5, 2e-6, 4e-8 twice, or 1e-9.
+    """Return log t where it is multiplied by a series of 1, 2, 4 or 8 terms: to 8e-5, 2e-6, 4e-8 or 1e-9.
 
     The fewer there are the smaller they are, a multiple of (μr)².
     """
     bits = as_bits(t)
     exponent = (bits - 0x3FE6A09E667F3BCD) >> 52
     u = as_number(bits - (exponent << 52)) - 1.0
-    c = _LOG4 if terms == 1 else _LOG6 if terms == 2 else _LOG8 if terms <= 6 else _LOG10
+    c = _LOG4 if terms == 1 else _LOG6 if terms == 2 else _LOG8 if terms == 4 else _LOG10
     high = c[4]
-    if terms > 6:
+    if terms > 4:
         high += u * (c[5] + u * (c[6] + u * (c[7] + u * (c[8] + u * (c[9] + u * c[10])))))
     elif terms > 2:
         high += u * (c[5] + u * (c[6] + u * (c[7] + u * c[8])))
@@ -92,12 +92,10 @@ def _polynomial(c: Array, y: float) -> float:
 
 @inlined
 def _series(c: Array, t: float, terms: int) -> float:
-    """Return c₁ + c₂ t + …, of 1, 2, 4, 6 or 8 terms."""
+    """Return c₁ + c₂ t + …, of 1, 2, 4 or 8 terms."""
     out: float = c[1]
     if terms > 4:
-        high = c[5] + t * c[6]
-        if terms > 6:
-            high += t**2 * (c[7] + t * c[8])
+        high = c[5] + t * (c[6] + t * (c[7] + t * c[8]))
         out += t * (c[2] + t * (c[3] + t * (c[4] + t * high)))
     elif terms > 2:
         out += t * (c[2] + t * (c[3] + t * c[4]))
@@ -115,7 +113,7 @@ class Rest:
         polynomials: what ``Split.near`` returns; None in place of a series for a function without a singular part.
         middle: F(0): what the far part has of a pair at the same place, which adds nothing.
         power: what ``Split.power`` returns.
-        terms: a tuple of 0, 1, 2, 4, 6 or 8 entries, as many as the series' coefficients after the first.
+        terms: a tuple of 0, 1, 2, 4 or 8 entries, as many as the series' coefficients after the first.
         octaves: tables in t = (r/ρ)², instead of polynomials and series.
         from_end: whether they are tables in 1 − t.
     """

@@ -47,7 +47,7 @@ __all__ = ["DEGREE", "TERMS", "Split", "edge_of", "split"]
 #: The degree of the polynomials, and the number of coefficients of the power series.
 DEGREE, _SERIES = 13, 12
 #: The numbers of coefficients after the first to which such a series is shortened.
-TERMS = (0, 1, 2, 4, 6, 8)
+TERMS = (0, 1, 2, 4, 8)
 #: The largest μρ for which they are accurate.
 _LONGEST = 4.4
 #: The degree of a polynomial in λ for the transforms of rests of powers.
