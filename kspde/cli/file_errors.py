@@ -83,7 +83,7 @@ def _words(problem: ErrorDetails, raw: Mapping[str, Any], root: type[Section], w
     if kind.startswith("union_tag"):
         sections, place = sections_at(root, problem["loc"])
         tag = _at(raw, place).get("kind")
-        choices = " or ".join(f'"{k}"' for section in sections for k in tags(section))
+        choices = " or ".join(f'"{k}"' for k in dict.fromkeys(k for section in sections for k in tags(section)))
         stated = f"= {_shown(tag)} is not valid" if tag is not None else "is missing"
         return f"{_dotted([*place, 'kind'])} {stated}: give {choices}"
     around, above = sections_at(root, problem["loc"][:-1])

@@ -30,7 +30,7 @@ from kspde.cli.case import case_of, known_models, read_toml, validated
 from kspde.cli.file_errors import naming, nearest
 from kspde.cli.models import BUILT_IN, KnownModels
 from kspde.cli.schema import SYSTEM, forms
-from kspde.errors import InputError, check_integer, check_number, shown
+from kspde.errors import InputError, check_integer, check_number, shortened, shown
 from kspde.papers.studies import MEASURES, Finding, Fit, Point, Precision, Study
 from kspde.runtime.files import open_regular, shipped
 from kspde.runtime.limits import MOST_POINTS, MOST_REPLICAS, check_steps, check_work
@@ -59,7 +59,9 @@ def read_study(path: str | Path, *, small: bool = False, models: KnownModels = B
     name, file = str(path), Path(path)
     if not os.path.exists(path):  # pathlib's raises where the name is too long
         if name not in ready and file.suffix != ".toml":
-            raise InputError(f"{path} is neither a study file nor a ready-made study: these are {', '.join(ready)}")
+            raise InputError(
+                f"{shortened(name)} is neither a study file nor a ready-made study: these are {', '.join(ready)}"
+            )
         file = ready.get(name, file)
     raw = read_toml(file, "a study file")
     changes = raw.pop("small", None)
