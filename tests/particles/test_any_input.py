@@ -188,7 +188,8 @@ def test_a_decay_length_far_beyond_the_cloud_needs_no_images(mu: float) -> None:
     np.testing.assert_allclose(found, scipy.special.k0(mu * r) / (2 * np.pi), rtol=0, atol=1e-9)
 
 
-def test_a_symbol_too_narrow_for_its_tables_is_refused() -> None:
+def test_a_symbol_too_narrow_for_its_tables_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kspde.radial._MOST_VALUES", 40_000_000)  # a hundredth: tables are refined until then
     u0 = kspde.GaussianMixture(weights=[1.0], means=[[3.0, 2.0]], stds=[1.0])
     model = kspde.SignalDependentKellerSegel(chi=1.0, mu=1e-12)
     with pytest.raises(kspde.InputError, match="give a larger field_tol or eps"):
