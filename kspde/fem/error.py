@@ -20,7 +20,7 @@ Where there are no coarser meshes, or they do not resolve the initial density, o
 place, where errors of elements of degree 1 are a quarter. That takes longer than the solve.
 
 Norms are over points in all cells of the mesh of u, with the error of interpolation between nodes: L¹, and the maximum.
-The three solves together take less time than the first where that takes some seconds.
+Together these solves take about as long as the first, and up to three times as long where that takes a second or less.
 """
 
 from __future__ import annotations
