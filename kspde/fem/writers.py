@@ -19,7 +19,7 @@ from kspde.fem.snapshot import Snapshot
 from kspde.fem.spaces.base import Space
 from kspde.problem import SCALING
 from kspde.runtime.files import FILE_ERRORS, reason
-from kspde.runtime.parallel import check_same, together
+from kspde.runtime.parallel import check_same, one_after_another, together
 from kspde.runtime.provenance import provenance
 from kspde.typing import Array, Comm
 
@@ -170,12 +170,7 @@ def _write_rows(comm: Comm, path: str | Path, array: Any, start: int, local: Arr
         InputError: they cannot be written; on every rank.
     """
     failed = None
-    for rank in range(comm.size):
-        if 0 < rank == comm.rank:
-            comm.send(local, dest=0)
-        if comm.rank > 0:
-            continue
-        block = local if rank == 0 else comm.recv(source=rank)
+    for block in one_after_another(comm, local):
         try:
             array[start : start + len(block)] = block
         except FILE_ERRORS as error:

@@ -29,7 +29,7 @@ import numpy.typing as npt
 from kspde.errors import InputError, KspdeError, check_flag, check_number
 from kspde.runtime.files import FILE_ERRORS, OVERHEAD, open_regular, publish, reason, reserve
 from kspde.runtime.messages import warn
-from kspde.runtime.parallel import together
+from kspde.runtime.parallel import one_after_another, together
 from kspde.typing import Comm
 
 __all__ = [
@@ -241,19 +241,15 @@ class CheckpointStore:
                     file.create_dataset(f"shared/{name}", data=value)
         for name, value in parts.items():
             rows = self.comm.gather(len(value))
-            if self.comm.rank:
-                self.comm.send(np.ascontiguousarray(value), dest=0)
-                continue
             with attempt():
-                if not failed:
+                if rows is not None and not failed:  # on rank 0
                     data = file.create_dataset(f"parts/{name}", (sum(rows), *value.shape[1:]), value.dtype)
             first = 0
-            for rank, count in enumerate(rows):
-                part = value if rank == 0 else self.comm.recv(source=rank)
+            for part in one_after_another(self.comm, value):
                 with attempt():
                     if not failed:
-                        data[first : first + count] = part
-                first += count
+                        data[first : first + len(part)] = part
+                first += len(part)
         with together(self.comm):
             if self.comm.rank == 0:
                 self._finish(file, hidden, path, failed)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from kspde.errors import InputError, KspdeError, MissingBackendError, first_line, shortened
 from kspde.runtime.job import end_unless_all, launched, left_too_early, note_all_met, watch_the_end
 from kspde.runtime.values import GLOBAL, digest_of, values_of
-from kspde.typing import Comm
+from kspde.typing import Array, Comm
 
 __all__ = [
     "OneRank",
@@ -29,6 +29,7 @@ __all__ = [
     "communicator_of",
     "limited_threads",
     "on_all_ranks",
+    "one_after_another",
     "same_on_all",
     "threads_per_rank",
     "together",
@@ -336,6 +337,19 @@ def threads_per_rank(comm: Comm) -> int:
     ranks = counted("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE") or int(comm.size)
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # macOS
     return counted("OMP_NUM_THREADS") or max(1, usable // ranks)
+
+
+def one_after_another(comm: Comm, mine: Array) -> Iterator[Array]:
+    """Yield every rank's array on rank 0, in the order of ranks, and nothing elsewhere. Collective.
+
+    Rank 0 holds one at a time, and must take them all: the other ranks wait until theirs is taken.
+    """
+    if comm.rank > 0:
+        comm.send(np.ascontiguousarray(mine), dest=0)
+        return
+    yield mine
+    for rank in range(1, comm.size):
+        yield comm.recv(source=rank)
 
 
 @contextmanager
