@@ -167,9 +167,7 @@ def solve(
         backend.require()
     backend.destroy_dropped(request.comm)
     warn_outside_hypotheses(request.problem.model, request.problem.u0, request.problem.eps, request.comm)
-    # Below some 500 nodes per direction a second BLAS thread gains nothing, and spins where cores are shared.
-    with limited_threads(request.comm, useful=1 if domain.nodes_per_direction <= 500 else None):
-        return request.solution() if accuracy is None else request.accurate_solution(accuracy)
+    return request.solution() if accuracy is None else request.accurate_solution(accuracy)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,6 +225,11 @@ class _Request:
         Raises:
             ConvergenceError: with the solution until then.
         """
+        # Below some 500 nodes per direction a second BLAS thread gains nothing, and spins where cores are shared.
+        with limited_threads(self.comm, useful=1 if self.domain.nodes_per_direction <= 500 else None):
+            return self._solution()
+
+    def _solution(self) -> Solution:
         problem, scheme = self.problem, self.scheme
         clock = _Clock()
         space = self._space()
@@ -312,7 +315,7 @@ class _Request:
         plain: dict[str, Any] = {"save": SaveAt(), "checkpoint": None, "resume": False, "progress": None}
         plain |= {"on_blow_up": "ignore", "regrid": None, "estimated": True}
         request = replace(self, problem=problem, domain=domain, scheme=scheme, **plain)
-        with limited_threads(self.comm, useful=1 if domain.nodes_per_direction <= 500 else None), unsaid():
+        with unsaid():
             return request.solution()
 
     def _blow_up(self, table: dict[str, Array]) -> dict[str, Any]:
