@@ -217,8 +217,8 @@ class Box(Domain):
 
     def coarser(self) -> tuple[Box, Box] | None:
         """Return boxes of lower degree, or below degree 6 with larger cells."""
-        if lower := _lower_degrees(self.degree):
-            return replace(self, degree=lower[0]), replace(self, degree=lower[1])
+        if lower := _of_lower_degree(self):
+            return lower
         first, second = (round(self.cells / factor) for factor in (_COARSER, _COARSER**2))
         return (replace(self, cells=first), replace(self, cells=second)) if second >= 2 else None
 
@@ -322,8 +322,8 @@ class Disk(Domain):
 
     def coarser(self) -> tuple[Disk, Disk] | None:
         """Return disks of lower degree, or below degree 6 with larger cells."""
-        if lower := _lower_degrees(self.degree):
-            return replace(self, degree=lower[0]), replace(self, degree=lower[1])
+        if lower := _of_lower_degree(self):
+            return lower
         rim = self.rim_size or self.size
         if max(self.size, rim) * _COARSER**2 * 2**self.refine > self.radius:
             return None
@@ -405,8 +405,8 @@ class MeshFile(Domain):
 
     def coarser(self) -> tuple[MeshFile, MeshFile] | None:
         """Return the mesh with lower degrees, or before its last two refinements."""
-        if lower := _lower_degrees(self.degree):
-            return replace(self, degree=lower[0]), replace(self, degree=lower[1])
+        if lower := _of_lower_degree(self):
+            return lower
         if self.refine < 2:
             return None
         return replace(self, refine=self.refine - 1), replace(self, refine=self.refine - 2)
@@ -427,13 +427,15 @@ class MeshFile(Domain):
         return f"give MeshFile(centre=({where})), or a larger domain"
 
 
-def _lower_degrees(degree: int) -> tuple[int, int] | None:
-    """Return two lower degrees; None below 6, where errors fall slowly with it.
+def _of_lower_degree[D: (Box, Disk, MeshFile)](domain: D) -> tuple[D, D] | None:
+    """Return the domain with two lower degrees; None below 6, where errors fall slowly with it.
 
     Even and odd degrees have errors of their own: steps are even.
     """
-    less = 2 * max(1, round(degree / 8))
-    return (degree - less, degree - 2 * less) if degree >= 6 else None
+    less = 2 * max(1, round(domain.degree / 8))
+    if domain.degree < 6:
+        return None
+    return replace(domain, degree=domain.degree - less), replace(domain, degree=domain.degree - 2 * less)
 
 
 #: The domains that ``solve`` accepts, by their names in case files.

@@ -97,16 +97,18 @@ def estimated(solution: Any, again: Callable[[Domain, Scheme], Any]) -> DensityE
         again: solves the same problem on another domain by another scheme.
     """
     domain, scheme = solution.domain, solution.scheme
-    points, weights = sampled(_space(solution))
-    total, largest = _space(solution).total, _space(solution).maximum
+    space = solution.at().space
+    points, weights = sampled(space)
 
     def values(of: Any) -> Array:
-        evaluate = _space(of).evaluator(points, outside=0.0)
-        return np.array([evaluate(u) for u in of.knots[-1].unknowns[: len(of.species)]])
+        last = of.at()
+        evaluate = last.space.evaluator(points, outside=0.0)
+        return np.array([evaluate(last.density(name)) for name in of.species])
 
     def norms(difference: Array) -> Array:
         size = np.abs(difference)
-        return np.concatenate([total(np.array([(size @ weights).sum()])), largest(np.array([size.max(initial=0.0)]))])
+        total, largest = np.array([(size @ weights).sum()]), np.array([size.max(initial=0.0)])
+        return np.concatenate([space.total(total), space.maximum(largest)])
 
     def against_finer() -> tuple[Domain, Array, Array]:
         return domain, u, norms(values(again(domain.finer(), scheme)) - u) / (1.0 - _HALVED)
@@ -133,11 +135,6 @@ def estimated(solution: Any, again: Callable[[Domain, Scheme], Any]) -> DensityE
         return DensityError(unknown=f"one of the runs that it takes failed: {error}")
     parts = np.stack([in_space, in_time, beyond], axis=1).tolist()
     return DensityError(ErrorParts(*parts[0]), ErrorParts(*parts[1]))
-
-
-def _space(solution: Any) -> Space:
-    space: Space = solution.knots[-1].system.space
-    return space
 
 
 def _extrapolated(first: Array, second: Array) -> Array:
