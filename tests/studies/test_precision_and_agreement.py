@@ -16,6 +16,7 @@ from kspde.cli.jobs import cost_lines
 from kspde.cli.study import read_study, ready_studies
 from kspde.papers.studies import Precision, Study, agreement_of, planned
 from kspde.papers.studies.quantities import mean
+from kspde.runtime.files import read_json
 
 SHIPPED = Path(__file__).parents[2] / "kspde" / "papers" / "studies" / "results"
 
@@ -36,6 +37,13 @@ def test_replicas_are_those_that_the_stated_error_takes(shared_tmp_path: Path, c
     assert len({point.seed for point in plan.study.points} | {point.seed for point in study.points}) == 4
     assert planned(study, shared_tmp_path, comm).replicas == plan.replicas  # the pilot run is found again
     assert min(plan.replicas) > 16
+    for point, replicas, seconds in zip(study.points, plan.replicas, plan.seconds, strict=True):  # u is solved once
+        (record,) = (
+            r for r in map(read_json, (shared_tmp_path / "pilot" / "points").iterdir()) if r["swept"] == point.swept
+        )
+        once = record["density_seconds"]
+        assert 0 < once < record["seconds"]
+        np.testing.assert_allclose(seconds, once + (record["seconds"] - once) * replicas / 16, rtol=1e-12)
     open_directory(plan.study, shared_tmp_path, comm)  # it holds the pilot run already, as for the command
     run_points(plan.study, shared_tmp_path, comm)
     for record, replicas in zip(outcome_of(plan.study, shared_tmp_path).records, plan.replicas, strict=True):

@@ -209,6 +209,7 @@ def _compute(point: Point, directory: Path, ranks: int) -> None:
         "parameters": dict(point.parameters),
         "seed": point.seed,
         "seconds": time.perf_counter() - begin,
+        "density_seconds": sum(task.spent),
         "provenance": {**provenance(task.comm), "ranks": ranks},
         "warnings": sorted({str(warning.message) for warning in caught}),
         "quantities": {name: quantity.record() for name, quantity in found.items()},
@@ -225,6 +226,7 @@ def read_point(directory: Path, point: Point) -> dict[str, Any] | None:
             for name, values in (("parameters", point.parameters), ("swept", point.swept))
         )
         numbers = isinstance(record["seconds"], (int, float)) and isinstance(record["seed"], int)
+        record.setdefault("density_seconds", 0.0)  # points of earlier versions
         if not (same and numbers and all(isinstance(line, str) for line in record["warnings"])):
             return None
         record["quantities"] = {name: from_record(entry) for name, entry in record["quantities"].items()}

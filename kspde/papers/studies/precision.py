@@ -22,7 +22,7 @@ class Plan:
     Attributes:
         study: the study with the replicas that its points need.
         replicas: these, by point.
-        seconds: what each is expected to take, from the pilot run's time per replica.
+        seconds: what each is expected to take: the pilot run's time, with that of its replicas scaled.
     """
 
     study: Study
@@ -35,7 +35,8 @@ def planned(study: Study, directory: Path, comm: Comm) -> Plan:
 
     The standard deviation s of one replica and the mean m of the pilot run ask for :math:`(s/(m\delta))^2` replicas.
     The pilot run has seeds of its own, so that what it found does not bias the results; the same command finds it
-    again. The time is an upper estimate: it counts the density's solution once for each of the pilot's replicas.
+    again. Of its time that of the density's solution is counted once, the rest by replica: an upper estimate where
+    loops are compiled in the pilot run.
 
     Args:
         study: a study with ``precision``.
@@ -56,7 +57,8 @@ def planned(study: Study, directory: Path, comm: Comm) -> Plan:
         found = record["quantities"][precision.quantity]
         needed = (found.error / (precision.relative * max(abs(found.value), 1e-300))) ** 2 * precision.pilot
         counts.append(min(max(math.ceil(needed), precision.pilot), MOST_REPLICAS))
-        seconds.append(record["seconds"] * counts[-1] / precision.pilot)
+        once = record["density_seconds"]
+        seconds.append(once + (record["seconds"] - once) * counts[-1] / precision.pilot)
     points = tuple(_with(point, count) for point, count in zip(study.points, counts, strict=True))
     return Plan(study=replace(study, points=points), replicas=tuple(counts), seconds=tuple(seconds))
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -29,11 +30,13 @@ class Task:
         experiment: the problem, and how it is computed.
         seed: the seed of the random numbers.
         comm: a communicator of one process.
+        spent: the seconds that each solution took, whatever the number of replicas.
     """
 
     experiment: Experiment
     seed: int
     comm: Comm
+    spent: list[float] = field(default_factory=list)
 
     def density(self, problem: Problem | None = None, *, saves: int = 0, **changes: Any) -> Solution:
         """Return the solved density.
@@ -46,7 +49,10 @@ class Task:
         chosen = problem or self.experiment.problem
         if saves:
             changes["save"] = SaveAt(times=np.linspace(0.0, chosen.t_end, saves + 1))
-        return self.experiment.density(**chosen.arguments, **changes, comm=self.comm)
+        begin = time.perf_counter()
+        found = self.experiment.density(**chosen.arguments, **changes, comm=self.comm)
+        self.spent.append(time.perf_counter() - begin)
+        return found
 
     def cloud(self, problem: Problem | None = None, **changes: Any) -> Cloud:
         """Return simulated particles, of another problem than the experiment's or with other arguments."""
