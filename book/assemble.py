@@ -140,28 +140,28 @@ def typeset(text: str) -> str:
     return re.sub(r"([|*_$\\\[\]])", r"\\\1", html(text.replace("\n", " ")))
 
 
-def case_files() -> str:
-    """Return the chapter of case and study files, in Markdown: what ``kspde schema`` prints, in tables."""
+def pages_of_files() -> dict[str, str]:
+    """Return the chapters of case and of study files, in Markdown: what ``kspde schema`` prints, in tables."""
     from kspde.cli.schema import json_schema
     from kspde.cli.sections import NOT_IN_FILES
 
     case, study = json_schema("case"), json_schema("study")
-    head = (ROOT / "book" / "case_files.md").read_text(encoding="utf-8")
-    for name, path in (
-        ("CASE", ROOT / "kspde" / "cases" / "demo.toml"),
-        ("MODELS", DEMOS / "cases" / "my_models.py"),
-        ("MODELS_CASE", DEMOS / "cases" / "my_models.toml"),
-        ("STUDY", DEMOS / "studies.toml"),
-    ):
-        head = head.replace(f"{{{name}}}", path.read_text(encoding="utf-8").strip())
-    out = {
-        "CASE_TABLES": [line for key in case["properties"] if key != "t_end" for line in section(case, key)],
-        "STUDY_TABLES": [line for key in ("measure", "fits", "precision", "finding") for line in section(study, key)],
-        "EXCEPTIONS": [f"| `{name}` | {cell(reason)} |" for name, reason in sorted(NOT_IN_FILES.items())],
+    contents = {
+        "{CASE}": (ROOT / "kspde" / "cases" / "demo.toml").read_text(encoding="utf-8").strip(),
+        "{MODELS}": (DEMOS / "cases" / "my_models.py").read_text(encoding="utf-8").strip(),
+        "{MODELS_CASE}": (DEMOS / "cases" / "my_models.toml").read_text(encoding="utf-8").strip(),
+        "{STUDY}": (DEMOS / "studies.toml").read_text(encoding="utf-8").strip(),
+        "{CASE_TABLES}": "\n".join(line for key in case["properties"] if key != "t_end" for line in section(case, key)),
+        "{STUDY_TABLES}": "\n".join(
+            line for key in ("measure", "fits", "precision", "finding") for line in section(study, key)
+        ),
+        "{EXCEPTIONS}": "\n".join(f"| `{name}` | {cell(reason)} |" for name, reason in sorted(NOT_IN_FILES.items())),
     }
-    for name, lines in out.items():
-        head = head.replace(f"{{{name}}}", "\n".join(lines))
-    return head
+    pages = {name: (ROOT / "book" / f"{name}.md").read_text(encoding="utf-8") for name in ("case_files", "study_files")}
+    for name in pages:
+        for mark, content in contents.items():
+            pages[name] = pages[name].replace(mark, content)
+    return pages
 
 
 def section(schema: dict[str, Any], name: str) -> list[str]:
@@ -256,7 +256,8 @@ def assemble(directory: Path) -> None:
         nbformat.write(notebook(demo), directory / "demos" / f"{demo.stem}.ipynb")
     (directory / "ledger.md").write_text(ledger(), encoding="utf-8")
     (directory / "findings.md").write_text(findings(), encoding="utf-8")
-    (directory / "case_files.md").write_text(case_files(), encoding="utf-8")
+    for name, text in pages_of_files().items():
+        (directory / f"{name}.md").write_text(text, encoding="utf-8")
     (directory / "readme.md").write_text(readme(), encoding="utf-8")
 
 

@@ -81,7 +81,7 @@ def test_every_chapter_is_in_a_table_of_contents_once(shared_tmp_path: Path, com
 def test_every_key_of_case_and_study_files_is_in_the_handbook() -> None:
     from kspde.cli.schema import json_schema
 
-    page = module("assemble").case_files()
+    page = "\n".join(module("assemble").pages_of_files().values())
     assert not re.search(r"\{[A-Z_]+\}", page), "everything is filled in"
     tables = [
         part for kind in ("case", "study") for part in json_schema(kind)["$defs"].values() if "properties" in part
@@ -107,6 +107,22 @@ def test_formulas_in_plain_text_are_set_outside_of_code_and_tex() -> None:
     )
     for kept in ("`u_N` and `t_end`", "$u_N$", "$$\nu_N\n$$", "[u_N](a_b.md)", "    x_1 = 2", "```\nu_N\n```", "t_end"):
         assert formulas(kept) == kept
+
+
+def test_scripts_and_commands_of_the_chapters_name_what_there_is() -> None:
+    import kspde
+    from kspde.cli.commands import app
+
+    commands = {each.name or each.callback.__name__ for each in app.registered_commands if each.callback}
+    for path in (ROOT / "book").glob("*.md"):
+        text = path.read_text(encoding="utf-8")
+        for script in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+            if not script.startswith("{"):
+                ast.parse(script)
+        for name in re.findall(r"`[^`]*?\bkspde\.([A-Za-z_]+)", text):
+            assert hasattr(kspde, name), (path.name, name)
+        for name in re.findall(r"(?:^ {4}|`)(?:mpirun -n \d+ )?kspde ([a-z]+)", text, re.MULTILINE):
+            assert name in commands, (path.name, name)
 
 
 def test_docstrings_are_plain_text_outside_of_directives() -> None:
