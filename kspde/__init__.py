@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from kspde.particles.schemes import EulerMaruyama, PairRotation, Weak2
     from kspde.particles.simulate import simulate
     from kspde.runtime.checkpoint import Checkpoint, StoppedError
+    from kspde.runtime.following import Event, Progress, State, SteadyState, Stop
     from kspde.runtime.saving import SaveAt
 
 __all__ = [
@@ -90,6 +91,7 @@ __all__ = [
     "DensityDependentVolatility",
     "Disk",
     "EulerMaruyama",
+    "Event",
     "ExponentialMotility",
     "Field",
     "FieldValues",
@@ -119,6 +121,7 @@ __all__ = [
     "Positive",
     "Positive2",
     "PowerDriver",
+    "Progress",
     "Regrid",
     "Riesz",
     "RieszGas",
@@ -129,6 +132,9 @@ __all__ = [
     "SignedMixture",
     "SmoothBump",
     "Snapshots",
+    "State",
+    "SteadyState",
+    "Stop",
     "StoppedError",
     "SystematicResampling",
     "TabulatedDriver",
@@ -222,6 +228,7 @@ _HOMES = {
     "kspde.particles.resampling": ("SystematicResampling",),
     "kspde.particles.schemes": ("EulerMaruyama", "PairRotation", "Weak2"),
     "kspde.runtime.checkpoint": ("Checkpoint", "StoppedError"),
+    "kspde.runtime.following": ("Event", "Progress", "State", "SteadyState", "Stop"),
     "kspde.runtime.saving": ("SaveAt",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

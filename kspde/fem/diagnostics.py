@@ -74,10 +74,10 @@ class Recorder:
         """The number of steps recorded; the first row is the start."""
         return len(self._rows) - 1
 
-    def record(
+    def row(
         self, t: float, dt: float, unknowns: Array, time_error: Array | None = None, growth: Array | None = None
     ) -> dict[str, Array]:
-        """Add a row for nodal unknowns, and return it: name -> one value per species. Collective."""
+        """Return the diagnostics of nodal unknowns: t, dt, and name -> one value per species. Collective."""
         space = self._system.space
         densities = _densities(self._system, unknowns)
         integrands = []
@@ -89,6 +89,8 @@ class Recorder:
         ends = np.array([[-u.min(initial=np.inf), u.max(initial=-np.inf)] for u in densities])
         extremes = space.maximum(ends)
         row = {
+            "t": np.array([t]),
+            "dt": np.array([dt]),
             "mass": mass,
             "minimum": -extremes[:, 0],
             "maximum": extremes[:, 1],
@@ -100,8 +102,11 @@ class Recorder:
             "growth": np.zeros(len(densities)) if growth is None else growth,
         }
         row |= {name: STATISTICS[name](self._system, unknowns, t) for name in self._statistics}
-        self._rows.append(np.concatenate([[t, dt], *(row[name] for name in self._names)]))
-        return row
+        return {name: row[name] for name in ("t", "dt", *self._names)}
+
+    def add(self, row: Mapping[str, Array]) -> None:
+        """Record a row."""
+        self._rows.append(np.concatenate([*row.values()]))
 
     def restore(self, table: Mapping[str, Array]) -> None:
         """Continue from the rows of a table.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +15,7 @@ from kspde.fem.monitors.blow_up import Monitor
 from kspde.fem.regrid import Regridding
 from kspde.fem.semidiscretisation import Semidiscretisation
 from kspde.fem.snapshot import Knot, Snapshot
+from kspde.runtime.following import Followers, State, Stopped
 from kspde.runtime.parallel import all_or_none
 from kspde.runtime.saving import SaveAt
 from kspde.typing import Array
@@ -35,7 +39,7 @@ class RunState:
         time_error: the estimated time error of each species; None where there is no estimate. Not in checkpoints.
         growth: ∫∫ r u dx dt of each species until now; None where the model has no growth. Checkpoints have it among
             the diagnostics.
-        paused: whether the run waits for another grid, or ends before ``t_end`` (``kspde.fem.regrid``).
+        paused: whether the run waits for another grid (``kspde.fem.regrid``), or ends before ``t_end``.
         peclet: the largest cell Péclet number of each species since the run began or was resumed, by the drift that the
             positive schemes take along edges; None without such steps. Not in checkpoints.
     """
@@ -53,6 +57,22 @@ class RunState:
     peclet: Array | None = None
 
 
+class Crossing(NamedTuple):
+    """A step that has passed events, and is not recorded.
+
+    Attributes:
+        before: where the run stood before it.
+        values: the values of the events then.
+        t: its end.
+        after: the values there.
+    """
+
+    before: RunState
+    values: Array
+    t: float
+    after: Array
+
+
 class Observer:
     """Records diagnostics, saves snapshots, reports progress and watches for blow-up after every accepted step.
 
@@ -64,12 +84,15 @@ class Observer:
         on_blow_up: what to do about a peak that the mesh limits: "stop", "warn" or "ignore".
         time_error: whether the run estimates its time error.
         regridding: what makes the run pause; None for a run on one grid.
+        followers: the user's callbacks.
 
     Attributes:
         recorder: the diagnostics.
         times: the times of the snapshots; the last is ``t_end``.
         knots: the snapshots taken so far.
         latest: the unknowns after the last accepted step; None before the first.
+        crossing: the step that has passed events, until they are located.
+        stopped: why the run has ended before ``t_end``.
     """
 
     def __init__(
@@ -81,8 +104,13 @@ class Observer:
         on_blow_up: str = "stop",
         time_error: bool = False,
         regridding: Regridding | None = None,
+        followers: Followers | None = None,
     ) -> None:
         self.regridding = regridding
+        self.followers = followers
+        self.crossing: Crossing | None = None
+        self.stopped: Stopped | None = None
+        self._before: tuple[RunState, Array] | None = None
         self.recorder = Recorder(system, save.statistics, time_error=time_error)
         self.times = save.until(t_end)
         self.knots: list[Knot] = []
@@ -122,7 +150,11 @@ class Observer:
             BlowUpError: a density has blown up.
         """
         t, unknowns = state.t, state.unknowns
-        row = self.recorder.record(t, t - self._last, unknowns, state.time_error, state.growth)
+        seen, row = self._seen(state)
+        if self._passes(state, seen):
+            state.paused = True
+            return
+        self.recorder.add(row)
         self._last, self.latest = t, unknowns
         if len(self.knots) < len(self.times) and t >= self.next_time - 1e-12 * self._t_end:
             self.knots.append(Knot(self.next_time, unknowns.copy(), self._slopes(unknowns, t), self._system))
@@ -133,7 +165,55 @@ class Observer:
             with all_or_none(self._system.space.comm):
                 self._progress(t / self._t_end)
         self._monitor.look(self.recorder.steps, t, unknowns[: len(self._system.model.species)], row)
-        state.paused = self.regridding is not None and self.regridding.due(self._system, unknowns, row["maximum"])
+        if self.followers is not None and state.step and self.stopped is None:
+            stopped = self.followers.stop(seen)
+            self.stopped = stopped if t < self.times[-1] else None
+        state.paused = self.stopped is not None or (
+            self.regridding is not None and self.regridding.due(self._system, unknowns, row["maximum"])
+        )
+
+    @property
+    def ends(self) -> bool:
+        """Whether a callback ends the run here."""
+        return self.stopped is not None or self.crossing is not None
+
+    def arrive(self, state: RunState) -> None:
+        """Look at the events where a run continues, at a checkpoint or on another grid. Collective."""
+        if self.followers is not None and self.followers.events and self.stopped is None:
+            self._before = replace(state), self.followers.values(self._seen(state)[0])
+
+    def values_at(self, state: RunState) -> Array:
+        """Return the values of the events at a state that is not recorded. Collective."""
+        assert self.followers is not None
+        return self.followers.values(self._seen(state)[0])
+
+    def _seen(self, state: RunState) -> tuple[State, dict[str, Array]]:
+        """Return a state as callbacks see it, and its diagnostics. Collective."""
+        dt, system, earlier = state.t - self._last, self._system, self.latest
+        row = self.recorder.row(state.t, dt, state.unknowns, state.time_error, state.growth)
+        single = len(system.model.species) == 1
+        seen = State(
+            t=state.t,
+            step=state.step,
+            dt=dt,
+            t_end=self._t_end,
+            diagnostics={n: float(v[0]) if single or n in ("t", "dt") else v for n, v in row.items()},
+            comm=system.space.comm,
+            _snapshot=partial(Snapshot, system, state.t, state.unknowns),
+            _change=lambda: _change(system, earlier, state.unknowns, dt),
+        )
+        return seen, row
+
+    def _passes(self, state: RunState, seen: State) -> bool:
+        """Return whether the step has passed an event. Collective."""
+        if self.followers is None or not self.followers.events or self.stopped is not None:
+            return False
+        values = self.followers.values(seen)
+        if self._before is not None and self.followers.passed(self._before[1], values):
+            self.crossing = Crossing(*self._before, state.t, values)
+            return True
+        self._before = replace(state), values
+        return False
 
     def until_now(self) -> list[Knot]:
         """Return the snapshots and, last, the state after the last accepted step, if there was one. Collective."""
@@ -147,3 +227,11 @@ class Observer:
             return np.zeros_like(unknowns)
         slopes = self._system.rate(self._system.state(unknowns), t) / self._system.space.weights
         return self._system.nodal(slopes)
+
+
+def _change(system: Semidiscretisation, earlier: Array | None, unknowns: Array, dt: float) -> float:
+    """Return the largest ∫|u − earlier| / (dt ∫|u|) of all unknowns. Collective."""
+    if earlier is None:
+        return math.inf
+    sizes = system.space.integral(*np.abs(unknowns - earlier), *np.abs(unknowns)).reshape(2, -1)
+    return float(np.max(sizes[0] / np.maximum(dt * sizes[1], 1e-300)))

@@ -24,6 +24,7 @@ from kspde.plots.densities import plot_density, plot_diagnostics
 from kspde.plots.particles import Animation, animate
 from kspde.problem import Problem
 from kspde.protocols import ParticleCloud
+from kspde.runtime.following import Stopped
 from kspde.runtime.notebook import html_table
 from kspde.runtime.parallel import together
 from kspde.tables import diagnostics_table, grid_dataset
@@ -56,6 +57,7 @@ class Solution:
             initial value plus this, to round-off.
         timings: seconds: mesh, setup, loop.
         initial_mass_error: relative error of each species' discrete mass before it was scaled to the exact one.
+        stopped: why a callback has ended the run before the ``t_end`` that it was given; None where none has.
         warnings: the warnings issued during the run, line by line.
     """
 
@@ -70,6 +72,7 @@ class Solution:
     diagnostics: dict[str, Array]
     timings: dict[str, float]
     initial_mass_error: dict[str, float]
+    stopped: Stopped | None = None
     warnings: tuple[str, ...] = ()
     _system: Semidiscretisation
     _knots: list[Knot]
@@ -346,6 +349,7 @@ class Solution:
             "initial": self.initial,
             **self._details,
             "t_end": self.t_end,
+            **({} if self.stopped is None else {"stopped": asdict(self.stopped)}),
             "eps": self.eps,
             "mollifier": None if self.eps is None else str(self.mollifier),
             "domain": str(self.domain),
@@ -369,6 +373,7 @@ class Solution:
         rows.append(("t_end", f"{self.t_end:g}" + f", {len(self._knots)} saved times" * (len(self._knots) > 1)))
         mass, largest = (np.atleast_1d(self.diagnostics[name][-1]) for name in ("mass", "maximum"))
         rows += [(s, f"mass {m:.6g}, maximum {u:.6g}") for s, m, u in zip(self.species, mass, largest, strict=True)]
+        rows += [] if self.stopped is None else [("stopped", str(self.stopped))]
         return rows + [("warning", line) for line in self.warnings]
 
     def __repr__(self) -> str:

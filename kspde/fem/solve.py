@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -23,7 +23,7 @@ from kspde.fem import backend
 from kspde.fem.accuracy import accurate, check_accuracy, first_box
 from kspde.fem.memory import check_run
 from kspde.fem.monitors.truncation import warn_of_decay, warn_of_outside, warn_of_truncation, warn_of_wide_mollifier
-from kspde.fem.observer import Observer, RunState
+from kspde.fem.observer import Crossing, Observer, RunState
 from kspde.fem.petsc_options import checked_options
 from kspde.fem.regrid import Regrid, Regridding, blow_up
 from kspde.fem.resume import CheckpointWriter
@@ -41,6 +41,7 @@ from kspde.models.coefficients import refuse_flow_between_walls
 from kspde.papers.theory.hypotheses import warn_outside_hypotheses
 from kspde.problem import Problem
 from kspde.runtime.checkpoint import Checkpoint, CheckpointStore
+from kspde.runtime.following import Callback, Followers, Stopped
 from kspde.runtime.messages import keeping_warnings, unsaid, warn
 from kspde.runtime.parallel import collective, communicator, limited_threads, together
 from kspde.runtime.saving import SaveAt
@@ -50,12 +51,14 @@ __all__ = ["solve"]
 
 #: The relative error of a density's discrete mass above which a mesh is too coarse, and one whose error is estimated.
 _TOO_COARSE, _COARSE = 2e-2, 0.2
+#: The share of a step to which the time of an event is located.
+_LOCATED = 1e-9
 #: Grids that an initial density may need one after the other.
 _GRIDS = 8
 
 
 @keeping_warnings
-@collective(own=("progress",))
+@collective(own=("progress", "callback"))
 def solve(
     model: Model,
     u0: InitialDensity | Mapping[str, InitialDensity],
@@ -76,6 +79,7 @@ def solve(
     resume: bool = False,
     on_blow_up: Literal["stop", "warn", "ignore"] = "stop",
     progress: Callable[[float], None] | None = None,
+    callback: Callback | Sequence[Callback] | None = None,
     comm: Comm = None,
 ) -> Solution:
     r"""Solve a model's density equation by finite elements. Collective.
@@ -129,6 +133,12 @@ def solve(
             "warn" warns and continues, "ignore" does not look. Unlike for ``simulate`` the default is "stop":
             what the mesh limits no longer approximates u.
         progress: called on every rank after every step with t/t_end.
+        callback: a function, or several, called on every rank after every step with the ``State`` of the run: time,
+            step, newest diagnostics, and the ``Snapshot`` of densities and fields (``kspde.runtime.following``). A run
+            in which one returns True, or raises ``kspde.Stop("why")``, ends there, with a ``Solution`` whose
+            ``stopped`` says why and when. Ready ones: ``kspde.SteadyState(1e-6)``; ``kspde.Event("maximum", 1e3)``,
+            which locates the time at which a diagnostic, or a function of the state, has a value;
+            ``kspde.Progress()``, lines with step, time and the time left.
         comm: the MPI communicator, ``MPI.COMM_WORLD`` unless given.
 
     Raises:
@@ -160,6 +170,7 @@ def solve(
         resume=resume,
         on_blow_up=on_blow_up,
         progress=progress,
+        followers=Followers(callback),
         comm=communicator(comm),
     )
     request.check()
@@ -189,6 +200,7 @@ class _Request:
     resume: bool
     on_blow_up: str
     progress: Callable[[float], None] | None
+    followers: Followers
     comm: Comm
     estimated: bool = False
 
@@ -242,7 +254,14 @@ class _Request:
         warn_of_decay(system, self.domain, start, problem.t_end)
         warn_of_wide_mollifier(system, self.domain, problem.mollifier, start[: len(problem.u0)])
         observer = Observer(
-            system, problem.t_end, self.save, self.progress, self.on_blow_up, scheme.estimates_time_error, regridding
+            system,
+            problem.t_end,
+            self.save,
+            self.progress,
+            self.on_blow_up,
+            scheme.estimates_time_error,
+            regridding,
+            self.followers,
         )
         store = self._store(observer)
         state, resumed = self._first_state(store, system, observer, start)
@@ -266,6 +285,7 @@ class _Request:
                 diagnostics=observer.recorder.table(),
                 timings=clock.timings,
                 initial_mass_error=mass_errors,
+                stopped=observer.stopped,
                 _system=knots[-1].system,
                 _knots=knots,
                 _details=details | more,
@@ -313,6 +333,7 @@ class _Request:
     def _again(self, problem: Problem, domain: Domain, scheme: Scheme) -> Solution:
         """Solve the problem on another domain by another scheme, for an estimate of the error."""
         plain: dict[str, Any] = {"save": SaveAt(), "checkpoint": None, "resume": False, "progress": None}
+        plain |= {"followers": Followers(None)}
         plain |= {"on_blow_up": "ignore", "regrid": None, "estimated": True}
         request = replace(self, problem=problem, domain=domain, scheme=scheme, **plain)
         with unsaid():
@@ -332,6 +353,7 @@ class _Request:
                 resume=False,
                 on_blow_up="ignore",
                 progress=None,
+                followers=Followers(None),
             )
             with suppress(ConvergenceError):
                 coarser = request.solution().diagnostics
@@ -354,20 +376,61 @@ class _Request:
 
     def _integrated(self, run: Run) -> dict[str, Any]:
         """Integrate, on one grid after the other, and return the scheme's summary."""
+        state, observer = run.state, run.observer
+        if state.step:
+            observer.arrive(state)
         details = self.scheme.integrate(run)
-        regridding, state = run.observer.regridding, run.state
-        while regridding is not None and state.paused and not regridding.reached and state.t < run.t_end:
+        regridding = observer.regridding
+        while regridding is not None and state.paused and not (regridding.reached or observer.ends):
             run.system, state.unknowns = regridding.moved(run.system, state.unknowns, state.t)
-            run.observer.move(run.system, state.unknowns)
+            observer.move(run.system, state.unknowns)
             run.writer.system = run.system
             state.paused, state.norms = False, None
+            observer.arrive(state)
             for name, value in self.scheme.integrate(run).items():
                 if name == "held_back":
                     details[name] = max(details[name], value)
                 elif name not in ("steps", "tol"):
                     details[name] = details[name] + value if isinstance(value, int) else value
-            details["steps"] = state.step
+        if observer.crossing is not None:
+            self._locate(run, observer.crossing)
+        details["steps"] = state.step
         return details
+
+    def _locate(self, run: Run, crossing: Crossing) -> None:
+        """Take a step again that has passed events, to earlier times, until it ends at the first. Collective."""
+        from scipy.optimize import brentq
+
+        observer, before, events = run.observer, crossing.before, self.followers.events
+        table = observer.recorder.table()
+
+        def reached(t: float) -> RunState:
+            """Return where the scheme gets at time t."""
+            own = Observer(run.system, t, SaveAt(), None, "ignore", self.scheme.estimates_time_error)
+            state = replace(before)
+            if before.step:
+                own.restore(table, [], before.unknowns)
+            self.scheme.integrate(
+                replace(run, state=state, observer=own, writer=CheckpointWriter(None, run.system, own))
+            )
+            return state
+
+        known = {before.t: crossing.values, crossing.t: crossing.after}
+
+        def value(t: float, i: int) -> float:
+            if t not in known:
+                known[t] = observer.values_at(reached(t))
+            return float(known[t][i])
+
+        t, passed, chosen = crossing.t, self.followers.passed(crossing.values, crossing.after), 0
+        while passed:
+            chosen = passed[0]
+            t = brentq(value, before.t, t, args=(chosen,), xtol=max(_LOCATED * (t - before.t), 1e-15 * t))
+            value(t, chosen)
+            passed = [i for i in self.followers.passed(crossing.values, known[t]) if i != chosen]
+        vars(run.state).update(vars(reached(t)))
+        observer.crossing, observer.stopped = None, Stopped(str(events[chosen]), t)
+        observer(run.state)
 
     def _space(self) -> Space:
         """Build the space, unless it would not fit into memory."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -22,6 +22,7 @@ from kspde.particles.statistics import STATISTICS
 from kspde.plots.particles import plot_cloud
 from kspde.problem import SCALING, Problem
 from kspde.protocols import SolvedDensity
+from kspde.runtime.following import Stopped
 from kspde.runtime.notebook import html_table
 from kspde.runtime.parallel import together
 from kspde.runtime.provenance import provenance
@@ -84,6 +85,7 @@ class Cloud:
         statistics: by name an array over the saved times ``t``; see :mod:`kspde.particles.statistics`.
         mean_field: the mean-field particles with the same starting points and noise, if a mean field was given.
         coupling: the distance between the two.
+        stopped: why a callback has ended the run before the ``t_end`` that it was given; None where none has.
         warnings: warnings given during the run, line by line.
     """
 
@@ -107,6 +109,7 @@ class Cloud:
     mean_field: Cloud | None = None
     coupling: Coupling | None = None
     variations: Mapping[str, float] = field(default_factory=dict)
+    stopped: Stopped | None = None
     warnings: tuple[str, ...] = ()
     _positions: Mapping[str, Array]
     _ids: Mapping[str, Ids]
@@ -174,6 +177,8 @@ class Cloud:
             if math.isclose(mass, size):  # a measure with two signs has no variance
                 words += f", std {math.sqrt(max(square / mass - mean @ mean, 0.0) / len(mean)):.4g} per coordinate"
             rows.append((name, words))
+        if self.stopped is not None:
+            rows.append(("stopped", str(self.stopped)))
         if self.coupling is not None:
             rows.append(("coupling", f"max |X - X̄| = {self.coupling.supremum:.4g} to the mean-field particles"))
         return rows
@@ -253,6 +258,7 @@ class Cloud:
         return {
             "n": self.n,
             "t_end": self.t_end,
+            **({} if self.stopped is None else {"stopped": asdict(self.stopped)}),
             "dt": self.dt,
             "eps": self.eps,
             "mollifier": self.mollifier if self.eps is not None else None,

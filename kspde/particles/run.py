@@ -14,10 +14,11 @@ from kspde.errors import ConvergenceError, InputError
 from kspde.particles.resampling import Resampling
 from kspde.particles.schemes import Scheme
 from kspde.particles.system import System
+from kspde.runtime.following import Followers, State, Stopped
 from kspde.runtime.parallel import all_or_none
 from kspde.typing import Array
 
-__all__ = ["Observer", "Progress", "Recorder", "Run", "schedule"]
+__all__ = ["Following", "Observer", "Progress", "Recorder", "Run", "schedule"]
 
 
 class Observer(ABC):
@@ -47,6 +48,7 @@ class Run:
         times: times of all steps, from 0 to t_end.
         observers: observers, called in this order.
         step: number of steps taken.
+        stopped: why a callback has ended the run before t_end.
         resampling: what makes weights equal again where they have become too different; None for nothing.
     """
 
@@ -65,6 +67,7 @@ class Run:
         self.observers = tuple(observers)
         self.resampling = resampling
         self.step = 0
+        self.stopped: Stopped | None = None
 
     @property
     def t(self) -> float:
@@ -106,7 +109,7 @@ class Run:
         prepared = True
         if self.step == 0:
             self._look()
-        while self.step < self.steps:
+        while self.step < self.steps and self.stopped is None:
             h = float(self.times[self.step + 1] - self.times[self.step])
             with self._located(h):
                 for system in self.systems.values():
@@ -214,3 +217,49 @@ class Progress(Observer):
         """Call the function."""
         if run.step:
             self._call(run.t / float(run.times[-1]))
+
+
+class Following(Observer):
+    """Calls the user's callbacks after every step, and stops the run where one of them asks for it.
+
+    Args:
+        followers: the callbacks.
+        recorder: has the diagnostics.
+        cloud: returns the cloud.
+    """
+
+    name = "following"
+
+    def __init__(self, followers: Followers, recorder: Recorder, cloud: Callable[[], Any]) -> None:
+        super().__init__()
+        self._followers, self._recorder, self._cloud = followers, recorder, cloud
+        self._before: Array | None = None
+
+    def __call__(self, run: Run) -> None:
+        """Look at the events, and call the functions. Collective."""
+        seen = self._seen(run)
+        values, stopped = self._followers.values(seen), None
+        if self._before is not None and (passed := self._followers.passed(self._before, values)):
+            times = [seen.t - seen.dt + seen.dt * self._before[i] / (self._before[i] - values[i]) for i in passed]
+            first = int(np.argmin(times))
+            stopped = Stopped(str(self._followers.events[passed[first]]), float(times[first]))
+        elif run.step:
+            stopped = self._followers.stop(seen)
+        self._before = values
+        run.stopped = stopped if run.step < run.steps else None
+
+    def arrive(self, run: Run) -> None:
+        """Look at the events where a run resumes. Collective."""
+        self._before = self._followers.values(self._seen(run))
+
+    def _seen(self, run: Run) -> State:
+        t = run.t
+        return State(
+            t=t,
+            step=run.step,
+            dt=t - float(run.times[max(run.step - 1, 0)]),
+            t_end=float(run.times[-1]),
+            diagnostics={n: float(a[-1]) if a.ndim == 1 else a[-1] for n, a in self._recorder.diagnostics(run).items()},
+            comm=run.particles.comm,
+            _snapshot=self._cloud,
+        )

@@ -29,6 +29,7 @@ from kspde.problem import Problem
 from kspde.protocols import SolvedDensity
 from kspde.runtime.checkpoint import Checkpoint
 from kspde.runtime.compiled import use_threads
+from kspde.runtime.following import Callback, Followers
 from kspde.runtime.limits import check_steps, check_work
 from kspde.runtime.messages import keeping_warnings
 from kspde.runtime.parallel import collective, communicator, limited_threads
@@ -39,7 +40,7 @@ __all__ = ["simulate"]
 
 
 @keeping_warnings
-@collective(own=("progress",))
+@collective(own=("progress", "callback"))
 def simulate(
     model: Model,
     u0: InitialDensity | Mapping[str, InitialDensity],
@@ -67,6 +68,7 @@ def simulate(
     resume: bool = False,
     on_blow_up: Literal["warn", "stop", "ignore"] = "warn",
     progress: Callable[[float], None] | None = None,
+    callback: Callback | Sequence[Callback] | None = None,
     comm: Comm | None = None,
 ) -> Cloud:
     r"""Simulate N particles from t = 0 to ``t_end``.
@@ -146,6 +148,11 @@ def simulate(
             ``BlowUpError``, or "ignore". Unlike for ``solve`` the default is "warn": the particles still follow their
             own system.
         progress: a function called on every rank after every step with t/``t_end``.
+        callback: a function, or several, called on every rank after every step with the ``State`` of the run: time,
+            step, newest diagnostics, and the cloud, as for ``solve``. A run in which one returns True, or raises
+            ``kspde.Stop("why")``, ends there: ``Cloud.stopped`` says why and when.
+            ``kspde.Event("second_moment", 4.0)`` ends it after the step in which a diagnostic, or a function of the
+            state, passes a value.
         comm: the MPI communicator; all of MPI's ranks unless given.
 
     Returns:
@@ -179,6 +186,7 @@ def simulate(
         on_blow_up=check_choice("on_blow_up", on_blow_up, ON_BLOW_UP),
         checkpoint=Checkpoint.checked(checkpoint, resume),
         progress=progress,
+        followers=Followers(callback),
         comm=comm,
     )
     check_callable("progress", progress, "one argument, t/t_end")
@@ -198,6 +206,7 @@ def simulate(
     if found is not None and resume:
         resume_from(run, found)
     run.start()
+    simulation.arrive()
     ready = time.perf_counter()
     # Several threads of BLAS lose to one on a step's small products: 3D, 1e4 particles, 33 to 175 ms against 10.
     with limited_threads(comm, useful=1), store or nullcontext():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from kspde.particles.reductions import everyones
 from kspde.particles.region import Region
 from kspde.particles.resampling import Resampling
 from kspde.particles.resume import CheckpointWriter
-from kspde.particles.run import Observer, Progress, Recorder, Run, schedule
+from kspde.particles.run import Following, Observer, Progress, Recorder, Run, schedule
 from kspde.particles.schemes import Scheme
 from kspde.particles.start import Seed, bytes_of_particles, local_ids
 from kspde.particles.statistics import StatisticsRecorder, statistics_of
@@ -32,6 +32,7 @@ from kspde.particles.weights import GivenWeights, ParticleWeights, particle_weig
 from kspde.problem import Problem
 from kspde.protocols import SolvedDensity
 from kspde.runtime.checkpoint import Checkpoint, CheckpointStore
+from kspde.runtime.following import Followers
 from kspde.runtime.limits import check_memory
 from kspde.runtime.messages import warn
 from kspde.runtime.saving import SaveAt
@@ -63,6 +64,7 @@ class Simulation:
     on_blow_up: str
     checkpoint: Checkpoint | None
     progress: Callable[[float], None] | None
+    followers: Followers
     comm: Comm
 
     @cached_property
@@ -78,6 +80,7 @@ class Simulation:
         observers.append(self._clusters)
         self._warn_of_bias(self._systems["particles"].evaluator.singular)
         observers.append(None if self.progress is None else Progress(self.progress))
+        observers.append(self._following)
         observers.append(None if self.store is None else CheckpointWriter(self.store))
         if self.resampling is not None and self._weights.signed:
             raise InputError(
@@ -91,6 +94,15 @@ class Simulation:
             observers=[o for o in observers if o],
             resampling=self.resampling,
         )
+
+    @cached_property
+    def _following(self) -> Following | None:
+        return Following(self.followers, self._recorders["particles"], self.cloud) if self.followers else None
+
+    def arrive(self) -> None:
+        """Look at the events where the run resumes. Collective."""
+        if self.run.step and self._following is not None:
+            self._following.arrive(self.run)
 
     @cached_property
     def _clusters(self) -> Clusters | None:
@@ -127,9 +139,10 @@ class Simulation:
 
     def _cloud(self, label: str, details: Mapping[str, Any], **recorded: Any) -> Cloud:
         run, system = self.run, self._systems[label]
+        ended = {} if run.stopped is None else {"steps": run.step}
         weights, seen = self._weights_of[label], system.seen
         return Cloud(
-            problem=self.problem,
+            problem=replace(self.problem, t_end=run.t) if ended else self.problem,
             mollifier=self.mollifier,
             t_end=run.t,
             dt=float(np.diff(run.times).max()),
@@ -144,7 +157,8 @@ class Simulation:
             _positions=system.positions,
             _ids=system.ids,
             _weights=weights.each,
-            _details={**details, **system.evaluator.summary()},
+            stopped=run.stopped,
+            _details={**details, **ended, **system.evaluator.summary()},
             **recorded,
         )
 

@@ -85,7 +85,8 @@ class Run:
             StoppedError: a signal has come, and a checkpoint is written.
         """
         self.observer(self.state)
-        self.writer(self.state)
+        if self.observer.crossing is None:  # else the step is taken again
+            self.writer(self.state)
 
 
 class Scheme(ABC):

@@ -70,6 +70,10 @@ def integrate_rosenbrock(run: Run, tol: float) -> dict[str, Any]:
         integration.free(sys.exception())
 
 
+class _PausedError(Exception):
+    """Ends PETSc's loop where the run pauses."""
+
+
 class _Integration:
     """PETSc's TS on the semidiscretisation, from ``run.state`` to the end. A vector holds this rank's state."""
 
@@ -133,8 +137,10 @@ class _Integration:
         try:
             ts.solve(self._y)
         except PETSc.Error as error:
-            self._raise_first(str(error).strip().splitlines()[-1])
-        if ts.getConvergedReason() < 0 or ts.getTime() < run.t_end * (1 - 1e-12):
+            if not isinstance(self._error, _PausedError):
+                self._raise_first(str(error).strip().splitlines()[-1])
+        paused = isinstance(self._error, _PausedError)
+        if not paused and (ts.getConvergedReason() < 0 or ts.getTime() < run.t_end * (1 - 1e-12)):
             names = {v: k for k, v in vars(PETSc.TS.ConvergedReason).items() if isinstance(v, int)}
             self._raise_first(str(names.get(ts.getConvergedReason(), ts.getConvergedReason())))
         return {
@@ -217,9 +223,12 @@ class _Integration:
         at.step, at.t, at.dt, at.unknowns = step, t, dt, unknowns
         if at.growth is not None:
             at.growth = grown.copy()
-        run.observer(at)
         if step:
-            run.writer(at)
+            run.record()
+        else:
+            run.observer(at)
+        if at.paused:
+            raise _PausedError
 
     def apply(self, pc: Petsc, x: Petsc, y: Petsc) -> None:
         """Solve with the W-method's matrix: PETSc's preconditioner."""

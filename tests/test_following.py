@@ -1,0 +1,125 @@
+"""Callbacks that follow a run and end it, on the heat equation, whose maximum passes a value at a known time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+import kspde
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heat(kspde.Model):
+    """∂_t u = ∂_xx u."""
+
+    dimension: int = 1
+    fields: ClassVar[tuple[kspde.Field, ...]] = ()
+
+    def diffusion(self, species, c):
+        return 1.0
+
+
+GAUSSIAN = kspde.GaussianMixture(weights=(1.0,), means=((0.0,),), stds=(1.0,))
+SMOOTH = kspde.Box(half_width=14.0, cells=20, degree=8, dimension=1)
+LINEAR = kspde.Box(half_width=14.0, cells=400, degree=1, dimension=1)
+#: Schemes, and how far they may be from the exact time.
+SCHEMES = {
+    "adaptive": (SMOOTH, {"tol": 1e-9}, 1e-8),
+    "rosenbrock": (SMOOTH, {"tol": 1e-7, "scheme": "rosenbrock"}, 1e-6),
+    "positive": (LINEAR, {"dt": 0.01, "scheme": "positive"}, 2e-2),
+    "positive-2": (LINEAR, {"dt": 0.05, "scheme": "positive-2"}, 2e-3),
+}
+
+
+def passes(value: float) -> float:
+    """Return when the maximum 1/√(2π(1 + 2t)) is a value."""
+    return (1.0 / (2.0 * math.pi * value**2) - 1.0) / 2.0
+
+
+def solved(scheme: str, t_end: float = 2.0, **options):
+    domain, own, _ = SCHEMES[scheme]
+    return kspde.solve(Heat(), GAUSSIAN, domain, t_end=t_end, **{**own, **options})
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_an_event_is_located_to_the_accuracy_of_the_scheme(scheme) -> None:
+    first, second = kspde.Event("maximum", 0.25), kspde.Event(lambda state: state.diagnostics["maximum"], 0.2499)
+    seen: list[float] = []
+    pde = solved(scheme, callback=[second, first, lambda state: seen.append(state.t)], save=kspde.SaveAt(times=[0.5]))
+    assert pde.stopped == kspde.runtime.following.Stopped("maximum = 0.25", pde.t_end)
+    assert abs(pde.t_end - passes(0.25)) < SCHEMES[scheme][2]
+    assert pde.diagnostics["maximum"][-1] == pytest.approx(0.25, abs=1e-10)
+    assert seen == pde.diagnostics["t"][1:].tolist()[: len(seen)]
+    assert np.all(np.diff(pde.diagnostics["t"]) > 0)
+    whole = solved(scheme, pde.t_end, save=kspde.SaveAt(times=[0.5]))
+    points = np.array([[0.0], [1.5]])
+    np.testing.assert_allclose(pde.evaluate(points), whole.evaluate(points), rtol=0, atol=1e-7)
+
+
+def test_an_event_in_the_step_after_a_checkpoint_is_seen(shared_tmp_path) -> None:
+    checkpoint = kspde.Checkpoint(shared_tmp_path / "run", every=0)
+
+    def cut(done: float) -> None:
+        if done > 0.75 * passes(0.25) / 2.0:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        solved("positive-2", progress=cut, checkpoint=checkpoint)
+    event = kspde.Event("maximum", 0.25, crossing="falling")
+    resumed = solved("positive-2", checkpoint=checkpoint, resume=True, callback=event)
+    assert resumed.t_end == pytest.approx(solved("positive-2", callback=event).t_end, abs=1e-12)
+    assert solved("positive-2", 0.2, callback=kspde.Event("maximum", 0.39, crossing="rising")).stopped is None
+
+
+def test_a_callback_sees_the_state_and_ends_the_run() -> None:
+    def enough(state: kspde.State) -> bool:
+        assert state.snapshot.evaluate([(0.0,)])[0] == pytest.approx(state.diagnostics["maximum"], rel=1e-3)
+        return state.step == 3
+
+    def stop(state: kspde.State) -> None:
+        if state.t > 0.11:
+            raise kspde.Stop("enough")
+
+    pde = solved("positive-2", callback=enough)
+    assert (len(pde.diagnostics["t"]), str(pde.stopped)) == (4, "stopped by enough at t = 0.15")
+    assert pde.t_end == pde.problem.t_end == pytest.approx(0.15)
+    assert str(solved("rosenbrock", callback=stop).stopped).startswith("enough at t = 0.1")
+
+
+def test_a_steady_state_is_that_of_a_closed_box() -> None:
+    closed = kspde.Box(half_width=1.0, cells=4, degree=6, dimension=1, boundary="neumann")
+    start = kspde.GridDensity([1.0, 2.0], (-1.0, 1.0))
+    pde = kspde.solve(Heat(), start, closed, t_end=100.0, callback=kspde.SteadyState(1e-4, after=3.0))
+    assert 3.0 <= pde.t_end < 100.0
+    assert pde.diagnostics["maximum"][-1] == pytest.approx(0.5, rel=1e-4)
+
+
+def test_particles_end_after_the_step_that_passes_an_event() -> None:
+    options = {"n": 400, "dt": 0.1, "seed": 2}
+    cloud = kspde.simulate(Heat(), GAUSSIAN, t_end=2.0, callback=kspde.Event("second_moment", 2.0), **options)
+    before, after = cloud.diagnostics["second_moment"][-2:]
+    assert before < 2.0 <= after
+    assert cloud.stopped.t == pytest.approx(cloud.t_end - 0.1 * (after - 2.0) / (after - before))
+    whole = kspde.simulate(Heat(), GAUSSIAN, t_end=cloud.t_end, **options)
+    np.testing.assert_allclose(cloud.positions, whole.positions, rtol=0, atol=1e-12)
+    assert cloud.problem.t_end == cloud.t_end
+    assert cloud.summary()["steps"] == len(cloud.diagnostics["t"]) - 1
+
+
+@pytest.mark.parametrize(
+    ("callback", "words"),
+    [
+        (3, "callback = 3 is not a function"),
+        (kspde.Event("height"), "what = 'height' is not valid: give one of"),
+        (kspde.Event(lambda state: math.nan), "is nan at t = 0"),
+    ],
+)
+def test_what_is_not_valid_is_refused(callback, words) -> None:
+    with pytest.raises(kspde.InputError, match=words):
+        solved("positive", 0.1, callback=callback)
+    with pytest.raises(kspde.InputError, match=words):
+        kspde.simulate(Heat(), GAUSSIAN, n=9, t_end=0.2, dt=0.1, callback=callback)
