@@ -25,7 +25,7 @@ class Heat(kspde.Model):
 
 GAUSSIAN = kspde.GaussianMixture(weights=(1.0,), means=((0.0,),), stds=(1.0,))
 SMOOTH = kspde.Box(half_width=14.0, cells=20, degree=8, dimension=1)
-LINEAR = kspde.Box(half_width=14.0, cells=400, degree=1, dimension=1)
+LINEAR = kspde.Box(half_width=14.0, cells=200, degree=1, dimension=1)
 #: Schemes, and how far they may be from the exact time.
 SCHEMES = {
     "adaptive": (SMOOTH, {"tol": 1e-9}, 1e-8),
@@ -123,3 +123,56 @@ def test_what_is_not_valid_is_refused(callback, words) -> None:
         solved("positive", 0.1, callback=callback)
     with pytest.raises(kspde.InputError, match=words):
         kspde.simulate(Heat(), GAUSSIAN, n=9, t_end=0.2, dt=0.1, callback=callback)
+
+
+@pytest.mark.parametrize("scheme", ["rosenbrock", "positive-2"])
+def test_an_extended_density_is_that_of_one_run(scheme, shared_tmp_path) -> None:
+    save = kspde.SaveAt(times=[0.5], statistics=("fisher_information",))
+    first = solved(scheme, 1.0, save=save)
+    before = first.at().density().copy()
+    checkpoint = kspde.Checkpoint(shared_tmp_path / "run", every=0)
+    longer = first.extend(1.13).extend(1.5, save=kspde.SaveAt(times=[1.2]), checkpoint=checkpoint)
+    save = kspde.SaveAt(times=[0.5, 1.0, 1.13, 1.2], statistics=("fisher_information",))
+    whole = solved(scheme, 1.5, save=save)
+    assert longer.times.tolist() == [0.5, 1.0, 1.13, 1.2, 1.5]
+    for t in (0.5, 1.0, 1.06, 1.13, 1.5):
+        np.testing.assert_allclose(longer.at(t).density(), whole.at(t).density(), rtol=0, atol=1e-12)
+    for name, values in whole.diagnostics.items():
+        np.testing.assert_allclose(longer.diagnostics[name], values, rtol=1e-6, atol=1e-9, err_msg=name)
+    np.testing.assert_array_equal(first.at().density(), before)
+    # Its checkpoints are those of that run.
+    resumed = solved(scheme, 1.5, save=save, checkpoint=checkpoint, resume=True)
+    np.testing.assert_allclose(resumed.at().density(), whole.at().density(), rtol=0, atol=1e-12)
+
+
+def test_an_extended_cloud_is_that_of_one_run(shared_tmp_path) -> None:
+    options = {"n": 200, "dt": 0.1, "seed": 5}
+    statistics = ("moments",)
+    first = kspde.simulate(Heat(), GAUSSIAN, t_end=0.4, save=kspde.SaveAt(statistics=statistics), **options)
+    longer, again = first.extend(0.75).extend(1.0), first.extend(0.75)
+    save = kspde.SaveAt(times=[0.4, 0.75], statistics=statistics)
+    whole = kspde.simulate(Heat(), GAUSSIAN, t_end=1.0, save=save, **options)
+    np.testing.assert_array_equal(longer.positions, whole.positions)
+    for name in whole.diagnostics:
+        np.testing.assert_array_equal(longer.diagnostics[name], whole.diagnostics[name])
+    for name in whole.statistics:
+        np.testing.assert_array_equal(longer.statistics[name], whole.statistics[name])
+    assert (again.t_end, longer.t_end, longer.problem) == (0.75, 1.0, whole.problem)
+    stopped = kspde.simulate(Heat(), GAUSSIAN, t_end=1.0, callback=lambda state: state.step == 3, **options)
+    plain = kspde.simulate(Heat(), GAUSSIAN, t_end=1.0, **options)
+    np.testing.assert_allclose(stopped.extend(1.0).positions, plain.positions, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"t_end": 0.1}, "t_end = 0.1 is not after 0.2"),
+        ({"t_end": 1.0, "save": kspde.SaveAt(times=[0.1])}, "times begin at 0.1: the run has reached 0.2"),
+        ({"t_end": 1.0, "resume": True}, "nothing to resume from"),
+        ({"t_end": 1.0, "on_blow_up": "no"}, "on_blow_up = 'no'"),
+    ],
+)
+def test_what_cannot_be_extended_is_refused(arguments, words) -> None:
+    for run in (solved("positive", 0.2), kspde.simulate(Heat(), GAUSSIAN, n=9, t_end=0.2, dt=0.1)):
+        with pytest.raises(kspde.InputError, match=words):
+            run.extend(**arguments)

@@ -157,7 +157,7 @@ class Observer:
         self.recorder.add(row)
         self._last, self.latest = t, unknowns
         if len(self.knots) < len(self.times) and t >= self.next_time - 1e-12 * self._t_end:
-            self.knots.append(Knot(self.next_time, unknowns.copy(), self._slopes(unknowns, t), self._system))
+            self.knots.append(Knot(self.next_time, unknowns.copy(), self.slopes(unknowns, t), self._system))
             if self._callback is not None:
                 with all_or_none(self._system.space.comm):
                     self._callback(Snapshot(self._system, t, unknowns))
@@ -219,9 +219,9 @@ class Observer:
         """Return the snapshots and, last, the state after the last accepted step, if there was one. Collective."""
         if self.latest is None or (self.knots and self.knots[-1].t >= self._last):
             return self.knots
-        return [*self.knots, Knot(self._last, self.latest, self._slopes(self.latest, self._last), self._system)]
+        return [*self.knots, Knot(self._last, self.latest, self.slopes(self.latest, self._last), self._system)]
 
-    def _slopes(self, unknowns: Array, t: float) -> Array:
+    def slopes(self, unknowns: Array, t: float) -> Array:
         """Return the time derivatives; a single snapshot needs none."""
         if len(self.times) == 1:
             return np.zeros_like(unknowns)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,9 +24,12 @@ from kspde.plots.densities import plot_density, plot_diagnostics
 from kspde.plots.particles import Animation, animate
 from kspde.problem import Problem
 from kspde.protocols import ParticleCloud
-from kspde.runtime.following import Stopped
+from kspde.runtime.checkpoint import Checkpoint
+from kspde.runtime.following import Callback, Followers, Stopped
+from kspde.runtime.messages import keeping_warnings
 from kspde.runtime.notebook import html_table
-from kspde.runtime.parallel import together
+from kspde.runtime.parallel import collective, together
+from kspde.runtime.saving import SaveAt
 from kspde.tables import diagnostics_table, grid_dataset
 from kspde.typing import Array
 
@@ -78,6 +81,7 @@ class Solution:
     _knots: list[Knot]
     _details: dict[str, Any]
     _again: Callable[[Domain, Scheme], Solution]
+    _extended: Callable[..., Solution]
     _errors: list[DensityError] = field(default_factory=list)
 
     @property
@@ -334,6 +338,40 @@ class Solution:
         described = self.problem.describe(scheme=self.scheme.name, domain=self.domain, **self._details)
         names = [*self.species, *(f.name for f in self._system.fields)]
         write_vtkhdf(path, names, [self.at(t) for t in self.times], described)
+
+    @keeping_warnings
+    @collective(own=("progress", "callback"))
+    def extend(
+        self,
+        t_end: float,
+        *,
+        save: SaveAt | None = None,
+        checkpoint: Checkpoint | None = None,
+        resume: bool = False,
+        on_blow_up: Literal["stop", "warn", "ignore"] = "stop",
+        progress: Callable[[float], None] | None = None,
+        callback: Callback | Sequence[Callback] | None = None,
+    ) -> Solution:
+        """Continue the run to a later time, and return the solution from t = 0 to there; this one stays. Collective.
+
+        The result, and checkpoints, are those of one run to ``t_end`` that has this ``t_end`` among its saved times: to
+        round-off with a fixed step; with step control within the tolerance, since ``t_end`` may limit the first step. A
+        run that a callback has stopped continues too.
+
+        Args:
+            t_end: the final time.
+            save: further times, a callback; the statistics are those of the run.
+            checkpoint: as for ``kspde.solve``, and so are the others.
+            resume: whether to continue from the newest checkpoint of such an extension.
+            on_blow_up: what to do about a density that blows up.
+            progress: called after every step with t/t_end.
+            callback: called after every step with the state.
+
+        Raises:
+            InputError: a time that is over, a value that is not valid, or a run that failed or had ``regrid``.
+        """
+        more = {"progress": progress, "followers": Followers(callback)}
+        return self._extended(t_end, save, checkpoint=checkpoint, resume=resume, on_blow_up=on_blow_up, **more)
 
     def _agreed(self, t: float | None) -> Snapshot:
         """Return the snapshot at time t; an error on one rank is raised on all. Collective."""

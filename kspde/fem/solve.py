@@ -18,6 +18,7 @@ from kspde.errors import (
     InputError,
     check_callable,
     check_choice,
+    check_number,
 )
 from kspde.fem import backend
 from kspde.fem.accuracy import accurate, check_accuracy, first_box
@@ -231,25 +232,25 @@ class _Request:
                 raise InputError(f"regrid is a {type(self.regrid).__name__}: give kspde.Regrid(peak=...)")
             self.regrid.check(domain, self.scheme.tol)
 
-    def solution(self) -> Solution:
-        """Build the semidiscretisation, integrate, and return the solution.
+    def solution(self, earlier: _Earlier | None = None) -> Solution:
+        """Build the semidiscretisation, unless an earlier run has, integrate, and return the solution.
 
         Raises:
             ConvergenceError: with the solution until then.
         """
         # Below some 500 nodes per direction a second BLAS thread gains nothing, and spins where cores are shared.
         with limited_threads(self.comm, useful=1 if self.domain.nodes_per_direction <= 500 else None):
-            return self._solution()
+            return self._solution(earlier)
 
-    def _solution(self) -> Solution:
+    def _solution(self, earlier: _Earlier | None) -> Solution:
         problem, scheme = self.problem, self.scheme
         clock = _Clock()
-        space = self._space()
+        system = Semidiscretisation(problem.model, problem.fields, self._space()) if earlier is None else earlier.system
         clock.lap("mesh")
         regridding = None
         if self.regrid is not None and isinstance(self.domain, Box):
             regridding = Regridding(self.regrid, self.domain)
-        system, start, mass_errors = self._start(space, regridding)
+        system, start, mass_errors = self._start(system, regridding)
         warn_of_outside(system, problem.u0)
         warn_of_decay(system, self.domain, start, problem.t_end)
         warn_of_wide_mollifier(system, self.domain, problem.mollifier, start[: len(problem.u0)])
@@ -264,7 +265,7 @@ class _Request:
             self.followers,
         )
         store = self._store(observer)
-        state, resumed = self._first_state(store, system, observer, start)
+        state, resumed = self._first_state(store, system, observer, start, earlier)
         run = Run(
             system=resumed,
             state=state,
@@ -277,6 +278,8 @@ class _Request:
         def packaged(knots: list[Knot], details: dict[str, Any]) -> Solution:
             more = {} if regridding is None else {"regrids": [move._asdict() for move in regridding.moves]}
             solved = replace(problem, t_end=knots[-1].t)
+            reached = replace(run.state, unknowns=knots[-1].unknowns, paused=False)
+            until_now = _Earlier(run.system, reached, observer.recorder.table(), knots)
             return Solution(
                 problem=solved,
                 domain=self.domain,
@@ -290,6 +293,7 @@ class _Request:
                 _knots=knots,
                 _details=details | more,
                 _again=partial(self._again, solved),
+                _extended=partial(self._extended, None if "failed" in details else until_now),
             )
 
         try:
@@ -304,7 +308,7 @@ class _Request:
         clock.lap("loop")
         table, knots = observer.recorder.table(), observer.until_now()
         last = knots[-1]
-        if self.domain.boundary == "decay" and not self.estimated:
+        if self.domain.boundary == "decay" and (earlier is not None or not self.estimated):
             first = start if last.system is system else last.unknowns
             warn_of_truncation(last.system, self.domain, problem.u0, first, last.unknowns, table)
         details |= scheme.review(run, table)
@@ -329,6 +333,21 @@ class _Request:
         for line in warnings:
             warn(line, self.comm)
         return solution
+
+    def _extended(self, earlier: _Earlier | None, t_end: float, save: SaveAt | None, **options: Any) -> Solution:
+        """Continue a finished run, by ``Solution.extend``. Collective."""
+        if earlier is None or self.regrid is not None:
+            what = "a run that failed" if earlier is None else "a run with regrid, which ends at its peak,"
+            raise InputError(f"{what} cannot be extended: solve again")
+        reached, new = earlier.state.t, SaveAt.checked(save)
+        if check_number("t_end", t_end) <= reached * (1 + 1e-12):
+            raise InputError(f"t_end = {t_end:g} is not after {reached:g}, where the solution ends: give a later one")
+        problem = replace(self.problem, t_end=float(t_end))
+        request = replace(
+            self, problem=problem, save=new.after(reached, self.save, [k.t for k in earlier.knots]), **options
+        )
+        request.check()
+        return request.solution(earlier)
 
     def _again(self, problem: Problem, domain: Domain, scheme: Scheme) -> Solution:
         """Solve the problem on another domain by another scheme, for an estimate of the error."""
@@ -360,10 +379,11 @@ class _Request:
         found = blow_up(table, coarser)
         return {"blow_up": None if found is None else asdict(found)}
 
-    def _start(self, space: Space, regridding: Regridding | None) -> tuple[Semidiscretisation, Array, dict[str, float]]:
+    def _start(
+        self, system: Semidiscretisation, regridding: Regridding | None
+    ) -> tuple[Semidiscretisation, Array, dict[str, float]]:
         """Return the semidiscretisation, the unknowns at t = 0, and the errors of their masses. Collective."""
         problem = self.problem
-        system = Semidiscretisation(problem.model, problem.fields, space)
         for left in reversed(range(_GRIDS)):
             nodal, errors = initial_densities(system.space, problem.u0, off=_COARSE if self.estimated else _TOO_COARSE)
             if problem.mollified_start is not None:
@@ -455,15 +475,35 @@ class _Request:
         return CheckpointStore(self.checkpoint, described, self.comm)
 
     def _first_state(
-        self, store: CheckpointStore | None, system: Semidiscretisation, observer: Observer, start: Array
+        self,
+        store: CheckpointStore | None,
+        system: Semidiscretisation,
+        observer: Observer,
+        start: Array,
+        earlier: _Earlier | None,
     ) -> tuple[RunState, Semidiscretisation]:
         """Return where the run resumes, or starts, and the semidiscretisation on its grid there."""
         found = resume_from(store, system, observer) if store is not None and self.resume else None
         if found is not None:
             return found
+        if earlier is not None:
+            *knots, last = earlier.knots
+            last = last._replace(slopes=observer.slopes(last.unknowns, last.t))  # a single one has none
+            observer.restore(earlier.table, [*knots, last], last.unknowns)
+            return replace(earlier.state), system
         system.refuse_at_start(start)
         growth = np.zeros(len(system.model.species)) if system.model.has_growth else None
         return RunState(unknowns=start, growth=growth), system
+
+
+@dataclass(frozen=True)
+class _Earlier:
+    """What a finished run leaves to one that extends it."""
+
+    system: Semidiscretisation
+    state: RunState
+    table: dict[str, Array]
+    knots: list[Knot]
 
 
 class _Clock:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -22,10 +22,13 @@ from kspde.particles.statistics import STATISTICS
 from kspde.plots.particles import plot_cloud
 from kspde.problem import SCALING, Problem
 from kspde.protocols import SolvedDensity
-from kspde.runtime.following import Stopped
+from kspde.runtime.checkpoint import Checkpoint
+from kspde.runtime.following import Callback, Followers, Stopped
+from kspde.runtime.messages import keeping_warnings
 from kspde.runtime.notebook import html_table
-from kspde.runtime.parallel import together
+from kspde.runtime.parallel import collective, together
 from kspde.runtime.provenance import provenance
+from kspde.runtime.saving import SaveAt
 from kspde.tables import diagnostics_table
 from kspde.typing import Array, Comm, Ids
 
@@ -115,6 +118,7 @@ class Cloud:
     _ids: Mapping[str, Ids]
     _details: Mapping[str, Any]
     _weights: Mapping[str, float | Array] = field(default_factory=dict)
+    _extended: Callable[..., Cloud] | None = None
 
     @property
     def model(self) -> Model:
@@ -219,6 +223,43 @@ class Cloud:
             name = self._species(species)
             same(species=name)
         return gather_rows(self._positions[name], self.comm)
+
+    @keeping_warnings
+    @collective(own=("progress", "callback"))
+    def extend(
+        self,
+        t_end: float,
+        *,
+        mean_field: SolvedDensity | None = None,
+        save: SaveAt | None = None,
+        checkpoint: Checkpoint | None = None,
+        resume: bool = False,
+        on_blow_up: Literal["warn", "stop", "ignore"] = "warn",
+        progress: Callable[[float], None] | None = None,
+        callback: Callback | Sequence[Callback] | None = None,
+    ) -> Cloud:
+        """Continue the run to a later time, and return the particles there; these stay where they are. Collective.
+
+        The noise continues too. The result is that of one run to ``t_end``, bit by bit, if steps end at this ``t_end``
+        there, as they do where it is saved. A run that a callback has stopped continues too.
+
+        Args:
+            t_end: the final time.
+            mean_field: the mean field until then, where there is one: ``pde.extend(t_end)``.
+            save: further times, a callback; the statistics are those of the run.
+            checkpoint: as for ``kspde.simulate``, and so are the others.
+            resume: whether to continue from the newest checkpoint of such an extension.
+            on_blow_up: what to do about particles that collapse.
+            progress: called after every step with t/t_end.
+            callback: called after every step with the state.
+
+        Raises:
+            InputError: a time that is over, a value that is not valid, or a cloud that ``simulate`` has not returned.
+        """
+        if self._extended is None:
+            raise InputError("a snapshot cannot be extended: extend what kspde.simulate returned")
+        more = {"progress": progress, "followers": Followers(callback), "on_blow_up": on_blow_up}
+        return self._extended(t_end, save, mean_field, resume, checkpoint=checkpoint, **more)
 
     def plot(
         self,

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
 import numpy as np
 
 from kspde.particles.run import Observer, Run
@@ -9,7 +14,7 @@ from kspde.runtime.checkpoint import CheckpointFile, CheckpointStore
 from kspde.runtime.parallel import together
 from kspde.typing import Array
 
-__all__ = ["CheckpointWriter", "resume"]
+__all__ = ["CheckpointWriter", "Reached", "resume"]
 
 
 class CheckpointWriter(Observer):
@@ -30,21 +35,59 @@ class CheckpointWriter(Observer):
         """
         if run.step == run.steps or not self._store.due():
             return
-        parts: dict[str, Array] = {}
-        shared: dict[str, Array] = {}
-        for label, system in run.systems.items():
-            parts |= {f"{label}.{species}": x for species, x in system.positions.items()}
-            parts |= {f"{label}.weights.{species}": w for species, w in system.changing_weights.items()}
-            shared |= {f"{label}.fields.{key}": value for key, value in system.evaluator.state().items()}
-        for observer in run.observers:
-            shared |= {f"observer.{observer.name}.{key}": value for key, value in observer.recorded.items()}
+        parts, shared = _state_of(run)
         path = self._store.write(run.step, parts=parts, shared=shared)
         if self._store.stopping:
             raise self._store.stopped(run.step, run.t, path)
 
 
+def _state_of(run: Run) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Return by name this rank's rows, and what is the same on every rank, of all that a run resumes from."""
+    parts: dict[str, Array] = {}
+    shared: dict[str, Array] = {}
+    for label, system in run.systems.items():
+        parts |= {f"{label}.{species}": x for species, x in system.positions.items()}
+        parts |= {f"{label}.weights.{species}": w for species, w in system.changing_weights.items()}
+        shared |= {f"{label}.fields.{key}": value for key, value in system.evaluator.state().items()}
+    for observer in run.observers:
+        shared |= {f"observer.{observer.name}.{key}": value for key, value in observer.recorded.items()}
+    return parts, shared
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reached(CheckpointFile):
+    """Where a run has ended, in memory: what a longer one on the same ranks continues from.
+
+    Attributes:
+        parts: by name, this rank's rows.
+        times: the times of all steps until then.
+    """
+
+    parts: Mapping[str, Array]
+    times: Array
+
+    @classmethod
+    def by(cls, run: Run) -> Reached:
+        """Return where a run is; the arrays are its own."""
+        parts, shared = _state_of(run)
+        return cls(path=Path(), step=run.step, shared=shared, parts=parts, times=run.times[: run.step + 1])
+
+    def copy(self) -> Reached:
+        """Return the same with arrays that a run may change."""
+        return replace(self, shared={name: array.copy() for name, array in self.shared.items()})
+
+    def part(self, name: str, first: int, last: int) -> Array:
+        """Return this rank's rows."""
+        return self.parts[name]
+
+    @contextmanager
+    def fitting(self) -> Iterator[None]:
+        """Do nothing: there is no file to blame."""
+        yield
+
+
 def resume(run: Run, checkpoint: CheckpointFile) -> None:
-    """Put a run into the state of a checkpoint. Collective.
+    """Put a run into the state of a checkpoint, or of a shorter run. Collective.
 
     Raises:
         InputError: the file cannot be read, or no such run has written it; on every rank.
@@ -75,6 +118,9 @@ def resume(run: Run, checkpoint: CheckpointFile) -> None:
         with checkpoint.fitting():
             found = under(f"observer.{observer.name}.")
             for name, ours in observer.recorded.items():
+                if isinstance(checkpoint, Reached) and len(found[name]) < len(ours):  # of fewer steps
+                    ours[: len(found[name])] = found[name]
+                    found[name] = ours
                 if found[name].shape != ours.shape:
                     raise ValueError(f"{name} has shape {found[name].shape} there, {ours.shape} here")
             observer.recorded = found

@@ -138,12 +138,15 @@ class Run:
             raise ConvergenceError(f"step {self.step}, t = {self.t:.6g}, dt = {h:.6g}: {error}") from None
 
 
-def schedule(t_end: float, dt: float, stops: Sequence[float]) -> Array:
-    """Return the times of all steps, equal between stops (the last of which is ``t_end``) and at most ``dt`` apart."""
-    parts = [np.zeros(1)]
-    start = 0.0
+def schedule(t_end: float, dt: float, stops: Sequence[float], first: Array | None = None) -> Array:
+    """Return the times of all steps, equal between stops (the last of which is ``t_end``) and at most ``dt`` apart.
+
+    They follow the ``first`` ones, of a run that is extended.
+    """
+    parts = [np.zeros(1) if first is None else first]
+    start = float(parts[0][-1])
     for stop in stops:
-        if stop <= 0:
+        if stop <= start:
             continue
         # A ratio that is an integer up to rounding is that integer.
         steps = max(1, math.ceil((stop - start) / dt * (1 - 1e-12) - 1e-9))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, is_dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, is_dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -61,6 +61,28 @@ class SaveAt:
         if save is not None and not isinstance(save, cls):
             raise InputError(f"save is a {type(save).__name__}: give kspde.SaveAt(times=...)")
         return save if save is not None else cls()
+
+    def after(self, reached: float, earlier: SaveAt | None, saved: Sequence[float]) -> SaveAt:
+        """Return the request of a run and its extension, for which this one is.
+
+        Args:
+            reached: the time at which the extension begins.
+            earlier: what the run was asked for, if anything.
+            saved: the times that it has saved.
+
+        Raises:
+            InputError: times that are over, or other statistics.
+        """
+        times: tuple[float, ...] = tuple(self.times)  # type: ignore[arg-type]
+        if times and times[0] <= reached:
+            raise InputError(f"times begin at {times[0]:g}: the run has reached {reached:g}, give later times")
+        statistics = self.statistics if earlier is None else earlier.statistics
+        if self.statistics and self.statistics != statistics:
+            raise InputError(
+                f"statistics = {shown(self.statistics)} are not those of the run that is extended, "
+                f"{shown(statistics)}: leave them out"
+            )
+        return replace(self, times=(*saved, *times), statistics=statistics)
 
     def until(self, t_end: float) -> tuple[float, ...]:
         """Return the times, followed by the end.
