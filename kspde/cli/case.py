@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -40,7 +40,7 @@ from kspde.runtime.limits import check_steps, check_work
 from kspde.runtime.parallel import alone
 from kspde.runtime.saving import SaveAt
 
-__all__ = ["Case", "case_of", "known_models", "read_case", "read_toml", "validated"]
+__all__ = ["Case", "case_of", "known_models", "merged", "read_case", "read_toml", "validated", "with_changes"]
 
 
 #: Bytes of a case file, the levels of its tables and arrays, and the parts of a dotted key: tomllib's time grows with
@@ -52,6 +52,9 @@ _LONG_KEY = re.compile(
     r"""(?<![\w-])(?:(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){%d}""" % _PARTS  # noqa: UP031
 )
 
+
+#: A key, and a value that needs no quotes, of ``--set``.
+_KEY, _WORD = re.compile(r"[\w-]+(\.[\w-]+)*"), re.compile(r"[A-Za-z][\w.-]*(/[\w.-]+)*")
 
 #: Arguments of ``compare`` that have a meaning for particles only.
 _OF_PARTICLES = ("bandwidth", "neighbours", "r", "replicas", "resolution", "seed")
@@ -97,18 +100,19 @@ class Case:
         return _naming(self.path, self.keys, section)
 
 
-def read_case(path: str | Path, models: KnownModels = BUILT_IN) -> Case:
+def read_case(path: str | Path, models: KnownModels = BUILT_IN, changes: Sequence[str] = ()) -> Case:
     """Read a case file and check all of it, the data files that it names included.
 
     Args:
         path: the case file; paths in it are relative to its directory.
         models: the models that it may name, beside those of installed packages.
+        changes: values in place of the file's: see :func:`with_changes`.
 
     Raises:
         InputError: anything that is not valid, in one line.
     """
     path = Path(path)
-    case = case_of(path, read_toml(path), models)
+    case = case_of(path, with_changes(read_toml(path), changes), models)
     return replace(case, against=_against(case, models))
 
 
@@ -195,18 +199,53 @@ def read_toml(path: Path, what: str = "a case file") -> dict[str, Any]:
         raise InputError(f"{path}: byte {error.start} is not UTF-8: {what} is a TOML text, save it in UTF-8") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}): give the path of {what}") from None
+    return _parsed(text, f"{path}: not {what}", f"{path}: not a TOML file")
+
+
+def with_changes(content: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """Return a file's content with other values in the place of its own, or beside them.
+
+    Args:
+        content: the content.
+        changes: such as "model.chi=12": a dotted key, and what may follow it in TOML, or a word without its quotes.
+
+    Raises:
+        InputError: a change is no key and value.
+    """
+    for change in changes:
+        where = f"--set {shown(change)} is not valid"
+        key, _, value = (part.strip() for part in change.partition("="))
+        if not _KEY.fullmatch(key) or not value or "\n" in value or len(change) > _MOST:
+            raise InputError(f"{where}: give a key and a value, such as model.chi=12")
+        if _WORD.fullmatch(value) and value not in ("true", "false", "inf", "nan"):
+            value = f'"{value}"'
+        content = merged(content, _parsed(f"{key} = {value}", where, f"{where} in TOML"))
+    return content
+
+
+def _parsed(text: str, unlike: str, not_toml: str) -> dict[str, Any]:
+    """Return the content of a TOML text; messages begin with ``unlike`` or ``not_toml``."""
     long = _LONG_KEY.search(text)
     if long:
-        raise InputError(f"{path}: not {what}: a key of more than {_PARTS} parts, {shown(long[0])}")
+        raise InputError(f"{unlike}: a key of more than {_PARTS} parts, {shown(long[0])}")
     try:
         content = tomllib.loads(text)
     except RecursionError:
-        raise InputError(f"{path}: not a TOML file: nested too deeply") from None
+        raise InputError(f"{not_toml}: nested too deeply") from None
     except ValueError as error:  # also an integer of thousands of digits
-        raise InputError(f"{path}: not a TOML file: {error}") from None
+        raise InputError(f"{not_toml}: {error}") from None
     if _deeper(content, _LEVELS):
-        raise InputError(f"{path}: not {what}: nested more than {_LEVELS} levels deep")
+        raise InputError(f"{unlike}: nested more than {_LEVELS} levels deep")
     return content
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return tables merged into tables; anything else takes the place of what was there."""
+    out = dict(base)
+    for key, value in changes.items():
+        old = out.get(key)
+        out[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return out
 
 
 def _deeper(content: Any, levels: int) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
@@ -16,10 +18,10 @@ from typing import Annotated, Any
 import typer
 
 from kspde._version import __version__
-from kspde.errors import ConvergenceError, InputError, KspdeError
+from kspde.errors import ConvergenceError, InputError, KspdeError, shortened
 from kspde.fem import backend
 from kspde.runtime.checkpoint import StoppedError
-from kspde.runtime.files import shipped
+from kspde.runtime.files import publish, shipped
 from kspde.runtime.job import end_job, last_words, launched_rank
 from kspde.runtime.parallel import communicator, together
 from kspde.runtime.signals import Stop
@@ -39,7 +41,6 @@ in kspde itself. Every error but the last is one line on standard error.
 app = typer.Typer(
     help="Keller-Segel densities by finite elements, their N-particle systems, and the distance between the two.",
     epilog=_STATUSES,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -84,6 +85,15 @@ Models = Annotated[
         help="A Python file with models of your own, which is run: the case may name their kinds.",
     ),
 ]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        show_default=False,
+        help="A value in place of the file's, such as model.chi=12; may be repeated.",
+    ),
+]
 Every = Annotated[
     float,
     typer.Option("--checkpoint-every", metavar="SECONDS", parser=_seconds, help="Wall time between two checkpoints."),
@@ -104,15 +114,19 @@ def _root(
 
 
 @app.command(epilog="Examples: kspde demo; mpirun -n 2 kspde demo --out first-run")
-def demo(out: Out = Path("demo-output"), force: Force = False, quiet: Quiet = False) -> Work:
+def demo(out: Out = Path("demo-output"), force: Force = False, quiet: Quiet = False, changes: Changes = None) -> Work:
     """Run the built-in case: density, particles, distances, pictures. Takes less than half a minute."""
-    return _filling("compare", resources.files("kspde") / "cases" / "demo.toml", out, force, quiet)
+    return _filling("compare", resources.files("kspde") / "cases" / "demo.toml", out, force, quiet, changes=changes)
 
 
-def _naming_ready_studies(command: Callable[..., Work]) -> Callable[..., Work]:
-    names = ", ".join(shipped("papers/studies/ready", ".toml"))
-    command.__doc__ = (command.__doc__ or "").replace("{READY}", names)
-    return command
+def _listing(mark: str, folder: str) -> Callable[[Callable[..., Work]], Callable[..., Work]]:
+    """Return a decorator that puts the names of the files that come with kspde into a command's help."""
+
+    def named(command: Callable[..., Work]) -> Callable[..., Work]:
+        command.__doc__ = (command.__doc__ or "").replace(mark, ", ".join(shipped(folder, ".toml")))
+        return command
+
+    return named
 
 
 def _add_job(name: str, about: str) -> None:
@@ -128,8 +142,9 @@ def _add_job(name: str, about: str) -> None:
         resume: Resume = False,
         checkpoint_every: Every = 600.0,
         models: Models = None,
+        changes: Changes = None,
     ) -> Work:
-        return _filling(name, case, out, force, quiet, resume, checkpoint_every, models)
+        return _filling(name, case, out, force, quiet, resume, checkpoint_every, models, changes)
 
 
 _add_job(
@@ -156,7 +171,7 @@ _add_job(
 @app.command(
     epilog="Examples: kspde study mollification --small --out first; mpirun -n 3 kspde study mine.toml --out result"
 )
-@_naming_ready_studies
+@_listing("{READY}", "papers/studies/ready")
 def study(
     path: Annotated[
         str, typer.Argument(metavar="STUDY", show_default=False, help="A study file, or the name of a ready-made one.")
@@ -177,6 +192,7 @@ def study(
     ] = 0,
     quiet: Quiet = False,
     models: Models = None,
+    changes: Changes = None,
 ) -> Work:
     """Measure something over a sweep of parameters, fit its rate, and set it beside what is promised.
 
@@ -200,7 +216,8 @@ def study(
         for name in names:
             own = out / name if path == "all" else out
             with together(comm, "kspde study") as same:
-                chosen = read_study(name, small=small, models=models_of_file(models), seed=seed)
+                known = models_of_file(models)
+                chosen = read_study(name, small=small, models=known, seed=seed, changes=changes or ())
                 same(study=chosen.described(), out=str(own), force=force)
             with together(comm):  # PETSc begins on all ranks together
                 backend.require()
@@ -211,6 +228,43 @@ def study(
         return f"interrupted: {out} holds all results" if stop.asked(comm) else None
 
     return Work(job, lambda: "finished points are kept, the same command continues")
+
+
+@app.command(epilog="Examples: kspde init; kspde init viscous-vortices --out merging.toml")
+@_listing("{CASES}", "cases")
+def init(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The case to begin with.")] = "demo",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", show_default="NAME.toml", help="The file; it must not exist."),
+    ] = None,
+) -> Work:
+    """Write a case file to begin with: a complete one, with comments, to edit and run.
+
+    NAME is one of {CASES}.
+    """
+
+    def job(comm: Comm, stop: Stop) -> None:
+        from kspde.cli.console import Console
+
+        cases = shipped("cases", ".toml")
+        file = Path(f"{name}.toml") if out is None else out
+        with together(comm):
+            if name not in cases:
+                raise InputError(f"{shortened(name)} is not a case of kspde: these are {', '.join(cases)}")
+            if comm.rank == 0:
+                hidden = file.with_name(f".{file.name[:200]}.{os.getpid()}")
+                try:
+                    if os.path.lexists(file):
+                        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+                    hidden.write_bytes(cases[name].read_bytes())
+                    publish(hidden, file)
+                except OSError as error:
+                    hidden.unlink(missing_ok=True)
+                    raise InputError(f"{file} cannot be written ({error.strerror}): give another --out") from None
+        Console(comm).answer(f"Case: {file}\nRun: kspde compare {shlex.quote(str(file))} --out DIR")
+
+    return Work(job)
 
 
 @app.command(epilog="Examples: kspde ledger; kspde ledger --out ledger.html --results my-theorem1")
@@ -278,6 +332,7 @@ def theory(
         Path | None, typer.Argument(metavar="CASE.toml", show_default=False, help="A case file to look at.")
     ] = None,
     models: Models = None,
+    changes: Changes = None,
 ) -> Work:
     """Print what the papers promise: admissible exponents, sharp constants, norms of kernels, conditions.
 
@@ -292,7 +347,9 @@ def theory(
 
         with together(comm):
             known = models_of_file(models)
-            lines = list(promise_lines(None if case is None else read_case(case, known)))
+            if changes and case is None:
+                raise InputError("--set has nothing to change: give a case file")
+            lines = list(promise_lines(None if case is None else read_case(case, known, changes or ())))
         Console(comm).answer("\n".join(lines).lstrip("\n"))
 
     return Work(job)
@@ -367,6 +424,7 @@ def _filling(
     resume: bool = False,
     every: float = 600.0,
     models: Path | None = None,
+    changes: Sequence[str] | None = None,
 ) -> Work:
     """Return the work of filling a directory by a method of ``kspde.cli.jobs.CaseRun``."""
 
@@ -380,7 +438,7 @@ def _filling(
 
         with together(comm, f"kspde {name}") as same:
             with resources.as_file(path) as file:
-                case = read_case(file, models_of_file(models))
+                case = read_case(file, models_of_file(models), changes or ())
             same(
                 case=case.parameters(),
                 origin=dict(case.origin),

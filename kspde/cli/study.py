@@ -19,6 +19,7 @@ import hashlib
 import itertools
 import math
 import os
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -26,7 +27,7 @@ from operator import getitem
 from pathlib import Path
 from typing import Any
 
-from kspde.cli.case import case_of, known_models, read_toml, validated
+from kspde.cli.case import case_of, known_models, merged, read_toml, validated, with_changes
 from kspde.cli.file_errors import naming, nearest
 from kspde.cli.models import BUILT_IN, KnownModels
 from kspde.cli.schema import SYSTEM, forms
@@ -43,7 +44,14 @@ def ready_studies() -> dict[str, Path]:
     return shipped("papers/studies/ready", ".toml")
 
 
-def read_study(path: str | Path, *, small: bool = False, models: KnownModels = BUILT_IN, seed: int = 0) -> Study:
+def read_study(
+    path: str | Path,
+    *,
+    small: bool = False,
+    models: KnownModels = BUILT_IN,
+    seed: int = 0,
+    changes: Sequence[str] = (),
+) -> Study:
     """Read a study file, or take one that comes with kspde, and check all of it.
 
     Args:
@@ -51,6 +59,7 @@ def read_study(path: str | Path, *, small: bool = False, models: KnownModels = B
         small: take the small setting.
         models: the models that it may name, beside those of installed packages.
         seed: an integer >= 0 that the seeds of all points depend on; those of shipped results have 0.
+        changes: values in place of the file's, such as "model.chi=12", also of its small setting.
 
     Raises:
         InputError: anything that is not valid, in one line.
@@ -64,17 +73,19 @@ def read_study(path: str | Path, *, small: bool = False, models: KnownModels = B
             )
         file = ready.get(name, file)
     raw = read_toml(file, "a study file")
-    changes = raw.pop("small", None)
+    smaller = raw.pop("small", None)
     if small:
-        if not isinstance(changes, Mapping):
+        if not isinstance(smaller, Mapping):
             raise InputError(f"{file}: [small] is missing: give it, or leave out --small")
-        raw = _merged(raw, changes)
+        raw = merged(raw, smaller)
+    raw = with_changes(raw, changes)
     axes = _axes(file, raw)
     count = math.prod(len(axis.values) for axis in axes)
     if count > MOST_POINTS:
         raise InputError(f"{file}: [sweep] has {shown(count)} points: give fewer values, for at most {MOST_POINTS}")
     check_integer("seed", seed, at_least=0)
     options = (" --small" if small else "") + models.option + (f" --seed {seed}" if seed else "")
+    options += "".join(f" --set {shlex.quote(change)}" for change in changes)
     series = {"seed": seed} if seed else {}
     points = tuple(
         replace(point, parameters={**point.parameters, **series}) for point in _points(file, raw, axes, models)
@@ -286,12 +297,3 @@ def _precision(file: Path, content: Any) -> Precision | None:
     if "replicas" not in type(content.measure).model_fields:
         raise InputError(f'{file}: measure "{content.measure.kind}" has no replicas: leave [precision] out')
     return precision
-
-
-def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return tables merged into tables; anything else takes the place of what was there."""
-    out = dict(base)
-    for key, value in changes.items():
-        old = out.get(key)
-        out[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return out

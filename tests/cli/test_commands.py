@@ -225,3 +225,34 @@ def test_distances_over_time_and_of_the_points_alone(
     if comm.rank == 0:
         assert "of the points themselves" in outcome.out
         assert "The energy distance is" in outcome.out
+
+
+def test_a_case_to_begin_with_is_written_and_changed(
+    kspde_command: Callable[..., Any], shared_tmp_path: Path, comm: Any
+) -> None:
+    path = shared_tmp_path / "vortices.toml"
+    assert kspde_command("init", "viscous-vortices", "--out", path).status == 0
+    case = read_case(path, changes=("model.viscosity = 0.5", "initial.stds=[1, 1, 2.0]", "density.scheme=rosenbrock"))
+    assert case.parameters()["model"] == {"kind": "viscous-vortices", "viscosity": 0.5}
+    assert case.parameters()["initial"]["stds"] == [1.0, 1.0, 2.0]
+    assert case.parameters()["density"]["scheme"] == "rosenbrock"
+    before = path.read_bytes()
+    for arguments, what in (
+        (("init", "vortex"), "vortex is not a case of kspde: these are closed-dish, "),
+        (("init", "demo", "--out", path), "vortices.toml cannot be written (File exists): give another --out"),
+        (("theory", path, "--set", "model.viscosity"), "--set 'model.viscosity' is not valid: give a key and a value"),
+        (("theory", path, "--set", "model.viscosity=[1"), "is not valid in TOML: Unclosed array"),
+        (("theory", path, "--set", "model.viscosity=1\nt_end=2"), "give a key and a value"),
+        (
+            ("theory", path, "--set", "model.viscosity=-1"),
+            "model.viscosity = -1.0 is not valid: give a finite",
+        ),
+        (("theory", path, "--set", "model.nu=1"), "model.nu"),
+        (("theory", "--set", "model.viscosity=1"), "--set has nothing to change"),
+    ):
+        outcome = kspde_command(*arguments)
+        assert outcome.status == 2
+        assert (what in outcome.err) == (comm.rank == 0), outcome.err
+        assert outcome.err.count("\n") == (comm.rank == 0)
+    assert path.read_bytes() == before
+    assert sorted(os.listdir(shared_tmp_path)) == ["vortices.toml"]

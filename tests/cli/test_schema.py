@@ -26,7 +26,7 @@ pytestmark = pytest.mark.one_rank
 DEMOS = Path(kspde.__file__).parents[1] / "demos"
 DEMO = Path(kspde.__file__).parent / "cases" / "demo.toml"
 SHIPPED = {
-    "case": [DEMO, DEMOS / "observed_cells.toml"],
+    "case": [*DEMO.parent.glob("*.toml"), DEMOS / "observed_cells.toml"],
     "study": [*ready_studies().values(), DEMOS / "studies.toml"],
 }
 

@@ -113,7 +113,7 @@ def test_runs_warn_outside_the_hypotheses(
 
 def test_norms_are_those_of_potentials(kspde_command: Callable[..., Any], comm: Any) -> None:
     # The bounds on Φ^ε are of a Yukawa potential, and not of the mollified density itself, which grows faster.
-    case = Path(__file__).parents[2] / "demos" / "cross_diffusion.toml"
+    case = Path(__file__).parents[2] / "kspde" / "cases" / "cross-diffusion.toml"
     outcome = kspde_command("theory", case)
     assert outcome.status == 0
     assert "Φ^ε = Φ * j^ε" not in outcome.out

@@ -260,7 +260,7 @@ def test_a_disk_of_too_many_cells(sizes: dict[str, float], line: str) -> None:
 
 def test_a_dimension_that_a_model_does_not_have_is_not_sent_to_the_model(tmp_path: Path) -> None:
     path = tmp_path / "case.toml"
-    text = Path("demos/density_dependent_volatility.toml").read_text(encoding="utf-8")
+    text = Path("kspde/cases/density-dependent-volatility.toml").read_text(encoding="utf-8")
     path.write_text(text.replace("half_width = 10.0", "half_width = 10.0\ndimension = 2"), encoding="utf-8")
     remedy = 'leave it out; [model] with kind = "density-dependent-volatility" has none either'
     assert refusal(path) == f"domain.dimension is not a key of [domain]: {remedy}"

@@ -220,7 +220,7 @@ def test_the_case_that_ships(write_changed: Callable[..., Path]) -> None:
     from kspde.cli.case import read_case
     from kspde.cli.theory import promise_lines
 
-    text = (Path(__file__).parents[2] / "demos" / "density_dependent_volatility.toml").read_text("utf-8")
+    text = (Path(__file__).parents[2] / "kspde" / "cases" / "density-dependent-volatility.toml").read_text("utf-8")
     case = read_case(write_changed("line.toml", text))
     assert case.experiment.problem.model == DensityDependentVolatility(driver=LinearDriver(a=1.5, b=1.5))
     assert case.experiment.domain.dimension == 1

@@ -59,11 +59,11 @@ def test_demo(
 
 
 def test_populations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = read_case(ROOT / "demos" / "shigesada_kawasaki_teramoto.toml").experiment.problem.model
+    model = read_case(ROOT / "kspde" / "cases" / "shigesada-kawasaki-teramoto.toml").experiment.problem.model
     assert isinstance(model, kspde.ShigesadaKawasakiTeramoto)
     assert model.entropy_weights == pytest.approx((1.0, 1.25))
     monkeypatch.chdir(tmp_path)
-    text = (ROOT / "demos" / "cross_diffusion.toml").read_text("utf-8")
+    text = (ROOT / "kspde" / "cases" / "cross-diffusion.toml").read_text("utf-8")
     smaller = {
         "cells = 96": "cells = 24",
         "n = 20_000": "n = 400",
