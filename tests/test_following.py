@@ -176,3 +176,23 @@ def test_what_cannot_be_extended_is_refused(arguments, words) -> None:
     for run in (solved("positive", 0.2), kspde.simulate(Heat(), GAUSSIAN, n=9, t_end=0.2, dt=0.1)):
         with pytest.raises(kspde.InputError, match=words):
             run.extend(**arguments)
+
+
+def test_lines_of_progress_become_rarer_and_say_what_is_left(shared_tmp_path, comm, monkeypatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(kspde.runtime.following.time, "monotonic", lambda: now[0])
+    path = shared_tmp_path / "run.log"
+    progress = kspde.Progress(path, label="disk")
+
+    def tick(state: kspde.State) -> None:
+        now[0] += 4.0
+
+    solved("positive", 0.2, callback=[progress, tick])
+    with pytest.raises(kspde.InputError, match="cannot be written"):
+        solved("positive", 0.02, callback=kspde.Progress(shared_tmp_path / "none" / "run.log"))
+    assert path.read_text().splitlines() == [
+        "disk: step 4, t = 0.04 of 0.2, 20% after 12 s, about 64 s left",
+        "disk: step 8, t = 0.08 of 0.2, 40% after 28 s, about 48 s left",
+        "disk: step 14, t = 0.14 of 0.2, 70% after 52 s, about 24 s left",
+        "disk: step 20, t = 0.2 of 0.2, 100% after 76 s",
+    ]

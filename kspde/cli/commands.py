@@ -98,6 +98,15 @@ Every = Annotated[
     float,
     typer.Option("--checkpoint-every", metavar="SECONDS", parser=_seconds, help="Wall time between two checkpoints."),
 ]
+Log = Annotated[
+    Path | None,
+    typer.Option(
+        "--log",
+        metavar="FILE",
+        show_default=False,
+        help="Add all lines to a file, with the date; long runs say there how far they are.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 
 
@@ -143,8 +152,9 @@ def _add_job(name: str, about: str) -> None:
         checkpoint_every: Every = 600.0,
         models: Models = None,
         changes: Changes = None,
+        log: Log = None,
     ) -> Work:
-        return _filling(name, case, out, force, quiet, resume, checkpoint_every, models, changes)
+        return _filling(name, case, out, force, quiet, resume, checkpoint_every, models, changes, log)
 
 
 _add_job(
@@ -193,6 +203,7 @@ def study(
     quiet: Quiet = False,
     models: Models = None,
     changes: Changes = None,
+    log: Log = None,
 ) -> Work:
     """Measure something over a sweep of parameters, fit its rate, and set it beside what is promised.
 
@@ -210,7 +221,8 @@ def study(
         from kspde.cli.study import read_study, ready_studies
 
         names = list(ready_studies()) if path == "all" else [path]
-        console = Console(comm, quiet=quiet)
+        with together(comm):
+            console = Console(comm, quiet=quiet, log=log)
         for line in () if small else cost_lines(names):
             console.say(line)
         for name in names:
@@ -425,6 +437,7 @@ def _filling(
     every: float = 600.0,
     models: Path | None = None,
     changes: Sequence[str] | None = None,
+    log: Path | None = None,
 ) -> Work:
     """Return the work of filling a directory by a method of ``kspde.cli.jobs.CaseRun``."""
 
@@ -449,7 +462,7 @@ def _filling(
             )
         with together(comm):  # PETSc begins on all ranks together
             backend.require()
-        console = Console(comm, quiet=quiet)
+            console = Console(comm, quiet=quiet, log=log)
         with (
             console.hearing_warnings(),
             ResultDirectory(out, comm, force=force) as results,

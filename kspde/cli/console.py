@@ -7,9 +7,12 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from kspde.errors import InputError
+from kspde.runtime.following import Progress, opened
 from kspde.runtime.streams import silence, unread
 from kspde.typing import Comm
 
@@ -22,12 +25,17 @@ class Console:
     Args:
         comm: the communicator; all ranks but 0 are silent.
         quiet: say nothing on rank 0 either.
+        log: a file to which all that is said is added, each line with the date, also where it is not printed.
+
+    Raises:
+        InputError: the log cannot be written. On rank 0 alone.
 
     Attributes:
         warnings: the lines that were warned of, or would have been; empty on all ranks but 0.
     """
 
-    def __init__(self, comm: Comm, *, quiet: bool = False) -> None:
+    def __init__(self, comm: Comm, *, quiet: bool = False, log: Path | None = None) -> None:
+        self._log = opened(log) if log is not None and comm.rank == 0 else None
         self._silent = quiet or comm.rank != 0
         self._deaf = False  # standard output is closed or full
         self._here = comm.rank == 0
@@ -49,7 +57,16 @@ class Console:
         if error is not None and not unread(error):
             raise InputError(f"standard output cannot be written ({error.strerror})")
 
+    def _note(self, text: str) -> None:
+        """Add lines to the log; a device that is full does not end the run."""
+        if self._log is not None:
+            now = datetime.now().isoformat(" ", "seconds")
+            with suppress(OSError):
+                self._log.writelines(f"{now}  {line}\n" for line in text.splitlines() if line)
+                self._log.flush()
+
     def _print(self, text: str) -> OSError | None:
+        self._note(text)
         if self._silent or self._deaf:
             return None
         try:
@@ -66,6 +83,7 @@ class Console:
         if not self._here or line in self.warnings:
             return
         self.warnings.append(line)
+        self._note(f"warning: {line}")
         if not self._silent:
             with suppress(OSError, AttributeError):  # full, or closed
                 sys.stderr.write(f"warning: {line}\n")
@@ -73,7 +91,7 @@ class Console:
 
     @contextmanager
     def hearing_warnings(self) -> Iterator[None]:
-        """Warn of what Python is warned of in a block, by whichever library."""
+        """Warn of what Python is warned of in a block, by whichever library; the log has what ends it."""
 
         def show(message: Warning | str, *where: Any, **more: Any) -> None:
             self.warn(str(message))
@@ -87,19 +105,39 @@ class Console:
                 logger.setLevel(logging.ERROR)
             try:
                 yield
+            except BaseException as error:
+                self._note(f"ended by {type(error).__name__}: {error}")
+                raise
             finally:
                 logger.setLevel(level)
 
     @contextmanager
-    def progress(self, label: str) -> Iterator[Callable[[float], None]]:
-        """Return a function that moves a progress bar to a fraction done; there is a bar on a terminal only."""
-        if self._silent or sys.stderr is None or not sys.stderr.isatty():
-            yield lambda fraction: None
+    def progress(self, label: str) -> Iterator[Callable[..., None]]:
+        """Return a function that is told the fraction done, and where the run is in words.
+
+        On a terminal it moves a bar; elsewhere, and in the log, it adds a line now and then (``kspde.Progress``).
+        """
+        lines = Progress()
+
+        def tell(fraction: float, words: str = "") -> None:
+            line = lines.line(fraction, words) if self._here else ""
+            if line:
+                (self._note if terminal else self.say)(f"  {label:<11}{line}")
+
+        terminal = not self._silent and sys.stderr is not None and sys.stderr.isatty()
+        if not terminal:
+            yield tell
             return
         from rich.console import Console as Terminal
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bars
 
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Terminal(stderr=True), transient=True) as bar:
-            task = bar.add_task(f"{label:<11}", total=1.0)
-            yield lambda fraction: bar.update(task, completed=fraction)
+        with Bars(*columns, console=Terminal(stderr=True), transient=True) as bars:
+            task = bars.add_task(f"{label:<11}", total=1.0)
+
+            def move(fraction: float, words: str = "") -> None:
+                bars.update(task, completed=fraction)
+                tell(fraction, words)
+
+            yield move

@@ -29,6 +29,7 @@ from kspde.papers.studies.report import html_report, rate_rows, write_csv_table,
 from kspde.particles import Cloud, SnapshotFiles
 from kspde.particles.fields import FieldOptions
 from kspde.plots import densities as pictures
+from kspde.runtime.following import State
 from kspde.runtime.parallel import together
 from kspde.runtime.provenance import provenance
 from kspde.runtime.saving import SaveAt
@@ -126,8 +127,8 @@ class CaseRun:
         options = self.checkpoints.options(stage)
         if set(times) - {case.experiment.problem.t_end}:
             options["save"] = _also_at(times, case.experiment.solve.get("save", SaveAt()))
-        with self._keeping(case), self.clock(stage), self.console.progress(stage) as progress, case.naming("density"):
-            pde = case.experiment.density(progress=progress, comm=self.comm, **options)
+        with self._keeping(case), self.clock(stage), self._followed(stage) as callback, case.naming("density"):
+            pde = case.experiment.density(callback=callback, comm=self.comm, **options)
         self.console.say(report.density_line(pde, self.clock.seconds[stage], stage))
         return pde
 
@@ -140,10 +141,16 @@ class CaseRun:
             options["save"] = replace(
                 _also_at(times, (case.experiment.simulate or {}).get("save", SaveAt())), callback=files
             )
-        with self.clock("particles"), self.console.progress("particles") as progress, case.naming("particles"):
-            cloud = case.experiment.cloud(progress=progress, comm=self.comm, **options)
+        with self.clock("particles"), self._followed("particles") as callback, case.naming("particles"):
+            cloud = case.experiment.cloud(callback=callback, comm=self.comm, **options)
         self.console.say(report.particles_line(cloud, self.clock.seconds["particles"]))
         return cloud, files
+
+    @contextmanager
+    def _followed(self, stage: str) -> Iterator[Callable[[State], None]]:
+        """Return a callback by which the console says how far a stage is."""
+        with self.console.progress(stage) as tell:
+            yield lambda now: tell(now.t / now.t_end, f"step {now.step}, t = {now.t:.6g} of {now.t_end:g}")
 
     @contextmanager
     def _keeping(self, case: Case) -> Iterator[None]:

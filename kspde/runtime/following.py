@@ -275,7 +275,7 @@ class Progress:
         line = self.line(state.t / state.t_end, f"step {state.step}, t = {state.t:.6g} of {state.t_end:g}")
         if line and state.comm.rank == 0:
             with suppress(OSError):  # a full device does not end the run
-                print(line, file=self._file or sys.stderr, flush=True)
+                print(f"{self.label}: {line}", file=self._file or sys.stderr, flush=True)
 
     def line(self, done: float, words: str = "") -> str:
         """Return a line about a run of which a share is done, if it is time for one; else "". Rank-local."""
@@ -289,7 +289,7 @@ class Progress:
         self._due = seconds + self._interval
         left = seconds * (1.0 - done) / (done - first) if done > first else math.nan
         about = f", about {duration(left)} left" if done < 1.0 and left < math.inf else ""
-        return f"{self.label}: {words}{', ' * bool(words)}{done:.0%} after {duration(seconds)}{about}"
+        return f"{words}{', ' * bool(words)}{done:.0%} after {duration(seconds)}{about}"
 
 
 def opened(path: str | Path) -> TextIO:

@@ -157,6 +157,8 @@ def test_a_directory_that_cannot_be_written(case_file: Callable[..., Path], refu
     line = refused("run", path, "--out", path.parent / "none" / "result")
     assert line.startswith("none/result cannot be written, there is no directory none")
     assert refused("run", path, "--out", path).startswith("case.toml is a file: give --out the name of a new directory")
+    log = "/proc/none/run.log"
+    assert refused("run", case_file(), "--out", "result", "--log", log).startswith(f"the log file {log} cannot be")
 
 
 def test_force_does_not_replace_what_is_no_result(

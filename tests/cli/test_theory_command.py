@@ -102,7 +102,11 @@ def test_runs_warn_outside_the_hypotheses(
         outcome = kspde_command(command, path, "--out", shared_tmp_path / command)
         assert outcome.status == 0
         assert outcome.err == (f"{WARNING}\n" if comm.rank == 0 else "")
-    assert kspde_command("run", path, "--out", shared_tmp_path / "quiet", "--quiet").err == ""
+    log = shared_tmp_path / "run.log"
+    assert kspde_command("run", path, "--out", shared_tmp_path / "quiet", "--quiet", "--log", log).err == ""
+    said = log.read_text("utf-8")
+    assert WARNING in said
+    assert "All numbers" in said
     line = [WARNING.removeprefix("warning: ")]
     for name in ("run", "compare", "quiet"):  # said or not
         summary = json.loads((shared_tmp_path / name / "summary.json").read_text("utf-8"))
