@@ -32,7 +32,7 @@ from kspde.models import Model
 from kspde.papers.studies import Experiment
 from kspde.particles.fields import FieldOptions
 from kspde.particles.schemes import scheme_of as particle_scheme
-from kspde.particles.start import Seed
+from kspde.particles.start import Seed, given_positions
 from kspde.particles.statistics import check_statistics
 from kspde.problem import Problem
 from kspde.runtime.files import read_regular
@@ -141,7 +141,7 @@ def case_of(path: Path, raw: Mapping[str, Any], models: KnownModels = BUILT_IN) 
     with table("density"):
         density = _density(content.density, problem, domain)
     with table("particles"):
-        particles = _particles(content.particles, problem)
+        particles = _particles(path, content.particles, problem)
     with table("compare"):
         comparison = _compare(content.compare, content.particles, problem)
     return Case(
@@ -362,12 +362,15 @@ def _density(section: Any, problem: Problem, domain: Domain) -> dict[str, Any]:
     return options
 
 
-def _particles(section: Any, problem: Problem) -> dict[str, Any] | None:
+def _particles(path: Path, section: Any, problem: Problem) -> dict[str, Any] | None:
     """Return the arguments of ``simulate``, checked by what it checks them by."""
     if section is None:
         return None
     options: dict[str, Any] = section.arguments()
     check_integer("n", section.n, at_least=1)
+    if section.positions is not None:
+        options["positions"] = path.parent / section.positions
+        given_positions(options["positions"], dict.fromkeys(problem.model.species, section.n), problem.model.dimension)
     scheme = particle_scheme(section.scheme, section.dt)
     Seed(section.seed, section.replica)
     FieldOptions(**{each.name: getattr(section, each.name) for each in fields(FieldOptions)})

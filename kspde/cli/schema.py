@@ -97,7 +97,7 @@ _SYSTEM: dict[str, tuple[Any, Any, str]] = {
         section(
             simulate,
             name="particles",
-            types=_TIMES | _STATISTICS | {"method": one_of(FIELD_METHODS)},
+            types=_TIMES | _STATISTICS | {"method": one_of(FIELD_METHODS), "positions": str},
             objects={"save": SaveAt, "scheme": PARTICLE_SCHEMES, "resampling": RESAMPLINGS},
         ),
         None,

@@ -20,7 +20,7 @@ from kspde.particles.region import region_of
 from kspde.particles.resampling import Resampling, resampling_of
 from kspde.particles.schemes import Scheme, scheme_of
 from kspde.particles.simulation import Simulation
-from kspde.particles.start import Seed
+from kspde.particles.start import Seed, given_positions
 from kspde.particles.statistics import check_statistics
 from kspde.particles.weights import GivenWeights
 from kspde.problem import Problem
@@ -46,6 +46,7 @@ def simulate(
     n: int | Mapping[str, int],
     t_end: float,
     dt: float | None = None,
+    positions: Any = None,
     weights: GivenWeights | Mapping[str, GivenWeights] | None = None,
     eps: float | None = None,
     mollifier: str | Callable[..., Kernel] | Kernel = "gaussian",
@@ -87,6 +88,11 @@ def simulate(
         dt: time step > 0. It belongs to a ``scheme`` given by name. Steps are equal and the last one ends at ``t_end``:
             where ``t_end``/``dt`` is not an integer, the step is shortened to ``t_end``/⌈``t_end``/``dt``⌉
             (``Cloud.dt``; its summary has both), and likewise between saved times.
+        positions: where the particles start, in place of draws from ``u0``, which then says their mass and what they
+            are compared with: an array of shape (n, d), the same on every rank, the path of a .csv file whose first row
+            has x, y, z, of a .npy file or of one that ``Cloud.write`` has made, or a cloud; for several species by
+            name. Weights of their own are given again. With ``initial="mollified"`` each is moved by a draw of the
+            mollifier.
         weights: the weights w_j of the particles, finite numbers of either sign, where they are not all mass/``n``: an
             array of shape (n,), the same on every rank, or a function of the starting points that returns shape (m,)
             for points (m, d), such as the sign of a vorticity at particles drawn from its modulus; for several species
@@ -167,11 +173,14 @@ def simulate(
     begin = time.perf_counter()
     comm = communicator(comm)
     problem = Problem.of(model, u0, t_end=t_end, eps=eps, mollifier=mollifier, initial=initial)
-    region = region_of(domain, problem)
+    region, counts = region_of(domain, problem), _counts(problem.model.species, n)
+    if getattr(positions, "variations", None) and weights is None:
+        raise InputError("the particles of positions have weights of their own: give weights")
     simulation = Simulation(
         problem=problem,
         mollifier=str(mollifier),
-        counts=_counts(problem.model.species, n),
+        counts=counts,
+        positions=None if positions is None else given_positions(positions, counts, problem.model.dimension),
         given_weights=weights,
         scheme=scheme_of(scheme, dt),
         domain=domain,

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from kspde.domains import Domain
-from kspde.errors import ON_BLOW_UP, InputError, check_callable, check_choice, check_number
+from kspde.errors import ON_BLOW_UP, InputError, check_callable, check_choice, check_number, place_of
+from kspde.initial import InitialDensity
 from kspde.models import Field
 from kspde.particles.cloud import Cloud
 from kspde.particles.collapse import Clusters, Collapse
@@ -28,7 +29,7 @@ from kspde.particles.resume import CheckpointWriter, Reached
 from kspde.particles.resume import resume as resume_from
 from kspde.particles.run import Following, Observer, Progress, Recorder, Run, schedule
 from kspde.particles.schemes import Scheme
-from kspde.particles.start import Seed, bytes_of_particles, local_ids
+from kspde.particles.start import GivenPositions, Seed, bytes_of_particles, local_ids
 from kspde.particles.statistics import StatisticsRecorder, check_statistics, statistics_of
 from kspde.particles.system import System
 from kspde.particles.weights import GivenWeights, ParticleWeights, particle_weights
@@ -38,7 +39,7 @@ from kspde.runtime.checkpoint import Checkpoint, CheckpointStore
 from kspde.runtime.following import Followers
 from kspde.runtime.limits import check_memory, check_steps
 from kspde.runtime.messages import warn
-from kspde.runtime.parallel import limited_threads
+from kspde.runtime.parallel import limited_threads, together
 from kspde.runtime.saving import SaveAt
 from kspde.typing import Array, Comm, Ids
 
@@ -56,6 +57,7 @@ class Simulation:
     problem: Problem
     mollifier: str
     counts: Mapping[str, int]
+    positions: Mapping[str, Array] | None
     given_weights: GivenWeights | Mapping[str, GivenWeights] | None
     scheme: Scheme
     domain: Domain | None
@@ -232,11 +234,25 @@ class Simulation:
         needed = bytes_of_particles(n, *options, mean_field=self.mean_field is not None)
         check_memory(f"n = {n:.10g} particles", needed / self.comm.size, self.comm, "give fewer")
         ids = local_ids(self.counts, self.comm)
-        points = self.seed.starting_points(self.problem.u0, ids, self.problem.mollified_start, self.comm)
+        sources: dict[str, InitialDensity | GivenPositions] = dict(self.problem.u0)
+        first = 0
+        for name, x in (self.positions or {}).items():
+            sources[name] = GivenPositions(x, first)
+            first += len(x)
+        points = self.seed.starting_points(sources, ids, self.problem.mollified_start, self.comm)
         if self.region is not None:
             for x in points.values():
-                self.region.fold(x)
+                self._fold(x, self.region)
         return ids, points
+
+    def _fold(self, x: Array, region: Region) -> None:
+        """Bring starting points into the region; refuse given ones that walls would reflect. Collective."""
+        before = x.copy()
+        region.fold(x)
+        with together(self.comm):
+            outside = np.flatnonzero(np.any(x != before, axis=1))
+            if self.positions is not None and not region.periodic and len(outside):
+                raise InputError(f"positions has {place_of(before[outside[0]])}, outside the box: give a larger one")
 
     @property
     def _given(self) -> GivenWeights | Mapping[str, GivenWeights] | None:
@@ -245,6 +261,8 @@ class Simulation:
         if given is not None and not isinstance(given, Mapping):
             return given
         own = {name: u for name, u in self.problem.u0.items() if u.signed and name not in (given or {})}
+        if own and self.positions is not None:
+            raise InputError(f"u0 has both signs: give the weights of the given positions of {', '.join(own)}")
         weights: dict[str, GivenWeights] = {}
         for name, u in own.items():
             signed = self.seed.signed_weights(u, self._starts[0][name], self.counts[name], self.comm)
@@ -348,6 +366,7 @@ class Simulation:
             "include_self": self.fields.includes_self(self.problem.fields, self.problem.model.dimension),
             **({} if self.resampling is None else {"resampling": str(self.resampling)}),
             **({} if self.region is None else self.region.summary()),
+            **({} if self.positions is None else {"start": "given positions"}),
         }
 
     def _description(self) -> dict[str, Any]:
@@ -367,6 +386,7 @@ class Simulation:
             statistics=statistics_of(self.save),
             weights={name: everyones(np.asarray(own.each[name]), self.comm) for name in own.variations},
             mean_field=mean_field,
+            **({} if self.positions is None else {"positions": self.positions}),
         )
 
 

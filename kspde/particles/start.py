@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from kspde.errors import InputError, check_integer
-from kspde.initial import InitialDensity
+from kspde.errors import InputError, check_choice, check_finite, check_integer
+from kspde.grids import coordinate_names
+from kspde.initial import InitialDensity, RandomNumbers, read_grid, read_positions
 from kspde.kernels import Kernel
 from kspde.particles.fields import METHODS
+from kspde.particles.reductions import everyones
 from kspde.particles.schemes import Scheme
+from kspde.runtime.files import FILE_ERRORS, reason
 from kspde.runtime.parallel import together
 from kspde.runtime.random import Philox
 from kspde.typing import Array, Comm, Ids
 
-__all__ = ["Seed", "bytes_of_particles", "local_ids"]
+__all__ = ["GivenPositions", "Seed", "bytes_of_particles", "given_positions", "local_ids"]
 
 #: Streams of a seed: ζ_i, the noise that moves the particles, and the shift that mollifies ζ_i.
 _ZETA, _NOISE, _SHIFT = 0, 1, 2
@@ -50,7 +55,11 @@ class Seed:
         return Philox(self.seed, (kind, self.replica) if self.replica else (kind,))
 
     def starting_points(
-        self, densities: Mapping[str, InitialDensity], ids: Mapping[str, Ids], mollifier: Kernel | None, comm: Comm
+        self,
+        densities: Mapping[str, InitialDensity | GivenPositions],
+        ids: Mapping[str, Ids],
+        mollifier: Kernel | None,
+        comm: Comm,
     ) -> dict[str, Array]:
         """Return this rank's starting points by species, shape (n_local, d). Collective.
 
@@ -78,6 +87,77 @@ class Seed:
             if not hasattr(density, "weights_of_draws"):
                 raise InputError(f"u0 = {density!r} has both signs: give weights, of the points that are drawn from it")
             return np.asarray(density.weights_of_draws(self._stream(_ZETA), ids, n))
+
+
+@dataclass(frozen=True)
+class GivenPositions:
+    """Starting points that are given, in place of a density: row i is that of the particle with the id ``first`` + i.
+
+    Attributes:
+        points: shape (n, d).
+        first: the id of the first particle.
+    """
+
+    points: Array
+    first: int
+
+    @property
+    def dimension(self) -> int:
+        """D."""
+        return int(self.points.shape[1])
+
+    def sample(self, random: RandomNumbers, ids: Ids) -> Array:
+        """Return the points of some particles."""
+        return self.points[ids.astype(np.intp) - self.first]
+
+
+def given_positions(given: Any, counts: Mapping[str, int], dimension: int) -> dict[str, Array]:
+    """Return starting points by species, the same on every rank. Collective where a cloud is given.
+
+    Args:
+        given: by species, or for the only one, an array of shape (n, d), or the path of a .csv file whose first row has
+            x, y, z, of a .npy file, or of a file of ``Cloud.write``; a path of the last kind, or a cloud, for all.
+        counts: the number of particles of each species.
+        dimension: d.
+
+    Raises:
+        InputError: positions of other species, another number of them, values that are not finite, or a file that
+            cannot be read.
+    """
+    if not isinstance(given, Mapping):
+        if len(counts) > 1 and not (hasattr(given, "weights_of") or str(given).endswith(".h5")):
+            raise InputError(f"positions are those of one species: give a dictionary with {', '.join(counts)}")
+        given = dict.fromkeys(counts, given)
+    if set(given) != set(counts):
+        raise InputError(f"positions has species {', '.join(map(str, given)) or 'none'}: give {', '.join(counts)}")
+    points: dict[str, Array] = {}
+    for name, n in counts.items():
+        source = given[name]
+        if hasattr(source, "weights_of"):  # a cloud
+            check_choice("species of positions", name, source.species)
+            source = everyones(source.of(name), source.comm)
+        elif isinstance(source, (str, Path)):
+            source = _read(Path(source), name, dimension)
+        points[name] = check_finite("positions", source, (None, dimension))
+        if len(points[name]) != n:
+            raise InputError(f"n = {n} and positions of {len(points[name])} particles of {name!r}: give n the same")
+    return points
+
+
+def _read(path: Path, species: str, dimension: int) -> Array:
+    if path.suffix != ".h5":
+        found = read_grid(path)[0] if path.suffix == ".npy" else read_positions(path, coordinate_names(dimension))
+        return np.asarray(found)
+    from kspde.runtime.hdf5 import check_hdf5, h5py
+
+    try:
+        check_hdf5(path)
+        with h5py.File(path) as file:
+            if f"positions/{species}" in file:
+                return np.asarray(file[f"positions/{species}"][()], dtype=np.float64)
+    except FILE_ERRORS as error:
+        raise InputError(f"cannot read positions from {path}: {reason(error)}") from None
+    raise InputError(f"{path} has no positions of {species!r}: give a file that Cloud.write has made of that species")
 
 
 def local_ids(counts: Mapping[str, int], comm: Comm) -> dict[str, Ids]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from kspde.kernels import Kernel
 from kspde.runtime.random import Philox
 
 IDS = np.arange(200_000, dtype=np.uint64)
+MODEL = kspde.SignalDependentKellerSegel(chi=4.0)
 
 
 @pytest.mark.parametrize("order", [2, 3, 5])
@@ -122,3 +124,44 @@ def test_a_callable_mollifier_is_drawn_from(mixture):
     ids = cloud.ids
     expected = mixture.sample(Philox(0, 0), ids) + kspde.MaternMollifier(eps=0.5, order=3).draw(Philox(0, 2), ids, 2)
     np.testing.assert_allclose(cloud.positions, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", [None, ".npy", ".csv", ".h5", "cloud"])
+def test_given_positions_are_where_particles_start(suffix, mixture, shared_tmp_path, comm) -> None:
+    x = np.random.default_rng(1).normal(size=(13, 2))
+    options = {"n": 13, "t_end": 0.2, "dt": 0.1, "eps": 0.3, "seed": 3}
+    seen: list[Any] = []
+    save = kspde.SaveAt(times=[0.0], callback=lambda cloud: seen.append(cloud.gathered()))
+    cloud = kspde.simulate(MODEL, mixture, positions=x, save=save, **options)
+    if comm.rank == 0:
+        np.testing.assert_array_equal(seen[0], x)
+    given: Any = x if suffix is None else shared_tmp_path / f"cells{suffix}"
+    if comm.rank == 0 and suffix == ".npy":
+        np.save(given, x)
+    if comm.rank == 0 and suffix == ".csv":
+        given.write_text("x,y\n" + "\n".join(f"{a!r},{b!r}" for a, b in x.tolist()), encoding="utf-8")
+    comm.Barrier()
+    if suffix in (".h5", "cloud"):
+        start = kspde.simulate(MODEL, mixture, positions=x, **{**options, "t_end": 1e-300, "dt": 1e-300})
+        start.write(shared_tmp_path / "cells.h5")
+        given = start if suffix == "cloud" else given
+    np.testing.assert_array_equal(kspde.simulate(MODEL, mixture, positions=given, **options).positions, cloud.positions)
+    assert cloud.summary()["start"] == "given positions"
+
+
+@pytest.mark.parametrize(
+    ("positions", "words"),
+    [
+        (np.zeros((4, 2)), "n = 5 and positions of 4 particles"),
+        (np.zeros((5, 3)), r"positions has shape \(5, 3\)"),
+        (np.full((5, 2), np.nan), "positions has nan"),
+        ("none.csv", "cannot read positions from none.csv"),
+        ("none.h5", "cannot read positions from none.h5"),
+        ({"v": np.zeros((5, 2))}, "positions has species v: give u"),
+        (np.full((5, 2), 9.0), r"positions has \(9, 9\), outside the box"),
+    ],
+)
+def test_given_positions_that_are_not_valid(positions, words, mixture) -> None:
+    box = kspde.Box(half_width=8.0, cells=4, boundary="neumann")
+    with pytest.raises(kspde.InputError, match=words):
+        kspde.simulate(MODEL, mixture, n=5, positions=positions, t_end=0.1, dt=0.1, eps=0.3, domain=box)
