@@ -183,11 +183,14 @@ def clouds_in(snapshots: Any, remedy: str) -> Sequence[ParticleCloud]:
 def bounds_of(pde: SolvedDensity) -> Array:
     """Return the lowest and the highest coordinates of a solution's domain, shape (2, d).
 
-    A domain about the origin whose mesh misses its symmetric box by less than a hundredth, as a disk's does, has that.
+    A mesh that misses the box of its domain by less than a hundredth, as a disk's does, has that.
     """
-    symmetric = np.outer((-1.0, 1.0), np.full(pde.model.dimension, pde.half_width))
-    bounds: Array = getattr(pde, "bounds", symmetric)
-    return symmetric if np.allclose(bounds, symmetric, rtol=0, atol=0.01 * pde.half_width) else bounds
+    ideal = getattr(getattr(pde, "domain", None), "bounds", None)
+    if ideal is None:
+        ideal = np.outer((-1.0, 1.0), np.full(pde.model.dimension, pde.half_width))
+    bounds: Array = getattr(pde, "bounds", ideal)
+    near = 0.005 * float(np.max(ideal[1] - ideal[0]))
+    return ideal if np.allclose(bounds, ideal, rtol=0, atol=near) else bounds
 
 
 def check_species(model: Model, species: str | None) -> str:
@@ -301,7 +304,11 @@ def _numerics(side: Known) -> Mapping[str, Any]:
     domain = {} if side.domain is None else {"domain": side.domain}
     if side.simulated:  # to particles it is a region
         box = None if side.domain is None else side.domain.for_particles()
-        domain = {"boundary": "none" if box is None else box.boundary, "half_width": box and box.half_width}
+        domain = {
+            "boundary": "none" if box is None else box.boundary,
+            "half_width": box and box.half_width,
+            "centre": box and box.centre,
+        }
     return domain | {name: about[name] for name in _NUMERICS if name in about}
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, cast, get_args
 
 import numpy as np
 
 from kspde.errors import InputError, check_choice, check_finite, check_flag, check_integer, check_number
 from kspde.typing import Array, Mask
 
-__all__ = ["DOMAINS", "Box", "Disk", "Domain", "MeshFile", "check_no_walls", "check_same_space"]
+__all__ = ["DOMAINS", "Box", "Disk", "Domain", "MeshFile", "box_in_words", "check_no_walls", "check_same_space"]
 
 Boundary = Literal["decay", "neumann"]
 BoxBoundary = Literal["decay", "neumann", "periodic"]
@@ -62,9 +63,9 @@ class Domain(ABC):
         return None
 
     @property
-    def vertices(self) -> Array | None:
-        """The cell vertices in each direction, ascending; None if they do not form a tensor grid."""
-        return None
+    def edges(self) -> tuple[Array, ...]:
+        """By direction the coordinates of cell vertices, ascending; nothing if they do not form a tensor grid."""
+        return ()
 
     @property
     def nodes_per_direction(self) -> int:
@@ -72,8 +73,8 @@ class Domain(ABC):
         return 0
 
     @property
-    def period(self) -> float | None:
-        """The length after which everything repeats in each direction; None if nothing does."""
+    def period(self) -> Array | None:
+        """The length after which everything repeats, by direction, shape (d,); None if nothing does."""
         return None
 
     def for_particles(self) -> Box | None:
@@ -135,16 +136,18 @@ class Domain(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Box(Domain):
-    r"""The box [−L, L]^d with graded tensor-product cells and Gauss-Lobatto-Legendre (GLL) nodes.
+    r"""The box m + [−L_1, L_1] × … × [−L_d, L_d] with graded tensor-product cells and Gauss-Lobatto-Legendre nodes.
 
-    Cell vertices are the images of equidistant points under :math:`x \mapsto L \sinh(a x / L) / \sinh a`: cells are
-    smallest at the origin, and their width grows like cosh(a x/L).
+    Cell vertices of a direction are m plus the images of equidistant points under :math:`x \mapsto L \sinh(a x / L) /
+    \sinh a`: cells are smallest at the centre, and their width grows like cosh(a x/L). The rectangle [0, A] × [0, B] is
+    ``Box(half_width=(A / 2, B / 2), centre=(A / 2, B / 2), ...)``.
 
     Attributes:
-        half_width: the half-width L > 0.
-        cells: the number of cells per direction.
+        half_width: the half-width L > 0, or one for each direction.
+        cells: the number of cells per direction, or one for each.
         degree: the polynomial degree p of the elements; there are cells·p + 1 nodes per direction.
         dimension: the dimension d, one of 1, 2, 3.
+        centre: the centre m; the origin unless given. A number stands for that in every direction.
         grading: the grading a ≥ 0; 0 gives equal cells.
         boundary: the condition for the fields on the boundary. "decay" is the Robin condition that the decaying
             solution outside satisfies; "neumann" lets nothing out. Densities have no flux through the boundary.
@@ -159,20 +162,27 @@ class Box(Domain):
     structured = True
     width = "half_width"
 
-    half_width: float
-    cells: int
+    half_width: float | tuple[float, ...]
+    cells: int | tuple[int, ...]
     degree: int = 4
     dimension: int = 2
+    centre: float | tuple[float, ...] | None = None
     grading: float = 2.5
     boundary: BoxBoundary = "decay"
 
     def __post_init__(self) -> None:
-        check_number("half_width", self.half_width, above=0)
-        check_integer("cells", self.cells, at_least=2)
-        check_integer("degree", self.degree, at_least=1, at_most=16)
         check_integer("dimension", self.dimension, at_least=1, at_most=3)
+        half = self._each("half_width", self.half_width, lambda name, x: check_number(name, x, above=0))
+        cells = self._each("cells", self.cells, lambda name, n: check_integer(name, n, at_least=2))
+        if self.centre is not None:
+            centre = self._each("centre", self.centre, check_number)
+            centre = centre if isinstance(centre, tuple) else (centre,) * self.dimension
+            object.__setattr__(self, "centre", centre if any(centre) else None)
+        object.__setattr__(self, "half_width", half)
+        object.__setattr__(self, "cells", cells)
+        check_integer("degree", self.degree, at_least=1, at_most=16)
         check_choice("boundary", self.boundary, get_args(BoxBoundary))
-        nodes = self.nodes_per_direction**self.dimension
+        nodes = round(self.nodes(self.dimension))
         if nodes > _MOST_NODES:
             raise InputError(
                 f"cells = {self.cells} of degree {self.degree} have {nodes} nodes: give fewer, for at most "
@@ -180,63 +190,117 @@ class Box(Domain):
             )
         check_number("grading", self.grading, at_least=0, below=20)
 
+    def _each(self, name: str, given: Any, check: Callable[[str, Any], Any]) -> Any:
+        """Return a checked value, or, where they differ, a tuple of one for each direction."""
+        if not isinstance(given, (tuple, list, np.ndarray)):
+            return check(name, given)
+        if len(given) != self.dimension:
+            raise InputError(
+                f"{name} has {len(given)} entries: give one number, or one for each of {self.dimension} directions"
+            )
+        values = tuple(check(f"{name}[{a}]", value) for a, value in enumerate(given))
+        return values[0] if len(set(values)) == 1 else values
+
+    @property
+    def half_widths(self) -> Array:
+        """L of every direction."""
+        return np.broadcast_to(np.asarray(self.half_width, dtype=np.float64), (self.dimension,))
+
+    @property
+    def middle(self) -> Array:
+        """The centre m."""
+        return np.zeros(self.dimension) if self.centre is None else np.array(self.centre)
+
+    def cube(self) -> float:
+        """Return L of a box that is [−L, L]^d.
+
+        Raises:
+            InputError: it is another one.
+        """
+        if isinstance(self.half_width, tuple) or self.centre is not None:
+            raise InputError(
+                f"the domain is {box_in_words(self.bounds)}: give a Box of one half_width about the origin"
+            )
+        return self.half_width
+
     def for_particles(self) -> Box | None:
         """Return the box itself where it is closed or periodic."""
         return None if self.boundary == "decay" else self
 
     @property
     def vertices(self) -> Array:
-        """The cell vertices in one direction, ascending, shape (cells + 1,); exactly symmetric about 0."""
-        s = np.linspace(-1.0, 1.0, self.cells + 1)
+        """The cell vertices in one direction of [−L, L]^d, ascending, shape (cells + 1,); exactly symmetric about 0."""
+        s = np.linspace(-1.0, 1.0, cast(int, self.cells) + 1)
         x = s if self.grading == 0 else np.sinh(self.grading * s) / np.sinh(self.grading)
-        return self.half_width * 0.5 * (x - x[::-1])
+        return cast(float, self.half_width) * 0.5 * (x - x[::-1])
 
     @property
     def directions(self) -> tuple[Array, ...]:
-        """The cell vertices of every direction."""
-        return (self.vertices,) * self.dimension
+        """The cell vertices of every direction, relative to the centre."""
+        if not isinstance(self.half_width, tuple) and not isinstance(self.cells, tuple):
+            return (self.vertices,) * self.dimension
+        each = zip(self.half_widths.tolist(), np.broadcast_to(self.cells, (self.dimension,)).tolist(), strict=True)
+        return tuple(replace(self, half_width=h, cells=n, dimension=1, centre=None).vertices for h, n in each)
+
+    @property
+    def edges(self) -> tuple[Array, ...]:
+        """By direction the coordinates of cell vertices, ascending."""
+        return tuple(m + vertices for m, vertices in zip(self.middle, self.directions, strict=True))
 
     @property
     def nodes_per_direction(self) -> int:
-        """The number of nodes in each direction; where the box is periodic, both ends are one node."""
-        return self.cells * self.degree + (self.boundary != "periodic")
+        """The largest number of nodes in a direction; where the box is periodic, both ends are one node."""
+        return int(np.max(self.cells)) * self.degree + (self.boundary != "periodic")
 
     @property
-    def period(self) -> float | None:
-        """2L where the box is periodic."""
-        return 2 * self.half_width if self.boundary == "periodic" else None
+    def period(self) -> Array | None:
+        """2L of every direction where the box is periodic."""
+        return 2 * self.half_widths if self.boundary == "periodic" else None
 
     @property
     def bounds(self) -> Array:
-        """−L and L in each direction."""
-        return np.outer((-self.half_width, self.half_width), np.ones(self.dimension))
+        """The lowest, m − L, and the highest, m + L, in each direction."""
+        return self.middle + np.outer((-1.0, 1.0), self.half_widths)
 
     def with_cells(self, cells: int, degree: int) -> Box:
-        """Return the same box with other cells."""
-        return replace(self, cells=cells, degree=degree)
+        """Return the same box with other cells, so many in the direction with most of them."""
+        return replace(self, cells=_scaled(self.cells, cells / float(np.max(self.cells))), degree=degree)
 
     def coarser(self) -> tuple[Box, Box] | None:
         """Return boxes of lower degree, or below degree 6 with larger cells."""
         if lower := _of_lower_degree(self):
             return lower
-        first, second = (round(self.cells / factor) for factor in (_COARSER, _COARSER**2))
-        return (replace(self, cells=first), replace(self, cells=second)) if second >= 2 else None
+        first, second = (_scaled(self.cells, 1 / factor) for factor in (_COARSER, _COARSER**2))
+        return (replace(self, cells=first), replace(self, cells=second)) if np.min(second) >= 2 else None
 
     def finer(self) -> Box:
         """Return the box with twice as many cells per direction."""
-        return replace(self, cells=2 * self.cells)
+        return replace(self, cells=_scaled(self.cells, 2))
 
     def nodes(self, dimension: int) -> float:
         """Return the number of nodes."""
-        return float(self.nodes_per_direction) ** dimension
+        ends = self.boundary != "periodic"
+        return math.prod(float(n) * self.degree + ends for n in np.broadcast_to(self.cells, (dimension,)).tolist())
 
     def enlarged(self, factor: float) -> str:
         """Return the argument, in words, of a domain that is larger by a factor."""
+        if isinstance(self.half_width, tuple):
+            return f"a half_width of ({', '.join(f'{factor * h:.4g}' for h in self.half_width)})"
         return f"a half_width of {factor * self.half_width:.4g}"
 
     def decay_advice(self, where: str, length: float) -> str:
         """Return the remedy if the decay condition is inaccurate for mass about a point, given the decay length."""
         return f"give a half_width of several decay lengths, which are {length:.3g}"
+
+
+def _scaled(cells: int | tuple[int, ...], factor: float) -> int | tuple[int, ...]:
+    return tuple(round(n * factor) for n in cells) if isinstance(cells, tuple) else round(cells * factor)
+
+
+def box_in_words(bounds: Array) -> str:
+    """Return a box, shape (2, d), in the words of messages."""
+    sides = [f"[{low:g}, {high:g}]" for low, high in bounds.T]
+    return f"{sides[0]}^{len(sides)}" if len(set(sides)) == 1 else " x ".join(sides)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -475,4 +539,5 @@ def check_same_space(density: Domain, particles: Domain | None) -> None:
 def _place(box: Box | None) -> str:
     if box is None:
         return "on the whole space"
-    return f'in a Box with half_width = {box.half_width!r} and boundary = "{box.boundary}"'
+    about = "" if box.centre is None else f", centre = {box.centre!r}"
+    return f'in a Box with half_width = {box.half_width!r}{about} and boundary = "{box.boundary}"'

@@ -333,7 +333,10 @@ def _toml(annotation: Any) -> Any:
     if annotation is Path:
         return str
     if origin in (Union, UnionType):
-        return next((form for form in map(_toml, inner) if form is not None), None)
+        forms = [form for form in map(_toml, inner) if form is not None]
+        if forms and array_of(forms[0]) in forms:
+            return _one_or_each(forms[0], array_of(forms[0]), lambda value: isinstance(value, (list, tuple)))
+        return forms[0] if forms else None
     if origin in (list, tuple, Sequence, Collection):
         below = _toml(inner[0])
         return None if below is None else array_of(below)
@@ -371,15 +374,20 @@ _ONE, _EACH = " one", " each"
 
 def by_name(form: Any) -> Any:
     """Return the type of a table of a type, or of a table that has one of them for each name."""
-    one, each = (
-        getitem(cast(Any, Annotated), (kind, Tag(tag))) for kind, tag in ((form, _ONE), (dict[str, form], _EACH))
+    return _one_or_each(form, dict[str, form], _tables_by_name)
+
+
+def _one_or_each(one: Any, each: Any, several: Callable[[Any], bool]) -> Any:
+    """Return the type of one thing, or of several, which a function tells apart."""
+    parts = (getitem(cast(Any, Annotated), (kind, Tag(tag))) for kind, tag in ((one, _ONE), (each, _EACH)))
+    return getitem(
+        cast(Any, Annotated),
+        (reduce(or_, parts), Discriminator(lambda value: _EACH if several(value) else _ONE)),
     )
-    return getitem(cast(Any, Annotated), (one | each, Discriminator(_one_or_each)))
 
 
-def _one_or_each(value: Any) -> str:
-    tables = isinstance(value, Mapping) and value and all(isinstance(x, (Mapping, Section)) for x in value.values())
-    return _EACH if tables else _ONE
+def _tables_by_name(value: Any) -> bool:
+    return bool(isinstance(value, Mapping) and value and all(isinstance(x, (Mapping, Section)) for x in value.values()))
 
 
 def wanted(table: type[Section], name: str) -> str:

@@ -57,7 +57,6 @@ class Target:
         """Return the density of a species of a solution at time t, the final one unless given."""
         at: dict[str, Any] = {} if t is None else {"t": t}
         domain = getattr(pde, "domain", None)
-        vertices = getattr(domain, "vertices", None)
 
         def values(axes: Sequence[Array]) -> Array:
             return np.asarray(pde.on_grid(axes, species, outside=0.0, **at), dtype=np.float64)
@@ -70,7 +69,7 @@ class Target:
             r=r,
             signed=signed,
             ends="open" if domain is None else ENDS.get(domain.boundary if domain.structured else "", "open"),
-            edges=() if vertices is None else (np.asarray(vertices, dtype=np.float64),) * pde.model.dimension,
+            edges=() if domain is None else domain.edges,
         )
 
     @property

@@ -129,6 +129,7 @@ def liouville(pde: SolvedDensity, *, n: int = 2, tol: float = 1e-7, include_self
         raise InputError(f"initial = {pde.initial!r} is not supported here: give solve initial='u0'")
     times = np.asarray(pde.times)
     system = _ParticleSystem(pde, n, include_self)
+    box.cube()
     cube = replace(box, dimension=n, boundary="neumann")
     start = _Product(pde.u0[pde.model.species[0]], n)
     solution = solve(system, start, cube, t_end=pde.t_end, tol=tol, save=SaveAt(times=times), comm=pde.comm)

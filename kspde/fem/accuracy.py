@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from kspde.domains import Box
 from kspde.errors import ConvergenceError, InputError, check_number, shown
 from kspde.fem.schemes import Adaptive
@@ -76,7 +78,7 @@ def accurate(run: Callable[[Box, Adaptive], Any], box: Box, accuracy: float) -> 
             failures += 1
             if failures > _FAILURES:
                 raise
-            box = replace(box, cells=_even(1.5 * box.cells))
+            box = replace(box, cells=_even(1.5 * float(np.max(box.cells))))
             continue
         if space + time + truncation <= accuracy:
             return solution
@@ -88,7 +90,7 @@ def accurate(run: Callable[[Box, Adaptive], Any], box: Box, accuracy: float) -> 
         if truncation > most:
             wider = min(max(math.sqrt(math.log(aim) / math.log(min(truncation, 0.5))), 1.1), 1.5)
             more *= math.sqrt(wider)
-        box = replace(box, half_width=_short(wider * box.half_width), cells=_even(more * box.cells))
+        box = replace(box, half_width=_short(wider * box.cube()), cells=_even(more * float(np.max(box.cells))))
     error = ConvergenceError(
         f"accuracy = {accuracy:g} was not reached in {_RUNS} runs, the last on {box}: give a larger one, or a domain "
         "and a scheme for this density"

@@ -156,11 +156,12 @@ def _wider(domain: Domain) -> Domain | None:
 
     if not isinstance(domain, Box):
         return None
-    inside = domain.vertices
-    width = inside[-1] - inside[-2]
-    outside = inside[-1] + width * np.arange(1, 1 + math.ceil((_WIDER - 1.0) * domain.half_width / width))
-    vertices = np.concatenate([-outside[::-1], inside, outside])
-    return with_vertices(replace(domain, half_width=float(outside[-1])), [vertices] * domain.dimension)
+    places = []
+    for inside, half in zip(domain.directions, domain.half_widths, strict=True):
+        width = inside[-1] - inside[-2]
+        outside = inside[-1] + width * np.arange(1, 1 + math.ceil((_WIDER - 1.0) * half / width))
+        places.append(np.concatenate([-outside[::-1], inside, outside]))
+    return with_vertices(replace(domain, half_width=tuple(float(one[-1]) for one in places)), places)
 
 
 def sampled(space: Space, finer: int = 1) -> tuple[Array, Array]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kspde.domains import box_in_words
 from kspde.errors import InputError, place_of
 from kspde.fem.coefficients import CoefficientError, checked, checked_growth
 from kspde.fem.effective_diffusion import EffectiveDiffusion, effective_diffusion, refuse_backward
@@ -373,16 +374,17 @@ def initial_densities(
     Raises:
         InputError: a density has mass outside the box, or the mesh does not resolve it.
     """
-    half_width = space.radius
+    bounds = space.domain.bounds
+    if bounds is None:  # only the mesh knows its shape: see ``warn_of_outside``
+        bounds = np.outer((-space.radius, space.radius), np.ones(space.dimension))
     with together(space.comm):
         nodal = np.stack([u(space.points).reshape(space.mass.shape) for u in u0.values()])
         for name, u in u0.items():
-            outside = u.mass_outside(half_width)
+            outside = u.mass_beyond(bounds)
             if outside > most:
                 raise InputError(
-                    f"a share {outside:.3g} of the initial mass of {name} lies outside [-{half_width:g}, "
-                    f"{half_width:g}]^{space.dimension}: enlarge {space.domain.width} until less than {most:g} "
-                    "does"
+                    f"a share {outside:.3g} of the initial mass of {name} lies outside {box_in_words(bounds)}: enlarge "
+                    f"{space.domain.width} until less than {most:g} does"
                 )
     masses, sizes = space.integral(*nodal), space.integral(*np.abs(nodal))
     errors: dict[str, float] = {}

@@ -55,15 +55,18 @@ class AlgebraicDensity(InitialDensity):
         """A point is s Z/√(2G), with Z normal and G of a gamma distribution of this shape."""
         return self.power - 0.5 * self.dimension
 
-    def mass_outside(self, half_width: float) -> float:
+    def mass_beyond(self, bounds: Array) -> float:
         """Return the share of the mass outside the box, a mean over G."""
         from scipy.special import erfc, gammaln
 
         log_g = np.linspace(-60.0, math.log(60.0 + 4 * self._shape), 20_001)
         g = np.exp(log_g)
         weights = np.exp(self._shape * log_g - g - gammaln(self._shape)) * (log_g[1] - log_g[0])
-        beside = np.minimum(erfc(half_width / self.scale * np.sqrt(g)), 1 - 1e-16)
-        outside = -np.expm1(self.dimension * np.log1p(-beside))
+        inside = np.zeros_like(g)  # its logarithm
+        for low, high in bounds.T:
+            beside = 0.5 * (erfc(high / self.scale * np.sqrt(g)) + erfc(-low / self.scale * np.sqrt(g)))
+            inside += np.log1p(-np.minimum(beside, 1 - 1e-16))
+        outside = -np.expm1(inside)
         return min(1.0, float(weights @ outside))
 
     def sample(self, random: RandomNumbers, ids: Ids) -> Array:

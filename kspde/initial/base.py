@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from kspde.domains import box_in_words
 from kspde.errors import InputError
 from kspde.runtime.values import digest_of, values_of
 from kspde.typing import Array, Ids, RandomNumbers
@@ -39,9 +40,31 @@ class InitialDensity(ABC):
     def __call__(self, x: npt.ArrayLike) -> Array:
         """Return u_0 at points ``x`` of shape (n, d): shape (n,)."""
 
-    @abstractmethod
     def mass_outside(self, half_width: float) -> float:
-        """Return the share of the mass outside [−half_width, half_width]^d, in [0, 1]."""
+        """Return the share of the mass outside [−half_width, half_width]^d, in [0, 1].
+
+        A density defines this or ``mass_beyond``, which other boxes need.
+        """
+        return self.mass_beyond(np.outer((-half_width, half_width), np.ones(self.dimension)))
+
+    def mass_beyond(self, bounds: Array) -> float:
+        """Return the share of the mass outside a box, in [0, 1].
+
+        Args:
+            bounds: the box's lowest and highest coordinates, shape (2, d).
+
+        Raises:
+            InputError: only ``mass_outside`` is defined, and the box is not one of its.
+        """
+        half = float(bounds[1, 0])
+        if type(self).mass_outside is InitialDensity.mass_outside:
+            raise NotImplementedError(f"{type(self).__name__} defines neither mass_outside nor mass_beyond")
+        if not np.all(bounds == np.array([[-half], [half]])):
+            raise InputError(
+                f"the domain is {box_in_words(bounds)}, and the {type(self).__name__} knows its mass outside of boxes "
+                "of one half_width about the origin only: give it a method mass_beyond(bounds)"
+            )
+        return self.mass_outside(half)
 
     def reach(self, share: float) -> float:
         """Return a power of 2, the least from 1 on with at most a share of the mass outside [−reach, reach]^d."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from kspde.domains import Box, box_in_words
 from kspde.errors import InputError, called, check_integer, check_number
 from kspde.initial.base import InitialDensity, over_cells, points_of
 from kspde.runtime.messages import warn
@@ -45,19 +46,21 @@ _SCALED = 0.01
 class CallableDensity(InitialDensity):
     r"""A density given by a function, scaled to the given mass: :math:`u_0 = \text{mass}\, f / \int f`.
 
-    The integral is a trapezoidal sum over [−R, R]^d, spectrally accurate for a smooth f that has decayed there. Points
-    are drawn by rejection under a piecewise constant envelope, so their law is u_0 itself, not an interpolant.
+    The integral is a trapezoidal sum over [−R, R]^d, or a box that is given as a ``Box`` is, spectrally accurate for a
+    smooth f that has decayed there. Points are drawn by rejection under a piecewise constant envelope, so their law is
+    u_0 itself, not an interpolant.
 
     Args:
         function: f(x) ≥ 0 for x of shape (n, d), returning shape (n,). It must vanish (to double precision relative
             to its maximum, or exactly) outside [−R, R]^d, or is cut off there.
-        half_width: the half-width R > 0.
+        half_width: the half-width R > 0, or one for each direction.
         dimension: the dimension d.
         mass: the total mass; None for 1, with a warning where the integral of f differs from 1 by more than 1 %.
         resolution: the number of cells per direction of the sum and of the envelope.
         tail: the largest value, in units of the maximum, that f may have on the edge of [−R, R]^d: above 1e-6 for
-            densities that decay like a power of \|x\|, all of whose mass no box holds. They are cut off at the edge,
-            and ``mass`` is what is left inside.
+            densities that decay like a power of \|x\|, all of whose mass no box holds, and 1 for those of a closed or
+            periodic box. They are cut off at the edge, and ``mass`` is what is left inside.
+        centre: the centre of the box; the origin unless given.
 
     Attributes:
         lost: an estimate of the mass that is cut off, if f decays like a power from R/2 on; infinite if that power is
@@ -72,16 +75,18 @@ class CallableDensity(InitialDensity):
         self,
         function: Callable[[Array], npt.ArrayLike],
         *,
-        half_width: float,
+        half_width: float | tuple[float, ...],
         dimension: int = 2,
         mass: float | None = None,
         resolution: int | None = None,
         tail: float = _VANISHES,
+        centre: float | tuple[float, ...] | None = None,
     ) -> None:
         if not callable(function):
             raise InputError(f"function is a {type(function).__name__}: give a callable f(x), x of shape (n, d)")
         self.dimension = check_integer("dimension", dimension, at_least=1, at_most=3)
-        self.half_width = check_number("half_width", half_width, above=0)
+        box = Box(half_width=half_width, centre=centre, dimension=dimension, cells=2)
+        self.half_width, self._bounds = box.half_width, box.bounds
         self.mass = 1.0 if mass is None else check_number("mass", mass, above=0)
         default = {1: 4096, 2: 512, 3: 96}[self.dimension]
         most = {1: 10**8, 2: 10**4, 3: 500}[self.dimension]
@@ -89,23 +94,23 @@ class CallableDensity(InitialDensity):
             "resolution", default if resolution is None else resolution, at_least=8, at_most=most
         )
         self._function = function
-        self._spacing = 2 * self.half_width / n
+        self._spacing = 2 * box.half_widths / n
+        where = box_in_words(self._bounds)
         self._factor, self._cut = 1.0, False
         values = self(self._grid()).reshape((n + 1,) * dimension)
         peak = float(values.max())
         if peak <= 0:
-            raise InputError(f"function has no mass in [-{half_width:g}, {half_width:g}]^{dimension}: check half_width")
+            raise InputError(f"function has no mass in {where}: check half_width")
         if check_number("tail", tail, above=0) > 1:
             raise InputError(f"tail = {tail:g} is not valid: give at most 1, since it is in units of the maximum")
         edge = max(float(np.take(values, end, axis=a).max()) for a in range(dimension) for end in (0, -1))
         if edge > tail * peak:
             raise InputError(
-                f"function is {edge:.3g} on the edge of [-{half_width:g}, {half_width:g}]^{dimension}, its maximum is "
-                f"{peak:.3g}: give a half_width outside which it vanishes, or tail = "
-                f"{min(1.01 * edge / peak, 1.0):.3g} to cut it off"
+                f"function is {edge:.3g} on the edge of {where}, its maximum is {peak:.3g}: give a half_width outside "
+                f"which it vanishes, or tail = {min(1.01 * edge / peak, 1.0):.3g} to cut it off"
             )
         self._cut = edge > _VANISHES * peak
-        integral = self._sum(values) * self._spacing**dimension
+        integral = self._sum(values) * float(np.prod(self._spacing))
         self._factor = self.mass / integral
         if mass is None and abs(integral - 1.0) > _SCALED:
             warn(
@@ -123,8 +128,8 @@ class CallableDensity(InitialDensity):
 
     def _grid(self) -> Array:
         """Return the points of the sum, shape (n, d)."""
-        axis = np.linspace(-self.half_width, self.half_width, self.resolution + 1)
-        return np.stack(np.meshgrid(*[axis] * self.dimension, indexing="ij"), axis=-1).reshape(-1, self.dimension)
+        axes = np.linspace(self._bounds[0], self._bounds[1], self.resolution + 1, axis=1)
+        return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, self.dimension)
 
     def _sum(self, values: Array) -> float:
         """Return the trapezoidal sum, in units of the spacing: ends count half, where they are not negligible."""
@@ -133,11 +138,14 @@ class CallableDensity(InitialDensity):
         return float(values.sum())
 
     def _beyond(self, values: Array) -> float:
-        """Return the mass outside the grid of f, of degree −p there: R/(p − d) times the integral over the surface."""
+        """Return the mass outside the grid of f, of degree −p in the distance from its centre.
+
+        It is 1/(p − d) times the integral over the surface of R, the distance of the side from the centre.
+        """
         d, n = self.dimension, self.resolution
 
         def surface(k: int) -> float:
-            inner = values[(slice(k, n + 1 - k),) * d] * (self._factor * self._spacing ** (d - 1))
+            inner = values[(slice(k, n + 1 - k),) * d] * (0.5 * n * self._factor * float(np.prod(self._spacing)))
             faces = [np.take(inner, end, axis=a) for a in range(d) for end in (0, -1)]
             for _ in range(d - 1):
                 faces = [np.trapezoid(face, axis=0) for face in faces]
@@ -145,40 +153,40 @@ class CallableDensity(InitialDensity):
 
         k = n // 4
         power = d - 1 + math.log(surface(k) / surface(0)) / -math.log(1 - 2 * k / n)
-        return self.half_width / (power - d) * surface(0) if power > d else math.inf
+        return surface(0) / (power - d) if power > d else math.inf
 
     def __eq__(self, other: object) -> bool:
         """Return whether two densities have the same mass, and their functions the same values on the same grid."""
         return isinstance(other, CallableDensity) and all(
-            getattr(self, name) == getattr(other, name) for name in ("dimension", "half_width", "mass", "_digest")
+            np.array_equal(getattr(self, name), getattr(other, name))
+            for name in ("dimension", "_bounds", "mass", "_digest")
         )
 
     __hash__ = InitialDensity.__hash__
 
     def __repr__(self) -> str:
         name = getattr(self._function, "__name__", type(self._function).__name__)
-        return (
-            f"CallableDensity({name}, half_width={self.half_width:g}, dimension={self.dimension}, mass={self.mass:g})"
-        )
+        return f"CallableDensity({name} on {box_in_words(self._bounds)}, mass={self.mass:g})"
 
     def __call__(self, x: npt.ArrayLike) -> Array:
         """Return u_0 at points of shape (n, d); raises as ``checked_values``."""
         x = points_of(x, self.dimension)
         values = checked_values(self._function, x) * self._factor
         if self._cut:
-            values[np.max(np.abs(x), axis=1, initial=0.0) > self.half_width * (1 + 1e-12)] = 0.0
+            room = 1e-12 * float(np.max(self.half_width))
+            values[np.any((x < self._bounds[0] - room) | (x > self._bounds[1] + room), axis=1)] = 0.0
         return values
 
-    def mass_outside(self, half_width: float) -> float:
+    def mass_beyond(self, bounds: Array) -> float:
         """Return the share of the mass outside the box, by the trapezoidal sum of the part inside.
 
-        Exact to its quadrature where half_width ≥ R, and to first order in the grid's spacing otherwise.
+        Exact to its quadrature where the box holds that of f, and to first order in the grid's spacing otherwise.
         """
-        if half_width >= self.half_width:
+        if np.all(bounds[0] <= self._bounds[0]) and np.all(bounds[1] >= self._bounds[1]):
             return 0.0
         grid = self._grid()
-        outside = self(grid[np.any(np.abs(grid) > half_width, axis=1)])
-        return min(1.0, float(outside.sum()) * self._spacing**self.dimension / self.mass)
+        outside = self(grid[np.any((grid < bounds[0]) | (grid > bounds[1]), axis=1)])
+        return min(1.0, float(outside.sum() * np.prod(self._spacing)) / self.mass)
 
     def sample(self, random: RandomNumbers, ids: Ids) -> Array:
         """Draw by rejection under the envelope; the k-th attempt for a particle uses its random numbers of step k.
@@ -195,7 +203,7 @@ class CallableDensity(InitialDensity):
             chosen = np.searchsorted(cumulative, uniforms[:, 0] * cumulative[-1], side="right")
             chosen = np.minimum(chosen, len(cumulative) - 1)
             cell = np.stack(np.unravel_index(chosen, self._envelope.shape), axis=1)
-            points = -self.half_width + (cell + uniforms[:, 2:]) * self._spacing
+            points = self._bounds[0] + (cell + uniforms[:, 2:]) * self._spacing
             ratio = self(points) / self._envelope.ravel()[chosen]
             if np.any(ratio > 1):
                 worst = int(np.argmax(ratio))

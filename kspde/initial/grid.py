@@ -119,19 +119,19 @@ class GridDensity(InitialDensity):
         out[inside] = total
         return out
 
-    def mass_outside(self, half_width: float) -> float:
+    def mass_beyond(self, bounds: Array) -> float:
         """Return the share of the mass outside the box: exact for the multilinear density."""
         part = self.values
         for axis in range(self.dimension):
-            weights = self._clipped_weights(axis, half_width)
+            weights = self._clipped_weights(axis, bounds[:, axis])
             part = np.tensordot(weights, part, axes=(0, 0))
         share = 1.0 - float(part) / self.mass
         return share if share > 1e-14 else 0.0
 
-    def _clipped_weights(self, axis: int, half_width: float) -> Array:
-        """Return the integrals of one direction's hat functions over [−half_width, half_width]."""
+    def _clipped_weights(self, axis: int, ends: Array) -> Array:
+        """Return the integrals of one direction's hat functions over an interval."""
         n = self.values.shape[axis]
-        ends = np.clip((np.array([-half_width, half_width]) - self.lower[axis]) / self.spacing[axis], 0.0, float(n - 1))
+        ends = np.clip((ends - self.lower[axis]) / self.spacing[axis], 0.0, float(n - 1))
         a, b = np.clip(ends[:, None] - np.arange(n - 1), 0, 1)
         right = 0.5 * (b**2 - a**2)
         return np.asarray(self.spacing[axis] * (np.append(0.0, right) + np.append(b - a - right, 0.0)))
@@ -158,16 +158,17 @@ class GridDensity(InitialDensity):
         return np.cumsum(cell_means(self.values).ravel())
 
 
-def tent(*, mean: float, amplitude: float, half_width: float) -> GridDensity:
+def tent(*, mean: float, amplitude: float, half_width: float, centre: float = 0.0) -> GridDensity:
     r"""Return a constant density on a closed or periodic box of the line with a small disturbance of all wave lengths.
 
-    :math:`u_0 = \bar u\,(1 + \delta(1 - 2|x|/L))`, whose coefficient of :math:`\cos(j\pi x/L)` is
+    :math:`u_0 = \bar u\,(1 + \delta(1 - 2|x - m|/L))`, whose coefficient of :math:`\cos(j\pi(x - m)/L)` is
     :math:`8\delta\bar u/(\pi j)^2` for every odd j.
 
     Args:
         mean: ū > 0.
         amplitude: δ, from 0 to 1.
         half_width: L > 0, that of the box.
+        centre: m, that of the box.
 
     Raises:
         InputError: a value out of range.
@@ -176,8 +177,8 @@ def tent(*, mean: float, amplitude: float, half_width: float) -> GridDensity:
     length = check_number("half_width", half_width, above=0)
     if not 0 <= check_number("amplitude", amplitude) <= 1:
         raise InputError(f"amplitude = {amplitude:g} is not valid: give one from 0 to 1, for a density >= 0")
-    ends = 1.0 - amplitude
-    return GridDensity([ends, 1.0 + amplitude, ends], (-length, length), mass=2 * length * mean)
+    ends, m = 1.0 - amplitude, check_number("centre", centre)
+    return GridDensity([ends, 1.0 + amplitude, ends], (m - length, m + length), mass=2 * length * mean)
 
 
 def _plain(values: npt.ArrayLike) -> Array:

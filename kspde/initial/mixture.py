@@ -76,11 +76,11 @@ class GaussianMixture(InitialDensity):
             out[start : start + step] = np.exp(-0.5 * r2 / self.stds**2) @ scale
         return out
 
-    def mass_outside(self, half_width: float) -> float:
+    def mass_beyond(self, bounds: Array) -> float:
         """Return the share of the mass outside the box, by error functions without cancellation."""
         from scipy.special import ndtr
 
-        above, below = self.means - half_width, -half_width - self.means
+        above, below = self.means - bounds[1], bounds[0] - self.means
         tails = ndtr(above / self.stds[:, None]) + ndtr(below / self.stds[:, None])
         with np.errstate(divide="ignore"):  # a component that lies outside entirely has a tail of 1
             log_inside = np.log1p(-np.minimum(tails, 1.0)).sum(axis=1)

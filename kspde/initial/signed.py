@@ -53,9 +53,9 @@ class SignedMixture(InitialDensity):
         """The sum of all |Γ_j|, at least ∫|ω_0|."""
         return self._modulus.mass
 
-    def mass_outside(self, half_width: float) -> float:
+    def mass_beyond(self, bounds: Array) -> float:
         """Return the share of the total variation of all Gaussians outside the box."""
-        return self._modulus.mass_outside(half_width)
+        return self._modulus.mass_beyond(bounds)
 
     def sample(self, random: RandomNumbers, ids: Ids) -> Array:
         """Draw a Gaussian by its size, then a point from it."""

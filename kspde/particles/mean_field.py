@@ -158,8 +158,8 @@ class MeanFieldEvaluator(FieldEvaluator):
         self.error = {name: max(self.error[name], e) for name, e in errors.items()}
         inner = self.grid.inner
         if self._region is not None:
-            half = self._region.half_width
-            inner = Extent(np.maximum(inner.lower, -half), np.minimum(inner.upper, half))
+            lower, upper = self._region.bounds
+            inner = Extent(np.maximum(inner.lower, lower), np.minimum(inner.upper, upper))
         axes = [np.linspace(low, high, _POINTS) for low, high in zip(inner.lower, inner.upper, strict=True)]
         self.time_error.look(
             self.t, lambda name, t: np.asarray(self._source.signal_on_grid(axes, field=name, t=t)), dict
@@ -227,8 +227,8 @@ class MeanFieldEvaluator(FieldEvaluator):
     def _inside(self, axes: Sequence[Array]) -> list[Array]:
         """Return the coordinates where the fields at these are found."""
         inside = [axis.copy() for axis in axes]
-        for axis in inside if self._region is not None else ():
-            self._region.fold(axis[:, None])  # type: ignore[union-attr]
+        for a, axis in enumerate(inside if self._region is not None else ()):
+            self._region.fold_axis(axis, a)  # type: ignore[union-attr]
         return inside
 
     def _sample(self, errors: dict[str, float]) -> float:

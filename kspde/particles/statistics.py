@@ -114,8 +114,8 @@ class MinimalDistance(Statistic):
 
                     torus = system.region if system.region is not None and system.region.periodic else None
                     if torus is not None:
-                        x = np.mod(x + torus.half_width, torus.side)
-                    tree = cKDTree(x, boxsize=None if torus is None else torus.side)
+                        x = np.mod(x - torus.bounds[0], torus.sides)
+                    tree = cKDTree(x, boxsize=None if torus is None else torus.sides)
                     distance, _ = tree.query(x, k=2, workers=threads_per_rank(system.comm))
                     out[i] = distance[:, 1].min()
         return {"minimal_distance": np.asarray(system.comm.bcast(out))}

@@ -22,8 +22,11 @@ def torus(d: int, **options) -> kspde.Box:
 
 @pytest.mark.parametrize(("d", "cells", "grading"), [(1, 8, 1.5), (2, 6, 0.7), (3, 3, 0.0)])
 def test_fields_are_fourier_modes(d: int, cells: int, grading: float) -> None:
-    space = build_space(torus(d, cells=cells, degree=8, grading=grading), d, MPI.COMM_WORLD)
-    k = np.pi / L * np.array([1.0, -2.0, 1.0])[:d]
+    """On tori of different periods, off the origin."""
+    half, centre = L * np.array([1.0, 1.2, 0.8])[:d], (7.0, -3.0, 2.0)[:d]
+    box = torus(d, cells=cells, degree=8, grading=grading, half_width=tuple(half), centre=centre)
+    space = build_space(box, d, MPI.COMM_WORLD)
+    k = np.pi / half * np.array([1.0, -2.0, 1.0])[:d]
     phase = space.points @ k + 0.3
     u = 1.5 + np.cos(phase).reshape(space.mass.shape)
     operator = space.field_operator(kspde.Yukawa(strength=2.0, screening=0.7), "c")
@@ -31,13 +34,13 @@ def test_fields_are_fourier_modes(d: int, cells: int, grading: float) -> None:
     factor = 2.0 / (k @ k + 0.49)
     assert_allclose(c, 3.0 / 0.49 + factor * np.cos(phase), rtol=0, atol=2e-5 * factor)
     assert_allclose(gradient, -factor * np.sin(phase)[:, None] * k, rtol=0, atol=2e-4 * factor * np.abs(k).max())
-    assert_allclose(space.integral(np.ones(space.mass.shape)), (2 * L) ** d, rtol=1e-13)
-    away = np.linspace(-4.0, 4.0, 7)[:, None] * np.arange(1, d + 1)  # outside of [-L, L], where the function repeats
+    assert_allclose(space.integral(np.ones(space.mass.shape)), np.prod(2 * half), rtol=1e-13)
+    away = np.linspace(-4.0, 4.0, 7)[:, None] * np.arange(1, d + 1)  # outside of the box, where the function repeats
     assert_allclose(space.evaluate(u, away), 1.5 + np.cos(away @ k + 0.3), rtol=0, atol=2e-5)
 
 
 def test_both_ends_are_one_node_in_every_numbering() -> None:
-    space = build_space(torus(2, cells=3, degree=1), 2, MPI.COMM_WORLD)
+    space = build_space(torus(2, cells=3, degree=1, centre=(5.0, 0.3)), 2, MPI.COMM_WORLD)
     u = np.cos(np.pi / L * space.points @ (1.0, 0.0)).reshape(space.mass.shape)
     owned = space.to_dolfinx(u)
     x = space.V.tabulate_dof_coordinates()[: len(owned)]

@@ -81,6 +81,13 @@ def test_the_plane(mu, centre, eps):
     assert gradient < 1e-8
 
 
+def test_a_rectangle_off_the_origin():
+    box = kspde.Box(half_width=(14.0, 5.0), cells=(32, 12), centre=(30.0, -20.0), degree=8, grading=0.0)
+    value, gradient = error(Potential(kspde.LogPotential()), box, (36.0, -19.6), 0.6, 0.0)
+    assert value < 1e-8
+    assert gradient < 1e-6
+
+
 @pytest.mark.parametrize(("d", "mu"), [(1, 0.1), (3, 0.1), pytest.param(3, 1e-3, marks=pytest.mark.one_rank)])
 def test_the_line_and_space(d, mu):
     box = kspde.Box(half_width=6.0, cells=7 if d == 3 else 24, degree=6, dimension=d, grading=1.0)

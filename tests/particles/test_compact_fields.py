@@ -15,7 +15,8 @@ from kspde.particles.fields.base import Extent
 from kspde.particles.region import Region
 from kspde.runtime.parallel import alone
 
-L = 1.3
+#: A box of different sides off the origin.
+HALVES, CENTRE = np.array([1.3, 1.6, 1.2]), np.array([0.5, -0.25, 0.3])
 KERNELS = [
     kspde.CompactBump(eps=0.8),
     kspde.Identity(strength=-2.0) * kspde.CompactBump(eps=1.1, power=3),
@@ -41,11 +42,17 @@ def sums(kernel, x, sources, weights):
 
 
 def images(x, weights, reach, periodic):
-    out, far = [], int(np.ceil(reach / (2 * L))) + 1
-    for cell in product(range(-far, far + 1), repeat=x.shape[1]):
+    d, out, far = x.shape[1], [], int(np.ceil(reach / (2 * HALVES.min()))) + 1
+    for cell in product(range(-far, far + 1), repeat=d):
         flip = np.where(np.array(cell) % 2 == 1, -1.0, 1.0) if not periodic else 1.0
-        out.append(flip * x + 2 * L * np.array(cell))
+        out.append(CENTRE[:d] + flip * (x - CENTRE[:d]) + 2 * HALVES[:d] * np.array(cell))
     return np.concatenate(out), np.tile(weights, len(out))
+
+
+def region_of(d, periodic):
+    boundary = "periodic" if periodic else "neumann"
+    half, centre = tuple(HALVES[:d]), tuple(CENTRE[:d])
+    return Region(box=kspde.Box(half_width=half, centre=centre, cells=2, dimension=d, boundary=boundary))
 
 
 def evaluator_of(fields, weights, comm, d, region=None, **options):
@@ -59,7 +66,7 @@ def evaluator_of(fields, weights, comm, d, region=None, **options):
 def test_sums_over_neighbours_are_exact(d, place, comm, monkeypatch):
     """Fields of two species, one with weights of its own, beside a kernel without an end: to round-off."""
     monkeypatch.setattr(compact, "_BUILDING", np.inf)  # no grid
-    region = None if place == "free" else Region(half_width=L, periodic=place == "torus")
+    region = None if place == "free" else region_of(d, place == "torus")
     n, m = (40, 20) if d == 3 else (140, 90)
     x = {"u": cloud(d, n), "v": cloud(d, m, seed=4)}
     w = {"u": np.random.default_rng(d).normal(size=n), "v": np.full(m, 0.3)}
@@ -93,7 +100,7 @@ def test_sums_over_neighbours_are_exact(d, place, comm, monkeypatch):
     assert evaluator.summary()["pairs"] > 0
     if region is None or d > 1:
         return
-    beyond = np.array([[L + 0.2], [-L - 0.1]])  # stages of a step, before they are folded
+    beyond = np.array([[2.0], [-0.9]])  # stages of a step, before they are folded
     value, gradient = evaluator.at("u", beyond)["c0"], evaluator.at("u", beyond).gradient("c0")
     sources, shares = images(x["u"], w["u"], 2.0, region.periodic)
     np.testing.assert_allclose(value, sums(kernels[0], beyond, sources, shares)[0], rtol=0, atol=1e-11)
@@ -105,7 +112,7 @@ def test_sums_over_neighbours_are_exact(d, place, comm, monkeypatch):
 def test_a_grid_is_taken_where_it_is_faster(periodic):
     """Both agree within the tolerance; the choice follows from the positions, so that a resumed run makes it too."""
     x = cloud(1, 6000)
-    region = None if periodic is None else Region(half_width=L, periodic=periodic)
+    region = None if periodic is None else region_of(1, periodic)
     if region is not None:
         region.fold(x)
     kernel = kspde.CompactBump(eps=1.2).in_dimension(1)

@@ -16,6 +16,8 @@ from kspde.particles.fields.base import Extent
 from kspde.particles.region import Region
 
 L = 1.3
+#: A box of different sides off the origin.
+HALVES, CENTRE = np.array([1.3, 1.7, 1.1]), np.array([6.0, -2.0, 0.3])
 PLACES = np.array([[1.29999, -0.4, 0.7], [-1.3, 1.2999, -0.9], [0.2, 0.9, 1.1], [0.25, 0.8, -1.2], [-0.7, -1.1, 0.1]])
 WEIGHTS = np.array([0.5, 1.1, -0.3, 0.8, 0.9])
 
@@ -23,18 +25,19 @@ WEIGHTS = np.array([0.5, 1.1, -0.3, 0.8, 0.9])
 def series(kernel: Kernel, x: np.ndarray, periodic: bool, most: int) -> tuple[np.ndarray, np.ndarray]:
     """Return c and ∇c at points x of particles there, without the zero mode of a kernel that has none."""
     d = x.shape[1]
+    half, x = HALVES[:d, None], x - CENTRE[:d]
     if periodic:
-        k = np.pi / L * np.arange(-most, most + 1)
-        waves = [np.exp(1j * np.outer(x[:, a], k)) / np.sqrt(2 * L) for a in range(d)]
-        slopes = [1j * k * w for w in waves]
+        k = np.pi / half * np.arange(-most, most + 1)
+        waves = [np.exp(1j * np.outer(x[:, a], k[a])) / np.sqrt(2 * HALVES[a]) for a in range(d)]
+        slopes = [1j * k * w for k, w in zip(k, waves, strict=True)]
     else:
-        k = 0.5 * np.pi / L * np.arange(most + 1)
-        scale = np.sqrt(np.where(k == 0, 1, 2) / (2 * L))
-        waves = [np.cos(np.outer(x[:, a] + L, k)) * scale for a in range(d)]
-        slopes = [-k * np.sin(np.outer(x[:, a] + L, k)) * scale for a in range(d)]
+        k = 0.5 * np.pi / half * np.arange(most + 1)
+        scale = np.sqrt(np.where(k == 0, 1, 2) / (2 * half))
+        waves = [np.cos(np.outer(x[:, a] + HALVES[a], k[a])) * scale[a] for a in range(d)]
+        slopes = [-k[a] * np.sin(np.outer(x[:, a] + HALVES[a], k[a])) * scale[a] for a in range(d)]
     names = "klm"[:d]
     each = ",".join("i" + name for name in names)
-    lam = reduce(np.add.outer, [k**2] * d)
+    lam = reduce(np.add.outer, k**2)
     with np.errstate(divide="ignore"):
         symbol = np.where((lam == 0) & (kernel.decay_rate == 0), 0.0, kernel.symbol(lam))
     modes = symbol * np.einsum(f"i,{each}->{names}", WEIGHTS, *[w.conj() for w in waves])
@@ -47,7 +50,10 @@ def series(kernel: Kernel, x: np.ndarray, periodic: bool, most: int) -> tuple[np
 @pytest.mark.parametrize("d", [1, 2, 3])
 def test_fields_are_series(d: int, periodic: bool) -> None:
     """Of the mesh and of sums over images, for kernels with decay and without; at walls, with weights of both signs."""
-    comm, x, ends = MPI.COMM_WORLD, np.ascontiguousarray(PLACES[:, :d]), np.full(d, L)
+    half, centre = HALVES[:d], CENTRE[:d]
+    comm, x = MPI.COMM_WORLD, np.ascontiguousarray(centre + PLACES[:, :d] * half / L)
+    region = Region(box=kspde.Box(half_width=tuple(half), centre=tuple(centre), cells=2, dimension=d,
+                                  boundary="periodic" if periodic else "neumann"))  # fmt: skip
     mine = np.arange(comm.rank, len(x), comm.size)
     for potential in (kspde.Yukawa(strength=2.0, screening=0.9), kspde.LogPotential(strength=1.5)):
         kernel = (GaussianMollifier(eps=0.25) * potential).in_dimension(d)
@@ -58,14 +64,15 @@ def test_fields_are_series(d: int, periodic: bool) -> None:
                 dimension=d,
                 weights={"u": WEIGHTS[mine].copy()},
                 comm=comm,
-                region=Region(half_width=L, periodic=periodic),
+                region=region,
             )
-            evaluator.update({"u": x[mine]}, Extent(-ends, ends))
+            evaluator.update({"u": x[mine]}, Extent(*region.bounds))
             c = evaluator.at("u", x[mine])
             assert_allclose(c["c"], exact[0][mine], rtol=0, atol=2e-6 * np.abs(exact[0]).max())
             assert_allclose(c.gradient("c"), exact[1][mine], rtol=0, atol=4e-6 * np.abs(exact[1]).max())
             if d == 2:  # beyond a wall the field is even, on a torus it repeats
-                away = x[mine] + np.array([0.0, 2 * L]) if periodic else x[mine] * [1, -1] + [0, 2 * L]
+                side = np.array([0.0, 2 * half[1]])
+                away = x[mine] + side if periodic else x[mine] * [1, -1] + [0, 2 * centre[1]] + side
                 flip = [1, 1] if periodic else [1, -1]
                 before = c.gradient("c").copy()
                 assert_allclose(evaluator.at("u", away).gradient("c"), before * flip, rtol=0, atol=1e-5)

@@ -129,7 +129,7 @@ def _file_mesh(domain: MeshFile, dimension: int) -> MeshArrays:
 
 
 def _line_mesh(box: Box, dimension: int) -> MeshArrays:
-    points = np.asarray(box.directions[0])[:, None]
+    points = (box.middle + box.directions[0])[:, None]
     n = len(points) - 1
     cells = np.stack([np.arange(n), np.arange(1, n + 1)], axis=1)
     shape = outline(points, np.array([[0], [n]]), None, "Box")

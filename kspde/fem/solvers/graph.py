@@ -98,7 +98,7 @@ class Graph:
         """Return (x_j − x_i) of each edge in a direction; across the ends of a periodic box, the short way."""
         x, period = self.coordinates[:, axis], self.space.domain.period
         step = x[self.edges.heads] - x[self.edges.tails]
-        return step if period is None else step - period * np.round(step / period)
+        return step if period is None else np.asarray(step - period[axis] * np.round(step / period[axis]))
 
     def matrix(self, diagonal: Array, off_diagonal: Array) -> Petsc:
         """Return a PETSc matrix with given entries: on the diagonal, (owned,), and one per edge. Collective."""

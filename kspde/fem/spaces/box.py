@@ -14,7 +14,7 @@ import numpy as np
 import ufl
 from dolfinx import fem, graph, mesh
 
-from kspde.domains import Box
+from kspde.domains import Box, box_in_words
 from kspde.errors import InputError
 from kspde.fem.solvers.krylov import PreconditionerOf
 from kspde.fem.solvers.linear import DIRECT_NODES, preconditioners
@@ -25,7 +25,7 @@ from kspde.fem.spaces.mesh import LineSpace
 from kspde.fem.spaces.points import Exchange
 from kspde.fem.spaces.slabs import Slabs
 from kspde.fem.spaces.spectral import ConstantShift, SymbolOperator
-from kspde.fem.spaces.tensor import Axis, TensorLaplacian
+from kspde.fem.spaces.tensor import Axis, Robin, TensorLaplacian
 from kspde.fem.spaces.whole_space import WholeSpaceOperator
 from kspde.kernels import Kernel
 from kspde.runtime.checkpoint import CheckpointFile
@@ -55,7 +55,7 @@ class BoxSpace(Space):
         comm: the communicator.
 
     Attributes:
-        axes: the directions; those that are alike are one object.
+        axes: the directions, about the centre; those that are alike are one object.
         slabs: the distribution of nodal arrays.
     """
 
@@ -69,10 +69,11 @@ class BoxSpace(Space):
         self.dimension = box.dimension
         self.degree = box.degree
         self.measure = gll_rule(box.degree)
-        self.radius = self.inner = self.extent = box.half_width
-        self.bounds = np.outer((-1.0, 1.0), np.full(box.dimension, box.half_width))
-        self.centre = np.zeros(box.dimension)
-        self.region = f"[-{self.radius:g}, {self.radius:g}]^{self.dimension}"
+        self.bounds, self.centre, self._halves = box.bounds, box.middle, box.half_widths
+        self.radius, self.inner, self.extent = (
+            float(x) for x in (np.abs(self.bounds).max(), self._halves.min(), self._halves.max())
+        )
+        self.region = box_in_words(self.bounds)
         made = {
             vertices.tobytes(): Axis(vertices, box.degree, periodic=box.period is not None)
             for vertices in box.directions
@@ -90,13 +91,13 @@ class BoxSpace(Space):
         self.weights = 1.0
         rows = slice(self.slabs.first, self.slabs.last)
         nodes = [axes[0].nodes[rows], *(axis.nodes for axis in axes[1:])]
-        self.points = np.stack(np.meshgrid(*nodes, indexing="ij"), axis=-1).reshape(-1, box.dimension)
+        self.points = self.centre + np.stack(np.meshgrid(*nodes, indexing="ij"), axis=-1).reshape(-1, box.dimension)
         self.rim = self.reach(self.points) > 0.9
         weights = axes[0].mass[rows]
         for axis in axes[1:]:
             weights = np.multiply.outer(weights, axis.mass)
         self.mass = weights.reshape(self.slabs.shape)
-        self._laplacians: dict[float, TensorLaplacian] = {}
+        self._laplacians: dict[Robin, TensorLaplacian] = {}
         self.mesh = _slab_mesh(comm, box, cuts)
         gll = basix.LagrangeVariant.gll_warped
         element = basix.ufl.element("Lagrange", _CELLS[self.dimension], self.degree, lagrange_variant=gll)
@@ -109,7 +110,7 @@ class BoxSpace(Space):
             return LineSpace(domain, dimension, comm)
         return cls(domain, comm)
 
-    def laplacian(self, robin: float = 0.0) -> TensorLaplacian:
+    def laplacian(self, robin: Robin = 0.0) -> TensorLaplacian:
         """Return the diagonalised −Δ with ∂_n c + robin·c = 0 on the boundary, made once."""
         if robin not in self._laplacians:
             self._laplacians[robin] = TensorLaplacian(self.axes, self.slabs, robin)
@@ -183,32 +184,34 @@ class BoxSpace(Space):
         Raises:
             InputError: the symbol is not finite on the spectrum.
         """
-        robin = 0.0
+        robin: Robin = 0.0
         if self.domain.boundary == "decay":
             whole = not relaxes or (kernel.decay_rate == 0.0 and not given)
-            if kernel.factors[0].fundamental and whole and kernel.decay_rate * self.radius < DECAYED:
-                return WholeSpaceOperator(self.axes, self.laplacian(), self.mass, self.radius, kernel, name)
+            if kernel.factors[0].fundamental and whole and kernel.decay_rate * self.inner < DECAYED:
+                return WholeSpaceOperator(self.axes, self.laplacian(), self.mass, self._halves, kernel, name)
             if kernel.decay_rate == 0.0 and not kernel.factors[0].fundamental and not relaxes:
                 waves = TensorWaves(self.axes, slice(self.slabs.first, self.slabs.last))
                 return FreeSpaceOperator(self, waves, kernel, name)
-            robin = float(decay_coefficient(kernel.decay_rate, self.radius, self.dimension))
+            each = tuple(decay_coefficient(kernel.decay_rate, self._halves, self.dimension).tolist())
+            robin = each[0] if len(set(each)) == 1 else each
         return SymbolOperator(self.laplacian(robin), kernel, robin, name)
 
     def decay_weights(self, rate: float, centre: Array) -> tuple[Array, Array]:
-        """Return the one coefficient of all sides, that of their centres, and the coefficients about ``centre``."""
-        away = self.points - centre
+        """Return the coefficients of the sides, those of their centres, and the coefficients about ``centre``."""
+        away, inside = self.points - centre, self.points - self.centre
         r = np.linalg.norm(away, axis=1)
-        side = np.abs(self.points) > self.radius * (1 - 1e-12)
-        outward = np.where(side, away * np.sign(self.points), np.inf).min(axis=1)  # the worse of a corner's two sides
+        side = np.abs(inside) > self._halves * (1 - 1e-12)
+        outwards = np.where(side, away * np.sign(inside), np.inf)
+        outward, worse = outwards.min(axis=1), outwards.argmin(axis=1)  # the worse of a corner's two sides
         on = np.any(side, axis=1)
         used, right = np.zeros(len(r)), np.zeros(len(r))
-        used[on] = decay_coefficient(rate, self.radius, self.dimension)
+        used[on] = decay_coefficient(rate, self._halves, self.dimension)[worse[on]]
         right[on] = decay_coefficient(rate, r[on], self.dimension) * np.maximum(outward[on], 0.0) / r[on]
         return used, right
 
     def reach(self, points: Array) -> Array:
-        """Return max |x_a| in units of the half-width."""
-        return np.asarray(np.max(np.abs(points), axis=1, initial=0.0) / self.radius)
+        """Return max |x_a − m_a| in units of the half-widths."""
+        return np.asarray(np.max(np.abs(points - self.centre) / self._halves, axis=1, initial=0.0))
 
     def stiffness_matrix(self) -> Stiffness:
         """Return K, in the order of nodal arrays. Collective."""
@@ -234,8 +237,8 @@ class BoxSpace(Space):
 
     def locate(self, points: Array) -> tuple[Mask, Callable[[Array], Array]]:
         """Find points; the (p+1)^d nodes of a cell give the value, of one rank or of two neighbours. Collective."""
-        points = self._wrapped(points)
-        missed = np.any(np.abs(points) > self.radius, axis=1)
+        points = np.stack([self._inside(x, a) for a, x in enumerate(points.T)], axis=1)
+        missed = np.any(np.abs(points) > self._halves, axis=1)
         first = self.axes[0].cells(np.where(missed, 0.0, points[:, 0])) * self.degree
         rows = self.slabs.rows
         ranks = [
@@ -269,13 +272,14 @@ class BoxSpace(Space):
         Raises:
             InputError: a coordinate lies outside the box.
         """
-        axes = [self._wrapped(x) for x in axes]
-        beyond = [np.abs(x) > self.radius for x in axes]
+        axes = [self._inside(x, a) for a, x in enumerate(axes)]
+        beyond = [np.abs(x) > half for x, half in zip(axes, self._halves, strict=True)]
         for a, x in enumerate(axes):
             if np.any(beyond[a]) and outside is None:
+                low, high = self.bounds[:, a]
                 raise InputError(
-                    f"axis {a} of the grid reaches {x[np.argmax(np.abs(x))]:g}, outside "
-                    f"[-{self.radius:g}, {self.radius:g}]: give coordinates inside"
+                    f"axis {a} of the grid reaches {x[np.argmax(np.abs(x))] + self.centre[a]:g}, outside "
+                    f"[{low:g}, {high:g}]: give coordinates inside"
                 )
         out = nodal.reshape(-1, *self.shape[1:])
         for a, x in enumerate(axes):
@@ -288,10 +292,16 @@ class BoxSpace(Space):
             out[(slice(None),) * a + (missed,)] = outside
         return out
 
-    def _wrapped(self, x: Array) -> Array:
-        """Return coordinates inside, where the box is periodic."""
-        period = self.domain.period
-        return x if period is None else x - period * np.round(x / period)
+    def _inside(self, x: Array, a: int) -> Array:
+        """Return coordinates along a direction as those of its axis, where the box is periodic inside.
+
+        Rounding takes none of the box's own ends out of it.
+        """
+        half, period, middle = self._halves[a], self.domain.period, self.centre[a]
+        if middle != 0.0:
+            own = (x >= self.bounds[0, a]) & (x <= self.bounds[1, a])
+            x = np.where(own, np.clip(x - middle, -half, half), x - middle)
+        return x if period is None else np.asarray(x - period[a] * np.round(x / period[a]))
 
     def labels(self) -> dict[str, Array]:
         """Return nothing: rows are consecutive from rank to rank."""
@@ -313,8 +323,8 @@ class BoxSpace(Space):
         owned = self.V.dofmap.index_map.size_local
         where = self.V.tabulate_dof_coordinates()[:owned]
         tensor = np.zeros(owned, dtype=np.int64)
-        for axis, x in zip(self.axes, where.T, strict=False):
-            nodes = np.append(axis.nodes, self.radius) if axis.periodic else axis.nodes
+        for axis, middle, x in zip(self.axes, self.centre, where.T, strict=False):
+            nodes = middle + (np.append(axis.nodes, axis.vertices[-1]) if axis.periodic else axis.nodes)
             tensor = tensor * len(axis) + np.searchsorted(0.5 * (nodes[1:] + nodes[:-1]), x) % len(axis)
         return tensor.astype(PETSc.IntType)
 
@@ -366,7 +376,7 @@ def _slab_mesh(comm: Comm, box: Box, cuts: Indices) -> Dolfinx:
     cells = (np.asarray(corner).reshape(-1, 1) + np.array(offsets)).astype(np.int64)
     share = np.linspace(0, math.prod(corners), comm.size + 1).astype(int)
     index = np.unravel_index(np.arange(share[comm.rank], share[comm.rank + 1]), corners)
-    points = np.stack([vertices[i] for vertices, i in zip(box.directions, index, strict=True)], axis=1)
+    points = box.middle + np.stack([vertices[i] for vertices, i in zip(box.directions, index, strict=True)], axis=1)
 
     def stay(comm: Comm, parts: int, types: Dolfinx, cells: Dolfinx) -> Dolfinx:
         count = len(cells[0]) // 2**d

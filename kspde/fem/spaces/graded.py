@@ -18,7 +18,7 @@ there to O(h⁴), so this is what is interpolated.) So u ≥ 0 is kept, and the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -45,7 +45,7 @@ class GradedBox(Box):
     """A box with its own cell vertices in every direction.
 
     Attributes:
-        places: the vertices, ascending, from −half_width to half_width.
+        places: the vertices, ascending, from −half_width to half_width: relative to the centre.
     """
 
     places: tuple[tuple[float, ...], ...]
@@ -72,7 +72,7 @@ class Peak(NamedTuple):
     """A local maximum of a density.
 
     Attributes:
-        place: where it is, between nodes by parabolas, shape (d,).
+        place: where it is, relative to the box's centre, between nodes by parabolas, shape (d,).
         height: its value at the node.
         width: the least over the directions of its width at half its height.
         nodes: the least over the directions of the number of nodes across it there.
@@ -174,28 +174,21 @@ def graded(box: Box, found: Sequence[Peak], nodes: float) -> GradedBox:
         found: the peaks.
         nodes: the number of nodes across each.
     """
-    half, p = box.half_width, box.degree
+    p = box.degree
     growth = min(_GROWTH, 2.0 * p / nodes)
     sizes = np.array([p * peak.width / nodes for peak in found])
     directions = []
-    for a in range(box.dimension):
+    for a, (half, base) in enumerate(zip(box.half_widths.tolist(), box.directions, strict=True)):
         places = np.array([float(peak.place[a]) for peak in found])
         places = np.where(np.abs(places) < _SAME * sizes, 0.0, places)
-        directions.append(_vertices(box.vertices, half, places, sizes, 0.5 * nodes / p, growth))
+        directions.append(_vertices(base, half, places, sizes, 0.5 * nodes / p, growth))
     return with_vertices(box, directions)
 
 
 def with_vertices(box: Box, directions: Sequence[Array]) -> GradedBox:
     """Return a box with these vertices in place of its own."""
-    return GradedBox(
-        half_width=box.half_width,
-        cells=box.cells,
-        degree=box.degree,
-        dimension=box.dimension,
-        grading=box.grading,
-        boundary=box.boundary,
-        places=tuple(tuple(one.tolist()) for one in directions),
-    )
+    given = {field.name: getattr(box, field.name) for field in fields(Box)}
+    return GradedBox(**given, places=tuple(tuple(one.tolist()) for one in directions))
 
 
 def _vertices(base: Array, half: float, places: Array, sizes: Array, inner: float, growth: float) -> Array:
@@ -239,7 +232,8 @@ def moved(old: Any, new: Any, unknowns: Array, species: int) -> Array:
     """
     part = slice(new.slabs.first, new.slabs.last)
     if old.degree > 1:
-        axes = [np.clip(axis.nodes, -old.radius, old.radius) for axis in new.axes]
+        nodes = zip(new.axes, old.bounds.T, new.centre, strict=True)
+        axes = [np.clip(middle + axis.nodes, *ends) for axis, ends, middle in nodes]
         out = np.stack([old.on_grid(row, axes)[part].reshape(new.mass.shape) for row in unknowns])
     else:
         rows = [_whole(old, row) for row in unknowns]

@@ -10,7 +10,7 @@ from mpi4py import MPI
 from kspde.errors import InputError
 from kspde.fem.solvers.krylov import Preconditioner
 from kspde.fem.spaces.base import FieldOperator
-from kspde.fem.spaces.tensor import TensorLaplacian
+from kspde.fem.spaces.tensor import Robin, TensorLaplacian
 from kspde.kernels import Kernel
 from kspde.typing import Array, Comm
 
@@ -28,14 +28,14 @@ class SymbolOperator(FieldOperator):
     Args:
         laplacian: −Δ with that condition.
         kernel: K.
-        robin: the condition's coefficient.
+        robin: the condition's coefficient, or one for each direction.
         name: the field's.
 
     Raises:
         InputError: the symbol is not finite on the spectrum.
     """
 
-    def __init__(self, laplacian: TensorLaplacian, kernel: Kernel, robin: float, name: str) -> None:
+    def __init__(self, laplacian: TensorLaplacian, kernel: Kernel, robin: Robin, name: str) -> None:
         self.key = robin
         self._laplacian = laplacian
         eigenvalues = self._laplacian.eigenvalues

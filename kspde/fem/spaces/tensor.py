@@ -28,7 +28,10 @@ from kspde.fem.spaces.parity_transforms import ParityMatrix, ParityTransforms
 from kspde.fem.spaces.slabs import Slabs
 from kspde.typing import Array, Indices
 
-__all__ = ["Axis", "TensorLaplacian"]
+__all__ = ["Axis", "Robin", "TensorLaplacian"]
+
+#: The coefficient of a Robin condition, one for all sides or one for each direction.
+type Robin = float | tuple[float, ...]
 
 #: From so many nodes per direction a plane is transformed by halves.
 HALVES_FROM = 256
@@ -169,7 +172,8 @@ class TensorLaplacian:
     Args:
         axes: the directions; those that are alike are one object.
         slabs: how nodal arrays are split over ranks.
-        robin: the coefficient κ ≥ 0 of the boundary condition ∂_n c + κ c = 0; 0 is Neumann's.
+        robin: the coefficient κ ≥ 0 of the boundary condition ∂_n c + κ c = 0, or one for each direction; 0 is
+            Neumann's.
 
     Attributes:
         directions: the eigenvalues of each direction at this rank's modes, broadcastable to ``slabs.modal_shape``.
@@ -177,11 +181,12 @@ class TensorLaplacian:
         eigenvalues: their sums, shape ``slabs.modal_shape``.
     """
 
-    def __init__(self, axes: Sequence[Axis], slabs: Slabs, robin: float = 0.0) -> None:
+    def __init__(self, axes: Sequence[Axis], slabs: Slabs, robin: Robin = 0.0) -> None:
         self.slabs = slabs
         dimension = self._dimension = len(axes)
-        made = {id(axis): (axis, *axis.eigen(robin)) for axis in axes}
-        parts = [made[id(axis)] for axis in axes]
+        keys = list(zip(map(id, axes), robin if isinstance(robin, tuple) else (robin,) * dimension, strict=True))
+        made = {key: (axis, *axis.eigen(key[1])) for key, axis in zip(keys, axes, strict=True)}
+        parts = [made[key] for key in keys]
         values = [values for _, values, _ in parts]
         values[1:2] = [values[1][slabs.modal] if dimension > 1 else np.zeros(1)]  # a line is a plane of one column
         self.directions: list[Array] = [

@@ -55,7 +55,7 @@ class WholeSpaceOperator(SymbolOperator):
         axes: the directions.
         laplacian: −Δ without flux through the sides.
         mass: the weights of this rank's nodes.
-        half_width: L.
+        halves: L of every direction.
         kernel: K, the slowest of whose factors is a fundamental solution.
         name: the field's.
     """
@@ -65,7 +65,7 @@ class WholeSpaceOperator(SymbolOperator):
         axes: Sequence[Axis],
         laplacian: TensorLaplacian,
         mass: Array,
-        half_width: float,
+        halves: Array,
         kernel: Kernel,
         name: str,
     ) -> None:
@@ -74,7 +74,7 @@ class WholeSpaceOperator(SymbolOperator):
         self._factors[laplacian.eigenvalues == 0.0] = 0.0
         self._mass, self._kernel, self._dimension = mass, kernel, len(axes)
         self._sharp = axes[0].degree >= SHARP_FROM
-        self._far = _FarField(axes, laplacian.slabs, half_width, kernel)
+        self._far = _FarField(axes, laplacian.slabs, halves, kernel)
 
     def prepare(self, nodal: Array, state: Array | None) -> Any:
         """Return the modal coefficients of u, which are the state, and its charges at the nodes."""
@@ -125,45 +125,48 @@ class _FarField:
     Args:
         axes: the directions.
         slabs: the distribution of nodal arrays.
-        half_width: L.
+        halves: L of every direction.
         kernel: K.
     """
 
-    def __init__(self, axes: Sequence[Axis], slabs: Slabs, half_width: float, kernel: Kernel) -> None:
+    def __init__(self, axes: Sequence[Axis], slabs: Slabs, halves: Array, kernel: Kernel) -> None:
         d = self._dimension = len(axes)
         self._comm = slabs.comm
         potential = kernel.factors[0]
         mu2, factor, strength = potential.decay_rate**2, outside_factor(kernel), potential.charge
-        t, w = gaussians(potential.decay_rate, d, _NEAREST * half_width, 2 * math.sqrt(d) * half_width)
+        farthest = 2 * float(np.linalg.norm(halves))
+        t, w = gaussians(potential.decay_rate, d, _NEAREST * float(halves.min()), farthest)
         degree = DEGREE[d]
-        lam, self._modes = _eigenfunctions(degree, half_width)
-        total = np.asarray(sum(np.meshgrid(*[lam] * d, indexing="ij")))
+        made = {half: _eigenfunctions(degree, half) for half in halves.tolist()}
+        self._modes = [made[half][1] for half in halves.tolist()]
+        total = np.asarray(sum(np.meshgrid(*(made[half][0] for half in halves.tolist()), indexing="ij")))
         total[(0,) * d] = np.inf  # the constant is found at the corners
         self._inverse = 1.0 / (total + mu2)
         ends = np.polynomial.legendre.legvander(np.array([-1.0, 1.0]), degree)
-        #: the eigenfunctions at both ends, shape (2, degree + 1)
-        self._ends = ends @ self._modes
+        #: by direction: the eigenfunctions at both ends, shape (2, degree + 1)
+        self._ends = [ends @ modes for modes in self._modes]
         rows = [slice(slabs.first, slabs.last), *[slice(None)] * (d - 1)]
         nodes = [axis.nodes[part] for axis, part in zip(axes, rows, strict=True)]
         #: by direction: polynomials at the nodes, and their derivatives
-        self._values = [np.polynomial.legendre.legvander(x / half_width, degree) for x in nodes]
-        derivative = np.polynomial.legendre.legder(np.eye(degree + 1)) / half_width
-        self._slopes = [np.asarray(values[:, :-1] @ derivative) for values in self._values]
+        self._values = [np.polynomial.legendre.legvander(x / L, degree) for x, L in zip(nodes, halves, strict=True)]
+        derivative = np.polynomial.legendre.legder(np.eye(degree + 1))
+        self._slopes = [values[:, :-1] @ (derivative / L) for values, L in zip(self._values, halves, strict=True)]
         #: by direction: the flux of each Gaussian through both of its sides, shape (2 K, n)
         self._across = []
         #: by direction: for some Gaussians each, from wide to narrow, their shares in polynomials along a side, without
         #: those that are round-off, shape (polynomials, Gaussians, n)
         self._along = []
         gauss, weights = np.polynomial.legendre.leggauss(2 * degree)
-        shapes = np.polynomial.legendre.legvander(gauss, degree).T * (half_width * weights)
+        unit = np.polynomial.legendre.legvander(gauss, degree).T * weights
         groups = np.array_split(np.argsort(t), -(-len(t) // _TOGETHER))
         t, w = t[np.concatenate(groups)], w[np.concatenate(groups)]
         self._ends_of_groups = 2 * np.cumsum([len(g) for g in groups])[:-1]
-        for x in nodes:
-            away = half_width + np.array([[1.0], [-1.0]]) * x
+        for x, half in zip(nodes, halves, strict=True):
+            shapes = half * unit
+            away = half + np.array([[1.0], [-1.0]]) * x
             across = -strength * factor * w[:, None, None] * away * np.exp(-t[:, None, None] * away**2)
             self._across.append(across.reshape(-1, len(x)))
-            squares = np.subtract.outer(half_width * gauss, x) ** 2
+            squares = np.subtract.outer(half * gauss, x) ** 2
             along = [
                 np.stack([shapes @ np.exp(-tk * squares) for tk in part], axis=1)
                 for part in np.split(t, self._ends_of_groups // 2)
@@ -177,7 +180,7 @@ class _FarField:
         #: fluxes at the nodes that the slices name, and shares there by group and direction
         self._held: tuple[tuple[slice, ...], Sequence[Array]] = ((), ())
         self._shares: dict[tuple[int, int], Array] = {}
-        self._corner = factor * _mean_at_corners(potential, nodes, half_width)
+        self._corner = factor * _mean_at_corners(potential, nodes, halves)
         #: where this rank's nodes are corners
         first, last = slabs.first == 0, slabs.last == len(axes[0])
         self._at_corner = np.ix_([0] * first + [-1] * last, *[[0, -1]] * (d - 1))
@@ -205,10 +208,11 @@ class _FarField:
             from mpi4py import MPI
 
             self._comm.Allreduce(MPI.IN_PLACE, sums)
-        modes = np.zeros((size,) * d)
+        found = np.zeros((size,) * d)
         for a, flux in enumerate(sums[:-3].reshape(d, 2, *(size,) * (d - 1))):
-            modes += np.moveaxis(_applied([self._ends.T, *[self._modes.T] * (d - 1)], flux), 0, a)
-        h = _applied([self._modes] * d, modes * self._inverse)
+            beside = [modes.T for b, modes in enumerate(self._modes) if b != a]
+            found += np.moveaxis(_applied([self._ends[a].T, *beside], flux), 0, a)
+        h = _applied(self._modes, found * self._inverse)
         h[(0,) * d] += sums[-3] - h[(slice(0, None, 2),) * d].sum()  # odd polynomials have the mean 0 at the corners
         out, h = [h], h[_significant(h)]
         values: list[Array] = [np.asarray(v[:, :k]) for v, k in zip(self._values, h.shape, strict=True)]
@@ -272,14 +276,14 @@ class _FarField:
         return out
 
 
-def _mean_at_corners(kernel: Kernel, nodes: Sequence[Array], half_width: float) -> Array:
+def _mean_at_corners(kernel: Kernel, nodes: Sequence[Array], halves: Array) -> Array:
     """Return the mean of K over the distances of nodes from the corners."""
     d = len(nodes)
-    squares = [[(x + half_width) ** 2, (x - half_width) ** 2] for x in nodes]
+    squares = [[(x + half) ** 2, (x - half) ** 2] for x, half in zip(nodes, halves, strict=True)]
     out = np.zeros([len(x) for x in nodes])
     for chosen in product(*squares):
         distance = np.sqrt(np.asarray(sum(np.meshgrid(*chosen, indexing="ij"))))
-        out += kernel.profile(np.maximum(distance, 1e-3 * half_width), d) / 2**d
+        out += kernel.profile(np.maximum(distance, 1e-3 * halves.min()), d) / 2**d
     return out
 
 

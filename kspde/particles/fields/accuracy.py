@@ -41,18 +41,19 @@ __all__ = ["band", "coarsest", "grid_factors", "image_distance", "spacing"]
 _COARSER = 1.2
 
 
-def grid_factors(phases: Sequence[Array], spacing: float, nodes: Nodes = SPLINE) -> tuple[Array, Array]:
+def grid_factors(phases: Sequence[Array], spacing: float | Array, nodes: Nodes = SPLINE) -> tuple[Array, Array]:
     """Return |k|², and B̂²/S²/h^d, the factor of the kernel's symbol, on a grid of modes.
 
     Args:
         phases: |kh| ≤ π per direction.
-        spacing: h.
+        spacing: h, or one for each direction.
         nodes: ``SPLINE`` or ``WINDOW``.
     """
     squared: Array = np.zeros(1)
-    factor: Array = np.full(1, 1.0 / spacing ** len(phases))
-    for phase in np.ix_(*phases):
-        squared = squared + (phase / spacing) ** 2
+    steps = np.broadcast_to(spacing, (len(phases),))
+    factor: Array = np.full(1, 1.0 / np.prod(steps))
+    for h, phase in zip(steps, np.ix_(*phases), strict=True):
+        squared = squared + (phase / h) ** 2
         sinc = np.sinc(phase / (2 * np.pi))
         transform = sinc * _bump(phase) if nodes == WINDOW else sinc**ORDER
         factor = factor * (1.0 / (transform * (1.0 + _alias_sums(phase, nodes)[0])) ** 2)

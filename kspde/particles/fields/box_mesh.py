@@ -1,11 +1,11 @@
 r"""Fields in a closed or periodic box by particle mesh: those of the box's own Green function.
 
 With :math:`\partial_n c = 0` on the walls, c is the field of the particles and of all their mirror images,
-:math:`c = \sum_j w_j \sum_{\text{images } y} K(x - y)`: a series of cosines, as those of the particles in a torus twice
-as wide. A torus has the plain Fourier series. Particles are deposited with B-splines of order 6, or in space with a
-window of eight nodes, on a grid that divides the box; what falls outside is reflected, or wrapped, onto it, and a
-cosine (Fourier) transform and its inverse apply the kernels' symbols, with the factors of
-:mod:`kspde.particles.fields.particle_mesh`: no padding, no images to cut off.
+:math:`c = \sum_j w_j \sum_{\text{images } y} K(x - y)`: a series of cosines in coordinates from the lower corner, as
+those of the particles in a torus twice as wide. A torus has the plain Fourier series. Particles are deposited with
+B-splines of order 6, or in space with a window of eight nodes, on a grid that divides the box;
+what falls outside is reflected, or wrapped, onto it, and a cosine (Fourier) transform and its inverse apply the
+kernels' symbols, with the factors of :mod:`kspde.particles.fields.particle_mesh`: no padding, no images to cut off.
 A field with τ > 0 advances mode by mode as in :mod:`kspde.particles.fields.relaxing`.
 
 A kernel without decay, :math:`-\Delta c = u`, has no field of its own mass here: c is that of u minus its mean, with
@@ -15,7 +15,7 @@ mean 0. Grid points of closed boxes lie half a spacing inside the walls, so that
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -58,8 +58,8 @@ class BoxMesh(FieldEvaluator):
         region: the box.
 
     Attributes:
-        points: the number of grid points per direction.
-        spacing: the grid spacing h.
+        points: the number of grid points of each direction.
+        spacing: the largest grid spacing.
         start_error: by field that starts from a given one, the error of its splines relative to its maximum.
 
     Raises:
@@ -67,7 +67,7 @@ class BoxMesh(FieldEvaluator):
     """
 
     def __init__(self, fields: tuple[Field, ...], *, region: Region, **options: Any) -> None:
-        lowest = (0.5 * np.pi / region.side) ** 2
+        lowest = (0.5 * np.pi / float(region.sides.max())) ** 2
         super().__init__(
             tuple(
                 replace(f, kernel=_WithoutMean(kernel=f.kernel, least=lowest)) if f.kernel.decay_rate == 0 else f
@@ -93,14 +93,16 @@ class BoxMesh(FieldEvaluator):
             self._resolve_starts()
 
     @staticmethod
-    def grid_needed(fields: tuple[Field, ...], region: Region, dimension: int, tol: float) -> tuple[int, Nodes]:
-        """Return the number of grid points per direction for a tolerance, and what to deposit with."""
+    def grid_needed(
+        fields: tuple[Field, ...], region: Region, dimension: int, tol: float
+    ) -> tuple[tuple[int, ...], Nodes]:
+        """Return the numbers of grid points by direction for a tolerance, and what to deposit with."""
         kernels = [(f.kernel, f.gradient) for f in fields if f.kernel.smoothing > 0]
         if not kernels:
-            return 16, SPLINE
+            return (16,) * dimension, SPLINE
         splines = any(f.start is not None for f in fields)  # of which interpolate() knows
         finest, nodes = coarsest(kernels, dimension, tol, splines=splines)
-        return max(16, math.ceil(region.side / finest)), nodes
+        return tuple(max(16, math.ceil(side / finest)) for side in region.sides), nodes
 
     @staticmethod
     def bytes_needed(points: float, fields: int, threads: int) -> float:
@@ -140,19 +142,28 @@ class BoxMesh(FieldEvaluator):
     def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
         """Write a field, evenly extended beyond walls."""
         turned = None
-        if len(x) and np.abs(x).max() > self.region.half_width:
+        if self.region.leaves(x):
             x = x.copy()
             turned = self.region.turned(x)
-        gather_part(values, gradient, self._coefficients[field.name], x, self._lower, self.spacing, self._kind)
+        self._gather(values, gradient, self._coefficients[field.name], x, self._kind)
         if turned is not None and gradient is not None:
             gradient *= turned
+
+    def _gather(
+        self, values: Array, gradient: Array | None, coefficients: Array, x: Array, nodes: Nodes = SPLINE
+    ) -> None:
+        """Write what the spline with these coefficients is at positions inside, and its gradient if wanted."""
+        x = x if self._units is None else x / self._units
+        gather_part(values, gradient, coefficients, x, self._lower, self._step, nodes)
+        if self._units is not None and gradient is not None:
+            gradient /= self._units
 
     def summary(self) -> dict[str, Any]:
         """Return the grid's data."""
         if not self.active:
             return {}
         more = {"start_error": dict(self.start_error)} if self.start_error else {}
-        return {"modes": [self.points] * self.dimension, "spacing": self.spacing, "threads": self._threads, **more}
+        return {"modes": list(self.points), "spacing": self.spacing, "threads": self._threads, **more}
 
     def state(self) -> dict[str, Array]:
         """Return the modes of relaxing fields and of their sources."""
@@ -177,29 +188,34 @@ class BoxMesh(FieldEvaluator):
                     found: Array = np.ascontiguousarray(state[f"{kind}.{f.name}"]).view(self._squared_type)
                     held[f.name] = found.reshape(self._squared.shape)
 
-    def _make(self, least: int) -> None:
-        """Make the grid with at least so many points per direction, unless they take too much memory."""
+    def _make(self, least: Sequence[int]) -> None:
+        """Make the grid with at least so many points by direction, unless they take too much memory."""
         from scipy import fft
 
-        d, side = self.dimension, self.region.side
-        needed = self.bytes_needed(float(least) ** d, len(self.active), self._threads)
+        needed = self.bytes_needed(math.prod(map(float, least)), len(self.active), self._threads)
         if needed > self.memory_limit:
             raise too_large(
                 f"the fields in a box of size {{}} to relative accuracy {self.tol:g}",
-                np.full(d, side),
-                [float(least)] * d,
-                f"spacing {side / least:.3g}",
+                self.region.sides,
+                [float(n) for n in least],
+                f"spacing {float((self.region.sides / least).max()):.3g}",
                 needed=needed,
                 limit=self.memory_limit,
                 advice="give a larger eps, field_tol or memory_limit",
             )
         periodic = self.region.periodic
-        self.points = m = int(fft.next_fast_len(least, real=True))
-        self.spacing = h = side / m
-        self._lower = np.full(d, -self.region.half_width + (0.0 if periodic else 0.5 * h) - _MARGINS[0] * h)
-        self._grids = grids_for(self._threads, (m + sum(_MARGINS),) * d)
-        waves = [2 * np.pi * np.abs(np.fft.fftfreq(m))] * (d - 1) + [2 * np.pi * np.fft.rfftfreq(m)]
-        self._phases = waves if periodic else [np.pi * np.arange(m) / m] * d
+        self.points = tuple(int(fft.next_fast_len(n, real=True)) for n in least)
+        h = self.region.sides / self.points
+        self.spacing = float(h.max())
+        self._corner = self.region.bounds[0] + (0.0 if periodic else 0.5 * h)
+        #: the units of coordinates, None where h is one for all directions; there are the corner and h in these
+        self._units = None if np.all(h == h[0]) else h
+        self._lower = (self._corner - _MARGINS[0] * h) / (1.0 if self._units is None else h)
+        self._step = float(h[0]) if self._units is None else 1.0
+        self._grids = grids_for(self._threads, tuple(m + sum(_MARGINS) for m in self.points))
+        *others, last = self.points
+        waves = [2 * np.pi * np.abs(np.fft.fftfreq(m)) for m in others] + [2 * np.pi * np.fft.rfftfreq(last)]
+        self._phases = waves if periodic else [np.pi * np.arange(m) / m for m in self.points]
         self._squared, factor = grid_factors(self._phases, h, self._kind)
         self._squared_type: Any = np.complex128 if periodic else np.float64
         self._factors = {f.name: f.kernel.symbol(self._squared) * factor for f in self.active}
@@ -215,7 +231,7 @@ class BoxMesh(FieldEvaluator):
         from scipy import fft
 
         if self.region.periodic:
-            nodes = fft.irfftn(modes, s=(self.points,) * self.dimension, workers=self._threads)
+            nodes = fft.irfftn(modes, s=self.points, workers=self._threads)
             return np.pad(nodes, _MARGINS, mode="wrap")
         return np.pad(fft.idctn(modes, workers=self._threads), _MARGINS, mode="symmetric")
 
@@ -224,7 +240,8 @@ class BoxMesh(FieldEvaluator):
         out: dict[str, Array] = {}
         for source in dict.fromkeys(f.source for f in fields):
             x, weights = positions[source], self.weights[source]
-            nodes = deposit(self._grids, x, self._lower, self.spacing, weights, self.comm, self._kind)
+            x = x if self._units is None else x / self._units
+            nodes = deposit(self._grids, x, self._lower, self._step, weights, self.comm, self._kind)
             for axis in range(self.dimension):
                 nodes = self._inside(np.moveaxis(nodes, axis, 0))
                 nodes = np.moveaxis(nodes, 0, axis)
@@ -234,7 +251,7 @@ class BoxMesh(FieldEvaluator):
 
     def _inside(self, nodes: Array) -> Array:
         """Return what is deposited along the first axis with that outside of the box at its images inside."""
-        (before, after), m = _MARGINS, self.points
+        (before, after), m = _MARGINS, len(nodes) - sum(_MARGINS)
         out = nodes[before : before + m].copy()
         if self.region.periodic:
             out[m - before :] += nodes[:before]
@@ -250,14 +267,15 @@ class BoxMesh(FieldEvaluator):
 
     def _nodes(self, shift: float) -> Array:
         """Return grid points, shifted by a share of the spacing in each direction, shape (n, d)."""
-        axis = self._lower[0] + self.spacing * (_MARGINS[0] + shift + np.arange(self.points))
-        return np.stack(np.meshgrid(*[axis] * self.dimension, indexing="ij"), axis=-1).reshape(-1, self.dimension)
+        steps = self.region.sides / self.points
+        axes = [x + h * (shift + np.arange(m)) for x, h, m in zip(self._corner, steps, self.points, strict=True)]
+        return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, self.dimension)
 
     def _given(self) -> dict[str, Array]:
         """Return by field the modes of the spline coefficients of the initial fields that are given."""
         out: dict[str, Array] = {}
         for name, start in self._starts.items():
-            modes = self._transform(self._sampled(start, 0.0).reshape((self.points,) * self.dimension))
+            modes = self._transform(self._sampled(start, 0.0).reshape(self.points))
             interpolate(modes, self._phases)
             out[name] = modes
         return out
@@ -271,14 +289,14 @@ class BoxMesh(FieldEvaluator):
         """Make a grid that is fine enough for the initial fields that are given."""
         while self._starts:
             for name, modes in self._given().items():
-                found, exact = np.empty(self.points**self.dimension), self._sampled(self._starts[name], 0.5)
+                found, exact = np.empty(math.prod(self.points)), self._sampled(self._starts[name], 0.5)
                 points = self._nodes(0.5)
                 self.region.fold(points)
-                gather_part(found, None, self._back(modes), points, self._lower, self.spacing)
+                self._gather(found, None, self._back(modes), points)
                 self.start_error[name] = float(np.abs(found - exact).max() / (np.abs(exact).max() or 1.0))
             worst = max(self.start_error.values())
-            if worst <= self.tol or (2 * self.points) ** self.dimension > MOST:
+            if worst <= self.tol or 2**self.dimension * math.prod(self.points) > MOST:
                 break
-            self._make(2 * self.points)
+            self._make([2 * m for m in self.points])
         if self._starts:
             warn_of_coarse(worst, self.spacing, self.comm)

@@ -113,8 +113,7 @@ class NeighbourSum(FieldEvaluator):
             own, factor = own_and_factor(self.weights[source], lambda w: everyones(w, self.comm))
             around, n = extent, len(x)
             if self._region is not None:
-                half = np.full(self.dimension, self._region.half_width)
-                around = Extent(-half, half).widened(self.reach)
+                around = Extent(*self._region.bounds).widened(self.reach)
                 x, whose = self._region.images(x, self.reach)
                 own = None if own is None else own[whose]
             most = max(64, 4 * len(x))
@@ -143,7 +142,7 @@ class NeighbourSum(FieldEvaluator):
 
     def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
         turned = None
-        if self._region is not None and len(x) and np.abs(x).max() > self._region.half_width:
+        if self._region is not None and self._region.leaves(x):
             x = x.copy()
             turned = self._region.turned(x)
         sources, rest = self._cells[field.source], self._rests[field.name]
@@ -202,7 +201,7 @@ class CompactFields(FieldEvaluator):
             self._make_mesh: Callable[[], FieldEvaluator] = lambda: mesh
             self._grid = lambda size: (float(np.prod(mesh.points_for(size))), mesh.bytes_for(size))
         else:
-            points = float(BoxMesh.grid_needed(self._compact, region, self.dimension, self.tol)[0]) ** self.dimension
+            points = float(np.prod(BoxMesh.grid_needed(self._compact, region, self.dimension, self.tol)[0]))
             needed = BoxMesh.bytes_needed(points, len(self._compact), use_threads(self.comm))
             self._make_mesh = partial(BoxMesh, self._compact, region=region, **options)
             self._grid = lambda size: (points, needed)
@@ -233,9 +232,9 @@ class CompactFields(FieldEvaluator):
         """Update the sum over neighbours, or a grid if there is one that fits and is faster. Collective."""
         if not self._compact:
             return
-        near, d, fields = self._near, self.dimension, len(self._compact)
+        near, fields = self._near, len(self._compact)
         n = float(sum(self.comm.allreduce(len(x)) for x in positions.values()))
-        size = extent.size if self._region is None else np.full(d, self._region.side)
+        size = extent.size if self._region is None else self._region.sides
         points, needed = self._grid(size)
         fits = needed <= self.memory_limit
         grid = _BUILDING * (_POINT * points * (1 + fields) + _PARTICLE * n * (1 + fields) / self.comm.size)

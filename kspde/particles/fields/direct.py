@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -67,7 +66,7 @@ class DirectSum(FieldEvaluator):
                 self._all_weights[source] = None if own is None else own[whose], factor
         diameter = float(np.linalg.norm(extent.size))
         if self._region is not None:
-            diameter = math.sqrt(self.dimension) * (self._region.side + self._far)
+            diameter = float(np.linalg.norm(self._region.sides + self._far))
         if diameter > self._reach:
             self._tabulate(1.3 * diameter or 1.0)
 

@@ -126,7 +126,7 @@ class ConstantDensity(Measure):
         """Return the rates."""
         experiment = task.experiment
         problem, box = experiment.problem, self._box(experiment)
-        driver, (u0,), length = self._driver(experiment), problem.u0.values(), box.half_width
+        driver, (u0,), length = self._driver(experiment), problem.u0.values(), box.cube()
         mean = u0.mass / (2 * length)
         k: Array = np.pi / length * np.arange(1, box.nodes_per_direction // 4, 2, dtype=np.float64)
         hat = np.ones_like(k) if problem.mollifier is None else problem.mollifier.symbol(k**2)
@@ -384,7 +384,7 @@ class ScoreNorm(Measure):
         """
         super().check(experiment)
         box = experiment.domain
-        if not isinstance(box, Box) or box.dimension != 2 or box.half_width <= self.radius:
+        if not isinstance(box, Box) or box.dimension != 2 or box.cube() <= self.radius:
             raise InputError(f'measure "score-norm" needs a box of the plane with half_width > {self.radius:g}')
 
     def at(self, task: Task) -> dict[str, Quantity]:
