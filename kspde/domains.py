@@ -305,7 +305,7 @@ def box_in_words(bounds: Array) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Disk(Domain):
-    """The disk of radius R around the origin, meshed by gmsh with cells that grow from the centre to the rim.
+    """The disk of radius R around a centre, meshed by gmsh with cells that grow from the centre to the rim.
 
     The boundary is a polygon. At degree 1 its corners are on the circle, so that its area, and with it the mass of a
     constant, is too small by O(h²); at higher degrees they lie a little outside, and the area is the disk's.
@@ -321,6 +321,7 @@ class Disk(Domain):
         cell: the shape of the cells, "triangle" or "quadrilateral".
         degree: the degree of the elements; 1 on triangles.
         boundary: the condition on the boundary, "decay" or "neumann", as for ``Box``.
+        centre: the centre; the origin unless given.
         solver: the linear solver: "direct" (Cholesky factorisation), "multigrid" (conjugate gradients with
             multigrid, algebraic where there is no coarser mesh), or "auto": by the number of nodes.
 
@@ -337,6 +338,7 @@ class Disk(Domain):
     cell: Cell = "triangle"
     degree: int = 1
     boundary: Boundary = "decay"
+    centre: tuple[float, float] | None = None
     solver: Solver = "auto"
 
     @property
@@ -345,16 +347,24 @@ class Disk(Domain):
         return 2
 
     @property
+    def middle(self) -> Array:
+        """The centre."""
+        return np.zeros(2) if self.centre is None else np.array(self.centre)
+
+    @property
     def bounds(self) -> Array:
-        """−R and R in both directions."""
-        return np.outer((-self.radius, self.radius), np.ones(2))
+        """The lowest and the highest coordinates."""
+        return self.middle + np.outer((-self.radius, self.radius), np.ones(2))
 
     def holds(self, points: Array) -> Mask:
-        """Return which points lie within R of the origin."""
-        return np.asarray(np.square(points).sum(axis=1) <= self.radius**2)
+        """Return which points lie within R of the centre."""
+        return np.asarray(np.square(points - self.middle).sum(axis=1) <= self.radius**2)
 
     def __post_init__(self) -> None:
         check_number("radius", self.radius, above=0)
+        if self.centre is not None:
+            x, y = check_finite("centre", self.centre, (2,)).tolist()
+            object.__setattr__(self, "centre", (x, y) if x or y else None)
         check_number("size", self.size, above=0)
         if self.rim_size is not None:
             check_number("rim_size", self.rim_size, above=0)

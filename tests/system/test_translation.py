@@ -69,3 +69,24 @@ def test_heat_in_a_rectangle_is_a_product_of_cosines() -> None:
     diffusion = float(heat.motility(np.zeros(1))[0])
     pde = kspde.solve(heat, u0, box, t_end=t / diffusion, tol=1e-8)
     assert_allclose(pde.on_grid(axes), exact, rtol=0, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::kspde.KspdeWarning")
+@pytest.mark.parametrize(
+    "disk",
+    [
+        kspde.Disk(radius=3.0, size=0.8, degree=4, cell="quadrilateral"),  # fields by angular modes
+        kspde.Disk(radius=3.0, size=0.25, rim_size=0.5, refine=1),  # and by finufft
+        kspde.Disk(radius=3.0, size=0.4, degree=2, cell="quadrilateral", boundary="neumann"),
+    ],
+    ids=["modes", "triangles", "closed"],
+)
+def test_a_density_in_a_disk(disk) -> None:
+    here, there = both(kspde.solve, gaussians, disk, t_end=0.02, tol=1e-4)
+    points = np.array([[0.3, -0.1], [1.5, 0.7], [-2.0, 1.9]])
+    u = here.at().evaluate(points)
+    assert_allclose(there.at().evaluate(points + MOVE), u, rtol=0, atol=1e-9 * here.diagnostics["maximum"][-1])
+    assert here.warnings == there.warnings
+    assert disk.holds(points).all()
+    assert np.array_equal(there.domain.holds(points + MOVE), [True, True, True])
+    assert not there.domain.holds(points).any()

@@ -46,7 +46,7 @@ class MeshArrays:
         outline: its outer boundary.
         parents: an array for each refinement: row k names the earlier points, some of them twice, in whose middle the
             k-th new point was put. New points follow the earlier ones.
-        radius: that of a disk.
+        radius: that of a disk, which is about the origin until it has been refined.
         note: what the user must know about it, if anything.
     """
 
@@ -72,7 +72,8 @@ class MeshArrays:
             return np.bincount(index.ravel(), weights=np.repeat(0.5 * edges, 2), minlength=len(nodes))
 
         if self.radius is not None:
-            return nodes, at_nodes(np.linalg.norm(along, axis=1))[:, None] * self.points[nodes] / self.radius
+            outwards = (self.points[nodes] - self.outline.centre) / self.radius
+            return nodes, at_nodes(np.linalg.norm(along, axis=1))[:, None] * outwards
         return nodes, np.stack([at_nodes(along[:, 1]), at_nodes(-along[:, 0])], axis=1)
 
 
@@ -100,13 +101,16 @@ def mesh_arrays(domain: Domain, dimension: int) -> MeshArrays:
         parents.append(new)
     if mesh.radius is not None and domain.degree > 1:
         points[rim.ravel()] = _of_disk_area(points[rim], mesh.radius)
+    if mesh.radius is not None:
+        points = points + mesh.outline.centre
     return replace(mesh, points=points, cells=cells, rim=rim, parents=tuple(parents))
 
 
 def _disk_mesh(disk: Disk, dimension: int) -> MeshArrays:
     kind, points, cells = _disk(disk)
     rim = _rim(cells, len(points))
-    return MeshArrays(kind=kind, points=points, cells=cells, rim=rim, outline=ball(disk.radius, 2), radius=disk.radius)
+    shape = ball(disk.radius, disk.middle)
+    return MeshArrays(kind=kind, points=points, cells=cells, rim=rim, outline=shape, radius=disk.radius)
 
 
 def _file_mesh(domain: MeshFile, dimension: int) -> MeshArrays:

@@ -67,11 +67,11 @@ class Outline:
         return np.asarray(~self.holes[cKDTree(self.nodes).query(points)[1]])
 
 
-def ball(radius: float, dimension: int) -> Outline:
-    """Return the outline of a ball about the origin."""
-    none = np.zeros((0, dimension))
+def ball(radius: float, centre: Array) -> Outline:
+    """Return the outline of a ball."""
+    none = np.zeros((0, len(centre)))
     return Outline(
-        centre=np.zeros(dimension), radius=radius, inner=radius, radii=np.zeros(0), nodes=none, holes=np.zeros(0, bool)
+        centre=centre, radius=radius, inner=radius, radii=np.zeros(0), nodes=none, holes=np.zeros(0, dtype=bool)
     )
 
 

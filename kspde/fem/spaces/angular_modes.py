@@ -35,7 +35,7 @@ ORDER = 64
 
 
 class DiskOperator(Resolvents):
-    """K * u on the whole plane at the nodes of a disk about the origin that holds u.
+    """K * u on the whole plane at the nodes of a disk that holds u.
 
     Args:
         space: the space.
@@ -104,7 +104,7 @@ class DiskOperator(Resolvents):
         from scipy.special import hyp0f1, k0e, k1e
 
         mu, length = self._mu, self._radius
-        x = self._space.points
+        x = self._space.points - self._space.centre
         self._z = (x[:, 0] + 1j * x[:, 1]) / length
         self._factors = None
         if mu > 0:
