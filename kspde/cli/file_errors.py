@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kspde.cli.sections import NOT_IN_FILES, Section, sections_at, tags, wanted
+from kspde.cli.sections import NOT_IN_FILES, ONE_OR_EACH, Section, sections_at, tags, wanted
 from kspde.errors import InputError, shown
 
 if TYPE_CHECKING:
@@ -86,8 +86,9 @@ def _words(problem: ErrorDetails, raw: Mapping[str, Any], root: type[Section], w
         choices = " or ".join(f'"{k}"' for k in dict.fromkeys(k for section in sections for k in tags(section)))
         stated = f"= {_shown(tag)} is not valid" if tag is not None else "is missing"
         return f"{_dotted([*place, 'kind'])} {stated}: give {choices}"
-    around, above = sections_at(root, problem["loc"][:-1])
-    key = problem["loc"][-1]
+    loc = problem["loc"][:-1] if problem["loc"][-1] in ONE_OR_EACH else problem["loc"]
+    around, above = sections_at(root, loc[:-1])
+    key = loc[-1]
     place = [*above, key]
     name = _dotted(place)
     if kind == "extra_forbidden":

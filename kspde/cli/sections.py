@@ -40,6 +40,7 @@ __all__ = [
     "ELSEWHERE",
     "NOT_IN_FILES",
     "OLDER",
+    "ONE_OR_EACH",
     "Parameter",
     "Section",
     "array_of",
@@ -368,8 +369,8 @@ def tagged(*sections: Any) -> Any:
     return getitem(cast(Any, Annotated), (reduce(or_, sections), Field(discriminator="kind")))
 
 
-#: What pydantic's places of errors call a table, and tables by name.
-_ONE, _EACH = " one", " each"
+#: What pydantic's places of errors call one thing, and several.
+ONE_OR_EACH = _ONE, _EACH = " one", " each"
 
 
 def by_name(form: Any) -> Any:
@@ -412,7 +413,7 @@ def sections_at(root: type[Section], keys: Sequence[int | str]) -> tuple[list[ty
     before: int | str = ""
     for name in keys:
         above, before = before, name
-        if name in (_ONE, _EACH):
+        if name in ONE_OR_EACH:
             continue
         if above == _EACH:
             place.append(name)

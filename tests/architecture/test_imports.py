@@ -38,6 +38,7 @@ FLOORS = (
 #: Rooms of one floor that may import from each other.
 NEIGHBOURS = {
     ("initial", "kernels"),
+    ("initial", "domains"),
     ("models", "kernels"),
     ("models", "initial"),
 }
