@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from kspde.initial import (
         AlgebraicDensity,
         CallableDensity,
+        CutDensity,
         GaussianMixture,
         GridDensity,
         SignedMixture,
+        nearly_constant,
         observed_positions,
     )
     from kspde.kernels import (
@@ -88,6 +90,7 @@ __all__ = [
     "CompactBump",
     "ConvergenceError",
     "CrossDiffusion",
+    "CutDensity",
     "DensityDependentVolatility",
     "Disk",
     "EulerMaruyama",
@@ -150,6 +153,7 @@ __all__ = [
     "liouville",
     "modulated_energy",
     "modulated_free_energy",
+    "nearly_constant",
     "observed_positions",
     "simulate",
     "solve",
@@ -182,9 +186,11 @@ _HOMES = {
     "kspde.initial": (
         "AlgebraicDensity",
         "CallableDensity",
+        "CutDensity",
         "GaussianMixture",
         "GridDensity",
         "SignedMixture",
+        "nearly_constant",
         "observed_positions",
     ),
     "kspde.kernels": (

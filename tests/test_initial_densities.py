@@ -8,6 +8,7 @@ from contextlib import nullcontext
 
 import numpy as np
 import pytest
+import scipy.fft
 from mpi4py import MPI
 from scipy import integrate, stats
 
@@ -446,3 +447,59 @@ def test_a_function_too_narrow_for_the_envelope_is_refused():
 def test_a_tail_above_the_maximum_makes_no_sense():
     with pytest.raises(kspde.InputError, match="tail = 2 is not valid: give at most 1"):
         kspde.CallableDensity(lambda x: np.ones(len(x)), half_width=6.0, tail=2)
+
+
+@pytest.mark.parametrize("boundary", ["neumann", "periodic"])
+def test_noise_has_the_stated_spectrum(boundary):
+    """Sums over a grid that are exact for its modes: mean, deviation, and nothing beyond the shortest wave."""
+    half, centre = np.array([1.5, 1.0]), np.array([1.5, 4.0])
+    options = {"mean": 2.0, "amplitude": 0.1, "half_width": tuple(half), "centre": tuple(centre), "boundary": boundary}
+    density = kspde.nearly_constant(shortest=0.5, seed=3, **options)
+    n = 64
+    axes = [c + h * (2 * (np.arange(n) + 0.5) / n - 1) for c, h in zip(centre, half, strict=True)]
+    u = density(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)).reshape(n, n)
+    assert u.mean() == pytest.approx(2.0, rel=1e-12)
+    assert u.std() == pytest.approx(0.2, rel=1e-12)
+    assert density.mass == pytest.approx(12.0)
+    modes = np.abs(scipy.fft.dctn(u) if boundary == "neumann" else np.fft.fft2(u)) ** 2
+    index = np.arange(n) * np.pi if boundary == "neumann" else 2 * np.pi * np.abs(np.fft.fftfreq(n, 1 / n))
+    waves = np.hypot(*np.meshgrid(*(index / (2 * h) for h in half), indexing="ij"))
+    inside = (waves > 0) & (waves <= 4 * np.pi)
+    outside = (waves > 0) & ~inside
+    assert modes[outside].max() < 1e-20 * modes[inside].sum()
+    low, high = (modes[(waves > 0) & (waves <= r * np.pi)].sum() for r in (2.8, 4.0))
+    assert low / high == pytest.approx(0.5, abs=0.12)  # half of the modes
+    again = kspde.nearly_constant(shortest=0.9, seed=3, **options)
+    other = kspde.nearly_constant(shortest=0.9, seed=4, **options)
+    assert again != other
+    with pytest.raises(kspde.InputError, match="amplitude makes the density -"):
+        kspde.nearly_constant(shortest=0.9, **options | {"amplitude": 0.9})
+
+
+@pytest.mark.parametrize("keep", ["mass", "values"])
+def test_a_density_that_is_cut_off(keep):
+    """A Gaussian about the corner of a box, whose share inside is known, and about the centre of a disk."""
+    std, mass = 0.5, 3.0
+    u0 = kspde.GaussianMixture(weights=[1.0], means=[[1.0, 2.0]], stds=[std], mass=mass)
+    box = kspde.Box(half_width=(1.0, 2.0), centre=(2.0, 4.0), cells=2)
+    disk = kspde.Disk(radius=0.6, size=0.2, centre=(1.0, 2.0))
+    quarter = (stats.norm.cdf(4.0) - 0.5) * (stats.norm.cdf(8.0) - 0.5)
+    for domain, share in ((box, quarter), (disk, 1 - np.exp(-0.5 * (0.6 / std) ** 2))):
+        cut = kspde.CutDensity(u0, domain, keep=keep)
+        assert cut.mass == pytest.approx(mass if keep == "mass" else mass * share, rel=1e-9)
+        assert cut.lost == pytest.approx(1 - share, rel=1e-9)
+        inside, outside = [[1.1, 2.2]], [[0.2, 1.0]]
+        assert cut(inside) == pytest.approx(u0(inside) / (share if keep == "mass" else 1.0))
+        assert cut(outside) == [0.0]
+        assert cut.mass_beyond(domain.bounds) == 0.0
+        points = cut.sample(Philox(1), np.arange(2000, dtype=np.uint64))
+        assert domain.holds(points).all()
+        few = cut.sample(Philox(1), np.array([7, 1999], dtype=np.uint64))
+        np.testing.assert_array_equal(few, points[[7, 1999]])
+        assert cut == kspde.CutDensity(u0, domain, keep=keep) != u0
+    r = np.sort(np.linalg.norm(points - [1.0, 2.0], axis=1))
+    law = (1 - np.exp(-0.5 * (r / std) ** 2)) / share
+    assert np.abs(law - np.arange(1, 2001) / 2000).max() < 1.63 / np.sqrt(2000)
+    half = np.array([[1.0, 2.0], [2.0, 6.0]])
+    exact = (stats.norm.cdf(2.0) - 0.5) / (stats.norm.cdf(4.0) - 0.5)
+    assert kspde.CutDensity(u0, box).mass_beyond(half) == pytest.approx(1 - exact, rel=1e-9)

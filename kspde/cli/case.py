@@ -27,7 +27,7 @@ from kspde.domains import Domain
 from kspde.errors import ON_BLOW_UP, InputError, check_choice, check_integer, shown
 from kspde.fem.petsc_options import checked_options as checked_petsc_options
 from kspde.fem.schemes import scheme_of as density_scheme
-from kspde.initial import InitialDensity, read_grid
+from kspde.initial import CutDensity, InitialDensity, read_grid
 from kspde.models import Model
 from kspde.papers.studies import Experiment
 from kspde.particles.fields import FieldOptions
@@ -132,9 +132,9 @@ def case_of(path: Path, raw: Mapping[str, Any], models: KnownModels = BUILT_IN) 
 
     with table("model", keys["model"]["path"] if getattr(content.model, "path", None) else ""):
         model = _model(path, content.model)
-    u0 = _initials(path, content.initial, keys, model)
     with table("domain"):
         domain = _domain(path, content.domain, model.dimension)
+    u0 = _initials(path, content.initial, keys, model, domain)
     with table("regularisation"):
         regularised = {} if content.regularisation is None else content.regularisation.arguments()
         problem = Problem.of(model, u0, t_end=content.t_end, **regularised)
@@ -300,17 +300,17 @@ def _frozen(value: Any) -> Any:
 
 
 def _initials(
-    path: Path, given: Any, keys: Mapping[str, Mapping[str, str]], model: Model
+    path: Path, given: Any, keys: Mapping[str, Mapping[str, str]], model: Model, domain: Domain
 ) -> InitialDensity | dict[str, InitialDensity]:
     """Return the initial density, or that of each species."""
     if isinstance(given, Section):
         with _naming(path, keys, "initial", keys["initial"].get("path", "[initial]")):
-            densities = {"": _initial(path, given)}
+            densities = {"": _initial(path, given, domain)}
     else:
         densities = {}
         for species, section in given.items():
             with naming(path, _inside(f"initial.{species}", section), f"[initial.{species}]"):
-                densities[species] = _initial(path, section)
+                densities[species] = _initial(path, section, domain)
         if set(densities) != set(model.species):
             raise InputError(
                 f"{path}: [initial] has tables {', '.join(densities)}: the species are {', '.join(model.species)}"
@@ -327,19 +327,22 @@ def _initials(
     return densities
 
 
-def _initial(path: Path, section: Any) -> InitialDensity:
+def _initial(path: Path, section: Any, domain: Domain | None = None) -> InitialDensity:
     density: InitialDensity
+    cut = getattr(section, "cut", None)
     if section.kind == "grid":
         values, extent = read_grid(path.parent / section.path)
-        options = {"extent": extent, **section.arguments("path")}
+        options = {"extent": extent, **section.arguments("path", "cut")}
         if options["extent"] is None:
             raise InputError("extent is missing: give [xmin, xmax, ymin, ymax], or an array extent in a .npz file")
         density = section.call(values, **options)
     elif section.kind == "positions":
-        density = section.call(path.parent / section.path, **section.arguments("path"))
+        density = section.call(path.parent / section.path, **section.arguments("path", "cut"))
     else:
-        density = section.build()
-    return density
+        density = section.call(**section.arguments("cut"))
+    if cut is not None and domain is None:
+        raise InputError(f'cut = "{cut}" has no effect on a field, which may be cut off anyway: leave it out')
+    return density if cut is None or domain is None else CutDensity(density, domain, keep=cut)
 
 
 def _domain(path: Path, section: Any, dimension: int) -> Domain:

@@ -44,7 +44,19 @@ _READ: dict[str, dict[str, tuple[Any, Any, str]]] = {
     "positions": {"path": (str, ..., "a .csv file of the positions, relative to the case file")},
 }
 
-_INITIAL = tagged(*(section(each, kind=kind, types=_ARRAYS, also=_READ.get(kind)) for kind, each in DENSITIES.items()))
+#: A key of all initial densities.
+_CUT = {
+    "cut": (
+        one_of(("mass", "values")),
+        None,
+        "what is kept of a density that is cut off at the edge of the domain, a box or a disk: its mass, to which what "
+        "is inside is scaled up, or its values; without it mass outside is refused",
+    )
+}
+
+_INITIAL = tagged(
+    *(section(each, kind=kind, types=_ARRAYS, also=_READ.get(kind, {}) | _CUT) for kind, each in DENSITIES.items())
+)
 _DOMAIN = tagged(*(section(each, kind=kind) for kind, each in DOMAINS.items()))
 #: Tables of a study that the sweep does not reach.
 _NEVER_SWEPT = {"fit", "finding", "precision", *PROMISES}

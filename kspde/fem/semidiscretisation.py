@@ -378,7 +378,7 @@ def initial_densities(
     if bounds is None:  # only the mesh knows its shape: see ``warn_of_outside``
         bounds = np.outer((-space.radius, space.radius), np.ones(space.dimension))
     with together(space.comm):
-        nodal = np.stack([u(space.points).reshape(space.mass.shape) for u in u0.values()])
+        nodal = np.stack([u.at_nodes(space.points).reshape(space.mass.shape) for u in u0.values()])
         for name, u in u0.items():
             outside = u.mass_beyond(bounds)
             if outside > most:
@@ -387,10 +387,15 @@ def initial_densities(
                     f"{space.domain.width} until less than {most:g} does"
                 )
     masses, sizes = space.integral(*nodal), space.integral(*np.abs(nodal))
+    for name, mass, u in zip(u0, masses, u0.values(), strict=True):
+        if u.by_mesh and not mass > 0:
+            raise InputError(f"the initial density of {name} has no mass on the mesh: give one where it is")
     errors: dict[str, float] = {}
     for i, (name, u) in enumerate(u0.items()):
         errors[name] = float((masses[i] - u.mass) / sizes[i] if u.signed else masses[i] / u.mass - 1)
-        if not abs(errors[name]) < off:
+        if u.by_mesh:
+            errors[name] = 0.0
+        elif not abs(errors[name]) < off:
             raise InputError(
                 f"the mesh gives the initial density of {name} mass {masses[i]:.6g} instead of {u.mass:g}: it is too "
                 "coarse there, or does not cover it; use more cells, a higher degree or a larger domain"

@@ -8,9 +8,11 @@ from collections.abc import Callable
 
 from kspde.initial.algebraic import AlgebraicDensity
 from kspde.initial.base import InitialDensity, densities_by_species
+from kspde.initial.cut import CutDensity
 from kspde.initial.function import CallableDensity, checked_values
 from kspde.initial.grid import GridDensity, read_grid, tent
 from kspde.initial.mixture import GaussianMixture, observed_positions, read_positions
+from kspde.initial.noise import nearly_constant
 from kspde.initial.signed import SignedMixture
 from kspde.typing import RandomNumbers
 
@@ -18,6 +20,7 @@ __all__ = [
     "DENSITIES",
     "AlgebraicDensity",
     "CallableDensity",
+    "CutDensity",
     "GaussianMixture",
     "GridDensity",
     "InitialDensity",
@@ -25,6 +28,7 @@ __all__ = [
     "SignedMixture",
     "checked_values",
     "densities_by_species",
+    "nearly_constant",
     "observed_positions",
     "read_grid",
     "read_positions",
@@ -39,4 +43,5 @@ DENSITIES: dict[str, Callable[..., InitialDensity]] = {
     "positions": observed_positions,
     "signed-mixture": SignedMixture,
     "tent": tent,
+    "nearly-constant": nearly_constant,
 }

@@ -30,6 +30,8 @@ class InitialDensity(ABC):
 
     #: Whether the density has both signs.
     signed: bool = False
+    #: Whether a mesh cuts the density off, and scales what is inside up to its mass.
+    by_mesh: bool = False
 
     @property
     def variation(self) -> float:
@@ -39,6 +41,10 @@ class InitialDensity(ABC):
     @abstractmethod
     def __call__(self, x: npt.ArrayLike) -> Array:
         """Return u_0 at points ``x`` of shape (n, d): shape (n,)."""
+
+    def at_nodes(self, x: Array) -> Array:
+        """Return u_0 at a mesh's nodes, shape (n, d); one that is cut off counts those at the edge as inside."""
+        return self(x)
 
     def mass_outside(self, half_width: float) -> float:
         """Return the share of the mass outside [−half_width, half_width]^d, in [0, 1].

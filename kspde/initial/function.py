@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,8 @@ def checked_values(function: Callable[[Array], npt.ArrayLike], points: Array, *,
 
 #: A density vanishes where it is below this share of its maximum.
 _VANISHES = 1e-6
+#: A share of the mass that is found to a few digits.
+_LITTLE = 1e-3
 #: Its integral may differ from 1 by this much before a user who gave no mass is told.
 _SCALED = 0.01
 
@@ -178,15 +181,26 @@ class CallableDensity(InitialDensity):
         return values
 
     def mass_beyond(self, bounds: Array) -> float:
-        """Return the share of the mass outside the box, by the trapezoidal sum of the part inside.
+        """Return the share of the mass outside the box: a little by a sum over the grid, more by Gauss's rule inside.
 
-        Exact to its quadrature where the box holds that of f, and to first order in the grid's spacing otherwise.
+        The first has an error of the order of the grid's spacing; the second has as many points as the grid.
         """
         if np.all(bounds[0] <= self._bounds[0]) and np.all(bounds[1] >= self._bounds[1]):
             return 0.0
         grid = self._grid()
         outside = self(grid[np.any((grid < bounds[0]) | (grid > bounds[1]), axis=1)])
-        return min(1.0, float(outside.sum() * np.prod(self._spacing)) / self.mass)
+        share = float(outside.sum() * np.prod(self._spacing)) / self.mass
+        low, high = np.maximum(bounds[0], self._bounds[0]), np.minimum(bounds[1], self._bounds[1])
+        if share < _LITTLE or np.any(low >= high):
+            return min(1.0, share)
+        nodes, rule = np.polynomial.legendre.leggauss(min(self.resolution, 1024))
+        half = 0.5 * (high - low)
+        axes = [middle + h * nodes for middle, h in zip(0.5 * (low + high), half, strict=True)]
+        values = self(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, self.dimension))
+        inside: Any = values.reshape((len(nodes),) * self.dimension)
+        for _ in axes:
+            inside = rule @ inside
+        return float(np.clip(1.0 - inside * np.prod(half) / self.mass, 0.0, 1.0))
 
     def sample(self, random: RandomNumbers, ids: Ids) -> Array:
         """Draw by rejection under the envelope; the k-th attempt for a particle uses its random numbers of step k.

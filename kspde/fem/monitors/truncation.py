@@ -194,7 +194,7 @@ def warn_of_outside(system: Semidiscretisation, u0: Mapping[str, InitialDensity]
     with together(system.space.comm):
         if system.space.comm.rank == 0:
             for name, u in u0.items():
-                share = float(_outside(system, u, 1.5)[1].sum())
+                share = 0.0 if u.by_mesh else float(_outside(system, u, 1.5)[1].sum())
                 if share > _LOST:
                     warn(
                         f"a share {share:.2g} of the initial mass of {name} lies outside the mesh, and the rest was "
