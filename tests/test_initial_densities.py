@@ -9,6 +9,7 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 import scipy.fft
+import scipy.ndimage
 from mpi4py import MPI
 from scipy import integrate, stats
 
@@ -503,3 +504,70 @@ def test_a_density_that_is_cut_off(keep):
     half = np.array([[1.0, 2.0], [2.0, 6.0]])
     exact = (stats.norm.cdf(2.0) - 0.5) / (stats.norm.cdf(4.0) - 0.5)
     assert kspde.CutDensity(u0, box).mass_beyond(half) == pytest.approx(1 - exact, rel=1e-9)
+
+
+def test_images_and_tables_are_read(tmp_path):
+    """Grey values as the file has them, the top row where y is largest; colours need a channel."""
+    from PIL import Image
+
+    values = (np.arange(12).reshape(3, 4) * 5000).astype(np.uint16)
+    extent = (0.0, 3.0, 0.0, 2.0)
+    expected = kspde.GridDensity(values, extent, orientation="image")
+    for name in ("a.png", "a.tif"):
+        Image.fromarray(values).save(tmp_path / name)
+        found, none = read_grid(tmp_path / name)
+        np.testing.assert_array_equal(found, values)
+        assert none is None
+    assert kspde.GridDensity(found, scale=1.0, orientation="image") == expected
+    assert expected([[3.0, 0.0]]) > 3 * expected([[3.0, 2.0]]) > expected([[0.0, 2.0]])
+    moved = kspde.GridDensity(found, scale=0.5, origin=(1.0, 2.0), orientation="image", mass=2.0)
+    assert moved([[2.2, 2.3]]) == pytest.approx(8 * expected([[2.4, 0.6]]))
+    colours = np.stack([values // 300, 0 * values + 7, 0 * values], axis=-1).astype(np.uint8)
+    Image.fromarray(colours).save(tmp_path / "c.png")
+    with pytest.raises(kspde.InputError, match=r"c.png: the image is in colours \(RGB\): give channel"):
+        read_grid(tmp_path / "c.png")
+    np.testing.assert_array_equal(read_grid(tmp_path / "c.png", channel="red")[0], colours[..., 0])
+    grey = read_grid(tmp_path / "c.png", channel="luminance")[0]
+    np.testing.assert_allclose(grey, 0.299 * colours[..., 0] + 0.587 * 7)
+    pages = [Image.fromarray(values + k) for k in range(2)]
+    pages[0].save(tmp_path / "p.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(kspde.InputError, match="the image has 2 pages: give page, one of 0 to 1"):
+        read_grid(tmp_path / "p.tif")
+    np.testing.assert_array_equal(read_grid(tmp_path / "p.tif", page=1)[0], values + 1)
+    for name in ("a.png", "a.tif"):
+        data = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(data[: len(data) // 2])
+        with pytest.raises(kspde.InputError, match="or is damaged"):
+            read_grid(tmp_path / name)
+    (tmp_path / "t.csv").write_text("of the microscope\n1; 2; 3\n4; 5; 6  # a comment\n")
+    found, _ = read_grid(tmp_path / "t.csv", delimiter=";", skip_rows=1)
+    assert found.tolist() == [[1, 2, 3], [4, 5, 6]]
+    with pytest.raises(kspde.InputError, match="not a table of numbers with the delimiter ','"):
+        read_grid(tmp_path / "t.csv", skip_rows=1)
+
+
+def test_values_are_filtered_in_the_stated_order():
+    """A lone bright pixel goes by the median; then the background, and what is below the threshold."""
+    values = np.full((9, 9), 10.0)
+    values[3:6, 3:6] = [[30, 30, 30], [30, 50, 30], [30, 30, 12]]
+    values[1, 7] = 1000.0
+    filtered = kspde.GridDensity(values, scale=1.0, median=3, background=5.0, threshold=0.5).values
+    expected = np.where(scipy.ndimage.median_filter(values, 3) == 30, 25.0, 0.0)
+    np.testing.assert_allclose(filtered / filtered.max(), expected / 25)
+    assert expected.sum() == 5 * 25
+
+
+def test_positions_from_other_tables(tmp_path):
+    path = tmp_path / "cells.csv"
+    path.write_text("exported\n\n1;10; 20\n2;30; 40\n")
+    found = kspde.observed_positions(
+        path, bandwidth=0.1, columns=(1, 2), delimiter=";", skip_rows=1, scale=0.5, image_rows=100
+    )
+    np.testing.assert_allclose(found.means, [[5.0, 39.5], [15.0, 29.5]])
+    image = kspde.GridDensity(np.eye(100), scale=0.5, orientation="image")  # y falls along the diagonal
+    assert image([[10.0, 39.5]]) > 0
+    assert read_positions(path, (0,), delimiter=";", skip_rows=1).tolist() == [[1.0], [2.0]]
+    with pytest.raises(kspde.InputError, match="data row 1: column 3 is missing"):
+        read_positions(path, (3,), delimiter=";", skip_rows=1)
+    with pytest.raises(kspde.InputError, match="delimiter = ';;' is not valid"):
+        read_positions(path, (1,), delimiter=";;")

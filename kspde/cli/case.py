@@ -27,7 +27,7 @@ from kspde.domains import Domain
 from kspde.errors import ON_BLOW_UP, InputError, check_choice, check_integer, shown
 from kspde.fem.petsc_options import checked_options as checked_petsc_options
 from kspde.fem.schemes import scheme_of as density_scheme
-from kspde.initial import CutDensity, InitialDensity, read_grid
+from kspde.initial import CutDensity, InitialDensity, is_image, read_grid
 from kspde.models import Model
 from kspde.papers.studies import Experiment
 from kspde.particles.fields import FieldOptions
@@ -331,10 +331,11 @@ def _initial(path: Path, section: Any, domain: Domain | None = None) -> InitialD
     density: InitialDensity
     cut = getattr(section, "cut", None)
     if section.kind == "grid":
-        values, extent = read_grid(path.parent / section.path)
-        options = {"extent": extent, **section.arguments("path", "cut")}
-        if options["extent"] is None:
-            raise InputError("extent is missing: give [xmin, xmax, ymin, ymax], or an array extent in a .npz file")
+        given = section.arguments("path", "cut")
+        reading = {name: given.pop(name) for name in parameters(read_grid) if name in given}
+        values, extent = read_grid(path.parent / section.path, **reading)
+        options = {"orientation": "image"} if is_image(section.path) else {}
+        options |= {"extent": None if "scale" in given else extent, **given}
         density = section.call(values, **options)
     elif section.kind == "positions":
         density = section.call(path.parent / section.path, **section.arguments("path", "cut"))

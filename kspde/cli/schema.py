@@ -11,7 +11,7 @@ from typing import Annotated, Any, cast
 from pydantic import BeforeValidator, create_model
 from pydantic_core import PydanticKnownError
 
-from kspde.cli.sections import Section, array_of, by_name, key, one_of, section, tagged
+from kspde.cli.sections import Section, array_of, by_name, key, one_of, parameters, section, tagged
 from kspde.distances import compare
 from kspde.distances.registry import DISTANCES
 from kspde.domains import DOMAINS
@@ -19,7 +19,7 @@ from kspde.fem.diagnostics import STATISTICS as DENSITY_STATISTICS
 from kspde.fem.regrid import Regrid
 from kspde.fem.schemes import SCHEMES as DENSITY_SCHEMES
 from kspde.fem.solve import solve
-from kspde.initial import DENSITIES
+from kspde.initial import DENSITIES, read_grid
 from kspde.kernels import MOLLIFIERS
 from kspde.models import MODELS, Model
 from kspde.papers.studies import MEASURES, PROMISES, Finding, Fit, Precision
@@ -33,13 +33,40 @@ from kspde.runtime.saving import SaveAt
 __all__ = ["SYSTEM", "Forms", "forms", "json_schema", "model_table"]
 
 _NUMBERS, _POINTS = list[float], list[list[float]]
-_ARRAYS = {"weights": _NUMBERS, "circulations": _NUMBERS, "means": _POINTS, "stds": _NUMBERS}
+_ARRAYS = {
+    "weights": _NUMBERS, "circulations": _NUMBERS, "means": _POINTS, "stds": _NUMBERS, "columns": list[str | int]
+}  # fmt: skip
+
+#: What says how a file of values is read.
+_READING: dict[str, tuple[Any, Any, str]] = {
+    name: (
+        {"channel": one_of(("luminance", "red", "green", "blue")), "delimiter": str}.get(name, int),
+        parameter.default,
+        parameter.description,
+    )
+    for name, parameter in parameters(read_grid).items()
+    if name != "path"
+}
 
 #: Keys of initial densities that are read from files.
 _READ: dict[str, dict[str, tuple[Any, Any, str]]] = {
     "grid": {
-        "path": (str, ..., "a .npy or .npz file of the values, relative to the case file"),
-        "extent": (_NUMBERS, None, "(xmin, xmax, ymin, ymax), unless the .npz file has an array extent"),
+        "path": (
+            str,
+            ...,
+            "a file of values, relative to the case file: .npy, .npz, a PNG or TIFF image, or a table .csv",
+        ),
+        "extent": (
+            _NUMBERS,
+            None,
+            "(xmin, xmax, ymin, ymax), unless scale is given or a .npz file has an array extent",
+        ),
+        "orientation": (
+            one_of(("xy", "image")),
+            None,
+            '"image": rows from the top, y upwards, and columns along x, the default for images; "xy": rows along x',
+        ),
+        **_READING,
     },
     "positions": {"path": (str, ..., "a .csv file of the positions, relative to the case file")},
 }

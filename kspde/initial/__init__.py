@@ -10,9 +10,10 @@ from kspde.initial.algebraic import AlgebraicDensity
 from kspde.initial.base import InitialDensity, densities_by_species
 from kspde.initial.cut import CutDensity
 from kspde.initial.function import CallableDensity, checked_values
-from kspde.initial.grid import GridDensity, read_grid, tent
+from kspde.initial.grid import GridDensity, tent
 from kspde.initial.mixture import GaussianMixture, observed_positions, read_positions
 from kspde.initial.noise import nearly_constant
+from kspde.initial.reading import is_image, read_grid
 from kspde.initial.signed import SignedMixture
 from kspde.typing import RandomNumbers
 
@@ -28,6 +29,7 @@ __all__ = [
     "SignedMixture",
     "checked_values",
     "densities_by_species",
+    "is_image",
     "nearly_constant",
     "observed_positions",
     "read_grid",

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import math
-import os
-import zipfile
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import IO, BinaryIO, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from kspde.errors import InputError, check_choice, check_finite, check_number, shortened
+from kspde.errors import InputError, check_choice, check_finite, check_integer, check_number
 from kspde.initial.base import InitialDensity, cell_means, points_of
-from kspde.runtime.files import open_regular
 from kspde.runtime.messages import warn
 from kspde.runtime.parallel import world
 from kspde.typing import Array, Ids, RandomNumbers
 
-__all__ = ["GridDensity", "read_grid", "tent"]
-
-#: The most bytes of a file of values, and of the values in it.
-_MOST = 1 << 31
+__all__ = ["GridDensity", "tent"]
 
 
 class GridDensity(InitialDensity):
@@ -34,12 +26,21 @@ class GridDensity(InitialDensity):
     Args:
         values: the values ≥ 0 at the grid points, a d-dimensional array with ``values[i, j]`` at (x_i, y_j), at least
             two points in each direction, none of them masked.
-        extent: (xmin, xmax, ymin, ymax, ...): the coordinates of the first and last points in each direction.
+        extent: (xmin, xmax, ymin, ymax, ...): the coordinates of the first and last points in each direction; without
+            it ``scale`` is given.
         mass: the total mass.
-        orientation: "xy" (as above) or "image" (2D only): rows from the top, ``values[row, column]``. A warning says so
-            if the extent makes the pixels of an image oblong.
-        bandwidth: the standard deviation, in units of the coordinates, of the Gaussian that smooths the values first; 0
+        orientation: "xy" (as above) or "image" (2D only): rows from the top, ``values[row, column]``: x grows with the
+            column, and y, upwards, falls as the row grows. A warning says so if the extent makes the pixels of an image
+            oblong.
+        bandwidth: the standard deviation, in units of the coordinates, of the Gaussian that smooths the values; 0
             leaves them as they are.
+        scale: in place of the extent, the distance of neighbouring points (of an image, the length of a pixel), or one
+            for each direction; the first point in each direction, of an image the lowest left, is ``origin``.
+        origin: its coordinates; 0 in each direction unless given.
+        median: before they are smoothed values are replaced by the median of a window of so many points, an odd number,
+            in each direction; 1 leaves them.
+        background: what is then subtracted from the values, negative ones becoming 0.
+        threshold: the share of the maximum below which values are then 0.
 
     Raises:
         InputError: wrong shape, colours, masked, non-finite or negative values, no mass, an empty extent.
@@ -50,11 +51,16 @@ class GridDensity(InitialDensity):
     def __init__(
         self,
         values: npt.ArrayLike,
-        extent: Sequence[float],
+        extent: Sequence[float] | None = None,
         *,
         mass: float = 1.0,
         orientation: Literal["xy", "image"] = "xy",
         bandwidth: float = 0.0,
+        scale: float | tuple[float, ...] | None = None,
+        origin: Sequence[float] | None = None,
+        median: int = 1,
+        background: float = 0.0,
+        threshold: float = 0.0,
     ) -> None:
         array = _plain(values)
         if array.ndim == 3 and array.shape[2] in (3, 4) and (orientation == "image" or np.size(extent) == 4):
@@ -66,6 +72,10 @@ class GridDensity(InitialDensity):
             raise InputError(f"values have shape {array.shape}: give 1 to 3 dimensions with at least 2 points each")
         check_choice("orientation", orientation, ("xy", "image"))
         check_number("bandwidth", bandwidth, at_least=0)
+        check_number("background", background, at_least=0)
+        check_number("threshold", threshold, at_least=0, below=1)
+        if not check_integer("median", median, at_least=1, at_most=99) % 2:
+            raise InputError(f"median = {median} is not valid: give an odd number of points")
         self.mass = check_number("mass", mass, above=0)
         self.dimension = array.ndim
         bad = np.argwhere(~(np.isfinite(array) & (array >= 0)))
@@ -76,7 +86,7 @@ class GridDensity(InitialDensity):
             if array.ndim != 2:
                 raise InputError(f'orientation = "image" needs 2 dimensions, values have {array.ndim}: use "xy"')
             array = np.ascontiguousarray(array[::-1].T)
-        bounds = check_finite("extent", extent, (2 * array.ndim,)).reshape(-1, 2)
+        bounds = _bounds(array.shape, extent, scale, origin)
         if np.any(bounds[:, 1] <= bounds[:, 0]):
             raise InputError(f"extent = {bounds.ravel().tolist()} is empty: give xmin < xmax, ymin < ymax, ...")
         self.lower, self.upper = bounds[:, 0], bounds[:, 1]
@@ -90,10 +100,16 @@ class GridDensity(InitialDensity):
             )
         if bandwidth > float(np.max(self.upper - self.lower)):
             raise InputError(f"bandwidth = {bandwidth:g} is not valid: give a length within the extent")
+        if median > 1:
+            from scipy.ndimage import median_filter
+
+            array = median_filter(array, size=median, mode="nearest")
         if bandwidth > 0:
             from scipy.ndimage import gaussian_filter
 
             array = gaussian_filter(array, bandwidth / self.spacing, mode="constant")
+        array = np.maximum(array - background, 0.0)
+        array = np.where(array < threshold * array.max(), 0.0, array)
         total = float(cell_means(array).sum() * np.prod(self.spacing))
         if total <= 0:
             raise InputError("values have no mass: at least one value must be positive")
@@ -158,6 +174,28 @@ class GridDensity(InitialDensity):
         return np.cumsum(cell_means(self.values).ravel())
 
 
+def _bounds(
+    shape: tuple[int, ...],
+    extent: Sequence[float] | None,
+    scale: float | tuple[float, ...] | None,
+    origin: Sequence[float] | None,
+) -> Array:
+    """Return the coordinates of the first and the last points, shape (d, 2)."""
+    d = len(shape)
+    if extent is not None:
+        for name, given in (("scale", scale), ("origin", origin)):
+            if given is not None:
+                raise InputError(f"{name} = {given} has no effect beside extent: leave one of them out")
+        return check_finite("extent", extent, (2 * d,)).reshape(-1, 2)
+    if scale is None:
+        raise InputError("extent is missing: give (xmin, xmax, ymin, ymax, ...), or scale, the length of a pixel")
+    steps = check_finite("scale", np.full(d, scale) if np.ndim(scale) == 0 else scale, (d,))
+    if np.any(steps <= 0):
+        raise InputError(f"scale = {scale} is not valid: give lengths > 0")
+    first = np.zeros(d) if origin is None else check_finite("origin", origin, (d,))
+    return np.stack([first, first + steps * (np.array(shape) - 1)], axis=1)
+
+
 def tent(*, mean: float, amplitude: float, half_width: float, centre: float = 0.0) -> GridDensity:
     r"""Return a constant density on a closed or periodic box of the line with a small disturbance of all wave lengths.
 
@@ -194,63 +232,6 @@ def _plain(values: npt.ArrayLike) -> Array:
         return np.asarray(values).astype(np.float64, casting="same_kind")
     except (TypeError, ValueError):
         raise InputError("values are not an array of real numbers: give 1 to 3 dimensions of them") from None
-
-
-def read_grid(path: str | Path) -> tuple[npt.NDArray[np.generic], Sequence[float] | None]:
-    """Return (values, extent or None) from a .npy file, or a .npz file with ``values`` and, perhaps, ``extent``.
-
-    Nothing is unpickled.
-
-    Raises:
-        InputError: the file is missing, of another kind, or lacks ``values``.
-    """
-    try:
-        file = open_regular(path, _MOST)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    with file:
-        try:
-            if file.read(2) != b"PK":
-                return _array(file, os.fstat(file.fileno()).st_size), None
-            names, arrays = _arrays(file)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
-        except Exception:  # a damaged or forged file may fail anywhere
-            raise InputError(
-                f"{path} is not a .npy or .npz file of numbers, or is damaged: write one with numpy.save or savez"
-            ) from None
-    if "values" not in arrays:
-        raise InputError(
-            f"{path} has arrays {shortened(', '.join(names)) if names else '(none)'}: it must have one called values"
-        )
-    return arrays["values"], arrays["extent"].ravel().tolist() if "extent" in arrays else None
-
-
-def _arrays(file: BinaryIO) -> tuple[list[str], dict[str, npt.NDArray[np.generic]]]:
-    """Return the names of all arrays of a .npz file, and the arrays that define a density."""
-    arrays: dict[str, npt.NDArray[np.generic]] = {}
-    with zipfile.ZipFile(file) as archive:
-        names = [name.removesuffix(".npy") for name in archive.namelist()]
-        for name in ("values", "extent"):
-            if name in names:
-                entry = archive.getinfo(f"{name}.npy")
-                if entry.file_size > _MOST:  # a small file may hold it compressed
-                    raise InputError(f"{name} would take {entry.file_size:.3g} bytes: give at most {_MOST:.3g}")
-                with archive.open(entry) as member:
-                    arrays[name] = _array(member, entry.file_size)
-    return names, arrays
-
-
-def _array(file: IO[bytes], size: int) -> npt.NDArray[np.generic]:
-    """Return the array in .npy data of a known size; nothing is unpickled, or allocated because a header says so."""
-    file.seek(0)
-    version = np.lib.format.read_magic(file)
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    shape, columns_first, dtype = readers[version](file)
-    count = math.prod(shape)
-    if dtype.hasobject or file.tell() + count * dtype.itemsize != size:
-        raise ValueError("the header promises something else")
-    return np.frombuffer(file.read(), dtype, count).reshape(shape, order="F" if columns_first else "C")
 
 
 def _linear_quantile(left: Array, right: Array, uniform: Array) -> Array:

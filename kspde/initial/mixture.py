@@ -11,8 +11,9 @@ from typing import TextIO
 import numpy as np
 import numpy.typing as npt
 
-from kspde.errors import InputError, check_finite, check_number, shortened, shown
+from kspde.errors import InputError, check_finite, check_integer, check_number, shortened, shown
 from kspde.initial.base import InitialDensity, points_of
+from kspde.initial.reading import check_delimiter
 from kspde.runtime.files import MOST_TEXT, open_regular
 from kspde.typing import Array, Ids, Indices, RandomNumbers
 
@@ -99,79 +100,114 @@ class GaussianMixture(InitialDensity):
 
 
 def observed_positions(
-    positions: npt.ArrayLike | str | Path, *, bandwidth: float, mass: float = 1.0, columns: Sequence[str] = ("x", "y")
+    positions: npt.ArrayLike | str | Path,
+    *,
+    bandwidth: float,
+    mass: float = 1.0,
+    columns: Sequence[str | int] = ("x", "y"),
+    delimiter: str = ",",
+    skip_rows: int = 0,
+    scale: float = 1.0,
+    image_rows: int | None = None,
 ) -> GaussianMixture:
     """Return the kernel density estimate of observed cell positions, with a Gaussian kernel.
 
     Args:
-        positions: an array of shape (n, d), or the path of a .csv file whose first row names its columns.
-        bandwidth: the kernel's standard deviation in each coordinate, in units of the positions.
+        positions: an array of shape (n, d), or the path of a .csv file.
+        bandwidth: the kernel's standard deviation in each coordinate, in units of the scaled coordinates.
         mass: the total mass.
-        columns: the names of the coordinate columns in the file.
+        columns: the names of the coordinate columns, which the file's first row has; or their numbers from 0 on, in a
+            file without such a row.
+        delimiter: what separates the entries of a row of the file: one character.
+        skip_rows: how many lines at the file's beginning are skipped.
+        scale: what the coordinates are multiplied by, such as the length of a pixel.
+        image_rows: the number H of rows of the image, where y counts its rows from 0 at the top, downwards: y becomes H
+            − 1 − y, as in a ``GridDensity`` of that image.
 
     Raises:
         InputError: a file that is missing, lacks a column, or has a value that is not a finite number; bandwidth ≤ 0;
-            no names of columns, or a repeated one.
+            no columns, or a repeated one.
     """
     check_number("bandwidth", bandwidth, above=0)
-    points = read_positions(positions, columns) if isinstance(positions, (str, Path)) else positions
+    check_number("scale", scale, above=0)
+    points = positions
+    if isinstance(positions, (str, Path)):
+        points = read_positions(positions, columns, delimiter=delimiter, skip_rows=skip_rows)
     points = check_finite("positions", points, (None, None))
+    if image_rows is not None:
+        if points.shape[1] != 2:
+            raise InputError(f"image_rows = {shown(image_rows)} is of positions in a plane: leave it out")
+        rows = check_integer("image_rows", image_rows, at_least=1)
+        points = np.stack([points[:, 0], rows - 1 - points[:, 1]], axis=1)
     n = len(points)
-    return GaussianMixture(weights=np.full(n, 1.0 / n), means=points, stds=np.full(n, float(bandwidth)), mass=mass)
+    return GaussianMixture(
+        weights=np.full(n, 1.0 / n), means=scale * points, stds=np.full(n, float(bandwidth)), mass=mass
+    )
 
 
-def _lines(file: TextIO, path: str | Path) -> Iterator[str]:
+def _lines(file: TextIO, path: str | Path, skip_rows: int) -> Iterator[str]:
     """Yield the lines of a table that are not comments."""
     while line := file.readline(_LONGEST + 1):
         if len(line) > _LONGEST:
             raise InputError(f"{path} has a line of more than {_LONGEST} characters: give one row of numbers per line")
-        if not line.startswith("#"):
+        if skip_rows > 0:
+            skip_rows -= 1
+        elif not line.startswith("#"):
             yield line
 
 
-def read_positions(path: str | Path, columns: Sequence[str]) -> Array:
-    """Read coordinate columns of a .csv file: shape (n, d).
+def read_positions(
+    path: str | Path, columns: Sequence[str | int], *, delimiter: str = ",", skip_rows: int = 0
+) -> Array:
+    """Read coordinate columns of a .csv file: shape (n, d). Arguments are those of ``observed_positions``.
 
     Raises:
         InputError: the file is missing or unreadable, lacks a column, or a value is not a finite number.
     """
-    if not columns or len(set(columns)) < len(columns):
-        raise InputError(f"columns = {list(columns)} is not valid: give the name of a column for each coordinate")
+    if isinstance(columns, str) or not columns or len(set(columns)) < len(columns):
+        raise InputError(f"columns = {shown(columns)} is not valid: give the name of a column for each coordinate")
+    numbered = all(isinstance(c, int) and not isinstance(c, bool) and c >= 0 for c in columns)
+    if not numbered and not all(isinstance(c, str) for c in columns):
+        raise InputError(f"columns = {shown(list(columns))} is not valid: give names alone, or numbers from 0 on alone")
+    check_integer("skip_rows", skip_rows, at_least=0)
+    check_delimiter(delimiter)
     try:
         # Spreadsheets write a byte order mark, and people put blanks around names.
         with io.TextIOWrapper(open_regular(path, MOST_TEXT), newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(_lines(file, path))
-            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
-            rows = list(reader)
+            reader = csv.reader(_lines(file, path, skip_rows), delimiter=delimiter, skipinitialspace=True)
+            found = () if numbered else tuple(name.strip() for name in next(reader, ()))
+            rows = [row for row in reader if row]
     except UnicodeDecodeError as error:
         raise InputError(f"cannot read positions from {path}: byte {error.start} is not UTF-8, save it so") from None
     except (OSError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"cannot read positions from {path}: {reason}") from None
-    found = tuple(reader.fieldnames or ())
-    missing = [c for c in columns if c not in found]
+    missing = [] if numbered else [c for c in columns if c not in found]
     if missing:
         raise InputError(
-            f"{path} has no column {missing[0]!r}: its first row must name {', '.join(columns)}, separated by "
-            f"commas (it reads {shown(', '.join(found))})"
+            f"{path} has no column {missing[0]!r}: its first row must name {', '.join(map(str, columns))}, separated "
+            f"by {'commas' if delimiter == ',' else shown(delimiter)} (it reads {shown(', '.join(found))})"
         )
     twice = [c for c in columns if found.count(c) > 1]
     if twice:
         raise InputError(f"{path} has {found.count(twice[0])} columns {twice[0]!r}: give each its own name")
     if not rows:
         raise InputError(f"{path} has no positions: give one row of numbers per cell below the names of the columns")
+    places = [int(c) if numbered else found.index(str(c)) for c in columns]
     out = np.empty((len(rows), len(columns)))
     for i, row in enumerate(rows):
-        if any(row.get(None, ())):  # decimal commas, for one
+        if not numbered and any(row[len(found) :]):  # decimal commas, for one
             raise InputError(
                 f"{path}, data row {i + 1} has more entries than the first row names: {shortened(', '.join(found))}"
             )
-        for j, column in enumerate(columns):
+        for j, (column, place) in enumerate(zip(columns, places, strict=True)):
+            entry = row[place] if place < len(row) else None
             try:
-                out[i, j] = float(row[column])
-            except (TypeError, ValueError):
+                out[i, j] = np.nan if entry is None else float(entry)
+            except ValueError:
                 out[i, j] = np.nan
             if not np.isfinite(out[i, j]):
-                what = "is missing" if row[column] is None else f"= {shown(row[column])} is not a finite number"
-                raise InputError(f"{path}, data row {i + 1}: {column} {what}")
+                what = "is missing" if entry is None else f"= {shown(entry)} is not a finite number"
+                name = f"column {column}" if numbered else column
+                raise InputError(f"{path}, data row {i + 1}: {name} {what}")
     return out
