@@ -334,7 +334,7 @@ def _initial(path: Path, section: Any, domain: Domain | None = None) -> InitialD
         given = section.arguments("path", "cut")
         reading = {name: given.pop(name) for name in parameters(read_grid) if name in given}
         values, extent = read_grid(path.parent / section.path, **reading)
-        options = {"orientation": "image"} if is_image(section.path) else {}
+        options: dict[str, Any] = {"orientation": "image"} if is_image(section.path) else {}
         options |= {"extent": None if "scale" in given else extent, **given}
         density = section.call(values, **options)
     elif section.kind == "positions":
