@@ -90,6 +90,57 @@ def test_against_all_pairs(d, mu, tol, comm, monkeypatch):
     assert error[:500].max() <= tol * steep[:500].max()
 
 
+def mollified(d, mu, eps, r):
+    """K * G and its slope in closed form, on the line with μ > 0 and in the plane with μ = 0."""
+    z = r / (np.sqrt(2) * eps)
+    if d == 2:
+        value = -(np.log(r**2) + special.exp1(z**2)) / (4 * np.pi)
+        return value, special.expm1(-(z**2)) / (2 * np.pi * r)
+    up, down = (
+        np.exp(0.5 * (mu * eps) ** 2 + s * mu * r) * special.erfc(mu * eps / np.sqrt(2) + s * z) for s in (1, -1)
+    )
+    return (up + down) / (4 * mu), (up - down) / 4
+
+
+@pytest.mark.parametrize(("d", "mu", "eps"), [(1, 2.0, 1e-4), (2, 0.0, 1e-4)])
+def test_narrow_mollifiers_against_all_pairs(d, mu, eps, comm, monkeypatch):
+    # Tiles of the core, as deep as the mollifier allows.
+    monkeypatch.setattr(near_far, "_CROWDED", 60)
+    monkeypatch.setattr(near_far, "_TILE_COST", dict.fromkeys((1, 2), 0.0))
+    monkeypatch.setattr(near_far, "_PARTICLE_COST", 0.0)
+    tol = 1e-6
+    x, w = cloud(d, 1000)
+    kernel = fundamental(mu) * kspde.GaussianMollifier(eps=eps)
+    field = kspde.Field(name="v", kernel=kernel, gradient=True)
+    n = len(w)
+    mine = w[n * comm.rank // comm.size : n * (comm.rank + 1) // comm.size]
+    options = {"dimension": d, "weights": {"u": mine}, "comm": comm}
+    mesh = FieldOptions(field_tol=tol, include_self=True).evaluator((field,), **options)
+    found, gradient = at_all(mesh, x, comm)
+    assert mesh.summary()["reach"] > 6 * eps
+    assert comm.allreduce(mesh.summary()["tiles"]) >= 1
+    z = x[:, None] - x
+    r = np.linalg.norm(z, axis=2)
+    value, slope = mollified(d, mu, eps, np.where(r > 0, r, 1e-9 * eps))
+    slope = np.where(r > 0, slope / np.where(r > 0, r, 1.0), 0.0)[..., None] * z
+    steep = np.linalg.norm(np.einsum("ijk,j->ik", slope, np.abs(w)), axis=1)
+    error = np.linalg.norm(gradient - np.einsum("ijk,j->ik", slope, w), axis=1)
+    assert error.max() <= tol * steep.max()
+    if mu > 0:  # otherwise values are known up to a constant
+        assert np.abs(found - value @ w).max() <= tol * np.abs(value @ np.abs(w)).max()
+
+
+@pytest.mark.parametrize("crowded", [False, True])
+def test_a_mesh_is_taken_where_a_mollifier_reaches_many(crowded, comm):
+    x = np.random.default_rng(1).normal(size=(1500, 2))
+    x[:1400] *= 1e-2 if crowded else 1.0
+    kernel = kspde.Yukawa() * kspde.GaussianMollifier(eps=0.02)
+    fields = (kspde.Field(name="v", kernel=kernel, gradient=True),)
+    mesh = FieldOptions(field_tol=1e-3).evaluator(fields, dimension=2, weights={"u": 1 / 1500}, comm=comm)
+    at_all(mesh, x, comm)
+    assert ("tiles" in mesh.summary()) is not crowded
+
+
 def two_lattices(d):
     """A jittered lattice and a small one far from the origin: no close pairs, which would hide other errors."""
     random = np.random.default_rng(3)

@@ -121,7 +121,7 @@ def test_too_many_pairs_are_refused_with_the_numbers(comm, monkeypatch):
 
 
 def test_the_memory_limit_decides_between_one_mesh_and_a_split(mixture):
-    options = {"n": 200, "t_end": 0.1, "dt": 0.05, "eps": 0.05, "field_tol": 1e-4}
+    options = {"n": 200, "t_end": 0.1, "dt": 0.05, "eps": 0.1, "mollifier": "matern", "field_tol": 1e-4}
     model = kspde.SignalDependentKellerSegel(chi=8.0)
     whole = kspde.simulate(model, mixture, **options)
     parts = kspde.simulate(model, mixture, memory_limit=8e6, **options)

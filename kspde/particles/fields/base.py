@@ -4,7 +4,7 @@ r"""Fields of the empirical measure at the particles.
 
 over the particles X_j of the field's source species, each of weight mass/N or of a weight of its own. The evaluators
 are :class:`~kspde.particles.fields.particle_mesh.ParticleMesh`, the fastest, with
-:class:`~kspde.particles.fields.near_far.NearFar` for kernels that are singular at the origin,
+:class:`~kspde.particles.fields.near_far.NearFar` for kernels that are singular at the origin or narrowly mollified,
 :class:`~kspde.particles.fields.nufft.NonuniformFFT`, and :class:`~kspde.particles.fields.direct.DirectSum`, a sum
 over all pairs. Fields with a dynamics of their own are
 :class:`~kspde.particles.fields.relaxing.RelaxingFields`.

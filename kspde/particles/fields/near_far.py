@@ -1,8 +1,8 @@
-r"""Fields of particles with singular kernels, j ≠ i: grids for the far part, sums over neighbours for the rest.
+r"""Fields of particles with singular kernels, j ≠ i, or narrow mollifiers: grids for the far part, neighbours' sums.
 
-Kernels are fundamental solutions, split at a distance ρ (:mod:`kspde.particles.fields.splitting`). A grid of about as
-many points as there are particles carries the far part of the whole cloud, in free space
-(:mod:`kspde.particles.fields.free_space`).
+Kernels are fundamental solutions, mollified by Gaussians or not, powers or logarithms, split at a distance ρ
+(:mod:`kspde.particles.fields.splitting`). A grid of about as many points as there are particles carries the far part of
+the whole cloud, in free space (:mod:`kspde.particles.fields.free_space`).
 
 Where particles are crowded, a sum over those closer than ρ would take long. There the kernel is split at ρ/2: the
 difference of the two far parts ends at ρ, so that small periodic grids, *tiles* with a halo of ρ, carry it for the
@@ -31,22 +31,22 @@ from kspde.particles.fields.direct import DirectSum
 from kspde.particles.fields.free_space import doubled, sampled_factor
 from kspde.particles.fields.near import Rest, add_pairs, work_shares
 from kspde.particles.fields.splines import WINDOW, deposit, gather, gather_part, grids_for, reach_of
-from kspde.particles.fields.splitting import Split, edge_of, split
+from kspde.particles.fields.splitting import Split, blur_of, edge_of, split
 from kspde.particles.reductions import everyones
 from kspde.particles.weights import own_and_factor
 from kspde.runtime.compiled import on_threads, use_threads
 from kspde.typing import Array, Indices
 
-__all__ = ["NearFar"]
+__all__ = ["LEAST_TOL", "NearFar"]
 
 #: Nodes that the window touches before and after a particle, and the factors of a grid for it.
 _REACH, _factors = reach_of(WINDOW), partial(grid_factors, nodes=WINDOW)
 #: The cloud's room to move before the grid is rebuilt, on each side, as a share of its size.
 _SLACK = 0.04
 #: The least tolerance, and the largest β for which one grid is enough: what the window allows.
-_LEAST_TOL, _ONE_GRID = 1e-7, 15.5
-#: Grid points per particle, and at least.
-_POINTS, _LEAST = {1: 2.0, 2: 3.0, 3: 4.0}, 4096.0
+LEAST_TOL, _ONE_GRID = 1e-7, 15.5
+#: Grid points per particle, and at least. With a mollifier a pair takes three times as long.
+_POINTS, _MOLLIFIED, _LEAST = {1: 2.0, 2: 3.0, 3: 4.0}, {1: 2.0, 2: 16.0, 3: 24.0}, 4096.0
 #: The most particles whose fields are a sum over all pairs.
 _FEW = 600
 #: Points per direction of a tile's periodic grid.
@@ -68,8 +68,8 @@ class _Sums:
 
     @classmethod
     def zeros(cls, n: int, dimension: int, field: Field) -> _Sums:
-        values = np.zeros(n)
-        return cls(values if field.value else None, np.zeros((n, dimension)), values)
+        values, wanted = np.zeros(n), field.value or blur_of(field.kernel) > 0
+        return cls(values if wanted else None, np.zeros((n, dimension)), values)
 
     def gather(self, how: Callable[..., None], nodes: list[Array], x: Array, lowers: list[Array], h: float) -> None:
         """Write the mean over grids with these lower corners."""
@@ -105,6 +105,7 @@ class NearFar(FieldEvaluator):
     The error is relative to the largest gradient, and to the largest value, at the particles.
 
     Attributes:
+        least: the least ρ, where mollifiers have ended; 0 without them.
         spacing: the spacing h of the grid of the whole cloud, after the first update.
         shape: its points per direction.
         tiles: the number of tiles at the last evaluation.
@@ -117,9 +118,9 @@ class NearFar(FieldEvaluator):
 
     def __init__(self, fields: tuple[Field, ...], **options: Any) -> None:
         super().__init__(fields, **options)
-        if self.tol < _LEAST_TOL:
+        if self.tol < LEAST_TOL:
             raise InputError(
-                f"field_tol = {self.tol:g} is below {_LEAST_TOL:g}, which the mesh keeps for singular kernels: give a "
+                f"field_tol = {self.tol:g} is below {LEAST_TOL:g}, which the mesh keeps for singular kernels: give a "
                 'larger one, or method = "direct"'
             )
         self._threads = use_threads(self.comm)
@@ -137,13 +138,15 @@ class NearFar(FieldEvaluator):
         self._sources = tuple(dict.fromkeys(field.source for field in self.active))
         self.shape: tuple[int, ...] = ()
         self.tiles = 0
+        blur = max((blur_of(f.kernel) for f in self.active), default=0.0)
+        self.least = blur * math.sqrt(2 * math.log(100 / self.tol))  # e^(−ρ²/2σ²) is then tol/100
 
     def update(self, positions: Mapping[str, Array], extent: Extent) -> None:
         """Sort all particles into cells, and compute the far part of every field on the grid. Collective."""
         if not self.active:
             return
         counts = {name: self.comm.allreduce(len(positions[name])) for name in self._sources}
-        self._direct = max(counts.values()) <= _FEW
+        self._direct = max(counts.values()) <= _FEW and not self.least
         if self._direct:
             self._few.update(positions, extent)
             return
@@ -175,6 +178,14 @@ class NearFar(FieldEvaluator):
         """Return the particles of all sources, unless they are few."""
         return {} if self._direct or not self.active else self._cells
 
+    def _points(self, n: int) -> float:
+        per_particle = _MOLLIFIED if self.least else _POINTS
+        return max(_LEAST, float(per_particle[self.dimension] * n))
+
+    def bytes_for(self, n: int) -> float:
+        """Return about what bytes the grids for n particles take: nodes in free space, a kernel and its product."""
+        return float(8.0 * 2**self.dimension * self._points(n) * (2 + len(self.active)))
+
     def reach(self, level: int) -> float:
         """Return ρ at a level of tiles, 0 for the grid of the whole cloud."""
         return float(self._per_reach * self.spacing * 0.5**level)
@@ -205,11 +216,14 @@ class NearFar(FieldEvaluator):
         self._inner = inner = extent.widened(_SLACK * size + 1e-12)
         size = inner.size
         # Points of the cube around the cloud's box, so that thin clouds have no wide padding.
-        points = max(_LEAST, _POINTS[d] * n)
+        points = self._points(n)
         ends = sum(_REACH) + 1 + len(self._shifts)
         self.spacing = float((0.5 * (size + size.max())).prod() / points) ** (1 / d)
-        h = self.spacing
+        h = self.spacing = max(self.spacing, self.least / self._per_reach)
         corner = tuple(math.ceil(m) + ends for m in size / h)
+        self._deepest = _DEEPEST
+        while self.least and self._deepest > 0 and self.reach(self._deepest) < self.least:
+            self._deepest -= 1
         self.shape = doubled(corner)
         self._lowers = [inner.lower - (_REACH[0] + shift) * h for shift in self._shifts]
         self._convolve = FastConvolution(self.shape, corner, self.shape[-1] // 2 + 1, threads=self._threads)
@@ -241,7 +255,7 @@ class NearFar(FieldEvaluator):
             halves = self._split(part.field, part.level)
             near, terms = halves.shortened(0.1 * self.tol)
             octaves = None if halves.smooth else halves.octaves
-            self._rests[key] = Rest(halves.reach, near, halves.middle, halves.power, (0,) * terms, octaves)
+            self._rests[key] = Rest(halves.reach, near, halves.excess, halves.power, (0,) * terms, octaves)
         return self._rests[key]
 
     def _tile_factor(self, field: Field, level: int) -> Array:
@@ -252,8 +266,8 @@ class NearFar(FieldEvaluator):
             indices = [np.minimum(np.arange(m), m - np.arange(m))] * (d - 1) + [np.arange(m // 2 + 1)]
             lam, factor = _factors([2 * np.pi / m * k for k in indices], self.spacing / 2**level)
             lam = np.maximum(lam, 1e-6 / self.reach(level) ** 2)  # where the symbol is singular the difference is not
-            share = self._split(field, level).share(lam) - self._split(field, level - 1).share(lam)
-            self._tile_factors[key] = field.kernel.symbol(lam) * share * factor
+            own, above = self._split(field, level), self._split(field, level - 1)
+            self._tile_factors[key] = own.kernel.symbol(lam) * (own.share(lam) - above.share(lam)) * factor
         return self._tile_factors[key]
 
     def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
@@ -276,7 +290,7 @@ class NearFar(FieldEvaluator):
         """Add what is nearer than the reach of the part's level: by tiles for crowded targets, by pairs for others."""
         targets, d = part.targets, self.dimension
         count = candidates(targets.starts, part.sources.starts, part.sources.shape)
-        few = _CROWDED if part.level < _DEEPEST else len(part.sources.x)
+        few = _CROWDED if part.level < self._deepest else len(part.sources.x)
         side = self.spacing * 0.5 ** (part.level + 1) * self._tile_nodes
         shape = cell_shape(np.float64(targets.width) * targets.shape[:d], side)
         cost = np.array([_TILE_COST[d], _PARTICLE_COST])

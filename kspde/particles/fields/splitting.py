@@ -26,6 +26,13 @@ A power is a mean of bumps of all widths, as it is of Gaussians:
 Ψ now with Ψ(0) = 1 and ρ = 1. Those narrower than ρ are the rest, which ends there; the wider ones are F, the narrowest
 of which limits the band. The logarithm is the limit s → 0, c/s → 1. With E(t) the mean of :math:`\Psi(\sqrt t v)` for
 the weight :math:`v^{s-1}`, F is :math:`c \rho^{-s} E(t)` within ρ, and R and R'/r are a power of t plus a polynomial.
+
+A fundamental solution K that is mollified by a Gaussian of standard deviation σ is :math:`e^{\mu^2\sigma^2/2}K` up to
+
+.. math:: e^{\mu^2\sigma^2/2} \int_0^{\sigma^2/2} (4\pi t)^{-d/2} e^{-r^2/4t - \mu^2 t}\,dt,
+
+which ends like the Gaussian, :math:`e^{-r^2/2\sigma^2}`. So F is that of :math:`e^{\mu^2\sigma^2/2}K`, and the rest
+ends at ρ if ρ is some σ: no grid need resolve the mollifier.
 """
 
 from __future__ import annotations
@@ -38,11 +45,12 @@ from functools import cache, cached_property, partial
 import numpy as np
 
 from kspde.kernels import Kernel
+from kspde.kernels.base import Multiple
 from kspde.kernels.log_potential import SURFACE
 from kspde.particles.fields.pairs import OctaveTables, octave_tables
 from kspde.typing import Array
 
-__all__ = ["DEGREE", "TERMS", "Split", "edge_of", "split"]
+__all__ = ["DEGREE", "TERMS", "Split", "blur_of", "edge_of", "split"]
 
 #: The degree of the polynomials, and the number of coefficients of the power series.
 DEGREE, _SERIES = 13, 12
@@ -50,6 +58,10 @@ DEGREE, _SERIES = 13, 12
 TERMS = (0, 1, 2, 4, 8)
 #: The largest μρ for which they are accurate.
 _LONGEST = 4.4
+#: The largest μσ of a mollified one: beyond, the mollifier reaches farther than some σ.
+_WIDEST = 1.0
+#: The degree of a polynomial in t for F.
+_FAR = 40
 #: The degree of a polynomial in λ for the transforms of rests of powers.
 _MODES = 100
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(200)
@@ -57,8 +69,20 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(200)
 
 def split(kernel: Kernel, dimension: int, reach: float, decay: float) -> Split:
     """Return a kernel split at a distance; see :class:`Split` for the arguments."""
+    if blur := blur_of(kernel):
+        slowest = kernel.in_dimension(dimension).factors[0]
+        tail = Multiple(factor=math.exp(0.5 * (slowest.decay_rate * blur) ** 2), kernel=slowest)
+        return _MollifiedSplit(tail, dimension, reach, decay, blur)
     kind = _FundamentalSplit if kernel.fundamental else _PowerSplit
     return kind(kernel, dimension, reach, decay)
+
+
+def blur_of(kernel: Kernel) -> float:
+    """Return the σ of the Gaussian that mollifies a fundamental solution and can be split, 0 for other kernels."""
+    slowest, *others = kernel.factors
+    stds = [each.blur for each in others if each.blur is not None]
+    std = math.hypot(*stds)
+    return std if slowest.fundamental and len(stds) == len(others) and slowest.decay_rate * std <= _WIDEST else 0.0
 
 
 def edge_of(kernel: Kernel, decay: float) -> float:
@@ -130,6 +154,11 @@ class Split(ABC):
     @abstractmethod
     def middle(self) -> float:
         """F(0)."""
+
+    @property
+    def excess(self) -> float:
+        """What F has of a pair at the same place that the field has not: F(0), as pairs there add nothing."""
+        return self.middle
 
     def far(self, r: Array) -> Array:
         """Return F at distances r ≥ 0, shape (n,)."""
@@ -254,6 +283,40 @@ class _FundamentalSplit(Split):
         bump = width * _WEIGHTS * r ** (self.dimension - 1)
         bump *= i0(self.decay * np.sqrt(np.maximum(1 - (r / self.reach) ** 2, 0.0)))
         return (bump * self._regular(r)[0]).sum(axis=1), (bump * self.kernel.profile(r, self.dimension)).sum(axis=1)
+
+
+@dataclass(frozen=True)
+class _MollifiedSplit(_FundamentalSplit):
+    """A fundamental solution, times e^(μ²σ²/2), whose rest is that of the mollified one.
+
+    Attributes:
+        blur: σ.
+    """
+
+    blur: float
+
+    smooth = False
+
+    @property
+    def excess(self) -> float:
+        """F(0) less the mollified kernel's value there."""
+        return self.middle - float(self._mollified(np.zeros(1))[0])
+
+    def _mollified(self, r: Array, *, slope: bool = False) -> Array:
+        own = math.exp(-0.5 * (self.kernel.decay_rate * self.blur) ** 2)
+        return own * self.kernel.blurred(r, self.dimension, self.blur, slope=slope)
+
+    @cached_property
+    def octaves(self) -> OctaveTables:
+        """The tables of the mollified kernel less F, a polynomial in t, so that the singularity is nowhere."""
+        reach = self.reach
+        far = np.polynomial.Chebyshev.interpolate(lambda t: self.far(reach * np.sqrt(t)), _FAR, [0.0, 1.0])
+        steep = far.deriv()
+        return octave_tables(
+            lambda s: self._mollified(reach * s) - far(s**2),
+            lambda s: self._mollified(reach * s, slope=True) / reach - 2 * s / reach**2 * steep(s**2),
+            1.0 - 1e-9,
+        )
 
 
 @dataclass(frozen=True)
