@@ -1,7 +1,8 @@
 """N·Var of linear statistics by the adjoint equation, beside particles with mean-field particles as control variates.
 
 Run as ``python tests/benchmarks/fluctuations.py``; it writes results/fluctuations.md in five minutes. With the argument
-``remainder`` it writes results/fluctuations_in_n.md in one: what j = i adds to (1.1) in the plane, of order 1/N.
+``remainder`` it writes results/fluctuations_in_n.md in three: the terms of order 1/N of (1.1) in the plane, that of
+j = i among them, and those of order Δt.
 """
 
 from __future__ import annotations
@@ -17,8 +18,12 @@ import kspde
 from kspde.evidence.ensemble import Ensemble
 
 N, RUNS = 120, 2400
-#: The numbers of particles of the second table.
-COUNTS = (60, 120)
+#: Of the second table: the numbers of particles with their steps and whether j = i counts, the runs, and their seed.
+BLOCKS = (
+    *((n, dt, False) for n, dt in ((15, 0.1), (15, 0.05), (15, 0.02), (30, 0.02), (30, 0.01), (60, 0.02))),
+    (30, 0.02, True),
+)
+MORE_RUNS, SEED = 16_000, 2
 MEANS = {1: [[-0.8], [0.9]], 2: [[-0.8, 0.3], [0.9, 0.4]]}
 STATISTICS = {
     1: {
@@ -61,17 +66,18 @@ SYSTEMS = {
 }
 
 
-def measured(pde, phis, dt, n=N, own_share=True):
-    """Return N Var X and N(Var X − Var X̄) of every statistic with their standard errors, shape (2, 2, statistics)."""
-    ensemble = Ensemble(pde=pde, n=n, dt=dt, replicas=RUNS, seed=0, coupled=True, include_self=own_share)
+def measured(pde, phis, dt, n=N, own_share=True, runs=RUNS, seed=0):
+    """Return N Var X, N(Var X − Var X̄) and Var φ(X_1) − Var φ(X̄_1) with standard errors, shape (3, 2, statistics)."""
+    ensemble = Ensemble(pde=pde, n=n, dt=dt, replicas=runs, seed=seed, coupled=True, include_self=own_share)
     ensemble.run()
-    own, others = (
-        np.stack([pde.masses["u"] * phi(system.positions["u"]).reshape(RUNS, n).mean(axis=1) for phi in phis])
-        for system in (ensemble.systems["particles"], ensemble.systems["mean_field"])
-    )
-    squares = [n * RUNS / (RUNS - 1) * (x - x.mean(axis=1, keepdims=True)) ** 2 for x in (own, others)]
-    samples = np.stack([squares[0], squares[0] - squares[1]])
-    return np.stack([samples.mean(axis=2), samples.std(axis=2, ddof=1) / np.sqrt(RUNS)], axis=1)
+    squares, spreads = [], []
+    for system in (ensemble.systems["particles"], ensemble.systems["mean_field"]):
+        values = np.stack([pde.masses["u"] * phi(system.positions["u"]).reshape(runs, n) for phi in phis])
+        centred = values - values.mean(axis=(1, 2), keepdims=True)
+        squares.append(n * centred.mean(axis=2) ** 2)
+        spreads.append(np.square(centred).mean(axis=2))
+    samples = np.stack([squares[0], squares[0] - squares[1], spreads[0] - spreads[1]]) * runs / (runs - 1)
+    return np.stack([samples.mean(axis=2), samples.std(axis=2, ddof=1) / np.sqrt(runs)], axis=1)
 
 
 def solved(model, mass, t_end, eps):
@@ -85,7 +91,7 @@ def solved(model, mass, t_end, eps):
 def lines():
     for name, (model, mass, t_end, dt, eps) in SYSTEMS.items():
         pde, phis = solved(model, mass, t_end, eps), STATISTICS[model.dimension]
-        (own, own_error), (added, error) = measured(pde, phis.values(), dt)
+        (own, own_error), (added, error), _ = measured(pde, phis.values(), dt)
         yield f"{name}, T = {t_end}, ε = {eps}, N = {N}, {RUNS} runs, steps of {dt}"
         for k, (word, phi) in enumerate(phis.items()):
             found = kspde.fluctuations(pde, phi)
@@ -110,26 +116,38 @@ def remainder():
     own_field = quad(lambda k: k * model.chi / (1 + k * k) * np.exp(-((eps * k) ** 2) / 2), 0, 60)[0] / (2 * np.pi)
     pde, phis = solved(model, mass, t_end, eps), STATISTICS[2]
     limits = [kspde.fluctuations(pde, phi) for phi in phis.values()]
-    yield f"(1.1) in the plane, χ = 20, T = {t_end}, ε = {eps}, Φ^ε(0) = {own_field:.4f}, {RUNS} runs, steps of .02"
-    for n in COUNTS:
-        shifted = solved(WithOwnShare(chi=model.chi, share=own_field / n), mass, t_end, eps)
-        expected = [kspde.fluctuations(shifted, phi).variance for phi in phis.values()]
-        for own_share in (True, False):
-            _, (added, error) = measured(pde, phis.values(), 0.02, n, own_share)
-            yield f"N = {n}, {'j = i included' if own_share else 'j ≠ i'}"
-            for k, word in enumerate(phis):
-                limit = limits[k].interaction
-                finite = expected[k] - limits[k].mean_field_share if own_share else limit
-                yield (
-                    f"   {word:17s} {limit:9.5f}   {finite:9.5f}   {added[k]:9.5f} ± {error[k]:.5f}   "
-                    f"{(added[k] - limit) / error[k]:5.1f}   {(added[k] - finite) / error[k]:5.1f}"
-                )
+    about = f"{MORE_RUNS} runs of seed {SEED}"
+    yield f"(1.1) in the plane, χ = 20, T = {t_end}, ε = {eps}, Φ^ε(0) = {own_field:.4f}, {about}"
+    powers, relative, errors = [], [], []
+    for n, dt, own_share in BLOCKS:
+        shifted = solved(WithOwnShare(chi=model.chi, share=own_field / n), mass, t_end, eps) if own_share else pde
+        _, (added, error), (one, _) = measured(pde, phis.values(), dt, n, own_share, MORE_RUNS, SEED)
+        if not own_share:
+            powers.append((1 / n, dt / t_end))
+            relative.append([a / each.interaction - 1 for a, each in zip(added, limits, strict=True)])
+            errors.append([e / each.interaction for e, each in zip(error, limits, strict=True)])
+        yield f"N = {n}, steps of {dt}, {'j = i included' if own_share else 'j ≠ i'}"
+        for k, (word, phi) in enumerate(phis.items()):
+            limit = limits[k].interaction
+            finite = kspde.fluctuations(shifted, phi).variance - limits[k].mean_field_share if own_share else limit
+            yield (
+                f"   {word:17s} {limit:9.5f}   {finite:9.5f}   {added[k]:9.5f} ± {error[k]:.5f}   "
+                f"{(added[k] - limit) / error[k]:5.1f}   {(added[k] - finite) / error[k]:5.1f}   "
+                f"{n * (added[k] / limit - 1):6.2f} ± {n * error[k] / limit:.2f}   {n * one[k] / limit:6.2f}"
+            )
+    yield "All rows of j ≠ i: (a/N + b Δt/T) times the limit, by weighted least squares"
+    for word, y, error in zip(phis, np.transpose(relative), np.transpose(errors), strict=True):
+        scaled = np.array(powers) / error[:, None]
+        found, (left,), *_ = np.linalg.lstsq(scaled, y / error)
+        (a, b), (da, db) = found, np.sqrt(np.diag(np.linalg.inv(scaled.T @ scaled)))
+        yield f"   {word:17s} a = {a:.2f} ± {da:.2f}, b = {b:.2f} ± {db:.2f}, χ² = {left:.1f} for {len(y) - 2} degrees"
 
 
-REMAINDER = """N(Var X − Var X̄) of particles of (1.1) beside its limit (kspde.fluctuations), and beside the limit with
-the term of order 1/N that j = i has: D(v + Φ^ε(0)/N) in place of D(v) for X, while X̄ is as before. The last columns
-are the differences from the particles (± standard error), in standard errors.
-                         limit   with j = i    particles              off by, with j = i
+REMAINDER = """N(Var X − Var X̄) of particles of (1.1) by Euler's steps beside its limit (kspde.fluctuations), and
+beside the limit with the term of order 1/N that j = i has: D(v + Φ^ε(0)/N) in place of D(v) for X, while X̄ is as
+before. Then the differences from the particles (± standard error), in standard errors; the relative difference from the
+limit, times N; and what one particle has of it, Var φ(X_1) − Var φ(X̄_1): the rest is covariance.
+                         limit   with j = i    particles              off by, with j = i   N × rel. diff.  one particle
 """
 
 if __name__ == "__main__":
