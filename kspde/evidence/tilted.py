@@ -48,8 +48,9 @@ Q(a_j))]\,w\nabla K^\varepsilon(x_i - x_j)`. Both particles feel each other equa
 small as their distance, and the product is bounded where K is a logarithm: what made the first bound grow like
 :math:`B\log(1/\varepsilon)` is gone, at every N. Also :math:`\bar\jmath(x_i) - \bar\jmath(x_j)` is of the size of the
 distance, so that L_ψ has no more than logarithms of distances, which are integrable. For two particles on the line
-the bound is 1.30 to 1.45 times the exact entropy from ε = .4 to .01, where the first one is 2.1 to 11 times as large
-(tests/benchmarks/results/entropy_of_two.md).
+the bound is 1.30 to 1.45 times the exact entropy from ε = .4 to .01, where the first one is 2.1 to 11 times as large;
+for three 1.32 to 1.45 from ε = .4 to .05, where the first is 2.3 to 8.7 times as large
+(tests/benchmarks/results/entropy_of_two.md, entropy_of_three.md).
 
 What is proved: for two particles with D(a) between positive bounds and no drift, ψ and all these terms are bounded, in
 terms of the density and its score, and NH(T) is bounded uniformly in ε. What is formal: for N > 2 the expectations of

@@ -7,7 +7,7 @@ particles depends on the lengths of s = (x_1 + x_2)/√2 and z = (x_1 − x_2)/�
 Hankel's transform in s, Gauss-Lobatto elements in ½|z|², exponentials of symmetric matrices in time. The density is
 radial: the same elements, backward differences in time. With g = ∇log(p/u ⊗ u) the bound's rate is ¼Σ E|c_i|²/D. For
 large times pD becomes harmonic, p ≃ (1 + Φ^ε/4) u ⊗ u, and H_2 ≃ ∫(Φ^ε)² ∫u²/32, which falls like 1/T, where the bound
-grows like log T. This shares nothing with the package. Half a minute.
+grows like log T. This shares nothing with the package. A minute.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from scipy.integrate import solve_ivp
 from scipy.interpolate import make_interp_spline
 from scipy.special import j0, j1
 
-CHI, EPS, WIDTH, FAR, DEGREE = 8.0, 0.3, 0.7, 110.0, 8
+CHI, EPS, WIDTH, FAR, DEGREE = 8.0, 0.3, 0.7, 110.0, 9
 TIMES = (0.5, 2.0, 10.0, 50.0)
 #: The times of the bound's rate, denser at the start; angles; nodes in |s|, up to so many standard deviations.
-RATES, ANGLES, ROWS, REACH = 50.0 * np.linspace(0, 1, 81) ** 4, 24, 40, 6.5
+RATES, ANGLES, ROWS, REACH = 50.0 * np.linspace(0, 1, 81) ** 4, 32, 56, 7.0
 
 
 def panels(edges: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
