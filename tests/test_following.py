@@ -163,6 +163,22 @@ def test_an_extended_cloud_is_that_of_one_run(shared_tmp_path) -> None:
     np.testing.assert_allclose(stopped.extend(1.0).positions, plain.positions, rtol=0, atol=1e-12)
 
 
+def test_a_run_starts_from_an_earlier_density() -> None:
+    first = solved("positive-2", 0.5)
+    points = np.array([[0.0], [1.3], [-4.0]])
+    own = solved("positive-2", 1.0, save=kspde.SaveAt(times=[0.5]))
+    again = kspde.solve(Heat(), first, LINEAR, t_end=0.5, dt=0.05, scheme="positive-2")
+    np.testing.assert_allclose(again.evaluate(points), own.evaluate(points), rtol=0, atol=1e-12)
+    smooth = kspde.solve(Heat(), own.as_initial(t=0.5), SMOOTH, t_end=0.5)
+    exact = np.exp(-(points[:, 0] ** 2) / 6.0) / math.sqrt(6.0 * math.pi)  # of variance 1 + 2t = 3
+    np.testing.assert_allclose(smooth.evaluate(points), exact, rtol=0, atol=2e-3)
+    start = first.as_initial("u")
+    np.testing.assert_allclose(start(np.array([[0.1], [15.0]])), [*first.evaluate([(0.1,)]), 0.0], rtol=0, atol=1e-14)
+    assert start.mass_outside(2.0) == pytest.approx(math.erfc(1.0), abs=5e-2)
+    cloud = kspde.simulate(Heat(), first, n=2000, t_end=1e-300, dt=1e-300)
+    assert cloud.diagnostics["second_moment"][0] == pytest.approx(first.diagnostics["second_moment"][-1], rel=0.1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from kspde.domains import Domain
 from kspde.errors import check_number
+from kspde.fem.earlier import EarlierDensity
 from kspde.fem.error import DensityError, estimated
 from kspde.fem.schemes import Scheme
 from kspde.fem.semidiscretisation import Semidiscretisation
@@ -338,6 +339,28 @@ class Solution:
         described = self.problem.describe(scheme=self.scheme.name, domain=self.domain, **self._details)
         names = [*self.species, *(f.name for f in self._system.fields)]
         write_vtkhdf(path, names, [self.at(t) for t in self.times], described)
+
+    def as_initial(self, name: str | None = None, t: float | None = None) -> InitialDensity:
+        """Return a species' density, or a field, as an initial density for another run. Collective.
+
+        ``kspde.solve(model, pde, box, t_end=1.0)`` starts from the densities at ``t_end``, on any mesh: with this one's
+        polynomials, so to round-off on the same mesh, but for values below 0, which are cut off. A field that relaxes
+        starts from the model's ``v0``, which may be ``pde.as_initial("v")``. Every rank holds all of it.
+
+        Args:
+            name: the species, or a field; the only species unless given.
+            t: the time, ``t_end`` unless given.
+
+        Raises:
+            InputError: an unknown name, or a time that is not saved.
+        """
+        at = self._agreed(t)
+        fields = [f.name for f in self._system.fields]
+        own = name is not None and name in fields and name not in self.species
+        nodal = at.field(name) if own else at.density(name)
+        signed = not own and self.u0[name or self.species[0]].signed
+        modal = not self.scheme.positive
+        return EarlierDensity(at, name or self.species[0], nodal, modal=modal, signed=signed, comm=self.comm)
 
     @keeping_warnings
     @collective(own=("progress", "callback"))

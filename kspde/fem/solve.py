@@ -94,7 +94,8 @@ def solve(
         model: the model.
         u0: the initial density; with several species, a mapping with one per species. A constant ū in a closed Box,
             ``boundary="neumann"``, is ``GridDensity(np.ones((2, 2)), (-L, L, -L, L), mass=ū * (2 * L)**2)``; other
-            densities must vanish outside the domain.
+            densities must vanish outside the domain. An earlier solution, on any mesh, stands for its densities at its
+            ``t_end`` (``Solution.as_initial``).
         domain: the truncated domain; None with ``accuracy``.
         t_end: final time > 0.
         accuracy: the largest relative error at ``t_end``, of the mass in L¹ and of the maximum: box, mesh and tolerance

@@ -122,11 +122,13 @@ def densities_by_species(species: Sequence[str], dimension: int, u0: object) -> 
     Args:
         species: the model's species.
         dimension: the model's dimension.
-        u0: an ``InitialDensity``, or a mapping with one for every species.
+        u0: an ``InitialDensity``, a mapping with one for every species, or what ``kspde.solve`` has returned.
 
     Raises:
         InputError: something else, a missing or unknown species, or a density of another dimension.
     """
+    if hasattr(u0, "as_initial"):  # an earlier solution
+        u0 = {name: u0.as_initial(name) for name in u0.species}  # type: ignore[attr-defined]
     if isinstance(u0, InitialDensity) and len(species) == 1:
         u0 = {species[0]: u0}
     if not isinstance(u0, Mapping):
