@@ -205,3 +205,19 @@ def test_the_plane_off_the_origin() -> None:
     found = pde.summary()["blow_up"]
     assert found["error"] < 5e-3
     assert found["interval"][0] < 0.0805 < found["interval"][1] < 0.125
+
+
+def test_the_w_method_pauses_for_another_grid() -> None:
+    u0 = kspde.GaussianMixture(weights=(1.0,), means=((0.0, 0.0),), stds=(0.5,), mass=12 * np.pi)
+    pde = kspde.solve(
+        kspde.KellerSegel(chi=1.0),
+        u0,
+        kspde.Box(half_width=8.0, cells=8, degree=6),
+        t_end=1.0,
+        tol=1e-3,
+        scheme="rosenbrock",
+        regrid=kspde.Regrid(peak=150.0, coarser_run=False),
+    )
+    assert pde.diagnostics["maximum"][-1] >= 150.0
+    assert pde.t_end < 0.14
+    assert len(pde.summary()["regrids"]) > 0

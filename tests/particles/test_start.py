@@ -149,6 +149,15 @@ def test_given_positions_are_where_particles_start(suffix, mixture, shared_tmp_p
     assert cloud.summary()["start"] == "given positions"
 
 
+def test_given_positions_of_two_species(mixture) -> None:
+    model = kspde.CrossDiffusion(a=((1.0, 0.5), (0.5, 1.0)), sigma=(1.0, 1.0))
+    x = dict(zip(model.species, np.random.default_rng(1).normal(size=(2, 7, 2)), strict=True))
+    start = dict.fromkeys(model.species, mixture)
+    cloud = kspde.simulate(model, start, n=7, positions=x, t_end=1e-300, dt=1e-300, eps=0.3)
+    for name in model.species:
+        np.testing.assert_array_equal(cloud.comm.bcast(cloud.gathered(name)), x[name])
+
+
 @pytest.mark.parametrize(
     ("positions", "words"),
     [
