@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+from kspde.fem import backend
 from kspde.papers.studies.execute import PILOT, open_directory, read_point, run_points
+from kspde.papers.studies.measures import Task, measured
 from kspde.papers.studies.study import Point, Study
 from kspde.runtime.limits import MOST_REPLICAS
+from kspde.runtime.parallel import alone
 from kspde.typing import Comm
 
 __all__ = ["Plan", "planned"]
+
+
+#: Replicas of the run that compiles what the pilot run takes.
+_FEW = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +43,8 @@ def planned(study: Study, directory: Path, comm: Comm) -> Plan:
 
     The standard deviation s of one replica and the mean m of the pilot run ask for :math:`(s/(m\delta))^2` replicas.
     The pilot run has seeds of its own, so that what it found does not bias the results; the same command finds it
-    again. Of its time that of the density's solution is counted once, the rest by replica: an upper estimate where
-    loops are compiled in the pilot run.
+    again. Of its time that of the density's solution is counted once, the rest by replica. Its first point is computed
+    with a few replicas beforehand, so that the time of no point contains what a process does once, as compiling loops.
 
     Args:
         study: a study with ``precision``.
@@ -49,6 +57,12 @@ def planned(study: Study, directory: Path, comm: Comm) -> Plan:
     trial = replace(study, points=tuple(_with(point, precision.pilot, pilot=True) for point in study.points))
     (directory / PILOT).mkdir(parents=True, exist_ok=True)
     open_directory(trial, directory / PILOT, comm, force=True)
+    backend.require()  # collective: PETSc is initialised on all ranks together
+    if any(read_point(directory / PILOT, point) is None for point in trial.points):
+        first = trial.points[0]
+        with warnings.catch_warnings():  # the pilot run says them again
+            warnings.simplefilter("ignore", UserWarning)
+            measured(_with(first, _FEW).measure, Task(experiment=first.experiment, seed=first.seed, comm=alone()))
     run_points(trial, directory / PILOT, comm)
     counts, seconds = [], []
     for point in trial.points:
