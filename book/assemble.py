@@ -203,6 +203,9 @@ def type_of(about: dict[str, Any]) -> str:
     """Return the type of a key in words, or its values."""
     if "enum" in about:
         return ", ".join(f"`{json.dumps(value)}`" for value in about["enum"])
+    either = about.get("oneOf", about.get("anyOf", ()))
+    if either and all("type" in each for each in either):
+        return " or ".join(type_of(each) for each in either)
     if {"oneOf", "$ref"} & set(about):
         return "table"
     if about["type"] == "array":

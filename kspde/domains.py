@@ -192,7 +192,7 @@ class Box(Domain):
 
     def _each(self, name: str, given: Any, check: Callable[[str, Any], Any]) -> Any:
         """Return a checked value, or, where they differ, a tuple of one for each direction."""
-        if not isinstance(given, (tuple, list, np.ndarray)):
+        if not isinstance(given, (tuple, list)) and getattr(given, "ndim", 0) == 0:
             return check(name, given)
         if len(given) != self.dimension:
             raise InputError(

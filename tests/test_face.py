@@ -29,7 +29,7 @@ def test_initial_densities_are_shown_in_a_line() -> None:
         return np.exp(-(x**2).sum(axis=1))
 
     density = kspde.CallableDensity(bump, half_width=8.0, resolution=64)
-    assert repr(density) == "CallableDensity(bump, half_width=8, dimension=2, mass=1)"
+    assert repr(density) == "CallableDensity(bump on [-8, 8]^2, mass=1)"
 
 
 def test_the_citation_is_of_this_version() -> None:

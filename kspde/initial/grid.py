@@ -193,7 +193,8 @@ def _bounds(
         return check_finite("extent", extent, (2 * d,)).reshape(-1, 2)
     if scale is None:
         raise InputError("extent is missing: give (xmin, xmax, ymin, ymax, ...), or scale, the length of a pixel")
-    steps = check_finite("scale", np.full(d, scale) if np.ndim(scale) == 0 else scale, (d,))
+    several = isinstance(scale, (tuple, list, np.ndarray))
+    steps = check_finite("scale", scale, (d,)) if several else np.full(d, check_number("scale", scale, above=0))
     if np.any(steps <= 0):
         raise InputError(f"scale = {scale} is not valid: give lengths > 0")
     first = np.zeros(d) if origin is None else check_finite("origin", origin, (d,))

@@ -111,7 +111,11 @@ def _image(file: BinaryIO, channel: Channel | None, page: int | None) -> npt.NDA
     file.seek(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of sizes, which are checked here, and of odd entries of headers
-        with Image.open(file, formats=("PNG", "TIFF")) as image:
+        try:
+            opened = Image.open(file, formats=("PNG", "TIFF"))
+        except Image.DecompressionBombError:
+            raise InputError(f"the image has too many pixels: give at most {_PIXELS:.2g}") from None
+        with opened as image:
             pages = getattr(image, "n_frames", 1)
             if page is None and pages > 1:
                 raise InputError(f"the image has {pages} pages: give page, one of 0 to {pages - 1}")

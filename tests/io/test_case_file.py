@@ -275,7 +275,7 @@ def test_missing_section(tmp_path: Path) -> None:
 def test_the_extent_of_a_bare_array_must_be_given(tmp_path: Path) -> None:
     np.save(tmp_path / "values.npy", np.ones((3, 4)))
     assert refusal(initial(tmp_path, 'kind = "grid"\npath = "values.npy"')).startswith(
-        "initial.extent is missing: give [xmin, xmax, ymin, ymax]"
+        "initial.extent is missing: give (xmin, xmax, ymin, ymax, ...), or scale"
     )
 
 
@@ -284,7 +284,7 @@ def test_the_extent_of_a_bare_array_must_be_given(tmp_path: Path) -> None:
     [
         ('kind = "grid"\npath = "none.npz"', "initial.path: cannot read none.npz: No such file or directory"),
         ('kind = "grid"\npath = "."', "initial.path: cannot read"),
-        ('kind = "grid"\npath = "cells.csv"', "initial.path: cells.csv is not a .npy or .npz file of numbers"),
+        ('kind = "grid"\npath = "cells.csv"', "initial.path: cells.csv: not a table of numbers with the delimiter ','"),
         ('kind = "grid"\npath = "objects.npy"', "initial.path: objects.npy is not a .npy or .npz file of numbers"),
         (
             'kind = "grid"\npath = "line.npy"\nextent = [0, 1, 0, 1]',

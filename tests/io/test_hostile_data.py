@@ -70,6 +70,15 @@ def with_size(archive: bytes, size: int) -> bytes:
     return altered(archive, 24, "<I", size)
 
 
+def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
+    first = (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    parts = [
+        struct.pack(">I", len(d)) + kind + d + struct.pack(">I", zlib.crc32(kind + d)) for kind, d in (first, *chunks)
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+PIXELS = (b"IDAT", zlib.compress(bytes(12)))
 ONES = npy(header("(3, 3)"), np.ones(9).tobytes())
 GOOD = npz({"values.npy": ONES})
 
@@ -118,6 +127,13 @@ GRIDS: dict[str, bytes] = {
     "an unknown compression": altered(GOOD, 10, "<H", 99),
     "a password": altered(GOOD, 8, "<H", 1),
     "an offset of four gigabytes": altered(GOOD, 42, "<I", 0xFFFFFFF0),
+    "an image of 10^10 pixels": png(100_000, 100_000, PIXELS),
+    "an image of 78 million pixels without data": png(60_000, 1300, PIXELS),
+    "an image with a long text": png(3, 3, (b"zTXt", b"x\0\0" + zlib.compress(bytes(50_000_000))), PIXELS),
+    "half an image": png(3, 3, PIXELS)[:45],
+    "an image of no pixels": png(0, 3, PIXELS),
+    "the beginning of a TIFF image": b"II*\0\xff\xff\xff\xff",
+    "the beginning of a large TIFF image": b"II+\0\x08\0\0\0" + b"\xff" * 8,
     "an extent of texts": npz({"values.npy": ONES, "extent.npy": npy(header("(4,)", "'<U1'"), bytes(16))}),
     "an extent of 10^9 entries": npz({"values.npy": ONES, "extent.npy": npy(header("(1000000000,)"))}),
 }  # fmt: skip
