@@ -102,11 +102,16 @@ class Recorder:
             "growth": np.zeros(len(densities)) if growth is None else growth,
         }
         row |= {name: STATISTICS[name](self._system, unknowns, t) for name in self._statistics}
-        return {name: row[name] for name in ("t", "dt", *self._names)}
+        return row
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What is recorded of a row."""
+        return ("t", "dt", *self._names)
 
     def add(self, row: Mapping[str, Array]) -> None:
         """Record a row."""
-        self._rows.append(np.concatenate([*row.values()]))
+        self._rows.append(np.concatenate([row[name] for name in self.names]))
 
     def restore(self, table: Mapping[str, Array]) -> None:
         """Continue from the rows of a table.

@@ -191,13 +191,13 @@ class Observer:
         """Return a state as callbacks see it, and its diagnostics. Collective."""
         dt, system, earlier = state.t - self._last, self._system, self.latest
         row = self.recorder.row(state.t, dt, state.unknowns, state.time_error, state.growth)
-        single = len(system.model.species) == 1
+        own = ("t", "dt") if len(system.model.species) > 1 else self.recorder.names
         seen = State(
             t=state.t,
             step=state.step,
             dt=dt,
             t_end=self._t_end,
-            diagnostics={n: float(v[0]) if single or n in ("t", "dt") else v for n, v in row.items()},
+            diagnostics={n: float(row[n][0]) if n in own else row[n] for n in self.recorder.names},
             comm=system.space.comm,
             _snapshot=partial(Snapshot, system, state.t, state.unknowns),
             _change=lambda: _change(system, earlier, state.unknowns, dt),
