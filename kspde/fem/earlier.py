@@ -70,9 +70,12 @@ class EarlierDensity(InitialDensity):
         values = self._space.evaluate(self._nodal, points_of(x, self.dimension), 0.0)
         return values if self.signed else np.maximum(values, 0.0)
 
-    def mass_outside(self, half_width: float) -> float:
-        """Return the share of the mass at nodes outside the box."""
-        outer = np.max(np.abs(self._space.points), axis=1) > half_width
+    def mass_beyond(self, bounds: Array) -> float:
+        """Return the share of the mass at nodes outside the box, which has none of a domain that it holds."""
+        own = self._space.domain.bounds
+        if own is not None and np.all(bounds[0] <= own[0]) and np.all(bounds[1] >= own[1]):
+            return 0.0
+        outer = np.any((self._space.points < bounds[0]) | (self._space.points > bounds[1]), axis=1)
         held = np.abs(self._space.mass * self._nodal).ravel()
         return float(held[outer].sum() / self._size)
 

@@ -90,3 +90,15 @@ def test_a_density_in_a_disk(disk) -> None:
     assert disk.holds(points).all()
     assert np.array_equal(there.domain.holds(points + MOVE), [True, True, True])
     assert not there.domain.holds(points).any()
+    kspde.solve(MODEL, there, there.domain, t_end=0.01, tol=1e-3, eps=0.3)  # whose nodes are beyond the circle
+
+
+@pytest.mark.filterwarnings("ignore::kspde.KspdeWarning")
+def test_a_solution_in_a_rectangle_is_the_start_of_another() -> None:
+    """On a box off the origin, with other cells."""
+    box = replace(RECTANGLE, centre=tuple(MOVE), boundary="neumann")
+    first = kspde.solve(MODEL, wave(MOVE), box, t_end=0.02, tol=1e-4, eps=0.3)
+    finer = kspde.solve(MODEL, first, replace(box, cells=(12, 9)), t_end=0.01, tol=1e-4, eps=0.3)
+    points = MOVE + np.array([[0.4, -0.2], [-1.9, 1.4]])
+    last = kspde.solve(MODEL, wave(MOVE), box, t_end=0.03, tol=1e-4, eps=0.3).at().evaluate(points)
+    assert_allclose(finer.at().evaluate(points), last, rtol=1e-3)
