@@ -160,7 +160,7 @@ class _AgainstProduct:
         axis = Axis(vertices, degree)
         self.nodes: Array = axis.nodes
         self.weights: Array = axis.mass
-        self._derivative = axis.slope.toarray()
+        self._derivative = axis.slope.matrix.toarray()
         self._pde, self._law, self._n = pde, law, system.dimension
         grid = np.stack(np.meshgrid(*[axis.nodes] * self._n, indexing="ij"), axis=-1).reshape(-1, self._n)
         self._own = system.fields_at(grid)

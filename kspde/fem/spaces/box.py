@@ -25,7 +25,7 @@ from kspde.fem.spaces.mesh import LineSpace
 from kspde.fem.spaces.points import Exchange
 from kspde.fem.spaces.slabs import Slabs
 from kspde.fem.spaces.spectral import ConstantShift, SymbolOperator
-from kspde.fem.spaces.tensor import Axis, Robin, TensorLaplacian
+from kspde.fem.spaces.tensor import Axis, Robin, TensorGrid, TensorLaplacian
 from kspde.fem.spaces.whole_space import WholeSpaceOperator
 from kspde.kernels import Kernel
 from kspde.runtime.checkpoint import CheckpointFile
@@ -97,6 +97,7 @@ class BoxSpace(Space):
         for axis in axes[1:]:
             weights = np.multiply.outer(weights, axis.mass)
         self.mass = weights.reshape(self.slabs.shape)
+        self._grid = TensorGrid(axes, self.slabs)
         self._laplacians: dict[Robin, TensorLaplacian] = {}
         self.mesh = _slab_mesh(comm, box, cuts)
         gll = basix.LagrangeVariant.gll_warped
@@ -133,9 +134,9 @@ class BoxSpace(Space):
         if w.ndim == 3:
             across = np.zeros(w.shape[:2])
             for a, b in combinations(range(self.dimension), 2):
-                modes = laplacian.transform(w[:, a, b].reshape(self.slabs.shape))
-                across[:, a] -= laplacian.back(modes, b).ravel()
-                across[:, b] -= laplacian.back(modes, a).ravel()
+                part = w[:, a, b].reshape(self.slabs.shape)
+                across[:, a] -= self._grid.derivative(part, b).ravel()
+                across[:, b] -= self._grid.derivative(part, a).ravel()
             return self.diffusion(np.einsum("naa->na", w)) + self.divergence(across)
         if w.ndim == 1:
             return -laplacian.eigenvalues * laplacian.transform(w.reshape(self.slabs.shape))
@@ -149,13 +150,8 @@ class BoxSpace(Space):
         return np.asarray(sum(parts))
 
     def gradient(self, nodal: Array) -> Array:
-        """Return ∇c at the nodes, on a line by the sparse matrix of the derivative. Collective."""
-        if self.dimension == 1:
-            axis, rows = self.axes[0], slice(self.slabs.first, self.slabs.last)
-            values = np.concatenate(self.comm.allgather(nodal.ravel()))
-            return np.asarray(axis.slope[rows] @ values)[:, None]
-        laplacian = self.laplacian()
-        return laplacian.gradient(laplacian.transform(nodal))
+        """Return ∇c at the nodes. Collective."""
+        return self._grid.gradient(nodal)
 
     def spectrum(self) -> tuple[Array, Array]:
         """Return Λ."""

@@ -4,9 +4,9 @@ r"""Transforms of a large box of two dimensions: by halves, and only with the mo
 the even and to the odd part of a function, in half the operations.
 
 **Modes left out.** A function that the mesh resolves has most of its modes at round-off, and these are left out of the
-products: those whose coefficients together have at most a share ``NEGLIGIBLE`` of its L² norm (for a derivative, of the
-derivative's norm). They need not be the highest ones: an element of degree p > 1 gives every smooth function a few
-modes among its upper branches. So each direction has a set S of modes, with
+products: those whose coefficients together have at most a share ``NEGLIGIBLE`` of its L² norm (where a gradient is
+taken, of that of the gradient too). They need not be the highest ones: an element of degree p > 1 gives every smooth
+function a few modes among its upper branches. So each direction has a set S of modes, with
 
 .. math:: \sum_{(k,l) \notin S_x \times S_y} \hat u_{kl}^2
     \le \sum_{k \notin S_x} \sum_l \hat u_{kl}^2 + \sum_{l \notin S_y} \sum_k \hat u_{kl}^2
@@ -63,7 +63,6 @@ class ParityTransforms:
         forth: the matrix to modes, of either direction.
         flux: that of functionals φ ↦ ∫ F ∂_a φ.
         back: that to nodal values.
-        slope: that of derivatives.
         eigenvalues: of the modes of both directions, broadcastable to ``slabs.modal_shape``.
     """
 
@@ -75,12 +74,11 @@ class ParityTransforms:
         forth: ParityMatrix,
         flux: ParityMatrix,
         back: ParityMatrix,
-        slope: ParityMatrix,
         eigenvalues: Sequence[Array],
     ) -> None:
         self._slabs = slabs
         self._to = (forth, flux)
-        self._from = (back, slope)
+        self._back = back
         self._mass = mass
         self._eigenvalues = eigenvalues
         self._few = _FewModes(slabs, forth, mass, share=NEGLIGIBLE, tolerated=NEGLIGIBLE)
@@ -90,7 +88,7 @@ class ParityTransforms:
 
         The next residual contains what it leaves out, up to a ten-thousandth of the norm, and its rounding.
         """
-        back = self._from[0].single()
+        back = self._back.single()
         few = _FewModes(self._slabs, back, 1.0 / self._mass, share=1e-4, tolerated=0.1)
         first, second = self._eigenvalues
 
@@ -105,12 +103,6 @@ class ParityTransforms:
 
         return solve
 
-    def with_slope(self, slope: ParityMatrix) -> ParityTransforms:
-        """Return the same with another matrix of derivatives."""
-        other = copy(self)
-        other._from = (self._from[0], slope)
-        return other
-
     def forwards(self, x: Array, axis: int | None = None) -> Array:
         """Return the modal coefficients of x, or of φ ↦ ∫ x ∂_axis φ. Collective."""
         if axis is not None:
@@ -124,16 +116,20 @@ class ParityTransforms:
         out[np.ix_(*_places(self._slabs, chosen))] = modes
         return out
 
-    def backwards(self, modes: Array, axis: int | None = None) -> Array:
-        """Return the nodal values of the function with these modes, or of its derivative. Collective."""
+    def backwards(self, modes: Array, *, derived: bool) -> Array:
+        """Return the nodal values of the function with these modes; its gradient keeps its share too. Collective."""
         chosen = _ALL
         if _selects(self._slabs):
-            weighted = modes if axis is None else np.sqrt(self._eigenvalues[axis]) * modes
-            _, *energies = _energies(self._slabs, weighted, _ALL, 0.0)
+            _, *energies = _energies(self._slabs, modes, _ALL, 0.0)
+            if derived:
+                weighted = np.sqrt(np.add(*self._eigenvalues)) * modes
+                _, *steep = _energies(self._slabs, weighted, _ALL, 0.0)
+                sizes = [max(float(e[0].sum()), 1e-300) for e in (energies, steep)]
+                energies = [0.5 * (a / sizes[0] + b / sizes[1]) for a, b in zip(energies, steep, strict=True)]
             chosen = _selected(energies, NEGLIGIBLE)
             if chosen[0] is not None or chosen[1] is not None:
                 modes = modes[np.ix_(*_places(self._slabs, chosen))]
-        return _back(self._slabs, [self._from[axis == a] for a in range(2)], modes, chosen)
+        return _back(self._slabs, (self._back, self._back), modes, chosen)
 
 
 class _FewModes:

@@ -58,12 +58,12 @@ class SymbolOperator(FieldOperator):
 
     def apply(self, prepared: Any, gradient: bool) -> tuple[Array, Array | None]:
         """Multiply and transform back."""
-        modes = self._factors * prepared
-        return self._laplacian.back(modes).ravel(), self._laplacian.gradient(modes) if gradient else None
+        value = self._laplacian.back(self._factors * prepared, derived=gradient)
+        return value.ravel(), self._laplacian.gradient(value) if gradient else None
 
     def gradient(self, nodal: Array) -> Array:
         """Return ∇c at the nodes. Collective."""
-        return self._laplacian.gradient(self._laplacian.transform(nodal))
+        return self._laplacian.gradient(nodal)
 
     def state(self, nodal: Array) -> Array:
         """Return the modal coefficients. Collective."""

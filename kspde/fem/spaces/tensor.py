@@ -16,6 +16,7 @@ Large planes use ``kspde.fem.spaces.parity_transforms``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
@@ -28,13 +29,15 @@ from kspde.fem.spaces.parity_transforms import ParityMatrix, ParityTransforms
 from kspde.fem.spaces.slabs import Slabs
 from kspde.typing import Array, Indices
 
-__all__ = ["Axis", "Robin", "TensorLaplacian"]
+__all__ = ["Axis", "Band", "Robin", "TensorGrid", "TensorLaplacian"]
 
 #: The coefficient of a Robin condition, one for all sides or one for each direction.
 type Robin = float | tuple[float, ...]
 
 #: From so many nodes per direction a plane is transformed by halves.
 HALVES_FROM = 256
+#: So many rows of a matrix with few entries are applied together: the columns of their entries are twice as many.
+_ROWS = 24
 
 
 class Axis:
@@ -79,9 +82,9 @@ class Axis:
         return len(self.nodes)
 
     @cached_property
-    def slope(self) -> csr_array:
+    def slope(self) -> Band:
         """The matrix of the derivative's L² projection by the quadrature."""
-        return csr_array(diags_array(1.0 / self.mass) @ self.advection.T)
+        return Band(csr_array(diags_array(1.0 / self.mass) @ self.advection.T))
 
     @property
     def symmetric(self) -> bool:
@@ -118,7 +121,7 @@ class Axis:
         return len(self) >= HALVES_FROM and self.symmetric and not self.periodic
 
     @cached_property
-    def derivative(self) -> Array:
+    def derivative(self) -> Band:
         """The matrix from nodal values to derivatives at the nodes, by the polynomials of a cell and its neighbours.
 
         Of accurate values, such as those of potentials, it makes more accurate derivatives than a cell's own
@@ -140,7 +143,7 @@ class Axis:
             rows[np.arange(p + 1), mine] = -rows.sum(axis=1)
             matrix[first + mine, first : first + len(x)] += rows
             count[first + mine] += 1
-        return matrix / count[:, None]
+        return Band(csr_array(matrix / count[:, None]))
 
     def cells(self, x: Array) -> Indices:
         """Return the number of the cell of each point ``x`` inside."""
@@ -166,7 +169,80 @@ class Axis:
         return matrix
 
 
-class TensorLaplacian:
+class Band:
+    """A matrix whose entries are near its diagonal, or in its corners: derivatives at the nodes of an axis.
+
+    A product with it takes a few operations for each node, one with a matrix of modes as many as there are modes.
+
+    Args:
+        matrix: the matrix, shape (n, n).
+
+    Attributes:
+        matrix: the same.
+    """
+
+    def __init__(self, matrix: csr_array) -> None:
+        self.matrix = matrix
+        #: rows, the columns of their entries, and these
+        self._blocks: list[tuple[slice, slice | Indices, Array]] = []
+        for first in range(0, matrix.shape[0], _ROWS):
+            rows = slice(first, first + _ROWS)
+            columns = np.unique(matrix[rows].indices)
+            few = slice(int(columns[0]), int(columns[-1]) + 1)
+            where = few if few.stop - few.start == len(columns) else columns
+            self._blocks.append((rows, where, matrix[rows].toarray()[:, columns]))
+
+    def apply(self, x: Array, axis: int, out: Array) -> None:
+        """Set ``out`` to the product with a direction of ``x``; both have the same shape."""
+        before, n, after = math.prod(x.shape[:axis]), x.shape[axis], math.prod(x.shape[axis + 1 :])
+        if after == 1:
+            x, out = x.reshape(before, n), out.reshape(before, n)
+            for rows, columns, part in self._blocks:
+                out[:, rows] = x[:, columns] @ part.T
+        else:
+            x, out = x.reshape(before, n, after), out.reshape(before, n, after)
+            for rows, columns, part in self._blocks:
+                out[:, rows] = part @ x[:, columns]
+
+
+class TensorGrid:
+    """The nodes of a box, and derivatives at them.
+
+    Args:
+        axes: the directions.
+        slabs: how nodal arrays are split over ranks.
+    """
+
+    def __init__(self, axes: Sequence[Axis], slabs: Slabs) -> None:
+        self._axes = axes
+        self.slabs = slabs
+
+    def derivative(self, x: Array, axis: int, *, sharp: bool = False, out: Array | None = None) -> Array:
+        """Return the nodal values of the derivative of nodal values along an axis. Collective.
+
+        It is the L² projection with GLL quadrature, or ``Axis.derivative`` if ``sharp``.
+        """
+        out = np.empty(self.slabs.shape) if out is None else out
+        band = self._axes[axis].derivative if sharp else self._axes[axis].slope
+        if axis > 0 or self.slabs.comm.size == 1:
+            band.apply(x, axis, out)
+        else:
+            whole = self.slabs.transpose(x)
+            part = np.empty_like(whole)
+            band.apply(whole, 0, part)
+            out[:] = self.slabs.transpose_back(part)
+        return out
+
+    def gradient(self, x: Array, *, sharp: bool = False) -> Array:
+        """Return the nodal values of all first derivatives, shape (n_local, d). Collective."""
+        x = x.reshape(self.slabs.shape)
+        out = np.empty((*x.shape, len(self._axes)))
+        for a in range(len(self._axes)):
+            self.derivative(x, a, sharp=sharp, out=out[..., a])
+        return out.reshape(-1, len(self._axes))
+
+
+class TensorLaplacian(TensorGrid):
     r"""The discrete −Δ of a box, diagonalised: applies any function of it.
 
     Args:
@@ -182,7 +258,7 @@ class TensorLaplacian:
     """
 
     def __init__(self, axes: Sequence[Axis], slabs: Slabs, robin: Robin = 0.0) -> None:
-        self.slabs = slabs
+        super().__init__(axes, slabs)
         dimension = self._dimension = len(axes)
         keys = list(zip(map(id, axes), robin if isinstance(robin, tuple) else (robin,) * dimension, strict=True))
         made = {key: (axis, *axis.eigen(key[1])) for key, axis in zip(keys, axes, strict=True)}
@@ -196,8 +272,6 @@ class TensorLaplacian:
         self.separated: tuple[Array, Array] = (first, np.asarray(sum(others, second)))
         self.eigenvalues: Array = np.add(*self.separated)
         self._plane: ParityTransforms | None = None
-        self._sharp_plane: ParityTransforms | None = None
-        self._axes, self._vectors = axes, [vectors for _, _, vectors in parts]
         axis, _, vectors = parts[0]
         if dimension == 2 and len(made) == 1 and axis.halves:
             modes = vectors.T
@@ -207,19 +281,13 @@ class TensorLaplacian:
                 forth=ParityMatrix(modes * axis.mass, derivative=False),
                 flux=ParityMatrix(modes @ axis.advection, derivative=True),
                 back=ParityMatrix(modes, derivative=False),
-                slope=ParityMatrix(modes @ axis.advection / axis.mass, derivative=True),
                 eigenvalues=self.directions,
             )
             return
         # by direction
-        self._back = self._vectors
+        self._back = [vectors for _, _, vectors in parts]
         self._forth = [np.ascontiguousarray(vectors.T * axis.mass) for axis, _, vectors in parts]
-        self._slope = [axis.slope @ vectors for axis, _, vectors in parts]
         self._flux = [vectors.T @ axis.advection for axis, _, vectors in parts]
-
-    @cached_property
-    def _sharp(self) -> list[Array]:
-        return [axis.derivative @ vectors for axis, vectors in zip(self._axes, self._vectors, strict=True)]
 
     def transform(self, x: Array, axis: int | None = None) -> Array:
         r"""Return the modal coefficients QᵀM x of nodal values of shape ``slabs.shape``. Collective.
@@ -231,33 +299,15 @@ class TensorLaplacian:
         first, *others = ((self._flux if a == axis else self._forth)[a] for a in range(self._dimension))
         return _first(first, self.slabs.transpose(_others(others, x)))
 
-    def back(self, modes: Array, axis: int | None = None) -> Array:
-        """Return the nodal values Q x̂ of modal coefficients. Collective.
+    def back(self, modes: Array, *, derived: bool = False) -> Array:
+        """Return the nodal values Q x̂ of modal coefficients, of which ``gradient`` is to be taken or not. Collective.
 
-        With an axis, those of the derivative along it: its L² projection with GLL quadrature.
+        On large planes they lack a share of the function's norm, and of its gradient's too if that is wanted.
         """
         if self._plane is not None:
-            return self._plane.backwards(modes, axis)
-        first, *others = ((self._slope if a == axis else self._back)[a] for a in range(self._dimension))
+            return self._plane.backwards(modes, derived=derived)
+        first, *others = self._back
         return _others(others, self.slabs.transpose_back(_first(first, modes)))
-
-    def gradient(self, modes: Array) -> Array:
-        """Return the nodal values of all first derivatives, shape (n_local, d). Collective."""
-        return np.stack([self.back(modes, a).ravel() for a in range(self._dimension)], axis=1)
-
-    def sharp_gradient(self, modes: Array) -> Array:
-        """Return the same by ``Axis.derivative`` in place of the projection. Collective."""
-        if self._plane is not None:
-            if self._sharp_plane is None:
-                self._sharp_plane = self._plane.with_slope(ParityMatrix(self._sharp[0].T, derivative=True))
-            plane = self._sharp_plane
-            parts = [plane.backwards(modes, a) for a in range(2)]
-        else:
-            parts = []
-            for a in range(self._dimension):
-                first, *others = ((self._sharp if a == b else self._back)[b] for b in range(self._dimension))
-                parts.append(_others(others, self.slabs.transpose_back(_first(first, modes))))
-        return np.stack([part.ravel() for part in parts], axis=1)
 
     def apply(self, factors: Array, x: Array) -> Array:
         """Return g(M⁻¹K) x for ``factors`` = g(eigenvalues) and nodal values ``x``. Collective."""

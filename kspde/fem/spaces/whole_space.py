@@ -41,11 +41,16 @@ _STEP, _NODES = 0.3, 8
 #: The degree of elements from which derivatives are taken from polynomials of several cells.
 SHARP_FROM = 3
 #: So many Gaussians are applied together.
-_TOGETHER = 6
-#: The charges, relative to the largest, beyond which there are none, and the steps of where they end per direction.
-_NOTHING, _STEPS = 1e-17, 16
+_TOGETHER = 12
+#: What charges are nothing, relative to the largest, in a sample of every so many nodes of a direction.
+_NOTHING, _EVERY = 1e-16, 3
+#: Points of charges, by dimension and the share of the half-width up to which there are any. With degrees 63 and 40 of
+#: h the fluxes of charges at the ends are then right to 1e-15, 5e-15 and 8e-12, in space to 1e-15 and 4e-15.
+_SHARES: dict[int, dict[float, int]] = {1: {}, 2: {0.875: 80, 0.65: 56, 0.5: 40}, 3: {0.65: 48, 0.5: 40}}
+#: So many rows of h are added at once.
+_ROWS = 64
 #: What h may lack, relative to its largest coefficient, and what g may.
-_NEGLIGIBLE, _ROUNDING = 1e-13, 1e-15
+_NEGLIGIBLE, _ROUNDING = 1e-13, 1e-14
 
 
 class WholeSpaceOperator(SymbolOperator):
@@ -73,35 +78,34 @@ class WholeSpaceOperator(SymbolOperator):
         self.key = "whole space"
         self._factors[laplacian.eigenvalues == 0.0] = 0.0
         self._mass, self._kernel, self._dimension = mass, kernel, len(axes)
+        self._grows = kernel.grows(len(axes))
         self._sharp = axes[0].degree >= SHARP_FROM
         self._far = _FarField(axes, laplacian.slabs, halves, kernel)
 
     def prepare(self, nodal: Array, state: Array | None) -> Any:
-        """Return the modal coefficients of u, which are the state, and its charges at the nodes."""
-        return self._laplacian.transform(nodal) if state is None else state, self._mass * nodal
+        """Return the modal coefficients of u, which are the state, and its nodal values."""
+        return self._laplacian.transform(nodal) if state is None else state, nodal.reshape(self._mass.shape)
 
     def apply(self, prepared: Any, gradient: bool) -> tuple[Array, Array | None]:
         """Add h to the field without flux."""
-        modes, charges = prepared
-        inside = self._factors * modes
-        value = self._laplacian.back(inside).ravel()
-        slope = (
-            (self._laplacian.sharp_gradient if self._sharp else self._laplacian.gradient)(inside) if gradient else None
-        )
-        (total, size), (_, h, *slopes) = self._far(charges, value.reshape(charges.shape), gradient)
-        value = one_sign(value + h.ravel(), self._kernel, total, size, self._dimension)
-        if slope is not None:
-            for a, part in enumerate(slopes):
-                slope[:, a] += part.ravel()
-        return value, slope
+        modes, nodal = prepared
+        value = self._laplacian.back(self._factors * modes, derived=gradient)
+        size = 0.0
+        if not self._grows:
+            size = float(np.vdot(self._mass, np.abs(nodal) if nodal.min(initial=0.0) < 0 else nodal))
+        total, size, _ = self._far.add(nodal, value, size)
+        slope = self._laplacian.gradient(value, sharp=self._sharp) if gradient else None
+        return one_sign(value.ravel(), self._kernel, total, size, self._dimension), slope
 
     def relaxation(self, prepared: Any, state: Array) -> Array:
         """Return Λ(ĉ_K − ĉ), c_K = K * u: c has the flux of that through the sides, as long as c − c_K is inside."""
-        modes, charges = prepared
+        modes, nodal = prepared
         inside = self._factors * modes
-        _, (_, h, *_) = self._far(charges, self._laplacian.back(inside).reshape(charges.shape), False)
-        whole: Array = inside + self._laplacian.transform(h.reshape(self._mass.shape))
-        return np.asarray(self._stiff * (whole - state))
+        value = self._laplacian.back(inside)
+        h = -value
+        self._far.add(nodal, value)
+        h += value
+        return np.asarray(self._stiff * (inside + self._laplacian.transform(h) - state))
 
     def felt(self, nodal: Array) -> Array:
         """Return the transpose: K * (−Δ) of what has no flux through the sides."""
@@ -110,17 +114,20 @@ class WholeSpaceOperator(SymbolOperator):
 
     def far_error(self, nodal: Array) -> float:
         """Return the sum of the coefficients of h in the last tenth of the degrees, relative to sup|c|. Collective."""
-        modes, charges = self.prepare(nodal, None)
-        value, _ = super().apply(modes, False)
-        _, (h, outside) = self._far(charges, value.reshape(charges.shape), False)
-        size = float(np.max(np.abs(value + outside.ravel()), initial=0.0))
-        size = max(self._laplacian.slabs.comm.allgather(size))
+        modes, nodal = self.prepare(nodal, None)
+        value = self._laplacian.back(self._factors * modes)
+        *_, h = self._far.add(nodal, value)
+        size = max(self._laplacian.slabs.comm.allgather(float(np.max(np.abs(value), initial=0.0))))
         h[(slice(0, int(0.9 * len(h))),) * h.ndim] = 0.0
         return float(np.abs(h).sum()) / size if size > 0 else 0.0
 
 
+#: Gaussians, and their shares along other directions.
+_Group = tuple[slice, list[Array]]
+
+
 class _FarField:
-    """h and its gradient at the nodes, from charges at the nodes.
+    """h at the nodes, from a density at the nodes.
 
     Args:
         axes: the directions.
@@ -131,149 +138,201 @@ class _FarField:
 
     def __init__(self, axes: Sequence[Axis], slabs: Slabs, halves: Array, kernel: Kernel) -> None:
         d = self._dimension = len(axes)
-        self._comm = slabs.comm
-        potential = kernel.factors[0]
-        mu2, factor, strength = potential.decay_rate**2, outside_factor(kernel), potential.charge
-        farthest = 2 * float(np.linalg.norm(halves))
-        t, w = gaussians(potential.decay_rate, d, _NEAREST * float(halves.min()), farthest)
+        self._comm, self._halves, self._kernel = slabs.comm, halves, kernel
         degree = DEGREE[d]
         made = {half: _eigenfunctions(degree, half) for half in halves.tolist()}
         self._modes = [made[half][1] for half in halves.tolist()]
         total = np.asarray(sum(np.meshgrid(*(made[half][0] for half in halves.tolist()), indexing="ij")))
         total[(0,) * d] = np.inf  # the constant is found at the corners
-        self._inverse = 1.0 / (total + mu2)
+        self._inverse = 1.0 / (total + kernel.factors[0].decay_rate ** 2)
         ends = np.polynomial.legendre.legvander(np.array([-1.0, 1.0]), degree)
         #: by direction: the eigenfunctions at both ends, shape (2, degree + 1)
         self._ends = [ends @ modes for modes in self._modes]
         rows = [slice(slabs.first, slabs.last), *[slice(None)] * (d - 1)]
-        nodes = [axis.nodes[part] for axis, part in zip(axes, rows, strict=True)]
-        #: by direction: polynomials at the nodes, and their derivatives
-        self._values = [np.polynomial.legendre.legvander(x / L, degree) for x, L in zip(nodes, halves, strict=True)]
-        derivative = np.polynomial.legendre.legder(np.eye(degree + 1))
-        self._slopes = [values[:, :-1] @ (derivative / L) for values, L in zip(self._values, halves, strict=True)]
-        #: by direction: the flux of each Gaussian through both of its sides, shape (2 K, n)
-        self._across = []
-        #: by direction: for some Gaussians each, from wide to narrow, their shares in polynomials along a side, without
-        #: those that are round-off, shape (polynomials, Gaussians, n)
-        self._along = []
-        gauss, weights = np.polynomial.legendre.leggauss(2 * degree)
-        unit = np.polynomial.legendre.legvander(gauss, degree).T * weights
-        groups = np.array_split(np.argsort(t), -(-len(t) // _TOGETHER))
-        t, w = t[np.concatenate(groups)], w[np.concatenate(groups)]
-        self._ends_of_groups = 2 * np.cumsum([len(g) for g in groups])[:-1]
-        for x, half in zip(nodes, halves, strict=True):
-            shapes = half * unit
-            away = half + np.array([[1.0], [-1.0]]) * x
-            across = -strength * factor * w[:, None, None] * away * np.exp(-t[:, None, None] * away**2)
-            self._across.append(across.reshape(-1, len(x)))
-            squares = np.subtract.outer(half * gauss, x) ** 2
-            along = [
-                np.stack([shapes @ np.exp(-tk * squares) for tk in part], axis=1)
-                for part in np.split(t, self._ends_of_groups // 2)
-            ]
-            self._along.append([part[: _significant(part)[0].stop] for part in along])
-        #: the largest share in a polynomial, and in higher ones, relative to the largest of the widest Gaussians
-        self._sizes = [
-            [np.maximum.accumulate(np.abs(t).max(axis=(1, 2))[::-1])[::-1] / np.abs(along[0]).max() for t in along]
-            for along in self._along
+        self._nodes = [axis.nodes[part] for axis, part in zip(axes, rows, strict=True)]
+        self._mass = [axis.mass[part] for axis, part in zip(axes, rows, strict=True)]
+        self._all = [axis.nodes for axis in axes]
+        #: by direction: polynomials at the nodes
+        self._values = [
+            np.polynomial.legendre.legvander(x / half, degree) for x, half in zip(self._nodes, halves, strict=True)
         ]
-        #: fluxes at the nodes that the slices name, and shares there by group and direction
-        self._held: tuple[tuple[slice, ...], Sequence[Array]] = ((), ())
-        self._shares: dict[tuple[int, int], Array] = {}
-        self._corner = factor * _mean_at_corners(potential, nodes, halves)
+        #: charges at few points in place of those at the nodes, by how far from 0 they are, made when they are needed
+        self._sources: dict[float, _Sources] = {}
+        #: their shares of the half-widths: numbers of points are known for one half-width alone
+        self._shares = [share for share in _SHARES[d] if halves.min() == halves.max()]
         #: where this rank's nodes are corners
         first, last = slabs.first == 0, slabs.last == len(axes[0])
         self._at_corner = np.ix_([0] * first + [-1] * last, *[[0, -1]] * (d - 1))
 
-    def __call__(self, charges: Array, value: Array, gradient: bool) -> tuple[Array, list[Array]]:
-        """Return the sums of all charges and of their absolute values, and h. Collective.
+    def add(self, nodal: Array, value: Array, size: float = 0.0) -> tuple[float, float, Array]:
+        """Add h. Collective.
 
         Args:
-            charges: shape of nodal arrays.
-            value: c_0.
-            gradient: whether derivatives are wanted.
+            nodal: the density.
+            value: c_0, which becomes c.
+            size: any number of this rank.
 
         Returns:
-            The two sums; the coefficients of h, h and, if wanted, its derivatives at this rank's nodes.
+            The charge, the sum of ``size`` over ranks, and the coefficients of h.
         """
-        d, size = self._dimension, len(self._inverse)
-        charges = charges.reshape(self._corner.shape)
-        constant = np.vdot(self._corner, charges) - value.reshape(charges.shape)[self._at_corner].sum() / 2**d
-        absolute = np.abs(charges)
-        signs = [charges.sum(), absolute.sum()]
-        held, across = self._where(absolute)
-        few = np.ascontiguousarray(charges[held])
-        sums = np.concatenate([*(self._flux(few, across[a], a).ravel() for a in range(d)), [constant, *signs]])
+        d, n = self._dimension, len(self._inverse)
+        shape = [len(x) for x in self._nodes]
+        value, nodal = value.reshape(shape), nodal.reshape(shape)
+        sources = self._where(nodal)
+        charges = sources.charges(nodal)
+        constant = np.vdot(sources.corner, charges) - value[self._at_corner].sum() / 2**d
+        sums = np.concatenate([sources.fluxes(charges).ravel(), [constant, charges.sum(), size]])
         if self._comm.size > 1:
             from mpi4py import MPI
 
             self._comm.Allreduce(MPI.IN_PLACE, sums)
-        found = np.zeros((size,) * d)
-        for a, flux in enumerate(sums[:-3].reshape(d, 2, *(size,) * (d - 1))):
+        found = np.zeros((n,) * d)
+        for a, flux in enumerate(sums[:-3].reshape(d, 2, *(n,) * (d - 1))):
             beside = [modes.T for b, modes in enumerate(self._modes) if b != a]
             found += np.moveaxis(_applied([self._ends[a].T, *beside], flux), 0, a)
         h = _applied(self._modes, found * self._inverse)
         h[(0,) * d] += sums[-3] - h[(slice(0, None, 2),) * d].sum()  # odd polynomials have the mean 0 at the corners
-        out, h = [h], h[_significant(h)]
-        values: list[Array] = [np.asarray(v[:, :k]) for v, k in zip(self._values, h.shape, strict=True)]
-        slopes: list[Array] = [np.asarray(v[:, :k]) for v, k in zip(self._slopes, h.shape, strict=True)]
-        if d == 2:  # products along the second direction are shared
-            part = h @ values[1].T
-            out.append(np.asarray(values[0] @ part))
-            shared = [np.asarray(slopes[0] @ part), np.asarray(values[0] @ (h @ slopes[1].T))] if gradient else []
-            return sums[-2:], [*out, *shared]
-        out.append(_applied(values, h))
-        for a in range(d if gradient else 0):
-            out.append(_applied([slopes[b] if a == b else values[b] for b in range(d)], h))
-        return sums[-2:], out
+        part = h[_significant(h)]
+        first, *others = (v[:, :k] for v, k in zip(self._values, part.shape, strict=True))
+        part = _applied([None, *others], part).reshape(len(part), -1)
+        value = value.reshape(len(first), -1)
+        for start in range(0, len(first), _ROWS):  # as much as stays in a cache
+            rows = slice(start, start + _ROWS)
+            value[rows] += first[rows] @ part
+        return float(sums[-2]), float(sums[-1]), h
 
-    def _where(self, size: Array) -> tuple[tuple[slice, ...], Sequence[Array]]:
-        """Return where this rank's charges are, by their size, and the fluxes from there, kept while they stay."""
-        where = []
-        least = _NOTHING * size.max(initial=0.0)
-        for a, n in enumerate(size.shape):
-            found = np.flatnonzero(size.max(axis=tuple(b for b in range(size.ndim) if b != a), initial=0.0) > least)
-            ends = (int(found[0]), int(found[-1]) + 1) if len(found) else (0, 1)
-            step = -(-n // _STEPS)
-            where.append(slice(ends[0] // step * step, min(-(-ends[1] // step) * step, n)))
-        key = tuple(where)
-        if self._held[0] != key:
-            self._held = (
-                key,
-                [np.ascontiguousarray(table[:, at]) for table, at in zip(self._across, key, strict=True)],
+    def _where(self, nodal: Array) -> _Sources:
+        """Return the sources that hold all charges. Collective."""
+        most = float(np.abs(nodal[tuple(slice(None, None, _EVERY) for _ in nodal.shape)]).max(initial=0.0))
+        if self._comm.size > 1:
+            most = max(self._comm.allgather(most))
+        held, before = 1.0, [slice(0, n) for n in nodal.shape]
+        for share in self._shares:
+            part = [_within(x, share * half) for x, half in zip(self._nodes, self._halves, strict=True)]
+            rings = (
+                nodal[(*before[:a], ring, *before[a + 1 :])]
+                for a, (outer, inner) in enumerate(zip(before, part, strict=True))
+                for ring in (slice(outer.start, inner.start), slice(inner.stop, outer.stop))
             )
-            self._shares.clear()
-        return self._held
-
-    def _shares_of(self, group: int, a: int) -> Array:
-        """Return the shares of a group of Gaussians along a direction, where the charges are."""
-        if (group, a) not in self._shares:
-            self._shares[group, a] = np.ascontiguousarray(self._along[a][group][..., self._held[0][a]])
-        return self._shares[group, a]
-
-    def _flux(self, charges: Array, across: Array, a: int) -> Array:
-        """Return this rank's share of g on both sides of a direction, as moments of polynomials along them."""
-        d, size = self._dimension, len(self._inverse)
-        if d == 1:
-            return np.asarray((across @ charges).reshape(-1, 2).sum(axis=0))
-        out, most, others = np.zeros((2, *(size,) * (d - 1))), 0.0, [b for b in range(d) if b != a]
-        for group, rows in enumerate(np.split(across, self._ends_of_groups)):
-            part = np.tensordot(rows, charges, (1, a))
-            part = part.reshape(-1, 2, *part.shape[1:])
-            top = float(np.abs(part).max(initial=0.0))
-            most = max(most, top)
-            # The polynomials that are not round-off; narrower Gaussians reach even less far.
-            counts = [int(np.count_nonzero(top * self._sizes[b][group] > _ROUNDING * most)) for b in others]
-            if not all(counts):
+            if any(max(x.max(initial=0.0), -x.min(initial=0.0)) > _NOTHING * most for x in rings):
                 break
-            first, *second = (self._shares_of(group, b)[:n] for b, n in zip(others, counts, strict=True))
-            if second:
-                part = np.matmul(first.transpose(1, 0, 2)[:, None], part)
-                part = np.tensordot(part, second[0], ([0, 3], [1, 2]))
-                out[:, : part.shape[1], : part.shape[2]] += part
-            else:
-                out[:, : len(first)] += (first.reshape(len(first), -1) @ part.transpose(0, 2, 1).reshape(-1, 2)).T
+            held, before = share, part
+        if held not in self._sources:
+            self._sources[held] = _Sources(self, held)
+        return self._sources[held]
+
+
+class _Sources:
+    """Charges near 0, moved to few points: what they make of g is a polynomial of where they are, to 1e-11.
+
+    Args:
+        far: the far field.
+        share: of the half-width, up to which there are charges; 1 for all, at the nodes.
+    """
+
+    def __init__(self, far: _FarField, share: float) -> None:
+        d, halves = far._dimension, far._halves
+        self._dimension = d
+        count, degree = _SHARES[d].get(share, 0), DEGREE[d]
+        #: by direction: where these charges are among this rank's nodes; their weights, and the matrix to points
+        self._held = [_within(x, share * half) for x, half in zip(far._nodes, halves, strict=True)]
+        self._weights = [mass[at] for mass, at in zip(far._mass, self._held, strict=True)]
+        self._moved: list[Array] = []
+        # elsewhere there are as few nodes
+        reach = share * float(halves.min())
+        if share < 1.0 and count < min(len(x[_within(x, reach)]) for x in far._all):
+            points = [reach * np.polynomial.legendre.leggauss(count)[0]] * d
+            each = zip(far._nodes, self._held, self._weights, strict=True)
+            self._moved = [_lagrange(count, x[at] / reach) * weights for x, at, weights in each]
+        else:
+            points = [x[at] for x, at in zip(far._nodes, self._held, strict=True)]
+        self._alike = d == 2 and bool(self._moved)
+        potential, factor = far._kernel.factors[0], outside_factor(far._kernel)
+        self.corner = factor * _mean_at_corners(potential, points, halves)
+        farthest = 2 * float(np.linalg.norm(halves))
+        t, w = gaussians(potential.decay_rate, d, _NEAREST * float(halves.min()), farthest)
+        order = np.argsort(t)
+        t, w = t[order, None, None], w[order, None, None]
+        gauss, weights = np.polynomial.legendre.leggauss(2 * degree)
+        shapes = np.polynomial.legendre.legvander(gauss, degree) * weights[:, None]
+        #: by direction and Gaussian, from wide to narrow: its flux through both sides, shape (Gaussians, 2, n), and its
+        #: shares in polynomials along a side, shape (Gaussians, n, polynomials)
+        across, along = [], []
+        for x, half in zip(points, halves, strict=True):
+            away = half + np.array([[1.0], [-1.0]]) * x
+            across.append(-potential.charge * factor * w * away * np.exp(-t * away**2))
+            squares = np.subtract.outer(x, half * gauss) ** 2
+            along.append(np.stack([np.exp(-tk * squares) @ (half * shapes) for tk in t.ravel()]))
+        self._tables = [
+            _more_than_rounding(across[a], [table for b, table in enumerate(along) if b != a])
+            for a in range(1 if self._alike else d)
+        ]
+
+    def charges(self, nodal: Array) -> Array:
+        """Return this rank's charges at the points."""
+        out = nodal[tuple(self._held)]
+        if self._moved:
+            return _applied(self._moved, out)
+        for a, weights in enumerate(self._weights):
+            out = out * weights.reshape(-1, *(1,) * (self._dimension - 1 - a))
         return out
+
+    def fluxes(self, charges: Array) -> Array:
+        """Return this rank's share of g on both sides of each direction, as moments of polynomials along them."""
+        if self._alike:
+            return self._flux(np.stack([charges, charges.T]), *self._tables[0])
+        each = (self._flux(np.moveaxis(charges, a, 0)[None], *table) for a, table in enumerate(self._tables))
+        return np.concatenate(list(each))
+
+    def _flux(self, charges: Array, across: Array, groups: Sequence[_Group]) -> Array:
+        """Return the same for charges whose first direction is a number, and the second that across the sides."""
+        d, count = self._dimension, 2 * len(charges)
+        out = np.zeros((count, *(DEGREE[d] + 1,) * (d - 1)))
+        flux = across @ charges.reshape(*charges.shape[:2], -1)
+        flux = flux.reshape(count, len(across) // 2, *charges.shape[2:])
+        if d == 1:
+            return np.asarray(flux.sum(axis=1))
+        for group, others in groups:
+            part = flux[:, group]
+            for table in others[:-1]:
+                part = np.matmul(table.swapaxes(1, 2), part).swapaxes(1, 2)
+            last = others[-1]
+            part = part.reshape(*part.shape[: d - 1], -1) @ last.reshape(-1, last.shape[-1])
+            out[tuple(slice(0, k) for k in part.shape)] += part
+        return out
+
+
+def _more_than_rounding(across: Array, along: Sequence[Array]) -> tuple[Array, list[_Group]]:
+    """Return what of fluxes and shares is more than round-off, for the sides of a direction.
+
+    First the fluxes, shape (2 Gaussians, n); then, for some Gaussians each, the shares along the other directions.
+    """
+    #: by Gaussian and polynomial: the largest share of a charge
+    shares = [np.abs(table).max(axis=1, initial=0.0) for table in along]
+    sizes = np.abs(across).max(axis=(1, 2), initial=0.0) * math.prod(share.max(axis=1) for share in shares)
+    least = _ROUNDING * sizes.max()
+    used = np.flatnonzero(sizes > least)
+    groups: list[_Group] = []
+    for part in np.array_split(np.arange(len(used)), -(-len(used) // _TOGETHER)) if len(used) else []:
+        group, cut = used[part], []
+        for table, share in zip(along, shares, strict=True):
+            large = np.max(share[group] * (sizes[group] / share[group].max(axis=1))[:, None], axis=0)
+            cut.append(np.ascontiguousarray(table[group, :, : int(np.flatnonzero(large > least)[-1]) + 1]))
+        groups.append((slice(int(part[0]), int(part[-1]) + 1), cut))
+    return np.ascontiguousarray(across[used].swapaxes(0, 1)).reshape(2 * len(used), across.shape[2]), groups
+
+
+def _within(x: Array, reach: float) -> slice:
+    """Return which of ascending coordinates are at most so far from 0."""
+    return slice(int(np.searchsorted(x, -reach)), int(np.searchsorted(x, reach, side="right")))
+
+
+def _lagrange(count: int, x: Array) -> Array:
+    """Return the values at x of the Lagrange polynomials of Gauss points on [-1, 1], shape (count, len(x))."""
+    points, weights = np.polynomial.legendre.leggauss(count)
+    apart = np.subtract.outer(-points, -x)
+    out = ((-1.0) ** np.arange(count) * np.sqrt((1.0 - points**2) * weights))[:, None] / np.where(apart, apart, 1e-300)
+    return np.asarray(out / out.sum(axis=0))
 
 
 def _mean_at_corners(kernel: Kernel, nodes: Sequence[Array], halves: Array) -> Array:
@@ -287,10 +346,11 @@ def _mean_at_corners(kernel: Kernel, nodes: Sequence[Array], halves: Array) -> A
     return out
 
 
-def _applied(matrices: Sequence[Array], x: Array) -> Array:
-    """Return x with a matrix applied to each direction."""
+def _applied(matrices: Sequence[Any], x: Array) -> Array:
+    """Return x with a matrix applied to each direction; the first may be None."""
     first, *others = matrices
-    x = (first @ x.reshape(len(x), -1)).reshape(len(first), *x.shape[1:])
+    if first is not None:
+        x = (first @ x.reshape(len(x), -1)).reshape(len(first), *x.shape[1:])
     for matrix in others[:-1]:
         x = np.matmul(matrix, x)
     return x @ others[-1].T if others else x
