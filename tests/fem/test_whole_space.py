@@ -16,6 +16,9 @@ backend.require()
 
 from kspde.fem.semidiscretisation import Semidiscretisation  # noqa: E402
 from kspde.fem.spaces import build_space  # noqa: E402
+from kspde.fem.spaces.slabs import Slabs  # noqa: E402
+from kspde.fem.spaces.tensor import Axis  # noqa: E402
+from kspde.fem.spaces.whole_space import _FarField, _Sources  # noqa: E402
 
 MASS = 2.5
 
@@ -86,6 +89,25 @@ def test_a_rectangle_off_the_origin():
     value, gradient = error(Potential(kspde.LogPotential()), box, (36.0, -19.6), 0.6, 0.0)
     assert value < 1e-8
     assert gradient < 1e-6
+
+
+@pytest.mark.one_rank
+@pytest.mark.parametrize(("d", "cells", "shares"), [(2, 32, (0.5, 0.65, 0.875)), (3, 20, (0.65,))])
+def test_charges_at_few_points(d, cells, shares):
+    """They make the same fluxes through the sides as charges at the nodes, as far out as there are any."""
+    axis = Axis(np.linspace(-14.0, 14.0, cells + 1), 4)
+    far = _FarField(
+        [axis] * d, Slabs(MPI.COMM_SELF, (len(axis),) * d, [0, len(axis)]), np.full(d, 14.0), kspde.LogPotential()
+    )
+    for share in shares:
+        held = np.flatnonzero(np.abs(axis.nodes) <= 14.0 * share)
+        ends = np.concatenate([held[:1], held[-1:], held[:: len(held) // 4]])
+        nodal = np.zeros((len(axis),) * d)
+        nodal[np.ix_(*[ends] * d)] = np.random.default_rng(3).normal(size=(len(ends),) * d)
+        few, every = far._where(nodal), _Sources(far, 1.0)
+        assert few.charges(nodal).size < len(held) ** d
+        expected = every.fluxes(every.charges(nodal))
+        assert np.abs(few.fluxes(few.charges(nodal)) - expected).max() < 1e-11 * np.abs(expected).max(), share
 
 
 @pytest.mark.parametrize(("d", "mu"), [(1, 0.1), (3, 0.1), pytest.param(3, 1e-3, marks=pytest.mark.one_rank)])

@@ -10,9 +10,11 @@ and polynomials of degree ``DEGREE`` hold it: a Galerkin method with their eigen
 
 and each Gaussian is a product over the directions. Cut off at :math:`t r_0^2 = 32` the integral is that of K, from a
 distance :math:`r_0` on, to 1e-14, and nearer that of K blurred over :math:`r_0/8`. The trapezoidal rule in log t, whose
-smallest nodes Lanczos's method turns into a Gauss rule, has some fifty nodes. A constant is left, which the field at
-the corners, farthest from the charge, decides. Mollified kernels have the same g, times j(−μ²), outside of what the
-mollifier smears: the mean over j of a solution of :math:`\Delta f = \mu^2 f`.
+smallest nodes Lanczos's method turns into a Gauss rule, has some fifty nodes. Where no charge is near a side, the
+moments of g with polynomials along the sides are smooth functions of y: charges are moved to few points, by polynomials
+that interpolate there. A constant is left, which the field at the corners, farthest from the charge, decides. The
+gradient is that of the sum at the nodes. Mollified kernels have the same g, times j(−μ²), outside of what the mollifier
+smears: the mean over j of a solution of :math:`\Delta f = \mu^2 f`.
 """
 
 from __future__ import annotations
