@@ -92,31 +92,45 @@ def crowded(
         The tiles' indices; the rows of their targets, tile by tile; the first row of each tile, and the number of rows;
         by target, whether it is in none of them; and by cell, the number of those.
     """
-    tile_of, tiles = np.full(len(x), -1, dtype=np.int64), shape[0] * shape[1] * shape[2]
+    n, tiles, d = len(x), shape[0] * shape[1] * shape[2], x.shape[1]
+    tile_of, wanted, left = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.bool_), np.empty_like(count)
     held, pairs = np.zeros(tiles, dtype=np.int64), np.zeros(tiles)
-    for cell in np.flatnonzero(count > few):
+    for cell in range(len(count)):
+        left[cell] = starts[cell + 1] - starts[cell]
         for i in range(starts[cell], starts[cell + 1]):
-            at = 0
-            for a in range(x.shape[1]):
-                at = at * shape[a] + min(max(np.int64((x[i, a] - lower[a]) / side), 0), shape[a] - 1)
-            tile_of[i] = at
-            held[at] += 1
-            pairs[at] += count[cell]
-    worth = 0.75 * pairs > cost[0] + cost[1] * held
-    names = np.flatnonzero(worth)
-    first = np.zeros(len(names) + 1, dtype=np.int64)
-    first[1:] = np.cumsum(held[names])
-    place = np.full(tiles, -1, dtype=np.int64)
-    place[names] = first[:-1]
-    rows, wanted, left = np.empty(first[-1], dtype=np.int64), np.ones(len(x), dtype=np.bool_), np.diff(starts)
-    for cell in np.flatnonzero(count > few):
-        for i in range(starts[cell], starts[cell + 1]):
-            at = tile_of[i]
-            if worth[at]:
-                rows[place[at]] = i
-                place[at] += 1
-                wanted[i] = False
-                left[cell] -= 1
+            wanted[i] = True
+            if count[cell] > few:
+                at = 0
+                for a in range(d):
+                    at = at * shape[a] + min(max(np.int64((x[i, a] - lower[a]) / side), 0), shape[a] - 1)
+                tile_of[i] = at
+                held[at] += 1
+                pairs[at] += count[cell]
+    # Plain loops: numba takes seconds to compile expressions of arrays.
+    place, total, found = np.empty(tiles, dtype=np.int64), 0, 0
+    for at in range(tiles):
+        place[at] = -1
+        if 0.75 * pairs[at] > cost[0] + cost[1] * held[at]:
+            place[at] = total
+            total += held[at]
+            found += 1
+    names, first = np.empty(found, dtype=np.int64), np.empty(found + 1, dtype=np.int64)
+    found = 0
+    for at in range(tiles):
+        if place[at] >= 0:
+            names[found], first[found] = at, place[at]
+            found += 1
+    first[found] = total
+    rows = np.empty(total, dtype=np.int64)
+    for cell in range(len(count)):
+        if count[cell] > few:
+            for i in range(starts[cell], starts[cell + 1]):
+                at = place[tile_of[i]]
+                if at >= 0:
+                    rows[at] = i
+                    place[tile_of[i]] += 1
+                    wanted[i] = False
+                    left[cell] -= 1
     return names, rows, first, wanted, left
 
 

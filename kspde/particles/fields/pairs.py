@@ -12,7 +12,7 @@ from kspde.kernels import Kernel
 from kspde.particles.fields.simd import as_bits
 from kspde.particles.weights import weight_of
 from kspde.radial import RadialTable
-from kspde.runtime.compiled import compiled_parallel, inlined, prange
+from kspde.runtime.compiled import compiled_parallel, inlined, inlined_early, prange
 from kspde.typing import Array, Indices
 
 __all__ = [
@@ -42,7 +42,7 @@ def pair_tables(kernel: Kernel, dimension: int, reach: float, *, tol: float, gra
     return values.coefficients, values.step, slopes.coefficients, slopes.step
 
 
-@inlined
+@inlined_early
 def _tabulated(table: Array, step: float, root: float) -> float:
     """Return what a RadialTable holds at distance root²."""
     cell = min(int(root / step), len(table) - 1)
@@ -52,7 +52,7 @@ def _tabulated(table: Array, step: float, root: float) -> float:
     return out
 
 
-@inlined
+@inlined_early
 def _difference(x: Array, i: int, sources: Array, j: int, d: int) -> Any:
     """Return x_i − X_j, with zeros after the last direction, and its square."""
     z0 = x[i, 0] - sources[j, 0]
@@ -61,7 +61,7 @@ def _difference(x: Array, i: int, sources: Array, j: int, d: int) -> Any:
     return z0, z1, z2, z0 * z0 + z1 * z1 + z2 * z2
 
 
-@inlined
+@inlined_early
 def _pair(r2: float, weight: float, table: Array, step: float, slopes: Array, slope_step: float, sloped: bool) -> Any:
     """Return w K(r) and w K'(r)/r at distance r, whose square is given; 0 for the second where none is wanted."""
     r = np.sqrt(r2)

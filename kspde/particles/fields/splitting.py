@@ -64,7 +64,8 @@ _WIDEST = 1.0
 _FAR = 40
 #: The degree of a polynomial in λ for the transforms of rests of powers.
 _MODES = 100
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(200)
+#: Gauss's nodes and weights, made when they are first needed: that takes a tenth of a second.
+_gauss = cache(np.polynomial.legendre.leggauss)
 
 
 def split(kernel: Kernel, dimension: int, reach: float, decay: float) -> Split:
@@ -278,9 +279,10 @@ class _FundamentalSplit(Split):
         """Return those of uΨ and KΨ from ``lower`` to ρ, up to a common factor."""
         from scipy.special import i0
 
+        nodes, weights = _gauss(200)
         width = 0.5 * (self.reach - lower)[:, None]
-        r = lower[:, None] + width * (_NODES + 1)
-        bump = width * _WEIGHTS * r ** (self.dimension - 1)
+        r = lower[:, None] + width * (nodes + 1)
+        bump = width * weights * r ** (self.dimension - 1)
         bump *= i0(self.decay * np.sqrt(np.maximum(1 - (r / self.reach) ** 2, 0.0)))
         return (bump * self._regular(r)[0]).sum(axis=1), (bump * self.kernel.profile(r, self.dimension)).sum(axis=1)
 

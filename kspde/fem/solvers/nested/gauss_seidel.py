@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kspde.runtime.compiled import compiled_in_order, inlined
+from kspde.runtime.compiled import compiled_in_order, inlined_early
 from kspde.typing import Array
 
 __all__ = [
@@ -109,7 +109,7 @@ def colours_of_means(coarse: Any, starts: Any, parents: Any) -> Any:
     return np.where(counts == 1, 0, np.where(counts == 2, middles, 3)).astype(np.int8)
 
 
-@inlined
+@inlined_early
 def _loop(
     m: Any, i: Any, count: Any, e: Any, columns: Indices, k: Any, b: Any, d: Any, x: Any, out: Any, sweeps: Any
 ) -> None:
@@ -130,7 +130,7 @@ def _loop(
         e += m
 
 
-@inlined
+@inlined_early
 def _through(runs: Indices, columns: Indices, k: Any, b: Any, d: Any, x: Any, out: Any, sweeps: Any) -> None:
     """Sweep through the nodes of one colour, or multiply.
 
