@@ -29,6 +29,7 @@ from kspde.papers.studies.report import html_report, rate_rows, write_csv_table,
 from kspde.particles import Cloud, SnapshotFiles
 from kspde.particles.fields import FieldOptions
 from kspde.plots import densities as pictures
+from kspde.plots.style import side_by_side
 from kspde.runtime.following import State
 from kspde.runtime.parallel import together
 from kspde.runtime.provenance import provenance
@@ -113,12 +114,12 @@ class CaseRun:
             distance = compare(first, pde if cloud is None else cloud, snapshots=snapshots, **case.compare)
         self.console.say("\n".join(report.distance_lines(distance, self.clock.seconds["distance"])))
         self.stop.hold()
-        self._write_density(pde)
-        if cloud is None:
-            first.write_vtkhdf(self.results.path / "against.vtkhdf")
-        else:
-            cloud.write(self.results.path / "particles.h5")
-        drawn = self._draw(_pictures_of(distance, pde, cloud))
+        with self._drawing(_pictures_of(distance, pde, cloud)) as drawn:
+            self._write_density(pde)
+            if cloud is None:
+                first.write_vtkhdf(self.results.path / "against.vtkhdf")
+            else:
+                cloud.write(self.results.path / "particles.h5")
         self._finish(summary | {"density": _described(pde), "distance": distance.summary()})
         return drawn
 
@@ -171,13 +172,13 @@ class CaseRun:
             raise type(error)(f"{error}; {kept}") from None
 
     def _write_run(self, pde: Solution, **more: Any) -> _Pictures:
-        self._write_density(pde)
         several = len(pde.species) > 1
         plots: dict[str, Callable[[Path], object]] = {
             f"density_{s}.png" if several else "density.png": partial(pictures.plot_density, pde, species=s)
             for s in pde.species
         }
-        drawn = self._draw(plots | {"diagnostics.png": partial(pictures.plot_diagnostics, pde)})
+        with self._drawing(plots | {"diagnostics.png": partial(pictures.plot_diagnostics, pde)}) as drawn:
+            self._write_density(pde)
         self._finish({"command": "run", **more, **_stated(self.case), "density": _described(pde)})
         return drawn
 
@@ -187,16 +188,16 @@ class CaseRun:
             if self.comm.rank == 0:
                 write_csv(self.results.path / "diagnostics.csv", pde.diagnostics, pde.species)
 
-    def _draw(self, plots: Mapping[str, Callable[[Path], object]]) -> _Pictures:
-        """Draw pictures until a signal comes."""
+    @contextmanager
+    def _drawing(self, plots: Mapping[str, Callable[[Path], object]]) -> Iterator[_Pictures]:
+        """Draw pictures until a signal comes, where there are cores for it beside a block that writes other files."""
         drawn: list[str] = []
-        with self.clock("pictures"):
-            for name, plot in plots.items():
-                if self.stop.asked(self.comm):
-                    break
-                plot(self.results.path / name)
-                drawn.append(name)
-        return drawn, [name for name in plots if name not in drawn]
+        missing = list(plots)
+        with self.clock("pictures"), side_by_side(self.comm):
+            while missing and not self.stop.asked(self.comm):
+                plots[missing[0]](self.results.path / missing[0])
+                drawn.append(missing.pop(0))
+            yield drawn, missing
 
     def _finish(self, summary: Mapping[str, Any]) -> None:
         about = {"warnings": self.console.warnings, **provenance(self.comm), "wall_times": self.clock.all()}

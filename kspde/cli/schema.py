@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from operator import getitem
 from typing import Annotated, Any, cast
 
@@ -87,7 +87,6 @@ _INITIAL = tagged(
 _DOMAIN = tagged(*(section(each, kind=kind) for kind, each in DOMAINS.items()))
 #: Tables of a study that the sweep does not reach.
 _NEVER_SWEPT = {"fit", "finding", "precision", *PROMISES}
-_PROMISE = tagged(*(section(promise, kind=kind) for kind, promise in PROMISES.items()))
 _TIMES = {"times": _NUMBERS}
 
 
@@ -161,44 +160,59 @@ _CASE: dict[str, tuple[Any, Any, str]] = {
     ),
 }
 
-#: A study file has the values of one point put in, and no small setting.
-_STUDY: dict[str, tuple[Any, Any, str]] = {
-    "title": (str, ..., "a line"),
-    "about": (str, ..., "some sentences"),
-    "sweep": (dict[str, Any], ..., "the parameters that vary, each with its values"),
-    "measure": (
-        tagged(*(section(measure, kind=kind) for kind, measure in MEASURES.items())),
-        ...,
-        "what is measured at each point",
-    ),
-    "fits": (array_of(section(Fit, name="fit", types={"promises": array_of(_PROMISE)})), None, "the rates to fit"),
-    "precision": (
-        section(Precision, name="precision"),
-        None,
-        "the relative standard error that a pilot run chooses the replicas for, in place of measure.replicas",
-    ),
-    "finding": (section(Finding, name="finding", types={"shown": list[str]}), None, "the question that it answers"),
-}
+
+def _study_keys() -> dict[str, tuple[Any, Any, str]]:
+    """Return the keys of a study file, which has the values of one point put in, and no small setting."""
+    promise = tagged(*(section(each, kind=kind) for kind, each in PROMISES.items()))
+    return {
+        "title": (str, ..., "a line"),
+        "about": (str, ..., "some sentences"),
+        "sweep": (dict[str, Any], ..., "the parameters that vary, each with its values"),
+        "measure": (
+            tagged(*(section(measure, kind=kind) for kind, measure in MEASURES.items())),
+            ...,
+            "what is measured at each point",
+        ),
+        "fits": (array_of(section(Fit, name="fit", types={"promises": array_of(promise)})), None, "the rates to fit"),
+        "precision": (
+            section(Precision, name="precision"),
+            None,
+            "the relative standard error that a pilot run chooses the replicas for, in place of measure.replicas",
+        ),
+        "finding": (section(Finding, name="finding", types={"shown": list[str]}), None, "the question that it answers"),
+    }
 
 
 @dataclass(frozen=True)
 class Forms:
-    """What files may contain.
+    """What files may contain, each kind made when it is first asked for.
 
     Attributes:
-        case: a case file.
-        study: a study file.
+        models: the models by kind.
     """
 
-    case: type[Section]
-    study: type[Section]
+    models: tuple[tuple[str, type[Model]], ...]
+
+    @cached_property
+    def case(self) -> type[Section]:
+        """A case file."""
+        return _file("case file", **self._system, **_CASE)
+
+    @cached_property
+    def study(self) -> type[Section]:
+        """A study file."""
+        return _file("study file", **self._system, **_study_keys())
+
+    @cached_property
+    def _system(self) -> dict[str, tuple[Any, Any, str]]:
+        model = tagged(*(model_table(kind, each) for kind, each in self.models))
+        return {"t_end": _SYSTEM["t_end"], "model": (model, ..., "the system of equations"), **_SYSTEM}
 
 
 def forms(models: Mapping[str, type[Model]] = MODELS) -> Forms:
     """Return what files may contain whose model is one of ``models``, by kind.
 
-    Raises:
-        TypeError: a model has a parameter without a default that a file cannot state.
+    The kinds raise TypeError where a model has a parameter without a default that a file cannot state.
     """
     return _forms(tuple(models.items()))
 
@@ -213,11 +227,7 @@ def model_table(kind: str, model: type[Model]) -> Any:
     return section(model, kind=kind, types={"v0": _INITIAL}, objects=model.registries, every=True)
 
 
-@cache
-def _forms(models: tuple[tuple[str, type[Model]], ...]) -> Forms:
-    model = tagged(*(model_table(kind, each) for kind, each in models))
-    system = {"t_end": _SYSTEM["t_end"], "model": (model, ..., "the system of equations"), **_SYSTEM}
-    return Forms(_file("case file", **system, **_CASE), _file("study file", **system, **_STUDY))
+_forms = cache(Forms)
 
 
 #: A swept parameter: an array of values, or a law ε = c N^(−γ); tables may be nested.

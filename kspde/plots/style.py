@@ -7,17 +7,19 @@ wider picture is still legible when printed in a column. Colours are Okabe and I
 from __future__ import annotations
 
 import io
+import os
 import re
 import textwrap
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kspde.errors import InputError, shown
-from kspde.runtime.parallel import together
+from kspde.runtime.parallel import threads_per_rank, together
 from kspde.runtime.values import in_words
 from kspde.typing import Comm
 
@@ -45,6 +47,7 @@ __all__ = [
     "per_volume",
     "picture",
     "setting_of",
+    "side_by_side",
     "styled",
     "symbol_of",
     "thousands",
@@ -182,12 +185,70 @@ def check_path(path: object) -> None:
         raise InputError(f'path = {shown(path)} is not valid: give the name of a file, such as "density.png"')
 
 
+#: What draws the pictures that other processes have begun, by their ids; None outside of ``side_by_side``.
+_begun: dict[int, Callable[[], object]] | None = None
+
+
+@contextmanager
+def side_by_side(comm: Comm) -> Iterator[None]:
+    """Draw the pictures that are written in a block in processes of their own, beside one another and the block.
+
+    Where there are several ranks, or one core, nothing changes. Such a process is a copy of this one that never returns
+    to MPI. A picture on which it fails, or warns, is drawn here at the end of the block.
+
+    Raises:
+        InputError: a file cannot be written.
+    """
+    global _begun
+    if comm.size > 1 or threads_per_rank(comm) < 2 or not hasattr(os, "fork"):
+        yield
+        return
+    before, _begun = _begun, {}
+    try:
+        yield
+    finally:
+        begun, _begun = _begun, before
+        failed = [draw for process, draw in begun.items() if os.waitpid(process, 0)[1]]
+    for draw in failed:
+        draw()
+
+
+def _begin(draw: Callable[[], object]) -> int:
+    """Draw in another process, and return its id, or here, and return 0, if there can be none."""
+    try:
+        with warnings.catch_warnings():
+            # Python warns where there are threads. The copy has none of them, and takes no lock that they may hold.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            process = os.fork()
+    except OSError:
+        draw()
+        return 0
+    if process == 0:
+        status = 1
+        try:
+            warnings.simplefilter("error")
+            draw()
+            status = 0
+        finally:
+            os._exit(status)
+    return process
+
+
 def drawn(path: str | Path | None, comm: Comm, draw: Callable[[Figures], Figure]) -> Figure | None:
     """Write the figure that ``draw`` makes on rank 0; return it there, if no path is given. Collective.
 
     Raises:
         InputError: the file cannot be written.
     """
+    if path is not None and _begun is not None:
+        check_path(path)
+        if process := _begin(partial(_drawn, path, comm, draw)):
+            _begun[process] = partial(_drawn, path, comm, draw)
+        return None
+    return _drawn(path, comm, draw)
+
+
+def _drawn(path: str | Path | None, comm: Comm, draw: Callable[[Figures], Figure]) -> Figure | None:
     with picture(path, comm) as figures:
         figure = None if figures is None else draw(figures)
     return figure if path is None else None
