@@ -114,8 +114,9 @@ def tally(x: Array, weights: Array | None) -> Array:
     widest_vectors()
     n, d = x.shape
     numbers = x.ravel()
-    low, high = np.full(_LANES, np.inf), np.full(_LANES, np.inf)
-    total, square = np.zeros(_LANES), np.zeros(_LANES)
+    low, high, total, square = np.empty(_LANES), np.empty(_LANES), np.zeros(_LANES), np.zeros(_LANES)
+    for j in range(_LANES):
+        low[j] = high[j] = np.inf
     for start in range(0, n * d, _LANES):
         # Side by side, or the compiler would use no vectors.
         for j in range(min(_LANES, n * d - start)):
@@ -126,7 +127,8 @@ def tally(x: Array, weights: Array | None) -> Array:
             total[j] += w * v
             square[j] += w * (v * v)
     out = np.zeros(3 * d + 1)
-    out[: 2 * d] = np.inf
+    for j in range(2 * d):
+        out[j] = np.inf
     for j in range(_LANES):
         axis = j % d
         out[axis] = min(out[axis], low[j])

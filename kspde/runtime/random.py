@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kspde.errors import InputError, check_integer
-from kspde.runtime.compiled import compiled, compiled_parallel, inlined, prange, widest_vectors
+from kspde.runtime.compiled import compiled, in_blocks, inlined, widest_vectors
 
 __all__ = ["Philox", "fill_normal_pairs", "philox4x32"]
 
@@ -64,7 +64,7 @@ class Philox:
     def uniforms(self, ids: Ids, step: int, count: int) -> Array:
         """Return independent uniforms in (0, 1), shape (len(ids), count)."""
         out = np.empty((len(ids), count))
-        _fill(out, _as_ids(ids), _as_step(step), self.key, False)
+        self._write(out, ids, step, normal=False)
         return out
 
     def normals(self, ids: Ids, step: int, count: int) -> Array:
@@ -75,11 +75,12 @@ class Philox:
 
     def fill_normals(self, out: Array, ids: Ids, step: int) -> None:
         """Write independent standard normals into ``out``, C-contiguous, shape (len(ids), count)."""
-        _fill(out, _as_ids(ids), _as_step(step), self.key, True)
+        self._write(out, ids, step, normal=True)
 
-
-def _as_ids(ids: Ids) -> Ids:
-    return np.ascontiguousarray(ids, dtype=np.uint64)
+    def _write(self, out: Array, ids: Ids, step: int, *, normal: bool) -> None:
+        all_ids, at = np.ascontiguousarray(ids, dtype=np.uint64), _as_step(step)
+        # Not a parallel loop, which takes two seconds longer to compile: every first run waits for this one.
+        in_blocks(lambda rows: _fill(out[rows], all_ids[rows], at, self.key, normal), len(out))
 
 
 def _as_step(step: int) -> np.uint64:
@@ -190,21 +191,19 @@ def fill_normal_pairs(
         first[i], second[i] = normal_pair(ids[start + i], step, block, k0, k1)
 
 
-@compiled_parallel
+@compiled
 def _fill(out: Array, ids: Ids, step: np.uint64, key: Ids, normal: bool) -> None:
     n, count = out.shape
-    for chunk in prange((n + CHUNK - 1) // CHUNK):
-        start = chunk * CHUNK
+    first, second = np.empty(CHUNK), np.empty(CHUNK)
+    for start in range(0, n, CHUNK):
         size = min(CHUNK, n - start)
-        first, second = np.empty(size), np.empty(size)
         for j in range((count + 1) // 2):
             if normal:
-                fill_normal_pairs(first, second, ids, start, step, np.uint64(j), key[0], key[1])
+                fill_normal_pairs(first[:size], second[:size], ids, start, step, np.uint64(j), key[0], key[1])
             else:
                 for i in range(size):
                     first[i], second[i] = uniform_pair(ids[start + i], step, np.uint64(j), key[0], key[1])
             for i in range(size):
                 out[start + i, 2 * j] = first[i]
-            if 2 * j + 1 < count:
-                for i in range(size):
+                if 2 * j + 1 < count:
                     out[start + i, 2 * j + 1] = second[i]
