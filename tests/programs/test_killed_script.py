@@ -25,8 +25,8 @@ def solve(directory: str | Path) -> kspde.Solution:
     u0 = kspde.GaussianMixture(weights=[1.0], means=[[0.3, 0.0]], stds=[0.6])
     checkpoint = kspde.Checkpoint(directory, every=0.0)
     return kspde.solve(
-        kspde.SignalDependentKellerSegel(chi=8.0), u0, kspde.Box(half_width=14.0, cells=24, degree=4), t_end=0.5,
-        tol=1e-7, eps=0.3, scheme="rosenbrock", checkpoint=checkpoint, resume=True,
+        kspde.SignalDependentKellerSegel(chi=8.0), u0, kspde.Box(half_width=9.0, cells=16, degree=4), t_end=0.5,
+        tol=1e-6, eps=0.3, scheme="rosenbrock", checkpoint=checkpoint, resume=True,
     )  # fmt: skip
 
 

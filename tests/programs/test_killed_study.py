@@ -11,12 +11,12 @@ from typing import Any
 
 STUDY = """
 title = "Killed"
-about = "Six points of half a second each."
+about = "Six points of some tenths of a second each."
 t_end = 0.3
 model = { kind = "signal-dependent-keller-segel", chi = 8.0 }
 initial = { kind = "gaussian-mixture", weights = [1.0], means = [[0.0, 0.0]], stds = [1.0] }
-domain = { kind = "box", half_width = 10.0, cells = 20, degree = 6 }
-density = { tol = 1e-9 }
+domain = { kind = "box", half_width = 10.0, cells = 14, degree = 6 }
+density = { tol = 1e-7 }
 measure = { kind = "mollification" }
 sweep = { regularisation.eps = [0.4, 0.3, 0.2, 0.15, 0.1, 0.05] }
 """
