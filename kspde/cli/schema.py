@@ -196,12 +196,14 @@ class Forms:
     @cached_property
     def case(self) -> type[Section]:
         """A case file."""
-        return _file("case file", **self._system, **_CASE)
+        made: type[Section] = _file("case file", **self._system, **_CASE)
+        return made
 
     @cached_property
     def study(self) -> type[Section]:
         """A study file."""
-        return _file("study file", **self._system, **_study_keys())
+        made: type[Section] = _file("study file", **self._system, **_study_keys())
+        return made
 
     @cached_property
     def _system(self) -> dict[str, tuple[Any, Any, str]]:

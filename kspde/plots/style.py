@@ -215,6 +215,7 @@ def side_by_side(comm: Comm) -> Iterator[None]:
 
 def _begin(draw: Callable[[], object]) -> int:
     """Draw in another process, and return its id, or here, and return 0, if there can be none."""
+    _figure_class()  # matplotlib is imported once
     try:
         with warnings.catch_warnings():
             # Python warns where there are threads. The copy has none of them, and takes no lock that they may hold.
