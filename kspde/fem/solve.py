@@ -43,7 +43,7 @@ from kspde.papers.theory.hypotheses import warn_outside_hypotheses
 from kspde.problem import Problem
 from kspde.runtime.checkpoint import Checkpoint, CheckpointStore
 from kspde.runtime.following import Callback, Followers, Stopped
-from kspde.runtime.messages import keeping_warnings, unsaid, warn
+from kspde.runtime.messages import keeping_warnings, recorded, warn
 from kspde.runtime.parallel import collective, communicator, limited_threads, together
 from kspde.runtime.saving import SaveAt
 from kspde.typing import Array, Comm
@@ -324,7 +324,7 @@ class _Request:
         warnings: list[str] = []
 
         def run(domain: Domain, scheme: Scheme) -> Solution:
-            with unsaid() as lines:
+            with recorded(said=False) as lines:
                 found = replace(self, domain=domain, scheme=scheme, estimated=True).solution()
             warnings[:] = lines
             return found
@@ -356,7 +356,7 @@ class _Request:
         plain |= {"followers": Followers(None)}
         plain |= {"on_blow_up": "ignore", "regrid": None, "estimated": True}
         request = replace(self, problem=problem, domain=domain, scheme=scheme, **plain)
-        with unsaid():
+        with recorded(said=False):
             return request.solution()
 
     def _blow_up(self, table: dict[str, Array]) -> dict[str, Any]:

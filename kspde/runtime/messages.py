@@ -16,16 +16,13 @@ from typing import Any, cast
 from kspde.errors import ConvergenceError, KspdeWarning
 from kspde.typing import Comm
 
-__all__ = ["COMPILING", "keeping_warnings", "say_compiling", "unsaid", "warn"]
+__all__ = ["COMPILING", "keeping_warnings", "recorded", "say_compiling", "warn"]
 
 #: The files that a warning skips to find the user's line that led to it.
 _OURS = (str(Path(__file__).parents[1]),)
 
-#: The lines that are not given as warnings now; None where they are.
-_held: list[str] | None = None
-
-#: The lists that now record warnings, innermost last.
-_records: list[list[str]] = []
+#: The lists that now record warnings, innermost last, and whether those are given too.
+_records: list[tuple[list[str], bool]] = []
 
 
 def warn(line: str, comm: Comm) -> None:
@@ -36,35 +33,27 @@ def warn(line: str, comm: Comm) -> None:
     """
     if comm.rank != 0:
         return
-    if _held is not None:
-        _held.append(line)
-        return
-    for lines in _records:
+    for lines, said in reversed(_records):
         if line not in lines:
             lines.append(line)
+        if not said:
+            return
     warnings.warn(line, KspdeWarning, skip_file_prefixes=_OURS, stacklevel=2)
 
 
 @contextmanager
-def _recorded() -> Iterator[list[str]]:
-    """Record the warnings of a block, each once, on the rank that gives them."""
+def recorded(*, said: bool = True) -> Iterator[list[str]]:
+    """Record the warnings of a block, each once, on the rank that gives them.
+
+    Args:
+        said: whether they are given too; not those of a run that a user has not asked for.
+    """
     lines: list[str] = []
-    _records.append(lines)
+    _records.append((lines, said))
     try:
         yield lines
     finally:
         _records.pop()
-
-
-@contextmanager
-def unsaid() -> Iterator[list[str]]:
-    """Give no warnings in a block, of a run that a user has not asked for, and return their lines: rank 0 has them."""
-    global _held
-    before, _held = _held, []
-    try:
-        yield _held
-    finally:
-        _held = before
 
 
 def keeping_warnings[**P, R](function: Callable[P, R]) -> Callable[P, R]:
@@ -75,7 +64,7 @@ def keeping_warnings[**P, R](function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def keep(*args: P.args, **kwargs: P.kwargs) -> R:
-        with _recorded() as lines:
+        with recorded() as lines:
             try:
                 result: Any = function(*args, **kwargs)
             except ConvergenceError as error:
