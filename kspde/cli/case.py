@@ -20,12 +20,14 @@ from pydantic import ValidationError
 from kspde.cli.file_errors import first_problem, naming
 from kspde.cli.models import BUILT_IN, KnownModels
 from kspde.cli.schema import forms
-from kspde.cli.sections import OLDER, Section, parameters
+from kspde.cli.sections import OLDER, Section, parameters, wanted
 from kspde.comparable import check_species
 from kspde.distances.comparison import check_times, checked_options, chosen_distances
 from kspde.domains import Domain
 from kspde.errors import ON_BLOW_UP, InputError, check_choice, check_integer, shown
+from kspde.fem.accuracy import check_accuracy, first_box
 from kspde.fem.petsc_options import checked_options as checked_petsc_options
+from kspde.fem.regrid import Regrid
 from kspde.fem.schemes import scheme_of as density_scheme
 from kspde.initial import CutDensity, InitialDensity, is_image, read_grid
 from kspde.models import Model
@@ -132,13 +134,13 @@ def case_of(path: Path, raw: Mapping[str, Any], models: KnownModels = BUILT_IN) 
 
     with table("model", keys["model"]["path"] if getattr(content.model, "path", None) else ""):
         model = _model(path, content.model)
-    with table("domain"):
-        domain = _domain(path, content.domain, model.dimension)
+    domain = _domain(path, content, keys, model.dimension)
     u0 = _initials(path, content.initial, keys, model, domain)
     with table("regularisation"):
         regularised = {} if content.regularisation is None else content.regularisation.arguments()
         problem = Problem.of(model, u0, t_end=content.t_end, **regularised)
     with table("density"):
+        domain = domain or first_box(problem.u0, model.dimension, content.density.accuracy)
         density = _density(content.density, problem, domain)
     with table("particles"):
         particles = _particles(path, content.particles, problem)
@@ -300,7 +302,7 @@ def _frozen(value: Any) -> Any:
 
 
 def _initials(
-    path: Path, given: Any, keys: Mapping[str, Mapping[str, str]], model: Model, domain: Domain
+    path: Path, given: Any, keys: Mapping[str, Mapping[str, str]], model: Model, domain: Domain | None
 ) -> InitialDensity | dict[str, InitialDensity]:
     """Return the initial density, or that of each species."""
     if isinstance(given, Section):
@@ -342,16 +344,30 @@ def _initial(path: Path, section: Any, domain: Domain | None = None) -> InitialD
     else:
         density = section.call(**section.arguments("cut"))
     if cut is not None and domain is None:
-        raise InputError(f'cut = "{cut}" has no effect on a field, which may be cut off anyway: leave it out')
+        where = "on a field, which may be cut off anyway, or without [domain]"
+        raise InputError(f'cut = "{cut}" has no effect {where}: leave it out')
     return density if cut is None or domain is None else CutDensity(density, domain, keep=cut)
 
 
-def _domain(path: Path, section: Any, dimension: int) -> Domain:
-    more: dict[str, Any] = {"path": path.parent / section.path} if hasattr(section, "path") else {}
-    if "dimension" in parameters(section.call):
-        more["dimension"] = dimension
-    domain: Domain = section.build(**more)
-    return domain
+def _domain(path: Path, content: Any, keys: Mapping[str, Mapping[str, str]], dimension: int) -> Domain | None:
+    """Return the domain; None where a wanted accuracy chooses it."""
+    section, density = content.domain, content.density
+    accuracy = None if density is None else density.accuracy
+    if section is None and accuracy is None:
+        raise InputError(f"{path}: [domain] is missing: give {wanted(type(content), 'domain')}")
+    if accuracy is not None:
+        if section is not None:
+            raise InputError(f"{path}: [domain] has no effect beside density.accuracy: leave one of them out")
+        with _naming(path, keys, "density"):
+            beside = {"tol", "dt", *parameters(Regrid)}
+            check_accuracy(accuracy, density.scheme, {k: each for k, each in density.given().items() if k in beside})
+        return None
+    with _naming(path, keys, "domain", "[domain]"):
+        more: dict[str, Any] = {"path": path.parent / section.path} if hasattr(section, "path") else {}
+        if "dimension" in parameters(section.call):
+            more["dimension"] = dimension
+        domain: Domain = section.build(**more)
+        return domain
 
 
 def _density(section: Any, problem: Problem, domain: Domain) -> dict[str, Any]:
@@ -362,7 +378,8 @@ def _density(section: Any, problem: Problem, domain: Domain) -> dict[str, Any]:
     checked_petsc_options(section.petsc_options)
     SaveAt.checked(options.get("save")).until(problem.t_end)
     check_choice("on_blow_up", section.on_blow_up, ON_BLOW_UP)
-    density_scheme(section.scheme, tol=section.tol, dt=section.dt).check(domain, problem.t_end)
+    if section.accuracy is None:
+        density_scheme(section.scheme, tol=section.tol, dt=section.dt).check(domain, problem.t_end)
     return options
 
 

@@ -7,12 +7,13 @@ import numpy as np
 from kspde._version import __version__
 from kspde.cli.case import Case
 from kspde.distances.registry import DISTANCES
-from kspde.distances.result import TIME_STEP, Distance
+from kspde.distances.result import Distance
+from kspde.fem.error import ErrorParts
 from kspde.fem.solution import Solution
 from kspde.particles import Cloud
 from kspde.typing import Comm
 
-__all__ = ["density_line", "distance_lines", "heading", "particles_line"]
+__all__ = ["density_lines", "distance_lines", "heading", "particles_line"]
 
 
 def heading(case: Case, comm: Comm) -> str:
@@ -24,15 +25,20 @@ def heading(case: Case, comm: Comm) -> str:
     return f"kspde {__version__} on {_counted(comm.size, 'rank')}: {', '.join(parts)}"
 
 
-def density_line(pde: Solution, seconds: float, stage: str = "density") -> str:
-    """Return the line that follows a density's solve: the case's own, or what it is compared against."""
+def density_lines(case: Case, pde: Solution, seconds: float, stage: str = "density") -> list[str]:
+    """Return what follows a density's solve, the case's own or what it is compared against: work, choices, error."""
     about = pde.summary()
     masses, grown = np.array(list(pde.problem.masses.values())), pde.diagnostics.get("growth")
     change = np.abs(pde.diagnostics["mass"][-1] - masses - (0.0 if grown is None else grown[-1]))
     change /= [u.variation for u in pde.problem.u0.values()]
     kept = f"mass {'kept' if grown is None else 'balanced'} to {float(np.max(change)):.0e}"
     work = f"{about['nodes']:,} nodes, {_counted(about['steps'], 'time step')}, {kept}"
-    return f"  {stage:<10} {work:<58} {seconds:7.2f} s"
+    lines = [f"  {stage:<10} {work:<58} {seconds:7.2f} s"]
+    if "accuracy" in case.experiment.solve:
+        lines.append(f"  {'chosen':<10} {pde.domain}, {pde.scheme}")
+    if pde.known_error is not None:
+        lines.append(f"  {'error':<10} {pde.known_error}")
+    return lines
 
 
 def particles_line(cloud: Cloud, seconds: float) -> str:
@@ -58,6 +64,8 @@ def distance_lines(distance: Distance, seconds: float) -> list[str]:
         lines.append(f"  {'smoothing alone, L1':<26} {distance.bandwidth_bias:.2g}")
     if "l1" in distance.debiased.by_name:
         lines.append(f"  {'without noise, L1':<26} {distance.debiased.l1}")
+    for side, error in distance.density_errors.items():
+        lines.append(f"  {f'error of the {side}, L1':<26} {error if isinstance(error, ErrorParts) else 'not known'}")
     if distance.differs:
         lines += ["", f"  They differ in {distance.differences}."]
     if distance.floor.by_name:
@@ -68,9 +76,8 @@ def distance_lines(distance: Distance, seconds: float) -> list[str]:
 def _verdict(distance: Distance) -> str:
     title = DISTANCES[next(iter(distance.by_name))].title
     if distance.above_floor:
-        return (
-            f"The {title} is above its floor: larger than {_draws(distance)} from the density would give. {TIME_STEP}"
-        )
+        than = f"larger than {_draws(distance)} from the density would give"
+        return f"The {title} is above its floor: {than}. {distance.why_above}"
     return f"The {title} is not distinguishable from that of {_draws(distance)} from the density."
 
 

@@ -113,7 +113,7 @@ def _file(about: str, /, **keys: tuple[Any, Any, str]) -> Any:
 _SYSTEM: dict[str, tuple[Any, Any, str]] = {
     "t_end": (float, ..., "the final time of density and particles"),
     "initial": (by_name(_INITIAL), ..., "the initial density; with several species a table for each, by its name"),
-    "domain": (_DOMAIN, ..., "the truncated domain"),
+    "domain": (_DOMAIN, None, "the truncated domain, unless `density.accuracy` chooses one"),
     "regularisation": (
         section(
             solve,

@@ -73,7 +73,6 @@ ELSEWHERE = {
 
 #: Arguments that a file cannot hold, or has no use for, with the reason.
 NOT_IN_FILES = {
-    "accuracy": "a file's [domain] and [density] say what is computed",
     "callback": "a function",
     "checkpoint": "the command writes checkpoints beside its results: --checkpoint-every",
     "comm": "the command runs on all ranks that mpirun starts",

@@ -226,6 +226,8 @@ def _points(file: Path, raw: Mapping[str, Any], axes: Sequence[_Axis], models: K
 def _check_effects(file: Path, content: Any) -> None:
     """Refuse keys of a case file that the study's measure does not read."""
     kind = content.measure.kind
+    if content.density is not None and content.density.accuracy is not None:
+        raise InputError(f"{file}: density.accuracy is for case files: a study's points need a [domain] in common")
     for name in ("times", "statistics") if content.density is not None else ():
         if name in content.density.given():
             raise InputError(f"{file}: density.{name} has no effect in a study: leave it out")

@@ -19,6 +19,7 @@ from kspde.distances.result import Distance
 from kspde.distances.sides import DensitySide, ParticleSide, Side, sides_of
 from kspde.distances.snapshots import clouds_at
 from kspde.errors import InputError, check_choice, check_finite, check_integer, check_number, shown
+from kspde.fem.error import ErrorParts
 from kspde.runtime.limits import MOST_REPLICAS
 from kspde.runtime.messages import keeping_warnings
 from kspde.runtime.parallel import collective, communicator, communicator_of, limited_threads, threads_per_rank
@@ -104,6 +105,11 @@ def compare(
     Masses of random weights may differ by their noise, and where a model has growth by anything: each side is divided
     by its own, and ``differs`` says both.
 
+    **The density's own error.** Where ``pde.error`` has been estimated before, or the density was solved for an
+    ``accuracy``, ``density_errors`` and the text say its L¹ error at ``t_end`` beside the distance: by the triangle
+    inequality the L¹ distance to the exact density is at most so much larger or smaller. All that is left is the
+    particles': their law, noise and smoothing.
+
     **Signed measures** (:mod:`kspde.distances.signed`), weights or densities of either sign such as vorticity, have the
     L¹ distance alone, :math:`\|K_h * \mu_N - \omega\|_1 / \int|\omega|` of a density and particles: the mass may be 0,
     so the unit is the total variation (of the density, or of the first side).
@@ -177,6 +183,8 @@ def compare(
         here |= {} if s is None else {"t_end": s}
         if s is not None and a.known.grows and a.known.run is not None:
             here["mass"] = mass_of(a.known.run, a.known.species or "u", s)
+        if s is None or s == a.known.t:
+            here["density_errors"] = _density_errors(a, b)
         history.append(Distance(**vars(found.asked([formula.name for formula in formulas])), **here))
     return history[-1] if when is None else replace(history[-1], over_time=OverTime.of(history))
 
@@ -246,6 +254,19 @@ def _about(a: Side, b: Side, comm: Comm, *, any_mass: bool, any_time: bool) -> d
         "differs": differs,
         "comm": comm,
     }
+
+
+def _density_errors(a: Side, b: Side) -> dict[str, ErrorParts | str]:
+    """Return the L¹ errors of densities as far as they have been estimated, in the unit of the distances."""
+    found: dict[str, ErrorParts | str] = {}
+    names = ("first density", "second density") if isinstance(b, DensitySide) else ("density",)
+    for name, side in zip(names, (a, b), strict=False):
+        run = side.known.run if isinstance(side, DensitySide) else None
+        error = getattr(run, "known_error", None)
+        if error is not None and run is not None and side.known.t == run.t_end:
+            unit = (a if a.signed or b.signed else side).known.size
+            found[name] = error.unknown or error.l1.over(unit)
+    return found
 
 
 def _checked_times(times: Any, snapshots: object, side: Side) -> list[float] | None:

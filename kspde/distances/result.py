@@ -3,7 +3,7 @@ r"""The distance between two densities, or particles, or one of each: what is kn
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from kspde.distances.measured import Estimates, Floor, Measured
 from kspde.distances.over_time import OverTime
 from kspde.distances.registry import DISTANCES
 from kspde.errors import InputError, shortened
+from kspde.fem.error import ErrorParts
 from kspde.plots.densities import plot_distance
 from kspde.runtime.notebook import html_table
 from kspde.runtime.values import in_words
@@ -77,6 +78,8 @@ class Distance(Measured):
         seed: seed of the draws.
         comm: the communicator.
         over_time: the distances at several times, if they were asked for.
+        density_errors: by side the estimated L¹ error of its density, in the unit of the distances, or why there is
+            none; of several species together. Empty where it was not estimated, or not for this time.
         warnings: the warnings given on the way, line by line.
     """
 
@@ -98,6 +101,7 @@ class Distance(Measured):
     seed: int = 0
     comm: Comm
     over_time: OverTime | None = None
+    density_errors: Mapping[str, ErrorParts | str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     @property
@@ -131,6 +135,16 @@ class Distance(Measured):
         if not self.floor.by_name:
             raise InputError("two densities have no floor, theirs is a distance up to the error of its quadrature")
         return self[name].value > self.floor[name].interval[1]
+
+    @property
+    def why_above(self) -> str:
+        """What a distance above its floor may be due to, besides the particles' law, in a sentence or two."""
+        own = self.density_errors.get("density")
+        if "l1" not in self.by_name or not isinstance(own, ErrorParts):
+            return TIME_STEP
+        if self["l1"].value - own.total > self.floor["l1"].interval[1]:
+            return TIME_STEP
+        return f"{TIME_STEP} The density's own error is large enough to explain it: solve with more accuracy."
 
     @property
     def differences(self) -> str:
@@ -175,10 +189,11 @@ class Distance(Measured):
         for name in (name for name, estimate in self.by_name.items() if not np.isfinite(estimate.value)):
             where, of = ("second", "first") if getattr(DISTANCES[name], "reverse", False) else ("first", "second")
             lines.append(f"the {DISTANCES[name].title} is infinite: the {where} vanishes where the {of} has mass")
+        lines += [f"{title:<30}{value}" for title, value in self._own_errors()]
         if self.differs:
             lines.append(f"{'differ in':<30}{self.differences}")
         if self.kind == "particles" and self.above_floor:
-            lines.append(f"{'above its floor':<30}{TIME_STEP[0].lower()}{TIME_STEP[1:]}")
+            lines.append(f"{'above its floor':<30}{self.why_above[0].lower()}{self.why_above[1:]}")
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -188,6 +203,7 @@ class Distance(Measured):
     def _repr_html_(self) -> str:
         """Return the same as a table."""
         rows = self._rows()
+        rows += [(title, value, *[""] * (len(rows[0]) - 2)) for title, value in self._own_errors()]
         return html_table(self._heading, ("", "distance", "floor", "")[: len(rows[0])], rows)
 
     def _rows(self) -> list[tuple[str, ...]]:
@@ -197,6 +213,13 @@ class Distance(Measured):
         }
         floors = {name: (str(self.floor[name]), f"{verdict} its floor") for name, verdict in verdicts.items()}
         return [(DISTANCES[name].title, self.in_words(name), *floors.get(name, ())) for name in self.by_name]
+
+    def _own_errors(self) -> list[tuple[str, str]]:
+        """Return what is known of the densities' own errors: the title and the value of each."""
+        return [
+            (f"error of the {side}, L1", str(error) if isinstance(error, ErrorParts) else f"not known: {error}")
+            for side, error in self.density_errors.items()
+        ]
 
     @property
     def _heading(self) -> str:
@@ -246,6 +269,11 @@ class Distance(Measured):
             "grid": [len(axis) for axis in self.axes],
             "warnings": list(self.warnings),
         }
+        if self.density_errors:
+            out["density_errors"] = {
+                side: asdict(error) if isinstance(error, ErrorParts) else {"unknown": error}
+                for side, error in self.density_errors.items()
+            }
         if self.clipped_mass is not None:
             out |= {"clipped_mass": self.clipped_mass, "uncovered_mass": self.uncovered_mass}
             out["clip_level"] = self.clip_level

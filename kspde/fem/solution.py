@@ -81,7 +81,7 @@ class Solution:
     _system: Semidiscretisation
     _knots: list[Knot]
     _details: dict[str, Any]
-    _again: Callable[[Domain, Scheme], Solution]
+    _again: Callable[..., Solution] | str
     _extended: Callable[..., Solution]
     _errors: list[DensityError] = field(default_factory=list)
 
@@ -89,11 +89,19 @@ class Solution:
     def error(self) -> DensityError:
         """Estimates of the error at ``t_end``, in L¹ and in the maximum: space, time and truncation apart. Collective.
 
-        The first use solves the problem on three or four coarser meshes (:mod:`kspde.fem.error`).
+        The first use solves the problem two or three times on a coarser mesh (:mod:`kspde.fem.error`). Errors at
+        earlier saved times are not estimated: where peaks spread they may be larger. Where grids follow peaks
+        (``regrid``) there is no estimate, and ``error.unknown`` says why, as it does where a coarser run fails.
         """
         if not self._errors:
-            self._errors.append(estimated(self, self._again))
+            again = self._again
+            self._errors.append(DensityError(unknown=again) if isinstance(again, str) else estimated(self, again))
         return self._errors[0]
+
+    @property
+    def known_error(self) -> DensityError | None:
+        """``error`` where it has been estimated; None elsewhere."""
+        return self._errors[0] if self._errors else None
 
     @property
     def model(self) -> Model:

@@ -189,6 +189,7 @@ class _Request:
 
     Attributes:
         estimated: whether its error is estimated: coarse meshes may be tried, and truncation is not warned of.
+        space: that of the domain where it is known.
     """
 
     problem: Problem
@@ -205,6 +206,7 @@ class _Request:
     followers: Followers
     comm: Comm
     estimated: bool = False
+    space: Space | None = None
 
     def check(self) -> None:
         """Refuse arguments that are not valid, by themselves or with others.
@@ -293,7 +295,7 @@ class _Request:
                 _system=knots[-1].system,
                 _knots=knots,
                 _details=details | more,
-                _again=partial(self._again, solved),
+                _again=self._no_estimate or partial(self._again, solved),
                 _extended=partial(self._extended, None if "failed" in details else until_now),
             )
 
@@ -350,11 +352,21 @@ class _Request:
         request.check()
         return request.solution(earlier)
 
-    def _again(self, problem: Problem, domain: Domain, scheme: Scheme) -> Solution:
-        """Solve the problem on another domain by another scheme, for an estimate of the error."""
+    @property
+    def _no_estimate(self) -> str:
+        """Why the error of its solution is not estimated; empty where it is."""
+        if self.regrid is not None:
+            return "its grids followed the peaks, and coarser ones would follow them elsewhere"
+        options = self.petsc_options
+        if options.get("ts_adapt_type") == "none" or {"ts_adapt_dt_min", "ts_adapt_dt_max"} & set(options):
+            return "petsc_options decide on its time steps, which do not follow another tolerance"
+        return ""
+
+    def _again(self, problem: Problem, domain: Domain, scheme: Scheme, space: Space | None = None) -> Solution:
+        """Solve the problem on another domain, or its space, by another scheme, for an estimate of the error."""
         plain: dict[str, Any] = {"save": SaveAt(), "checkpoint": None, "resume": False, "progress": None}
         plain |= {"followers": Followers(None)}
-        plain |= {"on_blow_up": "ignore", "regrid": None, "estimated": True}
+        plain |= {"on_blow_up": "ignore", "regrid": None, "estimated": True, "space": space}
         request = replace(self, problem=problem, domain=domain, scheme=scheme, **plain)
         with recorded(said=False):
             return request.solution()
@@ -454,7 +466,9 @@ class _Request:
         observer(run.state)
 
     def _space(self) -> Space:
-        """Build the space, unless it would not fit into memory."""
+        """Build the space, unless it is known or would not fit into memory."""
+        if self.space is not None:
+            return self.space
         model = self.problem.model
         sizes = {
             "parts": len(model.species) + len(self.problem.fields),

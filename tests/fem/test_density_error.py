@@ -52,6 +52,21 @@ def test_estimates_are_near_the_error(case, recwarn) -> None:
     assert pde.summary()["estimated_error"]["l1"]["space"] == pde.error.l1.space
 
 
+@pytest.mark.one_rank
+def test_a_distance_says_the_density_s_own_error() -> None:
+    model, u0, exact = heat()
+    box = kspde.Box(half_width=6.0, cells=60, degree=1, dimension=1)
+    pde = kspde.solve(model, u0, box, t_end=T, scheme="positive", dt=0.05)
+    whole = kspde.Box(half_width=9.0, cells=9, dimension=1)
+    assert not kspde.compare(pde, exact, domain=whole).density_errors
+    own = pde.error.l1.total / 1.7
+    distance = kspde.compare(pde, exact, domain=whole)
+    assert distance.density_errors["first density"].total == pytest.approx(own)
+    assert distance.summary()["density_errors"]["first density"]["time"] == pytest.approx(pde.error.l1.time / 1.7)
+    assert "error of the first density, L1" in str(distance)
+    assert 0.3 * own <= distance.l1.value <= own  # to the exact density there is no other
+
+
 def test_an_accuracy_is_reached() -> None:
     model, u0, exact = heat(2)
     pde = kspde.solve(model, u0, t_end=T, accuracy=1e-4)
@@ -84,3 +99,5 @@ def test_an_error_that_cannot_be_estimated_is_said() -> None:
     pde = kspde.solve(model, u0, box, t_end=0.01, scheme="positive", dt=0.01)
     assert np.isnan(pde.error.l1.total)
     assert "the density's error is not known" in str(pde.error)
+    pde = kspde.solve(model, u0, box, t_end=0.01, petsc_options={"ts_adapt_type": "none"})
+    assert "petsc_options decide" in pde.error.unknown

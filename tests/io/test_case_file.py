@@ -56,6 +56,19 @@ def test_demo_is_the_mixture_of_the_readme(tmp_path: Path, mixture: kspde.Gaussi
     assert case.compare == {"replicas": 20}
 
 
+def test_an_accuracy_chooses_the_domain(tmp_path: Path) -> None:
+    path, table = tmp_path / "case.toml", DEMO[DEMO.index("[domain]") : DEMO.index("[regularisation]")]
+    path.write_text(DEMO.replace(table, "").replace("tol = 1e-6", "accuracy = 1e-3"), encoding="utf-8")
+    case = read_case(path)
+    assert case.experiment.solve["accuracy"] == 1e-3
+    assert case.experiment.domain.boundary == "decay"
+    for wrong, message in (("accuracy = 2", "density.accuracy = 2"), ("tol = 1e-6", "domain. is missing: give")):
+        path.write_text(path.read_text(encoding="utf-8").replace("accuracy = 1e-3", wrong), encoding="utf-8")
+        with pytest.raises(kspde.InputError, match=message):
+            read_case(path)
+        path.write_text(path.read_text(encoding="utf-8").replace(wrong, "accuracy = 1e-3"), encoding="utf-8")
+
+
 def test_the_replica_reaches_the_particles(tmp_path: Path) -> None:
     case = read_case(write(tmp_path, "seed = 1", "seed = 1\nreplica = 4"))
     assert case.experiment.simulate == {"n": 100_000, "dt": 0.01, "seed": 1, "replica": 4}
@@ -170,6 +183,7 @@ def test_other_domains_and_models(tmp_path: Path) -> None:
             'initial.kind = "gauss" is not valid: give "gaussian-mixture" or',
         ),
         ('kind = "gaussian-mixture"', "", 'initial.kind is missing: give "gaussian-mixture" or "algebraic" or'),
+        ("tol = 1e-6", "accuracy = 1e-5", "[domain] has no effect beside density.accuracy: leave one of them out"),
         ('kind = "box"', "", 'domain.kind is missing: give "box" or "disk" or "mesh"'),
         ("weights = [0.5,", "weights = [0.4,", "initial.weights sum to 0.9: give positive numbers that sum to 1"),
         ("weights = [0.5,", "weigths = [0.5,", "initial.weigths is not a key of [initial]: did you mean weights?"),

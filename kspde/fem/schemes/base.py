@@ -168,22 +168,24 @@ class Scheme(ABC):
                 f"degree = {domain.degree} is not valid for the positive schemes: use a domain with degree=1"
             )
 
-    def compared(self, t_end: float) -> tuple[Self, float]:
-        """Return a scheme to estimate the error by, and the error in units of the difference of their results.
+    def compared(self, t_end: float) -> tuple[tuple[Self, float] | None, tuple[Self, float] | None]:
+        """Return a cheaper and a more accurate scheme, each with the error in units of the difference of their results.
 
-        With step control its tolerance is a tenth: where steps are few, errors do not follow a larger one. A tolerance
-        that bounds the error of every step bounds that of all of them to the power q/(q + 1). A fixed step is twice as
-        long.
+        A fixed step is twice as long, and there is no more accurate one. With step control the tolerance is ten times
+        as large and a tenth: where steps are few, errors do not follow a larger one. A tolerance that bounds the error
+        of every step bounds that of all of them to the power q/(q + 1).
 
         Raises:
             InputError: the step is the only one.
         """
         if self.dt is None:
-            return replace(self, tol=0.1 * (self.tol or 1.0)), 1.0 / (1.0 - 0.1 ** (self.order / (self.order + 1)))
+            tol, ratio = self.tol or 1.0, 10.0 ** (self.order / (self.order + 1))
+            cheaper = (replace(self, tol=10.0 * tol), 1.0 / (ratio - 1.0)) if tol <= 1e-3 else None
+            return cheaper, (replace(self, tol=0.1 * tol), ratio / (ratio - 1.0))
         dt = min(2.0 * self.dt, t_end)
         if dt < 1.01 * self.dt:
             raise InputError(f"dt = {self.dt:g} is the whole time: give a smaller one")
-        return replace(self, dt=dt), 1.0 / ((dt / self.dt) ** self.order - 1.0)
+        return (replace(self, dt=dt), 1.0 / ((dt / self.dt) ** self.order - 1.0)), None
 
     @abstractmethod
     def integrate(self, run: Run) -> dict[str, Any]:

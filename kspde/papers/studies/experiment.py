@@ -21,7 +21,8 @@ class Experiment:
 
     Attributes:
         problem: the problem.
-        domain: the truncated domain; particles live in it where it is a closed or periodic Box.
+        domain: the truncated domain; particles live in it where it is a closed or periodic Box. With an ``accuracy``
+            for ``solve`` it is where that begins.
         solve: keyword arguments of ``kspde.solve`` beyond the problem and the domain.
         simulate: keyword arguments of ``kspde.simulate`` beyond the problem; None where there are no particles.
     """
@@ -33,7 +34,8 @@ class Experiment:
 
     def density(self, **more: Any) -> Solution:
         """Solve the density equation, with arguments in place of this experiment's or beside them. Collective."""
-        return solve(**{"domain": self.domain, **self.problem.arguments, **self.solve, **more})
+        own = {} if "accuracy" in self.solve else {"domain": self.domain}
+        return solve(**{**own, **self.problem.arguments, **self.solve, **more})
 
     def cloud(self, **more: Any) -> Cloud:
         """Simulate the particles, with arguments in place of this experiment's or beside them. Collective."""
