@@ -283,7 +283,7 @@ def test_a_dimension_that_a_model_does_not_have_is_not_sent_to_the_model(tmp_pat
 def test_missing_section(tmp_path: Path) -> None:
     path = tmp_path / "case.toml"
     path.write_text("t_end = 1.0", encoding="utf-8")
-    assert refusal(path) == "[model] is missing: give the system of equations (2 more to correct)"
+    assert refusal(path) == "[model] is missing: give the system of equations (1 more to correct)"
 
 
 def test_the_extent_of_a_bare_array_must_be_given(tmp_path: Path) -> None:
