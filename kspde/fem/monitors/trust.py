@@ -12,12 +12,21 @@ from kspde.matrices import mean_diffusion
 from kspde.runtime.messages import warn
 from kspde.typing import Array, Comm
 
-__all__ = ["cell_peclet", "negative_values", "warn_of_negative_values", "warn_of_time_error", "warn_of_upwind"]
+__all__ = [
+    "cell_peclet",
+    "negative_values",
+    "warn_of_moments",
+    "warn_of_negative_values",
+    "warn_of_time_error",
+    "warn_of_upwind",
+]
 
 #: Time error, as a share of the mass, above which a run warns.
 _LARGE = 0.1
 #: Cell Péclet number above which exponential fitting is an upwind scheme: its own diffusion is at least D/3.
 _UPWIND = 2.0
+#: Error of the second moment's rate by the fluxes above which a run of the positive schemes warns.
+_OFF = 0.01
 
 
 def negative_values(species: tuple[str, ...], tol: float, diagnostics: Mapping[str, Array]) -> dict[str, Any] | None:
@@ -119,3 +128,15 @@ def warn_of_upwind(system: Semidiscretisation, peclet: Array, *, second: bool) -
         f'cells {half:.2g} times smaller, or scheme="adaptive" with a higher degree',
         system.space.comm,
     )
+
+
+def warn_of_moments(system: Semidiscretisation, found: Array) -> None:
+    """Warn where the fluxes of the positive schemes change the second moment as diffusion and drift do not."""
+    i = int(np.argmax(np.abs(found)))
+    if abs(found[i]) > _OFF:
+        warn(
+            f"the fluxes of the positive schemes spread {system.model.species[i]} by {100 * abs(found[i]):.2g} % too "
+            f"{'much' if found[i] > 0 else 'little'}, by the second moment in relation to diffusion and drift: use "
+            'smaller cells, or scheme="adaptive" with a higher degree',
+            system.space.comm,
+        )

@@ -51,7 +51,7 @@ from typing import Any
 import numpy as np
 
 from kspde.fem.monitors.time_error import TimeError
-from kspde.fem.monitors.trust import cell_peclet, warn_of_time_error, warn_of_upwind
+from kspde.fem.monitors.trust import cell_peclet, warn_of_moments, warn_of_time_error, warn_of_upwind
 from kspde.fem.schemes.base import Run, Scheme, march
 from kspde.fem.schemes.step_control import FixedStep, StepControl
 from kspde.typing import Array
@@ -140,6 +140,7 @@ def _integrate(run: Run, order: int, dt: float | None, tol: float | None) -> dic
             table = run.observer.recorder.table()
             stepper.time_error = TimeError(order, dt, table["dt"][1:], np.atleast_1d(table["time_error"][-1]))
         march(run, stepper, control)
+        warn_of_moments(run.system, stepper.moment_error(state.unknowns, state.t))
     summary: dict[str, Any] = {"dt": dt} if tol is None else {"tol": tol, "rejected_steps": control.rejected}
     summary |= {"steps": state.step, "linear_iterations": stepper.iterations, **stepper.local}
     if stepper.time_error is not None:
