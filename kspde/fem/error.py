@@ -23,8 +23,8 @@ Where there are no coarser meshes, or they do not resolve the initial density, o
 place, where errors of elements of degree 1 are a quarter. That takes longer than the solve.
 
 Norms are over points in all cells of the mesh of u, with the error of interpolation between nodes: L¹, and the maximum.
-Together these solves take less time than the first where that takes seconds, and up to twice as long, or .3 s more,
-where it takes less (``tests/benchmarks/results/density_error.md``). Errors are those at ``t_end`` alone.
+Together these solves take less time than the first where that takes seconds, and may take several times as long where
+it takes less. Errors are those at ``t_end`` alone.
 """
 
 from __future__ import annotations
