@@ -236,6 +236,9 @@ def test_the_report_loads_nothing(finished: Path, comm: Any) -> None:
             assert open_tags.pop() == tag
 
     text = (finished / "report.html").read_text(encoding="utf-8")
+    assert text.count("<figure>") == text.count("<figcaption>Points are measured values with 95 % intervals")
+    assert 'name="viewport"' in text
+    assert "@media (prefers-color-scheme: dark)" in text
     Reader().feed(text)
     assert open_tags == []
     assert [name for name, _ in found] == ["src"]

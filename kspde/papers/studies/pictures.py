@@ -72,11 +72,12 @@ def _picture_of_values(
         _label(axes, meaning, against)
         axes.axhline(0.0, color="black", linewidth=0.6)
         for index, (label, members) in enumerate(groups.items()):
-            colour, marker = COLOURS[index % len(COLOURS)], _MARKERS[index % len(_MARKERS)]
+            colour = COLOURS[index % len(COLOURS)]
             x, found = zip(*sorted(members, key=lambda member: member[0]), strict=True)
+            places = np.array(x) + _aside(np.array(x), index, len(groups))
             values = np.array([q[name].value for q in found])
             reach = np.abs(np.array([q[name].interval for q in found]).T - values)
-            axes.errorbar(x, values, yerr=reach, fmt=marker, color=colour, capsize=2, label=label)
+            axes.errorbar(places, values, yerr=reach, color=colour, capsize=2, label=label, **_marker(index))
             if meaning.beside:
                 axes.plot(x, [q[meaning.beside].value for q in found], "--", linewidth=1, color=colour)
         if meaning.beside:
@@ -114,7 +115,7 @@ def _draw_rates(axes: Any, rates: Sequence[Rate], meaning: Meaning) -> None:
         if not all(values):  # zeros are shown below the smallest value
             axes.set_yscale("symlog", linthresh=0.5 * min(v for v in values if v))
     for index, rate in enumerate(rates):
-        _draw(axes, rate, index)
+        _draw(axes, rate, index, len(rates))
     orders: dict[tuple[float, str], list[int]] = {}
     for index, rate in enumerate(rates):
         for promise in rate.promises:
@@ -128,7 +129,8 @@ def _draw_rates(axes: Any, rates: Sequence[Rate], meaning: Meaning) -> None:
         for index, rate in enumerate(rates):
             reached = _ends(rate)[:, 0] <= 0
             tops = np.array([abs(q.value) for q in rate.values])[reached]
-            axes.vlines(np.array(rate.x)[reached], frame[0], tops, color=COLOURS[index % len(COLOURS)])
+            places = np.exp(np.log(rate.x) + _aside(np.log(rate.x), index, len(rates)))
+            axes.vlines(places[reached], frame[0], tops, color=COLOURS[index % len(COLOURS)])
         axes.set_ylim(frame)
     _label(axes, meaning, fit.against)
     ticks = sorted({x for rate in rates for x in rate.x})
@@ -154,9 +156,20 @@ def _ends(rate: Rate) -> Array:
     return np.array([sorted(np.copysign(1.0, q.value) * end for end in q.interval) for q in rate.values])
 
 
-def _draw(axes: Any, rate: Rate, index: int) -> None:
+def _marker(index: int) -> dict[str, Any]:
+    """Return the marker of one of several groups: full ones in all colours, then empty ones."""
+    empty = {"markerfacecolor": "white"} if index // len(COLOURS) % 2 else {}
+    return {"fmt": _MARKERS[index % len(_MARKERS)], **empty}
+
+
+def _aside(x: Array, index: int, count: int) -> float:
+    """Return how far the points of one of several groups are moved, so that intervals do not lie on one another."""
+    return float(min(0.012, 0.07 / count) * np.ptp(x) * (index - (count - 1) / 2))
+
+
+def _draw(axes: Any, rate: Rate, index: int, count: int) -> None:
     """Draw the values with their intervals, and the fitted line."""
-    colour, marker = COLOURS[index % len(COLOURS)], _MARKERS[index % len(_MARKERS)]
+    colour = COLOURS[index % len(COLOURS)]
     x = np.array(rate.x)
     order = np.argsort(x)
     values = np.array([abs(q.value) for q in rate.values])
@@ -167,7 +180,10 @@ def _draw(axes: Any, rate: Rate, index: int) -> None:
     if rate.order is not None:
         p, (q, r) = rate.order
         words += f": order {p:.3g} [{q:.3g}, {r:.3g}]"
-    axes.errorbar(x[order], values[order], yerr=reach[:, order], fmt=marker, color=colour, capsize=2, label=words)
+    places = np.exp(np.log(x) + _aside(np.log(x), index, count))
+    axes.errorbar(
+        places[order], values[order], yerr=reach[:, order], color=colour, capsize=2, label=words, **_marker(index)
+    )
     if rate.law is not None:
         fitted = np.geomspace(x.min(), x.max(), 2 if rate.law.correction is None else 50)
         axes.plot(fitted, rate.law.at(fitted), "--", linewidth=1, color=colour)

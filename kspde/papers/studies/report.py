@@ -14,6 +14,7 @@ import numpy as np
 from kspde._version import __version__
 from kspde.papers.studies.formulas import Formula, html, label_of, symbol_of, text_of
 from kspde.papers.studies.outcome import NOT_RESOLVED, TOLERANCE, Outcome, Rate, by_chance
+from kspde.papers.studies.study import GROWING
 
 __all__ = [
     "RATE_COLUMNS",
@@ -27,15 +28,23 @@ __all__ = [
 ]
 
 _STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; }
-table { border-collapse: collapse; font-size: 0.85rem; margin: 1rem 0; }
-th, td { border-bottom: 1px solid #ddd; padding: 0.25rem 0.7rem 0.25rem 0; text-align: left; vertical-align: top; }
+:root { color-scheme: light dark; --text: #222; --ground: #fff; --line: #ddd; --code: #f4f4f4; --quiet: #666;
+  --good: #00693e; --bad: #b02a00; }
+@media (prefers-color-scheme: dark) { :root { --text: #ddd; --ground: #16181b; --line: #3a3e44; --code: #24282d;
+  --quiet: #9a9a9a; --good: #5fc79a; --bad: #ff8f6b; } }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: var(--text);
+  background: var(--ground); overflow-wrap: break-word; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; } .wide { overflow-x: auto; margin: 1rem 0; }
+table { border-collapse: collapse; font-size: 0.85rem; overflow-wrap: normal; }
+th, td { border-bottom: 1px solid var(--line); padding: 0.25rem 0.7rem 0.25rem 0; text-align: left;
+  vertical-align: top; }
 th { border-bottom: 2px solid #888; } td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
-code, pre { font: 0.85rem/1.4 ui-monospace, monospace; background: #f4f4f4; }
-pre { padding: 0.7rem; overflow-x: auto; } figure { display: inline-block; margin: 0.5rem 1rem 0.5rem 0; }
-img { max-width: 28.5rem; width: 100%; } .supported { color: #00693e; } .contradicted { color: #b02a00; }
-.not-resolved, .not-testable { color: #666; } sub, sup { line-height: 0; }
+code, pre { font: 0.85rem/1.4 ui-monospace, monospace; background: var(--code); }
+pre { padding: 0.7rem; overflow-x: auto; }
+figure { display: inline-block; margin: 0.5rem 1rem 0.5rem 0; max-width: min(28.5rem, 100%); vertical-align: top; }
+img { width: 100%; background: #fff; } figcaption { font-size: 0.85rem; }
+.supported { color: var(--good); } .contradicted { color: var(--bad); }
+.not-resolved, .not-testable { color: var(--quiet); } sub, sup { line-height: 0; }
 """
 
 #: Columns of the table of rates.
@@ -68,7 +77,7 @@ def html_report(outcome: Outcome, pictures: Mapping[str, bytes], provenance: Map
         f"<p>Setting: {escape(study.setting)}. Run again: <code>{escape(study.command)}</code></p>",
         *(_of_rates(outcome) if outcome.rates else ()),
         "<h2>Pictures</h2>",
-        *(_figure(name, picture) for name, picture in pictures.items()),
+        *(_figure(name, picture, _caption(outcome, name)) for name, picture in pictures.items()),
         "<h2>What was measured</h2>",
         html_table(
             ("quantity", "meaning", "name in the tables"),
@@ -103,6 +112,7 @@ def page(title: str, parts: Sequence[str]) -> str:
     body = "\n".join(parts)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
 
@@ -111,7 +121,7 @@ def html_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table; a cell that is a verdict gets its colour."""
     head = "".join(f"<th>{escape(name)}</th>" for name in columns)
     body = "".join("<tr>" + "".join(_cell(cell) for cell in row) + "</tr>\n" for row in rows)
-    return f"<table>\n<tr>{head}</tr>\n{body}</table>"
+    return f'<div class="wide"><table>\n<tr>{head}</tr>\n{body}</table></div>'
 
 
 def _cell(text: str) -> str:
@@ -179,9 +189,25 @@ def _values(outcome: Outcome) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     return (*map(symbol_of, swept), "quantity", "value", "95 % interval", "replicas"), rows
 
 
-def _figure(name: str, picture: bytes) -> str:
+def _figure(name: str, picture: bytes, caption: str) -> str:
     data = base64.b64encode(picture).decode("ascii")
-    return f'<figure><img alt="{escape(name.removesuffix(".png"))}" src="data:image/png;base64,{data}"></figure>'
+    image = f'<img alt="{escape(name.removesuffix(".png"))}" src="data:image/png;base64,{data}">'
+    return f"<figure>{image}<figcaption>{html(caption)}</figcaption></figure>"
+
+
+def _caption(outcome: Outcome, name: str) -> str:
+    """Return what to see in a picture."""
+    shown = [rate for rate in outcome.rates if f"{rate.fit.quantity}-{rate.fit.against}.png" == name]
+    marks = "Points are measured values with 95 % intervals"
+    if not shown:
+        return f"{marks}, dashed lines what a theory says of them."
+    text = f"{marks}{', set side by side' if len(shown) > 1 else ''}, dashed lines the fits."
+    if any(rate.promises for rate in shown):
+        side = "right" if shown[0].fit.against in GROWING else "left"
+        text += (
+            f" A promise holds here where, to the {side}, they fall at least as fast as its line, or rise no faster."
+        )
+    return text
 
 
 def _text(value: object) -> str:
