@@ -275,3 +275,18 @@ def test_few_particles_with_a_long_screening_length_need_no_grid(mu, comm):
     assert grid.free
     for found in (mine, meshed):
         assert np.abs(found - direct).max() <= 1e-5 * np.abs(direct).max()
+
+
+@pytest.mark.parametrize("eps", [None, 0.05])
+def test_groups_many_screening_lengths_apart(eps):
+    """Where the reach of the near part is 1e5 screening lengths all is near; nothing overflows."""
+    x = np.random.default_rng(0).normal(scale=0.3, size=(700, 2))
+    x[350:] += 1e6
+    u0 = kspde.GaussianMixture(weights=[1.0], means=[[0.0, 0.0]], stds=[0.3])
+    moved = [
+        kspde.simulate(
+            kspde.KellerSegel(chi=1.0, mu=1.0), u0, n=700, positions=x, t_end=1e-3, dt=1e-3, eps=eps, method=m
+        )
+        for m in ("mesh", "direct")
+    ]
+    np.testing.assert_allclose(moved[0].positions, moved[1].positions, rtol=0, atol=1e-9)

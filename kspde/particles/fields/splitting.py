@@ -60,6 +60,8 @@ TERMS = (0, 1, 2, 4, 8)
 _LONGEST = 4.4
 #: The largest μσ of a mollified one: beyond, the mollifier reaches farther than some σ.
 _WIDEST = 1.0
+#: The μρ from which all is near: F is of order e^(−μρ) then, and the functions that it is made of would overflow.
+_ALL_NEAR = 300.0
 #: The degree of a polynomial in t for F.
 _FAR = 40
 #: The degree of a polynomial in λ for the transforms of rests of powers.
@@ -212,8 +214,14 @@ class _FundamentalSplit(Split):
     def smooth(self) -> bool:
         return self.kernel.decay_rate * self.reach <= _LONGEST
 
+    @property
+    def _all_near(self) -> bool:
+        return self.kernel.decay_rate * self.reach > _ALL_NEAR
+
     def share(self, lam: Array) -> Array:
         """Return Ψ̂(λ)/Ψ̂(−μ²)."""
+        if self._all_near:
+            return np.zeros(np.shape(lam))
         own = self._transform(np.array(-(self.kernel.decay_rate**2)))
         return np.asarray(self._transform(lam) / own)
 
@@ -252,13 +260,17 @@ class _FundamentalSplit(Split):
         return np.asarray(front * z2**k / odd)
 
     def rest(self, r: Array) -> tuple[Array, Array]:
+        value, steep = self.kernel.profile(r, self.dimension), self.kernel.slope(r, self.dimension)
+        if self._all_near:
+            return value, steep
         ours, theirs = (each / self._integrals(np.zeros(1))[0] for each in self._integrals(r))
         u, slope = self._regular(r)
-        value, steep = self.kernel.profile(r, self.dimension), self.kernel.slope(r, self.dimension)
         return value * ours - u * theirs, steep * ours - slope * theirs
 
     @cached_property
     def middle(self) -> float:
+        if self._all_near:
+            return 0.0
         whole, kernel = self._integrals(np.zeros(1))
         return float(kernel[0] / whole[0])
 
