@@ -58,6 +58,8 @@ class Modes:
 class Records:
     """What is saved, and when it is due."""
 
+    crossing, ends = None, False
+
     def __init__(self, times) -> None:
         self.times, self.seen = list(times), []
 
