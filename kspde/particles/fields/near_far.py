@@ -49,6 +49,8 @@ LEAST_TOL, _ONE_GRID = 1e-7, 15.5
 _POINTS, _MOLLIFIED, _LEAST = {1: 2.0, 2: 3.0, 3: 4.0}, {1: 2.0, 2: 16.0, 3: 24.0}, 4096.0
 #: The most particles whose fields are a sum over all pairs.
 _FEW = 600
+#: The width of a cloud whose volume is a number in every dimension.
+_WIDEST = 1e100
 #: Points per direction of a tile's periodic grid.
 _TILE = {1: 256, 2: 96, 3: 96}
 #: Sources in the cells around a target above which it is crowded; the time of a tile, and of a target and the sources
@@ -150,6 +152,10 @@ class NearFar(FieldEvaluator):
         if self._direct:
             self._few.update(positions, extent)
             return
+        if not float(extent.size.max()) < _WIDEST:
+            raise InputError(
+                f"the cloud is {float(extent.size.max()):.3g} wide, more than {_WIDEST:g}: check for particles far away"
+            )
         if not self.shape or not extent.within(self._inner):
             self._build(extent, max(counts.values()))
         self._everyone: dict[str, Array] = {}

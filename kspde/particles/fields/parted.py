@@ -88,6 +88,9 @@ class PartedFields(FieldEvaluator):
     ) -> bool:
         """Return whether near and far parts take less time than a grid, or a grid does not fit. Collective."""
         d, size, fields = self.dimension, extent.size, len(near.fields)
+        farthest = max(float(np.abs(extent.lower).max()), float(np.abs(extent.upper).max()))
+        if not np.finfo(np.float64).eps * farthest < self.tol * near.least:
+            return False  # positions are rounded by too much: a mesh refuses them
         sources = {f.source for f in near.fields}
         n = sum(counts[name] for name in sources)
         points = float(np.prod(mesh.points_for(size)))
