@@ -83,6 +83,7 @@ def test_an_accuracy_is_reached() -> None:
         ({"accuracy": 0.0}, "accuracy = 0"),
         ({"accuracy": 1e-3, "tol": 1e-5}, "tol = 1e-05 has no effect beside accuracy"),
         ({"accuracy": 1e-3, "scheme": "positive", "dt": 0.1}, "has no effect beside accuracy"),
+        ({"accuracy": 1e-3, "callback": print}, "callback follows one run"),
         ({"accuracy": 1e-3, "domain": kspde.Box(half_width=5.0, cells=4, dimension=1)}, "domain = Box"),
     ],
 )
