@@ -158,7 +158,7 @@ def solve(
         refused = {"domain": domain, "tol": tol, "dt": dt, "regrid": regrid, "checkpoint": checkpoint}
         check_accuracy(accuracy, scheme, {name: given for name, given in refused.items() if given is not None})
         if callback is not None:
-            raise InputError(f"callback follows one run, and accuracy = {accuracy} takes several: leave one of them out")
+            raise InputError(f"callback follows one run, and accuracy = {accuracy} takes several: leave one out")
         domain = first_box(problem.u0, problem.model.dimension, accuracy)
     elif domain is None:
         raise InputError("domain is not given: give a kspde.Box, kspde.Disk or kspde.MeshFile, or accuracy=1e-3")
