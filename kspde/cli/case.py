@@ -7,8 +7,6 @@ line that names the file, the dotted key, the value and what is valid.
 from __future__ import annotations
 
 import math
-import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
@@ -21,6 +19,7 @@ from kspde.cli.file_errors import first_problem, naming
 from kspde.cli.models import BUILT_IN, KnownModels
 from kspde.cli.schema import forms
 from kspde.cli.sections import OLDER, Section, parameters, wanted
+from kspde.cli.toml import read_toml, with_changes
 from kspde.comparable import check_species
 from kspde.distances.comparison import check_times, checked_options, chosen_distances
 from kspde.domains import Domain
@@ -37,26 +36,12 @@ from kspde.particles.schemes import scheme_of as particle_scheme
 from kspde.particles.start import Seed, given_positions
 from kspde.particles.statistics import check_statistics
 from kspde.problem import Problem
-from kspde.runtime.files import read_regular
 from kspde.runtime.limits import check_steps, check_work
 from kspde.runtime.parallel import alone
 from kspde.runtime.saving import SaveAt
 
-__all__ = ["Case", "case_of", "known_models", "merged", "read_case", "read_toml", "validated", "with_changes"]
+__all__ = ["Case", "case_of", "known_models", "read_case", "validated"]
 
-
-#: Bytes of a case file, the levels of its tables and arrays, and the parts of a dotted key: tomllib's time grows with
-#: their square.
-_MOST, _LEVELS, _PARTS = 1 << 20, 12, 24
-
-#: A key of more parts; where it begins in the middle of one, the search does not.
-_LONG_KEY = re.compile(
-    r"""(?<![\w-])(?:(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){%d}""" % _PARTS  # noqa: UP031
-)
-
-
-#: A key, and a value that needs no quotes, of ``--set``.
-_KEY, _WORD = re.compile(r"[\w-]+(\.[\w-]+)*"), re.compile(r"[A-Za-z][\w.-]*(/[\w.-]+)*")
 
 #: Arguments of ``compare`` that have a meaning for particles only.
 _OF_PARTICLES = ("bandwidth", "neighbours", "r", "replicas", "resolution", "seed")
@@ -183,84 +168,6 @@ def validated(path: Path, raw: Mapping[str, Any], form: type[Section], what: str
         return form.model_validate(raw)
     except ValidationError as error:
         raise InputError(f"{path}: {first_problem(error, raw, root=form, what=what)}") from None
-
-
-def read_toml(path: Path, what: str = "a case file") -> dict[str, Any]:
-    """Return the content of a TOML file.
-
-    Args:
-        path: the file.
-        what: the name of such files in messages.
-
-    Raises:
-        InputError: it cannot be read, or is not TOML.
-    """
-    try:
-        text = read_regular(path, _MOST).decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: byte {error.start} is not UTF-8: {what} is a TOML text, save it in UTF-8") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}): give the path of {what}") from None
-    return _parsed(text, f"{path}: not {what}", f"{path}: not a TOML file")
-
-
-def with_changes(content: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
-    """Return a file's content with other values in the place of its own, or beside them.
-
-    Args:
-        content: the content.
-        changes: such as "model.chi=12": a dotted key, and what may follow it in TOML, or a word without its quotes.
-
-    Raises:
-        InputError: a change is no key and value.
-    """
-    for change in changes:
-        where = f"--set {shown(change)} is not valid"
-        key, _, value = (part.strip() for part in change.partition("="))
-        if not _KEY.fullmatch(key) or not value or "\n" in value or len(change) > _MOST:
-            raise InputError(f"{where}: give a key and a value, such as model.chi=12")
-        if _WORD.fullmatch(value) and value not in ("true", "false", "inf", "nan"):
-            value = f'"{value}"'
-        content = merged(content, _parsed(f"{key} = {value}", where, f"{where} in TOML"))
-    return content
-
-
-def _parsed(text: str, unlike: str, not_toml: str) -> dict[str, Any]:
-    """Return the content of a TOML text; messages begin with ``unlike`` or ``not_toml``."""
-    long = _LONG_KEY.search(text)
-    if long:
-        raise InputError(f"{unlike}: a key of more than {_PARTS} parts, {shown(long[0])}")
-    try:
-        content = tomllib.loads(text)
-    except RecursionError:
-        raise InputError(f"{not_toml}: nested too deeply") from None
-    except ValueError as error:  # also an integer of thousands of digits
-        raise InputError(f"{not_toml}: {error}") from None
-    if _deeper(content, _LEVELS):
-        raise InputError(f"{unlike}: nested more than {_LEVELS} levels deep")
-    return content
-
-
-def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return tables merged into tables; anything else takes the place of what was there."""
-    out = dict(base)
-    for key, value in changes.items():
-        old = out.get(key)
-        out[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return out
-
-
-def _deeper(content: Any, levels: int) -> bool:
-    """Return whether tables and arrays are nested more than so many levels deep."""
-    below: list[Any] = [content]
-    for _ in range(levels + 1):
-        below = [
-            inner
-            for outer in below
-            if isinstance(outer, (dict, list))
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-        ]
-    return bool(below)
 
 
 def _spelt(name: str, section: Section, table: Mapping[str, Any]) -> dict[str, str]:

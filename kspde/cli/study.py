@@ -27,10 +27,11 @@ from operator import getitem
 from pathlib import Path
 from typing import Any
 
-from kspde.cli.case import case_of, known_models, merged, read_toml, validated, with_changes
+from kspde.cli.case import case_of, known_models, validated
 from kspde.cli.file_errors import naming, nearest
 from kspde.cli.models import BUILT_IN, KnownModels
 from kspde.cli.schema import SYSTEM, forms
+from kspde.cli.toml import merged, read_toml, with_changes
 from kspde.errors import InputError, check_integer, check_number, shortened, shown
 from kspde.papers.studies import MEASURES, Finding, Fit, Point, Precision, Study
 from kspde.runtime.files import open_regular, shipped
