@@ -114,11 +114,15 @@ def estimated(solution: Any, again: Callable[..., Any]) -> DensityError:
     space = solution.at().space
     points, weights = sampled(space)
 
+    def at_points(there: Space, nodal: Array) -> Array:
+        """Return what nodal values are at the points, which are found once in each space."""
+        if there not in maps:
+            maps[there] = there.evaluator(points, outside=0.0)
+        return maps[there](nodal)
+
     def values(of: Any) -> Array:
         last = of.at()
-        if last.space not in maps:
-            maps[last.space] = last.space.evaluator(points, outside=0.0)
-        return np.array([maps[last.space](last.density(name)) for name in of.species])
+        return np.array([at_points(last.space, last.density(name)) for name in of.species])
 
     def norms(difference: Array) -> Array:
         size = np.abs(difference)
@@ -134,7 +138,7 @@ def estimated(solution: Any, again: Callable[..., Any]) -> DensityError:
                 there = values(coarse)
                 spaces = [build_space(meshes[1 - k], space.dimension, space.comm, modal=False)]
                 spaces.insert(k, coarse.at().space)
-                ratio = _ratio(solution, spaces, k, points, u, norms)
+                ratio = _ratio(solution, spaces, k, points, u, at_points, norms)
                 return coarse, there, norms(u - there) * ratio / (1.0 - ratio)
         return solution, u, norms(values(again(domain.finer(), scheme)) - u) / (1.0 - _HALVED)
 
@@ -165,7 +169,13 @@ def estimated(solution: Any, again: Callable[..., Any]) -> DensityError:
 
 
 def _ratio(
-    solution: Any, spaces: list[Space], k: int, points: Array, u: Array, norms: Callable[[Array], Array]
+    solution: Any,
+    spaces: list[Space],
+    k: int,
+    points: Array,
+    u: Array,
+    at_points: Callable[[Space, Array], Array],
+    norms: Callable[[Array], Array],
 ) -> float:
     """Return the errors on the mesh over those on a coarser one, from those of interpolation. Collective.
 
@@ -178,14 +188,15 @@ def _ratio(
         k: which of them.
         points: where densities are compared.
         u: the last densities there.
+        at_points: returns what nodal values of a space are there.
         norms: norms of differences there.
     """
 
     def share(values: Array, nodal: Callable[[Space], list[Array]], finer: Space, coarser: Space) -> float:
         errors = []
         for space in (finer, coarser):
-            evaluate = space.evaluator(points, outside=0.0)
-            errors.append(norms(values - [evaluate(each.reshape(space.mass.shape)) for each in nodal(space)]))
+            found = [at_points(space, each.reshape(space.mass.shape)) for each in nodal(space)]
+            errors.append(norms(values - found))
         return float(np.max(errors[0] / np.maximum(errors[1], np.finfo(float).tiny)))
 
     def at_end(space: Space) -> list[Array]:
