@@ -34,6 +34,7 @@ __all__ = [
     "check_finite",
     "check_flag",
     "check_integer",
+    "check_later",
     "check_number",
     "check_scheme_name",
     "first_line",
@@ -128,6 +129,14 @@ def shortened(text: str, longest: int = _LONGEST_VALUE) -> str:
 def place_of(point: Iterable[float]) -> str:
     """Return a point as messages show it: (x, y)."""
     return f"({', '.join(f'{x:.6g}' for x in point)})"
+
+
+def check_later(t_end: object, reached: float) -> float:
+    """Return the final time of a run that is extended, after the time that it has reached."""
+    t = check_number("t_end", t_end)
+    if t <= reached * (1 + 1e-12):
+        raise InputError(f"t_end = {t:g} is not after {reached:g}, where the run ends: give a later one")
+    return t
 
 
 def check_number(

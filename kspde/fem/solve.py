@@ -18,7 +18,7 @@ from kspde.errors import (
     InputError,
     check_callable,
     check_choice,
-    check_number,
+    check_later,
 )
 from kspde.fem import backend
 from kspde.fem.accuracy import accurate, check_accuracy, first_box
@@ -345,9 +345,7 @@ class _Request:
             what = "a run that failed" if earlier is None else "a run with regrid, which ends at its peak,"
             raise InputError(f"{what} cannot be extended: solve again")
         reached, new = earlier.state.t, SaveAt.checked(save)
-        if check_number("t_end", t_end) <= reached * (1 + 1e-12):
-            raise InputError(f"t_end = {t_end:g} is not after {reached:g}, where the solution ends: give a later one")
-        problem = replace(self.problem, t_end=float(t_end))
+        problem = replace(self.problem, t_end=check_later(t_end, reached))
         request = replace(
             self, problem=problem, save=new.after(reached, self.save, [k.t for k in earlier.knots]), **options
         )
@@ -366,29 +364,22 @@ class _Request:
 
     def _again(self, problem: Problem, domain: Domain, scheme: Scheme, space: Space | None = None) -> Solution:
         """Solve the problem on another domain, or its space, by another scheme, for an estimate of the error."""
-        plain: dict[str, Any] = {"save": SaveAt(), "checkpoint": None, "resume": False, "progress": None}
-        plain |= {"followers": Followers(None)}
-        plain |= {"on_blow_up": "ignore", "regrid": None, "estimated": True, "space": space}
-        request = replace(self, problem=problem, domain=domain, scheme=scheme, **plain)
+        more = {"problem": problem, "domain": domain, "scheme": scheme, "space": space, "estimated": True}
         with recorded(said=False):
-            return request.solution()
+            return self._unfollowed(regrid=None, **more).solution()
+
+    def _unfollowed(self, **changes: Any) -> _Request:
+        """Return a request for another run, with other attributes, which the user neither follows nor gets."""
+        plain: dict[str, Any] = {"save": SaveAt(), "checkpoint": None, "resume": False, "on_blow_up": "ignore"}
+        return replace(self, **plain, progress=None, followers=Followers(None), **changes)
 
     def _blow_up(self, table: dict[str, Array]) -> dict[str, Any]:
         """Return what a summary says of a blow-up, after a coarser run if that is wanted. Collective."""
         regrid, coarser = self.regrid, None
         assert regrid is not None
         if regrid.coarser_run:
-            request = replace(
-                self,
-                scheme=replace(self.scheme, tol=min(10.0 * (self.scheme.tol or 0.0), 0.1)),
-                regrid=regrid.coarser(self.domain.degree),
-                save=SaveAt(),
-                checkpoint=None,
-                resume=False,
-                on_blow_up="ignore",
-                progress=None,
-                followers=Followers(None),
-            )
+            scheme = replace(self.scheme, tol=min(10.0 * (self.scheme.tol or 0.0), 0.1))
+            request = self._unfollowed(scheme=scheme, regrid=regrid.coarser(self.domain.degree))
             with suppress(ConvergenceError):
                 coarser = request.solution().diagnostics
         found = blow_up(table, coarser)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from kspde.domains import Domain
-from kspde.errors import ON_BLOW_UP, InputError, check_callable, check_choice, check_number, place_of
+from kspde.errors import ON_BLOW_UP, InputError, check_callable, check_choice, check_later, place_of
 from kspde.initial import InitialDensity
 from kspde.models import Field
 from kspde.particles.cloud import Cloud
@@ -105,9 +105,7 @@ class Simulation:
     ) -> Cloud:
         """Continue a finished run, by ``Cloud.extend``. Collective."""
         begin, t = time.perf_counter(), float(reached.times[-1])
-        if check_number("t_end", t_end) <= t * (1 + 1e-12):
-            raise InputError(f"t_end = {t_end:g} is not after {t:g}, where the run ends: give a later one")
-        problem = replace(self.problem, t_end=float(t_end))
+        problem = replace(self.problem, t_end=check_later(t_end, t))
         if self.mean_field is None and mean_field is not None:
             raise InputError("mean_field is given, and the run had none: simulate again")
         mean_field = self.mean_field if mean_field is None else mean_field
