@@ -152,7 +152,7 @@ class CaseRun:
     def _followed(self, stage: str) -> Iterator[Callable[[State], None]]:
         """Return a callback by which the console says how far a stage is."""
         with self.console.progress(stage) as tell:
-            yield lambda now: tell(now.t / now.t_end, f"step {now.step}, t = {now.t:.6g} of {now.t_end:g}")
+            yield lambda now: tell(now.t / now.t_end, now.where)
 
     @contextmanager
     def _keeping(self, case: Case) -> Iterator[None]:

@@ -77,6 +77,11 @@ class State:
     _change: Callable[[], float] | None = None
 
     @property
+    def where(self) -> str:
+        """Step and time, as lines of progress say them."""
+        return f"step {self.step}, t = {self.t:.6g} of {self.t_end:g}"
+
+    @property
     def snapshot(self) -> Any:
         """The densities and fields (``solve``) or the cloud (``simulate``), whose arrays are the run's own."""
         return self._snapshot()
@@ -212,6 +217,8 @@ class Followers:
 
     def values(self, state: State) -> Array:
         """Return the values of all events, those of rank 0. Collective."""
+        if not self.events:
+            return np.zeros(0)
         with all_or_none(state.comm):
             values = np.array([event(state) for event in self.events])
         return values if state.comm.size == 1 else np.asarray(state.comm.bcast(values))
@@ -272,7 +279,7 @@ class Progress:
             with together(state.comm):
                 if state.comm.rank == 0 and self._path is not None:
                     self._file = opened(self._path)
-        line = self.line(state.t / state.t_end, f"step {state.step}, t = {state.t:.6g} of {state.t_end:g}")
+        line = self.line(state.t / state.t_end, state.where)
         if line and state.comm.rank == 0:
             with suppress(OSError):  # a full device does not end the run
                 print(f"{self.label}: {line}", file=self._file or sys.stderr, flush=True)
