@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from kspde.domains import Box
-from kspde.errors import InputError, check_choice, check_integer, check_number
+from kspde.errors import InputError, check_choice, check_integer, check_number, place_of
 from kspde.initial.function import CallableDensity
 from kspde.runtime.random import Philox
 from kspde.typing import Array
@@ -24,6 +24,8 @@ _HIGHEST = 1 << 20
 _AT_ONCE = 1 << 23
 #: Points of a grid across the shortest wave.
 _ACROSS = 10
+#: The stream of a seed: those of runs are small numbers.
+_STREAM = 0x6E6F6973
 
 
 def nearly_constant(
@@ -94,16 +96,11 @@ def nearly_constant(
     )  # fmt: skip
 
 
-#: The stream of a seed: those of runs are small numbers.
-_STREAM = 0x6E6F6973
-
-
 def _values(bounds: Array, periodic: bool, mean: float, modes: Array, x: Array) -> Array:
     """Return ū + Σ a φ at points of shape (n, d)."""
     out = np.empty(len(x))
     step = max(1, _AT_ONCE // modes[0].size)
     for start in range(0, len(x), step):
-        part: Array = np.ones((1, 1))
         s = (x[start : start + step] - bounds[0]) / (bounds[1] - bounds[0])
         first, *others = (_basis(column, n, periodic) for column, n in zip(s.T, modes.shape, strict=True))
         part = first @ modes.reshape(len(modes), -1)
@@ -112,8 +109,7 @@ def _values(bounds: Array, periodic: bool, mean: float, modes: Array, x: Array) 
         out[start : start + step] = mean + part[:, 0]
     low = int(np.argmin(out)) if len(out) else 0
     if len(out) and out[low] < 0:
-        where = ", ".join(f"{c:.4g}" for c in x[low])
-        raise InputError(f"amplitude makes the density {out[low]:.3g} at ({where}): give a smaller one")
+        raise InputError(f"amplitude makes the density {out[low]:.3g} at {place_of(x[low])}: give a smaller one")
     return out
 
 
