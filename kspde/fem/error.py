@@ -16,8 +16,8 @@ steps are few, errors need not follow a larger tolerance: unless the difference 
 tenth of the tolerance takes its place.
 
 **Truncation.** On the coarser mesh the box is made wider by cells beyond its boundary, so that inside nothing but the
-boundary changes. Where the outer tenth of a domain holds a share of ∫|u| that is far below the other errors, that share
-is the estimate, and on domains other than boxes always. Closed and periodic boxes are not truncated.
+boundary changes. Where the mass in the outer tenth of a domain is far below the other errors, it is the estimate, and
+on domains other than boxes always. Closed and periodic boxes are not truncated.
 
 Where there are no coarser meshes, or they do not resolve the initial density, one with cells half as large takes their
 place, where errors of elements of degree 1 are a quarter. That takes longer than the solve.
@@ -39,6 +39,7 @@ import numpy as np
 
 from kspde.domains import Box, Domain
 from kspde.errors import InputError, KspdeError
+from kspde.fem.monitors.truncation import near_boundary
 from kspde.fem.spaces import Space, build_space
 from kspde.typing import Array
 
@@ -212,12 +213,12 @@ def _ratio(
 
 
 def _beyond(solution: Any) -> Array:
-    """Return ∫|u| over the outer tenth of the domain, and the largest share of a maximum that it may be. Collective."""
+    """Return the mass in the outer tenth of the domain, and the most that it may be of a maximum. Collective."""
     last = solution.at()
-    space, sizes = last.space, [np.abs(last.density(name)) for name in solution.species]
-    rim = space.integral(*(space.rim.reshape(space.mass.shape) * u for u in sizes))
-    top = space.maximum(np.array([u.max(initial=0.0) for u in sizes]))
-    return np.array([rim.sum(), float(np.max(rim / np.maximum(space.integral(*sizes), np.finfo(float).tiny) * top))])
+    nodal = np.array([last.density(name) for name in solution.species])
+    mass, share = near_boundary(last.space, nodal, list(solution.u0.values()))
+    top = last.space.maximum(np.abs(nodal).reshape(len(nodal), -1).max(axis=1, initial=0.0))
+    return np.array([mass.sum(), float(np.max(share * top))])
 
 
 def _wider(domain: Domain) -> Domain | None:

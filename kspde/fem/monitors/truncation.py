@@ -2,7 +2,7 @@ r"""What truncation does to a run: mass near the boundary, a mollifier that reac
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +17,7 @@ from kspde.runtime.messages import warn
 from kspde.runtime.parallel import together
 from kspde.typing import Array
 
-__all__ = ["warn_of_decay", "warn_of_outside", "warn_of_truncation", "warn_of_wide_mollifier"]
+__all__ = ["near_boundary", "warn_of_decay", "warn_of_outside", "warn_of_truncation", "warn_of_wide_mollifier"]
 
 #: Share of the mass in the outer tenth of the domain above which a run warns.
 _CROWDED = 1e-6
@@ -55,11 +55,7 @@ def warn_of_truncation(
         last: the unknowns at the end.
         table: the diagnostics.
     """
-    mass, rim = (np.atleast_1d(table[name][-1]) for name in ("mass", "boundary_mass"))
-    densities = [u0[name] for name in system.model.species]
-    signed = np.array([density.signed for density in densities])
-    sizes = np.where(signed, [density.variation for density in densities], np.where(mass > 0, mass, 1.0))
-    share = np.where(signed, np.abs(rim), rim) / sizes  # what elements leave below 0 is no mass
+    share = near_boundary(system.space, last[: len(u0)], [u0[name] for name in system.model.species])[1]
     worst = int(np.argmax(share))
     if not share[worst] > _CROWDED:
         return
@@ -86,6 +82,25 @@ def warn_of_truncation(
         f"shows: {words}",
         system.space.comm,
     )
+
+
+def near_boundary(space: Space, nodal: Array, u0: Sequence[InitialDensity]) -> tuple[Array, Array]:
+    """Return by species the mass in the outer tenth of the domain, and its share of what there is. Collective.
+
+    Of a signed density it is ∫|u|, and the share that of the larger of ∫|u| and the initial ∫|u|. Of others it is ∫u:
+    what elements leave below 0 is no mass.
+
+    Args:
+        space: the space.
+        nodal: nodal values of the densities.
+        u0: the initial densities, in the same order.
+    """
+    rim = space.rim.reshape(space.mass.shape)
+    sizes = [np.abs(u) if start.signed else u for u, start in zip(nodal, u0, strict=True)]
+    near, total = space.integral(*(part for u in sizes for part in (rim * u, u))).reshape(-1, 2).T
+    near = np.maximum(near, 0.0)
+    largest = np.maximum(total, [start.variation if start.signed else 0.0 for start in u0])
+    return near, near / np.where(largest > 0, largest, 1.0)
 
 
 def _coefficients(
