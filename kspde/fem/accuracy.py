@@ -9,10 +9,12 @@ tails of a Gaussian would. The last run, which is the answer, and its estimate c
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -20,6 +22,7 @@ from kspde.domains import Box
 from kspde.errors import ConvergenceError, InputError, check_number, shown
 from kspde.fem.schemes import Adaptive
 from kspde.initial import InitialDensity
+from kspde.typing import Array
 
 __all__ = ["accurate", "check_accuracy", "first_box"]
 
@@ -27,6 +30,8 @@ __all__ = ["accurate", "check_accuracy", "first_box"]
 _CELLS, _DEGREE, _GRADING, _TOL = {1: 12, 2: 10, 3: 6}, {1: 8, 2: 8, 3: 5}, 2.0, 0.3
 #: The share of the initial mass that may lie outside the box, in accuracies, and at most.
 _OUTSIDE, _MOST_OUTSIDE = 1e-2, 5e-7
+#: The width of the box that holds it, in units that its sides are multiples of.
+_UNITS = 32
 #: The least accuracy: that of the estimates, and of tolerances.
 _FINEST = 1e-9
 #: The most runs, and how many of them may fail.
@@ -48,12 +53,11 @@ def check_accuracy(accuracy: object, scheme: object, beside: Mapping[str, object
 
 
 def first_box(u0: Mapping[str, InitialDensity], dimension: int, accuracy: float) -> Box:
-    """Return a coarse box that holds the initial densities."""
-    share = min(_OUTSIDE * accuracy, _MOST_OUTSIDE)
-    half = max(_holding(u, share) for u in u0.values())
+    """Return a coarse box that holds the initial densities: a cube about the middle of the least box that does."""
+    low, high = _holding(list(u0.values()), min(_OUTSIDE * accuracy, _MOST_OUTSIDE))
     return Box(
-        half_width=_short(half), cells=_CELLS[dimension], degree=_DEGREE[dimension], dimension=dimension,
-        grading=_GRADING,
+        half_width=_short(0.5 * float(np.max(high - low))), cells=_CELLS[dimension], degree=_DEGREE[dimension],
+        dimension=dimension, centre=tuple((0.5 * (low + high)).tolist()), grading=_GRADING,
     )  # fmt: skip
 
 
@@ -90,7 +94,9 @@ def accurate(run: Callable[[Box, Adaptive], Any], box: Box, accuracy: float) -> 
         if truncation > most:
             wider = min(max(math.sqrt(math.log(aim) / math.log(min(truncation, 0.5))), 1.1), 1.5)
             more *= math.sqrt(wider)
-        box = replace(box, half_width=_short(wider * box.cube()), cells=_even(more * float(np.max(box.cells))))
+        box = replace(
+            box, half_width=_short(wider * cast(float, box.half_width)), cells=_even(more * float(np.max(box.cells)))
+        )
     error = ConvergenceError(
         f"accuracy = {accuracy:g} was not reached in {_RUNS} runs, the last on {box}: give a larger one, or a domain "
         "and a scheme for this density"
@@ -101,7 +107,7 @@ def accurate(run: Callable[[Box, Adaptive], Any], box: Box, accuracy: float) -> 
 
 
 def _even(cells: float) -> int:
-    """Return a number of cells with a vertex at the origin."""
+    """Return a number of cells with a vertex at the centre."""
     return 2 * math.ceil(cells / 2)
 
 
@@ -128,9 +134,27 @@ def _relative(solution: Any) -> tuple[float, float, float]:
     return max(relative, key=sum)
 
 
-def _holding(u0: InitialDensity, share: float) -> float:
-    """Return a half-width outside of which at most a share of the mass lies, to a twentieth."""
-    high = u0.reach(share)
-    while high > 1e-6 and u0.mass_outside(high / 1.05) <= share:
-        high /= 1.05
-    return high
+def _holding(densities: Sequence[InitialDensity], share: float) -> Array:
+    """Return the lowest and the highest coordinates of a box outside of which at most a share of each mass lies.
+
+    Beyond each of the 2d sides lies at most that share over 2d. Sides are multiples of a power of 2 below 1/32 of the
+    largest width, so that a density moved by such a multiple has the same box, moved. Densities that know their mass
+    outside of cubes about the origin alone have such a cube.
+    """
+    d = densities[0].dimension
+    reach = max(u.reach(share / (4 * d)) for u in densities)
+    ends, unit = np.outer((-reach, reach), np.ones(d)), 2.0 * reach
+    whole = ends.copy()
+
+    def held(side: int, a: int, x: float) -> bool:
+        bounds = whole.copy()
+        bounds[side, a] = x
+        return all(u.mass_beyond(bounds) <= share / (2 * d) for u in densities)
+
+    with suppress(InputError):
+        while np.max(ends[1] - ends[0]) < _UNITS * unit:
+            unit /= 2
+            for a, (side, inwards) in itertools.product(range(d), ((0, unit), (1, -unit))):
+                if held(side, a, ends[side, a] + inwards):
+                    ends[side, a] += inwards
+    return ends

@@ -44,7 +44,7 @@ from kspde.problem import Problem
 from kspde.runtime.checkpoint import Checkpoint, CheckpointStore
 from kspde.runtime.following import Callback, Followers, Stopped
 from kspde.runtime.messages import keeping_warnings, recorded, warn
-from kspde.runtime.parallel import collective, communicator, limited_threads, together
+from kspde.runtime.parallel import all_or_none, collective, communicator, limited_threads, together
 from kspde.runtime.saving import SaveAt
 from kspde.typing import Array, Comm
 
@@ -126,7 +126,8 @@ def solve(
             file.
         save: times at which snapshots are saved in addition to ``t_end``, further statistics (among them
             ``fisher_information``, ``log_gradient`` and ``free_energy``), and a callback that is given the ``Snapshot``
-            at each of these times. Between them a solution is interpolated, which does not keep u ≥ 0.
+            at each of these times (with ``accuracy`` those of the last run, after it). Between them a solution is
+            interpolated, which does not keep u ≥ 0.
         checkpoint: where and how often a checkpoint is written; SIGTERM or SIGHUP then writes one more and stops.
         resume: whether to continue from the newest checkpoint of this very problem, on any number of ranks; a run
             without one starts at t = 0, so that a job which is started repeatedly can always ask for it.
@@ -320,16 +321,17 @@ class _Request:
         return packaged(knots, details if regridding is None else details | self._blow_up(table))
 
     def accurate_solution(self, accuracy: float) -> Solution:
-        """Return a solution whose estimated error is within an accuracy.
+        """Return a solution whose estimated error is within an accuracy. Its snapshots are then handed to ``save``.
 
         Raises:
             ConvergenceError: it was not reached.
         """
         warnings: list[str] = []
+        trial = replace(self, save=replace(self.save, callback=None), estimated=True)
 
         def run(domain: Domain, scheme: Scheme) -> Solution:
             with recorded(said=False) as lines:
-                found = replace(self, domain=domain, scheme=scheme, estimated=True).solution()
+                found = replace(trial, domain=domain, scheme=scheme).solution()
             warnings[:] = lines
             return found
 
@@ -337,6 +339,10 @@ class _Request:
         solution: Solution = accurate(run, self.domain, accuracy)
         for line in warnings:
             warn(line, self.comm)
+        if self.save.callback is not None:
+            for t in self.save.until(self.problem.t_end):
+                with all_or_none(self.comm):
+                    self.save.callback(solution.at(t))
         return solution
 
     def _extended(self, earlier: _Earlier | None, t_end: float, save: SaveAt | None, **options: Any) -> Solution:

@@ -1,5 +1,7 @@
 """Estimates of a density's error beside the exact one, and the accuracy that they lead to, for the heat equation."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,9 +11,9 @@ from kspde.fem.error import sampled
 CENTRE, STD, SIGMA, T = 0.4, 0.5, 0.3, 0.5
 
 
-def heat(dimension=1):
+def heat(dimension=1, move=0.0):
     """The model, two Gaussians of total mass 1.7 off the origin, and the exact density at T."""
-    weights, means, stds = (0.7, 0.3), np.outer((CENTRE, -0.5), np.ones(dimension)), np.array([STD, 0.4])
+    weights, means, stds = (0.7, 0.3), np.outer((CENTRE, -0.5), np.ones(dimension)) + move, np.array([STD, 0.4])
 
     def exact(points):
         wide = kspde.GaussianMixture(weights=weights, means=means, stds=np.sqrt(stds**2 + 2 * SIGMA * T), mass=1.7)
@@ -74,6 +76,22 @@ def test_an_accuracy_is_reached() -> None:
     l1, largest = true_errors(pde, exact)
     assert 1e-8 < l1 <= 1e-4 * 1.7
     assert largest <= 1e-4 * pde.diagnostics["maximum"][-1]
+
+
+@pytest.mark.one_rank
+def test_an_accuracy_follows_a_density_off_the_origin() -> None:
+    """Chosen for a density that is moved is what is chosen for the density, moved; snapshots are of that run alone."""
+    seen = []
+    save = kspde.SaveAt(times=[0.1], callback=seen.append)
+    here, there = (
+        kspde.solve(*heat(move=move)[:2], t_end=T, accuracy=1e-3, save=save) for move in (0.0, 1024.0)
+    )  # fmt: skip
+    assert there.domain == replace(here.domain, centre=here.domain.middle[0] + 1024.0)
+    assert there.scheme == here.scheme
+    points = np.linspace(-2.0, 2.0, 9)[:, None]
+    np.testing.assert_allclose(there.evaluate(points + 1024.0), here.evaluate(points), rtol=0, atol=1e-9)
+    assert [one.t for one in seen] == [0.1, T, 0.1, T]
+    assert all(one.space is pde.at().space for one, pde in zip(seen, (here, here, there, there), strict=True))
 
 
 @pytest.mark.parametrize(
