@@ -9,7 +9,7 @@ import numpy as np
 from kspde.distances.target import Target
 from kspde.errors import InputError
 from kspde.grids import SURVEY, Ends, Grid, find_mass, mass_box
-from kspde.particles.reductions import reduced
+from kspde.runtime.reductions import reduced
 from kspde.typing import Array, Comm
 
 __all__ = ["MOST", "IntegratedSquaredError", "bounding_box", "check_mass", "common_grid", "grid_for"]

@@ -18,10 +18,10 @@ from kspde.distances.weighted import effective_number
 from kspde.domains import Domain
 from kspde.errors import InputError, check_finite, check_number
 from kspde.initial import InitialDensity, checked_values
-from kspde.particles.reductions import everyones
 from kspde.protocols import ParticleCloud, SolvedDensity
 from kspde.runtime.parallel import together
 from kspde.runtime.random import Philox
+from kspde.runtime.reductions import everyones
 from kspde.typing import Array, Comm, Ids, Mask
 
 __all__ = ["DensitySide", "ParticleSide", "Sample", "Side", "in_order", "rows_of", "samples_of", "sides_of"]

@@ -39,7 +39,7 @@ from kspde.distances.statistics import Estimate
 from kspde.distances.target import Target
 from kspde.distances.weighted import MeanSizes, NodeDraws, WeightLaw
 from kspde.grids import GaussianSmoother, Grid, deposit, shifted
-from kspde.particles.reductions import reduced
+from kspde.runtime.reductions import reduced
 from kspde.typing import Array
 
 __all__ = ["signed_clouds", "signed_densities", "signed_distance"]

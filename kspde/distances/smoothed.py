@@ -20,7 +20,7 @@ from kspde.distances.statistics import Estimate
 from kspde.distances.target import CLIP, Target
 from kspde.distances.weighted import MeanSizes, NodeDraws, WeightLaw, effective_number
 from kspde.grids import GaussianSmoother, Grid, deposit, shifted
-from kspde.particles.reductions import reduced
+from kspde.runtime.reductions import reduced
 from kspde.typing import Array
 
 __all__ = ["Reference", "smoothed_distances"]

@@ -37,7 +37,7 @@ import numpy as np
 
 from kspde.distances.resampling import node_counts
 from kspde.grids import GaussianSmoother, Grid, deposit
-from kspde.particles.reductions import everyones, reduced
+from kspde.runtime.reductions import everyones, reduced
 from kspde.typing import Array, Comm
 
 __all__ = ["MeanSizes", "NodeDraws", "SizeLaw", "WeightLaw", "effective_number"]

@@ -51,9 +51,9 @@ from kspde.errors import check_integer, check_number
 from kspde.evidence.ensemble import Ensemble
 from kspde.evidence.result import Result
 from kspde.grids import GaussianSmoother, Grid, deposit
-from kspde.particles.reductions import reduced
 from kspde.protocols import SolvedDensity
 from kspde.runtime.parallel import collective
+from kspde.runtime.reductions import reduced
 from kspde.typing import Array
 
 __all__ = ["CoupledDistance", "coupled_distance", "floor_of", "signed_estimate"]

@@ -95,9 +95,9 @@ from kspde.evidence.tilted import TiltedRates
 from kspde.models import FieldValues, Model
 from kspde.models.coefficients import diffusion_of
 from kspde.particles.fields.base import Extent
-from kspde.particles.reductions import reduced
 from kspde.protocols import SolvedDensity
 from kspde.runtime.parallel import collective, together
+from kspde.runtime.reductions import reduced
 from kspde.typing import Array, Mask
 
 __all__ = ["BoundOverTime", "EntropyBound", "entropy_bound"]

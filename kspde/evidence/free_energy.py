@@ -64,10 +64,10 @@ from kspde.models.coefficients import diffusion_of, drift_of
 from kspde.particles import simulate
 from kspde.particles.fields.base import Extent
 from kspde.particles.observation import observe
-from kspde.particles.reductions import reduced
 from kspde.particles.sampled_field import SampledField
 from kspde.runtime.limits import MOST_REPLICAS
 from kspde.runtime.parallel import collective, together
+from kspde.runtime.reductions import reduced
 from kspde.runtime.saving import SaveAt
 from kspde.typing import Array
 

@@ -37,10 +37,10 @@ from kspde.models import Field
 from kspde.particles.fields import FieldOptions
 from kspde.particles.fields.pairs import OctaveTables, octave_tables, sum_singular
 from kspde.particles.observation import observe
-from kspde.particles.reductions import everyones, reduced
 from kspde.particles.region import region_of
 from kspde.radial import is_bounded
 from kspde.runtime.parallel import collective, together
+from kspde.runtime.reductions import everyones, reduced
 from kspde.typing import Array
 
 if TYPE_CHECKING:

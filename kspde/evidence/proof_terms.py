@@ -75,11 +75,11 @@ from kspde.models.coefficients import diffusion_of, drift_of
 from kspde.papers.theory.norms import LaplacianPower
 from kspde.particles.fields.base import Extent
 from kspde.particles.fields.pairs import pair_tables, sum_all, sum_slopes
-from kspde.particles.reductions import reduced
 from kspde.particles.sampled_field import SampledField
 from kspde.protocols import SolvedDensity
 from kspde.radial import WAVENUMBERS, profile, radial_weights, spherical_wave
 from kspde.runtime.parallel import collective
+from kspde.runtime.reductions import reduced
 from kspde.typing import Array
 
 __all__ = ["FIRST", "SECOND", "ProofTerms", "proof_terms"]

@@ -81,8 +81,8 @@ from kspde.models import Field, FieldValues, Model
 from kspde.particles.fields.base import Extent
 from kspde.particles.fields.convolution import FastConvolution
 from kspde.particles.fields.free_space import doubled, free_space_factor
-from kspde.particles.reductions import reduced
 from kspde.particles.sampled_field import SampledField
+from kspde.runtime.reductions import reduced
 from kspde.typing import Array, Mask
 
 __all__ = ["TiltedRates"]

@@ -17,7 +17,6 @@ from kspde.grids import coordinate_names
 from kspde.initial import InitialDensity
 from kspde.models import Model
 from kspde.particles.coupling import Coupling
-from kspde.particles.reductions import gather_rows
 from kspde.particles.statistics import STATISTICS
 from kspde.plots.particles import plot_cloud
 from kspde.problem import SCALING, Problem
@@ -28,6 +27,7 @@ from kspde.runtime.messages import keeping_warnings
 from kspde.runtime.notebook import html_table
 from kspde.runtime.parallel import collective, together
 from kspde.runtime.provenance import provenance
+from kspde.runtime.reductions import gather_rows
 from kspde.runtime.saving import SaveAt
 from kspde.tables import diagnostics_table
 from kspde.typing import Array, Comm, Ids

@@ -40,11 +40,11 @@ import numpy as np
 
 from kspde.errors import BlowUpError
 from kspde.particles.fields.close_pairs import KAPPA, distance
-from kspde.particles.reductions import reduced
 from kspde.particles.run import Observer, Run
 from kspde.particles.system import System
 from kspde.runtime.messages import warn
 from kspde.runtime.parallel import together
+from kspde.runtime.reductions import reduced
 from kspde.typing import Array, Mask
 
 __all__ = ["Clusters", "Collapse"]

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kspde.errors import check_number
-from kspde.particles.reductions import reduced
 from kspde.particles.run import Observer, Run
 from kspde.runtime.messages import warn
+from kspde.runtime.reductions import reduced
 from kspde.typing import Array
 
 __all__ = ["Coupling", "CouplingRecorder"]

@@ -23,12 +23,12 @@ from kspde.errors import InputError, check_choice
 from kspde.kernels import resolve_mollifier
 from kspde.models import Field, Moment
 from kspde.particles.fields.base import Extent, FieldEvaluator, weighted_sum
-from kspde.particles.reductions import reduced
 from kspde.particles.region import Region
 from kspde.particles.sampled_field import SampledField
 from kspde.problem import Problem
 from kspde.protocols import SolvedDensity
 from kspde.runtime.parallel import together
+from kspde.runtime.reductions import reduced
 from kspde.runtime.values import in_words
 from kspde.typing import Array
 

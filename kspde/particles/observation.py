@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kspde.particles.fields.base import Extent
-from kspde.particles.reductions import reduced
 from kspde.particles.weights import ParticleWeights, weight_of
 from kspde.runtime.compiled import compiled, in_blocks, widest_vectors
+from kspde.runtime.reductions import reduced
 from kspde.typing import Array, Comm, Ids
 
 __all__ = ["Observation", "Tallies", "observe", "tally"]

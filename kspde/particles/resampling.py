@@ -17,9 +17,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kspde.errors import InputError, check_choice, check_number
-from kspde.particles.reductions import everyones
 from kspde.particles.system import System
 from kspde.runtime.random import Philox
+from kspde.runtime.reductions import everyones
 
 __all__ = ["RESAMPLINGS", "Resampling", "SystematicResampling", "resampling_of"]
 

@@ -22,7 +22,6 @@ from kspde.particles.fields import FieldOptions
 from kspde.particles.fields.base import FieldEvaluator
 from kspde.particles.fields.close_pairs import order_of_bias
 from kspde.particles.mean_field import MeanFieldEvaluator, check_mean_field
-from kspde.particles.reductions import everyones
 from kspde.particles.region import Region
 from kspde.particles.resampling import Resampling
 from kspde.particles.resume import CheckpointWriter, Reached
@@ -40,6 +39,7 @@ from kspde.runtime.following import Followers
 from kspde.runtime.limits import check_memory, check_steps
 from kspde.runtime.messages import warn
 from kspde.runtime.parallel import limited_threads, together
+from kspde.runtime.reductions import everyones
 from kspde.runtime.saving import SaveAt
 from kspde.typing import Array, Comm, Ids
 

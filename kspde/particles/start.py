@@ -14,11 +14,11 @@ from kspde.grids import coordinate_names
 from kspde.initial import InitialDensity, RandomNumbers, read_grid, read_positions
 from kspde.kernels import Kernel
 from kspde.particles.fields import METHODS
-from kspde.particles.reductions import everyones
 from kspde.particles.schemes import Scheme
 from kspde.runtime.files import FILE_ERRORS, reason
 from kspde.runtime.parallel import together
 from kspde.runtime.random import Philox
+from kspde.runtime.reductions import everyones
 from kspde.typing import Array, Comm, Ids
 
 __all__ = ["GivenPositions", "Seed", "bytes_of_particles", "given_positions", "local_ids"]

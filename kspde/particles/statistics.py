@@ -16,11 +16,11 @@ import numpy as np
 from kspde.errors import InputError, check_choice, check_integer
 from kspde.models import Field
 from kspde.particles.fields.base import FieldEvaluator
-from kspde.particles.reductions import gather_rows, reduced
 from kspde.particles.run import Observer, Run
 from kspde.particles.system import System
 from kspde.particles.weights import ParticleWeights
 from kspde.runtime.parallel import threads_per_rank, together
+from kspde.runtime.reductions import gather_rows, reduced
 from kspde.runtime.saving import SaveAt
 from kspde.typing import Array, Comm
 

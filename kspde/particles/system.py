@@ -15,12 +15,12 @@ from kspde.models.coefficients import diffusion_of, drift_of, growth_of
 from kspde.particles.fields.base import Extent, FieldEvaluator
 from kspde.particles.fields.close_pairs import ClosePairs
 from kspde.particles.observation import Observation, Tallies, observe
-from kspde.particles.reductions import everyones, reduced
 from kspde.particles.region import Region
 from kspde.particles.weights import ParticleWeights
 from kspde.runtime.compiled import in_blocks
 from kspde.runtime.parallel import together
 from kspde.runtime.random import Philox
+from kspde.runtime.reductions import everyones, reduced
 from kspde.typing import Array, Comm, Ids
 
 __all__ = ["System"]

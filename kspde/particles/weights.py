@@ -17,8 +17,8 @@ from numba.core import types
 from numba.extending import overload
 
 from kspde.errors import InputError, check_finite
-from kspde.particles.reductions import reduced
 from kspde.runtime.parallel import together
+from kspde.runtime.reductions import reduced
 from kspde.typing import Array, Comm
 
 __all__ = ["GivenWeights", "ParticleWeights", "own_and_factor", "particle_weights", "weight_of"]

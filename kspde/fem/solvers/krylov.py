@@ -19,6 +19,7 @@ from petsc4py import PETSc
 from kspde.errors import ConvergenceError
 from kspde.fem.backend import Petsc, apply_options
 from kspde.fem.solvers.krylov_recycling import RecycledGuess
+from kspde.runtime.reductions import reduced
 from kspde.typing import Array, Comm
 
 __all__ = ["SMOOTHER", "CheckedSystem", "KrylovSolver", "PetscPreconditioner", "Preconditioner", "PreconditionerOf"]
@@ -66,7 +67,7 @@ class Preconditioner(ABC):
 
     def stale(self, comm: Comm, s: Array, iterations: int) -> bool:
         """Return whether it must be rebuilt to serve K + diag(s). Collective."""
-        size = float(comm.allreduce(float(s.sum())))
+        size = float(reduced(comm, np.array([s.sum()]))[0])
         if self._size is not None:
             self._least = iterations if self._least is None else min(iterations, self._least)
             moved = max(size / self._size, self._size / size) > _STALE

@@ -35,6 +35,7 @@ from kspde.fem.backend import Petsc
 from kspde.fem.forms import compiled
 from kspde.fem.solvers.ghosts import Ghosts
 from kspde.fem.solvers.nested.cycle import Hierarchy, Product
+from kspde.runtime.reductions import reduced
 from kspde.typing import Array, Comm
 
 __all__ = ["Stiffness", "in_order"]
@@ -108,7 +109,7 @@ class Stiffness:
 
     def total(self, local: Array) -> Array:
         """Return the sum of an array over the ranks. Collective."""
-        return np.asarray(self._comm.allreduce(local)) if self._comm.size > 1 else local
+        return reduced(self._comm, np.array(local, order="C"))
 
     def shift(self, s: Array | float) -> None:
         """Let ``matrix`` be K + diag(s). Collective."""

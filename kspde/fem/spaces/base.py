@@ -21,6 +21,7 @@ from kspde.fem.spaces.points import gathered, share
 from kspde.kernels import Kernel
 from kspde.runtime.checkpoint import CheckpointFile
 from kspde.runtime.parallel import same_on_all, together
+from kspde.runtime.reductions import reduced
 from kspde.typing import Array, Comm, Indices, Mask
 
 if TYPE_CHECKING:
@@ -310,17 +311,11 @@ class Space(ABC):
 
     def total(self, local: Array) -> Array:
         """Return the sum of an array over the ranks. Collective."""
-        return np.asarray(self.comm.allreduce(local)) if self.comm.size > 1 else local
+        return reduced(self.comm, np.array(local, order="C"))
 
     def maximum(self, local: Array) -> Array:
         """Return the maximum of an array over the ranks, entry by entry. Collective."""
-        if self.comm.size == 1:
-            return local
-        from mpi4py import MPI
-
-        out = np.empty_like(local)
-        self.comm.Allreduce(local, out, op=MPI.MAX)
-        return out
+        return reduced(self.comm, np.array(local, order="C"), "MAX")
 
     def function(self, nodal: Array, name: str = "u") -> Any:
         """Return the DOLFINx function with these nodal values. Collective."""

@@ -38,6 +38,7 @@ from kspde.fem.spaces.whole_space import SHARP_FROM, one_sign
 from kspde.kernels import Kernel
 from kspde.runtime.compiled import apart
 from kspde.runtime.messages import warn
+from kspde.runtime.reductions import reduced
 from kspde.typing import Array
 
 __all__ = ["FreeSpaceOperator", "NodalWaves", "TensorWaves", "Waves"]
@@ -285,11 +286,8 @@ class FreeSpaceOperator(InstantOperator):
 
     def _modes(self, nodal: Array) -> tuple[Modes, float]:
         """Return the modes of all ranks' nodes and the share of the outermost. Collective."""
-        modes, comm = self._waves.forward(nodal), self._space.comm
-        if comm.size > 1:
-            from mpi4py import MPI
-
-            comm.Allreduce(MPI.IN_PLACE, modes)
+        comm = self._space.comm
+        modes = reduced(comm, self._waves.forward(nodal))
         steep = self._steepness * np.abs(modes)
         share = float(steep[self._outer].sum() / max(float(steep.sum()), 1e-300))
         return modes, comm.bcast(share) if comm.size > 1 else share

@@ -32,6 +32,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kspde.fem.spaces.slabs import Slabs
+from kspde.runtime.reductions import reduced
 from kspde.typing import Array, Indices
 
 __all__ = ["NEGLIGIBLE", "ParityMatrix", "ParityTransforms"]
@@ -205,11 +206,7 @@ def _energies(slabs: Slabs, modes: Real, chosen: Chosen, missed: float) -> list[
     out[0] = missed
     out[1 + rows] = np.einsum("ij,ij->i", modes, modes)
     out[1 + n + slabs.modal.start + columns] = np.einsum("ij,ij->j", modes, modes)
-    if slabs.comm.size > 1:
-        from mpi4py import MPI
-
-        slabs.comm.Allreduce(MPI.IN_PLACE, out)
-    return np.split(out, [1, 1 + n])
+    return np.split(reduced(slabs.comm, out), [1, 1 + n])
 
 
 def _selects(slabs: Slabs) -> bool:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from mpi4py import MPI
 
 from kspde.errors import InputError
 from kspde.fem.solvers.krylov import Preconditioner
 from kspde.fem.spaces.base import FieldOperator
 from kspde.fem.spaces.tensor import Robin, TensorLaplacian
 from kspde.kernels import Kernel
+from kspde.runtime.reductions import reduced
 from kspde.typing import Array, Comm
 
 __all__ = ["ConstantShift", "SymbolOperator"]
@@ -110,8 +110,7 @@ class ConstantShift(Preconditioner):
     def update(self, s: Array, iterations: int) -> None:
         """Follow the diagonal of sM, here called s. Collective."""
         s = s.reshape(self._mass.shape) / self._mass
-        ends = np.array([s.max(initial=0.0), -s.min(initial=np.inf)])
-        self._comm.Allreduce(MPI.IN_PLACE, ends, op=MPI.MAX)
+        ends = reduced(self._comm, np.array([s.max(initial=0.0), -s.min(initial=np.inf)]), "MAX")
         self.suits = not ends[0] > -_EVEN * ends[1]
         self._shift = float(np.sqrt(ends[0]) * np.sqrt(-ends[1]))
         np.power(self._shift / s, 0.25, out=self._c, casting="same_kind")

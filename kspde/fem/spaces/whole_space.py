@@ -30,6 +30,7 @@ from kspde.fem.spaces.slabs import Slabs
 from kspde.fem.spaces.spectral import SymbolOperator
 from kspde.fem.spaces.tensor import Axis, TensorLaplacian
 from kspde.kernels import Kernel
+from kspde.runtime.reductions import reduced
 from kspde.typing import Array
 
 __all__ = ["SHARP_FROM", "WholeSpaceOperator", "gaussians", "one_sign", "outside_factor"]
@@ -119,7 +120,7 @@ class WholeSpaceOperator(SymbolOperator):
         modes, nodal = self.prepare(nodal, None)
         value = self._laplacian.back(self._factors * modes)
         *_, h = self._far.add(nodal, value)
-        size = max(self._laplacian.slabs.comm.allgather(float(np.max(np.abs(value), initial=0.0))))
+        size = float(reduced(self._laplacian.slabs.comm, np.array([np.max(np.abs(value), initial=0.0)]), "MAX")[0])
         h[(slice(0, int(0.9 * len(h))),) * h.ndim] = 0.0
         return float(np.abs(h).sum()) / size if size > 0 else 0.0
 
@@ -184,10 +185,7 @@ class _FarField:
         charges = sources.charges(nodal)
         constant = np.vdot(sources.corner, charges) - value[self._at_corner].sum() / 2**d
         sums = np.concatenate([sources.fluxes(charges).ravel(), [constant, charges.sum(), size]])
-        if self._comm.size > 1:
-            from mpi4py import MPI
-
-            self._comm.Allreduce(MPI.IN_PLACE, sums)
+        reduced(self._comm, sums)
         found = np.zeros((n,) * d)
         for a, flux in enumerate(sums[:-3].reshape(d, 2, *(n,) * (d - 1))):
             beside = [modes.T for b, modes in enumerate(self._modes) if b != a]
@@ -206,8 +204,7 @@ class _FarField:
     def _where(self, nodal: Array) -> _Sources:
         """Return the sources that hold all charges. Collective."""
         most = float(np.abs(nodal[tuple(slice(None, None, _EVERY) for _ in nodal.shape)]).max(initial=0.0))
-        if self._comm.size > 1:
-            most = max(self._comm.allgather(most))
+        most = float(reduced(self._comm, np.array([most]), "MAX")[0])
         held, before = 1.0, [slice(0, n) for n in nodal.shape]
         for share in self._shares:
             part = [_within(x, share * half) for x, half in zip(self._nodes, self._halves, strict=True)]

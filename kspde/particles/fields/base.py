@@ -24,10 +24,10 @@ from kspde.models import Field, FieldValues, Moment
 from kspde.models.coefficients import moment_integrand
 from kspde.particles.fields.cells import Cells
 from kspde.particles.fields.close_pairs import ClosePairs
-from kspde.particles.reductions import reduced
 from kspde.radial import WAVENUMBERS, check_bounded, check_not_local, is_bounded, is_zero, moment, radial_weights
 from kspde.runtime.compiled import in_blocks
 from kspde.runtime.parallel import together
+from kspde.runtime.reductions import reduced
 from kspde.typing import Array, Comm
 
 __all__ = ["MEMORY_LIMIT", "Extent", "FieldEvaluator", "check_resolved", "too_large", "weighted_sum"]

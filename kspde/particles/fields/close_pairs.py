@@ -53,9 +53,9 @@ import numpy as np
 from kspde.models import Field
 from kspde.particles.fields.cells import Cells, order_by
 from kspde.particles.fields.pairs import OctaveTables, by_octave, octave_tables
-from kspde.particles.reductions import everyones, reduced
 from kspde.particles.weights import own_and_factor, weight_of
 from kspde.runtime.compiled import compiled, compiled_parallel, inlined, prange
+from kspde.runtime.reductions import everyones, reduced
 from kspde.typing import Array, Comm, Indices
 
 __all__ = ["KAPPA", "ClosePairs", "distance", "order_of_bias"]

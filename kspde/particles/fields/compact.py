@@ -25,11 +25,11 @@ from kspde.particles.fields.pairs import octave_tables
 from kspde.particles.fields.particle_mesh import ParticleMesh
 from kspde.particles.fields.short_range import ShortRangeSum, check_pairs
 from kspde.particles.fields.splitting import DEGREE
-from kspde.particles.reductions import everyones
 from kspde.particles.region import Region
 from kspde.particles.weights import own_and_factor
 from kspde.runtime.compiled import on_threads, use_threads
 from kspde.runtime.limits import check_memory
+from kspde.runtime.reductions import everyones, rows_of_all
 from kspde.typing import Array
 
 __all__ = ["CompactFields", "NeighbourSum", "is_compact"]
@@ -104,7 +104,7 @@ class NeighbourSum(FieldEvaluator):
             InputError: they do not fit into memory; on every rank.
         """
         self.pairs = 0.0
-        everyone = sum(self.comm.allreduce(len(x)) for x in positions.values())
+        everyone = sum(rows_of_all(positions, self.comm).values())
         if not self._cells:
             what = f"sorting {everyone} particles on every rank"
             check_memory(what, ShortRangeSum.bytes_per_particle * everyone, self.comm, "give fewer")
@@ -233,7 +233,7 @@ class CompactFields(FieldEvaluator):
         if not self._compact:
             return
         near, fields = self._near, len(self._compact)
-        n = float(sum(self.comm.allreduce(len(x)) for x in positions.values()))
+        n = float(sum(rows_of_all(positions, self.comm).values()))
         size = extent.size if self._region is None else self._region.sides
         points, needed = self._grid(size)
         fits = needed <= self.memory_limit

@@ -13,11 +13,11 @@ from kspde.models import Field
 from kspde.particles.fields.accuracy import image_distance
 from kspde.particles.fields.base import Extent, FieldEvaluator
 from kspde.particles.fields.pairs import OctaveTables, PairTables, octave_tables, pair_tables, sum_all, sum_singular
-from kspde.particles.reductions import everyones
 from kspde.particles.region import Region
 from kspde.particles.weights import own_and_factor
 from kspde.radial import is_bounded
 from kspde.runtime.compiled import use_threads
+from kspde.runtime.reductions import everyones
 from kspde.typing import Array
 
 __all__ = ["DirectSum"]

@@ -32,9 +32,9 @@ from kspde.particles.fields.free_space import doubled, sampled_factor
 from kspde.particles.fields.near import Rest, add_pairs, work_shares
 from kspde.particles.fields.splines import WINDOW, deposit, gather, gather_part, grids_for, reach_of
 from kspde.particles.fields.splitting import Split, blur_of, edge_of, split
-from kspde.particles.reductions import everyones
 from kspde.particles.weights import own_and_factor
 from kspde.runtime.compiled import on_threads, use_threads
+from kspde.runtime.reductions import everyones, rows_of_all
 from kspde.typing import Array, Indices
 
 __all__ = ["LEAST_TOL", "NearFar"]
@@ -111,6 +111,7 @@ class NearFar(FieldEvaluator):
         spacing: the spacing h of the grid of the whole cloud, after the first update.
         shape: its points per direction.
         tiles: the number of tiles at the last evaluation.
+        gathered: the particles of all ranks at the next update, by source, where they are known.
 
     Raises:
         InputError: a tolerance below 1e-7.
@@ -140,6 +141,7 @@ class NearFar(FieldEvaluator):
         self._sources = tuple(dict.fromkeys(field.source for field in self.active))
         self.shape: tuple[int, ...] = ()
         self.tiles = 0
+        self.gathered: Mapping[str, Array] = {}
         blur = max((blur_of(f.kernel) for f in self.active), default=0.0)
         self.least = blur * math.sqrt(2 * math.log(100 / self.tol))  # e^(−ρ²/2σ²) is then tol/100
 
@@ -147,7 +149,7 @@ class NearFar(FieldEvaluator):
         """Sort all particles into cells, and compute the far part of every field on the grid. Collective."""
         if not self.active:
             return
-        counts = {name: self.comm.allreduce(len(positions[name])) for name in self._sources}
+        counts = rows_of_all({name: positions[name] for name in self._sources}, self.comm)
         self._direct = max(counts.values()) <= _FEW and not self.least
         if self._direct:
             self._few.update(positions, extent)
@@ -162,9 +164,11 @@ class NearFar(FieldEvaluator):
         self._cells: dict[str, Cells] = {}
         self._sorted_weights: dict[str, float | Array] = {}
         self._coefficients: dict[str, list[Array]] = {}
-        inner = self._inner
+        inner, gathered = self._inner, self.gathered
+        self.gathered = {}
         for source in self._sources:
-            everyone = self._everyone[source] = everyones(positions[source], self.comm)
+            everyone = gathered[source] if source in gathered else everyones(positions[source], self.comm)
+            self._everyone[source] = everyone
             width = self.reach(0) / AROUND
             cells = Cells.of(everyone, inner.lower, cell_shape(inner.size, width), width)
             own, factor = own_and_factor(self.weights[source], lambda w: everyones(w, self.comm))

@@ -24,6 +24,7 @@ from kspde.models import Field
 from kspde.particles.fields.accuracy import band, image_distance
 from kspde.particles.fields.base import Extent, FieldEvaluator, too_large
 from kspde.runtime.compiled import use_threads
+from kspde.runtime.reductions import reduced
 from kspde.typing import Array
 
 __all__ = ["NonuniformFFT"]
@@ -84,10 +85,7 @@ class NonuniformFFT(FieldEvaluator):
             if len(x):
                 self._forward.setpts(*self._phases(x))
                 self._forward.execute(np.full(len(x), self.weights[source], dtype=complex), out=modes)
-            if self.comm.size > 1:
-                from mpi4py import MPI
-
-                self.comm.Allreduce(MPI.IN_PLACE, modes, op=MPI.SUM)
+            reduced(self.comm, modes)
 
     def _evaluate(self, field: Field, x: Array, values: Array, gradient: Array | None) -> None:
         if not len(x):

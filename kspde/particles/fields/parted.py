@@ -15,8 +15,8 @@ from kspde.particles.fields.near_far import LEAST_TOL, NearFar
 from kspde.particles.fields.particle_mesh import ParticleMesh
 from kspde.particles.fields.short_range import MOST_PAIRS
 from kspde.particles.fields.splitting import blur_of
-from kspde.particles.reductions import everyones
 from kspde.radial import is_bounded
+from kspde.runtime.reductions import everyones, rows_of_all
 from kspde.typing import Array
 
 __all__ = ["PartedFields"]
@@ -60,7 +60,7 @@ class PartedFields(FieldEvaluator):
 
     def update(self, positions: Mapping[str, Array], extent: Extent) -> None:
         """Take new positions for all fields. Collective."""
-        counts = {name: self.comm.allreduce(len(x)) for name, x in positions.items()}
+        counts = rows_of_all(positions, self.comm)
         for part in self._parts.values():
             chosen = part
             if isinstance(part, ParticleMesh):
@@ -103,12 +103,14 @@ class PartedFields(FieldEvaluator):
         width = np.maximum(0.5 * near.least, size / _MOST_CELLS)
         shape = np.floor(size / width).astype(np.int64) + 1
         pairs = 0.0
-        for name in sorted(sources):
-            cells = ((everyones(positions[name], self.comm) - extent.lower) / width).astype(np.int64)
+        everyone = {name: everyones(positions[name], self.comm) for name in sorted(sources)}
+        for x in everyone.values():
+            cells = ((x - extent.lower) / width).astype(np.int64)
             places = np.ravel_multi_index(tuple(np.clip(cells, 0, shape - 1).T), tuple(shape))
             held = np.unique(places, return_counts=True)[1].astype(np.float64)
             pairs += (2 * AROUND + 1) ** d * float(held @ held)
-        return _PAIR * pairs * fields < seconds
+        near.gathered = everyone if _PAIR * pairs * fields < seconds else {}
+        return bool(near.gathered)
 
     def sorted_cells(self) -> Mapping[str, Cells]:
         """Return those of an evaluator that sorts them."""

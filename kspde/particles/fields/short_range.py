@@ -23,9 +23,9 @@ from kspde.kernels.base import Derived
 from kspde.models import Field
 from kspde.particles.fields.base import Extent
 from kspde.particles.fields.pairs import add_neighbours, pair_tables
-from kspde.particles.reductions import everyones
 from kspde.particles.weights import own_and_factor
 from kspde.radial import profile, quadrature, radial_weights
+from kspde.runtime.reductions import everyones
 from kspde.typing import Array, Comm, Indices
 
 __all__ = ["MOST_PAIRS", "ScreenedKernel", "ShortRangeSum", "check_pairs", "longest_screen"]

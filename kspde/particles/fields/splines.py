@@ -20,6 +20,7 @@ import numpy as np
 from kspde.particles.fields.simd import LANES, ZERO, Lanes, add_scaled, dot, load, polynomials, scatter_add
 from kspde.particles.weights import weight_of
 from kspde.runtime.compiled import compiled, in_blocks, inlined, on_threads
+from kspde.runtime.reductions import reduced
 from kspde.typing import Array, Comm
 
 __all__ = [
@@ -262,11 +263,7 @@ def deposit(
     flat, parts = grids[:tasks].reshape(tasks, points), -(-points // _NODES)
     on_threads(lambda j: _add_grids(flat, points * j // parts, points * (j + 1) // parts), parts)
     total: Array = grids[0]
-    if comm is not None and comm.size > 1:
-        from mpi4py import MPI
-
-        comm.Allreduce(MPI.IN_PLACE, total, op=MPI.SUM)
-    return total
+    return total if comm is None else reduced(comm, total)
 
 
 def gather(
