@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+import runpy
+import tomllib
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import kspde
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_everything_public_is_listed_and_found() -> None:
@@ -32,6 +37,28 @@ def test_initial_densities_are_shown_in_a_line() -> None:
     assert repr(density) == "CallableDensity(bump on [-8, 8]^2, mass=1)"
 
 
-def test_the_citation_is_of_this_version() -> None:
-    text = (Path(__file__).parents[1] / "CITATION.cff").read_text(encoding="utf-8")
-    assert re.findall(r"^version: (.*)$", text, re.MULTILINE) == [kspde.__version__]
+def test_all_places_name_this_version_and_what_it_needs() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    recipe, citation, changes = (
+        (ROOT / name).read_text(encoding="utf-8") for name in ("conda/recipe.yaml", "CITATION.cff", "CHANGELOG.md")
+    )
+    assert re.findall(r'^ *version: "?([^"$\n]+)"?$', recipe + citation, re.MULTILINE) == [kspde.__version__] * 2
+    assert re.findall(r'^date-released: "(.*)"$', citation, re.MULTILINE) == re.findall(
+        rf"^## {re.escape(kspde.__version__)} \((.*)\)$", changes, re.MULTILINE
+    )
+    code = re.findall(r"^repository-code: (.*)$", citation, re.MULTILINE)
+    assert code == [url for name, url in project["urls"].items() if name == "Repository"]
+    dolfinx = project["optional-dependencies"]["fem"][0].replace("dolfinx-solver-real==", "fenics-dolfinx ")
+    needed = {line.replace(">=", " >=").replace("matplotlib", "matplotlib-base") for line in project["dependencies"]}
+    stated = re.findall(r"^    - (.*?)(?:  #.*)?$", recipe.partition("  run:")[2], re.MULTILINE)
+    alone = {"c-compiler", "petsc4py * real_*", "python " + project["requires-python"]}
+    assert set(stated) == needed | alone | {dolfinx}
+
+
+@pytest.mark.parametrize("repository", ["", "https://example.org/kspde"])
+def test_links_of_the_page_on_pypi_hold(repository: str) -> None:
+    page = runpy.run_path(str(ROOT / "setup.py"))["page"]
+    text = page((ROOT / "README.md").read_text(encoding="utf-8"), repository, "1.2")
+    targets = re.findall(r"\]\(([^)#]+)\)", text)
+    assert all(target.startswith("http") for target in targets)
+    assert ("https://example.org/kspde/raw/v1.2/demos/pictures/distance.png" in targets) == bool(repository)

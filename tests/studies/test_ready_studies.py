@@ -35,6 +35,12 @@ def test_all_are_valid(name: str, small: bool) -> None:
     assert all(fit.quantity in MEASURES[study.measure].quantities for fit in study.fits)
 
 
+@pytest.mark.one_rank
+def test_shipped_results_are_of_the_random_numbers_of_this_version() -> None:
+    drawn = {point.seed for point in read_study("lemma2").points}
+    assert drawn == {point["seed"] for point in read_results([])["lemma2"]["points"]}
+
+
 def values(outcome: Outcome, name: str) -> list[Any]:
     return [record["quantities"][name] for record in outcome.records]
 

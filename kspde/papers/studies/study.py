@@ -20,6 +20,9 @@ __all__ = ["GROWING", "Finding", "Fit", "Point", "Precision", "Study"]
 #: Parameters that tend to infinity: errors decay as they grow. All others tend to zero.
 GROWING = frozenset({"cells", "n"})
 
+#: The version whose random numbers all later ones draw: those of the shipped results.
+_NOISE_OF = "0.1.0"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
@@ -40,13 +43,16 @@ class Point:
     @property
     def key(self) -> str:
         """The hash of the parameters and of kspde's version, which names the point's file."""
-        text = json.dumps([__version__, dict(self.parameters)], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:20]
+        return self._hash(__version__)
 
     @property
     def seed(self) -> int:
-        """The seed of the random numbers, taken from the hash so that no two points share noise."""
-        return int(self.key[:8], 16)
+        """The seed of the random numbers, a hash of the parameters so that no two points share noise."""
+        return int(self._hash(_NOISE_OF)[:8], 16)
+
+    def _hash(self, version: str) -> str:
+        text = json.dumps([version, dict(self.parameters)], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
 
     @property
     def label(self) -> str:
