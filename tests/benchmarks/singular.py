@@ -1,20 +1,23 @@
 """Gradients of the logarithmic potential of N particles without a mollifier: near and far parts beside other libraries.
 
-    python -m tests.benchmarks.singular [--fmm2d /path/to/python]    # 2 minutes
-    python -m tests.benchmarks.singular --powers                     # 3 minutes: Riesz potentials and logarithms
+    python -m tests.benchmarks.singular [--fmm2d /path/to/python]    # 5 minutes
+    python -m tests.benchmarks.singular --powers                     # 5 minutes: Riesz potentials and logarithms
 
-fmm2dpy needs Python 3.11 and numpy < 2: it runs in an environment of its own, whose interpreter is given, on the same
-particles, in turns. Errors are the largest of 1000 particles' against a sum over all pairs, relative to the largest
-gradient at the particles. Times are the least of some evaluations: on the clock, and of the processor per thread, which
-does not count what other programs take.
+With --least N the rows from N particles on are added to the table. fmm2dpy needs Python 3.11 and numpy < 2: it runs in
+an environment of its own, whose interpreter is given, on the same particles. Errors are the largest of some particles'
+(1000, or 100 of a million) against a sum over all pairs, relative to the largest gradient at the particles. Times are
+the least of some evaluations, of all kernels of a Gaussian cloud in turns: on the clock, and of the processor per
+thread, which does not count what other programs take; "ratio" is the latter over that of the logarithm.
 """
 
 from __future__ import annotations
 
 import argparse
 import subprocess
+import sys
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,10 @@ from kspde.runtime.compiled import use_threads
 from kspde.runtime.parallel import world
 from tests.benchmarks.particles import Load, machine
 
+#: The screenings μ of Yukawa potentials.
+_SCREENINGS = (1e-3, 0.01, 0.1, 1.0, 10.0, 30.0, 100.0)
+#: Dimensions and powers s, 0 for the logarithm.
+_POWERS = ((1, (0.0, 0.1, 0.5, 0.9)), (2, (0.1, 1.0, 1.9)), (3, (0.0, 0.1, 1.5, 2.9)))
 _FMM = """
 import sys, time, numpy as np, fmm2dpy
 x = np.load(sys.argv[1]).T.copy()
@@ -81,35 +88,47 @@ def of_yukawa(kernel: kspde.Yukawa, x: np.ndarray, some: np.ndarray) -> np.ndarr
 
 
 def near_far(
-    kernel: kspde.Kernel, x: np.ndarray, *, threads: int, tol: float = 1e-6
-) -> tuple[float, float, np.ndarray]:
-    fields = (kspde.Field(name="c", kernel=kernel, gradient=True, value=False),)
-    evaluator: Any = FieldOptions(field_tol=tol).evaluator(
-        fields, dimension=x.shape[1], weights={"u": 1 / len(x)}, comm=world()
-    )
-    extent, best, used = Extent(x.min(axis=0), x.max(axis=0)), np.inf, np.inf
-    for _ in range(4):
-        begin, processor = time.perf_counter(), time.process_time()
-        evaluator.update({"u": x}, extent)
-        gradient = evaluator.at("u", x).gradient("c")
-        best = min(best, time.perf_counter() - begin)
-        used = min(used, (time.process_time() - processor) / threads)
-    return best, used, gradient
+    kernels: list[tuple[kspde.Kernel, float]], x: np.ndarray, *, threads: int
+) -> list[tuple[float, float, np.ndarray]]:
+    """Return clock, processor time per thread and gradients for some kernels and tolerances, evaluated in turns."""
+    evaluators: list[Any] = []
+    for kernel, tol in kernels:
+        fields = (kspde.Field(name="c", kernel=kernel, gradient=True, value=False),)
+        options = FieldOptions(field_tol=tol)
+        evaluators.append(options.evaluator(fields, dimension=x.shape[1], weights={"u": 1 / len(x)}, comm=world()))
+    extent, times = Extent(x.min(axis=0), x.max(axis=0)), np.full((len(kernels), 2), np.inf)
+    gradients = [np.empty(0)] * len(kernels)
+    for _ in range(4 if len(x) > 300_000 else 11):
+        for k, evaluator in enumerate(evaluators):
+            begin, processor = time.perf_counter(), time.process_time()
+            evaluator.update({"u": x}, extent)
+            gradients[k] = evaluator.at("u", x).gradient("c")
+            took = time.perf_counter() - begin, (time.process_time() - processor) / threads
+            times[k] = np.minimum(times[k], took)
+    return [(*map(float, times[k]), gradients[k]) for k in range(len(kernels))]
 
 
-def powers(most: float, output: Path) -> None:
+def before(least: float, output: Path) -> list[str]:
+    """Return the lines of the table that rows are added to."""
+    return output.read_text().splitlines() if least > 0 and output.exists() else []
+
+
+def command() -> str:
+    """Return what was typed, without paths."""
+    return " ".join(["python -m tests.benchmarks.singular", *(w.rpartition("/")[2] for w in sys.argv[1:])])
+
+
+def powers(least: float, most: float, output: Path) -> None:
     """Write the table of Riesz potentials and logarithms of Gaussian clouds."""
-    lines, load, threads = [*machine()], Load(), use_threads(world())
+    lines, load, threads = [*before(least, output), *machine(), command()], Load(), use_threads(world())
     lines.append(f"{'N':>8} {'d':>2} {'kernel':<10} {'clock s':>8} {'processor s':>11} {'error':>8}   field_tol = 1e-6")
-    for n in (10**4, 10**5, 10**6):
-        for d, all_s in ((1, (0.0, 0.1, 0.5, 0.9)), (2, (0.1, 1.0, 1.9)), (3, (0.0, 0.1, 1.5, 2.9))):
-            if n > most:
-                continue
+    for n, (d, all_s) in product((10**4, 10**5, 10**6), _POWERS):
+        if least <= n <= most:
             x = np.random.default_rng(1).normal(size=(n, d))
             some = np.random.default_rng(0).choice(n, 200, replace=False)
             for s in all_s:
                 kernel = (kspde.Riesz(s=s) if s else kspde.Logarithm()).in_dimension(d)
-                clock, used, gradient = near_far(kernel, x, threads=threads)
+                ((clock, used, gradient),) = near_far([(kernel, 1e-6)], x, threads=threads)
                 error = np.linalg.norm(gradient[some] - exact(x, some, s), axis=1).max()
                 error /= np.linalg.norm(gradient, axis=1).max()
                 name = f"Riesz({s:g})" if s else "log"
@@ -124,41 +143,56 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fmm2d", type=Path, help="interpreter with fmm2dpy")
     parser.add_argument("--powers", action="store_true", help="Riesz potentials and logarithms")
+    parser.add_argument("--least", type=float, default=0.0, help="least number of particles: rows are added")
     parser.add_argument("--most", type=float, default=1e6, help="largest number of particles")
     parser.add_argument("--output", type=Path, default=Path("tests/benchmarks/results/singular.md"))
     arguments = parser.parse_args()
     if arguments.powers:
-        powers(arguments.most, arguments.output.with_name("riesz.md"))
+        powers(arguments.least, arguments.most, arguments.output.with_name("riesz.md"))
         return
     threads = use_threads(world())
-    lines = [*machine(), f"{'N':>8} {'cloud':<30} {'kernel':<14} {'clock s':>8} {'processor s':>11} {'error':>8}"]
+    lines = [*before(arguments.least, arguments.output), *machine(), command()]
+    head = f"{'N':>8} {'cloud':<30} {'kernel':<14} {'clock s':>8} {'processor s':>11} {'error':>8} {'ratio':>6}"
+    lines.append(head + "   field_tol = 1e-6")
     load = Load()
+
+    def row(kind: str, took: tuple[float, float, np.ndarray], right: np.ndarray, base: float = 0.0) -> None:
+        clock, used, gradient = took
+        error = np.linalg.norm(gradient[some] - right, axis=1).max() / np.linalg.norm(gradient, axis=1).max()
+        ratio = f"{used / base:>6.2f}" if base else ""
+        lines.append(f"{n:>8} {name:<30} {kind:<14} {clock:>8.4f} {used:>11.4f} {error:>8.1e} {ratio}".rstrip())
+        print(lines[-1], flush=True)
+        arguments.output.write_text("\n".join(lines) + "\n")
+
     for n in (10**4, 10**5, 10**6):
-        if n > arguments.most:
+        if not arguments.least <= n <= arguments.most:
             continue
         for name, x in clouds(n).items():
-            some = np.random.default_rng(0).choice(n, 1000, replace=False)
+            some = np.random.default_rng(0).choice(n, 1000 if n < 10**6 else 100, replace=False)
             right = exact(x, some, 0.0) / (2 * np.pi)
-
-            def row(kind: str, clock: float, used: float, gradient: np.ndarray, right: np.ndarray = right) -> None:
-                error = np.linalg.norm(gradient[some] - right, axis=1).max()  # noqa: B023
-                error = f"{error / np.linalg.norm(gradient, axis=1).max():.1e}"
-                lines.append(f"{n:>8} {name:<30} {kind:<14} {clock:>8.4f} {used:>11.4f} {error:>8}")  # noqa: B023
-                print(lines[-1], flush=True)
-
-            row("log", *near_far(kspde.LogPotential(), x, threads=threads))
+            log = kspde.LogPotential()
             if name == "Gaussian":
-                row("log, 1e-7", *near_far(kspde.LogPotential(), x, threads=threads, tol=1e-7))
-                for mu in (1e-3, 0.01, 0.1, 1.0, 10.0):
-                    kernel = kspde.Yukawa(screening=mu)
-                    row(f"Yukawa({mu:g})", *near_far(kernel, x, threads=threads), of_yukawa(kernel, x, some))
+                screened = {mu: kspde.Yukawa(screening=mu) for mu in _SCREENINGS}
+                base, fine, *others = near_far(
+                    [(log, 1e-6), (log, 1e-7), *((kernel, 1e-6) for kernel in screened.values())], x, threads=threads
+                )
+                row("log", base, right)
+                row("log, 1e-7", fine, right, base[1])
+                for (mu, kernel), took in zip(screened.items(), others, strict=True):
+                    row(f"Yukawa({mu:g})", took, of_yukawa(kernel, x, some), base[1])
+            else:
+                row("log", *near_far([(log, 1e-6)], x, threads=threads), right)
             if arguments.fmm2d and name in ("Gaussian", "half in a core of .01"):
                 with tempfile.TemporaryDirectory() as folder:
                     np.save(f"{folder}/x.npy", x)
                     for eps in ("1e-2", "1e-3", "1e-4", "1e-6"):
-                        command = [arguments.fmm2d, "-c", _FMM, f"{folder}/x.npy", eps, f"{folder}/g.npy"]
-                        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-2:]
-                        row(f"fmm2d {eps}", float(said[0]), float(said[1]) / threads, np.load(f"{folder}/g.npy"))
+                        call = [arguments.fmm2d, "-c", _FMM, f"{folder}/x.npy", eps, f"{folder}/g.npy"]
+                        said = subprocess.run(call, capture_output=True, text=True, check=True).stdout.split()[-2:]
+                        row(
+                            f"fmm2d {eps}",
+                            (float(said[0]), float(said[1]) / threads, np.load(f"{folder}/g.npy")),
+                            right,
+                        )
     lines.append(f"first calls, which compile and transform the kernel, are not counted; {load.words()}")
     arguments.output.write_text("\n".join(lines) + "\n")
 

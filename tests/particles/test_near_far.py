@@ -183,6 +183,21 @@ def test_powers_and_logarithms_against_all_pairs(d, s, tol, comm, monkeypatch):
     assert comm.allreduce(mesh.summary()["tiles"]) >= 1
 
 
+def test_screening_shortens_the_near_part_unless_no_particles_are_close(comm):
+    mu, m = 300.0, 26  # in a lattice, errors have to be as much smaller as the largest gradient is
+    lattice = np.stack(np.meshgrid(*[np.arange(m) / m] * 2), axis=-1).reshape(-1, 2)
+    x = np.random.default_rng(0).uniform(0, lattice.max(), size=lattice.shape)
+    w = np.where(np.arange(m**2) % 3, 1.0, -0.5)
+    mesh = evaluator(NearFar, 2, fundamental(mu), w, comm, value=False)
+    at_all(mesh, x, comm)
+    short = mesh.reach(0)
+    _, gradient = at_all(mesh, lattice, comm)
+    assert mesh.reach(0) > 1.2 * short
+    exact = sums(2, mu, lattice, lattice, w)[1]
+    error = np.linalg.norm(gradient - exact, axis=1).max()
+    assert error <= 1e-6 * np.linalg.norm(exact, axis=1).max()
+
+
 @pytest.mark.parametrize("kind", [NearFar, DirectSum])
 @pytest.mark.parametrize(("d", "mu"), [(1, 0.5), (2, 0.0), (2, 4.0), (3, 0.0)])
 def test_few_particles_are_summed_directly(kind, d, mu, comm):
@@ -232,7 +247,7 @@ def test_singular_and_bounded_fields_together(comm):
 
 @pytest.mark.one_rank
 def test_tolerances_that_the_window_does_not_keep_are_refused(comm):
-    with pytest.raises(kspde.InputError, match=r'field_tol = 1e-09 is below 1e-07.*method = "direct"'):
+    with pytest.raises(kspde.InputError, match=r'field_tol = 1e-09 is below 1e-07.*eight nodes.*method = "direct"'):
         evaluator(NearFar, 2, fundamental(0.0), np.ones(3), comm, tol=1e-9)
 
 

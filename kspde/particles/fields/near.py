@@ -12,7 +12,7 @@ import numpy.typing as npt
 from kspde.particles.fields.cells import AROUND, Cells, row
 from kspde.particles.fields.pairs import OctaveTables, by_octave
 from kspde.particles.fields.simd import as_bits, as_number
-from kspde.particles.fields.splitting import DEGREE, TERMS
+from kspde.particles.fields.splitting import DEGREES
 from kspde.particles.weights import weight_of
 from kspde.runtime.compiled import compiled, inlined, widest_vectors
 from kspde.typing import Array, Indices
@@ -23,7 +23,7 @@ __all__ = ["Rest", "add_pairs", "work_shares"]
 _STRIDE = 16
 _BELOW_ONE = 1.0 - 2.0**-53
 
-assert (DEGREE, TERMS) == (13, (0, 1, 2, 4, 8))  # what is written out below
+assert DEGREES == {0: 13, 1: 13, 3: 13, 5: 13, 10: 21}  # what is written out below
 
 
 @inlined
@@ -43,30 +43,35 @@ def _log_coefficients(degree: int) -> tuple[float, ...]:
     """Return the ascending coefficients of a polynomial that is log(1 + u) for √½ <= 1 + u < √2."""
     ends = np.sqrt([0.5, 2.0]) - 1.0
     fit = np.polynomial.Chebyshev.interpolate(np.log1p, degree, ends).convert(kind=np.polynomial.Polynomial)
-    return *(float(c) for c in fit.coef), *[0.0] * (10 - degree)
+    return *(float(c) for c in fit.coef), *[0.0] * (16 - degree)
 
 
-_LOG4, _LOG6, _LOG8, _LOG10 = map(_log_coefficients, (4, 6, 8, 10))
+_LOG6, _LOG10, _LOG14, _LOG16 = map(_log_coefficients, (6, 10, 14, 16))
+#: The least argument; the bits that turn √2 into 2; those of exponents; and 1.
+_SMALLEST, _CARRY, _EXPONENT, _ONE = 2.0**-60, 0x95F619980C433, 0x7FF0000000000000, 0x3FF0000000000000
 
 
 @inlined
 def _rough_log(t: float, terms: int) -> float:
-    """Return log t where it is multiplied by a series of 1, 2, 4 or 8 terms: to 8e-5, 2e-6, 4e-8 or 1e-9.
+    """Return log t for 2^-60 <= t <= 1, to the error that ``LOG_ERRORS`` has for a number of terms.
 
-    The fewer there are the smaller they are, a multiple of (μr)².
+    Without AVX-512 neither signed shifts nor conversions of integers vectorise: the exponent becomes the first bits of
+    a number 1 <= v < 2.
     """
-    bits = as_bits(t)
-    exponent = (bits - 0x3FE6A09E667F3BCD) >> 52
-    u = as_number(bits - (exponent << 52)) - 1.0
-    c = _LOG4 if terms == 1 else _LOG6 if terms == 2 else _LOG8 if terms == 4 else _LOG10
-    high = c[4]
-    if terms > 4:
-        high += u * (c[5] + u * (c[6] + u * (c[7] + u * (c[8] + u * (c[9] + u * c[10])))))
-    elif terms > 2:
-        high += u * (c[5] + u * (c[6] + u * (c[7] + u * c[8])))
+    bits = as_bits(t if t > _SMALLEST else _SMALLEST)
+    exponent = (bits + _CARRY) & _EXPONENT
+    v = as_number((exponent >> 6) + (_ONE - (960 << 46)))
+    u = as_number(bits - exponent + _ONE) - 1.0
+    c = _LOG6 if terms == 1 else _LOG10 if terms == 3 else _LOG14 if terms == 5 else _LOG16
+    high = c[6]
+    if terms > 3:
+        last = c[12] + u * (c[13] + u * (c[14] + u * (c[15] + u * c[16]) if terms > 5 else c[14]))
+        high += u * (c[7] + u * (c[8] + u * (c[9] + u * (c[10] + u * (c[11] + u * last)))))
     elif terms > 1:
-        high += u * (c[5] + u * c[6])
-    out: float = exponent * 0.6931471805599453 + c[0] + u * (c[1] + u * (c[2] + u * (c[3] + u * high)))
+        high += u * (c[7] + u * (c[8] + u * (c[9] + u * c[10])))
+    high = c[4] + u * (c[5] + u * high)
+    whole = v * (64 * 0.6931471805599453) + (c[0] - 127 * 0.6931471805599453)
+    out: float = whole + u * (c[1] + u * (c[2] + u * (c[3] + u * high)))
     return out
 
 
@@ -83,8 +88,13 @@ def _power(t: float, p: float) -> float:
 
 
 @inlined
-def _polynomial(c: Array, y: float) -> float:
-    high = c[8] + y * (c[9] + y * (c[10] + y * (c[11] + y * (c[12] + y * c[13]))))
+def _polynomial(c: Array, y: float, terms: int) -> float:
+    """Return c₀ + c₁ y + …, of the degree for a number of terms."""
+    last = c[13]
+    if terms > 5:
+        higher = c[17] + y * (c[18] + y * (c[19] + y * (c[20] + y * c[21])))
+        last += y * (c[14] + y * (c[15] + y * (c[16] + y * higher)))
+    high = c[8] + y * (c[9] + y * (c[10] + y * (c[11] + y * (c[12] + y * last))))
     middle = c[4] + y * (c[5] + y * (c[6] + y * (c[7] + y * high)))
     out: float = c[0] + y * (c[1] + y * (c[2] + y * (c[3] + y * middle)))
     return out
@@ -92,15 +102,15 @@ def _polynomial(c: Array, y: float) -> float:
 
 @inlined
 def _series(c: Array, t: float, terms: int) -> float:
-    """Return c₁ + c₂ t + …, of 1, 2, 4 or 8 terms."""
+    """Return c₁ + c₂ t + …, of 1, 3, 5 or 10 terms."""
     out: float = c[1]
-    if terms > 4:
-        high = c[5] + t * (c[6] + t * (c[7] + t * c[8]))
-        out += t * (c[2] + t * (c[3] + t * (c[4] + t * high)))
-    elif terms > 2:
-        out += t * (c[2] + t * (c[3] + t * c[4]))
-    elif terms > 1:
-        out += t * c[2]
+    if terms > 1:
+        high = c[3]
+        if terms > 5:
+            high += t * (c[4] + t * (c[5] + t * (c[6] + t * (c[7] + t * (c[8] + t * (c[9] + t * c[10]))))))
+        elif terms > 3:
+            high += t * (c[4] + t * c[5])
+        out += t * (c[2] + t * high)
     return out
 
 
@@ -113,7 +123,7 @@ class Rest:
         polynomials: what ``Split.near`` returns; None in place of a series for a function without a singular part.
         middle: F(0): what the far part has of a pair at the same place, which adds nothing.
         power: what ``Split.power`` returns.
-        terms: a tuple of 0, 1, 2, 4 or 8 entries, as many as the series' coefficients after the first.
+        terms: a tuple of 0, 1, 3, 5 or 10 entries, as many as the series' coefficients after the first.
         octaves: tables in t = (r/ρ)², instead of polynomials and series.
         from_end: whether they are tables in 1 − t.
     """
@@ -215,7 +225,7 @@ def _around(
 @inlined
 def _slope(t: float, log: float, d: int, terms: int, polynomial: Array, series: Array) -> float:
     """Return R'/r by its polynomial and power series (``Split.near``)."""
-    f: float = _polynomial(polynomial, 2.0 * t - 1.0)
+    f: float = _polynomial(polynomial, 2.0 * t - 1.0, terms)
     front: float = series[0]
     if d == 2:
         f += front / t
@@ -235,7 +245,7 @@ def _value(t: float, log: float, d: int, terms: int, polynomial: Array, series: 
     if terms > 0:
         front += t * _series(series, t, terms)
     singular = front * log if d == 2 else front * np.sqrt(t) if d == 1 else front / np.sqrt(t)
-    out: float = singular + _polynomial(polynomial, 2.0 * t - 1.0)
+    out: float = singular + _polynomial(polynomial, 2.0 * t - 1.0, terms)
     return out
 
 
@@ -254,15 +264,15 @@ def _rest_at(
             if values is not None:
                 v = by_octave(octaves[0], octaves[2], at)
     elif series is None:
-        f = _polynomial(slope_polynomial, 2.0 * t - 1.0)
+        f = _polynomial(slope_polynomial, 2.0 * t - 1.0, len(terms))
         if values is not None:
-            v = _polynomial(polynomial, 2.0 * t - 1.0)
+            v = _polynomial(polynomial, 2.0 * t - 1.0, len(terms))
     elif power is not None:
         if gradient is not None:
-            f = _polynomial(slope_polynomial, 2.0 * t - 1.0) + slope_series[0] * _power(t, -power - 1.0)  # type: ignore[index]
+            f = _polynomial(slope_polynomial, 2.0 * t - 1.0, len(terms)) + slope_series[0] * _power(t, -power - 1.0)  # type: ignore[index]
         if values is not None:
             front = _power(t, -power) if power > 0.0 else _log(t)
-            v = _polynomial(polynomial, 2.0 * t - 1.0) + series[0] * front
+            v = _polynomial(polynomial, 2.0 * t - 1.0, len(terms)) + series[0] * front
     else:
         count, log = len(terms), 0.0
         if d == 2 and values is not None:

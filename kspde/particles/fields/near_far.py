@@ -45,8 +45,19 @@ _REACH, _factors = reach_of(WINDOW), partial(grid_factors, nodes=WINDOW)
 _SLACK = 0.04
 #: The least tolerance, and the largest β for which one grid is enough: what the window allows.
 LEAST_TOL, _ONE_GRID = 1e-7, 15.5
+#: The least ρ/h: with cells of half the reach there are then no more cells than nodes.
+_LEAST_REACH = 2.0
+#: What is added to β with screening: there are more tiles, and errors are larger in them.
+_MARGIN = 0.4
+#: What stands for polynomials where there are tables.
+_NONE = (np.zeros(0),) * 4
 #: Grid points per particle, and at least. With a mollifier a pair takes three times as long.
 _POINTS, _MOLLIFIED, _LEAST = {1: 2.0, 2: 3.0, 3: 4.0}, {1: 2.0, 2: 16.0, 3: 24.0}, 4096.0
+#: As many times more, and the time of a pair over that without screening, from such μh on: a tenth less time.
+_SCREENED = {0.7: (1.5, 1.6), 1e-6: (1.2, 1.3), 0.0: (1.0, 1.0)}
+#: Particles that say how far the closest are apart, what more is allowed for while they move, and the change of −log
+#: of their pull for which there is a new grid.
+_SOME, _ORDERED, _WORTHWHILE = 300, 1.1, 0.5
 #: The most particles whose fields are a sum over all pairs.
 _FEW = 600
 #: The width of a cloud whose volume is a number in every dimension.
@@ -104,7 +115,8 @@ class _Part:
 class NearFar(FieldEvaluator):
     """Fields by near and far parts; see :class:`~kspde.particles.fields.base.FieldEvaluator` for the arguments.
 
-    The error is relative to the largest gradient, and to the largest value, at the particles.
+    The error is relative to the largest gradient, and to the largest value, at the particles, if screening leaves 1e-11
+    or more of the pull of neighbours where they are crowded.
 
     Attributes:
         least: the least ρ, where mollifiers have ended; 0 without them.
@@ -123,8 +135,8 @@ class NearFar(FieldEvaluator):
         super().__init__(fields, **options)
         if self.tol < LEAST_TOL:
             raise InputError(
-                f"field_tol = {self.tol:g} is below {LEAST_TOL:g}, which the mesh keeps for singular kernels: give a "
-                'larger one, or method = "direct"'
+                f"field_tol = {self.tol:g} is below {LEAST_TOL:g}, which the mesh keeps for singular kernels, as its "
+                'window of eight nodes has errors of 2e-8 on any grid: give a larger one, or method = "direct"'
             )
         self._threads = use_threads(self.comm)
         self._decay = max(6.0, math.log(1.0 / self.tol) + 0.5)
@@ -132,8 +144,7 @@ class NearFar(FieldEvaluator):
         self._decay += edge
         # The grid's Nyquist wavenumber over β/ρ. Both are as measured, on even clouds and on small dense clusters.
         digits = math.log10(1e-6 / self.tol)
-        finer = 1.5 + 0.05 * max(digits, -3.0) + 0.15 * edge
-        self._per_reach = finer * self._decay / math.pi  # ρ/h
+        self._finer = 1.5 + 0.05 * max(digits, -3.0) + 0.15 * edge
         # Of a mean over two grids, half a node apart, the aliases of one node are gone: errors of windows are squared.
         self._shifts = (0.0,) if self._decay <= _ONE_GRID else (0.0, 0.5)
         self._few = DirectSum(fields, **options)
@@ -144,6 +155,7 @@ class NearFar(FieldEvaluator):
         self.gathered: Mapping[str, Array] = {}
         blur = max((blur_of(f.kernel) for f in self.active), default=0.0)
         self.least = blur * math.sqrt(2 * math.log(100 / self.tol))  # e^(−ρ²/2σ²) is then tol/100
+        self._screening = 0.0 if blur else min((f.kernel.decay_rate for f in self.active), default=0.0)
 
     def update(self, positions: Mapping[str, Array], extent: Extent) -> None:
         """Sort all particles into cells, and compute the far part of every field on the grid. Collective."""
@@ -158,23 +170,25 @@ class NearFar(FieldEvaluator):
             raise InputError(
                 f"the cloud is {float(extent.size.max()):.3g} wide, more than {_WIDEST:g}: check for particles far away"
             )
+        n, gathered, self.gathered = max(counts.values()), self.gathered, {}
+        everyone = {
+            name: gathered[name] if name in gathered else everyones(positions[name], self.comm)
+            for name in self._sources
+        }
         if not self.shape or not extent.within(self._inner):
-            self._build(extent, max(counts.values()))
-        self._everyone: dict[str, Array] = {}
-        self._cells: dict[str, Cells] = {}
+            self._build(extent, n, float(extent.size.max()) * n ** (-1 / self.dimension))
+        self._sort(everyone)
+        apart = max(self._closest(cells) for cells in self._cells.values())
+        if apart > self._apart or self._lost(_ORDERED * apart) < self._lost(self._apart) - _WORTHWHILE:
+            self._build(extent, n, _ORDERED * apart)
+            self._sort(everyone)
+        self._everyone = everyone
         self._sorted_weights: dict[str, float | Array] = {}
         self._coefficients: dict[str, list[Array]] = {}
-        inner, gathered = self._inner, self.gathered
-        self.gathered = {}
-        for source in self._sources:
-            everyone = gathered[source] if source in gathered else everyones(positions[source], self.comm)
-            self._everyone[source] = everyone
-            width = self.reach(0) / AROUND
-            cells = Cells.of(everyone, inner.lower, cell_shape(inner.size, width), width)
+        for source, cells in self._cells.items():
             own, factor = own_and_factor(self.weights[source], lambda w: everyones(w, self.comm))
-            self._cells[source] = cells
             self._sorted_weights[source] = factor if own is None else own[cells.order] * factor
-            n, rank, size = len(everyone), self.comm.rank, self.comm.size
+            n, rank, size = len(cells.x), self.comm.rank, self.comm.size
             mine = slice(n * rank // size, n * (rank + 1) // size)
             weights = self._sorted_weights[source]
             some = weights[mine] if isinstance(weights, np.ndarray) else weights
@@ -198,7 +212,33 @@ class NearFar(FieldEvaluator):
 
     def reach(self, level: int) -> float:
         """Return ρ at a level of tiles, 0 for the grid of the whole cloud."""
-        return float(self._per_reach * self.spacing * 0.5**level)
+        return float(self._per_reach(level) * self.spacing * 0.5**level)
+
+    def _per_reach(self, level: int) -> float:
+        """Return ρ/h: √(β² + μ²ρ²) is what β is without screening, and ``_lost``."""
+        z = self._screening * self.spacing * 0.5**level
+        return max(_LEAST_REACH, (self._decay + self._lost(self._apart)) / math.hypot(math.pi / self._finer, z))
+
+    def _lost(self, apart: float) -> float:
+        """Return −log of what screening at least leaves of the pull of the closest particles, so far apart."""
+        z = self._screening * apart
+        return z - 0.25 * math.log1p(z) + (_MARGIN if z > 0 else 0.0)
+
+    def _closest(self, cells: Cells) -> float:
+        """Return the median distance to the nearest neighbour where particles are crowded, 0 without screening."""
+        from scipy.spatial import cKDTree
+
+        if not self._screening:
+            return 0.0
+        most = np.diff(cells.starts).argmax()
+        first = max(0, int(cells.starts[most : most + 2].sum() - _SOME) // 2)
+        some = cells.x[first : first + _SOME]
+        return float(np.median(cKDTree(some).query(some, 2)[0][:, 1]))
+
+    def _sort(self, everyone: Mapping[str, Array]) -> None:
+        inner, width = self._inner, self.reach(0) / AROUND
+        shape = cell_shape(inner.size, width)
+        self._cells = {source: Cells.of(x, inner.lower, shape, width) for source, x in everyone.items()}
 
     def summary(self) -> dict[str, Any]:
         """Return the data of the grid, if there is one."""
@@ -212,24 +252,27 @@ class NearFar(FieldEvaluator):
         few = {f"few.{key}": value for key, value in self._few.state().items()}
         if not self.shape:
             return few
-        return {**few, "lower": self._built.lower, "upper": self._built.upper, "n": np.array([self._built_for])}
+        built = {"n": np.array([self._built_for]), "apart": np.array([self._apart])}
+        return {**few, "lower": self._built.lower, "upper": self._built.upper, **built}
 
     def restore(self, state: Mapping[str, Array]) -> None:
         """Build the grid for that."""
         self._few.restore({key.removeprefix("few."): v for key, v in state.items() if key.startswith("few.")})
         if "n" in state:
-            self._build(Extent(state["lower"], state["upper"]), int(state["n"][0]))
+            self._build(Extent(state["lower"], state["upper"]), int(state["n"][0]), float(state["apart"][0]))
 
-    def _build(self, extent: Extent, n: int) -> None:
-        self._built, self._built_for, d = extent, n, self.dimension
+    def _build(self, extent: Extent, n: int, apart: float) -> None:
+        self._built, self._built_for, self._apart, d = extent, n, apart, self.dimension
         size = np.maximum(extent.size, 1e-3 * float(extent.size.max()) or 1.0)
         self._inner = inner = extent.widened(_SLACK * size + 1e-12)
         size = inner.size
         # Points of the cube around the cloud's box, so that thin clouds have no wide padding.
         points = self._points(n)
         ends = sum(_REACH) + 1 + len(self._shifts)
-        self.spacing = float((0.5 * (size + size.max())).prod() / points) ** (1 / d)
-        h = self.spacing = max(self.spacing, self.least / self._per_reach)
+        h = float((0.5 * (size + size.max())).prod() / points) ** (1 / d)
+        more, self._pair_cost = next(found for z, found in _SCREENED.items() if self._screening * h >= z)
+        self.spacing = h / more ** (1 / d)  # which ρ/h depends on
+        h = self.spacing = max(self.spacing, self.least / self._per_reach(0))
         corner = tuple(math.ceil(m) + ends for m in size / h)
         self._deepest = _DEEPEST
         while self.least and self._deepest > 0 and self.reach(self._deepest) < self.least:
@@ -256,16 +299,18 @@ class NearFar(FieldEvaluator):
     def _split(self, field: Field, level: int) -> Split:
         key = (field.name, level)
         if key not in self._splits:
-            self._splits[key] = split(field.kernel, self.dimension, self.reach(level), self._decay)
+            decay = math.pi / self._finer * self._per_reach(level)
+            self._splits[key] = split(field.kernel, self.dimension, self.reach(level), decay)
         return self._splits[key]
 
     def _rest(self, part: _Part) -> Rest:
         key = (part.field.name, part.level)
         if key not in self._rests:
             halves = self._split(part.field, part.level)
-            near, terms = halves.shortened(0.1 * self.tol)
-            octaves = None if halves.smooth else halves.octaves
-            self._rests[key] = Rest(halves.reach, near, halves.excess, halves.power, (0,) * terms, octaves)
+            near = halves.near(0.1 * self.tol * math.exp(-self._lost(self._apart)))
+            polynomials, terms = near or (_NONE, 0)
+            octaves = None if near else halves.octaves
+            self._rests[key] = Rest(halves.reach, polynomials, halves.excess, halves.power, (0,) * terms, octaves)
         return self._rests[key]
 
     def _tile_factor(self, field: Field, level: int) -> Array:
@@ -300,10 +345,10 @@ class NearFar(FieldEvaluator):
         """Add what is nearer than the reach of the part's level: by tiles for crowded targets, by pairs for others."""
         targets, d = part.targets, self.dimension
         count = candidates(targets.starts, part.sources.starts, part.sources.shape)
-        few = _CROWDED if part.level < self._deepest else len(part.sources.x)
-        side = self.spacing * 0.5 ** (part.level + 1) * self._tile_nodes
+        few = int(_CROWDED / self._pair_cost) if part.level < self._deepest else len(part.sources.x)
+        side = self.spacing * 0.5 ** (part.level + 1) * self._tile_nodes(part.level + 1)
         shape = cell_shape(np.float64(targets.width) * targets.shape[:d], side)
-        cost = np.array([_TILE_COST[d], _PARTICLE_COST])
+        cost = np.array([_TILE_COST[d], _PARTICLE_COST]) / self._pair_cost
         names, rows, first, wanted, left = crowded(
             targets.x, targets.starts, count, few, targets.lower, side, shape, cost
         )
@@ -322,10 +367,9 @@ class NearFar(FieldEvaluator):
             run, shares, count, targets, wanted, sources, part.weights, self._rest(part), sums.values, sums.gradient
         )
 
-    @property
-    def _tile_nodes(self) -> int:
+    def _tile_nodes(self, level: int) -> int:
         """The nodes of a tile that are neither its halo's, on either side, nor the window's."""
-        return _TILE[self.dimension] - 2 * math.ceil(2 * self._per_reach) - sum(_REACH) - 5
+        return _TILE[self.dimension] - 2 * math.ceil(2 * self._per_reach(level - 1)) - sum(_REACH) - 5
 
     def _add_tile(self, whole: _Part, low: Array, rows: Indices) -> None:
         """Add to the targets ``rows``, in the tile with the corner ``low``, what is nearer than the part's reach."""
@@ -334,7 +378,7 @@ class NearFar(FieldEvaluator):
         d, m, level = self.dimension, _TILE[self.dimension], whole.level + 1
         h, halo, width = self.spacing * 0.5**level, self.reach(whole.level), self.reach(level) / AROUND
         self.tiles += 1
-        first, last = low - halo, low + h * self._tile_nodes + halo
+        first, last = low - halo, low + h * self._tile_nodes(level) + halo
         found = whole.sources.within(first, last)
         shape = cell_shape(last - first, width)
         sources = Cells.of(np.take(whole.sources.x, found, axis=0), first, shape, width)

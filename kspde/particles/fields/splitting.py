@@ -14,8 +14,12 @@ two F, at the larger ρ. With u the regular solution of :math:`\Delta u = \mu^2 
 
 .. math:: R(r) = \Big(K(r) \int_r^\rho u \Psi\,dV - u(r) \int_r^\rho K \Psi\,dV\Big) \Big/ \int_0^\rho u \Psi\,dV.
 
-F is an entire function of :math:`t = (r/\rho)^2`, so that both R and R'/r are a polynomial in t plus the singular part
-of K, which is :math:`t^{(2-d)/2}` (in the plane log t) times a power series.
+F is an entire function of :math:`t = (r/\rho)^2`, so that both R and R'/r are a power series in t plus the singular
+part of K, which is :math:`t^{(2-d)/2}` (in the plane log t) times another one. Both series are replaced by polynomials
+that fit their sum: three coefficients of the second do for μρ = 3, where its own partial sums need eight.
+
+On a grid of spacing h, which has wavenumbers up to π/h, the error is of order :math:`1/\hat\Psi(-\mu^2)`, or
+:math:`\exp(-\sqrt{\beta^2 + \mu^2\rho^2})`: screening shortens ρ.
 
 A power is a mean of bumps of all widths, as it is of Gaussians:
 
@@ -41,6 +45,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -50,14 +55,15 @@ from kspde.kernels.log_potential import SURFACE
 from kspde.particles.fields.pairs import OctaveTables, octave_tables
 from kspde.typing import Array
 
-__all__ = ["DEGREE", "TERMS", "Split", "blur_of", "edge_of", "split"]
+__all__ = ["DEGREE", "DEGREES", "LOG_ERRORS", "Split", "blur_of", "edge_of", "split"]
 
-#: The degree of the polynomials, and the number of coefficients of the power series.
-DEGREE, _SERIES = 13, 12
-#: The numbers of coefficients after the first to which such a series is shortened.
-TERMS = (0, 1, 2, 4, 8)
-#: The largest μρ for which they are accurate.
-_LONGEST = 4.4
+#: By the number of coefficients of the singular part after the first, the degree of the polynomials, and the error of
+#: the logarithm in loops that multiplies them.
+DEGREE = 13
+DEGREES = {0: DEGREE, 1: DEGREE, 3: DEGREE, 5: DEGREE, 10: 21}
+LOG_ERRORS = {0: 0.0, 1: 2e-6, 3: 1e-9, 5: 7e-13, 10: 3e-14}
+#: The points to which they are fitted.
+_POINTS = 100
 #: The largest μσ of a mollified one: beyond, the mollifier reaches farther than some σ.
 _WIDEST = 1.0
 #: The μρ from which all is near: F is of order e^(−μρ) then, and the functions that it is made of would overflow.
@@ -96,6 +102,54 @@ def edge_of(kernel: Kernel, decay: float) -> float:
     return float(p * math.log(0.5 * decay) + math.log(ive(0, decay) / ive(p, decay)) - gammaln(p + 1))
 
 
+class _Singular(NamedTuple):
+    """A function of t that polynomials S and P fit: a leading term and singular(t) S(t) + P(t).
+
+    Attributes:
+        front: the factor of the leading term.
+        smooth: the function less that term, at some t.
+        singular: singular(t), None without S.
+        weight: what its error is multiplied by.
+        logarithmic: whether loops multiply S by an approximate logarithm.
+    """
+
+    front: float
+    smooth: Array
+    singular: Array | None
+    weight: Array
+    logarithmic: bool
+
+    def fitted(self, t: Array, terms: int, tol: float) -> tuple[Array, Array, float]:
+        """Return P in powers of 2t − 1, the front and S in powers of t, and the largest error over the front.
+
+        Least squares; where their error is near ``tol``, with weights that make it even (Lawson's iteration).
+        """
+        cheb, power = np.polynomial.chebyshev, np.polynomial.polynomial
+        degree, count = DEGREES[terms], terms if self.singular is not None else 0
+        columns = cheb.chebvander(2 * t - 1, degree)
+        if self.singular is not None and count:
+            columns = np.hstack((columns, self.singular[:, None] * cheb.chebvander(2 * t - 1, count - 1)))
+        weight, least, best = self.weight, math.inf, (np.zeros(1), np.zeros(1))
+        for _ in range(8):
+            c = np.linalg.lstsq(columns * weight[:, None], self.smooth * weight)[0]
+            p, s = np.asarray(cheb.cheb2poly(c[: degree + 1]), dtype=np.float64), np.zeros(1)
+            if count:
+                tail = cheb.Chebyshev(c[degree + 1 :], [0, 1]).convert(kind=np.polynomial.Polynomial)
+                s = np.asarray(tail.coef, dtype=np.float64)
+            at = power.polyval(t, s)
+            found = power.polyval(2 * t - 1, p) + (0.0 if self.singular is None else self.singular * at)
+            errors = np.abs((found - self.smooth) * self.weight / self.front)
+            error = errors.max() + self.logarithmic * LOG_ERRORS[terms] * np.abs(at * self.weight / self.front).max()
+            if error < least:
+                least, best = float(error), (p, s)
+            if error <= tol or error > 30 * tol:
+                break
+            weight = weight * np.sqrt(errors / errors.max() + 0.01)
+        p, s = best
+        series = np.pad(np.append(self.front, s[:count]), (0, max(DEGREES) - count))
+        return np.pad(p, (0, max(DEGREES.values()) - degree)), series, least
+
+
 @dataclass(frozen=True)
 class Split(ABC):
     """A kernel split at a distance.
@@ -114,11 +168,6 @@ class Split(ABC):
 
     @property
     @abstractmethod
-    def smooth(self) -> bool:
-        """Whether ``near`` is accurate, rather than tables by octaves."""
-
-    @property
-    @abstractmethod
     def power(self) -> float | None:
         """The p of the singular part :math:`B_0 t^{-p}` of R, 0 for log t, where ``near`` has no series but B₀."""
 
@@ -130,28 +179,26 @@ class Split(ABC):
     def rest(self, r: Array) -> tuple[Array, Array]:
         """Return R and R' at distances 0 < r < ρ, shape (n,)."""
 
-    @cached_property
     @abstractmethod
-    def near(self) -> tuple[Array, Array, Array, Array]:
-        r"""For R'/r and for R the coefficients of a polynomial in 2t − 1, and of a power series B in t.
+    def _parts(self, t: Array) -> tuple[_Singular, _Singular]:
+        """Return R'/r and R at (r/ρ)² = t."""
 
-        R is the polynomial and :math:`B(t) t^{(2-d)/2}`, in the plane B(t) log t; R'/r is the polynomial and
-        :math:`B(t) t^{-d/2}`, in the plane :math:`B_0/t + (B_1 + B_2 t + \dots) \log t`. With a ``power`` p they are
-        :math:`B_0 t^{-p}`, :math:`B_0 \log t` if p = 0, and :math:`B_0 t^{-p-1}`.
+    def near(self, tol: float) -> tuple[tuple[Array, Array, Array, Array], int] | None:
+        r"""For R'/r and for R the coefficients of a polynomial P in 2t − 1, and of one B in t, and how many B has.
+
+        R is :math:`P + B t^{(2-d)/2}`, in the plane P + B log t; R'/r is :math:`P + B t^{-d/2}`, in the plane
+        :math:`P + B_0/t + (B_1 + B_2 t + \dots) \log t`. With a ``power`` p they are :math:`P + B_0 t^{-p}`, P + B₀ log
+        t if p = 0, and :math:`P + B_0 t^{-p-1}`. Errors of R' and R are at most tol B₀ of either. B has as many
+        coefficients after the first as suffice, of ``DEGREES``; None if none does.
         """
-
-    def shortened(self, tol: float) -> tuple[tuple[Array, Array, Array, Array], int]:
-        """Return ``near`` with both series as short as suffices on 0 ≤ t ≤ 1, to tol B₀, and which of ``TERMS``."""
-        slope, *_, value, _ = near = self.near
-        series = [np.polynomial.Polynomial(c[1:]).convert([0.0, 1.0], np.polynomial.Chebyshev) for c in near[1::2]]
-        left_out = [np.append(np.abs(s.coef)[::-1].cumsum()[::-1], np.zeros(TERMS[-1])) for s in series]
-        small = [all(left[n] <= tol * abs(c[0]) for left, c in zip(left_out, near[1::2], strict=True)) for n in TERMS]
-        terms = TERMS[small.index(True)] if True in small else TERMS[-1]
-        short = [
-            np.append(c[0], s.truncate(terms).convert(kind=np.polynomial.Polynomial).coef if terms else [])
-            for s, c in zip(series, near[1::2], strict=True)
-        ]
-        return (slope, short[0], value, short[1]), terms
+        t = 0.5 - 0.5 * np.cos(np.pi * (np.arange(_POINTS) + 0.5) / _POINTS)
+        slope, value = self._parts(t)
+        for terms in DEGREES:
+            p, series, error = slope.fitted(t, terms, tol)
+            q, other, second = value.fitted(t, terms, tol)
+            if max(error, second) <= tol:
+                return (p, series, q, other), terms
+        return None
 
     @cached_property
     @abstractmethod
@@ -211,10 +258,6 @@ class _FundamentalSplit(Split):
     power = None
 
     @property
-    def smooth(self) -> bool:
-        return self.kernel.decay_rate * self.reach <= _LONGEST
-
-    @property
     def _all_near(self) -> bool:
         return self.kernel.decay_rate * self.reach > _ALL_NEAR
 
@@ -225,39 +268,17 @@ class _FundamentalSplit(Split):
         own = self._transform(np.array(-(self.kernel.decay_rate**2)))
         return np.asarray(self._transform(lam) / own)
 
-    @cached_property
-    def near(self) -> tuple[Array, Array, Array, Array]:
-        d, n = self.dimension, DEGREE + 1
-        t = 0.5 - 0.5 * np.cos(np.pi * (np.arange(2 * n) + 0.5) / (2 * n))
-        value, slope = self.rest(self.reach * np.sqrt(t))
-        series = self._series()
-        k = np.arange(_SERIES)
-        if d == 2:
-            slope_series = np.concatenate((series[:1], (k * series)[1:], [0.0]))
-            singular = np.log(t) * (t[:, None] ** k @ series)
-            singular_slope = series[0] / t + np.log(t) * (t[:, None] ** k @ slope_series[1:])
-        else:
-            slope_series = series * (k + 0.5 * (2 - d))
-            singular = t ** (0.5 * (2 - d)) * (t[:, None] ** k @ series)
-            singular_slope = t ** (-0.5 * d) * (t[:, None] ** k @ slope_series)
-        scale = 2 / self.reach**2
-        polynomials = [
-            np.polynomial.polynomial.polyfit(2 * t - 1, each, DEGREE)
-            for each in (slope / (self.reach * np.sqrt(t)) - scale * singular_slope, value - singular)
-        ]
-        return polynomials[0], scale * slope_series, polynomials[1], series
-
-    def _series(self) -> Array:
-        """Return B, K = B(t) φ(t) + entire, with φ = √t, log t or 1/√t."""
-        d, k = self.dimension, np.arange(_SERIES)
-        strength = self.kernel.charge
-        z2 = (self.kernel.decay_rate * self.reach) ** 2
-        factorial = np.cumprod(np.append(1.0, k[1:]))
-        if d == 2:
-            return np.asarray(-strength / (4 * math.pi) * (z2 / 4) ** k / factorial**2)
-        odd = np.array([float(math.factorial(2 * j + (d == 1))) for j in k])
-        front = -0.5 * strength * self.reach if d == 1 else strength / (4 * math.pi * self.reach)
-        return np.asarray(front * z2**k / odd)
+    def _parts(self, t: Array) -> tuple[_Singular, _Singular]:
+        d, r = self.dimension, self.reach * np.sqrt(t)
+        value, slope = self.rest(r)
+        singular = np.log(t) if d == 2 else t ** (1 - 0.5 * d)
+        front = self.kernel.charge * {1: -0.5 * self.reach, 2: -0.25 / math.pi, 3: 0.25 / (math.pi * self.reach)}[d]
+        steep = front * (2 if d == 2 else 2 - d) / self.reach**2
+        ones, plane = np.ones_like(t), d == 2
+        return (
+            _Singular(steep, slope / r - steep * t ** (-0.5 * d), singular, np.sqrt(t), plane),
+            _Singular(front, value - front * singular, t * singular, ones, False),
+        )
 
     def rest(self, r: Array) -> tuple[Array, Array]:
         value, steep = self.kernel.profile(r, self.dimension), self.kernel.slope(r, self.dimension)
@@ -309,7 +330,8 @@ class _MollifiedSplit(_FundamentalSplit):
 
     blur: float
 
-    smooth = False
+    def near(self, tol: float) -> None:
+        """Return None: the rest has no singular part."""
 
     @property
     def excess(self) -> float:
@@ -336,8 +358,6 @@ class _MollifiedSplit(_FundamentalSplit):
 @dataclass(frozen=True)
 class _PowerSplit(Split):
     """A power :math:`|x|^{-s}` or, for s = 0, a logarithm."""
-
-    smooth = True
 
     @property
     def power(self) -> float:
@@ -381,23 +401,18 @@ class _PowerSplit(Split):
         end = np.ones(1)
         return float((self.kernel.profile(self.reach * end, self.dimension) - self._front * self._mean(end)[0])[0])
 
-    @cached_property
-    def near(self) -> tuple[Array, Array, Array, Array]:
+    def _parts(self, t: Array) -> tuple[_Singular, _Singular]:
         p, end = self.power, np.array([self.reach])
-        series = np.zeros(_SERIES)
-        if p > 0:
-            series[:1] = self.kernel.profile(end, self.dimension)
-        else:
-            series[:1] = 0.5 * self.reach * self.kernel.slope(end, self.dimension)
-        t = 0.5 - 0.5 * np.cos(np.pi * (np.arange(2 * DEGREE) + 0.5) / (2 * DEGREE))
+        profile = float(self.kernel.profile(end, self.dimension)[0])
+        front = profile if p > 0 else 0.5 * self.reach * float(self.kernel.slope(end, self.dimension)[0])
         mean, slope = self._mean(t)
-        constant = self.kernel.profile(end, self.dimension)[0] - self.middle - (series[0] if p > 0 else 0.0)
+        constant = profile - self.middle - (front if p > 0 else 0.0)
         scale = 2 / self.reach**2
-        value, steep = (
-            np.polynomial.polynomial.polyfit(2 * t - 1, each, DEGREE)
-            for each in (constant - self._front * mean, -scale * self._front * slope)
+        steep, smooth = scale * (-p if p > 0 else 1.0) * front, -scale * self._front * slope
+        return (
+            _Singular(steep, smooth, None, np.sqrt(t), False),
+            _Singular(front, constant - self._front * mean, None, np.ones_like(t), False),
         )
-        return steep, scale * (-p if p > 0 else 1.0) * series, value, series
 
 
 @cache
