@@ -200,6 +200,21 @@ def study(
     seed: Annotated[
         int, typer.Option("--seed", metavar="K", help="Take other random numbers; those of shipped results have 0.")
     ] = 0,
+    workers: Annotated[
+        int, typer.Option("--workers", metavar="N", min=1, help="Compute points on N processes of this machine.")
+    ] = 1,
+    ranks_per_point: Annotated[
+        int, typer.Option("--ranks-per-point", metavar="R", min=1, help="Under mpirun, compute each point on R ranks.")
+    ] = 1,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard",
+            metavar="I/N",
+            show_default=False,
+            help="Compute the I-th of N parts of the points only, such as 1/4; without it the same command merges.",
+        ),
+    ] = None,
     quiet: Quiet = False,
     models: Models = None,
     changes: Changes = None,
@@ -209,8 +224,8 @@ def study(
 
     Ready-made: {READY}; "all" runs every one, each in its own directory below DIR, and says beforehand what the shipped
     results took. Finished points are kept in DIR/points: after a kill the same command continues and repeats none.
-    Under mpirun rank 0 hands out the points: give one rank more than there are cores. DIR gets table.csv, table.h5,
-    pictures, report.html and summary.json.
+    A point that fails, or whose worker is killed, loses its own result alone. Under mpirun rank 0 hands out the points:
+    give one rank more than there are cores. DIR gets table.csv, table.h5, pictures, report.html and summary.json.
     """
 
     def job(comm: Comm, stop: Stop) -> str | None:
@@ -219,27 +234,44 @@ def study(
         from kspde.cli.models import models_of_file
         from kspde.cli.results import SUMMARY
         from kspde.cli.study import read_study, ready_studies
+        from kspde.runtime.workers import Workers
 
         names = list(ready_studies()) if path == "all" else [path]
         with together(comm):
             console = Console(comm, quiet=quiet, log=log)
+            part = None if shard is None else _part(shard)
+            if workers > 1 and comm.size * ranks_per_point > 1:
+                raise InputError("--workers are processes of one rank: leave out mpirun and --ranks-per-point")
         for line in () if small else cost_lines(names):
             console.say(line)
-        for name in names:
-            own = out / name if path == "all" else out
-            with together(comm, "kspde study") as same:
-                known = models_of_file(models)
-                chosen = read_study(name, small=small, models=known, seed=seed, changes=changes or ())
-                same(study=chosen.described(), out=str(own), force=force)
-            with together(comm):  # PETSc begins on all ranks together
-                backend.require()
-            with console.hearing_warnings():
-                run_study(chosen, own, comm, console, stop, force=force)
-            console.say(f"\nReport: {own / 'report.html'}")
-            console.say(f"All numbers: {own / SUMMARY}")
+        with nullcontext() if workers == 1 else Workers(workers, models_of_file, models) as executor:
+            for name in names:
+                own = out / name if path == "all" else out
+                with together(comm, "kspde study") as same:
+                    known = models_of_file(models)
+                    chosen = read_study(name, small=small, models=known, seed=seed, changes=changes or ())
+                    same(study=chosen.described(), out=str(own), force=force)
+                with together(comm):  # PETSc begins on all ranks together
+                    backend.require()
+                means: dict[str, Any] = {"executor": executor, "ranks_per_point": ranks_per_point}
+                with console.hearing_warnings():
+                    run_study(chosen, own, comm, console, stop, force=force, shard=part, **means)
+                if part is None:
+                    console.say(f"\nReport: {own / 'report.html'}")
+                    console.say(f"All numbers: {own / SUMMARY}")
+        if part is not None:
+            console.say("When all shards are done, the same command without --shard merges them")
         return f"interrupted: {out} holds all results" if stop.asked(comm) else None
 
     return Work(job, lambda: "finished points are kept, the same command continues")
+
+
+def _part(text: str) -> tuple[int, int]:
+    """Return (i, n) of "i/n"."""
+    i, slash, n = text.partition("/")
+    if not (slash and i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)):
+        raise InputError(f"--shard {shortened(text)} is not valid: give i/n with 1 <= i <= n, such as 1/4")
+    return int(i), int(n)
 
 
 @app.command(epilog="Examples: kspde init; kspde init viscous-vortices --out merging.toml")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -31,7 +32,7 @@ from kspde.particles.fields import FieldOptions
 from kspde.plots import densities as pictures
 from kspde.plots.style import side_by_side
 from kspde.runtime.following import State
-from kspde.runtime.parallel import together
+from kspde.runtime.parallel import communicator, together
 from kspde.runtime.provenance import provenance
 from kspde.runtime.saving import SaveAt
 from kspde.runtime.signals import Stop
@@ -263,26 +264,48 @@ def cost_lines(names: Sequence[str]) -> list[str]:
     return lines
 
 
-def run_study(study: Study, directory: Path, comm: Comm, console: Console, stop: Stop, *, force: bool = False) -> None:
+def run_study(
+    study: Study,
+    directory: Path,
+    comm: Comm | None = None,
+    console: Console | None = None,
+    stop: Stop | None = None,
+    *,
+    force: bool = False,
+    shard: tuple[int, int] | None = None,
+    **means: Any,
+) -> None:
     """Compute the missing points of a study; write its table, rates, pictures and report. Collective.
 
     Args:
         study: the study.
         directory: a new one, or that of an earlier run of the same study.
-        comm: the communicator.
-        console: where the run says what it does.
+        comm: the communicator, all ranks unless given.
+        console: where the run says what it does, standard output unless given.
         stop: holds back a signal while results are written.
         force: whether to continue in a directory of the same study with other parameters.
+        shard: (i, n) for the i-th of n parts of the points: nothing else is written, until a run without it.
+        **means: what computes the points: ``executor`` or ``ranks_per_point``, as for
+            :func:`kspde.papers.studies.run_points`.
     """
     start = time.perf_counter()
+    comm = communicator(comm)
+    console, stop = console or Console(comm), stop or Stop()
     console.say(f"kspde {__version__}, study {study.name} ({study.setting}): {study.title}")
-    if study.precision is not None:
-        study = _planned(study, directory, comm, console)
     open_directory(study, directory, comm, force=force)
-    with console.progress("points") as progress, vacated(directory, comm):
-        computed, kept = run_points(study, directory, comm, progress)
+    total = len(study.points)
+    if shard is not None:
+        study = study.shard(*shard, _costs(study))
+        console.say(f"  shard {shard[0]} of {shard[1]}: {len(study.points)} of {total} points")
+    with nullcontext() if shard else vacated(directory, comm):  # what other shards may be using
+        if study.precision is not None:
+            study = _planned(study, directory, comm, console, **means)
+        with console.progress("points") as progress:
+            computed, kept = run_points(study, directory, comm, progress, **means)
     seconds = time.perf_counter() - start
     console.say(f"  {computed} points computed, {kept} taken from an earlier run   {seconds:.1f} s")
+    if shard is not None:
+        return
     about = provenance(comm)
     stop.hold()
     with together(comm):
@@ -297,9 +320,17 @@ def run_study(study: Study, directory: Path, comm: Comm, console: Console, stop:
                 console.say(line)
 
 
-def _planned(study: Study, directory: Path, comm: Comm, console: Console) -> Study:
+def _costs(study: Study) -> list[float] | None:
+    """Return what each point took in the results that come with kspde; None where one is not among them."""
+    known = read_results([]).get(study.name, {"points": []})["points"]
+    seconds = {json.dumps(point["swept"]): float(point["seconds"]) for point in known}
+    found = [seconds.get(json.dumps(dict(point.swept)), 0.0) for point in study.points]
+    return found if all(found) else None
+
+
+def _planned(study: Study, directory: Path, comm: Comm, console: Console, **means: Any) -> Study:
     """Return the study with the replicas that its precision asks for; say what they cost."""
-    plan = planned(study, directory, comm)
+    plan = planned(study, directory, comm, **means)
     for point, replicas, seconds in zip(plan.study.points, plan.replicas, plan.seconds, strict=True):
         console.say(f"  {point.label}: {replicas:,} replicas, about {seconds:.0f} s")
     console.say(f"  by the pilot run, about {sum(plan.seconds):.0f} s of one process")

@@ -2,30 +2,38 @@
 
 Each finished point is one JSON file in ``DIR/points``, named by the hash of its parameters and of kspde's version,
 written under a temporary name, forced to the disk and renamed: a job that is killed loses at most the points that it is
-computing. Under mpirun rank 0 hands points to the other ranks (``mpi4py.futures.MPICommExecutor``), each of which
-computes on its own communicator; give mpirun one rank more than there are cores. On one rank the points run one after
-the other, with all of its threads.
+computing. Nothing else in a point's file depends on which process computes it, nor do its seeds.
+
+Points are computed one after the other by all ranks together, where there are no more than ``ranks_per_point``; by an
+executor of ``concurrent.futures``; or under mpirun by groups of ranks, to whose first ones rank 0 hands them out
+(``mpi4py.futures.MPICommExecutor``): then give mpirun one rank more than there are cores. Rank 0 writes the files.
+
+A point that fails loses its own result alone, and so does one whose process is killed, as far as the executor goes on.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 import time
+import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from kspde._version import __version__
-from kspde.errors import InputError, KspdeError, shortened
+from kspde.errors import ConvergenceError, InputError, KspdeError, check_integer, first_line, shortened
 from kspde.fem import backend
 from kspde.papers.studies.measures import Task, measured
 from kspde.papers.studies.quantities import from_record
 from kspde.papers.studies.study import Point, Study
 from kspde.runtime.files import publish, read_json
-from kspde.runtime.parallel import alone, together
+from kspde.runtime.messages import warn
+from kspde.runtime.parallel import all_or_none, alone, together
 from kspde.runtime.provenance import provenance
 from kspde.typing import Comm
 
@@ -35,6 +43,8 @@ __all__ = ["PILOT", "POINTS", "STUDY", "open_directory", "read_point", "run_poin
 STUDY, POINTS = "study.json", "points"
 #: The directory of a pilot run, in that of its study.
 PILOT = "pilot"
+#: Seconds between two looks at an executor's futures.
+_PAUSE = 0.02
 
 
 def open_directory(study: Study, directory: Path, comm: Comm, *, force: bool = False) -> None:
@@ -61,7 +71,8 @@ def open_directory(study: Study, directory: Path, comm: Comm, *, force: bool = F
 def _open(study: Study, directory: Path, force: bool) -> None:
     described = json.loads(json.dumps(study.described()))
     about = directory / STUDY
-    if directory.is_dir() and set(os.listdir(directory)) - {PILOT}:
+    # Several shards may begin at once: each finds what another has made so far.
+    if directory.is_dir() and {name for name in os.listdir(directory) if name[0] != "."} - {PILOT, POINTS}:
         try:
             theirs = read_json(about)
             named = str(theirs["study"])
@@ -124,7 +135,13 @@ def _short(value: Any) -> str:
 
 
 def run_points(
-    study: Study, directory: Path, comm: Comm, progress: Callable[[float], None] | None = None
+    study: Study,
+    directory: Path,
+    comm: Comm,
+    progress: Callable[[float], None] | None = None,
+    *,
+    executor: Any = None,
+    ranks_per_point: int = 1,
 ) -> tuple[int, int]:
     """Compute the points that have no file yet. Collective.
 
@@ -133,88 +150,206 @@ def run_points(
         directory: the directory, opened by ``open_directory``.
         comm: the communicator.
         progress: called on rank 0 with the share of points that are finished.
+        executor: what computes points, on one rank: of ``concurrent.futures``, ``mpi4py.futures``, Dask
+            (``Client.get_executor()``) or submitit, or :class:`kspde.runtime.workers.Workers`.
+        ranks_per_point: the number of ranks that compute a point together.
 
     Returns:
         The number of points that were computed, and of those that were there.
 
     Raises:
-        InputError: a point is not valid for its measure; the message names it, on every rank.
-        ConvergenceError: a solve failed; on every rank.
+        InputError: a point is not valid for its measure; the message names it, on every rank. The other points are
+            finished, here and below. Or there are fewer ranks than ``ranks_per_point``.
+        ConvergenceError: a solve failed, or the process that computed a point is lost; on every rank.
         MissingBackendError: DOLFINx is not installed.
     """
     backend.require()  # collective: PETSc is initialised on all ranks together
-    missing: list[Point] = []
+    places: list[int] = []
     with together(comm, "run_points") as same:
-        same(study=study.described(), directory=str(directory))
+        same(study=study.described(), directory=str(directory), ranks_per_point=ranks_per_point)
+        _check_means(comm, executor, ranks_per_point)
         if comm.rank == 0:
-            missing = [point for point in study.points if read_point(directory, point) is None]
-    total = len(study.points)
-    done = total - len(missing)
+            places = [k for k, point in enumerate(study.points) if read_point(directory, point) is None]
+    missing = [study.points[k] for k in comm.bcast(places)]
+    total, computed = len(study.points), 0
+    lost: dict[str, Exception] = {}
     failure: Exception | None = None
-
-    def finished() -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done / total)
-
-    if comm.size == 1:
-        for point in missing:
-            _compute(point, directory, 1)
-            finished()
-    else:
-        failure = _spread(missing, directory, comm, finished)
+    everyone = executor is None and comm.size == ranks_per_point
+    try:
+        with closing(_found(missing, comm, executor, ranks_per_point)) as results:
+            for point, found in results:
+                if isinstance(found, Exception):
+                    lost[point.label] = found
+                    continue
+                with together(comm if everyone else alone()):
+                    if comm.rank == 0:
+                        write_record(_file(directory, point), found)
+                computed += 1
+                if progress is not None and comm.rank == 0:
+                    progress((total - len(missing) + computed) / total)
+    except Exception as error:
+        failure = error
     with together(comm):
         if failure is not None:
             raise failure
-    counts: tuple[int, int] = comm.bcast((len(missing), total - len(missing)))
-    return counts
+        if lost:
+            raise _first_of(lost, [point.label for point in missing])
+    return len(missing), total - len(missing)
 
 
-def _spread(missing: Sequence[Point], directory: Path, comm: Comm, finished: Callable[[], None]) -> Exception | None:
-    """Hand points to the other ranks; return the error that one of them raised. Collective."""
-    from concurrent.futures import as_completed
+def _check_means(comm: Comm, executor: Any, ranks_per_point: int) -> None:
+    """Refuse what cannot compute points; say which ranks have nothing to do."""
+    check_integer("ranks_per_point", ranks_per_point, at_least=1)
+    if executor is not None and not callable(getattr(executor, "submit", None)):
+        raise InputError(f"executor is a {type(executor).__name__}: give one with a method submit")
+    if executor is not None and (comm.size > 1 or ranks_per_point > 1):
+        raise InputError("an executor is for one rank: leave out mpirun and ranks_per_point, or the executor")
+    if ranks_per_point > comm.size:
+        raise InputError(
+            f"ranks_per_point = {ranks_per_point} is more than the {comm.size} of this run: give mpirun as many, or "
+            "one more than a multiple"
+        )
+    idle = (comm.size - 1) % ranks_per_point if comm.size > ranks_per_point else 0
+    if idle:
+        warn(
+            f"{idle} of {comm.size} ranks have nothing to do: rank 0 hands out points to groups of {ranks_per_point}, "
+            f"give mpirun {comm.size - idle} ranks, or {comm.size - idle + ranks_per_point}",
+            comm,
+        )
 
+
+#: What computing a point returns: its record, or why there is none.
+type _Found = dict[str, Any] | Exception
+
+
+def _found(points: Sequence[Point], comm: Comm, executor: Any, ranks_per_point: int) -> Generator[tuple[Point, _Found]]:
+    """Compute points, and yield what each gives: on all ranks where these compute together, else on rank 0.
+
+    Collective.
+    """
+    if executor is None and comm.size == ranks_per_point:
+        for point in points:
+            yield point, _compute(point, comm, comm.size)
+        return
+    with _groups(comm, ranks_per_point) if executor is None else nullcontext(executor) as pool:
+        if pool is None:  # this rank has computed its part
+            return
+        waiting: dict[int, Any] = {}
+        try:
+            with getattr(pool, "batch", nullcontext)():  # submitit's, for one job array
+                for k, point in enumerate(points):
+                    waiting[k] = _submitted(pool, point, int(comm.size))
+            while waiting:
+                ready = [k for k, future in waiting.items() if future.done()]
+                for k in ready:
+                    yield points[k], _result(points[k], waiting.pop(k))
+                if not ready:
+                    time.sleep(_PAUSE)
+        finally:
+            for future in waiting.values():
+                future.cancel()
+
+
+def _submitted(pool: Any, point: Point, ranks: int) -> Any:
+    try:
+        return pool.submit(_compute_here, point, ranks)
+    except Exception as error:  # it is broken already
+        future: Future[_Found] = Future()
+        future.set_exception(error)
+        return future
+
+
+def _result(point: Point, future: Any) -> _Found:
+    try:
+        found: _Found = future.result()
+    except Exception as error:  # not of the point, whose own are returned
+        return ConvergenceError(
+            f"{_at(point)}the process that computed it is lost ({type(error).__name__}: {first_line(error)}): the same "
+            "command computes what is missing"
+        )
+    return found
+
+
+def _first_of(lost: Mapping[str, Exception], order: Sequence[str]) -> Exception:
+    """Return the error of the first point in order that has one, which names the others too."""
+    first, *others = sorted(lost, key=order.index)
+    error = lost[first]
+    if others:
+        more = shortened("; ".join(others), 300)
+        error.args = (f"{error} (without result too: {more})",)
+    return error
+
+
+#: The ranks that this one computes points with: of its group, under mpirun.
+_group: Comm | None = None
+
+
+@contextmanager
+def _groups(comm: Comm, size: int) -> Iterator[Any]:
+    """Return on rank 0 an executor that the other ranks serve, in groups; return None there afterwards. Collective."""
+    global _group
+    from mpi4py import MPI
     from mpi4py.futures import MPICommExecutor
 
-    failure: Exception | None = None
-    with MPICommExecutor(comm, root=0) as executor:
-        if executor is not None:
-            futures = [executor.submit(_compute, point, directory, int(comm.size)) for point in missing]
-            try:
-                for future in as_completed(futures):
-                    future.result()
-                    finished()
-            except Exception as error:
-                failure = error
-            finally:
-                for future in futures:
-                    future.cancel()
-    return failure
+    number, place = divmod(comm.rank - 1, size)
+    at_work = comm.rank == 0 or number < (comm.size - 1) // size
+    group = comm.Split(number + 1 if at_work else MPI.UNDEFINED, comm.rank)
+    first = comm.rank == 0 or (at_work and place == 0)
+    leaders = comm.Split(0 if first else MPI.UNDEFINED, comm.rank)
+    try:
+        if first:
+            _group = group
+            with MPICommExecutor(leaders, root=0) as executor:
+                yield executor
+            if comm.rank:
+                group.bcast(None)
+        else:
+            while at_work and (task := group.bcast(None)) is not None:
+                _compute(task[0], group, task[1])
+            yield None
+    finally:
+        _group = None
+        for each in (group, leaders):
+            if each != MPI.COMM_NULL:
+                each.Free()
 
 
-def _compute(point: Point, directory: Path, ranks: int) -> None:
-    """Measure one point on this process, in a job of that many ranks, and write its file."""
+def _compute_here(point: Point, ranks: int) -> _Found:
+    """Compute a point on this worker: a process, or the first rank of a group."""
+    if _group is not None:
+        _group.bcast((point, ranks))
+    return _compute(point, _group or alone(), ranks)
+
+
+def _compute(point: Point, comm: Comm, ranks: int) -> _Found:
+    """Measure one point, in a job of that many ranks; return its record, or its error. Collective."""
     begin = time.perf_counter()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        try:
-            task = Task(experiment=point.experiment, seed=point.seed, comm=alone())
+    task = Task(experiment=point.experiment, seed=point.seed, comm=comm)
+    try:
+        with warnings.catch_warnings(record=True) as caught, all_or_none(comm):
+            warnings.simplefilter("always", UserWarning)
             found = measured(point.measure, task)
-        except KspdeError as error:
-            raise type(error)(f"at {point.label}: {error}" if point.swept else str(error)) from None
-    record = {
+    except (KspdeError, MemoryError) as error:
+        return type(error)(f"{_at(point)}{error}")
+    except Exception as error:  # a class of its own may not come back from another process
+        bug = RuntimeError(f"{_at(point)}{type(error).__name__}: {first_line(error)}")
+        bug.add_note("".join(traceback.format_exception(error)))
+        return bug
+    return {
         "kspde": __version__,
         "swept": dict(point.swept),
         "parameters": dict(point.parameters),
         "seed": point.seed,
         "seconds": time.perf_counter() - begin,
         "density_seconds": sum(task.spent),
-        "provenance": {**provenance(task.comm), "ranks": ranks},
+        "provenance": {**provenance(comm), "ranks": ranks},
         "warnings": sorted({str(warning.message) for warning in caught}),
         "quantities": {name: quantity.record() for name, quantity in found.items()},
     }
-    write_record(_file(directory, point), record)
+
+
+def _at(point: Point) -> str:
+    return f"at {point.label}: " if point.swept else ""
 
 
 def read_point(directory: Path, point: Point) -> dict[str, Any] | None:
@@ -242,7 +377,7 @@ def _file(directory: Path, point: Point) -> Path:
 
 def write_record(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON under a temporary name, force it to the disk, rename it."""
-    hidden = path.with_name(f".{path.name}.{os.getpid()}")
+    hidden = path.with_name(f".{path.name}.{secrets.token_hex(6)}")  # shards of several machines may write the same
     with hidden.open("w", encoding="utf-8") as file:
         json.dump(content, file, indent=1, ensure_ascii=False)
         file.write("\n")

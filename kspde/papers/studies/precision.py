@@ -38,7 +38,7 @@ class Plan:
     seconds: tuple[float, ...]
 
 
-def planned(study: Study, directory: Path, comm: Comm) -> Plan:
+def planned(study: Study, directory: Path, comm: Comm, **means: Any) -> Plan:
     r"""Return the study with the replicas that its ``precision`` asks for, after a pilot run. Collective.
 
     The standard deviation s of one replica and the mean m of the pilot run ask for :math:`(s/(m\delta))^2` replicas.
@@ -50,6 +50,7 @@ def planned(study: Study, directory: Path, comm: Comm) -> Plan:
         study: a study with ``precision``.
         directory: the directory of the study's results; the pilot run's are in it.
         comm: the communicator.
+        **means: what computes the points, as for ``run_points``.
     """
     precision = study.precision
     if precision is None:
@@ -63,7 +64,7 @@ def planned(study: Study, directory: Path, comm: Comm) -> Plan:
         with warnings.catch_warnings():  # the pilot run says them again
             warnings.simplefilter("ignore", UserWarning)
             measured(_with(first, _FEW).measure, Task(experiment=first.experiment, seed=first.seed, comm=alone()))
-    run_points(trial, directory / PILOT, comm)
+    run_points(trial, directory / PILOT, comm, **means)
     counts, seconds = [], []
     for point in trial.points:
         record = read_point(directory / PILOT, point)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from kspde._version import __version__
@@ -152,6 +152,24 @@ class Study:
     command: str
     finding: Finding | None = None
     precision: Precision | None = None
+
+    def shard(self, i: int, n: int, seconds: Sequence[float] | None = None) -> Study:
+        """Return the study with the points of the i-th of n parts only: those of place k with k mod n = i − 1.
+
+        Args:
+            i: the part, 1 to n.
+            n: the number of parts.
+            seconds: what each point takes, if that is known: then the longest point comes first, and each goes to the
+                part that has the least to do.
+        """
+        costs = [1.0] * len(self.points) if seconds is None else seconds
+        load, own = [0.0] * n, []
+        for k in sorted(range(len(costs)), key=lambda k: -costs[k]):
+            part = load.index(min(load))
+            load[part] += costs[k]
+            if part == i - 1:
+                own.append(k)
+        return replace(self, points=tuple(self.points[k] for k in sorted(own)))
 
     def described(self) -> dict[str, Any]:
         """Return the parameters that decide the study's results, ready for JSON."""
