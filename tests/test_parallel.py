@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import _thread
 import os
+import signal
+from concurrent.futures import BrokenExecutor
 from functools import partial
 from queue import SimpleQueue
 from types import SimpleNamespace
@@ -25,6 +27,7 @@ from kspde.runtime.parallel import (
     together,
 )
 from kspde.runtime.values import values_of
+from kspde.runtime.workers import Workers
 
 
 class StrangeError(Exception):
@@ -338,3 +341,15 @@ def test_matrix_products_keep_to_the_ranks_threads(comm, monkeypatch):
         with limited_threads(comm, useful=useful):
             assert most() == threads
     assert most() == before
+
+
+@pytest.mark.one_rank
+def test_a_process_that_is_killed_loses_its_own_call_alone():
+    with Workers(1, os.putenv, "OMP_NUM_THREADS", "1") as workers:
+        calls = ((abs, -1), (signal.raise_signal, signal.SIGKILL), (abs, -2), (int, "x"), (os.getenv, "PMI_RANK"))
+        one, killed, two, wrong, rank = [workers.submit(*call) for call in calls]
+    assert (one.result(), two.result(), rank.result()) == (1, 2, None)
+    with pytest.raises(BrokenExecutor, match="was killed"):
+        killed.result()
+    with pytest.raises(ValueError, match="'x'"):
+        wrong.result()

@@ -264,6 +264,7 @@ def test_more_memory_than_there_is(
         (["run", "case.toml", "more", "--out", "x"], "(more)"),
         (["run", "case.toml", "--out"], "--out"),
         (["run", "case.toml", "--out", "x", "--checkpoint-every", "1 h"], "'1 h' is not a number: give seconds >= 0"),
+        (["study", "lemma2", "--out", "x", "--workers", "0"], "--workers"),
         (["--quite"], "--quite"),
     ],
 )

@@ -24,7 +24,8 @@ REPLICAS, N, ALPHA = 3, 4, 0.1
 class Paths:
     """An ensemble whose particles move as they are told: farthest from their twins half-way."""
 
-    n, pde = N, None
+    n, pde, comm = N, None, MPI.COMM_SELF
+    replica_of = np.repeat(np.arange(REPLICAS), N)
     times = np.array([0.0, 0.1, 0.2])
 
     def __init__(self) -> None:

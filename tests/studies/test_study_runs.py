@@ -7,6 +7,9 @@ import json
 import os
 import platform
 from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -161,14 +164,65 @@ def test_the_result_is_the_same_on_any_number_of_ranks(
 ) -> None:
     # An own computation of one point, on this rank alone.
     study, out = read_study(tiny_file(), small=True), shared_tmp_path / "out"
-    open_directory(study, out, comm)
-    run_points(study, out, comm)
-    comm.Barrier()
     point = study.points[0]
     alone = point.measure.at(Task(experiment=point.experiment, seed=point.seed, comm=MPI.COMM_SELF))
-    record = execute.read_point(out, point)
-    assert record is not None
-    assert record["quantities"]["l1"].value == pytest.approx(alone["l1"].value, rel=1e-12)
+    for ranks, more in ((1, study), (comm.size, replace(study, points=(point,)))):
+        open_directory(study, out / str(ranks), comm)
+        run_points(more, out / str(ranks), comm, ranks_per_point=ranks)
+        comm.Barrier()
+        record = execute.read_point(out / str(ranks), point)
+        assert record is not None
+        assert record["quantities"]["l1"].value == pytest.approx(alone["l1"].value, rel=1e-10)
+    with pytest.raises(kspde.InputError, match=f"ranks_per_point = 9 is more than the {comm.size} of this run"):
+        run_points(study, out / "1", comm, ranks_per_point=9)
+
+
+class Losing:
+    """An executor that loses the worker of one point."""
+
+    def __init__(self, own: ProcessPoolExecutor) -> None:
+        self.submit_to = own.submit
+
+    def submit(self, function: Any, point: Any, ranks: int) -> Future[Any]:
+        if point.swept["eps"] != 0.1:
+            return self.submit_to(function, point, ranks)
+        future: Future[Any] = Future()
+        future.set_exception(BrokenExecutor("killed"))
+        return future
+
+
+@pytest.mark.one_rank
+def test_executors_and_shards_in_any_order_make_one_run(
+    tiny_file: Callable[..., Path], tmp_path: Path, finished: Path, comm: Any
+) -> None:
+    study, out = read_study(tiny_file()), tmp_path / "out"
+    open_directory(study, out, comm)
+    with ProcessPoolExecutor(1, get_context("fork")) as pool:
+        with pytest.raises(
+            kspde.ConvergenceError, match=r"^at eps = 0\.1: its worker is lost \(BrokenExecutor: killed\)"
+        ):
+            run_points(study, out, comm, executor=Losing(pool))
+        assert len(files(out)) == 2
+        assert run_points(study.shard(2, 2), out, comm, executor=pool) == (1, 0)  # eps = 0.1
+        (out / "points" / f"{study.points[2].key}.json").unlink()
+        assert run_points(study.shard(1, 2), out, comm, executor=pool) == (1, 1)
+    assert run_points(study, out, comm) == (0, 3)
+    for point in study.points:
+        found, serial = (execute.read_point(directory, point) for directory in (out, finished))
+        assert found is not None
+        assert serial is not None
+        assert all(found[name] == serial[name] for name in ("swept", "seed", "quantities"))
+
+
+@pytest.mark.one_rank
+def test_shards_are_parts_of_like_cost(tiny_file: Callable[..., Path]) -> None:
+    study: Any = replace(read_study(tiny_file()), points=tuple(range(10)))
+    assert [study.shard(i, 3).points for i in (1, 2, 3)] == [(0, 3, 6, 9), (1, 4, 7), (2, 5, 8)]
+    costs = [1.0, 1.0, 2.0, 2.0, 4.0, 4.0, 8.0, 8.0, 16.0, 16.0]
+    parts = [study.shard(i, 4, costs).points for i in (1, 2, 3, 4)]
+    assert sorted(k for part in parts for k in part) == list(range(10))
+    assert sorted(sum(costs[k] for k in part) for part in parts) == [15.0, 15.0, 16.0, 16.0]
+    assert study.shard(11, 11).points == ()
 
 
 def summary_of(directory: Path) -> Any:

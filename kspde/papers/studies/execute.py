@@ -150,8 +150,8 @@ def run_points(
         directory: the directory, opened by ``open_directory``.
         comm: the communicator.
         progress: called on rank 0 with the share of points that are finished.
-        executor: what computes points, on one rank: of ``concurrent.futures``, ``mpi4py.futures``, Dask
-            (``Client.get_executor()``) or submitit, or :class:`kspde.runtime.workers.Workers`.
+        executor: what computes points, on one rank: :class:`kspde.runtime.workers.Workers`, or an executor of
+            ``concurrent.futures``, of Dask (``Client.get_executor()``), of submitit.
         ranks_per_point: the number of ranks that compute a point together.
 
     Returns:
@@ -263,10 +263,8 @@ def _result(point: Point, future: Any) -> _Found:
     try:
         found: _Found = future.result()
     except Exception as error:  # not of the point, whose own are returned
-        return ConvergenceError(
-            f"{_at(point)}the process that computed it is lost ({type(error).__name__}: {first_line(error)}): the same "
-            "command computes what is missing"
-        )
+        why = shortened(f"{type(error).__name__}: {first_line(error)}", 160)
+        return ConvergenceError(f"{_at(point)}its worker is lost ({why}): the same command computes what is missing")
     return found
 
 

@@ -29,7 +29,7 @@ class Task:
     Attributes:
         experiment: the problem, and how it is computed.
         seed: the seed of the random numbers.
-        comm: a communicator of one process.
+        comm: the communicator of the ranks that compute the point together.
         spent: the seconds that each solution took, whatever the number of replicas.
     """
 
@@ -63,7 +63,7 @@ class Task:
 class Measure(ABC):
     """What is measured at a point. The fields of a measure are the keys of [measure] in a study file.
 
-    It works on one process, with the communicator ``task.comm`` of that process alone; points run side by side.
+    It works on the ranks of ``task.comm``, and gives the same on each; points run side by side.
 
     Attributes:
         name: its name in :data:`kspde.papers.studies.MEASURES` and in study files.

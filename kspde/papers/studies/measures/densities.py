@@ -435,7 +435,7 @@ _MOST_KEPT = 64
 def _reference(task: Task, domain: Domain, tol: float, axes: list[Array] | None = None) -> tuple[list[Array], Array]:
     """Return axes and the density on them, solved on a domain with a tolerance, or kept from an earlier point."""
     options = {name: value for name, value in task.experiment.solve.items() if name not in ("tol", "scheme", "dt")}
-    key = (task.experiment.problem, domain, options, tol, axes is None)
+    key = (task.experiment.problem, domain, options, tol, axes is None, task.comm)
     for other, kept in _KEPT:
         if other == key:
             return kept

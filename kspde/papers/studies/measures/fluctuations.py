@@ -14,6 +14,7 @@ from kspde.evidence.gaussian_limit import STATISTICS
 from kspde.papers.studies.measures.base import Measure, Task
 from kspde.papers.studies.measures.particles import particles_of
 from kspde.papers.studies.quantities import Meaning, Quantity, exactly, mean
+from kspde.particles.reductions import everyones
 
 __all__ = ["LinearStatistic"]
 
@@ -63,8 +64,8 @@ class LinearStatistic(Measure):
         ensemble.run()
 
         def squares(system: str) -> np.ndarray:
-            values = STATISTICS[self.statistic](ensemble.systems[system].positions["u"]).reshape(runs, -1)
-            own = pde.masses["u"] * values.mean(axis=1)
+            values = STATISTICS[self.statistic](ensemble.systems[system].positions["u"]).reshape(-1, ensemble.n)
+            own = everyones(pde.masses["u"] * values.mean(axis=1), ensemble.comm)
             return ensemble.n * runs / (runs - 1) * (own - own.mean()) ** 2
 
         added = squares("particles") - squares("mean_field")

@@ -16,6 +16,7 @@ from kspde.evidence.entropy import BoundOverTime
 from kspde.papers.studies.measures.base import Measure, Task
 from kspde.papers.studies.measures.particles import ensemble_of, particles_of
 from kspde.papers.studies.quantities import Meaning, Quantity, given, mean
+from kspde.particles.reductions import everyones
 from kspde.protocols import SolvedDensity
 from kspde.typing import Array
 
@@ -123,10 +124,11 @@ class LocalEntropy(Measure):
         coefficients = []
         for label in ("particles", "mean_field"):
             (x,) = ensemble.systems[label].positions.values()
-            values = basis.at(x).reshape(self.replicas, n, -1)
+            values = basis.at(x).reshape(-1, n, basis.count)
             sums = values.sum(axis=1)
             pairs = np.einsum("rj,rl->rjl", sums, sums) - np.einsum("rij,ril->rjl", values, values)
-            coefficients.append((sums / n, pairs.reshape(self.replicas, -1) / (n * (n - 1))))
+            own = sums / n, pairs.reshape(-1, basis.count**2) / (n * (n - 1))
+            coefficients.append([everyones(each, ensemble.comm) for each in own])
         (one, two), (one_free, two_free) = coefficients
         first, second = squared_mean(one - one_free), squared_mean(two - two_free)
         entropies = {f"h_{k}": mean(0.5 * (k * first + 0.5 * k * (k - 1) * second)) for k in (1, 2, 8)}
@@ -150,6 +152,7 @@ class _Polynomials:
         values = self._raw(points)
         # Rows of the inverse of the Gram matrix's root orthonormalise, lower degrees first: the first row is 1.
         self._rows = np.linalg.inv(np.linalg.cholesky(values.T @ (mass[:, None] * values)))[1:]
+        self.count = len(self._rows)
 
     def at(self, x: Array) -> Array:
         """Return the values at points (n, d), shape (n, polynomials)."""

@@ -16,6 +16,7 @@ from kspde.evidence.ensemble import Ensemble
 from kspde.kernels.log_potential import SURFACE
 from kspde.papers.studies.measures.base import Measure, Task
 from kspde.papers.studies.quantities import Meaning, Quantity, fraction, given, mean
+from kspde.particles.reductions import everyones
 from kspde.particles.schemes import SCHEMES
 from kspde.radial import moment
 from kspde.typing import Array
@@ -107,20 +108,20 @@ class Coupling(Measure):
             more["source"] = task.density(task.experiment.problem.local, saves=self.saves)
         ensemble = ensemble_of(task, self.replicas, self.saves, **more)
         n = check_integer("n", ensemble.n, at_least=2)
-        shape = (self.replicas, n)
         largest: dict[str, Array] = {}
-        nearest = np.full(self.replicas, np.inf)
+        nearest = np.full(len(ensemble.replica_of) // n, np.inf)
         last = len(ensemble.times) - 1
 
         def look(step: int, t: float) -> None:
             for name, x in ensemble.particles.positions.items():
                 square = np.square(x - ensemble.systems["mean_field"].positions[name]).sum(axis=1)
-                largest[name] = np.maximum(largest.get(name, 0.0), square.reshape(shape))
+                largest[name] = np.maximum(largest.get(name, 0.0), square.reshape(-1, n))
                 if step == last:
-                    nearest[:] = np.minimum(nearest, [_nearest(own) for own in x.reshape(*shape, -1)])
+                    nearest[:] = np.minimum(nearest, [_nearest(own) for own in x.reshape(-1, n, x.shape[1])])
 
         ensemble.run(look)
-        squares = np.array(list(largest.values()))
+        nearest = everyones(nearest, ensemble.comm)
+        squares = np.array([everyones(own, ensemble.comm) for own in largest.values()])
         sup = np.sqrt(squares.max(axis=2)).sum(axis=0)
         out = {
             "sup": mean(sup),
@@ -285,7 +286,7 @@ class Fluctuations(Measure):
         largest = abs(moment(field.kernel, problem.model.dimension)) * sum(problem.masses.values())
         if largest**6 == 0.0:  # the third moments are divided by it
             raise InputError(f"the model's field is {largest:g} at most: give a stronger one")
-        means = np.zeros((3, self.replicas))
+        moments = np.zeros((len(ensemble.replica_of) // n, 3))
 
         def look(step: int, t: float) -> None:
             if step:
@@ -294,9 +295,10 @@ class Fluctuations(Measure):
             for name, x in own.positions.items():
                 square = np.square(own.at(name, x)[field.name] - known.at(name, x)[field.name])
                 for m in range(3):
-                    means[m] = np.mean(square.reshape(self.replicas, n) ** (m + 1), axis=1)
+                    moments[:, m] = np.mean(square.reshape(-1, n) ** (m + 1), axis=1)
 
         ensemble.run(look)
+        means = everyones(moments, ensemble.comm).T
         out = {f"moment_{m + 1}": mean(means[m]) for m in range(3)}
         scale = n / largest**2
         return out | {f"constant_{m + 1}": mean(means[m] * scale ** (m + 1)) for m in range(3)}

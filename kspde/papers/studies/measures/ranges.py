@@ -55,6 +55,7 @@ from kspde.papers.studies.measures.base import Measure, Task
 from kspde.papers.studies.measures.particles import particles_of
 from kspde.papers.studies.quantities import Meaning, Quantity, given
 from kspde.papers.theory import interaction_range
+from kspde.particles.reductions import everyones
 from kspde.typing import Array
 
 __all__ = ["OptimalRange", "minimiser"]
@@ -184,9 +185,9 @@ def minimiser(x: Array, samples: Array, *, seed: int) -> tuple[Quantity, Quantit
 
 
 def _errors(ensemble: Ensemble, local: Solution, eta: float) -> dict[str, Array]:
-    """Return the errors of each replica, shape (replicas,), after running the ensemble."""
+    """Return the errors of each replica, shape (replicas,), after running the ensemble. Collective."""
     own, hat = (ensemble.systems[label].positions for label in ("particles", "mean_field"))
-    shape = (ensemble.replicas, ensemble.n)
+    shape = (len(ensemble.replica_of) // ensemble.n, ensemble.n)  # those of this rank
     squares = {name: np.zeros(shape) for name in own}
 
     def look(step: int, t: float) -> None:
@@ -196,14 +197,17 @@ def _errors(ensemble: Ensemble, local: Solution, eta: float) -> dict[str, Array]
 
     ensemble.run(look)
     fields = _Fields(ensemble, local, eta)
-    replicas = [fields.errors({name: x.reshape(*shape, -1)[r] for name, x in own.items()}) for r in range(shape[0])]
-    density, drift = np.array(replicas).T
-    return {
+    replicas = [
+        fields.errors({name: x.reshape(*shape, x.shape[1])[r] for name, x in own.items()}) for r in range(shape[0])
+    ]
+    density, drift = np.array(replicas).reshape(-1, 2).T
+    errors = {
         "path": sum(each.mean(axis=1) for each in squares.values()),
         "largest": sum(np.sqrt(each.max(axis=1)) for each in squares.values()),
         "density": density,
         "drift": drift,
     }
+    return {name: everyones(np.asarray(each), ensemble.comm) for name, each in errors.items()}
 
 
 class _Fields:
