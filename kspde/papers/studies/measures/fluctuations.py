@@ -14,7 +14,7 @@ from kspde.evidence.gaussian_limit import STATISTICS
 from kspde.papers.studies.measures.base import Measure, Task
 from kspde.papers.studies.measures.particles import particles_of
 from kspde.papers.studies.quantities import Meaning, Quantity, exactly, mean
-from kspde.particles.reductions import everyones
+from kspde.runtime.reductions import everyones
 
 __all__ = ["LinearStatistic"]
 

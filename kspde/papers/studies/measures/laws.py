@@ -16,8 +16,8 @@ from kspde.evidence.entropy import BoundOverTime
 from kspde.papers.studies.measures.base import Measure, Task
 from kspde.papers.studies.measures.particles import ensemble_of, particles_of
 from kspde.papers.studies.quantities import Meaning, Quantity, given, mean
-from kspde.particles.reductions import everyones
 from kspde.protocols import SolvedDensity
+from kspde.runtime.reductions import everyones
 from kspde.typing import Array
 
 __all__ = ["FreeEnergy", "LocalEntropy"]

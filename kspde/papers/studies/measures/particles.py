@@ -16,9 +16,9 @@ from kspde.evidence.ensemble import Ensemble
 from kspde.kernels.log_potential import SURFACE
 from kspde.papers.studies.measures.base import Measure, Task
 from kspde.papers.studies.quantities import Meaning, Quantity, fraction, given, mean
-from kspde.particles.reductions import everyones
 from kspde.particles.schemes import SCHEMES
 from kspde.radial import moment
+from kspde.runtime.reductions import everyones
 from kspde.typing import Array
 
 __all__ = ["Chaos", "Coupling", "Distance", "Fluctuations", "WeakError", "ensemble_of", "particles_of"]

@@ -55,7 +55,7 @@ from kspde.papers.studies.measures.base import Measure, Task
 from kspde.papers.studies.measures.particles import particles_of
 from kspde.papers.studies.quantities import Meaning, Quantity, given
 from kspde.papers.theory import interaction_range
-from kspde.particles.reductions import everyones
+from kspde.runtime.reductions import everyones
 from kspde.typing import Array
 
 __all__ = ["OptimalRange", "minimiser"]
