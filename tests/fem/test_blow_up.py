@@ -34,7 +34,7 @@ def reference() -> np.ndarray:
 def test_before_it_the_peaks_are_those_of_the_radial_solution(reference) -> None:
     np.testing.assert_allclose(reference[-1], 359.8, atol=0.1, rtol=0)
     save = kspde.SaveAt(times=(0.02, 0.04))
-    pde = kspde.solve(KellerSegel(), drop(HEAVY), box(16, 6), t_end=0.06, tol=1e-7, save=save)
+    pde = kspde.solve(KellerSegel(), drop(HEAVY), box(16, 6), t_end=0.06, tol=1e-6, save=save)
     found = [float(pde.evaluate([[0.0, 0.0]], t=t)[0]) for t in (0.02, 0.04, 0.06)]
     np.testing.assert_allclose(found, reference, rtol=2e-3)
 
@@ -54,7 +54,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=() if "triangles" in case else pytest.mark.one_rank) for case in CASES]
+)
 def test_a_peak_that_the_mesh_limits_ends_the_run(case, comm) -> None:
     domain, mean, options = CASES[case]
     with pytest.raises(kspde.BlowUpError, match=r"is limited by the mesh in step \d+ at t = 0\.0[6-9]") as caught:
@@ -117,9 +119,9 @@ def test_steps_do_not_become_ever_shorter(scheme) -> None:
         kspde.solve(
             KellerSegel(),
             drop(HEAVY),
-            box(8, 4, half_width=3.4),
+            box(6, 4, half_width=3.4),
             t_end=0.12,
-            tol=1e-3,
+            tol=1e-2,
             scheme=scheme,
             on_blow_up="ignore",
         )

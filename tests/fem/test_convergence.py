@@ -7,6 +7,8 @@ import pytest
 
 import kspde
 
+pytestmark = pytest.mark.one_rank
+
 MODEL = kspde.SignalDependentKellerSegel(chi=8.0)
 AXIS = np.linspace(-9, 9, 121)
 
@@ -57,12 +59,12 @@ def test_tolerance_in_error_out(exact) -> None:
         assert error < max(0.1 * tol, 1e-7), f"tol {tol:g}: L1 error {error:.3e}"
 
 
-@pytest.mark.one_rank
 def test_tolerance_in_error_out_with_petsc(exact) -> None:
-    runs = [error_and_steps(exact, cells=20, degree=8, tol=tol, scheme="rosenbrock") for tol in TOLERANCES]
+    tolerances = TOLERANCES[:-1]
+    runs = [error_and_steps(exact, cells=16, degree=8, tol=tol, scheme="rosenbrock") for tol in tolerances]
     errors, steps = np.array(runs).T
-    assert np.all(errors < TOLERANCES), f"tol {TOLERANCES}: L1 errors {errors}"
-    assert_proportional(TOLERANCES, errors, steps)
+    assert np.all(errors < tolerances), f"tol {tolerances}: L1 errors {errors}"
+    assert_proportional(tolerances, errors, steps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +80,6 @@ def assert_proportional(tolerances, errors, steps) -> None:
     assert np.polyfit(np.log(tolerances), np.log(steps), 1)[0] == pytest.approx(-1 / 3, abs=0.05)
 
 
-@pytest.mark.one_rank
 def test_the_error_of_the_w_method_is_proportional_to_the_tolerance() -> None:
     u0 = kspde.GaussianMixture(weights=(0.6, 0.4), means=((-0.8,), (0.9,)), stds=(0.6, 0.5))
     box = kspde.Box(half_width=8.0, cells=14, degree=6, dimension=1)
@@ -92,7 +93,6 @@ def test_the_error_of_the_w_method_is_proportional_to_the_tolerance() -> None:
     assert_proportional(tolerances, errors, steps)
 
 
-@pytest.mark.one_rank
 def test_order_in_time_of_a_fixed_step(exact) -> None:
     """With the step control off the W-method has order 3."""
     errors = []

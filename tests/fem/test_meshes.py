@@ -61,7 +61,7 @@ def test_triangles_converge_with_order_two(mixture) -> None:
     axis = np.linspace(-6.0, 6.0, 41)
     exact = kspde.solve(MODEL, mixture, kspde.Box(half_width=14.0, cells=20, degree=6), t_end=0.5, tol=1e-6)
     errors = []
-    for size in (0.2, 0.1, 0.05):
+    for size in (0.28, 0.14, 0.07):
         disk = kspde.Disk(radius=14.0, size=size, rim_size=10 * size)
         pde = kspde.solve(MODEL, mixture, disk, t_end=0.5, tol=1e-4)
         u, v = (f(pde) - f(exact) for f in (lambda p: p.on_grid([axis] * 2), lambda p: p.signal_on_grid([axis] * 2)))
@@ -69,8 +69,8 @@ def test_triangles_converge_with_order_two(mixture) -> None:
         assert np.abs(pde.diagnostics["mass"] - 1).max() < 1e-12
     ratios = np.array(errors[:-1]) / errors[1:]
     assert np.all((ratios > 3.0) & (ratios < 5.5)), f"{errors}"
-    assert errors[-1][0] < 2e-3
-    assert errors[-1][1] < 1e-3
+    assert errors[-1][0] < 4e-3
+    assert errors[-1][1] < 2e-3
 
 
 @pytest.mark.one_rank
@@ -113,8 +113,9 @@ def area(points: np.ndarray, cells: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.one_rank
-@pytest.mark.parametrize(("size", "rim_size"), [(0.3, 1.7), (0.4, 1.6), (0.9, 0.9), (1.0, 0.3), (0.25, 0.6)])
-@pytest.mark.parametrize("refine", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("size", "rim_size", "refine"), [(0.3, 1.7, 1), (0.4, 1.6, 2), (0.9, 0.9, 3), (1.0, 0.3, 2), (0.25, 0.6, 1)]
+)
 def test_refined_disks_are_delaunay_and_round(size, rim_size, refine) -> None:
     """No stiffness entry off the diagonal is positive; all points of the rim on the circle; cells of the size asked."""
     from kspde.fem.meshes.build import mesh_arrays

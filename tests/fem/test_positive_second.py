@@ -186,11 +186,12 @@ def test_the_preconditioner_of_a_drift_follows_its_matrix(domain, most) -> None:
     assert pde.summary()["linear_iterations"] < most
 
 
-def test_mass_over_a_thousand_steps() -> None:
+@pytest.mark.one_rank
+def test_mass_over_five_hundred_steps() -> None:
     model = Line(motility=kspde.ExponentialMotility(alpha=2.0), chi=20.0)
     spike, u, space = stepper(model, 2, lambda x: 1.0 * (np.abs(x - 0.3) < 0.1))
     with spike:
-        for _ in range(1000):
+        for _ in range(500):
             u, _ = spike.step(u, 0.01)
             assert u.min() >= 0.0
     np.testing.assert_allclose(space.integral(u[0]), 1.0, rtol=1e-12)

@@ -104,6 +104,7 @@ def full(directory: str) -> None:
     pde, cloud = density("nothing", "box"), particles("nothing")
     checkpoint = kspde.Checkpoint(directory, every=0)
     if RANK == 0:
+        sys.dont_write_bytecode = True  # Python would cut the bytecode of what is imported from here on
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
     tries: dict[str, Callable[[], Any]] = {
         "checkpoint of the density": lambda: density("nothing", "box-positive", checkpoint=checkpoint),

@@ -15,12 +15,9 @@ PROGRAM = Path(every_output.__file__)
 
 #: What three ranks run: a suite's machine may have two cores.
 THREE = (
-    "box-adaptive-tau",
     "box-positive-drift",
-    "disk-adaptive-multigrid",
     "disk-adaptive-nested",
     "file-positive",
-    "particles",
     "particles-drift",
 )
 
