@@ -151,7 +151,7 @@ def test_different_arguments_are_named_on_every_rank(shell: Callable[..., Any], 
         "seed": differ("seed", "0", "1", "simulate"),
         "replica": differ("replica", "0", "1", "simulate"),
         "mean field": differ("mean_field", "None", "Solution", "simulate"),
-        "call": f"rank 0 calls solve and rank {last} simulate: make the same calls on every rank",
+        "call": "rank 0 calls solve and rank 2 simulate: make the same calls on every rank",
         "bandwidth": differ("bandwidth", "0.2", "0.3", "compare"),
         "distances": differ("distances[0]", "'l1'", "'nonsense'", "compare"),
         "density": differ("first", "Solution", "GaussianMixture", "compare"),
@@ -171,7 +171,7 @@ def test_different_arguments_are_named_on_every_rank(shell: Callable[..., Any], 
     assert told["unsaved time"].startswith("t = 7 is not between saved times")
     assert told["weights"].startswith("weights = an array of shape (30,), ")
     assert told["initial density"].startswith("u0.values = an array of shape (5, 5), ")
-    assert told["vtkhdf"].endswith(f"other.vtkhdf' on rank 2: give write_vtkhdf the same on every rank")
+    assert told["vtkhdf"].endswith("other.vtkhdf' on rank 2: give write_vtkhdf the same on every rank")
 
 
 #: In a suite under mpirun: the second test fails alike on both ranks, the third leaves rank 0 waiting.
