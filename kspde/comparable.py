@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from kspde.domains import check_same_space
+from kspde.domains import box_of_particles, check_same_space
 from kspde.errors import InputError, check_choice
 from kspde.kernels import resolve_mollifier
 from kspde.models import Model
@@ -303,7 +303,7 @@ def _numerics(side: Known) -> Mapping[str, Any]:
     about = side.run.summary() if hasattr(side.run, "summary") else {}  # type: ignore[union-attr]
     domain = {} if side.domain is None else {"domain": side.domain}
     if side.simulated:  # to particles it is a region
-        box = None if side.domain is None else side.domain.for_particles()
+        box = None if side.domain is None else box_of_particles(side.domain)
         domain = {
             "boundary": "none" if box is None else box.boundary,
             "half_width": box and box.half_width,

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from kspde.domains import Box, Domain, box_in_words
+from kspde.domains import Box, Domain, box_in_words, box_of_particles
 from kspde.errors import InputError
 from kspde.models.coefficients import refuse_flow_between_walls
 from kspde.problem import Problem
@@ -113,7 +113,7 @@ def region_of(domain: object, problem: Problem) -> Region | None:
         return None
     if not isinstance(domain, Domain):
         raise InputError(f"domain is a {type(domain).__name__}: give a kspde.Box, or nothing for the whole space")
-    box = domain.for_particles()
+    box = box_of_particles(domain)
     if box is None:
         return None
     if box.dimension != problem.model.dimension:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from kspde.domains import box_of_particles
 from kspde.errors import InputError
 from kspde.fem.solution import Solution
 from kspde.papers.studies.experiment import Experiment
@@ -100,7 +101,7 @@ class Measure(ABC):
         if self.particles and experiment.simulate is None:
             raise InputError(f'measure "{self.name}" needs particles: give [particles] n and dt')
         if self.particles:
-            experiment.domain.for_particles()
+            box_of_particles(experiment.domain)
         if experiment.simulate is not None and not self.particles:
             raise InputError(f'[particles] has no effect with measure "{self.name}": leave it out')
         if len(species) > 1 and not self.several:

@@ -118,7 +118,7 @@ class ConstantDensity(Measure):
 
     def _box(self, experiment: Experiment) -> Box:
         box = experiment.domain
-        if not isinstance(box, Box) or box.for_particles() is None:
+        if not isinstance(box, Box) or box.boundary == "decay":
             raise InputError('measure "constant-density" is for a constant: give a closed or periodic box')
         return box
 
