@@ -40,6 +40,18 @@ def test_polynomials_on_a_box(comm, dimension):
     np.testing.assert_array_equal(space.evaluate(nodal, far, -1.0), np.full(len(mine), -1.0))
 
 
+def test_ranks_share_a_cell(comm):
+    box = kspde.Box(half_width=3.0, cells=3, degree=9, grading=0.0)
+    space = BoxSpace(box, comm)
+    mine, _ = own_points(comm, 2, 3.0)
+    x, y = space.points.T
+    nodal = (x**4 * y - y**3).reshape(space.mass.shape)
+    np.testing.assert_allclose(space.evaluate(nodal, mine), mine[:, 0] ** 4 * mine[:, 1] - mine[:, 1] ** 3, atol=1e-10)
+    assert space.integral(nodal * nodal)[0] == pytest.approx(4 * (3**12 / 27 - 3**10 / 12.5 + 3**8 / 7), rel=1e-12)
+    nothing = np.bincount(np.zeros(0, dtype=int), weights=np.zeros(0), minlength=2)  # integers
+    np.testing.assert_array_equal(space.maximum(np.array([0.5, 2.0]) if comm.rank == 0 else nothing), [0.5, 2.0])
+
+
 def test_linear_functions_on_a_disk(comm):
     space = MeshSpace(kspde.Disk(radius=3.0, size=0.7, rim_size=0.9), 2, comm)
     nodal = 2.0 - space.points[:, 0] + 3.0 * space.points[:, 1]

@@ -311,11 +311,11 @@ class Space(ABC):
 
     def total(self, local: Array) -> Array:
         """Return the sum of an array over the ranks. Collective."""
-        return reduced(self.comm, np.array(local, order="C"))
+        return reduced(self.comm, _numbers(local))
 
     def maximum(self, local: Array) -> Array:
         """Return the maximum of an array over the ranks, entry by entry. Collective."""
-        return reduced(self.comm, np.array(local, order="C"), "MAX")
+        return reduced(self.comm, _numbers(local), "MAX")
 
     def function(self, nodal: Array, name: str = "u") -> Any:
         """Return the DOLFINx function with these nodal values. Collective."""
@@ -325,6 +325,11 @@ class Space(ABC):
         function.x.array[: self.V.dofmap.index_map.size_local] = self.to_dolfinx(nodal)
         function.x.scatter_forward()
         return function
+
+
+def _numbers(local: Array) -> Array:
+    """Return a copy in floating point, also of sums over nothing, which numpy may have made integers."""
+    return np.array(local, dtype=np.result_type(local, np.float64), order="C")
 
 
 def gll_rule(degree: int) -> dict[str, Any]:

@@ -82,10 +82,9 @@ class BoxSpace(Space):
         self.shape = tuple(len(axis) for axis in axes)
         self.nodes = math.prod(self.shape)
         self.cells = math.prod(len(axis.vertices) - 1 for axis in axes)
-        cuts = np.linspace(0, len(axes[0].vertices) - 1, comm.size + 1).astype(int)
-        starts = cuts * box.degree
-        starts[-1] = len(axes[0])
-        self.slabs = Slabs(comm, self.shape, starts.tolist())
+        if comm.size > self.shape[0]:
+            raise InputError(f"{comm.size} ranks cannot share {self.shape[0]} nodes in the first direction: give fewer")
+        self.slabs = Slabs(comm, self.shape, np.linspace(0, self.shape[0], comm.size + 1).astype(int).tolist())
         self.iterates = box.dimension > 1
         self.state_shape = self.slabs.modal_shape
         self.weights = 1.0
@@ -99,7 +98,7 @@ class BoxSpace(Space):
         self.mass = weights.reshape(self.slabs.shape)
         self._grid = TensorGrid(axes, self.slabs)
         self._laplacians: dict[Robin, TensorLaplacian] = {}
-        self.mesh = _slab_mesh(comm, box, cuts)
+        self.mesh = _slab_mesh(comm, box)
         gll = basix.LagrangeVariant.gll_warped
         element = basix.ufl.element("Lagrange", _CELLS[self.dimension], self.degree, lagrange_variant=gll)
         self.V = fem.functionspace(self.mesh, element)
@@ -232,16 +231,17 @@ class BoxSpace(Space):
         return np.asarray(self.dimension * erfc(s / np.sqrt(2)))
 
     def locate(self, points: Array) -> tuple[Mask, Callable[[Array], Array]]:
-        """Find points; the (p+1)^d nodes of a cell give the value, of one rank or of two neighbours. Collective."""
+        """Find points; the (p+1)^d nodes of a cell give the value, of one rank or of several neighbours. Collective."""
         points = np.stack([self._inside(x, a) for a, x in enumerate(points.T)], axis=1)
         missed = np.any(np.abs(points) > self._halves, axis=1)
         first = self.axes[0].cells(np.where(missed, 0.0, points[:, 0])) * self.degree
-        rows = self.slabs.rows
-        ranks = [
-            np.searchsorted(rows, node, side="right") - 1 for node in (first, (first + self.degree) % len(self.axes[0]))
-        ]
+        low, high = (
+            np.searchsorted(self.slabs.rows, node, side="right") - 1
+            for node in (first, (first + self.degree) % len(self.axes[0]))
+        )
+        around = low > high  # the ends of a periodic box
         wanted = [
-            np.flatnonzero(((ranks[0] == r) | (ranks[1] == r)) & ~missed).astype(np.int64)
+            np.flatnonzero(np.where(around, (low <= r) | (r <= high), (low <= r) & (r <= high)) & ~missed)
             for r in range(self.comm.size)
         ]
         exchange = Exchange(self.comm, wanted)
@@ -258,7 +258,8 @@ class BoxSpace(Space):
                 index = [i[here] for i in index]
                 index[0] = index[0] - self.slabs.first
                 out[here] += weight[here] * local[tuple(index)]
-            return np.bincount(exchange.index, weights=exchange.back(out), minlength=len(points))
+            sums = np.bincount(exchange.index, weights=exchange.back(out), minlength=len(points))
+            return sums.astype(np.float64)  # numpy counts nothing in integers
 
         return missed, values
 
@@ -361,9 +362,10 @@ def _merging(numbers: Indices, owned: int, comm: Comm) -> Dolfinx:
     return PETSc.Mat().createAIJ(sizes, csr=(rows, numbers, np.ones(len(numbers))), comm=comm)
 
 
-def _slab_mesh(comm: Comm, box: Box, cuts: Indices) -> Dolfinx:
-    """Return the DOLFINx mesh of a box, the cells [cuts[r], cuts[r+1]) of the first direction on rank r."""
+def _slab_mesh(comm: Comm, box: Box) -> Dolfinx:
+    """Return the DOLFINx mesh of a box, its cells split among the ranks in the first direction."""
     d, corners = box.dimension, [len(vertices) for vertices in box.directions]
+    cuts = np.linspace(0, corners[0] - 1, comm.size + 1).astype(int)
     strides = [math.prod(corners[a + 1 :]) for a in range(d)]
     mine = [np.arange(cuts[comm.rank], cuts[comm.rank + 1]), *(np.arange(n - 1) for n in corners[1:])]
     corner = sum(i * s for i, s in zip(np.meshgrid(*mine, indexing="ij"), strides, strict=True))
