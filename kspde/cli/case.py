@@ -282,6 +282,8 @@ def _density(section: Any, problem: Problem, domain: Domain) -> dict[str, Any]:
     if section is None:
         return {}
     options: dict[str, Any] = section.arguments()
+    if "stop" in options:
+        options["callback"] = options.pop("stop")
     checked_petsc_options(section.petsc_options)
     SaveAt.checked(options.get("save")).until(problem.t_end)
     check_choice("on_blow_up", section.on_blow_up, ON_BLOW_UP)

@@ -131,7 +131,8 @@ class CaseRun:
         if set(times) - {case.experiment.problem.t_end}:
             options["save"] = _also_at(times, case.experiment.solve.get("save", SaveAt()))
         with self._keeping(case), self.clock(stage), self._followed(stage) as callback, case.naming("density"):
-            pde = case.experiment.density(callback=callback, comm=self.comm, **options)
+            callbacks = [*case.experiment.solve.get("callback", ()), callback]
+            pde = case.experiment.density(callback=callbacks, comm=self.comm, **options)
         self.console.say("\n".join(report.density_lines(case, pde, self.clock.seconds[stage], stage)))
         return pde
 
@@ -214,6 +215,12 @@ def _also_at(times: Sequence[float], save: SaveAt) -> SaveAt:
 
 def _check_comparable(case: Case, reference: Case) -> None:
     """Refuse what ``compare`` or ``simulate`` would, before the density is solved, which may take long."""
+    for each in (case, reference):
+        if "callback" in each.experiment.solve:
+            raise InputError(
+                f"{each.path}: density.stop has no effect on a comparison, which is made at given times: leave it out, "
+                "or use kspde run"
+            )
     if case.experiment.simulate is None:
         if case.against is None:
             raise InputError(

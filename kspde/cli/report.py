@@ -36,6 +36,8 @@ def density_lines(case: Case, pde: Solution, seconds: float, stage: str = "densi
     lines = [f"  {stage:<10} {work:<58} {seconds:7.2f} s"]
     if "accuracy" in case.experiment.solve:
         lines.append(f"  {'chosen':<10} {pde.domain}, {pde.scheme}")
+    if pde.stopped is not None:
+        lines.append(f"  {'stopped':<10} {pde.stopped}")
     if pde.known_error is not None:
         lines.append(f"  {'error':<10} {pde.known_error}")
     return lines

@@ -28,6 +28,7 @@ from kspde.particles.fields import METHODS as FIELD_METHODS
 from kspde.particles.resampling import RESAMPLINGS
 from kspde.particles.schemes import SCHEMES as PARTICLE_SCHEMES
 from kspde.particles.statistics import STATISTICS as PARTICLE_STATISTICS
+from kspde.runtime.following import STOPS
 from kspde.runtime.saving import SaveAt
 
 __all__ = ["SYSTEM", "Forms", "forms", "json_schema", "model_table"]
@@ -109,6 +110,13 @@ def _file(about: str, /, **keys: tuple[Any, Any, str]) -> Any:
     return create_model(about, __base__=Section, __doc__=about, **made)
 
 
+def _density(**also: tuple[Any, Any, str]) -> tuple[Any, Any, str]:
+    """Return the table of the density, with further keys."""
+    objects = {"save": SaveAt, "regrid": Regrid, "scheme": DENSITY_SCHEMES}
+    made = section(solve, name="density", types=_TIMES, objects=objects, also=also)
+    return made, None, "how the density is solved: arguments of kspde.solve"
+
+
 #: The keys that case files and study files have in common: a system, and how it is computed.
 _SYSTEM: dict[str, tuple[Any, Any, str]] = {
     "t_end": (float, ..., "the final time of density and particles"),
@@ -124,13 +132,7 @@ _SYSTEM: dict[str, tuple[Any, Any, str]] = {
         None,
         "the mollifier j^ε; without this table the density solves the equation that is not regularised",
     ),
-    "density": (
-        section(
-            solve, name="density", types=_TIMES, objects={"save": SaveAt, "regrid": Regrid, "scheme": DENSITY_SCHEMES}
-        ),
-        None,
-        "how the density is solved: arguments of kspde.solve",
-    ),
+    "density": _density(),
     "particles": (
         section(
             simulate,
@@ -147,6 +149,13 @@ _SYSTEM: dict[str, tuple[Any, Any, str]] = {
 SYSTEM = ("model", *_SYSTEM)
 
 _CASE: dict[str, tuple[Any, Any, str]] = {
+    "density": _density(
+        stop=(
+            array_of(tagged(*(section(each, kind=kind) for kind, each in STOPS.items()))),
+            None,
+            "what ends `kspde run` before t_end, the first that comes",
+        )
+    ),
     "compare": (
         section(
             compare,
@@ -196,7 +205,7 @@ class Forms:
     @cached_property
     def case(self) -> type[Section]:
         """A case file."""
-        made: type[Section] = _file("case file", **self._system, **_CASE)
+        made: type[Section] = _file("case file", **{**self._system, **_CASE})
         return made
 
     @cached_property

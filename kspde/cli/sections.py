@@ -73,7 +73,7 @@ ELSEWHERE = {
 
 #: Arguments that a file cannot hold, or has no use for, with the reason.
 NOT_IN_FILES = {
-    "callback": "a function",
+    "callback": "a function; density.stop of a case names what ends a run early",
     "checkpoint": "the command writes checkpoints beside its results: --checkpoint-every",
     "comm": "the command runs on all ranks that mpirun starts",
     "progress": "a function; the command shows a progress bar",

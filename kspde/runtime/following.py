@@ -18,6 +18,7 @@ from kspde.runtime.parallel import all_or_none, together
 from kspde.typing import Array, Comm
 
 __all__ = [
+    "STOPS",
     "Callback",
     "Event",
     "Followers",
@@ -190,6 +191,10 @@ class SteadyState:
         """
         if state.t >= self.after and (change := state.change) <= self.tol:
             raise Stop(f"steady state, a change of {change:.2g} per unit of time,")
+
+
+#: What a case file can stop a density at, by kind.
+STOPS: dict[str, type[Event | SteadyState]] = {"event": Event, "steady-state": SteadyState}
 
 
 class Followers:

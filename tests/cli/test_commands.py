@@ -167,6 +167,22 @@ def test_options_of_the_density_reach_the_solver(
     assert "ra3pw" in read_summary(target)["density"]["method"]
 
 
+@pytest.mark.usefixtures("without_pictures")
+def test_a_run_stops_where_the_case_says(
+    case_file: Callable[..., Path], kspde_command: Callable[..., Any], comm: Any
+) -> None:
+    stop = '[{ kind = "steady-state", tol = 1e-9 }, { kind = "event", what = "second_moment", value = 2.5 }]'
+    path = case_file("tol = 1e-3", f"tol = 1e-3\nstop = {stop}")
+    done = kspde_command("run", path, "--out", path.parent / "result")
+    assert done.status == 0, done.err
+    assert comm.rank > 0 or "stopped    second_moment = 2.5 at t = 0.0" in done.out
+    stopped = read_summary(path.parent / "result")["density"]
+    assert 0.0 < stopped["t_end"] == stopped["stopped"]["t"] < 0.05
+    refused = kspde_command("compare", path, "--out", path.parent / "other")
+    assert refused.status == 2
+    assert comm.rank > 0 or "density.stop has no effect on a comparison" in refused.err
+
+
 def test_version_and_help(kspde_command: Callable[..., Any], comm: Any) -> None:
     def said(*arguments: str) -> str:
         outcome = kspde_command(*arguments)
