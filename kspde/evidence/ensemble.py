@@ -24,6 +24,7 @@ from kspde.particles.fields import FieldOptions
 from kspde.particles.fields.accuracy import image_distance, spacing
 from kspde.particles.fields.base import Extent, FieldEvaluator
 from kspde.particles.fields.direct import DirectSum
+from kspde.particles.fields.near_far import POINTS_PER_PARTICLE
 from kspde.particles.fields.splitting import blur_of
 from kspde.particles.mean_field import MeanFieldEvaluator
 from kspde.particles.observation import Tallies
@@ -45,8 +46,6 @@ __all__ = ["Ensemble", "check_solution"]
 #: for the whole domain: narrow mollifiers, for 500 particles and eps = .06 in 6 s instead of 38. On a line, with
 #: kernels that end, replicas stand side by side, from so many particles on.
 _DIRECT, _PAIRS_PER_POINT, _SIDE_BY_SIDE = 400, 4, 100
-#: By near and far parts, a particle takes the time of so many points.
-_NEAR_FAR = {1: 50, 2: 100, 3: 1500}
 
 
 def check_solution(pde: Any, *, growth: bool = False, relaxing: bool = False, signed: bool = False) -> None:
@@ -423,7 +422,7 @@ class Ensemble:
         h = min((spacing(f.kernel, d, gradient=f.gradient, tol=self.field_tol) for f in fields), default=math.inf)
         points = float(np.prod(np.ptp(bounds_of(self.pde), axis=0) / h))
         if all(blur_of(f.kernel) for f in fields):
-            points = min(points, _NEAR_FAR[d] * self.n)
+            points = min(points, POINTS_PER_PARTICLE[d] * self.n)
         return self.n**2 < _PAIRS_PER_POINT * points
 
     @property

@@ -34,6 +34,10 @@ limit as dt → 0.
 among some 64 particles. Times :math:`\frac{\chi M}{2\pi}(1 - \frac1N)` it estimates the bias of weak-2 above: .018,
 .025 and .0017 for N = 2, M = 4π; N = 10, M = 8π and 4π, where .015, .028 and .002 are measured.
 
+*Cost.* All pairs within reach are visited, so that the time is quadratic in the number of particles of a core that is
+smaller. There the tamed gradient is also the small difference of two sums, of which one has an error of field_tol times
+the largest of the untamed gradients.
+
 *On a line* particles that repel like 1/r, :math:`-g/N \log|x|` with N > g/σ, meet and part again in the same order. A
 step takes some of them past one another, which as a set is the same: they exchange their places where the model says
 that they are ``ordered``. The bias is of order √h here (:math:`\delta = 1 + g/(N\sigma)`): at dt = .005, g = σ = 1, N =

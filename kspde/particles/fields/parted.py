@@ -11,7 +11,7 @@ from kspde.models import Field
 from kspde.particles.fields.base import Extent, FieldEvaluator
 from kspde.particles.fields.cells import AROUND, Cells
 from kspde.particles.fields.direct import DirectSum
-from kspde.particles.fields.near_far import LEAST_TOL, NearFar
+from kspde.particles.fields.near_far import LEAST_TOL, POINTS_PER_PARTICLE, NearFar
 from kspde.particles.fields.particle_mesh import ParticleMesh
 from kspde.particles.fields.short_range import MOST_PAIRS
 from kspde.particles.fields.splitting import blur_of
@@ -27,7 +27,7 @@ _FEW = 4000
 _WIDE = 4000.0
 #: Seconds on one core: per point and transform of a grid; by near and far parts, above a grid's time, per particle,
 #: and per pair within a mollifier's reach.
-_POINT, _NEAR, _PAIR = 15e-9, {1: 2e-6, 2: 4e-6, 3: 6e-5}, 1e-8
+_POINT, _NEAR, _PAIR = 15e-9, {d: 4e-8 * points for d, points in POINTS_PER_PARTICLE.items()}, 1e-8
 #: Cells per direction, for counting pairs.
 _MOST_CELLS = 1e6
 
