@@ -89,6 +89,7 @@ def ledger() -> str:
 
 def findings() -> str:
     """Return the chapter of findings, in Markdown: each question of a ready study beside its shipped results."""
+    from kspde.cli.jobs import cost_lines
     from kspde.cli.ledger import read_results
     from kspde.cli.study import read_study, ready_studies
     from kspde.papers.studies import rates_of
@@ -97,7 +98,8 @@ def findings() -> str:
     results = read_results([])
     answering = [study for study in map(read_study, ready_studies()) if study.finding and study.name in results]
     judged = [rate for study in answering for rate in rates_of(results[study.name]) if rate.promises and rate.order]
-    head = (ROOT / "book" / "findings.md").read_text(encoding="utf-8").replace("{CHANCE}", by_chance(len(judged)))
+    head = (ROOT / "book" / "findings.md").read_text(encoding="utf-8")
+    head = head.replace("{CHANCE}", by_chance(len(judged))).replace("{COST}", cost_lines(list(ready_studies()))[-1])
     return "\n".join([head, *(line for study in answering for line in finding(study, results[study.name]))])
 
 

@@ -20,12 +20,14 @@ mean,
 since both factors are independent. Where the noise is small the two agree. The value is V (zero if negative), which is
 never too large on average. The 95 % interval reaches from a lower limit for E V to an upper one for the expected norm
 of the mean, each at 97.5 %, and so contains :math:`\|K_h * \delta\|_1` with probability at least 95 %. ``floor`` is the
-norm of the mean for equal laws: X and X̄ are swapped at random, replica by replica.
+norm of the mean for equal laws: X and X̄ are swapped at random, replica by replica. Integrals are sums over a grid with
+four points per bandwidth in the plane: one twice as fine changes V by less than a tenth of its standard error, which is
+up to 7 % where V is 1.5 of them, as in the study theorem2 at N = 250.
 
 **Entropy.** To leading order the relative entropy of one particle's law is :math:`H_1 \simeq \frac12\int\delta^2/u`,
 and that of the smoothed laws, which is no larger, :math:`\frac12\int(K_h * \delta)^2/(K_h * u)`. Products of different
 replicas estimate the latter without bias, :math:`\frac1{R(R-1)}\sum_{r \ne s}\frac12\int\hat\delta_r\hat\delta_s /
-(K_h * u)`; the interval is that of the jackknife.
+(K_h * u)`; the interval is that of :func:`kspde.distances.statistics.squared_norm`.
 
 Smoothing by K_h can only lower the norm, :math:`\|K_h * \delta\|_1 \le \|\delta\|_1`; ``smoothing`` is the amount by
 which a second smoothing lowers the value.
@@ -45,7 +47,7 @@ import numpy as np
 
 from kspde.comparable import check_species, mass_of
 from kspde.distances.bandwidth import common_grid
-from kspde.distances.statistics import Estimate, reach_of, squared_mean
+from kspde.distances.statistics import Estimate, reach_of, squared_norm
 from kspde.distances.target import Target
 from kspde.errors import check_integer, check_number
 from kspde.evidence.ensemble import Ensemble
@@ -261,9 +263,9 @@ def signed_estimate(differences: Array, volume: float) -> tuple[float, float, tu
 
 
 def _entropy(differences: Array, u: Array, volume: float) -> Estimate:
-    """Return the mean of ½∫δ_r δ_s/u over r ≠ s with its jackknife interval; where u is 1e-6 of its maximum or more."""
+    """Return the mean of ½∫δ_r δ_s/u over r ≠ s with its interval; where u is 1e-6 of its maximum or more."""
     seen = u > _LEAST * u.max()
-    return Estimate.of_mean(squared_mean(differences[:, seen] * np.sqrt(0.5 * volume / u[seen])))
+    return squared_norm(differences[:, seen] * np.sqrt(0.5 * volume / u[seen]))
 
 
 def floor_of(differences: Array, volume: float, seed: int) -> Estimate:

@@ -172,7 +172,7 @@ def table(rows: list[list[Any]], refused: int, known: int) -> str:
     )
     heads += ("maximum error", "space + time + truncation", "estimate/error", "solve, s", "estimate, s")
     ratios = np.array([[float(one[i]) for i in (8, 11)] for one in rows])
-    known = np.isfinite(ratios).all(axis=1)
+    finite = np.isfinite(ratios).all(axis=1)
     inside = ((ratios >= 0.5) & (ratios <= 10)).all(axis=1)
     solves, estimates = np.array([[float(seconds) for seconds in one[-2:]] for one in rows]).sum(axis=0)
     lines = [
@@ -180,10 +180,10 @@ def table(rows: list[list[Any]], refused: int, known: int) -> str:
         "",
         (__doc__ or "").strip(),
         "",
-        f"Of {len(rows)} cases ({refused} more were refused: too much mass outside, or too coarse), {int(known.sum())} "
-        f"have an estimate; in {int(inside.sum())} both ratios lie in [.5, 10]. Their medians are "
-        f"{np.median(ratios[known, 0]):.2f} and {np.median(ratios[known, 1]):.2f}, the least "
-        f"{ratios[known].min():.2f}, the largest {ratios[known].max():.1f}. In all, solves took {solves:.0f} s and "
+        f"Of {len(rows)} cases ({refused} more were refused: too much mass outside, or too coarse), "
+        f"{int(finite.sum())} have an estimate; in {int(inside.sum())} both ratios lie in [.5, 10]. Their medians are "
+        f"{np.median(ratios[finite, 0]):.2f} and {np.median(ratios[finite, 1]):.2f}, the least "
+        f"{ratios[finite].min():.2f}, the largest {ratios[finite].max():.1f}. In all, solves took {solves:.0f} s and "
         f"estimates {estimates:.0f} s of processor time, {estimates / solves:.2f} times as long.",
         *(["", "Errors are those of an earlier run (``--errors``)."] if known else []),
         "",

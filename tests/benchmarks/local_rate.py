@@ -24,7 +24,7 @@ import numpy as np
 from scipy.special import erfc
 
 import kspde
-from kspde.distances.statistics import Estimate, squared_mean
+from kspde.distances.statistics import Estimate, squared_norm
 from kspde.evidence.coupled import signed_estimate
 from kspde.evidence.ensemble import Ensemble
 
@@ -145,7 +145,7 @@ def coupled_pairs(n: int, own: bool) -> tuple[str, str]:
     product = np.outer(u, u).ravel()
     value, _, interval = signed_estimate(differences, h * h)
     seen = product > 1e-6 * product.max()
-    entropy = Estimate.of_mean(squared_mean(differences[:, seen] * (np.sqrt(0.5 / product[seen]) * h)))
+    entropy = squared_norm(differences[:, seen] * (np.sqrt(0.5 / product[seen]) * h))
     found = ((Estimate(value, interval), n), (entropy, n**2))
     l1, h_2 = (f"{c * e.value:.4f} [{c * e.interval[0]:.4f}, {c * e.interval[1]:.4f}]" for e, c in found)
     return l1, h_2

@@ -73,6 +73,7 @@ def test_every_chapter_is_in_a_table_of_contents_once(shared_tmp_path: Path, com
         assert "## How far is the mollified density from that of the local equation?" in found
         assert "| mollifier = gaussian | 1.983 [" in found
         assert "`kspde study mollification --out DIR`" in found
+        assert re.search(r"\n> 4\d studies: \d\.\d h of one process together\.\n", found)
         for page in (ledger, found):
             assert not re.search(r"\w[\^_]\{", page)
     comm.Barrier()

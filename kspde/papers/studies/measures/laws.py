@@ -2,20 +2,20 @@ r"""Measures of laws: the modulated free energy, and the entropy of few of many 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import ClassVar, Literal
 
 import numpy as np
 
-from kspde.distances.statistics import squared_mean
+from kspde.distances.statistics import squared_mean, squared_norm
 from kspde.distances.target import Target
 from kspde.errors import check_choice, check_integer
 from kspde.evidence import modulated_free_energy
 from kspde.evidence.entropy import BoundOverTime
 from kspde.papers.studies.measures.base import Measure, Task
 from kspde.papers.studies.measures.particles import ensemble_of, particles_of
-from kspde.papers.studies.quantities import Meaning, Quantity, given, mean
+from kspde.papers.studies.quantities import Meaning, Quantity, given
 from kspde.protocols import SolvedDensity
 from kspde.runtime.reductions import everyones
 from kspde.typing import Array
@@ -88,8 +88,9 @@ class LocalEntropy(Measure):
     more: where H_1 = C_1/N² and h_pairs = C/N², H_k ≤ max(C_1, C) k²/N² for all k ≪ N.
 
     The same of mean-field particles with the same noise, which is 0 on average, is subtracted. Squares of means over
-    replicas are estimated without bias, by products of different replicas, with jackknife intervals. Lacker's, and Feng
-    and Wang's, local estimates promise H_k ≤ C k²/N²; subadditivity alone, H_k ≤ (k/N) H_N, gives order 1 in N.
+    replicas are estimated without bias, by products of different replicas, with intervals that hold near 0. Lacker's,
+    and Feng and Wang's, local estimates promise H_k ≤ C k²/N²; subadditivity alone, H_k ≤ (k/N) H_N, gives order 1 in
+    N.
 
     Attributes:
         replicas: the number of independent systems, at least 4.
@@ -130,9 +131,18 @@ class LocalEntropy(Measure):
             own = sums / n, pairs.reshape(-1, basis.count**2) / (n * (n - 1))
             coefficients.append([everyones(each, ensemble.comm) for each in own])
         (one, two), (one_free, two_free) = coefficients
-        first, second = squared_mean(one - one_free), squared_mean(two - two_free)
-        entropies = {f"h_{k}": mean(0.5 * (k * first + 0.5 * k * (k - 1) * second)) for k in (1, 2, 8)}
-        return {**entropies, "h_pairs": mean(0.25 * second)}
+        first, second = one - one_free, two - two_free
+        entropies = {
+            f"h_{k}": _squared(np.hstack([np.sqrt(0.5 * k) * first, np.sqrt(0.25 * k * (k - 1)) * second]))
+            for k in (1, 2, 8)
+        }
+        return {**entropies, "h_pairs": _squared(0.5 * second)}
+
+
+def _squared(samples: Array) -> Quantity:
+    """Return |E sample|²; its samples are the jackknife's."""
+    found = squared_norm(samples)
+    return replace(given(found.value, found.interval), samples=tuple(squared_mean(samples).tolist()))
 
 
 class _Polynomials:
