@@ -9,7 +9,6 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
-from dataclasses import dataclass
 from enum import StrEnum
 from importlib import resources
 from pathlib import Path
@@ -18,20 +17,17 @@ from typing import Annotated, Any
 import typer
 
 from kspde._version import __version__
-from kspde.errors import ConvergenceError, InputError, KspdeError, shortened
+from kspde.cli.work import BAD_INPUT, Work, carry_out
+from kspde.errors import InputError, shortened
 from kspde.fem import backend
-from kspde.runtime.checkpoint import StoppedError
 from kspde.runtime.files import publish, shipped
-from kspde.runtime.job import end_job, last_words, launched_rank
-from kspde.runtime.parallel import communicator, together
+from kspde.runtime.job import launched_rank
+from kspde.runtime.parallel import together
 from kspde.runtime.signals import Stop
 from kspde.runtime.streams import complain, silence, unread, unwritable
 from kspde.typing import Comm
 
 __all__ = ["app", "run"]
-
-#: Exit statuses.
-BUG, BAD_INPUT, FAILED_SOLVE = 1, 2, 3
 
 _STATUSES = """
 Exit status: 0 success, 2 bad input or a missing library, 3 a solve that failed, 129, 130 or 143 interrupted, 1 an error
@@ -45,20 +41,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a command does.
-
-    Attributes:
-        job: collective work, given the communicator and the signals received; returns a line if a signal has cut it
-            short although its results are written.
-        kept: returns what an interruption leaves, in words.
-    """
-
-    job: Callable[[Any, Stop], str | None]
-    kept: Callable[[], str] = lambda: "nothing was written"
 
 
 CaseFile = Annotated[Path, typer.Argument(metavar="CASE.toml", show_default=False, help="The case file.")]
@@ -439,7 +421,7 @@ def run(arguments: Sequence[str] | None, stop: Stop) -> int:
             if stop.number is not None:  # typer makes a status of it
                 raise KeyboardInterrupt
             if isinstance(work, Work):
-                return _carry_out(work, stop)
+                return carry_out(work, stop)
             if (error := unwritable(sys.stdout)) is not None:
                 raise error
     except OSError as error:  # of what is printed: the help, the version
@@ -516,46 +498,6 @@ def _filling(
         return "--resume continues from the last checkpoint" if RunCheckpoints.left(out) else "nothing was written"
 
     return Work(job, kept)
-
-
-def _carry_out(work: Work, stop: Stop) -> int:
-    """Do collective work on all ranks and return the exit status.
-
-    An error in kspde itself passes, as out of any script (``kspde.runtime.parallel.communicator``). The ranks have
-    agreed on a KspdeError before it gets here. Should one not have, or be interrupted alone, it ends the others after a
-    while: they may be waiting for it in a collective call.
-    """
-    try:
-        with stop.kept_from_libraries():
-            comm = communicator()
-    except KspdeError as error:
-        if launched_rank() == 0:
-            complain(str(error))
-        return BAD_INPUT
-    try:
-        line = work.job(comm, stop)
-        if line is None:
-            return 0
-        number = stop.asked(comm)
-        status = 128 + (number or 0)
-    except BaseException as error:
-        if stop.number is not None:  # whatever became of the KeyboardInterrupt on its way through PETSc
-            line, status = f"interrupted: {work.kept()}", 128 + stop.number
-        elif isinstance(error, StoppedError):
-            line, status = str(error).replace("resume=True", "--resume"), 128 + error.number
-        elif isinstance(error, KspdeError):
-            line, status = str(error), FAILED_SOLVE if isinstance(error, ConvergenceError) else BAD_INPUT
-        elif isinstance(error, MemoryError):
-            line, status = f"out of memory ({error}): give fewer cells or particles, or a larger machine", BAD_INPUT
-        else:
-            raise
-    everyone = last_words(comm, line)
-    if everyone is None:
-        complain(line if stop.number is not None else f"rank {comm.rank}: {line}")
-        end_job(comm, status)
-    elif line not in everyone[: comm.rank]:
-        complain(line)
-    return status
 
 
 @contextmanager
