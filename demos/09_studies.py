@@ -13,7 +13,7 @@
 # landau-particles and landau-entropy:
 #
 #     kspde study theorem1 --small --out small         # a minute on two cores
-#     mpirun -n 3 kspde study theorem1 --out result    # the full setting; after a kill it resumes
+#     kspde study theorem1 --out result --workers 2    # the full setting; after a kill it resumes
 #     kspde ledger --results result --out ledger.html  # all claims beside what is measured
 #
 # Here the same from Python. The question of `studies.toml`: how fast do the particles of (1.3) follow the mean-field
@@ -28,14 +28,12 @@
 import tempfile
 from pathlib import Path
 
-from kspde.cli.console import Console
 from kspde.cli.jobs import run_study
 from kspde.cli.ledger import read_results
 from kspde.cli.study import read_study
 from kspde.papers.studies import outcome_of, rates_of
 from kspde.papers.studies.pictures import pictures_of
 from kspde.runtime.parallel import world
-from kspde.runtime.signals import Stop
 
 # A notebook runs where it is.
 HERE = Path(__file__).parent if "__file__" in globals() else Path.cwd()
@@ -43,7 +41,7 @@ HERE = Path(__file__).parent if "__file__" in globals() else Path.cwd()
 study = read_study(HERE / "studies.toml")
 comm = world()
 directory = Path(comm.bcast(tempfile.mkdtemp())) / "result"
-run_study(study, directory, comm, Console(comm), Stop())
+run_study(study, directory)  # executor=Workers(2): two points at a time
 comm.Barrier()
 
 # %% [markdown]

@@ -273,7 +273,7 @@ def cost_lines(names: Sequence[str]) -> list[str]:
 
 def run_study(
     study: Study,
-    directory: Path,
+    directory: str | Path,
     comm: Comm | None = None,
     console: Console | None = None,
     stop: Stop | None = None,
@@ -296,7 +296,7 @@ def run_study(
             :func:`kspde.papers.studies.run_points`.
     """
     start = time.perf_counter()
-    comm = communicator(comm)
+    directory, comm = Path(directory), communicator(comm)
     console, stop = console or Console(comm), stop or Stop()
     console.say(f"kspde {__version__}, study {study.name} ({study.setting}): {study.title}")
     open_directory(study, directory, comm, force=force)

@@ -70,7 +70,7 @@ def carried_out(shared_tmp_path: Path, comm: Any) -> Callable[[Study], Outcome]:
     def run(study: Study) -> Outcome:
         directory = shared_tmp_path / study.name
         open_directory(study, directory, comm)
-        assert run_points(study, directory, comm) == (len(study.points), 0)
+        assert run_points(study, directory, comm, ranks_per_point=comm.size) == (len(study.points), 0)
         return outcome_of(study, directory)
 
     return run
