@@ -24,6 +24,8 @@ DENSITY: dict[str, dict[str, Any]] = {
     "positive": {"domain": COARSE, "dt": 0.05},
     "positive-2": {"domain": COARSE, "dt": 0.05},
 }
+#: On two ranks one scheme of each kind.
+SCHEMES = ["adaptive", "positive", *(pytest.param(s, marks=pytest.mark.one_rank) for s in ("rosenbrock", "positive-2"))]
 ONES = np.ones(3)
 YUKAWA = kspde.Yukawa()
 PARTICLES = ("euler-maruyama", "weak-2")
@@ -134,7 +136,7 @@ def one_line_everywhere(comm: Any, error: Exception) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("scheme", DENSITY)
+@pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_density_with_senseless_coefficients_is_refused_before_the_first_step(fault, scheme, comm) -> None:
     given, words, _ = FAULTS[fault]
     with pytest.raises(kspde.InputError, match=words) as caught:
@@ -152,7 +154,7 @@ def test_particles_with_senseless_coefficients_end_in_one_line(fault, scheme) ->
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("scheme", DENSITY)
+@pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_diffusion_coefficient_that_becomes_negative_ends_the_run(scheme, comm) -> None:
     """With species, value, place, step and t, and with what was computed until then."""
     first: list[Any] = []

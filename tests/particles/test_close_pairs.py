@@ -47,11 +47,11 @@ def all_pairs(x, w, kernel, scale):
 @pytest.mark.parametrize(
     ("d", "kernel"),
     [
-        (1, kspde.LogPotential()),
+        pytest.param(1, kspde.LogPotential(), marks=pytest.mark.one_rank),
         (2, kspde.LogPotential(strength=-2.0)),
-        (2, kspde.Yukawa(screening=3.0)),
-        (3, kspde.LogPotential()),
-        (2, kspde.Riesz(s=0.5, strength=-1.0)),
+        pytest.param(2, kspde.Yukawa(screening=3.0), marks=pytest.mark.one_rank),
+        pytest.param(3, kspde.LogPotential(), marks=pytest.mark.one_rank),
+        pytest.param(2, kspde.Riesz(s=0.5, strength=-1.0), marks=pytest.mark.one_rank),
     ],
 )
 def test_close_pairs_whatever_computes_the_field(d, kernel, comm):

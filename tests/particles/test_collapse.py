@@ -55,6 +55,7 @@ def test_a_collapse_is_reported(dt, comm) -> None:
         assert not said(drop(16 * np.pi), t_end=0.16, eps=0.1, on_blow_up="ignore")[1]
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize(("mass", "std", "eps"), [(4 * np.pi, 0.5, 0.05), (16 * np.pi, 0.1, 0.1)])
 def test_what_is_no_collapse_is_not(mass, std, eps) -> None:
     """Below the critical mass; and from data that are as small as ε."""

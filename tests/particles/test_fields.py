@@ -97,6 +97,7 @@ GRADIENT_CASES = [
 ]
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize(("d", "mollifier", "eps", "tol"), VALUE_CASES)
 def test_mesh_keeps_the_tolerance(d, mollifier, eps, tol, comm):
     x = cloud(d)
@@ -105,6 +106,7 @@ def test_mesh_keeps_the_tolerance(d, mollifier, eps, tol, comm):
     assert np.abs(value - exact).max() <= tol * suprema(d, mollifier, eps, x)[0]
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize(("d", "mollifier", "eps", "tol"), GRADIENT_CASES)
 def test_mesh_keeps_the_tolerance_for_gradients(d, mollifier, eps, tol, comm):
     x = cloud(d)
@@ -147,6 +149,7 @@ def test_splines_of_wide_kernels_do_not_reach_their_images(comm):
             assert np.abs(value - exact).max() <= 0.1 * suprema(1, "gaussian", eps, x)[0]
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize("gradient", [False, True])
 def test_the_factor_on_the_grid_is_hockneys_and_eastwoods(gradient, comm):
     """g B̂²/S² over the cell, B̂ = sinc⁶(kh/2π) and S the sum of its squares over a hundred aliases on either side."""
@@ -165,6 +168,7 @@ def test_the_factor_on_the_grid_is_hockneys_and_eastwoods(gradient, comm):
     np.testing.assert_allclose(factor, expected, rtol=1e-6)
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize(("chi", "mu", "eps"), [(-3.0, 2.0, 0.3), (5.0, 0.5, 0.6), (1.0, 1.0, 3.0)])
 def test_mesh_with_other_strengths_and_screenings(chi, mu, eps, comm):
     x = cloud(2)
@@ -176,6 +180,7 @@ def test_mesh_with_other_strengths_and_screenings(chi, mu, eps, comm):
     assert np.linalg.norm(gradient - exact_gradient, axis=1).max() <= 1e-4 * steepest
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize("d", [1, 2, 3])
 @pytest.mark.parametrize("mollifier", ["gaussian", "matern"])
 def test_direct_sum_keeps_the_tolerance(d, mollifier, comm):
@@ -308,6 +313,7 @@ def test_a_bounded_kernel_needs_no_mollifier(comm):
     assert np.abs(value - exact).max() <= 1e-7 * exact.max()
 
 
+@pytest.mark.one_rank
 @settings(max_examples=10)
 @given(
     mollifier=st.sampled_from(["gaussian", "matern"]),
@@ -329,6 +335,7 @@ def test_the_tolerance_is_kept_whatever_the_parameters(mollifier, eps, mu, sprea
     assert np.abs(gradient - exact_gradient).max() <= tol * steepest
 
 
+@pytest.mark.one_rank
 @settings(max_examples=8)
 @given(
     dimension=st.sampled_from([2, 3]),

@@ -25,6 +25,7 @@ def p_value(x, y, permutations=199):
     return (1 + np.sum(statistic[1:] >= statistic[0])) / (1 + permutations)
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize("tau", [0.0, 1.0])
 def test_mean_field_particles_are_draws_from_the_density(mixture, tau):
     model = kspde.LocalSensing(motility=kspde.ExponentialMotility(), chi=16.0, tau=tau)

@@ -111,6 +111,7 @@ def test_the_interacting_particles_are_those_of_a_run_without_mean_field_particl
     assert alone.coupling is None
 
 
+@pytest.mark.one_rank
 def test_a_rough_field_is_sampled_more_finely():
     @dataclass
     class Rough(Wave):
@@ -129,6 +130,7 @@ def test_a_rough_field_is_sampled_more_finely():
     assert nodes[0] < nodes[1] < nodes[2]
 
 
+@pytest.mark.one_rank
 def test_the_error_of_the_splines_is_the_largest_over_time():
     @dataclass
     class Calming(Wave):
@@ -244,6 +246,7 @@ class SavedWave(Wave):
         return out + h * s * (1 - s) * ((1 - s) * slope[0] - s * slope[1])
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize("times", [np.linspace(0, 1, 5), np.array([0.0, 0.1, 0.5, 0.8, 1.0])])
 def test_the_error_between_saved_times_is_measured(times):
     # sin(phase + 2t): ∂_t⁴ = 16 sin, so that the error is h⁴/384 · 16 of the supremum, within an interval of length h.
@@ -262,6 +265,7 @@ def test_the_error_between_saved_times_is_measured(times):
     assert 0 < moved < 5 * expected
 
 
+@pytest.mark.one_rank
 def test_steps_at_saved_times_have_no_error_in_time():
     model = Drifting()
     source = SavedWave(model, times=np.linspace(0, 1, 11))
@@ -273,6 +277,7 @@ def test_steps_at_saved_times_have_no_error_in_time():
     assert second.summary()["mean_field"]["time_error"]["c"] == pytest.approx(16 * 0.1**4 / 384, rel=0.3)
 
 
+@pytest.mark.one_rank
 def test_one_interval_is_judged_by_lower_degrees():
     # Degree 2 against 3: h³/48 · |∂_t³|, here with h = 1 and 8 cos; the error itself is 16/384.
     model = Drifting()
@@ -317,6 +322,7 @@ class SavedMoment:
         return ends @ [(1 + 2 * s) * (1 - s) ** 2, s**2 * (3 - 2 * s), s * (1 - s) ** 2, -(s**2) * (1 - s)]
 
 
+@pytest.mark.one_rank
 def test_moments_between_two_saved_times_are_judged_and_warned_of():
     # Degree 2 against 3, h³/48 |∂_t³| with 8 cos 2t, relative to E|sin X₁|: a moment that vanishes has a size.
     model = Pulled()

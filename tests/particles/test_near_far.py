@@ -70,7 +70,13 @@ def evaluator(kind, d, kernel, w, comm, *, tol=1e-6, value=True):
 
 @pytest.mark.parametrize(
     ("d", "mu", "tol"),
-    [(1, 0.0, 1e-6), (1, 2.0, 1e-4), (2, 0.0, 1e-6), (2, 0.0, 1e-7), (2, 0.3, 1e-4), (2, 90.0, 1e-6), (3, 0.0, 1e-4)],
+    [
+        (2, 0.3, 1e-4),
+        *(
+            pytest.param(*case, marks=pytest.mark.one_rank)
+            for case in [(1, 0.0, 1e-6), (1, 2.0, 1e-4), (2, 0.0, 1e-7), (2, 90.0, 1e-6), (3, 0.0, 1e-4)]
+        ),
+    ],
 )
 def test_against_all_pairs(d, mu, tol, comm, monkeypatch):
     # Tiles also for few particles, as deep as the core needs.
@@ -163,6 +169,7 @@ def powers(s, x, w):
     return value, gradient
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize(
     ("d", "s", "tol"),
     [(1, 0.02, 1e-6), (1, 0.5, 1e-7), (2, 0.0, 1e-6), (2, 1.9, 1e-4), (3, 0.0, 1e-7), (3, 1.3, 1e-6), (3, 2.9, 1e-4)],
@@ -198,6 +205,7 @@ def test_screening_shortens_the_near_part_unless_no_particles_are_close(comm):
     assert error <= 1e-6 * np.linalg.norm(exact, axis=1).max()
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize("kind", [NearFar, DirectSum])
 @pytest.mark.parametrize(("d", "mu"), [(1, 0.5), (2, 0.0), (2, 4.0), (3, 0.0)])
 def test_few_particles_are_summed_directly(kind, d, mu, comm):
@@ -251,6 +259,7 @@ def test_tolerances_that_the_window_does_not_keep_are_refused(comm):
         evaluator(NearFar, 2, fundamental(0.0), np.ones(3), comm, tol=1e-9)
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize("d", [1, 2, 3])
 def test_mollified_potentials_without_screening_have_no_images(d, comm):
     # By Newton's theorem the slope of K * G is that of K times the mass of G within r.
@@ -273,6 +282,7 @@ def test_mollified_potentials_without_screening_have_no_images(d, comm):
     assert np.abs(gradient - exact.sum(axis=1)).max() <= tol * np.abs(slope).max()
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize("mu", [1e-9, 0.05])
 def test_few_particles_with_a_long_screening_length_need_no_grid(mu, comm):
     x = cloud(2, 100)[0]
@@ -292,6 +302,7 @@ def test_few_particles_with_a_long_screening_length_need_no_grid(mu, comm):
         assert np.abs(found - direct).max() <= 1e-5 * np.abs(direct).max()
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize("eps", [None, 0.05])
 def test_groups_many_screening_lengths_apart(eps):
     """Where the reach of the near part is 1e5 screening lengths all is near; nothing overflows."""

@@ -132,6 +132,7 @@ def scheme_expectations(scheme, h, nodes=10):
     return np.array([weights @ (x**i * y**j) for i, j in MONOMIALS])
 
 
+@pytest.mark.one_rank
 def test_one_step_in_the_plane_has_all_moments_to_third_order():
     steps = (0.08, 0.04, 0.02)
     exact = [exact_expectations(h) for h in steps]
@@ -187,6 +188,7 @@ class Memory(Nothing):
         return FieldValues(x, {"c": self.shown})
 
 
+@pytest.mark.one_rank
 def test_one_step_with_memory_has_all_moments_to_third_order():
     # c counts as X²: the generator keeps polynomials in X and c of that degree up to 4.
     powers = [(i, j) for i in range(5) for j in range(3) if i + 2 * j <= 4]
@@ -252,6 +254,7 @@ def strong_error(scheme, steps, kind, *, pairs=3000, t_end=0.5, substeps=64):
     return np.linalg.norm(system.positions["u"].reshape(-1, 2) - exact, axis=1).mean()
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize("kind", [Plane, Pair])
 @pytest.mark.parametrize("scheme", ["euler-maruyama", "weak-2"])
 def test_the_strong_order_is_one_half(scheme, kind):

@@ -128,6 +128,7 @@ def test_fields_with_and_without_memory_side_by_side(comm):
     assert 1e-6 < np.abs(z - w).max() < 1e-4
 
 
+@pytest.mark.one_rank
 def test_the_field_of_a_smooth_path_is_of_second_order_in_the_step():
     def path(t):
         return (np.sin(1.5 * t + np.arange(3)) + np.arange(3))[:, None]
@@ -166,6 +167,7 @@ def everywhere(cloud):
     return cloud.comm.bcast(cloud.gathered())
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize("dimension", [1, 2, 3])
 def test_steps_are_those_that_are_documented(dimension):
     n, dt, steps = 25, 0.1, 3
@@ -191,6 +193,7 @@ def test_steps_are_those_that_are_documented(dimension):
     np.testing.assert_allclose(everywhere(cloud), x, atol=1e-5 if dimension < 3 else 3e-4)
 
 
+@pytest.mark.one_rank
 def test_second_order_steps_are_those_that_are_documented():
     n, h = 12, 0.2
     u0 = kspde.GaussianMixture(weights=[1.0], means=[[0.5, 0.0]], stds=[0.8])
@@ -231,6 +234,7 @@ def solved():
     return mixture, kspde.solve(model, mixture, box, t_end=0.5, eps=0.3, tol=1e-6, save=save)
 
 
+@pytest.mark.one_rank
 def test_bias_of_the_step_against_the_density(solved):
     # E|X|² of the interacting particles less that of free ones with the same noise, whose law is exact.
     u0, pde = solved

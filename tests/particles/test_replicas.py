@@ -29,6 +29,7 @@ def test_replica_zero_is_the_run_of_its_seed(mixture):
     assert cloud.replica == 0
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize("scheme", ["euler-maruyama", "weak-2"])
 def test_replicas_are_uncorrelated_and_have_the_same_law(mixture, scheme):
     # Starting points, increments, and the mollifier's draws: of every pair of replicas.
@@ -57,6 +58,7 @@ def test_replicas_are_uncorrelated_and_have_the_same_law(mixture, scheme):
             assert stats.ks_2samp(columns[0][:, axis], columns[3][:, axis]).pvalue > 1e-3
 
 
+@pytest.mark.one_rank
 def test_averages_over_replicas_have_the_spread_of_independent_runs(mixture):
     # The mean of N independent |X|² has variance var/N; with correlated runs it would have another.
     n, runs = 400, 60

@@ -112,6 +112,7 @@ def scheme_expectations(h, nodes=10):
     return np.array([weights @ (x**i * y**j) for i, j in MONOMIALS])
 
 
+@pytest.mark.one_rank
 def test_one_step_has_all_moments_to_third_order():
     # Weak order 2 is a local error of order 3 for every polynomial.
     error = [scheme_expectations(h) - exact_expectations(h) for h in (0.08, 0.04, 0.02)]
@@ -138,6 +139,7 @@ class Geometric(Model):
         return 0.5 * self.sigma**2 * c.points[:, 0] ** 2
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize("scheme", ["euler-maruyama", "weak-2"])
 def test_strong_order_and_limit(scheme):
     # X_T = X_0 exp(σ W_T − σ²T/2): Itô's solution, path by path.
@@ -163,6 +165,7 @@ def test_strong_order_and_limit(scheme):
         assert error[-1] < 0.01
 
 
+@pytest.mark.one_rank
 def test_bias_of_the_step_against_an_exact_law():
     # dX = −X dt + √2 dB: E X² of the scheme by its own recursion, and its distance from the limit.
     @dataclass(frozen=True, kw_only=True)
@@ -203,6 +206,7 @@ def test_bias_of_the_step_against_an_exact_law():
     assert errors["weak-2"][0] < 0.3 * errors["euler-maruyama"][0]
 
 
+@pytest.mark.one_rank
 def test_bias_of_the_step_against_the_density(mixture):
     # E|X|² of the interacting particles less that of free ones with the same noise, whose law is exact.
     model, n = kspde.SignalDependentKellerSegel(chi=8.0), 100_000

@@ -42,6 +42,7 @@ def split(mollifier, eps, x, comm, *, tol, **options):
     return mesh, *out
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize(("d", "mollifier", "eps", "tol"), CASES)
 def test_split_kernels_keep_the_tolerance(d, mollifier, eps, tol, comm):
     x = cloud(d)
@@ -58,6 +59,7 @@ def test_split_kernels_keep_the_tolerance(d, mollifier, eps, tol, comm):
     assert summary["pairs"] >= len(x)
 
 
+@pytest.mark.one_rank
 def test_both_parts_make_the_kernel():
     kernel = kspde.Yukawa(strength=8.0) * kspde.GaussianMollifier(eps=0.1)
     r = np.linspace(0.01, 3.0, 50)

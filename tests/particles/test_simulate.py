@@ -63,6 +63,7 @@ def everywhere(cloud, species=None):
     return cloud.comm.bcast(cloud.gathered(species))
 
 
+@pytest.mark.one_rank
 def test_without_interaction_the_law_is_exact(mixture):
     # γ = 2: every Gaussian of the mixture gains the variance 2·2·t.
     n, t = 100_000, 0.5
@@ -88,6 +89,7 @@ def test_without_interaction_the_law_is_exact(mixture):
     np.testing.assert_allclose(increments.var(axis=0), 4 * t, rtol=4.5 * np.sqrt(2 / n))
 
 
+@pytest.mark.one_rank
 def test_second_moment_grows_as_four_times_the_mean_motility(mixture):
     # One Euler-Maruyama step: E|X'|² = |x|² + 2d D dt exactly. The motility comes from the direct sum of the test.
     model, n, dt = kspde.SignalDependentKellerSegel(chi=8.0), 600, 0.05
@@ -143,6 +145,7 @@ def test_mesh_and_direct_sum_agree_over_many_steps(mixture):
     assert np.abs(mesh - everywhere(kspde.simulate(model, mixture, **options))).max() > 1e-3
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize("mollifier", ["gaussian", "matern"])
 def test_the_mollifier_reaches_the_particles(mixture, mollifier):
     n, dt = 100, 0.1
@@ -154,6 +157,7 @@ def test_the_mollifier_reaches_the_particles(mixture, mollifier):
     np.testing.assert_allclose(everywhere(cloud), x, atol=1e-5)
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize("dimension", [1, 2, 3])
 def test_linear_drift_has_the_moments_of_the_scheme(dimension):
     # X' = (1 − r dt)(X − c) + c + √(2D dt) ξ: the variance obeys the same recursion as in the test.
@@ -261,6 +265,7 @@ def test_the_last_step_ends_at_t_end(dt, steps, used, mixture):
     assert (summary["steps"], summary["dt"], summary["dt_given"]) == (steps, cloud.dt, dt)
 
 
+@pytest.mark.one_rank
 def test_weak_error_is_of_first_order_in_the_step():
     # E X² of the scheme for dX = −X dt + √2 dB, against its limit: the noise is averaged out by using the same seed.
     error = []

@@ -83,6 +83,7 @@ def test_minimal_distance_of_few_and_of_coincident_particles(mixture):
     assert many.statistics["minimal_distance"][1] > 0
 
 
+@pytest.mark.one_rank
 @pytest.mark.slow
 def test_minimal_distance_is_of_the_order_of_one_over_n():
     # For independent points P(min > r) ≈ exp(−½ n² π r² ∫u²), ∫u² = 1/(4π) for the normal density in the plane.
@@ -138,6 +139,7 @@ def test_field_fluctuations_are_against_the_mean_field_of_that_time(mixture):
         assert cloud.statistics["fluctuation_moments"][row, 0] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.one_rank
 @pytest.mark.slow
 def test_field_fluctuations_fall_as_the_law_of_large_numbers_says(mixture):
     pde = kspde.solve(

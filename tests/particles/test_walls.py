@@ -84,6 +84,7 @@ U0 = kspde.GaussianMixture(weights=[1.0], means=[[0.5, -0.4]], stds=[0.15], mass
 MODEL = kspde.SignalDependentKellerSegel(chi=4.0)
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize("domain", [CLOSED, TORUS], ids=["walls", "torus"])
 @pytest.mark.parametrize("scheme", ["euler-maruyama", "weak-2"])
 def test_free_particles_have_the_law_of_cosines(domain: kspde.Box, scheme: str) -> None:

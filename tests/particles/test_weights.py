@@ -142,6 +142,7 @@ def test_weighted_particles_follow_their_direct_sum(dimension, method, comm):
     np.testing.assert_array_equal(everywhere(again), everywhere(found))
 
 
+@pytest.mark.one_rank
 def test_circulations_of_either_sign_keep_their_impulse():
     # Σ w_i dX_i/dt = Σ_ij w_i w_j ∇^⊥K(X_i − X_j) = 0, since the kernel is odd.
     w = signed(200, seed=5) / 200
