@@ -211,6 +211,7 @@ def test_help_is_printed_by_the_first_rank_alone(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.one_rank
 @pytest.mark.usefixtures("without_pictures")
 def test_distances_over_time_and_of_the_points_alone(
     case_file: Callable[..., Path], kspde_command: Callable[..., Any], shared_tmp_path: Path, comm: Any

@@ -57,6 +57,7 @@ def test_particles_against_the_local_density(
         assert "not distinguishable from that of 500 independent draws" in outcome.out
 
 
+@pytest.mark.one_rank
 @pytest.mark.usefixtures("without_pictures")
 def test_against_another_case(
     case_file: Callable[..., Path],

@@ -35,6 +35,7 @@ def lines_of(density: kspde.GaussianMixture, r: int = 1, points: int = 257, reac
     return Lines(grid, density(x.reshape(-1, d)).reshape(grid.shape), r, reach)
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize("dimension", [1, 2, 3, 4, 6])
 def test_directions_are_unit_vectors_that_weigh_all_axes_alike(dimension: int) -> None:
     omega = directions(dimension)
@@ -42,6 +43,7 @@ def test_directions_are_unit_vectors_that_weigh_all_axes_alike(dimension: int) -
     np.testing.assert_allclose(omega.T @ omega / len(omega), np.eye(dimension) / dimension, rtol=0, atol=1e-12)
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize(("r", "reach"), [(1, 9.0), (2, 9.0), (1, 80.0)])
 def test_projections_of_a_mixture_are_mixtures(r: int, reach: float) -> None:
     """With coarse nodes on long lines too: their trapezoidal sums are off by h²/12 F'', and nothing else is."""
@@ -62,6 +64,7 @@ def test_projections_of_a_mixture_are_mixtures(r: int, reach: float) -> None:
         np.testing.assert_allclose(f, exact, atol=max(2e-6, 1.3 * np.abs(np.diff(exact, 2)).max() / 12))
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize(("mean", "std"), [(0.6, 1.0), (-0.4, 1.3)])
 def test_wasserstein_on_the_line(mean: float, std: float) -> None:
     """Of two Gaussians: W_2² = (Δm)² + (Δσ)², W_1 = E|Δm + Δσ Z|; points at the quantiles are the Gaussian itself."""
@@ -97,6 +100,7 @@ def test_sliced_distances_are_those_of_pot() -> None:
         assert ours == pytest.approx(theirs, rel=0.025)  # of 20 000 draws
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize(("r", "tolerance"), [(1, 0.05), (2, 0.08)])
 def test_energy_distance_is_the_double_sum(r: int, tolerance: float) -> None:
     """2E|X−Y| − E|X−X'| − E|Y−Y'| by pairs; in four dimensions 96 directions stand for all."""
@@ -106,6 +110,7 @@ def test_energy_distance_is_the_double_sum(r: int, tolerance: float) -> None:
     assert lines_of(SHIFTED, r).distances(x, [ENERGY])[0] == pytest.approx(direct, rel=tolerance)
 
 
+@pytest.mark.one_rank
 def test_energy_distance_of_two_gaussians_in_the_plane() -> None:
     """E|N(m, s²)| in the plane is s√(π/2) L_{1/2}(−|m|²/(2s²)); 40 000 points add E|X − X'|/n."""
     from scipy.special import i0e, i1e
@@ -122,6 +127,7 @@ def test_energy_distance_of_two_gaussians_in_the_plane() -> None:
     assert lines_of(gaussian()).noise == pytest.approx(mean_length(0, np.sqrt(2)), rel=1e-3)
 
 
+@pytest.mark.one_rank
 def test_displacement_of_a_mixture_that_is_moved() -> None:
     """.3 μ + .7 u moved along w: distribution functions mix, the quantiles of u move by ω·w."""
     from scipy.special import ndtr
@@ -139,6 +145,7 @@ def test_displacement_of_a_mixture_that_is_moved() -> None:
         np.testing.assert_allclose(found.quantiles[i], 0.3 * own[i] + omega @ shift, rtol=0, atol=1e-9)
 
 
+@pytest.mark.one_rank
 def test_draws_from_between() -> None:
     """Of (1 − λ)u + λ(s μ + (1 − s)u, moved): each particle's share is λ s; the same numbers whatever λ is."""
     grid = Grid.covering(np.array([-7.0]), np.array([7.0]), [201])
@@ -158,6 +165,7 @@ def test_draws_from_between() -> None:
     assert np.all((half == none) | (half == whole))
 
 
+@pytest.mark.one_rank
 def test_draws_keep_the_variance_of_the_density() -> None:
     """A grid of one point a standard deviation: its multilinear interpolant would be wider by a sixth."""
     grid = Grid.covering(np.array([-7.0]), np.array([7.0]), [21])
@@ -169,6 +177,7 @@ def test_draws_keep_the_variance_of_the_density() -> None:
     assert abs(np.corrcoef(pairs.T)[0, 1]) < 0.02
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize("dimension", [1, 2, 4])
 @pytest.mark.parametrize("k", [1, 4])
 def test_entropy_of_a_gaussian_by_neighbours(dimension: int, k: int) -> None:
@@ -215,6 +224,7 @@ def test_particles_whose_log_ratio_varies_widen_the_interval(comm) -> None:
     assert n * more == pytest.approx(9.0, rel=0.15)
 
 
+@pytest.mark.one_rank
 def test_exact_transport() -> None:
     """Two point clouds far apart: every plan moves everything by about the shift."""
     pde = KnownDensity(density=gaussian(0.2))
@@ -271,6 +281,7 @@ def test_pairs(dimension: int) -> None:
     json.dumps(free.summary())
 
 
+@pytest.mark.one_rank
 def test_clouds_together_have_a_lower_floor() -> None:
     """Eight clouds that all lack the same little: one does not show it, their mean does."""
     pde = KnownDensity(density=gaussian(dimension=1))
@@ -287,6 +298,7 @@ def test_clouds_together_have_a_lower_floor() -> None:
     assert low < exact < high
 
 
+@pytest.mark.one_rank
 def test_dependent_clouds_widen_the_interval() -> None:
     """Each cloud moved as a whole at random: particles are dependent, and only the clouds among each other show it."""
     pde = KnownDensity(density=gaussian(dimension=1))

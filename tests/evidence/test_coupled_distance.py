@@ -43,6 +43,7 @@ def test_the_interval_covers_and_the_value_is_not_too_large(noise: float) -> Non
         assert np.mean(values) == pytest.approx(truth, rel=0.1)
 
 
+@pytest.mark.one_rank
 def test_the_floor_holds_a_random_swap_in_95_per_cent() -> None:
     rng = np.random.default_rng(12)
     differences, step, _ = shifted(0.02, 0.03, 16, rng)
@@ -55,6 +56,7 @@ def test_the_floor_holds_a_random_swap_in_95_per_cent() -> None:
     assert np.mean(norms) == pytest.approx(floor.value, rel=0.1)
 
 
+@pytest.mark.one_rank
 def test_two_particles_against_their_exact_law() -> None:
     pde = density("signal-dependent")
     exact = kspde.liouville(pde, n=2)

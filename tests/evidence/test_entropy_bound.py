@@ -29,6 +29,7 @@ class Sensing(kspde.Model):
         return 1.0 + c.gradient("c")[:, 0] ** 2
 
 
+@pytest.mark.one_rank
 def test_two_particles_against_their_exact_law() -> None:
     pde = density("signal-dependent")
     exact = kspde.liouville(pde, n=2)
@@ -71,6 +72,7 @@ def test_integrals_over_uneven_steps_are_trapezoidal() -> None:
     assert cumulative(rates, times) == pytest.approx(cumulative_trapezoid(rates, times, initial=0), abs=1e-14)
 
 
+@pytest.mark.one_rank
 def test_the_check_numbers_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     bound = kspde.entropy_bound(plane(), n=250, dt=0.05, replicas=8, seed=0)
     assert 0.008 < 250 * bound.value[-1] < 0.025
@@ -164,6 +166,7 @@ def test_what_the_bound_cannot_take() -> None:
         kspde.entropy_bound(sensing, n=4, dt=0.1)
 
 
+@pytest.mark.one_rank
 def test_progress_ends_at_one() -> None:
     seen: list[float] = []
     kspde.entropy_bound(density("drift"), n=3, dt=T_END / 4, replicas=2, progress=seen.append)
@@ -209,6 +212,7 @@ def test_marginals_of_an_exchangeable_gaussian_law(n: int, rho: float, shift: fl
             assert np.abs(ratio - 1).mean() < found + 0.01
 
 
+@pytest.mark.one_rank
 def test_the_bias_of_the_time_step() -> None:
     """A run with 2 dt beside: its difference, replica by replica, and what it costs nothing not to ask for."""
     pde = density("signal-dependent")

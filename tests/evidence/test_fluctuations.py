@@ -299,6 +299,7 @@ def test_a_mesh_from_a_file_and_space():
     assert_allclose(found.interaction, 0.00221, atol=1.6e-4)
 
 
+@pytest.mark.one_rank
 def test_the_result_answers():
     pde = solved(
         TwoSpecies(), {"a": start(), "b": start(0.9)}, kspde.Box(half_width=9.0, cells=12, degree=6, dimension=1)

@@ -31,7 +31,7 @@ def at_the_start(pde, n, replica=0):
     return found[0]
 
 
-@pytest.mark.parametrize("n", [50, 900])
+@pytest.mark.parametrize("n", [50, pytest.param(900, marks=pytest.mark.one_rank)])
 def test_of_gaussians(pde, n):
     found, x = at_the_start(pde, n)
     potential, blur = pde.model.potential, pde.eps or 0.0

@@ -82,6 +82,7 @@ def test_no_function_loses_more_than_the_share(space: BoxSpace, robin: float) ->
         assert norm(space, error) <= 2 * SHARE * energy
 
 
+@pytest.mark.one_rank
 def test_most_modes_of_a_smooth_function_are_left_out(space: BoxSpace) -> None:
     laplacian = tensor.TensorLaplacian(space.axes, space.slabs)
     sizes: list[int] = []
@@ -118,6 +119,7 @@ def test_the_rough_inverse_is_a_preconditioner(space: BoxSpace) -> None:
             assert error < (0.1 if shift == 0.1 else 1e-3) * norm(space, np.sqrt(space.mass) * exact)
 
 
+@pytest.mark.one_rank
 def test_a_positive_step_on_a_large_box() -> None:
     """(1) of ``transport`` for rough data and D from 1/16 to 1: residual, mass, sign, and few iterations."""
     from kspde.fem.schemes.transport import Motion, Transport

@@ -126,9 +126,15 @@ MOTILITIES = [
 ]
 
 
-@pytest.mark.parametrize("name", [*BOXES, "triangles", *FILES])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("square", "triangles") else pytest.mark.one_rank)
+        for name in (*BOXES, "triangles", *FILES)
+    ],
+)
 @settings(
-    max_examples=60 if MPI.COMM_WORLD.size == 1 else 15,
+    max_examples=40 if MPI.COMM_WORLD.size == 1 else 15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -217,6 +217,7 @@ def advised(said: list[str]) -> float:
 MIXTURE = {"weights": (0.5, 0.3, 0.2), "means": ((-1.2, 0.3), (1.3, -0.2), (0.2, 1.5)), "stds": (0.6, 0.5, 0.7)}
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize(
     ("model", "u0", "half_width", "t_end"),
     [
@@ -240,6 +241,7 @@ def test_the_half_width_advised_holds_the_mass(model, u0, half_width, t_end) -> 
     assert 0.75 * wide < half_width or solved(model, u0, kspde.Box(half_width=0.75 * wide, cells=24), **options)[1]
 
 
+@pytest.mark.one_rank
 def test_advice_on_other_domains(rectangle) -> None:
     model = kspde.SignalDependentKellerSegel(chi=2.0)
     radius = 5.0
@@ -267,6 +269,7 @@ def test_what_lies_outside_names_the_argument_of_the_domain() -> None:
         kspde.solve(Heat(), gaussian((2.5, 0.0)), disk, t_end=0.1)
 
 
+@pytest.mark.one_rank
 def test_with_a_drift_the_advice_is_a_lower_bound() -> None:
     _, said = solved(Carried(), gaussian(), kspde.Box(half_width=4.0, cells=16), t_end=0.5, tol=1e-5)
     assert "it would take a half_width of" in said[0]

@@ -23,6 +23,7 @@ def values(model, points, w, samples):
     )
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize(("d", "rate"), [(2, 1 / 16), (3, 1 / 24)])
 def test_the_solution_of_bobylev_krook_and_wu(d, rate):
     # ∂_t f = A:∇²f + d(d−1)Λ f in Feng's form, A a sum over a grid, derivatives by differences of order 4.
@@ -59,6 +60,7 @@ def test_the_solution_of_bobylev_krook_and_wu(d, rate):
     assert_allclose(weights @ np.stack([square**0, square, square**2], 1), [1, d, d * (d + 2) * k * (2 - k)], rtol=1e-9)
 
 
+@pytest.mark.one_rank
 def test_its_fourth_moment_and_its_distance_from_the_maxwellian():
     r = np.linspace(0, 12, 200_001)
     line = np.stack([r, 0 * r], axis=1)
@@ -69,6 +71,7 @@ def test_its_fourth_moment_and_its_distance_from_the_maxwellian():
         assert 2 * np.pi * np.trapezoid(difference * r, r) == pytest.approx(distance, abs=6e-7)
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize("d", [2, 3])
 def test_coefficients_are_sums_over_pairs(d):
     random = np.random.default_rng(d)
