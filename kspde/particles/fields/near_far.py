@@ -225,7 +225,7 @@ class NearFar(FieldEvaluator):
     def _lost(self, apart: float) -> float:
         """Return −log of what screening at least leaves of the pull of the closest particles, so far apart."""
         z = self._screening * apart
-        return z - 0.25 * math.log1p(z) + (_MARGIN if z > 0 else 0.0)
+        return z - 0.25 * math.log1p(z) + _MARGIN * min(1.0, z)
 
     def _closest(self, cells: Cells) -> float:
         """Return the median distance to the nearest neighbour where particles are crowded, 0 without screening."""
