@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,13 @@ SHIPPED = {
 }
 
 
+@cache
+def validator(kind: str) -> Any:
+    return jsonschema.Draft202012Validator(json_schema(kind))
+
+
 def problems(kind: str, text: str) -> list[str]:
-    validator = jsonschema.Draft202012Validator(json_schema(kind))
-    return [error.message for error in validator.iter_errors(tomllib.loads(text))]
+    return [error.message for error in validator(kind).iter_errors(tomllib.loads(text))]
 
 
 def tables(kind: str) -> dict[str, Any]:

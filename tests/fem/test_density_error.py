@@ -69,6 +69,7 @@ def test_a_distance_says_the_density_s_own_error() -> None:
     assert 0.3 * own <= distance.l1.value <= own  # to the exact density there is no other
 
 
+@pytest.mark.one_rank
 def test_an_accuracy_is_reached() -> None:
     model, u0, exact = heat(2)
     pde = kspde.solve(model, u0, t_end=T, accuracy=1e-4)

@@ -104,6 +104,7 @@ def test_steps_of_the_adaptive_scheme(comm, a, steps):
     assert np.abs(values - final(240, scheme="positive-2", dt=0.01)[1]).max() < 0.07
 
 
+@pytest.mark.one_rank
 def test_diffusion_that_vanishes_with_the_density(comm):
     """Barenblatt's solution, whose front the scheme undershoots: D there is 0, not negative."""
     domain = kspde.Box(dimension=1, half_width=5.0, cells=256, degree=1, grading=0.0)

@@ -31,9 +31,9 @@ def test_domain_and_size_choose(mixture, monkeypatch) -> None:
     "options",
     [
         {"tol": 1e-3},
-        {"tol": 1e-3, "eps": 0.3},
+        pytest.param({"tol": 1e-3, "eps": 0.3}, marks=pytest.mark.one_rank),
         {"scheme": "positive", "dt": 0.03},
-        {"scheme": "positive-2", "dt": 0.03},
+        pytest.param({"scheme": "positive-2", "dt": 0.03}, marks=pytest.mark.one_rank),
     ],
     ids=["adaptive", "mollified", "positive", "positive-2"],
 )
@@ -93,6 +93,7 @@ def test_kept_hierarchies_solve_what_changes() -> None:
     assert max(counts) < 25
 
 
+@pytest.mark.one_rank
 def test_multigrid_where_the_diagonal_dominates() -> None:
     """K + sM with s up to 10⁶, and s many times larger on one half of the disk: what went in comes out.
 
@@ -116,6 +117,7 @@ def test_multigrid_where_the_diagonal_dominates() -> None:
             assert system.iterations <= limit
 
 
+@pytest.mark.one_rank
 def test_two_shifts_keep_a_system_each() -> None:
     """Relaxing fields of an extrapolated step: the two shifts' solutions, without a system made after the second."""
     from kspde.fem.backend import require

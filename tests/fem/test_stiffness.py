@@ -86,6 +86,7 @@ def test_boundary_weights_are_those_of_a_form(cell) -> None:
     assert total > 0
 
 
+@pytest.mark.one_rank
 def test_systems_of_one_matrix_do_not_disturb_each_other() -> None:
     """Two systems solved in turns: each keeps its solution and its iterations, and so do the products with K."""
     from kspde.fem.solvers.linear import SparseSystem
@@ -182,6 +183,7 @@ def test_stages_are_solved_as_well_as_the_state_they_are_added_to() -> None:
     assert norms[1] > 10.0 * norms[0]
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize(("cell", "size"), [("triangle", 0.35), ("quadrilateral", 0.6)])
 def test_a_cycle_is_symmetric_and_positive_definite(cell: str, size: float) -> None:
     """As a matrix, for diagonals that vary by up to six decades from node to node.

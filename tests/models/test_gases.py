@@ -16,6 +16,7 @@ def start(d, mass=1.0):
     )
 
 
+@pytest.mark.one_rank
 @pytest.mark.parametrize(("g", "sigma", "kappa", "mass"), [(1.5, 0.5, 1.0, 2.0), (-0.8, 0.7, 0.5, 1.5)])
 def test_the_second_moment_of_the_density(g, sigma, kappa, mass):
     model = kspde.LogGas(strength=g, noise=sigma, confinement=kappa)

@@ -32,7 +32,7 @@ def both(run, start, domain, **options):
 
 
 @pytest.mark.filterwarnings("ignore::kspde.KspdeWarning")
-@pytest.mark.parametrize("boundary", ["decay", "neumann", "periodic"])
+@pytest.mark.parametrize("boundary", ["decay", "neumann", pytest.param("periodic", marks=pytest.mark.one_rank)])
 def test_a_density_and_particles_in_a_rectangle(boundary) -> None:
     box = replace(RECTANGLE, boundary=boundary)
     here, there = both(kspde.solve, gaussians if boundary == "decay" else wave, box, t_end=0.02, tol=1e-4)
@@ -75,11 +75,15 @@ def test_heat_in_a_rectangle_is_a_product_of_cosines() -> None:
 @pytest.mark.parametrize(
     "disk",
     [
-        kspde.Disk(radius=3.0, size=0.8, degree=4, cell="quadrilateral"),  # fields by angular modes
-        kspde.Disk(radius=3.0, size=0.25, rim_size=0.5, refine=1),  # and by finufft
-        kspde.Disk(radius=3.0, size=0.4, degree=2, cell="quadrilateral", boundary="neumann"),
+        # fields by angular modes, and by finufft
+        pytest.param(kspde.Disk(radius=3.0, size=0.8, degree=4, cell="quadrilateral"), id="modes"),
+        pytest.param(kspde.Disk(radius=3.0, size=0.25, rim_size=0.5, refine=1), id="triangles"),
+        pytest.param(
+            kspde.Disk(radius=3.0, size=0.4, degree=2, cell="quadrilateral", boundary="neumann"),
+            id="closed",
+            marks=pytest.mark.one_rank,
+        ),
     ],
-    ids=["modes", "triangles", "closed"],
 )
 def test_a_density_in_a_disk(disk) -> None:
     here, there = both(kspde.solve, gaussians, disk, t_end=0.02, tol=1e-4)
