@@ -64,13 +64,13 @@ def tiny_file(write_changed: Callable[..., Path]) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def carried_out(shared_tmp_path: Path, comm: Any) -> Callable[[Study], Outcome]:
-    """Return a function that computes a study, on all ranks, and returns its outcome."""
+def carried_out(shared_tmp_path: Path, comm: Any) -> Callable[..., Outcome]:
+    """Return a function that computes a study, on all ranks, each point on one or more, and returns its outcome."""
 
-    def run(study: Study) -> Outcome:
+    def run(study: Study, ranks_per_point: int = 1) -> Outcome:
         directory = shared_tmp_path / study.name
         open_directory(study, directory, comm)
-        assert run_points(study, directory, comm, ranks_per_point=comm.size) == (len(study.points), 0)
+        assert run_points(study, directory, comm, ranks_per_point=ranks_per_point) == (len(study.points), 0)
         return outcome_of(study, directory)
 
     return run

@@ -21,7 +21,7 @@ from kspde.papers.studies.pictures import pictures_of_values
 from kspde.papers.studies.power_law import fit_power_law
 from kspde.radial import moment
 
-Run = Callable[[Study], Outcome]
+Run = Callable[..., Outcome]
 
 
 @pytest.mark.one_rank
@@ -50,7 +50,7 @@ def initial_density(study: Study) -> Any:
     return density
 
 
-def test_theorem1_measures_the_coupling(carried_out: Run) -> None:
+def test_theorem1_measures_the_coupling(carried_out: Run, comm: Any) -> None:
     study = reduced(
         "theorem1",
         lambda n, gamma, **_: n in (125, 500) and gamma == 0.019,
@@ -58,7 +58,7 @@ def test_theorem1_measures_the_coupling(carried_out: Run) -> None:
         t_end=0.12,
         dt=0.03,
     )
-    outcome = carried_out(study)
+    outcome = carried_out(study, ranks_per_point=comm.size)
     point, sup = study.points[0], values(outcome, "sup")
     # The first replica is what simulate gives with the same seed.
     save = kspde.SaveAt(times=np.linspace(0, 0.12, 5))
@@ -117,9 +117,9 @@ def test_the_constants_are_multiples_and_the_term_of_a_particle_itself_counts(ca
     assert without["mean_square"].value < 0.9 * q["mean_square"].value  # the same noise
 
 
-def test_lemma2_measures_the_variance_that_a_quadrature_gives(carried_out: Run) -> None:
+def test_lemma2_measures_the_variance_that_a_quadrature_gives(carried_out: Run, comm: Any) -> None:
     study = reduced("lemma2", lambda n, **_: n == 100, options={"replicas": 400}, t_end=0.01)
-    outcome = carried_out(study)
+    outcome = carried_out(study, ranks_per_point=comm.size)
     m, k = 512, 2 * np.pi * np.fft.fftfreq(512, 28 / 512)
     axis = -14 + 28 / m * np.arange(m)
     lam = k[:, None] ** 2 + k[None, :] ** 2
