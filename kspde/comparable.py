@@ -262,6 +262,9 @@ def differences(first: Known, second: Known) -> dict[str, tuple[Any, Any]]:
         found["mass"] = (first.mass, second.mass)
     if first.run is None or second.run is None:
         return found
+    starts = _start(first), _start(second)
+    if starts[0] != starts[1]:
+        found["start"] = starts
     ours, theirs = _problem(first.run), _problem(second.run)
     unknown = () if ours.u0 and theirs.u0 else ("u0", "initial")
     parts = ours.differences(theirs, ignore=("t_end", *unknown))
@@ -296,6 +299,12 @@ def _problem(run: Any) -> Problem:
         mollifier=mollifier,
         initial=getattr(run, "initial", "u0"),
     )
+
+
+def _start(side: Known) -> str:
+    """Return what a run started from; only particles may start elsewhere than in the initial density."""
+    about = side.run.summary() if side.simulated and hasattr(side.run, "summary") else {}
+    return str(about.get("start", "u0"))
 
 
 def _numerics(side: Known) -> Mapping[str, Any]:

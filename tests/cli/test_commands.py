@@ -15,6 +15,7 @@ import pytest
 import kspde
 from kspde.cli import main
 from kspde.cli.case import read_case
+from kspde.comparable import check_comparable
 from kspde.runtime.hdf5 import h5py
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -115,6 +116,19 @@ def test_chi_and_eps_travel_from_the_case_file_to_both_backends(case_file: Calla
         [field.kernel for field in pde.problem.fields] == [field.kernel for field in cloud.problem.fields] == [yukawa]
     )
     assert (pde.summary()["mollifier"], cloud.summary()["mollifier"]) == ("gaussian", "gaussian")
+
+
+@pytest.mark.one_rank
+def test_particles_start_where_a_file_says(case_file: Callable[..., Path]) -> None:
+    path = case_file(
+        "n = 500", 'n = 5\npositions = "start.npy"', "dt = 0.01", "dt = 1e-9", "t_end = 0.05", "t_end = 1e-9"
+    )
+    start = np.random.default_rng(3).normal(size=(5, 2))
+    np.save(path.parent / "start.npy", start)
+    experiment = read_case(path).experiment
+    cloud = experiment.cloud()
+    np.testing.assert_allclose(cloud.positions, start, rtol=0, atol=1e-3)
+    assert check_comparable(experiment.density(), cloud, "u") == {"start": ("u0", "given positions")}
 
 
 @pytest.mark.usefixtures("without_pictures")
