@@ -335,6 +335,27 @@ def test_positive_scheme_refuses_a_mesh_that_is_not_delaunay(shared_tmp_path, co
         kspde.solve(MODEL, _Uniform(1.0 / 1.2), kspde.MeshFile(path=path), t_end=0.1, scheme="positive", dt=0.1)
 
 
+def test_a_density_is_cut_off_at_the_edge_of_a_mesh(comm) -> None:
+    """The ellipse x²/16 + y²/9 < 1 holds a share 1 − e^(−1/2) of the Gaussian with its shape."""
+    from kspde.fem.semidiscretisation import initial_densities
+    from kspde.fem.spaces.mesh import MeshSpace
+
+    domain = kspde.MeshFile(path=ELLIPSE)
+    space = MeshSpace(domain, 2, comm)
+    u0 = kspde.CallableDensity(
+        lambda x: np.exp(-(x[:, 0] ** 2 / 16 + x[:, 1] ** 2 / 9) / 2) / (24 * np.pi), half_width=30.0, mass=1.0
+    )
+    cut = kspde.CutDensity(u0, domain)
+    nodal, errors = initial_densities(space, {"u": cut})
+    assert errors == {"u": 0.0}
+    assert space.integral(nodal[0])[0] == pytest.approx(1.0, abs=1e-12)
+    np.testing.assert_allclose(nodal[0], u0(space.points) / (1 - np.exp(-0.5)), rtol=0.02)
+    with pytest.raises(kspde.InputError, match="only the mesh"):
+        kspde.simulate(MODEL, cut, n=10, t_end=0.1, dt=0.1, eps=0.5)
+    with pytest.raises(kspde.InputError, match="only the mesh"):
+        kspde.CutDensity(u0, domain, keep="values")
+
+
 class _Uniform(kspde.initial.InitialDensity):
     """A constant: what a domain cuts out of it has the mass it has."""
 
