@@ -166,6 +166,15 @@ def pages_of_files() -> dict[str, str]:
     return pages
 
 
+def page_of_size() -> str:
+    """Return the chapter on size, in Markdown, with the tables that tests/benchmarks/size.py has written."""
+    results = (ROOT / "tests" / "benchmarks" / "results" / "size.md").read_text(encoding="utf-8")
+    page = (ROOT / "book" / "size.md").read_text(encoding="utf-8")
+    for mark, table in zip(("{CALLS}", "{MEMORY}", "{PREDICTED}"), results.split("\n## ")[1:], strict=True):
+        page = page.replace(mark, table.partition("\n")[2].strip())
+    return page
+
+
 def section(schema: dict[str, Any], name: str) -> list[str]:
     """Return a section of case or study files, in Markdown: a table of keys for each ``kind``."""
     about = schema["properties"][name]
@@ -263,6 +272,7 @@ def assemble(directory: Path) -> None:
     (directory / "findings.md").write_text(findings(), encoding="utf-8")
     for name, text in pages_of_files().items():
         (directory / f"{name}.md").write_text(text, encoding="utf-8")
+    (directory / "size.md").write_text(page_of_size(), encoding="utf-8")
     (directory / "readme.md").write_text(readme(), encoding="utf-8")
 
 
