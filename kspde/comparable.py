@@ -303,7 +303,7 @@ def _problem(run: Any) -> Problem:
 
 def _start(side: Known) -> str:
     """Return what a run started from; only particles may start elsewhere than in the initial density."""
-    about = side.run.summary() if side.simulated and hasattr(side.run, "summary") else {}
+    about = side.run.summary() if side.simulated and hasattr(side.run, "summary") else {}  # type: ignore[union-attr]
     return str(about.get("start", "u0"))
 
 
