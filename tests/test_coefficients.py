@@ -145,6 +145,7 @@ def test_a_density_with_senseless_coefficients_is_refused_before_the_first_step(
         one_line_everywhere(comm, caught.value)
 
 
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")  # of D = 1e308
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("scheme", PARTICLES)
 def test_particles_with_senseless_coefficients_end_in_one_line(fault, scheme) -> None:

@@ -336,6 +336,7 @@ def test_tables_of_positions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ki
     assert len(line) < len(str(path)) + 400
 
 
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning:meshio")
 @pytest.mark.parametrize("kind", MESHES)
 def test_meshes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     monkeypatch.chdir(tmp_path)
