@@ -368,6 +368,31 @@ class Cloud:
                     self._write_parameters(file)
                     self._write_arrays(file, positions, weights, dtype)
 
+    def write_vtkhdf(self, path: str | Path) -> None:
+        """Write the particles as points of a VTKHDF file, which pyvista and ParaView read. Collective.
+
+        Particles are in the order of their ids, species after species; with them are ``weight`` and the number of the
+        ``species``, from 0 in the model's order.
+
+        Args:
+            path: path of the file; an existing one is replaced.
+
+        Raises:
+            InputError: the file cannot be written; on every rank.
+        """
+        with together(self.comm, "write_vtkhdf") as same:
+            same(path=str(path), t=self.t_end)
+        x = np.concatenate([_rows(self._positions[name], self.comm) for name in self.species])
+        weights = np.concatenate([_rows(self.weights_of(name)[:, None], self.comm)[:, 0] for name in self.species])
+        with together(self.comm):
+            if self.comm.rank == 0:
+                from kspde.runtime.hdf5 import new_file, write_points
+
+                number = np.repeat(np.arange(len(self.species), dtype=np.uint8), list(self.counts.values()))
+                with new_file(path, 64 * len(x)) as file:
+                    self._write_parameters(file)
+                    write_points(file, x, weight=weights, species=number)
+
     def _write_parameters(self, file: Any) -> None:
         from kspde.runtime.hdf5 import write_parameters
 

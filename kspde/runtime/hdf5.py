@@ -26,7 +26,17 @@ import numpy.typing as npt
 from kspde.errors import InputError
 from kspde.runtime.files import FILE_ERRORS, MOST_DATA, check_regular, reason, reserve
 
-__all__ = ["check_hdf5", "h5py", "is_hdf5", "label_array", "new_file", "write_array", "write_parameters", "write_scale"]
+__all__ = [
+    "check_hdf5",
+    "h5py",
+    "is_hdf5",
+    "label_array",
+    "new_file",
+    "write_array",
+    "write_parameters",
+    "write_points",
+    "write_scale",
+]
 
 #: A file of h5py, or a part of one: h5py has no types.
 H5 = Any
@@ -196,3 +206,18 @@ def write_attributes(part: H5, attributes: Mapping[str, Scalar]) -> None:
         data = np.array(value, dtype=h5py.string_dtype() if isinstance(value, str) else None)
         kind = h5py.h5t.py_create(data.dtype, logical=True)
         h5py.h5a.create(part.id, name.encode(), kind, space).write(data)
+
+
+def write_points(file: H5, points: npt.NDArray[np.float64], **values: npt.NDArray[Any]) -> None:
+    """Write points, shape (n, d), and values at them as VTK's polygonal data: each point is a vertex."""
+    n, group = len(points), file.create_group("VTKHDF")
+    group.attrs["Version"] = (2, 0)
+    group.attrs.create("Type", b"PolyData", dtype=h5py.string_dtype("ascii", 8))
+    group["NumberOfPoints"] = np.array([n])
+    group["Points"] = np.pad(points, ((0, 0), (0, 3 - points.shape[1])))
+    for name in ("Vertices", "Lines", "Polygons", "Strips"):
+        some = n if name == "Vertices" else 0
+        group[f"{name}/NumberOfCells"] = group[f"{name}/NumberOfConnectivityIds"] = np.array([some])
+        group[f"{name}/Connectivity"], group[f"{name}/Offsets"] = np.arange(some), np.arange(some + 1)
+    for name, each in values.items():
+        group[f"PointData/{name}"] = each

@@ -303,3 +303,17 @@ def test_a_cloud_shows_itself_in_a_few_lines(mixture):
     assert "50 particles, mass 1, mean (" in lines[5]
     assert "<table>" in cloud._repr_html_()
     assert cloud.problem.u0["u"] is mixture
+
+
+def test_points_for_vtk(shared_tmp_path, comm) -> None:
+    model, u0 = kspde.LogGas(strength=0.1, dimension=2), kspde.GaussianMixture(weights=[1.0], means=[[0, 1]], stds=[1])
+    cloud = kspde.simulate(model, u0, n=11, t_end=1e-9, dt=1e-9)
+    cloud.write_vtkhdf(shared_tmp_path / "cloud.vtkhdf")
+    x = cloud.gathered()
+    comm.Barrier()
+    with h5py.File(shared_tmp_path / "cloud.vtkhdf") as file:
+        group = file["VTKHDF"]
+        assert group.attrs["Type"] == b"PolyData"
+        assert comm.rank > 0 or np.array_equal(group["Points"], np.pad(x, ((0, 0), (0, 1))))
+        assert sum(group["PointData/weight"]) == pytest.approx(1.0)
+        assert group["Vertices/Offsets"][-1] == len(group["Vertices/Connectivity"]) == group["NumberOfPoints"][0] == 11
