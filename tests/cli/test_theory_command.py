@@ -92,6 +92,7 @@ def test_a_bad_case_is_refused(case_file: Callable[..., Path], refused: Callable
     assert line == "case.toml: model.chi = -1.0 is not valid: give a finite number >= 0"
 
 
+@pytest.mark.one_rank
 @pytest.mark.slow
 @pytest.mark.usefixtures("without_pictures")
 def test_runs_warn_outside_the_hypotheses(

@@ -124,6 +124,7 @@ def test_against_a_solution_of_the_equation(shared_tmp_path: Path) -> None:
     assert np.all(table["l1"] < 1.2 * table["floor_l1_high"])
 
 
+@pytest.mark.one_rank
 def test_table_and_picture(pde: Spreading, shared_tmp_path: Path, comm: MPI.Comm) -> None:
     def at(t: float) -> KnownCloud:
         return KnownCloud(draws(gaussian(float(np.sqrt(0.49 + 4 * t))), 300, 1), pde, t_end=t)

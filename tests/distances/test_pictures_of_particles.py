@@ -28,6 +28,7 @@ def test_the_first_particles_are_shown(shared_tmp_path: Path, comm: Any) -> None
         plot_cloud(cloud, shared_tmp_path / "no.png", pde=pde, most=0)
 
 
+@pytest.mark.one_rank
 def test_animations(shared_tmp_path: Path, comm: Any, mixture: Any) -> None:
     model = kspde.SignalDependentKellerSegel(chi=0.0)
     snapshots, times = kspde.Snapshots(), [0.0, 0.1, 0.2]

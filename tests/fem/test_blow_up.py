@@ -167,7 +167,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("case", FAILURES)
-@pytest.mark.parametrize("times", [(), (0.1,)])
+@pytest.mark.parametrize("times", [pytest.param((), marks=pytest.mark.one_rank), (0.1,)])
 def test_every_failure_keeps_what_there_was(case, times) -> None:
     model, domain, options = FAILURES[case]
     u0 = kspde.GaussianMixture(weights=[1.0], means=[[0.3, 0.2]], stds=[0.8])
