@@ -94,7 +94,7 @@ def communicators_left(comm: MPI.Comm) -> int:
 @pytest.mark.parametrize(
     ("options", "scheme"),
     [
-        ({"size": 0.6}, {"tol": 1e-2}),
+        pytest.param({"size": 0.6}, {"tol": 1e-2}, marks=pytest.mark.one_rank),
         ({"size": 0.6, "refine": 1, "solver": "multigrid"}, {"scheme": "positive", "dt": 0.05}),
         ({"size": 0.6}, {"scheme": "positive", "dt": 0.05, "model": kspde.CrossDiffusion(a=[[1.0]], sigma=[0.4])}),
     ],

@@ -42,7 +42,7 @@ def test_resolvents_make_up_the_symbol(kernel) -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({}, LOCAL),
+        pytest.param({}, LOCAL, marks=pytest.mark.one_rank),
         pytest.param({"eps": 0.3}, GAUSSIAN, marks=pytest.mark.one_rank),
         ({"eps": 0.3, "mollifier": "matern"}, MATERN),
     ],

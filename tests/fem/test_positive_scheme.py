@@ -33,6 +33,7 @@ class Blown(kspde.Model):
         return np.broadcast_to(self.wind, c.points.shape)
 
 
+@pytest.mark.one_rank
 @settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     chi=st.sampled_from([0.0, 1.0, 50.0, 1e4]),
