@@ -7,12 +7,14 @@ With --least N the rows from N particles on are added to the table. fmm2dpy need
 an environment of its own, whose interpreter is given, on the same particles. Errors are the largest of some particles'
 (1000, or 100 of a million) against a sum over all pairs, relative to the largest gradient at the particles. Times are
 the least of some evaluations, of all kernels of a Gaussian cloud in turns: on the clock, and of the processor per
-thread, which does not count what other programs take; "ratio" is the latter over that of the logarithm.
+thread, which does not count what other programs take; "ratio" is the latter over that of the logarithm, "load"
+the processes that wanted a processor in the minute before.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -144,6 +146,8 @@ def main() -> None:
     parser.add_argument("--fmm2d", type=Path, help="interpreter with fmm2dpy")
     parser.add_argument("--powers", action="store_true", help="Riesz potentials and logarithms")
     parser.add_argument("--least", type=float, default=0.0, help="least number of particles: rows are added")
+    parser.add_argument("--mu", type=float, nargs="*", default=_SCREENINGS, help="screenings of Yukawa potentials")
+    parser.add_argument("--even", action="store_true", help="Gaussian clouds alone")
     parser.add_argument("--most", type=float, default=1e6, help="largest number of particles")
     parser.add_argument("--output", type=Path, default=Path("tests/benchmarks/results/singular.md"))
     arguments = parser.parse_args()
@@ -152,14 +156,14 @@ def main() -> None:
         return
     threads = use_threads(world())
     lines = [*before(arguments.least, arguments.output), *machine(), command()]
-    head = f"{'N':>8} {'cloud':<30} {'kernel':<14} {'clock s':>8} {'processor s':>11} {'error':>8} {'ratio':>6}"
-    lines.append(head + "   field_tol = 1e-6")
+    head = f"{'N':>8} {'cloud':<30} {'kernel':<14} {'clock s':>8} {'processor s':>11} {'error':>8}"
+    lines.append(head + f" {'load':>5} {'ratio':>6}   field_tol = 1e-6")
     load = Load()
 
     def row(kind: str, took: tuple[float, float, np.ndarray], right: np.ndarray, base: float = 0.0) -> None:
         clock, used, gradient = took
         error = np.linalg.norm(gradient[some] - right, axis=1).max() / np.linalg.norm(gradient, axis=1).max()
-        ratio = f"{used / base:>6.2f}" if base else ""
+        ratio = f"{os.getloadavg()[0]:>5.1f} " + (f"{used / base:>6.2f}" if base else "")
         lines.append(f"{n:>8} {name:<30} {kind:<14} {clock:>8.4f} {used:>11.4f} {error:>8.1e} {ratio}".rstrip())
         print(lines[-1], flush=True)
         arguments.output.write_text("\n".join(lines) + "\n")
@@ -167,12 +171,12 @@ def main() -> None:
     for n in (10**4, 10**5, 10**6):
         if not arguments.least <= n <= arguments.most:
             continue
-        for name, x in clouds(n).items():
+        for name, x in list(clouds(n).items())[: 1 if arguments.even else None]:
             some = np.random.default_rng(0).choice(n, 1000 if n < 10**6 else 100, replace=False)
             right = exact(x, some, 0.0) / (2 * np.pi)
             log = kspde.LogPotential()
             if name == "Gaussian":
-                screened = {mu: kspde.Yukawa(screening=mu) for mu in _SCREENINGS}
+                screened = {mu: kspde.Yukawa(screening=mu) for mu in arguments.mu}
                 base, fine, *others = near_far(
                     [(log, 1e-6), (log, 1e-7), *((kernel, 1e-6) for kernel in screened.values())], x, threads=threads
                 )
