@@ -456,12 +456,14 @@ def _filling(
     """Return the work of filling a directory by a method of ``kspde.cli.jobs.CaseRun``."""
 
     def job(comm: Comm, stop: Stop) -> str | None:
+        from kspde.cli.results import SUMMARY, ResultDirectory
+
+        ResultDirectory(out, comm, force=force).check()
         from kspde.cli.case import read_case
         from kspde.cli.console import Console
         from kspde.cli.hidden import RunCheckpoints
         from kspde.cli.jobs import CaseRun
         from kspde.cli.models import models_of_file
-        from kspde.cli.results import SUMMARY, ResultDirectory
 
         with together(comm, f"kspde {name}") as same:
             with resources.as_file(path) as file:

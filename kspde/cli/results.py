@@ -56,6 +56,12 @@ class ResultDirectory:
         self._owned: OwnedDirectory | None = None
         self._before: _Facts = {}
 
+    def check(self) -> None:
+        """Refuse what is refused on entering, before what takes time to import or to read."""
+        with together(self._comm):
+            if self._comm.rank == 0:
+                self._checked()
+
     def __enter__(self) -> Self:
         """Make the hidden directory on rank 0."""
         try:
@@ -94,6 +100,19 @@ class ResultDirectory:
         write_json(self.path / SUMMARY, listed)
 
     def _prepare(self) -> None:
+        final = self._checked()
+        try:
+            # Known before it is made, so that ``discard`` finds it.
+            self._final, self.path = final, hidden_path(final, f"{token()}.partial")
+            self._owned = OwnedDirectory(self.path)
+        except OSError as error:
+            raise self._unwritable(error) from None
+        other = self._owned.earlier_owner(neighbours(hidden_path(final, "*.partial")))
+        if other is not None:
+            raise InputError(f"another run ({other}) is writing {self.target}: wait for it, or give another --out")
+
+    def _checked(self) -> Path:
+        """Return where the result goes."""
         try:
             final = _resolved(self.target)
             if final.is_symlink():  # all that remains of a circle of links
@@ -109,14 +128,12 @@ class ResultDirectory:
                     f"{self.target} cannot be written, there is no directory {final.parent}: create it first, "
                     "or give another --out"
                 )
-            # Known before it is made, so that ``discard`` finds it.
-            self._final, self.path = final, hidden_path(final, f"{token()}.partial")
-            self._owned = OwnedDirectory(self.path)
         except OSError as error:
-            raise InputError(f"{self.target} cannot be written ({error.strerror}): give another --out") from None
-        other = self._owned.earlier_owner(neighbours(hidden_path(final, "*.partial")))
-        if other is not None:
-            raise InputError(f"another run ({other}) is writing {self.target}: wait for it, or give another --out")
+            raise self._unwritable(error) from None
+        return final
+
+    def _unwritable(self, error: OSError) -> InputError:
+        return InputError(f"{self.target} cannot be written ({error.strerror}): give another --out")
 
     def _tidy_up(self, final: Path) -> None:
         """Remove what runs that were killed have left; bring back a result that one was about to replace."""

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.one_rank
 def test_published_value() -> None:
     assert theory.ground_state().mass == pytest.approx(11.700897, abs=5e-7)
     assert theory.gagliardo_nirenberg_constant() == pytest.approx(0.170927, abs=5e-7)
+    assert theory.gagliardo_nirenberg_constant() * theory.ground_state().mass == pytest.approx(2, rel=1e-12)
     assert theory.critical_strength() == pytest.approx(23.4018, abs=5e-5)
     assert theory.ground_state() is theory.ground_state()
 

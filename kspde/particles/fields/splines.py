@@ -68,14 +68,12 @@ _COEFFICIENTS: Array = (
 
 def _window_coefficients() -> Array:
     """Return the same for ``WINDOW``: its pieces are interpolated by polynomials of degree 12."""
-    from scipy.special import i0
-
     t = 0.5 - 0.5 * np.cos(np.pi * (np.arange(13) + 0.5) / 13)
     nodes, weights = np.polynomial.legendre.leggauss(40)
     centre = t[:, None] + 3.0 - np.arange(8.0)
     low, high = np.maximum(centre - 0.5, -3.5), np.minimum(centre + 0.5, 3.5)
     s = low[..., None] + 0.5 * (high - low)[..., None] * (nodes + 1)
-    bump = i0(WINDOW_DECAY * np.sqrt(np.maximum(1.0 - (s / 3.5) ** 2, 0.0))) / i0(WINDOW_DECAY)
+    bump = np.i0(WINDOW_DECAY * np.sqrt(np.maximum(1.0 - (s / 3.5) ** 2, 0.0))) / np.i0(WINDOW_DECAY)
     out: Array = np.linalg.solve(np.vander(t, increasing=True), 0.5 * (high - low) * (bump @ weights))
     return out
 
