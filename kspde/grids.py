@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from kspde.errors import InputError
-from kspde.typing import Array
+from kspde.typing import Array, Indices
 
 __all__ = [
     "GaussianSmoother",
@@ -216,7 +216,7 @@ def shifted(grid: Grid, values: Array, shift: Array) -> Array:
     for axis, cells in enumerate(shift / grid.spacing):  # scipy.ndimage would take longer to import than this
         n = values.shape[axis]
         at = np.arange(n) - cells
-        lower = np.floor(at).astype(int)
+        lower = np.floor(at).astype(np.int64)
         part = (at - lower).reshape([-1 if a == axis else 1 for a in range(values.ndim)])
         own, other = (values.take(_inside(k, n, grid.ends), axis) for k in (lower, lower + 1))
         values = (1 - part) * own + part * other
@@ -225,7 +225,7 @@ def shifted(grid: Grid, values: Array, shift: Array) -> Array:
     return values
 
 
-def _inside(index: Array, n: int, ends: str) -> Array:
+def _inside(index: Indices, n: int, ends: str) -> Indices:
     """Return the points of an axis whose values are those at any integers: of a torus, mirror images, or the ends."""
     if ends == "open":
         return np.clip(index, 0, n - 1)

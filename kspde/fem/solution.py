@@ -130,7 +130,7 @@ class Solution:
 
     @property
     def masses(self) -> dict[str, float]:
-        """The mass of each species at ``t_end``: what it was at t = 0 unless the model has growth."""
+        """The mass of each species at the end, which is that of t = 0 unless the model has growth."""
         return self.masses_at(self.t_end)
 
     def masses_at(self, t: float) -> dict[str, float]:
