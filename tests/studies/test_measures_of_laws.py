@@ -13,8 +13,8 @@ from kspde.distances.statistics import Estimate, squared_mean, squared_norm
 from kspde.papers.ledger import point_checks
 from kspde.papers.studies.experiment import Experiment
 from kspde.papers.studies.measures import Task, measured
-from kspde.papers.studies.measures.densities import Logarithms, ScoreNorm
 from kspde.papers.studies.measures.laws import FreeEnergy, LocalEntropy
+from kspde.papers.studies.measures.logarithms import Logarithms, ScoreNorm
 from kspde.problem import Problem
 
 pytestmark = pytest.mark.one_rank

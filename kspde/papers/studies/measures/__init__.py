@@ -7,13 +7,12 @@ from kspde.papers.studies.measures.densities import (
     ConstantDensity,
     Convergence,
     InteractionRange,
-    Logarithms,
     Mollification,
     Overshoot,
-    ScoreNorm,
 )
 from kspde.papers.studies.measures.fluctuations import LinearStatistic
 from kspde.papers.studies.measures.laws import FreeEnergy, LocalEntropy
+from kspde.papers.studies.measures.logarithms import Logarithms, ScoreNorm
 from kspde.papers.studies.measures.one_particle import OneParticle
 from kspde.papers.studies.measures.particles import Chaos, Coupling, Distance, Fluctuations, WeakError
 from kspde.papers.studies.measures.ranges import OptimalRange
