@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from kspde.errors import InputError
-from kspde.typing import Array, Indices
+from kspde.typing import Array
 
 __all__ = [
     "GaussianSmoother",
@@ -213,26 +213,11 @@ def shifted(grid: Grid, values: Array, shift: Array) -> Array:
         values: of f at its points.
         shift: a vector, shape (d,).
     """
-    for axis, cells in enumerate(shift / grid.spacing):  # scipy.ndimage would take longer to import than this
-        n = values.shape[axis]
-        at = np.arange(n) - cells
-        lower = np.floor(at).astype(np.int64)
-        part = (at - lower).reshape([-1 if a == axis else 1 for a in range(values.ndim)])
-        own, other = (values.take(_inside(k, n, grid.ends), axis) for k in (lower, lower + 1))
-        values = (1 - part) * own + part * other
-        if grid.ends == "open":
-            values = np.where(((at >= 0) & (at <= n - 1)).reshape(part.shape), values, 0.0)
-    return values
+    from scipy.ndimage import shift as interpolated
 
-
-def _inside(index: Indices, n: int, ends: str) -> Indices:
-    """Return the points of an axis whose values are those at any integers: of a torus, mirror images, or the ends."""
-    if ends == "open":
-        return np.clip(index, 0, n - 1)
-    if ends == "periodic":
-        return index % n
-    folded = index % (2 * n)
-    return np.minimum(folded, 2 * n - 1 - folded)
+    mode = {"open": "constant", "even": "reflect", "periodic": "grid-wrap"}[grid.ends]
+    out: Array = interpolated(values, shift / grid.spacing, order=1, mode=mode, prefilter=False)
+    return out
 
 
 class GaussianSmoother:

@@ -171,22 +171,15 @@ class IntegratedSquaredError:
     def minimise(self) -> float:
         """Return the h that minimises the error.
 
-        A scan over five decades below three standard deviations of u finds the global valley; golden sections in log h
-        find its bottom.
+        A scan over five decades below three standard deviations of u finds the global valley; a bounded scalar search
+        in log h finds its bottom.
         """
+        from scipy.optimize import minimize_scalar
+
         scan = np.log(self._scale) + np.linspace(np.log(3e-5), np.log(3.0), 60)
         best = int(np.argmin([self(float(np.exp(s))) for s in scan]))
         low, high = scan[max(best - 1, 0)], scan[min(best + 1, len(scan) - 1)]
-        golden = 0.5 * (np.sqrt(5.0) - 1)
-        left, right = high - golden * (high - low), low + golden * (high - low)
-        errors = [self(float(np.exp(s))) for s in (left, right)]
-        while high - low > 1e-8:  # scipy.optimize would take longer to import than this search
-            if errors[0] < errors[1]:
-                high, right = right, left
-                left = high - golden * (high - low)
-                errors = [self(float(np.exp(left))), errors[0]]
-            else:
-                low, left = left, right
-                right = low + golden * (high - low)
-                errors = [errors[1], self(float(np.exp(right)))]
-        return float(np.exp(0.5 * (low + high)))
+        found = minimize_scalar(
+            lambda s: self(float(np.exp(s))), bounds=(low, high), method="bounded", options={"xatol": 1e-8}
+        )
+        return float(np.exp(found.x))

@@ -15,13 +15,13 @@ from kspde.papers.studies.formulas import label_of
 from kspde.papers.studies.measures import Measure
 from kspde.papers.studies.promises import Promise
 
-__all__ = ["GROWING", "Finding", "Fit", "Point", "Precision", "Study"]
+__all__ = ["GROWING", "NOISE_OF", "Finding", "Fit", "Point", "Precision", "Study"]
 
 #: Parameters that tend to infinity: errors decay as they grow. All others tend to zero.
 GROWING = frozenset({"cells", "n"})
 
 #: The version whose random numbers all later ones draw: those of the shipped results.
-_NOISE_OF = "0.1.0"
+NOISE_OF = "0.1.0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Point:
     @property
     def seed(self) -> int:
         """The seed of the random numbers, a hash of the parameters so that no two points share noise."""
-        return int(self._hash(_NOISE_OF)[:8], 16)
+        return int(self._hash(NOISE_OF)[:8], 16)
 
     def _hash(self, version: str) -> str:
         text = json.dumps([version, dict(self.parameters)], sort_keys=True)
