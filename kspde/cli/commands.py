@@ -458,7 +458,8 @@ def _filling(
     def job(comm: Comm, stop: Stop) -> str | None:
         from kspde.cli.results import SUMMARY, ResultDirectory
 
-        ResultDirectory(out, comm, force=force).check()
+        directory = ResultDirectory(out, comm, force=force)
+        directory.check()
         from kspde.cli.case import read_case
         from kspde.cli.console import Console
         from kspde.cli.hidden import RunCheckpoints
@@ -481,7 +482,7 @@ def _filling(
             console = Console(comm, quiet=quiet, log=log)
         with (
             console.hearing_warnings(),
-            ResultDirectory(out, comm, force=force) as results,
+            directory as results,
             RunCheckpoints(out, comm, console, every=every, resume=resume, force=force) as checkpoints,
         ):
             run = CaseRun(case=case, results=results, checkpoints=checkpoints, comm=comm, console=console, stop=stop)

@@ -18,6 +18,7 @@ from kspde.initial import GridDensity, InitialDensity
 from kspde.initial.base import points_of
 from kspde.runtime.checkpoint import CheckpointFile
 from kspde.runtime.parallel import alone
+from kspde.runtime.reductions import everyones
 from kspde.runtime.values import fingerprint
 from kspde.typing import Array, Comm, Ids, RandomNumbers
 
@@ -48,7 +49,7 @@ class EarlierDensity(InitialDensity):
         space = snapshot.space
         self.name, self.t, self.signed, self.dimension = name, snapshot.t, signed, space.dimension
         rows = {**space.labels(), "nodal": nodal.reshape(len(nodal), -1) if nodal.ndim > 1 else nodal}
-        parts = {key: np.concatenate(comm.allgather(part) if comm.size > 1 else [part]) for key, part in rows.items()}
+        parts = {key: everyones(part, comm) for key, part in rows.items()}
         self.digest = fingerprint(parts["nodal"])
         self._space = build_space(space.domain, space.dimension, alone(), modal=modal)
         whole = _Rows(path=Path(), step=0, shared={}, parts=parts)

@@ -229,10 +229,10 @@ class NearFar(FieldEvaluator):
 
     def _closest(self, cells: Cells) -> float:
         """Return the median distance to the nearest neighbour where particles are crowded, 0 without screening."""
-        from scipy.spatial import cKDTree
-
         if not self._screening:
             return 0.0
+        from scipy.spatial import cKDTree
+
         most = np.diff(cells.starts).argmax()
         first = max(0, int(cells.starts[most : most + 2].sum() - _SOME) // 2)
         some = cells.x[first : first + _SOME]
