@@ -100,7 +100,7 @@ def near_far(
         evaluators.append(options.evaluator(fields, dimension=x.shape[1], weights={"u": 1 / len(x)}, comm=world()))
     extent, times = Extent(x.min(axis=0), x.max(axis=0)), np.full((len(kernels), 2), np.inf)
     gradients = [np.empty(0)] * len(kernels)
-    for _ in range(4 if len(x) > 300_000 else 11):
+    for _ in range(6 if len(x) > 300_000 else 11 if len(x) > 30_000 else 100):
         for k, evaluator in enumerate(evaluators):
             begin, processor = time.perf_counter(), time.process_time()
             evaluator.update({"u": x}, extent)
