@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,10 @@ def test_the_shipped_results_are_those_of_the_ready_studies() -> None:
         assert len(found["points"]) == len(study.points)
         for point, swept in zip(found["points"], study.points, strict=True):
             assert point["swept"] == pytest.approx(dict(swept.swept))
+            measure = swept.parameters["measure"]
+            if study.precision is not None:
+                measure = {**measure, "replicas": point["quantities"][study.precision.quantity]["replicas"]}
+            assert point["seed"] == replace(swept, parameters={**swept.parameters, "measure": measure}).seed
         fixed, stated = found["fixed"], dict(study.points[0].parameters)
         if study.precision is not None:  # replicas are those of the pilot run
             fixed, stated = ({**each, "measure": {**each["measure"], "replicas": 0}} for each in (fixed, stated))
