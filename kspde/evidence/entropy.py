@@ -88,7 +88,8 @@ import numpy as np
 from kspde.distances.statistics import Estimate, reach_of_mean
 from kspde.errors import InputError, check_choice, check_integer
 from kspde.evidence.defect import STEP, cumulative, production
-from kspde.evidence.ensemble import Ensemble, groups_of
+from kspde.evidence.ensemble import Ensemble
+from kspde.evidence.replicas import groups_of
 from kspde.evidence.result import Result
 from kspde.evidence.score import Score
 from kspde.evidence.tilted import TiltedRates

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import kspde
-from kspde.evidence.ensemble import _SideBySideByReplica, _StackedByReplica
+from kspde.evidence.replicas import SideBySideByReplica, StackedByReplica
 from kspde.particles.fields import FieldOptions, compact, short_range
 from kspde.particles.fields.base import Extent
 from kspde.particles.region import Region
@@ -178,7 +178,7 @@ def test_replicas_of_growing_particles_have_their_own_weights():
     smooth = (kspde.Yukawa(strength=3.0) * kspde.GaussianMollifier(eps=0.8)).in_dimension(2)
     bump = kspde.CompactBump(eps=0.8).in_dimension(2)
     fields = (kspde.Field(name="c", kernel=smooth), kspde.Field(name="b", kernel=bump))
-    evaluator = _StackedByReplica(
+    evaluator = StackedByReplica(
         fields,
         group=n,
         replicas=replicas,
@@ -205,7 +205,7 @@ def test_replicas_side_by_side_on_a_line_do_not_meet(kernel):
     w = np.linspace(0.5, 1.5, len(x))
     bump = kernel.in_dimension(1)
     field = kspde.Field(name="c", kernel=bump, gradient=True)
-    evaluator = _SideBySideByReplica(
+    evaluator = SideBySideByReplica(
         (field,), group=n, include_self=True, dimension=1, weights={"u": w}, tol=1e-5, comm=alone()
     )
     for scale in (1.0, 3.0):  # the cloud spreads
