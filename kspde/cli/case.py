@@ -266,7 +266,7 @@ def _domain(path: Path, content: Any, keys: Mapping[str, Mapping[str, str]], dim
         if section is not None:
             raise InputError(f"{path}: [domain] has no effect beside density.accuracy: leave one of them out")
         with _naming(path, keys, "density"):
-            beside = {"tol", "dt", *parameters(Regrid)}
+            beside = {"tol", "dt", "stop", *parameters(Regrid)}
             check_accuracy(accuracy, density.scheme, {k: each for k, each in density.given().items() if k in beside})
         return None
     with _naming(path, keys, "domain", "[domain]"):

@@ -126,13 +126,15 @@ class CaseRun:
 
     def _solve(self, case: Case, stage: str, times: Sequence[float] = ()) -> Solution:
         """Return a density that is saved at given times too."""
-        # A solve for an accuracy is a series of runs, and has no checkpoints.
-        options = {} if "accuracy" in case.experiment.solve else self.checkpoints.options(stage)
+        # A solve for an accuracy is a series of runs, and has neither checkpoints nor callbacks.
+        one_run = "accuracy" not in case.experiment.solve
+        options = self.checkpoints.options(stage) if one_run else {}
         if set(times) - {case.experiment.problem.t_end}:
             options["save"] = _also_at(times, case.experiment.solve.get("save", SaveAt()))
-        with self._keeping(case), self.clock(stage), self._followed(stage) as callback, case.naming("density"):
-            callbacks = [*case.experiment.solve.get("callback", ()), callback]
-            pde = case.experiment.density(callback=callbacks, comm=self.comm, **options)
+        with self._keeping(case), self.clock(stage), self._followed(stage) as follow, case.naming("density"):
+            if one_run:
+                options["callback"] = [*case.experiment.solve.get("callback", ()), follow]
+            pde = case.experiment.density(comm=self.comm, **options)
         self.console.say("\n".join(report.density_lines(case, pde, self.clock.seconds[stage], stage)))
         return pde
 

@@ -197,6 +197,26 @@ def test_a_run_stops_where_the_case_says(
     assert comm.rank > 0 or "density.stop has no effect on a comparison" in refused.err
 
 
+@pytest.mark.usefixtures("without_pictures")
+def test_an_accuracy_needs_no_mesh(
+    case_file: Callable[..., Path], kspde_command: Callable[..., Any], comm: Any
+) -> None:
+    model = '[model]\nkind = "mean-attraction"\nattraction = 1.0\nnoise = 0.5\ndimension = 1\n'
+    u0 = '[initial]\nkind = "gaussian-mixture"\nweights = [1.0]\nmeans = [[0.0]]\nstds = [0.5]\n'
+    path, target = case_file(), case_file().parent / "result"
+    if comm.rank == 0:
+        path.write_text(f"t_end = 0.1\ndensity = {{ accuracy = 1e-2 }}\n{model}{u0}", encoding="utf-8")
+    done = kspde_command("run", path, "--out", target)
+    assert done.status == 0, done.err
+    assert comm.rank > 0 or "chosen     Box(half_width" in done.out
+    assert comm.rank > 0 or "error      L1 " in done.out
+    assert 0.0 < read_summary(target)["density"]["estimated_error"]["l1"]["time"] < 1e-2
+    stop = 'density.stop=[{ kind = "event", what = "maximum" }]'
+    refused = kspde_command("run", path, "--out", target, "--set", stop, "--force")
+    assert refused.status == 2
+    assert comm.rank > 0 or "density.stop = " in refused.err
+
+
 def test_version_and_help(kspde_command: Callable[..., Any], comm: Any) -> None:
     def said(*arguments: str) -> str:
         outcome = kspde_command(*arguments)
