@@ -465,6 +465,7 @@ def _filling(
         from kspde.cli.hidden import RunCheckpoints
         from kspde.cli.jobs import CaseRun
         from kspde.cli.models import models_of_file
+        from kspde.plots.style import side_by_side
 
         with together(comm, f"kspde {name}") as same:
             with resources.as_file(path) as file:
@@ -484,6 +485,7 @@ def _filling(
             console.hearing_warnings(),
             directory as results,
             RunCheckpoints(out, comm, console, every=every, resume=resume, force=force) as checkpoints,
+            side_by_side(comm),
         ):
             run = CaseRun(case=case, results=results, checkpoints=checkpoints, comm=comm, console=console, stop=stop)
             pictures, missing = getattr(run, name)()

@@ -30,7 +30,7 @@ from kspde.papers.studies.report import html_report, rate_rows, write_csv_table,
 from kspde.particles import Cloud, SnapshotFiles
 from kspde.particles.fields import FieldOptions
 from kspde.plots import densities as pictures
-from kspde.plots.style import side_by_side
+from kspde.plots.style import wait_for_pictures
 from kspde.runtime.following import State
 from kspde.runtime.parallel import communicator, together
 from kspde.runtime.provenance import provenance
@@ -111,11 +111,12 @@ class CaseRun:
             pde = first = self._solve(reference, "density", times)
             cloud, snapshots = self._simulate(case.compare.get("times"))
             summary |= {"seed": cloud.seed, "particles": cloud.summary()}
+        pictures.plot_diagnostics(pde, self.results.path / "diagnostics.png", cloud=cloud)
         with self.clock("distance"), case.naming("compare"):
             distance = compare(first, pde if cloud is None else cloud, snapshots=snapshots, **case.compare)
         self.console.say("\n".join(report.distance_lines(distance, self.clock.seconds["distance"])))
         self.stop.hold()
-        with self._drawing(_pictures_of(distance, pde, cloud)) as drawn:
+        with self._drawing(_pictures_of(distance), "diagnostics.png") as drawn:
             self._write_density(pde)
             if cloud is None:
                 first.write_vtkhdf(self.results.path / "against.vtkhdf")
@@ -194,15 +195,16 @@ class CaseRun:
                 write_csv(self.results.path / "diagnostics.csv", pde.diagnostics, pde.species)
 
     @contextmanager
-    def _drawing(self, plots: Mapping[str, Callable[[Path], object]]) -> Iterator[_Pictures]:
-        """Draw pictures until a signal comes, where there are cores for it beside a block that writes other files."""
-        drawn: list[str] = []
+    def _drawing(self, plots: Mapping[str, Callable[[Path], object]], *begun: str) -> Iterator[_Pictures]:
+        """Draw pictures until a signal comes, after those that are ``begun``, while a block writes other files."""
+        drawn: list[str] = [*begun]
         missing = list(plots)
-        with self.clock("pictures"), side_by_side(self.comm):
+        with self.clock("pictures"):
             while missing and not self.stop.asked(self.comm):
                 plots[missing[0]](self.results.path / missing[0])
                 drawn.append(missing.pop(0))
             yield drawn, missing
+            wait_for_pictures()
 
     def _finish(self, summary: Mapping[str, Any]) -> None:
         about = {"warnings": self.console.warnings, **provenance(self.comm), "wall_times": self.clock.all()}
@@ -240,7 +242,7 @@ def _check_comparable(case: Case, reference: Case) -> None:
         how.includes_self(problem.fields, problem.model.dimension)
 
 
-def _pictures_of(distance: Distance, pde: Solution, cloud: Cloud | None) -> dict[str, Callable[[Path], object]]:
+def _pictures_of(distance: Distance) -> dict[str, Callable[[Path], object]]:
     """Return what is drawn of a comparison, by file name."""
     plots: dict[str, Callable[[Path], object]] = {}
     if distance.axes:
@@ -248,7 +250,7 @@ def _pictures_of(distance: Distance, pde: Solution, cloud: Cloud | None) -> dict
         plots["difference.png"] = partial(pictures.plot_difference, distance)
     if distance.over_time is not None:
         plots["over_time.png"] = distance.over_time.plot
-    return plots | {"diagnostics.png": partial(pictures.plot_diagnostics, pde, cloud=cloud)}
+    return plots
 
 
 def _stated(case: Case) -> dict[str, Any]:

@@ -9,6 +9,7 @@ per unit length, area or volume.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -112,6 +113,29 @@ class DensityOnGrid:
         return np.asarray(self._pde.on_grid(axes, self._species, outside=0.0, **self._at), dtype=np.float64)
 
 
+class _Pair:
+    """Two densities as pictures show them, with the lines beside them: all that is drawn of a comparison."""
+
+    def __init__(self, distance: _Compared) -> None:
+        self.shown = Shown(distance.axes, distance.density_pde, distance.density_particles)
+        self.labels = tuple(
+            f"{side.removesuffix(' particles')}, $N = {thousands(n)}$" if n else side
+            for side, n in zip(distance.sides, distance.sizes, strict=True)
+        )
+        first, second = distance.sides
+        self.minus = f"{second.split()[0]} − {first.split()[0]}"
+        smoothed = [] if distance.bandwidth is None else [f"bandwidth $h = {distance.bandwidth:.3g}$"]
+        title = ", ".join([*setting_of(distance.t_end, distance.eps), *smoothed, *self.shown.plane])
+        self.title = "\n".join([part for part in (title, differing(distance.differs)) if part])
+        #: The height of the line that says how the two differ.
+        self.extra = _LINE if distance.differs else 0.0
+        unit = "mass" if distance.variation is None else "total variation"
+        whole = distance.mass if distance.variation is None else distance.variation
+        symbol = symbol_of(distance.species) + ("" if abs(whole - 1) < 1e-9 else f" / {unit},")
+        self.label = per_volume(symbol, len(distance.axes))
+        self.difference = per_volume("difference", len(distance.axes))
+
+
 @collective(own=("distance",))
 def plot_distance(distance: _Compared, path: str | Path | None = None) -> Figure | None:
     """Draw both densities beside their difference, with the distances and their floors below.
@@ -123,65 +147,64 @@ def plot_distance(distance: _Compared, path: str | Path | None = None) -> Figure
     Raises:
         InputError: the file cannot be written.
     """
+    return drawn(path, distance.comm, partial(_draw_distance, pair=_Pair(distance), caption=distance.caption()))
 
-    def draw(figures: Figures) -> Figure:
-        shown, extra = _shown(distance)
-        if shown.dimension == 1:
-            figure = figures((PAGE, 3.2 + extra))
-            left, right = figure.subplots(1, 2)
-            _curves(left, shown, distance)
-            _difference_curve(right, shown, distance)
-        else:
-            figure = figures((PAGE, 0.29 * PAGE * shown.aspect + 2.3 + extra))
-            panels = figure.subplots(1, 3, sharex=True, sharey=True)
-            _density_pair(figure, panels[:2], shown, distance)
-            _difference_map(figure, panels[2], shown, distance, "difference")  # per unit area as well
-            for panel in panels[1:]:
-                panel.set_ylabel("")
-        figure.suptitle(_setting(distance, shown))
-        figure.supxlabel(distance.caption())
-        return figure
 
-    return drawn(path, distance.comm, draw)
+def _draw_distance(figures: Figures, pair: _Pair, caption: str) -> Figure:
+    if pair.shown.dimension == 1:
+        figure = figures((PAGE, 3.2 + pair.extra))
+        left, right = figure.subplots(1, 2)
+        _curves(left, pair)
+        _difference_curve(right, pair)
+    else:
+        figure = figures((PAGE, 0.29 * PAGE * pair.shown.aspect + 2.3 + pair.extra))
+        panels = figure.subplots(1, 3, sharex=True, sharey=True)
+        _density_pair(figure, panels[:2], pair)
+        _difference_map(figure, panels[2], pair, "difference")  # per unit area as well
+        for panel in panels[1:]:
+            panel.set_ylabel("")
+    figure.suptitle(pair.title)
+    figure.supxlabel(caption)
+    return figure
 
 
 @collective(own=("distance",))
 def plot_densities(distance: _Compared, path: str | Path | None = None) -> Figure | None:
     """Draw both densities, on one colour scale; the arguments are those of :func:`plot_distance`."""
+    return drawn(path, distance.comm, partial(_draw_densities, pair=_Pair(distance)))
 
-    def draw(figures: Figures) -> Figure:
-        shown, extra = _shown(distance)
-        if shown.dimension == 1:
-            figure = figures((COLUMN, 2.5 + extra))
-            _curves(figure.subplots(), shown, distance)
-        else:
-            figure = figures((0.8 * PAGE, 0.36 * PAGE * shown.aspect + 1.75 + extra))
-            panels = figure.subplots(1, 2, sharex=True, sharey=True)
-            _density_pair(figure, panels, shown, distance)
-            panels[1].set_ylabel("")
-        figure.suptitle(_setting(distance, shown))
-        return figure
 
-    return drawn(path, distance.comm, draw)
+def _draw_densities(figures: Figures, pair: _Pair) -> Figure:
+    if pair.shown.dimension == 1:
+        figure = figures((COLUMN, 2.5 + pair.extra))
+        _curves(figure.subplots(), pair)
+    else:
+        figure = figures((0.8 * PAGE, 0.36 * PAGE * pair.shown.aspect + 1.75 + pair.extra))
+        panels = figure.subplots(1, 2, sharex=True, sharey=True)
+        _density_pair(figure, panels, pair)
+        panels[1].set_ylabel("")
+    figure.suptitle(pair.title)
+    return figure
 
 
 @collective(own=("distance",))
 def plot_difference(distance: _Compared, path: str | Path | None = None) -> Figure | None:
     """Draw the difference of the two densities, with the distances below; arguments as of :func:`plot_distance`."""
+    caption = distance.caption(between=",\n   ")
+    return drawn(path, distance.comm, partial(_draw_difference, pair=_Pair(distance), caption=caption))
 
-    def draw(figures: Figures) -> Figure:
-        shown, extra = _shown(distance)
-        figure = figures((COLUMN, extra + (3.2 if shown.dimension == 1 else 0.85 * COLUMN * shown.aspect + 1.9)))
-        panel = figure.subplots()
-        if shown.dimension == 1:
-            _difference_curve(panel, shown, distance)
-        else:
-            _difference_map(figure, panel, shown, distance, per_volume("difference", len(distance.axes)))
-        panel.set_title(f"{_setting(distance, shown)}\n{_minus(distance)}")
-        figure.supxlabel(distance.caption(between=",\n   "))
-        return figure
 
-    return drawn(path, distance.comm, draw)
+def _draw_difference(figures: Figures, pair: _Pair, caption: str) -> Figure:
+    shown = pair.shown
+    figure = figures((COLUMN, pair.extra + (3.2 if shown.dimension == 1 else 0.85 * COLUMN * shown.aspect + 1.9)))
+    panel = figure.subplots()
+    if shown.dimension == 1:
+        _difference_curve(panel, pair)
+    else:
+        _difference_map(figure, panel, pair, pair.difference)
+    panel.set_title(f"{pair.title}\n{pair.minus}")
+    figure.supxlabel(caption)
+    return figure
 
 
 @collective(rows=("pde",))
@@ -205,24 +228,26 @@ def plot_density(
     grid = density.grid()
     values = density(grid.axes)
 
-    def draw(figures: Figures) -> Figure:
-        shown, label = Shown(grid.axes, values), per_volume(symbol_of(name), grid.dimension)
-        if shown.dimension == 1:
-            figure = figures((COLUMN, 2.5))
-            panel = figure.subplots()
-            panel.plot(shown.axes[0], shown.first, color=BLUE)
-            panel.set(xlabel="$x$", ylabel=label, ylim=(1.1 * shown.colours["vmin"], None))
-        else:
-            figure = figures(map_size(shown.aspect))
-            panel = figure.subplots()
-            image = draw_image(panel, shown.axes, shown.first, **shown.colours)
-            if shown.colours["vmin"] == 0:
-                draw_contours(panel, shown.axes, shown.first, colors="white")
-            draw_bar(figure, image, panel, label)
-        panel.set_title(", ".join(setting_of(pde.t_end if t is None else t, pde.eps) + shown.plane))
-        return figure
+    shown, label = Shown(grid.axes, values), per_volume(symbol_of(name), grid.dimension)
+    title = ", ".join(setting_of(pde.t_end if t is None else t, pde.eps) + shown.plane)
+    return drawn(path, pde.comm, partial(_draw_density, shown=shown, label=label, title=title))
 
-    return drawn(path, pde.comm, draw)
+
+def _draw_density(figures: Figures, shown: Shown, label: str, title: str) -> Figure:
+    if shown.dimension == 1:
+        figure = figures((COLUMN, 2.5))
+        panel = figure.subplots()
+        panel.plot(shown.axes[0], shown.first, color=BLUE)
+        panel.set(xlabel="$x$", ylabel=label, ylim=(1.1 * shown.colours["vmin"], None))
+    else:
+        figure = figures(map_size(shown.aspect))
+        panel = figure.subplots()
+        image = draw_image(panel, shown.axes, shown.first, **shown.colours)
+        if shown.colours["vmin"] == 0:
+            draw_contours(panel, shown.axes, shown.first, colors="white")
+        draw_bar(figure, image, panel, label)
+    panel.set_title(title)
+    return figure
 
 
 @collective(rows=("pde", "cloud"))
@@ -246,80 +271,100 @@ def plot_diagnostics(pde: SolvedDensity, path: str | Path | None = None, *, clou
                 raise InputError(
                     f"{what} = {ours} for the density and {theirs} for the particles: give the same model's"
                 )
-    data, names = pde.diagnostics, tuple(pde.model.species)
+    species = tuple(pde.model.species)
+    differs = {} if cloud is None else differences(*(known(run, species[0], what="") for run in (pde, cloud)))
+    eps = "" if "eps" in differs else ", ".join(setting_of(None, pde.eps))
+    return drawn(
+        path,
+        pde.comm,
+        partial(
+            _draw_diagnostics,
+            data=pde.diagnostics,
+            species=species,
+            grows=pde.model.has_growth,
+            n=0 if cloud is None else cloud.n,
+            of_particles={} if cloud is None else cloud.diagnostics,
+            title="\n".join(part for part in (eps, differing(differs)) if part),
+        ),
+    )
+
+
+def _draw_diagnostics(
+    figures: Figures,
+    *,
+    data: Mapping[str, Array],
+    species: Sequence[str],
+    grows: bool,
+    n: int,
+    of_particles: Mapping[str, Array],
+    title: str,
+) -> Figure:
     titles = {
-        "mass": "mass" if pde.model.has_growth else "mass, relative change",
+        "mass": "mass" if grows else "mass, relative change",
         "minimum": "minimum of the density",
         "maximum": "maximum of the density",
         "second_moment": "second moment ∫ |x|² u",
         "entropy": "entropy ∫ u log u",
     }
-
-    def draw(figures: Figures) -> Figure:
-        figure = figures((1.4 * COLUMN, 5.6))
-        panels = figure.subplots(3, 2, sharex=True).ravel()
-        for panel, (key, title) in zip(panels, titles.items(), strict=False):
-            values = np.asarray(data[key], dtype=np.float64)
-            kept = key == "mass" and not pde.model.has_growth
-            _history(panel, data["t"], values / values[0] - 1 if kept else values, names)
-            panel.set_title(title, y=_ABOVE)
-        if cloud is not None:
-            _particle_history(panels[3], cloud, "second_moment")
-            if "mass" in cloud.diagnostics:
-                _particle_history(panels[0], cloud, "mass")
-        if len(names) > 1 or cloud is not None:
-            figure.legend(*panels[3].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
-        taken = np.flatnonzero(data["dt"])
-        dt = data["dt"][taken]
-        panels[5].plot(data["t"][taken], dt, ".-", color=BLUE, markersize=3, linewidth=0.8)
-        panels[5].set(ylim=(0.5 * dt.min(), 2 * dt.max()), yscale="log")
-        panels[5].set_title(r"time step $\Delta t$", y=_ABOVE)
-        for panel in panels[4:]:
-            panel.set_xlabel("$t$")
-        differs = {} if cloud is None else differences(*(known(run, names[0], what="") for run in (pde, cloud)))
-        eps = "" if "eps" in differs else ", ".join(setting_of(None, pde.eps))
-        if title := "\n".join(part for part in (eps, differing(differs)) if part):
-            figure.suptitle(title)
-        return figure
-
-    return drawn(path, pde.comm, draw)
+    figure = figures((1.4 * COLUMN, 5.6))
+    panels = figure.subplots(3, 2, sharex=True).ravel()
+    for panel, (key, name) in zip(panels, titles.items(), strict=False):
+        values = np.asarray(data[key], dtype=np.float64)
+        kept = key == "mass" and not grows
+        _history(panel, data["t"], values / values[0] - 1 if kept else values, species)
+        panel.set_title(name, y=_ABOVE)
+    for panel, key in ((panels[3], "second_moment"), (panels[0], "mass")):
+        if key in of_particles:
+            _particle_history(panel, of_particles["t"], of_particles[key], n)
+    if len(species) > 1 or of_particles:
+        figure.legend(*panels[3].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    taken = np.flatnonzero(data["dt"])
+    dt = data["dt"][taken]
+    panels[5].plot(data["t"][taken], dt, ".-", color=BLUE, markersize=3, linewidth=0.8)
+    panels[5].set(ylim=(0.5 * dt.min(), 2 * dt.max()), yscale="log")
+    panels[5].set_title(r"time step $\Delta t$", y=_ABOVE)
+    for panel in panels[4:]:
+        panel.set_xlabel("$t$")
+    if title:
+        figure.suptitle(title)
+    return figure
 
 
-def _density_pair(figure: Figure, panels: Any, shown: Shown, distance: _Compared) -> None:
-    colours = shown.colours
-    for panel, values, title in zip(panels, (shown.first, shown.second), _labels(distance), strict=True):
+def _density_pair(figure: Figure, panels: Any, pair: _Pair) -> None:
+    shown, colours = pair.shown, pair.shown.colours
+    for panel, values, title in zip(panels, (shown.first, shown.second), pair.labels, strict=True):
         image = draw_image(panel, shown.axes, values, **colours)
         if colours["vmin"] == 0:
             draw_contours(panel, shown.axes, values, colors="white", top=colours["vmax"])
         panel.set_title(title)
-    draw_bar(figure, image, panels, _label(distance))
+    draw_bar(figure, image, panels, pair.label)
 
 
-def _difference_map(figure: Figure, panel: Axes, shown: Shown, distance: _Compared, label: str) -> None:
-    difference = shown.second - shown.first
+def _difference_map(figure: Figure, panel: Axes, pair: _Pair, label: str) -> None:
+    shown, difference = pair.shown, pair.shown.second - pair.shown.first
     top = float(np.abs(difference).max()) or 1.0
     image = draw_image(panel, shown.axes, difference, cmap=DIFFERENCE_MAP, vmin=-top, vmax=top)
     draw_contours(panel, shown.axes, shown.first, colors=GREY)
-    panel.set_title(_minus(distance))
+    panel.set_title(pair.minus)
     draw_bar(figure, image, panel, label, loc="left")  # the power of ten is at the right
 
 
-def _curves(panel: Axes, shown: Shown, distance: _Compared) -> None:
-    first, second = _labels(distance)
+def _curves(panel: Axes, pair: _Pair) -> None:
+    shown, (first, second) = pair.shown, pair.labels
     panel.plot(shown.axes[0], shown.first, color=BLUE, label=first)
     panel.plot(shown.axes[0], shown.second, color=ORANGE, linestyle="--", label=second)
-    panel.set(title="densities", xlabel="$x$", ylabel=_label(distance))
+    panel.set(title="densities", xlabel="$x$", ylabel=pair.label)
     low, top = shown.colours["vmin"], shown.colours["vmax"]
     panel.set_ylim(1.1 * low, 1.4 * top)
     panel.legend(frameon=False, loc="upper right")
 
 
-def _difference_curve(panel: Axes, shown: Shown, distance: _Compared) -> None:
-    difference = shown.second - shown.first
+def _difference_curve(panel: Axes, pair: _Pair) -> None:
+    shown, difference = pair.shown, pair.shown.second - pair.shown.first
     panel.fill_between(shown.axes[0], difference, color=ORANGE, alpha=0.35, linewidth=0)
     panel.plot(shown.axes[0], difference, color=ORANGE, linewidth=0.8)
     panel.axhline(0, color=GREY, linewidth=0.5)
-    panel.set(xlabel="$x$", ylabel=per_volume("difference", 1), title=_minus(distance))
+    panel.set(xlabel="$x$", ylabel=pair.difference, title=pair.minus)
     panel.ticklabel_format(axis="y", scilimits=(-3, 4))
 
 
@@ -335,41 +380,8 @@ def _history(panel: Axes, t: Array, values: Array, names: Sequence[str]) -> None
     panel.ticklabel_format(axis="y", scilimits=(-3, 4), useOffset=False)
 
 
-def _particle_history(panel: Axes, cloud: Any, name: str) -> None:
-    columns = np.asarray(cloud.diagnostics[name], dtype=np.float64).reshape(len(cloud.diagnostics["t"]), -1)
+def _particle_history(panel: Axes, t: Array, values: Array, n: int) -> None:
+    columns = np.asarray(values, dtype=np.float64).reshape(len(t), -1)
     for i, column in enumerate(columns.T):
-        label = None if i > 0 else "particles" if columns.shape[1] > 1 else f"particles, $N = {thousands(cloud.n)}$"
-        panel.plot(cloud.diagnostics["t"], column, color="black", linestyle=":", linewidth=1.0, label=label)
-
-
-def _labels(distance: _Compared) -> tuple[str, str]:
-    """Return the names of the two sides, with their numbers of particles."""
-    first, second = (
-        f"{side.removesuffix(' particles')}, $N = {thousands(n)}$" if n else side
-        for side, n in zip(distance.sides, distance.sizes, strict=True)
-    )
-    return first, second
-
-
-def _minus(distance: _Compared) -> str:
-    first, second = distance.sides
-    return f"{second.split()[0]} − {first.split()[0]}"
-
-
-def _shown(distance: _Compared) -> tuple[Shown, float]:
-    """Return the part of both densities that is shown, and the height of the line that says how they differ."""
-    shown = Shown(distance.axes, distance.density_pde, distance.density_particles)
-    return shown, _LINE if distance.differs else 0.0
-
-
-def _setting(distance: _Compared, shown: Shown) -> str:
-    smoothed = [] if distance.bandwidth is None else [f"bandwidth $h = {distance.bandwidth:.3g}$"]
-    title = ", ".join([*setting_of(distance.t_end, distance.eps), *smoothed, *shown.plane])
-    return "\n".join([part for part in (title, differing(distance.differs)) if part])
-
-
-def _label(distance: _Compared) -> str:
-    unit = "mass" if distance.variation is None else "total variation"
-    whole = distance.mass if distance.variation is None else distance.variation
-    symbol = symbol_of(distance.species) + ("" if abs(whole - 1) < 1e-9 else f" / {unit},")
-    return per_volume(symbol, len(distance.axes))
+        label = None if i > 0 else "particles" if columns.shape[1] > 1 else f"particles, $N = {thousands(n)}$"
+        panel.plot(t, column, color="black", linestyle=":", linewidth=1.0, label=label)

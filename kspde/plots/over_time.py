@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,7 +33,6 @@ class _Table(Protocol):
     def differs(self) -> Mapping[str, tuple[Any, Any]]: ...
     @property
     def comm(self) -> Any: ...
-    def __getitem__(self, column: str) -> Array: ...
     def title(self, name: str) -> str: ...
 
 
@@ -53,39 +53,52 @@ def plot_over_time(table: _Table, path: str | Path | None = None, names: Sequenc
     for name in names:
         check_choice("names", name, table.names)
 
-    def draw(figures: Figures) -> Figure:
-        columns = min(2, len(names))
-        rows = -(-len(names) // columns)
-        figure = figures((COLUMN if columns == 1 else PAGE, (2.2 if columns == 1 else 2.9) * rows + 0.5))
-        panels = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
-        for panel, name in zip(panels, names, strict=False):
-            _panel(panel, table, name)
-        for panel in panels[len(names) :]:
-            panel.set_visible(False)
-        for panel in panels[max(0, len(names) - columns) : len(names)]:
-            panel.set_xlabel("$t$")
-            panel.xaxis.set_tick_params(labelbottom=True)
-        panels[0].legend(frameon=False, handlelength=1.8, loc="best")
-        size = [f"$N = {thousands(table.n)}$"] if table.n else []
-        first = ", ".join([*size, *setting_of(None, table.eps)])
-        figure.suptitle("\n".join(part for part in (first, differing(table.differs)) if part))
-        return figure
-
-    return drawn(path, table.comm, draw)
+    size = [f"$N = {thousands(table.n)}$"] if table.n else []
+    first = ", ".join([*size, *setting_of(None, table.eps)])
+    return drawn(
+        path,
+        table.comm,
+        partial(
+            _draw,
+            columns=dict(table.columns),
+            titles={name: table.title(name) for name in names},
+            label="particles, 95 %" if table.n else "densities",
+            title="\n".join(part for part in (first, differing(table.differs)) if part),
+        ),
+    )
 
 
-def _panel(panel: Any, table: _Table, name: str) -> None:
-    t = table["t"]
-    if f"floor_{name}" in table.columns:
-        low, high = table[f"floor_{name}_low"], table[f"floor_{name}_high"]
+def _draw(
+    figures: Figures, *, columns: Mapping[str, Array], titles: Mapping[str, str], label: str, title: str
+) -> Figure:
+    across = min(2, len(titles))
+    rows = -(-len(titles) // across)
+    figure = figures((COLUMN if across == 1 else PAGE, (2.2 if across == 1 else 2.9) * rows + 0.5))
+    panels = figure.subplots(rows, across, sharex=True, squeeze=False).ravel()
+    for panel, name in zip(panels, titles, strict=False):
+        _curves(panel, columns, name, label)
+        panel.set_title(titles[name], y=1.08)  # above the power of ten
+    for panel in panels[len(titles) :]:
+        panel.set_visible(False)
+    for panel in panels[max(0, len(titles) - across) : len(titles)]:
+        panel.set_xlabel("$t$")
+        panel.xaxis.set_tick_params(labelbottom=True)
+    panels[0].legend(frameon=False, handlelength=1.8, loc="best")
+    figure.suptitle(title)
+    return figure
+
+
+def _curves(panel: Any, columns: Mapping[str, Array], name: str, label: str) -> None:
+    t, value = columns["t"], columns[name]
+    if f"floor_{name}" in columns:
+        low, high = columns[f"floor_{name}_low"], columns[f"floor_{name}_high"]
         panel.fill_between(t, low, high, color=GREY, alpha=0.25, linewidth=0, label="floor, 95 %")
-        panel.plot(t, table[f"floor_{name}"], color=GREY, linewidth=0.8)
-    value = table[name]
-    below, above = value - table[f"{name}_low"], table[f"{name}_high"] - value
-    label = "particles, 95 %" if table.n else "densities"
+        panel.plot(t, columns[f"floor_{name}"], color=GREY, linewidth=0.8)
+    below, above = value - columns[f"{name}_low"], columns[f"{name}_high"] - value
     panel.errorbar(t, value, (below, above), fmt="o-", color=BLUE, markersize=3, capsize=2, linewidth=1.0, label=label)
-    if f"smoothing_{name}" in table.columns:
-        panel.plot(t, table[f"smoothing_{name}"], color=ORANGE, linestyle="--", linewidth=1.0, label="smoothing alone")
-    panel.set_title(table.title(name), y=1.08)  # above the power of ten
-    panel.set_ylim(min(0.0, 1.1 * float(table[f"{name}_low"].min())), None)
+    if f"smoothing_{name}" in columns:
+        panel.plot(
+            t, columns[f"smoothing_{name}"], color=ORANGE, linestyle="--", linewidth=1.0, label="smoothing alone"
+        )
+    panel.set_ylim(min(0.0, 1.1 * float(columns[f"{name}_low"].min())), None)
     panel.ticklabel_format(axis="y", scilimits=(-3, 4))

@@ -10,15 +10,15 @@ import io
 import os
 import re
 import textwrap
-import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kspde.errors import InputError, shown
+from kspde.runtime.copies import Copies
 from kspde.runtime.parallel import threads_per_rank, together
 from kspde.runtime.values import in_words
 from kspde.typing import Comm
@@ -45,12 +45,12 @@ __all__ = [
     "in_digits",
     "map_size",
     "per_volume",
-    "picture",
     "setting_of",
     "side_by_side",
     "styled",
     "symbol_of",
     "thousands",
+    "wait_for_pictures",
     "writing",
 ]
 
@@ -95,13 +95,7 @@ _NOTEBOOK_DPI = 120
 
 
 class Figures:
-    """Makes figures in the style of all pictures: ``figures((width, height))``, in inches.
-
-    Attributes:
-        last: the figure made last.
-    """
-
-    last: Figure | None = None
+    """Makes figures in the style of all pictures: ``figures((width, height))``, in inches."""
 
     def __call__(self, size: tuple[float, float]) -> Figure:
         """Return a new figure of a size."""
@@ -109,8 +103,7 @@ class Figures:
 
         growth = min(_GROWTH, max(1.0, size[0] / COLUMN))
         matplotlib.rcParams.update({name: growth * value for name, value in _SIZES.items()})
-        self.last = _figure_class()(figsize=size, layout="compressed")
-        return self.last
+        return _figure_class()(figsize=size, layout="compressed")
 
 
 @cache
@@ -160,99 +153,84 @@ def drawing(comm: Comm) -> Iterator[Figures | None]:
             yield figures
 
 
-@contextmanager
-def picture(path: str | Path | None, comm: Comm) -> Iterator[Figures | None]:
-    """Yield a maker of the one figure on rank 0, None elsewhere; write the figure at the end. Collective.
-
-    Args:
-        path: the file; None writes none.
-        comm: the communicator.
-
-    Raises:
-        InputError: ``path`` is not one, or the file cannot be written.
-    """
-    check_path(path)
-    with drawing(comm) as figures:
-        yield figures
-        if figures is not None and figures.last is not None and path is not None:
-            with writing(path):
-                figures.last.savefig(path)
-
-
 def check_path(path: object) -> None:
     """Refuse what is neither None nor the name of a file."""
     if path is not None and (not isinstance(path, (str, PathLike)) or not Path(path).name):
         raise InputError(f'path = {shown(path)} is not valid: give the name of a file, such as "density.png"')
 
 
-#: What draws the pictures that other processes have begun, by their ids; None outside of ``side_by_side``.
-_begun: dict[int, Callable[[], object]] | None = None
+#: What draws the pictures of a block of ``side_by_side``; None outside of it, and where there are no cores for it.
+_copies: Copies | None = None
 
 
 @contextmanager
 def side_by_side(comm: Comm) -> Iterator[None]:
     """Draw the pictures that are written in a block in processes of their own, beside one another and the block.
 
-    Where there are several ranks, or one core, nothing changes. Such a process is a copy of this one that never returns
-    to MPI. A picture on which it fails, or warns, is drawn here at the end of the block.
+    They import matplotlib when the block begins. Where there are several ranks, or one core, nothing changes.
+    ``wait_for_pictures`` must end what begins pictures: those that nobody waited for are not finished.
+    """
+    global _copies
+    if comm.size > 1 or threads_per_rank(comm) < 2 or not hasattr(os, "fork"):
+        yield
+        return
+    before = _copies
+    with suppress(OSError):
+        _copies = Copies(_first_figure)
+    try:
+        yield
+    finally:
+        if _copies is not None and _copies is not before:
+            _copies.end()
+        _copies = before
+
+
+def wait_for_pictures() -> None:
+    """Wait until all pictures are written.
 
     Raises:
         InputError: a file cannot be written.
     """
-    global _begun
-    if comm.size > 1 or threads_per_rank(comm) < 2 or not hasattr(os, "fork"):
-        yield
-        return
-    before, _begun = _begun, {}
-    try:
-        yield
-    finally:
-        begun, _begun = _begun, before
-        failed = [draw for process, draw in begun.items() if os.waitpid(process, 0)[1]]
-    for draw in failed:
-        draw()
+    if _copies is not None:
+        _copies.wait()
 
 
-def _begin(draw: Callable[[], object]) -> int:
-    """Draw in another process, and return its id, or here, and return 0, if there can be none."""
-    _figure_class()  # matplotlib is imported once
-    try:
-        with warnings.catch_warnings():
-            # Python warns where there are threads. The copy has none of them, and takes no lock that they may hold.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            process = os.fork()
-    except OSError:
-        draw()
-        return 0
-    if process == 0:
-        status = 1
-        try:
-            warnings.simplefilter("error")
-            draw()
-            status = 0
-        finally:
-            os._exit(status)
-    return process
+def _first_figure() -> None:
+    """Draw a figure: the first one needs matplotlib's modules, its fonts, and the grammar of mathematical type."""
+    with styled() as figures:
+        figure = figures((COLUMN, COLUMN))
+        figure.subplots().set_title("$t$")
+        figure.draw_without_rendering()
 
 
 def drawn(path: str | Path | None, comm: Comm, draw: Callable[[Figures], Figure]) -> Figure | None:
     """Write the figure that ``draw`` makes on rank 0; return it there, if no path is given. Collective.
 
+    Args:
+        path: the file; None writes none.
+        comm: the communicator.
+        draw: a function of a module with its arguments (``functools.partial``), since another process may call it: see
+            ``side_by_side``.
+
     Raises:
         InputError: the file cannot be written.
     """
-    if path is not None and _begun is not None:
-        check_path(path)
-        if process := _begin(partial(_drawn, path, comm, draw)):
-            _begun[process] = partial(_drawn, path, comm, draw)
+    check_path(path)
+    if path is not None and _copies is not None:
+        _copies.begin(partial(_write, path, draw))
         return None
-    return _drawn(path, comm, draw)
+    with together(comm):
+        if comm.rank == 0 and path is not None:
+            _write(path, draw)
+        elif comm.rank == 0:
+            with styled() as figures:
+                return draw(figures)
+    return None
 
 
-def _drawn(path: str | Path | None, comm: Comm, draw: Callable[[Figures], Figure]) -> Figure | None:
-    with picture(path, comm) as figures:
-        figure = None if figures is None else draw(figures)
-    return figure if path is None else None
+def _write(path: str | Path, draw: Callable[[Figures], Figure]) -> None:
+    with styled() as figures, writing(path):
+        draw(figures).savefig(path)
 
 
 @contextmanager
