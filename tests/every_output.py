@@ -50,6 +50,12 @@ LOW = kspde.Box(half_width=8.0, cells=24, degree=1)
 HIGH = kspde.Box(half_width=8.0, cells=8, degree=5)
 POSITIVE = {"scheme": "positive", "dt": 0.04}
 NESTED = kspde.Disk(radius=6.0, size=0.25, rim_size=0.6, refine=2, solver="multigrid")
+MASS_8PI = kspde.GaussianMixture(weights=U0.weights, means=U0.means, stds=U0.stds, mass=8 * np.pi)
+SIGNED = kspde.SignedMixture(
+    circulations=[3.0, 2.0, -1.5], means=[[-0.8, 0.3], [0.7, -0.2], [0.1, 1.2]], stds=[0.5] * 3
+)
+VORTICES, GAS = kspde.ViscousVortices(viscosity=0.05), kspde.LogGas(strength=0.8, noise=0.4)
+RIESZ = kspde.RieszGas(s=0.6, strength=0.8, noise=0.4)
 ITERATIVE = {"ksp_type": "cg", "pc_type": "gamg"}
 
 DENSITIES: dict[str, tuple[Any, Any, Any, dict[str, Any]]] = {
@@ -64,6 +70,10 @@ DENSITIES: dict[str, tuple[Any, Any, Any, dict[str, Any]]] = {
     "disk-positive-drift": (Chemotaxis(), PAIR, TRIANGLES, {**POSITIVE, "eps": 0.4}),
     "file-adaptive-drift": (Chemotaxis(), PAIR, FILE, {"tol": 1e-3, "eps": 0.4}),
     "file-positive": (SENSING, U0, FILE, POSITIVE),
+    "plane-keller-segel": (kspde.KellerSegel(chi=1.0), MASS_8PI, HIGH, {"tol": 1e-4}),
+    "plane-vortices": (VORTICES, SIGNED, HIGH, {"tol": 1e-4}),
+    "plane-log-gas": (GAS, U0, HIGH, {"tol": 1e-4}),
+    "plane-riesz-gas": (RIESZ, U0, HIGH, {"tol": 1e-4}),
 }
 
 
@@ -126,6 +136,11 @@ CLOUDS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "particles-weak-2": (kspde.SignalDependentKellerSegel(chi=8.0), U0, {"n": 800, "eps": 0.3, "scheme": "weak-2"}),
     "particles-direct": (SENSING, U0, {"n": 500, "eps": 0.3, "method": "direct", "initial": "mollified"}),
     "particles-drift": (Chemotaxis(), PAIR, {"n": {"prey": 1000, "hunter": 501}, "eps": 0.4}),
+    "plane-keller-segel-particles": (kspde.KellerSegel(chi=1.0), MASS_8PI, {"n": 1501}),
+    "plane-vortices-particles": (VORTICES, SIGNED, {"n": 1501, "scheme": "weak-2"}),
+    "plane-log-gas-particles": (GAS, U0, {"n": 1501}),
+    "plane-riesz-gas-particles": (RIESZ, U0, {"n": 1501}),
+    "plane-vortices-twin": (VORTICES, MASS_8PI, {"n": 1001, "eps": 0.3}),
 }
 
 
@@ -134,12 +149,13 @@ def particles(name: str, directory: Path, comm: Any) -> dict[str, Any]:
     model, u0, options = CLOUDS[name]
     out: dict[str, Any] = {}
     seen: list[Any] = []
-    coupled = name != "particles-near"  # whose ε no coarse box resolves
-    statistics = ["moments", "minimal_distance", "histogram"]
+    eps = options.get("eps")
+    coupled = eps is not None and name != "particles-near"  # whose ε no coarse box resolves
+    signs = isinstance(u0, kspde.SignedMixture)
+    statistics = ["minimal_distance", *([] if signs else ["moments", "histogram"])]
     pde = None
-    eps = options["eps"]
     if coupled:
-        statistics.append("field_fluctuations")
+        statistics += ["field_fluctuations"] if model.fields[0].value else []
         box = kspde.Box(half_width=9.0, cells=16, degree=6)
         initial = options.get("initial", "u0")
         pde = kspde.solve(

@@ -185,7 +185,6 @@ def test_what_cannot_regrid_is_refused() -> None:
             kspde.Regrid(**wrong)
 
 
-@pytest.mark.one_rank
 def test_the_plane_off_the_origin() -> None:
     # Mass 16π, std .5: the radial solution's maximum is 359.83 at t = .06, and 8π of it collects before t = .125.
     u0 = gaussian(32.0, 2.0, (1.0, -0.4))

@@ -59,6 +59,20 @@ def test_slopes(kernel, d):
 
 
 @pytest.mark.parametrize("d", [1, 2, 3])
+@pytest.mark.parametrize("mollifier", [None, kspde.GaussianMollifier(eps=0.4)])
+def test_weak_screening_tends_to_none(mollifier, d):
+    """The slope, and the kernel less its value at a point: by μ² but for a logarithm, on a line by μ."""
+    r = np.array([0.1, 0.5, 2.0, 6.0])
+    small = (0.0, 1e-3, 1e-5)
+    kernels = [kspde.Yukawa(screening=mu) * mollifier if mollifier else kspde.Yukawa(screening=mu) for mu in small]
+    for kernel, mu in zip(kernels[1:], small[1:], strict=True):
+        error = 1e-9 + 20 * (mu**2 * np.log(1 / mu) if d == 2 else mu)
+        np.testing.assert_allclose(kernel.slope(r, d), kernels[0].slope(r, d), rtol=0, atol=error)
+        values = [each.profile(r, d) - each.profile(np.ones(1), d) for each in (kernel, kernels[0])]
+        np.testing.assert_allclose(*values, rtol=0, atol=error)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
 @pytest.mark.parametrize(("kernel", "mollifier"), CONVOLVED, ids=repr)
 def test_mollified(kernel, mollifier, d):
     """K * j by a quadrature in spheres about the point; its derivative by a difference."""

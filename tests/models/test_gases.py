@@ -127,8 +127,11 @@ def test_the_second_moment_of_densities_on_the_line():
 
 
 @pytest.mark.one_rank
-def test_mollified_particles_beside_their_mean_field():
-    model, u0 = kspde.LogGas(strength=-0.6, noise=0.5), start(2, 1.5)
+@pytest.mark.parametrize(
+    "model", [kspde.LogGas(strength=-0.6, noise=0.5), kspde.RieszGas(strength=0.6, s=0.6, noise=0.5)]
+)
+def test_mollified_particles_beside_their_mean_field(model):
+    u0 = start(2, 1.5)
     domain = kspde.Box(half_width=8.0, cells=12, degree=5)
     pde = kspde.solve(model, u0, domain, t_end=0.2, eps=0.4, tol=1e-5, save=kspde.SaveAt(times=np.linspace(0, 0.2, 5)))
     cloud = kspde.simulate(model, u0, n=2000, t_end=0.2, dt=0.02, eps=0.4, mean_field=pde, seed=1)

@@ -32,6 +32,16 @@ def test_a_parabolic_signal_close_to_blow_up():
     assert np.all(np.diff(pde.diagnostics["free_energy"]) < 0)
 
 
+def test_it_by_the_positive_scheme():
+    domain = kspde.Box(cells=64, degree=1, grading=4.0, **DISH)
+    save = kspde.SaveAt(times=[1e-5, 2e-5])
+    pde = kspde.solve(parabolic(), gaussian(1000.0, 100.0), domain, t_end=4e-5, scheme="positive-2", dt=4e-7, save=save)
+    found = [float(pde.evaluate([[0.0, 0.0]], t=t)[0]) for t in (1e-5, 2e-5, 4e-5)]
+    assert_allclose(found, [2686.91, 7037.76, 39885.0], rtol=1e-2)
+    assert_allclose(pde.diagnostics["mass"], 10 * np.pi, rtol=1e-12)
+    assert pde.diagnostics["minimum"].min() >= 0
+
+
 @pytest.mark.one_rank
 @pytest.mark.parametrize("tau", [0.0, 0.5])
 def test_its_free_energy_falls_by_the_dissipation(tau):
@@ -96,3 +106,24 @@ def test_a_signal_that_relaxes_without_screening_is_that_of_the_plane():
     exact = t * np.exp(-r2 / (2 * v)) / (2 * np.pi * v) - (np.log(r2) + exp1(r2 / (2 * v))) / (4 * np.pi)
     error = pde.signal_on_grid([x, x], t=t) - exact
     assert np.ptp(error) < 3e-5 * np.ptp(exact)
+
+
+def test_a_signal_that_is_given_without_screening_is_that_of_the_plane():
+    # As above, ∇c = ∇v₀ * heat kernel + t ∇u.
+    x, t = np.linspace(-6, 6, 41), 0.2
+    densities = [(2.0, 0.6, (-1.0, 1.0)), (3.0, 0.7, (2.0, 1.0))]
+
+    def at(t):
+        return [
+            kspde.GaussianMixture(weights=[1.0], means=[mean], stds=[np.sqrt(std**2 + 2 * t)], mass=mass)
+            for mass, std, mean in densities
+        ]
+
+    v0, u0 = at(0.0)
+    pde = kspde.solve(
+        kspde.KellerSegel(chi=0.0, tau=1.0, v0=v0), u0, kspde.Box(half_width=8.0, cells=12, degree=6), t_end=t, tol=1e-7
+    )
+    points = np.stack(np.meshgrid(x, x, indexing="ij"), -1).reshape(-1, 2)
+    exact = at(t)[0](points) + t * at(t)[1](points)
+    assert_allclose(pde.evaluate_signal(points), exact, rtol=0, atol=1e-5 * exact.max())
+    assert pde.warnings == ()

@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose
 from scipy.special import j0, j1
 
 import kspde
+from kspde.particles.start import Seed
 
 
 def vortex(center, std, circulation):
@@ -54,7 +55,7 @@ class FourierSolution:
         return np.fft.ifft2(hat).real
 
 
-@pytest.mark.parametrize("center", [(3.0, 2.0), (6.0, -5.0)])
+@pytest.mark.parametrize("center", [(0.0, 0.0), (3.0, 2.0), (6.0, -5.0)])
 def test_lamb_and_oseens_vortex_anywhere(center):
     nu, std, circulation = 0.05, 0.7, 3.0
     box = kspde.Box(half_width=14.0, cells=32, degree=8, grading=0.0)
@@ -157,6 +158,24 @@ def test_the_second_moment_of_viscous_vortices_grows_by_the_sum_of_circulations(
     found = cloud.diagnostics["unweighted_second_moment"]
     assert_allclose(found[-1], np.mean(np.sum(cloud.positions**2, axis=1)), rtol=1e-12)
     assert found[-1] > found[0] > 2.0
+
+
+@pytest.mark.one_rank
+@pytest.mark.parametrize("n", [2, 3, 10])
+def test_so_do_those_of_few_vortices(n):
+    # Path by path: ΣΓ|X|² less its martingale 2√(2ν) ∫ ΣΓX·dB, up to Euler's error.
+    nu, h, steps, path = 0.2, 1e-3, 200, []
+    circulations, ids = np.where(np.arange(n) % 3 == 1, -1.0, 2.0), np.arange(n, dtype=np.uint64)
+    save = kspde.SaveAt(times=h * np.arange(steps + 1), callback=lambda cloud: path.append(cloud.positions.copy()))
+    options = {"n": n, "t_end": h * steps, "dt": h, "seed": 6, "weights": circulations, "save": save}
+    kspde.simulate(kspde.ViscousVortices(viscosity=nu), vortex([0.5, 0.0], 1.0, 3.0), **options)
+    total = circulations @ np.sum(path[-1] ** 2 - path[0] ** 2, axis=1)
+    for step, x in enumerate(path[:-1]):
+        eta = math.sqrt(2 * nu * h) * Seed(6, 0).noise.normals(ids, step, 2)
+        total -= circulations @ np.sum(2 * x * eta + eta**2 - 2 * nu * h, axis=1)
+    expected = 4 * nu * h * steps * circulations.sum()
+    assert_allclose(total, expected, rtol=0, atol=0.01 * 4 * nu * h * steps * np.abs(circulations).sum())
+    assert np.abs(path[-1] - path[0]).max() > 0.1
 
 
 @pytest.mark.one_rank

@@ -100,6 +100,18 @@ def test_mean_field_particles_follow_the_given_field_with_the_same_start_and_noi
     assert cloud.coupling.supremum == cloud.coupling.distance.max() == summary["largest_distance"]
 
 
+def test_particles_in_space_whose_field_a_window_gives_beside_mean_field_particles():
+    model, found = Drifting(dimension=3), []
+    options = {"n": 1000, "t_end": 0.3, "dt": 0.1, "eps": 0.6, "seed": 5, "field_tol": 1e-5, "mean_field": Wave(model)}
+    for method in ("mesh", "direct"):
+        found.append(kspde.simulate(model, gaussian(3), method=method, **options))
+    mesh, direct = found
+    assert mesh.summary()["spacing"] > 0.2  # splines would ask for less than a half of that
+    np.testing.assert_allclose(everywhere(mesh), everywhere(direct), rtol=0, atol=1e-7)
+    np.testing.assert_array_equal(everywhere(mesh.mean_field), everywhere(direct.mean_field))
+    np.testing.assert_allclose(mesh.coupling.distance, direct.coupling.distance, rtol=0, atol=1e-7)
+
+
 def test_the_interacting_particles_are_those_of_a_run_without_mean_field_particles():
     model = Drifting()
     options = {"n": 100, "t_end": 0.2, "dt": 0.1, "eps": 1.0}
