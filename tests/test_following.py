@@ -215,3 +215,62 @@ def test_lines_of_progress_become_rarer_and_say_what_is_left(shared_tmp_path, co
         "disk: step 14, t = 0.14 of 0.2, 70% after 52 s, about 24 s left",
         "disk: step 20, t = 0.2 of 0.2, 100% after 76 s",
     ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoHeats(Heat):
+    """Two densities that diffuse on their own."""
+
+    species: ClassVar[tuple[str, ...]] = ("a", "b")
+
+
+WIDE = kspde.GaussianMixture(weights=(1.0,), means=((0.0,),), stds=(2.0,), mass=0.7)
+
+
+def test_events_of_several_species() -> None:
+    def solved(callback):
+        return kspde.solve(TwoHeats(), {"a": GAUSSIAN, "b": WIDE}, SMOOTH, t_end=2.0, tol=1e-9, callback=callback)
+
+    pde = solved(kspde.Event("maximum[a]", 0.25))
+    assert pde.t_end == pytest.approx(passes(0.25), abs=1e-8)
+    assert str(pde.stopped).startswith("maximum[a] = 0.25 at")
+    # 0.7 / √(2π(4 + 2t)) = 0.13
+    later = solved(kspde.Event("maximum[b]", 0.13)).t_end
+    assert later == pytest.approx((0.7**2 / (2 * math.pi * 0.13**2) - 4.0) / 2.0, abs=1e-6)
+    with pytest.raises(kspde.InputError, match=r"what = 'maximum' is not valid: give one of .*maximum\[a\]"):
+        solved(kspde.Event("maximum", 0.25))
+    seen = solved(lambda state: (state.diagnostics["maximum"] < 0.3).any())  # numpy's True
+    assert seen.stopped is not None
+    with pytest.raises(kspde.InputError, match=r"<lambda> returns array.*\.any\(\) or \.all\(\)"):
+        solved(lambda state: state.diagnostics["maximum"] < 0.3)
+
+
+@pytest.mark.parametrize("scheme", ["adaptive", "positive-2"])
+def test_a_run_that_ended_at_an_event_is_extended_past_it(scheme) -> None:
+    event = kspde.Event("maximum", 0.25)
+    pde = solved(scheme, callback=event)
+    assert pde.diagnostics["maximum"][-1] <= 0.25
+    longer = pde.extend(2.0, callback=event)
+    assert (longer.stopped, longer.t_end) == (None, 2.0)
+    # An event in a run's first instants is after its start.
+    start = pde.diagnostics["maximum"][0]
+    soon = solved(scheme, callback=kspde.Event("maximum", np.nextafter(start, 0)))
+    assert soon.t_end > 0
+    assert np.all(np.diff(soon.diagnostics["t"]) > 0)
+
+
+@pytest.mark.one_rank
+@pytest.mark.parametrize("found", ["0.3", None, [0.1, 0.2], 1j, math.inf])
+def test_a_function_of_an_event_returns_a_number(found) -> None:
+    with pytest.raises(kspde.InputError, match=r"the event of a function is .* give a finite number"):
+        solved("positive", 0.1, callback=kspde.Event(lambda state: found))
+
+
+@pytest.mark.one_rank
+def test_arguments_of_events_and_progress() -> None:
+    with pytest.raises(kspde.InputError, match="what = None is not valid: give the name of a diagnostic, or a func"):
+        kspde.Event(None)
+    with pytest.raises(kspde.InputError, match="file = 3 is not valid: give the path of a file"):
+        kspde.Progress(3)
+    with pytest.raises(kspde.InputError, match="no file has such a name"):
+        solved("positive", 0.1, callback=kspde.Progress("a\0b"))

@@ -43,6 +43,9 @@ app = typer.Typer(
 )
 
 
+#: The characters of "i/n": no study has a million points.
+_LONGEST_SHARD = 15
+
 CaseFile = Annotated[Path, typer.Argument(metavar="CASE.toml", show_default=False, help="The case file.")]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Directory for the results; it must not exist.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace DIR if it holds an earlier result.")]
@@ -251,7 +254,8 @@ def study(
 def _part(text: str) -> tuple[int, int]:
     """Return (i, n) of "i/n"."""
     i, slash, n = text.partition("/")
-    if not (slash and i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)):
+    short = len(text) <= _LONGEST_SHARD  # Python refuses to read integers of thousands of digits
+    if not (short and slash and i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)):
         raise InputError(f"--shard {shortened(text)} is not valid: give i/n with 1 <= i <= n, such as 1/4")
     return int(i), int(n)
 
@@ -469,6 +473,8 @@ def _filling(
 
         with together(comm, f"kspde {name}") as same:
             with resources.as_file(path) as file:
+                if log is not None and os.path.exists(log) and os.path.exists(file) and os.path.samefile(log, file):
+                    raise InputError(f"--log {log} is the case file: give another one")
                 case = read_case(file, models_of_file(models), changes or ())
             same(
                 case=case.parameters(),

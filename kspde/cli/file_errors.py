@@ -48,13 +48,17 @@ def naming(file: Path, keys: Mapping[str, str], otherwise: str = "") -> Iterator
     try:
         yield
     except InputError as error:
+        if hasattr(error, "named"):  # by a block inside this one
+            raise
         text = str(error)
-        word = re.match(r"\w+(?=[\s:])", text)
+        word = re.match(r"\w+(?=[\s:[])", text)
         if word and word[0] in keys:
             text = keys[word[0]] + text[word.end() :]
         elif otherwise:
             text = f"{otherwise}: {text}"
-        raise InputError(f"{file}: {text}") from None
+        named = InputError(f"{file}: {text}")
+        vars(named)["named"] = True
+        raise named from None
 
 
 def nearest(word: str, valid: Collection[str]) -> str:

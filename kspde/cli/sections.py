@@ -182,7 +182,7 @@ class Section(BaseModel):
         options = self.given(*left_out)
         for name, value in options.items():
             if isinstance(value, list):
-                options[name] = [_object_of(one) for one in value]
+                options[name] = [_object_of(one, f"{name}[{k}]") for k, one in enumerate(value)]
         if beside is not None and options.get("path") is not None:
             options["path"] = beside / options["path"]
         own = parameters(self.call)
@@ -225,11 +225,14 @@ class Section(BaseModel):
             options[name] = registry[chosen](**extra)
 
 
-def _object_of(one: Any) -> Any:
+def _object_of(one: Any, place: str) -> Any:
     """Return what an entry of an array stands for: of a table its object, or its kind where it has no other key."""
     if not isinstance(one, Section):
         return one
-    return one.build() if one.model_fields_set > {"kind"} else cast(Any, one).kind
+    try:
+        return one.build() if one.model_fields_set > {"kind"} else cast(Any, one).kind
+    except InputError as error:  # begins with the name of a key
+        raise InputError(f"{place}.{error}") from None
 
 
 def section(

@@ -68,7 +68,11 @@ def _locate(run: Run, scheme: Scheme, followers: Followers, crossing: Crossing) 
     t, passed, chosen = crossing.t, followers.passed(crossing.values, crossing.after), 0
     while passed:
         chosen = passed[0]
-        t = brentq(value, before.t, t, args=(chosen,), xtol=max(_LOCATED * (t - before.t), 1e-15 * t))
+        within, end = max(_LOCATED * (t - before.t), 1e-15 * t), t
+        t = brentq(value, before.t, t, args=(chosen,), xtol=within)
+        # A run that is extended does not meet the event again, nor does one end where its last step began.
+        while t < end and not (t > before.t and events[chosen].passed(crossing.values[chosen], value(t, chosen))):
+            t, within = min(t + within, end), 2.0 * within
         value(t, chosen)
         passed = [i for i in followers.passed(crossing.values, known[t]) if i != chosen]
     vars(run.state).update(vars(reached(t)))

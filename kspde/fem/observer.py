@@ -199,6 +199,7 @@ class Observer:
             t_end=self._t_end,
             diagnostics={n: float(row[n][0]) if n in own else row[n] for n in self.recorder.names},
             comm=system.space.comm,
+            _species=system.model.species,
             _snapshot=partial(Snapshot, system, state.t, state.unknowns),
             _change=lambda: _change(system, earlier, state.unknowns, dt),
         )

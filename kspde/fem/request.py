@@ -157,7 +157,7 @@ class Request:
                 _system=knots[-1].system,
                 _knots=knots,
                 _details=details | more,
-                _again=self._no_estimate or partial(self._again, solved),
+                _again=self.no_estimate or partial(self._again, solved),
                 _extended=partial(self._extended, None if "failed" in details else until_now),
             )
 
@@ -218,7 +218,7 @@ class Request:
         return request.solution(earlier)
 
     @property
-    def _no_estimate(self) -> str:
+    def no_estimate(self) -> str:
         """Why the error of its solution is not estimated; empty where it is."""
         if self.regrid is not None:
             return "its grids followed the peaks, and coarser ones would follow them elsewhere"

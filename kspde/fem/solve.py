@@ -150,6 +150,8 @@ def solve(
         comm=communicator(comm),
     )
     request.check()
+    if accuracy is not None and request.no_estimate:
+        raise InputError(f"accuracy = {accuracy} needs estimates of errors, and {request.no_estimate}: leave one out")
     with together(request.comm):
         backend.require()
     backend.destroy_dropped(request.comm)

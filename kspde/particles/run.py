@@ -182,7 +182,7 @@ class Recorder(Observer):
         )
         self.name = f"recorder_{system}"
         self._system = system
-        self._species = species
+        self.species = species
 
     def __call__(self, run: Run) -> None:
         """Record both moments."""
@@ -195,12 +195,12 @@ class Recorder(Observer):
             "effective_share": seen.effective,
         }
         for key, rows in self.recorded.items():
-            rows[run.step] = [found[key][name] for name in self._species]
+            rows[run.step] = [found[key][name] for name in self.species]
 
     def diagnostics(self, run: Run) -> dict[str, Array]:
         """Return times and moments until now, without the axis of species where there is one."""
         rows = slice(0, run.step + 1)
-        species: Any = 0 if len(self._species) == 1 else slice(None)
+        species: Any = 0 if len(self.species) == 1 else slice(None)
         return {
             "t": run.times[rows],
             **{name: self.recorded[name][rows, species] for name in sorted(self.recorded, reverse=True)},
@@ -264,5 +264,6 @@ class Following(Observer):
             t_end=float(run.times[-1]),
             diagnostics={n: float(a[-1]) if a.ndim == 1 else a[-1] for n, a in self._recorder.diagnostics(run).items()},
             comm=run.particles.comm,
+            _species=self._recorder.species,
             _snapshot=self._cloud,
         )

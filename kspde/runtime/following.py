@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from io import FileIO, TextIOWrapper
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TextIO
 
 import numpy as np
 
-from kspde.errors import InputError, check_callable, check_choice, check_number, shown
+from kspde.errors import InputError, check_callable, check_choice, check_number, shortened, shown
 from kspde.runtime.parallel import all_or_none, together
 from kspde.typing import Array, Comm
 
@@ -74,6 +76,7 @@ class State:
     t_end: float
     diagnostics: Mapping[str, Any]
     comm: Comm
+    _species: tuple[str, ...]
     _snapshot: Callable[[], Any]
     _change: Callable[[], float] | None = None
 
@@ -81,6 +84,17 @@ class State:
     def where(self) -> str:
         """Step and time, as lines of progress say them."""
         return f"step {self.step}, t = {self.t:.6g} of {self.t_end:g}"
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """The diagnostics that are numbers, by name; where there are several species, such as "maximum[u1]"."""
+        found: dict[str, Any] = {}
+        for name, value in self.diagnostics.items():
+            if np.ndim(value) == 0:
+                found[name] = value
+            elif np.shape(value) == (len(self._species),) and len(self._species) > 1:
+                found |= {f"{name}[{species}]": each for species, each in zip(self._species, value, strict=True)}
+        return found
 
     @property
     def snapshot(self) -> Any:
@@ -117,6 +131,7 @@ class Event:
 
     Attributes:
         what: the name of a diagnostic, or a function of the ``State`` that returns a number. Collective.
+            Where there are several species, ``"maximum[u1]"`` is that of one.
         value: the value.
         crossing: "rising" or "falling" where only that counts.
 
@@ -129,8 +144,10 @@ class Event:
     crossing: Literal["either", "rising", "falling"] = "either"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.what, str):
-            check_callable("what", self.what, "one argument, the state, or the name of a diagnostic")
+        if not isinstance(self.what, str) and not callable(self.what):
+            raise InputError(
+                f"what = {shown(self.what)} is not valid: give the name of a diagnostic, or a function of the state"
+            )
         check_number("value", self.value)
         check_choice("crossing", self.crossing, ("either", "rising", "falling"))
 
@@ -142,19 +159,21 @@ class Event:
         """Return by how much the function exceeds the value. Collective.
 
         Raises:
-            InputError: an unknown diagnostic, one with several numbers, or a function that does not return one.
+            InputError: an unknown diagnostic, or a function that does not return a finite number.
         """
         if isinstance(self.what, str):
-            check_choice("what", self.what, [*state.diagnostics])
-            found = state.diagnostics[self.what]
-        else:
-            found = self.what(state)
-        if np.size(found) != 1 or not np.isfinite(found).all():
+            numbers = state.numbers
+            check_choice("the event's what", self.what, [*numbers])
+            return float(numbers[self.what]) - self.value
+        found = self.what(state)
+        try:
+            number = check_number("", np.reshape(found, ())[()])
+        except (ValueError, TypeError):  # several numbers, or none
             raise InputError(
-                f"the event of {self.what if isinstance(self.what, str) else 'a function'} is {shown(found)} at t = "
-                f'{state.t:.6g}: give a finite number, such as lambda state: state.diagnostics["maximum"].max()'
-            )
-        return float(np.reshape(found, ())) - self.value
+                f"the event of a function is {shown(found)} at t = {state.t:.6g}: give a finite number, such as lambda "
+                'state: state.diagnostics["maximum"].max()'
+            ) from None
+        return number - self.value
 
     def passed(self, before: float, now: float) -> bool:
         """Return whether a step has passed the value."""
@@ -239,13 +258,23 @@ class Followers:
             name = getattr(function, "__name__", type(function).__name__)
             with all_or_none(state.comm):
                 try:
-                    asked = f"stopped by {name}" if function(state) is True else None
+                    asked = f"stopped by {name}" if _ends(name, function(state)) else None
                 except Stop as stop:
                     asked = str(stop) or f"stopped by {name}"
             reason = reason or asked
         if self._functions and state.comm.size > 1:
             reason = next((each for each in state.comm.allgather(reason) if each), None)
         return None if reason is None else Stopped(reason, state.t)
+
+
+def _ends(name: str, answer: object) -> bool:
+    """Return whether a callback's answer is True, also numpy's."""
+    if isinstance(answer, np.ndarray) and answer.dtype == bool:
+        raise InputError(
+            f"{name} returns {shown(answer)}, one for each of several numbers: return True to end the run, such as "
+            "by .any() or .all()"
+        )
+    return isinstance(answer, (bool, np.bool_)) and bool(answer)
 
 
 def duration(seconds: float) -> str:
@@ -269,6 +298,8 @@ class Progress:
     same_on_ranks: ClassVar[tuple[str, ...]] = ("label",)
 
     def __init__(self, file: str | Path | None = None, *, label: str = "kspde") -> None:
+        if file is not None and not isinstance(file, (str, os.PathLike)):
+            raise InputError(f"file = {shown(file)} is not valid: give the path of a file, or None for standard error")
         self.label, self._path = label, file
         self._file: TextIO | None = None
         self._began: tuple[float, float] | None = None
@@ -311,6 +342,12 @@ def opened(path: str | Path) -> TextIO:
         InputError: it cannot be written.
     """
     try:
-        return Path(path).open("a", encoding="utf-8")
+        # Opening a pipe without O_NONBLOCK waits for a reader.
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o666)
+        # Unbuffered: what a full device refuses is not tried again when the file is closed.
+        return TextIOWrapper(FileIO(handle, "a"), encoding="utf-8", write_through=True)
     except OSError as error:
-        raise InputError(f"the log file {path} cannot be written: {error.strerror}") from None
+        why = error.strerror
+    except ValueError:  # a null character
+        why = "no file has such a name"
+    raise InputError(f"the log file {shortened(str(path))} cannot be written ({why}): give another one")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,16 @@ def too_late(*_: Any, **__: Any) -> None:
             "tol = 1e-3",
             'petsc_options = { ts_monitor = "ascii:canary" }',
             "case.toml: density.petsc_options: ts_monitor = 'ascii:canary' is not valid: give true or false",
+        ),
+        (
+            "tol = 1e-3",
+            'stop = [{ kind = "event", what = "t", value = 1 }, { kind = "steady-state", tol = 0 }]',
+            "case.toml: density.stop[1].tol = 0.0 is not valid: give a finite number > 0",
+        ),
+        (
+            "tol = 1e-3",
+            'stop = [{ kind = "event", what = "t", value = nan }]',
+            "case.toml: density.stop[0].value = nan is not valid: give a finite number",
         ),
         ("t_end = 0.05", "t_end = 1e20", "case.toml: particles.dt = 0.01 makes 1e+22 steps to t_end = 1e+20: give a"),
         ("replicas = 2", "replicas = 1_000_000_000", "case.toml: compare.replicas = 1000000000 is not valid: give an"),
@@ -159,6 +170,23 @@ def test_a_directory_that_cannot_be_written(case_file: Callable[..., Path], refu
     assert refused("run", path, "--out", path).startswith("case.toml is a file: give --out the name of a new directory")
     log = "/proc/none/run.log"
     assert refused("run", case_file(), "--out", "result", "--log", log).startswith(f"the log file {log} cannot be")
+
+
+def test_a_log_that_is_the_case_or_a_pipe(
+    case_file: Callable[..., Path], refused: Callable[..., str], comm: Any
+) -> None:
+    path = case_file()
+    before = path.read_text()
+    line = refused("run", path, "--out", path.parent / "result", "--log", path.parent / "." / path.name)
+    assert line == "--log case.toml is the case file: give another one"
+    assert path.read_text() == before
+    pipe = path.parent / "pipe"
+    comm.barrier()  # ranks have looked at what is there
+    if comm.rank == 0:
+        os.mkfifo(pipe)
+    comm.barrier()
+    line = refused("run", path, "--out", path.parent / "result", "--log", pipe)
+    assert line.startswith("the log file pipe cannot be written (")
 
 
 def test_force_does_not_replace_what_is_no_result(
@@ -284,3 +312,9 @@ def test_a_closed_mesh_and_particles(
     path = case_file('kind = "box"', dish, "half_width = 9.0\n", "", "cells = 12\n", "", "degree = 4\n", "")
     line = refused("compare", path, "--out", path.parent / "result")
     assert line.startswith('case.toml: the domain, a MeshFile with boundary = "neumann", has walls that particles')
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "²/3", "1/3/4", f"1/{10**30}"])
+def test_a_shard_that_is_none(refused: Callable[..., str], shared_tmp_path: Path, shard: str) -> None:
+    line = refused("study", "mollification", "--out", shared_tmp_path / "result", "--shard", shard)
+    assert line == f"--shard {shard} is not valid: give i/n with 1 <= i <= n, such as 1/4"

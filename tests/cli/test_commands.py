@@ -215,6 +215,10 @@ def test_an_accuracy_needs_no_mesh(
     refused = kspde_command("run", path, "--out", target, "--set", stop, "--force")
     assert refused.status == 2
     assert comm.rank > 0 or "density.stop = " in refused.err
+    fixed = 'density.petsc_options={ ts_adapt_type = "none" }'
+    refused = kspde_command("run", path, "--out", target, "--set", fixed, "--force")
+    assert refused.status == 2
+    assert comm.rank > 0 or "accuracy = 0.01 needs estimates of errors, and petsc_options" in refused.err
 
 
 def test_version_and_help(kspde_command: Callable[..., Any], comm: Any) -> None:
