@@ -146,6 +146,7 @@ def pages_of_files() -> dict[str, str]:
     """Return the chapters of case and of study files, in Markdown: what ``kspde schema`` prints, in tables."""
     from kspde.cli.schema import json_schema
     from kspde.cli.sections import NOT_IN_FILES
+    from kspde.papers.studies import MEASURES
 
     case, study = json_schema("case"), json_schema("study")
     contents = {
@@ -156,6 +157,10 @@ def pages_of_files() -> dict[str, str]:
         "{CASE_TABLES}": "\n".join(line for key in case["properties"] if key != "t_end" for line in section(case, key)),
         "{STUDY_TABLES}": "\n".join(
             line for key in ("measure", "fits", "precision", "finding") for line in section(study, key)
+        ),
+        "{QUANTITIES}": "\n".join(
+            f"| `{kind}` | {', '.join(f'`{name}`' for name in measure.quantities)} |"
+            for kind, measure in MEASURES.items()
         ),
         "{EXCEPTIONS}": "\n".join(f"| `{name}` | {cell(reason)} |" for name, reason in sorted(NOT_IN_FILES.items())),
     }

@@ -292,7 +292,8 @@ def init(
                 except OSError as error:
                     hidden.unlink(missing_ok=True)
                     raise InputError(f"{file} cannot be written ({error.strerror}): give another --out") from None
-        Console(comm).answer(f"Case: {file}\nRun: kspde compare {shlex.quote(str(file))} --out DIR")
+        command = "compare" if b"\n[particles]" in cases[name].read_bytes() else "run"
+        Console(comm).answer(f"Case: {file}\nRun: kspde {command} {shlex.quote(str(file))} --out DIR")
 
     return Work(job)
 

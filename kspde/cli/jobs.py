@@ -314,7 +314,7 @@ def run_study(
         with console.progress("points") as progress:
             computed, kept = run_points(study, directory, comm, progress, **means)
     seconds = time.perf_counter() - start
-    console.say(f"  {computed} points computed, {kept} taken from an earlier run   {seconds:.1f} s")
+    console.say(f"  {report.counted(computed, 'point')} computed, {kept} taken from an earlier run   {seconds:.1f} s")
     if shard is not None:
         return
     about = provenance(comm)

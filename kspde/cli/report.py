@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from kspde._version import __version__
@@ -13,7 +16,7 @@ from kspde.fem.solution import Solution
 from kspde.particles import Cloud
 from kspde.typing import Comm
 
-__all__ = ["density_lines", "distance_lines", "heading", "particles_line"]
+__all__ = ["counted", "density_lines", "distance_lines", "heading", "particles_line"]
 
 
 def heading(case: Case, comm: Comm) -> str:
@@ -22,7 +25,7 @@ def heading(case: Case, comm: Comm) -> str:
     parts = [str(problem.model), f"t_end = {problem.t_end:g}"]
     if problem.eps is not None:
         parts.insert(1, f"eps = {problem.eps:g} ({problem.mollifier})")
-    return f"kspde {__version__} on {_counted(comm.size, 'rank')}: {', '.join(parts)}"
+    return f"kspde {__version__} on {counted(comm.size, 'rank')}: {', '.join(parts)}"
 
 
 def density_lines(case: Case, pde: Solution, seconds: float, stage: str = "density") -> list[str]:
@@ -32,21 +35,38 @@ def density_lines(case: Case, pde: Solution, seconds: float, stage: str = "densi
     change = np.abs(pde.diagnostics["mass"][-1] - masses - (0.0 if grown is None else grown[-1]))
     change /= [u.variation for u in pde.problem.u0.values()]
     kept = f"mass {'kept' if grown is None else 'balanced'} to {float(np.max(change)):.0e}"
-    work = f"{about['nodes']:,} nodes, {_counted(about['steps'], 'time step')}, {kept}"
+    work = f"{about['nodes']:,} nodes, {counted(about['steps'], 'time step')}, {kept}"
     lines = [f"  {stage:<10} {work:<58} {seconds:7.2f} s"]
     if "accuracy" in case.experiment.solve:
         lines.append(f"  {'chosen':<10} {pde.domain}, {pde.scheme}")
     if pde.stopped is not None:
         lines.append(f"  {'stopped':<10} {pde.stopped}")
+    if "regrids" in about:
+        lines += _peak_lines(about, ended=pde.stopped is None and pde.t_end < case.experiment.problem.t_end)
     if pde.known_error is not None:
         lines.append(f"  {'error':<10} {pde.known_error}")
+    return lines
+
+
+def _peak_lines(about: Mapping[str, Any], *, ended: bool) -> list[str]:
+    """Return what a run with grids that follow its peaks says of them, and whether it ended at the highest."""
+    t, found = about["t_end"], about["blow_up"]
+    grids = f"followed on {counted(1 + len(about['regrids']), 'grid')}"
+    lines = [f"  {'peak':<10} {grids} until t = {t:.4g}" + (", where it has the height asked for" if ended else "")]
+    if found is not None:
+        error = "" if found["error"] is None else f", relative error {found['error']:.0e}"
+        low, high = found["interval"]
+        lines += [
+            f"  {'maximum':<10} {found['maximum']:.6g}{error}",
+            f"  {'blow-up':<10} extrapolated to t = {found['time']:.4g} [{low:.4g}, {high:.4g}]",
+        ]
     return lines
 
 
 def particles_line(cloud: Cloud, seconds: float) -> str:
     """Return the line that follows the simulation of the particles."""
     n = sum(cloud.n.values()) if isinstance(cloud.n, dict) else cloud.n
-    work = f"{n:,} particles, {_counted(len(cloud.diagnostics['t']) - 1, 'time step')}, seed {cloud.seed}"
+    work = f"{n:,} particles, {counted(len(cloud.diagnostics['t']) - 1, 'time step')}, seed {cloud.seed}"
     return f"  particles  {work:<58} {seconds:7.2f} s"
 
 
@@ -87,5 +107,6 @@ def _draws(distance: Distance) -> str:
     return f"{distance.n:,} independent draws"
 
 
-def _counted(number: int, thing: str) -> str:
+def counted(number: int, thing: str) -> str:
+    """Return a number of things in words: 1 rank, 2,000 ranks."""
     return f"{number:,} {thing}" + ("" if number == 1 else "s")

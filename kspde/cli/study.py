@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from kspde.cli.case import case_of, known_models, validated
-from kspde.cli.file_errors import naming, nearest
+from kspde.cli.file_errors import naming
 from kspde.cli.models import BUILT_IN, KnownModels
 from kspde.cli.schema import SYSTEM, forms
 from kspde.cli.toml import merged, read_toml, with_changes
@@ -254,11 +254,7 @@ def _digests(file: Path, content: Any) -> dict[str, str]:
 
 def _fit(file: Path, index: int, section: Any, content: Any, axes: Mapping[str, tuple[Any, ...]]) -> Fit:
     where = f"fits[{index}]"
-    quantities = MEASURES[content.measure.kind].quantities
-    if section.quantity not in quantities:
-        raise InputError(
-            f"{file}: {where}.quantity = {section.quantity!r} is not measured: {nearest(section.quantity, quantities)}"
-        )
+    _check_quantity(file, f"{where}.quantity", section.quantity, content)
     numeric = [name for name, values in axes.items() if not any(isinstance(v, str) for v in values)]
     if section.against not in numeric:
         raise InputError(
@@ -277,13 +273,18 @@ def _fit(file: Path, index: int, section: Any, content: Any, axes: Mapping[str, 
     return fit
 
 
+def _check_quantity(file: Path, key: str, name: str, content: Any) -> None:
+    """Refuse the name of a quantity that the study's measure does not have."""
+    kind = content.measure.kind
+    if name not in (quantities := MEASURES[kind].quantities):
+        raise InputError(f'{file}: {key} = {name!r} is not measured: "{kind}" has {", ".join(quantities)}')
+
+
 def _finding(file: Path, content: Any) -> Finding | None:
     if content.finding is None:
         return None
-    quantities = MEASURES[content.measure.kind].quantities
     for name in content.finding.given().get("shown", ()):
-        if name not in quantities:
-            raise InputError(f"{file}: finding.shown = {name!r} is not measured: {nearest(name, quantities)}")
+        _check_quantity(file, "finding.shown", name, content)
     finding: Finding = content.finding.build()
     return finding
 
@@ -293,10 +294,7 @@ def _precision(file: Path, content: Any) -> Precision | None:
         return None
     with naming(file, {}, "precision"):
         precision: Precision = content.precision.build()
-    quantities = MEASURES[content.measure.kind].quantities
-    if precision.quantity not in quantities:
-        what = f"precision.quantity = {precision.quantity!r} is not measured"
-        raise InputError(f"{file}: {what}: {nearest(precision.quantity, quantities)}")
+    _check_quantity(file, "precision.quantity", precision.quantity, content)
     if "replicas" not in type(content.measure).model_fields:
         raise InputError(f'{file}: measure "{content.measure.kind}" has no replicas: leave [precision] out')
     return precision

@@ -221,6 +221,31 @@ def test_an_accuracy_needs_no_mesh(
     assert comm.rank > 0 or "accuracy = 0.01 needs estimates of errors, and petsc_options" in refused.err
 
 
+@pytest.mark.usefixtures("without_pictures")
+def test_a_run_says_how_far_it_followed_a_peak(
+    kspde_command: Callable[..., Any], shared_tmp_path: Path, comm: Any
+) -> None:
+    path, target = shared_tmp_path / "collapse.toml", shared_tmp_path / "result"
+    begun = kspde_command("init", "keller-segel", "--out", path)
+    assert comm.rank > 0 or f"Run: kspde run {path} --out DIR" in begun.out
+    values = ("density.peak=5e3", "density.times=[]", "density.tol=1e-4", "domain.cells=8")
+    done = kspde_command("run", path, "--out", target, *(word for each in values for word in ("--set", each)))
+    assert done.status == 0, done.err
+    about = read_summary(target)["density"]
+    assert len(about["regrids"]) == 1
+    found = about["blow_up"]
+    for line in (
+        f"peak       followed on 2 grids until t = {about['t_end']:.4g}, where it has the height asked for\n",
+        f"maximum    {found['maximum']:.6g}, relative error {found['error']:.0e}\n",
+        f"blow-up    extrapolated to t = {found['time']:.4g} [{found['interval'][0]:.4g}, ",
+    ):
+        assert comm.rank > 0 or line in done.out
+    early = kspde_command(
+        "run", path, "--out", target, "--force", *("--set", "t_end=1e-6"), "--set", "density.times=[]"
+    )
+    assert comm.rank > 0 or "peak       followed on 1 grid until t = 1e-06\n" in early.out
+
+
 def test_version_and_help(kspde_command: Callable[..., Any], comm: Any) -> None:
     def said(*arguments: str) -> str:
         outcome = kspde_command(*arguments)

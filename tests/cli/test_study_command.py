@@ -69,7 +69,7 @@ def test_a_study_and_a_ledger_of_it(
     small = kspde_command("study", path, "--out", out, "--small", "--force")
     assert small.status == 0
     if comm.rank == 0:
-        assert "1 points computed, 2 taken from an earlier run" in small.out
+        assert "1 point computed, 2 taken from an earlier run" in small.out
         assert json.loads((out / "summary.json").read_text("utf-8"))["setting"] == "small"
 
     for name in ("ledger.html", "ledger.md", "ledger.json"):
@@ -134,7 +134,10 @@ def test_a_study_says_what_its_runs_warned_of(
             ['{ kind = "mollification" }', '{ kind = "coupling", replicas = 4 }'],
             "measure.alpha is missing: give the exponent α of the distance cN^-α",
         ),
-        (['quantity = "l1"', 'quantity = "sup"'], "fits[0].quantity = 'sup' is not measured: the keys are l1, l2"),
+        (
+            ['quantity = "l1"', 'quantity = "sup"'],
+            "fits[0].quantity = 'sup' is not measured: \"mollification\" has l1, l2",
+        ),
         (['against = "eps"', 'against = "n"'], "fits[0].against = 'n' is not swept: give one of eps"),
         (["value = 2.0", "valeu = 2.0"], "fits[0].promises[0].valeu is not a key of [fits[0].promises[0]]: did you"),
         (['kind = "order", value = 2.0', 'kind = "ordr", value = 2.0'], 'fits[0].promises[0].kind = "ordr" is not'),
