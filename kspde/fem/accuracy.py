@@ -1,6 +1,7 @@
 r"""The domain, the mesh and the tolerance that give a density to a wanted accuracy.
 
-A run begins on a coarse mesh of a box that holds the initial density. Its error is estimated (:mod:`kspde.fem.error`),
+A run begins on a coarse mesh of a box that holds the initial density. While the outer tenth of the box has more of the
+last density than the accuracy, a wider box takes its place. Then the error is estimated (:mod:`kspde.fem.error`),
 relative to the mass in L¹ and to the maximum in the maximum norm. While the larger of the two is above the accuracy,
 each part of it that is more than its share is made smaller by what causes it: space by more cells, as errors of
 elements of degree p are taken to fall like :math:`h^p`, time by a lower tolerance, truncation by a wider box, as the
@@ -20,6 +21,7 @@ import numpy as np
 
 from kspde.domains import Box
 from kspde.errors import ConvergenceError, InputError, check_number, shown
+from kspde.fem.error import near_the_end
 from kspde.fem.schemes import Adaptive
 from kspde.initial import InitialDensity
 from kspde.typing import Array
@@ -77,6 +79,10 @@ def accurate(run: Callable[[Box, Adaptive], Any], box: Box, accuracy: float) -> 
     for _ in range(_RUNS):
         try:
             solution = run(box, Adaptive(tol=tol))
+            if (outside := _outside(solution)) > accuracy:  # no estimate is needed to know that the box is too small
+                wider = _wider(outside, aim)
+                box = _of_width(box, wider, math.sqrt(wider))
+                continue
             space, time, truncation = _relative(solution)
         except (ConvergenceError, InputError):
             failures += 1
@@ -92,11 +98,9 @@ def accurate(run: Callable[[Box, Adaptive], Any], box: Box, accuracy: float) -> 
         if time > most:
             tol = _short(tol * max((aim / time) ** 1.3, 1e-2))
         if truncation > most:
-            wider = min(max(math.sqrt(math.log(aim) / math.log(min(truncation, 0.5))), 1.1), 1.5)
+            wider = _wider(truncation, aim)
             more *= math.sqrt(wider)
-        box = replace(
-            box, half_width=_short(wider * cast(float, box.half_width)), cells=_even(more * float(np.max(box.cells)))
-        )
+        box = _of_width(box, wider, more)
     error = ConvergenceError(
         f"accuracy = {accuracy:g} was not reached in {_RUNS} runs, the last on {box}: give a larger one, or a domain "
         "and a scheme for this density"
@@ -104,6 +108,24 @@ def accurate(run: Callable[[Box, Adaptive], Any], box: Box, accuracy: float) -> 
     if solution is not None:
         error.solution, error.diagnostics = solution, solution.diagnostics
     raise error
+
+
+def _of_width(box: Box, wider: float, more: float) -> Box:
+    """Return a cube about the same centre, wider and of more cells by two factors."""
+    return replace(
+        box, half_width=_short(wider * cast(float, box.half_width)), cells=_even(more * float(np.max(box.cells)))
+    )
+
+
+def _outside(solution: Any) -> float:
+    """Return what is in the outer tenth of the box at last, relative in the norm where it is more. Collective."""
+    mass = sum(abs(u.variation) for u in solution.u0.values())
+    return float(np.max(near_the_end(solution) / (mass, abs(solution.diagnostics["maximum"][-1]).max())))
+
+
+def _wider(outside: float, aim: float) -> float:
+    """Return by which factor the box is to be wider for tails of a Gaussian to fall from one share to another."""
+    return min(max(math.sqrt(math.log(aim) / math.log(min(outside, 0.5))), 1.1), 2.0)
 
 
 def _even(cells: float) -> int:

@@ -43,7 +43,7 @@ from kspde.fem.monitors.truncation import near_boundary
 from kspde.fem.spaces import Space, build_space
 from kspde.typing import Array
 
-__all__ = ["DensityError", "ErrorParts", "estimated", "sampled"]
+__all__ = ["DensityError", "ErrorParts", "estimated", "near_the_end", "sampled"]
 
 #: The most points at which densities are compared: on boxes, where they are found by their coordinates, and elsewhere;
 #: and the most values at nodes that are summed up for them.
@@ -156,7 +156,7 @@ def estimated(solution: Any, again: Callable[..., Any]) -> DensityError:
                 rough, seen, fewer = cheaper[0], values(run), len(run.diagnostics["t"]) - 1
                 temporal = cheaper[1] * norms(seen - there)
         if domain.boundary == "decay":
-            beyond = _beyond(solution)
+            beyond = near_the_end(solution)
             wider = _wider(base.domain)
             if wider is not None and (beyond > _NEGLIGIBLE * (spatial + temporal)).any():
                 beyond = norms(seen - values(again(wider, rough)))
@@ -212,7 +212,7 @@ def _ratio(
     return float(min(max(math.sqrt(by_start * by_end ** (k + 1)), fastest ** (k + 1)), _SLOWEST ** (k + 1)))
 
 
-def _beyond(solution: Any) -> Array:
+def near_the_end(solution: Any) -> Array:
     """Return the mass in the outer tenth of the domain, and the most that it may be of a maximum. Collective."""
     last = solution.at()
     nodal = np.array([last.density(name) for name in solution.species])
