@@ -25,9 +25,9 @@ from kspde.particles.schemes import scheme_of as particle_scheme_of
 pytestmark = pytest.mark.one_rank
 
 DEMOS = Path(kspde.__file__).parents[1] / "demos"
-DEMO = Path(kspde.__file__).parent / "cases" / "demo.toml"
+STATED = Path(__file__).parents[1] / "stated.toml"
 SHIPPED = {
-    "case": [*DEMO.parent.glob("*.toml"), DEMOS / "observed_cells.toml"],
+    "case": [*Path(kspde.__file__).parent.joinpath("cases").glob("*.toml"), DEMOS / "observed_cells.toml"],
     "study": [*ready_studies().values(), DEMOS / "studies.toml"],
 }
 
@@ -74,7 +74,7 @@ def test_what_is_shipped_is_valid(kind: str) -> None:
     ],
 )
 def test_a_bad_case_is_refused_by_the_schema_and_by_the_reader(tmp_path: Path, old: str, new: str) -> None:
-    text = DEMO.read_text("utf-8").replace(old, new, 1)
+    text = STATED.read_text("utf-8").replace(old, new, 1)
     assert problems("case", text)
     path = tmp_path / "case.toml"
     path.write_text(text, encoding="utf-8")

@@ -16,7 +16,7 @@ from kspde.kernels import MaternMollifier
 from kspde.particles.statistics import Histogram
 from kspde.problem import Problem
 
-DEMO = (Path(kspde.__file__).parent / "cases" / "demo.toml").read_text("utf-8").replace("times = [0.0, 0.1, 0.25]", "")
+DEMO = (Path(__file__).parents[1] / "stated.toml").read_text("utf-8")
 MIXTURE = DEMO[DEMO.index('kind = "gaussian-mixture"') : DEMO.index("[domain]")]
 DEMOS = Path(__file__).parents[2] / "demos"
 

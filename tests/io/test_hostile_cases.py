@@ -14,7 +14,7 @@ from kspde.cli.study import read_study
 
 pytestmark = pytest.mark.one_rank  # reading a file is a matter of one rank
 
-DEMO = (Path(kspde.__file__).parent / "cases" / "demo.toml").read_text("utf-8").replace("times = [0.0, 0.1, 0.25]", "")
+DEMO = (Path(__file__).parents[1] / "stated.toml").read_text("utf-8")
 STUDY = (Path(kspde.__file__).parent / "papers" / "studies" / "ready" / "time-step.toml").read_text(encoding="utf-8")
 
 #: PETSc's options that open files, load libraries, run code, or change what a scheme promises.
