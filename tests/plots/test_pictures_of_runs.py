@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import kspde
+from kspde.plots.densities import DensityOnGrid
 from kspde.plots.maps import draw_image
 from kspde.plots.style import COLUMN, PAGE, setting_of, styled
 
@@ -85,6 +86,26 @@ def test_a_density_at_a_time_on_the_line(runs: dict[int, Run], comm: Any) -> Non
             x, u = line.get_data()
             np.testing.assert_allclose(u, runs[1].exact(x, 0.1 if t is None else t), atol=2e-3)
             assert panel.get_title() == f"$t = {0.1 if t is None else t:g}$"
+
+
+@pytest.mark.one_rank
+def test_a_narrow_peak_is_shown_with_as_many_points_as_the_whole_mass() -> None:
+    class Collapsed:
+        """The profile of a collapse, of height 1 about (.3, -.2), and a wide Gaussian of the same mass."""
+
+        domain = kspde.Box(half_width=4.0, cells=4)
+
+        def on_grid(self, axes: Any, species: str, outside: float) -> np.ndarray:
+            x, y = np.meshgrid(*axes, indexing="ij")
+            scale = 0.02
+            peak = 1.0 / (1.0 + ((x - 0.3) ** 2 + (y + 0.2) ** 2) / scale**2) ** 2
+            return np.asarray(peak + scale**2 / 2 * np.exp(-(x**2 + y**2) / 2))
+
+    axes, values = DensityOnGrid(Collapsed(), "u").on_shown_part()  # type: ignore[arg-type]
+    assert values.max() > 0.99
+    assert all(np.sum((values > 4e-3).any(axis=k)) > 100 for k in (0, 1))
+    where = np.unravel_index(np.argmax(values), values.shape)
+    assert [axis[k] for axis, k in zip(axes, where, strict=True)] == pytest.approx([0.3, -0.2], abs=2e-3)
 
 
 @pytest.mark.one_rank
