@@ -116,7 +116,7 @@ class CaseRun:
             distance = compare(first, pde if cloud is None else cloud, snapshots=snapshots, **case.compare)
         self.console.say("\n".join(report.distance_lines(distance, self.clock.seconds["distance"])))
         self.stop.hold()
-        with self._drawing(_pictures_of(distance), "diagnostics.png") as drawn:
+        with self._drawing(_pictures_of(distance, case.compare.get("distances")), "diagnostics.png") as drawn:
             self._write_density(pde)
             if cloud is None:
                 first.write_vtkhdf(self.results.path / "against.vtkhdf")
@@ -242,14 +242,14 @@ def _check_comparable(case: Case, reference: Case) -> None:
         how.includes_self(problem.fields, problem.model.dimension)
 
 
-def _pictures_of(distance: Distance) -> dict[str, Callable[[Path], object]]:
-    """Return what is drawn of a comparison, by file name."""
+def _pictures_of(distance: Distance, chosen: Sequence[str] | None) -> dict[str, Callable[[Path], object]]:
+    """Return what is drawn of a comparison, by file name: over time the chosen distances, or the leading ones."""
     plots: dict[str, Callable[[Path], object]] = {}
     if distance.axes:
         plots["densities.png"] = partial(pictures.plot_densities, distance)
         plots["difference.png"] = partial(pictures.plot_difference, distance)
     if distance.over_time is not None:
-        plots["over_time.png"] = distance.over_time.plot
+        plots["over_time.png"] = partial(distance.over_time.plot, names=chosen)
     return plots
 
 

@@ -277,15 +277,27 @@ def test_help_is_printed_by_the_first_rank_alone(
 @pytest.mark.one_rank
 @pytest.mark.usefixtures("without_pictures")
 def test_distances_over_time_and_of_the_points_alone(
-    case_file: Callable[..., Path], kspde_command: Callable[..., Any], shared_tmp_path: Path, comm: Any
+    case_file: Callable[..., Path],
+    kspde_command: Callable[..., Any],
+    shared_tmp_path: Path,
+    comm: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The command keeps the particles at compare.times; without a grid there is no picture of densities."""
-    times = 'replicas = 2\ntimes = [0.02, 0.05]\ndistances = ["l1"]'
+    drawn: list[str] = []
+
+    def draw(table: Any, path: Path, names: list[str]) -> None:
+        path.touch()
+        drawn.extend(names)
+
+    monkeypatch.setattr("kspde.distances.over_time.plot_over_time", draw)
+    times = 'replicas = 2\ntimes = [0.02, 0.05]\ndistances = ["l1", "energy"]'
     path = case_file("replicas = 2", times, "seed = 1", 'seed = 1\ntimes = [0.03]\nstatistics = ["moments"]')
     outcome = kspde_command("compare", path, "--out", shared_tmp_path / "times")
     assert (outcome.status, outcome.err) == (0, "")
     found = read_summary(shared_tmp_path / "times")["distance"]
     assert "over_time.png" in os.listdir(shared_tmp_path / "times")
+    assert drawn == ["l1", "energy"]
     case = read_case(path)
     at = kspde.SaveAt(times=(0.02,))
     pde = case.experiment.density(save=at)
