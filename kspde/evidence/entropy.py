@@ -363,7 +363,11 @@ def _check_independent_of_relaxing(model: Model, species: str, c: FieldValues) -
         InputError: it does.
     """
     for name in (f.name for f in model.fields if f.tau > 0):
-        moved = replace(c, values={**c.values, name: c[name] + STEP * (1.0 + np.abs(c[name]))})
+        values, gradients = (
+            {other: one + STEP * (1.0 + np.abs(one)) if other == name else one for other, one in held.items()}
+            for held in (c.values, c.gradients)
+        )
+        moved = replace(c, values=values, gradients=gradients)
         if not np.array_equal(diffusion_of(model, species, c), diffusion_of(model, species, moved)):
             raise InputError(
                 f"the diffusion coefficient of species {species!r} depends on field {name!r}, which has tau > 0: it "

@@ -7,11 +7,17 @@ import pytest
 
 import kspde
 
+SIGNAL = kspde.GaussianMixture(weights=[1.0], means=[[0.5, 0.0]], stds=[0.6], mass=6.0)
+
 
 @pytest.mark.one_rank
 @pytest.mark.parametrize(
     ("model", "mass"),
-    [(kspde.KellerSegel(chi=1.0), 4 * math.pi), (kspde.ViscousVortices(viscosity=0.1), 6.0)],
+    [
+        (kspde.KellerSegel(chi=1.0), 4 * math.pi),
+        (kspde.KellerSegel(chi=1.0, tau=1.0, v0=SIGNAL), 4 * math.pi),
+        (kspde.ViscousVortices(viscosity=0.1), 6.0),
+    ],
 )
 def test_mollified_particles_are_near_their_mean_field(model, mass):
     start = kspde.GaussianMixture(weights=[0.6, 0.4], means=[[0.8, 0.4], [-0.6, 0.2]], stds=[0.6, 0.5], mass=mass)

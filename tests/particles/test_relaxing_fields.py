@@ -19,22 +19,22 @@ CHI, MU, TAU, EPS = 8.0, 1.3, 0.7, 0.4
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(24)
 
 
-def heat(points, sources, age):
+def heat(points, sources, age, mu=MU):
     """What a deposit has left: (χ/τ) e^(−μ² age/τ) × a Gaussian of variance ε² + 2 age/τ; value, gradient."""
     d, variance = points.shape[1], EPS**2 + 2 * age / TAU
     difference = points[:, None, :] - sources
     each = np.exp(-0.5 * (difference**2).sum(axis=2) / variance) / (2 * np.pi * variance) ** (d / 2)
-    each *= CHI / TAU * np.exp(-(MU**2) * age / TAU)
+    each *= CHI / TAU * np.exp(-(mu**2) * age / TAU)
     return each.mean(axis=1), -(each[:, :, None] * difference / variance).mean(axis=1)
 
 
-def integral(points, measure, first, last):
+def integral(points, measure, first, last, mu=MU):
     """∫ over ages [first, last] of what measure(age), a list of (weight, sources), has left."""
     value, gradient = np.zeros(len(points)), np.zeros(points.shape)
     for node, weight in zip(NODES, WEIGHTS, strict=True):
         age = first + 0.5 * (last - first) * (node + 1)
         for share, sources in measure(age):
-            one = heat(points, sources, age)
+            one = heat(points, sources, age, mu)
             value += 0.5 * (last - first) * weight * share * one[0]
             gradient += 0.5 * (last - first) * weight * share * one[1]
     return value, gradient
@@ -103,6 +103,55 @@ def test_moving_sources_leave_what_the_heat_kernel_says(dimension, comm):
         half = take(fields, places[k] + 0.1, t + 0.02, comm, stage=True)
         agree(half, exact(places[k] + 0.1, t + 0.02, times[: k + 1], places[: k + 1]), tol)
     assert shapes[1] == shapes[0] < shapes[2] < shapes[3]
+
+
+@pytest.mark.parametrize("dimension", [1, 2, pytest.param(3, marks=pytest.mark.one_rank)])
+def test_a_given_field_without_screening(dimension, comm):
+    """What heat has left of v₀ and of the sources since t = 0; the grid grows with it."""
+    n, tol, mean, std = 12, 1e-6 if dimension < 3 else 1e-3, np.array([-1.0, 0.5, 0.2])[:dimension], 0.6
+    v0 = kspde.GaussianMixture(weights=[1.0], means=[mean], stds=[std], mass=3.0)
+    kernel = kspde.Yukawa(strength=CHI, screening=0.0) * kspde.GaussianMollifier(eps=EPS)
+    one = Field(name="v", kernel=kernel, gradient=True, tau=TAU, start=v0)
+    x = np.random.default_rng(1).normal(size=(n, dimension))
+    times, places = [0.0, 0.1, 0.15, 0.8, 3.0], [x, x + 0.2, x + 0.3, x - 2.0, x + 1.0]
+    times = times[: 3 if dimension == 3 else 5]
+
+    def exact(points, t, held):
+        variance = std**2 + 2 * t / TAU
+        away = points - mean
+        value = 3.0 * np.exp(-0.5 * (away**2).sum(axis=1) / variance) / (2 * np.pi * variance) ** (dimension / 2)
+        parts = [(value, -value[:, None] * away / variance)]
+        for k in range(held):
+            first, h = times[k], times[k + 1] - times[k]
+
+            def between(age, k=k, first=first, h=h):
+                s = (t - age - first) / h
+                return [(1 - s, places[k]), (s, places[k + 1])]
+
+            parts.append(integral(points, between, t - times[k + 1], t - first, 0.0))
+        if t > times[held]:
+            parts.append(integral(points, lambda age: [(1.0, places[held])], 0.0, t - times[held], 0.0))
+        return sum(p[0] for p in parts), sum(p[1] for p in parts)
+
+    fields, again, shapes = evaluator((one,), dimension, n, comm, tol=tol), None, []
+    for k, t in enumerate(times):
+        found = take(fields, places[k], t, comm)
+        shapes.append(fields.shape)
+        # The grid is as fine as values of v₀ ask for, not its slopes.
+        agree(found, exact(places[k], t, k), 2 * tol)
+        half = take(fields, places[k] + 0.1, t + 0.02, comm, stage=True)
+        agree(half, exact(places[k] + 0.1, t + 0.02, k), 2 * tol)
+        if again is not None:
+            np.testing.assert_array_equal(take(again, places[k], t, comm)[1], found[1])
+        again = evaluator((one,), dimension, n, comm, tol=tol)
+        again.restore({key: values.copy() for key, values in fields.state().items()})
+    assert shapes[0] < shapes[-1]
+
+
+def test_an_equilibrium_without_screening_is_refused(comm):
+    u0 = kspde.GaussianMixture(weights=[1.0], means=[[0.0, 0.0]], stds=[1.0])
+    with pytest.raises(kspde.InputError, match=r"field 'c' has tau > 0 and a kernel without screening.*\(v0\)"):
+        kspde.simulate(kspde.KellerSegel(chi=1.0, tau=1.0), u0, n=100, t_end=0.1, dt=0.1, eps=0.3)
 
 
 def test_particles_at_rest_have_the_field_without_memory(comm):

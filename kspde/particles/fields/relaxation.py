@@ -15,7 +15,7 @@ from kspde.models import Field
 from kspde.runtime.messages import warn
 from kspde.typing import Array, Comm
 
-__all__ = ["MOST", "check_self_included", "interpolate", "step_weights", "warn_of_coarse"]
+__all__ = ["MOST", "check_self_included", "interpolate", "rise_weight", "step_weights", "warn_of_coarse"]
 
 #: The most grid points that an initial field is given, and the error above which the run warns.
 MOST, _COARSE = 8_000_000, 1e-3
@@ -39,6 +39,13 @@ def step_weights(squared: Array, field: Field, dt: float) -> tuple[Array, Array]
     # Equal steps differ by rounding; the factors must not depend on which came first.
     a = (squared + field.kernel.relaxation_rate**2) * (float(f"{dt:.12g}") / field.tau)
     return np.exp(-a), np.divide(-np.expm1(-a), a, out=np.ones_like(a), where=a > 0)
+
+
+def rise_weight(squared: Array, field: Field, dt: float) -> Array:
+    """Return (a − 1 + e^(−a))/a², with which a source that rises in a step counts, of fields without screening."""
+    a = squared * (float(f"{dt:.12g}") / field.tau)
+    series = 0.5 - a / 6 + a**2 / 24 - a**3 / 120
+    return np.divide(a + np.expm1(-a), a**2, out=series, where=a > 0.01)
 
 
 def interpolate(modes: Array | npt.NDArray[np.complex128], phases: Sequence[Array]) -> None:

@@ -22,6 +22,16 @@ mollifier, a source in the past contributes at any distance at most what a sourc
 holds all places where particles have been, and the padding is twice that of a field without memory: at the middle of
 the padding the field is below the tolerance, and it is cut there when the grid is enlarged. Enlarging keeps the spacing
 and the grid points, so that nothing is interpolated.
+
+*Without screening*, ρ = 0, :math:`K * \mu^N` has no place on a periodic grid, but what has been deposited since t = 0
+has: it has spread as far as heat does, and the padding grows with it. The modes then follow :math:`\hat\jmath =
+\lambda\hat s`,
+
+.. math::
+    \hat c(t+h) = e^{-a}\hat c(t) + \frac h\tau\Bigl(\frac{1-e^{-a}}a\,\hat\jmath(t)
+    + \frac{a - 1 + e^{-a}}{a^2}\,(\hat\jmath(t+h) - \hat\jmath(t))\Bigr),
+
+from an initial field that is given: that of an equilibrium would have to be known everywhere.
 """
 
 from __future__ import annotations
@@ -39,7 +49,14 @@ from kspde.kernels import Yukawa
 from kspde.models import Field
 from kspde.particles.fields.accuracy import grid_factors, image_distance, spacing
 from kspde.particles.fields.base import Extent, FieldEvaluator, check_resolved, too_large
-from kspde.particles.fields.relaxation import MOST, check_self_included, interpolate, step_weights, warn_of_coarse
+from kspde.particles.fields.relaxation import (
+    MOST,
+    check_self_included,
+    interpolate,
+    rise_weight,
+    step_weights,
+    warn_of_coarse,
+)
 from kspde.particles.fields.splines import SPLINE, deposit, gather, gather_part, grids_for, reach_of
 from kspde.radial import is_zero
 from kspde.runtime.compiled import use_threads
@@ -71,7 +88,8 @@ class RelaxingFields(FieldEvaluator):
         shape: the number of grid points per direction, after the first update.
 
     Raises:
-        InputError: a kernel that does not decay exponentially, or is unbounded.
+        InputError: a kernel that decays too fast or too slowly, or is unbounded, or one without screening and without
+            an initial field.
     """
 
     def __init__(
@@ -94,6 +112,11 @@ class RelaxingFields(FieldEvaluator):
                     f"field {f.name!r} has tau > 0 and a kernel that decays faster than any exponential, so that it "
                     f"forgets nothing: give it a kernel such as Yukawa, or tau = 0"
                 )
+            if f.kernel.decay_rate == 0 and not (f.kernel.factors[0].fundamental and f.start is not None):
+                raise InputError(
+                    f"field {f.name!r} has tau > 0 and a kernel without screening, and starts from an equilibrium that "
+                    f"no grid holds: give particles an initial field (v0), or screening (mu > 0), or tau = 0"
+                )
         self.memory_limit = memory_limit
         self.shape: tuple[int, ...] = ()
         self._threads = use_threads(self.comm)
@@ -106,8 +129,16 @@ class RelaxingFields(FieldEvaluator):
             kernels = [f.kernel for f in self._relaxing if not is_zero(f.kernel)]
             potentials = [Yukawa(screening=f.kernel.relaxation_rate) for f in self._relaxing if f.start is not None]
             bounds = [spacing(f.kernel, d, gradient=f.gradient, tol=tol) for f in self._relaxing if f.kernel in kernels]
-            self.spacing = min(bounds, default=1.0 / max((k.screening for k in potentials), default=1.0))
-            self._far = max(image_distance(kernel, d, tol) for kernel in (*kernels, *potentials))
+            self.spacing = min(bounds, default=1.0 / (max((k.screening for k in potentials), default=1.0) or 1.0))
+            screened = [kernel for kernel in (*kernels, *potentials) if kernel.decay_rate > 0]
+            self._far = max((image_distance(kernel, d, tol) for kernel in screened), default=0.0)
+            #: How far mollifiers reach, of fields without screening.
+            self._cores = {
+                f.name: sum(image_distance(part, d, tol) for part in f.kernel.factors[1:])
+                for f in self._relaxing
+                if _unscreened(f)
+            }
+            self._far = max(self._far, self._front(0.0))
             self.padding = 2 * max(self._far, 12 * self.spacing)
         #: By field, the transforms of its spline coefficients and of its source's, at time ``_at``.
         self._modes: dict[str, Modes] = {}
@@ -132,11 +163,18 @@ class RelaxingFields(FieldEvaluator):
             else:
                 for f in self._relaxing:
                     decay, lag = self._weights(f, self.t - self._at)
-                    modes = self._modes[f.name]
-                    modes -= self._sources[f.name]
+                    modes, before = self._modes[f.name], self._sources[f.name]
+                    if _unscreened(f):
+                        modes *= decay
+                        modes += self._since(f, lag, before)
+                        modes += self._since(
+                            f, rise_weight(self._squared, f, self.t - self._at), fresh[f.name] - before
+                        )
+                        continue
+                    modes -= before
                     modes *= decay
                     modes += fresh[f.name]
-                    modes -= lag * (fresh[f.name] - self._sources[f.name])
+                    modes -= lag * (fresh[f.name] - before)
             self._sources, self._at = fresh, self.t
         self._show(self._modes)
 
@@ -149,10 +187,24 @@ class RelaxingFields(FieldEvaluator):
             return
         stage: dict[str, Modes] = {}
         for f in self._relaxing:
-            decay, _ = self._weights(f, self.t - self._at)
+            decay, lag = self._weights(f, self.t - self._at)
             source = self._sources[f.name]
-            stage[f.name] = source + decay * (self._modes[f.name] - source)
+            if _unscreened(f):
+                stage[f.name] = decay * self._modes[f.name] + self._since(f, lag, source)
+            else:
+                stage[f.name] = source + decay * (self._modes[f.name] - source)
         self._show(stage)
+
+    def _since(self, field: Field, weights: Array, source: Modes) -> Modes:
+        """Return what a source has added since the last update."""
+        return np.asarray((self.t - self._at) / field.tau * weights * source)
+
+    def _front(self, t: float) -> float:
+        """Return how far heat has spread by ``t`` from what fields without screening have been given."""
+        spread = 4.0 * math.log(8 * self.dimension / self.tol)
+        return max(
+            (math.sqrt(spread * t / f.tau) + self._cores[f.name] for f in self._relaxing if _unscreened(f)), default=0.0
+        )
 
     def _prepared(self, positions: Mapping[str, Array], extent: Extent) -> bool:
         """Update the fields that do not relax, cover the extent, and return whether any field relaxes. Collective."""
@@ -192,6 +244,7 @@ class RelaxingFields(FieldEvaluator):
             out |= {
                 "at": np.array([self._at]),
                 "spacing": np.array([self.spacing]),
+                **({"far": np.array([self._far])} if self._cores else {}),
                 "start_error": np.array(list(self.start_error.values())),
                 "lower": self._lower,
                 "inner": np.stack((self._inner.lower, self._inner.upper)),
@@ -208,6 +261,10 @@ class RelaxingFields(FieldEvaluator):
             self._others.restore({k.removeprefix(mark): a for k, a in state.items() if k.startswith(mark)})
         if self._relaxing:
             self._at, self._lower = float(state["at"][0]), state["lower"]
+            if self._cores:
+                self._far = float(state["far"][0])
+                if not self._front(self._at) <= self._far < math.inf:
+                    raise ValueError(f"a field that has spread to {self._far}")
             self._set_spacing(self._saved_spacing(state))
             self.start_error = dict(zip(self._starts, state["start_error"].tolist(), strict=True))
             self._inner = Extent(*state["inner"])
@@ -320,7 +377,11 @@ class RelaxingFields(FieldEvaluator):
 
     def _cover(self, extent: Extent) -> None:
         """Make the grid, or enlarge it, so that it holds the extent."""
-        if self.shape and extent.within(self._inner):
+        outgrown = self._front(self.t) > self._far
+        if outgrown:
+            self._far = self._front(2.0 * self.t)
+            self._set_spacing(self.spacing)
+        if self.shape and extent.within(self._inner) and not outgrown:
             return
         check_resolved(extent, self.spacing, self.tol)
         h, inner = self.spacing, extent.widened(_SLACK * (extent.size + 0.5 * self.padding))
@@ -364,7 +425,7 @@ class RelaxingFields(FieldEvaluator):
         indices = [np.abs(np.fft.fftfreq(m, 1 / m)) for m in shape[:-1]] + [np.fft.rfftfreq(shape[-1], 1 / shape[-1])]
         self._phases = phases = [2 * np.pi * index / m for index, m in zip(indices, shape, strict=True)]
         self._squared, factor = grid_factors(phases, self.spacing)
-        self._factors = {f.name: f.kernel.symbol(self._squared) * factor for f in self._relaxing}
+        self._factors = {f.name: _source(f, self._squared) * factor for f in self._relaxing}
 
     def _transfer(self, shape: tuple[int, ...], corner: tuple[int, ...], lower: Array) -> None:
         """Move modes and sources from a smaller grid, given by its data, with 0 at the new points.
@@ -386,6 +447,18 @@ class RelaxingFields(FieldEvaluator):
                 larger[np.ix_(*here)] = values[np.ix_(*there)]
                 held[name] = fft.rfftn(larger, workers=self._threads)
         self._shown = math.nan
+
+
+def _unscreened(field: Field) -> bool:
+    return field.kernel.decay_rate == 0
+
+
+def _source(field: Field, squared: Array) -> Array:
+    """Return K's symbol, or λ times it without screening."""
+    if not _unscreened(field):
+        return field.kernel.symbol(squared)
+    squared = np.where(squared == 0, 1e-30, squared)
+    return np.asarray(field.kernel.symbol(squared) * squared)
 
 
 def _support(density: InitialDensity, tol: float) -> Extent:
