@@ -45,6 +45,7 @@ __all__ = [
     "in_digits",
     "map_size",
     "per_volume",
+    "picture",
     "setting_of",
     "side_by_side",
     "styled",
@@ -95,7 +96,13 @@ _NOTEBOOK_DPI = 120
 
 
 class Figures:
-    """Makes figures in the style of all pictures: ``figures((width, height))``, in inches."""
+    """Makes figures in the style of all pictures: ``figures((width, height))``, in inches.
+
+    Attributes:
+        last: the figure made last.
+    """
+
+    last: Figure | None = None
 
     def __call__(self, size: tuple[float, float]) -> Figure:
         """Return a new figure of a size."""
@@ -103,7 +110,8 @@ class Figures:
 
         growth = min(_GROWTH, max(1.0, size[0] / COLUMN))
         matplotlib.rcParams.update({name: growth * value for name, value in _SIZES.items()})
-        return _figure_class()(figsize=size, layout="compressed")
+        self.last = _figure_class()(figsize=size, layout="compressed")
+        return self.last
 
 
 @cache
@@ -151,6 +159,25 @@ def drawing(comm: Comm) -> Iterator[Figures | None]:
             return
         with styled() as figures:
             yield figures
+
+
+@contextmanager
+def picture(path: str | Path | None, comm: Comm) -> Iterator[Figures | None]:
+    """Yield a maker of the one figure on rank 0, None elsewhere; write the figure at the end. Collective.
+
+    Args:
+        path: the file; None writes none.
+        comm: the communicator.
+
+    Raises:
+        InputError: ``path`` is not one, or the file cannot be written.
+    """
+    check_path(path)
+    with drawing(comm) as figures:
+        yield figures
+        if figures is not None and figures.last is not None and path is not None:
+            with writing(path):
+                figures.last.savefig(path)
 
 
 def check_path(path: object) -> None:
