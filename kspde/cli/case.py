@@ -16,8 +16,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from kspde.cli.file_errors import first_problem, naming
+from kspde.cli.forms import case_form
 from kspde.cli.models import BUILT_IN, KnownModels
-from kspde.cli.schema import forms
 from kspde.cli.sections import OLDER, Section, parameters, wanted
 from kspde.cli.toml import read_toml, with_changes
 from kspde.comparable import check_species
@@ -30,7 +30,7 @@ from kspde.fem.regrid import Regrid
 from kspde.fem.schemes import scheme_of as density_scheme
 from kspde.initial import CutDensity, InitialDensity, is_image, read_grid
 from kspde.models import Model
-from kspde.papers.studies import Experiment
+from kspde.papers.experiment import Experiment
 from kspde.particles.fields import FieldOptions
 from kspde.particles.schemes import scheme_of as particle_scheme
 from kspde.particles.start import Seed, given_positions
@@ -56,7 +56,7 @@ class Case:
 
     Attributes:
         path: the file.
-        content: its content, as :func:`kspde.cli.schema.forms` describes it.
+        content: its content, as :func:`kspde.cli.forms.case_form` describes it.
         experiment: the problem, the domain, and the arguments of ``kspde.solve`` and ``kspde.simulate``.
         compare: keyword arguments of ``kspde.compare`` beyond the two results.
         keys: by table, the dotted key of each argument as the file spells it.
@@ -110,7 +110,7 @@ def case_of(path: Path, raw: Mapping[str, Any], models: KnownModels = BUILT_IN) 
         InputError: anything that is not valid, in one line.
     """
     models = known_models(path, raw, models)
-    content = validated(path, raw, forms(models.kinds).case, "a case file")
+    content = validated(path, raw, case_form(models.kinds), "a case file")
     tables = {name: getattr(content, name) for name in raw}
     keys = {name: _spelt(name, each, raw[name]) for name, each in tables.items() if isinstance(each, Section)}
 

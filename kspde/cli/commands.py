@@ -124,7 +124,7 @@ def _listing(mark: str, folder: str) -> Callable[[Callable[..., Work]], Callable
 
 
 def _add_job(name: str, about: str) -> None:
-    """Add a command that fills a directory from a case file, by a method of ``kspde.cli.jobs.CaseRun``."""
+    """Add a command that fills a directory from a case file, by a method of ``kspde.cli.case_run.CaseRun``."""
     call = f"kspde {name} case.toml --out result"
 
     @app.command(name, help=about, epilog=f"Examples: {call}; mpirun -n 4 {call}")
@@ -458,7 +458,7 @@ def _filling(
     changes: Sequence[str] | None = None,
     log: Path | None = None,
 ) -> Work:
-    """Return the work of filling a directory by a method of ``kspde.cli.jobs.CaseRun``."""
+    """Return the work of filling a directory by a method of ``kspde.cli.case_run.CaseRun``."""
 
     def job(comm: Comm, stop: Stop) -> str | None:
         from kspde.cli.results import SUMMARY, ResultDirectory
@@ -466,9 +466,9 @@ def _filling(
         directory = ResultDirectory(out, comm, force=force)
         directory.check()
         from kspde.cli.case import read_case
+        from kspde.cli.case_run import CaseRun
         from kspde.cli.console import Console
         from kspde.cli.hidden import RunCheckpoints
-        from kspde.cli.jobs import CaseRun
         from kspde.cli.models import models_of_file
         from kspde.plots.style import side_by_side
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from kspde.cli.schema import model_table
+from kspde.cli.forms import model_table
 from kspde.errors import InputError, shortened, shown
 from kspde.models import MODELS, Model
 from kspde.runtime.files import read_regular, reason

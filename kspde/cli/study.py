@@ -29,8 +29,9 @@ from typing import Any
 
 from kspde.cli.case import case_of, known_models, validated
 from kspde.cli.file_errors import naming
+from kspde.cli.forms import SYSTEM
 from kspde.cli.models import BUILT_IN, KnownModels
-from kspde.cli.schema import SYSTEM, forms
+from kspde.cli.schema import study_form
 from kspde.cli.toml import merged, read_toml, with_changes
 from kspde.errors import InputError, check_integer, check_number, shortened, shown
 from kspde.papers.studies import MEASURES, Finding, Fit, Point, Precision, Study
@@ -92,7 +93,7 @@ def read_study(
         replace(point, parameters={**point.parameters, **series}) for point in _points(file, raw, axes, models)
     )
     first = _put(raw, axes, next(_assignments(axes)))
-    content = validated(file, first, forms(known_models(file, first, models).kinds).study, "a study file")
+    content = validated(file, first, study_form(known_models(file, first, models).kinds), "a study file")
     names = {axis.name: axis.values for axis in axes}
     return Study(
         name=file.stem,
@@ -199,7 +200,7 @@ def _points(file: Path, raw: Mapping[str, Any], axes: Sequence[_Axis], models: K
     for values in _assignments(axes):
         raw_point = _put(raw, axes, values)
         models = known_models(file, raw_point, models)
-        content = validated(file, raw_point, forms(models.kinds).study, "a study file")
+        content = validated(file, raw_point, study_form(models.kinds), "a study file")
         case = case_of(file, {key: value for key, value in raw_point.items() if key in SYSTEM}, models)
         _check_effects(file, content)
         with naming(file, {key: f"measure.{key}" for key in type(content.measure).model_fields}):

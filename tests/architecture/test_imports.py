@@ -187,6 +187,15 @@ def test_importing_the_command_line_loads_no_backend() -> None:
     assert set(done.stdout.split()) & {"dolfinx", "numba", "scipy", "matplotlib", "pydantic", "mpi4py"} == set()
 
 
+def test_a_case_file_waits_for_no_study_and_no_library_that_it_may_not_need() -> None:
+    program = "import sys, kspde.cli.case, kspde.cli.case_run; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    loaded = set(done.stdout.split())
+    assert "kspde.papers.experiment" in loaded
+    late = {"dolfinx", "h5py", "matplotlib", "scipy.special", "kspde.evidence", "kspde.papers.ledger"}
+    assert loaded & (late | {"kspde.papers.studies"}) == set()
+
+
 def test_warnings_have_one_way_out() -> None:
     """Those given by ``warnings.warn`` itself are missing in results and in summary.json."""
     calls = [

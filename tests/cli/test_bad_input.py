@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import kspde
-from kspde.papers.studies import experiment
+from kspde.papers import experiment
 
 
 def too_late(*_: Any, **__: Any) -> None:

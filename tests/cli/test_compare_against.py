@@ -12,7 +12,7 @@ import pytest
 
 import kspde
 from kspde.cli.case import read_case
-from kspde.papers.studies import experiment
+from kspde.papers import experiment
 
 #: The section of the small case.
 REGULARISATION = (

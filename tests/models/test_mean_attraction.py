@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 from scipy.linalg import expm
 
 import kspde
-from kspde.papers.studies.experiment import Experiment
+from kspde.papers.experiment import Experiment
 from kspde.papers.studies.measures import Task
 from kspde.papers.studies.measures.laws import LocalEntropy
 from kspde.problem import Problem

@@ -84,7 +84,7 @@ def test_help_is_said_once(shell: Callable[..., Any]) -> None:
 
 #: Runs the command line with a solver that goes wrong on rank 1, while rank 0 waits for it.
 BROKEN = """
-import sys, kspde.cli, kspde.papers.studies.experiment, kspde.runtime.job
+import sys, kspde.cli, kspde.papers.experiment, kspde.runtime.job
 from mpi4py import MPI
 
 def solve(*arguments, **options):
@@ -92,7 +92,7 @@ def solve(*arguments, **options):
         raise {error}
     MPI.COMM_WORLD.Barrier()
 
-kspde.papers.studies.experiment.solve = solve
+kspde.papers.experiment.solve = solve
 kspde.runtime.job.PATIENCE = 0.5
 sys.exit(kspde.cli.main(["run", "case.toml", "--out", "result"]))
 """

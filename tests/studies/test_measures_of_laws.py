@@ -10,8 +10,8 @@ from reduced_studies import reduced
 
 import kspde
 from kspde.distances.statistics import Estimate, squared_mean, squared_norm
+from kspde.papers.experiment import Experiment
 from kspde.papers.ledger import point_checks
-from kspde.papers.studies.experiment import Experiment
 from kspde.papers.studies.measures import Task, measured
 from kspde.papers.studies.measures.laws import FreeEnergy, LocalEntropy
 from kspde.papers.studies.measures.logarithms import Logarithms, ScoreNorm

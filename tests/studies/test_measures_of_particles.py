@@ -13,7 +13,7 @@ from scipy.spatial.distance import pdist
 import kspde
 from kspde.errors import InputError
 from kspde.evidence.ensemble import Ensemble
-from kspde.papers.studies import experiment
+from kspde.papers import experiment
 from kspde.papers.studies.measures import Task, ranges
 from kspde.papers.studies.measures import particles as particle_measures
 from kspde.problem import Problem

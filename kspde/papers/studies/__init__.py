@@ -1,8 +1,8 @@
 """Studies: a quantity measured over a sweep of parameters, its rate, and what is promised of it."""
 
+from kspde.papers.experiment import Experiment
 from kspde.papers.studies.agreement import Agreement, agreement_of
 from kspde.papers.studies.execute import open_directory, run_points
-from kspde.papers.studies.experiment import Experiment
 from kspde.papers.studies.measures import MEASURES, Measure
 from kspde.papers.studies.outcome import Outcome, Rate, outcome_of, rates_of, verdict
 from kspde.papers.studies.power_law import PowerLaw, fit_power_law

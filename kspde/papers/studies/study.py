@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from kspde._version import __version__
 from kspde.errors import check_integer, check_number
-from kspde.papers.studies.experiment import Experiment
+from kspde.papers.experiment import Experiment
 from kspde.papers.studies.formulas import label_of
 from kspde.papers.studies.measures import Measure
 from kspde.papers.studies.promises import Promise

@@ -13,7 +13,7 @@ import numpy as np
 from kspde.domains import box_of_particles
 from kspde.errors import InputError
 from kspde.fem.solution import Solution
-from kspde.papers.studies.experiment import Experiment
+from kspde.papers.experiment import Experiment
 from kspde.papers.studies.quantities import Meaning, Quantity
 from kspde.particles import Cloud
 from kspde.problem import Problem

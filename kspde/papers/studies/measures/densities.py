@@ -15,7 +15,7 @@ from kspde.errors import InputError, check_integer, check_number
 from kspde.fem.solution import Solution
 from kspde.models import LinearDriver
 from kspde.papers import theory
-from kspde.papers.studies.experiment import Experiment
+from kspde.papers.experiment import Experiment
 from kspde.papers.studies.measures.base import Measure, Task
 from kspde.papers.studies.quantities import Meaning, Quantity, exactly
 from kspde.runtime.saving import SaveAt

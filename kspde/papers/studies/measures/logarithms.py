@@ -10,7 +10,7 @@ import numpy as np
 from kspde.domains import Box
 from kspde.errors import InputError, check_integer, check_number
 from kspde.fem.solution import Solution
-from kspde.papers.studies.experiment import Experiment
+from kspde.papers.experiment import Experiment
 from kspde.papers.studies.measures.base import Measure, Task
 from kspde.papers.studies.quantities import Meaning, Quantity, exactly
 from kspde.typing import Array

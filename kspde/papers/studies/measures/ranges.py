@@ -50,7 +50,7 @@ from kspde.evidence.ensemble import Ensemble
 from kspde.fem.solution import Solution
 from kspde.grids import Grid, deposit
 from kspde.models import FieldValues
-from kspde.papers.studies.experiment import Experiment
+from kspde.papers.experiment import Experiment
 from kspde.papers.studies.measures.base import Measure, Task
 from kspde.papers.studies.measures.particles import particles_of
 from kspde.papers.studies.quantities import Meaning, Quantity, given
