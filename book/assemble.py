@@ -154,6 +154,7 @@ def pages_of_files() -> dict[str, str]:
         "{MODELS}": (DEMOS / "cases" / "my_models.py").read_text(encoding="utf-8").strip(),
         "{MODELS_CASE}": (DEMOS / "cases" / "my_models.toml").read_text(encoding="utf-8").strip(),
         "{STUDY}": (DEMOS / "studies.toml").read_text(encoding="utf-8").strip(),
+        "{LOCAL_LIMIT}": (DEMOS / "local_limit.toml").read_text(encoding="utf-8").strip(),
         "{CASE_TABLES}": "\n".join(line for key in case["properties"] if key != "t_end" for line in section(case, key)),
         "{STUDY_TABLES}": "\n".join(
             line for key in ("measure", "fits", "precision", "finding") for line in section(study, key)

@@ -7,10 +7,8 @@
 # %% [markdown]
 # # Studies: a quantity over a sweep of parameters, its rate, and what is promised of it
 #
-# A study file is a case file with a `[sweep]`, a `[measure]` and `[[fits]]`; `demos/studies.toml` is one. Ready-made
-# ones are theorem1, theorem2, lemma2, mollification, pde-convergence, time-step, volatility, volatility-particles,
-# cross-diffusion-eta, cross-diffusion-eta-disk, cross-diffusion-particles, shigesada-kawasaki-teramoto-eta,
-# landau-particles and landau-entropy:
+# A study file is a case file with a `[sweep]`, a `[measure]` and `[[fits]]`; `demos/studies.toml` is one.
+# `kspde study --help` lists the ready-made ones:
 #
 #     kspde study theorem1 --small --out small         # a minute on two cores
 #     kspde study theorem1 --out result --workers 2    # the full setting; after a kill it resumes

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from kspde.fem.regrid import Regrid
     from kspde.fem.schemes import Adaptive, Positive, Positive2, Rosenbrock
+    from kspde.fem.solution import Solution
     from kspde.fem.solve import solve
     from kspde.initial import (
         AlgebraicDensity,
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
         ViscousVortices,
     )
     from kspde.papers import theory
+    from kspde.particles.cloud import Cloud
     from kspde.particles.resampling import SystematicResampling
     from kspde.particles.schemes import EulerMaruyama, PairRotation, Weak2
     from kspde.particles.simulate import simulate
@@ -87,6 +89,7 @@ __all__ = [
     "Box",
     "CallableDensity",
     "Checkpoint",
+    "Cloud",
     "CompactBump",
     "ConvergenceError",
     "CrossDiffusion",
@@ -135,6 +138,7 @@ __all__ = [
     "SignedMixture",
     "SmoothBump",
     "Snapshots",
+    "Solution",
     "State",
     "SteadyState",
     "Stop",
@@ -182,6 +186,7 @@ _HOMES = {
     ),
     "kspde.fem.regrid": ("Regrid",),
     "kspde.fem.schemes": ("Adaptive", "Positive", "Positive2", "Rosenbrock"),
+    "kspde.fem.solution": ("Solution",),
     "kspde.fem.solve": ("solve",),
     "kspde.initial": (
         "AlgebraicDensity",
@@ -231,6 +236,7 @@ _HOMES = {
         "ViscousVortices",
     ),
     "kspde.particles": ("simulate",),
+    "kspde.particles.cloud": ("Cloud",),
     "kspde.particles.resampling": ("SystematicResampling",),
     "kspde.particles.schemes": ("EulerMaruyama", "PairRotation", "Weak2"),
     "kspde.runtime.checkpoint": ("Checkpoint", "StoppedError"),

@@ -28,7 +28,7 @@ DEMOS = Path(kspde.__file__).parents[1] / "demos"
 STATED = Path(__file__).parents[1] / "stated.toml"
 SHIPPED = {
     "case": [*Path(kspde.__file__).parent.joinpath("cases").glob("*.toml"), DEMOS / "observed_cells.toml"],
-    "study": [*ready_studies().values(), DEMOS / "studies.toml"],
+    "study": [*ready_studies().values(), DEMOS / "studies.toml", DEMOS / "local_limit.toml"],
 }
 
 
