@@ -274,3 +274,48 @@ def test_arguments_of_events_and_progress() -> None:
         kspde.Progress(3)
     with pytest.raises(kspde.InputError, match="no file has such a name"):
         solved("positive", 0.1, callback=kspde.Progress("a\0b"))
+
+
+@pytest.mark.parametrize("scheme", ["rosenbrock", "positive-2"])
+def test_a_finished_run_is_extended_by_another_process(scheme, shared_tmp_path) -> None:
+    """From its last checkpoint alone, and with other saved times: the same as ``extend``, which has the run itself."""
+    checkpoint = kspde.Checkpoint(shared_tmp_path / "run", at_end=True)
+    options = {"checkpoint": checkpoint, "save": kspde.SaveAt(times=[0.3, 1.0] if scheme == "rosenbrock" else [])}
+    first = solved(scheme, 1.0, **options)
+    for t_end, times, words in (
+        (1.0, options["save"].times, "t_end = 1 is not after 1, where the run ends"),
+        (1.5, (0.5,), "times has 0.5, which the run in .* has passed and not saved"),
+        (0.5, (), "t_end = 1 there, 0.5 here"),
+    ):
+        with pytest.raises(kspde.InputError, match=words):
+            solved(scheme, t_end, checkpoint=checkpoint, resume=True, save=kspde.SaveAt(times=times))
+    save = kspde.SaveAt(times=[1.0, 1.2])
+    again = solved(scheme, 1.5, checkpoint=checkpoint, resume=True, save=save)
+    longer = first.extend(1.5, save=kspde.SaveAt(times=[1.2]))
+    assert again.times.tolist() == [1.0, 1.2, 1.5]
+    for t in (1.0, 1.1, 1.2, 1.5):
+        np.testing.assert_allclose(again.at(t).density(), longer.at(t).density(), rtol=0, atol=1e-14)
+    np.testing.assert_array_equal(again.diagnostics["t"], longer.diagnostics["t"])
+    # It has left a checkpoint of its end too.
+    last = solved(scheme, 1.6, checkpoint=checkpoint, resume=True)
+    np.testing.assert_allclose(last.at().density(), longer.extend(1.6).at().density(), rtol=0, atol=1e-14)
+
+
+def test_a_run_that_stopped_is_extended_by_another_process(shared_tmp_path) -> None:
+    checkpoint = kspde.Checkpoint(shared_tmp_path / "run", at_end=True)
+    event = kspde.Event("maximum", 0.25)
+    stopped = solved("positive-2", callback=event, checkpoint=checkpoint)
+    again = solved("positive-2", callback=event, checkpoint=checkpoint, resume=True)
+    assert (again.stopped, again.t_end) == (None, 2.0)
+    np.testing.assert_allclose(again.at().density(), stopped.extend(2.0).at().density(), rtol=0, atol=1e-14)
+
+
+@pytest.mark.one_rank
+def test_states_of_the_end_that_nothing_continues_are_refused(shared_tmp_path) -> None:
+    checkpoint = kspde.Checkpoint(shared_tmp_path / "run", at_end=True)
+    with pytest.raises(kspde.InputError, match=r"at_end = True is for kspde\.solve"):
+        kspde.simulate(Heat(), GAUSSIAN, n=9, t_end=0.2, dt=0.1, checkpoint=checkpoint)
+    with pytest.raises(kspde.InputError, match="at_end = True has no effect with regrid"):
+        kspde.solve(Heat(), GAUSSIAN, SMOOTH, t_end=1.0, regrid=kspde.Regrid(peak=1e3), checkpoint=checkpoint)
+    with pytest.raises(kspde.InputError, match="at_end = 1 is not valid: give True or False"):
+        kspde.Checkpoint("x", at_end=1)

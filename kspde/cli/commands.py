@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from enum import StrEnum
 from importlib import resources
 from pathlib import Path
@@ -92,6 +92,10 @@ Log = Annotated[
         help="Add all lines to a file, with the date; long runs say there how far they are.",
     ),
 ]
+Extendable = Annotated[
+    bool,
+    typer.Option("--extendable", help="Keep the last state: --resume --force with a later t_end continues from it."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 
 
@@ -123,35 +127,41 @@ def _listing(mark: str, folder: str) -> Callable[[Callable[..., Work]], Callable
     return named
 
 
-def _add_job(name: str, about: str) -> None:
-    """Add a command that fills a directory from a case file, by a method of ``kspde.cli.case_run.CaseRun``."""
-    call = f"kspde {name} case.toml --out result"
-
-    @app.command(name, help=about, epilog=f"Examples: {call}; mpirun -n 4 {call}")
-    def command(
-        case: CaseFile,
-        out: Out,
-        force: Force = False,
-        quiet: Quiet = False,
-        resume: Resume = False,
-        checkpoint_every: Every = 600.0,
-        models: Models = None,
-        changes: Changes = None,
-        log: Log = None,
-    ) -> Work:
-        return _filling(name, case, out, force, quiet, resume, checkpoint_every, models, changes, log)
-
-
-_add_job(
-    "run",
+@app.command("run", epilog="Examples: kspde run case.toml --out result; mpirun -n 4 kspde run case.toml --out result")
+def run_case(
+    case: CaseFile,
+    out: Out,
+    force: Force = False,
+    quiet: Quiet = False,
+    resume: Resume = False,
+    extendable: Extendable = False,
+    checkpoint_every: Every = 600.0,
+    models: Models = None,
+    changes: Changes = None,
+    log: Log = None,
+) -> Work:
     """Solve the density equation of a case.
 
     DIR gets summary.json, diagnostics.csv (per time step), density.vtkhdf (for ParaView) and pictures. What a solve
     that fails has computed goes to DIR.failed.
-    """,
+    """
+    return _filling("run", case, out, force, quiet, resume, checkpoint_every, models, changes, log, keep=extendable)
+
+
+@app.command(
+    "compare", epilog="Examples: kspde compare case.toml --out result; mpirun -n 4 kspde compare case.toml --out result"
 )
-_add_job(
-    "compare",
+def compare_case(
+    case: CaseFile,
+    out: Out,
+    force: Force = False,
+    quiet: Quiet = False,
+    resume: Resume = False,
+    checkpoint_every: Every = 600.0,
+    models: Models = None,
+    changes: Changes = None,
+    log: Log = None,
+) -> Work:
     """Solve the density equation, simulate the particles, and measure how far they are apart.
 
     With compare.against in the case the density is that without mollifier, or another case's; without [particles] the
@@ -159,8 +169,8 @@ _add_job(
 
     DIR gets what "run" writes, the distances in summary.json, particles.h5, and pictures of both densities and their
     difference.
-    """,
-)
+    """
+    return _filling("compare", case, out, force, quiet, resume, checkpoint_every, models, changes, log)
 
 
 @app.command(
@@ -223,6 +233,7 @@ def study(
 
         names = list(ready_studies()) if path == "all" else [path]
         with together(comm):
+            _check_log(log, Path(path))
             console = Console(comm, quiet=quiet, log=log)
             part = None if shard is None else _part(shard)
             if workers > 1 and comm.size * ranks_per_point > 1:
@@ -249,6 +260,15 @@ def study(
         return f"interrupted: {out} holds all results" if stop.asked(comm) else None
 
     return Work(job, lambda: "finished points are kept, the same command continues")
+
+
+def _check_log(log: Path | None, file: Path) -> None:
+    """Refuse a log that would be written into the file which a command reads."""
+    same = False
+    with suppress(OSError, ValueError):  # one of them does not exist
+        same = log is not None and os.path.samefile(log, file)
+    if same:
+        raise InputError(f"--log {log} is the file that is read: give another one")
 
 
 def _part(text: str) -> tuple[int, int]:
@@ -457,6 +477,8 @@ def _filling(
     models: Path | None = None,
     changes: Sequence[str] | None = None,
     log: Path | None = None,
+    *,
+    keep: bool = False,
 ) -> Work:
     """Return the work of filling a directory by a method of ``kspde.cli.case_run.CaseRun``."""
 
@@ -474,9 +496,10 @@ def _filling(
 
         with together(comm, f"kspde {name}") as same:
             with resources.as_file(path) as file:
-                if log is not None and os.path.exists(log) and os.path.exists(file) and os.path.samefile(log, file):
-                    raise InputError(f"--log {log} is the case file: give another one")
+                _check_log(log, file)
                 case = read_case(file, models_of_file(models), changes or ())
+            if keep and (several := {"accuracy", "regrid"} & set(case.experiment.solve)):
+                raise InputError(f"--extendable has no effect with density.{several.pop()}: leave it out")
             same(
                 case=case.parameters(),
                 origin=dict(case.origin),
@@ -484,6 +507,7 @@ def _filling(
                 force=force,
                 resume=resume,
                 checkpoint_every=every,
+                extendable=keep,
             )
         with together(comm):  # PETSc begins on all ranks together
             backend.require()
@@ -491,7 +515,7 @@ def _filling(
         with (
             console.hearing_warnings(),
             directory as results,
-            RunCheckpoints(out, comm, console, every=every, resume=resume, force=force) as checkpoints,
+            RunCheckpoints(out, comm, console, every=every, resume=resume, force=force, keep=keep) as checkpoints,
             side_by_side(comm),
         ):
             run = CaseRun(case=case, results=results, checkpoints=checkpoints, comm=comm, console=console, stop=stop)

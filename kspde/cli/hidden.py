@@ -164,14 +164,18 @@ class RunCheckpoints:
         resume: whether to resume from the newest ones; without any the run starts from the beginning, so that a job
             that is started again and again can always ask for it.
         force: whether to discard those of an earlier run.
+        keep: whether to keep them after a success, the last one that of the end.
 
     Raises:
         InputError: (on entering, on all ranks) an earlier run has left checkpoints, and neither ``resume`` nor
             ``force`` is given; something else is in their place; or ``every`` is negative.
     """
 
-    def __init__(self, target: Path, comm: Comm, console: Console, *, every: float, resume: bool, force: bool) -> None:
+    def __init__(
+        self, target: Path, comm: Comm, console: Console, *, every: float, resume: bool, force: bool, keep: bool = False
+    ) -> None:
         self.path = hidden_path(target, "checkpoints")
+        self._keep = keep
         self._comm = comm
         self._console = console
         self._every = every
@@ -191,7 +195,7 @@ class RunCheckpoints:
                     self._console.warn(f"no checkpoint in {self.path}: --resume starts from the beginning")
                 if left and not self._resume and not self._force:
                     raise InputError(
-                        f"an interrupted run has left checkpoints in {self.path}: --resume continues from them, "
+                        f"an earlier run has left checkpoints in {self.path}: --resume continues from them, "
                         "--force discards them"
                     )
                 if not left or not self._resume:
@@ -202,7 +206,7 @@ class RunCheckpoints:
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Remove the directory unless a failed run needs it."""
-        if self._comm.rank == 0 and (kind is None or not _any_checkpoint(self.path)):
+        if self._comm.rank == 0 and ((kind is None and not self._keep) or not _any_checkpoint(self.path)):
             shutil.rmtree(self.path, ignore_errors=True)
 
     @staticmethod
@@ -212,7 +216,10 @@ class RunCheckpoints:
 
     def options(self, stage: str) -> dict[str, Any]:
         """Return the keyword arguments of a stage's backend: "density", "against" or "particles"."""
-        return {"checkpoint": Checkpoint(self.path / stage, every=self._every), "resume": self._resume}
+        return {
+            "checkpoint": Checkpoint(self.path / stage, every=self._every, at_end=self._keep),
+            "resume": self._resume,
+        }
 
 
 def _any_checkpoint(path: Path) -> bool:

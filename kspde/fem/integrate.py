@@ -39,6 +39,7 @@ def integrated(run: Run, scheme: Scheme, followers: Followers) -> dict[str, Any]
     if observer.crossing is not None:
         _locate(run, scheme, followers, observer.crossing)
     details["steps"] = state.step
+    run.writer.at_end(state)
     return details
 
 

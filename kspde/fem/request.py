@@ -96,6 +96,8 @@ class Request:
             if not isinstance(self.regrid, Regrid):
                 raise InputError(f"regrid is a {type(self.regrid).__name__}: give kspde.Regrid(peak=...)")
             self.regrid.check(domain, self.scheme.tol)
+            if self.checkpoint is not None and self.checkpoint.at_end:
+                raise InputError("at_end = True has no effect with regrid, whose runs end at their peak: leave it out")
 
     def solution(self, earlier: Earlier | None = None) -> Solution:
         """Build the semidiscretisation, unless an earlier run has, integrate, and return the solution.
@@ -287,7 +289,7 @@ class Request:
         settings = {"domain": self.domain, "scheme": self.scheme, "petsc_options": self.petsc_options}
         settings |= {} if self.regrid is None else {"regrid": self.regrid}
         described = self.problem.describe(backend="fem", times=observer.times, **settings)
-        return CheckpointStore(self.checkpoint, described, self.comm)
+        return CheckpointStore(self.checkpoint, described, self.comm, longer=self.regrid is None)
 
     def _first_state(
         self,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
+from kspde.errors import InputError, check_later
 from kspde.fem.observer import Observer, RunState
 from kspde.fem.regrid import Move
 from kspde.fem.semidiscretisation import Semidiscretisation
@@ -46,6 +48,20 @@ class CheckpointWriter:
         next_time, end = self._observer.next_time, self._observer.times[-1]
         if state.dt is not None and next_time < end and state.t + state.dt > next_time * (1 - 1e-10):
             return  # the next step is cut short to end at a saved time: its natural length would be lost
+        path = self._write(self._store, state)
+        if self._store.stopping:
+            raise self._store.stopped(state.step, state.t, path)
+
+    def at_end(self, state: RunState) -> None:
+        """Write a checkpoint of a run that has ended, if it is wanted. Collective.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        if self._store is not None and self._store.at_end:
+            self._write(self._store, state)
+
+    def _write(self, store: CheckpointStore, state: RunState) -> Path:
         parts = {**self.system.space.labels(), **_rows("unknown", state.unknowns)}
         for j, knot in enumerate(self._observer.knots):
             parts |= _rows(f"saved.{j}", knot.unknowns) | _rows(f"slope.{j}", knot.slopes)
@@ -58,9 +74,7 @@ class CheckpointWriter:
             shared |= _vertices("grid", self.system)
             for j, knot in enumerate(self._observer.knots):
                 shared |= _vertices(f"grid.{j}", knot.system)
-        path = self._store.write(state.step, parts=parts, shared=shared)
-        if self._store.stopping:
-            raise self._store.stopped(state.step, state.t, path)
+        return store.write(state.step, parts=parts, shared=shared)
 
 
 def resume(
@@ -68,16 +82,26 @@ def resume(
 ) -> tuple[RunState, Semidiscretisation] | None:
     """Return the state in the newest good checkpoint, and its grid's semidiscretisation; None without one. Collective.
 
-    The observer is restored.
+    The observer is restored. The checkpoint may be of a run to an earlier end, of which the saved times that this one
+    has too are kept.
 
     Raises:
-        InputError: all checkpoints are of other problems, or the file cannot be read.
+        InputError: all checkpoints are of other problems, or of a run that has reached this one's end or has not saved
+            one of its times, or the file cannot be read.
     """
     saved = store.latest()
     if saved is None:
         return None
     shared = saved.shared
     rows = len(system.model.species) + len(system.relaxing)
+    with together(system.space.comm), saved.fitting():
+        check_later(observer.times[-1], float(shared["t"]))
+        kept = [j for j, t in enumerate(shared["saved"].tolist()) if t in observer.times]
+        for t in observer.times[len(kept) :]:
+            if t <= shared["t"]:
+                raise InputError(
+                    f"times has {t:g}, which the run in {saved.path} has passed and not saved: leave it out"
+                )
     with together(system.space.comm), saved.fitting():
         systems = [system] * (1 + len(shared["saved"]))
     if (regridding := observer.regridding) is not None:
@@ -104,14 +128,17 @@ def resume(
         table = {k.removeprefix(prefix): v for k, v in shared.items() if k.startswith(prefix)}
         if "growth" in table:
             state.growth = np.atleast_1d(table["growth"][-1])
-        _check(state, table, shared["saved"], np.array(observer.times), len(system.model.species))
+        _check(state, table, shared["saved"][kept], np.array(observer.times), len(system.model.species))
         knots = [
-            Knot(float(t), nodal(f"saved.{j}", on), nodal(f"slope.{j}", on), on)
-            for j, (t, on) in enumerate(zip(shared["saved"], systems[1:], strict=True))
+            Knot(float(shared["saved"][j]), nodal(f"saved.{j}", on), nodal(f"slope.{j}", on), on)
+            for j in kept
+            for on in [systems[1 + j]]
         ]
         observer.restore(table, knots, state.unknowns)
         if systems[0] is not system:
             observer.move(systems[0], state.unknowns)
+    if knots and knots[-1].t == state.t:  # of a run that ended there, perhaps without time derivatives
+        knots[-1] = knots[-1]._replace(slopes=observer.slopes(state.unknowns, state.t))
     return state, systems[0]
 
 

@@ -101,7 +101,9 @@ def solve(
             interpolated, which does not keep u ≥ 0.
         checkpoint: where and how often a checkpoint is written; SIGTERM or SIGHUP then writes one more and stops.
         resume: whether to continue from the newest checkpoint of this very problem, on any number of ranks; a run
-            without one starts at t = 0, so that a job which is started repeatedly can always ask for it.
+            without one starts at t = 0, so that a job which is started repeatedly can always ask for it. A checkpoint
+            of a run to an earlier ``t_end``, also one of its end (``Checkpoint(..., at_end=True)``), serves too: as
+            ``Solution.extend``, from another process.
         on_blow_up: what to do about a density that has grown until only the mesh limits its peak, which is then no
             longer that of the equation (``kspde.fem.monitors.blow_up``): "stop" ends the run with a ``BlowUpError``,
             "warn" warns and continues, "ignore" does not look. Unlike for ``simulate`` the default is "stop":

@@ -197,6 +197,8 @@ def simulate(
         followers=Followers(callback),
         comm=comm,
     )
+    if checkpoint is not None and checkpoint.at_end:
+        raise InputError("at_end = True is for kspde.solve: leave it out, cloud.extend continues a run of particles")
     check_callable("progress", progress, "one argument, t/t_end")
     check_mean_field(mean_field, problem, mean_field_differs, domain)
     simulation.scheme.check_region(region)

@@ -68,16 +68,20 @@ class Checkpoint:
     Attributes:
         directory: the directory of the files, which all ranks must reach. It is created if it is missing.
         every: the wall time between two checkpoints, in seconds >= 0; 0 writes one after every step.
+        at_end: whether ``solve`` writes one more at the end: with ``resume`` a run to a later ``t_end`` continues from
+            it, in another process too.
 
     Raises:
-        InputError: ``every`` is not a number >= 0, or ``directory`` is not a path.
+        InputError: ``every`` is not a number >= 0, ``directory`` is not a path, or ``at_end`` is not True or False.
     """
 
     directory: str | Path
     every: float = 600.0
+    at_end: bool = False
 
     def __post_init__(self) -> None:
         check_number("every", self.every, at_least=0)
+        check_flag("at_end", self.at_end)
         if not isinstance(self.directory, (str, Path)):
             raise InputError(f"directory is a {type(self.directory).__name__}: give a path")
 
@@ -155,16 +159,22 @@ class CheckpointStore:
         checkpoint: where and how often checkpoints are written.
         problem: the values that decide the result, JSON-ready; the number of ranks is not one of them.
         comm: the communicator.
+        longer: whether a checkpoint of a run to an earlier ``t_end`` is of this problem too, whatever its saved times.
 
     Attributes:
+        at_end: whether one is wanted at the end.
         stopping: the number of a signal that has come, as all ranks know since the last ``due``; None without one.
 
     Raises:
         InputError: the directory cannot be made; on every rank.
     """
 
-    def __init__(self, checkpoint: Checkpoint, problem: Mapping[str, object], comm: Comm) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, problem: Mapping[str, object], comm: Comm, *, longer: bool = False
+    ) -> None:
         self.comm = comm
+        self.at_end = checkpoint.at_end
+        self._longer = longer
         self.stopping: int | None = None
         self._directory = Path(checkpoint.directory)
         self._every = float(checkpoint.every)
@@ -303,7 +313,7 @@ class CheckpointStore:
                 unfit: list[tuple[str, str]] = []
                 for path in sorted(self._directory.glob("checkpoint-*.h5")):
                     try:
-                        saved = _read(path, self._problem)
+                        saved = _read(path, self._problem, self._longer)
                     except _DamagedError as error:
                         remedy = "there is no good one before it, remove it to start from the beginning"
                         unfit.append((f"checkpoint {path} is damaged ({error})", remedy))
@@ -332,7 +342,7 @@ class _ForeignError(Exception):
     """A file is of another problem."""
 
 
-def _read(path: Path, problem: Mapping[str, object]) -> CheckpointFile:
+def _read(path: Path, problem: Mapping[str, Any], longer: bool = False) -> CheckpointFile:
     from kspde.runtime.hdf5 import check_hdf5, h5py
 
     try:
@@ -353,7 +363,10 @@ def _read(path: Path, problem: Mapping[str, object]) -> CheckpointFile:
         raise
     except Exception as error:  # a forged file may fail anywhere
         raise _DamagedError(reason(error)) from None
+    earlier = longer and isinstance(end := theirs.get("t_end"), (int, float)) and end < problem["t_end"]
     for key in sorted({*theirs, *problem}):
+        if earlier and key.partition("[")[0] in ("t_end", "times"):
+            continue
         if theirs.get(key) != problem.get(key):
             raise _ForeignError(f"{key} = {_short(theirs.get(key))} there, {_short(problem.get(key))} here")
     return CheckpointFile(path=path, step=step, shared=shared)

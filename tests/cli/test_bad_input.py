@@ -178,7 +178,7 @@ def test_a_log_that_is_the_case_or_a_pipe(
     path = case_file()
     before = path.read_text()
     line = refused("run", path, "--out", path.parent / "result", "--log", path.parent / "." / path.name)
-    assert line == "--log case.toml is the case file: give another one"
+    assert line == "--log case.toml is the file that is read: give another one"
     assert path.read_text() == before
     pipe = path.parent / "pipe"
     comm.barrier()  # ranks have looked at what is there
@@ -216,7 +216,7 @@ def test_force_does_not_replace_what_is_no_result(
             ".result.checkpoints/density/checkpoint-0000000003.h5",
             "result",
             [],
-            "an interrupted run has left checkpoints in .result.checkpoints: --resume continues from them, --force",
+            "an earlier run has left checkpoints in .result.checkpoints: --resume continues from them, --force",
         ),
         (
             ".thesis.checkpoints/density/checkpoint-0000000003.h5",

@@ -246,6 +246,32 @@ def test_a_run_says_how_far_it_followed_a_peak(
     assert comm.rank > 0 or "peak       followed on 1 grid until t = 1e-06\n" in early.out
 
 
+@pytest.mark.usefixtures("without_pictures")
+def test_a_finished_run_is_extended(
+    case_file: Callable[..., Path], kspde_command: Callable[..., Any], comm: Any
+) -> None:
+    path = case_file()
+    target, kept = path.parent / "result", path.parent / ".result.checkpoints"
+    run = ("run", path, "--out", target)
+    assert kspde_command(*run, "--extendable").status == 0
+    assert kept.is_dir()
+    same = kspde_command(*run, "--extendable", "--resume", "--force")
+    assert same.status == 2
+    assert comm.rank > 0 or "case.toml: t_end = 0.05 is not after 0.05, where the run ends" in same.err
+    steps = read_summary(target)["density"]["steps"]
+    longer = kspde_command(*run, "--set", "t_end=0.08", "--resume", "--force")
+    assert longer.status == 0, longer.err
+    found = read_summary(target)
+    assert (found["density"]["t_end"], found["parameters"]["t_end"]) == (0.08, 0.08)
+    times = np.loadtxt(target / "diagnostics.csv", delimiter=",", skiprows=1, usecols=0)
+    assert (times[steps], times[-1]) == (0.05, 0.08)
+    comm.barrier()
+    assert not kept.exists()
+    refused = kspde_command(*run, "--extendable", "--set", 'density={ scheme = "adaptive", peak = 1e3 }', "--force")
+    assert refused.status == 2
+    assert comm.rank > 0 or "--extendable has no effect with density.regrid: leave it out" in refused.err
+
+
 def test_version_and_help(kspde_command: Callable[..., Any], comm: Any) -> None:
     def said(*arguments: str) -> str:
         outcome = kspde_command(*arguments)

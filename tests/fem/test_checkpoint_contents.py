@@ -119,6 +119,7 @@ def test_what_is_written_is_read(checkpoints, comm, changes) -> None:
 )
 def test_when_one_is_written(checkpoints, comm, changes, next_time, written) -> None:
     checkpoints.observer.next_time, checkpoints.observer.now = next_time, changes["t"]
+    checkpoints.observer.times = tuple(t for t in (0.0, 0.1, 0.5, 1.0) if t <= 0.1 or t >= next_time)
     checkpoints.write(state(comm, **changes))
     assert (checkpoints.latest() is not None) == written
 
@@ -141,7 +142,7 @@ def test_a_run_that_is_told_to_stop_says_where_it_is(checkpoints, comm) -> None:
 
 
 def test_a_part_that_is_missing_is_said_on_every_rank(checkpoints, comm) -> None:
-    shared = {"saved": np.zeros(0), "t": np.array(0.2), "handed_over": np.array(False)}
+    shared = {"saved": np.array([0.0, 0.1]), "t": np.array(0.2), "handed_over": np.array(False)}
     checkpoints.store.write(7, parts={"label": np.arange(3) + 3 * comm.rank}, shared=shared)
     with pytest.raises(kspde.InputError, match="cannot read checkpoint"):
         checkpoints.latest()

@@ -30,7 +30,7 @@ def left(shared_tmp_path: Path, comm: Any) -> Path:
 def test_a_run_that_begins_again_leaves_none_of_the_earlier_ones(left: Path, comm: Any) -> None:
     """Else --resume would go on from them later: they have more steps than what the second run has written."""
     target = left.parents[2] / "result"
-    with pytest.raises(kspde.InputError, match="an interrupted run has left checkpoints"):
+    with pytest.raises(kspde.InputError, match="an earlier run has left checkpoints"):
         entered(target, comm, resume=False, force=False).__enter__()
     assert left.exists()
     comm.Barrier()

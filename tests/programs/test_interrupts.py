@@ -121,7 +121,7 @@ def test_a_killed_run_is_resumed(
     capfd.readouterr()
     assert main(list(arguments)) == 2
     refused = capfd.readouterr().err
-    assert "an interrupted run has left checkpoints" in refused
+    assert "an earlier run has left checkpoints" in refused
     assert len(refused.splitlines()) == 1
     done = shell("mpirun", "-n", "2", "kspde", *arguments, "--resume")
     assert done.returncode == 0, done.stderr
