@@ -14,8 +14,11 @@ from kspde.cli.ledger import read_results
 from kspde.cli.results import write_json
 from kspde.papers.studies import MEASURES, Outcome, Study, rates_of
 from kspde.papers.studies.formulas import PARAMETERS, html, label_of, mathtext, sentence, symbol_of
+from kspde.papers.studies.outcome import Rate
 from kspde.papers.studies.pictures import pictures_of
+from kspde.papers.studies.quantities import Quantity
 from kspde.papers.studies.report import html_report
+from kspde.papers.studies.study import Fit
 
 #: Names of columns that are no words.
 NAMES = {"eps", "gamma", "dt", "n", "l1", "l2"} | {
@@ -108,6 +111,30 @@ def test_pictures_of_shipped_results(name: str, monkeypatch: pytest.MonkeyPatch,
     by_symbol = {figure.axes[0].get_ylabel() for figure in seen}
     fitted = {rate["quantity"] for rate in summary["rates"]}
     assert by_symbol == {mathtext(MEASURES[summary["measure"]].quantities[q].symbol) for q in fitted}
+
+
+@pytest.mark.one_rank
+def test_a_floor_that_is_fitted_is_in_the_picture_of_its_quantity(monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.figure import Figure
+
+    seen: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: seen.append(self))
+    rates = [
+        Rate(
+            fit=Fit(quantity=name, against="n"),
+            group={"gamma": gamma},
+            x=(4000.0, 250.0),
+            values=tuple(Quantity(value=v, interval=(v, v)) for v in (scale * gamma, 4 * scale * gamma)),
+            law=None,
+        )
+        for name, scale in (("l1", 2.0), ("l1_floor", 1.0))
+        for gamma in (0.1, 0.2)
+    ]
+    pictures_of(rates, "distance")
+    dotted = [[line for line in figure.axes[0].lines if line.get_linestyle() == ":"] for figure in seen]
+    assert [line.get_ydata().tolist() for line in dotted[0]] == [[0.4, 0.1], [0.8, 0.2], []]
+    assert "floor: as many independent draws" in [text.get_text() for text in seen[0].legends[0].get_texts()]
+    assert dotted[1] == []
 
 
 def test_the_report_speaks_in_symbols(

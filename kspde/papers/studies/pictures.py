@@ -29,6 +29,8 @@ _LINES: dict[str, Any] = {"proved": "-", "improved": (0, (6, 1, 1, 1, 1, 1)), "e
 def pictures_of(rates: Sequence[Rate], measure: str) -> dict[str, bytes]:
     """Return a picture (PNG) of each fitted quantity against each parameter, by file name.
 
+    A quantity whose floor is fitted too has it as a dotted line: as near as N independent draws come.
+
     Args:
         rates: the rates of a study.
         measure: the name of its measure.
@@ -37,7 +39,13 @@ def pictures_of(rates: Sequence[Rate], measure: str) -> dict[str, bytes]:
     for rate in rates:
         groups.setdefault(f"{rate.fit.quantity}-{rate.fit.against}", []).append(rate)
     meanings = MEASURES[measure].quantities
-    return {f"{name}.png": picture_of(group, meanings[group[0].fit.quantity]) for name, group in groups.items()}
+    return {
+        f"{name}.png": picture_of(
+            group, meanings[fit.quantity], floors=groups.get(f"{fit.quantity}_floor-{fit.against}", ())
+        )
+        for name, group in groups.items()
+        for fit in (group[0].fit,)
+    }
 
 
 def pictures_of_values(study: Study, records: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
@@ -95,12 +103,19 @@ def _label(axes: Any, meaning: Meaning, against: str) -> None:
     axes.grid(visible=True, which="major", alpha=0.3)
 
 
-def picture_of(rates: Sequence[Rate], meaning: Meaning) -> bytes:
-    """Return a picture (PNG) of the rates of one quantity against one parameter."""
+def picture_of(rates: Sequence[Rate], meaning: Meaning, floors: Sequence[Rate] = ()) -> bytes:
+    """Return a picture (PNG) of the rates of one quantity against one parameter, with those of its floor."""
     buffer = io.BytesIO()
     with styled() as figures:
-        figure = figures((1.25 * COLUMN, 0.85 * COLUMN + 0.15 * (2 * len(rates))))
-        _draw_rates(figure.subplots(), rates, meaning)
+        figure = figures((1.25 * COLUMN, 0.85 * COLUMN + 0.15 * (2 * len(rates) + bool(floors))))
+        axes = figure.subplots()
+        _draw_rates(axes, rates, meaning)
+        for index, rate in enumerate(rates):
+            for floor in (each for each in floors if each.group == rate.group):
+                x, values = zip(*sorted(zip(floor.x, (q.value for q in floor.values), strict=True)), strict=True)
+                axes.plot(x, values, ":", color=COLOURS[index % len(COLOURS)])
+        if floors:
+            axes.plot([], [], ":", color="black", label="floor: as many independent draws")
         figure.legend(loc="outside lower center", frameon=False, handlelength=1.8)
         figure.savefig(buffer, format="png")
     return buffer.getvalue()
