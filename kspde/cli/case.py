@@ -298,11 +298,12 @@ def _particles(path: Path, section: Any, problem: Problem) -> dict[str, Any] | N
         return None
     options: dict[str, Any] = section.arguments()
     check_integer("n", section.n, at_least=1)
+    seed = Seed(section.seed, section.replica)
     if section.positions is not None:
         options["positions"] = path.parent / section.positions
-        given_positions(options["positions"], dict.fromkeys(problem.model.species, section.n), problem.model.dimension)
+        counts = dict.fromkeys(problem.model.species, section.n)
+        given_positions(options["positions"], counts, problem.model.dimension, seed)
     scheme = particle_scheme(section.scheme, section.dt)
-    Seed(section.seed, section.replica)
     FieldOptions(**{each.name: getattr(section, each.name) for each in fields(FieldOptions)})
     check_choice("on_blow_up", section.on_blow_up, ON_BLOW_UP)
     SaveAt.checked(check_statistics(options.get("save"), problem.fields, mean_field=False)).until(problem.t_end)

@@ -91,8 +91,9 @@ def simulate(
         positions: where the particles start, in place of draws from ``u0``, which then says their mass and what they
             are compared with: an array of shape (n, d), the same on every rank, the path of a .csv file whose first row
             has x, y, z, of a .npy file or of one that ``Cloud.write`` has made, or a cloud; for several species by
-            name. Weights of their own are given again. With ``initial="mollified"`` each is moved by a draw of the
-            mollifier.
+            name. Give another ``seed`` than that of the run which has moved them there: its noise would come again,
+            which is refused where the file or the cloud says the seed. Weights of their own are given again. With
+            ``initial="mollified"`` each is moved by a draw of the mollifier.
         weights: the weights w_j of the particles, finite numbers of either sign, where they are not all mass/``n``: an
             array of shape (n,), the same on every rank, or a function of the starting points that returns shape (m,)
             for points (m, d), such as the sign of a vorticity at particles drawn from its modulus; for several species
@@ -180,7 +181,9 @@ def simulate(
         problem=problem,
         mollifier=str(mollifier),
         counts=counts,
-        positions=None if positions is None else given_positions(positions, counts, problem.model.dimension),
+        positions=None
+        if positions is None
+        else given_positions(positions, counts, problem.model.dimension, Seed(seed, replica)),
         given_weights=weights,
         scheme=scheme_of(scheme, dt),
         domain=domain,

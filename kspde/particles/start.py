@@ -111,18 +111,21 @@ class GivenPositions:
         return self.points[ids.astype(np.intp) - self.first]
 
 
-def given_positions(given: Any, counts: Mapping[str, int], dimension: int) -> dict[str, Array]:
+def given_positions(given: Any, counts: Mapping[str, int], dimension: int, seed: Seed) -> dict[str, Array]:
     """Return starting points by species, the same on every rank. Collective where a cloud is given.
+
+    Those of a run with the same seed are refused: they depend on the noise that would move them again.
 
     Args:
         given: by species, or for the only one, an array of shape (n, d), or the path of a .csv file whose first row has
             x, y, z, of a .npy file, or of a file of ``Cloud.write``; a path of the last kind, or a cloud, for all.
         counts: the number of particles of each species.
         dimension: d.
+        seed: that of the run which starts there.
 
     Raises:
-        InputError: positions of other species, another number of them, values that are not finite, or a file that
-            cannot be read.
+        InputError: positions of a run with that seed, of other species, another number of them, values that are not
+            finite, or a file that cannot be read.
     """
     if not isinstance(given, Mapping):
         if len(counts) > 1 and not (hasattr(given, "weights_of") or str(given).endswith(".h5")):
@@ -135,16 +138,25 @@ def given_positions(given: Any, counts: Mapping[str, int], dimension: int) -> di
         source = given[name]
         if hasattr(source, "weights_of"):  # a cloud
             check_choice("species of positions", name, source.species)
+            _check_seed(seed, source.seed, source.replica)
             source = everyones(source.of(name), source.comm)
         elif isinstance(source, (str, Path)):
-            source = _read(Path(source), name, dimension)
+            source = _read(Path(source), name, dimension, seed)
         points[name] = check_finite("positions", source, (None, dimension))
         if len(points[name]) != n:
             raise InputError(f"n = {n} and positions of {len(points[name])} particles of {name!r}: give n the same")
     return points
 
 
-def _read(path: Path, species: str, dimension: int) -> Array:
+def _check_seed(seed: Seed, *theirs: object) -> None:
+    if theirs == (seed.seed, seed.replica):
+        raise InputError(
+            f"positions are those of a run with the same seed = {seed.seed}, whose noise would move the particles a "
+            "second time: give another seed or replica, or extend that run"
+        )
+
+
+def _read(path: Path, species: str, dimension: int, seed: Seed) -> Array:
     if path.suffix != ".h5":
         found = read_grid(path)[0] if path.suffix == ".npy" else read_positions(path, coordinate_names(dimension))
         return np.asarray(found)
@@ -154,6 +166,7 @@ def _read(path: Path, species: str, dimension: int) -> Array:
         check_hdf5(path)
         with h5py.File(path) as file:
             if f"positions/{species}" in file:
+                _check_seed(seed, *(np.asarray(file.attrs.get(name)).tolist() for name in ("seed", "replica")))
                 return np.asarray(file[f"positions/{species}"][()], dtype=np.float64)
     except FILE_ERRORS as error:
         raise InputError(f"cannot read positions from {path}: {reason(error)}") from None

@@ -142,11 +142,16 @@ def test_given_positions_are_where_particles_start(suffix, mixture, shared_tmp_p
         given.write_text("x,y\n" + "\n".join(f"{a!r},{b!r}" for a, b in x.tolist()), encoding="utf-8")
     comm.Barrier()
     if suffix in (".h5", "cloud"):
-        start = kspde.simulate(MODEL, mixture, positions=x, **{**options, "t_end": 1e-300, "dt": 1e-300})
+        own = {**options, "t_end": 1e-300, "dt": 1e-300}
+        start = kspde.simulate(MODEL, mixture, positions=x, **{**own, "seed": 4})
         start.write(shared_tmp_path / "cells.h5")
         given = start if suffix == "cloud" else given
     np.testing.assert_array_equal(kspde.simulate(MODEL, mixture, positions=given, **options).positions, cloud.positions)
     assert cloud.summary()["start"] == "given positions"
+    if suffix in (".h5", "cloud"):  # X_t + W_t with the noise that has led to X_t would be no Brownian motion
+        with pytest.raises(kspde.InputError, match="run with the same seed = 4, whose noise would move"):
+            kspde.simulate(MODEL, mixture, positions=given, **{**own, "seed": 4})
+        kspde.simulate(MODEL, mixture, positions=given, **{**own, "seed": 4, "replica": 1})
 
 
 def test_given_positions_of_two_species(mixture) -> None:
