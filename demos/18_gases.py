@@ -5,7 +5,7 @@
 # ---
 
 # %% [markdown]
-# # Log gases
+# # Log and Riesz gases
 #
 # Particles that repel (g > 0) or attract (g < 0) one another like 1/r, in a trap,
 #
@@ -17,7 +17,8 @@
 # far the particles are from the density as V sees it. Its mean is exactly $-\frac1N\iint V u u$ at the start, where
 # particles are independent, and $H + E F_N/(2\sigma)$ is the free energy that proofs of the mean-field limit bound.
 #
-# On the line this is Dyson's gas, whose density at small σ is Wigner's semicircle.
+# On the line this is Dyson's gas, whose density at small σ is Wigner's semicircle. In a *Riesz gas* the potential of a
+# pair is $g|x|^{-s}$ in place of $-g\log|x|$: it repels more at small distances.
 #
 # Run: `python demos/18_gases.py` (or under `mpirun -n 2`); a minute.
 
@@ -87,6 +88,24 @@ for g in (1.0, -1.0):
         )
 
 # %% [markdown]
+# ## A Riesz gas in the plane
+#
+# It knows no exact moment, but that of the density, which a finite N changes by a share of order 1/N.
+
+# %%
+riesz = kspde.RieszGas(strength=1.0, s=0.6, noise=sigma)
+smooth = kspde.solve(riesz, u0, box, t_end=t_end, tol=1e-6)
+mean_squares = np.mean(
+    [
+        kspde.simulate(
+            riesz, u0, n=n, t_end=t_end, dt=0.01, seed=1, replica=replica
+        ).diagnostics["second_moment"]
+        for replica in range(replicas)
+    ],
+    axis=0,
+)
+
+# %% [markdown]
 # ## The line: Dyson's gas
 #
 # Its density at σ = .3 and particles at σ = .005, beside the semicircle of radius √(2g/κ).
@@ -123,6 +142,13 @@ with picture(pictures / "gases.png", MPI.COMM_WORLD) as figures:
                 color=colour,
                 label=f"$g = {g:+g}$",
             )
+        left.plot(
+            smooth.diagnostics["t"],
+            smooth.diagnostics["second_moment"],
+            "C2",
+            label="density, Riesz, $s = 0.6$",
+        )
+        left.plot(t[::8], mean_squares[::8], "C2.")
         left.set(xlabel="$t$", ylabel="mean $|X|^2$", title="second moment")
         left.legend(fontsize="small")
         middle.axhline(0.0, color="0.7", linewidth=0.8)
@@ -139,6 +165,7 @@ with picture(pictures / "gases.png", MPI.COMM_WORLD) as figures:
 # %% [markdown]
 # ![Second moments, modulated energies, and the semicircle](pictures/gases.png)
 #
-# Left: the mean |X|² of 60 runs of 200 particles (dots) and its exact value. Middle: N F_N, the mean over these runs
-# with twice its standard error. Right: Dyson's gas at rest. The studies `log-gas-particles` and `log-gas-entropy`
-# measure the limit N → ∞ at a fixed ε. The bound on H needs a mollifier: without one the drift has no second moment.
+# Left: the mean |X|² of 60 runs of 200 particles (dots), and its exact value, or that of the density. Middle: N F_N,
+# the mean over these runs with twice its standard error. Right: Dyson's gas at rest. The studies `log-gas-particles`
+# and `log-gas-entropy` measure the limit N → ∞ at a fixed ε, `riesz-gas-particles` and `riesz-gas-entropy` that of the
+# Riesz gas. The bound on H needs a mollifier: without one the drift has no second moment.
