@@ -38,7 +38,7 @@ type _Pictures = tuple[list[str], list[str]]
 
 
 class _Clock:
-    """Wall times of named stages, in seconds."""
+    """Wall times of named stages, in seconds, of all blocks of a stage together."""
 
     def __init__(self) -> None:
         self._start = time.perf_counter()
@@ -48,7 +48,7 @@ class _Clock:
     def __call__(self, stage: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
-        self.seconds[stage] = time.perf_counter() - start
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
 
     def all(self) -> dict[str, float]:
         return {**self.seconds, "total": time.perf_counter() - self._start}
@@ -104,7 +104,8 @@ class CaseRun:
             pde = first = self._solve(reference, "density", times)
             cloud, snapshots = self._simulate(case.compare.get("times"))
             summary |= {"seed": cloud.seed, "particles": cloud.summary()}
-        pictures.plot_diagnostics(pde, self.results.path / "diagnostics.png", cloud=cloud)
+        with self.clock("pictures"):
+            pictures.plot_diagnostics(pde, self.results.path / "diagnostics.png", cloud=cloud)
         with self.clock("distance"), case.naming("compare"):
             distance = compare(first, pde if cloud is None else cloud, snapshots=snapshots, **case.compare)
         self.console.say("\n".join(report.distance_lines(distance, self.clock.seconds["distance"])))
