@@ -1,4 +1,4 @@
-"""Where the command ``kspde`` begins: signals first, then all that takes time (``kspde.cli.commands``)."""
+"""Where the command ``kspde`` begins: signals first, then all that takes time (``kspde.cli.command_line``)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with guarded_streams(), stop.watching():
         try:
             with stop.kept_from_libraries():  # numpy has threads
-                from kspde.cli.commands import run
+                from kspde.cli.command_line import run
 
             return run(arguments, stop)
         except BaseException:

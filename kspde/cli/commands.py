@@ -6,9 +6,8 @@ import errno
 import json
 import os
 import shlex
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from enum import StrEnum
 from importlib import resources
 from pathlib import Path
@@ -17,17 +16,15 @@ from typing import Annotated, Any
 import typer
 
 from kspde._version import __version__
-from kspde.cli.work import BAD_INPUT, Work, carry_out
+from kspde.cli.work import Work
 from kspde.errors import InputError, shortened
 from kspde.fem import backend
 from kspde.runtime.files import publish, shipped
-from kspde.runtime.job import launched_rank
 from kspde.runtime.parallel import together
 from kspde.runtime.signals import Stop
-from kspde.runtime.streams import complain, silence, unread, unwritable
 from kspde.typing import Comm
 
-__all__ = ["app", "run"]
+__all__ = ["app"]
 
 _STATUSES = """
 Exit status: 0 success, 2 bad input or a missing library, 3 a solve that failed, 129, 130 or 143 interrupted, 1 an error
@@ -432,40 +429,6 @@ def schema(
     return Work(job)
 
 
-def run(arguments: Sequence[str] | None, stop: Stop) -> int:
-    """Carry out a command and return the exit status.
-
-    Args:
-        arguments: what follows ``kspde``; None takes them from ``sys.argv``.
-        stop: of this process, watching.
-    """
-    rank = launched_rank()
-    try:
-        with nullcontext() if rank == 0 else _no_output():
-            work = app(args=arguments, prog_name="kspde", standalone_mode=False)
-            if stop.number is not None:  # typer makes a status of it
-                raise KeyboardInterrupt
-            if isinstance(work, Work):
-                return carry_out(work, stop)
-            if (error := unwritable(sys.stdout)) is not None:
-                raise error
-    except OSError as error:  # of what is printed: the help, the version
-        silence(sys.stdout)
-        if unread(error):
-            return 0
-        if rank == 0:
-            complain(f"standard output cannot be written ({error.strerror})")
-        return BAD_INPUT
-    except Exception as error:
-        # Typer's usage errors: the class to catch differs between its versions.
-        if not hasattr(error, "format_message"):
-            raise
-        if rank == 0:
-            complain(f"{_lower(error.format_message().replace('Value error, ', ''))} (kspde --help explains)")
-        return BAD_INPUT
-    return 0
-
-
 def _filling(
     name: str,
     path: Any,
@@ -534,13 +497,3 @@ def _filling(
         return "--resume continues from the last checkpoint" if RunCheckpoints.left(out) else "nothing was written"
 
     return Work(job, kept)
-
-
-@contextmanager
-def _no_output() -> Iterator[None]:
-    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
-        yield
-
-
-def _lower(message: str) -> str:
-    return message[:1].lower() + message[1:].rstrip(".")
