@@ -17,7 +17,7 @@ from kspde.cli.results import SUMMARY, write_json, writing
 from kspde.papers.studies import Outcome, Study, open_directory, outcome_of, planned, run_points
 from kspde.papers.studies.execute import vacated
 from kspde.papers.studies.outcome import NOT_RESOLVED
-from kspde.papers.studies.report import html_report, rate_rows, write_csv_table, write_hdf5_table
+from kspde.papers.studies.report import filled, html_report, rate_rows, write_csv_table, write_hdf5_table
 from kspde.runtime.parallel import communicator, together
 from kspde.runtime.provenance import provenance
 from kspde.runtime.signals import Stop
@@ -163,8 +163,8 @@ def _lines(outcome: Outcome) -> list[str]:
     if not outcome.rates:
         return [""]
     columns = ("quantity", "against", "at", "order", "95 % interval", "constant", "promised", "status", "verdict")
-    rows = [columns, *(row[: len(columns)] for row in rate_rows(outcome.rates))]
-    widths = [max(len(row[k]) for row in rows) for k in range(len(columns))]
+    rows = filled([columns, *(row[: len(columns)] for row in rate_rows(outcome.rates))])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["", *("  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)]
     if any("not resolved" in row for row in rows):
         lines += ["", f"  {NOT_RESOLVED}"]

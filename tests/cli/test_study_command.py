@@ -64,6 +64,9 @@ def test_a_study_and_a_ledger_of_it(
         assert "3 points computed, 0 taken from an earlier run" in first.out
         assert "0 points computed, 3 taken from an earlier run" in again.out
         assert [line for line in first.out.splitlines() if "expected  supported" in line]
+        (head,) = [line.split() for line in first.out.splitlines() if "promised" in line]
+        assert head[:5] == ["quantity", "against", "at", "order", "95"]
+        assert "constant" not in head  # no fit asks for one
         assert ("Not resolved: the promised order, less 5%" in first.out) == ("not resolved" in first.out)
         assert "holds this study with other parameters (setting = full there, small here)" in refused.err
     small = kspde_command("study", path, "--out", out, "--small", "--force")

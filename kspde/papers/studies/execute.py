@@ -20,7 +20,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import BrokenExecutor, Future
 from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -263,7 +263,8 @@ def _result(point: Point, future: Any) -> _Found:
     try:
         found: _Found = future.result()
     except Exception as error:  # not of the point, whose own are returned
-        why = shortened(f"{type(error).__name__}: {first_line(error)}", 160)
+        kind = "" if isinstance(error, BrokenExecutor) else f"{type(error).__name__}: "
+        why = shortened(f"{kind}{first_line(error)}", 160)
         return ConvergenceError(f"{_at(point)}its worker is lost ({why}): the same command computes what is missing")
     return found
 

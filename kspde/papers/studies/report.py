@@ -19,6 +19,7 @@ from kspde.papers.studies.study import GROWING
 __all__ = [
     "RATE_COLUMNS",
     "constant_text",
+    "filled",
     "html_report",
     "html_table",
     "page",
@@ -93,7 +94,8 @@ def html_report(outcome: Outcome, pictures: Mapping[str, bytes], provenance: Map
 
 def _of_rates(outcome: Outcome) -> list[str]:
     judged = sum(bool(rate.promises and rate.order) for rate in outcome.rates)
-    table = html_table(RATE_COLUMNS, _rates(outcome))
+    columns, *rows = filled([RATE_COLUMNS, *_rates(outcome)])
+    table = html_table(columns, rows)
     return ["<h2>Rates</h2>", table, f"<p>{html(_RULE)} {html(by_chance(judged))}</p>"]
 
 
@@ -154,6 +156,12 @@ def constant_text(rate: Rate) -> str:
         return ""
     text = "{:.4g} [{:.4g}, {:.4g}] at order {:g}".format(found.value, *found.interval, abs(found.slope))
     return text if found.misfit is None or found.misfit >= 0.01 else f"{text}, which does not fit"
+
+
+def filled(table: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Return a table, whose first row names its columns, without those that are empty in all other rows."""
+    kept = [k for k in range(len(table[0])) if any(row[k] for row in table[1:])]
+    return [tuple(row[k] for k in kept) for row in table]
 
 
 def rate_rows(rates: Sequence[Rate]) -> list[tuple[str, ...]]:
