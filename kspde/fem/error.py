@@ -13,7 +13,7 @@ share of the errors of the next. Of the ratios in both norms the larger is taken
 **Time.** On the coarser mesh the problem is solved with ten times the tolerance, or twice the step. The difference of
 the two densities is that of errors proportional to :math:`\mathrm{tol}^{q/(q+1)}`, or to :math:`\Delta t^q`. Where
 steps are few, errors need not follow a larger tolerance: unless the difference is small beside the other errors, a
-tenth of the tolerance takes its place.
+tenth of the tolerance takes its place, or less where that has the same steps.
 
 **Truncation.** On the coarser mesh the box is made wider by cells beyond its boundary, so that inside nothing but the
 boundary changes. Where the mass in the outer tenth of a domain is far below the other errors, it is the estimate, and
@@ -54,6 +54,8 @@ _FASTEST, _SLOWEST = 0.03, 0.67
 #: The share of steps that a larger tolerance leaves at most where errors follow it; the steps that are many; and the
 #: share of the errors in space up to which those in time hardly count.
 _FEWER, _MANY, _SMALL = 0.85, 20, 0.3
+#: How often a tolerance that leaves the steps as they are is divided by ten.
+_TENTHS = 4
 #: That on a mesh and on one with cells half as large, for elements of degree 1.
 _HALVED = 0.25
 #: The share of other errors below which the mass near the boundary is not looked into.
@@ -161,8 +163,14 @@ def estimated(solution: Any, again: Callable[..., Any]) -> DensityError:
             if wider is not None and (beyond > _NEGLIGIBLE * (spatial + temporal)).any():
                 beyond = norms(seen - values(again(wider, rough)))
         few = fewer < _MANY and (norms(seen - there) > _SMALL * (spatial + beyond)).any()
-        if tighter is not None and (few or fewer > _FEWER * steps):
-            temporal = tighter[1] * norms(values(again(base.domain, tighter[0], base.at().space)) - there)
+        if few or fewer > _FEWER * steps:
+            for _ in range(_TENTHS):
+                if tighter is None:
+                    break
+                temporal = tighter[1] * norms(values(again(base.domain, tighter[0], base.at().space)) - there)
+                if temporal.all():
+                    break
+                _, tighter = tighter[0].compared(solution.t_end)
     except KspdeError as error:
         return DensityError(unknown=f"one of the runs that it takes failed: {error}")
     parts = np.stack([spatial, temporal, beyond], axis=1).tolist()

@@ -55,6 +55,19 @@ def test_estimates_are_near_the_error(case, recwarn) -> None:
 
 
 @pytest.mark.one_rank
+def test_steps_that_other_tolerances_share_have_an_error_too() -> None:
+    model = kspde.SignalDependentKellerSegel(chi=8.0)
+    u0 = kspde.GaussianMixture(weights=[0.6, 0.4], means=[[1.2, 0.3], [-0.9, 0.6]], stds=[0.6, 0.5])
+    box = kspde.Box(half_width=10.0, cells=14, degree=8)
+    rough, same, fine = (kspde.solve(model, u0, box, t_end=0.5, eps=0.3, tol=tol) for tol in (3e-2, 3e-3, 1e-8))
+    assert np.array_equal(rough.diagnostics["t"], same.diagnostics["t"])
+    points, weights = sampled(rough.at().space)
+    true = np.abs(rough.evaluate(points) - fine.evaluate(points))
+    for part, error in ((rough.error.l1, true @ weights), (rough.error.maximum, true.max())):
+        assert 0.5 < part.time / error < 10
+
+
+@pytest.mark.one_rank
 def test_a_distance_says_the_density_s_own_error() -> None:
     model, u0, exact = heat()
     box = kspde.Box(half_width=6.0, cells=60, degree=1, dimension=1)
