@@ -119,8 +119,13 @@ def _of_width(box: Box, wider: float, more: float) -> Box:
 
 def _outside(solution: Any) -> float:
     """Return what is in the outer tenth of the box at last, relative in the norm where it is more. Collective."""
+    return float(np.max(near_the_end(solution) / _units(solution)))
+
+
+def _units(solution: Any) -> tuple[float, float]:
+    """Return what errors in L¹ and in the maximum norm are relative to: the mass, and the largest maximum."""
     mass = sum(abs(u.variation) for u in solution.u0.values())
-    return float(np.max(near_the_end(solution) / (mass, abs(solution.diagnostics["maximum"][-1]).max())))
+    return mass, float(abs(solution.diagnostics["maximum"][-1]).max())
 
 
 def _wider(outside: float, aim: float) -> float:
@@ -147,11 +152,9 @@ def _relative(solution: Any) -> tuple[float, float, float]:
     found = solution.error
     if found.unknown:
         raise ConvergenceError(str(found))
-    mass = sum(abs(u.variation) for u in solution.u0.values())
-    largest = float(abs(solution.diagnostics["maximum"][-1]).max())
     relative = [
         (part.space / unit, part.time / unit, part.truncation / unit)
-        for part, unit in ((found.l1, mass), (found.maximum, largest))
+        for part, unit in zip((found.l1, found.maximum), _units(solution), strict=True)
     ]
     return max(relative, key=sum)
 
