@@ -14,7 +14,7 @@ from mpi4py import MPI
 from scipy import integrate, stats
 
 import kspde
-from kspde.initial import read_grid, read_positions, tent
+from kspde.initial import noise, read_grid, read_positions, tent
 from kspde.runtime.random import Philox
 
 IDS = np.arange(40_000, dtype=np.uint64)
@@ -405,6 +405,13 @@ FUNCTION = {"function": skewed, "half_width": 4.0}
         (kspde.GridDensity, GRID, {"values": np.zeros((3, 4))}, "values have no mass"),
         (kspde.GridDensity, GRID, {"extent": (0.0, 1.0)}, "extent has shape (2,)"),
         (kspde.GridDensity, GRID, {"extent": (0.0, 1.0, 2.0, 2.0)}, "is empty: give xmin < xmax, ymin < ymax"),
+        (kspde.GridDensity, GRID, {"extent": (0.0, 1e-200, 0.0, 1e-200)}, "and mass = 1 give densities of inf: choose"),
+        (
+            kspde.GridDensity,
+            GRID,
+            {"extent": (0.0, 1e200, 0.0, 1e200)},
+            "and mass = 1 give densities of 0: choose units",
+        ),
         (kspde.GridDensity, GRID, {"orientation": "up"}, "orientation = 'up' is not valid"),
         (kspde.GridDensity, GRID, {"bandwidth": -1.0}, "bandwidth = -1.0 is not valid"),
         (kspde.GridDensity, GRID, {"bandwidth": 1e20}, "bandwidth = 1e+20 is not valid: give a length within the ext"),
@@ -475,6 +482,28 @@ def test_noise_has_the_stated_spectrum(boundary):
     assert again != other
     with pytest.raises(kspde.InputError, match="amplitude makes the density -"):
         kspde.nearly_constant(shortest=0.9, **options | {"amplitude": 0.9})
+
+
+def test_noise_in_a_long_box_is_computed_in_parts(monkeypatch):
+    """However many modes one direction has: all points at once took fifty gigabytes."""
+    sizes = []
+    basis = noise._basis
+
+    def recorded(s, n, periodic):
+        sizes.append(len(s) * n)
+        return basis(s, n, periodic)
+
+    monkeypatch.setattr(noise, "_AT_ONCE", 10_000)
+    monkeypatch.setattr(noise, "_basis", recorded)
+    kspde.nearly_constant(mean=1.0, amplitude=0.1, shortest=0.5, half_width=(5.0, 0.01))
+    assert max(sizes) <= 10_000
+
+
+def test_peaks_that_a_disk_s_quadrature_misses_are_refused():
+    """Two quadratures that both miss a peak agree with each other: half of the mass would be counted twice."""
+    u0 = kspde.GaussianMixture(weights=[0.5, 0.5], means=[[0.7, 0.31], [0.0, 0.0]], stds=[1e-3, 0.3])
+    with pytest.raises(kspde.InputError, match=r"share in the disk is 0.5 by quadrature, 1 of 16384 points drawn"):
+        kspde.CutDensity(u0, kspde.Disk(radius=2.0, size=0.2))
 
 
 @pytest.mark.parametrize("keep", ["mass", "values"])

@@ -15,6 +15,7 @@ from kspde.typing import Array, Ids, RandomNumbers
 
 __all__ = [
     "InitialDensity",
+    "Reference",
     "cell_means",
     "densities_by_species",
     "over_cells",
@@ -86,7 +87,7 @@ class InitialDensity(ABC):
     def fingerprint(self) -> str:
         """Return a digest of some points drawn from the density, and of its values there to nine digits."""
         try:
-            points = self.sample(_Reference(), np.arange(64, dtype=np.uint64))
+            points = self.sample(Reference(), np.arange(64, dtype=np.uint64))
         except Exception:  # a density for finite elements only need not be one that can be sampled
             points = np.random.default_rng(0).normal(size=(256, self.dimension))
         try:
@@ -106,13 +107,15 @@ class InitialDensity(ABC):
         return hash((type(self), self.dimension, self.mass))
 
 
-class _Reference:
+class Reference:
     """The same random numbers in every process: what densities are compared by."""
 
     def uniforms(self, ids: Ids, step: int, count: int) -> Array:
+        """Return uniform numbers, shape (len(ids), count)."""
         return np.random.default_rng((0, step)).random((int(ids.max()) + 1, count))[ids.astype(np.intp)]
 
     def normals(self, ids: Ids, step: int, count: int) -> Array:
+        """Return standard normal numbers, shape (len(ids), count)."""
         return np.random.default_rng((1, step)).standard_normal((int(ids.max()) + 1, count))[ids.astype(np.intp)]
 
 

@@ -10,13 +10,15 @@ import numpy.typing as npt
 
 from kspde.domains import Box, Disk, Domain
 from kspde.errors import InputError, check_choice
-from kspde.initial.base import InitialDensity, points_of
+from kspde.initial.base import InitialDensity, Reference, points_of
 from kspde.typing import Array, Ids, RandomNumbers
 
 __all__ = ["CutDensity"]
 
 #: The least share of the mass that must be inside, and the accuracy of that share on a disk, which is asked and needed.
 _LEAST, _ASKED, _NEEDED = 1e-3, 1e-8, 1e-4
+#: The points that a share on a disk is checked by, and the standard errors that it may differ by.
+_DRAWS, _SIGMAS = 1 << 14, 6.0
 #: Random numbers of a density are those of steps below this.
 _STEPS = 1 << 16
 
@@ -129,7 +131,22 @@ def _share_in(density: InitialDensity, domain: Any) -> float:
         change, n = abs(share - before), 2 * n
     if change > _NEEDED:
         raise InputError(f"the density's mass in the disk is {share:.4g} up to {change:.1g}: it is too rough to be cut")
+    drawn = _drawn_in(density, domain)
+    if abs(drawn - share) > _SIGMAS * math.sqrt(max(share * (1 - share), 1 / _DRAWS) / _DRAWS):
+        raise InputError(
+            f"the density's share in the disk is {share:.4g} by quadrature, {drawn:.4g} of {_DRAWS} points drawn from "
+            "it: it has peaks too narrow to be cut"
+        )
     return min(share, 1.0)
+
+
+def _drawn_in(density: InitialDensity, domain: Domain) -> float:
+    """Return the share in a domain of points drawn from a density: peaks between a quadrature's points show there."""
+    try:
+        points = density.sample(Reference(), np.arange(_DRAWS, dtype=np.uint64))
+    except Exception:  # a density for finite elements only need not be one that can be sampled
+        return math.nan
+    return float(np.mean(domain.holds(points)))
 
 
 def _polar(disk: Disk, n: int) -> tuple[Array, Array]:

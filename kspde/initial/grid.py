@@ -114,10 +114,16 @@ class GridDensity(InitialDensity):
             array = gaussian_filter(array, bandwidth / self.spacing, mode="constant")
         array = np.maximum(array - background, 0.0)
         array = np.where(array < threshold * array.max(), 0.0, array)
-        total = float(cell_means(array).sum() * np.prod(self.spacing))
-        if total <= 0:
+        if (peak := array.max()) <= 0:
             raise InputError("values have no mass: at least one value must be positive")
-        self.values = array * (self.mass / total)
+        array = array / peak  # sums and products of the largest and least numbers are not finite
+        with np.errstate(over="ignore", divide="ignore"):
+            self.values = array * (self.mass / (float(cell_means(array).sum()) * np.prod(self.spacing)))
+        if not 0 < self.values.max() < np.inf:
+            raise InputError(
+                f"extent = {bounds.ravel().tolist()} and mass = {self.mass:g} give densities of "
+                f"{self.values.max():g}: choose units in which they are ordinary numbers"
+            )
 
     def __repr__(self) -> str:
         shape = " x ".join(map(str, self.values.shape))

@@ -20,7 +20,7 @@ __all__ = ["nearly_constant"]
 _MOST = 200_000
 #: The largest number of a mode in a direction.
 _HIGHEST = 1 << 20
-#: Products of points and modes of the second direction that are held at once.
+#: Products of points and modes of a direction, or of all but the first, that are held at once.
 _AT_ONCE = 1 << 23
 #: Points of a grid across the shortest wave.
 _ACROSS = 10
@@ -99,7 +99,7 @@ def nearly_constant(
 def _values(bounds: Array, periodic: bool, mean: float, modes: Array, x: Array) -> Array:
     """Return ū + Σ a φ at points of shape (n, d)."""
     out = np.empty(len(x))
-    step = max(1, _AT_ONCE // modes[0].size)
+    step = max(1, _AT_ONCE // max(len(modes), modes[0].size))
     for start in range(0, len(x), step):
         s = (x[start : start + step] - bounds[0]) / (bounds[1] - bounds[0])
         first, *others = (_basis(column, n, periodic) for column, n in zip(s.T, modes.shape, strict=True))

@@ -24,6 +24,9 @@ _MOST = 1 << 31
 #: The first bytes of PNG and of TIFF files, and the most pixels.
 _IMAGES = (b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PIXELS = 80_000_000
+#: Entries of a TIFF file's header: bits and kinds of values, whether 0 is white; two of the kinds.
+_BITS, _KIND, _WHITE = 258, 339, 262
+_UNSIGNED, _SIGNED = 1, 2
 #: Names of files that are tables of numbers.
 _TABLES = (".csv", ".tsv", ".txt")
 
@@ -78,9 +81,11 @@ def read_grid(
         try:
             start = file.read(8)
             image = start.startswith(_IMAGES)
+            if image != is_image(path):  # the name says where the first row is
+                raise InputError("images are named .png, .tif or .tiff, and other files are not: rename it")
             for name, given in (("channel", channel), ("page", page)):
                 if given is not None and not image:
-                    raise InputError(f"{name} = {given} is of images: leave it out")
+                    raise InputError(f"{name} = {given} is of PNG and TIFF images: give one, or leave it out")
             if image:
                 return _image(file, channel, page), None
             if Path(path).suffix.lower() in _TABLES:
@@ -124,12 +129,15 @@ def _image(file: BinaryIO, channel: Channel | None, page: int | None) -> npt.NDA
             width, height = image.size
             if width * height > _PIXELS:
                 raise InputError(f"the image has {width} x {height} pixels: give at most {_PIXELS:.2g}")
-            if image.mode in ("1", "L", "I", "F") or image.mode.startswith("I;16"):
+            grey = image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;16")
+            if not grey and ";16" in str(image.tile):  # Pillow would leave out the lower half of each
+                raise InputError("the image is in colours of 16 bits: save one of them in grey, or by numpy.save")
+            if not _opaque(image):
+                raise InputError("the image has transparent pixels: save it without, in grey")
+            if grey:
                 if channel is not None:
                     raise InputError(f"channel = {channel} is of images in colours, and this one is grey: leave it out")
-                return np.asarray(image)
-            if image.mode in ("LA", "La"):
-                raise InputError("the image has transparent pixels: save it without, in grey")
+                return _grey(image.convert("L") if image.mode == "LA" else image)
             if channel is None:
                 raise InputError(
                     f"the image is in colours ({image.mode}): give channel, one of {', '.join(_CHANNELS)}, or save it "
@@ -139,6 +147,27 @@ def _image(file: BinaryIO, channel: Channel | None, page: int | None) -> npt.NDA
     if channel == "luminance":
         return np.asarray(colours @ (0.299, 0.587, 0.114))
     return np.asarray(colours[..., ("red", "green", "blue").index(channel)])
+
+
+def _opaque(image: Any) -> bool:
+    """Return whether an image has no transparent pixel."""
+    if not image.has_transparency_data:
+        return True
+    if image.mode.startswith("I;16"):
+        return not np.any(np.asarray(image) == image.info["transparency"])
+    return bool(image.convert("RGBA").getchannel("A").getextrema()[0] == 255)
+
+
+def _grey(image: Any) -> npt.NDArray[np.generic]:
+    """Return the values of an image without colours, with what Pillow leaves out of a TIFF file's header."""
+    header = getattr(image, "tag_v2", {})
+    bits, kind = (header.get(number, (1,))[0] for number in (_BITS, _KIND))
+    if bits == 8 and kind == _SIGNED:
+        raise InputError("the image has signed values of 8 bits: save them as others, or by numpy.save")
+    if image.mode != "L" and header.get(_WHITE) == 0:
+        raise InputError("in the image 0 is white: save it with 0 for black")
+    values = np.asarray(image)
+    return values.view(np.uint32) if bits == 32 and kind == _UNSIGNED and values.dtype == np.int32 else values
 
 
 def _table(file: BinaryIO, delimiter: str, skip_rows: int) -> npt.NDArray[np.generic]:
