@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 import kspde
+from kspde.cli import main
 from kspde.papers.studies.execute import write_record
 from kspde.runtime.checkpoint import Checkpoint, CheckpointStore
 
@@ -86,3 +88,27 @@ def test_a_point_of_a_study_is_on_the_disk_before_it_has_its_name(
     assert events[3][1] == path.parent  # the name itself
     assert [text for _, _, text in events[:3]] == [path.read_bytes()] * 3
     assert json.loads(path.read_text("utf-8")) == {"value": 0.1}
+
+
+@pytest.mark.one_rank
+def test_a_full_disk_spoils_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], largest_file: Callable[[int], Any], monkeypatch: Any
+) -> None:
+    """Answers in files are complete or as they were before, also where a link leads to them; a link stays one."""
+    monkeypatch.chdir(tmp_path)
+    Path("there.md").write_text("before")
+    Path("ledger.md").symlink_to("there.md")
+    Path("a-file").touch()
+    with largest_file(100):
+        for arguments, why in (
+            (("ledger", "--out", "ledger.md"), "ledger.md cannot be written (File too large)"),
+            (("init", "--out", "new.toml"), "new.toml cannot be written (File too large)"),
+            (("init", "--out", "a-file/new.toml"), "a-file/new.toml cannot be written (Not a directory)"),
+        ):
+            assert main(arguments) == 2
+            assert capfd.readouterr().err == f"kspde: error: {why}: give another --out\n"
+    assert Path("ledger.md").read_text() == "before"
+    assert sorted(os.listdir()) == ["a-file", "ledger.md", "there.md"]
+    assert main(("ledger", "--out", "ledger.md")) == 0
+    assert Path("ledger.md").is_symlink()
+    assert "supported" in Path("there.md").read_text(encoding="utf-8")

@@ -19,7 +19,7 @@ from kspde._version import __version__
 from kspde.cli.work import Work
 from kspde.errors import InputError, shortened
 from kspde.fem import backend
-from kspde.runtime.files import publish, shipped
+from kspde.runtime.files import shipped, write_whole
 from kspde.runtime.parallel import together
 from kspde.runtime.signals import Stop
 from kspde.typing import Comm
@@ -300,14 +300,11 @@ def init(
             if name not in cases:
                 raise InputError(f"{shortened(name)} is not a case of kspde: these are {', '.join(cases)}")
             if comm.rank == 0:
-                hidden = file.with_name(f".{file.name[:200]}.{os.getpid()}")
                 try:
                     if os.path.lexists(file):
                         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-                    hidden.write_bytes(cases[name].read_bytes())
-                    publish(hidden, file)
+                    write_whole(file, cases[name].read_bytes())
                 except OSError as error:
-                    hidden.unlink(missing_ok=True)
                     raise InputError(f"{file} cannot be written ({error.strerror}): give another --out") from None
         command = "compare" if b"\n[particles]" in cases[name].read_bytes() else "run"
         Console(comm).answer(f"Case: {file}\nRun: kspde {command} {shlex.quote(str(file))} --out DIR")
@@ -345,7 +342,7 @@ def ledger(
             text = ledger_text(read_results(results or []), out) if comm.rank == 0 else ""
             if out is not None and comm.rank == 0:
                 try:
-                    out.write_text(text, encoding="utf-8")
+                    write_whole(out, text.encode())
                 except OSError as error:
                     raise InputError(f"{out} cannot be written ({error.strerror}): give another --out") from None
         Console(comm).answer(text.rstrip("\n") if out is None else f"Ledger: {out}")

@@ -79,7 +79,9 @@ def agreement_line(directory: Path, other: Path | None) -> str:
         if second is None:
             raise ValueError
         found = agreement_of(first, second)
-    except (ValueError, LookupError, TypeError):
+    except InputError as error:
+        raise InputError(f"{directory}: {error}") from None
+    except (ValueError, LookupError, TypeError, AttributeError):
         raise InputError(
             f"{directory} has no numbers in common with those of other seeds: give another result of the same study, "
             "run with --seed"

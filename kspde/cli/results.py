@@ -19,7 +19,7 @@ import numpy.typing as npt
 from kspde._version import __version__
 from kspde.cli.hidden import COMPANIONS, OWNER, OwnedDirectory, hidden_path, neighbours, remove_abandoned, token
 from kspde.errors import InputError
-from kspde.runtime.files import read_json, reason
+from kspde.runtime.files import read_json, reason, write_whole
 from kspde.runtime.messages import warn
 from kspde.runtime.parallel import together
 from kspde.typing import Comm
@@ -256,7 +256,7 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
     """Write strict JSON: numpy's numbers as Python's, NaN and infinities as null."""
     text = json.dumps(_strict(content), indent=2, ensure_ascii=False, allow_nan=False)
     with writing(path):
-        path.write_text(text + "\n", encoding="utf-8")
+        write_whole(path, f"{text}\n".encode())
 
 
 def write_csv(path: Path, columns: Mapping[str, npt.NDArray[Any]], labels: Sequence[str]) -> None:

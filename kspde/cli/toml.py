@@ -62,7 +62,10 @@ def with_changes(content: dict[str, Any], changes: Sequence[str]) -> dict[str, A
             raise InputError(f"{where}: give a key and a value, such as model.chi=12")
         if _WORD.fullmatch(value) and value not in ("true", "false", "inf", "nan"):
             value = f'"{value}"'
-        content = merged(content, _parsed(f"{key} = {value}", where, f"{where} in TOML"))
+        found = _parsed(f"{key} = {value}", where, f"{where} in TOML")
+        before, content = content, merged(content, found)
+        if content == before and _empty(found):
+            raise InputError(f"{where}: an empty table leaves the file's as it is; give its keys, or change the file")
     return content
 
 
@@ -89,6 +92,13 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
         old = out.get(key)
         out[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return out
+
+
+def _empty(content: Any) -> bool:
+    """Return whether what a key is set to is a table without keys."""
+    while isinstance(content, dict) and len(content) == 1:
+        content = next(iter(content.values()))
+    return content == {}
 
 
 def _deeper(content: Any, levels: int) -> bool:

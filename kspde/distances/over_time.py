@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from kspde.distances.registry import DISTANCES
 from kspde.errors import InputError
 from kspde.plots.over_time import plot_over_time
+from kspde.runtime.files import write_whole
 from kspde.runtime.notebook import html_table
 from kspde.runtime.parallel import together
 from kspde.tables import table_of
@@ -90,10 +92,11 @@ class OverTime:
         with together(self.comm):
             if self.comm.rank == 0:
                 try:
-                    with open(path, "w", newline="", encoding="utf-8") as file:
-                        writer = csv.writer(file)
-                        writer.writerow(self.columns)
-                        writer.writerows(zip(*(values.tolist() for values in self.columns.values()), strict=True))
+                    text = io.StringIO(newline="")
+                    writer = csv.writer(text)
+                    writer.writerow(self.columns)
+                    writer.writerows(zip(*(values.tolist() for values in self.columns.values()), strict=True))
+                    write_whole(path, text.getvalue().encode())
                 except OSError as error:
                     raise InputError(f"cannot write {path}: {error.strerror or error}") from None
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import secrets
 import shutil
 import stat
+from contextlib import suppress
 from importlib import resources
 from io import BufferedReader
 from pathlib import Path
@@ -31,6 +33,7 @@ __all__ = [
     "reason",
     "reserve",
     "shipped",
+    "write_whole",
 ]
 
 #: What h5py raises when a file cannot be written: RuntimeError when it is closed.
@@ -140,6 +143,23 @@ def publish(hidden: Path, path: Path) -> None:
             os.close(handle)
         if part is hidden:
             hidden.replace(path)
+
+
+def write_whole(path: str | Path, content: bytes) -> None:
+    """Write a file that is complete, or, where that fails, as it was before.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    final = Path(os.path.realpath(path))  # a link still leads to it
+    hidden = final.with_name(f".{final.name[:200]}.{secrets.token_hex(6)}")  # shards may write the same
+    try:
+        hidden.write_bytes(content)
+        publish(hidden, final)
+    except BaseException:
+        with suppress(OSError):
+            hidden.unlink()
+        raise
 
 
 def reason(error: Exception) -> str:

@@ -365,6 +365,7 @@ def test_a_case_to_begin_with_is_written_and_changed(
             ("theory", path, "--set", "model.viscosity=-1"),
             "model.viscosity = -1.0 is not valid: give a finite",
         ),
+        (("theory", path, "--set", "model={}"), "--set 'model={}' is not valid: an empty table leaves the file's as"),
         (("theory", path, "--set", "model.nu=1"), "model.nu"),
         (("theory", "--set", "model.viscosity=1"), "--set has nothing to change"),
     ):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from reduced_studies import reduced
 
+import kspde
 from kspde.cli.commands import study as study_command
 from kspde.cli.jobs import cost_lines
 from kspde.cli.study import read_study, ready_studies
@@ -85,6 +86,12 @@ def test_results_of_one_law_agree_and_others_do_not() -> None:
     assert not agreement_of(one, other).agrees
     with pytest.raises(ValueError, match="other seeds"):
         agreement_of(one, copy.deepcopy(one))
+    one["fixed"] = {"t_end": 0.5, "particles": {"n": 10}, "measure": {"kind": "coupling", "replicas": 16}}
+    other["fixed"] = {"t_end": 0.5, "particles": {"n": 20}, "measure": {"kind": "coupling", "replicas": 32}}
+    agreement_of(one, other)
+    other["fixed"]["model"] = {"chi": 8.0}
+    with pytest.raises(kspde.InputError, match=r"have other parameters \(model.chi = None and 8.0\): give those"):
+        agreement_of(one, other)
 
 
 @pytest.mark.one_rank

@@ -159,6 +159,32 @@ def test_a_point_that_fails_is_named_on_every_rank(
         run_points(study, shared_tmp_path / "out", comm)
 
 
+def test_a_full_disk_loses_no_point(
+    tiny_file: Callable[..., Path],
+    shared_tmp_path: Path,
+    comm: Any,
+    largest_file: Callable[[int], Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The point that could not be written is computed again by the same command; nothing of it is left."""
+    study, out = read_study(tiny_file(), small=True), shared_tmp_path / "out"
+    open_directory(study, out, comm)
+    finished = execute.write_record
+
+    def on_a_full_disk(*arguments: Any) -> None:
+        with largest_file(100):
+            finished(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(execute, "write_record", on_a_full_disk)
+        with pytest.raises(kspde.InputError, match=r"out cannot be written \(File too large\): make room"):
+            run_points(study, out, comm)
+    comm.Barrier()
+    assert list((out / "points").iterdir()) == []
+    comm.Barrier()
+    assert run_points(study, out, comm) == (2, 0)
+
+
 def test_the_result_is_the_same_on_any_number_of_ranks(
     tiny_file: Callable[..., Path], shared_tmp_path: Path, comm: Any
 ) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kspde.errors import InputError, shown
 from kspde.papers.studies.formulas import label_of
 
 __all__ = ["Agreement", "agreement_of"]
@@ -50,10 +51,16 @@ def agreement_of(first: Mapping[str, Any], second: Mapping[str, Any]) -> Agreeme
     """Return how two summaries of one study agree.
 
     Raises:
+        InputError: they state other parameters.
         ValueError: no point of the same parameters has other seeds in both.
     """
     from scipy.special import stdtr
 
+    ours, theirs = _stated(first), _stated(second)
+    for name in sorted({*ours, *theirs}):
+        if ours.get(name) != theirs.get(name):
+            values = f"{name} = {shown(ours.get(name))} and {shown(theirs.get(name))}"
+            raise InputError(f"the results have other parameters ({values}): give those of a study with other seeds")
     worst, compared, inexact = (2.0, "", 0.0), 0, 0.0
     for label, a, b in _pairs(first, second):
         variances = [entry["error"] ** 2 for entry in (a, b)]
@@ -70,6 +77,20 @@ def agreement_of(first: Mapping[str, Any], second: Mapping[str, Any]) -> Agreeme
         raise ValueError("the results have no number of the same parameters with other seeds")
     p, label, z = worst
     return Agreement(compared=compared, worst=label, z=z, probability=min(1.0, p * compared), inexact=inexact)
+
+
+def _stated(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return by dotted name what all points of a result have in common, but for the number of replicas."""
+    out: dict[str, Any] = {}
+    tables: list[tuple[str, Any]] = [("", result.get("fixed", {}))]
+    swept = {name for point in result["points"] for name in point["swept"]} | {"replicas"}
+    while tables:
+        name, value = tables.pop()
+        if isinstance(value, Mapping):
+            tables += [(f"{name}.{key}" if name else key, inner) for key, inner in value.items() if key not in swept]
+        else:
+            out[name] = value
+    return out
 
 
 def _pairs(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], Any]]:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import time
 import traceback
 import warnings
@@ -31,7 +30,7 @@ from kspde.fem import backend
 from kspde.papers.studies.measures import Task, measured
 from kspde.papers.studies.quantities import from_record
 from kspde.papers.studies.study import Point, Study
-from kspde.runtime.files import publish, read_json
+from kspde.runtime.files import read_json, reason, write_whole
 from kspde.runtime.messages import warn
 from kspde.runtime.parallel import all_or_none, alone, together
 from kspde.runtime.provenance import provenance
@@ -183,7 +182,13 @@ def run_points(
                     continue
                 with together(comm if everyone else alone()):
                     if comm.rank == 0:
-                        write_record(_file(directory, point), found)
+                        try:
+                            write_record(_file(directory, point), found)
+                        except OSError as error:
+                            raise InputError(
+                                f"{directory} cannot be written ({reason(error)}): make room, and the same command "
+                                "computes what is missing"
+                            ) from None
                 computed += 1
                 if progress is not None and comm.rank == 0:
                     progress((total - len(missing) + computed) / total)
@@ -376,8 +381,4 @@ def _file(directory: Path, point: Point) -> Path:
 
 def write_record(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON under a temporary name, force it to the disk, rename it."""
-    hidden = path.with_name(f".{path.name}.{secrets.token_hex(6)}")  # shards of several machines may write the same
-    with hidden.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1, ensure_ascii=False)
-        file.write("\n")
-    publish(hidden, path)
+    write_whole(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
