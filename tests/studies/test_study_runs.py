@@ -6,8 +6,10 @@ import csv
 import json
 import os
 import platform
+import time
+import warnings
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -236,6 +238,30 @@ def test_executors_and_shards_in_any_order_make_one_run(
         assert found is not None
         assert serial is not None
         assert all(found[name] == serial[name] for name in ("swept", "seed", "quantities"))
+
+
+@pytest.mark.one_rank
+def test_threads_compute_one_point_at_a_time(
+    tiny_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, comm: Any
+) -> None:
+    """They share PETSc, and what warns of one point would be said of another."""
+    study, out = read_study(tiny_file()), tmp_path / "out"
+    open_directory(study, out, comm)
+    at_work: list[int] = []
+
+    def measured(measure: Any, task: Task) -> dict[str, Any]:
+        at_work.append(task.seed)
+        assert at_work == [task.seed]
+        warnings.warn(f"of {task.seed}", UserWarning, stacklevel=1)
+        time.sleep(0.05)
+        at_work.remove(task.seed)
+        return {}
+
+    monkeypatch.setattr(execute, "measured", measured)
+    with ThreadPoolExecutor(3) as pool:
+        assert run_points(study, out, comm, executor=pool) == (3, 0)
+    records = [json.loads(path.read_text("utf-8")) for path in (out / "points").iterdir()]
+    assert all(record["warnings"] == [f"of {record['seed']}"] for record in records)
 
 
 @pytest.mark.one_rank

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 import traceback
 import warnings
@@ -150,7 +151,7 @@ def run_points(
         comm: the communicator.
         progress: called on rank 0 with the share of points that are finished.
         executor: what computes points, on one rank: :class:`kspde.runtime.workers.Workers`, or an executor of
-            ``concurrent.futures``, of Dask (``Client.get_executor()``), of submitit.
+            ``concurrent.futures``, of Dask (``Client.get_executor()``), of submitit. Threads of one process take turns.
         ranks_per_point: the number of ranks that compute a point together.
 
     Returns:
@@ -284,6 +285,9 @@ def _first_of(lost: Mapping[str, Exception], order: Sequence[str]) -> Exception:
     return error
 
 
+#: PETSc and the list of warnings belong to a process, and its threads (also a Dask worker's) share them.
+_one_at_a_time = threading.Lock()
+
 #: The ranks that this one computes points with: of its group, under mpirun.
 _group: Comm | None = None
 
@@ -320,9 +324,10 @@ def _groups(comm: Comm, size: int) -> Iterator[Any]:
 
 def _compute_here(point: Point, ranks: int) -> _Found:
     """Compute a point on this worker: a process, or the first rank of a group."""
-    if _group is not None:
-        _group.bcast((point, ranks))
-    return _compute(point, _group or alone(), ranks)
+    with _one_at_a_time:
+        if _group is not None:
+            _group.bcast((point, ranks))
+        return _compute(point, _group or alone(), ranks)
 
 
 def _compute(point: Point, comm: Comm, ranks: int) -> _Found:
