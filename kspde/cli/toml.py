@@ -98,7 +98,7 @@ def _empty(content: Any) -> bool:
     """Return whether what a key is set to is a table without keys."""
     while isinstance(content, dict) and len(content) == 1:
         content = next(iter(content.values()))
-    return content == {}
+    return bool(content == {})
 
 
 def _deeper(content: Any, levels: int) -> bool:
