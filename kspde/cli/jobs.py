@@ -13,11 +13,13 @@ from kspde._version import __version__
 from kspde.cli import report
 from kspde.cli.console import Console
 from kspde.cli.ledger import read_results
-from kspde.cli.results import SUMMARY, write_json, writing
+from kspde.cli.results import SUMMARY, write_json
 from kspde.papers.studies import Outcome, Study, open_directory, outcome_of, planned, run_points
 from kspde.papers.studies.execute import vacated
 from kspde.papers.studies.outcome import NOT_RESOLVED
+from kspde.papers.studies.pictures import pictures_of, pictures_of_values
 from kspde.papers.studies.report import filled, html_report, rate_rows, write_csv_table, write_hdf5_table
+from kspde.runtime.files import writing
 from kspde.runtime.parallel import communicator, together
 from kspde.runtime.provenance import provenance
 from kspde.runtime.signals import Stop
@@ -114,8 +116,6 @@ def _planned(study: Study, directory: Path, comm: Comm, console: Console, **mean
 
 def write_results(outcome: Outcome, directory: Path, about: dict[str, Any]) -> None:
     """Write table.csv, table.h5, the pictures, report.html and summary.json. On one rank."""
-    from kspde.papers.studies.pictures import pictures_of, pictures_of_values
-
     study = outcome.study
     write_csv_table(outcome, directory / "table.csv")
     write_hdf5_table(outcome, directory / "table.h5")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,12 +18,12 @@ import numpy.typing as npt
 from kspde._version import __version__
 from kspde.cli.hidden import COMPANIONS, OWNER, OwnedDirectory, hidden_path, neighbours, remove_abandoned, token
 from kspde.errors import InputError
-from kspde.runtime.files import read_json, reason, write_whole
+from kspde.runtime.files import read_json, write_columns, write_whole, writing
 from kspde.runtime.messages import warn
 from kspde.runtime.parallel import together
 from kspde.typing import Comm
 
-__all__ = ["SUMMARY", "ResultDirectory", "write_csv", "write_json", "writing"]
+__all__ = ["SUMMARY", "ResultDirectory", "write_csv", "write_json"]
 
 #: The file that makes a directory a result of kspde; it lists the others.
 SUMMARY = "summary.json"
@@ -239,19 +238,6 @@ def _files_of_result(directory: Path) -> set[str] | None:
     return {str(name) for name in content["files"]}
 
 
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Say in one line that a file, or what is in a directory, cannot be written.
-
-    Raises:
-        InputError: it cannot.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"{path} cannot be written ({reason(error)})") from None
-
-
 def write_json(path: Path, content: Mapping[str, object]) -> None:
     """Write strict JSON: numpy's numbers as Python's, NaN and infinities as null."""
     text = json.dumps(_strict(content), indent=2, ensure_ascii=False, allow_nan=False)
@@ -274,10 +260,7 @@ def write_csv(path: Path, columns: Mapping[str, npt.NDArray[Any]], labels: Seque
             flat[name] = array.tolist()
         else:
             flat |= {f"{name}[{label}]": array[:, j].tolist() for j, label in enumerate(labels)}
-    with writing(path), path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(flat)
-        writer.writerows(zip(*flat.values(), strict=True))
+    write_columns(path, flat)
 
 
 def _resolved(path: Path) -> Path:

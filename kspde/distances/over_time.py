@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +12,7 @@ import numpy as np
 from kspde.distances.registry import DISTANCES
 from kspde.errors import InputError
 from kspde.plots.over_time import plot_over_time
-from kspde.runtime.files import write_whole
+from kspde.runtime.files import write_columns
 from kspde.runtime.notebook import html_table
 from kspde.runtime.parallel import together
 from kspde.tables import table_of
@@ -91,14 +89,7 @@ class OverTime:
         """
         with together(self.comm):
             if self.comm.rank == 0:
-                try:
-                    text = io.StringIO(newline="")
-                    writer = csv.writer(text)
-                    writer.writerow(self.columns)
-                    writer.writerows(zip(*(values.tolist() for values in self.columns.values()), strict=True))
-                    write_whole(path, text.getvalue().encode())
-                except OSError as error:
-                    raise InputError(f"cannot write {path}: {error.strerror or error}") from None
+                write_columns(path, {name: values.tolist() for name, values in self.columns.items()})
 
     def plot(self, path: str | Path | None = None, *, names: Sequence[str] | None = None) -> Figure | None:
         """Draw distances over time with their intervals, floors and what smoothing does, as bands. Collective.

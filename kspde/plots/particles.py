@@ -37,9 +37,9 @@ from kspde.plots.style import (
     setting_of,
     symbol_of,
     thousands,
-    writing,
 )
 from kspde.protocols import ParticleCloud, SolvedDensity
+from kspde.runtime.files import writing
 from kspde.runtime.parallel import collective
 from kspde.typing import Array, Comm
 

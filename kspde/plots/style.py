@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from kspde.errors import InputError, shown
 from kspde.runtime.copies import Copies
+from kspde.runtime.files import writing
 from kspde.runtime.parallel import threads_per_rank, together
 from kspde.runtime.values import in_words
 from kspde.typing import Comm
@@ -52,7 +53,6 @@ __all__ = [
     "symbol_of",
     "thousands",
     "wait_for_pictures",
-    "writing",
 ]
 
 #: Perceptually uniform, and a diverging map with white at 0; both readable without red-green vision.
@@ -90,6 +90,9 @@ _SIZES: Any = {
 
 #: Letters grow by no more than this: a page is 2.15 columns wide.
 _GROWTH = 1.5
+
+#: What matplotlib raises when a picture cannot be written: ValueError for a suffix that it does not know.
+_FAILURES = (OSError, ValueError)
 
 #: Dots per inch of a figure that a notebook shows.
 _NOTEBOOK_DPI = 120
@@ -162,12 +165,11 @@ def drawing(comm: Comm) -> Iterator[Figures | None]:
 
 
 @contextmanager
-def picture(path: str | Path | None, comm: Comm) -> Iterator[Figures | None]:
+def picture(path: str | Path, comm: Comm) -> Iterator[Figures | None]:
     """Yield a maker of the one figure on rank 0, None elsewhere; write the figure at the end. Collective.
 
-    Args:
-        path: the file; None writes none.
-        comm: the communicator.
+    It is for scripts, as the demos are; the package's own pictures are ``drawn``, by functions that a process of their
+    own can call.
 
     Raises:
         InputError: ``path`` is not one, or the file cannot be written.
@@ -175,8 +177,8 @@ def picture(path: str | Path | None, comm: Comm) -> Iterator[Figures | None]:
     check_path(path)
     with drawing(comm) as figures:
         yield figures
-        if figures is not None and figures.last is not None and path is not None:
-            with writing(path):
+        if figures is not None and figures.last is not None:
+            with writing(path, _FAILURES):
                 figures.last.savefig(path)
 
 
@@ -256,23 +258,8 @@ def drawn(path: str | Path | None, comm: Comm, draw: Callable[[Figures], Figure]
 
 
 def _write(path: str | Path, draw: Callable[[Figures], Figure]) -> None:
-    with styled() as figures, writing(path):
+    with styled() as figures, writing(path, _FAILURES):
         draw(figures).savefig(path)
-
-
-@contextmanager
-def writing(path: str | Path) -> Iterator[None]:
-    """Name the file when it cannot be written.
-
-    Raises:
-        InputError: it cannot.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise InputError(f"cannot write {path}: {error}") from None
 
 
 def map_size(aspect: float) -> tuple[float, float]:

@@ -6,19 +6,22 @@ file of a sensible size raises an ``OSError`` whose ``strerror`` says so.
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import json
 import os
 import secrets
 import shutil
 import stat
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from importlib import resources
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from kspde.errors import shortened
+from kspde.errors import InputError, shortened
 
 __all__ = [
     "FILE_ERRORS",
@@ -33,7 +36,9 @@ __all__ = [
     "reason",
     "reserve",
     "shipped",
+    "write_columns",
     "write_whole",
+    "writing",
 ]
 
 #: What h5py raises when a file cannot be written: RuntimeError when it is closed.
@@ -160,6 +165,33 @@ def write_whole(path: str | Path, content: bytes) -> None:
         with suppress(OSError):
             hidden.unlink()
         raise
+
+
+@contextmanager
+def writing(path: str | Path, errors: tuple[type[Exception], ...] = (OSError,)) -> Iterator[None]:
+    """Say in one line that a file, or what is in a directory, cannot be written.
+
+    Raises:
+        InputError: one of ``errors`` has been raised.
+    """
+    try:
+        yield
+    except errors as error:
+        raise InputError(f"cannot write {path}: {reason(error)}") from None
+
+
+def write_columns(path: str | Path, columns: Mapping[str, Sequence[object]]) -> None:
+    """Write a table of comma-separated values, with all digits.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    with writing(path):
+        write_whole(path, text.getvalue().encode())
 
 
 def reason(error: Exception) -> str:

@@ -23,8 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kspde.errors import InputError
-from kspde.runtime.files import FILE_ERRORS, MOST_DATA, check_regular, reason, reserve
+from kspde.runtime.files import FILE_ERRORS, MOST_DATA, check_regular, reserve, writing
 
 __all__ = [
     "check_hdf5",
@@ -118,12 +117,11 @@ def new_file(path: str | Path, size: int) -> Iterator[H5]:
     path = Path(path)
     hidden = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        reserve(hidden, size)
-        with h5py.File(hidden, "w") as file:
-            yield file
-        hidden.replace(path)
-    except FILE_ERRORS as error:
-        raise InputError(f"cannot write {path}: {reason(error)}") from None
+        with writing(path, FILE_ERRORS):
+            reserve(hidden, size)
+            with h5py.File(hidden, "w") as file:
+                yield file
+            hidden.replace(path)
     finally:
         with suppress(OSError):
             hidden.unlink()
