@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -16,7 +13,7 @@ from kspde.fem.snapshot import Snapshot
 from kspde.fem.spaces import build_space
 from kspde.initial import GridDensity, InitialDensity
 from kspde.initial.base import points_of
-from kspde.runtime.checkpoint import CheckpointFile
+from kspde.runtime.checkpoint import InMemory
 from kspde.runtime.parallel import alone
 from kspde.runtime.reductions import everyones
 from kspde.runtime.values import fingerprint
@@ -52,8 +49,7 @@ class EarlierDensity(InitialDensity):
         parts = {key: everyones(part, comm) for key, part in rows.items()}
         self.digest = fingerprint(parts["nodal"])
         self._space = build_space(space.domain, space.dimension, alone(), modal=modal)
-        whole = _Rows(path=Path(), step=0, shared={}, parts=parts)
-        self._nodal = self._space.read(whole, "nodal")
+        self._nodal = self._space.read(InMemory(step=0, shared={}, parts=parts), "nodal")
         if not signed:
             self._nodal = np.maximum(self._nodal, 0.0)
         self.mass, self._size = self._space.integral(self._nodal, np.abs(self._nodal)).tolist()
@@ -92,14 +88,3 @@ class EarlierDensity(InitialDensity):
         axes = [np.linspace(a, b, _GRID[self.dimension]) for a, b in zip(low, high, strict=True)]
         values = np.maximum(self._space.on_grid(self._nodal, axes, 0.0), 0.0)
         return GridDensity(values, np.stack([low, high], axis=1).ravel().tolist(), mass=self.mass)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Rows(CheckpointFile):
-    """The rows of all ranks, in memory."""
-
-    parts: Mapping[str, Array]
-
-    def part(self, name: str, first: int, last: int) -> Array:
-        """Return some rows."""
-        return self.parts[name][first:last]

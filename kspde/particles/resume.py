@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
 from kspde.particles.run import Observer, Run
-from kspde.runtime.checkpoint import CheckpointFile, CheckpointStore
+from kspde.runtime.checkpoint import CheckpointFile, CheckpointStore, InMemory
 from kspde.runtime.parallel import together
 from kspde.typing import Array
 
@@ -55,35 +52,24 @@ def _state_of(run: Run) -> tuple[dict[str, Array], dict[str, Array]]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reached(CheckpointFile):
-    """Where a run has ended, in memory: what a longer one on the same ranks continues from.
+class Reached(InMemory):
+    """Where a run has ended: what a longer one on the same ranks continues from.
 
     Attributes:
-        parts: by name, this rank's rows.
         times: the times of all steps until then.
     """
 
-    parts: Mapping[str, Array]
     times: Array
 
     @classmethod
     def by(cls, run: Run) -> Reached:
         """Return where a run is; the arrays are its own."""
         parts, shared = _state_of(run)
-        return cls(path=Path(), step=run.step, shared=shared, parts=parts, times=run.times[: run.step + 1])
+        return cls(step=run.step, shared=shared, parts=parts, times=run.times[: run.step + 1])
 
     def copy(self) -> Reached:
         """Return the same with arrays that a run may change."""
         return replace(self, shared={name: array.copy() for name, array in self.shared.items()})
-
-    def part(self, name: str, first: int, last: int) -> Array:
-        """Return this rank's rows."""
-        return self.parts[name]
-
-    @contextmanager
-    def fitting(self) -> Iterator[None]:
-        """Do nothing: there is no file to blame."""
-        yield
 
 
 def resume(run: Run, checkpoint: CheckpointFile) -> None:

@@ -36,6 +36,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointFile",
     "CheckpointStore",
+    "InMemory",
     "StoppedError",
 ]
 
@@ -150,6 +151,27 @@ class CheckpointFile:
                 f"checkpoint {self.path} does not fit this run ({type(error).__name__}: {reason(error)}): remove it to "
                 "start from the beginning"
             ) from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class InMemory(CheckpointFile):
+    """A checkpoint that has not been written.
+
+    Attributes:
+        parts: by name, the rows that this rank reads.
+    """
+
+    path: Path = Path()
+    parts: Mapping[str, Array]
+
+    def part(self, name: str, first: int, last: int) -> Array:
+        """Return this rank's rows."""
+        return self.parts[name]
+
+    @contextmanager
+    def fitting(self) -> Iterator[None]:
+        """Do nothing: there is no file to blame."""
+        yield
 
 
 class CheckpointStore:
