@@ -16,6 +16,9 @@ from typing import Annotated, Any
 import typer
 
 from kspde._version import __version__
+from kspde.cli.console import Console
+from kspde.cli.hidden import RunCheckpoints
+from kspde.cli.results import SUMMARY, ResultDirectory
 from kspde.cli.work import Work
 from kspde.errors import InputError, shortened
 from kspde.fem import backend
@@ -216,15 +219,13 @@ def study(
 
     Ready-made: {READY}; "all" runs every one, each in its own directory below DIR, and says beforehand what the shipped
     results took. Finished points are kept in DIR/points: after a kill the same command continues and repeats none.
-    A point that fails, or whose worker is killed, loses its own result alone. Under mpirun rank 0 hands out the points:
+    A point that fails, or whose worker is killed, loses only its own result. Under mpirun rank 0 hands out the points:
     give one rank more than there are cores. DIR gets table.csv, table.h5, pictures, report.html and summary.json.
     """
 
     def job(comm: Comm, stop: Stop) -> str | None:
-        from kspde.cli.console import Console
         from kspde.cli.jobs import cost_lines, run_study
         from kspde.cli.models import models_of_file
-        from kspde.cli.results import SUMMARY
         from kspde.cli.study import read_study, ready_studies
         from kspde.runtime.workers import Workers
 
@@ -292,8 +293,6 @@ def init(
     """
 
     def job(comm: Comm, stop: Stop) -> None:
-        from kspde.cli.console import Console
-
         cases = shipped("cases", ".toml")
         file = Path(f"{name}.toml") if out is None else out
         with together(comm):
@@ -335,7 +334,6 @@ def ledger(
     """
 
     def job(comm: Comm, stop: Stop) -> None:
-        from kspde.cli.console import Console
         from kspde.cli.ledger import ledger_text, read_results
 
         with together(comm):
@@ -361,7 +359,6 @@ def agree(
     """Say whether two results of a study with other seeds agree: each measured number, by their intervals."""
 
     def job(comm: Comm, stop: Stop) -> None:
-        from kspde.cli.console import Console
         from kspde.cli.ledger import agreement_line
 
         with together(comm):
@@ -386,7 +383,6 @@ def theory(
 
     def job(comm: Comm, stop: Stop) -> None:
         from kspde.cli.case import read_case
-        from kspde.cli.console import Console
         from kspde.cli.models import models_of_file
         from kspde.cli.theory import promise_lines
 
@@ -415,7 +411,6 @@ def schema(
     """Print the JSON schema of case files or study files: every table and key, with type, default and meaning."""
 
     def job(comm: Comm, stop: Stop) -> None:
-        from kspde.cli.console import Console
         from kspde.cli.models import models_of_file
         from kspde.cli.schema import json_schema
 
@@ -443,14 +438,10 @@ def _filling(
     """Return the work of filling a directory by a method of ``kspde.cli.case_run.CaseRun``."""
 
     def job(comm: Comm, stop: Stop) -> str | None:
-        from kspde.cli.results import SUMMARY, ResultDirectory
-
         directory = ResultDirectory(out, comm, force=force)
-        directory.check()
+        directory.check()  # before anything heavy is imported
         from kspde.cli.case import read_case
         from kspde.cli.case_run import CaseRun
-        from kspde.cli.console import Console
-        from kspde.cli.hidden import RunCheckpoints
         from kspde.cli.models import models_of_file
         from kspde.plots.style import side_by_side
 
@@ -489,8 +480,6 @@ def _filling(
         return f"interrupted: {out} holds {held}"
 
     def kept() -> str:
-        from kspde.cli.hidden import RunCheckpoints
-
         return "--resume continues from the last checkpoint" if RunCheckpoints.left(out) else "nothing was written"
 
     return Work(job, kept)

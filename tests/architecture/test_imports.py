@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from functools import cache
 from pathlib import Path
 
@@ -18,33 +19,40 @@ pytestmark = pytest.mark.one_rank
 
 PACKAGE = Path(kspde.__file__).parent
 
-#: The floors of the house, from the ground up. A room may import from the rooms below its floor, and from itself.
-FLOORS = (
-    ("_version", "typing"),
-    ("errors",),
-    ("runtime", "radial"),
-    ("kernels", "initial", "domains", "models", "matrices"),
-    ("problem",),
-    ("protocols",),
-    ("comparable", "grids"),
-    ("plots", "tables", "papers.theory"),
-    ("fem", "particles"),
-    ("distances",),
-    ("evidence",),
-    ("papers",),
-    ("cli",),
-    ("__main__",),
-)
+CONTRIBUTING = PACKAGE.parent / "CONTRIBUTING.md"
+
 #: Rooms of one floor that may import from each other.
-NEIGHBOURS = {
-    ("initial", "kernels"),
-    ("initial", "domains"),
-    ("models", "kernels"),
-    ("models", "initial"),
-}
+NEIGHBOURS = {("initial", "domains"), ("models", "kernels"), ("models", "initial")}
 MODELS_MAY_IMPORT = {"errors", "initial", "kernels", "models", "typing"}
 #: The one file of models that reads a user's file, for which it needs the room below.
 MODELS_FROM_FILES = "models.tabulated"
+#: Libraries that are slow to import.
+HEAVY = {
+    "basix",
+    "dolfinx",
+    "dolfinx_solver",
+    "ffcx",
+    "h5py",
+    "matplotlib",
+    "meshio",
+    "mpi4py",
+    "numba",
+    "numpy",
+    "petsc4py",
+    "pydantic",
+    "rich",
+    "scipy",
+    "typer",
+    "ufl",
+}
+
+
+@cache
+def floors() -> dict[str, int]:
+    """Return the floor of each room by CONTRIBUTING's table: a room may import from the floors below, and itself."""
+    rows = re.findall(r"^\| (\d+) \| (.*?) \|", CONTRIBUTING.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    rooms = {name: int(floor) for floor, names in rows for name in re.findall("`(.*?)`", names)}
+    return {name.removesuffix(".py").rstrip("/").replace("/", "."): floor for name, floor in rooms.items()}
 
 
 @cache
@@ -59,9 +67,9 @@ def modules() -> list[tuple[str, Path, ast.Module]]:
 
 
 def room_of(module: str) -> str:
-    """Return the room that a module is in: the longest name among those of FLOORS that begins its own."""
-    names = [name for floor in FLOORS for name in floor if f"{module}.".startswith(f"{name}.")]
-    assert names, f"kspde.{module} has no place in the floors above: give it one"
+    """Return the room that a module is in: the longest name of a room that begins its own."""
+    names = [name for name in floors() if f"{module}.".startswith(f"{name}.")]
+    assert names, f"kspde.{module} has no floor in CONTRIBUTING.md: give it one"
     return max(names, key=len)
 
 
@@ -72,7 +80,7 @@ def imported() -> dict[str, list[tuple[str, int]]]:
     return {module: [*imports(tree, known)] for module, _, tree in modules()}
 
 
-def imports(tree: ast.Module, known: set[str]) -> Iterator[tuple[str, int]]:
+def imports(tree: ast.AST, known: Set[str]) -> Iterator[tuple[str, int]]:
     for node in ast.walk(tree):
         names: list[str] = []
         if isinstance(node, ast.Import):
@@ -88,19 +96,71 @@ def imports(tree: ast.Module, known: set[str]) -> Iterator[tuple[str, int]]:
 
 
 def test_imports_point_down() -> None:
-    height = {room: k for k, floor in enumerate(FLOORS) for room in floor}
-    wrong = []
+    wrong, side_by_side = [], set()
     for module, path, _ in modules():
         room = room_of(module)
         for name, line in imported()[module]:
             # kspde.solve and its like are found lazily: importing them from the package would go around the rule.
             other = room_of(name) if name else ""
-            allowed = name and (height[other] < height[room] or other == room or (room, other) in NEIGHBOURS)
+            allowed = name and (floors()[other] < floors()[room] or other == room or (room, other) in NEIGHBOURS)
             if room == "models" and (module, other) != (MODELS_FROM_FILES, "runtime"):
                 allowed = other in MODELS_MAY_IMPORT
             if not allowed:
                 wrong.append(f"{path.relative_to(PACKAGE)}:{line} imports kspde.{name}")
+            side_by_side |= {(room, other)} & NEIGHBOURS
     assert wrong == []
+    assert side_by_side == NEIGHBOURS  # no exception is left from former days
+
+
+def test_imports_inside_functions_wait_for_a_library() -> None:
+    """They are of modules that load a slow library, at their own import, which the module around them does not."""
+    trees = {module: tree for module, _, tree in modules()}
+    slow = HEAVY | {"concurrent", "multiprocessing"}
+
+    @cache
+    def loaded(module: str) -> set[str]:
+        """Return the slow libraries that importing a module imports."""
+        found, seen, waiting = set(), set(), [module]
+        while waiting:
+            name = waiting.pop()
+            parts = name.split(".")
+            for each in {".".join(parts[:k]) for k in range(1, len(parts) + 1)} & trees.keys() - seen:
+                seen.add(each)
+                early = at_import(trees[each])
+                waiting += [other for other, _ in imports(early, trees.keys())]
+                found |= {name.split(".")[0] for name in libraries(early)} & slow
+        return found
+
+    wrong = []
+    for module, path, tree in modules():
+        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+        for name, line in {each for function in functions for each in imports(function, trees.keys())}:
+            if not loaded(name) - loaded(module):
+                wrong.append(f"{path.relative_to(PACKAGE)}:{line} imports kspde.{name}")
+    assert wrong == []
+
+
+def at_import(tree: ast.Module) -> ast.Module:
+    """Return the imports that run when a module is imported."""
+    found: list[ast.stmt] = []
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            found.append(node)
+        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            waiting += node.orelse
+        elif not isinstance(node, ast.FunctionDef):
+            waiting += ast.iter_child_nodes(node)
+    return ast.Module(found, [])
+
+
+def libraries(tree: ast.Module) -> Iterator[str]:
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield str(node.module)
 
 
 def test_no_circles() -> None:
@@ -156,29 +216,11 @@ def test_no_backend_names_a_model() -> None:
 
 
 def test_importing_kspde_or_the_command_loads_no_library() -> None:
-    heavy = {
-        "basix",
-        "dolfinx",
-        "dolfinx_solver",
-        "ffcx",
-        "h5py",
-        "matplotlib",
-        "meshio",
-        "mpi4py",
-        "numba",
-        "numpy",
-        "petsc4py",
-        "pydantic",
-        "rich",
-        "scipy",
-        "typer",
-        "ufl",
-    }
     program = "import sys, kspde.cli; print(*{name.split('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     loaded = set(done.stdout.split())
     assert "kspde" in loaded
-    assert loaded & heavy == set()
+    assert loaded & HEAVY == set()
 
 
 def test_importing_the_command_line_loads_no_backend() -> None:
