@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from operator import getitem
 from typing import Annotated, Any, cast
@@ -28,7 +28,10 @@ from kspde.particles.statistics import STATISTICS as PARTICLE_STATISTICS
 from kspde.runtime.following import STOPS
 from kspde.runtime.saving import SaveAt
 
-__all__ = ["SYSTEM", "case_form", "file_form", "model_table", "system_keys"]
+__all__ = ["SYSTEM", "Keys", "case_form", "file_form", "model_table"]
+
+#: Keys of a table: the type of each, its default (... where there is none), and its description.
+type Keys = dict[str, tuple[Any, Any, str]]
 
 _NUMBERS, _POINTS = list[float], list[list[float]]
 _ARRAYS = {
@@ -36,7 +39,7 @@ _ARRAYS = {
 }  # fmt: skip
 
 #: What says how a file of values is read.
-_READING: dict[str, tuple[Any, Any, str]] = {
+_READING: Keys = {
     name: (
         {"channel": one_of(("luminance", "red", "green", "blue")), "delimiter": str}.get(name, int),
         parameter.default,
@@ -47,7 +50,7 @@ _READING: dict[str, tuple[Any, Any, str]] = {
 }
 
 #: Keys of initial densities that are read from files.
-_READ: dict[str, dict[str, tuple[Any, Any, str]]] = {
+_READ: dict[str, Keys] = {
     "grid": {
         "path": (
             str,
@@ -108,7 +111,7 @@ def _density(**also: tuple[Any, Any, str]) -> tuple[Any, Any, str]:
 
 
 #: The keys that case files and study files have in common: a system, and how it is computed.
-_SYSTEM: dict[str, tuple[Any, Any, str]] = {
+_SYSTEM: Keys = {
     "t_end": (float, ..., "the final time of density and particles"),
     "initial": (by_name(_INITIAL), ..., "the initial density; with several species a table for each, by its name"),
     "domain": (_DOMAIN, None, "the truncated domain, unless `density.accuracy` chooses one"),
@@ -138,53 +141,52 @@ _SYSTEM: dict[str, tuple[Any, Any, str]] = {
 #: The names of these keys, and the model.
 SYSTEM = ("model", *_SYSTEM)
 
-_CASE: dict[str, tuple[Any, Any, str]] = {
-    "density": _density(
-        stop=(
-            array_of(tagged(*(section(each, kind=kind) for kind, each in STOPS.items()))),
-            None,
-            "what ends `kspde run` before t_end, the first that comes",
-        )
-    ),
-    "compare": (
-        section(
-            compare,
-            types={"distances": array_of(one_of([*DISTANCES, "w1", "w2"]))},
-            also={
-                "against": (str, None, '"local" for the density without mollifier, or the name of another case file')
-            },
+
+def _case_keys() -> Keys:
+    """Return the keys of case files alone, and of those that hold more in them."""
+    against = '"local" for the density without mollifier, or the name of another case file'
+    return {
+        "density": _density(
+            stop=(
+                array_of(tagged(*(section(each, kind=kind) for kind, each in STOPS.items()))),
+                None,
+                "what ends `kspde run` before t_end, the first that comes",
+            )
         ),
-        None,
-        "how the distance is measured: arguments of kspde.compare",
-    ),
-}
+        "compare": (
+            section(
+                compare,
+                types={"distances": array_of(one_of([*DISTANCES, "w1", "w2"]))},
+                also={"against": (str, None, against)},
+            ),
+            None,
+            "how the distance is measured: arguments of kspde.compare",
+        ),
+    }
 
 
 def case_form(models: Mapping[str, type[Model]] = MODELS) -> type[Section]:
-    """Return what a case file may contain whose model is one of ``models``, by kind.
+    """Return what a case file may contain whose model is one of ``models``, by kind; errors as for ``file_form``."""
+    return file_form("case file", _case_keys, tuple(models.items()))
+
+
+@cache
+def file_form(about: str, keys: Callable[[], Keys], models: tuple[tuple[str, type[Model]], ...]) -> type[Section]:
+    """Return what a file may contain that states a system and how it is computed.
+
+    Args:
+        about: what the file is.
+        keys: returns its further keys.
+        models: the kinds and types of models that it may name.
 
     Raises:
         TypeError: a model has a parameter without a default that a file cannot state.
     """
-    return _case_form(tuple(models.items()))
-
-
-@cache
-def _case_form(models: tuple[tuple[str, type[Model]], ...]) -> type[Section]:
-    return file_form("case file", system_keys(models) | _CASE)
-
-
-def file_form(about: str, keys: Mapping[str, tuple[Any, Any, str]]) -> type[Section]:
-    """Return what a file may contain, by its keys: type, default (... where there is none), description."""
-    made: Any = {name: key(name, *entry) for name, entry in keys.items()}
+    model = tagged(*(model_table(kind, each) for kind, each in models))
+    all_keys = {"t_end": _SYSTEM["t_end"], "model": (model, ..., "the system of equations"), **_SYSTEM, **keys()}
+    made: Any = {name: key(name, *entry) for name, entry in all_keys.items()}
     form: type[Section] = create_model(about, __base__=Section, __doc__=about, **made)
     return form
-
-
-def system_keys(models: tuple[tuple[str, type[Model]], ...]) -> dict[str, tuple[Any, Any, str]]:
-    """Return the keys that case files and study files have in common, with models by kind."""
-    model = tagged(*(model_table(kind, each) for kind, each in models))
-    return {"t_end": _SYSTEM["t_end"], "model": (model, ..., "the system of equations"), **_SYSTEM}
 
 
 @cache

@@ -11,7 +11,6 @@ from kspde._version import __version__
 from kspde.cli.case import Case
 from kspde.distances.registry import DISTANCES
 from kspde.distances.result import Distance
-from kspde.fem.error import ErrorParts
 from kspde.fem.solution import Solution
 from kspde.particles import Cloud
 from kspde.typing import Comm
@@ -52,7 +51,9 @@ def _peak_lines(about: Mapping[str, Any], *, ended: bool) -> list[str]:
     """Return what a run with grids that follow its peaks says of them, and whether it ended at the highest."""
     t, found = about["t_end"], about["blow_up"]
     grids = f"followed on {counted(1 + len(about['regrids']), 'grid')}"
-    lines = [f"  {'peak':<10} {grids} until t = {t:.4g}" + (", where it has the height asked for" if ended else "")]
+    lines = [
+        f"  {'peak':<10} {grids} until t = {t:.4g}" + (", where it has reached the height asked for" if ended else "")
+    ]
     if found is not None:
         error = "" if found["error"] is None else f", relative error {found['error']:.0e}"
         low, high = found["interval"]
@@ -86,8 +87,7 @@ def distance_lines(distance: Distance, seconds: float) -> list[str]:
         lines.append(f"  {'smoothing alone, L1':<26} {distance.bandwidth_bias:.2g}")
     if "l1" in distance.debiased.by_name:
         lines.append(f"  {'without noise, L1':<26} {distance.debiased.l1}")
-    for side, error in distance.density_errors.items():
-        lines.append(f"  {f'error of the {side}, L1':<26} {error if isinstance(error, ErrorParts) else 'not known'}")
+    lines += [f"  {title:<26} {value}" for title, value in distance.own_errors()]
     if distance.differs:
         lines += ["", f"  They differ in {distance.differences}."]
     if distance.floor.by_name:

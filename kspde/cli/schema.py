@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
-from kspde.cli.forms import case_form, file_form, system_keys
+from kspde.cli.forms import Keys, case_form, file_form
 from kspde.cli.sections import Section, array_of, section, tagged
 from kspde.fem.diagnostics import STATISTICS as DENSITY_STATISTICS
 from kspde.models import MODELS, Model
@@ -19,7 +18,7 @@ __all__ = ["json_schema", "study_form"]
 _NEVER_SWEPT = {"fit", "finding", "precision", *PROMISES}
 
 
-def _study_keys() -> dict[str, tuple[Any, Any, str]]:
+def _study_keys() -> Keys:
     """Return the keys of a study file, which has the values of one point put in, and no small setting."""
     promise = tagged(*(section(each, kind=kind) for kind, each in PROMISES.items()))
     return {
@@ -42,17 +41,8 @@ def _study_keys() -> dict[str, tuple[Any, Any, str]]:
 
 
 def study_form(models: Mapping[str, type[Model]] = MODELS) -> type[Section]:
-    """Return what a study file may contain whose model is one of ``models``, by kind.
-
-    Raises:
-        TypeError: a model has a parameter without a default that a file cannot state.
-    """
-    return _study_form(tuple(models.items()))
-
-
-@cache
-def _study_form(models: tuple[tuple[str, type[Model]], ...]) -> type[Section]:
-    return file_form("study file", system_keys(models) | _study_keys())
+    """Return what a study file may contain whose model is one of ``models``, by kind; errors as for ``file_form``."""
+    return file_form("study file", _study_keys, tuple(models.items()))
 
 
 #: A swept parameter: an array of values, or a law ε = c N^(−γ); tables may be nested.

@@ -189,7 +189,7 @@ class Distance(Measured):
         for name in (name for name, estimate in self.by_name.items() if not np.isfinite(estimate.value)):
             where, of = ("second", "first") if getattr(DISTANCES[name], "reverse", False) else ("first", "second")
             lines.append(f"the {DISTANCES[name].title} is infinite: the {where} vanishes where the {of} has mass")
-        lines += [f"{title:<30}{value}" for title, value in self._own_errors()]
+        lines += [f"{title:<30}{value}" for title, value in self.own_errors()]
         if self.differs:
             lines.append(f"{'differ in':<30}{self.differences}")
         if self.kind == "particles" and self.above_floor:
@@ -203,7 +203,7 @@ class Distance(Measured):
     def _repr_html_(self) -> str:
         """Return the same as a table."""
         rows = self._rows()
-        rows += [(title, value, *[""] * (len(rows[0]) - 2)) for title, value in self._own_errors()]
+        rows += [(title, value, *[""] * (len(rows[0]) - 2)) for title, value in self.own_errors()]
         return html_table(self._heading, ("", "distance", "floor", "")[: len(rows[0])], rows)
 
     def _rows(self) -> list[tuple[str, ...]]:
@@ -214,8 +214,8 @@ class Distance(Measured):
         floors = {name: (str(self.floor[name]), f"{verdict} its floor") for name, verdict in verdicts.items()}
         return [(DISTANCES[name].title, self.in_words(name), *floors.get(name, ())) for name in self.by_name]
 
-    def _own_errors(self) -> list[tuple[str, str]]:
-        """Return what is known of the densities' own errors: the title and the value of each."""
+    def own_errors(self) -> list[tuple[str, str]]:
+        """Return what is known of the densities' own errors at ``t_end``: the title and the value of each."""
         return [
             (f"error of the {side}, L1", str(error) if isinstance(error, ErrorParts) else f"not known: {error}")
             for side, error in self.density_errors.items()

@@ -21,7 +21,7 @@ import numpy as np
 
 from kspde.domains import Box
 from kspde.errors import ConvergenceError, InputError, check_number, shown
-from kspde.fem.error import near_the_end
+from kspde.fem.error import ErrorParts, near_the_end
 from kspde.fem.schemes import Adaptive
 from kspde.initial import InitialDensity
 from kspde.typing import Array
@@ -80,25 +80,25 @@ def accurate(run: Callable[[Box, Adaptive], Any], box: Box, accuracy: float) -> 
         try:
             solution = run(box, Adaptive(tol=tol))
             if (outside := _outside(solution)) > accuracy:  # no estimate is needed to know that the box is too small
-                wider = _wider(outside, aim)
+                wider = _factor(outside, aim)
                 box = _of_width(box, wider, math.sqrt(wider))
                 continue
-            space, time, truncation = _relative(solution)
+            parts = _relative(solution)
         except (ConvergenceError, InputError):
             failures += 1
             if failures > _FAILURES:
                 raise
             box = replace(box, cells=_even(1.5 * float(np.max(box.cells))))
             continue
-        if space + time + truncation <= accuracy:
+        if parts.total <= accuracy:
             return solution
         more, wider = 1.0, 1.0
-        if space > most:
-            more = min(max((space / aim) ** (1.0 / box.degree), 1.1), 1.6)
-        if time > most:
-            tol = _short(tol * max((aim / time) ** 1.3, 1e-2))
-        if truncation > most:
-            wider = _wider(truncation, aim)
+        if parts.space > most:
+            more = min(max((parts.space / aim) ** (1.0 / box.degree), 1.1), 1.6)
+        if parts.time > most:
+            tol = _short(tol * max((aim / parts.time) ** 1.3, 1e-2))
+        if parts.truncation > most:
+            wider = _factor(parts.truncation, aim)
             more *= math.sqrt(wider)
         box = _of_width(box, wider, more)
     error = ConvergenceError(
@@ -128,8 +128,8 @@ def _units(solution: Any) -> tuple[float, float]:
     return mass, float(abs(solution.diagnostics["maximum"][-1]).max())
 
 
-def _wider(outside: float, aim: float) -> float:
-    """Return by which factor the box is to be wider for tails of a Gaussian to fall from one share to another."""
+def _factor(outside: float, aim: float) -> float:
+    """Return by which factor a box is to be wider for tails of a Gaussian to fall from one share to another."""
     return min(max(math.sqrt(math.log(aim) / math.log(min(outside, 0.5))), 1.1), 2.0)
 
 
@@ -143,7 +143,7 @@ def _short(number: float) -> float:
     return float(f"{number:.3g}")
 
 
-def _relative(solution: Any) -> tuple[float, float, float]:
+def _relative(solution: Any) -> ErrorParts:
     """Return the parts of the larger of the two relative errors.
 
     Raises:
@@ -152,11 +152,10 @@ def _relative(solution: Any) -> tuple[float, float, float]:
     found = solution.error
     if found.unknown:
         raise ConvergenceError(str(found))
-    relative = [
-        (part.space / unit, part.time / unit, part.truncation / unit)
-        for part, unit in zip((found.l1, found.maximum), _units(solution), strict=True)
+    relative: list[ErrorParts] = [
+        part.over(unit) for part, unit in zip((found.l1, found.maximum), _units(solution), strict=True)
     ]
-    return max(relative, key=sum)
+    return max(relative, key=lambda parts: parts.total)
 
 
 def _holding(densities: Sequence[InitialDensity], share: float) -> Array:

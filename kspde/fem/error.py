@@ -159,7 +159,7 @@ def estimated(solution: Any, again: Callable[..., Any]) -> DensityError:
                 temporal = cheaper[1] * norms(seen - there)
         if domain.boundary == "decay":
             beyond = near_the_end(solution)
-            wider = _wider(base.domain)
+            wider = _extended(base.domain)
             if wider is not None and (beyond > _NEGLIGIBLE * (spatial + temporal)).any():
                 beyond = norms(seen - values(again(wider, rough)))
         few = fewer < _MANY and (norms(seen - there) > _SMALL * (spatial + beyond)).any()
@@ -229,7 +229,7 @@ def near_the_end(solution: Any) -> Array:
     return np.array([mass.sum(), float(np.max(share * top))])
 
 
-def _wider(domain: Domain) -> Domain | None:
+def _extended(domain: Domain) -> Domain | None:
     """Return a box with more cells beyond its boundary, and the same inside; None for other domains."""
     from kspde.fem.spaces.graded import with_vertices  # imports DOLFINx
 
@@ -254,7 +254,7 @@ def sampled(space: Space, finer: int = 1) -> tuple[Array, Array]:
 
     mesh, d = space.mesh, space.dimension
     cell = getattr(basix.CellType, mesh.basix_cell().name)
-    most = finer * min(_POINTS[space.fills_cube], _VALUES // (space.degree + 1) ** d)
+    most = finer * min(_POINTS[space.fills_box], _VALUES // (space.degree + 1) ** d)
     for order in range(2 * space.degree + 1, 2, -2):  # a cell's centre alone may be a node
         at, weights = basix.make_quadrature(cell, order)
         if space.cells * len(at) <= most:

@@ -18,7 +18,7 @@ from numba.extending import overload
 
 from kspde.errors import InputError, check_finite
 from kspde.runtime.parallel import together
-from kspde.runtime.reductions import reduced
+from kspde.runtime.reductions import everyones, reduced
 from kspde.typing import Array, Comm
 
 __all__ = ["GivenWeights", "ParticleWeights", "own_and_factor", "particle_weights", "weight_of"]
@@ -119,9 +119,9 @@ def _local(label: str, given: GivenWeights, x: Array, count: int, comm: Comm) ->
     return check_finite(label, given, (count,))[first:last].copy()
 
 
-def own_and_factor(weights: float | Array, gathered: Callable[[Array], Array]) -> tuple[Array | None, float]:
-    """Return the ``gathered`` weights of all sources of a sum and a factor: w and 1, or None and the common weight."""
-    return (gathered(weights), 1.0) if isinstance(weights, np.ndarray) else (None, weights)
+def own_and_factor(weights: float | Array, comm: Comm) -> tuple[Array | None, float]:
+    """Return the weights of all ranks' sources and a factor: w and 1, or None and the common weight. Collective."""
+    return (everyones(weights, comm), 1.0) if isinstance(weights, np.ndarray) else (None, weights)
 
 
 def weight_of(weights: float | Array | None, j: int) -> float:

@@ -235,7 +235,7 @@ def test_a_run_says_how_far_it_followed_a_peak(
     assert len(about["regrids"]) == 1
     found = about["blow_up"]
     for line in (
-        f"peak       followed on 2 grids until t = {about['t_end']:.4g}, where it has the height asked for\n",
+        f"peak       followed on 2 grids until t = {about['t_end']:.4g}, where it has reached the height asked for\n",
         f"maximum    {found['maximum']:.6g}, relative error {found['error']:.0e}\n",
         f"blow-up    extrapolated to t = {found['time']:.4g} [{found['interval'][0]:.4g}, ",
     ):

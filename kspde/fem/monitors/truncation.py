@@ -88,7 +88,7 @@ def near_boundary(space: Space, nodal: Array, u0: Sequence[InitialDensity]) -> t
     """Return by species the mass in the outer tenth of the domain, and its share of what there is. Collective.
 
     Of a signed density it is ∫|u|, and the share that of the larger of ∫|u| and the initial ∫|u|. Of others it is ∫u:
-    what elements leave below 0 is no mass.
+    what elements leave below 0 does not count.
 
     Args:
         space: the space.
@@ -204,7 +204,7 @@ def _outside(system: Semidiscretisation, u0: InitialDensity, width: float) -> tu
 
 def warn_of_outside(system: Semidiscretisation, u0: Mapping[str, InitialDensity]) -> None:
     """Warn where initial mass lies outside the domain: the mass inside has been scaled up. Collective."""
-    if system.space.fills_cube:  # ``initial_densities`` has asked the densities
+    if system.space.fills_box:  # ``initial_densities`` has asked the densities
         return
     with together(system.space.comm):
         if system.space.comm.rank == 0:

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kspde.errors import InputError
-from kspde.fem.spaces.points import gathered, share
+from kspde.fem.spaces.points import share
 from kspde.kernels import Kernel
 from kspde.runtime.checkpoint import CheckpointFile
 from kspde.runtime.parallel import same_on_all, together
-from kspde.runtime.reductions import reduced
+from kspde.runtime.reductions import everyones, reduced
 from kspde.typing import Array, Comm, Indices, Mask
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Space(ABC):
         centre: the point that distances are measured from, shape (d,).
         inner: the least distance of the boundary from it, by the norm of ``reach``.
         extent: the largest coordinate of the domain relative to it.
-        fills_cube: whether the domain is [−radius, radius]^d, outside of which densities know their mass.
+        fills_box: whether the domain is a box, outside of which densities know their mass.
         nodes: the number of nodes on all ranks.
         cells: the number of cells on all ranks.
         degree: the polynomial degree.
@@ -110,7 +110,6 @@ class Space(ABC):
         rim: whether a local node lies in the outer tenth of the domain, see ``reach``.
         measure: UFL metadata of the quadrature rule whose points are the nodes.
         region: the domain, as messages name it.
-        state_shape: the shape of a state of one species.
         weights: the weights w of the inner product of states.
     """
 
@@ -126,7 +125,7 @@ class Space(ABC):
     centre: Array
     inner: float
     extent: float
-    fills_cube: bool = False
+    fills_box: bool = False
     nodes: int
     cells: int
     degree: int
@@ -136,7 +135,6 @@ class Space(ABC):
     rim: Mask
     measure: dict[str, Any]
     region: str
-    state_shape: tuple[int, ...]
     weights: Array | float
 
     @classmethod
@@ -262,14 +260,14 @@ class Space(ABC):
         shared = comm.size > 1 and same_on_all(comm, points)
         outer, values = self.locate(points[share(comm, n)] if shared else points)
         if shared:
-            outer = gathered(comm, outer.astype(np.float64), n) > 0
+            outer = everyones(outer, comm)
         missed = np.flatnonzero(outer)
         with nullcontext() if shared else together(comm):  # what is shared fails on all ranks, or on none
             if len(missed) and outside is None:
                 raise outside_error(points, missed, self.region)
 
         def evaluated(nodal: Array) -> Array:
-            out = gathered(comm, values(nodal), n) if shared else values(nodal)
+            out = everyones(values(nodal), comm) if shared else values(nodal)
             if outside is not None:
                 out[missed] = outside
             return out

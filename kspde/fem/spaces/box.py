@@ -61,7 +61,7 @@ class BoxSpace(Space):
 
     linear_solver = "fast diagonalisation"
     has_spectrum = True
-    fills_cube = True
+    fills_box = True
 
     def __init__(self, box: Box, comm: Comm) -> None:
         self.domain = box
@@ -86,7 +86,6 @@ class BoxSpace(Space):
             raise InputError(f"{comm.size} ranks cannot share {self.shape[0]} nodes in the first direction: give fewer")
         self.slabs = Slabs(comm, self.shape, np.linspace(0, self.shape[0], comm.size + 1).astype(int).tolist())
         self.iterates = box.dimension > 1
-        self.state_shape = self.slabs.modal_shape
         self.weights = 1.0
         rows = slice(self.slabs.first, self.slabs.last)
         nodes = [axes[0].nodes[rows], *(axis.nodes for axis in axes[1:])]

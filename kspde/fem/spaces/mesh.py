@@ -95,7 +95,6 @@ class MeshSpace(Space):
         self.points = self.V.tabulate_dof_coordinates()[self._order, :dimension]
         self.rim = self.outline.reach(self.points) > 0.9
         self.mass = self._assembled(ufl.TestFunction(self.V) * ufl.dx(metadata=self.measure))
-        self.state_shape = self.mass.shape
         self.weights = self.mass
         self._boundary: tuple[Indices, Array] | None = None
         if numbers is not None and dimension == 2:
@@ -389,7 +388,7 @@ class MeshSpace(Space):
 class LineSpace(MeshSpace):
     """A one-dimensional box of many nodes, without the dense matrices of its modes: memory and time are O(n)."""
 
-    fills_cube = True
+    fills_box = True
 
     def field_operator(self, kernel: Kernel, name: str, *, relaxes: bool = False, given: bool = False) -> FieldOperator:
         """Return the kernel as polynomials in resolvents.

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from kspde.typing import Array, Comm, Indices
 
-__all__ = ["CellSearch", "Exchange", "gathered", "share"]
+__all__ = ["CellSearch", "Exchange", "share"]
 
 #: The cells around a point are distinguished by the components of their centres in this direction: their *places*.
 _DIRECTION = np.array([1.0, np.sqrt(2.0), np.sqrt(3.0)])
@@ -56,14 +56,6 @@ class Exchange:
 def share(comm: Comm, n: int) -> slice:
     """Return this rank's share of n rows."""
     return slice(comm.rank * n // comm.size, (comm.rank + 1) * n // comm.size)
-
-
-def gathered(comm: Comm, part: Array, n: int) -> Array:
-    """Return all n values on every rank, given each rank's ``share`` of them. Collective."""
-    out = np.empty(n)
-    counts = [(rank + 1) * n // comm.size - rank * n // comm.size for rank in range(comm.size)]
-    comm.Allgatherv(np.ascontiguousarray(part), (out, counts))
-    return out
 
 
 class CellSearch:

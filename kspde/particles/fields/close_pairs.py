@@ -118,7 +118,7 @@ class ClosePairs:
             if reach > 0:
                 near = cells.get(f.source)
                 x = everyones(positions[f.source], self._comm) if near is None else near.x
-                own, factor = own_and_factor(weights[f.source], lambda w: everyones(w, self._comm))
+                own, factor = own_and_factor(weights[f.source], self._comm)
                 rows, starts, side, per_width = _cells(x, reach)
                 order = rows if near is None else near.order[rows]
                 ordered = factor if own is None else own[order]

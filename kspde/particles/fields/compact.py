@@ -110,7 +110,7 @@ class NeighbourSum(FieldEvaluator):
             check_memory(what, ShortRangeSum.bytes_per_particle * everyone, self.comm, "give fewer")
         for source in dict.fromkeys(f.source for f in self.active):
             x = everyones(positions[source], self.comm)
-            own, factor = own_and_factor(self.weights[source], lambda w: everyones(w, self.comm))
+            own, factor = own_and_factor(self.weights[source], self.comm)
             around, n = extent, len(x)
             if self._region is not None:
                 around = Extent(*self._region.bounds).widened(self.reach)

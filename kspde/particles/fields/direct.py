@@ -17,6 +17,7 @@ from kspde.particles.region import Region
 from kspde.particles.weights import own_and_factor
 from kspde.radial import is_bounded
 from kspde.runtime.compiled import use_threads
+from kspde.runtime.parallel import alone
 from kspde.runtime.reductions import everyones
 from kspde.typing import Array
 
@@ -57,9 +58,10 @@ class DirectSum(FieldEvaluator):
 
     def update(self, positions: Mapping[str, Array], extent: Extent) -> None:
         """Gather all particles on every rank, and tabulate the kernels up to the cloud's diameter. Collective."""
+        comm = self.comm if self._group is None else alone()
         for source in dict.fromkeys(field.source for field in self.active):
-            self._all[source] = self._gathered(positions[source])
-            self._all_weights[source] = own_and_factor(self.weights[source], self._gathered)
+            self._all[source] = everyones(positions[source], comm)
+            self._all_weights[source] = own_and_factor(self.weights[source], comm)
             if self._region is not None:
                 self._all[source], whose = self._region.images(self._all[source], self._far)
                 own, factor = self._all_weights[source]
@@ -78,9 +80,6 @@ class DirectSum(FieldEvaluator):
         """Tabulate the kernels up to that distance."""
         if state:
             self._tabulate(float(state["reach"][0]))
-
-    def _gathered(self, rows: Array) -> Array:
-        return everyones(rows, self.comm) if self._group is None else rows.copy()
 
     def _tabulate(self, reach: float) -> None:
         self._reach, d = reach, self.dimension

@@ -56,7 +56,8 @@ _MARGIN = 0.4
 _NONE = (np.zeros(0),) * 4
 #: Grid points per particle, and at least. With a mollifier a pair takes three times as long.
 _POINTS, _MOLLIFIED, _LEAST = {1: 2.0, 2: 3.0, 3: 4.0}, {1: 2.0, 2: 16.0, 3: 24.0}, 4096.0
-#: As many times more, and the time of a pair over that without screening, from such μh on: a tenth less time.
+#: With screening, by the least μh: as many times more points, and the time of a pair over that without; it gains a
+#: tenth of the time.
 _SCREENED = {0.7: (1.5, 1.6), 1e-6: (1.2, 1.3), 0.0: (1.0, 1.0)}
 #: Particles that say how far the closest are apart, what more is allowed for while they move, and the change of −log
 #: of their pull for which there is a new grid.
@@ -126,7 +127,7 @@ class NearFar(FieldEvaluator):
         spacing: the spacing h of the grid of the whole cloud, after the first update.
         shape: its points per direction.
         tiles: the number of tiles at the last evaluation.
-        gathered: the particles of all ranks at the next update, by source, where they are known.
+        known: the particles of all ranks at the next update, by source, where they are known before it.
 
     Raises:
         InputError: a tolerance below 1e-7.
@@ -155,7 +156,7 @@ class NearFar(FieldEvaluator):
         self._sources = tuple(dict.fromkeys(field.source for field in self.active))
         self.shape: tuple[int, ...] = ()
         self.tiles = 0
-        self.gathered: Mapping[str, Array] = {}
+        self.known: Mapping[str, Array] = {}
         blur = max((blur_of(f.kernel) for f in self.active), default=0.0)
         self.least = blur * math.sqrt(2 * math.log(100 / self.tol))  # e^(−ρ²/2σ²) is then tol/100
         self._screening = 0.0 if blur else min((f.kernel.decay_rate for f in self.active), default=0.0)
@@ -173,10 +174,9 @@ class NearFar(FieldEvaluator):
             raise InputError(
                 f"the cloud is {float(extent.size.max()):.3g} wide, more than {_WIDEST:g}: check for particles far away"
             )
-        n, gathered, self.gathered = max(counts.values()), self.gathered, {}
+        n, known, self.known = max(counts.values()), self.known, {}
         everyone = {
-            name: gathered[name] if name in gathered else everyones(positions[name], self.comm)
-            for name in self._sources
+            name: known[name] if name in known else everyones(positions[name], self.comm) for name in self._sources
         }
         if not self.shape or not extent.within(self._inner):
             self._build(extent, n, float(extent.size.max()) * n ** (-1 / self.dimension))
@@ -189,7 +189,7 @@ class NearFar(FieldEvaluator):
         self._sorted_weights: dict[str, float | Array] = {}
         self._coefficients: dict[str, list[Array]] = {}
         for source, cells in self._cells.items():
-            own, factor = own_and_factor(self.weights[source], lambda w: everyones(w, self.comm))
+            own, factor = own_and_factor(self.weights[source], self.comm)
             self._sorted_weights[source] = factor if own is None else own[cells.order] * factor
             n, rank, size = len(cells.x), self.comm.rank, self.comm.size
             mine = slice(n * rank // size, n * (rank + 1) // size)

@@ -109,8 +109,8 @@ class PartedFields(FieldEvaluator):
             places = np.ravel_multi_index(tuple(np.clip(cells, 0, shape - 1).T), tuple(shape))
             held = np.unique(places, return_counts=True)[1].astype(np.float64)
             pairs += (2 * AROUND + 1) ** d * float(held @ held)
-        near.gathered = everyone if _PAIR * pairs * fields < seconds else {}
-        return bool(near.gathered)
+        near.known = everyone if _PAIR * pairs * fields < seconds else {}
+        return bool(near.known)
 
     def sorted_cells(self) -> Mapping[str, Cells]:
         """Return those of an evaluator that sorts them."""

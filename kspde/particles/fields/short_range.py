@@ -158,7 +158,7 @@ class ShortRangeSum:
             self._starts[name] = np.concatenate(([0], np.cumsum(count)))
             order = np.argsort(cell, kind="stable")
             self._sorted[name] = x[order]
-            own, factor = own_and_factor(self._weights[name], lambda w: everyones(w, comm))
+            own, factor = own_and_factor(self._weights[name], comm)
             self._sorted_weights[name] = None if own is None else own[order], factor
             # Ordered pairs in the same or in adjacent cells.
             around = ndimage.convolve(count.reshape(shape).astype(float), np.ones((3,) * d), mode="constant")
