@@ -186,21 +186,7 @@ class Ensemble:
             "comm": comm,
             "moments": pde.model.moments,
         }
-        relaxing = any(f.tau > 0 for f in self.fields)
-        make: Any = partial(StackedByReplica, replicas=last - first)
-        if n >= _SIDE_BY_SIDE and _end(self.fields, pde.model.dimension):
-            make = SideBySideByReplica
-        elif self._direct and not relaxing:
-            make = DirectByReplica
-        weights: dict[str, ParticleWeights] = {}
-        marks = {name: seed.signed_weights(u, ids[name], n, comm) for name, u in pde.u0.items() if u.signed}
-        own_options = {**self._options, "weights": {**self._options["weights"], **marks}}
-        if pde.model.has_growth:
-            each = {name: np.full(len(ids[name]), share) for name, share in self._options["weights"].items()}
-            own_weights = ParticleWeights(masses=pde.problem.masses, each=each, growing=True)
-            weights = {"particles": own_weights, "mean_field": own_weights.copy()}
-            own_options["weights"] = each
-        own = make(self.fields, include_self=self.include_self, group=n, **own_options)
+        own, weights = self._own(seed, ids)
         evaluators: dict[str, FieldEvaluator] = {"particles": own}
         if self.coupled:
             evaluators["mean_field"] = self.mean_field()
@@ -218,6 +204,24 @@ class Ensemble:
             )
             for label, evaluator in evaluators.items()
         }
+
+    def _own(self, seed: Seed, ids: Mapping[str, Ids]) -> tuple[FieldEvaluator, dict[str, ParticleWeights]]:
+        """Return what sums the fields over the particles of each replica, and by label the weights that grow."""
+        pde, n, shares = self.pde, self.n, self._options["weights"]
+        make: Any = partial(StackedByReplica, replicas=len(self.replica_of) // n)
+        if n >= _SIDE_BY_SIDE and _end(self.fields, pde.model.dimension):
+            make = SideBySideByReplica
+        elif self._direct and not any(f.tau > 0 for f in self.fields):
+            make = DirectByReplica
+        grown: dict[str, ParticleWeights] = {}
+        marks = {name: seed.signed_weights(u, ids[name], n, self.comm) for name, u in pde.u0.items() if u.signed}
+        weights = {**shares, **marks}
+        if pde.model.has_growth:
+            weights = {name: np.full(len(ids[name]), share) for name, share in shares.items()}
+            each = ParticleWeights(masses=pde.problem.masses, each=weights, growing=True)
+            grown = {"particles": each, "mean_field": each.copy()}
+        options = {**self._options, "weights": weights}
+        return make(self.fields, include_self=self.include_self, group=n, **options), grown
 
     @property
     def _direct(self) -> bool:

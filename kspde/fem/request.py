@@ -110,8 +110,30 @@ class Request:
             return self._solution(earlier)
 
     def _solution(self, earlier: Earlier | None) -> Solution:
-        problem, scheme = self.problem, self.scheme
-        clock = _Clock()
+        built = self._built(earlier)
+        run, observer = built.run, built.run.observer
+        try:
+            with built.store or nullcontext():
+                details = integrated(run, self.scheme, self.followers)
+        except ConvergenceError as error:
+            built.clock.lap("loop")
+            if knots := observer.until_now():
+                details = {"steps": observer.recorder.steps, "failed": str(error)}
+                error.solution = self._packaged(built, knots, details)
+                error.diagnostics = error.solution.diagnostics
+            raise
+        built.clock.lap("loop")
+        table, knots = observer.recorder.table(), observer.until_now()
+        last = knots[-1]
+        if self.domain.boundary == "decay" and (earlier is not None or not self.estimated):
+            first = built.start if last.system is built.system else last.unknowns
+            warn_of_truncation(last.system, self.domain, self.problem.u0, first, last.unknowns, table)
+        details |= self.scheme.review(run, table)
+        return self._packaged(built, knots, details if self.regrid is None else details | self._blow_up(table))
+
+    def _built(self, earlier: Earlier | None) -> _Built:
+        """Return a run that is ready to begin. Collective."""
+        problem, clock = self.problem, _Clock()
         system = Semidiscretisation(problem.model, problem.fields, self._space()) if earlier is None else earlier.system
         clock.lap("mesh")
         regridding = None
@@ -127,7 +149,7 @@ class Request:
             self.save,
             self.progress,
             self.on_blow_up,
-            scheme.estimates_time_error,
+            self.scheme.estimates_time_error,
             regridding,
             self.followers,
         )
@@ -141,45 +163,33 @@ class Request:
             options=self.petsc_options,
             started=lambda: clock.lap("setup"),
         )
+        return _Built(run, store, system, start, mass_errors, clock)
 
-        def packaged(knots: list[Knot], details: dict[str, Any]) -> Solution:
-            more = {} if regridding is None else {"regrids": [move._asdict() for move in regridding.moves]}
-            solved = replace(problem, t_end=knots[-1].t)
-            reached = replace(run.state, unknowns=knots[-1].unknowns, paused=False)
-            until_now = Earlier(run.system, reached, observer.recorder.table(), knots)
-            return Solution(
-                problem=solved,
-                domain=self.domain,
-                scheme=scheme,
-                mollifier=self.mollifier,
-                diagnostics=observer.recorder.table(),
-                timings=clock.timings,
-                initial_mass_error=mass_errors,
-                stopped=observer.stopped,
-                _system=knots[-1].system,
-                _knots=knots,
-                _details=details | more,
-                _again=self.no_estimate or partial(self._again, solved),
-                _extended=partial(self._extended, None if "failed" in details else until_now),
-            )
-
-        try:
-            with store or nullcontext():
-                details = integrated(run, scheme, self.followers)
-        except ConvergenceError as error:
-            clock.lap("loop")
-            if knots := observer.until_now():
-                error.solution = packaged(knots, {"steps": observer.recorder.steps, "failed": str(error)})
-                error.diagnostics = error.solution.diagnostics
-            raise
-        clock.lap("loop")
-        table, knots = observer.recorder.table(), observer.until_now()
-        last = knots[-1]
-        if self.domain.boundary == "decay" and (earlier is not None or not self.estimated):
-            first = start if last.system is system else last.unknowns
-            warn_of_truncation(last.system, self.domain, problem.u0, first, last.unknowns, table)
-        details |= scheme.review(run, table)
-        return packaged(knots, details if regridding is None else details | self._blow_up(table))
+    def _packaged(self, built: _Built, knots: list[Knot], details: dict[str, Any]) -> Solution:
+        """Return the solution until the last knot, with what its summary says in addition."""
+        run, observer, last = built.run, built.run.observer, knots[-1]
+        problem = replace(self.problem, t_end=last.t)
+        earlier = None
+        if "failed" not in details:
+            reached = replace(run.state, unknowns=last.unknowns, paused=False)
+            earlier = Earlier(run.system, reached, observer.recorder.table(), knots)
+        if observer.regridding is not None:
+            details = details | {"regrids": [move._asdict() for move in observer.regridding.moves]}
+        return Solution(
+            problem=problem,
+            domain=self.domain,
+            scheme=self.scheme,
+            mollifier=self.mollifier,
+            diagnostics=observer.recorder.table(),
+            timings=built.clock.timings,
+            initial_mass_error=built.mass_errors,
+            stopped=observer.stopped,
+            _system=last.system,
+            _knots=knots,
+            _details=details,
+            _again=self.no_estimate or partial(self._again, problem),
+            _extended=partial(self._extended, earlier),
+        )
 
     def accurate_solution(self, accuracy: float) -> Solution:
         """Return a solution whose estimated error is within an accuracy. Its snapshots are then handed to ``save``.
@@ -321,6 +331,18 @@ class Earlier:
     state: RunState
     table: dict[str, Array]
     knots: list[Knot]
+
+
+@dataclass(frozen=True)
+class _Built:
+    """A run, and what its solution is told of: the grid and the unknowns at t = 0, and the errors of their masses."""
+
+    run: Run
+    store: CheckpointStore | None
+    system: Semidiscretisation
+    start: Array
+    mass_errors: dict[str, float]
+    clock: _Clock
 
 
 class _Clock:

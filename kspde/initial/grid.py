@@ -63,11 +63,8 @@ class GridDensity(InitialDensity):
         threshold: float = 0.0,
     ) -> None:
         array = _plain(values)
-        if (
-            array.ndim == 3
-            and array.shape[2] in (3, 4)
-            and (orientation == "image" or (extent is not None and np.size(extent) == 4))
-        ):
+        flat = orientation == "image" or (extent is not None and np.size(extent) == 4)
+        if flat and array.ndim == 3 and array.shape[2] in (3, 4):
             raise InputError(
                 f"values have shape {array.shape}, {array.shape[2]} colour channels per pixel: give one number per "
                 "pixel, such as one channel, values[..., 1], or their mean, values[..., :3].mean(axis=-1)"
@@ -104,16 +101,7 @@ class GridDensity(InitialDensity):
             )
         if bandwidth > float(np.max(self.upper - self.lower)):
             raise InputError(f"bandwidth = {bandwidth:g} is not valid: give a length within the extent")
-        if median > 1:
-            from scipy.ndimage import median_filter
-
-            array = median_filter(array, size=median, mode="nearest")
-        if bandwidth > 0:
-            from scipy.ndimage import gaussian_filter
-
-            array = gaussian_filter(array, bandwidth / self.spacing, mode="constant")
-        array = np.maximum(array - background, 0.0)
-        array = np.where(array < threshold * array.max(), 0.0, array)
+        array = _filtered(array, median, bandwidth / self.spacing, background, threshold)
         if (peak := array.max()) <= 0:
             raise InputError("values have no mass: at least one value must be positive")
         array = array / peak  # sums and products of the largest and least numbers are not finite
@@ -243,6 +231,20 @@ def _plain(values: npt.ArrayLike) -> Array:
         return np.asarray(values).astype(np.float64, casting="same_kind")
     except (TypeError, ValueError):
         raise InputError("values are not an array of real numbers: give 1 to 3 dimensions of them") from None
+
+
+def _filtered(values: Array, median: int, widths: Array, background: float, threshold: float) -> Array:
+    """Return values after their filters, in this order; ``widths`` are those of the Gaussian, in points."""
+    if median > 1:
+        from scipy.ndimage import median_filter
+
+        values = median_filter(values, size=median, mode="nearest")
+    if np.any(widths > 0):
+        from scipy.ndimage import gaussian_filter
+
+        values = gaussian_filter(values, widths, mode="constant")
+    values = np.maximum(values - background, 0.0)
+    return np.where(values < threshold * values.max(), 0.0, values)
 
 
 def _linear_quantile(left: Array, right: Array, uniform: Array) -> Array:
