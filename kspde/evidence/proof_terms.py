@@ -223,9 +223,9 @@ class Terms:
     def look(self, step: int, t: float) -> None:
         """Add what a step shows. Collective."""
         systems = self._ensemble.systems
-        own, twin = systems["particles"], systems["mean_field"]
-        x, y = own.positions[self._species], twin.positions[self._species]
-        extent = own.seen.extent.joined(twin.seen.extent)
+        own, bar = systems["particles"], systems["mean_field"]
+        x, y = own.positions[self._species], bar.positions[self._species]
+        extent = own.seen.extent.joined(bar.seen.extent)
         self._score.update(extent, t)
         self._known.t = t
         self._known.update({self._species: x}, extent)
@@ -233,13 +233,13 @@ class Terms:
         self._sums.tabulate(float(np.linalg.norm(extent.size)))
         found = own.at(self._species, x)
         a = found[self._name].copy(), found.gradients[self._name].copy()
-        twins = self._sums.at(y, x - y)
-        twins.field[0][:] -= self._self_term
+        bars = self._sums.at(y, x - y)
+        bars.field[0][:] -= self._self_term
         at_x, at_y = self._mean_field(x), self._mean_field(y)
-        self._first(step, x - y, a, twins, at_y, self._slopes.at(y))
+        self._first(step, x - y, a, bars, at_y, self._slopes.at(y))
         j, young = self._entropy(x, a, self._sums.laplacian(x), at_x)
-        control, _ = self._entropy(y, twins.field, twins.laplacian, at_y)
-        self._second(step, x - y, (a, twins.field, at_x, at_y))
+        control, _ = self._entropy(y, bars.field, bars.laplacian, at_y)
+        self._second(step, x - y, (a, bars.field, at_x, at_y))
         for name, values in (("j1", j[0] - control[0]), ("j2", j[1] - control[1]), ("young", young)):
             self._rates[name][:, step] = self._mean(values)
 
@@ -248,28 +248,28 @@ class Terms:
         found = self._known.at(self._species, x)
         return found[self._name].copy(), found.gradients[self._name].copy()
 
-    def _first(self, step: int, delta: Array, a: Fields, twins: _Sums, mean: Fields, size: Array) -> None:
+    def _first(self, step: int, delta: Array, a: Fields, bars: _Sums, mean: Fields, size: Array) -> None:
         """Add the terms of the proof of Theorem 1."""
-        (twin_a, twin_grad), (b, grad_b) = twins.field, mean
+        (bar_a, bar_grad), (b, grad_b) = bars.field, mean
         scale = self._near**-2
         apart = self._greatest(_square(delta))
         self._going &= apart < self._near**2
         s = np.where(self._going, scale * apart, 1.0)
-        along = np.sum(twin_grad * delta, axis=1)
-        i2 = self._greatest(np.square(twin_a - b))
+        along = np.sum(bar_grad * delta, axis=1)
+        i2 = self._greatest(np.square(bar_a - b))
         usual = i2 <= self._usual**2
         rates = {
-            "i1": scale * self._greatest(np.square(a[0] - twin_a)),
+            "i1": scale * self._greatest(np.square(a[0] - bar_a)),
             "i2": scale * i2,
             "i21": scale * np.where(usual, i2, 0.0),
             "i22": scale * np.where(usual, 0.0, i2),
-            "i11": scale * self._greatest(np.square(along - twins.towards)),
+            "i11": scale * self._greatest(np.square(along - bars.towards)),
             "i12": self._hessian**2 * scale * self._greatest(_fourth_moments(delta, self._ensemble.n)),
             "p1": scale * self._greatest(np.square(along)),
-            "p2": scale * self._greatest(np.square(twins.towards)),
-            "p11": s * self._greatest(_square(twin_grad - grad_b)),
+            "p2": scale * self._greatest(np.square(bars.towards)),
+            "p11": s * self._greatest(_square(bar_grad - grad_b)),
             "p12": s * self._greatest(_square(grad_b)),
-            "p21": s * self._greatest(np.square(twins.slopes - size)),
+            "p21": s * self._greatest(np.square(bars.slopes - size)),
             "p22": s * self._greatest(np.square(size)),
         }
         self._rates["s"][:, step] = s
@@ -278,14 +278,14 @@ class Terms:
 
     def _second(self, step: int, delta: Array, fields: tuple[Fields, Fields, Fields, Fields]) -> None:
         """Add what bounds the terms of the proof of Theorem 2."""
-        (a, grad_a), (_, twin_grad), (b, grad_b), (_, twin_grad_b) = fields
+        (a, grad_a), (_, bar_grad), (b, grad_b), (_, bar_grad_b) = fields
         near = self._greatest(_square(delta)) <= self._near**2
-        j13 = self._mean(_square(twin_grad - grad_a))
+        j13 = self._mean(_square(bar_grad - grad_a))
         rates = {
             "gradients": self._mean(_square(grad_b - grad_a)),
             "values": self._mean(np.square(b - a)),
-            "j11": self._mean(_square(grad_b - twin_grad_b)),
-            "j12": self._mean(_square(twin_grad_b - twin_grad)),
+            "j11": self._mean(_square(grad_b - bar_grad_b)),
+            "j12": self._mean(_square(bar_grad_b - bar_grad)),
             "j13": j13,
             "j13_near": np.where(near, j13, 0.0),
             "j13_far": np.where(near, 0.0, j13),

@@ -186,11 +186,11 @@ class TiltedRates:
             reduced(ensemble.comm, record)
         h, times = np.diff(ensemble.times), ensemble.times
         means = {name: 0.5 * h * (each[..., 1:] + each[..., :-1]) for name, each in self._records.items()}
-        own, twin = np.diff(self._records["psi"], axis=-1) - means["change"]
+        own, bar = np.diff(self._records["psi"], axis=-1) - means["change"]
         powers = np.array([(0.5 * (times[1:] + times[:-1]) / times[-1]) ** p for p in _POWERS])
         r, k = means["production"].shape[1:]
         count = len(_LEVELS) * len(_POWERS)
-        linear = np.einsum("mrk,pk->mprk", own - twin + means["cross"], powers).reshape(count, r, k)
+        linear = np.einsum("mrk,pk->mprk", own - bar + means["cross"], powers).reshape(count, r, k)
         square = np.einsum("mlrk,pk,qk->mplqrk", means["square"], powers, powers).reshape(count, count, r, k)
         bound, unresolved = means["production"]
         for half in (0, 1):

@@ -154,7 +154,7 @@ def destroy_dropped(comm: Comm) -> None:
         return
     same = (MPI.IDENT, MPI.CONGRUENT)
     ours = [entry for entry in _DROPPING if MPI.Comm.Compare(entry[1][0].comm.tompi4py(), comm) in same]
-    # A time stepper that failed is gone only now, and with it the space that its functions hold.
+    # A TS object that failed is gone only now, and with it the space that its functions hold.
     for one in (comm, *(anchor.comm for _, anchors in ours for anchor in anchors)):
         PETSc.garbage_cleanup(one)
     still_used = np.array([space() is not None for space, _ in ours], dtype=np.int64)

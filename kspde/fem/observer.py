@@ -33,7 +33,7 @@ class RunState:
         unknowns: nodal densities and relaxing fields.
         dt: the length of the next step; None where the scheme has yet to choose its first.
         bounds: the largest diffusion coefficients of the last step; None at the start.
-        norms: the L² norms to which tolerances refer: of the initial data, with growth the largest until now; None at
+        norms: the L² norms that tolerances refer to: of the initial density, with growth the largest until now; None at
             the start.
         handed_over: whether the adaptive scheme has changed to its second method.
         time_error: the estimated time error of each species; None where there is no estimate. Not in checkpoints.

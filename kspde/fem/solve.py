@@ -73,7 +73,7 @@ def solve(
             are chosen by it, from estimates of the error (``kspde.fem.accuracy``), and are the solution's ``domain``
             and ``scheme``. Without it ``Solution.error`` tells the error of what was given.
         tol: tolerance of a scheme that is given by its name, 1e-6 unless given: the local error of a step stays below
-            ``tol`` times the L² norm of the initial data, in L² (with growth, times the largest norm until then). With
+            ``tol`` times the norm of the initial density, in L² (with growth, times the largest norm until then). With
             "positive-2" the step may be controlled too, by the local error of its scheme of order 1: give ``tol`` in
             place of ``dt``. Errors of all steps add up: where it was measured, the maximum error at the end is 1 to 300
             ``tol`` of the maximum (the most for ``LandauMaxwell``), and proportional to ``tol``.

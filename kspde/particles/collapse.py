@@ -6,7 +6,7 @@ Keller-Segel system ends in a cluster of standard deviation near :math:`\varepsi
 
 The monitor looks at the pairs among some 64 particles, taken evenly from all. A species has collapsed when a share
 ``_CLOSE`` of these pairs, which is 40 % of the particles if they are in one cluster, is closer than 2ε, and this share
-has grown ``_GROWTH``-fold since the start: initial data of size ε are not a collapse.
+has grown ``_GROWTH``-fold since the beginning: a start of size ε is not a collapse.
 
 *Without a mollifier* pairs of attractive particles in the plane touch and part again. For a cluster K of k particles
 :math:`S = \sum_{i\in K}|X_i - \bar X_K|^2` is a squared Bessel process at the time 2Dt, while K is alone, of dimension

@@ -19,7 +19,7 @@ from mpi4py import MPI
 
 import kspde
 from kspde.errors import KspdeError
-from kspde.fem.schemes.extrapolation import Stepper
+from kspde.fem.schemes.extrapolation import PositiveSteps
 from kspde.fem.semidiscretisation import Semidiscretisation
 from kspde.fem.spaces import build_space
 
@@ -57,7 +57,7 @@ def random_step(rng: np.random.Generator, k: int) -> tuple[bool, bool, bool]:
     distances = np.linalg.norm(x - centres[:, None], axis=2)
     u = rng.uniform(0.3, 2.0, (n, 1)) * np.exp(-((distances / widths) ** 2) / 2)
     u = u.reshape(n, *space.mass.shape)
-    with Stepper(Semidiscretisation(model, model.fields, space), {}, 1 + k // 4 % 2) as stepper:
+    with PositiveSteps(Semidiscretisation(model, model.fields, space), {}, 1 + k // 4 % 2) as stepper:
         stepper.begin(u)
         try:
             new, _ = stepper.step(u, 10 ** rng.uniform(-4, 4))

@@ -142,13 +142,13 @@ def followed(case: dict[str, Any], comm: Any) -> dict[str, Any]:
 
     counted(semidiscretisation.Semidiscretisation, "rate", "rates")
     counted(cycle.Cycle, "apply", "iterations")
-    made = cycle.Hierarchy.__init__
+    made = cycle.NestedMeshes.__init__
 
     def kept(self: Any, *args: Any) -> None:
         made(self, *args)
         hierarchies.append(self)
 
-    cycle.Hierarchy.__init__ = kept
+    cycle.NestedMeshes.__init__ = kept
     forward = free_space.NodalWaves.forward
 
     def seen_forward(self: Any, nodal: Any) -> Any:

@@ -13,7 +13,7 @@ from kspde.fem import backend
 
 backend.require()
 
-from kspde.fem.schemes.extrapolation import Stepper  # noqa: E402
+from kspde.fem.schemes.extrapolation import PositiveSteps  # noqa: E402
 from kspde.fem.schemes.transport import fitted, fitted_ends  # noqa: E402
 from kspde.fem.semidiscretisation import Semidiscretisation  # noqa: E402
 from kspde.fem.spaces.box import BoxSpace  # noqa: E402
@@ -219,7 +219,7 @@ def test_random_systems():
         widths, centres = rng.uniform(0.1, 0.6, (n, 1)), rng.uniform(-1.5, 1.5, (n, 1))
         u = rng.uniform(0.3, 2.0, (n, 1)) * np.exp(-(((space.points[:, 0] - centres) / widths) ** 2) / 2)
         u = u.reshape(n, *space.mass.shape)
-        with Stepper(Semidiscretisation(model, model.fields, space), {}, 1 + k % 2) as stepper:
+        with PositiveSteps(Semidiscretisation(model, model.fields, space), {}, 1 + k % 2) as stepper:
             stepper.begin(u)
             new, _ = stepper.step(u, 10 ** rng.uniform(-4, 4))
             divided += stepper.local["divided_steps"]

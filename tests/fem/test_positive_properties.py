@@ -18,7 +18,7 @@ from kspde.kernels import resolve_mollifier
 
 backend.require()
 
-from kspde.fem.schemes.extrapolation import Stepper  # noqa: E402
+from kspde.fem.schemes.extrapolation import PositiveSteps  # noqa: E402
 from kspde.fem.semidiscretisation import Semidiscretisation  # noqa: E402
 from kspde.fem.spaces.box import BoxSpace  # noqa: E402
 from kspde.fem.spaces.mesh import MeshSpace  # noqa: E402
@@ -163,7 +163,7 @@ def test_nothing_is_negative_and_nothing_is_lost(
     system = Semidiscretisation(equation, equation.regularised_fields(resolve_mollifier(eps, mollifier)), space)
     unknowns = system.start(np.stack([density(space, kind, seed + i) for i in range(n)]))
     masses = space.integral(*unknowns[:n])
-    with Stepper(system, {}, order) as stepper:
+    with PositiveSteps(system, {}, order) as stepper:
         stepper.begin(unknowns)
         for _ in range(3):
             unknowns, _ = stepper.step(unknowns, 10.0**log_dt)
@@ -187,7 +187,7 @@ def test_a_numbering_that_needs_more_memory_than_estimated(shared_tmp_path, comm
     equation = Sensing(motility=MOTILITIES[0], chi=1.0, tau=0.0, dimension=3)
     system = Semidiscretisation(equation, equation.regularised_fields(), space)
     unknowns = system.start(density(space, "spike", 0)[None])
-    with Stepper(system, {}, 1) as stepper:
+    with PositiveSteps(system, {}, 1) as stepper:
         stepper.begin(unknowns)
         stepped, _ = stepper.step(unknowns, 1.0)
     assert space.integral(*stepped) == pytest.approx(space.integral(*unknowns), rel=1e-12)

@@ -137,14 +137,14 @@ def test_order_two_without_the_limiter_where_the_density_is_smooth_and_positive(
 
 def stepper(model, order: int, nodal_of):
     """A stepper of one species on a line, and the unknowns it starts from."""
-    from kspde.fem.schemes.extrapolation import Stepper
+    from kspde.fem.schemes.extrapolation import PositiveSteps
     from kspde.fem.semidiscretisation import Semidiscretisation
     from kspde.fem.spaces.box import BoxSpace
 
     line = kspde.Box(half_width=8.0, cells=120, degree=1, dimension=1, grading=2.0)
     system = Semidiscretisation(model, model.fields, BoxSpace(line, MPI.COMM_SELF))
     u = nodal_of(system.space.points[:, 0]).reshape(system.space.mass.shape)
-    made = Stepper(system, {}, order)
+    made = PositiveSteps(system, {}, order)
     unknowns = system.start(u[None] / system.space.integral(u)[0])
     made.begin(unknowns)
     return made, unknowns, system.space

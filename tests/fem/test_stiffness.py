@@ -50,7 +50,7 @@ def test_coarse_matrices_are_those_of_the_coarse_meshes(shared_tmp_path, comm) -
 
     path = shared_tmp_path / "square.vtk"
     space = space_of(kspde.MeshFile(path=path, refine=2, solver="multigrid"))
-    levels = space.stiffness.hierarchy.levels
+    levels = space.stiffness.nested.levels
     first = mesh_arrays(kspde.MeshFile(path=path), 2)
     assert [comm.allreduce(level.nodes) for level in levels] == [25**2, 13**2, 7**2]
 
@@ -60,9 +60,9 @@ def test_coarse_matrices_are_those_of_the_coarse_meshes(shared_tmp_path, comm) -
     coarse = points[: last.nodes]
     assert np.all(np.abs(coarse * 3 - np.round(coarse * 3)) < 1e-9)
     f = last.ghosts(np.sin(2 * coarse[:, 0]) + coarse[:, 0] * coarse[:, 1] ** 2)
-    x, y = space.stiffness.hierarchy.coarsest.createVecs()
+    x, y = space.stiffness.nested.coarsest.createVecs()
     x.array[:] = f[: last.nodes]
-    space.stiffness.hierarchy.coarsest.mult(x, y)
+    space.stiffness.nested.coarsest.mult(x, y)
     energy = x.dot(y)
     exact = np.sin(2 * first.points[:, 0]) + first.points[:, 0] * first.points[:, 1] ** 2
     assert energy == pytest.approx(energies(first.points, first.cells, exact), rel=1e-6)
@@ -205,7 +205,7 @@ def test_a_cycle_is_symmetric_and_positive_definite(cell: str, size: float) -> N
     for decades, k, what in ((0.0, 0, "new"), (3.0, 1, "new"), (6.0, 2, "new"), (6.0, 3, "kept"), (6.0, 3, "renewed")):
         shift = space.mass * 10.0 ** (decades * (everywhere[k, own] - 0.5))
         system.update(shift, 1.0)
-        before, coarse = coarse, space.stiffness.hierarchy.lumped(shift)[-1]
+        before, coarse = coarse, space.stiffness.nested.lumped(shift)[-1]
         bound = 1.0
         if what == "kept":
             bound = max(space.comm.allgather(float(np.max(coarse / before, initial=1.0))))

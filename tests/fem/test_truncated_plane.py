@@ -109,7 +109,7 @@ def test_a_disk_has_the_field_of_the_plane_unless_that_relaxes(tau: float) -> No
         if tau == 0:
             np.testing.assert_allclose(pde.evaluate_signal(points), exact, rtol=0.02)
         elif x == 5:
-            assert said[0].endswith("move it to the disk's centre, or a larger domain")
+            assert said[0].endswith("move it to the disk's centre, or give a larger domain")
 
 
 @pytest.mark.parametrize(

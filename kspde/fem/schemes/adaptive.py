@@ -1,4 +1,4 @@
-r"""The adaptive scheme: the cheapest stepper with error control that a problem allows.
+r"""The adaptive scheme: the cheapest scheme with error control that a problem allows.
 
 On a box it is the exponential integrator of ``kspde.fem.schemes.exponential`` (order 5), which needs a tenth of the
 work of the Rosenbrock-W method on smooth densities. Lawson's methods lose their order, and do not stand still at a
@@ -29,7 +29,7 @@ class Adaptive(ToleranceScheme):
     """The cheapest scheme with error control for any degree and domain (``kspde.fem.schemes.adaptive``).
 
     Attributes:
-        tol: the tolerance: the local error of a step stays below ``tol`` times the L² norm of the initial data, in L².
+        tol: the tolerance: the local error of a step stays below ``tol`` times the norm of the initial density, in L².
     """
 
     name = "adaptive"

@@ -205,7 +205,7 @@ class ToleranceScheme(Scheme):
     """A scheme with step control, for any degree and domain, which may undershoot u = 0.
 
     Attributes:
-        tol: the tolerance: the local error of a step stays below ``tol`` times the L² norm of the initial data, in L²;
+        tol: the tolerance: the local error of a step stays below ``tol`` times the norm of the initial density, in L²;
             with growth, times the largest L² norm until then.
     """
 

@@ -10,7 +10,7 @@ applied to :math:`z = e^{-tL} y` (Lawson, SIAM J. Numer. Anal. 4, 1967): with no
 so that only decaying exponentials occur. N contains diffusion too, :math:`\Delta((D - \bar D) u)`, but each of its
 modes is damped by its own factor: :math:`h\lambda e^{-c h\lambda}` is bounded for all steps. The difference to the
 embedded method of order 4 (Dormand and Prince, J. Comput. Appl. Math. 6, 1980) estimates the local error; it stays
-below ``tol`` times the L² norm of the initial data, in L², row by row. The constant mode of a density has L = N = 0, so
+below ``tol`` times the norm of the initial density, in L², row by row. The constant mode of a density has L = N = 0, so
 mass is exact.
 
 ``kspde.fem.schemes.adaptive`` says where it is used.

@@ -45,7 +45,7 @@ from kspde.runtime.compiled import compiled_in_order
 from kspde.runtime.parallel import on_all_ranks
 from kspde.typing import Array
 
-__all__ = ["Stepper", "limited"]
+__all__ = ["PositiveSteps", "limited"]
 
 Indices = npt.NDArray[np.int32]
 
@@ -54,7 +54,7 @@ _TINY = 1e-300
 _PASSES = 4
 
 
-class Stepper:
+class PositiveSteps:
     """The steps of both schemes, for ``march``; a context that frees the PETSc objects.
 
     Args:
@@ -94,7 +94,7 @@ class Stepper:
         #: ∫∫ r u over the last step
         self._growth: Array = np.zeros(self._species)
 
-    def __enter__(self) -> Stepper:
+    def __enter__(self) -> PositiveSteps:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
@@ -137,7 +137,7 @@ class Stepper:
         self._masses = system.space.integral(*unknowns[: self._species])
 
     def control(self, state: RunState, tol: float) -> None:
-        """Let ``attempt`` compare local errors with the L² norms of the initial data. Collective."""
+        """Let ``attempt`` compare local errors with the L² norms of the initial densities. Collective."""
         state.norms = self._norms(state.unknowns) if state.norms is None else state.norms
         self._tol, self._allowed = tol, row_tolerances(tol, state.norms)
 

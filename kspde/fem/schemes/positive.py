@@ -38,7 +38,7 @@ r = 0, and oscillate about it, unless Δt \|r\| is well below 1.
 No other bound is enforced: that u ≤ 1 where b = (1 − u)∇c and r = 1 − u, say, holds as far as the mesh resolves u.
 
 With ``tol`` the step is chosen so that :math:`u_2 - u_1`, the local error of the scheme of order 1, stays below ``tol``
-times the L² norm of the initial data (with growth, the largest until then); u ≥ 0 does not depend on it. (Modified
+times the L² norm of the initial density (with growth, the largest until then); u ≥ 0 does not depend on it. (Modified
 Patankar-Runge-Kutta methods reach the same order with two systems per step, and were tried; but they do not damp: their
 factor is −1/2 at infinity.)
 """
@@ -104,7 +104,7 @@ class Positive2(_PositiveScheme):
     Attributes:
         dt: the fixed step; shorter ones occur where it does not divide the times to be saved. Give this or ``tol``.
         tol: the tolerance of a controlled step: the local error of the scheme of order 1 stays below ``tol`` times the
-            L² norm of the initial data, in L².
+            L² norm of the initial density, in L².
     """
 
     name = "positive-2"
@@ -125,27 +125,27 @@ class Positive2(_PositiveScheme):
 
 def _integrate(run: Run, order: int, dt: float | None, tol: float | None) -> dict[str, Any]:
     """Integrate with a fixed step or, for order 2, a tolerance, and return a summary. Collective."""
-    from kspde.fem.schemes.extrapolation import Stepper  # imports PETSc
+    from kspde.fem.schemes.extrapolation import PositiveSteps  # imports PETSc
 
     state = run.state
-    with Stepper(run.system, run.options, order) as stepper:
-        stepper.begin(state.unknowns, state.t)
+    with PositiveSteps(run.system, run.options, order) as steps:
+        steps.begin(state.unknowns, state.t)
         if dt is not None:
             control = FixedStep(dt)
         else:
-            stepper.control(state, tol or 0.0)
+            steps.control(state, tol or 0.0)
             control = StepControl(state.dt or _first_step(run, tol or 0.0), 2, run.t_end)
         run.begin()
         if dt is not None:
             table = run.observer.recorder.table()
-            stepper.time_error = TimeError(order, dt, table["dt"][1:], np.atleast_1d(table["time_error"][-1]))
-        march(run, stepper, control)
-        warn_of_moments(run.system, stepper.moment_error(state.unknowns, state.t))
+            steps.time_error = TimeError(order, dt, table["dt"][1:], np.atleast_1d(table["time_error"][-1]))
+        march(run, steps, control)
+        warn_of_moments(run.system, steps.moment_error(state.unknowns, state.t))
     summary: dict[str, Any] = {"dt": dt} if tol is None else {"tol": tol, "rejected_steps": control.rejected}
-    summary |= {"steps": state.step, "linear_iterations": stepper.iterations, **stepper.local}
-    if stepper.time_error is not None:
-        summary["time_error"] = float(np.max(stepper.time_error.value))
-    return summary if order == 1 else {**summary, "held_back": stepper.held_back}
+    summary |= {"steps": state.step, "linear_iterations": steps.iterations, **steps.local}
+    if steps.time_error is not None:
+        summary["time_error"] = float(np.max(steps.time_error.value))
+    return summary if order == 1 else {**summary, "held_back": steps.held_back}
 
 
 def _first_step(run: Run, tol: float) -> float:

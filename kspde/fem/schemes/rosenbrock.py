@@ -9,7 +9,7 @@ amplification factor at most 1 for every step: the factor of :math:`\dot y = -(1
 their completion leaves :math:`r \lambda\,dt` unfiltered.) Drift and the dependence of D on the fields are of lower
 order in space.
 
-The local error of a step is kept below ``tol`` times the L² norm of the initial data, in L². The system of a stage is
+The local error of a step is kept below ``tol`` times the norm of the initial density, in L². The system of a stage is
 solved to a residual that is small compared with the state the solution is added to.
 
 Where the model has growth, its integral over space and time is an unknown too, for each species: so that the mass is
@@ -47,7 +47,7 @@ class Rosenbrock(ToleranceScheme):
     """PETSc's TS with a Rosenbrock-W method of order 3, for any degree and domain (``kspde.fem.schemes.rosenbrock``).
 
     Attributes:
-        tol: the tolerance: the local error of a step stays below ``tol`` times the L² norm of the initial data, in L².
+        tol: the tolerance: the local error of a step stays below ``tol`` times the norm of the initial density, in L².
     """
 
     name = "rosenbrock"

@@ -40,8 +40,8 @@ def preconditioners(stiffness: Stiffness) -> list[PreconditionerOf]:
     if stiffness.direct:
         return [partial(PetscPreconditioner, kind="cholesky")]
     multigrid: PreconditionerOf = partial(PetscPreconditioner, kind="gamg")
-    if stiffness.hierarchy is not None:
-        multigrid = partial(Cycle, stiffness.hierarchy)
+    if stiffness.nested is not None:
+        multigrid = partial(Cycle, stiffness.nested)
     return [multigrid, partial(PetscPreconditioner, kind="bjacobi")]
 
 

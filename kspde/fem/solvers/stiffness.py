@@ -34,7 +34,7 @@ from petsc4py import PETSc
 from kspde.fem.backend import Petsc
 from kspde.fem.forms import compiled
 from kspde.fem.solvers.ghosts import Ghosts
-from kspde.fem.solvers.nested.cycle import Hierarchy, Product
+from kspde.fem.solvers.nested.cycle import NestedMeshes, Product
 from kspde.runtime.reductions import reduced
 from kspde.typing import Array, Comm
 
@@ -66,7 +66,7 @@ class Stiffness:
         matrix: K + diag(s) with the s of the latest ``shift``, or K's entries with other diagonals.
         diagonal: K's own, shape (owned,).
         positive: rows of positive entries off the diagonal, and their shares of the diagonal.
-        hierarchy: K on this mesh and the coarser ones; None without these.
+        nested: K on this mesh and the coarser ones; None without these.
         order: the places of the rows among DOLFINx's nodes, or with ``sort`` among those that it gives.
     """
 
@@ -90,16 +90,16 @@ class Stiffness:
         if sort is not None:
             fine = in_order(fine, sort)
         self.matrix, self.positive = _cleaned(fine, positive=True)
-        self.hierarchy: Hierarchy | None = None
+        self.nested: NestedMeshes | None = None
         self.order: npt.NDArray[np.integer[Any]] = np.arange(self.matrix.getLocalSize()[0])
         if coarser:
             matrices = [self.matrix]
             for interpolation in coarser:
                 matrices.append(_cleaned(matrices[-1].PtAP(interpolation), positive=False)[0])
-            self.hierarchy = Hierarchy(comm, matrices, coarser, numbers)
+            self.nested = NestedMeshes(comm, matrices, coarser, numbers)
             for thing in (*matrices[1:-1], *coarser):
                 thing.destroy()
-            self.order = order = self.hierarchy.order
+            self.order = order = self.nested.order
             self.matrix = in_order(self.matrix, lambda numbers: numbers[order])
             self.positive = np.argsort(order)[self.positive[0]].astype(np.int32), self.positive[1]
         self._diagonal = self.matrix.getDiagonal()
@@ -119,13 +119,13 @@ class Stiffness:
 
     def operator(self) -> Product | None:
         """Return what multiplies by K + diag(s) faster than the matrix, where there are coarser meshes."""
-        return None if self.hierarchy is None else Product(self.hierarchy)
+        return None if self.nested is None else Product(self.nested)
 
     def times(self, x: Array, *, diagonal: bool = True) -> Array:
         """Return K x, or K x without the diagonal's part: then all terms of a sum have the same sign. Collective."""
-        if self.hierarchy is not None:
+        if self.nested is not None:
             out = np.empty(len(x))
-            self.hierarchy.multiply(self.diagonal if diagonal else np.zeros(len(x)), x, out)
+            self.nested.multiply(self.diagonal if diagonal else np.zeros(len(x)), x, out)
             return out
         if diagonal:
             self.matrix.setDiagonal(self._diagonal)

@@ -33,7 +33,7 @@ from kspde.fem.solvers.nested import gauss_seidel as sweeps
 from kspde.fem.solvers.nested.numbering import Numbering, numbered
 from kspde.typing import Array, Comm
 
-__all__ = ["Cycle", "Hierarchy", "Product"]
+__all__ = ["Cycle", "NestedMeshes", "Product"]
 
 Single = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.uint32]
@@ -135,7 +135,7 @@ class _Level:
             sweeps.add_along(*edges, self.x, out)
 
 
-class Hierarchy:
+class NestedMeshes:
     """The levels of nested meshes, which all systems share.
 
     Args:
@@ -212,55 +212,55 @@ class Product:
     """One system's K + diag(s) on the finest mesh, as a context of PETSc's matrix.
 
     Args:
-        hierarchy: the levels.
+        nested: the levels.
     """
 
-    def __init__(self, hierarchy: Hierarchy) -> None:
-        self._hierarchy = hierarchy
-        self._diagonal = np.zeros(hierarchy.levels[0].nodes)
+    def __init__(self, nested: NestedMeshes) -> None:
+        self._nested = nested
+        self._diagonal = np.zeros(nested.levels[0].nodes)
 
     def update(self, s: Array) -> None:
         """Let the system be K + diag(s). Rank-local."""
-        np.add(s, self._hierarchy.levels[0].diagonal, out=self._diagonal)
+        np.add(s, self._nested.levels[0].diagonal, out=self._diagonal)
 
     def mult(self, matrix: Petsc, x: Petsc, y: Petsc) -> None:
         """Set y to the product with x. Collective."""
-        self._hierarchy.multiply(self._diagonal, x.array_r, y.array)
+        self._nested.multiply(self._diagonal, x.array_r, y.array)
 
 
 class Cycle(Preconditioner):
     """One system's V-cycle, as a context of PETSc's preconditioner.
 
     Args:
-        hierarchy: the levels.
+        nested: the levels.
         ksp: the solver.
     """
 
     needs_matrix = False
 
-    def __init__(self, hierarchy: Hierarchy, ksp: Petsc) -> None:
+    def __init__(self, nested: NestedMeshes, ksp: Petsc) -> None:
         ksp.getPC().setType("python")
         ksp.getPC().setPythonContext(self)
-        self.repeats = hierarchy.factorised
-        self._hierarchy = hierarchy
-        self._inverses: list[Single] = [np.zeros(level.nodes, dtype=np.float32) for level in hierarchy.levels[:-1]]
+        self.repeats = nested.factorised
+        self._nested = nested
+        self._inverses: list[Single] = [np.zeros(level.nodes, dtype=np.float32) for level in nested.levels[:-1]]
         #: decoupled nodes, and their inverse diagonal
         self._decoupled = np.zeros(0, np.intp)
         self._decoupled_inverse: Array = np.zeros(0)
-        self._matrix = hierarchy.coarsest.duplicate(copy=True)
+        self._matrix = nested.coarsest.duplicate(copy=True)
         self._diagonal = self._matrix.getDiagonal()
         self._x, self._b = self._matrix.createVecs()
         self._solver: Petsc = None
 
     def update(self, s: Array, iterations: int) -> None:
         """Follow the system, which is now K + diag(s), s > 0; on the coarsest mesh where that pays. Collective."""
-        shifts = self._hierarchy.lumped(s)
-        for level, inverse, shift in zip(self._hierarchy.levels, self._inverses, shifts, strict=False):
+        shifts = self._nested.lumped(s)
+        for level, inverse, shift in zip(self._nested.levels, self._inverses, shifts, strict=False):
             inverse[:] = np.where(_DECOUPLED * shift < level.diagonal, 1.0 / (shift + level.diagonal), 0.0)
         self._decoupled = np.flatnonzero(self._inverses[0] == 0.0)
-        self._decoupled_inverse = 1.0 / (s[self._decoupled] + self._hierarchy.levels[0].diagonal[self._decoupled])
-        self._diagonal.array[:] = shifts[-1] + self._hierarchy.levels[-1].diagonal
-        if self.stale(self._hierarchy.comm, s, iterations):
+        self._decoupled_inverse = 1.0 / (s[self._decoupled] + self._nested.levels[0].diagonal[self._decoupled])
+        self._diagonal.array[:] = shifts[-1] + self._nested.levels[-1].diagonal
+        if self.stale(self._nested.comm, s, iterations):
             self.renew()
 
     def renew(self) -> bool:
@@ -268,11 +268,11 @@ class Cycle(Preconditioner):
         super().renew()
         self._matrix.setDiagonal(self._diagonal)
         if self._solver is None:
-            solver = PETSc.KSP().create(self._hierarchy.comm)
+            solver = PETSc.KSP().create(self._nested.comm)
             solver.setOperators(self._matrix)
             solver.setNormType(PETSc.KSP.NormType.NONE)
             options = {"pc_type": "redundant", "redundant_pc_type": "cholesky"}
-            if self._hierarchy.factorised:
+            if self._nested.factorised:
                 solver.setType("preonly")
             else:
                 solver.setType("richardson")
@@ -293,7 +293,7 @@ class Cycle(Preconditioner):
             r.copy(z)
             return
         right, left = r.array_r, z.array
-        levels = self._hierarchy.levels
+        levels = self._nested.levels
         np.multiply(right, 1.0 / size, out=levels[0].b[: len(right)], casting="same_kind")
         for (level, coarser), inverse in zip(pairwise(levels), self._inverses, strict=True):
             level.down(inverse)
