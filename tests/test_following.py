@@ -262,7 +262,7 @@ def test_a_run_that_ended_at_an_event_is_extended_past_it(scheme) -> None:
 @pytest.mark.one_rank
 @pytest.mark.parametrize("found", ["0.3", None, [0.1, 0.2], 1j, math.inf])
 def test_a_function_of_an_event_returns_a_number(found) -> None:
-    with pytest.raises(kspde.InputError, match=r"the event of a function is .* give a finite number"):
+    with pytest.raises(kspde.InputError, match=r"the function of an event returns .* return a finite number"):
         solved("positive", 0.1, callback=kspde.Event(lambda state: found))
 
 

@@ -553,7 +553,7 @@ def test_images_and_tables_are_read(tmp_path):
     assert moved([[2.2, 2.3]]) == pytest.approx(8 * expected([[2.4, 0.6]]))
     colours = np.stack([values // 300, 0 * values + 7, 0 * values], axis=-1).astype(np.uint8)
     Image.fromarray(colours).save(tmp_path / "c.png")
-    with pytest.raises(kspde.InputError, match=r"c.png: the image is in colours \(RGB\): give channel"):
+    with pytest.raises(kspde.InputError, match=r"c.png: the image is in colour \(RGB\): give channel"):
         read_grid(tmp_path / "c.png")
     np.testing.assert_array_equal(read_grid(tmp_path / "c.png", channel="red")[0], colours[..., 0])
     grey = read_grid(tmp_path / "c.png", channel="luminance")[0]

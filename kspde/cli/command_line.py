@@ -1,4 +1,4 @@
-"""How a command line is carried out: its work, and what becomes of what is wrong with it."""
+"""How a command line is carried out, and how its errors become a line and an exit status."""
 
 from __future__ import annotations
 

@@ -381,7 +381,7 @@ def by_name(form: Any) -> Any:
 
 
 def _one_or_each(one: Any, each: Any, several: Callable[[Any], bool]) -> Any:
-    """Return the type of one thing, or of several, which a function tells apart."""
+    """Return the type of one thing, or of several, as a function distinguishes them."""
     parts = (getitem(cast(Any, Annotated), (kind, Tag(tag))) for kind, tag in ((one, _ONE), (each, _EACH)))
     return getitem(
         cast(Any, Annotated),

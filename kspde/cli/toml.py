@@ -53,7 +53,7 @@ def with_changes(content: dict[str, Any], changes: Sequence[str]) -> dict[str, A
         changes: such as "model.chi=12": a dotted key, and what may follow it in TOML, or a word without its quotes.
 
     Raises:
-        InputError: a change is no key and value.
+        InputError: a change is not a key and a value.
     """
     for change in changes:
         where = f"--set {shown(change)} is not valid"

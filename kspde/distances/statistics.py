@@ -84,8 +84,8 @@ def squared_norm(samples: Array) -> Estimate:
     holds the θ with :math:`|U - θ| \le t_{n-1,\,.975}` times the root of that; its lower end may be negative. v is
     estimated by mᵀΣm/|m|², of which both parts lose their noise as far as U, what is left of |m|², shows a mean.
 
-    Student's interval of the jackknife's values estimates the variance at θ = U. Of Gaussians on a line it holds .79 to
-    .95 of times for θ of 1 to 100 Σ/n and n = 24 or 64, where this one holds .93 to .96.
+    Student's interval of the jackknife's values estimates the variance at θ = U. Of Gaussians on a line it holds in .79
+    to .95 of cases for θ of 1 to 100 Σ/n and n = 24 or 64, where this one holds .93 to .96.
     """
     count, mean = len(samples), samples.mean(axis=0)
     own, pairs, t = samples - mean, count * (count - 1), reach_of(count)

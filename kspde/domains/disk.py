@@ -143,4 +143,4 @@ class Disk(Domain):
 
     def decay_advice(self, where: str, length: float) -> str:
         """Return the remedy if the decay condition is inaccurate for mass about a point, given the decay length."""
-        return "move it to the disk's centre, or a larger domain"
+        return "move it to the disk's centre, or give a larger domain"

@@ -82,7 +82,7 @@ def resume(
 ) -> tuple[RunState, Semidiscretisation] | None:
     """Return the state in the newest good checkpoint, and its grid's semidiscretisation; None without one. Collective.
 
-    The observer is restored. The checkpoint may be of a run to an earlier end, of which the saved times that this one
+    The observer is restored. The checkpoint may be of a run to an earlier end: of its saved times those that this run
     has too are kept.
 
     Raises:

@@ -389,7 +389,7 @@ def initial_densities(
     masses, sizes = space.integral(*nodal), space.integral(*np.abs(nodal))
     for name, mass, u in zip(u0, masses, u0.values(), strict=True):
         if u.by_mesh and not mass > 0:
-            raise InputError(f"the initial density of {name} has no mass on the mesh: give one where it is")
+            raise InputError(f"the initial density of {name} has no mass on the mesh: give a domain that holds it")
     errors: dict[str, float] = {}
     for i, (name, u) in enumerate(u0.items()):
         errors[name] = float((masses[i] - u.mass) / sizes[i] if u.signed else masses[i] / u.mass - 1)

@@ -58,7 +58,7 @@ class CutDensity(InitialDensity):
             raise InputError('keep = "values" is for a Box or a Disk: what the mass is inside, only the mesh knows')
         inside = math.nan if self.by_mesh else _share_in(density, domain)
         if inside < _LEAST:
-            raise InputError(f"a share {inside:.2g} of the density's mass is in the domain: give one where it is")
+            raise InputError(f"a share {inside:.2g} of the density's mass is in the domain: give one that holds it")
         self.lost = math.nan if self.by_mesh else max(0.0, 1.0 - inside)
         self.mass = density.mass * (1.0 if keep == "mass" else inside)
         self._factor = 1.0 / inside if keep == "mass" and not self.by_mesh else 1.0

@@ -136,7 +136,7 @@ def observed_positions(
     points = check_finite("positions", points, (None, None))
     if image_rows is not None:
         if points.shape[1] != 2:
-            raise InputError(f"image_rows = {shown(image_rows)} is of positions in a plane: leave it out")
+            raise InputError(f"image_rows = {shown(image_rows)} is for positions in a plane: leave it out")
         rows = check_integer("image_rows", image_rows, at_least=1)
         points = np.stack([points[:, 0], rows - 1 - points[:, 1]], axis=1)
     n = len(points)

@@ -75,7 +75,7 @@ def nearly_constant(
     longest = 2 * math.pi / shortest
     counts = [1 + math.floor(longest * side / math.pi * (1 + 1e-12)) for side in sides]
     if math.prod(counts) > _MOST or max(counts) > _HIGHEST:
-        raise InputError(f"shortest = {shortest:g} makes {math.prod(counts):.1e} modes: give a longer one, for {_MOST}")
+        raise InputError(f"shortest = {shortest:g} makes {math.prod(counts):.1e} modes: give one for at most {_MOST}")
     squares = np.zeros(1)
     for side, n in zip(sides, counts, strict=True):
         k = np.arange(n)

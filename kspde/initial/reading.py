@@ -42,7 +42,7 @@ def is_image(path: str | Path) -> bool:
 def check_delimiter(delimiter: object) -> str:
     """Return what separates the entries of a row: one character."""
     if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '\r\n"#':
-        raise InputError(f'delimiter = {shown(delimiter)} is not valid: give one character, such as ";" or a tabulator')
+        raise InputError(f'delimiter = {shown(delimiter)} is not valid: give one character, such as ";" or a tab')
     return delimiter
 
 
@@ -62,13 +62,13 @@ def read_grid(
 
     Args:
         path: the file.
-        channel: of an image in colours "red", "green", "blue" or "luminance", .299 R + .587 G + .114 B.
+        channel: of a colour image "red", "green", "blue" or "luminance", .299 R + .587 G + .114 B.
         page: of an image of several pages, the number of one from 0 on.
         delimiter: of a table, what separates the entries of a row.
         skip_rows: of a table, how many lines at its beginning are no rows.
 
     Raises:
-        InputError: the file is missing, of another kind, damaged or too large, or lacks ``values``; an image in colours
+        InputError: the file is missing, of another kind, damaged or too large, or lacks ``values``; a colour image
             without a channel, or of several pages without one.
     """
     check_integer("skip_rows", skip_rows, at_least=0)
@@ -85,7 +85,7 @@ def read_grid(
                 raise InputError("images are named .png, .tif or .tiff, and other files are not: rename it")
             for name, given in (("channel", channel), ("page", page)):
                 if given is not None and not image:
-                    raise InputError(f"{name} = {given} is of PNG and TIFF images: give one, or leave it out")
+                    raise InputError(f"{name} = {given} is for PNG and TIFF images: give one, or leave it out")
             if image:
                 return _image(file, channel, page), None
             if Path(path).suffix.lower() in _TABLES:
@@ -136,11 +136,11 @@ def _image(file: BinaryIO, channel: Channel | None, page: int | None) -> npt.NDA
                 raise InputError("the image has transparent pixels: save it without, in grey")
             if grey:
                 if channel is not None:
-                    raise InputError(f"channel = {channel} is of images in colours, and this one is grey: leave it out")
+                    raise InputError(f"channel = {channel} is for colour images, and this one is grey: leave it out")
                 return _grey(image.convert("L") if image.mode == "LA" else image)
             if channel is None:
                 raise InputError(
-                    f"the image is in colours ({image.mode}): give channel, one of {', '.join(_CHANNELS)}, or save it "
+                    f"the image is in colour ({image.mode}): give channel, one of {', '.join(_CHANNELS)}, or save it "
                     "in grey"
                 )
             colours = np.asarray(image.convert("RGB"), dtype=np.float64)

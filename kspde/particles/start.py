@@ -144,7 +144,9 @@ def given_positions(given: Any, counts: Mapping[str, int], dimension: int, seed:
             source = _read(Path(source), name, dimension, seed)
         points[name] = check_finite("positions", source, (None, dimension))
         if len(points[name]) != n:
-            raise InputError(f"n = {n} and positions of {len(points[name])} particles of {name!r}: give n the same")
+            raise InputError(
+                f"n = {n}, and positions has {len(points[name])} particles of {name!r}: give the same number"
+            )
     return points
 
 
@@ -170,7 +172,7 @@ def _read(path: Path, species: str, dimension: int, seed: Seed) -> Array:
                 return np.asarray(file[f"positions/{species}"][()], dtype=np.float64)
     except FILE_ERRORS as error:
         raise InputError(f"cannot read positions from {path}: {reason(error)}") from None
-    raise InputError(f"{path} has no positions of {species!r}: give a file that Cloud.write has made of that species")
+    raise InputError(f"{path} has no positions of {species!r}: give a file of Cloud.write with that species")
 
 
 def local_ids(counts: Mapping[str, int], comm: Comm) -> dict[str, Ids]:

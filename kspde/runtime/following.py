@@ -170,8 +170,8 @@ class Event:
             number = check_number("", np.reshape(found, ())[()])
         except (ValueError, TypeError):  # several numbers, or none
             raise InputError(
-                f"the event of a function is {shown(found)} at t = {state.t:.6g}: give a finite number, such as lambda "
-                'state: state.diagnostics["maximum"].max()'
+                f"the function of an event returns {shown(found)} at t = {state.t:.6g}: return a finite number, "
+                'such as lambda state: state.diagnostics["maximum"].max()'
             ) from None
         return number - self.value
 

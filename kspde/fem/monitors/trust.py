@@ -131,7 +131,7 @@ def warn_of_upwind(system: Semidiscretisation, peclet: Array, *, second: bool) -
 
 
 def warn_of_moments(system: Semidiscretisation, found: Array) -> None:
-    """Warn where the fluxes of the positive schemes change the second moment as diffusion and drift do not."""
+    """Warn where the fluxes of the positive schemes change the second moment by other than diffusion and drift."""
     i = int(np.argmax(np.abs(found)))
     if abs(found[i]) > _OFF:
         warn(

@@ -8,7 +8,7 @@ Points are computed one after the other by all ranks together, where there are n
 executor of ``concurrent.futures``; or under mpirun by groups of ranks, to whose first ones rank 0 hands them out
 (``mpi4py.futures.MPICommExecutor``): then give mpirun one rank more than there are cores. Rank 0 writes the files.
 
-A point that fails loses its own result alone, and so does one whose process is killed, as far as the executor goes on.
+A point that fails loses only its own result, and so does one whose process is killed, if the executor survives it.
 """
 
 from __future__ import annotations
