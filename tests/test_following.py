@@ -117,7 +117,7 @@ def test_particles_end_after_the_step_that_passes_an_event() -> None:
     [
         (3, "callback = 3 is not a function"),
         (kspde.Event("height"), "what = 'height' is not valid: give one of"),
-        (kspde.Event(lambda state: math.nan), "is nan at t = 0"),
+        (kspde.Event(lambda state: math.nan), "returns nan at t = 0"),
     ],
 )
 def test_what_is_not_valid_is_refused(callback, words) -> None:

@@ -166,7 +166,7 @@ def test_given_positions_of_two_species(mixture) -> None:
 @pytest.mark.parametrize(
     ("positions", "words"),
     [
-        (np.zeros((4, 2)), "n = 5 and positions of 4 particles"),
+        (np.zeros((4, 2)), "n = 5, and positions has 4 particles"),
         (np.zeros((5, 3)), r"positions has shape \(5, 3\)"),
         (np.full((5, 2), np.nan), "positions has nan"),
         ("none.csv", "cannot read positions from none.csv"),
