@@ -14,7 +14,7 @@ J_i/\bar u - D_i g_i - c_i`, Liouville's equation gives :math:`\frac{d}{dt}E\psi
     L_\psi = \frac{d}{dt}E\psi - E\Big[\partial_t\psi + \sum_i \bar\jmath(x_i)\cdot\nabla_i\psi\Big],
 
 with the density's velocity :math:`\bar\jmath = \bar b - \nabla\cdot\bar D - \bar D\nabla\log u`. No derivative of u_N
-is left. So :math:`\|r\|^2 \ge -2\langle r, \frac12\nabla\psi\rangle - \|\frac12\nabla\psi\|^2` yields, for every ψ,
+is left. So :math:`\|r\|^2 \ge 2\langle r, \frac12\nabla\psi\rangle - \|\frac12\nabla\psi\|^2` yields, for every ψ,
 
 .. math::
     \frac{d}{dt} N H \le L_\psi + \frac14 \sum_i E\big[(c_i + D_i\nabla_i\psi)\cdot
@@ -52,10 +52,32 @@ the bound is 1.30 to 1.45 times the exact entropy from ε = .4 to .01, where the
 for three 1.32 to 1.45 from ε = .4 to .05, where the first is 2.3 to 8.7 times as large
 (tests/benchmarks/results/entropy_of_two.md, entropy_of_three.md).
 
-What is proved: for two particles with D(a) between positive bounds and no drift, ψ and all these terms are bounded, in
-terms of the density and its score, and NH(T) is bounded uniformly in ε. What is formal: for N > 2 the expectations of
-triples of particles over u_N are taken to be as finite as those over :math:`\bar u`. Where L has an antisymmetric part
-(vortices) ψ does not reach it, and the logarithm stays.
+What is proved: for two particles with one field, without a drift, where D(a), D'(a) and 1/D(a) are bounded. There a_1
+= a_2, so that the singular terms cancel exactly and leave :math:`D\nabla W - D'(\bar a)\nabla\bar a + (D - \bar D)
+\nabla\log u`; ψ, ∂_t ψ and :math:`\sum\bar\jmath\cdot\nabla\psi` are bounded in terms of u and two derivatives of log
+u, and so is NH(T), uniformly in ε. What is formal: for N > 2 the expectations of triples of particles over u_N are
+taken to be as finite as those over :math:`\bar u`.
+
+**What no tilt reaches.** The bound of ψ exceeds the exact rate by :math:`\|r - \frac12\nabla\psi\|^2`, and g is a
+gradient. So for every v of compact support with :math:`\langle v, \nabla\psi\rangle = 0` for all ψ it exceeds it by
+
+.. math:: \|r - \tfrac12\nabla\psi\|^2 \ge \frac{\langle r, v\rangle^2}{\|v\|^2}
+    = \frac{1}{\|v\|^2}\Big(\frac12\sum_i E[c_i\cdot v_i]\Big)^2.
+
+For N ≥ 2 vortices, where D = ν and L is antisymmetric, so that the tilts above are 0, let :math:`v_1 = -v_2 = \eta
+K^\varepsilon(z)/u_N`, z = x_1 − x_2, with the velocity :math:`K^\varepsilon(z) \perp z` and a smooth η from 0 to 1,
+of compact support, that depends on |z|, x_1 + x_2 and the other particles, and vanishes where one of these is close
+to x_1 or x_2. All gradients are orthogonal to it, since :math:`\sum_i\nabla_i\cdot(u_N\nu v_i) =
+2\nu\nabla_z\cdot(\eta K^\varepsilon) = 0`. On the support :math:`c_1 - c_2 = -2wK^\varepsilon(z) +
+O(|z|\log(1/|z|))`, and :math:`\int\eta|K^\varepsilon|^2 = a\log(1/\varepsilon) + O(1)`, a = (1/2π)∫η at z = 0. With
+u_N ≥ m on the support,
+
+.. math:: \tfrac12\sum_i E[c_i\cdot v_i] = -wa\log\tfrac1\varepsilon + O(1), \qquad
+    \|v\|^2 \le \tfrac{2\nu}m\big(a\log\tfrac1\varepsilon + O(1)\big), \qquad
+    \|r - \tfrac12\nabla\psi\|^2 \ge \frac{m w^2 a}{2\nu}\log\tfrac1\varepsilon - C.
+
+As K = ∇·V with a bounded V, Osada's estimates (J. Math. Kyoto Univ. 27, 1987) have such an m > 0 for all ε and all
+times from t_0 > 0 on. So at every N every bound of this kind grows like log(1/ε) for vortices, whatever ψ.
 
 **Estimate.** All is an expectation over the particles. Since L_ψ vanishes for particles of the law :math:`\bar u`, the
 same is measured of the mean-field particles, which share noise and starting points, and subtracted. α minimises the

@@ -92,6 +92,42 @@ def test_the_gradient_and_the_derivative_in_time_of_the_tilt(name: str) -> None:
         assert slope == pytest.approx(gradient[:, 1::3, axis], abs=1e-5 * np.abs(gradient).max())
 
 
+@pytest.mark.one_rank
+def test_no_tilt_reaches_what_turns_two_vortices() -> None:
+    """The docstring's lower bound by the field v, against least squares over a family of ψ(z); ν = 1, w = ½."""
+    edges = np.r_[0.0, np.geomspace(3e-3, 8.0, 25)]
+    node, weight = np.polynomial.legendre.leggauss(10)
+    r = ((edges[1:] + edges[:-1])[:, None] / 2 + np.diff(edges)[:, None] / 2 * node).ravel()
+    dr = (np.diff(edges)[:, None] / 2 * weight).ravel()
+    angle = 2 * np.pi * np.arange(48) / 48
+    x, y = (r[:, None] * each for each in (np.cos(angle), np.sin(angle)))
+    dz = np.broadcast_to((r * dr)[:, None] * 2 * np.pi / 48, x.shape)
+    p = np.exp(-(x**2) / 2 - y**2 / 0.8) / (2 * np.pi * np.sqrt(0.4))  # the law of z, which does not turn with it
+    spread, powers = np.exp(-0.3 * (x**2 + y**2)), [(i, j) for i in range(9) for j in range(9 - i) if i + j]
+
+    def gradient(i: int, j: int) -> np.ndarray:
+        along = [(i * x ** max(i - 1, 0) * y**j, -0.6 * x), (j * x**i * y ** max(j - 1, 0), -0.6 * y)]
+        return np.array([spread * (slope + x**i * y**j * decay) for slope, decay in along])
+
+    family = np.array([gradient(*each) for each in powers])
+    least, below = [], []
+    for eps in (0.3, 0.1, 0.03, 0.01):
+        speed = -np.expm1(-((r / eps) ** 2) / 2)[:, None] / (2 * np.pi * r[:, None])
+        velocity = np.array([-speed * y / r[:, None], speed * x / r[:, None]])
+        c = -0.5 * velocity  # c_1 = −c_2
+        gram = np.einsum("makt,nakt,kt->mn", family, family, p * dz)
+        slope = np.einsum("makt,akt,kt->m", family, c, p * dz)
+        square = float(np.sum(c**2 * p * dz))
+        least.append((square - slope @ np.linalg.lstsq(gram, slope, rcond=1e-12)[0]) / 2)  # ¼ of both particles
+        eta = np.clip(1 - (r / 1.5) ** 2, 0.0, None)[:, None] ** 2
+        one, two = (float(np.sum(eta**k * speed**2 * dz / p ** (k - 1))) for k in (1, 2))
+        below.append((0.5 * one) ** 2 / (2 * two))
+        assert below[-1] < least[-1] < square / 2 * (1 - 1e-3)
+    m, a = 1 / (2 * np.pi * np.sqrt(0.4)), 1 / (2 * np.pi)  # at z = 0
+    assert np.diff(below)[-1] / np.log(3) == pytest.approx(m * a / 8, rel=0.2)
+    assert np.all(np.diff(least) > 0.8 * m * a / 8 * np.log(3))
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

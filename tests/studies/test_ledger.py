@@ -92,6 +92,8 @@ def test_no_measurement_is_counted_as_two_rows() -> None:
             continue
         if isinstance(evidence, (MeasuredConstant, MeasuredRate)):
             key: Any = (evidence.study, evidence.quantity, evidence.against, tuple(sorted(evidence.at.items())))
+        elif isinstance(evidence, MeasuredRatio):
+            key = (evidence.study, evidence.check, tuple(sorted(evidence.at.items())))
         else:
             key = evidence.check
         assert key not in seen, claim.number
@@ -214,6 +216,47 @@ def test_the_ratio_of_the_distance_and_its_certified_bound() -> None:
     found = row(results, "Wang, Li, Huang", number)
     assert found.verdict == "contradicted"
     assert "‖u_{N,1} − u^ε‖₁ = 5" in found.measured
+
+
+def test_the_growth_in_time_and_the_largest_distance_are_those_of_the_points() -> None:
+    results: dict[str, Any] = copy.deepcopy(read_results([]))
+    points = {p["swept"]["t_end"]: p["quantities"] for p in results["long-time-dispersing-entropy"]["points"]}
+    ends = [points[t]["total_entropy"]["value"] for t in (10.0, 50.0)]
+    a = 0.09  # ‖∇Φ^ε‖² = χ²/(4π) ∫ s/(1 + s)² e^(−ε²s) ds
+    s = np.geomspace(1e-9, 1e3, 20001)
+    norm = 64 / (4 * math.pi) * np.trapezoid(s**2 / (1 + s) ** 2 * np.exp(-a * s), np.log(s))
+    found = row(results, "Wang, Li, Huang", "(3.13), growth in T")
+    assert f"{ends[1] - ends[0]:.4f} [" in found.measured
+    assert f"expected {math.log(5) * norm / (128 * math.pi):.4f}" in found.measured
+    number = "Theorem 1, growth in T without j = i"
+    before = row(results, "Wang, Li, Huang", number)
+    (last,) = [
+        p["quantities"]["mean_square"]
+        for p in results["long-time-dispersing-coupling"]["points"]
+        if p["swept"] == {"t_end": 50.0, "self_interaction": "out"}
+    ]
+    assert f"{last['value']:.3g} at t = 2, 10, 50" in before.measured
+    assert before.verdict == "supported"
+    last["value"] *= 10.0
+    last["error"] *= 10.0
+    assert row(results, "Wang, Li, Huang", number).verdict == "contradicted"
+
+    named = "largest distance, "
+    assert row(results, "kspde", named + "vortices").verdict == "contradicted"
+    (rate,) = [r for r in results["vortices-particles"]["rates"] if r["quantity"] == "sup"]  # fitted as N^−1/2
+    c = rate["constant"]
+    stated = "N^{{1/2}} E S = {:.3f} [{:.3f}, {:.3f}]".format(c["value"], *c["interval"])
+    assert stated in row(results, "kspde", named + "vortices").measured
+    (rate,) = [
+        r for r in results["theorem1"]["rates"] if r["quantity"] == "scaled_sup" and r["group"] == {"gamma": 0.019}
+    ]
+    c = rate["constant"]
+    found = row(results, "kspde", named + "signal-dependent system")
+    assert "(N/log N)^{{1/2}} E S = {:.3f} [{:.3f}, {:.3f}]".format(c["value"], *c["interval"]) in found.measured
+    assert found.verdict == "supported"
+    for p in results["theorem1"]["points"]:
+        p["quantities"]["sup"]["value"] *= p["swept"]["n"] ** 0.1
+    assert row(results, "kspde", named + "signal-dependent system").verdict == "contradicted"
 
 
 def test_all_errata_are_stated() -> None:

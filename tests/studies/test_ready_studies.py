@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,12 @@ import kspde
 from kspde import theory
 from kspde.cli.ledger import read_results
 from kspde.cli.study import read_study, ready_studies
-from kspde.papers.studies import MEASURES, Outcome, Study
+from kspde.papers.studies import MEASURES, Outcome, Study, rates_of
 from kspde.papers.studies.measures import Task, measured
+from kspde.papers.studies.outcome import verdict
 from kspde.papers.studies.pictures import pictures_of_values
 from kspde.papers.studies.power_law import fit_power_law
+from kspde.papers.studies.study import GROWING
 from kspde.radial import moment
 
 Run = Callable[..., Outcome]
@@ -290,6 +293,25 @@ def test_fluctuations_have_mean_field_particles_as_control_variates(carried_out:
     assert found["variance"].error < 0.2 * found["variance"].value * np.sqrt(2 / 60)  # that of plain runs
 
 
+@pytest.mark.one_rank
+def test_what_a_particles_own_term_adds_grows_like_the_square_of_a_logarithm() -> None:
+    """What coupling-eps's finding says of its shipped values at γ = 1."""
+    result = read_results([])["coupling-eps"]
+    found = {
+        (swept["n"], swept["self_interaction"]): point["quantities"]["mean_square"]
+        for point in result["points"]
+        if (swept := point["swept"])["gamma"] == 1.0
+    }
+    said = []
+    for n in (250, 500, 1000):
+        own, other = (found[n, name] for name in ("in", "out"))
+        added, reach = own["value"] - other["value"], 1.96 * np.hypot(own["error"], other["error"])
+        square = (8.0 / (2 * np.pi) * np.log(n / 0.3)) ** 2
+        said.append([*(n**2 * np.array([added, added - reach, added + reach])), n**2 * added / square])
+    expected = [[17.3, 15.9, 18.7, 0.24], [19.5, 17.4, 21.6, 0.22], [28.1, 24.3, 32.0, 0.26]]
+    np.testing.assert_allclose(said, expected, rtol=0.02)
+
+
 def test_the_next_power_explains_the_order_of_the_entropy_of_one_particle() -> None:
     """What local-rate's finding says of its shipped values: N²H₁ = A(1 + c/N), and the order of a power alone."""
     (result,) = (r for r in read_results([]).values() if r["study"] == "local-rate")
@@ -307,6 +329,38 @@ def test_the_next_power_explains_the_order_of_the_entropy_of_one_particle() -> N
     assert expected is not None
     assert -2 < alone.interval[0] < expected.slope < alone.interval[1]
     assert round(expected.slope, 3) == -1.971
+
+
+@pytest.mark.one_rank
+def test_what_the_linear_scale_would_change_is_what_the_page_says() -> None:
+    """The fits through logarithms of the shipped results, on the linear scale."""
+    count, changed = 0, []
+    for name, result in read_results([]).items():
+        scales = {(fit.quantity, fit.against): fit.scale for fit in read_study(name).fits if not fit.correction}
+        for rate in rates_of(result):
+            if rate.law is None or scales.get((rate.fit.quantity, rate.fit.against)) != "logarithmic":
+                continue
+            points = [p for p in result["points"] if rate.group.items() <= p["swept"].items()]
+            found = [point["quantities"][rate.fit.quantity] for point in points]
+            if not any(entry["error"] > 0 for entry in found):
+                continue
+            count += 1
+            law = fit_power_law(
+                [float(point["swept"][rate.fit.against]) for point in points],
+                *([entry[key] for entry in found] for key in ("value", "error")),
+                [float(entry["replicas"] or np.inf) for entry in found],
+                scale="linear",
+            )
+            assert law is not None
+            sign = -1 if rate.fit.against in GROWING else 1
+            low, high = sorted(sign * end for end in law.interval)
+            judged = [(promise.verdict, verdict((low, high), promise.order)) for promise in rate.promises]
+            changed += [both for both in judged if both[0] != both[1]]
+    assert (count, len(changed), set(changed)) == (167, 3, {("not resolved", "supported")})
+    page = (Path(__file__).parents[2] / "book" / "findings.md").read_text(encoding="utf-8")
+    assert f"the {count} rates with scatter for which no study asks for it would change three verdicts" in " ".join(
+        page.split()
+    )
 
 
 def test_a_constant_grows_as_the_linear_theory_says(carried_out: Run) -> None:

@@ -12,14 +12,18 @@ import numpy as np
 
 from kspde.distances.statistics import reach_of
 from kspde.papers.studies.outcome import TOLERANCE
+from kspde.papers.studies.power_law import fit_constant
 
-__all__ = ["LOG_SLOPE", "Check", "PointValues"]
+__all__ = ["LATE_GROWTH", "LOG_SLOPE", "Check", "PointValues"]
 
 #: The quantities of a point of a study, by name, each with "value", "interval", "error", "replicas"; its swept values.
 PointValues = tuple[Mapping[str, Any], Mapping[str, Any]]
 
 #: B of :mod:`kspde.evidence.log_law` for the problem of the ready-made studies: χ = 8, T = .5, three Gaussians.
 LOG_SLOPE = 0.0182
+
+#: ‖∇Φ^ε‖²/(128π), χ = 8, ε = .3: what the entropy bound of dispersing particles grows by for each unit of log t.
+LATE_GROWTH = 0.01632
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,19 +82,54 @@ def log_slope(points: Sequence[PointValues]) -> Check:
     )
 
 
-def growth(points: Sequence[PointValues]) -> Check:
-    """Return the growth of the entropy bound from the first to the last time over that of t, where it is largest."""
+def growth(points: Sequence[PointValues], quantity: str = "total_entropy", symbol: str = "H_N ≤") -> Check:
+    """Return the growth of a quantity from the first to the last time over that of t, where it is largest."""
     worst: tuple[float, float, float, str] = (0.0, 0.0, 0.0, "")
-    for n in sorted({swept["n"] for _, swept in points}):
-        own = sorted((swept["t_end"], quantities["total_entropy"]) for quantities, swept in points if swept["n"] == n)
+    for n in {swept.get("n") for _, swept in points}:
+        own = sorted((swept["t_end"], quantities[quantity]) for quantities, swept in points if swept.get("n") == n)
         (first, start), (last, end) = own[0], own[-1]
         ratio = end["value"] / start["value"] * first / last
         reach = ratio * reach_of(start["replicas"]) * math.hypot(*(q["error"] / q["value"] for q in (start, end)))
         values = ", ".join(f"{q['value']:.3g}" for _, q in own)
         times = ", ".join(f"{t:g}" for t, _ in own)
-        worst = max(worst, (ratio, ratio - reach, ratio + reach, f"H_N ≤ {values} at t = {times}, N = {n}"))
+        text = f"{symbol} {values} at t = {times}" + ("" if n is None else f", N = {n}")
+        worst = max(worst, (ratio, ratio - reach, ratio + reach, text))
     ratio, low, high, value = worst
     return Check(value=value, ratio=ratio, interval=(low, high))
+
+
+coupling_growth = partial(growth, quantity="mean_square", symbol="E sup |X − X̄|² =")
+
+
+def last_growth(points: Sequence[PointValues]) -> Check:
+    """Return the growth of the entropy bound between the last two times over 1.05 times what is expected of it."""
+    (first, start), (last, end) = sorted((swept["t_end"], q["total_entropy"]) for q, swept in points)[-2:]
+    expected = LATE_GROWTH * math.log(last / first)
+    value, most = end["value"] - start["value"], (1.0 + TOLERANCE) * expected
+    reach = reach_of(min(start["replicas"], end["replicas"])) * math.hypot(start["error"], end["error"])
+    ends = f"{value - reach:.4f}, {value + reach:.4f}"
+    text = f"{value:.4f} [{ends}] from t = {first:g} to {last:g}, expected {expected:.4f}"
+    return Check(value=text, ratio=value / most, interval=((value - reach) / most, (value + reach) / most))
+
+
+def largest_distance(points: Sequence[PointValues]) -> Check:
+    """Return χ² of one constant C in E S = C√(log N/N) over its 99 % quantile: at most 1 where one fits all N."""
+    from scipy.special import chdtri  # scipy.stats takes a second to import
+
+    n = np.array([swept["n"] for _, swept in points])
+    sups = [quantities["sup"] for quantities, _ in points]
+    y, s, replicas = (np.array([q[name] for q in sups]) for name in ("value", "error", "replicas"))
+    found, squares = [], []
+    for symbol, scale in (("(N/log N)^{1/2} E S", np.sqrt(n / np.log(n))), ("N^{1/2} E S", np.sqrt(n))):
+        law = fit_constant(n, scale * y, scale * s, replicas, 0.0)
+        assert law is not None
+        assert law.misfit is not None
+        squares.append(float(chdtri(len(n) - 1, law.misfit)))
+        ends = f"{law.interval[0]:.3f}, {law.interval[1]:.3f}"
+        found.append(f"{symbol} = {law.value:.3f} [{ends}], χ² = {squares[-1]:.1f} of {len(n) - 1} degrees")
+    ratio = squares[0] / float(chdtri(len(n) - 1, 0.01))
+    text = f"{'; '.join(found)}, for N = {n.min():,} to {n.max():,}"
+    return Check(value=text, ratio=ratio, interval=(ratio, ratio))
 
 
 def bounded(points: Sequence[PointValues], quantity: str) -> Check:
