@@ -35,6 +35,7 @@ from kspde.kernels.base import Kernel
 
 START = ((0.6, -0.8, 0.6), (0.4, 0.9, 0.5))
 T_END, HALF, DIAGONAL = 0.5, 8.0, 11.3
+EPS = (0.4, 0.2, 0.1, 0.05, 0.02, 0.01)
 #: The times T(k/n)²; those of Runge and Kutta's steps are T k/n².
 TIMES = 40
 #: The tilts' widths in units of √(4DT), and the powers of t/T in their coefficients, as in `kspde.evidence.tilted`.
@@ -395,8 +396,8 @@ if __name__ == "__main__":
     elif sys.argv[1:] == ["three"]:
         more = ", and both bounds, exact up to quadratures of the law of three particles"
         title = "Three particles on the line: the exact entropy and its bounds as ε falls"
-        table("entropy_of_three", title, more, by_quadratures(ThreeParticles, (0.4, 0.2, 0.1, 0.05), every=4))
+        table("entropy_of_three", title, more, by_quadratures(ThreeParticles, EPS, every=4))
     else:
         more = ", and both bounds, exact up to quadratures of the law of two particles"
         title = "Two particles on the line: the exact entropy and its bounds as ε falls"
-        table("entropy_of_two", title, more, by_quadratures(TwoParticles, (0.4, 0.2, 0.1, 0.05, 0.02, 0.01)))
+        table("entropy_of_two", title, more, by_quadratures(TwoParticles, EPS))
