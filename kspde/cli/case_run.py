@@ -25,7 +25,7 @@ from kspde.particles.fields import FieldOptions
 from kspde.plots import densities as pictures
 from kspde.plots.style import wait_for_pictures
 from kspde.runtime.following import State
-from kspde.runtime.parallel import together
+from kspde.runtime.parallel import limited_threads, together
 from kspde.runtime.provenance import provenance
 from kspde.runtime.saving import SaveAt
 from kspde.runtime.signals import Stop
@@ -183,7 +183,8 @@ class CaseRun:
         return drawn
 
     def _write_density(self, pde: Solution) -> None:
-        pde.write_vtkhdf(self.results.path / "density.vtkhdf")
+        with limited_threads(self.comm, useful=1):  # pictures are drawn meanwhile: a second thread is waited for
+            pde.write_vtkhdf(self.results.path / "density.vtkhdf")
         with together(self.comm):
             if self.comm.rank == 0:
                 write_csv(self.results.path / "diagnostics.csv", pde.diagnostics, pde.species)

@@ -37,6 +37,8 @@ __all__ = ["BoxSpace"]
 #: take .11 s of a core with modes and .23 s without on 400 nodes, .88 and .21 s on 600, 3.4 and .42 s on 1600; the
 #: adaptive scheme takes 1.7 and .3 s on 1600 (three steps of order 5, 17 of order 3), 7.3 and .38 s on 2500.
 LONGEST = {True: 2000, False: 500}
+#: The most nodal values that are gathered at once, of all points that a function is evaluated at.
+_GATHERED = 1_000_000
 #: An object of DOLFINx, UFL or petsc4py: mypy does not see their types.
 Dolfinx = Any
 
@@ -97,10 +99,18 @@ class BoxSpace(Space):
         self.mass = weights.reshape(self.slabs.shape)
         self._grid = TensorGrid(axes, self.slabs)
         self._laplacians: dict[Robin, TensorLaplacian] = {}
-        self.mesh = _slab_mesh(comm, box)
+
+    @cached_property
+    def mesh(self) -> Dolfinx:
+        """The DOLFINx mesh, made once it is needed: solving takes none."""
+        return _slab_mesh(self.comm, self.domain)
+
+    @cached_property
+    def V(self) -> Dolfinx:  # noqa: N802 (as in DOLFINx)
+        """The DOLFINx function space, likewise."""
         gll = basix.LagrangeVariant.gll_warped
         element = basix.ufl.element("Lagrange", _CELLS[self.dimension], self.degree, lagrange_variant=gll)
-        self.V = fem.functionspace(self.mesh, element)
+        return fem.functionspace(self.mesh, element)
 
     @classmethod
     def on(cls, domain: Box, dimension: int, comm: Comm, *, modal: bool) -> Space:
@@ -246,21 +256,37 @@ class BoxSpace(Space):
         exchange = Exchange(self.comm, wanted)
         received = exchange.forth(points)
         tables = [axis.shape_functions(x) for axis, x in zip(self.axes, received.T, strict=True)]
+        block = max(1, _GATHERED // (self.degree + 1) ** self.dimension)
 
         def values(nodal: Array) -> Array:
-            out = np.zeros(len(received))
-            local = nodal.reshape(-1, *self.shape[1:])
-            for offsets in product(range(self.degree + 1), repeat=self.dimension):
-                index = [(node + k) % n for (node, _), k, n in zip(tables, offsets, self.shape, strict=True)]
-                weight = np.prod([shapes[:, k] for (_, shapes), k in zip(tables, offsets, strict=True)], axis=0)
-                here = (index[0] >= self.slabs.first) & (index[0] < self.slabs.last)
-                index = [i[here] for i in index]
-                index[0] = index[0] - self.slabs.first
-                out[here] += weight[here] * local[tuple(index)]
+            out = np.empty(len(received))
+            local = nodal.reshape(-1)
+            for start in range(0, len(out), block):
+                rows = slice(start, start + block)
+                out[rows] = self._interpolated(local, [(node[rows], shapes[rows]) for node, shapes in tables])
             sums = np.bincount(exchange.index, weights=exchange.back(out), minlength=len(points))
             return sums.astype(np.float64)  # numpy counts nothing in integers
 
         return missed, values
+
+    def _interpolated(self, local: Array, tables: Sequence[tuple[Indices, Array]]) -> Array:
+        """Return this rank's part of a function at points, whose first nodes and shape functions are given.
+
+        All nodes of a point's cell are gathered at once: 15 ms for 13 000 points of a square of degree 8, and 34 by one
+        node of all cells after another.
+        """
+        index, factors = np.zeros(1, dtype=np.int64), []
+        for a, (node, shapes) in enumerate(tables):
+            at = (node[:, None] + np.arange(self.degree + 1)) % self.shape[a]
+            if a == 0:
+                here = (at >= self.slabs.first) & (at < self.slabs.last)
+                at, shapes = np.where(here, at - self.slabs.first, 0), np.where(here, shapes, 0.0)
+            index = (index * self.shape[a])[..., None] + at.reshape(len(at), *(1,) * a, -1)
+            factors.append(shapes)
+        out = local[index]
+        for shapes in reversed(factors):
+            out = np.einsum("n...k,nk->n...", out, shapes)
+        return out
 
     def on_grid(self, nodal: Array, axes: Sequence[Array], outside: float | None = None) -> Array:
         """Return the function on a tensor grid, one small matrix product per direction. Collective.
