@@ -82,20 +82,23 @@ def squared_norm(samples: Array) -> Estimate:
     The value U of n samples with mean m and covariance Σ has the variance :math:`4vθ/n + 2\,\mathrm{tr}\,Σ^2/(n(n-1))`
     about θ = |E sample|², v the variance in the direction of the mean. As Wilson's interval of a proportion this one
     holds the θ with :math:`|U - θ| \le t_{n-1,\,.975}` times the root of that; its lower end may be negative. v is
-    estimated by mᵀΣm/|m|², of which both parts lose their noise as far as U, what is left of |m|², shows a mean.
+    estimated by mᵀΣm/|m|², of which both parts lose their noise as far as U, what is left of |m|², shows a mean; each
+    sample meets the mean of the others, since one that is large would see itself in m (a particle where u is 1e-6 of
+    its maximum made the interval of H_1 up to 13 times as wide, with 6 000 replicas).
 
     Student's interval of the jackknife's values estimates the variance at θ = U. Of Gaussians on a line it holds in .79
     to .95 of cases for θ of 1 to 100 Σ/n and n = 24 or 64, where this one holds .93 to .96.
     """
     count, mean = len(samples), samples.mean(axis=0)
     own, pairs, t = samples - mean, count * (count - 1), reach_of(count)
-    squares, along, size = np.square(own).sum(axis=1), own @ mean, float(mean @ mean)
+    squares, size = np.square(own).sum(axis=1), float(mean @ mean)
+    along = own @ mean - squares / (count - 1)  # in units of n/(n − 1), the others' mean
     gram = own @ own.T if count <= own.shape[1] else own.T @ own
     noise = float(squares.sum()) / pairs
     product = max(0.0, (float(np.square(gram).sum()) - float(squares @ squares)) / pairs - noise**2)  # tr Σ²
     value = size - noise
     seen = max(value, 0.0) / size if size else 0.0
-    variance = max(0.0, float(along @ along) / (count - 1) - seen * product / count)
+    variance = max(0.0, float(along.var(ddof=1)) - seen * product / count)
     shift = 2 * t**2 / count * variance / (size - seen * noise) if size else 0.0
     reach = float(np.sqrt(max(0.0, shift**2 + 2 * shift * value + 2 * t**2 * product / pairs)))
     return Estimate(value, (value + shift - reach, value + shift + reach))

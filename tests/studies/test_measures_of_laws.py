@@ -88,6 +88,16 @@ def test_the_interval_of_a_squared_mean_holds_near_0(mean, dimension):
     assert abs(np.mean(held) - 0.95) < 0.035
 
 
+def test_a_large_sample_widens_the_interval_of_a_squared_mean_little():
+    """It is part of the mean that it meets: with itself there the interval was 15 times as wide."""
+    samples = 0.05 * np.random.default_rng(2).normal(size=(300, 3))
+    samples[:, 0] += 0.02
+    low, high = squared_norm(samples).interval
+    samples[7, 2] += 8.0
+    wider = squared_norm(samples).interval
+    assert wider[1] - wider[0] < 2.5 * (high - low)
+
+
 def test_small_studies_run():
     study = reduced("log-gas-marginals", lambda n, **_: n == 16, options={"replicas": 40}, t_end=0.1)
     point = study.points[0]
