@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kspde.runtime.compiled import compiled, compiled_in_order, inlined, widest_vectors
+from kspde.runtime.compiled import compiled, compiled_in_order, inlined_only, widest_vectors
 from kspde.typing import Array, Mask
 
 __all__ = ["as_matrices", "eigenvalue_ends", "fault", "mean_diffusion", "product_of", "symmetric_roots"]
@@ -191,7 +191,7 @@ def _roots_in_space(parts: Array, skew: Array, factor: float, safe: Mask) -> Non
         z[i] = linear * r - scale * (r * (a + b) + p * q)
 
 
-@inlined
+@inlined_only
 def _nearer_trace(one: float, products: float, three: float) -> float:
     """Return Newton's next s₁ for s₁ = √(3 + 2 s₂), s₂ = √(products + 2 s₁ s₃), at trace 3."""
     two = np.sqrt(products + 2.0 * one * three)

@@ -17,11 +17,20 @@ from numba.core import types
 from numba.extending import overload
 
 from kspde.errors import InputError, check_finite
+from kspde.runtime.compiled import inlined_only
 from kspde.runtime.parallel import together
 from kspde.runtime.reductions import everyones, reduced
 from kspde.typing import Array, Comm
 
-__all__ = ["GivenWeights", "ParticleWeights", "own_and_factor", "particle_weights", "weight_of"]
+__all__ = [
+    "GivenWeights",
+    "ParticleWeights",
+    "in_loops",
+    "own_and_factor",
+    "particle_weights",
+    "weight_at",
+    "weight_of",
+]
 
 #: What a user gives for a species: all weights in the order of ids, or a function of starting points.
 GivenWeights = npt.ArrayLike | Callable[[Array], npt.ArrayLike]
@@ -124,10 +133,25 @@ def own_and_factor(weights: float | Array, comm: Comm) -> tuple[Array | None, fl
     return (everyones(weights, comm), 1.0) if isinstance(weights, np.ndarray) else (None, weights)
 
 
-def weight_of(weights: float | Array | None, j: int) -> float:
-    """Return the weight of particle j in compiled loops, which are compiled for each kind of weights.
+def in_loops(weights: float | Array) -> Array:
+    """Return weights as most compiled loops take them: an array, with one entry where all are equal.
 
-    None stands for weights of 1, whose multiplication the compiler omits.
+    For each kind of its own a loop would be compiled again, which takes seconds.
+    """
+    return np.atleast_1d(np.asarray(weights, dtype=np.float64))
+
+
+@inlined_only
+def weight_at(weights: Array, j: int) -> float:
+    """Return the weight of particle j, from what ``in_loops`` returns."""
+    out: float = weights[min(j, len(weights) - 1)]
+    return out
+
+
+def weight_of(weights: Array | None, j: int) -> float:
+    """Return the weight of particle j where all have their own, or 1 for None, whose multiplication is omitted.
+
+    For loops that are compiled for each: sums over all pairs take 1.7 times as long with ``weight_at``.
     """
     raise NotImplementedError
 
@@ -135,8 +159,4 @@ def weight_of(weights: float | Array | None, j: int) -> float:
 # Numba requires the lambdas' parameters here, and lambdas have no annotations.
 @overload(weight_of, inline="always")
 def _weight_of(weights, j):  # type: ignore[no-untyped-def]
-    if isinstance(weights, types.Array):
-        return lambda weights, j: weights[j]
-    if isinstance(weights, types.NoneType):
-        return lambda weights, j: 1.0
-    return lambda weights, j: weights
+    return (lambda weights, j: 1.0) if isinstance(weights, types.NoneType) else (lambda weights, j: weights[j])

@@ -37,6 +37,7 @@ __all__ = [
     "in_blocks",
     "inlined",
     "inlined_early",
+    "inlined_only",
     "on_threads",
     "prange",
     "use_threads",
@@ -59,6 +60,11 @@ _Llvm = Any
 #: Fused multiply-add and reordered sums are allowed; NaN and infinity keep their meaning, since checks rely on it.
 _FASTMATH = {"contract", "reassoc"}
 
+#: Numba's wrappers for C, which nobody calls, are left out; and where Python does not call a function either, those for
+#: Python: each would be compiled with whatever is inlined into it.
+_NO_C = {"no_cfunc_wrapper": True}
+_INNER = {**_NO_C, "no_cpython_wrapper": True}
+
 
 class _Announcement(event.Listener):  # type: ignore[misc]
     """Announces functions of kspde that numba compiles, not those that it finds on the disk."""
@@ -76,12 +82,12 @@ event.register("numba:compile", _Announcement())
 
 def compiled[F: Callable[..., object]](function: F) -> F:
     """Compile a function that other compiled functions call."""
-    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=_FASTMATH)(function))
+    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=_FASTMATH, **_NO_C)(function))
 
 
 def compiled_in_order[F: Callable[..., object]](function: F) -> F:
     """Compile a function without reordering its sums: short sums are slower as vectors."""
-    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})(function))
+    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"}, **_NO_C)(function))
 
 
 def inlined[F: Callable[..., object]](function: F) -> F:
@@ -89,7 +95,14 @@ def inlined[F: Callable[..., object]](function: F) -> F:
 
     LLVM does it; inlined by numba itself, loops take two to three times as long to compile.
     """
-    return cast(F, numba.njit(cache=True, forceinline=True, error_model="numpy", fastmath=_FASTMATH)(function))
+    return cast(F, numba.njit(cache=True, forceinline=True, error_model="numpy", fastmath=_FASTMATH, **_NO_C)(function))
+
+
+def inlined_only[F: Callable[..., object]](function: F) -> F:
+    """As ``inlined``, for functions that compiled ones alone call: a call from Python would crash."""
+    return cast(
+        F, numba.njit(cache=True, forceinline=True, error_model="numpy", fastmath=_FASTMATH, **_INNER)(function)
+    )
 
 
 def inlined_early[F: Callable[..., object]](function: F) -> F:
@@ -97,12 +110,12 @@ def inlined_early[F: Callable[..., object]](function: F) -> F:
 
     Sums over all pairs by tables take two thirds of the time so.
     """
-    return cast(F, numba.njit(cache=True, inline="always", error_model="numpy", fastmath=_FASTMATH)(function))
+    return cast(F, numba.njit(cache=True, inline="always", error_model="numpy", fastmath=_FASTMATH, **_NO_C)(function))
 
 
 def compiled_parallel[F: Callable[..., object]](function: F) -> F:
     """Compile a function whose ``prange`` loops run on several threads."""
-    return cast(F, numba.njit(cache=True, parallel=True, error_model="numpy", fastmath=_FASTMATH)(function))
+    return cast(F, numba.njit(cache=True, parallel=True, error_model="numpy", fastmath=_FASTMATH, **_NO_C)(function))
 
 
 def _widest_vectors(typing: _Llvm) -> _Llvm:

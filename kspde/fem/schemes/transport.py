@@ -170,7 +170,7 @@ class Motion:
         graph, q = self.graph, self.q
         assert q is not None
         edges, out = graph.edges, self.flux(u)
-        u, d = graph.ghosted(u), graph.ghosted(self.diffusion)
+        u, d = graph.ghosted(u), graph.ghosted(self.diffusion) + 0.0  # of a constant, too, an array of its own
         _correct(edges.starts, edges.heads, edges.conductance, q, d, u, out)
         return out
 

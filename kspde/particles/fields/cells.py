@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from kspde.runtime.compiled import compiled, inlined
+from kspde.runtime.compiled import compiled, inlined_only
 from kspde.typing import Array, Indices
 
 __all__ = ["AROUND", "Cells", "candidates", "cell_shape", "crowded", "order_by", "put", "row"]
@@ -49,7 +49,7 @@ def _cell_order(x: Array, lower: Array, per_width: float, shape: Indices) -> Any
     return order_by(cell, starts), starts
 
 
-@inlined
+@inlined_only
 def row(a0: int, a1: int, a2: int, b0: int, b1: int, starts: Indices, shape: Indices) -> Any:
     """Return the first source of the cells around (a0, a1, a2) in the row (b0, b1), and the one after the last."""
     row = (b0 * shape[1] + b1) * shape[2]

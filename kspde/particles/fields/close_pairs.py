@@ -57,8 +57,8 @@ import numpy as np
 from kspde.models import Field
 from kspde.particles.fields.cells import Cells, order_by
 from kspde.particles.fields.pairs import OctaveTables, by_octave, octave_tables
-from kspde.particles.weights import own_and_factor, weight_of
-from kspde.runtime.compiled import compiled, compiled_parallel, inlined, prange
+from kspde.particles.weights import in_loops, own_and_factor, weight_at
+from kspde.runtime.compiled import compiled, compiled_parallel, inlined_only, prange
 from kspde.runtime.reductions import everyones, reduced
 from kspde.typing import Array, Comm, Indices
 
@@ -121,7 +121,7 @@ class ClosePairs:
                 own, factor = own_and_factor(weights[f.source], self._comm)
                 rows, starts, side, per_width = _cells(x, reach)
                 order = rows if near is None else near.order[rows]
-                ordered = factor if own is None else own[order]
+                ordered = in_loops(factor if own is None else own[order])
                 self._sources[f.name] = np.take(x, rows, axis=0), order, ordered, starts, side, per_width, reach
 
     def add(self, field: str, species: str, x: Array, gradient: Array) -> None:
@@ -130,9 +130,10 @@ class ClosePairs:
             sources, order, weights, starts, side, per_width, reach = self._sources[field]
             visits = order if len(order) == len(x) else np.arange(len(x))  # neighbours one after the other
             _, (_, slopes, least) = self._tables[field]
+            own = in_loops(self._weights[species])
             _add(
-                gradient, visits, x, self._weights[species], sources, weights, starts, side, per_width, reach, slopes,
-                least, self._scale, (0,) * self._dimension,
+                gradient, visits, x, own, sources, weights, starts, side, per_width, reach, slopes, least, self._scale,
+                (0,) * self._dimension,
             )  # fmt: skip
 
     def _reach(self, f: Field) -> float:
@@ -189,13 +190,13 @@ def _cells(x: Array, reach: float) -> tuple[Indices, Indices, int, float]:
         width = max(reach, 0.5 * width)
 
 
-@inlined
+@inlined_only
 def _cell(x: float, per_width: float, side: int) -> int:
     f = np.floor(x * per_width)
     return min(int(f - side * np.floor(f / side)), side - 1)
 
 
-@inlined
+@inlined_only
 def _reached(x: float, reach: float, per_width: float) -> Any:
     """Return the first of the cells, on the line before it is wound, within reach, and the one after the last."""
     return int(np.floor((x - reach) * per_width)), int(np.floor((x + reach) * per_width)) + 1
@@ -224,9 +225,9 @@ def _add(
     gradient: Array,
     visits: Indices,
     x: Array,
-    own: float | Array,
+    own: Array,
     sources: Array,
-    weights: float | Array,
+    weights: Array,
     starts: Indices,
     side: int,
     per_width: float,
@@ -258,9 +259,9 @@ def _add(
                         z2 = x[i, 2] - sources[j, 2] if d > 2 else 0.0
                         r2 = z0 * z0 + z1 * z1 + z2 * z2
                         if 0.0 < r2 < reach2:
-                            weight = weight_of(weights, j)
+                            weight = weight_at(weights, j)
                             slope = by_octave(slopes, least, r2)
-                            q = scale * (abs(weight_of(own, i)) + abs(weight)) * abs(slope)
+                            q = scale * (abs(weight_at(own, i)) + abs(weight)) * abs(slope)
                             if r2 < least or q * q * r2 > _LOST**2 * reach2:
                                 g0 = np.nan
                             elif q > KAPPA:

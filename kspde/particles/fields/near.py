@@ -13,8 +13,8 @@ from kspde.particles.fields.cells import AROUND, Cells, row
 from kspde.particles.fields.pairs import OctaveTables, by_octave
 from kspde.particles.fields.simd import as_bits, as_number
 from kspde.particles.fields.splitting import DEGREES
-from kspde.particles.weights import weight_of
-from kspde.runtime.compiled import compiled, inlined, widest_vectors
+from kspde.particles.weights import in_loops, weight_at
+from kspde.runtime.compiled import compiled, inlined_only, widest_vectors
 from kspde.typing import Array, Indices
 
 __all__ = ["Rest", "add_pairs", "work_shares"]
@@ -26,7 +26,7 @@ _BELOW_ONE = 1.0 - 2.0**-53
 assert DEGREES == {0: 13, 1: 13, 3: 13, 5: 13, 10: 21}  # what is written out below
 
 
-@inlined
+@inlined_only
 def _log(t: float) -> float:
     """Return log t for normal t > 0, to 1e-14: a library's function would not vectorise."""
     bits = as_bits(t)
@@ -51,7 +51,7 @@ _LOG6, _LOG10, _LOG14, _LOG16 = map(_log_coefficients, (6, 10, 14, 16))
 _SMALLEST, _CARRY, _EXPONENT, _ONE = 2.0**-60, 0x95F619980C433, 0x7FF0000000000000, 0x3FF0000000000000
 
 
-@inlined
+@inlined_only
 def _rough_log(t: float, terms: int) -> float:
     """Return log t for 2^-60 <= t <= 1, to the error that ``LOG_ERRORS`` has for a number of terms.
 
@@ -75,7 +75,7 @@ def _rough_log(t: float, terms: int) -> float:
     return out
 
 
-@inlined
+@inlined_only
 def _power(t: float, p: float) -> float:
     """Return t^p likewise, to 1e-12."""
     y = 1.4426950408889634 * p * _log(t)
@@ -87,7 +87,7 @@ def _power(t: float, p: float) -> float:
     return out
 
 
-@inlined
+@inlined_only
 def _polynomial(c: Array, y: float, terms: int) -> float:
     """Return c₀ + c₁ y + …, of the degree for a number of terms."""
     last = c[13]
@@ -100,7 +100,7 @@ def _polynomial(c: Array, y: float, terms: int) -> float:
     return out
 
 
-@inlined
+@inlined_only
 def _series(c: Array, t: float, terms: int) -> float:
     """Return c₁ + c₂ t + …, of 1, 3, 5 or 10 terms."""
     out: float = c[1]
@@ -163,6 +163,7 @@ def add_pairs(
         values: sums by sorted target, (n,), or None.
         gradient: likewise of the gradient, (n, d), or None.
     """
+    every = in_loops(weights)
 
     def add(j: int) -> None:
         if len(shares[j]):
@@ -178,7 +179,7 @@ def add_pairs(
                 sources.x,
                 sources.starts,
                 sources.shape,
-                weights,
+                every,
                 1.0 / rest.reach,
                 *rest.polynomials,
                 rest.middle,
@@ -198,9 +199,9 @@ def work_shares(count: Indices, targets: Indices, cells: Indices) -> list[Indice
     return np.split(cells, np.searchsorted(work, work[-1] * np.arange(1, tasks) / tasks))
 
 
-@inlined
+@inlined_only
 def _around(
-    a0: int, a1: int, a2: int, sources: Array, starts: Indices, shape: Indices, weights: float | Array,
+    a0: int, a1: int, a2: int, sources: Array, starts: Indices, shape: Indices, weights: Array,
     u0: Array, u1: Array, u2: Array, w: Array,
 ) -> int:  # fmt: skip
     """Write positions and weights of the sources in the cells around one; return their number, made up to a stride."""
@@ -214,7 +215,7 @@ def _around(
                     u1[m] = sources[j, 1]
                 if d > 2:
                     u2[m] = sources[j, 2]
-                w[m] = weight_of(weights, j)
+                w[m] = weight_at(weights, j)
                 m += 1
     while m % _STRIDE:
         u0[m], u1[m], u2[m], w[m] = np.inf, 0.0, 0.0, 0.0
@@ -222,7 +223,7 @@ def _around(
     return m
 
 
-@inlined
+@inlined_only
 def _slope(t: float, log: float, d: int, terms: int, polynomial: Array, series: Array) -> float:
     """Return R'/r by its polynomial and power series (``Split.near``)."""
     f: float = _polynomial(polynomial, 2.0 * t - 1.0, terms)
@@ -238,7 +239,7 @@ def _slope(t: float, log: float, d: int, terms: int, polynomial: Array, series: 
     return f
 
 
-@inlined
+@inlined_only
 def _value(t: float, log: float, d: int, terms: int, polynomial: Array, series: Array) -> float:
     """Return R likewise."""
     front = series[0]
@@ -249,7 +250,7 @@ def _value(t: float, log: float, d: int, terms: int, polynomial: Array, series: 
     return out
 
 
-@inlined
+@inlined_only
 def _rest_at(
     t: float, inside: bool, d: int, values: Array | None, gradient: Array | None, slope_polynomial: Array,
     slope_series: Array | None, polynomial: Array, series: Array | None, power: float | None,
@@ -299,7 +300,7 @@ def _add_cells(
     sources: Array,
     starts: Indices,
     shape: Indices,
-    weights: float | Array,
+    weights: Array,
     per_reach: float,
     slope_polynomial: Array,
     slope_series: Array | None,
@@ -325,7 +326,7 @@ def _add_cells(
         sources: sources, sorted by cell.
         starts: first source of each cell.
         shape: cells per direction, 1 beyond d.
-        weights: the sources' weights.
+        weights: the sources' weights (``in_loops``).
         per_reach: 1/ρ.
         slope_polynomial: those of R'/r, as ``Split.near`` returns them, and so on.
         slope_series: see there; None for a kernel without a singular part.

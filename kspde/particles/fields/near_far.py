@@ -52,8 +52,8 @@ LEAST_TOL, _ONE_GRID = 1e-7, 15.5
 _LEAST_REACH = 2.0
 #: What is added to β with screening: there are more tiles, and errors are larger in them.
 _MARGIN = 0.4
-#: What stands for polynomials where there are tables.
-_NONE = (np.zeros(0),) * 4
+#: What stands for polynomials where there are tables: of the types that ``compact`` has, whose loops serve both.
+_NONE = (np.zeros(0), None, np.zeros(0), None)
 #: Grid points per particle, and at least. With a mollifier a pair takes three times as long.
 _POINTS, _MOLLIFIED, _LEAST = {1: 2.0, 2: 3.0, 3: 4.0}, {1: 2.0, 2: 16.0, 3: 24.0}, 4096.0
 #: With screening, by the least μh: as many times more points, and the time of a pair over that without; it gains a

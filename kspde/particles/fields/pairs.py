@@ -12,7 +12,7 @@ from kspde.kernels import Kernel
 from kspde.particles.fields.simd import as_bits
 from kspde.particles.weights import weight_of
 from kspde.radial import RadialTable
-from kspde.runtime.compiled import compiled_parallel, inlined, inlined_early, prange
+from kspde.runtime.compiled import compiled_parallel, inlined_early, inlined_only, prange
 from kspde.typing import Array, Indices
 
 __all__ = [
@@ -165,7 +165,7 @@ def octave_tables(profile: Callable[[Array], Array], slope: Callable[[Array], Ar
     return profile(r) @ powers.T, slope(r) / r @ powers.T, least
 
 
-@inlined
+@inlined_only
 def by_octave(table: Array, least: float, r2: float) -> float:
     """Return what an octave table holds at a squared distance."""
     bits = as_bits(max(r2, least))

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from kspde.particles.fields.simd import LANES, ZERO, Lanes, add_scaled, dot, load, polynomials, scatter_add
-from kspde.particles.weights import weight_of
-from kspde.runtime.compiled import compiled, in_blocks, inlined, on_threads
+from kspde.particles.weights import in_loops, weight_at
+from kspde.runtime.compiled import compiled, in_blocks, inlined_only, on_threads
 from kspde.runtime.reductions import reduced
 from kspde.typing import Array, Comm
 
@@ -84,7 +84,7 @@ _weights = polynomials(_KINDS)
 _slopes = polynomials({n: rows[1:] * np.arange(1.0, len(rows))[:, None] for n, rows in _KINDS.items()})
 
 
-@inlined
+@inlined_only
 def _split(x: float, lower: float, per_length: float, nodes: Nodes) -> Any:
     """Return the first of the nodes, and the distance from ⌊s⌋ to s."""
     s = (x - lower) * per_length
@@ -92,14 +92,14 @@ def _split(x: float, lower: float, per_length: float, nodes: Nodes) -> Any:
     return a - (len(nodes) // 2 - 1), s - a
 
 
-@inlined
+@inlined_only
 def _add_plane(grid: Array, at: int, stride: int, f: float, u: Lanes, v: Lanes, nodes: Nodes) -> None:
     """Add f u_p v_q at grid[at + p stride + q]."""
     for p in range(len(nodes)):
         scatter_add(grid, at + p * stride, f * u[p], v)
 
 
-@inlined
+@inlined_only
 def _plane(grid: Array, at: int, stride: int, u: Lanes, nodes: Nodes) -> Lanes:
     """Return Σ_p u_p grid[at + p stride + q] for lanes q."""
     total = ZERO
@@ -108,7 +108,7 @@ def _plane(grid: Array, at: int, stride: int, u: Lanes, nodes: Nodes) -> Lanes:
     return total
 
 
-@inlined
+@inlined_only
 def _block(grid: Array, at: int, slab: int, stride: int, u: Lanes, v: Lanes, nodes: Nodes) -> Lanes:
     """Return Σ_p u_p Σ_q v_q grid[at + p slab + q stride + r] for lanes r."""
     total = ZERO
@@ -118,27 +118,27 @@ def _block(grid: Array, at: int, slab: int, stride: int, u: Lanes, v: Lanes, nod
 
 
 @compiled
-def _deposit_1d(grid: Array, x: Array, lower: Array, per_length: float, weights: float | Array, nodes: Nodes) -> None:
+def _deposit_1d(grid: Array, x: Array, lower: Array, per_length: float, weights: Array, nodes: Nodes) -> None:
     grid[:] = 0.0
     for i in range(len(x)):
         a, s = _split(x[i, 0], lower[0], per_length, nodes)
-        scatter_add(grid, a, weight_of(weights, i), _weights(s, nodes))
+        scatter_add(grid, a, weight_at(weights, i), _weights(s, nodes))
 
 
 @compiled
-def _deposit_2d(grid: Array, x: Array, lower: Array, per_length: float, weights: float | Array, nodes: Nodes) -> None:
+def _deposit_2d(grid: Array, x: Array, lower: Array, per_length: float, weights: Array, nodes: Nodes) -> None:
     columns, flat = grid.shape[1], grid.ravel()
     flat[:] = 0.0
     for i in range(len(x)):
         a0, s0 = _split(x[i, 0], lower[0], per_length, nodes)
         a1, s1 = _split(x[i, 1], lower[1], per_length, nodes)
         _add_plane(
-            flat, a0 * columns + a1, columns, weight_of(weights, i), _weights(s0, nodes), _weights(s1, nodes), nodes
+            flat, a0 * columns + a1, columns, weight_at(weights, i), _weights(s0, nodes), _weights(s1, nodes), nodes
         )
 
 
 @compiled
-def _deposit_3d(grid: Array, x: Array, lower: Array, per_length: float, weights: float | Array, nodes: Nodes) -> None:
+def _deposit_3d(grid: Array, x: Array, lower: Array, per_length: float, weights: Array, nodes: Nodes) -> None:
     rows, columns, flat = grid.shape[1], grid.shape[2], grid.ravel()
     slab = rows * columns
     flat[:] = 0.0
@@ -146,7 +146,7 @@ def _deposit_3d(grid: Array, x: Array, lower: Array, per_length: float, weights:
         a0, s0 = _split(x[i, 0], lower[0], per_length, nodes)
         a1, s1 = _split(x[i, 1], lower[1], per_length, nodes)
         a2, s2 = _split(x[i, 2], lower[2], per_length, nodes)
-        u, v, w, weight = _weights(s0, nodes), _weights(s1, nodes), _weights(s2, nodes), weight_of(weights, i)
+        u, v, w, weight = _weights(s0, nodes), _weights(s1, nodes), _weights(s2, nodes), weight_at(weights, i)
         at = (a0 * rows + a1) * columns + a2
         for p in range(len(nodes)):
             _add_plane(flat, at + p * slab, columns, weight * u[p], v, w, nodes)
@@ -208,7 +208,7 @@ def _gather_3d(
             gradient[i, 2] = per_length * dot(line, _slopes(s2, nodes))
 
 
-#: Per dimension; the grid is overwritten, and ``weights`` is one number for all particles or has one for each.
+#: Per dimension; the grid is overwritten, and ``weights`` are as ``in_loops`` returns them.
 _DEPOSIT = {1: _deposit_1d, 2: _deposit_2d, 3: _deposit_3d}
 #: Per dimension; without ``gradient`` a version without its arithmetic is compiled.
 _GATHER = {1: _gather_1d, 2: _gather_2d, 3: _gather_3d}
@@ -249,12 +249,12 @@ def deposit(
         comm: the communicator whose ranks' particles are summed; None for this rank's alone.
         nodes: ``SPLINE`` or ``WINDOW``.
     """
-    n, points = len(x), grids[0].size
+    n, points, weights = len(x), grids[0].size, in_loops(weights)
     tasks = min(len(grids), 1 + n // _PARTICLES)
 
     def add(task: int) -> None:
         mine = slice(n * task // tasks, n * (task + 1) // tasks)
-        own = weights[mine] if isinstance(weights, np.ndarray) else weights
+        own = weights[mine] if len(weights) > 1 else weights
         _DEPOSIT[x.shape[1]](grids[task], x[mine], lower, 1.0 / spacing, own, nodes)
 
     on_threads(add, tasks)

@@ -44,7 +44,7 @@ from kspde.errors import InputError
 from kspde.models import Model
 from kspde.particles.schemes.base import Scheme
 from kspde.particles.system import System
-from kspde.runtime.compiled import compiled_parallel, inlined, prange
+from kspde.runtime.compiled import compiled_parallel, inlined_only, prange
 from kspde.runtime.random import CHUNK, fill_normal_pairs
 from kspde.typing import Array, Comm, Ids, Indices
 
@@ -135,7 +135,7 @@ def _match(out: Indices, rows: Indices, n: np.uint64, half: np.uint64, keys: Ids
         out[i] = rows[i] if place >= n else np.int64(_restored(place, n, half, keys))
 
 
-@inlined
+@inlined_only
 def _random(x: np.uint64, key: np.uint64, half: np.uint64) -> np.uint64:
     """Return a random function of x, with values below ``half``."""
     x = (x ^ key) * _MIX0
@@ -143,7 +143,7 @@ def _random(x: np.uint64, key: np.uint64, half: np.uint64) -> np.uint64:
     return ((x >> _S32) * half) >> _S32
 
 
-@inlined
+@inlined_only
 def _permuted(i: np.uint64, n: np.uint64, half: np.uint64, keys: Ids) -> np.uint64:
     """Return the place of i: Feistel's permutation of half² numbers, repeated until it is below n."""
     while True:
@@ -156,7 +156,7 @@ def _permuted(i: np.uint64, n: np.uint64, half: np.uint64, keys: Ids) -> np.uint
             return i
 
 
-@inlined
+@inlined_only
 def _restored(i: np.uint64, n: np.uint64, half: np.uint64, keys: Ids) -> np.uint64:
     """Return what ``_permuted`` takes to i."""
     while True:
@@ -229,7 +229,7 @@ def _rotate(
                 x[i, 2] = 0.5 * (x[i, 2] + y[i, 2]) + side * r
 
 
-@inlined
+@inlined_only
 def _turned(p: float, q: float, r: float, first: float, second: float, kappa: float) -> tuple[float, float, float]:
     """Return (p, q, r) in a direction with von Mises and Fisher's law about its own, made of two standard normals."""
     square = first * first + second * second

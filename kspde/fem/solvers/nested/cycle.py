@@ -201,11 +201,18 @@ class NestedMeshes:
 
         (A sparse matrix reads twice as many numbers from memory: with it a run on a disk takes 20 % longer.)
         """
-        level = self.levels[0]
+        level, x, diagonal = self.levels[0], _read_only(x), _read_only(diagonal)
         for runs in level.runs:
             sweeps.product(x, diagonal, runs, level.columns, level.entries, y)
         sweeps.add_along(*level.within, x, y)
-        sweeps.add_along(*level.across, level.ghosts.others(x), y)
+        sweeps.add_along(*level.across, _read_only(level.ghosts.others(x)), y)
+
+
+def _read_only(x: Array) -> Array:
+    """Return x as PETSc gives its vectors: loops are compiled anew, in seconds, for arrays that may be written to."""
+    view = x.view()
+    view.flags.writeable = False
+    return view
 
 
 class Product:
