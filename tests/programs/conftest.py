@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from mpi4py import MPI
 
+from kspde.cli import main
 from kspde.runtime.messages import COMPILING
 
 collect_ignore_glob = ["test_*.py"] if MPI.COMM_WORLD.size > 1 else []
@@ -42,6 +43,16 @@ def environment() -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
     # mpirun looks its programs up by name, and no virtual environment need be active.
     return kept | {"PATH": f"{BIN}{os.pathsep}{kept.get('PATH', os.defpath)}"}
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a case of some tens of steps, and what ``kspde compare`` writes for it on one rank."""
+    directory = tmp_path_factory.mktemp("undisturbed")
+    text = SMALL.replace("t_end = 0.05", "t_end = 0.2").replace("tol = 1e-3", "tol = 1e-6")
+    (directory / "case.toml").write_text(text, encoding="utf-8")
+    assert main(["compare", str(directory / "case.toml"), "--out", str(directory / "result"), "--quiet"]) == 0
+    return directory
 
 
 @pytest.fixture

@@ -5,25 +5,21 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kspde.cli import main
 
-
-def test_the_same_numbers_on_one_rank_and_on_two(
-    shell: Callable[..., Any], small_case: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main(["compare", "case.toml", "--out", "on-1", "--quiet"]) == 0
-    done = shell("mpirun", "-n", 2, "kspde", "compare", "case.toml", "--out", "on-2")
+def test_the_same_numbers_on_one_rank_and_on_two(shell: Callable[..., Any], undisturbed: Path, tmp_path: Path) -> None:
+    shutil.copy(undisturbed / "case.toml", tmp_path)
+    done = shell("mpirun", "-n", 2, "kspde", "compare", "case.toml", "--out", "result")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("L1 distance  ") == 1
-    assert sorted(os.listdir(tmp_path)) == ["case.toml", "on-1", "on-2"]
-    one, two = (json.loads((tmp_path / f"on-{n}" / "summary.json").read_text("utf-8")) for n in (1, 2))
+    assert sorted(os.listdir(tmp_path)) == ["case.toml", "result"]
+    one, two = (json.loads((at / "result" / "summary.json").read_text("utf-8")) for at in (undisturbed, tmp_path))
     assert (one["ranks"], two["ranks"]) == (1, 2)
     assert one["files"] == two["files"]
     for name, value in one["density"]["final"].items():
