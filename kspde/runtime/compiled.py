@@ -35,6 +35,7 @@ __all__ = [
     "compiled_in_order",
     "compiled_parallel",
     "in_blocks",
+    "in_shares",
     "inlined",
     "inlined_early",
     "inlined_only",
@@ -51,6 +52,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 #: The most particles of a block, so that temporaries stay in a core's cache; the fewest, so that the interpreter's part
 #: stays small; and between the two the number of blocks per thread, so that a faster thread takes more of them.
 BLOCK, _LEAST, _FEW = 32_768, 2_048, 2
+
+#: The least number of pairs of particles that is worth another thread, a few tenths of a millisecond.
+_PAIRS = 5e4
 
 prange = numba.prange
 
@@ -178,6 +182,13 @@ def in_blocks[R](work: Callable[[slice], R], n: int) -> list[R]:
     size = min(BLOCK, max(_LEAST, -(-n // few)))
     blocks = -(-n // size)
     return on_threads(lambda j: work(slice(n * j // blocks, n * (j + 1) // blocks)), blocks)
+
+
+def in_shares(work: Callable[[int, int], object], n: int, pairs: float) -> None:
+    """Call ``work(first, last)`` for shares of ``range(n)``, by ``on_threads``; each element takes so many pairs."""
+    threads = int(numba.get_num_threads())
+    shares = min(n, 1 if threads == 1 else 4 * threads, 1 + int(n * pairs / _PAIRS))
+    on_threads(lambda k: work(n * k // shares, n * (k + 1) // shares), shares)
 
 
 def apart[R](work: Callable[[], R]) -> R:

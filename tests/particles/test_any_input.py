@@ -15,7 +15,7 @@ import kspde
 from kspde.initial import InitialDensity
 from kspde.models.base import Field, FieldValues, Model
 from kspde.particles.observation import tally
-from kspde.runtime.compiled import in_blocks, on_threads
+from kspde.runtime.compiled import in_blocks, in_shares, on_threads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +132,12 @@ def test_work_on_threads_comes_back_in_order_and_the_lowest_error_is_raised(thre
         blocks = in_blocks(lambda rows: (rows.start, rows.stop), n)
         assert [stop for _, stop in blocks[:-1]] == [start for start, _ in blocks[1:]]
         assert (blocks[0][0], blocks[-1][1]) == (0, n) if n else blocks == []
+
+    for n, pairs in ((0, 9.0), (1, 1e9), (7, 1e9), (1000, 10.0), (1000, 1e4)):
+        shares: list[tuple[int, int]] = []
+        in_shares(lambda i, j, shares=shares: shares.append((i, j)), n, pairs)
+        assert [k for i, j in sorted(shares) for k in range(i, j)] == list(range(n))
+        assert len(shares) == (1 if threads == 1 or n * pairs < 5e4 else min(n, 8)) * (n > 0)
 
     def fail(task):
         if task in (3, 5, 8):

@@ -58,7 +58,7 @@ from kspde.models import Field
 from kspde.particles.fields.cells import Cells, order_by
 from kspde.particles.fields.pairs import OctaveTables, by_octave, octave_tables
 from kspde.particles.weights import in_loops, own_and_factor, weight_at
-from kspde.runtime.compiled import compiled, compiled_parallel, inlined_only, prange
+from kspde.runtime.compiled import compiled, in_shares, inlined_only
 from kspde.runtime.reductions import everyones, reduced
 from kspde.typing import Array, Comm, Indices
 
@@ -66,6 +66,8 @@ __all__ = ["KAPPA", "ClosePairs", "distance", "order_of_bias"]
 
 #: κ: pairs that would move by a larger share of their distance per step are tamed.
 KAPPA = 1.0 / 3.0
+#: What the sources within reach of a particle are counted as, when threads share them.
+_AROUND = 20
 #: 1 over the relative error of a field's tables: what is left of a closer pair's pull is larger than the reach.
 _LOST = 1e12
 #: Pairs in the same cell, per particle, above which cells are made smaller.
@@ -131,10 +133,8 @@ class ClosePairs:
             visits = order if len(order) == len(x) else np.arange(len(x))  # neighbours one after the other
             _, (_, slopes, least) = self._tables[field]
             own = in_loops(self._weights[species])
-            _add(
-                gradient, visits, x, own, sources, weights, starts, side, per_width, reach, slopes, least, self._scale,
-                (0,) * self._dimension,
-            )  # fmt: skip
+            others = starts, side, per_width, reach, slopes, least, self._scale, (0,) * self._dimension
+            in_shares(lambda i, j: _add(gradient, visits[i:j], x, own, sources, weights, *others), len(x), _AROUND)
 
     def _reach(self, f: Field) -> float:
         """Return a distance beyond which no pair is tamed, and tabulate the kernel up to it."""
@@ -220,7 +220,7 @@ def _order(x: Array, per_width: float, side: int) -> Any:
     return order_by(cell, starts), starts, crowd
 
 
-@compiled_parallel
+@compiled
 def _add(
     gradient: Array,
     visits: Indices,
@@ -239,8 +239,7 @@ def _add(
 ) -> None:
     """Subtract (1 − κ/q)³ w_j K'(r)/r (x_i − X_j) over the sources X_j with q > κ from the gradient at x_i."""
     d, reach2 = len(directions), reach**2
-    for k in prange(len(x)):
-        i = visits[k]
+    for i in visits:
         a0, e0 = _reached(x[i, 0], reach, per_width)
         a1, e1 = _reached(x[i, 1], reach, per_width) if d > 1 else (0, 1)
         a2, e2 = _reached(x[i, 2], reach, per_width) if d > 2 else (0, 1)

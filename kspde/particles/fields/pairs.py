@@ -12,7 +12,7 @@ from kspde.kernels import Kernel
 from kspde.particles.fields.simd import as_bits
 from kspde.particles.weights import weight_of
 from kspde.radial import RadialTable
-from kspde.runtime.compiled import compiled_parallel, inlined_early, inlined_only, prange
+from kspde.runtime.compiled import compiled, in_shares, inlined_early, inlined_only
 from kspde.typing import Array, Indices
 
 __all__ = [
@@ -40,6 +40,10 @@ def pair_tables(kernel: Kernel, dimension: int, reach: float, *, tol: float, gra
     """
     values, slopes = (RadialTable(kernel, dimension, reach, tol=tol, slope=slope) for slope in (False, gradient))
     return values.coefficients, values.step, slopes.coefficients, slopes.step
+
+
+#: What neighbours are counted as, by a sum that does not know them.
+_AROUND = 50
 
 
 @inlined_early
@@ -70,8 +74,10 @@ def _pair(r2: float, weight: float, table: Array, step: float, slopes: Array, sl
     return weight * _tabulated(table, step, root), slope
 
 
-@compiled_parallel
-def sum_all(
+@compiled
+def _sum_all(
+    begin: int,
+    end: int,
     values: Array,
     gradient: Array | None,
     x: Array,
@@ -84,12 +90,8 @@ def sum_all(
     weights: Array | None,
     factor: float,
 ) -> None:
-    """Write the sums at x over all sources, or over those of a particle's own ``group`` of consecutive ones.
-
-    Sums have the weights of the sources, None for 1, and a common factor; ``gradient`` is None where none is wanted.
-    """
     d, sloped = x.shape[1], gradient is not None
-    for i in prange(len(x)):
+    for i in range(begin, end):
         total, g0, g1, g2 = 0.0, 0.0, 0.0, 0.0
         first = i - i % group if group < len(sources) else 0
         for j in range(first, first + group):
@@ -106,8 +108,10 @@ def sum_all(
                 gradient[i, axis] = factor * g[axis]
 
 
-@compiled_parallel
-def sum_slopes(
+@compiled
+def _sum_slopes(
+    begin: int,
+    end: int,
     out: Array,
     x: Array,
     delta: Array,
@@ -119,9 +123,8 @@ def sum_slopes(
     other: Array,
     other_step: float,
 ) -> None:
-    """Write the sums over a particle's own ``group`` of K, |K'|, ∇K·δ_j, another function, and ∇K, (n, 4 + d)."""
     d = x.shape[1]
-    for i in prange(len(x)):
+    for i in range(begin, end):
         total, size, along, rest, g0, g1, g2 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
         first = i - i % group
         for j in range(first, first + group):
@@ -177,8 +180,10 @@ def by_octave(table: Array, least: float, r2: float) -> float:
     return out
 
 
-@compiled_parallel
-def sum_singular(
+@compiled
+def _sum_singular(
+    begin: int,
+    end: int,
     values: Array,
     gradient: Array | None,
     x: Array,
@@ -190,9 +195,8 @@ def sum_singular(
     weights: Array | None,
     factor: float,
 ) -> None:
-    """As ``sum_all``, for a kernel that is singular at 0, whose pairs at the same place add nothing."""
     d, sloped = x.shape[1], gradient is not None
-    for i in prange(len(x)):
+    for i in range(begin, end):
         total, g0, g1, g2 = 0.0, 0.0, 0.0, 0.0
         first = i - i % group if group < len(sources) else 0
         for j in range(first, first + group):
@@ -211,8 +215,10 @@ def sum_singular(
                 gradient[i, axis] = factor * g[axis]
 
 
-@compiled_parallel
-def add_neighbours(
+@compiled
+def _add_neighbours(
+    begin: int,
+    end: int,
     values: Array,
     gradient: Array | None,
     x: Array,
@@ -229,13 +235,8 @@ def add_neighbours(
     weights: Array | None,
     factor: float,
 ) -> None:
-    """Add to ``values`` and ``gradient`` the sums over the sources closer than ``reach``; see ``sum_all``.
-
-    The sources are sorted into cells of width 1/``per_width``, at least ``reach``, the first of which has the corner
-    ``lower``. There are ``shape`` of them per direction, 1 beyond d; ``starts`` holds the first source of each, and N.
-    """
     d, sloped, reach2 = x.shape[1], gradient is not None, reach**2
-    for i in prange(len(x)):
+    for i in range(begin, end):
         a0 = int(np.floor((x[i, 0] - lower[0]) * per_width))
         a1 = int(np.floor((x[i, 1] - lower[1]) * per_width)) if d > 1 else 0
         a2 = int(np.floor((x[i, 2] - lower[2]) * per_width)) if d > 2 else 0
@@ -243,11 +244,11 @@ def add_neighbours(
         for c0 in range(max(a0 - 1, 0), min(a0 + 2, shape[0])):
             for c1 in range(max(a1 - 1, 0), min(a1 + 2, shape[1])):
                 row = (c0 * shape[1] + c1) * shape[2]
-                first, end = max(a2 - 1, 0), min(a2 + 2, shape[2])
-                if first >= end:
+                first, last = max(a2 - 1, 0), min(a2 + 2, shape[2])
+                if first >= last:
                     continue
                 # Cells along the last direction are neighbours in memory.
-                for j in range(starts[row + first], starts[row + end]):
+                for j in range(starts[row + first], starts[row + last]):
                     z0, z1, z2, r2 = _difference(x, i, sources, j, d)
                     if r2 < reach2:
                         value, slope = _pair(r2, weight_of(weights, j), table, step, slopes, slope_step, sloped)
@@ -260,3 +261,35 @@ def add_neighbours(
             g = (g0, g1, g2)
             for axis in range(d):
                 gradient[i, axis] += factor * g[axis]
+
+
+def sum_all(values: Array, gradient: Array | None, x: Array, sources: Array, group: int, *others: Any) -> None:
+    """Write the sums at x over all sources, or over those of a particle's own ``group`` of consecutive ones.
+
+    The others are ``PairTables``, the weights of the sources, None for 1, and a common factor; ``gradient`` is None
+    where none is wanted.
+    """
+    in_shares(lambda i, j: _sum_all(i, j, values, gradient, x, sources, group, *others), len(x), group)
+
+
+def sum_slopes(out: Array, x: Array, delta: Array, group: int, *tables: Any) -> None:
+    """Write the sums over a particle's own ``group`` of K, |K'|, ∇K·δ_j, another function, and ∇K, (n, 4 + d)."""
+    in_shares(lambda i, j: _sum_slopes(i, j, out, x, delta, group, *tables), len(x), group)
+
+
+def sum_singular(values: Array, gradient: Array | None, x: Array, sources: Array, group: int, *others: Any) -> None:
+    """As ``sum_all``, for a kernel that is singular at 0: pairs at the same place add nothing.
+
+    The others are ``OctaveTables``, weights and a factor.
+    """
+    in_shares(lambda i, j: _sum_singular(i, j, values, gradient, x, sources, group, *others), len(x), group)
+
+
+def add_neighbours(values: Array, gradient: Array | None, x: Array, sources: Array, *others: Any) -> None:
+    """Add to ``values`` and ``gradient`` the sums over the sources closer than a reach; see ``sum_all``.
+
+    The sources are sorted into cells at least as wide as the reach. The others are the first source of each cell, and
+    N; the cells per direction, 1 beyond d; the corner of the first; 1/width; the reach; ``PairTables``, weights and a
+    factor.
+    """
+    in_shares(lambda i, j: _add_neighbours(i, j, values, gradient, x, sources, *others), len(x), _AROUND)
