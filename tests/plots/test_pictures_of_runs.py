@@ -74,7 +74,8 @@ def test_a_figure_is_returned_or_written(runs: dict[int, Run], shared_tmp_path: 
                 figure.savefig(shared_tmp_path / "again.png")
                 # A figure that is written later looks the same; a notebook shows it without pyplot.
                 assert (shared_tmp_path / "again.png").read_bytes() == path.read_bytes()
-                assert figure._repr_png_().startswith(b"\x89PNG")
+                if dimension == 2:  # the figures of all are of one class
+                    assert figure._repr_png_().startswith(b"\x89PNG")
 
 
 def test_a_density_at_a_time_on_the_line(runs: dict[int, Run], comm: Any) -> None:
