@@ -63,8 +63,8 @@ class GridDensity(InitialDensity):
         threshold: float = 0.0,
     ) -> None:
         array = _plain(values)
-        flat = orientation == "image" or (extent is not None and np.size(extent) == 4)
-        if flat and array.ndim == 3 and array.shape[2] in (3, 4):
+        colours = array.ndim == 3 and array.shape[2] in (3, 4)
+        if colours and (orientation == "image" or (extent is not None and np.size(extent) == 4)):
             raise InputError(
                 f"values have shape {array.shape}, {array.shape[2]} colour channels per pixel: give one number per "
                 "pixel, such as one channel, values[..., 1], or their mean, values[..., :3].mean(axis=-1)"
