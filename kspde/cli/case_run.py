@@ -183,8 +183,7 @@ class CaseRun:
         return drawn
 
     def _write_density(self, pde: Solution) -> None:
-        with limited_threads(self.comm, useful=1):  # pictures are drawn meanwhile: a second thread is waited for
-            pde.write_vtkhdf(self.results.path / "density.vtkhdf")
+        pde.write_vtkhdf(self.results.path / "density.vtkhdf")
         with together(self.comm):
             if self.comm.rank == 0:
                 write_csv(self.results.path / "diagnostics.csv", pde.diagnostics, pde.species)
@@ -198,7 +197,8 @@ class CaseRun:
             while missing and not self.stop.asked(self.comm):
                 plots[missing[0]](self.results.path / missing[0])
                 drawn.append(missing.pop(0))
-            yield drawn, missing
+            with limited_threads(self.comm, useful=1):  # others draw meanwhile: a second thread would be waited for
+                yield drawn, missing
             wait_for_pictures()
 
     def _finish(self, summary: Mapping[str, Any]) -> None:

@@ -92,7 +92,7 @@ def squared_norm(samples: Array) -> Estimate:
     count, mean = len(samples), samples.mean(axis=0)
     own, pairs, t = samples - mean, count * (count - 1), reach_of(count)
     squares, size = np.square(own).sum(axis=1), float(mean @ mean)
-    along = own @ mean - squares / (count - 1)  # in units of n/(n − 1), the others' mean
+    along = own @ mean - squares / (count - 1)  # with the mean of the others
     gram = own @ own.T if count <= own.shape[1] else own.T @ own
     noise = float(squares.sum()) / pairs
     product = max(0.0, (float(np.square(gram).sum()) - float(squares @ squares)) / pairs - noise**2)  # tr Σ²

@@ -15,7 +15,6 @@ from kspde.typing import Array, Ids, RandomNumbers
 
 __all__ = [
     "InitialDensity",
-    "Reference",
     "cell_means",
     "densities_by_species",
     "over_cells",
@@ -84,11 +83,17 @@ class InitialDensity(ABC):
     def sample(self, random: RandomNumbers, ids: Ids) -> Array:
         """Draw one point per particle id from u_0/mass: shape (len(ids), d), a function of the ids alone."""
 
+    def reference_points(self, n: int) -> Array | None:
+        """Return n points drawn from the density, the same in every process; None where it cannot be sampled."""
+        try:
+            return self.sample(_Reference(), np.arange(n, dtype=np.uint64))
+        except Exception:  # a density for finite elements only need not be one that can be sampled
+            return None
+
     def fingerprint(self) -> str:
         """Return a digest of some points drawn from the density, and of its values there to nine digits."""
-        try:
-            points = self.sample(Reference(), np.arange(64, dtype=np.uint64))
-        except Exception:  # a density for finite elements only need not be one that can be sampled
+        points = self.reference_points(64)
+        if points is None:
             points = np.random.default_rng(0).normal(size=(256, self.dimension))
         try:
             values = self(points)
@@ -107,15 +112,13 @@ class InitialDensity(ABC):
         return hash((type(self), self.dimension, self.mass))
 
 
-class Reference:
+class _Reference:
     """The same random numbers in every process: what densities are compared by."""
 
     def uniforms(self, ids: Ids, step: int, count: int) -> Array:
-        """Return uniform numbers, shape (len(ids), count)."""
         return np.random.default_rng((0, step)).random((int(ids.max()) + 1, count))[ids.astype(np.intp)]
 
     def normals(self, ids: Ids, step: int, count: int) -> Array:
-        """Return standard normal numbers, shape (len(ids), count)."""
         return np.random.default_rng((1, step)).standard_normal((int(ids.max()) + 1, count))[ids.astype(np.intp)]
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from kspde.domains import Box, Disk, Domain
 from kspde.errors import InputError, check_choice
-from kspde.initial.base import InitialDensity, Reference, points_of
+from kspde.initial.base import InitialDensity, points_of
 from kspde.typing import Array, Ids, RandomNumbers
 
 __all__ = ["CutDensity"]
@@ -131,22 +131,14 @@ def _share_in(density: InitialDensity, domain: Any) -> float:
         change, n = abs(share - before), 2 * n
     if change > _NEEDED:
         raise InputError(f"the density's mass in the disk is {share:.4g} up to {change:.1g}: it is too rough to be cut")
-    drawn = _drawn_in(density, domain)
+    draws = density.reference_points(_DRAWS)  # peaks between a quadrature's points show there
+    drawn = share if draws is None else float(np.mean(domain.holds(draws)))
     if abs(drawn - share) > _SIGMAS * math.sqrt(max(share * (1 - share), 1 / _DRAWS) / _DRAWS):
         raise InputError(
             f"the density's share in the disk is {share:.4g} by quadrature, {drawn:.4g} of {_DRAWS} points drawn from "
             "it: it has peaks too narrow to be cut"
         )
     return min(share, 1.0)
-
-
-def _drawn_in(density: InitialDensity, domain: Domain) -> float:
-    """Return the share in a domain of points drawn from a density: peaks between a quadrature's points show there."""
-    try:
-        points = density.sample(Reference(), np.arange(_DRAWS, dtype=np.uint64))
-    except Exception:  # a density for finite elements only need not be one that can be sampled
-        return math.nan
-    return float(np.mean(domain.holds(points)))
 
 
 def _polar(disk: Disk, n: int) -> tuple[Array, Array]:

@@ -64,11 +64,6 @@ _Llvm = Any
 #: Fused multiply-add and reordered sums are allowed; NaN and infinity keep their meaning, since checks rely on it.
 _FASTMATH = {"contract", "reassoc"}
 
-#: Numba's wrappers for C, which nobody calls, are left out; and where Python does not call a function either, those for
-#: Python: each would be compiled with whatever is inlined into it.
-_NO_C = {"no_cfunc_wrapper": True}
-_INNER = {**_NO_C, "no_cpython_wrapper": True}
-
 
 class _Announcement(event.Listener):  # type: ignore[misc]
     """Announces functions of kspde that numba compiles, not those that it finds on the disk."""
@@ -84,14 +79,20 @@ class _Announcement(event.Listener):  # type: ignore[misc]
 event.register("numba:compile", _Announcement())
 
 
+def _loops[F: Callable[..., object]](function: F, **options: Any) -> F:
+    """Compile a function without numba's wrapper for C, which nobody calls: what is inlined is compiled into each."""
+    options = {"fastmath": _FASTMATH} | options
+    return cast(F, numba.njit(cache=True, error_model="numpy", no_cfunc_wrapper=True, **options)(function))
+
+
 def compiled[F: Callable[..., object]](function: F) -> F:
     """Compile a function that other compiled functions call."""
-    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=_FASTMATH, **_NO_C)(function))
+    return _loops(function, nogil=True)
 
 
 def compiled_in_order[F: Callable[..., object]](function: F) -> F:
     """Compile a function without reordering its sums: short sums are slower as vectors."""
-    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"}, **_NO_C)(function))
+    return _loops(function, nogil=True, fastmath={"contract"})
 
 
 def inlined[F: Callable[..., object]](function: F) -> F:
@@ -99,14 +100,15 @@ def inlined[F: Callable[..., object]](function: F) -> F:
 
     LLVM does it; inlined by numba itself, loops take two to three times as long to compile.
     """
-    return cast(F, numba.njit(cache=True, forceinline=True, error_model="numpy", fastmath=_FASTMATH, **_NO_C)(function))
+    return _loops(function, forceinline=True)
 
 
 def inlined_only[F: Callable[..., object]](function: F) -> F:
-    """As ``inlined``, for functions that compiled ones alone call: a call from Python would crash."""
-    return cast(
-        F, numba.njit(cache=True, forceinline=True, error_model="numpy", fastmath=_FASTMATH, **_INNER)(function)
-    )
+    """As ``inlined``, without the wrapper for Python: for functions that compiled ones alone call.
+
+    A call from Python would crash.
+    """
+    return _loops(function, forceinline=True, no_cpython_wrapper=True)
 
 
 def inlined_early[F: Callable[..., object]](function: F) -> F:
@@ -114,12 +116,12 @@ def inlined_early[F: Callable[..., object]](function: F) -> F:
 
     Sums over all pairs by tables take two thirds of the time so.
     """
-    return cast(F, numba.njit(cache=True, inline="always", error_model="numpy", fastmath=_FASTMATH, **_NO_C)(function))
+    return _loops(function, inline="always")
 
 
 def compiled_parallel[F: Callable[..., object]](function: F) -> F:
     """Compile a function whose ``prange`` loops run on several threads."""
-    return cast(F, numba.njit(cache=True, parallel=True, error_model="numpy", fastmath=_FASTMATH, **_NO_C)(function))
+    return _loops(function, parallel=True)
 
 
 def _widest_vectors(typing: _Llvm) -> _Llvm:
