@@ -460,8 +460,7 @@ def _filling(
                 checkpoint_every=every,
                 extendable=keep,
             )
-        with together(comm):  # PETSc begins on all ranks together
-            backend.require()
+        with together(comm):
             console = Console(comm, quiet=quiet, log=log)
         with (
             console.hearing_warnings(),

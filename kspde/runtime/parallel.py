@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
 import time
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any
 
 import numpy as np
@@ -355,8 +356,14 @@ def one_after_another(comm: Comm, mine: Array) -> Iterator[Array]:
 @contextmanager
 def limited_threads(comm: Comm, *, useful: int | None = None) -> Iterator[None]:
     """Limit the BLAS libraries to ``threads_per_rank`` threads, or to ``useful`` ones if these are fewer."""
-    from threadpoolctl import threadpool_limits
-
     available = threads_per_rank(comm)
-    with threadpool_limits(available if useful is None else min(useful, available)):
+    with _libraries(len(sys.modules)).limit(limits=available if useful is None else min(useful, available)):
         yield
+
+
+@lru_cache(maxsize=1)
+def _libraries(modules: int) -> Any:
+    """Return what limits the libraries that are loaded; they come with modules."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 import kspde
-from kspde.cli import main
+from kspde.cli import case_run, main
 from kspde.cli.case import read_case
 from kspde.comparable import check_comparable
+from kspde.papers.experiment import Experiment
 from kspde.runtime.hdf5 import h5py
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -57,6 +58,37 @@ def test_run_writes_the_density(
         assert summary["density"]["final"][name] == values[-1]
     assert (target / "density.png").read_bytes().startswith(PNG)
     assert (target / "diagnostics.png").read_bytes().startswith(PNG)
+
+
+@pytest.mark.one_rank
+def test_a_short_simulation_beside_the_density_is_the_same(
+    case_file: Callable[..., Path],
+    kspde_command: Callable[..., Any],
+    shared_tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    without_pictures: None,
+) -> None:
+    path = case_file()
+    results, by = [], []
+    cloud = Experiment.cloud
+
+    def counted(self: Experiment, **more: Any) -> Any:
+        by.append(os.getpid())
+        return cloud(self, **more)
+
+    monkeypatch.setattr(Experiment, "cloud", counted)
+    for cores, more in ((1, ()), (2, ()), (2, ("--checkpoint-every", "1"))):
+        monkeypatch.setattr(case_run, "threads_per_rank", lambda _, cores=cores: cores)
+        target = shared_tmp_path / f"result-{len(results)}"
+        outcome = kspde_command("compare", path, "--out", target, *more)
+        assert (outcome.status, outcome.err) == (0, "")
+        assert "500 particles" in outcome.out
+        summary = read_summary(target)
+        assert summary["wall_times"]["particles"] > 0
+        with h5py.File(target / "particles.h5") as file:
+            results.append((file["positions"]["u"][()].tolist(), summary["distance"]))
+    assert by == [os.getpid()] * 2  # the second one by a copy
+    assert results[0] == results[1] == results[2]
 
 
 def test_compare_writes_the_particles_and_the_distance_too(

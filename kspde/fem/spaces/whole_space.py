@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache, lru_cache
 from itertools import product
 from typing import Any
 
@@ -252,16 +253,17 @@ class _Sources:
         t, w = gaussians(potential.decay_rate, d, _NEAREST * float(halves.min()), farthest)
         order = np.argsort(t)
         t, w = t[order, None, None], w[order, None, None]
-        gauss, weights = np.polynomial.legendre.leggauss(2 * degree)
-        shapes = np.polynomial.legendre.legvander(gauss, degree) * weights[:, None]
+        gauss, shapes = _shapes(degree)
         #: by direction and Gaussian, from wide to narrow: its flux through both sides, shape (Gaussians, 2, n), and its
         #: shares in polynomials along a side, shape (Gaussians, n, polynomials)
         across, along = [], []
-        for x, half in zip(points, halves, strict=True):
+        for x, half in list(zip(points, halves, strict=True))[: 1 if self._moved else d]:  # moved, all are alike
             away = half + np.array([[1.0], [-1.0]]) * x
             across.append(-potential.charge * factor * w * away * np.exp(-t * away**2))
             squares = np.subtract.outer(x, half * gauss) ** 2
             along.append(np.stack([np.exp(-tk * squares) @ (half * shapes) for tk in t.ravel()]))
+        if self._moved:
+            across, along = across * d, along * d
         self._tables = [
             _more_than_rounding(across[a], [table for b, table in enumerate(along) if b != a])
             for a in range(1 if self._alike else d)
@@ -363,6 +365,14 @@ def _significant(h: Array) -> tuple[slice, ...]:
     return tuple(slice(0, int(found[-1]) + 1 if len(found) else 1) for found in counts)
 
 
+@cache
+def _shapes(degree: int) -> tuple[Array, Array]:
+    """Return Gauss points on [-1, 1], and Legendre polynomials there, shape (points, polynomials), by their weights."""
+    points, weights = np.polynomial.legendre.leggauss(2 * degree)
+    return points, np.polynomial.legendre.legvander(points, degree) * weights[:, None]
+
+
+@lru_cache(maxsize=8)
 def _eigenfunctions(degree: int, half_width: float) -> tuple[Array, Array]:
     """Return eigenvalues of −d²/dx² without flux among polynomials on [−L, L], and Legendre coefficients in columns."""
     from scipy.linalg import eigh
