@@ -20,8 +20,8 @@ from typing import Self, cast
 
 __all__ = ["Beside", "Copies"]
 
-#: Copies give way to this process where cores are few.
-_NICE = 5
+#: Where cores are few, copies give way to this process, and those that draw to one whose result is waited for.
+_NEEDED, _DRAWING = 5, 10
 
 
 class Beside[R]:
@@ -44,7 +44,7 @@ class Beside[R]:
             if self._process == 0:
                 try:
                     self._result.close()
-                    _be_copy()
+                    _be_copy(_NEEDED)
                     pickle.dump(task(), file)
                     file.flush()
                     os._exit(0)
@@ -133,12 +133,12 @@ def _copied() -> int:
         return os.fork()
 
 
-def _be_copy() -> None:
+def _be_copy(nice: int) -> None:
     """Take no signals for another process, give way to it, and end at what would be said."""
     os.setpgid(0, 0)  # a terminal sends its signals to a group
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
-    os.nice(_NICE)
+    os.nice(nice)
     warnings.simplefilter("error")
     logging.getLogger("kspde").addFilter(_refused)
 
@@ -157,7 +157,7 @@ def _end(process: int) -> None:
 
 def _serve(connection: Connection, prepare: Callable[[], object]) -> None:
     """Begin tasks in copies of this process; say which were done well when asked to."""
-    _be_copy()
+    _be_copy(_DRAWING)
     prepare()
     begun: list[int] = []
     while True:
