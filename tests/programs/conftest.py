@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mpi4py import MPI
@@ -84,13 +86,24 @@ def shell(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
-    """Return a function that starts a program of this environment in a temporary directory."""
+class Program(subprocess.Popen[str]):
+    """A program that a test which fails does not wait for."""
 
-    def run(program: str, *arguments: object, **options: object) -> subprocess.Popen[str]:
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if error is not None:
+            self.kill()
+        super().__exit__(kind, error, trace)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Callable[..., Program]:
+    """Return a function that starts a program of this environment in a temporary directory."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # the suite runs in the background of a shell
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def run(program: str, *arguments: object, **options: object) -> Program:
         streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-        return subprocess.Popen(
+        return Program(
             [str(BIN / program), *map(str, arguments)], cwd=tmp_path, env=environment(), text=True, **streams
         )
 
