@@ -84,8 +84,10 @@ def accurate(run: Callable[[Box, Adaptive], Any], box: Box, accuracy: float) -> 
                 box = _of_width(box, wider, math.sqrt(wider))
                 continue
             parts = _relative(solution)
-        except (ConvergenceError, InputError):
+        except (ConvergenceError, InputError) as failed:
             failures += 1
+            if failures > _FAILURES and isinstance(failed, InputError):  # whose remedy is for those who give a domain
+                raise InputError(f"accuracy = {accuracy:g}: give a domain and a scheme. On {box} {failed}") from failed
             if failures > _FAILURES:
                 raise
             box = replace(box, cells=_even(1.5 * float(np.max(box.cells))))

@@ -82,6 +82,10 @@ class EarlierDensity(InitialDensity):
             raise InputError("particles cannot be drawn from an earlier density of both signs: give positions")
         return self._grid.sample(random, ids)
 
+    def probes(self) -> Array | None:
+        """Return None: drawing points takes a fine grid, and the density has no peaks that its own mesh did not see."""
+        return None
+
     @cached_property
     def _grid(self) -> GridDensity:
         low, high = self._space.bounds

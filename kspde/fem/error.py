@@ -10,6 +10,9 @@ which is known without another run: r is the geometric mean of that ratio for th
 both meshes, and for u, whose errors of interpolation on two coarser meshes are known, the mesh of u having the same
 share of the errors of the next. Of the ratios in both norms the larger is taken; those of order 1 and p + 2 are bounds.
 
+It is no less than what the mesh misses of the initial densities between those points, as peaks narrower than a cell,
+and of their masses (:mod:`kspde.fem.unseen`).
+
 **Time.** On the coarser mesh the problem is solved with ten times the tolerance, or twice the step. The difference of
 the two densities is that of errors proportional to :math:`\mathrm{tol}^{q/(q+1)}`, or to :math:`\Delta t^q`. Where
 steps are few, errors need not follow a larger tolerance: unless the difference is small beside the other errors, a
@@ -41,6 +44,7 @@ from kspde.domains import Box, Domain
 from kspde.errors import InputError, KspdeError
 from kspde.fem.monitors.truncation import near_boundary
 from kspde.fem.spaces import Space, build_space
+from kspde.fem.unseen import unseen
 from kspde.typing import Array
 
 __all__ = ["DensityError", "ErrorParts", "estimated", "near_the_end", "sampled"]
@@ -132,6 +136,9 @@ def estimated(solution: Any, again: Callable[..., Any]) -> DensityError:
         total, largest = np.array([(size @ weights).sum()]), np.array([size.max(initial=0.0)])
         return np.concatenate([space.total(total), space.maximum(largest)])
 
+    def largest_at_start(name: str, nodal: Array) -> float:
+        return float(norms(solution.u0[name](points) - at_points(space, nodal)[None])[1])
+
     def in_space() -> tuple[Any, Array, Array]:
         """Return a run on another mesh, or the solution, its values, and the errors in space."""
         if (meshes := domain.coarser()) is not None:
@@ -149,6 +156,8 @@ def estimated(solution: Any, again: Callable[..., Any]) -> DensityError:
     try:
         u = values(solution)
         base, there, spatial = in_space()
+        hidden, share = unseen(space, solution.u0, solution.initial_mass_error, largest_at_start)
+        spatial = np.maximum(spatial, np.maximum(hidden, share * norms(u)))
         steps = len(base.diagnostics["t"]) - 1
         cheaper, tighter = scheme.compared(solution.t_end)
         rough, seen, temporal, beyond, fewer = scheme, there, np.zeros(2), np.zeros(2), steps

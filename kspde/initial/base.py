@@ -22,6 +22,10 @@ __all__ = [
 ]
 
 
+#: The points drawn from a density that show whether a mesh resolves it.
+_PROBES = 4096
+
+
 class InitialDensity(ABC):
     """A non-negative density u_0 on R^d, or a ``signed`` one."""
 
@@ -89,6 +93,10 @@ class InitialDensity(ABC):
             return self.sample(_Reference(), np.arange(n, dtype=np.uint64))
         except Exception:  # a density for finite elements only need not be one that can be sampled
             return None
+
+    def probes(self) -> Array | None:
+        """Return points where the density has mass, narrow peaks among them; None if it cannot be sampled."""
+        return self.reference_points(_PROBES)
 
     def fingerprint(self) -> str:
         """Return a digest of some points drawn from the density, and of its values there to nine digits."""

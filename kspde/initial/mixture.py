@@ -93,6 +93,11 @@ class GaussianMixture(InitialDensity):
         normals = random.normals(ids, 1, self.dimension)
         return self.means[choice] + self.stds[choice, None] * normals
 
+    def probes(self) -> Array | None:
+        """Return points drawn from the mixture, and the means."""
+        drawn = super().probes()
+        return self.means if drawn is None else np.concatenate([drawn, self.means[: len(drawn)]])
+
     def chosen(self, random: RandomNumbers, ids: Ids) -> Indices:
         """Return the components that the particles' points are drawn from, shape (len(ids),)."""
         choice = np.searchsorted(np.cumsum(self.weights), random.uniforms(ids, 0, 1)[:, 0])

@@ -61,6 +61,10 @@ class SignedMixture(InitialDensity):
         """Draw a Gaussian by its size, then a point from it."""
         return self._modulus.sample(random, ids)
 
+    def probes(self) -> Array | None:
+        """Return those of the Gaussians without their signs."""
+        return self._modulus.probes()
+
     def weights_of_draws(self, random: RandomNumbers, ids: Ids, n: int) -> Array:
         """Return the weights of the same draws, of n in all: shape (len(ids),)."""
         signs = np.sign(self.circulations)[self._modulus.chosen(random, ids)]

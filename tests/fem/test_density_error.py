@@ -108,6 +108,34 @@ def test_an_accuracy_follows_a_density_off_the_origin() -> None:
     assert all(one.space is pde.at().space for one, pde in zip(seen, (here, here, there, there), strict=True))
 
 
+NARROW = {"weights": [0.01, 0.99], "means": [[3.0], [0.0]], "stds": np.array([0.01, 1.0]), "mass": 2.0}
+
+
+@pytest.mark.one_rank
+@pytest.mark.parametrize("t", [1e-5, 0.5])
+def test_a_peak_between_the_points_of_a_mesh_is_seen(t) -> None:
+    """At first it is most of the maximum, later a share of the mass that no diffusion takes away."""
+    model, u0 = heat()[0], kspde.GaussianMixture(**NARROW)
+    exact = kspde.GaussianMixture(**NARROW | {"stds": np.sqrt(NARROW["stds"] ** 2 + 2 * SIGMA * t)})
+    x = np.concatenate([np.linspace(-5.0, 5.0, 1001), np.linspace(2.8, 3.2, 401)])[:, None]
+    top = exact(x).max()
+    box = kspde.Box(half_width=7.0, cells=12, degree=8, dimension=1)
+    rough = kspde.solve(model, u0, box, t_end=t, tol=1e-5)
+    assert rough.error.l1.space > 0.02
+    assert rough.error.maximum.space > 0.7 * np.abs(rough.evaluate(x) - exact(x)).max()
+    pde = kspde.solve(model, u0, t_end=t, accuracy=1e-3)
+    assert np.abs(pde.evaluate(x) - exact(x)).max() <= 1e-3 * top
+
+
+@pytest.mark.one_rank
+def test_a_peak_of_either_sign_is_seen_by_one_of_its_probes() -> None:
+    """Its share of the mass is far below the number of probes, and below the error that the mesh has elsewhere."""
+    u0 = kspde.SignedMixture(circulations=[1.0, -2e-6], means=[[0.0], [1.03]], stds=[1.0, 1e-6])
+    box = kspde.Box(half_width=6.0, cells=12, degree=8, dimension=1)
+    pde = kspde.solve(heat()[0], u0, box, t_end=1e-14, tol=1e-4)
+    assert pde.error.maximum.space == pytest.approx(2.0 / np.sqrt(2 * np.pi), rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -123,6 +151,15 @@ def test_an_accuracy_stands_alone(given, message) -> None:
     model, u0, _ = heat()
     with pytest.raises(kspde.InputError, match=message):
         kspde.solve(model, u0, t_end=T, **given)
+
+
+@pytest.mark.one_rank
+def test_tails_that_no_mesh_of_a_box_holds_are_refused_with_the_box() -> None:
+    cauchy = kspde.AlgebraicDensity(power=1.0, dimension=1)
+    with pytest.raises(
+        kspde.InputError, match=r"accuracy = 0\.01: give a domain and a scheme\. On Box\(half_width=.*mass"
+    ):
+        kspde.solve(heat()[0], cauchy, t_end=T, accuracy=1e-2)
 
 
 @pytest.mark.one_rank
