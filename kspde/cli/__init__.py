@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from kspde.runtime.garbage import no_search, no_search_at_exit
 from kspde.runtime.job import launched_rank
 from kspde.runtime.signals import Stop
 from kspde.runtime.streams import complain, guarded_streams
@@ -19,9 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what follows ``kspde``; by default from ``sys.argv``.
     """
     stop = Stop()
-    with guarded_streams(), stop.watching():
+    with no_search_at_exit(), guarded_streams(), stop.watching():
         try:
-            with stop.kept_from_libraries():  # numpy has threads
+            with stop.kept_from_libraries(), no_search():  # numpy has threads
                 from kspde.cli.command_line import run
 
             return run(arguments, stop)

@@ -23,6 +23,7 @@ from kspde.cli.work import Work
 from kspde.errors import InputError, shortened
 from kspde.fem import backend
 from kspde.runtime.files import shipped, write_whole
+from kspde.runtime.garbage import no_search
 from kspde.runtime.parallel import together
 from kspde.runtime.signals import Stop
 from kspde.typing import Comm
@@ -440,28 +441,29 @@ def _filling(
     def job(comm: Comm, stop: Stop) -> str | None:
         directory = ResultDirectory(out, comm, force=force)
         directory.check()  # before anything heavy is imported
-        from kspde.cli.case import read_case
-        from kspde.cli.case_run import CaseRun
-        from kspde.cli.models import models_of_file
-        from kspde.plots.style import side_by_side
+        with no_search():
+            from kspde.cli.case import read_case
+            from kspde.cli.case_run import CaseRun
+            from kspde.cli.models import models_of_file
+            from kspde.plots.style import side_by_side
 
-        with together(comm, f"kspde {name}") as same:
-            with resources.as_file(path) as file:
-                _check_log(log, file)
-                case = read_case(file, models_of_file(models), changes or ())
-            if keep and (several := {"accuracy", "regrid"} & set(case.experiment.solve)):
-                raise InputError(f"--extendable has no effect with density.{several.pop()}: leave it out")
-            same(
-                case=case.parameters(),
-                origin=dict(case.origin),
-                out=str(out),
-                force=force,
-                resume=resume,
-                checkpoint_every=every,
-                extendable=keep,
-            )
-        with together(comm):
-            console = Console(comm, quiet=quiet, log=log)
+            with together(comm, f"kspde {name}") as same:
+                with resources.as_file(path) as file:
+                    _check_log(log, file)
+                    case = read_case(file, models_of_file(models), changes or ())
+                if keep and (several := {"accuracy", "regrid"} & set(case.experiment.solve)):
+                    raise InputError(f"--extendable has no effect with density.{several.pop()}: leave it out")
+                same(
+                    case=case.parameters(),
+                    origin=dict(case.origin),
+                    out=str(out),
+                    force=force,
+                    resume=resume,
+                    checkpoint_every=every,
+                    extendable=keep,
+                )
+            with together(comm):
+                console = Console(comm, quiet=quiet, log=log)
         with (
             console.hearing_warnings(),
             directory as results,
