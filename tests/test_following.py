@@ -257,6 +257,8 @@ def test_a_run_that_ended_at_an_event_is_extended_past_it(scheme) -> None:
     soon = solved(scheme, callback=kspde.Event("maximum", np.nextafter(start, 0)))
     assert soon.t_end > 0
     assert np.all(np.diff(soon.diagnostics["t"]) > 0)
+    # A run that begins at the value leaves it.
+    assert solved(scheme, 0.1, callback=kspde.Event("maximum", start)).stopped is None
 
 
 @pytest.mark.one_rank

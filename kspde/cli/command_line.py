@@ -16,6 +16,9 @@ from kspde.runtime.streams import complain, silence, unread, unwritable
 
 __all__ = ["run"]
 
+#: The variable by which a shell asks for completions.
+_COMPLETE = "_KSPDE_COMPLETE"
+
 
 def run(arguments: Sequence[str] | None, stop: Stop) -> int:
     """Carry out a command and return the exit status.
@@ -42,6 +45,10 @@ def run(arguments: Sequence[str] | None, stop: Stop) -> int:
             complain(f"standard output cannot be written ({error.strerror})")
         return BAD_INPUT
     except Exception as error:
+        if _COMPLETE in os.environ and isinstance(error, (KeyError, ValueError)):  # typer reads what a shell sets
+            if rank == 0:
+                complain(f"{_COMPLETE} is set without the words that a shell's completion gives: unset it")
+            return BAD_INPUT
         # Typer's usage errors: the class to catch differs between its versions.
         if not hasattr(error, "format_message"):
             raise

@@ -48,8 +48,8 @@ def point_distances(
         InputError: more points than exact transport can take, or no more than ``neighbours``; POT is missing.
     """
     pooled = np.concatenate([cloud.points for cloud in clouds])
-    if options.neighbours >= len(pooled):
-        raise InputError(f"neighbours = {options.neighbours} is not valid: give fewer than the points")
+    if those(OnPoints, formulas) and options.neighbours >= len(pooled):
+        raise InputError(f"neighbours = {options.neighbours} is not valid: give fewer than the {len(pooled)} points")
     if options.wasserstein == "exact":
         _check_exact(len(pooled))
     grid = target.mass_grid()

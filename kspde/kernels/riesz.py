@@ -59,7 +59,8 @@ class Riesz(Dimensioned):
     def symbol(self, lam: Array) -> Array:
         """Return the symbol above."""
         d = self._d
-        factor = math.pi ** (0.5 * d) * 2 ** (d - self.s) * math.gamma(0.5 * (d - self.s)) / math.gamma(0.5 * self.s)
+        reciprocal = 0.5 * self.s / math.gamma(1.0 + 0.5 * self.s)  # of Γ(s/2), which overflows for tiny s
+        factor = math.pi ** (0.5 * d) * 2 ** (d - self.s) * math.gamma(0.5 * (d - self.s)) * reciprocal
         with np.errstate(divide="ignore", invalid="ignore"):
             power = np.asarray(lam, dtype=np.float64) ** (0.5 * (self.s - d))
         return np.asarray(self.strength * factor * power)

@@ -127,7 +127,7 @@ class Event:
     A density takes that step again, to earlier times, until it ends where the function has the value, to 1e-9 of the
     step: its ``t_end`` is as accurate as the scheme, and what is returned is the scheme's own result there. Of several
     events the first counts. Particles have no path within a step: they end after it, and ``stopped.t`` is the linear
-    interpolation, within the step.
+    interpolation, within the step. A run that begins at the value leaves it without passing it: that does not count.
 
     Attributes:
         what: the name of a diagnostic, or a function of the ``State`` that returns a number. Collective.

@@ -302,6 +302,15 @@ def test_a_wrong_command(refused: Callable[..., str], arguments: list[str], word
     assert line.endswith("(kspde --help explains)")
 
 
+@pytest.mark.parametrize("given", [{}, {"COMP_WORDS": "kspde ru", "COMP_CWORD": "x"}])
+def test_a_completion_that_no_shell_asks_for(refused: Callable[..., str], monkeypatch, given: dict[str, str]) -> None:
+    for name in ("COMP_WORDS", "COMP_CWORD"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"_KSPDE_COMPLETE": "complete_bash", **given}.items():
+        monkeypatch.setenv(name, value)
+    assert refused().endswith("_KSPDE_COMPLETE is set without the words that a shell's completion gives: unset it")
+
+
 def test_a_closed_mesh_and_particles(
     case_file: Callable[..., Path], refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

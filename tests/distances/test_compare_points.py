@@ -326,7 +326,7 @@ def test_dependent_clouds_widen_the_interval() -> None:
         ({"neighbours": 0}, "neighbours = 0 is not valid: give an integer >= 1"),
         (
             {"neighbours": 50, "distances": ("relative_entropy_knn",)},
-            "neighbours = 50 is not valid: give fewer than the points",
+            "neighbours = 50 is not valid: give fewer than the 50 points",
         ),
     ],
 )
@@ -334,6 +334,17 @@ def test_bad_options(options: dict[str, object], message: str) -> None:
     pde = KnownDensity(density=gaussian())
     with pytest.raises(kspde.InputError, match=message):
         compare(pde, KnownCloud(draws(pde.density, 50, 2), pde), **options)
+
+
+def test_few_particles_have_distances_without_neighbours() -> None:
+    pde = KnownDensity(density=gaussian(dimension=1))
+    x, grid = np.sort(draws(pde.density, 3, 2), axis=0), np.linspace(-8.0, 8.0, 40_001)
+    few = KnownCloud(x, pde)
+    distance = compare(pde, few, distances=("energy", "wasserstein1"), replicas=3)
+    between = np.abs(np.searchsorted(x[:, 0], grid) / 3 - 0.5 * (1 + erf(grid / np.sqrt(2))))
+    assert distance["wasserstein1"].value == pytest.approx(np.trapezoid(between, grid), rel=1e-3)
+    with pytest.raises(kspde.InputError, match="neighbours = 4 is not valid: give fewer than the 3 points"):
+        compare(pde, few, distances=("relative_entropy_knn",))
 
 
 def test_bad_sequences_of_clouds() -> None:
