@@ -106,7 +106,7 @@ def read_study(
         fits=tuple(_fit(file, k, fit, content, names) for k, fit in enumerate(content.fits or [])),
         command=f"kspde study {name}{options} --out DIR",
         finding=_finding(file, content),
-        precision=_precision(file, content),
+        precision=_precision(file, content, points),
     )
 
 
@@ -290,7 +290,7 @@ def _finding(file: Path, content: Any) -> Finding | None:
     return finding
 
 
-def _precision(file: Path, content: Any) -> Precision | None:
+def _precision(file: Path, content: Any, points: Sequence[Point]) -> Precision | None:
     if content.precision is None:
         return None
     with naming(file, {}, "precision"):
@@ -298,4 +298,6 @@ def _precision(file: Path, content: Any) -> Precision | None:
     _check_quantity(file, "precision.quantity", precision.quantity, content)
     if "replicas" not in type(content.measure).model_fields:
         raise InputError(f'{file}: measure "{content.measure.kind}" has no replicas: leave [precision] out')
+    with naming(file, {"pilot": "precision.pilot"}):
+        check_integer("pilot", precision.pilot, at_least=max(point.measure.fewest for point in points))
     return precision

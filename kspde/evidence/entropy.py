@@ -92,7 +92,7 @@ from kspde.evidence.ensemble import Ensemble
 from kspde.evidence.replicas import groups_of
 from kspde.evidence.result import Result
 from kspde.evidence.score import Score
-from kspde.evidence.tilted import TiltedRates
+from kspde.evidence.tilted import FEWEST, TiltedRates
 from kspde.models import FieldValues, Model
 from kspde.models.coefficients import diffusion_of
 from kspde.particles.fields.base import Extent
@@ -242,7 +242,7 @@ def entropy_bound(
         ConvergenceError: a coefficient or a position that is not finite.
     """
     tilted = check_choice("reference", reference, ("product", "tilted")) == "tilted"
-    check_integer("replicas", replicas, at_least=32 if tilted else 2)
+    check_integer("replicas", replicas, at_least=FEWEST if tilted else 2)
 
     def rates_of(step: float, progress: Callable[[float], None] | None) -> _Rates | TiltedRates:
         ensemble = Ensemble(

@@ -107,7 +107,10 @@ from kspde.particles.sampled_field import SampledField
 from kspde.runtime.reductions import reduced
 from kspde.typing import Array, Mask
 
-__all__ = ["TiltedRates"]
+__all__ = ["FEWEST", "TiltedRates", "check_tilted"]
+
+#: The least number of replicas: one half of them fits the coefficients that the other half is measured with.
+FEWEST = 32
 
 #: σ_m in units of √(4DT), and the powers of t/T in the coefficients. A level between, at .12, gains 1 %.
 _LEVELS, _POWERS = (0.0, 0.35), (0.0, 0.5, 1.0)
@@ -117,6 +120,19 @@ _TABLE, _COARSE = 400, 64
 _SUPPORT = 0.5
 #: The systems, in the order of the records.
 _SYSTEMS = ("particles", "mean_field")
+
+
+def check_tilted(model: Model) -> None:
+    """Raise unless the tilt is made for a model.
+
+    Raises:
+        InputError: several species or fields, a field that relaxes, or moments.
+    """
+    if len(model.species) != 1 or len(model.fields) != 1 or model.fields[0].tau > 0 or model.moments:
+        raise InputError(
+            'reference = "tilted" is for one species with one field that does not relax, and no moments: use '
+            'reference = "product"'
+        )
 
 
 class TiltedRates:
@@ -131,11 +147,7 @@ class TiltedRates:
 
     def __init__(self, ensemble: Ensemble) -> None:
         model = ensemble.pde.model
-        if len(model.species) != 1 or len(ensemble.fields) != 1 or ensemble.fields[0].tau > 0 or model.moments:
-            raise InputError(
-                'reference = "tilted" is for one species with one field that does not relax, and no moments: use '
-                'reference = "product"'
-            )
+        check_tilted(model)
         self.ensemble = ensemble
         (self._species,), (self._field,) = model.species, ensemble.fields
         self.scores = {self._species: Score(ensemble.pde, self._species)}

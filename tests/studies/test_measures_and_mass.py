@@ -33,6 +33,7 @@ def task(mass: float, chi: float = CHI, *, particles: bool = True, n: int = 60) 
     [
         ("coupling", {"replicas": 3, "alpha": 0.2, "saves": 2}),
         ("chaos", {"replicas": 4, "saves": 2}),
+        ("chaos", {"replicas": 32, "saves": 2, "coupled": False, "reference": "tilted", "self_interaction": "out"}),
         ("fluctuations", {"replicas": 3}),
         ("weak-error", {"replicas": 3}),
         ("mollification", {}),

@@ -14,7 +14,7 @@ import kspde
 from kspde.errors import InputError
 from kspde.evidence.ensemble import Ensemble
 from kspde.papers import experiment
-from kspde.papers.studies.measures import Task, ranges
+from kspde.papers.studies.measures import MEASURES, Task, measured, ranges
 from kspde.papers.studies.measures import particles as particle_measures
 from kspde.problem import Problem
 
@@ -152,3 +152,73 @@ def test_the_errors_of_moderate_interaction_are_those_of_sums_over_all_pairs() -
         u = local.on_grid([axis], k)
         square += np.trapezoid((b * gradients["u1"] + c * gradients["u2"]) ** 2 * u, axis, axis=1) / u0[k].mass
     assert found["drift"] == pytest.approx(square, rel=0.01)
+
+
+U0 = kspde.GaussianMixture(weights=[1.0], means=[[0.4, -0.2]], stds=[0.7])
+RELAXING = kspde.LocalSensing(motility=lambda v: np.exp(-v), chi=8.0, tau=1.0)
+
+
+def few(model: Any = None, u0: Any = U0) -> experiment.Experiment:
+    return experiment.Experiment(
+        problem=Problem.of(
+            model or kspde.SignalDependentKellerSegel(chi=8.0),
+            u0,
+            t_end=0.2,
+            eps=0.3 if model is None or model.fields else None,
+        ),
+        domain=kspde.Box(half_width=9.0, cells=12, degree=4),
+        solve={"tol": 1e-5},
+        simulate={"n": 8, "dt": 0.1},
+    )
+
+
+@pytest.mark.parametrize("reference", ["product", "tilted"])
+def test_the_entropy_is_bounded_with_the_reference_and_the_sums_that_are_asked_for(reference: Any) -> None:
+    stated, asked = few(), Task(experiment=few(), seed=3, comm=MPI.COMM_SELF)
+    pde = stated.density(save=kspde.SaveAt(times=(0.0, 0.1, 0.2)), comm=MPI.COMM_SELF)
+    for own in ("in", "out"):
+        measure = MEASURES["chaos"](replicas=32, saves=2, coupled=False, reference=reference, self_interaction=own)
+        found = measured(measure, asked)
+        bound = kspde.entropy_bound(
+            pde, n=8, dt=0.1, replicas=32, seed=3, reference=reference, include_self=own == "in"
+        )
+        assert set(found) == {"entropy", "total_entropy", "certified_l1"}
+        assert found["entropy"].samples == pytest.approx(bound.samples[:, -1])
+        assert found["total_entropy"].value == pytest.approx(8 * bound.value[-1])
+        assert found["certified_l1"].value == pytest.approx(bound.l1().value[-1])
+
+
+@pytest.mark.one_rank
+def test_the_coupled_distance_is_that_of_the_same_particles() -> None:
+    asked = Task(experiment=few(), seed=3, comm=MPI.COMM_SELF)
+    found = measured(MEASURES["chaos"](replicas=4, saves=2, self_interaction="out"), asked)
+    pde = few().density(save=kspde.SaveAt(times=(0.0, 0.1, 0.2)), comm=MPI.COMM_SELF)
+    distance = kspde.coupled_distance(pde, n=8, dt=0.1, replicas=4, seed=3, include_self=False)
+    assert found["l1"].value == pytest.approx(distance.l1.value)
+
+
+@pytest.mark.one_rank
+@pytest.mark.parametrize(
+    ("options", "model", "words"),
+    [
+        ({"replicas": 8}, None, r"^replicas = 8 is not valid: give an integer >= 32"),
+        ({"reference": "tilt"}, None, r"^reference = 'tilt' is not valid: give one of product, tilted"),
+        ({"self_interaction": "no"}, None, r"^self_interaction = 'no' is not valid: give one of in, out"),
+        ({}, kspde.LandauMaxwell(), "is for one species with one field that does not relax, and no moments: use"),
+        ({}, RELAXING, "with one field that does not relax"),
+        (
+            {"reference": "product", "self_interaction": "out"},
+            RELAXING,
+            r"^self_interaction = .out. has no meaning where a field has tau > 0.*use .in.",
+        ),
+    ],
+)
+def test_what_the_tilted_reference_is_not_for_is_refused_before_anything_is_solved(
+    options: dict[str, Any], model: Any, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiment, "solve", None)
+    with pytest.raises(InputError, match=words):
+        measured(
+            MEASURES["chaos"](**({"replicas": 32, "reference": "tilted"} | options)),
+            Task(experiment=few(model), seed=1, comm=MPI.COMM_SELF),
+        )

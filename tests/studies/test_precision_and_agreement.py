@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,6 @@ def cut_down() -> Study:
 
 
 def test_replicas_are_those_that_the_stated_error_takes(shared_tmp_path: Path, comm: Any) -> None:
-    from dataclasses import replace
-
     from kspde.papers.studies import open_directory, outcome_of, run_points
 
     relative = 0.05
@@ -51,6 +50,25 @@ def test_replicas_are_those_that_the_stated_error_takes(shared_tmp_path: Path, c
         found = record["quantities"]["moment_1"]
         assert len(found.samples) == replicas
         assert relative / 2 < found.error / found.value < 2 * relative  # the pilot's s has an error of 18 %
+
+
+@pytest.mark.one_rank
+def test_a_pilot_run_has_the_replicas_that_its_measure_takes(shared_tmp_path: Path, comm: Any) -> None:
+    changes = ["measure.reference=tilted", "precision={quantity='entropy', relative=0.5}"]
+    with pytest.raises(kspde.InputError, match=r"precision\.pilot = 16 is not valid: give an integer >= 32"):
+        read_study("theorem2", small=True, changes=changes)
+    study = reduced(
+        "theorem2",
+        lambda n, **_: n == 64,
+        options={"reference": "tilted", "replicas": 32, "saves": 2, "coupled": False},
+        t_end=0.06,
+        dt=0.03,
+        n=8,
+    )
+    plan = planned(
+        replace(study, precision=Precision(quantity="entropy", relative=0.5, pilot=32)), shared_tmp_path, comm
+    )
+    assert plan.replicas[0] >= 32
 
 
 @pytest.mark.one_rank

@@ -63,7 +63,8 @@ def planned(study: Study, directory: Path, comm: Comm, **means: Any) -> Plan:
         first = trial.points[0]
         with warnings.catch_warnings():  # the pilot run says them again
             warnings.simplefilter("ignore", UserWarning)
-            measured(_with(first, _FEW).measure, Task(experiment=first.experiment, seed=first.seed, comm=alone()))
+            few = max(_FEW, first.measure.fewest)
+            measured(_with(first, few).measure, Task(experiment=first.experiment, seed=first.seed, comm=alone()))
     run_points(trial, directory / PILOT, comm, **means)
     counts, seconds = [], []
     for point in trial.points:

@@ -85,6 +85,11 @@ class Measure(ABC):
         """Return whether the measure uses a key of [particles]."""
         return key in ("n", "dt", "field_tol")
 
+    @property
+    def fewest(self) -> int:
+        """The least number of replicas, of a measure that has replicas."""
+        return 2
+
     @abstractmethod
     def at(self, task: Task) -> dict[str, Quantity]:
         """Return the quantities, by name."""

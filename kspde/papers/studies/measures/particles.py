@@ -13,7 +13,9 @@ from kspde.distances.target import Target
 from kspde.errors import InputError, check_choice, check_flag, check_integer, check_number, check_scheme_name
 from kspde.evidence import coupled_distance, entropy_bound
 from kspde.evidence.ensemble import Ensemble
+from kspde.evidence.tilted import FEWEST, check_tilted
 from kspde.kernels.log_potential import SURFACE
+from kspde.papers.experiment import Experiment
 from kspde.papers.studies.measures.base import Measure, Task
 from kspde.papers.studies.quantities import Meaning, Quantity, fraction, given, mean
 from kspde.particles.schemes import SCHEMES
@@ -146,9 +148,12 @@ class Chaos(Measure):
     interval of the mean over replicas and the bias of the time step.
 
     Attributes:
-        replicas: the number of independent systems, at least 4.
+        replicas: the number of independent systems, at least 4, with the tilted reference at least 32.
         saves: the number of intervals between the snapshots that the density is interpolated from.
         coupled: whether the coupled distance ``l1`` is estimated too, at the cost of a second run.
+        reference: the entropy bound's reference, "product", or "tilted" for the bound of :mod:`kspde.evidence.tilted`,
+            for one species with one field.
+        self_interaction: whether the term j = i is "in" the fields' sums, as printed in (1.3), or "out".
     """
 
     name: ClassVar = "chaos"
@@ -165,17 +170,42 @@ class Chaos(Measure):
     replicas: int
     saves: int = 25
     coupled: bool = True
+    reference: Literal["product", "tilted"] = "product"
+    self_interaction: Literal["in", "out"] = "in"
 
     def __post_init__(self) -> None:
-        check_integer("replicas", self.replicas, at_least=4)
+        check_choice("reference", self.reference, ("product", "tilted"))
+        check_choice("self_interaction", self.self_interaction, ("in", "out"))
+        check_integer("replicas", self.replicas, at_least=self.fewest)
         check_integer("saves", self.saves, at_least=1)
         check_flag("coupled", self.coupled)
+
+    @property
+    def fewest(self) -> int:
+        """The least number of replicas."""
+        return FEWEST if self.reference == "tilted" else 4
+
+    def check(self, experiment: Experiment) -> None:
+        """Raise unless the measure is made for an experiment.
+
+        Raises:
+            InputError: also a model that the tilted reference is not for, or fields that relax without j = i.
+        """
+        super().check(experiment)
+        model = experiment.problem.model
+        if self.reference == "tilted":
+            check_tilted(model)
+        if self.self_interaction == "out" and any(f.tau > 0 for f in model.fields):
+            raise InputError(
+                'self_interaction = "out" has no meaning where a field has tau > 0, since particles meet what they '
+                'left behind: use "in"'
+            )
 
     def at(self, task: Task) -> dict[str, Quantity]:
         """Return the quantities."""
         pde = task.density(saves=self.saves)
-        options = particles_of(task)
-        bound = entropy_bound(pde, replicas=self.replicas, **options)
+        options = particles_of(task) | {"include_self": self.self_interaction == "in"}
+        bound = entropy_bound(pde, replicas=self.replicas, reference=self.reference, **options)
         certified = bound.l1(r=1)
         low, high = (float(end[-1]) for end in certified.interval)
         out = {
