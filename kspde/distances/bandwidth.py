@@ -21,6 +21,8 @@ MOST = {1: 65536, 2: 1536, 3: 192}
 #: The widest bandwidth in a closed or periodic box, as a share of its width.
 _WIDEST = 0.125
 _PER_BANDWIDTH = {1: 8.0, 2: 4.0, 3: 2.2}
+#: The degree of a polynomial that is the error in a valley to round-off.
+_DEGREE = 12
 
 
 def common_grid(
@@ -171,15 +173,17 @@ class IntegratedSquaredError:
     def minimise(self) -> float:
         """Return the h that minimises the error.
 
-        A scan over five decades below three standard deviations of u finds the global valley; a bounded scalar search
-        in log h finds its bottom.
+        A scan over five decades below three standard deviations of u finds the global valley; there a polynomial in
+        log h that interpolates the error has its minimum.
         """
-        from scipy.optimize import minimize_scalar
+
+        def error(s: Array) -> Array:
+            return np.array([self(float(h)) for h in np.exp(s)])
 
         scan = np.log(self._scale) + np.linspace(np.log(3e-5), np.log(3.0), 60)
-        best = int(np.argmin([self(float(np.exp(s))) for s in scan]))
-        low, high = scan[max(best - 1, 0)], scan[min(best + 1, len(scan) - 1)]
-        found = minimize_scalar(
-            lambda s: self(float(np.exp(s))), bounds=(low, high), method="bounded", options={"xatol": 1e-8}
-        )
-        return float(np.exp(found.x))
+        best = int(np.argmin(error(scan)))
+        valley = scan[max(best - 1, 0)], scan[min(best + 1, len(scan) - 1)]
+        interpolated = np.polynomial.Chebyshev.interpolate(error, _DEGREE, domain=valley)
+        level = interpolated.deriv().roots()
+        places = np.array([*valley, *level[level.imag == 0].real.clip(*valley)])
+        return float(np.exp(places[np.argmin(interpolated(places))]))
