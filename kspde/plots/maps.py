@@ -85,7 +85,9 @@ def draw_contours(panel: Axes, axes: Sequence[Array], values: Array, *, colors: 
 
 def draw_bar(figure: Figure, image: AxesImage, panels: Any, label: str, loc: str = "center") -> None:
     """Draw the colour bar of an image below panels."""
-    bar = figure.colorbar(image, ax=panels, location="bottom", shrink=0.85, aspect=30, pad=0.02)
+    from kspde.plots.figure import Numbers
+
+    bar = figure.colorbar(image, ax=panels, location="bottom", shrink=0.85, aspect=30, pad=0.02, format=Numbers())
     bar.set_label(label, loc=loc)
     bar.outline.set_linewidth(0.4)
     bar.ax.locator_params(nbins=5)

@@ -12,7 +12,7 @@ import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import cache, partial
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,6 +66,8 @@ COLOURS = (BLUE, ORANGE, GREEN, PURPLE, "#e69f00", "#56b4e9")
 
 _STYLE: Any = {
     "text.usetex": False,  # a matplotlibrc in the current directory could run TeX with its own commands
+    "figure.autolayout": False,  # figures have a layout of their own, and none when it is done
+    "figure.constrained_layout.use": False,
     "mathtext.fontset": "cm",
     "axes.formatter.use_mathtext": True,
     "savefig.dpi": 250,
@@ -94,9 +96,6 @@ _GROWTH = 1.5
 #: What matplotlib raises when a picture cannot be written: ValueError for a suffix that it does not know.
 _FAILURES = (OSError, ValueError)
 
-#: Dots per inch of a figure that a notebook shows.
-_NOTEBOOK_DPI = 120
-
 
 class Figures:
     """Makes figures in the style of all pictures: ``figures((width, height))``, in inches.
@@ -111,37 +110,13 @@ class Figures:
         """Return a new figure of a size."""
         import matplotlib
 
+        from kspde.plots.figure import Picture
+
         growth = min(_GROWTH, max(1.0, size[0] / COLUMN))
-        matplotlib.rcParams.update({name: growth * value for name, value in _SIZES.items()})
-        self.last = _figure_class()(figsize=size, layout="compressed")
+        sizes = {name: growth * value for name, value in _SIZES.items()}
+        matplotlib.rcParams.update(sizes)
+        self.last = Picture(_STYLE | sizes, size)
         return self.last
-
-
-@cache
-def _figure_class() -> type[Figure]:
-    """Return the class of all figures, whose module is slow to import."""
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    class Picture(Figure):
-        """A figure that is written in the style it was made in, and that a notebook shows without pyplot."""
-
-        def __init__(self, **options: Any) -> None:
-            super().__init__(**options)
-            FigureCanvasAgg(self)
-            self._style = {name: matplotlib.rcParams[name] for name in (*_STYLE, *_SIZES)}
-
-        def savefig(self, *args: Any, **options: Any) -> None:
-            with matplotlib.rc_context(self._style):
-                super().savefig(*args, **options)
-
-        def _repr_png_(self) -> bytes:
-            buffer = io.BytesIO()
-            self.savefig(buffer, format="png", dpi=_NOTEBOOK_DPI)
-            return buffer.getvalue()
-
-    return Picture
 
 
 @contextmanager
@@ -225,11 +200,13 @@ def wait_for_pictures() -> None:
 
 
 def _first_figure() -> None:
-    """Draw a figure: the first one needs matplotlib's modules, its fonts, and the grammar of mathematical type."""
+    """Write a figure: the first one needs modules of matplotlib, its fonts, and the grammar of mathematical type."""
     with styled() as figures:
         figure = figures((COLUMN, COLUMN))
-        figure.subplots().set_title("$t$")
-        figure.draw_without_rendering()
+        panel = figure.subplots()
+        panel.contour([[0.0, 0.0], [1.0, 1.0]])
+        panel.set_title("$t$")
+        figure.savefig(io.BytesIO(), format="png")
 
 
 def drawn(path: str | Path | None, comm: Comm, draw: Callable[[Figures], Figure]) -> Figure | None:

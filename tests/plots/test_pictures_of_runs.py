@@ -12,7 +12,7 @@ import pytest
 
 import kspde
 from kspde.plots.densities import DensityOnGrid
-from kspde.plots.maps import draw_image
+from kspde.plots.maps import draw_bar, draw_image
 from kspde.plots.style import COLUMN, PAGE, setting_of, styled
 
 TIMES = (0.0, 0.05, 0.1)
@@ -121,6 +121,45 @@ def test_titles_and_labels_are_legible() -> None:
             figure.canvas.draw()
             ends = [label.get_window_extent() for label in panel.get_xticklabels()]
             assert all(a.x1 < b.x0 for a, b in pairwise(ends))
+
+
+@pytest.mark.one_rank
+def test_powers_of_ten_alone_are_mathematical_type() -> None:
+    def at_ticks(axis: Any) -> set[str]:
+        return {label.get_text() for label in axis.get_ticklabels()}
+
+    with styled() as figures:
+        figure = figures((PAGE, 3.0))
+        panels = figure.subplots(1, 3)
+        panels[0].plot([-4e-7, 0.0])
+        panels[1].plot([1e-3, 1e2])
+        panels[1].set_yscale("log")
+        image = draw_image(panels[2], [np.linspace(0.0, 1.0, 3)] * 2, np.diag([-4e-7, 0.0, 0.0]))
+        draw_bar(figure, image, panels[2], "")
+        figure.canvas.draw()
+        for axis in (panels[0].yaxis, figure.axes[3].xaxis):
+            assert {"−4", "−2", "0"} <= {label.removesuffix(".0") for label in at_ticks(axis)}
+            assert axis.get_offset_text().get_text().startswith(r"$\times\mathdefault{10^{−7}}")
+        assert all(label.startswith(r"$\mathdefault{10^{") for label in at_ticks(panels[1].yaxis))
+
+
+@pytest.mark.one_rank
+def test_a_figure_is_arranged_and_cut_as_matplotlib_does_it(
+    runs: dict[int, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import matplotlib
+
+    monkeypatch.setitem(matplotlib.rcParams, "figure.constrained_layout.use", True)  # as a user's file may say
+    for dpi in (None, 90, "figure"):
+        written = []
+        for options in ({}, {"bbox_inches": "tight"}):
+            figure = runs[2].cloud.plot(pde=runs[2].pde)
+            engine, before = figure.get_layout_engine(), figure.get_dpi()
+            figure.savefig(tmp_path / "figure.png", **options, **({} if dpi is None else {"dpi": dpi}))
+            written.append((tmp_path / "figure.png").read_bytes())
+            assert engine is not None
+            assert (figure.get_layout_engine(), figure.get_dpi()) == (engine, before)
+        assert written[0] == written[1]
 
 
 def test_the_histogram_is_of_all_particles_and_their_mass(runs: dict[int, Run], comm: Any) -> None:
