@@ -140,7 +140,7 @@ if root:
 #
 # so with ε = N^(−γ) like A + Bγ log N. `kspde.evidence` derives and computes B, here 0.018; measured between ε = 0.3
 # and 0.01 are slopes of 0.017 to 0.019 (`tests/benchmarks/results/entropy_in_eps.md`). With `reference="tilted"` the
-# bound hardly grows (`tests/benchmarks/results/entropy_in_eps_tilted.md`).
+# bound hardly grows: the study `theorem2-eps`, among the findings.
 
 # %% [markdown]
 # ## On the line, N = 2 and 3: nothing sampled

@@ -149,6 +149,24 @@ def test_the_growth_of_the_entropy_bound_in_eps() -> None:
     assert row(results, "kspde", "entropy bound, ε → 0").verdict == "contradicted"
 
 
+def test_the_tilted_bound_does_not_grow_in_eps_and_the_other_one_does() -> None:
+    """The slopes by numpy's weighted fits, and the verdicts where values grow as they should not."""
+    results: dict[str, Any] = copy.deepcopy(read_results([]))
+    points = {(p["swept"]["reference"], p["swept"]["eps"]): p for p in results["theorem2-eps"]["points"]}
+    for reference, ends, more in (("product", (0.001, 0.3), ""), ("tilted", (0.001, 0.03), ", tilted reference")):
+        number = f"entropy bound, ε → 0 at N = 400{more}"
+        eps = sorted(e for name, e in points if name == reference and ends[0] <= e <= ends[1])
+        found = [points[reference, e]["quantities"]["total_entropy"] for e in eps]
+        slope, _ = np.polyfit(-np.log(eps), [q["value"] for q in found], 1, w=[1 / q["error"] for q in found])
+        stated = row(results, "kspde", number)
+        assert f"slope {slope:.4f} ".replace("-", "−") in stated.measured
+        assert f"for ε = {ends[0]:.3f} to {ends[1]:.3f}" in stated.measured
+        assert stated.verdict == "supported"
+        for e, q in zip(eps, found, strict=True):
+            q["value"] -= 0.003 * math.log(e)  # a sixth of B
+        assert row(results, "kspde", number).verdict == "contradicted"
+
+
 def test_every_claim_points_at_a_fit_that_a_study_makes_in_both_settings() -> None:
     for claim in claims():
         if not isinstance(claim.evidence, MeasuredRate):

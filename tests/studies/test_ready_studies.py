@@ -176,6 +176,55 @@ def test_theorem2_measures_law_and_entropy(carried_out: Run) -> None:
     assert orders["entropy", "proved"] == pytest.approx(0.02)
 
 
+def test_the_product_bound_grows_as_eps_falls_and_the_tilted_one_does_not(
+    carried_out: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.figure import Figure
+
+    seen: list[Figure] = []
+
+    def kept(eps: float, reference: str) -> bool:
+        return eps == 0.001 or (eps == 0.1 and reference == "product")
+
+    outcome = carried_out(reduced("theorem2-eps", kept, options={"saves": 4}, t_end=0.08))
+    total = {tuple(r["swept"].values()): r["quantities"]["total_entropy"].value for r in outcome.records}
+    assert set(outcome.records[0]["quantities"]) == {"entropy", "total_entropy", "certified_l1"}
+    assert total[0.001, "product"] > 2 * total[0.1, "product"]
+    assert total[0.001, "tilted"] < 0.5 * total[0.001, "product"]
+    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: seen.append(self))
+    assert set(pictures_of_values(outcome.study, outcome.records)) == {"total_entropy-eps.png", "certified_l1-eps.png"}
+    assert [figure.axes[0].get_xscale() for figure in seen] == ["log", "log"]
+
+
+@pytest.mark.one_rank
+def test_the_finding_on_the_tilted_bound_says_what_its_shipped_values_do() -> None:
+    """What theorem2-eps's finding says of its shipped values: fits by numpy, beside B and the values themselves."""
+    points = read_results([])["theorem2-eps"]["points"]
+    said = str(read_study("theorem2-eps").finding)
+    eps = np.array([0.3, 0.1, 0.03, 0.01, 0.003, 0.001])
+    u, fits, late, l1 = -np.log(eps), {}, {}, {}
+    for reference in ("product", "tilted"):
+        found = {p["swept"]["eps"]: p["quantities"] for p in points if p["swept"]["reference"] == reference}
+        total = [found[e]["total_entropy"] for e in eps]
+        value, error = (np.array([q[name] for q in total]) for name in ("value", "error"))
+        for name, x in (("line", -eps), ("log", u)):
+            design = np.stack([np.ones(6), x], axis=1) / error[:, None]
+            (a, b), (square,), *_ = np.linalg.lstsq(design, value / error, rcond=None)
+            fits[reference, name] = (a, b, square)
+        (slope, _), cov = np.polyfit(u[2:], value[2:], 1, w=1 / error[2:], cov="unscaled")
+        reach = 1.979 * np.sqrt(cov[0, 0])  # 127 degrees of freedom
+        late[reference] = np.round([slope, slope - reach, slope + reach], 4)
+        l1[reference] = round(found[0.001]["certified_l1"]["interval"][1], 4)
+        texts = [f"{v:.4f}"[1:] for v in value]
+        assert all(text in said for text in (texts if reference == "tilted" else (texts[0], texts[-1])))
+    assert np.round(fits["tilted", "line"], 4)[:2] == pytest.approx([0.0118, 0.0113])
+    assert fits["tilted", "line"][2] == pytest.approx(0.9, abs=0.05)
+    assert fits["tilted", "log"][2] == pytest.approx(19.7, abs=0.05)
+    assert late["tilted"] == pytest.approx([-0.0001, -0.0005, 0.0004])
+    assert late["product"] == pytest.approx([0.0179, 0.0172, 0.0185])
+    assert l1 == {"product": 0.0243, "tilted": 0.0079}
+
+
 def test_mollification_is_of_order_two(carried_out: Run) -> None:
     study = reduced(
         "mollification", lambda eps, mollifier: eps < 0.15 and mollifier == "gaussian", options={}, t_end=0.05

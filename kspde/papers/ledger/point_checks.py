@@ -60,26 +60,38 @@ def certified_distance(points: Sequence[PointValues]) -> Check:
     )
 
 
-def log_slope(points: Sequence[PointValues]) -> Check:
-    """Return the slope of the bound on N H in log(1/ε) over 1.05 B, by weighted least squares.
+def log_slope(
+    points: Sequence[PointValues], most: float = (1.0 + TOLERANCE) * LOG_SLOPE, smallest: int | None = None
+) -> Check:
+    """Return the slope of the bound on N H in log(1/ε) over the most that it may be, by weighted least squares.
 
-    The 5 % are those that promised rates have, since no range is asymptotic.
+    The 5 % in this are those that promised rates have, since no range is asymptotic.
+
+    Args:
+        points: the points.
+        most: what the slope is divided by.
+        smallest: how many points are looked at, those of the smallest ε; None for all.
     """
+    points = sorted(points, key=lambda point: float(point[1]["eps"]))[:smallest]
     u = np.array([-math.log(swept["eps"]) for _, swept in points])
-    sizes = [swept["n"] for _, swept in points]
     found = [quantities["total_entropy"] for quantities, _ in points]
     y, s = (np.array([q[name] for q in found]) for name in ("value", "error"))
     w = s**-2.0
     centred = u - (w @ u) / w.sum()
     slope, error = float((w * centred) @ y / (w @ centred**2)), float((w @ centred**2) ** -0.5)
     reach = reach_of(min(q["replicas"] for q in found)) * error
-    low, high, most = slope - reach, slope + reach, (1.0 + TOLERANCE) * LOG_SLOPE
+    low, high = slope - reach, slope + reach
+    sizes = [swept["n"] for _, swept in points if "n" in swept]
+    where = f", N = {min(sizes):,} to {max(sizes):,}" if sizes else ""
+    stated = f"slope {slope:.4f} [{low:.4f}, {high:.4f}]".replace("-", "−")
     return Check(
-        value=f"slope {slope:.4f} [{low:.4f}, {high:.4f}] in log(1/ε) for ε = {math.exp(-u.max()):.3f} to "
-        f"{math.exp(-u.min()):.3f}, N = {min(sizes):,} to {max(sizes):,}",
+        value=f"{stated} in log(1/ε) for ε = {math.exp(-u.max()):.3f} to {math.exp(-u.min()):.3f}{where}",
         ratio=slope / most,
         interval=(low / most, high / most),
     )
+
+
+no_log_slope = partial(log_slope, most=TOLERANCE * LOG_SLOPE, smallest=4)
 
 
 def growth(points: Sequence[PointValues], quantity: str = "total_entropy", symbol: str = "H_N ≤") -> Check:

@@ -25,6 +25,9 @@ __all__ = ["picture_of", "pictures_of", "pictures_of_values"]
 _MARKERS = "osD^vP"
 _LINES: dict[str, Any] = {"proved": "-", "improved": (0, (6, 1, 1, 1, 1, 1)), "expected": "-.", "printed": ":"}
 
+#: The axis of a parameter without fits is logarithmic where its largest value is so many times its smallest.
+_DECADES = 30.0
+
 
 def pictures_of(rates: Sequence[Rate], measure: str) -> dict[str, bytes]:
     """Return a picture (PNG) of each fitted quantity against each parameter, by file name.
@@ -82,7 +85,11 @@ def _picture_of_values(
         for index, (label, members) in enumerate(groups.items()):
             colour = COLOURS[index % len(COLOURS)]
             x, found = zip(*sorted(members, key=lambda member: member[0]), strict=True)
-            places = np.array(x) + _aside(np.array(x), index, len(groups))
+            if x[0] > 0 and x[-1] >= _DECADES * x[0]:
+                axes.set_xscale("log")
+                places = np.exp(np.log(x) + _aside(np.log(x), index, len(groups)))
+            else:
+                places = np.array(x) + _aside(np.array(x), index, len(groups))
             values = np.array([q[name].value for q in found])
             reach = np.abs(np.array([q[name].interval for q in found]).T - values)
             axes.errorbar(places, values, yerr=reach, color=colour, capsize=2, label=label, **_marker(index))
