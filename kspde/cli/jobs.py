@@ -15,7 +15,7 @@ from kspde.cli.console import Console
 from kspde.cli.ledger import read_results
 from kspde.cli.results import SUMMARY, write_json
 from kspde.papers.studies import Outcome, Study, open_directory, outcome_of, planned, run_points
-from kspde.papers.studies.execute import vacated
+from kspde.papers.studies.execute import check_executor, vacated
 from kspde.papers.studies.outcome import NOT_RESOLVED
 from kspde.papers.studies.pictures import pictures_of, pictures_of_values
 from kspde.papers.studies.report import filled, html_report, rate_rows, write_csv_table, write_hdf5_table
@@ -66,6 +66,7 @@ def run_study(
             :func:`kspde.papers.studies.run_points`.
     """
     start = time.perf_counter()
+    check_executor(means.get("executor"))
     directory, comm = Path(directory), communicator(comm)
     console, stop = console or Console(comm), stop or Stop()
     console.say(f"kspde {__version__}, study {study.name} ({study.setting}): {study.title}")

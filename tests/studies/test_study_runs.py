@@ -205,6 +205,19 @@ def test_the_result_is_the_same_on_any_number_of_ranks(
         run_points(study, out / "1", comm, ranks_per_point=9)
 
 
+@pytest.mark.one_rank
+def test_executors_on_whose_ranks_petsc_cannot_start_are_refused(
+    tiny_file: Callable[..., Path], tmp_path: Path, comm: Any
+) -> None:
+    from mpi4py.futures import MPIPoolExecutor
+
+    study = read_study(tiny_file())
+    for run in (run_study, run_points):
+        with pytest.raises(kspde.InputError, match="executor is a MPIPoolExecutor, on whose ranks alone PETSc cannot"):
+            run(study, tmp_path / "out", comm, executor=MPIPoolExecutor())
+    assert not (tmp_path / "out").exists()
+
+
 class Losing:
     """An executor that loses the worker of one point."""
 

@@ -37,7 +37,17 @@ from kspde.runtime.parallel import all_or_none, alone, together
 from kspde.runtime.provenance import provenance
 from kspde.typing import Comm
 
-__all__ = ["PILOT", "POINTS", "STUDY", "open_directory", "read_point", "run_points", "vacated", "write_record"]
+__all__ = [
+    "PILOT",
+    "POINTS",
+    "STUDY",
+    "check_executor",
+    "open_directory",
+    "read_point",
+    "run_points",
+    "vacated",
+    "write_record",
+]
 
 #: The file that describes the study of a directory, and the directory of finished points.
 STUDY, POINTS = "study.json", "points"
@@ -163,6 +173,7 @@ def run_points(
         ConvergenceError: a solve failed, or the process that computed a point is lost; on every rank.
         MissingBackendError: DOLFINx is not installed.
     """
+    check_executor(executor)
     backend.require()  # collective: PETSc is initialised on all ranks together
     places: list[int] = []
     with together(comm, "run_points") as same:
@@ -203,11 +214,25 @@ def run_points(
     return len(missing), total - len(missing)
 
 
+def check_executor(executor: Any) -> None:
+    """Refuse what is not an executor, before anything collective: ranks that serve mpi4py's come to none of it.
+
+    Raises:
+        InputError: what it is, and the remedy.
+    """
+    kind = type(executor)
+    if executor is not None and not callable(getattr(executor, "submit", None)):
+        raise InputError(f"executor is a {kind.__name__}: give one with a method submit")
+    if kind.__module__.startswith("mpi4py."):
+        raise InputError(
+            f"executor is a {kind.__name__}, on whose ranks alone PETSc cannot start: leave it out, mpirun with "
+            "ranks_per_point hands out the points"
+        )
+
+
 def _check_means(comm: Comm, executor: Any, ranks_per_point: int) -> None:
     """Refuse what cannot compute points; say which ranks have nothing to do."""
     check_integer("ranks_per_point", ranks_per_point, at_least=1)
-    if executor is not None and not callable(getattr(executor, "submit", None)):
-        raise InputError(f"executor is a {type(executor).__name__}: give one with a method submit")
     if executor is not None and (comm.size > 1 or ranks_per_point > 1):
         raise InputError("an executor is for one rank: leave out mpirun and ranks_per_point, or the executor")
     if ranks_per_point > comm.size:
