@@ -14,6 +14,7 @@ import math
 from typing import ClassVar, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from kspde.errors import InputError
 from kspde.typing import Array
@@ -27,6 +28,7 @@ __all__ = [
     "is_bounded",
     "is_zero",
     "largest_slope",
+    "last_wavenumber",
     "moment",
     "profile",
     "quadrature",
@@ -142,6 +144,21 @@ def largest_slope(kernel: RadialSymbol, dimension: int) -> float:
     return float(np.abs(profile(kernel, dimension, r, tol=1e-3, slope=True)).max())
 
 
+def last_wavenumber(wanted: npt.NDArray[np.bool_]) -> float:
+    """Return the last of the wavenumbers that are wanted.
+
+    Raises:
+        InputError: there is none.
+    """
+    places = np.flatnonzero(wanted)
+    if not len(places):
+        raise InputError(
+            "a kernel varies on none of the lengths from 1e-15 to 1e13 that are resolved: give lengths, such as eps, "
+            "in other units"
+        )
+    return float(WAVENUMBERS[places[-1]])
+
+
 def profile(kernel: RadialSymbol, dimension: int, r: Array, *, tol: float, slope: bool = False) -> Array:
     """Return K (or dK/dr) at ascending distances r, shape (n,): a closed form where there is one, or a quadrature.
 
@@ -163,7 +180,7 @@ def quadrature(kernel: RadialSymbol, dimension: int, r: Array, *, tol: float, sl
 
     weights = np.abs(radial_weights(kernel, dimension)) * (WAVENUMBERS if slope else 1.0)
     left = np.cumsum(weights[::-1])[::-1]
-    cut, taper_from = (float(WAVENUMBERS[np.flatnonzero(left > share * left[0])[-1]]) for share in (tol, 1e-3))
+    cut, taper_from = (last_wavenumber(left > share * left[0]) for share in (tol, 1e-3))
     decades = 2 * math.sqrt(math.log(1e3 / tol))
     nodes, node_weights = np.polynomial.legendre.leggauss(16)
     out = np.empty(len(r))

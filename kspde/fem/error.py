@@ -16,7 +16,8 @@ and of their masses (:mod:`kspde.fem.unseen`).
 **Time.** On the coarser mesh the problem is solved with ten times the tolerance, or twice the step. The difference of
 the two densities is that of errors proportional to :math:`\mathrm{tol}^{q/(q+1)}`, or to :math:`\Delta t^q`. Where
 steps are few, errors need not follow a larger tolerance: unless the difference is small beside the other errors, a
-tenth of the tolerance takes its place, or less where that has the same steps.
+tenth of the tolerance takes its place, or less where that has the same steps. A coefficient's pulse in time that is
+shorter than all steps is seen by none of these runs.
 
 **Truncation.** On the coarser mesh the box is made wider by cells beyond its boundary, so that inside nothing but the
 boundary changes. Where the mass in the outer tenth of a domain is far below the other errors, it is the estimate, and

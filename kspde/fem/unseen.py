@@ -13,7 +13,7 @@ from kspde.typing import Array
 __all__ = ["unseen"]
 
 #: How many times the largest error that the mesh sees an error must be to count as unseen.
-_CLEAR = 1.6
+_CLEAR = 2.2
 #: What an error of a mass is in L¹, as values are scaled to have the mass.
 _SCALED = 2.0
 

@@ -195,3 +195,17 @@ def test_pairs_that_are_too_close_for_any_field_end_the_run():
         start = kspde.GaussianMixture(weights=[1.0], means=[[0.0, 0.0]], stds=[std])
         with pytest.raises(kspde.ConvergenceError, match="fall onto one another, or start so, give eps"):
             kspde.simulate(kspde.LogGas(strength=1.0, noise=0.0), start, n=2, t_end=0.1, dt=0.01)
+
+
+def test_pairs_that_positions_are_too_far_away_for_are_refused(comm):
+    """Cells as narrow as close pairs would not be numbers any more, nor would their neighbours be found."""
+    x = np.random.default_rng(5).normal(size=(20, 2))
+    x[10:, 0] += 1e16
+    with pytest.raises(
+        kspde.InputError, match=r"particles lie up to 1e\+16 from the origin, where positions are rounded"
+    ):
+        tamed(x, np.full(20, 0.05), 2, kspde.LogPotential(strength=-1.0), 1e-3, comm)
+    x[10:, 0] -= 1e16 - 1e6
+    found = tamed(x, np.full(20, 0.05), 2, kspde.LogPotential(strength=-1.0), 1e-3, comm)
+    exact = all_pairs(x, np.full(20, 0.05), kspde.LogPotential(strength=-1.0), 1e-3)[0]
+    np.testing.assert_allclose(found, exact, rtol=0, atol=1e-8 * np.abs(exact).max())

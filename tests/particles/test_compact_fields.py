@@ -215,3 +215,25 @@ def test_replicas_side_by_side_on_a_line_do_not_meet(kernel):
             value, slope = sums(bump, scale * x[own], scale * x[own], w[own])
             assert np.abs(c["c"][own] - value).max() < 1e-5 * value.max()
             assert np.abs(c.gradient("c")[own] - slope).max() < 1e-4 * np.abs(slope).max()
+
+
+@pytest.mark.parametrize("far", [1e12, 1e50])
+def test_particles_far_from_all_others_do_not_take_cells_in_between(far, comm):
+    x, w = cloud(2), np.full(140, 1 / 140)
+    x[-2:] = [[far, 0.3], [far, 0.4]]
+    kernel = kspde.CompactBump(eps=0.8).in_dimension(2)
+    field = kspde.Field(name="v", kernel=kernel, gradient=True)
+    mine = slice(140 * comm.rank // comm.size, 140 * (comm.rank + 1) // comm.size)
+    evaluator = evaluator_of((field,), {"u": w[mine]}, comm, 2)
+    evaluator.update({"u": x[mine]}, Extent(x.min(axis=0), x.max(axis=0)))
+    assert len(evaluator._near._cells["u"].starts) < 10_000
+    c = evaluator.at("u", x[mine])
+    value, slope = sums(kernel, x[mine], x, w)
+    np.testing.assert_allclose(c["v"], value, rtol=1e-12)
+    np.testing.assert_allclose(c.gradient("v"), slope, rtol=0, atol=1e-12 * np.abs(slope).max())
+
+
+def test_a_kernel_narrower_than_all_lengths_is_refused(comm):
+    kernel = kspde.CompactBump(eps=1e-100).in_dimension(2)
+    with pytest.raises(kspde.InputError, match="a kernel varies on none of the lengths from 1e-15 to 1e13"):
+        evaluator_of((kspde.Field(name="v", kernel=kernel),), {"u": 1.0}, comm, 2)

@@ -31,7 +31,7 @@ import numpy as np
 from kspde.errors import InputError
 from kspde.kernels import Kernel
 from kspde.particles.fields.splines import ORDER, SPLINE, WINDOW, WINDOW_DECAY, Nodes
-from kspde.radial import WAVENUMBERS, largest_slope, moment, radial_weights
+from kspde.radial import WAVENUMBERS, largest_slope, last_wavenumber, moment, radial_weights
 from kspde.typing import Array
 
 __all__ = ["band", "coarsest", "grid_factors", "image_distance", "spacing"]
@@ -160,7 +160,7 @@ def band(kernel: Kernel, dimension: int, *, gradient: bool, share: float) -> flo
     bad = np.cumsum(weights[::-1])[::-1] > share * abs(moment(kernel, dimension))
     if gradient:
         bad |= np.cumsum((WAVENUMBERS * weights)[::-1])[::-1] > share * _largest_slope(kernel, dimension)
-    return float(WAVENUMBERS[np.flatnonzero(bad)[-1]])
+    return last_wavenumber(bad)
 
 
 def image_distance(kernel: Kernel, dimension: int, tol: float) -> float:
@@ -177,7 +177,7 @@ def image_distance(kernel: Kernel, dimension: int, tol: float) -> float:
     if not kernel.decay_rate > 0:
         raise InputError("the kernel does not decay exponentially: a periodic box needs one that does")
     size = np.abs(kernel.symbol(WAVENUMBERS**2))
-    half = float(WAVENUMBERS[np.flatnonzero(size >= 0.5 * size.max())[-1]])
+    half = last_wavenumber(size >= 0.5 * size.max())
     # A narrow Gaussian cuts off a slowly decaying symbol and leaves the tail unchanged up to a factor near 1.
     width = 0.1 / half
     if math.isfinite(kernel.decay_rate):

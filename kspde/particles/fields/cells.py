@@ -10,10 +10,12 @@ import numpy as np
 from kspde.runtime.compiled import compiled, inlined_only
 from kspde.typing import Array, Indices
 
-__all__ = ["AROUND", "Cells", "candidates", "cell_shape", "crowded", "order_by", "put", "row"]
+__all__ = ["AROUND", "Cells", "candidates", "cell_shape", "cell_width", "crowded", "order_by", "put", "row"]
 
 #: Cells are half as wide as the reach: neighbours are those at most so many cells away in each direction.
 AROUND = 2
+#: How many times four cells per position there may be.
+_FULL = 8.0
 
 
 @compiled
@@ -198,6 +200,22 @@ class Cells:
             out[:d] = np.clip(np.floor((corner - self.lower) / self.width), 0, self.shape[:d] - 1)
         found: Indices = _collect(self.x, self.starts, self.shape, first, last, low, high)
         return found
+
+
+def cell_width(size: Array, reach: float, n: int, around: int = 1) -> float:
+    """Return the width of cells that cover a box: of four per position, or of a part of the reach if that is wider.
+
+    Args:
+        size: the sides of the box, of which thin ones count as the reach.
+        reach: the reach.
+        n: the number of positions.
+        around: the cells in a reach.
+    """
+    most = max(64, 4 * n)
+    width: float = max(reach / around, float(np.prod(np.maximum(size, reach)) / most) ** (1 / len(size)))
+    while np.prod(size / width + 1.0) > _FULL * most:  # it is far longer in one direction than in another
+        width *= 2.0
+    return width
 
 
 def cell_shape(size: Array, width: float) -> Indices:

@@ -54,6 +54,7 @@ from typing import Any
 
 import numpy as np
 
+from kspde.errors import InputError
 from kspde.models import Field
 from kspde.particles.fields.cells import Cells, order_by
 from kspde.particles.fields.pairs import OctaveTables, by_octave, octave_tables
@@ -112,7 +113,11 @@ class ClosePairs:
     def update(
         self, positions: Mapping[str, Array], weights: Mapping[str, float | Array], cells: Mapping[str, Cells]
     ) -> None:
-        """Take other positions within the step. Collective."""
+        """Take other positions within the step. Collective.
+
+        Raises:
+            InputError: positions so far from the origin that pairs within reach are rounded away; on every rank.
+        """
         self._weights = dict(weights)
         self._sources: dict[str, tuple[Any, ...]] = {}
         for f in self._fields.values():
@@ -120,6 +125,7 @@ class ClosePairs:
             if reach > 0:
                 near = cells.get(f.source)
                 x = everyones(positions[f.source], self._comm) if near is None else near.x
+                _check_resolved(x, reach)
                 own, factor = own_and_factor(weights[f.source], self._comm)
                 rows, starts, side, per_width = _cells(x, reach)
                 order = rows if near is None else near.order[rows]
@@ -172,6 +178,16 @@ def distance(f: Field, dimension: int, share: float) -> float:
         far = share * abs(float(f.kernel.slope(np.array([r]), dimension)[0])) <= r
         low, high = (low, middle) if far else (middle, high)
     return 2.0**high if low > -150.0 else 0.0
+
+
+def _check_resolved(x: Array, reach: float) -> None:
+    """Raise unless positions, those of all ranks, are rounded by less than a distance, so that cells hold it."""
+    farthest = float(max(x.max(initial=0.0), -x.min(initial=0.0)))
+    if np.finfo(np.float64).eps * farthest > reach:
+        raise InputError(
+            f"particles lie up to {farthest:.3g} from the origin, where positions are rounded by more than the "
+            f"distance {reach:.3g} of pairs too close for a time step: move the origin, or check for particles far away"
+        )
 
 
 def _cells(x: Array, reach: float) -> tuple[Indices, Indices, int, float]:

@@ -19,7 +19,7 @@ from kspde.kernels import Kernel
 from kspde.models import Field
 from kspde.particles.fields.base import Extent, FieldEvaluator
 from kspde.particles.fields.box_mesh import BoxMesh
-from kspde.particles.fields.cells import AROUND, Cells, candidates, cell_shape
+from kspde.particles.fields.cells import AROUND, Cells, candidates, cell_shape, cell_width
 from kspde.particles.fields.near import Rest, add_pairs, work_shares
 from kspde.particles.fields.pairs import octave_tables
 from kspde.particles.fields.particle_mesh import ParticleMesh
@@ -116,9 +116,7 @@ class NeighbourSum(FieldEvaluator):
                 around = Extent(*self._region.bounds).widened(self.reach)
                 x, whose = self._region.images(x, self.reach)
                 own = None if own is None else own[whose]
-            most = max(64, 4 * len(x))
-            width = float(np.prod(np.maximum(around.size, self.reach)) / most) ** (1 / self.dimension)
-            width = max(self.reach / AROUND, width)
+            width = cell_width(around.size, self.reach, len(x), AROUND)
             cells = Cells.of(x, around.lower, cell_shape(around.size, width), width)
             self._cells[source] = cells
             self._weights[source] = factor if own is None else own[cells.order]

@@ -22,6 +22,7 @@ from kspde.kernels import Kernel
 from kspde.kernels.base import Derived
 from kspde.models import Field
 from kspde.particles.fields.base import Extent
+from kspde.particles.fields.cells import cell_width
 from kspde.particles.fields.pairs import add_neighbours, pair_tables
 from kspde.particles.weights import own_and_factor
 from kspde.radial import profile, quadrature, radial_weights
@@ -146,8 +147,7 @@ class ShortRangeSum:
 
         d = self._dimension
         everyone = {name: everyones(x, comm) for name, x in positions.items()}
-        most = max(64, 4 * max(len(x) for x in everyone.values()))
-        self._width = max(self.reach, float(np.prod(np.maximum(extent.size, self.reach)) / most) ** (1 / d))
+        self._width = cell_width(extent.size, self.reach, max(len(x) for x in everyone.values()))
         self._lower[:d] = extent.lower
         self._shape[:d] = shape = np.floor(extent.size / self._width).astype(np.int64) + 1
         self.pairs = 0.0
