@@ -36,6 +36,7 @@ __all__ = [
     "check_integer",
     "check_later",
     "check_number",
+    "check_scale",
     "check_scheme_name",
     "first_line",
     "place_of",
@@ -160,6 +161,14 @@ def check_number(
         raise InputError(f"{name} = {shown(value)} is not valid: give {valid}")
     if abs(number) > _LARGEST:
         raise InputError(f"{name} = {shown(value)} is not valid: give {valid}, of size {_LARGEST:g} at most")
+    return number
+
+
+def check_scale(name: str, value: object) -> float:
+    """Return ``value``, a length or a mass, as a number > 0 of whose powers none is 0."""
+    number = check_number(name, value, above=0)
+    if number * _LARGEST < 1:
+        raise InputError(f"{name} = {shown(value)} is not valid: give a finite number >= {1 / _LARGEST:g}")
     return number
 
 

@@ -10,7 +10,7 @@ from typing import Any, cast, get_args
 import numpy as np
 
 from kspde.domains.base import COARSER, MOST_NODES, BoxBoundary, Domain
-from kspde.errors import InputError, check_choice, check_integer, check_number
+from kspde.errors import InputError, check_choice, check_integer, check_number, check_scale
 from kspde.typing import Array
 
 __all__ = ["Box", "box_in_words"]
@@ -54,7 +54,7 @@ class Box(Domain):
 
     def __post_init__(self) -> None:
         check_integer("dimension", self.dimension, at_least=1, at_most=3)
-        half = self._each("half_width", self.half_width, lambda name, x: check_number(name, x, above=0))
+        half = self._each("half_width", self.half_width, check_scale)
         cells = self._each("cells", self.cells, lambda name, n: check_integer(name, n, at_least=2))
         if self.centre is not None:
             centre = self._each("centre", self.centre, check_number)

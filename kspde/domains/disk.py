@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from kspde.domains.base import COARSER, MOST_NODES, Boundary, Domain, Solver
-from kspde.errors import InputError, check_choice, check_finite, check_integer, check_number
+from kspde.errors import InputError, check_choice, check_finite, check_integer, check_scale
 from kspde.typing import Array, Mask
 
 __all__ = ["Disk"]
@@ -78,13 +78,13 @@ class Disk(Domain):
         return np.asarray(np.square(points - self.middle).sum(axis=1) <= self.radius**2)
 
     def __post_init__(self) -> None:
-        check_number("radius", self.radius, above=0)
+        check_scale("radius", self.radius)
         if self.centre is not None:
             x, y = check_finite("centre", self.centre, (2,)).tolist()
             object.__setattr__(self, "centre", (x, y) if x or y else None)
-        check_number("size", self.size, above=0)
+        check_scale("size", self.size)
         if self.rim_size is not None:
-            check_number("rim_size", self.rim_size, above=0)
+            check_scale("rim_size", self.rim_size)
         check_integer("refine", self.refine, at_least=0, at_most=12)
         for name, size in (("size", self.size), ("rim_size", self.rim_size or self.size)):
             if size > self.radius:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from kspde.errors import InputError, check_integer, check_number
+from kspde.errors import InputError, check_integer, check_number, check_scale
 from kspde.initial.base import InitialDensity, points_of
 from kspde.typing import Array, Ids, RandomNumbers
 
@@ -36,8 +36,8 @@ class AlgebraicDensity(InitialDensity):
         self.power = check_number("power", power, above=0)
         if self.power <= 0.5 * dimension:
             raise InputError(f"power = {power:g} is not valid: give more than {0.5 * dimension:g}, for a finite mass")
-        self.scale = check_number("scale", scale, above=0)
-        self.mass = check_number("mass", mass, above=0)
+        self.scale = check_scale("scale", scale)
+        self.mass = check_scale("mass", mass)
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{name}={getattr(self, name):g}" for name in ("power", "scale", "dimension", "mass"))

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kspde.domains import Box, box_in_words
-from kspde.errors import InputError, called, check_integer, check_number
+from kspde.errors import InputError, called, check_integer, check_number, check_scale
 from kspde.initial.base import InitialDensity, over_cells, points_of
 from kspde.runtime.messages import warn
 from kspde.runtime.parallel import world
@@ -90,7 +90,7 @@ class CallableDensity(InitialDensity):
         self.dimension = check_integer("dimension", dimension, at_least=1, at_most=3)
         box = Box(half_width=half_width, centre=centre, dimension=dimension, cells=2)
         self.half_width, self._bounds = box.half_width, box.bounds
-        self.mass = 1.0 if mass is None else check_number("mass", mass, above=0)
+        self.mass = 1.0 if mass is None else check_scale("mass", mass)
         default = {1: 4096, 2: 512, 3: 96}[self.dimension]
         most = {1: 10**8, 2: 10**4, 3: 500}[self.dimension]
         self.resolution = n = check_integer(

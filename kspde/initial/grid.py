@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from kspde.errors import InputError, check_choice, check_finite, check_integer, check_number
+from kspde.errors import InputError, check_choice, check_finite, check_integer, check_number, check_scale
 from kspde.initial.base import InitialDensity, cell_means, points_of
 from kspde.runtime.messages import warn
 from kspde.runtime.parallel import world
@@ -77,7 +77,7 @@ class GridDensity(InitialDensity):
         check_number("threshold", threshold, at_least=0, below=1)
         if not check_integer("median", median, at_least=1, at_most=99) % 2:
             raise InputError(f"median = {median} is not valid: give an odd number of points")
-        self.mass = check_number("mass", mass, above=0)
+        self.mass = check_scale("mass", mass)
         self.dimension = array.ndim
         bad = np.argwhere(~(np.isfinite(array) & (array >= 0)))
         if len(bad):

@@ -11,7 +11,7 @@ from typing import TextIO
 import numpy as np
 import numpy.typing as npt
 
-from kspde.errors import InputError, check_finite, check_integer, check_number, shortened, shown
+from kspde.errors import InputError, check_finite, check_integer, check_number, check_scale, shortened, shown
 from kspde.initial.base import InitialDensity, points_of
 from kspde.initial.reading import check_delimiter
 from kspde.runtime.files import MOST_TEXT, open_regular
@@ -44,7 +44,7 @@ class GaussianMixture(InitialDensity):
         k = len(self.weights)
         self.means = check_finite("means", means, (k, None))
         self.stds = check_finite("stds", stds, (k,))
-        self.mass = check_number("mass", mass, above=0)
+        self.mass = check_scale("mass", mass)
         self.dimension = self.means.shape[1]
         if self.dimension > 3:
             raise InputError(f"means have dimension {self.dimension}: give shape (k, d) with d = 1, 2 or 3")

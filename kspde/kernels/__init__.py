@@ -21,7 +21,7 @@ from typing import overload
 
 import numpy as np
 
-from kspde.errors import InputError, check_choice, check_number, shown
+from kspde.errors import InputError, check_choice, check_scale, shown
 from kspde.kernels.base import Convolution, Kernel, Multiple, ResolventPolynomial, check_symbol
 from kspde.kernels.bumps import CompactBump, SmoothBump, TwoBumps
 from kspde.kernels.gaussian import GaussianMollifier
@@ -100,7 +100,7 @@ def _resolved(eps: float | None, mollifier: Mollifier) -> Kernel | None:
         return _checked_mollifier(mollifier)
     if eps is None:
         return None
-    check_number("eps", eps, above=0)
+    check_scale("eps", eps)
     if not callable(mollifier):
         return MOLLIFIERS[check_choice("mollifier", mollifier, MOLLIFIERS)](eps=eps)
     try:

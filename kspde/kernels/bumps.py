@@ -14,7 +14,7 @@ from typing import Self
 
 import numpy as np
 
-from kspde.errors import InputError, check_integer, check_number
+from kspde.errors import InputError, check_integer, check_number, check_scale
 from kspde.kernels.base import Dimensioned, ResolventPolynomial
 from kspde.radial import spherical_wave
 from kspde.typing import Array, Ids, RandomNumbers
@@ -42,7 +42,7 @@ class Bump(Dimensioned):
     eps: float
 
     def __post_init__(self) -> None:
-        check_number("eps", self.eps, above=0)
+        check_scale("eps", self.eps)
 
     @abstractmethod
     def unit_profile(self, r: Array, dimension: int) -> Array:

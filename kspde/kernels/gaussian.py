@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from kspde.errors import check_number
+from kspde.errors import check_scale
 from kspde.kernels.base import Kernel, ResolventPolynomial
 from kspde.typing import Array, Ids, RandomNumbers
 
@@ -37,7 +37,7 @@ class GaussianMollifier(Kernel):
     eps: float
 
     def __post_init__(self) -> None:
-        check_number("eps", self.eps, above=0)
+        check_scale("eps", self.eps)
 
     def __str__(self) -> str:
         """Return the name in ``MOLLIFIERS``."""

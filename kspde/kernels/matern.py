@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kspde.errors import check_integer, check_number
+from kspde.errors import check_integer, check_scale
 from kspde.kernels.base import Kernel, ResolventPolynomial
 from kspde.typing import Array, Ids, RandomNumbers
 
@@ -33,7 +33,7 @@ class MaternMollifier(Kernel):
     order: int = 2
 
     def __post_init__(self) -> None:
-        check_number("eps", self.eps, above=0)
+        check_scale("eps", self.eps)
         check_integer("order", self.order, at_least=2)
 
     def __str__(self) -> str:

@@ -66,6 +66,8 @@ NUMBERS = (
     ("half_width = 14.0", "half_width = 1e308", "domain.half_width"),
     ("half_width = 14.0", f"half_width = 0x{'f' * 100_000}", "domain.half_width"),
     ("half_width = 14.0", "half_width = inf", "domain.half_width"),
+    ("half_width = 14.0", "half_width = 1e-200", "domain.half_width"),
+    ("eps = 0.3", "eps = 1e-160", "regularisation.eps"),
     ("chi = 8.0", f"chi = {'8' * 400}", "model.chi"),
     ("eps = 0.3", f"eps = 0x{'f' * 100_000}", "regularisation.eps"),
     ("tol = 1e-6", 'scheme = "positive"\ndt = 1e-40', "makes 5e+39 steps"),
