@@ -84,7 +84,7 @@ def grid_for(lower: Array, upper: Array, h: float, resolution: int | None, ends:
                 f"resolution = {resolution} gives a spacing of {spacing:.3g}, more than half the bandwidth {h:.3g}: "
                 f"give resolution >= {int(np.ceil(2 * lengths.max() / h)) + 1}"
             )
-        shape = [max(16, int(np.ceil(length / spacing)) + 1) for length in lengths]
+        shape = [max(16, int(np.ceil(share * (resolution - 1))) + 1) for share in lengths / lengths.max()]
     else:
         wanted = np.ceil(lengths * _PER_BANDWIDTH[d] / h) + 1
         shape = [int(np.clip(points, _LEAST[d], MOST[d])) for points in wanted]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kspde.distances.bandwidth import IntegratedSquaredError
+from kspde.distances.bandwidth import IntegratedSquaredError, grid_for
 from kspde.grids import Grid
 
 
@@ -56,3 +56,9 @@ def test_the_global_valley_is_found() -> None:
     h = np.exp(np.linspace(np.log(1e-3), np.log(1), 200_001))
     expected = h[np.argmin(closed_form(h, 0.05, 5_000, 1))]
     assert error.minimise() == pytest.approx(expected, rel=2e-3)
+
+
+def test_the_longest_direction_has_the_resolution_asked_for() -> None:
+    """Whatever rounding makes of its length."""
+    for length in np.random.default_rng(1).uniform(1.0, 20.0, 1000):
+        assert grid_for(np.zeros(2), np.array([length, 0.3 * length]), 1.0, 400).shape == (400, 121)
