@@ -146,7 +146,11 @@ class CaseRun:
         if self.comm.size > 1 or threads_per_rank(self.comm) < 2 or not self._short():
             yield None
             return
-        with Beside(partial(self.case.experiment.cloud, comm=self.comm)) as beside:
+        # A second BLAS thread would spin in the time of the copy.
+        with (
+            Beside(partial(self.case.experiment.cloud, comm=self.comm)) as beside,
+            limited_threads(self.comm, useful=1),
+        ):
             yield beside
 
     def _short(self) -> bool:

@@ -441,37 +441,40 @@ def _filling(
     def job(comm: Comm, stop: Stop) -> str | None:
         directory = ResultDirectory(out, comm, force=force)
         directory.check()  # before anything heavy is imported
-        with no_search():
-            from kspde.cli.case import read_case
-            from kspde.cli.case_run import CaseRun
-            from kspde.cli.models import models_of_file
-            from kspde.plots.style import side_by_side
+        from kspde.plots.style import side_by_side
 
-            with together(comm, f"kspde {name}") as same:
-                with resources.as_file(path) as file:
-                    _check_log(log, file)
-                    case = read_case(file, models_of_file(models), changes or ())
-                if keep and (several := {"accuracy", "regrid"} & set(case.experiment.solve)):
-                    raise InputError(f"--extendable has no effect with density.{several.pop()}: leave it out")
-                same(
-                    case=case.parameters(),
-                    origin=dict(case.origin),
-                    out=str(out),
-                    force=force,
-                    resume=resume,
-                    checkpoint_every=every,
-                    extendable=keep,
+        with side_by_side(comm, "kspde.plots.drawings"):  # made ready while the rest is imported
+            with no_search():
+                from kspde.cli.case import read_case
+                from kspde.cli.case_run import CaseRun
+                from kspde.cli.models import models_of_file
+
+                with together(comm, f"kspde {name}") as same:
+                    with resources.as_file(path) as file:
+                        _check_log(log, file)
+                        case = read_case(file, models_of_file(models), changes or ())
+                    if keep and (several := {"accuracy", "regrid"} & set(case.experiment.solve)):
+                        raise InputError(f"--extendable has no effect with density.{several.pop()}: leave it out")
+                    same(
+                        case=case.parameters(),
+                        origin=dict(case.origin),
+                        out=str(out),
+                        force=force,
+                        resume=resume,
+                        checkpoint_every=every,
+                        extendable=keep,
+                    )
+                with together(comm):
+                    console = Console(comm, quiet=quiet, log=log)
+            with (
+                console.hearing_warnings(),
+                directory as results,
+                RunCheckpoints(out, comm, console, every=every, resume=resume, force=force, keep=keep) as checkpoints,
+            ):
+                run = CaseRun(
+                    case=case, results=results, checkpoints=checkpoints, comm=comm, console=console, stop=stop
                 )
-            with together(comm):
-                console = Console(comm, quiet=quiet, log=log)
-        with (
-            console.hearing_warnings(),
-            directory as results,
-            RunCheckpoints(out, comm, console, every=every, resume=resume, force=force, keep=keep) as checkpoints,
-            side_by_side(comm),
-        ):
-            run = CaseRun(case=case, results=results, checkpoints=checkpoints, comm=comm, console=console, stop=stop)
-            pictures, missing = getattr(run, name)()
+                pictures, missing = getattr(run, name)()
         if pictures:
             console.say(f"\nPictures: {', '.join(str(out / picture) for picture in pictures)}")
         console.say(f"All numbers: {out / SUMMARY}")

@@ -6,11 +6,12 @@ wider picture is still legible when printed in a column. Colours are Okabe and I
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import re
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from os import PathLike
@@ -168,11 +169,12 @@ _copies: Copies | None = None
 
 
 @contextmanager
-def side_by_side(comm: Comm) -> Iterator[None]:
+def side_by_side(comm: Comm, *modules: str) -> Iterator[None]:
     """Draw the pictures that are written in a block in processes of their own, beside one another and the block.
 
-    They import matplotlib when the block begins. Where there are several ranks, or one core, nothing changes.
-    ``wait_for_pictures`` must end what begins pictures: those that nobody waited for are not finished.
+    When the block begins they import matplotlib, and the modules named, which is best done while this process imports
+    others. Where there are several ranks, or one core, nothing changes. ``wait_for_pictures`` must end what begins
+    pictures: those that nobody waited for are not finished.
     """
     global _copies
     if comm.size > 1 or threads_per_rank(comm) < 2 or not hasattr(os, "fork"):
@@ -180,7 +182,7 @@ def side_by_side(comm: Comm) -> Iterator[None]:
         return
     before = _copies
     with suppress(OSError):
-        _copies = Copies(_first_figure)
+        _copies = Copies(partial(_first_figure, modules))
     try:
         yield
     finally:
@@ -199,8 +201,10 @@ def wait_for_pictures() -> None:
         _copies.wait()
 
 
-def _first_figure() -> None:
-    """Write a figure: the first one needs modules of matplotlib, its fonts, and the grammar of mathematical type."""
+def _first_figure(modules: Sequence[str]) -> None:
+    """Import modules, and write a figure: the first one needs matplotlib's, its fonts, and the grammar of its type."""
+    for name in modules:
+        importlib.import_module(name)
     with styled() as figures:
         figure = figures((COLUMN, COLUMN))
         panel = figure.subplots()
