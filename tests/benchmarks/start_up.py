@@ -66,6 +66,11 @@ def main() -> None:
         f"processes for {os.cpu_count()} cores on average.\n\n| | {' | '.join(head)} |\n"
         f"|{' --- |' * (1 + len(head))}\n" + "\n".join(rows) + "\n"
     )
+    if len(trees) > 1:
+        before = subprocess.run(
+            ["git", "-C", trees[0], "log", "-1", "--format=%h of %as"], capture_output=True, text=True
+        )
+        text += f"\nBefore: {before.stdout.strip() or trees[0]}.\n"
     (HERE.parent / "results" / "start_up.md").write_text(text, encoding="utf-8")
 
 
