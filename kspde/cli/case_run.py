@@ -27,6 +27,7 @@ from kspde.plots import densities as pictures
 from kspde.plots.style import wait_for_pictures
 from kspde.runtime.copies import Beside
 from kspde.runtime.following import State
+from kspde.runtime.messages import recorded, warn
 from kspde.runtime.parallel import limited_threads, threads_per_rank, together
 from kspde.runtime.provenance import provenance
 from kspde.runtime.saving import SaveAt
@@ -148,7 +149,7 @@ class CaseRun:
             return
         # A second BLAS thread would spin in the time of the copy.
         with (
-            Beside(partial(self.case.experiment.cloud, comm=self.comm)) as beside,
+            Beside(partial(_quietly, self.case.experiment.cloud, self.comm)) as beside,
             limited_threads(self.comm, useful=1),
         ):
             yield beside
@@ -175,6 +176,8 @@ class CaseRun:
         with self.clock("particles"), self._followed("particles") as callback, case.naming("particles"):
             if beside is not None:
                 cloud = replace(beside.result(), comm=self.comm)
+                for line in cloud.warnings:
+                    warn(line, self.comm)
             else:
                 cloud = case.experiment.cloud(callback=callback, comm=self.comm, **options)
         if beside is not None:
@@ -241,6 +244,12 @@ class CaseRun:
         with together(self.comm):
             if self.comm.rank == 0:
                 self.results.write_summary({**summary, **about})
+
+
+def _quietly(simulate: Callable[..., Cloud], comm: Comm) -> Cloud:
+    """Return particles whose warnings nobody has heard yet."""
+    with recorded(said=False):
+        return simulate(comm=comm)
 
 
 def _also_at(times: Sequence[float], save: SaveAt) -> SaveAt:

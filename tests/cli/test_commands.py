@@ -6,6 +6,7 @@ import csv
 import json
 import os
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from kspde.cli.case import read_case
 from kspde.comparable import check_comparable
 from kspde.papers.experiment import Experiment
 from kspde.runtime.hdf5 import h5py
+from kspde.runtime.messages import warn
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -67,6 +69,7 @@ def test_a_short_simulation_beside_the_density_is_the_same(
     shared_tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     without_pictures: None,
+    comm: Any,
 ) -> None:
     path = case_file()
     results, by = [], []
@@ -77,18 +80,21 @@ def test_a_short_simulation_beside_the_density_is_the_same(
         return cloud(self, **more)
 
     monkeypatch.setattr(Experiment, "cloud", counted)
+    module = import_module("kspde.particles.simulate")  # whose package has a function of this name
+    monkeypatch.setattr(module, "warn_outside_hypotheses", lambda *_: warn("of the particles", comm))
     for cores, more in ((1, ()), (2, ()), (2, ("--checkpoint-every", "1"))):
         monkeypatch.setattr(case_run, "threads_per_rank", lambda _, cores=cores: cores)
         target = shared_tmp_path / f"result-{len(results)}"
         outcome = kspde_command("compare", path, "--out", target, *more)
-        assert (outcome.status, outcome.err) == (0, "")
+        assert (outcome.status, outcome.err.count("of the particles")) == (0, 1)
         assert "500 particles" in outcome.out
         summary = read_summary(target)
         assert summary["wall_times"]["particles"] > 0
         with h5py.File(target / "particles.h5") as file:
-            results.append((file["positions"]["u"][()].tolist(), summary["distance"]))
+            results.append((file["positions"]["u"][()].tolist(), summary["distance"], summary["warnings"]))
     assert by == [os.getpid()] * 2  # the second one by a copy
     assert results[0] == results[1] == results[2]
+    assert results[0][2] == ["of the particles"]
 
 
 def test_compare_writes_the_particles_and_the_distance_too(
