@@ -19,6 +19,7 @@ from kspde.comparable import check_species
 from kspde.distances import Distance, compare
 from kspde.domains import check_same_space
 from kspde.errors import ConvergenceError, InputError
+from kspde.fem import backend
 from kspde.fem.solution import Solution
 from kspde.particles import Cloud, SnapshotFiles
 from kspde.particles.fields import FieldOptions
@@ -129,6 +130,8 @@ class CaseRun:
 
     def _solve(self, case: Case, stage: str, times: Sequence[float] = ()) -> Solution:
         """Return a density that is saved at given times too."""
+        with together(self.comm):  # PETSc begins on all ranks together; what it lacks is no fault of the case
+            backend.require()
         # A solve for an accuracy is a series of runs, and has neither checkpoints nor callbacks.
         one_run = "accuracy" not in case.experiment.solve
         options = self.checkpoints.options(stage) if one_run else {}
