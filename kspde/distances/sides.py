@@ -366,9 +366,7 @@ def samples_of(side: ParticleSide, least: int, comm: Comm) -> tuple[list[Sample]
         out.append(Sample(points, own_weights(cloud, species), ids))
     counts = [int(comm.allreduce(len(sample.points))) for sample in out]
     if min(counts) < least:
-        raise InputError(
-            f"the cloud's number of particles is {min(counts)}: a distance with its interval needs at least {least}"
-        )
+        raise InputError(f"the cloud has {min(counts)} particles: a distance with its interval needs at least {least}")
     if len(set(counts)) > 1:
         raise InputError(f"the clouds have {', '.join(map(str, counts))} particles: give clouds of equally many")
     n = counts[0]
