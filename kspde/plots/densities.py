@@ -47,7 +47,6 @@ __all__ = [
 #: How often a picture looks closer at a peak, each time at less than half the width: at least a thousandfold.
 _NARROWER = 10
 
-
 #: Height of a line of the title, in inches.
 _LINE = 0.35
 
