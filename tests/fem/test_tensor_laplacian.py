@@ -16,6 +16,7 @@ from dolfinx.fem.petsc import assemble_matrix  # noqa: E402
 
 from kspde.fem.spaces.base import decay_coefficient  # noqa: E402
 from kspde.fem.spaces.box import BoxSpace  # noqa: E402
+from kspde.fem.spaces.tensor import Axis  # noqa: E402
 
 CASES = [(1, 3, 5), (2, 4, 5), (2, 1, 9), (3, 2, 4)]
 
@@ -86,6 +87,23 @@ def test_functions_of_the_laplacian_are_those_of_the_matrix() -> None:
     np.testing.assert_allclose(heat.ravel(), scipy.linalg.expm(-0.1 * matrix) @ f, rtol=0, atol=1e-12)
     helmholtz = laplacian.apply(1 / (laplacian.eigenvalues + 2.0), f.reshape(space.slabs.shape))
     np.testing.assert_allclose(helmholtz.ravel(), np.linalg.solve(matrix + 2.0 * np.eye(len(f)), f), rtol=0, atol=1e-12)
+
+
+@pytest.mark.one_rank
+@pytest.mark.parametrize(("periodic", "robin"), [(False, 0.0), (False, 0.3), (True, 0.0)])
+@pytest.mark.parametrize(("cells", "grading"), [(20, 15.4), (44, 13.6), (12, 2.0)])
+def test_modes_are_orthonormal_where_round_off_covers_the_first(cells, grading, periodic, robin) -> None:
+    """1/L² is below the round-off of the largest eigenvalue: the constant mode took the place of a mixture, once."""
+    box = kspde.Box(half_width=7.86e6, cells=cells, degree=8, dimension=1, grading=grading)
+    axis = Axis(box.vertices, box.degree, periodic=periodic)
+    values, modes = axis.eigen(robin)
+    np.testing.assert_allclose(modes.T @ (axis.mass[:, None] * modes), np.eye(len(axis)), rtol=0, atol=1e-13)
+    form = modes.T @ (axis.stiffness @ modes) + robin * (np.outer(*modes[[0, 0]]) + np.outer(*modes[[-1, -1]]))
+    np.testing.assert_allclose(form, np.diag(values), rtol=0, atol=1e-13 * values.max())
+    assert values.min() >= 0.0
+    if robin == 0.0:
+        assert values[0] == 0.0
+        assert np.ptp(modes[:, 0]) == 0.0
 
 
 def test_slabs_share_the_work_and_agree_with_one_rank() -> None:

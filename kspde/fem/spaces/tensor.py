@@ -101,17 +101,13 @@ class Axis:
         ends = np.zeros(len(self))
         ends[[0, -1]] = 0.0 if self.periodic else robin
         matrix = diags_array(scale) @ (self.stiffness + diags_array(ends)) @ diags_array(scale)
-        if not self.halves:
-            values, vectors = np.linalg.eigh(matrix.toarray())
-        else:
-            bases = _even_and_odd(len(self))
-            parts = [(basis, *np.linalg.eigh((basis.T @ matrix @ basis).toarray())) for basis in bases]
-            values = np.concatenate([values for _, values, _ in parts])
-            vectors = np.concatenate([basis @ vectors for basis, _, vectors in parts], axis=1)
-        values, vectors = np.maximum(values, 0.0), scale[:, None] * vectors
-        if robin == 0.0:
-            # The first belongs to constants, which hold all the mass: exactly, not up to the round-off of the others.
-            values[0], vectors[:, 0] = 0.0, 1.0 / np.sqrt(self.mass.sum())
+        bases = _even_and_odd(len(self)) if self.halves else (eye_array(len(self), format="csr"),)
+        kernels = [None if robin else bases[0].T @ np.sqrt(self.mass / self.mass.sum()), None]
+        parts = [(b, *_modes((b.T @ matrix @ b).toarray(), k)) for b, k in zip(bases, kernels, strict=False)]
+        values = np.concatenate([values for _, values, _ in parts])
+        vectors = scale[:, None] * np.concatenate([basis @ vectors for basis, _, vectors in parts], axis=1)
+        if robin == 0.0:  # constants hold all the mass: exactly, not up to the round-off of the others
+            vectors[:, 0] = 1.0 / np.sqrt(self.mass.sum())
             vectors[:, 1:] -= self.mass @ vectors[:, 1:] / self.mass.sum()
         return values, vectors
 
@@ -321,6 +317,20 @@ class TensorLaplacian(TensorGrid):
         if self._plane is not None:
             return self._plane.roughly()
         return lambda r, shift: self.apply(1.0 / (1.0 + self.eigenvalues / shift), r / mass)
+
+
+def _modes(matrix: Array, kernel: Array | None) -> tuple[Array, Array]:
+    """Return the eigenvalues ≥ 0, ascending, and orthonormal eigenvectors, of which the first is a known kernel.
+
+    On graded axes round-off does not distinguish its 0 from the next eigenvalues, and would mix their vectors with it:
+    an eigenvalue above all others keeps it apart.
+    """
+    if kernel is None:
+        values, vectors = np.linalg.eigh(matrix)
+    else:
+        values, vectors = np.linalg.eigh(matrix + 2 * np.abs(matrix).sum(axis=1).max() * np.outer(kernel, kernel))
+        values, vectors = np.append(0.0, values[:-1]), np.column_stack([kernel, vectors[:, :-1]])
+    return np.maximum(values, 0.0), vectors
 
 
 def _even_and_odd(n: int) -> tuple[csr_array, csr_array]:
