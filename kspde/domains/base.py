@@ -29,6 +29,7 @@ class Domain(ABC):
 
     Attributes:
         space: the module and the class of its space in ``kspde.fem.spaces``.
+        needs_mesh: whether its space always has a mesh of DOLFINx.
         structured: whether cells and nodes form a tensor grid.
         width: the argument that says how wide it is, in words.
         boundary: the fields' condition on the boundary.
@@ -38,6 +39,7 @@ class Domain(ABC):
     """
 
     space: ClassVar[tuple[str, str]] = ("mesh", "MeshSpace")
+    needs_mesh: ClassVar[bool] = True
     structured: ClassVar[bool] = False
     width: ClassVar[str] = "the mesh"
 

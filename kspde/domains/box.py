@@ -41,6 +41,7 @@ class Box(Domain):
     """
 
     space = ("box", "BoxSpace")
+    needs_mesh = False
     structured = True
     width = "half_width"
 

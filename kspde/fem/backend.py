@@ -30,14 +30,21 @@ _FOREIGN = ("dolfinx_jit_options.json", "ffcx_options.json")
 PREFIX = "kspde_"
 
 
-def require() -> None:
-    """Import DOLFINx and petsc4py.
+def require(*, mesh: bool = True) -> None:
+    """Import Basix, and where there is to be a mesh, or a solver of PETSc, DOLFINx and petsc4py. Collective.
 
     Raises:
         MissingBackendError: they are not installed, DOLFINx is too old, or PETSc has complex numbers.
         InputError: the current directory holds options for DOLFINx's compiler.
     """
+    # glibc maps large arrays anew each time, until one of up to 32 MB has been freed: from then on it keeps them. Two
+    # thousand steps on a disk of 541 nodes take 9.4 s instead of 11.
+    np.empty(31 << 20, dtype=np.uint8)
     try:
+        if not mesh:
+            import basix  # noqa: F401
+
+            return
         with suppress(ModuleNotFoundError):  # the wheel orders its libraries; other installations have no such module
             import dolfinx_solver  # noqa: F401
         import petsc4py
@@ -53,9 +60,6 @@ def require() -> None:
             f'the finite-element backend needs DOLFINx with PETSc ({first_line(error)}): pip install "kspde[fem]", or '
             "install fenics-dolfinx with conda"
         ) from None
-    # glibc maps large arrays anew each time, until one of up to 32 MB has been freed: from then on it keeps them. Two
-    # thousand steps on a disk of 541 nodes take 9.4 s instead of 11.
-    np.empty(31 << 20, dtype=np.uint8)
     communicator()  # again: PETSc's finalisation, which is collective, must come after a rank's last words
     _check_versions(str(dolfinx.__version__), petsc4py.PETSc.ScalarType)
     for name in _FOREIGN:
@@ -147,11 +151,11 @@ def destroy_dropped(comm: Comm) -> None:
     collective call. Without it they stay, with their communicators, of which MPICH has 2 048. Communicators of the same
     ranks in the same order serve each other: one may have been freed, or never be used again.
     """
+    if comm.size == 1 or "petsc4py.PETSc" not in sys.modules:
+        return
     from mpi4py import MPI
     from petsc4py import PETSc
 
-    if comm.size == 1:
-        return
     same = (MPI.IDENT, MPI.CONGRUENT)
     ours = [entry for entry in _DROPPING if MPI.Comm.Compare(entry[1][0].comm.tompi4py(), comm) in same]
     # A TS object that failed is gone only now, and with it the space that its functions hold.

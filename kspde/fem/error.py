@@ -67,6 +67,8 @@ _HALVED = 0.25
 _NEGLIGIBLE = 0.1
 #: How much wider the box is.
 _WIDER = 1.25
+#: The golden ratio less 1, whose multiples are spread evenly.
+_GOLDEN = 0.5 * (math.sqrt(5.0) - 1.0)
 
 
 @dataclass(frozen=True)
@@ -241,7 +243,7 @@ def near_the_end(solution: Any) -> Array:
 
 def _extended(domain: Domain) -> Domain | None:
     """Return a box with more cells beyond its boundary, and the same inside; None for other domains."""
-    from kspde.fem.spaces.graded import with_vertices  # imports DOLFINx
+    from kspde.fem.spaces.graded import with_vertices  # needs Basix
 
     if not isinstance(domain, Box):
         return None
@@ -262,8 +264,7 @@ def sampled(space: Space, finer: int = 1) -> tuple[Array, Array]:
     """
     import basix
 
-    mesh, d = space.mesh, space.dimension
-    cell = getattr(basix.CellType, mesh.basix_cell().name)
+    d, cell = space.dimension, getattr(basix.CellType, space.cell)
     most = finer * min(_POINTS[space.fills_box], _VALUES // (space.degree + 1) ** d)
     for order in range(2 * space.degree + 1, 2, -2):  # a cell's centre alone may be a node
         at, weights = basix.make_quadrature(cell, order)
@@ -271,8 +272,10 @@ def sampled(space: Space, finer: int = 1) -> tuple[Array, Array]:
             break
     shapes = basix.create_element(basix.ElementFamily.P, cell, 1).tabulate(1, at)[..., 0]
     every = max(1, int(space.cells * len(at) / most))
-    owned = np.arange(0, mesh.topology.index_map(mesh.topology.dim).size_local, every)
-    corners = mesh.geometry.x[mesh.geometry.dofmaps[0][owned]][..., :d]
+    # One of so many cells, by the golden ratio, so that no row or column of them has more than others.
+    first = np.arange(0, space.own_cells, every)
+    chosen = first + (every * (_GOLDEN * first / every % 1.0)).astype(int)
+    corners = space.corners(chosen[chosen < space.own_cells])
     points = np.einsum("qv,nvd->nqd", shapes[0], corners).reshape(-1, d)
     slopes = np.einsum("aqv,nvd->nqda", shapes[1:], corners)
     return points, (every * weights * np.abs(np.linalg.det(slopes))).ravel()

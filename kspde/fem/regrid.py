@@ -148,7 +148,7 @@ class Regridding:
 
     def _domain_for(self, system: Semidiscretisation, unknowns: Array) -> Box | None:
         """Return the box that the densities need; None if they are well where they are. Collective."""
-        from kspde.fem.spaces.graded import graded, peaks  # imports DOLFINx
+        from kspde.fem.spaces.graded import graded, peaks  # needs Basix
 
         densities = unknowns[: len(system.model.species)]
         found = [peak for u in densities for peak in peaks(system.space, u)]

@@ -192,13 +192,12 @@ class Snapshot:
         """The space that densities and fields lie in."""
         return self._system.space
 
-    def functions(self) -> dict[str, Any]:
-        """Return every density and field, by name, as ``dolfinx.fem.Function`` on the space. Collective."""
+    def nodal(self) -> dict[str, Array]:
+        """Return this rank's nodal values of every density and field, by name. Collective."""
         system = self._system
         c = system.field_values(self.unknowns, self.t)
-        nodal = dict(zip(system.model.species, self.unknowns, strict=False))
-        nodal |= {f.name: c[f.name].reshape(self.space.mass.shape) for f in system.fields}
-        return {name: self.space.function(values, name) for name, values in nodal.items()}
+        densities = dict(zip(system.model.species, self.unknowns, strict=False))
+        return densities | {f.name: c[f.name].reshape(self.space.mass.shape) for f in system.fields}
 
     def _evaluated(
         self, call: str, points: npt.ArrayLike, nodal: Callable[..., Array], *, slope: bool = False, **name: str | None

@@ -155,7 +155,7 @@ def solve(
     if accuracy is not None and request.no_estimate:
         raise InputError(f"accuracy = {accuracy} needs estimates of errors, and {request.no_estimate}: leave one out")
     with together(request.comm):
-        backend.require()
+        backend.require(mesh=domain.needs_mesh)
     backend.destroy_dropped(request.comm)
     warn_outside_hypotheses(request.problem.model, request.problem.u0, request.problem.eps, request.comm)
     return request.solution() if accuracy is None else request.accurate_solution(accuracy)

@@ -16,7 +16,6 @@ import numpy as np
 from kspde._version import __version__
 from kspde.errors import InputError
 from kspde.fem.snapshot import Snapshot
-from kspde.fem.spaces.base import Space
 from kspde.problem import SCALING
 from kspde.runtime.files import FILE_ERRORS, reason
 from kspde.runtime.parallel import check_same, one_after_another, together
@@ -34,46 +33,6 @@ _GRID = {
     "Connectivity": "numbers of the nodes of each cell, in VTK's order",
     "Types": "VTK's type of each cell",
 }
-
-
-class _Grid:
-    """The cells of a space as VTK has them, whose nodes are equidistant in each. Collective.
-
-    Args:
-        space: the space.
-
-    Attributes:
-        V: the DOLFINx function space with these nodes.
-        rows: by name, this rank's rows of arrays of the file.
-        points, cells, corners: the numbers of nodes, of cells, and of nodes of a cell, on all ranks.
-    """
-
-    def __init__(self, space: Space) -> None:
-        import basix.ufl
-        from dolfinx import fem, plot
-
-        equidistant = basix.LagrangeVariant.equispaced
-        element = basix.ufl.element("Lagrange", space.mesh.basix_cell(), space.degree, lagrange_variant=equidistant)
-        self.V = fem.functionspace(space.mesh, element)
-        numbers = self.V.dofmap.index_map
-        self.points, self.cells, self.corners = numbers.size_global, space.cells, self.V.dofmap.dof_layout.num_dofs
-        cells, types, points = plot.vtk_mesh(self.V)
-        cells = np.ascontiguousarray(cells.reshape(-1, self.corners + 1)[:, 1:]).ravel()
-        points, d = points[: numbers.size_local], space.dimension
-        points[:, :d] = np.clip(points[:, :d], *space.bounds)  # by round-off they may lie outside
-        self.rows: dict[str, Array] = {
-            "Points": points,
-            "Connectivity": numbers.local_to_global(cells),
-            "Types": types.astype(np.uint8),
-        }
-
-    def values(self, function: Any) -> Array:
-        """Return a function's values at this rank's nodes."""
-        from dolfinx import fem
-
-        here = fem.Function(self.V)
-        here.interpolate(function)
-        return np.asarray(here.x.array[: self.V.dofmap.index_map.size_local])
 
 
 def write_vtkhdf(
@@ -94,12 +53,13 @@ def write_vtkhdf(
     Raises:
         InputError: the file cannot be written; on every rank.
     """
+    from kspde.fem.vtk_grids import vtk_grid  # needs Basix
     from kspde.runtime.hdf5 import label_array, new_file, write_parameters
 
     comm = snapshots[0].space.comm
     times = np.array([snapshot.t for snapshot in snapshots])
     check_same(comm, "write_vtkhdf", path=str(path), times=times)
-    grids = {space: _Grid(space) for space in dict.fromkeys(snapshot.space for snapshot in snapshots)}
+    grids = {space: vtk_grid(space) for space in dict.fromkeys(snapshot.space for snapshot in snapshots)}
     here = np.array([list(grids).index(snapshot.space) for snapshot in snapshots])
     points, cells, nodes = (
         np.array(sizes)
@@ -129,8 +89,8 @@ def write_vtkhdf(
             for start, (name, rows) in zip(starts, grid.rows.items(), strict=True):
                 write(name, start, rows)
         for start, snapshot in zip(_before(of_times), snapshots, strict=True):
-            for name, function in snapshot.functions().items():
-                write(f"PointData/{name}", start, grids[snapshot.space].values(function))
+            for name, nodal in snapshot.nodal().items():
+                write(f"PointData/{name}", start, grids[snapshot.space].values(nodal))
         with together(comm):
             stack.close()
 

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from kspde.errors import BlowUpError, ConvergenceError
-from kspde.fem.backend import Petsc, apply_options
+from kspde.fem.backend import Petsc, apply_options, require
 from kspde.fem.coefficients import CoefficientError
 from kspde.fem.petsc_options import W_METHODS
 from kspde.fem.schemes.base import CONCENTRATES, Run, ToleranceScheme, failing, follow_growth, row_tolerances
@@ -78,6 +78,7 @@ class _Integration:
     """PETSc's TS on the semidiscretisation, from ``run.state`` to the end. A vector holds this rank's state."""
 
     def __init__(self, run: Run, tol: float) -> None:
+        require()
         from petsc4py import PETSc
 
         self._run, self._tol = run, tol

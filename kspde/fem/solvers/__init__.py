@@ -1,1 +1,5 @@
-"""Linear solvers, and what is known of their matrices."""
+"""Linear solvers, and what is known of their matrices: all of it needs PETSc."""
+
+from kspde.fem.backend import require
+
+require()

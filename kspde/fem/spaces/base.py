@@ -211,6 +211,20 @@ class Space(ABC):
     def from_dolfinx(self, owned: Array) -> Array:
         """Return a nodal array from the owned degrees of freedom of a function in ``V``. Collective."""
 
+    @property
+    @abstractmethod
+    def cell(self) -> str:
+        """The name of a cell's shape, as Basix has it."""
+
+    @property
+    @abstractmethod
+    def own_cells(self) -> int:
+        """The number of this rank's cells."""
+
+    @abstractmethod
+    def corners(self, cells: Indices) -> Array:
+        """Return the vertices of some of this rank's cells, in Basix's order: shape (n, vertices, d)."""
+
     @abstractmethod
     def stiffness_matrix(self) -> Stiffness:
         """Return K as a sparse matrix, which the caller frees. Collective."""
@@ -317,10 +331,11 @@ class Space(ABC):
 
     def function(self, nodal: Array, name: str = "u") -> Any:
         """Return the DOLFINx function with these nodal values. Collective."""
+        space = self.V  # imports DOLFINx if nothing has
         from dolfinx import fem
 
-        function = fem.Function(self.V, name=name)
-        function.x.array[: self.V.dofmap.index_map.size_local] = self.to_dolfinx(nodal)
+        function = fem.Function(space, name=name)
+        function.x.array[: space.dofmap.index_map.size_local] = self.to_dolfinx(nodal)
         function.x.scatter_forward()
         return function
 

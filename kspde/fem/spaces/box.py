@@ -1,4 +1,4 @@
-"""The space of a box: tensor-product operators, diagonalised once, beside DOLFINx's mesh and function space."""
+"""The space of a box: tensor-product operators, diagonalised once, which need neither DOLFINx nor PETSc."""
 
 from __future__ import annotations
 
@@ -6,30 +6,28 @@ import math
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from itertools import combinations, product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import basix
-import basix.ufl
 import numpy as np
-import ufl
-from dolfinx import fem, graph, mesh
 
 from kspde.domains import Box, box_in_words
 from kspde.errors import InputError
-from kspde.fem.solvers.krylov import PreconditionerOf
-from kspde.fem.solvers.linear import DIRECT_NODES, preconditioners
-from kspde.fem.solvers.stiffness import Stiffness
+from kspde.fem.backend import require
 from kspde.fem.spaces.base import DECAYED, FieldOperator, Space, decay_coefficient, gll_rule
 from kspde.fem.spaces.free_space import FreeSpaceOperator, TensorWaves
-from kspde.fem.spaces.mesh import LineSpace
-from kspde.fem.spaces.points import Exchange
+from kspde.fem.spaces.points import Exchange, share
 from kspde.fem.spaces.slabs import Slabs
-from kspde.fem.spaces.spectral import ConstantShift, SymbolOperator
+from kspde.fem.spaces.spectral import SymbolOperator
 from kspde.fem.spaces.tensor import Axis, Robin, TensorGrid, TensorLaplacian
 from kspde.fem.spaces.whole_space import WholeSpaceOperator
 from kspde.kernels import Kernel
 from kspde.runtime.checkpoint import CheckpointFile
 from kspde.typing import Array, Comm, Indices, Mask
+
+if TYPE_CHECKING:
+    from kspde.fem.solvers.krylov import PreconditionerOf
+    from kspde.fem.solvers.stiffness import Stiffness
+    from kspde.fem.spaces.box_mesh import BoxMesh
 
 __all__ = ["BoxSpace"]
 
@@ -39,18 +37,13 @@ __all__ = ["BoxSpace"]
 LONGEST = {True: 2000, False: 500}
 #: The most nodal values that are gathered at once, of all points that a function is evaluated at.
 _GATHERED = 1_000_000
-#: An object of DOLFINx, UFL or petsc4py: mypy does not see their types.
-Dolfinx = Any
-
-_CELLS = {1: "interval", 2: "quadrilateral", 3: "hexahedron"}
 
 
 class BoxSpace(Space):
     """Continuous GLL elements of a given degree on a box.
 
     Nodal arrays have shape ``slabs.shape``: this rank's rows of the tensor grid of nodes. The state is the array of
-    modal coefficients y = QᵀMu (see ``tensor``): its Euclidean norm is the L² norm of u. The DOLFINx mesh is cut into
-    the same slabs, so both numberings share all nodes but those on the cuts.
+    modal coefficients y = QᵀMu (see ``tensor``): its Euclidean norm is the L² norm of u.
 
     Args:
         box: the geometry.
@@ -101,21 +94,54 @@ class BoxSpace(Space):
         self._laplacians: dict[Robin, TensorLaplacian] = {}
 
     @cached_property
-    def mesh(self) -> Dolfinx:
-        """The DOLFINx mesh, made once it is needed: solving takes none."""
-        return _slab_mesh(self.comm, self.domain)
+    def _dolfinx(self) -> BoxMesh:
+        """What DOLFINx has, made once it is needed: solving takes none, and the import of DOLFINx .3 s."""
+        require()
+        from kspde.fem.spaces.box_mesh import BoxMesh
+
+        return BoxMesh(self.comm, self.domain, self.axes, self.slabs)
+
+    @property
+    def mesh(self) -> Any:
+        """The DOLFINx mesh."""
+        return self._dolfinx.mesh
+
+    @property
+    def V(self) -> Any:  # noqa: N802 (as in DOLFINx)
+        """The DOLFINx function space."""
+        return self._dolfinx.V
+
+    @property
+    def cell(self) -> str:
+        """The name of a cell's shape."""
+        return {1: "interval", 2: "quadrilateral", 3: "hexahedron"}[self.dimension]
 
     @cached_property
-    def V(self) -> Dolfinx:  # noqa: N802 (as in DOLFINx)
-        """The DOLFINx function space, likewise."""
-        gll = basix.LagrangeVariant.gll_warped
-        element = basix.ufl.element("Lagrange", _CELLS[self.dimension], self.degree, lagrange_variant=gll)
-        return fem.functionspace(self.mesh, element)
+    def own(self) -> tuple[range, ...]:
+        """By direction, the numbers of this rank's cells."""
+        counts = [len(axis.vertices) - 1 for axis in self.axes]
+        here = share(self.comm, counts[0])
+        return range(here.start, here.stop), *map(range, counts[1:])
+
+    @property
+    def own_cells(self) -> int:
+        """The number of this rank's cells."""
+        return math.prod(map(len, self.own))
+
+    def corners(self, cells: Indices) -> Array:
+        """Return the vertices of some of this rank's cells; the first direction runs fastest."""
+        first = np.stack(np.unravel_index(cells, [len(one) for one in self.own]), axis=-1) + [r.start for r in self.own]
+        at = first[:, None] + np.array([bits[::-1] for bits in product((0, 1), repeat=self.dimension)])
+        places = [axis.vertices[at[..., a]] for a, axis in enumerate(self.axes)]
+        return np.asarray(self.centre + np.stack(places, axis=-1))
 
     @classmethod
     def on(cls, domain: Box, dimension: int, comm: Comm, *, modal: bool) -> Space:
         """Return the space, for a long line without modes; a box knows its dimension. Collective."""
         if dimension == 1 and domain.period is None and domain.nodes_per_direction > LONGEST[modal]:
+            require()
+            from kspde.fem.spaces.mesh import LineSpace
+
             return LineSpace(domain, dimension, comm)
         return cls(domain, comm)
 
@@ -160,6 +186,10 @@ class BoxSpace(Space):
     def gradient(self, nodal: Array) -> Array:
         """Return ∇c at the nodes. Collective."""
         return self._grid.gradient(nodal)
+
+    def equidistant(self, nodal: Array) -> Array:
+        """Return the values at ``axes[a].equidistant``, but for the last of them in periodic directions. Collective."""
+        return self._grid.equidistant(nodal)
 
     def spectrum(self) -> tuple[Array, Array]:
         """Return Λ."""
@@ -219,9 +249,11 @@ class BoxSpace(Space):
 
     def stiffness_matrix(self) -> Stiffness:
         """Return K, in the order of nodal arrays. Collective."""
+        from kspde.fem.solvers.linear import DIRECT_NODES
+        from kspde.fem.solvers.stiffness import Stiffness
+
         few = self.nodes <= DIRECT_NODES[self.dimension]
-        merged = _merging(self._numbers, self.mass.size, self.comm) if self.domain.period is not None else None
-        sort = None if self.domain.period is not None else self.from_dolfinx
+        merged, sort = (self._dolfinx.merging(), None) if self.domain.period is not None else (None, self.from_dolfinx)
         return Stiffness(self.comm, self.V, self.measure, direct=few, sort=sort, merged=merged)
 
     def preconditioners(self, stiffness: Stiffness) -> list[PreconditionerOf]:
@@ -229,6 +261,9 @@ class BoxSpace(Space):
 
         On a line it is not needed: a factorisation is as fast on 24 nodes, and takes a sixth of the time on 1600.
         """
+        from kspde.fem.solvers.linear import preconditioners
+        from kspde.fem.spaces.constant_shift import ConstantShift
+
         if self.dimension == 1:
             return preconditioners(stiffness)
         return [partial(ConstantShift, self.comm, self.mass, self.laplacian()), *preconditioners(stiffness)]
@@ -337,73 +372,10 @@ class BoxSpace(Space):
         """
         return np.asarray(saved.part(name, self.slabs.first, self.slabs.last)).reshape(self.slabs.shape)
 
-    @cached_property
-    def _numbers(self) -> Indices:
-        """The number in the tensor grid of each owned degree of freedom; of several where both ends are one node."""
-        from petsc4py import PETSc
-
-        owned = self.V.dofmap.index_map.size_local
-        where = self.V.tabulate_dof_coordinates()[:owned]
-        tensor = np.zeros(owned, dtype=np.int64)
-        for axis, middle, x in zip(self.axes, self.centre, where.T, strict=False):
-            nodes = middle + (np.append(axis.nodes, axis.vertices[-1]) if axis.periodic else axis.nodes)
-            tensor = tensor * len(axis) + np.searchsorted(0.5 * (nodes[1:] + nodes[:-1]), x) % len(axis)
-        return tensor.astype(PETSc.IntType)
-
-    @cached_property
-    def _to_slabs(self) -> tuple[Dolfinx, Dolfinx, Dolfinx]:
-        """Vectors in DOLFINx's order and in the slabs', and the PETSc scatter from the first to the second."""
-        from petsc4py import PETSc
-
-        tensor = self._numbers
-        theirs = PETSc.Vec().createMPI((len(tensor), None), comm=self.comm)
-        ours = PETSc.Vec().createMPI((self.mass.size, None), comm=self.comm)
-        to = PETSc.IS().createGeneral(tensor, comm=self.comm)
-        scatter = PETSc.Scatter().create(theirs, None, ours, to)
-        to.destroy()
-        return theirs, ours, scatter
-
     def from_dolfinx(self, owned: Array) -> Array:
         """Return a nodal array from the owned degrees of freedom of a function in ``V``. Collective."""
-        theirs, ours, scatter = self._to_slabs
-        theirs.array[:] = owned
-        scatter.scatter(theirs, ours)
-        return np.array(ours.array_r).reshape(self.slabs.shape)
+        return self._dolfinx.nodal(owned)
 
     def to_dolfinx(self, nodal: Array) -> Array:
         """Return the owned degrees of freedom in ``V`` of a nodal array. Collective."""
-        theirs, ours, scatter = self._to_slabs
-        ours.array[:] = nodal.ravel()
-        scatter.scatter(ours, theirs, mode="reverse")
-        return np.array(theirs.array_r)
-
-
-def _merging(numbers: Indices, owned: int, comm: Comm) -> Dolfinx:
-    """Return the PETSc matrix from nodal arrays to DOLFINx's degrees of freedom, several of which are one node."""
-    from petsc4py import PETSc
-
-    rows = np.arange(len(numbers) + 1, dtype=PETSc.IntType)
-    sizes = ((len(numbers), None), (owned, None))
-    return PETSc.Mat().createAIJ(sizes, csr=(rows, numbers, np.ones(len(numbers))), comm=comm)
-
-
-def _slab_mesh(comm: Comm, box: Box) -> Dolfinx:
-    """Return the DOLFINx mesh of a box, its cells split among the ranks in the first direction."""
-    d, corners = box.dimension, [len(vertices) for vertices in box.directions]
-    cuts = np.linspace(0, corners[0] - 1, comm.size + 1).astype(int)
-    strides = [math.prod(corners[a + 1 :]) for a in range(d)]
-    mine = [np.arange(cuts[comm.rank], cuts[comm.rank + 1]), *(np.arange(n - 1) for n in corners[1:])]
-    corner = sum(i * s for i, s in zip(np.meshgrid(*mine, indexing="ij"), strides, strict=True))
-    # Corners of a reference cell: the first direction runs fastest.
-    offsets = [sum(b * s for b, s in zip(reversed(bits), strides, strict=True)) for bits in product((0, 1), repeat=d)]
-    cells = (np.asarray(corner).reshape(-1, 1) + np.array(offsets)).astype(np.int64)
-    share = np.linspace(0, math.prod(corners), comm.size + 1).astype(int)
-    index = np.unravel_index(np.arange(share[comm.rank], share[comm.rank + 1]), corners)
-    points = box.middle + np.stack([vertices[i] for vertices, i in zip(box.directions, index, strict=True)], axis=1)
-
-    def stay(comm: Comm, parts: int, types: Dolfinx, cells: Dolfinx) -> Dolfinx:
-        count = len(cells[0]) // 2**d
-        return graph.adjacencylist(np.full((count, 1), comm.rank, dtype=np.int32))._cpp_object
-
-    coordinates = ufl.Mesh(basix.ufl.element("Lagrange", _CELLS[d], 1, shape=(d,)))
-    return mesh.create_mesh(comm, cells, coordinates, points, partitioner=stay)
+        return self._dolfinx.owned(nodal)

@@ -306,6 +306,21 @@ class MeshSpace(Space):
         near = kernel.decay_rate * self.outline.inner < (DECAYED if self.outline.is_ball else _WIDE)
         return near and self.dimension > 1 and not bool(np.any(self.outline.holes))
 
+    @property
+    def cell(self) -> str:
+        """The name of a cell's shape."""
+        return str(self.mesh.basix_cell().name)
+
+    @property
+    def own_cells(self) -> int:
+        """The number of this rank's cells."""
+        return int(self.mesh.topology.index_map(self.dimension).size_local)
+
+    def corners(self, cells: Indices) -> Array:
+        """Return the vertices of some of this rank's cells."""
+        geometry = self.mesh.geometry
+        return np.asarray(geometry.x[geometry.dofmaps[0][cells]][..., : self.dimension])
+
     def stiffness_matrix(self) -> Stiffness:
         """Return K, which the space keeps."""
         return self.stiffness

@@ -86,6 +86,21 @@ class Axis:
         """The matrix of the derivative's L² projection by the quadrature."""
         return Band(csr_array(diags_array(1.0 / self.mass) @ self.advection.T))
 
+    @cached_property
+    def equidistant(self) -> Array:
+        """Nodes that are equidistant in each cell, those of both ends included, as VTK has them."""
+        inside = np.arange(self.degree) / self.degree
+        return np.append(self.vertices[:-1, None] + np.diff(self.vertices)[:, None] * inside, self.vertices[-1])
+
+    @cached_property
+    def to_equidistant(self) -> Band:
+        """The matrix from nodal values to values at as many of these nodes."""
+        n = len(self)
+        first, values = self.shape_functions(self.equidistant[:n])
+        columns = (first[:, None] + np.arange(self.degree + 1)) % n
+        entries = np.repeat(np.arange(n), self.degree + 1), columns.ravel()
+        return Band(csr_array((values.ravel(), entries), shape=(n, n)))
+
     @property
     def symmetric(self) -> bool:
         """Whether the nodes are symmetric about 0, so that functions have even and odd parts."""
@@ -218,8 +233,18 @@ class TensorGrid:
 
         It is the L² projection with GLL quadrature, or ``Axis.derivative`` if ``sharp``.
         """
-        out = np.empty(self.slabs.shape) if out is None else out
         band = self._axes[axis].derivative if sharp else self._axes[axis].slope
+        return self._along(axis, band, x, np.empty(self.slabs.shape) if out is None else out)
+
+    def equidistant(self, x: Array) -> Array:
+        """Return the values of nodal values at nodes that are equidistant in each cell, as many. Collective."""
+        x = x.reshape(self.slabs.shape)
+        for a, axis in enumerate(self._axes):
+            x = self._along(a, axis.to_equidistant, x, np.empty_like(x))
+        return x
+
+    def _along(self, axis: int, band: Band, x: Array, out: Array) -> Array:
+        """Set ``out`` to nodal values with a matrix applied to an axis, and return it. Collective."""
         if axis > 0 or self.slabs.comm.size == 1:
             band.apply(x, axis, out)
         else:
