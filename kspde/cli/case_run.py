@@ -17,7 +17,7 @@ from kspde.cli.hidden import RunCheckpoints, failed_path
 from kspde.cli.results import ResultDirectory, write_csv
 from kspde.comparable import check_species
 from kspde.distances import Distance, compare
-from kspde.domains import Box, check_same_space
+from kspde.domains import check_same_space
 from kspde.errors import ConvergenceError, InputError
 from kspde.fem import backend
 from kspde.fem.solution import Solution
@@ -130,9 +130,8 @@ class CaseRun:
 
     def _solve(self, case: Case, stage: str, times: Sequence[float] = ()) -> Solution:
         """Return a density that is saved at given times too."""
-        domain = case.experiment.solve.get("domain", Box)
         with together(self.comm):  # what the backend lacks is no fault of the case
-            backend.require(mesh=domain.needs_mesh)
+            backend.require(mesh=case.experiment.domain.needs_mesh)
         # A solve for an accuracy is a series of runs, and has neither checkpoints nor callbacks.
         one_run = "accuracy" not in case.experiment.solve
         options = self.checkpoints.options(stage) if one_run else {}

@@ -235,3 +235,21 @@ def test_files_have_all_nodes_and_times(d: int, shared_tmp_path, comm) -> None:
     rule = np.prod(np.array([1.0, 3.0, 3.0, 1.0])[places] / 8, axis=1)
     for u in data["u"]:
         assert np.prod(sides, axis=1) @ (u[cells] @ rule) == pytest.approx(2.0, abs=1e-12)
+
+
+@pytest.mark.parametrize(("d", "degree", "cells"), [(1, 3, 8), (2, 1, 20), (2, 4, 8), (3, 2, 8)])
+def test_a_file_of_a_periodic_box_closes(d: int, degree: int, cells: int, shared_tmp_path) -> None:
+    box = kspde.Box(half_width=2.0, cells=cells, degree=degree, dimension=d, centre=(0.5,) * d, boundary="periodic")
+    u0 = kspde.GaussianMixture(weights=[1.0], means=[[0.9] * d], stds=[0.3], mass=3.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", kspde.KspdeWarning)  # these few cells show
+        pde = kspde.solve(Chemotaxis(dimension=d), u0, box, t_end=0.01, tol=1e-1)
+    pde.write_vtkhdf(shared_tmp_path / "u.vtkhdf")
+    with h5py.File(shared_tmp_path / "u.vtkhdf") as file:
+        grid = file["VTKHDF"]
+        points, u = grid["Points"][:, :d], grid["PointData/u"][()][-((cells * degree + 1) ** d) :]
+        assert set(grid["Types"][()]) == {({1: 3, 2: 9, 3: 12} if degree == 1 else {1: 68, 2: 70, 3: 72})[d]}
+    assert len(np.unique(points.round(9), axis=0)) == len(u) == (cells * degree + 1) ** d
+    np.testing.assert_allclose(u, pde.evaluate(points), rtol=0, atol=1e-12 * u.max())
+    first, last = np.all(points == -1.5, axis=1), np.all(points == 2.5, axis=1)
+    assert u[first].item() == u[last].item()

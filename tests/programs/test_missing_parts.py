@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Callable
@@ -43,14 +44,27 @@ rim_size = 2.0
 
 [density]
 tol = 1e-2
+
+[particles]
+n = 100
+dt = 0.01
 """
 
 
-@pytest.mark.parametrize("module", ["dolfinx", "petsc4py", "mpi4py.MPI"])
+@pytest.fixture
+def cases(small_case: Path, tmp_path: Path) -> Path:
+    """The directory of a case on a box, and of one on a disk, which needs DOLFINx."""
+    (tmp_path / "disk.toml").write_text(DISK)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("module", "case"), [("dolfinx", "disk"), ("petsc4py", "disk"), ("basix", "case"), ("mpi4py.MPI", "disk")]
+)
 def test_without_a_library_one_line_says_how_to_install_it(
-    shell: Callable[..., Any], small_case: Path, tmp_path: Path, module: str
+    shell: Callable[..., Any], cases: Path, module: str, case: str
 ) -> None:
-    commands = [[command, "case.toml", "--out", "result"] for command in ("run", "compare")]
+    commands = [[command, f"{case}.toml", "--out", "result"] for command in ("run", "compare")]
     done = shell("python", "-c", WITHOUT.format(module=module, commands=commands))
     assert done.returncode == 2
     lines = done.stderr.splitlines()
@@ -58,7 +72,21 @@ def test_without_a_library_one_line_says_how_to_install_it(
     for line in lines:
         assert line.startswith("kspde: error: ")
         assert 'pip install "kspde[fem]"' in line
-    assert os.listdir(tmp_path) == ["case.toml"]
+    assert set(os.listdir(cases)) == {"case.toml", "disk.toml"}
+
+
+def test_a_box_on_one_process_needs_neither_dolfinx_nor_petsc_nor_mpi(
+    shell: Callable[..., Any], small_case: Path, tmp_path: Path
+) -> None:
+    found = []
+    for module in ("dolfinx", "petsc4py", "mpi4py.MPI", "no_such_module"):
+        done = shell(
+            "python", "-c", WITHOUT.format(module=module, commands=[["compare", "case.toml", "--out", module]])
+        )
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / module / "density.vtkhdf").exists()
+        found.append(json.loads((tmp_path / module / "summary.json").read_text())["distance"])
+    assert all(one == found[-1] for one in found)
 
 
 #: What a script does on one process: particles, their law's estimate, a file.
@@ -96,11 +124,10 @@ def test_several_processes_without_an_mpi_library_are_refused(shell: Callable[..
 
 
 def test_without_a_compiler_one_line_says_what_to_install(
-    shell: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    shell: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, cases: Path, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # no form is compiled already
     monkeypatch.setenv("CC", "no-such-compiler")
-    (tmp_path / "disk.toml").write_text(DISK)
     done = shell("kspde", "run", "disk.toml", "--out", "result")
     assert done.returncode == 2
     last = done.stderr.splitlines()[-1]
@@ -111,14 +138,12 @@ def test_without_a_compiler_one_line_says_what_to_install(
 
 
 @pytest.mark.parametrize("name", ["dolfinx_jit_options.json", "ffcx_options.json"])
-def test_a_directory_gives_the_compiler_no_options(
-    shell: Callable[..., Any], small_case: Path, tmp_path: Path, name: str
-) -> None:
-    (tmp_path / name).write_text('{"cffi_extra_compile_args": ["-fplugin=/tmp/code.so"]}')
-    done = shell("kspde", "run", "case.toml", "--out", "result")
+def test_a_directory_gives_the_compiler_no_options(shell: Callable[..., Any], cases: Path, name: str) -> None:
+    (cases / name).write_text('{"cffi_extra_compile_args": ["-fplugin=/tmp/code.so"]}')
+    done = shell("kspde", "run", "disk.toml", "--out", "result")
     assert done.returncode == 2
     assert done.stderr.startswith(f"kspde: error: {name} in the current directory would set compiler options: ")
-    assert sorted(os.listdir(tmp_path)) == sorted(["case.toml", name])
+    assert set(os.listdir(cases)) == {"case.toml", "disk.toml", name}
 
 
 @pytest.mark.parametrize(
@@ -129,14 +154,14 @@ def test_a_directory_gives_the_compiler_no_options(
     ],
 )
 def test_a_backend_that_would_fail_later_is_refused(
-    shell: Callable[..., Any], small_case: Path, change: str, line: str
+    shell: Callable[..., Any], cases: Path, change: str, line: str
 ) -> None:
     program = f"""
 import dolfinx_solver, dolfinx.fem.petsc, petsc4py.PETSc
 {change}
 from kspde.cli import main
 import sys
-sys.exit(main(["run", "case.toml", "--out", "result"]))
+sys.exit(main(["run", "disk.toml", "--out", "result"]))
 """
     done = shell("python", "-c", program)
     assert done.returncode == 2
