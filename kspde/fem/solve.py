@@ -125,7 +125,7 @@ def solve(
         ConvergenceError: a step failed, or led to D < 0; the message names step, t, dt and reason. The error holds what
             was computed until then, as ``diagnostics`` and ``solution``. It is a ``BlowUpError`` where a density blew
             up.
-        MissingBackendError: DOLFINx is not installed.
+        MissingBackendError: a library that the domain or the scheme needs is not installed: DOLFINx, or Basix on a Box.
     """
     problem = Problem.of(model, u0, t_end=t_end, eps=eps, mollifier=mollifier, initial=initial)
     if accuracy is not None:

@@ -35,7 +35,7 @@ def provenance(comm: Comm) -> dict[str, object]:
 def _versions() -> dict[str, str]:
     versions = {"kspde": __version__, "python": platform.python_version()}
     # The modules that ran are asked: distributions have different names in the wheel, in conda and in containers.
-    for name in ("dolfinx", "h5py", "mpi4py", "numba", "numpy", "scipy"):
+    for name in ("basix", "dolfinx", "h5py", "mpi4py", "numba", "numpy", "scipy"):
         if sys.modules.get(name):
             versions[name] = str(sys.modules[name].__version__)
     if sys.modules.get("petsc4py.PETSc"):

@@ -220,7 +220,7 @@ def test_files_have_all_nodes_and_times(d: int, shared_tmp_path, comm) -> None:
         assert {k: parameters[k] for k in pde.problem.describe()} == json.loads(json.dumps(pde.problem.describe()))
         assert file.attrs["scheme"] == parameters["scheme"] == "adaptive"
         assert "mass per volume" in file.attrs["scaling"]
-        assert "dolfinx" in json.loads(file.attrs["provenance"])["versions"]
+        assert "basix" in json.loads(file.attrs["provenance"])["versions"]
     assert not np.any(points[:, d:])
     assert len(np.unique(np.round(points, 9), axis=0)) == 19**d
     for t, u, c in zip(pde.times, data["u"], data["c"], strict=True):
