@@ -438,6 +438,27 @@ def _filling(
 ) -> Work:
     """Return the work of filling a directory by a method of ``kspde.cli.case_run.CaseRun``."""
 
+    def case_of(comm: Comm) -> Any:
+        from kspde.cli.case import read_case
+        from kspde.cli.models import models_of_file
+
+        with together(comm, f"kspde {name}") as same:
+            with resources.as_file(path) as file:
+                _check_log(log, file)
+                case = read_case(file, models_of_file(models), changes or ())
+            if keep and (several := {"accuracy", "regrid"} & set(case.experiment.solve)):
+                raise InputError(f"--extendable has no effect with density.{several.pop()}: leave it out")
+            same(
+                case=case.parameters(),
+                origin=dict(case.origin),
+                out=str(out),
+                force=force,
+                resume=resume,
+                checkpoint_every=every,
+                extendable=keep,
+            )
+        return case
+
     def job(comm: Comm, stop: Stop) -> str | None:
         directory = ResultDirectory(out, comm, force=force)
         directory.check()  # before anything heavy is imported
@@ -445,25 +466,9 @@ def _filling(
 
         with side_by_side(comm, "kspde.plots.drawings"):  # made ready while the rest is imported
             with no_search():
-                from kspde.cli.case import read_case
                 from kspde.cli.case_run import CaseRun
-                from kspde.cli.models import models_of_file
 
-                with together(comm, f"kspde {name}") as same:
-                    with resources.as_file(path) as file:
-                        _check_log(log, file)
-                        case = read_case(file, models_of_file(models), changes or ())
-                    if keep and (several := {"accuracy", "regrid"} & set(case.experiment.solve)):
-                        raise InputError(f"--extendable has no effect with density.{several.pop()}: leave it out")
-                    same(
-                        case=case.parameters(),
-                        origin=dict(case.origin),
-                        out=str(out),
-                        force=force,
-                        resume=resume,
-                        checkpoint_every=every,
-                        extendable=keep,
-                    )
+                case = case_of(comm)
                 with together(comm):
                     console = Console(comm, quiet=quiet, log=log)
             with (
