@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import time
@@ -17,7 +16,7 @@ import pytest
 
 from kspde.plots import style
 from kspde.plots.over_time import plot_over_time
-from kspde.runtime.copies import Beside, Copies
+from kspde.runtime.copies import Copies
 
 pytestmark = [pytest.mark.one_rank, pytest.mark.skipif(not hasattr(os, "fork"), reason="no copies of processes here")]
 
@@ -76,48 +75,6 @@ def test_copies_end_whatever_they_are_doing(tmp_path: Path) -> None:
     while alive(group) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not alive(group)
-
-
-def test_a_task_beside_returns_its_result() -> None:
-    with Beside(lambda: (os.getpid(), np.arange(200_000))) as beside:  # more than a pipe holds
-        process, numbers = beside.result()
-    assert process != HERE
-    np.testing.assert_array_equal(numbers, np.arange(200_000))
-
-
-def told(how: str) -> int:
-    """Return the number of the process; a copy has failed, or said something, before."""
-    if os.getpid() != HERE:
-        {
-            "error": lambda: [][0],
-            "warning": lambda: warnings.warn("not here", UserWarning, stacklevel=1),
-            "compiling": lambda: logging.getLogger("kspde").warning("not here"),
-            "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
-        }[how]()
-    return os.getpid()
-
-
-@pytest.mark.parametrize("how", ["error", "warning", "compiling", "killed"])
-def test_a_task_that_a_copy_does_not_do_well_is_done_here(how: str, capfd: pytest.CaptureFixture[str]) -> None:
-    with Beside(partial(told, how)) as beside:
-        assert beside.result() == HERE
-    assert capfd.readouterr() == ("", "")
-
-
-def test_the_error_of_a_task_is_raised_here() -> None:
-    with Beside(lambda: [][0]) as beside, pytest.raises(IndexError):
-        beside.result()
-
-
-def test_a_task_ends_with_the_block(tmp_path: Path) -> None:
-    def sleep() -> None:
-        note(tmp_path / "begun")
-        time.sleep(60.0)
-
-    with Beside(sleep):
-        while not (tmp_path / "begun").exists() or not (tmp_path / "begun").read_text():
-            time.sleep(0.01)
-    assert not alive(int((tmp_path / "begun").read_text().split()[0]))
 
 
 def alive(group: int) -> bool:

@@ -23,23 +23,16 @@ from kspde.fem import backend
 from kspde.fem.solution import Solution
 from kspde.particles import Cloud, SnapshotFiles
 from kspde.particles.fields import FieldOptions
-from kspde.particles.schemes import scheme_of
 from kspde.plots import densities as pictures
 from kspde.plots.style import wait_for_pictures
-from kspde.runtime.copies import Beside
 from kspde.runtime.following import State
-from kspde.runtime.messages import recorded, warn
-from kspde.runtime.parallel import limited_threads, threads_per_rank, together
+from kspde.runtime.parallel import limited_threads, together
 from kspde.runtime.provenance import provenance
 from kspde.runtime.saving import SaveAt
 from kspde.runtime.signals import Stop
 from kspde.typing import Comm
 
 __all__ = ["CaseRun"]
-
-#: The most particles times steps (of which there are taken to be some) that are simulated beside the density: some ten
-#: seconds, or a minute and a half where kernels are singular; and how rare checkpoints are to be then, in seconds.
-_SHORT, _FEWEST, _SECONDS = 1e7, 10, 100.0
 
 #: Names of pictures that were drawn, and of those that a signal has left no time for.
 type _Pictures = tuple[list[str], list[str]]
@@ -109,9 +102,8 @@ class CaseRun:
             pde = self._solve(case, "density", times)
             summary["against"]["density"] = _described(first)
         else:
-            with self._particles_beside() as beside:
-                pde = first = self._solve(reference, "density", times)
-                cloud, snapshots = self._simulate(case.compare.get("times"), beside)
+            pde = first = self._solve(reference, "density", times)
+            cloud, snapshots = self._simulate(case.compare.get("times"))
             summary |= {"seed": cloud.seed, "particles": cloud.summary()}
         with self.clock("pictures"):
             pictures.plot_diagnostics(pde, self.results.path / "diagnostics.png", cloud=cloud)
@@ -144,30 +136,7 @@ class CaseRun:
         self.console.say("\n".join(report.density_lines(case, pde, self.clock.seconds[stage], stage)))
         return pde
 
-    @contextmanager
-    def _particles_beside(self) -> Iterator[Beside[Cloud] | None]:
-        """Begin a simulation beside the block where it is short, and this process is alone and has cores."""
-        if self.comm.size > 1 or threads_per_rank(self.comm) < 2 or not self._short():
-            yield None
-            return
-        # A second BLAS thread would spin in the time of the copy.
-        with (
-            Beside(partial(_quietly, self.case.experiment.cloud, self.comm)) as beside,
-            limited_threads(self.comm, useful=1),
-        ):
-            yield beside
-
-    def _short(self) -> bool:
-        """Return whether the simulation takes seconds, in which it needs no checkpoints, and keeps no snapshots."""
-        problem, given = self.case.experiment.problem, self.case.experiment.simulate or {}
-        steps = problem.t_end / scheme_of(given.get("scheme", "euler-maruyama"), given.get("dt")).dt
-        work = len(problem.model.species) * given["n"] * max(steps, _FEWEST)
-        snapshots = "times" in self.case.compare or "method" in given
-        return not snapshots and work <= _SHORT and not self.checkpoints.needed_within(_SECONDS)
-
-    def _simulate(
-        self, times: Sequence[float] | None, beside: Beside[Cloud] | None
-    ) -> tuple[Cloud, SnapshotFiles | None]:
+    def _simulate(self, times: Sequence[float] | None) -> tuple[Cloud, SnapshotFiles | None]:
         """Return the particles at the end, and where those at given times are."""
         case, files = self.case, None
         options = self.checkpoints.options("particles")
@@ -177,14 +146,7 @@ class CaseRun:
                 _also_at(times, (case.experiment.simulate or {}).get("save", SaveAt())), callback=files
             )
         with self.clock("particles"), self._followed("particles") as callback, case.naming("particles"):
-            if beside is not None:
-                cloud = replace(beside.result(), comm=self.comm)
-                for line in cloud.warnings:
-                    warn(line, self.comm)
-            else:
-                cloud = case.experiment.cloud(callback=callback, comm=self.comm, **options)
-        if beside is not None:
-            self.clock.seconds["particles"] = sum(cloud.timings.values())
+            cloud = case.experiment.cloud(callback=callback, comm=self.comm, **options)
         self.console.say(report.particles_line(cloud, self.clock.seconds["particles"]))
         return cloud, files
 
@@ -247,12 +209,6 @@ class CaseRun:
         with together(self.comm):
             if self.comm.rank == 0:
                 self.results.write_summary({**summary, **about})
-
-
-def _quietly(simulate: Callable[..., Cloud], comm: Comm) -> Cloud:
-    """Return particles whose warnings nobody has heard yet."""
-    with recorded(said=False):
-        return simulate(comm=comm)
 
 
 def _also_at(times: Sequence[float], save: SaveAt) -> SaveAt:

@@ -214,10 +214,6 @@ class RunCheckpoints:
         """Return whether a run into ``target`` has left checkpoints."""
         return _any_checkpoint(hidden_path(target, "checkpoints"))
 
-    def needed_within(self, seconds: float) -> bool:
-        """Return whether a stage of so many seconds would read or write checkpoints."""
-        return self._resume or self._keep or self._every < seconds
-
     def options(self, stage: str) -> dict[str, Any]:
         """Return the keyword arguments of a stage's backend: "density", "against" or "particles"."""
         return {

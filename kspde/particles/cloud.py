@@ -159,10 +159,6 @@ class Cloud:
         """Ids of this rank's particles of the only species, shape (n_local,)."""
         return self._ids[self._species(None)]
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled: all but the means to extend the run."""
-        return {**self.__dict__, "_extended": None}
-
     def __repr__(self) -> str:
         return "\n".join(["Cloud", *(f"  {name:<9}  {value}" for name, value in self._rows())])
 
@@ -261,7 +257,7 @@ class Cloud:
             InputError: a time that is over, a value that is not valid, or a cloud that ``simulate`` has not returned.
         """
         if self._extended is None:
-            raise InputError("a snapshot, or a copy, cannot be extended: extend what kspde.simulate returned")
+            raise InputError("a snapshot cannot be extended: extend what kspde.simulate returned")
         more = {"progress": progress, "followers": Followers(callback), "on_blow_up": on_blow_up}
         return self._extended(t_end, save, mean_field, resume, checkpoint=checkpoint, **more)
 

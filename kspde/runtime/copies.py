@@ -1,4 +1,4 @@
-"""Tasks that copies of this process carry out beside it: one whose result is needed, or many that return nothing.
+"""Tasks that copies of this process carry out beside it.
 
 A copy never fails or says anything that a user sees: what it does not do well is done here. It has one rank's MPI, so
 that only a process which is alone may be copied.
@@ -7,69 +7,18 @@ that only a process which is alone may be copied.
 from __future__ import annotations
 
 import gc
-import logging
 import os
-import pickle
 import signal
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from types import TracebackType
-from typing import Self, cast
 
-__all__ = ["Beside", "Copies"]
+__all__ = ["Copies"]
 
-#: Where cores are few, copies give way to this process, and those that draw to one whose result is waited for.
-_NEEDED, _DRAWING = 5, 10
-
-
-class Beside[R]:
-    """One task, carried out by a copy of this process until its result is asked for. Its result is pickled.
-
-    Where there can be no copy, or the copy fails, warns or would have to compile, ``result`` carries the task out here.
-    A copy ends with the block, and no signal to this process reaches it. The demo's particles beside its density end it
-    4 % sooner (4.6 s in place of 4.8, medians of four runs in turns).
-
-    Args:
-        task: the task.
-    """
-
-    def __init__(self, task: Callable[[], R]) -> None:
-        self._task = task
-        self._process: int | None = None
-        receiving, sending = os.pipe()
-        self._result = os.fdopen(receiving, "rb")
-        with suppress(OSError), os.fdopen(sending, "wb") as file:
-            self._process = _copied()
-            if self._process == 0:
-                try:
-                    self._result.close()
-                    _be_copy(_NEEDED)
-                    pickle.dump(task(), file)
-                    file.flush()
-                    os._exit(0)
-                finally:
-                    os._exit(1)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._process is not None:
-            _end(self._process)
-        self._result.close()
-
-    def result(self) -> R:
-        """Return what the task returns, or raise its error."""
-        pickled = self._result.read()
-        process, self._process = self._process, None
-        if process is None or os.waitpid(process, 0)[1] != 0:
-            return self._task()
-        return cast(R, pickle.loads(pickled))
+#: Copies give way to this process where cores are few.
+_NICE = 5
 
 
 class Copies:
@@ -135,18 +84,13 @@ def _copied() -> int:
         return os.fork()
 
 
-def _be_copy(nice: int) -> None:
+def _be_copy() -> None:
     """Take no signals for another process, give way to it, and end at what would be said."""
     os.setpgid(0, 0)  # a terminal sends its signals to a group
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
-    os.nice(nice)
+    os.nice(_NICE)
     warnings.simplefilter("error")
-    logging.getLogger("kspde").addFilter(_refused)
-
-
-def _refused(record: logging.LogRecord) -> bool:
-    raise RuntimeError(record.getMessage())
 
 
 def _end(process: int) -> None:
@@ -159,7 +103,7 @@ def _end(process: int) -> None:
 
 def _serve(connection: Connection, prepare: Callable[[], object]) -> None:
     """Begin tasks in copies of this process; say which were done well when asked to."""
-    _be_copy(_DRAWING)
+    _be_copy()
     gc.disable()  # a copy has ended before garbage fills it: 3 % of its time
     prepare()
     begun: list[int] = []

@@ -6,7 +6,6 @@ import csv
 import json
 import os
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,10 @@ import numpy as np
 import pytest
 
 import kspde
-from kspde.cli import case_run, main
+from kspde.cli import main
 from kspde.cli.case import read_case
 from kspde.comparable import check_comparable
-from kspde.papers.experiment import Experiment
 from kspde.runtime.hdf5 import h5py
-from kspde.runtime.messages import warn
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -60,41 +57,6 @@ def test_run_writes_the_density(
         assert summary["density"]["final"][name] == values[-1]
     assert (target / "density.png").read_bytes().startswith(PNG)
     assert (target / "diagnostics.png").read_bytes().startswith(PNG)
-
-
-@pytest.mark.one_rank
-def test_a_short_simulation_beside_the_density_is_the_same(
-    case_file: Callable[..., Path],
-    kspde_command: Callable[..., Any],
-    shared_tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    without_pictures: None,
-    comm: Any,
-) -> None:
-    path = case_file()
-    results, by = [], []
-    cloud = Experiment.cloud
-
-    def counted(self: Experiment, **more: Any) -> Any:
-        by.append(os.getpid())
-        return cloud(self, **more)
-
-    monkeypatch.setattr(Experiment, "cloud", counted)
-    module = import_module("kspde.particles.simulate")  # whose package has a function of this name
-    monkeypatch.setattr(module, "warn_outside_hypotheses", lambda *_: warn("of the particles", comm))
-    for cores, more in ((1, ()), (2, ()), (2, ("--checkpoint-every", "1"))):
-        monkeypatch.setattr(case_run, "threads_per_rank", lambda _, cores=cores: cores)
-        target = shared_tmp_path / f"result-{len(results)}"
-        outcome = kspde_command("compare", path, "--out", target, *more)
-        assert (outcome.status, outcome.err.count("of the particles")) == (0, 1)
-        assert "500 particles" in outcome.out
-        summary = read_summary(target)
-        assert summary["wall_times"]["particles"] > 0
-        with h5py.File(target / "particles.h5") as file:
-            results.append((file["positions"]["u"][()].tolist(), summary["distance"], summary["warnings"]))
-    assert by == [os.getpid()] * 2  # the second one by a copy
-    assert results[0] == results[1] == results[2]
-    assert results[0][2] == ["of the particles"]
 
 
 def test_compare_writes_the_particles_and_the_distance_too(
