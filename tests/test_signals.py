@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kspde.runtime.checkpoint import Checkpoint, CheckpointStore
-from kspde.runtime.signals import Stop
+from kspde.runtime.signals import Stop, held_back
 
 pytestmark = pytest.mark.one_rank
 
@@ -47,6 +47,21 @@ def test_the_first_is_put_off_while_results_are_written(comm: Any) -> None:
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert stop.number == signal.SIGTERM
+
+
+def test_one_is_put_off_while_libraries_begin() -> None:
+    stop, ended = Stop(), []
+    with stop.watching():
+        with pytest.raises(KeyboardInterrupt), held_back():
+            signal.raise_signal(signal.SIGTERM)
+            ended.append(True)
+        assert (stop.number, ended) == (signal.SIGTERM, [True])
+        with held_back():
+            pass
+    with pytest.raises(KeyboardInterrupt), held_back():  # as in a script
+        signal.raise_signal(signal.SIGINT)
+        ended.append(True)
+    assert len(ended) == 2
 
 
 def test_an_interrupt_in_a_destructor_comes_again() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from kspde.errors import InputError, MissingBackendError, first_line
 from kspde.runtime.parallel import communicator
+from kspde.runtime.signals import held_back
 from kspde.typing import Comm
 
 __all__ = ["PREFIX", "Petsc", "apply_options", "destroy_dropped", "keep_until_dropped", "require"]
@@ -41,20 +42,21 @@ def require(*, mesh: bool = True) -> None:
     # thousand steps on a disk of 541 nodes take 9.4 s instead of 11.
     np.empty(31 << 20, dtype=np.uint8)
     try:
-        if not mesh:
-            import basix  # noqa: F401
+        with held_back():
+            if not mesh:
+                import basix  # noqa: F401
 
-            return
-        with suppress(ModuleNotFoundError):  # the wheel orders its libraries; other installations have no such module
-            import dolfinx_solver  # noqa: F401
-        import petsc4py
+                return
+            with suppress(ModuleNotFoundError):  # the wheel orders its libraries; others have no such module
+                import dolfinx_solver  # noqa: F401
+            import petsc4py
 
-        if "petsc4py.PETSc" not in sys.modules:
-            # Otherwise PETSc would take options from .petscrc and petscrc in the current directory, beside a case file,
-            # and install signal handlers that end the process at once, whatever a program has installed.
-            petsc4py.init(["kspde", "-skip_petscrc", "-no_signal_handler"])
-        import dolfinx.fem.petsc
-        import petsc4py.PETSc
+            if "petsc4py.PETSc" not in sys.modules:
+                # Otherwise PETSc would take options from .petscrc and petscrc in the current directory, beside a case
+                # file, and install signal handlers that end the process at once, whatever a program has installed.
+                petsc4py.init(["kspde", "-skip_petscrc", "-no_signal_handler"])
+            import dolfinx.fem.petsc
+            import petsc4py.PETSc
     except (ImportError, RuntimeError) as error:  # RuntimeError: mpi4py finds no MPI library
         raise MissingBackendError(
             f'the finite-element backend needs DOLFINx with PETSc ({first_line(error)}): pip install "kspde[fem]", or '

@@ -1,6 +1,7 @@
 """Signals that end a command: each is recorded, and raises KeyboardInterrupt unless results are being written.
 
-They concern ``kspde.cli``, from its first line on, and not the library. Nothing here imports what takes time.
+They concern ``kspde.cli``, from its first line on; the library only holds them back while others begin. Nothing here
+imports what takes time.
 """
 
 from __future__ import annotations
@@ -16,13 +17,32 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kspde.typing import Comm  # not at runtime: it imports numpy
 
-__all__ = ["Stop"]
+__all__ = ["Stop", "held_back"]
 
 #: The signals that end a command. Not every system has the last.
 _ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 #: Seconds after which a swallowed interrupt is raised again.
 _AGAIN = 0.01
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Let the handlers of signals that end a program run after a block: an exception in it would crash a library."""
+    if threading.current_thread() is not threading.main_thread():  # the only one where they run
+        yield
+        return
+    came: list[int] = []
+    before = {n: handler for n in _ENDING if callable(handler := signal.getsignal(n))}
+    for number in before:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(number)
 
 
 class Stop:

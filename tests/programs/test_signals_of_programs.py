@@ -50,7 +50,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
         ("numpy", signal.SIGINT),
         ("kspde.cli.commands", signal.SIGHUP),  # MPI is about to begin
         ("mpi4py.MPI", signal.SIGHUP),
-        ("dolfinx.fem.petsc", signal.SIGTERM),
+        ("basix.cell", signal.SIGTERM),
     ],
 )
 def test_while_it_starts(
