@@ -51,17 +51,21 @@ def test_the_first_is_put_off_while_results_are_written(comm: Any) -> None:
 
 def test_one_is_put_off_while_libraries_begin() -> None:
     stop, ended = Stop(), []
-    with stop.watching():
-        with pytest.raises(KeyboardInterrupt), held_back():
-            signal.raise_signal(signal.SIGTERM)
-            ended.append(True)
-        assert (stop.number, ended) == (signal.SIGTERM, [True])
+
+    def begin(number: int) -> None:
         with held_back():
-            pass
-    with pytest.raises(KeyboardInterrupt), held_back():  # as in a script
-        signal.raise_signal(signal.SIGINT)
-        ended.append(True)
-    assert len(ended) == 2
+            signal.raise_signal(number)
+            ended.append(number)
+
+    with stop.watching():
+        with pytest.raises(KeyboardInterrupt):
+            begin(signal.SIGTERM)
+        assert stop.number == signal.SIGTERM
+        with held_back():
+            pass  # it does not come again
+    with pytest.raises(KeyboardInterrupt):
+        begin(signal.SIGINT)  # as in a script
+    assert ended == [signal.SIGTERM, signal.SIGINT]
 
 
 def test_an_interrupt_in_a_destructor_comes_again() -> None:
