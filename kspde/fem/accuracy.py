@@ -29,7 +29,7 @@ from kspde.typing import Array
 __all__ = ["accurate", "check_accuracy", "first_box"]
 
 #: The first mesh, by dimension: cells per direction, and the degree; its grading; the first tolerance in accuracies.
-_CELLS, _DEGREE, _GRADING, _TOL = {1: 12, 2: 10, 3: 6}, {1: 8, 2: 8, 3: 5}, 2.0, 0.3
+_CELLS, _DEGREE, _GRADING, _TOL = {1: 12, 2: 6, 3: 6}, {1: 8, 2: 8, 3: 5}, 2.0, 0.3
 #: The share of the initial mass that may lie outside the box, in accuracies, and at most.
 _OUTSIDE, _MOST_OUTSIDE = 1e-2, 5e-7
 #: The width of the box that holds it, in units that its sides are multiples of.
@@ -37,7 +37,7 @@ _UNITS = 32
 #: The least accuracy: that of the estimates, and of tolerances.
 _FINEST = 1e-9
 #: The most runs, and how many of them may fail.
-_RUNS, _FAILURES = 12, 5
+_RUNS, _FAILURES = 13, 6
 #: The share of the accuracy that each part is brought to, and that it may have.
 _AIM, _SHARE = 0.2, 0.33
 
