@@ -600,3 +600,13 @@ def test_positions_from_other_tables(tmp_path):
         read_positions(path, (3,), delimiter=";", skip_rows=1)
     with pytest.raises(kspde.InputError, match="delimiter = ';;' is not valid"):
         read_positions(path, (1,), delimiter=";;")
+
+
+@pytest.mark.one_rank
+@pytest.mark.parametrize("power", [1.001, 1.1, 2.0])
+def test_a_power_s_mass_outside_a_square_lies_between_those_outside_two_disks(power) -> None:
+    """That outside of a disk is (1 + r²)^(1 − k)."""
+    u0 = kspde.AlgebraicDensity(power=power)
+    for half in (1.0, 1e3, 1e8):
+        least, most = ((1 + r * r) ** (1 - power) for r in (2**0.5 * half, half))
+        assert least <= u0.mass_outside(half) <= most

@@ -57,7 +57,7 @@ class AlgebraicDensity(InitialDensity):
 
     def mass_beyond(self, bounds: Array) -> float:
         """Return the share of the mass outside the box, a mean over G."""
-        from scipy.special import erfc, gammaln
+        from scipy.special import erfc, gammainc, gammaln
 
         log_g = np.linspace(-60.0, math.log(60.0 + 4 * self._shape), 20_001)
         g = np.exp(log_g)
@@ -67,7 +67,7 @@ class AlgebraicDensity(InitialDensity):
             beside = 0.5 * (erfc(high / self.scale * np.sqrt(g)) + erfc(-low / self.scale * np.sqrt(g)))
             inside += np.log1p(-np.minimum(beside, 1 - 1e-16))
         outside = -np.expm1(inside)
-        return min(1.0, float(weights @ outside))
+        return min(1.0, float(weights @ outside + gammainc(self._shape, g[0])))  # smaller ones are far beyond
 
     def sample(self, random: RandomNumbers, ids: Ids) -> Array:
         """Draw G, then a normal point scaled by it."""

@@ -1,5 +1,6 @@
 """Estimates of a density's error beside the exact one, and the accuracy that they lead to, for the heat equation."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -154,12 +155,43 @@ def test_an_accuracy_stands_alone(given, message) -> None:
 
 
 @pytest.mark.one_rank
-def test_tails_that_no_mesh_of_a_box_holds_are_refused_with_the_box() -> None:
-    cauchy = kspde.AlgebraicDensity(power=1.0, dimension=1)
+@pytest.mark.parametrize(("dimension", "power", "accuracy"), [(1, 1.0, 1e-5), (2, 2.0, 1e-3), (2, 1.5, 1e-3)])
+def test_tails_of_a_power_take_cells_that_grow_with_the_distance(dimension, power, accuracy) -> None:
+    """A multivariate t distribution is a mean of Gaussians over their variances 1/(2G), and stays one."""
+    model, u0 = heat(dimension)[0], kspde.AlgebraicDensity(power=power, dimension=dimension)
+    pde = kspde.solve(model, u0, t_end=T, accuracy=accuracy)
+    log_g = np.linspace(-40.0, 4.0, 801)
+    shares = np.exp((power - dimension / 2) * log_g - np.exp(log_g) - math.lgamma(power - dimension / 2)) * 0.055
+
+    def exact(points):
+        variances = 0.5 * np.exp(-log_g) + 2 * SIGMA * T
+        peaks = np.exp(-np.square(points).sum(axis=1)[:, None] / (2 * variances))
+        return peaks @ (shares / (2 * np.pi * variances) ** (dimension / 2))
+
+    l1, largest = true_errors(pde, exact)
+    assert l1 <= accuracy
+    assert largest <= accuracy * pde.diagnostics["maximum"][-1]
+    assert pde.domain.nodes_per_direction < 500
+
+
+@pytest.mark.one_rank
+@pytest.mark.parametrize(("dimension", "power"), [(1, 0.6), (2, 1.001)])
+def test_tails_that_no_mesh_of_a_box_resolves_are_refused(dimension, power) -> None:
+    u0 = kspde.AlgebraicDensity(power=power, dimension=dimension)
     with pytest.raises(
-        kspde.InputError, match=r"accuracy = 0\.01: give a domain and a scheme\. On Box\(half_width=.*mass"
+        kspde.InputError, match=r"too heavy for an accuracy: half .* beyond .*CutDensity\(u0, domain\)$"
     ):
-        kspde.solve(heat()[0], cauchy, t_end=T, accuracy=1e-2)
+        kspde.solve(heat(dimension)[0], u0, t_end=T, accuracy=1e-2)
+
+
+@pytest.mark.one_rank
+def test_a_mass_that_no_mesh_changes_is_refused() -> None:
+    """Twelve times as many cells would not bring the sum over the density's own grid nearer to its integral."""
+    u0 = kspde.CallableDensity(
+        lambda x: 1 / (1 + np.square(x[:, 0]) ** 2), half_width=100.0, resolution=256, mass=2.0, dimension=1
+    )
+    with pytest.raises(kspde.InputError, match=r"integrates to .* and its mass is 2: .* give a larger resolution"):
+        kspde.solve(heat()[0], u0, t_end=T, accuracy=1e-3)
 
 
 @pytest.mark.one_rank
