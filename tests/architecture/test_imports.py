@@ -66,6 +66,7 @@ def modules() -> list[tuple[str, Path, ast.Module]]:
     return found
 
 
+@cache
 def room_of(module: str) -> str:
     """Return the room that a module is in: the longest name of a room that begins its own."""
     names = [name for name in floors() if f"{module}.".startswith(f"{name}.")]
@@ -114,7 +115,8 @@ def test_imports_point_down() -> None:
 
 def test_imports_inside_functions_wait_for_a_library() -> None:
     """They are of modules that load a slow library, at their own import, which the module around them does not."""
-    trees = {module: tree for module, _, tree in modules()}
+    early = {module: at_import(tree) for module, _, tree in modules()}
+    beside = {module: {name for name, _ in imports(tree, early.keys())} for module, tree in early.items()}
     slow = HEAVY | {"concurrent", "multiprocessing"}
 
     @cache
@@ -124,17 +126,16 @@ def test_imports_inside_functions_wait_for_a_library() -> None:
         while waiting:
             name = waiting.pop()
             parts = name.split(".")
-            for each in {".".join(parts[:k]) for k in range(1, len(parts) + 1)} & trees.keys() - seen:
+            for each in {".".join(parts[:k]) for k in range(1, len(parts) + 1)} & early.keys() - seen:
                 seen.add(each)
-                early = at_import(trees[each])
-                waiting += [other for other, _ in imports(early, trees.keys())]
-                found |= {name.split(".")[0] for name in libraries(early)} & slow
+                waiting += beside[each]
+                found |= {name.split(".")[0] for name in libraries(early[each])} & slow
         return found
 
     wrong = []
     for module, path, tree in modules():
         functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-        for name, line in {each for function in functions for each in imports(function, trees.keys())}:
+        for name, line in {each for function in functions for each in imports(function, early.keys())}:
             if not loaded(name) - loaded(module):
                 wrong.append(f"{path.relative_to(PACKAGE)}:{line} imports kspde.{name}")
     assert wrong == []

@@ -164,13 +164,13 @@ def test_a_refined_mesh_gives_the_same_numbers(mixture) -> None:
     """The same cell sizes, meshed at once or coarsely and split: errors of the same size, not the same mesh."""
     errors = []
     for refine in (0, 2):
-        disk = kspde.Disk(radius=14.0, size=0.1, rim_size=1.0, refine=refine)
+        disk = kspde.Disk(radius=14.0, size=0.15, rim_size=1.5, refine=refine)
         pde = kspde.solve(MODEL, mixture, disk, t_end=0.5, tol=1e-4)
         errors.append(np.abs(pde.evaluate(POINTS) - LOCAL).max())
         positive = kspde.solve(MODEL, mixture, disk, t_end=0.02, scheme="positive", dt=0.01)
         assert positive.diagnostics["minimum"].min() >= 0
     assert max(errors) < 4e-4
-    quads = kspde.Disk(radius=14.0, size=0.35, rim_size=1.5, refine=1, cell="quadrilateral", degree=4)
+    quads = kspde.Disk(radius=14.0, size=0.7, rim_size=3.0, refine=1, cell="quadrilateral", degree=4)
     assert np.abs(kspde.solve(MODEL, mixture, quads, t_end=0.5, tol=1e-4).evaluate(POINTS) - LOCAL).max() < 1e-4
 
 

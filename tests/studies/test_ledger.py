@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 import kspde
 from kspde import theory
+from kspde.cli import ledger
 from kspde.cli.ledger import ledger_text, read_results
 from kspde.cli.study import read_study, ready_studies
 from kspde.papers.ledger import (
@@ -118,9 +120,11 @@ def test_other_promises_of_a_measurement_stand_in_its_row() -> None:
     assert found.measured.endswith("; theirs, order 0.7: not resolved; ours, order 2: contradicted")
 
 
-def test_what_chance_alone_does_is_stated() -> None:
+def test_what_chance_alone_does_is_stated(monkeypatch: pytest.MonkeyPatch) -> None:
     results = read_results([])
-    count = sum(bool(r.interval) for r in rows_of(claims(), results))
+    rows = rows_of(claims(), results)
+    monkeypatch.setattr(ledger, "rows_of", lambda *_: rows)
+    count = sum(bool(r.interval) for r in rows)
     assert count > 10
     sentence = f"{count} measured numbers are judged by a 95 % interval"
     for path in (None, Path("x.html"), Path("x.md"), Path("x.json")):
@@ -168,11 +172,12 @@ def test_the_tilted_bound_does_not_grow_in_eps_and_the_other_one_does() -> None:
 
 
 def test_every_claim_points_at_a_fit_that_a_study_makes_in_both_settings() -> None:
+    read = cache(read_study)
     for claim in claims():
         if not isinstance(claim.evidence, MeasuredRate):
             continue
         for small in (True, False):
-            study = read_study(claim.evidence.study, small=small)
+            study = read(claim.evidence.study, small=small)
             fits = {(fit.quantity, fit.against) for fit in study.fits}
             assert (claim.evidence.quantity, claim.evidence.against) in fits, claim.number
             for name, value in claim.evidence.at.items():

@@ -83,13 +83,22 @@ def test_every_quantity_is_set_without_marks_that_are_left_over() -> None:
             assert name not in (what.symbol, what.words)
 
 
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Figures that are neither arranged nor written, as tests/plots sees to."""
+    from kspde.plots.figure import Picture
+
+    figures: list[Any] = []
+    monkeypatch.setattr(Picture, "savefig", lambda self, *_, **__: figures.append(self))
+    return figures
+
+
 @pytest.mark.one_rank
 @pytest.mark.parametrize("name", sorted(read_results([])))
-def test_pictures_of_shipped_results(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from matplotlib.figure import Figure
+def test_pictures_of_shipped_results(name: str, seen: list[Any], tmp_path: Path) -> None:
+    from matplotlib.mathtext import MathTextParser
 
-    seen: list[Figure] = []
-    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: seen.append(self))
+    parser = MathTextParser("path")
     summary = read_results([])[name]
     rates = rates_of(summary)
     # What is read back is what was written, nulls for infinite ends included.
@@ -106,6 +115,8 @@ def test_pictures_of_shipped_results(name: str, monkeypatch: pytest.MonkeyPatch,
         (legend,) = figure.legends
         shown = [axes.get_xlabel(), axes.get_ylabel(), axes.get_title(), *(t.get_text() for t in legend.get_texts())]
         assert all(shown)
+        for text in legend.get_texts():  # the other texts: above
+            parser.parse(text.get_text())
         words = " ".join(re.sub(r"\\[a-z]+", "", re.sub(r"\$[^$]*\$", "", text)) for text in shown)
         assert not columns.search(words), words
     by_symbol = {figure.axes[0].get_ylabel() for figure in seen}
@@ -114,11 +125,7 @@ def test_pictures_of_shipped_results(name: str, monkeypatch: pytest.MonkeyPatch,
 
 
 @pytest.mark.one_rank
-def test_a_floor_that_is_fitted_is_in_the_picture_of_its_quantity(monkeypatch: pytest.MonkeyPatch) -> None:
-    from matplotlib.figure import Figure
-
-    seen: list[Figure] = []
-    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: seen.append(self))
+def test_a_floor_that_is_fitted_is_in_the_picture_of_its_quantity(seen: list[Any]) -> None:
     rates = [
         Rate(
             fit=Fit(quantity=name, against="n"),
