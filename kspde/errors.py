@@ -38,6 +38,7 @@ __all__ = [
     "check_number",
     "check_scale",
     "check_scheme_name",
+    "counted",
     "first_line",
     "place_of",
     "shortened",
@@ -119,6 +120,11 @@ def shown(value: object) -> str:
     except Exception:  # Python refuses to write integers of thousands of digits; a repr may do anything
         text = "an integer of thousands of digits" if isinstance(value, int) else f"a {type(value).__name__}"
     return shortened(" ".join(text.split()))
+
+
+def counted(number: int, thing: str) -> str:
+    """Return a number of things in words: 1 rank, 2,000 ranks."""
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
 
 
 def shortened(text: str, longest: int = _LONGEST_VALUE) -> str:

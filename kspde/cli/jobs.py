@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from kspde._version import __version__
-from kspde.cli import report
 from kspde.cli.console import Console
 from kspde.cli.ledger import read_results
 from kspde.cli.results import SUMMARY, write_json
+from kspde.errors import counted
 from kspde.papers.studies import Outcome, Study, open_directory, outcome_of, planned, run_points
 from kspde.papers.studies.execute import check_executor, vacated
 from kspde.papers.studies.outcome import NOT_RESOLVED
@@ -81,7 +81,7 @@ def run_study(
         with console.progress("points") as progress:
             computed, kept = run_points(study, directory, comm, progress, **means)
     seconds = time.perf_counter() - start
-    console.say(f"  {report.counted(computed, 'point')} computed, {kept} taken from an earlier run   {seconds:.1f} s")
+    console.say(f"  {counted(computed, 'point')} computed, {kept} taken from an earlier run   {seconds:.1f} s")
     if shard is not None:
         return
     about = provenance(comm)
@@ -110,7 +110,7 @@ def _planned(study: Study, directory: Path, comm: Comm, console: Console, **mean
     """Return the study with the replicas that its precision asks for; say what they cost."""
     plan = planned(study, directory, comm, **means)
     for point, replicas, seconds in zip(plan.study.points, plan.replicas, plan.seconds, strict=True):
-        console.say(f"  {point.label}: {replicas:,} replicas, about {seconds:.0f} s")
+        console.say(f"  {point.label}: {counted(replicas, 'replica')}, about {seconds:.0f} s")
     console.say(f"  by the pilot run, about {sum(plan.seconds):.0f} s of one process")
     return plan.study
 

@@ -11,11 +11,12 @@ from kspde._version import __version__
 from kspde.cli.case import Case
 from kspde.distances.registry import DISTANCES
 from kspde.distances.result import Distance
+from kspde.errors import counted
 from kspde.fem.solution import Solution
 from kspde.particles import Cloud
 from kspde.typing import Comm
 
-__all__ = ["counted", "density_lines", "distance_lines", "heading", "particles_line"]
+__all__ = ["density_lines", "distance_lines", "heading", "particles_line"]
 
 
 def heading(case: Case, comm: Comm) -> str:
@@ -105,8 +106,3 @@ def _verdict(distance: Distance) -> str:
 
 def _draws(distance: Distance) -> str:
     return f"{distance.n:,} independent draws"
-
-
-def counted(number: int, thing: str) -> str:
-    """Return a number of things in words: 1 rank, 2,000 ranks."""
-    return f"{number:,} {thing}" + ("" if number == 1 else "s")

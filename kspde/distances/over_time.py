@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kspde.distances.registry import DISTANCES
-from kspde.errors import InputError
+from kspde.errors import InputError, counted
 from kspde.plots.over_time import plot_over_time
 from kspde.runtime.files import write_columns
 from kspde.runtime.notebook import html_table
@@ -111,7 +111,7 @@ class OverTime:
     def __repr__(self) -> str:
         """Return the times and the names of the distances."""
         t = self["t"]
-        return f"OverTime of {', '.join(self.names)}: {len(t)} times from {t[0]:g} to {t[-1]:g}"
+        return f"OverTime of {', '.join(self.names)}: {counted(len(t), 'time')} from {t[0]:g} to {t[-1]:g}"
 
     def _repr_html_(self) -> str:
         """Return the distances as a table."""

@@ -16,7 +16,7 @@ from kspde.distances.quadrature import converged, over_box, uniform_edges
 from kspde.distances.target import Target
 from kspde.distances.weighted import effective_number
 from kspde.domains import Domain
-from kspde.errors import InputError, check_finite, check_number
+from kspde.errors import InputError, check_finite, check_number, counted
 from kspde.initial import InitialDensity, checked_values
 from kspde.protocols import ParticleCloud, SolvedDensity
 from kspde.runtime.parallel import together
@@ -366,7 +366,9 @@ def samples_of(side: ParticleSide, least: int, comm: Comm) -> tuple[list[Sample]
         out.append(Sample(points, own_weights(cloud, species), ids))
     counts = [int(comm.allreduce(len(sample.points))) for sample in out]
     if min(counts) < least:
-        raise InputError(f"the cloud has {min(counts)} particles: a distance with its interval needs at least {least}")
+        raise InputError(
+            f"the cloud has {counted(min(counts), 'particle')}: a distance with its interval needs at least {least}"
+        )
     if len(set(counts)) > 1:
         raise InputError(f"the clouds have {', '.join(map(str, counts))} particles: give clouds of equally many")
     n = counts[0]

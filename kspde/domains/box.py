@@ -79,7 +79,7 @@ class Box(Domain):
             return check(name, given)
         if len(given) != self.dimension:
             raise InputError(
-                f"{name} has {len(given)} entries: give one number, or one for each of {self.dimension} directions"
+                f"{name} has length {len(given)}: give one number, or one for each of {self.dimension} directions"
             )
         values = tuple(check(f"{name}[{a}]", value) for a, value in enumerate(given))
         return values[0] if len(set(values)) == 1 else values

@@ -49,7 +49,7 @@ from kspde.comparable import check_species, mass_of
 from kspde.distances.bandwidth import common_grid
 from kspde.distances.statistics import Estimate, reach_of, squared_norm
 from kspde.distances.target import Target
-from kspde.errors import check_integer, check_number
+from kspde.errors import check_integer, check_number, counted
 from kspde.evidence.ensemble import Ensemble
 from kspde.evidence.result import Result
 from kspde.grids import GaussianSmoother, Grid, deposit
@@ -122,7 +122,7 @@ class CoupledDistance(Result):
     def _lines(self) -> dict[str, str]:
         seen = "above its floor" if self.resolved else "not distinguishable from its floor"
         return {
-            "Coupled distance": f"one of {self.n:,} particles of {self.species}, {self.replicas} replicas",
+            "Coupled distance": f"one of {self.n:,} particles of {self.species}, {counted(self.replicas, 'replica')}",
             "L1": f"{self.l1} ({seen})",
             "norm of the mean, its floor": f"{self.norm_of_mean:.4g}, {self.floor}",
             "bandwidth": f"{self.bandwidth:.4g}",

@@ -86,7 +86,7 @@ from typing import Any, Literal
 import numpy as np
 
 from kspde.distances.statistics import Estimate, reach_of_mean
-from kspde.errors import InputError, check_choice, check_integer
+from kspde.errors import InputError, check_choice, check_integer, counted
 from kspde.evidence.defect import STEP, cumulative, production
 from kspde.evidence.ensemble import Ensemble
 from kspde.evidence.replicas import groups_of
@@ -195,7 +195,7 @@ class EntropyBound(BoundOverTime):
     def _lines(self) -> dict[str, str]:
         counts = ", ".join(f"{n:,} {name}" for name, n in self.counts.items())
         lines = {
-            "Entropy bound": f"{counts}, {len(self.samples)} replicas, t = {self.times[-1]:g}",
+            "Entropy bound": f"{counts}, {counted(len(self.samples), 'replica')}, t = {self.times[-1]:g}",
             "relative entropy per particle": f"at most {self.at_end}",
             "share from unresolved tails": f"{self.unresolved:.2g}",
         }

@@ -52,7 +52,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from kspde.distances.statistics import reach_of
-from kspde.errors import InputError, check_integer
+from kspde.errors import InputError, check_integer, counted
 from kspde.evidence.defect import cumulative
 from kspde.evidence.ensemble import check_solution
 from kspde.evidence.entropy import BoundOverTime
@@ -108,8 +108,9 @@ class ModulatedFreeEnergy(Result):
         return {"n": self.n, "replicas": len(self.samples["energy"]), "t_end": float(self.times[-1]), **ends}
 
     def _lines(self) -> dict[str, str]:
+        replicas = counted(len(self.samples["energy"]), "replica")
         return {
-            "Modulated free energy": f"N = {self.n:,}, {len(self.samples['energy'])} replicas, t = {self.times[-1]:g}",
+            "Modulated free energy": f"N = {self.n:,}, {replicas}, t = {self.times[-1]:g}",
             "at least (its energy)": f"{self.energy.at_end}",
             "at most": f"{self.bound.at_end}",
             "relative entropy per particle": f"at most {self.entropy.at_end}",

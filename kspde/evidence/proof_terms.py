@@ -62,7 +62,7 @@ import numpy as np
 
 from kspde.comparable import bounds_of
 from kspde.distances.statistics import Estimate
-from kspde.errors import InputError, check_number
+from kspde.errors import InputError, check_number, counted
 from kspde.evidence.defect import cumulative
 from kspde.evidence.ensemble import Ensemble, check_solution
 from kspde.evidence.result import Result
@@ -121,7 +121,7 @@ class ProofTerms(Result):
         return Estimate.of_mean(self.samples[name][:, -1])
 
     def _lines(self) -> dict[str, str]:
-        about = f"{self.n:,} particles, {len(self.samples['s'])} replicas, t = {self.times[-1]:g}"
+        about = f"{self.n:,} particles, {counted(len(self.samples['s']), 'replica')}, t = {self.times[-1]:g}"
         return {"Terms of the proofs": about} | {name: str(self.at_end(name)) for name in self.samples}
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from kspde._version import __version__
 from kspde.domains import Domain
-from kspde.errors import InputError, check_choice
+from kspde.errors import InputError, check_choice, counted
 from kspde.grids import coordinate_names
 from kspde.initial import InitialDensity
 from kspde.models import Model
@@ -177,7 +177,9 @@ class Cloud:
         squares = np.reshape(self.diagnostics["second_moment"][-1], -1)
         for name, mean, square in zip(self.species, means, squares, strict=True):
             mass, size = self.masses[name], self.variations.get(name, self.masses[name])
-            words = f"{self.counts[name]} particles, mass {mass:g}, mean ({', '.join(f'{x:.4g}' for x in mean)})"
+            words = (
+                f"{counted(self.counts[name], 'particle')}, mass {mass:g}, mean ({', '.join(f'{x:.4g}' for x in mean)})"
+            )
             if math.isclose(mass, size):  # a measure with two signs has no variance
                 words += f", std {math.sqrt(max(square / mass - mean @ mean, 0.0) / len(mean)):.4g} per coordinate"
             rows.append((name, words))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from kspde.errors import check_number
+from kspde.errors import check_number, counted
 from kspde.particles.run import Observer, Run
 from kspde.runtime.messages import warn
 from kspde.runtime.reductions import reduced
@@ -36,7 +36,9 @@ class Coupling:
     field_error: Mapping[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        return f"Coupling(max |X - X̄| = {self.supremum:.4g} over {len(self.t)} times up to t = {self.t[-1]:g})"
+        return (
+            f"Coupling(max |X - X̄| = {self.supremum:.4g} over {counted(len(self.t), 'time')} up to t = {self.t[-1]:g})"
+        )
 
     @property
     def supremum(self) -> float:

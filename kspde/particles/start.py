@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kspde.errors import InputError, check_choice, check_finite, check_integer
+from kspde.errors import InputError, check_choice, check_finite, check_integer, counted
 from kspde.grids import coordinate_names
 from kspde.initial import InitialDensity, RandomNumbers, read_grid, read_positions
 from kspde.kernels import Kernel
@@ -145,7 +145,7 @@ def given_positions(given: Any, counts: Mapping[str, int], dimension: int, seed:
         points[name] = check_finite("positions", source, (None, dimension))
         if len(points[name]) != n:
             raise InputError(
-                f"n = {n}, and positions has {len(points[name])} particles of {name!r}: give the same number"
+                f"n = {n}, and positions has {counted(len(points[name]), 'particle')} of {name!r}: give the same number"
             )
     return points
 

@@ -240,7 +240,7 @@ def test_what_does_not_belong_together(changes: dict[str, Any], message: str) ->
 
 def test_bad_clouds_and_densities(comm: MPI.Comm) -> None:
     pde = KnownDensity(density=gaussian())
-    with pytest.raises(kspde.InputError, match=r"the cloud has 1 particles: .* at least 2"):
+    with pytest.raises(kspde.InputError, match=r"the cloud has 1 particle: .* at least 2"):
         compare(pde, KnownCloud(np.zeros((1, 2)), pde))
     cloud = KnownCloud(draws(pde.density, 50, 2), pde)
     if comm.rank == comm.size - 1:  # bad on one rank: an error on all

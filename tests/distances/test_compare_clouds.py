@@ -176,7 +176,7 @@ def test_pictures(shared_tmp_path, comm: MPI.Comm) -> None:
             {},
             "dimension is 1 for the first positions and 2 for the second positions",
         ),
-        (np.zeros((1, 2)), np.zeros((5, 2)), {}, "the cloud has 1 particles"),
+        (np.zeros((1, 2)), np.zeros((5, 2)), {}, "the cloud has 1 particle:"),
         (np.zeros((5, 2)), np.ones((5, 2)), {"distances": ("relative_entropy",)}, "'relative_entropy' is not valid"),
         (np.zeros((5, 2)), np.ones((5, 2)), {"times": (0.1,)}, "times are given, and the first side is not a solution"),
         (np.zeros((5, 2)), np.ones((5, 2)), {"r": 2}, "r = 2 has no effect here"),
