@@ -218,6 +218,28 @@ def test_executors_on_whose_ranks_petsc_cannot_start_are_refused(
     assert not (tmp_path / "out").exists()
 
 
+class Eager:
+    """An executor that returns what the function does, or less."""
+
+    def __init__(self, returned: object) -> None:
+        self.returned = returned
+
+    def submit(self, function: Any, point: Any, ranks: int) -> object:
+        return self.returned
+
+
+@pytest.mark.one_rank
+@pytest.mark.parametrize("returned", [None, {"l1": 0.1}, object()])
+def test_executors_that_return_no_future_are_refused(
+    tiny_file: Callable[..., Path], tmp_path: Path, comm: Any, returned: object
+) -> None:
+    study, out = read_study(tiny_file()), tmp_path / "out"
+    open_directory(study, out, comm)
+    with pytest.raises(kspde.InputError, match=r"^executor is a Eager, whose submit returned .*: give one that ret"):
+        run_points(study, out, comm, executor=Eager(returned))
+    assert not files(out)
+
+
 class Losing:
     """An executor that loses the worker of one point."""
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from kspde._version import __version__
-from kspde.errors import ConvergenceError, InputError, KspdeError, check_integer, first_line, shortened
+from kspde.errors import ConvergenceError, InputError, KspdeError, check_integer, first_line, shortened, shown
 from kspde.fem import backend
 from kspde.papers.studies.measures import Task, measured
 from kspde.papers.studies.quantities import from_record
@@ -282,12 +282,23 @@ def _found(points: Sequence[Point], comm: Comm, executor: Any, ranks_per_point: 
 
 
 def _submitted(pool: Any, point: Point, ranks: int) -> Any:
+    """Return the future of a point.
+
+    Raises:
+        InputError: the executor returns something else.
+    """
     try:
-        return pool.submit(_compute_here, point, ranks)
+        future = pool.submit(_compute_here, point, ranks)
     except Exception as error:  # it is broken already
-        future: Future[_Found] = Future()
-        future.set_exception(error)
-        return future
+        broken: Future[_Found] = Future()
+        broken.set_exception(error)
+        return broken
+    if not all(callable(getattr(future, name, None)) for name in ("done", "result", "cancel")):
+        raise InputError(
+            f"executor is a {type(pool).__name__}, whose submit returned {shown(future)}: give one that returns "
+            "futures, with methods done, result and cancel"
+        )
+    return future
 
 
 def _result(point: Point, future: Any) -> _Found:
