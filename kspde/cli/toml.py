@@ -25,6 +25,9 @@ _LONG_KEY = re.compile(
 #: A key, and a value that needs no quotes, of ``--set``.
 _KEY, _WORD = re.compile(r"[\w-]+(\.[\w-]+)*"), re.compile(r"[A-Za-z][\w.-]*(/[\w.-]+)*")
 
+#: A number without a digit before or after its point, up to which there are a sign and digits.
+_BARE_POINT = re.compile(r"(?<![\w.\"'+-])([+-]?)(\.\d+|\d+\.(?!\d))((?:[eE][+-]?\d+)?)(?![\w.\"'])")
+
 
 def read_toml(path: Path, what: str = "a case file") -> dict[str, Any]:
     """Return the content of a TOML file.
@@ -79,10 +82,22 @@ def _parsed(text: str, unlike: str, not_toml: str) -> dict[str, Any]:
     except RecursionError:
         raise InputError(f"{not_toml}: nested too deeply") from None
     except ValueError as error:  # also an integer of thousands of digits
-        raise InputError(f"{not_toml}: {error}") from None
+        raise InputError(f"{not_toml}: {error}{_remedy(text, error)}") from None
     if _deeper(content, _LEVELS):
         raise InputError(f"{unlike}: nested more than {_LEVELS} levels deep")
     return content
+
+
+def _remedy(text: str, error: ValueError) -> str:
+    """Return what to write, where the line of an error has a number without a digit beside its point."""
+    at = re.search(r"at line (\d+)", str(error))
+    lines = text.split("\n")
+    found = _BARE_POINT.search(lines[int(at[1]) - 1] if at and int(at[1]) <= len(lines) else "")
+    if found is None:
+        return ""
+    sign, number, power = found.groups()
+    whole, _, part = number.partition(".")
+    return f"; numbers have digits on both sides of the point, {sign}{whole or 0}.{part or 0}{power}"
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

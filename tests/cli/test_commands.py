@@ -360,6 +360,10 @@ def test_a_case_to_begin_with_is_written_and_changed(
         (("init", "demo", "--out", path), "vortices.toml cannot be written (File exists): give another --out"),
         (("theory", path, "--set", "model.viscosity"), "--set 'model.viscosity' is not valid: give a key and a value"),
         (("theory", path, "--set", "model.viscosity=[1"), "is not valid in TOML: Unclosed array"),
+        (("theory", path, "--set", "model.viscosity=-.5"), "have digits on both sides of the point, -0.5\n"),
+        (("theory", path, "--set", "t_end=2.e-3"), "have digits on both sides of the point, 2.0e-3\n"),
+        (("theory", path, "--set", "initial.stds=[1, 1.]"), "have digits on both sides of the point, 1.0\n"),
+        (("theory", path, "--set", "seed=1.2.3"), "document after a statement (at line 1, column 11)\n"),
         (("theory", path, "--set", "model.viscosity=1\nt_end=2"), "give a key and a value"),
         (
             ("theory", path, "--set", "model.viscosity=-1"),
