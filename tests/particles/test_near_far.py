@@ -33,15 +33,15 @@ def kernel_and_slope(d, mu, r):
 
 
 def sums(d, mu, targets, x, w):
-    """Σ w_j K(y − X_j) and its gradient at targets y, over the particles elsewhere."""
-    value, gradient = np.empty(len(targets)), np.empty(targets.shape)
+    """Σ w_j K(y − X_j) and its gradient at targets y, over the particles elsewhere; w may be of shape (k, n)."""
+    value, gradient = np.empty((len(targets), *w.shape[:-1])), np.empty((len(targets), *w.shape[:-1], d))
     for i, y in enumerate(targets):
         z = y - x
         r = np.linalg.norm(z, axis=1)
         apart = r > 0
         k, slope = kernel_and_slope(d, mu, r[apart])
-        value[i] = w[apart] @ k
-        gradient[i] = (w[apart] * slope / r[apart]) @ z[apart]
+        value[i] = w[..., apart] @ k
+        gradient[i] = (w[..., apart] * slope / r[apart]) @ z[apart]
     return value, gradient
 
 
@@ -87,8 +87,8 @@ def test_against_all_pairs(d, mu, tol, comm, monkeypatch):
     mesh = evaluator(NearFar, d, fundamental(mu), w, comm, tol=tol)
     value, gradient = at_all(mesh, x, comm)
     assert comm.allreduce(mesh.summary()["tiles"]) >= 4
-    exact, exact_gradient = sums(d, mu, x, x, w)
-    scale, steep = sums(d, mu, x, x, np.abs(w))
+    values, gradients = sums(d, mu, x, x, np.stack((w, np.abs(w))))
+    (exact, scale), (exact_gradient, steep) = values.T, np.swapaxes(gradients, 0, 1)
     error, steep = np.linalg.norm(gradient - exact_gradient, axis=1), np.linalg.norm(steep, axis=1)
     assert np.abs(value - exact).max() <= tol * np.abs(scale).max()
     assert error.max() <= tol * steep.max()
@@ -159,14 +159,15 @@ def two_lattices(d):
 
 
 def powers(s, x, w):
-    """Σ w_j |x_i − X_j|^(−s), −log for s = 0, and its gradient."""
-    value, gradient = np.empty(len(x)), np.empty(x.shape)
+    """Σ w_j |x_i − X_j|^(−s), −log for s = 0, Σ |w_j| … likewise, and the gradient of the first."""
+    value, size, gradient = np.empty(len(x)), np.empty(len(x)), np.empty(x.shape)
     for i, y in enumerate(x):
         z = np.delete(y - x, i, axis=0)
         r, others = np.linalg.norm(z, axis=1), np.delete(w, i)
-        value[i] = others @ (r**-s if s else -np.log(r))
+        k = r**-s if s else -np.log(r)
+        value[i], size[i] = others @ k, np.abs(others) @ k
         gradient[i] = -(others * (s or 1.0) * r ** (-s - 2)) @ z
-    return value, gradient
+    return value, size, gradient
 
 
 @pytest.mark.one_rank
@@ -183,10 +184,10 @@ def test_powers_and_logarithms_against_all_pairs(d, s, tol, comm, monkeypatch):
     for n in (len(x) // 2, len(x)):  # the large lattice alone, and both
         mesh = evaluator(PartedFields, d, kernel, w[:n], comm, tol=tol)
         value, gradient = at_all(mesh, x[:n], comm)
-        exact, exact_gradient = powers(s, x[:n], w[:n])
+        exact, size, exact_gradient = powers(s, x[:n], w[:n])
         error = np.linalg.norm(gradient - exact_gradient, axis=1)
         assert error.max() <= tol * np.linalg.norm(exact_gradient, axis=1).max()
-        assert np.abs(value - exact).max() <= tol * np.abs(powers(s, x[:n], np.abs(w[:n]))[0]).max()
+        assert np.abs(value - exact).max() <= tol * np.abs(size).max()
     assert comm.allreduce(mesh.summary()["tiles"]) >= 1
 
 

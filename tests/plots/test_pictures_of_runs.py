@@ -62,10 +62,10 @@ def on_rank_0(comm: Any, figure: Any) -> bool:
 
 
 def test_a_figure_is_returned_or_written(runs: dict[int, Run], shared_tmp_path: Path, comm: Any) -> None:
+    # A cloud over a density is also drawn in 1D and 3D.
     for dimension, run in runs.items() if comm.size == 1 else [(2, runs[2])]:
-        for k, (draw, options) in enumerate(
-            ((run.pde.plot, {"t": 0.03}), (run.cloud.plot, {}), (run.cloud.plot, {"pde": run.pde}))
-        ):
+        pictures = ((run.cloud.plot, {"pde": run.pde}), (run.pde.plot, {"t": 0.03}), (run.cloud.plot, {}))
+        for k, (draw, options) in enumerate(pictures if dimension == 2 else pictures[:1]):
             figure = draw(**options)
             path = shared_tmp_path / f"{dimension}-{k}.png"
             assert draw(path, **options) is None
@@ -150,7 +150,7 @@ def test_a_figure_is_arranged_and_cut_as_matplotlib_does_it(
     import matplotlib
 
     monkeypatch.setitem(matplotlib.rcParams, "figure.constrained_layout.use", True)  # as a user's file may say
-    for dpi in (None, 90, "figure"):
+    for dpi in (None, "figure"):
         written = []
         for options in ({}, {"bbox_inches": "tight"}):
             figure = runs[2].cloud.plot(pde=runs[2].pde)
@@ -218,16 +218,22 @@ def test_negative_weights_have_their_colour(comm: Any) -> None:
 def test_animations(dimension: int, runs: dict[int, Run], shared_tmp_path: Path, comm: Any) -> None:
     run = runs[dimension]
     run.pde.animate(shared_tmp_path / "density.webp", seconds=0.2)
-    run.pde.animate(shared_tmp_path / "times.gif", times=[0.0, 0.02, 0.04, 0.1])
     run.pde.animate(shared_tmp_path / "both.webp", snapshots=run.snapshots, most=100)
-    shown = run.pde.animate()
+    files = {"density.webp": 3, "both.webp": 3}
+    shown = None
+    if dimension == 2:  # formats and times have nothing to do with it
+        run.pde.animate(shared_tmp_path / "times.gif", times=[0.0, 0.02, 0.04, 0.1])
+        files |= {"times.gif": 4}
+        shown = run.pde.animate()
+        assert (shown is not None) == (comm.rank == 0)
     comm.Barrier()
-    if on_rank_0(comm, shown):
+    if comm.rank == 0:
         from PIL import Image
 
-        for name, frames in (("density.webp", 3), ("times.gif", 4), ("both.webp", 3)):
+        for name, frames in files.items():
             with Image.open(shared_tmp_path / name) as animation:
                 assert animation.n_frames == frames
+    if shown is not None:
         assert shown._repr_html_().startswith('<img src="data:image/webp;base64,UklGR')
         assert len(repr(shown)) < 60
 
