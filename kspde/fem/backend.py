@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from kspde.errors import InputError, MissingBackendError, first_line
-from kspde.runtime.parallel import communicator
+from kspde.runtime.parallel import communicator, world
 from kspde.runtime.signals import held_back
 from kspde.typing import Comm
 
@@ -34,6 +34,9 @@ PREFIX = "kspde_"
 def require(*, mesh: bool = True) -> None:
     """Import Basix, and where there is to be a mesh, or a solver of PETSc, DOLFINx and petsc4py. Collective.
 
+    On several ranks PETSc begins with the first density in any case: all of them must begin it together, and later only
+    some may need it.
+
     Raises:
         MissingBackendError: they are not installed, DOLFINx is too old, or PETSc has complex numbers.
         InputError: the current directory holds options for DOLFINx's compiler.
@@ -41,6 +44,7 @@ def require(*, mesh: bool = True) -> None:
     # glibc maps large arrays anew each time, until one of up to 32 MB has been freed: from then on it keeps them. Two
     # thousand steps on a disk of 541 nodes take 9.4 s instead of 11.
     np.empty(31 << 20, dtype=np.uint8)
+    mesh = mesh or world().size > 1
     try:
         with held_back():
             if not mesh:

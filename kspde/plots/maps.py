@@ -90,5 +90,6 @@ def draw_bar(figure: Figure, image: AxesImage, panels: Any, label: str, loc: str
     bar = figure.colorbar(image, ax=panels, location="bottom", shrink=0.85, aspect=30, pad=0.02, format=Numbers())
     bar.set_label(label, loc=loc)
     bar.outline.set_linewidth(0.4)
-    bar.ax.locator_params(nbins=5)
-    bar.ax.ticklabel_format(axis="x", scilimits=(-3, 4))
+    narrow = not isinstance(panels, Sequence | np.ndarray) and panels.get_gridspec().ncols > 1
+    bar.ax.locator_params(axis="x", **({"nbins": 4, "steps": [1, 2, 5, 10]} if narrow else {"nbins": 5}))
+    bar.ax.ticklabel_format(axis="x", scilimits=(-2, 3) if narrow else (-3, 4))  # numbers must not touch
