@@ -125,7 +125,8 @@ def solve(
         ConvergenceError: a step failed, or led to D < 0; the message names step, t, dt and reason. The error holds what
             was computed until then, as ``diagnostics`` and ``solution``. It is a ``BlowUpError`` where a density blew
             up.
-        MissingBackendError: a library that the domain or the scheme needs is not installed: DOLFINx, or Basix on a Box.
+        MissingBackendError: a library that the domain or the scheme needs is not installed: DOLFINx, or Basix on a Box
+            and one process.
     """
     problem = Problem.of(model, u0, t_end=t_end, eps=eps, mollifier=mollifier, initial=initial)
     if accuracy is not None:

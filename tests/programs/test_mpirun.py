@@ -111,3 +111,24 @@ def test_an_error_that_one_rank_alone_raises_ends_the_job(
     assert done.returncode == 2
     assert "kspde: error: rank 1: case.toml: no agreement" in done.stderr
     assert os.listdir(tmp_path) == ["case.toml"]
+
+
+#: Ranks that solve each for itself, of which one needs PETSc.
+EACH_FOR_ITSELF = """
+import kspde
+from mpi4py import MPI
+
+box = kspde.Box(half_width=8.0, cells=10, degree=4)
+model = kspde.SignalDependentKellerSegel(chi=1.0)
+u0 = kspde.GaussianMixture(weights=[1.0], means=[[0.2, 0.2]], stds=[0.7])
+scheme = ("adaptive", "rosenbrock")[MPI.COMM_WORLD.rank]
+pde = kspde.solve(model, u0, box, t_end=0.01, tol=1e-2, scheme=scheme, comm=MPI.COMM_SELF)
+print(f"{pde.evaluate([[0.0, 0.0]])[0]:.3f}", flush=True)
+"""
+
+
+def test_ranks_that_solve_for_themselves_need_not_all_use_petsc(shell: Callable[..., Any]) -> None:
+    done = shell("mpirun", "-n", 2, "python", "-c", EACH_FOR_ITSELF, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    one, other = done.stdout.split()
+    assert one == other
