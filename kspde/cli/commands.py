@@ -438,7 +438,7 @@ def _filling(
 ) -> Work:
     """Return the work of filling a directory by a method of ``kspde.cli.case_run.CaseRun``."""
 
-    def case_of(comm: Comm) -> Any:
+    def checked_case(comm: Comm) -> Any:
         from kspde.cli.case import read_case
         from kspde.cli.models import models_of_file
 
@@ -468,7 +468,7 @@ def _filling(
             with no_search():
                 from kspde.cli.case_run import CaseRun
 
-                case = case_of(comm)
+                case = checked_case(comm)
                 with together(comm):
                     console = Console(comm, quiet=quiet, log=log)
             with (

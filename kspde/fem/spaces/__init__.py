@@ -5,7 +5,6 @@ from __future__ import annotations
 from importlib import import_module
 
 from kspde.domains import Domain
-from kspde.fem.backend import require
 from kspde.fem.spaces.base import Space
 from kspde.typing import Comm
 
@@ -15,13 +14,11 @@ __all__ = ["Space", "build_space"]
 def build_space(domain: Domain, dimension: int, comm: Comm, *, modal: bool = True) -> Space:
     """Return the space on a domain, of the model's dimension, for schemes in modes or others. Collective.
 
-    Its module is imported only now, after DOLFINx where that is needed.
+    Its module is imported only now, after what it needs (``kspde.fem.backend``).
 
     Raises:
-        MissingBackendError: a library that it needs is not installed.
         InputError: the mesh file cannot be used.
     """
-    require(mesh=domain.needs_mesh)
     module, name = domain.space
     kind: type[Space] = getattr(import_module(f"{__name__}.{module}"), name)
     return kind.on(domain, dimension, comm, modal=modal)

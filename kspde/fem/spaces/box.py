@@ -99,7 +99,7 @@ class BoxSpace(Space):
         require()
         from kspde.fem.spaces.box_mesh import BoxMesh
 
-        return BoxMesh(self.comm, self.domain, self.axes, self.slabs)
+        return BoxMesh(self)
 
     @property
     def mesh(self) -> Any:
@@ -253,8 +253,9 @@ class BoxSpace(Space):
         from kspde.fem.solvers.stiffness import Stiffness
 
         few = self.nodes <= DIRECT_NODES[self.dimension]
-        merged, sort = (self._dolfinx.merging(), None) if self.domain.period is not None else (None, self.from_dolfinx)
-        return Stiffness(self.comm, self.V, self.measure, direct=few, sort=sort, merged=merged)
+        if self.domain.period is not None:
+            return Stiffness(self.comm, self.V, self.measure, direct=few, merged=self._dolfinx.merging())
+        return Stiffness(self.comm, self.V, self.measure, direct=few, sort=self.from_dolfinx)
 
     def preconditioners(self, stiffness: Stiffness) -> list[PreconditionerOf]:
         """Return the matrix with a constant shift, by fast diagonalisation, and then what other meshes have.

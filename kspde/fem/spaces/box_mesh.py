@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
@@ -14,18 +13,13 @@ import ufl
 from dolfinx import fem, graph, mesh
 from petsc4py import PETSc
 
-from kspde.domains import Box
 from kspde.fem.spaces.points import share
-from kspde.fem.spaces.slabs import Slabs
-from kspde.fem.spaces.tensor import Axis
 from kspde.typing import Array, Comm
 
 __all__ = ["BoxMesh"]
 
 #: An object of DOLFINx, UFL or petsc4py: mypy does not see their types.
 Dolfinx = Any
-
-_CELLS = {1: "interval", 2: "quadrilateral", 3: "hexahedron"}
 
 
 class BoxMesh:
@@ -34,27 +28,24 @@ class BoxMesh:
     Collective.
 
     Args:
-        comm: the communicator.
-        box: the geometry.
-        axes: its directions, about the centre.
-        slabs: the distribution of nodal arrays.
+        space: the space of the box, a ``BoxSpace``: its module imports this one.
 
     Attributes:
         mesh: the DOLFINx mesh.
         V: the DOLFINx function space.
     """
 
-    def __init__(self, comm: Comm, box: Box, axes: Sequence[Axis], slabs: Slabs) -> None:
-        self._comm, self._shape = comm, slabs.shape
-        self.mesh: Dolfinx = _slab_mesh(comm, box)
-        element = basix.ufl.element(
-            "Lagrange", _CELLS[box.dimension], box.degree, lagrange_variant=basix.LagrangeVariant.gll_warped
-        )
+    def __init__(self, space: Any) -> None:
+        comm = self._comm = space.comm
+        self._shape = space.slabs.shape
+        self.mesh: Dolfinx = _slab_mesh(space)
+        gll = basix.LagrangeVariant.gll_warped
+        element = basix.ufl.element("Lagrange", space.cell, space.degree, lagrange_variant=gll)
         self.V: Dolfinx = fem.functionspace(self.mesh, element)
         owned = self.V.dofmap.index_map.size_local
         where = self.V.tabulate_dof_coordinates()[:owned]
         tensor = np.zeros(owned, dtype=np.int64)
-        for axis, middle, x in zip(axes, box.middle, where.T, strict=False):
+        for axis, middle, x in zip(space.axes, space.centre, where.T, strict=False):
             nodes = middle + (np.append(axis.nodes, axis.vertices[-1]) if axis.periodic else axis.nodes)
             tensor = tensor * len(axis) + np.searchsorted(0.5 * (nodes[1:] + nodes[:-1]), x) % len(axis)
         #: the number in the tensor grid of each owned degree of freedom; of several where both ends are one node
@@ -85,22 +76,21 @@ class BoxMesh:
         return PETSc.Mat().createAIJ(sizes, csr=(rows, self._numbers, np.ones(len(self._numbers))), comm=self._comm)
 
 
-def _slab_mesh(comm: Comm, box: Box) -> Dolfinx:
-    """Return the DOLFINx mesh of a box, its cells split among the ranks in the first direction."""
-    d, corners = box.dimension, [len(vertices) for vertices in box.directions]
+def _slab_mesh(space: Any) -> Dolfinx:
+    """Return the DOLFINx mesh of a box, each rank with its own cells."""
+    comm, d, corners = space.comm, space.dimension, [len(axis.vertices) for axis in space.axes]
     strides = [math.prod(corners[a + 1 :]) for a in range(d)]
-    mine = [np.arange(corners[0] - 1)[share(comm, corners[0] - 1)], *(np.arange(n - 1) for n in corners[1:])]
-    corner = sum(i * s for i, s in zip(np.meshgrid(*mine, indexing="ij"), strides, strict=True))
+    corner = sum(i * s for i, s in zip(np.meshgrid(*space.own, indexing="ij"), strides, strict=True))
     # Corners of a reference cell: the first direction runs fastest.
     offsets = [sum(b * s for b, s in zip(reversed(bits), strides, strict=True)) for bits in product((0, 1), repeat=d)]
     cells = (np.asarray(corner).reshape(-1, 1) + np.array(offsets)).astype(np.int64)
     here = share(comm, math.prod(corners))
     index = np.unravel_index(np.arange(here.start, here.stop), corners)
-    points = box.middle + np.stack([vertices[i] for vertices, i in zip(box.directions, index, strict=True)], axis=1)
+    points = space.centre + np.stack([axis.vertices[i] for axis, i in zip(space.axes, index, strict=True)], axis=1)
 
     def stay(comm: Comm, parts: int, types: Dolfinx, cells: Dolfinx) -> Dolfinx:
         count = len(cells[0]) // 2**d
         return graph.adjacencylist(np.full((count, 1), comm.rank, dtype=np.int32))._cpp_object
 
-    coordinates = ufl.Mesh(basix.ufl.element("Lagrange", _CELLS[d], 1, shape=(d,)))
+    coordinates = ufl.Mesh(basix.ufl.element("Lagrange", space.cell, 1, shape=(d,)))
     return mesh.create_mesh(comm, cells, coordinates, points, partitioner=stay)

@@ -347,7 +347,7 @@ class TensorLaplacian(TensorGrid):
 
 
 def _modes(matrix: Array, kernel: Array | None) -> tuple[Array, Array]:
-    """Return the eigenvalues ≥ 0, ascending, and orthonormal eigenvectors, of which the first is a known kernel.
+    """Return the eigenvalues ≥ 0, ascending, and orthonormal eigenvectors, of which the first may be a known kernel.
 
     On strongly graded axes round-off does not distinguish its 0 from the next eigenvalues, and mixes their vectors with
     it: there an eigenvalue above all others keeps it apart. It doubles the round-off of densities' tails elsewhere.
@@ -357,7 +357,7 @@ def _modes(matrix: Array, kernel: Array | None) -> tuple[Array, Array]:
         values, vectors = np.linalg.eigh(matrix + 2 * np.abs(matrix).sum(axis=1).max() * np.outer(kernel, kernel))
         values, vectors = np.roll(values, 1), np.roll(vectors, 1, axis=1)
     if kernel is not None:
-        values[0], vectors[:, 0] = 0.0, kernel
+        values[0] = 0.0
     return np.maximum(values, 0.0), vectors
 
 
